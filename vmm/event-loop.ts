@@ -1,0 +1,83 @@
+// The device thread's loop: one epoll instance, level-triggered, and what to do for each file descriptor.
+import * as libc from './libc.js';
+
+const MAX_EVENTS = 64;
+/** `struct epoll_event` is packed on x86-64: u32 events, u64 data. */
+const EVENT_SIZE = 12;
+
+export type EventCallback = (events: number) => void;
+
+interface Source {
+  fd: number;
+  generation: number;
+  callback: EventCallback;
+}
+
+/** Waits for file descriptors in the calling thread, which it blocks. Owns the epoll descriptor, not the others. */
+export class EventLoop implements Disposable {
+  readonly #epoll = libc.check(libc.epoll_create1(libc.O_CLOEXEC), 'epoll_create1');
+  readonly #sources = new Map<number, Source>();
+  readonly #control = new Uint32Array(3);
+  readonly #events = new Uint32Array((MAX_EVENTS * EVENT_SIZE) / 4);
+  #generation = 0;
+  #running = false;
+
+  /** Calls `callback` whenever one of `events` (libc.EPOLLIN, ...) is true of `fd`. */
+  add(fd: number, events: number, callback: EventCallback): void {
+    const source = { fd, generation: ++this.#generation, callback };
+    this.#ctl(libc.EPOLL_CTL_ADD, source, events);
+    this.#sources.set(fd, source);
+  }
+
+  /** Changes which events are waited for; 0 waits for errors and hang-ups only. */
+  modify(fd: number, events: number): void {
+    const source = this.#sources.get(fd);
+    if (source !== undefined) this.#ctl(libc.EPOLL_CTL_MOD, source, events);
+  }
+
+  /** Forgets `fd`; call it before `fd` is closed. */
+  remove(fd: number): void {
+    const source = this.#sources.get(fd);
+    if (source === undefined) return;
+    this.#sources.delete(fd);
+    this.#ctl(libc.EPOLL_CTL_DEL, source, 0);
+  }
+
+  #ctl(operation: number, source: Source, events: number): void {
+    this.#control[0] = events;
+    this.#control[1] = source.fd;
+    this.#control[2] = source.generation;
+    libc.check(libc.epoll_ctl(this.#epoll, operation, source.fd, this.#control), 'epoll_ctl');
+  }
+
+  /** Runs callbacks until {@link stop}. */
+  run(): void {
+    this.#running = true;
+    while (this.#running) this.poll(-1);
+  }
+
+  stop(): void {
+    this.#running = false;
+  }
+
+  /** Waits at most `timeout` milliseconds (-1: for ever), runs the callbacks that are due, returns their number. */
+  poll(timeout: number): number {
+    const count = libc.epoll_wait(this.#epoll, this.#events, MAX_EVENTS, timeout);
+    if (count < 0) {
+      if (libc.errno() === libc.EINTR) return 0;
+      libc.check(count, 'epoll_wait');
+    }
+    for (let index = 0; index < count; index++) {
+      const at = (index * EVENT_SIZE) / 4;
+      const source = this.#sources.get(this.#events[at + 1]);
+      // An earlier callback of this round may have closed the descriptor, and its number may be in use again.
+      if (source !== undefined && source.generation === this.#events[at + 2]) source.callback(this.#events[at]);
+    }
+    return count;
+  }
+
+  [Symbol.dispose](): void {
+    this.#sources.clear();
+    libc.close(this.#epoll);
+  }
+}

@@ -1,0 +1,188 @@
+// The C library's calls that the machine needs, through koffi, and Linux's numbers for them (x86-64).
+// Addresses are JavaScript numbers: user space ends below 2^47, far within 2^53.
+import { getSystemErrorName } from 'node:util';
+import koffi from 'koffi';
+
+const libc = koffi.load('libc.so.6');
+
+export const O_RDONLY = 0;
+export const O_RDWR = 2;
+export const O_NONBLOCK = 0o4000;
+export const O_CLOEXEC = 0o2000000;
+export const O_DIRECTORY = 0o200000;
+
+export const PROT_READ = 1;
+export const PROT_WRITE = 2;
+export const MAP_SHARED = 1;
+export const MAP_PRIVATE = 2;
+export const MAP_FIXED = 0x10;
+export const MAP_ANONYMOUS = 0x20;
+export const MAP_NORESERVE = 0x4000;
+
+export const MFD_CLOEXEC = 1;
+export const EFD_CLOEXEC = O_CLOEXEC;
+export const EFD_NONBLOCK = O_NONBLOCK;
+
+export const EPOLL_CTL_ADD = 1;
+export const EPOLL_CTL_DEL = 2;
+export const EPOLL_CTL_MOD = 3;
+export const EPOLLIN = 1;
+export const EPOLLOUT = 4;
+export const EPOLLERR = 8;
+export const EPOLLHUP = 0x10;
+export const EPOLLRDHUP = 0x2000;
+
+export const AF_UNIX = 1;
+export const SOCK_STREAM = 1;
+export const SOCK_NONBLOCK = O_NONBLOCK;
+export const SOCK_CLOEXEC = O_CLOEXEC;
+export const SHUT_RD = 0;
+export const SHUT_WR = 1;
+export const MSG_NOSIGNAL = 0x4000;
+export const MSG_DONTWAIT = 0x40;
+
+export const FALLOC_FL_KEEP_SIZE = 1;
+export const FALLOC_FL_PUNCH_HOLE = 2;
+export const FALLOC_FL_ZERO_RANGE = 0x10;
+
+export const EPERM = 1;
+export const ENOENT = 2;
+export const EINTR = 4;
+export const EIO = 5;
+export const ENXIO = 6;
+export const EAGAIN = 11;
+export const ENOMEM = 12;
+export const EACCES = 13;
+export const EFAULT = 14;
+export const EINVAL = 22;
+export const ENOSPC = 28;
+export const EPIPE = 32;
+export const EOPNOTSUPP = 95;
+export const ECONNRESET = 104;
+export const EINPROGRESS = 115;
+
+/** Address argument: a number (bytes from the process's start of memory), or a buffer whose memory is used. */
+export type Address = number | NodeJS.TypedArray | null;
+
+type Call<A extends unknown[]> = (...args: A) => number;
+
+export const open: Call<[path: string, flags: number, mode: number]> = libc.func('int open(const char *, int, int)');
+export const close: Call<[fd: number]> = libc.func('int close(int)');
+export const read: Call<[fd: number, buffer: Address, length: number]> = libc.func('long read(int, void *, size_t)');
+export const write: Call<[fd: number, buffer: Address, length: number]> = libc.func(
+  'long write(int, const void *, size_t)',
+);
+export const preadv: Call<[fd: number, iov: Address, count: number, offset: number]> = libc.func(
+  'long preadv(int, const void *, int, long)',
+);
+export const pwritev: Call<[fd: number, iov: Address, count: number, offset: number]> = libc.func(
+  'long pwritev(int, const void *, int, long)',
+);
+export const readv: Call<[fd: number, iov: Address, count: number]> = libc.func('long readv(int, const void *, int)');
+export const writev: Call<[fd: number, iov: Address, count: number]> = libc.func('long writev(int, const void *, int)');
+export const fdatasync: Call<[fd: number]> = libc.func('int fdatasync(int)');
+export const ftruncate: Call<[fd: number, length: number]> = libc.func('int ftruncate(int, long)');
+export const fallocate: Call<[fd: number, mode: number, offset: number, length: number]> = libc.func(
+  'int fallocate(int, int, long, long)',
+);
+/** `ioctl` whose argument is an integer. */
+export const ioctl: Call<[fd: number, request: number, argument: number]> = libc.func(
+  'int ioctl(int, unsigned long, long)',
+);
+/** `ioctl` whose argument is a structure. */
+export const ioctlPointer: Call<[fd: number, request: number, argument: Address]> = libc.func('ioctl', 'int', [
+  'int',
+  'unsigned long',
+  'void *',
+]);
+export const mmap: Call<[address: Address, length: number, prot: number, flags: number, fd: number, offset: number]> =
+  libc.func('mmap', 'long', ['void *', 'size_t', 'int', 'int', 'int', 'long']);
+export const munmap: Call<[address: number, length: number]> = libc.func('int munmap(long, size_t)');
+export const madvise: Call<[address: number, length: number, advice: number]> = libc.func(
+  'int madvise(long, size_t, int)',
+);
+export const memfd_create: Call<[name: string, flags: number]> = libc.func('int memfd_create(const char *, uint)');
+export const eventfd: Call<[initial: number, flags: number]> = libc.func('int eventfd(uint, int)');
+export const epoll_create1: Call<[flags: number]> = libc.func('int epoll_create1(int)');
+export const epoll_ctl: Call<[epoll: number, operation: number, fd: number, event: Address]> = libc.func(
+  'int epoll_ctl(int, int, int, void *)',
+);
+export const epoll_wait: Call<[epoll: number, events: Address, maxEvents: number, timeout: number]> = libc.func(
+  'int epoll_wait(int, void *, int, int)',
+);
+export const socket: Call<[domain: number, type: number, protocol: number]> = libc.func('int socket(int, int, int)');
+export const connect: Call<[fd: number, address: Address, length: number]> = libc.func(
+  'int connect(int, const void *, uint)',
+);
+export const bind: Call<[fd: number, address: Address, length: number]> = libc.func(
+  'int bind(int, const void *, uint)',
+);
+export const listen: Call<[fd: number, backlog: number]> = libc.func('int listen(int, int)');
+export const accept4: Call<[fd: number, address: Address, length: Address, flags: number]> = libc.func(
+  'int accept4(int, void *, void *, int)',
+);
+export const shutdown: Call<[fd: number, how: number]> = libc.func('int shutdown(int, int)');
+export const getrandom: Call<[buffer: Address, length: number, flags: number]> = libc.func(
+  'long getrandom(void *, size_t, uint)',
+);
+export const getpid: Call<[]> = libc.func('int getpid()');
+export const gettid: Call<[]> = libc.func('int gettid()');
+export const tgkill: Call<[pid: number, tid: number, signal: number]> = libc.func('int tgkill(int, int, int)');
+
+/** `errno` of the last call of this thread. */
+export function errno(): number {
+  return koffi.errno();
+}
+
+/** A system call that failed. `code` is errno's name (`ENOENT`), as on Node's own errors. */
+export class SystemError extends Error {
+  readonly code: string;
+  constructor(
+    readonly syscall: string,
+    readonly errno: number,
+  ) {
+    const code = getSystemErrorName(-errno);
+    super(`${syscall}: ${code}`);
+    this.name = 'SystemError';
+    this.code = code;
+  }
+}
+
+/** Returns the result, or throws a {@link SystemError} when it is negative. */
+export function check(result: number, syscall: string): number {
+  if (result < 0) throw new SystemError(syscall, koffi.errno());
+  return result;
+}
+
+/** A view of `length` bytes of this process's memory at `address`; the memory must outlive it. */
+export function viewMemory(address: number, length: number): ArrayBuffer {
+  return koffi.view(address, length);
+}
+
+/** Makes a non-blocking, close-on-exec eventfd with count 0. */
+export function createEventFd(): number {
+  return check(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), 'eventfd');
+}
+
+const one = new Uint8Array([1, 0, 0, 0, 0, 0, 0, 0]);
+const drained = new Uint8Array(8);
+
+/** Adds one to an eventfd's count. */
+export function signalEventFd(fd: number): void {
+  write(fd, one, 8);
+}
+
+/** Resets an eventfd's count to 0; true if it was above. */
+export function drainEventFd(fd: number): boolean {
+  return read(fd, drained, 8) === 8;
+}
+
+/** `struct sockaddr_un` for `path` (unix(7)): at most 107 bytes. */
+export function unixAddress(path: string): Uint8Array {
+  const bytes = Buffer.from(path);
+  if (bytes.length > 107) throw new RangeError(`unix socket path is longer than 107 bytes: ${path}`);
+  const address = Buffer.alloc(2 + bytes.length + 1);
+  address.writeUInt16LE(AF_UNIX, 0);
+  bytes.copy(address, 2);
+  return address;
+}

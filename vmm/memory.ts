@@ -1,0 +1,154 @@
+// Guest physical memory: where each guest address lies in this process, and the one bounds check on the way there.
+// Addresses and lengths are numbers: a 64-bit value from the guest that has lost bits as a double is far out of range
+// and refused all the same.
+import * as libc from './libc.js';
+
+export const PAGE_SIZE = 4096;
+const GIB = 2 ** 30;
+
+/** The hole below 4 GiB, for devices and interrupt controllers: guest RAM above 3 GiB continues at 4 GiB. */
+export const HOLE_START = 3 * GIB;
+export const HOLE_END = 4 * GIB;
+
+/**
+ * An ArrayBuffer ends at 4 GiB, so a region is seen through windows that start every GiB and are two long: whatever
+ * starts in a window and is at most one GiB long lies in it whole.
+ */
+const WINDOW_STRIDE = GIB;
+const WINDOW_LENGTH = 2 * GIB;
+
+/** An access outside guest memory. */
+export class GuestMemoryError extends Error {
+  constructor(
+    readonly address: number,
+    readonly length: number,
+  ) {
+    super(`guest address 0x${address.toString(16)} + ${length} is outside guest memory`);
+    this.name = 'GuestMemoryError';
+  }
+}
+
+/** A part of guest memory that is one piece in this process. Bytes. */
+export interface MemoryRegion {
+  guestAddress: number;
+  length: number;
+  hostAddress: number;
+}
+
+/** A stretch of guest memory as typed arrays; subtract `guestAddress` from a guest address to index them. */
+export interface MemoryWindow {
+  readonly guestAddress: number;
+  readonly buffer: ArrayBuffer;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+}
+
+interface MappedRegion extends MemoryRegion {
+  readonly windows: MemoryWindow[];
+}
+
+function mapRegion(region: MemoryRegion): MappedRegion {
+  const windows: MemoryWindow[] = [];
+  for (let start = 0; start < region.length; start += WINDOW_STRIDE) {
+    const length = Math.min(WINDOW_LENGTH, region.length - start);
+    const buffer = libc.viewMemory(region.hostAddress + start, length);
+    windows.push({
+      guestAddress: region.guestAddress + start,
+      buffer,
+      bytes: new Uint8Array(buffer),
+      view: new DataView(buffer),
+    });
+  }
+  return { ...region, windows };
+}
+
+/** Guest memory over regions that somebody else mapped: another thread of the machine, or a vhost-user front-end. */
+export class GuestMemory {
+  readonly regions: readonly MemoryRegion[];
+  readonly #mapped: MappedRegion[];
+
+  constructor(regions: readonly MemoryRegion[]) {
+    this.regions = regions;
+    this.#mapped = regions.map(mapRegion);
+  }
+
+  /** The first guest address behind all memory. */
+  get end(): number {
+    return this.regions.reduce((end, region) => Math.max(end, region.guestAddress + region.length), 0);
+  }
+
+  #regionOf(address: number, length: number): MappedRegion | undefined {
+    for (const region of this.#mapped) {
+      const offset = address - region.guestAddress;
+      if (offset >= 0 && length >= 0 && offset + length <= region.length) return region;
+    }
+    return undefined;
+  }
+
+  /**
+   * The window that holds `length` bytes (at most 1 GiB) at `address`, or undefined if they are not all guest memory.
+   * Allocates nothing: for the hot path.
+   */
+  window(address: number, length: number): MemoryWindow | undefined {
+    if (length > WINDOW_LENGTH - WINDOW_STRIDE) return undefined;
+    const region = this.#regionOf(address, length);
+    if (region === undefined) return undefined;
+    const index = Math.floor((address - region.guestAddress) / WINDOW_STRIDE);
+    return region.windows[Math.min(index, region.windows.length - 1)];
+  }
+
+  /** The address in this process of `length` bytes of guest memory, or 0 if they are not all guest memory. */
+  hostAddress(address: number, length: number): number {
+    const region = this.#regionOf(address, length);
+    return region === undefined ? 0 : region.hostAddress + (address - region.guestAddress);
+  }
+
+  /**
+   * The bytes at `address`, shared with the guest; at most 1 GiB.
+   * @throws GuestMemoryError if they are not all guest memory.
+   */
+  bytes(address: number, length: number): Uint8Array {
+    const window = this.window(address, length);
+    if (window === undefined) throw new GuestMemoryError(address, length);
+    const start = address - window.guestAddress;
+    return window.bytes.subarray(start, start + length);
+  }
+}
+
+/** Guest memory of our own, over one memfd, laid out around the hole below 4 GiB. */
+export class AllocatedMemory extends GuestMemory implements Disposable {
+  private constructor(
+    readonly fd: number,
+    readonly size: number,
+    readonly mapping: number,
+    regions: MemoryRegion[],
+  ) {
+    super(regions);
+  }
+
+  /**
+   * Allocates `size` bytes, a multiple of the page size. Nothing is resident until it is touched.
+   * @throws libc.SystemError when the host refuses.
+   */
+  static allocate(size: number): AllocatedMemory {
+    const fd = libc.check(libc.memfd_create('tsvm-guest-memory', libc.MFD_CLOEXEC), 'memfd_create');
+    try {
+      libc.check(libc.ftruncate(fd, size), 'ftruncate');
+      const flags = libc.MAP_SHARED | libc.MAP_NORESERVE;
+      const mapping = libc.check(libc.mmap(null, size, libc.PROT_READ | libc.PROT_WRITE, flags, fd, 0), 'mmap');
+      const low = Math.min(size, HOLE_START);
+      const regions = [{ guestAddress: 0, length: low, hostAddress: mapping }];
+      if (size > low) regions.push({ guestAddress: HOLE_END, length: size - low, hostAddress: mapping + low });
+      return new AllocatedMemory(fd, size, mapping, regions);
+    } catch (error) {
+      libc.close(fd);
+      throw error;
+    }
+  }
+
+  /** Unmaps the memory: no view of it may be used afterwards. */
+  [Symbol.dispose](): void {
+    libc.munmap(this.mapping, this.size);
+    libc.close(this.fd);
+  }
+}
