@@ -1,0 +1,54 @@
+// The one error type of this room: every failure a caller can meet has a code to act on and one
+// clear line to show.
+
+/**
+ * What went wrong, for a program to act on:
+ * `bad-reference` the text is not an image reference; `unknown-image` a well-formed reference that names nothing;
+ * `not-an-image` the bytes are something else than an image; `corrupt` they claim to be one and are damaged or
+ * hostile; `unsupported` a valid image that tsvm cannot run; `too-large` a limit was exceeded; `missing-program` a
+ * decompressor is not installed; `in-use` the change would break something else; `no-space`, `no-permission`, `io` the
+ * host's file system said no.
+ */
+export type ImageErrorCode =
+  | 'bad-reference'
+  | 'unknown-image'
+  | 'not-an-image'
+  | 'corrupt'
+  | 'unsupported'
+  | 'too-large'
+  | 'missing-program'
+  | 'in-use'
+  | 'no-space'
+  | 'no-permission'
+  | 'io';
+
+/** An image could not be read, stored or removed. The message is one line, fit to be shown as it is. */
+export class ImageError extends Error {
+  override readonly name = 'ImageError';
+  readonly code: ImageErrorCode;
+
+  constructor(code: ImageErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+const CODES_BY_ERRNO: Record<string, ImageErrorCode> = {
+  ENOSPC: 'no-space',
+  EDQUOT: 'no-space',
+  EACCES: 'no-permission',
+  EPERM: 'no-permission',
+  EROFS: 'no-permission',
+};
+
+/**
+ * Turns any failure into an `ImageError` that says what was being done.
+ *
+ * @param doing what was attempted, as a clause that reads well before a colon: `cannot import foo.tar`
+ */
+export function toImageError(error: unknown, doing: string): ImageError {
+  if (error instanceof ImageError) return error;
+  const errno = (error as NodeJS.ErrnoException | undefined)?.code ?? '';
+  const reason = error instanceof Error ? error.message : String(error);
+  return new ImageError(CODES_BY_ERRNO[errno] ?? 'io', `${doing}: ${reason}`, { cause: error });
+}
