@@ -1,0 +1,124 @@
+// /dev/kvm: what this host's KVM can do (Linux, Documentation/virt/kvm/api.rst, "System ioctls").
+import * as libc from '../libc.js';
+import { MachineError } from '../machine.js';
+import { type CpuidEntry, decodeCpuid, MAX_CPUID_ENTRIES } from './cpuid.js';
+import { IOCTLS, type IoctlName } from './ioctl.js';
+import { kvm_cpuid_entry2, kvm_cpuid2, kvm_msr_list } from './structs.js';
+import { Vm } from './vm.js';
+
+/** The one version of the API there has been since Linux 2.6.22. */
+const API_VERSION = 12;
+
+export const KVM_CAP_TSC_CONTROL = 60;
+export const KVM_CAP_MAX_VCPUS = 66;
+export const KVM_CAP_IMMEDIATE_EXIT = 136;
+export const KVM_CAP_XSAVE2 = 208;
+
+/** ioctls that were made, by name: everything but KVM_RUN. */
+export type IoctlCounts = Record<string, number>;
+
+/**
+ * Does one KVM ioctl, named for errors and statistics.
+ * @throws libc.SystemError when KVM refuses.
+ */
+export function kvmIoctl(
+  counts: IoctlCounts,
+  fd: number,
+  name: IoctlName,
+  argument: number | NodeJS.TypedArray,
+): number {
+  counts[name] = (counts[name] ?? 0) + 1;
+  const result =
+    typeof argument === 'number'
+      ? libc.ioctl(fd, IOCTLS[name], argument)
+      : libc.ioctlPointer(fd, IOCTLS[name], argument);
+  return libc.check(result, name);
+}
+
+/** An open /dev/kvm. */
+export class Kvm implements Disposable {
+  /** Counts of this and of every VM and vCPU made from it. */
+  readonly ioctls: IoctlCounts = {};
+
+  private constructor(readonly fd: number) {}
+
+  /**
+   * Opens `/dev/kvm`.
+   * @throws MachineError `no-kvm`, `kvm-permission`, or `kvm-unusable` when it is not the KVM API of version 12.
+   */
+  static open(path = '/dev/kvm'): Kvm {
+    const fd = libc.open(path, libc.O_RDWR | libc.O_CLOEXEC, 0);
+    if (fd < 0) throw openError(path, new libc.SystemError('open', libc.errno()));
+    const kvm = new Kvm(fd);
+    const version = libc.ioctl(fd, IOCTLS.KVM_GET_API_VERSION, 0);
+    if (version !== API_VERSION) {
+      kvm[Symbol.dispose]();
+      throw new MachineError('kvm-unusable', `${path} has KVM API version ${version}, not ${API_VERSION}`);
+    }
+    return kvm;
+  }
+
+  #ioctl(name: IoctlName, argument: number | NodeJS.TypedArray): number {
+    return kvmIoctl(this.ioctls, this.fd, name, argument);
+  }
+
+  /** The value of a KVM_CAP_*: 0 when KVM does not have it. */
+  checkExtension(capability: number): number {
+    return this.#ioctl('KVM_CHECK_EXTENSION', capability);
+  }
+
+  /** Bytes of the `kvm_run` mapping of a vCPU. */
+  get vcpuMmapSize(): number {
+    return this.#ioctl('KVM_GET_VCPU_MMAP_SIZE', 0);
+  }
+
+  /** The CPUID leaves that this host's KVM can give a guest. */
+  supportedCpuid(): CpuidEntry[] {
+    const buffer = new Uint8Array(kvm_cpuid2.size + MAX_CPUID_ENTRIES * kvm_cpuid_entry2.size);
+    new DataView(buffer.buffer).setUint32(kvm_cpuid2.nent, MAX_CPUID_ENTRIES, true);
+    this.#ioctl('KVM_GET_SUPPORTED_CPUID', buffer);
+    return decodeCpuid(buffer);
+  }
+
+  /** Indices of the MSRs that a saved vCPU consists of. */
+  msrIndices(): number[] {
+    const capacity = 1024;
+    const buffer = new Uint32Array(kvm_msr_list.size / 4 + capacity);
+    buffer[0] = capacity;
+    this.#ioctl('KVM_GET_MSR_INDEX_LIST', buffer);
+    return Array.from(buffer.subarray(1, 1 + buffer[0]));
+  }
+
+  createVm(): Vm {
+    // KVM_CREATE_VM is interrupted by any signal while it waits for the other CPUs.
+    for (;;) {
+      try {
+        return new Vm(this, this.#ioctl('KVM_CREATE_VM', 0));
+      } catch (error) {
+        if (!(error instanceof libc.SystemError && error.errno === libc.EINTR)) throw error;
+      }
+    }
+  }
+
+  [Symbol.dispose](): void {
+    libc.close(this.fd);
+  }
+}
+
+function openError(path: string, cause: libc.SystemError): MachineError {
+  switch (cause.errno) {
+    case libc.ENOENT:
+    case libc.ENXIO:
+    case libc.ENODEV:
+      return new MachineError('no-kvm', `no ${path}: load kvm_intel or kvm_amd, or enable virtualization in firmware`, {
+        cause,
+      });
+    case libc.EACCES:
+    case libc.EPERM: {
+      const message = `${path} may not be opened: add the user to its group (sudo usermod -aG kvm "$USER") and log in again`;
+      return new MachineError('kvm-permission', message, { cause });
+    }
+    default:
+      return new MachineError('host', `${path} could not be opened: ${cause.code}`, { cause });
+  }
+}

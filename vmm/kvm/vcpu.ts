@@ -1,0 +1,265 @@
+// A vCPU of KVM: its registers, and all its state to save and restore
+// (Linux, Documentation/virt/kvm/api.rst, "vCPU ioctls").
+import * as libc from '../libc.js';
+import { type CpuidEntry, decodeCpuid, encodeCpuid, MAX_CPUID_ENTRIES } from './cpuid.js';
+import type { IoctlName } from './ioctl.js';
+import { KVM_CAP_TSC_CONTROL, KVM_CAP_XSAVE2, kvmIoctl } from './kvm.js';
+import * as structs from './structs.js';
+import { sized, type Vm } from './vm.js';
+
+export type RegisterName = (typeof structs.REGISTER_NAMES)[number];
+export type Registers = Record<RegisterName, bigint>;
+
+/** `kvm_mp_state.mp_state` of an application processor that waits for INIT and SIPI. */
+export const KVM_MP_STATE_UNINITIALIZED = 1;
+
+/** A segment register with its hidden part (Intel SDM 3, 3.4.5). */
+export interface Segment {
+  base: number;
+  /** In bytes, whatever the granularity. */
+  limit: number;
+  selector: number;
+  type: number;
+  present: number;
+  dpl: number;
+  db: number;
+  s: number;
+  l: number;
+  g: number;
+}
+
+export type SegmentName = 'cs' | 'ds' | 'es' | 'fs' | 'gs' | 'ss' | 'tr' | 'ldt';
+
+/** Special registers to set: those left out keep their values. */
+export interface SpecialRegisters {
+  segments: Partial<Record<SegmentName, Segment>>;
+  gdt: { base: number; limit: number };
+  idt: { base: number; limit: number };
+  cr0: number;
+  cr3: number;
+  cr4: number;
+  efer: number;
+}
+
+/** All state of a vCPU as kernel structures in base64, only meaningful to {@link Vcpu.restore}. */
+export interface VcpuState {
+  cpuid: CpuidEntry[];
+  /** 0 when the host does not tell. */
+  tscKhz: number;
+  xsave: string;
+  /** In the order they are to be restored. */
+  msrs: [index: number, value: string][];
+  structures: Record<string, string>;
+}
+
+/** Structures that are one fixed size, in the order they are restored; xsave and MSRs go between them. */
+const BEFORE_MSRS = ['mp_state', 'regs', 'sregs', 'xcrs', 'debugregs', 'lapic_state'] as const;
+const AFTER_MSRS = ['vcpu_events'] as const;
+type StructureName = (typeof BEFORE_MSRS)[number] | (typeof AFTER_MSRS)[number];
+
+const STRUCTURES = {
+  mp_state: ['KVM_GET_MP_STATE', 'KVM_SET_MP_STATE', structs.kvm_mp_state],
+  regs: ['KVM_GET_REGS', 'KVM_SET_REGS', structs.kvm_regs],
+  sregs: ['KVM_GET_SREGS', 'KVM_SET_SREGS', structs.kvm_sregs],
+  xcrs: ['KVM_GET_XCRS', 'KVM_SET_XCRS', structs.kvm_xcrs],
+  debugregs: ['KVM_GET_DEBUGREGS', 'KVM_SET_DEBUGREGS', structs.kvm_debugregs],
+  lapic_state: ['KVM_GET_LAPIC', 'KVM_SET_LAPIC', structs.kvm_lapic_state],
+  vcpu_events: ['KVM_GET_VCPU_EVENTS', 'KVM_SET_VCPU_EVENTS', structs.kvm_vcpu_events],
+} as const satisfies Record<StructureName, readonly [IoctlName, IoctlName, { size: number }]>;
+
+/** The deadline is compared with the TSC: it comes after it (IA32_TSC is 0x10). */
+const IA32_TSC_DEADLINE = 0x6e0;
+
+/** A vCPU and its `kvm_run` mapping. KVM_RUN itself is the vCPU thread's: accel/vcpu-worker.ts. */
+export class Vcpu implements Disposable {
+  readonly runSize: number;
+  readonly runAddress: number;
+  /** `struct kvm_run`, shared with the kernel. */
+  readonly run: DataView;
+
+  constructor(
+    readonly vm: Vm,
+    readonly fd: number,
+    readonly id: number,
+  ) {
+    this.runSize = vm.kvm.vcpuMmapSize;
+    const prot = libc.PROT_READ | libc.PROT_WRITE;
+    this.runAddress = libc.check(libc.mmap(null, this.runSize, prot, libc.MAP_SHARED, fd, 0), 'mmap');
+    this.run = new DataView(libc.viewMemory(this.runAddress, this.runSize));
+  }
+
+  #ioctl(name: IoctlName, argument: number | NodeJS.TypedArray): number {
+    return kvmIoctl(this.vm.kvm.ioctls, this.fd, name, argument);
+  }
+
+  #get(name: IoctlName, struct: { size: number }): DataView {
+    const bytes = new Uint8Array(struct.size);
+    this.#ioctl(name, bytes);
+    return new DataView(bytes.buffer);
+  }
+
+  /** Sets what CPUID tells the guest. Before the first KVM_RUN. */
+  setCpuid(entries: readonly CpuidEntry[]): void {
+    this.#ioctl('KVM_SET_CPUID2', encodeCpuid(entries));
+  }
+
+  cpuid(): CpuidEntry[] {
+    const buffer = new Uint8Array(structs.kvm_cpuid2.size + MAX_CPUID_ENTRIES * structs.kvm_cpuid_entry2.size);
+    new DataView(buffer.buffer).setUint32(structs.kvm_cpuid2.nent, MAX_CPUID_ENTRIES, true);
+    this.#ioctl('KVM_GET_CPUID2', buffer);
+    return decodeCpuid(buffer);
+  }
+
+  registers(): Registers {
+    const view = this.#get('KVM_GET_REGS', structs.kvm_regs);
+    const entries = structs.REGISTER_NAMES.map((name, index) => [name, view.getBigUint64(index * 8, true)]);
+    return Object.fromEntries(entries) as Registers;
+  }
+
+  /** Sets the registers named and leaves the others. */
+  setRegisters(registers: Partial<Record<RegisterName, number | bigint>>): void {
+    const view = this.#get('KVM_GET_REGS', structs.kvm_regs);
+    structs.REGISTER_NAMES.forEach((name, index) => {
+      const value = registers[name];
+      if (value !== undefined) view.setBigUint64(index * 8, BigInt(value), true);
+    });
+    this.#ioctl('KVM_SET_REGS', new Uint8Array(view.buffer));
+  }
+
+  /** Sets the special registers named and leaves the others. */
+  setSpecialRegisters(registers: Partial<SpecialRegisters>): void {
+    const { kvm_dtable, kvm_sregs } = structs;
+    const view = this.#get('KVM_GET_SREGS', kvm_sregs);
+    for (const [name, segment] of Object.entries(registers.segments ?? {})) {
+      writeSegment(view, kvm_sregs[name as SegmentName], segment);
+    }
+    for (const name of ['gdt', 'idt'] as const) {
+      const table = registers[name];
+      if (table === undefined) continue;
+      view.setBigUint64(kvm_sregs[name] + kvm_dtable.base, BigInt(table.base), true);
+      view.setUint16(kvm_sregs[name] + kvm_dtable.limit, table.limit, true);
+    }
+    for (const name of ['cr0', 'cr3', 'cr4', 'efer'] as const) {
+      const value = registers[name];
+      if (value !== undefined) view.setBigUint64(kvm_sregs[name], BigInt(value), true);
+    }
+    this.#ioctl('KVM_SET_SREGS', new Uint8Array(view.buffer));
+  }
+
+  setMpState(state: number): void {
+    this.#ioctl('KVM_SET_MP_STATE', new Uint32Array([state]));
+  }
+
+  /** Registers in hexadecimal, for a log. The vCPU must stand still. */
+  describe(): Record<string, string> {
+    const { kvm_sregs, kvm_segment } = structs;
+    const hex = (value: bigint | number) => `0x${value.toString(16)}`;
+    const sregs = this.#get('KVM_GET_SREGS', kvm_sregs);
+    const described: Record<string, string> = {};
+    for (const [name, value] of Object.entries(this.registers())) described[name] = hex(value);
+    for (const name of ['cr0', 'cr2', 'cr3', 'cr4', 'efer'] as const) {
+      described[name] = hex(sregs.getBigUint64(kvm_sregs[name], true));
+    }
+    for (const name of ['cs', 'ss', 'ds', 'tr'] as const) {
+      described[name] = hex(sregs.getUint16(kvm_sregs[name] + kvm_segment.selector, true));
+    }
+    described.gdt = hex(sregs.getBigUint64(kvm_sregs.gdt, true));
+    described.idt = hex(sregs.getBigUint64(kvm_sregs.idt, true));
+    return described;
+  }
+
+  /** Writes down all state. The vCPU must stand still, with its last exit answered (see `VcpuThread.pause`). */
+  save(): VcpuState {
+    const encode = (view: DataView) => Buffer.from(view.buffer).toString('base64');
+    const structures: Record<string, string> = {};
+    // First the run state: reading it delivers a pending INIT or SIPI, which changes the rest.
+    for (const name of [...BEFORE_MSRS, ...AFTER_MSRS]) {
+      const [get, , struct] = STRUCTURES[name];
+      structures[name] = encode(this.#get(get, struct));
+    }
+    const tscKhz = this.vm.kvm.checkExtension(KVM_CAP_TSC_CONTROL) > 0 ? this.#ioctl('KVM_GET_TSC_KHZ', 0) : 0;
+    return { cpuid: this.cpuid(), tscKhz, xsave: encode(this.#getXsave()), msrs: this.#getMsrs(), structures };
+  }
+
+  /** On a new vCPU with the same ID, of a VM with the same devices: goes on where the saved one was. */
+  restore(state: VcpuState): void {
+    this.setCpuid(state.cpuid);
+    if (state.tscKhz > 0) this.#ioctl('KVM_SET_TSC_KHZ', state.tscKhz);
+    this.#setStructures(state, BEFORE_MSRS);
+    this.#ioctl('KVM_SET_XSAVE', sized(state.xsave, this.#xsaveSize()));
+    this.#setMsrs(state.msrs);
+    this.#setStructures(state, AFTER_MSRS);
+  }
+
+  #setStructures(state: VcpuState, names: readonly StructureName[]): void {
+    for (const name of names) {
+      const [, set, struct] = STRUCTURES[name];
+      this.#ioctl(set, sized(state.structures[name], struct.size));
+    }
+  }
+
+  /** Above 4096 only with features such as AMX, which need KVM_GET_XSAVE2. */
+  #xsaveSize(): number {
+    return Math.max(structs.kvm_xsave.size, this.vm.kvm.checkExtension(KVM_CAP_XSAVE2));
+  }
+
+  #getXsave(): DataView {
+    const size = this.#xsaveSize();
+    return this.#get(size > structs.kvm_xsave.size ? 'KVM_GET_XSAVE2' : 'KVM_GET_XSAVE', { size });
+  }
+
+  /** KVM_GET_MSRS stops at the first MSR that it refuses: those are left out. */
+  #getMsrs(): VcpuState['msrs'] {
+    const { kvm_msrs, kvm_msr_entry } = structs;
+    const saved: VcpuState['msrs'] = [];
+    let wanted = this.vm.kvm.msrIndices();
+    while (wanted.length > 0) {
+      const view = new DataView(new ArrayBuffer(kvm_msrs.size + wanted.length * kvm_msr_entry.size));
+      view.setUint32(kvm_msrs.nmsrs, wanted.length, true);
+      wanted.forEach((index, position) => {
+        view.setUint32(kvm_msrs.entries + position * kvm_msr_entry.size, index, true);
+      });
+      const count = this.#ioctl('KVM_GET_MSRS', new Uint8Array(view.buffer));
+      for (let position = 0; position < count; position++) {
+        const at = kvm_msrs.entries + position * kvm_msr_entry.size + kvm_msr_entry.data;
+        saved.push([wanted[position], view.getBigUint64(at, true).toString()]);
+      }
+      wanted = wanted.slice(count + 1);
+    }
+    const isLate = ([index]: [number, string]) => index === IA32_TSC_DEADLINE;
+    return [...saved.filter((msr) => !isLate(msr)), ...saved.filter(isLate)];
+  }
+
+  /** An MSR that KVM lets nobody write, yet tells of, is left as it is. */
+  #setMsrs(msrs: VcpuState['msrs']): void {
+    const { kvm_msrs, kvm_msr_entry } = structs;
+    let left = msrs;
+    while (left.length > 0) {
+      const view = new DataView(new ArrayBuffer(kvm_msrs.size + left.length * kvm_msr_entry.size));
+      view.setUint32(kvm_msrs.nmsrs, left.length, true);
+      left.forEach(([index, value], position) => {
+        const at = kvm_msrs.entries + position * kvm_msr_entry.size;
+        view.setUint32(at + kvm_msr_entry.index, index, true);
+        view.setBigUint64(at + kvm_msr_entry.data, BigInt(value), true);
+      });
+      left = left.slice(this.#ioctl('KVM_SET_MSRS', new Uint8Array(view.buffer)) + 1);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    libc.munmap(this.runAddress, this.runSize);
+    libc.close(this.fd);
+  }
+}
+
+function writeSegment(view: DataView, at: number, segment: Segment): void {
+  const { kvm_segment } = structs;
+  view.setBigUint64(at + kvm_segment.base, BigInt(segment.base), true);
+  view.setUint32(at + kvm_segment.limit, segment.limit, true);
+  view.setUint16(at + kvm_segment.selector, segment.selector, true);
+  for (const field of ['type', 'present', 'dpl', 'db', 's', 'l', 'g'] as const) {
+    view.setUint8(at + kvm_segment[field], segment[field]);
+  }
+  view.setUint8(at + kvm_segment.avl, 0);
+  view.setUint8(at + kvm_segment.unusable, segment.present === 0 ? 1 : 0);
+}

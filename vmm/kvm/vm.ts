@@ -1,0 +1,146 @@
+// A VM of KVM: memory slots, interrupt controllers, eventfds (Linux, Documentation/virt/kvm/api.rst, "VM ioctls").
+import * as libc from '../libc.js';
+import type { MemoryRegion } from '../memory.js';
+import type { IoctlName } from './ioctl.js';
+import { type Kvm, kvmIoctl } from './kvm.js';
+import * as structs from './structs.js';
+import { Vcpu } from './vcpu.js';
+
+const KVM_PIT_SPEAKER_DUMMY = 1;
+const KVM_IOEVENTFD_FLAG_DATAMATCH = 1;
+/** `kvm_clock_data.flags` that KVM_SET_CLOCK takes: let the clock go on from the saved real time. */
+const KVM_CLOCK_REALTIME = 4;
+/** Master 8259, slave 8259, I/O APIC. */
+const IRQCHIPS = [0, 1, 2];
+
+/** Kernel structures of a VM, base64: only meaningful to {@link Vm.restore}. */
+export interface VmState {
+  irqchips: string[];
+  pit?: string;
+  clock: string;
+}
+
+/** A VM. Close it after its vCPUs. */
+export class Vm implements Disposable {
+  #slots = 0;
+  #hasPit = false;
+
+  constructor(
+    readonly kvm: Kvm,
+    readonly fd: number,
+  ) {}
+
+  #ioctl(name: IoctlName, argument: number | NodeJS.TypedArray): number {
+    return kvmIoctl(this.kvm.ioctls, this.fd, name, argument);
+  }
+
+  /** Makes `regions` the guest's RAM, one memory slot each. */
+  addMemory(regions: readonly MemoryRegion[]): void {
+    for (const region of regions) {
+      const layout = structs.kvm_userspace_memory_region;
+      const view = new DataView(new ArrayBuffer(layout.size));
+      view.setUint32(layout.slot, this.#slots++, true);
+      view.setBigUint64(layout.guest_phys_addr, BigInt(region.guestAddress), true);
+      view.setBigUint64(layout.memory_size, BigInt(region.length), true);
+      view.setBigUint64(layout.userspace_addr, BigInt(region.hostAddress), true);
+      this.#ioctl('KVM_SET_USER_MEMORY_REGION', new Uint8Array(view.buffer));
+    }
+  }
+
+  /**
+   * Gives KVM the guest pages that it needs for real mode on Intel CPUs without unrestricted guest: one page of page
+   * table at `identityMap` and three of task state at `tss`, in no memory slot and below 4 GiB.
+   */
+  reserveRealModePages(identityMap: number, tss: number): void {
+    this.#ioctl('KVM_SET_IDENTITY_MAP_ADDR', new BigUint64Array([BigInt(identityMap)]));
+    this.#ioctl('KVM_SET_TSS_ADDR', tss);
+  }
+
+  /** Makes 8259, I/O APIC and local APICs in the kernel. Before any vCPU. */
+  createIrqchip(): void {
+    this.#ioctl('KVM_CREATE_IRQCHIP', 0);
+  }
+
+  /** Makes the 8254 timer in the kernel. */
+  createPit(): void {
+    const config = new Uint8Array(structs.kvm_pit_config.size);
+    config[structs.kvm_pit_config.flags] = KVM_PIT_SPEAKER_DUMMY;
+    this.#ioctl('KVM_CREATE_PIT2', config);
+    this.#hasPit = true;
+  }
+
+  /** Sets the level of an interrupt line. */
+  setIrqLine(gsi: number, level: 0 | 1): void {
+    this.#ioctl('KVM_IRQ_LINE', new Uint32Array([gsi, level]));
+  }
+
+  /** Each count on `eventfd` becomes one rising and falling edge of interrupt line `gsi`. */
+  addIrqfd(eventfd: number, gsi: number): void {
+    const layout = structs.kvm_irqfd;
+    const view = new DataView(new ArrayBuffer(layout.size));
+    view.setUint32(layout.fd, eventfd, true);
+    view.setUint32(layout.gsi, gsi, true);
+    this.#ioctl('KVM_IRQFD', new Uint8Array(view.buffer));
+  }
+
+  /** A guest's 4-byte write of `value` to `address` adds to `eventfd` instead of leaving KVM_RUN. */
+  addIoeventfd(eventfd: number, address: number, value: number): void {
+    const layout = structs.kvm_ioeventfd;
+    const view = new DataView(new ArrayBuffer(layout.size));
+    view.setBigUint64(layout.datamatch, BigInt(value), true);
+    view.setBigUint64(layout.addr, BigInt(address), true);
+    view.setUint32(layout.len, 4, true);
+    view.setInt32(layout.fd, eventfd, true);
+    view.setUint32(layout.flags, KVM_IOEVENTFD_FLAG_DATAMATCH, true);
+    this.#ioctl('KVM_IOEVENTFD', new Uint8Array(view.buffer));
+  }
+
+  /** Makes the vCPU whose APIC ID is `id`. */
+  createVcpu(id: number): Vcpu {
+    return new Vcpu(this, this.#ioctl('KVM_CREATE_VCPU', id), id);
+  }
+
+  /** Writes down interrupt controllers, timer and clock. The vCPUs must stand still. */
+  save(): VmState {
+    const irqchips = IRQCHIPS.map((chip) => {
+      const state = new Uint8Array(structs.kvm_irqchip.size);
+      state[structs.kvm_irqchip.chip_id] = chip;
+      this.#ioctl('KVM_GET_IRQCHIP', state);
+      return Buffer.from(state).toString('base64');
+    });
+    const clock = new Uint8Array(structs.kvm_clock_data.size);
+    this.#ioctl('KVM_GET_CLOCK', clock);
+    const state: VmState = { irqchips, clock: Buffer.from(clock).toString('base64') };
+    if (this.#hasPit) {
+      const pit = new Uint8Array(structs.kvm_pit_state2.size);
+      this.#ioctl('KVM_GET_PIT2', pit);
+      state.pit = Buffer.from(pit).toString('base64');
+    }
+    return state;
+  }
+
+  /** On a VM made with the same devices, before its vCPUs run. */
+  restore(state: VmState): void {
+    for (const chip of state.irqchips) this.#ioctl('KVM_SET_IRQCHIP', sized(chip, structs.kvm_irqchip.size));
+    if (state.pit !== undefined) this.#ioctl('KVM_SET_PIT2', sized(state.pit, structs.kvm_pit_state2.size));
+    const clock = sized(state.clock, structs.kvm_clock_data.size);
+    const view = new DataView(clock.buffer, clock.byteOffset, clock.byteLength);
+    const flags = view.getUint32(structs.kvm_clock_data.flags, true);
+    view.setUint32(structs.kvm_clock_data.flags, flags & KVM_CLOCK_REALTIME, true);
+    this.#ioctl('KVM_SET_CLOCK', clock);
+  }
+
+  [Symbol.dispose](): void {
+    libc.close(this.fd);
+  }
+}
+
+/**
+ * Decodes a saved kernel structure.
+ * @throws RangeError if it is not `size` bytes long.
+ */
+export function sized(base64: string, size: number): Uint8Array {
+  const bytes = Buffer.from(base64, 'base64');
+  if (bytes.length !== size) throw new RangeError(`saved structure of ${bytes.length} bytes where ${size} belong`);
+  return bytes;
+}
