@@ -1,0 +1,55 @@
+// A file that a machine boots from, read straight into guest memory.
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { MachineError, type MachineErrorCode } from '../machine.js';
+
+/** An open regular file. Every failure is a {@link MachineError} with the code it was opened with. */
+export class BootFile implements Disposable {
+  readonly #fd: number;
+  /** Bytes. */
+  readonly size: number;
+
+  /** @param what the file's part in the boot, for messages: `kernel`, `initramfs`. */
+  constructor(
+    readonly what: string,
+    readonly path: string,
+    readonly code: MachineErrorCode,
+  ) {
+    try {
+      // Non-blocking: opening a FIFO would wait for a writer.
+      this.#fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    } catch (error) {
+      const reason = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'no such file' : (error as Error).message;
+      throw new MachineError(code, `${what} ${path}: ${reason}`, { cause: error });
+    }
+    const stat = fstatSync(this.#fd);
+    if (!stat.isFile()) {
+      closeSync(this.#fd);
+      throw this.error('not a regular file');
+    }
+    this.size = stat.size;
+  }
+
+  /** An error of this file: `reason` follows its name. */
+  error(reason: string, cause?: unknown): MachineError {
+    return new MachineError(this.code, `${this.what} ${this.path}: ${reason}`, { cause });
+  }
+
+  /** Fills `target` with the bytes at `position`; the file must have them. */
+  read(position: number, target: Uint8Array): void {
+    if (position + target.length > this.size) throw this.error('truncated');
+    for (let done = 0; done < target.length; ) {
+      let count: number;
+      try {
+        count = readSync(this.#fd, target, done, target.length - done, position + done);
+      } catch (error) {
+        throw this.error((error as Error).message, error);
+      }
+      if (count === 0) throw this.error('truncated');
+      done += count;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.#fd);
+  }
+}

@@ -1,0 +1,47 @@
+// The kernel command line: Documentation/admin-guide/kernel-parameters.txt.
+import { MachineError } from '../machine.js';
+
+/** COMMAND_LINE_SIZE of x86 (arch/x86/include/asm/setup.h): with the NUL at its end. */
+const COMMAND_LINE_SIZE = 2048;
+
+/** A virtio-mmio device's window and interrupt line. */
+export interface MmioDevice {
+  address: number;
+  irq: number;
+}
+
+/** The machine's own words. `console`: print the kernel's messages, rather than only its last words. */
+export function baseCommandLine({ devices, console }: { devices: readonly MmioDevice[]; console: boolean }): string {
+  return [
+    'console=ttyS0',
+    console ? 'ignore_loglevel' : 'loglevel=1',
+    // A panic resets the machine at once, through the i8042.
+    'panic=-1',
+    'reboot=k',
+    // kvmclock vouches for the TSC; nothing here could watch it.
+    'tsc=reliable',
+    'no_timer_check',
+    // What this machine does not have is not looked for.
+    'pci=off',
+    'i8042.noaux',
+    'i8042.nokbd',
+    '8250.nr_uarts=1',
+    ...devices.map(({ address, irq }) => `virtio_mmio.device=4K@0x${address.toString(16)}:${irq}`),
+  ].join(' ');
+}
+
+/**
+ * Joins the machine's words and the spec's own.
+ * @throws MachineError `bad-spec` if the kernel can't take them: printable ASCII, 2047 bytes in all.
+ */
+export function joinCommandLine(base: string, own: string): string {
+  if (/[^\x20-\x7e]/.test(own)) {
+    throw new MachineError('bad-spec', 'the kernel command line has a character that is not printable ASCII');
+  }
+  const line = own === '' ? base : `${base} ${own}`;
+  if (line.length >= COMMAND_LINE_SIZE) {
+    const most = COMMAND_LINE_SIZE - 1;
+    throw new MachineError('bad-spec', `the kernel command line is ${line.length} bytes long, ${most} are possible`);
+  }
+  return line;
+}

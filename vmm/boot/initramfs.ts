@@ -1,0 +1,27 @@
+// Loads the initial RAM file system: as high below the hole as the kernel can take it, out of the kernel's way.
+import { type GuestMemory, PAGE_SIZE } from '../memory.js';
+import { BootFile } from './boot-file.js';
+import type { LoadedKernel } from './kernel.js';
+import { tooLittleMemory } from './placement.js';
+
+export interface LoadedInitramfs {
+  /** Guest address, a multiple of the page size. */
+  address: number;
+  /** Bytes. */
+  size: number;
+}
+
+/**
+ * Loads the file at `path` for `kernel`, which is loaded already.
+ * @throws MachineError `bad-spec` when it can't be read, is empty, or memory is too small.
+ */
+export function loadInitramfs(memory: GuestMemory, path: string, kernel: LoadedKernel): LoadedInitramfs {
+  using file = new BootFile('initramfs', path, 'bad-spec');
+  const { size } = file;
+  if (size === 0) throw file.error('empty');
+  const address = Math.floor((kernel.initramfsLimit - size) / PAGE_SIZE) * PAGE_SIZE;
+  if (address < kernel.end) throw tooLittleMemory(memory, 'kernel and initramfs', kernel.end + size);
+  if (size > 2 ** 30) throw file.error('larger than 1 GiB');
+  file.read(0, memory.bytes(address, size));
+  return { address, size };
+}

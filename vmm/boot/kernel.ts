@@ -1,0 +1,35 @@
+// Loads a kernel, whichever of the two formats it has.
+import type { GuestMemory } from '../memory.js';
+import { BootFile } from './boot-file.js';
+import { isBzImage, loadBzImage } from './bzimage.js';
+import { loadElf } from './elf.js';
+import { SETUP_HEADER_END } from './setup-header.js';
+
+/** "\x7fELF" */
+const ELF_MAGIC = 0x464c457f;
+
+export interface LoadedKernel {
+  format: 'elf' | 'bzimage';
+  /** Guest address of the 64-bit entry point. */
+  entry: number;
+  /** First guest address that the kernel does not need for itself when it starts. */
+  end: number;
+  /** A bzImage's setup header, the bytes from 0x1f1 of its first sectors. */
+  setupHeader?: Uint8Array;
+  /** First guest address that the initial RAM file system may not reach. */
+  initramfsLimit: number;
+}
+
+/**
+ * Loads an ELF vmlinux or a bzImage into `memory`, which is fresh: all zero.
+ * @throws MachineError `bad-kernel` when it is no kernel that can boot here, `bad-spec` when memory is too small.
+ */
+export function loadKernel(memory: GuestMemory, kernelPath: string): LoadedKernel {
+  using file = new BootFile('kernel', kernelPath, 'bad-kernel');
+  const head = new Uint8Array(Math.min(SETUP_HEADER_END, file.size));
+  file.read(0, head);
+  const view = new DataView(head.buffer);
+  if (head.length >= 64 && view.getUint32(0, true) === ELF_MAGIC) return loadElf(memory, file, head);
+  if (isBzImage(view)) return loadBzImage(memory, file, head);
+  throw file.error('not a kernel: neither an ELF vmlinux nor a bzImage');
+}

@@ -1,0 +1,36 @@
+// Room in guest memory for what is booted: all of it below the hole, as the identity page tables reach no further.
+import { MachineError } from '../machine.js';
+import { type GuestMemory, HOLE_START } from '../memory.js';
+import type { BootFile } from './boot-file.js';
+import { HIGH_MEMORY_START } from './layout.js';
+
+const MIB = 2 ** 20;
+
+/** End of guest memory below the hole. */
+export function lowMemoryEnd(memory: GuestMemory): number {
+  const low = memory.regions.find((region) => region.guestAddress === 0);
+  return low === undefined ? 0 : low.length;
+}
+
+/** The error of a machine whose memory ends before `needed`. Bytes. */
+export function tooLittleMemory(memory: GuestMemory, what: string, needed: number): MachineError {
+  const size = lowMemoryEnd(memory);
+  const has = size % MIB === 0 ? `${size / MIB}M` : `${Math.floor(size / 1024)}K`;
+  return new MachineError(
+    'bad-spec',
+    `${has} of memory is too little for this ${what}, which needs more than ${Math.ceil(needed / MIB)}M`,
+  );
+}
+
+/**
+ * Checks that the kernel in `file` may occupy `length` bytes at `address`.
+ * @throws MachineError `bad-kernel` where no machine has memory, `bad-spec` where this one has too little.
+ */
+export function checkKernelRange(memory: GuestMemory, file: BootFile, address: number, length: number): void {
+  const end = address + length;
+  // Written so that NaN and values beyond 2^53 fail too.
+  if (!(address >= HIGH_MEMORY_START && end >= address && end <= HOLE_START && length <= 2 ** 30)) {
+    throw file.error(`not a bootable kernel: it wants ${length} bytes at 0x${address.toString(16)}`);
+  }
+  if (end > lowMemoryEnd(memory)) throw tooLittleMemory(memory, 'kernel', end);
+}
