@@ -187,7 +187,7 @@ export class Vcpu implements Disposable {
     if (state.tscKhz > 0) this.#ioctl('KVM_SET_TSC_KHZ', state.tscKhz);
     this.#setStructures(state, BEFORE_MSRS);
     this.#ioctl('KVM_SET_XSAVE', sized(state.xsave, this.#xsaveSize()));
-    this.#setMsrs(state.msrs);
+    this.setMsrs(state.msrs.map(([index, value]) => ({ index, value: BigInt(value) })));
     this.#setStructures(state, AFTER_MSRS);
   }
 
@@ -230,18 +230,19 @@ export class Vcpu implements Disposable {
     return [...saved.filter((msr) => !isLate(msr)), ...saved.filter(isLate)];
   }
 
-  /** An MSR that KVM lets nobody write, yet tells of, is left as it is. */
-  #setMsrs(msrs: VcpuState['msrs']): void {
+  /** Sets MSRs in this order. One that this host's KVM refuses keeps its value. */
+  setMsrs(msrs: readonly { index: number; value: number | bigint }[]): void {
     const { kvm_msrs, kvm_msr_entry } = structs;
     let left = msrs;
     while (left.length > 0) {
       const view = new DataView(new ArrayBuffer(kvm_msrs.size + left.length * kvm_msr_entry.size));
       view.setUint32(kvm_msrs.nmsrs, left.length, true);
-      left.forEach(([index, value], position) => {
+      left.forEach(({ index, value }, position) => {
         const at = kvm_msrs.entries + position * kvm_msr_entry.size;
         view.setUint32(at + kvm_msr_entry.index, index, true);
         view.setBigUint64(at + kvm_msr_entry.data, BigInt(value), true);
       });
+      // KVM_SET_MSRS stops at the first MSR that it refuses.
       left = left.slice(this.#ioctl('KVM_SET_MSRS', new Uint8Array(view.buffer)) + 1);
     }
   }

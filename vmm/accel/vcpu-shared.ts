@@ -1,0 +1,100 @@
+// What a vCPU thread and the device thread share: one block of memory for each vCPU, one for the machine. Everything
+// is in place before the thread knows of a vCPU, so that threads start while the machine is still being built.
+
+/** The window of each virtio-mmio device, one page, from here on. In the hole below 4 GiB. */
+export const MMIO_BASE = 0xd0000000;
+export const MMIO_WINDOW = 0x1000;
+/** More than there are interrupt lines for them. */
+export const MAX_MMIO_DEVICES = 32;
+
+/** Where the thread is; written by it alone. */
+export const ThreadState = { starting: 0, running: 1, paused: 2, ended: 3 } as const;
+/** What the thread is to do; written by the device thread alone. `wait`: there is no vCPU yet. */
+export const ThreadCommand = { wait: 0, run: 1, pause: 2, stop: 3 } as const;
+/** Why the thread ended; written by it before its state. */
+export const ThreadEnd = { stopped: 0, exit: 1, error: 2 } as const;
+
+const STATE = 0;
+const COMMAND = 1;
+const REQUEST = 2;
+const TID = 3;
+const END = 4;
+const EXITS = 16;
+/** KVM_EXIT_* numbers go up to 40 today. */
+const EXIT_REASONS = 64;
+const WORDS = EXITS + EXIT_REASONS;
+const ADDRESSES_AT = WORDS * 4;
+const MESSAGE_AT = ADDRESSES_AT + 4 * 8;
+const MESSAGE_SIZE = 1024;
+
+/** Index of {@link VcpuShared.words}. */
+export const Word = { STATE, COMMAND, REQUEST, TID, END } as const;
+
+/** Memory shared by one vCPU thread and the device thread. */
+export class VcpuShared {
+  /** Control words: see {@link Word}. REQUEST is 1 while the thread waits for its exit to be answered. */
+  readonly words: Int32Array;
+  /** Exits to user space by KVM_EXIT_* number; counted by the thread. */
+  readonly exits: Int32Array;
+  /** The vCPU's file descriptor, address and size of its `kvm_run`. */
+  readonly vcpu: Float64Array;
+  readonly #message: Uint8Array;
+
+  constructor(readonly buffer = new SharedArrayBuffer(MESSAGE_AT + MESSAGE_SIZE)) {
+    this.words = new Int32Array(buffer, 0, WORDS);
+    this.exits = this.words.subarray(EXITS, EXITS + EXIT_REASONS);
+    this.vcpu = new Float64Array(buffer, ADDRESSES_AT, 3);
+    this.#message = new Uint8Array(buffer, MESSAGE_AT, MESSAGE_SIZE);
+  }
+
+  /** Writes a word and wakes who waits for it. */
+  store(word: number, value: number): void {
+    Atomics.store(this.words, word, value);
+    Atomics.notify(this.words, word);
+  }
+
+  /** What the thread could not do, for an end by error. */
+  get message(): string {
+    const text = Buffer.from(this.#message).toString();
+    return text.slice(0, text.indexOf('\0'));
+  }
+
+  set message(text: string) {
+    this.#message.set(Buffer.from(text).subarray(0, MESSAGE_SIZE - 1));
+  }
+}
+
+/** Memory shared by all threads of a machine. */
+export class MachineShared {
+  /** The eventfd that wakes the device thread; the number of devices. */
+  readonly words: Int32Array;
+  /** InterruptStatus of each virtio-mmio device (virtio 1.2, 4.2.2): its driver reads it at each interrupt. */
+  readonly interruptStatus: Int32Array;
+
+  constructor(readonly buffer = new SharedArrayBuffer((2 + MAX_MMIO_DEVICES) * 4)) {
+    this.words = new Int32Array(buffer, 0, 2);
+    this.interruptStatus = new Int32Array(buffer, 8, MAX_MMIO_DEVICES);
+  }
+
+  get wakeFd(): number {
+    return this.words[0];
+  }
+
+  set wakeFd(fd: number) {
+    this.words[0] = fd;
+  }
+
+  get deviceCount(): number {
+    return this.words[1];
+  }
+
+  set deviceCount(count: number) {
+    this.words[1] = count;
+  }
+}
+
+/** `workerData` of a vCPU thread. */
+export interface VcpuWorkerData {
+  vcpu: SharedArrayBuffer;
+  machine: SharedArrayBuffer;
+}

@@ -1,0 +1,232 @@
+// The device thread's side of the vCPU threads: starts them, answers what they forward, pauses and stops them.
+import { Worker } from 'node:worker_threads';
+import type { EventLoop } from '../event-loop.js';
+import { KVM_EXIT_IO_IN, KVM_EXIT_MMIO } from '../kvm/exits.js';
+import { kvm_run } from '../kvm/structs.js';
+import type { Vcpu } from '../kvm/vcpu.js';
+import * as libc from '../libc.js';
+import { MachineError } from '../machine.js';
+import { MachineShared, ThreadCommand, ThreadEnd, ThreadState, VcpuShared, Word } from './vcpu-shared.js';
+
+/** SIGUSR2: Node leaves it alone. Its handler does nothing: the signal is there to make KVM_RUN return. */
+const KICK_SIGNAL = 12;
+const KICK_SIGNAL_NAME = 'SIGUSR2';
+/** Milliseconds for a thread to start (a loaded host: seconds), and to answer a kick before it is kicked again. */
+const START_TIMEOUT = 20_000;
+const KICK_INTERVAL = 10;
+/** Kicks until a thread counts as lost. */
+const MAX_KICKS = 500;
+
+/** What the guest's ports and device windows are connected to. Reads give unsigned values. */
+export interface Bus {
+  /** `size` is 1, 2 or 4 bytes. */
+  readPort(port: number, size: number): number;
+  writePort(port: number, size: number, value: number): void;
+  /** `data` is to be filled; 1, 2, 4 or 8 bytes. */
+  readMmio(address: number, data: Uint8Array): void;
+  writeMmio(address: number, data: Uint8Array): void;
+}
+
+/** How a vCPU came to an end that nobody asked for. */
+export type VcpuEnd = { kind: 'exit'; vcpu: Vcpu; reason: number } | { kind: 'error'; message: string };
+
+interface VcpuThread {
+  readonly shared: VcpuShared;
+  readonly worker: Worker;
+  vcpu?: Vcpu;
+  /** `kvm_run`'s MMIO data by length. */
+  mmioData: Uint8Array[];
+  reported: boolean;
+}
+
+const ignoreKick = () => {};
+
+/**
+ * The vCPU threads of one machine. Threads start idle, so that they can start before the machine is there. Each ends
+ * by {@link stop} or by an exit that it can't go on from, and never takes the process with it.
+ */
+export class VcpuThreads implements Disposable {
+  readonly machine = new MachineShared();
+  readonly #threads: VcpuThread[] = [];
+  readonly #workerUrl: URL;
+  #bus: Bus | undefined;
+  #onEnd: ((end: VcpuEnd) => void) | undefined;
+
+  /** `workerUrl`: the bundle of vcpu-worker.ts. */
+  constructor(workerUrl = new URL('./vcpu.js', import.meta.url)) {
+    this.#workerUrl = workerUrl;
+    this.machine.wakeFd = libc.createEventFd();
+    process.on(KICK_SIGNAL_NAME, ignoreKick);
+  }
+
+  /** Has at least `count` threads. */
+  prepare(count: number): void {
+    while (this.#threads.length < count) {
+      const shared = new VcpuShared();
+      const workerData = { vcpu: shared.buffer, machine: this.machine.buffer };
+      // The device thread doesn't come round to pass messages on: standard streams stay unused.
+      const worker = new Worker(this.#workerUrl, { workerData, stdin: false, stdout: false, stderr: false });
+      this.#threads.push({ shared, worker, mmioData: [], reported: false });
+    }
+  }
+
+  /**
+   * Runs one vCPU on each thread. `loop`, which the calling thread runs, calls `bus` for what the guest does and
+   * `onEnd` when a vCPU ends without {@link stop}.
+   */
+  start(vcpus: readonly Vcpu[], loop: EventLoop, bus: Bus, onEnd: (end: VcpuEnd) => void): void {
+    this.prepare(vcpus.length);
+    this.#bus = bus;
+    this.#onEnd = onEnd;
+    loop.add(this.machine.wakeFd, libc.EPOLLIN, () => {
+      libc.drainEventFd(this.machine.wakeFd);
+      this.#serve();
+    });
+    vcpus.forEach((vcpu, index) => {
+      const thread = this.#threads[index];
+      thread.vcpu = vcpu;
+      const data = new Uint8Array(vcpu.run.buffer, kvm_run['mmio.data'], 8);
+      thread.mmioData = Array.from({ length: 9 }, (_, length) => data.subarray(0, length));
+      thread.shared.vcpu.set([vcpu.fd, vcpu.runAddress, vcpu.runSize]);
+      thread.shared.store(Word.COMMAND, ThreadCommand.run);
+    });
+  }
+
+  /**
+   * Waits until every thread runs, at most 20 s.
+   * @throws MachineError `host` when one does not.
+   */
+  awaitStarted(): void {
+    const deadline = performance.now() + START_TIMEOUT;
+    for (const { shared } of this.#threads) {
+      const left = Math.max(0, deadline - performance.now());
+      if (Atomics.wait(shared.words, Word.STATE, ThreadState.starting, left) === 'timed-out') {
+        throw new MachineError('host', 'a vCPU thread did not start: the host is out of memory or of threads');
+      }
+    }
+  }
+
+  /** Exits to user space by KVM_EXIT_* number, of all vCPUs. */
+  exitCounts(): number[] {
+    const counts: number[] = [];
+    for (const { shared } of this.#threads) {
+      shared.exits.forEach((count, reason) => {
+        counts[reason] = (counts[reason] ?? 0) + count;
+      });
+    }
+    return counts;
+  }
+
+  /** Answers the exits that threads wait with, and tells of those that ended. */
+  #serve(): void {
+    for (const thread of this.#threads) {
+      if (Atomics.load(thread.shared.words, Word.REQUEST) === 1) {
+        this.#answer(thread);
+        thread.shared.store(Word.REQUEST, 0);
+      }
+      const isEnded = Atomics.load(thread.shared.words, Word.STATE) === ThreadState.ended;
+      if (isEnded && !thread.reported) this.#report(thread);
+    }
+  }
+
+  #report(thread: VcpuThread): void {
+    thread.reported = true;
+    const end = thread.shared.words[Word.END];
+    if (end === ThreadEnd.error) this.#onEnd?.({ kind: 'error', message: thread.shared.message });
+    if (end === ThreadEnd.exit && thread.vcpu !== undefined) {
+      this.#onEnd?.({ kind: 'exit', vcpu: thread.vcpu, reason: thread.vcpu.run.getUint32(kvm_run.exit_reason, true) });
+    }
+  }
+
+  #answer(thread: VcpuThread): void {
+    const bus = this.#bus;
+    const run = thread.vcpu?.run;
+    if (bus === undefined || run === undefined) return;
+    if (run.getUint32(kvm_run.exit_reason, true) === KVM_EXIT_MMIO) {
+      // Windows of devices are below 4 GiB.
+      const address = run.getUint32(kvm_run['mmio.phys_addr'], true);
+      const data = thread.mmioData[run.getUint32(kvm_run['mmio.len'], true)];
+      if (run.getUint8(kvm_run['mmio.is_write']) === 0) bus.readMmio(address, data);
+      else bus.writeMmio(address, data);
+    } else {
+      answerIo(run, bus);
+    }
+  }
+
+  /**
+   * Has all vCPUs stand still, their last exits answered, so that their state is whole.
+   * @throws MachineError `host` when one does not within seconds.
+   */
+  pause(): void {
+    const running = this.#threads.filter(({ vcpu }) => vcpu !== undefined);
+    if (!this.#command(running, ThreadCommand.pause, ThreadState.paused)) {
+      throw new MachineError('host', 'a vCPU does not stand still');
+    }
+  }
+
+  /** Lets paused vCPUs run again. */
+  resume(): void {
+    for (const { shared, vcpu } of this.#threads) {
+      if (vcpu === undefined) continue;
+      vcpu.run.setUint8(kvm_run.immediate_exit, 0);
+      shared.store(Word.COMMAND, ThreadCommand.run);
+    }
+  }
+
+  /** Ends all threads. Takes at most a few seconds, even if one of them is lost; false then. */
+  stop(): boolean {
+    return this.#command(this.#threads, ThreadCommand.stop, ThreadState.ended);
+  }
+
+  #command(threads: readonly VcpuThread[], command: number, target: number): boolean {
+    for (const thread of threads) {
+      thread.vcpu?.run.setUint8(kvm_run.immediate_exit, 1);
+      thread.shared.store(Word.COMMAND, command);
+    }
+    for (let kicks = 0; kicks < MAX_KICKS; kicks++) {
+      const waiting = threads.filter(({ shared }) => !hasReached(shared, target));
+      if (waiting.length === 0) return true;
+      for (const { shared } of waiting) kick(shared);
+      const { words } = waiting[0].shared;
+      for (let waited = 0; waited < KICK_INTERVAL && !hasReached(waiting[0].shared, target); waited++) {
+        this.#serve();
+        Atomics.wait(words, Word.STATE, words[Word.STATE], 1);
+      }
+    }
+    return false;
+  }
+
+  /** Stops the threads. The vCPUs may be closed afterwards. */
+  [Symbol.dispose](): void {
+    this.#onEnd = undefined;
+    if (this.stop()) libc.close(this.machine.wakeFd);
+    process.off(KICK_SIGNAL_NAME, ignoreKick);
+  }
+}
+
+function hasReached(shared: VcpuShared, target: number): boolean {
+  const state = Atomics.load(shared.words, Word.STATE);
+  return state === target || state === ThreadState.ended;
+}
+
+function kick(shared: VcpuShared): void {
+  if (shared.words[Word.TID] !== 0) libc.tgkill(process.pid, shared.words[Word.TID], KICK_SIGNAL);
+}
+
+/** Answers a port exit: `count` accesses of `size` bytes each, more than one for string instructions. */
+function answerIo(run: DataView, bus: Bus): void {
+  const port = run.getUint16(kvm_run['io.port'], true);
+  const size = run.getUint8(kvm_run['io.size']);
+  const count = run.getUint32(kvm_run['io.count'], true);
+  const isIn = run.getUint8(kvm_run['io.direction']) === KVM_EXIT_IO_IN;
+  let at = run.getUint32(kvm_run['io.data_offset'], true);
+  for (let index = 0; index < count; index++, at += size) {
+    if (isIn) {
+      const value = bus.readPort(port, size);
+      if (size === 1) run.setUint8(at, value);
+      else if (size === 2) run.setUint16(at, value, true);
+      else run.setUint32(at, value, true);
+    } else if (size === 1) bus.writePort(port, size, run.getUint8(at));
+    else bus.writePort(port, size, size === 2 ? run.getUint16(at, true) : run.getUint32(at, true));
+  }
+}

@@ -1,0 +1,133 @@
+// A vCPU's thread: runs KVM_RUN and answers its exits. What needs a device is handed to the device thread and waited
+// for; ports and addresses that nobody owns, and the two registers of virtio-mmio that every interrupt touches, are
+// answered here.
+import { workerData } from 'node:worker_threads';
+import { I8042_COMMAND_PORT, I8042_DATA_PORT } from '../devices/i8042.js';
+import { SERIAL_PORT, SERIAL_PORT_LENGTH } from '../devices/serial.js';
+import { KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IO_IN, KVM_EXIT_MMIO } from '../kvm/exits.js';
+import { IOCTLS } from '../kvm/ioctl.js';
+import { kvm_run } from '../kvm/structs.js';
+import * as libc from '../libc.js';
+import {
+  MachineShared,
+  MMIO_BASE,
+  MMIO_WINDOW,
+  ThreadCommand,
+  ThreadEnd,
+  ThreadState,
+  VcpuShared,
+  type VcpuWorkerData,
+  Word,
+} from './vcpu-shared.js';
+
+/** virtio 1.2, 4.2.2 "MMIO Device Register Layout". */
+const INTERRUPT_STATUS = 0x60;
+const INTERRUPT_ACK = 0x64;
+
+/** About 20 us: an answer mostly comes sooner, and a futex sleep and wake cost as much. */
+const SPINS = 2000;
+
+const data = workerData as VcpuWorkerData;
+const shared = new VcpuShared(data.vcpu);
+const machine = new MachineShared(data.machine);
+
+/** Waits until there is something to do. */
+function waitForCommand(command: number): void {
+  while (Atomics.load(shared.words, Word.COMMAND) === command) Atomics.wait(shared.words, Word.COMMAND, command);
+}
+
+/** Has the device thread answer the exit, which it finds in `kvm_run`. */
+function forward(): void {
+  Atomics.store(shared.words, Word.REQUEST, 1);
+  libc.signalEventFd(machine.wakeFd);
+  for (let spin = 0; spin < SPINS; spin++) {
+    if (Atomics.load(shared.words, Word.REQUEST) === 0) return;
+  }
+  while (Atomics.load(shared.words, Word.REQUEST) === 1) Atomics.wait(shared.words, Word.REQUEST, 1);
+}
+
+function hasPort(port: number): boolean {
+  return (
+    (port >= SERIAL_PORT && port < SERIAL_PORT + SERIAL_PORT_LENGTH) ||
+    port === I8042_DATA_PORT ||
+    port === I8042_COMMAND_PORT
+  );
+}
+
+function answerIo(run: DataView): void {
+  if (hasPort(run.getUint16(kvm_run['io.port'], true))) {
+    forward();
+  } else if (run.getUint8(kvm_run['io.direction']) === KVM_EXIT_IO_IN) {
+    const length = run.getUint8(kvm_run['io.size']) * run.getUint32(kvm_run['io.count'], true);
+    new Uint8Array(run.buffer, run.getUint32(kvm_run['io.data_offset'], true), length).fill(0xff);
+  }
+}
+
+function answerMmio(run: DataView): void {
+  const high = run.getUint32(kvm_run['mmio.phys_addr'] + 4, true);
+  const offset = run.getUint32(kvm_run['mmio.phys_addr'], true) - MMIO_BASE;
+  const isWrite = run.getUint8(kvm_run['mmio.is_write']) !== 0;
+  if (high !== 0 || offset < 0 || offset >= machine.deviceCount * MMIO_WINDOW) {
+    if (!isWrite) new Uint8Array(run.buffer, kvm_run['mmio.data'], 8).fill(0xff);
+    return;
+  }
+  const device = Math.floor(offset / MMIO_WINDOW);
+  const register = offset % MMIO_WINDOW;
+  const isWord = run.getUint32(kvm_run['mmio.len'], true) === 4;
+  if (register === INTERRUPT_STATUS && isWord && !isWrite) {
+    run.setUint32(kvm_run['mmio.data'], Atomics.load(machine.interruptStatus, device), true);
+  } else if (register === INTERRUPT_ACK && isWord && isWrite) {
+    Atomics.and(machine.interruptStatus, device, ~run.getUint32(kvm_run['mmio.data'], true));
+  } else {
+    forward();
+  }
+}
+
+/**
+ * Runs the vCPU until it is stopped (true), or an exit ends it (false), which the device thread finds in `kvm_run`.
+ * @throws libc.SystemError when KVM_RUN fails.
+ */
+function runVcpu(): boolean {
+  const [fd, runAddress, runSize] = shared.vcpu;
+  const run = new DataView(libc.viewMemory(runAddress, runSize));
+  for (;;) {
+    if (libc.ioctl(fd, IOCTLS.KVM_RUN, 0) < 0) {
+      const errno = libc.errno();
+      // EAGAIN: an application processor got its startup interrupt.
+      if (errno === libc.EAGAIN) continue;
+      if (errno !== libc.EINTR) throw new libc.SystemError('KVM_RUN', errno);
+      shared.exits[KVM_EXIT_INTR]++;
+      // `immediate_exit` is set before the signal is sent: KVM_RUN has completed the last exit, and no kick is lost.
+      const command = Atomics.load(shared.words, Word.COMMAND);
+      if (command === ThreadCommand.stop) return true;
+      if (command === ThreadCommand.pause) {
+        shared.store(Word.STATE, ThreadState.paused);
+        waitForCommand(ThreadCommand.pause);
+        shared.store(Word.STATE, ThreadState.running);
+      }
+      continue;
+    }
+    const reason = run.getUint32(kvm_run.exit_reason, true);
+    shared.exits[reason]++;
+    if (reason === KVM_EXIT_MMIO) answerMmio(run);
+    else if (reason === KVM_EXIT_IO) answerIo(run);
+    else return false;
+  }
+}
+
+function main(): number {
+  try {
+    shared.words[Word.TID] = libc.gettid();
+    shared.store(Word.STATE, ThreadState.running);
+    waitForCommand(ThreadCommand.wait);
+    if (Atomics.load(shared.words, Word.COMMAND) === ThreadCommand.stop) return ThreadEnd.stopped;
+    return runVcpu() ? ThreadEnd.stopped : ThreadEnd.exit;
+  } catch (error) {
+    shared.message = error instanceof Error ? error.message : String(error);
+    return ThreadEnd.error;
+  }
+}
+
+shared.words[Word.END] = main();
+shared.store(Word.STATE, ThreadState.ended);
+libc.signalEventFd(machine.wakeFd);
