@@ -1,0 +1,276 @@
+// The split virtqueue, the device's side (virtio 1.2, 2.7 "Split Virtqueues"), with indirect descriptors and event
+// index. The rings are guest memory: each value is read once, checked, and only then used. A driver that breaks the
+// rules breaks its queue: `fail` hears why, and from then on the queue is empty.
+import type { GuestMemory } from '../memory.js';
+import { BufferList } from './buffers.js';
+
+/** Feature bits of the ring (virtio 1.2, 6 "Reserved Feature Bits"). */
+export const VIRTIO_F_INDIRECT_DESC = 28;
+export const VIRTIO_F_EVENT_IDX = 29;
+
+/** Largest queue size (virtio 1.2, 2.7). */
+export const MAX_QUEUE_SIZE = 32768;
+
+// Descriptor flags (virtio 1.2, 2.7.5).
+const VIRTQ_DESC_F_NEXT = 1;
+const VIRTQ_DESC_F_WRITE = 2;
+const VIRTQ_DESC_F_INDIRECT = 4;
+/** `struct virtq_desc` in bytes: u64 address, u32 length, u16 flags, u16 next. */
+const DESCRIPTOR_SIZE = 16;
+
+// Ring flags (virtio 1.2, 2.7.6 and 2.7.8).
+const VIRTQ_AVAIL_F_NO_INTERRUPT = 1;
+const VIRTQ_USED_F_NO_NOTIFY = 1;
+
+// `struct virtq_avail` and `struct virtq_used` in 16-bit words: flags, idx, ring.
+const RING_FLAGS = 0;
+const RING_INDEX = 1;
+const RING_START = 2;
+
+/** A queue that cannot be: size, alignment or address of its rings. */
+export class VirtqueueError extends Error {
+  constructor(message: string) {
+    super(message);
+    this.name = 'VirtqueueError';
+  }
+}
+
+/** Where the driver put a queue: guest addresses of the three rings (virtio 1.2, 2.7). */
+export interface VirtqueueLayout {
+  size: number;
+  descriptorTable: number;
+  availableRing: number;
+  usedRing: number;
+}
+
+export interface VirtqueueOptions {
+  memory: GuestMemory;
+  /** VIRTIO_F_EVENT_IDX was negotiated. */
+  eventIndex: boolean;
+  /** VIRTIO_F_INDIRECT_DESC was negotiated. */
+  indirect: boolean;
+  /** Called once, with the reason, when the driver breaks the rules of the queue. */
+  fail: (reason: string) => void;
+}
+
+/** What of a queue is not in guest memory: plain JSON. */
+export interface VirtqueueState {
+  nextAvailable: number;
+  nextUsed: number;
+}
+
+/** A request: what the device reads comes first, then what it writes (virtio 1.2, 2.7.4.2). */
+export class DescriptorChain {
+  /** Index of the first descriptor: names the chain to {@link Virtqueue.push}. */
+  head = 0;
+  readonly readable: BufferList;
+  readonly writable: BufferList;
+
+  /** `capacity`: the most buffers in one direction; a longer chain breaks the queue. */
+  constructor(memory: GuestMemory, capacity: number) {
+    this.readable = new BufferList(memory, capacity);
+    this.writable = new BufferList(memory, capacity);
+  }
+}
+
+export class Virtqueue {
+  readonly size: number;
+  readonly #memory: GuestMemory;
+  readonly #eventIndex: boolean;
+  readonly #indirect: boolean;
+  readonly #fail: (reason: string) => void;
+  readonly #descriptors: Uint32Array;
+  readonly #available: Uint16Array;
+  readonly #used: Uint16Array;
+  readonly #usedElements: Uint32Array;
+  /** Where `used_event` lies in the available ring, and `avail_event` in the used ring. */
+  readonly #usedEvent: number;
+  readonly #availEvent: number;
+  #nextAvailable = 0;
+  #nextUsed = 0;
+  /** #nextUsed when the driver was last told. */
+  #notifiedUsed = 0;
+  #stopped = false;
+
+  /** @throws VirtqueueError if size, alignment or place of the rings are not what virtio 1.2, 2.7 allows. */
+  constructor(layout: VirtqueueLayout, { memory, eventIndex, indirect, fail }: VirtqueueOptions) {
+    const { size } = layout;
+    if (!(size > 0 && size <= MAX_QUEUE_SIZE && (size & (size - 1)) === 0)) {
+      throw new VirtqueueError(`queue size ${size} is not a power of two up to ${MAX_QUEUE_SIZE}`);
+    }
+    this.size = size;
+    this.#memory = memory;
+    this.#eventIndex = eventIndex;
+    this.#indirect = indirect;
+    this.#fail = fail;
+    const ring = (name: string, address: number, length: number, alignment: number): [ArrayBuffer, number] => {
+      const window = memory.window(address, length);
+      if (window === undefined)
+        throw new VirtqueueError(`${name} at 0x${address.toString(16)} is outside guest memory`);
+      const offset = address - window.guestAddress;
+      if (address % alignment !== 0 || offset % alignment !== 0) {
+        throw new VirtqueueError(`${name} at 0x${address.toString(16)} is not aligned to ${alignment} bytes`);
+      }
+      return [window.buffer, offset];
+    };
+    const [descriptors, descriptorsAt] = ring('descriptor table', layout.descriptorTable, size * DESCRIPTOR_SIZE, 16);
+    const [available, availableAt] = ring('available ring', layout.availableRing, 6 + size * 2, 2);
+    const [used, usedAt] = ring('used ring', layout.usedRing, 6 + size * 8, 4);
+    this.#descriptors = new Uint32Array(descriptors, descriptorsAt, size * 4);
+    this.#available = new Uint16Array(available, availableAt, 3 + size);
+    this.#used = new Uint16Array(used, usedAt, 3 + size * 4);
+    this.#usedElements = new Uint32Array(used, usedAt + 4, size * 2);
+    this.#usedEvent = RING_START + size;
+    this.#availEvent = RING_START + size * 4;
+  }
+
+  /** From now on the queue is empty and takes nothing back: the device failed, or the driver took the queue away. */
+  stop(): void {
+    this.#stopped = true;
+  }
+
+  #broken(reason: string): false {
+    this.#stopped = true;
+    this.#fail(reason);
+    return false;
+  }
+
+  /** Takes the next available chain; false if there is none, or the driver broke the queue. */
+  pop(chain: DescriptorChain): boolean {
+    if (this.#stopped) return false;
+    const pending = (Atomics.load(this.#available, RING_INDEX) - this.#nextAvailable) & 0xffff;
+    if (pending === 0) return false;
+    if (pending > this.size) return this.#broken(`available index is ${pending} ahead in a queue of ${this.size}`);
+    const head = this.#available[RING_START + (this.#nextAvailable & (this.size - 1))];
+    if (!this.#walk(chain, head)) return false;
+    this.#nextAvailable = (this.#nextAvailable + 1) & 0xffff;
+    return true;
+  }
+
+  /** Gives the last `count` popped chains, of which none was pushed, back to the available ring. */
+  unpop(count: number): void {
+    this.#nextAvailable = (this.#nextAvailable - count) & 0xffff;
+  }
+
+  #walk(chain: DescriptorChain, head: number): boolean {
+    chain.head = head;
+    chain.readable.clear();
+    chain.writable.clear();
+    let index = head;
+    // Each step takes a descriptor; a chain of more steps than there are descriptors is a loop.
+    for (let steps = 0; steps < this.size; steps++) {
+      if (index >= this.size) return this.#broken(`descriptor ${index} in a queue of ${this.size}`);
+      const word = index * 4;
+      const address = this.#descriptors[word] + this.#descriptors[word + 1] * 2 ** 32;
+      const length = this.#descriptors[word + 2];
+      const flagsAndNext = this.#descriptors[word + 3];
+      const flags = flagsAndNext & 0xffff;
+      if ((flags & VIRTQ_DESC_F_INDIRECT) !== 0) {
+        if ((flags & VIRTQ_DESC_F_NEXT) !== 0) return this.#broken('indirect descriptor with a next one');
+        return this.#walkIndirect(chain, address, length);
+      }
+      if (!this.#add(chain, address, length, flags)) return false;
+      if ((flags & VIRTQ_DESC_F_NEXT) === 0) return true;
+      index = flagsAndNext >>> 16;
+    }
+    return this.#broken('descriptor chain has a loop');
+  }
+
+  #walkIndirect(chain: DescriptorChain, table: number, tableLength: number): boolean {
+    if (!this.#indirect) return this.#broken('indirect descriptor that was not negotiated');
+    const count = tableLength / DESCRIPTOR_SIZE;
+    if (count < 1 || !Number.isInteger(count)) return this.#broken(`indirect table of ${tableLength} bytes`);
+    const window = this.#memory.window(table, tableLength);
+    if (window === undefined) return this.#broken(`indirect table at 0x${table.toString(16)} is outside guest memory`);
+    const start = table - window.guestAddress;
+    const { view } = window;
+    const limit = Math.min(count, chain.readable.capacity + chain.writable.capacity);
+    let index = 0;
+    for (let steps = 0; steps < limit; steps++) {
+      if (index >= count) return this.#broken(`descriptor ${index} in an indirect table of ${count}`);
+      const at = start + index * DESCRIPTOR_SIZE;
+      const address = view.getUint32(at, true) + view.getUint32(at + 4, true) * 2 ** 32;
+      const length = view.getUint32(at + 8, true);
+      const flagsAndNext = view.getUint32(at + 12, true);
+      const flags = flagsAndNext & 0xffff;
+      if ((flags & VIRTQ_DESC_F_INDIRECT) !== 0) return this.#broken('indirect descriptor in an indirect table');
+      if (!this.#add(chain, address, length, flags)) return false;
+      if ((flags & VIRTQ_DESC_F_NEXT) === 0) return true;
+      index = flagsAndNext >>> 16;
+    }
+    return this.#broken('indirect descriptor chain has a loop or too many descriptors');
+  }
+
+  #add(chain: DescriptorChain, address: number, length: number, flags: number): boolean {
+    const writable = (flags & VIRTQ_DESC_F_WRITE) !== 0;
+    if (!writable && chain.writable.count > 0) return this.#broken('readable descriptor behind a writable one');
+    const list = writable ? chain.writable : chain.readable;
+    if (!list.add(address, length)) {
+      const where = `0x${address.toString(16)} + ${length}`;
+      return this.#broken(
+        list.count === list.capacity
+          ? `descriptor chain of more than ${list.capacity} buffers`
+          : `descriptor at ${where} is outside guest memory`,
+      );
+    }
+    // virtio 1.2, 2.7.5: a chain is at most 2^32 bytes long.
+    if (chain.readable.length + chain.writable.length > 2 ** 32) {
+      return this.#broken('descriptor chain of more than 2^32 bytes');
+    }
+    return true;
+  }
+
+  /** Gives the chain `head` back to the driver; the device wrote the first `written` of its writable bytes. */
+  push(head: number, written: number): void {
+    if (this.#stopped) return;
+    const element = (this.#nextUsed & (this.size - 1)) * 2;
+    this.#usedElements[element] = head;
+    this.#usedElements[element + 1] = written;
+    this.#nextUsed = (this.#nextUsed + 1) & 0xffff;
+    // Sequentially consistent: the element is visible before the index, and the index before needsNotification reads.
+    Atomics.store(this.#used, RING_INDEX, this.#nextUsed);
+  }
+
+  /**
+   * Whether the driver has to be told of the chains pushed since this was last asked (virtio 1.2, 2.7.7). Each
+   * transport's `notify` asks this.
+   */
+  needsNotification(): boolean {
+    const before = this.#notifiedUsed;
+    const fresh = (this.#nextUsed - before) & 0xffff;
+    if (this.#stopped || fresh === 0) return false;
+    this.#notifiedUsed = this.#nextUsed;
+    if (!this.#eventIndex) return (Atomics.load(this.#available, RING_FLAGS) & VIRTQ_AVAIL_F_NO_INTERRUPT) === 0;
+    const event = Atomics.load(this.#available, this.#usedEvent);
+    return ((this.#nextUsed - event - 1) & 0xffff) < fresh;
+  }
+
+  /** Asks the driver not to kick, while the device looks into the queue anyway (virtio 1.2, 2.7.10). */
+  disableKicks(): void {
+    // With event index the driver kicks when it passes avail_event, which stays behind until enableKicks.
+    if (!this.#stopped && !this.#eventIndex) this.#used[RING_FLAGS] = VIRTQ_USED_F_NO_NOTIFY;
+  }
+
+  /**
+   * Asks the driver to kick when it adds a chain. True if chains are available already: the driver may have added them
+   * without a kick, so the device has to look again.
+   */
+  enableKicks(): boolean {
+    if (this.#stopped) return false;
+    // Sequentially consistent: the request is visible before the index is read again.
+    if (this.#eventIndex) Atomics.store(this.#used, this.#availEvent, this.#nextAvailable);
+    else Atomics.store(this.#used, RING_FLAGS, 0);
+    return Atomics.load(this.#available, RING_INDEX) !== this.#nextAvailable;
+  }
+
+  save(): VirtqueueState {
+    return { nextAvailable: this.#nextAvailable, nextUsed: this.#nextUsed };
+  }
+
+  /** On a new queue: goes on where the saved one was. */
+  restore(state: VirtqueueState): void {
+    this.#nextAvailable = state.nextAvailable & 0xffff;
+    this.#nextUsed = state.nextUsed & 0xffff;
+    this.#notifiedUsed = this.#nextUsed;
+  }
+}
