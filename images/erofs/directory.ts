@@ -1,0 +1,58 @@
+// A directory's data: blocks of dirents, each block an array of fixed-size entries followed by their names, sorted by
+// the names' bytes through all blocks (Linux, fs/erofs/dir.c and namei.c, which search them by bisection).
+
+import { BLOCK_SIZE, DIRENT_SIZE } from './format.js';
+
+export interface Dirent {
+  /** One byte for each character (latin1). */
+  name: string;
+  nid: number;
+  fileType: number;
+}
+
+/** How sorted names fall into blocks. */
+export interface DirectoryShape {
+  /** The number of names in each block. */
+  counts: number[];
+  /** Bytes of the directory: whole blocks, but the last. */
+  size: number;
+}
+
+/** Orders names of bytes as memcmp does. */
+export function compareNames(a: string, b: string): number {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
+
+/** Lays names out, without writing: sizes have to be known before addresses are. */
+export function shapeDirectory(sortedNames: string[]): DirectoryShape {
+  const counts: number[] = [];
+  let used = 0;
+  let count = 0;
+  for (const name of sortedNames) {
+    const size = DIRENT_SIZE + name.length;
+    if (used + size > BLOCK_SIZE) {
+      counts.push(count);
+      used = 0;
+      count = 0;
+    }
+    used += size;
+    count++;
+  }
+  counts.push(count);
+  return { counts, size: (counts.length - 1) * BLOCK_SIZE + used };
+}
+
+/** Writes the block of `dirents` from `first` on, `count` of them, at `offset`; names are not padded behind the last. */
+export function writeDirentBlock(into: Buffer, offset: number, dirents: Dirent[], first: number, count: number): void {
+  let nameOffset = count * DIRENT_SIZE;
+  for (let i = 0; i < count; i++) {
+    const { name, nid, fileType } = dirents[first + i];
+    const at = offset + i * DIRENT_SIZE;
+    into.writeUInt32LE(nid % 2 ** 32, at);
+    into.writeUInt32LE(Math.floor(nid / 2 ** 32), at + 4);
+    into.writeUInt16LE(nameOffset, at + 8);
+    into[at + 10] = fileType;
+    into.write(name, offset + nameOffset, 'latin1');
+    nameOffset += name.length;
+  }
+}

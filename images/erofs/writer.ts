@@ -1,0 +1,276 @@
+// Writes the metadata of an EROFS file system: the superblock, the inodes, the directories. File contents are not here:
+// they stay in the layers' data files, which lie behind the metadata on the disk, and inodes point at them by block.
+//
+// Two passes: the first gives every inode its place, the second writes, when all addresses are known.
+//
+//   block 0      superblock; the root's inode behind it, then the other inodes, each with its attributes and, where it
+//                fits into the same block, the tail of its directory or its symlink's target
+//   then         whole blocks of directories, and long symlink targets
+//   then         the data files, in the order of the layers
+
+import { createHash } from 'node:crypto';
+import { ImageError } from '../errors.js';
+import type { Inode, InodeKind } from '../layer/merge.js';
+import { MAX_IMAGE_BYTES } from '../limits.js';
+import { compareNames, type Dirent, shapeDirectory, writeDirentBlock } from './directory.js';
+import * as format from './format.js';
+import { BLOCK_SIZE, INODE_SLOT } from './format.js';
+import { encodeXattrs, xattrCount } from './xattrs.js';
+
+/** Where an inode goes, and what stands behind it. */
+interface Placed {
+  inode: Inode;
+  parent: Placed | null;
+  links: number;
+  extended: boolean;
+  xattrs: Buffer;
+  /** Bytes in the metadata. */
+  offset: number;
+  /** Bytes of the file. */
+  size: number;
+  /** Sorted names, '.' and '..' among them, and how many go into each block; of directories. */
+  names: string[];
+  counts: number[];
+  /** Whether the last block, or all of a symlink, stands behind the inode. */
+  inline: boolean;
+  /** The first whole block of a directory, or of a symlink's target. */
+  block: number;
+}
+
+const TYPES: Record<InodeKind, { mode: number; fileType: number }> = {
+  file: { mode: format.S_IFREG, fileType: format.FT_REG_FILE },
+  directory: { mode: format.S_IFDIR, fileType: format.FT_DIR },
+  char: { mode: format.S_IFCHR, fileType: format.FT_CHRDEV },
+  block: { mode: format.S_IFBLK, fileType: format.FT_BLKDEV },
+  fifo: { mode: format.S_IFIFO, fileType: format.FT_FIFO },
+  symlink: { mode: format.S_IFLNK, fileType: format.FT_SYMLINK },
+};
+
+const NO_XATTRS = Buffer.alloc(0);
+
+/**
+ * Lays a tree out as EROFS metadata.
+ *
+ * @param root the root directory
+ * @param dataLengths bytes of each layer's data file, multiples of 4096, in the order the tree's `layer` counts them
+ * @param identity seeds the volume's UUID, so that the same image makes the same bytes
+ * @returns the metadata, a multiple of 4096: with the data files behind it, a whole file system
+ * @throws ImageError `too-large` if the blocks do not fit into EROFS's 32-bit addresses
+ */
+export function writeErofs(root: Inode, dataLengths: number[], identity: string): Buffer {
+  const buildTime = commonTime(root);
+  const placed = collect(root, (inode) => needsExtended(inode, buildTime));
+  const inodeBytes = placeInodes(placed);
+  const metadataBlocks = placeBlocks(placed, Math.ceil(inodeBytes / BLOCK_SIZE));
+  const layerBlocks: number[] = [];
+  let blocks = metadataBlocks;
+  for (const length of dataLengths) {
+    layerBlocks.push(blocks);
+    blocks += length / BLOCK_SIZE;
+  }
+  if (blocks * BLOCK_SIZE > MAX_IMAGE_BYTES) {
+    throw new ImageError('too-large', `the image's disk exceeds ${MAX_IMAGE_BYTES} bytes`);
+  }
+  const metadata = Buffer.alloc(metadataBlocks * BLOCK_SIZE);
+  const byInode = new Map(placed.map((place) => [place.inode, place]));
+  for (const [number, place] of placed.entries()) {
+    writeInode(metadata, place, number + 1, layerBlocks);
+    if (place.inode.kind === 'directory') writeDirectory(metadata, place, byInode);
+    else if (place.inode.kind === 'symlink') metadata.write(place.inode.target, tailOffset(place), 'latin1');
+  }
+  writeSuperblock(metadata, { root: placed[0], inodes: placed.length, blocks, buildTime, identity });
+  return metadata;
+}
+
+/** Seconds and nanoseconds as one key. */
+type TimeKey = string;
+
+function timeKey({ mtime }: Inode): TimeKey {
+  return `${mtime.seconds}.${mtime.nanoseconds}`;
+}
+
+/** The most frequent time: inodes that have it, and are small in all else, need half the space. */
+function commonTime(root: Inode): TimeKey {
+  const counts = new Map<TimeKey, number>();
+  const seen = new Set<Inode>([root]);
+  // A Set visits what is added on the way.
+  for (const inode of seen) {
+    const key = timeKey(inode);
+    counts.set(key, (counts.get(key) ?? 0) + 1);
+    for (const name of inode.children.values()) seen.add(name.inode);
+  }
+  let best = timeKey(root);
+  for (const [key, count] of counts) if (count > counts.get(best)!) best = key;
+  return best;
+}
+
+function needsExtended(inode: Inode, buildTime: TimeKey): boolean {
+  return (
+    inode.uid > 0xffff ||
+    inode.gid > 0xffff ||
+    inode.size > 0xffffffff ||
+    inode.names > 0xffff ||
+    timeKey(inode) !== buildTime
+  );
+}
+
+/** Lists every inode once, directories before what is in them. */
+function collect(root: Inode, extended: (inode: Inode) => boolean): Placed[] {
+  const placed: Placed[] = [];
+  const seen = new Set<Inode>();
+  const visit = (inode: Inode, parent: Placed | null): void => {
+    if (seen.has(inode)) return;
+    seen.add(inode);
+    placed.push(newPlaced(inode, parent, extended(inode)));
+  };
+  visit(root, null);
+  for (let i = 0; i < placed.length; i++) {
+    const place = placed[i];
+    if (place.inode.kind !== 'directory') continue;
+    place.names = [...place.inode.children.keys(), '.', '..'].sort(compareNames);
+    const { counts, size } = shapeDirectory(place.names);
+    place.counts = counts;
+    place.size = size;
+    if (size > 0xffffffff) place.extended = true;
+    for (const { inode } of place.inode.children.values()) {
+      if (inode.kind === 'directory') place.links++;
+      visit(inode, place);
+    }
+    if (place.links > 0xffff) place.extended = true;
+  }
+  return placed;
+}
+
+function newPlaced(inode: Inode, parent: Placed | null, extended: boolean): Placed {
+  return {
+    inode,
+    parent,
+    links: inode.kind === 'directory' ? 2 : inode.names,
+    extended,
+    xattrs: inode.xattrs ? encodeXattrs(inode.xattrs) : NO_XATTRS,
+    offset: 0,
+    size: inode.kind === 'symlink' ? inode.target.length : inode.size,
+    names: [],
+    counts: [],
+    inline: false,
+    block: 0,
+  };
+}
+
+/** Gives each inode its offset, the root the first; the end of the last. */
+function placeInodes(placed: Placed[]): number {
+  let end = format.SUPER_OFFSET + format.SUPER_SIZE;
+  for (const place of placed) {
+    const { kind } = place.inode;
+    const tail = kind === 'symlink' ? place.size : kind === 'directory' ? place.size % BLOCK_SIZE : 0;
+    const head = inodeSize(place) + place.xattrs.length;
+    // The tail must lie in one block, and the kernel reads a symlink fastest whose inode is in the same one.
+    place.inline = tail > 0 && head + tail <= BLOCK_SIZE;
+    const size = head + (place.inline ? tail : 0);
+    place.offset = roundUp(end, INODE_SLOT);
+    const left = BLOCK_SIZE - (place.offset % BLOCK_SIZE);
+    if (left < Math.min(size, BLOCK_SIZE)) place.offset += left;
+    end = place.offset + size;
+  }
+  return end;
+}
+
+/** Gives directories and symlinks the blocks they need besides; the number of the first free block. */
+function placeBlocks(placed: Placed[], firstBlock: number): number {
+  let block = firstBlock;
+  for (const place of placed) {
+    const { kind } = place.inode;
+    if (kind !== 'directory' && kind !== 'symlink') continue;
+    place.block = block;
+    block += Math.ceil(place.size / BLOCK_SIZE) - (place.inline ? 1 : 0);
+  }
+  return block;
+}
+
+function writeInode(into: Buffer, place: Placed, number: number, layerBlocks: number[]): void {
+  const { inode, offset, extended } = place;
+  const dataLayout = place.inline ? format.FLAT_INLINE : format.FLAT_PLAIN;
+  const version = extended ? format.LAYOUT_EXTENDED : format.LAYOUT_COMPACT;
+  into.writeUInt16LE(version | (dataLayout << format.DATA_LAYOUT_BIT), offset);
+  into.writeUInt16LE(xattrCount(place.xattrs.length), offset + 2);
+  into.writeUInt16LE(TYPES[inode.kind].mode | inode.mode, offset + 4);
+  into.writeUInt32LE(place.size % 2 ** 32, offset + 8);
+  into.writeUInt32LE(addressOf(place, layerBlocks), offset + 16);
+  into.writeUInt32LE(number, offset + 20);
+  if (extended) {
+    into.writeUInt32LE(Math.floor(place.size / 2 ** 32), offset + 12);
+    into.writeUInt32LE(inode.uid, offset + 24);
+    into.writeUInt32LE(inode.gid, offset + 28);
+    into.writeBigInt64LE(BigInt(inode.mtime.seconds), offset + 32);
+    into.writeUInt32LE(inode.mtime.nanoseconds, offset + 40);
+    into.writeUInt32LE(place.links, offset + 44);
+  } else {
+    into.writeUInt16LE(place.links, offset + 6);
+    into.writeUInt16LE(inode.uid, offset + 24);
+    into.writeUInt16LE(inode.gid, offset + 26);
+  }
+  place.xattrs.copy(into, offset + inodeSize(place));
+}
+
+/** The inode's `i_u`: a device number, or the block where the data begins. */
+function addressOf({ inode, size, block }: Placed, layerBlocks: number[]): number {
+  if (inode.kind === 'char' || inode.kind === 'block') return inode.device;
+  if (inode.kind === 'file') return size === 0 ? 0 : layerBlocks[inode.layer] + inode.page;
+  return inode.kind === 'fifo' ? 0 : block;
+}
+
+function writeDirectory(into: Buffer, place: Placed, byInode: Map<Inode, Placed>): void {
+  const dirents = place.names.map((name): Dirent => {
+    const inode = place.inode.children.get(name)?.inode;
+    const target = inode ? byInode.get(inode)! : name === '.' ? place : (place.parent ?? place);
+    return { name, nid: target.offset / INODE_SLOT, fileType: TYPES[target.inode.kind].fileType };
+  });
+  let first = 0;
+  for (const [i, count] of place.counts.entries()) {
+    const last = i === place.counts.length - 1;
+    const offset = last ? tailOffset(place) : (place.block + i) * BLOCK_SIZE;
+    writeDirentBlock(into, offset, dirents, first, count);
+    first += count;
+  }
+}
+
+/** Where the last, partial block of a directory or a symlink's target stands. */
+function tailOffset(place: Placed): number {
+  if (place.inline) return place.offset + inodeSize(place) + place.xattrs.length;
+  return (place.block + Math.ceil(place.size / BLOCK_SIZE) - 1) * BLOCK_SIZE;
+}
+
+function inodeSize({ extended }: Placed): number {
+  return extended ? format.INODE_EXTENDED_SIZE : format.INODE_COMPACT_SIZE;
+}
+
+interface Superblock {
+  root: Placed;
+  inodes: number;
+  blocks: number;
+  buildTime: TimeKey;
+  identity: string;
+}
+
+function writeSuperblock(into: Buffer, { root, inodes, blocks, buildTime, identity }: Superblock): void {
+  const at = format.SUPER_OFFSET;
+  const [seconds, nanoseconds] = buildTime.split('.');
+  into.writeUInt32LE(format.SUPER_MAGIC, at);
+  into.writeUInt32LE(format.FEATURE_COMPAT_SB_CHKSUM | format.FEATURE_COMPAT_MTIME, at + 8);
+  into[at + 12] = Math.log2(BLOCK_SIZE);
+  into.writeUInt16LE(root.offset / INODE_SLOT, at + 14);
+  into.writeBigUInt64LE(BigInt(inodes), at + 16);
+  into.writeBigInt64LE(BigInt(seconds), at + 24);
+  into.writeUInt32LE(Number(nanoseconds), at + 32);
+  into.writeUInt32LE(blocks, at + 36);
+  // Addresses of inodes count from block 0, and there is no area of shared attributes.
+  const uuid = createHash('sha256').update(identity).digest().subarray(0, 16);
+  uuid[6] = (uuid[6] & 0x0f) | 0x80;
+  uuid[8] = (uuid[8] & 0x3f) | 0x80;
+  uuid.copy(into, at + 48);
+  into.writeUInt32LE(format.crc32c(into.subarray(at, BLOCK_SIZE)), at + 4);
+}
+
+function roundUp(value: number, to: number): number {
+  return Math.ceil(value / to) * to;
+}

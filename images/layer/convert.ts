@@ -1,0 +1,160 @@
+// A layer's tar becomes a data file and an index, in one pass, while it streams: what the layer does to the tree
+// (OCI image-spec 1.1, layer.md) is checked and written down here, and applied when images are put together.
+
+import type { FileHandle } from 'node:fs/promises';
+import { ImageError } from '../errors.js';
+import {
+  MAX_DEPTH,
+  MAX_LAYER_TAR_BYTES,
+  MAX_NAME_BYTES,
+  MAX_PATH_BYTES,
+  MAX_XATTR_BYTES,
+  MAX_XATTR_VALUE_BYTES,
+} from '../limits.js';
+import { type TarEntry, TarReader } from '../tar/reader.js';
+import { DataFileWriter } from './data-file.js';
+import { type LayerEntryKind, LayerIndexWriter } from './layer-index.js';
+
+const WHITEOUT_PREFIX = '.wh.';
+const OPAQUE_WHITEOUT = '.wh..wh..opq';
+
+/**
+ * Attributes that say something of the machine a layer was made on, not of the file; what the container world's other
+ * unpackers leave out. An overlay mount in the guest would take `trusted.overlay.*` for its own.
+ */
+const IGNORED_XATTRS = /^(security\.selinux|system\.nfs4_acl|trusted\.overlay\..*)$/s;
+
+export interface ConvertedLayer {
+  index: Buffer;
+  /** Bytes of the data file, a multiple of 4096. */
+  dataLength: number;
+}
+
+/**
+ * Converts one layer.
+ *
+ * @param tar the decompressed tar
+ * @param data an empty file for the contents, which is complete and synced when this resolves
+ * @throws ImageError `corrupt`, `unsupported`, `too-large`, `not-an-image`; or what the stream or the file fail with
+ */
+export async function convertLayer(tar: AsyncIterable<Buffer>, data: FileHandle): Promise<ConvertedLayer> {
+  const contents = new DataFileWriter(data);
+  const index = new LayerIndexWriter();
+  const reader = new TarReader({
+    entry: (entry) => addEntry(index, contents, entry),
+    data: (offset, bytes) => contents.write(offset, bytes),
+  });
+  let total = 0;
+  for await (const chunk of tar) {
+    total += chunk.length;
+    if (total > MAX_LAYER_TAR_BYTES) {
+      throw new ImageError('too-large', `the layer exceeds ${MAX_LAYER_TAR_BYTES} bytes`);
+    }
+    reader.write(chunk);
+    await contents.ready();
+  }
+  reader.end();
+  await contents.finish();
+  return { index: index.finish(contents.length), dataLength: contents.length };
+}
+
+function addEntry(index: LayerIndexWriter, contents: DataFileWriter, entry: TarEntry): void {
+  const path = cleanPath(entry.path);
+  const name = path.slice(path.lastIndexOf('/') + 1);
+  const whiteout = name.startsWith(WHITEOUT_PREFIX);
+  const kind: LayerEntryKind = !whiteout ? entry.type : name === OPAQUE_WHITEOUT ? 'opaque' : 'whiteout';
+  // A whiteout counts by its name, whatever its type; one with contents still has them in the stream.
+  const page = entry.type === 'file' ? contents.begin(entry.size) : 0;
+  index.add({
+    kind,
+    path: whiteout ? whiteoutTarget(path, name) : path,
+    link: whiteout ? '' : linkOf(entry, path),
+    mode: entry.mode,
+    uid: entry.uid,
+    gid: entry.gid,
+    mtime: entry.mtime,
+    size: entry.size,
+    page,
+    device: entry.type === 'char' || entry.type === 'block' ? encodeDevice(entry, path) : 0,
+    xattrs: entry.xattrs && !whiteout ? checkXattrs(entry.xattrs, path) : null,
+  });
+}
+
+/**
+ * Takes a path of the archive apart and puts it together without `.`, `..` and double slashes, all of it inside the
+ * root: `/../a//./b/../c` is `a/c`. Symbolic links are the merge's business.
+ */
+export function cleanPath(path: string): string {
+  if (path.length > MAX_PATH_BYTES) {
+    throw new ImageError('too-large', `a name of ${path.length} bytes; the limit is ${MAX_PATH_BYTES}`);
+  }
+  if (path.includes('\0')) throw new ImageError('corrupt', 'a name with a NUL in it');
+  const components: string[] = [];
+  for (const component of path.split('/')) {
+    if (component === '' || component === '.') continue;
+    if (component === '..') {
+      components.pop();
+      continue;
+    }
+    if (component.length > MAX_NAME_BYTES) {
+      throw new ImageError('too-large', `a name of ${component.length} bytes; the limit is ${MAX_NAME_BYTES}`);
+    }
+    components.push(component);
+  }
+  if (components.length > MAX_DEPTH) {
+    throw new ImageError('too-large', `a path of ${components.length} directories; the limit is ${MAX_DEPTH}`);
+  }
+  return components.join('/');
+}
+
+function whiteoutTarget(path: string, name: string): string {
+  const parent = path.slice(0, path.length - name.length);
+  if (name === OPAQUE_WHITEOUT) return parent.slice(0, -1);
+  const target = name.slice(WHITEOUT_PREFIX.length);
+  if (target === '' || target === '.' || target === '..') {
+    throw new ImageError('corrupt', `the layer has a whiteout that names nothing: ${printable(path)}`);
+  }
+  return parent + target;
+}
+
+function linkOf(entry: TarEntry, path: string): string {
+  if (entry.type === 'link') return cleanPath(entry.linkname);
+  if (entry.type !== 'symlink') return '';
+  const length = entry.linkname.length;
+  // The kernel's own limit counts the NUL at the end.
+  if (length === 0 || length >= MAX_PATH_BYTES || entry.linkname.includes('\0')) {
+    throw new ImageError('corrupt', `the layer has a symbolic link with a bad target: ${printable(path)}`);
+  }
+  return entry.linkname;
+}
+
+/** A device number as Linux's new_encode_dev() writes it: 12 bits of major, 20 of minor. */
+function encodeDevice({ devMajor, devMinor }: TarEntry, path: string): number {
+  if (devMajor < 0 || devMajor > 0xfff || devMinor < 0 || devMinor > 0xfffff) {
+    throw new ImageError(
+      'corrupt',
+      `the layer has a device out of range (${devMajor}:${devMinor}): ${printable(path)}`,
+    );
+  }
+  return ((devMinor & 0xff) | (devMajor << 8) | ((devMinor & ~0xff) << 12)) >>> 0;
+}
+
+function checkXattrs(xattrs: Map<string, Buffer>, path: string): Map<string, Buffer> | null {
+  let total = 0;
+  const kept = new Map<string, Buffer>();
+  for (const [name, value] of xattrs) {
+    if (IGNORED_XATTRS.test(name)) continue;
+    total += name.length + value.length;
+    if (name.length > MAX_NAME_BYTES || value.length > MAX_XATTR_VALUE_BYTES || total > MAX_XATTR_BYTES) {
+      throw new ImageError('too-large', `the extended attributes of ${printable(path)} are too large`);
+    }
+    kept.set(name, value);
+  }
+  return kept.size > 0 ? kept : null;
+}
+
+/** A name of bytes as text for a message: what is not printable ASCII is escaped, what is long is cut. */
+export function printable(path: string): string {
+  const shown = path.length > 200 ? `${path.slice(0, 200)}...` : path;
+  return shown.replace(/[^\x20-\x7e]/g, (byte) => `\\x${byte.charCodeAt(0).toString(16).padStart(2, '0')}`) || '/';
+}

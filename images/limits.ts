@@ -1,0 +1,31 @@
+// How much a stranger's image may ask of this machine. Every limit is far above what real images need and far below
+// what would hurt; exceeding one is the error `too-large`.
+
+export const MAX_LAYERS = 512;
+export const MAX_ENTRIES_PER_LAYER = 2_000_000;
+/** Names of files, directories and all else in one image, missing parents included. */
+export const MAX_NAMES_PER_IMAGE = 2_000_000;
+/** Components looked at to resolve one layer's paths: what bounds symbolic links that lead through long paths. */
+export const MAX_PATH_STEPS_PER_LAYER = 100_000_000;
+/** Bytes, as Linux's NAME_MAX. */
+export const MAX_NAME_BYTES = 255;
+/** Bytes, as Linux's PATH_MAX; of entry names and of link targets. */
+export const MAX_PATH_BYTES = 4096;
+/** Directories inside one another. */
+export const MAX_DEPTH = 1024;
+/** Bytes of extended headers (PAX, GNU long names) before one entry; as Go's archive/tar. */
+export const MAX_EXTENDED_HEADER_BYTES = 1 << 20;
+/** Data segments of one sparse file. */
+export const MAX_SPARSE_SEGMENTS = 1 << 20;
+/** Bytes of one extended attribute's value, and of all of one file's names and values; as Linux's XATTR_SIZE_MAX. */
+export const MAX_XATTR_VALUE_BYTES = 65535;
+export const MAX_XATTR_BYTES = 128 * 1024;
+/** Bytes of one layer's tar, decompressed. */
+export const MAX_LAYER_TAR_BYTES = 512 * 2 ** 30;
+/** Bytes of one layer's contents with holes counted: EROFS addresses 2^32 blocks of 4 KiB for the whole image. */
+export const MAX_LAYER_DATA_BYTES = 8 * 2 ** 40;
+export const MAX_IMAGE_BYTES = 16 * 2 ** 40 - 4096;
+/** Bytes of names and attributes in one layer's index. */
+export const MAX_INDEX_HEAP_BYTES = 1 << 30;
+/** Bytes of a manifest, an index or an image config; as the registries' own limit. */
+export const MAX_JSON_BYTES = 4 << 20;

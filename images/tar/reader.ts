@@ -1,0 +1,365 @@
+// A tar archive as it streams by: bytes are pushed in, entries and ranges of file data come out. It reads what layers
+// are written with (ustar, PAX, GNU, star), keeps names and attribute values as bytes, and copies no file data. The
+// archive is hostile: every length is bounded before anything is kept for it.
+
+import { ImageError } from '../errors.js';
+import { MAX_EXTENDED_HEADER_BYTES, MAX_LAYER_DATA_BYTES } from '../limits.js';
+import { BLOCK_SIZE, badTar, isZeroBlock, parseHeader, type TarHeader } from './header.js';
+import { type PaxRecords, type PaxSparse, parsePax, type Timestamp } from './pax.js';
+import { checkSegments, oldGnuExtension, oldGnuTable, PaxSparseTable, pairs, type Segment } from './sparse.js';
+
+export type TarEntryType = 'file' | 'link' | 'symlink' | 'char' | 'block' | 'directory' | 'fifo';
+
+/** One entry, extended headers applied. Strings hold one byte for each character (latin1). */
+export interface TarEntry {
+  type: TarEntryType;
+  /** As the archive spells it: neither cleaned nor safe. */
+  path: string;
+  linkname: string;
+  /** Permission, set-id and sticky bits: 12 bits. */
+  mode: number;
+  uid: number;
+  gid: number;
+  /** Bytes of the file, holes included; 0 for all that is no regular file. */
+  size: number;
+  mtime: Timestamp;
+  devMajor: number;
+  devMinor: number;
+  xattrs: Map<string, Buffer> | null;
+}
+
+/** What a reader calls, in the archive's order. Buffers are only lent for the call. */
+export interface TarSink {
+  entry(entry: TarEntry): void;
+  /** Bytes of the last entry, which belong at `offset` of its file. Offsets only grow; gaps are holes. */
+  data(offset: number, bytes: Buffer): void;
+}
+
+const TYPES: Record<string, TarEntryType> = {
+  '\0': 'file',
+  '0': 'file',
+  '1': 'link',
+  '2': 'symlink',
+  '3': 'char',
+  '4': 'block',
+  '5': 'directory',
+  '6': 'fifo',
+  '7': 'file',
+  S: 'file',
+};
+
+/** What the next bytes of the archive are. */
+type State = 'header' | 'extended' | 'sparse-extension' | 'sparse-table' | 'data' | 'skip' | 'end';
+
+export class TarReader {
+  readonly #sink: TarSink;
+  readonly #block = Buffer.alloc(BLOCK_SIZE);
+  #blockFill = 0;
+  #state: State = 'header';
+  #sawZeroBlock = false;
+  #sawHeader = false;
+
+  /** Bytes left of the current body, and of the padding after it. */
+  #remaining = 0;
+  #padding = 0;
+
+  /** An extended header's body while it arrives, its typeflag, and what earlier ones said of the next entry. */
+  #extended: Buffer[] = [];
+  #extendedType = '';
+  #extendedBytes = 0;
+  #pax: PaxRecords = {};
+  #longName: string | null = null;
+  #longLink: string | null = null;
+
+  /** The sparse file whose table is being read, and the segments of the file whose data is. */
+  #sparseEntry: TarEntry | null = null;
+  #sparseTable = new PaxSparseTable();
+  #segments: Segment[] = [];
+  #segment = 0;
+  #segmentAt = 0;
+
+  constructor(sink: TarSink) {
+    this.#sink = sink;
+  }
+
+  /**
+   * Takes the next bytes of the archive, any number of them.
+   *
+   * @throws ImageError `corrupt`, `unsupported` or `too-large`; the reader is of no use afterwards
+   */
+  write(chunk: Buffer): void {
+    let at = 0;
+    while (at < chunk.length) {
+      switch (this.#state) {
+        case 'header':
+        case 'sparse-extension':
+        case 'sparse-table':
+          at = this.#takeBlock(chunk, at);
+          break;
+        case 'extended':
+        case 'data':
+        case 'skip': {
+          const length = Math.min(this.#remaining, chunk.length - at);
+          if (length > 0) this.#takeBody(chunk.subarray(at, at + length));
+          this.#remaining -= length;
+          at += length;
+          if (this.#remaining === 0) at += this.#takePadding(chunk.length - at);
+          break;
+        }
+        case 'end':
+          // What follows the end mark is padding to the writer's record size.
+          return;
+      }
+    }
+  }
+
+  /** Says that the archive ends here. */
+  end(): void {
+    if (this.#state === 'end') return;
+    if (this.#state !== 'header' || this.#blockFill !== 0 || this.#pendingExtended()) {
+      throw badTar('it ends in the middle of an entry');
+    }
+    if (!this.#sawHeader && !this.#sawZeroBlock) throw new ImageError('not-an-image', 'it is not a tar archive');
+  }
+
+  #pendingExtended(): boolean {
+    return this.#extendedBytes > 0;
+  }
+
+  /** Gathers a 512-byte block, in place where the chunk has all of it. */
+  #takeBlock(chunk: Buffer, at: number): number {
+    if (this.#blockFill === 0 && chunk.length - at >= BLOCK_SIZE) {
+      this.#onBlock(chunk, at);
+      return at + BLOCK_SIZE;
+    }
+    const length = Math.min(BLOCK_SIZE - this.#blockFill, chunk.length - at);
+    chunk.copy(this.#block, this.#blockFill, at, at + length);
+    this.#blockFill += length;
+    if (this.#blockFill === BLOCK_SIZE) {
+      this.#blockFill = 0;
+      this.#onBlock(this.#block, 0);
+    }
+    return at + length;
+  }
+
+  #onBlock(buffer: Buffer, offset: number): void {
+    if (this.#state === 'header') {
+      this.#onHeader(buffer, offset);
+    } else if (this.#state === 'sparse-extension') {
+      if (!oldGnuExtension(buffer, offset, this.#segments)) this.#startSparse(this.#segments);
+    } else {
+      this.#remaining -= BLOCK_SIZE;
+      if (this.#remaining < 0) throw badTar('a sparse table longer than its file');
+      const segments = this.#sparseTable.push(buffer, offset);
+      if (segments) this.#startSparse(segments);
+    }
+  }
+
+  #onHeader(buffer: Buffer, offset: number): void {
+    if (isZeroBlock(buffer, offset)) {
+      if (this.#pendingExtended()) throw badTar('it ends in the middle of an entry');
+      if (this.#sawZeroBlock) this.#state = 'end';
+      this.#sawZeroBlock = true;
+      return;
+    }
+    if (this.#sawZeroBlock) throw badTar('data after half of an end mark');
+    const header = this.#parse(buffer, offset);
+    if (header.size < 0) throw badTar('a negative size');
+    switch (header.typeflag) {
+      case 'x':
+      case 'X':
+      case 'g':
+      case 'L':
+      case 'K':
+        this.#startExtended(header);
+        return;
+      case 'V':
+        // A volume label: a name for the archive, no file.
+        this.#startBody('skip', header.size);
+        return;
+    }
+    this.#onEntry(header, buffer, offset);
+  }
+
+  #parse(buffer: Buffer, offset: number): TarHeader {
+    if (this.#sawHeader) return parseHeader(buffer, offset);
+    try {
+      const header = parseHeader(buffer, offset);
+      this.#sawHeader = true;
+      return header;
+    } catch (cause) {
+      throw new ImageError('not-an-image', 'it is not a tar archive', { cause });
+    }
+  }
+
+  #startExtended(header: TarHeader): void {
+    this.#extendedBytes += BLOCK_SIZE + header.size;
+    if (this.#extendedBytes > MAX_EXTENDED_HEADER_BYTES) {
+      throw new ImageError('too-large', `an entry's extended headers exceed ${MAX_EXTENDED_HEADER_BYTES} bytes`);
+    }
+    this.#extendedType = header.typeflag;
+    this.#extended = [];
+    this.#startBody('extended', header.size);
+    if (header.size === 0) this.#endExtended();
+  }
+
+  #endExtended(): void {
+    const body = this.#extended.length === 1 ? this.#extended[0] : Buffer.concat(this.#extended);
+    this.#extended = [];
+    switch (this.#extendedType) {
+      case 'x':
+      case 'X':
+        this.#pax = parsePax(body);
+        break;
+      case 'L':
+        this.#longName = cString(body);
+        break;
+      case 'K':
+        this.#longLink = cString(body);
+        break;
+      default:
+        // Global headers: checked, but without effect, as in every other reader of layers.
+        parsePax(body);
+        this.#extendedBytes = 0;
+    }
+  }
+
+  #onEntry(header: TarHeader, buffer: Buffer, offset: number): void {
+    const pax = this.#pax;
+    const type = TYPES[header.typeflag];
+    if (type === undefined) {
+      throw new ImageError('unsupported', `the tar has an entry of unknown type ${JSON.stringify(header.typeflag)}`);
+    }
+    const path = this.#longName ?? pax.path ?? header.name;
+    const entry: TarEntry = {
+      // V7 has no directory type: a name with a slash at its end is one.
+      type: header.typeflag === '\0' && path.endsWith('/') ? 'directory' : type,
+      path,
+      linkname: this.#longLink ?? pax.linkpath ?? header.linkname,
+      mode: header.mode & 0o7777,
+      uid: owner(pax.uid ?? header.uid),
+      gid: owner(pax.gid ?? header.gid),
+      size: 0,
+      mtime: pax.mtime ?? { seconds: header.mtime, nanoseconds: 0 },
+      devMajor: header.devMajor,
+      devMinor: header.devMinor,
+      xattrs: pax.xattrs ?? null,
+    };
+    const stored = pax.size ?? header.size;
+    if (stored < 0) throw badTar('a negative size');
+    this.#pax = {};
+    this.#longName = null;
+    this.#longLink = null;
+    this.#extendedBytes = 0;
+
+    // Other types have no body, whatever their size field says.
+    if (entry.type !== 'file') {
+      this.#sink.entry(entry);
+      this.#state = 'header';
+      return;
+    }
+    if (header.typeflag === 'S') {
+      const { segments, more, realSize } = oldGnuTable(buffer, offset);
+      this.#segments = segments;
+      this.#awaitSparse(entry, realSize, stored);
+      if (more) this.#state = 'sparse-extension';
+      else this.#startSparse(segments);
+    } else if (pax.sparse && isSparse(pax.sparse)) {
+      this.#onPaxSparse(entry, pax.sparse, stored);
+    } else {
+      entry.size = stored;
+      this.#startFile(entry, stored > 0 ? [{ offset: 0, length: stored }] : [], stored);
+    }
+  }
+
+  #onPaxSparse(entry: TarEntry, sparse: PaxSparse, stored: number): void {
+    if (sparse.name !== undefined) entry.path = sparse.name;
+    this.#awaitSparse(entry, sparse.realSize ?? stored, stored);
+    if (sparse.map) {
+      this.#startSparse(pairs(sparse.map));
+    } else {
+      this.#sparseTable = new PaxSparseTable();
+      this.#state = 'sparse-table';
+    }
+  }
+
+  #awaitSparse(entry: TarEntry, realSize: number, stored: number): void {
+    entry.size = realSize;
+    this.#sparseEntry = entry;
+    this.#remaining = stored;
+    this.#padding = padding(stored);
+  }
+
+  #startSparse(segments: Segment[]): void {
+    const entry = this.#sparseEntry!;
+    this.#sparseEntry = null;
+    this.#startFile(entry, checkSegments(segments, entry.size, this.#remaining), this.#remaining);
+  }
+
+  #startFile(entry: TarEntry, segments: Segment[], stored: number): void {
+    if (entry.size < 0) throw badTar('a negative size');
+    if (entry.size > MAX_LAYER_DATA_BYTES) {
+      throw new ImageError('too-large', `a file of ${entry.size} bytes; the limit is ${MAX_LAYER_DATA_BYTES}`);
+    }
+    this.#segments = segments;
+    this.#segment = 0;
+    this.#segmentAt = 0;
+    this.#sink.entry(entry);
+    this.#startBody('data', stored);
+  }
+
+  #startBody(state: State, size: number): void {
+    this.#remaining = size;
+    this.#padding = padding(size);
+    this.#state = size === 0 ? 'header' : state;
+  }
+
+  #takeBody(bytes: Buffer): void {
+    if (this.#state === 'extended') {
+      this.#extended.push(Buffer.from(bytes));
+    } else if (this.#state === 'data') {
+      let at = 0;
+      while (at < bytes.length) {
+        const segment = this.#segments[this.#segment];
+        const length = Math.min(bytes.length - at, segment.length - this.#segmentAt);
+        this.#sink.data(segment.offset + this.#segmentAt, bytes.subarray(at, at + length));
+        at += length;
+        this.#segmentAt += length;
+        if (this.#segmentAt === segment.length) {
+          this.#segment++;
+          this.#segmentAt = 0;
+        }
+      }
+    }
+  }
+
+  /** Passes over the padding behind a finished body; the number of bytes taken. */
+  #takePadding(available: number): number {
+    const length = Math.min(this.#padding, available);
+    this.#padding -= length;
+    if (this.#padding === 0) {
+      const extended = this.#state === 'extended';
+      this.#state = 'header';
+      if (extended) this.#endExtended();
+    }
+    return length;
+  }
+}
+
+function isSparse(sparse: PaxSparse): boolean {
+  return sparse.map !== undefined || (sparse.major === '1' && sparse.minor === '0');
+}
+
+function padding(size: number): number {
+  return (BLOCK_SIZE - (size % BLOCK_SIZE)) % BLOCK_SIZE;
+}
+
+function cString(body: Buffer): string {
+  const end = body.indexOf(0);
+  return body.toString('latin1', 0, end === -1 ? body.length : end);
+}
+
+function owner(id: number): number {
+  if (id < 0 || id > 0xffffffff) throw badTar(`an owner of ${id}, which does not fit in 32 bits`);
+  return id;
+}
