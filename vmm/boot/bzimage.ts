@@ -2,7 +2,7 @@
 import type { GuestMemory } from '../memory.js';
 import type { BootFile } from './boot-file.js';
 import type { LoadedKernel } from './kernel.js';
-import { checkKernelRange, lowMemoryEnd } from './placement.js';
+import { checkKernelFits, checkKernelRange, lowMemoryEnd } from './placement.js';
 import * as header from './setup-header.js';
 import { getUint64 } from './uint64.js';
 
@@ -47,12 +47,14 @@ export function loadBzImage(memory: GuestMemory, file: BootFile, head: Uint8Arra
   const address = getUint64(view, header.PREF_ADDRESS);
   const initSize = view.getUint32(header.INIT_SIZE, true);
   if (kernelSize <= ENTRY_OFFSET_64) throw file.error('not a bootable kernel: malformed setup header');
-  checkKernelRange(memory, file, address, Math.max(initSize, kernelSize));
+  const end = address + Math.max(initSize, kernelSize);
+  checkKernelRange(file, address, end - address);
+  checkKernelFits(memory, end);
   file.read(setupSize, memory.bytes(address, kernelSize));
   return {
     format: 'bzimage',
     entry: address + ENTRY_OFFSET_64,
-    end: address + Math.max(initSize, kernelSize),
+    end,
     setupHeader: head.slice(header.SETUP_HEADER, headerEnd),
     initramfsLimit: Math.min(lowMemoryEnd(memory), view.getUint32(header.INITRD_ADDR_MAX, true) + 1),
   };

@@ -2,7 +2,7 @@
 import { type GuestMemory, PAGE_SIZE } from '../memory.js';
 import type { BootFile } from './boot-file.js';
 import type { LoadedKernel } from './kernel.js';
-import { checkKernelRange, lowMemoryEnd } from './placement.js';
+import { checkKernelFits, checkKernelRange, lowMemoryEnd } from './placement.js';
 import { getUint64 } from './uint64.js';
 
 const HEADER_SIZE = 64;
@@ -67,9 +67,10 @@ export function loadElf(memory: GuestMemory, file: BootFile, head: Uint8Array): 
     if (fileSize > memorySize || address < end) {
       throw file.error('not a bootable kernel: malformed or overlapping ELF segments');
     }
-    checkKernelRange(memory, file, address, memorySize);
+    checkKernelRange(file, address, memorySize);
     end = address + memorySize;
   }
+  checkKernelFits(memory, end);
   for (const { offset, address, fileSize } of segments) file.read(offset, memory.bytes(address, fileSize));
   return {
     format: 'elf',

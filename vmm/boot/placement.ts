@@ -23,14 +23,18 @@ export function tooLittleMemory(memory: GuestMemory, what: string, needed: numbe
 }
 
 /**
- * Checks that the kernel in `file` may occupy `length` bytes at `address`.
- * @throws MachineError `bad-kernel` where no machine has memory, `bad-spec` where this one has too little.
+ * Checks that a kernel may ask for `length` bytes at `address`.
+ * @throws MachineError of `file` where no machine has memory for it.
  */
-export function checkKernelRange(memory: GuestMemory, file: BootFile, address: number, length: number): void {
+export function checkKernelRange(file: BootFile, address: number, length: number): void {
   const end = address + length;
-  // Written so that NaN and values beyond 2^53 fail too.
+  // Written so that values beyond 2^53 fail too.
   if (!(address >= HIGH_MEMORY_START && end >= address && end <= HOLE_START && length <= 2 ** 30)) {
     throw file.error(`not a bootable kernel: it wants ${length} bytes at 0x${address.toString(16)}`);
   }
+}
+
+/** @throws MachineError `bad-spec` when memory ends before the kernel does. */
+export function checkKernelFits(memory: GuestMemory, end: number): void {
   if (end > lowMemoryEnd(memory)) throw tooLittleMemory(memory, 'kernel', end);
 }

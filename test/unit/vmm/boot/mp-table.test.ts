@@ -1,0 +1,76 @@
+// Reads the MP table back as Intel's MultiProcessor Specification 1.4, section 4, describes it.
+import { describe, expect, test } from 'vitest';
+import { writeMpTable } from '../../../../vmm/boot/mp-table.js';
+import { AllocatedMemory } from '../../../../vmm/memory.js';
+
+const ENTRY_SIZES = [20, 8, 8, 8, 8];
+
+function sum(bytes: Uint8Array): number {
+  return bytes.reduce((total, byte) => (total + byte) & 0xff, 0);
+}
+
+function readTable(cpus: number) {
+  using memory = AllocatedMemory.allocate(2 ** 20);
+  writeMpTable(memory, cpus);
+  const bios = Buffer.from(memory.bytes(0xf0000, 0x10000));
+  const at = bios.indexOf('_MP_');
+  expect(at % 16).toBe(0);
+  const pointer = bios.subarray(at, at + 16);
+  const address = pointer.readUInt32LE(4);
+  const length = Buffer.from(memory.bytes(address, 44)).readUInt16LE(4);
+  const table = Buffer.from(memory.bytes(address, length));
+  const entries: Buffer[] = [];
+  for (let offset = 44; offset < length; ) {
+    const size = ENTRY_SIZES[table[offset]];
+    entries.push(table.subarray(offset, offset + size));
+    offset += size;
+  }
+  return { pointer, address, table, entries };
+}
+
+describe.each([1, 2, 3, 64])('the MP table of %d CPUs', (cpus) => {
+  const { pointer, address, table, entries } = readTable(cpus);
+  const ofType = (type: number) => entries.filter((entry) => entry[0] === type);
+
+  test('is found and sums up', () => {
+    expect(sum(pointer)).toBe(0);
+    expect([...pointer.subarray(8, 10)]).toEqual([1, 4]);
+    expect([...pointer.subarray(11)]).toEqual([0, 0, 0, 0, 0]);
+    expect(address).toBeGreaterThanOrEqual(0xf0010);
+    expect(sum(table)).toBe(0);
+    expect(table.toString('latin1', 0, 4)).toBe('PCMP');
+    expect(table[6]).toBe(4);
+    expect(table.readUInt32LE(36)).toBe(0xfee00000);
+  });
+
+  test('has as many entries as it says, in order of their types', () => {
+    expect(entries.reduce((total, entry) => total + entry.length, 44)).toBe(table.length);
+    expect(table.readUInt16LE(34)).toBe(entries.length);
+    const types = entries.map((entry) => entry[0]);
+    expect(types).toEqual([...types].sort());
+  });
+
+  test('names each CPU once, the first as the one that boots', () => {
+    const processors = ofType(0).map((entry) => ({ id: entry[1], flags: entry[3] }));
+    expect(processors).toEqual(Array.from({ length: cpus }, (_, id) => ({ id, flags: id === 0 ? 3 : 1 })));
+  });
+
+  test('connects each interrupt line of the ISA bus to the pin of its number', () => {
+    const [bus] = ofType(1);
+    expect(bus.toString('latin1', 2)).toBe('ISA   ');
+    const [ioApic] = ofType(2);
+    expect(ioApic[3]).toBe(1);
+    expect(ioApic.readUInt32LE(4)).toBe(0xfec00000);
+    expect(ofType(0).map((entry) => entry[1])).not.toContain(ioApic[1]);
+    expect(ofType(3).map((entry) => [...entry])).toEqual(
+      Array.from({ length: 24 }, (_, line) => [3, 0, 0, 0, bus[1], line, ioApic[1], line]),
+    );
+  });
+
+  test('has the 8259 at LINT0 of the first CPU and NMI at LINT1 of all', () => {
+    expect(ofType(4).map((entry) => [entry[1], entry[6], entry[7]])).toEqual([
+      [3, 0, 0],
+      [1, 0xff, 1],
+    ]);
+  });
+});

@@ -1,0 +1,38 @@
+import { expect, test } from 'vitest';
+import { I8042 } from '../../../../vmm/devices/i8042.js';
+
+const [DATA, COMMAND] = [0x60, 0x64];
+
+test('command 0xfe resets the machine, and no other does', () => {
+  let resets = 0;
+  const i8042 = new I8042(() => resets++);
+  for (let command = 0; command < 0xfe; command++) i8042.out(COMMAND, command);
+  for (let value = 0; value <= 0xff; value++) i8042.out(DATA, value);
+  expect(resets).toBe(0);
+  i8042.out(COMMAND, 0xfe);
+  expect(resets).toBe(1);
+});
+
+test('is always ready for a command, and idle when a driver drains it', () => {
+  const i8042 = new I8042(() => {});
+  expect(i8042.in(COMMAND) & 0x03).toBe(0);
+  i8042.out(COMMAND, 0xaa);
+  expect(i8042.in(COMMAND) & 0x03).toBe(1);
+  expect(i8042.in(DATA)).toBe(0x55);
+  expect(i8042.in(COMMAND) & 0x03).toBe(0);
+});
+
+test('keeps its configuration byte', () => {
+  const i8042 = new I8042(() => {});
+  i8042.out(COMMAND, 0x60);
+  i8042.out(DATA, 0x47);
+  i8042.out(DATA, 0x11);
+  i8042.out(COMMAND, 0x20);
+  expect(i8042.in(DATA)).toBe(0x47);
+});
+
+test('says that no keyboard is there', () => {
+  const i8042 = new I8042(() => {});
+  i8042.out(COMMAND, 0xab);
+  expect(i8042.in(DATA)).not.toBe(0);
+});
