@@ -19,6 +19,7 @@ export class EventLoop implements Disposable {
   readonly #sources = new Map<number, Source>();
   readonly #control = new Uint32Array(3);
   readonly #events = new Uint32Array((MAX_EVENTS * EVENT_SIZE) / 4);
+  #deferred: (() => void)[] = [];
   #generation = 0;
   #running = false;
 
@@ -50,6 +51,14 @@ export class EventLoop implements Disposable {
     libc.check(libc.epoll_ctl(this.#epoll, operation, source.fd, this.#control), 'epoll_ctl');
   }
 
+  /**
+   * Calls `callback` once, after the callbacks that are due now: for work that is cut into pieces so that the other
+   * sources have their turn.
+   */
+  defer(callback: () => void): void {
+    this.#deferred.push(callback);
+  }
+
   /** Runs callbacks until {@link stop}. */
   run(): void {
     this.#running = true;
@@ -62,7 +71,8 @@ export class EventLoop implements Disposable {
 
   /** Waits at most `timeout` milliseconds (-1: for ever), runs the callbacks that are due, returns their number. */
   poll(timeout: number): number {
-    const count = libc.epoll_wait(this.#epoll, this.#events, MAX_EVENTS, timeout);
+    const patience = this.#deferred.length > 0 ? 0 : timeout;
+    const count = libc.epoll_wait(this.#epoll, this.#events, MAX_EVENTS, patience);
     if (count < 0) {
       if (libc.errno() === libc.EINTR) return 0;
       libc.check(count, 'epoll_wait');
@@ -72,6 +82,11 @@ export class EventLoop implements Disposable {
       const source = this.#sources.get(this.#events[at + 1]);
       // An earlier callback of this round may have closed the descriptor, and its number may be in use again.
       if (source !== undefined && source.generation === this.#events[at + 2]) source.callback(this.#events[at]);
+    }
+    if (this.#deferred.length > 0) {
+      const due = this.#deferred;
+      this.#deferred = [];
+      for (const callback of due) callback();
     }
     return count;
   }

@@ -1,0 +1,237 @@
+// The block device (virtio 1.2, 5.2 "Block Device") over extents of host files. A request is served in the device
+// thread, synchronously, between the files and guest memory without a copy: most reads are hits in the host's page
+// cache, where a system call is cheaper than handing the request to anybody. Cold random reads of a slow disk, and
+// flushes, stop the other devices for as long as they take: that is where io_uring would matter.
+import type { DiskSpec } from '../machine.js';
+import { DescriptorChain, type Virtqueue } from '../virtio/queue.js';
+import type { DeviceContext, DeviceState, VirtioDevice } from './device.js';
+import { Disk, SECTOR_SIZE } from './disk.js';
+import { drain } from './drain.js';
+
+const VIRTIO_ID_BLOCK = 2;
+
+// Feature bits (virtio 1.2, 5.2.3).
+export const VIRTIO_BLK_F_SEG_MAX = 2;
+export const VIRTIO_BLK_F_RO = 5;
+export const VIRTIO_BLK_F_BLK_SIZE = 6;
+export const VIRTIO_BLK_F_FLUSH = 9;
+export const VIRTIO_BLK_F_TOPOLOGY = 10;
+export const VIRTIO_BLK_F_CONFIG_WCE = 11;
+export const VIRTIO_BLK_F_DISCARD = 13;
+export const VIRTIO_BLK_F_WRITE_ZEROES = 14;
+
+// Request types (virtio 1.2, 5.2.6).
+export const VIRTIO_BLK_T_IN = 0;
+export const VIRTIO_BLK_T_OUT = 1;
+export const VIRTIO_BLK_T_FLUSH = 4;
+export const VIRTIO_BLK_T_GET_ID = 8;
+export const VIRTIO_BLK_T_DISCARD = 11;
+export const VIRTIO_BLK_T_WRITE_ZEROES = 13;
+
+export const VIRTIO_BLK_S_OK = 0;
+export const VIRTIO_BLK_S_IOERR = 1;
+export const VIRTIO_BLK_S_UNSUPP = 2;
+
+/** `struct virtio_blk_req` up to its data: le32 type, le32 reserved, le64 sector. */
+const HEADER_SIZE = 16;
+/** `struct virtio_blk_discard_write_zeroes`: le64 sector, le32 num_sectors, le32 flags. */
+const RANGE_SIZE = 16;
+const RANGE_F_UNMAP = 1;
+const ID_SIZE = 20;
+
+const QUEUE_SIZE = 256;
+/** Data buffers of a request: the queue's length less header and status. */
+const SEG_MAX = QUEUE_SIZE - 2;
+const MAX_RANGES = 16;
+/** 2 GiB in a range to discard; 32 MiB to fill with zeroes, which may have to be written. Sectors. */
+const MAX_DISCARD_SECTORS = 2 ** 22;
+const MAX_WRITE_ZEROES_SECTORS = 2 ** 16;
+
+/** Offset of `writeback` in the configuration space. */
+const CONFIG_WRITEBACK = 32;
+
+function configSpace(sectors: number): Uint8Array {
+  const config = new Uint8Array(60);
+  const view = new DataView(config.buffer);
+  view.setUint32(0, sectors % 2 ** 32, true); // capacity
+  view.setUint32(4, Math.floor(sectors / 2 ** 32), true);
+  view.setUint32(12, SEG_MAX, true); // seg_max
+  view.setUint32(20, SECTOR_SIZE, true); // blk_size
+  view.setUint8(24, 3); // topology.physical_block_exp: 4 KiB
+  view.setUint16(26, 1, true); // topology.min_io_size, in blocks
+  view.setUint8(CONFIG_WRITEBACK, 1);
+  view.setUint16(34, 1, true); // num_queues
+  view.setUint32(36, MAX_DISCARD_SECTORS, true);
+  view.setUint32(40, MAX_RANGES, true); // max_discard_seg
+  view.setUint32(44, 8, true); // discard_sector_alignment
+  view.setUint32(48, MAX_WRITE_ZEROES_SECTORS, true);
+  view.setUint32(52, MAX_RANGES, true); // max_write_zeroes_seg
+  view.setUint8(56, 1); // write_zeroes_may_unmap
+  return config;
+}
+
+export class VirtioBlk implements VirtioDevice {
+  readonly type = VIRTIO_ID_BLOCK;
+  readonly name = 'blk';
+  readonly features: readonly number[];
+  readonly queueSizes = [QUEUE_SIZE];
+  readonly config: Uint8Array;
+  readonly #disk: Disk;
+  readonly #id = new Uint8Array(ID_SIZE);
+  readonly #header = new Uint8Array(HEADER_SIZE);
+  readonly #headerView = new DataView(this.#header.buffer);
+  readonly #ranges = new Uint8Array(MAX_RANGES * RANGE_SIZE);
+  readonly #rangesView = new DataView(this.#ranges.buffer);
+  readonly #status = new Uint8Array(1);
+  readonly #serve = (chain: DescriptorChain, queue: Virtqueue) => this.#serveRequest(chain, queue);
+  readonly #again = () => this.kick(0);
+  #context: DeviceContext | undefined;
+  #chain: DescriptorChain | undefined;
+
+  /** Takes `disk` over: disposing of the device closes it. `id`: what GET_ID answers, cut after 20 bytes. */
+  constructor(disk: Disk, id: string) {
+    this.#disk = disk;
+    this.#id.set(Buffer.from(id).subarray(0, ID_SIZE));
+    this.config = configSpace(disk.length / SECTOR_SIZE);
+    const common = [VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_TOPOLOGY];
+    const writable = [VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_WRITE_ZEROES];
+    this.features = disk.readOnly ? [...common, VIRTIO_BLK_F_RO] : [...common, ...writable];
+  }
+
+  /**
+   * Opens the disk's files and makes a device of them.
+   * @throws MachineError as {@link Disk.open}.
+   */
+  static open(spec: DiskSpec): VirtioBlk {
+    return new VirtioBlk(Disk.open(spec), spec.id);
+  }
+
+  /** The driver chooses between write-back and write-through (virtio 1.2, 5.2.5.2). */
+  writeConfig(offset: number, data: Uint8Array): void {
+    if (offset !== CONFIG_WRITEBACK || data.length !== 1) return;
+    if (this.#context?.hasFeature(VIRTIO_BLK_F_CONFIG_WCE)) this.config[CONFIG_WRITEBACK] = data[0] === 0 ? 0 : 1;
+  }
+
+  activate(context: DeviceContext): void {
+    this.#context = context;
+    this.#chain = new DescriptorChain(context.memory, QUEUE_SIZE);
+  }
+
+  kick(index: number): void {
+    if (this.#context === undefined || this.#chain === undefined) return;
+    drain(this.#context, index, this.#chain, this.#serve, this.#again);
+  }
+
+  #serveRequest(chain: DescriptorChain, queue: Virtqueue): void {
+    const { readable, writable } = chain;
+    // virtio 1.2, 5.2.6: the status is the last byte the device writes. Without room for it there is no way to answer.
+    const room = writable.length - 1;
+    if (room < 0 || readable.read(0, this.#header) !== HEADER_SIZE) {
+      this.#context?.fail('request without header or status');
+      return;
+    }
+    const type = this.#headerView.getUint32(0, true);
+    const sector = this.#headerView.getUint32(8, true) + this.#headerView.getUint32(12, true) * 2 ** 32;
+    let written = 0;
+    let status: number;
+    switch (type) {
+      case VIRTIO_BLK_T_IN:
+        status = this.#readSectors(chain, sector, room);
+        if (status === VIRTIO_BLK_S_OK) written = room;
+        break;
+      case VIRTIO_BLK_T_OUT:
+        status = this.#writeSectors(chain, sector);
+        break;
+      case VIRTIO_BLK_T_FLUSH:
+        status = this.#disk.readOnly || this.#disk.flush() ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR;
+        break;
+      case VIRTIO_BLK_T_GET_ID:
+        written = writable.write(0, this.#id, Math.min(ID_SIZE, room));
+        status = VIRTIO_BLK_S_OK;
+        break;
+      case VIRTIO_BLK_T_DISCARD:
+      case VIRTIO_BLK_T_WRITE_ZEROES:
+        status = this.#serveRanges(chain, type);
+        break;
+      default:
+        status = VIRTIO_BLK_S_UNSUPP;
+    }
+    this.#status[0] = status;
+    writable.write(room, this.#status);
+    // The status lies behind all the room for data: used length covers it only if the data does.
+    queue.push(chain.head, written === room ? written + 1 : written);
+  }
+
+  #isOnDisk(sector: number, length: number): boolean {
+    return length % SECTOR_SIZE === 0 && sector * SECTOR_SIZE + length <= this.#disk.length;
+  }
+
+  #readSectors(chain: DescriptorChain, sector: number, length: number): number {
+    if (!this.#isOnDisk(sector, length)) return VIRTIO_BLK_S_IOERR;
+    return this.#disk.read(sector * SECTOR_SIZE, length, chain.writable, 0) ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR;
+  }
+
+  #writeSectors(chain: DescriptorChain, sector: number): number {
+    const length = chain.readable.length - HEADER_SIZE;
+    if (this.#disk.readOnly || !this.#isOnDisk(sector, length)) return VIRTIO_BLK_S_IOERR;
+    const done = this.#disk.write(sector * SECTOR_SIZE, length, chain.readable, HEADER_SIZE);
+    return done && this.#afterWrite() ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR;
+  }
+
+  /** Write-through: a write is durable before it is answered. */
+  #afterWrite(): boolean {
+    const writeBack = this.#context?.hasFeature(VIRTIO_BLK_F_FLUSH) && this.config[CONFIG_WRITEBACK] === 1;
+    return writeBack || this.#disk.flush();
+  }
+
+  /** Discard and write-zeroes: every range is checked before the first is touched (virtio 1.2, 5.2.6.2). */
+  #serveRanges(chain: DescriptorChain, type: number): number {
+    if (this.#disk.readOnly) return VIRTIO_BLK_S_IOERR;
+    const discard = type === VIRTIO_BLK_T_DISCARD;
+    if (!this.#context?.hasFeature(discard ? VIRTIO_BLK_F_DISCARD : VIRTIO_BLK_F_WRITE_ZEROES)) {
+      return VIRTIO_BLK_S_UNSUPP;
+    }
+    const length = chain.readable.length - HEADER_SIZE;
+    if (length === 0 || length % RANGE_SIZE !== 0 || length > this.#ranges.length) return VIRTIO_BLK_S_IOERR;
+    chain.readable.read(HEADER_SIZE, this.#ranges);
+    const limit = discard ? MAX_DISCARD_SECTORS : MAX_WRITE_ZEROES_SECTORS;
+    for (let at = 0; at < length; at += RANGE_SIZE) {
+      const flags = this.#rangesView.getUint32(at + 12, true);
+      if ((flags & ~RANGE_F_UNMAP) !== 0 || (discard && flags !== 0)) return VIRTIO_BLK_S_UNSUPP;
+      const count = this.#rangesView.getUint32(at + 8, true);
+      if (count > limit || !this.#isOnDisk(this.#rangeSector(at), count * SECTOR_SIZE)) return VIRTIO_BLK_S_IOERR;
+    }
+    for (let at = 0; at < length; at += RANGE_SIZE) {
+      const offset = this.#rangeSector(at) * SECTOR_SIZE;
+      const size = this.#rangesView.getUint32(at + 8, true) * SECTOR_SIZE;
+      const unmap = (this.#rangesView.getUint32(at + 12, true) & RANGE_F_UNMAP) !== 0;
+      const done = discard ? this.#disk.discard(offset, size) : this.#disk.writeZeroes(offset, size, unmap);
+      if (!done) return VIRTIO_BLK_S_IOERR;
+    }
+    return this.#afterWrite() ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR;
+  }
+
+  #rangeSector(at: number): number {
+    return this.#rangesView.getUint32(at, true) + this.#rangesView.getUint32(at + 4, true) * 2 ** 32;
+  }
+
+  reset(): void {
+    this.#context = undefined;
+    this.#chain = undefined;
+    this.config[CONFIG_WRITEBACK] = 1;
+  }
+
+  save(): DeviceState {
+    return { writeback: this.config[CONFIG_WRITEBACK] };
+  }
+
+  restore(state: DeviceState): void {
+    this.config[CONFIG_WRITEBACK] = state.writeback === 0 ? 0 : 1;
+    // Chains that the driver added while the machine was being saved have no kick of their own any more.
+    this.kick(0);
+  }
+
+  [Symbol.dispose](): void {
+    this.#disk[Symbol.dispose]();
+  }
+}

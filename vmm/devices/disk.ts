@@ -1,0 +1,167 @@
+// A disk made of runs of bytes of host files, laid end to end: which file holds which byte of the disk. Files are
+// opened once each, whatever the number of their extents.
+import { fstatSync, writeSync } from 'node:fs';
+import * as libc from '../libc.js';
+import { type DiskExtent, type DiskSpec, MachineError } from '../machine.js';
+import { allocateIovecs, type BufferList, IOVEC_WORDS } from '../virtio/buffers.js';
+
+export const SECTOR_SIZE = 512;
+const ZEROES = new Uint8Array(64 * 1024);
+
+function openFile(path: string, readOnly: boolean): number {
+  const fd = libc.open(path, (readOnly ? libc.O_RDONLY : libc.O_RDWR) | libc.O_CLOEXEC, 0);
+  if (fd >= 0) return fd;
+  const cause = new libc.SystemError('open', libc.errno());
+  throw new MachineError('host', `disk file ${path} cannot be opened: ${cause.code}`, { cause });
+}
+
+function checkExtent(extent: DiskExtent): void {
+  const { path, offset, length } = extent;
+  const aligned = Number.isSafeInteger(offset) && offset >= 0 && offset % SECTOR_SIZE === 0;
+  const whole = Number.isSafeInteger(length) && length > 0 && length % SECTOR_SIZE === 0;
+  if (aligned && whole && Number.isSafeInteger(offset + length)) return;
+  throw new MachineError('bad-spec', `disk extent ${offset} + ${length} of ${path} is not whole sectors`);
+}
+
+/** The files of a disk, open. All offsets and lengths are in bytes of the disk, and the caller keeps them inside it. */
+export class Disk implements Disposable {
+  readonly readOnly: boolean;
+  /** Bytes. */
+  readonly length: number;
+  readonly #files: number[];
+  /** By extent: its file, where it starts in the file, where it starts on the disk; and one more, the disk's end. */
+  readonly #fd: Int32Array;
+  readonly #fileOffset: Float64Array;
+  readonly #start: Float64Array;
+  #iovecs = allocateIovecs(64);
+
+  private constructor(spec: DiskSpec, files: ReadonlyMap<string, number>) {
+    const count = spec.extents.length;
+    this.readOnly = spec.readOnly;
+    this.#files = [...files.values()];
+    this.#fd = new Int32Array(count);
+    this.#fileOffset = new Float64Array(count);
+    this.#start = new Float64Array(count + 1);
+    for (const [index, { path, offset, length }] of spec.extents.entries()) {
+      this.#fd[index] = files.get(path)!;
+      this.#fileOffset[index] = offset;
+      this.#start[index + 1] = this.#start[index] + length;
+    }
+    this.length = this.#start[count];
+  }
+
+  /**
+   * Opens the files of `spec`.
+   * @throws MachineError `bad-spec` for an extent that is not whole sectors or a disk without any, `host` for a file that
+   *   does not open or is shorter than its extents say.
+   */
+  static open(spec: DiskSpec): Disk {
+    if (spec.extents.length === 0) throw new MachineError('bad-spec', `disk ${spec.id} has no extents`);
+    const files = new Map<string, number>();
+    try {
+      for (const extent of spec.extents) {
+        checkExtent(extent);
+        const fd = files.get(extent.path) ?? openFile(extent.path, spec.readOnly);
+        files.set(extent.path, fd);
+        const status = fstatSync(fd);
+        if (status.isFile() && status.size < extent.offset + extent.length) {
+          const wanted = `${extent.offset + extent.length} are wanted`;
+          throw new MachineError('host', `disk file ${extent.path} has ${status.size} bytes where ${wanted}`);
+        }
+      }
+      return new Disk(spec, files);
+    } catch (error) {
+      for (const fd of files.values()) libc.close(fd);
+      throw error;
+    }
+  }
+
+  /** The extent that holds the disk's byte `offset`. */
+  #extentAt(offset: number): number {
+    let low = 0;
+    let high = this.#fd.length - 1;
+    while (low < high) {
+      const middle = (low + high + 1) >>> 1;
+      if (this.#start[middle] <= offset) low = middle;
+      else high = middle - 1;
+    }
+    return low;
+  }
+
+  /** Reads `length` bytes at `offset` into `target`, from its byte `at` on; false if the host could not. */
+  read(offset: number, length: number, target: BufferList, at: number): boolean {
+    return this.#transfer(libc.preadv, offset, length, target, at);
+  }
+
+  /** Writes `length` bytes of `source`, from its byte `at` on, at `offset`; false if the host could not. */
+  write(offset: number, length: number, source: BufferList, at: number): boolean {
+    return this.#transfer(libc.pwritev, offset, length, source, at);
+  }
+
+  /** Between the file and guest memory directly; a short transfer goes on where it stopped. */
+  #transfer(call: typeof libc.preadv, offset: number, length: number, buffers: BufferList, at: number): boolean {
+    if (this.#iovecs.length < buffers.capacity * IOVEC_WORDS) this.#iovecs = allocateIovecs(buffers.capacity);
+    let done = 0;
+    while (done < length) {
+      const extent = this.#extentAt(offset + done);
+      const within = offset + done - this.#start[extent];
+      const chunk = Math.min(length - done, this.#start[extent + 1] - offset - done);
+      const count = buffers.iovecs(at + done, chunk, this.#iovecs);
+      const moved = call(this.#fd[extent], this.#iovecs, count, this.#fileOffset[extent] + within);
+      if (moved > 0) done += moved;
+      // 0 is the end of a file that shrank under us.
+      else if (moved === 0 || libc.errno() !== libc.EINTR) return false;
+    }
+    return true;
+  }
+
+  /** Makes writes durable. */
+  flush(): boolean {
+    return this.#files.every((fd) => libc.fdatasync(fd) === 0);
+  }
+
+  /** Gives the space of a range back to the host, where it can; the range may read as zeroes or as before. */
+  discard(offset: number, length: number): boolean {
+    return this.#eachExtent(offset, length, (fd, at, size) => {
+      const mode = libc.FALLOC_FL_PUNCH_HOLE | libc.FALLOC_FL_KEEP_SIZE;
+      return libc.fallocate(fd, mode, at, size) === 0 || libc.errno() === libc.EOPNOTSUPP;
+    });
+  }
+
+  /** Makes a range read as zeroes; with `unmap` its space may be given back to the host. */
+  writeZeroes(offset: number, length: number, unmap: boolean): boolean {
+    const mode = (unmap ? libc.FALLOC_FL_PUNCH_HOLE : libc.FALLOC_FL_ZERO_RANGE) | libc.FALLOC_FL_KEEP_SIZE;
+    return this.#eachExtent(offset, length, (fd, at, size) => {
+      if (libc.fallocate(fd, mode, at, size) === 0) return true;
+      return libc.errno() === libc.EOPNOTSUPP && writeZeroBytes(fd, at, size);
+    });
+  }
+
+  #eachExtent(offset: number, length: number, apply: (fd: number, at: number, size: number) => boolean): boolean {
+    let done = 0;
+    while (done < length) {
+      const extent = this.#extentAt(offset + done);
+      const within = offset + done - this.#start[extent];
+      const size = Math.min(length - done, this.#start[extent + 1] - offset - done);
+      if (!apply(this.#fd[extent], this.#fileOffset[extent] + within, size)) return false;
+      done += size;
+    }
+    return true;
+  }
+
+  [Symbol.dispose](): void {
+    for (const fd of this.#files) libc.close(fd);
+  }
+}
+
+function writeZeroBytes(fd: number, offset: number, length: number): boolean {
+  try {
+    for (let done = 0; done < length; ) {
+      done += writeSync(fd, ZEROES, 0, Math.min(ZEROES.length, length - done), offset + done);
+    }
+    return true;
+  } catch {
+    // Out of space, or the file is gone: the guest gets an I/O error.
+    return false;
+  }
+}
