@@ -14,7 +14,7 @@ export interface MmioDevice {
 export function baseCommandLine({ devices, console }: { devices: readonly MmioDevice[]; console: boolean }): string {
   return [
     'console=ttyS0',
-    console ? 'ignore_loglevel' : 'loglevel=1',
+    console ? 'loglevel=7' : 'loglevel=1',
     // A panic resets the machine at once, through the i8042.
     'panic=-1',
     'reboot=k',

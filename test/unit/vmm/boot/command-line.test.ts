@@ -15,7 +15,7 @@ describe("the machine's words", () => {
   });
 
   test('show all messages only on a console', () => {
-    expect(baseCommandLine({ devices: [], console: true })).toContain('ignore_loglevel');
+    expect(baseCommandLine({ devices: [], console: true })).toContain('loglevel=7');
     expect(baseCommandLine({ devices: [], console: false })).toContain('loglevel=1');
   });
 });
