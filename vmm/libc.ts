@@ -45,6 +45,9 @@ export const FALLOC_FL_KEEP_SIZE = 1;
 export const FALLOC_FL_PUNCH_HOLE = 2;
 export const FALLOC_FL_ZERO_RANGE = 0x10;
 
+export const PR_SET_NO_NEW_PRIVS = 38;
+export const RLIMIT_CORE = 4;
+
 export const EPERM = 1;
 export const ENOENT = 2;
 export const EINTR = 4;
@@ -129,6 +132,13 @@ export const getrandom: Call<[buffer: Address, length: number, flags: number]> =
 export const getpid: Call<[]> = libc.func('int getpid()');
 export const gettid: Call<[]> = libc.func('int gettid()');
 export const tgkill: Call<[pid: number, tid: number, signal: number]> = libc.func('int tgkill(int, int, int)');
+
+/** Ends the process and all its threads at once, whatever they are doing. */
+export const _exit: Call<[status: number]> = libc.func('int _exit(int)');
+export const prctl: Call<[option: number, a: number, b: number, c: number, d: number]> = libc.func(
+  'int prctl(int, ulong, ulong, ulong, ulong)',
+);
+export const setrlimit: Call<[resource: number, limit: Address]> = libc.func('int setrlimit(int, const void *)');
 
 /** `errno` of the last call of this thread. */
 export function errno(): number {

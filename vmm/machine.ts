@@ -88,10 +88,13 @@ export interface ProbeResult {
   reason: string;
 }
 
-/** What the machine process says to its owner. After `stopped` or `failed` it exits. */
+/**
+ * What the machine process says to its owner. After `stopped`, `failed` or `probed` it exits. `console` is the end of
+ * what the guest wrote to its serial console, at most 16 KiB; a kernel panic is a `reset` whose console tells of it.
+ */
 export type MachineEvent =
   | { type: 'booted'; accel: Accelerator; times: MachineTimes }
-  | { type: 'stopped'; reason: 'shutdown' | 'reset'; statistics: MachineStatistics }
+  | { type: 'stopped'; reason: 'shutdown' | 'reset'; statistics: MachineStatistics; console?: string }
   | { type: 'failed'; code: MachineErrorCode; message: string; console?: string }
   | { type: 'probed'; result: ProbeResult };
 

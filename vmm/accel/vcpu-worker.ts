@@ -8,6 +8,7 @@ import { KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IO_IN, KVM_EXIT_MMIO } from '../kv
 import { IOCTLS } from '../kvm/ioctl.js';
 import { kvm_run } from '../kvm/structs.js';
 import * as libc from '../libc.js';
+import { INTERRUPT_ACK, INTERRUPT_STATUS } from '../virtio/mmio.js';
 import {
   MachineShared,
   MMIO_BASE,
@@ -19,10 +20,6 @@ import {
   type VcpuWorkerData,
   Word,
 } from './vcpu-shared.js';
-
-/** virtio 1.2, 4.2.2 "MMIO Device Register Layout". */
-const INTERRUPT_STATUS = 0x60;
-const INTERRUPT_ACK = 0x64;
 
 /** About 20 us: an answer mostly comes sooner, and a futex sleep and wake cost as much. */
 const SPINS = 2000;

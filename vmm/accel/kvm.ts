@@ -1,0 +1,211 @@
+// The machine on KVM: memory, interrupt controllers, vCPUs, and devices behind virtio-mmio, booted straight into a
+// Linux kernel's 64-bit entry point.
+//
+// Interrupts are edges, as on the ISA bus that the MP table describes: an irqfd without resampling raises and lowers
+// its line. None is lost, as the status bit is set before the edge, and the driver acknowledges the bit before it looks
+// at its rings (Linux, virtio_mmio.c); a level would cost an exit to the I/O APIC at each end of interrupt.
+import {
+  BOOT_MSRS,
+  baseCommandLine,
+  filterCpuid,
+  joinCommandLine,
+  loadInitramfs,
+  loadKernel,
+  type MmioDevice,
+  writeBootState,
+} from '../boot/index.js';
+import type { VirtioDevice } from '../devices/device.js';
+import { I8042, I8042_COMMAND_PORT, I8042_DATA_PORT } from '../devices/i8042.js';
+import { SERIAL_IRQ, SERIAL_PORT, Serial } from '../devices/serial.js';
+import type { EventLoop } from '../event-loop.js';
+import { exitName } from '../kvm/exits.js';
+import { KVM_CAP_MAX_VCPUS, type Kvm } from '../kvm/kvm.js';
+import type { Vcpu } from '../kvm/vcpu.js';
+import type { Vm } from '../kvm/vm.js';
+import * as libc from '../libc.js';
+import type { Logger } from '../log.js';
+import { MachineError, type MachineSpec, type MachineStatistics } from '../machine.js';
+import { AllocatedMemory } from '../memory.js';
+import { QUEUE_NOTIFY, VirtioMmio } from '../virtio/mmio.js';
+import { describeEnd } from './vcpu-end.js';
+import { MAX_MMIO_DEVICES, MMIO_BASE, MMIO_WINDOW } from './vcpu-shared.js';
+import type { Bus, VcpuEnd, VcpuThreads } from './vcpu-thread.js';
+
+/** Guest pages for real mode on Intel CPUs, below the BIOS area at the end of the first 4 GiB. */
+const IDENTITY_MAP_ADDRESS = 0xfffbc000;
+const TSS_ADDRESS = 0xfffbd000;
+
+/** Interrupt lines 0 to 4 are a PC's timer, keyboard, cascade and serial ports. */
+const FIRST_DEVICE_IRQ = 5;
+const LAST_IRQ = 23;
+const MAX_DEVICES = Math.min(MAX_MMIO_DEVICES, LAST_IRQ - FIRST_DEVICE_IRQ + 1);
+
+/** What the machine is placed in. Callbacks come from within the event loop. */
+export interface MachineHost {
+  kvm: Kvm;
+  threads: VcpuThreads;
+  loop: EventLoop;
+  log: Logger;
+  /** The guest's serial console sent a byte. */
+  writeConsole(byte: number): void;
+  /** The guest asked for a reset; it stands still. */
+  onReset(): void;
+  /** The guest can't go on. */
+  onCrash(error: MachineError): void;
+}
+
+/** A machine on KVM. Owns what it makes, and `devices`, from the constructor on. */
+export class KvmMachine implements Disposable, Bus {
+  readonly #host: MachineHost;
+  readonly #memory: AllocatedMemory;
+  readonly #vm: Vm;
+  readonly #vcpus: Vcpu[] = [];
+  readonly #devices: readonly VirtioDevice[];
+  readonly #transports: VirtioMmio[] = [];
+  readonly #eventFds: number[] = [];
+  readonly #serial: Serial;
+  readonly #i8042: I8042;
+
+  /**
+   * Builds the machine and loads its kernel.
+   * @throws MachineError of any kind but `no-kvm` and `kvm-permission`; libc.SystemError when the host refuses.
+   */
+  constructor(spec: MachineSpec, devices: readonly VirtioDevice[], host: MachineHost) {
+    this.#host = host;
+    this.#devices = devices;
+    if (devices.length > MAX_DEVICES) {
+      throw new MachineError(
+        'bad-spec',
+        `${devices.length} devices are more than the ${MAX_DEVICES} there are lines for`,
+      );
+    }
+    const maxCpus = host.kvm.checkExtension(KVM_CAP_MAX_VCPUS);
+    if (spec.cpus > maxCpus) {
+      throw new MachineError('bad-spec', `this host's KVM gives a machine at most ${maxCpus} CPUs, not ${spec.cpus}`);
+    }
+    this.#memory = AllocatedMemory.allocate(spec.memory);
+    this.#vm = host.kvm.createVm();
+    this.#vm.addMemory(this.#memory.regions);
+    this.#vm.reserveRealModePages(IDENTITY_MAP_ADDRESS, TSS_ADDRESS);
+    this.#vm.createIrqchip();
+    this.#vm.createPit();
+    this.#serial = new Serial({
+      write: (byte) => host.writeConsole(byte),
+      setInterrupt: (level) => this.#vm.setIrqLine(SERIAL_IRQ, level ? 1 : 0),
+    });
+    this.#i8042 = new I8042(() => host.onReset());
+    const windows = devices.map((device, index) => this.#attach(device, index));
+    host.threads.machine.deviceCount = devices.length;
+    this.#createVcpus(spec.cpus);
+    this.#load(spec, windows);
+  }
+
+  /** Puts a device behind its window, with an eventfd for each queue's kick and one for its interrupt. */
+  #attach(device: VirtioDevice, index: number): MmioDevice {
+    const { loop, threads, log } = this.#host;
+    const address = MMIO_BASE + index * MMIO_WINDOW;
+    const irq = FIRST_DEVICE_IRQ + index;
+    const irqFd = this.#createEventFd();
+    this.#vm.addIrqfd(irqFd, irq);
+    const transport = new VirtioMmio(device, {
+      memory: this.#memory,
+      loop,
+      interruptStatus: threads.machine.interruptStatus.subarray(index, index + 1),
+      raiseInterrupt: () => libc.signalEventFd(irqFd),
+      onFailure: (reason) => log.warn({ device: device.name }, `the guest broke the device's protocol: ${reason}`),
+    });
+    this.#transports.push(transport);
+    device.queueSizes.forEach((_, queue) => {
+      const kickFd = this.#createEventFd();
+      this.#vm.addIoeventfd(kickFd, address + QUEUE_NOTIFY, queue);
+      loop.add(kickFd, libc.EPOLLIN, () => {
+        libc.drainEventFd(kickFd);
+        transport.kick(queue);
+      });
+    });
+    return { address, irq };
+  }
+
+  #createEventFd(): number {
+    const fd = libc.createEventFd();
+    this.#eventFds.push(fd);
+    return fd;
+  }
+
+  #createVcpus(cpus: number): void {
+    const supported = this.#host.kvm.supportedCpuid();
+    for (let cpu = 0; cpu < cpus; cpu++) {
+      const vcpu = this.#vm.createVcpu(cpu);
+      vcpu.setCpuid(filterCpuid(supported, { cpu, cpus }));
+      vcpu.setMsrs(BOOT_MSRS);
+      this.#vcpus.push(vcpu);
+    }
+  }
+
+  /** Only the first vCPU gets registers: the others wait for its INIT and SIPI. */
+  #load(spec: MachineSpec, devices: readonly MmioDevice[]): void {
+    const kernel = loadKernel(this.#memory, spec.kernel);
+    const initramfs = loadInitramfs(this.#memory, spec.initramfs, kernel);
+    const commandLine = joinCommandLine(baseCommandLine({ devices, console: spec.console }), spec.commandLine);
+    this.#host.log.debug({ commandLine, kernel: kernel.format }, 'boot');
+    const boot = writeBootState(this.#memory, { kernel, initramfs, commandLine, cpus: spec.cpus });
+    const { code, data, tss } = boot.segments;
+    this.#vcpus[0].setSpecialRegisters({
+      ...boot,
+      segments: { cs: code, ds: data, es: data, fs: data, gs: data, ss: data, tr: tss },
+    });
+    this.#vcpus[0].setRegisters({ rip: boot.rip, rsi: boot.rsi, rsp: boot.rsp, rflags: boot.rflags });
+  }
+
+  /** Starts the vCPUs. */
+  start(): void {
+    this.#host.threads.start(this.#vcpus, this.#host.loop, this, (end) => this.#onEnd(end));
+  }
+
+  #onEnd(end: VcpuEnd): void {
+    if (end.kind === 'exit') {
+      this.#host.log.debug({ vcpu: end.vcpu.id, registers: end.vcpu.describe() }, `KVM exit ${exitName(end.reason)}`);
+    }
+    this.#host.onCrash(describeEnd(end));
+  }
+
+  statistics(): MachineStatistics {
+    const exits: Record<string, number> = {};
+    this.#host.threads.exitCounts().forEach((count, reason) => {
+      if (count > 0) exits[exitName(reason)] = count;
+    });
+    return { exits, ioctls: { ...this.#host.kvm.ioctls } };
+  }
+
+  readPort(port: number): number {
+    if (port === I8042_DATA_PORT || port === I8042_COMMAND_PORT) return this.#i8042.in(port);
+    return this.#serial.in(port - SERIAL_PORT);
+  }
+
+  writePort(port: number, _size: number, value: number): void {
+    if (port === I8042_DATA_PORT || port === I8042_COMMAND_PORT) this.#i8042.out(port, value & 0xff);
+    else this.#serial.out(port - SERIAL_PORT, value & 0xff);
+  }
+
+  readMmio(address: number, data: Uint8Array): void {
+    const offset = address - MMIO_BASE;
+    this.#transports[Math.floor(offset / MMIO_WINDOW)].read(offset % MMIO_WINDOW, data);
+  }
+
+  writeMmio(address: number, data: Uint8Array): void {
+    const offset = address - MMIO_BASE;
+    this.#transports[Math.floor(offset / MMIO_WINDOW)].write(offset % MMIO_WINDOW, data);
+  }
+
+  /** Closes all of the machine. Its threads must have been stopped. */
+  [Symbol.dispose](): void {
+    for (const vcpu of this.#vcpus) vcpu[Symbol.dispose]();
+    this.#vm[Symbol.dispose]();
+    for (const device of this.#devices) device[Symbol.dispose]();
+    for (const fd of this.#eventFds) {
+      this.#host.loop.remove(fd);
+      libc.close(fd);
+    }
+    this.#memory[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,37 @@
+// The machine process's log: pino on standard error. pino is loaded with the first record that is written, as most
+// runs write none and loading it takes about as long as building a machine.
+import { createRequire } from 'node:module';
+import type { MachineSpec } from './machine.js';
+
+export type LogLevel = MachineSpec['logLevel'];
+
+/** A record's fields and its message, as pino takes them. */
+type Write = (fields: object, message: string) => void;
+
+export interface Logger {
+  error: Write;
+  warn: Write;
+  info: Write;
+  debug: Write;
+}
+
+const ORDER = ['debug', 'info', 'warn', 'error'] as const;
+
+/** A logger that writes records of `level` and above to standard error. */
+export function createLogger(level: LogLevel): Logger {
+  let pino: Logger | undefined;
+  const load = (): Logger => {
+    const require = createRequire(import.meta.url);
+    const create = require('pino') as typeof import('pino').pino;
+    return create({ name: 'tsvm-machine', level }, create.destination({ fd: 2, sync: true }));
+  };
+  const lowest = level === 'trace' ? 0 : level === 'silent' ? ORDER.length : ORDER.indexOf(level);
+  const writer = (index: number): Write => {
+    if (index < lowest) return () => {};
+    return (fields, message) => {
+      pino ??= load();
+      pino[ORDER[index]](fields, message);
+    };
+  };
+  return { debug: writer(0), info: writer(1), warn: writer(2), error: writer(3) };
+}

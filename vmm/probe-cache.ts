@@ -1,0 +1,52 @@
+// Keeps the verdict of the KVM probe between runs: it holds for this boot of this kernel.
+import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { release } from 'node:os';
+import { dirname } from 'node:path';
+import type { ProbeResult } from './machine.js';
+
+/** Raised when the probe learns to look for more. */
+const VERSION = 1;
+
+function identity(): string {
+  return `${VERSION} ${release()} ${readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()}`;
+}
+
+/**
+ * The verdict kept in the file at `path`, or else what `probe` finds, which is kept. A file that is not there, not
+ * ours to read or write, or not what was written is as good as none.
+ */
+export function cachedProbe(path: string | undefined, probe: () => ProbeResult): ProbeResult {
+  if (path === undefined) return probe();
+  const host = identity();
+  const kept = read(path);
+  if (kept?.host === host) return kept.result;
+  const result = probe();
+  write(path, { host, result });
+  return result;
+}
+
+interface Kept {
+  host: string;
+  result: ProbeResult;
+}
+
+function read(path: string): Kept | undefined {
+  try {
+    const kept = JSON.parse(readFileSync(path, 'utf8')) as Kept;
+    const { usable, reason } = kept.result;
+    return typeof usable === 'boolean' && typeof reason === 'string' ? kept : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function write(path: string, kept: Kept): void {
+  const temporary = `${path}.${process.pid}`;
+  try {
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(temporary, JSON.stringify(kept));
+    renameSync(temporary, path);
+  } catch {
+    // The next run probes again.
+  }
+}

@@ -1,0 +1,50 @@
+// Checks a machine's specification, once, where it enters the machine process.
+import { statSync } from 'node:fs';
+import { MachineError, type MachineSpec } from './machine.js';
+import { PAGE_SIZE } from './memory.js';
+
+const MIB = 2 ** 20;
+/** A kernel that has less does not come as far as starting the first process. */
+const MIN_MEMORY = 64 * MIB;
+const MAX_MEMORY = 2 ** 40;
+const MAX_CPUS = 64;
+/** CIDs 0 to 2 are the hypervisor, the loopback and the host (vsock(7)); 0xffffffff is any. */
+const MIN_GUEST_CID = 3;
+const MAX_GUEST_CID = 0xfffffffe;
+/** A unix socket's path has at most 107 bytes, and `_` and a 32-bit port come after ours. */
+const MAX_VSOCK_PATH = 107 - 11;
+
+/**
+ * Checks what no later part checks as it opens or loads it.
+ * @throws MachineError `bad-spec`, `bad-kernel` when there is no kernel file, `no-accelerator`.
+ */
+export function checkSpec(spec: MachineSpec): void {
+  if (spec.accel === 'tcg') throw new MachineError('no-accelerator', 'the tcg accelerator is not built yet');
+  if (spec.accel !== 'kvm' && spec.accel !== 'auto') {
+    throw new MachineError('no-accelerator', `there is no accelerator ${JSON.stringify(spec.accel)}: auto, kvm or tcg`);
+  }
+  if (!isInteger(spec.cpus, 1, MAX_CPUS)) bad(`a machine has 1 to ${MAX_CPUS} CPUs, not ${spec.cpus}`);
+  if (!isInteger(spec.memory, MIN_MEMORY, MAX_MEMORY)) {
+    bad(`a machine has ${MIN_MEMORY / MIB} MiB to ${MAX_MEMORY / MIB} MiB of memory, not ${spec.memory / MIB} MiB`);
+  }
+  if (spec.memory % PAGE_SIZE !== 0) bad(`memory of ${spec.memory} bytes is not a multiple of ${PAGE_SIZE}`);
+  checkFile('kernel', spec.kernel, 'bad-kernel');
+  checkFile('initramfs', spec.initramfs, 'bad-spec');
+  const { guestCid, path } = spec.vsock;
+  if (!isInteger(guestCid, MIN_GUEST_CID, MAX_GUEST_CID)) bad(`${guestCid} is not a guest's vsock CID`);
+  if (Buffer.byteLength(path) > MAX_VSOCK_PATH) bad(`vsock path is longer than ${MAX_VSOCK_PATH} bytes: ${path}`);
+}
+
+function checkFile(what: string, path: string, code: 'bad-kernel' | 'bad-spec'): void {
+  if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) {
+    throw new MachineError(code, `${what}: no such file: ${path}`);
+  }
+}
+
+function isInteger(value: number, min: number, max: number): boolean {
+  return Number.isSafeInteger(value) && value >= min && value <= max;
+}
+
+function bad(message: string): never {
+  throw new MachineError('bad-spec', message);
+}
