@@ -3,7 +3,7 @@
 
 /**
  * What went wrong, for a program to act on:
- * `bad-reference` the text is not an image reference; `unknown-image` a well-formed reference that names nothing;
+ * `bad-reference` the text is not an image reference; `bad-change` a change to an image's config is not an instruction; `unknown-image` a well-formed reference that names nothing;
  * `not-an-image` the bytes are something else than an image; `corrupt` they claim to be one and are damaged or
  * hostile; `unsupported` a valid image that tsvm cannot run; `too-large` a limit was exceeded; `missing-program` a
  * decompressor is not installed; `in-use` the change would break something else; `no-space`, `no-permission`, `io` the
@@ -11,6 +11,7 @@
  */
 export type ImageErrorCode =
   | 'bad-reference'
+  | 'bad-change'
   | 'unknown-image'
   | 'not-an-image'
   | 'corrupt'

@@ -113,6 +113,20 @@ export class TarReader {
     }
   }
 
+  /**
+   * Passes over what is left of the current file's contents and padding, for a source that can seek.
+   *
+   * @returns the bytes that the source is to leave out
+   */
+  skipFile(): number {
+    if (this.#state !== 'data') return 0;
+    const length = this.#remaining + this.#padding;
+    this.#remaining = 0;
+    this.#padding = 0;
+    this.#state = 'header';
+    return length;
+  }
+
   /** Says that the archive ends here. */
   end(): void {
     if (this.#state === 'end') return;

@@ -1,0 +1,151 @@
+// A layer's bytes, decompressed while they stream: what they are compressed with is told by their first bytes, not by
+// what anybody says of them. gzip is Node's own; zstd and xz are the programs of those names.
+
+import { spawn } from 'node:child_process';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { createGunzip } from 'node:zlib';
+import { ImageError } from './errors.js';
+
+const GZIP_CHUNK = 256 * 1024;
+
+interface Program {
+  name: string;
+  arguments: string[];
+  debianPackage: string;
+}
+
+/** Memory limits are above what either program's strongest usual setting needs. */
+const ZSTD: Program = { name: 'zstd', arguments: ['-dcq', '--memory=512MB'], debianPackage: 'zstd' };
+const XZ: Program = { name: 'xz', arguments: ['-dcq', '--memlimit-decompress=512MiB'], debianPackage: 'xz-utils' };
+
+export type Compression = 'none' | 'gzip' | 'zstd' | 'xz' | 'bzip2';
+
+const MAGIC_SIZE = 6;
+const MAGICS: [Compression, Buffer][] = [
+  ['gzip', Buffer.from([0x1f, 0x8b])],
+  ['zstd', Buffer.from([0x28, 0xb5, 0x2f, 0xfd])],
+  ['xz', Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00])],
+  ['bzip2', Buffer.from('BZh', 'latin1')],
+];
+
+/** What bytes that begin so are compressed with. */
+export function compressionOf(start: Uint8Array): Compression {
+  const found = MAGICS.find(([, magic]) => magic.equals(start.subarray(0, magic.length)));
+  return found ? found[0] : 'none';
+}
+
+/**
+ * Decompresses a stream.
+ *
+ * @throws ImageError `corrupt`, `unsupported`, `missing-program`; or what the source fails with
+ */
+export async function* decompress(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  const { start, rest } = await peek(source, MAGIC_SIZE);
+  switch (compressionOf(start)) {
+    case 'none':
+      yield* rest;
+      return;
+    case 'gzip':
+      yield* gunzip(rest);
+      return;
+    case 'zstd':
+      yield* through(ZSTD, rest);
+      return;
+    case 'xz':
+      yield* through(XZ, rest);
+      return;
+    case 'bzip2':
+      throw new ImageError('unsupported', 'it is compressed with bzip2, which tsvm does not read');
+  }
+}
+
+async function peek(
+  source: AsyncIterable<Buffer>,
+  size: number,
+): Promise<{ start: Buffer; rest: AsyncIterable<Buffer> }> {
+  const iterator = source[Symbol.asyncIterator]();
+  let start: Buffer = Buffer.alloc(0);
+  while (start.length < size) {
+    const { done, value } = await iterator.next();
+    if (done) break;
+    start = start.length === 0 ? value : Buffer.concat([start, value]);
+  }
+  async function* rest(): AsyncGenerator<Buffer> {
+    try {
+      if (start.length > 0) yield start;
+      for (;;) {
+        const { done, value } = await iterator.next();
+        if (done) return;
+        yield value;
+      }
+    } finally {
+      await iterator.return?.();
+    }
+  }
+  return { start, rest: rest() };
+}
+
+async function* gunzip(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  const stream = createGunzip({ chunkSize: GZIP_CHUNK });
+  const fed = pipeline(Readable.from(source, { objectMode: false, highWaterMark: 1 << 20 }), stream);
+  fed.catch(() => {});
+  try {
+    for await (const chunk of stream) yield chunk;
+    await fed;
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code ?? '';
+    if (code.startsWith('Z_')) throw new ImageError('corrupt', 'its gzip data are damaged or cut short', { cause });
+    throw cause;
+  } finally {
+    stream.destroy();
+  }
+}
+
+async function* through(program: Program, source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
+  const child = spawn(program.name, program.arguments, { stdio: ['pipe', 'pipe', 'pipe'] });
+  let spawnFailure: NodeJS.ErrnoException | null = null;
+  const exited = new Promise<number | null>((resolve) => {
+    child.once('error', (error) => {
+      spawnFailure = error;
+      resolve(null);
+    });
+    child.once('close', resolve);
+  });
+  let complaint = '';
+  child.stderr.on('data', (chunk: Buffer) => {
+    if (complaint.length < 1000) complaint += chunk.toString();
+  });
+  let sourceFailure: unknown = null;
+  async function* watched(): AsyncGenerator<Buffer> {
+    try {
+      yield* source;
+    } catch (error) {
+      sourceFailure = error;
+      throw error;
+    }
+  }
+  // The program closes its input early when it finds damage: its exit status says so, not the broken pipe.
+  const fed = pipeline(watched(), child.stdin).catch(() => {});
+  try {
+    for await (const chunk of child.stdout) yield chunk;
+    const code = await exited;
+    await fed;
+    if (code !== 0) {
+      const reason = complaint.trim().split('\n')[0] || `exit status ${code}`;
+      throw new ImageError('corrupt', `its ${program.name} data are damaged or cut short (${reason})`);
+    }
+  } catch (cause) {
+    if (sourceFailure) throw sourceFailure;
+    if ((spawnFailure as NodeJS.ErrnoException | null)?.code === 'ENOENT') {
+      throw new ImageError(
+        'missing-program',
+        `it is compressed with ${program.name}, which is not installed: apt install ${program.debianPackage}`,
+        { cause },
+      );
+    }
+    throw cause;
+  } finally {
+    child.kill();
+  }
+}

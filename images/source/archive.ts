@@ -1,0 +1,75 @@
+// Finds the files of a tar archive without reading their contents: an image's archive holds a few large blobs, which
+// are read in place later.
+
+import { closeSync, openSync, readSync } from 'node:fs';
+import { posix } from 'node:path';
+import { ImageError } from '../errors.js';
+import { BLOCK_SIZE } from '../tar/header.js';
+import { TarReader } from '../tar/reader.js';
+
+const MAX_ENTRIES = 100_000;
+/** Links to links, as `docker save` once wrote for layers that images share. */
+const MAX_LINKS = 8;
+
+export interface ArchivePlace {
+  /** Bytes. */
+  offset: number;
+  size: number;
+}
+
+export interface ArchiveIndex {
+  path: string;
+  find(name: string): ArchivePlace | null;
+}
+
+/**
+ * Reads an uncompressed archive's headers.
+ *
+ * @throws ImageError `not-an-image`, `corrupt`, `too-large`
+ */
+export function indexArchive(path: string): ArchiveIndex {
+  const files = new Map<string, ArchivePlace>();
+  const links = new Map<string, string>();
+  let at = 0;
+  const reader = new TarReader({
+    entry(entry) {
+      if (files.size + links.size >= MAX_ENTRIES) {
+        throw new ImageError('too-large', `the archive has more than ${MAX_ENTRIES} entries`);
+      }
+      const name = posix.join('/', entry.path);
+      files.delete(name);
+      links.delete(name);
+      if (entry.type === 'file') files.set(name, { offset: at + BLOCK_SIZE, size: entry.size });
+      else if (entry.type === 'link') links.set(name, posix.join('/', entry.linkname));
+      else if (entry.type === 'symlink') links.set(name, posix.join('/', posix.dirname(name), entry.linkname));
+    },
+    data() {},
+  });
+  const file = openSync(path, 'r');
+  try {
+    const block = Buffer.alloc(BLOCK_SIZE);
+    for (;;) {
+      const length = readSync(file, block, 0, BLOCK_SIZE, at);
+      if (length === 0) break;
+      reader.write(block.subarray(0, length));
+      at += length + reader.skipFile();
+    }
+    reader.end();
+  } finally {
+    closeSync(file);
+  }
+  return {
+    path,
+    find(name) {
+      let target = posix.join('/', name);
+      for (let i = 0; i < MAX_LINKS; i++) {
+        const place = files.get(target);
+        if (place) return place;
+        const link = links.get(target);
+        if (link === undefined) return null;
+        target = link;
+      }
+      return null;
+    },
+  };
+}

@@ -1,0 +1,231 @@
+// Brings an image into the store: converts the layers that are not there yet, makes the disk's metadata, and in one
+// short locked moment renames all of it into place. Until then nothing is visible, and what a failure or a crash leaves
+// is a workspace to be swept.
+
+import { createHash } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { mkdir, open, rename } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { decompress } from '../decompress.js';
+import { writeErofs } from '../erofs/writer.js';
+import { ImageError } from '../errors.js';
+import { convertLayer } from '../layer/convert.js';
+import { type LayerIndex, readLayerIndex } from '../layer/layer-index.js';
+import { mergeLayers } from '../layer/merge.js';
+import type { NameReference } from '../reference.js';
+import type { SourceImage, SourceLayer } from '../source/source-image.js';
+import type { Progress } from '../types.js';
+import { CONFIG, DISK, imagePath, layerPath, MANIFEST, namePath, RECORD } from './layout.js';
+import { withStoreLock } from './lock.js';
+import { nameContents } from './names.js';
+import { newRecord } from './record.js';
+import { syncDirectory, type Workspace, writeSynced } from './workspace.js';
+
+/** Layers converted at once: decompression and disk writes of one go on beside the hashing of another. */
+const PARALLEL_LAYERS = 3;
+/** How often layers that another process removes in between are made again. */
+const MAX_ATTEMPTS = 5;
+
+export type OnProgress = ((progress: Progress) => void) | undefined;
+
+/**
+ * Adds an image, and a name for it if one is given. Nothing happens to an image that is there already.
+ *
+ * @throws ImageError
+ */
+export async function addImage(
+  home: string,
+  workspace: Workspace,
+  image: SourceImage,
+  name: NameReference | null,
+  onProgress: OnProgress,
+): Promise<void> {
+  for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+    await convertMissing(home, workspace, image.layers, onProgress);
+    const indexes = readIndexes(home, workspace, image.layers);
+    if (!indexes) continue;
+    const folder = await makeImageFolder(workspace, image, indexes, attempt);
+    onProgress?.({ phase: 'disk', layer: '', done: 0, total: undefined });
+    if (await withStoreLock(home, () => publish(home, workspace, image, folder, name))) return;
+  }
+  throw new ImageError('io', 'other processes keep removing the layers of this image');
+}
+
+/** Converts a stream to a layer in the workspace and gives its diff-id; `expected` is what it has to be. */
+export async function convertInto(
+  workspace: Workspace,
+  layer: Omit<SourceLayer, 'diffId'>,
+  expected: string | null,
+  onProgress: OnProgress,
+): Promise<string> {
+  const folder = join(workspace.path, `layer-${createHash('sha256').update(`${expected}`).digest('hex')}`);
+  await mkdir(folder, { mode: 0o700 });
+  const blobHash = createHash('sha256');
+  const diffHash = createHash('sha256');
+  let done = 0;
+  async function* counted(): AsyncGenerator<Buffer> {
+    for await (const chunk of layer.stream()) {
+      done += chunk.length;
+      if (layer.size !== null && done > layer.size) throw mismatch(layer, `it is longer than ${layer.size} bytes`);
+      if (layer.digest !== null) blobHash.update(chunk);
+      onProgress?.({ phase: 'layer', layer: layer.digest ?? expected ?? '', done, total: layer.size ?? undefined });
+      yield chunk;
+    }
+  }
+  async function* hashed(): AsyncGenerator<Buffer> {
+    for await (const chunk of decompress(counted())) {
+      diffHash.update(chunk);
+      yield chunk;
+    }
+  }
+  const data = await open(join(folder, 'data'), 'wx', 0o600);
+  let index: Buffer;
+  try {
+    ({ index } = await convertLayer(hashed(), data));
+  } finally {
+    await data.close();
+  }
+  if (layer.size !== null && done !== layer.size) throw mismatch(layer, `it is ${done} bytes instead of ${layer.size}`);
+  if (layer.digest !== null) {
+    const digest = `sha256:${blobHash.digest('hex')}`;
+    if (digest !== layer.digest) throw mismatch(layer, `its digest is ${digest}`);
+  }
+  const diffId = `sha256:${diffHash.digest('hex')}`;
+  if (expected !== null && diffId !== expected) {
+    throw new ImageError(
+      'corrupt',
+      `a layer's contents do not match the image config: ${diffId} instead of ${expected}`,
+    );
+  }
+  await writeSynced(join(folder, 'index'), index);
+  await syncDirectory(folder);
+  await rename(folder, workspaceLayer(workspace, diffId));
+  return diffId;
+}
+
+function mismatch(layer: Omit<SourceLayer, 'diffId'>, how: string): ImageError {
+  return new ImageError('corrupt', `the layer ${layer.digest ?? ''} is damaged: ${how}`.replace('  ', ' '));
+}
+
+function workspaceLayer(workspace: Workspace, diffId: string): string {
+  return join(workspace.path, diffId.slice('sha256:'.length));
+}
+
+async function convertMissing(
+  home: string,
+  workspace: Workspace,
+  layers: SourceLayer[],
+  onProgress: OnProgress,
+): Promise<void> {
+  const missing = new Map<string, SourceLayer>();
+  for (const layer of layers) {
+    if (!existsSync(layerPath(home, layer.diffId)) && !existsSync(workspaceLayer(workspace, layer.diffId))) {
+      missing.set(layer.diffId, layer);
+    }
+  }
+  const queue = [...missing.values()];
+  const failures: unknown[] = [];
+  async function work(): Promise<void> {
+    for (let layer = queue.shift(); layer && failures.length === 0; layer = queue.shift()) {
+      try {
+        await convertInto(workspace, layer, layer.diffId, onProgress);
+      } catch (error) {
+        failures.push(error);
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: PARALLEL_LAYERS }, work));
+  if (failures.length > 0) throw failures[0];
+}
+
+/** Null if a layer of the store was removed since it was seen there. */
+function readIndexes(home: string, workspace: Workspace, layers: SourceLayer[]): LayerIndex[] | null {
+  const indexes = new Map<string, LayerIndex>();
+  for (const { diffId } of layers) {
+    if (indexes.has(diffId)) continue;
+    const own = workspaceLayer(workspace, diffId);
+    const folder = existsSync(own) ? own : layerPath(home, diffId);
+    try {
+      indexes.set(diffId, readLayerIndex(readFileSync(join(folder, 'index'))));
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+      throw error;
+    }
+  }
+  return layers.map(({ diffId }) => indexes.get(diffId)!);
+}
+
+async function makeImageFolder(
+  workspace: Workspace,
+  image: SourceImage,
+  indexes: LayerIndex[],
+  attempt: number,
+): Promise<string> {
+  const folder = join(workspace.path, `image-${attempt}`);
+  await mkdir(folder, { mode: 0o700 });
+  const root = mergeLayers(indexes.map((index) => index.entries()));
+  const metadata = writeErofs(
+    root,
+    indexes.map((index) => index.dataLength),
+    image.digest,
+  );
+  const record = newRecord({
+    digest: image.digest,
+    manifest: image.manifestBytes && `sha256:${createHash('sha256').update(image.manifestBytes).digest('hex')}`,
+    config: image.config,
+    metadataLength: metadata.length,
+    layers: image.layers.map(({ diffId }, i) => ({ diffId, dataLength: indexes[i].dataLength })),
+  });
+  await writeSynced(join(folder, DISK), metadata);
+  await writeSynced(join(folder, CONFIG), image.configBytes);
+  if (image.manifestBytes) await writeSynced(join(folder, MANIFEST), image.manifestBytes);
+  await writeSynced(join(folder, RECORD), JSON.stringify(record));
+  await syncDirectory(folder);
+  return folder;
+}
+
+/** Renames all into place; false if a layer has gone. The caller holds the store's lock. */
+async function publish(
+  home: string,
+  workspace: Workspace,
+  image: SourceImage,
+  folder: string,
+  name: NameReference | null,
+): Promise<boolean> {
+  const own: string[] = [];
+  for (const diffId of new Set(image.layers.map((layer) => layer.diffId))) {
+    if (existsSync(layerPath(home, diffId))) continue;
+    if (!existsSync(workspaceLayer(workspace, diffId))) return false;
+    own.push(diffId);
+  }
+  for (const diffId of own) await moveTo(workspaceLayer(workspace, diffId), layerPath(home, diffId));
+  if (!existsSync(imagePath(home, image.digest))) await moveTo(folder, imagePath(home, image.digest));
+  if (name) {
+    const file = join(workspace.path, 'name');
+    await writeSynced(file, nameContents(image.digest));
+    await moveTo(file, namePath(home, name));
+  }
+  return true;
+}
+
+async function moveTo(from: string, to: string): Promise<void> {
+  await mkdir(dirname(to), { recursive: true, mode: 0o700 });
+  await rename(from, to);
+  await syncDirectory(dirname(to));
+}
+
+/** Gives an image that is in the store a name; false if the image has gone. */
+export async function addName(
+  home: string,
+  workspace: Workspace,
+  digest: string,
+  name: NameReference,
+): Promise<boolean> {
+  return withStoreLock(home, async () => {
+    if (!existsSync(imagePath(home, digest))) return false;
+    const file = join(workspace.path, 'name');
+    await writeSynced(file, nameContents(digest));
+    await moveTo(file, namePath(home, name));
+    return true;
+  });
+}

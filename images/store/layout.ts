@@ -1,0 +1,48 @@
+// Where things lie under $TSVM_HOME. What has a digest for its name is never changed once it is there: it is made in
+// tmp/ and renamed into place whole, so that a crash leaves it either there or not.
+//
+//   layers/<diff-id>/data, index       a layer's contents, and its names and metadata
+//   images/<config digest>/            an image: record.json (what a run reads), disk.erofs (its disk's metadata),
+//                                      config.json, manifest.json (as they came)
+//   names/<repository>/<tag>           the digest of the image that has this name; `/` is written `+`
+//   tmp/<random>/                      what a process is making or removing; locked while that process lives
+//   lock                               locked for the moments in which names and digests come and go
+
+import { join } from 'node:path';
+import type { NameReference } from '../reference.js';
+
+export const LAYERS = 'layers';
+export const IMAGES = 'images';
+export const NAMES = 'names';
+export const TMP = 'tmp';
+export const LOCK = 'lock';
+
+export const RECORD = 'record.json';
+export const DISK = 'disk.erofs';
+export const CONFIG = 'config.json';
+export const MANIFEST = 'manifest.json';
+
+/** @param digest `sha256:<hex>` */
+export function layerPath(home: string, digest: string): string {
+  return join(home, LAYERS, hex(digest));
+}
+
+/** @param digest `sha256:<hex>` */
+export function imagePath(home: string, digest: string): string {
+  return join(home, IMAGES, hex(digest));
+}
+
+/** The file that holds a name's digest. */
+export function namePath(home: string, { domain, path, tag }: NameReference): string {
+  return join(home, NAMES, `${domain}/${path}`.replaceAll('/', '+'), tag ?? 'latest');
+}
+
+/** The name that a file under names/ stands for. */
+export function nameOf(directory: string, tag: string): NameReference {
+  const [domain, ...path] = directory.split('+');
+  return { kind: 'name', domain, path: path.join('/'), tag, digest: null };
+}
+
+function hex(digest: string): string {
+  return digest.slice('sha256:'.length);
+}
