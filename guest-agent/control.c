@@ -1,0 +1,185 @@
+// The control connection. The machine serves its host alone: when the connection is lost, the machine stops.
+#include "control.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "boot.h"
+#include "frame.h"
+#include "host.h"
+#include "loop.h"
+#include "power.h"
+#include "process.h"
+#include "request.h"
+
+enum {
+	INPUT_SIZE = 64 * 1024,
+	OUTPUT_SIZE = 512 * 1024,
+	// Requests wait while there is less room for answers: it is for what the processes, at most 256, have to tell.
+	OUTPUT_RESERVE = 256 * AGENT_FRAME_SIZE,
+};
+
+static int connection = -1;
+static struct frame_reader reader;
+static uint8_t input[INPUT_SIZE];
+static size_t input_start;
+static size_t input_end;
+static uint8_t output[OUTPUT_SIZE];
+static size_t output_length;
+
+void control_send(const uint8_t *frame, size_t length)
+{
+	if (length > OUTPUT_SIZE - output_length)
+		power_fail("the host takes no more frames");
+	memcpy(output + output_length, frame, length);
+	output_length += length;
+}
+
+static bool has_room(void)
+{
+	return OUTPUT_SIZE - output_length >= OUTPUT_RESERVE;
+}
+
+static void flush(void)
+{
+	ssize_t count = write(connection, output, output_length);
+
+	if (count < 0) {
+		if (errno != EAGAIN && errno != EINTR)
+			power_off();
+		return;
+	}
+	output_length -= (size_t)count;
+	memmove(output, output + count, output_length);
+}
+
+static void set_clock(uint64_t microseconds)
+{
+	const struct timespec now = {
+		.tv_sec = (time_t)(microseconds / 1000000),
+		.tv_nsec = (long)(microseconds % 1000000) * 1000,
+	};
+
+	if (microseconds > 0 && boot_is_machine() && clock_settime(CLOCK_REALTIME, &now) != 0)
+		console_log("clock: %s", strerror(errno));
+}
+
+static bool do_request(const struct request *request, uint16_t number, struct failure *failure)
+{
+	uint8_t frame[AGENT_FRAME_SIZE];
+
+	switch (request->type) {
+	case FRAME_START:
+		set_clock(request->start.clock);
+		return process_start(number, &request->start, failure);
+	case FRAME_EXEC:
+		return process_exec(number, &request->exec, failure);
+	case FRAME_SIGNAL:
+		return process_signal(&request->signal, failure);
+	case FRAME_RESIZE:
+		return process_resize(&request->resize, failure);
+	case FRAME_PING:
+		control_send(frame, frame_pong(frame, number));
+		return true;
+	default: // request_decode() lets nothing else pass
+		power_off();
+	}
+}
+
+static void answer_failure(uint16_t number, const struct failure *failure)
+{
+	uint8_t frame[AGENT_FRAME_SIZE];
+
+	control_send(frame, frame_error(frame, number, failure));
+}
+
+static void take_frame(void)
+{
+	struct request request;
+	struct failure failure;
+
+	if (!request_decode(&request, reader.type, reader.payload, reader.length, &failure) ||
+	    !do_request(&request, reader.request, &failure))
+		answer_failure(reader.request, &failure);
+	request_free(&request);
+	frame_reader_next(&reader);
+}
+
+// Takes frames from the input for as long as there is room for answers.
+static void take_input(void)
+{
+	struct failure failure;
+
+	while (input_start < input_end && has_room()) {
+		size_t taken;
+
+		switch (frame_reader_push(&reader, input + input_start, input_end - input_start, &taken)) {
+		case FRAME_COMPLETE:
+			take_frame();
+			break;
+		case FRAME_OVERSIZED:
+			fail(&failure, ERROR_TOO_LARGE, 0, "a frame of %u bytes, at most %d are allowed", reader.length,
+			     MAX_HOST_PAYLOAD);
+			answer_failure(reader.request, &failure);
+			break;
+		case FRAME_NO_MEMORY:
+			fail(&failure, ERROR_SETUP_FAILED, ENOMEM, "a frame of %u bytes", reader.length);
+			answer_failure(reader.request, &failure);
+			break;
+		case FRAME_INCOMPLETE:
+			break;
+		}
+		input_start += taken;
+	}
+}
+
+static void connection_ready(void *owner, short events)
+{
+	(void)owner;
+	if ((events & POLLOUT) != 0)
+		flush();
+	if (input_start == input_end && (events & (POLLIN | POLLERR | POLLHUP)) != 0) {
+		ssize_t count = read(connection, input, sizeof input);
+
+		if (count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR))
+			power_off();
+		input_start = 0;
+		input_end = count > 0 ? (size_t)count : 0;
+	}
+}
+
+void control_watch(void)
+{
+	short events = 0;
+
+	do {
+		take_input();
+		if (output_length > 0)
+			flush();
+	} while (input_start < input_end && has_room());
+	if (output_length > 0)
+		events |= POLLOUT;
+	if (input_start == input_end)
+		events |= POLLIN;
+	loop_watch(connection, events, connection_ready, NULL);
+}
+
+void control_open(void)
+{
+	struct utsname names;
+	uint8_t frame[AGENT_FRAME_SIZE];
+	struct pollfd wait;
+
+	connection = host_connect();
+	wait = (struct pollfd){ .fd = connection, .events = POLLOUT };
+	if (connection < 0 || poll(&wait, 1, -1) != 1 || !host_connected(connection))
+		power_fail("cannot connect to the host");
+	uname(&names);
+	control_send(frame, frame_hello(frame, names.release));
+	flush();
+}

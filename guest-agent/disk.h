@@ -1,0 +1,16 @@
+// The container's root: the image's disk, the writable layer, and the overlay of both.
+#ifndef TSVM_DISK_H
+#define TSVM_DISK_H
+
+#include "failure.h"
+#include "request.h"
+
+// Where the overlay is mounted, in the agent's mount namespace.
+#define DISK_ROOT "/run/root"
+
+bool disk_mount(const struct root_spec *root, struct failure *failure);
+
+// Unmounts what disk_mount() mounted, so that a scratch disk is clean; syncs all disks.
+void disk_unmount(void);
+
+#endif

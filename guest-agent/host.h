@@ -1,0 +1,16 @@
+// Connections to the host.
+#ifndef TSVM_HOST_H
+#define TSVM_HOST_H
+
+#include <stdbool.h>
+
+// Connects to the host's unix socket at `path` instead of its vsock port, to be tested.
+void host_use_unix(const char *path);
+
+// Opens a non-blocking connection; it may still be on its way. -1 and errno on failure.
+int host_connect(void);
+
+// True when a connection that became writable was in fact made.
+bool host_connected(int connection);
+
+#endif

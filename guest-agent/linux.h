@@ -1,0 +1,55 @@
+// Kernel definitions that musl does not have, so that the build needs no kernel headers.
+#ifndef TSVM_LINUX_H
+#define TSVM_LINUX_H
+
+#include <stdint.h>
+#include <sys/socket.h>
+
+// linux/vm_sockets.h
+#ifndef AF_VSOCK
+#define AF_VSOCK 40
+#endif
+#define VMADDR_CID_HOST 2
+
+struct sockaddr_vm {
+	sa_family_t svm_family;
+	unsigned short svm_reserved1;
+	unsigned int svm_port;
+	unsigned int svm_cid;
+	unsigned char svm_zero[4];
+};
+_Static_assert(sizeof(struct sockaddr_vm) == sizeof(struct sockaddr), "sockaddr_vm has the size of sockaddr");
+
+// linux/openat2.h
+struct open_how {
+	uint64_t flags;
+	uint64_t mode;
+	uint64_t resolve;
+};
+#define RESOLVE_NO_MAGICLINKS 0x02
+#define RESOLVE_IN_ROOT 0x10
+
+// linux/capability.h
+#define LINUX_CAPABILITY_VERSION_3 0x20080522
+
+struct capability_header {
+	uint32_t version;
+	int pid;
+};
+
+struct capability_data {
+	uint32_t effective;
+	uint32_t permitted;
+	uint32_t inheritable;
+};
+
+#ifndef CLONE_NEWCGROUP
+#define CLONE_NEWCGROUP 0x02000000
+#endif
+
+// asm-generic/ioctls.h: _IO('T', 0x41)
+#ifndef TIOCGPTPEER
+#define TIOCGPTPEER 0x5441
+#endif
+
+#endif

@@ -1,0 +1,65 @@
+// The guest agent: process 1 of a machine that runs one container. PROTOCOL.md says what it does for whom.
+//
+//     agent               process 1 of a machine; the host is reached by vsock
+//     agent --unix PATH   process 1 of a pid namespace, to be tested; the host is reached by a unix socket
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "boot.h"
+#include "control.h"
+#include "host.h"
+#include "loop.h"
+#include "power.h"
+#include "process.h"
+#include "stream.h"
+
+static int open_child_signals(void)
+{
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGCHLD);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static void child_signal_ready(void *owner, short events)
+{
+	struct signalfd_siginfo info;
+
+	(void)events;
+	while (read(*(int *)owner, &info, sizeof info) > 0)
+		;
+	process_reap();
+}
+
+int main(int argc, char **argv)
+{
+	bool test = argc == 3 && strcmp(argv[1], "--unix") == 0;
+	int child_signals;
+
+	if (getpid() != 1) {
+		fprintf(stderr, "agent: this is the first process of a microVM, not to be run otherwise\n");
+		return 2;
+	}
+	if (test)
+		host_use_unix(argv[2]);
+	boot_begin(!test);
+	boot_mount();
+	child_signals = open_child_signals();
+	if (child_signals < 0)
+		power_fail("signalfd");
+	control_open();
+	for (;;) {
+		control_watch();
+		loop_watch(child_signals, POLLIN, child_signal_ready, &child_signals);
+		process_watch_all();
+		stream_watch_all();
+		loop_turn();
+	}
+}

@@ -1,0 +1,157 @@
+// The numbers of PROTOCOL.md: frame types, field tags, error kinds, limits.
+#ifndef TSVM_PROTOCOL_H
+#define TSVM_PROTOCOL_H
+
+#define AGENT_VERSION "0.1.0"
+
+enum {
+	PROTOCOL_VERSION = 1,
+	AGENT_PORT = 1024, // vsock port on the host
+	FRAME_HEADER_LENGTH = 8,
+	FIELD_HEADER_LENGTH = 6,
+	MAX_HOST_PAYLOAD = 4 * 1024 * 1024,
+	FIRST_OPTIONAL_TAG = 0x8000, // unknown tags from here on are ignored
+};
+
+enum frame_type {
+	FRAME_START = 0x01,
+	FRAME_EXEC = 0x02,
+	FRAME_SIGNAL = 0x03,
+	FRAME_RESIZE = 0x04,
+	FRAME_SHUTDOWN = 0x05,
+	FRAME_PING = 0x06,
+
+	FRAME_HELLO = 0x81,
+	FRAME_STARTED = 0x82,
+	FRAME_EXITED = 0x83,
+	FRAME_ERROR = 0x84,
+	FRAME_STREAM = 0x85,
+	FRAME_PONG = 0x86,
+};
+
+enum error_kind {
+	ERROR_BAD_REQUEST = 1,
+	ERROR_UNSUPPORTED = 2,
+	ERROR_TOO_LARGE = 3,
+	ERROR_NO_SUCH_PROCESS = 4,
+	ERROR_NOT_FOUND = 5,
+	ERROR_CANNOT_INVOKE = 6,
+	ERROR_NO_SUCH_USER = 7,
+	ERROR_SETUP_FAILED = 8,
+};
+
+enum stream_kind {
+	STREAM_STDIN = 0,
+	STREAM_STDOUT = 1,
+	STREAM_STDERR = 2,
+	STREAM_TERMINAL = 3,
+};
+
+enum start_tag {
+	START_HOSTNAME = 1,
+	START_CLOCK = 2,
+	START_ROOT = 3,
+	START_TMPFS = 4,
+	START_HOSTS = 5,
+	START_RESOLV_CONF = 6,
+	START_SHM_SIZE = 7,
+	START_LIMITS = 8,
+	START_PROCESS = 9,
+};
+
+enum root_tag {
+	ROOT_DEVICE = 1,
+	ROOT_SCRATCH = 2,
+	ROOT_TMPFS_SIZE = 3,
+	ROOT_READONLY = 4,
+};
+
+enum tmpfs_tag {
+	TMPFS_PATH = 1,
+	TMPFS_SIZE = 2,
+	TMPFS_MODE = 3,
+	TMPFS_UID = 4,
+	TMPFS_GID = 5,
+	TMPFS_READONLY = 6,
+	TMPFS_EXEC = 7,
+	TMPFS_SUID = 8,
+	TMPFS_DEV = 9,
+};
+
+enum limits_tag {
+	LIMITS_MEMORY = 1,
+	LIMITS_PIDS = 2,
+	LIMITS_CPU_QUOTA = 3,
+	LIMITS_CPU_PERIOD = 4,
+};
+
+enum process_tag {
+	PROCESS_ID = 1,
+	PROCESS_ARGV = 2,
+	PROCESS_ENV = 3,
+	PROCESS_CWD = 4,
+	PROCESS_USER = 5,
+	PROCESS_GROUPS = 6,
+	PROCESS_TERMINAL = 7,
+	PROCESS_STDIN = 8,
+	PROCESS_CAPABILITIES = 9,
+	PROCESS_NO_NEW_PRIVILEGES = 10,
+	PROCESS_RLIMITS = 11,
+};
+
+enum terminal_tag {
+	TERMINAL_COLUMNS = 1,
+	TERMINAL_ROWS = 2,
+};
+
+enum rlimit_tag {
+	RLIMIT_RESOURCE = 1,
+	RLIMIT_SOFT = 2,
+	RLIMIT_HARD = 3,
+};
+
+enum exec_tag {
+	EXEC_PROCESS = 1,
+};
+
+enum signal_tag {
+	SIGNAL_PROCESS = 1,
+	SIGNAL_NUMBER = 2,
+};
+
+enum resize_tag {
+	RESIZE_PROCESS = 1,
+	RESIZE_COLUMNS = 2,
+	RESIZE_ROWS = 3,
+};
+
+enum hello_tag {
+	HELLO_PROTOCOL = 1,
+	HELLO_AGENT = 2,
+	HELLO_KERNEL = 3,
+};
+
+enum started_tag {
+	STARTED_PROCESS = 1,
+	STARTED_PID = 2,
+};
+
+enum exited_tag {
+	EXITED_PROCESS = 1,
+	EXITED_CODE = 2,
+	EXITED_SIGNAL = 3,
+	EXITED_OOM_KILLED = 4,
+};
+
+enum error_tag {
+	ERROR_TAG_KIND = 1,
+	ERROR_TAG_ERRNO = 2,
+	ERROR_TAG_MESSAGE = 3,
+};
+
+enum stream_tag {
+	STREAM_TAG_PROCESS = 1,
+	STREAM_TAG_STREAM = 2,
+};
+
+#endif
