@@ -1,0 +1,65 @@
+// The entropy device (virtio 1.2, 5.4 "Entropy Device"): the host's random bytes straight into guest memory.
+import * as libc from '../libc.js';
+import { allocateIovecs, IOVEC_WORDS } from '../virtio/buffers.js';
+import { DescriptorChain, type Virtqueue } from '../virtio/queue.js';
+import type { DeviceContext, DeviceState, VirtioDevice } from './device.js';
+import { drain } from './drain.js';
+
+const VIRTIO_ID_RNG = 4;
+const QUEUE_SIZE = 64;
+/** The most bytes for one request: a driver that asks for gigabytes is given these and may ask again. */
+const MAX_BYTES = 64 * 1024;
+
+export class VirtioRng implements VirtioDevice {
+  readonly type = VIRTIO_ID_RNG;
+  readonly name = 'rng';
+  readonly features: readonly number[] = [];
+  readonly queueSizes = [QUEUE_SIZE];
+  readonly config = new Uint8Array(0);
+  readonly #iovecs = allocateIovecs(QUEUE_SIZE);
+  #context: DeviceContext | undefined;
+  #chain: DescriptorChain | undefined;
+  readonly #serve = (chain: DescriptorChain, queue: Virtqueue) => queue.push(chain.head, this.#fill(chain));
+  readonly #again = () => this.kick(0);
+
+  activate(context: DeviceContext): void {
+    this.#context = context;
+    this.#chain = new DescriptorChain(context.memory, QUEUE_SIZE);
+  }
+
+  kick(index: number): void {
+    if (this.#context === undefined || this.#chain === undefined) return;
+    drain(this.#context, index, this.#chain, this.#serve, this.#again);
+  }
+
+  /** Fills the chain's buffers from the first on; returns the bytes written. */
+  #fill({ writable }: DescriptorChain): number {
+    const count = writable.iovecs(0, Math.min(writable.length, MAX_BYTES), this.#iovecs);
+    let filled = 0;
+    for (let word = 0; word < count * IOVEC_WORDS; word += IOVEC_WORDS) {
+      const address = this.#iovecs[word] + this.#iovecs[word + 1] * 2 ** 32;
+      const length = this.#iovecs[word + 2];
+      const got = libc.getrandom(address, length, 0);
+      filled += Math.max(got, 0);
+      if (got !== length) break;
+    }
+    return filled;
+  }
+
+  reset(): void {
+    this.#context = undefined;
+    this.#chain = undefined;
+  }
+
+  save(): DeviceState {
+    return {};
+  }
+
+  restore(_state: DeviceState): void {
+    this.kick(0);
+  }
+
+  [Symbol.dispose](): void {
+    this.reset();
+  }
+}

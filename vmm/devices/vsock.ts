@@ -1,0 +1,284 @@
+// The socket device (virtio 1.2, 5.10 "Socket Device"): streams between the guest and unix sockets of the host, bytes
+// moved by readv and writev between sockets and guest memory. Connections do not survive save and restore: the restored
+// device sends TRANSPORT_RESET, on which the driver resets every connection it has (5.10.6.7).
+
+import * as libc from '../libc.js';
+import { allocateIovecs, type BufferList } from '../virtio/buffers.js';
+import { DescriptorChain, type Virtqueue } from '../virtio/queue.js';
+import type { DeviceContext, DeviceState, VirtioDevice } from './device.js';
+import { drain } from './drain.js';
+import { Connection, OWES_CREDIT_UPDATE } from './vsock/connection.js';
+import { connectToHost, HostListener } from './vsock/host-sockets.js';
+import {
+  HEADER_SIZE,
+  HOST_CID,
+  PacketHeader,
+  SHUTDOWN_BOTH,
+  VIRTIO_VSOCK_OP_CREDIT_REQUEST,
+  VIRTIO_VSOCK_OP_CREDIT_UPDATE,
+  VIRTIO_VSOCK_OP_REQUEST,
+  VIRTIO_VSOCK_OP_RESPONSE,
+  VIRTIO_VSOCK_OP_RST,
+  VIRTIO_VSOCK_OP_RW,
+  VIRTIO_VSOCK_OP_SHUTDOWN,
+  VIRTIO_VSOCK_TYPE_STREAM,
+} from './vsock/packet.js';
+import { RxQueue } from './vsock/rx.js';
+
+const VIRTIO_ID_VSOCK = 19;
+const VIRTIO_VSOCK_F_STREAM = 0;
+const VIRTIO_VSOCK_EVENT_TRANSPORT_RESET = 0;
+
+// Queues (virtio 1.2, 5.10.2).
+const RX = 0;
+const TX = 1;
+const EVENT = 2;
+const QUEUE_SIZE = 128;
+
+/** Connections at once, each of which may hold its whole credit in memory when its host socket is full. */
+export const MAX_CONNECTIONS = 512;
+/** Host ports of connections that the host made: far above those that services listen at. */
+const FIRST_HOST_PORT = 2 ** 30;
+
+export interface VsockOptions {
+  /** Context identifier of the guest: above 2. */
+  guestCid: number;
+  /** Host side: see vsock/host-sockets.ts. */
+  path: string;
+}
+
+export class VirtioVsock implements VirtioDevice {
+  readonly type = VIRTIO_ID_VSOCK;
+  readonly name = 'vsock';
+  readonly features = [VIRTIO_VSOCK_F_STREAM];
+  readonly queueSizes = [QUEUE_SIZE, QUEUE_SIZE, QUEUE_SIZE];
+  readonly config = new Uint8Array(8);
+  readonly #guestCid: number;
+  readonly #path: string;
+  readonly #listener: HostListener;
+  #context: DeviceContext | undefined;
+  #rx: RxQueue | undefined;
+  #chain: DescriptorChain | undefined;
+  readonly #header = new PacketHeader();
+  readonly #iovecs = allocateIovecs(QUEUE_SIZE);
+  /** By guest port, then host port. */
+  readonly #table = new Map<number, Map<number, Connection>>();
+  /** Those of the table, and those that the guest reset while bytes of theirs were on the way to the host. */
+  readonly #connections = new Set<Connection>();
+  #nextHostPort = FIRST_HOST_PORT;
+  #txPaused = false;
+  #transportReset = false;
+  readonly #serveTx = (chain: DescriptorChain, queue: Virtqueue) => {
+    if (this.#receivePacket(chain.readable)) queue.push(chain.head, 0);
+    else this.#context?.fail('tx packet without a header');
+  };
+  readonly #again = () => this.kick(TX);
+  readonly #onSocket = (connection: Connection, events: number) => this.#socketReady(connection, events);
+
+  /**
+   * Listens at `path` at once: who connects before the guest is up waits.
+   * @throws MachineError `bad-spec` for a path that is too long, `host` if the socket cannot be made.
+   */
+  constructor({ guestCid, path }: VsockOptions) {
+    this.#guestCid = guestCid;
+    this.#path = path;
+    this.#listener = new HostListener(path);
+    new DataView(this.config.buffer).setUint32(0, guestCid, true);
+  }
+
+  activate(context: DeviceContext): void {
+    this.#context = context;
+    this.#rx = new RxQueue(context, RX, QUEUE_SIZE, this.#guestCid);
+    this.#chain = new DescriptorChain(context.memory, QUEUE_SIZE);
+    this.#listener.start(context.loop, (fd, port) => this.#connectToGuest(fd, port));
+  }
+
+  kick(index: number): void {
+    if (index === TX) this.#drainTx();
+    else if (index === EVENT) this.#sendTransportReset();
+    this.#pump();
+  }
+
+  #drainTx(): void {
+    if (this.#context === undefined || this.#chain === undefined) return;
+    this.#txPaused = this.#rx?.congested === true;
+    if (!this.#txPaused) drain(this.#context, TX, this.#chain, this.#serveTx, this.#again);
+  }
+
+  #pump(): void {
+    this.#rx?.pump();
+    if (!this.#txPaused || this.#rx?.congested !== false) return;
+    this.#drainTx();
+    this.#rx.pump();
+  }
+
+  /** Takes a packet of the guest's; false if it has no header. */
+  #receivePacket(packet: BufferList): boolean {
+    const header = this.#header;
+    if (packet.read(0, header.bytes) !== HEADER_SIZE) return false;
+    // A packet in somebody else's name is dropped: there is nobody to answer.
+    if (header.sourceCid !== this.#guestCid) return true;
+    if (header.destinationCid !== HOST_CID || header.type !== VIRTIO_VSOCK_TYPE_STREAM) {
+      this.#rx?.refuse(header);
+      return true;
+    }
+    const connection = this.#table.get(header.sourcePort)?.get(header.destinationPort);
+    const again = connection?.closed && header.operation === VIRTIO_VSOCK_OP_REQUEST;
+    // Of a connection that is over but for the guest's RST, which never came, the port may be used again.
+    if (again) this.#drop(connection);
+    if (connection === undefined || again) this.#receiveFirst(header);
+    else {
+      connection.updatePeer(header.bufferAllocation, header.forwardCount);
+      if (!this.#receiveNext(connection, header, packet)) this.#abort(connection);
+      if (connection.reading === 'credit' && connection.peerCredit > 0) this.#rx?.wait(connection);
+      this.#rx?.settle(connection);
+    }
+    return true;
+  }
+
+  #receiveFirst(header: PacketHeader): void {
+    const free = this.#connections.size < MAX_CONNECTIONS;
+    const fd =
+      header.operation === VIRTIO_VSOCK_OP_REQUEST && free ? connectToHost(this.#path, header.destinationPort) : -1;
+    if (fd < 0) {
+      this.#rx?.refuse(header);
+      return;
+    }
+    const connection = this.#add(fd, header.destinationPort, header.sourcePort, false);
+    connection.updatePeer(header.bufferAllocation, header.forwardCount);
+    this.#rx?.settle(connection);
+  }
+
+  /** A packet of a connection that is there; false if it breaks the protocol, which ends the connection. */
+  #receiveNext(connection: Connection, header: PacketHeader, packet: BufferList): boolean {
+    const { length } = header;
+    switch (header.operation) {
+      case VIRTIO_VSOCK_OP_RW:
+        return length <= packet.length - HEADER_SIZE && connection.receive(packet, HEADER_SIZE, length, this.#iovecs);
+      case VIRTIO_VSOCK_OP_CREDIT_UPDATE:
+        return true;
+      case VIRTIO_VSOCK_OP_CREDIT_REQUEST:
+        connection.owes |= OWES_CREDIT_UPDATE;
+        return true;
+      case VIRTIO_VSOCK_OP_RESPONSE:
+        return connection.establish();
+      case VIRTIO_VSOCK_OP_SHUTDOWN:
+        if (!connection.established) return false;
+        connection.shutdownByGuest(header.flags);
+        if (connection.finished) this.#abort(connection);
+        return true;
+      case VIRTIO_VSOCK_OP_RST:
+        this.#forget(connection);
+        // What the guest sent before still reaches the host.
+        connection.shutdownByGuest(SHUTDOWN_BOTH);
+        connection.owes = 0;
+        if (connection.finished) this.#drop(connection);
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  /** A connection from a socket of the host's: asks the guest, at a host port that no other connection of it has. */
+  #connectToGuest(fd: number, guestPort: number): void {
+    if (this.#connections.size >= MAX_CONNECTIONS) {
+      libc.close(fd);
+      return;
+    }
+    const taken = this.#table.get(guestPort);
+    do {
+      this.#nextHostPort = this.#nextHostPort >= 2 ** 32 - 2 ? FIRST_HOST_PORT : this.#nextHostPort + 1;
+    } while (taken?.has(this.#nextHostPort));
+    const connection = this.#add(fd, this.#nextHostPort, guestPort, true);
+    this.#rx?.settle(connection);
+    this.#pump();
+  }
+
+  #add(fd: number, hostPort: number, guestPort: number, initiatedByHost: boolean): Connection {
+    const { loop } = this.#context!;
+    const connection = new Connection(fd, hostPort, guestPort, loop, this.#onSocket, initiatedByHost);
+    const ofPort = this.#table.get(guestPort);
+    if (ofPort === undefined) this.#table.set(guestPort, new Map([[hostPort, connection]]));
+    else ofPort.set(hostPort, connection);
+    this.#connections.add(connection);
+    connection.poll();
+    return connection;
+  }
+
+  #socketReady(connection: Connection, events: number): void {
+    if ((events & (libc.EPOLLHUP | libc.EPOLLERR)) !== 0) {
+      if (!connection.established) this.#abort(connection);
+      else connection.hangUp();
+    }
+    if ((events & libc.EPOLLOUT) !== 0) connection.flush();
+    if (connection.finished) this.#end(connection);
+    else if ((events & libc.EPOLLIN) !== 0 && connection.reading === 'socket') this.#rx?.read(connection);
+    this.#rx?.settle(connection);
+    this.#pump();
+  }
+
+  /** Everything has been said and sent. The RST is the answer to the guest's SHUTDOWN (virtio 1.2, 5.10.6.6). */
+  #end(connection: Connection): void {
+    const known = this.#table.get(connection.guestPort)?.get(connection.hostPort) === connection;
+    if (known) this.#abort(connection);
+    else this.#drop(connection);
+  }
+
+  /** Ends a connection here and now, with a RST to the guest. */
+  #abort(connection: Connection): void {
+    this.#drop(connection);
+    this.#rx?.reset(connection);
+  }
+
+  #drop(connection: Connection): void {
+    this.#forget(connection);
+    this.#connections.delete(connection);
+    connection.close();
+    this.#listener.resume();
+  }
+
+  /** The ports may be used again. */
+  #forget(connection: Connection): void {
+    const ofPort = this.#table.get(connection.guestPort);
+    if (ofPort?.get(connection.hostPort) !== connection) return;
+    ofPort.delete(connection.hostPort);
+    if (ofPort.size === 0) this.#table.delete(connection.guestPort);
+  }
+
+  reset(): void {
+    this.#listener.stop();
+    for (const connection of this.#connections) connection.close();
+    this.#connections.clear();
+    this.#table.clear();
+    this.#context = undefined;
+    this.#rx = undefined;
+    this.#chain = undefined;
+    this.#transportReset = false;
+  }
+
+  save(): DeviceState {
+    return {};
+  }
+
+  restore(_state: DeviceState): void {
+    this.#transportReset = true;
+    for (const queue of [RX, TX, EVENT]) this.kick(queue);
+  }
+
+  /** Tells the driver, with the first event buffer there is, that its connections are gone (virtio 1.2, 5.10.6.7). */
+  #sendTransportReset(): void {
+    const queue = this.#context?.queues[EVENT];
+    if (!this.#transportReset || queue === undefined || this.#chain === undefined) return;
+    if (!queue.pop(this.#chain) && !(queue.enableKicks() && queue.pop(this.#chain))) return;
+    this.#transportReset = false;
+    const event = new Uint8Array(4);
+    new DataView(event.buffer).setUint32(0, VIRTIO_VSOCK_EVENT_TRANSPORT_RESET, true);
+    queue.push(this.#chain.head, this.#chain.writable.write(0, event));
+    this.#context?.notify(EVENT);
+  }
+
+  [Symbol.dispose](): void {
+    this.reset();
+    this.#listener[Symbol.dispose]();
+  }
+}

@@ -1,0 +1,135 @@
+// The host's side of the socket device, as Firecracker has it: a guest's connection to host port N goes to the unix
+// socket `${path}_N`; a host's connection to the unix socket `path` says `CONNECT port\n` and reaches the guest's port.
+import { unlinkSync } from 'node:fs';
+import type { EventLoop } from '../../event-loop.js';
+import * as libc from '../../libc.js';
+import { MachineError } from '../../machine.js';
+
+/** `sun_path` holds 107 bytes, and `_4294967295` is added to the path. */
+const MAX_PATH = 107 - 11;
+const BACKLOG = 128;
+const MAX_HANDSHAKES = 64;
+/** `CONNECT 4294967295\n`. */
+const MAX_LINE = 19;
+
+/** Connects to the socket that stands for host port `port`: a non-blocking descriptor, or -1 if nobody takes it. */
+export function connectToHost(path: string, port: number): number {
+  const fd = libc.socket(libc.AF_UNIX, libc.SOCK_STREAM | libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC, 0);
+  if (fd < 0) return -1;
+  const address = libc.unixAddress(`${path}_${port}`);
+  // A unix socket connects at once or not at all; with a full backlog it is EAGAIN, which is a refusal here.
+  if (libc.connect(fd, address, address.length) === 0) return fd;
+  libc.close(fd);
+  return -1;
+}
+
+function listenAt(path: string): number {
+  const type = libc.SOCK_STREAM | libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC;
+  const fd = libc.check(libc.socket(libc.AF_UNIX, type, 0), 'socket');
+  try {
+    const address = libc.unixAddress(path);
+    libc.check(libc.bind(fd, address, address.length), 'bind');
+    libc.check(libc.listen(fd, BACKLOG), 'listen');
+    return fd;
+  } catch (error) {
+    libc.close(fd);
+    throw error;
+  }
+}
+
+/** Listens at `path`, reads the CONNECT line of whoever connects, and hands the socket on. */
+export class HostListener implements Disposable {
+  readonly #path: string;
+  readonly #fd: number;
+  readonly #lines = new Map<number, string>();
+  readonly #byte = new Uint8Array(1);
+  #loop: EventLoop | undefined;
+  #accepting = false;
+  #onConnect: (fd: number, guestPort: number) => void = () => {};
+
+  /** @throws MachineError `bad-spec` for a path that is too long, `host` if the socket cannot be made. */
+  constructor(path: string) {
+    const length = Buffer.byteLength(path);
+    if (length > MAX_PATH) throw new MachineError('bad-spec', `vsock path is longer than ${MAX_PATH} bytes: ${path}`);
+    this.#path = path;
+    try {
+      this.#fd = listenAt(path);
+    } catch (cause) {
+      if (!(cause instanceof libc.SystemError)) throw cause;
+      throw new MachineError('host', `vsock socket ${path} cannot be made: ${cause.code}`, { cause });
+    }
+  }
+
+  /** From now on `onConnect` is given each socket that asked for a guest's port, and owns it. */
+  start(loop: EventLoop, onConnect: (fd: number, guestPort: number) => void): void {
+    this.#loop = loop;
+    this.#onConnect = onConnect;
+    this.resume();
+  }
+
+  /** Accepts again after it was short of descriptors. */
+  resume(): void {
+    if (this.#accepting || this.#loop === undefined) return;
+    this.#loop.add(this.#fd, libc.EPOLLIN, () => this.#accept());
+    this.#accepting = true;
+  }
+
+  #accept(): void {
+    const fd = libc.accept4(this.#fd, null, null, libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC);
+    if (fd < 0) {
+      const error = libc.errno();
+      if (error === libc.EAGAIN || error === libc.EINTR) return;
+      // Out of descriptors: the listener would be ready again at once, for ever.
+      this.#loop?.remove(this.#fd);
+      this.#accepting = false;
+      return;
+    }
+    if (this.#lines.size >= MAX_HANDSHAKES) {
+      libc.close(fd);
+      return;
+    }
+    this.#lines.set(fd, '');
+    this.#loop?.add(fd, libc.EPOLLIN, () => this.#readLine(fd));
+  }
+
+  /** Reads no byte behind the line: the rest is the stream's. */
+  #readLine(fd: number): void {
+    let line = this.#lines.get(fd) ?? '';
+    while (line.length < MAX_LINE && !line.endsWith('\n')) {
+      const count = libc.read(fd, this.#byte, 1);
+      if (count < 0 && (libc.errno() === libc.EAGAIN || libc.errno() === libc.EINTR)) {
+        this.#lines.set(fd, line);
+        return;
+      }
+      if (count <= 0) break;
+      line += String.fromCharCode(this.#byte[0]);
+    }
+    this.#loop?.remove(fd);
+    this.#lines.delete(fd);
+    const port = Number(/^CONNECT (\d{1,10})\n$/.exec(line)?.[1] ?? Number.NaN);
+    if (port < 2 ** 32) this.#onConnect(fd, port);
+    else libc.close(fd);
+  }
+
+  /** Forgets the loop and drops who has not said its line. */
+  stop(): void {
+    for (const fd of this.#lines.keys()) {
+      this.#loop?.remove(fd);
+      libc.close(fd);
+    }
+    this.#lines.clear();
+    if (this.#accepting) this.#loop?.remove(this.#fd);
+    this.#accepting = false;
+    this.#loop = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.stop();
+    libc.close(this.#fd);
+    try {
+      unlinkSync(this.#path);
+    } catch {
+      // Its folder may have gone before it.
+    }
+  }
+}

@@ -1,0 +1,284 @@
+// All that goes to the guest, through the rx queue: resets, then what connections owe, then bytes read from sockets
+// straight into the guest's buffers. When buffers run out everything waits its turn and nothing is polled; a kick of the
+// rx queue goes on.
+import * as libc from '../../libc.js';
+import { allocateIovecs } from '../../virtio/buffers.js';
+import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
+import type { DeviceContext } from '../device.js';
+import {
+  BUFFER_ALLOCATION,
+  type Connection,
+  OWES_CREDIT_REQUEST,
+  OWES_CREDIT_UPDATE,
+  OWES_REQUEST,
+  OWES_RESPONSE,
+} from './connection.js';
+import {
+  HEADER_SIZE,
+  HOST_CID,
+  PacketHeader,
+  VIRTIO_VSOCK_OP_CREDIT_REQUEST,
+  VIRTIO_VSOCK_OP_CREDIT_UPDATE,
+  VIRTIO_VSOCK_OP_REQUEST,
+  VIRTIO_VSOCK_OP_RESPONSE,
+  VIRTIO_VSOCK_OP_RST,
+  VIRTIO_VSOCK_OP_RW,
+  VIRTIO_VSOCK_OP_SHUTDOWN,
+  VIRTIO_VSOCK_TYPE_STREAM,
+} from './packet.js';
+
+/** Rx buffers filled by one read of a socket. */
+const MAX_BATCH = 32;
+/** Reads of waiting sockets before the event loop goes round. */
+const MAX_READS = 64;
+/** IOV_MAX of Linux. */
+const MAX_IOVECS = 1024;
+/** Resets that may wait for rx buffers; {@link RxQueue.congested} stops the guest's packets well before. */
+const MAX_RESETS = 1024;
+
+/** A RST: who is said to send it, and to which port of the guest. */
+interface Reset {
+  sourceCid: number;
+  sourcePort: number;
+  destinationPort: number;
+  type: number;
+}
+
+export class RxQueue {
+  readonly #context: DeviceContext;
+  readonly #queue: Virtqueue | undefined;
+  readonly #index: number;
+  readonly #guestCid: number;
+  readonly #chains: DescriptorChain[];
+  readonly #iovecs = allocateIovecs(MAX_IOVECS);
+  readonly #header = new PacketHeader();
+  #resets: Reset[] = [];
+  /** Connections that owe packets; those whose socket waits for buffers. First come, first served. */
+  readonly #owing: Connection[] = [];
+  readonly #waiting: Connection[] = [];
+  #deferred = false;
+  readonly #goOn = () => {
+    this.#deferred = false;
+    this.pump();
+  };
+
+  constructor(context: DeviceContext, index: number, chainCapacity: number, guestCid: number) {
+    this.#context = context;
+    this.#index = index;
+    this.#queue = context.queues[index];
+    this.#guestCid = guestCid;
+    this.#chains = Array.from({ length: MAX_BATCH }, () => new DescriptorChain(context.memory, chainCapacity));
+    // A kick is of use only while something waits for buffers.
+    this.#queue?.disableKicks();
+  }
+
+  /** So many resets wait that no more of the guest's packets, which may each cause one, should be taken. */
+  get congested(): boolean {
+    return this.#resets.length > MAX_RESETS / 2;
+  }
+
+  /** Sends a RST as the answer to a packet that belongs to no connection; a RST is not answered. */
+  refuse(packet: PacketHeader): void {
+    if (packet.operation === VIRTIO_VSOCK_OP_RST || this.#resets.length >= MAX_RESETS) return;
+    this.#resets.push({
+      sourceCid: packet.destinationCid,
+      sourcePort: packet.destinationPort,
+      destinationPort: packet.sourcePort,
+      type: packet.type,
+    });
+  }
+
+  /** Sends the RST that ends a connection, in the place of whatever it owed. */
+  reset(connection: Connection): void {
+    connection.owes = 0;
+    this.#resets.push({
+      sourceCid: HOST_CID,
+      sourcePort: connection.hostPort,
+      destinationPort: connection.guestPort,
+      type: VIRTIO_VSOCK_TYPE_STREAM,
+    });
+  }
+
+  /** Sends what `connection` owes with the next {@link pump}. */
+  settle(connection: Connection): void {
+    if (connection.owes === 0 || connection.listed) return;
+    connection.listed = true;
+    this.#owing.push(connection);
+  }
+
+  /** Reads the socket of `connection`, which has bytes, with this or a later {@link pump}. */
+  read(connection: Connection): void {
+    // Those who waited for buffers before come first.
+    if (this.#waiting.length > 0 || !this.#sendPackets() || !this.#readSocket(connection)) this.wait(connection);
+    this.settle(connection);
+  }
+
+  /** Reads the socket of `connection`, which may have bytes, when those who waited before have had their turn. */
+  wait(connection: Connection): void {
+    connection.waitFor('buffers');
+    this.#waiting.push(connection);
+  }
+
+  /** Sends as much as there are buffers for, and tells the driver. */
+  pump(): void {
+    let reads = 0;
+    while (this.#sendPackets() && this.#waiting.length > 0) {
+      if (reads++ === MAX_READS) {
+        this.#goOnLater();
+        break;
+      }
+      const connection = this.#waiting[0];
+      if (connection.reading === 'buffers') {
+        if (!this.#readSocket(connection)) break;
+        this.settle(connection);
+      }
+      this.#waiting.shift();
+      if (connection.reading === 'buffers') this.#waiting.push(connection);
+    }
+    this.#context.notify(this.#index);
+  }
+
+  #goOnLater(): void {
+    if (this.#deferred) return;
+    this.#deferred = true;
+    this.#context.loop.defer(this.#goOn);
+  }
+
+  /** Takes a buffer; without one, asks for a kick when there is one again. */
+  #take(chain: DescriptorChain): boolean {
+    const queue = this.#queue;
+    if (queue === undefined) return false;
+    if (!queue.pop(chain) && !(queue.enableKicks() && queue.pop(chain))) return false;
+    if (chain.writable.length > HEADER_SIZE) return true;
+    this.#context.fail('rx buffer without room for a packet');
+    return false;
+  }
+
+  /** Sends the packets that carry no bytes; false if buffers ran out. */
+  #sendPackets(): boolean {
+    while (this.#resets.length > 0) {
+      if (!this.#sendReset(this.#resets[0])) return false;
+      this.#resets.shift();
+    }
+    while (this.#owing.length > 0) {
+      const connection = this.#owing[0];
+      while (connection.owes !== 0) if (!this.#sendOwed(connection)) return false;
+      connection.listed = false;
+      this.#owing.shift();
+    }
+    return true;
+  }
+
+  #sendReset(reset: Reset): boolean {
+    const chain = this.#chains[0];
+    if (!this.#take(chain)) return false;
+    const header = this.#header;
+    header.sourceCid = reset.sourceCid;
+    header.destinationCid = this.#guestCid;
+    header.sourcePort = reset.sourcePort;
+    header.destinationPort = reset.destinationPort;
+    header.type = reset.type;
+    header.operation = VIRTIO_VSOCK_OP_RST;
+    header.length = 0;
+    header.flags = 0;
+    header.bufferAllocation = 0;
+    header.forwardCount = 0;
+    this.#push(chain, 0);
+    return true;
+  }
+
+  #sendOwed(connection: Connection): boolean {
+    const chain = this.#chains[0];
+    if (!this.#take(chain)) return false;
+    const bit = connection.owes & -connection.owes;
+    connection.owes &= ~bit;
+    let operation = VIRTIO_VSOCK_OP_SHUTDOWN;
+    if (bit === OWES_REQUEST) operation = VIRTIO_VSOCK_OP_REQUEST;
+    else if (bit === OWES_RESPONSE) operation = VIRTIO_VSOCK_OP_RESPONSE;
+    else if (bit === OWES_CREDIT_UPDATE) operation = VIRTIO_VSOCK_OP_CREDIT_UPDATE;
+    else if (bit === OWES_CREDIT_REQUEST) operation = VIRTIO_VSOCK_OP_CREDIT_REQUEST;
+    this.#address(connection, operation);
+    this.#header.flags = operation === VIRTIO_VSOCK_OP_SHUTDOWN ? connection.hostShutdown : 0;
+    this.#header.length = 0;
+    this.#push(chain, 0);
+    return true;
+  }
+
+  /** The header of a packet of `connection`, but for length and flags. */
+  #address(connection: Connection, operation: number): void {
+    const header = this.#header;
+    header.sourceCid = HOST_CID;
+    header.destinationCid = this.#guestCid;
+    header.sourcePort = connection.hostPort;
+    header.destinationPort = connection.guestPort;
+    header.type = VIRTIO_VSOCK_TYPE_STREAM;
+    header.operation = operation;
+    header.bufferAllocation = BUFFER_ALLOCATION;
+    header.forwardCount = connection.takeForwardCount();
+  }
+
+  #push(chain: DescriptorChain, payload: number): void {
+    chain.writable.write(0, this.#header.bytes);
+    this.#queue!.push(chain.head, HEADER_SIZE + payload);
+  }
+
+  /** One read of the socket into as many buffers as credit, and what it had last, suggest; false if there is none. */
+  #readSocket(connection: Connection): boolean {
+    const credit = connection.peerCredit;
+    if (credit === 0) {
+      connection.waitFor('credit');
+      connection.owes |= OWES_CREDIT_REQUEST;
+      return true;
+    }
+    let chains = 0;
+    let iovecs = 0;
+    let room = 0;
+    while (chains < connection.batch && room < credit) {
+      const chain = this.#chains[chains];
+      if (!this.#take(chain)) break;
+      if (iovecs + chain.writable.count > MAX_IOVECS) {
+        this.#queue!.unpop(1);
+        break;
+      }
+      const payload = Math.min(chain.writable.length - HEADER_SIZE, credit - room);
+      iovecs += chain.writable.iovecs(HEADER_SIZE, payload, this.#iovecs, iovecs);
+      room += payload;
+      chains++;
+    }
+    if (chains === 0) return false;
+    const count = connection.readInto(this.#iovecs, iovecs);
+    const used = count > 0 ? this.#pushBytes(connection, count) : 0;
+    this.#queue!.unpop(chains - used);
+    connection.batch = count === room ? Math.min(chains * 2, MAX_BATCH) : Math.max(used, 1);
+    if (count < room) this.#afterLastBytes(connection, count);
+    return true;
+  }
+
+  /** Sends the `count` bytes that lie in the first of the chains already: how many of them it took. */
+  #pushBytes(connection: Connection, count: number): number {
+    this.#address(connection, VIRTIO_VSOCK_OP_RW);
+    this.#header.flags = 0;
+    let left = count;
+    let used = 0;
+    while (left > 0) {
+      const chain = this.#chains[used++];
+      const payload = Math.min(chain.writable.length - HEADER_SIZE, left);
+      this.#header.length = payload;
+      this.#push(chain, payload);
+      left -= payload;
+    }
+    connection.countSent(count);
+    return used;
+  }
+
+  /** A read found `count` bytes where there was room for more: readv(2)'s result. */
+  #afterLastBytes(connection: Connection, count: number): void {
+    if (count > 0) connection.waitFor('socket');
+    else if (count === 0) connection.endReading();
+    else if (libc.errno() === libc.EAGAIN || libc.errno() === libc.EINTR) connection.waitFor('socket');
+    else {
+      connection.hangUp();
+      connection.endReading();
+    }
+  }
+}
