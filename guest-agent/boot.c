@@ -95,5 +95,6 @@ void boot_mount(void)
 	// Docker's: no privilege for low ports or for ping.
 	write_setting("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
 	write_setting("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");
-	write_setting("/proc/self/oom_score_adj", "-1000");
+	if (machine)
+		write_setting("/proc/self/oom_score_adj", "-1000");
 }

@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "cgroup.h"
@@ -298,6 +299,8 @@ static bool become(const struct launch *launch, struct failure *failure)
 	if (!privileges_drop(process, &user, failure) || !change_directory_as_user(process->cwd, failure))
 		return false;
 	umask(022);
+	if (syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC) != 0)
+		return fail(failure, ERROR_SETUP_FAILED, errno, "close descriptors");
 	if (!send_message(launch->status, &ready, -1))
 		return fail(failure, ERROR_SETUP_FAILED, errno, "report");
 	return execute(process->argv.items, env, failure);

@@ -1,0 +1,153 @@
+// The real agent as process 1 of namespaces of its own on this machine, and the host's end of its connections.
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { type Server, type Socket, createServer } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  type AgentFrame,
+  type ErrorFrame,
+  type ExitedFrame,
+  FrameDecoder,
+  type HelloFrame,
+  type HostFrame,
+  type StreamName,
+  encodeFrame,
+} from '../../../sandbox/agent-protocol.js';
+import { asRoot } from './container-image.js';
+
+/** Builds the agent and returns its path. */
+export function buildAgent(directory: string): string {
+  const source = new URL('../../../guest-agent', import.meta.url).pathname;
+  execFileSync('make', ['-s', '-C', source, `OUT=${directory}`, 'agent'], { stdio: 'inherit' });
+  return join(directory, 'guest-agent/agent');
+}
+
+export class AgentUnderTest {
+  readonly frames: AgentFrame[] = [];
+  control: Socket | undefined;
+  closed = false;
+  readonly #streams = new Map<string, Socket>();
+  readonly #directory = mkdtempSync(join(tmpdir(), 'agent-'));
+  readonly #server: Server;
+  #child: ChildProcess | undefined;
+  #wake: (() => void)[] = [];
+
+  constructor() {
+    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
+  }
+
+  /** Starts the agent and waits for its hello. */
+  async boot(agent: string): Promise<HelloFrame> {
+    const path = join(this.#directory, 'host.sock');
+    this.#server.listen(path);
+    await once(this.#server, 'listening');
+    const namespaces = ['--mount', '--pid', '--fork', '--kill-child', '--cgroup', '--net', '--uts', '--ipc'];
+    const [file, args] = asRoot('unshare', ...namespaces, agent, '--unix', path);
+    this.#child = spawn(file, args, { stdio: ['ignore', 'inherit', 'inherit'] });
+    return (await this.waitFor((frame) => frame.type === 'hello')) as HelloFrame;
+  }
+
+  #changed(): void {
+    for (const wake of this.#wake.splice(0)) wake();
+  }
+
+  async #until<T>(probe: () => T | undefined): Promise<T> {
+    for (;;) {
+      const found = probe();
+      if (found !== undefined) return found;
+      await new Promise<void>((resolve) => this.#wake.push(resolve));
+    }
+  }
+
+  #accept(socket: Socket): void {
+    const decoder = new FrameDecoder();
+    socket.on('error', () => {});
+    const take = (chunk: Buffer): void => {
+      for (const frame of decoder.push(chunk)) {
+        if (frame.type === 'stream') {
+          socket.off('data', take);
+          socket.pause();
+          if (decoder.rest.length > 0) socket.unshift(decoder.rest);
+          this.#streams.set(`${frame.process} ${frame.stream}`, socket);
+        } else {
+          this.control = socket;
+          this.frames.push(frame);
+        }
+      }
+      this.#changed();
+    };
+    socket.on('data', take);
+    socket.on('close', () => {
+      this.closed ||= socket === this.control;
+      this.#changed();
+    });
+  }
+
+  send(frame: HostFrame): void {
+    this.sendBytes(encodeFrame(frame));
+  }
+
+  sendBytes(bytes: Buffer): void {
+    this.control?.write(bytes);
+  }
+
+  /** The first frame, past or to come, that fits. */
+  waitFor(fits: (frame: AgentFrame) => boolean): Promise<AgentFrame> {
+    return this.#until(() => this.frames.find(fits));
+  }
+
+  exited(process: number): Promise<ExitedFrame> {
+    return this.waitFor((frame) => frame.type === 'exited' && frame.process === process) as Promise<ExitedFrame>;
+  }
+
+  /** The answer to a request that fails or starts a process or is a ping. */
+  answer(request: number): Promise<AgentFrame> {
+    return this.waitFor((frame) => 'request' in frame && frame.request === request);
+  }
+
+  error(request: number): Promise<ErrorFrame> {
+    return this.waitFor((frame) => frame.type === 'error' && frame.request === request) as Promise<ErrorFrame>;
+  }
+
+  /** The connection of a stream, paused. */
+  stream(process: number, stream: StreamName): Promise<Socket> {
+    return this.#until(() => this.#streams.get(`${process} ${stream}`));
+  }
+
+  /** Waits until a stream has brought `text`; what comes later is left to `output`. */
+  async outputUpTo(process: number, stream: StreamName, text: string): Promise<string> {
+    const socket = await this.stream(process, stream);
+    let seen = '';
+    while (!seen.includes(text)) {
+      const chunk = socket.read() as Buffer | null;
+      if (chunk) seen += chunk.toString();
+      else if (socket.readableEnded) throw new Error(`the stream ended with ${JSON.stringify(seen)}`);
+      else await Promise.race([once(socket, 'readable'), once(socket, 'end')]);
+    }
+    return seen;
+  }
+
+  /** All that comes out of a stream, to its end. */
+  async output(process: number, stream: StreamName): Promise<string> {
+    const chunks: Buffer[] = [];
+    for await (const chunk of await this.stream(process, stream)) chunks.push(chunk as Buffer);
+    return Buffer.concat(chunks).toString();
+  }
+
+  /** Waits until the agent has closed the control connection. */
+  async end(): Promise<void> {
+    await this.#until(() => this.closed || undefined);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.control?.destroy();
+    for (const socket of this.#streams.values()) socket.destroy();
+    if (this.#child && this.#child.exitCode === null && this.#child.signalCode === null) {
+      await once(this.#child, 'exit');
+    }
+    this.#server.close();
+    rmSync(this.#directory, { recursive: true, force: true });
+  }
+}

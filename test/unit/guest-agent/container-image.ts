@@ -1,0 +1,86 @@
+// A small image for the agent to run: a Debian userland copied from this machine, as an EROFS file on a loop device.
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+
+/** As `sudo -n` where this process is not root itself. */
+export function asRoot(program: string, ...args: string[]): [string, string[]] {
+  return process.getuid?.() === 0 ? [program, args] : ['sudo', ['-n', program, ...args]];
+}
+
+function runAsRoot(program: string, ...args: string[]): string {
+  const [file, argv] = asRoot(program, ...args);
+  return execFileSync(file, argv, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }).trim();
+}
+
+const PROGRAMS = [
+  ...['sh', 'cat', 'echo', 'id', 'ls', 'stat', 'sleep', 'env', 'head', 'tail', 'wc', 'sha256sum', 'stty', 'kill'],
+  ...['mount', 'mkdir', 'touch', 'readlink', 'uname', 'hostname', 'dd', 'true', 'false', 'tr', 'grep', 'chmod'],
+];
+
+function libraries(program: string): string[] {
+  const listing = execFileSync('ldd', [program], { encoding: 'utf8' });
+  return [...listing.matchAll(/(\/\S+) \(0x/g)].map((match) => match[1]);
+}
+
+const PASSWD = `root:x:0:0:root:/root:/bin/sh
+daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin
+sam:x:1000:1000:Sam:/home/sam:/bin/sh
+`;
+
+const GROUP = `root:x:0:
+daemon:x:1:
+staff:x:50:sam
+video:x:44:root,sam
+sam:x:1000:
+`;
+
+/** Copies files in; `directory` gets a root file system. */
+function populate(directory: string): void {
+  for (const name of ['bin', 'etc', 'home/sam', 'root', 'tmp', 'run', 'var/empty', 'opt']) {
+    mkdirSync(join(directory, name), { recursive: true });
+  }
+  for (const name of PROGRAMS) {
+    const program = execFileSync('sh', ['-c', `command -v /usr/bin/${name} || command -v /bin/${name}`], {
+      encoding: 'utf8',
+    }).trim();
+    for (const file of libraries(program)) {
+      mkdirSync(join(directory, dirname(file)), { recursive: true });
+      cpSync(realpathSync(file), join(directory, file));
+    }
+    cpSync(realpathSync(program), join(directory, 'bin', name));
+  }
+  writeFileSync(join(directory, 'etc/passwd'), PASSWD);
+  writeFileSync(join(directory, 'etc/group'), GROUP);
+  writeFileSync(join(directory, 'etc/image-file'), 'from the image\n');
+  writeFileSync(join(directory, 'opt/not-executable'), '#!/bin/sh\n', { mode: 0o644 });
+  writeFileSync(join(directory, 'bin/no-format'), 'neither ELF nor script\n', { mode: 0o755 });
+  // What systemd images have, and what a hostile one may have.
+  symlinkSync('../run/resolve/stub-resolv.conf', join(directory, 'etc/resolv.conf'));
+  symlinkSync('/../../../../../etc/elsewhere', join(directory, 'etc/hosts'));
+}
+
+export interface ContainerImage {
+  /** Path of the block device. */
+  device: string;
+  [Symbol.dispose](): void;
+}
+
+/** Makes the image and attaches it to a loop device, until it is disposed of. */
+export function makeContainerImage(): ContainerImage {
+  const directory = mkdtempSync(join(tmpdir(), 'agent-image-'));
+  const root = join(directory, 'root');
+  mkdirSync(root);
+  populate(root);
+  const file = join(directory, 'image.erofs');
+  execFileSync('mkfs.erofs', ['--all-root', '--quiet', file, root], { stdio: ['ignore', 'ignore', 'inherit'] });
+  const device = runAsRoot('losetup', '--find', '--show', '--read-only', file);
+  return {
+    device,
+    [Symbol.dispose]() {
+      runAsRoot('losetup', '--detach', device);
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
