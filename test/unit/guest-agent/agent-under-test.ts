@@ -2,18 +2,18 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { type Server, type Socket, createServer } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import {
   type AgentFrame,
   type ErrorFrame,
   type ExitedFrame,
+  encodeFrame,
   FrameDecoder,
   type HelloFrame,
   type HostFrame,
   type StreamName,
-  encodeFrame,
 } from '../../../sandbox/agent-protocol.js';
 import { asRoot } from './container-image.js';
 
@@ -79,7 +79,7 @@ export class AgentUnderTest {
       this.#changed();
     };
     socket.on('data', take);
-    socket.on('close', () => {
+    socket.on('end', () => {
       this.closed ||= socket === this.control;
       this.#changed();
     });

@@ -89,7 +89,9 @@ describe('a process', () => {
   });
 
   test('handles a signal', async () => {
-    await using session = await boot(startRequest({ argv: ['sh', '-c', 'trap "exit 7" TERM; echo up; sleep 1000 & wait'] }));
+    await using session = await boot(
+      startRequest({ argv: ['sh', '-c', 'trap "exit 7" TERM; echo up; sleep 1000 & wait'] }),
+    );
     await session.outputUpTo(1, 'stdout', 'up\n');
     session.send({ type: 'signal', request: 2, process: 1, signal: 15 });
     expect(await session.exited(1)).toEqual({ type: 'exited', process: 1, code: 7 });
@@ -109,5 +111,297 @@ describe('a process', () => {
   test('has process 1, default signals and mask, and no descriptors but its own', async () => {
     const stdout = await shell('echo $$; ls /proc/self/fd; grep -E "Sig(Blk|Ign|Cgt)" /proc/1/status');
     expect(stdout).toMatch(/^1\n0\n1\n2\n3\nSigBlk:\t0+\nSigIgn:\t0+\nSigCgt:/);
+  });
+});
+
+describe('the container', () => {
+  test('has its own host name, hosts and resolv.conf, wherever the image points them', async () => {
+    const stdout = await shell(
+      'uname -n; echo $HOSTNAME; cat /etc/hostname /etc/hosts /etc/resolv.conf /etc/elsewhere',
+    );
+    expect(stdout).toBe('box\nbox\nbox\n127.0.0.1\tlocalhost\nnameserver 192.0.2.53\n127.0.0.1\tlocalhost\n');
+  });
+
+  test('has a writable root over the image, with the root directory of the image', async () => {
+    const stdout = await shell(
+      'echo new >/etc/image-file; cat /etc/image-file; stat -c "%a %u" /; mkdir /made; ls -d /made',
+    );
+    expect(stdout).toBe('new\n755 0\n/made\n');
+  });
+
+  test('cannot write a read-only root, but its own tmpfs', async () => {
+    const stdout = await shell(
+      'touch /x 2>/dev/null || echo refused; touch /scratch/x /dev/shm/x && ls /scratch; stat -c "%a %u" /scratch; ' +
+        'grep " /scratch " /proc/mounts | tr , "\\n" | grep -E "^(size|nosuid|noexec|nodev)"',
+      {},
+      {
+        root: { device: image.device, readonly: true },
+        tmpfs: [{ path: '/scratch', size: 1024 * 1024, mode: 0o750, uid: 7, exec: true }],
+      },
+    );
+    expect(stdout).toBe('refused\nx\n750 7\nnosuid\nnodev\nsize=1024k\n');
+  });
+
+  test("has Docker's devices, links and mounts in /dev", async () => {
+    const stdout = await shell(
+      'ls /dev | tr "\\n" " "; echo; stat -c "%n %a %t:%T" /dev/null /dev/tty; echo hidden >/dev/null; ' +
+        'readlink /dev/ptmx /dev/stdout; grep -E " /dev/(pts|shm) " /proc/mounts | wc -l; stat -f -c %b /dev/shm; echo x >/dev/stdout',
+    );
+    expect(stdout).toMatch(
+      /^core fd full (mqueue )?null ptmx pts random shm stderr stdin stdout tty urandom zero \n\/dev\/null 666 1:3\n\/dev\/tty 666 5:0\npts\/ptmx\n\/proc\/self\/fd\/1\n2\n16384\nx\n$/,
+    );
+  });
+
+  test('cannot change the kernel through /proc and /sys', async () => {
+    const stdout = await shell(
+      'echo 1 2>/dev/null >/proc/sys/vm/overcommit_memory || echo refused; echo b 2>/dev/null >/proc/sysrq-trigger || echo refused; ' +
+        'wc -c </proc/keys; wc -c </proc/interrupts; ls /sys/firmware | wc -l; mkdir /sys/fs/cgroup/x 2>/dev/null || echo refused; ' +
+        'mount -t tmpfs none /tmp 2>/dev/null || echo refused',
+    );
+    expect(stdout).toBe('refused\nrefused\n0\n0\n0\nrefused\nrefused\n');
+  });
+
+  test('sees its own processes and mounts alone', async () => {
+    const stdout = await shell('ls /proc | grep -cE "^[0-9]+$"; grep -cE " /run/(root|image|layer|etc)" /proc/mounts; cat /proc/self/cgroup');
+    expect(stdout.split('\n')[1]).toBe('0');
+    expect(stdout.split('\n')[0]).toMatch(/^[3-6]$/);
+    expect(stdout).toContain('0::/\n');
+  });
+
+  test('has the default capabilities for root, and none for others', async () => {
+    const script = 'grep -E "Cap(Prm|Eff|Bnd|Amb|Inh)" /proc/self/status | tr "\\t\\n" "  "';
+    const none = '0000000000000000';
+    const docker = '00000000a80425fb';
+    expect(await shell(script)).toBe(
+      `CapInh: ${none} CapPrm: ${docker} CapEff: ${docker} CapBnd: ${docker} CapAmb: ${none} `,
+    );
+    expect(await shell(script, { user: 'sam' })).toBe(
+      `CapInh: ${none} CapPrm: ${none} CapEff: ${none} CapBnd: ${docker} CapAmb: ${none} `,
+    );
+    expect(await shell(script, { capabilities: ['CHOWN', 'KILL'] })).toContain('CapEff: 0000000000000021');
+  });
+
+  test('sets limits, umask and no-new-privileges', async () => {
+    const stdout = await shell('ulimit -n; umask; grep NoNewPrivs /proc/self/status', {
+      rlimits: [{ name: 'nofile', soft: 123, hard: 456 }],
+      noNewPrivileges: true,
+    });
+    expect(stdout).toBe('123\n0022\nNoNewPrivs:\t1\n');
+  });
+
+  test('gets a working directory that the image does not have', async () => {
+    expect(await shell('echo $PWD', { cwd: '/srv/deep/er' })).toBe('/srv/deep/er\n');
+  });
+});
+
+describe('the environment', () => {
+  test('has what Docker sets, unless it is given', async () => {
+    expect((await shell('env', { env: ['A=1'] })).split('\n').sort()).toEqual(
+      expect.arrayContaining([
+        'A=1',
+        'HOME=/root',
+        'HOSTNAME=box',
+        'PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+      ]),
+    );
+    const given = await shell('/bin/env', { env: ['HOME=/h', 'PATH=/p', 'HOSTNAME=n'], argv: ['/bin/env'] });
+    expect(given).toBe('HOME=/h\nPATH=/p\nHOSTNAME=n\n');
+  });
+});
+
+describe('a user', () => {
+  const ids = (spec: Partial<ProcessSpec>) => shell('id -u; id -g; id -G; echo $HOME', spec);
+
+  test.each([
+    ['', '0\n0\n0 44\n/root\n'],
+    ['sam', '1000\n1000\n1000 44 50\n/home/sam\n'],
+    ['1000', '1000\n1000\n1000 44 50\n/home/sam\n'],
+    ['sam:video', '1000\n44\n44\n/home/sam\n'],
+    ['sam:77', '1000\n77\n77\n/home/sam\n'],
+    ['4242', '4242\n0\n0\n/\n'],
+    ['4242:4343', '4242\n4343\n4343\n/\n'],
+  ])('%j is found as Docker does', async (user, expected) => {
+    expect(await ids({ user })).toBe(expected);
+  });
+
+  test('gets further groups', async () => {
+    expect(await ids({ user: 'daemon', groups: ['video', '999'] })).toBe('1\n1\n1 44 999\n/usr/sbin\n');
+  });
+
+  test('may open its own /dev/stdout', async () => {
+    expect(await shell('echo mine >/dev/stdout', { user: 'sam' })).toBe('mine\n');
+  });
+
+  test.each([
+    ['nobody-here', 'unable to find user nobody-here: no matching entries in passwd file'],
+    ['sam:nogroup', 'unable to find group nogroup: no matching entries in group file'],
+  ])('%s is an error', async (user, message) => {
+    await using session = await boot(startRequest({ user }));
+    expect(await session.error(1)).toEqual({ type: 'error', request: 1, kind: 'no-such-user', message });
+  });
+});
+
+describe('a program that cannot be executed', () => {
+  test.each([
+    [['nope'], 'not-found', 'exec: "nope": executable file not found in $PATH'],
+    [['/bin/nope'], 'not-found', 'exec: "/bin/nope": No such file or directory'],
+    [['/opt/not-executable'], 'cannot-invoke', 'exec: "/opt/not-executable": Permission denied'],
+    [['/etc'], 'cannot-invoke', 'exec: "/etc": is a directory: Permission denied'],
+    [['no-format'], 'cannot-invoke', 'exec: "no-format": Exec format error'],
+    [['/etc/passwd/x'], 'cannot-invoke', 'exec: "/etc/passwd/x": Not a directory'],
+    [[''], 'not-found', 'exec: "": No such file or directory'],
+  ])('%j is answered with its kind', async (argv, kind, message) => {
+    await using session = await boot(startRequest({ argv }));
+    expect(await session.error(1)).toMatchObject({ kind, message });
+    expect(await session.output(1, 'stdout')).toBe('');
+    expect(session.frames.map((frame) => frame.type)).toEqual(['hello', 'error']);
+  });
+});
+
+describe('a terminal', () => {
+  test('is the controlling terminal, has a size, and is resized', async () => {
+    await using session = await boot(
+      startRequest({
+        argv: [
+          'sh',
+          '-c',
+          'trap "stty size; exit 5" WINCH; stty size; echo $TERM; ls /dev/console; echo go; sleep 1000 & wait',
+        ],
+        terminal: { columns: 80, rows: 24 },
+      }),
+    );
+    expect(await session.outputUpTo(1, 'terminal', 'go\r\n')).toBe('24 80\r\nxterm\r\n/dev/console\r\ngo\r\n');
+    session.send({ type: 'resize', request: 2, process: 1, columns: 132, rows: 50 });
+    expect(await session.output(1, 'terminal')).toBe('50 132\r\n');
+    expect(await session.exited(1)).toMatchObject({ code: 5 });
+  });
+
+  test('passes what is typed, and interrupts', async () => {
+    await using session = await boot(
+      startRequest({
+        argv: ['sh', '-c', 'read line; echo "got $line"; exec sleep 1000'],
+        terminal: { columns: 80, rows: 24 },
+      }),
+    );
+    const terminal = await session.stream(1, 'terminal');
+    terminal.write('hello\n');
+    await session.outputUpTo(1, 'terminal', 'got hello');
+    session.send({ type: 'signal', request: 2, process: 1, signal: 9 });
+    expect(await session.exited(1)).toMatchObject({ signal: 9 });
+  });
+
+  test('brings all of its output before its end', async () => {
+    await using session = await boot(
+      startRequest({
+        argv: ['sh', '-c', 'head -c 300000 /dev/zero | tr "\\0" x'],
+        terminal: { columns: 80, rows: 24 },
+      }),
+    );
+    expect((await session.output(1, 'terminal')).length).toBe(300_000);
+  });
+});
+
+describe('a further process', () => {
+  test('joins the namespaces and outlives nothing', async () => {
+    await using session = await boot(startRequest({ argv: ['sleep', '1000'] }));
+    await session.answer(1);
+    session.send({
+      type: 'exec',
+      request: 2,
+      process: {
+        id: 2,
+        argv: ['sh', '-c', 'cat /proc/1/cmdline | tr "\\0" " "; uname -n; id -u; exit 4'],
+        user: 'sam',
+      },
+    });
+    expect(await session.output(2, 'stdout')).toBe('sleep 1000 box\n1000\n');
+    expect(await session.exited(2)).toMatchObject({ code: 4 });
+
+    session.send({ type: 'exec', request: 3, process: { id: 3, argv: ['sleep', '1000'] } });
+    await session.answer(3);
+    session.send({ type: 'signal', request: 4, process: 1, signal: 9 });
+    expect(await session.exited(1)).toMatchObject({ signal: 9 });
+    expect(await session.exited(3)).toMatchObject({ signal: 9 });
+  });
+
+  test('has a terminal of its own', async () => {
+    await using session = await boot(startRequest({ argv: ['sleep', '1000'] }));
+    await session.answer(1);
+    session.send({
+      type: 'exec',
+      request: 2,
+      process: { id: 2, argv: ['sh', '-c', 'stty size; echo $TERM'], terminal: { columns: 33, rows: 11 } },
+    });
+    expect(await session.output(2, 'terminal')).toBe('11 33\r\nxterm\r\n');
+  });
+
+  test('is refused without a container, with a taken id, and after the end', async () => {
+    await using session = await boot();
+    session.send({ type: 'exec', request: 1, process: { id: 2, argv: ['true'] } });
+    expect(await session.error(1)).toMatchObject({ kind: 'bad-request', message: 'the container is not running' });
+    session.send({ ...startRequest({ argv: ['sleep', '1000'] }), request: 2 });
+    await session.answer(2);
+    session.send({ type: 'exec', request: 3, process: { id: 1, argv: ['true'] } });
+    expect(await session.error(3)).toMatchObject({ kind: 'bad-request', message: 'process 1 exists' });
+    session.send({ ...startRequest({ id: 9 }), request: 4 });
+    expect(await session.error(4)).toMatchObject({ message: 'the container was started before' });
+    session.send({ type: 'signal', request: 5, process: 1, signal: 9 });
+    await session.exited(1);
+    session.send({ type: 'exec', request: 6, process: { id: 3, argv: ['true'] } });
+    expect(await session.error(6)).toMatchObject({ message: 'the container is not running' });
+    session.send({ type: 'signal', request: 7, process: 1, signal: 9 });
+    expect(await session.error(7)).toMatchObject({ kind: 'no-such-process' });
+  });
+});
+
+describe('the agent', () => {
+  test('answers bad frames with errors and lives on', async () => {
+    await using session = await boot();
+    const frame = (type: number, request: number, payload: Buffer, length = payload.length) => {
+      const header = Buffer.alloc(8);
+      header.writeUInt32LE(length, 0);
+      header.writeUInt16LE(type, 4);
+      header.writeUInt16LE(request, 6);
+      return Buffer.concat([header, payload]);
+    };
+    session.sendBytes(frame(0x77, 1, Buffer.alloc(3)));
+    session.sendBytes(frame(0x01, 2, Buffer.from('0100ff', 'hex')));
+    session.sendBytes(frame(0x01, 3, Buffer.alloc(0)));
+    session.sendBytes(frame(0x02, 4, Buffer.alloc(5_000_000)));
+    session.send({ type: 'ping', request: 5 });
+    expect(await session.answer(5)).toEqual({ type: 'pong', request: 5 });
+    expect(session.frames.slice(1, -1).map((error) => ('kind' in error ? error.kind : error.type))).toEqual([
+      'unsupported',
+      'bad-request',
+      'bad-request',
+      'too-large',
+    ]);
+  });
+
+  test('answers ten thousand bad frames that nobody reads the answers of for a while', async () => {
+    await using session = await boot();
+    session.control?.pause();
+    const bad = Buffer.from([0, 0, 0, 0, 0x77, 0, 1, 0]);
+    session.sendBytes(Buffer.concat(Array.from({ length: 10_000 }, () => bad)));
+    session.send({ type: 'ping', request: 2 });
+    session.control?.resume();
+    await session.answer(2);
+    expect(session.frames.length).toBe(10_002);
+  });
+
+  test('says what could not be set up', async () => {
+    await using session = await boot(startRequest({}, { root: { device: '/dev/null' } }));
+    expect(await session.error(1)).toMatchObject({
+      kind: 'setup-failed',
+      errno: 15,
+      message: expect.stringContaining('mount image /dev/null'),
+    });
+  });
+
+  test('ends on shutdown, and takes the container with it', async () => {
+    await using session = await boot(startRequest({ argv: ['sleep', '1000'] }));
+    await session.answer(1);
+    session.send({ type: 'shutdown', request: 2 });
+    await session.end();
   });
 });
