@@ -1,0 +1,235 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { DeviceContext, DeviceState, VirtioDevice } from '../../../../vmm/devices/device.js';
+import { VIRTIO_F_VERSION_1 } from '../../../../vmm/virtio/mmio.js';
+import { DescriptorChain } from '../../../../vmm/virtio/queue.js';
+import { DriverQueue, VirtioDriver } from '../../../fixtures/virtio-driver.js';
+
+/** A device that counts: it gives every chain back, and remembers how it was called. */
+class CountingDevice implements VirtioDevice {
+  readonly type = 42;
+  readonly name = 'counting';
+  readonly features = [0, 5, 40];
+  readonly queueSizes = [8, 16];
+  readonly config = new Uint8Array([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+  context: DeviceContext | undefined;
+  kicks: number[] = [];
+  resets = 0;
+  served = 0;
+
+  writeConfig(offset: number, data: Uint8Array): void {
+    this.config.set(data, offset);
+  }
+  activate(context: DeviceContext): void {
+    this.context = context;
+  }
+  kick(index: number): void {
+    this.kicks.push(index);
+    const chain = new DescriptorChain(this.context!.memory, 16);
+    const queue = this.context!.queues[index]!;
+    while (queue.pop(chain)) {
+      queue.push(chain.head, 0);
+      this.served++;
+    }
+    queue.enableKicks();
+    this.context!.notify(index);
+  }
+  reset(): void {
+    this.resets++;
+    this.context = undefined;
+  }
+  save(): DeviceState {
+    return { served: this.served };
+  }
+  restore(state: DeviceState): void {
+    this.served = Number(state.served);
+  }
+  [Symbol.dispose](): void {}
+}
+
+function started(options = {}): VirtioDriver & { device: CountingDevice } {
+  return new VirtioDriver(new CountingDevice(), { memorySize: 256 * 1024, ...options }).start() as never;
+}
+
+describe('virtio-mmio', () => {
+  test('a driver finds a version 2 device with its type and its features', () => {
+    using driver = new VirtioDriver(new CountingDevice());
+    expect(driver.read(0x00)).toBe(0x74726976);
+    expect(driver.read(0x04)).toBe(2);
+    expect(driver.read(0x08)).toBe(42);
+    const features = [0, 1, 2].map((select) => {
+      driver.write(0x14, select);
+      return driver.read(0x10);
+    });
+    expect(features).toEqual([((1 << 0) | (1 << 5) | (1 << 28) | (1 << 29)) >>> 0, (1 << 0) | (1 << 8), 0]);
+    expect(driver.read(0xb0)).toBe(0xffffffff);
+    expect(driver.read(0xb4)).toBe(0xffffffff);
+  });
+
+  test.each([
+    ['the device offers', [VIRTIO_F_VERSION_1, 5, 40], true],
+    ['without VERSION_1', [5], false],
+    ['with one it does not offer in the low word', [VIRTIO_F_VERSION_1, 7], false],
+    ['with one it does not offer in the high word', [VIRTIO_F_VERSION_1, 41], false],
+  ])('features %s keep FEATURES_OK or lose it', (_, features, accepted) => {
+    using driver = new VirtioDriver(new CountingDevice());
+    expect(driver.negotiate(features)).toBe(accepted);
+    if (!accepted) driver.write(0x70, 15);
+    expect(driver.read(0x70) & 4).toBe(0);
+  });
+
+  test('features beyond 64 bits are refused', () => {
+    using driver = new VirtioDriver(new CountingDevice());
+    driver.write(0x24, 2);
+    driver.write(0x20, 1);
+    expect(driver.negotiate([VIRTIO_F_VERSION_1])).toBe(false);
+  });
+
+  test('features do not change after FEATURES_OK', () => {
+    using driver = started({ features: [5] });
+    driver.write(0x24, 0);
+    driver.write(0x20, 1);
+    expect(driver.device.context!.hasFeature(0)).toBe(false);
+    expect(driver.device.context!.hasFeature(5)).toBe(true);
+    expect(driver.device.context!.hasFeature(40)).toBe(false);
+  });
+
+  test('a kick reaches the device, and its answer the driver as an interrupt', () => {
+    using driver = started();
+    const [, queue] = driver.queues;
+    queue.add([driver.allocate(4)], []);
+    driver.write(0x50, 1);
+    expect(driver.device.kicks).toEqual([1]);
+    expect(driver.interrupts).toBe(1);
+    expect(driver.read(0x60)).toBe(1);
+    driver.write(0x64, 1);
+    expect(driver.read(0x60)).toBe(0);
+    expect(queue.takeUsed()).toBeDefined();
+    driver.write(0x50, 7);
+    expect(driver.device.kicks).toEqual([1]);
+  });
+
+  test('a kick before DRIVER_OK does not reach the device', () => {
+    using driver = new VirtioDriver(new CountingDevice());
+    driver.transport.kick(0);
+    driver.negotiate([VIRTIO_F_VERSION_1]);
+    driver.transport.kick(0);
+    expect(driver.device).toMatchObject({ kicks: [] });
+  });
+
+  test('queues that do not exist have size 0 and take no registers', () => {
+    using driver = new VirtioDriver(new CountingDevice());
+    driver.write(0x30, 1);
+    expect(driver.read(0x34)).toBe(16);
+    driver.write(0x30, 2);
+    expect(driver.read(0x34)).toBe(0);
+    driver.write(0x44, 1);
+    expect(driver.read(0x44)).toBe(0);
+  });
+
+  test.each([
+    ['above the largest size', { size: 32 }, /queue size 32 is above 16/],
+    ['outside memory', { used: 2 ** 40 }, /used ring at 0x10000000000 is outside guest memory/],
+    ['misaligned', { descriptors: 0x10008 }, /not aligned to 16/],
+  ])('a queue %s makes the device need a reset, and a reset helps', (_, change, reason) => {
+    using driver = new VirtioDriver(new CountingDevice());
+    driver.negotiate([VIRTIO_F_VERSION_1]);
+    const queue = new DriverQueue(1, 16, driver);
+    driver.writeQueue(Object.assign(Object.create(queue), change));
+    driver.write(0x44, 1);
+    driver.write(0x70, 15);
+    expect(driver.failures).toEqual([expect.stringMatching(reason)]);
+    expect(driver.read(0x70)).toBe(15 | 64);
+    expect(driver.read(0x60)).toBe(2);
+    driver.write(0x70, 0);
+    expect(driver.read(0x70)).toBe(0);
+    expect(driver.read(0x60)).toBe(0);
+    driver.start();
+    expect(driver.read(0x70)).toBe(15);
+  });
+
+  test('a broken ring stops the device: interrupt, status, and no more kicks until the reset', () => {
+    using driver = started();
+    driver.queues[0].makeAvailable(99);
+    driver.queues[0].kick();
+    expect(driver.failures).toEqual(['counting: descriptor 99 in a queue of 8']);
+    expect(driver.read(0x70) & 64).toBe(64);
+    expect(driver.interrupts).toBe(1);
+    driver.transport.kick(1);
+    expect(driver.device.kicks).toEqual([0]);
+    driver.write(0x70, 0);
+    expect(driver.device.resets).toBe(1);
+    expect(driver.read(0x44)).toBe(0);
+  });
+
+  test('configuration space is read and written in any width, and only inside', () => {
+    using driver = started();
+    for (const width of [1, 2, 4, 8]) {
+      const data = new Uint8Array(width);
+      driver.transport.read(0x101, data);
+      expect([...data]).toEqual([2, 3, 4, 5, 6, 7, 8, 9].slice(0, width));
+    }
+    const beyond = new Uint8Array(4).fill(9);
+    driver.transport.read(0x107, beyond);
+    expect([...beyond]).toEqual([0, 0, 0, 0]);
+    driver.transport.write(0x102, new Uint8Array([77]));
+    driver.transport.write(0x108, new Uint8Array([1, 1, 1, 1]));
+    expect([...driver.device.config]).toEqual([1, 2, 77, 4, 5, 6, 7, 8, 9, 10]);
+  });
+
+  test('a changed configuration has a new generation and an interrupt', () => {
+    using driver = started();
+    const before = driver.read(0xfc);
+    driver.device.context!.configChanged();
+    expect(driver.read(0xfc)).not.toBe(before);
+    expect(driver.read(0x60)).toBe(2);
+  });
+
+  test('a restored transport goes on in the middle of its queues', () => {
+    using driver = started();
+    const piece = driver.allocate(4);
+    for (let count = 0; count < 5; count++) {
+      driver.queues[0].add([piece], []);
+      driver.queues[0].kick();
+      driver.queues[0].takeUsed();
+    }
+    const { interrupts } = driver;
+    const next = new CountingDevice();
+    const state = driver.replaceDevice(next);
+    expect(next.served).toBe(5);
+    expect(driver.interrupts).toBe(interrupts + 1);
+    expect(driver.read(0x70)).toBe(15);
+    expect(driver.transport.save()).toEqual(state);
+    driver.queues[0].add([piece], []);
+    driver.queues[0].kick();
+    expect(driver.queues[0].takeUsed()).toBeDefined();
+    expect(next.served).toBe(6);
+    expect(next.context!.hasFeature(40)).toBe(true);
+  });
+
+  test('random register accesses never throw', () => {
+    const access = fc.record({
+      offset: fc.oneof(
+        fc.nat({ max: 0x110 }),
+        fc.nat({ max: 0xfff }),
+        fc.constantFrom(0x30, 0x38, 0x44, 0x50, 0x70, 0x80),
+      ),
+      data: fc.oneof(
+        fc.uint8Array({ minLength: 1, maxLength: 8 }),
+        fc.nat({ max: 16 }).map((n) => new Uint8Array([n, 0, 0, 0])),
+      ),
+      write: fc.boolean(),
+    });
+    fc.assert(
+      fc.property(fc.array(access, { maxLength: 100 }), fc.boolean(), (accesses, running) => {
+        using driver = new VirtioDriver(new CountingDevice(), { memorySize: 256 * 1024 });
+        if (running) driver.start();
+        for (const { offset, data, write } of accesses) {
+          if (write) driver.transport.write(offset, data);
+          else driver.transport.read(offset, data);
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+});
