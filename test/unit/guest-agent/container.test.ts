@@ -162,7 +162,9 @@ describe('the container', () => {
   });
 
   test('sees its own processes and mounts alone', async () => {
-    const stdout = await shell('ls /proc | grep -cE "^[0-9]+$"; grep -cE " /run/(root|image|layer|etc)" /proc/mounts; cat /proc/self/cgroup');
+    const stdout = await shell(
+      'ls /proc | grep -cE "^[0-9]+$"; grep -cE " /run/(root|image|layer|etc)" /proc/mounts; cat /proc/self/cgroup',
+    );
     expect(stdout.split('\n')[1]).toBe('0');
     expect(stdout.split('\n')[0]).toMatch(/^[3-6]$/);
     expect(stdout).toContain('0::/\n');

@@ -1,0 +1,99 @@
+// Arbitrary requests, sound and broken.
+import fc from 'fast-check';
+import { CAPABILITIES, encodeFrame, type HostFrame, RLIMITS } from '../../../sandbox/agent-protocol.js';
+
+const u32 = fc.integer({ min: 1, max: 0xffff_ffff });
+const u16 = fc.integer({ min: 0, max: 0xffff });
+const size = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
+const text = fc.string({ unit: 'grapheme', maxLength: 20 }).map((string) => string.replaceAll('\0', ''));
+const path = text.map((string) => `/${string}`);
+const limit = fc.oneof(size, fc.constant('unlimited' as const));
+
+const processSpec = fc.record(
+  {
+    id: u32,
+    argv: fc.array(text, { minLength: 1, maxLength: 40 }),
+    env: fc.array(text, { minLength: 1, maxLength: 40 }),
+    cwd: path,
+    user: text,
+    groups: fc.array(text, { minLength: 1, maxLength: 4 }),
+    terminal: fc.record({ columns: u16, rows: u16 }),
+    stdin: fc.constant(true),
+    capabilities: fc.subarray([...CAPABILITIES]),
+    noNewPrivileges: fc.constant(true),
+    rlimits: fc.array(fc.record({ name: fc.constantFrom(...RLIMITS), soft: limit, hard: limit }), {
+      minLength: 1,
+      maxLength: 4,
+    }),
+  },
+  { requiredKeys: ['id', 'argv'] },
+);
+
+const tmpfs = fc.record(
+  { path, size, mode: fc.integer({ min: 0, max: 0o7777 }), uid: u32, gid: u32, exec: fc.constant(true) },
+  { requiredKeys: ['path'] },
+);
+
+/** Requests with values of all sizes in their ranges. */
+export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
+  fc.record(
+    {
+      type: fc.constant('start' as const),
+      request: u16,
+      hostname: fc.string({ maxLength: 64 }).map((string) => string.replaceAll('\0', '')),
+      clock: size,
+      root: fc.record({ device: path, scratch: path, tmpfsSize: size }, { requiredKeys: ['device'] }),
+      tmpfs: fc.array(tmpfs, { minLength: 1, maxLength: 3 }),
+      hosts: text,
+      resolvConf: text,
+      shmSize: size,
+      limits: fc.record({ memory: size, pids: size, cpuQuota: size, cpuPeriod: size }, { requiredKeys: [] }),
+      process: processSpec,
+    },
+    { requiredKeys: ['type', 'request', 'hostname', 'root', 'process'] },
+  ),
+  fc.record({ type: fc.constant('exec' as const), request: u16, process: processSpec }),
+  fc.record({
+    type: fc.constant('signal' as const),
+    request: u16,
+    process: u32,
+    signal: fc.integer({ min: 1, max: 64 }),
+  }),
+  fc.record({ type: fc.constant('resize' as const), request: u16, process: u32, columns: u16, rows: u16 }),
+  fc.record({ type: fc.constant('ping' as const), request: u16 }),
+);
+
+const edit = fc.record({
+  at: fc.nat(),
+  kind: fc.constantFrom('set', 'insert', 'remove'),
+  byte: fc.oneof(fc.constantFrom(0, 1, 0x7f, 0x80, 0xff), fc.integer({ min: 0, max: 255 })),
+});
+
+/** `bytes` with some bytes changed, added and removed. */
+export function damaged(bytes: fc.Arbitrary<Buffer>): fc.Arbitrary<Buffer> {
+  return fc.tuple(bytes, fc.array(edit, { minLength: 1, maxLength: 6 })).map(([sound, edits]) => {
+    const result = [...sound];
+    for (const { at, kind, byte } of edits) {
+      const index = at % (result.length + 1);
+      if (kind === 'insert') result.splice(index, 0, byte);
+      else if (kind === 'remove') result.splice(index, 1);
+      else if (index < result.length) result[index] = byte;
+    }
+    return Buffer.from(result);
+  });
+}
+
+/** A header that says the truth about a payload that was damaged. */
+export const damagedPayload: fc.Arbitrary<Buffer> = hostFrame.chain((frame) => {
+  const sound = encodeFrame(frame);
+  return damaged(fc.constant(sound.subarray(8))).map((payload) => {
+    const bytes = Buffer.concat([sound.subarray(0, 8), payload]);
+    bytes.writeUInt32LE(payload.length, 0);
+    return bytes;
+  });
+});
+
+/** A stream of sound frames with damage anywhere, cut anywhere. */
+export const damagedStream: fc.Arbitrary<Buffer> = damaged(
+  fc.array(hostFrame, { minLength: 1, maxLength: 4 }).map((frames) => Buffer.concat(frames.map(encodeFrame))),
+);

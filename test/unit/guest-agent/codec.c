@@ -1,0 +1,360 @@
+// The agent's parsers and writers as a program, to be built with AddressSanitizer and fed by the tests.
+//
+//     codec frames       cases on stdin: u32 chunk size, u32 length, bytes of a control connection
+//                        for each, one line: a JSON array of what the agent understood
+//     codec users        cases on stdin: passwd, group, user, further group; each u32 length and bytes
+//                        for each, one line: JSON of the user found, or of the error
+//     codec hello KERNEL | started REQUEST PROCESS PID | exited PROCESS WAIT-STATUS OOM-KILLED |
+//           error REQUEST KIND ERRNO MESSAGE | stream PROCESS STREAM | pong REQUEST
+//                        the frame on stdout
+#include <linux/capability.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "../../../guest-agent/frame.h"
+#include "../../../guest-agent/request.h"
+#include "../../../guest-agent/user.h"
+
+// The kernel's own numbers, against which the host's tables are compared.
+static const struct {
+	unsigned number;
+	const char *name;
+} capabilities[] = {
+	{ CAP_CHOWN, "CHOWN" },
+	{ CAP_DAC_OVERRIDE, "DAC_OVERRIDE" },
+	{ CAP_DAC_READ_SEARCH, "DAC_READ_SEARCH" },
+	{ CAP_FOWNER, "FOWNER" },
+	{ CAP_FSETID, "FSETID" },
+	{ CAP_KILL, "KILL" },
+	{ CAP_SETGID, "SETGID" },
+	{ CAP_SETUID, "SETUID" },
+	{ CAP_SETPCAP, "SETPCAP" },
+	{ CAP_LINUX_IMMUTABLE, "LINUX_IMMUTABLE" },
+	{ CAP_NET_BIND_SERVICE, "NET_BIND_SERVICE" },
+	{ CAP_NET_BROADCAST, "NET_BROADCAST" },
+	{ CAP_NET_ADMIN, "NET_ADMIN" },
+	{ CAP_NET_RAW, "NET_RAW" },
+	{ CAP_IPC_LOCK, "IPC_LOCK" },
+	{ CAP_IPC_OWNER, "IPC_OWNER" },
+	{ CAP_SYS_MODULE, "SYS_MODULE" },
+	{ CAP_SYS_RAWIO, "SYS_RAWIO" },
+	{ CAP_SYS_CHROOT, "SYS_CHROOT" },
+	{ CAP_SYS_PTRACE, "SYS_PTRACE" },
+	{ CAP_SYS_PACCT, "SYS_PACCT" },
+	{ CAP_SYS_ADMIN, "SYS_ADMIN" },
+	{ CAP_SYS_BOOT, "SYS_BOOT" },
+	{ CAP_SYS_NICE, "SYS_NICE" },
+	{ CAP_SYS_RESOURCE, "SYS_RESOURCE" },
+	{ CAP_SYS_TIME, "SYS_TIME" },
+	{ CAP_SYS_TTY_CONFIG, "SYS_TTY_CONFIG" },
+	{ CAP_MKNOD, "MKNOD" },
+	{ CAP_LEASE, "LEASE" },
+	{ CAP_AUDIT_WRITE, "AUDIT_WRITE" },
+	{ CAP_AUDIT_CONTROL, "AUDIT_CONTROL" },
+	{ CAP_SETFCAP, "SETFCAP" },
+	{ CAP_MAC_OVERRIDE, "MAC_OVERRIDE" },
+	{ CAP_MAC_ADMIN, "MAC_ADMIN" },
+	{ CAP_SYSLOG, "SYSLOG" },
+	{ CAP_WAKE_ALARM, "WAKE_ALARM" },
+	{ CAP_BLOCK_SUSPEND, "BLOCK_SUSPEND" },
+	{ CAP_AUDIT_READ, "AUDIT_READ" },
+	{ CAP_PERFMON, "PERFMON" },
+	{ CAP_BPF, "BPF" },
+	{ CAP_CHECKPOINT_RESTORE, "CHECKPOINT_RESTORE" },
+};
+
+static const char *const rlimits[] = {
+	[RLIMIT_CPU] = "cpu",	       [RLIMIT_FSIZE] = "fsize",       [RLIMIT_DATA] = "data",
+	[RLIMIT_STACK] = "stack",      [RLIMIT_CORE] = "core",	       [RLIMIT_RSS] = "rss",
+	[RLIMIT_NPROC] = "nproc",      [RLIMIT_NOFILE] = "nofile",     [RLIMIT_MEMLOCK] = "memlock",
+	[RLIMIT_AS] = "as",	       [RLIMIT_LOCKS] = "locks",       [RLIMIT_SIGPENDING] = "sigpending",
+	[RLIMIT_MSGQUEUE] = "msgqueue", [RLIMIT_NICE] = "nice",	       [RLIMIT_RTPRIO] = "rtprio",
+	[RLIMIT_RTTIME] = "rttime",
+};
+
+static void print_text(const char *text)
+{
+	putchar('"');
+	for (; *text != '\0'; text++) {
+		if (*text == '"' || *text == '\\')
+			printf("\\%c", *text);
+		else if ((unsigned char)*text < ' ')
+			printf("\\u%04x", (unsigned char)*text);
+		else
+			putchar(*text);
+	}
+	putchar('"');
+}
+
+static void print_optional(const char *name, const char *text)
+{
+	if (text != NULL) {
+		printf(",\"%s\":", name);
+		print_text(text);
+	}
+}
+
+static void print_list(const char *name, const struct text_list *list)
+{
+	printf(",\"%s\":[", name);
+	for (size_t i = 0; i < list->count; i++) {
+		printf(i > 0 ? "," : "");
+		print_text(list->items[i]);
+	}
+	if (list->items != NULL && list->items[list->count] != NULL)
+		abort();
+	printf("]");
+}
+
+static void print_limit(const char *name, uint64_t limit)
+{
+	if (limit == UNLIMITED)
+		printf(",\"%s\":\"unlimited\"", name);
+	else
+		printf(",\"%s\":%llu", name, (unsigned long long)limit);
+}
+
+static void print_process(const struct process_spec *process)
+{
+	const char *comma = "";
+
+	printf("\"process\":{\"id\":%u", process->id);
+	print_list("argv", &process->argv);
+	print_list("env", &process->env);
+	print_optional("cwd", process->cwd);
+	print_optional("user", process->user);
+	print_list("groups", &process->groups);
+	if (process->terminal)
+		printf(",\"terminal\":{\"columns\":%u,\"rows\":%u}", process->columns, process->rows);
+	printf(",\"stdin\":%s,\"noNewPrivileges\":%s,\"capabilities\":[", process->open_stdin ? "true" : "false",
+	       process->no_new_privileges ? "true" : "false");
+	for (size_t i = 0; i < sizeof capabilities / sizeof *capabilities; i++) {
+		if ((process->capabilities >> capabilities[i].number & 1) != 0) {
+			printf("%s\"%s\"", comma, capabilities[i].name);
+			comma = ",";
+		}
+	}
+	printf("],\"rlimits\":[");
+	for (size_t i = 0; i < process->rlimit_count; i++) {
+		printf("%s{\"name\":\"%s\"", i > 0 ? "," : "", rlimits[process->rlimits[i].resource]);
+		print_limit("soft", process->rlimits[i].soft);
+		print_limit("hard", process->rlimits[i].hard);
+		printf("}");
+	}
+	printf("]}");
+}
+
+static void print_start(const struct start_request *start)
+{
+	printf("\"hostname\":");
+	print_text(start->hostname);
+	printf(",\"clock\":%llu,\"root\":{\"device\":", (unsigned long long)start->clock);
+	print_text(start->root.device);
+	print_optional("scratch", start->root.scratch);
+	printf(",\"tmpfsSize\":%llu,\"readonly\":%s},\"tmpfs\":[", (unsigned long long)start->root.tmpfs_size,
+	       start->root.readonly ? "true" : "false");
+	for (size_t i = 0; i < start->tmpfs_count; i++) {
+		const struct tmpfs_spec *tmpfs = &start->tmpfs[i];
+
+		printf("%s{\"path\":", i > 0 ? "," : "");
+		print_text(tmpfs->path);
+		printf(",\"size\":%llu,\"mode\":%u,\"uid\":%u,\"gid\":%u,\"readonly\":%s,\"exec\":%s,\"suid\":%s,\"dev\":%s}",
+		       (unsigned long long)tmpfs->size, tmpfs->mode, tmpfs->uid, tmpfs->gid,
+		       tmpfs->readonly ? "true" : "false", tmpfs->exec ? "true" : "false",
+		       tmpfs->suid ? "true" : "false", tmpfs->dev ? "true" : "false");
+	}
+	printf("]");
+	print_optional("hosts", start->hosts);
+	print_optional("resolvConf", start->resolv_conf);
+	printf(",\"shmSize\":%llu,\"limits\":{\"memory\":%llu,\"pids\":%llu,\"cpuQuota\":%llu,\"cpuPeriod\":%llu},",
+	       (unsigned long long)start->shm_size, (unsigned long long)start->limits.memory,
+	       (unsigned long long)start->limits.pids, (unsigned long long)start->limits.cpu_quota,
+	       (unsigned long long)start->limits.cpu_period);
+	print_process(&start->process);
+}
+
+static void print_request(const struct request *request, unsigned number)
+{
+	static const char *const types[] = { "", "start", "exec", "signal", "resize", "shutdown", "ping" };
+
+	printf("{\"type\":\"%s\",\"request\":%u", types[request->type], number);
+	if (request->type < FRAME_SHUTDOWN)
+		printf(",");
+	if (request->type == FRAME_START)
+		print_start(&request->start);
+	else if (request->type == FRAME_EXEC)
+		print_process(&request->exec);
+	else if (request->type == FRAME_SIGNAL)
+		printf("\"process\":%u,\"signal\":%d", request->signal.process, request->signal.number);
+	else if (request->type == FRAME_RESIZE)
+		printf("\"process\":%u,\"columns\":%u,\"rows\":%u", request->resize.process, request->resize.columns,
+		       request->resize.rows);
+	printf("}");
+}
+
+static void print_failure(unsigned number, const struct failure *failure)
+{
+	printf("{\"type\":\"error\",\"request\":%u,\"kind\":%d,\"message\":", number, failure->kind);
+	print_text(failure->message);
+	printf("}");
+}
+
+static void print_frame(struct frame_reader *reader)
+{
+	struct request request;
+	struct failure failure;
+
+	if (request_decode(&request, reader->type, reader->payload, reader->length, &failure))
+		print_request(&request, reader->request);
+	else
+		print_failure(reader->request, &failure);
+	request_free(&request);
+}
+
+static void print_frames(const uint8_t *bytes, size_t length, size_t chunk)
+{
+	struct frame_reader reader = { 0 };
+	const char *comma = "";
+
+	printf("[");
+	for (size_t start = 0; start < length; start += chunk) {
+		size_t end = length - start < chunk ? length : start + chunk;
+
+		for (size_t at = start; at < end;) {
+			size_t taken;
+			enum frame_event event = frame_reader_push(&reader, bytes + at, end - at, &taken);
+
+			at += taken;
+			if (event == FRAME_INCOMPLETE)
+				continue;
+			printf("%s", comma);
+			comma = ",";
+			if (event == FRAME_COMPLETE) {
+				print_frame(&reader);
+				frame_reader_next(&reader);
+			} else {
+				struct failure failure;
+
+				fail(&failure, ERROR_TOO_LARGE, 0, "%u bytes", reader.length);
+				print_failure(reader.request, &failure);
+			}
+		}
+	}
+	frame_reader_next(&reader);
+	printf("]\n");
+}
+
+static bool read_number(uint32_t *number)
+{
+	return fread(number, sizeof *number, 1, stdin) == 1;
+}
+
+// In a block of its own of exactly that size, terminated on demand, so that AddressSanitizer sees every overrun.
+static char *read_bytes(uint32_t *length, bool terminated)
+{
+	char *bytes;
+
+	if (!read_number(length))
+		return NULL;
+	bytes = malloc(*length + (terminated ? 1 : 0));
+	if (*length > 0 && fread(bytes, *length, 1, stdin) != 1)
+		abort();
+	if (terminated)
+		bytes[*length] = '\0';
+	return bytes;
+}
+
+static void frames(void)
+{
+	uint32_t chunk;
+	uint32_t length;
+
+	while (read_number(&chunk)) {
+		char *bytes = read_bytes(&length, false);
+
+		print_frames((const uint8_t *)bytes, length, chunk);
+		free(bytes);
+	}
+}
+
+static void users(void)
+{
+	uint32_t passwd_length;
+	char *passwd;
+
+	while ((passwd = read_bytes(&passwd_length, false)) != NULL) {
+		uint32_t group_length;
+		uint32_t ignored;
+		char *group = read_bytes(&group_length, false);
+		char *spec = read_bytes(&ignored, true);
+		char *more = read_bytes(&ignored, true);
+		const struct accounts accounts = {
+			.passwd = passwd,
+			.passwd_length = passwd_length,
+			.group = group,
+			.group_length = group_length,
+		};
+		const struct text_list groups = { .items = &more, .count = more[0] != '\0' };
+		struct failure failure;
+		struct user user;
+
+		if (user_find(&user, &accounts, spec, &groups, &failure)) {
+			printf("{\"uid\":%u,\"gid\":%u,\"groups\":[", user.uid, user.gid);
+			for (size_t i = 0; i < user.group_count; i++)
+				printf("%s%u", i > 0 ? "," : "", user.groups[i]);
+			printf("],\"home\":");
+			print_text(user.home);
+			printf("}\n");
+		} else {
+			print_failure(0, &failure);
+			printf("\n");
+		}
+		user_free(&user);
+		free(passwd);
+		free(group);
+		free(spec);
+		free(more);
+	}
+}
+
+static unsigned number(const char *text)
+{
+	return (unsigned)strtoul(text, NULL, 10);
+}
+
+static size_t encode(uint8_t *frame, char **arguments)
+{
+	const char *type = arguments[0];
+
+	if (strcmp(type, "hello") == 0)
+		return frame_hello(frame, arguments[1]);
+	if (strcmp(type, "started") == 0)
+		return frame_started(frame, (uint16_t)number(arguments[1]), number(arguments[2]), (int)number(arguments[3]));
+	if (strcmp(type, "exited") == 0)
+		return frame_exited(frame, number(arguments[1]), (int)number(arguments[2]), number(arguments[3]) == 1);
+	if (strcmp(type, "stream") == 0)
+		return frame_stream(frame, number(arguments[1]), (enum stream_kind)number(arguments[2]));
+	if (strcmp(type, "pong") == 0)
+		return frame_pong(frame, (uint16_t)number(arguments[1]));
+
+	struct failure failure = { .kind = (enum error_kind)number(arguments[2]), .error = (int)number(arguments[3]) };
+	snprintf(failure.message, sizeof failure.message, "%s", arguments[4]);
+	return frame_error(frame, (uint16_t)number(arguments[1]), &failure);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 2 && strcmp(argv[1], "frames") == 0) {
+		frames();
+	} else if (argc == 2 && strcmp(argv[1], "users") == 0) {
+		users();
+	} else {
+		uint8_t *frame = malloc(AGENT_FRAME_SIZE);
+
+		fwrite(frame, encode(frame, argv + 1), 1, stdout);
+		free(frame);
+	}
+	return 0;
+}

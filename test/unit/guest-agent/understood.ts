@@ -1,0 +1,50 @@
+// What PROTOCOL.md makes of a request: every absent field has its default. The agent's view is compared with it.
+import { CAPABILITIES, type Capability, type HostFrame, type ProcessSpec } from '../../../sandbox/agent-protocol.js';
+import type { Understood } from './codec-program.js';
+
+const DOCKER_CAPABILITIES: Capability[] = [
+  'CHOWN',
+  'DAC_OVERRIDE',
+  'FOWNER',
+  'FSETID',
+  'KILL',
+  'SETGID',
+  'SETUID',
+  'SETPCAP',
+  'NET_BIND_SERVICE',
+  'NET_RAW',
+  'SYS_CHROOT',
+  'MKNOD',
+  'AUDIT_WRITE',
+  'SETFCAP',
+];
+
+function processWithDefaults(process: ProcessSpec) {
+  return {
+    env: [],
+    cwd: '/',
+    user: '',
+    groups: [],
+    stdin: false,
+    noNewPrivileges: false,
+    rlimits: [],
+    ...process,
+    capabilities: CAPABILITIES.filter((name) => (process.capabilities ?? DOCKER_CAPABILITIES).includes(name)),
+  };
+}
+
+/** The frame with all defaults filled in. */
+export function withDefaults(frame: HostFrame): Understood {
+  if (frame.type === 'exec') return { ...frame, process: processWithDefaults(frame.process) };
+  if (frame.type !== 'start') return { ...frame };
+  const off = { readonly: false, exec: false, suid: false, dev: false };
+  return {
+    clock: 0,
+    shmSize: 64 * 1024 * 1024,
+    ...frame,
+    root: { tmpfsSize: 0, readonly: false, ...frame.root },
+    tmpfs: (frame.tmpfs ?? []).map((mount) => ({ size: 0, mode: 0o1777, uid: 0, gid: 0, ...off, ...mount })),
+    limits: { memory: 0, pids: 0, cpuQuota: 0, cpuPeriod: 0, ...frame.limits },
+    process: processWithDefaults(frame.process),
+  };
+}
