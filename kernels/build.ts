@@ -1,0 +1,215 @@
+// Builds a kernel of Linux's source and config fragments in a folder beside the cached ones, and moves it there whole:
+// Documentation/kbuild/kbuild.rst and reproducible-builds.rst in the kernel's source.
+import { randomBytes } from 'node:crypto';
+import { existsSync, readFileSync } from 'node:fs';
+import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import { join, resolve } from 'node:path';
+import { ExecaError, execa } from 'execa';
+import { lostOptions, parseOptions } from './fragments.js';
+import {
+  directoryName,
+  fragmentPaths,
+  KERNEL_FILES,
+  KernelError,
+  type KernelName,
+  kernelCache,
+  kernelDirectory,
+  kernelHash,
+} from './index.js';
+import { findSource, type KernelSource } from './source.js';
+import { checkToolchain } from './toolchain.js';
+
+export interface BuildOptions {
+  /** a kernel source tree, instead of Debian's package */
+  source?: string;
+  /** instead of the user's own */
+  cache?: string;
+  onProgress?: (progress: BuildProgress) => void;
+}
+
+export interface BuildProgress {
+  phase: 'unpack' | 'configure' | 'compile';
+  /** objects built so far */
+  done: number;
+  /** about how many there will be */
+  total: number;
+}
+
+/** About how many objects each kernel has: for the progress alone. */
+const OBJECTS: Record<KernelName, number> = { guest: 1750, lab: 1800 };
+
+/** The same source gives the same bytes: nothing of when, where and by whom. */
+const ENVIRONMENT = {
+  KBUILD_BUILD_TIMESTAMP: '1970-01-01 00:00:00 UTC',
+  KBUILD_BUILD_USER: 'tsvm',
+  KBUILD_BUILD_HOST: 'tsvm',
+  KBUILD_BUILD_VERSION: '1',
+  LC_ALL: 'C',
+};
+
+/** Much of the source's bulk, of which no x86 kernel without a GPU needs any. */
+const NOT_UNPACKED = ['*/Documentation/*/*', '*/tools/testing/*', '*/drivers/gpu/drm/*.h', '*.dts', '*.dtsi'];
+
+/** A build's own folder: the source if it was packed, what make writes, and the log. */
+interface Build {
+  name: KernelName;
+  folder: string;
+  log: string;
+  onProgress: (phase: BuildProgress['phase'], done?: number) => void;
+}
+
+/** Builds a kernel unless the cache has it. See `buildKernel` of index.ts. */
+export async function build(name: KernelName, options: BuildOptions): Promise<string> {
+  const cache = resolve(options.cache ?? kernelCache());
+  const source = await findSource(options.source);
+  if (source === undefined) {
+    const built = kernelDirectory(name, cache);
+    if (built) return built;
+    throw new KernelError('no kernel source: apt-get install linux-source-6.1, or name a tree with --source');
+  }
+  const directory = join(cache, directoryName(name, source.version, kernelHash(name)));
+  if (isWhole(directory)) return directory;
+
+  await checkToolchain();
+  await mkdir(cache, { recursive: true });
+  await removeLeftovers(cache);
+  const folder = join(cache, leftoverName(process.pid, randomBytes(4).toString('hex')));
+  const log = join(folder, 'log');
+  await mkdir(folder);
+  try {
+    const onProgress: Build['onProgress'] = (phase, done = 0) =>
+      options.onProgress?.({ phase, done, total: Math.max(done, OBJECTS[name]) });
+    await publish(await compile({ name, folder, log, onProgress }, source), directory);
+  } catch (error) {
+    if (!(error instanceof ExecaError)) throw error;
+    const kept = join(cache, `${name}.log`);
+    await rename(log, kept).catch(() => {});
+    throw new KernelError(`the build of kernel '${name}' failed: ${firstError(kept, error)} (all of it: ${kept})`, {
+      cause: error,
+    });
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+  return directory;
+}
+
+/** The folder with the files of a kernel, made in the build's own. */
+async function compile(build: Build, source: KernelSource): Promise<string> {
+  const tree = source.packed ? await unpack(build, source.path) : resolve(source.path);
+  const output = join(build.folder, 'output');
+  const result = join(build.folder, 'result');
+  await mkdir(output);
+  await mkdir(result);
+
+  build.onProgress('configure');
+  const fragments = await Promise.all(fragmentPaths(build.name).map((path) => readFile(path, 'utf8')));
+  await configure(build, tree, output, fragments);
+
+  build.onProgress('compile');
+  let done = 0;
+  await make(build, tree, output, ['vmlinux', 'bzImage'], (line) => {
+    if (/^ {2}(CC|AS|HOSTCC|AR|LD) /.test(line)) build.onProgress('compile', ++done);
+  });
+  // The symbols stay: a debugger wants them, and no byte of them is loaded.
+  await execa('strip', ['--strip-debug', '-o', join(result, 'vmlinux'), join(output, 'vmlinux')]);
+  await copyFile(join(output, 'arch/x86/boot/bzImage'), join(result, 'bzImage'));
+  await copyFile(join(output, '.config'), join(result, 'config'));
+  return result;
+}
+
+async function unpack(build: Build, archive: string): Promise<string> {
+  build.onProgress('unpack');
+  const tree = join(build.folder, 'source');
+  await mkdir(tree);
+  const excluded = NOT_UNPACKED.map((pattern) => `--exclude=${pattern}`);
+  const where = ['--strip-components=1', '-C', tree];
+  await run(build, 'tar', ['--use-compress-program=xz -T0', '-xf', archive, ...where, ...excluded]);
+  return tree;
+}
+
+/** @throws KernelError that names every option of the fragments that is not in the .config at the end */
+async function configure(build: Build, tree: string, output: string, fragments: string[]): Promise<void> {
+  const config = join(output, '.config');
+  await make(build, tree, output, ['tinyconfig']);
+  const fragment = join(build.folder, 'fragments.config');
+  await writeFile(fragment, fragments.join('\n'));
+  // -m: merge only, into $output/.config. What this script says of lost options ends no build, so we look ourselves.
+  await run(build, join(tree, 'scripts/kconfig/merge_config.sh'), ['-m', '-O', output, config, fragment], tree);
+  await make(build, tree, output, ['olddefconfig']);
+  const lost = lostOptions(parseOptions(...fragments), parseOptions(await readFile(config, 'utf8')));
+  if (lost.length > 0) throw new KernelError(`options of kernel '${build.name}' are lost: ${lost.join(', ')}`);
+}
+
+async function make(build: Build, tree: string, output: string, targets: string[], onLine?: (line: string) => void) {
+  const jobs = `-j${availableParallelism()}`;
+  await run(build, 'nice', ['make', '-C', tree, `O=${output}`, 'ARCH=x86_64', jobs, ...targets], tree, onLine);
+}
+
+/** Runs a command, with all that it prints in the log. */
+async function run(build: Build, command: string, args: string[], cwd?: string, onLine?: (line: string) => void) {
+  const log = { file: build.log, append: true } as const;
+  const running = execa(command, args, {
+    cwd,
+    env: ENVIRONMENT,
+    stdin: 'ignore',
+    stdout: ['pipe', log],
+    stderr: ['pipe', log],
+    buffer: { stdout: false, stderr: true },
+    maxBuffer: 1 << 20,
+  });
+  for await (const line of running.iterable({ from: 'stdout' })) onLine?.(line);
+  await running;
+}
+
+/** Moves a whole kernel to its place. Two builds at once make the same: whoever comes second lets the first be. */
+async function publish(result: string, directory: string): Promise<void> {
+  if (!isWhole(directory)) await rm(directory, { recursive: true, force: true });
+  try {
+    await rename(result, directory);
+  } catch (error) {
+    if (!isWhole(directory)) throw error;
+  }
+}
+
+function isWhole(directory: string): boolean {
+  return KERNEL_FILES.every((file) => existsSync(join(directory, file)));
+}
+
+/** The name of a build's folder, which says whose it is: a process of this boot. */
+function leftoverName(pid: number, suffix: string): string {
+  return `.build-${bootId()}-${pid}-${suffix}`;
+}
+
+/** Removes the folders of builds that were killed, here: another machine may share the cache. */
+async function removeLeftovers(cache: string): Promise<void> {
+  for (const entry of await readdir(cache)) {
+    const match = /^\.build-([0-9a-f]+)-(\d+)-/.exec(entry);
+    if (match && match[1] === bootId() && !isAlive(Number(match[2]))) {
+      await rm(join(cache, entry), { recursive: true, force: true });
+    }
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code === 'EPERM';
+  }
+}
+
+function bootId(): string {
+  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').slice(0, 8);
+}
+
+/** The line of the log that says most: the first error of the compiler or of make, else the command's own words. */
+function firstError(log: string, error: ExecaError): string {
+  try {
+    const lines = readFileSync(log, 'utf8').split('\n');
+    const line = lines.find((text) => /\berror\b/i.test(text)) ?? lines.find((text) => text.includes('***'));
+    if (line) return line.trim();
+  } catch {}
+  return error.shortMessage;
+}

@@ -1,0 +1,39 @@
+// Config fragments: lines of a kernel .config (Documentation/kbuild/kconfig-language.rst in the kernel's source), of
+// which the last word on an option counts.
+
+/** An option's name, with CONFIG_, to its value as written: `y`, `64`, `"text"`; `n` where it is not set. */
+export type Options = ReadonlyMap<string, string>;
+
+/**
+ * Reads fragments, or a whole .config, in the order in which they are merged.
+ * @throws SyntaxError for a line that is neither an option nor a comment
+ */
+export function parseOptions(...texts: readonly string[]): Options {
+  const options = new Map<string, string>();
+  for (const line of texts.flatMap((text) => text.split('\n'))) {
+    const unset = /^# (CONFIG_\w+) is not set$/.exec(line);
+    if (unset) {
+      options.set(unset[1], 'n');
+      continue;
+    }
+    const set = /^(CONFIG_\w+)=(.+)$/.exec(line);
+    if (set) options.set(set[1], set[2]);
+    else if (line.trim() !== '' && !line.startsWith('#')) throw new SyntaxError(`not a kernel option: ${line}`);
+  }
+  return options;
+}
+
+/**
+ * The options that Kconfig changed or left out, as lines that say what was wanted and what came.
+ *
+ * @param wanted by the fragments
+ * @param resolved what `make olddefconfig` made of them: an option it does not name is off, or unknown to this source
+ */
+export function lostOptions(wanted: Options, resolved: Options): string[] {
+  const lost: string[] = [];
+  for (const [option, value] of wanted) {
+    const came = resolved.get(option) ?? 'n';
+    if (came !== value) lost.push(`${option}=${value} (became ${came})`);
+  }
+  return lost;
+}

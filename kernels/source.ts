@@ -1,0 +1,49 @@
+// The kernel's source: a tree that was given, or Debian's linux-source-* package.
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { execa } from 'execa';
+import { KernelError } from './index.js';
+
+/** Where Debian's packages put their tar files. */
+const PACKAGES = '/usr/src';
+
+export interface KernelSource {
+  version: string;
+  /** the tree, or the tar file that has it */
+  path: string;
+  packed: boolean;
+}
+
+/**
+ * The source to build of; undefined if no tree is given and no package is installed.
+ * @throws KernelError if the given folder is no kernel source
+ */
+export async function findSource(tree?: string): Promise<KernelSource | undefined> {
+  if (tree !== undefined) return { version: treeVersion(tree), path: tree, packed: false };
+  const newest = readdirSync(PACKAGES)
+    .filter((file) => /^linux-source-[\d.]+\.tar\.xz$/.test(file))
+    .sort((a, b) => b.localeCompare(a, 'en', { numeric: true }))[0];
+  if (newest === undefined) return undefined;
+  const name = newest.slice(0, -'.tar.xz'.length);
+  // The tar file's name says 6.1, the package's version which 6.1 that is.
+  const { stdout, failed } = await execa('dpkg-query', ['-W', name], { reject: false });
+  const version = (!failed && stdout.split('\t')[1]) || name.slice('linux-source-'.length);
+  return { version: version.replace(/[^\w.+~-]/g, '_'), path: join(PACKAGES, newest), packed: true };
+}
+
+/** The version that a tree's top Makefile says, as `make kernelversion` would. */
+export function treeVersion(tree: string): string {
+  let makefile: string;
+  try {
+    makefile = readFileSync(join(tree, 'Makefile'), 'utf8');
+  } catch (cause) {
+    throw new KernelError(`${tree} is not a kernel source tree: it has no Makefile that can be read`, { cause });
+  }
+  const [major, minor, patch, extra] = ['VERSION', 'PATCHLEVEL', 'SUBLEVEL', 'EXTRAVERSION'].map(
+    (variable) => new RegExp(`^${variable} *= *(\\S*)$`, 'm').exec(makefile)?.[1] ?? '',
+  );
+  if (!/^\d+$/.test(major) || !/^\d+$/.test(minor)) {
+    throw new KernelError(`${tree} is not a kernel source tree: its Makefile says no VERSION`);
+  }
+  return `${major}.${minor}${patch && `.${patch}`}${extra}`;
+}

@@ -1,0 +1,55 @@
+// What a kernel build needs of the machine, and which Debian packages have it.
+import { accessSync, constants } from 'node:fs';
+import { delimiter, join } from 'node:path';
+import { execa } from 'execa';
+import { KernelError } from './index.js';
+
+/** Programs, and the package of each. */
+const PROGRAMS: Record<string, string> = {
+  gcc: 'gcc',
+  make: 'make',
+  ld: 'binutils',
+  flex: 'flex',
+  bison: 'bison',
+  bc: 'bc',
+  perl: 'perl',
+  tar: 'tar',
+  gzip: 'gzip',
+  xz: 'xz-utils',
+};
+
+/** Headers of libraries that the build's own tools are linked with. */
+const HEADERS: Record<string, string> = { 'stdlib.h': 'libc6-dev', 'libelf.h': 'libelf-dev' };
+
+/** @throws KernelError that names every missing package */
+export async function checkToolchain(): Promise<void> {
+  const missing = missingPrograms();
+  if (!missing.includes('gcc')) missing.push(...(await missingHeaders()));
+  if (missing.length > 0)
+    throw new KernelError(`a kernel build needs more packages: apt-get install ${missing.join(' ')}`);
+}
+
+function missingPrograms(): string[] {
+  const folders = (process.env.PATH ?? '').split(delimiter);
+  return Object.entries(PROGRAMS)
+    .filter(([program]) => !folders.some((folder) => isExecutable(join(folder, program))))
+    .map(([, owner]) => owner);
+}
+
+async function missingHeaders(): Promise<string[]> {
+  const missing: string[] = [];
+  for (const [header, owner] of Object.entries(HEADERS)) {
+    const { failed } = await execa('gcc', ['-E', '-'], { input: `#include <${header}>\n`, reject: false });
+    if (failed) missing.push(owner);
+  }
+  return missing;
+}
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
