@@ -1,6 +1,8 @@
 // The devices of a machine, in the order in which the guest finds them.
 import { VirtioBlk } from '../devices/blk.js';
 import type { VirtioDevice } from '../devices/device.js';
+import { VirtioRng } from '../devices/rng.js';
+import { VirtioVsock } from '../devices/vsock.js';
 import type { MachineSpec } from '../machine.js';
 
 /**
@@ -8,5 +10,5 @@ import type { MachineSpec } from '../machine.js';
  * @throws MachineError when a disk's file can't be opened or the vsock's path can't be bound.
  */
 export function createDevices(spec: MachineSpec): VirtioDevice[] {
-  return spec.disks.map((disk) => VirtioBlk.open(disk));
+  return [...spec.disks.map((disk) => VirtioBlk.open(disk)), new VirtioVsock(spec.vsock), new VirtioRng()];
 }

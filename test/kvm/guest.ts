@@ -1,0 +1,128 @@
+// Tiny guests for the tests: assembled when a test runs, placed in a VM of /dev/kvm with one vCPU.
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { build } from 'esbuild';
+import { IOCTLS } from '../../vmm/kvm/ioctl.js';
+import { Kvm } from '../../vmm/kvm/kvm.js';
+import { kvm_run } from '../../vmm/kvm/structs.js';
+import type { Vcpu } from '../../vmm/kvm/vcpu.js';
+import type { Vm } from '../../vmm/kvm/vm.js';
+import * as libc from '../../vmm/libc.js';
+import { AllocatedMemory } from '../../vmm/memory.js';
+
+/** Where the code of a guest is, and its entry point. */
+export const CODE = 0x1000;
+const PML4 = 0x10000;
+const PDPT = 0x11000;
+const PAGE_DIRECTORIES = 0x12000;
+
+/** Machine code of `source` (Intel syntax) that runs in real mode at {@link CODE}, or in long mode. */
+export function assemble(source: string, bits: 16 | 64 = 16): Uint8Array {
+  const folder = mkdtempSync(join(tmpdir(), 'tsvm-guest-'));
+  try {
+    const object = join(folder, 'guest.o');
+    const binary = join(folder, 'guest.bin');
+    const input = `.intel_syntax noprefix\n.code${bits}\n${source}\n`;
+    execFileSync('as', ['--64', '-o', object], { input });
+    execFileSync('ld', ['-Ttext', `${CODE}`, '--entry', '0', '--oformat', 'binary', '-o', binary, object]);
+    return readFileSync(binary);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+export interface GuestOptions {
+  /** Bytes of guest memory. */
+  memory?: number;
+  bits?: 16 | 64;
+  /** With interrupt controllers in the kernel, a vCPU's HLT waits there for an interrupt. */
+  irqchip?: boolean;
+}
+
+/** A VM with one vCPU about to run `source`. */
+export class Guest implements Disposable {
+  readonly kvm: Kvm;
+  readonly memory: AllocatedMemory;
+  readonly vm: Vm;
+  readonly vcpu: Vcpu;
+
+  constructor(source: string, { memory = 2 ** 20, bits = 16, irqchip = false }: GuestOptions = {}) {
+    const code = assemble(source, bits);
+    this.kvm = Kvm.open();
+    this.memory = AllocatedMemory.allocate(memory);
+    this.vm = this.kvm.createVm();
+    this.vm.addMemory(this.memory.regions);
+    this.vm.reserveRealModePages(0xfffbc000, 0xfffbd000);
+    if (irqchip) this.vm.createIrqchip();
+    this.vcpu = this.vm.createVcpu(0);
+    this.vcpu.setCpuid(this.kvm.supportedCpuid());
+    this.memory.bytes(CODE, code.length).set(code);
+    if (bits === 16) enterRealMode(this.vcpu);
+    else this.#enterLongMode();
+    this.vcpu.setRegisters({ rip: CODE, rsp: CODE, rflags: 2 });
+  }
+
+  /** Maps the first 8 GiB one to one, in pages of 2 MiB. */
+  #enterLongMode(): void {
+    const PRESENT_WRITABLE = 3;
+    const LARGE = 0x80;
+    const entry = (table: number, index: number, value: number) => {
+      const bytes = this.memory.bytes(table + index * 8, 8);
+      new DataView(bytes.buffer, bytes.byteOffset).setBigUint64(0, BigInt(value), true);
+    };
+    entry(PML4, 0, PDPT + PRESENT_WRITABLE);
+    for (let gib = 0; gib < 8; gib++) entry(PDPT, gib, PAGE_DIRECTORIES + gib * 4096 + PRESENT_WRITABLE);
+    for (let page = 0; page < 8 * 512; page++) {
+      entry(PAGE_DIRECTORIES, page, page * 2 ** 21 + LARGE + PRESENT_WRITABLE);
+    }
+    const flat = { base: 0, limit: 0xffffffff, present: 1, dpl: 0, s: 1, g: 1 };
+    const data = { ...flat, selector: 0x10, type: 3, db: 1, l: 0 };
+    const cs = { ...flat, selector: 0x08, type: 11, db: 0, l: 1 };
+    this.vcpu.setSpecialRegisters({
+      segments: { cs, ds: data, es: data, fs: data, gs: data, ss: data },
+      cr0: 0x80000011,
+      cr3: PML4,
+      cr4: 0x20,
+      efer: 0x500,
+    });
+  }
+
+  /** KVM_RUN once, in this thread; the exit's reason. */
+  run(): number {
+    while (libc.ioctl(this.vcpu.fd, IOCTLS.KVM_RUN, 0) < 0) {
+      if (libc.errno() !== libc.EAGAIN) throw new libc.SystemError('KVM_RUN', libc.errno());
+    }
+    return this.vcpu.run.getUint32(kvm_run.exit_reason, true);
+  }
+
+  [Symbol.dispose](): void {
+    this.vcpu[Symbol.dispose]();
+    this.vm[Symbol.dispose]();
+    this.memory[Symbol.dispose]();
+    this.kvm[Symbol.dispose]();
+  }
+}
+
+export function enterRealMode(vcpu: Vcpu): void {
+  const segment = { base: 0, limit: 0xffff, selector: 0, type: 3, present: 1, dpl: 0, db: 0, s: 1, l: 0, g: 0 };
+  const cs = { ...segment, type: 11 };
+  vcpu.setSpecialRegisters({ segments: { cs, ds: segment, es: segment, ss: segment } });
+}
+
+/** Bundles the vCPU thread as the build does. Beside the project's modules, so that it finds koffi. */
+export async function buildVcpuWorker(): Promise<URL> {
+  const outfile = new URL(`../../node_modules/.cache/tsvm-test/vcpu-${process.pid}.js`, import.meta.url);
+  await build({
+    entryPoints: [new URL('../../vmm/accel/vcpu-worker.ts', import.meta.url).pathname],
+    outfile: outfile.pathname,
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+    external: ['koffi'],
+    logLevel: 'warning',
+  });
+  return outfile;
+}

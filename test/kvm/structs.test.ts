@@ -1,0 +1,61 @@
+// The C compiler's word on vmm/kvm/structs.ts and vmm/kvm/ioctl.ts.
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import * as exits from '../../vmm/kvm/exits.js';
+import { IOCTLS } from '../../vmm/kvm/ioctl.js';
+import * as capabilities from '../../vmm/kvm/kvm.js';
+import * as structs from '../../vmm/kvm/structs.js';
+
+/** Compiles and runs a program that prints one number for each expression. */
+function evaluate(expressions: string[]): number[] {
+  const folder = mkdtempSync(join(tmpdir(), 'tsvm-structs-'));
+  try {
+    const lines = expressions.map((expression) => `  printf("%lld\\n", (long long)(${expression}));`);
+    const includes = ['linux/kvm.h', 'stddef.h', 'stdio.h'].map((name) => `#include <${name}>`);
+    const source = join(folder, 'print.c');
+    writeFileSync(source, [...includes, 'int main(void) {', ...lines, '  return 0;', '}', ''].join('\n'));
+    execFileSync('gcc', ['-o', join(folder, 'print'), source]);
+    return execFileSync(join(folder, 'print'), { encoding: 'utf8' }).trim().split('\n').map(Number);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+/** The names paired with the compiler's values. */
+function compiled(names: string[], expressions: string[]): Record<string, number> {
+  const values = evaluate(expressions);
+  return Object.fromEntries(names.map((name, index) => [name, values[index]]));
+}
+
+test('ioctl numbers are those of the C macros', () => {
+  const names = Object.keys(IOCTLS);
+  expect(IOCTLS).toEqual(compiled(names, names));
+});
+
+test('exit reasons, capabilities and constants are those of the header', () => {
+  const numbers = Object.entries({ ...exits, ...capabilities }).filter(([name]) => name.startsWith('KVM_'));
+  const names = numbers.map(([name]) => name);
+  expect(names.length).toBeGreaterThan(10);
+  expect(Object.fromEntries(numbers)).toEqual(compiled(names, names));
+});
+
+const layouts = Object.entries(structs).filter(([name]) => name.startsWith('kvm_')) as [
+  string,
+  Record<string, number>,
+][];
+
+test.each(layouts)('struct %s has the size and the offsets that the C compiler gives it', (name, layout) => {
+  const fields = Object.keys(layout);
+  const expressions = fields.map((field) =>
+    field === 'size' ? `sizeof(struct ${name})` : `offsetof(struct ${name}, ${field})`,
+  );
+  expect(layout).toEqual(compiled(fields, expressions));
+});
+
+test('general registers follow each other in struct kvm_regs', () => {
+  const offsets = evaluate(structs.REGISTER_NAMES.map((name) => `offsetof(struct kvm_regs, ${name})`));
+  expect(offsets).toEqual(structs.REGISTER_NAMES.map((_, index) => index * 8));
+});

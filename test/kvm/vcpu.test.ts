@@ -1,0 +1,178 @@
+import { expect, test } from 'vitest';
+import { KVM_EXIT_HLT, KVM_EXIT_IO, KVM_EXIT_IO_IN, KVM_EXIT_MMIO, KVM_EXIT_SHUTDOWN } from '../../vmm/kvm/exits.js';
+import { kvm_run } from '../../vmm/kvm/structs.js';
+import * as libc from '../../vmm/libc.js';
+import { HOLE_END, HOLE_START } from '../../vmm/memory.js';
+import { CODE, Guest } from './guest.js';
+
+const word = (guest: Guest, address: number) => {
+  const bytes = guest.memory.bytes(address, 4);
+  return new DataView(bytes.buffer, bytes.byteOffset, 4).getUint32(0, true);
+};
+
+test('a port write exits with port, size and value', () => {
+  using guest = new Guest('mov dx, 0x3f8\n mov ax, 0x1234\n out dx, ax\n hlt');
+  const { run } = guest.vcpu;
+  expect(guest.run()).toBe(KVM_EXIT_IO);
+  expect(run.getUint8(kvm_run['io.direction'])).toBe(1 - KVM_EXIT_IO_IN);
+  expect(run.getUint16(kvm_run['io.port'], true)).toBe(0x3f8);
+  expect(run.getUint8(kvm_run['io.size'])).toBe(2);
+  expect(run.getUint32(kvm_run['io.count'], true)).toBe(1);
+  expect(run.getUint16(run.getUint32(kvm_run['io.data_offset'], true), true)).toBe(0x1234);
+  expect(guest.run()).toBe(KVM_EXIT_HLT);
+});
+
+test('a port read takes the value that was put into kvm_run', () => {
+  using guest = new Guest('in al, 0x60\n hlt');
+  const { run } = guest.vcpu;
+  expect(guest.run()).toBe(KVM_EXIT_IO);
+  expect(run.getUint8(kvm_run['io.direction'])).toBe(KVM_EXIT_IO_IN);
+  run.setUint8(run.getUint32(kvm_run['io.data_offset'], true), 0xa5);
+  expect(guest.run()).toBe(KVM_EXIT_HLT);
+  expect(guest.vcpu.registers().rax & 0xffn).toBe(0xa5n);
+});
+
+test('an access outside memory exits with address, length and data', () => {
+  using guest = new Guest('mov dword ptr [rbx], 0x11223344\n mov eax, [rbx]\n hlt', { bits: 64 });
+  const { run } = guest.vcpu;
+  guest.vcpu.setRegisters({ rbx: 0xd0000050 });
+  expect(guest.run()).toBe(KVM_EXIT_MMIO);
+  expect(run.getBigUint64(kvm_run['mmio.phys_addr'], true)).toBe(0xd0000050n);
+  expect(run.getUint32(kvm_run['mmio.len'], true)).toBe(4);
+  expect(run.getUint8(kvm_run['mmio.is_write'])).toBe(1);
+  expect(run.getUint32(kvm_run['mmio.data'], true)).toBe(0x11223344);
+  expect(guest.run()).toBe(KVM_EXIT_MMIO);
+  expect(run.getUint8(kvm_run['mmio.is_write'])).toBe(0);
+  run.setUint32(kvm_run['mmio.data'], 0x74726976, true);
+  expect(guest.run()).toBe(KVM_EXIT_HLT);
+  expect(guest.vcpu.registers().rax).toBe(0x74726976n);
+});
+
+test('memory above 3 GiB continues behind the hole, and the hole is no memory', () => {
+  const source = 'mov dword ptr [rbx], 1\n mov dword ptr [rcx], 2\n mov dword ptr [rdx], 3\n hlt';
+  using guest = new Guest(source, { bits: 64, memory: HOLE_START + 2 ** 20 });
+  guest.vcpu.setRegisters({ rbx: HOLE_START - 4, rcx: HOLE_END, rdx: HOLE_START });
+  expect(guest.run()).toBe(KVM_EXIT_MMIO);
+  expect(guest.vcpu.run.getBigUint64(kvm_run['mmio.phys_addr'], true)).toBe(BigInt(HOLE_START));
+  expect(word(guest, HOLE_START - 4)).toBe(1);
+  expect(word(guest, HOLE_END)).toBe(2);
+  expect(guest.run()).toBe(KVM_EXIT_HLT);
+});
+
+test('CPUID tells the guest what was set', () => {
+  using guest = new Guest('mov eax, 0x40000000\n cpuid\n mov [0x500], ebx\n mov [0x504], edx\n hlt');
+  const leaf = { function: 0x40000000, index: 0, flags: 0, eax: 0x40000001, ebx: 0x6d767374, ecx: 1, edx: 0xfedcba98 };
+  guest.vcpu.setCpuid([...guest.kvm.supportedCpuid().filter((entry) => entry.function !== leaf.function), leaf]);
+  expect(guest.run()).toBe(KVM_EXIT_HLT);
+  expect([word(guest, 0x500), word(guest, 0x504)]).toEqual([leaf.ebx, leaf.edx]);
+  expect(guest.vcpu.cpuid()).toContainEqual(leaf);
+});
+
+test('a write that an ioeventfd matches adds to it and does not exit', () => {
+  const source =
+    'mov dword ptr [rbx], 0\n mov dword ptr [rbx], 1\n mov dword ptr [rbx], 1\n mov dword ptr [rbx], 2\n hlt';
+  using guest = new Guest(source, { bits: 64 });
+  guest.vcpu.setRegisters({ rbx: 0xd0000050 });
+  const queues = [libc.createEventFd(), libc.createEventFd()];
+  try {
+    queues.forEach((fd, queue) => {
+      guest.vm.addIoeventfd(fd, 0xd0000050, queue);
+    });
+    expect(guest.run()).toBe(KVM_EXIT_MMIO);
+    expect(guest.vcpu.run.getUint32(kvm_run['mmio.data'], true)).toBe(2);
+    const counts = queues.map((fd) => {
+      const count = new BigUint64Array(1);
+      libc.read(fd, count, 8);
+      return count[0];
+    });
+    expect(counts).toEqual([1n, 2n]);
+  } finally {
+    for (const fd of queues) libc.close(fd);
+  }
+});
+
+/** Makes the first 8259 deliver line N at vector 0x20 + N (Intel 8259A, initialization command words), lines 5 only. */
+const INITIALIZE_8259 = `
+  mov al, 0x11
+  out 0x20, al
+  mov al, 0x20
+  out 0x21, al
+  mov al, 0x04
+  out 0x21, al
+  mov al, 0x01
+  out 0x21, al
+  mov al, 0xdf
+  out 0x21, al
+  mov word ptr [0x25 * 4], offset handler
+  mov word ptr [0x25 * 4 + 2], 0
+`;
+
+test('an irqfd raises its interrupt line', () => {
+  using guest = new Guest(
+    `${INITIALIZE_8259}
+      out 0x80, al
+      sti
+      hlt
+    handler:
+      mov al, 0x55
+      out 0x80, al`,
+    { irqchip: true },
+  );
+  const irqFd = libc.createEventFd();
+  try {
+    guest.vm.addIrqfd(irqFd, 5);
+    expect(guest.run()).toBe(KVM_EXIT_IO);
+    libc.signalEventFd(irqFd);
+    expect(guest.run()).toBe(KVM_EXIT_IO);
+    expect(guest.vcpu.registers().rax & 0xffn).toBe(0x55n);
+  } finally {
+    libc.close(irqFd);
+  }
+});
+
+test('a fault that can not be delivered is a shutdown', () => {
+  using guest = new Guest('lidt [0x500]\n ud2');
+  expect(guest.run()).toBe(KVM_EXIT_SHUTDOWN);
+});
+
+test('a saved vCPU and VM go on in new ones', () => {
+  const source = `${INITIALIZE_8259}
+      mov ebx, 0x12345678
+      out 0x80, al
+      out 0x81, al
+      sti
+      hlt
+    handler:
+      add ebx, 1
+      out 0x82, al`;
+  using saved = new Guest(source, { irqchip: true });
+  saved.vm.createPit();
+  expect(saved.run()).toBe(KVM_EXIT_IO);
+  expect(saved.run()).toBe(KVM_EXIT_IO);
+  // Completes the exit.
+  saved.vcpu.run.setUint8(kvm_run.immediate_exit, 1);
+  expect(() => saved.run()).toThrow('EINTR');
+  const state = JSON.parse(JSON.stringify({ vm: saved.vm.save(), vcpu: saved.vcpu.save() }));
+
+  using restored = new Guest(source, { irqchip: true });
+  restored.vm.createPit();
+  restored.memory.bytes(0, 2 ** 20).set(saved.memory.bytes(0, 2 ** 20));
+  restored.vm.restore(state.vm);
+  restored.vcpu.restore(state.vcpu);
+  expect(restored.vcpu.registers()).toEqual(saved.vcpu.registers());
+  restored.vm.setIrqLine(5, 1);
+  expect(restored.run()).toBe(KVM_EXIT_IO);
+  expect(restored.vcpu.run.getUint16(kvm_run['io.port'], true)).toBe(0x82);
+  expect(restored.vcpu.registers().rbx).toBe(0x12345679n);
+});
+
+test('a saved structure of the wrong size is refused', () => {
+  using guest = new Guest('hlt', { irqchip: true });
+  const state = guest.vm.save();
+  expect(() => guest.vm.restore({ ...state, irqchips: ['AAAA'] })).toThrow(RangeError);
+});
+
+test('registers are described in hexadecimal', () => {
+  using guest = new Guest('hlt');
+  expect(guest.vcpu.describe()).toMatchObject({ rip: `0x${CODE.toString(16)}`, cs: '0x0', rflags: '0x2' });
+});
