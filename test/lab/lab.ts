@@ -1,0 +1,138 @@
+// The lab: a machine with hardware-like KVM, in software. QEMU's CPU emulator plays an AMD processor with SVM and
+// nested paging, under a kernel of kernels/lab.config, on this machine's own files (9p, read and write). So it runs this
+// machine's own node and programs, and its /dev/kvm boots unmodified kernels.
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
+import { createConnection, createServer, type Server, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { kernelPath } from '../../kernels/index.js';
+
+/** As many commands run at once as PID 1 has slots (init.c); more wait. */
+const SLOTS = 8;
+const BOOT_TIMEOUT = 120_000;
+/** Touched lazily by QEMU: guests of 6 GiB fit, and cost nothing before they use it. */
+const MEMORY = '10G';
+
+/** The project's root, from this file's place in test/lab as from its bundle's in dist. */
+const project = findProject(dirname(fileURLToPath(import.meta.url)));
+
+function findProject(folder: string): string {
+  return existsSync(join(folder, 'package.json')) ? folder : findProject(dirname(folder));
+}
+
+export interface LabOptions {
+  cpus?: number;
+}
+
+function qemuArguments(folder: string, kernel: string, init: string, { cpus = 2 }: LabOptions): string[] {
+  const root = 'root=root rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=512000 rw';
+  const slots = Array.from({ length: SLOTS }, (_, slot) => [
+    ...['-chardev', `socket,id=slot${slot},path=${join(folder, `slot${slot}`)},server=on,wait=off`],
+    ...['-device', `virtserialport,chardev=slot${slot},nr=${slot + 1}`],
+  ]).flat();
+  return [
+    ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
+    ...['-machine', 'microvm,acpi=off,x-option-roms=off,rtc=on,isa-serial=on'],
+    ...['-accel', 'tcg,thread=multi,tb-size=1024', '-cpu', 'EPYC,+svm,+npt', '-smp', String(cpus), '-m', MEMORY],
+    ...['-global', 'virtio-mmio.force-legacy=false'],
+    ...['-fsdev', 'local,id=root,path=/,security_model=none,multidevs=remap'],
+    ...['-device', 'virtio-9p-device,fsdev=root,mount_tag=root'],
+    ...['-device', `virtio-serial-device,max_ports=${SLOTS + 1}`, ...slots],
+    ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
+    ...['-kernel', kernel],
+    ...['-append', `console=ttyS0 quiet panic=-1 mitigations=off ${root} init=${init} LAB_PROJECT=${project}`],
+  ];
+}
+
+/** A running lab. It ends with the process that started it, however that ends. */
+export class Lab implements AsyncDisposable {
+  readonly #qemu: ChildProcess;
+  readonly #folder: string;
+  readonly #broker: Server;
+  readonly #free = Array.from({ length: SLOTS }, (_, slot) => slot);
+  readonly #waiting: Socket[] = [];
+
+  /** Clients connect here: see client.ts. */
+  readonly socketPath: string;
+
+  private constructor(qemu: ChildProcess, folder: string) {
+    this.#qemu = qemu;
+    this.#folder = folder;
+    this.socketPath = join(folder, 'lab');
+    this.#broker = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (client) => {
+      client.on('error', () => client.destroy());
+      this.#waiting.push(client);
+      this.#dispatch();
+    });
+  }
+
+  /** Boots a lab. @throws Error with the console's last words when it does not come up. */
+  static async start(options: LabOptions = {}): Promise<Lab> {
+    const kernel = kernelPath('lab');
+    if (kernel === undefined) throw new Error('the lab has no kernel: run `tsvm kernel build lab`');
+    const folder = mkdtempSync(join(tmpdir(), 'tsvm-lab-'));
+    const init = join(folder, 'init');
+    const consoleFile = join(folder, 'console');
+    execFileSync('gcc', ['-O2', '-static', '-o', init, join(project, 'test/lab/init.c')]);
+    // The parent-death signal ends QEMU even when this process is killed.
+    const argv = ['--pdeathsig', 'KILL', 'qemu-system-x86_64'];
+    const qemu = spawn(
+      'setpriv',
+      [...argv, ...qemuArguments(folder, join(dirname(kernel), 'bzImage'), init, options)],
+      {
+        stdio: ['ignore', openSync(consoleFile, 'w'), openSync(join(folder, 'stderr'), 'w')],
+      },
+    );
+    const lab = new Lab(qemu, folder);
+    try {
+      const deadline = Date.now() + BOOT_TIMEOUT;
+      while (!readFileSync(consoleFile, 'utf8').includes('lab: ready')) {
+        if (qemu.exitCode !== null || Date.now() > deadline) {
+          const said = [join(folder, 'stderr'), consoleFile].map((file) => readFileSync(file, 'utf8').slice(-2000));
+          throw new Error(`the lab did not come up:\n${said.join('\n')}`);
+        }
+        await sleep(50);
+      }
+      await new Promise<void>((resolve) => lab.#broker.listen(lab.socketPath, resolve));
+      return lab;
+    } catch (error) {
+      await lab.stop();
+      throw error;
+    }
+  }
+
+  /** Joins clients that wait with slots that are free. */
+  #dispatch(): void {
+    while (this.#free.length > 0 && this.#waiting.length > 0) {
+      const client = this.#waiting.shift()!;
+      if (client.destroyed) continue;
+      const number = this.#free.shift()!;
+      const slot = createConnection(join(this.#folder, `slot${number}`));
+      slot.on('error', () => slot.destroy());
+      client.pipe(slot);
+      slot.pipe(client);
+      client.on('close', () => slot.destroy());
+      slot.on('close', () => {
+        client.destroy();
+        this.#free.push(number);
+        this.#dispatch();
+      });
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#broker.close();
+    this.#qemu.kill('SIGKILL');
+    if (this.#qemu.exitCode === null && this.#qemu.signalCode === null) {
+      await new Promise((resolve) => this.#qemu.once('exit', resolve));
+    }
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+}

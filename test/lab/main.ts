@@ -1,0 +1,58 @@
+// `npm run lab -- CMD...`: runs a command in the lab, with this process's stdin, stdout, stderr and exit code.
+//   npm run lab                  a shell in a lab of its own
+//   npm run lab -- --serve       boots a lab that stays, and says how other calls use it
+import { constants } from 'node:os';
+import { spawnInLab } from './client.js';
+import { Lab } from './lab.js';
+
+const SOCKET_VARIABLE = 'TSVM_LAB';
+
+/** A command on a terminal gets a pseudo-terminal of the lab's own, as large as this one. */
+function withTerminal(argv: string[]): string[] {
+  const { columns = 80, rows = 24 } = process.stdout;
+  const quoted = argv.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ');
+  return ['script', '-qefc', `stty rows ${rows} cols ${columns}; exec ${quoted}`, '/dev/null'];
+}
+
+async function run(socketPath: string, argv: string[]): Promise<number> {
+  const isTerminal = process.stdin.isTTY && process.stdout.isTTY;
+  const env: Record<string, string> = {};
+  for (const name of ['TSVM_HOME', 'TSVM_TRACE', 'TERM']) {
+    if (process.env[name] !== undefined) env[name] = process.env[name];
+  }
+  const command = spawnInLab(socketPath, isTerminal ? withTerminal(argv) : argv, { env });
+  if (isTerminal) process.stdin.setRawMode(true);
+  process.stdin.pipe(command.stdin);
+  command.stdin.on('error', () => {});
+  command.stdout.pipe(process.stdout);
+  command.stderr.pipe(process.stderr);
+  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.on(signal, () => command.kill(signal));
+  try {
+    const { exitCode, signal } = await command.exit;
+    return exitCode ?? 128 + constants.signals[signal!];
+  } finally {
+    if (isTerminal) process.stdin.setRawMode(false);
+    process.stdin.destroy();
+  }
+}
+
+async function main(argv: string[]): Promise<number> {
+  const running = process.env[SOCKET_VARIABLE];
+  if (running !== undefined) return run(running, argv.length > 0 ? argv : ['bash']);
+  await using lab = await Lab.start();
+  // Awaited here: the lab must outlive the command.
+  if (argv[0] !== '--serve') return await run(lab.socketPath, argv.length > 0 ? argv : ['bash']);
+  console.log(`export ${SOCKET_VARIABLE}=${lab.socketPath}`);
+  await new Promise((resolve) => process.once('SIGINT', resolve).once('SIGTERM', resolve));
+  return 0;
+}
+
+main(process.argv.slice(2)).then(
+  (code) => {
+    process.exitCode = code;
+  },
+  (error: Error) => {
+    console.error(`lab: ${error.message}`);
+    process.exitCode = 125;
+  },
+);
