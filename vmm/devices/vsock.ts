@@ -171,7 +171,6 @@ export class VirtioVsock implements VirtioDevice {
         this.#forget(connection);
         // What the guest sent before still reaches the host.
         connection.shutdownByGuest(SHUTDOWN_BOTH);
-        connection.owes = 0;
         if (connection.finished) this.#drop(connection);
         return true;
       default:
@@ -219,9 +218,8 @@ export class VirtioVsock implements VirtioDevice {
 
   /** Everything has been said and sent. The RST is the answer to the guest's SHUTDOWN (virtio 1.2, 5.10.6.6). */
   #end(connection: Connection): void {
-    const known = this.#table.get(connection.guestPort)?.get(connection.hostPort) === connection;
-    if (known) this.#abort(connection);
-    else this.#drop(connection);
+    if (connection.forgotten) this.#drop(connection);
+    else this.#abort(connection);
   }
 
   /** Ends a connection here and now, with a RST to the guest. */
@@ -237,9 +235,10 @@ export class VirtioVsock implements VirtioDevice {
     this.#listener.resume();
   }
 
-  /** The ports may be used again. */
   #forget(connection: Connection): void {
+    connection.forgotten = true;
     const ofPort = this.#table.get(connection.guestPort);
+    // A connection that was forgotten before may have a successor with its ports.
     if (ofPort?.get(connection.hostPort) !== connection) return;
     ofPort.delete(connection.hostPort);
     if (ofPort.size === 0) this.#table.delete(connection.guestPort);

@@ -36,8 +36,10 @@ function closeSocket(fd: number): void {
 export class Connection {
   /** Packets owed, as OWES_ bits. */
   owes = 0;
-  /** In the device's list of connections that owe packets. */
+  /** In the list of connections that owe packets. */
   listed = false;
+  /** The guest may use the port again: nothing is sent to it in the name of this connection any more. */
+  forgotten = false;
   reading: Reading;
   /** Rx buffers that the next read of the socket is offered: follows how much the last reads found. */
   batch = 1;

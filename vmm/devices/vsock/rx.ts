@@ -88,9 +88,8 @@ export class RxQueue {
     });
   }
 
-  /** Sends the RST that ends a connection, in the place of whatever it owed. */
+  /** Sends the RST that ends a connection. */
   reset(connection: Connection): void {
-    connection.owes = 0;
     this.#resets.push({
       sourceCid: HOST_CID,
       sourcePort: connection.hostPort,
@@ -101,7 +100,7 @@ export class RxQueue {
 
   /** Sends what `connection` owes with the next {@link pump}. */
   settle(connection: Connection): void {
-    if (connection.owes === 0 || connection.listed) return;
+    if (connection.owes === 0 || connection.listed || connection.forgotten) return;
     connection.listed = true;
     this.#owing.push(connection);
   }
@@ -162,7 +161,7 @@ export class RxQueue {
     }
     while (this.#owing.length > 0) {
       const connection = this.#owing[0];
-      while (connection.owes !== 0) if (!this.#sendOwed(connection)) return false;
+      while (connection.owes !== 0 && !connection.forgotten) if (!this.#sendOwed(connection)) return false;
       connection.listed = false;
       this.#owing.shift();
     }

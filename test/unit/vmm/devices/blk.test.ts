@@ -207,10 +207,10 @@ describe('blk', () => {
     driver.queues[0].add([driver.allocate(15)], [driver.allocate(1)]);
     driver.queues[0].kick();
     expect(driver.failures).toEqual(['blk: request without header or status']);
-    expect(driver.read(0x70) & 64).toBe(64);
-    expect(driver.read(0x60)).toBe(2);
-    driver.write(0x70, 0);
-    expect(driver.read(0x70)).toBe(0);
+    expect(driver.readRegister(0x70) & 64).toBe(64);
+    expect(driver.readRegister(0x60)).toBe(2);
+    driver.writeRegister(0x70, 0);
+    expect(driver.readRegister(0x70)).toBe(0);
   });
 
   test('a missing, short or misaligned file is one clear error', () => {
@@ -235,11 +235,11 @@ describe('blk', () => {
     const written = pattern(SECTOR, 9);
     driver.request(VIRTIO_BLK_T_OUT, 1, { data: written });
     driver.transport.write(0x100 + 32, new Uint8Array([0]));
-    driver.replaceDevice(VirtioBlk.open({ id: 'scratch', readOnly: false, extents }));
+    driver.replaceDevice(() => VirtioBlk.open({ id: 'scratch', readOnly: false, extents }));
     expect(driver.device.features).toContain(VIRTIO_BLK_F_CONFIG_WCE);
     expect(driver.device.config[32]).toBe(0);
     expect(driver.request(VIRTIO_BLK_T_IN, 1, { room: SECTOR, indirect: true }).data.equals(written)).toBe(true);
-    expect(driver.read(0x70) & 64).toBe(0);
+    expect(driver.readRegister(0x70) & 64).toBe(0);
   });
 
   test('random requests read and write what a buffer would', () => {

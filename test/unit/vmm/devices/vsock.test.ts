@@ -1,0 +1,553 @@
+import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { BUFFER_ALLOCATION } from '../../../../vmm/devices/vsock/connection.js';
+import { MAX_CONNECTIONS, VirtioVsock } from '../../../../vmm/devices/vsock.js';
+import { UnixPeer, UnixServer } from '../../../fixtures/unix-peer.js';
+import {
+  GUEST_CID,
+  type GuestOptions,
+  type GuestStream,
+  OP,
+  RCV,
+  SEND,
+  VsockGuest,
+} from '../../../fixtures/vsock-guest.js';
+
+let folder: string;
+let names = 0;
+
+beforeAll(() => {
+  folder = mkdtempSync(join(tmpdir(), 'tsvm-vsock-'));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** A guest, a host that listens for port 7, and as many streams between them as asked for. */
+class Scene implements Disposable {
+  readonly path = join(folder, `v${names++}`);
+  readonly server = new UnixServer(`${this.path}_7`);
+  readonly guest: VsockGuest;
+  readonly peers: UnixPeer[] = [];
+
+  constructor(options: GuestOptions = {}) {
+    this.guest = new VsockGuest(this.path, options);
+  }
+
+  connect(guestPort = 1000, allocation?: number): { stream: GuestStream; peer: UnixPeer } {
+    const stream = this.guest.connect(7, guestPort, allocation);
+    this.guest.settle();
+    const peer = this.server.accept();
+    expect(peer).toBeDefined();
+    this.peers.push(peer!);
+    return { stream, peer: peer! };
+  }
+
+  [Symbol.dispose](): void {
+    for (const peer of this.peers) peer[Symbol.dispose]();
+    this.server[Symbol.dispose]();
+    this.guest[Symbol.dispose]();
+  }
+}
+
+function openDescriptors(): number {
+  return readdirSync('/proc/self/fd').length;
+}
+
+const received = (stream: GuestStream) => Buffer.concat(stream.data).toString();
+
+describe('vsock', () => {
+  test('a connection of the guest reaches the unix socket of its port, and bytes go both ways', () => {
+    using scene = new Scene();
+    const { stream, peer } = scene.connect();
+    expect(stream).toMatchObject({ state: 'open', hostAllocation: BUFFER_ALLOCATION });
+    scene.guest.write(stream, Buffer.from('to the host'));
+    expect(peer.read()?.toString()).toBe('to the host');
+    peer.write(Buffer.from('to the guest'));
+    scene.guest.settle();
+    expect(received(stream)).toBe('to the guest');
+  });
+
+  test('a port that nobody listens at, and one whose backlog is full, is reset', () => {
+    using scene = new Scene();
+    const nobody = scene.guest.connect(8, 1);
+    using full = new UnixServer(`${scene.path}_9`, 0);
+    const first = scene.guest.connect(9, 2);
+    const second = scene.guest.connect(9, 3);
+    scene.guest.settle();
+    expect([nobody.state, first.state, second.state]).toEqual(['reset', 'open', 'reset']);
+    expect(full.path).toMatch(/_9$/);
+  });
+
+  test('a connection of the host reaches the guest after its CONNECT line', () => {
+    using scene = new Scene();
+    using peer = UnixPeer.connect(scene.path);
+    peer.write(Buffer.from('CONN'));
+    scene.guest.settle();
+    // What follows the line belongs to the stream already.
+    peer.write(Buffer.from('ECT 52\nearly'));
+    const request = scene.guest.settle().find(({ op }) => op === OP.request);
+    expect(request?.guestPort).toBe(52);
+    const stream = scene.guest.stream(request!.hostPort, 52)!;
+    expect(peer.read()).toBeUndefined();
+    scene.guest.send(stream, OP.response);
+    scene.guest.settle();
+    expect(peer.read()?.toString()).toBe(`OK ${request!.hostPort}\n`);
+    expect(received(stream)).toBe('early');
+    scene.guest.write(stream, Buffer.from('late'));
+    expect(peer.read()?.toString()).toBe('late');
+  });
+
+  test('a host that says anything else, or asks for a port the guest refuses, is hung up on', () => {
+    using scene = new Scene();
+    for (const line of ['CONNECT\n', 'CONNECT -1\n', 'CONNECT 4294967296\n', `${'x'.repeat(40)}\n`, 'connect 1\n']) {
+      using peer = UnixPeer.connect(scene.path);
+      peer.write(Buffer.from(line));
+      expect(scene.guest.settle()).toEqual([]);
+      expect(['end', 'ECONNRESET']).toContain(peer.read());
+    }
+    using peer = UnixPeer.connect(scene.path);
+    peer.write(Buffer.from('CONNECT 52\n'));
+    const [request] = scene.guest.settle();
+    scene.guest.send(scene.guest.stream(request.hostPort, 52)!, OP.rst);
+    expect(peer.read()).toBe('end');
+  });
+
+  test('a host that goes away before the guest answers resets the request', () => {
+    using scene = new Scene();
+    const peer = UnixPeer.connect(scene.path);
+    peer.write(Buffer.from('CONNECT 52\n'));
+    const [request] = scene.guest.settle();
+    peer[Symbol.dispose]();
+    expect(scene.guest.settle().map(({ op }) => op)).toEqual([OP.rst]);
+    expect(scene.guest.stream(request.hostPort, 52)?.state).toBe('reset');
+  });
+
+  test('each side can end its direction, and the other one goes on', () => {
+    using scene = new Scene();
+    const { stream, peer } = scene.connect();
+    scene.guest.write(stream, Buffer.from('last words'));
+    scene.guest.send(stream, OP.shutdown, SEND);
+    expect(peer.readAll()).toEqual({ bytes: Buffer.from('last words'), end: 'end' });
+    peer.write(Buffer.from('answer'));
+    peer.end();
+    scene.guest.settle();
+    expect(received(stream)).toBe('answer');
+    expect(stream.shutdown & SEND).toBe(SEND);
+    expect(stream.state).toBe('open');
+    scene.guest.send(stream, OP.shutdown, SEND | RCV);
+    scene.guest.settle();
+    expect(stream.state).toBe('reset');
+  });
+
+  test('the end of the host comes after all its bytes, though they wait for credit and buffers', () => {
+    using scene = new Scene({ buffers: 2, bufferSize: 100 });
+    const { stream, peer } = scene.connect(1000, 150);
+    const sent = Buffer.from('0123456789'.repeat(200));
+    peer.write(sent);
+    peer[Symbol.dispose]();
+    for (let round = 0; round < 100 && (stream.shutdown & SEND) === 0; round++) {
+      scene.guest.settle();
+      scene.guest.take(stream, stream.received - stream.taken);
+    }
+    expect(Buffer.concat(stream.data).equals(sent)).toBe(true);
+    expect(stream.shutdown).toBe(SEND | RCV);
+  });
+
+  test('bytes that the host has not read yet are delivered after the guest closed, and then the end', () => {
+    using scene = new Scene();
+    const { stream, peer } = scene.connect();
+    let sent = 0;
+    const block = Buffer.alloc(64 * 1024, 'b');
+    for (let count = scene.guest.write(stream, block); count > 0; count = scene.guest.write(stream, block)) {
+      sent += count;
+      scene.guest.settle();
+    }
+    // The socket is full and so is the room that was granted.
+    expect(scene.guest.credit(stream)).toBe(0);
+    expect(sent).toBeGreaterThan(BUFFER_ALLOCATION);
+    scene.guest.send(stream, OP.shutdown, SEND | RCV);
+    scene.guest.settle();
+    expect(stream.state).toBe('open');
+    let got = 0;
+    let end: string | undefined;
+    while (end === undefined) {
+      const all = peer.readAll();
+      got += all.bytes.length;
+      end = all.end;
+      scene.guest.settle();
+    }
+    expect([got, end]).toEqual([sent, 'end']);
+    expect(stream.state).toBe('reset');
+  });
+
+  test('a guest that resets the connection still has its bytes delivered, and may use the port again', () => {
+    using scene = new Scene();
+    const { stream, peer } = scene.connect();
+    let sent = 0;
+    const block = Buffer.alloc(64 * 1024, 'b');
+    for (let count = 1; count > 0; sent += count) count = scene.guest.write(stream, block);
+    scene.guest.settle();
+    scene.guest.send(stream, OP.rst);
+    const again = scene.connect();
+    expect(again.stream.state).toBe('open');
+    let got = 0;
+    for (let end: string | undefined; end === undefined; scene.guest.settle()) {
+      const all = peer.readAll();
+      got += all.bytes.length;
+      end = all.end;
+    }
+    expect(got).toBe(sent);
+    again.peer.write(Buffer.from('fresh'));
+    scene.guest.settle();
+    expect(received(again.stream)).toBe('fresh');
+  });
+
+  test('a guest that stops reading breaks the pipe of the host, and the host sees a clean end', () => {
+    using scene = new Scene();
+    const { stream, peer } = scene.connect();
+    peer.write(Buffer.from('never read'));
+    scene.guest.send(stream, OP.shutdown, RCV);
+    expect(peer.write(Buffer.from('more'))).toBe('EPIPE');
+    scene.guest.write(stream, Buffer.from('still sending'));
+    expect(peer.read()?.toString()).toBe('still sending');
+    scene.guest.send(stream, OP.shutdown, SEND);
+    expect(peer.read()).toBe('end');
+    scene.guest.settle();
+    expect(stream.state).toBe('reset');
+  });
+
+  test('a host that stops reading is told to the guest at once, and what the guest sends has credit', () => {
+    using scene = new Scene();
+    const { stream, peer } = scene.connect();
+    peer[Symbol.dispose]();
+    scene.guest.settle();
+    expect(stream.shutdown).toBe(SEND | RCV);
+    for (let total = 0; total < 4 * BUFFER_ALLOCATION; scene.guest.settle()) {
+      const count = scene.guest.write(stream, Buffer.alloc(65536));
+      expect(count).toBeGreaterThan(0);
+      total += count;
+    }
+    scene.guest.send(stream, OP.rst);
+    scene.guest.settle();
+    expect(scene.guest.strays).toEqual([]);
+  });
+
+  test('a guest that sends more than it was granted is reset', () => {
+    using scene = new Scene();
+    const { stream } = scene.connect();
+    const header = () => {
+      const packet = scene.guest.header(stream, OP.rw);
+      packet.length = 65536;
+      return packet;
+    };
+    for (let count = 0; count < 16 && stream.state === 'open'; count++) {
+      scene.guest.sendRaw(header(), Buffer.alloc(65536));
+      stream.sent += 65536;
+      scene.guest.receive();
+    }
+    expect(stream.state).toBe('reset');
+  });
+
+  test.each<[string, (guest: VsockGuest, stream: GuestStream) => void]>([
+    [
+      'whose length is more than its bytes',
+      (guest, stream) => {
+        const header = guest.header(stream, OP.rw);
+        header.length = 5;
+        guest.sendRaw(header, Buffer.alloc(4));
+      },
+    ],
+    ['with an unknown operation', (guest, stream) => guest.send(stream, 99)],
+    ['with operation 0', (guest, stream) => guest.send(stream, 0)],
+    ['that asks for the connection again', (guest, stream) => guest.send(stream, OP.request)],
+    ['that answers what was not asked', (guest, stream) => guest.send(stream, OP.response)],
+    [
+      'with bytes after the end',
+      (guest, stream) => {
+        guest.send(stream, OP.shutdown, SEND);
+        guest.write(stream, Buffer.from('x'));
+      },
+    ],
+  ])('a packet %s resets its connection', (_, offend) => {
+    using scene = new Scene();
+    const { stream, peer } = scene.connect();
+    offend(scene.guest, stream);
+    scene.guest.settle();
+    expect(stream.state).toBe('reset');
+    expect(peer.read()).toBe('end');
+    expect(scene.guest.failures).toEqual([]);
+  });
+
+  test('packets of no connection, of other types and to other contexts are reset, other names are dropped', () => {
+    using scene = new Scene();
+    const nobody = { hostPort: 5, guestPort: 6, allocation: 0, taken: 0 } as GuestStream;
+    scene.guest.send(nobody, OP.rw);
+    const otherType = scene.guest.header(nobody, OP.request);
+    otherType.type = 2;
+    scene.guest.sendRaw(otherType);
+    const otherContext = scene.guest.header(nobody, OP.request);
+    otherContext.destinationCid = 2 ** 40 + 5;
+    scene.guest.sendRaw(otherContext);
+    const otherName = scene.guest.header(nobody, OP.request);
+    otherName.sourceCid = GUEST_CID + 1;
+    scene.guest.sendRaw(otherName);
+    scene.guest.send(nobody, OP.rst);
+    scene.guest.settle();
+    expect(scene.guest.strays.map(({ op, type, hostCid }) => [op, type, hostCid])).toEqual([
+      [OP.rst, 1, 2],
+      [OP.rst, 2, 2],
+      [OP.rst, 1, 2 ** 40 + 5],
+    ]);
+  });
+
+  test('a tx packet without a header, and an rx buffer without room for one, break the device', () => {
+    using scene = new Scene();
+    scene.guest.queues[1].add([scene.guest.allocate(43)], []);
+    scene.guest.queues[1].kick();
+    expect(scene.guest.failures).toEqual(['vsock: tx packet without a header']);
+    using small = new Scene({ bufferSize: 44 });
+    small.guest.connect(7, 1);
+    expect(small.guest.failures).toEqual(['vsock: rx buffer without room for a packet']);
+    scene.guest.loop.poll(0);
+  });
+
+  test('resets beyond what the driver has room for wait, and none is lost', () => {
+    using scene = new Scene({ buffers: 1, bufferSize: 64 });
+    const total = 3000;
+    let sent = 0;
+    const nobody = { hostPort: 5, guestPort: 0, allocation: 0, taken: 0 } as GuestStream;
+    while (sent < total && scene.guest.send({ ...nobody, guestPort: sent }, OP.rw)) sent++;
+    // The device stops taking packets before it keeps thousands of answers.
+    expect(sent).toBeLessThan(1200);
+    while (sent < total) {
+      scene.guest.settle();
+      while (sent < total && scene.guest.send({ ...nobody, guestPort: sent }, OP.rw)) sent++;
+    }
+    scene.guest.settle();
+    expect(scene.guest.strays.map(({ guestPort }) => guestPort)).toEqual(Array.from({ length: total }, (_, at) => at));
+  });
+
+  test('connections beyond the limit are reset, and closed ones make room', () => {
+    using scene = new Scene();
+    const streams: GuestStream[] = [];
+    const open = () => {
+      const stream = scene.guest.connect(7, 10_000 + streams.length);
+      streams.push(stream);
+      scene.guest.settle();
+      const peer = scene.server.accept();
+      if (peer !== undefined) scene.peers.push(peer);
+      return stream.state;
+    };
+    for (let count = 0; count < MAX_CONNECTIONS; count++) expect(open()).toBe('open');
+    expect(open()).toBe('reset');
+    scene.guest.send(streams[0], OP.shutdown, SEND | RCV);
+    scene.guest.settle();
+    expect(open()).toBe('open');
+  });
+
+  test('a busy connection does not keep another waiting', () => {
+    using scene = new Scene({ buffers: 4 });
+    const busy = scene.connect(1);
+    const quiet = scene.connect(2);
+    const fill = () => {
+      while (Number(busy.peer.write(Buffer.alloc(65536))) > 0);
+    };
+    fill();
+    quiet.peer.write(Buffer.from('hello'));
+    for (let round = 0; round < 8 && quiet.stream.received === 0; round++) {
+      scene.guest.loop.poll(0);
+      scene.guest.receive();
+      for (const stream of [busy.stream, quiet.stream]) scene.guest.take(stream, stream.received - stream.taken);
+      scene.guest.postBuffers();
+      fill();
+    }
+    expect(received(quiet.stream)).toBe('hello');
+  });
+
+  test('a reset closes every socket', () => {
+    using scene = new Scene();
+    const before = openDescriptors();
+    const peers = [1, 2, 3].map((port) => scene.connect(port).peer);
+    expect(openDescriptors()).toBe(before + 6);
+    scene.guest.writeRegister(0x70, 0);
+    for (const peer of peers) expect(peer.read()).toBe('end');
+    expect(openDescriptors()).toBe(before + 3);
+  });
+
+  test('a restored device resets the connections of the guest by an event, and takes new ones', () => {
+    using scene = new Scene();
+    const { peer } = scene.connect();
+    scene.guest.replaceDevice(() => {
+      expect(existsSync(scene.path)).toBe(false);
+      return new VirtioVsock({ guestCid: GUEST_CID, path: scene.path });
+    });
+    expect(peer.read()).toBe('end');
+    scene.guest.settle();
+    expect(scene.guest.events).toBe(1);
+    const { stream, peer: next } = scene.connect(1001);
+    scene.guest.write(stream, Buffer.from('again'));
+    expect(next.read()?.toString()).toBe('again');
+  });
+
+  test('a path that is too long or taken is one clear error', () => {
+    const long = join(folder, 'x'.repeat(100));
+    expect(() => new VirtioVsock({ guestCid: 3, path: long })).toThrow(/vsock path is longer than 96 bytes/);
+    const path = join(folder, 'taken');
+    using first = new VirtioVsock({ guestCid: 3, path });
+    expect(() => new VirtioVsock({ guestCid: 3, path })).toThrow(`vsock socket ${path} cannot be made: EADDRINUSE`);
+    expect(first.name).toBe('vsock');
+  });
+});
+
+/** What the guest and the hosts do, in any order. `which` chooses among the connections there are. */
+const action = fc.record({
+  do: fc.constantFrom(
+    'connect',
+    'guestWrite',
+    'hostWrite',
+    'guestTake',
+    'hostRead',
+    'poll',
+    'post',
+    'guestEnd',
+    'hostEnd',
+  ),
+  which: fc.nat({ max: 5 }),
+  size: fc.oneof(fc.nat({ max: 40 }), fc.nat({ max: 300_000 })),
+});
+
+describe('vsock, at random', () => {
+  test('every byte arrives once, in order, within the credit, whatever the order of things', () => {
+    const scenes = fc.record({
+      buffers: fc.integer({ min: 1, max: 64 }),
+      bufferSize: fc.constantFrom(45, 100, 3776, 70_000),
+      eventIndex: fc.boolean(),
+      allocation: fc.constantFrom(1, 1000, 65536, 262_144),
+    });
+    fc.assert(
+      fc.property(scenes, fc.array(action, { maxLength: 80 }), ({ allocation, ...options }, actions) => {
+        using scene = new Scene(options);
+        const { guest } = scene;
+        const ends: { stream: GuestStream; peer: UnixPeer; toHost: number; toGuest: number; atHost: number }[] = [];
+        // Byte n of a direction is n: the place of each is known.
+        const bytes = (from: number, length: number) => Buffer.from(Array.from({ length }, (_, at) => (from + at) * 7));
+        let arrived = new Map<GuestStream, number>();
+        guest.onData = (stream, data) => {
+          const from = arrived.get(stream) ?? 0;
+          expect(data.equals(bytes(from, data.length))).toBe(true);
+          arrived.set(stream, from + data.length);
+        };
+        const hostRead = (end: (typeof ends)[number], size: number) => {
+          const chunk = end.peer.read(size);
+          if (!(chunk instanceof Buffer)) return false;
+          expect(chunk.equals(bytes(end.atHost, chunk.length))).toBe(true);
+          end.atHost += chunk.length;
+          return true;
+        };
+        const ended = new Set<GuestStream>();
+        for (const { do: what, which, size } of actions) {
+          if (what === 'connect' && ends.length < 6) {
+            const { stream, peer } = scene.connect(1000 + ends.length, allocation);
+            ends.push({ stream, peer, toHost: 0, toGuest: 0, atHost: 0 });
+          }
+          if (what === 'poll') guest.loop.poll(0);
+          if (what === 'post') guest.postBuffers(size);
+          if (ends.length === 0) continue;
+          const end = ends[which % ends.length];
+          const { stream, peer } = end;
+          if (what === 'guestWrite' && !ended.has(stream)) end.toHost += guest.write(stream, bytes(end.toHost, size));
+          if (what === 'hostWrite') {
+            const count = size === 0 ? 0 : peer.write(bytes(end.toGuest, size));
+            if (typeof count === 'number') end.toGuest += count;
+          }
+          if (what === 'guestTake') {
+            guest.receive();
+            guest.take(stream, Math.min(size, stream.received - stream.taken));
+          }
+          if (what === 'hostRead' && size > 0) hostRead(end, size);
+          if (what === 'guestEnd' && ended.size === 0) ended.add(stream) && guest.send(stream, OP.shutdown, SEND);
+          if (what === 'hostEnd' && which === 0) peer.end();
+        }
+        // Let everything arrive.
+        for (let quiet = 0, rounds = 0; quiet < 3; rounds++) {
+          expect(rounds).toBeLessThan(500_000);
+          let moved = guest.settle().length > 0;
+          for (const end of ends) {
+            while (hostRead(end, 65536)) moved = true;
+            const untaken = end.stream.received - end.stream.taken;
+            if (untaken > 0) guest.take(end.stream, untaken);
+            moved ||= untaken > 0;
+          }
+          quiet = moved ? 0 : quiet + 1;
+        }
+        for (const { stream, toHost, toGuest, atHost } of ends) {
+          expect(stream.state).toBe('open');
+          expect([atHost, arrived.get(stream) ?? 0]).toEqual([toHost, toGuest]);
+        }
+        arrived = new Map();
+        expect(guest.failures).toEqual([]);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test('random packets never crash the device, hang it, or leave a descriptor behind', () => {
+    const packet = fc.record({
+      source: fc.constantFrom(GUEST_CID, GUEST_CID, GUEST_CID, 4, 2 ** 52),
+      destination: fc.constantFrom(2, 2, 2, 3, 2 ** 52),
+      sourcePort: fc.nat({ max: 3 }),
+      destinationPort: fc.constantFrom(7, 7, 7, 8, 2 ** 32 - 1),
+      type: fc.constantFrom(1, 1, 1, 1, 2, 0xffff),
+      op: fc.oneof(fc.nat({ max: 8 }), fc.nat({ max: 0xffff })),
+      flags: fc.oneof(fc.nat({ max: 3 }), fc.nat()),
+      allocation: fc.constantFrom(0, 100, 262_144, 2 ** 32 - 1),
+      forward: fc.oneof(fc.nat({ max: 100 }), fc.nat()),
+      claimed: fc.oneof(fc.constant(undefined), fc.nat()),
+      data: fc.nat({ max: 5000 }),
+      host: fc.constantFrom('nothing', 'accept', 'write', 'read', 'close', 'end'),
+    });
+    const before = openDescriptors();
+    fc.assert(
+      fc.property(fc.array(packet, { maxLength: 80 }), fc.boolean(), (packets, eventIndex) => {
+        using scene = new Scene({ eventIndex, buffers: 8 });
+        const { guest } = scene;
+        const stream = { hostPort: 0, guestPort: 0, allocation: 0, taken: 0 } as GuestStream;
+        for (const step of packets) {
+          const header = guest.header(stream, step.op);
+          header.sourceCid = step.source;
+          header.destinationCid = step.destination;
+          header.sourcePort = step.sourcePort;
+          header.destinationPort = step.destinationPort;
+          header.type = step.type;
+          header.flags = step.flags;
+          header.bufferAllocation = step.allocation;
+          header.forwardCount = step.forward;
+          header.length = step.claimed ?? step.data;
+          guest.sendRaw(header, Buffer.alloc(step.data, 1));
+          for (let round = 0; round < 4; round++) guest.loop.poll(0);
+          guest.receive();
+          guest.postBuffers();
+          const peer = scene.peers.at(-1);
+          const accepted = step.host === 'accept' ? scene.server.accept() : undefined;
+          if (accepted !== undefined) scene.peers.push(accepted);
+          if (step.host === 'write') peer?.write(Buffer.alloc(step.data));
+          if (step.host === 'read') peer?.read();
+          if (step.host === 'end') peer?.end();
+          if (step.host === 'close') scene.peers.pop()?.[Symbol.dispose]();
+        }
+        // When nothing happens any more, nothing is polled any more.
+        let rounds = 0;
+        while (guest.loop.poll(0) > 0) {
+          guest.receive();
+          guest.postBuffers();
+          expect(rounds++).toBeLessThan(10_000);
+        }
+        expect(guest.failures).toEqual([]);
+      }),
+      { numRuns: 300 },
+    );
+    expect(openDescriptors()).toBe(before);
+  });
+});
