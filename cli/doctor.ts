@@ -1,0 +1,97 @@
+// tsvm doctor: what this machine has, what it lacks, and what to do about it.
+import { execFile } from 'node:child_process';
+import { accessSync, constants, mkdirSync, statfsSync } from 'node:fs';
+import { freemem, release, totalmem } from 'node:os';
+import { promisify } from 'node:util';
+import { type Command, Option } from 'commander';
+import { kernelPath } from '../kernels/index.js';
+import { DEFAULT_MEMORY, probeMachine, tsvmHome } from '../sandbox/index.js';
+import { type Context, createCommand } from './command.js';
+import { formatBytes } from './table.js';
+
+/** Containers cannot run. */
+const UNFIT = 1;
+
+type Verdict = 'ok' | 'warning' | 'missing';
+
+interface Check {
+  verdict: Verdict;
+  /** One line: what was found. */
+  found: string;
+  /** One line: what to do about it. */
+  advice?: string;
+}
+
+const ADVICE: Record<string, string> = {
+  'no-kvm': 'enable virtualisation in the firmware or, in a virtual machine, nested virtualisation; then: modprobe kvm',
+  'kvm-permission': 'join the group of /dev/kvm: sudo usermod -aG kvm $USER, then log in again',
+  'kvm-unusable': 'this host only runs kernels built for it: use a machine with hardware virtualisation',
+};
+
+export function command(context: Context): Command {
+  return createCommand('tsvm doctor', context)
+    .description('Says what this machine has and lacks to run containers. Exit code 1: they cannot run here.')
+    .addOption(new Option('--format <FORMAT>', 'how').choices(['text', 'json']).default('text'))
+    .action(async ({ format }: { format: string }) => {
+      const { result, check: kvm } = await checkKvm();
+      const checks: Record<string, Check> = {
+        kvm,
+        kernel: checkKernel(),
+        home: checkHome(),
+        memory: checkMemory(),
+        'mkfs.ext4': await checkProgram('mkfs.ext4', ['-V'], 'for --disk: apt-get install e2fsprogs'),
+        qemu: await checkProgram('qemu-system-x86_64', ['--version'], 'for the lab: apt-get install qemu-system-x86'),
+        versions: { verdict: 'ok', found: `tsvm ${context.version}, node ${process.version}, Linux ${release()}` },
+      };
+      const ok = Object.values(checks).every(({ verdict }) => verdict !== 'missing');
+      if (format === 'json') process.stdout.write(`${JSON.stringify({ ok, ...checks, kvm: { ...kvm, ...result } })}\n`);
+      else process.stdout.write(Object.entries(checks).map(describeCheck).join(''));
+      if (!ok) context.exitCode = UNFIT;
+    });
+}
+
+function describeCheck([name, { verdict, found, advice }]: [string, Check]): string {
+  const line = `${verdict.padEnd(8)} ${name.padEnd(10)} ${found}\n`;
+  return advice === undefined ? line : `${line}${' '.repeat(20)}${advice}\n`;
+}
+
+async function checkKvm() {
+  const result = await probeMachine();
+  const { usable, code = '', reason } = result;
+  const check: Check = { verdict: usable ? 'ok' : 'missing', found: reason, advice: usable ? undefined : ADVICE[code] };
+  return { result, check };
+}
+
+function checkKernel(): Check {
+  const path = kernelPath();
+  if (path === undefined) return { verdict: 'missing', found: 'not built', advice: 'run: tsvm kernel build' };
+  return { verdict: 'ok', found: path };
+}
+
+function checkHome(): Check {
+  const home = tsvmHome();
+  try {
+    mkdirSync(home, { recursive: true });
+    accessSync(home, constants.W_OK);
+    const { bavail, bsize } = statfsSync(home);
+    return { verdict: 'ok', found: `${home}, ${formatBytes(bavail * bsize)} free` };
+  } catch (error) {
+    return { verdict: 'missing', found: (error as Error).message, advice: 'set TSVM_HOME to a folder that is yours' };
+  }
+}
+
+function checkMemory(): Check {
+  const found = `${formatBytes(freemem())} free of ${formatBytes(totalmem())}`;
+  if (freemem() >= DEFAULT_MEMORY) return { verdict: 'ok', found };
+  return { verdict: 'warning', found, advice: 'a container has 512m unless -m says otherwise' };
+}
+
+async function checkProgram(name: string, args: string[], advice: string): Promise<Check> {
+  const env = { ...process.env, PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin` };
+  try {
+    const { stdout, stderr } = await promisify(execFile)(name, args, { env });
+    return { verdict: 'ok', found: (stdout || stderr).split('\n')[0] };
+  } catch {
+    return { verdict: 'warning', found: 'not found', advice };
+  }
+}

@@ -1,0 +1,27 @@
+// Durations as timeout(1) and Go's time.ParseDuration read them.
+import { UsageError } from './failure.js';
+
+const MILLISECONDS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
+
+/**
+ * Milliseconds of `90`, `1.5s`, `500ms`, `2m` or `1h30m`; a plain number is seconds.
+ *
+ * @param option its name, for the error
+ * @throws UsageError
+ */
+export function parseDuration(text: string, option: string): number {
+  if (/^\d+(\.\d+)?$/.test(text)) return bounded(Number(text) * 1000, text, option);
+  if (!/^(\d+(\.\d+)?(ms|[smhd]))+$/.test(text)) {
+    throw new UsageError(`invalid argument '${text}' for ${option}: a duration such as 30s, 5m or 1h30m`);
+  }
+  let sum = 0;
+  for (const [, number, unit] of text.matchAll(/(\d+(?:\.\d+)?)(ms|[smhd])/g))
+    sum += Number(number) * MILLISECONDS[unit];
+  return bounded(sum, text, option);
+}
+
+function bounded(milliseconds: number, text: string, option: string): number {
+  const rounded = Math.ceil(milliseconds);
+  if (!Number.isSafeInteger(rounded)) throw new UsageError(`invalid argument '${text}' for ${option}: too long`);
+  return rounded;
+}

@@ -1,0 +1,61 @@
+// -e and --env-file, read as Docker reads them (docker/cli, opts/env.go and opts/file.go).
+import { readFileSync } from 'node:fs';
+import { UsageError } from './failure.js';
+
+/** bufio.MaxScanTokenSize: a longer line is not a line to Docker. */
+const MAX_LINE = 64 * 1024;
+
+/**
+ * One -e: `NAME=value`, or `NAME` for the value that `environment` has. A name that it lacks stays bare: the variable
+ * is taken away from the image's.
+ * @throws UsageError
+ */
+export function parseEnv(text: string, environment: NodeJS.ProcessEnv): string {
+  if (text === '' || text.startsWith('=')) throw new UsageError(`invalid environment variable: '${text}'`);
+  if (text.includes('=')) return text;
+  const value = environment[text];
+  return value === undefined ? text : `${text}=${value}`;
+}
+
+/**
+ * The variables of an environment file: a `NAME=value` or `NAME` on each line, taken as it is, without quoting;
+ * `#` opens a comment. A bare name that `environment` lacks is left out.
+ * @throws UsageError
+ */
+export function parseEnvFile(content: Uint8Array, file: string, environment: NodeJS.ProcessEnv): string[] {
+  let text: string;
+  try {
+    text = new TextDecoder('utf-8', { fatal: true }).decode(content);
+  } catch {
+    throw new UsageError(`env file ${file} is not UTF-8 text`);
+  }
+  const variables: string[] = [];
+  for (const [index, whole] of text.split('\n').entries()) {
+    const fail = (why: string) => new UsageError(`env file ${file}, line ${index + 1}: ${why}`);
+    if (whole.length > MAX_LINE) throw fail('the line is too long');
+    const line = whole.replace(/\r$/, '').trimStart();
+    if (line === '' || line.startsWith('#')) continue;
+    const equals = line.indexOf('=');
+    const name = equals < 0 ? line : line.slice(0, equals);
+    if (name === '') throw fail('no variable name');
+    if (/[ \t]/.test(name)) throw fail(`variable '${name}' contains whitespaces`);
+    if (line.includes('\0')) throw fail('a NUL character');
+    if (equals >= 0) variables.push(line);
+    else if (environment[name] !== undefined) variables.push(`${name}=${environment[name]}`);
+  }
+  return variables;
+}
+
+/**
+ * @param file path, `-` for standard input
+ * @throws UsageError
+ */
+export function readEnvFile(file: string): string[] {
+  let content: Buffer;
+  try {
+    content = readFileSync(file === '-' ? 0 : file);
+  } catch (error) {
+    throw new UsageError(`cannot read env file ${file}: ${(error as Error).message}`);
+  }
+  return parseEnvFile(content, file, process.env);
+}

@@ -1,0 +1,121 @@
+// tsvm run: a command in a new container.
+import { type Command, Option } from 'commander';
+import { attachTerminal, forwardSignals, type RunSpec, runContainer, terminalSize } from '../sandbox/index.js';
+import { type Context, collect, createCommand, openLog } from './command.js';
+import { parseDuration } from './duration.js';
+import { parseEnv, readEnvFile } from './environment.js';
+import { UsageError } from './failure.js';
+import type { Level } from './log.js';
+import { describeProgress, openProgressLine } from './progress.js';
+import { parseSize } from './size.js';
+import { parseTmpfs } from './tmpfs.js';
+
+const EXAMPLES = `
+Examples:
+  tsvm run debian:12 cat /etc/os-release
+  tsvm run -it --cpus 2 -m 1g debian:12 bash
+  tar c src | tsvm run -i -w /src debian:12 tar x
+  tsvm run --timeout 30s --read-only --tmpfs /tmp oci:build/image make check
+
+The exit code is the command's own; 128+n when signal n ended it; 124 when --timeout did;
+127 when it was not found, 126 when it could not be invoked, 125 when tsvm itself failed.`;
+
+interface Options {
+  interactive?: boolean;
+  tty?: boolean;
+  env?: string[];
+  envFile?: string[];
+  workdir?: string;
+  user?: string;
+  entrypoint?: string;
+  hostname?: string;
+  cpus?: number;
+  memory?: number;
+  disk?: number;
+  readOnly?: boolean;
+  tmpfs?: string[];
+  kernel?: string;
+  console?: boolean;
+  accel: 'auto' | 'kvm' | 'tcg';
+  timeout?: number;
+}
+
+export function command(context: Context): Command {
+  return createCommand('tsvm run', context)
+    .description('Runs a command in a new container, in a virtual machine of its own.')
+    .usage('[options] IMAGE [COMMAND [ARG...]]')
+    .passThroughOptions()
+    .argument('<IMAGE>', 'a name from `tsvm images`, oci:DIR[:TAG], oci-archive:FILE, or docker-archive:FILE')
+    .argument('[COMMAND...]', "instead of the image's own, with its arguments")
+    .option('--rm', 'remove the container when it ends (always so)')
+    .option('-i, --interactive', 'pass stdin to the command')
+    .option('-t, --tty', 'give the command a terminal')
+    .option('-e, --env <NAME=VALUE>', 'set a variable; NAME alone takes it from the environment', collect)
+    .option('--env-file <FILE>', 'set the variables that a file names', collect)
+    .option('-w, --workdir <DIR>', 'working directory')
+    .option('-u, --user <USER[:GROUP]>', 'user and group, names or numbers')
+    .option('--entrypoint <COMMAND>', "instead of the image's entrypoint")
+    .option('-h, --hostname <NAME>', 'host name (default: random)')
+    .option('--cpus <N>', 'number of CPUs, 1 to 64 (default: 1)', parseCpus)
+    .option('-m, --memory <SIZE>', 'memory, at least 64m (default: 512m)', (text) => parseSize(text, '--memory'))
+    .option('--disk <SIZE>', 'write to a disk of this size, not to memory', (text) => parseSize(text, '--disk'))
+    .option('--read-only', "make the container's root file system read-only")
+    .option('--tmpfs <DIR[:OPTIONS]>', 'mount a tmpfs: size=, mode=, uid=, gid=, ro, exec, suid, dev', collect)
+    .option('--kernel <FILE>', 'boot this vmlinux or bzImage')
+    .option('--console', "show the guest's serial console on stderr")
+    .addOption(new Option('--accel <NAME>', 'accelerator').choices(['auto', 'kvm', 'tcg']).default('auto'))
+    .option('--timeout <DURATION>', 'end the command after this time: 30s, 5m', (text) =>
+      parseDuration(text, '--timeout'),
+    )
+    .addHelpText('after', EXAMPLES)
+    .action(async (image: string, words: string[], options: Options) => {
+      context.exitCode = await run(toSpec(image, words, options), context);
+    });
+}
+
+function toSpec(image: string, command: string[], options: Options): RunSpec {
+  const { env = [], envFile = [], tmpfs, interactive, tty, ...same } = options;
+  return {
+    ...same,
+    image,
+    command,
+    // A variable given by -e wins over the files.
+    env: [...envFile.flatMap(readEnvFile), ...env.map((text) => parseEnv(text, process.env))],
+    tmpfs: tmpfs?.map(parseTmpfs),
+    terminal: tty,
+    stdin: interactive,
+  };
+}
+
+async function run(spec: RunSpec, context: Context): Promise<number> {
+  if (spec.terminal && spec.stdin && !process.stdin.isTTY) throw new UsageError('the input device is not a TTY');
+  const log = await openLog(context);
+  using line = openProgressLine(context.options.quiet);
+  const container = runContainer(
+    spec,
+    {
+      stdin: spec.stdin ? process.stdin : undefined,
+      stdout: process.stdout,
+      stderr: process.stderr,
+      terminalSize: terminalSize(process.stdout),
+    },
+    { log, onProgress: (progress) => line.draw(describeProgress(progress)), machineLog: machineLevel(log.level) },
+  );
+  container.started.then(() => line[Symbol.dispose]());
+  using _signals = forwardSignals(container);
+  using _terminal = spec.terminal
+    ? attachTerminal(container, spec.stdin ? process.stdin : undefined, process.stdout)
+    : undefined;
+  const { code } = await container.exit;
+  return code;
+}
+
+/** The machine's warnings are about its guest, and for those who look into it. */
+function machineLevel(level: Level): Level {
+  return level === 'warn' ? 'error' : level;
+}
+
+function parseCpus(text: string): number {
+  if (!/^-?\d+(\.\d+)?$/.test(text)) throw new UsageError(`invalid argument '${text}' for --cpus: a whole number`);
+  return Number(text);
+}

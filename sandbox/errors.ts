@@ -1,0 +1,32 @@
+// The one error type of this room. Images and machines have their own (ImageError, MachineError) and pass through.
+
+/**
+ * What went wrong, for a program to act on:
+ * `bad-spec` a word of the run spec is out of range; `no-kernel` no guest kernel is built; `state` the state folder
+ * or the scratch disk cannot be made; `machine-died` the machine process ended unasked; `boot-timeout` the guest never
+ * said hello; `agent` the guest broke the protocol or could not set the container up; `not-found` and `cannot-invoke`
+ * the command is missing or cannot be executed; `aborted` a signal ended the run before its process was started.
+ */
+export type SandboxErrorCode =
+  | 'bad-spec'
+  | 'no-kernel'
+  | 'state'
+  | 'machine-died'
+  | 'boot-timeout'
+  | 'agent'
+  | 'not-found'
+  | 'cannot-invoke'
+  | 'aborted';
+
+/** A container could not be run. The message is one line, fit to be shown as it is. */
+export class SandboxError extends Error {
+  override readonly name = 'SandboxError';
+
+  constructor(
+    readonly code: SandboxErrorCode,
+    message: string,
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+  }
+}

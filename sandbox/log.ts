@@ -1,0 +1,8 @@
+// Where this room writes what it does; the caller decides what becomes of it.
+
+export interface Log {
+  debug(message: string, fields?: object): void;
+  warn(message: string, fields?: object): void;
+}
+
+export const SILENT: Log = { debug() {}, warn() {} };

@@ -1,0 +1,9 @@
+// Where the built programs are: beside this file in the bundle, in dist/ when run from source.
+import { fileURLToPath } from 'node:url';
+
+const folder = import.meta.url.endsWith('.ts') ? '../dist/' : './';
+
+/** The program of a machine process. */
+export const MACHINE_PROGRAM = fileURLToPath(new URL(`${folder}machine.js`, import.meta.url));
+/** The guest's initial RAM file system: the agent. */
+export const INITRAMFS = fileURLToPath(new URL(`${folder}initramfs.cpio`, import.meta.url));
