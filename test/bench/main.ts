@@ -1,0 +1,112 @@
+// `npm run bench`: measures, prints a table, and writes JSON. What needs KVM runs in the lab where this machine's KVM
+// can't run a stock kernel; the lab is this program once more, inside.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { availableParallelism, cpus, release } from 'node:os';
+import { parseArgs } from 'node:util';
+import { prepareGuest } from './bench-guest.js';
+import { besideQemu } from './beside-qemu.js';
+import { cliStart } from './cli-start.js';
+import type { Benchmark, BenchmarkOptions, BenchmarkResult } from './measurement.js';
+import { BENCH_PROGRAM, CLI, LAB_PROGRAM } from './paths.js';
+import { formatResult } from './report.js';
+import { runMemory } from './run-memory.js';
+import { runPhases } from './run-phases.js';
+import { throughput } from './throughput.js';
+
+const BENCHMARKS: readonly Benchmark[] = [cliStart, runPhases, runMemory, besideQemu, throughput];
+
+const USAGE = `usage: npm run bench -- [--runs N] [--image IMAGE] [--json FILE] [NAME...]
+names: ${BENCHMARKS.map(({ name }) => name).join(', ')}`;
+
+/** Marks the JSON of the program inside the lab among what else is printed there. */
+const RESULT_MARK = 'tsvm-bench-results ';
+
+function kvmUsable(): boolean {
+  try {
+    const report = execFileSync(CLI, ['doctor', '--format', 'json'], {
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'ignore'],
+    });
+    return JSON.parse(report).kvm?.usable === true;
+  } catch {
+    // The doctor exits with 1 when there is something to do.
+    return false;
+  }
+}
+
+async function measureHere(benchmarks: readonly Benchmark[], options: BenchmarkOptions): Promise<BenchmarkResult[]> {
+  const results: BenchmarkResult[] = [];
+  for (const { title, measure } of benchmarks) {
+    process.stderr.write(`measuring: ${title}\n`);
+    results.push({ title, measurements: await measure(options) });
+  }
+  return results;
+}
+
+/** Runs the benchmarks in the lab. */
+function measureInLab(benchmarks: readonly Benchmark[], { runs, image }: BenchmarkOptions): BenchmarkResult[] {
+  const names = benchmarks.map(({ name }) => name);
+  const args = [
+    LAB_PROGRAM,
+    process.execPath,
+    BENCH_PROGRAM,
+    '--inside',
+    '--runs',
+    String(runs),
+    '--image',
+    image,
+    ...names,
+  ];
+  const { stdout, status } = spawnSync(process.execPath, args, {
+    stdio: ['ignore', 'pipe', 'inherit'],
+    encoding: 'utf8',
+    maxBuffer: 2 ** 26,
+  });
+  const line = stdout.split('\n').find((text) => text.startsWith(RESULT_MARK));
+  if (status !== 0 || line === undefined)
+    throw new Error(`the benchmarks in the lab failed (exit code ${status})\n${stdout}`);
+  return JSON.parse(line.slice(RESULT_MARK.length));
+}
+
+function describeMachine(inLab: boolean): string {
+  const kvm = inLab ? 'KVM in the lab: a machine in software, many times slower than hardware' : 'KVM of this machine';
+  return `${cpus()[0].model}, ${availableParallelism()} CPUs, Linux ${release()}, node ${process.version}; ${kvm}`;
+}
+
+async function main(): Promise<void> {
+  const { values, positionals } = parseArgs({
+    allowPositionals: true,
+    options: {
+      runs: { type: 'string', default: '5' },
+      image: { type: 'string', default: 'debian:12' },
+      json: { type: 'string' },
+      inside: { type: 'boolean', default: false },
+    },
+  });
+  const options = { runs: Number(values.runs), image: values.image };
+  const chosen = BENCHMARKS.filter(({ name }) => positionals.length === 0 || positionals.includes(name));
+  if (!(options.runs >= 1) || chosen.length === 0) throw new Error(USAGE);
+  if (values.inside) {
+    process.stdout.write(`${RESULT_MARK}${JSON.stringify(await measureHere(chosen, options))}\n`);
+    return;
+  }
+  const inLab = chosen.some(({ needsKvm }) => needsKvm) && !kvmUsable();
+  if (chosen.includes(besideQemu)) await prepareGuest(options.image);
+  const results = await measureHere(
+    chosen.filter(({ needsKvm }) => !(needsKvm && inLab)),
+    options,
+  );
+  if (inLab)
+    results.push(
+      ...measureInLab(
+        chosen.filter(({ needsKvm }) => needsKvm),
+        options,
+      ),
+    );
+  const machine = describeMachine(inLab);
+  process.stdout.write(`${machine}\n\n${results.map(formatResult).join('\n')}`);
+  if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify({ machine, results }, null, 2)}\n`);
+}
+
+await main();

@@ -1,0 +1,60 @@
+// What a benchmark finds: samples of named quantities.
+
+export interface Measurement {
+  name: string;
+  unit: 'ms' | 'MiB' | 'MiB/s' | 'ratio' | 'count';
+  /** The samples' median. */
+  value: number;
+  samples: number[];
+}
+
+export interface BenchmarkResult {
+  title: string;
+  measurements: Measurement[];
+}
+
+export interface BenchmarkOptions {
+  /** How often each thing is measured. */
+  runs: number;
+  /** The image that runs: one with a shell and coreutils. */
+  image: string;
+}
+
+/** One question and how it is answered. */
+export interface Benchmark {
+  name: string;
+  title: string;
+  /** Needs a KVM that can run a stock kernel. */
+  needsKvm: boolean;
+  measure(options: BenchmarkOptions): Promise<Measurement[]>;
+}
+
+export function median(samples: readonly number[]): number {
+  const sorted = [...samples].sort((a, b) => a - b);
+  const middle = sorted.length >> 1;
+  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+}
+
+export function measurement(name: string, unit: Measurement['unit'], samples: readonly number[]): Measurement {
+  return { name, unit, value: median(samples), samples: [...samples] };
+}
+
+/** The ratio of two measurements' medians. */
+export function ratio(name: string, over: Measurement, under: Measurement): Measurement {
+  return measurement(name, 'ratio', [over.value / under.value]);
+}
+
+/** Samples by name, in order of the first of each name. */
+export class Samples {
+  readonly #samples = new Map<string, { unit: Measurement['unit']; values: number[] }>();
+
+  add(name: string, unit: Measurement['unit'], value: number): void {
+    const entry = this.#samples.get(name);
+    if (entry === undefined) this.#samples.set(name, { unit, values: [value] });
+    else entry.values.push(value);
+  }
+
+  measurements(): Measurement[] {
+    return [...this.#samples].map(([name, { unit, values }]) => measurement(name, unit, values));
+  }
+}

@@ -1,0 +1,12 @@
+// The programs that are measured, as they are built.
+import { fileURLToPath } from 'node:url';
+
+const root = new URL(import.meta.url.endsWith('.ts') ? '../../' : '../', import.meta.url);
+
+export const CLI = fileURLToPath(new URL('bin/tsvm', root));
+export const MACHINE_PROGRAM = fileURLToPath(new URL('dist/machine.js', root));
+export const BENCH_PROGRAM = fileURLToPath(new URL('dist/bench.js', root));
+export const LAB_PROGRAM = fileURLToPath(new URL('dist/lab.js', root));
+export const GUEST_INIT_SOURCE = fileURLToPath(new URL('test/bench/guest-init.c', root));
+/** What is made for the benchmarks alone. */
+export const BENCH_FOLDER = fileURLToPath(new URL('dist/bench/', root));

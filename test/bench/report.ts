@@ -1,0 +1,26 @@
+// Results as people read them.
+import type { BenchmarkResult, Measurement } from './measurement.js';
+
+const DIGITS: Record<Measurement['unit'], number> = { ms: 1, MiB: 1, 'MiB/s': 0, ratio: 2, count: 0 };
+
+function number({ unit }: Measurement, value: number): string {
+  return value.toFixed(DIGITS[unit]);
+}
+
+function suffix({ unit }: Measurement): string {
+  if (unit === 'count') return '';
+  return unit === 'ratio' ? 'x' : ` ${unit}`;
+}
+
+/** A table of one benchmark: medians, and from where to where the samples go. */
+export function formatResult({ title, measurements }: BenchmarkResult): string {
+  const width = Math.max(...measurements.map(({ name }) => name.length));
+  const lines = measurements.map((measurement) => {
+    const { name, value, samples } = measurement;
+    const median = `${number(measurement, value)}${suffix(measurement)}`.padStart(12);
+    const [least, most] = [Math.min(...samples), Math.max(...samples)];
+    const range = samples.length > 1 ? `  ${number(measurement, least)} to ${number(measurement, most)}` : '';
+    return `  ${name.padEnd(width)} ${median}${range}`;
+  });
+  return `${title}\n${lines.join('\n')}\n`;
+}

@@ -1,0 +1,61 @@
+// `tsvm run` of a short command, as the shell sees it and cut into the phases of a run.
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Phase } from '../../sandbox/trace.js';
+import type { MachineStatistics } from '../../vmm/machine.js';
+import { type Benchmark, Samples } from './measurement.js';
+import { CLI } from './paths.js';
+import { timeSuccess } from './stopwatch.js';
+
+/** Where each stretch of a run ends; it begins where the one before ended, the first when the shell starts the CLI. */
+const STRETCHES: [name: string, end: Phase][] = [
+  ['CLI start', 'machineSpawned'],
+  ['image', 'imageResolved'],
+  ['VMM set-up', 'vcpusStarted'],
+  ['kernel and agent', 'agentHello'],
+  ['process', 'firstOutput'],
+  ['output and exit', 'done'],
+];
+
+interface TraceLine {
+  phases: Record<Phase, number>;
+  statistics?: MachineStatistics;
+}
+
+async function measureRun(image: string, traceFile: string, samples: Samples): Promise<void> {
+  const started = performance.timeOrigin + performance.now();
+  const env = { ...process.env, TSVM_TRACE: traceFile };
+  const timing = await timeSuccess(CLI, ['run', '--rm', image, 'echo', 'hello'], { env });
+  const { phases, statistics } = JSON.parse(readFileSync(traceFile, 'utf8')) as TraceLine;
+  samples.add('tsvm run to first output', 'ms', timing.output);
+  samples.add('tsvm run to exit', 'ms', timing.exit);
+  let begin = started;
+  for (const [name, end] of STRETCHES) {
+    samples.add(`  ${name}`, 'ms', phases[end] - begin);
+    begin = phases[end];
+  }
+  samples.add('  end of the CLI', 'ms', started + timing.exit - begin);
+  for (const [reason, count] of Object.entries(statistics?.exits ?? {})) {
+    samples.add(`VM exits to the VMM, ${reason}`, 'count', count);
+  }
+  for (const [name, count] of Object.entries(statistics?.ioctls ?? {})) samples.add(`ioctl ${name}`, 'count', count);
+}
+
+export const runPhases: Benchmark = {
+  name: 'run-phases',
+  title: 'tsvm run IMAGE echo hello',
+  needsKvm: true,
+  async measure({ runs, image }) {
+    const folder = mkdtempSync(join(tmpdir(), 'tsvm-bench-'));
+    try {
+      const samples = new Samples();
+      // The first run of all prepares what is kept: the image's disk, the verdict on KVM.
+      await measureRun(image, join(folder, 'first'), new Samples());
+      for (let run = 0; run < runs; run++) await measureRun(image, join(folder, `${run}`), samples);
+      return samples.measurements();
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  },
+};

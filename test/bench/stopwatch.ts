@@ -1,0 +1,74 @@
+// Runs a command and says when it spoke and when it ended.
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { Socket } from 'node:net';
+
+/** Characters of output that are kept. */
+const KEPT_TEXT = 65536;
+
+export interface Timing {
+  /** Milliseconds from the start of the process. `output` is undefined when `until` was never written. */
+  output: number | undefined;
+  exit: number;
+  code: number | null;
+  /** The last of what the command printed. */
+  text: string;
+  /** What the command wrote to file descriptor 3. */
+  answer: string;
+}
+
+export interface StopwatchOptions {
+  /** What the output to wait for has in it. Default: any byte. */
+  until?: string;
+  env?: NodeJS.ProcessEnv;
+  /** Given to the command on file descriptor 3, a socket that stays open. */
+  request?: string;
+  /** Called once when `until` was written; the command goes on meanwhile. */
+  onOutput?: (child: ChildProcess) => Promise<void> | void;
+}
+
+/** Runs `command` to its end; stdout and stderr are both output. */
+export function time(command: string, args: readonly string[], options: StopwatchOptions = {}): Promise<Timing> {
+  const { until = '', env = process.env, request, onOutput } = options;
+  return new Promise((resolve, reject) => {
+    const start = performance.now();
+    const child = spawn(command, args, {
+      stdio: ['ignore', 'pipe', 'pipe', request === undefined ? 'ignore' : 'pipe'],
+      env,
+    });
+    let output: number | undefined;
+    let text = '';
+    let answer = '';
+    const read = (chunk: Buffer) => {
+      text = (text + chunk.toString('latin1')).slice(-KEPT_TEXT);
+      if (output !== undefined || !text.includes(until)) return;
+      output = performance.now() - start;
+      Promise.resolve(onOutput?.(child)).catch(reject);
+    };
+    child.stdout!.on('data', read);
+    child.stderr!.on('data', read);
+    if (request !== undefined) {
+      const control = child.stdio[3] as Socket;
+      control.on('data', (chunk: Buffer) => {
+        answer += chunk.toString('latin1');
+      });
+      control.on('error', () => {});
+      control.write(request);
+    }
+    child.on('error', reject);
+    child.on('close', (code) => resolve({ output, exit: performance.now() - start, code, text, answer }));
+  });
+}
+
+/** Like {@link time}, and fails when the command does. */
+export async function timeSuccess(
+  command: string,
+  args: readonly string[],
+  options: StopwatchOptions = {},
+): Promise<Timing & { output: number }> {
+  const timing = await time(command, args, options);
+  const { output, code, text } = timing;
+  if (code !== 0 || output === undefined) {
+    throw new Error(`${command} ${args.join(' ')}: exit code ${code}\n${text.slice(-2000)}`);
+  }
+  return { ...timing, output };
+}
