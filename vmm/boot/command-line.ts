@@ -22,7 +22,6 @@ export function baseCommandLine({ devices, console }: { devices: readonly MmioDe
     'tsc=reliable',
     'no_timer_check',
     // What this machine does not have is not looked for.
-    'pci=off',
     'i8042.noaux',
     'i8042.nokbd',
     '8250.nr_uarts=1',

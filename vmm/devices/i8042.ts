@@ -8,6 +8,8 @@ export const I8042_COMMAND_PORT = 0x64;
 /** An answer waits in the data port. */
 const STATUS_OUTPUT_FULL = 0x01;
 const STATUS_SYSTEM_FLAG = 0x04;
+/** The keyboard is not locked. */
+const STATUS_UNLOCKED = 0x10;
 
 const COMMAND_READ_CONFIG = 0x20;
 const COMMAND_WRITE_CONFIG = 0x60;
@@ -35,7 +37,7 @@ export class I8042 {
   /** The guest reads `port`, one of the two. */
   in(port: number): number {
     if (port === I8042_COMMAND_PORT) {
-      return STATUS_SYSTEM_FLAG | (this.#answer === undefined ? 0 : STATUS_OUTPUT_FULL);
+      return STATUS_SYSTEM_FLAG | STATUS_UNLOCKED | (this.#answer === undefined ? 0 : STATUS_OUTPUT_FULL);
     }
     const answer = this.#answer ?? 0;
     this.#answer = undefined;
