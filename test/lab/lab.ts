@@ -27,6 +27,15 @@ export interface LabOptions {
   cpus?: number;
 }
 
+/**
+ * The emulated CPU's time stamp counter is this machine's own, but a kernel can't measure it against an emulated timer
+ * while the host is busy; without its frequency KVM_RUN never enters a guest. The kernel derives BogoMIPS from it.
+ */
+function tscFrequency(): string {
+  const bogoMips = /^bogomips\s*:\s*([\d.]+)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1];
+  return bogoMips === undefined ? '' : `tsc_early_khz=${Math.round(Number(bogoMips) * 500)}`;
+}
+
 function qemuArguments(folder: string, kernel: string, init: string, { cpus = 2 }: LabOptions): string[] {
   const root = 'root=root rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=512000 rw';
   const slots = Array.from({ length: SLOTS }, (_, slot) => [
@@ -43,7 +52,10 @@ function qemuArguments(folder: string, kernel: string, init: string, { cpus = 2 
     ...['-device', `virtio-serial-device,max_ports=${SLOTS + 1}`, ...slots],
     ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
     ...['-kernel', kernel],
-    ...['-append', `console=ttyS0 quiet panic=-1 mitigations=off ${root} init=${init} LAB_PROJECT=${project}`],
+    ...[
+      '-append',
+      `console=ttyS0 quiet panic=-1 mitigations=off ${tscFrequency()} ${root} init=${init} LAB_PROJECT=${project}`,
+    ],
   ];
 }
 
