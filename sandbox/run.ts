@@ -174,7 +174,7 @@ export class ContainerRun {
     machine.send({ type: 'boot', spec: this.#machineSpec({ kernel, image, disk, folder, home, machineLog }) });
     this.#trace.mark('bootSent');
     machine.booted.then(({ accel, times }) => {
-      for (const [phase, time] of Object.entries(times)) this.#trace.mark(phase as keyof typeof times, time);
+      this.#trace.markMachine(times);
       this.#log.debug('booted', { accel, image: image.digest });
       // The machine has it open: the disk needs no name any more, and so is gone whatever happens.
       disk?.[Symbol.dispose]();

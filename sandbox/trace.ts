@@ -7,7 +7,9 @@ export type Phase =
   | 'machineSpawned'
   | 'imageResolved'
   | 'bootSent'
-  | keyof MachineTimes
+  | 'machineStarted'
+  | 'specReceived'
+  | 'vcpusStarted'
   | 'agentHello'
   | 'processStarted'
   | 'firstOutput'
@@ -33,6 +35,13 @@ export class Trace {
   /** Notes that `phase` is reached; the first time counts. */
   mark(phase: Phase, time = performance.timeOrigin + performance.now()): void {
     this.phases[phase] ??= time;
+  }
+
+  /** Notes what the machine process did when. */
+  markMachine({ processStarted, specReceived, vcpusStarted }: MachineTimes): void {
+    this.mark('machineStarted', processStarted);
+    this.mark('specReceived', specReceived);
+    this.mark('vcpusStarted', vcpusStarted);
   }
 
   write(): void {
