@@ -17,6 +17,12 @@ const MEMORY_MIB = 256;
 const OURS = 'tsvm machine';
 const QEMU = 'QEMU microvm';
 
+function guestKernel(): string {
+  const kernel = kernelPath();
+  if (kernel === undefined) throw new Error('no guest kernel is built: run tsvm kernel build');
+  return kernel;
+}
+
 /** A VMM that runs the guest once; `words` go to the end of the kernel command line. */
 type Vmm = (words: string, options: StopwatchOptions) => Promise<Timing>;
 
@@ -24,7 +30,7 @@ async function runOurs(words: string, options: StopwatchOptions): Promise<Timing
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-bench-'));
   const spec: MachineSpec = {
     accel: 'kvm',
-    kernel: kernelPath(),
+    kernel: guestKernel(),
     initramfs: GUEST_INITRAMFS,
     commandLine: `loglevel=1 ${words}`,
     cpus: 1,
@@ -53,7 +59,7 @@ function runQemu(words: string, options: StopwatchOptions): Promise<Timing> {
     ['-M', 'microvm,acpi=off,x-option-roms=off,pit=off,pic=off,rtc=off,isa-serial=on,memory-backend=ram'],
     ['-object', `memory-backend-memfd,id=ram,size=${MEMORY_MIB}M,share=on`],
     ['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', '-serial', 'stdio'],
-    ['-kernel', kernelPath(), '-initrd', GUEST_INITRAMFS, '-append', `${commandLine} ${words}`],
+    ['-kernel', guestKernel(), '-initrd', GUEST_INITRAMFS, '-append', `${commandLine} ${words}`],
     ['-drive', `id=image,file=${GUEST_DISK},format=raw,if=none,readonly=on`],
     ['-global', 'virtio-mmio.force-legacy=false', '-device', 'virtio-blk-device,drive=image'],
   ];
