@@ -1,0 +1,70 @@
+import { describe, expect, test } from 'vitest';
+import { VirtioConsole } from '../../../../vmm/devices/console.js';
+import { VirtioDriver } from '../../../fixtures/virtio-driver.js';
+
+const RECEIVE = 0;
+const TRANSMIT = 1;
+
+function terminal() {
+  const seen = { output: '', room: 0 };
+  const create = () =>
+    new VirtioConsole({
+      output: (bytes) => {
+        seen.output += Buffer.from(bytes).toString();
+      },
+      onRoom: () => {
+        seen.room++;
+      },
+    });
+  const driver = new VirtioDriver(create(), { memorySize: 4 * 1024 * 1024 }).start();
+  return { driver, seen, create, device: () => driver.device as VirtioConsole };
+}
+
+describe('console', () => {
+  test('what the guest writes comes out, however it is cut and however long it is', () => {
+    const { driver, seen } = terminal();
+    using _ = driver;
+    const text = 'Linux version 6.1\n'.repeat(1000);
+    const whole = driver.allocate(text.length);
+    driver.bytes(whole).write(text);
+    const cut = 7000;
+    driver.queues[TRANSMIT].add(
+      [
+        { address: whole.address, length: cut },
+        { address: whole.address + cut, length: text.length - cut },
+      ],
+      [],
+    );
+    driver.queues[TRANSMIT].kick();
+    expect(seen.output).toBe(text);
+    expect(driver.queues[TRANSMIT].takeUsed()?.length).toBe(0);
+  });
+
+  test('input goes as far as the guest has room, and a kick says that there is more', () => {
+    const { driver, seen, device } = terminal();
+    using _ = driver;
+    const room = driver.allocate(4);
+    expect(device().input(Buffer.from('hello'))).toBe(0);
+    driver.queues[RECEIVE].add([], [room]);
+    expect(driver.queues[RECEIVE].kick()).toBe(true);
+    expect(seen.room).toBe(1);
+    expect(device().input(Buffer.from('hello'))).toBe(4);
+    expect(driver.queues[RECEIVE].takeUsed()?.length).toBe(4);
+    expect(driver.bytes(room).toString()).toBe('hell');
+    expect(driver.interrupts).toBe(1);
+  });
+
+  test('a new device goes on where a saved one was', () => {
+    const { driver, seen, create, device } = terminal();
+    using _ = driver;
+    const room = driver.allocate(4);
+    driver.queues[RECEIVE].add([], [room]);
+    driver.replaceDevice(create);
+    expect(device().input(Buffer.from('ab'))).toBe(2);
+    const word = driver.allocate(2);
+    driver.bytes(word).write('ok');
+    driver.queues[TRANSMIT].add([word], []);
+    driver.queues[TRANSMIT].kick();
+    expect(seen.output).toBe('ok');
+  });
+});
