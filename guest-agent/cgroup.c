@@ -51,7 +51,6 @@ static bool has_word(const char *text, const char *word)
 	return false;
 }
 
-// All that the kernel has, in one write: each costs the kernel a grace period.
 static bool enable_controllers(struct failure *failure)
 {
 	char available[256];
@@ -79,7 +78,7 @@ static bool set_limit(const char *name, uint64_t value, const char *file, const 
 	return write_file(path, text) || fail(failure, ERROR_SETUP_FAILED, errno, "%s limit %s", name, text);
 }
 
-bool cgroup_create(const struct limits_spec *limits, struct failure *failure)
+bool cgroup_create(const struct limits_spec *limits, int *directory, struct failure *failure)
 {
 	uint64_t period = limits->cpu_period > 0 ? limits->cpu_period : default_cpu_period;
 	char memory[32];
@@ -90,18 +89,15 @@ bool cgroup_create(const struct limits_spec *limits, struct failure *failure)
 		return false;
 	if (mkdir(CONTAINER, 0755) != 0 && errno != EEXIST)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "mkdir " CONTAINER);
+	*directory = open(CONTAINER, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (*directory < 0)
+		return fail(failure, ERROR_SETUP_FAILED, errno, "open " CONTAINER);
 	snprintf(memory, sizeof memory, "%llu", (unsigned long long)limits->memory);
 	snprintf(pids, sizeof pids, "%llu", (unsigned long long)limits->pids);
 	snprintf(cpu, sizeof cpu, "%llu %llu", (unsigned long long)limits->cpu_quota, (unsigned long long)period);
 	return set_limit("memory", limits->memory, "memory.max", memory, failure) &&
 	       set_limit("pids", limits->pids, "pids.max", pids, failure) &&
 	       set_limit("cpu", limits->cpu_quota, "cpu.max", cpu, failure);
-}
-
-bool cgroup_enter(struct failure *failure)
-{
-	return write_file(CONTAINER "/cgroup.procs", "0") ||
-	       fail(failure, ERROR_SETUP_FAILED, errno, "enter the container's cgroup");
 }
 
 bool cgroup_oom_killed(void)

@@ -5,11 +5,9 @@
 #include "failure.h"
 #include "request.h"
 
-// Makes the container's cgroup with these limits.
-bool cgroup_create(const struct limits_spec *limits, struct failure *failure);
-
-// Moves the calling process into it.
-bool cgroup_enter(struct failure *failure);
+// Makes the container's cgroup with these limits. Its directory's descriptor is for clone3(2) to start processes in it:
+// to move a running one costs the kernel a grace period, about 10 ms.
+bool cgroup_create(const struct limits_spec *limits, int *directory, struct failure *failure);
 
 // True when a process of the container was killed for want of memory since the last call.
 bool cgroup_oom_killed(void);

@@ -18,13 +18,7 @@ function entry(inode, name, mode, { data = Buffer.alloc(0), major = 0, minor = 0
   const nameBytes = Buffer.from(`${name}\0`);
   const fields = [inode, mode, 0, 0, 1, 0, data.length, 0, 0, major, minor, nameBytes.length, 0];
   const header = Buffer.from(`070701${fields.map((field) => field.toString(16).padStart(8, '0')).join('')}`);
-  return Buffer.concat([
-    header,
-    nameBytes,
-    padding(header.length + nameBytes.length),
-    data,
-    padding(data.length),
-  ]);
+  return Buffer.concat([header, nameBytes, padding(header.length + nameBytes.length), data, padding(data.length)]);
 }
 
 const [agent, initramfs] = process.argv.slice(2);

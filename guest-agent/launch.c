@@ -15,7 +15,6 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "cgroup.h"
 #include "linux.h"
 #include "privileges.h"
 #include "rootfs.h"
@@ -95,8 +94,6 @@ static bool enter_container(const struct launch *launch, struct failure *failure
 {
 	const struct start_request *start = launch->start;
 
-	if (!cgroup_enter(failure))
-		return false;
 	if (start == NULL)
 		return setns(launch->container, namespaces) == 0 ||
 		       fail(failure, ERROR_SETUP_FAILED, errno, "enter the container");

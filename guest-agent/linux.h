@@ -29,6 +29,24 @@ struct open_how {
 #define RESOLVE_NO_MAGICLINKS 0x02
 #define RESOLVE_IN_ROOT 0x10
 
+// linux/sched.h
+#define CLONE_PIDFD 0x00001000
+#define CLONE_INTO_CGROUP UINT64_C(0x200000000)
+
+struct clone_args {
+	uint64_t flags;
+	uint64_t pidfd; // where to store it
+	uint64_t child_tid;
+	uint64_t parent_tid;
+	uint64_t exit_signal;
+	uint64_t stack;
+	uint64_t stack_size;
+	uint64_t tls;
+	uint64_t set_tid;
+	uint64_t set_tid_size;
+	uint64_t cgroup; // its directory's descriptor
+};
+
 // linux/capability.h
 #define LINUX_CAPABILITY_VERSION_3 0x20080522
 

@@ -8,8 +8,6 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -20,6 +18,7 @@
 #include "disk.h"
 #include "frame.h"
 #include "launch.h"
+#include "linux.h"
 #include "loop.h"
 #include "power.h"
 #include "rootfs.h"
@@ -44,6 +43,7 @@ static size_t process_count;
 static bool container_made;
 static pid_t container_pid; // the container's process 1; 0 before and after
 static int container = -1;  // its pidfd
+static int cgroup = -1;     // the container's
 static int own_pid_namespace = -1;
 
 static struct process *find(uint32_t id)
@@ -95,15 +95,39 @@ static bool open_streams(const struct process_spec *spec, int ends[3], struct fa
 	return true;
 }
 
-// A child in a new pid namespace, or in the container's. The agent's own children-to-be go to its own again.
-static pid_t fork_into_container(bool new_container)
+// A child in the container's cgroup and in a new pid namespace. As after fork(2), but unknown to the C library.
+static pid_t fork_container(void)
 {
-	int error = new_container ? unshare(CLONE_NEWPID) : setns(container, CLONE_NEWPID);
-	pid_t pid;
+	int pidfd = -1;
+	struct clone_args arguments = {
+		.flags = CLONE_NEWPID | CLONE_PIDFD | CLONE_INTO_CGROUP,
+		.pidfd = (uintptr_t)&pidfd,
+		.exit_signal = SIGCHLD,
+		.cgroup = (uint64_t)cgroup,
+	};
+	pid_t pid = (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
 
-	if (error != 0)
+	if (pid > 0) {
+		container = pidfd;
+		container_pid = pid;
+	}
+	return pid;
+}
+
+// A child in the container's cgroup and pid namespace. Children to be go to the agent's own again.
+static pid_t fork_into_container(void)
+{
+	struct clone_args arguments = {
+		.flags = CLONE_INTO_CGROUP,
+		.exit_signal = SIGCHLD,
+		.cgroup = (uint64_t)cgroup,
+	};
+	pid_t pid;
+	int error;
+
+	if (setns(container, CLONE_NEWPID) != 0)
 		return -1;
-	pid = fork();
+	pid = (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
 	error = errno;
 	if (pid != 0 && setns(own_pid_namespace, CLONE_NEWPID) != 0)
 		power_fail("cannot return to the agent's pid namespace");
@@ -118,7 +142,7 @@ static bool start_child(struct process *process, struct launch *plan, struct fai
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, status) != 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "socket pair");
 	plan->status = status[1];
-	process->pid = fork_into_container(plan->start != NULL);
+	process->pid = plan->start != NULL ? fork_container() : fork_into_container();
 	if (process->pid == 0) {
 		close(status[0]);
 		launch(plan);
@@ -159,12 +183,6 @@ static bool add(uint16_t request, const struct process_spec *spec, const struct 
 	process->next = processes;
 	processes = process;
 	process_count++;
-	if (start != NULL) {
-		container_pid = process->pid;
-		container = (int)syscall(SYS_pidfd_open, process->pid, 0);
-		if (container < 0)
-			console_log("pidfd: %s", strerror(errno));
-	}
 	return true;
 }
 
@@ -178,7 +196,7 @@ bool process_start(uint16_t request, const struct start_request *start, struct f
 		return fail(failure, ERROR_SETUP_FAILED, errno, "own pid namespace");
 	container_made = true;
 	return disk_mount(&start->root, failure) && rootfs_write_files(start, failure) &&
-	       cgroup_create(&start->limits, failure) && add(request, &start->process, start, failure);
+	       cgroup_create(&start->limits, &cgroup, failure) && add(request, &start->process, start, failure);
 }
 
 bool process_exec(uint16_t request, const struct process_spec *spec, struct failure *failure)
@@ -190,7 +208,7 @@ bool process_exec(uint16_t request, const struct process_spec *spec, struct fail
 			first = process;
 	}
 	// Before its process 1 is ready, the container has not all of its mounts.
-	if (first == NULL || !first->ready || first->failed || container < 0)
+	if (first == NULL || !first->ready || first->failed)
 		return fail(failure, ERROR_BAD_REQUEST, 0, "the container is not running");
 	return add(request, spec, NULL, failure);
 }
