@@ -1,10 +1,10 @@
-// A layer's bytes, decompressed while they stream: what they are compressed with is told by their first bytes, not by
-// what anybody says of them. gzip is Node's own; zstd and xz are the programs of those names.
+// A layer's bytes, decompressed while they stream. gzip is Node's own; zstd and xz are the programs of those names.
 
 import { spawn } from 'node:child_process';
-import { Readable } from 'node:stream';
+import { once } from 'node:events';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
+import { compressionOf, MAGIC_SIZE } from './compression.js';
 import { ImageError } from './errors.js';
 
 const GZIP_CHUNK = 256 * 1024;
@@ -18,22 +18,6 @@ interface Program {
 /** Memory limits are above what either program's strongest usual setting needs. */
 const ZSTD: Program = { name: 'zstd', arguments: ['-dcq', '--memory=512MB'], debianPackage: 'zstd' };
 const XZ: Program = { name: 'xz', arguments: ['-dcq', '--memlimit-decompress=512MiB'], debianPackage: 'xz-utils' };
-
-export type Compression = 'none' | 'gzip' | 'zstd' | 'xz' | 'bzip2';
-
-const MAGIC_SIZE = 6;
-const MAGICS: [Compression, Buffer][] = [
-  ['gzip', Buffer.from([0x1f, 0x8b])],
-  ['zstd', Buffer.from([0x28, 0xb5, 0x2f, 0xfd])],
-  ['xz', Buffer.from([0xfd, 0x37, 0x7a, 0x58, 0x5a, 0x00])],
-  ['bzip2', Buffer.from('BZh', 'latin1')],
-];
-
-/** What bytes that begin so are compressed with. */
-export function compressionOf(start: Uint8Array): Compression {
-  const found = MAGICS.find(([, magic]) => magic.equals(start.subarray(0, magic.length)));
-  return found ? found[0] : 'none';
-}
 
 /**
  * Decompresses a stream.
@@ -88,7 +72,24 @@ async function peek(
 
 async function* gunzip(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   const stream = createGunzip({ chunkSize: GZIP_CHUNK });
-  const fed = pipeline(Readable.from(source, { objectMode: false, highWaterMark: 1 << 20 }), stream);
+  const closed = once(stream, 'close').catch(() => {});
+  let abandoned = false;
+  // By hand, because a pipeline calls it a failure that gzip data end before their file does: what some writers put
+  // behind them is no harm, but is to be read, for the digest counts it.
+  async function feed(): Promise<void> {
+    try {
+      for await (const chunk of source) {
+        if (abandoned) return;
+        if (!stream.destroyed && !stream.write(chunk))
+          await Promise.race([once(stream, 'drain'), closed]).catch(() => {});
+      }
+      if (!stream.destroyed) stream.end();
+    } catch (error) {
+      stream.destroy(error as Error);
+      throw error;
+    }
+  }
+  const fed = feed();
   fed.catch(() => {});
   try {
     for await (const chunk of stream) yield chunk;
@@ -98,6 +99,7 @@ async function* gunzip(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     if (code.startsWith('Z_')) throw new ImageError('corrupt', 'its gzip data are damaged or cut short', { cause });
     throw cause;
   } finally {
+    abandoned = true;
     stream.destroy();
   }
 }

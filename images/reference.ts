@@ -34,7 +34,7 @@ const DEFAULT_DOMAIN = 'docker.io';
 const MAX_NAME_LENGTH = 255;
 
 const FILE = /^(oci|oci-archive|docker-archive):(.*)$/s;
-const ID = /^sha256:[0-9a-f]{64}$/;
+const ID = /^(?:sha256:)?([0-9a-f]{64})$/;
 const TAG = /^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$/;
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
 const DOMAIN =
@@ -49,7 +49,8 @@ const PATH_COMPONENT = /^[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*$/;
 export function parseReference(text: string): Reference {
   const file = FILE.exec(text);
   if (file) return parseFileReference(file[1] as FileReference['kind'], file[2]);
-  if (ID.test(text)) return { kind: 'id', digest: text };
+  const id = ID.exec(text);
+  if (id) return { kind: 'id', digest: `sha256:${id[1]}` };
   return parseName(text);
 }
 

@@ -1,10 +1,10 @@
 // Finds the files of a tar archive without reading their contents: an image's archive holds a few large blobs, which
 // are read in place later.
 
-import { closeSync, openSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { posix } from 'node:path';
 import { ImageError } from '../errors.js';
-import { BLOCK_SIZE } from '../tar/header.js';
+import { BLOCK_SIZE, badTar } from '../tar/header.js';
 import { TarReader } from '../tar/reader.js';
 
 const MAX_ENTRIES = 100_000;
@@ -55,6 +55,7 @@ export function indexArchive(path: string): ArchiveIndex {
       at += length + reader.skipFile();
     }
     reader.end();
+    if (at > fstatSync(file).size) throw badTar('it ends in the middle of an entry');
   } finally {
     closeSync(file);
   }

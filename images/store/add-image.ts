@@ -213,19 +213,3 @@ async function moveTo(from: string, to: string): Promise<void> {
   await rename(from, to);
   await syncDirectory(dirname(to));
 }
-
-/** Gives an image that is in the store a name; false if the image has gone. */
-export async function addName(
-  home: string,
-  workspace: Workspace,
-  digest: string,
-  name: NameReference,
-): Promise<boolean> {
-  return withStoreLock(home, async () => {
-    if (!existsSync(imagePath(home, digest))) return false;
-    const file = join(workspace.path, 'name');
-    await writeSynced(file, nameContents(digest));
-    await moveTo(file, namePath(home, name));
-    return true;
-  });
-}

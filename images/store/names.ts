@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { ImageError } from '../errors.js';
 import { familiarReference, type IdReference, type NameReference } from '../reference.js';
 import { IMAGES, NAMES, nameOf, namePath } from './layout.js';
-import { readRecord } from './record.js';
+import { type ImageRecord, readRecord } from './record.js';
 
 const DIGEST = /^sha256:[0-9a-f]{64}\n$/;
 
@@ -34,14 +34,14 @@ export function nameContents(digest: string): string {
  * Finds the image that a name, an ID or the beginning of an ID stands for.
  *
  * @param text the reference as it was given
- * @returns `sha256:<hex>`
  * @throws ImageError `unknown-image`, in Docker's words
  */
-export function findDigest(home: string, reference: NameReference | IdReference, text: string): string {
-  const found =
+export function findRecord(home: string, reference: NameReference | IdReference, text: string): ImageRecord {
+  const digest =
     reference.kind === 'id' ? reference.digest : (findByName(home, reference) ?? findByIdPrefix(home, text));
-  if (found && readRecord(home, found)) return found;
-  throw unknownImage(reference.kind === 'id' ? text : familiarReference(reference));
+  const record = digest === null ? null : readRecord(home, digest);
+  if (!record) throw unknownImage(reference.kind === 'id' ? text : familiarReference(reference));
+  return record;
 }
 
 export function unknownImage(reference: string): ImageError {

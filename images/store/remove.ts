@@ -8,7 +8,7 @@ import { familiarReference, type NameReference, parseReference } from '../refere
 import type { Removal } from '../types.js';
 import { IMAGES, imagePath, LAYERS, layerPath, namePath } from './layout.js';
 import { withStoreLock } from './lock.js';
-import { allNames, findDigest, imageDigests, list, readName } from './names.js';
+import { allNames, findRecord, imageDigests, list, readName } from './names.js';
 import { readRecord } from './record.js';
 import { openWorkspace, syncDirectory, type Workspace } from './workspace.js';
 
@@ -24,10 +24,10 @@ export async function removeImage(home: string, text: string): Promise<Removal> 
   }
   try {
     // A store that has nothing is not made for the sake of being searched.
-    findDigest(home, reference, text);
+    findRecord(home, reference, text);
     await using workspace = await openWorkspace(home);
     return await withStoreLock(home, async () => {
-      const digest = findDigest(home, reference, text);
+      const { digest } = findRecord(home, reference, text);
       const names = allNames(home).filter((name) => name.digest === digest);
       const byName = reference.kind === 'name' && reference.digest === null && readName(home, reference) === digest;
       if (!byName && names.length > 1) {

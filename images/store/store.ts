@@ -3,8 +3,8 @@
 import { toImageError } from '../errors.js';
 import { parseReference } from '../reference.js';
 import type { Image, ResolveOptions, Store } from '../types.js';
-import { findDigest } from './names.js';
-import { imageOf, readRecord } from './record.js';
+import { findRecord } from './names.js';
+import { imageOf } from './record.js';
 
 /**
  * The store under `home`, which need not exist yet. Reads nothing until it is asked something, and writes nothing until
@@ -37,7 +37,7 @@ export function openStore(home: string): Store {
 async function resolve(home: string, text: string, options: ResolveOptions): Promise<Image> {
   const reference = parseReference(text);
   if (reference.kind === 'name' || reference.kind === 'id') {
-    return imageOf(home, readRecord(home, findDigest(home, reference, text))!);
+    return imageOf(home, findRecord(home, reference, text));
   }
   const { loadFile } = await import('./load-file.js');
   return loadFile(home, reference, options);

@@ -130,10 +130,10 @@ export class TarReader {
   /** Says that the archive ends here. */
   end(): void {
     if (this.#state === 'end') return;
+    if (!this.#sawHeader && !this.#sawZeroBlock) throw new ImageError('not-an-image', 'it is not a tar archive');
     if (this.#state !== 'header' || this.#blockFill !== 0 || this.#pendingExtended()) {
       throw badTar('it ends in the middle of an entry');
     }
-    if (!this.#sawHeader && !this.#sawZeroBlock) throw new ImageError('not-an-image', 'it is not a tar archive');
   }
 
   #pendingExtended(): boolean {

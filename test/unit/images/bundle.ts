@@ -1,0 +1,50 @@
+// The images room as a program of its own, for tests in which a process is killed or two work at once.
+
+import { type ChildProcess, spawn } from 'node:child_process';
+import { symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+const root = join(dirname(fileURLToPath(import.meta.url)), '../../..');
+
+/**
+ * Bundles the room.
+ *
+ * @returns starts a process that runs an expression of `store`, an open store, and prints its value as JSON
+ */
+export async function bundleImages(work: string): Promise<(home: string, expression: string) => ChildProcess> {
+  symlinkSync(join(root, 'node_modules'), join(work, 'node_modules'));
+  const program = join(work, 'images.mjs');
+  await build({
+    entryPoints: [join(root, 'images/index.ts')],
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+    external: ['koffi'],
+    outfile: program,
+  });
+  writeFileSync(
+    join(work, 'run.mjs'),
+    `import { openStore } from './images.mjs';
+     const store = openStore(process.argv[2]);
+     console.log(JSON.stringify(await eval(process.argv[3])));`,
+  );
+  return (home, expression) =>
+    spawn(process.execPath, [join(work, 'run.mjs'), home, expression], { stdio: ['pipe', 'pipe', 'pipe'] });
+}
+
+/** What a process prints and how it ends. */
+export async function finished(child: ChildProcess): Promise<{ code: number | null; stdout: string; stderr: string }> {
+  let stdout = '';
+  let stderr = '';
+  child.stdout!.on('data', (chunk) => {
+    stdout += chunk;
+  });
+  child.stderr!.on('data', (chunk) => {
+    stderr += chunk;
+  });
+  const code = await new Promise<number | null>((resolve) => child.once('close', resolve));
+  return { code, stdout, stderr };
+}

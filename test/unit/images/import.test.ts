@@ -1,0 +1,263 @@
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import fc from 'fast-check';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { applyChanges } from '../../../images/import-changes.js';
+import { type ImageConfig, ImageError, openStore, type Store } from '../../../images/index.js';
+import { buildDumpTree } from '../../fixtures/layered-image.js';
+import { type TarMember, tar } from '../../fixtures/tar-writer.js';
+import { dumpDisk } from './disk-view.js';
+
+let work: string;
+let program: string;
+let place: string;
+let home: string;
+let store: Store;
+
+beforeAll(() => {
+  work = mkdtempSync(join(tmpdir(), 'tsvm-import-'));
+  program = buildDumpTree(work);
+});
+
+beforeEach(() => {
+  place = mkdtempSync(join(work, 'test-'));
+  home = join(place, 'home');
+  store = openStore(home);
+});
+
+afterAll(() => {
+  rmSync(work, { recursive: true, force: true });
+});
+
+function failure(code: string, message?: RegExp): object {
+  return expect.objectContaining({
+    name: 'ImageError',
+    code,
+    ...(message && { message: expect.stringMatching(message) }),
+  });
+}
+
+async function* pieces(bytes: Buffer, length = 1000): AsyncGenerator<Uint8Array> {
+  for (let at = 0; at < bytes.length; at += length) yield new Uint8Array(bytes.subarray(at, at + length));
+}
+
+function stored(): string[] {
+  return ['layers', 'images', 'names', 'tmp'].flatMap((folder) =>
+    existsSync(join(home, folder)) ? readdirSync(join(home, folder)) : [],
+  );
+}
+
+describe('an imported root file system', () => {
+  const archive = tar([
+    { path: './', type: '5', mode: 0o755 },
+    { path: './a', data: 'a'.repeat(5000) },
+  ]);
+
+  test.each([
+    ['plain', (bytes: Buffer) => bytes],
+    ['gzip', (bytes: Buffer) => gzipSync(bytes)],
+    ['zstd', (bytes: Buffer) => execFileSync('zstd', ['-cq'], { input: bytes })],
+    ['xz', (bytes: Buffer) => execFileSync('xz', ['-cq'], { input: bytes })],
+  ])('is the same layer however it is compressed: %s', async (_, compress) => {
+    const file = join(place, 'root.tar');
+    writeFileSync(file, compress(archive));
+    await store.import(file, 'file');
+    await store.import(pieces(compress(archive)), 'stream');
+    const [file1, file2] = await Promise.all([store.resolve('file'), store.resolve('stream')]);
+    expect(file1.disk[1]).toEqual(file2.disk[1]);
+    expect(dumpDisk(file1.disk, place, program)).toHaveLength(2);
+  });
+
+  test('has the config of docker import, and the changes asked for', async () => {
+    const before = new Date().toISOString();
+    await store.import(pieces(archive), 'plain');
+    const plain = await store.resolve('plain');
+    expect(plain.config).toMatchObject({ os: 'linux', architecture: 'amd64', Cmd: [], Env: [], Entrypoint: [] });
+    expect(plain.config.created >= before).toBe(true);
+    await store.import(pieces(archive), 'changed', {
+      config: { Labels: { a: 'b' }, User: 'nobody' },
+      changes: ['CMD ["bash", "-l"]', 'ENV A=1', 'EXPOSE 80', 'USER app'],
+    });
+    expect((await store.resolve('changed')).config).toMatchObject({
+      Cmd: ['bash', '-l'],
+      Env: ['A=1'],
+      ExposedPorts: ['80/tcp'],
+      User: 'app',
+      Labels: { a: 'b' },
+    });
+  });
+
+  test('stays inside its root, whatever its names are', async () => {
+    const outside = join(place, 'outside');
+    const climbing: TarMember[] = [
+      { path: '../../../../outside1', data: '1' },
+      { path: `${outside}2`, data: '2' },
+      { path: 'link', type: '2', link: '../../../../..' },
+      { path: `link${outside}3`, data: '3' },
+      { path: 'absolute', type: '2', link: place },
+      { path: 'absolute/outside4', data: '4' },
+      { path: 'hard', type: '1', link: '../../../../../outside1' },
+    ];
+    await store.import(pieces(tar(climbing)), 'climbing');
+    expect(readdirSync(place)).toEqual(['home']);
+    const paths = dumpDisk((await store.resolve('climbing')).disk, place, program).map((line) => line.split(' ')[0]);
+    expect(paths).toEqual(
+      expect.arrayContaining(['/outside1', `${outside}2`, `${outside}3`, `${place}/outside4`, '/hard']),
+    );
+  });
+
+  test('makes the parents that it lacks', async () => {
+    await store.import(pieces(tar([{ path: 'a/b/c', data: 'x' }])), 'sparse');
+    const lines = dumpDisk((await store.resolve('sparse')).disk, place, program);
+    expect(lines.slice(1, 3)).toEqual(['/a 040755 0:0 0.000000000', '/a/b 040755 0:0 0.000000000']);
+  });
+
+  const bomb = (levels: number): TarMember => ({ path: `${'d/'.repeat(levels)}f` });
+
+  test.each<[string, Buffer, object]>([
+    ['text', Buffer.from('hello '.repeat(200)), failure('not-an-image', /not a tar/)],
+    ['nothing', Buffer.alloc(0), failure('not-an-image')],
+    ['bzip2', Buffer.from('BZh91AY&SY'), failure('unsupported', /bzip2/)],
+    ['half a gzip', gzipSync(archive).subarray(0, 40), failure('corrupt', /gzip/)],
+    ['half an xz', execFileSync('xz', ['-c'], { input: archive }).subarray(0, 60), failure('corrupt', /xz/)],
+    ['gzip of text', gzipSync('hello'), failure('not-an-image')],
+    ['a name too long', tar([{ path: 'x'.repeat(256) }]), failure('too-large', /256 bytes/)],
+    ['a path too long', tar([{ path: 'x/'.repeat(3000) }]), failure('too-large', /6000 bytes/)],
+    ['a path too deep', tar([bomb(1025)]), failure('too-large')],
+    ['a hard link to nothing', tar([{ path: 'a', type: '1', link: 'b' }]), failure('corrupt', /hard link to b/)],
+    ['a hard link to itself', tar([{ path: 'a' }, { path: 'a', type: '1', link: 'a' }]), failure('corrupt')],
+    ['a hard link to a directory', tar([{ path: 'a', type: '1', link: '/' }]), failure('corrupt')],
+    ['a file for a parent', tar([{ path: 'a' }, { path: 'a/b' }]), failure('corrupt', /parent is not a directory/)],
+    ['a root that is a file', tar([{ path: './' }]), failure('corrupt', /root/)],
+    ['a loop', tar([{ path: 'a', type: '2', link: 'a' }, { path: 'a/b' }]), failure('corrupt', /symbolic links/)],
+    ['a whiteout of nothing', tar([{ path: 'a/.wh.' }]), failure('corrupt', /whiteout/)],
+    ['a whiteout of its parent', tar([{ path: 'a/.wh...' }]), failure('corrupt', /whiteout/)],
+    ['a link to nowhere', tar([{ path: 'a', type: '2', link: '' }]), failure('corrupt', /target/)],
+    ['a device out of range', tar([{ path: 'a', type: '3', device: [4096, 0] }]), failure('corrupt', /4096:0/)],
+    ['a large attribute', tar([{ path: 'a', xattrs: { 'user.a': 'x'.repeat(70_000) } }]), failure('too-large')],
+    [
+      'links that lead through long paths again and again',
+      tar([
+        { path: 'l0', type: '2', link: './'.repeat(2000) },
+        ...Array.from({ length: 250 }, (_, i) => ({
+          path: `l${i + 1}`,
+          type: '2',
+          link: `l${i}/${'./'.repeat(1900)}`,
+        })),
+        ...Array.from({ length: 300 }, (_, i) => ({ path: `l250/f${i}/../../l250/x` })),
+        ...Array.from({ length: 300 }, (_, i) => ({ path: `l250/l250/l250/y${i}/x` })),
+      ]),
+      failure('corrupt', /symbolic links/),
+    ],
+    [
+      'too many names',
+      Buffer.concat([
+        ...Array.from({ length: 2100 }, (_, i) => tar([{ path: `${i}/${'d/'.repeat(1000)}f` }]).subarray(0, -1024)),
+        Buffer.alloc(1024),
+      ]),
+      failure('too-large', /more than 2000000 files/),
+    ],
+  ])('is refused, and nothing of it stays: %s', async (_, bytes, expected) => {
+    await expect(store.import(pieces(bytes, 1 << 20), 'bad')).rejects.toEqual(expected);
+    expect(stored()).toEqual([]);
+  });
+
+  test('never does more than be refused, whatever its entries are', async () => {
+    const part = fc.constantFrom('a', 'b', '..', '.', '', '.wh.a', '.wh.', '.wh..wh..opq', '\xff', '.wh..wh..opq/a');
+    const path = fc.array(part, { maxLength: 5 }).map((parts) => parts.join('/'));
+    const entry: fc.Arbitrary<TarMember> = fc.record({
+      path,
+      type: fc.constantFrom('0', '1', '2', '3', '5', '6', '0', '5'),
+      link: path,
+      data: fc.constantFrom('', 'x'),
+      mode: fc.nat(0o7777),
+    });
+    const layer = fc
+      .array(entry, { maxLength: 12 })
+      .map((entries) => tar(entries.map((item) => ({ ...item, data: item.type === '0' ? item.data : '' }))));
+    await fc.assert(
+      fc.asyncProperty(layer, async (bytes) => {
+        try {
+          await store.import(pieces(bytes), 'any');
+        } catch (error) {
+          expect(error).toBeInstanceOf(ImageError);
+          return;
+        }
+        expect(dumpDisk((await store.resolve('any')).disk, place, program).length).toBeGreaterThan(0);
+      }),
+      { numRuns: 150, seed: 5 },
+    );
+    expect(readdirSync(join(home, 'tmp'))).toEqual([]);
+  });
+
+  test('needs a program that is not there, and says which', async () => {
+    const path = process.env.PATH;
+    const bytes = execFileSync('zstd', ['-cq'], { input: archive });
+    process.env.PATH = place;
+    try {
+      await expect(store.import(pieces(bytes), 'bad')).rejects.toEqual(failure('missing-program', /apt install zstd/));
+    } finally {
+      process.env.PATH = path;
+    }
+  });
+
+  test('does not fit on a full disk, and leaves it as it was', async () => {
+    const mount = join(place, 'home');
+    execFileSync('mkdir', [mount]);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', mount]);
+    try {
+      const large = tar([{ path: 'a', data: Buffer.alloc(3 << 20, 1) }]);
+      await expect(store.import(pieces(large), 'large')).rejects.toEqual(failure('no-space'));
+      expect(stored()).toEqual([]);
+      await store.import(pieces(archive), 'small');
+      expect(readFileSync((await store.resolve('small')).disk[1].path)).toHaveLength(8192);
+    } finally {
+      execFileSync('umount', [mount]);
+    }
+  });
+});
+
+describe('a change', () => {
+  const config = (): ImageConfig => ({
+    architecture: 'amd64',
+    os: 'linux',
+    created: '',
+    Env: ['PATH=/bin'],
+    Entrypoint: [],
+    Cmd: ['old'],
+    User: '',
+    WorkingDir: '/srv',
+    StopSignal: '',
+    ExposedPorts: [],
+    Volumes: [],
+    Labels: {},
+  });
+
+  test.each<[string, Partial<ImageConfig>]>([
+    ['CMD ["a", "b c"]', { Cmd: ['a', 'b c'] }],
+    ['cmd echo "$HOME"', { Cmd: ['/bin/sh', '-c', 'echo "$HOME"'] }],
+    ['ENTRYPOINT ["/init"]', { Entrypoint: ['/init'], Cmd: [] }],
+    ['ENV A=1 B="two words" C=a\\ b', { Env: ['PATH=/bin', 'A=1', 'B=two words', 'C=a b'] }],
+    ['ENV PATH /usr/bin and more', { Env: ['PATH=/usr/bin and more'] }],
+    ['WORKDIR sub', { WorkingDir: '/srv/sub' }],
+    ['WORKDIR /x', { WorkingDir: '/x' }],
+    ['USER app:app', { User: 'app:app' }],
+    ['STOPSIGNAL SIGQUIT', { StopSignal: 'SIGQUIT' }],
+    ['EXPOSE 80 53/udp 80', { ExposedPorts: ['80/tcp', '53/udp'] }],
+    ['VOLUME /data', { Volumes: ['/data'] }],
+    ['VOLUME ["/a", "/b"]', { Volumes: ['/a', '/b'] }],
+    ['LABEL a=b "c d"="e"', { Labels: { a: 'b', 'c d': 'e' } }],
+  ])('is applied as Docker applies it: %s', (change, expected) => {
+    expect(applyChanges(config(), [change])).toEqual({ ...config(), ...expected });
+  });
+
+  test.each(['', 'CMD', 'RUN ls', 'FROM x', 'CMD ["a"', 'CMD [1]', 'ENV =1', 'ENV A="', 'EXPOSE http'])(
+    'is refused when it is none: %j',
+    (change) => {
+      expect(() => applyChanges(config(), [change])).toThrow(failure('bad-change') as Error);
+    },
+  );
+});
