@@ -40,6 +40,7 @@ export class MachineProcess implements Disposable {
   #alive = true;
   #boot!: (event: Event<'booted'>) => void;
   #probe!: (event: Event<'probed'>) => void;
+  readonly #statistics: ((statistics: MachineStatistics) => void)[] = [];
   #end!: (end: MachineEnd) => void;
 
   constructor({ program = MACHINE_PROGRAM, onStderr }: MachineProcessOptions = {}) {
@@ -92,6 +93,12 @@ export class MachineProcess implements Disposable {
     this.#control.write(`${JSON.stringify(request)}\n`);
   }
 
+  /** Asks what the machine has counted so far; never settles if the machine ends before it answers. */
+  statistics(): Promise<MachineStatistics> {
+    this.send({ type: 'statistics' });
+    return new Promise((resolve) => this.#statistics.push(resolve));
+  }
+
   #read(text: string): void {
     const lines = (this.#line + text).split('\n');
     this.#line = lines.pop()!;
@@ -113,6 +120,9 @@ export class MachineProcess implements Disposable {
         break;
       case 'probed':
         this.#probe(event);
+        break;
+      case 'statistics':
+        this.#statistics.shift()?.(event.statistics);
         break;
       case 'stopped': {
         const { statistics, console } = event;

@@ -200,6 +200,11 @@ export class ContainerRun {
     const output = this.#connect(session);
     await Promise.race([started, broken, failed]);
     this.#trace.mark('processStarted');
+    if (this.#trace.wanted) {
+      machine.statistics().then((statistics) => {
+        this.#trace.statistics = statistics;
+      });
+    }
     this.#running = true;
     this.#start();
     if (spec.timeout) this.#after(spec.timeout, () => this.#timeOut());
@@ -209,11 +214,6 @@ export class ContainerRun {
     await Promise.race([output, this.#stalled()]);
     // A machine that died closed its streams too: what looks like their end may be a part.
     if (!(await machine.isAlive())) await failed;
-    if (this.#trace.wanted) {
-      machine.send({ type: 'shutdown' });
-      const end = await Promise.race([machine.ended, sleep(LAST_WORDS)]);
-      this.#trace.statistics = end?.statistics;
-    }
     return this.#status(exited);
   }
 

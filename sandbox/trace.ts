@@ -19,6 +19,7 @@ export type Phase =
 /** Milliseconds since the epoch, by phase; phases that were not reached are missing. */
 export class Trace {
   readonly phases: Partial<Record<Phase, number>> = { cliStarted: performance.timeOrigin };
+  /** What the machine had counted when the process had started. */
   statistics?: MachineStatistics;
   readonly #file: string | undefined;
 

@@ -48,7 +48,11 @@ export interface MachineSpec {
 }
 
 /** What the owner says to the machine process. `shutdown` stops the vCPUs at once: the guest has synced by then. */
-export type MachineRequest = { type: 'boot'; spec: MachineSpec } | { type: 'probe' } | { type: 'shutdown' };
+export type MachineRequest =
+  | { type: 'boot'; spec: MachineSpec }
+  | { type: 'probe' }
+  | { type: 'statistics' }
+  | { type: 'shutdown' };
 
 /**
  * Codes of a machine that could not start or could not go on.
@@ -94,6 +98,7 @@ export interface ProbeResult {
  */
 export type MachineEvent =
   | { type: 'booted'; accel: Accelerator; times: MachineTimes }
+  | { type: 'statistics'; statistics: MachineStatistics }
   | { type: 'stopped'; reason: 'shutdown' | 'reset'; statistics: MachineStatistics; console?: string }
   | { type: 'failed'; code: MachineErrorCode; message: string; console?: string }
   | { type: 'probed'; result: ProbeResult };

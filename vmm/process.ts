@@ -13,7 +13,14 @@ import { Kvm } from './kvm/kvm.js';
 import { probeKvm } from './kvm/probe.js';
 import * as libc from './libc.js';
 import { createLogger, type Logger } from './log.js';
-import { CONTROL_FD, MachineError, type MachineEvent, type MachineRequest, type MachineSpec } from './machine.js';
+import {
+  CONTROL_FD,
+  MachineError,
+  type MachineEvent,
+  type MachineRequest,
+  type MachineSpec,
+  type MachineStatistics,
+} from './machine.js';
 import { cachedProbe } from './probe-cache.js';
 import { checkSpec } from './spec.js';
 
@@ -73,6 +80,9 @@ class MachineProcess {
         this.#end({ type: 'probed', result });
         break;
       }
+      case 'statistics':
+        this.#control.send({ type: 'statistics', statistics: this.#statistics() });
+        break;
       case 'shutdown':
         this.#stop('shutdown');
     }
@@ -106,10 +116,13 @@ class MachineProcess {
     if (isShown) libc.write(STDERR, Uint8Array.of(byte), 1);
   }
 
+  #statistics(): MachineStatistics {
+    return this.#machine?.statistics() ?? { exits: {}, ioctls: {} };
+  }
+
   #stop(reason: 'shutdown' | 'reset'): never {
     this.#threads.stop();
-    const statistics = this.#machine?.statistics() ?? { exits: {}, ioctls: {} };
-    this.#end({ type: 'stopped', reason, statistics, console: this.#tail.toString() });
+    this.#end({ type: 'stopped', reason, statistics: this.#statistics(), console: this.#tail.toString() });
   }
 
   #fail(cause: unknown): never {

@@ -66,6 +66,17 @@ describe('a machine process that ends unasked', () => {
   });
 });
 
+test('a machine says what it has counted whenever it is asked', async () => {
+  using it = machine(`let io = 0;
+    control.on('data', (lines) => {
+      for (const _ of String(lines).trim().split('\\n')) {
+        say({ type: 'statistics', statistics: { exits: { io: ++io }, ioctls: {} } });
+      }
+    });`);
+  const answers = await Promise.all([it.statistics(), it.statistics()]);
+  expect(answers.map(({ exits }) => exits.io)).toEqual([1, 2]);
+});
+
 test('a machine that was asked to stop gives its statistics', async () => {
   using it = machine(`control.once('data', () => {
     say({ type: 'stopped', reason: 'shutdown', statistics: { exits: { io: 5 }, ioctls: {} } });
