@@ -11,6 +11,7 @@ import { drain } from './drain.js';
 const VIRTIO_ID_BLOCK = 2;
 
 // Feature bits (virtio 1.2, 5.2.3).
+export const VIRTIO_BLK_F_SIZE_MAX = 1;
 export const VIRTIO_BLK_F_SEG_MAX = 2;
 export const VIRTIO_BLK_F_RO = 5;
 export const VIRTIO_BLK_F_BLK_SIZE = 6;
@@ -42,7 +43,11 @@ const ID_SIZE = 20;
 const QUEUE_SIZE = 256;
 /** Data buffers of a request: the queue's length less header and status. */
 const SEG_MAX = QUEUE_SIZE - 2;
-const MAX_RANGES = 16;
+/** Bytes of a data buffer. With SEG_MAX it bounds a request, which is served in one go, to 32 MiB. */
+const SIZE_MAX = 128 * 1024;
+const MAX_REQUEST = SEG_MAX * SIZE_MAX;
+const MAX_DISCARD_RANGES = 16;
+const MAX_WRITE_ZEROES_RANGES = 1;
 /** 2 GiB in a range to discard; 32 MiB to fill with zeroes, which may have to be written. Sectors. */
 const MAX_DISCARD_SECTORS = 2 ** 22;
 const MAX_WRITE_ZEROES_SECTORS = 2 ** 16;
@@ -55,6 +60,7 @@ function configSpace(sectors: number): Uint8Array {
   const view = new DataView(config.buffer);
   view.setUint32(0, sectors % 2 ** 32, true); // capacity
   view.setUint32(4, Math.floor(sectors / 2 ** 32), true);
+  view.setUint32(8, SIZE_MAX, true); // size_max
   view.setUint32(12, SEG_MAX, true); // seg_max
   view.setUint32(20, SECTOR_SIZE, true); // blk_size
   view.setUint8(24, 3); // topology.physical_block_exp: 4 KiB
@@ -62,10 +68,10 @@ function configSpace(sectors: number): Uint8Array {
   view.setUint8(CONFIG_WRITEBACK, 1);
   view.setUint16(34, 1, true); // num_queues
   view.setUint32(36, MAX_DISCARD_SECTORS, true);
-  view.setUint32(40, MAX_RANGES, true); // max_discard_seg
+  view.setUint32(40, MAX_DISCARD_RANGES, true); // max_discard_seg
   view.setUint32(44, 8, true); // discard_sector_alignment
   view.setUint32(48, MAX_WRITE_ZEROES_SECTORS, true);
-  view.setUint32(52, MAX_RANGES, true); // max_write_zeroes_seg
+  view.setUint32(52, MAX_WRITE_ZEROES_RANGES, true); // max_write_zeroes_seg
   view.setUint8(56, 1); // write_zeroes_may_unmap
   return config;
 }
@@ -80,7 +86,7 @@ export class VirtioBlk implements VirtioDevice {
   readonly #id = new Uint8Array(ID_SIZE);
   readonly #header = new Uint8Array(HEADER_SIZE);
   readonly #headerView = new DataView(this.#header.buffer);
-  readonly #ranges = new Uint8Array(MAX_RANGES * RANGE_SIZE);
+  readonly #ranges = new Uint8Array(MAX_DISCARD_RANGES * RANGE_SIZE);
   readonly #rangesView = new DataView(this.#ranges.buffer);
   readonly #status = new Uint8Array(1);
   readonly #serve = (chain: DescriptorChain, queue: Virtqueue) => this.#serveRequest(chain, queue);
@@ -93,7 +99,7 @@ export class VirtioBlk implements VirtioDevice {
     this.#disk = disk;
     this.#id.set(Buffer.from(id).subarray(0, ID_SIZE));
     this.config = configSpace(disk.length / SECTOR_SIZE);
-    const common = [VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_TOPOLOGY];
+    const common = [VIRTIO_BLK_F_SIZE_MAX, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_TOPOLOGY];
     const writable = [VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_WRITE_ZEROES];
     this.features = disk.readOnly ? [...common, VIRTIO_BLK_F_RO] : [...common, ...writable];
   }
@@ -122,13 +128,13 @@ export class VirtioBlk implements VirtioDevice {
     drain(this.#context, index, this.#chain, this.#serve, this.#again);
   }
 
-  #serveRequest(chain: DescriptorChain, queue: Virtqueue): void {
+  #serveRequest(chain: DescriptorChain, queue: Virtqueue): number {
     const { readable, writable } = chain;
     // virtio 1.2, 5.2.6: the status is the last byte the device writes. Without room for it there is no way to answer.
     const room = writable.length - 1;
     if (room < 0 || readable.read(0, this.#header) !== HEADER_SIZE) {
       this.#context?.fail('request without header or status');
-      return;
+      return 0;
     }
     const type = this.#headerView.getUint32(0, true);
     const sector = this.#headerView.getUint32(8, true) + this.#headerView.getUint32(12, true) * 2 ** 32;
@@ -160,20 +166,22 @@ export class VirtioBlk implements VirtioDevice {
     writable.write(room, this.#status);
     // The status lies behind all the room for data: used length covers it only if the data does.
     queue.push(chain.head, written === room ? written + 1 : written);
+    return readable.length + writable.length;
   }
 
+  /** Whole sectors of the disk. */
   #isOnDisk(sector: number, length: number): boolean {
     return length % SECTOR_SIZE === 0 && sector * SECTOR_SIZE + length <= this.#disk.length;
   }
 
   #readSectors(chain: DescriptorChain, sector: number, length: number): number {
-    if (!this.#isOnDisk(sector, length)) return VIRTIO_BLK_S_IOERR;
+    if (length > MAX_REQUEST || !this.#isOnDisk(sector, length)) return VIRTIO_BLK_S_IOERR;
     return this.#disk.read(sector * SECTOR_SIZE, length, chain.writable, 0) ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR;
   }
 
   #writeSectors(chain: DescriptorChain, sector: number): number {
     const length = chain.readable.length - HEADER_SIZE;
-    if (this.#disk.readOnly || !this.#isOnDisk(sector, length)) return VIRTIO_BLK_S_IOERR;
+    if (this.#disk.readOnly || length > MAX_REQUEST || !this.#isOnDisk(sector, length)) return VIRTIO_BLK_S_IOERR;
     const done = this.#disk.write(sector * SECTOR_SIZE, length, chain.readable, HEADER_SIZE);
     return done && this.#afterWrite() ? VIRTIO_BLK_S_OK : VIRTIO_BLK_S_IOERR;
   }
@@ -192,7 +200,8 @@ export class VirtioBlk implements VirtioDevice {
       return VIRTIO_BLK_S_UNSUPP;
     }
     const length = chain.readable.length - HEADER_SIZE;
-    if (length === 0 || length % RANGE_SIZE !== 0 || length > this.#ranges.length) return VIRTIO_BLK_S_IOERR;
+    const most = (discard ? MAX_DISCARD_RANGES : MAX_WRITE_ZEROES_RANGES) * RANGE_SIZE;
+    if (length === 0 || length % RANGE_SIZE !== 0 || length > most) return VIRTIO_BLK_S_IOERR;
     chain.readable.read(HEADER_SIZE, this.#ranges);
     const limit = discard ? MAX_DISCARD_SECTORS : MAX_WRITE_ZEROES_SECTORS;
     for (let at = 0; at < length; at += RANGE_SIZE) {

@@ -52,7 +52,7 @@ export class VirtioConsole implements VirtioDevice {
     else if (index === RECEIVE) this.#options.onRoom?.();
   }
 
-  #transmit(chain: DescriptorChain, queue: Virtqueue): void {
+  #transmit(chain: DescriptorChain, queue: Virtqueue): number {
     const length = Math.min(chain.readable.length, MAX_CHAIN);
     for (let done = 0; done < length; ) {
       const count = chain.readable.read(done, this.#piece);
@@ -61,6 +61,7 @@ export class VirtioConsole implements VirtioDevice {
       done += count;
     }
     queue.push(chain.head, 0);
+    return length;
   }
 
   /** Gives the guest as many of `bytes` as it has room for; returns how many. `onRoom` says when there is more. */

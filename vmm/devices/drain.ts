@@ -3,27 +3,32 @@
 import type { DescriptorChain, Virtqueue } from '../virtio/queue.js';
 import type { DeviceContext } from './device.js';
 
+/** Bytes moved before the other devices have their turn: some milliseconds' worth. */
+const MAX_BYTES = 32 * 1024 * 1024;
+
 /**
- * Calls `serve` for each available chain until there is none, then notifies once. After as many chains as the queue is
- * long it lets the event loop go round, and goes on with `again`: a driver that adds chains for ever starves nobody.
+ * Calls `serve`, which returns the bytes it moved, for each available chain until there is none, then notifies once.
+ * After as many chains as the queue is long, or 32 MiB, it lets the event loop go round and goes on with `again`: a
+ * driver that adds chains for ever starves nobody.
  */
 export function drain(
   context: DeviceContext,
   index: number,
   chain: DescriptorChain,
-  serve: (chain: DescriptorChain, queue: Virtqueue) => void,
+  serve: (chain: DescriptorChain, queue: Virtqueue) => number,
   again: () => void,
 ): void {
   const queue = context.queues[index];
   if (queue === undefined) return;
-  let budget = queue.size;
+  let chains = queue.size;
+  let bytes = MAX_BYTES;
   queue.disableKicks();
   do {
-    while (budget > 0 && queue.pop(chain)) {
-      budget--;
-      serve(chain, queue);
+    while (chains > 0 && bytes > 0 && queue.pop(chain)) {
+      chains--;
+      bytes -= serve(chain, queue);
     }
-    if (budget === 0) {
+    if (chains === 0 || bytes <= 0) {
       context.loop.defer(again);
       break;
     }

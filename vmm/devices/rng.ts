@@ -19,7 +19,11 @@ export class VirtioRng implements VirtioDevice {
   readonly #iovecs = allocateIovecs(QUEUE_SIZE);
   #context: DeviceContext | undefined;
   #chain: DescriptorChain | undefined;
-  readonly #serve = (chain: DescriptorChain, queue: Virtqueue) => queue.push(chain.head, this.#fill(chain));
+  readonly #serve = (chain: DescriptorChain, queue: Virtqueue) => {
+    const filled = this.#fill(chain);
+    queue.push(chain.head, filled);
+    return filled;
+  };
   readonly #again = () => this.kick(0);
 
   activate(context: DeviceContext): void {

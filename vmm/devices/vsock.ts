@@ -71,6 +71,7 @@ export class VirtioVsock implements VirtioDevice {
   readonly #serveTx = (chain: DescriptorChain, queue: Virtqueue) => {
     if (this.#receivePacket(chain.readable)) queue.push(chain.head, 0);
     else this.#context?.fail('tx packet without a header');
+    return chain.readable.length;
   };
   readonly #again = () => this.kick(TX);
   readonly #onSocket = (connection: Connection, events: number) => this.#socketReady(connection, events);

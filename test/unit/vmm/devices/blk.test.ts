@@ -26,6 +26,7 @@ import {
   VIRTIO_BLK_T_WRITE_ZEROES,
   VirtioBlk,
 } from '../../../../vmm/devices/blk.js';
+import * as libc from '../../../../vmm/libc.js';
 import { type DiskExtent, MachineError } from '../../../../vmm/machine.js';
 import { type Piece, VirtioDriver } from '../../../fixtures/virtio-driver.js';
 
@@ -163,22 +164,57 @@ describe('blk', () => {
     const zero = (sector: number, count: number) => model.fill(0, sector * SECTOR, (sector + count) * SECTOR);
     expect(driver.request(VIRTIO_BLK_T_DISCARD, 0, { data: range(8, 8, 0) }).status).toBe(VIRTIO_BLK_S_OK);
     zero(8, 8);
-    const two = Buffer.concat([range(31, 3, 0), range(40, 8, 1)]);
-    expect(driver.request(VIRTIO_BLK_T_WRITE_ZEROES, 0, { data: two }).status).toBe(VIRTIO_BLK_S_OK);
-    zero(31, 3);
-    zero(40, 8);
+    const two = Buffer.concat([range(17, 2, 0), range(20, 1, 0)]);
+    expect(driver.request(VIRTIO_BLK_T_DISCARD, 0, { data: two }).status).toBe(VIRTIO_BLK_S_OK);
+    zero(17, 2);
+    zero(20, 1);
+    for (const [sector, count, flags] of [
+      [31, 3, 0],
+      [40, 8, 1],
+    ]) {
+      const data = range(sector, count, flags);
+      expect(driver.request(VIRTIO_BLK_T_WRITE_ZEROES, 0, { data }).status).toBe(VIRTIO_BLK_S_OK);
+      zero(sector, count);
+    }
     expect(driver.request(VIRTIO_BLK_T_IN, 0, { room: model.length }).data.equals(model)).toBe(true);
     expect(readFileSync(path).length).toBe(model.length);
     const refused: [number, Buffer, number][] = [
       [VIRTIO_BLK_T_DISCARD, range(0, 1, 1), VIRTIO_BLK_S_UNSUPP],
       [VIRTIO_BLK_T_WRITE_ZEROES, range(0, 1, 2), VIRTIO_BLK_S_UNSUPP],
       [VIRTIO_BLK_T_WRITE_ZEROES, range(63, 2, 0), VIRTIO_BLK_S_IOERR],
-      [VIRTIO_BLK_T_WRITE_ZEROES, Buffer.concat([range(0, 1, 0), range(0, 65537, 0)]), VIRTIO_BLK_S_IOERR],
+      [VIRTIO_BLK_T_WRITE_ZEROES, Buffer.concat([range(0, 1, 0), range(2, 1, 0)]), VIRTIO_BLK_S_IOERR],
+      [VIRTIO_BLK_T_DISCARD, Buffer.concat([range(0, 1, 0), range(63, 2, 0)]), VIRTIO_BLK_S_IOERR],
       [VIRTIO_BLK_T_DISCARD, range(0, 1, 0).subarray(0, 15), VIRTIO_BLK_S_IOERR],
       [VIRTIO_BLK_T_DISCARD, Buffer.alloc(0), VIRTIO_BLK_S_IOERR],
     ];
     for (const [type, data, status] of refused) expect(driver.request(type, 0, { data }).status).toBe(status);
     expect(readFileSync(path).equals(model)).toBe(true);
+  });
+
+  test('zeroes are written where the file system cannot zero a range', () => {
+    // A memfd lies in tmpfs, which has holes but no FALLOC_FL_ZERO_RANGE.
+    const fd = libc.memfd_create('disk', 0);
+    const path = `/proc/self/fd/${fd}`;
+    const model = pattern(300 * SECTOR);
+    writeFileSync(path, model);
+    using driver = BlkDriver.open([{ path, offset: 0, length: model.length }]);
+    const range = Buffer.alloc(16);
+    range.writeUInt32LE(3, 0);
+    range.writeUInt32LE(290, 8);
+    expect(driver.request(VIRTIO_BLK_T_WRITE_ZEROES, 0, { data: range }).status).toBe(VIRTIO_BLK_S_OK);
+    expect(readFileSync(path).equals(model.fill(0, 3 * SECTOR, 293 * SECTOR))).toBe(true);
+    libc.close(fd);
+  });
+
+  test('a request of more than 32 MiB, all of it in the same memory, is refused', () => {
+    const path = file(Buffer.alloc(0));
+    truncateSync(path, 64 * 1024 * 1024);
+    using driver = BlkDriver.open([{ path, offset: 0, length: 64 * 1024 * 1024 }]);
+    const [header, status, data] = [driver.allocate(16), driver.allocate(1), driver.allocate(1024 * 1024, 4096)];
+    driver.queues[0].add([header], [...Array.from({ length: 33 }, () => data), status]);
+    driver.queues[0].kick();
+    expect(driver.queues[0].takeUsed()).toBeDefined();
+    expect(driver.bytes(status)[0]).toBe(VIRTIO_BLK_S_IOERR);
   });
 
   test('what the disk does not hold or the type does not exist is an error, and the next request works', () => {

@@ -35,6 +35,7 @@ test('a driver that never stops adding chains does not keep the event loop from 
         queue.push(head, 0);
         ring.takeUsed();
         if (served < 1000) ring.add([piece], []);
+        return 8;
       },
       once,
     );
