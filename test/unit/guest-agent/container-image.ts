@@ -1,6 +1,15 @@
 // A small image for the agent to run: a Debian userland copied from this machine, as an EROFS file on a loop device.
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, realpathSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  realpathSync,
+  rmSync,
+  symlinkSync,
+  truncateSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
@@ -59,28 +68,48 @@ function populate(directory: string): void {
   // What systemd images have, and what a hostile one may have.
   symlinkSync('../run/resolve/stub-resolv.conf', join(directory, 'etc/resolv.conf'));
   symlinkSync('/../../../../../etc/elsewhere', join(directory, 'etc/hosts'));
+  symlinkSync('loop', join(directory, 'opt/loop'));
+  symlinkSync('../../../../opt', join(directory, 'opt/outside'));
 }
 
-export interface ContainerImage {
+export interface LoopDevice {
   /** Path of the block device. */
   device: string;
+  /** Path of the file behind it. */
+  file: string;
+  /** Detaches the device and removes the file. */
   [Symbol.dispose](): void;
 }
 
-/** Makes the image and attaches it to a loop device, until it is disposed of. */
-export function makeContainerImage(): ContainerImage {
+function attach(directory: string, file: string, ...options: string[]): LoopDevice {
+  const device = runAsRoot('losetup', '--find', '--show', ...options, file);
+  return {
+    device,
+    file,
+    [Symbol.dispose]() {
+      runAsRoot('losetup', '--detach', device);
+      rmSync(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+/** Makes the image, on a read-only device. */
+export function makeContainerImage(): LoopDevice {
   const directory = mkdtempSync(join(tmpdir(), 'agent-image-'));
   const root = join(directory, 'root');
   mkdirSync(root);
   populate(root);
   const file = join(directory, 'image.erofs');
   execFileSync('mkfs.erofs', ['--all-root', '--quiet', file, root], { stdio: ['ignore', 'ignore', 'inherit'] });
-  const device = runAsRoot('losetup', '--find', '--show', '--read-only', file);
-  return {
-    device,
-    [Symbol.dispose]() {
-      runAsRoot('losetup', '--detach', device);
-      rmSync(directory, { recursive: true, force: true });
-    },
-  };
+  return attach(directory, file, '--read-only');
+}
+
+/** An empty ext4 disk of 16 MiB. */
+export function makeScratchDisk(): LoopDevice {
+  const directory = mkdtempSync(join(tmpdir(), 'agent-scratch-'));
+  const file = join(directory, 'scratch.ext4');
+  writeFileSync(file, '');
+  truncateSync(file, 16 * 1024 * 1024);
+  execFileSync('/sbin/mkfs.ext4', ['-q', '-F', file], { stdio: ['ignore', 'ignore', 'inherit'] });
+  return attach(directory, file);
 }

@@ -1,4 +1,5 @@
 // The real agent makes real containers: on this machine's kernel, in namespaces of its own, driven by the host's codec.
+import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -6,11 +7,11 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ProcessSpec, StartRequest } from '../../../sandbox/agent-protocol.js';
 import { AgentUnderTest, buildAgent } from './agent-under-test.js';
-import { type ContainerImage, makeContainerImage } from './container-image.js';
+import { type LoopDevice, makeContainerImage, makeScratchDisk } from './container-image.js';
 
 let directory: string;
 let agent: string;
-let image: ContainerImage;
+let image: LoopDevice;
 
 beforeAll(() => {
   directory = mkdtempSync(join(tmpdir(), 'agent-build-'));
@@ -109,8 +110,10 @@ describe('a process', () => {
   });
 
   test('has process 1, default signals and mask, and no descriptors but its own', async () => {
-    const stdout = await shell('echo $$; ls /proc/self/fd; grep -E "Sig(Blk|Ign|Cgt)" /proc/1/status');
-    expect(stdout).toMatch(/^1\n0\n1\n2\n3\nSigBlk:\t0+\nSigIgn:\t0+\nSigCgt:/);
+    const status = await run({ argv: ['grep', '-E', '^(Pid|Sig(Blk|Ign)):', '/proc/self/status'] });
+    const none = '0000000000000000';
+    expect(status.stdout).toBe(`Pid:\t1\nSigBlk:\t${none}\nSigIgn:\t${none}\n`);
+    expect((await run({ argv: ['ls', '/proc/self/fd'] })).stdout).toBe('0\n1\n2\n3\n'); // 3: the directory it lists
   });
 });
 
@@ -193,6 +196,28 @@ describe('the container', () => {
 
   test('gets a working directory that the image does not have', async () => {
     expect(await shell('echo $PWD', { cwd: '/srv/deep/er' })).toBe('/srv/deep/er\n');
+  });
+
+  test('is not left by links in the image', async () => {
+    expect(await shell('pwd -P', { cwd: '/opt/outside/../opt/outside/new' })).toBe('/opt/new\n');
+    await using session = await boot(startRequest({ cwd: '/opt/loop/x' }));
+    expect(await session.error(1)).toMatchObject({ kind: 'setup-failed', errno: 40 });
+  });
+
+  test('keeps its writable layer on a scratch disk, which is clean after shutdown', async () => {
+    using scratch = makeScratchDisk();
+    const root = { device: image.device, scratch: scratch.device };
+    const runOnce = async (script: string) => {
+      await using session = await boot(startRequest({ argv: ['sh', '-c', script] }, { root }));
+      const stdout = await session.output(1, 'stdout');
+      await session.exited(1);
+      session.send({ type: 'shutdown', request: 2 });
+      await session.end();
+      return stdout;
+    };
+    expect(await runOnce('echo kept >/home/sam/file; echo changed >/etc/image-file')).toBe('');
+    execFileSync('/sbin/e2fsck', ['-fn', scratch.file], { stdio: 'ignore' });
+    expect(await runOnce('cat /home/sam/file /etc/image-file; stat -c %a /')).toBe('kept\nchanged\n755\n');
   });
 });
 
