@@ -208,7 +208,7 @@ function bootId(): string {
 function firstError(log: string, error: ExecaError): string {
   try {
     const lines = readFileSync(log, 'utf8').split('\n');
-    const line = lines.find((text) => /\berror\b/i.test(text)) ?? lines.find((text) => text.includes('***'));
+    const line = lines.find((text) => /: (fatal )?error: /.test(text)) ?? lines.find((text) => text.includes('***'));
     if (line) return line.trim();
   } catch {}
   return error.shortMessage;
