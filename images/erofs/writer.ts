@@ -12,6 +12,7 @@ import { createHash } from 'node:crypto';
 import { ImageError } from '../errors.js';
 import type { Inode, InodeKind } from '../layer/merge.js';
 import { MAX_IMAGE_BYTES } from '../limits.js';
+import type { Timestamp } from '../tar/pax.js';
 import { compareNames, type Dirent, shapeDirectory, writeDirentBlock } from './directory.js';
 import * as format from './format.js';
 import { BLOCK_SIZE, INODE_SLOT } from './format.js';
@@ -82,35 +83,35 @@ export function writeErofs(root: Inode, dataLengths: number[], identity: string)
   return metadata;
 }
 
-/** Seconds and nanoseconds as one key. */
-type TimeKey = string;
-
-function timeKey({ mtime }: Inode): TimeKey {
-  return `${mtime.seconds}.${mtime.nanoseconds}`;
-}
-
 /** The most frequent time: inodes that have it, and are small in all else, need half the space. */
-function commonTime(root: Inode): TimeKey {
-  const counts = new Map<TimeKey, number>();
+function commonTime(root: Inode): Timestamp {
+  // The keys are rounded: times closer than a microsecond are counted as one, which does no harm.
+  const counts = new Map<number, number>();
+  let best = root.mtime;
+  let most = 0;
   const seen = new Set<Inode>([root]);
   // A Set visits what is added on the way.
-  for (const inode of seen) {
-    const key = timeKey(inode);
-    counts.set(key, (counts.get(key) ?? 0) + 1);
-    for (const name of inode.children.values()) seen.add(name.inode);
+  for (const { mtime, children } of seen) {
+    const key = mtime.seconds + mtime.nanoseconds / 1e9;
+    const count = (counts.get(key) ?? 0) + 1;
+    counts.set(key, count);
+    if (count > most) {
+      most = count;
+      best = mtime;
+    }
+    for (const name of children.values()) seen.add(name.inode);
   }
-  let best = timeKey(root);
-  for (const [key, count] of counts) if (count > counts.get(best)!) best = key;
   return best;
 }
 
-function needsExtended(inode: Inode, buildTime: TimeKey): boolean {
+function needsExtended({ uid, gid, size, names, mtime }: Inode, buildTime: Timestamp): boolean {
   return (
-    inode.uid > 0xffff ||
-    inode.gid > 0xffff ||
-    inode.size > 0xffffffff ||
-    inode.names > 0xffff ||
-    timeKey(inode) !== buildTime
+    uid > 0xffff ||
+    gid > 0xffff ||
+    size > 0xffffffff ||
+    names > 0xffff ||
+    mtime.seconds !== buildTime.seconds ||
+    mtime.nanoseconds !== buildTime.nanoseconds
   );
 }
 
@@ -248,20 +249,19 @@ interface Superblock {
   root: Placed;
   inodes: number;
   blocks: number;
-  buildTime: TimeKey;
+  buildTime: Timestamp;
   identity: string;
 }
 
 function writeSuperblock(into: Buffer, { root, inodes, blocks, buildTime, identity }: Superblock): void {
   const at = format.SUPER_OFFSET;
-  const [seconds, nanoseconds] = buildTime.split('.');
   into.writeUInt32LE(format.SUPER_MAGIC, at);
   into.writeUInt32LE(format.FEATURE_COMPAT_SB_CHKSUM | format.FEATURE_COMPAT_MTIME, at + 8);
   into[at + 12] = Math.log2(BLOCK_SIZE);
   into.writeUInt16LE(root.offset / INODE_SLOT, at + 14);
   into.writeBigUInt64LE(BigInt(inodes), at + 16);
-  into.writeBigInt64LE(BigInt(seconds), at + 24);
-  into.writeUInt32LE(Number(nanoseconds), at + 32);
+  into.writeBigInt64LE(BigInt(buildTime.seconds), at + 24);
+  into.writeUInt32LE(buildTime.nanoseconds, at + 32);
   into.writeUInt32LE(blocks, at + 36);
   // Addresses of inodes count from block 0, and there is no area of shared attributes.
   const uuid = createHash('sha256').update(identity).digest().subarray(0, 16);

@@ -35,18 +35,21 @@ export function isZeroBlock(buffer: Buffer, offset: number): boolean {
 }
 
 /** Whether the 512 bytes at `offset` carry the checksum of a tar header. */
-export function isHeader(buffer: Buffer, offset: number): boolean {
-  let unsigned = 8 * 0x20;
-  let signed = 8 * 0x20;
-  for (let i = 0; i < BLOCK_SIZE; i++) {
-    if (i === 148) i = 156;
-    const byte = buffer[offset + i];
-    unsigned += byte;
-    signed += byte < 128 ? byte : byte - 256;
+function isHeader(buffer: Buffer, offset: number): boolean {
+  // The sum counts its own field as spaces.
+  let sum = 8 * 0x20;
+  let high = 0;
+  for (let i = offset; i < offset + BLOCK_SIZE; i++) {
+    sum += buffer[i];
+    high += buffer[i] >> 7;
+  }
+  for (let i = offset + 148; i < offset + 156; i++) {
+    sum -= buffer[i];
+    high -= buffer[i] >> 7;
   }
   const stored = octal(buffer, offset + 148, 8);
   // Some old writers summed signed chars.
-  return stored === unsigned || stored === signed;
+  return stored === sum || stored === sum - 256 * high;
 }
 
 /**

@@ -3,9 +3,10 @@
 // archive is hostile: every length is bounded before anything is kept for it.
 
 import { ImageError } from '../errors.js';
-import { MAX_EXTENDED_HEADER_BYTES, MAX_LAYER_DATA_BYTES } from '../limits.js';
+import { MAX_LAYER_DATA_BYTES } from '../limits.js';
+import { ExtendedHeaders } from './extended-headers.js';
 import { BLOCK_SIZE, badTar, isZeroBlock, parseHeader, type TarHeader } from './header.js';
-import { type PaxRecords, type PaxSparse, parsePax, type Timestamp } from './pax.js';
+import type { PaxSparse, Timestamp } from './pax.js';
 import { checkSegments, oldGnuExtension, oldGnuTable, PaxSparseTable, pairs, type Segment } from './sparse.js';
 
 export type TarEntryType = 'file' | 'link' | 'symlink' | 'char' | 'block' | 'directory' | 'fifo';
@@ -63,13 +64,7 @@ export class TarReader {
   #remaining = 0;
   #padding = 0;
 
-  /** An extended header's body while it arrives, its typeflag, and what earlier ones said of the next entry. */
-  #extended: Buffer[] = [];
-  #extendedType = '';
-  #extendedBytes = 0;
-  #pax: PaxRecords = {};
-  #longName: string | null = null;
-  #longLink: string | null = null;
+  readonly #extended = new ExtendedHeaders();
 
   /** The sparse file whose table is being read, and the segments of the file whose data is. */
   #sparseEntry: TarEntry | null = null;
@@ -131,13 +126,9 @@ export class TarReader {
   end(): void {
     if (this.#state === 'end') return;
     if (!this.#sawHeader && !this.#sawZeroBlock) throw new ImageError('not-an-image', 'it is not a tar archive');
-    if (this.#state !== 'header' || this.#blockFill !== 0 || this.#pendingExtended()) {
+    if (this.#state !== 'header' || this.#blockFill !== 0 || this.#extended.pending) {
       throw badTar('it ends in the middle of an entry');
     }
-  }
-
-  #pendingExtended(): boolean {
-    return this.#extendedBytes > 0;
   }
 
   /** Gathers a 512-byte block, in place where the chunk has all of it. */
@@ -171,7 +162,7 @@ export class TarReader {
 
   #onHeader(buffer: Buffer, offset: number): void {
     if (isZeroBlock(buffer, offset)) {
-      if (this.#pendingExtended()) throw badTar('it ends in the middle of an entry');
+      if (this.#extended.pending) throw badTar('it ends in the middle of an entry');
       if (this.#sawZeroBlock) this.#state = 'end';
       this.#sawZeroBlock = true;
       return;
@@ -179,18 +170,16 @@ export class TarReader {
     if (this.#sawZeroBlock) throw badTar('data after half of an end mark');
     const header = this.#parse(buffer, offset);
     if (header.size < 0) throw badTar('a negative size');
-    switch (header.typeflag) {
-      case 'x':
-      case 'X':
-      case 'g':
-      case 'L':
-      case 'K':
-        this.#startExtended(header);
-        return;
-      case 'V':
-        // A volume label: a name for the archive, no file.
-        this.#startBody('skip', header.size);
-        return;
+    if (ExtendedHeaders.is(header.typeflag)) {
+      this.#extended.begin(header);
+      this.#startBody('extended', header.size);
+      if (header.size === 0) this.#extended.end();
+      return;
+    }
+    if (header.typeflag === 'V') {
+      // A volume label: a name for the archive, no file.
+      this.#startBody('skip', header.size);
+      return;
     }
     this.#onEntry(header, buffer, offset);
   }
@@ -206,50 +195,18 @@ export class TarReader {
     }
   }
 
-  #startExtended(header: TarHeader): void {
-    this.#extendedBytes += BLOCK_SIZE + header.size;
-    if (this.#extendedBytes > MAX_EXTENDED_HEADER_BYTES) {
-      throw new ImageError('too-large', `an entry's extended headers exceed ${MAX_EXTENDED_HEADER_BYTES} bytes`);
-    }
-    this.#extendedType = header.typeflag;
-    this.#extended = [];
-    this.#startBody('extended', header.size);
-    if (header.size === 0) this.#endExtended();
-  }
-
-  #endExtended(): void {
-    const body = this.#extended.length === 1 ? this.#extended[0] : Buffer.concat(this.#extended);
-    this.#extended = [];
-    switch (this.#extendedType) {
-      case 'x':
-      case 'X':
-        this.#pax = parsePax(body);
-        break;
-      case 'L':
-        this.#longName = cString(body);
-        break;
-      case 'K':
-        this.#longLink = cString(body);
-        break;
-      default:
-        // Global headers: checked, but without effect, as in every other reader of layers.
-        parsePax(body);
-        this.#extendedBytes = 0;
-    }
-  }
-
   #onEntry(header: TarHeader, buffer: Buffer, offset: number): void {
-    const pax = this.#pax;
+    const { pax, longName, longLink } = this.#extended.take();
     const type = TYPES[header.typeflag];
     if (type === undefined) {
       throw new ImageError('unsupported', `the tar has an entry of unknown type ${JSON.stringify(header.typeflag)}`);
     }
-    const path = this.#longName ?? pax.path ?? header.name;
+    const path = longName ?? pax.path ?? header.name;
     const entry: TarEntry = {
       // V7 has no directory type: a name with a slash at its end is one.
       type: header.typeflag === '\0' && path.endsWith('/') ? 'directory' : type,
       path,
-      linkname: this.#longLink ?? pax.linkpath ?? header.linkname,
+      linkname: longLink ?? pax.linkpath ?? header.linkname,
       mode: header.mode & 0o7777,
       uid: owner(pax.uid ?? header.uid),
       gid: owner(pax.gid ?? header.gid),
@@ -261,10 +218,6 @@ export class TarReader {
     };
     const stored = pax.size ?? header.size;
     if (stored < 0) throw badTar('a negative size');
-    this.#pax = {};
-    this.#longName = null;
-    this.#longLink = null;
-    this.#extendedBytes = 0;
 
     // Other types have no body, whatever their size field says.
     if (entry.type !== 'file') {
@@ -330,7 +283,7 @@ export class TarReader {
 
   #takeBody(bytes: Buffer): void {
     if (this.#state === 'extended') {
-      this.#extended.push(Buffer.from(bytes));
+      this.#extended.append(bytes);
     } else if (this.#state === 'data') {
       let at = 0;
       while (at < bytes.length) {
@@ -354,7 +307,7 @@ export class TarReader {
     if (this.#padding === 0) {
       const extended = this.#state === 'extended';
       this.#state = 'header';
-      if (extended) this.#endExtended();
+      if (extended) this.#extended.end();
     }
     return length;
   }
@@ -366,11 +319,6 @@ function isSparse(sparse: PaxSparse): boolean {
 
 function padding(size: number): number {
   return (BLOCK_SIZE - (size % BLOCK_SIZE)) % BLOCK_SIZE;
-}
-
-function cString(body: Buffer): string {
-  const end = body.indexOf(0);
-  return body.toString('latin1', 0, end === -1 ? body.length : end);
 }
 
 function owner(id: number): number {

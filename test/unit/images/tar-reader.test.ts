@@ -111,6 +111,13 @@ describe('a tar entry', () => {
     expect(read(tar(members)).map(({ path }) => path)).toEqual(['here']);
   });
 
+  test('may have a checksum of signed bytes', () => {
+    const archive = tar([{ path: '\xff\xff' }]);
+    const sum = Number.parseInt(archive.toString('latin1', 148, 154), 8);
+    archive.write((sum - 2 * 256).toString(8).padStart(6, '0'), 148, 'latin1');
+    expect(read(archive)[0].path).toBe('\xff\xff');
+  });
+
   test('comes out the same however the archive is cut into pieces', () => {
     const archive = tar([
       { path: 'a', data: 'x'.repeat(1000), xattrs: { 'user.a': 'b' } },
