@@ -8,7 +8,7 @@ import { KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IO_IN, KVM_EXIT_MMIO } from '../kv
 import { IOCTLS } from '../kvm/ioctl.js';
 import { kvm_run } from '../kvm/structs.js';
 import * as libc from '../libc.js';
-import { INTERRUPT_ACK, INTERRUPT_STATUS } from '../virtio/mmio.js';
+import { INTERRUPT_ACK, INTERRUPT_STATUS } from '../virtio/mmio-registers.js';
 import {
   MachineShared,
   MMIO_BASE,

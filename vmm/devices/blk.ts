@@ -11,15 +11,15 @@ import { drain } from './drain.js';
 const VIRTIO_ID_BLOCK = 2;
 
 // Feature bits (virtio 1.2, 5.2.3).
-export const VIRTIO_BLK_F_SIZE_MAX = 1;
-export const VIRTIO_BLK_F_SEG_MAX = 2;
+const VIRTIO_BLK_F_SIZE_MAX = 1;
+const VIRTIO_BLK_F_SEG_MAX = 2;
 export const VIRTIO_BLK_F_RO = 5;
-export const VIRTIO_BLK_F_BLK_SIZE = 6;
-export const VIRTIO_BLK_F_FLUSH = 9;
-export const VIRTIO_BLK_F_TOPOLOGY = 10;
+const VIRTIO_BLK_F_BLK_SIZE = 6;
+const VIRTIO_BLK_F_FLUSH = 9;
+const VIRTIO_BLK_F_TOPOLOGY = 10;
 export const VIRTIO_BLK_F_CONFIG_WCE = 11;
-export const VIRTIO_BLK_F_DISCARD = 13;
-export const VIRTIO_BLK_F_WRITE_ZEROES = 14;
+const VIRTIO_BLK_F_DISCARD = 13;
+const VIRTIO_BLK_F_WRITE_ZEROES = 14;
 
 // Request types (virtio 1.2, 5.2.6).
 export const VIRTIO_BLK_T_IN = 0;

@@ -4,66 +4,53 @@ import type { DeviceContext, DeviceState, VirtioDevice } from '../devices/device
 import type { EventLoop } from '../event-loop.js';
 import type { GuestMemory } from '../memory.js';
 import {
+  CONFIG,
+  CONFIG_GENERATION,
+  DEVICE_FEATURES,
+  DEVICE_FEATURES_SEL,
+  DEVICE_ID,
+  DRIVER_FEATURES,
+  DRIVER_FEATURES_SEL,
+  INTERRUPT_ACK,
+  INTERRUPT_CONFIG_CHANGE,
+  INTERRUPT_STATUS,
+  INTERRUPT_USED_BUFFER,
+  MAGIC,
+  MAGIC_VALUE,
+  MMIO_VERSION,
+  QUEUE_DESC_HIGH,
+  QUEUE_DESC_LOW,
+  QUEUE_DEVICE_HIGH,
+  QUEUE_DEVICE_LOW,
+  QUEUE_DRIVER_HIGH,
+  QUEUE_DRIVER_LOW,
+  QUEUE_NOTIFY,
+  QUEUE_NUM,
+  QUEUE_NUM_MAX,
+  QUEUE_READY,
+  QUEUE_SEL,
+  SHM_BASE_HIGH,
+  SHM_BASE_LOW,
+  SHM_LEN_HIGH,
+  SHM_LEN_LOW,
+  STATUS,
+  STATUS_DEVICE_NEEDS_RESET,
+  STATUS_DRIVER_OK,
+  STATUS_FEATURES_OK,
+  STATUS_OF_DRIVER,
+  VENDOR,
+  VENDOR_ID,
+  VERSION,
+} from './mmio-registers.js';
+import {
   VIRTIO_F_EVENT_IDX,
   VIRTIO_F_INDIRECT_DESC,
+  VIRTIO_F_VERSION_1,
   Virtqueue,
   VirtqueueError,
   type VirtqueueLayout,
   type VirtqueueState,
 } from './queue.js';
-
-/** Bytes of address space that a device takes. */
-export const MMIO_SIZE = 4096;
-
-// Registers (virtio 1.2, 4.2.2), named as there.
-const MAGIC_VALUE = 0x000;
-const VERSION = 0x004;
-const DEVICE_ID = 0x008;
-const VENDOR_ID = 0x00c;
-const DEVICE_FEATURES = 0x010;
-const DEVICE_FEATURES_SEL = 0x014;
-const DRIVER_FEATURES = 0x020;
-const DRIVER_FEATURES_SEL = 0x024;
-const QUEUE_SEL = 0x030;
-const QUEUE_NUM_MAX = 0x034;
-const QUEUE_NUM = 0x038;
-const QUEUE_READY = 0x044;
-export const QUEUE_NOTIFY = 0x050;
-export const INTERRUPT_STATUS = 0x060;
-export const INTERRUPT_ACK = 0x064;
-const STATUS = 0x070;
-const QUEUE_DESC_LOW = 0x080;
-const QUEUE_DESC_HIGH = 0x084;
-const QUEUE_DRIVER_LOW = 0x090;
-const QUEUE_DRIVER_HIGH = 0x094;
-const QUEUE_DEVICE_LOW = 0x0a0;
-const QUEUE_DEVICE_HIGH = 0x0a4;
-const SHM_LEN_LOW = 0x0b0;
-const SHM_LEN_HIGH = 0x0b4;
-const SHM_BASE_LOW = 0x0b8;
-const SHM_BASE_HIGH = 0x0bc;
-const CONFIG_GENERATION = 0x0fc;
-const CONFIG = 0x100;
-
-const MAGIC = 0x74726976; // "virt"
-const MMIO_VERSION = 2;
-const VENDOR = 0x6d767374; // "tsvm"
-
-// Bits of InterruptStatus (virtio 1.2, 4.2.2).
-const INTERRUPT_USED_BUFFER = 1;
-const INTERRUPT_CONFIG_CHANGE = 2;
-
-// Device status (virtio 1.2, 2.1).
-export const STATUS_ACKNOWLEDGE = 1;
-export const STATUS_DRIVER = 2;
-export const STATUS_DRIVER_OK = 4;
-export const STATUS_FEATURES_OK = 8;
-export const STATUS_DEVICE_NEEDS_RESET = 64;
-export const STATUS_FAILED = 128;
-const STATUS_OF_DRIVER = STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_DRIVER_OK | STATUS_FEATURES_OK | STATUS_FAILED;
-
-/** Feature bit of every device that is not a legacy one (virtio 1.2, 6). */
-export const VIRTIO_F_VERSION_1 = 32;
 
 export interface VirtioMmioOptions {
   memory: GuestMemory;

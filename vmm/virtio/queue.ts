@@ -4,12 +4,13 @@
 import type { GuestMemory } from '../memory.js';
 import { BufferList } from './buffers.js';
 
-/** Feature bits of the ring (virtio 1.2, 6 "Reserved Feature Bits"). */
+// Feature bits of transport and ring (virtio 1.2, 6 "Reserved Feature Bits").
 export const VIRTIO_F_INDIRECT_DESC = 28;
 export const VIRTIO_F_EVENT_IDX = 29;
+export const VIRTIO_F_VERSION_1 = 32;
 
 /** Largest queue size (virtio 1.2, 2.7). */
-export const MAX_QUEUE_SIZE = 32768;
+const MAX_QUEUE_SIZE = 32768;
 
 // Descriptor flags (virtio 1.2, 2.7.5).
 const VIRTQ_DESC_F_NEXT = 1;

@@ -28,6 +28,7 @@ import {
 } from '../../../../vmm/devices/blk.js';
 import * as libc from '../../../../vmm/libc.js';
 import { type DiskExtent, MachineError } from '../../../../vmm/machine.js';
+import { INTERRUPT_STATUS, STATUS } from '../../../../vmm/virtio/mmio-registers.js';
 import { type Piece, VirtioDriver } from '../../../fixtures/virtio-driver.js';
 
 const SECTOR = 512;
@@ -243,10 +244,10 @@ describe('blk', () => {
     driver.queues[0].add([driver.allocate(15)], [driver.allocate(1)]);
     driver.queues[0].kick();
     expect(driver.failures).toEqual(['blk: request without header or status']);
-    expect(driver.readRegister(0x70) & 64).toBe(64);
-    expect(driver.readRegister(0x60)).toBe(2);
-    driver.writeRegister(0x70, 0);
-    expect(driver.readRegister(0x70)).toBe(0);
+    expect(driver.readRegister(STATUS) & 64).toBe(64);
+    expect(driver.readRegister(INTERRUPT_STATUS)).toBe(2);
+    driver.writeRegister(STATUS, 0);
+    expect(driver.readRegister(STATUS)).toBe(0);
   });
 
   test('a missing, short or misaligned file is one clear error', () => {
@@ -275,7 +276,7 @@ describe('blk', () => {
     expect(driver.device.features).toContain(VIRTIO_BLK_F_CONFIG_WCE);
     expect(driver.device.config[32]).toBe(0);
     expect(driver.request(VIRTIO_BLK_T_IN, 1, { room: SECTOR, indirect: true }).data.equals(written)).toBe(true);
-    expect(driver.readRegister(0x70) & 64).toBe(0);
+    expect(driver.readRegister(STATUS) & 64).toBe(0);
   });
 
   test('random requests read and write what a buffer would', () => {

@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { BUFFER_ALLOCATION } from '../../../../vmm/devices/vsock/connection.js';
 import { MAX_CONNECTIONS, VirtioVsock } from '../../../../vmm/devices/vsock.js';
+import { STATUS } from '../../../../vmm/virtio/mmio-registers.js';
 import { UnixPeer, UnixServer } from '../../../fixtures/unix-peer.js';
 import {
   GUEST_CID,
@@ -371,7 +372,7 @@ describe('vsock', () => {
     const before = openDescriptors();
     const peers = [1, 2, 3].map((port) => scene.connect(port).peer);
     expect(openDescriptors()).toBe(before + 6);
-    scene.guest.writeRegister(0x70, 0);
+    scene.guest.writeRegister(STATUS, 0);
     for (const peer of peers) expect(peer.read()).toBe('end');
     expect(openDescriptors()).toBe(before + 3);
   });

@@ -1,8 +1,26 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { DeviceContext, DeviceState, VirtioDevice } from '../../../../vmm/devices/device.js';
-import { VIRTIO_F_VERSION_1 } from '../../../../vmm/virtio/mmio.js';
-import { DescriptorChain } from '../../../../vmm/virtio/queue.js';
+import {
+  CONFIG_GENERATION,
+  DEVICE_FEATURES,
+  DEVICE_FEATURES_SEL,
+  DEVICE_ID,
+  DRIVER_FEATURES,
+  DRIVER_FEATURES_SEL,
+  INTERRUPT_ACK,
+  INTERRUPT_STATUS,
+  MAGIC_VALUE,
+  QUEUE_NOTIFY,
+  QUEUE_NUM_MAX,
+  QUEUE_READY,
+  QUEUE_SEL,
+  SHM_LEN_HIGH,
+  SHM_LEN_LOW,
+  STATUS,
+  VERSION,
+} from '../../../../vmm/virtio/mmio-registers.js';
+import { DescriptorChain, VIRTIO_F_VERSION_1 } from '../../../../vmm/virtio/queue.js';
 import { DriverQueue, VirtioDriver } from '../../../fixtures/virtio-driver.js';
 
 /** A device that counts: it gives every chain back, and remembers how it was called. */
@@ -54,16 +72,16 @@ function started(options = {}): VirtioDriver & { device: CountingDevice } {
 describe('virtio-mmio', () => {
   test('a driver finds a version 2 device with its type and its features', () => {
     using driver = new VirtioDriver(new CountingDevice());
-    expect(driver.readRegister(0x00)).toBe(0x74726976);
-    expect(driver.readRegister(0x04)).toBe(2);
-    expect(driver.readRegister(0x08)).toBe(42);
+    expect(driver.readRegister(MAGIC_VALUE)).toBe(0x74726976);
+    expect(driver.readRegister(VERSION)).toBe(2);
+    expect(driver.readRegister(DEVICE_ID)).toBe(42);
     const features = [0, 1, 2].map((select) => {
-      driver.writeRegister(0x14, select);
-      return driver.readRegister(0x10);
+      driver.writeRegister(DEVICE_FEATURES_SEL, select);
+      return driver.readRegister(DEVICE_FEATURES);
     });
     expect(features).toEqual([((1 << 0) | (1 << 5) | (1 << 28) | (1 << 29)) >>> 0, (1 << 0) | (1 << 8), 0]);
-    expect(driver.readRegister(0xb0)).toBe(0xffffffff);
-    expect(driver.readRegister(0xb4)).toBe(0xffffffff);
+    expect(driver.readRegister(SHM_LEN_LOW)).toBe(0xffffffff);
+    expect(driver.readRegister(SHM_LEN_HIGH)).toBe(0xffffffff);
   });
 
   test.each([
@@ -74,21 +92,21 @@ describe('virtio-mmio', () => {
   ])('features %s keep FEATURES_OK or lose it', (_, features, accepted) => {
     using driver = new VirtioDriver(new CountingDevice());
     expect(driver.negotiate(features)).toBe(accepted);
-    if (!accepted) driver.writeRegister(0x70, 15);
-    expect(driver.readRegister(0x70) & 4).toBe(0);
+    if (!accepted) driver.writeRegister(STATUS, 15);
+    expect(driver.readRegister(STATUS) & 4).toBe(0);
   });
 
   test('features beyond 64 bits are refused', () => {
     using driver = new VirtioDriver(new CountingDevice());
-    driver.writeRegister(0x24, 2);
-    driver.writeRegister(0x20, 1);
+    driver.writeRegister(DRIVER_FEATURES_SEL, 2);
+    driver.writeRegister(DRIVER_FEATURES, 1);
     expect(driver.negotiate([VIRTIO_F_VERSION_1])).toBe(false);
   });
 
   test('features do not change after FEATURES_OK', () => {
     using driver = started({ features: [5] });
-    driver.writeRegister(0x24, 0);
-    driver.writeRegister(0x20, 1);
+    driver.writeRegister(DRIVER_FEATURES_SEL, 0);
+    driver.writeRegister(DRIVER_FEATURES, 1);
     expect(driver.device.context!.hasFeature(0)).toBe(false);
     expect(driver.device.context!.hasFeature(5)).toBe(true);
     expect(driver.device.context!.hasFeature(40)).toBe(false);
@@ -98,14 +116,14 @@ describe('virtio-mmio', () => {
     using driver = started();
     const [, queue] = driver.queues;
     queue.add([driver.allocate(4)], []);
-    driver.writeRegister(0x50, 1);
+    driver.writeRegister(QUEUE_NOTIFY, 1);
     expect(driver.device.kicks).toEqual([1]);
     expect(driver.interrupts).toBe(1);
-    expect(driver.readRegister(0x60)).toBe(1);
-    driver.writeRegister(0x64, 1);
-    expect(driver.readRegister(0x60)).toBe(0);
+    expect(driver.readRegister(INTERRUPT_STATUS)).toBe(1);
+    driver.writeRegister(INTERRUPT_ACK, 1);
+    expect(driver.readRegister(INTERRUPT_STATUS)).toBe(0);
     expect(queue.takeUsed()).toBeDefined();
-    driver.writeRegister(0x50, 7);
+    driver.writeRegister(QUEUE_NOTIFY, 7);
     expect(driver.device.kicks).toEqual([1]);
   });
 
@@ -119,12 +137,12 @@ describe('virtio-mmio', () => {
 
   test('queues that do not exist have size 0 and take no registers', () => {
     using driver = new VirtioDriver(new CountingDevice());
-    driver.writeRegister(0x30, 1);
-    expect(driver.readRegister(0x34)).toBe(16);
-    driver.writeRegister(0x30, 2);
-    expect(driver.readRegister(0x34)).toBe(0);
-    driver.writeRegister(0x44, 1);
-    expect(driver.readRegister(0x44)).toBe(0);
+    driver.writeRegister(QUEUE_SEL, 1);
+    expect(driver.readRegister(QUEUE_NUM_MAX)).toBe(16);
+    driver.writeRegister(QUEUE_SEL, 2);
+    expect(driver.readRegister(QUEUE_NUM_MAX)).toBe(0);
+    driver.writeRegister(QUEUE_READY, 1);
+    expect(driver.readRegister(QUEUE_READY)).toBe(0);
   });
 
   test.each([
@@ -136,16 +154,16 @@ describe('virtio-mmio', () => {
     driver.negotiate([VIRTIO_F_VERSION_1]);
     const queue = new DriverQueue(1, 16, driver);
     driver.writeQueue(Object.assign(Object.create(queue), change));
-    driver.writeRegister(0x44, 1);
-    driver.writeRegister(0x70, 15);
+    driver.writeRegister(QUEUE_READY, 1);
+    driver.writeRegister(STATUS, 15);
     expect(driver.failures).toEqual([expect.stringMatching(reason)]);
-    expect(driver.readRegister(0x70)).toBe(15 | 64);
-    expect(driver.readRegister(0x60)).toBe(2);
-    driver.writeRegister(0x70, 0);
-    expect(driver.readRegister(0x70)).toBe(0);
-    expect(driver.readRegister(0x60)).toBe(0);
+    expect(driver.readRegister(STATUS)).toBe(15 | 64);
+    expect(driver.readRegister(INTERRUPT_STATUS)).toBe(2);
+    driver.writeRegister(STATUS, 0);
+    expect(driver.readRegister(STATUS)).toBe(0);
+    expect(driver.readRegister(INTERRUPT_STATUS)).toBe(0);
     driver.start();
-    expect(driver.readRegister(0x70)).toBe(15);
+    expect(driver.readRegister(STATUS)).toBe(15);
   });
 
   test('a broken ring stops the device: interrupt, status, and no more kicks until the reset', () => {
@@ -153,13 +171,13 @@ describe('virtio-mmio', () => {
     driver.queues[0].makeAvailable(99);
     driver.queues[0].kick();
     expect(driver.failures).toEqual(['counting: descriptor 99 in a queue of 8']);
-    expect(driver.readRegister(0x70) & 64).toBe(64);
+    expect(driver.readRegister(STATUS) & 64).toBe(64);
     expect(driver.interrupts).toBe(1);
     driver.transport.kick(1);
     expect(driver.device.kicks).toEqual([0]);
-    driver.writeRegister(0x70, 0);
+    driver.writeRegister(STATUS, 0);
     expect(driver.device.resets).toBe(1);
-    expect(driver.readRegister(0x44)).toBe(0);
+    expect(driver.readRegister(QUEUE_READY)).toBe(0);
   });
 
   test('configuration space is read and written in any width, and only inside', () => {
@@ -179,10 +197,10 @@ describe('virtio-mmio', () => {
 
   test('a changed configuration has a new generation and an interrupt', () => {
     using driver = started();
-    const before = driver.readRegister(0xfc);
+    const before = driver.readRegister(CONFIG_GENERATION);
     driver.device.context!.configChanged();
-    expect(driver.readRegister(0xfc)).not.toBe(before);
-    expect(driver.readRegister(0x60)).toBe(2);
+    expect(driver.readRegister(CONFIG_GENERATION)).not.toBe(before);
+    expect(driver.readRegister(INTERRUPT_STATUS)).toBe(2);
   });
 
   test('a restored transport goes on in the middle of its queues', () => {
@@ -198,7 +216,7 @@ describe('virtio-mmio', () => {
     const state = driver.replaceDevice(() => next);
     expect(next.served).toBe(5);
     expect(driver.interrupts).toBe(interrupts + 1);
-    expect(driver.readRegister(0x70)).toBe(15);
+    expect(driver.readRegister(STATUS)).toBe(15);
     expect(driver.transport.save()).toEqual(state);
     driver.queues[0].add([piece], []);
     driver.queues[0].kick();
