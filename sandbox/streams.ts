@@ -49,6 +49,8 @@ export function copy(source: Readable, sink: Writable, onChunk?: () => void): Co
     source.once('end', onEnd);
     source.once('error', onEnd);
     source.once('close', onEnd);
+    // It may have been paused to wait for this.
+    source.resume();
     sink.on('drain', onDrain);
     // Stays: a sink that breaks later must not become an uncaught exception.
     sink.on('error', onError);

@@ -13,6 +13,11 @@ test('every byte arrives, in order, and the sink stays open', async () => {
   expect(sink.writableEnded).toBe(false);
 });
 
+test('a source that was paused flows', async () => {
+  const source = Readable.from(['x']).pause();
+  expect(await copy(source, new PassThrough().resume()).done).toEqual({ reason: 'end' });
+});
+
 test('a sink that takes nothing stops the source', async () => {
   let read = 0;
   const source = new Readable({
