@@ -3,14 +3,14 @@ import { once } from 'node:events';
 import { createConnection } from 'node:net';
 import { constants } from 'node:os';
 import { PassThrough, Readable, Writable } from 'node:stream';
-import { encodeCommand, encodeFrame, FrameReader, FrameType } from './frames.js';
+import { encodeCommand, encodeFrame, FrameReader, FrameType, STDIN_WINDOW } from './frames.js';
 
 export interface LabCommandOptions {
   /** Default: this process's working directory, which the lab has too. */
   cwd?: string;
   /** Added to the lab's own environment (PATH, HOME, ...). */
   env?: Record<string, string>;
-  /** Kills the command. */
+  /** Ends the command and its process group. */
   signal?: AbortSignal;
 }
 
@@ -33,8 +33,6 @@ export interface LabProcess {
   exit: Promise<LabExit>;
   kill(signal?: NodeJS.Signals): void;
 }
-
-const CHUNK = 64 * 1024;
 
 function decodeStatus(status: number): LabExit {
   const number = status & 0x7f;
@@ -61,40 +59,48 @@ export function spawnInLab(socketPath: string, argv: readonly string[], options:
   const socket = createConnection(socketPath);
   const stdout = new PassThrough();
   const stderr = new PassThrough();
-  const write = (frame: Buffer, done: (error?: Error | null) => void) => {
-    // The command is over, as a broken pipe would say; or the write is waited for.
-    if (socket.destroyed || socket.writableEnded) done();
-    else socket.write(frame, () => done());
+  let credit = STDIN_WINDOW;
+  let onCredit = () => {};
+  const send = (type: number, payload?: Uint8Array) => {
+    // A command that is over takes no more, as a pipe without a reader.
+    if (socket.writable) socket.write(encodeFrame(type, payload));
   };
   const stdin = new Writable({
-    highWaterMark: CHUNK,
-    write(chunk: Buffer, _encoding, done) {
-      const pieces: Buffer[] = [];
-      for (let at = 0; at < chunk.length; at += CHUNK) {
-        pieces.push(encodeFrame(FrameType.stdin, chunk.subarray(at, at + CHUNK)));
-      }
-      write(Buffer.concat(pieces), done);
+    highWaterMark: STDIN_WINDOW,
+    write(chunk: Buffer, encoding, done) {
+      const piece = chunk.subarray(0, credit);
+      credit -= piece.length;
+      if (piece.length > 0) send(FrameType.stdin, piece);
+      if (piece.length === chunk.length) done();
+      else onCredit = () => this._write(chunk.subarray(piece.length), encoding, done);
     },
     final(done) {
-      write(encodeFrame(FrameType.stdinEnd), done);
+      send(FrameType.stdinEnd);
+      done();
     },
   });
   const kill = (signal: NodeJS.Signals = 'SIGTERM') => {
     const payload = Buffer.alloc(4);
     payload.writeInt32LE(constants.signals[signal]);
-    if (!socket.destroyed) socket.write(encodeFrame(FrameType.kill, payload));
+    send(FrameType.kill, payload);
   };
-  options.signal?.addEventListener('abort', () => kill('SIGKILL'), { once: true });
+  options.signal?.addEventListener('abort', () => send(FrameType.abort), { once: true });
 
   const exit = new Promise<LabExit>((resolve, reject) => {
     const reader = new FrameReader();
     let ended = false;
-    socket.on('data', async (chunk: Buffer) => {
+    socket.on('data', (chunk: Buffer) => {
       for (const { type, payload } of reader.push(chunk)) {
         if (type === FrameType.exit) {
           ended = true;
           resolve(decodeStatus(payload.readUInt32LE(0)));
           socket.end();
+        }
+        if (type === FrameType.credit) {
+          credit += payload.readUInt32LE(0);
+          const next = onCredit;
+          onCredit = () => {};
+          next();
         }
         const stream = type === FrameType.stdout ? stdout : type === FrameType.stderr ? stderr : undefined;
         if (stream !== undefined && !stream.write(payload)) {
@@ -134,25 +140,15 @@ export async function runInLab(
   argv: readonly string[],
   { stdin, timeout, ...options }: LabRunOptions = {},
 ): Promise<LabResult> {
-  const command = spawnInLab(socketPath, argv, options);
-  let late = false;
-  const timer = setTimeout(
-    () => {
-      late = true;
-      command.kill('SIGKILL');
-    },
-    timeout ?? 2 ** 31 - 1,
-  );
-  try {
-    command.stdin.on('error', () => {});
-    if (stdin instanceof Readable) stdin.pipe(command.stdin);
-    else command.stdin.end(stdin);
-    const [stdout, stderr, exit] = await Promise.all([collect(command.stdout), collect(command.stderr), command.exit]);
-    if (late) throw new Error(`no end after ${timeout} ms in the lab: ${argv.join(' ')}\n${stdout}\n${stderr}`);
-    return { ...exit, stdout, stderr };
-  } finally {
-    clearTimeout(timer);
-  }
+  const late = timeout === undefined ? undefined : AbortSignal.timeout(timeout);
+  const signals = [options.signal, late].filter((signal) => signal !== undefined);
+  const command = spawnInLab(socketPath, argv, { ...options, signal: AbortSignal.any(signals) });
+  command.stdin.on('error', () => {});
+  if (stdin instanceof Readable) stdin.pipe(command.stdin);
+  else command.stdin.end(stdin);
+  const [stdout, stderr, exit] = await Promise.all([collect(command.stdout), collect(command.stderr), command.exit]);
+  if (late?.aborted) throw new Error(`no end after ${timeout} ms in the lab: ${argv.join(' ')}\n${stdout}\n${stderr}`);
+  return { ...exit, stdout, stderr };
 }
 
 /** Whether a lab answers behind `socketPath`. */

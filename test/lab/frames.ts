@@ -1,6 +1,9 @@
 // What a client of the lab and the lab's PID 1 (init.c) say to each other, one command per connection. A frame is a
 // type byte, a little-endian u32 length of at most 1 MiB, and that many bytes.
 
+/** Bytes of stdin that may be on their way to a command that has not read them: frames of other types overtake none. */
+export const STDIN_WINDOW = 256 * 1024;
+
 export const FrameType = {
   /** To the lab: working directory, number of arguments, arguments, environment; each word ends in NUL. */
   start: 0x53,
@@ -9,6 +12,10 @@ export const FrameType = {
   stdinEnd: 0x45,
   /** To the lab: a signal's number (i32) for the command. */
   kill: 0x4b,
+  /** To the lab: end the command and all of its process group. */
+  abort: 0x41,
+  /** From the lab: the command read that many bytes (u32) of its stdin. */
+  credit: 0x43,
   /** From the lab: bytes of stdout and stderr. */
   stdout: 0x4f,
   stderr: 0x52,

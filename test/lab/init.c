@@ -3,9 +3,11 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <glob.h>
 #include <net/if.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +21,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SLOTS = 8, HEADER = 5, CHUNK = 1 << 16, MAX_FRAME = 1 << 20, MAX_WORDS = 4096 };
+enum {
+  SLOTS = 8,
+  HEADER = 5,
+  CHUNK = 1 << 16,
+  MAX_FRAME = 1 << 20,
+  MAX_WORDS = 4096,
+  STDIN_WINDOW = 1 << 18,
+  LAST_CHUNKS = 16,
+};
 
 static void die(const char *what) {
   perror(what);
@@ -75,21 +85,19 @@ static void set_up(void) {
   close(inet);
 }
 
-static int write_all(int fd, const void *data, size_t length) {
-  for (const char *at = data; length > 0;) {
-    ssize_t written = write(fd, at, length);
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return -1;
+static void send_frame(int port, char type, const void *data, uint32_t length) {
+  static char frame[HEADER + CHUNK];
+  frame[0] = type;
+  memcpy(frame + 1, &length, 4);
+  memcpy(frame + HEADER, data, length);
+  size_t total = HEADER + length;
+  for (const char *at = frame; total > 0;) {
+    ssize_t written = write(port, at, total);
+    if (written < 0 && errno != EINTR) die("port");
+    if (written < 0) continue;
     at += written;
-    length -= (size_t)written;
+    total -= (size_t)written;
   }
-  return 0;
-}
-
-static int send_frame(int port, char type, const void *data, uint32_t length) {
-  char header[HEADER] = {type};
-  memcpy(header + 1, &length, 4);
-  return write_all(port, header, HEADER) < 0 ? -1 : write_all(port, data, length);
 }
 
 struct input {
@@ -97,20 +105,20 @@ struct input {
   char bytes[HEADER + MAX_FRAME];
 };
 
-// Reads what there is; -1 when the host is gone.
-static int fill(int port, struct input *input) {
+// Reads what there is.
+static void fill(int port, struct input *input) {
   ssize_t got = read(port, input->bytes + input->length, sizeof input->bytes - input->length);
-  if (got < 0) return errno == EINTR || errno == EAGAIN ? 0 : -1;
-  if (got == 0) return -1;
-  input->length += (size_t)got;
-  return 0;
+  if (got > 0) input->length += (size_t)got;
+  else if (got == 0) usleep(10000);  // the host's end is not open yet
+  else if (errno != EINTR && errno != EAGAIN) die("port");
 }
 
-// The first whole frame's type and length; 0 when there is none yet, -1 when it can't be one.
+// The type and length of the first whole frame; 0 when there is none yet.
 static int peek(const struct input *input, uint32_t *length) {
+  *length = 0;
   if (input->length < HEADER) return 0;
   memcpy(length, input->bytes + 1, 4);
-  if (*length > MAX_FRAME) return -1;
+  if (*length > MAX_FRAME) die("frame");
   return input->length < HEADER + *length ? 0 : input->bytes[0];
 }
 
@@ -122,22 +130,25 @@ static void consume(struct input *input, uint32_t length) {
 struct command {
   pid_t pid;
   int pidfd, in, out, err;
+  bool ended;
+  // What the host sent for stdin and the command has not read: the host never has more than STDIN_WINDOW under way.
+  size_t pending;
+  char stdin_bytes[STDIN_WINDOW];
 };
 
 // The start frame: words that end in NUL: working directory, number of arguments, arguments, environment.
-static int start(char *frame, uint32_t length, struct command *command) {
+static bool start(char *frame, uint32_t length, struct command *command) {
   char *words[MAX_WORDS + 1];
   size_t count = 0;
-  if (length == 0 || frame[length - 1] != '\0') return -1;
+  if (length == 0 || frame[length - 1] != '\0') return false;
   for (char *at = frame; at < frame + length && count < MAX_WORDS; at += strlen(at) + 1) words[count++] = at;
-  if (count < 3) return -1;
+  if (count < 3) return false;
   size_t arguments = strtoul(words[1], NULL, 10);
-  if (arguments < 1 || arguments > count - 2) return -1;
+  if (arguments < 1 || arguments > count - 2) return false;
   words[count] = NULL;
   char *argv[MAX_WORDS + 1];
   memcpy(argv, words + 2, arguments * sizeof *argv);
   argv[arguments] = NULL;
-  char **environment = words + 2 + arguments;
   int in[2], out[2], err[2];
   if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0 || pipe2(err, O_CLOEXEC) < 0) die("pipe");
   command->pid = fork();
@@ -147,18 +158,16 @@ static int start(char *frame, uint32_t length, struct command *command) {
     dup2(in[0], 0);
     dup2(out[1], 1);
     dup2(err[1], 2);
-    sigset_t none;
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
     signal(SIGPIPE, SIG_DFL);
     if (chdir(words[0]) == 0) {
-      environ = environment;
+      environ = words + 2 + arguments;
       execvp(argv[0], argv);
     }
     fprintf(stderr, "lab: %s: %s\n", argv[0], strerror(errno));
     _exit(127);
   }
   command->pidfd = (int)syscall(SYS_pidfd_open, command->pid, 0);
+  if (command->pidfd < 0) die("pidfd_open");
   close(in[0]);
   close(out[1]);
   close(err[1]);
@@ -168,7 +177,9 @@ static int start(char *frame, uint32_t length, struct command *command) {
   fcntl(command->in, F_SETFL, O_NONBLOCK);
   fcntl(command->out, F_SETFL, O_NONBLOCK);
   fcntl(command->err, F_SETFL, O_NONBLOCK);
-  return 0;
+  command->pending = 0;
+  command->ended = false;
+  return true;
 }
 
 static void shut(int *fd) {
@@ -176,120 +187,120 @@ static void shut(int *fd) {
   *fd = -1;
 }
 
-// Passes on one chunk of output; closes the pipe at its end. -1 when the host is gone.
-static int relay(int port, char type, int *pipe) {
+// Passes on one chunk of output; closes the pipe at its end. False when there is nothing now.
+static bool relay(int port, char type, int *pipe) {
   static char chunk[CHUNK];
-  if (*pipe < 0) return 0;
+  if (*pipe < 0) return false;
   ssize_t got = read(*pipe, chunk, sizeof chunk);
-  if (got < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
-  if (got <= 0) {
-    shut(pipe);
-    return 0;
-  }
-  return send_frame(port, type, chunk, (uint32_t)got) < 0 ? -1 : 1;
+  if (got > 0) send_frame(port, type, chunk, (uint32_t)got);
+  else if (got == 0 || (errno != EAGAIN && errno != EINTR)) shut(pipe);
+  return got > 0;
 }
 
-// Serves what the host sent until a frame has to wait for the command to read; -1 when the host is gone or errs.
-static int serve_input(struct input *input, struct command *command, size_t *written, int *waiting) {
-  uint32_t length;
-  int type;
-  *waiting = 0;
-  while ((type = peek(input, &length)) > 0) {
-    char *payload = input->bytes + HEADER;
-    if (type == 'I' && command->in >= 0 && *written < length) {
-      ssize_t done = write(command->in, payload + *written, length - *written);
-      if (done < 0 && errno == EAGAIN) {
-        *waiting = 1;
-        return 0;
-      }
-      if (done < 0) shut(&command->in);
-      else *written += (size_t)done;
-      continue;
-    }
-    if (type == 'E') shut(&command->in);
-    if (type == 'K' && length == 4) {
-      int32_t signal_number;
+// Gives the command what it will take of its stdin, and the host leave to send as much again.
+static void feed(int port, struct command *command) {
+  ssize_t taken = write(command->in, command->stdin_bytes, command->pending);
+  if (taken < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  // A command that closed its stdin takes everything, as far as the host has to know.
+  uint32_t credit = taken < 0 ? (uint32_t)command->pending : (uint32_t)taken;
+  if (taken < 0) shut(&command->in);
+  command->pending -= credit;
+  memmove(command->stdin_bytes, command->stdin_bytes + credit, command->pending);
+  send_frame(port, 'C', &credit, 4);
+}
+
+static void serve_frame(int port, struct command *command, int type, const char *payload, uint32_t length) {
+  int32_t signal_number;
+  switch (type) {
+    case 'I':
+      if (length > STDIN_WINDOW - command->pending) die("stdin window");
+      memcpy(command->stdin_bytes + command->pending, payload, length);
+      command->pending += length;
+      feed(port, command);
+      break;
+    case 'E':
+      command->ended = true;
+      break;
+    case 'K':
+      if (length != 4) break;
       memcpy(&signal_number, payload, 4);
       kill(command->pid, signal_number);
-    }
-    *written = 0;
-    consume(input, length);
+      break;
+    case 'A':
+      kill(-command->pid, SIGKILL);
+      break;
   }
-  return type;
 }
 
-// Runs one command to its end. Returns when it is over and the host has been told, or when the host is gone.
+// Runs one command to its end and tells the host.
 static void serve_command(int port, struct input *input, struct command *command) {
-  size_t written = 0;
-  int waiting = 0, status = 0;
   for (;;) {
-    if (serve_input(input, command, &written, &waiting) < 0) break;
+    uint32_t length;
+    for (int type; (type = peek(input, &length)) != 0; consume(input, length)) {
+      serve_frame(port, command, type, input->bytes + HEADER, length);
+    }
+    if (command->ended && command->pending == 0) shut(&command->in);
     struct pollfd polled[] = {
-        {.fd = port, .events = waiting || input->length == sizeof input->bytes ? 0 : POLLIN},
-        {.fd = waiting ? command->in : -1, .events = POLLOUT},
+        {.fd = port, .events = POLLIN},
+        {.fd = command->pending > 0 ? command->in : -1, .events = POLLOUT},
         {.fd = command->out, .events = POLLIN},
         {.fd = command->err, .events = POLLIN},
         {.fd = command->pidfd, .events = POLLIN},
     };
     if (poll(polled, 5, -1) < 0) continue;
-    if ((polled[0].revents & POLLIN) && fill(port, input) < 0) break;
-    if ((polled[0].revents & POLLHUP) && !(polled[0].revents & POLLIN)) break;
-    if (polled[2].revents && relay(port, 'O', &command->out) < 0) break;
-    if (polled[3].revents && relay(port, 'R', &command->err) < 0) break;
+    if (polled[0].revents) fill(port, input);
+    if (polled[1].revents) feed(port, command);
+    if (polled[2].revents) relay(port, 'O', &command->out);
+    if (polled[3].revents) relay(port, 'R', &command->err);
+    int status;
     if (polled[4].revents && waitpid(command->pid, &status, WNOHANG) == command->pid) {
-      // What was written before the end is passed on; a pipe that something left behind still holds is not waited for.
-      while (relay(port, 'O', &command->out) > 0) continue;
-      while (relay(port, 'R', &command->err) > 0) continue;
+      // What was written before the end is passed on, a pipe's capacity at most; what still writes is not waited for.
+      for (int chunks = 0; chunks < LAST_CHUNKS && relay(port, 'O', &command->out); chunks++) continue;
+      for (int chunks = 0; chunks < LAST_CHUNKS && relay(port, 'R', &command->err); chunks++) continue;
       uint32_t encoded = (uint32_t)status;
       send_frame(port, 'X', &encoded, 4);
       return;
     }
   }
-  kill(-command->pid, SIGKILL);
-  waitpid(command->pid, &status, 0);
 }
 
-static void serve_slot(int slot) {
-  char path[32];
-  snprintf(path, sizeof path, "/dev/vport0p%d", slot + 1);
-  int port = -1;
-  // The kernel makes the port's node when the device's control queue has told of it.
-  for (int tries = 0; tries < 500 && port < 0; tries++) {
-    port = open(path, O_RDWR | O_CLOEXEC);
-    if (port < 0) usleep(20000);
+// The port's device: its first number is that of the bus's device, which depends on the others.
+static int open_port(int number) {
+  // The kernel makes the node when the device's control queue has told of the port.
+  for (int tries = 0; tries < 1000; tries++) {
+    char pattern[32];
+    snprintf(pattern, sizeof pattern, "/dev/vport*p%d", number);
+    glob_t found;
+    int port = glob(pattern, 0, NULL, &found) == 0 ? open(found.gl_pathv[0], O_RDWR | O_CLOEXEC) : -1;
+    globfree(&found);
+    if (port >= 0) return port;
+    usleep(10000);
   }
-  if (port < 0) die(path);
+  die("port");
+  return -1;
+}
+
+static _Noreturn void serve_slot(int slot) {
   static struct input input;
+  static struct command command = {.in = -1, .out = -1, .err = -1, .pidfd = -1};
+  int port = open_port(slot + 1);
   for (;;) {
-    input.length = 0;
-    struct command command = {.in = -1, .out = -1, .err = -1, .pidfd = -1};
-    uint32_t length = 0;
-    int type = 0, gone = 0;
-    while (!gone && type == 0) {
-      struct pollfd polled = {.fd = port, .events = POLLIN};
-      poll(&polled, 1, -1);
-      if (polled.revents & POLLIN) gone = fill(port, &input) < 0;
-      else usleep(20000);
-      type = peek(&input, &length);
+    uint32_t length;
+    int type = peek(&input, &length);
+    if (type == 0) {
+      fill(port, &input);
+      continue;
     }
-    if (!gone && type == 'S' && start(input.bytes + HEADER, length, &command) == 0) {
-      consume(&input, length);
-      serve_command(port, &input, &command);
-    }
+    // Frames for a command that is over arrive late, and mean nothing.
+    bool started = type == 'S';
+    if (started && !start(input.bytes + HEADER, length, &command)) die("start frame");
+    consume(&input, length);
+    if (!started) continue;
+    serve_command(port, &input, &command);
     shut(&command.in);
     shut(&command.out);
     shut(&command.err);
     shut(&command.pidfd);
-    // The next command comes over the next connection.
-    for (struct pollfd polled = {.fd = port, .events = POLLIN};;) {
-      poll(&polled, 1, -1);
-      if (polled.revents & POLLIN) {
-        static char rest[CHUNK];
-        if (read(port, rest, sizeof rest) == 0) break;
-      } else if (polled.revents & POLLHUP) {
-        break;
-      }
-    }
   }
 }
 

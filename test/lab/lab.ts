@@ -2,6 +2,7 @@
 // nested paging, under a kernel of kernels/lab.config, on this machine's own files (9p, read and write). So it runs this
 // machine's own node and programs, and its /dev/kvm boots unmodified kernels.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { createConnection, createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -9,6 +10,7 @@ import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { kernelPath } from '../../kernels/index.js';
+import { encodeFrame, FrameReader, FrameType } from './frames.js';
 
 /** As many commands run at once as PID 1 has slots (init.c); more wait. */
 const SLOTS = 8;
@@ -59,12 +61,19 @@ function qemuArguments(folder: string, kernel: string, init: string, { cpus = 2 
   ];
 }
 
+/** A client that has a slot, until its command's exit frame. */
+interface Session {
+  client: Socket;
+  slot: Socket;
+}
+
 /** A running lab. It ends with the process that started it, however that ends. */
 export class Lab implements AsyncDisposable {
   readonly #qemu: ChildProcess;
   readonly #folder: string;
   readonly #broker: Server;
-  readonly #free = Array.from({ length: SLOTS }, (_, slot) => slot);
+  readonly #free: Socket[] = [];
+  readonly #sessions = new Map<Socket, Session>();
   readonly #waiting: Socket[] = [];
 
   /** Clients connect here: see client.ts. */
@@ -74,7 +83,7 @@ export class Lab implements AsyncDisposable {
     this.#qemu = qemu;
     this.#folder = folder;
     this.socketPath = join(folder, 'lab');
-    this.#broker = createServer({ allowHalfOpen: true, pauseOnConnect: true }, (client) => {
+    this.#broker = createServer({ pauseOnConnect: true }, (client) => {
       client.on('error', () => client.destroy());
       this.#waiting.push(client);
       this.#dispatch();
@@ -101,13 +110,11 @@ export class Lab implements AsyncDisposable {
     const lab = new Lab(qemu, folder);
     try {
       const deadline = Date.now() + BOOT_TIMEOUT;
-      while (!readFileSync(consoleFile, 'utf8').includes('lab: ready')) {
-        if (qemu.exitCode !== null || Date.now() > deadline) {
-          const said = [join(folder, 'stderr'), consoleFile].map((file) => readFileSync(file, 'utf8').slice(-2000));
-          throw new Error(`the lab did not come up:\n${said.join('\n')}`);
-        }
-        await sleep(50);
+      for (let slot = 0; slot < SLOTS; slot++) {
+        while (!existsSync(join(folder, `slot${slot}`))) await lab.#wait(deadline);
+        await lab.#openSlot(join(folder, `slot${slot}`));
       }
+      while (!readFileSync(consoleFile, 'utf8').includes('lab: ready')) await lab.#wait(deadline);
       await new Promise<void>((resolve) => lab.#broker.listen(lab.socketPath, resolve));
       return lab;
     } catch (error) {
@@ -116,31 +123,81 @@ export class Lab implements AsyncDisposable {
     }
   }
 
-  /** Joins clients that wait with slots that are free. */
+  async #wait(deadline: number): Promise<void> {
+    if (this.#qemu.exitCode !== null || Date.now() > deadline) {
+      const said = ['stderr', 'console'].map((name) => readFileSync(join(this.#folder, name), 'utf8').slice(-2000));
+      throw new Error(`the lab did not come up:\n${said.join('\n')}`);
+    }
+    await sleep(20);
+  }
+
+  /** A slot's connection stays for the lab's life; commands follow each other on it. */
+  async #openSlot(path: string): Promise<void> {
+    const slot = createConnection(path);
+    await once(slot, 'connect');
+    const reader = new FrameReader();
+    slot.on('error', () => slot.destroy());
+    slot.on('close', () => this.#sessions.get(slot)?.client.destroy());
+    slot.on('data', (chunk: Buffer) => {
+      for (const { type, payload } of reader.push(chunk)) {
+        const client = this.#sessions.get(slot)?.client;
+        if (client?.writable && !client.write(encodeFrame(type, payload))) slot.pause();
+        if (type === FrameType.exit) {
+          this.#sessions.delete(slot);
+          this.#free.push(slot);
+          slot.resume();
+          this.#dispatch();
+        }
+      }
+    });
+    this.#free.push(slot);
+  }
+
+  /** Gives clients that wait slots that are free. */
   #dispatch(): void {
     while (this.#free.length > 0 && this.#waiting.length > 0) {
       const client = this.#waiting.shift()!;
-      if (client.destroyed) continue;
-      const number = this.#free.shift()!;
-      const slot = createConnection(join(this.#folder, `slot${number}`));
-      slot.on('error', () => slot.destroy());
-      client.pipe(slot);
-      slot.pipe(client);
-      client.on('close', () => slot.destroy());
-      slot.on('close', () => {
-        client.destroy();
-        this.#free.push(number);
-        this.#dispatch();
-      });
+      if (!client.destroyed) this.#serve({ client, slot: this.#free.shift()! });
     }
+  }
+
+  /** Passes whole frames on: a client that breaks off within one harms nobody. */
+  #serve(session: Session): void {
+    const { client, slot } = session;
+    const reader = new FrameReader();
+    const isCurrent = () => this.#sessions.get(slot) === session;
+    this.#sessions.set(slot, session);
+    let started = false;
+    client.on('data', (chunk: Buffer) => {
+      for (const { type, payload } of reader.push(chunk)) {
+        started ||= type === FrameType.start;
+        if (isCurrent() && !slot.write(encodeFrame(type, payload))) {
+          client.pause();
+          slot.once('drain', () => client.resume());
+        }
+      }
+    });
+    client.on('drain', () => slot.resume());
+    client.on('close', () => {
+      if (!isCurrent()) return;
+      slot.resume();
+      if (started) {
+        slot.write(encodeFrame(FrameType.abort));
+      } else {
+        this.#sessions.delete(slot);
+        this.#free.push(slot);
+        this.#dispatch();
+      }
+    });
+    client.resume();
   }
 
   async stop(): Promise<void> {
     this.#broker.close();
+    for (const client of this.#waiting) client.destroy();
     this.#qemu.kill('SIGKILL');
-    if (this.#qemu.exitCode === null && this.#qemu.signalCode === null) {
-      await new Promise((resolve) => this.#qemu.once('exit', resolve));
-    }
+    if (this.#qemu.exitCode === null && this.#qemu.signalCode === null) await once(this.#qemu, 'exit');
+    for (const slot of [...this.#free, ...this.#sessions.keys()]) slot.destroy();
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
