@@ -26,7 +26,17 @@ export function assemble(source: string, bits: 16 | 64 = 16): Uint8Array {
     const binary = join(folder, 'guest.bin');
     const input = `.intel_syntax noprefix\n.code${bits}\n${source}\n`;
     execFileSync('as', ['--64', '-o', object], { input });
-    execFileSync('ld', ['-Ttext', `${CODE}`, '--entry', '0', '--oformat', 'binary', '-o', binary, object]);
+    execFileSync('ld', [
+      '-Ttext',
+      `0x${CODE.toString(16)}`,
+      '--entry',
+      '0',
+      '--oformat',
+      'binary',
+      '-o',
+      binary,
+      object,
+    ]);
     return readFileSync(binary);
   } finally {
     rmSync(folder, { recursive: true });

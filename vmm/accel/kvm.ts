@@ -49,7 +49,7 @@ export interface MachineHost {
   log: Logger;
   /** The guest's serial console sent a byte. */
   writeConsole(byte: number): void;
-  /** The guest asked for a reset; it stands still. */
+  /** The guest asked for a reset; it runs on until it is stopped. */
   onReset(): void;
   /** The guest can't go on. */
   onCrash(error: MachineError): void;

@@ -175,8 +175,13 @@ export class VcpuThreads implements Disposable {
     }
   }
 
-  /** Ends all threads. Takes at most a few seconds, even if one of them is lost; false then. */
+  /**
+   * Ends all threads; what they wait for is not answered any more, so that the bus may call this. Takes at most a few
+   * seconds, even if a thread is lost; false then.
+   */
   stop(): boolean {
+    this.#bus = undefined;
+    this.#onEnd = undefined;
     return this.#command(this.#threads, ThreadCommand.stop, ThreadState.ended);
   }
 
@@ -200,7 +205,6 @@ export class VcpuThreads implements Disposable {
 
   /** Stops the threads. The vCPUs may be closed afterwards. */
   [Symbol.dispose](): void {
-    this.#onEnd = undefined;
     if (this.stop()) libc.close(this.machine.wakeFd);
     process.off(KICK_SIGNAL_NAME, ignoreKick);
   }

@@ -1,0 +1,202 @@
+import { rmSync } from 'node:fs';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { MMIO_BASE, MMIO_WINDOW } from '../../vmm/accel/vcpu-shared.js';
+import { type Bus, type VcpuEnd, VcpuThreads } from '../../vmm/accel/vcpu-thread.js';
+import { EventLoop } from '../../vmm/event-loop.js';
+import { exitName, KVM_EXIT_HLT } from '../../vmm/kvm/exits.js';
+import { buildVcpuWorker, Guest, type GuestOptions } from './guest.js';
+
+let workerUrl: URL;
+beforeAll(async () => {
+  workerUrl = await buildVcpuWorker();
+});
+afterAll(() => rmSync(workerUrl, { force: true }));
+
+/** A bus that writes down what reaches it, and answers reads with 0x5a. */
+class RecordingBus implements Bus {
+  readonly accesses: string[] = [];
+  readPort(port: number, size: number): number {
+    this.accesses.push(`in ${port.toString(16)} ${size}`);
+    return 0x5a;
+  }
+  writePort(port: number, size: number, value: number): void {
+    this.accesses.push(`out ${port.toString(16)} ${size} ${value.toString(16)}`);
+  }
+  readMmio(address: number, data: Uint8Array): void {
+    this.accesses.push(`read ${address.toString(16)} ${data.length}`);
+    data.fill(0x5a);
+  }
+  writeMmio(address: number, data: Uint8Array): void {
+    this.accesses.push(`write ${address.toString(16)} ${Buffer.from(data).toString('hex')}`);
+  }
+}
+
+/** A guest on a vCPU thread. */
+class Machine implements Disposable {
+  readonly loop = new EventLoop();
+  readonly bus = new RecordingBus();
+  readonly threads = new VcpuThreads(workerUrl);
+  readonly guest: Guest;
+  end: VcpuEnd | undefined;
+
+  constructor(source: string, options?: GuestOptions) {
+    this.guest = new Guest(source, options);
+    this.threads.machine.deviceCount = 2;
+  }
+
+  start(): void {
+    this.threads.start([this.guest.vcpu], this.loop, this.bus, (end) => {
+      this.end = end;
+      this.loop.stop();
+    });
+  }
+
+  /** Runs until the vCPU ends by itself; the reason. */
+  runToEnd(): string {
+    this.start();
+    this.loop.run();
+    return this.end?.kind === 'exit' ? exitName(this.end.reason) : `error ${this.end?.message}`;
+  }
+
+  [Symbol.dispose](): void {
+    this.threads[Symbol.dispose]();
+    this.guest[Symbol.dispose]();
+    this.loop[Symbol.dispose]();
+  }
+}
+
+const HLT = exitName(KVM_EXIT_HLT);
+
+test('ports that the machine has are answered by the device thread', () => {
+  using machine = new Machine('mov dx, 0x3fd\n in al, dx\n out 0x64, al\n hlt');
+  expect(machine.runToEnd()).toBe(HLT);
+  expect(machine.bus.accesses).toEqual(['in 3fd 1', 'out 64 1 5a']);
+});
+
+test('a string instruction accesses a port once for each element', () => {
+  using machine = new Machine(`
+    mov dx, 0x3f8
+    mov si, offset text
+    mov cx, 3
+    rep outsb
+    mov di, 0x500
+    mov cx, 2
+    rep insb
+    hlt
+  text: .ascii "abc"`);
+  expect(machine.runToEnd()).toBe(HLT);
+  expect(machine.bus.accesses).toEqual(['out 3f8 1 61', 'out 3f8 1 62', 'out 3f8 1 63', 'in 3f8 1', 'in 3f8 1']);
+  expect([...machine.guest.memory.bytes(0x500, 3)]).toEqual([0x5a, 0x5a, 0]);
+});
+
+test('ports and addresses that nobody owns read as ones and reach no device', () => {
+  const source = 'in eax, 0x70\n mov ecx, eax\n out 0x80, al\n mov eax, [rbx]\n mov [rbx], eax\n hlt';
+  using machine = new Machine(source, { bits: 64 });
+  machine.guest.vcpu.setRegisters({ rbx: MMIO_BASE + 2 * MMIO_WINDOW });
+  expect(machine.runToEnd()).toBe(HLT);
+  const { rax, rcx } = machine.guest.vcpu.registers();
+  expect([rax, rcx]).toEqual([0xffffffffn, 0xffffffffn]);
+  expect(machine.bus.accesses).toEqual([]);
+});
+
+test("a device's window is answered by the device thread, at any width", () => {
+  const source = 'mov al, [rbx]\n mov [rbx + 2], ax\n mov rax, [rbx + 0x108]\n mov [rbx + 0x108], rax\n hlt';
+  using machine = new Machine(source, { bits: 64 });
+  machine.guest.vcpu.setRegisters({ rax: 0, rbx: MMIO_BASE + MMIO_WINDOW });
+  expect(machine.runToEnd()).toBe(HLT);
+  expect(machine.bus.accesses).toEqual([
+    'read d0001000 1',
+    'write d0001002 5a00',
+    'read d0001108 8',
+    'write d0001108 5a5a5a5a5a5a5a5a',
+  ]);
+});
+
+test('interrupt status and acknowledgement are served without the device thread', () => {
+  const source = 'mov eax, [rbx + 0x60]\n mov dword ptr [rbx + 0x64], 1\n mov ecx, [rbx + 0x60]\n hlt';
+  using machine = new Machine(source, { bits: 64 });
+  machine.guest.vcpu.setRegisters({ rbx: MMIO_BASE + MMIO_WINDOW });
+  machine.threads.machine.interruptStatus[1] = 3;
+  expect(machine.runToEnd()).toBe(HLT);
+  const { rax, rcx } = machine.guest.vcpu.registers();
+  expect([rax, rcx]).toEqual([3n, 2n]);
+  expect(machine.bus.accesses).toEqual([]);
+});
+
+test('exits are counted by reason', () => {
+  using machine = new Machine('out 0x80, al\n out 0x80, al\n hlt');
+  machine.runToEnd();
+  const counts = machine.threads.exitCounts().map((count, reason) => [exitName(reason), count]);
+  expect(counts.filter(([, count]) => count !== 0)).toEqual([
+    ['io', 2],
+    [HLT, 1],
+  ]);
+});
+
+test('a vCPU that spins stands still while it is paused, and goes on', () => {
+  using machine = new Machine('spin: inc dword ptr [0x500]\n jmp spin');
+  const [counter] = [new Uint32Array(machine.guest.memory.bytes(0, 4096).buffer, 0x500, 1)];
+  const waitForProgress = () => {
+    const before = counter[0];
+    while (counter[0] === before) machine.loop.poll(1);
+  };
+  machine.start();
+  waitForProgress();
+  machine.threads.pause();
+  const paused = counter[0];
+  machine.loop.poll(20);
+  expect(counter[0]).toBe(paused);
+  expect(machine.guest.vcpu.registers().rip).toBeGreaterThanOrEqual(0x1000n);
+  machine.threads.resume();
+  waitForProgress();
+  expect(machine.threads.stop()).toBe(true);
+  const stopped = counter[0];
+  machine.loop.poll(20);
+  expect(counter[0]).toBe(stopped);
+  expect(machine.end).toBeUndefined();
+});
+
+test('a pause answers the exit under way first', () => {
+  using machine = new Machine('spin: in al, 0x60\n inc dword ptr [0x500]\n jmp spin');
+  machine.start();
+  for (let round = 0; round < 50; round++) {
+    machine.loop.poll(1);
+    machine.threads.pause();
+    // Past the port read, or before it: never within.
+    expect(machine.guest.vcpu.registers().rax & 0xffn).toBe(machine.bus.accesses.length > 0 ? 0x5an : 0n);
+    machine.threads.resume();
+  }
+  expect(machine.threads.stop()).toBe(true);
+});
+
+test('a vCPU that waits for an interrupt can be stopped', () => {
+  using machine = new Machine('out 0x64, al\n cli\n hlt', { irqchip: true });
+  machine.start();
+  while (machine.bus.accesses.length === 0) machine.loop.poll(10);
+  expect(machine.threads.stop()).toBe(true);
+});
+
+test('threads that have no vCPU yet can be stopped', () => {
+  using threads = new VcpuThreads(workerUrl);
+  threads.prepare(2);
+  expect(threads.stop()).toBe(true);
+});
+
+test('the bus may stop the machine that calls it', () => {
+  using machine = new Machine('spin: out 0x64, al\n jmp spin');
+  let stopped: boolean | undefined;
+  machine.bus.writePort = () => {
+    stopped = machine.threads.stop();
+  };
+  machine.start();
+  while (stopped === undefined) machine.loop.poll(10);
+  expect(stopped).toBe(true);
+});
+
+test('a KVM_RUN that fails is reported', () => {
+  using machine = new Machine('hlt');
+  const fd = machine.guest.vcpu.fd;
+  Object.defineProperty(machine.guest.vcpu, 'fd', { value: machine.guest.kvm.fd });
+  expect(machine.runToEnd()).toMatch(/error KVM_RUN: E/);
+  Object.defineProperty(machine.guest.vcpu, 'fd', { value: fd });
+});
