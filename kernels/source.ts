@@ -1,5 +1,5 @@
 // The kernel's source: a tree that was given, or Debian's linux-source-* package.
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { KernelError } from './index.js';
@@ -20,7 +20,7 @@ export interface KernelSource {
  */
 export async function findSource(tree?: string): Promise<KernelSource | undefined> {
   if (tree !== undefined) return { version: treeVersion(tree), path: tree, packed: false };
-  const newest = readdirSync(PACKAGES)
+  const newest = (existsSync(PACKAGES) ? readdirSync(PACKAGES) : [])
     .filter((file) => /^linux-source-[\d.]+\.tar\.xz$/.test(file))
     .sort((a, b) => b.localeCompare(a, 'en', { numeric: true }))[0];
   if (newest === undefined) return undefined;
