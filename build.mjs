@@ -1,13 +1,13 @@
 // Bundles the programs into dist/: the CLI (lazy chunks), the machine process and its vCPU worker, the lab, the
 // benchmarks; and builds the guest agent's initramfs.
 import { execFileSync } from 'node:child_process';
-import { rmSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
+import { basename, join } from 'node:path';
 import { build } from 'esbuild';
 
 const dist = new URL('dist/', import.meta.url).pathname;
-rmSync(dist, { recursive: true, force: true });
 
-await build({
+const { metafile } = await build({
   entryPoints: {
     cli: 'cli/main.ts',
     machine: 'vmm/process.ts',
@@ -25,10 +25,17 @@ await build({
   minifySyntax: true,
   legalComments: 'none',
   logLevel: 'warning',
+  metafile: true,
   // CommonJS packages inside an ES module bundle ask for `require`.
   banner: {
     js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
   },
 });
+
+// What runs from dist goes on while it is built anew: files are replaced, and only then old chunks removed.
+const built = new Set(Object.keys(metafile.outputs).map((path) => basename(path)));
+for (const name of readdirSync(dist)) {
+  if (name.endsWith('.js') && !built.has(name)) rmSync(join(dist, name));
+}
 
 execFileSync('make', ['-s', '-C', 'guest-agent', `OUT=${dist}`], { stdio: 'inherit' });
