@@ -37,6 +37,7 @@ class MachineProcess {
   #log: Logger = createLogger('error');
   #kvm: Kvm | MachineError;
   #machine: KvmMachine | undefined;
+  #resetAsked = false;
 
   constructor() {
     this.#threads.prepare(1);
@@ -54,6 +55,7 @@ class MachineProcess {
     for (;;) {
       this.#guard(() => {
         this.#loop.poll(this.#machine === undefined || this.#threads.started ? -1 : START_POLL);
+        if (this.#resetAsked) this.#stop('reset');
       });
     }
   }
@@ -103,7 +105,10 @@ class MachineProcess {
       loop: this.#loop,
       log: this.#log,
       writeConsole: (byte) => this.#writeConsole(byte, spec.console),
-      onReset: () => this.#stop('reset'),
+      onReset: () => {
+        // Not from within the vCPU's exit: stopping waits until it is answered.
+        this.#resetAsked = true;
+      },
       onCrash: (error) => this.#fail(error),
     });
     this.#machine.start();
