@@ -70,8 +70,8 @@ function measureInLab(benchmarks: readonly Benchmark[], { runs, image }: Benchma
 }
 
 function describeMachine(inLab: boolean): string {
-  const kvm = inLab ? 'KVM in the lab: a machine in software, many times slower than hardware' : 'KVM of this machine';
-  return `${cpus()[0].model}, ${availableParallelism()} CPUs, Linux ${release()}, node ${process.version}; ${kvm}`;
+  const kvm = inLab ? '; KVM in the lab: a machine in software, many times slower than hardware' : '';
+  return `${cpus()[0].model}, ${availableParallelism()} CPUs, Linux ${release()}, node ${process.version}${kvm}`;
 }
 
 async function main(): Promise<void> {
@@ -109,4 +109,7 @@ async function main(): Promise<void> {
   if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify({ machine, results }, null, 2)}\n`);
 }
 
-await main();
+main().catch((error: Error) => {
+  process.stderr.write(`bench: ${error.message}\n`);
+  process.exitCode = 1;
+});
