@@ -1,7 +1,7 @@
 // What all commands have in common: the global options, one line for a wrong word, and their exit code.
-import { Command, CommanderError } from 'commander';
+import { Command, CommanderError, Option } from 'commander';
 import { UsageError } from './failure.js';
-import { type CliLog, createLog, LEVELS, type LogOptions } from './log.js';
+import { type CliLog, createLog, FORMATS, LEVELS, type LogOptions } from './log.js';
 
 /** What a command gets from, and gives back to, the program around it. */
 export interface Context {
@@ -21,8 +21,8 @@ export function createCommand(name: string, context: Context): Command {
     .configureHelp({ showGlobalOptions: true });
   command
     .option('-q, --quiet', 'only errors, no progress')
-    .option('--log-level <level>', `${LEVELS.join(', ')} (default: warn)`)
-    .option('--log-format <format>', 'text or json (default: text)');
+    .addOption(new Option('--log-level <level>', 'how much is told (default: warn)').choices(LEVELS))
+    .addOption(new Option('--log-format <format>', 'how it is told (default: text)').choices(FORMATS));
   command.hook('preAction', () => {
     const { quiet, logLevel, logFormat } = command.opts();
     context.options = { ...context.options, ...defined({ quiet, logLevel, logFormat }) };

@@ -44,7 +44,8 @@ export function command(context: Context): Command {
       const onProgress = ({ phase, done, total }: BuildProgress) => {
         line.draw(phase === 'compile' ? `compile ${Math.min(99, Math.floor((100 * done) / total))}%` : phase);
       };
-      process.stdout.write(`${await buildKernel(parseName(name), { source, onProgress })}\n`);
+      await buildKernel(parseName(name), { source, onProgress });
+      process.stdout.write(`${findKernel(parseName(name))}\n`);
     });
   return kernel;
 }

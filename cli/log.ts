@@ -1,13 +1,14 @@
 // The log: lines of text for people, or JSON (pino) for programs. All of it goes to stderr.
 import type { Log } from '../sandbox/index.js';
-import { UsageError } from './failure.js';
 
 export const LEVELS = ['silent', 'error', 'warn', 'info', 'debug', 'trace'] as const;
 export type Level = (typeof LEVELS)[number];
 
+export const FORMATS = ['text', 'json'] as const;
+
 export interface LogOptions {
-  logLevel?: string;
-  logFormat?: string;
+  logLevel?: Level;
+  logFormat?: (typeof FORMATS)[number];
   quiet?: boolean;
 }
 
@@ -17,15 +18,10 @@ export interface CliLog extends Log {
   error(message: string, fields?: object): void;
 }
 
-/**
- * Makes the log that the global options ask for. Only errors with `--quiet`; warnings too without it.
- * @throws UsageError for an unknown level or format
- */
-export async function createLog({ logLevel, logFormat = 'text', quiet }: LogOptions): Promise<CliLog> {
-  const level = (logLevel ?? (quiet ? 'error' : 'warn')) as Level;
-  if (!LEVELS.includes(level)) throw new UsageError(`invalid log level '${level}': one of ${LEVELS.join(', ')}`);
-  if (logFormat === 'text') return textLog(level);
-  if (logFormat !== 'json') throw new UsageError(`invalid log format '${logFormat}': text or json`);
+/** Makes the log that the global options ask for: warnings and errors, with `--quiet` errors alone. */
+export async function createLog({ logLevel, logFormat, quiet }: LogOptions): Promise<CliLog> {
+  const level = logLevel ?? (quiet ? 'error' : 'warn');
+  if (logFormat !== 'json') return textLog(level);
   const { default: pino } = await import('pino');
   const logger = pino({ level, base: undefined }, pino.destination({ fd: 2, sync: true }));
   return {

@@ -69,14 +69,9 @@ function commandList(): string {
 
 async function report(error: unknown, context: Context): Promise<void> {
   const { message, detail } = describe(error);
-  try {
-    const log = await openLog(context);
-    log.error(message);
-    if (detail !== undefined) log.error(detail);
-  } catch {
-    // The log's own options are what is wrong.
-    process.stderr.write(`tsvm: ${message}\n`);
-  }
+  const log = await openLog(context);
+  log.error(message);
+  if (detail !== undefined) log.error(detail);
   if (error instanceof UsageError && error.command !== undefined && context.options.logFormat !== 'json') {
     process.stderr.write(`See '${error.command} --help'.\n`);
   }

@@ -1,0 +1,178 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { tar } from '../../fixtures/tar-writer.js';
+
+const TSVM = fileURLToPath(new URL('../../../bin/tsvm', import.meta.url));
+
+let folder: string;
+
+beforeAll(() => {
+  folder = mkdtempSync('/tmp/tsvm-test-');
+  mkdirSync(join(folder, 'runtime'), { mode: 0o700 });
+  writeFileSync(join(folder, 'root.tar'), tar([{ path: 'hello', data: Buffer.from('hi') }]));
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Runs tsvm with a home, a runtime folder and a kernel cache of its own. */
+function tsvm(args: string[], { env = {}, input = '' }: { env?: object; input?: string | Buffer } = {}) {
+  const { status, stdout, stderr } = spawnSync(TSVM, args, {
+    encoding: 'utf8',
+    input,
+    env: {
+      ...process.env,
+      TSVM_HOME: join(folder, 'home'),
+      TSVM_KERNEL_CACHE: join(folder, 'kernels'),
+      XDG_RUNTIME_DIR: join(folder, 'runtime'),
+      ...env,
+    },
+  });
+  return { status, stdout, stderr };
+}
+
+/** A kernel is needed to come as far as the image; it is never booted here. */
+const run = (...args: string[]) => tsvm(['run', '--kernel', join(folder, 'root.tar'), ...args]);
+
+test('the version is printed', () => {
+  expect(tsvm(['--version'])).toEqual({
+    status: 0,
+    stdout: expect.stringMatching(/^tsvm \d+\.\d+\.\d+\n$/),
+    stderr: '',
+  });
+});
+
+test.each([[[]], [['--help']], [['help']]])('%j explains the program and lists its commands', (args) => {
+  const { status, stdout } = tsvm(args);
+  expect(status).toBe(0);
+  for (const command of ['run', 'images', 'import', 'rmi', 'kernel', 'doctor'])
+    expect(stdout).toContain(`  ${command} `);
+});
+
+test.each(['run', 'images', 'import', 'rmi', 'kernel', 'doctor'])('%s --help explains the command', (command) => {
+  const { status, stdout, stderr } = tsvm([command, '--help']);
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+  expect(stdout).toContain(`Usage: tsvm ${command}`);
+  expect(tsvm(['help', command]).stdout).toBe(stdout);
+});
+
+describe('one clear line and exit code 125 for', () => {
+  test.each<[string, string[], string]>([
+    ['an unknown command', ['frobnicate'], "'frobnicate' is not a tsvm command\nSee 'tsvm --help'."],
+    ['an unknown option', ['run', '--frob', 'x'], "unknown option '--frob'\nSee 'tsvm run --help'."],
+    ['a missing image', ['run'], "missing required argument 'IMAGE'\nSee 'tsvm run --help'."],
+    ['an option without its value', ['run', '-e'], "argument missing\nSee 'tsvm run --help'."],
+    ['too many words', ['images', 'a', 'b'], 'too many arguments. Expected 1 argument but got 2.'],
+    ['an unknown kernel', ['kernel', 'path', 'x'], "no kernel is called 'x': guest or lab"],
+    ['a kernel that is not built', ['kernel', 'path'], "the kernel 'guest' is not built, run: tsvm kernel build guest"],
+    ['an unknown log level', ['--log-level', 'loud', 'images'], "argument 'loud' is invalid"],
+    ['an unknown log format', ['images', '--log-format', 'xml'], "argument 'xml' is invalid"],
+    ['an image to remove that is not there', ['rmi', 'nosuch'], 'nosuch'],
+    ['a tar that is not there', ['import', '/nonexistent.tar', 'x'], '/nonexistent.tar'],
+  ])('%s', (_, args, message) => {
+    const { status, stdout, stderr } = tsvm(args);
+    expect({ status, stdout }).toEqual({ status: 125, stdout: '' });
+    expect(stderr).toContain(message);
+    expect(stderr).toMatch(/^tsvm: [^\n]+\n(See 'tsvm[^\n]* --help'\.\n)?$/);
+  });
+
+  test.each<[string, string[], string]>([
+    ['no CPUs', ['--cpus', '0', 'x'], 'invalid number of CPUs 0'],
+    ['a negative number of CPUs', ['--cpus', '-1', 'x'], 'invalid number of CPUs -1'],
+    ['a fraction of a CPU', ['--cpus', '1.5', 'x'], 'invalid number of CPUs 1.5'],
+    ['CPUs that are no number', ['--cpus', 'all', 'x'], "invalid argument 'all' for --cpus"],
+    ['too little memory', ['-m', '1M', 'x'], 'minimum memory limit allowed is 64MB'],
+    ['memory that is no size', ['-m', 'lots', 'x'], "invalid argument 'lots' for --memory"],
+    ['a duration that is none', ['--timeout', 'soon', 'x'], "invalid argument 'soon' for --timeout"],
+    ['an accelerator that is not built', ['--accel', 'tcg', 'x'], 'the tcg accelerator is not built yet'],
+    ['an unknown accelerator', ['--accel', 'hvf', 'x'], 'Allowed choices are auto, kvm, tcg'],
+    ['a working directory that is not absolute', ['-w', 'src', 'x'], "the working directory 'src' is invalid"],
+    ['a host name that is none', ['--hostname', 'a b', 'x'], "invalid hostname 'a b'"],
+    ['a variable without a name', ['-e', '=1', 'x'], "invalid environment variable: '=1'"],
+    ['an env file that is not there', ['--env-file', '/nonexistent', 'x'], 'cannot read env file /nonexistent'],
+    ['a tmpfs that is not absolute', ['--tmpfs', 'tmp', 'x'], "invalid argument 'tmp' for --tmpfs"],
+    ['a terminal that is none', ['-it', 'x'], 'the input device is not a TTY'],
+    ['an unknown image', ['nosuch:tag'], 'nosuch:tag'],
+    ['what is no image', [`oci:${'/etc'}`], '/etc'],
+  ])('run with %s', (_, args, message) => {
+    const { status, stdout, stderr } = run(...args);
+    expect({ status, stdout }).toEqual({ status: 125, stdout: '' });
+    expect(stderr).toContain(message);
+    expect(stderr).toMatch(/^tsvm: [^\n]+\n(See 'tsvm run --help'\.\n)?$/);
+  });
+
+  test('run without a kernel', () => {
+    const { status, stderr } = tsvm(['run', 'x']);
+    expect({ status, stderr }).toEqual({
+      status: 125,
+      stderr: 'tsvm: no guest kernel is built, run: tsvm kernel build\n',
+    });
+  });
+
+  test('run from a runtime folder that others may enter', () => {
+    const runtime = join(folder, 'open');
+    mkdirSync(join(runtime, 'tsvm'), { recursive: true, mode: 0o755 });
+    const { status, stderr } = tsvm(['run', '--kernel', TSVM, 'x'], { env: { XDG_RUNTIME_DIR: runtime } });
+    expect({ status, stderr }).toEqual({ status: 125, stderr: expect.stringContaining('is not a folder of user') });
+  });
+});
+
+test('with --log-format json an error is a JSON record', () => {
+  const { status, stderr } = tsvm(['--log-format', 'json', 'rmi', 'nosuch']);
+  expect(status).toBe(125);
+  expect(JSON.parse(stderr)).toMatchObject({ level: 50, msg: expect.stringContaining('nosuch') });
+});
+
+test('an image is imported, listed and removed', () => {
+  const archive = join(folder, 'root.tar');
+  const { status, stdout } = tsvm(['import', '-c', 'CMD ["/hello"]', archive, 'hello:1']);
+  expect({ status, stdout }).toEqual({ status: 0, stdout: expect.stringMatching(/^sha256:[0-9a-f]{64}\n$/) });
+  const id = stdout.slice(7, 19);
+
+  expect(tsvm(['images']).stdout).toMatch(new RegExp(`^REPOSITORY +TAG +IMAGE ID +.*\\nhello +1 +${id} `));
+  expect(tsvm(['images', '-q']).stdout).toBe(`${id}\n`);
+  expect(tsvm(['images', '-q', 'hello:2']).stdout).toBe('');
+  expect(JSON.parse(tsvm(['images', '--format', 'json', 'hello']).stdout)).toMatchObject({
+    Repository: 'hello',
+    Tag: '1',
+    ID: id,
+  });
+
+  expect(tsvm(['rmi', 'hello:1']).stdout).toContain('Untagged: hello:1\n');
+  expect(tsvm(['images', '-q']).stdout).toBe('');
+});
+
+test('an image is imported from stdin', () => {
+  const input = execFileSync('cat', [join(folder, 'root.tar')]);
+  expect(tsvm(['import', '-', 'piped'], { input }).status).toBe(0);
+  expect(tsvm(['rmi', 'piped']).status).toBe(0);
+});
+
+test('doctor says what is there, and its exit code whether containers can run', () => {
+  const { status, stdout } = tsvm(['doctor', '--format', 'json']);
+  const report = JSON.parse(stdout);
+  expect(report).toMatchObject({
+    ok: false,
+    kvm: { usable: expect.any(Boolean), reason: expect.any(String) },
+    kernel: { verdict: 'missing', advice: 'run: tsvm kernel build' },
+    home: { verdict: 'ok' },
+  });
+  expect(status).toBe(1);
+  expect(tsvm(['doctor']).stdout).toMatch(/^missing {2}kernel {5}not built\n {20}run: tsvm kernel build$/m);
+});
+
+test('a reader that goes away is no reason to complain', () => {
+  const { status, stderr } = spawnSync('bash', ['-c', `set -o pipefail; '${TSVM}' --help | true`], {
+    encoding: 'utf8',
+  });
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+});
+
+test('a program that is not built says so', () => {
+  const copy = join(folder, 'unbuilt');
+  execFileSync('bash', ['-c', `mkdir -p '${copy}' && cp -r bin package.json '${copy}'`], { cwd: join(TSVM, '../..') });
+  const { status, stderr } = spawnSync(join(copy, 'bin/tsvm'), ['images'], { encoding: 'utf8' });
+  expect({ status, stderr }).toEqual({ status: 125, stderr: 'tsvm: not built: run npm run build\n' });
+});
