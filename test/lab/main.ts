@@ -17,7 +17,7 @@ function withTerminal(argv: string[]): string[] {
 async function run(socketPath: string, argv: string[]): Promise<number> {
   const isTerminal = process.stdin.isTTY && process.stdout.isTTY;
   const env: Record<string, string> = {};
-  for (const name of ['TSVM_HOME', 'TSVM_TRACE', 'TERM']) {
+  for (const name of ['TSVM_HOME', 'TSVM_KERNEL_CACHE', 'TSVM_TRACE', 'TERM']) {
     if (process.env[name] !== undefined) env[name] = process.env[name];
   }
   const command = spawnInLab(socketPath, isTerminal ? withTerminal(argv) : argv, { env });
