@@ -31,9 +31,17 @@ export function memoryUse(pid: number): MemoryUse {
   return use;
 }
 
-/** The children of process `pid`, of all its threads. */
+/** The children of process `pid`. */
 export function childrenOf(pid: number): number[] {
-  return readdirSync(`/proc/${pid}/task`).flatMap((thread) =>
-    readFileSync(`/proc/${pid}/task/${thread}/children`, 'latin1').split(' ').filter(Boolean).map(Number),
-  );
+  const processes = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+  return processes.map(Number).filter((process) => parentOf(process) === pid);
+}
+
+function parentOf(pid: number): number | undefined {
+  try {
+    return Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]);
+  } catch {
+    // It ended since it was listed.
+    return undefined;
+  }
 }

@@ -42,7 +42,12 @@ export function time(command: string, args: readonly string[], options: Stopwatc
       text = (text + chunk.toString('latin1')).slice(-KEPT_TEXT);
       if (output !== undefined || !text.includes(until)) return;
       output = performance.now() - start;
-      Promise.resolve(onOutput?.(child)).catch(reject);
+      Promise.resolve()
+        .then(() => onOutput?.(child))
+        .catch((error) => {
+          child.kill('SIGKILL');
+          reject(error);
+        });
     };
     child.stdout!.on('data', read);
     child.stderr!.on('data', read);
