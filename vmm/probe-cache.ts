@@ -7,7 +7,8 @@ import type { ProbeResult } from './machine.js';
 /** Raised when the probe learns to look for more. */
 const VERSION = 1;
 
-function identity(): string {
+/** What a verdict holds for. */
+export function hostIdentity(): string {
   return `${VERSION} ${release()} ${readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()}`;
 }
 
@@ -17,7 +18,7 @@ function identity(): string {
  */
 export function cachedProbe(path: string | undefined, probe: () => ProbeResult): ProbeResult {
   if (path === undefined) return probe();
-  const host = identity();
+  const host = hostIdentity();
   const kept = read(path);
   if (kept?.host === host) return kept.result;
   const result = probe();

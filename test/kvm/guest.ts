@@ -18,29 +18,28 @@ const PML4 = 0x10000;
 const PDPT = 0x11000;
 const PAGE_DIRECTORIES = 0x12000;
 
-/** Machine code of `source` (Intel syntax) that runs in real mode at {@link CODE}, or in long mode. */
-export function assemble(source: string, bits: 16 | 64 = 16): Uint8Array {
+/** Assembles and links `source` (Intel syntax); the linker's output. */
+function link(source: string, bits: 16 | 64, linkOptions: string[]): Buffer {
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-guest-'));
   try {
     const object = join(folder, 'guest.o');
-    const binary = join(folder, 'guest.bin');
-    const input = `.intel_syntax noprefix\n.code${bits}\n${source}\n`;
-    execFileSync('as', ['--64', '-o', object], { input });
-    execFileSync('ld', [
-      '-Ttext',
-      `0x${CODE.toString(16)}`,
-      '--entry',
-      '0',
-      '--oformat',
-      'binary',
-      '-o',
-      binary,
-      object,
-    ]);
-    return readFileSync(binary);
+    const output = join(folder, 'guest');
+    execFileSync('as', ['--64', '-o', object], { input: `.intel_syntax noprefix\n.code${bits}\n${source}\n` });
+    execFileSync('ld', [...linkOptions, '-o', output, object]);
+    return readFileSync(output);
   } finally {
     rmSync(folder, { recursive: true });
   }
+}
+
+/** Machine code of `source`, to run in real mode or long mode at {@link CODE}. */
+export function assemble(source: string, bits: 16 | 64 = 16): Uint8Array {
+  return link(source, bits, ['-Ttext', `0x${CODE.toString(16)}`, '--entry', '0', '--oformat', 'binary']);
+}
+
+/** An ELF file with `source` as its 64-bit code, loaded at 16 MiB as a Linux kernel is. */
+export function assembleKernel(source: string): Uint8Array {
+  return link(`.globl _start\n_start:\n${source}`, 64, ['-static', '-Ttext', '0x1000000']);
 }
 
 export interface GuestOptions {
@@ -121,18 +120,22 @@ export function enterRealMode(vcpu: Vcpu): void {
   vcpu.setSpecialRegisters({ segments: { cs, ds: segment, es: segment, ss: segment } });
 }
 
-/** Bundles the vCPU thread as the build does. Beside the project's modules, so that it finds koffi. */
-export async function buildVcpuWorker(): Promise<URL> {
-  const outfile = new URL(`../../node_modules/.cache/tsvm-test/vcpu-${process.pid}.js`, import.meta.url);
+/** Bundles programs of the machine as the build does, beside the project's modules, where they find koffi. */
+export async function bundle(name: string, entryPoints: Record<string, string>): Promise<URL> {
+  const outdir = new URL(`../../node_modules/.cache/tsvm-test/${name}-${process.pid}/`, import.meta.url);
+  const root = new URL('../../', import.meta.url);
   await build({
-    entryPoints: [new URL('../../vmm/accel/vcpu-worker.ts', import.meta.url).pathname],
-    outfile: outfile.pathname,
+    entryPoints: Object.fromEntries(
+      Object.entries(entryPoints).map(([output, source]) => [output, new URL(source, root).pathname]),
+    ),
+    outdir: outdir.pathname,
     bundle: true,
+    splitting: true,
     format: 'esm',
     platform: 'node',
     target: 'node20',
     external: ['koffi'],
     logLevel: 'warning',
   });
-  return outfile;
+  return outdir;
 }

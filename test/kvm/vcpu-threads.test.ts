@@ -1,16 +1,19 @@
 import { rmSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { describeEnd } from '../../vmm/accel/vcpu-end.js';
 import { MMIO_BASE, MMIO_WINDOW } from '../../vmm/accel/vcpu-shared.js';
 import { type Bus, type VcpuEnd, VcpuThreads } from '../../vmm/accel/vcpu-thread.js';
 import { EventLoop } from '../../vmm/event-loop.js';
 import { exitName, KVM_EXIT_HLT } from '../../vmm/kvm/exits.js';
-import { buildVcpuWorker, Guest, type GuestOptions } from './guest.js';
+import { bundle, Guest, type GuestOptions } from './guest.js';
 
+let programs: URL;
 let workerUrl: URL;
 beforeAll(async () => {
-  workerUrl = await buildVcpuWorker();
+  programs = await bundle('vcpu-threads', { vcpu: 'vmm/accel/vcpu-worker.ts' });
+  workerUrl = new URL('vcpu.js', programs);
 });
-afterAll(() => rmSync(workerUrl, { force: true }));
+afterAll(() => rmSync(programs, { recursive: true, force: true }));
 
 /** A bus that writes down what reaches it, and answers reads with 0x5a. */
 class RecordingBus implements Bus {
@@ -199,4 +202,14 @@ test('a KVM_RUN that fails is reported', () => {
   Object.defineProperty(machine.guest.vcpu, 'fd', { value: machine.guest.kvm.fd });
   expect(machine.runToEnd()).toMatch(/error KVM_RUN: E/);
   Object.defineProperty(machine.guest.vcpu, 'fd', { value: fd });
+});
+
+test('a triple fault is told in words', () => {
+  using machine = new Machine('mov rax, [rbx]', { bits: 64 });
+  // Not mapped, and there is no interrupt table.
+  machine.guest.vcpu.setRegisters({ rbx: 2 ** 40 });
+  machine.guest.vcpu.setSpecialRegisters({ idt: { base: 0, limit: 0 } });
+  expect(machine.runToEnd()).toBe('shutdown');
+  const error = machine.end && describeEnd(machine.end);
+  expect(error).toMatchObject({ code: 'guest-crash', message: 'the guest crashed: triple fault (vCPU 0)' });
 });

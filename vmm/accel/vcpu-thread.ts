@@ -161,7 +161,7 @@ export class VcpuThreads implements Disposable {
    */
   pause(): void {
     const running = this.#threads.filter(({ vcpu }) => vcpu !== undefined);
-    if (!this.#command(running, ThreadCommand.pause, ThreadState.paused)) {
+    if (!this.#command(running, ThreadCommand.pause, [ThreadState.paused, ThreadState.ended])) {
       throw new MachineError('host', 'a vCPU does not stand still');
     }
   }
@@ -176,26 +176,27 @@ export class VcpuThreads implements Disposable {
   }
 
   /**
-   * Ends all threads; what they wait for is not answered any more, so that the bus may call this. Takes at most a few
-   * seconds, even if a thread is lost; false then.
+   * Has all threads leave their vCPUs for ever; what they wait for is not answered any more, so that the bus may call
+   * this. Takes at most a few seconds, even if a thread is lost; false then.
    */
   stop(): boolean {
     this.#bus = undefined;
     this.#onEnd = undefined;
-    return this.#command(this.#threads, ThreadCommand.stop, ThreadState.ended);
+    // A thread that has not started yet finds the command before it touches its vCPU.
+    return this.#command(this.#threads, ThreadCommand.stop, [ThreadState.ended, ThreadState.starting]);
   }
 
-  #command(threads: readonly VcpuThread[], command: number, target: number): boolean {
+  #command(threads: readonly VcpuThread[], command: number, targets: readonly number[]): boolean {
     for (const thread of threads) {
       thread.vcpu?.run.setUint8(kvm_run.immediate_exit, 1);
       thread.shared.store(Word.COMMAND, command);
     }
     for (let kicks = 0; kicks < MAX_KICKS; kicks++) {
-      const waiting = threads.filter(({ shared }) => !hasReached(shared, target));
+      const waiting = threads.filter(({ shared }) => !hasReached(shared, targets));
       if (waiting.length === 0) return true;
       for (const { shared } of waiting) kick(shared);
       const { words } = waiting[0].shared;
-      for (let waited = 0; waited < KICK_INTERVAL && !hasReached(waiting[0].shared, target); waited++) {
+      for (let waited = 0; waited < KICK_INTERVAL && !hasReached(waiting[0].shared, targets); waited++) {
         this.#serve();
         Atomics.wait(words, Word.STATE, words[Word.STATE], 1);
       }
@@ -203,16 +204,18 @@ export class VcpuThreads implements Disposable {
     return false;
   }
 
-  /** Stops the threads. The vCPUs may be closed afterwards. */
+  /** Ends the threads. The vCPUs may be closed afterwards. */
   [Symbol.dispose](): void {
-    if (this.stop()) libc.close(this.machine.wakeFd);
+    this.stop();
+    // A thread signals the descriptor with its last breath.
+    const ended = this.#command(this.#threads, ThreadCommand.stop, [ThreadState.ended]);
+    if (ended) libc.close(this.machine.wakeFd);
     process.off(KICK_SIGNAL_NAME, ignoreKick);
   }
 }
 
-function hasReached(shared: VcpuShared, target: number): boolean {
-  const state = Atomics.load(shared.words, Word.STATE);
-  return state === target || state === ThreadState.ended;
+function hasReached(shared: VcpuShared, targets: readonly number[]): boolean {
+  return targets.includes(Atomics.load(shared.words, Word.STATE));
 }
 
 function kick(shared: VcpuShared): void {

@@ -1,0 +1,179 @@
+// The machine process as its owner sees it, with kernels of a few instructions. Their KVM verdict is written by hand:
+// they run where a stock kernel does not.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline';
+import type { Duplex } from 'node:stream';
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest';
+import type { MachineEvent, MachineSpec } from '../../vmm/machine.js';
+import { hostIdentity } from '../../vmm/probe-cache.js';
+import { assembleKernel, bundle } from './guest.js';
+
+let programs: URL;
+const folder = mkdtempSync(join(tmpdir(), 'tsvm-process-'));
+const initramfs = join(folder, 'initramfs');
+const probeCache = join(folder, 'probe.json');
+
+beforeAll(async () => {
+  programs = await bundle('process', { machine: 'vmm/process.ts', vcpu: 'vmm/accel/vcpu-worker.ts' });
+  writeFileSync(initramfs, 'not looked at');
+  writeFileSync(probeCache, JSON.stringify({ host: hostIdentity(), result: { usable: true, reason: 'for the test' } }));
+});
+afterAll(() => {
+  rmSync(programs, { recursive: true, force: true });
+  rmSync(folder, { recursive: true });
+});
+
+/** A machine process and what it says. */
+class MachineProcess {
+  readonly child: ChildProcess;
+  readonly control: Duplex;
+  readonly #events: AsyncIterator<string>;
+  readonly exited: Promise<unknown[]>;
+
+  constructor() {
+    const program = new URL('machine.js', programs).pathname;
+    this.child = spawn(process.execPath, [program], { stdio: ['ignore', 'inherit', 'inherit', 'pipe'] });
+    this.control = this.child.stdio[3] as Duplex;
+    this.exited = once(this.child, 'exit');
+    this.#events = createInterface({ input: this.control })[Symbol.asyncIterator]();
+  }
+
+  send(request: object): void {
+    this.control.write(`${JSON.stringify(request)}\n`);
+  }
+
+  async event(): Promise<MachineEvent> {
+    const { value, done } = await this.#events.next();
+    if (done) throw new Error('the machine process said nothing more');
+    return JSON.parse(value);
+  }
+}
+
+const running: MachineProcess[] = [];
+function start(): MachineProcess {
+  const machine = new MachineProcess();
+  running.push(machine);
+  return machine;
+}
+afterEach(() => {
+  for (const { child } of running.splice(0)) child.kill('SIGKILL');
+});
+
+let kernels = 0;
+/** Boots a kernel of assembly; `changes` to its specification. */
+function boot(source: string, changes: Partial<MachineSpec> = {}): MachineProcess {
+  const kernel = join(folder, `kernel-${kernels++}`);
+  writeFileSync(kernel, assembleKernel(source));
+  const spec: MachineSpec = {
+    accel: 'auto',
+    kernel,
+    initramfs,
+    commandLine: '',
+    cpus: 1,
+    memory: 64 * 2 ** 20,
+    disks: [],
+    vsock: { guestCid: 3, path: join(folder, `vsock-${kernels}`) },
+    console: false,
+    probeCache,
+    logLevel: 'silent',
+    ...changes,
+  };
+  const machine = start();
+  machine.send({ type: 'boot', spec });
+  return machine;
+}
+
+const PRINT = `
+    lea rsi, [rip + text]
+    mov ecx, 12
+    mov edx, 0x3f8
+    rep outsb`;
+const TEXT = 'text: .ascii "Kernel panic"';
+const RESET = 'mov al, 0xfe\n out 0x64, al\n stay: jmp stay';
+const SPIN = 'stay: jmp stay';
+
+test('a kernel runs until it resets the machine, and the end of its console is told', async () => {
+  const machine = boot(`${PRINT}\n ${RESET}\n ${TEXT}`);
+  const booted = await machine.event();
+  expect(booted).toMatchObject({ type: 'booted', accel: 'kvm' });
+  const times = booted.type === 'booted' ? booted.times : undefined;
+  expect(times?.processStarted).toBeLessThanOrEqual(times?.specReceived ?? 0);
+  expect(times?.specReceived).toBeLessThanOrEqual(times?.vcpusStarted ?? 0);
+  const stopped = await machine.event();
+  expect(stopped).toMatchObject({ type: 'stopped', reason: 'reset', console: 'Kernel panic' });
+  expect(stopped).toMatchObject({ statistics: { exits: { io: expect.any(Number) }, ioctls: { KVM_CREATE_VM: 1 } } });
+  expect(await machine.exited).toEqual([0, null]);
+});
+
+test('a shutdown stops a guest that spins', async () => {
+  const machine = boot(SPIN, { cpus: 3 });
+  expect(await machine.event()).toMatchObject({ type: 'booted' });
+  machine.send({ type: 'shutdown' });
+  expect(await machine.event()).toMatchObject({ type: 'stopped', reason: 'shutdown' });
+  expect(await machine.exited).toEqual([0, null]);
+});
+
+test('a machine does not outlive its owner', async () => {
+  const machine = boot(SPIN);
+  expect(await machine.event()).toMatchObject({ type: 'booted' });
+  machine.control.destroy();
+  expect(await machine.exited).toEqual([0, null]);
+});
+
+test('a process whose owner leaves before it says anything ends', async () => {
+  const machine = start();
+  machine.control.end();
+  expect(await machine.exited).toEqual([0, null]);
+});
+
+test('an owner that does not speak JSON is as good as gone', async () => {
+  const machine = start();
+  machine.control.write('hello\n');
+  expect(await machine.exited).toEqual([0, null]);
+});
+
+test('a triple fault is a crash of the guest', async () => {
+  const machine = boot('mov rax, [0x7fffffffffff]');
+  expect(await machine.event()).toMatchObject({ type: 'booted' });
+  expect(await machine.event()).toMatchObject({ type: 'failed', code: 'guest-crash', message: /triple fault/ });
+  expect(await machine.exited).toEqual([1, null]);
+});
+
+test.each([
+  [{ cpus: 0 }, 'bad-spec', 'a machine has 1 to 64 CPUs, not 0'],
+  [{ cpus: 65 }, 'bad-spec', 'a machine has 1 to 64 CPUs, not 65'],
+  [{ memory: 2 ** 20 }, 'bad-spec', 'a machine has 64 MiB to 1048576 MiB of memory, not 1 MiB'],
+  [{ memory: 2 ** 27 + 1 }, 'bad-spec', 'memory of 134217729 bytes is not a multiple of 4096'],
+  [{ kernel: '/nonexistent/vmlinux' }, 'bad-kernel', 'kernel: no such file: /nonexistent/vmlinux'],
+  [{ initramfs: '/nonexistent' }, 'bad-spec', 'initramfs: no such file: /nonexistent'],
+  [{ vsock: { guestCid: 2, path: '/tmp/v' } }, 'bad-spec', "2 is not a guest's vsock CID"],
+  [{ accel: 'tcg' as const }, 'no-accelerator', 'the tcg accelerator is not built yet'],
+])('a specification with %j is refused: %s', async (changes, code, message) => {
+  const machine = boot(SPIN, changes);
+  expect(await machine.event()).toMatchObject({ type: 'failed', code, message });
+  expect(await machine.exited).toEqual([1, null]);
+});
+
+test('a kernel that is not a kernel is refused', async () => {
+  const machine = boot(SPIN, { kernel: initramfs });
+  expect(await machine.event()).toMatchObject({ type: 'failed', code: 'bad-kernel' });
+});
+
+test('a second boot is refused', async () => {
+  const machine = boot(SPIN);
+  expect(await machine.event()).toMatchObject({ type: 'booted' });
+  machine.send({ type: 'boot', spec: {} });
+  expect(await machine.event()).toMatchObject({ type: 'failed', code: 'bad-spec' });
+});
+
+test('a probe says what was found, and ends', async () => {
+  const machine = start();
+  machine.send({ type: 'probe' });
+  const probed = await machine.event();
+  expect(probed).toMatchObject({ type: 'probed', result: { usable: expect.any(Boolean), reason: expect.any(String) } });
+  expect(await machine.exited).toEqual([0, null]);
+});
