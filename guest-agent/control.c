@@ -169,7 +169,15 @@ void control_watch(void)
 	loop_watch(connection, events, connection_ready, NULL);
 }
 
-void control_open(void)
+static uint64_t microseconds_since(const struct timespec *start)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)((now.tv_sec - start->tv_sec) * 1000000 + (now.tv_nsec - start->tv_nsec) / 1000);
+}
+
+void control_open(const struct timespec *start)
 {
 	struct utsname names;
 	uint8_t frame[AGENT_FRAME_SIZE];
@@ -180,6 +188,6 @@ void control_open(void)
 	if (connection < 0 || poll(&wait, 1, -1) != 1 || !host_connected(connection))
 		power_fail("cannot connect to the host");
 	uname(&names);
-	control_send(frame, frame_hello(frame, names.release));
+	control_send(frame, frame_hello(frame, names.release, microseconds_since(start)));
 	flush();
 }

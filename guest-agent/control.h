@@ -4,9 +4,11 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
-// Connects to the host and says hello. Without a host there is nothing to do: the machine stops.
-void control_open(void);
+// Connects to the host and says hello; the agent started at `start` (CLOCK_MONOTONIC). Without a host there is nothing to
+// do: the machine stops.
+void control_open(const struct timespec *start);
 
 // Queues a frame. The machine stops when the host takes none for too long.
 void control_send(const uint8_t *frame, size_t length);

@@ -109,13 +109,14 @@ static size_t finish(uint8_t *frame, size_t length, enum frame_type type, uint16
 	return length;
 }
 
-size_t frame_hello(uint8_t frame[AGENT_FRAME_SIZE], const char *kernel)
+size_t frame_hello(uint8_t frame[AGENT_FRAME_SIZE], const char *kernel, uint64_t running_microseconds)
 {
 	size_t length = FRAME_HEADER_LENGTH;
 
 	length = add_integer(frame, length, HELLO_PROTOCOL, PROTOCOL_VERSION);
 	length = add_text(frame, length, HELLO_AGENT, AGENT_VERSION);
 	length = add_text(frame, length, HELLO_KERNEL, kernel);
+	length = add_integer(frame, length, HELLO_RUNNING, running_microseconds);
 	return finish(frame, length, FRAME_HELLO, 0);
 }
 

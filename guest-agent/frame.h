@@ -38,7 +38,7 @@ enum frame_event frame_reader_push(struct frame_reader *reader, const uint8_t *b
 void frame_reader_next(struct frame_reader *reader);
 
 // Each writes one frame and returns its length.
-size_t frame_hello(uint8_t frame[AGENT_FRAME_SIZE], const char *kernel);
+size_t frame_hello(uint8_t frame[AGENT_FRAME_SIZE], const char *kernel, uint64_t running_microseconds);
 size_t frame_started(uint8_t frame[AGENT_FRAME_SIZE], uint16_t request, uint32_t process, pid_t pid);
 size_t frame_exited(uint8_t frame[AGENT_FRAME_SIZE], uint32_t process, int wait_status, bool oom_killed);
 size_t frame_error(uint8_t frame[AGENT_FRAME_SIZE], uint16_t request, const struct failure *failure);

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "boot.h"
@@ -41,8 +42,10 @@ static void child_signal_ready(void *owner, short events)
 int main(int argc, char **argv)
 {
 	bool test = argc == 3 && strcmp(argv[1], "--unix") == 0;
+	struct timespec start;
 	int child_signals;
 
+	clock_gettime(CLOCK_MONOTONIC, &start);
 	if (getpid() != 1) {
 		fprintf(stderr, "agent: this is the first process of a microVM, not to be run otherwise\n");
 		return 2;
@@ -54,7 +57,7 @@ int main(int argc, char **argv)
 	child_signals = open_child_signals();
 	if (child_signals < 0)
 		power_fail("signalfd");
-	control_open();
+	control_open(&start);
 	for (;;) {
 		control_watch();
 		loop_watch(child_signals, POLLIN, child_signal_ready, &child_signals);

@@ -129,6 +129,7 @@ enum hello_tag {
 	HELLO_PROTOCOL = 1,
 	HELLO_AGENT = 2,
 	HELLO_KERNEL = 3,
+	HELLO_RUNNING = 4,
 };
 
 enum started_tag {

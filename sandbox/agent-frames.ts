@@ -214,6 +214,8 @@ export interface HelloFrame {
   agent: string;
   /** `uname -r` of the guest. */
   kernel: string;
+  /** Microseconds that the agent has run so far. */
+  running?: number;
 }
 
 export interface StartedFrame {

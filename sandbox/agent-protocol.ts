@@ -92,6 +92,7 @@ const hello: Fields = [
   { tag: 1, name: 'protocol', kind: 'integer', max: U32, required: true },
   { tag: 2, name: 'agent', kind: 'text', max: 255, required: true },
   { tag: 3, name: 'kernel', kind: 'text', max: 255, required: true },
+  { tag: 4, name: 'running', kind: 'integer', max: SAFE },
 ];
 
 const exited: Fields = [

@@ -194,6 +194,8 @@ export class ContainerRun {
     const hello = await Promise.race([session.hello, broken, failed]);
     boot[Symbol.dispose]();
     this.#trace.mark('agentHello');
+    const agentRunning = (hello.running ?? 0) / 1000;
+    this.#trace.mark('agentStarted', performance.timeOrigin + performance.now() - agentRunning);
     this.#log.debug('agent', { agent: hello.agent, kernel: hello.kernel });
 
     const started = session.start({ ...request, clock: Date.now() * 1000 });

@@ -10,6 +10,7 @@ export type Phase =
   | 'machineStarted'
   | 'specReceived'
   | 'vcpusStarted'
+  | 'agentStarted'
   | 'agentHello'
   | 'processStarted'
   | 'firstOutput'

@@ -4,7 +4,7 @@
 //                        for each, one line: a JSON array of what the agent understood
 //     codec users        cases on stdin: passwd, group, user, further group; each u32 length and bytes
 //                        for each, one line: JSON of the user found, or of the error
-//     codec hello KERNEL | started REQUEST PROCESS PID | exited PROCESS WAIT-STATUS OOM-KILLED |
+//     codec hello KERNEL MICROSECONDS | started REQUEST PROCESS PID | exited PROCESS WAIT-STATUS OOM-KILLED |
 //           error REQUEST KIND ERRNO MESSAGE | stream PROCESS STREAM | pong REQUEST
 //                        the frame on stdout
 #include <linux/capability.h>
@@ -329,7 +329,7 @@ static size_t encode(uint8_t *frame, char **arguments)
 	const char *type = arguments[0];
 
 	if (strcmp(type, "hello") == 0)
-		return frame_hello(frame, arguments[1]);
+		return frame_hello(frame, arguments[1], number(arguments[2]));
 	if (strcmp(type, "started") == 0)
 		return frame_started(frame, (uint16_t)number(arguments[1]), number(arguments[2]), (int)number(arguments[3]));
 	if (strcmp(type, "exited") == 0)

@@ -18,7 +18,7 @@ const u16 = fc.integer({ min: 0, max: 0xffff });
 const text = fc.string({ unit: 'grapheme', maxLength: 20 }).map((string) => string.replaceAll('\0', ''));
 
 const agentFrame: fc.Arbitrary<AgentFrame> = fc.oneof(
-  fc.record({ type: fc.constant('hello' as const), protocol: u32, agent: text, kernel: text }),
+  fc.record({ type: fc.constant('hello' as const), protocol: u32, agent: text, kernel: text, running: u32 }),
   fc.record({ type: fc.constant('started' as const), request: u16, process: u32, pid: u32 }),
   fc.record({ type: fc.constant('exited' as const), process: u32, code: fc.integer({ min: 0, max: 255 }) }),
   fc.record({

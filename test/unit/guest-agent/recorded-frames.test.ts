@@ -42,7 +42,7 @@ afterAll(() => rmSync(directory, { recursive: true, force: true }));
 function agentArguments(frame: AgentFrame): (string | number)[] {
   switch (frame.type) {
     case 'hello':
-      return ['hello', frame.kernel];
+      return ['hello', frame.kernel, frame.running ?? 0];
     case 'started':
       return ['started', frame.request, frame.process, frame.pid];
     case 'exited': // the status as wait(2) has it
