@@ -55,7 +55,23 @@ export interface MachineHost {
   onCrash(error: MachineError): void;
 }
 
-/** A machine on KVM. Owns what it makes, and `devices`, from the constructor on. */
+/** Guest memory of `size` bytes in the VM's memory slots. */
+function allocateMemory(vm: Vm, size: number): AllocatedMemory {
+  try {
+    const memory = AllocatedMemory.allocate(size);
+    vm.addMemory(memory.regions);
+    return memory;
+  } catch (cause) {
+    if (!(cause instanceof libc.SystemError)) throw cause;
+    const message = `the host gives no ${size / 2 ** 20} MiB of guest memory: ${cause.message}`;
+    throw new MachineError('host', message, { cause });
+  }
+}
+
+/**
+ * A machine on KVM. Owns what it makes, and `devices`. One whose constructor throws leaves that to the end of the
+ * process, which it is the end of.
+ */
 export class KvmMachine implements Disposable, Bus {
   readonly #host: MachineHost;
   readonly #memory: AllocatedMemory;
@@ -84,11 +100,11 @@ export class KvmMachine implements Disposable, Bus {
     if (spec.cpus > maxCpus) {
       throw new MachineError('bad-spec', `this host's KVM gives a machine at most ${maxCpus} CPUs, not ${spec.cpus}`);
     }
-    this.#memory = AllocatedMemory.allocate(spec.memory);
     this.#vm = host.kvm.createVm();
-    this.#vm.addMemory(this.#memory.regions);
+    this.#memory = allocateMemory(this.#vm, spec.memory);
     this.#vm.reserveRealModePages(IDENTITY_MAP_ADDRESS, TSS_ADDRESS);
     this.#vm.createIrqchip();
+    // A kernel that knows kvmclock and the TSC deadline timer leaves it alone; others calibrate against it.
     this.#vm.createPit();
     this.#serial = new Serial({
       write: (byte) => host.writeConsole(byte),

@@ -7,7 +7,7 @@ export const MMIO_WINDOW = 0x1000;
 /** More than there are interrupt lines for them. */
 export const MAX_MMIO_DEVICES = 32;
 
-/** Where the thread is; written by it alone. */
+/** Where the thread is; written by it alone. `starting`: it has not begun to run its vCPU. */
 export const ThreadState = { starting: 0, running: 1, paused: 2, ended: 3 } as const;
 /** What the thread is to do; written by the device thread alone. `wait`: there is no vCPU yet. */
 export const ThreadCommand = { wait: 0, run: 1, pause: 2, stop: 3 } as const;
@@ -38,12 +38,15 @@ export class VcpuShared {
   readonly exits: Int32Array;
   /** The vCPU's file descriptor, address and size of its `kvm_run`. */
   readonly vcpu: Float64Array;
+  /** When the vCPU began to run, in milliseconds since the epoch. */
+  readonly startTime: Float64Array;
   readonly #message: Uint8Array;
 
   constructor(readonly buffer = new SharedArrayBuffer(MESSAGE_AT + MESSAGE_SIZE)) {
     this.words = new Int32Array(buffer, 0, WORDS);
     this.exits = this.words.subarray(EXITS, EXITS + EXIT_REASONS);
     this.vcpu = new Float64Array(buffer, ADDRESSES_AT, 3);
+    this.startTime = new Float64Array(buffer, ADDRESSES_AT + 24, 1);
     this.#message = new Uint8Array(buffer, MESSAGE_AT, MESSAGE_SIZE);
   }
 

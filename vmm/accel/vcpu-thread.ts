@@ -1,12 +1,12 @@
 // The device thread's side of the vCPU threads: starts them, answers what they forward, pauses and stops them.
-import { Worker } from 'node:worker_threads';
 import type { EventLoop } from '../event-loop.js';
 import { KVM_EXIT_IO_IN, KVM_EXIT_MMIO } from '../kvm/exits.js';
 import { kvm_run } from '../kvm/structs.js';
 import type { Vcpu } from '../kvm/vcpu.js';
 import * as libc from '../libc.js';
 import { MachineError } from '../machine.js';
-import { MachineShared, ThreadCommand, ThreadEnd, ThreadState, VcpuShared, Word } from './vcpu-shared.js';
+import { MachineShared, ThreadCommand, ThreadEnd, ThreadState, type VcpuShared, Word } from './vcpu-shared.js';
+import { type StartedThread, startVcpuThread } from './vcpu-start.js';
 
 /** SIGUSR2: Node leaves it alone. Its handler does nothing: the signal is there to make KVM_RUN return. */
 const KICK_SIGNAL = 12;
@@ -30,9 +30,7 @@ export interface Bus {
 /** How a vCPU came to an end that nobody asked for. */
 export type VcpuEnd = { kind: 'exit'; vcpu: Vcpu; reason: number } | { kind: 'error'; message: string };
 
-interface VcpuThread {
-  readonly shared: VcpuShared;
-  readonly worker: Worker;
+interface VcpuThread extends StartedThread {
   vcpu?: Vcpu;
   /** `kvm_run`'s MMIO data by length. */
   mmioData: Uint8Array[];
@@ -46,7 +44,6 @@ const ignoreKick = () => {};
  * by {@link stop} or by an exit that it can't go on from, and never takes the process with it.
  */
 export class VcpuThreads implements Disposable {
-  readonly machine = new MachineShared();
   readonly #threads: VcpuThread[] = [];
   readonly #workerUrl: URL;
   #deadline = 0;
@@ -54,21 +51,23 @@ export class VcpuThreads implements Disposable {
   #onEnd: ((end: VcpuEnd) => void) | undefined;
 
   /** `workerUrl`: the bundle of vcpu-worker.ts. */
-  constructor(workerUrl = new URL('./vcpu.js', import.meta.url)) {
+  constructor(
+    workerUrl: URL,
+    readonly machine = new MachineShared(),
+  ) {
     this.#workerUrl = workerUrl;
     this.machine.wakeFd = libc.createEventFd();
     process.on(KICK_SIGNAL_NAME, ignoreKick);
   }
 
+  /** Takes over a thread that was started for this machine. */
+  adopt(thread: StartedThread): void {
+    this.#threads.push({ ...thread, mmioData: [], reported: false });
+  }
+
   /** Has at least `count` threads. */
   prepare(count: number): void {
-    while (this.#threads.length < count) {
-      const shared = new VcpuShared();
-      const workerData = { vcpu: shared.buffer, machine: this.machine.buffer };
-      // The device thread doesn't come round to pass messages on: standard streams stay unused.
-      const worker = new Worker(this.#workerUrl, { workerData, stdin: false, stdout: false, stderr: false });
-      this.#threads.push({ shared, worker, mmioData: [], reported: false });
-    }
+    while (this.#threads.length < count) this.adopt(startVcpuThread(this.machine, this.#workerUrl));
   }
 
   /**
@@ -95,17 +94,23 @@ export class VcpuThreads implements Disposable {
   }
 
   /**
-   * Whether every thread has started. It takes tens of milliseconds, on a loaded host seconds.
-   * @throws MachineError `host` when one has not within 20 s.
+   * Whether every vCPU runs. A thread takes tens of milliseconds to start, on a loaded host seconds.
+   * @throws MachineError `host` when one has not started within 20 s.
    */
-  get started(): boolean {
-    const started = this.#threads.every(
+  get running(): boolean {
+    const running = this.#threads.every(
       ({ shared }) => Atomics.load(shared.words, Word.STATE) !== ThreadState.starting,
     );
-    if (!started && performance.now() > this.#deadline) {
+    if (!running && performance.now() > this.#deadline) {
       throw new MachineError('host', 'a vCPU thread did not start: the host is out of memory or of threads');
     }
-    return started;
+    return running;
+  }
+
+  /** When the first vCPU began to run, in milliseconds since the epoch; undefined as long as it has not. */
+  get startTime(): number | undefined {
+    const time = this.#threads[0]?.shared.startTime[0] ?? 0;
+    return time > 0 ? time : undefined;
   }
 
   /** Exits to user space by KVM_EXIT_* number, of all vCPUs. */

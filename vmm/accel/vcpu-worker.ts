@@ -115,9 +115,11 @@ function runVcpu(): boolean {
 function main(): number {
   try {
     shared.words[Word.TID] = libc.gettid();
-    shared.store(Word.STATE, ThreadState.running);
     waitForCommand(ThreadCommand.wait);
     if (Atomics.load(shared.words, Word.COMMAND) === ThreadCommand.stop) return ThreadEnd.stopped;
+    shared.startTime[0] = performance.timeOrigin + performance.now();
+    shared.store(Word.STATE, ThreadState.running);
+    libc.signalEventFd(machine.wakeFd);
     return runVcpu() ? ThreadEnd.stopped : ThreadEnd.exit;
   } catch (error) {
     shared.message = error instanceof Error ? error.message : String(error);

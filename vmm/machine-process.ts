@@ -1,0 +1,185 @@
+// What the machine process does: one VM. Its main thread is the device thread, which blocks in the event loop from the
+// first moment on; the owner speaks to it over the control socket. When the owner is gone, so is the machine.
+import { createDevices } from './accel/devices.js';
+import { KvmMachine } from './accel/kvm.js';
+import type { MachineShared } from './accel/vcpu-shared.js';
+import type { StartedThread } from './accel/vcpu-start.js';
+import { VcpuThreads } from './accel/vcpu-thread.js';
+import { ConsoleTail } from './console-tail.js';
+import { ControlSocket } from './control.js';
+import { EventLoop } from './event-loop.js';
+import { Kvm } from './kvm/kvm.js';
+import { probeKvm } from './kvm/probe.js';
+import * as libc from './libc.js';
+import { createLogger, type Logger } from './log.js';
+import {
+  CONTROL_FD,
+  MachineError,
+  type MachineEvent,
+  type MachineRequest,
+  type MachineSpec,
+  type MachineStatistics,
+} from './machine.js';
+import { cachedProbe } from './probe-cache.js';
+import { checkSpec } from './spec.js';
+
+const STDERR = 2;
+/** How often, in milliseconds, to look after vCPU threads that have not started yet. */
+const START_POLL = 1000;
+
+/** The process's one machine and its dealings with the owner. Nothing here is ever closed: the process ends. */
+class MachineProcess {
+  readonly #loop = new EventLoop();
+  readonly #threads: VcpuThreads;
+  readonly #tail = new ConsoleTail();
+  readonly #control: ControlSocket;
+  #log: Logger = createLogger('error');
+  #kvm: Kvm | MachineError;
+  #machine: KvmMachine | undefined;
+  /** What is left to be said once a vCPU runs. */
+  #onStart: ((vcpusStarted: number) => void) | undefined;
+
+  constructor(threads: VcpuThreads) {
+    this.#threads = threads;
+    this.#control = new ControlSocket(
+      CONTROL_FD,
+      this.#loop,
+      (request) => this.#guard(() => this.#onRequest(request)),
+      () => this.#stop('shutdown'),
+    );
+    this.#kvm = openKvm();
+  }
+
+  /** Serves the owner and the guest until the process ends. */
+  run(): never {
+    for (;;) {
+      this.#guard(() => {
+        this.#loop.poll(this.#machine === undefined || this.#threads.running ? -1 : START_POLL);
+        this.#announceStart();
+      });
+    }
+  }
+
+  #announceStart(): void {
+    const onStart = this.#onStart;
+    if (onStart === undefined || this.#threads.startTime === undefined) return;
+    this.#onStart = undefined;
+    onStart(this.#threads.startTime);
+  }
+
+  /** Whatever goes wrong ends the machine, and is said. */
+  #guard(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.#fail(error);
+    }
+  }
+
+  #onRequest(request: MachineRequest): void {
+    switch (request.type) {
+      case 'boot':
+        if (this.#machine !== undefined) throw new MachineError('bad-spec', 'the machine runs already');
+        this.#boot(request.spec);
+        break;
+      case 'probe': {
+        const kvm = this.#kvm;
+        const result =
+          kvm instanceof MachineError ? { usable: false, code: kvm.code, reason: kvm.message } : probeKvm(kvm);
+        this.#end({ type: 'probed', result });
+        break;
+      }
+      case 'statistics':
+        this.#control.send({ type: 'statistics', statistics: this.#statistics() });
+        break;
+      case 'shutdown':
+        this.#stop('shutdown');
+    }
+  }
+
+  #boot(spec: MachineSpec): void {
+    const specReceived = now();
+    this.#log = createLogger(spec.logLevel);
+    checkSpec(spec);
+    const kvm = this.#kvm;
+    if (kvm instanceof MachineError) throw kvm;
+    this.#threads.prepare(spec.cpus);
+    const probe = cachedProbe(spec.probeCache, () => probeKvm(kvm));
+    if (!probe.usable) throw new MachineError('kvm-unusable', probe.reason);
+    this.#machine = new KvmMachine(spec, createDevices(spec), {
+      kvm,
+      threads: this.#threads,
+      loop: this.#loop,
+      log: this.#log,
+      writeConsole: (byte) => this.#writeConsole(byte, spec.console),
+      onReset: () => this.#stop('reset'),
+      onCrash: (error) => this.#fail(error),
+    });
+    this.#onStart = (vcpusStarted) => {
+      const times = { processStarted: performance.timeOrigin, specReceived, vcpusStarted };
+      this.#control.send({ type: 'booted', accel: 'kvm', times });
+    };
+    this.#machine.start();
+  }
+
+  #writeConsole(byte: number, isShown: boolean): void {
+    this.#tail.push(byte);
+    if (isShown) libc.write(STDERR, Uint8Array.of(byte), 1);
+  }
+
+  #statistics(): MachineStatistics {
+    return this.#machine?.statistics() ?? { exits: {}, ioctls: {} };
+  }
+
+  #stop(reason: 'shutdown' | 'reset'): never {
+    this.#threads.stop();
+    this.#end({ type: 'stopped', reason, statistics: this.#statistics(), console: this.#tail.toString() });
+  }
+
+  #fail(cause: unknown): never {
+    const error = toMachineError(cause);
+    this.#log.debug({ err: cause }, 'the machine failed');
+    this.#end({ type: 'failed', code: error.code, message: error.message, console: this.#tail.toString() });
+  }
+
+  /** Ends the process with all its threads; the kernel takes back what they had. */
+  #end(event: MachineEvent): never {
+    this.#announceStart();
+    this.#control.send(event);
+    libc._exit(event.type === 'failed' ? 1 : 0);
+    throw new Error('_exit returned');
+  }
+}
+
+function openKvm(): Kvm | MachineError {
+  try {
+    return Kvm.open();
+  } catch (error) {
+    return toMachineError(error);
+  }
+}
+
+function toMachineError(error: unknown): MachineError {
+  if (error instanceof MachineError) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  return new MachineError('host', message, { cause: error });
+}
+
+/** Milliseconds since the epoch. */
+function now(): number {
+  return performance.timeOrigin + performance.now();
+}
+
+/** The process holds guest memory and runs a stranger's code: no core dump, and no set-uid program starts from here. */
+function harden(): void {
+  libc.setrlimit(libc.RLIMIT_CORE, new BigUint64Array(2));
+  libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+}
+
+/** Runs the machine that the owner asks for, its first vCPU on `thread`; the process ends with it. */
+export function runMachineProcess(shared: MachineShared, thread: StartedThread, workerUrl: URL): never {
+  harden();
+  const threads = new VcpuThreads(workerUrl, shared);
+  threads.adopt(thread);
+  return new MachineProcess(threads).run();
+}
