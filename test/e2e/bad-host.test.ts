@@ -1,0 +1,42 @@
+import { describe, expect, test } from 'vitest';
+import { DEBIAN, machines, run, TSVM } from './machine.js';
+
+// Mounts and changes of owner are made in a mount namespace, and are gone with it.
+const ENTER = ['unshare', '--mount', '--propagation', 'private', 'bash', '-ec'];
+
+const NODE = 'kvm=$(mktemp -u); mknod "$kvm" c 10 232; trap "rm -f $kvm" EXIT';
+
+describe.each(machines)('on $name', (machine) => {
+  /** Runs `prepare`, then tsvm by `as`. */
+  const runOn = (prepare: string, as = '', words = DEBIAN) =>
+    run(machine, [...ENTER, `${prepare}; ${as} "$TSVM" run ${words} true`], { env: { TSVM } });
+
+  const oneLine = (message: RegExp) => ({
+    code: 125,
+    stdout: '',
+    stderr: expect.stringMatching(new RegExp(`^tsvm: [^\\n]*${message.source}[^\\n]*\\n$`)),
+  });
+
+  test('without /dev/kvm there is one clear line', async () => {
+    const devices = ['null 3', 'zero 5', 'random 8', 'urandom 9'];
+    const nodes = devices
+      .map((device) => device.split(' '))
+      .map(([name, minor]) => `mknod -m 666 /dev/${name} c 1 ${minor}`);
+    const hide = ['mount -t tmpfs none /dev', ...nodes].join('; ');
+    expect(await runOn(hide)).toEqual(oneLine(/\/dev\/kvm/));
+  });
+
+  test('without permission on /dev/kvm there is one clear line', async () => {
+    const forbid = `${NODE}; chown 65534 "$kvm"; chmod 600 "$kvm"; mount --bind "$kvm" /dev/kvm`;
+    const bounded = 'setpriv --bounding-set=-dac_override,-dac_read_search --inh-caps=-dac_override,-dac_read_search';
+    expect(await runOn(forbid, bounded)).toEqual(oneLine(/\/dev\/kvm/));
+  });
+
+  test('with a /dev/kvm that is none there is one clear line', async () => {
+    expect(await runOn('mount --bind /dev/null /dev/kvm')).toEqual(oneLine(/KVM|kvm/));
+  });
+
+  test('with a kernel that is none there is one clear line', async () => {
+    expect(await runOn('true', '', `--kernel /etc/passwd ${DEBIAN}`)).toEqual(oneLine(/kernel/));
+  });
+});

@@ -1,0 +1,117 @@
+// Where the product is tested: in the lab, and on this machine too where its KVM can run a stock kernel.
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import type { Readable, Writable } from 'node:stream';
+import { fileURLToPath } from 'node:url';
+import { inject } from 'vitest';
+import { spawnInLab } from '../lab/client.js';
+
+export const TSVM = fileURLToPath(new URL('../../bin/tsvm', import.meta.url));
+
+/** Milliseconds. Longer than any run takes in the lab on a busy machine. */
+const TIMEOUT = 240_000;
+
+/** The images that `./quickstart --setup-only --test` makes. */
+export const DEBIAN = 'debian:12';
+export const PYTHON = 'python:3';
+
+export interface RunningCommand {
+  stdin: Writable;
+  stdout: Readable;
+  stderr: Readable;
+  /** The exit code, 128+n for a command that signal n ended. */
+  exit: Promise<number>;
+  kill(signal: NodeJS.Signals): void;
+}
+
+export interface Result {
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+export interface RunOptions {
+  env?: Record<string, string>;
+  /** Default: nothing, and then its end. */
+  stdin?: string | Buffer;
+}
+
+/** A machine that tsvm runs on. Both have the same files, but for /tmp and /run. */
+export interface Machine {
+  name: string;
+  spawn(argv: string[], options?: { env?: Record<string, string> }): RunningCommand;
+}
+
+function spawnHere(argv: string[], { env = {} }: { env?: Record<string, string> } = {}): RunningCommand {
+  const child: ChildProcess = spawn(argv[0], argv.slice(1), { env: { ...process.env, ...env } });
+  const exit = once(child, 'close').then(([code, signal]) => toExitCode(code, signal));
+  return {
+    stdin: child.stdin!,
+    stdout: child.stdout!,
+    stderr: child.stderr!,
+    exit,
+    kill: (signal) => child.kill(signal),
+  };
+}
+
+function toExitCode(code: number | null, signal: NodeJS.Signals | null): number {
+  return code ?? 128 + { SIGKILL: 9, SIGTERM: 15, SIGINT: 2 }[signal as string]!;
+}
+
+const lab: Machine = {
+  name: 'the lab',
+  spawn(argv, { env = {} } = {}) {
+    const { TSVM_HOME } = process.env;
+    const all = TSVM_HOME === undefined ? env : { TSVM_HOME, ...env };
+    const { exit, ...command } = spawnInLab(inject('lab'), argv, { env: all });
+    return { ...command, exit: exit.then(({ exitCode, signal }) => toExitCode(exitCode, signal)) };
+  },
+};
+
+function isKvmUsableHere(): boolean {
+  try {
+    return JSON.parse(execFileSync(TSVM, ['doctor', '--format', 'json'], { encoding: 'utf8' })).kvm.usable;
+  } catch (error) {
+    // Something else may be missing; that is another test's affair.
+    const { stdout } = error as { stdout?: string };
+    return stdout ? JSON.parse(stdout).kvm.usable : false;
+  }
+}
+
+export const machines: Machine[] = isKvmUsableHere() ? [lab, { name: 'this machine', spawn: spawnHere }] : [lab];
+
+/** Runs a command to its end. */
+export async function run(machine: Machine, argv: string[], { stdin, env }: RunOptions = {}): Promise<Result> {
+  const command = machine.spawn(argv, { env });
+  const timer = setTimeout(() => command.kill('SIGKILL'), TIMEOUT);
+  command.stdin.on('error', () => {});
+  command.stdin.end(stdin);
+  try {
+    const [stdout, stderr, code] = await Promise.all([text(command.stdout), text(command.stderr), command.exit]);
+    return { code, stdout, stderr };
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Runs `tsvm run` with the words after it. */
+export function tsvmRun(machine: Machine, words: string[], options?: RunOptions): Promise<Result> {
+  return run(machine, [TSVM, 'run', ...words], options);
+}
+
+async function text(stream: Readable): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString();
+}
+
+/** Reads a stream until it has said `wanted`; the text so far. */
+export async function readUntil(stream: Readable, wanted: string): Promise<string> {
+  let said = '';
+  stream.setEncoding('utf8');
+  for await (const chunk of stream.iterator({ destroyOnReturn: false })) {
+    said += chunk;
+    if (said.includes(wanted)) return said;
+  }
+  throw new Error(`'${wanted}' was never said, but: ${said}`);
+}

@@ -1,0 +1,109 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { release } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { DEBIAN, machines, PYTHON, tsvmRun } from './machine.js';
+
+/** A folder that the lab has too. */
+let folder: string;
+
+beforeAll(() => {
+  folder = mkdtempSync('/var/tmp/tsvm-test-');
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+describe.each(machines)('on $name', (machine) => {
+  test('an image answers, with a kernel of its own', async () => {
+    const { code, stdout, stderr } = await tsvmRun(machine, [DEBIAN, 'sh', '-c', 'cat /etc/os-release; uname -r']);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const lines = stdout.trimEnd().split('\n');
+    expect(lines).toContain('ID=debian');
+    expect(lines.at(-1)).toMatch(/^\d+\.\d+/);
+    expect(lines.at(-1)).not.toBe(release());
+  });
+
+  test.each([
+    ['1', '96M', 96],
+    ['2', '1g', 1024],
+    ['4', '6G', 6144],
+  ])('a guest has the CPUs (%s) and the memory (%s) it was given', async (cpus, memory, mebibytes) => {
+    const script = "nproc; awk '/MemTotal/ { print int($2 / 1024) }' /proc/meminfo";
+    const { code, stdout } = await tsvmRun(machine, ['--cpus', cpus, '-m', memory, DEBIAN, 'sh', '-c', script]);
+    expect(code).toBe(0);
+    const [processors, total] = stdout.trim().split('\n').map(Number);
+    expect(processors).toBe(Number(cpus));
+    // The kernel keeps some for itself: its image, and a structure for each page.
+    expect(total).toBeGreaterThan(mebibytes * 0.96 - 30);
+    expect(total).toBeLessThanOrEqual(mebibytes);
+  });
+
+  describe('the exit code', () => {
+    test.each([
+      [0, "is the command's own", ['true']],
+      [3, "is the command's own", ['sh', '-c', 'exit 3']],
+      [127, 'says that the command is not there', ['nosuchcommand']],
+      [126, 'says that the command cannot be invoked', ['/etc/passwd']],
+    ])('%d %s', async (code, _, command) => {
+      const result = await tsvmRun(machine, [DEBIAN, ...command]);
+      expect(result).toEqual({
+        code,
+        stdout: '',
+        stderr: expect.stringMatching(code > 125 ? /^tsvm: [^\n]+\n$/ : /^$/),
+      });
+    });
+
+    test('137 says that the guest had no memory left', async () => {
+      const { code } = await tsvmRun(machine, ['-m', '96M', DEBIAN, 'tail', '/dev/zero']);
+      expect(code).toBe(137);
+    });
+
+    test('124 says that its time was over, even if SIGTERM is ignored', async () => {
+      const script = 'trap "echo asked" TERM; while :; do sleep 1; done';
+      const { code, stdout } = await tsvmRun(machine, ['--timeout', '3s', DEBIAN, 'sh', '-c', script]);
+      expect({ code, stdout }).toEqual({ code: 124, stdout: 'asked\n' });
+    });
+  });
+
+  test('environment, user, folder, host name, tmpfs and a read-only root are as asked', async () => {
+    const file = join(folder, 'vars');
+    writeFileSync(file, '# variables\nFROM_FILE= as it is \nBOTH=file\nMINE\n');
+    const script = [
+      'printf "%s|" "$FROM_FILE" "$BOTH" "$MINE" "$SET" "$HOSTNAME" "$(hostname)" "$(pwd)" "$(id -u):$(id -g)"',
+      'touch /etc/x 2>&1 | grep -o "Read-only file system"',
+      'touch /scratch/x && grep " /scratch " /proc/mounts | grep -o "size=1024k"',
+      'grep -c "$(hostname)" /etc/hosts',
+    ].join('; ');
+    const options = [
+      ...['--rm', '--env-file', file, '-e', 'BOTH=option', '-e', 'SET=a=b', '-e', 'MINE', '-w', '/srv/new'],
+      ...['-u', 'nobody:1234', '--hostname', 'box', '--read-only', '--tmpfs', '/scratch:size=1m'],
+    ];
+    const result = await tsvmRun(machine, [...options, DEBIAN, 'sh', '-c', script], { env: { MINE: 'mine' } });
+    expect(result).toEqual({
+      code: 0,
+      stdout: ' as it is |option|mine|a=b|box|box|/srv/new|65534:1234|Read-only file system\nsize=1024k\n1\n',
+      stderr: '',
+    });
+  });
+
+  test('--entrypoint takes the place of the image entrypoint, and no words follow but the own', async () => {
+    const { code, stdout } = await tsvmRun(machine, ['--entrypoint', '/bin/echo', DEBIAN, 'own', 'words']);
+    expect({ code, stdout }).toEqual({ code: 0, stdout: 'own words\n' });
+  });
+
+  test('--disk holds more than the memory does', async () => {
+    const script = 'head -c 200000000 /dev/zero > /big && sync && wc -c < /big && df / | awk "END { print \\$2 }"';
+    const { code, stdout } = await tsvmRun(machine, ['-m', '128M', '--disk', '1g', DEBIAN, 'sh', '-c', script]);
+    expect(code).toBe(0);
+    const [bytes, kibibytes] = stdout.trim().split('\n').map(Number);
+    expect(bytes).toBe(200_000_000);
+    expect(kibibytes).toBeGreaterThan(900_000);
+    expect(kibibytes).toBeLessThanOrEqual(1_048_576);
+  });
+
+  test('a Python image runs a script from stdin', async () => {
+    const stdin = 'import json, os, sys\nprint(json.dumps([sys.version_info[0], os.getpid()]))\n';
+    const { code, stdout, stderr } = await tsvmRun(machine, ['-i', PYTHON, 'python3', '-'], { stdin });
+    expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: '[3, 1]\n', stderr: '' });
+  });
+});

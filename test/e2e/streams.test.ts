@@ -1,0 +1,75 @@
+import { describe, expect, test } from 'vitest';
+import { DEBIAN, machines, readUntil, run, TSVM, tsvmRun } from './machine.js';
+
+const MEGABYTES = 100;
+
+describe.each(machines)('on $name', (machine) => {
+  const shell = (script: string) => run(machine, ['bash', '-c', `set -o pipefail; ${script}`], { env: { TSVM } });
+
+  test('what is piped in comes out', async () => {
+    expect(await tsvmRun(machine, ['-i', DEBIAN, 'cat'], { stdin: 'hi\n' })).toEqual({
+      code: 0,
+      stdout: 'hi\n',
+      stderr: '',
+    });
+  });
+
+  test('stdout and stderr stay apart; without -i stdin is empty', async () => {
+    const script = 'cat; echo out; echo err >&2';
+    const result = await tsvmRun(machine, [DEBIAN, 'sh', '-c', script], { stdin: 'not for the command' });
+    expect(result).toEqual({ code: 0, stdout: 'out\n', stderr: 'err\n' });
+  });
+
+  test(`${MEGABYTES} MB through stdin and back are the same bytes`, async () => {
+    const { code, stdout, stderr } = await shell(
+      `head -c ${MEGABYTES}000000 /dev/urandom | tee >(sha256sum >&2) | "$TSVM" run -i ${DEBIAN} cat | sha256sum`,
+    );
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^[0-9a-f]{64} /);
+    expect(stdout).toBe(stderr);
+  });
+
+  test('a slow reader slows the process, and one that leaves ends it without a word', async () => {
+    const { code, stdout, stderr } = await shell(
+      `"$TSVM" run ${DEBIAN} yes | { sleep 5; head -n 1; }; echo "\${PIPESTATUS[0]}"`,
+    );
+    expect({ code, stderr: stderr.replace(/^yes: .*\n/, '') }).toEqual({ code: 0, stderr: '' });
+    expect(stdout).toMatch(/^y\n(1|141)\n$/);
+  });
+
+  test('a process that ends does not wait for the stdin that is still open', async () => {
+    const command = machine.spawn([TSVM, 'run', '-i', DEBIAN, 'head', '-n', '1']);
+    command.stdin.write('first\n');
+    expect(await readUntil(command.stdout, '\n')).toBe('first\n');
+    expect(await command.exit).toBe(0);
+  });
+
+  test('SIGTERM reaches the process, which may answer it', async () => {
+    const script = 'trap "echo got it; exit 9" TERM; echo ready; while :; do sleep 0.2; done';
+    const command = machine.spawn([TSVM, 'run', DEBIAN, 'sh', '-c', script]);
+    await readUntil(command.stdout, 'ready');
+    command.kill('SIGTERM');
+    expect(await readUntil(command.stdout, '\n')).toContain('got it');
+    expect(await command.exit).toBe(9);
+  });
+
+  test('the third SIGINT that a process ignores ends its machine', async () => {
+    const command = machine.spawn([TSVM, 'run', DEBIAN, 'sh', '-c', 'echo ready; exec sleep 1000']);
+    await readUntil(command.stdout, 'ready');
+    for (let count = 0; count < 3; count++) {
+      command.kill('SIGINT');
+      // Signals of one kind that wait are one.
+      await new Promise((resolve) => setTimeout(resolve, 1000));
+    }
+    expect(await readUntil(command.stderr, '\n')).toBe('tsvm: got 3 SIGTERM/SIGINTs, forcefully exiting\n');
+    expect(await command.exit).toBe(130);
+  });
+
+  test('SIGINT ends a run whose process is not there yet', async () => {
+    const command = machine.spawn([TSVM, 'run', '--console', DEBIAN, 'sleep', '1000']);
+    // The guest's kernel speaks.
+    await readUntil(command.stderr, 'Linux version');
+    command.kill('SIGINT');
+    expect(await command.exit).toBe(130);
+  });
+});

@@ -1,0 +1,85 @@
+import { describe, expect, test } from 'vitest';
+import { DEBIAN, type Machine, machines, run, TSVM } from './machine.js';
+
+/** A person at a terminal: tmux. */
+class Terminal implements AsyncDisposable {
+  readonly #socket = `tsvm-test-${Math.random().toString(36).slice(2)}`;
+
+  private constructor(private readonly machine: Machine) {}
+
+  /** @param command of the shell */
+  static async open(machine: Machine, command: string, [columns, rows]: [number, number]): Promise<Terminal> {
+    const terminal = new Terminal(machine);
+    await terminal.#tmux('-f', '/dev/null', 'new-session', '-d', '-x', `${columns}`, '-y', `${rows}`, command);
+    return terminal;
+  }
+
+  async #tmux(...words: string[]): Promise<string> {
+    const { code, stdout, stderr } = await run(this.machine, ['tmux', '-L', this.#socket, ...words]);
+    if (code !== 0) throw new Error(`tmux ${words[0]}: ${stderr}`);
+    return stdout;
+  }
+
+  type(text: string): Promise<string> {
+    return this.#tmux('send-keys', '-l', text);
+  }
+
+  /** @param key by tmux's name: Enter, C-c */
+  press(key: string): Promise<string> {
+    return this.#tmux('send-keys', key);
+  }
+
+  resize(columns: number, rows: number): Promise<string> {
+    return this.#tmux('resize-window', '-x', `${columns}`, '-y', `${rows}`);
+  }
+
+  /** Waits until the screen shows `wanted`; `prompt` is pressed again and again meanwhile. */
+  async shows(wanted: RegExp, prompt?: () => Promise<unknown>): Promise<void> {
+    for (let tries = 0; tries < 200; tries++) {
+      const screen = await this.#tmux('capture-pane', '-p');
+      if (wanted.test(screen)) return;
+      await prompt?.();
+      await new Promise((resolve) => setTimeout(resolve, 500));
+    }
+    throw new Error(`the terminal never showed ${wanted}, but:\n${await this.#tmux('capture-pane', '-p')}`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#tmux('kill-server');
+  }
+}
+
+describe.each(machines)('on $name', (machine) => {
+  test('a shell in a terminal is resized, interrupted, and leaves the terminal as it was', async () => {
+    const after = 'echo "code $?, $(stty -a | grep -o -- "-\\?icanon")"; sleep 1000';
+    const command = `'${TSVM}' run -it --hostname box ${DEBIAN} bash --norc; ${after}`;
+    await using terminal = await Terminal.open(machine, command, [80, 24]);
+    await terminal.shows(/bash-5\.2# $/m);
+
+    await terminal.type('tty; stty size');
+    await terminal.press('Enter');
+    await terminal.shows(/^\/dev\/pts\/0\n24 80$/m);
+
+    await terminal.resize(100, 30);
+    await terminal.shows(/^30 100$/m, async () => {
+      await terminal.type('stty size');
+      await terminal.press('Enter');
+    });
+
+    await terminal.type('clear; sleep 1000');
+    await terminal.press('Enter');
+    await terminal.shows(/sleep 1000/);
+    await terminal.press('C-c');
+    await terminal.shows(/\^C\n+bash-5\.2# $/m);
+    await terminal.type('echo "[$?]"; exit 7');
+    await terminal.press('Enter');
+    await terminal.shows(/^\[130\]$/m);
+    await terminal.shows(/^code 7, icanon$/m);
+  });
+
+  test('-t without -i gives a terminal that nothing is typed into', async () => {
+    const words = [TSVM, 'run', '-t', DEBIAN, 'sh', '-c', 'tty; echo "$TERM"'];
+    const { code, stdout } = await run(machine, words, { stdin: 'not for the command' });
+    expect({ code, stdout }).toEqual({ code: 0, stdout: '/dev/pts/0\r\nxterm\r\n' });
+  });
+});
