@@ -38,8 +38,21 @@ export const SOCK_NONBLOCK = O_NONBLOCK;
 export const SOCK_CLOEXEC = O_CLOEXEC;
 export const SHUT_RD = 0;
 export const SHUT_WR = 1;
-export const MSG_NOSIGNAL = 0x4000;
+export const SOL_SOCKET = 1;
+export const SCM_RIGHTS = 1;
+export const MSG_CTRUNC = 8;
 export const MSG_DONTWAIT = 0x40;
+export const MSG_NOSIGNAL = 0x4000;
+export const MSG_CMSG_CLOEXEC = 0x40000000;
+
+export const F_SETFL = 4;
+export const SEEK_END = 2;
+
+export const SIGKILL = 9;
+export const P_PIDFD = 3;
+export const WEXITED = 4;
+export const CLD_EXITED = 1;
+const SYS_PIDFD_OPEN = 434;
 
 export const FALLOC_FL_KEEP_SIZE = 1;
 export const FALLOC_FL_PUNCH_HOLE = 2;
@@ -84,6 +97,8 @@ export const pwritev: Call<[fd: number, iov: Address, count: number, offset: num
 );
 export const readv: Call<[fd: number, iov: Address, count: number]> = libc.func('long readv(int, const void *, int)');
 export const writev: Call<[fd: number, iov: Address, count: number]> = libc.func('long writev(int, const void *, int)');
+export const lseek: Call<[fd: number, offset: number, whence: number]> = libc.func('long lseek(int, long, int)');
+export const fcntl: Call<[fd: number, command: number, argument: number]> = libc.func('int fcntl(int, int, long)');
 export const fdatasync: Call<[fd: number]> = libc.func('int fdatasync(int)');
 export const ftruncate: Call<[fd: number, length: number]> = libc.func('int ftruncate(int, long)');
 export const fallocate: Call<[fd: number, mode: number, offset: number, length: number]> = libc.func(
@@ -125,12 +140,32 @@ export const listen: Call<[fd: number, backlog: number]> = libc.func('int listen
 export const accept4: Call<[fd: number, address: Address, length: Address, flags: number]> = libc.func(
   'int accept4(int, void *, void *, int)',
 );
+export const socketpair: Call<[domain: number, type: number, protocol: number, fds: Address]> = libc.func(
+  'int socketpair(int, int, int, void *)',
+);
+export const send: Call<[fd: number, buffer: Address, length: number, flags: number]> = libc.func(
+  'long send(int, const void *, size_t, int)',
+);
+export const recv: Call<[fd: number, buffer: Address, length: number, flags: number]> = libc.func(
+  'long recv(int, void *, size_t, int)',
+);
+/** `message` is a `struct msghdr`, as of {@link recvmsg}. */
+export const sendmsg: Call<[fd: number, message: Address, flags: number]> = libc.func(
+  'long sendmsg(int, const void *, int)',
+);
+export const recvmsg: Call<[fd: number, message: Address, flags: number]> = libc.func('long recvmsg(int, void *, int)');
 export const shutdown: Call<[fd: number, how: number]> = libc.func('int shutdown(int, int)');
 export const getrandom: Call<[buffer: Address, length: number, flags: number]> = libc.func(
   'long getrandom(void *, size_t, uint)',
 );
 export const getpid: Call<[]> = libc.func('int getpid()');
 export const gettid: Call<[]> = libc.func('int gettid()');
+export const kill: Call<[pid: number, signal: number]> = libc.func('int kill(int, int)');
+/** `info` is a `siginfo_t` of 128 bytes. */
+export const waitid: Call<[type: number, id: number, info: Address, options: number]> = libc.func(
+  'int waitid(int, uint, void *, int)',
+);
+const syscall2: Call<[number: number, a: number, b: number]> = libc.func('long syscall(long, long, long)');
 export const tgkill: Call<[pid: number, tid: number, signal: number]> = libc.func('int tgkill(int, int, int)');
 
 /** Ends the process and all its threads at once, whatever they are doing. */
@@ -173,6 +208,18 @@ export function viewMemory(address: number, length: number): ArrayBuffer {
 /** Makes a non-blocking, close-on-exec eventfd with count 0. */
 export function createEventFd(): number {
   return check(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), 'eventfd');
+}
+
+/** A descriptor, readable once the process `pid` has ended (pidfd_open(2)). */
+export function pidfdOpen(pid: number): number {
+  return check(syscall2(SYS_PIDFD_OPEN, pid, 0), 'pidfd_open');
+}
+
+/** Two connected stream sockets, both close-on-exec. */
+export function createSocketPair(): [number, number] {
+  const fds = new Int32Array(2);
+  check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 'socketpair');
+  return [fds[0], fds[1]];
 }
 
 const one = new Uint8Array([1, 0, 0, 0, 0, 0, 0, 0]);

@@ -1,0 +1,80 @@
+// Guest memory that a vhost-user front-end shares: the regions of its memory table, mapped into this process.
+import * as libc from '../../libc.js';
+import { GuestMemory, type MemoryRegion, PAGE_SIZE } from '../../memory.js';
+import { MAX_REGIONS, type Message, REGION_SIZE, readU64, VhostUserError } from './messages.js';
+
+/** Of one region, and of any address in it: far beyond what a guest has, far below where doubles lose bits. */
+const MAX_LENGTH = 2 ** 40;
+const MAX_ADDRESS = 2 ** 48;
+
+interface SharedRegion extends MemoryRegion {
+  /** Where the region lies in the front-end's process: ring addresses are told so. */
+  userAddress: number;
+}
+
+export class SharedMemory extends GuestMemory implements Disposable {
+  readonly #regions: readonly SharedRegion[];
+
+  private constructor(regions: readonly SharedRegion[]) {
+    super(regions);
+    this.#regions = regions;
+  }
+
+  /**
+   * Maps the regions of a SET_MEM_TABLE message, whose number of descriptors is checked. A front-end that cuts a file
+   * short after this takes its own machine down.
+   * @throws VhostUserError for a table that cannot be.
+   */
+  static map({ payload, fds }: Message): SharedMemory {
+    const count = payload.getUint32(0, true);
+    if (count === 0 || count > MAX_REGIONS) throw new VhostUserError(`a memory table of ${count} regions`);
+    const regions: SharedRegion[] = [];
+    try {
+      for (let index = 0; index < count; index++) regions.push(mapRegion(payload, 8 + index * REGION_SIZE, fds[index]));
+      return new SharedMemory(regions);
+    } catch (error) {
+      unmap(regions);
+      throw error;
+    }
+  }
+
+  /** The guest's address of `length` bytes at an address of the front-end's, or undefined if they are not all shared. */
+  guestAddressOf(userAddress: number, length: number): number | undefined {
+    for (const region of this.#regions) {
+      const offset = userAddress - region.userAddress;
+      if (offset >= 0 && offset + length <= region.length) return region.guestAddress + offset;
+    }
+    return undefined;
+  }
+
+  /** Unmaps the memory: no view of it may be used afterwards. */
+  [Symbol.dispose](): void {
+    unmap(this.#regions);
+  }
+}
+
+function mapRegion(payload: DataView, at: number, fd: number): SharedRegion {
+  const guestAddress = readU64(payload, at);
+  const length = readU64(payload, at + 8);
+  const userAddress = readU64(payload, at + 16);
+  const offset = readU64(payload, at + 24);
+  if (length === 0 || length > MAX_LENGTH || Math.max(guestAddress, userAddress, offset) > MAX_ADDRESS) {
+    throw new VhostUserError('a memory region out of all bounds');
+  }
+  if (offset % PAGE_SIZE !== 0) throw new VhostUserError('a memory region that starts within a page');
+  if (libc.lseek(fd, 0, libc.SEEK_END) < offset + length) {
+    throw new VhostUserError('a memory region that goes beyond its file');
+  }
+  const flags = libc.MAP_SHARED | libc.MAP_NORESERVE;
+  const hostAddress = libc.mmap(null, length, libc.PROT_READ | libc.PROT_WRITE, flags, fd, offset);
+  if (hostAddress < 0) {
+    throw new VhostUserError('a memory region that cannot be mapped', {
+      cause: new libc.SystemError('mmap', libc.errno()),
+    });
+  }
+  return { guestAddress, length, userAddress, hostAddress };
+}
+
+function unmap(regions: readonly SharedRegion[]): void {
+  for (const { hostAddress, length } of regions) libc.munmap(hostAddress, length);
+}

@@ -1,0 +1,122 @@
+// The messages of the vhost-user protocol (QEMU, docs/interop/vhost-user.rst): numbers, sizes, and what is in them.
+// Everything is in the byte order of the machine: little-endian.
+
+// Front-end requests.
+export const GET_FEATURES = 1;
+export const SET_FEATURES = 2;
+export const SET_OWNER = 3;
+export const RESET_OWNER = 4;
+export const SET_MEM_TABLE = 5;
+export const SET_VRING_NUM = 8;
+export const SET_VRING_ADDR = 9;
+export const SET_VRING_BASE = 10;
+export const GET_VRING_BASE = 11;
+export const SET_VRING_KICK = 12;
+export const SET_VRING_CALL = 13;
+export const SET_VRING_ERR = 14;
+export const GET_PROTOCOL_FEATURES = 15;
+export const SET_PROTOCOL_FEATURES = 16;
+export const GET_QUEUE_NUM = 17;
+export const SET_VRING_ENABLE = 18;
+export const GET_CONFIG = 24;
+export const SET_CONFIG = 25;
+
+/** The virtio feature bit that stands for protocol features. */
+export const VHOST_USER_F_PROTOCOL_FEATURES = 30;
+
+// Protocol feature bits.
+export const VHOST_USER_PROTOCOL_F_MQ = 0;
+export const VHOST_USER_PROTOCOL_F_REPLY_ACK = 3;
+export const VHOST_USER_PROTOCOL_F_CONFIG = 9;
+
+/** `request`, `flags`, `size`: u32 each. */
+export const HEADER_SIZE = 12;
+export const FLAG_VERSION_MASK = 3;
+export const FLAG_VERSION = 1;
+export const FLAG_REPLY = 4;
+export const FLAG_NEED_REPLY = 8;
+
+/** Memory regions of one table, and so the most file descriptors of a message. */
+export const MAX_REGIONS = 8;
+export const REGION_SIZE = 32;
+/** VHOST_USER_MAX_CONFIG_SIZE of QEMU. */
+export const MAX_CONFIG = 256;
+/** Of a configuration space message: offset, size, flags. */
+export const CONFIG_HEADER_SIZE = 12;
+/** The largest payload of the requests above: a configuration space, or a memory table. */
+export const MAX_PAYLOAD = Math.max(CONFIG_HEADER_SIZE + MAX_CONFIG, 8 + MAX_REGIONS * REGION_SIZE);
+
+/** In the payload of SET_VRING_KICK, CALL and ERR: the ring's index, and that no descriptor came with it. */
+export const VRING_INDEX_MASK = 0xff;
+export const VRING_NO_FD = 0x100;
+
+/** The front-end broke the protocol: its connection is of no more use. */
+export class VhostUserError extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'VhostUserError';
+  }
+}
+
+/** The front-end closed the connection. */
+export class FrontEndGone extends Error {
+  constructor(options?: ErrorOptions) {
+    super('the front-end is gone', options);
+    this.name = 'FrontEndGone';
+  }
+}
+
+export interface Message {
+  request: number;
+  flags: number;
+  payload: DataView;
+  /** Came with the message, close-on-exec. Who handles the message takes out what it keeps; the rest is closed. */
+  fds: number[];
+}
+
+const NONE = [GET_FEATURES, SET_OWNER, RESET_OWNER, GET_PROTOCOL_FEATURES, GET_QUEUE_NUM];
+const U64 = [SET_FEATURES, SET_PROTOCOL_FEATURES, SET_VRING_KICK, SET_VRING_CALL, SET_VRING_ERR];
+const VRING_STATE = [SET_VRING_NUM, SET_VRING_BASE, GET_VRING_BASE, SET_VRING_ENABLE];
+/** Of the requests whose payload always has the same size. */
+const PAYLOAD_SIZES = new Map([
+  ...NONE.map((request) => [request, 0] as const),
+  ...U64.map((request) => [request, 8] as const),
+  ...VRING_STATE.map((request) => [request, 8] as const),
+  [SET_VRING_ADDR, 40],
+]);
+
+/**
+ * Checks that the payload has the request's size, and that no descriptors came where none belong.
+ * @throws VhostUserError, also for a request that is not known.
+ */
+export function checkMessage({ request, payload, fds }: Message): void {
+  const size = payload.byteLength;
+  let expected = PAYLOAD_SIZES.get(request);
+  if (request === SET_MEM_TABLE) {
+    expected = size < 8 ? 8 : 8 + payload.getUint32(0, true) * REGION_SIZE;
+  } else if (request === GET_CONFIG || request === SET_CONFIG) {
+    expected = size < CONFIG_HEADER_SIZE ? CONFIG_HEADER_SIZE : CONFIG_HEADER_SIZE + payload.getUint32(4, true);
+  }
+  if (expected === undefined) throw new VhostUserError(`unknown request ${request}`);
+  if (size !== expected) throw new VhostUserError(`request ${request} of ${size} bytes, not ${expected}`);
+  const most = expectedFds(request, payload);
+  if (fds.length !== most) throw new VhostUserError(`request ${request} with ${fds.length} descriptors, not ${most}`);
+}
+
+function expectedFds(request: number, payload: DataView): number {
+  switch (request) {
+    case SET_MEM_TABLE:
+      return payload.getUint32(0, true);
+    case SET_VRING_KICK:
+    case SET_VRING_CALL:
+    case SET_VRING_ERR:
+      return (payload.getUint32(0, true) & VRING_NO_FD) === 0 ? 1 : 0;
+    default:
+      return 0;
+  }
+}
+
+/** A u64 that is an address or a length. A value that has lost bits as a double is above every bound. */
+export function readU64(payload: DataView, offset: number): number {
+  return payload.getUint32(offset, true) + payload.getUint32(offset + 4, true) * 2 ** 32;
+}
