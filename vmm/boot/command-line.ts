@@ -8,16 +8,26 @@ const COMMAND_LINE_SIZE = 2048;
 export interface MmioDevice {
   address: number;
   irq: number;
+  /** Length of the window, as the kernel takes it; absent: `4K`. */
+  length?: string;
 }
 
-/** The machine's own words. `console`: print the kernel's messages, rather than only its last words. */
-export function baseCommandLine({ devices, console }: { devices: readonly MmioDevice[]; console: boolean }): string {
+export interface CommandLineOptions {
+  devices: readonly MmioDevice[];
+  /** Print the kernel's messages, rather than only its last words. */
+  console: boolean;
+  /** How the kernel resets the machine: through the i8042 (`k`, the default), or by a triple fault (`t`). */
+  reboot?: 'k' | 't';
+}
+
+/** The machine's own words. */
+export function baseCommandLine({ devices, console, reboot = 'k' }: CommandLineOptions): string {
   return [
     'console=ttyS0',
     console ? 'loglevel=7' : 'loglevel=1',
-    // A panic resets the machine at once, through the i8042.
+    // A panic resets the machine at once.
     'panic=-1',
-    'reboot=k',
+    `reboot=${reboot}`,
     // kvmclock vouches for the TSC; nothing here could watch it.
     'tsc=reliable',
     'no_timer_check',
@@ -25,7 +35,9 @@ export function baseCommandLine({ devices, console }: { devices: readonly MmioDe
     'i8042.noaux',
     'i8042.nokbd',
     '8250.nr_uarts=1',
-    ...devices.map(({ address, irq }) => `virtio_mmio.device=4K@0x${address.toString(16)}:${irq}`),
+    ...devices.map(
+      ({ address, irq, length = '4K' }) => `virtio_mmio.device=${length}@0x${address.toString(16)}:${irq}`,
+    ),
   ].join(' ');
 }
 

@@ -6,3 +6,4 @@ export type { Segment } from './gdt.js';
 export { type LoadedInitramfs, loadInitramfs } from './initramfs.js';
 export { type LoadedKernel, loadKernel } from './kernel.js';
 export { BOOT_MSRS, type Msr } from './msr.js';
+export { resetImage } from './reset-vector.js';

@@ -1,0 +1,51 @@
+// QEMU's command line for a machine whose devices are ours: CPUs, interrupt controllers, a timer, a serial port, and
+// virtio-mmio transports that reach our devices over vhost-user. QEMU, docs/system/i386/microvm.rst.
+import type { VirtioDevice } from '../devices/device.js';
+
+/** virtio-mmio transports of QEMU's microvm: where they are, and their interrupt lines (QEMU, hw/i386/microvm.c). */
+export const TRANSPORT_BASE = 0xfeb00000;
+export const TRANSPORT_SIZE = 512;
+export const TRANSPORT_FIRST_IRQ = 5;
+export const TRANSPORTS = 8;
+
+export interface QemuSpec {
+  cpus: number;
+  /** Bytes, a multiple of 8 KiB. */
+  memory: number;
+  devices: readonly VirtioDevice[];
+  /** Descriptors as they are numbered in QEMU. */
+  fds: {
+    memory: number;
+    /** 64 KiB that end at 4 GiB. */
+    firmware: number;
+    /** A connected socket for each device. */
+    devices: readonly number[];
+  };
+}
+
+/** QEMU's names of devices, by ours. */
+const FRONT_ENDS: Record<string, string> = {
+  blk: 'vhost-user-blk,num-queues=1',
+  vsock: 'vhost-user-vsock-device',
+  rng: 'vhost-user-rng',
+};
+
+/** The serial console is QEMU's stdout. */
+export function qemuArguments({ cpus, memory, devices, fds }: QemuSpec): string[] {
+  return [
+    ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
+    // Nothing that a guest makes of QEMU starts a program or gains a right.
+    ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
+    ...['-machine', 'microvm,acpi=off,x-option-roms=off,rtc=off,isa-serial=on,memory-backend=memory'],
+    ...['-object', `memory-backend-file,id=memory,size=${memory},mem-path=/dev/fd/${fds.memory},share=on`],
+    ...['-m', `${memory}B`, '-smp', String(cpus), '-cpu', 'max'],
+    ...['-accel', 'tcg,thread=multi'],
+    ...['-bios', `/dev/fd/${fds.firmware}`],
+    ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
+    ...['-global', 'virtio-mmio.force-legacy=false'],
+    ...devices.flatMap((device, index) => [
+      ...['-chardev', `socket,id=vhost${index},fd=${fds.devices[index]}`],
+      ...['-device', `${FRONT_ENDS[device.name]},chardev=vhost${index},bus=virtio-mmio-bus.${index}`],
+    ]),
+  ];
+}

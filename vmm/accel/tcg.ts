@@ -1,0 +1,139 @@
+// The machine where KVM cannot be used: QEMU emulates CPUs, interrupt controllers and timer, and reaches our devices,
+// which live in this process as on KVM, over vhost-user. Memory, kernel and boot state are made here too, by the same
+// code as on KVM; QEMU's CPU comes to them from its reset by a firmware of a few instructions.
+import { readFileSync } from 'node:fs';
+import {
+  baseCommandLine,
+  joinCommandLine,
+  loadInitramfs,
+  loadKernel,
+  resetImage,
+  writeBootState,
+} from '../boot/index.js';
+import type { VirtioDevice } from '../devices/device.js';
+import type { EventLoop } from '../event-loop.js';
+import * as libc from '../libc.js';
+import type { Logger } from '../log.js';
+import { MachineError, type MachineSpec, type MachineStatistics } from '../machine.js';
+import { AllocatedMemory } from '../memory.js';
+import { VhostUserBackend } from '../virtio/vhost-user.js';
+import { qemuArguments, TRANSPORT_BASE, TRANSPORT_FIRST_IRQ, TRANSPORT_SIZE, TRANSPORTS } from './qemu-arguments.js';
+import { FIRST_INHERITED_FD, QemuProcess } from './qemu-process.js';
+
+/** QEMU counts memory in 8 KiB. */
+const MEMORY_UNIT = 8192;
+
+/** What the machine is placed in. Callbacks come from within the event loop. */
+export interface TcgHost {
+  loop: EventLoop;
+  log: Logger;
+  /** The guest's serial console sent a byte. */
+  writeConsole(byte: number): void;
+  /** The guest asked for a reset, and is stopped. */
+  onReset(): void;
+  /** The guest can't go on. */
+  onCrash(error: MachineError): void;
+}
+
+/** A machine on QEMU's CPU emulator. Owns what it makes, and `devices`, from the constructor on. */
+export class TcgMachine implements Disposable {
+  readonly #spec: MachineSpec;
+  readonly #host: TcgHost;
+  readonly #devices: readonly VirtioDevice[];
+  readonly #memory: AllocatedMemory;
+  readonly #firmware: number;
+  readonly #backends: VhostUserBackend[] = [];
+  #qemu: QemuProcess | undefined;
+
+  /**
+   * Makes memory and loads the kernel.
+   * @throws MachineError `bad-spec` and `bad-kernel`; libc.SystemError when the host refuses.
+   */
+  constructor(spec: MachineSpec, devices: readonly VirtioDevice[], host: TcgHost) {
+    this.#spec = spec;
+    this.#host = host;
+    this.#devices = devices;
+    if (devices.length > TRANSPORTS) {
+      throw new MachineError('bad-spec', `${devices.length} devices are more than the ${TRANSPORTS} there is room for`);
+    }
+    this.#memory = AllocatedMemory.allocate(Math.floor(spec.memory / MEMORY_UNIT) * MEMORY_UNIT);
+    this.#firmware = createFile('tsvm-firmware', this.#load());
+  }
+
+  /** Returns the firmware. */
+  #load(): Uint8Array {
+    const { spec, memory } = { spec: this.#spec, memory: this.#memory };
+    const kernel = loadKernel(memory, spec.kernel);
+    const initramfs = loadInitramfs(memory, spec.initramfs, kernel);
+    const devices = this.#devices.map((_, index) => ({
+      address: TRANSPORT_BASE + index * TRANSPORT_SIZE,
+      irq: TRANSPORT_FIRST_IRQ + index,
+      length: String(TRANSPORT_SIZE),
+    }));
+    const base = baseCommandLine({ devices, console: spec.console, reboot: 't' });
+    const commandLine = joinCommandLine([base, ...emulationWords()].join(' '), spec.commandLine);
+    this.#host.log.debug({ commandLine, kernel: kernel.format }, 'boot');
+    return resetImage(memory, writeBootState(memory, { kernel, initramfs, commandLine, cpus: spec.cpus }));
+  }
+
+  /** Starts QEMU. @throws MachineError `no-accelerator` when it is not installed, `host`. */
+  start(): void {
+    const { loop, log } = this.#host;
+    const pairs = this.#devices.map(() => libc.createSocketPair());
+    const inherited = [this.#memory.fd, this.#firmware, ...pairs.map(([, theirs]) => theirs)];
+    const [memory, firmware, ...devices] = inherited.map((_, index) => FIRST_INHERITED_FD + index);
+    const { cpus } = this.#spec;
+    const { size } = this.#memory;
+    this.#qemu = new QemuProcess({
+      args: qemuArguments({ cpus, memory: size, devices: this.#devices, fds: { memory, firmware, devices } }),
+      inherited,
+      loop,
+      onOutput: (bytes) => {
+        for (const byte of bytes) this.#host.writeConsole(byte);
+      },
+      onEnd: (error) => {
+        if (error === undefined) this.#host.onReset();
+        else this.#host.onCrash(error);
+      },
+    });
+    this.#devices.forEach((device, index) => {
+      const [ours, theirs] = pairs[index];
+      libc.close(theirs);
+      const backend = new VhostUserBackend(device, ours, {
+        loop,
+        onFailure: (reason) => log.warn({ device: device.name }, `the guest broke the device's protocol: ${reason}`),
+        onBroken: (reason) => log.warn({ device: device.name }, `QEMU broke the vhost-user protocol: ${reason}`),
+      });
+      this.#backends.push(backend);
+    });
+  }
+
+  /** Nothing is counted: the guest's exits are QEMU's. */
+  statistics(): MachineStatistics {
+    return { exits: {}, ioctls: {} };
+  }
+
+  /** Kills QEMU and closes all of the machine. */
+  [Symbol.dispose](): void {
+    this.#qemu?.[Symbol.dispose]();
+    for (const backend of this.#backends) backend[Symbol.dispose]();
+    for (const device of this.#devices) device[Symbol.dispose]();
+    libc.close(this.#firmware);
+    this.#memory[Symbol.dispose]();
+  }
+}
+
+/** What a kernel needs to know of an emulated CPU. */
+function emulationWords(): string[] {
+  const words = ['mitigations=off'];
+  // The emulated time stamp counter is this host's; the kernel derives BogoMIPS from its frequency.
+  const bogoMips = /^bogomips\s*:\s*([\d.]+)$/m.exec(readFileSync('/proc/cpuinfo', 'latin1'))?.[1];
+  if (bogoMips !== undefined) words.push(`tsc_early_khz=${Math.round(Number(bogoMips) * 500)}`);
+  return words;
+}
+
+function createFile(name: string, bytes: Uint8Array): number {
+  const fd = libc.check(libc.memfd_create(name, libc.MFD_CLOEXEC), 'memfd_create');
+  libc.check(libc.write(fd, bytes, bytes.length), 'write');
+  return fd;
+}
