@@ -1,21 +1,7 @@
-// The command line: which command is meant, and what becomes of its failure. A command's file is loaded when it is the
-// one that runs.
-import type { Command } from 'commander';
-import { type Context, createCommand, openLog, parse } from './command.js';
-import { describe, exitCode, FAILED, UsageError } from './failure.js';
-
-interface CommandModule {
-  command(context: Context): Command;
-}
-
-const COMMANDS: Record<string, { summary: string; load: () => Promise<CommandModule> }> = {
-  run: { summary: 'run a command in a new container', load: () => import('./run.js') },
-  images: { summary: 'list images', load: () => import('./images.js') },
-  import: { summary: 'make an image of a root file system', load: () => import('./import.js') },
-  rmi: { summary: 'remove images', load: () => import('./rmi.js') },
-  kernel: { summary: "build and find the guest's kernel", load: () => import('./kernel.js') },
-  doctor: { summary: 'say what this machine has and lacks', load: () => import('./doctor.js') },
-};
+// The command's process, from its first moment to its exit code. The machine process of a run takes longest to start, and
+// so is started before anything else is even loaded.
+import type { Context } from './command.js';
+import { FAILED } from './failure.js';
 
 /**
  * Runs a command line and exits the process.
@@ -24,57 +10,24 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<CommandMod
  * @param version of tsvm
  */
 export async function main(argv: readonly string[], version: string): Promise<never> {
-  const context: Context = { version, options: {}, exitCode: 0 };
   // A reader that went away (`tsvm ... | head`) is no reason for a stack trace.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
-  try {
-    await dispatch(argv, context);
-  } catch (error) {
-    context.exitCode = exitCode(error);
-    await report(error, context);
+  process.on('uncaughtException', (error) => {
+    process.stderr.write(`tsvm: internal error: ${error.stack}\n`);
+    process.exit(FAILED);
+  });
+  const context: Context = { version, options: {}, exitCode: 0 };
+  if (argv[0] === 'run') {
+    const { MachineProcess } = await import('../sandbox/machine-process.js');
+    context.machine = new MachineProcess();
   }
+  const { runCommandLine } = await import('./program.js');
+  await runCommandLine(argv, context);
+  // Words that were wrong leave it unused.
+  context.machine?.[Symbol.dispose]();
   await Promise.all([flush(process.stdout), flush(process.stderr)]);
   // What is still open, stdin above all, keeps nobody waiting.
   process.exit(context.exitCode);
-}
-
-async function dispatch(argv: readonly string[], context: Context): Promise<void> {
-  const program = createCommand('tsvm', context)
-    .description('Runs container images, each in a virtual machine of its own.')
-    .usage('[options] COMMAND')
-    .version(`tsvm ${context.version}`, '-v, --version', 'show the version')
-    .enablePositionalOptions()
-    .argument('[command...]')
-    .passThroughOptions()
-    .addHelpText('after', `\n${commandList()}\n\nSee 'tsvm COMMAND --help' for a command's options.`)
-    .action(async ([name, ...args]: string[]) => {
-      if (name === undefined) return program.outputHelp();
-      if (name === 'help') return help(args, context, program);
-      if (!Object.hasOwn(COMMANDS, name)) throw new UsageError(`'${name}' is not a tsvm command`, 'tsvm');
-      await parse((await COMMANDS[name].load()).command(context), args);
-    });
-  await parse(program, argv);
-}
-
-async function help([name]: string[], context: Context, program: Command): Promise<void> {
-  if (name === undefined) return program.outputHelp();
-  if (!Object.hasOwn(COMMANDS, name)) throw new UsageError(`'${name}' is not a tsvm command`, 'tsvm');
-  (await COMMANDS[name].load()).command(context).outputHelp();
-}
-
-function commandList(): string {
-  const lines = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(8)} ${summary}`);
-  return ['Commands:', ...lines].join('\n');
-}
-
-async function report(error: unknown, context: Context): Promise<void> {
-  const { message, detail } = describe(error);
-  const log = await openLog(context);
-  log.error(message);
-  if (detail !== undefined) log.error(detail);
-  if (error instanceof UsageError && error.command !== undefined && context.options.logFormat !== 'json') {
-    process.stderr.write(`See '${error.command} --help'.\n`);
-  }
 }
 
 function flush(stream: NodeJS.WriteStream): Promise<void> {
@@ -83,8 +36,3 @@ function flush(stream: NodeJS.WriteStream): Promise<void> {
     else stream.write('', () => resolve());
   });
 }
-
-process.on('uncaughtException', (error) => {
-  process.stderr.write(`tsvm: internal error: ${error.stack}\n`);
-  process.exit(FAILED);
-});

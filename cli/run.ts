@@ -99,7 +99,12 @@ async function run(spec: RunSpec, context: Context): Promise<number> {
       stderr: process.stderr,
       terminalSize: terminalSize(process.stdout),
     },
-    { log, onProgress: (progress) => line.draw(describeProgress(progress)), machineLog: machineLevel(log.level) },
+    {
+      log,
+      machine: context.machine,
+      onProgress: (progress) => line.draw(describeProgress(progress)),
+      machineLog: machineLevel(log.level),
+    },
   );
   container.started.then(() => line[Symbol.dispose]());
   using _signals = forwardSignals(container);

@@ -18,13 +18,6 @@ export interface MachineEnd {
   error?: Error;
 }
 
-export interface MachineProcessOptions {
-  /** Path of the machine's program. */
-  program?: string;
-  /** Gets what the machine process writes to stderr: the console, its log. */
-  onStderr?: (chunk: Buffer) => void;
-}
-
 /** A machine process and its control socket. Disposing of it kills it. */
 export class MachineProcess implements Disposable {
   /** Settles with the machine's start; never rejects: see `ended` for a machine that could not start. */
@@ -32,6 +25,10 @@ export class MachineProcess implements Disposable {
   readonly probed: Promise<Event<'probed'>>;
   /** Settles once, when the machine says that it ended or its process is gone. */
   readonly ended: Promise<MachineEnd>;
+  /** Milliseconds since the epoch. */
+  readonly spawned: number;
+  /** Gets what the machine process writes to stderr: the console, its log. It writes nothing before it boots. */
+  onStderr?: (chunk: Buffer) => void;
   readonly #child: ChildProcess;
   readonly #control: Socket;
   #stderr = '';
@@ -43,7 +40,8 @@ export class MachineProcess implements Disposable {
   readonly #statistics: ((statistics: MachineStatistics) => void)[] = [];
   #end!: (end: MachineEnd) => void;
 
-  constructor({ program = MACHINE_PROGRAM, onStderr }: MachineProcessOptions = {}) {
+  /** @param program path of the machine's program */
+  constructor(program = MACHINE_PROGRAM) {
     this.booted = new Promise((resolve) => {
       this.#boot = resolve;
     });
@@ -58,6 +56,7 @@ export class MachineProcess implements Disposable {
       stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
       detached: true,
     });
+    this.spawned = performance.timeOrigin + performance.now();
     this.#child.on('error', (error) => {
       this.#end({ error: new SandboxError('machine-died', `cannot start the machine process: ${error.message}`) });
     });
@@ -65,7 +64,7 @@ export class MachineProcess implements Disposable {
     this.#child.on('close', (code, signal) => this.#end({ error: this.#death(code, signal) }));
     this.#child.stderr!.on('data', (chunk: Buffer) => {
       this.#stderr = (this.#stderr + chunk.toString('latin1')).slice(-KEPT_STDERR);
-      onStderr?.(chunk);
+      this.onStderr?.(chunk);
     });
     this.#control = this.#child.stdio[3] as Socket;
     this.#control.setEncoding('utf8');

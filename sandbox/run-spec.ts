@@ -60,7 +60,6 @@ export function checkRunSpec(spec: RunSpec): void {
       `invalid number of CPUs ${cpus}: whole numbers from 1 to ${MAX_CPUS} are possible`,
     );
   }
-  if (spec.accel === 'tcg') throw new SandboxError('bad-spec', 'the tcg accelerator is not built yet: use kvm');
   if (memory < MIN_MEMORY) {
     throw new SandboxError('bad-spec', `minimum memory limit allowed is ${MIN_MEMORY / MIB}MB`);
   }

@@ -46,6 +46,8 @@ export interface ContainerIo {
 export interface RunOptions {
   /** Default: see `tsvmHome`. */
   home?: string;
+  /** A process that was started in advance, and is owned by the run from now on. */
+  machine?: MachineProcess;
   log?: Log;
   trace?: Trace;
   /** Told while an image is made ready for the first time. */
@@ -146,11 +148,9 @@ export class ContainerRun {
     const { spec, io, options } = this;
     const { machineLog = 'warn', home = tsvmHome() } = options;
     const kernel = spec.kernel ?? builtKernel();
-    const listening = spec.console || machineLog !== 'silent';
-    const machine = this.#own(
-      new MachineProcess({ onStderr: listening ? (chunk) => io.stderr.write(chunk) : undefined }),
-    );
-    this.#trace.mark('machineSpawned');
+    const machine = this.#own(options.machine ?? new MachineProcess());
+    if (spec.console || machineLog !== 'silent') machine.onStderr = (chunk) => io.stderr.write(chunk);
+    this.#trace.mark('machineSpawned', machine.spawned);
     const failed = machine.ended.then(({ error }) => {
       throw error ?? new SandboxError('machine-died', 'the machine stopped');
     });

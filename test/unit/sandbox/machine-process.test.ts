@@ -21,7 +21,7 @@ function machine(script: string): MachineProcess {
      const say = (event) => control.write(JSON.stringify(event) + '\\n');
      ${script}`,
   );
-  return new MachineProcess({ program });
+  return new MachineProcess(program);
 }
 
 test('an answer arrives as the event it is', async () => {
@@ -87,7 +87,7 @@ test('a machine that was asked to stop gives its statistics', async () => {
 });
 
 test('a program that cannot be run is an error, not an exception', async () => {
-  using it = new MachineProcess({ program: join(folder, 'nonexistent.mjs') });
+  using it = new MachineProcess(join(folder, 'nonexistent.mjs'));
   const { error } = await it.ended;
   expect(error?.message).toMatch(/the machine process died \(exit code 1\): Error: Cannot find module/);
 });

@@ -1,0 +1,67 @@
+// The commands: which one is meant, and what is said of its failure. A command's file is loaded when it is the one that
+// runs.
+import type { Command } from 'commander';
+import { type Context, createCommand, openLog, parse } from './command.js';
+import { describe, exitCode, UsageError } from './failure.js';
+
+interface CommandModule {
+  command(context: Context): Command;
+}
+
+const COMMANDS: Record<string, { summary: string; load: () => Promise<CommandModule> }> = {
+  run: { summary: 'run a command in a new container', load: () => import('./run.js') },
+  images: { summary: 'list images', load: () => import('./images.js') },
+  import: { summary: 'make an image of a root file system', load: () => import('./import.js') },
+  rmi: { summary: 'remove images', load: () => import('./rmi.js') },
+  kernel: { summary: "build and find the guest's kernel", load: () => import('./kernel.js') },
+  doctor: { summary: 'say what this machine has and lacks', load: () => import('./doctor.js') },
+};
+
+/** Runs a command line to its end; what became of it is in `context`. */
+export async function runCommandLine(argv: readonly string[], context: Context): Promise<void> {
+  try {
+    await dispatch(argv, context);
+  } catch (error) {
+    context.exitCode = exitCode(error);
+    await report(error, context);
+  }
+}
+
+async function dispatch(argv: readonly string[], context: Context): Promise<void> {
+  const program = createCommand('tsvm', context)
+    .description('Runs container images, each in a virtual machine of its own.')
+    .usage('[options] COMMAND')
+    .version(`tsvm ${context.version}`, '-v, --version', 'show the version')
+    .enablePositionalOptions()
+    .argument('[command...]')
+    .passThroughOptions()
+    .addHelpText('after', `\n${commandList()}\n\nSee 'tsvm COMMAND --help' for a command's options.`)
+    .action(async ([name, ...args]: string[]) => {
+      if (name === undefined) return program.outputHelp();
+      if (name === 'help') return help(args, context, program);
+      if (!Object.hasOwn(COMMANDS, name)) throw new UsageError(`'${name}' is not a tsvm command`, 'tsvm');
+      await parse((await COMMANDS[name].load()).command(context), args);
+    });
+  await parse(program, argv);
+}
+
+async function help([name]: string[], context: Context, program: Command): Promise<void> {
+  if (name === undefined) return program.outputHelp();
+  if (!Object.hasOwn(COMMANDS, name)) throw new UsageError(`'${name}' is not a tsvm command`, 'tsvm');
+  (await COMMANDS[name].load()).command(context).outputHelp();
+}
+
+function commandList(): string {
+  const lines = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(8)} ${summary}`);
+  return ['Commands:', ...lines].join('\n');
+}
+
+async function report(error: unknown, context: Context): Promise<void> {
+  const { message, detail } = describe(error);
+  const log = await openLog(context);
+  log.error(message);
+  if (detail !== undefined) log.error(detail);
+  if (error instanceof UsageError && error.command !== undefined && context.options.logFormat !== 'json') {
+    process.stderr.write(`See '${error.command} --help'.\n`);
+  }
+}
