@@ -44,22 +44,23 @@ export interface MemoryWindow {
 }
 
 interface MappedRegion extends MemoryRegion {
-  readonly windows: MemoryWindow[];
+  /** By index; made when first used, as a view of a gigabyte costs the garbage collector milliseconds. */
+  readonly windows: (MemoryWindow | undefined)[];
 }
 
 function mapRegion(region: MemoryRegion): MappedRegion {
-  const windows: MemoryWindow[] = [];
-  for (let start = 0; start < region.length; start += WINDOW_STRIDE) {
-    const length = Math.min(WINDOW_LENGTH, region.length - start);
-    const buffer = libc.viewMemory(region.hostAddress + start, length);
-    windows.push({
-      guestAddress: region.guestAddress + start,
-      buffer,
-      bytes: new Uint8Array(buffer),
-      view: new DataView(buffer),
-    });
-  }
-  return { ...region, windows };
+  return { ...region, windows: new Array(Math.ceil(region.length / WINDOW_STRIDE)).fill(undefined) };
+}
+
+function mapWindow(region: MemoryRegion, index: number): MemoryWindow {
+  const start = index * WINDOW_STRIDE;
+  const buffer = libc.viewMemory(region.hostAddress + start, Math.min(WINDOW_LENGTH, region.length - start));
+  return {
+    guestAddress: region.guestAddress + start,
+    buffer,
+    bytes: new Uint8Array(buffer),
+    view: new DataView(buffer),
+  };
 }
 
 /** Guest memory over regions that somebody else mapped: another thread of the machine, or a vhost-user front-end. */
@@ -87,14 +88,16 @@ export class GuestMemory {
 
   /**
    * The window that holds `length` bytes (at most 1 GiB) at `address`, or undefined if they are not all guest memory.
-   * Allocates nothing: for the hot path.
+   * Allocates nothing but a window at its first use: for the hot path.
    */
   window(address: number, length: number): MemoryWindow | undefined {
     if (length > WINDOW_LENGTH - WINDOW_STRIDE) return undefined;
     const region = this.#regionOf(address, length);
     if (region === undefined) return undefined;
-    const index = Math.floor((address - region.guestAddress) / WINDOW_STRIDE);
-    return region.windows[Math.min(index, region.windows.length - 1)];
+    const offset = Math.floor((address - region.guestAddress) / WINDOW_STRIDE);
+    const index = Math.min(offset, region.windows.length - 1);
+    region.windows[index] ??= mapWindow(region, index);
+    return region.windows[index];
   }
 
   /** The address in this process of `length` bytes of guest memory, or 0 if they are not all guest memory. */
