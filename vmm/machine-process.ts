@@ -1,7 +1,9 @@
 // What the machine process does: one VM. Its main thread is the device thread, which blocks in the event loop from the
 // first moment on; the owner speaks to it over the control socket. When the owner is gone, so is the machine.
+import { chooseAccelerator } from './accel/choose.js';
 import { createDevices } from './accel/devices.js';
 import { KvmMachine } from './accel/kvm.js';
+import { TcgMachine } from './accel/tcg.js';
 import type { MachineShared } from './accel/vcpu-shared.js';
 import type { StartedThread } from './accel/vcpu-start.js';
 import { VcpuThreads } from './accel/vcpu-thread.js';
@@ -19,6 +21,7 @@ import {
   type MachineRequest,
   type MachineSpec,
   type MachineStatistics,
+  type ProbeResult,
 } from './machine.js';
 import { cachedProbe } from './probe-cache.js';
 import { checkSpec } from './spec.js';
@@ -35,7 +38,7 @@ class MachineProcess {
   readonly #control: ControlSocket;
   #log: Logger = createLogger('error');
   #kvm: Kvm | MachineError;
-  #machine: KvmMachine | undefined;
+  #machine: KvmMachine | TcgMachine | undefined;
   /** What is left to be said once a vCPU runs. */
   #onStart: ((vcpusStarted: number) => void) | undefined;
 
@@ -54,7 +57,8 @@ class MachineProcess {
   run(): never {
     for (;;) {
       this.#guard(() => {
-        this.#loop.poll(this.#machine === undefined || this.#threads.running ? -1 : START_POLL);
+        const starting = this.#machine instanceof KvmMachine && !this.#threads.running;
+        this.#loop.poll(starting ? START_POLL : -1);
         this.#announceStart();
       });
     }
@@ -82,13 +86,9 @@ class MachineProcess {
         if (this.#machine !== undefined) throw new MachineError('bad-spec', 'the machine runs already');
         this.#boot(request.spec);
         break;
-      case 'probe': {
-        const kvm = this.#kvm;
-        const result =
-          kvm instanceof MachineError ? { usable: false, code: kvm.code, reason: kvm.message } : probeKvm(kvm);
-        this.#end({ type: 'probed', result });
+      case 'probe':
+        this.#end({ type: 'probed', result: this.#probe() });
         break;
-      }
       case 'statistics':
         this.#control.send({ type: 'statistics', statistics: this.#statistics() });
         break;
@@ -101,25 +101,34 @@ class MachineProcess {
     const specReceived = now();
     this.#log = createLogger(spec.logLevel);
     checkSpec(spec);
-    const kvm = this.#kvm;
-    if (kvm instanceof MachineError) throw kvm;
-    this.#threads.prepare(spec.cpus);
-    const probe = cachedProbe(spec.probeCache, () => probeKvm(kvm));
-    if (!probe.usable) throw new MachineError('kvm-unusable', probe.reason);
-    this.#machine = new KvmMachine(spec, createDevices(spec), {
-      kvm,
-      threads: this.#threads,
+    const { accel, reason } = chooseAccelerator(spec.accel, () => this.#probe(spec.probeCache));
+    const booted = (vcpusStarted: number) => {
+      const times = { processStarted: performance.timeOrigin, specReceived, vcpusStarted };
+      this.#control.send({ type: 'booted', accel, reason, times });
+    };
+    const host = {
       loop: this.#loop,
       log: this.#log,
-      writeConsole: (byte) => this.#writeConsole(byte, spec.console),
+      writeConsole: (byte: number) => this.#writeConsole(byte, spec.console),
       onReset: () => this.#stop('reset'),
-      onCrash: (error) => this.#fail(error),
-    });
-    this.#onStart = (vcpusStarted) => {
-      const times = { processStarted: performance.timeOrigin, specReceived, vcpusStarted };
-      this.#control.send({ type: 'booted', accel: 'kvm', times });
+      onCrash: (error: MachineError) => this.#fail(error),
     };
+    const kvm = this.#kvm;
+    if (accel === 'tcg' || kvm instanceof MachineError) {
+      this.#machine = new TcgMachine(spec, createDevices(spec), { ...host, onStart: () => booted(now()) });
+    } else {
+      this.#threads.prepare(spec.cpus);
+      this.#machine = new KvmMachine(spec, createDevices(spec), { ...host, kvm, threads: this.#threads });
+      this.#onStart = booted;
+    }
     this.#machine.start();
+  }
+
+  /** What this host's KVM is good for; kept in the file at `cache` once KVM was tried. */
+  #probe(cache?: string): ProbeResult {
+    const kvm = this.#kvm;
+    if (kvm instanceof MachineError) return { usable: false, code: kvm.code, reason: kvm.message };
+    return cachedProbe(cache, () => probeKvm(kvm));
   }
 
   #writeConsole(byte: number, isShown: boolean): void {
@@ -132,7 +141,7 @@ class MachineProcess {
   }
 
   #stop(reason: 'shutdown' | 'reset'): never {
-    this.#threads.stop();
+    if (this.#machine instanceof KvmMachine) this.#threads.stop();
     this.#end({ type: 'stopped', reason, statistics: this.#statistics(), console: this.#tail.toString() });
   }
 

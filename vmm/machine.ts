@@ -93,11 +93,11 @@ export interface ProbeResult {
 }
 
 /**
- * What the machine process says to its owner. After `stopped`, `failed` or `probed` it exits. `console` is the end of
+ * What the machine process says to its owner. The `reason` of `booted` is why `auto` did not come to KVM. After `stopped`, `failed` or `probed` it exits. `console` is the end of
  * what the guest wrote to its serial console, at most 16 KiB; a kernel panic is a `reset` whose console tells of it.
  */
 export type MachineEvent =
-  | { type: 'booted'; accel: Accelerator; times: MachineTimes }
+  | { type: 'booted'; accel: Accelerator; reason?: string; times: MachineTimes }
   | { type: 'statistics'; statistics: MachineStatistics }
   | { type: 'stopped'; reason: 'shutdown' | 'reset'; statistics: MachineStatistics; console?: string }
   | { type: 'failed'; code: MachineErrorCode; message: string; console?: string }

@@ -19,8 +19,7 @@ const MAX_VSOCK_PATH = 107 - 11;
  * @throws MachineError `bad-spec`, `bad-kernel` when there is no kernel file, `no-accelerator`.
  */
 export function checkSpec(spec: MachineSpec): void {
-  if (spec.accel === 'tcg') throw new MachineError('no-accelerator', 'the tcg accelerator is not built yet');
-  if (spec.accel !== 'kvm' && spec.accel !== 'auto') {
+  if (!['auto', 'kvm', 'tcg'].includes(spec.accel)) {
     throw new MachineError('no-accelerator', `there is no accelerator ${JSON.stringify(spec.accel)}: auto, kvm or tcg`);
   }
   if (!isInteger(spec.cpus, 1, MAX_CPUS)) bad(`a machine has 1 to ${MAX_CPUS} CPUs, not ${spec.cpus}`);

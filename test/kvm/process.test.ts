@@ -151,7 +151,6 @@ test.each([
   [{ kernel: '/nonexistent/vmlinux' }, 'bad-kernel', 'kernel: no such file: /nonexistent/vmlinux'],
   [{ initramfs: '/nonexistent' }, 'bad-spec', 'initramfs: no such file: /nonexistent'],
   [{ vsock: { guestCid: 2, path: '/tmp/v' } }, 'bad-spec', "2 is not a guest's vsock CID"],
-  [{ accel: 'tcg' as const }, 'no-accelerator', 'the tcg accelerator is not built yet'],
 ])('a specification with %j is refused: %s', async (changes, code, message) => {
   const machine = boot(SPIN, changes);
   expect(await machine.event()).toMatchObject({ type: 'failed', code, message });

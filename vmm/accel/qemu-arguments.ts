@@ -6,7 +6,6 @@ import type { VirtioDevice } from '../devices/device.js';
 export const TRANSPORT_BASE = 0xfeb00000;
 export const TRANSPORT_SIZE = 512;
 export const TRANSPORT_FIRST_IRQ = 5;
-export const TRANSPORTS = 8;
 
 export interface QemuSpec {
   cpus: number;

@@ -14,10 +14,11 @@ import type { VirtioDevice } from '../devices/device.js';
 import type { EventLoop } from '../event-loop.js';
 import * as libc from '../libc.js';
 import type { Logger } from '../log.js';
-import { MachineError, type MachineSpec, type MachineStatistics } from '../machine.js';
+import type { MachineError, MachineSpec, MachineStatistics } from '../machine.js';
 import { AllocatedMemory } from '../memory.js';
 import { VhostUserBackend } from '../virtio/vhost-user.js';
-import { qemuArguments, TRANSPORT_BASE, TRANSPORT_FIRST_IRQ, TRANSPORT_SIZE, TRANSPORTS } from './qemu-arguments.js';
+import { checkCapabilities } from './choose.js';
+import { qemuArguments, TRANSPORT_BASE, TRANSPORT_FIRST_IRQ, TRANSPORT_SIZE } from './qemu-arguments.js';
 import { FIRST_INHERITED_FD, QemuProcess } from './qemu-process.js';
 
 /** QEMU counts memory in 8 KiB. */
@@ -27,6 +28,8 @@ const MEMORY_UNIT = 8192;
 export interface TcgHost {
   loop: EventLoop;
   log: Logger;
+  /** QEMU has come to its last device: the guest starts. */
+  onStart(): void;
   /** The guest's serial console sent a byte. */
   writeConsole(byte: number): void;
   /** The guest asked for a reset, and is stopped. */
@@ -53,9 +56,7 @@ export class TcgMachine implements Disposable {
     this.#spec = spec;
     this.#host = host;
     this.#devices = devices;
-    if (devices.length > TRANSPORTS) {
-      throw new MachineError('bad-spec', `${devices.length} devices are more than the ${TRANSPORTS} there is room for`);
-    }
+    checkCapabilities('tcg', devices.length);
     this.#memory = AllocatedMemory.allocate(Math.floor(spec.memory / MEMORY_UNIT) * MEMORY_UNIT);
     this.#firmware = createFile('tsvm-firmware', this.#load());
   }
@@ -99,8 +100,10 @@ export class TcgMachine implements Disposable {
     this.#devices.forEach((device, index) => {
       const [ours, theirs] = pairs[index];
       libc.close(theirs);
+      const isLast = index === this.#devices.length - 1;
       const backend = new VhostUserBackend(device, ours, {
         loop,
+        onOwned: isLast ? () => this.#host.onStart() : undefined,
         onFailure: (reason) => log.warn({ device: device.name }, `the guest broke the device's protocol: ${reason}`),
         onBroken: (reason) => log.warn({ device: device.name }, `QEMU broke the vhost-user protocol: ${reason}`),
       });

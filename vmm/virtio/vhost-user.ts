@@ -28,6 +28,8 @@ const NONE = -1;
 
 export interface VhostUserOptions {
   loop: EventLoop;
+  /** The front-end has taken the device over: SET_OWNER. */
+  onOwned?: () => void;
   /** Hears why the device gave its queues up: the driver broke the rules of one. */
   onFailure?: (reason: string) => void;
   /** Hears why the connection was closed: the front-end did not keep to the protocol. */
@@ -136,6 +138,7 @@ export class VhostUserBackend implements Disposable {
         this.#protocolFeatures = payload.getUint32(0, true);
         return;
       case vhost.SET_OWNER:
+        this.#options.onOwned?.();
         return;
       case vhost.RESET_OWNER:
         for (const ring of this.#rings) ring.enabled = false;

@@ -86,7 +86,6 @@ describe('one clear line and exit code 125 for', () => {
     ['too little memory', ['-m', '1M', 'x'], 'minimum memory limit allowed is 64MB'],
     ['memory that is no size', ['-m', 'lots', 'x'], "invalid argument 'lots' for --memory"],
     ['a duration that is none', ['--timeout', 'soon', 'x'], "invalid argument 'soon' for --timeout"],
-    ['an accelerator that is not built', ['--accel', 'tcg', 'x'], 'the tcg accelerator is not built yet'],
     ['an unknown accelerator', ['--accel', 'hvf', 'x'], 'Allowed choices are auto, kvm, tcg'],
     ['a working directory that is not absolute', ['-w', 'src', 'x'], "the working directory 'src' is invalid"],
     ['a host name that is none', ['--hostname', 'a b', 'x'], "invalid hostname 'a b'"],

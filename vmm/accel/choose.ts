@@ -1,0 +1,50 @@
+// Which accelerator a machine gets, and what each can and cannot do.
+import { type Accelerator, MachineError, type MachineSpec, type ProbeResult } from '../machine.js';
+import { findQemu } from './qemu-process.js';
+
+interface Capabilities {
+  /** The most devices: each disk is one; the socket device and the entropy device are two more. */
+  devices: number;
+  /** Whether VM exits and KVM calls are counted. */
+  statistics: boolean;
+}
+
+export const CAPABILITIES: Record<Accelerator, Capabilities> = {
+  // Interrupt lines 5 to 23.
+  kvm: { devices: 19, statistics: true },
+  // QEMU's microvm has as many transports.
+  tcg: { devices: 8, statistics: false },
+};
+
+export interface Choice {
+  accel: Accelerator;
+  /** Why it is not KVM, where it might have been. */
+  reason?: string;
+}
+
+/**
+ * KVM when it is usable, else QEMU's emulator; or the one that was asked for.
+ * @throws MachineError as the probe's result says when KVM was asked for; `no-accelerator` when there is nothing to run on.
+ */
+export function chooseAccelerator(asked: MachineSpec['accel'], probe: () => ProbeResult): Choice {
+  if (asked === 'tcg') {
+    findQemu();
+    return { accel: 'tcg' };
+  }
+  const { usable, code = 'kvm-unusable', reason } = probe();
+  if (usable) return { accel: 'kvm' };
+  if (asked === 'kvm') throw new MachineError(code, reason);
+  try {
+    findQemu();
+  } catch (cause) {
+    throw new MachineError('no-accelerator', `${reason}; and to emulate a CPU, ${(cause as Error).message}`, { cause });
+  }
+  return { accel: 'tcg', reason };
+}
+
+/** @throws MachineError `bad-spec` when the accelerator cannot do what is asked of it. */
+export function checkCapabilities(accel: Accelerator, devices: number): void {
+  const most = CAPABILITIES[accel].devices;
+  if (devices <= most) return;
+  throw new MachineError('bad-spec', `a machine on ${accel} has at most ${most} devices, not ${devices}`);
+}
