@@ -1,9 +1,7 @@
 // Offsets in `struct boot_params` and its setup header, which a bzImage has at the same place of its first sectors.
 // Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header"; Documentation/arch/x86/zero-page.rst.
 
-export const SCREEN_INFO = 0x000;
 export const E820_ENTRIES = 0x1e8;
-export const SENTINEL = 0x1ef;
 export const SETUP_HEADER = 0x1f1;
 export const SETUP_SECTS = 0x1f1;
 export const SYSSIZE = 0x1f4;
@@ -18,7 +16,6 @@ export const RAMDISK_IMAGE = 0x218;
 export const RAMDISK_SIZE = 0x21c;
 export const CMD_LINE_PTR = 0x228;
 export const INITRD_ADDR_MAX = 0x22c;
-export const KERNEL_ALIGNMENT = 0x230;
 export const XLOADFLAGS = 0x236;
 export const CMDLINE_SIZE = 0x238;
 export const SETUP_DATA = 0x250;

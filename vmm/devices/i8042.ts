@@ -1,6 +1,8 @@
 // The keyboard controller of a PC, of which only the reset line is left: "8042 Keyboard Controller" of the IBM PC/AT
 // Technical Reference. It has no keyboard; a driver that looks for one is told so quickly.
 
+import type { DeviceState } from './device.js';
+
 /** Data port, and status and command port. */
 export const I8042_DATA_PORT = 0x60;
 export const I8042_COMMAND_PORT = 0x64;
@@ -66,5 +68,15 @@ export class I8042 {
         this.#reset();
         break;
     }
+  }
+  save(): DeviceState {
+    return { config: this.#config, answer: this.#answer ?? null, writesConfig: this.#writesConfig };
+  }
+
+  /** Goes on where the saved controller was. */
+  restore(state: DeviceState): void {
+    this.#config = state.config as number;
+    this.#answer = (state.answer as number | null) ?? undefined;
+    this.#writesConfig = state.writesConfig as boolean;
   }
 }

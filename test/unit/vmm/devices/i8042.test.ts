@@ -1,3 +1,4 @@
+import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { I8042 } from '../../../../vmm/devices/i8042.js';
 
@@ -35,4 +36,22 @@ test('says that no keyboard is there', () => {
   const i8042 = new I8042(() => {});
   i8042.out(COMMAND, 0xab);
   expect(i8042.in(DATA)).not.toBe(0);
+});
+
+test('a restored controller goes on where the saved one was', () => {
+  const port = fc.constantFrom(DATA, COMMAND);
+  const command = fc.oneof(fc.constantFrom(0x20, 0x60, 0xaa, 0xab), fc.nat(0xfd));
+  const steps = fc.array(fc.record({ port, value: fc.option(command) }));
+  const perform = (i8042: I8042, { port, value }: { port: number; value: number | null }) =>
+    value === null ? i8042.in(port) : i8042.out(port, value);
+  fc.assert(
+    fc.property(steps, steps, (before, after) => {
+      const first = new I8042(() => {});
+      for (const step of before) perform(first, step);
+      const second = new I8042(() => {});
+      second.restore(JSON.parse(JSON.stringify(first.save())));
+      for (const step of after) expect(perform(second, step)).toBe(perform(first, step));
+      expect(second.save()).toEqual(first.save());
+    }),
+  );
 });
