@@ -21,6 +21,7 @@ import { type Copy, copy } from './streams.js';
 import { Trace } from './trace.js';
 
 const GUEST_CID = 3;
+const PAGE = 4096;
 /** Milliseconds until a guest that has not said hello is given up: an emulated machine takes many seconds. */
 const BOOT_TIMEOUT = 120_000;
 /** Milliseconds between SIGTERM and SIGKILL of a process whose time is over, and from there to the machine's end. */
@@ -246,7 +247,7 @@ export class ContainerRun {
       initramfs: INITRAMFS,
       commandLine: '',
       cpus: spec.cpus ?? 1,
-      memory: spec.memory ?? DEFAULT_MEMORY,
+      memory: Math.ceil((spec.memory ?? DEFAULT_MEMORY) / PAGE) * PAGE,
       disks,
       vsock: { guestCid: GUEST_CID, path: from.folder.vsock },
       console: spec.console ?? false,

@@ -1,4 +1,5 @@
 // The caller's signals reach the process in the guest, as Docker's do.
+import { closeSync, openSync } from 'node:fs';
 import { constants } from 'node:os';
 import { SandboxError } from './errors.js';
 import type { ContainerRun } from './run.js';
@@ -8,6 +9,8 @@ const FORWARDED = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGALRM
 const ENDING: readonly NodeJS.Signals[] = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM'];
 /** A process that shows no reaction to this many SIGINT or SIGTERM is not asked again. */
 const PATIENCE = 3;
+/** Milliseconds in which a process whose terminal is gone may end by itself. */
+const HANGUP_GRACE = 2_000;
 
 /** A signal ended the run. */
 export class SignalError extends SandboxError {
@@ -20,8 +23,13 @@ export class SignalError extends SandboxError {
   }
 }
 
-/** Forwards this process's signals until disposed of. The third SIGINT or SIGTERM without effect ends the machine. */
+/**
+ * Forwards this process's signals until disposed of. The third SIGINT or SIGTERM without effect ends the machine, and so
+ * does the end of the terminal: nobody could end it from there any more.
+ */
 export function forwardSignals(run: ContainerRun): Disposable {
+  const hadTerminal = hasTerminal();
+  let hangup: NodeJS.Timeout | undefined;
   let started = false;
   let asked = 0;
   let output = 0;
@@ -35,6 +43,9 @@ export function forwardSignals(run: ContainerRun): Disposable {
       return;
     }
     run.signal(signal);
+    if (name === 'SIGHUP' && hadTerminal && !hasTerminal()) {
+      hangup ??= setTimeout(() => run.abort(new SignalError(signal, 'the terminal is gone')), HANGUP_GRACE);
+    }
     if (name !== 'SIGINT' && name !== 'SIGTERM') return;
     // What is written since the last one may be the reaction to it.
     if (run.outputChunks !== output) asked = 0;
@@ -44,7 +55,18 @@ export function forwardSignals(run: ContainerRun): Disposable {
   for (const name of FORWARDED) process.on(name, listen);
   return {
     [Symbol.dispose]: () => {
+      clearTimeout(hangup);
       for (const name of FORWARDED) process.off(name, listen);
     },
   };
+}
+
+/** Whether this process has a controlling terminal (tty(4)). */
+function hasTerminal(): boolean {
+  try {
+    closeSync(openSync('/dev/tty', 'r'));
+    return true;
+  } catch {
+    return false;
+  }
 }

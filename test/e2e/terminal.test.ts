@@ -77,6 +77,19 @@ describe.each(machines)('on $name', (machine) => {
     await terminal.shows(/^code 7, icanon$/m);
   });
 
+  test('a run ends with its terminal, though its process takes no notice', async () => {
+    const folder = `/tmp/tsvm-hangup-${Date.now()}`;
+    const shell = (script: string) => run(machine, ['bash', '-c', script]);
+    await shell(`mkdir ${folder}`);
+    {
+      const container = `'${TSVM}' run ${DEBIAN} sh -c 'echo up; exec sleep 1000' 2> ${folder}/stderr`;
+      await using terminal = await Terminal.open(machine, `echo $$ > ${folder}/pid; exec ${container}`, [80, 24]);
+      await terminal.shows(/^up$/m);
+    }
+    const gone = `for _ in $(seq 300); do kill -0 $(cat ${folder}/pid) || break; sleep 0.1; done 2> /dev/null`;
+    expect((await shell(`${gone}; cat ${folder}/stderr; rm -r ${folder}`)).stdout).toBe('tsvm: the terminal is gone\n');
+  });
+
   test('-t without -i gives a terminal that nothing is typed into', async () => {
     const words = [TSVM, 'run', '-t', DEBIAN, 'sh', '-c', 'tty; echo "$TERM"'];
     const { code, stdout } = await run(machine, words, { stdin: 'not for the command' });
