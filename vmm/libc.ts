@@ -140,14 +140,12 @@ export const listen: Call<[fd: number, backlog: number]> = libc.func('int listen
 export const accept4: Call<[fd: number, address: Address, length: Address, flags: number]> = libc.func(
   'int accept4(int, void *, void *, int)',
 );
+export const pipe2: Call<[fds: Address, flags: number]> = libc.func('int pipe2(void *, int)');
 export const socketpair: Call<[domain: number, type: number, protocol: number, fds: Address]> = libc.func(
   'int socketpair(int, int, int, void *)',
 );
 export const send: Call<[fd: number, buffer: Address, length: number, flags: number]> = libc.func(
   'long send(int, const void *, size_t, int)',
-);
-export const recv: Call<[fd: number, buffer: Address, length: number, flags: number]> = libc.func(
-  'long recv(int, void *, size_t, int)',
 );
 /** `message` is a `struct msghdr`, as of {@link recvmsg}. */
 export const sendmsg: Call<[fd: number, message: Address, flags: number]> = libc.func(
@@ -219,6 +217,13 @@ export function pidfdOpen(pid: number): number {
 export function createSocketPair(): [number, number] {
   const fds = new Int32Array(2);
   check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 'socketpair');
+  return [fds[0], fds[1]];
+}
+
+/** The reading end and the writing end of a pipe, both close-on-exec. */
+export function createPipe(): [number, number] {
+  const fds = new Int32Array(2);
+  check(pipe2(fds, O_CLOEXEC), 'pipe2');
   return [fds[0], fds[1]];
 }
 

@@ -109,7 +109,7 @@ class MachineProcess {
     const host = {
       loop: this.#loop,
       log: this.#log,
-      writeConsole: (byte: number) => this.#writeConsole(byte, spec.console),
+      writeConsole: (bytes: Uint8Array) => this.#writeConsole(bytes, spec.console),
       onReset: () => this.#stop('reset'),
       onCrash: (error: MachineError) => this.#fail(error),
     };
@@ -131,9 +131,9 @@ class MachineProcess {
     return cachedProbe(cache, () => probeKvm(kvm));
   }
 
-  #writeConsole(byte: number, isShown: boolean): void {
-    this.#tail.push(byte);
-    if (isShown) libc.write(STDERR, Uint8Array.of(byte), 1);
+  #writeConsole(bytes: Uint8Array, isShown: boolean): void {
+    for (const byte of bytes) this.#tail.push(byte);
+    if (isShown) libc.write(STDERR, bytes, bytes.length);
   }
 
   #statistics(): MachineStatistics {

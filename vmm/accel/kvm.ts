@@ -47,8 +47,8 @@ export interface MachineHost {
   threads: VcpuThreads;
   loop: EventLoop;
   log: Logger;
-  /** The guest's serial console sent a byte. */
-  writeConsole(byte: number): void;
+  /** The guest's serial console sent bytes, which are valid during the call alone. */
+  writeConsole(bytes: Uint8Array): void;
   /** The guest asked for a reset; it runs on until it is stopped. */
   onReset(): void;
   /** The guest can't go on. */
@@ -107,7 +107,7 @@ export class KvmMachine implements Disposable, Bus {
     // A kernel that knows kvmclock and the TSC deadline timer leaves it alone; others calibrate against it.
     this.#vm.createPit();
     this.#serial = new Serial({
-      write: (byte) => host.writeConsole(byte),
+      write: (byte) => host.writeConsole(Uint8Array.of(byte)),
       setInterrupt: (level) => this.#vm.setIrqLine(SERIAL_IRQ, level ? 1 : 0),
     });
     this.#i8042 = new I8042(() => host.onReset());

@@ -7,6 +7,9 @@ export const TRANSPORT_BASE = 0xfeb00000;
 export const TRANSPORT_SIZE = 512;
 export const TRANSPORT_FIRST_IRQ = 5;
 
+/** As on a PC with an IO-APIC, the timer's line is not pin 0 (QEMU, hw/intc/ioapic.c). */
+export const TIMER_PIN = 2;
+
 export interface QemuSpec {
   cpus: number;
   /** Bytes, a multiple of 8 KiB. */

@@ -53,10 +53,12 @@ export class QemuProcess implements Disposable {
   constructor(options: QemuProcessOptions) {
     this.#options = options;
     this.#loop = options.loop;
-    const [stdout, qemuStdout] = libc.createSocketPair();
-    const [stderr, qemuStderr] = libc.createSocketPair();
+    // Pipes, unlike sockets, hold a page of bytes that are written one by one.
+    const [stdout, qemuStdout] = libc.createPipe();
+    const [stderr, qemuStderr] = libc.createPipe();
     this.#stdout = stdout;
     this.#stderr = stderr;
+    for (const fd of [stdout, stderr]) libc.fcntl(fd, libc.F_SETFL, libc.O_NONBLOCK);
     // The parent-death signal outlives exec, and ends QEMU even when this process is killed.
     const argv = ['--pdeathsig', 'KILL', findQemu(), ...options.args];
     // Node's own events about the child never come: this thread does not return to its event loop.
@@ -74,7 +76,7 @@ export class QemuProcess implements Disposable {
 
   /** False when there is nothing to read now. */
   #receive(fd: number): boolean {
-    const count = libc.recv(fd, this.#chunk, CHUNK, libc.MSG_DONTWAIT);
+    const count = libc.read(fd, this.#chunk, CHUNK);
     // The end of a stream: what ended is told by the pidfd.
     if (count === 0) this.#loop.remove(fd);
     if (count <= 0) return false;

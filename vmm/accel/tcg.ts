@@ -18,7 +18,7 @@ import type { MachineError, MachineSpec, MachineStatistics } from '../machine.js
 import { AllocatedMemory } from '../memory.js';
 import { VhostUserBackend } from '../virtio/vhost-user.js';
 import { checkCapabilities } from './choose.js';
-import { qemuArguments, TRANSPORT_BASE, TRANSPORT_FIRST_IRQ, TRANSPORT_SIZE } from './qemu-arguments.js';
+import { qemuArguments, TIMER_PIN, TRANSPORT_BASE, TRANSPORT_FIRST_IRQ, TRANSPORT_SIZE } from './qemu-arguments.js';
 import { FIRST_INHERITED_FD, QemuProcess } from './qemu-process.js';
 
 /** QEMU counts memory in 8 KiB. */
@@ -30,8 +30,8 @@ export interface TcgHost {
   log: Logger;
   /** QEMU has come to its last device: the guest starts. */
   onStart(): void;
-  /** The guest's serial console sent a byte. */
-  writeConsole(byte: number): void;
+  /** The guest's serial console sent bytes, which are valid during the call alone. */
+  writeConsole(bytes: Uint8Array): void;
   /** The guest asked for a reset, and is stopped. */
   onReset(): void;
   /** The guest can't go on. */
@@ -74,7 +74,8 @@ export class TcgMachine implements Disposable {
     const base = baseCommandLine({ devices, console: spec.console, reboot: 't' });
     const commandLine = joinCommandLine([base, ...emulationWords()].join(' '), spec.commandLine);
     this.#host.log.debug({ commandLine, kernel: kernel.format }, 'boot');
-    return resetImage(memory, writeBootState(memory, { kernel, initramfs, commandLine, cpus: spec.cpus }));
+    const { cpus } = spec;
+    return resetImage(memory, writeBootState(memory, { kernel, initramfs, commandLine, cpus, timerPin: TIMER_PIN }));
   }
 
   /** Starts QEMU. @throws MachineError `no-accelerator` when it is not installed, `host`. */
@@ -89,9 +90,7 @@ export class TcgMachine implements Disposable {
       args: qemuArguments({ cpus, memory: size, devices: this.#devices, fds: { memory, firmware, devices } }),
       inherited,
       loop,
-      onOutput: (bytes) => {
-        for (const byte of bytes) this.#host.writeConsole(byte);
-      },
+      onOutput: (bytes) => this.#host.writeConsole(bytes),
       onEnd: (error) => {
         if (error === undefined) this.#host.onReset();
         else this.#host.onCrash(error);

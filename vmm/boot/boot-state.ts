@@ -28,6 +28,8 @@ export interface BootSpec {
   commandLine: string;
   /** 1 to 64. */
   cpus: number;
+  /** The pin of the IO-APIC that the timer's interrupt line 0 is connected to; absent: 0. */
+  timerPin?: number;
 }
 
 /** The boot CPU's registers; all that are not named are 0. `ds`, `es`, `fs`, `gs` and `ss` are `segments.data`. */
@@ -51,7 +53,7 @@ export interface BootRegisters {
  * @throws GuestMemoryError when memory is smaller than 1 MiB.
  */
 export function writeBootState(memory: GuestMemory, spec: BootSpec): BootRegisters {
-  writeMpTable(memory, spec.cpus);
+  writeMpTable(memory, spec.cpus, spec.timerPin);
   return {
     rip: spec.kernel.entry,
     rsi: writeZeroPage(memory, spec.kernel, spec.initramfs, spec.commandLine),

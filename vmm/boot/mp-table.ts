@@ -34,7 +34,7 @@ function checksum(bytes: Uint8Array): number {
   return -bytes.reduce((sum, byte) => sum + byte, 0) & 0xff;
 }
 
-function entries(cpus: number): Uint8Array[] {
+function entries(cpus: number, timerPin: number): Uint8Array[] {
   // After the processors', so that it is no local APIC's.
   const ioApicId = cpus;
   const list: Uint8Array[] = [];
@@ -50,8 +50,9 @@ function entries(cpus: number): Uint8Array[] {
   ioApic.writeUInt32LE(IO_APIC_ADDRESS, 4);
   list.push(ioApic);
   // Flags 0: polarity and trigger mode conform to the bus; ISA's are active high and edge.
-  for (let line = 0; line < IO_APIC_PINS; line++) {
-    list.push(Uint8Array.of(IO_INTERRUPT, INT, 0, 0, ISA_BUS_ID, line, ioApicId, line));
+  for (let pin = 0; pin < IO_APIC_PINS; pin++) {
+    if (pin === 0 && timerPin !== 0) continue;
+    list.push(Uint8Array.of(IO_INTERRUPT, INT, 0, 0, ISA_BUS_ID, pin === timerPin ? 0 : pin, ioApicId, pin));
   }
   list.push(Uint8Array.of(LOCAL_INTERRUPT, EXT_INT, 0, 0, ISA_BUS_ID, 0, 0, 0));
   list.push(Uint8Array.of(LOCAL_INTERRUPT, NMI, 0, 0, ISA_BUS_ID, 0, ALL_LOCAL_APICS, 1));
@@ -60,10 +61,10 @@ function entries(cpus: number): Uint8Array[] {
 
 /**
  * Writes the table for `cpus` processors (1 to 254) with APIC ids from 0, the first of which boots, one IO-APIC, and
- * its interrupt lines as lines of an ISA bus: line N is pin N.
+ * its interrupt lines as lines of an ISA bus: line N is pin N, but line 0, the timer's, is `timerPin`.
  */
-export function writeMpTable(memory: GuestMemory, cpus: number): void {
-  const list = entries(cpus);
+export function writeMpTable(memory: GuestMemory, cpus: number, timerPin = 0): void {
+  const list = entries(cpus, timerPin);
   const length = HEADER_SIZE + cpus * PROCESSOR_SIZE + (list.length - cpus) * ENTRY_SIZE;
   const tableAddress = MP_TABLE_ADDRESS + FLOATING_POINTER_SIZE;
 
