@@ -31,6 +31,9 @@ export function baseCommandLine({ devices, console, reboot = 'k' }: CommandLineO
     // kvmclock vouches for the TSC; nothing here could watch it.
     'tsc=reliable',
     'no_timer_check',
+    // With several CPUs, the grace periods that mounts, namespaces and cgroups wait for take as long as all the rest of a
+    // process's start.
+    'rcupdate.rcu_expedited=1',
     // What this machine does not have is not looked for.
     'i8042.noaux',
     'i8042.nokbd',
