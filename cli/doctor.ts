@@ -7,10 +7,13 @@ import { type Command, Option } from 'commander';
 import { kernelPath } from '../kernels/index.js';
 import { DEFAULT_MEMORY, probeMachine, tsvmHome } from '../sandbox/index.js';
 import { type Context, createCommand } from './command.js';
+import { EMULATION } from './fallback.js';
 import { formatBytes } from './table.js';
 
 /** Containers cannot run. */
 const UNFIT = 1;
+
+const QEMU = 'qemu-system-x86_64';
 
 type Verdict = 'ok' | 'warning' | 'missing';
 
@@ -25,7 +28,7 @@ interface Check {
 const ADVICE: Record<string, string> = {
   'no-kvm': 'enable virtualisation in the firmware or, in a virtual machine, nested virtualisation; then: modprobe kvm',
   'kvm-permission': 'join the group of /dev/kvm: sudo usermod -aG kvm $USER, then log in again',
-  'kvm-unusable': 'this host only runs kernels built for it: use a machine with hardware virtualisation',
+  'kvm-unusable': 'use a machine with hardware virtualisation: this one only runs kernels built for it',
 };
 
 export function command(context: Context): Command {
@@ -33,18 +36,22 @@ export function command(context: Context): Command {
     .description('Says what this machine has and lacks to run containers. Exit code 1: they cannot run here.')
     .addOption(new Option('--format <FORMAT>', 'how').choices(['text', 'json']).default('text'))
     .action(async ({ format }: { format: string }) => {
-      const { result, check: kvm } = await checkKvm();
+      const qemu = await checkProgram(QEMU, ['--version'], 'to run without KVM: apt-get install qemu-system-x86');
+      const { result, check: kvm } = await checkKvm(qemu);
+      // What `--accel auto` comes to.
+      const accelerator = result.usable ? 'kvm' : qemu.verdict === 'ok' ? 'tcg' : null;
       const checks: Record<string, Check> = {
         kvm,
         kernel: checkKernel(),
         home: checkHome(),
         memory: checkMemory(),
         'mkfs.ext4': await checkProgram('mkfs.ext4', ['-V'], 'for --disk: apt-get install e2fsprogs'),
-        qemu: await checkProgram('qemu-system-x86_64', ['--version'], 'for the lab: apt-get install qemu-system-x86'),
+        qemu,
         versions: { verdict: 'ok', found: `tsvm ${context.version}, node ${process.version}, Linux ${release()}` },
       };
       const ok = Object.values(checks).every(({ verdict }) => verdict !== 'missing');
-      if (format === 'json') process.stdout.write(`${JSON.stringify({ ok, ...checks, kvm: { ...kvm, ...result } })}\n`);
+      const report = { ok, accelerator, ...checks, kvm: { ...kvm, ...result } };
+      if (format === 'json') process.stdout.write(`${JSON.stringify(report)}\n`);
       else process.stdout.write(Object.entries(checks).map(describeCheck).join(''));
       if (!ok) context.exitCode = UNFIT;
     });
@@ -55,10 +62,17 @@ function describeCheck([name, { verdict, found, advice }]: [string, Check]): str
   return advice === undefined ? line : `${line}${' '.repeat(20)}${advice}\n`;
 }
 
-async function checkKvm() {
+/** A host without usable KVM runs containers all the same where QEMU is installed. */
+async function checkKvm(qemu: Check) {
   const result = await probeMachine();
   const { usable, code = '', reason } = result;
-  const check: Check = { verdict: usable ? 'ok' : 'missing', found: reason, advice: usable ? undefined : ADVICE[code] };
+  if (usable) return { result, check: { verdict: 'ok', found: reason } satisfies Check };
+  const instead = qemu.verdict === 'ok' ? `without it ${EMULATION}; for full speed: ` : '';
+  const check: Check = {
+    verdict: qemu.verdict === 'ok' ? 'warning' : 'missing',
+    found: reason,
+    advice: `${instead}${ADVICE[code] ?? 'use a machine with KVM'}`,
+  };
   return { result, check };
 }
 

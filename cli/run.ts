@@ -5,6 +5,7 @@ import { type Context, collect, createCommand, openLog } from './command.js';
 import { parseDuration } from './duration.js';
 import { parseEnv, readEnvFile } from './environment.js';
 import { UsageError } from './failure.js';
+import { warnOfFallback } from './fallback.js';
 import type { Level } from './log.js';
 import { describeProgress, openProgressLine } from './progress.js';
 import { parseSize } from './size.js';
@@ -63,7 +64,9 @@ export function command(context: Context): Command {
     .option('--tmpfs <DIR[:OPTIONS]>', 'mount a tmpfs: size=, mode=, uid=, gid=, ro, exec, suid, dev', collect)
     .option('--kernel <FILE>', 'boot this vmlinux or bzImage')
     .option('--console', "show the guest's serial console on stderr")
-    .addOption(new Option('--accel <NAME>', 'accelerator').choices(['auto', 'kvm', 'tcg']).default('auto'))
+    .addOption(
+      new Option('--accel <NAME>', 'KVM, or QEMU emulating a CPU').choices(['auto', 'kvm', 'tcg']).default('auto'),
+    )
     .option('--timeout <DURATION>', 'end the command after this time: 30s, 5m', (text) =>
       parseDuration(text, '--timeout'),
     )
@@ -103,6 +106,7 @@ async function run(spec: RunSpec, context: Context): Promise<number> {
       log,
       machine: context.machine,
       onProgress: (progress) => line.draw(describeProgress(progress)),
+      onFallback: (reason) => warnOfFallback(reason, log),
       machineLog: machineLevel(log.level),
     },
   );

@@ -53,6 +53,8 @@ export interface RunOptions {
   trace?: Trace;
   /** Told while an image is made ready for the first time. */
   onProgress?: (progress: Progress) => void;
+  /** Told why the machine is emulated, where the spec's accelerator is `auto`. */
+  onFallback?: (reason: string) => void;
   /** The machine process's log; what it writes goes to `io.stderr`. Default `warn`. */
   machineLog?: MachineSpec['logLevel'];
 }
@@ -174,7 +176,8 @@ export class ContainerRun {
 
     machine.send({ type: 'boot', spec: this.#machineSpec({ kernel, image, disk, folder, home, machineLog }) });
     this.#trace.mark('bootSent');
-    machine.booted.then(({ accel, times }) => {
+    machine.booted.then(({ accel, reason, times }) => {
+      if (reason !== undefined) options.onFallback?.(reason);
       this.#trace.markMachine(times);
       this.#log.debug('booted', { accel, image: image.digest });
       // The machine has it open: the disk needs no name any more, and so is gone whatever happens.

@@ -18,10 +18,7 @@ import { VhostUserSocket } from './vhost-user/socket.js';
 
 const { VhostUserError } = vhost;
 
-const PROTOCOL_FEATURES =
-  (1 << vhost.VHOST_USER_PROTOCOL_F_MQ) |
-  (1 << vhost.VHOST_USER_PROTOCOL_F_REPLY_ACK) |
-  (1 << vhost.VHOST_USER_PROTOCOL_F_CONFIG);
+const PROTOCOL_FEATURES = (1 << vhost.VHOST_USER_PROTOCOL_F_MQ) | (1 << vhost.VHOST_USER_PROTOCOL_F_REPLY_ACK);
 
 /** No file descriptor. */
 const NONE = -1;
@@ -58,6 +55,7 @@ export class VhostUserBackend implements Disposable {
   readonly #socket: VhostUserSocket;
   readonly #offered: readonly [number, number];
   readonly #accepted: [number, number] = [0, 0];
+  readonly #offeredProtocol: number;
   #protocolFeatures = 0;
   readonly #rings: Ring[];
   #memory: SharedMemory | undefined;
@@ -84,6 +82,8 @@ export class VhostUserBackend implements Disposable {
     const own = [VIRTIO_F_VERSION_1, VIRTIO_F_INDIRECT_DESC, VIRTIO_F_EVENT_IDX, vhost.VHOST_USER_F_PROTOCOL_FEATURES];
     for (const bit of [...device.features, ...own]) offered[bit >>> 5] = (offered[bit >>> 5] | (1 << (bit & 31))) >>> 0;
     this.#offered = offered;
+    const hasConfig = device.config.length > 0;
+    this.#offeredProtocol = PROTOCOL_FEATURES | (hasConfig ? 1 << vhost.VHOST_USER_PROTOCOL_F_CONFIG : 0);
     // One message a turn: a front-end that talks without end starves no other device.
     options.loop.add(fd, libc.EPOLLIN, () => this.#guard(() => this.#receive()));
   }
@@ -130,9 +130,9 @@ export class VhostUserBackend implements Disposable {
         this.#setFeatures(payload);
         return;
       case vhost.GET_PROTOCOL_FEATURES:
-        return u64(PROTOCOL_FEATURES);
+        return u64(this.#offeredProtocol);
       case vhost.SET_PROTOCOL_FEATURES:
-        if ((payload.getUint32(0, true) & ~PROTOCOL_FEATURES) !== 0 || payload.getUint32(4, true) !== 0) {
+        if ((payload.getUint32(0, true) & ~this.#offeredProtocol) !== 0 || payload.getUint32(4, true) !== 0) {
           throw new VhostUserError('protocol features that were not offered');
         }
         this.#protocolFeatures = payload.getUint32(0, true);

@@ -1,0 +1,31 @@
+// Says once, after each start of the host, that KVM cannot be used and what that costs.
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { tsvmHome } from '../sandbox/index.js';
+import type { CliLog } from './log.js';
+
+/** What the user is told of QEMU's emulator in the place of KVM. */
+export const EMULATION = 'QEMU emulates the CPU, and programs run 10 to 30 times slower';
+
+/** @param reason why KVM cannot be used, as the machine process says */
+export function warnOfFallback(reason: string, log: CliLog, home = tsvmHome()): void {
+  if (log.level === 'silent' || log.level === 'error') return;
+  const path = join(home, 'told-of-emulation');
+  const now = `${readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()} ${reason}`;
+  if (read(path) === now) return;
+  log.warn(`${reason}: ${EMULATION} (tsvm doctor says more)`);
+  try {
+    mkdirSync(home, { recursive: true });
+    writeFileSync(path, now);
+  } catch {
+    // It is told again.
+  }
+}
+
+function read(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
