@@ -38,7 +38,8 @@ export function qemuArguments({ cpus, memory, devices, fds }: QemuSpec): string[
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     // Nothing that a guest makes of QEMU starts a program or gains a right.
     ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
-    ...['-machine', 'microvm,acpi=off,x-option-roms=off,rtc=off,isa-serial=on,memory-backend=memory'],
+    // A kernel that finds no clock chip waits for it for more than a second.
+    ...['-machine', 'microvm,acpi=off,x-option-roms=off,rtc=on,isa-serial=on,memory-backend=memory'],
     ...['-object', `memory-backend-file,id=memory,size=${memory},mem-path=/dev/fd/${fds.memory},share=on`],
     ...['-m', `${memory}B`, '-smp', String(cpus), '-cpu', 'max'],
     ...['-accel', 'tcg,thread=multi'],
