@@ -1,5 +1,6 @@
 // The command's process, from its first moment to its exit code. The machine process of a run takes longest to start, and
 // so is started before anything else is even loaded.
+import { isatty } from 'node:tty';
 import type { Context } from './command.js';
 import { FAILED } from './failure.js';
 
@@ -16,6 +17,7 @@ export async function main(argv: readonly string[], version: string): Promise<ne
     process.stderr.write(`tsvm: internal error: ${error.stack}\n`);
     process.exit(FAILED);
   });
+  const terminals = [0, 1, 2].filter(isatty);
   const context: Context = { version, options: {}, exitCode: 0 };
   if (argv[0] === 'run') {
     const { MachineProcess } = await import('../sandbox/machine-process.js');
@@ -26,6 +28,8 @@ export async function main(argv: readonly string[], version: string): Promise<ne
   // Words that were wrong leave it unused.
   context.machine?.[Symbol.dispose]();
   await Promise.all([flush(process.stdout), flush(process.stderr)]);
+  // Node.js restores terminals when it exits, and aborts if it cannot: a terminal that hung up ends us as it ends others.
+  if (!terminals.every(isatty)) process.kill(process.pid, 'SIGHUP');
   // What is still open, stdin above all, keeps nobody waiting.
   process.exit(context.exitCode);
 }

@@ -35,6 +35,8 @@ describe.each(machines)('on $name', (machine) => {
     const { code, stdout, stderr } = await tsvmRun(machine, [`oci:${layout}`], { env });
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     const ours = stdout.trimEnd().split('\n');
-    expect(ours).toEqual(expectedTree(umoci, ours, since));
+    // xattr(7): trusted attributes show to CAP_SYS_ADMIN alone, which a container does not have.
+    const seen = umoci.map((line) => line.replace(/ trusted\.\S+/g, ''));
+    expect(ours).toEqual(expectedTree(seen, ours, since));
   });
 });

@@ -54,7 +54,7 @@ describe.each(machines)('on $name', (machine) => {
     const after = 'echo "code $?, $(stty -a | grep -o -- "-\\?icanon")"; sleep 1000';
     const command = `'${TSVM}' run -it --hostname box ${DEBIAN} bash --norc; ${after}`;
     await using terminal = await Terminal.open(machine, command, [80, 24]);
-    await terminal.shows(/bash-5\.2# $/m);
+    await terminal.shows(/bash-5\.2#$/m);
 
     await terminal.type('tty; stty size');
     await terminal.press('Enter');
@@ -66,11 +66,11 @@ describe.each(machines)('on $name', (machine) => {
       await terminal.press('Enter');
     });
 
-    await terminal.type('clear; sleep 1000');
+    await terminal.type('echo "up $((6 * 7))"; sleep 1000');
     await terminal.press('Enter');
-    await terminal.shows(/sleep 1000/);
+    await terminal.shows(/^up 42$/m);
     await terminal.press('C-c');
-    await terminal.shows(/\^C\n+bash-5\.2# $/m);
+    await terminal.shows(/\^C\nbash-5\.2#$/m);
     await terminal.type('echo "[$?]"; exit 7');
     await terminal.press('Enter');
     await terminal.shows(/^\[130\]$/m);
