@@ -5,7 +5,7 @@ import { tsvmHome } from '../sandbox/index.js';
 import type { CliLog } from './log.js';
 
 /** What the user is told of QEMU's emulator in the place of KVM. */
-export const EMULATION = 'QEMU emulates the CPU, and programs run 10 to 30 times slower';
+export const EMULATION = 'QEMU emulates the CPU, and programs run 5 to 20 times slower';
 
 /** @param reason why KVM cannot be used, as the machine process says */
 export function warnOfFallback(reason: string, log: CliLog, home = tsvmHome()): void {
