@@ -65,7 +65,10 @@ export function command(context: Context): Command {
     .option('--kernel <FILE>', 'boot this vmlinux or bzImage')
     .option('--console', "show the guest's serial console on stderr")
     .addOption(
-      new Option('--accel <NAME>', 'KVM, or QEMU emulating a CPU').choices(['auto', 'kvm', 'tcg']).default('auto'),
+      new Option('--accel <NAME>', 'KVM, or QEMU emulating a CPU')
+        .choices(['auto', 'kvm', 'tcg'])
+        .default('auto')
+        .env('TSVM_ACCEL'),
     )
     .option('--timeout <DURATION>', 'end the command after this time: 30s, 5m', (text) =>
       parseDuration(text, '--timeout'),

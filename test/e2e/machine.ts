@@ -1,4 +1,5 @@
-// Where the product is tested: in the lab, and on this machine too where its KVM can run a stock kernel.
+// Where the product is tested: in the lab; on this machine with an emulated CPU, and by its KVM where that can run a
+// stock kernel.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { Readable, Writable } from 'node:stream';
@@ -78,7 +79,14 @@ function isKvmUsableHere(): boolean {
   }
 }
 
-export const machines: Machine[] = isKvmUsableHere() ? [lab, { name: 'this machine', spawn: spawnHere }] : [lab];
+function here(accel: 'kvm' | 'tcg'): Machine {
+  return {
+    name: `this machine by ${accel}`,
+    spawn: (argv, { env } = {}) => spawnHere(argv, { env: { TSVM_ACCEL: accel, ...env } }),
+  };
+}
+
+export const machines: Machine[] = [lab, here('tcg'), ...(isKvmUsableHere() ? [here('kvm')] : [])];
 
 /** Runs a command to its end. */
 export async function run(machine: Machine, argv: string[], { stdin, env }: RunOptions = {}): Promise<Result> {
