@@ -2,7 +2,7 @@
 // stock kernel.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import type { Readable, Writable } from 'node:stream';
+import { PassThrough, type Readable, type Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { inject } from 'vitest';
 import { spawnInLab } from '../lab/client.js';
@@ -48,8 +48,9 @@ function spawnHere(argv: string[], { env = {} }: { env?: Record<string, string> 
   const exit = once(child, 'close').then(([code, signal]) => toExitCode(code, signal));
   return {
     stdin: child.stdin!,
-    stdout: child.stdout!,
-    stderr: child.stderr!,
+    // What nobody has begun to read when the process ends, Node throws away.
+    stdout: child.stdout!.pipe(new PassThrough()),
+    stderr: child.stderr!.pipe(new PassThrough()),
     exit,
     kill: (signal) => child.kill(signal),
   };
