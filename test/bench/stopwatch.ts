@@ -10,8 +10,9 @@ export interface Timing {
   output: number | undefined;
   exit: number;
   code: number | null;
-  /** The last of what the command printed. */
+  /** The last of what the command printed, and of what of that is stdout. */
   text: string;
+  stdout: string;
   /** What the command wrote to file descriptor 3. */
   answer: string;
 }
@@ -37,6 +38,7 @@ export function time(command: string, args: readonly string[], options: Stopwatc
     });
     let output: number | undefined;
     let text = '';
+    let stdout = '';
     let answer = '';
     const read = (chunk: Buffer) => {
       text = (text + chunk.toString('latin1')).slice(-KEPT_TEXT);
@@ -49,7 +51,10 @@ export function time(command: string, args: readonly string[], options: Stopwatc
           reject(error);
         });
     };
-    child.stdout!.on('data', read);
+    child.stdout!.on('data', (chunk: Buffer) => {
+      stdout = (stdout + chunk.toString('latin1')).slice(-KEPT_TEXT);
+      read(chunk);
+    });
     child.stderr!.on('data', read);
     if (request !== undefined) {
       const control = child.stdio[3] as Socket;
@@ -60,7 +65,7 @@ export function time(command: string, args: readonly string[], options: Stopwatc
       control.write(request);
     }
     child.on('error', reject);
-    child.on('close', (code) => resolve({ output, exit: performance.now() - start, code, text, answer }));
+    child.on('close', (code) => resolve({ output, exit: performance.now() - start, code, text, stdout, answer }));
   });
 }
 

@@ -28,8 +28,9 @@ export const throughput: Benchmark = {
     for (const [name, options, command] of TASKS) {
       for (let run = 0; run < runs; run++) {
         const script = `start=$(date +%s%N); bytes=$(${command}); end=$(date +%s%N); echo "took $bytes $((end - start))"`;
-        const { text } = await timeSuccess(CLI, ['run', '--rm', ...options, image, 'sh', '-c', script]);
-        const [, bytes, nanoseconds] = /took (\d+) (\d+)/.exec(text) ?? [];
+        const { stdout } = await timeSuccess(CLI, ['run', '--rm', ...options, image, 'sh', '-c', script]);
+        const [, bytes, nanoseconds] = /took (\d+) (\d+)/.exec(stdout) ?? [];
+        if (bytes === undefined) throw new Error(`${name}: the container said ${JSON.stringify(stdout)}`);
         samples.add(name, 'MiB/s', Number(bytes) / MIB / (Number(nanoseconds) / 1e9));
       }
     }
