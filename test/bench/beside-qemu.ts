@@ -17,7 +17,7 @@ const MEMORY_MIB = 256;
 const OURS = 'tsvm machine';
 const QEMU = 'QEMU microvm';
 
-function guestKernel(): string {
+export function guestKernel(): string {
   const kernel = kernelPath();
   if (kernel === undefined) throw new Error('no guest kernel is built: run tsvm kernel build');
   return kernel;
@@ -53,7 +53,7 @@ async function runOurs(words: string, options: StopwatchOptions): Promise<Timing
 
 function runQemu(words: string, options: StopwatchOptions): Promise<Timing> {
   // This microvm has no i8042; a triple fault resets it.
-  const commandLine = baseCommandLine({ devices: [], console: false }).replace('reboot=k', 'reboot=t');
+  const commandLine = baseCommandLine({ devices: [], console: false, reboot: 't' });
   const args = [
     ['-accel', 'kvm', '-cpu', 'host', '-smp', '1', '-m', `${MEMORY_MIB}M`],
     ['-M', 'microvm,acpi=off,x-option-roms=off,pit=off,pic=off,rtc=off,isa-serial=on,memory-backend=ram'],

@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util';
 import { prepareGuest } from './bench-guest.js';
 import { besideQemu } from './beside-qemu.js';
 import { cliStart } from './cli-start.js';
+import { emulated } from './emulated.js';
 import type { Benchmark, BenchmarkOptions, BenchmarkResult } from './measurement.js';
 import { BENCH_PROGRAM, CLI, LAB_PROGRAM } from './paths.js';
 import { formatResult } from './report.js';
@@ -14,7 +15,7 @@ import { runMemory } from './run-memory.js';
 import { runPhases } from './run-phases.js';
 import { throughput } from './throughput.js';
 
-const BENCHMARKS: readonly Benchmark[] = [cliStart, runPhases, runMemory, besideQemu, throughput];
+const BENCHMARKS: readonly Benchmark[] = [cliStart, runPhases, runMemory, besideQemu, throughput, emulated];
 
 const USAGE = `usage: npm run bench -- [--runs N] [--image IMAGE] [--json FILE] [NAME...]
 names: ${BENCHMARKS.map(({ name }) => name).join(', ')}`;
@@ -92,7 +93,7 @@ async function main(): Promise<void> {
     return;
   }
   const inLab = chosen.some(({ needsKvm }) => needsKvm) && !kvmUsable();
-  if (chosen.includes(besideQemu)) await prepareGuest(options.image);
+  if (chosen.includes(besideQemu) || chosen.includes(emulated)) await prepareGuest(options.image);
   const results = await measureHere(
     chosen.filter(({ needsKvm }) => !(needsKvm && inLab)),
     options,

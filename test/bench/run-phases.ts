@@ -3,8 +3,8 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Phase } from '../../sandbox/trace.js';
-import type { MachineStatistics } from '../../vmm/machine.js';
-import { type Benchmark, Samples } from './measurement.js';
+import type { Accelerator, MachineStatistics } from '../../vmm/machine.js';
+import { type Benchmark, type Measurement, Samples } from './measurement.js';
 import { CLI } from './paths.js';
 import { timeSuccess } from './stopwatch.js';
 
@@ -26,10 +26,10 @@ interface TraceLine {
   statistics?: MachineStatistics;
 }
 
-async function measureRun(image: string, traceFile: string, samples: Samples): Promise<void> {
+async function measureRun(accel: Accelerator, image: string, traceFile: string, samples: Samples): Promise<void> {
   const started = performance.timeOrigin + performance.now();
   const env = { ...process.env, TSVM_TRACE: traceFile };
-  const timing = await timeSuccess(CLI, ['run', '--rm', image, 'echo', 'hello'], { env });
+  const timing = await timeSuccess(CLI, ['run', '--rm', '--accel', accel, image, 'echo', 'hello'], { env });
   const { phases, statistics } = JSON.parse(readFileSync(traceFile, 'utf8')) as TraceLine;
   samples.add('tsvm run to first output', 'ms', timing.output);
   samples.add('tsvm run to exit', 'ms', timing.exit);
@@ -43,23 +43,26 @@ async function measureRun(image: string, traceFile: string, samples: Samples): P
     samples.add(`exits to the VMM until the process started, ${reason}`, 'count', count);
   }
   const ioctls = Object.values(statistics?.ioctls ?? {}).reduce((sum, count) => sum + count, 0);
-  samples.add('KVM ioctls until the process started, other than KVM_RUN', 'count', ioctls);
+  if (ioctls > 0) samples.add('KVM ioctls until the process started, other than KVM_RUN', 'count', ioctls);
+}
+
+/** Measures `runs` runs of `image` on an accelerator. */
+export async function measurePhases(accel: Accelerator, runs: number, image: string): Promise<Measurement[]> {
+  const folder = mkdtempSync(join(tmpdir(), 'tsvm-bench-'));
+  try {
+    const samples = new Samples();
+    // The first run of all prepares what is kept: the image's disk, the verdict on KVM.
+    await measureRun(accel, image, join(folder, 'first'), new Samples());
+    for (let run = 0; run < runs; run++) await measureRun(accel, image, join(folder, `${run}`), samples);
+    return samples.measurements();
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 }
 
 export const runPhases: Benchmark = {
   name: 'run-phases',
   title: 'tsvm run IMAGE echo hello',
   needsKvm: true,
-  async measure({ runs, image }) {
-    const folder = mkdtempSync(join(tmpdir(), 'tsvm-bench-'));
-    try {
-      const samples = new Samples();
-      // The first run of all prepares what is kept: the image's disk, the verdict on KVM.
-      await measureRun(image, join(folder, 'first'), new Samples());
-      for (let run = 0; run < runs; run++) await measureRun(image, join(folder, `${run}`), samples);
-      return samples.measurements();
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
-  },
+  measure: ({ runs, image }) => measurePhases('kvm', runs, image),
 };

@@ -1,0 +1,41 @@
+// The emulated machine, where KVM cannot be used: `tsvm run` beside a bare QEMU on the same emulator, which boots the
+// same kernel from an initial RAM file system, looks at the same disk, and ends.
+import { baseCommandLine } from '../../vmm/boot/command-line.js';
+import { GUEST_DISK, GUEST_INITRAMFS, GUEST_LINE } from './bench-guest.js';
+import { guestKernel } from './beside-qemu.js';
+import { type Benchmark, ratio, Samples } from './measurement.js';
+import { measurePhases } from './run-phases.js';
+import { time } from './stopwatch.js';
+
+const OURS = 'tsvm run to exit';
+const QEMU = 'QEMU to exit';
+const MEMORY = '512M';
+
+/** As a person would call it who knows QEMU well. */
+async function runQemu(samples: Samples): Promise<void> {
+  const words = `${baseCommandLine({ devices: [], console: false, reboot: 't' })} mitigations=off`;
+  const args = [
+    ['-accel', 'tcg', '-cpu', 'max', '-m', MEMORY, '-M', 'microvm,acpi=off,x-option-roms=off'],
+    ['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', '-serial', 'stdio'],
+    ['-kernel', guestKernel(), '-initrd', GUEST_INITRAMFS, '-append', words],
+    ['-drive', `id=image,file=${GUEST_DISK},format=raw,if=none,readonly=on`],
+    ['-global', 'virtio-mmio.force-legacy=false', '-device', 'virtio-blk-device,drive=image'],
+  ];
+  const { output, exit, text } = await time('qemu-system-x86_64', args.flat(), { until: GUEST_LINE });
+  if (output === undefined) throw new Error(`QEMU: the guest said nothing\n${text}`);
+  samples.add(QEMU, 'ms', exit);
+}
+
+export const emulated: Benchmark = {
+  name: 'emulated',
+  title: 'tsvm run --accel tcg IMAGE echo hello, beside bare QEMU on the same emulator',
+  needsKvm: false,
+  async measure({ runs, image }) {
+    const qemu = new Samples();
+    for (let run = 0; run < runs; run++) await runQemu(qemu);
+    const ours = await measurePhases('tcg', runs, image);
+    const [bare] = qemu.measurements();
+    const whole = ours.find(({ name }) => name === OURS);
+    return [...ours, bare, ...(whole === undefined ? [] : [ratio(`${OURS} / ${QEMU}`, whole, bare)])];
+  },
+};
