@@ -15,7 +15,7 @@ const TASKS: [name: string, options: string[], command: string][] = [
   [
     'scratch disk, write and sync',
     ['--disk', '1G'],
-    'dd if=/dev/zero bs=1M count=64 conv=fsync of=/file 2>&- && echo 67108864',
+    'dd if=/dev/zero bs=1M count=64 conv=fsync status=none of=/file && echo 67108864',
   ],
 ];
 
