@@ -2,11 +2,11 @@
 
 export type { TerminalSize, TmpfsMount } from './agent-protocol.js';
 export { SandboxError, type SandboxErrorCode } from './errors.js';
+export { tsvmHome } from './home.js';
 export type { Log } from './log.js';
 export { probeMachine } from './probe.js';
 export { type ContainerIo, ContainerRun, type ExitStatus, type RunOptions, runContainer } from './run.js';
 export { DEFAULT_MEMORY, MAX_CPUS, MIN_MEMORY, type RunSpec } from './run-spec.js';
 export { forwardSignals, SignalError } from './signals.js';
-export { tsvmHome } from './state-folder.js';
 export { attachTerminal, terminalSize } from './terminal.js';
 export { Trace } from './trace.js';

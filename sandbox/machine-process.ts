@@ -3,6 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { MachineError, type MachineEvent, type MachineRequest, type MachineStatistics } from '../vmm/machine.js';
 import { SandboxError } from './errors.js';
+import { probeCachePath } from './home.js';
 import { MACHINE_PROGRAM } from './programs.js';
 
 /** A line of the control socket is shorter: the longest are errors with the console's last words. */
@@ -52,7 +53,7 @@ export class MachineProcess implements Disposable {
       this.#end = resolve;
     });
     // A session of its own: a terminal's Ctrl-C is for the process in the guest, not for the machine.
-    this.#child = spawn(process.execPath, [program], {
+    this.#child = spawn(process.execPath, [program, probeCachePath()], {
       stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
       detached: true,
     });

@@ -2,7 +2,6 @@
 // everything that it does not need to be told at once is done meanwhile.
 import { randomInt } from 'node:crypto';
 import type { Socket } from 'node:net';
-import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { type Image, openStore, type Progress } from '../images/index.js';
 import { kernelPath } from '../kernels/index.js';
@@ -10,13 +9,14 @@ import type { MachineSpec } from '../vmm/machine.js';
 import type { ExitedFrame, StartRequest, TerminalSize } from './agent-protocol.js';
 import { AgentSession } from './agent-session.js';
 import { SandboxError } from './errors.js';
+import { probeCachePath, tsvmHome } from './home.js';
 import { type Log, SILENT } from './log.js';
 import { MachineProcess } from './machine-process.js';
 import { resolveProcess } from './process-spec.js';
 import { INITRAMFS } from './programs.js';
 import { checkRunSpec, DEFAULT_MEMORY, type RunSpec } from './run-spec.js';
 import { ScratchDisk } from './scratch-disk.js';
-import { StateFolder, sweepStateFolders, tsvmHome } from './state-folder.js';
+import { StateFolder, sweepStateFolders } from './state-folder.js';
 import { type Copy, copy } from './streams.js';
 import { Trace } from './trace.js';
 
@@ -254,7 +254,7 @@ export class ContainerRun {
       disks,
       vsock: { guestCid: GUEST_CID, path: from.folder.vsock },
       console: spec.console ?? false,
-      probeCache: join(from.home, 'kvm-probe.json'),
+      probeCache: probeCachePath(from.home),
       logLevel: from.machineLog,
     };
   }

@@ -3,7 +3,6 @@
 import { randomBytes } from 'node:crypto';
 import { lstatSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { connect } from 'node:net';
-import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { AGENT_PORT } from './agent-protocol.js';
 import { SandboxError } from './errors.js';
@@ -17,12 +16,6 @@ const NEW = '.new';
 const MAKING = 60_000;
 /** `sun_path` of unix(7), without its NUL. */
 const MAX_SOCKET_PATH = 107;
-
-/** Where images and scratch disks are: $TSVM_HOME, or $XDG_DATA_HOME/tsvm, or ~/.local/share/tsvm. */
-export function tsvmHome(): string {
-  const { TSVM_HOME, XDG_DATA_HOME } = process.env;
-  return TSVM_HOME || join(XDG_DATA_HOME || join(homedir(), '.local', 'share'), 'tsvm');
-}
 
 /**
  * The folder that holds the run folders; made when missing. /tmp is everybody's, so it must be ours and closed to

@@ -185,10 +185,10 @@ function harden(): void {
   libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
-/** Runs the machine that the owner asks for, its first vCPU on `thread`; the process ends with it. */
-export function runMachineProcess(shared: MachineShared, thread: StartedThread, workerUrl: URL): never {
+/** Runs the machine that the owner asks for, its first vCPU on `thread` if KVM is used; the process ends with it. */
+export function runMachineProcess(shared: MachineShared, thread: StartedThread | undefined, workerUrl: URL): never {
   harden();
   const threads = new VcpuThreads(workerUrl, shared);
-  threads.adopt(thread);
+  if (thread !== undefined) threads.adopt(thread);
   return new MachineProcess(threads).run();
 }

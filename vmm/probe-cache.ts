@@ -12,17 +12,22 @@ export function hostIdentity(): string {
   return `${VERSION} ${release()} ${readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()}`;
 }
 
+/** The verdict kept in the file at `path`, if it holds for this host as it is. */
+export function keptProbe(path: string): ProbeResult | undefined {
+  const kept = read(path);
+  return kept?.host === hostIdentity() ? kept.result : undefined;
+}
+
 /**
  * The verdict kept in the file at `path`, or else what `probe` finds, which is kept. A file that is not there, not
  * ours to read or write, or not what was written is as good as none.
  */
 export function cachedProbe(path: string | undefined, probe: () => ProbeResult): ProbeResult {
   if (path === undefined) return probe();
-  const host = hostIdentity();
-  const kept = read(path);
-  if (kept?.host === host) return kept.result;
+  const kept = keptProbe(path);
+  if (kept !== undefined) return kept;
   const result = probe();
-  write(path, { host, result });
+  write(path, { host: hostIdentity(), result });
   return result;
 }
 

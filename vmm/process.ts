@@ -1,12 +1,15 @@
-// The machine process: started by its owner with the control socket as descriptor 3 (machine.ts).
+// The machine process: started by its owner with the control socket as descriptor 3 (machine.ts). Its argument, which may
+// be missing, is the file that keeps the verdict of the KVM probe.
 //
-// Whatever takes time to come up comes up while the specification is still on its way: the first vCPU's thread, and
-// beside it the rest of the program.
+// Whatever takes time to come up comes up while the specification is still on its way: the first vCPU's thread, unless
+// KVM is known to be of no use, and beside it the rest of the program.
 import { MachineShared } from './accel/vcpu-shared.js';
 import { startVcpuThread } from './accel/vcpu-start.js';
+import { keptProbe } from './probe-cache.js';
 
 const workerUrl = new URL('./vcpu.js', import.meta.url);
 const machine = new MachineShared();
-const thread = startVcpuThread(machine, workerUrl);
+const [, , probeCache = ''] = process.argv;
+const thread = keptProbe(probeCache)?.usable === false ? undefined : startVcpuThread(machine, workerUrl);
 const { runMachineProcess } = await import('./machine-process.js');
 runMachineProcess(machine, thread, workerUrl);

@@ -30,10 +30,9 @@ export const emulated: Benchmark = {
   name: 'emulated',
   title: 'tsvm run --accel tcg IMAGE echo hello, beside bare QEMU on the same emulator',
   needsKvm: false,
-  async measure({ runs, image }) {
+  async measure(options) {
     const qemu = new Samples();
-    for (let run = 0; run < runs; run++) await runQemu(qemu);
-    const ours = await measurePhases('tcg', runs, image);
+    const ours = await measurePhases('tcg', options, () => runQemu(qemu));
     const [bare] = qemu.measurements();
     const whole = ours.find(({ name }) => name === OURS);
     return [...ours, bare, ...(whole === undefined ? [] : [ratio(`${OURS} / ${QEMU}`, whole, bare)])];

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Phase } from '../../sandbox/trace.js';
 import type { Accelerator, MachineStatistics } from '../../vmm/machine.js';
-import { type Benchmark, type Measurement, Samples } from './measurement.js';
+import { type Benchmark, type BenchmarkOptions, type Measurement, Samples } from './measurement.js';
 import { CLI } from './paths.js';
 import { timeSuccess } from './stopwatch.js';
 
@@ -46,14 +46,21 @@ async function measureRun(accel: Accelerator, image: string, traceFile: string, 
   if (ioctls > 0) samples.add('KVM ioctls until the process started, other than KVM_RUN', 'count', ioctls);
 }
 
-/** Measures `runs` runs of `image` on an accelerator. */
-export async function measurePhases(accel: Accelerator, runs: number, image: string): Promise<Measurement[]> {
+/** Measures runs of `image` on an accelerator; `beside` is called before each, so that both meet the same weather. */
+export async function measurePhases(
+  accel: Accelerator,
+  { runs, image }: BenchmarkOptions,
+  beside?: () => Promise<void>,
+): Promise<Measurement[]> {
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-bench-'));
   try {
     const samples = new Samples();
     // The first run of all prepares what is kept: the image's disk, the verdict on KVM.
     await measureRun(accel, image, join(folder, 'first'), new Samples());
-    for (let run = 0; run < runs; run++) await measureRun(accel, image, join(folder, `${run}`), samples);
+    for (let run = 0; run < runs; run++) {
+      await beside?.();
+      await measureRun(accel, image, join(folder, `${run}`), samples);
+    }
     return samples.measurements();
   } finally {
     rmSync(folder, { recursive: true });
@@ -64,5 +71,5 @@ export const runPhases: Benchmark = {
   name: 'run-phases',
   title: 'tsvm run IMAGE echo hello',
   needsKvm: true,
-  measure: ({ runs, image }) => measurePhases('kvm', runs, image),
+  measure: (options) => measurePhases('kvm', options),
 };
