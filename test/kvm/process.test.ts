@@ -244,7 +244,9 @@ describe('on an emulated CPU', () => {
   });
 
   test('more devices than it has room for are refused', async () => {
-    const extents = [{ path: initramfs, offset: 0, length: 0 }];
+    const path = join(folder, 'disk');
+    writeFileSync(path, Buffer.alloc(512));
+    const extents = [{ path, offset: 0, length: 512 }];
     const disks = Array.from({ length: 7 }, (_, index) => ({ id: `${index}`, readOnly: true, extents }));
     const machine = boot(SPIN, { accel, disks });
     expect(await machine.event()).toMatchObject({
