@@ -1,27 +1,25 @@
 // The vhost-user transport (QEMU, docs/interop/vhost-user.rst), back-end side: a foreign VMM, the front-end, has the
 // registers and the guest's memory, and a device of ours serves the queues. One connection, one device, in the device
 // thread. What the front-end says is checked as what a guest says is: nonsense ends its connection, and nothing else.
-import type { DeviceContext, VirtioDevice } from '../devices/device.js';
+import type { DeviceContext, DeviceState, VirtioDevice } from '../devices/device.js';
 import type { EventLoop } from '../event-loop.js';
 import * as libc from '../libc.js';
-import {
-  VIRTIO_F_EVENT_IDX,
-  VIRTIO_F_INDIRECT_DESC,
-  VIRTIO_F_VERSION_1,
-  Virtqueue,
-  VirtqueueError,
-  type VirtqueueOptions,
-} from './queue.js';
+import { VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC, VIRTIO_F_VERSION_1, type Virtqueue } from './queue.js';
 import { SharedMemory } from './vhost-user/memory.js';
 import * as vhost from './vhost-user/messages.js';
+import { Ring, type RingEvent } from './vhost-user/ring.js';
 import { VhostUserSocket } from './vhost-user/socket.js';
 
 const { VhostUserError } = vhost;
 
 const PROTOCOL_FEATURES = (1 << vhost.VHOST_USER_PROTOCOL_F_MQ) | (1 << vhost.VHOST_USER_PROTOCOL_F_REPLY_ACK);
 
-/** No file descriptor. */
-const NONE = -1;
+/** The requests that bring a ring's descriptors. */
+const RING_EVENTS: Record<number, RingEvent> = {
+  [vhost.SET_VRING_KICK]: 'kick',
+  [vhost.SET_VRING_CALL]: 'call',
+  [vhost.SET_VRING_ERR]: 'error',
+};
 
 export interface VhostUserOptions {
   loop: EventLoop;
@@ -31,21 +29,6 @@ export interface VhostUserOptions {
   onFailure?: (reason: string) => void;
   /** Hears why the connection was closed: the front-end did not keep to the protocol. */
   onBroken?: (reason: string) => void;
-}
-
-/** What the front-end said of a ring. */
-interface Ring {
-  size: number;
-  /** Addresses of the three rings in the front-end's process. */
-  addresses?: { descriptorTable: number; availableRing: number; usedRing: number };
-  /** Index of the next chain that the device takes. */
-  base: number;
-  enabled: boolean;
-  /** The event loop waits for kicks. */
-  watched: boolean;
-  kickFd: number;
-  callFd: number;
-  errFd: number;
 }
 
 /** A device as a front-end sees it. Owns the connection and what came over it, but not the device. */
@@ -61,7 +44,6 @@ export class VhostUserBackend implements Disposable {
   #memory: SharedMemory | undefined;
   /** Those of the running device, by ring; empty while it does not run. */
   #queues: (Virtqueue | undefined)[] = [];
-  readonly #count = new Uint8Array(8);
   #closed = false;
 
   /** Serves `device` to the front-end at the other end of the socket `fd`, which it takes over. */
@@ -69,15 +51,7 @@ export class VhostUserBackend implements Disposable {
     this.device = device;
     this.#options = options;
     this.#socket = new VhostUserSocket(fd);
-    this.#rings = device.queueSizes.map((size) => ({
-      size,
-      base: 0,
-      enabled: false,
-      watched: false,
-      kickFd: NONE,
-      callFd: NONE,
-      errFd: NONE,
-    }));
+    this.#rings = device.queueSizes.map((size) => new Ring(options.loop, size));
     const offered: [number, number] = [0, 0];
     const own = [VIRTIO_F_VERSION_1, VIRTIO_F_INDIRECT_DESC, VIRTIO_F_EVENT_IDX, vhost.VHOST_USER_F_PROTOCOL_FEATURES];
     for (const bit of [...device.features, ...own]) offered[bit >>> 5] = (offered[bit >>> 5] | (1 << (bit & 31))) >>> 0;
@@ -158,7 +132,8 @@ export class VhostUserBackend implements Disposable {
       case vhost.SET_VRING_CALL:
       case vhost.SET_VRING_ERR: {
         const index = payload.getUint32(0, true) & vhost.VRING_INDEX_MASK;
-        this.#setDescriptor(request, this.#ring(index), fds.pop() ?? NONE);
+        this.#ring(index).setDescriptor(RING_EVENTS[request], fds.pop());
+        this.#update();
         return;
       }
       default:
@@ -173,7 +148,8 @@ export class VhostUserBackend implements Disposable {
     switch (request) {
       case vhost.GET_VRING_BASE: {
         // This is how a front-end stops a ring.
-        this.#setDescriptor(vhost.SET_VRING_KICK, ring, NONE);
+        ring.setDescriptor('kick');
+        this.#update();
         const answer = new DataView(new ArrayBuffer(8));
         answer.setUint32(0, index, true);
         answer.setUint32(4, ring.base, true);
@@ -243,27 +219,10 @@ export class VhostUserBackend implements Disposable {
   }
 
   #setMemory(memory: SharedMemory): void {
-    this.#stop();
+    const state = this.#stop();
     this.#memory?.[Symbol.dispose]();
     this.#memory = memory;
-    this.#update();
-  }
-
-  #setDescriptor(request: number, ring: Ring, fd: number): void {
-    // An eventfd whose count is full, or that is no eventfd, must not keep the device thread waiting.
-    if (fd !== NONE) libc.fcntl(fd, libc.F_SETFL, libc.O_RDWR | libc.O_NONBLOCK);
-    if (request === vhost.SET_VRING_KICK) {
-      this.#unwatch(ring);
-      closeFd(ring.kickFd);
-      ring.kickFd = fd;
-      this.#update();
-    } else if (request === vhost.SET_VRING_CALL) {
-      closeFd(ring.callFd);
-      ring.callFd = fd;
-    } else {
-      closeFd(ring.errFd);
-      ring.errFd = fd;
-    }
+    this.#update(state);
   }
 
   /** Without protocol features a ring is enabled from the start. */
@@ -272,24 +231,25 @@ export class VhostUserBackend implements Disposable {
   }
 
   /**
-   * Runs the device with the rings that have addresses and a kick, as soon as one of them is enabled. When another
-   * ring joins a device that runs, it is started anew: devices take all their queues at once.
+   * Runs the device with the rings that are set up, as soon as one of them is enabled. When another ring joins a device
+   * that runs, it is started anew: devices take all their queues at once. `state`: of the device, which ran before.
    */
-  #update(): void {
-    const ready = this.#rings.map((ring) => ring.addresses !== undefined && ring.kickFd !== NONE);
-    const enabled = this.#rings.some((ring, index) => ready[index] && this.#isEnabled(ring));
-    if (this.#memory === undefined || !enabled) {
+  #update(state?: DeviceState): void {
+    const ready = this.#rings.map((ring) => ring.isSetUp);
+    if (this.#memory === undefined || !this.#rings.some((ring) => ring.isSetUp && this.#isEnabled(ring))) {
       this.#stop();
       return;
     }
     const running = this.#queues.length > 0;
     if (!running || ready.some((is, index) => is !== (this.#queues[index] !== undefined))) {
-      this.#stop();
+      const stopped = this.#stop() ?? state;
       this.#start(ready, this.#memory);
+      if (stopped !== undefined) this.device.restore(stopped);
     }
     this.#rings.forEach((ring, index) => {
-      if (this.#queues[index] === undefined || !this.#isEnabled(ring)) this.#unwatch(ring);
-      else this.#watch(ring, index);
+      if (this.#queues[index] === undefined || !this.#isEnabled(ring)) ring.unwatch();
+      // Of chains that were added before, the kick may have been used up.
+      else if (ring.watch(() => this.#guard(() => this.#kicked(index)))) this.device.kick(index);
     });
   }
 
@@ -302,21 +262,14 @@ export class VhostUserBackend implements Disposable {
       indirect: this.#hasFeature(VIRTIO_F_INDIRECT_DESC),
       fail,
     };
-    this.#queues = this.#rings.map((ring, index) => {
-      if (!ready[index]) return undefined;
-      const queue = createQueue(ring, memory, options);
-      // No device stops with a chain in hand, so the used ring is as far as the available ring.
-      queue.restore({ nextAvailable: ring.base, nextUsed: ring.base });
-      return queue;
-    });
+    this.#queues = this.#rings.map((ring, index) => (ready[index] ? ring.createQueue(memory, options) : undefined));
     const context: DeviceContext = {
       memory,
       loop: this.#options.loop,
       queues: this.#queues,
       hasFeature: (bit) => this.#hasFeature(bit),
       notify: (index) => {
-        const { callFd } = this.#rings[index];
-        if (this.#queues[index]?.needsNotification() && callFd !== NONE) libc.signalEventFd(callFd);
+        if (this.#queues[index]?.needsNotification()) this.#rings[index].signal('call');
       },
       configChanged: () => {},
       fail,
@@ -324,48 +277,29 @@ export class VhostUserBackend implements Disposable {
     this.device.activate(context);
   }
 
-  #watch(ring: Ring, index: number): void {
-    if (ring.watched) return;
-    try {
-      this.#options.loop.add(ring.kickFd, libc.EPOLLIN, () => this.#guard(() => this.#kicked(ring, index)));
-    } catch (cause) {
-      throw new VhostUserError('a kick descriptor that cannot be waited for', { cause });
-    }
-    ring.watched = true;
-    // Of chains that were added before, the kick may have been used up.
-    this.device.kick(index);
+  #kicked(index: number): void {
+    if (this.#rings[index].takeKicks()) this.device.kick(index);
   }
 
-  #unwatch(ring: Ring): void {
-    if (ring.watched) this.#options.loop.remove(ring.kickFd);
-    ring.watched = false;
-  }
-
-  #kicked(ring: Ring, index: number): void {
-    const count = libc.read(ring.kickFd, this.#count, 8);
-    // The front-end reads kicks too, before it stops a ring.
-    if (count < 0 && libc.errno() === libc.EAGAIN) return;
-    // What can be read and gives no count would be readable for ever.
-    if (count !== 8) throw new VhostUserError('a kick descriptor that is no eventfd');
-    this.device.kick(index);
-  }
-
-  #stop(): void {
-    if (this.#queues.length === 0) return;
+  /** The state of the device, if it ran. */
+  #stop(): DeviceState | undefined {
+    if (this.#queues.length === 0) return undefined;
+    const state = this.device.save();
     this.#queues.forEach((queue, index) => {
       if (queue === undefined) return;
       this.#rings[index].base = queue.save().nextAvailable;
       queue.stop();
-      this.#unwatch(this.#rings[index]);
+      this.#rings[index].unwatch();
     });
     this.#queues = [];
     this.device.reset();
+    return state;
   }
 
   /** The driver broke the rules: the device does nothing more until the front-end starts it anew. */
   #fail(reason: string): void {
     for (const queue of this.#queues) queue?.stop();
-    for (const { errFd } of this.#rings) if (errFd !== NONE) libc.signalEventFd(errFd);
+    for (const ring of this.#rings) ring.signal('error');
     this.#options.onFailure?.(`${this.device.name}: ${reason}`);
   }
 
@@ -376,36 +310,9 @@ export class VhostUserBackend implements Disposable {
     this.#stop();
     this.#options.loop.remove(this.#socket.fd);
     this.#socket[Symbol.dispose]();
-    for (const { kickFd, callFd, errFd } of this.#rings) for (const fd of [kickFd, callFd, errFd]) closeFd(fd);
+    for (const ring of this.#rings) ring[Symbol.dispose]();
     this.#memory?.[Symbol.dispose]();
   }
-}
-
-/** @throws VhostUserError for a ring that cannot be. */
-function createQueue(ring: Ring, memory: SharedMemory, options: VirtqueueOptions): Virtqueue {
-  const { size, addresses } = ring;
-  const translate = (address: number) => {
-    const guestAddress = memory.guestAddressOf(address, 1);
-    if (guestAddress === undefined) throw new VhostUserError('a ring outside guest memory');
-    return guestAddress;
-  };
-  try {
-    const layout = {
-      size,
-      descriptorTable: translate(addresses!.descriptorTable),
-      availableRing: translate(addresses!.availableRing),
-      usedRing: translate(addresses!.usedRing),
-    };
-    // Checks that the rings end in guest memory too.
-    return new Virtqueue(layout, options);
-  } catch (error) {
-    if (!(error instanceof VirtqueueError)) throw error;
-    throw new VhostUserError(error.message);
-  }
-}
-
-function closeFd(fd: number): void {
-  if (fd !== NONE) libc.close(fd);
 }
 
 function u64(low: number, high = 0): Uint8Array {
