@@ -1,20 +1,12 @@
-// Which accelerator a machine gets, and what each can and cannot do.
+// Which accelerator a machine gets, and the limits of each.
 import { type Accelerator, MachineError, type MachineSpec, type ProbeResult } from '../machine.js';
 import { findQemu } from './qemu-process.js';
 
-interface Capabilities {
-  /** The most devices: each disk is one; the socket device and the entropy device are two more. */
-  devices: number;
-  /** Whether VM exits and KVM calls are counted. */
-  statistics: boolean;
-}
-
-export const CAPABILITIES: Record<Accelerator, Capabilities> = {
-  // Interrupt lines 5 to 23.
-  kvm: { devices: 19, statistics: true },
-  // QEMU's microvm has as many transports.
-  tcg: { devices: 8, statistics: false },
-};
+/**
+ * The most devices: each disk is one; the socket device and the entropy device are two more. On KVM as many as there are
+ * interrupt lines from 5 to 23, on QEMU's microvm as many as it has transports.
+ */
+const MAX_DEVICES: Record<Accelerator, number> = { kvm: 19, tcg: 8 };
 
 export interface Choice {
   accel: Accelerator;
@@ -43,8 +35,8 @@ export function chooseAccelerator(asked: MachineSpec['accel'], probe: () => Prob
 }
 
 /** @throws MachineError `bad-spec` when the accelerator cannot do what is asked of it. */
-export function checkCapabilities(accel: Accelerator, devices: number): void {
-  const most = CAPABILITIES[accel].devices;
+export function checkLimits(accel: Accelerator, devices: number): void {
+  const most = MAX_DEVICES[accel];
   if (devices <= most) return;
   throw new MachineError('bad-spec', `a machine on ${accel} has at most ${most} devices, not ${devices}`);
 }

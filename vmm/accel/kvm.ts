@@ -28,8 +28,9 @@ import { MachineError, type MachineSpec, type MachineStatistics } from '../machi
 import { AllocatedMemory } from '../memory.js';
 import { VirtioMmio } from '../virtio/mmio.js';
 import { QUEUE_NOTIFY } from '../virtio/mmio-registers.js';
+import { checkLimits } from './choose.js';
 import { describeEnd } from './vcpu-end.js';
-import { MAX_MMIO_DEVICES, MMIO_BASE, MMIO_WINDOW } from './vcpu-shared.js';
+import { MMIO_BASE, MMIO_WINDOW } from './vcpu-shared.js';
 import type { Bus, VcpuEnd, VcpuThreads } from './vcpu-thread.js';
 
 /** Guest pages for real mode on Intel CPUs, below the BIOS area at the end of the first 4 GiB. */
@@ -38,8 +39,6 @@ const TSS_ADDRESS = 0xfffbd000;
 
 /** Interrupt lines 0 to 4 are a PC's timer, keyboard, cascade and serial ports. */
 const FIRST_DEVICE_IRQ = 5;
-const LAST_IRQ = 23;
-const MAX_DEVICES = Math.min(MAX_MMIO_DEVICES, LAST_IRQ - FIRST_DEVICE_IRQ + 1);
 
 /** What the machine is placed in. Callbacks come from within the event loop. */
 export interface MachineHost {
@@ -90,12 +89,7 @@ export class KvmMachine implements Disposable, Bus {
   constructor(spec: MachineSpec, devices: readonly VirtioDevice[], host: MachineHost) {
     this.#host = host;
     this.#devices = devices;
-    if (devices.length > MAX_DEVICES) {
-      throw new MachineError(
-        'bad-spec',
-        `${devices.length} devices are more than the ${MAX_DEVICES} there are lines for`,
-      );
-    }
+    checkLimits('kvm', devices.length);
     const maxCpus = host.kvm.checkExtension(KVM_CAP_MAX_VCPUS);
     if (spec.cpus > maxCpus) {
       throw new MachineError('bad-spec', `this host's KVM gives a machine at most ${maxCpus} CPUs, not ${spec.cpus}`);

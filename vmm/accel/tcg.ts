@@ -17,7 +17,7 @@ import type { Logger } from '../log.js';
 import type { MachineError, MachineSpec, MachineStatistics } from '../machine.js';
 import { AllocatedMemory } from '../memory.js';
 import { VhostUserBackend } from '../virtio/vhost-user.js';
-import { checkCapabilities } from './choose.js';
+import { checkLimits } from './choose.js';
 import { qemuArguments, TIMER_PIN, TRANSPORT_BASE, TRANSPORT_FIRST_IRQ, TRANSPORT_SIZE } from './qemu-arguments.js';
 import { FIRST_INHERITED_FD, QemuProcess } from './qemu-process.js';
 
@@ -56,7 +56,7 @@ export class TcgMachine implements Disposable {
     this.#spec = spec;
     this.#host = host;
     this.#devices = devices;
-    checkCapabilities('tcg', devices.length);
+    checkLimits('tcg', devices.length);
     this.#memory = AllocatedMemory.allocate(Math.floor(spec.memory / MEMORY_UNIT) * MEMORY_UNIT);
     this.#firmware = createFile('tsvm-firmware', this.#load());
   }
