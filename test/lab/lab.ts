@@ -61,6 +61,17 @@ function qemuArguments(folder: string, kernel: string, init: string, { cpus = 2 
   ];
 }
 
+/** A connection to a unix socket, or undefined while nobody listens there. */
+async function connectTo(path: string): Promise<Socket | undefined> {
+  const socket = createConnection(path);
+  try {
+    await once(socket, 'connect');
+    return socket;
+  } catch {
+    return undefined;
+  }
+}
+
 /** A client that has a slot, until its command's exit frame. */
 interface Session {
   client: Socket;
@@ -111,8 +122,13 @@ export class Lab implements AsyncDisposable {
     try {
       const deadline = Date.now() + BOOT_TIMEOUT;
       for (let slot = 0; slot < SLOTS; slot++) {
-        while (!existsSync(join(folder, `slot${slot}`))) await lab.#wait(deadline);
-        await lab.#openSlot(join(folder, `slot${slot}`));
+        const path = join(folder, `slot${slot}`);
+        let connection = await connectTo(path);
+        while (connection === undefined) {
+          await lab.#wait(deadline);
+          connection = await connectTo(path);
+        }
+        lab.#addSlot(connection);
       }
       while (!readFileSync(consoleFile, 'utf8').includes('lab: ready')) await lab.#wait(deadline);
       await new Promise<void>((resolve) => lab.#broker.listen(lab.socketPath, resolve));
@@ -132,9 +148,7 @@ export class Lab implements AsyncDisposable {
   }
 
   /** A slot's connection stays for the lab's life; commands follow each other on it. */
-  async #openSlot(path: string): Promise<void> {
-    const slot = createConnection(path);
-    await once(slot, 'connect');
+  #addSlot(slot: Socket): void {
     const reader = new FrameReader();
     slot.on('error', () => slot.destroy());
     slot.on('close', () => this.#sessions.get(slot)?.client.destroy());
