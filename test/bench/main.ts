@@ -8,6 +8,7 @@ import { prepareGuest } from './bench-guest.js';
 import { besideQemu } from './beside-qemu.js';
 import { cliStart } from './cli-start.js';
 import { emulated } from './emulated.js';
+import { emulatedDisk } from './emulated-disk.js';
 import type { Benchmark, BenchmarkOptions, BenchmarkResult } from './measurement.js';
 import { BENCH_PROGRAM, CLI, LAB_PROGRAM } from './paths.js';
 import { formatResult } from './report.js';
@@ -15,7 +16,15 @@ import { runMemory } from './run-memory.js';
 import { runPhases } from './run-phases.js';
 import { throughput } from './throughput.js';
 
-const BENCHMARKS: readonly Benchmark[] = [cliStart, runPhases, runMemory, besideQemu, throughput, emulated];
+const BENCHMARKS: readonly Benchmark[] = [
+  cliStart,
+  runPhases,
+  runMemory,
+  besideQemu,
+  throughput,
+  emulated,
+  emulatedDisk,
+];
 
 const USAGE = `usage: npm run bench -- [--runs N] [--image IMAGE] [--json FILE] [NAME...]
 names: ${BENCHMARKS.map(({ name }) => name).join(', ')}`;
