@@ -40,7 +40,7 @@ export function command(context: Context): Command {
     .argument('[NAME]', 'guest or lab', 'guest')
     .option('--source <DIR>', "a kernel source tree, instead of Debian's linux-source package")
     .action(async (name: string, { source }: { source?: string }) => {
-      using line = openProgressLine(context.options.quiet);
+      using line = openProgressLine(context.options.quiet, { long: true });
       const onProgress = ({ phase, done, total }: BuildProgress) => {
         line.draw(phase === 'compile' ? `compile ${Math.min(99, Math.floor((100 * done) / total))}%` : phase);
       };

@@ -4,16 +4,32 @@ import { formatBytes } from './table.js';
 
 /** Milliseconds between two drawings of the line. */
 const INTERVAL = 100;
+/** Milliseconds between two lines where they stay: in a log of some minutes' work. */
+const LOG_INTERVAL = 15_000;
 
 /** Disposing of it wipes the line away. */
 export interface ProgressLine extends Disposable {
   draw(text: string): void;
 }
 
-/** A line on stderr; nothing where that is no terminal, and when the user wants quiet. */
-export function openProgressLine(quiet: boolean | undefined): ProgressLine {
-  if (quiet || !process.stderr.isTTY) return { draw() {}, [Symbol.dispose]() {} };
+/**
+ * A line on stderr. Where that is no terminal: a line now and then if the work is `long`, else nothing. Nothing either
+ * when the user wants quiet.
+ */
+export function openProgressLine(quiet: boolean | undefined, { long = false } = {}): ProgressLine {
   let drawn: number | undefined;
+  if (!quiet && long && !process.stderr.isTTY) {
+    return {
+      draw(text) {
+        const now = performance.now();
+        if (drawn !== undefined && now - drawn < LOG_INTERVAL) return;
+        drawn = now;
+        process.stderr.write(`${text}\n`);
+      },
+      [Symbol.dispose]() {},
+    };
+  }
+  if (quiet || !process.stderr.isTTY) return { draw() {}, [Symbol.dispose]() {} };
   return {
     draw(text) {
       const now = performance.now();
