@@ -9,9 +9,9 @@ function sum(bytes: Uint8Array): number {
   return bytes.reduce((total, byte) => (total + byte) & 0xff, 0);
 }
 
-function readTable(cpus: number) {
+function readTable(cpus: number, timerPin?: number) {
   using memory = AllocatedMemory.allocate(2 ** 20);
-  writeMpTable(memory, cpus);
+  writeMpTable(memory, cpus, timerPin);
   const bios = Buffer.from(memory.bytes(0xf0000, 0x10000));
   const at = bios.indexOf('_MP_');
   expect(at % 16).toBe(0);
@@ -73,4 +73,16 @@ describe.each([1, 2, 3, 64])('the MP table of %d CPUs', (cpus) => {
       [1, 0xff, 1],
     ]);
   });
+});
+
+test('a timer on another pin than 0 takes that pin from its own line', () => {
+  const { table, entries } = readTable(1, 2);
+  expect(table.readUInt16LE(34)).toBe(entries.length);
+  const lines = entries.filter((entry) => entry[0] === 3).map((entry) => [entry[5], entry[7]]);
+  expect(lines).toHaveLength(23);
+  expect(lines.slice(0, 3)).toEqual([
+    [1, 1],
+    [0, 2],
+    [3, 3],
+  ]);
 });
