@@ -1,7 +1,8 @@
 // All that a Linux kernel finds in memory and in its first CPU when it wakes at its 64-bit entry point: boot.rst,
 // "64-bit Boot Protocol".
 import type { GuestMemory } from '../memory.js';
-import { BOOT_SEGMENTS, type Segment, writeGdt } from './gdt.js';
+import type { Segment } from '../segment.js';
+import { BOOT_SEGMENTS, writeGdt } from './gdt.js';
 import type { LoadedInitramfs } from './initramfs.js';
 import type { LoadedKernel } from './kernel.js';
 import { STACK_TOP } from './layout.js';

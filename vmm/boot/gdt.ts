@@ -1,6 +1,7 @@
 // The global descriptor table that the 64-bit boot protocol asks for (boot.rst, "64-bit Boot Protocol"), and the same
 // segments as KVM takes them. Descriptor formats: AMD64 manual volume 2, 4.8 "Long-Mode Segment Descriptors".
 import type { GuestMemory } from '../memory.js';
+import type { Segment } from '../segment.js';
 import { GDT_ADDRESS } from './layout.js';
 
 const BOOT_CS = 0x10;
@@ -8,24 +9,7 @@ const BOOT_DS = 0x18;
 const BOOT_TSS = 0x20;
 const GDT_SIZE = 0x30;
 
-/** A segment register with its hidden part: the fields of `struct kvm_segment`. */
-export interface Segment {
-  base: number;
-  /** Offset of the last byte. */
-  limit: number;
-  selector: number;
-  type: number;
-  present: number;
-  dpl: number;
-  db: number;
-  s: number;
-  l: number;
-  g: number;
-  avl: number;
-  unusable: number;
-}
-
-const flat = { base: 0, limit: 0xffffffff, present: 1, dpl: 0, s: 1, g: 1, avl: 0, unusable: 0 };
+const flat = { base: 0, limit: 0xffffffff, present: 1, dpl: 0, s: 1, g: 1 };
 
 /** The boot CPU's segments: flat 4 GiB code and data, and a task state segment, which long mode can't be without. */
 export const BOOT_SEGMENTS: { code: Segment; data: Segment; tss: Segment } = {
@@ -38,7 +22,7 @@ export const BOOT_SEGMENTS: { code: Segment; data: Segment; tss: Segment } = {
 function descriptor(segment: Segment): [low: number, high: number] {
   const limit = segment.g === 1 ? segment.limit >>> 12 : segment.limit;
   const access = segment.type | (segment.s << 4) | (segment.dpl << 5) | (segment.present << 7);
-  const flags = segment.avl | (segment.l << 1) | (segment.db << 2) | (segment.g << 3);
+  const flags = (segment.l << 1) | (segment.db << 2) | (segment.g << 3);
   return [limit & 0xffff, ((flags << 20) | (limit & 0xf0000) | (access << 8)) >>> 0];
 }
 

@@ -4,12 +4,13 @@
 import * as libc from '../libc.js';
 import type { ProbeResult } from '../machine.js';
 import { AllocatedMemory, type GuestMemory } from '../memory.js';
+import type { Segment } from '../segment.js';
 import type { CpuidEntry } from './cpuid.js';
 import { exitName, KVM_EXIT_HLT, KVM_EXIT_IO } from './exits.js';
 import { IOCTLS } from './ioctl.js';
 import type { Kvm } from './kvm.js';
 import { kvm_run } from './structs.js';
-import type { Segment, Vcpu } from './vcpu.js';
+import type { Vcpu } from './vcpu.js';
 
 // The guest's 64 KiB of memory.
 const MEMORY_SIZE = 0x10000;

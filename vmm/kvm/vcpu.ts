@@ -1,6 +1,7 @@
 // A vCPU of KVM: its registers, and all its state to save and restore
 // (Linux, Documentation/virt/kvm/api.rst, "vCPU ioctls").
 import * as libc from '../libc.js';
+import type { Segment } from '../segment.js';
 import { type CpuidEntry, decodeCpuid, encodeCpuid, MAX_CPUID_ENTRIES } from './cpuid.js';
 import type { IoctlName } from './ioctl.js';
 import { KVM_CAP_TSC_CONTROL, KVM_CAP_XSAVE2, kvmIoctl } from './kvm.js';
@@ -12,21 +13,6 @@ export type Registers = Record<RegisterName, bigint>;
 
 /** `kvm_mp_state.mp_state` of an application processor that waits for INIT and SIPI. */
 export const KVM_MP_STATE_UNINITIALIZED = 1;
-
-/** A segment register with its hidden part (Intel SDM 3, 3.4.5). */
-export interface Segment {
-  base: number;
-  /** In bytes, whatever the granularity. */
-  limit: number;
-  selector: number;
-  type: number;
-  present: number;
-  dpl: number;
-  db: number;
-  s: number;
-  l: number;
-  g: number;
-}
 
 export type SegmentName = 'cs' | 'ds' | 'es' | 'fs' | 'gs' | 'ss' | 'tr' | 'ldt';
 
