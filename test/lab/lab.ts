@@ -16,8 +16,8 @@ import { encodeFrame, FrameReader, FrameType } from './frames.js';
 const SLOTS = 8;
 const BOOT_TIMEOUT = 120_000;
 /**
- * Without XSAVE: the emulator does not intercept XSETBV, so a guest would change its host's XCR0; guests warned of
- * inconsistent XSAVE sizes, and one in some hundred ended in a triple fault.
+ * Without XSAVE: the emulator's SVM seems not to intercept XSETBV, so that guest and host share XCR0; guests, QEMU's own
+ * too, warned of inconsistent XSAVE sizes.
  */
 const CPU = 'EPYC,+svm,+npt,-xsave,-avx,-avx2,-fma,-f16c';
 /** Touched lazily by QEMU: guests of 6 GiB fit, and cost nothing before they use it. */
