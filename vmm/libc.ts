@@ -9,13 +9,11 @@ export const O_RDONLY = 0;
 export const O_RDWR = 2;
 export const O_NONBLOCK = 0o4000;
 export const O_CLOEXEC = 0o2000000;
-export const O_DIRECTORY = 0o200000;
 
 export const PROT_READ = 1;
 export const PROT_WRITE = 2;
 export const MAP_SHARED = 1;
 export const MAP_PRIVATE = 2;
-export const MAP_FIXED = 0x10;
 export const MAP_ANONYMOUS = 0x20;
 export const MAP_NORESERVE = 0x4000;
 
@@ -30,7 +28,6 @@ export const EPOLLIN = 1;
 export const EPOLLOUT = 4;
 export const EPOLLERR = 8;
 export const EPOLLHUP = 0x10;
-export const EPOLLRDHUP = 0x2000;
 
 export const AF_UNIX = 1;
 export const SOCK_STREAM = 1;
@@ -64,19 +61,14 @@ export const RLIMIT_CORE = 4;
 export const EPERM = 1;
 export const ENOENT = 2;
 export const EINTR = 4;
-export const EIO = 5;
 export const ENXIO = 6;
 export const EAGAIN = 11;
 export const ENODEV = 19;
-export const ENOMEM = 12;
 export const EACCES = 13;
-export const EFAULT = 14;
-export const EINVAL = 22;
 export const ENOSPC = 28;
 export const EPIPE = 32;
 export const EOPNOTSUPP = 95;
 export const ECONNRESET = 104;
-export const EINPROGRESS = 115;
 
 /** Address argument: a number (bytes from the process's start of memory), or a buffer whose memory is used. */
 export type Address = number | NodeJS.TypedArray | null;
@@ -117,9 +109,6 @@ export const ioctlPointer: Call<[fd: number, request: number, argument: Address]
 export const mmap: Call<[address: Address, length: number, prot: number, flags: number, fd: number, offset: number]> =
   libc.func('mmap', 'long', ['void *', 'size_t', 'int', 'int', 'int', 'long']);
 export const munmap: Call<[address: number, length: number]> = libc.func('int munmap(long, size_t)');
-export const madvise: Call<[address: number, length: number, advice: number]> = libc.func(
-  'int madvise(long, size_t, int)',
-);
 export const memfd_create: Call<[name: string, flags: number]> = libc.func('int memfd_create(const char *, uint)');
 export const eventfd: Call<[initial: number, flags: number]> = libc.func('int eventfd(uint, int)');
 export const epoll_create1: Call<[flags: number]> = libc.func('int epoll_create1(int)');

@@ -1,5 +1,4 @@
 // Runs commands in a lab that is up, over its socket: like spawning a process, but on the other machine.
-import { once } from 'node:events';
 import { createConnection } from 'node:net';
 import { constants } from 'node:os';
 import { PassThrough, Readable, Writable } from 'node:stream';
@@ -149,17 +148,4 @@ export async function runInLab(
   const [stdout, stderr, exit] = await Promise.all([collect(command.stdout), collect(command.stderr), command.exit]);
   if (late?.aborted) throw new Error(`no end after ${timeout} ms in the lab: ${argv.join(' ')}\n${stdout}\n${stderr}`);
   return { ...exit, stdout, stderr };
-}
-
-/** Whether a lab answers behind `socketPath`. */
-export async function isLabUp(socketPath: string): Promise<boolean> {
-  const socket = createConnection(socketPath);
-  try {
-    await once(socket, 'connect');
-    return true;
-  } catch {
-    return false;
-  } finally {
-    socket.destroy();
-  }
 }
