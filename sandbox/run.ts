@@ -1,48 +1,32 @@
 // The life of one container, from run spec to exit status. The machine process starts first since it takes longest;
 // everything that it does not need to be told at once is done meanwhile.
 import { randomInt } from 'node:crypto';
-import type { Socket } from 'node:net';
-import type { Readable, Writable } from 'node:stream';
-import { type Image, openStore, type Progress } from '../images/index.js';
-import { kernelPath } from '../kernels/index.js';
+import { openStore, type Progress } from '../images/index.js';
 import type { MachineSpec } from '../vmm/machine.js';
-import type { ExitedFrame, StartRequest, TerminalSize } from './agent-protocol.js';
+import type { ExitedFrame, TerminalSize } from './agent-protocol.js';
 import { AgentSession } from './agent-session.js';
 import { SandboxError } from './errors.js';
-import { probeCachePath, tsvmHome } from './home.js';
+import { builtKernel, machineSpec } from './guest-machine.js';
+import { tsvmHome } from './home.js';
 import { type Log, SILENT } from './log.js';
 import { MachineProcess } from './machine-process.js';
-import { resolveProcess } from './process-spec.js';
-import { INITRAMFS } from './programs.js';
-import { checkRunSpec, DEFAULT_MEMORY, type RunSpec } from './run-spec.js';
+import { type ContainerIo, ProcessIo } from './process-io.js';
+import { checkRunSpec, type RunSpec } from './run-spec.js';
 import { ScratchDisk } from './scratch-disk.js';
+import { startRequest } from './start-request.js';
 import { StateFolder, sweepStateFolders } from './state-folder.js';
-import { type Copy, copy } from './streams.js';
 import { Trace } from './trace.js';
 
-const GUEST_CID = 3;
-const PAGE = 4096;
 /** Milliseconds until a guest that has not said hello is given up: an emulated machine takes many seconds. */
 const BOOT_TIMEOUT = 120_000;
 /** Milliseconds between SIGTERM and SIGKILL of a process whose time is over, and from there to the machine's end. */
 const KILL_GRACE = 2_000;
-/** Milliseconds without a byte after which the output of a process that is gone has ended. */
-const OUTPUT_STALL = 10_000;
 /** Milliseconds for a machine to say why its agent fell silent, or how often it exited. */
 const LAST_WORDS = 2_000;
 
 const SIGPIPE = 13;
 const SIGKILL = 9;
 const SIGTERM = 15;
-
-/** The caller's ends of the process's streams. A terminal's output goes to `stdout`. None of them is closed. */
-export interface ContainerIo {
-  stdin?: Readable;
-  stdout: Writable;
-  stderr: Writable;
-  /** Of the process's terminal when it starts. */
-  terminalSize?: TerminalSize;
-}
 
 export interface RunOptions {
   /** Default: see `tsvmHome`. */
@@ -80,7 +64,7 @@ export class ContainerRun {
   readonly #trace: Trace;
   readonly #log: Log;
   readonly #owned: Disposable[] = [];
-  readonly #outputs: Copy[] = [];
+  readonly #io: ProcessIo;
   readonly #process = randomInt(1, 2 ** 32);
   #closed = false;
   #session: AgentSession | undefined;
@@ -97,6 +81,12 @@ export class ContainerRun {
   ) {
     this.#trace = options.trace ?? new Trace();
     this.#log = options.log ?? SILENT;
+    this.#io = new ProcessIo(io, {
+      onFirstOutput: () => this.#trace.mark('firstOutput'),
+      onBrokenPipe: () => this.#endUnread(),
+      onWriteError: (cause) =>
+        this.#abort(new SandboxError('state', `cannot write the output: ${cause.message}`, { cause })),
+    });
     this.started = new Promise((resolve) => {
       this.#start = resolve;
     });
@@ -108,7 +98,7 @@ export class ContainerRun {
 
   /** Counts the chunks of output that the process has written. */
   get outputChunks(): number {
-    return this.#outputs.reduce((sum, { chunks }) => sum + chunks, 0);
+    return this.#io.outputChunks;
   }
 
   /** Sends a signal, 1 to 64, to the process; ignored when there is none. */
@@ -172,9 +162,18 @@ export class ContainerRun {
     ]);
     this.#trace.mark('imageResolved');
     const hostname = spec.hostname ?? folder.id;
-    const request = this.#startRequest(image, hostname, disk !== undefined);
+    const request = startRequest(spec, {
+      image,
+      hostname,
+      process: this.#process,
+      layer: disk !== undefined,
+      terminalSize: io.terminalSize,
+    });
 
-    machine.send({ type: 'boot', spec: this.#machineSpec({ kernel, image, disk, folder, home, machineLog }) });
+    machine.send({
+      type: 'boot',
+      spec: machineSpec(spec, { kernel, image, layer: disk, vsock: folder.vsock, home, logLevel: machineLog }),
+    });
     this.#trace.mark('bootSent');
     machine.booted.then(({ accel, reason, times }) => {
       if (reason !== undefined) options.onFallback?.(reason);
@@ -203,7 +202,8 @@ export class ContainerRun {
     this.#log.debug('agent', { agent: hello.agent, kernel: hello.kernel });
 
     const started = session.start({ ...request, clock: Date.now() * 1000 });
-    const output = this.#connect(session);
+    const streams = { terminal: spec.terminal === true, stdin: spec.stdin === true };
+    const output = this.#io.connect((name) => session.stream(this.#process, name), streams);
     await Promise.race([started, broken, failed]);
     this.#trace.mark('processStarted');
     if (this.#trace.wanted) {
@@ -217,7 +217,7 @@ export class ContainerRun {
 
     const exited = await Promise.race([session.exited(this.#process), broken, failed]);
     this.#trace.mark('exited');
-    await Promise.race([output, this.#stalled()]);
+    await Promise.race([output, this.#io.stalled((timer) => this.#own(timer))]);
     // A machine that died closed its streams too: what looks like their end may be a part.
     if (!(await machine.isAlive())) await failed;
     return this.#status(exited);
@@ -230,82 +230,8 @@ export class ContainerRun {
     return session;
   }
 
-  #machineSpec(from: {
-    kernel: string;
-    image: Image;
-    disk?: ScratchDisk;
-    folder: StateFolder;
-    home: string;
-    machineLog: MachineSpec['logLevel'];
-  }): MachineSpec {
-    const { spec } = this;
-    const disks: MachineSpec['disks'] = [{ id: 'image', readOnly: true, extents: from.image.disk }];
-    if (from.disk !== undefined) {
-      const { path, size } = from.disk;
-      disks.push({ id: 'scratch', readOnly: false, extents: [{ path, offset: 0, length: size }] });
-    }
-    return {
-      accel: spec.accel ?? 'auto',
-      kernel: from.kernel,
-      initramfs: INITRAMFS,
-      commandLine: '',
-      cpus: spec.cpus ?? 1,
-      memory: Math.ceil((spec.memory ?? DEFAULT_MEMORY) / PAGE) * PAGE,
-      disks,
-      vsock: { guestCid: GUEST_CID, path: from.folder.vsock },
-      console: spec.console ?? false,
-      probeCache: probeCachePath(from.home),
-      logLevel: from.machineLog,
-    };
-  }
-
-  #startRequest(image: Image, hostname: string, disk: boolean): Omit<StartRequest, 'type' | 'request'> {
-    const { spec, io } = this;
-    return {
-      hostname,
-      root: { device: '/dev/vda', scratch: disk ? '/dev/vdb' : undefined, readonly: spec.readOnly },
-      tmpfs: spec.tmpfs && [...spec.tmpfs],
-      hosts: hostsFile(hostname),
-      // No network yet: a resolver that is asked says so at once.
-      resolvConf: '',
-      process: {
-        id: this.#process,
-        ...resolveProcess(image.config, spec, hostname),
-        terminal: spec.terminal ? (io.terminalSize ?? { columns: 0, rows: 0 }) : undefined,
-        stdin: spec.stdin,
-      },
-    };
-  }
-
-  /** Connects the process's streams as they arrive; resolves when its output has ended. */
-  async #connect(session: AgentSession): Promise<void> {
-    const { spec, io } = this;
-    const connect = async (name: 'stdout' | 'stderr' | 'terminal', sink: Writable) => {
-      const stream = await session.stream(this.#process, name);
-      if (name === 'terminal' && spec.stdin) this.#feed(stream);
-      await this.#drain(stream, sink);
-    };
-    if (spec.terminal) return connect('terminal', io.stdout);
-    if (spec.stdin) session.stream(this.#process, 'stdin').then((stream) => this.#feed(stream));
-    await Promise.all([connect('stdout', io.stdout), connect('stderr', io.stderr)]);
-  }
-
-  #feed(stream: Socket): void {
-    if (this.io.stdin === undefined) stream.end();
-    else copy(this.io.stdin, stream).done.then(() => stream.end());
-  }
-
-  async #drain(stream: Socket, sink: Writable): Promise<void> {
-    const output = copy(stream, sink, () => this.#trace.mark('firstOutput'));
-    this.#outputs.push(output);
-    const end = await output.done;
-    if (end.reason === 'end') return;
-    if (end.error.code !== 'EPIPE') {
-      this.#abort(new SandboxError('state', `cannot write the output: ${end.error.message}`, { cause: end.error }));
-      return;
-    }
-    // Nobody reads on. The process learns it as from any pipe; one that takes no notice is ended as SIGPIPE would.
-    stream.destroy();
+  /** A process that takes no notice of a lost reader is ended as SIGPIPE would. */
+  #endUnread(): void {
     this.#after(KILL_GRACE, () => {
       this.#brokenPipe = true;
       this.#kill();
@@ -331,19 +257,6 @@ export class ContainerRun {
     return this.#own({ [Symbol.dispose]: () => clearTimeout(timer) });
   }
 
-  /** Resolves when a guest whose process is gone neither ends its output nor goes on with it. */
-  #stalled(): Promise<void> {
-    return new Promise((resolve) => {
-      let seen = -1;
-      const timer = setInterval(() => {
-        const { outputChunks } = this;
-        if (seen === outputChunks && !this.#outputs.some(({ blocked }) => blocked)) resolve();
-        seen = outputChunks;
-      }, OUTPUT_STALL);
-      this.#own({ [Symbol.dispose]: () => clearInterval(timer) });
-    });
-  }
-
   #status({ code, signal, oomKilled = false }: ExitedFrame): ExitStatus {
     let status = signal === undefined ? code! : 128 + signal;
     if (this.#brokenPipe) status = 128 + SIGPIPE;
@@ -355,26 +268,6 @@ export class ContainerRun {
 /** Starts a container. */
 export function runContainer(spec: RunSpec, io: ContainerIo, options?: RunOptions): ContainerRun {
   return new ContainerRun(spec, io, options);
-}
-
-function builtKernel(): string {
-  const path = kernelPath();
-  if (path === undefined) throw new SandboxError('no-kernel', 'no guest kernel is built, run: tsvm kernel build');
-  return path;
-}
-
-/** /etc/hosts as Docker's, with the container's own name on the loopback interface: it has no other. */
-function hostsFile(hostname: string): string {
-  return [
-    '127.0.0.1\tlocalhost',
-    '::1\tlocalhost ip6-localhost ip6-loopback',
-    'fe00::\tip6-localnet',
-    'ff00::\tip6-mcastprefix',
-    'ff02::1\tip6-allnodes',
-    'ff02::2\tip6-allrouters',
-    `127.0.1.1\t${hostname}`,
-    '',
-  ].join('\n');
 }
 
 function tooSlow(): SandboxError {

@@ -1,0 +1,50 @@
+// What the guest's agent is told to make of the image: the container and its first process (guest-agent/PROTOCOL.md).
+import type { Image } from '../images/index.js';
+import type { StartRequest, TerminalSize } from './agent-protocol.js';
+import { resolveProcess } from './process-spec.js';
+import type { RunSpec } from './run-spec.js';
+
+/** What the request says besides the spec. */
+export interface StartParts {
+  image: Image;
+  hostname: string;
+  /** The host's name for the first process. */
+  process: number;
+  /** Whether the machine has a disk for the writable layer. */
+  layer: boolean;
+  /** Of the process's terminal; absent: not known. */
+  terminalSize?: TerminalSize;
+}
+
+/** @throws SandboxError `bad-spec` when neither image nor spec names a command */
+export function startRequest(spec: RunSpec, parts: StartParts): Omit<StartRequest, 'type' | 'request'> {
+  const { image, hostname } = parts;
+  return {
+    hostname,
+    root: { device: '/dev/vda', scratch: parts.layer ? '/dev/vdb' : undefined, readonly: spec.readOnly },
+    tmpfs: spec.tmpfs && [...spec.tmpfs],
+    hosts: hostsFile(hostname),
+    // No network yet: a resolver that is asked says so at once.
+    resolvConf: '',
+    process: {
+      id: parts.process,
+      ...resolveProcess(image.config, spec, hostname),
+      terminal: spec.terminal ? (parts.terminalSize ?? { columns: 0, rows: 0 }) : undefined,
+      stdin: spec.stdin,
+    },
+  };
+}
+
+/** /etc/hosts as Docker's, with the container's own name on the loopback interface: it has no other. */
+function hostsFile(hostname: string): string {
+  return [
+    '127.0.0.1\tlocalhost',
+    '::1\tlocalhost ip6-localhost ip6-loopback',
+    'fe00::\tip6-localnet',
+    'ff00::\tip6-mcastprefix',
+    'ff02::1\tip6-allnodes',
+    'ff02::2\tip6-allrouters',
+    `127.0.1.1\t${hostname}`,
+    '',
+  ].join('\n');
+}
