@@ -3,6 +3,7 @@
 
 import { ImageError } from '../errors.js';
 import { MAX_LAYERS } from '../limits.js';
+import { formatPlatform, isSameMachine, MACHINE, normalize, type Platform } from '../platform.js';
 import type { ImageConfig } from '../types.js';
 import { list, object, optionalObject, parseJson, string, stringMap, strings } from './json.js';
 
@@ -17,9 +18,10 @@ export interface ParsedConfig {
 /**
  * Reads an image config.
  *
+ * @param platform what it has to be for; an image that does not say is for any
  * @throws ImageError `corrupt`, `not-an-image`, or `unsupported` if it is for another machine
  */
-export function parseConfig(bytes: Buffer): ParsedConfig {
+export function parseConfig(bytes: Buffer, platform = MACHINE): ParsedConfig {
   const image = object(parseJson(bytes, 'the image config'), 'the image config');
   const rootfs = optionalObject(image.rootfs, "the image config's rootfs");
   if (string(rootfs.type, "the image config's rootfs.type") !== 'layers') {
@@ -45,7 +47,7 @@ export function parseConfig(bytes: Buffer): ParsedConfig {
     Volumes: Object.keys(optionalObject(config.Volumes, "the image config's Volumes")),
     Labels: stringMap(config.Labels, "the image config's Labels"),
   };
-  checkPlatform(parsed);
+  checkPlatform(parsed, platform);
   return { config: parsed, diffIds };
 }
 
@@ -54,9 +56,16 @@ function command(value: unknown, what: string): string[] {
   return typeof value === 'string' ? ['/bin/sh', '-c', value] : strings(list(value, what), what);
 }
 
-function checkPlatform({ os, architecture }: ImageConfig): void {
-  if ((os === '' || os === 'linux') && (architecture === '' || architecture === 'amd64')) return;
-  throw new ImageError('unsupported', `the image is for ${os}/${architecture}; this machine runs linux/amd64`);
+/**
+ * Checks that an image is for a machine.
+ *
+ * @throws ImageError `unsupported`
+ */
+export function checkPlatform({ os, architecture }: ImageConfig, machine: Platform): void {
+  const own = normalize({ os: os || machine.os, architecture: architecture || machine.architecture, variant: '' });
+  if (isSameMachine(own, machine)) return;
+  const wanted = machine === MACHINE ? 'this machine runs' : 'wanted is';
+  throw new ImageError('unsupported', `the image is for ${formatPlatform(own)}; ${wanted} ${formatPlatform(machine)}`);
 }
 
 /**
