@@ -6,9 +6,9 @@ import { parseDuration } from './duration.js';
 import { parseEnv, readEnvFile } from './environment.js';
 import { UsageError } from './failure.js';
 import { warnOfFallback } from './fallback.js';
+import { addLimitOptions, type LimitOptions, toLimits } from './limits.js';
 import type { Level } from './log.js';
 import { describeProgress, openProgressLine } from './progress.js';
-import { parseSize } from './size.js';
 import { parseTmpfs } from './tmpfs.js';
 
 const EXAMPLES = `
@@ -21,7 +21,7 @@ Examples:
 The exit code is the command's own; 128+n when signal n ended it; 124 when --timeout did;
 127 when it was not found, 126 when it could not be invoked, 125 when tsvm itself failed.`;
 
-interface Options {
+interface Options extends LimitOptions {
   interactive?: boolean;
   tty?: boolean;
   env?: string[];
@@ -30,9 +30,6 @@ interface Options {
   user?: string;
   entrypoint?: string;
   hostname?: string;
-  cpus?: number;
-  memory?: number;
-  disk?: number;
   readOnly?: boolean;
   tmpfs?: string[];
   kernel?: string;
@@ -42,7 +39,7 @@ interface Options {
 }
 
 export function command(context: Context): Command {
-  return createCommand('tsvm run', context)
+  const command = createCommand('tsvm run', context)
     .description('Runs a command in a new container, in a virtual machine of its own.')
     .usage('[options] IMAGE [COMMAND [ARG...]]')
     .passThroughOptions()
@@ -57,9 +54,6 @@ export function command(context: Context): Command {
     .option('-u, --user <USER[:GROUP]>', 'user and group, names or numbers')
     .option('--entrypoint <COMMAND>', "instead of the image's entrypoint")
     .option('-h, --hostname <NAME>', 'host name (default: random)')
-    .option('--cpus <N>', 'number of CPUs, 1 to 64 (default: 1)', parseCpus)
-    .option('-m, --memory <SIZE>', 'memory, at least 64m (default: 512m)', (text) => parseSize(text, '--memory'))
-    .option('--disk <SIZE>', 'write to a disk of this size, not to memory', (text) => parseSize(text, '--disk'))
     .option('--read-only', "make the container's root file system read-only")
     .option('--tmpfs <DIR[:OPTIONS]>', 'mount a tmpfs: size=, mode=, uid=, gid=, ro, exec, suid, dev', collect)
     .option('--kernel <FILE>', 'boot this vmlinux or bzImage')
@@ -72,7 +66,8 @@ export function command(context: Context): Command {
     )
     .option('--timeout <DURATION>', 'end the command after this time: 30s, 5m', (text) =>
       parseDuration(text, '--timeout'),
-    )
+    );
+  return addLimitOptions(command)
     .addHelpText('after', EXAMPLES)
     .action(async (image: string, words: string[], options: Options) => {
       context.exitCode = await run(toSpec(image, words, options), context);
@@ -80,11 +75,13 @@ export function command(context: Context): Command {
 }
 
 function toSpec(image: string, command: string[], options: Options): RunSpec {
-  const { env = [], envFile = [], tmpfs, interactive, tty, ...same } = options;
+  const { env = [], envFile = [], tmpfs, interactive, tty, workdir, user, entrypoint, hostname } = options;
+  const { readOnly, kernel, console, accel, timeout } = options;
   return {
-    ...same,
     image,
     command,
+    ...{ workdir, user, entrypoint, hostname, readOnly, kernel, console, accel, timeout },
+    ...toLimits(options),
     // A variable given by -e wins over the files.
     env: [...envFile.flatMap(readEnvFile), ...env.map((text) => parseEnv(text, process.env))],
     tmpfs: tmpfs?.map(parseTmpfs),
@@ -125,9 +122,4 @@ async function run(spec: RunSpec, context: Context): Promise<number> {
 /** The machine's warnings are about its guest, and for those who look into it. */
 function machineLevel(level: Level): Level {
   return level === 'warn' ? 'error' : level;
-}
-
-function parseCpus(text: string): number {
-  if (!/^-?\d+(\.\d+)?$/.test(text)) throw new UsageError(`invalid argument '${text}' for --cpus: a whole number`);
-  return Number(text);
 }

@@ -222,12 +222,22 @@ static bool is_regular_file(const char *path)
 	return stat(path, &status) == 0 && S_ISREG(status.st_mode);
 }
 
-// Tries the program in each directory of PATH, as execvp(3) does, but never runs a shell on what has no format.
-// Returns when nothing could be executed.
+static bool is_executable(const char *path)
+{
+	return is_regular_file(path) && access(path, X_OK) == 0;
+}
+
+static bool is_absence(int error)
+{
+	return error == ENOENT || error == ENOTDIR || error == ENAMETOOLONG || error == ELOOP;
+}
+
+// Tries the program in each directory of PATH. Unlike execvp(3), and like Go's LookPath, which runc and so Docker finds
+// programs with, it passes over a file that is not executable as if it were not there, and never runs a shell on what
+// has no format. Returns when nothing could be executed.
 static bool execute_from_path(char **argv, char **env, const char *path, struct failure *failure)
 {
 	const char *name = argv[0];
-	bool denied = false;
 
 	for (const char *next = path; next != NULL;) {
 		const char *end = strchr(next, ':');
@@ -236,19 +246,18 @@ static bool execute_from_path(char **argv, char **env, const char *path, struct 
 
 		if ((size_t)snprintf(file, sizeof file, "%.*s/%s", (int)length, length > 0 ? next : ".", name) <
 		    sizeof file) {
+			int error;
+
 			execve(file, argv, env);
-			if (errno == EACCES)
-				denied = denied || is_regular_file(file);
-			else if (errno != ENOENT && errno != ENOTDIR && errno != ENAMETOOLONG && errno != ELOOP)
-				return fail(failure, ERROR_CANNOT_INVOKE, errno, "exec: \"%.200s\"", name);
-			else if (errno == ENOENT && is_regular_file(file))
+			error = errno;
+			if (error == EACCES ? is_executable(file) : !is_absence(error))
+				return fail(failure, ERROR_CANNOT_INVOKE, error, "exec: \"%.200s\"", name);
+			if (error == ENOENT && is_regular_file(file))
 				return fail(failure, ERROR_NOT_FOUND, ENOENT, "exec: \"%.200s\": its interpreter",
 					    file);
 		}
 		next = end != NULL ? end + 1 : NULL;
 	}
-	if (denied)
-		return fail(failure, ERROR_CANNOT_INVOKE, EACCES, "exec: \"%.200s\"", name);
 	return fail(failure, ERROR_NOT_FOUND, 0, "exec: \"%.200s\": executable file not found in $PATH", name);
 }
 

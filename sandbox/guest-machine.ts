@@ -4,6 +4,7 @@ import { kernelPath } from '../kernels/index.js';
 import type { MachineSpec } from '../vmm/machine.js';
 import { SandboxError } from './errors.js';
 import { probeCachePath } from './home.js';
+import { vcpuCount } from './limits.js';
 import { INITRAMFS } from './programs.js';
 import { DEFAULT_MEMORY, type RunSpec } from './run-spec.js';
 
@@ -40,7 +41,7 @@ export function machineSpec(spec: RunSpec, parts: MachineParts): MachineSpec {
     kernel: parts.kernel,
     initramfs: INITRAMFS,
     commandLine: '',
-    cpus: spec.cpus ?? 1,
+    cpus: vcpuCount(spec.cpus),
     memory: Math.ceil((spec.memory ?? DEFAULT_MEMORY) / PAGE) * PAGE,
     disks,
     vsock: { guestCid: GUEST_CID, path: parts.vsock },

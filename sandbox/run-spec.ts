@@ -1,16 +1,14 @@
 // What a caller asks for: one container, in plain data. The words are Docker's.
 import type { Accelerator } from '../vmm/machine.js';
-import type { TmpfsMount } from './agent-protocol.js';
+import type { Rlimit, TmpfsMount } from './agent-protocol.js';
 import { SandboxError } from './errors.js';
+import { checkLimits } from './limits.js';
 
 const MIB = 1024 * 1024;
 
 export const DEFAULT_MEMORY = 512 * MIB;
 /** Below this the guest's kernel, agent and page cache leave a process no room to start. */
 export const MIN_MEMORY = 64 * MIB;
-/** The guest's MP table and kernel are made for no more (vmm/machine.ts). */
-export const MAX_CPUS = 64;
-
 export interface RunSpec {
   /** A reference that `images` resolves. */
   image: string;
@@ -26,7 +24,7 @@ export interface RunSpec {
   user?: string;
   /** Default: 12 random hexadecimal digits. */
   hostname?: string;
-  /** vCPUs, 1 to 64. Default 1. */
+  /** CPUs, 0.01 to 64: as many vCPUs as hold it, and a quota of their time where it is a fraction. Default 1. */
   cpus?: number;
   /** Guest memory in bytes, at least 64 MiB. Default 512 MiB. */
   memory?: number;
@@ -35,6 +33,20 @@ export interface RunSpec {
   /** The root file system cannot be written. */
   readOnly?: boolean;
   tmpfs?: readonly TmpfsMount[];
+  /** The most processes and threads. 0, -1 or absent: no limit. */
+  pidsLimit?: number;
+  /** Of each process; one of a name that is given takes the place of the default. */
+  ulimits?: readonly Rlimit[];
+  /** Bytes of /dev/shm. Default 64 MiB. */
+  shmSize?: number;
+  /** Further groups of the user, names or numbers. */
+  groupAdd?: readonly string[];
+  /** Capabilities beside Docker's default ones, or `ALL`. */
+  capAdd?: readonly string[];
+  /** Of the default ones those to leave out, or `ALL`. */
+  capDrop?: readonly string[];
+  /** No program makes its process more privileged: set-uid bits and file capabilities have no effect. */
+  noNewPrivileges?: boolean;
   /** The process has a terminal. */
   terminal?: boolean;
   /** The process's stdin is the caller's. */
@@ -53,13 +65,8 @@ export interface RunSpec {
  * @throws SandboxError `bad-spec`
  */
 export function checkRunSpec(spec: RunSpec): void {
-  const { cpus = 1, memory = DEFAULT_MEMORY, hostname, workdir } = spec;
-  if (!Number.isInteger(cpus) || cpus < 1 || cpus > MAX_CPUS) {
-    throw new SandboxError(
-      'bad-spec',
-      `invalid number of CPUs ${cpus}: whole numbers from 1 to ${MAX_CPUS} are possible`,
-    );
-  }
+  const { memory = DEFAULT_MEMORY, hostname, workdir } = spec;
+  checkLimits(spec);
   if (memory < MIN_MEMORY) {
     throw new SandboxError('bad-spec', `minimum memory limit allowed is ${MIN_MEMORY / MIB}MB`);
   }

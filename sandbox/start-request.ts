@@ -1,6 +1,7 @@
 // What the guest's agent is told to make of the image: the container and its first process (guest-agent/PROTOCOL.md).
 import type { Image } from '../images/index.js';
 import type { StartRequest, TerminalSize } from './agent-protocol.js';
+import { cgroupLimits, processLimits } from './limits.js';
 import { resolveProcess } from './process-spec.js';
 import type { RunSpec } from './run-spec.js';
 
@@ -26,9 +27,12 @@ export function startRequest(spec: RunSpec, parts: StartParts): Omit<StartReques
     hosts: hostsFile(hostname),
     // No network yet: a resolver that is asked says so at once.
     resolvConf: '',
+    shmSize: spec.shmSize,
+    limits: cgroupLimits(spec),
     process: {
       id: parts.process,
       ...resolveProcess(image.config, spec, hostname),
+      ...processLimits(spec),
       terminal: spec.terminal ? (parts.terminalSize ?? { columns: 0, rows: 0 }) : undefined,
       stdin: spec.stdin,
     },

@@ -64,6 +64,8 @@ function populate(directory: string): void {
   writeFileSync(join(directory, 'etc/group'), GROUP);
   writeFileSync(join(directory, 'etc/image-file'), 'from the image\n');
   writeFileSync(join(directory, 'opt/not-executable'), '#!/bin/sh\n', { mode: 0o644 });
+  writeFileSync(join(directory, 'bin/not-executable'), '#!/bin/sh\n', { mode: 0o644 });
+  writeFileSync(join(directory, 'bin/bad-interpreter'), '#!/opt/not-executable\n', { mode: 0o755 });
   writeFileSync(join(directory, 'bin/no-format'), 'neither ELF nor script\n', { mode: 0o755 });
   // What systemd images have, and what a hostile one may have.
   symlinkSync('../run/resolve/stub-resolv.conf', join(directory, 'etc/resolv.conf'));

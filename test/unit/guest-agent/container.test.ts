@@ -274,6 +274,9 @@ describe('a program that cannot be executed', () => {
     [['/bin/nope'], 'not-found', 'exec: "/bin/nope": No such file or directory'],
     [['/opt/not-executable'], 'cannot-invoke', 'exec: "/opt/not-executable": Permission denied'],
     [['/etc'], 'cannot-invoke', 'exec: "/etc": is a directory: Permission denied'],
+    // As runc says it, and Docker's exit code 127 follows from: Go's LookPath passes over what is not executable.
+    [['not-executable'], 'not-found', 'exec: "not-executable": executable file not found in $PATH'],
+    [['bad-interpreter'], 'cannot-invoke', 'exec: "bad-interpreter": Permission denied'],
     [['no-format'], 'cannot-invoke', 'exec: "no-format": Exec format error'],
     [['/etc/passwd/x'], 'cannot-invoke', 'exec: "/etc/passwd/x": Not a directory'],
     [[''], 'not-found', 'exec: "": No such file or directory'],

@@ -1,0 +1,96 @@
+// The options of what a container may use and may do, with Docker's names and forms.
+import type { Command } from 'commander';
+import type { Rlimit, RunSpec } from '../sandbox/index.js';
+import { collect } from './command.js';
+import { UsageError } from './failure.js';
+import { parseSize } from './size.js';
+
+/** As commander gives them. */
+export interface LimitOptions {
+  cpus?: number;
+  memory?: number;
+  disk?: number;
+  pidsLimit?: number;
+  ulimit?: string[];
+  shmSize?: number;
+  groupAdd?: string[];
+  capAdd?: string[];
+  capDrop?: string[];
+  securityOpt?: string[];
+}
+
+/** The fields of a run spec that these options stand for. */
+export type LimitFields = Pick<
+  RunSpec,
+  | 'cpus'
+  | 'memory'
+  | 'disk'
+  | 'pidsLimit'
+  | 'ulimits'
+  | 'shmSize'
+  | 'groupAdd'
+  | 'capAdd'
+  | 'capDrop'
+  | 'noNewPrivileges'
+>;
+
+/** Adds the options to a command that makes a container. */
+export function addLimitOptions(command: Command): Command {
+  const size = (option: string) => (text: string) => parseSize(text, option);
+  return command
+    .option('--cpus <N>', 'number of CPUs, 0.01 to 64, fractions too (default: 1)', parseCpus)
+    .option('-m, --memory <SIZE>', 'memory, at least 64m (default: 512m)', size('--memory'))
+    .option('--disk <SIZE>', 'write to a disk of this size, not to memory', size('--disk'))
+    .option('--pids-limit <N>', 'most processes and threads, -1 for no limit', (text) =>
+      parseInteger(text, '--pids-limit'),
+    )
+    .option('--ulimit <NAME=SOFT[:HARD]>', 'resource limit: nofile, nproc, core, stack, ...', collect)
+    .option('--shm-size <SIZE>', 'size of /dev/shm (default: 64m)', size('--shm-size'))
+    .option('--group-add <GROUP>', 'a further group of the user, name or number', collect)
+    .option('--cap-add <NAME>', 'add a Linux capability, or ALL', collect)
+    .option('--cap-drop <NAME>', 'drop a Linux capability, or ALL', collect)
+    .option('--security-opt <OPTION>', 'no-new-privileges', collect);
+}
+
+/** @throws UsageError */
+export function toLimits(options: LimitOptions): LimitFields {
+  const { cpus, memory, disk, pidsLimit, ulimit, shmSize, groupAdd, capAdd, capDrop, securityOpt = [] } = options;
+  const fields: LimitFields = { cpus, memory, disk, pidsLimit, shmSize, groupAdd, capAdd, capDrop };
+  if (ulimit !== undefined) fields.ulimits = ulimit.map(parseUlimit);
+  for (const option of securityOpt) Object.assign(fields, parseSecurityOption(option));
+  return fields;
+}
+
+function parseCpus(text: string): number {
+  if (!/^-?\d+(\.\d+)?$/.test(text))
+    throw new UsageError(`invalid argument '${text}' for --cpus: a number such as 1.5`);
+  return Number(text);
+}
+
+function parseInteger(text: string, option: string): number {
+  if (!/^-?\d{1,15}$/.test(text)) throw new UsageError(`invalid argument '${text}' for ${option}: a whole number`);
+  return Number(text);
+}
+
+/**
+ * `nofile=1024:4096`, `core=0` (soft and hard), `memlock=-1` or `memlock=unlimited` (docker/go-units, ParseUlimit).
+ * @throws UsageError
+ */
+export function parseUlimit(text: string): Rlimit {
+  const match = /^([a-z]+)=(-1|unlimited|\d+)(?::(-1|unlimited|\d+))?$/.exec(text);
+  if (match === null) {
+    throw new UsageError(`invalid argument '${text}' for --ulimit: NAME=SOFT[:HARD] such as nofile=1024:4096`);
+  }
+  const [, name, soft, hard = soft] = match;
+  const value = (word: string) => (word === '-1' || word === 'unlimited' ? 'unlimited' : Number(word));
+  return { name: name as Rlimit['name'], soft: value(soft), hard: value(hard) };
+}
+
+/** `no-new-privileges`, alone or with `=` or `:` and a boolean, as Docker takes it. */
+function parseSecurityOption(text: string): Partial<LimitFields> {
+  const [, name, value] = /^([^=:]*)(?:[=:](.*))?$/s.exec(text)!;
+  if (name === 'no-new-privileges' && [undefined, 'true', 'false'].includes(value)) {
+    return { noNewPrivileges: value !== 'false' };
+  }
+  throw new UsageError(`invalid --security-opt '${text}': no-new-privileges is possible`);
+}

@@ -1,0 +1,84 @@
+// What a container may use and may do: the words of a run spec, checked, and as the machine and the agent take them.
+import { type Limits, type ProcessSpec, RLIMITS, type Rlimit } from './agent-protocol.js';
+import { resolveCapabilities } from './capabilities.js';
+import { SandboxError } from './errors.js';
+import type { RunSpec } from './run-spec.js';
+
+/** The guest's MP table and kernel are made for no more (vmm/machine.ts). */
+export const MAX_CPUS = 64;
+/** A quota below a millisecond is refused by the kernel. */
+const MIN_CPUS = 0.01;
+/** Microseconds: the kernel's default, and Docker's. */
+const CPU_PERIOD = 100_000;
+/** The kernel's pid_max on 64 bits (PID_MAX_LIMIT). */
+const MAX_PIDS = 2 ** 22;
+
+/**
+ * What systemd gives its services, and so a container has elsewhere: the kernel's own hard limit of 4096 is too little
+ * for a database, and a soft limit of a million makes programs slow that close every descriptor there may be.
+ */
+const DEFAULT_RLIMITS: readonly Rlimit[] = [{ name: 'nofile', soft: 1024, hard: 524_288 }];
+
+function refuse(message: string): never {
+  throw new SandboxError('bad-spec', message);
+}
+
+/**
+ * Refuses limits that nothing could be made of.
+ * @throws SandboxError `bad-spec`
+ */
+export function checkLimits(spec: RunSpec): void {
+  const { cpus = 1, pidsLimit = 0, shmSize = 1, ulimits = [], groupAdd = [] } = spec;
+  if (!(cpus >= MIN_CPUS && cpus <= MAX_CPUS)) {
+    refuse(`invalid number of CPUs ${cpus}: ${MIN_CPUS} to ${MAX_CPUS} are possible`);
+  }
+  if (!Number.isInteger(pidsLimit) || pidsLimit < -1 || pidsLimit > MAX_PIDS) {
+    refuse(`invalid pids limit ${pidsLimit}: 1 to ${MAX_PIDS} processes, or -1 for no limit`);
+  }
+  if (!Number.isSafeInteger(shmSize) || shmSize < 1)
+    refuse(`invalid size ${shmSize} of /dev/shm: more than 0 is needed`);
+  for (const ulimit of ulimits) checkUlimit(ulimit);
+  const group = groupAdd.find((name) => name === '' || name.includes('\0') || Buffer.byteLength(name) > 255);
+  if (group !== undefined) refuse(`invalid group '${group}': a name or a number is needed`);
+  resolveCapabilities(spec.capAdd, spec.capDrop);
+}
+
+function checkUlimit({ name, soft, hard }: Rlimit): void {
+  if (!RLIMITS.includes(name)) refuse(`invalid ulimit type '${name}'`);
+  for (const value of [soft, hard]) {
+    if (value !== 'unlimited' && !(Number.isSafeInteger(value) && value >= 0)) {
+      refuse(`invalid ulimit ${name}: ${value} is not a number from 0 on`);
+    }
+  }
+  if (hard !== 'unlimited' && (soft === 'unlimited' || soft > hard)) {
+    refuse(`invalid ulimit ${name}: the soft limit ${soft} is above the hard limit ${hard}`);
+  }
+}
+
+/** Virtual CPUs for `cpus`, of which a fraction is left to {@link cgroupLimits}. */
+export function vcpuCount(cpus = 1): number {
+  return Math.ceil(cpus);
+}
+
+/** What the container's cgroup is given; memory is the machine's own. */
+export function cgroupLimits({ cpus = 1, pidsLimit = 0 }: RunSpec): Limits {
+  return {
+    pids: pidsLimit > 0 ? pidsLimit : undefined,
+    cpuQuota: Number.isInteger(cpus) ? undefined : Math.round(cpus * CPU_PERIOD),
+    cpuPeriod: Number.isInteger(cpus) ? undefined : CPU_PERIOD,
+  };
+}
+
+/** What a process of the container may do, its first as well as those that join it. */
+export function processLimits(
+  spec: RunSpec,
+): Pick<ProcessSpec, 'capabilities' | 'groups' | 'noNewPrivileges' | 'rlimits'> {
+  const { ulimits = [], groupAdd = [], noNewPrivileges } = spec;
+  const given = new Map([...DEFAULT_RLIMITS, ...ulimits].map((limit) => [limit.name, limit]));
+  return {
+    capabilities: resolveCapabilities(spec.capAdd, spec.capDrop),
+    groups: [...groupAdd],
+    noNewPrivileges,
+    rlimits: [...given.values()],
+  };
+}

@@ -1,0 +1,63 @@
+// Each limit binds: what goes beyond it fails, and the machine goes on.
+import { describe, expect, test } from 'vitest';
+import { DEBIAN, machines, type RunOptions, tsvmRun } from './machine.js';
+
+describe.each(machines)('on $name', (machine) => {
+  /** Runs a shell script; what it said and its exit code. */
+  const shell = (options: string[], script: string, more?: RunOptions) =>
+    tsvmRun(machine, [...options, DEBIAN, 'sh', '-c', script], more);
+
+  test('a fork bomb ends at --pids-limit, and the container lives on', async () => {
+    const bomb = 'bomb() { bomb | bomb & }; (bomb; sleep 2) 2>/dev/null';
+    const { code, stdout } = await shell(
+      ['--pids-limit', '40'],
+      `${bomb}; cd /sys/fs/cgroup; cat pids.max pids.events`,
+    );
+    expect(code).toBe(0);
+    expect(stdout).toMatch(/^40\nmax [1-9]\d*\n$/);
+  });
+
+  test('a full disk and a full tmpfs are errors to who writes, and to nobody else', async () => {
+    const fill =
+      'head -c 200m /dev/zero > $place/file || echo full; rm $place/file; echo ok > $place/file; cat $place/file';
+    const script = `for place in /root /small /dev/shm; do ${fill}; done 2>/dev/null`;
+    const options = ['--disk', '64m', '--tmpfs', '/small:size=2m', '--shm-size', '3m'];
+    const { code, stdout } = await shell(options, script.replace('200m', '200000000'));
+    expect({ code, stdout }).toEqual({ code: 0, stdout: 'full\nok\n'.repeat(3) });
+  });
+
+  test('a fraction of a CPU is a quota of its time', async () => {
+    const spin = 'end=$(($(date +%s) + 3)); while [ $(date +%s) -lt $end ]; do i=$((i + 1)); done';
+    const { stdout } = await shell(
+      ['--cpus', '0.25'],
+      `nproc; ${spin}; cat /sys/fs/cgroup/cpu.max /sys/fs/cgroup/cpu.stat`,
+    );
+    expect(stdout).toMatch(/^1\n25000 100000\n/);
+    const count = (name: string) => Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(stdout)?.[1]);
+    expect(count('nr_throttled')).toBeGreaterThan(0);
+    expect(count('usage_usec')).toBeLessThan((count('nr_periods') + 2) * 25_000);
+  });
+
+  test('resource limits, groups and capabilities are as asked', async () => {
+    const options = [
+      ...['--ulimit', 'nofile=64:128', '--ulimit', 'core=0', '--group-add', '1234', '--group-add', 'video'],
+      ...['--cap-drop', 'chown', '--cap-add', 'SYS_TIME', '--security-opt', 'no-new-privileges'],
+    ];
+    const script = [
+      'ulimit -n; ulimit -Hn; ulimit -c; id -G; grep -E "NoNewPrivs|CapEff" /proc/self/status',
+      'chown nobody /etc/hostname 2>/dev/null || echo "no chown"',
+      'date -s @1000000000 > /dev/null && date +%Y',
+    ].join('; ');
+    const { code, stdout } = await shell(options, script);
+    const expected = ['64', '128', '0', '0 44 1234', 'CapEff:\t00000000aa0425fa', 'NoNewPrivs:\t1', 'no chown', '2001'];
+    expect({ code, stdout }).toEqual({ code: 0, stdout: `${expected.join('\n')}\n` });
+  });
+
+  test('a container without capabilities has none, and may not even change owners', async () => {
+    const { stdout } = await shell(
+      ['--cap-drop', 'ALL'],
+      'grep CapEff /proc/self/status; chown 1 /root || echo refused',
+    );
+    expect(stdout).toBe('CapEff:\t0000000000000000\nrefused\n');
+  });
+});

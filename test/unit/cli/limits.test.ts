@@ -1,0 +1,34 @@
+import { describe, expect, test } from 'vitest';
+import { parseUlimit, toLimits } from '../../../cli/limits.js';
+
+describe('--ulimit', () => {
+  test.each([
+    ['nofile=1024:4096', { name: 'nofile', soft: 1024, hard: 4096 }],
+    ['core=0', { name: 'core', soft: 0, hard: 0 }],
+    ['memlock=-1', { name: 'memlock', soft: 'unlimited', hard: 'unlimited' }],
+    ['stack=8388608:unlimited', { name: 'stack', soft: 8_388_608, hard: 'unlimited' }],
+  ])('%s is understood', (text, limit) => {
+    expect(parseUlimit(text)).toEqual(limit);
+  });
+
+  test.each(['', 'nofile', 'nofile=', 'nofile=1:', 'nofile=a', '=1', 'nofile=1:2:3', 'nofile=-2', 'nofile= 1'])(
+    '%j is refused',
+    (text) => {
+      expect(() => parseUlimit(text)).toThrow(`invalid argument '${text}' for --ulimit`);
+    },
+  );
+});
+
+describe('--security-opt', () => {
+  test.each([
+    ['no-new-privileges', true],
+    ['no-new-privileges:true', true],
+    ['no-new-privileges=false', false],
+  ])('%s is understood', (option, noNewPrivileges) => {
+    expect(toLimits({ securityOpt: [option] })).toMatchObject({ noNewPrivileges });
+  });
+
+  test.each(['', 'apparmor=x', 'no-new-privileges=maybe', 'label=disable'])('%j is refused', (option) => {
+    expect(() => toLimits({ securityOpt: [option] })).toThrow(`invalid --security-opt '${option}'`);
+  });
+});
