@@ -128,18 +128,27 @@ function collect(root: Inode, extended: (inode: Inode) => boolean): Placed[] {
   for (let i = 0; i < placed.length; i++) {
     const place = placed[i];
     if (place.inode.kind !== 'directory') continue;
-    place.names = [...place.inode.children.keys(), '.', '..'].sort(compareNames);
+    const children = [...place.inode.children].filter(([, { inode }]) => !isOverlayWhiteout(inode));
+    place.names = [...children.map(([name]) => name), '.', '..'].sort(compareNames);
     const { counts, size } = shapeDirectory(place.names);
     place.counts = counts;
     place.size = size;
     if (size > 0xffffffff) place.extended = true;
-    for (const { inode } of place.inode.children.values()) {
+    for (const [, { inode }] of children) {
       if (inode.kind === 'directory') place.links++;
       visit(inode, place);
     }
     if (place.links > 0xffff) place.extended = true;
   }
   return placed;
+}
+
+/**
+ * Whether an overlay takes it for the mark of a removed file (Linux, Documentation/filesystems/overlayfs.rst): a lower
+ * layer cannot show a character device 0:0. Left in, its name would be listed and could not be opened.
+ */
+function isOverlayWhiteout({ kind, device }: Inode): boolean {
+  return kind === 'char' && device === 0;
 }
 
 function newPlaced(inode: Inode, parent: Placed | null, extended: boolean): Placed {

@@ -70,8 +70,8 @@ function addEntry(index: LayerIndexWriter, contents: DataFileWriter, entry: TarE
     path: whiteout ? whiteoutTarget(path, name) : path,
     link: whiteout ? '' : linkOf(entry, path),
     mode: entry.mode,
-    uid: entry.uid,
-    gid: entry.gid,
+    uid: ownerOf(entry.uid),
+    gid: ownerOf(entry.gid),
     mtime: entry.mtime,
     size: entry.size,
     page,
@@ -96,7 +96,9 @@ export function cleanPath(path: string): string {
       components.pop();
       continue;
     }
-    if (component.length > MAX_NAME_BYTES) {
+    // A whiteout's own name is longer than the one that it removes.
+    const most = MAX_NAME_BYTES + (component.startsWith(WHITEOUT_PREFIX) ? WHITEOUT_PREFIX.length : 0);
+    if (component.length > most) {
       throw new ImageError('too-large', `a name of ${component.length} bytes; the limit is ${MAX_NAME_BYTES}`);
     }
     components.push(component);
@@ -126,6 +128,11 @@ function linkOf(entry: TarEntry, path: string): string {
     throw new ImageError('corrupt', `the layer has a symbolic link with a bad target: ${printable(path)}`);
   }
   return entry.linkname;
+}
+
+/** chown(2) takes the last number for `leave it`, and what an unpacker makes is root's. */
+function ownerOf(id: number): number {
+  return id === 0xffffffff ? 0 : id;
 }
 
 /** A device number as Linux's new_encode_dev() writes it: 12 bits of major, 20 of minor. */
