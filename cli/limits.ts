@@ -17,6 +17,9 @@ export interface LimitOptions {
   capAdd?: string[];
   capDrop?: string[];
   securityOpt?: string[];
+  sysctl?: string[];
+  privileged?: boolean;
+  init?: boolean;
 }
 
 /** The fields of a run spec that these options stand for. */
@@ -32,6 +35,9 @@ export type LimitFields = Pick<
   | 'capAdd'
   | 'capDrop'
   | 'noNewPrivileges'
+  | 'sysctls'
+  | 'privileged'
+  | 'init'
 >;
 
 /** Adds the options to a command that makes a container. */
@@ -49,16 +55,28 @@ export function addLimitOptions(command: Command): Command {
     .option('--group-add <GROUP>', 'a further group of the user, name or number', collect)
     .option('--cap-add <NAME>', 'add a Linux capability, or ALL', collect)
     .option('--cap-drop <NAME>', 'drop a Linux capability, or ALL', collect)
-    .option('--security-opt <OPTION>', 'no-new-privileges', collect);
+    .option('--security-opt <OPTION>', 'no-new-privileges', collect)
+    .option('--privileged', 'all capabilities and devices, and a kernel that may be changed')
+    .option('--sysctl <NAME=VALUE>', 'set a kernel parameter', collect)
+    .option('--init', 'run an init as process 1, which hands signals on and reaps');
 }
 
 /** @throws UsageError */
 export function toLimits(options: LimitOptions): LimitFields {
-  const { cpus, memory, disk, pidsLimit, ulimit, shmSize, groupAdd, capAdd, capDrop, securityOpt = [] } = options;
-  const fields: LimitFields = { cpus, memory, disk, pidsLimit, shmSize, groupAdd, capAdd, capDrop };
+  const { cpus, memory, disk, pidsLimit, shmSize, groupAdd, capAdd, capDrop, privileged, init } = options;
+  const { ulimit, sysctl, securityOpt = [] } = options;
+  const fields: LimitFields = { cpus, memory, disk, pidsLimit, shmSize, groupAdd, capAdd, capDrop, privileged, init };
   if (ulimit !== undefined) fields.ulimits = ulimit.map(parseUlimit);
+  if (sysctl !== undefined) fields.sysctls = Object.fromEntries(sysctl.map(parseSysctl));
   for (const option of securityOpt) Object.assign(fields, parseSecurityOption(option));
   return fields;
+}
+
+/** @throws UsageError */
+function parseSysctl(text: string): [name: string, value: string] {
+  const equals = text.indexOf('=');
+  if (equals < 1) throw new UsageError(`invalid argument '${text}' for --sysctl: NAME=VALUE is needed`);
+  return [text.slice(0, equals), text.slice(equals + 1)];
 }
 
 function parseCpus(text: string): number {

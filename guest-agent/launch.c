@@ -15,9 +15,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "init.h"
 #include "linux.h"
 #include "privileges.h"
 #include "rootfs.h"
+#include "sysctl.h"
 #include "terminal.h"
 #include "user.h"
 
@@ -295,7 +297,8 @@ static bool become(const struct launch *launch, struct failure *failure)
 		return false;
 	if (!open_streams(launch, &user, failure))
 		return false;
-	if (launch->start != NULL && !rootfs_protect(launch->start, failure))
+	if (launch->start != NULL &&
+	    (!sysctl_apply(launch->start, failure) || !rootfs_protect(launch->start, failure)))
 		return false;
 	if (!change_directory(process->cwd, failure) || !privileges_set_rlimits(process, failure))
 		return false;
@@ -309,7 +312,15 @@ static bool become(const struct launch *launch, struct failure *failure)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "close descriptors");
 	if (!send_message(launch->status, &ready, -1))
 		return fail(failure, ERROR_SETUP_FAILED, errno, "report");
-	return execute(process->argv.items, env, failure);
+	if (launch->start != NULL && launch->start->init) {
+		pid_t program = init_fork(process->terminal, failure);
+
+		if (program > 0 && privileges_forgo(process, &user, failure))
+			init_run(program);
+		if (program != 0)
+			return false;
+	}
+	return privileges_seal(process, &user, failure) && execute(process->argv.items, env, failure);
 }
 
 _Noreturn void launch(const struct launch *launch)

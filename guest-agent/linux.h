@@ -61,6 +61,15 @@ struct capability_data {
 	uint32_t inheritable;
 };
 
+#define CAP_SYS_ADMIN 21
+
+// linux/filter.h and linux/seccomp.h
+struct filter_program {
+	unsigned short length; // instructions
+	const void *instructions;
+};
+#define SECCOMP_SET_MODE_FILTER 1
+
 #ifndef CLONE_NEWCGROUP
 #define CLONE_NEWCGROUP 0x02000000
 #endif

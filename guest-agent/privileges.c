@@ -57,8 +57,21 @@ static bool set_capabilities(uint64_t capabilities, struct failure *failure)
 	return syscall(SYS_capset, &header, data) == 0 || fail(failure, ERROR_SETUP_FAILED, errno, "set capabilities");
 }
 
+// seccomp(2): a filter is for who has CAP_SYS_ADMIN, or can gain no privileges any more.
+static bool filter_needs_capability(const struct process_spec *process)
+{
+	return process->seccomp_count > 0 && !process->no_new_privileges;
+}
+
+static uint64_t lasting_capabilities(const struct process_spec *process, const struct user *user)
+{
+	return user->uid == 0 ? permitted_of(process->capabilities) : 0;
+}
+
 bool privileges_drop(const struct process_spec *process, const struct user *user, struct failure *failure)
 {
+	bool admin = filter_needs_capability(process);
+
 	if (!limit_bounding_set(process->capabilities, failure))
 		return false;
 	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0)
@@ -67,11 +80,35 @@ bool privileges_drop(const struct process_spec *process, const struct user *user
 		return fail(failure, ERROR_SETUP_FAILED, errno, "set supplementary groups");
 	if (setresgid(user->gid, user->gid, user->gid) != 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "set group %u", user->gid);
+	if (admin && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0)
+		return fail(failure, ERROR_SETUP_FAILED, errno, "keep capabilities");
 	if (setresuid(user->uid, user->uid, user->uid) != 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "set user %u", user->uid);
-	if (!set_capabilities(user->uid == 0 ? permitted_of(process->capabilities) : 0, failure))
+	if (!set_capabilities(lasting_capabilities(process, user) | (admin ? UINT64_C(1) << CAP_SYS_ADMIN : 0),
+			      failure))
 		return false;
 	if (process->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "no-new-privileges");
 	return true;
+}
+
+bool privileges_seal(const struct process_spec *process, const struct user *user, struct failure *failure)
+{
+	const struct filter_program filter = {
+		.length = (unsigned short)process->seccomp_count,
+		.instructions = process->seccomp,
+	};
+	// Asked before the filter is there, which may forbid it.
+	uint64_t lasting = filter_needs_capability(process) ? lasting_capabilities(process, user) : 0;
+
+	if (process->seccomp_count == 0)
+		return true;
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) != 0)
+		return fail(failure, ERROR_SETUP_FAILED, errno, "seccomp filter");
+	return !filter_needs_capability(process) || set_capabilities(lasting, failure);
+}
+
+bool privileges_forgo(const struct process_spec *process, const struct user *user, struct failure *failure)
+{
+	return !filter_needs_capability(process) || set_capabilities(lasting_capabilities(process, user), failure);
 }

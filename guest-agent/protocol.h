@@ -57,6 +57,9 @@ enum start_tag {
 	START_SHM_SIZE = 7,
 	START_LIMITS = 8,
 	START_PROCESS = 9,
+	START_SYSCTLS = 10,
+	START_PRIVILEGED = 11,
+	START_INIT = 12,
 };
 
 enum root_tag {
@@ -97,6 +100,7 @@ enum process_tag {
 	PROCESS_CAPABILITIES = 9,
 	PROCESS_NO_NEW_PRIVILEGES = 10,
 	PROCESS_RLIMITS = 11,
+	PROCESS_SECCOMP = 12,
 };
 
 enum terminal_tag {
@@ -108,6 +112,11 @@ enum rlimit_tag {
 	RLIMIT_RESOURCE = 1,
 	RLIMIT_SOFT = 2,
 	RLIMIT_HARD = 3,
+};
+
+enum sysctl_tag {
+	SYSCTL_PATH = 1,
+	SYSCTL_VALUE = 2,
 };
 
 enum exec_tag {

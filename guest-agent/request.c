@@ -19,6 +19,8 @@ enum {
 	MAX_HOSTNAME = 64, // __NEW_UTS_LEN
 	MAX_SIGNAL = 64,
 	LAST_CAPABILITY = 63,
+	INSTRUCTION_SIZE = 8,
+	MAX_INSTRUCTIONS = 4096, // BPF_MAXINSNS
 };
 
 struct decoder {
@@ -244,6 +246,15 @@ static void decode_rlimits(struct decoder *decoder, const struct field *field, s
 	decode_rlimit(decoder, enter(field, "rlimit", 0), &rlimits[process->rlimit_count++]);
 }
 
+static void decode_seccomp(struct decoder *decoder, const struct field *field, struct process_spec *process)
+{
+	if (field->length == 0 || field->length % INSTRUCTION_SIZE != 0 ||
+	    field->length > MAX_INSTRUCTIONS * INSTRUCTION_SIZE)
+		refuse(decoder, ERROR_BAD_REQUEST, field, "is not 1 to 4096 instructions");
+	process->seccomp = field->value;
+	process->seccomp_count = field->length / INSTRUCTION_SIZE;
+}
+
 static void decode_process(struct decoder *decoder, struct group group, struct process_spec *process)
 {
 	struct field field;
@@ -285,6 +296,9 @@ static void decode_process(struct decoder *decoder, struct group group, struct p
 			break;
 		case PROCESS_RLIMITS:
 			decode_rlimits(decoder, &field, process);
+			break;
+		case PROCESS_SECCOMP:
+			decode_seccomp(decoder, &field, process);
 			break;
 		default:
 			unknown_field(decoder, &field);
@@ -399,12 +413,43 @@ static void decode_limits(struct decoder *decoder, struct group group, struct li
 	}
 }
 
+static void decode_sysctl(struct decoder *decoder, struct group group, struct sysctl_spec *sysctl)
+{
+	struct field field;
+
+	while (next_field(decoder, &group, &field)) {
+		switch (field.tag) {
+		case SYSCTL_PATH:
+			sysctl->path = text(decoder, &field, MAX_NAME);
+			break;
+		case SYSCTL_VALUE:
+			sysctl->value = text(decoder, &field, MAX_PATH);
+			break;
+		default:
+			unknown_field(decoder, &field);
+		}
+	}
+	require(decoder, &group, SYSCTL_PATH);
+	require(decoder, &group, SYSCTL_VALUE);
+}
+
+static void decode_sysctls(struct decoder *decoder, const struct field *field, struct start_request *start)
+{
+	struct sysctl_spec *sysctls = grow(decoder, field, start->sysctls, start->sysctl_count, sizeof *sysctls);
+
+	if (sysctls == NULL)
+		return;
+	start->sysctls = sysctls;
+	sysctls[start->sysctl_count] = (struct sysctl_spec){ 0 };
+	decode_sysctl(decoder, enter(field, "sysctl", 0), &sysctls[start->sysctl_count++]);
+}
+
 static void decode_start(struct decoder *decoder, struct group group, struct start_request *start)
 {
 	struct field field;
 
 	start->shm_size = default_shm_size;
-	group.repeated = 1U << START_TMPFS;
+	group.repeated = 1U << START_TMPFS | 1U << START_SYSCTLS;
 	while (next_field(decoder, &group, &field)) {
 		switch (field.tag) {
 		case START_HOSTNAME:
@@ -433,6 +478,15 @@ static void decode_start(struct decoder *decoder, struct group group, struct sta
 			break;
 		case START_PROCESS:
 			decode_process(decoder, enter_process(&field), &start->process);
+			break;
+		case START_SYSCTLS:
+			decode_sysctls(decoder, &field, start);
+			break;
+		case START_PRIVILEGED:
+			start->privileged = flag(decoder, &field);
+			break;
+		case START_INIT:
+			start->init = flag(decoder, &field);
 			break;
 		default:
 			unknown_field(decoder, &field);
@@ -557,6 +611,7 @@ void request_free(struct request *request)
 {
 	if (request->type == FRAME_START) {
 		free(request->start.tmpfs);
+		free(request->start.sysctls);
 		free_process(&request->start.process);
 	} else if (request->type == FRAME_EXEC) {
 		free_process(&request->exec);

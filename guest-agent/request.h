@@ -40,6 +40,8 @@ struct process_spec {
 	bool no_new_privileges;
 	struct rlimit_spec *rlimits;
 	size_t rlimit_count;
+	const uint8_t *seccomp; // instructions of 8 bytes each, as the kernel has them
+	size_t seccomp_count;   // 0: no filter
 };
 
 struct root_spec {
@@ -61,6 +63,11 @@ struct tmpfs_spec {
 	bool dev;
 };
 
+struct sysctl_spec {
+	const char *path; // below /proc/sys
+	const char *value;
+};
+
 // 0: no limit.
 struct limits_spec {
 	uint64_t memory;
@@ -79,6 +86,10 @@ struct start_request {
 	const char *resolv_conf; // NULL: the image's own
 	uint64_t shm_size;
 	struct limits_spec limits;
+	struct sysctl_spec *sysctls;
+	size_t sysctl_count;
+	bool privileged; // all devices, nothing of /proc and /sys protected
+	bool init;       // process 1 is the agent's, which reaps; the program is its child
 	struct process_spec process;
 };
 

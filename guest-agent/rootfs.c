@@ -9,9 +9,9 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "devices.h"
 #include "disk.h"
 #include "target.h"
 
@@ -34,29 +34,6 @@ static const struct mount_spec mounts[] = {
 	{ "/sys", "sysfs", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, NULL, false },
 	{ "/sys/fs/cgroup", "cgroup2", MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY, NULL, false },
 	{ "/dev/mqueue", "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL, true },
-};
-
-// In /dev.
-static const struct {
-	const char *name;
-	unsigned major;
-	unsigned minor;
-} devices[] = {
-	{ "null", 1, 3 },   { "zero", 1, 5 },	 { "full", 1, 7 },
-	{ "random", 1, 8 }, { "urandom", 1, 9 }, { "tty", 5, 0 },
-};
-
-// In /dev.
-static const struct {
-	const char *name;
-	const char *text;
-} links[] = {
-	{ "ptmx", "pts/ptmx" },
-	{ "fd", "/proc/self/fd" },
-	{ "stdin", "/proc/self/fd/0" },
-	{ "stdout", "/proc/self/fd/1" },
-	{ "stderr", "/proc/self/fd/2" },
-	{ "core", "/proc/kcore" },
 };
 
 static const char *const masked_paths[] = {
@@ -118,9 +95,10 @@ static bool mount_defaults(int root, const struct start_request *start, struct f
 
 	for (size_t i = 0; i < sizeof mounts / sizeof *mounts; i++) {
 		const struct mount_spec *spec = &mounts[i];
+		unsigned long flags = start->privileged ? spec->flags & ~(unsigned long)MS_RDONLY : spec->flags;
 
-		if (!target_mount(root, spec->target, TARGET_DIRECTORY, spec->type, spec->type, spec->flags,
-				  spec->options, failure) &&
+		if (!target_mount(root, spec->target, TARGET_DIRECTORY, spec->type, spec->type, flags, spec->options,
+				  failure) &&
 		    !(spec->optional && failure->error == ENODEV))
 			return false;
 	}
@@ -142,26 +120,6 @@ static bool mount_tmpfs(int root, const struct tmpfs_spec *spec, struct failure 
 	return target_mount(root, spec->path, TARGET_DIRECTORY, "tmpfs", "tmpfs", flags, options, failure);
 }
 
-// Works on the tmpfs that was just mounted there: its names are ours alone.
-static bool make_devices(int root, struct failure *failure)
-{
-	int dev = target_open(root, "/dev", TARGET_DIRECTORY, failure);
-	bool made = true;
-
-	if (dev < 0)
-		return false;
-	for (size_t i = 0; made && i < sizeof devices / sizeof *devices; i++) {
-		if (mknodat(dev, devices[i].name, S_IFCHR | 0666, makedev(devices[i].major, devices[i].minor)) != 0)
-			made = fail(failure, ERROR_SETUP_FAILED, errno, "mknod /dev/%s", devices[i].name);
-	}
-	for (size_t i = 0; made && i < sizeof links / sizeof *links; i++) {
-		if (symlinkat(links[i].text, dev, links[i].name) != 0)
-			made = fail(failure, ERROR_SETUP_FAILED, errno, "link /dev/%s", links[i].name);
-	}
-	close(dev);
-	return made;
-}
-
 // pivot_root(2), "pivot_root(".", ".")": the old root ends up over the new one and is taken off.
 static bool pivot(int root, struct failure *failure)
 {
@@ -181,7 +139,7 @@ bool rootfs_enter(const struct start_request *start, struct failure *failure)
 	root = open(DISK_ROOT, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, DISK_ROOT);
-	if (!mount_defaults(root, start, failure) || !make_devices(root, failure))
+	if (!mount_defaults(root, start, failure) || !devices_make(root, start->privileged, failure))
 		return false;
 	for (size_t i = 0; i < start->tmpfs_count; i++) {
 		if (!mount_tmpfs(root, &start->tmpfs[i], failure))
@@ -217,7 +175,7 @@ static bool protect(const char *path, struct failure *failure)
 	return true;
 }
 
-bool rootfs_protect(const struct start_request *start, struct failure *failure)
+static bool protect_kernel(struct failure *failure)
 {
 	for (size_t i = 0; i < sizeof readonly_paths / sizeof *readonly_paths; i++) {
 		if (!protect(readonly_paths[i], failure))
@@ -227,6 +185,13 @@ bool rootfs_protect(const struct start_request *start, struct failure *failure)
 		if (!mask(masked_paths[i], failure))
 			return false;
 	}
+	return true;
+}
+
+bool rootfs_protect(const struct start_request *start, struct failure *failure)
+{
+	if (!start->privileged && !protect_kernel(failure))
+		return false;
 	if (start->root.readonly && mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) != 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "make the root read-only");
 	return true;

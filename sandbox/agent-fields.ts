@@ -1,11 +1,13 @@
 // The payload of a frame: fields of tag, length and value, described by tables. guest-agent/PROTOCOL.md, "Fields".
 
-import { ProtocolError } from './agent-frames.js';
+import { type BpfInstruction, MAX_INSTRUCTIONS, ProtocolError } from './agent-frames.js';
 
 /** Bytes before a field's value: u16 tag, u32 length, little-endian. */
 const FIELD_HEADER = 6;
 /** Tags from here on may be ignored by a reader that does not know them. */
 const FIRST_OPTIONAL_TAG = 0x8000;
+/** `struct sock_filter` (linux/filter.h): u16 code, u8 jt, u8 jf, u32 k. */
+const INSTRUCTION_SIZE = 8;
 const UNLIMITED = 0xffff_ffff_ffff_ffffn;
 
 type Kind =
@@ -21,6 +23,8 @@ type Kind =
   | { kind: 'bits'; names: readonly string[] }
   /** UTF-8 without NUL, at most `max` bytes. */
   | { kind: 'text'; max: number }
+  /** 1 to 4096 instructions of 8 bytes. */
+  | { kind: 'program' }
   | { kind: 'group'; fields: Fields };
 
 export type Fields = readonly (Kind & { tag: number; name: string; required?: boolean; repeated?: boolean })[];
@@ -42,6 +46,21 @@ function indexOfName(names: readonly string[], name: unknown, where: string): nu
   const index = names.indexOf(name as string);
   if (index < 0) throw new ProtocolError(`${where}: no such name '${String(name)}'`);
   return index;
+}
+
+function encodeProgram(program: readonly BpfInstruction[], where: string): Buffer {
+  if (program.length < 1 || program.length > MAX_INSTRUCTIONS) {
+    throw new ProtocolError(`${where}: ${program.length} instructions, 1 to ${MAX_INSTRUCTIONS} are possible`);
+  }
+  const bytes = Buffer.alloc(program.length * INSTRUCTION_SIZE);
+  for (const [index, { code, jt, jf, k }] of program.entries()) {
+    const at = index * INSTRUCTION_SIZE;
+    bytes.writeUInt16LE(checkInteger(code, 0, 0xffff, where), at);
+    bytes.writeUInt8(checkInteger(jt, 0, 0xff, where), at + 2);
+    bytes.writeUInt8(checkInteger(jf, 0, 0xff, where), at + 3);
+    bytes.writeUInt32LE(checkInteger(k, 0, 0xffff_ffff, where), at + 4);
+  }
+  return bytes;
 }
 
 function encodeValue(field: Kind, value: unknown, where: string): Buffer {
@@ -68,6 +87,8 @@ function encodeValue(field: Kind, value: unknown, where: string): Buffer {
         throw new ProtocolError(`${where}: ${bytes.length} bytes, at most ${field.max} fit`);
       return bytes;
     }
+    case 'program':
+      return encodeProgram(value as BpfInstruction[], where);
     case 'group':
       return encodeFields(field.fields, value as object, where);
   }
@@ -109,6 +130,22 @@ function decodeNumber(bytes: Buffer, min: number, max: number, where: string): n
   return Number(value);
 }
 
+function decodeProgram(bytes: Buffer, where: string): BpfInstruction[] {
+  const count = bytes.length / INSTRUCTION_SIZE;
+  if (!Number.isInteger(count) || count < 1 || count > MAX_INSTRUCTIONS) {
+    throw new ProtocolError(`${where}: a program of ${bytes.length} bytes`);
+  }
+  return Array.from({ length: count }, (_, index) => {
+    const at = index * INSTRUCTION_SIZE;
+    return {
+      code: bytes.readUInt16LE(at),
+      jt: bytes.readUInt8(at + 2),
+      jf: bytes.readUInt8(at + 3),
+      k: bytes.readUInt32LE(at + 4),
+    };
+  });
+}
+
 function decodeValue(field: Kind, bytes: Buffer, where: string): unknown {
   switch (field.kind) {
     case 'integer':
@@ -130,6 +167,8 @@ function decodeValue(field: Kind, bytes: Buffer, where: string): unknown {
         throw new ProtocolError(`${where}: ${bytes.length} bytes, at most ${field.max} fit`);
       if (bytes.includes(0)) throw new ProtocolError(`${where}: has a NUL character`);
       return bytes.toString('utf8');
+    case 'program':
+      return decodeProgram(bytes, where);
     case 'group':
       return decodeFields(field.fields, bytes, where);
   }

@@ -10,6 +10,9 @@ export const MAX_HOST_PAYLOAD = 4 * 1024 * 1024;
 /** Largest payload the host accepts from the agent, in bytes. */
 export const MAX_AGENT_PAYLOAD = 64 * 1024;
 
+/** The most instructions of a seccomp filter (BPF_MAXINSNS). */
+export const MAX_INSTRUCTIONS = 4096;
+
 /** Capability names, each at the index of its bit (capability.h). */
 export const CAPABILITIES = [
   'CHOWN',
@@ -84,6 +87,16 @@ export interface Rlimit {
   hard: number | 'unlimited';
 }
 
+/** An instruction of classic BPF: `struct sock_filter` (linux/filter.h). */
+export interface BpfInstruction {
+  code: number;
+  /** Instructions to skip when a jump's condition holds, and when it does not: 0 to 255. */
+  jt: number;
+  jf: number;
+  /** 32 bits, unsigned. */
+  k: number;
+}
+
 export interface TerminalSize {
   /** 0 to 65535. */
   columns: number;
@@ -113,6 +126,8 @@ export interface ProcessSpec {
   capabilities?: Capability[];
   noNewPrivileges?: boolean;
   rlimits?: Rlimit[];
+  /** A filter over `struct seccomp_data` (seccomp(2)), installed just before the program is executed. */
+  seccomp?: readonly BpfInstruction[];
 }
 
 export interface RootSpec {
@@ -152,6 +167,13 @@ export interface Limits {
   cpuPeriod?: number;
 }
 
+/** A kernel parameter. */
+export interface Sysctl {
+  /** Below /proc/sys: `net/ipv4/ip_forward`. */
+  path: string;
+  value: string;
+}
+
 export interface StartRequest {
   type: 'start';
   /** 1 to 65535, echoed by the answer. */
@@ -169,6 +191,11 @@ export interface StartRequest {
   /** Bytes of /dev/shm. Default 64 MiB. */
   shmSize?: number;
   limits?: Limits;
+  sysctls?: Sysctl[];
+  /** All devices of the machine; /proc, /sys and cgroups can be written. */
+  privileged?: boolean;
+  /** The agent's own process 1, which hands signals on and reaps; the program is its child. */
+  init?: boolean;
   process: ProcessSpec;
 }
 

@@ -46,6 +46,7 @@ const processSpec: Fields = [
   { tag: 9, name: 'capabilities', kind: 'bits', names: CAPABILITIES },
   { tag: 10, name: 'noNewPrivileges', kind: 'flag' },
   { tag: 11, name: 'rlimits', kind: 'group', fields: rlimit, repeated: true },
+  { tag: 12, name: 'seccomp', kind: 'program' },
 ];
 
 const root: Fields = [
@@ -74,6 +75,11 @@ const limits: Fields = [
   { tag: 4, name: 'cpuPeriod', kind: 'integer', max: SAFE },
 ];
 
+const sysctl: Fields = [
+  { tag: 1, name: 'path', kind: 'text', max: 255, required: true },
+  { tag: 2, name: 'value', kind: 'text', max: 4095, required: true },
+];
+
 const processId: Fields[number] = { tag: 1, name: 'process', kind: 'integer', min: 1, max: U32, required: true };
 
 const start: Fields = [
@@ -86,6 +92,9 @@ const start: Fields = [
   { tag: 7, name: 'shmSize', kind: 'integer', max: SAFE },
   { tag: 8, name: 'limits', kind: 'group', fields: limits },
   { tag: 9, name: 'process', kind: 'group', fields: processSpec, required: true },
+  { tag: 10, name: 'sysctls', kind: 'group', fields: sysctl, repeated: true },
+  { tag: 11, name: 'privileged', kind: 'flag' },
+  { tag: 12, name: 'init', kind: 'flag' },
 ];
 
 const hello: Fields = [

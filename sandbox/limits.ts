@@ -1,5 +1,5 @@
 // What a container may use and may do: the words of a run spec, checked, and as the machine and the agent take them.
-import { type Limits, type ProcessSpec, RLIMITS, type Rlimit } from './agent-protocol.js';
+import { CAPABILITIES, type Limits, type ProcessSpec, RLIMITS, type Rlimit, type Sysctl } from './agent-protocol.js';
 import { resolveCapabilities } from './capabilities.js';
 import { SandboxError } from './errors.js';
 import type { RunSpec } from './run-spec.js';
@@ -41,6 +41,7 @@ export function checkLimits(spec: RunSpec): void {
   const group = groupAdd.find((name) => name === '' || name.includes('\0') || Buffer.byteLength(name) > 255);
   if (group !== undefined) refuse(`invalid group '${group}': a name or a number is needed`);
   resolveCapabilities(spec.capAdd, spec.capDrop);
+  resolveSysctls(spec.sysctls);
 }
 
 function checkUlimit({ name, soft, hard }: Rlimit): void {
@@ -53,6 +54,30 @@ function checkUlimit({ name, soft, hard }: Rlimit): void {
   if (hard !== 'unlimited' && (soft === 'unlimited' || soft > hard)) {
     refuse(`invalid ulimit ${name}: the soft limit ${soft} is above the hard limit ${hard}`);
   }
+}
+
+/**
+ * Kernel parameters as files below /proc/sys. As sysctl(8) reads names: dots and slashes separate, and the one that
+ * comes first decides which; the other one is then part of a word, as in `net.ipv4.conf.eth0/1.forwarding`.
+ *
+ * @throws SandboxError `bad-spec` for a name that cannot be one
+ */
+export function resolveSysctls(sysctls: RunSpec['sysctls'] = {}): Sysctl[] {
+  return Object.entries(sysctls).map(([name, value]) => {
+    const isDotted = /^[^/]*\./.test(name);
+    const swapped = name.replace(/[./]/g, (separator) => (separator === '.' ? '/' : '.'));
+    const path = isDotted ? swapped : name;
+    const words = path.split('/');
+    if (
+      words.length < 2 ||
+      path.length > 255 ||
+      words.some((word) => !/^[\w.:@-]+$/.test(word) || /^\.+$/.test(word))
+    ) {
+      refuse(`invalid sysctl '${name}': a name such as net.ipv4.ip_forward is needed`);
+    }
+    if (value.includes('\0') || Buffer.byteLength(value) > 4095) refuse(`invalid value of sysctl '${name}'`);
+    return { path, value };
+  });
 }
 
 /** Virtual CPUs for `cpus`, of which a fraction is left to {@link cgroupLimits}. */
@@ -73,10 +98,10 @@ export function cgroupLimits({ cpus = 1, pidsLimit = 0 }: RunSpec): Limits {
 export function processLimits(
   spec: RunSpec,
 ): Pick<ProcessSpec, 'capabilities' | 'groups' | 'noNewPrivileges' | 'rlimits'> {
-  const { ulimits = [], groupAdd = [], noNewPrivileges } = spec;
+  const { ulimits = [], groupAdd = [], noNewPrivileges, privileged } = spec;
   const given = new Map([...DEFAULT_RLIMITS, ...ulimits].map((limit) => [limit.name, limit]));
   return {
-    capabilities: resolveCapabilities(spec.capAdd, spec.capDrop),
+    capabilities: privileged ? [...CAPABILITIES] : resolveCapabilities(spec.capAdd, spec.capDrop),
     groups: [...groupAdd],
     noNewPrivileges,
     rlimits: [...given.values()],

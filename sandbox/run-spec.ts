@@ -45,6 +45,12 @@ export interface RunSpec {
   capAdd?: readonly string[];
   /** Of the default ones those to leave out, or `ALL`. */
   capDrop?: readonly string[];
+  /** Kernel parameters by name: `net.ipv4.ip_forward`. All of them: the kernel is the container's own. */
+  sysctls?: Readonly<Record<string, string>>;
+  /** All capabilities and devices, no seccomp filter, and a kernel that may be changed through /proc and /sys. */
+  privileged?: boolean;
+  /** A process 1 of our own, which hands signals on and reaps; the command is its child. */
+  init?: boolean;
   /** No program makes its process more privileged: set-uid bits and file capabilities have no effect. */
   noNewPrivileges?: boolean;
   /** The process has a terminal. */

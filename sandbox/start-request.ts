@@ -1,7 +1,7 @@
 // What the guest's agent is told to make of the image: the container and its first process (guest-agent/PROTOCOL.md).
 import type { Image } from '../images/index.js';
 import type { StartRequest, TerminalSize } from './agent-protocol.js';
-import { cgroupLimits, processLimits } from './limits.js';
+import { cgroupLimits, processLimits, resolveSysctls } from './limits.js';
 import { resolveProcess } from './process-spec.js';
 import type { RunSpec } from './run-spec.js';
 
@@ -29,6 +29,9 @@ export function startRequest(spec: RunSpec, parts: StartParts): Omit<StartReques
     resolvConf: '',
     shmSize: spec.shmSize,
     limits: cgroupLimits(spec),
+    sysctls: resolveSysctls(spec.sysctls),
+    privileged: spec.privileged,
+    init: spec.init,
     process: {
       id: parts.process,
       ...resolveProcess(image.config, spec, hostname),

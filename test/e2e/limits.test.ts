@@ -1,6 +1,6 @@
 // Each limit binds: what goes beyond it fails, and the machine goes on.
 import { describe, expect, test } from 'vitest';
-import { DEBIAN, machines, type RunOptions, tsvmRun } from './machine.js';
+import { DEBIAN, machines, type RunOptions, readUntil, TSVM, tsvmRun } from './machine.js';
 
 describe.each(machines)('on $name', (machine) => {
   /** Runs a shell script; what it said and its exit code. */
@@ -51,6 +51,30 @@ describe.each(machines)('on $name', (machine) => {
     const { code, stdout } = await shell(options, script);
     const expected = ['64', '128', '0', '0 44 1234', 'CapEff:\t00000000aa0425fa', 'NoNewPrivs:\t1', 'no chown', '2001'];
     expect({ code, stdout }).toEqual({ code: 0, stdout: `${expected.join('\n')}\n` });
+  });
+
+  test('kernel parameters are as asked; one that the kernel lacks is an error', async () => {
+    const options = ['--sysctl', 'net.ipv4.ip_forward=1', '--sysctl', 'vm.max_map_count=262144'];
+    const { stdout } = await shell(options, 'cat /proc/sys/net/ipv4/ip_forward /proc/sys/vm/max_map_count');
+    expect(stdout).toBe('1\n262144\n');
+    expect(await shell(['--sysctl', 'vm.nope=1'], 'true')).toEqual({
+      code: 125,
+      stdout: '',
+      stderr: 'tsvm: sysctl vm/nope: No such file or directory\n',
+    });
+  });
+
+  test('a privileged container mounts and sees the disk; any other does not', async () => {
+    const script = 'mount -t tmpfs none /mnt 2>/dev/null && echo mounted; test -b /dev/vda && echo disk; :';
+    expect((await shell(['--privileged'], script)).stdout).toBe('mounted\ndisk\n');
+    expect((await shell([], script)).stdout).toBe('');
+  });
+
+  test('an init hands on the signal that ends a command which, as process 1, would ignore it', async () => {
+    const command = machine.spawn([TSVM, 'run', '--init', DEBIAN, 'sh', '-c', 'echo up; exec sleep 1000']);
+    await readUntil(command.stdout, 'up');
+    command.kill('SIGTERM');
+    expect(await command.exit).toBe(143);
   });
 
   test('a container without capabilities has none, and may not even change owners', async () => {

@@ -89,6 +89,8 @@ describe('one clear line and exit code 125 for', () => {
     ['a soft limit above the hard one', ['--ulimit', 'nofile=2:1', 'x'], 'is above the hard limit 1'],
     ['an unknown capability', ['--cap-add', 'FLY', 'x'], "invalid CapAdd: unknown capability: 'FLY'"],
     ['an unknown security option', ['--security-opt', 'x=y', 'x'], "invalid --security-opt 'x=y'"],
+    ['a sysctl without a value', ['--sysctl', 'kernel.msgmax', 'x'], "invalid argument 'kernel.msgmax' for --sysctl"],
+    ['a sysctl that is none', ['--sysctl', 'kernel=1', 'x'], "invalid sysctl 'kernel'"],
     ['no /dev/shm', ['--shm-size', '0', 'x'], 'invalid size 0 of /dev/shm'],
     ['CPUs that are no number', ['--cpus', 'all', 'x'], "invalid argument 'all' for --cpus"],
     ['too little memory', ['-m', '1M', 'x'], 'minimum memory limit allowed is 64MB'],

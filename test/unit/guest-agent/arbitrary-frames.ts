@@ -25,6 +25,15 @@ const processSpec = fc.record(
       minLength: 1,
       maxLength: 4,
     }),
+    seccomp: fc.array(
+      fc.record({
+        code: u16,
+        jt: fc.integer({ min: 0, max: 255 }),
+        jf: fc.integer({ min: 0, max: 255 }),
+        k: fc.integer({ min: 0, max: 0xffff_ffff }),
+      }),
+      { minLength: 1, maxLength: 20 },
+    ),
   },
   { requiredKeys: ['id', 'argv'] },
 );
@@ -48,6 +57,9 @@ export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
       resolvConf: text,
       shmSize: size,
       limits: fc.record({ memory: size, pids: size, cpuQuota: size, cpuPeriod: size }, { requiredKeys: [] }),
+      sysctls: fc.array(fc.record({ path: text, value: text }), { minLength: 1, maxLength: 3 }),
+      privileged: fc.constant(true),
+      init: fc.constant(true),
       process: processSpec,
     },
     { requiredKeys: ['type', 'request', 'hostname', 'root', 'process'] },

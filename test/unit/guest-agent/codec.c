@@ -143,7 +143,16 @@ static void print_process(const struct process_spec *process)
 		print_limit("hard", process->rlimits[i].hard);
 		printf("}");
 	}
-	printf("]}");
+	printf("]");
+	if (process->seccomp_count > 0)
+		printf(",\"seccomp\":[");
+	for (size_t i = 0; i < process->seccomp_count; i++) {
+		const uint8_t *at = process->seccomp + 8 * i;
+
+		printf("%s{\"code\":%u,\"jt\":%u,\"jf\":%u,\"k\":%u}", i > 0 ? "," : "", at[0] | at[1] << 8, at[2], at[3],
+		       at[4] | at[5] << 8 | at[6] << 16 | (unsigned)at[7] << 24);
+	}
+	printf(process->seccomp_count > 0 ? "]}" : "}");
 }
 
 static void print_start(const struct start_request *start)
@@ -172,6 +181,15 @@ static void print_start(const struct start_request *start)
 	       (unsigned long long)start->shm_size, (unsigned long long)start->limits.memory,
 	       (unsigned long long)start->limits.pids, (unsigned long long)start->limits.cpu_quota,
 	       (unsigned long long)start->limits.cpu_period);
+	printf("\"sysctls\":[");
+	for (size_t i = 0; i < start->sysctl_count; i++) {
+		printf("%s{\"path\":", i > 0 ? "," : "");
+		print_text(start->sysctls[i].path);
+		print_optional("value", start->sysctls[i].value);
+		printf("}");
+	}
+	printf("],\"privileged\":%s,\"init\":%s,", start->privileged ? "true" : "false",
+	       start->init ? "true" : "false");
 	print_process(&start->process);
 }
 

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { ProcessSpec, StartRequest } from '../../../sandbox/agent-protocol.js';
+import { CAPABILITIES, type ProcessSpec, type StartRequest } from '../../../sandbox/agent-protocol.js';
 import { AgentUnderTest, buildAgent } from './agent-under-test.js';
 import { type LoopDevice, makeContainerImage, makeScratchDisk } from './container-image.js';
 
@@ -218,6 +218,131 @@ describe('the container', () => {
     expect(await runOnce('echo kept >/home/sam/file; echo changed >/etc/image-file')).toBe('');
     execFileSync('/sbin/e2fsck', ['-fn', scratch.file], { stdio: 'ignore' });
     expect(await runOnce('cat /home/sam/file /etc/image-file; stat -c %a /')).toBe('kept\nchanged\n755\n');
+  });
+});
+
+describe('a seccomp filter', () => {
+  // ld nr; jeq mkdir: ret ERRNO 13; ret ALLOW
+  const seccomp = [
+    { code: 0x20, jt: 0, jf: 0, k: 0 },
+    { code: 0x15, jt: 0, jf: 1, k: 83 },
+    { code: 0x06, jt: 0, jf: 0, k: 0x0005_000d },
+    { code: 0x06, jt: 0, jf: 0, k: 0x7fff_0000 },
+  ];
+  const script =
+    'mkdir /tmp/x 2>&1 | grep -o "Permission denied"; grep -E "^(Seccomp|NoNewPrivs|CapEff):" /proc/self/status';
+
+  test.each<[string, Partial<ProcessSpec>, string]>([
+    ['root', {}, 'a80425fb'],
+    ['root without capabilities', { capabilities: [] }, '00000000'],
+    ['a user', { user: 'sam' }, '00000000'],
+  ])('binds %s, who keeps no privilege that it took to install it', async (_, process, capabilities) => {
+    expect(await shell(script, { seccomp, ...process })).toBe(
+      `Permission denied\nCapEff:\t00000000${capabilities}\nNoNewPrivs:\t0\nSeccomp:\t2\n`,
+    );
+  });
+
+  test('needs no privilege with no-new-privileges', async () => {
+    const stdout = await shell(script, { seccomp, noNewPrivileges: true, user: 'sam' });
+    expect(stdout).toContain('Permission denied\n');
+    expect(stdout).toContain('NoNewPrivs:\t1\nSeccomp:\t2\n');
+  });
+
+  test('that the kernel does not take is an error', async () => {
+    const endless = [{ code: 0x05, jt: 0, jf: 0, k: 0xffff_ffff }];
+    await using session = await boot(startRequest({ seccomp: endless }));
+    expect(await session.error(1)).toMatchObject({
+      kind: 'setup-failed',
+      errno: 22,
+      message: expect.stringContaining('seccomp filter'),
+    });
+  });
+
+  test('leaves the answer to a program that is not there', async () => {
+    await using session = await boot(startRequest({ seccomp, argv: ['nope'] }));
+    expect(await session.error(1)).toMatchObject({ kind: 'not-found' });
+  });
+});
+
+describe('kernel parameters', () => {
+  test('are set in the namespaces of the container', async () => {
+    const sysctls = [
+      { path: 'kernel/msgmax', value: '12345' },
+      { path: 'net/ipv4/ip_default_ttl', value: '77' },
+    ];
+    const stdout = await shell('cat /proc/sys/kernel/msgmax /proc/sys/net/ipv4/ip_default_ttl', {}, { sysctls });
+    expect(stdout).toBe('12345\n77\n');
+  });
+
+  test.each([
+    ['nope/nope', '1', 2],
+    ['kernel/msgmax', 'many', 22],
+  ])('%s=%s is an error', async (path, value, errno) => {
+    await using session = await boot(startRequest({}, { sysctls: [{ path, value }] }));
+    expect(await session.error(1)).toMatchObject({ kind: 'setup-failed', errno, message: expect.stringMatching(path) });
+  });
+});
+
+describe('a privileged container', () => {
+  test("has the machine's devices, and a kernel that it may change", async () => {
+    const stdout = await shell(
+      'stat -c "%n %t:%T" /dev/null /dev/kmsg; echo 4321 >/proc/sys/kernel/msgmax && cat /proc/sys/kernel/msgmax; ' +
+        'mkdir /sys/fs/cgroup/x && echo made; wc -c </proc/interrupts | grep -cv "^0$"; grep -c " /sys sysfs rw" /proc/mounts',
+      { capabilities: [...CAPABILITIES] },
+      { privileged: true },
+    );
+    expect(stdout).toBe('/dev/null 1:3\n/dev/kmsg 1:b\n4321\nmade\n1\n1\n');
+  });
+});
+
+describe('an init', () => {
+  const withInit = { init: true };
+
+  test('is process 1, and the program its child, which it ends with', async () => {
+    const { stdout, exited } = await run({ argv: ['sh', '-c', 'echo $$; exit 7'] }, withInit);
+    expect(stdout).toMatch(/^[2-9]\n$/);
+    expect(exited).toMatchObject({ code: 7 });
+    expect((await run({ argv: ['sh', '-c', 'kill -9 $$'] }, withInit)).exited).toMatchObject({ code: 137 });
+  });
+
+  test('reaps what the program leaves, and has nothing open', async () => {
+    const script =
+      '(sleep 0.1 &); sleep 0.5; grep -c "^State:.Z" /proc/[0-9]*/status | grep -c ":1"; ls /proc/1/fd | wc -l';
+    expect(await shell(script, {}, withInit)).toBe('0\n3\n');
+  });
+
+  test('hands signals on to a program that handles them, or not', async () => {
+    for (const [script, code] of [
+      ['trap "exit 9" TERM; echo up; while :; do sleep 0.1; done', 9],
+      ['echo up; exec sleep 1000', 143],
+    ] as const) {
+      await using session = await boot(startRequest({ argv: ['sh', '-c', script] }, withInit));
+      await session.outputUpTo(1, 'stdout', 'up\n');
+      session.send({ type: 'signal', request: 2, process: 1, signal: 15 });
+      expect(await session.exited(1)).toMatchObject({ code });
+    }
+  });
+
+  test('leaves the terminal to the program', async () => {
+    const argv = ['sh', '-c', 'read line; echo "got $line"; exec sleep 1000'];
+    await using session = await boot(startRequest({ argv, terminal: { columns: 80, rows: 24 } }, withInit));
+    const terminal = await session.stream(1, 'terminal');
+    terminal.write('hello\n');
+    await session.outputUpTo(1, 'terminal', 'got hello');
+    terminal.write('\x03');
+    expect(await session.exited(1)).toMatchObject({ code: 130 });
+  });
+
+  test('says what cannot be executed', async () => {
+    await using session = await boot(startRequest({ argv: ['nope'] }, withInit));
+    expect(await session.error(1)).toMatchObject({ kind: 'not-found' });
+    expect(session.frames.map((frame) => frame.type)).toEqual(['hello', 'error']);
+  });
+
+  test('has no more privileges than the program', async () => {
+    const seccomp = [{ code: 0x06, jt: 0, jf: 0, k: 0x7fff_0000 }];
+    const stdout = await shell('grep -hE "^(Uid|CapEff)" /proc/1/status', { user: 'sam', seccomp }, withInit);
+    expect(stdout).toBe('Uid:\t1000\t1000\t1000\t1000\nCapEff:\t0000000000000000\n');
   });
 });
 

@@ -41,6 +41,9 @@ export function withDefaults(frame: HostFrame): Understood {
   return {
     clock: 0,
     shmSize: 64 * 1024 * 1024,
+    sysctls: [],
+    privileged: false,
+    init: false,
     ...frame,
     root: { tmpfsSize: 0, readonly: false, ...frame.root },
     tmpfs: (frame.tmpfs ?? []).map((mount) => ({ size: 0, mode: 0o1777, uid: 0, gid: 0, ...off, ...mount })),

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { cgroupLimits, checkLimits, processLimits, vcpuCount } from '../../../sandbox/limits.js';
+import { cgroupLimits, checkLimits, processLimits, resolveSysctls, vcpuCount } from '../../../sandbox/limits.js';
 import type { RunSpec } from '../../../sandbox/run-spec.js';
 
 const spec = (fields: Partial<RunSpec>): RunSpec => ({ image: 'x', command: [], ...fields });
@@ -32,6 +32,7 @@ describe('limits', () => {
     [{ ulimits: [{ name: 'core', soft: 'unlimited', hard: 1 }] }, 'the soft limit unlimited is above'],
     [{ ulimits: [{ name: 'core', soft: -3, hard: 1 }] }, '-3 is not a number from 0 on'],
     [{ capAdd: ['x'] }, 'unknown capability'],
+    [{ sysctls: { 'kernel.msgmax': '\0' } }, "invalid value of sysctl 'kernel.msgmax'"],
   ])('%j are refused', (fields, message) => {
     expect(() => checkLimits(spec(fields))).toThrow(message);
   });
@@ -50,5 +51,32 @@ describe('limits', () => {
       { name: 'nofile' as const, soft: 7, hard: 8 },
     ];
     expect(processLimits(spec({ ulimits })).rlimits).toEqual([ulimits[1], ulimits[0]]);
+  });
+});
+
+describe('kernel parameters', () => {
+  test.each([
+    ['net.ipv4.ip_forward', 'net/ipv4/ip_forward'],
+    ['net/ipv4/ip_forward', 'net/ipv4/ip_forward'],
+    ['net.ipv4.conf.eth0/1.forwarding', 'net/ipv4/conf/eth0.1/forwarding'],
+    ['net/ipv4/conf/eth0.1/forwarding', 'net/ipv4/conf/eth0.1/forwarding'],
+  ])('named %s are the file %s', (name, path) => {
+    expect(resolveSysctls({ [name]: '1' })).toEqual([{ path, value: '1' }]);
+  });
+
+  test.each([
+    '',
+    'kernel',
+    '.',
+    '..',
+    'kernel/../x',
+    'a..b',
+    '/etc/passwd',
+    'kernel.',
+    'a b.c',
+    'x/\0',
+    `a.${'b'.repeat(255)}`,
+  ])('named %j are refused', (name) => {
+    expect(() => resolveSysctls({ [name]: '1' })).toThrow(`invalid sysctl '${name}'`);
   });
 });
