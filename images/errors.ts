@@ -34,12 +34,14 @@ export class ImageError extends Error {
   }
 }
 
-const CODES_BY_ERRNO: Record<string, ImageErrorCode> = {
-  ENOSPC: 'no-space',
-  EDQUOT: 'no-space',
-  EACCES: 'no-permission',
-  EPERM: 'no-permission',
-  EROFS: 'no-permission',
+/** What the host's file system says no with, in the words of strerror(3). */
+const FILE_SYSTEM_ERRORS: Record<string, [code: ImageErrorCode, words: string]> = {
+  ENOSPC: ['no-space', 'no space left on device'],
+  EDQUOT: ['no-space', 'disk quota exceeded'],
+  EFBIG: ['no-space', 'file too large for this file system'],
+  EACCES: ['no-permission', 'permission denied'],
+  EPERM: ['no-permission', 'operation not permitted'],
+  EROFS: ['no-permission', 'read-only file system'],
 };
 
 /**
@@ -49,7 +51,12 @@ const CODES_BY_ERRNO: Record<string, ImageErrorCode> = {
  */
 export function toImageError(error: unknown, doing: string): ImageError {
   if (error instanceof ImageError) return error;
-  const errno = (error as NodeJS.ErrnoException | undefined)?.code ?? '';
+  const { code: errno = '', path } = (error ?? {}) as NodeJS.ErrnoException;
+  const known = FILE_SYSTEM_ERRORS[errno];
+  if (known) {
+    const [code, words] = known;
+    return new ImageError(code, `${doing}: ${words}${path === undefined ? '' : ` (${path})`}`, { cause: error });
+  }
   const reason = error instanceof Error ? error.message : String(error);
-  return new ImageError(CODES_BY_ERRNO[errno] ?? 'io', `${doing}: ${reason}`, { cause: error });
+  return new ImageError('io', `${doing}: ${reason}`, { cause: error });
 }

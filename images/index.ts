@@ -5,12 +5,17 @@ export { ImageError, type ImageErrorCode } from './errors.js';
 export { openStore } from './store/store.js';
 export type {
   Extent,
+  HistoryEntry,
   Image,
   ImageConfig,
+  ImageDetails,
   ImageSummary,
   ImportOptions,
+  LoadedImage,
   Progress,
+  Pruned,
   Removal,
   ResolveOptions,
   Store,
+  StoreUsage,
 } from './types.js';

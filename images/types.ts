@@ -1,5 +1,7 @@
 // What the images room hands out: plain data that says what an image is and where its disk lies.
 
+import type { Writable } from 'node:stream';
+
 /** A range of a host file. `offset` and `length` are bytes, `length` a multiple of 4096. */
 export interface Extent {
   path: string;
@@ -48,16 +50,84 @@ export interface ImageSummary {
   tag: string | null;
   /** The image ID, `sha256:<hex>`. */
   digest: string;
+  /** `sha256:<hex>` of the manifest it came with, or null when it came without. */
+  manifest: string | null;
   /** RFC 3339 time, or ''. */
   created: string;
+  labels: Record<string, string>;
   /** Bytes its layers and its disk metadata take on the host's disk; layers shared with other images count in each. */
   size: number;
+  /** Of these, the bytes of layers that other images have too. */
+  sharedSize: number;
+}
+
+/** An image in the words of `docker image inspect`. */
+export interface ImageDetails {
+  Id: string;
+  RepoTags: string[];
+  RepoDigests: string[];
+  Comment: string;
+  Created: string;
+  Author: string;
+  /** The config's own `config`, as it is. */
+  Config: Record<string, unknown>;
+  Architecture: string;
+  Os: string;
+  /** Bytes on the host's disk. */
+  Size: number;
+  RootFS: { Type: 'layers'; Layers: string[] };
+}
+
+/** One step of an image's making. */
+export interface HistoryEntry {
+  /** RFC 3339 time, or ''. */
+  created: string;
+  createdBy: string;
+  comment: string;
+  /** The diff-id of the layer it made, `sha256:<hex>`, or null. */
+  layer: string | null;
+  /** Bytes of that layer on the host's disk. */
+  size: number;
+}
+
+/** What the store takes of the host's disk, in bytes. */
+export interface StoreUsage {
+  /** `active` counts the images that a container has; `reclaimable` is what removing the others would give back. */
+  images: { total: number; active: number; size: number; reclaimable: number };
+  /** What is being made, or was left by a process that died. */
+  temporary: { total: number; size: number };
+}
+
+/** An image that `load` found in an archive. */
+export interface LoadedImage {
+  /** The image ID, `sha256:<hex>`. */
+  digest: string;
+  /** The names it got, familiar. */
+  names: string[];
 }
 
 /** What `remove` did: names taken away, and image IDs and layer diff-ids whose bytes are gone. */
 export interface Removal {
   untagged: string[];
   deleted: string[];
+}
+
+export interface RemoveOptions {
+  /** Take all names of an image that has several, and names of an image that is in use (which then stays). */
+  force?: boolean;
+}
+
+export interface PruneOptions {
+  /** Also images that have a name. */
+  all?: boolean;
+  /** Images that are to stay all the same, by ID. */
+  keep?: (digest: string) => boolean;
+}
+
+/** What `prune` did. */
+export interface Pruned extends Removal {
+  /** Bytes of the host's disk. */
+  reclaimed: number;
 }
 
 /** Where a long operation is. */
@@ -72,6 +142,10 @@ export interface Progress {
 }
 
 export interface ResolveOptions {
+  onProgress?: (progress: Progress) => void;
+}
+
+export interface LoadOptions {
   onProgress?: (progress: Progress) => void;
 }
 
@@ -102,6 +176,41 @@ export interface Store {
   import(source: string | AsyncIterable<Uint8Array>, name: string, options?: ImportOptions): Promise<ImageSummary>;
   /** All images, newest first; an image with several names has several lines. */
   list(): Promise<ImageSummary[]>;
-  /** Takes a name away, and with its last name the image and the layers that no other image has. */
-  remove(reference: string): Promise<Removal>;
+  /**
+   * Brings all images of an archive, or of an OCI layout's directory, into the store, with the names it gives them.
+   *
+   * @param source a path, or a stream of bytes; either may be compressed
+   */
+  load(source: string | AsyncIterable<Buffer>, options?: LoadOptions): Promise<LoadedImage[]>;
+  /**
+   * Writes images as an archive that is an OCI layout and what `docker load` reads at once. Layers are uncompressed, so
+   * that image IDs stay the same.
+   *
+   * @param references names, each of which the archive gives to its image, or IDs
+   * @throws ImageError what fails the output fails with; what is written then is of no use
+   */
+  save(references: string[], output: Writable): Promise<void>;
+  /** What there is to say of an image in the store. */
+  inspect(reference: string): Promise<ImageDetails>;
+  /** How an image was made, last step first. */
+  history(reference: string): Promise<HistoryEntry[]>;
+  /** Gives an image in the store one more name, which another image may lose by it. */
+  tag(reference: string, name: string): Promise<void>;
+  /**
+   * Takes a name away, and with its last name the image and the layers that no other image has; an ID takes the image
+   * with the one name it may have.
+   */
+  remove(reference: string, options?: RemoveOptions): Promise<Removal>;
+  /** Removes images without a name that no container has. */
+  prune(options?: PruneOptions): Promise<Pruned>;
+  usage(): Promise<StoreUsage>;
+  /**
+   * Keeps an image in the store, beyond the life of this process and until `release`. What runs needs no holder: a
+   * machine locks the files of its disk.
+   *
+   * @param holder who needs it, a container's ID; holds one image at a time
+   * @returns the image ID
+   */
+  hold(holder: string, reference: string): Promise<string>;
+  release(holder: string): Promise<void>;
 }

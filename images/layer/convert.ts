@@ -13,6 +13,7 @@ import {
 } from '../limits.js';
 import { type TarEntry, TarReader } from '../tar/reader.js';
 import { DataFileWriter } from './data-file.js';
+import { FramingWriter } from './framing.js';
 import { type LayerEntryKind, LayerIndexWriter } from './layer-index.js';
 
 const WHITEOUT_PREFIX = '.wh.';
@@ -34,27 +35,43 @@ export interface ConvertedLayer {
  * Converts one layer.
  *
  * @param tar the decompressed tar
- * @param data an empty file for the contents, which is complete and synced when this resolves
+ * @param data an empty file for the contents
+ * @param framing an empty file for the rest of the tar; both are complete and synced when this resolves
  * @throws ImageError `corrupt`, `unsupported`, `too-large`, `not-an-image`; or what the stream or the file fail with
  */
-export async function convertLayer(tar: AsyncIterable<Buffer>, data: FileHandle): Promise<ConvertedLayer> {
+export async function convertLayer(
+  tar: AsyncIterable<Buffer>,
+  data: FileHandle,
+  framing: FileHandle,
+): Promise<ConvertedLayer> {
   const contents = new DataFileWriter(data);
   const index = new LayerIndexWriter();
+  const frame = new FramingWriter(framing);
   const reader = new TarReader({
     entry: (entry) => addEntry(index, contents, entry),
-    data: (offset, bytes) => contents.write(offset, bytes),
+    data(offset, bytes) {
+      frame.contents(index.count - 1, offset, bytes);
+      contents.write(offset, bytes);
+    },
   });
   let total = 0;
-  for await (const chunk of tar) {
-    total += chunk.length;
-    if (total > MAX_LAYER_TAR_BYTES) {
-      throw new ImageError('too-large', `the layer exceeds ${MAX_LAYER_TAR_BYTES} bytes`);
+  try {
+    for await (const chunk of tar) {
+      total += chunk.length;
+      if (total > MAX_LAYER_TAR_BYTES) {
+        throw new ImageError('too-large', `the layer exceeds ${MAX_LAYER_TAR_BYTES} bytes`);
+      }
+      frame.beginChunk(chunk);
+      reader.write(chunk);
+      frame.endChunk();
+      await contents.ready();
+      await frame.ready();
     }
-    reader.write(chunk);
-    await contents.ready();
+    reader.end();
+    await Promise.all([contents.finish(), frame.finish()]);
+  } finally {
+    frame.abandon();
   }
-  reader.end();
-  await contents.finish();
   return { index: index.finish(contents.length), dataLength: contents.length };
 }
 

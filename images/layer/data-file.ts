@@ -121,7 +121,8 @@ function zeroPages(buffer: Buffer, from: number, to: number): number {
   return page - from;
 }
 
-async function writeAll(file: FileHandle, bytes: Buffer, position: number): Promise<void> {
+/** Writes all of `bytes` at `position`. */
+export async function writeAll(file: FileHandle, bytes: Buffer, position: number): Promise<void> {
   let at = 0;
   while (at < bytes.length) {
     const { bytesWritten } = await file.write(bytes, at, bytes.length - at, position + at);

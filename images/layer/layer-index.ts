@@ -61,6 +61,11 @@ export class LayerIndexWriter {
   #heap = Buffer.alloc(64 * 1024);
   #heapFill = 0;
 
+  /** Entries so far. */
+  get count(): number {
+    return this.#count;
+  }
+
   add(entry: LayerEntry): void {
     if (this.#count === MAX_ENTRIES_PER_LAYER) {
       throw new ImageError('too-large', `the layer has more than ${MAX_ENTRIES_PER_LAYER} entries`);
@@ -138,19 +143,32 @@ export interface LayerIndex {
 }
 
 /**
+ * What an index's header says of the lengths of the index and of the data file, in bytes.
+ *
+ * @param start the first bytes of the file
+ * @throws ImageError `corrupt` if it is of another version
+ */
+export function indexedLengths(start: Buffer): { indexLength: number; dataLength: number } {
+  if (start.length < HEADER_SIZE || !start.subarray(0, 8).equals(MAGIC)) throw damaged('is not one this version reads');
+  return {
+    indexLength: HEADER_SIZE + start.readUInt32LE(8) * RECORD_SIZE + start.readUInt32LE(12),
+    dataLength: Number(start.readBigUInt64LE(16)),
+  };
+}
+
+/**
  * Checks an index file and gives its entries.
  *
  * @throws ImageError `corrupt` if it is of another version or has changed since it was written
  */
 export function readLayerIndex(file: Buffer): LayerIndex {
-  if (file.length < HEADER_SIZE || !file.subarray(0, 8).equals(MAGIC)) throw damaged('is not one this version reads');
-  const count = file.readUInt32LE(8);
-  const heapStart = HEADER_SIZE + count * RECORD_SIZE;
-  if (file.length !== heapStart + file.readUInt32LE(12)) throw damaged('has a wrong length');
+  const { indexLength, dataLength } = indexedLengths(file);
+  if (file.length !== indexLength) throw damaged('has a wrong length');
+  const heapStart = HEADER_SIZE + file.readUInt32LE(8) * RECORD_SIZE;
   const sum = createHash('sha256').update(file.subarray(HEADER_SIZE)).digest();
   if (!sum.equals(file.subarray(32, HEADER_SIZE))) throw damaged('has a wrong checksum');
   return {
-    dataLength: Number(file.readBigUInt64LE(16)),
+    dataLength,
     *entries() {
       for (let at = HEADER_SIZE; at < heapStart; at += RECORD_SIZE) yield readRecord(file, at, heapStart);
     },

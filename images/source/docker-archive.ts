@@ -7,7 +7,7 @@ import { parseName } from '../reference.js';
 import { parseConfig } from './config.js';
 import { type FileTree, readSmall, type TreeFile } from './file-tree.js';
 import { list, object, parseJson, string, strings } from './json.js';
-import type { SourceImage } from './source-image.js';
+import type { NamedImage, SourceImage } from './source-image.js';
 
 interface ManifestItem {
   config: string;
@@ -22,12 +22,29 @@ interface ManifestItem {
  * @throws ImageError `not-an-image`, `unknown-image`, `corrupt`, `unsupported`, `too-large`
  */
 export async function openDockerArchive(tree: FileTree, tag: string | null): Promise<SourceImage> {
+  return openItem(tree, choose(await readManifest(tree), tag, tree.path));
+}
+
+/**
+ * Lists the images of an archive.
+ *
+ * @throws ImageError `not-an-image`, `corrupt`, `too-large`
+ */
+export async function listDockerArchive(tree: FileTree): Promise<NamedImage[]> {
+  const items = await readManifest(tree);
+  return items.map((item) => ({ names: item.repoTags, open: () => openItem(tree, item) }));
+}
+
+async function readManifest(tree: FileTree): Promise<ManifestItem[]> {
   const manifestFile = tree.find('manifest.json');
   if (!manifestFile) {
     throw new ImageError('not-an-image', `${tree.path} is not a docker archive: it has no manifest.json`);
   }
   const manifest = parseJson(await readSmall(manifestFile, MAX_JSON_BYTES, 'manifest.json'), 'manifest.json');
-  const item = choose(list(manifest, 'manifest.json').map(parseItem), tag, tree.path);
+  return list(manifest, 'manifest.json').map(parseItem);
+}
+
+async function openItem(tree: FileTree, item: ManifestItem): Promise<SourceImage> {
   const configBytes = await readSmall(find(tree, item.config), MAX_JSON_BYTES, 'the image config');
   const { config, diffIds } = parseConfig(configBytes);
   if (item.layers.length !== diffIds.length) {

@@ -8,9 +8,11 @@ import { checkDigest } from './config.js';
 import { type FileTree, readSmall, type TreeFile } from './file-tree.js';
 import { list, object, parseJson } from './json.js';
 import { choosePlatform, type Descriptor, openManifest, parseDescriptor } from './manifest.js';
-import type { SourceImage } from './source-image.js';
+import type { NamedImage, SourceImage } from './source-image.js';
 
 const TAG_ANNOTATION = 'org.opencontainers.image.ref.name';
+/** Docker's and containerd's, for the whole name. */
+const NAME_ANNOTATION = 'io.containerd.image.name';
 
 /**
  * Finds an image in a layout.
@@ -19,6 +21,28 @@ const TAG_ANNOTATION = 'org.opencontainers.image.ref.name';
  * @throws ImageError `not-an-image`, `unknown-image`, `corrupt`, `unsupported`, `too-large`
  */
 export async function openOciLayout(tree: FileTree, tag: string | null): Promise<SourceImage> {
+  return openImage(tree, choose(await readIndex(tree), tag, tree.path));
+}
+
+/**
+ * Lists the images of a layout, with the names that are whole references: a bare tag names nothing outside the layout.
+ *
+ * @throws ImageError `not-an-image`, `corrupt`, `too-large`
+ */
+export async function listOciLayout(tree: FileTree): Promise<NamedImage[]> {
+  const byDigest = new Map<string, NamedImage>();
+  for (const descriptor of await readIndex(tree)) {
+    const image = byDigest.get(descriptor.digest) ?? { names: [], open: () => openImage(tree, descriptor) };
+    byDigest.set(descriptor.digest, image);
+    const name = [NAME_ANNOTATION, TAG_ANNOTATION]
+      .map((key) => descriptor.annotations[key])
+      .find((text) => typeof text === 'string' && /[/:]/.test(text));
+    if (typeof name === 'string') image.names.push(name);
+  }
+  return [...byDigest.values()];
+}
+
+async function readIndex(tree: FileTree): Promise<Descriptor[]> {
   const indexFile = tree.find('index.json');
   if (!indexFile || !tree.find('oci-layout')) {
     throw new ImageError(
@@ -28,7 +52,10 @@ export async function openOciLayout(tree: FileTree, tag: string | null): Promise
   }
   const bytes = await readSmall(indexFile, MAX_JSON_BYTES, 'index.json');
   const index = object(parseJson(bytes, 'index.json'), 'index.json');
-  const descriptor = choose(list(index.manifests, "index.json's manifests").map(parseDescriptor), tag, tree.path);
+  return list(index.manifests, "index.json's manifests").map(parseDescriptor);
+}
+
+async function openImage(tree: FileTree, descriptor: Descriptor): Promise<SourceImage> {
   const blobs = {
     read: (wanted: Descriptor, what: string) => readSmall(blob(tree, wanted, what), MAX_JSON_BYTES, what),
     stream: (layer: Descriptor) => blob(tree, layer, 'a layer').stream(),

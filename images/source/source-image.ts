@@ -22,3 +22,10 @@ export interface SourceImage {
   manifestBytes: Buffer | null;
   layers: SourceLayer[];
 }
+
+/** An image of a file that may hold several. */
+export interface NamedImage {
+  /** What the file calls it: references, as `debian:12`. */
+  names: string[];
+  open(): Promise<SourceImage>;
+}

@@ -3,23 +3,24 @@
 // is a workspace to be swept.
 
 import { createHash } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
-import { mkdir, open, rename } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { decompress } from '../decompress.js';
-import { writeErofs } from '../erofs/writer.js';
 import { ImageError } from '../errors.js';
 import { convertLayer } from '../layer/convert.js';
-import { type LayerIndex, readLayerIndex } from '../layer/layer-index.js';
-import { mergeLayers } from '../layer/merge.js';
+import type { LayerIndex } from '../layer/layer-index.js';
 import type { NameReference } from '../reference.js';
 import type { SourceImage, SourceLayer } from '../source/source-image.js';
 import type { Progress } from '../types.js';
-import { CONFIG, DISK, imagePath, layerPath, MANIFEST, namePath, RECORD } from './layout.js';
-import { withStoreLock } from './lock.js';
-import { nameContents } from './names.js';
-import { newRecord } from './record.js';
-import { syncDirectory, type Workspace, writeSynced } from './workspace.js';
+import { writeDisk } from './image-folder.js';
+import { isWhole, readIndex } from './layers.js';
+import { CONFIG, DATA, DISK, FRAMING, hex, INDEX, imagePath, layerPath, MANIFEST } from './layout.js';
+import { exchange, withStoreLock } from './lock.js';
+import { imageDigests } from './names.js';
+import { isUsable, layersOf, readRecord, sha256 } from './record.js';
+import { putName } from './tag.js';
+import { moveTo, syncDirectory, type Workspace, writeSynced } from './workspace.js';
 
 /** Layers converted at once: decompression and disk writes of one go on beside the hashing of another. */
 const PARALLEL_LAYERS = 3;
@@ -29,7 +30,7 @@ const MAX_ATTEMPTS = 5;
 export type OnProgress = ((progress: Progress) => void) | undefined;
 
 /**
- * Adds an image, and a name for it if one is given. Nothing happens to an image that is there already.
+ * Adds an image, and a name for it if one is given. An image that is there already, and whole, only gets the name.
  *
  * @throws ImageError
  */
@@ -41,10 +42,11 @@ export async function addImage(
   onProgress: OnProgress,
 ): Promise<void> {
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
+    if (isThere(home, image) && (await withStoreLock(home, () => nameExisting(home, workspace, image, name)))) return;
     await convertMissing(home, workspace, image.layers, onProgress);
     const indexes = readIndexes(home, workspace, image.layers);
     if (!indexes) continue;
-    const folder = await makeImageFolder(workspace, image, indexes, attempt);
+    const folder = await makeImageFolder(workspace, image, indexes);
     onProgress?.({ phase: 'disk', layer: '', done: 0, total: undefined });
     if (await withStoreLock(home, () => publish(home, workspace, image, folder, name))) return;
   }
@@ -78,12 +80,13 @@ export async function convertInto(
       yield chunk;
     }
   }
-  const data = await open(join(folder, 'data'), 'wx', 0o600);
+  const data = await open(join(folder, DATA), 'wx', 0o600);
+  const framing = await open(join(folder, FRAMING), 'wx', 0o600);
   let index: Buffer;
   try {
-    ({ index } = await convertLayer(hashed(), data));
+    ({ index } = await convertLayer(hashed(), data, framing));
   } finally {
-    await data.close();
+    await Promise.all([data.close(), framing.close()]);
   }
   if (layer.size !== null && done !== layer.size) throw mismatch(layer, `it is ${done} bytes instead of ${layer.size}`);
   if (layer.digest !== null) {
@@ -97,7 +100,7 @@ export async function convertInto(
       `a layer's contents do not match the image config: ${diffId} instead of ${expected}`,
     );
   }
-  await writeSynced(join(folder, 'index'), index);
+  await writeSynced(join(folder, INDEX), index);
   await syncDirectory(folder);
   await rename(folder, workspaceLayer(workspace, diffId));
   return diffId;
@@ -108,7 +111,7 @@ function mismatch(layer: Omit<SourceLayer, 'diffId'>, how: string): ImageError {
 }
 
 function workspaceLayer(workspace: Workspace, diffId: string): string {
-  return join(workspace.path, diffId.slice('sha256:'.length));
+  return join(workspace.path, hex(diffId));
 }
 
 async function convertMissing(
@@ -119,7 +122,7 @@ async function convertMissing(
 ): Promise<void> {
   const missing = new Map<string, SourceLayer>();
   for (const layer of layers) {
-    if (!existsSync(layerPath(home, layer.diffId)) && !existsSync(workspaceLayer(workspace, layer.diffId))) {
+    if (!isWhole(home, layer.diffId) && !existsSync(workspaceLayer(workspace, layer.diffId))) {
       missing.set(layer.diffId, layer);
     }
   }
@@ -144,42 +147,18 @@ function readIndexes(home: string, workspace: Workspace, layers: SourceLayer[]):
   for (const { diffId } of layers) {
     if (indexes.has(diffId)) continue;
     const own = workspaceLayer(workspace, diffId);
-    const folder = existsSync(own) ? own : layerPath(home, diffId);
-    try {
-      indexes.set(diffId, readLayerIndex(readFileSync(join(folder, 'index'))));
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-      throw error;
-    }
+    const index = readIndex(existsSync(own) ? own : layerPath(home, diffId));
+    if (index === null) return null;
+    indexes.set(diffId, index);
   }
   return layers.map(({ diffId }) => indexes.get(diffId)!);
 }
 
-async function makeImageFolder(
-  workspace: Workspace,
-  image: SourceImage,
-  indexes: LayerIndex[],
-  attempt: number,
-): Promise<string> {
-  const folder = join(workspace.path, `image-${attempt}`);
-  await mkdir(folder, { mode: 0o700 });
-  const root = mergeLayers(indexes.map((index) => index.entries()));
-  const metadata = writeErofs(
-    root,
-    indexes.map((index) => index.dataLength),
-    image.digest,
-  );
-  const record = newRecord({
-    digest: image.digest,
-    manifest: image.manifestBytes && `sha256:${createHash('sha256').update(image.manifestBytes).digest('hex')}`,
-    config: image.config,
-    metadataLength: metadata.length,
-    layers: image.layers.map(({ diffId }, i) => ({ diffId, dataLength: indexes[i].dataLength })),
-  });
-  await writeSynced(join(folder, DISK), metadata);
+async function makeImageFolder(workspace: Workspace, image: SourceImage, indexes: LayerIndex[]): Promise<string> {
+  const folder = await mkdtemp(join(workspace.path, 'image-'));
+  await writeDisk(folder, { ...image, diffIds: image.layers.map(({ diffId }) => diffId) }, indexes);
   await writeSynced(join(folder, CONFIG), image.configBytes);
   if (image.manifestBytes) await writeSynced(join(folder, MANIFEST), image.manifestBytes);
-  await writeSynced(join(folder, RECORD), JSON.stringify(record));
   await syncDirectory(folder);
   return folder;
 }
@@ -194,22 +173,48 @@ async function publish(
 ): Promise<boolean> {
   const own: string[] = [];
   for (const diffId of new Set(image.layers.map((layer) => layer.diffId))) {
-    if (existsSync(layerPath(home, diffId))) continue;
-    if (!existsSync(workspaceLayer(workspace, diffId))) return false;
-    own.push(diffId);
+    if (existsSync(workspaceLayer(workspace, diffId))) own.push(diffId);
+    else if (!existsSync(layerPath(home, diffId))) return false;
   }
-  for (const diffId of own) await moveTo(workspaceLayer(workspace, diffId), layerPath(home, diffId));
-  if (!existsSync(imagePath(home, image.digest))) await moveTo(folder, imagePath(home, image.digest));
-  if (name) {
-    const file = join(workspace.path, 'name');
-    await writeSynced(file, nameContents(image.digest));
-    await moveTo(file, namePath(home, name));
-  }
+  for (const diffId of own) await publishLayer(home, workspace, diffId);
+  if (!isThere(home, image)) await publishFolder(folder, imagePath(home, image.digest));
+  if (name) await putName(home, workspace, image.digest, name);
   return true;
 }
 
-async function moveTo(from: string, to: string): Promise<void> {
-  await mkdir(dirname(to), { recursive: true, mode: 0o700 });
-  await rename(from, to);
+async function nameExisting(
+  home: string,
+  workspace: Workspace,
+  image: SourceImage,
+  name: NameReference | null,
+): Promise<boolean> {
+  if (!isThere(home, image)) return false;
+  if (name) await putName(home, workspace, image.digest, name);
+  return true;
+}
+
+/** Whether the image is there, as whole as it would be made. */
+function isThere(home: string, { digest, manifestBytes, layers }: SourceImage): boolean {
+  if (manifestBytes !== null && readRecord(home, digest)?.manifest !== sha256(manifestBytes)) return false;
+  return isUsable(home, digest) && layers.every(({ diffId }) => isWhole(home, diffId));
+}
+
+async function publishLayer(home: string, workspace: Workspace, diffId: string): Promise<void> {
+  const path = layerPath(home, diffId);
+  // Another process has brought it meanwhile.
+  if (isWhole(home, diffId)) return;
+  // A damaged layer is replaced. Disks made of it may place contents otherwise: they are made anew when they are needed.
+  if (existsSync(path)) {
+    for (const digest of imageDigests(home)) {
+      if (layersOf(home, digest).includes(diffId)) await rm(join(imagePath(home, digest), DISK), { force: true });
+    }
+  }
+  await publishFolder(workspaceLayer(workspace, diffId), path);
+}
+
+/** Puts a folder into the store; what was in its place goes with the workspace. */
+async function publishFolder(from: string, to: string): Promise<void> {
+  if (!existsSync(to)) return moveTo(from, to);
+  exchange(from, to);
   await syncDirectory(dirname(to));
 }

@@ -1,10 +1,13 @@
 // Where things lie under $TSVM_HOME. What has a digest for its name is never changed once it is there: it is made in
-// tmp/ and renamed into place whole, so that a crash leaves it either there or not.
+// tmp/ and renamed into place whole, so that a crash leaves it either there or not. What is derived from it (an image's
+// record and disk) can be lost and is made again.
 //
-//   layers/<diff-id>/data, index       a layer's contents, and its names and metadata
-//   images/<config digest>/            an image: record.json (what a run reads), disk.erofs (its disk's metadata),
-//                                      config.json, manifest.json (as they came)
+//   layers/<diff-id>/data, index,      a layer's contents; its names and metadata; and the rest of its tar, from which
+//                    framing           together with the contents the tar comes back
+//   images/<config digest>/            an image: config.json, manifest.json (as they came); record.json (what a run
+//                                      reads) and disk.erofs (its disk's metadata), derived from config and layers
 //   names/<repository>/<tag>           the digest of the image that has this name; `/` is written `+`
+//   holders/<holder>                   the digest of an image that somebody needs who may not be running
 //   tmp/<random>/                      what a process is making or removing; locked while that process lives
 //   lock                               locked for the moments in which names and digests come and go
 
@@ -14,8 +17,13 @@ import type { NameReference } from '../reference.js';
 export const LAYERS = 'layers';
 export const IMAGES = 'images';
 export const NAMES = 'names';
+export const HOLDERS = 'holders';
 export const TMP = 'tmp';
 export const LOCK = 'lock';
+
+export const DATA = 'data';
+export const INDEX = 'index';
+export const FRAMING = 'framing';
 
 export const RECORD = 'record.json';
 export const DISK = 'disk.erofs';
@@ -43,6 +51,7 @@ export function nameOf(directory: string, tag: string): NameReference {
   return { kind: 'name', domain, path: path.join('/'), tag, digest: null };
 }
 
-function hex(digest: string): string {
+/** The digits of a digest, `sha256:<hex>`. */
+export function hex(digest: string): string {
   return digest.slice('sha256:'.length);
 }

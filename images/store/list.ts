@@ -1,23 +1,22 @@
-// What is in the store.
+// What is in the store, and what it takes of the host's disk.
 
-import { statSync } from 'node:fs';
 import { join } from 'node:path';
 import { toImageError } from '../errors.js';
 import { familiarName } from '../reference.js';
-import type { ImageSummary } from '../types.js';
-import { imagePath, layerPath } from './layout.js';
+import type { ImageSummary, StoreUsage } from '../types.js';
+import { bytesOnDisk } from './disk-space.js';
+import { heldImages, isRunning } from './holders.js';
+import { IMAGES, imagePath, LAYERS, layerPath, TMP } from './layout.js';
 import { allNames, imageDigests, list } from './names.js';
-import { readRecord } from './record.js';
+import { layersOf, readRecord } from './record.js';
 
 /** All images, newest first; one that has no name is listed once, without. */
 export async function listImages(home: string): Promise<ImageSummary[]> {
   try {
     const names = allNames(home);
-    return imageDigests(home)
-      .flatMap((digest) => {
-        const summary = summarize(home, digest);
-        if (!summary) return [];
-        const own = names.filter((name) => name.digest === digest);
+    return summarizeAll(home)
+      .flatMap((summary) => {
+        const own = names.filter((name) => name.digest === summary.digest);
         if (own.length === 0) return [summary];
         return own.map(({ name }) => ({ ...summary, name: familiarName(name), tag: name.tag }));
       })
@@ -30,21 +29,67 @@ export async function listImages(home: string): Promise<ImageSummary[]> {
   }
 }
 
-/** What there is to say of one image, its names aside; null if it has gone. */
-export function summarize(home: string, digest: string): ImageSummary | null {
-  const record = readRecord(home, digest);
-  if (!record) return null;
-  const folders = new Set(record.layers.map(({ diffId }) => layerPath(home, diffId)));
-  folders.add(imagePath(home, digest));
-  let size = 0;
-  for (const folder of folders) size += bytesOnDisk(folder);
-  return { name: null, tag: null, digest, created: record.config.created, size };
+/** What there is to say of one image, its names aside. */
+export function summarize(home: string, digest: string): ImageSummary {
+  return summarizeAll(home).find((summary) => summary.digest === digest)!;
 }
 
-function bytesOnDisk(folder: string): number {
-  let size = 0;
-  for (const name of list(folder)) size += (statSync(join(folder, name), { throwIfNoEntry: false })?.blocks ?? 0) * 512;
-  return size;
+function summarizeAll(home: string): ImageSummary[] {
+  const digests = imageDigests(home);
+  const layers = new Map(digests.map((digest) => [digest, [...new Set(layersOf(home, digest))]]));
+  const users = new Map<string, number>();
+  for (const diffId of [...layers.values()].flat()) users.set(diffId, (users.get(diffId) ?? 0) + 1);
+  const sizes = new Map([...users.keys()].map((diffId) => [diffId, bytesOnDisk(layerPath(home, diffId))]));
+  return digests.map((digest) => {
+    const own = layers.get(digest)!;
+    const shared = own.filter((diffId) => users.get(diffId)! > 1);
+    // A damaged record says nothing; the image is made whole when it is used.
+    const record = readRecord(home, digest);
+    return {
+      name: null,
+      tag: null,
+      digest,
+      manifest: record?.manifest ?? null,
+      created: record?.config.created ?? '',
+      labels: record?.config.Labels ?? {},
+      size: sum(own, sizes) + bytesOnDisk(imagePath(home, digest)),
+      sharedSize: sum(shared, sizes),
+    };
+  });
+}
+
+function sum(diffIds: string[], sizes: Map<string, number>): number {
+  return diffIds.reduce((total, diffId) => total + sizes.get(diffId)!, 0);
+}
+
+/** What `Store.usage` does. */
+export async function storeUsage(home: string): Promise<StoreUsage> {
+  try {
+    const held = heldImages(home);
+    const images = summarizeAll(home);
+    const active = new Set(
+      images.map(({ digest }) => digest).filter((digest) => held.has(digest) || isRunning(home, digest)),
+    );
+    const needed = new Set([...active].flatMap((digest) => layersOf(home, digest)));
+    const used = new Set(images.flatMap(({ digest }) => layersOf(home, digest)));
+    const unneeded = [...used].filter((diffId) => !needed.has(diffId)).map((diffId) => layerPath(home, diffId));
+    const idle = images.filter(({ digest }) => !active.has(digest)).map(({ digest }) => imagePath(home, digest));
+    return {
+      images: {
+        total: images.length,
+        active: active.size,
+        size: folderSize(home, IMAGES) + folderSize(home, LAYERS),
+        reclaimable: [...unneeded, ...idle].reduce((total, path) => total + bytesOnDisk(path), 0),
+      },
+      temporary: { total: list(join(home, TMP)).length, size: folderSize(home, TMP) },
+    };
+  } catch (error) {
+    throw toImageError(error, `cannot look at the images in ${home}`);
+  }
+}
+
+function folderSize(home: string, folder: string): number {
+  return list(join(home, folder)).reduce((total, name) => total + bytesOnDisk(join(home, folder, name)), 0);
 }
 
 function compare(a: string, b: string): number {

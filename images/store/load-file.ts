@@ -4,61 +4,103 @@ import { createWriteStream, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { compressionOf, MAGIC_SIZE } from '../compression.js';
-import { ImageError } from '../errors.js';
-import type { FileReference } from '../reference.js';
+import { ImageError, toImageError } from '../errors.js';
+import { type FileReference, familiarReference, parseName } from '../reference.js';
 import { indexArchive } from '../source/archive.js';
-import { openDockerArchive } from '../source/docker-archive.js';
+import { listDockerArchive, openDockerArchive } from '../source/docker-archive.js';
 import { archiveTree, directoryTree, type FileTree, readStart, wholeFile } from '../source/file-tree.js';
-import { openOciLayout } from '../source/oci.js';
-import type { Image, ResolveOptions } from '../types.js';
+import { listOciLayout, openOciLayout } from '../source/oci.js';
+import type { LoadedImage, LoadOptions, ResolveOptions } from '../types.js';
+import type { OnProgress } from './add-image.js';
 import { unknownImage } from './names.js';
-import { imageOf, readRecord } from './record.js';
+import { isUsable } from './record.js';
 import type { Workspace } from './workspace.js';
 
 /**
- * Finds the image that a file reference names.
+ * Finds the image that a file reference names, and brings it into the store.
  *
+ * @returns its ID
  * @throws ImageError
  */
-export async function loadFile(home: string, reference: FileReference, options: ResolveOptions): Promise<Image> {
-  const stat = statSync(reference.path, { throwIfNoEntry: false });
-  if (!stat) throw new ImageError('unknown-image', `No such image: ${reference.path} does not exist`);
-  if (reference.kind === 'oci') {
-    if (!stat.isDirectory()) throw new ImageError('not-an-image', `${reference.path} is not a directory`);
-    return load(home, null, directoryTree(reference.path), reference, options);
+export async function loadFile(home: string, reference: FileReference, options: ResolveOptions): Promise<string> {
+  const { path, kind, tag } = reference;
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (!stat) throw unknownImage(`${path} does not exist`);
+  const open = kind === 'docker-archive' ? openDockerArchive : openOciLayout;
+  const take = async (tree: FileTree, opened: Workspace | null) => {
+    const image = await open(tree, tag);
+    if (isUsable(home, image.digest)) return image.digest;
+    const [{ openWorkspace }, { addImage }] = await Promise.all([import('./workspace.js'), import('./add-image.js')]);
+    await using own = opened ? null : await openWorkspace(home);
+    await addImage(home, opened ?? own!, image, null, options.onProgress);
+    return image.digest;
+  };
+  if (kind === 'oci') {
+    if (!stat.isDirectory()) throw new ImageError('not-an-image', `${path} is not a directory`);
+    return take(directoryTree(path), null);
   }
-  if (!stat.isFile()) throw new ImageError('not-an-image', `${reference.path} is not a file`);
-  if (compressionOf(await readStart(reference.path, MAGIC_SIZE)) === 'none') {
-    return load(home, null, archiveTree(reference.path, indexArchive(reference.path)), reference, options);
+  if (!stat.isFile()) throw new ImageError('not-an-image', `${path} is not a file`);
+  if (compressionOf(await readStart(path, MAGIC_SIZE)) === 'none') {
+    return take(archiveTree(path, indexArchive(path)), null);
   }
-  const [{ openWorkspace }, { decompress }] = await Promise.all([import('./workspace.js'), import('../decompress.js')]);
+  const { openWorkspace } = await import('./workspace.js');
   await using workspace = await openWorkspace(home);
-  const plain = join(workspace.path, 'archive.tar');
-  await pipeline(decompress(wholeFile(reference.path, stat.size).stream()), createWriteStream(plain));
-  return await load(home, workspace, archiveTree(reference.path, indexArchive(plain)), reference, options);
+  return await take(await spooledTree(workspace, path, wholeFile(path, stat.size).stream()), workspace);
 }
 
-/** @param workspace where the archive is, if it had to be decompressed */
-async function load(
+/** The files of an archive that cannot be read in place, for it is compressed or a stream. */
+async function spooledTree(workspace: Workspace, path: string, bytes: AsyncIterable<Buffer>): Promise<FileTree> {
+  const { decompress } = await import('../decompress.js');
+  const plain = join(workspace.path, 'archive.tar');
+  await pipeline(decompress(bytes), createWriteStream(plain, { mode: 0o600 }));
+  return archiveTree(path, indexArchive(plain));
+}
+
+/** What `Store.load` does. */
+export async function loadArchive(
   home: string,
-  workspace: Workspace | null,
-  tree: FileTree,
-  reference: FileReference,
-  { onProgress }: ResolveOptions,
-): Promise<Image> {
-  const open = reference.kind === 'docker-archive' ? openDockerArchive : openOciLayout;
-  const image = await open(tree, reference.tag);
-  const known = readRecord(home, image.digest);
-  if (known) return imageOf(home, known);
-  const [{ openWorkspace }, { addImage }] = await Promise.all([import('./workspace.js'), import('./add-image.js')]);
-  if (workspace) {
-    await addImage(home, workspace, image, null, onProgress);
-  } else {
-    await using own = await openWorkspace(home);
-    await addImage(home, own, image, null, onProgress);
+  source: string | AsyncIterable<Buffer>,
+  options: LoadOptions,
+): Promise<LoadedImage[]> {
+  const path = typeof source === 'string' ? source : 'the archive';
+  try {
+    const { openWorkspace } = await import('./workspace.js');
+    const stat = typeof source === 'string' ? statSync(source, { throwIfNoEntry: false }) : null;
+    if (stat === undefined) throw new ImageError('not-an-image', 'no such file');
+    if (stat?.isDirectory()) return await loadTree(home, null, directoryTree(path), options.onProgress);
+    if (stat?.isFile() && compressionOf(await readStart(path, MAGIC_SIZE)) === 'none') {
+      return await loadTree(home, null, archiveTree(path, indexArchive(path)), options.onProgress);
+    }
+    await using workspace = await openWorkspace(home);
+    const bytes = typeof source === 'string' ? wholeFile(source, 0).stream() : source;
+    return await loadTree(home, workspace, await spooledTree(workspace, path, bytes), options.onProgress);
+  } catch (error) {
+    if (error instanceof ImageError && (error.code === 'corrupt' || error.code === 'not-an-image')) {
+      throw new ImageError(error.code, `cannot load ${path}: ${error.message}`, { cause: error });
+    }
+    throw toImageError(error, `cannot load ${path}`);
   }
-  const added = readRecord(home, image.digest);
-  // Another process can have removed it since.
-  if (!added) throw unknownImage(image.digest);
-  return imageOf(home, added);
+}
+
+/** Docker's own archives are both an OCI layout and, for its older versions, a docker archive. */
+async function loadTree(
+  home: string,
+  opened: Workspace | null,
+  tree: FileTree,
+  onProgress: OnProgress,
+): Promise<LoadedImage[]> {
+  const images = tree.find('index.json') ? await listOciLayout(tree) : await listDockerArchive(tree);
+  if (images.length === 0) throw new ImageError('not-an-image', 'it holds no image');
+  const [{ openWorkspace }, { addImage }] = await Promise.all([import('./workspace.js'), import('./add-image.js')]);
+  await using own = opened ? null : await openWorkspace(home);
+  const loaded: LoadedImage[] = [];
+  for (const { names, open } of images) {
+    const image = await open();
+    const parsed = names.map(parseName).filter(({ digest }) => digest === null);
+    for (const name of parsed.length > 0 ? parsed : [null]) {
+      await addImage(home, opened ?? own!, image, name, onProgress);
+    }
+    loaded.push({ digest: image.digest, names: parsed.map(familiarReference) });
+  }
+  return loaded;
 }

@@ -11,10 +11,14 @@ import { LOCK } from './layout.js';
 const LOCK_EX = 2;
 const LOCK_NB = 4;
 const EWOULDBLOCK = 11;
+const AT_FDCWD = -100;
+const RENAME_EXCHANGE = 2;
 /** The lock is held for milliseconds; whoever holds it longer is stuck. */
 const PATIENCE_MS = 60_000;
 
-const flock = koffi.load('libc.so.6').func('int flock(int fd, int operation)');
+const libc = koffi.load('libc.so.6');
+const flock = libc.func('int flock(int fd, int operation)');
+const renameat2 = libc.func('int renameat2(int, const char *, int, const char *, uint)');
 
 /** Locks an open file or directory if nobody else has it locked. The lock lasts until the descriptor is closed. */
 export function tryLock(fd: number): boolean {
@@ -24,10 +28,19 @@ export function tryLock(fd: number): boolean {
   throw new ImageError('io', `cannot lock the image store: flock fails with errno ${errno}`);
 }
 
-/** Runs `change` while no other process changes what is in the store. */
+/** Swaps two files or folders of one file system at one stroke. */
+export function exchange(one: string, other: string): void {
+  if (renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE) === 0) return;
+  throw new ImageError('io', `cannot swap ${one} and ${other}: renameat2 fails with errno ${koffi.errno()}`);
+}
+
+/**
+ * Runs `change` while no other process changes what is in the store.
+ *
+ * @throws ImageError `no-permission` if the store cannot be written; `io`
+ */
 export async function withStoreLock<T>(home: string, change: () => Promise<T> | T): Promise<T> {
-  mkdirSync(home, { recursive: true, mode: 0o700 });
-  const fd = openSync(join(home, LOCK), 'a', 0o600);
+  const fd = openLock(home);
   try {
     const deadline = Date.now() + PATIENCE_MS;
     while (!tryLock(fd)) {
@@ -39,5 +52,19 @@ export async function withStoreLock<T>(home: string, change: () => Promise<T> | 
     return await change();
   } finally {
     closeSync(fd);
+  }
+}
+
+function openLock(home: string): number {
+  try {
+    mkdirSync(home, { recursive: true, mode: 0o700 });
+    return openSync(join(home, LOCK), 'a', 0o600);
+  } catch (cause) {
+    const code = (cause as NodeJS.ErrnoException).code;
+    if (code === 'EROFS') throw new ImageError('no-permission', `the image store ${home} is read-only`, { cause });
+    if (code === 'EACCES' || code === 'EPERM') {
+      throw new ImageError('no-permission', `you may not write to the image store ${home}`, { cause });
+    }
+    throw cause;
   }
 }

@@ -1,11 +1,11 @@
 // From what a person calls an image to its digest.
 
-import { readdirSync, readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ImageError } from '../errors.js';
-import { familiarReference, type IdReference, type NameReference } from '../reference.js';
-import { IMAGES, NAMES, nameOf, namePath } from './layout.js';
-import { type ImageRecord, readRecord } from './record.js';
+import { familiarReference, type IdReference, type NameReference, parseReference } from '../reference.js';
+import { IMAGES, imagePath, NAMES, nameOf, namePath } from './layout.js';
+import { readRecord } from './record.js';
 
 const DIGEST = /^sha256:[0-9a-f]{64}\n$/;
 
@@ -34,14 +34,29 @@ export function nameContents(digest: string): string {
  * Finds the image that a name, an ID or the beginning of an ID stands for.
  *
  * @param text the reference as it was given
+ * @returns its ID, `sha256:<hex>`
  * @throws ImageError `unknown-image`, in Docker's words
  */
-export function findRecord(home: string, reference: NameReference | IdReference, text: string): ImageRecord {
+export function findImage(home: string, reference: NameReference | IdReference, text: string): string {
   const digest =
     reference.kind === 'id' ? reference.digest : (findByName(home, reference) ?? findByIdPrefix(home, text));
-  const record = digest === null ? null : readRecord(home, digest);
-  if (!record) throw unknownImage(reference.kind === 'id' ? text : familiarReference(reference));
-  return record;
+  if (digest === null || !existsSync(imagePath(home, digest))) {
+    throw unknownImage(reference.kind === 'id' ? text : familiarReference(reference));
+  }
+  return digest;
+}
+
+/**
+ * As `findImage`, for what is to be a name or an ID in the store.
+ *
+ * @throws ImageError `bad-reference`, `unknown-image`
+ */
+export function findStored(home: string, text: string): { digest: string; reference: NameReference | IdReference } {
+  const reference = parseReference(text);
+  if (reference.kind !== 'name' && reference.kind !== 'id') {
+    throw new ImageError('bad-reference', `${text} is not in the store: a name or an ID is needed`);
+  }
+  return { digest: findImage(home, reference, text), reference };
 }
 
 export function unknownImage(reference: string): ImageError {
@@ -57,7 +72,7 @@ function findByName(home: string, name: NameReference): string | null {
 }
 
 function findByIdPrefix(home: string, text: string): string | null {
-  const prefix = /^(?:sha256:)?([0-9a-f]{4,64})$/.exec(text)?.[1];
+  const prefix = /^(?:sha256:)?([0-9a-f]{1,64})$/.exec(text)?.[1];
   if (prefix === undefined) return null;
   const found = imageDigests(home).filter((digest) => digest.startsWith(`sha256:${prefix}`));
   if (found.length > 1) {

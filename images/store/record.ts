@@ -1,10 +1,12 @@
 // An image's record: all that a run needs to know of it, in one small file.
 
+import { createHash } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { ImageError } from '../errors.js';
+import { parseConfig } from '../source/config.js';
 import type { Extent, Image, ImageConfig } from '../types.js';
-import { DISK, imagePath, layerPath, RECORD } from './layout.js';
+import { CONFIG, DATA, DISK, imagePath, layerPath, RECORD } from './layout.js';
 
 const VERSION = 1;
 
@@ -17,6 +19,8 @@ export interface ImageRecord {
   config: ImageConfig;
   /** Bytes of disk.erofs. */
   metadataLength: number;
+  /** `sha256:<hex>` of disk.erofs. */
+  metadataDigest: string;
   /** From the bottom up; `dataLength` in bytes. */
   layers: { diffId: string; dataLength: number }[];
 }
@@ -25,52 +29,98 @@ export function newRecord(fields: Omit<ImageRecord, 'version'>): ImageRecord {
   return { version: VERSION, ...fields };
 }
 
+export function sha256(bytes: Buffer | string): string {
+  return `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+}
+
 /**
  * Reads an image's record.
  *
  * @param digest `sha256:<hex>`
- * @returns null if the store has no such image
- * @throws ImageError `corrupt`
+ * @returns null if it is not there or damaged
  */
 export function readRecord(home: string, digest: string): ImageRecord | null {
-  let text: string;
+  const text = readIfThere(join(imagePath(home, digest), RECORD));
+  if (text === null) return null;
   try {
-    text = readFileSync(join(imagePath(home, digest), RECORD), 'utf8');
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
-    throw error;
-  }
-  let record: ImageRecord | null = null;
-  try {
-    record = JSON.parse(text) as ImageRecord;
+    const record = JSON.parse(text.toString()) as ImageRecord;
+    return record.version === VERSION ? record : null;
   } catch {
-    // Reported below, with the records of other versions.
+    return null;
   }
-  if (record?.version !== VERSION) throw damaged(digest);
-  return record;
 }
 
 /**
- * Checks that an image's files are there and gives its disk.
+ * Reads an image's config, which all else can be made from.
  *
  * @throws ImageError `corrupt`
  */
-export function imageOf(home: string, record: ImageRecord): Image {
-  const disk: Extent[] = [extent(join(imagePath(home, record.digest), DISK), record.metadataLength)];
+export function readConfig(home: string, digest: string): Buffer {
+  const bytes = readIfThere(join(imagePath(home, digest), CONFIG));
+  if (bytes === null || sha256(bytes) !== digest) throw damaged(digest);
+  return bytes;
+}
+
+/** The diff-ids of an image's layers; none if it is damaged beyond repair. */
+export function layersOf(home: string, digest: string): string[] {
+  const record = readRecord(home, digest);
+  if (record) return record.layers.map(({ diffId }) => diffId);
+  try {
+    return parseConfig(readConfig(home, digest)).diffIds;
+  } catch (error) {
+    if (error instanceof ImageError) return [];
+    throw error;
+  }
+}
+
+/**
+ * Checks an image's files and gives its disk.
+ *
+ * @returns null if the disk's metadata are lost or have changed since they were written
+ * @throws ImageError `corrupt` if a layer is lost or damaged
+ */
+export function imageOf(home: string, record: ImageRecord): Image | null {
+  const metadata = join(imagePath(home, record.digest), DISK);
+  const bytes = readIfThere(metadata);
+  if (bytes?.length !== record.metadataLength || sha256(bytes) !== record.metadataDigest) return null;
+  const disk: Extent[] = [extent(metadata, record.metadataLength)];
   for (const { diffId, dataLength } of record.layers) {
     // A layer without contents adds nothing to the disk.
-    if (dataLength > 0) disk.push(extent(join(layerPath(home, diffId), 'data'), dataLength));
-  }
-  for (const { path, length } of disk) {
-    if (statSync(path, { throwIfNoEntry: false })?.size !== length) throw damaged(record.digest);
+    if (dataLength === 0) continue;
+    const path = join(layerPath(home, diffId), DATA);
+    const size = statSync(path, { throwIfNoEntry: false })?.size;
+    if (size === undefined) throw damaged(record.digest);
+    if (size !== dataLength) return null;
+    disk.push(extent(path, dataLength));
   }
   return { digest: record.digest, config: record.config, disk };
+}
+
+/** Whether an image is there and its files are whole. */
+export function isUsable(home: string, digest: string): boolean {
+  const record = readRecord(home, digest);
+  try {
+    return record !== null && imageOf(home, record) !== null;
+  } catch (error) {
+    if (error instanceof ImageError) return false;
+    throw error;
+  }
 }
 
 function extent(path: string, length: number): Extent {
   return { path, offset: 0, length };
 }
 
-function damaged(digest: string): ImageError {
-  return new ImageError('corrupt', `the stored image ${digest} is damaged: remove it and import it again`);
+/** The contents of a file, or null if there is none. */
+export function readIfThere(path: string): Buffer | null {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    throw error;
+  }
+}
+
+export function damaged(digest: string): ImageError {
+  return new ImageError('corrupt', `the stored image ${digest} is damaged: load or import it again`);
 }

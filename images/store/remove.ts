@@ -1,55 +1,92 @@
-// Takes names and images away. What a running VM has open stays readable for it: its files only lose their names.
+// Takes names and images away. What a running VM has open stays readable for it: its files only lose their names. No
+// file is made on the way, so that space can be given back on a disk that is full.
 
-import { existsSync } from 'node:fs';
-import { rename, rm, rmdir, unlink } from 'node:fs/promises';
+import { rmdir, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { ImageError, toImageError } from '../errors.js';
-import { familiarReference, type NameReference, parseReference } from '../reference.js';
-import type { Removal } from '../types.js';
-import { IMAGES, imagePath, LAYERS, layerPath, namePath } from './layout.js';
+import { familiarReference, type NameReference } from '../reference.js';
+import type { Pruned, PruneOptions, Removal, RemoveOptions } from '../types.js';
+import { bytesOnDisk } from './disk-space.js';
+import { heldImages, isRunning } from './holders.js';
+import { unusedLayers } from './layers.js';
+import { imagePath, layerPath, NAMES, namePath } from './layout.js';
 import { withStoreLock } from './lock.js';
-import { allNames, findRecord, imageDigests, list, readName } from './names.js';
-import { readRecord } from './record.js';
-import { openWorkspace, syncDirectory, type Workspace } from './workspace.js';
+import { allNames, findStored, imageDigests, list, readName } from './names.js';
+import { destroy, discard, syncDirectory, takeWaste } from './workspace.js';
 
-/**
- * Takes a name away, and with the last name its image; an ID takes the image with the one name it may have.
- *
- * @throws ImageError `unknown-image`; `in-use` if an ID names an image that has several names; `bad-reference`
- */
-export async function removeImage(home: string, text: string): Promise<Removal> {
-  const reference = parseReference(text);
-  if (reference.kind !== 'name' && reference.kind !== 'id') {
-    throw new ImageError('bad-reference', `${text} is not in the store: only names and IDs can be removed`);
-  }
+/** What `Store.remove` does. */
+export async function removeImage(home: string, text: string, { force = false }: RemoveOptions): Promise<Removal> {
   try {
     // A store that has nothing is not made for the sake of being searched.
-    findRecord(home, reference, text);
-    await using workspace = await openWorkspace(home);
-    return await withStoreLock(home, async () => {
-      const { digest } = findRecord(home, reference, text);
-      const names = allNames(home).filter((name) => name.digest === digest);
+    findStored(home, text);
+    const removal: Removal = { untagged: [], deleted: [] };
+    const waste = await withStoreLock(home, async () => {
+      const waste = await takeWaste(home);
+      const { digest, reference } = findStored(home, text);
+      const names = namesOf(home, digest);
       const byName = reference.kind === 'name' && reference.digest === null && readName(home, reference) === digest;
-      if (!byName && names.length > 1) {
-        throw new ImageError(
-          'in-use',
-          `conflict: unable to delete ${text} (must be forced) - image is referenced in multiple repositories`,
-        );
+      const taken = byName ? [reference] : names;
+      if (!byName && names.length > 1 && !force) throw conflict(text, 'must be forced', 'multiple repositories');
+      let goes = names.length <= taken.length;
+      if (goes) {
+        const user = userOf(home, digest);
+        if (user !== null && !(force && byName))
+          throw conflict(text, byName ? 'must be forced' : 'cannot be forced', user);
+        goes = user === null;
       }
-      const taken = byName ? [reference as NameReference] : names.map(({ name }) => name);
-      const removal: Removal = { untagged: taken.map(familiarReference), deleted: [] };
       for (const name of taken) await removeName(home, name);
-      if (names.length <= taken.length) {
-        await discard(imagePath(home, digest), workspace);
-        await syncDirectory(join(home, IMAGES));
-        removal.deleted.push(digest);
-      }
-      removal.deleted.push(...(await removeUnusedLayers(home, workspace)));
-      return removal;
+      removal.untagged.push(...taken.map(familiarReference));
+      if (goes) await take(home, digest, removal, waste);
+      return waste;
     });
+    await destroy(waste);
+    return removal;
   } catch (error) {
     throw toImageError(error, `cannot remove ${text}`);
   }
+}
+
+/** What `Store.prune` does. */
+export async function pruneImages(home: string, { all = false, keep = () => false }: PruneOptions): Promise<Pruned> {
+  try {
+    const pruned: Pruned = { untagged: [], deleted: [], reclaimed: 0 };
+    if (list(home).length === 0) return pruned;
+    const waste = await withStoreLock(home, async () => {
+      const waste = await takeWaste(home);
+      for (const digest of imageDigests(home)) {
+        const names = namesOf(home, digest);
+        if ((names.length > 0 && !all) || userOf(home, digest) !== null || keep(digest)) continue;
+        for (const name of names) await removeName(home, name);
+        pruned.untagged.push(...names.map(familiarReference));
+        await take(home, digest, pruned, waste);
+      }
+      return waste;
+    });
+    for (const path of waste) pruned.reclaimed += bytesOnDisk(path);
+    await destroy(waste);
+    return pruned;
+  } catch (error) {
+    throw toImageError(error, 'cannot prune the images');
+  }
+}
+
+function namesOf(home: string, digest: string): NameReference[] {
+  return allNames(home)
+    .filter((name) => name.digest === digest)
+    .map(({ name }) => name);
+}
+
+/** What keeps an image from being removed, in words; null if nothing does. */
+function userOf(home: string, digest: string): string | null {
+  const holders = heldImages(home).get(digest);
+  if (holders) return `container ${holders[0].slice(0, 12)}`;
+  return isRunning(home, digest) ? 'a running container' : null;
+}
+
+/** In Docker's words. */
+function conflict(text: string, force: string, by: string): ImageError {
+  const why = by === 'multiple repositories' ? `referenced in ${by}` : `being used by ${by}`;
+  return new ImageError('in-use', `conflict: unable to delete ${text} (${force}) - image is ${why}`);
 }
 
 async function removeName(home: string, name: NameReference): Promise<void> {
@@ -57,29 +94,18 @@ async function removeName(home: string, name: NameReference): Promise<void> {
   await unlink(path);
   await syncDirectory(dirname(path));
   // The repository's folder goes with its last tag.
-  await rmdir(dirname(path)).catch(() => {});
+  await rmdir(dirname(path)).then(
+    () => syncDirectory(join(home, NAMES)),
+    () => {},
+  );
 }
 
-/** Removes the layers that no image has: those of the image just removed, and what a crash may have left. */
-async function removeUnusedLayers(home: string, workspace: Workspace): Promise<string[]> {
-  const used = new Set<string>();
-  for (const digest of imageDigests(home)) {
-    for (const { diffId } of readRecord(home, digest)?.layers ?? []) used.add(diffId);
+/** Takes out an image, and the layers that no other has. */
+async function take(home: string, digest: string, removal: Removal, waste: string[]): Promise<void> {
+  waste.push(await discard(home, imagePath(home, digest)));
+  removal.deleted.push(digest);
+  for (const diffId of unusedLayers(home)) {
+    waste.push(await discard(home, layerPath(home, diffId)));
+    removal.deleted.push(diffId);
   }
-  const removed: string[] = [];
-  for (const hex of list(join(home, LAYERS))) {
-    const diffId = `sha256:${hex}`;
-    if (used.has(diffId)) continue;
-    await discard(layerPath(home, diffId), workspace);
-    removed.push(diffId);
-  }
-  if (removed.length > 0) await syncDirectory(join(home, LAYERS));
-  return removed;
-}
-
-/** Takes a folder out of the store at one stroke; its bytes go with the workspace. */
-async function discard(path: string, workspace: Workspace): Promise<void> {
-  const target = join(workspace.path, `removed-${path.split('/').slice(-2).join('-')}`);
-  if (existsSync(target)) await rm(target, { recursive: true });
-  await rename(path, target);
 }

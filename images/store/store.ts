@@ -3,8 +3,8 @@
 import { toImageError } from '../errors.js';
 import { parseReference } from '../reference.js';
 import type { Image, ResolveOptions, Store } from '../types.js';
-import { findRecord } from './names.js';
-import { imageOf } from './record.js';
+import { findImage } from './names.js';
+import { imageOf, readRecord } from './record.js';
 
 /**
  * The store under `home`, which need not exist yet. Reads nothing until it is asked something, and writes nothing until
@@ -23,13 +23,49 @@ export function openStore(home: string): Store {
       const { importRootfs } = await import('./import-rootfs.js');
       return importRootfs(home, source, name, options);
     },
+    async load(source, options = {}) {
+      const { loadArchive } = await import('./load-file.js');
+      return loadArchive(home, source, options);
+    },
+    async save(references, output) {
+      const { saveImages } = await import('./save.js');
+      return saveImages(home, references, output);
+    },
     async list() {
       const { listImages } = await import('./list.js');
       return listImages(home);
     },
-    async remove(reference) {
+    async inspect(reference) {
+      const { inspectImage } = await import('./inspect.js');
+      return inspectImage(home, reference);
+    },
+    async history(reference) {
+      const { historyOf } = await import('./inspect.js');
+      return historyOf(home, reference);
+    },
+    async tag(reference, name) {
+      const { tagImage } = await import('./tag.js');
+      return tagImage(home, reference, name);
+    },
+    async remove(reference, options = {}) {
       const { removeImage } = await import('./remove.js');
-      return removeImage(home, reference);
+      return removeImage(home, reference, options);
+    },
+    async prune(options = {}) {
+      const { pruneImages } = await import('./remove.js');
+      return pruneImages(home, options);
+    },
+    async usage() {
+      const { storeUsage } = await import('./list.js');
+      return storeUsage(home);
+    },
+    async hold(holder, reference) {
+      const { holdImage } = await import('./holders.js');
+      return holdImage(home, holder, reference);
+    },
+    async release(holder) {
+      const { releaseImage } = await import('./holders.js');
+      return releaseImage(home, holder);
     },
   };
 }
@@ -37,8 +73,17 @@ export function openStore(home: string): Store {
 async function resolve(home: string, text: string, options: ResolveOptions): Promise<Image> {
   const reference = parseReference(text);
   if (reference.kind === 'name' || reference.kind === 'id') {
-    return imageOf(home, findRecord(home, reference, text));
+    return usableImage(home, findImage(home, reference, text));
   }
   const { loadFile } = await import('./load-file.js');
-  return loadFile(home, reference, options);
+  return usableImage(home, await loadFile(home, reference, options));
+}
+
+/** An image's disk, whose metadata are made anew from the layers if they are lost or damaged. */
+async function usableImage(home: string, digest: string): Promise<Image> {
+  const record = readRecord(home, digest);
+  const image = record && imageOf(home, record);
+  if (image) return image;
+  const { rebuild } = await import('./image-folder.js');
+  return rebuild(home, digest);
 }

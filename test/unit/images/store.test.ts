@@ -150,7 +150,7 @@ describe('a store', () => {
     await store.import(tarFile('a.tar', [{ path: 'a', data: 'a' }]), 'foo');
     const { disk } = await store.resolve('foo');
     truncateSync(disk[1].path, 0);
-    await expect(store.resolve('foo')).rejects.toEqual(failure('corrupt', /damaged: remove it and import it again/));
+    await expect(store.resolve('foo')).rejects.toEqual(failure('corrupt', /damaged: load or import it again/));
     await store.remove('foo');
     expect(await store.list()).toEqual([]);
   });

@@ -1,0 +1,86 @@
+// What an image says of itself: its config as it came, in the shape that `docker inspect` and `docker history` give it.
+
+import { existsSync } from 'node:fs';
+import { ImageError, toImageError } from '../errors.js';
+import { familiarName, familiarReference } from '../reference.js';
+import { parseConfig } from '../source/config.js';
+import { type Json, list, object, optionalObject, parseJson, string } from '../source/json.js';
+import type { HistoryEntry, ImageDetails } from '../types.js';
+import { bytesOnDisk } from './disk-space.js';
+import { layerPath } from './layout.js';
+import { summarize } from './list.js';
+import { allNames, findStored } from './names.js';
+import { readConfig } from './record.js';
+
+/** What `Store.inspect` does. */
+export async function inspectImage(home: string, text: string): Promise<ImageDetails> {
+  try {
+    const { digest } = findStored(home, text);
+    const bytes = readConfig(home, digest);
+    const { config, diffIds } = parseConfig(bytes);
+    const json = rawConfig(bytes);
+    const names = allNames(home).filter((name) => name.digest === digest);
+    const { size, manifest } = summarize(home, digest);
+    const repositories = new Set(names.map(({ name }) => familiarName(name)));
+    return {
+      Id: digest,
+      RepoTags: names.map(({ name }) => familiarReference(name)),
+      RepoDigests: manifest === null ? [] : [...repositories].map((name) => `${name}@${manifest}`),
+      Comment: lastComment(json),
+      Created: config.created,
+      Author: string(json.author, "the image config's author"),
+      Config: optionalObject(json.config, "the image config's config"),
+      Architecture: config.architecture,
+      Os: config.os,
+      Size: size,
+      RootFS: { Type: 'layers', Layers: diffIds },
+    };
+  } catch (error) {
+    throw toImageError(error, `cannot inspect ${text}`);
+  }
+}
+
+/** What `Store.history` does. */
+export async function historyOf(home: string, text: string): Promise<HistoryEntry[]> {
+  try {
+    const { digest } = findStored(home, text);
+    const bytes = readConfig(home, digest);
+    const { diffIds, config } = parseConfig(bytes);
+    const layers = [...diffIds];
+    const entries = histories(rawConfig(bytes)).map((json): HistoryEntry => {
+      const diffId = json.empty_layer === true ? null : (layers.shift() ?? null);
+      return {
+        created: string(json.created, "the history's created"),
+        createdBy: string(json.created_by, "the history's created_by"),
+        comment: string(json.comment, "the history's comment"),
+        layer: diffId,
+        size: diffId === null ? 0 : layerSize(home, diffId),
+      };
+    });
+    // A config may say nothing of its layers' origin.
+    for (const layer of layers) {
+      entries.push({ created: config.created, createdBy: '', comment: '', layer, size: layerSize(home, layer) });
+    }
+    return entries.reverse();
+  } catch (error) {
+    throw toImageError(error, `cannot read the history of ${text}`);
+  }
+}
+
+function layerSize(home: string, diffId: string): number {
+  const path = layerPath(home, diffId);
+  if (!existsSync(path)) throw new ImageError('corrupt', `the layer ${diffId} is lost: load the image again`);
+  return bytesOnDisk(path);
+}
+
+function rawConfig(bytes: Buffer): Json {
+  return object(parseJson(bytes, 'the image config'), 'the image config');
+}
+
+function histories(config: Json): Json[] {
+  return list(config.history, "the image config's history").map((item) => object(item, "the history's item"));
+}
+
+function lastComment(config: Json): string {
+  return string(histories(config).at(-1)?.comment, "the history's comment");
+}

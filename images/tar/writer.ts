@@ -1,0 +1,40 @@
+// The headers of a plain archive (POSIX.1-2017 pax, "ustar Interchange Format"): regular files with short names.
+
+import { BLOCK_SIZE } from './header.js';
+
+const MAX_OCTAL_SIZE = 8 ** 11 - 1;
+
+/** Two zero blocks: where an archive ends. */
+export const END_MARK = Buffer.alloc(2 * BLOCK_SIZE);
+
+/**
+ * The header block of a regular file.
+ *
+ * @param name at most 100 bytes
+ * @param size bytes; of 8 GiB and more, in GNU's base-256, which all readers know
+ */
+export function fileHeader(name: string, size: number): Buffer {
+  const block = Buffer.alloc(BLOCK_SIZE);
+  block.write(name, 0, 100, 'latin1');
+  block.write('0000644\0', 100, 'latin1');
+  block.write('0000000\0', 108, 'latin1');
+  block.write('0000000\0', 116, 'latin1');
+  if (size <= MAX_OCTAL_SIZE) block.write(`${size.toString(8).padStart(11, '0')}\0`, 124, 'latin1');
+  else {
+    block[124] = 0x80;
+    block.writeBigUInt64BE(BigInt(size), 128);
+  }
+  // As old as can be: an archive of the same images is the same bytes.
+  block.write('00000000000\0', 136, 'latin1');
+  block.write('0', 156, 'latin1');
+  block.write('ustar\x0000', 257, 'latin1');
+  block.fill(' ', 148, 156);
+  const sum = block.reduce((total, byte) => total + byte, 0);
+  block.write(`${sum.toString(8).padStart(6, '0')}\0 `, 148, 'latin1');
+  return block;
+}
+
+/** The zeros behind a file of `size` bytes. */
+export function filePadding(size: number): Buffer {
+  return Buffer.alloc((BLOCK_SIZE - (size % BLOCK_SIZE)) % BLOCK_SIZE);
+}
