@@ -9,6 +9,7 @@ import { besideQemu } from './beside-qemu.js';
 import { cliStart } from './cli-start.js';
 import { emulated } from './emulated.js';
 import { emulatedDisk } from './emulated-disk.js';
+import { emulatedStream } from './emulated-stream.js';
 import type { Benchmark, BenchmarkOptions, BenchmarkResult } from './measurement.js';
 import { BENCH_PROGRAM, CLI, LAB_PROGRAM } from './paths.js';
 import { formatResult } from './report.js';
@@ -24,6 +25,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   throughput,
   emulated,
   emulatedDisk,
+  emulatedStream,
 ];
 
 const USAGE = `usage: npm run bench -- [--runs N] [--image IMAGE] [--json FILE] [NAME...]

@@ -2,7 +2,7 @@
 
 export interface Measurement {
   name: string;
-  unit: 'ms' | 'MiB' | 'MiB/s' | '1/s' | 'ratio' | 'count';
+  unit: 'ms' | 'us' | 'MiB' | 'MiB/s' | '1/s' | 'ratio' | 'count';
   /** The samples' median. */
   value: number;
   samples: number[];

@@ -1,7 +1,7 @@
 // Results as people read them.
 import type { BenchmarkResult, Measurement } from './measurement.js';
 
-const DIGITS: Record<Measurement['unit'], number> = { ms: 1, MiB: 1, 'MiB/s': 0, '1/s': 0, ratio: 2, count: 0 };
+const DIGITS: Record<Measurement['unit'], number> = { ms: 1, us: 1, MiB: 1, 'MiB/s': 0, '1/s': 0, ratio: 2, count: 0 };
 
 function number({ unit }: Measurement, value: number): string {
   return value.toFixed(DIGITS[unit]);

@@ -10,6 +10,12 @@ export const TRANSPORT_FIRST_IRQ = 5;
 /** As on a PC with an IO-APIC, the timer's line is not pin 0 (QEMU, hw/intc/ioapic.c). */
 export const TIMER_PIN = 2;
 
+/**
+ * The emulator leaves a guest's memory barriers out where there can be one CPU only, as if no device ran beside it
+ * (QEMU, accel/tcg/tcg-accel-ops-mttcg.c): a kick or an interrupt gets lost then, and the guest waits for ever.
+ */
+const ORDERED_CPUS = 2;
+
 export interface QemuSpec {
   cpus: number;
   /** Bytes, a multiple of 8 KiB. */
@@ -41,7 +47,7 @@ export function qemuArguments({ cpus, memory, devices, fds }: QemuSpec): string[
     // A kernel that finds no clock chip waits for it for more than a second.
     ...['-machine', 'microvm,acpi=off,x-option-roms=off,rtc=on,isa-serial=on,memory-backend=memory'],
     ...['-object', `memory-backend-file,id=memory,size=${memory},mem-path=/dev/fd/${fds.memory},share=on`],
-    ...['-m', `${memory}B`, '-smp', String(cpus), '-cpu', 'max'],
+    ...['-m', `${memory}B`, '-smp', `${cpus},maxcpus=${Math.max(cpus, ORDERED_CPUS)}`, '-cpu', 'max'],
     ...['-accel', 'tcg,thread=multi'],
     ...['-bios', `/dev/fd/${fds.firmware}`],
     ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],

@@ -1,0 +1,87 @@
+// The two machines that the benchmarks of the CPU emulator set side by side: ours, and QEMU called as a person would who
+// knows it well. The same kernel and initial RAM file system, one CPU; the guest runs one program and resets the machine.
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { baseCommandLine } from '../../vmm/boot/command-line.js';
+import type { DiskSpec, MachineSpec } from '../../vmm/machine.js';
+import { guestKernel } from './beside-qemu.js';
+import { type CpioEntry, makeCpio } from './cpio.js';
+import { BENCH_FOLDER, GUEST_RUN_SOURCE, MACHINE_PROGRAM } from './paths.js';
+import { type Timing, time } from './stopwatch.js';
+
+const MEMORY = 512 * 2 ** 20;
+/** What the guest says last. */
+const UNTIL = 'guest: ended with ';
+
+const S_IFDIR = 0o040755;
+const S_IFREG = 0o100755;
+const S_IFCHR = 0o020600;
+
+/** Builds a static program of the benchmarks' own. */
+export function buildProgram(source: string, name: string): Buffer {
+  mkdirSync(BENCH_FOLDER, { recursive: true });
+  const program = join(BENCH_FOLDER, name);
+  execFileSync('musl-gcc', ['-static', '-O2', '-s', '-Wall', '-Wextra', '-Werror', '-o', program, source]);
+  return readFileSync(program);
+}
+
+/** Writes an initial RAM file system with `files`, by absolute path, that can {@link GuestRun} one of them. */
+export function buildInitramfs(path: string, files: ReadonlyMap<string, Uint8Array>): void {
+  const content = new Map([...files, ['/init', buildProgram(GUEST_RUN_SOURCE, 'guest-run')]]);
+  const folders = new Set(['/dev', '/proc', '/sys', '/tmp']);
+  for (const file of content.keys()) {
+    for (let folder = dirname(file); folder !== '/'; folder = dirname(folder)) folders.add(folder);
+  }
+  const entries: CpioEntry[] = [...folders].sort().map((folder) => ({ path: folder.slice(1), mode: S_IFDIR }));
+  entries.push({ path: 'dev/console', mode: S_IFCHR, device: { major: 5, minor: 1 } });
+  for (const [file, bytes] of content) entries.push({ path: file.slice(1), mode: S_IFREG, content: bytes });
+  mkdirSync(BENCH_FOLDER, { recursive: true });
+  writeFileSync(path, makeCpio(entries));
+}
+
+/** What a guest is to do: a program of its initial RAM file system, and its arguments. */
+export interface GuestRun {
+  initramfs: string;
+  command: readonly string[];
+}
+
+/** What the guest's program printed. */
+function outputOf(who: string, { output, text, answer }: Timing): string {
+  const [said, code] = text.split(UNTIL);
+  if (output === undefined || !code.startsWith('0')) throw new Error(`${who}: the guest failed\n${text}${answer}`);
+  return said;
+}
+
+/** Runs the guest on our machine, with `disks`, and a vsock device whose host side is at `vsock`; what it printed. */
+export async function runOurs({ initramfs, command }: GuestRun, vsock: string, disks: DiskSpec[]): Promise<string> {
+  const spec: MachineSpec = {
+    accel: 'tcg',
+    kernel: guestKernel(),
+    initramfs,
+    commandLine: `loglevel=1 run=${command.join(',')}`,
+    cpus: 1,
+    memory: MEMORY,
+    disks,
+    vsock: { guestCid: 3, path: vsock },
+    console: true,
+    logLevel: 'error',
+  };
+  const request = `${JSON.stringify({ type: 'boot', spec })}\n`;
+  return outputOf('tsvm', await time(process.execPath, [MACHINE_PROGRAM], { until: UNTIL, request }));
+}
+
+/** Runs the guest on QEMU with more `devices`, in QEMU's own words; what it printed. */
+export async function runQemu({ initramfs, command }: GuestRun, devices: readonly string[]): Promise<string> {
+  const words = `${baseCommandLine({ devices: [], console: false, reboot: 't' })} mitigations=off nolapic_timer`;
+  const args = [
+    // With room for one CPU only the emulator drops memory barriers, and a vhost-user device's queue gets stuck in the end.
+    ['-accel', 'tcg', '-cpu', 'max', '-smp', '1,maxcpus=2', '-m', `${MEMORY}B`],
+    ['-M', 'microvm,acpi=off,x-option-roms=off,memory-backend=ram'],
+    ['-object', `memory-backend-memfd,id=ram,size=${MEMORY},share=on`],
+    ['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', '-serial', 'stdio'],
+    ['-kernel', guestKernel(), '-initrd', initramfs, '-append', `${words} loglevel=1 run=${command.join(',')}`],
+    ['-global', 'virtio-mmio.force-legacy=false', ...devices],
+  ];
+  return outputOf('QEMU', await time('qemu-system-x86_64', args.flat(), { until: UNTIL }));
+}

@@ -1,0 +1,85 @@
+// Streams between the emulated machine and the host: our vsock beside a bare virtio-serial port of QEMU's, the guest's
+// program and the host's the same. The host's end is a unix socket on both.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { buildInitramfs, buildProgram, type GuestRun, runOurs, runQemu } from './emulated-machine.js';
+import { type Benchmark, type Measurement, ratio, Samples } from './measurement.js';
+import { BENCH_FOLDER, GUEST_STREAM_SOURCE } from './paths.js';
+
+const NAME = 'guest-stream';
+const INITRAMFS = join(BENCH_FOLDER, 'stream.cpio');
+const PORT = 1025;
+/** What the guest says, in this order. */
+const KINDS: [name: string, unit: Measurement['unit']][] = [
+  ['guest to host', 'MiB/s'],
+  ['host to guest', 'MiB/s'],
+  ['round trip of 1 byte', 'us'],
+];
+const LINE = /stream: ([\d.]+) ([\d.]+) ([\d.]+)\./;
+
+function guest(...words: string[]): GuestRun {
+  return { initramfs: INITRAMFS, command: ['/stream', ...words] };
+}
+
+/** Starts the host's end, which listens at `path`. */
+async function startPeer(path: string): Promise<ChildProcess> {
+  const peer = spawn(join(BENCH_FOLDER, NAME), ['listen', path], { stdio: ['ignore', 'ignore', 'inherit'] });
+  while (!existsSync(path) && peer.exitCode === null) await sleep(10);
+  return peer;
+}
+
+async function runVsock(folder: string): Promise<string> {
+  const path = join(folder, 'vsock');
+  const peer = await startPeer(`${path}_${PORT}`);
+  try {
+    return await runOurs(guest('vsock', String(PORT)), path, []);
+  } finally {
+    peer.kill();
+  }
+}
+
+async function runSerial(folder: string): Promise<string> {
+  const path = join(folder, 'port');
+  const peer = await startPeer(path);
+  try {
+    return await runQemu(guest('/dev/vport0p1'), [
+      ...['-chardev', `socket,id=port,path=${path}`],
+      ...['-device', 'virtio-serial-device', '-device', 'virtserialport,chardev=port'],
+    ]);
+  } finally {
+    peer.kill();
+  }
+}
+
+function addSamples(samples: Samples, who: string, output: string): void {
+  const values = LINE.exec(output)?.slice(1);
+  if (values === undefined) throw new Error(`${who}: the guest said no figures\n${output}`);
+  KINDS.forEach(([name, unit], index) => {
+    samples.add(`${who}: ${name}`, unit, Number(values[index]));
+  });
+}
+
+export const emulatedStream: Benchmark = {
+  name: 'emulated-stream',
+  title: 'Streams of an emulated machine: our vsock beside virtio-serial of QEMU',
+  needsKvm: false,
+  async measure({ runs }) {
+    buildInitramfs(INITRAMFS, new Map([['/stream', buildProgram(GUEST_STREAM_SOURCE, NAME)]]));
+    const [ours, theirs] = [new Samples(), new Samples()];
+    for (let run = 0; run < runs; run++) {
+      const folder = mkdtempSync(join(tmpdir(), 'tsvm-bench-'));
+      try {
+        addSamples(ours, 'vsock', await runVsock(folder));
+        addSamples(theirs, 'virtio-serial', await runSerial(folder));
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
+    }
+    const [mine, other] = [ours.measurements(), theirs.measurements()];
+    const ratios = KINDS.map(([name], index) => ratio(`vsock / virtio-serial: ${name}`, mine[index], other[index]));
+    return [...mine, ...other, ...ratios];
+  },
+};

@@ -1,0 +1,109 @@
+// How fast a stream between guest and host is. In the guest `stream vsock PORT` or `stream DEVICE` sends bytes, then takes
+// as many, then sends single bytes and waits for each to come back; it says three numbers. On the host `stream listen
+// PATH` is the other end of one such stream, over a unix socket. Bytes of the guest's bulk are answered by one.
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "../../guest-agent/linux.h"
+
+enum { MIB = 1 << 20, MIBS = 128, PIECE = 65536, ROUND_TRIPS = 3000 };
+
+static char buffer[PIECE];
+
+static double seconds(void)
+{
+	struct timespec time;
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (double)time.tv_sec + (double)time.tv_nsec / 1e9;
+}
+
+static void fail(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+static void send_bytes(int stream, size_t length)
+{
+	while (length > 0) {
+		ssize_t count = write(stream, buffer, length < PIECE ? length : PIECE);
+		if (count <= 0)
+			fail("write");
+		length -= (size_t)count;
+	}
+}
+
+static void take_bytes(int stream, size_t length)
+{
+	while (length > 0) {
+		ssize_t count = read(stream, buffer, length < PIECE ? length : PIECE);
+		if (count <= 0)
+			fail("read");
+		length -= (size_t)count;
+	}
+}
+
+static int open_vsock(unsigned port)
+{
+	struct sockaddr_vm address = {.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_HOST, .svm_port = port};
+	int stream = socket(AF_VSOCK, SOCK_STREAM, 0);
+	if (stream < 0 || connect(stream, (struct sockaddr *)&address, sizeof address))
+		fail("vsock");
+	return stream;
+}
+
+static int accept_unix(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	strncpy(address.sun_path, path, sizeof address.sun_path - 1);
+	int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+	if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 1))
+		fail(path);
+	return accept(listener, NULL, NULL);
+}
+
+static void serve(int stream)
+{
+	take_bytes(stream, (size_t)MIBS * MIB);
+	send_bytes(stream, 1);
+	take_bytes(stream, 1);
+	send_bytes(stream, (size_t)MIBS * MIB);
+	while (read(stream, buffer, 1) == 1)
+		send_bytes(stream, 1);
+}
+
+static void measure(int stream)
+{
+	double start = seconds();
+	send_bytes(stream, (size_t)MIBS * MIB);
+	take_bytes(stream, 1);
+	double sent = seconds();
+	send_bytes(stream, 1);
+	take_bytes(stream, (size_t)MIBS * MIB);
+	double taken = seconds();
+	for (int trip = 0; trip < ROUND_TRIPS; trip++) {
+		send_bytes(stream, 1);
+		take_bytes(stream, 1);
+	}
+	double end = seconds();
+	printf("stream: %.1f %.1f %.2f.\n", MIBS / (sent - start), MIBS / (taken - sent), (end - taken) / ROUND_TRIPS * 1e6);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 3 && strcmp(argv[1], "listen") == 0)
+		serve(accept_unix(argv[2]));
+	else if (argc == 3 && strcmp(argv[1], "vsock") == 0)
+		measure(open_vsock((unsigned)atoi(argv[2])));
+	else if (argc == 2)
+		measure(open(argv[1], O_RDWR));
+	else
+		return 2;
+	return 0;
+}
