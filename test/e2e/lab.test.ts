@@ -1,6 +1,7 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { expect, inject, test } from 'vitest';
 import { runInLab, spawnInLab } from '../lab/client.js';
+import { Lab } from '../lab/lab.js';
 
 const run = (argv: string[], options = {}) => runInLab(inject('lab'), argv, options);
 
@@ -39,4 +40,11 @@ test('a command whose time is over ends with all its children', async () => {
   const script = 'sleep 98765 & sleep 98765';
   await expect(run(['sh', '-c', script], { timeout: 2000 })).rejects.toThrow(/no end after 2000 ms/);
   expect((await run(['pgrep', '-f', '-x', 'sleep 98765'])).exitCode).toBe(1);
+});
+
+test('a machine that dies fails its commands, and the next command runs in another', async () => {
+  await using lab = await Lab.start();
+  const restart = 'syscall(169, 0xfee1dead, 672274793, 0x01234567, 0)';
+  await expect(runInLab(lab.socketPath, ['perl', '-e', restart])).rejects.toThrow('the lab went away');
+  expect((await runInLab(lab.socketPath, ['echo', 'here'])).stdout.toString()).toBe('here\n');
 });

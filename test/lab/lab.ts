@@ -1,81 +1,13 @@
 // The lab: a machine with hardware-like KVM, in software. QEMU's CPU emulator plays an AMD processor with SVM and
 // nested paging, under a kernel of kernels/lab.config, on this machine's own files (9p, read and write). So it runs this
-// machine's own node and programs, and its /dev/kvm boots unmodified kernels.
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
-import { createConnection, createServer, type Server, type Socket } from 'node:net';
+// machine's own node and programs, and its /dev/kvm boots unmodified kernels. This is its door: a socket whose clients
+// (client.ts) get slots of a machine (qemu.ts).
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
-import { kernelPath } from '../../kernels/index.js';
+import { join } from 'node:path';
 import { encodeFrame, FrameReader, FrameType } from './frames.js';
-
-/** As many commands run at once as PID 1 has slots (init.c); more wait. */
-const SLOTS = 8;
-const BOOT_TIMEOUT = 120_000;
-/**
- * Without XSAVE: the emulator's SVM seems not to intercept XSETBV, so that guest and host share XCR0; guests, QEMU's own
- * too, warned of inconsistent XSAVE sizes.
- */
-const CPU = 'EPYC,+svm,+npt,-xsave,-avx,-avx2,-fma,-f16c';
-/** Touched lazily by QEMU: guests of 6 GiB fit, and cost nothing before they use it. */
-const MEMORY = '10G';
-
-/** The project's root, from this file's place in test/lab as from its bundle's in dist. */
-const project = findProject(dirname(fileURLToPath(import.meta.url)));
-
-function findProject(folder: string): string {
-  return existsSync(join(folder, 'package.json')) ? folder : findProject(dirname(folder));
-}
-
-export interface LabOptions {
-  cpus?: number;
-}
-
-/**
- * The emulated CPU's time stamp counter is this machine's own, but a kernel can't measure it against an emulated timer
- * while the host is busy; without its frequency KVM_RUN never enters a guest. The kernel derives BogoMIPS from it.
- */
-function tscFrequency(): string {
-  const bogoMips = /^bogomips\s*:\s*([\d.]+)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1];
-  return bogoMips === undefined ? '' : `tsc_early_khz=${Math.round(Number(bogoMips) * 500)}`;
-}
-
-function qemuArguments(folder: string, kernel: string, init: string, { cpus = 2 }: LabOptions): string[] {
-  const root = 'root=root rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=512000 rw';
-  const slots = Array.from({ length: SLOTS }, (_, slot) => [
-    ...['-chardev', `socket,id=slot${slot},path=${join(folder, `slot${slot}`)},server=on,wait=off`],
-    ...['-device', `virtserialport,chardev=slot${slot},nr=${slot + 1}`],
-  ]).flat();
-  return [
-    ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
-    ...['-machine', 'microvm,acpi=off,x-option-roms=off,rtc=on,isa-serial=on'],
-    ...['-accel', 'tcg,thread=multi,tb-size=1024', '-cpu', CPU, '-smp', String(cpus), '-m', MEMORY],
-    ...['-global', 'virtio-mmio.force-legacy=false'],
-    ...['-fsdev', 'local,id=root,path=/,security_model=none,multidevs=remap'],
-    ...['-device', 'virtio-9p-device,fsdev=root,mount_tag=root'],
-    ...['-device', `virtio-serial-device,max_ports=${SLOTS + 1}`, ...slots],
-    ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
-    ...['-kernel', kernel],
-    ...[
-      '-append',
-      `console=ttyS0 quiet panic=-1 mitigations=off ${tscFrequency()} ${root} init=${init} LAB_PROJECT=${project}`,
-    ],
-  ];
-}
-
-/** A connection to a unix socket, or undefined while nobody listens there. */
-async function connectTo(path: string): Promise<Socket | undefined> {
-  const socket = createConnection(path);
-  try {
-    await once(socket, 'connect');
-    return socket;
-  } catch {
-    return undefined;
-  }
-}
+import { LabMachine } from './qemu.js';
 
 /** A client that has a slot, until its command's exit frame. */
 interface Session {
@@ -83,22 +15,27 @@ interface Session {
   slot: Socket;
 }
 
-/** A running lab. It ends with the process that started it, however that ends. */
+/** Machines that may die of the emulator before the lab gives up. */
+const SPARE_MACHINES = 5;
+
+/**
+ * A running lab. It ends with the process that started it, however that ends. The emulator's SVM is not without fault:
+ * a machine that dies is told on stderr and followed by another. Commands that ran in it fail; those that wait go on.
+ */
 export class Lab implements AsyncDisposable {
-  readonly #qemu: ChildProcess;
-  readonly #folder: string;
+  readonly #folder = mkdtempSync(join(tmpdir(), 'tsvm-lab-'));
   readonly #broker: Server;
-  readonly #free: Socket[] = [];
+  #free: Socket[] = [];
   readonly #sessions = new Map<Socket, Session>();
   readonly #waiting: Socket[] = [];
+  #machine!: LabMachine;
+  #spare = SPARE_MACHINES;
+  #stopping = false;
 
   /** Clients connect here: see client.ts. */
-  readonly socketPath: string;
+  readonly socketPath = join(this.#folder, 'lab');
 
-  private constructor(qemu: ChildProcess, folder: string) {
-    this.#qemu = qemu;
-    this.#folder = folder;
-    this.socketPath = join(folder, 'lab');
+  private constructor() {
     this.#broker = createServer({ pauseOnConnect: true }, (client) => {
       client.on('error', () => client.destroy());
       this.#waiting.push(client);
@@ -107,56 +44,51 @@ export class Lab implements AsyncDisposable {
   }
 
   /** Boots a lab. @throws Error with the console's last words when it does not come up. */
-  static async start(options: LabOptions = {}): Promise<Lab> {
-    const kernel = kernelPath('lab');
-    if (kernel === undefined) throw new Error('the lab has no kernel: run `tsvm kernel build lab`');
-    const folder = mkdtempSync(join(tmpdir(), 'tsvm-lab-'));
-    const init = join(folder, 'init');
-    const consoleFile = join(folder, 'console');
-    execFileSync('gcc', ['-O2', '-static', '-o', init, join(project, 'test/lab/init.c')]);
-    // The parent-death signal ends QEMU even when this process is killed.
-    const argv = ['--pdeathsig', 'KILL', 'qemu-system-x86_64'];
-    const qemu = spawn(
-      'setpriv',
-      [...argv, ...qemuArguments(folder, join(dirname(kernel), 'bzImage'), init, options)],
-      {
-        stdio: ['ignore', openSync(consoleFile, 'w'), openSync(join(folder, 'stderr'), 'w')],
-      },
-    );
-    const lab = new Lab(qemu, folder);
+  static async start(): Promise<Lab> {
+    const lab = new Lab();
     try {
-      const deadline = Date.now() + BOOT_TIMEOUT;
-      for (let slot = 0; slot < SLOTS; slot++) {
-        const path = join(folder, `slot${slot}`);
-        let connection = await connectTo(path);
-        while (connection === undefined) {
-          await lab.#wait(deadline);
-          connection = await connectTo(path);
-        }
-        lab.#addSlot(connection);
-      }
-      while (!readFileSync(consoleFile, 'utf8').includes('lab: ready')) await lab.#wait(deadline);
+      await lab.#boot();
       await new Promise<void>((resolve) => lab.#broker.listen(lab.socketPath, resolve));
       return lab;
     } catch (error) {
-      await lab.stop();
+      rmSync(lab.#folder, { recursive: true, force: true });
       throw error;
     }
   }
 
-  async #wait(deadline: number): Promise<void> {
-    if (this.#qemu.exitCode !== null || Date.now() > deadline) {
-      const said = ['stderr', 'console'].map((name) => readFileSync(join(this.#folder, name), 'utf8').slice(-2000));
-      throw new Error(`the lab did not come up:\n${said.join('\n')}`);
+  async #boot(): Promise<void> {
+    const machine = await LabMachine.start();
+    this.#machine = machine;
+    for (const slot of machine.slots) this.#addSlot(slot);
+    machine.ended.then((how) => this.#bootAgain(how));
+  }
+
+  async #bootAgain(how: string): Promise<void> {
+    if (this.#stopping) return;
+    console.error(`lab: its machine died: ${how}`);
+    for (const { client } of this.#sessions.values()) client.destroy();
+    this.#sessions.clear();
+    try {
+      if (this.#spare-- === 0) throw new Error(`${SPARE_MACHINES} machines died before`);
+      await this.#boot();
+      if (this.#stopping) await this.#machine.stop();
+      else this.#dispatch();
+    } catch (error) {
+      console.error(`lab: it is over: ${(error as Error).message}`);
+      this.#broker.on('connection', (client: Socket) => client.destroy());
+      for (const client of this.#waiting) client.destroy();
     }
-    await sleep(20);
   }
 
   /** A slot's connection stays for the lab's life; commands follow each other on it. */
   #addSlot(slot: Socket): void {
     const reader = new FrameReader();
     slot.on('error', () => slot.destroy());
-    slot.on('close', () => this.#sessions.get(slot)?.client.destroy());
+    slot.on('close', () => {
+      // Its machine is gone, and so are the others.
+      this.#free = [];
+      this.#sessions.get(slot)?.client.destroy();
+    });
     slot.on('data', (chunk: Buffer) => {
       for (const { type, payload } of reader.push(chunk)) {
         const client = this.#sessions.get(slot)?.client;
@@ -212,11 +144,10 @@ export class Lab implements AsyncDisposable {
   }
 
   async stop(): Promise<void> {
+    this.#stopping = true;
     this.#broker.close();
     for (const client of this.#waiting) client.destroy();
-    this.#qemu.kill('SIGKILL');
-    if (this.#qemu.exitCode === null && this.#qemu.signalCode === null) await once(this.#qemu, 'exit');
-    for (const slot of [...this.#free, ...this.#sessions.keys()]) slot.destroy();
+    await this.#machine.stop();
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
