@@ -1,6 +1,7 @@
 // The options of what a container may use and may do, with Docker's names and forms.
+import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import type { Rlimit, RunSpec } from '../sandbox/index.js';
+import { parseSeccompProfile, type Rlimit, type RunSpec, type SeccompProfile } from '../sandbox/index.js';
 import { collect } from './command.js';
 import { UsageError } from './failure.js';
 import { parseSize } from './size.js';
@@ -35,6 +36,7 @@ export type LimitFields = Pick<
   | 'capAdd'
   | 'capDrop'
   | 'noNewPrivileges'
+  | 'seccomp'
   | 'sysctls'
   | 'privileged'
   | 'init'
@@ -55,7 +57,7 @@ export function addLimitOptions(command: Command): Command {
     .option('--group-add <GROUP>', 'a further group of the user, name or number', collect)
     .option('--cap-add <NAME>', 'add a Linux capability, or ALL', collect)
     .option('--cap-drop <NAME>', 'drop a Linux capability, or ALL', collect)
-    .option('--security-opt <OPTION>', 'no-new-privileges', collect)
+    .option('--security-opt <OPTION>', 'no-new-privileges, seccomp=FILE, seccomp=unconfined', collect)
     .option('--privileged', 'all capabilities and devices, and a kernel that may be changed')
     .option('--sysctl <NAME=VALUE>', 'set a kernel parameter', collect)
     .option('--init', 'run an init as process 1, which hands signals on and reaps');
@@ -104,11 +106,25 @@ export function parseUlimit(text: string): Rlimit {
   return { name: name as Rlimit['name'], soft: value(soft), hard: value(hard) };
 }
 
-/** `no-new-privileges`, alone or with `=` or `:` and a boolean, as Docker takes it. */
+/**
+ * `no-new-privileges`, alone or with a boolean, and `seccomp=`; with `=` or `:`, as Docker takes them.
+ * @throws UsageError
+ */
 function parseSecurityOption(text: string): Partial<LimitFields> {
   const [, name, value] = /^([^=:]*)(?:[=:](.*))?$/s.exec(text)!;
   if (name === 'no-new-privileges' && [undefined, 'true', 'false'].includes(value)) {
     return { noNewPrivileges: value !== 'false' };
   }
-  throw new UsageError(`invalid --security-opt '${text}': no-new-privileges is possible`);
+  if (name === 'seccomp' && value) return { seccomp: value === 'unconfined' ? undefined : readProfile(value) };
+  throw new UsageError(`invalid --security-opt '${text}': no-new-privileges and seccomp=FILE are possible`);
+}
+
+function readProfile(file: string): SeccompProfile {
+  let json: string;
+  try {
+    json = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new UsageError(`cannot read seccomp profile ${file}: ${(error as Error).message}`);
+  }
+  return parseSeccompProfile(json);
 }

@@ -9,6 +9,7 @@ export { probeMachine } from './probe.js';
 export type { ContainerIo } from './process-io.js';
 export { ContainerRun, type ExitStatus, type RunOptions, runContainer } from './run.js';
 export { DEFAULT_MEMORY, MIN_MEMORY, type RunSpec } from './run-spec.js';
+export { parseSeccompProfile, type SeccompProfile } from './seccomp/profile.js';
 export { forwardSignals, SignalError } from './signals.js';
 export { attachTerminal, terminalSize } from './terminal.js';
 export { Trace } from './trace.js';

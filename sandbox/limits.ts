@@ -1,8 +1,19 @@
 // What a container may use and may do: the words of a run spec, checked, and as the machine and the agent take them.
-import { CAPABILITIES, type Limits, type ProcessSpec, RLIMITS, type Rlimit, type Sysctl } from './agent-protocol.js';
+import {
+  type BpfInstruction,
+  CAPABILITIES,
+  type Capability,
+  type Limits,
+  type ProcessSpec,
+  RLIMITS,
+  type Rlimit,
+  type Sysctl,
+} from './agent-protocol.js';
 import { resolveCapabilities } from './capabilities.js';
 import { SandboxError } from './errors.js';
 import type { RunSpec } from './run-spec.js';
+import { compileSeccomp } from './seccomp/compile.js';
+import { checkSeccompProfile } from './seccomp/profile.js';
 
 /** The guest's MP table and kernel are made for no more (vmm/machine.ts). */
 export const MAX_CPUS = 64;
@@ -42,6 +53,7 @@ export function checkLimits(spec: RunSpec): void {
   if (group !== undefined) refuse(`invalid group '${group}': a name or a number is needed`);
   resolveCapabilities(spec.capAdd, spec.capDrop);
   resolveSysctls(spec.sysctls);
+  if (spec.seccomp !== undefined) checkSeccompProfile(spec.seccomp);
 }
 
 function checkUlimit({ name, soft, hard }: Rlimit): void {
@@ -94,16 +106,32 @@ export function cgroupLimits({ cpus = 1, pidsLimit = 0 }: RunSpec): Limits {
   };
 }
 
+function capabilities({ privileged, capAdd, capDrop }: RunSpec): Capability[] {
+  return privileged ? [...CAPABILITIES] : resolveCapabilities(capAdd, capDrop);
+}
+
 /** What a process of the container may do, its first as well as those that join it. */
 export function processLimits(
   spec: RunSpec,
 ): Pick<ProcessSpec, 'capabilities' | 'groups' | 'noNewPrivileges' | 'rlimits'> {
-  const { ulimits = [], groupAdd = [], noNewPrivileges, privileged } = spec;
+  const { ulimits = [], groupAdd = [], noNewPrivileges } = spec;
   const given = new Map([...DEFAULT_RLIMITS, ...ulimits].map((limit) => [limit.name, limit]));
   return {
-    capabilities: privileged ? [...CAPABILITIES] : resolveCapabilities(spec.capAdd, spec.capDrop),
+    capabilities: capabilities(spec),
     groups: [...groupAdd],
     noNewPrivileges,
     rlimits: [...given.values()],
   };
+}
+
+/**
+ * The seccomp filter of each process of the container; none unless a profile is given, as the kernel that it would guard is
+ * the container's own.
+ *
+ * @param kernelRelease the guest's, which rules may depend on
+ * @throws SandboxError `bad-spec` when the profile makes too long a filter
+ */
+export function seccompFilter(spec: RunSpec, kernelRelease: string): BpfInstruction[] | undefined {
+  if (spec.seccomp === undefined || spec.privileged) return undefined;
+  return compileSeccomp(spec.seccomp, { capabilities: capabilities(spec), kernelRelease });
 }

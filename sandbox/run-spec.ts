@@ -3,6 +3,7 @@ import type { Accelerator } from '../vmm/machine.js';
 import type { Rlimit, TmpfsMount } from './agent-protocol.js';
 import { SandboxError } from './errors.js';
 import { checkLimits } from './limits.js';
+import type { SeccompProfile } from './seccomp/profile.js';
 
 const MIB = 1024 * 1024;
 
@@ -51,6 +52,8 @@ export interface RunSpec {
   privileged?: boolean;
   /** A process 1 of our own, which hands signals on and reaps; the command is its child. */
   init?: boolean;
+  /** What becomes of each system call. Absent: nothing is filtered. */
+  seccomp?: SeccompProfile;
   /** No program makes its process more privileged: set-uid bits and file capabilities have no effect. */
   noNewPrivileges?: boolean;
   /** The process has a terminal. */

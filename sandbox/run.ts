@@ -8,6 +8,7 @@ import { AgentSession } from './agent-session.js';
 import { SandboxError } from './errors.js';
 import { builtKernel, machineSpec } from './guest-machine.js';
 import { tsvmHome } from './home.js';
+import { seccompFilter } from './limits.js';
 import { type Log, SILENT } from './log.js';
 import { MachineProcess } from './machine-process.js';
 import { type ContainerIo, ProcessIo } from './process-io.js';
@@ -201,7 +202,11 @@ export class ContainerRun {
     this.#trace.mark('agentStarted', performance.timeOrigin + performance.now() - agentRunning);
     this.#log.debug('agent', { agent: hello.agent, kernel: hello.kernel });
 
-    const started = session.start({ ...request, clock: Date.now() * 1000 });
+    const started = session.start({
+      ...request,
+      clock: Date.now() * 1000,
+      process: { ...request.process, seccomp: seccompFilter(spec, hello.kernel) },
+    });
     const streams = { terminal: spec.terminal === true, stdin: spec.stdin === true };
     const output = this.#io.connect((name) => session.stream(this.#process, name), streams);
     await Promise.race([started, broken, failed]);

@@ -1,6 +1,23 @@
 // Each limit binds: what goes beyond it fails, and the machine goes on.
-import { describe, expect, test } from 'vitest';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DEBIAN, machines, type RunOptions, readUntil, TSVM, tsvmRun } from './machine.js';
+
+/** A folder that the lab has too. */
+let folder: string;
+
+beforeAll(() => {
+  folder = mkdtempSync('/var/tmp/tsvm-test-');
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function seccompProfile(profile: object): string[] {
+  const file = join(folder, 'seccomp.json');
+  writeFileSync(file, JSON.stringify(profile));
+  return ['--security-opt', `seccomp=${file}`];
+}
 
 describe.each(machines)('on $name', (machine) => {
   /** Runs a shell script; what it said and its exit code. */
@@ -68,6 +85,34 @@ describe.each(machines)('on $name', (machine) => {
     const script = 'mount -t tmpfs none /mnt 2>/dev/null && echo mounted; test -b /dev/vda && echo disk; :';
     expect((await shell(['--privileged'], script)).stdout).toBe('mounted\ndisk\n');
     expect((await shell([], script)).stdout).toBe('');
+  });
+
+  test('a seccomp profile denies what it says to root and to others, and the rest goes on', async () => {
+    const options = seccompProfile({
+      defaultAction: 'SCMP_ACT_ALLOW',
+      syscalls: [
+        { names: ['mkdir', 'mkdirat'], action: 'SCMP_ACT_ERRNO', errnoRet: 28 },
+        {
+          names: ['kill'],
+          action: 'SCMP_ACT_ERRNO',
+          args: [{ index: 1, op: 'SCMP_CMP_EQ', value: 10 }],
+          excludes: { caps: ['CAP_SYS_PTRACE'] },
+        },
+      ],
+    });
+    const script = [
+      'mkdir /tmp/x 2>&1 | grep -o "No space left on device"',
+      'sleep 9 & kill -USR1 $! 2>/dev/null || echo "no USR1"',
+      'kill -TERM $! && echo TERM',
+      'grep Seccomp: /proc/self/status',
+    ].join('; ');
+    const denied = 'No space left on device\n';
+    const { stdout } = await shell([...options, '-u', 'nobody'], script);
+    expect(stdout).toBe(`${denied}no USR1\nTERM\nSeccomp:\t2\n`);
+    const traced = await shell([...options, '--cap-add', 'SYS_PTRACE'], script);
+    expect(traced.stdout).toMatch(new RegExp(`^${denied}.*Seccomp:\\t2\\n$`, 's'));
+    expect(traced.stdout).not.toContain('no USR1');
+    expect((await shell(['--security-opt', 'seccomp=unconfined'], script)).stdout).toContain('Seccomp:\t0\n');
   });
 
   test('an init hands on the signal that ends a command which, as process 1, would ignore it', async () => {

@@ -88,6 +88,12 @@ describe('one clear line and exit code 125 for', () => {
     ['a ulimit of no such name', ['--ulimit', 'files=1', 'x'], "invalid ulimit type 'files'"],
     ['a soft limit above the hard one', ['--ulimit', 'nofile=2:1', 'x'], 'is above the hard limit 1'],
     ['an unknown capability', ['--cap-add', 'FLY', 'x'], "invalid CapAdd: unknown capability: 'FLY'"],
+    [
+      'a seccomp profile that is not there',
+      ['--security-opt', 'seccomp=/nope', 'x'],
+      'cannot read seccomp profile /nope',
+    ],
+    ['a seccomp profile that is none', ['--security-opt', 'seccomp=/etc/hosts', 'x'], 'seccomp profile: not JSON'],
     ['an unknown security option', ['--security-opt', 'x=y', 'x'], "invalid --security-opt 'x=y'"],
     ['a sysctl without a value', ['--sysctl', 'kernel.msgmax', 'x'], "invalid argument 'kernel.msgmax' for --sysctl"],
     ['a sysctl that is none', ['--sysctl', 'kernel=1', 'x'], "invalid sysctl 'kernel'"],

@@ -28,7 +28,14 @@ describe('--security-opt', () => {
     expect(toLimits({ securityOpt: [option] })).toMatchObject({ noNewPrivileges });
   });
 
-  test.each(['', 'apparmor=x', 'no-new-privileges=maybe', 'label=disable'])('%j is refused', (option) => {
-    expect(() => toLimits({ securityOpt: [option] })).toThrow(`invalid --security-opt '${option}'`);
+  test('seccomp=unconfined is no profile', () => {
+    expect(toLimits({ securityOpt: ['seccomp=unconfined'] }).seccomp).toBeUndefined();
   });
+
+  test.each(['', 'seccomp', 'seccomp=', 'apparmor=x', 'no-new-privileges=maybe', 'label=disable'])(
+    '%j is refused',
+    (option) => {
+      expect(() => toLimits({ securityOpt: [option] })).toThrow(`invalid --security-opt '${option}'`);
+    },
+  );
 });
