@@ -1,43 +1,107 @@
 // tsvm images: the images of the store.
-import { type Command, Option } from 'commander';
-import { openStore } from '../images/index.js';
+import type { Command } from 'commander';
+import { ImageError, type ImageSummary, openStore } from '../images/index.js';
 import { tsvmHome } from '../sandbox/index.js';
-import { type Context, createCommand } from './command.js';
-import { formatAge, formatBytes, formatTable } from './table.js';
+import { type Context, collect, createCommand } from './command.js';
+import { booleanFilter, type Filters, hasLabels, matchesPattern, parseFilters } from './filter.js';
+import { formatAge, formatBytes, formatTable, shortId } from './table.js';
+import { fillTemplate } from './template.js';
 
-/** Digits of an image ID that are shown. */
-const SHORT = 12;
+const FILTERS = ['reference', 'dangling', 'label', 'before', 'since'];
+
+interface Options {
+  quiet?: boolean;
+  format: string;
+  filter?: string[];
+  digests?: boolean;
+  trunc: boolean;
+}
 
 export function command(context: Context): Command {
   return createCommand('tsvm images', context)
-    .description('Lists the images in the store; with --quiet only their IDs.')
+    .description('Lists the images in the store; with --quiet only their IDs. Sizes are bytes on disk.')
     .usage('[options] [NAME[:TAG]]')
     .argument('[NAME]', 'only the images of this name')
-    .addOption(new Option('--format <FORMAT>', 'how').choices(['table', 'json']).default('table'))
-    .action(async (name: string | undefined, { quiet, format }: { quiet?: boolean; format: string }) => {
-      const images = await openStore(tsvmHome()).list();
-      const shown = images.filter((image) => name === undefined || isNamed(image, name));
-      const rows = shown.map(({ name, tag, digest, created, size }) => ({
-        Repository: name ?? '<none>',
-        Tag: tag ?? '<none>',
-        ID: digest.replace(/^sha256:/, '').slice(0, SHORT),
-        CreatedAt: created,
-        CreatedSince: formatAge(created),
-        Size: formatBytes(size),
-      }));
-      if (quiet) process.stdout.write(rows.map(({ ID }) => `${ID}\n`).join(''));
-      else if (format === 'json') process.stdout.write(rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
-      else {
-        process.stdout.write(
-          formatTable(
-            ['REPOSITORY', 'TAG', 'IMAGE ID', 'CREATED', 'SIZE'],
-            rows.map((row) => [row.Repository, row.Tag, row.ID, row.CreatedSince, row.Size]),
-          ),
-        );
-      }
+    .option('-f, --filter <FILTER>', `${FILTERS.join('=, ')}=`, collect)
+    .option('--digests', "show the manifests' digests")
+    .option('--no-trunc', 'show IDs in full')
+    .option('--format <FORMAT>', 'table, json or a template', 'table')
+    .action(async (name: string | undefined, options: Options) => {
+      const filters = parseFilters(options.filter ?? [], FILTERS);
+      const images = select(await openStore(tsvmHome()).list(), name, filters);
+      const rows = images.map((image) => toRow(image, options.trunc));
+      process.stdout.write(print(rows, options));
     });
 }
 
-function isNamed({ name, tag }: { name: string | null; tag: string | null }, wanted: string): boolean {
-  return wanted === name || wanted === `${name}:${tag}`;
+interface Row {
+  Repository: string;
+  Tag: string;
+  Digest: string;
+  ID: string;
+  CreatedAt: string;
+  CreatedSince: string;
+  Size: string;
+  SharedSize: string;
+  UniqueSize: string;
+}
+
+function toRow({ name, tag, manifest, digest, created, size, sharedSize }: ImageSummary, truncate: boolean): Row {
+  return {
+    Repository: name ?? '<none>',
+    Tag: tag ?? '<none>',
+    Digest: manifest ?? '<none>',
+    ID: truncate ? shortId(digest) : digest,
+    CreatedAt: created,
+    CreatedSince: formatAge(created),
+    Size: formatBytes(size),
+    SharedSize: formatBytes(sharedSize),
+    UniqueSize: formatBytes(size - sharedSize),
+  };
+}
+
+function print(rows: Row[], { quiet, format, digests }: Options): string {
+  if (quiet) return rows.map(({ ID }) => `${ID}\n`).join('');
+  if (format === 'json') return rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+  if (format !== 'table') return rows.map((row) => `${fillTemplate(format, row)}\n`).join('');
+  const columns: [heading: string, key: keyof Row][] = [
+    ['REPOSITORY', 'Repository'],
+    ['TAG', 'Tag'],
+    ...(digests ? [['DIGEST', 'Digest'] as ['DIGEST', 'Digest']] : []),
+    ['IMAGE ID', 'ID'],
+    ['CREATED', 'CreatedSince'],
+    ['SIZE', 'Size'],
+  ];
+  return formatTable(
+    columns.map(([heading]) => heading),
+    rows.map((row) => columns.map(([, key]) => row[key])),
+  );
+}
+
+function select(images: ImageSummary[], name: string | undefined, filters: Filters): ImageSummary[] {
+  const dangling = booleanFilter(filters, 'dangling');
+  const references = [...(filters.get('reference') ?? []), ...(name === undefined ? [] : [name])];
+  const before = (filters.get('before') ?? []).map((text) => timeOf(images, text));
+  const since = (filters.get('since') ?? []).map((text) => timeOf(images, text));
+  return images.filter(
+    (image) =>
+      (dangling === undefined || dangling === (image.name === null)) &&
+      (references.length === 0 || references.some((pattern) => isNamed(image, pattern))) &&
+      hasLabels(image.labels, filters.get('label')) &&
+      before.every((time) => Date.parse(image.created) < time) &&
+      since.every((time) => Date.parse(image.created) > time),
+  );
+}
+
+function isNamed({ name, tag }: ImageSummary, pattern: string): boolean {
+  return name !== null && (matchesPattern(pattern, name) || matchesPattern(pattern, `${name}:${tag}`));
+}
+
+/** When the image that a name or ID stands for was made. */
+function timeOf(images: ImageSummary[], text: string): number {
+  const image =
+    images.find((image) => isNamed(image, text.includes(':') ? text : `${text}:latest`)) ??
+    images.find(({ digest }) => digest.startsWith(text) || digest.slice('sha256:'.length).startsWith(text));
+  if (image === undefined) throw new ImageError('unknown-image', `No such image: ${text}`);
+  return Date.parse(image.created);
 }

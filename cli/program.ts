@@ -12,9 +12,23 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<CommandMod
   run: { summary: 'run a command in a new container', load: () => import('./run.js') },
   images: { summary: 'list images', load: () => import('./images.js') },
   import: { summary: 'make an image of a root file system', load: () => import('./import.js') },
+  load: { summary: 'bring the images of an archive into the store', load: () => import('./load.js') },
+  save: { summary: 'write images as an archive', load: () => import('./save.js') },
+  tag: { summary: 'give an image one more name', load: () => import('./tag.js') },
+  history: { summary: 'show how an image was made', load: () => import('./history.js') },
+  inspect: { summary: 'say all there is to say of an image', load: () => import('./inspect.js') },
   rmi: { summary: 'remove images', load: () => import('./rmi.js') },
+  prune: { summary: 'remove images that nothing needs', load: () => import('./prune.js') },
+  df: { summary: "show what the store takes of the host's disk", load: () => import('./df.js') },
   kernel: { summary: "build and find the guest's kernel", load: () => import('./kernel.js') },
   doctor: { summary: 'say what this machine has and lacks', load: () => import('./doctor.js') },
+};
+
+/** `tsvm image ls` is `tsvm images`, as with Docker. */
+const IMAGE_COMMANDS: Record<string, string> = {
+  ls: 'images',
+  rm: 'rmi',
+  ...Object.fromEntries(['import', 'load', 'save', 'tag', 'history', 'inspect', 'prune'].map((name) => [name, name])),
 };
 
 /** Runs a command line to its end; what became of it is in `context`. */
@@ -39,8 +53,10 @@ async function dispatch(argv: readonly string[], context: Context): Promise<void
     .action(async ([name, ...args]: string[]) => {
       if (name === undefined) return program.outputHelp();
       if (name === 'help') return help(args, context, program);
-      if (!Object.hasOwn(COMMANDS, name)) throw new UsageError(`'${name}' is not a tsvm command`, 'tsvm');
-      await parse((await COMMANDS[name].load()).command(context), args);
+      const isImageCommand = name === 'image' && Object.hasOwn(IMAGE_COMMANDS, args[0]);
+      const command = isImageCommand ? IMAGE_COMMANDS[args[0]] : name;
+      if (!Object.hasOwn(COMMANDS, command)) throw new UsageError(`'${name}' is not a tsvm command`, 'tsvm');
+      await parse((await COMMANDS[command].load()).command(context), isImageCommand ? args.slice(1) : args);
     });
   await parse(program, argv);
 }

@@ -15,6 +15,11 @@ export function formatTable(heading: readonly string[], rows: readonly (readonly
     .join('');
 }
 
+/** The digits of an image ID that are shown. */
+export function shortId(digest: string): string {
+  return digest.replace(/^sha256:/, '').slice(0, 12);
+}
+
 /** Bytes in decimal units, three digits: `117MB`. */
 export function formatBytes(bytes: number): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];

@@ -69,7 +69,7 @@ export interface ImageDetails {
   Comment: string;
   Created: string;
   Author: string;
-  /** The config's own `config`, as it is. */
+  /** The config's own `config` as it is, with null or '' for the usual fields that it lacks. */
   Config: Record<string, unknown>;
   Architecture: string;
   Os: string;

@@ -43,6 +43,8 @@ export const MSG_NOSIGNAL = 0x4000;
 export const MSG_CMSG_CLOEXEC = 0x40000000;
 
 export const F_SETFL = 4;
+export const LOCK_SH = 1;
+export const LOCK_NB = 4;
 export const SEEK_END = 2;
 
 export const SIGKILL = 9;
@@ -91,6 +93,7 @@ export const readv: Call<[fd: number, iov: Address, count: number]> = libc.func(
 export const writev: Call<[fd: number, iov: Address, count: number]> = libc.func('long writev(int, const void *, int)');
 export const lseek: Call<[fd: number, offset: number, whence: number]> = libc.func('long lseek(int, long, int)');
 export const fcntl: Call<[fd: number, command: number, argument: number]> = libc.func('int fcntl(int, int, long)');
+export const flock: Call<[fd: number, operation: number]> = libc.func('int flock(int, int)');
 export const fdatasync: Call<[fd: number]> = libc.func('int fdatasync(int)');
 export const ftruncate: Call<[fd: number, length: number]> = libc.func('int ftruncate(int, long)');
 export const fallocate: Call<[fd: number, mode: number, offset: number, length: number]> = libc.func(

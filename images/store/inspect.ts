@@ -12,6 +12,9 @@ import { summarize } from './list.js';
 import { allNames, findStored } from './names.js';
 import { readConfig } from './record.js';
 
+/** What Docker says where a config does not. */
+const NO_CONFIG = { User: '', Env: null, Cmd: null, Entrypoint: null, Volumes: null, WorkingDir: '', Labels: null };
+
 /** What `Store.inspect` does. */
 export async function inspectImage(home: string, text: string): Promise<ImageDetails> {
   try {
@@ -29,7 +32,7 @@ export async function inspectImage(home: string, text: string): Promise<ImageDet
       Comment: lastComment(json),
       Created: config.created,
       Author: string(json.author, "the image config's author"),
-      Config: optionalObject(json.config, "the image config's config"),
+      Config: { ...NO_CONFIG, ...optionalObject(json.config, "the image config's config") },
       Architecture: config.architecture,
       Os: config.os,
       Size: size,

@@ -44,7 +44,8 @@ interface SavedImage {
 export async function saveImages(home: string, references: string[], output: Writable): Promise<void> {
   try {
     const images = findImages(home, references);
-    await pipeline(Readable.from(archive(home, images)), output);
+    // What is not ours to end is the process's own.
+    await pipeline(Readable.from(archive(home, images)), output, { end: output !== process.stdout });
   } catch (error) {
     throw toImageError(error, `cannot save ${references.join(', ')}`);
   }

@@ -10,7 +10,11 @@ const ZEROES = new Uint8Array(64 * 1024);
 
 function openFile(path: string, readOnly: boolean): number {
   const fd = libc.open(path, (readOnly ? libc.O_RDONLY : libc.O_RDWR) | libc.O_CLOEXEC, 0);
-  if (fd >= 0) return fd;
+  if (fd >= 0) {
+    // What others can see of it: a file with a shared lock is in use. A file system without locks does without.
+    if (readOnly) libc.flock(fd, libc.LOCK_SH | libc.LOCK_NB);
+    return fd;
+  }
   const cause = new libc.SystemError('open', libc.errno());
   throw new MachineError('host', `disk file ${path} cannot be opened: ${cause.code}`, { cause });
 }

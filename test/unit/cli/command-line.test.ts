@@ -44,14 +44,18 @@ test('the version is printed', () => {
   });
 });
 
+const COMMANDS = [
+  ...['run', 'images', 'import', 'load', 'save', 'tag', 'history', 'inspect', 'rmi', 'prune', 'df'],
+  ...['kernel', 'doctor'],
+];
+
 test.each([[[]], [['--help']], [['help']]])('%j explains the program and lists its commands', (args) => {
   const { status, stdout } = tsvm(args);
   expect(status).toBe(0);
-  for (const command of ['run', 'images', 'import', 'rmi', 'kernel', 'doctor'])
-    expect(stdout).toContain(`  ${command} `);
+  for (const command of COMMANDS) expect(stdout).toContain(`  ${command} `);
 });
 
-test.each(['run', 'images', 'import', 'rmi', 'kernel', 'doctor'])('%s --help explains the command', (command) => {
+test.each(COMMANDS)('%s --help explains the command', (command) => {
   const { status, stdout, stderr } = tsvm([command, '--help']);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   expect(stdout).toContain(`Usage: tsvm ${command}`);

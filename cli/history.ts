@@ -1,0 +1,54 @@
+// tsvm history: how an image was made.
+import type { Command } from 'commander';
+import { type HistoryEntry, openStore } from '../images/index.js';
+import { tsvmHome } from '../sandbox/index.js';
+import { type Context, createCommand } from './command.js';
+import { formatAge, formatBytes, formatTable, shortId } from './table.js';
+import { fillTemplate } from './template.js';
+
+/** Characters of a command that are shown. */
+const SHORT_COMMAND = 45;
+
+interface Options {
+  quiet?: boolean;
+  format: string;
+  trunc: boolean;
+}
+
+export function command(context: Context): Command {
+  return createCommand('tsvm history', context)
+    .description('Shows the steps in which an image was made, last first. Sizes are bytes on disk.')
+    .usage('[options] IMAGE')
+    .argument('<IMAGE>', 'name or ID')
+    .option('--no-trunc', 'show all of each command')
+    .option('--format <FORMAT>', 'table, json or a template', 'table')
+    .action(async (image: string, { quiet, format, trunc }: Options) => {
+      const store = openStore(tsvmHome());
+      const [entries, { Id }] = await Promise.all([store.history(image), store.inspect(image)]);
+      const rows = entries.map((entry, i) => toRow(entry, i === 0 ? Id : null, trunc));
+      if (quiet) process.stdout.write(rows.map(({ ID }) => `${ID}\n`).join(''));
+      else if (format === 'json') process.stdout.write(rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
+      else if (format !== 'table') process.stdout.write(rows.map((row) => `${fillTemplate(format, row)}\n`).join(''));
+      else {
+        process.stdout.write(
+          formatTable(
+            ['IMAGE', 'CREATED', 'CREATED BY', 'SIZE', 'COMMENT'],
+            rows.map((row) => [row.ID, row.CreatedSince, row.CreatedBy, row.Size, row.Comment]),
+          ),
+        );
+      }
+    });
+}
+
+/** @param id of the image that the step made; only the last step's is known */
+function toRow({ created, createdBy, comment, size }: HistoryEntry, id: string | null, truncate: boolean) {
+  const command = createdBy.replace(/\s+/g, ' ');
+  return {
+    ID: id === null ? '<missing>' : truncate ? shortId(id) : id,
+    CreatedAt: created,
+    CreatedSince: formatAge(created),
+    CreatedBy: truncate && command.length > SHORT_COMMAND ? `${command.slice(0, SHORT_COMMAND - 1)}…` : command,
+    Size: formatBytes(size),
+    Comment: comment,
+  };
+}

@@ -1,0 +1,181 @@
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { writeLayout } from '../../fixtures/oci-layout.js';
+import { tar } from '../../fixtures/tar-writer.js';
+
+const TSVM = fileURLToPath(new URL('../../../bin/tsvm', import.meta.url));
+
+let folder: string;
+let home: string;
+/** IDs, as they are shown, of two images that share a layer. */
+let first: string;
+let second: string;
+
+beforeAll(() => {
+  folder = mkdtempSync('/tmp/tsvm-test-');
+  const base = tar([{ path: 'base', data: Buffer.alloc(100_000, 1) }]);
+  const layout = (name: string, label: string) =>
+    writeLayout(join(folder, name), [base, tar([{ path: name, data: name }])], {
+      tag: `${name}:1`,
+      config: { Cmd: ['/hello'], Labels: { kind: label } },
+    }).imageId.slice(7, 19);
+  first = layout('first', 'a');
+  second = layout('second', 'b');
+});
+
+beforeEach(() => {
+  home = mkdtempSync(join(folder, 'home-'));
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+function tsvm(args: string[], input?: Buffer | string) {
+  const env = { ...process.env, TSVM_HOME: home };
+  const { status, stdout, stderr } = spawnSync(TSVM, args, { input, env, maxBuffer: 2 ** 26 });
+  return { status, stdout: stdout.toString(), stderr: stderr.toString(), bytes: stdout };
+}
+
+/** What a command that goes well prints. */
+function said(...args: string[]): string {
+  const { status, stdout, stderr } = tsvm(args);
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+  return stdout;
+}
+
+function loadBoth(): void {
+  expect(said('load', '-i', join(folder, 'first'))).toBe('Loaded image: first:1\n');
+  expect(said('load', '-i', join(folder, 'second'))).toBe('Loaded image: second:1\n');
+}
+
+describe('images', () => {
+  test('are picked by filters', () => {
+    loadBoth();
+    said('tag', 'first:1', 'example.org/team/first');
+    expect(said('images', '-q', '-f', 'reference=first')).toBe(`${first}\n`);
+    expect(said('images', '-q', 'second:*')).toBe(`${second}\n`);
+    expect(said('images', '-q', '-f', 'label=kind=b')).toBe(`${second}\n`);
+    expect(said('images', '-q', '-f', 'dangling=true')).toBe('');
+    expect(said('images', '--format', '{{.Repository}}', '-f', 'reference=*/*/first')).toBe('example.org/team/first\n');
+    const { status, stderr } = tsvm(['images', '-f', 'before=nosuch']);
+    expect({ status, stderr }).toEqual({ status: 125, stderr: 'tsvm: No such image: nosuch\n' });
+  });
+
+  test('show IDs and manifests in full when asked', () => {
+    loadBoth();
+    const { stdout } = tsvm(['images', '--digests', '--no-trunc', 'first']);
+    expect(stdout).toMatch(
+      new RegExp(`^REPOSITORY +TAG +DIGEST +IMAGE ID .*\nfirst +1 +sha256:[0-9a-f]{64} +sha256:${first}[0-9a-f]{52} `),
+    );
+  });
+
+  test('share what they have in common', () => {
+    loadBoth();
+    const [one, two] = said('images', '--format', 'json')
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line));
+    expect(one.SharedSize).toBe(two.SharedSize);
+    expect(Number.parseFloat(one.SharedSize)).toBeGreaterThan(100);
+    expect(said('df')).toMatch(/^TYPE +TOTAL +ACTIVE +SIZE +RECLAIMABLE\nImages +2 +0 +\d+kB +\d+kB \(100%\)\n/);
+    expect(said('df', '--verbose')).toMatch(/SHARED SIZE +UNIQUE SIZE\n(first|second) /);
+  });
+});
+
+describe('save and load', () => {
+  test('carry images with all their names through a pipe', () => {
+    loadBoth();
+    said('tag', first, 'again:2');
+    const { bytes, status } = tsvm(['save', 'first:1', 'again:2', 'second:1']);
+    expect(status).toBe(0);
+    expect(said('rmi', '-f', first, second)).toMatch(/Untagged: again:2\nUntagged: first:1\nDeleted: sha256:/);
+    expect(said('images', '-q')).toBe('');
+    expect(tsvm(['load'], bytes).stdout).toBe('Loaded image: first:1\nLoaded image: again:2\nLoaded image: second:1\n');
+    expect(said('images', '-q', 'again').trimEnd()).toBe(first);
+  });
+
+  test('write the file only when it is complete', () => {
+    loadBoth();
+    const file = join(folder, 'saved.tar');
+    writeFileSync(file, 'as it was');
+    const { status, stderr } = tsvm(['save', '-o', file, 'first:1', 'nosuch']);
+    expect({ status, stderr }).toEqual({ status: 125, stderr: 'tsvm: No such image: nosuch:latest\n' });
+    expect(readFileSync(file, 'utf8')).toBe('as it was');
+    said('save', '-o', file, first);
+    expect(said('load', '-i', file)).toMatch(/^Loaded image ID: sha256:/);
+    expect(existsSync(`${file}.partial`)).toBe(false);
+  });
+
+  test('say in one line what is no archive', () => {
+    const notTar = 'cannot load the archive: it is not a tar archive';
+    expect(tsvm(['load'], 'x'.repeat(1000)).stderr).toBe(`tsvm: ${notTar}\n`);
+    expect(tsvm(['load'], tar([{ path: 'a' }])).stderr).toMatch(/^tsvm: cannot load .* has no manifest\.json\n$/);
+    expect(tsvm(['load', '-i', '/nosuch']).stderr).toBe('tsvm: cannot load /nosuch: no such file\n');
+  });
+});
+
+describe('inspect', () => {
+  test('says what Docker says of an image', () => {
+    loadBoth();
+    const [found] = JSON.parse(said('inspect', 'first:1'));
+    expect(found).toMatchObject({
+      Id: expect.stringContaining(first),
+      RepoTags: ['first:1'],
+      RepoDigests: [expect.stringMatching(/^first@sha256:/)],
+      Config: { Cmd: ['/hello'], Env: null, Labels: { kind: 'a' } },
+      Os: 'linux',
+      RootFS: { Type: 'layers', Layers: [expect.any(String), expect.any(String)] },
+    });
+    expect(said('inspect', '-f', '{{.Config.Cmd}}', first, second)).toBe('[/hello]\n[/hello]\n');
+  });
+
+  test('shows what it finds and complains of the rest', () => {
+    loadBoth();
+    const { status, stdout, stderr } = tsvm(['image', 'inspect', '--format', '{{.Os}}', 'nosuch', first]);
+    expect({ status, stdout, stderr }).toEqual({
+      status: 125,
+      stdout: 'linux\n',
+      stderr: 'tsvm: No such object: nosuch\n',
+    });
+  });
+});
+
+test('history shows the steps, last first', () => {
+  loadBoth();
+  expect(said('history', first)).toMatch(
+    new RegExp(`^IMAGE +CREATED +CREATED BY +SIZE +COMMENT\n${first} +.*\n<missing> `),
+  );
+});
+
+describe('rmi', () => {
+  test('goes on after an image that is not there, and with -f forgives it', () => {
+    loadBoth();
+    const { status, stdout, stderr } = tsvm(['rmi', 'nosuch', 'first:1', second]);
+    expect({ status, stderr }).toEqual({ status: 125, stderr: 'tsvm: No such image: nosuch:latest\n' });
+    expect(stdout).toMatch(/^Untagged: first:1\nDeleted: .*\nDeleted: .*\nUntagged: second:1\nDeleted: /);
+    expect(tsvm(['rmi', '-f', 'nosuch']).status).toBe(0);
+  });
+});
+
+describe('prune', () => {
+  test('asks before it removes', () => {
+    loadBoth();
+    const { status, stderr } = tsvm(['prune', '-a'], 'n\n');
+    expect({ status, stderr }).toEqual({ status: 0, stderr: expect.stringContaining('[y/N]') });
+    expect(tsvm(['prune', '-a'], '').status).toBe(0);
+    expect(said('images', '-q').split('\n')).toHaveLength(3);
+    expect(tsvm(['prune', '-a'], 'y\n').stdout).toMatch(/untagged: first:1\n.*Total reclaimed space: \d+kB\n$/s);
+    expect(said('images', '-q')).toBe('');
+  });
+
+  test('takes what has no name, and with -a what has the label', () => {
+    loadBoth();
+    said('tag', 'second:1', 'first:1');
+    expect(said('prune', '-f')).toMatch(new RegExp(`^Deleted Images:\ndeleted: sha256:${first}`));
+    expect(said('image', 'prune', '-af', '--filter', 'label=kind=a')).toBe('Total reclaimed space: 0B\n');
+    expect(said('images', '-q', 'second')).toBe(`${second}\n`);
+    expect(said('prune', '-af', '--filter', 'label=kind=b')).toContain('untagged: second:1\n');
+  });
+});

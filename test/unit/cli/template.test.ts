@@ -1,0 +1,38 @@
+import { describe, expect, test } from 'vitest';
+import { fillTemplate } from '../../../cli/template.js';
+
+const value = {
+  Id: 'sha256:1',
+  Size: 12,
+  Config: { Cmd: ['sh', '-c'], Labels: { 'a.b': 'x', A: 'y' }, User: '', No: null },
+};
+
+describe('a template', () => {
+  test.each([
+    ['{{.Id}}', 'sha256:1'],
+    ['{{ .Id }} has {{.Size}} bytes', 'sha256:1 has 12 bytes'],
+    ['{{.Config.Cmd}}', '[sh -c]'],
+    ['{{json .Config.Cmd}}', '["sh","-c"]'],
+    ['{{.Config.Labels}}', 'map[A:y a.b:x]'],
+    ['{{index .Config.Labels "a.b"}}', 'x'],
+    ['{{index .Config.Cmd 1}}', '-c'],
+    ['{{json (index .Config.Labels "a.b")}}', '"x"'],
+    ['{{index .Config.Labels "none"}}', ''],
+    ['[{{.Config.User}}]', '[]'],
+    ['{{.Config.No}}', '<no value>'],
+    ['{{json .}}', JSON.stringify(value)],
+    ['no action', 'no action'],
+  ])('%s is filled in as Docker fills it in', (template, filled) => {
+    expect(fillTemplate(template, value)).toBe(filled);
+  });
+
+  test.each([
+    ['{{.None}}', /there is no None/],
+    ['{{.Id.More}}', /there is no More/],
+    ['{{.constructor}}', /there is no constructor/],
+    ['{{range .Config.Cmd}}', /template parsing error/],
+    ['{{}}', /template parsing error/],
+  ])('%s is refused in one line', (template, message) => {
+    expect(() => fillTemplate(template, value)).toThrow(message);
+  });
+});
