@@ -60,6 +60,7 @@ enum start_tag {
 	START_SYSCTLS = 10,
 	START_PRIVILEGED = 11,
 	START_INIT = 12,
+	START_SHARES = 13,
 };
 
 enum root_tag {
@@ -79,6 +80,12 @@ enum tmpfs_tag {
 	TMPFS_EXEC = 7,
 	TMPFS_SUID = 8,
 	TMPFS_DEV = 9,
+};
+
+enum share_tag {
+	SHARE_INDEX = 1,
+	SHARE_PATH = 2,
+	SHARE_READONLY = 3,
 };
 
 enum limits_tag {

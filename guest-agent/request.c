@@ -18,6 +18,7 @@ enum {
 	MAX_NAME = 255,
 	MAX_HOSTNAME = 64, // __NEW_UTS_LEN
 	MAX_SIGNAL = 64,
+	MAX_SHARE = 99999,
 	LAST_CAPABILITY = 63,
 	INSTRUCTION_SIZE = 8,
 	MAX_INSTRUCTIONS = 4096, // BPF_MAXINSNS
@@ -389,6 +390,40 @@ static void decode_tmpfs_mount(struct decoder *decoder, const struct field *fiel
 	decode_tmpfs(decoder, enter(field, "tmpfs", 0), &tmpfs[start->tmpfs_count++]);
 }
 
+static void decode_share(struct decoder *decoder, struct group group, struct share_spec *share)
+{
+	struct field field;
+
+	while (next_field(decoder, &group, &field)) {
+		switch (field.tag) {
+		case SHARE_INDEX:
+			share->index = (uint32_t)integer(decoder, &field, 0, MAX_SHARE);
+			break;
+		case SHARE_PATH:
+			share->path = path(decoder, &field);
+			break;
+		case SHARE_READONLY:
+			share->readonly = flag(decoder, &field);
+			break;
+		default:
+			unknown_field(decoder, &field);
+		}
+	}
+	require(decoder, &group, SHARE_INDEX);
+	require(decoder, &group, SHARE_PATH);
+}
+
+static void decode_share_mount(struct decoder *decoder, const struct field *field, struct start_request *start)
+{
+	struct share_spec *shares = grow(decoder, field, start->shares, start->share_count, sizeof *shares);
+
+	if (shares == NULL)
+		return;
+	start->shares = shares;
+	shares[start->share_count] = (struct share_spec){ 0 };
+	decode_share(decoder, enter(field, "share", 0), &shares[start->share_count++]);
+}
+
 static void decode_limits(struct decoder *decoder, struct group group, struct limits_spec *limits)
 {
 	struct field field;
@@ -449,7 +484,7 @@ static void decode_start(struct decoder *decoder, struct group group, struct sta
 	struct field field;
 
 	start->shm_size = default_shm_size;
-	group.repeated = 1U << START_TMPFS | 1U << START_SYSCTLS;
+	group.repeated = 1U << START_TMPFS | 1U << START_SYSCTLS | 1U << START_SHARES;
 	while (next_field(decoder, &group, &field)) {
 		switch (field.tag) {
 		case START_HOSTNAME:
@@ -463,6 +498,9 @@ static void decode_start(struct decoder *decoder, struct group group, struct sta
 			break;
 		case START_TMPFS:
 			decode_tmpfs_mount(decoder, &field, start);
+			break;
+		case START_SHARES:
+			decode_share_mount(decoder, &field, start);
 			break;
 		case START_HOSTS:
 			start->hosts = text(decoder, &field, MAX_HOST_PAYLOAD);
@@ -612,6 +650,7 @@ void request_free(struct request *request)
 	if (request->type == FRAME_START) {
 		free(request->start.tmpfs);
 		free(request->start.sysctls);
+		free(request->start.shares);
 		free_process(&request->start.process);
 	} else if (request->type == FRAME_EXEC) {
 		free_process(&request->exec);

@@ -68,6 +68,13 @@ struct sysctl_spec {
 	const char *value;
 };
 
+// A folder or file of the host's.
+struct share_spec {
+	uint32_t index; // its name on the virtio-fs device
+	const char *path;
+	bool readonly;
+};
+
 // 0: no limit.
 struct limits_spec {
 	uint64_t memory;
@@ -82,6 +89,8 @@ struct start_request {
 	struct root_spec root;
 	struct tmpfs_spec *tmpfs;
 	size_t tmpfs_count;
+	struct share_spec *shares;
+	size_t share_count;
 	const char *hosts;       // NULL: the image's own
 	const char *resolv_conf; // NULL: the image's own
 	uint64_t shm_size;

@@ -13,6 +13,7 @@
 
 #include "devices.h"
 #include "disk.h"
+#include "mounts.h"
 #include "target.h"
 
 #define FILES "/run/etc"
@@ -80,13 +81,28 @@ bool rootfs_write_files(const struct start_request *start, struct failure *failu
 		write_file(FILES "/resolv.conf", start->resolv_conf, strlen(start->resolv_conf), failure));
 }
 
+// Whether the container's own file is in the place of ours.
+static bool is_given(const struct start_request *start, const char *path)
+{
+	for (size_t i = 0; i < start->share_count; i++) {
+		if (strcmp(start->shares[i].path, path) == 0)
+			return true;
+	}
+	return false;
+}
+
+static bool mount_file(int root, const struct start_request *start, const char *path, const char *source,
+		       struct failure *failure)
+{
+	return is_given(start, path) || target_mount(root, path, TARGET_FILE, source, NULL, MS_BIND, NULL, failure);
+}
+
 static bool mount_files(int root, const struct start_request *start, struct failure *failure)
 {
-	return target_mount(root, "/etc/hostname", TARGET_FILE, FILES "/hostname", NULL, MS_BIND, NULL, failure) &&
-	       (start->hosts == NULL ||
-		target_mount(root, "/etc/hosts", TARGET_FILE, FILES "/hosts", NULL, MS_BIND, NULL, failure)) &&
+	return mount_file(root, start, "/etc/hostname", FILES "/hostname", failure) &&
+	       (start->hosts == NULL || mount_file(root, start, "/etc/hosts", FILES "/hosts", failure)) &&
 	       (start->resolv_conf == NULL ||
-		target_mount(root, "/etc/resolv.conf", TARGET_FILE, FILES "/resolv.conf", NULL, MS_BIND, NULL, failure));
+		mount_file(root, start, "/etc/resolv.conf", FILES "/resolv.conf", failure));
 }
 
 static bool mount_defaults(int root, const struct start_request *start, struct failure *failure)
@@ -104,20 +120,6 @@ static bool mount_defaults(int root, const struct start_request *start, struct f
 	}
 	snprintf(options, sizeof options, "mode=1777,size=%llu", (unsigned long long)start->shm_size);
 	return target_mount(root, "/dev/shm", TARGET_DIRECTORY, "shm", "tmpfs", safe, options, failure);
-}
-
-static bool mount_tmpfs(int root, const struct tmpfs_spec *spec, struct failure *failure)
-{
-	unsigned long flags = (spec->readonly ? MS_RDONLY : 0) | (spec->exec ? 0 : MS_NOEXEC) |
-			      (spec->suid ? 0 : MS_NOSUID) | (spec->dev ? 0 : MS_NODEV);
-	char options[128];
-
-	snprintf(options, sizeof options, "mode=%o,uid=%u,gid=%u", spec->mode, spec->uid, spec->gid);
-	if (spec->size > 0) {
-		size_t used = strlen(options);
-		snprintf(options + used, sizeof options - used, ",size=%llu", (unsigned long long)spec->size);
-	}
-	return target_mount(root, spec->path, TARGET_DIRECTORY, "tmpfs", "tmpfs", flags, options, failure);
 }
 
 // pivot_root(2), "pivot_root(".", ".")": the old root ends up over the new one and is taken off.
@@ -141,11 +143,7 @@ bool rootfs_enter(const struct start_request *start, struct failure *failure)
 		return fail(failure, ERROR_SETUP_FAILED, errno, DISK_ROOT);
 	if (!mount_defaults(root, start, failure) || !devices_make(root, start->privileged, failure))
 		return false;
-	for (size_t i = 0; i < start->tmpfs_count; i++) {
-		if (!mount_tmpfs(root, &start->tmpfs[i], failure))
-			return false;
-	}
-	if (!mount_files(root, start, failure))
+	if (!mounts_make(root, start, failure) || !mount_files(root, start, failure))
 		return false;
 	cwd = target_open(root, start->process.cwd, TARGET_DIRECTORY, failure);
 	if (cwd < 0)

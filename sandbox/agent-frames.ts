@@ -155,6 +155,14 @@ export interface TmpfsMount {
   dev?: boolean;
 }
 
+/** A folder or file of the host's in the container. nodev. */
+export interface ShareMount {
+  /** Of the machine's shares. */
+  index: number;
+  path: string;
+  readonly?: boolean;
+}
+
 /** cgroup v2 limits of the whole container. */
 export interface Limits {
   /** memory.max, bytes. */
@@ -184,6 +192,7 @@ export interface StartRequest {
   clock?: number;
   root: RootSpec;
   tmpfs?: TmpfsMount[];
+  shares?: ShareMount[];
   /** Contents of /etc/hosts. Absent: the image's own stays. */
   hosts?: string;
   /** Contents of /etc/resolv.conf. Absent: the image's own stays. */

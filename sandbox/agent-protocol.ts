@@ -68,6 +68,12 @@ const tmpfs: Fields = [
   { tag: 9, name: 'dev', kind: 'flag' },
 ];
 
+const share: Fields = [
+  { tag: 1, name: 'index', kind: 'integer', max: 99_999, required: true },
+  { tag: 2, name: 'path', kind: 'text', max: 4095, required: true },
+  { tag: 3, name: 'readonly', kind: 'flag' },
+];
+
 const limits: Fields = [
   { tag: 1, name: 'memory', kind: 'integer', max: SAFE },
   { tag: 2, name: 'pids', kind: 'integer', max: SAFE },
@@ -95,6 +101,7 @@ const start: Fields = [
   { tag: 10, name: 'sysctls', kind: 'group', fields: sysctl, repeated: true },
   { tag: 11, name: 'privileged', kind: 'flag' },
   { tag: 12, name: 'init', kind: 'flag' },
+  { tag: 13, name: 'shares', kind: 'group', fields: share, repeated: true },
 ];
 
 const hello: Fields = [

@@ -19,6 +19,14 @@ export interface DiskSpec {
   extents: DiskExtent[];
 }
 
+/** A folder or a file of the host that the guest finds on its virtio-fs device, by its place in the list. */
+export interface ShareSpec {
+  /** Absolute. */
+  path: string;
+  /** Refused by the device, whatever the guest's mount says. */
+  readOnly: boolean;
+}
+
 export type Accelerator = 'kvm' | 'tcg';
 
 export interface MachineSpec {
@@ -35,6 +43,8 @@ export interface MachineSpec {
   memory: number;
   /** In order: the guest sees vda, vdb, ... */
   disks: DiskSpec[];
+  /** The guest sees `0`, `1`, ... on the virtio-fs device `tsvm`. Absent or empty: there is no such device. */
+  shares?: ShareSpec[];
   /**
    * Host side of the vsock device. A guest's connection to host port N arrives at the unix socket `${path}_N`;
    * a host's connection to the unix socket `path` says `CONNECT port\n` and reaches the guest's port.

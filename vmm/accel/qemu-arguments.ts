@@ -1,6 +1,7 @@
 // QEMU's command line for a machine whose devices are ours: CPUs, interrupt controllers, a timer, a serial port, and
 // virtio-mmio transports that reach our devices over vhost-user. QEMU, docs/system/i386/microvm.rst.
 import type { VirtioDevice } from '../devices/device.js';
+import { FS_QUEUE_SIZE, FS_TAG } from '../devices/fs.js';
 
 /** virtio-mmio transports of QEMU's microvm: where they are, and their interrupt lines (QEMU, hw/i386/microvm.c). */
 export const TRANSPORT_BASE = 0xfeb00000;
@@ -36,6 +37,7 @@ const FRONT_ENDS: Record<string, string> = {
   blk: 'vhost-user-blk,num-queues=1',
   vsock: 'vhost-user-vsock-device',
   rng: 'vhost-user-rng',
+  fs: `vhost-user-fs-device,tag=${FS_TAG},queue-size=${FS_QUEUE_SIZE}`,
 };
 
 /** The serial console is QEMU's stdout. */

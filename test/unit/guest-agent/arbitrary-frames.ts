@@ -43,6 +43,11 @@ const tmpfs = fc.record(
   { requiredKeys: ['path'] },
 );
 
+const share = fc.record(
+  { index: fc.integer({ min: 0, max: 99999 }), path, readonly: fc.constant(true) },
+  { requiredKeys: ['index', 'path'] },
+);
+
 /** Requests with values of all sizes in their ranges. */
 export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
   fc.record(
@@ -53,6 +58,7 @@ export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
       clock: size,
       root: fc.record({ device: path, scratch: path, tmpfsSize: size }, { requiredKeys: ['device'] }),
       tmpfs: fc.array(tmpfs, { minLength: 1, maxLength: 3 }),
+      shares: fc.array(share, { minLength: 1, maxLength: 3 }),
       hosts: text,
       resolvConf: text,
       shmSize: size,

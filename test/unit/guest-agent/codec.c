@@ -174,6 +174,12 @@ static void print_start(const struct start_request *start)
 		       tmpfs->readonly ? "true" : "false", tmpfs->exec ? "true" : "false",
 		       tmpfs->suid ? "true" : "false", tmpfs->dev ? "true" : "false");
 	}
+	printf("],\"shares\":[");
+	for (size_t i = 0; i < start->share_count; i++) {
+		printf("%s{\"index\":%u,\"path\":", i > 0 ? "," : "", start->shares[i].index);
+		print_text(start->shares[i].path);
+		printf(",\"readonly\":%s}", start->shares[i].readonly ? "true" : "false");
+	}
 	printf("]");
 	print_optional("hosts", start->hosts);
 	print_optional("resolvConf", start->resolv_conf);

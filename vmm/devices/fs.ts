@@ -1,0 +1,92 @@
+// The file system device (virtio 1.2, 5.11 "File System Device"): folders and files of the host, served by fs/server.ts.
+// Requests are served in the device thread, one after the other: most find what they want in the host's caches, where a
+// system call is cheaper than handing the request to anybody. A host file system that hangs stops the machine's devices.
+import type { ShareSpec } from '../machine.js';
+import { DescriptorChain, type Virtqueue } from '../virtio/queue.js';
+import type { DeviceContext, DeviceState, VirtioDevice } from './device.js';
+import { drain } from './drain.js';
+import { type FuseOptions, FuseServer, type FuseState } from './fs/server.js';
+
+const VIRTIO_ID_FS = 26;
+/** Name of the device to the guest, which mounts it by that. */
+export const FS_TAG = 'tsvm';
+const TAG_SIZE = 36;
+
+/** Queue of requests that others wait for: forgetting. */
+const HIPRIO_QUEUE = 0;
+/** Room for requests of 1 MiB in pages with their headers. */
+export const FS_QUEUE_SIZE = 512;
+
+/** `struct virtio_fs_config`: tag, le32 num_request_queues. */
+function configSpace(): Uint8Array {
+  const config = new Uint8Array(TAG_SIZE + 4);
+  config.set(Buffer.from(FS_TAG));
+  new DataView(config.buffer).setUint32(TAG_SIZE, 1, true);
+  return config;
+}
+
+export class VirtioFs implements VirtioDevice {
+  readonly type = VIRTIO_ID_FS;
+  readonly name = 'fs';
+  readonly features: readonly number[] = [];
+  readonly queueSizes = [FS_QUEUE_SIZE, FS_QUEUE_SIZE];
+  readonly config = configSpace();
+  readonly server: FuseServer;
+  readonly #serve = (chain: DescriptorChain, queue: Virtqueue) => this.#serveRequest(chain, queue);
+  readonly #again = [() => this.kick(HIPRIO_QUEUE), () => this.kick(HIPRIO_QUEUE + 1)];
+  #context: DeviceContext | undefined;
+  #chain: DescriptorChain | undefined;
+
+  /** Takes `server` over: disposing of the device disposes of it. */
+  constructor(server: FuseServer) {
+    this.server = server;
+  }
+
+  /**
+   * Opens the shares and makes a device of them.
+   * @throws MachineError `host` for one that cannot be opened.
+   */
+  static open(shares: readonly ShareSpec[], options?: FuseOptions): VirtioFs {
+    return new VirtioFs(new FuseServer(shares, options));
+  }
+
+  activate(context: DeviceContext): void {
+    this.#context = context;
+    this.#chain = new DescriptorChain(context.memory, FS_QUEUE_SIZE);
+  }
+
+  kick(index: number): void {
+    if (this.#context === undefined || this.#chain === undefined) return;
+    drain(this.#context, index, this.#chain, this.#serve, this.#again[index]);
+  }
+
+  #serveRequest(chain: DescriptorChain, queue: Virtqueue): number {
+    const written = this.server.serve(chain);
+    if (written < 0) {
+      this.#context?.fail('request without header or room for its reply');
+      return 0;
+    }
+    queue.push(chain.head, written);
+    return chain.readable.length + written;
+  }
+
+  reset(): void {
+    this.#context = undefined;
+    this.#chain = undefined;
+    this.server.reset();
+  }
+
+  save(): DeviceState {
+    return { ...this.server.save() };
+  }
+
+  restore(state: DeviceState): void {
+    this.server.restore(state as unknown as FuseState);
+    for (const again of this.#again) again();
+  }
+
+  [Symbol.dispose](): void {
+    this.reset();
+    this.server[Symbol.dispose]();
+  }
+}

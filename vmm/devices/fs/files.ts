@@ -1,0 +1,274 @@
+// Requests about open regular files. Bytes go between the file and guest memory directly.
+import { constants as fs } from 'node:fs';
+import { constants } from 'node:os';
+import type { DescriptorChain } from '../../virtio/queue.js';
+import {
+  ENTRY_OUT_SIZE,
+  FOPEN_KEEP_CACHE,
+  FUSE_FSYNC_FDATASYNC,
+  FUSE_OPEN_KILL_SUIDGID,
+  FUSE_WRITE_CACHE,
+  FUSE_WRITE_KILL_SUIDGID,
+  IN_HEADER_SIZE,
+  OPEN_OUT_SIZE,
+  OUT_HEADER_SIZE,
+  WRITE_IN_SIZE,
+} from './fuse.js';
+import {
+  AT_FDCWD,
+  S_IFDIR,
+  S_IFLNK,
+  S_IFREG,
+  S_ISGID,
+  S_ISUID,
+  S_IXGRP,
+  SCRATCH,
+  STATX_CTIME,
+  STATX_MODE,
+  STATX_MTIME,
+  STATX_SIZE,
+  STATX_WORD,
+  SYS_COPY_FILE_RANGE,
+  SYS_FALLOCATE,
+  SYS_FCHMODAT,
+  SYS_FDATASYNC,
+  SYS_FSYNC,
+  SYS_LSEEK,
+  SYS_PREADV,
+  SYS_PWRITEV2,
+} from './host.js';
+import type { Inode } from './inodes.js';
+import { PAYLOAD, type Session } from './session.js';
+
+const { EBADF, EEXIST, EFBIG, EINVAL, EISDIR, ELOOP, ENFILE, ENXIO, EROFS, ESTALE } = constants.errno;
+
+const ACCESS_MODE = 3;
+/** What of the guest's flags is the host's business; O_APPEND comes with each write, and O_DIRECT is between others. */
+const HOST_FLAGS = fs.O_TRUNC | fs.O_DSYNC | fs.O_SYNC;
+/** Its own bit beside O_DSYNC's. */
+const FILE_SYNC = fs.O_SYNC & ~fs.O_DSYNC;
+
+// pwritev2(2)
+const RWF_DSYNC = 2;
+const RWF_SYNC = 4;
+const RWF_APPEND = 0x10;
+
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+
+/** Bytes of one copy: some milliseconds' worth. The guest asks again for the rest. */
+const MAX_COPY = 16 * 1024 * 1024;
+/** Seconds after which a change that left no trace in a file's times is impossible, however coarse they are. */
+const SETTLED = 2;
+
+/** Whether the guest may open the file with these flags: 0, or the negative errno. */
+function mayOpen(session: Session, inode: Inode, flags: number): number {
+  if ((flags & ACCESS_MODE) === ACCESS_MODE) return -EINVAL;
+  if ((flags & ACCESS_MODE) === fs.O_RDONLY && (flags & fs.O_TRUNC) === 0) return 0;
+  return session.mayChange(inode);
+}
+
+/** Opens the regular file of an inode: never a device or a FIFO, which are the guest's own. */
+function openFile(session: Session, inode: Inode, flags: number): number {
+  if (inode.type !== S_IFREG) return inode.type === S_IFDIR ? -EISDIR : inode.type === S_IFLNK ? -ELOOP : -ENXIO;
+  const fd = session.inodes.descriptor(inode);
+  return fd < 0 ? fd : session.host.reopen(fd, (flags & (ACCESS_MODE | HOST_FLAGS)) >>> 0);
+}
+
+/** Puts `struct fuse_open_out` at `at` of the payload; takes `fd` over. Returns its size or the negative errno. */
+function putOpen(session: Session, at: number, inode: Inode, fd: number, flags: number): number {
+  const keep = isUnchanged(session, inode, fd);
+  const handle = session.handles.add(inode, fd, flags & (ACCESS_MODE | fs.O_DSYNC | fs.O_SYNC), false);
+  if (handle < 0) return handle;
+  const { words } = session.host;
+  const to = (PAYLOAD + at) / 4;
+  words.fill(0, to, to + OPEN_OUT_SIZE / 4);
+  words[to] = handle;
+  words[to + 2] = keep ? FOPEN_KEEP_CACHE : 0;
+  return OPEN_OUT_SIZE;
+}
+
+/**
+ * Whether the file is as it was when the guest last opened it: then its page cache is right still. A file that changed
+ * moments ago may change again without a trace in its times, and so is not taken for unchanged next time.
+ */
+function isUnchanged({ host }: Session, inode: Inode, fd: number): boolean {
+  if (host.statx(fd) < 0) return false;
+  const { words } = host;
+  const of = (word: number) => words[STATX_WORD + word];
+  const size = of(STATX_SIZE) + of(STATX_SIZE + 1) * 2 ** 32;
+  const stamp = `${size} ${of(STATX_MTIME)} ${of(STATX_MTIME + 2)} ${of(STATX_CTIME)} ${of(STATX_CTIME + 2)}`;
+  const unchanged = inode.stamp === stamp;
+  const age = Date.now() / 1000 - of(STATX_CTIME);
+  inode.stamp = age >= SETTLED ? stamp : '';
+  return unchanged;
+}
+
+/** `fuse_open_in`: u32 flags, open_flags. */
+export function open(session: Session, node: number): number {
+  const inode = session.inodes.get(node);
+  if (inode === undefined) return -ESTALE;
+  const flags = session.u32(0);
+  const refusal = mayOpen(session, inode, flags);
+  if (refusal < 0) return refusal;
+  const fd = openFile(session, inode, flags);
+  if (fd < 0) return fd;
+  if ((session.u32(4) & FUSE_OPEN_KILL_SUIDGID) !== 0) killSetId(session, inode, fd);
+  return putOpen(session, 0, inode, fd, flags);
+}
+
+/** `fuse_create_in`: u32 flags, mode, umask, open_flags; name. Answered by an entry and an open file. */
+export function create(session: Session, node: number): number {
+  const { host, inodes } = session;
+  const parent = inodes.get(node);
+  if (parent === undefined) return -ESTALE;
+  const length = session.nameLength(16);
+  if (length < 0) return length;
+  const refusal = session.mayChange(parent);
+  if (refusal < 0) return refusal;
+  const flags = session.u32(0);
+  if ((flags & ACCESS_MODE) === ACCESS_MODE) return -EINVAL;
+  const directory = inodes.descriptor(parent);
+  if (directory < 0) return directory;
+  const name = session.address(16);
+  const hostFlags = (flags & (ACCESS_MODE | fs.O_DSYNC | fs.O_SYNC)) >>> 0;
+  const act = () => host.create(directory, name, hostFlags, session.u32(4) & 0o7777);
+  let fd = host.as(session.uid, session.gid, session.u32(8) & 0o777, act);
+  const exists = fd === -EEXIST && (flags & fs.O_EXCL) === 0;
+  const error = exists ? host.statxName(directory, name) : fd < 0 ? fd : host.statx(fd);
+  if (error < 0) {
+    if (fd >= 0) host.close(fd);
+    return error;
+  }
+  const inode = inodes.adopt(parent, session.string(16, length));
+  if (inode === undefined) {
+    if (fd >= 0) host.close(fd);
+    return -ENFILE;
+  }
+  // Somebody on the host was faster: it is opened as any file is.
+  if (exists) fd = openFile(session, inode, flags);
+  if (fd < 0) return fd;
+  const opened = putOpen(session, ENTRY_OUT_SIZE, inode, fd, flags);
+  if (opened < 0) return opened;
+  // STATX is the open file's.
+  return session.putEntry(0, inode) + opened;
+}
+
+/**
+ * Takes set-user-ID and set-group-ID away, as the kernel does when a user without privilege changes a file
+ * (FUSE_HANDLE_KILLPRIV_V2). A host user's own changes have that effect anyway.
+ */
+export function killSetId({ host }: Session, inode: Inode, fd: number): void {
+  if (inode.share.owner !== undefined || host.statx(fd) < 0) return;
+  const mode = host.words[STATX_WORD + STATX_MODE] & 0o7777;
+  const groupToo = (mode & (S_ISGID | S_IXGRP)) === (S_ISGID | S_IXGRP);
+  const left = mode & ~(groupToo ? S_ISUID | S_ISGID : S_ISUID);
+  if (left !== mode) host.call(SYS_FCHMODAT, AT_FDCWD, host.procPath(fd), left);
+}
+
+/** `fuse_release_in`: u64 fh. */
+export function release(session: Session): number {
+  return session.handles.release(session.u64(0), false);
+}
+
+/**
+ * `fuse_read_in`: u64 fh, offset, u32 size. The bytes are put behind the reply's header in the chain; returns how many,
+ * or the negative errno.
+ */
+export function read(session: Session, { writable }: DescriptorChain): number {
+  const file = session.handles.file(session.u64(0));
+  if (file === undefined) return -EBADF;
+  const offset = session.u64(8);
+  if (offset > Number.MAX_SAFE_INTEGER) return -EINVAL;
+  const size = Math.min(session.u32(16), writable.length - OUT_HEADER_SIZE);
+  const { host } = session;
+  const count = writable.iovecs(OUT_HEADER_SIZE, size, host.iovecs);
+  return host.call(SYS_PREADV, file.fd, host.iovecsAddress, count, offset);
+}
+
+/** `fuse_write_in`: u64 fh, offset, u32 size, write_flags, u64 lock_owner, u32 flags; the bytes, still in the chain. */
+export function write(session: Session, { readable }: DescriptorChain): number {
+  const file = session.handles.file(session.u64(0));
+  if (file === undefined) return -EBADF;
+  const offset = session.u64(8);
+  const size = session.u32(16);
+  const start = IN_HEADER_SIZE + WRITE_IN_SIZE;
+  if (size > readable.length - start) return -EINVAL;
+  if (offset + size > Number.MAX_SAFE_INTEGER) return -EFBIG;
+  if (file.inode.share.readOnly) return -EROFS;
+  const flags = session.u32(20);
+  const { host } = session;
+  const count = readable.iovecs(start, size, host.iovecs);
+  const how = writeFlags(session.u32(32), flags);
+  const written = host.call(SYS_PWRITEV2, file.fd, host.iovecsAddress, count, offset, 0, how);
+  if (written < 0) return written;
+  if ((flags & FUSE_WRITE_KILL_SUIDGID) !== 0) killSetId(session, file.inode, file.fd);
+  const to = PAYLOAD / 4;
+  host.words[to] = written;
+  host.words[to + 1] = 0;
+  return 8;
+}
+
+/** pwritev2's flags for the guest's open flags at the time of the write: fcntl(2) may have changed O_APPEND. */
+function writeFlags(openFlags: number, flags: number): number {
+  // What comes from the page cache has its place in the file, whatever the handle was opened for.
+  if ((flags & FUSE_WRITE_CACHE) !== 0) return 0;
+  const append = (openFlags & fs.O_APPEND) !== 0 ? RWF_APPEND : 0;
+  if ((openFlags & FILE_SYNC) !== 0) return append | RWF_SYNC;
+  return (openFlags & fs.O_DSYNC) !== 0 ? append | RWF_DSYNC : append;
+}
+
+/** `fuse_fsync_in`: u64 fh, u32 fsync_flags. */
+export function fsync(session: Session): number {
+  const file = session.handles.file(session.u64(0));
+  if (file === undefined) return -EBADF;
+  const dataOnly = (session.u32(8) & FUSE_FSYNC_FDATASYNC) !== 0;
+  return session.host.call(dataOnly ? SYS_FDATASYNC : SYS_FSYNC, file.fd);
+}
+
+/** `fuse_fallocate_in`: u64 fh, offset, length, u32 mode. */
+export function fallocate(session: Session): number {
+  const file = session.handles.file(session.u64(0));
+  if (file === undefined) return -EBADF;
+  const refusal = session.mayChange(file.inode);
+  if (refusal < 0) return refusal;
+  const offset = session.u64(8);
+  const length = session.u64(16);
+  if (offset + length > Number.MAX_SAFE_INTEGER) return -EFBIG;
+  return session.host.call(SYS_FALLOCATE, file.fd, session.u32(24), offset, length);
+}
+
+/** `fuse_lseek_in`: u64 fh, offset, u32 whence: only data and holes are the host's to find. */
+export function lseek(session: Session): number {
+  const file = session.handles.file(session.u64(0));
+  if (file === undefined) return -EBADF;
+  const offset = session.u64(8);
+  const whence = session.u32(16);
+  if (whence !== SEEK_DATA && whence !== SEEK_HOLE) return -EINVAL;
+  if (offset > Number.MAX_SAFE_INTEGER) return -ENXIO;
+  const found = session.host.call(SYS_LSEEK, file.fd, offset, whence);
+  if (found < 0) return found;
+  const to = PAYLOAD / 4;
+  session.host.words[to] = found % 2 ** 32;
+  session.host.words[to + 1] = Math.floor(found / 2 ** 32);
+  return 8;
+}
+
+/** `fuse_copy_file_range_in`: u64 fh_in, off_in, nodeid_out, fh_out, off_out, len, flags. */
+export function copyFileRange(session: Session): number {
+  const { handles, host } = session;
+  const from = handles.file(session.u64(0));
+  const to = handles.file(session.u64(24));
+  if (from === undefined || to === undefined) return -EBADF;
+  const refusal = session.mayChange(to.inode);
+  if (refusal < 0) return refusal;
+  host.view.setBigUint64(SCRATCH, session.bigint(8), true);
+  host.view.setBigUint64(SCRATCH + 8, session.bigint(32), true);
+  const length = Math.min(session.u64(40), MAX_COPY);
+  const copied = host.call(SYS_COPY_FILE_RANGE, from.fd, host.at(SCRATCH), to.fd, host.at(SCRATCH + 8), length, 0);
+  if (copied < 0) return copied;
+  const at = PAYLOAD / 4;
+  host.words[at] = copied;
+  host.words[at + 1] = 0;
+  return 8;
+}

@@ -1,0 +1,99 @@
+// The guest's open files and directories (FUSE file handles): small numbers, each a descriptor.
+import { constants } from 'node:os';
+import type { Host } from './host.js';
+import type { Inode, Inodes } from './inodes.js';
+
+const { EBADF, ENFILE } = constants.errno;
+
+export interface OpenFile {
+  readonly handle: number;
+  readonly inode: Inode;
+  readonly fd: number;
+  readonly isDirectory: boolean;
+  /** Flags of open(2) on the host. */
+  readonly flags: number;
+  /** Of a directory: where its descriptor is, a cookie of the host's. */
+  position: bigint;
+}
+
+export class Handles {
+  readonly #host: Host;
+  readonly #inodes: Inodes;
+  readonly #limit: number;
+  /** By handle; 0 is none. */
+  readonly #files: (OpenFile | undefined)[] = [undefined];
+  readonly #free: number[] = [];
+
+  constructor(host: Host, inodes: Inodes, limit: number) {
+    this.#host = host;
+    this.#inodes = inodes;
+    this.#limit = limit;
+  }
+
+  get count(): number {
+    return this.#files.length - 1 - this.#free.length;
+  }
+
+  /** Takes `fd` over; returns the handle, or the negative errno when there are too many, and then `fd` is closed. */
+  add(inode: Inode, fd: number, flags: number, isDirectory: boolean): number {
+    if (this.count >= this.#limit) {
+      this.#host.close(fd);
+      return -ENFILE;
+    }
+    const handle = this.#free.pop() ?? this.#files.length;
+    this.#files[handle] = { handle, inode, fd, isDirectory, flags, position: 0n };
+    this.#inodes.opened(inode);
+    return handle;
+  }
+
+  /** The open regular file of a handle that the guest names. */
+  file(handle: number): OpenFile | undefined {
+    const file = this.#files[handle];
+    return file?.isDirectory === false ? file : undefined;
+  }
+
+  directory(handle: number): OpenFile | undefined {
+    const file = this.#files[handle];
+    return file?.isDirectory === true ? file : undefined;
+  }
+
+  /** Closes an open file or directory; 0 or the negative errno. */
+  release(handle: number, isDirectory: boolean): number {
+    const file = this.#files[handle];
+    if (file === undefined || file.isDirectory !== isDirectory) return -EBADF;
+    this.#files[handle] = undefined;
+    this.#free.push(handle);
+    this.#host.close(file.fd);
+    this.#inodes.closed(file.inode);
+    return 0;
+  }
+
+  clear(): void {
+    for (const file of this.#files) if (file !== undefined) this.release(file.handle, file.isDirectory);
+    this.#files.length = 1;
+    this.#free.length = 0;
+  }
+
+  save(): SavedHandle[] {
+    return this.#files.flatMap((file) => {
+      if (file === undefined) return [];
+      const { handle, inode, flags, isDirectory } = file;
+      return [{ handle, node: inode.node, flags, isDirectory }];
+    });
+  }
+
+  /** On an empty table: puts a saved handle back, with a descriptor of its own. */
+  restore({ handle, flags, isDirectory }: SavedHandle, inode: Inode, fd: number): void {
+    while (this.#files.length <= handle) {
+      if (this.#files.length < handle) this.#free.push(this.#files.length);
+      this.#files.push(undefined);
+    }
+    this.#files[handle] = { handle, inode, fd, isDirectory, flags, position: 0n };
+    this.#inodes.opened(inode);
+  }
+}
+
+/** A handle as plain JSON. */
+export interface SavedHandle extends Pick<OpenFile, 'handle' | 'flags' | 'isDirectory'> {
+  node: number;
+}

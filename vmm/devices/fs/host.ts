@@ -1,0 +1,296 @@
+// The host's system calls on files: by descriptor and one name, on memory outside JavaScript's, so that a call allocates
+// nothing. Results are as the kernel gives them: a number, or the negative errno.
+import { constants } from 'node:os';
+import koffi from 'koffi';
+import * as libc from '../../libc.js';
+
+const { EINTR } = constants.errno;
+
+// System calls of x86-64.
+export const SYS_LSEEK = 8;
+export const SYS_FSYNC = 74;
+export const SYS_FDATASYNC = 75;
+export const SYS_FTRUNCATE = 77;
+export const SYS_UMASK = 95;
+const SYS_SETFSUID = 122;
+const SYS_SETFSGID = 123;
+export const SYS_FSTATFS = 138;
+const SYS_PRCTL = 157;
+export const SYS_SETXATTR = 188;
+export const SYS_GETXATTR = 191;
+export const SYS_LISTXATTR = 194;
+export const SYS_REMOVEXATTR = 197;
+export const SYS_GETDENTS64 = 217;
+const SYS_OPENAT = 257;
+export const SYS_MKDIRAT = 258;
+export const SYS_MKNODAT = 259;
+export const SYS_FCHOWNAT = 260;
+export const SYS_UNLINKAT = 263;
+export const SYS_LINKAT = 265;
+export const SYS_SYMLINKAT = 266;
+export const SYS_READLINKAT = 267;
+export const SYS_FCHMODAT = 268;
+export const SYS_UTIMENSAT = 280;
+export const SYS_FALLOCATE = 285;
+export const SYS_PREADV = 295;
+export const SYS_SYNCFS = 306;
+export const SYS_RENAMEAT2 = 316;
+export const SYS_COPY_FILE_RANGE = 326;
+export const SYS_PWRITEV2 = 328;
+const SYS_STATX = 332;
+const SYS_OPENAT2 = 437;
+
+export const AT_FDCWD = -100;
+export const AT_SYMLINK_NOFOLLOW = 0x100;
+export const AT_REMOVEDIR = 0x200;
+export const AT_SYMLINK_FOLLOW = 0x400;
+const AT_NO_AUTOMOUNT = 0x800;
+export const AT_EMPTY_PATH = 0x1000;
+
+const O_PATH = 0o10000000;
+const O_NOFOLLOW = 0o400000;
+export const O_DIRECTORY = 0o200000;
+const O_CREAT = 0o100;
+const O_EXCL = 0o200;
+
+/** Links of /proc that lead anywhere are not followed, and no name leads above the directory it starts from. */
+const RESOLVE_NO_MAGICLINKS = 0x02;
+const RESOLVE_BENEATH = 0x08;
+
+const STATX_BASIC_STATS_AND_BTIME = 0xfff;
+
+export const S_IFMT = 0o170000;
+export const S_IFSOCK = 0o140000;
+export const S_IFLNK = 0o120000;
+export const S_IFREG = 0o100000;
+export const S_IFDIR = 0o040000;
+export const S_IFIFO = 0o010000;
+export const S_ISUID = 0o4000;
+export const S_ISGID = 0o2000;
+export const S_IXGRP = 0o010;
+
+const PR_SET_SECUREBITS = 28;
+/** Capabilities stay as they are when the user of file system calls changes. */
+const SECBIT_NO_SETUID_FIXUP = 1 << 2;
+
+/** The longest request but a write: headers, a name, an extended attribute's value. */
+export const MAX_REQUEST = 68 * 1024;
+/** The longest reply but a read's, after its header: an extended attribute's value. */
+export const MAX_REPLY = 64 * 1024;
+export const MAX_DIRENTS = 32 * 1024;
+/** Buffers of a request: 1 MiB in pages, and headers. */
+export const MAX_IOVECS = 512;
+
+// The arena, in bytes.
+export const REQUEST = 0;
+export const REPLY = MAX_REQUEST + 4096;
+export const DIRENTS = REPLY + MAX_REPLY + 4096;
+const IOVECS = DIRENTS + MAX_DIRENTS;
+/** `struct statx` of the last {@link Host.statx} or {@link Host.statxName}. */
+export const STATX = IOVECS + MAX_IOVECS * 16;
+/** `struct statfs`, `struct timespec[2]`, or whatever else one call needs. */
+export const SCRATCH = STATX + 256;
+const HOW = SCRATCH + 256;
+const EMPTY = HOW + 24;
+const DOT = EMPTY + 8;
+const PATH = DOT + 8;
+const NAME = PATH + 64;
+const ARENA_SIZE = NAME + 512;
+
+// `struct statx` in 32-bit words, from its start.
+export const STATX_BLKSIZE = 1;
+export const STATX_NLINK = 4;
+export const STATX_UID = 5;
+export const STATX_GID = 6;
+export const STATX_MODE = 7;
+export const STATX_INO = 8;
+export const STATX_SIZE = 10;
+export const STATX_BLOCKS = 12;
+export const STATX_ATIME = 16;
+export const STATX_BTIME = 20;
+export const STATX_CTIME = 24;
+export const STATX_MTIME = 28;
+export const STATX_RDEV_MAJOR = 32;
+export const STATX_RDEV_MINOR = 33;
+export const STATX_DEV_MAJOR = 34;
+export const STATX_DEV_MINOR = 35;
+/** The first word of the last stat. */
+export const STATX_WORD = STATX / 4;
+
+type Argument = number | bigint;
+type Syscall = (number: number, a: Argument, b: Argument, c: Argument, d: Argument, e: Argument, f: Argument) => number;
+
+/** System calls with an arena of memory for what they read and write. */
+export class Host implements Disposable {
+  readonly bytes: Uint8Array;
+  readonly words: Uint32Array;
+  readonly view: DataView;
+  /** `struct iovec` for {@link MAX_IOVECS} buffers. */
+  readonly iovecs: Uint32Array;
+  readonly iovecsAddress: number;
+  readonly #address: number;
+  readonly #syscall: Syscall;
+  readonly #procFds: number;
+  /** Whether files can be made as any user. */
+  readonly canSwitchUser: boolean;
+
+  /** @throws libc.SystemError when the host has no memory or no /proc. */
+  constructor() {
+    const prot = libc.PROT_READ | libc.PROT_WRITE;
+    const flags = libc.MAP_PRIVATE | libc.MAP_ANONYMOUS;
+    this.#address = libc.check(libc.mmap(null, ARENA_SIZE, prot, flags, -1, 0), 'mmap');
+    const buffer = libc.viewMemory(this.#address, ARENA_SIZE);
+    this.bytes = new Uint8Array(buffer);
+    this.words = new Uint32Array(buffer);
+    this.view = new DataView(buffer);
+    this.iovecs = new Uint32Array(buffer, IOVECS, MAX_IOVECS * 4);
+    this.iovecsAddress = this.#address + IOVECS;
+    this.#syscall = koffi.load('libc.so.6').func('syscall', 'long', Array(7).fill('long')) as Syscall;
+    this.bytes[DOT] = 0x2e;
+    // Kept, so that what becomes of this process's root and mounts does not matter.
+    this.#procFds = libc.check(libc.open('/proc/self/fd', O_PATH | O_DIRECTORY | libc.O_CLOEXEC, 0), 'open');
+    this.canSwitchUser = this.#trySwitchUser();
+  }
+
+  /** Root's capabilities stay with this thread while it makes files as somebody else. */
+  #trySwitchUser(): boolean {
+    if (process.geteuid?.() !== 0 || this.call(SYS_PRCTL, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) < 0) return false;
+    this.call(SYS_SETFSUID, 1);
+    // It tells what was before, not whether it worked.
+    return this.call(SYS_SETFSUID, 0) === 1;
+  }
+
+  /** The address of a byte of the arena. */
+  at(offset: number): number {
+    return this.#address + offset;
+  }
+
+  /** A system call; goes on after signals. */
+  call(
+    number: number,
+    a: Argument = 0,
+    b: Argument = 0,
+    c: Argument = 0,
+    d: Argument = 0,
+    e: Argument = 0,
+    f: Argument = 0,
+  ): number {
+    for (;;) {
+      const result = this.#syscall(number, a, b, c, d, e, f);
+      if (result >= 0) return result;
+      const errno = libc.errno();
+      if (errno !== EINTR) return -errno;
+    }
+  }
+
+  /** Writes a name, of bytes as Latin-1, into the arena; returns its address. */
+  name(name: string): number {
+    for (let index = 0; index < name.length; index++) this.bytes[NAME + index] = name.charCodeAt(index);
+    this.bytes[NAME + name.length] = 0;
+    return this.#address + NAME;
+  }
+
+  /** The address of `/proc/self/fd/N`, for the calls that take no descriptor; of `N` alone with `bare`. */
+  procPath(fd: number, bare = false): number {
+    let at = PATH;
+    if (!bare) for (const character of '/proc/self/fd/') this.bytes[at++] = character.charCodeAt(0);
+    let divisor = 1;
+    while (divisor * 10 <= fd) divisor *= 10;
+    for (; divisor >= 1; divisor /= 10) this.bytes[at++] = 0x30 + (Math.floor(fd / divisor) % 10);
+    this.bytes[at] = 0;
+    return this.#address + PATH;
+  }
+
+  get emptyPath(): number {
+    return this.#address + EMPTY;
+  }
+
+  /** The file `name` of the directory `parent`, for its attributes and as a parent only; links are not followed. */
+  openPath(parent: number, name: number): number {
+    return this.#openat2(parent, name, O_PATH | O_NOFOLLOW, 0);
+  }
+
+  /** Makes the regular file `name` in `parent` and opens it; never one that is there. */
+  create(parent: number, name: number, flags: number, mode: number): number {
+    return this.#openat2(parent, name, flags | O_CREAT | O_EXCL | O_NOFOLLOW | libc.O_NONBLOCK, mode);
+  }
+
+  #openat2(parent: number, name: number, flags: number, mode: number): number {
+    const word = HOW / 4;
+    this.words[word] = (flags | libc.O_CLOEXEC) >>> 0;
+    this.words[word + 2] = mode;
+    this.words[word + 4] = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
+    return this.call(SYS_OPENAT2, parent, name, this.#address + HOW, 24);
+  }
+
+  /** Opens the directory that an O_PATH descriptor stands for. */
+  openDirectory(fd: number): number {
+    return this.#openat2(fd, this.#address + DOT, libc.O_RDONLY | O_DIRECTORY, 0);
+  }
+
+  /**
+   * Opens the regular file that an O_PATH descriptor stands for; the caller has seen that it is one. A lease that
+   * somebody has on it is not waited for.
+   */
+  reopen(fd: number, flags: number): number {
+    const all = flags | libc.O_NONBLOCK | libc.O_CLOEXEC;
+    return this.call(SYS_OPENAT, this.#procFds, this.procPath(fd, true), all, 0);
+  }
+
+  /** Fills {@link STATX} with what `fd` stands for. */
+  statx(fd: number): number {
+    return this.call(
+      SYS_STATX,
+      fd,
+      this.emptyPath,
+      AT_EMPTY_PATH | AT_NO_AUTOMOUNT,
+      STATX_BASIC_STATS_AND_BTIME,
+      this.#address + STATX,
+    );
+  }
+
+  /** Fills {@link STATX} with the file `name`, one name, of the directory `parent`; links are not followed. */
+  statxName(parent: number, name: number): number {
+    return this.call(
+      SYS_STATX,
+      parent,
+      name,
+      AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
+      STATX_BASIC_STATS_AND_BTIME,
+      this.#address + STATX,
+    );
+  }
+
+  /** Makes files as a user, in `act`, and with a umask. Only with {@link canSwitchUser} does the user count. */
+  as(uid: number, gid: number, umask: number, act: () => number): number {
+    const switches = this.canSwitchUser && (uid !== 0 || gid !== 0);
+    const before = this.call(SYS_UMASK, umask);
+    if (switches) {
+      this.call(SYS_SETFSGID, gid);
+      this.call(SYS_SETFSUID, uid);
+    }
+    try {
+      return act();
+    } finally {
+      if (switches) {
+        this.call(SYS_SETFSUID, 0);
+        this.call(SYS_SETFSGID, 0);
+      }
+      this.call(SYS_UMASK, before);
+    }
+  }
+
+  close(fd: number): void {
+    libc.close(fd);
+  }
+
+  [Symbol.dispose](): void {
+    libc.close(this.#procFds);
+    libc.munmap(this.#address, ARENA_SIZE);
+  }
+}
+
+/** Opens a shared folder or file, by a path that the host's user gave. @throws libc.SystemError */
+export function openShared(path: string): number {
+  return libc.check(libc.open(path, O_PATH | libc.O_CLOEXEC, 0), 'open');
+}

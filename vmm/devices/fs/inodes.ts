@@ -1,0 +1,383 @@
+// The files that the guest knows by number (FUSE nodes). A file is remembered as a name in a directory that is remembered
+// too, and by what tells it from any other file; a descriptor is opened when one is needed, one name at a time down from
+// the shared folder's own, and closed again when there are too many. A name that has come to mean another file since is
+// no longer the guest's file: ESTALE, and the guest looks it up anew.
+import { constants } from 'node:os';
+import {
+  type Host,
+  S_IFMT,
+  STATX_BTIME,
+  STATX_DEV_MAJOR,
+  STATX_DEV_MINOR,
+  STATX_INO,
+  STATX_MODE,
+  STATX_WORD,
+} from './host.js';
+import type { Share } from './share.js';
+
+const { ENFILE, EMFILE, ENOENT, ENOTDIR, ELOOP, ESTALE, EXDEV } = constants.errno;
+
+/** Fewer than this a path of some depth could not be walked with. */
+const LEAST_DESCRIPTORS = 64;
+
+/** A file of a share. */
+export interface Inode {
+  readonly node: number;
+  readonly share: Share;
+  /** In `share.inodes`. */
+  readonly key: number | string;
+  readonly device: number;
+  readonly birthSeconds: number;
+  readonly birthNanoseconds: number;
+  /** S_IFREG, S_IFDIR, ... */
+  readonly type: number;
+  /** Undefined for the share's root, and for a file whose last known name was removed: its descriptor stays open. */
+  parent: Inode | undefined;
+  /** Bytes as Latin-1. */
+  name: string;
+  /** O_PATH, or -1. */
+  fd: number;
+  /** How often the guest was told of it, less what it forgot. */
+  lookups: number;
+  /** Inodes whose parent it is, and open files. While there are any, it is remembered. */
+  users: number;
+  /** Open files: its descriptor stays open. */
+  opens: number;
+  /** Place among those whose descriptor may be closed, or -1. */
+  place: number;
+  recentlyUsed: boolean;
+  /** Size and times when the guest last opened it, and nothing else had changed it of late. */
+  stamp: string;
+}
+
+export interface InodeLimits {
+  /** Files remembered. */
+  inodes: number;
+  /** Descriptors open for them. */
+  descriptors: number;
+}
+
+export class Inodes {
+  readonly #host: Host;
+  readonly #limits: InodeLimits;
+  readonly #byNode = new Map<number, Inode>();
+  #nextNode: number;
+  /** Those with a descriptor that may be closed: a clock, and its hand. */
+  readonly #clock: Inode[] = [];
+  #hand = 0;
+  #descriptors = 0;
+
+  /** `firstNode`: nodes below belong to others. */
+  constructor(host: Host, limits: InodeLimits, firstNode: number) {
+    this.#host = host;
+    this.#limits = { ...limits, descriptors: Math.max(limits.descriptors, LEAST_DESCRIPTORS) };
+    this.#nextNode = firstNode;
+  }
+
+  get count(): number {
+    return this.#byNode.size;
+  }
+
+  /** Descriptors that are open for inodes, but for the shares' own. */
+  get descriptors(): number {
+    return this.#descriptors;
+  }
+
+  /** The inode of a node that the guest names, or undefined. */
+  get(node: number): Inode | undefined {
+    return this.#byNode.get(node);
+  }
+
+  /** The root of a share, whose descriptor is open for good; {@link STATX} is its. */
+  addRoot(share: Share, node: number, fd: number): Inode {
+    const root = this.#fromStat(share, node, undefined, '');
+    root.fd = fd;
+    this.#byNode.set(node, root);
+    share.inodes.set(root.key, root);
+    return root;
+  }
+
+  #key(share: Share): number | string {
+    const { words } = this.#host;
+    const low = words[STATX_WORD + STATX_INO];
+    const high = words[STATX_WORD + STATX_INO + 1];
+    const device = this.#device();
+    if (device === share.device && high < 2 ** 21) return high * 2 ** 32 + low;
+    return `${device} ${high} ${low}`;
+  }
+
+  #device(): number {
+    const { words } = this.#host;
+    return words[STATX_WORD + STATX_DEV_MAJOR] * 2 ** 20 + words[STATX_WORD + STATX_DEV_MINOR];
+  }
+
+  #fromStat(share: Share, node: number, parent: Inode | undefined, name: string): Inode {
+    const { words } = this.#host;
+    return {
+      node,
+      share,
+      key: this.#key(share),
+      device: this.#device(),
+      birthSeconds: words[STATX_WORD + STATX_BTIME],
+      birthNanoseconds: words[STATX_WORD + STATX_BTIME + 2],
+      type: words[STATX_WORD + STATX_MODE] & S_IFMT,
+      parent,
+      name,
+      fd: -1,
+      lookups: 0,
+      users: 0,
+      opens: 0,
+      place: -1,
+      recentlyUsed: false,
+      stamp: '',
+    };
+  }
+
+  /** Whether {@link STATX} is of this very file, and not of one that has its number now. */
+  #isOf(inode: Inode): boolean {
+    const { words } = this.#host;
+    return (
+      inode.type === (words[STATX_WORD + STATX_MODE] & S_IFMT) &&
+      inode.birthSeconds === words[STATX_WORD + STATX_BTIME] &&
+      inode.birthNanoseconds === words[STATX_WORD + STATX_BTIME + 2] &&
+      inode.key === this.#key(inode.share)
+    );
+  }
+
+  /** What is known of the file of {@link STATX}, or undefined. */
+  find(share: Share): Inode | undefined {
+    const inode = share.inodes.get(this.#key(share));
+    return inode !== undefined && this.#isOf(inode) ? inode : undefined;
+  }
+
+  /** The inode of the file of {@link STATX}, which is `name` in `parent`; undefined when there are too many. */
+  adopt(parent: Inode, name: string): Inode | undefined {
+    const { share } = parent;
+    const known = share.inodes.get(this.#key(share));
+    if (known !== undefined && this.#isOf(known)) {
+      if (known !== share.root && (known.parent !== parent || known.name !== name)) this.moved(known, parent, name);
+      return known;
+    }
+    if (this.#byNode.size >= this.#limits.inodes) return undefined;
+    const inode = this.#fromStat(share, this.#nextNode++, parent, name);
+    parent.users++;
+    this.#byNode.set(inode.node, inode);
+    // Whatever had the number before is gone from the host: the guest's node of it stays, and is stale.
+    share.inodes.set(inode.key, inode);
+    return inode;
+  }
+
+  /** The inode is from now on `name` in `parent`. */
+  moved(inode: Inode, parent: Inode, name: string): void {
+    const before = inode.parent;
+    parent.users++;
+    inode.parent = parent;
+    inode.name = name;
+    if (inode.fd >= 0 && inode.opens === 0) this.#mayClose(inode);
+    if (before !== undefined) this.#unuse(before);
+  }
+
+  /** The name by which it was known is gone; its descriptor, which the caller has opened, stays. */
+  unnamed(inode: Inode): void {
+    const { parent } = inode;
+    if (parent === undefined) return;
+    this.#mustStay(inode);
+    inode.parent = undefined;
+    inode.name = '';
+    this.#unuse(parent);
+  }
+
+  /** The guest forgets `count` of the times it was told of the node. */
+  forget(node: number, count: number): void {
+    const inode = this.#byNode.get(node);
+    if (inode === undefined) return;
+    inode.lookups = Math.max(0, inode.lookups - count);
+    this.#drop(inode);
+  }
+
+  /** An open file of the inode. */
+  opened(inode: Inode): void {
+    inode.users++;
+    if (inode.opens++ === 0) this.#mustStay(inode);
+  }
+
+  /** An open file of the inode was closed. */
+  closed(inode: Inode): void {
+    if (--inode.opens === 0 && inode.fd >= 0 && inode.parent !== undefined) this.#mayClose(inode);
+    this.#unuse(inode);
+  }
+
+  #unuse(inode: Inode): void {
+    inode.users--;
+    this.#drop(inode);
+  }
+
+  /** Forgets an inode that nobody needs any more, and then its parent, if nobody needs that. */
+  #drop(from: Inode): void {
+    for (let inode: Inode | undefined = from; inode !== undefined; ) {
+      if (inode.lookups > 0 || inode.users > 0 || inode === inode.share.root) return;
+      this.#byNode.delete(inode.node);
+      if (inode.share.inodes.get(inode.key) === inode) inode.share.inodes.delete(inode.key);
+      this.#close(inode);
+      const parent: Inode | undefined = inode.parent;
+      if (parent !== undefined) parent.users--;
+      inode = parent;
+    }
+  }
+
+  /** An O_PATH descriptor of the inode, good until the next call; or the negative errno. */
+  descriptor(inode: Inode): number {
+    inode.recentlyUsed = true;
+    if (inode.fd >= 0) return inode.fd;
+    const path: Inode[] = [];
+    let top = inode;
+    while (top.fd < 0) {
+      // More steps than there are inodes: the host moved directories into one another under us.
+      if (top.parent === undefined || path.length > this.#byNode.size) return -ESTALE;
+      path.push(top);
+      top = top.parent;
+    }
+    while (path.length > 0) {
+      const next = path.pop()!;
+      const error = this.#open(next, top);
+      if (error < 0) return error;
+      top = next;
+    }
+    return inode.fd;
+  }
+
+  /** Opens `inode` by its name in `parent`, whose descriptor is open. */
+  #open(inode: Inode, parent: Inode): number {
+    const parentFd = parent.fd;
+    if (this.#descriptors >= this.#limits.descriptors && !this.#closeOne(parent)) return -ENFILE;
+    let fd = this.#host.openPath(parentFd, this.#host.name(inode.name));
+    // The host may have fewer than it promised.
+    if (isOutOfDescriptors(fd) && this.#closeOne(parent)) {
+      fd = this.#host.openPath(parentFd, this.#host.name(inode.name));
+    }
+    if (fd < 0) return staleIfGone(fd);
+    const error = this.#host.statx(fd);
+    if (error < 0 || !this.#isOf(inode)) {
+      this.#host.close(fd);
+      return error < 0 ? error : -ESTALE;
+    }
+    this.#descriptors++;
+    inode.fd = fd;
+    if (inode.opens === 0) this.#mayClose(inode);
+    return 0;
+  }
+
+  #close(inode: Inode): void {
+    if (inode.fd < 0) return;
+    this.#mustStay(inode);
+    this.#host.close(inode.fd);
+    inode.fd = -1;
+    this.#descriptors--;
+  }
+
+  #mayClose(inode: Inode): void {
+    if (inode.place >= 0) return;
+    inode.place = this.#clock.length;
+    this.#clock.push(inode);
+  }
+
+  #mustStay(inode: Inode): void {
+    if (inode.place < 0) return;
+    const last = this.#clock.pop()!;
+    if (last !== inode) {
+      this.#clock[inode.place] = last;
+      last.place = inode.place;
+    }
+    inode.place = -1;
+  }
+
+  /** Closes a descriptor that was not used of late, but not that of `keep`; false if all must stay. */
+  #closeOne(keep: Inode): boolean {
+    for (let left = 2 * this.#clock.length; left > 0; left--) {
+      this.#hand = (this.#hand + 1) % this.#clock.length;
+      const inode = this.#clock[this.#hand];
+      if (inode === keep) continue;
+      if (inode.recentlyUsed) {
+        inode.recentlyUsed = false;
+        continue;
+      }
+      this.#close(inode);
+      return true;
+    }
+    return false;
+  }
+
+  /** Forgets all but the shares' roots. */
+  clear(): void {
+    for (const inode of this.#byNode.values()) {
+      if (inode === inode.share.root) {
+        inode.users = 0;
+        inode.opens = 0;
+        inode.lookups = 0;
+        continue;
+      }
+      this.#close(inode);
+      this.#byNode.delete(inode.node);
+      inode.share.inodes.delete(inode.key);
+    }
+  }
+
+  /** What {@link restore} needs: those with a name, parents before children. */
+  save(): SavedInode[] {
+    const saved: SavedInode[] = [];
+    const done = new Set<Inode>();
+    const add = (inode: Inode): boolean => {
+      if (done.has(inode) || inode === inode.share.root) return true;
+      const path: Inode[] = [];
+      for (let at: Inode | undefined = inode; at !== at?.share.root; at = at?.parent) {
+        if (at === undefined || path.length > this.#byNode.size) return false;
+        if (done.has(at)) break;
+        path.push(at);
+      }
+      for (const at of path.reverse()) {
+        done.add(at);
+        const { node, key, device, birthSeconds, birthNanoseconds, type, name, lookups } = at;
+        const parent = at.parent!.node;
+        saved.push({ node, parent, key, device, birthSeconds, birthNanoseconds, type, name, lookups });
+      }
+      return true;
+    };
+    for (const inode of this.#byNode.values()) add(inode);
+    return saved;
+  }
+
+  /** On a table with its roots alone: knows again what was saved. */
+  restore(saved: readonly SavedInode[], nextNode: number): void {
+    this.#nextNode = nextNode;
+    for (const { parent: parentNode, ...known } of saved) {
+      const parent = this.#byNode.get(parentNode);
+      if (parent === undefined) continue;
+      const { share } = parent;
+      parent.users++;
+      const fresh = { fd: -1, users: 0, opens: 0, place: -1, recentlyUsed: false, stamp: '' };
+      const inode: Inode = { ...known, ...fresh, share, parent };
+      this.#byNode.set(inode.node, inode);
+      share.inodes.set(inode.key, inode);
+    }
+  }
+
+  get nextNode(): number {
+    return this.#nextNode;
+  }
+}
+
+/** An inode as plain JSON. */
+export interface SavedInode
+  extends Pick<Inode, 'node' | 'key' | 'device' | 'birthSeconds' | 'birthNanoseconds' | 'type' | 'name' | 'lookups'> {
+  parent: number;
+}
+
+/** A name that is not there any more, or has become something else: the guest's knowledge is out of date. */
+function staleIfGone(error: number): number {
+  return error === -ENOENT || error === -ENOTDIR || error === -ELOOP || error === -EXDEV ? -ESTALE : error;
+}
+
+/** Whether the host has no descriptors left. */
+function isOutOfDescriptors(error: number): boolean {
+  return error === -EMFILE || error === -ENFILE;
+}

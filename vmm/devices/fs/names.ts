@@ -1,0 +1,208 @@
+// Requests about names in directories: looking them up, making, moving and removing them.
+import { constants } from 'node:os';
+import {
+  AT_FDCWD,
+  AT_REMOVEDIR,
+  AT_SYMLINK_FOLLOW,
+  S_IFIFO,
+  S_IFLNK,
+  S_IFMT,
+  S_IFREG,
+  S_IFSOCK,
+  SYS_LINKAT,
+  SYS_MKDIRAT,
+  SYS_MKNODAT,
+  SYS_READLINKAT,
+  SYS_RENAMEAT2,
+  SYS_SYMLINKAT,
+  SYS_UNLINKAT,
+} from './host.js';
+import type { Inode } from './inodes.js';
+import { PAYLOAD, type Session } from './session.js';
+
+const { EINVAL, EPERM, ESTALE, EXDEV } = constants.errno;
+
+const PATH_MAX = 4096;
+const RENAME_EXCHANGE = 2;
+
+/** A directory of the guest's, open, and a name in it. */
+interface Place {
+  directory: Inode;
+  fd: number;
+  /** Of the name in the request. */
+  address: number;
+  name: string;
+  /** Length of the name in bytes. */
+  length: number;
+}
+
+/** The place that the name at `at` in the directory `node` means; or the negative errno. */
+function placeOf(session: Session, node: number, at: number): Place | number {
+  const length = session.nameLength(at);
+  if (length < 0) return length;
+  const directory = session.inodes.get(node);
+  if (directory === undefined) return -ESTALE;
+  const fd = session.inodes.descriptor(directory);
+  if (fd < 0) return fd;
+  return { directory, fd, address: session.address(at), name: session.string(at, length), length };
+}
+
+/** As {@link placeOf}, where the guest may change names. */
+function writablePlaceOf(session: Session, node: number, at: number): Place | number {
+  const directory = session.inodes.get(node);
+  const refusal = directory === undefined ? 0 : session.mayChange(directory);
+  return refusal < 0 ? refusal : placeOf(session, node, at);
+}
+
+export function lookup(session: Session, node: number): number {
+  const place = placeOf(session, node, 0);
+  if (typeof place === 'number') return place;
+  return session.entryOf(place.directory, place.fd, place.address, place.name);
+}
+
+/** The entry of what was just made. */
+function made(session: Session, { directory, address, name }: Place, result: number): number {
+  if (result < 0) return result;
+  const fd = session.inodes.descriptor(directory);
+  return fd < 0 ? fd : session.entryOf(directory, fd, address, name);
+}
+
+/** `fuse_mknod_in`: u32 mode, rdev, umask, padding; name. */
+export function mknod(session: Session, node: number): number {
+  const place = writablePlaceOf(session, node, 16);
+  if (typeof place === 'number') return place;
+  const mode = session.u32(0);
+  const type = mode & S_IFMT;
+  // A device node in a folder of the host's would be the host's device.
+  if (![0, S_IFREG, S_IFIFO, S_IFSOCK].includes(type)) return -EPERM;
+  const { host } = session;
+  const act = () => host.call(SYS_MKNODAT, place.fd, place.address, mode & (S_IFMT | 0o7777), 0);
+  return made(session, place, host.as(session.uid, session.gid, session.u32(8) & 0o777, act));
+}
+
+/** `fuse_mkdir_in`: u32 mode, umask; name. */
+export function mkdir(session: Session, node: number): number {
+  const place = writablePlaceOf(session, node, 8);
+  if (typeof place === 'number') return place;
+  const { host } = session;
+  const act = () => host.call(SYS_MKDIRAT, place.fd, place.address, session.u32(0) & 0o7777);
+  return made(session, place, host.as(session.uid, session.gid, session.u32(4) & 0o777, act));
+}
+
+/** Name, and what the link says. */
+export function symlink(session: Session, node: number): number {
+  const place = writablePlaceOf(session, node, 0);
+  if (typeof place === 'number') return place;
+  const target = place.length + 1;
+  if (session.stringLength(target) <= 0) return -EINVAL;
+  const { host } = session;
+  const act = () => host.call(SYS_SYMLINKAT, session.address(target), place.fd, place.address);
+  return made(session, place, host.as(session.uid, session.gid, 0, act));
+}
+
+/** `fuse_link_in`: u64 oldnodeid; name. */
+export function link(session: Session, node: number): number {
+  const place = writablePlaceOf(session, node, 8);
+  if (typeof place === 'number') return place;
+  const { host, inodes } = session;
+  const file = inodes.get(session.u64(0));
+  if (file === undefined) return -ESTALE;
+  if (file.share !== place.directory.share) return -EXDEV;
+  const fd = inodes.descriptor(file);
+  if (fd < 0) return fd;
+  // To make room for it, the directory's may have been closed.
+  const directory = inodes.descriptor(place.directory);
+  if (directory < 0) return directory;
+  const from = host.procPath(fd);
+  return made(session, place, host.call(SYS_LINKAT, AT_FDCWD, from, directory, place.address, AT_SYMLINK_FOLLOW));
+}
+
+export function readlink(session: Session, node: number): number {
+  const { host, inodes } = session;
+  const inode = inodes.get(node);
+  if (inode === undefined) return -ESTALE;
+  if (inode.type !== S_IFLNK) return -EINVAL;
+  const fd = inodes.descriptor(inode);
+  return fd < 0 ? fd : host.call(SYS_READLINKAT, fd, host.emptyPath, host.at(PAYLOAD), PATH_MAX);
+}
+
+/**
+ * What the guest knows of the file at a place, with its descriptor open: it may be about to lose its name while the guest
+ * has it open or stands in it. Undefined when there is no such file or the guest does not know it.
+ */
+function holdFileAt(session: Session, { directory, fd, address }: Place): Inode | undefined {
+  if (session.host.statxName(fd, address) < 0) return undefined;
+  const inode = session.inodes.find(directory.share);
+  if (inode !== undefined) session.inodes.descriptor(inode);
+  return inode;
+}
+
+/** The name at a place no longer means `inode`. */
+function forgetName(session: Session, inode: Inode | undefined, { directory, name }: Place): void {
+  if (inode?.parent === directory && inode.name === name) session.inodes.unnamed(inode);
+}
+
+function remove(session: Session, node: number, flags: number): number {
+  const place = writablePlaceOf(session, node, 0);
+  if (typeof place === 'number') return place;
+  const { host, inodes } = session;
+  const inode = holdFileAt(session, place);
+  const fd = inodes.descriptor(place.directory);
+  if (fd < 0) return fd;
+  const result = host.call(SYS_UNLINKAT, fd, place.address, flags);
+  if (result === 0) forgetName(session, inode, place);
+  return result;
+}
+
+export function unlink(session: Session, node: number): number {
+  return remove(session, node, 0);
+}
+
+export function rmdir(session: Session, node: number): number {
+  return remove(session, node, AT_REMOVEDIR);
+}
+
+/** `fuse_rename_in`: u64 newdir; old name, new name. */
+export function rename(session: Session, node: number): number {
+  return move(session, node, 8, 0);
+}
+
+/** `fuse_rename2_in`: u64 newdir, u32 flags, padding; old name, new name. */
+export function rename2(session: Session, node: number): number {
+  return move(session, node, 16, session.u32(8));
+}
+
+function move(session: Session, node: number, at: number, flags: number): number {
+  const from = writablePlaceOf(session, node, at);
+  if (typeof from === 'number') return from;
+  const to = writablePlaceOf(session, session.u64(0), at + from.length + 1);
+  if (typeof to === 'number') return to;
+  if (from.directory.share !== to.directory.share) return -EXDEV;
+  const { host, inodes } = session;
+  const replaced = holdFileAt(session, to);
+  const fromFd = inodes.descriptor(from.directory);
+  if (fromFd < 0) return fromFd;
+  const moving = host.statxName(fromFd, from.address) < 0 ? undefined : inodes.find(from.directory.share);
+  const toFd = inodes.descriptor(to.directory);
+  if (toFd < 0) return toFd;
+  const result = host.call(SYS_RENAMEAT2, fromFd, from.address, toFd, to.address, flags);
+  if (result < 0) return result;
+  if ((flags & RENAME_EXCHANGE) !== 0) {
+    if (replaced !== undefined) inodes.moved(replaced, from.directory, from.name);
+  } else if (replaced !== moving) {
+    forgetName(session, replaced, to);
+  }
+  if (moving !== undefined) inodes.moved(moving, to.directory, to.name);
+  return 0;
+}
+
+/** `fuse_forget_in`: u64 nlookup. */
+export function forget(session: Session, node: number): void {
+  session.inodes.forget(node, session.u64(0));
+}
+
+/** `fuse_batch_forget_in`: u32 count, dummy; u64 nodeid and nlookup of each. */
+export function batchForget(session: Session): void {
+  const count = Math.min(session.u32(0), Math.floor((session.length - 8) / 16));
+  for (let at = 8; at < 8 + count * 16; at += 16) session.inodes.forget(session.u64(at), session.u64(at + 8));
+}

@@ -1,0 +1,357 @@
+// The FUSE server: from a request in a descriptor chain to the reply in it. What the guest sees is a directory of the
+// shares, `0`, `1`, ..., each a file system of its own (FUSE_SUBMOUNTS). A request is copied out of guest memory before
+// it is looked at; only the bytes of reads and writes stay where they are.
+import { constants } from 'node:os';
+import { SystemError } from '../../libc.js';
+import { MachineError, type ShareSpec } from '../../machine.js';
+import type { DescriptorChain } from '../../virtio/queue.js';
+import * as attributes from './attributes.js';
+import * as directories from './directories.js';
+import * as files from './files.js';
+import * as fuse from './fuse.js';
+import { Handles, type SavedHandle } from './handles.js';
+import {
+  Host,
+  MAX_REPLY,
+  MAX_REQUEST,
+  openShared,
+  REPLY,
+  REQUEST,
+  S_IFDIR,
+  S_IFREG,
+  SCRATCH,
+  STATX_DEV_MAJOR,
+  STATX_DEV_MINOR,
+  STATX_WORD,
+} from './host.js';
+import { Inodes, type SavedInode } from './inodes.js';
+import * as names from './names.js';
+import { PAYLOAD, Session } from './session.js';
+import type { Owner, Share } from './share.js';
+
+const { E2BIG, EINVAL, EIO, ENOENT, ENOSYS, ENOTTY, EPROTO } = constants.errno;
+
+const SYS_PRLIMIT64 = 302;
+const RLIMIT_NOFILE = 7;
+/** Descriptors left for the rest of the machine. */
+const RESERVED_DESCRIPTORS = 256;
+
+const PAGE = 4096;
+/** Of a read or write: what Linux has for a limit. */
+const MAX_PAGES = 256;
+const MAX_WRITE = MAX_PAGES * PAGE;
+const MAX_BACKGROUND = 64;
+
+/** What is asked of the guest's kernel, if it can. */
+const WANTED =
+  fuse.FUSE_ASYNC_READ |
+  fuse.FUSE_ATOMIC_O_TRUNC |
+  fuse.FUSE_BIG_WRITES |
+  fuse.FUSE_DONT_MASK |
+  fuse.FUSE_AUTO_INVAL_DATA |
+  fuse.FUSE_DO_READDIRPLUS |
+  fuse.FUSE_READDIRPLUS_AUTO |
+  fuse.FUSE_ASYNC_DIO |
+  fuse.FUSE_PARALLEL_DIROPS |
+  fuse.FUSE_POSIX_ACL |
+  fuse.FUSE_MAX_PAGES |
+  fuse.FUSE_CACHE_SYMLINKS |
+  fuse.FUSE_SUBMOUNTS |
+  fuse.FUSE_HANDLE_KILLPRIV_V2 |
+  fuse.FUSE_SETXATTR_EXT;
+/** Without these a share would not be what it is: the guest's kernel is too old. */
+const NEEDED = fuse.FUSE_MAX_PAGES | fuse.FUSE_DONT_MASK;
+
+const NO_REPLY = 1;
+
+interface Operation {
+  /** Least bytes of arguments. */
+  least: number;
+  /** Bytes of the reply's payload, or the negative errno. */
+  serve(session: Session, node: number, server: FuseServer, chain: DescriptorChain): number;
+  flags?: number;
+}
+
+const OPERATIONS: (Operation | undefined)[] = [];
+
+function on(opcode: number, least: number, serve: Operation['serve'], flags = 0): void {
+  OPERATIONS[opcode] = { least, serve, flags };
+}
+
+on(fuse.FUSE_LOOKUP, 2, (session, node, server) =>
+  node === fuse.FUSE_ROOT_ID ? server.lookupShare() : names.lookup(session, node),
+);
+on(fuse.FUSE_GETATTR, 16, (session, node, server) =>
+  node === fuse.FUSE_ROOT_ID ? server.rootAttributes() : attributes.getattr(session, node),
+);
+on(fuse.FUSE_SETATTR, 88, attributes.setattr);
+on(fuse.FUSE_READLINK, 0, names.readlink);
+on(fuse.FUSE_SYMLINK, 4, names.symlink);
+on(fuse.FUSE_MKNOD, 18, names.mknod);
+on(fuse.FUSE_MKDIR, 10, names.mkdir);
+on(fuse.FUSE_UNLINK, 2, names.unlink);
+on(fuse.FUSE_RMDIR, 2, names.rmdir);
+on(fuse.FUSE_RENAME, 12, names.rename);
+on(fuse.FUSE_RENAME2, 20, names.rename2);
+on(fuse.FUSE_LINK, 10, names.link);
+on(fuse.FUSE_OPEN, 8, files.open);
+on(fuse.FUSE_READ, 40, (session, _node, _server, chain) => files.read(session, chain));
+on(fuse.FUSE_WRITE, 40, (session, _node, _server, chain) => files.write(session, chain));
+on(fuse.FUSE_STATFS, 0, attributes.statfs);
+on(fuse.FUSE_RELEASE, 24, files.release);
+on(fuse.FUSE_FSYNC, 16, files.fsync);
+on(fuse.FUSE_SETXATTR, 18, attributes.setxattr);
+on(fuse.FUSE_GETXATTR, 10, attributes.getxattr);
+on(fuse.FUSE_LISTXATTR, 8, attributes.listxattr);
+on(fuse.FUSE_REMOVEXATTR, 2, attributes.removexattr);
+on(fuse.FUSE_INIT, 16, (_session, _node, server) => server.init());
+on(fuse.FUSE_OPENDIR, 8, directories.opendir);
+on(fuse.FUSE_READDIR, 40, (session, _node, server, { writable }) =>
+  directories.readdir(session, server.entries, false, writable.length),
+);
+on(fuse.FUSE_READDIRPLUS, 40, (session, _node, server, { writable }) =>
+  directories.readdir(session, server.entries, true, writable.length),
+);
+on(fuse.FUSE_RELEASEDIR, 24, directories.releasedir);
+on(fuse.FUSE_FSYNCDIR, 16, directories.fsyncdir);
+on(fuse.FUSE_CREATE, 18, files.create);
+on(fuse.FUSE_DESTROY, 0, (_session, _node, server) => server.clear());
+on(fuse.FUSE_FALLOCATE, 32, files.fallocate);
+on(fuse.FUSE_LSEEK, 24, files.lseek);
+on(fuse.FUSE_COPY_FILE_RANGE, 56, files.copyFileRange);
+on(fuse.FUSE_SYNCFS, 8, attributes.syncfs);
+on(fuse.FUSE_IOCTL, 0, () => -ENOTTY);
+on(fuse.FUSE_FORGET, 8, (session, node) => (names.forget(session, node), 0), NO_REPLY);
+on(fuse.FUSE_BATCH_FORGET, 8, (session) => (names.batchForget(session), 0), NO_REPLY);
+// A request is answered before the next is looked at: there is never one to interrupt.
+on(fuse.FUSE_INTERRUPT, 8, () => 0, NO_REPLY);
+
+export interface FuseOptions {
+  /** Whose the files are; by default the same users as on the host, where this process may make files as anybody. */
+  owner?: Owner;
+  /** Of files remembered, descriptors for them, and files open at once. By default as many as the host has room for. */
+  limits?: { inodes: number; descriptors: number; handles: number };
+}
+
+/** What a server writes down. */
+export interface FuseState {
+  minor: number;
+  nextNode: number;
+  inodes: SavedInode[];
+  handles: SavedHandle[];
+}
+
+/** Serves shares. Owns their descriptors. */
+export class FuseServer implements Disposable {
+  readonly entries = new directories.DirectoryEntries();
+  readonly #host: Host;
+  readonly #session: Session;
+  readonly #header: Uint8Array;
+  readonly #arguments: Uint8Array;
+  readonly #writeArguments: Uint8Array;
+  readonly #reply: Uint8Array;
+  /** The protocol's minor version; 0 before FUSE_INIT. */
+  #minor = 0;
+
+  /** @throws MachineError `host` for a share that cannot be opened. */
+  constructor(specs: readonly ShareSpec[], { owner, limits }: FuseOptions = {}) {
+    const host = new Host();
+    this.#host = host;
+    this.#header = host.bytes.subarray(REQUEST, REQUEST + fuse.IN_HEADER_SIZE);
+    this.#arguments = host.bytes.subarray(REQUEST + fuse.IN_HEADER_SIZE, REQUEST + MAX_REQUEST);
+    this.#writeArguments = this.#arguments.subarray(0, fuse.WRITE_IN_SIZE);
+    this.#reply = host.bytes.subarray(REPLY, PAYLOAD + MAX_REPLY);
+    const { inodes: inodeLimit, descriptors, handles: handleLimit } = limits ?? hostLimits(host);
+    const firstNode = fuse.FUSE_ROOT_ID + 1 + specs.length;
+    const inodes = new Inodes(host, { inodes: inodeLimit, descriptors }, firstNode);
+    const handles = new Handles(host, inodes, handleLimit);
+    const shares: Share[] = [];
+    this.#session = new Session(host, shares, inodes, handles);
+    const us = owner ?? (host.canSwitchUser ? undefined : { uid: process.geteuid!(), gid: process.getegid!() });
+    try {
+      for (const spec of specs) this.#open(spec, us, shares);
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  #open({ path, readOnly }: ShareSpec, owner: Owner | undefined, shares: Share[]): void {
+    const host = this.#host;
+    try {
+      const fd = openShared(path);
+      if (host.statx(fd) < 0) {
+        host.close(fd);
+        throw new MachineError('host', `${path} cannot be shared: it has no attributes`);
+      }
+      const { words } = host;
+      const device = words[STATX_WORD + STATX_DEV_MAJOR] * 2 ** 20 + words[STATX_WORD + STATX_DEV_MINOR];
+      const share: Share = { readOnly, owner, device, inodes: new Map(), root: undefined };
+      share.root = this.#session.inodes.addRoot(share, fuse.FUSE_ROOT_ID + 1 + shares.length, fd);
+      shares.push(share);
+      if (share.root.type !== S_IFDIR && share.root.type !== S_IFREG) {
+        throw new MachineError('host', `${path} cannot be shared: it is neither a folder nor a file`);
+      }
+    } catch (cause) {
+      if (!(cause instanceof SystemError)) throw cause;
+      throw new MachineError('host', `${path} cannot be shared: ${cause.code}`, { cause });
+    }
+  }
+
+  /** What is remembered and open, for the limits' tests. */
+  get usage(): { inodes: number; descriptors: number; handles: number } {
+    const { inodes, handles } = this.#session;
+    return { inodes: inodes.count, descriptors: inodes.descriptors, handles: handles.count };
+  }
+
+  /**
+   * Serves the request in the chain. Returns the bytes written into it; -1 for what is no request, or has no room for its
+   * reply.
+   */
+  serve(chain: DescriptorChain): number {
+    const { readable, writable } = chain;
+    const length = readable.length - fuse.IN_HEADER_SIZE;
+    if (length < 0 || readable.read(0, this.#header) !== fuse.IN_HEADER_SIZE) return -1;
+    const { words } = this.#host;
+    const opcode = words[fuse.IN_OPCODE];
+    const operation = OPERATIONS[opcode];
+    if (((operation?.flags ?? 0) & NO_REPLY) === 0 && writable.length < fuse.OUT_HEADER_SIZE) return -1;
+    const result = this.#run(operation, opcode, length, chain);
+    if (((operation?.flags ?? 0) & NO_REPLY) !== 0) return 0;
+    return this.#answer(result, opcode === fuse.FUSE_READ, writable);
+  }
+
+  #run(operation: Operation | undefined, opcode: number, length: number, chain: DescriptorChain): number {
+    const { words, bytes } = this.#host;
+    const session = this.#session;
+    if (operation === undefined) return -ENOSYS;
+    if (words[fuse.IN_LENGTH] !== length + fuse.IN_HEADER_SIZE || length < operation.least) return -EINVAL;
+    if (this.#minor === 0 && opcode !== fuse.FUSE_INIT) return -EIO;
+    if (opcode === fuse.FUSE_WRITE) {
+      chain.readable.read(fuse.IN_HEADER_SIZE, this.#writeArguments);
+    } else {
+      if (length >= this.#arguments.length) return -E2BIG;
+      chain.readable.read(fuse.IN_HEADER_SIZE, this.#arguments);
+      // No string goes beyond the request.
+      bytes[REQUEST + fuse.IN_HEADER_SIZE + length] = 0;
+    }
+    session.length = length;
+    session.uid = words[fuse.IN_UID];
+    session.gid = words[fuse.IN_GID];
+    const node = words[fuse.IN_NODE] + words[fuse.IN_NODE + 1] * 2 ** 32;
+    return operation.serve(session, node, this, chain);
+  }
+
+  /** `inPlace`: the payload is in the chain already. */
+  #answer(result: number, inPlace: boolean, writable: DescriptorChain['writable']): number {
+    const { words } = this.#host;
+    const fits = result <= writable.length - fuse.OUT_HEADER_SIZE;
+    const payload = fits && result > 0 ? result : 0;
+    const to = REPLY / 4;
+    words[to] = fuse.OUT_HEADER_SIZE + payload;
+    words[to + 1] = fits ? Math.min(result, 0) : -EIO;
+    words[to + 2] = words[fuse.IN_UNIQUE];
+    words[to + 3] = words[fuse.IN_UNIQUE + 1];
+    writable.write(0, this.#reply, fuse.OUT_HEADER_SIZE + (inPlace ? 0 : payload));
+    return fuse.OUT_HEADER_SIZE + payload;
+  }
+
+  /** `fuse_init_in`: u32 major, minor, max_readahead, flags. */
+  init(): number {
+    const session = this.#session;
+    if (session.u32(0) !== fuse.FUSE_KERNEL_VERSION) return -EPROTO;
+    const minor = session.u32(4);
+    const offered = session.u32(12);
+    if (minor < fuse.FUSE_LEAST_MINOR_VERSION || (offered & NEEDED) !== NEEDED) return -EPROTO;
+    this.clear();
+    this.#minor = Math.min(minor, fuse.FUSE_KERNEL_MINOR_VERSION);
+    const owned = session.shares.some(({ owner }) => owner !== undefined);
+    const flags = offered & (owned ? WANTED & ~fuse.FUSE_POSIX_ACL : WANTED);
+    const { words, view } = this.#host;
+    const to = PAYLOAD / 4;
+    words.fill(0, to, to + fuse.INIT_OUT_SIZE / 4);
+    words[to] = fuse.FUSE_KERNEL_VERSION;
+    words[to + 1] = this.#minor;
+    words[to + 2] = Math.min(session.u32(8), MAX_WRITE);
+    words[to + 3] = flags;
+    view.setUint16(PAYLOAD + 16, MAX_BACKGROUND, true);
+    view.setUint16(PAYLOAD + 18, (MAX_BACKGROUND * 3) / 4, true); // congestion_threshold
+    words[to + 5] = MAX_WRITE;
+    words[to + 6] = 1; // time_gran: nanoseconds
+    view.setUint16(PAYLOAD + 28, MAX_PAGES, true);
+    return fuse.INIT_OUT_SIZE;
+  }
+
+  /** The entry of a share in the directory of shares. */
+  lookupShare(): number {
+    const session = this.#session;
+    const length = session.nameLength(0);
+    if (length < 0) return length;
+    const name = session.string(0, length);
+    const root = /^(0|[1-9]\d{0,4})$/.test(name) ? session.shares[Number(name)]?.root : undefined;
+    if (root === undefined) return -ENOENT;
+    const error = this.#host.statx(root.fd);
+    return error < 0 ? error : session.putEntry(0, root);
+  }
+
+  /** Those of the directory of shares, which nobody can list or change. */
+  rootAttributes(): number {
+    const { words } = this.#host;
+    const to = PAYLOAD / 4;
+    words.fill(0, to, to + fuse.ATTR_OUT_SIZE / 4);
+    words[to] = 1; // attr_valid
+    words[to + 4] = fuse.FUSE_ROOT_ID;
+    words[to + 4 + 15] = S_IFDIR | 0o555;
+    words[to + 4 + 16] = 2; // nlink
+    words[to + 4 + 20] = PAGE;
+    return fuse.ATTR_OUT_SIZE;
+  }
+
+  /** Forgets what the guest has open and knows. */
+  clear(): number {
+    this.#session.handles.clear();
+    this.#session.inodes.clear();
+    return 0;
+  }
+
+  /** Forgets the guest. */
+  reset(): void {
+    this.clear();
+    this.#minor = 0;
+  }
+
+  /** Files without a name are not in it: they end with their descriptors. */
+  save(): FuseState {
+    const { inodes, handles } = this.#session;
+    return { minor: this.#minor, nextNode: inodes.nextNode, inodes: inodes.save(), handles: handles.save() };
+  }
+
+  /** On a server of the same shares. Open files whose names mean others now are gone: the guest gets EBADF. */
+  restore(state: FuseState): void {
+    const { inodes, handles } = this.#session;
+    this.clear();
+    this.#minor = state.minor;
+    inodes.restore(state.inodes, state.nextNode);
+    for (const saved of state.handles) {
+      const inode = inodes.get(saved.node);
+      const path = inode === undefined ? -1 : inodes.descriptor(inode);
+      if (inode === undefined || path < 0) continue;
+      const fd = saved.isDirectory ? this.#host.openDirectory(path) : this.#host.reopen(path, saved.flags);
+      if (fd >= 0) handles.restore(saved, inode, fd);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.clear();
+    for (const { root } of this.#session.shares) if (root !== undefined) this.#host.close(root.fd);
+    this.#host[Symbol.dispose]();
+  }
+}
+
+/** Half of the host's descriptors for what the guest knows, half for what it has open. */
+function hostLimits(host: Host): { inodes: number; descriptors: number; handles: number } {
+  const error = host.call(SYS_PRLIMIT64, 0, RLIMIT_NOFILE, 0, host.at(SCRATCH));
+  const most = error < 0 ? 1024 : Number(host.view.getBigUint64(SCRATCH, true));
+  const share = Math.max(Math.floor((most - RESERVED_DESCRIPTORS) / 2), 64);
+  return { inodes: 2 ** 19, descriptors: Math.min(share, 2 ** 14), handles: Math.min(share, 2 ** 16) };
+}
