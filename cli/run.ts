@@ -8,6 +8,7 @@ import { UsageError } from './failure.js';
 import { warnOfFallback } from './fallback.js';
 import { addLimitOptions, type LimitOptions, toLimits } from './limits.js';
 import type { Level } from './log.js';
+import { toMounts } from './mount.js';
 import { describeProgress, openProgressLine } from './progress.js';
 import { parseTmpfs } from './tmpfs.js';
 
@@ -32,6 +33,8 @@ interface Options extends LimitOptions {
   hostname?: string;
   readOnly?: boolean;
   tmpfs?: string[];
+  volume?: string[];
+  mount?: string[];
   kernel?: string;
   console?: boolean;
   accel: 'auto' | 'kvm' | 'tcg';
@@ -56,6 +59,12 @@ export function command(context: Context): Command {
     .option('-h, --hostname <NAME>', 'host name (default: random)')
     .option('--read-only', "make the container's root file system read-only")
     .option('--tmpfs <DIR[:OPTIONS]>', 'mount a tmpfs: size=, mode=, uid=, gid=, ro, exec, suid, dev', collect)
+    .option('-v, --volume <HOST:GUEST[:ro]>', "mount a folder or file of the host's, or a named volume", collect)
+    .option(
+      '--mount <FIELDS>',
+      'mount: type=bind|volume|tmpfs,source=,target=,readonly,tmpfs-size=,tmpfs-mode=',
+      collect,
+    )
     .option('--kernel <FILE>', 'boot this vmlinux or bzImage')
     .option('--console', "show the guest's serial console on stderr")
     .addOption(
@@ -75,8 +84,9 @@ export function command(context: Context): Command {
 }
 
 function toSpec(image: string, command: string[], options: Options): RunSpec {
-  const { env = [], envFile = [], tmpfs, interactive, tty, workdir, user, entrypoint, hostname } = options;
+  const { env = [], envFile = [], tmpfs = [], interactive, tty, workdir, user, entrypoint, hostname } = options;
   const { readOnly, kernel, console, accel, timeout } = options;
+  const { mounts, tmpfs: moreTmpfs } = toMounts(options.volume, options.mount);
   return {
     image,
     command,
@@ -84,7 +94,8 @@ function toSpec(image: string, command: string[], options: Options): RunSpec {
     ...toLimits(options),
     // A variable given by -e wins over the files.
     env: [...envFile.flatMap(readEnvFile), ...env.map((text) => parseEnv(text, process.env))],
-    tmpfs: tmpfs?.map(parseTmpfs),
+    mounts,
+    tmpfs: [...tmpfs.map(parseTmpfs), ...moreTmpfs],
     terminal: tty,
     stdin: interactive,
   };

@@ -5,6 +5,7 @@ import type { MachineSpec } from '../vmm/machine.js';
 import { SandboxError } from './errors.js';
 import { probeCachePath } from './home.js';
 import { vcpuCount } from './limits.js';
+import type { Share } from './mounts.js';
 import { INITRAMFS } from './programs.js';
 import { DEFAULT_MEMORY, type RunSpec } from './run-spec.js';
 
@@ -24,6 +25,7 @@ export interface MachineParts {
   image: Image;
   /** Absent: the guest keeps the writable layer in memory. */
   layer?: LayerDisk;
+  shares: readonly Share[];
   /** Path of the vsock device's socket. */
   vsock: string;
   home: string;
@@ -44,6 +46,7 @@ export function machineSpec(spec: RunSpec, parts: MachineParts): MachineSpec {
     cpus: vcpuCount(spec.cpus),
     memory: Math.ceil((spec.memory ?? DEFAULT_MEMORY) / PAGE) * PAGE,
     disks,
+    shares: parts.shares.map(({ host }) => host),
     vsock: { guestCid: GUEST_CID, path: parts.vsock },
     console: spec.console ?? false,
     probeCache: probeCachePath(parts.home),

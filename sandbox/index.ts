@@ -5,6 +5,7 @@ export { SandboxError, type SandboxErrorCode } from './errors.js';
 export { tsvmHome } from './home.js';
 export { MAX_CPUS } from './limits.js';
 export type { Log } from './log.js';
+export type { BindMount, Mount, VolumeMount } from './mounts.js';
 export { probeMachine } from './probe.js';
 export type { ContainerIo } from './process-io.js';
 export { ContainerRun, type ExitStatus, type RunOptions, runContainer } from './run.js';

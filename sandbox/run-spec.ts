@@ -3,6 +3,7 @@ import type { Accelerator } from '../vmm/machine.js';
 import type { Rlimit, TmpfsMount } from './agent-protocol.js';
 import { SandboxError } from './errors.js';
 import { checkLimits } from './limits.js';
+import { checkMounts, type Mount } from './mounts.js';
 import type { SeccompProfile } from './seccomp/profile.js';
 
 const MIB = 1024 * 1024;
@@ -34,6 +35,7 @@ export interface RunSpec {
   /** The root file system cannot be written. */
   readOnly?: boolean;
   tmpfs?: readonly TmpfsMount[];
+  mounts?: readonly Mount[];
   /** The most processes and threads. 0, -1 or absent: no limit. */
   pidsLimit?: number;
   /** Of each process; one of a name that is given takes the place of the default. */
@@ -88,9 +90,5 @@ export function checkRunSpec(spec: RunSpec): void {
       `the working directory '${workdir}' is invalid, it needs to be an absolute path`,
     );
   }
-  for (const { path } of spec.tmpfs ?? []) {
-    if (!path.startsWith('/') || /^\/+$/.test(path)) {
-      throw new SandboxError('bad-spec', `invalid tmpfs mount '${path}': an absolute path other than '/' is needed`);
-    }
-  }
+  checkMounts(spec.mounts ?? [], spec.tmpfs ?? []);
 }

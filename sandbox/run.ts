@@ -11,6 +11,7 @@ import { tsvmHome } from './home.js';
 import { seccompFilter } from './limits.js';
 import { type Log, SILENT } from './log.js';
 import { MachineProcess } from './machine-process.js';
+import { resolveMounts } from './mounts.js';
 import { type ContainerIo, ProcessIo } from './process-io.js';
 import { checkRunSpec, type RunSpec } from './run-spec.js';
 import { ScratchDisk } from './scratch-disk.js';
@@ -162,18 +163,20 @@ export class ContainerRun {
       failed,
     ]);
     this.#trace.mark('imageResolved');
+    const shares = resolveMounts(spec.mounts ?? [], home);
     const hostname = spec.hostname ?? folder.id;
     const request = startRequest(spec, {
       image,
       hostname,
       process: this.#process,
       layer: disk !== undefined,
+      shares,
       terminalSize: io.terminalSize,
     });
 
     machine.send({
       type: 'boot',
-      spec: machineSpec(spec, { kernel, image, layer: disk, vsock: folder.vsock, home, logLevel: machineLog }),
+      spec: machineSpec(spec, { kernel, image, layer: disk, shares, vsock: folder.vsock, home, logLevel: machineLog }),
     });
     this.#trace.mark('bootSent');
     machine.booted.then(({ accel, reason, times }) => {

@@ -2,6 +2,7 @@
 import type { Image } from '../images/index.js';
 import type { StartRequest, TerminalSize } from './agent-protocol.js';
 import { cgroupLimits, processLimits, resolveSysctls } from './limits.js';
+import type { Share } from './mounts.js';
 import { resolveProcess } from './process-spec.js';
 import type { RunSpec } from './run-spec.js';
 
@@ -13,6 +14,8 @@ export interface StartParts {
   process: number;
   /** Whether the machine has a disk for the writable layer. */
   layer: boolean;
+  /** Those of the machine, in its order. */
+  shares: readonly Share[];
   /** Of the process's terminal; absent: not known. */
   terminalSize?: TerminalSize;
 }
@@ -24,6 +27,7 @@ export function startRequest(spec: RunSpec, parts: StartParts): Omit<StartReques
     hostname,
     root: { device: '/dev/vda', scratch: parts.layer ? '/dev/vdb' : undefined, readonly: spec.readOnly },
     tmpfs: spec.tmpfs && [...spec.tmpfs],
+    shares: parts.shares.map(({ guest }, index) => ({ index, ...guest })),
     hosts: hostsFile(hostname),
     // No network yet: a resolver that is asked says so at once.
     resolvConf: '',

@@ -326,12 +326,10 @@ export class Inodes {
   save(): SavedInode[] {
     const saved: SavedInode[] = [];
     const done = new Set<Inode>();
-    const add = (inode: Inode): boolean => {
-      if (done.has(inode) || inode === inode.share.root) return true;
+    const add = (inode: Inode): void => {
       const path: Inode[] = [];
-      for (let at: Inode | undefined = inode; at !== at?.share.root; at = at?.parent) {
-        if (at === undefined || path.length > this.#byNode.size) return false;
-        if (done.has(at)) break;
+      for (let at: Inode | undefined = inode; !done.has(at) && at !== at.share.root; at = at.parent) {
+        if (at.parent === undefined || path.length > this.#byNode.size) return;
         path.push(at);
       }
       for (const at of path.reverse()) {
@@ -340,7 +338,6 @@ export class Inodes {
         const parent = at.parent!.node;
         saved.push({ node, parent, key, device, birthSeconds, birthNanoseconds, type, name, lookups });
       }
-      return true;
     };
     for (const inode of this.#byNode.values()) add(inode);
     return saved;

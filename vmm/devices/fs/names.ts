@@ -197,12 +197,14 @@ function move(session: Session, node: number, at: number, flags: number): number
 }
 
 /** `fuse_forget_in`: u64 nlookup. */
-export function forget(session: Session, node: number): void {
+export function forget(session: Session, node: number): number {
   session.inodes.forget(node, session.u64(0));
+  return 0;
 }
 
 /** `fuse_batch_forget_in`: u32 count, dummy; u64 nodeid and nlookup of each. */
-export function batchForget(session: Session): void {
+export function batchForget(session: Session): number {
   const count = Math.min(session.u32(0), Math.floor((session.length - 8) / 16));
   for (let at = 8; at < 8 + count * 16; at += 16) session.inodes.forget(session.u64(at), session.u64(at + 8));
+  return 0;
 }

@@ -121,8 +121,8 @@ on(fuse.FUSE_LSEEK, 24, files.lseek);
 on(fuse.FUSE_COPY_FILE_RANGE, 56, files.copyFileRange);
 on(fuse.FUSE_SYNCFS, 8, attributes.syncfs);
 on(fuse.FUSE_IOCTL, 0, () => -ENOTTY);
-on(fuse.FUSE_FORGET, 8, (session, node) => (names.forget(session, node), 0), NO_REPLY);
-on(fuse.FUSE_BATCH_FORGET, 8, (session) => (names.batchForget(session), 0), NO_REPLY);
+on(fuse.FUSE_FORGET, 8, names.forget, NO_REPLY);
+on(fuse.FUSE_BATCH_FORGET, 8, names.batchForget, NO_REPLY);
 // A request is answered before the next is looked at: there is never one to interrupt.
 on(fuse.FUSE_INTERRUPT, 8, () => 0, NO_REPLY);
 

@@ -1,0 +1,96 @@
+// Named volumes: folders that outlive containers, in `volumes/NAME` of the state folder. A volume is made under another
+// name and renamed when it is whole, so that what a crash leaves is not a volume.
+import { randomBytes } from 'node:crypto';
+import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { SandboxError } from './errors.js';
+
+const DATA = '_data';
+const ABOUT = 'volume.json';
+/** Begins the names of what is being made or removed: no volume's. */
+const UNFINISHED = '.';
+
+export interface Volume {
+  name: string;
+  /** The folder with the volume's files. */
+  mountpoint: string;
+  /** ISO 8601. */
+  createdAt: string;
+  labels: Record<string, string>;
+}
+
+function folderOf(home: string): string {
+  return join(home, 'volumes');
+}
+
+/** @throws SandboxError `bad-spec` */
+export function checkVolumeName(name: string): void {
+  if (/^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}$/.test(name)) return;
+  const wanted = 'two or more letters, digits, dots, underscores and hyphens, a letter or digit first';
+  const hint = name.includes('/') ? '; a folder of the host is given by its absolute path' : '';
+  throw new SandboxError('bad-spec', `invalid volume name '${name}': ${wanted}${hint}`);
+}
+
+/** The volume of that name, or undefined. @throws SandboxError `bad-spec` for what is no name, `state` */
+export function findVolume(home: string, name: string): Volume | undefined {
+  checkVolumeName(name);
+  const folder = join(folderOf(home), name);
+  try {
+    const { createdAt, labels } = JSON.parse(readFileSync(join(folder, ABOUT), 'utf8'));
+    return { name, mountpoint: join(folder, DATA), createdAt, labels };
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new SandboxError('state', `cannot read the volume ${name}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/**
+ * Makes a volume, unless there is one of that name.
+ * @throws SandboxError `bad-spec` for what is no name, `state`
+ */
+export function openVolume(home: string, name: string, labels: Record<string, string> = {}): Volume {
+  const known = findVolume(home, name);
+  if (known !== undefined) return known;
+  const unfinished = join(folderOf(home), `${UNFINISHED}${name}-${randomBytes(8).toString('hex')}`);
+  const createdAt = new Date().toISOString();
+  try {
+    mkdirSync(join(unfinished, DATA), { recursive: true, mode: 0o711 });
+    writeFileSync(join(unfinished, ABOUT), JSON.stringify({ createdAt, labels }));
+    renameSync(unfinished, join(folderOf(home), name));
+  } catch (cause) {
+    rmSync(unfinished, { recursive: true, force: true });
+    // Somebody else was faster.
+    const made = findVolume(home, name);
+    if (made !== undefined) return made;
+    throw new SandboxError('state', `cannot make the volume ${name}: ${(cause as Error).message}`, { cause });
+  }
+  return { name, mountpoint: join(folderOf(home), name, DATA), createdAt, labels };
+}
+
+/** All volumes, by name. */
+export function listVolumes(home: string): Volume[] {
+  let names: string[];
+  try {
+    names = readdirSync(folderOf(home));
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];
+    throw new SandboxError('state', `cannot list the volumes: ${(cause as Error).message}`, { cause });
+  }
+  return names
+    .filter((name) => !name.startsWith(UNFINISHED))
+    .sort()
+    .flatMap((name) => findVolume(home, name) ?? []);
+}
+
+/**
+ * Removes a volume with its files. @throws SandboxError `bad-spec` when there is none of that name, `state` */
+export function removeVolume(home: string, name: string): void {
+  if (findVolume(home, name) === undefined) throw new SandboxError('bad-spec', `no such volume: ${name}`);
+  const doomed = join(folderOf(home), `${UNFINISHED}${name}-${randomBytes(8).toString('hex')}`);
+  try {
+    renameSync(join(folderOf(home), name), doomed);
+    rmSync(doomed, { recursive: true, force: true });
+  } catch (cause) {
+    throw new SandboxError('state', `cannot remove the volume ${name}: ${(cause as Error).message}`, { cause });
+  }
+}

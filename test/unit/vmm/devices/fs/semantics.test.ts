@@ -1,0 +1,583 @@
+// What a guest's files do, seen through the queue and, beside it, in the host's folder.
+import {
+  chmodSync,
+  existsSync,
+  constants as fs,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { constants, tmpdir } from 'node:os';
+import { basename, dirname, join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import * as fuse from '../../../../../vmm/devices/fs/fuse.js';
+import type { FuseOptions } from '../../../../../vmm/devices/fs/server.js';
+import { MachineError } from '../../../../../vmm/machine.js';
+import { args, type FuseError, FuseGuest, MAX_WRITE } from '../../../../fixtures/fuse-guest.js';
+
+const { errno } = constants;
+const S_IFIFO = 0o010000;
+const S_IFSOCK = 0o140000;
+const S_IFCHR = 0o020000;
+const S_IFBLK = 0o060000;
+
+let folder: string;
+let guest: FuseGuest;
+let root: number;
+
+const at = (...names: string[]) => join(folder, ...names);
+
+/** Mounts the folder anew, in place of what was mounted. */
+function mount({ readOnly = false, ...options }: FuseOptions & { readOnly?: boolean } = {}): void {
+  guest[Symbol.dispose]();
+  guest = FuseGuest.mount([{ path: folder, readOnly }], options);
+  root = guest.share(0);
+}
+
+/** The errno of a request that is refused. */
+function refusal(act: () => unknown): number {
+  try {
+    act();
+  } catch (error) {
+    return (error as FuseError).errno;
+  }
+  return 0;
+}
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'tsvm-fs-'));
+  chmodSync(folder, 0o755);
+  guest = FuseGuest.mount([{ path: folder, readOnly: false }]);
+  root = guest.share(0);
+});
+afterEach(() => {
+  guest[Symbol.dispose]();
+  rmSync(folder, { recursive: true });
+});
+
+describe('a share', () => {
+  test('is a file system of its own, found by its place in the list', () => {
+    const other = mkdtempSync(join(tmpdir(), 'tsvm-fs-'));
+    writeFileSync(join(other, 'file'), 'one file');
+    using two = FuseGuest.mount([
+      { path: folder, readOnly: false },
+      { path: join(other, 'file'), readOnly: true },
+    ]);
+    expect(two.lookup(fuse.FUSE_ROOT_ID, '0')).toMatchObject({
+      ino: BigInt(statSync(folder).ino),
+      flags: fuse.FUSE_ATTR_SUBMOUNT,
+    });
+    const file = two.lookup(fuse.FUSE_ROOT_ID, '1');
+    expect(file).toMatchObject({ size: 8, flags: 0 });
+    expect(two.read(two.open(file.node, fs.O_RDONLY), 0, 100).toString()).toBe('one file');
+    for (const name of ['2', '00', '-1', 'x', '..', '.', '']) {
+      expect([errno.ENOENT, errno.EINVAL]).toContain(refusal(() => two.lookup(fuse.FUSE_ROOT_ID, name)));
+    }
+    expect(two.attributes(fuse.FUSE_ROOT_ID).mode).toBe(0o040555);
+    rmSync(other, { recursive: true });
+  });
+
+  test.each(['/nonexistent', '/dev/null'])('of %s is refused', (path) => {
+    expect(() => FuseGuest.mount([{ path, readOnly: false }])).toThrow(MachineError);
+  });
+});
+
+describe('a file', () => {
+  test('is made, written, read and removed', () => {
+    const { entry, handle } = guest.create(root, 'file', fs.O_RDWR, 0o640, 0o022);
+    expect(entry).toMatchObject({ size: 0, mode: 0o100640, nlink: 1 });
+    expect(guest.write(handle, 0, Buffer.from('hello'))).toBe(5);
+    expect(guest.write(handle, 10, Buffer.from('world'))).toBe(5);
+    expect(guest.read(handle, 0, 100).toString()).toBe('hello\0\0\0\0\0world');
+    expect(readFileSync(at('file'), 'latin1')).toBe('hello\0\0\0\0\0world');
+    expect(guest.attributes(entry.node).size).toBe(15);
+    guest.release(handle);
+    guest.unlink(root, 'file');
+    expect(existsSync(at('file'))).toBe(false);
+    expect(refusal(() => guest.lookup(root, 'file'))).toBe(errno.ENOENT);
+  });
+
+  test('takes a mebibyte in one request, and gives it back', () => {
+    const bytes = Buffer.alloc(MAX_WRITE, 'abcdefg');
+    const { handle } = guest.create(root, 'file', fs.O_RDWR);
+    expect(guest.write(handle, 0, bytes)).toBe(bytes.length);
+    expect(guest.read(handle, 0, MAX_WRITE).equals(bytes)).toBe(true);
+    expect(guest.read(handle, MAX_WRITE - 1, MAX_WRITE)).toHaveLength(1);
+    expect(guest.read(handle, MAX_WRITE, MAX_WRITE)).toHaveLength(0);
+  });
+
+  test('lives on without a name while it is open', () => {
+    const { entry, handle } = guest.create(root, 'file', fs.O_RDWR);
+    guest.unlink(root, 'file');
+    guest.write(handle, 0, Buffer.from('still here'));
+    expect(guest.read(handle, 0, 100).toString()).toBe('still here');
+    expect(guest.attributes(entry.node)).toMatchObject({ size: 10, nlink: 0 });
+    expect(guest.setattr(entry.node, { mode: 0o600 }).mode).toBe(0o100600);
+    expect(guest.setattr(entry.node, { size: 3 }, handle).size).toBe(3);
+  });
+
+  test('is written at its end by who appends, and in its place from the page cache', () => {
+    const { handle } = guest.create(root, 'file', fs.O_RDWR | fs.O_APPEND);
+    guest.write(handle, 0, Buffer.from('one '), fs.O_APPEND);
+    writeFileSync(at('file'), 'one two ');
+    guest.write(handle, 4, Buffer.from('three'), fs.O_APPEND);
+    guest.write(handle, 0, Buffer.from('ONE'), fs.O_APPEND, fuse.FUSE_WRITE_CACHE);
+    // fcntl(2) took O_APPEND away.
+    guest.write(handle, 4, Buffer.from('TWO'));
+    expect(readFileSync(at('file'), 'utf8')).toBe('ONE TWO three');
+  });
+
+  test('is cut as it is opened, and cut and grown later', () => {
+    writeFileSync(at('file'), 'contents');
+    const { node } = guest.lookup(root, 'file');
+    const handle = guest.open(node, fs.O_RDWR | fs.O_TRUNC);
+    expect(statSync(at('file')).size).toBe(0);
+    expect(guest.setattr(node, { size: 2 ** 40 }).size).toBe(2 ** 40);
+    expect(guest.setattr(node, { size: 5 }, handle).size).toBe(5);
+    expect(refusal(() => guest.setattr(root, { size: 5 }))).toBe(errno.EISDIR);
+  });
+
+  test('is made once by who asks for it to be new, and opened by who does not', () => {
+    writeFileSync(at('file'), 'there');
+    expect(refusal(() => guest.create(root, 'file', fs.O_RDWR | fs.O_EXCL))).toBe(errno.EEXIST);
+    const { entry, handle } = guest.create(root, 'file', fs.O_RDWR);
+    expect(entry.size).toBe(5);
+    expect(guest.read(handle, 0, 10).toString()).toBe('there');
+  });
+
+  test('keeps its place in the page cache only while nobody changed it', () => {
+    const flagsOf = (of: FuseGuest, node: number) =>
+      of.call(fuse.FUSE_OPEN, node, args(fs.O_RDONLY, 0)).readUInt32LE(8);
+    writeFileSync(at('fresh'), 'contents');
+    const { node } = guest.lookup(root, 'fresh');
+    // What changed moments ago may change again in the same tick of the clock.
+    expect([flagsOf(guest, node), flagsOf(guest, node)]).toEqual([0, 0]);
+    using other = FuseGuest.mount([{ path: dirname(process.execPath), readOnly: true }]);
+    const old = other.lookup(other.share(0), basename(process.execPath)).node;
+    expect([flagsOf(other, old), flagsOf(other, old)]).toEqual([0, fuse.FOPEN_KEEP_CACHE]);
+  });
+
+  test('has holes, room and copies', () => {
+    const { entry, handle } = guest.create(root, 'file', fs.O_RDWR);
+    const block = 65536;
+    guest.write(handle, 4 * block, Buffer.alloc(block, 1));
+    const seek = (offset: number, whence: number) =>
+      Number(
+        guest.call(fuse.FUSE_LSEEK, entry.node, args(BigInt(handle), BigInt(offset), whence, 0)).readBigUInt64LE(),
+      );
+    expect([seek(0, 3), seek(4 * block, 4), seek(0, 4)]).toEqual([4 * block, 5 * block, 0]);
+    expect(refusal(() => seek(5 * block, 3))).toBe(errno.ENXIO);
+    const allocate = (mode: number, offset: number, length: number) =>
+      guest.call(fuse.FUSE_FALLOCATE, entry.node, args(BigInt(handle), BigInt(offset), BigInt(length), mode, 0));
+    allocate(3, 4 * block, block);
+    expect(guest.read(handle, 4 * block, block).every((byte) => byte === 0)).toBe(true);
+    allocate(0, 0, 6 * block);
+    expect(guest.attributes(entry.node).size).toBe(6 * block);
+    guest.write(handle, 0, Buffer.from('copy me'));
+    const { entry: copy, handle: copyHandle } = guest.create(root, 'copy', fs.O_RDWR);
+    const range = [BigInt(handle), 0n, BigInt(copy.node), BigInt(copyHandle), 2n, 7n, 0n];
+    expect(guest.call(fuse.FUSE_COPY_FILE_RANGE, entry.node, args(...range)).readUInt32LE()).toBe(7);
+    expect(readFileSync(at('copy'), 'latin1')).toBe('\0\0copy me');
+  });
+
+  test('is made durable', () => {
+    const { entry, handle } = guest.create(root, 'file', fs.O_RDWR);
+    guest.call(fuse.FUSE_FSYNC, entry.node, args(BigInt(handle), 0, 0));
+    guest.call(fuse.FUSE_FSYNC, entry.node, args(BigInt(handle), 1, 0));
+    const directory = guest.opendir(root);
+    guest.call(fuse.FUSE_FSYNCDIR, root, args(BigInt(directory), 0, 0));
+    guest.call(fuse.FUSE_SYNCFS, root, args(0n));
+    expect(refusal(() => guest.call(fuse.FUSE_FSYNC, entry.node, args(99n, 0, 0)))).toBe(errno.EBADF);
+  });
+
+  test('loses set-user-ID to a writer without privilege', () => {
+    const { entry, handle } = guest.create(root, 'file', fs.O_RDWR, 0o755);
+    const mode = () => guest.setattr(entry.node, { mode: 0o6755 }).mode;
+    expect(mode()).toBe(0o106755);
+    guest.write(handle, 0, Buffer.from('x'));
+    expect(guest.attributes(entry.node).mode).toBe(0o106755);
+    guest.write(handle, 0, Buffer.from('x'), 0, fuse.FUSE_WRITE_KILL_SUIDGID);
+    expect(guest.attributes(entry.node).mode).toBe(0o100755);
+    expect(mode()).toBe(0o106755);
+    guest.call(fuse.FUSE_OPEN, entry.node, args(fs.O_WRONLY | fs.O_TRUNC, fuse.FUSE_OPEN_KILL_SUIDGID));
+    expect(guest.attributes(entry.node).mode).toBe(0o100755);
+  });
+});
+
+describe('names', () => {
+  test('move, with what is below them, and take the place of others', () => {
+    mkdirSync(at('a/deep'), { recursive: true });
+    writeFileSync(at('a/deep/file'), 'moved');
+    writeFileSync(at('target'), 'replaced');
+    const a = guest.lookup(root, 'a').node;
+    const deep = guest.lookup(a, 'deep').node;
+    const file = guest.lookup(deep, 'file').node;
+    const target = guest.lookup(root, 'target').node;
+    const handle = guest.open(target, fs.O_RDONLY);
+    guest.rename(root, 'a', root, 'b');
+    expect(guest.read(guest.open(file, fs.O_RDONLY), 0, 10).toString()).toBe('moved');
+    guest.rename(deep, 'file', root, 'target');
+    expect(readFileSync(at('target'), 'utf8')).toBe('moved');
+    expect(guest.lookup(root, 'target').node).toBe(file);
+    expect(guest.read(handle, 0, 10).toString()).toBe('replaced');
+    expect(guest.attributes(target).nlink).toBe(0);
+  });
+
+  test('change places, and never replace by force', () => {
+    writeFileSync(at('a'), 'A');
+    mkdirSync(at('b'));
+    const a = guest.lookup(root, 'a').node;
+    const b = guest.lookup(root, 'b').node;
+    expect(refusal(() => guest.rename(root, 'a', root, 'b', 1))).toBe(errno.EEXIST);
+    guest.rename(root, 'a', root, 'b', 2);
+    expect(readFileSync(at('b'), 'utf8')).toBe('A');
+    expect([guest.lookup(root, 'b').node, guest.lookup(root, 'a').node]).toEqual([a, b]);
+    expect(refusal(() => guest.rename(root, 'gone', root, 'c'))).toBe(errno.ENOENT);
+    guest.rename(root, 'b', root, 'c', 4);
+    expect(lstatSync(at('b')).isCharacterDevice()).toBe(true);
+    expect(refusal(() => guest.rename(root, 'c', root, 'd', 8))).toBe(errno.EINVAL);
+  });
+
+  test('can be several for one file', () => {
+    writeFileSync(at('a'), 'A');
+    const { node } = guest.lookup(root, 'a');
+    const other = guest.link(node, root, 'b');
+    expect(other).toMatchObject({ node, nlink: 2 });
+    guest.unlink(root, 'a');
+    expect(guest.lookup(root, 'b').node).toBe(node);
+    expect(guest.attributes(node).nlink).toBe(1);
+    guest.rename(root, 'b', root, 'b');
+    expect(guest.attributes(node).nlink).toBe(1);
+  });
+
+  test('may be any bytes, and as long as the host lets them be', () => {
+    for (const name of ['\xff\xfe', 'with space\n', 'ä'.repeat(100), 'x'.repeat(255), '-rf', '...']) {
+      guest.release(guest.create(root, name, fs.O_RDWR | fs.O_EXCL).handle);
+      expect(guest.list(root).map((entry) => entry.name)).toContain(name);
+      guest.unlink(root, name);
+    }
+    expect(refusal(() => guest.mkdir(root, 'x'.repeat(256)))).toBe(errno.ENAMETOOLONG);
+  });
+
+  test('in other shares are on other file systems', () => {
+    using two = FuseGuest.mount([
+      { path: folder, readOnly: false },
+      { path: folder, readOnly: false },
+    ]);
+    const [a, b] = [two.share(0), two.share(1)];
+    two.release(two.create(a, 'file', fs.O_RDWR).handle);
+    expect(refusal(() => two.rename(a, 'file', b, 'moved'))).toBe(errno.EXDEV);
+    const { node } = two.lookup(a, 'file');
+    expect(refusal(() => two.link(node, b, 'linked'))).toBe(errno.EXDEV);
+    expect(two.lookup(b, 'file').node).not.toBe(node);
+  });
+
+  test('of symbolic links are read, not followed', () => {
+    symlinkSync('/etc/passwd', at('link'));
+    const link = guest.lookup(root, 'link');
+    expect(guest.readlink(link.node)).toBe('/etc/passwd');
+    expect(refusal(() => guest.open(link.node, fs.O_RDONLY))).toBe(errno.ELOOP);
+    expect(refusal(() => guest.lookup(link.node, 'x'))).toBe(errno.ENOTDIR);
+    guest.symlink(root, 'made', '../../anywhere');
+    expect(readlinkSync(at('made'))).toBe('../../anywhere');
+    guest.link(link.node, root, 'hard');
+    expect(readlinkSync(at('hard'))).toBe('/etc/passwd');
+  });
+
+  test('of directories go when they are empty', () => {
+    const directory = guest.mkdir(root, 'd', 0o777, 0o027);
+    expect(directory.mode).toBe(0o040750);
+    guest.mkdir(directory.node, 'e');
+    expect(refusal(() => guest.rmdir(root, 'd'))).toBe(errno.ENOTEMPTY);
+    expect(refusal(() => guest.unlink(root, 'd'))).toBe(errno.EISDIR);
+    guest.rmdir(directory.node, 'e');
+    guest.rmdir(root, 'd');
+    // Somebody may stand in it.
+    expect(guest.attributes(directory.node).nlink).toBe(0);
+    expect(refusal(() => guest.mkdir(directory.node, 'x'))).toBe(errno.ENOENT);
+  });
+
+  test('of pipes and sockets are made, of devices not', () => {
+    expect(guest.mknod(root, 'pipe', S_IFIFO | 0o644).mode).toBe(S_IFIFO | 0o644);
+    expect(guest.mknod(root, 'socket', S_IFSOCK | 0o644).mode).toBe(S_IFSOCK | 0o644);
+    expect(guest.mknod(root, 'file', 0o100600).mode).toBe(0o100600);
+    for (const type of [S_IFCHR, S_IFBLK]) {
+      expect(refusal(() => guest.mknod(root, 'device', type | 0o666, 0x103))).toBe(errno.EPERM);
+    }
+    // The pipe is the guest's own: the host never waits for its other end.
+    expect(refusal(() => guest.open(guest.lookup(root, 'pipe').node, fs.O_RDONLY))).toBe(errno.ENXIO);
+  });
+});
+
+describe('a directory', () => {
+  test('of thousands of names is listed whole, with attributes and without', () => {
+    const names = Array.from({ length: 3000 }, (_, index) => `file-${index}`);
+    for (const name of names) writeFileSync(at(name), '');
+    for (const plus of [false, true]) {
+      const entries = guest.list(root, { plus });
+      expect(entries.map(({ name }) => name).sort()).toEqual([...names].sort());
+      expect(new Set(entries.map(({ type }) => type))).toEqual(new Set([8]));
+      if (!plus) continue;
+      expect(guest.fs.server.usage.inodes).toBe(3001);
+      for (const { entry } of entries) guest.forget(entry!.node);
+    }
+    expect(guest.fs.server.usage).toEqual({ inodes: 1, descriptors: 0, handles: 0 });
+  });
+
+  test('can be read on from any offset while it changes', () => {
+    for (let index = 0; index < 500; index++) writeFileSync(at(`file-${index}`), '');
+    const handle = guest.opendir(root);
+    const all: { name: string; offset: bigint }[] = [];
+    for (let offset = 0n; ; offset = all.at(-1)!.offset) {
+      const some = guest.readdir(handle, offset, 512);
+      if (some.length === 0) break;
+      all.push(...some);
+    }
+    expect(all).toHaveLength(502);
+    for (const index of [0, 3, 77, 250, 499]) {
+      expect(guest.readdir(handle, all[index].offset, 512)[0].name).toBe(all[index + 1].name);
+    }
+    const removed = new Set<string>();
+    for (const { name } of all.slice(100, 300)) {
+      if (name.startsWith('file-')) {
+        rmSync(at(name));
+        removed.add(name);
+      }
+    }
+    const rest = new Set<string>();
+    for (let offset = all[99].offset; ; ) {
+      const some = guest.readdir(handle, offset, 512);
+      if (some.length === 0) break;
+      for (const { name } of some) {
+        expect(rest.has(name)).toBe(false);
+        rest.add(name);
+      }
+      offset = some.at(-1)!.offset;
+    }
+    expect([...rest].filter((name) => !removed.has(name)).sort()).toEqual(
+      all
+        .slice(300)
+        .map(({ name }) => name)
+        .sort(),
+    );
+    guest.releasedir(handle);
+  });
+
+  test('with too little room for one entry says so', () => {
+    const handle = guest.opendir(root);
+    expect(refusal(() => guest.readdir(handle, 0n, 16))).toBe(errno.EINVAL);
+    expect(refusal(() => guest.readdir(99, 0n))).toBe(errno.EBADF);
+    expect(refusal(() => guest.read(handle, 0, 10))).toBe(errno.EBADF);
+    expect(refusal(() => guest.release(handle))).toBe(errno.EBADF);
+  });
+});
+
+describe('attributes', () => {
+  test('are set one by one', () => {
+    writeFileSync(at('file'), '');
+    const { node } = guest.lookup(root, 'file');
+    expect(guest.setattr(node, { mode: 0o4711 }).mode).toBe(0o104711);
+    expect(guest.setattr(node, { mtime: 1e9 })).toMatchObject({ mtime: 1e9 });
+    expect(guest.setattr(node, { atime: 2e9 })).toMatchObject({ mtime: 1e9, atime: 2e9 });
+    expect(refusal(() => guest.setattr(77_777, { mode: 0 }))).toBe(errno.ESTALE);
+    symlinkSync('nowhere', at('link'));
+    const link = guest.lookup(root, 'link').node;
+    expect(guest.setattr(link, { mtime: 1e9 }).mtime).toBe(1e9);
+    expect(refusal(() => guest.setattr(link, { mode: 0o600 }))).toBe(errno.EOPNOTSUPP);
+  });
+
+  test.runIf(process.geteuid?.() === 0)(
+    'have the same users as on the host for root, who makes files as others',
+    () => {
+      guest.uid = 1234;
+      guest.gid = 4321;
+      const file = guest.create(root, 'file', fs.O_RDWR).entry;
+      const directory = guest.mkdir(root, 'directory');
+      for (const made of [file, directory, guest.symlink(root, 'link', 'x')]) {
+        expect(made).toMatchObject({ uid: 1234, gid: 4321 });
+      }
+      expect(guest.setattr(file.node, { uid: 5 })).toMatchObject({ uid: 5, gid: 4321 });
+      expect(guest.setattr(file.node, { gid: 6 })).toMatchObject({ uid: 5, gid: 6 });
+      expect(lstatSync(at('link')).uid).toBe(1234);
+    },
+  );
+
+  test('have root for the owner of a server without privilege, and nobody for all others', () => {
+    writeFileSync(at('mine'), '');
+    mount({ owner: { uid: process.geteuid!(), gid: process.getegid!() } });
+    const { node, uid, gid } = guest.lookup(root, 'mine');
+    expect([uid, gid]).toEqual([0, 0]);
+    expect(guest.setattr(node, { uid: 0, gid: 0 })).toMatchObject({ uid: 0, gid: 0 });
+    expect(refusal(() => guest.setattr(node, { uid: 1000 }))).toBe(errno.EPERM);
+    mount({ owner: { uid: 54321, gid: 54321 } });
+    expect(guest.lookup(root, 'mine')).toMatchObject({ uid: 65534, gid: 65534 });
+    expect(guest.setattr(guest.lookup(root, 'mine').node, { uid: 65534 }).uid).toBe(65534);
+  });
+
+  test('that are extended are set, listed and removed', () => {
+    writeFileSync(at('file'), '');
+    const { node } = guest.lookup(root, 'file');
+    guest.setxattr(node, 'user.one', 'first');
+    guest.setxattr(node, 'user.two', '');
+    expect(guest.getxattr(node, 'user.one').toString()).toBe('first');
+    expect(guest.getxattr(node, 'user.one', 0).readUInt32LE()).toBe(5);
+    expect(guest.listxattr(node).sort()).toEqual(['user.one', 'user.two']);
+    expect(refusal(() => guest.getxattr(node, 'user.one', 3))).toBe(errno.ERANGE);
+    expect(refusal(() => guest.listxattr(node, 3))).toBe(errno.ERANGE);
+    expect(refusal(() => guest.setxattr(node, 'user.one', 'x', 1))).toBe(errno.EEXIST);
+    expect(refusal(() => guest.setxattr(node, 'user.none', 'x', 2))).toBe(errno.ENODATA);
+    guest.call(fuse.FUSE_REMOVEXATTR, node, args('user.one'));
+    expect(refusal(() => guest.getxattr(node, 'user.one'))).toBe(errno.ENODATA);
+    expect(refusal(() => guest.setxattr(node, 'trusted.overlay.opaque', 'y'))).toBe(errno.EOPNOTSUPP);
+    expect(refusal(() => guest.getxattr(node, 'security.selinux'))).toBe(errno.ENODATA);
+  });
+
+  test('tell how much room there is', () => {
+    const payload = guest.call(fuse.FUSE_STATFS, root);
+    expect(payload).toHaveLength(80);
+    expect(payload.readBigUInt64LE(0)).toBeGreaterThan(0n);
+    expect(payload.readUInt32LE(40)).toBe(4096);
+    expect(payload.readUInt32LE(44)).toBe(255);
+  });
+});
+
+describe('a read-only share', () => {
+  test('is read, and refuses every change', () => {
+    writeFileSync(at('file'), 'contents');
+    mkdirSync(at('directory'));
+    mount({ readOnly: true });
+    const file = guest.lookup(root, 'file').node;
+    const directory = guest.lookup(root, 'directory').node;
+    const handle = guest.open(file, fs.O_RDONLY);
+    expect(guest.read(handle, 0, 100).toString()).toBe('contents');
+    const before = statSync(at('file'));
+    const changes: (() => unknown)[] = [
+      () => guest.open(file, fs.O_WRONLY),
+      () => guest.open(file, fs.O_RDWR),
+      () => guest.open(file, fs.O_RDONLY | fs.O_TRUNC),
+      () => guest.write(handle, 0, Buffer.from('x')),
+      () => guest.create(root, 'new', fs.O_RDWR),
+      () => guest.create(root, 'file', fs.O_RDWR),
+      () => guest.mkdir(root, 'new'),
+      () => guest.mknod(root, 'new', S_IFIFO | 0o644),
+      () => guest.symlink(root, 'new', 'x'),
+      () => guest.link(file, root, 'new'),
+      () => guest.unlink(root, 'file'),
+      () => guest.rmdir(root, 'directory'),
+      () => guest.rename(root, 'file', directory, 'moved'),
+      () => guest.call(fuse.FUSE_RENAME, root, args(BigInt(directory), 'file', 'moved')),
+      () => guest.setattr(file, { mode: 0o777 }),
+      () => guest.setattr(file, { size: 0 }, handle),
+      () => guest.setattr(file, { mtime: 0 }),
+      () => guest.setxattr(file, 'user.x', 'y'),
+      () => guest.call(fuse.FUSE_REMOVEXATTR, file, args('user.x')),
+      () => guest.call(fuse.FUSE_FALLOCATE, file, args(BigInt(handle), 0n, 10n, 0, 0)),
+      () =>
+        guest.call(fuse.FUSE_COPY_FILE_RANGE, file, args(BigInt(handle), 0n, BigInt(file), BigInt(handle), 4n, 4n, 0n)),
+    ];
+    for (const [index, change] of changes.entries()) expect([index, refusal(change)]).toEqual([index, errno.EROFS]);
+    const { mtimeMs, ctimeMs, size } = statSync(at('file'));
+    expect({ mtimeMs, ctimeMs, size }).toEqual({ mtimeMs: before.mtimeMs, ctimeMs: before.ctimeMs, size: 8 });
+  });
+});
+
+describe('what the guest knows', () => {
+  test('is forgotten when it says so, parents last', () => {
+    mkdirSync(at('a/b/c'), { recursive: true });
+    const a = guest.lookup(root, 'a').node;
+    const b = guest.lookup(a, 'b').node;
+    const c = guest.lookup(b, 'c').node;
+    guest.lookup(b, 'c');
+    guest.forget(a);
+    guest.forget(b);
+    expect(guest.fs.server.usage.inodes).toBe(4);
+    expect(guest.list(c)).toEqual([]);
+    guest.forget(c);
+    expect(guest.fs.server.usage.inodes).toBe(4);
+    guest.forget(c);
+    expect(guest.fs.server.usage).toEqual({ inodes: 1, descriptors: 0, handles: 0 });
+    for (const node of [a, 0, 2, 2 ** 60]) guest.forget(node, 2 ** 60);
+    expect(guest.attributes(root).mode).toBe(0o040755);
+  });
+
+  test('needs no more descriptors than there may be', () => {
+    const limits = { inodes: 100_000, descriptors: 64, handles: 10 };
+    mount({ limits });
+    const nodes: number[] = [];
+    let at = root;
+    for (let depth = 0; depth < 100; depth++) {
+      at = guest.mkdir(at, `d${depth}`).node;
+      nodes.push(at);
+      guest.release(guest.create(at, 'file', fs.O_RDWR).handle);
+    }
+    for (let round = 0; round < 500; round++) {
+      const node = nodes[(round * 37) % nodes.length];
+      expect(guest.attributes(guest.lookup(node, 'file').node).mode).toBe(0o100644);
+      expect(guest.fs.server.usage.descriptors).toBeLessThanOrEqual(limits.descriptors);
+    }
+    const handles = Array.from({ length: 10 }, () => guest.opendir(root));
+    expect(refusal(() => guest.opendir(root))).toBe(errno.ENFILE);
+    for (const handle of handles) guest.releasedir(handle);
+    expect(guest.list(root)).toHaveLength(1);
+  });
+
+  test('is bounded, and so is what it holds open without a name', () => {
+    mount({ limits: { inodes: 200, descriptors: 64, handles: 1000 } });
+    const made: number[] = [];
+    const error = refusal(() => {
+      for (let index = 0; ; index++) made.push(guest.mkdir(root, `d${index}`).node);
+    });
+    expect([error, made.length]).toEqual([errno.ENFILE, 199]);
+    for (let index = 0; index < 199; index++) guest.rmdir(root, `d${index}`);
+    expect(guest.fs.server.usage.descriptors).toBe(64);
+    for (const node of made) guest.forget(node);
+    expect(guest.fs.server.usage).toEqual({ inodes: 1, descriptors: 0, handles: 0 });
+    expect(guest.mkdir(root, 'again').mode).toBe(0o040755);
+  });
+
+  test('is out of date when the host has put something else in its place', () => {
+    mount({ limits: { inodes: 1000, descriptors: 64, handles: 10 } });
+    writeFileSync(at('file'), 'old');
+    const { node } = guest.lookup(root, 'file');
+    renameSync(at('file'), at('away'));
+    writeFileSync(at('file'), 'new');
+    expect(refusal(() => guest.attributes(node))).toBe(errno.ESTALE);
+    const fresh = guest.lookup(root, 'file');
+    expect(fresh.node).not.toBe(node);
+    expect(guest.read(guest.open(fresh.node, fs.O_RDONLY), 0, 10).toString()).toBe('new');
+    expect(guest.lookup(root, 'away').node).toBe(node);
+    expect(guest.read(guest.open(node, fs.O_RDONLY), 0, 10).toString()).toBe('old');
+  });
+});
+
+test('a machine that was saved goes on with its files', () => {
+  mkdirSync(at('d'));
+  const directory = guest.lookup(root, 'd').node;
+  const { entry, handle } = guest.create(directory, 'file', fs.O_RDWR);
+  const listing = guest.opendir(root);
+  const gone = guest.create(root, 'gone', fs.O_RDWR);
+  guest.unlink(root, 'gone');
+  guest.write(handle, 0, Buffer.from('before'));
+  const fresh = FuseGuest.mount([{ path: folder, readOnly: false }]).fs;
+  guest.replaceDevice(() => fresh);
+  expect(guest.read(handle, 0, 10).toString()).toBe('before');
+  guest.write(handle, 6, Buffer.from(' after'));
+  expect(readFileSync(at('d/file'), 'utf8')).toBe('before after');
+  expect(guest.lookup(directory, 'file').node).toBe(entry.node);
+  expect(
+    guest
+      .readdir(listing, 0n)
+      .map(({ name }) => name)
+      .sort(),
+  ).toEqual(['.', '..', 'd']);
+  expect(refusal(() => guest.attributes(gone.entry.node))).toBe(errno.ESTALE);
+  expect(refusal(() => guest.read(gone.handle, 0, 10))).toBe(errno.EBADF);
+  expect(guest.mkdir(root, 'new').node).toBeGreaterThan(entry.node);
+});
