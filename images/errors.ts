@@ -6,7 +6,8 @@
  * `bad-reference` the text is not an image reference; `bad-change` a change to an image's config is not an instruction; `unknown-image` a well-formed reference that names nothing;
  * `not-an-image` the bytes are something else than an image; `corrupt` they claim to be one and are damaged or
  * hostile; `unsupported` a valid image that tsvm cannot run; `too-large` a limit was exceeded; `missing-program` a
- * decompressor is not installed; `in-use` the change would break something else; `no-space`, `no-permission`, `io` the
+ * decompressor is not installed; `network` a registry cannot be reached or makes no sense; `unauthorized` it wants other
+ * credentials; `bad-settings` a file of settings or credentials cannot be used; `in-use` the change would break something else; `no-space`, `no-permission`, `io` the
  * host's file system said no.
  */
 export type ImageErrorCode =
@@ -18,6 +19,9 @@ export type ImageErrorCode =
   | 'unsupported'
   | 'too-large'
   | 'missing-program'
+  | 'network'
+  | 'unauthorized'
+  | 'bad-settings'
   | 'in-use'
   | 'no-space'
   | 'no-permission'

@@ -62,3 +62,30 @@ function variantNumber({ architecture, variant }: Platform): number | null {
   const digits = /^v(\d{1,2})$/.exec(variant === '' ? (USUAL_VARIANT[architecture] ?? '') : variant);
   return digits && Number(digits[1]);
 }
+
+/** What an image says it is for. */
+export interface ImagePlatform {
+  os: string;
+  architecture: string;
+}
+
+/** Whether an image is for a machine. What it does not say of itself is no hindrance. */
+export function isFor(image: ImagePlatform | undefined, machine: Platform): boolean {
+  return image === undefined || isSameMachine(platformOf(image, machine), machine);
+}
+
+/**
+ * Refuses an image that is for another machine.
+ *
+ * @throws ImageError `unsupported`
+ */
+export function checkPlatform(image: ImagePlatform, machine: Platform): void {
+  if (isFor(image, machine)) return;
+  const wanted = isSameMachine(machine, MACHINE) ? 'this machine runs' : 'wanted is';
+  const own = formatPlatform(platformOf(image, machine));
+  throw new ImageError('unsupported', `the image is for ${own}; ${wanted} ${formatPlatform(machine)}`);
+}
+
+function platformOf({ os, architecture }: ImagePlatform, machine: Platform): Platform {
+  return normalize({ os: os || machine.os, architecture: architecture || machine.architecture, variant: '' });
+}

@@ -127,6 +127,11 @@ export function familiarReference(reference: NameReference): string {
   return `${familiarName(reference)}${tag}${digest}`;
 }
 
+/** The whole reference with nothing left out: `docker.io/library/debian:12`. */
+export function fullReference({ domain, path, tag, digest }: NameReference): string {
+  return `${domain}/${path}${tag === null ? '' : `:${tag}`}${digest === null ? '' : `@${digest}`}`;
+}
+
 function bad(): ImageError {
   return new ImageError('bad-reference', 'invalid reference format');
 }

@@ -132,7 +132,8 @@ export interface Pruned extends Removal {
 
 /** Where a long operation is. */
 export interface Progress {
-  phase: 'layer' | 'disk';
+  /** `present` is a layer that need not be read, told once. */
+  phase: 'present' | 'layer' | 'disk';
   /** The layer's digest as the source names it; '' where it has none yet. */
   layer: string;
   /** Bytes of the layer read from the source so far. */
@@ -141,12 +142,39 @@ export interface Progress {
   total: number | undefined;
 }
 
+/** When a registry is asked for an image that a name stands for. */
+export type PullPolicy = 'missing' | 'always' | 'never';
+
 export interface ResolveOptions {
+  /** Default `never`. */
+  pull?: PullPolicy;
+  /** `OS/ARCH[/VARIANT]`; default: what this machine runs. */
+  platform?: string;
+  /** Told when an image is going to be pulled, for want of it. */
+  onMissing?: (reference: string) => void;
   onProgress?: (progress: Progress) => void;
 }
 
 export interface LoadOptions {
   onProgress?: (progress: Progress) => void;
+}
+
+export interface PullOptions {
+  /** `OS/ARCH[/VARIANT]`; default: what this machine runs. */
+  platform?: string;
+  onProgress?: (progress: Progress) => void;
+}
+
+/** What `pull` found. */
+export interface Pulled {
+  /** The name in full: `docker.io/library/debian:12`. */
+  name: string;
+  /** `sha256:<hex>` of the manifest or index that the name stands for. */
+  manifest: string;
+  /** The image ID, `sha256:<hex>`. */
+  digest: string;
+  /** Whether the name stood for another image, or for none, before. */
+  changed: boolean;
 }
 
 export interface ImportOptions {
@@ -164,9 +192,12 @@ export interface ImportOptions {
 export interface Store {
   /**
    * Finds the image a reference names: a local name or ID, or `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`,
-   * `docker-archive:FILE[:TAG]`, which are first brought into the store if they are not there yet.
+   * `docker-archive:FILE[:TAG]`, which are first brought into the store if they are not there yet. A name that the
+   * store lacks is pulled from its registry if `pull` says so.
    */
   resolve(reference: string, options?: ResolveOptions): Promise<Image>;
+  /** Brings an image from its registry into the store and gives it its name there; layers that are there are not read. */
+  pull(reference: string, options?: PullOptions): Promise<Pulled>;
   /**
    * Makes an image of one layer out of a root file system's tar, plain or compressed with gzip, zstd or xz.
    *

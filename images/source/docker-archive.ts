@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import { ImageError } from '../errors.js';
 import { MAX_JSON_BYTES } from '../limits.js';
+import { MACHINE } from '../platform.js';
 import { parseName } from '../reference.js';
 import { parseConfig } from './config.js';
 import { type FileTree, readSmall, type TreeFile } from './file-tree.js';
@@ -46,7 +47,7 @@ async function readManifest(tree: FileTree): Promise<ManifestItem[]> {
 
 async function openItem(tree: FileTree, item: ManifestItem): Promise<SourceImage> {
   const configBytes = await readSmall(find(tree, item.config), MAX_JSON_BYTES, 'the image config');
-  const { config, diffIds } = parseConfig(configBytes);
+  const { config, diffIds } = parseConfig(configBytes, MACHINE);
   if (item.layers.length !== diffIds.length) {
     throw new ImageError(
       'corrupt',

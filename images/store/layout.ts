@@ -7,6 +7,7 @@
 //   images/<config digest>/            an image: config.json, manifest.json (as they came); record.json (what a run
 //                                      reads) and disk.erofs (its disk's metadata), derived from config and layers
 //   names/<repository>/<tag>           the digest of the image that has this name; `/` is written `+`
+//   names/<repository>/sha256:<hex>    the same for a name with the digest of a manifest or an image index
 //   holders/<holder>                   the digest of an image that somebody needs who may not be running
 //   tmp/<random>/                      what a process is making or removing; locked while that process lives
 //   lock                               locked for the moments in which names and digests come and go
@@ -41,14 +42,15 @@ export function imagePath(home: string, digest: string): string {
 }
 
 /** The file that holds a name's digest. */
-export function namePath(home: string, { domain, path, tag }: NameReference): string {
-  return join(home, NAMES, `${domain}/${path}`.replaceAll('/', '+'), tag ?? 'latest');
+export function namePath(home: string, { domain, path, tag, digest }: NameReference): string {
+  return join(home, NAMES, `${domain}/${path}`.replaceAll('/', '+'), digest ?? tag ?? 'latest');
 }
 
 /** The name that a file under names/ stands for. */
-export function nameOf(directory: string, tag: string): NameReference {
+export function nameOf(directory: string, file: string): NameReference {
   const [domain, ...path] = directory.split('+');
-  return { kind: 'name', domain, path: path.join('/'), tag, digest: null };
+  const [tag, digest] = file.startsWith('sha256:') ? [null, file] : [file, null];
+  return { kind: 'name', domain, path: path.join('/'), tag, digest };
 }
 
 /** The digits of a digest, `sha256:<hex>`. */

@@ -38,12 +38,16 @@ export function nameContents(digest: string): string {
  * @throws ImageError `unknown-image`, in Docker's words
  */
 export function findImage(home: string, reference: NameReference | IdReference, text: string): string {
+  const digest = tryFindImage(home, reference, text);
+  if (digest === null) throw unknownImage(reference.kind === 'id' ? text : familiarReference(reference));
+  return digest;
+}
+
+/** As `findImage`, but null for what is not there. */
+export function tryFindImage(home: string, reference: NameReference | IdReference, text: string): string | null {
   const digest =
     reference.kind === 'id' ? reference.digest : (findByName(home, reference) ?? findByIdPrefix(home, text));
-  if (digest === null || !existsSync(imagePath(home, digest))) {
-    throw unknownImage(reference.kind === 'id' ? text : familiarReference(reference));
-  }
-  return digest;
+  return digest !== null && existsSync(imagePath(home, digest)) ? digest : null;
 }
 
 /**
@@ -64,7 +68,8 @@ export function unknownImage(reference: string): ImageError {
 }
 
 function findByName(home: string, name: NameReference): string | null {
-  if (name.digest === null) return readName(home, name);
+  const named = readName(home, name);
+  if (named !== null || name.digest === null) return named;
   for (const digest of imageDigests(home)) {
     if (digest === name.digest || readRecord(home, digest)?.manifest === name.digest) return digest;
   }

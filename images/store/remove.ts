@@ -24,7 +24,7 @@ export async function removeImage(home: string, text: string, { force = false }:
       const waste = await takeWaste(home);
       const { digest, reference } = findStored(home, text);
       const names = namesOf(home, digest);
-      const byName = reference.kind === 'name' && reference.digest === null && readName(home, reference) === digest;
+      const byName = reference.kind === 'name' && readName(home, reference) === digest;
       const taken = byName ? [reference] : names;
       if (!byName && names.length > 1 && !force) throw conflict(text, 'must be forced', 'multiple repositories');
       let goes = names.length <= taken.length;

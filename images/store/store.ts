@@ -1,9 +1,10 @@
 // The store of one $TSVM_HOME: what is on the way of every run is here, the rest is loaded when it is asked for.
 
-import { toImageError } from '../errors.js';
+import { ImageError, toImageError } from '../errors.js';
+import { checkPlatform, formatPlatform, isFor, isSameMachine, MACHINE, parsePlatform } from '../platform.js';
 import { parseReference } from '../reference.js';
 import type { Image, ResolveOptions, Store } from '../types.js';
-import { findImage } from './names.js';
+import { findImage, tryFindImage } from './names.js';
 import { imageOf, readRecord } from './record.js';
 
 /**
@@ -18,6 +19,10 @@ export function openStore(home: string): Store {
       } catch (error) {
         throw toImageError(error, `cannot read the image ${reference}`);
       }
+    },
+    async pull(reference, options = {}) {
+      const { pullImage } = await import('./pull-image.js');
+      return pullImage(home, reference, options);
     },
     async import(source, name, options = {}) {
       const { importRootfs } = await import('./import-rootfs.js');
@@ -71,19 +76,30 @@ export function openStore(home: string): Store {
 }
 
 async function resolve(home: string, text: string, options: ResolveOptions): Promise<Image> {
-  const reference = parseReference(text);
-  if (reference.kind === 'name' || reference.kind === 'id') {
-    return usableImage(home, findImage(home, reference, text));
+  const { pull = 'never', onMissing, ...pullOptions } = options;
+  const platform = options.platform === undefined ? MACHINE : parsePlatform(options.platform);
+  if (!isSameMachine(platform, MACHINE)) {
+    throw new ImageError('unsupported', `containers for ${formatPlatform(platform)} cannot run on this machine`);
   }
-  const { loadFile } = await import('./load-file.js');
-  return usableImage(home, await loadFile(home, reference, options));
+  const reference = parseReference(text);
+  if (reference.kind !== 'name' && reference.kind !== 'id') {
+    const { loadFile } = await import('./load-file.js');
+    return usableImage(home, await loadFile(home, reference, options));
+  }
+  if (pull === 'never' || reference.kind === 'id') return usableImage(home, findImage(home, reference, text));
+  const found = pull === 'always' ? null : tryFindImage(home, reference, text);
+  // The name may be of an image for another machine.
+  if (found !== null && isFor(readRecord(home, found)?.config, platform)) return usableImage(home, found);
+  if (pull === 'missing') onMissing?.(text);
+  const { pullImage } = await import('./pull-image.js');
+  return usableImage(home, (await pullImage(home, text, pullOptions)).digest);
 }
 
 /** An image's disk, whose metadata are made anew from the layers if they are lost or damaged. */
 async function usableImage(home: string, digest: string): Promise<Image> {
   const record = readRecord(home, digest);
-  const image = record && imageOf(home, record);
-  if (image) return image;
-  const { rebuild } = await import('./image-folder.js');
-  return rebuild(home, digest);
+  const whole = record && imageOf(home, record);
+  const image = whole ?? (await (await import('./image-folder.js')).rebuild(home, digest));
+  checkPlatform(image.config, MACHINE);
+  return image;
 }

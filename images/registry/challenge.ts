@@ -1,0 +1,41 @@
+// What a server asks for before it answers: the WWW-Authenticate header (RFC 9110, 11.3 and 11.6.1).
+
+export interface Challenge {
+  /** In lower case: `basic`, `bearer`. */
+  scheme: string;
+  /** Names in lower case; of a name given twice the first counts. */
+  parameters: Map<string, string>;
+}
+
+const SEPARATORS = /[ \t,]*/y;
+const TOKEN = /[!#$%&'*+.^_`|~0-9A-Za-z-]+/y;
+const EQUALS = /[ \t]*=[ \t]*/y;
+const QUOTED = /"((?:[^"\\]|\\.)*)"/sy;
+const TOKEN68 = /[ \t]+[A-Za-z0-9._~+/-]+=*(?=[ \t]*(?:,|$))/y;
+
+/** Reads the challenges of a header, several of which may be joined by commas. What follows nonsense is left out. */
+export function parseChallenges(header: string): Challenge[] {
+  const challenges: Challenge[] = [];
+  let at = 0;
+  const take = (pattern: RegExp): RegExpExecArray | null => {
+    pattern.lastIndex = at;
+    const match = pattern.exec(header);
+    if (match) at = pattern.lastIndex;
+    return match;
+  };
+  for (;;) {
+    take(SEPARATORS);
+    const word = take(TOKEN)?.[0].toLowerCase();
+    if (word === undefined) return challenges;
+    if (!take(EQUALS)) {
+      challenges.push({ scheme: word, parameters: new Map() });
+      take(TOKEN68);
+      continue;
+    }
+    const quoted = take(QUOTED);
+    const value = quoted ? quoted[1].replace(/\\(.)/gs, '$1') : take(TOKEN)?.[0];
+    const parameters = challenges.at(-1)?.parameters;
+    if (value === undefined || !parameters) return challenges;
+    if (!parameters.has(word)) parameters.set(word, value);
+  }
+}

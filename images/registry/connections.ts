@@ -1,0 +1,200 @@
+// HTTP exchanges over connections that are kept: certificates checked against the system's and a registry's own, and
+// nothing waited for longer than its registry's settings say.
+
+import { existsSync, readFileSync } from 'node:fs';
+import {
+  type ClientRequest,
+  Agent as HttpAgent,
+  request as httpRequest,
+  type IncomingHttpHeaders,
+  type IncomingMessage,
+} from 'node:http';
+import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
+import { createSecureContext, rootCertificates, type SecureContext } from 'node:tls';
+import { ImageError } from '../errors.js';
+import { oneLine } from './one-line.js';
+import type { Settings } from './settings.js';
+import { TransientError } from './transient.js';
+
+const SYSTEM_CERTIFICATES = '/etc/ssl/certs/ca-certificates.crt';
+/** Connections to one server at once. */
+const MAX_SOCKETS = 8;
+
+export interface HttpRequest {
+  method: 'GET' | 'POST';
+  url: URL;
+  headers: Record<string, string>;
+  body?: string;
+}
+
+export interface Answer {
+  url: URL;
+  status: number;
+  headers: IncomingHttpHeaders;
+  /** The body, read by `bodyOf` or thrown away by `discard`. */
+  message: IncomingMessage;
+  /** Milliseconds without a byte that are too many. */
+  timeout: number;
+}
+
+/** The server at the other end does not speak TLS. */
+export class NoTlsError extends Error {
+  override readonly name = 'NoTlsError';
+}
+
+/** Whether a host is this machine, whose traffic nobody else sees. */
+export function isLoopback(hostname: string): boolean {
+  return /^(localhost|.+\.localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(hostname);
+}
+
+/** All connections of one piece of work; disposing of it closes them. */
+export class Connections implements Disposable {
+  readonly #agents = new Map<string, HttpsAgent>();
+  readonly #plain = new HttpAgent({ keepAlive: true, maxSockets: MAX_SOCKETS });
+  readonly #requests = new Set<ClientRequest>();
+
+  constructor(readonly settings: Settings) {}
+
+  /** Whether a server may be spoken to without encryption. */
+  mayBePlain(url: URL): boolean {
+    return isLoopback(url.hostname) || this.settings.of(url.host).insecure;
+  }
+
+  /**
+   * Sends a request and waits for the head of the answer.
+   *
+   * @throws TransientError, NoTlsError, or ImageError `network` if there is no such server
+   */
+  exchange({ method, url, headers, body }: HttpRequest): Promise<Answer> {
+    const { timeout } = this.settings.of(url.host);
+    const secure = url.protocol === 'https:';
+    const options = {
+      method,
+      agent: secure ? this.#secureAgent(url.host) : this.#plain,
+      headers: {
+        ...headers,
+        'user-agent': 'tsvm',
+        'accept-encoding': 'identity',
+        ...(body !== undefined && { 'content-length': String(Buffer.byteLength(body)) }),
+      },
+    };
+    return new Promise((resolve, reject) => {
+      const request = secure ? httpsRequest(url, options) : httpRequest(url, options);
+      this.#requests.add(request);
+      const timer = setTimeout(() => request.destroy(silent(url, timeout)), timeout);
+      request.on('response', (message) => {
+        clearTimeout(timer);
+        // Whoever reads the body learns of its end by reading.
+        message.on('error', () => {});
+        resolve({ url, status: message.statusCode ?? 0, headers: message.headers, message, timeout });
+      });
+      request.on('error', (error) => {
+        clearTimeout(timer);
+        reject(describeFailure(error, url));
+      });
+      request.on('close', () => this.#requests.delete(request));
+      request.end(body);
+    });
+  }
+
+  [Symbol.dispose](): void {
+    for (const request of this.#requests) request.destroy();
+    for (const agent of [this.#plain, ...this.#agents.values()]) agent.destroy();
+  }
+
+  #secureAgent(host: string): HttpsAgent {
+    const known = this.#agents.get(host);
+    if (known) return known;
+    const { insecure, ca } = this.settings.of(host);
+    const agent = new HttpsAgent({
+      keepAlive: true,
+      maxSockets: MAX_SOCKETS,
+      rejectUnauthorized: !insecure,
+      // Made once: a connection that is given certificates reads all of them anew.
+      secureContext: trusting(ca),
+    } as ConstructorParameters<typeof HttpsAgent>[0]);
+    this.#agents.set(host, agent);
+    return agent;
+  }
+}
+
+/** What is trusted: what the system trusts, as OpenSSL's programs find it, and what the registry's settings add. */
+function trusting(ca: string | null): SecureContext {
+  const system = process.env.SSL_CERT_FILE || SYSTEM_CERTIFICATES;
+  const trusted: (string | Buffer)[] = existsSync(system) ? [readFileSync(system)] : [...rootCertificates];
+  try {
+    if (ca !== null) trusted.push(readFileSync(ca));
+    return createSecureContext({ ca: trusted });
+  } catch (cause) {
+    const what = ca === null ? "the system's certificates" : `the certificates in ${ca}`;
+    throw new ImageError('bad-settings', `cannot use ${what}: ${oneLine((cause as Error).message)}`, { cause });
+  }
+}
+
+/** Errors that do not go away by trying again. */
+const LASTING = new Set(['ENOTFOUND', 'EAI_AGAIN', 'ECONNREFUSED', 'ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EPERM']);
+
+function describeFailure(error: NodeJS.ErrnoException & { errors?: Error[] }, url: URL): Error {
+  if (error instanceof TransientError) return error;
+  const code = error.code ?? '';
+  // Of several addresses, each with its own failure, the last one's is told.
+  const message = oneLine(error.message || error.errors?.at(-1)?.message || code);
+  if (code === 'EPROTO' || code.startsWith('ERR_SSL_')) {
+    return new NoTlsError(`${url.host} does not speak TLS: ${message}`, { cause: error });
+  }
+  if (LASTING.has(code)) return new ImageError('network', `cannot reach ${url.host}: ${message}`, { cause: error });
+  if (/CERT|SELF_SIGNED|UNABLE_TO|ERR_TLS/.test(code)) {
+    return new ImageError('network', `the certificate of ${url.host} is not trusted: ${message}`, { cause: error });
+  }
+  return new TransientError(`the connection to ${url.host} failed: ${message}`, null, { cause: error });
+}
+
+function silent(url: URL, timeout: number): TransientError {
+  return new TransientError(`${url.host} has been silent for ${timeout / 1000} seconds`);
+}
+
+/**
+ * An answer's body as it comes.
+ *
+ * @throws TransientError if it breaks off or stalls
+ */
+export async function* bodyOf({ message, url, timeout }: Answer): AsyncGenerator<Buffer> {
+  const chunks = message[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    for (;;) {
+      // Only while we wait for the server: it is not its fault that we are busy.
+      timer = setTimeout(() => message.destroy(silent(url, timeout)), timeout);
+      const { done, value } = await chunks.next();
+      clearTimeout(timer);
+      if (done) return;
+      yield value;
+    }
+  } catch (error) {
+    throw describeFailure(error as Error, url);
+  } finally {
+    clearTimeout(timer);
+    if (!message.readableEnded) message.destroy();
+  }
+}
+
+/**
+ * A whole body of no more than `limit` bytes.
+ *
+ * @throws TransientError; ImageError `too-large`
+ */
+export async function readBody(answer: Answer, limit: number, what: string): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of bodyOf(answer)) {
+    length += chunk.length;
+    if (length > limit) throw new ImageError('too-large', `${what} is longer than ${limit} bytes`);
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+/** Leaves a body unread. */
+export function discard({ message }: Answer): void {
+  message.destroy();
+}

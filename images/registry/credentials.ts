@@ -1,0 +1,88 @@
+// Who we are to a registry: found where Docker keeps it, and kept there.
+
+import {
+  type Credentials,
+  changeDockerConfig,
+  type DockerConfig,
+  dockerConfigPath,
+  readDockerConfig,
+} from './docker-config.js';
+
+/** What Docker calls its own registry where it keeps credentials. */
+const DOCKER_HUB_SERVER = 'https://index.docker.io/v1/';
+const DOCKER_HUB_HOSTS = ['docker.io', 'index.docker.io', 'registry-1.docker.io'];
+
+/** What a registry is called where credentials are kept. */
+export function serverName(host: string): string {
+  return DOCKER_HUB_HOSTS.includes(host) ? DOCKER_HUB_SERVER : host;
+}
+
+/** Whether an entry, which may be a URL, is a registry's. */
+function isServer(entry: string, host: string): boolean {
+  const name = entry.replace(/^https?:\/\//, '').replace(/\/.*$/, '');
+  return name === host || (DOCKER_HUB_HOSTS.includes(host) && DOCKER_HUB_HOSTS.includes(name));
+}
+
+function helperOf(config: DockerConfig, host: string): string {
+  const own = Object.entries(config.credHelpers).find(([server]) => isServer(server, host));
+  return own ? own[1] : config.credsStore;
+}
+
+/**
+ * Looks for a registry's credentials in Docker's configuration.
+ *
+ * @param host with its port, if it has one
+ * @returns null if there are none
+ * @throws ImageError `bad-settings`
+ */
+export async function findCredentials(host: string): Promise<Credentials | null> {
+  const config = readDockerConfig(dockerConfigPath());
+  const helper = helperOf(config, host);
+  if (helper !== '') {
+    const { helperGet } = await import('./credential-helper.js');
+    return helperGet(helper, serverName(host));
+  }
+  const exact = config.auths.get(serverName(host));
+  if (exact) return exact;
+  for (const [entry, credentials] of config.auths) if (credentials && isServer(entry, host)) return credentials;
+  return null;
+}
+
+/**
+ * Keeps a registry's credentials.
+ *
+ * @returns the file that holds them readable, or null if a helper took them
+ * @throws ImageError
+ */
+export async function storeCredentials(host: string, credentials: Credentials): Promise<string | null> {
+  const path = dockerConfigPath();
+  const helper = helperOf(readDockerConfig(path), host);
+  const server = serverName(host);
+  if (helper === '') {
+    changeDockerConfig(path, server, (other) => isServer(other, host), credentials);
+    return path;
+  }
+  const { helperStore } = await import('./credential-helper.js');
+  await helperStore(helper, server, credentials);
+  changeDockerConfig(path, server, (other) => isServer(other, host), 'in-helper');
+  return null;
+}
+
+/**
+ * Forgets a registry's credentials.
+ *
+ * @returns false if there were none
+ * @throws ImageError
+ */
+export async function eraseCredentials(host: string): Promise<boolean> {
+  const path = dockerConfigPath();
+  const config = readDockerConfig(path);
+  const helper = helperOf(config, host);
+  const known = [...config.auths.keys()].some((entry) => isServer(entry, host));
+  if (helper !== '') {
+    const { helperErase } = await import('./credential-helper.js');
+    await helperErase(helper, serverName(host));
+  }
+  if (known) changeDockerConfig(path, serverName(host), (other) => isServer(other, host), null);
+  return known || helper !== '';
+}

@@ -1,0 +1,143 @@
+// Docker's ~/.docker/config.json, as far as it is about credentials (docker/cli, cli/config/configfile). What else is in
+// the file stays as it is when a login changes it.
+
+import { randomBytes } from 'node:crypto';
+import { chmodSync, mkdirSync, readFileSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { ImageError } from '../errors.js';
+import { type Json, object, optionalObject, string, stringMap } from '../source/json.js';
+
+/** What lets somebody in: a name and a password, or a token that stands for them. */
+export type Credentials =
+  | { kind: 'password'; username: string; password: string }
+  /** Is exchanged for access tokens (OAuth 2's refresh token). */
+  | { kind: 'identity-token'; token: string }
+  /** Is given to the registry as it is. */
+  | { kind: 'registry-token'; token: string };
+
+export interface DockerConfig {
+  /** By the server's name as the file spells it. An empty entry says that a helper has them. */
+  auths: Map<string, Credentials | null>;
+  /** `X` of the program `docker-credential-X` that keeps all credentials, or ''. */
+  credsStore: string;
+  /** The same for single servers. */
+  credHelpers: Record<string, string>;
+}
+
+const MAX_BYTES = 16 << 20;
+
+/** $DOCKER_CONFIG/config.json, or ~/.docker/config.json. */
+export function dockerConfigPath(): string {
+  return join(process.env.DOCKER_CONFIG || join(homedir(), '.docker'), 'config.json');
+}
+
+/**
+ * Reads the file; one that is not there has nothing in it.
+ *
+ * @throws ImageError `bad-settings`
+ */
+export function readDockerConfig(path: string): DockerConfig {
+  return parseDockerConfig(readJson(path), path);
+}
+
+/** @throws ImageError `bad-settings` */
+export function parseDockerConfig(json: unknown, path: string): DockerConfig {
+  try {
+    const config = object(json, 'it');
+    const auths = new Map<string, Credentials | null>();
+    for (const [server, entry] of Object.entries(optionalObject(config.auths, 'auths'))) {
+      auths.set(server, parseEntry(optionalObject(entry, `the entry of ${server}`), server));
+    }
+    return {
+      auths,
+      credsStore: string(config.credsStore, 'credsStore'),
+      credHelpers: stringMap(config.credHelpers, 'credHelpers'),
+    };
+  } catch (cause) {
+    throw new ImageError('bad-settings', `cannot understand ${path}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+function parseEntry(entry: Json, server: string): Credentials | null {
+  const field = (name: string) => string(entry[name], `${name} of ${server}`);
+  const identityToken = field('identitytoken');
+  if (identityToken !== '') return { kind: 'identity-token', token: identityToken };
+  const registryToken = field('registrytoken');
+  if (registryToken !== '') return { kind: 'registry-token', token: registryToken };
+  const auth = field('auth');
+  if (auth === '') {
+    const username = field('username');
+    return username === '' ? null : { kind: 'password', username, password: field('password') };
+  }
+  const text = Buffer.from(auth, 'base64').toString('utf8');
+  const colon = text.indexOf(':');
+  if (colon < 1) throw new ImageError('bad-settings', `auth of ${server} is not NAME:PASSWORD in base64`);
+  // Docker pads with NULs at the end.
+  return { kind: 'password', username: text.slice(0, colon), password: text.slice(colon + 1).replace(/\0+$/, '') };
+}
+
+/**
+ * Changes one server's entry, in place of all others that stand for the same server.
+ *
+ * @param credentials null takes the entry away; `'in-helper'` notes that a helper has them
+ * @throws ImageError `bad-settings`, `no-permission`, `no-space`, `io`
+ */
+export function changeDockerConfig(
+  path: string,
+  server: string,
+  isSame: (other: string) => boolean,
+  credentials: Credentials | null | 'in-helper',
+): void {
+  const config = object(readJson(path), path);
+  const auths = optionalObject(config.auths, 'auths');
+  const kept = Object.entries(auths).filter(([other]) => !isSame(other));
+  if (credentials !== null) kept.push([server, credentials === 'in-helper' ? {} : entryOf(credentials)]);
+  config.auths = Object.fromEntries(kept);
+  write(path, `${JSON.stringify(config, null, '\t')}\n`);
+}
+
+function entryOf(credentials: Credentials): Json {
+  switch (credentials.kind) {
+    case 'password':
+      return { auth: Buffer.from(`${credentials.username}:${credentials.password}`).toString('base64') };
+    case 'identity-token':
+      return { identitytoken: credentials.token };
+    case 'registry-token':
+      return { registrytoken: credentials.token };
+  }
+}
+
+function readJson(path: string): unknown {
+  let text: string;
+  try {
+    if (statSync(path).size > MAX_BYTES) throw new ImageError('bad-settings', `${path} is too large`);
+    text = readFileSync(path, 'utf8');
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return {};
+    if (cause instanceof ImageError) throw cause;
+    throw new ImageError('bad-settings', `cannot read ${path}: ${(cause as Error).message}`, { cause });
+  }
+  if (text.trim() === '') return {};
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new ImageError('bad-settings', `${path} is not JSON`, { cause });
+  }
+}
+
+/** Replaces the file whole, where it really is, for nobody else to read. */
+function write(path: string, text: string): void {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const mode = statSync(path, { throwIfNoEntry: false })?.mode;
+  const target = mode === undefined ? path : realpathSync(path);
+  const aside = `${target}.${randomBytes(6).toString('hex')}`;
+  try {
+    writeFileSync(aside, text, { flag: 'wx', mode: 0o600, flush: true });
+    if (mode !== undefined) chmodSync(aside, mode & 0o777);
+    renameSync(aside, target);
+  } catch (error) {
+    rmSync(aside, { force: true });
+    throw error;
+  }
+}

@@ -1,0 +1,128 @@
+// One server that speaks the OCI distribution protocol: requests with the authorization it asks for, redirects followed
+// without telling another host who we are.
+
+import { ImageError } from '../errors.js';
+import { parseChallenges } from './challenge.js';
+import { type Answer, type Connections, discard, NoTlsError } from './connections.js';
+import type { Credentials } from './docker-config.js';
+import { describeRefusal } from './refusal.js';
+import { basic, fetchToken, redirectOf, type Token, withoutAuthorization } from './tokens.js';
+
+const MAX_REDIRECTS = 10;
+/** Milliseconds before its end at which a token counts as expired. */
+const TOKEN_MARGIN = 5_000;
+
+export class Endpoint {
+  #base: URL;
+  /** By scope; a promise, so that several requests wait for one token. */
+  readonly #tokens = new Map<string, Promise<Token>>();
+  #basic: string | null = null;
+  #credentials: Promise<Credentials | null> | null = null;
+
+  /**
+   * @param host what its credentials are kept under
+   * @param base its URL, under which `/v2/` lies
+   * @param find looks for our credentials, once they are asked for
+   */
+  constructor(
+    readonly host: string,
+    base: URL,
+    private readonly connections: Connections,
+    private readonly find: (host: string) => Promise<Credentials | null>,
+  ) {
+    this.#base = base;
+  }
+
+  /**
+   * Asks for what lies at a path.
+   *
+   * @param path under the base, without a leading slash: `v2/library/debian/manifests/12`
+   * @param scope what a token has to be for: `repository:library/debian:pull`
+   * @throws TransientError; ImageError `unauthorized`, `network`, `bad-settings`
+   */
+  async get(path: string, scope: string, headers: Record<string, string> = {}): Promise<Answer> {
+    const first = await this.#send(path, withAuthorization(headers, await this.#known(scope)));
+    if (first.status !== 401 || first.url.origin !== this.#base.origin) return this.#allowed(first);
+    discard(first);
+    return this.#allowed(await this.#send(path, withAuthorization(headers, await this.#authorize(first, scope))));
+  }
+
+  async #allowed(answer: Answer): Promise<Answer> {
+    if (answer.status !== 401) return answer;
+    throw new ImageError('unauthorized', `${answer.url.host} refuses access${await describeRefusal(answer)}`);
+  }
+
+  async #send(path: string, headers: Record<string, string>): Promise<Answer> {
+    try {
+      return await this.#follow(this.#url(path), headers);
+    } catch (error) {
+      if (!(error instanceof NoTlsError)) throw error;
+      if (this.#base.protocol !== 'https:' || !this.connections.mayBePlain(this.#base)) {
+        throw new ImageError('network', error.message, { cause: error });
+      }
+      this.#base = new URL(this.#base.href.replace(/^https:/, 'http:'));
+      return this.#follow(this.#url(path), headers);
+    }
+  }
+
+  #url(path: string): URL {
+    return new URL(path, this.#base.href.replace(/\/*$/, '/'));
+  }
+
+  async #follow(start: URL, headers: Record<string, string>): Promise<Answer> {
+    let url = start;
+    let own = headers;
+    for (let redirects = 0; ; redirects++) {
+      const answer = await this.connections.exchange({ method: 'GET', url, headers: own });
+      const target = redirectOf(answer);
+      if (target === null) return answer;
+      discard(answer);
+      if (redirects === MAX_REDIRECTS) throw new ImageError('network', `${this.host} redirects again and again`);
+      const allowed =
+        target.protocol === 'https:' || (target.protocol === 'http:' && this.connections.mayBePlain(target));
+      if (!allowed) throw new ImageError('network', `${url.host} redirects to ${target.host}, not over TLS`);
+      if (target.origin !== url.origin) own = withoutAuthorization(own);
+      url = target;
+    }
+  }
+
+  /** The Authorization header that was good for a scope before, or null. */
+  async #known(scope: string): Promise<string | null> {
+    if (this.#basic !== null) return this.#basic;
+    const token = await this.#tokens.get(scope);
+    return token && token.expires - TOKEN_MARGIN > Date.now() ? token.authorization : null;
+  }
+
+  /** Gets the Authorization header that the challenges of an answer ask for. */
+  async #authorize(answer: Answer, scope: string): Promise<string> {
+    const challenges = parseChallenges(answer.headers['www-authenticate'] ?? '');
+    const bearer = challenges.find(({ scheme }) => scheme === 'bearer');
+    const credentials = await this.#findCredentials();
+    if (bearer) {
+      const token: Promise<Token> =
+        credentials?.kind === 'registry-token'
+          ? Promise.resolve({ authorization: `Bearer ${credentials.token}`, expires: Number.POSITIVE_INFINITY })
+          : fetchToken(this.connections, bearer, scope, credentials);
+      this.#tokens.set(scope, token);
+      token.catch(() => this.#tokens.delete(scope));
+      return (await token).authorization;
+    }
+    if (!challenges.some(({ scheme }) => scheme === 'basic')) {
+      throw new ImageError('unauthorized', `${this.host} wants to know who asks, in a way that tsvm does not know`);
+    }
+    if (credentials?.kind !== 'password') {
+      throw new ImageError('unauthorized', `${this.host} wants a user name and a password: tsvm login ${this.host}`);
+    }
+    this.#basic = basic(credentials.username, credentials.password);
+    return this.#basic;
+  }
+
+  #findCredentials(): Promise<Credentials | null> {
+    this.#credentials ??= this.find(this.host);
+    return this.#credentials;
+  }
+}
+
+function withAuthorization(headers: Record<string, string>, authorization: string | null): Record<string, string> {
+  return authorization === null ? headers : { ...headers, authorization };
+}

@@ -1,0 +1,43 @@
+// What a registry says when it says no (OCI distribution-spec 1.1, "Error Codes"), made into an error of ours.
+
+import { ImageError } from '../errors.js';
+import { type Answer, readBody } from './connections.js';
+import { parseRetryAfter } from './headers.js';
+import { oneLine } from './one-line.js';
+import { TransientError } from './transient.js';
+
+const MAX_ERROR_BYTES = 64 << 10;
+
+/** Reads an error's body: `: DENIED: requested access to the resource is denied`, or '' if it says nothing. */
+export async function describeRefusal(answer: Answer): Promise<string> {
+  let text: string;
+  try {
+    text = (await readBody(answer, MAX_ERROR_BYTES, 'an error')).toString('utf8');
+  } catch {
+    return '';
+  }
+  const said = parseRefusal(text);
+  return said === '' ? '' : `: ${said}`;
+}
+
+/** The first error of a registry's or a token server's answer, on one line. */
+export function parseRefusal(text: string): string {
+  try {
+    const json = JSON.parse(text) as { errors?: { message?: unknown; code?: unknown }[]; details?: unknown };
+    const first = json?.errors?.[0];
+    return oneLine(first?.message) || oneLine(first?.code) || oneLine(json?.details);
+  } catch {
+    return '';
+  }
+}
+
+/** The error for an answer that nobody wants. A server that is busy or broken may be asked again. */
+export async function failureOf(answer: Answer, what: string): Promise<Error> {
+  const { status, url, headers } = answer;
+  const message = `${url.host} gives no ${what.replace(/^an? /, '')}: HTTP status ${status}${await describeRefusal(answer)}`;
+  if (status === 408 || status === 429 || status >= 500) {
+    const wait = headers['retry-after'];
+    return new TransientError(message, wait === undefined ? null : parseRetryAfter(wait, Date.now()));
+  }
+  return new ImageError('network', message);
+}

@@ -1,0 +1,150 @@
+// Images in registries: from a name over mirrors and manifests to an image whose layers can be streamed (OCI
+// distribution-spec 1.1, "Pull").
+
+import { createHash } from 'node:crypto';
+import { ImageError } from '../errors.js';
+import { MAX_JSON_BYTES } from '../limits.js';
+import type { Platform } from '../platform.js';
+import { familiarName, familiarReference, type NameReference } from '../reference.js';
+import { object, parseJson } from '../source/json.js';
+import { type Descriptor, INDEX_TYPES, MANIFEST_TYPES, openManifest } from '../source/manifest.js';
+import type { SourceImage } from '../source/source-image.js';
+import { blobRequest, downloadBlob, pullScope } from './blob.js';
+import { Connections, discard, readBody } from './connections.js';
+import { findCredentials } from './credentials.js';
+import { Endpoint } from './endpoint.js';
+import { failureOf } from './refusal.js';
+import { DOCKER_HUB_HOST, readSettings, type Settings } from './settings.js';
+import { retrying } from './transient.js';
+
+const ACCEPT = [...MANIFEST_TYPES, ...INDEX_TYPES].join(', ');
+/** Milliseconds of the first wait after a failure. */
+const DELAY = 500;
+
+export interface RegistryOptions {
+  /** Default: those of the file that docs/registries.md names. */
+  settings?: Settings;
+  /** Milliseconds of the first wait after a failure. */
+  delay?: number;
+}
+
+export interface RegistryImage {
+  /** `sha256:<hex>` of the manifest or index that the name stands for. */
+  digest: string;
+  image: SourceImage;
+}
+
+interface Manifest {
+  bytes: Buffer;
+  descriptor: Descriptor;
+}
+
+/** The registries that settings lead to. Disposing of it closes all connections and ends what is still being read. */
+export class Registry implements Disposable {
+  readonly #settings: Settings;
+  readonly #connections: Connections;
+  readonly #delay: number;
+
+  /** @throws ImageError `bad-settings` */
+  constructor({ settings = readSettings(), delay = DELAY }: RegistryOptions = {}) {
+    this.#settings = settings;
+    this.#connections = new Connections(settings);
+    this.#delay = delay;
+  }
+
+  /**
+   * Finds an image. Its layers are fetched when they are streamed, while this is open.
+   *
+   * @param platform which variant is wanted
+   * @throws ImageError
+   */
+  async find(reference: NameReference, platform: Platform): Promise<RegistryImage> {
+    const all = this.#endpoints(reference.domain);
+    for (const [i, endpoint] of all.entries()) {
+      try {
+        const top = await this.#manifest(endpoint, reference, reference.digest ?? reference.tag ?? 'latest');
+        // The mirrors before this one have nothing, or are not there.
+        const image = await this.#open(all.slice(i), reference, top, platform);
+        return { digest: top.descriptor.digest, image };
+      } catch (error) {
+        if (i === all.length - 1) throw denied(error, reference);
+      }
+    }
+    throw new ImageError('network', `no server is known for ${reference.domain}`);
+  }
+
+  [Symbol.dispose](): void {
+    this.#connections[Symbol.dispose]();
+  }
+
+  #endpoints(domain: string): Endpoint[] {
+    const own = new URL(`https://${domain === 'docker.io' ? DOCKER_HUB_HOST : domain}`);
+    return [
+      ...this.#settings
+        .of(domain)
+        .mirrors.map((url) => new Endpoint(url.host, url, this.#connections, findCredentials)),
+      new Endpoint(domain, own, this.#connections, findCredentials),
+    ];
+  }
+
+  /** @param wanted a tag or a digest */
+  #manifest(endpoint: Endpoint, reference: NameReference, wanted: string): Promise<Manifest> {
+    return retrying(this.#delay, async () => {
+      const path = `v2/${reference.path}/manifests/${wanted}`;
+      const answer = await endpoint.get(path, pullScope(reference.path), { accept: ACCEPT });
+      if (answer.status === 404) {
+        discard(answer);
+        throw new ImageError('unknown-image', `No such image: ${endpoint.host} has no ${familiarReference(reference)}`);
+      }
+      if (answer.status !== 200) throw await failureOf(answer, 'manifest');
+      const bytes = await readBody(answer, MAX_JSON_BYTES, 'the manifest');
+      const digest = `sha256:${createHash('sha256').update(bytes).digest('hex')}`;
+      const claimed = wanted.startsWith('sha256:') ? wanted : answer.headers['docker-content-digest'];
+      if (typeof claimed === 'string' && claimed.startsWith('sha256:') && claimed !== digest) {
+        throw new ImageError('corrupt', `the manifest does not match its digest: ${digest} instead of ${claimed}`);
+      }
+      const { mediaType } = object(parseJson(bytes, 'the manifest'), 'the manifest');
+      const type = answer.headers['content-type']?.replace(/[\s;].*$/, '') ?? '';
+      return {
+        bytes,
+        descriptor: {
+          mediaType: typeof mediaType === 'string' ? mediaType : type,
+          digest,
+          size: bytes.length,
+          annotations: {},
+          platform: null,
+        },
+      };
+    });
+  }
+
+  #open(endpoints: Endpoint[], reference: NameReference, top: Manifest, platform: Platform): Promise<SourceImage> {
+    const { path } = reference;
+    const read = async (descriptor: Descriptor, what: string): Promise<Buffer> => {
+      if (descriptor.digest === top.descriptor.digest) return top.bytes;
+      if (descriptor.size > MAX_JSON_BYTES) {
+        throw new ImageError('too-large', `${what} has ${descriptor.size} bytes; the limit is ${MAX_JSON_BYTES}`);
+      }
+      if (MANIFEST_TYPES.includes(descriptor.mediaType) || INDEX_TYPES.includes(descriptor.mediaType)) {
+        return (await this.#manifest(endpoints[0], reference, descriptor.digest)).bytes;
+      }
+      const chunks: Buffer[] = [];
+      const request = blobRequest(path, descriptor, what);
+      for await (const chunk of downloadBlob(endpoints, request, this.#delay)) chunks.push(chunk);
+      return Buffer.concat(chunks);
+    };
+    const stream = (layer: Descriptor) => downloadBlob(endpoints, blobRequest(path, layer, 'a layer'), this.#delay);
+    return openManifest({ read, stream }, top.descriptor, platform);
+  }
+}
+
+/** What Docker says of a repository that is not for us to see, or is none: registries do not tell them apart. */
+function denied(error: unknown, reference: NameReference): unknown {
+  if (!(error instanceof ImageError) || error.code !== 'unauthorized') return error;
+  const login = reference.domain === 'docker.io' ? 'tsvm login' : `tsvm login ${reference.domain}`;
+  return new ImageError(
+    'unauthorized',
+    `pull access denied for ${familiarName(reference)}, repository does not exist or may require '${login}' (${error.message})`,
+    { cause: error },
+  );
+}

@@ -1,0 +1,111 @@
+// Our own file of settings: for each registry its mirrors, its certificates, and whether it may do without encryption.
+
+import { readFileSync } from 'node:fs';
+import { homedir } from 'node:os';
+import { dirname, join, resolve } from 'node:path';
+import { ImageError } from '../errors.js';
+
+export interface RegistrySettings {
+  /** Base URLs that are asked first, in their order. */
+  mirrors: URL[];
+  /** Its certificate is not checked, and it may speak plain HTTP. */
+  insecure: boolean;
+  /** Path of PEM certificates that are trusted beside the system's. */
+  ca: string | null;
+  /** Milliseconds without a byte after which a connection is given up. */
+  timeout: number;
+}
+
+export interface Settings {
+  /** @param host as a reference spells it, with its port if it has one */
+  of(host: string): RegistrySettings;
+}
+
+/** Where what is called docker.io is served. */
+export const DOCKER_HUB_HOST = 'registry-1.docker.io';
+
+const DEFAULT_TIMEOUT = 30_000;
+const MAX_TIMEOUT_SECONDS = 3600;
+const SYSTEM_FILE = '/etc/tsvm/registries.json';
+const DEFAULTS: RegistrySettings = { mirrors: [], insecure: false, ca: null, timeout: DEFAULT_TIMEOUT };
+
+/**
+ * Reads the first file there is: $TSVM_REGISTRIES, $XDG_CONFIG_HOME/tsvm/registries.json, /etc/tsvm/registries.json.
+ *
+ * @throws ImageError `bad-settings`
+ */
+export function readSettings(): Settings {
+  const { TSVM_REGISTRIES, XDG_CONFIG_HOME } = process.env;
+  if (TSVM_REGISTRIES) return parseSettings(read(TSVM_REGISTRIES), TSVM_REGISTRIES);
+  for (const path of [join(XDG_CONFIG_HOME || join(homedir(), '.config'), 'tsvm/registries.json'), SYSTEM_FILE]) {
+    try {
+      return parseSettings(read(path), path);
+    } catch (error) {
+      if (((error as Error).cause as NodeJS.ErrnoException | undefined)?.code !== 'ENOENT') throw error;
+    }
+  }
+  return { of: () => DEFAULTS };
+}
+
+function read(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw new ImageError('bad-settings', `cannot read ${path}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/**
+ * @param path of the file: what is relative in it is so to its folder
+ * @throws ImageError `bad-settings` for anything but what docs/registries.md describes
+ */
+export function parseSettings(text: string, path: string): Settings {
+  const fail = (what: string): never => {
+    throw new ImageError('bad-settings', `${path}: ${what}`);
+  };
+  let json: unknown;
+  try {
+    json = JSON.parse(text);
+  } catch (cause) {
+    throw new ImageError('bad-settings', `${path} is not JSON: ${(cause as Error).message}`, { cause });
+  }
+  const registries = new Map<string, RegistrySettings>();
+  for (const [host, value] of Object.entries(asObject(json) ?? fail('an object is wanted'))) {
+    const fields = asObject(value) ?? fail(`'${host}' is no object`);
+    const settings = { ...DEFAULTS };
+    for (const [name, field] of Object.entries(fields)) {
+      const wrong = (wanted: string) => fail(`'${name}' of '${host}': ${wanted} is wanted`);
+      if (name === 'mirrors') {
+        const list: unknown[] = Array.isArray(field) ? field : wrong('a list of URLs');
+        settings.mirrors = list.map((item) => mirrorUrl(item) ?? wrong('a list of http or https URLs'));
+      } else if (name === 'insecure') {
+        settings.insecure = typeof field === 'boolean' ? field : wrong('true or false');
+      } else if (name === 'ca') {
+        settings.ca = typeof field === 'string' ? resolve(dirname(path), field) : wrong('a file');
+      } else if (name === 'timeout') {
+        const inRange = typeof field === 'number' && field > 0 && field <= MAX_TIMEOUT_SECONDS;
+        settings.timeout = inRange ? field * 1000 : wrong(`a number of seconds up to ${MAX_TIMEOUT_SECONDS}`);
+      } else {
+        fail(`'${name}' of '${host}' is unknown: mirrors, insecure, ca and timeout are known`);
+      }
+    }
+    registries.set(sameHost(host), settings);
+  }
+  return { of: (host) => registries.get(sameHost(host)) ?? DEFAULTS };
+}
+
+/** One spelling for what is the same server. */
+function sameHost(host: string): string {
+  return host === DOCKER_HUB_HOST ? 'docker.io' : host.toLowerCase().replace(/:443$/, '');
+}
+
+function asObject(value: unknown): object | null {
+  return typeof value === 'object' && value !== null && !Array.isArray(value) ? value : null;
+}
+
+function mirrorUrl(value: unknown): URL | null {
+  if (typeof value !== 'string' || !URL.canParse(value)) return null;
+  const url = new URL(value);
+  const bare = !(url.username || url.password || url.search || url.hash);
+  return bare && /^https?:$/.test(url.protocol) ? url : null;
+}

@@ -1,0 +1,118 @@
+// Access tokens: what a token server gives for credentials, or for nothing (distribution, spec/auth/token.md and
+// oauth.md).
+
+import { ImageError } from '../errors.js';
+import { object, parseJson, string } from '../source/json.js';
+import type { Challenge } from './challenge.js';
+import { type Answer, type Connections, discard, readBody } from './connections.js';
+import type { Credentials } from './docker-config.js';
+import { describeRefusal, failureOf } from './refusal.js';
+
+const MAX_TOKEN_BYTES = 1 << 20;
+const MAX_REDIRECTS = 5;
+/** What a token without a time lives, seconds. */
+const DEFAULT_LIFE = 60;
+const CLIENT = 'tsvm';
+
+export interface Token {
+  /** The value of an Authorization header. */
+  authorization: string;
+  /** Milliseconds since 1970 after which it is not used any more. */
+  expires: number;
+}
+
+/**
+ * Asks the token server that a challenge names.
+ *
+ * @param scope what the token is for, unless the challenge says; '' for nothing but to be known
+ * @throws TransientError; ImageError `unauthorized`, `network`
+ */
+export async function fetchToken(
+  connections: Connections,
+  { parameters }: Challenge,
+  scope: string,
+  credentials: Credentials | null,
+): Promise<Token> {
+  const realm = parameters.get('realm') ?? '';
+  if (!URL.canParse(realm)) throw new ImageError('network', 'the registry names no token server');
+  const url = new URL(realm);
+  checkRealm(connections, url);
+  const query = new URLSearchParams();
+  const service = parameters.get('service');
+  if (service !== undefined) query.set('service', service);
+  const scopes = (parameters.get('scope') || scope).split(' ').filter((word) => word !== '');
+  const headers: Record<string, string> = { accept: 'application/json' };
+  let answer: Answer;
+  if (credentials?.kind === 'identity-token') {
+    query.set('grant_type', 'refresh_token');
+    query.set('client_id', CLIENT);
+    query.set('refresh_token', credentials.token);
+    if (scopes.length > 0) query.set('scope', scopes.join(' '));
+    headers['content-type'] = 'application/x-www-form-urlencoded';
+    answer = await connections.exchange({ method: 'POST', url, headers, body: query.toString() });
+  } else {
+    for (const word of scopes) query.append('scope', word);
+    if (credentials?.kind === 'password') {
+      query.set('account', credentials.username);
+      headers.authorization = basic(credentials.username, credentials.password);
+    }
+    for (const [name, value] of query) url.searchParams.append(name, value);
+    answer = await follow(connections, url, headers);
+  }
+  if (answer.status === 401 || answer.status === 403) {
+    throw new ImageError('unauthorized', `${url.host} refuses a token${await describeRefusal(answer)}`);
+  }
+  if (answer.status !== 200) throw await failureOf(answer, 'a token');
+  return parseToken(await readBody(answer, MAX_TOKEN_BYTES, 'the token'), Date.now());
+}
+
+/** @throws ImageError `network` if it is no token that can be put into a header */
+export function parseToken(bytes: Buffer, now: number): Token {
+  try {
+    const json = object(parseJson(bytes, 'the answer'), 'the answer');
+    const token = string(json.token, 'the token') || string(json.access_token, 'the token');
+    if (!/^[\x21-\x7e]+$/.test(token)) throw new ImageError('network', 'it has no token');
+    const { expires_in: life } = json;
+    const seconds = typeof life === 'number' && life > 0 && life < 1e9 ? life : DEFAULT_LIFE;
+    return { authorization: `Bearer ${token}`, expires: now + seconds * 1000 };
+  } catch (cause) {
+    throw new ImageError('network', `cannot understand the token server: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** The Basic scheme's Authorization header (RFC 7617). */
+export function basic(username: string, password: string): string {
+  return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
+}
+
+function checkRealm(connections: Connections, url: URL): void {
+  if (url.protocol === 'https:' || (url.protocol === 'http:' && connections.mayBePlain(url))) return;
+  throw new ImageError('network', `the token server ${url.host} is not asked: it is not reached over TLS`);
+}
+
+async function follow(connections: Connections, start: URL, headers: Record<string, string>): Promise<Answer> {
+  let url = start;
+  let own = headers;
+  for (let redirects = 0; ; redirects++) {
+    const answer = await connections.exchange({ method: 'GET', url, headers: own });
+    const target = redirectOf(answer);
+    if (target === null) return answer;
+    discard(answer);
+    if (redirects === MAX_REDIRECTS) throw new ImageError('network', `${start.host} redirects again and again`);
+    checkRealm(connections, target);
+    if (target.origin !== url.origin) own = withoutAuthorization(own);
+    url = target;
+  }
+}
+
+/** Where an answer sends us on to, or null. */
+export function redirectOf({ status, headers, url }: Answer): URL | null {
+  if (![301, 302, 303, 307, 308].includes(status) || headers.location === undefined) return null;
+  return URL.canParse(headers.location, url.href) ? new URL(headers.location, url) : null;
+}
+
+/** What is sent to another host: nothing that says who we are. */
+export function withoutAuthorization(headers: Record<string, string>): Record<string, string> {
+  const { authorization: _, ...rest } = headers;
+  return rest;
+}
