@@ -12,6 +12,7 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<CommandMod
   run: { summary: 'run a command in a new container', load: () => import('./run.js') },
   images: { summary: 'list images', load: () => import('./images.js') },
   import: { summary: 'make an image of a root file system', load: () => import('./import.js') },
+  pull: { summary: 'bring an image from its registry', load: () => import('./pull.js') },
   load: { summary: 'bring the images of an archive into the store', load: () => import('./load.js') },
   save: { summary: 'write images as an archive', load: () => import('./save.js') },
   tag: { summary: 'give an image one more name', load: () => import('./tag.js') },
@@ -20,6 +21,8 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<CommandMod
   rmi: { summary: 'remove images', load: () => import('./rmi.js') },
   prune: { summary: 'remove images that nothing needs', load: () => import('./prune.js') },
   df: { summary: "show what the store takes of the host's disk", load: () => import('./df.js') },
+  login: { summary: 'log in to a registry', load: () => import('./login.js') },
+  logout: { summary: 'log out from a registry', load: () => import('./logout.js') },
   kernel: { summary: "build and find the guest's kernel", load: () => import('./kernel.js') },
   doctor: { summary: 'say what this machine has and lacks', load: () => import('./doctor.js') },
 };
@@ -28,7 +31,9 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<CommandMod
 const IMAGE_COMMANDS: Record<string, string> = {
   ls: 'images',
   rm: 'rmi',
-  ...Object.fromEntries(['import', 'load', 'save', 'tag', 'history', 'inspect', 'prune'].map((name) => [name, name])),
+  ...Object.fromEntries(
+    ['pull', 'import', 'load', 'save', 'tag', 'history', 'inspect', 'prune'].map((name) => [name, name]),
+  ),
 };
 
 /** Runs a command line to its end; what became of it is in `context`. */

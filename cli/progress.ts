@@ -44,7 +44,7 @@ export function openProgressLine(quiet: boolean | undefined, { long = false } = 
   };
 }
 
-/** What the line says of an image that is being made ready. */
+/** What the line says of an image that is being made. */
 export function describeProgress({ phase, layer, done, total }: Progress): string {
   if (phase === 'disk') return 'writing the disk';
   const name = layer.replace(/^sha256:/, '').slice(0, 12);

@@ -1,5 +1,6 @@
 // tsvm run: a command in a new container.
 import { type Command, Option } from 'commander';
+import type { PullPolicy } from '../images/index.js';
 import { attachTerminal, forwardSignals, type RunSpec, runContainer, terminalSize } from '../sandbox/index.js';
 import { type Context, collect, createCommand, openLog } from './command.js';
 import { parseDuration } from './duration.js';
@@ -9,7 +10,7 @@ import { warnOfFallback } from './fallback.js';
 import { addLimitOptions, type LimitOptions, toLimits } from './limits.js';
 import type { Level } from './log.js';
 import { toMounts } from './mount.js';
-import { describeProgress, openProgressLine } from './progress.js';
+import { openPullProgress } from './pull-progress.js';
 import { parseTmpfs } from './tmpfs.js';
 
 const EXAMPLES = `
@@ -39,6 +40,8 @@ interface Options extends LimitOptions {
   console?: boolean;
   accel: 'auto' | 'kvm' | 'tcg';
   timeout?: number;
+  pull: PullPolicy;
+  platform?: string;
 }
 
 export function command(context: Context): Command {
@@ -46,7 +49,10 @@ export function command(context: Context): Command {
     .description('Runs a command in a new container, in a virtual machine of its own.')
     .usage('[options] IMAGE [COMMAND [ARG...]]')
     .passThroughOptions()
-    .argument('<IMAGE>', 'a name from `tsvm images`, oci:DIR[:TAG], oci-archive:FILE, or docker-archive:FILE')
+    .argument(
+      '<IMAGE>',
+      'a name from `tsvm images` or a registry, oci:DIR[:TAG], oci-archive:FILE, or docker-archive:FILE',
+    )
     .argument('[COMMAND...]', "instead of the image's own, with its arguments")
     .option('--rm', 'remove the container when it ends (always so)')
     .option('-i, --interactive', 'pass stdin to the command')
@@ -73,6 +79,12 @@ export function command(context: Context): Command {
         .default('auto')
         .env('TSVM_ACCEL'),
     )
+    .addOption(
+      new Option('--pull <WHEN>', 'ask the registry for the image')
+        .choices(['missing', 'always', 'never'])
+        .default('missing'),
+    )
+    .option('--platform <OS/ARCH[/VARIANT]>', 'which variant of the image (default: linux/amd64)')
     .option('--timeout <DURATION>', 'end the command after this time: 30s, 5m', (text) =>
       parseDuration(text, '--timeout'),
     );
@@ -85,12 +97,12 @@ export function command(context: Context): Command {
 
 function toSpec(image: string, command: string[], options: Options): RunSpec {
   const { env = [], envFile = [], tmpfs = [], interactive, tty, workdir, user, entrypoint, hostname } = options;
-  const { readOnly, kernel, console, accel, timeout } = options;
+  const { readOnly, kernel, console, accel, timeout, pull, platform } = options;
   const { mounts, tmpfs: moreTmpfs } = toMounts(options.volume, options.mount);
   return {
     image,
     command,
-    ...{ workdir, user, entrypoint, hostname, readOnly, kernel, console, accel, timeout },
+    ...{ workdir, user, entrypoint, hostname, readOnly, kernel, console, accel, timeout, pull, platform },
     ...toLimits(options),
     // A variable given by -e wins over the files.
     env: [...envFile.flatMap(readEnvFile), ...env.map((text) => parseEnv(text, process.env))],
@@ -104,7 +116,9 @@ function toSpec(image: string, command: string[], options: Options): RunSpec {
 async function run(spec: RunSpec, context: Context): Promise<number> {
   if (spec.terminal && spec.stdin && !process.stdin.isTTY) throw new UsageError('the input device is not a TTY');
   const log = await openLog(context);
-  using line = openProgressLine(context.options.quiet);
+  const { quiet } = context.options;
+  using bars = openPullProgress(quiet);
+  if (spec.pull === 'always') bars.pulling();
   const container = runContainer(
     spec,
     {
@@ -116,12 +130,16 @@ async function run(spec: RunSpec, context: Context): Promise<number> {
     {
       log,
       machine: context.machine,
-      onProgress: (progress) => line.draw(describeProgress(progress)),
+      onProgress: bars.update.bind(bars),
+      onMissing: (image) => {
+        bars.pulling();
+        if (!quiet) process.stderr.write(`Unable to find image '${image}' locally\n`);
+      },
       onFallback: (reason) => warnOfFallback(reason, log),
       machineLog: machineLevel(log.level),
     },
   );
-  container.started.then(() => line[Symbol.dispose]());
+  container.started.then(() => bars[Symbol.dispose]());
   using _signals = forwardSignals(container);
   using _terminal = spec.terminal
     ? attachTerminal(container, spec.stdin ? process.stdin : undefined, process.stdout)

@@ -2,6 +2,7 @@
 // the way of every run.
 
 export { ImageError, type ImageErrorCode } from './errors.js';
+export { registryHost } from './registry/host.js';
 export { openStore } from './store/store.js';
 export type {
   Extent,
@@ -22,3 +23,15 @@ export type {
   Store,
   StoreUsage,
 } from './types.js';
+
+/** See registry/login.ts. */
+export async function login(host: string, username: string, password: string): Promise<string | null> {
+  const registry = await import('./registry/login.js');
+  return registry.login(host, username, password);
+}
+
+/** See registry/login.ts. */
+export async function logout(host: string): Promise<boolean> {
+  const registry = await import('./registry/login.js');
+  return registry.logout(host);
+}

@@ -1,4 +1,5 @@
 // What a caller asks for: one container, in plain data. The words are Docker's.
+import type { PullPolicy } from '../images/index.js';
 import type { Accelerator } from '../vmm/machine.js';
 import type { Rlimit, TmpfsMount } from './agent-protocol.js';
 import { SandboxError } from './errors.js';
@@ -14,6 +15,10 @@ export const MIN_MEMORY = 64 * MIB;
 export interface RunSpec {
   /** A reference that `images` resolves. */
   image: string;
+  /** When a registry is asked for it. Default `missing`. */
+  pull?: PullPolicy;
+  /** `OS/ARCH[/VARIANT]` of the image. Default: what this machine runs. */
+  platform?: string;
   /** Replaces the image's Cmd when not empty. */
   command: readonly string[];
   /** Replaces the image's Entrypoint and drops its Cmd; '' leaves no entrypoint. */

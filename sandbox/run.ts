@@ -39,6 +39,8 @@ export interface RunOptions {
   trace?: Trace;
   /** Told while an image is made ready for the first time. */
   onProgress?: (progress: Progress) => void;
+  /** Told when the image is going to be pulled, for want of it. */
+  onMissing?: (reference: string) => void;
   /** Told why the machine is emulated, where the spec's accelerator is `auto`. */
   onFallback?: (reason: string) => void;
   /** The machine process's log; what it writes goes to `io.stderr`. Default `warn`. */
@@ -154,7 +156,12 @@ export class ContainerRun {
     const folder = this.#own(new StateFolder());
     const [image, session, disk] = await Promise.race([
       Promise.all([
-        openStore(home).resolve(spec.image, { onProgress: options.onProgress }),
+        openStore(home).resolve(spec.image, {
+          pull: spec.pull ?? 'missing',
+          platform: spec.platform,
+          onMissing: options.onMissing,
+          onProgress: options.onProgress,
+        }),
         this.#listen(folder),
         spec.disk === undefined
           ? undefined

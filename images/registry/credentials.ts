@@ -7,20 +7,19 @@ import {
   dockerConfigPath,
   readDockerConfig,
 } from './docker-config.js';
+import { canonicalHost, DOCKER_HUB, hostOf } from './host.js';
 
 /** What Docker calls its own registry where it keeps credentials. */
 const DOCKER_HUB_SERVER = 'https://index.docker.io/v1/';
-const DOCKER_HUB_HOSTS = ['docker.io', 'index.docker.io', 'registry-1.docker.io'];
 
 /** What a registry is called where credentials are kept. */
-export function serverName(host: string): string {
-  return DOCKER_HUB_HOSTS.includes(host) ? DOCKER_HUB_SERVER : host;
+function serverName(host: string): string {
+  return canonicalHost(host) === DOCKER_HUB ? DOCKER_HUB_SERVER : host;
 }
 
 /** Whether an entry, which may be a URL, is a registry's. */
 function isServer(entry: string, host: string): boolean {
-  const name = entry.replace(/^https?:\/\//, '').replace(/\/.*$/, '');
-  return name === host || (DOCKER_HUB_HOSTS.includes(host) && DOCKER_HUB_HOSTS.includes(name));
+  return canonicalHost(hostOf(entry)) === canonicalHost(host);
 }
 
 function helperOf(config: DockerConfig, host: string): string {

@@ -13,8 +13,9 @@ import { blobRequest, downloadBlob, pullScope } from './blob.js';
 import { Connections, discard, readBody } from './connections.js';
 import { findCredentials } from './credentials.js';
 import { Endpoint } from './endpoint.js';
+import { hostUrl } from './host.js';
 import { failureOf } from './refusal.js';
-import { DOCKER_HUB_HOST, readSettings, type Settings } from './settings.js';
+import { readSettings, type Settings } from './settings.js';
 import { retrying } from './transient.js';
 
 const ACCEPT = [...MANIFEST_TYPES, ...INDEX_TYPES].join(', ');
@@ -78,13 +79,9 @@ export class Registry implements Disposable {
   }
 
   #endpoints(domain: string): Endpoint[] {
-    const own = new URL(`https://${domain === 'docker.io' ? DOCKER_HUB_HOST : domain}`);
-    return [
-      ...this.#settings
-        .of(domain)
-        .mirrors.map((url) => new Endpoint(url.host, url, this.#connections, findCredentials)),
-      new Endpoint(domain, own, this.#connections, findCredentials),
-    ];
+    const servers: [string, URL][] = this.#settings.of(domain).mirrors.map((url) => [url.host, url]);
+    servers.push([domain, hostUrl(domain)]);
+    return servers.map(([host, url]) => new Endpoint(host, url, this.#connections, findCredentials));
   }
 
   /** @param wanted a tag or a digest */

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { ImageError } from '../errors.js';
+import { canonicalHost } from './host.js';
 
 export interface RegistrySettings {
   /** Base URLs that are asked first, in their order. */
@@ -20,9 +21,6 @@ export interface Settings {
   /** @param host as a reference spells it, with its port if it has one */
   of(host: string): RegistrySettings;
 }
-
-/** Where what is called docker.io is served. */
-export const DOCKER_HUB_HOST = 'registry-1.docker.io';
 
 const DEFAULT_TIMEOUT = 30_000;
 const MAX_TIMEOUT_SECONDS = 3600;
@@ -89,14 +87,9 @@ export function parseSettings(text: string, path: string): Settings {
         fail(`'${name}' of '${host}' is unknown: mirrors, insecure, ca and timeout are known`);
       }
     }
-    registries.set(sameHost(host), settings);
+    registries.set(canonicalHost(host), settings);
   }
-  return { of: (host) => registries.get(sameHost(host)) ?? DEFAULTS };
-}
-
-/** One spelling for what is the same server. */
-function sameHost(host: string): string {
-  return host === DOCKER_HUB_HOST ? 'docker.io' : host.toLowerCase().replace(/:443$/, '');
+  return { of: (host) => registries.get(canonicalHost(host)) ?? DEFAULTS };
 }
 
 function asObject(value: unknown): object | null {

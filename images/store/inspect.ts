@@ -24,11 +24,12 @@ export async function inspectImage(home: string, text: string): Promise<ImageDet
     const json = rawConfig(bytes);
     const names = allNames(home).filter((name) => name.digest === digest);
     const { size, manifest } = summarize(home, digest);
-    const repositories = new Set(names.map(({ name }) => familiarName(name)));
+    const byManifest = manifest === null ? [] : names.map(({ name }) => `${familiarName(name)}@${manifest}`);
+    const byDigest = names.filter(({ name }) => name.digest !== null).map(({ name }) => familiarReference(name));
     return {
       Id: digest,
-      RepoTags: names.map(({ name }) => familiarReference(name)),
-      RepoDigests: manifest === null ? [] : [...repositories].map((name) => `${name}@${manifest}`),
+      RepoTags: names.filter(({ name }) => name.digest === null).map(({ name }) => familiarReference(name)),
+      RepoDigests: [...new Set([...byManifest, ...byDigest])],
       Comment: lastComment(json),
       Created: config.created,
       Author: string(json.author, "the image config's author"),

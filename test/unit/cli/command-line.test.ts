@@ -45,7 +45,22 @@ test('the version is printed', () => {
 });
 
 const COMMANDS = [
-  ...['run', 'images', 'import', 'load', 'save', 'tag', 'history', 'inspect', 'rmi', 'prune', 'df'],
+  ...[
+    'run',
+    'images',
+    'import',
+    'pull',
+    'login',
+    'logout',
+    'load',
+    'save',
+    'tag',
+    'history',
+    'inspect',
+    'rmi',
+    'prune',
+    'df',
+  ],
   ...['kernel', 'doctor'],
 ];
 
@@ -123,7 +138,10 @@ describe('one clear line and exit code 125 for', () => {
     ['an unknown mount option', ['-v', '/tmp:/a:rx', 'x'], "unknown option 'rx'"],
     ['an unknown mount type', ['--mount', 'type=nfs,src=/a,dst=/b', 'x'], "unknown type 'nfs'"],
     ['a terminal that is none', ['-it', 'x'], 'the input device is not a TTY'],
-    ['an unknown image', ['nosuch:tag'], 'nosuch:tag'],
+    ['an unknown image', ['--pull', 'never', 'nosuch:tag'], 'nosuch:tag'],
+    ['a platform that is none', ['--platform', 'linux/', 'x'], "invalid platform 'linux/'"],
+    ['a platform of another machine', ['--platform', 'linux/arm64', 'x'], 'containers for linux/arm64 cannot run'],
+    ['an unknown pull policy', ['--pull', 'often', 'x'], 'Allowed choices are missing, always, never'],
     ['what is no image', [`oci:${'/etc'}`], '/etc'],
   ])('run with %s', (_, args, message) => {
     const { status, stdout, stderr } = run(...args);
