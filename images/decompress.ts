@@ -4,8 +4,9 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
-import { compressionOf, MAGIC_SIZE } from './compression.js';
+import { type Compression, compressionOf, MAGIC_SIZE } from './compression.js';
 import { ImageError } from './errors.js';
+import { MAX_EXPANSION_BYTES, MAX_EXPANSION_RATIO } from './limits.js';
 
 const GZIP_CHUNK = 256 * 1024;
 
@@ -22,23 +23,43 @@ const XZ: Program = { name: 'xz', arguments: ['-dcq', '--memlimit-decompress=512
 /**
  * Decompresses a stream.
  *
- * @throws ImageError `corrupt`, `unsupported`, `missing-program`; or what the source fails with
+ * @throws ImageError `corrupt`, `unsupported`, `missing-program`, `too-large`; or what the source fails with
  */
 export async function* decompress(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  const { start, rest } = await peek(source, MAGIC_SIZE);
-  switch (compressionOf(start)) {
-    case 'none':
-      yield* rest;
-      return;
+  let read = 0;
+  async function* counted(): AsyncGenerator<Buffer> {
+    for await (const chunk of source) {
+      read += chunk.length;
+      yield chunk;
+    }
+  }
+  const { start, rest } = await peek(counted(), MAGIC_SIZE);
+  const compression = compressionOf(start);
+  if (compression === 'none') {
+    yield* rest;
+    return;
+  }
+  let written = 0;
+  for await (const chunk of decompressor(compression, rest)) {
+    written += chunk.length;
+    if (written > MAX_EXPANSION_BYTES && written > read * MAX_EXPANSION_RATIO) {
+      throw new ImageError(
+        'too-large',
+        `its ${compression} data become more than ${MAX_EXPANSION_RATIO} times as many bytes`,
+      );
+    }
+    yield chunk;
+  }
+}
+
+function decompressor(compression: Exclude<Compression, 'none'>, source: AsyncIterable<Buffer>): AsyncIterable<Buffer> {
+  switch (compression) {
     case 'gzip':
-      yield* gunzip(rest);
-      return;
+      return gunzip(source);
     case 'zstd':
-      yield* through(ZSTD, rest);
-      return;
+      return through(ZSTD, source);
     case 'xz':
-      yield* through(XZ, rest);
-      return;
+      return through(XZ, source);
     case 'bzip2':
       throw new ImageError('unsupported', 'it is compressed with bzip2, which tsvm does not read');
   }

@@ -1,12 +1,14 @@
 // How much a stranger's image may ask of this machine. Every limit is far above what real images need and far below
-// what would hurt; exceeding one is the error `too-large`.
+// what would hurt; exceeding one is the error `too-large`, whose message names the limit. docs/images.md lists them.
 
 export const MAX_LAYERS = 512;
-export const MAX_ENTRIES_PER_LAYER = 2_000_000;
+export const MAX_ENTRIES_PER_LAYER = 1_000_000;
+/** Entries of all layers, of one that is there twice counted twice. */
+export const MAX_ENTRIES_PER_IMAGE = 4_000_000;
 /** Names of files, directories and all else in one image, missing parents included. */
-export const MAX_NAMES_PER_IMAGE = 2_000_000;
-/** Components looked at to resolve one layer's paths: what bounds symbolic links that lead through long paths. */
-export const MAX_PATH_STEPS_PER_LAYER = 100_000_000;
+export const MAX_NAMES_PER_IMAGE = 1_000_000;
+/** Components looked at to resolve one image's paths: what bounds symbolic links that lead through long paths. */
+export const MAX_PATH_STEPS_PER_IMAGE = 50_000_000;
 /** Bytes, as Linux's NAME_MAX. */
 export const MAX_NAME_BYTES = 255;
 /** Bytes, as Linux's PATH_MAX; of entry names and of link targets. */
@@ -20,12 +22,24 @@ export const MAX_SPARSE_SEGMENTS = 1 << 20;
 /** Bytes of one extended attribute's value, and of all of one file's names and values; as Linux's XATTR_SIZE_MAX. */
 export const MAX_XATTR_VALUE_BYTES = 65535;
 export const MAX_XATTR_BYTES = 128 * 1024;
+/** Bytes of one file, holes counted. */
+export const MAX_FILE_BYTES = 4 * 2 ** 40;
 /** Bytes of one layer's tar, decompressed. */
 export const MAX_LAYER_TAR_BYTES = 512 * 2 ** 30;
 /** Bytes of one layer's contents with holes counted: EROFS addresses 2^32 blocks of 4 KiB for the whole image. */
 export const MAX_LAYER_DATA_BYTES = 8 * 2 ** 40;
 export const MAX_IMAGE_BYTES = 16 * 2 ** 40 - 4096;
+/**
+ * What compressed bytes may become: so many bytes, whatever their number, and beyond that so many times their number.
+ * gzip cannot do more than 1032 times, zstd and xz can do tens of thousands.
+ */
+export const MAX_EXPANSION_BYTES = 2 ** 30;
+export const MAX_EXPANSION_RATIO = 500;
 /** Bytes of names and attributes in one layer's index. */
-export const MAX_INDEX_HEAP_BYTES = 1 << 30;
+export const MAX_INDEX_HEAP_BYTES = 256 << 20;
+/** Bytes of all layers' indexes: they are in memory together when an image's disk is made. */
+export const MAX_INDEX_BYTES_PER_IMAGE = 512 << 20;
 /** Bytes of a manifest, an index or an image config; as the registries' own limit. */
 export const MAX_JSON_BYTES = 4 << 20;
+/** Files of an archive that holds an image. */
+export const MAX_ARCHIVE_ENTRIES = 100_000;

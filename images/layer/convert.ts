@@ -37,12 +37,14 @@ export interface ConvertedLayer {
  * @param tar the decompressed tar
  * @param data an empty file for the contents
  * @param framing an empty file for the rest of the tar; both are complete and synced when this resolves
+ * @param maxTarBytes how long the tar may be
  * @throws ImageError `corrupt`, `unsupported`, `too-large`, `not-an-image`; or what the stream or the file fail with
  */
 export async function convertLayer(
   tar: AsyncIterable<Buffer>,
   data: FileHandle,
   framing: FileHandle,
+  maxTarBytes = MAX_LAYER_TAR_BYTES,
 ): Promise<ConvertedLayer> {
   const contents = new DataFileWriter(data);
   const index = new LayerIndexWriter();
@@ -58,8 +60,8 @@ export async function convertLayer(
   try {
     for await (const chunk of tar) {
       total += chunk.length;
-      if (total > MAX_LAYER_TAR_BYTES) {
-        throw new ImageError('too-large', `the layer exceeds ${MAX_LAYER_TAR_BYTES} bytes`);
+      if (total > maxTarBytes) {
+        throw new ImageError('too-large', `the layer exceeds ${maxTarBytes} bytes`);
       }
       frame.beginChunk(chunk);
       reader.write(chunk);
@@ -169,9 +171,13 @@ function checkXattrs(xattrs: Map<string, Buffer>, path: string): Map<string, Buf
   for (const [name, value] of xattrs) {
     if (IGNORED_XATTRS.test(name)) continue;
     total += name.length + value.length;
-    if (name.length > MAX_NAME_BYTES || value.length > MAX_XATTR_VALUE_BYTES || total > MAX_XATTR_BYTES) {
-      throw new ImageError('too-large', `the extended attributes of ${printable(path)} are too large`);
-    }
+    const over = (bytes: number, limit: number, what: string): void => {
+      if (bytes <= limit) return;
+      throw new ImageError('too-large', `${what} of ${bytes} bytes; the limit is ${limit}: ${printable(path)}`);
+    };
+    over(name.length, MAX_NAME_BYTES, "an extended attribute's name");
+    over(value.length, MAX_XATTR_VALUE_BYTES, 'an extended attribute');
+    over(total, MAX_XATTR_BYTES, 'extended attributes');
     kept.set(name, value);
   }
   return kept.size > 0 ? kept : null;

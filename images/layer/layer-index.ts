@@ -9,7 +9,7 @@
 
 import { createHash } from 'node:crypto';
 import { ImageError } from '../errors.js';
-import { MAX_ENTRIES_PER_LAYER, MAX_INDEX_HEAP_BYTES } from '../limits.js';
+import { MAX_ENTRIES_PER_LAYER, MAX_INDEX_BYTES_PER_IMAGE, MAX_INDEX_HEAP_BYTES } from '../limits.js';
 import type { Timestamp } from '../tar/pax.js';
 
 /** The last byte is the format's version. */
@@ -137,6 +137,8 @@ export class LayerIndexWriter {
 
 /** An index as read from the store. */
 export interface LayerIndex {
+  /** Bytes of the index itself. */
+  length: number;
   /** Bytes of the layer's data file, a multiple of 4096. */
   dataLength: number;
   entries(): Iterable<LayerEntry>;
@@ -157,6 +159,22 @@ export function indexedLengths(start: Buffer): { indexLength: number; dataLength
 }
 
 /**
+ * Checks that layers' indexes are not too much for the memory together.
+ *
+ * @throws ImageError `too-large`
+ */
+export function checkTotalLength(indexes: Iterable<Pick<LayerIndex, 'length'>>): void {
+  let total = 0;
+  for (const { length } of indexes) total += length;
+  if (total > MAX_INDEX_BYTES_PER_IMAGE) {
+    throw new ImageError(
+      'too-large',
+      `the names and attributes of the image's layers exceed ${MAX_INDEX_BYTES_PER_IMAGE} bytes`,
+    );
+  }
+}
+
+/**
  * Checks an index file and gives its entries.
  *
  * @throws ImageError `corrupt` if it is of another version or has changed since it was written
@@ -168,6 +186,7 @@ export function readLayerIndex(file: Buffer): LayerIndex {
   const sum = createHash('sha256').update(file.subarray(HEADER_SIZE)).digest();
   if (!sum.equals(file.subarray(32, HEADER_SIZE))) throw damaged('has a wrong checksum');
   return {
+    length: file.length,
     dataLength,
     *entries() {
       for (let at = HEADER_SIZE; at < heapStart; at += RECORD_SIZE) yield readRecord(file, at, heapStart);

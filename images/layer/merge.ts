@@ -3,7 +3,13 @@
 // the root, missing parents are made, a whiteout spares what its own layer has put there.
 
 import { ImageError } from '../errors.js';
-import { MAX_DEPTH, MAX_NAME_BYTES, MAX_NAMES_PER_IMAGE, MAX_PATH_STEPS_PER_LAYER } from '../limits.js';
+import {
+  MAX_DEPTH,
+  MAX_ENTRIES_PER_IMAGE,
+  MAX_NAME_BYTES,
+  MAX_NAMES_PER_IMAGE,
+  MAX_PATH_STEPS_PER_IMAGE,
+} from '../limits.js';
 import type { Timestamp } from '../tar/pax.js';
 import { printable } from './convert.js';
 import type { LayerEntry } from './layer-index.js';
@@ -75,6 +81,7 @@ interface Place {
 class Tree {
   readonly root = newInode('directory', IMPLICIT_DIRECTORY);
   #layer = -1;
+  #entries = 0;
   #names = 0;
   #steps = 0;
   /** Directories that hold nothing of lower layers any more. */
@@ -85,12 +92,14 @@ class Tree {
 
   beginLayer(): void {
     this.#layer++;
-    this.#steps = 0;
     this.#emptied.clear();
     this.#forget();
   }
 
   apply(entry: LayerEntry): void {
+    if (++this.#entries > MAX_ENTRIES_PER_IMAGE) {
+      throw new ImageError('too-large', `the image's layers have more than ${MAX_ENTRIES_PER_IMAGE} entries`);
+    }
     if (entry.kind === 'opaque') {
       const place = this.#find(entry.path);
       if (place) this.#removeLower(place.directory);
@@ -232,8 +241,9 @@ class Tree {
     let links = 0;
     while (pending.length > 0) {
       const name = pending.pop()!;
-      if (++this.#steps > MAX_PATH_STEPS_PER_LAYER) {
-        throw new ImageError('too-large', 'the layer has too many symbolic links in its paths');
+      if (++this.#steps > MAX_PATH_STEPS_PER_IMAGE) {
+        const limit = `the limit is ${MAX_PATH_STEPS_PER_IMAGE} steps`;
+        throw new ImageError('too-large', `the image's symbolic links make its paths too long; ${limit}`);
       }
       if (name === '' || name === '.') continue;
       if (name === '..') {
@@ -253,8 +263,12 @@ class Tree {
         for (const part of inode.target.split('/').reverse()) pending.push(part);
         continue;
       }
-      if (name.length > MAX_NAME_BYTES || names.length >= MAX_DEPTH) {
-        throw new ImageError('too-large', `a path is too long or too deep: ${printable(maker?.path ?? path)}`);
+      if (name.length > MAX_NAME_BYTES) {
+        throw new ImageError('too-large', `a name of ${name.length} bytes; the limit is ${MAX_NAME_BYTES}`);
+      }
+      if (names.length >= MAX_DEPTH) {
+        const shown = printable(maker?.path ?? path);
+        throw new ImageError('too-large', `a path of more than ${MAX_DEPTH} directories, the limit: ${shown}`);
       }
       names.push(name);
       inodes.push(inode);

@@ -4,10 +4,10 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { posix } from 'node:path';
 import { ImageError } from '../errors.js';
+import { MAX_ARCHIVE_ENTRIES, MAX_PATH_BYTES } from '../limits.js';
 import { BLOCK_SIZE, badTar } from '../tar/header.js';
 import { TarReader } from '../tar/reader.js';
 
-const MAX_ENTRIES = 100_000;
 /** Links to links, as `docker save` once wrote for layers that images share. */
 const MAX_LINKS = 8;
 
@@ -33,8 +33,12 @@ export function indexArchive(path: string): ArchiveIndex {
   let at = 0;
   const reader = new TarReader({
     entry(entry) {
-      if (files.size + links.size >= MAX_ENTRIES) {
-        throw new ImageError('too-large', `the archive has more than ${MAX_ENTRIES} entries`);
+      if (files.size + links.size >= MAX_ARCHIVE_ENTRIES) {
+        throw new ImageError('too-large', `the archive has more than ${MAX_ARCHIVE_ENTRIES} entries`);
+      }
+      for (const { length } of [entry.path, entry.linkname]) {
+        if (length <= MAX_PATH_BYTES) continue;
+        throw new ImageError('too-large', `the archive has a name of ${length} bytes; the limit is ${MAX_PATH_BYTES}`);
       }
       const name = posix.join('/', entry.path);
       files.delete(name);

@@ -9,7 +9,7 @@ import { dirname, join } from 'node:path';
 import { decompress } from '../decompress.js';
 import { ImageError } from '../errors.js';
 import { convertLayer } from '../layer/convert.js';
-import type { LayerIndex } from '../layer/layer-index.js';
+import { checkTotalLength, type LayerIndex } from '../layer/layer-index.js';
 import type { NameReference } from '../reference.js';
 import type { SourceImage, SourceLayer } from '../source/source-image.js';
 import type { Progress } from '../types.js';
@@ -150,6 +150,7 @@ function readIndexes(home: string, workspace: Workspace, layers: SourceLayer[]):
     const index = readIndex(existsSync(own) ? own : layerPath(home, diffId));
     if (index === null) return null;
     indexes.set(diffId, index);
+    checkTotalLength(indexes.values());
   }
   return layers.map(({ diffId }) => indexes.get(diffId)!);
 }

@@ -3,7 +3,7 @@
 // archive is hostile: every length is bounded before anything is kept for it.
 
 import { ImageError } from '../errors.js';
-import { MAX_LAYER_DATA_BYTES } from '../limits.js';
+import { MAX_FILE_BYTES } from '../limits.js';
 import { ExtendedHeaders } from './extended-headers.js';
 import { BLOCK_SIZE, badTar, isZeroBlock, parseHeader, type TarHeader } from './header.js';
 import type { PaxSparse, Timestamp } from './pax.js';
@@ -265,8 +265,8 @@ export class TarReader {
 
   #startFile(entry: TarEntry, segments: Segment[], stored: number): void {
     if (entry.size < 0) throw badTar('a negative size');
-    if (entry.size > MAX_LAYER_DATA_BYTES) {
-      throw new ImageError('too-large', `a file of ${entry.size} bytes; the limit is ${MAX_LAYER_DATA_BYTES}`);
+    if (entry.size > MAX_FILE_BYTES) {
+      throw new ImageError('too-large', `a file of ${entry.size} bytes; the limit is ${MAX_FILE_BYTES}`);
     }
     this.#segments = segments;
     this.#segment = 0;

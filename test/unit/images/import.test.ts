@@ -115,8 +115,6 @@ describe('an imported root file system', () => {
     expect(lines.slice(1, 3)).toEqual(['/a 040755 0:0 0.000000000', '/a/b 040755 0:0 0.000000000']);
   });
 
-  const bomb = (levels: number): TarMember => ({ path: `${'d/'.repeat(levels)}f` });
-
   test.each<[string, Buffer, object]>([
     ['text', Buffer.from('hello '.repeat(200)), failure('not-an-image', /not a tar/)],
     ['nothing', Buffer.alloc(0), failure('not-an-image')],
@@ -124,9 +122,6 @@ describe('an imported root file system', () => {
     ['half a gzip', gzipSync(archive).subarray(0, 40), failure('corrupt', /gzip/)],
     ['half an xz', execFileSync('xz', ['-c'], { input: archive }).subarray(0, 60), failure('corrupt', /xz/)],
     ['gzip of text', gzipSync('hello'), failure('not-an-image')],
-    ['a name too long', tar([{ path: 'x'.repeat(256) }]), failure('too-large', /256 bytes/)],
-    ['a path too long', tar([{ path: 'x/'.repeat(3000) }]), failure('too-large', /6000 bytes/)],
-    ['a path too deep', tar([bomb(1025)]), failure('too-large')],
     ['a hard link to nothing', tar([{ path: 'a', type: '1', link: 'b' }]), failure('corrupt', /hard link to b/)],
     ['a hard link to itself', tar([{ path: 'a' }, { path: 'a', type: '1', link: 'a' }]), failure('corrupt')],
     ['a hard link to a directory', tar([{ path: 'a', type: '1', link: '/' }]), failure('corrupt')],
@@ -137,7 +132,6 @@ describe('an imported root file system', () => {
     ['a whiteout of its parent', tar([{ path: 'a/.wh...' }]), failure('corrupt', /whiteout/)],
     ['a link to nowhere', tar([{ path: 'a', type: '2', link: '' }]), failure('corrupt', /target/)],
     ['a device out of range', tar([{ path: 'a', type: '3', device: [4096, 0] }]), failure('corrupt', /4096:0/)],
-    ['a large attribute', tar([{ path: 'a', xattrs: { 'user.a': 'x'.repeat(70_000) } }]), failure('too-large')],
     [
       'links that lead through long paths again and again',
       tar([
@@ -151,14 +145,6 @@ describe('an imported root file system', () => {
         ...Array.from({ length: 300 }, (_, i) => ({ path: `l250/l250/l250/y${i}/x` })),
       ]),
       failure('corrupt', /symbolic links/),
-    ],
-    [
-      'too many names',
-      Buffer.concat([
-        ...Array.from({ length: 2100 }, (_, i) => tar([{ path: `${i}/${'d/'.repeat(1000)}f` }]).subarray(0, -1024)),
-        Buffer.alloc(1024),
-      ]),
-      failure('too-large', /more than 2000000 files/),
     ],
   ])('is refused, and nothing of it stays: %s', async (_, bytes, expected) => {
     await expect(store.import(pieces(bytes, 1 << 20), 'bad')).rejects.toEqual(expected);
