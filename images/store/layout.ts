@@ -1,4 +1,4 @@
-// Where things lie under $TSVM_HOME. What has a digest for its name is never changed once it is there: it is made in
+// Where things lie in the store's folder, $TSVM_HOME/store-<format>. What has a digest for its name is never changed once it is there: it is made in
 // tmp/ and renamed into place whole, so that a crash leaves it either there or not. What is derived from it (an image's
 // record and disk) can be lost and is made again.
 //
@@ -14,6 +14,9 @@
 
 import { join } from 'node:path';
 import type { NameReference } from '../reference.js';
+
+/** The number is the format's: what an older tsvm stored is left alone, and an older tsvm leaves this alone. */
+export const STORE = 'store-2';
 
 export const LAYERS = 'layers';
 export const IMAGES = 'images';

@@ -1,17 +1,20 @@
 // The store of one $TSVM_HOME: what is on the way of every run is here, the rest is loaded when it is asked for.
 
+import { join } from 'node:path';
 import { ImageError, toImageError } from '../errors.js';
 import { checkPlatform, formatPlatform, isFor, isSameMachine, MACHINE, parsePlatform } from '../platform.js';
 import { parseReference } from '../reference.js';
 import type { Image, ResolveOptions, Store } from '../types.js';
+import { STORE } from './layout.js';
 import { findImage, tryFindImage } from './names.js';
 import { imageOf, readRecord } from './record.js';
 
 /**
- * The store under `home`, which need not exist yet. Reads nothing until it is asked something, and writes nothing until
- * an image is added or removed.
+ * The store of the $TSVM_HOME `place`, which need not exist yet. Reads nothing until it is asked something, and writes
+ * nothing until an image is added or removed.
  */
-export function openStore(home: string): Store {
+export function openStore(place: string): Store {
+  const home = join(place, STORE);
   return {
     async resolve(reference, options = {}) {
       try {

@@ -7,6 +7,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { applyChanges } from '../../../images/import-changes.js';
 import { type ImageConfig, ImageError, openStore, type Store } from '../../../images/index.js';
+import { STORE } from '../../../images/store/layout.js';
 import { buildDumpTree } from '../../fixtures/layered-image.js';
 import { type TarMember, tar } from '../../fixtures/tar-writer.js';
 import { dumpDisk } from './disk-view.js';
@@ -46,7 +47,7 @@ async function* pieces(bytes: Buffer, length = 1000): AsyncGenerator<Uint8Array>
 
 function stored(): string[] {
   return ['layers', 'images', 'names', 'tmp'].flatMap((folder) =>
-    existsSync(join(home, folder)) ? readdirSync(join(home, folder)) : [],
+    existsSync(join(home, STORE, folder)) ? readdirSync(join(home, STORE, folder)) : [],
   );
 }
 
@@ -176,7 +177,7 @@ describe('an imported root file system', () => {
       }),
       { numRuns: 150, seed: 5 },
     );
-    expect(readdirSync(join(home, 'tmp'))).toEqual([]);
+    expect(readdirSync(join(home, STORE, 'tmp'))).toEqual([]);
   });
 
   test('needs a program that is not there, and says which', async () => {

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { openStore, type Store } from '../../../images/index.js';
+import { STORE } from '../../../images/store/layout.js';
 import {
   gzipLayer,
   LAYER_TYPE,
@@ -71,7 +72,7 @@ function editManifest(written: WrittenLayout, change: (json: AnyJson) => unknown
 function leftovers(): string[] {
   return ['layers', 'images', 'names', 'tmp'].flatMap((folder) => {
     try {
-      return readdirSync(join(home, folder));
+      return readdirSync(join(home, STORE, folder));
     } catch {
       return [];
     }
@@ -254,7 +255,7 @@ describe('an archive', () => {
     const image = await store.resolve(`oci-archive:${path}.gz:v1`);
     expect(image.digest).toBe(imageId);
     checkedDisk(image.disk, join(place, 'disk'));
-    expect(readdirSync(join(home, 'tmp'))).toEqual([]);
+    expect(readdirSync(join(home, STORE, 'tmp'))).toEqual([]);
   });
 
   test('that is cut off is refused', async () => {

@@ -18,6 +18,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { openStore, type Store } from '../../../images/index.js';
+import { STORE } from '../../../images/store/layout.js';
 import { writeLayout } from '../../fixtures/oci-layout.js';
 import { Random } from '../../fixtures/random.js';
 import { type TarMember, tar } from '../../fixtures/tar-writer.js';
@@ -63,7 +64,8 @@ function failure(code: string, message?: string | RegExp): object {
   });
 }
 
-const ls = (folder: string): string[] => (existsSync(join(home, folder)) ? readdirSync(join(home, folder)) : []);
+const ls = (folder: string): string[] =>
+  existsSync(join(home, STORE, folder)) ? readdirSync(join(home, STORE, folder)) : [];
 
 describe('a store', () => {
   test('that is not there has no images, and is not made by asking', async () => {
@@ -114,8 +116,8 @@ describe('a store', () => {
 
   test('takes only the name away from an image that has another', async () => {
     const { digest } = await store.import(tarFile('a.tar', [{ path: 'a' }]), 'foo:1');
-    mkdirSync(join(home, 'names', 'docker.io+library+bar'));
-    writeFileSync(join(home, 'names', 'docker.io+library+bar', 'x'), `${digest}\n`);
+    mkdirSync(join(home, STORE, 'names', 'docker.io+library+bar'));
+    writeFileSync(join(home, STORE, 'names', 'docker.io+library+bar', 'x'), `${digest}\n`);
     await expect(store.remove(digest)).rejects.toEqual(failure('in-use', /multiple repositories/));
     expect(await store.remove('foo:1')).toEqual({ untagged: ['foo:1'], deleted: [] });
     expect((await store.resolve('bar:x')).digest).toBe(digest);
@@ -157,7 +159,7 @@ describe('a store', () => {
 
   test('notices an index that has changed since it was written', async () => {
     await store.resolve(layout('one', [[{ path: 'base', data: 'base' }]]));
-    const index = join(home, 'layers', ls('layers')[0], 'index');
+    const index = join(home, STORE, 'layers', ls('layers')[0], 'index');
     const bytes = readFileSync(index);
     bytes[100] ^= 1;
     chmodSync(index, 0o600);
