@@ -5,6 +5,7 @@ import { lstatSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Progress } from '../../../../images/index.js';
 import { parseSettings } from '../../../../images/registry/settings.js';
+import { STORE } from '../../../../images/store/layout.js';
 import { pullImage } from '../../../../images/store/pull-image.js';
 import { openStore } from '../../../../images/store/store.js';
 import type { Pulled } from '../../../../images/types.js';
@@ -50,10 +51,10 @@ export function newScene(work: string): Scene {
     progress,
     pull(name, { platform, settings = {} } = {}) {
       const registryOptions = { settings: parseSettings(JSON.stringify(settings), '/settings.json'), delay: 5 };
-      return pullImage(home, name, { platform, onProgress: (at) => progress.push(at) }, registryOptions);
+      return pullImage(join(home, STORE), name, { platform, onProgress: (at) => progress.push(at) }, registryOptions);
     },
-    contents: () => ['layers', 'images', 'names'].flatMap((folder) => walk(join(home, folder))),
-    leftovers: () => list(join(home, 'tmp')),
+    contents: () => ['layers', 'images', 'names'].flatMap((folder) => walk(join(home, STORE, folder))),
+    leftovers: () => list(join(home, STORE, 'tmp')),
   };
 }
 
