@@ -51,7 +51,11 @@ async function measureHere(benchmarks: readonly Benchmark[], options: BenchmarkO
   const results: BenchmarkResult[] = [];
   for (const { title, measure } of benchmarks) {
     process.stderr.write(`measuring: ${title}\n`);
-    results.push({ title, measurements: await measure(options) });
+    try {
+      results.push({ title, measurements: await measure(options) });
+    } catch (error) {
+      results.push({ title, measurements: [], failure: (error as Error).message });
+    }
   }
   return results;
 }
@@ -98,7 +102,8 @@ async function main(): Promise<void> {
   });
   const options = { runs: Number(values.runs), image: values.image };
   const chosen = BENCHMARKS.filter(({ name }) => positionals.length === 0 || positionals.includes(name));
-  if (!(options.runs >= 1) || chosen.length === 0) throw new Error(USAGE);
+  const known = positionals.every((word) => BENCHMARKS.some(({ name }) => name === word));
+  if (!(options.runs >= 1) || !known) throw new Error(USAGE);
   if (values.inside) {
     process.stdout.write(`${RESULT_MARK}${JSON.stringify(await measureHere(chosen, options))}\n`);
     return;
@@ -118,6 +123,7 @@ async function main(): Promise<void> {
     );
   const machine = describeMachine(inLab);
   process.stdout.write(`${machine}\n\n${results.map(formatResult).join('\n')}`);
+  if (results.some(({ failure }) => failure !== undefined)) process.exitCode = 1;
   if (values.json !== undefined) writeFileSync(values.json, `${JSON.stringify({ machine, results }, null, 2)}\n`);
 }
 

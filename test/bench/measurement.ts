@@ -11,6 +11,8 @@ export interface Measurement {
 export interface BenchmarkResult {
   title: string;
   measurements: Measurement[];
+  /** Why there are no measurements. */
+  failure?: string;
 }
 
 export interface BenchmarkOptions {

@@ -13,7 +13,8 @@ function suffix({ unit }: Measurement): string {
 }
 
 /** A table of one benchmark: medians, and from where to where the samples go. */
-export function formatResult({ title, measurements }: BenchmarkResult): string {
+export function formatResult({ title, measurements, failure }: BenchmarkResult): string {
+  if (failure !== undefined) return `${title}\n  failed: ${failure}\n`;
   const width = Math.max(...measurements.map(({ name }) => name.length));
   const lines = measurements.map((measurement) => {
     const { name, value, samples } = measurement;
