@@ -7,7 +7,7 @@
 // Numbers are LEB128.
 
 import { once } from 'node:events';
-import { createReadStream, fstatSync, readSync } from 'node:fs';
+import { fstatSync, readSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { createDeflateRaw, createInflateRaw } from 'node:zlib';
@@ -22,6 +22,7 @@ const MAX_LITERAL = 32 * 1024;
 /** Bytes of the numbers in front of a piece, at most. */
 const MAX_NUMBERS = 30;
 const PIECES_SIZE = 4 * MAX_LITERAL;
+const INPUT_SIZE = 64 * 1024;
 const OUTPUT_SIZE = 1 << 20;
 
 /** Writes a layer's framing while its tar streams by. Its owner closes the file. */
@@ -166,7 +167,7 @@ export function framedLength(framing: number): number {
 }
 
 /**
- * Puts a layer's tar together again. That it is the right one is for the caller to see, by its digest.
+ * Puts a layer's tar together again. Whether it is the right one is for the caller to see, by its digest.
  *
  * @param framing the open framing file
  * @param data the open data file
@@ -178,8 +179,10 @@ export async function* readTar(framing: number, data: number, positions: Float64
   let output = Buffer.allocUnsafe(OUTPUT_SIZE);
   let fill = 0;
   let entry = 0;
+  let total = 0;
   for await (const piece of pieces(framing)) {
     let at = 0;
+    total += piece.length;
     let position = 0;
     if (piece.literal === null) {
       entry += piece.entry;
@@ -200,6 +203,7 @@ export async function* readTar(framing: number, data: number, positions: Float64
       }
     }
   }
+  if (total !== framedLength(framing)) throw damaged();
   if (fill > 0) yield output.subarray(0, fill);
 }
 
@@ -212,9 +216,8 @@ interface Piece {
 }
 
 async function* pieces(framing: number): AsyncGenerator<Piece> {
-  const file = createReadStream('', { fd: framing, start: HEADER_SIZE, autoClose: false });
   const inflate = createInflateRaw();
-  const fed = pipeline(file, inflate);
+  const fed = pipeline(compressed(framing), inflate);
   fed.catch(() => {});
   let rest: Buffer = Buffer.alloc(0);
   try {
@@ -233,6 +236,16 @@ async function* pieces(framing: number): AsyncGenerator<Piece> {
     inflate.destroy();
   }
   if (rest.length > 0) throw damaged();
+}
+
+function* compressed(framing: number): Generator<Buffer> {
+  for (let position = HEADER_SIZE; ; ) {
+    const bytes = Buffer.allocUnsafe(INPUT_SIZE);
+    const length = readSync(framing, bytes, 0, INPUT_SIZE, position);
+    if (length === 0) return;
+    yield bytes.subarray(0, length);
+    position += length;
+  }
 }
 
 /** The piece at the cursor, which moves behind it; null if not all of it is there. */

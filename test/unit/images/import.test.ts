@@ -11,6 +11,7 @@ import { STORE } from '../../../images/store/layout.js';
 import { buildDumpTree } from '../../fixtures/layered-image.js';
 import { type TarMember, tar } from '../../fixtures/tar-writer.js';
 import { dumpDisk } from './disk-view.js';
+import { failure } from './failure.js';
 
 let work: string;
 let program: string;
@@ -32,14 +33,6 @@ beforeEach(() => {
 afterAll(() => {
   rmSync(work, { recursive: true, force: true });
 });
-
-function failure(code: string, message?: RegExp): object {
-  return expect.objectContaining({
-    name: 'ImageError',
-    code,
-    ...(message && { message: expect.stringMatching(message) }),
-  });
-}
 
 async function* pieces(bytes: Buffer, length = 1000): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += length) yield new Uint8Array(bytes.subarray(at, at + length));

@@ -16,6 +16,7 @@ import {
 } from '../../fixtures/oci-layout.js';
 import { type TarMember, tar } from '../../fixtures/tar-writer.js';
 import { checkedDisk } from './disk-view.js';
+import { failure } from './failure.js';
 
 let work: string;
 let place: string;
@@ -39,14 +40,6 @@ beforeEach(() => {
 afterAll(() => {
   rmSync(work, { recursive: true, force: true });
 });
-
-function failure(code: string, message?: RegExp): object {
-  return expect.objectContaining({
-    name: 'ImageError',
-    code,
-    ...(message && { message: expect.stringMatching(message) }),
-  });
-}
 
 // biome-ignore lint/suspicious/noExplicitAny: these tests take JSON apart to damage it
 type AnyJson = any;

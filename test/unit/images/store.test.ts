@@ -24,6 +24,7 @@ import { Random } from '../../fixtures/random.js';
 import { type TarMember, tar } from '../../fixtures/tar-writer.js';
 import { bundleImages, finished } from './bundle.js';
 import { checkedDisk } from './disk-view.js';
+import { failure } from './failure.js';
 
 let work: string;
 let place: string;
@@ -54,14 +55,6 @@ function tarFile(name: string, members: TarMember[]): string {
 function layout(name: string, layers: TarMember[][]): string {
   writeLayout(join(place, name), layers.map(tar));
   return `oci:${join(place, name)}`;
-}
-
-function failure(code: string, message?: string | RegExp): object {
-  return expect.objectContaining({
-    name: 'ImageError',
-    code,
-    ...(message && { message: typeof message === 'string' ? message : expect.stringMatching(message) }),
-  });
 }
 
 const ls = (folder: string): string[] =>
