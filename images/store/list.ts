@@ -18,7 +18,11 @@ export async function listImages(home: string): Promise<ImageSummary[]> {
       .flatMap((summary) => {
         const own = names.filter((name) => name.digest === summary.digest);
         if (own.length === 0) return [summary];
-        return own.map(({ name }) => ({ ...summary, name: familiarName(name), tag: name.tag }));
+        // As Docker: a name by digest is only shown where its repository has no tag.
+        const tagged = new Set(own.filter(({ name }) => name.tag !== null).map(({ name }) => familiarName(name)));
+        return own
+          .filter(({ name }) => name.tag !== null || !tagged.has(familiarName(name)))
+          .map(({ name }) => ({ ...summary, name: familiarName(name), tag: name.tag }));
       })
       .sort(
         (a, b) =>

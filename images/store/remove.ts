@@ -25,8 +25,8 @@ export async function removeImage(home: string, text: string, { force = false }:
       const { digest, reference } = findStored(home, text);
       const names = namesOf(home, digest);
       const byName = reference.kind === 'name' && readName(home, reference) === digest;
-      const taken = byName ? [reference] : names;
-      if (!byName && names.length > 1 && !force) throw conflict(text, 'must be forced', 'multiple repositories');
+      const taken = byName ? namesTaken(names, reference) : names;
+      if (!byName && areSeveral(names) && !force) throw conflict(text, 'must be forced', 'multiple repositories');
       let goes = names.length <= taken.length;
       if (goes) {
         const user = userOf(home, digest);
@@ -74,6 +74,23 @@ function namesOf(home: string, digest: string): NameReference[] {
   return allNames(home)
     .filter((name) => name.digest === digest)
     .map(({ name }) => name);
+}
+
+/** A repository's last tag takes the names by digest with it, which were given along with the tag or by a pull. */
+function namesTaken(names: NameReference[], taken: NameReference): NameReference[] {
+  const others = names.filter(
+    (name) => isSameRepository(name, taken) && familiarReference(name) !== familiarReference(taken),
+  );
+  return others.some(({ tag }) => tag !== null) ? [taken] : [taken, ...others];
+}
+
+/** Whether an image has more names than a tag and the digests beside it. */
+function areSeveral(names: NameReference[]): boolean {
+  return names.filter(({ tag }) => tag !== null).length > 1 || names.some((name) => !isSameRepository(name, names[0]));
+}
+
+function isSameRepository(one: NameReference, other: NameReference): boolean {
+  return one.domain === other.domain && one.path === other.path;
 }
 
 /** What keeps an image from being removed, in words; null if nothing does. */

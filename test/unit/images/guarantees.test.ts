@@ -158,6 +158,24 @@ describe('an image that is needed', () => {
   });
 });
 
+describe('names by digest', () => {
+  const digest = `sha256:${'ab'.repeat(32)}`;
+
+  test('go with the last tag of their repository, and are no hindrance', async () => {
+    await store.load(layout('image', [[{ path: 'a', data: 'a' }]]));
+    const { digest: id } = await store.resolve('image:1');
+    const beside = join(home, 'names', 'docker.io+library+image', digest);
+    writeFileSync(beside, `${id}\n`);
+    expect(await store.list()).toMatchObject([{ name: 'image', tag: '1' }]);
+    expect((await store.inspect(id)).RepoTags).toEqual(['image:1']);
+    expect((await store.inspect(id)).RepoDigests).toContain(`image@${digest}`);
+    await store.tag(id, 'image:2');
+    expect((await store.remove('image:2')).untagged).toEqual(['image:2']);
+    expect((await store.remove(id)).untagged.sort()).toEqual(['image:1', `image@${digest}`]);
+    expect(ls('names')).toEqual([]);
+  });
+});
+
 describe('pruning', () => {
   test('takes what has no name, or all but what is to stay', async () => {
     const base: TarMember[] = [{ path: 'base', data: Buffer.alloc(50_000, 1) }];
