@@ -13,6 +13,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { openStore, type Store } from '../../../images/index.js';
+import { STORE } from '../../../images/store/layout.js';
 import { Disk } from '../../../vmm/devices/disk.js';
 import { writeLayout } from '../../fixtures/oci-layout.js';
 import { Random } from '../../fixtures/random.js';
@@ -42,7 +43,8 @@ afterAll(() => {
   rmSync(work, { recursive: true, force: true });
 });
 
-const ls = (folder: string): string[] => (existsSync(join(home, folder)) ? readdirSync(join(home, folder)) : []);
+const ls = (folder: string): string[] =>
+  existsSync(join(home, STORE, folder)) ? readdirSync(join(home, STORE, folder)) : [];
 
 /** Every file of the store, with what would change if it were written. */
 function fingerprint(): string {
@@ -116,8 +118,8 @@ describe('the next command that writes', () => {
   test('sweeps layers without an image, and what dead processes were making', async () => {
     await store.load(layout('image', [[{ path: 'a', data: 'a' }]]));
     const layer = ls('layers')[0];
-    execFileSync('cp', ['-r', join(home, 'layers', layer), join(home, 'layers', '0'.repeat(64))]);
-    mkdirSync(join(home, 'tmp/wdead/half'), { recursive: true });
+    execFileSync('cp', ['-r', join(home, STORE, 'layers', layer), join(home, STORE, 'layers', '0'.repeat(64))]);
+    mkdirSync(join(home, STORE, 'tmp/wdead/half'), { recursive: true });
     await store.tag('image:1', 'image:2');
     expect([ls('layers'), ls('tmp')]).toEqual([[layer], []]);
   });
@@ -164,7 +166,7 @@ describe('names by digest', () => {
   test('go with the last tag of their repository, and are no hindrance', async () => {
     await store.load(layout('image', [[{ path: 'a', data: 'a' }]]));
     const { digest: id } = await store.resolve('image:1');
-    const beside = join(home, 'names', 'docker.io+library+image', digest);
+    const beside = join(home, STORE, 'names', 'docker.io+library+image', digest);
     writeFileSync(beside, `${id}\n`);
     expect(await store.list()).toMatchObject([{ name: 'image', tag: '1' }]);
     expect((await store.inspect(id)).RepoTags).toEqual(['image:1']);
@@ -234,7 +236,7 @@ describe('a read-only store', () => {
       expect((await store.inspect('image:1')).Id).toBe(digest);
       expect((await store.usage()).images.total).toBe(1);
       checkedDisk(disk, join(place, 'disk'));
-      const refused = failure('no-permission', `the image store ${home} is read-only`);
+      const refused = failure('no-permission', `the image store ${join(home, STORE)} is read-only`);
       for (const write of [
         () => store.load(other),
         () => store.resolve(`oci:${other}`),

@@ -6,6 +6,7 @@ import { Writable } from 'node:stream';
 import fc from 'fast-check';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { openStore, type Store } from '../../../images/index.js';
+import { STORE } from '../../../images/store/layout.js';
 import { sha256, writeLayout } from '../../fixtures/oci-layout.js';
 import { Random } from '../../fixtures/random.js';
 import { type TarMember, tar } from '../../fixtures/tar-writer.js';
@@ -192,7 +193,7 @@ describe('saving', () => {
 
   test('notices contents that have changed since they were stored', async () => {
     const { diffIds } = await load('image', [BASE]);
-    const data = join(place, 'home/layers', diffIds[0].slice(7), 'data');
+    const data = join(place, 'home', STORE, 'layers', diffIds[0].slice(7), 'data');
     const bytes = readFileSync(data);
     bytes[0] ^= 1;
     writeFileSync(data, bytes);
@@ -201,7 +202,7 @@ describe('saving', () => {
 
   test('notices any damage to what is kept of the tar, in one line', async () => {
     const { diffIds } = await load('image', [BASE]);
-    const framing = join(place, 'home/layers', diffIds[0].slice(7), 'framing');
+    const framing = join(place, 'home', STORE, 'layers', diffIds[0].slice(7), 'framing');
     const whole = readFileSync(framing);
     const archive = readFileSync(await save('image:1'));
     const random = new Random(5);
