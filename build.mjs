@@ -12,6 +12,7 @@ const { metafile } = await build({
     cli: 'cli/main.ts',
     machine: 'vmm/process.ts',
     vcpu: 'vmm/accel/vcpu-worker.ts',
+    supervisor: 'sandbox/containers/supervisor.ts',
     lab: 'test/lab/main.ts',
     bench: 'test/bench/main.ts',
   },

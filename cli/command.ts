@@ -1,5 +1,6 @@
 // What all commands have in common: the global options, one line for a wrong word, and their exit code.
 import { Command, CommanderError, Option } from 'commander';
+import type { SupervisorProcess } from '../sandbox/containers/supervisor-process.js';
 import type { MachineProcess } from '../sandbox/machine-process.js';
 import { UsageError } from './failure.js';
 import { type CliLog, createLog, FORMATS, LEVELS, type LogOptions } from './log.js';
@@ -10,8 +11,10 @@ export interface Context {
   /** The global options, from before and after the command's name. */
   options: LogOptions;
   exitCode: number;
-  /** Started before the words were read, for `tsvm run`. */
+  /** Started before the words were read, for a container in the foreground. */
   machine?: MachineProcess;
+  /** Likewise, for one in the background. */
+  supervisor?: SupervisorProcess;
 }
 
 /** A command's parser, named as the user calls it: `tsvm run`. Errors are thrown, not printed. */

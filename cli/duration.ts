@@ -25,3 +25,19 @@ function bounded(milliseconds: number, text: string, option: string): number {
   if (!Number.isSafeInteger(rounded)) throw new UsageError(`invalid argument '${text}' for ${option}: too long`);
   return rounded;
 }
+
+/**
+ * Milliseconds since the epoch of a time (RFC 3339, or seconds since the epoch), or of so long ago (`10m`).
+ *
+ * @param option its name, for the error
+ * @throws UsageError
+ */
+export function parseTime(text: string, option: string, now = Date.now()): number {
+  if (/^\d{9,}(\.\d+)?$/.test(text)) return Number(text) * 1000;
+  if (/^\d{4}-\d\d-\d\d/.test(text)) {
+    const time = Date.parse(text);
+    if (!Number.isNaN(time)) return time;
+    throw new UsageError(`invalid argument '${text}' for ${option}: no such time`);
+  }
+  return now - parseDuration(text, option);
+}

@@ -1,15 +1,22 @@
 // tsvm inspect: all there is to say of something, as JSON.
 import { type Command, Option } from 'commander';
 import { ImageError, openStore } from '../images/index.js';
-import { tsvmHome } from '../sandbox/index.js';
+import { Container, describeContainer, SandboxError, tsvmHome } from '../sandbox/index.js';
 import { type Context, createCommand, openLog } from './command.js';
 import { describe, FAILED } from './failure.js';
 import { fillTemplate } from './template.js';
 
 /** What can be inspected, in the order in which a name is looked for: what each says of it, or null if it has none. */
 const KINDS: Record<string, (reference: string) => Promise<object | null>> = {
+  container: inspectContainer,
   image: inspectImage,
 };
+
+const EXAMPLES = `
+Examples:
+  tsvm inspect web
+  tsvm inspect -f '{{.State.Status}} {{.State.ExitCode}}' web
+  tsvm inspect --type image -f '{{json .Config.Env}}' debian:12`;
 
 interface Options {
   format?: string;
@@ -18,11 +25,12 @@ interface Options {
 
 export function command(context: Context): Command {
   return createCommand('tsvm inspect', context)
-    .description('Says all there is to say of an image, as JSON.')
+    .description('Says all there is to say of containers and images, as JSON.')
     .usage('[options] NAME|ID...')
     .argument('<NAME...>', 'names or IDs')
     .option('-f, --format <FORMAT>', "json, or a template: '{{.Config.Cmd}}'")
     .addOption(new Option('--type <TYPE>', 'only of this kind').choices(Object.keys(KINDS)))
+    .addHelpText('after', EXAMPLES)
     .action(async (references: string[], { format, type }: Options) => {
       const log = await openLog(context);
       const found: object[] = [];
@@ -53,6 +61,15 @@ async function find(reference: string, type: string | undefined): Promise<object
     if (object) return object;
   }
   return null;
+}
+
+async function inspectContainer(reference: string): Promise<object | null> {
+  try {
+    return describeContainer(Container.find(reference));
+  } catch (error) {
+    if (error instanceof SandboxError && error.code === 'no-such-container') return null;
+    throw error;
+  }
 }
 
 async function inspectImage(reference: string): Promise<object | null> {

@@ -1,5 +1,5 @@
 // The command's process, from its first moment to its exit code. The machine process of a run takes longest to start, and
-// so is started before anything else is even loaded.
+// so it, or the supervisor that starts it, is started before anything else is even loaded.
 import { isatty } from 'node:tty';
 import type { Context } from './command.js';
 import { FAILED } from './failure.js';
@@ -19,19 +19,36 @@ export async function main(argv: readonly string[], version: string): Promise<ne
   });
   const terminals = [0, 1, 2].filter(isatty);
   const context: Context = { version, options: {}, exitCode: 0 };
-  if (argv[0] === 'run') {
-    const { MachineProcess } = await import('../sandbox/machine-process.js');
-    context.machine = new MachineProcess();
-  }
+  await startEarly(argv, context);
   const { runCommandLine } = await import('./program.js');
   await runCommandLine(argv, context);
   // Words that were wrong leave it unused.
   context.machine?.[Symbol.dispose]();
+  context.supervisor?.[Symbol.dispose]();
   await Promise.all([flush(process.stdout), flush(process.stderr)]);
   // Node.js restores terminals when it exits, and aborts if it cannot: a terminal that hung up ends us as it ends others.
   if (!terminals.every(isatty)) process.kill(process.pid, 'SIGHUP');
   // What is still open, stdin above all, keeps nobody waiting.
   process.exit(context.exitCode);
+}
+
+/** The guess is right for words in their usual order, and a wrong one costs only time. */
+async function startEarly([name, ...words]: readonly string[], context: Context): Promise<void> {
+  if (name === 'start' || (name === 'run' && looksDetached(words))) {
+    const { SupervisorProcess } = await import('../sandbox/containers/supervisor-process.js');
+    context.supervisor = new SupervisorProcess();
+  } else if (name === 'run') {
+    const { MachineProcess } = await import('../sandbox/machine-process.js');
+    context.machine = new MachineProcess();
+  }
+}
+
+function looksDetached(words: readonly string[]): boolean {
+  for (const word of words) {
+    if (/^(--detach|-[it]*d[it]*)$/.test(word)) return true;
+    if (!word.startsWith('-')) return false;
+  }
+  return false;
 }
 
 function flush(stream: NodeJS.WriteStream): Promise<void> {

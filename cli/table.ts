@@ -32,22 +32,32 @@ export function formatBytes(bytes: number): string {
   return `${Number(value.toPrecision(3))}${units[unit]}`;
 }
 
+const SCALES: readonly (readonly [unit: string, seconds: number])[] = [
+  ['year', 31_536_000],
+  ['month', 2_592_000],
+  ['week', 604_800],
+  ['day', 86_400],
+  ['hour', 3600],
+  ['minute', 60],
+  ['second', 1],
+];
+
 /** How long ago a time was: `3 hours ago`. `N/A` for no time. */
 export function formatAge(time: string, now = Date.now()): string {
   const seconds = (now - Date.parse(time)) / 1000;
   if (Number.isNaN(seconds)) return 'N/A';
-  const scales: [unit: string, seconds: number][] = [
-    ['year', 31_536_000],
-    ['month', 2_592_000],
-    ['week', 604_800],
-    ['day', 86_400],
-    ['hour', 3600],
-    ['minute', 60],
-    ['second', 1],
-  ];
-  for (const [unit, length] of scales) {
-    const count = Math.floor(seconds / length);
-    if (count >= 1) return `${count} ${unit}${count === 1 ? '' : 's'} ago`;
-  }
-  return 'now';
+  return seconds < 1 ? 'now' : `${formatSeconds(seconds)} ago`;
+}
+
+/** How long it has been since a time: `3 hours`. */
+export function formatDuration(time: string, now = Date.now()): string {
+  const seconds = (now - Date.parse(time)) / 1000;
+  return seconds < 1 ? 'less than a second' : formatSeconds(seconds);
+}
+
+/** In the largest unit that there is one of. */
+function formatSeconds(seconds: number): string {
+  const [unit, length] = SCALES.find((scale) => seconds >= scale[1])!;
+  const count = Math.floor(seconds / length);
+  return `${count} ${unit}${count === 1 ? '' : 's'}`;
 }

@@ -183,7 +183,7 @@ void control_open(const struct timespec *start)
 	uint8_t frame[AGENT_FRAME_SIZE];
 	struct pollfd wait;
 
-	connection = host_connect();
+	connection = host_connect(AGENT_PORT);
 	wait = (struct pollfd){ .fd = connection, .events = POLLOUT };
 	if (connection < 0 || poll(&wait, 1, -1) != 1 || !host_connected(connection))
 		power_fail("cannot connect to the host");

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
-#include <string.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -19,11 +19,11 @@ void host_use_unix(const char *path)
 	unix_path = path;
 }
 
-static int connect_vsock(void)
+static int connect_vsock(uint32_t port)
 {
 	const struct sockaddr_vm address = {
 		.svm_family = AF_VSOCK,
-		.svm_port = AGENT_PORT,
+		.svm_port = port,
 		.svm_cid = VMADDR_CID_HOST,
 	};
 	int connection = socket(AF_VSOCK, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -37,16 +37,21 @@ static int connect_vsock(void)
 }
 
 // Blocks for as long as the listener's backlog is full, which a non-blocking connect would report as an error.
-static int connect_unix(void)
+static int connect_unix(uint32_t port)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	const size_t size = sizeof address.sun_path;
 	int connection;
+	int length;
 
-	if (strlen(unix_path) >= sizeof address.sun_path) {
+	if (port == AGENT_PORT)
+		length = snprintf(address.sun_path, size, "%s", unix_path);
+	else
+		length = snprintf(address.sun_path, size, "%s_%u", unix_path, port);
+	if (length < 0 || (size_t)length >= size) {
 		errno = ENAMETOOLONG;
 		return -1;
 	}
-	strcpy(address.sun_path, unix_path);
 	connection = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (connection >= 0 && (connect(connection, (const struct sockaddr *)&address, sizeof address) != 0 ||
 				fcntl(connection, F_SETFL, O_NONBLOCK) != 0)) {
@@ -56,9 +61,9 @@ static int connect_unix(void)
 	return connection;
 }
 
-int host_connect(void)
+int host_connect(uint32_t port)
 {
-	return unix_path != NULL ? connect_unix() : connect_vsock();
+	return unix_path != NULL ? connect_unix(port) : connect_vsock(port);
 }
 
 bool host_connected(int connection)

@@ -77,7 +77,7 @@ static void close_all(int *descriptors, size_t count)
 static bool open_streams(const struct process_spec *spec, int ends[3], struct failure *failure)
 {
 	if (spec->terminal)
-		return stream_open(spec->id, STREAM_TERMINAL, -1, failure);
+		return stream_open(spec, STREAM_TERMINAL, -1, failure);
 	for (int number = spec->open_stdin ? 0 : 1; number < 3; number++) {
 		int pair[2];
 		int own = number == STREAM_STDIN ? 1 : 0;
@@ -89,7 +89,7 @@ static bool open_streams(const struct process_spec *spec, int ends[3], struct fa
 			close(pair[own]);
 			return fail(failure, ERROR_SETUP_FAILED, errno, "pipe");
 		}
-		if (!stream_open(spec->id, (enum stream_kind)number, pair[own], failure))
+		if (!stream_open(spec, (enum stream_kind)number, pair[own], failure))
 			return false;
 	}
 	return true;

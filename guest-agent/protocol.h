@@ -108,6 +108,7 @@ enum process_tag {
 	PROCESS_NO_NEW_PRIVILEGES = 10,
 	PROCESS_RLIMITS = 11,
 	PROCESS_SECCOMP = 12,
+	PROCESS_PORT = 20,
 };
 
 enum terminal_tag {

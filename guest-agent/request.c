@@ -263,6 +263,7 @@ static void decode_process(struct decoder *decoder, struct group group, struct p
 	process->cwd = "/";
 	process->user = "";
 	process->capabilities = default_capabilities;
+	process->port = AGENT_PORT;
 	while (next_field(decoder, &group, &field)) {
 		switch (field.tag) {
 		case PROCESS_ID:
@@ -300,6 +301,9 @@ static void decode_process(struct decoder *decoder, struct group group, struct p
 			break;
 		case PROCESS_SECCOMP:
 			decode_seccomp(decoder, &field, process);
+			break;
+		case PROCESS_PORT:
+			process->port = (uint32_t)integer(decoder, &field, AGENT_PORT, UINT32_MAX - 1);
 			break;
 		default:
 			unknown_field(decoder, &field);

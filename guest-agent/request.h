@@ -42,6 +42,7 @@ struct process_spec {
 	size_t rlimit_count;
 	const uint8_t *seccomp; // instructions of 8 bytes each, as the kernel has them
 	size_t seccomp_count;   // 0: no filter
+	uint32_t port; // of the host, for the streams
 };
 
 struct root_spec {

@@ -214,7 +214,7 @@ void stream_watch_all(void)
 	}
 }
 
-bool stream_open(uint32_t process, enum stream_kind kind, int descriptor, struct failure *failure)
+bool stream_open(const struct process_spec *process, enum stream_kind kind, int descriptor, struct failure *failure)
 {
 	struct stream *stream = malloc(sizeof *stream);
 
@@ -222,7 +222,7 @@ bool stream_open(uint32_t process, enum stream_kind kind, int descriptor, struct
 		close(descriptor);
 		return fail(failure, ERROR_SETUP_FAILED, ENOMEM, "stream");
 	}
-	stream->process = process;
+	stream->process = process->id;
 	stream->kind = kind;
 	stream->connected = false;
 	stream->host_ended = false;
@@ -232,8 +232,8 @@ bool stream_open(uint32_t process, enum stream_kind kind, int descriptor, struct
 	stream->input.start = 0;
 	stream->input.end = 0;
 	stream->output.start = 0;
-	stream->output.end = frame_stream(stream->output.bytes, process, kind);
-	stream->connection = host_connect();
+	stream->output.end = frame_stream(stream->output.bytes, process->id, kind);
+	stream->connection = host_connect(process->port);
 	if (stream->connection < 0) {
 		int error = errno;
 

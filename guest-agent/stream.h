@@ -7,10 +7,11 @@
 
 #include "failure.h"
 #include "protocol.h"
+#include "request.h"
 
 // Opens the connection and joins it to the non-blocking `descriptor`, which the stream then owns: the read end of the
 // process's stdout or stderr, or the write end of its stdin. A terminal is joined later: -1.
-bool stream_open(uint32_t process, enum stream_kind kind, int descriptor, struct failure *failure);
+bool stream_open(const struct process_spec *process, enum stream_kind kind, int descriptor, struct failure *failure);
 
 // Joins a terminal stream to the master, which the stream then owns.
 void stream_join_terminal(uint32_t process, int master);

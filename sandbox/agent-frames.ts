@@ -128,6 +128,8 @@ export interface ProcessSpec {
   rlimits?: Rlimit[];
   /** A filter over `struct seccomp_data` (seccomp(2)), installed just before the program is executed. */
   seccomp?: readonly BpfInstruction[];
+  /** The host's vsock port for the streams, 1024 to 2^32-2. Default: the agent port. */
+  port?: number;
 }
 
 export interface RootSpec {

@@ -3,6 +3,7 @@
 
 import { decodeFields, encodeFields, type Fields } from './agent-fields.js';
 import {
+  AGENT_PORT,
   type AgentFrame,
   CAPABILITIES,
   ERROR_KINDS,
@@ -47,6 +48,7 @@ const processSpec: Fields = [
   { tag: 10, name: 'noNewPrivileges', kind: 'flag' },
   { tag: 11, name: 'rlimits', kind: 'group', fields: rlimit, repeated: true },
   { tag: 12, name: 'seccomp', kind: 'program' },
+  { tag: 20, name: 'port', kind: 'integer', min: AGENT_PORT, max: U32 - 1 },
 ];
 
 const root: Fields = [

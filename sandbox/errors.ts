@@ -5,7 +5,9 @@
  * `bad-spec` a word of the run spec is out of range; `no-kernel` no guest kernel is built; `state` the state folder
  * or the scratch disk cannot be made; `machine-died` the machine process ended unasked; `boot-timeout` the guest never
  * said hello; `agent` the guest broke the protocol or could not set the container up; `not-found` and `cannot-invoke`
- * the command is missing or cannot be executed; `aborted` a signal ended the run before its process was started.
+ * the command is missing or cannot be executed; `aborted` a signal ended the run before its process was started;
+ * `no-such-container`, `ambiguous`, `conflict`, `not-running` and `running` say of a container that was named that there
+ * is none, that there are several, that its name or it is taken, and that it is in the wrong state.
  */
 export type SandboxErrorCode =
   | 'bad-spec'
@@ -16,7 +18,12 @@ export type SandboxErrorCode =
   | 'agent'
   | 'not-found'
   | 'cannot-invoke'
-  | 'aborted';
+  | 'aborted'
+  | 'no-such-container'
+  | 'ambiguous'
+  | 'conflict'
+  | 'not-running'
+  | 'running';
 
 /** A container could not be run. The message is one line, fit to be shown as it is. */
 export class SandboxError extends Error {

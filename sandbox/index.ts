@@ -1,6 +1,22 @@
-// The door of the sandbox room, and the public surface for programs: a run spec in, an exit status out.
+// The door of the sandbox room, and the public surface for programs: containers, made, found, and told what to do.
 
 export type { Rlimit, TerminalSize, TmpfsMount } from './agent-protocol.js';
+export type { Attachment } from './containers/attach.js';
+export { Container, type ContainerInfo, type StartOptions } from './containers/container.js';
+export { signalNumber } from './containers/create.js';
+export type { Exec, ExecSpec } from './containers/exec.js';
+export { describeContainer } from './containers/inspect.js';
+export type { LogEntry } from './containers/log-file.js';
+export type {
+  ContainerConfig,
+  ContainerSpec,
+  ContainerState,
+  ContainerStatus,
+  RestartPolicy,
+} from './containers/record.js';
+export { isRunning, STATUSES } from './containers/record.js';
+export { type SuperviseOptions, Supervision } from './containers/supervision.js';
+export { SupervisorProcess } from './containers/supervisor-process.js';
 export { SandboxError, type SandboxErrorCode } from './errors.js';
 export { tsvmHome } from './home.js';
 export { MAX_CPUS } from './limits.js';
@@ -8,9 +24,9 @@ export type { Log } from './log.js';
 export type { BindMount, Mount, VolumeMount } from './mounts.js';
 export { probeMachine } from './probe.js';
 export type { ContainerIo } from './process-io.js';
-export { ContainerRun, type ExitStatus, type RunOptions, runContainer } from './run.js';
+export type { ExitStatus } from './run.js';
 export { DEFAULT_MEMORY, MIN_MEMORY, type RunSpec } from './run-spec.js';
 export { parseSeccompProfile, type SeccompProfile } from './seccomp/profile.js';
 export { forwardSignals, SignalError } from './signals.js';
-export { attachTerminal, terminalSize } from './terminal.js';
+export { attachTerminal, type Foreground, terminalSize } from './terminal.js';
 export { Trace } from './trace.js';

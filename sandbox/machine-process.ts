@@ -26,6 +26,8 @@ export class MachineProcess implements Disposable {
   readonly probed: Promise<Event<'probed'>>;
   /** Settles once, when the machine says that it ended or its process is gone. */
   readonly ended: Promise<MachineEnd>;
+  /** Resolves when the process is gone, and its files are closed. */
+  readonly gone: Promise<void>;
   /** Milliseconds since the epoch. */
   readonly spawned: number;
   /** Gets what the machine process writes to stderr: the console, its log. It writes nothing before it boots. */
@@ -56,6 +58,10 @@ export class MachineProcess implements Disposable {
     this.#child = spawn(process.execPath, [program, probeCachePath()], {
       stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
       detached: true,
+    });
+    this.gone = new Promise((resolve) => {
+      this.#child.once('exit', () => resolve());
+      this.#child.once('error', () => resolve());
     });
     this.spawned = performance.timeOrigin + performance.now();
     this.#child.on('error', (error) => {
@@ -154,7 +160,6 @@ export class MachineProcess implements Disposable {
     this.#kill();
     this.#control.destroy();
     this.#child.stderr!.destroy();
-    this.#child.unref();
   }
 }
 

@@ -1,12 +1,12 @@
-// The life of one container, from run spec to exit status. The machine process starts first since it takes longest;
+// One life of a container, from run spec to exit status. The machine process starts first since it takes longest;
 // everything that it does not need to be told at once is done meanwhile.
 import { randomInt } from 'node:crypto';
-import { openStore, type Progress } from '../images/index.js';
+import type { Image } from '../images/index.js';
 import type { MachineSpec } from '../vmm/machine.js';
-import type { ExitedFrame, TerminalSize } from './agent-protocol.js';
+import type { ExitedFrame, ProcessSpec, TerminalSize } from './agent-protocol.js';
 import { AgentSession } from './agent-session.js';
 import { SandboxError } from './errors.js';
-import { builtKernel, machineSpec } from './guest-machine.js';
+import { builtKernel, type LayerDisk, machineSpec } from './guest-machine.js';
 import { tsvmHome } from './home.js';
 import { seccompFilter } from './limits.js';
 import { type Log, SILENT } from './log.js';
@@ -14,15 +14,20 @@ import { MachineProcess } from './machine-process.js';
 import { resolveMounts } from './mounts.js';
 import { type ContainerIo, ProcessIo } from './process-io.js';
 import { checkRunSpec, type RunSpec } from './run-spec.js';
-import { ScratchDisk } from './scratch-disk.js';
+import { keptDisk, ScratchDisk } from './scratch-disk.js';
 import { startRequest } from './start-request.js';
-import { StateFolder, sweepStateFolders } from './state-folder.js';
+import { type StateFolder, sweepStateFolders } from './state-folder.js';
+import { streamNames } from './stream-listener.js';
 import { Trace } from './trace.js';
 
 /** Milliseconds until a guest that has not said hello is given up: an emulated machine takes many seconds. */
 const BOOT_TIMEOUT = 120_000;
 /** Milliseconds between SIGTERM and SIGKILL of a process whose time is over, and from there to the machine's end. */
 const KILL_GRACE = 2_000;
+/** Milliseconds for a guest to write its disk out and stop: what it has in memory may be gigabytes. */
+const SYNC_TIMEOUT = 60_000;
+/** Milliseconds for a killed process to be gone. */
+const KILL_TIMEOUT = 10_000;
 /** Milliseconds for a machine to say why its agent fell silent, or how often it exited. */
 const LAST_WORDS = 2_000;
 
@@ -31,16 +36,17 @@ const SIGKILL = 9;
 const SIGTERM = 15;
 
 export interface RunOptions {
+  image: Image;
+  /** Published: where its sockets are. Its id names the host unless the spec does. Not disposed of. */
+  folder: StateFolder;
+  /** Path of the disk that keeps the writable layer; made if missing. Absent: the layer ends with the run. */
+  layer?: string;
   /** Default: see `tsvmHome`. */
   home?: string;
   /** A process that was started in advance, and is owned by the run from now on. */
   machine?: MachineProcess;
   log?: Log;
   trace?: Trace;
-  /** Told while an image is made ready for the first time. */
-  onProgress?: (progress: Progress) => void;
-  /** Told when the image is going to be pulled, for want of it. */
-  onMissing?: (reference: string) => void;
   /** Told why the machine is emulated, where the spec's accelerator is `auto`. */
   onFallback?: (reason: string) => void;
   /** The machine process's log; what it writes goes to `io.stderr`. Default `warn`. */
@@ -54,6 +60,16 @@ export interface ExitStatus {
   signal?: number;
   /** The guest had no memory left for the process. */
   oomKilled: boolean;
+}
+
+/** A process that was started beside the container's first. */
+export interface StartedProcess {
+  /** In the guest's outermost pid namespace. */
+  pid: number;
+  /** Rejects when the machine ends before the process. */
+  exited: Promise<ExitedFrame>;
+  signal(signal: number): void;
+  resize(size: TerminalSize): void;
 }
 
 /** A container that runs or is about to. */
@@ -72,6 +88,7 @@ export class ContainerRun {
   readonly #process = randomInt(1, 2 ** 32);
   #closed = false;
   #session: AgentSession | undefined;
+  #machine: MachineProcess | undefined;
   #running = false;
   #timedOut = false;
   #brokenPipe = false;
@@ -81,7 +98,7 @@ export class ContainerRun {
   constructor(
     readonly spec: RunSpec,
     private readonly io: ContainerIo,
-    private readonly options: RunOptions = {},
+    private readonly options: RunOptions,
   ) {
     this.#trace = options.trace ?? new Trace();
     this.#log = options.log ?? SILENT;
@@ -115,6 +132,36 @@ export class ContainerRun {
     if (this.#running) this.#session?.resize(this.#process, columns, rows);
   }
 
+  /** The machine's process, while there is one. */
+  get machinePid(): number | undefined {
+    return this.#machine?.pid;
+  }
+
+  /**
+   * Starts a further process beside the first. Its streams arrive at the port that it names, or are read and dropped.
+   * @throws SandboxError `not-running`, `not-found`, `cannot-invoke` or `agent`
+   */
+  async exec(process: ProcessSpec): Promise<StartedProcess> {
+    const session = this.#session;
+    if (!this.#running || session === undefined) throw new SandboxError('not-running', 'the container is not running');
+    const started = session.exec(process);
+    if (process.port === undefined) {
+      for (const name of streamNames(process)) session.stream(process.id, name).then((stream) => stream.resume());
+    }
+    const { pid } = await Promise.race([started, session.lost]);
+    const exited = Promise.race([session.exited(process.id), session.lost]);
+    exited.then(
+      () => session.forget(process.id),
+      () => {},
+    );
+    return {
+      pid,
+      exited,
+      signal: (signal) => session.signal(process.id, signal),
+      resize: ({ columns, rows }) => session.resize(process.id, columns, rows),
+    };
+  }
+
   /** Stops the machine at once, with everything in it; `exit` rejects with `error`. */
   abort(error: Error): void {
     this.#abort(error);
@@ -128,6 +175,8 @@ export class ContainerRun {
       this.#running = false;
       this.#closed = true;
       for (const owned of this.#owned.reverse()) owned[Symbol.dispose]();
+      // Nobody else may have the kept disk while a dying machine can still write to it.
+      if (this.options.layer !== undefined) await Promise.race([this.#machine?.gone, sleep(KILL_TIMEOUT)]);
       this.#trace.mark('done');
       this.#trace.write();
       this.#log.debug('run ended', { phases: this.#trace.phases, statistics: this.#trace.statistics });
@@ -146,6 +195,7 @@ export class ContainerRun {
     const { machineLog = 'warn', home = tsvmHome() } = options;
     const kernel = spec.kernel ?? builtKernel();
     const machine = this.#own(options.machine ?? new MachineProcess());
+    this.#machine = machine;
     if (spec.console || machineLog !== 'silent') machine.onStderr = (chunk) => io.stderr.write(chunk);
     this.#trace.mark('machineSpawned', machine.spawned);
     const failed = machine.ended.then(({ error }) => {
@@ -153,28 +203,17 @@ export class ContainerRun {
     });
     failed.catch(() => {});
 
-    const folder = this.#own(new StateFolder());
-    const [image, session, disk] = await Promise.race([
-      Promise.all([
-        openStore(home).resolve(spec.image, {
-          pull: spec.pull ?? 'missing',
-          platform: spec.platform,
-          onMissing: options.onMissing,
-          onProgress: options.onProgress,
-        }),
-        this.#listen(folder),
-        spec.disk === undefined
-          ? undefined
-          : ScratchDisk.create(home, folder.id, spec.disk).then((it) => this.#own(it)),
-      ]),
+    const { folder } = options;
+    folder.clear();
+    const [session, disk] = await Promise.race([
+      Promise.all([this.#listen(folder), this.#layerDisk(home, folder.id)]),
       failed,
     ]);
-    this.#trace.mark('imageResolved');
+    this.#trace.mark('foldersMade');
     const shares = resolveMounts(spec.mounts ?? [], home);
-    const hostname = spec.hostname ?? folder.id;
     const request = startRequest(spec, {
-      image,
-      hostname,
+      image: options.image,
+      hostname: spec.hostname ?? folder.id,
       process: this.#process,
       layer: disk !== undefined,
       shares,
@@ -183,15 +222,23 @@ export class ContainerRun {
 
     machine.send({
       type: 'boot',
-      spec: machineSpec(spec, { kernel, image, layer: disk, shares, vsock: folder.vsock, home, logLevel: machineLog }),
+      spec: machineSpec(spec, {
+        kernel,
+        image: options.image,
+        layer: disk,
+        shares,
+        vsock: folder.vsock,
+        home,
+        logLevel: machineLog,
+      }),
     });
     this.#trace.mark('bootSent');
     machine.booted.then(({ accel, reason, times }) => {
       if (reason !== undefined) options.onFallback?.(reason);
       this.#trace.markMachine(times);
-      this.#log.debug('booted', { accel, image: image.digest });
-      // The machine has it open: the disk needs no name any more, and so is gone whatever happens.
-      disk?.[Symbol.dispose]();
+      this.#log.debug('booted', { accel, image: options.image.digest });
+      // The machine has it open: such a disk needs no name any more, and so is gone whatever happens.
+      if (disk instanceof ScratchDisk) disk[Symbol.dispose]();
     });
     sweepStateFolders(folder.root).then(
       (swept) => swept.length > 0 && this.#log.debug('removed what dead runs left', { swept }),
@@ -235,31 +282,47 @@ export class ContainerRun {
     await Promise.race([output, this.#io.stalled((timer) => this.#own(timer))]);
     // A machine that died closed its streams too: what looks like their end may be a part.
     if (!(await machine.isAlive())) await failed;
+    if (options.layer !== undefined) await this.#writeOut(session, machine);
     return this.#status(exited);
   }
 
   async #listen(folder: StateFolder): Promise<AgentSession> {
     const session = this.#own(await AgentSession.listen(folder.agentSocket));
-    folder.publish();
     this.#session = session;
     return session;
+  }
+
+  async #layerDisk(home: string, id: string): Promise<LayerDisk | undefined> {
+    const { spec, options } = this;
+    if (options.layer !== undefined) return keptDisk(options.layer, spec.disk);
+    return spec.disk === undefined ? undefined : this.#own(await ScratchDisk.create(home, id, spec.disk));
+  }
+
+  /** The guest writes its disk out and stops. One that does not gets no more time than a crash would give it. */
+  async #writeOut(session: AgentSession, machine: MachineProcess): Promise<void> {
+    this.#running = false;
+    session.shutdown();
+    if ((await Promise.race([machine.ended, sleep(SYNC_TIMEOUT)])) === undefined) {
+      this.#log.warn('the guest did not write its disk out in time');
+    }
   }
 
   /** A process that takes no notice of a lost reader is ended as SIGPIPE would. */
   #endUnread(): void {
     this.#after(KILL_GRACE, () => {
       this.#brokenPipe = true;
-      this.#kill();
+      this.kill();
     });
   }
 
   #timeOut(): void {
     this.#timedOut = true;
     this.signal(SIGTERM);
-    this.#after(KILL_GRACE, () => this.#kill());
+    this.#after(KILL_GRACE, () => this.kill());
   }
 
-  #kill(): void {
+  /** Ends the process, and the machine when that has no effect. */
+  kill(): void {
     this.signal(SIGKILL);
     const why = 'the process could not be killed: its machine was stopped';
     this.#after(KILL_GRACE, () => this.#abort(new SandboxError('agent', why)));
@@ -278,11 +341,6 @@ export class ContainerRun {
     if (this.#timedOut) status = 124;
     return { code: status, signal, oomKilled };
   }
-}
-
-/** Starts a container. */
-export function runContainer(spec: RunSpec, io: ContainerIo, options?: RunOptions): ContainerRun {
-  return new ContainerRun(spec, io, options);
 }
 
 function tooSlow(): SandboxError {

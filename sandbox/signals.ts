@@ -2,7 +2,7 @@
 import { closeSync, openSync } from 'node:fs';
 import { constants } from 'node:os';
 import { SandboxError } from './errors.js';
-import type { ContainerRun } from './run.js';
+import type { Foreground } from './terminal.js';
 
 const FORWARDED = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGALRM', 'SIGTERM', 'SIGCONT'] as const;
 /** They end a run that has no process yet. */
@@ -27,15 +27,18 @@ export class SignalError extends SandboxError {
  * Forwards this process's signals until disposed of. The third SIGINT or SIGTERM without effect ends the machine, and so
  * does the end of the terminal: nobody could end it from there any more.
  */
-export function forwardSignals(run: ContainerRun): Disposable {
+export function forwardSignals(run: Foreground): Disposable {
   const hadTerminal = hasTerminal();
   let hangup: NodeJS.Timeout | undefined;
   let started = false;
   let asked = 0;
   let output = 0;
-  run.started.then(() => {
-    started = true;
-  });
+  run.started.then(
+    () => {
+      started = true;
+    },
+    () => {},
+  );
   const listen = (name: NodeJS.Signals) => {
     const signal = constants.signals[name];
     if (!started) {

@@ -1,24 +1,25 @@
-// The folder of a run, where its sockets are: $XDG_RUNTIME_DIR/tsvm/<id>, or /tmp/tsvm-<uid>/<id>. A folder is alive as
-// long as its agent socket is listened on; the kernel knows that, whatever way the owner died.
-import { randomBytes } from 'node:crypto';
+// The folder of a container's sockets while it is alive: $XDG_RUNTIME_DIR/tsvm/<id>, or /tmp/tsvm-<uid>/<id>. It lives as
+// long as its control socket is listened on; the kernel knows that, whatever way the owner died.
 import { lstatSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { AGENT_PORT } from './agent-protocol.js';
 import { SandboxError } from './errors.js';
 
-/** Name of the vsock device's socket; the agent's port is appended to it (vmm/machine.ts). */
+/** Name of the vsock device's socket; the ports of the host are appended to it (vmm/machine.ts). */
 const VSOCK = 'vsock';
-const AGENT_SOCKET = `${VSOCK}_${AGENT_PORT}`;
-/** Marks a folder whose socket is not listened on yet. */
+const CONTROL = 'control';
+/** Marks a folder whose control socket is not listened on yet. */
 const NEW = '.new';
 /** Milliseconds after which a folder that is still being made has lost its owner: making one takes a few. */
 const MAKING = 60_000;
 /** `sun_path` of unix(7), without its NUL. */
 const MAX_SOCKET_PATH = 107;
+/** The longest name that a port gives. */
+const LONGEST_SOCKET = `${VSOCK}_${2 ** 32 - 1}`;
 
 /**
- * The folder that holds the run folders; made when missing. /tmp is everybody's, so it must be ours and closed to
+ * The folder that holds these folders; made when missing. /tmp is everybody's, so it must be ours and closed to
  * others.
  * @throws SandboxError `state`
  */
@@ -41,22 +42,44 @@ export function runtimeFolder(): string {
   return path;
 }
 
-/** The folder of one run. Make it, listen on `agentSocket`, then `publish`. */
+/** Where the control socket is in the folder of sockets at `path`. */
+export function controlSocket(path: string): string {
+  return join(path, CONTROL);
+}
+
+/** Where the guest's connections to a port of the host arrive, in the folder of sockets at `path`. */
+export function portSocket(path: string, port: number): string {
+  return join(path, `${VSOCK}_${port}`);
+}
+
+/** The folder of one container. Make it, listen on `control`, then `publish`. */
 export class StateFolder implements Disposable {
-  /** 12 hexadecimal digits. */
-  readonly id = randomBytes(6).toString('hex');
   #path: string;
 
-  constructor(readonly root = runtimeFolder()) {
+  /** @param id 12 hexadecimal digits; whoever makes the folder is alone to use them */
+  constructor(
+    readonly id: string,
+    readonly root = runtimeFolder(),
+  ) {
     this.#path = join(root, this.id + NEW);
-    if (Buffer.byteLength(this.agentSocket) > MAX_SOCKET_PATH) {
+    if (Buffer.byteLength(join(this.#path, LONGEST_SOCKET)) > MAX_SOCKET_PATH) {
       throw new SandboxError('state', `${root} is too long a path for sockets: set XDG_RUNTIME_DIR to a shorter one`);
     }
     try {
+      rmSync(this.#path, { recursive: true, force: true });
       mkdirSync(this.#path, { mode: 0o700 });
     } catch (error) {
       throw new SandboxError('state', `cannot make ${this.#path}: ${(error as Error).message}`, { cause: error });
     }
+  }
+
+  get path(): string {
+    return this.#path;
+  }
+
+  /** Where commands talk to the container's supervisor. */
+  get control(): string {
+    return controlSocket(this.#path);
   }
 
   /** Host side of the vsock device. */
@@ -66,14 +89,23 @@ export class StateFolder implements Disposable {
 
   /** Where the guest's connections to the agent port arrive. */
   get agentSocket(): string {
-    return join(this.#path, AGENT_SOCKET);
+    return portSocket(this.#path, AGENT_PORT);
   }
 
   /** Gives the folder its name; from now on it lives and dies with the socket that is listened on in it. */
   publish(): void {
     const path = join(this.root, this.id);
+    // What a container that died left.
+    rmSync(path, { recursive: true, force: true });
     renameSync(this.#path, path);
     this.#path = path;
+  }
+
+  /** Removes the sockets of a machine that is no more. */
+  clear(): void {
+    for (const name of readdirSync(this.#path)) {
+      if (name.startsWith(VSOCK)) rmSync(join(this.#path, name), { force: true });
+    }
   }
 
   [Symbol.dispose](): void {
@@ -82,7 +114,7 @@ export class StateFolder implements Disposable {
 }
 
 /**
- * Removes the run folders that lost their owner.
+ * Removes the folders that lost their owner.
  * @returns their names
  */
 export async function sweepStateFolders(root = runtimeFolder()): Promise<string[]> {
@@ -90,7 +122,7 @@ export async function sweepStateFolders(root = runtimeFolder()): Promise<string[
   await Promise.all(
     readdirSync(root).map(async (name) => {
       const path = join(root, name);
-      const lost = name.endsWith(NEW) ? madeLongAgo(path) : await refuses(join(path, AGENT_SOCKET));
+      const lost = name.endsWith(NEW) ? madeLongAgo(path) : await refuses(controlSocket(path));
       if (!lost) return;
       try {
         rmSync(path, { recursive: true, force: true });

@@ -1,7 +1,19 @@
 // The caller's terminal as the process's: keys go through raw, and the size follows.
 import type { ReadStream } from 'node:tty';
 import type { TerminalSize } from './agent-protocol.js';
-import type { ContainerRun } from './run.js';
+
+/** A process in the foreground. */
+export interface Foreground {
+  /** Resolves when it runs; may reject. */
+  readonly started: Promise<void>;
+  /** Counts the chunks of output that it has written. */
+  readonly outputChunks: number;
+  /** 1 to 64. */
+  signal(signal: number): void;
+  resize(size: TerminalSize): void;
+  /** Ends it, or what binds us to it, at once. */
+  abort(error: Error): void;
+}
 
 /** The size of a terminal, or nothing when the stream is none. */
 export function terminalSize(output: NodeJS.WriteStream): TerminalSize | undefined {
@@ -16,21 +28,18 @@ export function terminalSize(output: NodeJS.WriteStream): TerminalSize | undefin
  *
  * @param input set to raw mode; absent when the process does not read from it
  */
-export function attachTerminal(
-  run: ContainerRun,
-  input: ReadStream | undefined,
-  output: NodeJS.WriteStream,
-): Disposable {
+export function attachTerminal(run: Foreground, input: ReadStream | undefined, output: NodeJS.WriteStream): Disposable {
   let disposed = false;
   const resize = () => run.resize(terminalSize(output)!);
-  run.started.then(() => {
+  const start = () => {
     if (disposed) return;
     input?.setRawMode(true);
     if (!output.isTTY) return;
     output.on('resize', resize);
     // It may have changed while the guest started.
     resize();
-  });
+  };
+  run.started.then(start, () => {});
   return {
     [Symbol.dispose]: () => {
       disposed = true;

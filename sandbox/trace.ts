@@ -5,7 +5,7 @@ import type { MachineStatistics, MachineTimes } from '../vmm/machine.js';
 export type Phase =
   | 'cliStarted'
   | 'machineSpawned'
-  | 'imageResolved'
+  | 'foldersMade'
   | 'bootSent'
   | 'machineStarted'
   | 'specReceived'

@@ -11,7 +11,7 @@ import { timeSuccess } from './stopwatch.js';
 /** Where each stretch of a run ends; it begins where the one before ended, the first when the shell starts the CLI. */
 const STRETCHES: [name: string, end: Phase][] = [
   ['CLI start', 'machineSpawned'],
-  ['image', 'imageResolved'],
+  ['image and folders', 'foldersMade'],
   ['machine process start (rest)', 'specReceived'],
   ['VMM set-up', 'vcpusStarted'],
   ['kernel', 'agentStarted'],

@@ -9,7 +9,7 @@ const NODE = 'kvm=$(mktemp -u); mknod "$kvm" c 10 232; trap "rm -f $kvm" EXIT';
 describe.each(machines)('on $name', (machine) => {
   /** Runs `prepare`, then tsvm by `as`. */
   const runOn = (prepare: string, as = '', words = DEBIAN) =>
-    run(machine, [...ENTER, `${prepare}; ${as} "$TSVM" run --accel kvm ${words} true`], { env: { TSVM } });
+    run(machine, [...ENTER, `${prepare}; ${as} "$TSVM" run --rm --accel kvm ${words} true`], { env: { TSVM } });
 
   const oneLine = (message: RegExp) => ({
     code: 125,

@@ -10,7 +10,7 @@ const AT_ONCE = 2;
  * `cli CODE` or `machine CODE`, and what was said to stderr.
  */
 const KILL_ONE = `
-  "$TSVM" run ${DEBIAN} sleep 1000 2> "$XDG_RUNTIME_DIR/stderr.$1" &
+  "$TSVM" run --rm ${DEBIAN} sleep 1000 2> "$XDG_RUNTIME_DIR/stderr.$1" &
   cli=$!
   sleep "$((RANDOM % 12)).$((RANDOM % 10))"
   machine=$(pgrep -P "$cli" node)
@@ -29,7 +29,7 @@ describe.each(machines)('on $name', (machine) => {
       rm -rf "$XDG_RUNTIME_DIR"; mkdir -m 700 "$XDG_RUNTIME_DIR"
       seq ${KILLS} | xargs -P ${AT_ONCE} -I{} bash -c "$KILL_ONE" kill {}
       find "$XDG_RUNTIME_DIR/tsvm" -name '*.new' -exec touch -d '2 minutes ago' {} +
-      "$TSVM" run ${DEBIAN} echo fine
+      "$TSVM" run --rm ${DEBIAN} echo fine
       ls "$XDG_RUNTIME_DIR/tsvm"`;
     const { code, stdout } = await run(machine, ['bash', '-c', script], { env });
     expect(code).toBe(0);

@@ -103,9 +103,9 @@ export async function run(machine: Machine, argv: string[], { stdin, env }: RunO
   }
 }
 
-/** Runs `tsvm run` with the words after it. */
+/** Runs `tsvm run --rm` with the words after it. */
 export function tsvmRun(machine: Machine, words: string[], options?: RunOptions): Promise<Result> {
-  return run(machine, [TSVM, 'run', ...words], options);
+  return run(machine, [TSVM, 'run', '--rm', ...words], options);
 }
 
 async function text(stream: Readable): Promise<string> {

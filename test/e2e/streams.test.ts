@@ -22,7 +22,7 @@ describe.each(machines)('on $name', (machine) => {
 
   test(`${MEGABYTES} MB through stdin and back are the same bytes`, async () => {
     const { code, stdout, stderr } = await shell(
-      `head -c ${MEGABYTES}000000 /dev/urandom | tee >(sha256sum >&2) | "$TSVM" run -i ${DEBIAN} cat | sha256sum`,
+      `head -c ${MEGABYTES}000000 /dev/urandom | tee >(sha256sum >&2) | "$TSVM" run --rm -i ${DEBIAN} cat | sha256sum`,
     );
     expect(code).toBe(0);
     expect(stdout).toMatch(/^[0-9a-f]{64} /);
@@ -31,14 +31,14 @@ describe.each(machines)('on $name', (machine) => {
 
   test('a slow reader slows the process, and one that leaves ends it without a word', async () => {
     const { code, stdout, stderr } = await shell(
-      `"$TSVM" run ${DEBIAN} yes | { sleep 5; head -n 1; }; echo "\${PIPESTATUS[0]}"`,
+      `"$TSVM" run --rm ${DEBIAN} yes | { sleep 5; head -n 1; }; echo "\${PIPESTATUS[0]}"`,
     );
     expect({ code, stderr: stderr.replace(/^yes: .*\n/, '') }).toEqual({ code: 0, stderr: '' });
     expect(stdout).toMatch(/^y\n(1|141)\n$/);
   });
 
   test('a process that ends does not wait for the stdin that is still open', async () => {
-    const command = machine.spawn([TSVM, 'run', '-i', DEBIAN, 'head', '-n', '1']);
+    const command = machine.spawn([TSVM, 'run', '--rm', '-i', DEBIAN, 'head', '-n', '1']);
     command.stdin.write('first\n');
     expect(await readUntil(command.stdout, '\n')).toBe('first\n');
     expect(await command.exit).toBe(0);
@@ -46,7 +46,7 @@ describe.each(machines)('on $name', (machine) => {
 
   test('SIGTERM reaches the process, which may answer it', async () => {
     const script = 'trap "echo got it; exit 9" TERM; echo ready; while :; do sleep 0.2; done';
-    const command = machine.spawn([TSVM, 'run', DEBIAN, 'sh', '-c', script]);
+    const command = machine.spawn([TSVM, 'run', '--rm', DEBIAN, 'sh', '-c', script]);
     await readUntil(command.stdout, 'ready');
     command.kill('SIGTERM');
     expect(await readUntil(command.stdout, '\n')).toContain('got it');
@@ -56,7 +56,7 @@ describe.each(machines)('on $name', (machine) => {
   test('the third SIGINT that a process ignores ends its machine', async () => {
     // A shell would answer a SIGINT that comes before its exec.
     const script = 'trap "" INT; echo ready; exec sleep 1000';
-    const command = machine.spawn([TSVM, 'run', DEBIAN, 'sh', '-c', script]);
+    const command = machine.spawn([TSVM, 'run', '--rm', DEBIAN, 'sh', '-c', script]);
     await readUntil(command.stdout, 'ready');
     for (let count = 0; count < 3; count++) {
       command.kill('SIGINT');
@@ -68,7 +68,7 @@ describe.each(machines)('on $name', (machine) => {
   });
 
   test('SIGINT ends a run whose process is not there yet', async () => {
-    const command = machine.spawn([TSVM, 'run', '--console', DEBIAN, 'sleep', '1000']);
+    const command = machine.spawn([TSVM, 'run', '--rm', '--console', DEBIAN, 'sleep', '1000']);
     // The guest's kernel speaks.
     await readUntil(command.stderr, 'Linux version');
     command.kill('SIGINT');

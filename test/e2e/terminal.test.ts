@@ -91,7 +91,7 @@ describe.each(machines)('on $name', (machine) => {
   });
 
   test('-t without -i gives a terminal that nothing is typed into', async () => {
-    const words = [TSVM, 'run', '-t', DEBIAN, 'sh', '-c', 'tty; echo "$TERM"'];
+    const words = [TSVM, 'run', '--rm', '-t', DEBIAN, 'sh', '-c', 'tty; echo "$TERM"'];
     const { code, stdout } = await run(machine, words, { stdin: 'not for the command' });
     expect({ code, stdout }).toEqual({ code: 0, stdout: '/dev/pts/0\r\nxterm\r\n' });
   });

@@ -34,6 +34,7 @@ const processSpec = fc.record(
       }),
       { minLength: 1, maxLength: 20 },
     ),
+    port: fc.integer({ min: 1024, max: 2 ** 32 - 2 }),
   },
   { requiredKeys: ['id', 'argv'] },
 );

@@ -28,6 +28,7 @@ function processWithDefaults(process: ProcessSpec) {
     stdin: false,
     noNewPrivileges: false,
     rlimits: [],
+    port: 1024,
     ...process,
     capabilities: CAPABILITIES.filter((name) => (process.capabilities ?? DOCKER_CAPABILITIES).includes(name)),
   };

@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { runtimeFolder, StateFolder, sweepStateFolders } from '../../../sandbox/state-folder.js';
 
+const ID = '0123456789ab';
+
 let base: string;
 
 beforeEach(() => {
@@ -27,8 +29,8 @@ async function listen(path: string): Promise<Server> {
 
 /** A folder whose owner was killed while it listened. */
 async function deadFolder(): Promise<StateFolder> {
-  const folder = new StateFolder();
-  const script = `require('net').createServer().listen(${JSON.stringify(folder.agentSocket)}, () => console.log('up'))`;
+  const folder = new StateFolder(ID);
+  const script = `require('net').createServer().listen(${JSON.stringify(folder.control)}, () => console.log('up'))`;
   const owner = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
   await once(owner.stdout, 'data');
   folder.publish();
@@ -68,16 +70,16 @@ describe('sweeping', () => {
   });
 
   test('leaves the folder of a living run', async () => {
-    using folder = new StateFolder();
-    const server = await listen(folder.agentSocket);
+    using folder = new StateFolder(ID);
+    const server = await listen(folder.control);
     folder.publish();
     expect(await sweepStateFolders()).toEqual([]);
-    expect(existsSync(folder.agentSocket)).toBe(true);
+    expect(existsSync(folder.control)).toBe(true);
     server.close();
   });
 
   test('leaves a folder that is being made, and removes it when that never ends', async () => {
-    using folder = new StateFolder();
+    using folder = new StateFolder(ID);
     expect(await sweepStateFolders()).toEqual([]);
     utimesSync(join(base, 'tsvm', `${folder.id}.new`), 0, 0);
     expect(await sweepStateFolders()).toEqual([`${folder.id}.new`]);
@@ -91,8 +93,8 @@ describe('sweeping', () => {
 });
 
 test('a published folder is reached under its name, and is gone when disposed of', async () => {
-  const folder = new StateFolder();
-  const server = await listen(folder.agentSocket);
+  const folder = new StateFolder(ID);
+  const server = await listen(folder.control);
   folder.publish();
   expect(folder.agentSocket).toBe(join(base, 'tsvm', folder.id, 'vsock_1024'));
   server.close();
@@ -104,5 +106,5 @@ test('a path too long for a socket is refused', () => {
   const long = join(base, 'x'.repeat(100));
   mkdirSync(long);
   vi.stubEnv('XDG_RUNTIME_DIR', long);
-  expect(() => new StateFolder()).toThrow('too long a path for sockets');
+  expect(() => new StateFolder(ID)).toThrow('too long a path for sockets');
 });

@@ -1,0 +1,45 @@
+// --filter of lists of containers, as Docker's.
+import { Container, type ContainerInfo, STATUSES } from '../sandbox/index.js';
+import { UsageError } from './failure.js';
+import { type Filters, hasLabels, parseFilters } from './filter.js';
+
+export const CONTAINER_FILTERS = ['id', 'name', 'label', 'status', 'exited', 'ancestor', 'before', 'since'] as const;
+
+export type ContainerFilter = (info: ContainerInfo) => boolean;
+
+/** @throws UsageError; SandboxError when `before` or `since` names no container */
+export function parseContainerFilters(texts: readonly string[]): ContainerFilter {
+  const filters = parseFilters(texts, CONTAINER_FILTERS);
+  check(filters, 'status', (value) => (STATUSES as readonly string[]).includes(value), STATUSES.join(', '));
+  check(filters, 'exited', (value) => /^\d{1,3}$/.test(value), 'an exit code');
+  const before = (filters.get('before') ?? []).map(created);
+  const since = (filters.get('since') ?? []).map(created);
+  const any = (key: string, fits: (value: string) => boolean) => filters.get(key)?.some(fits) ?? true;
+  return ({ config, state, name }) =>
+    any('id', (value) => config.id.startsWith(value)) &&
+    any('name', (value) => name?.includes(value.replace(/^\//, '')) === true) &&
+    any('status', (value) => state.status === value) &&
+    any('exited', (value) => state.status === 'exited' && state.exitCode === Number(value)) &&
+    any('ancestor', (value) => isOf(config.spec.image, config.image, value)) &&
+    hasLabels(config.labels, filters.get('label')) &&
+    before.every((time) => config.created < time) &&
+    since.every((time) => config.created > time);
+}
+
+function check(filters: Filters, key: string, fits: (value: string) => boolean, possible: string): void {
+  const wrong = filters.get(key)?.find((value) => !fits(value));
+  if (wrong !== undefined) throw new UsageError(`invalid argument '${key}=${wrong}' for --filter: ${possible}`);
+}
+
+function isOf(reference: string, digest: string, wanted: string): boolean {
+  const hex = wanted.replace(/^sha256:/, '');
+  return (
+    reference === wanted ||
+    reference === `${wanted}:latest` ||
+    (/^[0-9a-f]{4,}$/.test(hex) && digest.startsWith(`sha256:${hex}`))
+  );
+}
+
+function created(reference: string): string {
+  return Container.find(reference).config.created;
+}

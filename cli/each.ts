@@ -1,0 +1,23 @@
+// Commands that are given several containers: each is dealt with, whatever becomes of the others.
+import { Container } from '../sandbox/index.js';
+import { type Context, openLog } from './command.js';
+import { describe, exitCode } from './failure.js';
+
+/** Does something to each container, and says its name as the caller wrote it, or what went wrong. */
+export async function forEachContainer(
+  references: readonly string[],
+  context: Context,
+  act: (container: Container) => Promise<string | undefined> | string | undefined,
+): Promise<void> {
+  const log = await openLog(context);
+  const outcomes = await Promise.allSettled(
+    references.map(async (reference) => (await act(Container.find(reference))) ?? reference),
+  );
+  for (const outcome of outcomes) {
+    if (outcome.status === 'fulfilled') process.stdout.write(`${outcome.value}\n`);
+    else {
+      log.error(describe(outcome.reason).message);
+      context.exitCode = exitCode(outcome.reason);
+    }
+  }
+}

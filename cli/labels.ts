@@ -1,0 +1,24 @@
+// --label and --label-file.
+import { readFileSync } from 'node:fs';
+import { UsageError } from './failure.js';
+
+/** Name and value of `NAME=VALUE`; of `NAME` alone the value is empty. @throws UsageError */
+export function parseLabel(text: string): [name: string, value: string] {
+  const [name, value = ''] = text.split(/=(.*)/s, 2);
+  if (name === '') throw new UsageError(`invalid argument '${text}' for --label: a name is needed`);
+  return [name, value];
+}
+
+/** The labels of a file, one a line; empty lines and those that begin with # are none. @throws UsageError */
+export function readLabelFile(path: string): [name: string, value: string][] {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new UsageError(`cannot read the label file: ${(error as Error).message}`);
+  }
+  return text
+    .split(/\r?\n/)
+    .filter((line) => line.trim() !== '' && !line.startsWith('#'))
+    .map(parseLabel);
+}

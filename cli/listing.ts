@@ -1,0 +1,43 @@
+// Lists, as the commands that have one print them: a table, lines of JSON, or what a template makes of each row.
+import { formatTable } from './table.js';
+import { parseTemplate } from './template.js';
+
+/** What --format takes, for the help. */
+export const FORMAT_HELP = 'table, json, or a template such as {{.ID}} (default: table)';
+
+/** A column of the table: its heading, and the field of a row that it shows. */
+export type Columns<Row> = readonly (readonly [heading: string, field: keyof Row & string])[];
+
+/**
+ * The text of a list.
+ * @param format see `FORMAT_HELP`
+ * @throws UsageError for a template that is none
+ */
+export function formatList<Row extends Record<keyof Row, unknown>>(
+  rows: readonly Row[],
+  columns: Columns<Row>,
+  format = 'table',
+): string {
+  if (format === 'json' || format === '{{json .}}') return rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+  if (format === 'table') {
+    return formatTable(
+      columns.map(([heading]) => heading),
+      rows.map((row) => columns.map(([, field]) => String(row[field]))),
+    );
+  }
+  const asTable = /^table\s+(.*)$/s.exec(format);
+  const render = parseTemplate(asTable?.[1] ?? format);
+  const lines = rows.map((row) => render(row));
+  if (asTable === null) return lines.map((line) => `${line}\n`).join('');
+  const heading = [...asTable[1].matchAll(/\{\{\s*\.(\w+)\s*\}\}/g)].map(
+    ([, name]) => columns.find(([, field]) => field === name)?.[0] ?? name.toUpperCase(),
+  );
+  return formatTable(
+    heading,
+    lines.map((line) => pad(line.split('\t'), heading.length)),
+  );
+}
+
+function pad(cells: string[], count: number): string[] {
+  return Array.from({ length: count }, (_, index) => cells[index] ?? '');
+}

@@ -1,0 +1,97 @@
+// Joining the streams of a container that another process supervises.
+import { once } from 'node:events';
+import { connect, type Socket } from 'node:net';
+import type { TerminalSize } from '../agent-protocol.js';
+import { SandboxError } from '../errors.js';
+import type { ContainerIo } from '../process-io.js';
+import { controlSocket } from '../state-folder.js';
+import { copy } from '../streams.js';
+import { openRequest } from './control-client.js';
+import { type AttachedStream, sendLine } from './control-messages.js';
+import type { ContainerFolder } from './folder.js';
+
+export interface Attachment {
+  /** Whether the process has a terminal. */
+  readonly terminal: boolean;
+  /** The container's exit code, when its output is with the caller's streams. */
+  readonly exit: Promise<number>;
+  readonly outputChunks: number;
+  signal(signal: number): void;
+  resize(size: TerminalSize): void;
+  /** Leaves the container as it is; `exit` rejects with `reason`. */
+  detach(reason: Error): void;
+}
+
+/**
+ * Attaches to a container that is alive: its output from now on, and what it reads if it reads at all.
+ * @throws SandboxError `not-running`
+ */
+export async function attach(folder: ContainerFolder, io: ContainerIo): Promise<Attachment> {
+  const client = await openRequest(folder, { type: 'attach', size: io.terminalSize });
+  const streams: Socket[] = [];
+  let chunks = 0;
+  let leave!: (reason: Error) => void;
+  const left = new Promise<never>((_, reject) => {
+    leave = reject;
+  });
+  left.catch(() => {});
+  const close = () => {
+    client[Symbol.dispose]();
+    for (const stream of streams) stream.destroy();
+  };
+  try {
+    const attached = await client.next();
+    if (attached?.type !== 'attached') throw ended();
+    const { sockets } = folder.state();
+    if (sockets === undefined) throw ended();
+    const join = async (name: AttachedStream) => {
+      const stream = await joinStream(sockets, attached.key, name);
+      streams.push(stream);
+      const reply = await client.next();
+      if (reply?.type !== 'joined') throw ended();
+      return stream;
+    };
+    const outputs = [copy(await join('stdout'), io.stdout, () => chunks++).done];
+    if (!attached.terminal) outputs.push(copy(await join('stderr'), io.stderr, () => chunks++).done);
+    if (io.stdin !== undefined && attached.stdin) {
+      const input = await join('stdin');
+      copy(io.stdin, input).done.then(() => input.end());
+    }
+    const end = async () => {
+      const reply = await Promise.race([client.next(), left]);
+      if (reply?.type !== 'exited') throw new SandboxError('machine-died', 'the container was lost');
+      await Promise.race([Promise.all(outputs), left]);
+      return reply.code;
+    };
+    return {
+      terminal: attached.terminal,
+      exit: end().finally(close),
+      get outputChunks() {
+        return chunks;
+      },
+      signal: (signal) => client.send({ type: 'signal', signal }),
+      resize: (size) => client.send({ type: 'resize', size }),
+      detach: leave,
+    };
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+async function joinStream(sockets: string, key: number, name: AttachedStream): Promise<Socket> {
+  const socket = connect({ path: controlSocket(sockets), allowHalfOpen: true });
+  try {
+    await once(socket, 'connect');
+  } catch {
+    throw ended();
+  }
+  socket.on('error', () => {});
+  socket.pause();
+  sendLine(socket, { type: 'stream', key, name });
+  return socket;
+}
+
+function ended(): SandboxError {
+  return new SandboxError('not-running', 'the container has ended');
+}

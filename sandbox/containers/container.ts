@@ -1,0 +1,225 @@
+// A container as commands and programs see it: found by name or made, and then told what to do. Everything is read from
+// its folder and asked of its supervisor; nothing is kept here.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Image, openStore } from '../../images/index.js';
+import { SandboxError } from '../errors.js';
+import { tsvmHome } from '../home.js';
+import type { ContainerIo } from '../process-io.js';
+import { type Attachment, attach } from './attach.js';
+import { openRequest } from './control-client.js';
+import { type CreateOptions, createContainer } from './create.js';
+import { type Exec, type ExecSpec, exec, execDetached } from './exec.js';
+import { findContainer } from './find.js';
+import { type ContainerFolder, containerFolders } from './folder.js';
+import type { LogEntry } from './log-file.js';
+import { type ReadLogOptions, readLog } from './log-reader.js';
+import { allNames, nameOf, releaseName, renameContainer, withContainersLock } from './names.js';
+import { type ContainerConfig, type ContainerSpec, type ContainerState, isRunning } from './record.js';
+import { SupervisorProcess } from './supervisor-process.js';
+import { isLeftBehind } from './sweep.js';
+
+const SIGKILL = 9;
+/** Seconds between the stop signal and SIGKILL, as Docker's. */
+const STOP_TIMEOUT = 10;
+/** Milliseconds for a supervisor that ends to let go of its lock. */
+const LEAVE_TIMEOUT = 20_000;
+
+/** What is known of a container at one moment. */
+export interface ContainerInfo {
+  config: ContainerConfig;
+  state: ContainerState;
+  /** Nothing while somebody is removing it. */
+  name?: string;
+}
+
+export interface StartOptions {
+  /** Started before it was known what for. */
+  supervisor?: SupervisorProcess;
+  /** Called when the container can be attached to; nothing runs in it before this resolves. */
+  onListening?: () => Promise<void>;
+}
+
+export class Container {
+  readonly #folder: ContainerFolder;
+  readonly config: ContainerConfig;
+  /** What it was made of, if that was just now. */
+  readonly image: Image | undefined;
+
+  private constructor(folder: ContainerFolder, config: ContainerConfig, image?: Image) {
+    this.#folder = folder;
+    this.config = config;
+    this.image = image;
+  }
+
+  /** Makes a container, which does not run yet. @throws SandboxError, ImageError: see `createContainer` */
+  static async create(spec: ContainerSpec, options: CreateOptions & { home?: string } = {}): Promise<Container> {
+    const { folder, config, image } = await createContainer(options.home ?? tsvmHome(), spec, options);
+    return new Container(folder, config, image);
+  }
+
+  /** Finds a container by name, id or the beginning of an id. @throws SandboxError `no-such-container`, `ambiguous` */
+  static find(reference: string, home = tsvmHome()): Container {
+    const folder = findContainer(home, reference);
+    const config = folder.config();
+    if (config === undefined) throw new SandboxError('no-such-container', `no such container: ${reference}`);
+    return new Container(folder, config);
+  }
+
+  /** All containers, newest first. */
+  static list(home = tsvmHome()): ContainerInfo[] {
+    const names = allNames(home);
+    return containerFolders(home)
+      .flatMap((folder) => {
+        const config = folder.config();
+        if (config === undefined) return [];
+        const state = folder.state();
+        return isLeftBehind(config, state) ? [] : [{ config, state, name: names.get(folder.id) }];
+      })
+      .sort((a, b) => (a.config.created < b.config.created ? 1 : -1));
+  }
+
+  get id(): string {
+    return this.#folder.id;
+  }
+
+  get name(): string | undefined {
+    return nameOf(this.#folder.home, this.id);
+  }
+
+  get state(): ContainerState {
+    return this.#folder.state();
+  }
+
+  get info(): ContainerInfo {
+    return { config: this.config, state: this.state, name: this.name };
+  }
+
+  /** Path of the newest file of its output. */
+  get logPath(): string {
+    return this.#folder.log;
+  }
+
+  get folder(): ContainerFolder {
+    return this.#folder;
+  }
+
+  /**
+   * Starts it in the background; resolves when its process runs.
+   * @throws SandboxError `running`, or what kept it from being started
+   */
+  async start({ supervisor = new SupervisorProcess(), onListening }: StartOptions = {}): Promise<void> {
+    using process = supervisor;
+    await process.start(this.#folder, onListening);
+  }
+
+  /** Its output from now on, and its input. @throws SandboxError `not-running` */
+  attach(io: ContainerIo): Promise<Attachment> {
+    return attach(this.#folder, io);
+  }
+
+  /** Starts a further process in it. @throws SandboxError `not-running`, `not-found`, `cannot-invoke`, `agent` */
+  exec(spec: ExecSpec, io: ContainerIo): Promise<Exec> {
+    this.#checkRunning();
+    return exec(this.#folder, this.config, spec, io);
+  }
+
+  /** Starts a further process whose streams nobody has. @throws SandboxError as `exec` */
+  execDetached(spec: ExecSpec): Promise<void> {
+    this.#checkRunning();
+    return execDetached(this.#folder, this.config, spec);
+  }
+
+  /** Sends a signal, 1 to 64, to its first process. @throws SandboxError `not-running` */
+  async signal(signal: number): Promise<void> {
+    using client = await openRequest(this.#folder, { type: 'signal', signal });
+    await client.next();
+  }
+
+  /**
+   * Ends it: its stop signal, then SIGKILL. One that does not run is left as it is.
+   * @param timeout seconds between the two; default its own
+   */
+  async stop(timeout = this.config.spec.stopTimeout ?? STOP_TIMEOUT, signal = this.config.stopSignal): Promise<void> {
+    try {
+      using client = await openRequest(this.#folder, { type: 'stop', signal, timeout });
+      await client.next();
+    } catch (error) {
+      if ((error as SandboxError).code !== 'not-running') throw error;
+    }
+    await this.#left();
+  }
+
+  /** Waits for its end: the exit code. One that does not run has ended. */
+  async wait(): Promise<number> {
+    try {
+      using client = await openRequest(this.#folder, { type: 'wait' });
+      const reply = await client.next();
+      if (reply?.type === 'exited') return reply.code;
+    } catch (error) {
+      if ((error as SandboxError).code !== 'not-running') throw error;
+    }
+    return this.state.exitCode;
+  }
+
+  /** What it wrote, oldest first; `follow` goes on until it ends. */
+  logs({ follow, ...options }: Omit<ReadLogOptions, 'follow'> & { follow?: boolean } = {}): AsyncGenerator<LogEntry> {
+    const end = follow && this.#folder.isSupervised() ? this.wait() : undefined;
+    return readLog(this.#folder.log, { ...options, follow: end });
+  }
+
+  /** @throws SandboxError `conflict`, `bad-spec` */
+  rename(name: string): Promise<void> {
+    const { home, id } = this.#folder;
+    return withContainersLock(home, () => renameContainer(home, id, name));
+  }
+
+  /**
+   * Takes it away with all that it wrote.
+   * @param force ends it first if it runs
+   * @throws SandboxError `running`
+   */
+  async remove({ force = false } = {}): Promise<void> {
+    const { home, id } = this.#folder;
+    if (force) await this.#end();
+    using lock = this.#folder.lock();
+    if (lock === undefined) {
+      throw new SandboxError('running', `container ${this.#folder.shortId} is running: stop it first, or use --force`);
+    }
+    await withContainersLock(home, () => releaseName(home, id));
+    this.#folder.remove();
+    await openStore(home).release(id);
+  }
+
+  #checkRunning(): void {
+    const { status } = this.state;
+    if (status === 'paused') {
+      throw new SandboxError('not-running', `container ${this.#folder.shortId} is paused: unpause it first`);
+    }
+    if (!isRunning(this.state)) {
+      throw new SandboxError('not-running', `container ${this.#folder.shortId} is not running`);
+    }
+  }
+
+  async #end(): Promise<void> {
+    const stopped = this.stop(0).then(
+      () => true,
+      () => false,
+    );
+    if (await Promise.race([stopped, sleep(LEAVE_TIMEOUT, false, { ref: false })])) return;
+    // A supervisor that does not listen is ended too; the kernel takes its machine with it.
+    const { supervisorPid } = this.state;
+    if (supervisorPid === undefined) return;
+    try {
+      process.kill(supervisorPid, SIGKILL);
+    } catch {
+      // It has ended meanwhile.
+    }
+    await this.#left();
+  }
+
+  /** Waits until nobody supervises it any more. */
+  async #left(): Promise<void> {
+    const deadline = performance.now() + LEAVE_TIMEOUT;
+    while (this.#folder.isSupervised() && performance.now() < deadline) await sleep(5);
+  }
+}

@@ -1,0 +1,124 @@
+// Making a container: its folder and its name. Nothing runs yet.
+import { randomBytes } from 'node:crypto';
+import { constants } from 'node:os';
+import { type Image, type ImageConfig, openStore, type Progress } from '../../images/index.js';
+import { SandboxError } from '../errors.js';
+import { builtKernel } from '../guest-machine.js';
+import { resolveProcess } from '../process-spec.js';
+import { checkRunSpec } from '../run-spec.js';
+import { runtimeFolder } from '../state-folder.js';
+import { ContainerFolder, sweepRemoved } from './folder.js';
+import { checkName, claimName, ownerOf, withContainersLock } from './names.js';
+import { randomName } from './random-name.js';
+import type { ContainerConfig, ContainerSpec } from './record.js';
+
+export interface CreateOptions {
+  /** Told while an image is made ready for the first time. */
+  onProgress?: (progress: Progress) => void;
+  /** Told when the image is going to be pulled, for want of it. */
+  onMissing?: (reference: string) => void;
+}
+
+export interface Created {
+  folder: ContainerFolder;
+  config: ContainerConfig;
+  image: Image;
+}
+
+/**
+ * Makes a container.
+ * @throws SandboxError `bad-spec`, `conflict` when the name is taken, `state`; ImageError
+ */
+export async function createContainer(
+  home: string,
+  spec: ContainerSpec,
+  options: CreateOptions = {},
+): Promise<Created> {
+  checkRunSpec(spec);
+  checkContainerSpec(spec);
+  // Neither is needed yet, but without them it could never be started.
+  if (spec.kernel === undefined) builtKernel();
+  runtimeFolder();
+  const store = openStore(home);
+  const image = await store.resolve(spec.image, {
+    pull: spec.pull ?? 'missing',
+    platform: spec.platform,
+    onMissing: options.onMissing,
+    onProgress: options.onProgress,
+  });
+  const id = randomBytes(32).toString('hex');
+  const folder = new ContainerFolder(home, id);
+  const hostname = spec.hostname ?? folder.shortId;
+  const config: ContainerConfig = {
+    id,
+    created: new Date().toISOString(),
+    image: image.digest,
+    spec,
+    hostname,
+    ...resolveProcess(image.config, spec, hostname),
+    labels: { ...image.config.Labels, ...spec.labels },
+    stopSignal: stopSignal(spec, image.config),
+  };
+  // What runs needs no holder; what is kept may run again.
+  if (!spec.autoRemove) await store.hold(id, image.digest);
+  try {
+    await withContainersLock(home, () => {
+      sweepRemoved(home);
+      const name = spec.name ?? freeName(home);
+      if (ownerOf(home, name) === undefined) folder.make(config);
+      claimName(home, name, id);
+    });
+  } catch (error) {
+    await store.release(id);
+    throw error;
+  }
+  return { folder, config, image };
+}
+
+/** @throws SandboxError `bad-spec` */
+function checkContainerSpec({ name, autoRemove, restart, stopSignal: signal }: ContainerSpec): void {
+  if (name !== undefined) checkName(name);
+  if (autoRemove && restart !== undefined && restart.name !== 'no') {
+    throw new SandboxError('bad-spec', 'conflicting options: cannot specify both --restart and --rm');
+  }
+  if (signal !== undefined) signalNumber(signal);
+}
+
+function freeName(home: string): string {
+  for (let attempt = 0; ; attempt++) {
+    const name = randomName(attempt);
+    if (ownerOf(home, name) === undefined) return name;
+  }
+}
+
+function stopSignal(spec: ContainerSpec, image: ImageConfig): number {
+  if (spec.stopSignal !== undefined) return signalNumber(spec.stopSignal);
+  // What an image says wrongly is no reason not to run it.
+  try {
+    return image.StopSignal === '' ? constants.signals.SIGTERM : signalNumber(image.StopSignal);
+  } catch {
+    return constants.signals.SIGTERM;
+  }
+}
+
+/**
+ * The number of `KILL`, `SIGKILL`, `RTMIN+3` or `9`.
+ * @throws SandboxError `bad-spec`
+ */
+export function signalNumber(text: string): number {
+  const name = text.toUpperCase().replace(/^SIG/, '');
+  const realtime = /^RTM(IN|AX)(?:([+-])(\d{1,2}))?$/.exec(name);
+  let number = Number.NaN;
+  if (/^\d{1,2}$/.test(name)) number = Number(name);
+  else if (realtime !== null) number = realtimeSignal(realtime[1], realtime[2], Number(realtime[3] ?? 0));
+  else number = constants.signals[`SIG${name}` as NodeJS.Signals] ?? Number.NaN;
+  if (number >= 1 && number <= 64) return number;
+  throw new SandboxError('bad-spec', `invalid signal: ${text}`);
+}
+
+/** As Docker counts them, and kill(1): without the two that the C library keeps for itself. */
+function realtimeSignal(end: string, sign: string | undefined, distance: number): number {
+  const from = end === 'IN' ? 34 : 64;
+  const number = sign === '-' ? from - distance : from + distance;
+  return number >= 34 ? number : Number.NaN;
+}

@@ -1,0 +1,128 @@
+// A further process in a running container. The supervisor passes the request on to the guest's agent; the streams come
+// from the machine straight to us, on a port of our own, so that nobody stands between.
+import { randomInt } from 'node:crypto';
+import { CAPABILITIES, type ProcessSpec, type TerminalSize } from '../agent-protocol.js';
+import { SandboxError } from '../errors.js';
+import { type ContainerIo, ProcessIo } from '../process-io.js';
+import { portSocket } from '../state-folder.js';
+import { StreamListener } from '../stream-listener.js';
+import { type ControlClient, openRequest } from './control-client.js';
+import type { ContainerFolder } from './folder.js';
+import type { ContainerConfig } from './record.js';
+
+/** Ports above those that anybody knows by heart. */
+const FIRST_PORT = 2 ** 20;
+/** `randomInt` reaches no further than 2^48, a port no further than 2^32. */
+const LAST_PORT = 2 ** 32 - 2;
+
+export interface ExecSpec {
+  /** At least one word. */
+  command: readonly string[];
+  /** As `RunSpec.env`, over the container's own. */
+  env?: readonly string[];
+  /** Default: the container's. */
+  workdir?: string;
+  /** Default: the container's. */
+  user?: string;
+  terminal?: boolean;
+  stdin?: boolean;
+  /** All capabilities. */
+  privileged?: boolean;
+}
+
+/** A process that runs beside the container's own. */
+export interface Exec {
+  /** In the guest's outermost pid namespace. */
+  readonly pid: number;
+  /** Its exit code, 128+n when signal n ended it, when its output is with the caller's streams. */
+  readonly exit: Promise<number>;
+  readonly outputChunks: number;
+  /** 1 to 64. */
+  signal(signal: number): void;
+  resize(size: TerminalSize): void;
+}
+
+/**
+ * Starts a process whose streams nobody has.
+ * @throws SandboxError `not-running`, `bad-spec`, `not-found`, `cannot-invoke`, `agent`
+ */
+export async function execDetached(folder: ContainerFolder, config: ContainerConfig, spec: ExecSpec): Promise<void> {
+  using client = await openRequest(folder, { type: 'exec', process: processSpec(config, spec) });
+  await expectStarted(client);
+}
+
+/** Starts a process with the caller's streams. @throws SandboxError as `execDetached` */
+export async function exec(
+  folder: ContainerFolder,
+  config: ContainerConfig,
+  spec: ExecSpec,
+  io: ContainerIo,
+): Promise<Exec> {
+  const { sockets } = folder.state();
+  if (sockets === undefined) throw new SandboxError('not-running', `container ${folder.shortId} is not running`);
+  const port = randomInt(FIRST_PORT, LAST_PORT);
+  const listener = await StreamListener.listen(portSocket(sockets, port));
+  try {
+    const process = { ...processSpec(config, spec, io.terminalSize), port };
+    listener.expect(process);
+    const client = await openRequest(folder, { type: 'exec', process });
+    const streams = new ProcessIo(io, {
+      onBrokenPipe: () => {},
+      onWriteError: () => client[Symbol.dispose](),
+    });
+    const source = (name: 'stdin' | 'stdout' | 'stderr' | 'terminal') => listener.stream(process.id, name);
+    const output = streams.connect(source, { terminal: spec.terminal === true, stdin: spec.stdin === true });
+    const pid = await expectStarted(client);
+    return {
+      pid,
+      exit: finish(client, streams, output).finally(() => listener[Symbol.dispose]()),
+      get outputChunks() {
+        return streams.outputChunks;
+      },
+      signal: (signal) => client.send({ type: 'signal', signal }),
+      resize: (size) => client.send({ type: 'resize', size }),
+    };
+  } catch (error) {
+    listener[Symbol.dispose]();
+    throw error;
+  }
+}
+
+async function finish(client: ControlClient, streams: ProcessIo, output: Promise<void>): Promise<number> {
+  using _client = client;
+  const reply = await client.next();
+  if (reply?.type !== 'exited') throw new SandboxError('machine-died', 'the container was lost');
+  let timer: Disposable | undefined;
+  const stalled = streams.stalled((started) => {
+    timer = started;
+  });
+  await Promise.race([output, stalled]);
+  timer?.[Symbol.dispose]();
+  return reply.code;
+}
+
+async function expectStarted(client: ControlClient): Promise<number> {
+  const reply = await client.next();
+  if (reply?.type !== 'started') throw new SandboxError('not-running', 'the container has ended');
+  return reply.pid;
+}
+
+function processSpec(config: ContainerConfig, spec: ExecSpec, size?: TerminalSize): ProcessSpec {
+  if (spec.command.length === 0) throw new SandboxError('bad-spec', 'no command specified');
+  const env = new Map(config.env.map((entry) => [entry.split('=', 1)[0], entry]));
+  for (const entry of spec.env ?? []) {
+    const name = entry.split('=', 1)[0];
+    if (entry === name) env.delete(name);
+    else env.set(name, entry);
+  }
+  return {
+    id: randomInt(1, 2 ** 32),
+    argv: [...spec.command],
+    env: [...env.values()],
+    cwd: spec.workdir ?? config.cwd,
+    user: spec.user ?? config.user,
+    terminal: spec.terminal ? (size ?? { columns: 0, rows: 0 }) : undefined,
+    stdin: spec.stdin,
+    capabilities: spec.privileged ? [...CAPABILITIES] : undefined,
+  };
+}

@@ -1,0 +1,78 @@
+// What `docker inspect` says of a container, in its words and units, as far as we have such a thing.
+import { constants } from 'node:os';
+import { DEFAULT_MEMORY } from '../run-spec.js';
+import type { Container } from './container.js';
+import { DEFAULT_LOG_LIMITS } from './log-file.js';
+import { isRunning } from './record.js';
+
+/** Docker's word for a time that has not come. */
+const NEVER = '0001-01-01T00:00:00Z';
+const NANO = 1e9;
+
+export function describeContainer(container: Container): object {
+  const { config, state, name } = container.info;
+  const { spec } = config;
+  const { status } = state;
+  const [path = '', ...args] = config.argv;
+  return {
+    Id: config.id,
+    Created: config.created,
+    Path: path,
+    Args: args,
+    State: {
+      Status: status,
+      Running: isRunning(state) || status === 'restarting',
+      Paused: status === 'paused',
+      Restarting: status === 'restarting',
+      OOMKilled: state.oomKilled,
+      Dead: false,
+      Pid: state.machinePid ?? 0,
+      ExitCode: state.exitCode,
+      Error: state.error ?? '',
+      StartedAt: state.startedAt ?? NEVER,
+      FinishedAt: state.finishedAt ?? NEVER,
+    },
+    Image: config.image,
+    LogPath: container.logPath,
+    Name: `/${name ?? ''}`,
+    RestartCount: state.restartCount,
+    Platform: 'linux',
+    HostConfig: {
+      AutoRemove: spec.autoRemove === true,
+      Memory: spec.memory ?? DEFAULT_MEMORY,
+      NanoCpus: (spec.cpus ?? 1) * NANO,
+      PidsLimit: spec.pidsLimit ?? null,
+      CapAdd: spec.capAdd ?? null,
+      CapDrop: spec.capDrop ?? null,
+      ReadonlyRootfs: spec.readOnly === true,
+      ShmSize: spec.shmSize ?? 64 * 1024 * 1024,
+      Tmpfs: Object.fromEntries((spec.tmpfs ?? []).map((mount) => [mount.path, ''])),
+      RestartPolicy: { Name: spec.restart?.name ?? 'no', MaximumRetryCount: spec.restart?.maximumRetryCount ?? 0 },
+      LogConfig: {
+        Type: 'json-file',
+        Config: {
+          'max-size': String((spec.logs ?? DEFAULT_LOG_LIMITS).maxSize),
+          'max-file': String((spec.logs ?? DEFAULT_LOG_LIMITS).maxFiles),
+        },
+      },
+    },
+    Config: {
+      Hostname: config.hostname,
+      User: config.user,
+      Tty: spec.terminal === true,
+      OpenStdin: spec.stdin === true,
+      Env: config.env,
+      Cmd: spec.command.length > 0 ? spec.command : null,
+      Entrypoint: spec.entrypoint ?? null,
+      Image: spec.image,
+      WorkingDir: config.cwd,
+      Labels: config.labels,
+      StopSignal: signalName(config.stopSignal),
+      StopTimeout: spec.stopTimeout ?? 10,
+    },
+  };
+}
+
+function signalName(number: number): string {
+  return Object.entries(constants.signals).find(([, value]) => value === number)?.[0] ?? String(number);
+}

@@ -1,0 +1,95 @@
+// Kernel locks on files: open file description locks (fcntl(2)). Whoever dies has let go of them, however it died, and
+// unlike flock(2) they can be asked after without being taken.
+import { closeSync, openSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import koffi from 'koffi';
+import { SandboxError } from '../errors.js';
+
+const F_OFD_GETLK = 36;
+const F_OFD_SETLK = 37;
+const F_WRLCK = 1;
+const F_UNLCK = 2;
+const EAGAIN = 11;
+const EACCES = 13;
+/** `struct flock` of x86-64: i16 type, i16 whence, i64 start, i64 length, i32 pid. All zero but the type: the whole file. */
+const FLOCK_LENGTH = 32;
+
+const fcntl = koffi.load('libc.so.6').func('int fcntl(int fd, int command, void *argument)');
+
+function wholeFile(type: number): Buffer {
+  const flock = Buffer.alloc(FLOCK_LENGTH);
+  flock.writeInt16LE(type, 0);
+  return flock;
+}
+
+/** A lock that is held. Disposing of it lets go. */
+export class FileLock implements Disposable {
+  #fd: number;
+
+  private constructor(fd: number) {
+    this.#fd = fd;
+  }
+
+  /**
+   * Takes the lock of the file at `path`, which is made if missing; nothing if somebody has it.
+   * @throws SandboxError `state`
+   */
+  static take(path: string): FileLock | undefined {
+    const fd = openLock(path, 'a');
+    if (fcntl(fd, F_OFD_SETLK, wholeFile(F_WRLCK)) === 0) return new FileLock(fd);
+    const errno = koffi.errno();
+    closeSync(fd);
+    if (errno === EAGAIN || errno === EACCES) return undefined;
+    throw new SandboxError('state', `cannot lock ${path}: errno ${errno}`);
+  }
+
+  /**
+   * Waits for the lock.
+   * @param patience milliseconds
+   * @throws SandboxError `state` when the time is over
+   */
+  static async wait(path: string, patience: number): Promise<FileLock> {
+    const deadline = performance.now() + patience;
+    for (;;) {
+      const lock = FileLock.take(path);
+      if (lock !== undefined) return lock;
+      if (performance.now() > deadline) {
+        throw new SandboxError('state', `another process has kept ${path} locked for ${patience / 1000} s`);
+      }
+      await sleep(5);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#fd >= 0) closeSync(this.#fd);
+    this.#fd = -1;
+  }
+}
+
+/** Whether somebody holds the lock of the file at `path`. */
+export function isLocked(path: string): boolean {
+  let fd: number;
+  try {
+    fd = openSync(path, 'r+');
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    throw new SandboxError('state', `cannot open ${path}: ${(error as Error).message}`, { cause: error });
+  }
+  try {
+    const flock = wholeFile(F_WRLCK);
+    if (fcntl(fd, F_OFD_GETLK, flock) !== 0) {
+      throw new SandboxError('state', `cannot ask for the lock of ${path}: errno ${koffi.errno()}`);
+    }
+    return flock.readInt16LE(0) !== F_UNLCK;
+  } finally {
+    closeSync(fd);
+  }
+}
+
+function openLock(path: string, flags: string): number {
+  try {
+    return openSync(path, flags, 0o600);
+  } catch (cause) {
+    throw new SandboxError('state', `cannot open ${path}: ${(cause as Error).message}`, { cause });
+  }
+}

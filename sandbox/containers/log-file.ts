@@ -1,0 +1,96 @@
+// A container's output on disk, as Docker's json-file driver has it: a line of JSON for each line of output, or for each
+// piece of one that was written in pieces. A file that is full is renamed, `log.json` to `log.json.1` and so on.
+import { closeSync, fstatSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { StringDecoder } from 'node:string_decoder';
+import type { LogLimits } from './record.js';
+
+export const DEFAULT_LOG_LIMITS: LogLimits = { maxSize: 10_000_000, maxFiles: 3 };
+/** Characters of an entry: what is longer is cut. */
+const MAX_TEXT = 16_384;
+
+export type LogStream = 'stdout' | 'stderr';
+
+export interface LogEntry {
+  log: string;
+  stream: LogStream;
+  /** RFC 3339. */
+  time: string;
+}
+
+/** Appends to a log. A disk that takes no more loses output, not the container. */
+export class LogWriter implements Disposable {
+  readonly #decoders = { stdout: new StringDecoder('utf8'), stderr: new StringDecoder('utf8') };
+  readonly #path: string;
+  readonly #limits: LogLimits;
+  #fd: number | undefined;
+  #size = 0;
+
+  /** @param path of the newest file */
+  constructor(path: string, limits: LogLimits = DEFAULT_LOG_LIMITS) {
+    this.#path = path;
+    this.#limits = limits;
+  }
+
+  write(stream: LogStream, chunk: Buffer): void {
+    this.#append(stream, this.#decoders[stream].write(chunk));
+  }
+
+  [Symbol.dispose](): void {
+    for (const stream of ['stdout', 'stderr'] as const) this.#append(stream, this.#decoders[stream].end());
+    this.#close();
+  }
+
+  #append(stream: LogStream, text: string): void {
+    if (text === '') return;
+    const time = new Date().toISOString();
+    const lines = cut(text).map((log) => `${JSON.stringify({ log, stream, time } satisfies LogEntry)}\n`);
+    try {
+      this.#write(lines.join(''));
+    } catch {
+      // The next entry may find room again.
+      this.#close();
+    }
+  }
+
+  #write(text: string): void {
+    if (this.#fd === undefined) this.#open();
+    const bytes = Buffer.from(text);
+    if (this.#size > 0 && this.#size + bytes.length > this.#limits.maxSize) this.#rotate();
+    for (let written = 0; written < bytes.length; ) written += writeSync(this.#fd!, bytes, written);
+    this.#size += bytes.length;
+  }
+
+  #open(): void {
+    this.#fd = openSync(this.#path, 'a', 0o600);
+    this.#size = fstatSync(this.#fd).size;
+  }
+
+  #close(): void {
+    if (this.#fd !== undefined) closeSync(this.#fd);
+    this.#fd = undefined;
+  }
+
+  #rotate(): void {
+    this.#close();
+    const { maxFiles } = this.#limits;
+    rmSync(rotated(this.#path, maxFiles - 1), { force: true });
+    for (let age = maxFiles - 2; age >= 0; age--) {
+      try {
+        renameSync(rotated(this.#path, age), rotated(this.#path, age + 1));
+      } catch (error) {
+        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+      }
+    }
+    this.#open();
+  }
+}
+
+/** The file that was rotated `age` times. */
+export function rotated(path: string, age: number): string {
+  return age === 0 ? path : `${path}.${age}`;
+}
+
+/** Lines with their ends, none longer than an entry may be. */
+function cut(text: string): string[] {
+  return text.match(new RegExp(`[^\\n]{0,${MAX_TEXT - 1}}\\n|[^\\n]{1,${MAX_TEXT}}`, 'g')) ?? [];
+}

@@ -1,0 +1,74 @@
+// The program that supervises a container in the background (supervisor-process.ts). The machine process starts first,
+// since it takes longest.
+import { Socket } from 'node:net';
+import { SandboxError } from '../errors.js';
+import { MachineProcess } from '../machine-process.js';
+import { type ControlReply, readLines, sendLine, toReply } from './control-messages.js';
+import type { SupervisorOrder } from './supervisor-process.js';
+
+const ORDERS_FD = 3;
+
+const machine = new MachineProcess();
+const starter = new Socket({ fd: ORDERS_FD, readable: true, writable: true });
+const say = (reply: ControlReply) => sendLine(starter, reply);
+let go!: () => void;
+const mayGo = new Promise<void>((resolve) => {
+  go = resolve;
+});
+let known = false;
+
+/** Without anything to supervise there is no reason to be. */
+function leave(): void {
+  if (known) return;
+  machine[Symbol.dispose]();
+  process.exit(1);
+}
+
+// A starter that goes away has ordered what it wanted, or nothing.
+starter.on('error', () => {});
+starter.on('end', () => {
+  go();
+  leave();
+});
+starter.on('close', leave);
+readLines<SupervisorOrder>(starter, (order) => {
+  if (order.type === 'go') go();
+  else {
+    known = true;
+    supervise(order.home, order.id).then(
+      () => process.exit(0),
+      (error) => {
+        say(toReply(error));
+        starter.end(() => process.exit(1));
+      },
+    );
+  }
+  return true;
+});
+
+async function supervise(home: string, id: string): Promise<void> {
+  const { ContainerFolder } = await import('./folder.js');
+  const { Supervision } = await import('./supervision.js');
+  const folder = new ContainerFolder(home, id);
+  const config = folder.config();
+  if (config === undefined) {
+    machine[Symbol.dispose]();
+    throw new SandboxError('no-such-container', `no such container: ${id}`);
+  }
+  const supervision = new Supervision(
+    { folder, config },
+    {
+      machine,
+      onListening: () => {
+        say({ type: 'done' });
+        return mayGo;
+      },
+    },
+  );
+  supervision.started.then(() => {
+    say({ type: 'started', pid: process.pid });
+    starter.end();
+  });
+  process.on('SIGTERM', () => supervision.stop(config.stopSignal, config.spec.stopTimeout ?? 10));
+  await supervision.exit;
+}

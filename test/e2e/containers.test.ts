@@ -1,0 +1,113 @@
+// Containers in the background, as a person drives them.
+import { describe, expect, test } from 'vitest';
+import { DEBIAN, type Machine, machines, type RunOptions, readUntil, run, TSVM } from './machine.js';
+
+const LIVES = 'trap "echo bye; exit 7" TERM; echo up; while :; do sleep 0.1; done';
+
+/** Runs a script of commands of which `tsvm` is one; what it said. */
+async function script(machine: Machine, text: string, options: RunOptions = {}): Promise<string> {
+  const env = { TSVM, XDG_RUNTIME_DIR: '', ...options.env };
+  const prelude = 'tsvm() { "$TSVM" "$@"; }; set -e; ';
+  const { code, stdout, stderr } = await run(machine, ['bash', '-c', prelude + text], { ...options, env });
+  expect({ code, stderr }, stdout).toEqual({ code: 0, stderr: '' });
+  return stdout;
+}
+
+describe.each(machines)('on $name', (machine) => {
+  const name = `t${machines.indexOf(machine)}`;
+
+  test('a container runs in the background, is spoken to, ends, runs again with what it wrote, and goes', async () => {
+    const said = await script(
+      machine,
+      `
+      id=$(tsvm run -d --name ${name}-life --label test=1 ${DEBIAN} sh -c '${LIVES}')
+      test \${#id} = 64
+      tsvm ps --filter id=$id --format '{{.Names}} {{.Image}} {{.State}}'
+      tsvm exec ${name}-life sh -c 'echo out; echo err >&2; exit 5' 2>&1 || echo "exec $?"
+      echo typed | tsvm exec -i -u nobody -w /tmp -e A=b ${name}-life sh -c 'cat; id -un; pwd; echo $A'
+      tsvm exec -d ${name}-life sh -c 'echo kept > /kept'
+      tsvm exec ${name}-life sh -c 'until test -s /kept; do sleep 0.1; done'
+      tsvm exec ${name}-life nosuchcommand 2>/dev/null || echo "exec $?"
+      tsvm stop \${id:0:12} > /dev/null
+      tsvm logs ${name}-life
+      tsvm inspect -f '{{.State.Status}} {{.State.ExitCode}} {{index .Config.Labels "test"}}' ${name}-life
+      tsvm start ${name}-life > /dev/null
+      tsvm exec ${name}-life cat /kept
+      tsvm kill ${name}-life > /dev/null
+      tsvm wait ${name}-life
+      tsvm rm ${name}-life
+      tsvm ps -aq --filter id=$id`,
+    );
+    expect(said).toBe(
+      [
+        `${name}-life ${DEBIAN} running`,
+        ...['out', 'err', 'exec 5', 'typed', 'nobody', '/tmp', 'b', 'exec 127'],
+        ...['up', 'bye', 'exited 7 1', 'kept', '137', `${name}-life`, ''],
+      ].join('\n'),
+    );
+  });
+
+  test('a container that was created is started with its output, and exits as its command', async () => {
+    const said = await script(
+      machine,
+      `
+      tsvm create --name ${name}-job ${DEBIAN} sh -c 'echo one; echo two >&2; exit 3' > /dev/null
+      tsvm start -a ${name}-job 2>&1 || echo "exit $?"
+      tsvm logs --tail 1 ${name}-job 2>&1
+      tsvm rename ${name}-job ${name}-old
+      tsvm ps -a --filter name=${name}-old --format '{{.Status}}' | sed 's/ *[0-9a-z ]*$//'
+      tsvm rm ${name}-old > /dev/null`,
+    );
+    expect(said).toBe('one\ntwo\nexit 3\ntwo\nExited (3)\n');
+  });
+
+  test('with --rm nothing is left; a command that is not there leaves what says so', async () => {
+    const said = await script(
+      machine,
+      `
+      tsvm run -d --rm --name ${name}-gone ${DEBIAN} sleep 0.1 > /dev/null
+      tsvm wait ${name}-gone 2> /dev/null || true
+      until test -z "$(tsvm ps -aq --filter name=${name}-gone)"; do sleep 0.1; done
+      tsvm run -d --name ${name}-bad ${DEBIAN} nosuchcommand 2> /dev/null || echo "run $?"
+      tsvm inspect -f '{{.State.Status}} {{.State.ExitCode}}' ${name}-bad
+      tsvm rm ${name}-bad > /dev/null`,
+    );
+    expect(said.replace(/^0\n/, '')).toBe('run 127\ncreated 127\n');
+  });
+
+  test('a container in the foreground is seen, told and kept like any other', async () => {
+    const env = { XDG_RUNTIME_DIR: '' };
+    const command = machine.spawn([TSVM, 'run', '--name', `${name}-front`, DEBIAN, 'sh', '-c', LIVES], { env });
+    await readUntil(command.stdout, 'up');
+    const said = await script(machine, `tsvm exec ${name}-front echo inside; tsvm stop ${name}-front`);
+    expect(said).toBe(`inside\n${name}-front\n`);
+    expect(await command.exit).toBe(7);
+    const after = `tsvm logs ${name}-front; tsvm rm ${name}-front`;
+    expect(await script(machine, after)).toBe(`up\nbye\n${name}-front\n`);
+  });
+
+  test('kill -9 of a machine or a supervisor is told as it is, and stops nothing else', async () => {
+    const said = await script(
+      machine,
+      `
+      tsvm run -d --name ${name}-one ${DEBIAN} sleep 1000 > /dev/null
+      tsvm run -d --name ${name}-two ${DEBIAN} sleep 1000 > /dev/null
+      machine=$(tsvm inspect -f '{{.State.Pid}}' ${name}-one)
+      kill -9 $machine
+      tsvm wait ${name}-one
+      machine=$(tsvm inspect -f '{{.State.Pid}}' ${name}-two)
+      supervisor=$(ps -o ppid= -p $machine)
+      kill -9 $supervisor
+      until ! kill -0 $machine 2> /dev/null; do sleep 0.1; done
+      tsvm inspect -f '{{.State.Status}} {{.State.ExitCode}}' ${name}-one ${name}-two
+      tsvm exec ${name}-two true 2>&1 || echo "exec $?"
+      tsvm start ${name}-two
+      tsvm rm -f ${name}-one ${name}-two > /dev/null`,
+    );
+    expect(said).toMatch(
+      new RegExp(
+        `^255\\nexited 255\\nexited 255\\ntsvm: container [0-9a-f]{12} is not running\\nexec 125\\n${name}-two\\n$`,
+      ),
+    );
+  });
+});
