@@ -10,6 +10,7 @@ import { cliStart } from './cli-start.js';
 import { emulated } from './emulated.js';
 import { emulatedDisk } from './emulated-disk.js';
 import { emulatedStream } from './emulated-stream.js';
+import { emulatedTuning } from './emulated-tuning.js';
 import type { Benchmark, BenchmarkOptions, BenchmarkResult } from './measurement.js';
 import { BENCH_PROGRAM, CLI, LAB_PROGRAM } from './paths.js';
 import { formatResult } from './report.js';
@@ -26,6 +27,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   emulated,
   emulatedDisk,
   emulatedStream,
+  emulatedTuning,
 ];
 
 const USAGE = `usage: npm run bench -- [--runs N] [--image IMAGE] [--json FILE] [NAME...]
@@ -109,7 +111,8 @@ async function main(): Promise<void> {
     return;
   }
   const inLab = chosen.some(({ needsKvm }) => needsKvm) && !kvmUsable();
-  if (chosen.includes(besideQemu) || chosen.includes(emulated)) await prepareGuest(options.image);
+  if ([besideQemu, emulated, emulatedTuning].some((benchmark) => chosen.includes(benchmark)))
+    await prepareGuest(options.image);
   const results = await measureHere(
     chosen.filter(({ needsKvm }) => !(needsKvm && inLab)),
     options,

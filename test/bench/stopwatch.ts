@@ -3,7 +3,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
 
 /** Characters of output that are kept. */
-const KEPT_TEXT = 65536;
+const KEPT_TEXT = 2 ** 18;
 
 export interface Timing {
   /** Milliseconds from the start of the process. `output` is undefined when `until` was never written. */

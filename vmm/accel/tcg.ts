@@ -126,7 +126,7 @@ export class TcgMachine implements Disposable {
 }
 
 /** What a kernel needs to know of emulated CPUs. */
-function emulationWords(cpus: number): string[] {
+export function emulationWords(cpus: number): string[] {
   const words = ['mitigations=off'];
   // Calibrating the local APIC's timer takes a tenth of a second and more; the PIT needs none, but ticks for one CPU.
   if (cpus === 1) words.push('nolapic_timer');

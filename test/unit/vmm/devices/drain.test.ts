@@ -5,23 +5,41 @@ import { VirtioRng } from '../../../../vmm/devices/rng.js';
 import { DescriptorChain, Virtqueue } from '../../../../vmm/virtio/queue.js';
 import { DriverQueue, VirtioDriver } from '../../../fixtures/virtio-driver.js';
 
-test('a driver that never stops adding chains does not keep the event loop from going round', () => {
-  using driver = new VirtioDriver(new VirtioRng());
-  const ring = new DriverQueue(0, 8, driver);
+function openQueue(driver: VirtioDriver, ring: DriverQueue, notify: () => void): DeviceContext {
   const queue = new Virtqueue(
     { size: 8, descriptorTable: ring.descriptors, availableRing: ring.available, usedRing: ring.used },
     { memory: driver.memory, eventIndex: true, indirect: false, fail: () => {} },
   );
   const { memory, loop } = driver;
-  const context: DeviceContext = {
-    memory,
-    loop,
-    queues: [queue],
-    hasFeature: () => false,
-    notify: () => {},
-    configChanged: () => {},
-    fail: () => {},
+  const none = () => {};
+  return { memory, loop, queues: [queue], hasFeature: () => false, notify, configChanged: none, fail: none };
+}
+
+test.each([
+  [8, 1],
+  [100 * 1024, 2],
+  [2 ** 20, 5],
+])('of chains of %i bytes the driver is told as they are served or together', (length, told) => {
+  using driver = new VirtioDriver(new VirtioRng());
+  const ring = new DriverQueue(0, 8, driver);
+  const piece = driver.allocate(8);
+  for (let chain = 0; chain < 4; chain++) ring.add([piece], []);
+  let notified = 0;
+  const context = openQueue(driver, ring, () => notified++);
+  const serve = ({ head }: DescriptorChain, queue: Virtqueue) => {
+    queue.push(head, 0);
+    return length;
   };
+  drain(context, 0, new DescriptorChain(driver.memory, 8), serve, () => {});
+  expect(notified).toBe(told);
+  for (let chain = 0; chain < 4; chain++) expect(ring.takeUsed()).toBeDefined();
+});
+
+test('a driver that never stops adding chains does not keep the event loop from going round', () => {
+  using driver = new VirtioDriver(new VirtioRng());
+  const ring = new DriverQueue(0, 8, driver);
+  const context = openQueue(driver, ring, () => {});
+  const { memory, loop } = context;
   const chain = new DescriptorChain(memory, 8);
   const piece = driver.allocate(8);
   let served = 0;
@@ -30,7 +48,7 @@ test('a driver that never stops adding chains does not keep the event loop from 
       context,
       0,
       chain,
-      ({ head }) => {
+      ({ head }, queue) => {
         served++;
         queue.push(head, 0);
         ring.takeUsed();
