@@ -95,6 +95,8 @@ const PRINT = `
     rep outsb`;
 const TEXT = 'text: .ascii "Kernel panic"';
 const RESET = 'mov al, 0xfe\n out 0x64, al\n stay: jmp stay';
+const TRIPLE_FAULT = 'mov rax, [0x7fffffffffff]';
+const CRASHED = { type: 'failed', code: 'guest-crash', message: expect.stringMatching(/triple fault/) };
 const SPIN = 'stay: jmp stay';
 
 test('a kernel runs until it resets the machine, and the end of its console is told', async () => {
@@ -138,13 +140,9 @@ test('an owner that does not speak JSON is as good as gone', async () => {
 });
 
 test('a triple fault is a crash of the guest', async () => {
-  const machine = boot('mov rax, [0x7fffffffffff]');
+  const machine = boot(TRIPLE_FAULT);
   expect(await machine.event()).toMatchObject({ type: 'booted' });
-  expect(await machine.event()).toMatchObject({
-    type: 'failed',
-    code: 'guest-crash',
-    message: expect.stringMatching(/triple fault/),
-  });
+  expect(await machine.event()).toMatchObject(CRASHED);
   expect(await machine.exited).toEqual([1, null]);
 });
 
@@ -197,10 +195,17 @@ describe('on an emulated CPU', () => {
   };
 
   test('a kernel runs until it resets the machine, and the end of its console is told', async () => {
-    const machine = boot(`${PRINT}\n mov rax, [0x7fffffffffff]\n ${TEXT}`, { accel });
+    const machine = boot(`${PRINT}\n ${RESET}\n ${TEXT}`, { accel });
     expect(await machine.event()).toMatchObject({ type: 'booted', accel });
     expect(await machine.event()).toMatchObject({ type: 'stopped', reason: 'reset', console: 'Kernel panic' });
     expect(await machine.exited).toEqual([0, null]);
+  });
+
+  test('a triple fault is a crash of the guest', async () => {
+    const machine = boot(TRIPLE_FAULT, { accel });
+    expect(await machine.event()).toMatchObject({ type: 'booted', accel });
+    expect(await machine.event()).toMatchObject(CRASHED);
+    expect(await machine.exited).toEqual([1, null]);
   });
 
   test('it is taken where KVM is of no use, which is said', async () => {

@@ -52,6 +52,8 @@ export function qemuArguments({ cpus, memory, devices, fds }: QemuSpec): string[
     ...['-m', `${memory}B`, '-smp', `${cpus},maxcpus=${Math.max(cpus, ORDERED_CPUS)}`, '-cpu', 'max'],
     ...['-accel', 'tcg,thread=multi'],
     ...['-bios', `/dev/fd/${fds.firmware}`],
+    // With which the kernel resets the machine: else it would do so by a triple fault, and none would be a crash.
+    ...['-device', 'i8042'],
     ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
     ...['-global', 'virtio-mmio.force-legacy=false'],
     ...devices.flatMap((device, index) => [

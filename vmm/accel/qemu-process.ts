@@ -11,6 +11,9 @@ const CHUNK = 65536;
 /** Bytes of stderr kept to explain an end. */
 const KEPT_STDERR = 4096;
 
+/** The end of QEMU's log when a triple fault, and no device, has reset the machine: its exit code tells no difference. */
+const TRIPLE_FAULT = 'Triple fault\n';
+
 /** The first of `inherited`'s descriptors in QEMU: behind stdin, stdout and stderr. */
 export const FIRST_INHERITED_FD = 3;
 
@@ -47,7 +50,10 @@ export class QemuProcess implements Disposable {
   readonly #stdout: number;
   readonly #stderr: number;
   readonly #chunk = Buffer.alloc(CHUNK);
+  readonly #log: number;
   #said = '';
+  /** The log's last bytes. A guest can have as much logged as it likes. */
+  #logged = '';
 
   /** @throws MachineError `no-accelerator`, or `host` when it cannot be started; libc.SystemError. */
   constructor(options: QemuProcessOptions) {
@@ -56,21 +62,23 @@ export class QemuProcess implements Disposable {
     // Pipes, unlike sockets, hold a page of bytes that are written one by one.
     const [stdout, qemuStdout] = libc.createPipe();
     const [stderr, qemuStderr] = libc.createPipe();
+    const [log, qemuLog] = libc.createPipe();
     this.#stdout = stdout;
     this.#stderr = stderr;
-    for (const fd of [stdout, stderr]) libc.fcntl(fd, libc.F_SETFL, libc.O_NONBLOCK);
+    this.#log = log;
+    for (const fd of [stdout, stderr, log]) libc.fcntl(fd, libc.F_SETFL, libc.O_NONBLOCK);
     // The parent-death signal outlives exec, and ends QEMU even when this process is killed.
-    const argv = ['--pdeathsig', 'KILL', findQemu(), ...options.args];
+    const logged = ['-d', 'cpu_reset', '-D', `/dev/fd/${FIRST_INHERITED_FD + options.inherited.length}`];
+    const argv = ['--pdeathsig', 'KILL', findQemu(), ...options.args, ...logged];
     // Node's own events about the child never come: this thread does not return to its event loop.
-    const child = spawn('setpriv', argv, { stdio: ['ignore', qemuStdout, qemuStderr, ...options.inherited] });
+    const stdio = ['ignore' as const, qemuStdout, qemuStderr, ...options.inherited, qemuLog];
+    const child = spawn('setpriv', argv, { stdio });
     child.on('error', () => {});
-    libc.close(qemuStdout);
-    libc.close(qemuStderr);
+    for (const fd of [qemuStdout, qemuStderr, qemuLog]) libc.close(fd);
     if (child.pid === undefined) throw new MachineError('host', 'cannot start setpriv, which is of util-linux');
     this.#pid = child.pid;
     this.#pidFd = libc.pidfdOpen(child.pid);
-    this.#loop.add(stdout, libc.EPOLLIN, () => this.#receive(stdout));
-    this.#loop.add(stderr, libc.EPOLLIN, () => this.#receive(stderr));
+    for (const fd of [stdout, stderr, log]) this.#loop.add(fd, libc.EPOLLIN, () => this.#receive(fd));
     this.#loop.add(this.#pidFd, libc.EPOLLIN, () => this.#ended());
   }
 
@@ -82,19 +90,21 @@ export class QemuProcess implements Disposable {
     if (count <= 0) return false;
     const bytes = this.#chunk.subarray(0, count);
     if (fd === this.#stdout) this.#options.onOutput(bytes);
+    else if (fd === this.#log) this.#logged = (this.#logged + bytes.toString('latin1')).slice(-TRIPLE_FAULT.length);
     else this.#said = (this.#said + bytes.toString('latin1')).slice(-KEPT_STDERR);
     return true;
   }
 
   #ended(): void {
     this.#loop.remove(this.#pidFd);
-    for (const fd of [this.#stdout, this.#stderr]) while (this.#receive(fd));
+    for (const fd of [this.#stdout, this.#stderr, this.#log]) while (this.#receive(fd));
     // siginfo_t: si_code at 8, si_status at 24.
     const info = new Int32Array(32);
     libc.waitid(libc.P_PIDFD, this.#pidFd, info, libc.WEXITED);
     const [code, status] = [info[2], info[6]];
     if (code === libc.CLD_EXITED && status === 0) {
-      this.#options.onEnd(undefined);
+      const crashed = this.#logged.endsWith(TRIPLE_FAULT);
+      this.#options.onEnd(crashed ? new MachineError('guest-crash', 'the guest crashed: triple fault') : undefined);
       return;
     }
     const how = code === libc.CLD_EXITED ? `exit code ${status}` : `signal ${status}`;
@@ -109,7 +119,7 @@ export class QemuProcess implements Disposable {
   /** Kills it. The process may still be on its way out when this returns. */
   [Symbol.dispose](): void {
     libc.kill(this.#pid, libc.SIGKILL);
-    for (const fd of [this.#stdout, this.#stderr, this.#pidFd]) {
+    for (const fd of [this.#stdout, this.#stderr, this.#log, this.#pidFd]) {
       this.#loop.remove(fd);
       libc.close(fd);
     }

@@ -71,7 +71,7 @@ export class TcgMachine implements Disposable {
       irq: TRANSPORT_FIRST_IRQ + index,
       length: String(TRANSPORT_SIZE),
     }));
-    const base = baseCommandLine({ devices, console: spec.console, reboot: 't' });
+    const base = baseCommandLine({ devices, console: spec.console });
     const commandLine = joinCommandLine([base, ...emulationWords(spec.cpus)].join(' '), spec.commandLine);
     this.#host.log.debug({ commandLine, kernel: kernel.format }, 'boot');
     const { cpus } = spec;
