@@ -27,15 +27,27 @@ export type ImageErrorCode =
   | 'no-permission'
   | 'io';
 
+const MAX_MESSAGE = 1000;
+
 /** An image could not be read, stored or removed. The message is one line, fit to be shown as it is. */
 export class ImageError extends Error {
   override readonly name = 'ImageError';
   readonly code: ImageErrorCode;
 
   constructor(code: ImageErrorCode, message: string, options?: { cause?: unknown }) {
-    super(message, options);
+    super(shown(message), options);
     this.code = code;
   }
+}
+
+/** Strangers' words are in messages: none of them moves a terminal's cursor or fills its screen. */
+function shown(message: string): string {
+  const cut = message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}...` : message;
+  return cut.replace(/\p{C}|\p{Zl}|\p{Zp}/gu, (character) =>
+    JSON.stringify(character)
+      .slice(1, -1)
+      .replace(/[^ -~]/g, '?'),
+  );
 }
 
 /** What the host's file system says no with, in the words of strerror(3). */

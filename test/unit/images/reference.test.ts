@@ -3,6 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { ImageError } from '../../../images/index.js';
 import { familiarReference, parseName, parseReference } from '../../../images/reference.js';
 import { nameOf, namePath } from '../../../images/store/layout.js';
+import { fuzzing } from '../../fixtures/fuzz.js';
 
 const HEX = 'a'.repeat(64);
 
@@ -82,7 +83,7 @@ describe('a reference', () => {
         }
         if (parsed.kind === 'name') expect(parseReference(familiarReference(parsed))).toEqual(parsed);
       }),
-      { numRuns: 5000 },
+      fuzzing(5000),
     );
   });
 

@@ -2,12 +2,11 @@ import { execFileSync } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, rmSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { ImageError } from '../../../images/index.js';
 import { parsePax } from '../../../images/tar/pax.js';
 import { type TarEntry, TarReader } from '../../../images/tar/reader.js';
-import { checksummed, paxRecord, type TarMember, tar, tarMember } from '../../fixtures/tar-writer.js';
+import { paxRecord, type TarMember, tar, tarMember } from '../../fixtures/tar-writer.js';
 
 type Read = TarEntry & { data: Buffer };
 
@@ -224,27 +223,5 @@ describe('a damaged archive', () => {
     ],
   ])('is refused with a word: %s', (_, bytes, expected) => {
     expect(() => read(bytes)).toThrow(expected as Error);
-  });
-
-  test('never does more than be refused, whatever bytes are changed', () => {
-    const change = fc.tuple(fc.nat(archive.length - 1), fc.nat(255));
-    fc.assert(
-      fc.property(fc.array(change, { minLength: 1, maxLength: 20 }), fc.boolean(), (changes, mend) => {
-        const bytes = Buffer.from(archive);
-        for (const [at, byte] of changes) bytes[at] = byte;
-        // With their checksums mended, damaged headers get further.
-        if (mend) {
-          for (let at = 0; at < bytes.length; at += 512) {
-            if (bytes.toString('latin1', at + 257, at + 262) === 'ustar') checksummed(bytes.subarray(at, at + 512));
-          }
-        }
-        try {
-          read(bytes, 1000);
-        } catch (error) {
-          expect(error).toBeInstanceOf(ImageError);
-        }
-      }),
-      { numRuns: 3000, seed: 3 },
-    );
   });
 });
