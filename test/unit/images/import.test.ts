@@ -1,16 +1,16 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { applyChanges } from '../../../images/import-changes.js';
 import { type ImageConfig, openStore, type Store } from '../../../images/index.js';
-import { STORE } from '../../../images/store/layout.js';
 import { buildDumpTree } from '../../fixtures/layered-image.js';
 import { type TarMember, tar } from '../../fixtures/tar-writer.js';
 import { dumpDisk } from './disk-view.js';
 import { failure } from './failure.js';
+import { stored } from './stored.js';
 
 let work: string;
 let program: string;
@@ -35,12 +35,6 @@ afterAll(() => {
 
 async function* pieces(bytes: Buffer, length = 1000): AsyncGenerator<Uint8Array> {
   for (let at = 0; at < bytes.length; at += length) yield new Uint8Array(bytes.subarray(at, at + length));
-}
-
-function stored(): string[] {
-  return ['layers', 'images', 'names', 'tmp'].flatMap((folder) =>
-    existsSync(join(home, STORE, folder)) ? readdirSync(join(home, STORE, folder)) : [],
-  );
 }
 
 describe('an imported root file system', () => {
@@ -141,7 +135,7 @@ describe('an imported root file system', () => {
     ],
   ])('is refused, and nothing of it stays: %s', async (_, bytes, expected) => {
     await expect(store.import(pieces(bytes, 1 << 20), 'bad')).rejects.toEqual(expected);
-    expect(stored()).toEqual([]);
+    expect(stored(home)).toEqual([]);
   });
 
   test('needs a program that is not there, and says which', async () => {
@@ -162,7 +156,7 @@ describe('an imported root file system', () => {
     try {
       const large = tar([{ path: 'a', data: Buffer.alloc(3 << 20, 1) }]);
       await expect(store.import(pieces(large), 'large')).rejects.toEqual(failure('no-space'));
-      expect(stored()).toEqual([]);
+      expect(stored(home)).toEqual([]);
       await store.import(pieces(archive), 'small');
       expect(readFileSync((await store.resolve('small')).disk[1].path)).toHaveLength(8192);
     } finally {

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { appendFileSync, existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -12,6 +12,7 @@ import { mergeLayers } from '../../../images/layer/merge.js';
 import * as limits from '../../../images/limits.js';
 import { plainLayer, sha256, writeLayout } from '../../fixtures/oci-layout.js';
 import { type TarMember, tar, tarMember } from '../../fixtures/tar-writer.js';
+import { stored } from './stored.js';
 
 const MIB = 1 << 20;
 
@@ -41,12 +42,6 @@ function exceeded(limit: number): object {
     code: 'too-large',
     message: expect.stringMatching(new RegExp(`(^|\\D)${limit}(\\D|$)`)),
   });
-}
-
-function leftovers(): string[] {
-  return ['layers', 'images', 'names', 'tmp'].flatMap((folder) =>
-    existsSync(join(home, folder)) ? readdirSync(join(home, folder)) : [],
-  );
 }
 
 /** Members, as often as they are asked for, in pieces of about a mebibyte. */
@@ -166,7 +161,7 @@ const LAYERS: [string, number, () => AsyncIterable<Buffer>][] = [
 describe('a layer', () => {
   test.each(LAYERS)('of too many %s is refused, and nothing is kept', async (_, limit, layer) => {
     await expect(store.import(layer(), 'bomb')).rejects.toEqual(exceeded(limit));
-    expect(leftovers()).toEqual([]);
+    expect(stored(home)).toEqual([]);
   });
 
   test('longer than a tar may be is refused', async () => {
@@ -188,7 +183,7 @@ describe('a layer', () => {
       const before = process.memoryUsage().rss;
       await expect(store.import(file, 'bomb')).rejects.toEqual(exceeded(limits.MAX_EXPANSION_RATIO));
       expect(process.memoryUsage().rss - before).toBeLessThan(256 * MIB);
-      expect(leftovers()).toEqual([]);
+      expect(stored(home)).toEqual([]);
     },
   );
 
@@ -250,7 +245,7 @@ describe('an image', () => {
     const layers = ['a', 'b'].map((path) => tar([sparse(path, limits.MAX_FILE_BYTES), sparse(`${path}2`, 4096e9)]));
     writeLayout(join(place, 'layout'), [...layers, tar([sparse('c', limits.MAX_FILE_BYTES)])]);
     await expect(store.resolve(`oci:${place}/layout`)).rejects.toEqual(exceeded(limits.MAX_IMAGE_BYTES));
-    expect(leftovers()).toEqual([]);
+    expect(stored(home)).toEqual([]);
   });
 
   test('of too many layers is refused', async () => {
@@ -258,13 +253,13 @@ describe('an image', () => {
     const layers = Array.from({ length: limits.MAX_LAYERS + 1 }, () => layer);
     writeLayout(join(place, 'layout'), layers, { compress: plainLayer });
     await expect(store.resolve(`oci:${place}/layout`)).rejects.toEqual(exceeded(limits.MAX_LAYERS));
-    expect(leftovers()).toEqual([]);
+    expect(stored(home)).toEqual([]);
   });
 
   test('whose config is too large is refused', async () => {
     writeLayout(join(place, 'layout'), [], { config: { Labels: { a: 'x'.repeat(limits.MAX_JSON_BYTES) } } });
     await expect(store.resolve(`oci:${place}/layout`)).rejects.toEqual(exceeded(limits.MAX_JSON_BYTES));
-    expect(leftovers()).toEqual([]);
+    expect(stored(home)).toEqual([]);
   });
 
   test.each(['index.json', 'the manifest'])('whose JSON is too large is refused: %s', async (what) => {
@@ -280,7 +275,7 @@ describe('an image', () => {
       writeFileSync(join(layout, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests: [manifest] }));
     }
     await expect(store.resolve(`oci:${layout}`)).rejects.toEqual(exceeded(limits.MAX_JSON_BYTES));
-    expect(leftovers()).toEqual([]);
+    expect(stored(home)).toEqual([]);
   });
 });
 
@@ -302,7 +297,7 @@ describe('an archive', () => {
     const file = join(place, 'archive.tar');
     writeFileSync(file, archive());
     await expect(store.resolve(`docker-archive:${file}`)).rejects.toEqual(exceeded(limit));
-    expect(leftovers()).toEqual([]);
+    expect(stored(home)).toEqual([]);
   });
 
   test('that becomes too many bytes is refused before it fills the disk', async () => {
@@ -311,6 +306,6 @@ describe('an archive', () => {
     const zeros = execFileSync('zstd', ['-c'], { input: Buffer.alloc(64 * MIB) });
     writeFileSync(file, Buffer.concat(Array.from({ length: 17 }, () => zeros)));
     await expect(store.resolve(`oci-archive:${file}`)).rejects.toEqual(exceeded(limits.MAX_EXPANSION_RATIO));
-    expect(leftovers()).toEqual([]);
+    expect(stored(home)).toEqual([]);
   });
 });

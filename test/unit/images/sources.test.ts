@@ -17,6 +17,7 @@ import {
 import { type TarMember, tar } from '../../fixtures/tar-writer.js';
 import { checkedDisk } from './disk-view.js';
 import { failure } from './failure.js';
+import { stored } from './stored.js';
 
 let work: string;
 let place: string;
@@ -58,17 +59,6 @@ function editManifest(written: WrittenLayout, change: (json: AnyJson) => unknown
   edit('index.json', (index) => {
     Object.assign(index.manifests[0], { digest: sha256(manifest), size: manifest.length });
     return index;
-  });
-}
-
-/** What is left in the store after a failure. */
-function leftovers(): string[] {
-  return ['layers', 'images', 'names', 'tmp'].flatMap((folder) => {
-    try {
-      return readdirSync(join(home, STORE, folder));
-    } catch {
-      return [];
-    }
   });
 }
 
@@ -214,7 +204,7 @@ describe('an OCI layout', () => {
   test.each(damages)('with %s leaves nothing behind', async (_, damage, expected) => {
     damage(writeLayout(layout, LAYERS));
     await expect(store.resolve(`oci:${layout}`)).rejects.toEqual(expected);
-    expect(leftovers()).toEqual([]);
+    expect(stored(home)).toEqual([]);
   });
 
   test.each([
@@ -228,7 +218,7 @@ describe('an OCI layout', () => {
     };
     writeLayout(layout, LAYERS, { compress });
     await expect(store.resolve(`oci:${layout}`)).rejects.toEqual(failure('corrupt'));
-    expect(leftovers()).toEqual([]);
+    expect(stored(home)).toEqual([]);
   });
 });
 
@@ -256,7 +246,7 @@ describe('an archive', () => {
     const path = archive('image.tar', layout);
     truncateSync(path, readFileSync(path).indexOf('a'.repeat(1000)) + 2000);
     await expect(store.resolve(`oci-archive:${path}`)).rejects.toEqual(failure('corrupt'));
-    expect(leftovers()).toEqual([]);
+    expect(stored(home)).toEqual([]);
   });
 
   function dockerArchive(
@@ -305,7 +295,7 @@ describe('an archive', () => {
       [{ path: 'round', type: '2', link: 'round' }],
     );
     await expect(store.resolve(`docker-archive:${path}`)).rejects.toEqual(expected);
-    expect(leftovers()).toEqual([]);
+    expect(stored(home)).toEqual([]);
   });
 
   test.each<[string, unknown]>([
