@@ -11,11 +11,13 @@ import { emulated } from './emulated.js';
 import { emulatedDisk } from './emulated-disk.js';
 import { emulatedStream } from './emulated-stream.js';
 import { emulatedTuning } from './emulated-tuning.js';
+import { firstByte } from './first-byte.js';
 import type { Benchmark, BenchmarkOptions, BenchmarkResult } from './measurement.js';
 import { BENCH_PROGRAM, CLI, LAB_PROGRAM } from './paths.js';
 import { formatResult } from './report.js';
 import { runMemory } from './run-memory.js';
 import { runPhases } from './run-phases.js';
+import { storeSize } from './store-size.js';
 import { throughput } from './throughput.js';
 
 const BENCHMARKS: readonly Benchmark[] = [
@@ -28,6 +30,8 @@ const BENCHMARKS: readonly Benchmark[] = [
   emulatedDisk,
   emulatedStream,
   emulatedTuning,
+  firstByte,
+  storeSize,
 ];
 
 const USAGE = `usage: npm run bench -- [--runs N] [--image IMAGE] [--json FILE] [NAME...]

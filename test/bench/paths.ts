@@ -8,6 +8,7 @@ export const MACHINE_PROGRAM = fileURLToPath(new URL('dist/machine.js', root));
 export const BENCH_PROGRAM = fileURLToPath(new URL('dist/bench.js', root));
 export const LAB_PROGRAM = fileURLToPath(new URL('dist/lab.js', root));
 export const GUEST_INIT_SOURCE = fileURLToPath(new URL('test/bench/guest-init.c', root));
+export const GUEST_FIRST_BYTE_SOURCE = fileURLToPath(new URL('test/bench/guest-first-byte.c', root));
 export const GUEST_RUN_SOURCE = fileURLToPath(new URL('test/bench/guest-run.c', root));
 export const GUEST_STREAM_SOURCE = fileURLToPath(new URL('test/bench/guest-stream.c', root));
 /** What is made for the benchmarks alone. */
