@@ -1,7 +1,13 @@
 // The options of what a container may use and may do, with Docker's names and forms.
 import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { parseSeccompProfile, type Rlimit, type RunSpec, type SeccompProfile } from '../sandbox/index.js';
+import {
+  type DeviceRate,
+  parseSeccompProfile,
+  type Rlimit,
+  type RunSpec,
+  type SeccompProfile,
+} from '../sandbox/index.js';
 import { collect } from './command.js';
 import { UsageError } from './failure.js';
 import { parseSize } from './size.js';
@@ -11,6 +17,10 @@ export interface LimitOptions {
   cpus?: number;
   memory?: number;
   disk?: number;
+  deviceReadBps?: DeviceRate[];
+  deviceWriteBps?: DeviceRate[];
+  deviceReadIops?: DeviceRate[];
+  deviceWriteIops?: DeviceRate[];
   pidsLimit?: number;
   ulimit?: string[];
   shmSize?: number;
@@ -29,6 +39,7 @@ export type LimitFields = Pick<
   | 'cpus'
   | 'memory'
   | 'disk'
+  | 'deviceRates'
   | 'pidsLimit'
   | 'ulimits'
   | 'shmSize'
@@ -45,10 +56,21 @@ export type LimitFields = Pick<
 /** Adds the options to a command that makes a container. */
 export function addLimitOptions(command: Command): Command {
   const size = (option: string) => (text: string) => parseSize(text, option);
+  const bytes = (of: DeviceRate['of'], option: string) => collectRates(of, (text) => parseSize(text, option), option);
+  const count = (of: DeviceRate['of'], option: string) =>
+    collectRates(of, (text) => parseInteger(text, option), option);
   return command
     .option('--cpus <N>', 'number of CPUs, 0.01 to 64, fractions too (default: 1)', parseCpus)
     .option('-m, --memory <SIZE>', 'memory, at least 64m (default: 512m)', size('--memory'))
     .option('--disk <SIZE>', 'write to a disk of this size, not to memory', size('--disk'))
+    .option(
+      '--device-read-bps <[DEV:]RATE>',
+      'bytes that a disk reads in a second',
+      bytes('readBytes', '--device-read-bps'),
+    )
+    .option('--device-write-bps <[DEV:]RATE>', 'bytes that it writes', bytes('writeBytes', '--device-write-bps'))
+    .option('--device-read-iops <[DEV:]RATE>', 'its reads in a second', count('readOperations', '--device-read-iops'))
+    .option('--device-write-iops <[DEV:]RATE>', 'its writes', count('writeOperations', '--device-write-iops'))
     .option('--pids-limit <N>', 'most processes and threads, -1 for no limit', (text) =>
       parseInteger(text, '--pids-limit'),
     )
@@ -68,10 +90,23 @@ export function toLimits(options: LimitOptions): LimitFields {
   const { cpus, memory, disk, pidsLimit, shmSize, groupAdd, capAdd, capDrop, privileged, init } = options;
   const { ulimit, sysctl, securityOpt = [] } = options;
   const fields: LimitFields = { cpus, memory, disk, pidsLimit, shmSize, groupAdd, capAdd, capDrop, privileged, init };
+  const { deviceReadBps = [], deviceWriteBps = [], deviceReadIops = [], deviceWriteIops = [] } = options;
+  const deviceRates = [...deviceReadBps, ...deviceWriteBps, ...deviceReadIops, ...deviceWriteIops];
+  if (deviceRates.length > 0) fields.deviceRates = deviceRates;
   if (ulimit !== undefined) fields.ulimits = ulimit.map(parseUlimit);
   if (sysctl !== undefined) fields.sysctls = Object.fromEntries(sysctl.map(parseSysctl));
   for (const option of securityOpt) Object.assign(fields, parseSecurityOption(option));
   return fields;
+}
+
+/** For options with a rate of one disk (`/dev/vda:1mb`) or of each (`1mb`), any number of them. */
+function collectRates(of: DeviceRate['of'], parse: (text: string) => number, option: string) {
+  return (text: string, previous: DeviceRate[] = []): DeviceRate[] => {
+    const [, device, rate] = /^(?:(\/[^:]*):)?(.*)$/s.exec(text)!;
+    const parsed = parse(rate);
+    if (parsed < 1) throw new UsageError(`invalid argument '${text}' for ${option}: a rate of at least 1`);
+    return [...previous, { device, of, rate: parsed }];
+  };
 }
 
 /** @throws UsageError */

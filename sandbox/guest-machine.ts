@@ -4,7 +4,7 @@ import { kernelPath } from '../kernels/index.js';
 import type { MachineSpec } from '../vmm/machine.js';
 import { SandboxError } from './errors.js';
 import { probeCachePath } from './home.js';
-import { vcpuCount } from './limits.js';
+import { vcpuCount, withRates } from './limits.js';
 import type { Share } from './mounts.js';
 import { INITRAMFS } from './programs.js';
 import { DEFAULT_MEMORY, type RunSpec } from './run-spec.js';
@@ -45,7 +45,7 @@ export function machineSpec(spec: RunSpec, parts: MachineParts): MachineSpec {
     commandLine: '',
     cpus: vcpuCount(spec.cpus),
     memory: Math.ceil((spec.memory ?? DEFAULT_MEMORY) / PAGE) * PAGE,
-    disks,
+    disks: withRates(disks, spec),
     shares: parts.shares.map(({ host }) => host),
     vsock: { guestCid: GUEST_CID, path: parts.vsock },
     console: spec.console ?? false,

@@ -25,7 +25,7 @@ export type { BindMount, Mount, VolumeMount } from './mounts.js';
 export { probeMachine } from './probe.js';
 export type { ContainerIo } from './process-io.js';
 export type { ExitStatus } from './run.js';
-export { DEFAULT_MEMORY, MIN_MEMORY, type RunSpec } from './run-spec.js';
+export { DEFAULT_MEMORY, type DeviceRate, MIN_MEMORY, type RunSpec } from './run-spec.js';
 export { parseSeccompProfile, type SeccompProfile } from './seccomp/profile.js';
 export { forwardSignals, SignalError } from './signals.js';
 export { attachTerminal, type Foreground, terminalSize } from './terminal.js';

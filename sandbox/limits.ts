@@ -1,4 +1,5 @@
 // What a container may use and may do: the words of a run spec, checked, and as the machine and the agent take them.
+import type { DiskSpec } from '../vmm/machine.js';
 import {
   type BpfInstruction,
   CAPABILITIES,
@@ -53,6 +54,8 @@ export function checkLimits(spec: RunSpec): void {
   if (group !== undefined) refuse(`invalid group '${group}': a name or a number is needed`);
   resolveCapabilities(spec.capAdd, spec.capDrop);
   resolveSysctls(spec.sysctls);
+  const slow = spec.deviceRates?.find(({ rate }) => !(Number.isSafeInteger(rate) && rate >= 1));
+  if (slow !== undefined) refuse(`invalid rate ${slow.rate} of a device: at least 1 in a second is needed`);
   if (spec.seccomp !== undefined) checkSeccompProfile(spec.seccomp);
 }
 
@@ -89,6 +92,21 @@ export function resolveSysctls(sysctls: RunSpec['sysctls'] = {}): Sysctl[] {
     }
     if (value.includes('\0') || Buffer.byteLength(value) > 4095) refuse(`invalid value of sysctl '${name}'`);
     return { path, value };
+  });
+}
+
+/**
+ * The disks with the rates that the spec has for them.
+ * @throws SandboxError `bad-spec` for a rate of a disk that is not there
+ */
+export function withRates(disks: readonly DiskSpec[], { deviceRates = [] }: RunSpec): DiskSpec[] {
+  const names = disks.map((_, index) => `/dev/vd${String.fromCharCode('a'.charCodeAt(0) + index)}`);
+  const unknown = deviceRates.find(({ device }) => device !== undefined && !names.includes(device));
+  if (unknown !== undefined)
+    refuse(`no such device '${unknown.device}': the container's disks are ${names.join(', ')}`);
+  return disks.map((disk, index) => {
+    const own = deviceRates.filter(({ device = names[index] }) => device === names[index]);
+    return own.length === 0 ? disk : { ...disk, rates: Object.fromEntries(own.map(({ of, rate }) => [of, rate])) };
   });
 }
 

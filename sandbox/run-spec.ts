@@ -1,6 +1,6 @@
 // What a caller asks for: one container, in plain data. The words are Docker's.
 import type { PullPolicy } from '../images/index.js';
-import type { Accelerator } from '../vmm/machine.js';
+import type { Accelerator, DiskRates } from '../vmm/machine.js';
 import type { Rlimit, TmpfsMount } from './agent-protocol.js';
 import { SandboxError } from './errors.js';
 import { checkLimits } from './limits.js';
@@ -12,6 +12,15 @@ const MIB = 1024 * 1024;
 export const DEFAULT_MEMORY = 512 * MIB;
 /** Below this the guest's kernel, agent and page cache leave a process no room to start. */
 export const MIN_MEMORY = 64 * MIB;
+/** A rate of one of the guest's disks, or of each. */
+export interface DeviceRate {
+  /** `/dev/vda` is the image, `/dev/vdb` the writable layer of a container with `disk`. Absent: each of them. */
+  device?: string;
+  of: keyof DiskRates;
+  /** In a second, at least 1. */
+  rate: number;
+}
+
 export interface RunSpec {
   /** A reference that `images` resolves. */
   image: string;
@@ -41,6 +50,8 @@ export interface RunSpec {
   readOnly?: boolean;
   tmpfs?: readonly TmpfsMount[];
   mounts?: readonly Mount[];
+  /** What disks may do in a second. */
+  deviceRates?: readonly DeviceRate[];
   /** The most processes and threads. 0, -1 or absent: no limit. */
   pidsLimit?: number;
   /** Of each process; one of a name that is given takes the place of the default. */

@@ -3,12 +3,12 @@
 import { randomInt } from 'node:crypto';
 import type { Image } from '../images/index.js';
 import type { MachineSpec } from '../vmm/machine.js';
-import type { ExitedFrame, ProcessSpec, TerminalSize } from './agent-protocol.js';
+import type { BpfInstruction, ExitedFrame, ProcessSpec, TerminalSize } from './agent-protocol.js';
 import { AgentSession } from './agent-session.js';
 import { SandboxError } from './errors.js';
 import { builtKernel, type LayerDisk, machineSpec } from './guest-machine.js';
 import { tsvmHome } from './home.js';
-import { seccompFilter } from './limits.js';
+import { processLimits, seccompFilter } from './limits.js';
 import { type Log, SILENT } from './log.js';
 import { MachineProcess } from './machine-process.js';
 import { resolveMounts } from './mounts.js';
@@ -89,6 +89,8 @@ export class ContainerRun {
   #closed = false;
   #session: AgentSession | undefined;
   #machine: MachineProcess | undefined;
+  /** Of every process; depends on the guest's kernel. */
+  #seccomp: readonly BpfInstruction[] | undefined;
   #running = false;
   #timedOut = false;
   #brokenPipe = false;
@@ -144,7 +146,9 @@ export class ContainerRun {
   async exec(process: ProcessSpec): Promise<StartedProcess> {
     const session = this.#session;
     if (!this.#running || session === undefined) throw new SandboxError('not-running', 'the container is not running');
-    const started = session.exec(process);
+    const limits = processLimits(this.spec);
+    const capabilities = process.capabilities ?? limits.capabilities;
+    const started = session.exec({ ...process, ...limits, capabilities, seccomp: this.#seccomp });
     if (process.port === undefined) {
       for (const name of streamNames(process)) session.stream(process.id, name).then((stream) => stream.resume());
     }
@@ -259,10 +263,11 @@ export class ContainerRun {
     this.#trace.mark('agentStarted', performance.timeOrigin + performance.now() - agentRunning);
     this.#log.debug('agent', { agent: hello.agent, kernel: hello.kernel });
 
+    this.#seccomp = seccompFilter(spec, hello.kernel);
     const started = session.start({
       ...request,
       clock: Date.now() * 1000,
-      process: { ...request.process, seccomp: seccompFilter(spec, hello.kernel) },
+      process: { ...request.process, seccomp: this.#seccomp },
     });
     const streams = { terminal: spec.terminal === true, stdin: spec.stdin === true };
     const output = this.#io.connect((name) => session.stream(this.#process, name), streams);

@@ -21,6 +21,10 @@ export const MFD_CLOEXEC = 1;
 export const EFD_CLOEXEC = O_CLOEXEC;
 export const EFD_NONBLOCK = O_NONBLOCK;
 
+export const CLOCK_MONOTONIC = 1;
+export const TFD_CLOEXEC = O_CLOEXEC;
+export const TFD_NONBLOCK = O_NONBLOCK;
+
 export const EPOLL_CTL_ADD = 1;
 export const EPOLL_CTL_DEL = 2;
 export const EPOLL_CTL_MOD = 3;
@@ -114,6 +118,11 @@ export const mmap: Call<[address: Address, length: number, prot: number, flags: 
 export const munmap: Call<[address: number, length: number]> = libc.func('int munmap(long, size_t)');
 export const memfd_create: Call<[name: string, flags: number]> = libc.func('int memfd_create(const char *, uint)');
 export const eventfd: Call<[initial: number, flags: number]> = libc.func('int eventfd(uint, int)');
+export const timerfd_create: Call<[clock: number, flags: number]> = libc.func('int timerfd_create(int, int)');
+/** `setting` and `old` are `struct itimerspec`. */
+export const timerfd_settime: Call<[fd: number, flags: number, setting: Address, old: Address]> = libc.func(
+  'int timerfd_settime(int, int, const void *, void *)',
+);
 export const epoll_create1: Call<[flags: number]> = libc.func('int epoll_create1(int)');
 export const epoll_ctl: Call<[epoll: number, operation: number, fd: number, event: Address]> = libc.func(
   'int epoll_ctl(int, int, int, void *)',

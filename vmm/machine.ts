@@ -17,6 +17,16 @@ export interface DiskSpec {
   readOnly: boolean;
   /** Each extent's offset and length are multiples of 512 bytes. */
   extents: DiskExtent[];
+  /** Absent: as fast as it goes. */
+  rates?: DiskRates;
+}
+
+/** What a disk may do in a second; absent: no limit. Writes are all that changes it. */
+export interface DiskRates {
+  readBytes?: number;
+  writeBytes?: number;
+  readOperations?: number;
+  writeOperations?: number;
 }
 
 /** A folder or a file of the host that the guest finds on its virtio-fs device, by its place in the list. */

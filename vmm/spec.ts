@@ -1,6 +1,6 @@
 // Checks a machine's specification, once, where it enters the machine process.
 import { statSync } from 'node:fs';
-import { MachineError, type MachineSpec } from './machine.js';
+import { type DiskSpec, MachineError, type MachineSpec } from './machine.js';
 import { PAGE_SIZE } from './memory.js';
 
 const MIB = 2 ** 20;
@@ -27,11 +27,18 @@ export function checkSpec(spec: MachineSpec): void {
     bad(`a machine has ${MIN_MEMORY / MIB} MiB to ${MAX_MEMORY / MIB} MiB of memory, not ${spec.memory / MIB} MiB`);
   }
   if (spec.memory % PAGE_SIZE !== 0) bad(`memory of ${spec.memory} bytes is not a multiple of ${PAGE_SIZE}`);
+  for (const disk of spec.disks) checkRates(disk);
   checkFile('kernel', spec.kernel, 'bad-kernel');
   checkFile('initramfs', spec.initramfs, 'bad-spec');
   const { guestCid, path } = spec.vsock;
   if (!isInteger(guestCid, MIN_GUEST_CID, MAX_GUEST_CID)) bad(`${guestCid} is not a guest's vsock CID`);
   if (Buffer.byteLength(path) > MAX_VSOCK_PATH) bad(`vsock path is longer than ${MAX_VSOCK_PATH} bytes: ${path}`);
+}
+
+function checkRates({ id, rates = {} }: DiskSpec): void {
+  for (const [name, rate] of Object.entries(rates)) {
+    if (!(rate > 0 && rate <= Number.MAX_SAFE_INTEGER)) bad(`disk ${id}: a rate of ${rate} ${name} in a second`);
+  }
 }
 
 function checkFile(what: string, path: string, code: 'bad-kernel' | 'bad-spec'): void {

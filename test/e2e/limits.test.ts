@@ -2,7 +2,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { DEBIAN, machines, type RunOptions, readUntil, TSVM, tsvmRun } from './machine.js';
+import { DEBIAN, machines, type RunOptions, readUntil, run, TSVM, tsvmRun } from './machine.js';
 
 /** A folder that the lab has too. */
 let folder: string;
@@ -25,13 +25,15 @@ describe.each(machines)('on $name', (machine) => {
     tsvmRun(machine, [...options, DEBIAN, 'sh', '-c', script], more);
 
   test('a fork bomb ends at --pids-limit, and the container lives on', async () => {
-    const bomb = 'bomb() { bomb | bomb & }; (bomb; sleep 2) 2>/dev/null';
-    const { code, stdout } = await shell(
-      ['--pids-limit', '40'],
-      `${bomb}; cd /sys/fs/cgroup; cat pids.max pids.events`,
-    );
-    expect(code).toBe(0);
-    expect(stdout).toMatch(/^40\nmax [1-9]\d*\n$/);
+    // While the bomb goes off, the shell can start nothing either: it waits, and kills, by itself.
+    const script = [
+      'cd /sys/fs/cgroup; bomb() { bomb | bomb & }; bomb 2>/dev/null',
+      'until read word refused < pids.events && [ $refused -gt 0 ]; do :; done',
+      'until kill -9 -1 2>/dev/null; wait; read left < pids.current && [ $left -le 2 ]; do :; done',
+      'cat pids.max',
+    ].join('\n');
+    const { code, stdout } = await shell(['--init', '--pids-limit', '40'], script);
+    expect({ code, stdout }).toEqual({ code: 0, stdout: '40\n' });
   });
 
   test('a full disk and a full tmpfs are errors to who writes, and to nobody else', async () => {
@@ -41,6 +43,22 @@ describe.each(machines)('on $name', (machine) => {
     const options = ['--disk', '64m', '--tmpfs', '/small:size=2m', '--shm-size', '3m'];
     const { code, stdout } = await shell(options, script.replace('200m', '200000000'));
     expect({ code, stdout }).toEqual({ code: 0, stdout: 'full\nok\n'.repeat(3) });
+  });
+
+  test.each([
+    ['--device-write-bps /dev/vdb:1mb', 'if=/dev/zero of=/file oflag=direct', '/dev/vda', 'bs=256k count=24'],
+    ['--device-write-iops /dev/vdb:30', 'if=/dev/zero of=/file oflag=direct', '/dev/vda', 'bs=4k count=180'],
+    ['--device-read-bps /dev/vda:1mb', 'if=/dev/vda of=/dev/null iflag=direct', '/dev/vdb', 'bs=256k count=24'],
+    ['--device-read-iops /dev/vda:30', 'if=/dev/vda of=/dev/null iflag=direct', '/dev/vdb', 'bs=4k count=180'],
+  ])('%s slows that disk down while another one goes on', async (option, limited, other, amount) => {
+    const script = [
+      'took() { start=$(date +%s%N); "$@" 2>/dev/null; echo $((($(date +%s%N) - start) / 1000000)); }',
+      `took dd ${limited} ${amount} > /tmp/limited &`,
+      `took dd if=${other} of=/dev/null iflag=direct ${amount}; wait; cat /tmp/limited`,
+    ].join('\n');
+    const { stdout } = await shell(['--disk', '64m', '--privileged', ...option.split(' ')], script);
+    const [free, slow] = stdout.split('\n').map(Number);
+    expect(slow).toBeGreaterThan(2 * free);
   });
 
   test('a fraction of a CPU is a quota of its time', async () => {
@@ -115,8 +133,23 @@ describe.each(machines)('on $name', (machine) => {
     expect((await shell(['--security-opt', 'seccomp=unconfined'], script)).stdout).toContain('Seccomp:\t0\n');
   });
 
+  test('a process that joins the container may do no more than its first, unless it is privileged', async () => {
+    const options = ['--cap-drop', 'ALL', '--security-opt', 'no-new-privileges', '--ulimit', 'nofile=33'];
+    const created = await run(machine, [TSVM, 'run', '-d', '--rm', ...options, DEBIAN, 'sleep', '1000']);
+    const id = created.stdout.trim();
+    const script = ['sh', '-c', 'ulimit -n; grep -E "CapEff|NoNewPrivs" /proc/self/status'];
+    try {
+      const plain = await run(machine, [TSVM, 'exec', id, ...script]);
+      expect(plain.stdout).toBe('33\nCapEff:\t0000000000000000\nNoNewPrivs:\t1\n');
+      const privileged = await run(machine, [TSVM, 'exec', '--privileged', id, ...script]);
+      expect(privileged.stdout).toContain('CapEff:\t000001ffffffffff\n');
+    } finally {
+      await run(machine, [TSVM, 'rm', '-f', id]);
+    }
+  });
+
   test('an init hands on the signal that ends a command which, as process 1, would ignore it', async () => {
-    const command = machine.spawn([TSVM, 'run', '--init', DEBIAN, 'sh', '-c', 'echo up; exec sleep 1000']);
+    const command = machine.spawn([TSVM, 'run', '--rm', '--init', DEBIAN, 'sh', '-c', 'echo up; exec sleep 1000']);
     await readUntil(command.stdout, 'up');
     command.kill('SIGTERM');
     expect(await command.exit).toBe(143);

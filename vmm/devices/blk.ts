@@ -2,11 +2,15 @@
 // thread, synchronously, between the files and guest memory without a copy: most reads are hits in the host's page
 // cache, where a system call is cheaper than handing the request to anybody. Cold random reads of a slow disk, and
 // flushes, stop the other devices for as long as they take: that is where io_uring would matter.
-import type { DiskSpec } from '../machine.js';
+//
+// On a disk with rates, a request that has to wait stays in the queue, with those behind it, until a timer fires.
+import type { DiskRates, DiskSpec } from '../machine.js';
+import { Timer } from '../timer.js';
 import { DescriptorChain, type Virtqueue } from '../virtio/queue.js';
 import type { DeviceContext, DeviceState, VirtioDevice } from './device.js';
 import { Disk, SECTOR_SIZE } from './disk.js';
-import { drain } from './drain.js';
+import { drain, END_OF_TURN } from './drain.js';
+import { RateLimit, type TokenBucketState } from './rate-limit.js';
 
 const VIRTIO_ID_BLOCK = 2;
 
@@ -91,12 +95,17 @@ export class VirtioBlk implements VirtioDevice {
   readonly #status = new Uint8Array(1);
   readonly #serve = (chain: DescriptorChain, queue: Virtqueue) => this.#serveRequest(chain, queue);
   readonly #again = () => this.kick(0);
+  readonly #rates: RateLimit | undefined;
+  #timer: Timer | undefined;
+  /** The first request in the queue waits for the timer. */
+  #isWaiting = false;
   #context: DeviceContext | undefined;
   #chain: DescriptorChain | undefined;
 
   /** Takes `disk` over: disposing of the device closes it. `id`: what GET_ID answers, cut after 20 bytes. */
-  constructor(disk: Disk, id: string) {
+  constructor(disk: Disk, id: string, rates?: DiskRates) {
     this.#disk = disk;
+    this.#rates = rates && new RateLimit(rates);
     this.#id.set(Buffer.from(id).subarray(0, ID_SIZE));
     this.config = configSpace(disk.length / SECTOR_SIZE);
     const common = [VIRTIO_BLK_F_SIZE_MAX, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_TOPOLOGY];
@@ -109,7 +118,7 @@ export class VirtioBlk implements VirtioDevice {
    * @throws MachineError as {@link Disk.open}.
    */
   static open(spec: DiskSpec): VirtioBlk {
-    return new VirtioBlk(Disk.open(spec), spec.id);
+    return new VirtioBlk(Disk.open(spec), spec.id, spec.rates);
   }
 
   /** The driver chooses between write-back and write-through (virtio 1.2, 5.2.5.2). */
@@ -121,10 +130,16 @@ export class VirtioBlk implements VirtioDevice {
   activate(context: DeviceContext): void {
     this.#context = context;
     this.#chain = new DescriptorChain(context.memory, QUEUE_SIZE);
+    if (this.#rates !== undefined) {
+      this.#timer ??= new Timer(context.loop, () => {
+        this.#isWaiting = false;
+        this.kick(0);
+      });
+    }
   }
 
   kick(index: number): void {
-    if (this.#context === undefined || this.#chain === undefined) return;
+    if (this.#context === undefined || this.#chain === undefined || this.#isWaiting) return;
     drain(this.#context, index, this.#chain, this.#serve, this.#again);
   }
 
@@ -138,6 +153,13 @@ export class VirtioBlk implements VirtioDevice {
     }
     const type = this.#headerView.getUint32(0, true);
     const sector = this.#headerView.getUint32(8, true) + this.#headerView.getUint32(12, true) * 2 ** 32;
+    const delay = this.#rates === undefined ? 0 : this.#admit(this.#rates, chain, type, room);
+    if (delay > 0) {
+      queue.unpop(1);
+      this.#isWaiting = true;
+      this.#timer?.set(delay);
+      return END_OF_TURN;
+    }
     let written = 0;
     let status: number;
     switch (type) {
@@ -167,6 +189,25 @@ export class VirtioBlk implements VirtioDevice {
     // The status lies behind all the room for data: used length covers it only if the data does.
     queue.push(chain.head, written === room ? written + 1 : written);
     return readable.length + writable.length;
+  }
+
+  /** Milliseconds that a request has to wait; when it has not, its cost is taken. */
+  #admit(rates: RateLimit, { readable }: DescriptorChain, type: number, room: number): number {
+    switch (type) {
+      case VIRTIO_BLK_T_IN:
+        return rates.admit(false, Math.min(room, MAX_REQUEST));
+      case VIRTIO_BLK_T_OUT:
+        return rates.admit(true, Math.min(readable.length - HEADER_SIZE, MAX_REQUEST));
+      case VIRTIO_BLK_T_DISCARD:
+        return rates.admit(true, 0);
+      case VIRTIO_BLK_T_WRITE_ZEROES: {
+        const hasRange = readable.read(HEADER_SIZE, this.#ranges) >= RANGE_SIZE;
+        const sectors = hasRange ? Math.min(this.#rangesView.getUint32(8, true), MAX_WRITE_ZEROES_SECTORS) : 0;
+        return rates.admit(true, sectors * SECTOR_SIZE);
+      }
+      default:
+        return 0;
+    }
   }
 
   /** Whole sectors of the disk. */
@@ -227,20 +268,24 @@ export class VirtioBlk implements VirtioDevice {
   reset(): void {
     this.#context = undefined;
     this.#chain = undefined;
+    this.#isWaiting = false;
+    this.#timer?.clear();
     this.config[CONFIG_WRITEBACK] = 1;
   }
 
   save(): DeviceState {
-    return { writeback: this.config[CONFIG_WRITEBACK] };
+    return { writeback: this.config[CONFIG_WRITEBACK], rates: this.#rates?.save() };
   }
 
   restore(state: DeviceState): void {
     this.config[CONFIG_WRITEBACK] = state.writeback === 0 ? 0 : 1;
+    this.#rates?.restore((state.rates ?? {}) as Record<string, TokenBucketState>);
     // Chains that the driver added while the machine was being saved have no kick of their own any more.
     this.kick(0);
   }
 
   [Symbol.dispose](): void {
+    this.#timer?.[Symbol.dispose]();
     this.#disk[Symbol.dispose]();
   }
 }

@@ -9,6 +9,9 @@ const MAX_BYTES = 32 * 1024 * 1024;
 /** Bytes moved before the driver is told: where chains are long, it goes on beside the device. */
 const TOLD_BYTES = 256 * 1024;
 
+/** What `serve` returns to have its turn end at once. */
+export const END_OF_TURN = Number.POSITIVE_INFINITY;
+
 /**
  * Calls `serve`, which returns the bytes it moved, for each available chain until there is none, then notifies; of long
  * chains as they are served. After as many chains as the queue is long, or 32 MiB, it lets the event loop go round and

@@ -113,6 +113,12 @@ describe('one clear line and exit code 125 for', () => {
       'cannot read seccomp profile /nope',
     ],
     ['a seccomp profile that is none', ['--security-opt', 'seccomp=/etc/hosts', 'x'], 'seccomp profile: not JSON'],
+    [
+      'a disk rate that is no size',
+      ['--device-read-bps', '/dev/vda:fast', 'x'],
+      "invalid argument 'fast' for --device-read",
+    ],
+    ['a disk rate of nothing', ['--device-write-iops', '0', 'x'], "invalid argument '0' for --device-write-iops"],
     ['an unknown security option', ['--security-opt', 'x=y', 'x'], "invalid --security-opt 'x=y'"],
     ['a sysctl without a value', ['--sysctl', 'kernel.msgmax', 'x'], "invalid argument 'kernel.msgmax' for --sysctl"],
     ['a sysctl that is none', ['--sysctl', 'kernel=1', 'x'], "invalid sysctl 'kernel'"],

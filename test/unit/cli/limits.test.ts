@@ -1,5 +1,6 @@
+import { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
-import { parseUlimit, toLimits } from '../../../cli/limits.js';
+import { addLimitOptions, parseUlimit, toLimits } from '../../../cli/limits.js';
 
 describe('--ulimit', () => {
   test.each([
@@ -17,6 +18,21 @@ describe('--ulimit', () => {
       expect(() => parseUlimit(text)).toThrow(`invalid argument '${text}' for --ulimit`);
     },
   );
+});
+
+describe('device rates', () => {
+  test('are of one disk or of each', () => {
+    const command = addLimitOptions(new Command()).exitOverride();
+    command.parse(
+      ['--device-read-bps', '/dev/vdb:1mb', '--device-read-bps', '2k', '--device-write-iops', '/dev/vda:100'],
+      { from: 'user' },
+    );
+    expect(toLimits(command.opts()).deviceRates).toEqual([
+      { device: '/dev/vdb', of: 'readBytes', rate: 1_048_576 },
+      { device: undefined, of: 'readBytes', rate: 2048 },
+      { device: '/dev/vda', of: 'writeOperations', rate: 100 },
+    ]);
+  });
 });
 
 describe('--security-opt', () => {

@@ -1,5 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import { cgroupLimits, checkLimits, processLimits, resolveSysctls, vcpuCount } from '../../../sandbox/limits.js';
+import {
+  cgroupLimits,
+  checkLimits,
+  processLimits,
+  resolveSysctls,
+  vcpuCount,
+  withRates,
+} from '../../../sandbox/limits.js';
 import type { RunSpec } from '../../../sandbox/run-spec.js';
 
 const spec = (fields: Partial<RunSpec>): RunSpec => ({ image: 'x', command: [], ...fields });
@@ -32,6 +39,7 @@ describe('limits', () => {
     [{ ulimits: [{ name: 'core', soft: 'unlimited', hard: 1 }] }, 'the soft limit unlimited is above'],
     [{ ulimits: [{ name: 'core', soft: -3, hard: 1 }] }, '-3 is not a number from 0 on'],
     [{ capAdd: ['x'] }, 'unknown capability'],
+    [{ deviceRates: [{ of: 'readBytes', rate: 0.5 }] }, 'invalid rate 0.5'],
     [{ sysctls: { 'kernel.msgmax': '\0' } }, "invalid value of sysctl 'kernel.msgmax'"],
   ])('%j are refused', (fields, message) => {
     expect(() => checkLimits(spec(fields))).toThrow(message);
@@ -51,6 +59,30 @@ describe('limits', () => {
       { name: 'nofile' as const, soft: 7, hard: 8 },
     ];
     expect(processLimits(spec({ ulimits })).rlimits).toEqual([ulimits[1], ulimits[0]]);
+  });
+});
+
+describe('rates of disks', () => {
+  const disks = ['image', 'scratch'].map((id) => ({ id, readOnly: true, extents: [] }));
+
+  test('go to the disk that is named, or to each; the last one given counts', () => {
+    const deviceRates = [
+      { of: 'readBytes' as const, rate: 1 },
+      { of: 'readBytes' as const, rate: 2, device: '/dev/vdb' },
+      { of: 'writeOperations' as const, rate: 3, device: '/dev/vda' },
+    ];
+    expect(withRates(disks, spec({ deviceRates })).map(({ rates }) => rates)).toEqual([
+      { readBytes: 1, writeOperations: 3 },
+      { readBytes: 2 },
+    ]);
+    expect(withRates(disks, spec({}))).toEqual(disks);
+  });
+
+  test('of a disk that is not there are refused', () => {
+    const deviceRates = [{ of: 'readBytes' as const, rate: 1, device: '/dev/sda' }];
+    expect(() => withRates(disks, spec({ deviceRates }))).toThrow(
+      "no such device '/dev/sda': the container's disks are /dev/vda, /dev/vdb",
+    );
   });
 });
 

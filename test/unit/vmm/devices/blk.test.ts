@@ -26,8 +26,9 @@ import {
   VIRTIO_BLK_T_WRITE_ZEROES,
   VirtioBlk,
 } from '../../../../vmm/devices/blk.js';
+import type { TokenBucketState } from '../../../../vmm/devices/rate-limit.js';
 import * as libc from '../../../../vmm/libc.js';
-import { type DiskExtent, MachineError } from '../../../../vmm/machine.js';
+import { type DiskExtent, type DiskRates, MachineError } from '../../../../vmm/machine.js';
 import { INTERRUPT_STATUS, STATUS } from '../../../../vmm/virtio/mmio-registers.js';
 import { type Piece, VirtioDriver } from '../../../fixtures/virtio-driver.js';
 
@@ -277,6 +278,74 @@ describe('blk', () => {
     expect(driver.device.config[32]).toBe(0);
     expect(driver.request(VIRTIO_BLK_T_IN, 1, { room: SECTOR, indirect: true }).data.equals(written)).toBe(true);
     expect(driver.readRegister(STATUS) & 64).toBe(0);
+  });
+
+  describe('with rates', () => {
+    const extents = () => [{ path: file(pattern(64 * SECTOR)), offset: 0, length: 64 * SECTOR }];
+    const open = (rates: DiskRates, disk = extents(), options = {}) =>
+      new VirtioDriver(VirtioBlk.open({ id: 'x', readOnly: false, extents: disk, rates }), options).start();
+    /** Makes a request with room for `sectors` available; returns where its status will be. */
+    const add = (driver: VirtioDriver, sectors: number, type = VIRTIO_BLK_T_IN): Piece => {
+      const [header, status] = [driver.allocate(16), driver.allocate(1)];
+      driver.bytes(header).writeUInt32LE(type, 0);
+      driver.bytes(status)[0] = 0xff;
+      driver.queues[0].add([header], sectors === 0 ? [status] : [driver.allocate(sectors * SECTOR), status]);
+      return status;
+    };
+    const servedOf = (driver: VirtioDriver, statuses: Piece[]) =>
+      statuses.filter((status) => driver.bytes(status)[0] === VIRTIO_BLK_S_OK).length;
+
+    test.each([true, false])('requests wait for those before them to be paid off (event index %s)', (eventIndex) => {
+      // A hundred large ones in a second: ten go at once, one makes the debt, and the others wait 10 ms each.
+      using driver = open({ readBytes: 6400 * SECTOR }, extents(), { eventIndex });
+      const statuses = Array.from({ length: 20 }, () => add(driver, 64));
+      driver.queues[0].kick();
+      expect(servedOf(driver, statuses)).toBeLessThan(20);
+      // Nobody is asked to kick for what waits, and nothing goes round.
+      statuses.push(add(driver, 64));
+      expect(driver.queues[0].kick()).toBe(false);
+      let turns = 0;
+      for (; servedOf(driver, statuses) < 21; turns++) driver.loop.poll(-1);
+      expect(turns).toBeLessThan(60);
+      for (let count = 0; count < 21; count++) expect(driver.queues[0].takeUsed()).toBeDefined();
+      statuses.push(add(driver, 1));
+      expect(driver.queues[0].kick()).toBe(true);
+      while (servedOf(driver, statuses) < 22) driver.loop.poll(-1);
+    });
+
+    test('a request without a rate goes at once, unless it is behind one that waits', () => {
+      using driver = open({ readOperations: 1 });
+      const statuses = [
+        VIRTIO_BLK_T_FLUSH,
+        VIRTIO_BLK_T_IN,
+        VIRTIO_BLK_T_FLUSH,
+        VIRTIO_BLK_T_IN,
+        VIRTIO_BLK_T_FLUSH,
+      ].map((type) => add(driver, type === VIRTIO_BLK_T_IN ? 1 : 0, type));
+      driver.queues[0].kick();
+      expect(statuses.map((status) => driver.bytes(status)[0])).toEqual([0, 0, 0, 0xff, 0xff]);
+    });
+
+    test('a new device takes over the debt, and the requests that wait', () => {
+      const disk = extents();
+      const rates = { readOperations: 10 };
+      using driver = open(rates, disk);
+      const statuses = [1, 1, 1].map((sectors) => add(driver, sectors));
+      driver.queues[0].kick();
+      expect(servedOf(driver, statuses)).toBe(2);
+      const state = driver.replaceDevice(() => VirtioBlk.open({ id: 'x', readOnly: false, extents: disk, rates }));
+      const { tokens } = (state.device.rates as Record<string, TokenBucketState>).readOperations;
+      expect(tokens).toBeLessThan(0);
+      while (servedOf(driver, statuses) < 3) driver.loop.poll(-1);
+    });
+
+    test('a device that is reset waits for nothing any more', () => {
+      using driver = open({ readOperations: 100 });
+      for (let count = 0; count < 20; count++) add(driver, 1);
+      driver.queues[0].kick();
+      driver.writeRegister(STATUS, 0);
+      expect(driver.loop.poll(50)).toBe(0);
+    });
   });
 
   test('random requests read and write what a buffer would', () => {

@@ -1,0 +1,66 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { RateLimit, TokenBucket } from '../../../../vmm/devices/rate-limit.js';
+
+describe('a token bucket', () => {
+  test('lets a burst go, then one request after what it owes', () => {
+    const bucket = new TokenBucket(1000, 0);
+    expect(bucket.delay(0)).toBe(0);
+    bucket.take(100);
+    expect(bucket.delay(0)).toBe(0);
+    bucket.take(500);
+    expect(bucket.delay(0)).toBe(500);
+    expect(bucket.delay(499)).toBe(1);
+    expect(bucket.delay(500)).toBe(0);
+  });
+
+  test('saves up no more than a burst', () => {
+    const bucket = new TokenBucket(1000, 0);
+    expect(bucket.delay(1e6)).toBe(0);
+    bucket.take(150);
+    expect(bucket.delay(1e6)).toBe(50);
+  });
+
+  test('keeps the rate, whatever is asked of it', () => {
+    const request = fc.record({ pause: fc.nat({ max: 300 }), cost: fc.nat({ max: 5000 }) });
+    fc.assert(
+      fc.property(fc.integer({ min: 1, max: 10_000 }), fc.array(request, { maxLength: 50 }), (rate, requests) => {
+        const bucket = new TokenBucket(rate, 0);
+        let now = 0;
+        let before = 0;
+        for (const { pause, cost } of requests) {
+          now += pause;
+          now += bucket.delay(now);
+          expect(bucket.delay(now)).toBeLessThan(1e-6);
+          // What went before this one fits the time, but for a burst.
+          expect(before).toBeLessThanOrEqual((rate * now) / 1000 + rate * 0.1 + 1e-3);
+          bucket.take(cost);
+          before += cost;
+        }
+      }),
+    );
+  });
+});
+
+describe('the rates of a disk', () => {
+  test('of reads and writes, bytes and operations, are apart', () => {
+    let now = 0;
+    const limit = new RateLimit({ readBytes: 1000, writeOperations: 10 }, () => now);
+    expect(limit.admit(false, 5000)).toBe(0);
+    expect(limit.admit(false, 1)).toBe(4900);
+    expect(limit.admit(true, 1e9)).toBe(0);
+    expect(limit.admit(true, 1)).toBe(0);
+    expect(limit.admit(true, 1)).toBe(100);
+    now = 100;
+    expect(limit.admit(true, 1)).toBe(0);
+    expect(limit.admit(false, 1)).toBe(4800);
+  });
+
+  test('are owed by a new limit that goes on for a saved one', () => {
+    const limit = new RateLimit({ writeBytes: 1000 }, () => 0);
+    limit.admit(true, 1100);
+    const next = new RateLimit({ writeBytes: 1000 }, () => 777);
+    next.restore(JSON.parse(JSON.stringify(limit.save())));
+    expect(next.admit(true, 1)).toBe(1000);
+  });
+});

@@ -1,0 +1,47 @@
+import { describe, expect, test } from 'vitest';
+import { EventLoop } from '../../../vmm/event-loop.js';
+import { Timer } from '../../../vmm/timer.js';
+
+describe('a timer', () => {
+  test('fires once each time it is set', () => {
+    using loop = new EventLoop();
+    let fired = 0;
+    using timer = new Timer(loop, () => fired++);
+    for (const milliseconds of [0.01, 0, 1.5]) {
+      timer.set(milliseconds);
+      loop.poll(-1);
+      expect(loop.poll(0)).toBe(0);
+    }
+    expect(fired).toBe(3);
+  });
+
+  test('does not fire when it is cleared, or set to later, for as long as that is', () => {
+    using loop = new EventLoop();
+    let fired = 0;
+    using timer = new Timer(loop, () => fired++);
+    timer.set(0);
+    timer.clear();
+    expect(loop.poll(5)).toBe(0);
+    timer.set(0);
+    timer.set(1e15);
+    expect(loop.poll(5)).toBe(0);
+    expect(fired).toBe(0);
+  });
+
+  test('that is due and set to later by another callback of the same round does not fire', () => {
+    using loop = new EventLoop();
+    const fired: number[] = [];
+    const timers = [0, 1].map(
+      (index): Timer =>
+        new Timer(loop, () => {
+          fired.push(index);
+          timers[1 - index].set(1e9);
+        }),
+    );
+    for (const timer of timers) timer.set(0);
+    while (fired.length === 0) loop.poll(-1);
+    loop.poll(5);
+    expect(fired.length).toBe(1);
+    for (const timer of timers) timer[Symbol.dispose]();
+  });
+});
