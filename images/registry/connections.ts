@@ -1,6 +1,7 @@
 // HTTP exchanges over connections that are kept: certificates checked against the system's and a registry's own, and
 // nothing waited for longer than its registry's settings say.
 
+import { X509Certificate } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import {
   type ClientRequest,
@@ -123,7 +124,12 @@ function trusting(ca: string | null): SecureContext {
   const system = process.env.SSL_CERT_FILE || SYSTEM_CERTIFICATES;
   const trusted: (string | Buffer)[] = existsSync(system) ? [readFileSync(system)] : [...rootCertificates];
   try {
-    if (ca !== null) trusted.push(readFileSync(ca));
+    if (ca !== null) {
+      const own = readFileSync(ca);
+      // A context passes over what is no certificate.
+      new X509Certificate(own);
+      trusted.push(own);
+    }
     return createSecureContext({ ca: trusted });
   } catch (cause) {
     const what = ca === null ? "the system's certificates" : `the certificates in ${ca}`;

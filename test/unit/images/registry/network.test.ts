@@ -19,7 +19,7 @@ beforeAll(async () => {
   work = mkdtempSync(join(tmpdir(), 'tsvm-network-'));
   registry = await startRegistry(join(work, 'registry'));
   written = writeLayout(join(work, 'layout'), someLayers());
-  push(join(work, 'layout'), `${registry.host}/app:1`);
+  await push(join(work, 'layout'), `${registry.host}/app:1`);
 });
 
 afterEach(async () => {

@@ -25,7 +25,7 @@ beforeAll(async () => {
   registry = await startRegistry(join(work, 'registry'));
   layout = join(work, 'layout');
   written = writeLayout(layout, someLayers(), { config: { Cmd: ['/b'] } });
-  push(layout, `${registry.host}/app:1`);
+  await push(layout, `${registry.host}/app:1`);
 });
 
 afterAll(async () => {
@@ -66,14 +66,14 @@ describe('an image in a registry', () => {
   ])('may have layers with %s', async (word, compress) => {
     const own = join(work, `layout ${word}`);
     const { imageId } = writeLayout(own, someLayers(2), { compress });
-    push(own, `${registry.host}/compressed:1`);
+    await push(own, `${registry.host}/compressed:1`);
     const scene = newScene(work);
     expect((await scene.pull(`${registry.host}/compressed:1`)).digest).toBe(imageId);
     checkedDisk((await storeOf(scene).resolve(imageId)).disk, join(work, 'disk'));
   });
 
   test('may be in the format of Docker', async () => {
-    skopeo(`oci:${layout}`, `docker://${registry.host}/docker:1`, '--dest-tls-verify=false', '--format=v2s2');
+    await skopeo(`oci:${layout}`, `docker://${registry.host}/docker:1`, '--dest-tls-verify=false', '--format=v2s2');
     const scene = newScene(work);
     const { digest } = await scene.pull(`${registry.host}/docker:1`);
     checkedDisk((await storeOf(scene).resolve(digest)).disk, join(work, 'disk'));
@@ -92,7 +92,7 @@ describe('an image in a registry', () => {
   test('that is there under another name only gets one more', async () => {
     const scene = newScene(work);
     await scene.pull(`${registry.host}/app:1`);
-    push(layout, `${registry.host}/other:2`);
+    await push(layout, `${registry.host}/other:2`);
     scene.progress.length = 0;
     expect(await scene.pull(`${registry.host}/other:2`)).toMatchObject({ digest: written.imageId, changed: true });
     expect(new Set(scene.progress.map(({ phase }) => phase))).toEqual(new Set(['present']));
@@ -103,7 +103,7 @@ describe('an image in a registry', () => {
   test('leaves out the layers that are there', async () => {
     const own = join(work, 'layout-more');
     const more = writeLayout(own, [...someLayers(), someLayers(7)[1]]);
-    push(own, `${registry.host}/app:more`);
+    await push(own, `${registry.host}/app:more`);
     const scene = newScene(work);
     await scene.pull(`${registry.host}/app:1`);
     scene.progress.length = 0;
@@ -158,7 +158,7 @@ describe('an image for several machines', () => {
       const json = JSON.parse(readFileSync(join(own, 'index.json'), 'utf8'));
       const { annotations: _, ...descriptor } = json.manifests[0];
       index.manifests.push({ ...descriptor, platform: { os: 'linux', architecture, variant } });
-      push(own, `${registry.host}/multi:${architecture}-${variant}`);
+      await push(own, `${registry.host}/multi:${architecture}-${variant}`);
     }
     const text = JSON.stringify(index);
     indexDigest = sha256(text);
@@ -232,7 +232,7 @@ describe('a registry whose files are damaged', () => {
     const own = join(work, `layout-${word}`);
     const { layerDigests } = writeLayout(own, someLayers(10 + damages.findIndex(([name]) => name === word)));
     const name = `${registry.host}/damaged:${word.replace(' ', '-')}`;
-    push(own, name);
+    await push(own, name);
     damage(registry.blob(layerDigests[0]));
     const scene = newScene(work);
     await scene.pull(`${registry.host}/app:1`);
@@ -245,7 +245,7 @@ describe('a registry whose files are damaged', () => {
   test.each(['config', 'manifest'])('gives an error and changes nothing: the %s changed', async (which) => {
     const own = join(work, `layout-${which}`);
     const { imageId, manifestDigest } = writeLayout(own, someLayers(which.length + 20));
-    push(own, `${registry.host}/damaged:${which}`);
+    await push(own, `${registry.host}/damaged:${which}`);
     change(registry.blob(which === 'config' ? imageId : manifestDigest));
     const scene = newScene(work);
     await expect(scene.pull(`${registry.host}/damaged:${which}`)).rejects.toEqual(
@@ -273,11 +273,11 @@ describe('the store', () => {
     const scene = newScene(work);
     const store = storeOf(scene);
     const name = `${registry.host}/moving:1`;
-    push(layout, name);
+    await push(layout, name);
     expect((await store.resolve(name, { pull: 'always' })).digest).toBe(written.imageId);
     const own = join(work, 'layout-moved');
     const moved = writeLayout(own, someLayers(40));
-    push(own, name);
+    await push(own, name);
     expect((await store.resolve(name, { pull: 'missing' })).digest).toBe(written.imageId);
     expect((await store.resolve(name, { pull: 'always' })).digest).toBe(moved.imageId);
     expect((await store.resolve(name)).digest).toBe(moved.imageId);
@@ -288,9 +288,9 @@ describe('the store', () => {
     const arm = join(work, 'layout-arm');
     writeLayout(arm, someLayers(41), { architecture: 'arm64' });
     const name = `${registry.host}/machines:1`;
-    push(arm, name);
+    await push(arm, name);
     await scene.pull(name, { platform: 'linux/arm64' });
-    push(layout, name);
+    await push(layout, name);
     expect((await storeOf(scene).resolve(name, { pull: 'missing' })).digest).toBe(written.imageId);
   });
 });

@@ -1,8 +1,9 @@
 // What the tests of pulling have in common: layouts pushed to a registry, a store of its own, and a look at what is in it.
 
-import { execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { lstatSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import type { Progress } from '../../../../images/index.js';
 import { parseSettings } from '../../../../images/registry/settings.js';
 import { STORE } from '../../../../images/store/layout.js';
@@ -22,13 +23,13 @@ export function someLayers(seed = 1): Buffer[] {
 }
 
 /** Copies an image with skopeo. */
-export function skopeo(from: string, to: string, ...options: string[]): void {
-  execFileSync('skopeo', ['copy', '--quiet', ...options, from, to], { stdio: 'pipe' });
+export async function skopeo(from: string, to: string, ...options: string[]): Promise<void> {
+  await promisify(execFile)('skopeo', ['copy', '--quiet', ...options, from, to], { timeout: 30_000 });
 }
 
 /** Pushes a layout's image to a registry that speaks plain HTTP. */
-export function push(layout: string, name: string, ...options: string[]): void {
-  skopeo(`oci:${layout}`, `docker://${name}`, '--dest-tls-verify=false', ...options);
+export function push(layout: string, name: string, ...options: string[]): Promise<void> {
+  return skopeo(`oci:${layout}`, `docker://${name}`, '--dest-tls-verify=false', ...options);
 }
 
 export interface Scene {
