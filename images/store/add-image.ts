@@ -53,12 +53,16 @@ export async function addImage(
   throw new ImageError('io', 'other processes keep removing the layers of this image');
 }
 
-/** Converts a stream to a layer in the workspace and gives its diff-id; `expected` is what it has to be. */
+/**
+ * Converts a stream to a layer in the workspace and gives its diff-id; `expected` is what it has to be. Once `signal` is
+ * aborted, it fails with its reason.
+ */
 export async function convertInto(
   workspace: Workspace,
   layer: Omit<SourceLayer, 'diffId'>,
   expected: string | null,
   onProgress: OnProgress,
+  signal?: AbortSignal,
 ): Promise<string> {
   const folder = join(workspace.path, `layer-${createHash('sha256').update(`${expected}`).digest('hex')}`);
   await mkdir(folder, { mode: 0o700 });
@@ -67,6 +71,7 @@ export async function convertInto(
   let done = 0;
   async function* counted(): AsyncGenerator<Buffer> {
     for await (const chunk of layer.stream()) {
+      signal?.throwIfAborted();
       done += chunk.length;
       if (layer.size !== null && done > layer.size) throw mismatch(layer, `it is longer than ${layer.size} bytes`);
       if (layer.digest !== null) blobHash.update(chunk);
@@ -127,18 +132,19 @@ async function convertMissing(
     }
   }
   const queue = [...missing.values()];
-  const failures: unknown[] = [];
+  // The first failure ends the others too.
+  const stop = new AbortController();
   async function work(): Promise<void> {
-    for (let layer = queue.shift(); layer && failures.length === 0; layer = queue.shift()) {
+    for (let layer = queue.shift(); layer && !stop.signal.aborted; layer = queue.shift()) {
       try {
-        await convertInto(workspace, layer, layer.diffId, onProgress);
+        await convertInto(workspace, layer, layer.diffId, onProgress, stop.signal);
       } catch (error) {
-        failures.push(error);
+        stop.abort(error);
       }
     }
   }
   await Promise.all(Array.from({ length: PARALLEL_LAYERS }, work));
-  if (failures.length > 0) throw failures[0];
+  stop.signal.throwIfAborted();
 }
 
 /** Null if a layer of the store was removed since it was seen there. */
