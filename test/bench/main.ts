@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util';
 import { prepareGuest } from './bench-guest.js';
 import { besideQemu } from './beside-qemu.js';
 import { cliStart } from './cli-start.js';
+import { convert } from './convert.js';
 import { emulated } from './emulated.js';
 import { emulatedDisk } from './emulated-disk.js';
 import { emulatedStream } from './emulated-stream.js';
@@ -32,6 +33,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   emulatedTuning,
   firstByte,
   storeSize,
+  convert,
 ];
 
 const USAGE = `usage: npm run bench -- [--runs N] [--image IMAGE] [--json FILE] [NAME...]
