@@ -147,9 +147,12 @@ export function create(session: Session, node: number): number {
   }
   // Somebody on the host was faster: it is opened as any file is.
   if (exists) fd = openFile(session, inode, flags);
-  if (fd < 0) return fd;
-  const opened = putOpen(session, ENTRY_OUT_SIZE, inode, fd, flags);
-  if (opened < 0) return opened;
+  const opened = fd < 0 ? fd : putOpen(session, ENTRY_OUT_SIZE, inode, fd, flags);
+  if (opened < 0) {
+    // The guest is not told of it.
+    inodes.forget(inode.node, 0);
+    return opened;
+  }
   // STATX is the open file's.
   return session.putEntry(0, inode) + opened;
 }
