@@ -24,8 +24,8 @@ const TRIES = 100_000;
 const SECRET = 'nobody in the guest may read this';
 
 /**
- * Swaps, for ever, a directory and a file of the folder with links to the secret and to where it is, moves a directory
- * up and down, and replaces a regular file by a pipe and by a device of the host's.
+ * Swaps, for ever, a directory and a file of the folder with links to the secret and to where it is, renames a directory,
+ * and replaces a regular file by a pipe and by a device of the host's.
  */
 const SWAPPER = `
 const fs = require('fs');
@@ -52,8 +52,8 @@ for (;;) {
   quietly(() => fs.renameSync('device', 'secret'));
   quietly(() => fs.renameSync('secret', 'device'));
   quietly(() => fs.renameSync('aside-file', 'secret'));
-  quietly(() => fs.renameSync('directory/deep', 'deep'));
-  quietly(() => fs.renameSync('deep', 'directory/deep'));
+  quietly(() => fs.renameSync('directory/deep', 'directory/deeper'));
+  quietly(() => fs.renameSync('directory/deeper', 'directory/deep'));
 }
 `;
 
