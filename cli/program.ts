@@ -33,6 +33,7 @@ const COMMANDS: Record<string, { summary: string; load: () => Promise<CommandMod
   rmi: { summary: 'remove images', load: () => import('./rmi.js') },
   prune: { summary: 'remove images that nothing needs', load: () => import('./prune.js') },
   df: { summary: "show what the store takes of the host's disk", load: () => import('./df.js') },
+  volume: { summary: 'make, list and remove volumes', load: () => import('./volume.js') },
   login: { summary: 'log in to a registry', load: () => import('./login.js') },
   logout: { summary: 'log out from a registry', load: () => import('./logout.js') },
   kernel: { summary: "build and find the guest's kernel", load: () => import('./kernel.js') },

@@ -31,3 +31,11 @@ export function ask(question: string, { hidden = false } = {}): Promise<string> 
     if (!hidden) lines.prompt();
   });
 }
+
+/** Whether somebody says yes, on a line of stdin, after a warning of what is about to go. */
+export async function confirmed(warning: string): Promise<boolean> {
+  process.stderr.write(`WARNING! ${warning}\nAre you sure you want to continue? [y/N] `);
+  for await (const line of createInterface({ input: process.stdin })) return /^y(es)?$/i.test(line.trim());
+  // Where nobody answers, the answer is no.
+  return false;
+}

@@ -1,10 +1,10 @@
 // tsvm prune: gives back the space of images that nothing needs.
-import { createInterface } from 'node:readline';
 import type { Command } from 'commander';
 import { openStore } from '../images/index.js';
 import { tsvmHome } from '../sandbox/index.js';
 import { type Context, collect, createCommand } from './command.js';
 import { hasLabels, parseFilters } from './filter.js';
+import { confirmed } from './prompt.js';
 import { formatBytes } from './table.js';
 
 interface Options {
@@ -34,10 +34,3 @@ export function command(context: Context): Command {
 
 const DANGLING = 'This will remove all images without a name that no container has.';
 const ALL = 'This will remove all images that no container has.';
-
-async function confirmed(warning: string): Promise<boolean> {
-  process.stderr.write(`WARNING! ${warning}\nAre you sure you want to continue? [y/N] `);
-  for await (const line of createInterface({ input: process.stdin })) return /^y(es)?$/i.test(line.trim());
-  // Where nobody answers, the answer is no.
-  return false;
-}

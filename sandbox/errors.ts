@@ -7,7 +7,8 @@
  * said hello; `agent` the guest broke the protocol or could not set the container up; `not-found` and `cannot-invoke`
  * the command is missing or cannot be executed; `aborted` a signal ended the run before its process was started;
  * `no-such-container`, `ambiguous`, `conflict`, `not-running` and `running` say of a container that was named that there
- * is none, that there are several, that its name or it is taken, and that it is in the wrong state.
+ * is none, that there are several, that its name or it is taken, and that it is in the wrong state; `no-such-volume` and
+ * `conflict` of a volume that there is none, and that a container has it.
  */
 export type SandboxErrorCode =
   | 'bad-spec'
@@ -20,6 +21,7 @@ export type SandboxErrorCode =
   | 'cannot-invoke'
   | 'aborted'
   | 'no-such-container'
+  | 'no-such-volume'
   | 'ambiguous'
   | 'conflict'
   | 'not-running'

@@ -30,3 +30,13 @@ export { parseSeccompProfile, type SeccompProfile } from './seccomp/profile.js';
 export { forwardSignals, SignalError } from './signals.js';
 export { attachTerminal, type Foreground, terminalSize } from './terminal.js';
 export { Trace } from './trace.js';
+export {
+  findVolume,
+  listVolumes,
+  openVolume,
+  removeVolume,
+  sweepVolumes,
+  type Volume,
+  volumeSize,
+  volumeUsers,
+} from './volumes.js';

@@ -1,14 +1,19 @@
 // Named volumes: folders that outlive containers, in `volumes/NAME` of the state folder. A volume is made under another
 // name and renamed when it is whole, so that what a crash leaves is not a volume.
 import { randomBytes } from 'node:crypto';
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { containerFolders } from './containers/folder.js';
+import { withContainersLock } from './containers/names.js';
+import { isLeftBehind } from './containers/sweep.js';
 import { SandboxError } from './errors.js';
 
 const DATA = '_data';
 const ABOUT = 'volume.json';
 /** Begins the names of what is being made or removed: no volume's. */
 const UNFINISHED = '.';
+/** Milliseconds after which whoever made it is dead. What is being removed anyway may be removed by two. */
+const UNDER_WAY = 600_000;
 
 export interface Volume {
   name: string;
@@ -67,30 +72,74 @@ export function openVolume(home: string, name: string, labels: Record<string, st
   return { name, mountpoint: join(folderOf(home), name, DATA), createdAt, labels };
 }
 
-/** All volumes, by name. */
-export function listVolumes(home: string): Volume[] {
-  let names: string[];
+function entries(home: string): string[] {
   try {
-    names = readdirSync(folderOf(home));
+    return readdirSync(folderOf(home));
   } catch (cause) {
     if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return [];
     throw new SandboxError('state', `cannot list the volumes: ${(cause as Error).message}`, { cause });
   }
-  return names
+}
+
+/** All volumes, by name. */
+export function listVolumes(home: string): Volume[] {
+  return entries(home)
     .filter((name) => !name.startsWith(UNFINISHED))
     .sort()
     .flatMap((name) => findVolume(home, name) ?? []);
 }
 
+/** The containers, running or not, that have a volume mounted: their IDs. */
+export function volumeUsers(home: string, name: string): string[] {
+  return containerFolders(home)
+    .filter((folder) => {
+      const config = folder.config();
+      if (config === undefined || isLeftBehind(config, folder.state())) return false;
+      return config.spec.mounts?.some(({ type, source }) => type === 'volume' && source === name) ?? false;
+    })
+    .map(({ id }) => id);
+}
+
 /**
- * Removes a volume with its files. @throws SandboxError `bad-spec` when there is none of that name, `state` */
-export function removeVolume(home: string, name: string): void {
-  if (findVolume(home, name) === undefined) throw new SandboxError('bad-spec', `no such volume: ${name}`);
+ * Removes a volume with its files.
+ * @throws SandboxError `no-such-volume`, `conflict` when a container has it, `state`
+ */
+export async function removeVolume(home: string, name: string): Promise<void> {
+  if (findVolume(home, name) === undefined) throw new SandboxError('no-such-volume', `no such volume: ${name}`);
   const doomed = join(folderOf(home), `${UNFINISHED}${name}-${randomBytes(8).toString('hex')}`);
+  // No container comes between the look and the deed.
+  await withContainersLock(home, () => {
+    const users = volumeUsers(home, name);
+    if (users.length > 0) throw new SandboxError('conflict', `volume is in use: ${name}: [${users.join(', ')}]`);
+    attempt(name, () => renameSync(join(folderOf(home), name), doomed));
+  });
+  attempt(name, () => rmSync(doomed, { recursive: true, force: true }));
+}
+
+function attempt(name: string, act: () => void): void {
   try {
-    renameSync(join(folderOf(home), name), doomed);
-    rmSync(doomed, { recursive: true, force: true });
+    act();
   } catch (cause) {
     throw new SandboxError('state', `cannot remove the volume ${name}: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** Bytes on the host's disk of a volume's files. */
+export function volumeSize({ mountpoint }: Volume): number {
+  const size = (path: string): number => {
+    const status = lstatSync(path, { throwIfNoEntry: false });
+    if (status === undefined) return 0;
+    const inside = status.isDirectory() ? readdirSync(path).map((name) => size(join(path, name))) : [];
+    return inside.reduce((sum, each) => sum + each, status.blocks * 512);
+  };
+  return size(mountpoint);
+}
+
+/** Removes what somebody who was killed has left: neither volume nor wanted any more. */
+export function sweepVolumes(home: string): void {
+  for (const name of entries(home)) {
+    const path = join(folderOf(home), name);
+    const made = name.startsWith(UNFINISHED) ? lstatSync(path, { throwIfNoEntry: false })?.mtimeMs : undefined;
+    if (made !== undefined && Date.now() - made > UNDER_WAY) rmSync(path, { recursive: true, force: true });
   }
 }

@@ -1,0 +1,136 @@
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { DEBIAN, machines, PYTHON, type Result, readUntil, run, TSVM, tsvmRun } from './machine.js';
+
+const PROGRAMS = fileURLToPath(new URL('../fixtures/guest-programs', import.meta.url));
+const RANDOM_OPERATIONS = 3000;
+
+describe.each(machines)('on $name', (machine) => {
+  /** On the machine's own disk, which in the lab is memory. */
+  const folder = `/tmp/tsvm-volumes-${process.pid}`;
+
+  const here = async (script: string): Promise<string> => {
+    const { code, stdout, stderr } = await run(machine, ['sh', '-c', script]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    return stdout;
+  };
+  const inside = (words: string[], script: string): Promise<Result> =>
+    tsvmRun(machine, ['--rm', ...words, DEBIAN, 'sh', '-c', script]);
+
+  beforeAll(() => here(`mkdir -p ${folder}`));
+  afterAll(() => here(`rm -rf ${folder}`));
+
+  test('programs use a mounted folder as they use a disk', async () => {
+    await here(`mkdir ${folder}/used`);
+    const words = ['--rm', '-v', `${PROGRAMS}:/programs:ro`, '-v', `${folder}/used:/data`, PYTHON];
+    const result = await tsvmRun(machine, [...words, 'python3', '/programs/use-files.py', '/data']);
+    expect(result).toEqual({ code: 0, stdout: 'all well\n', stderr: '' });
+    expect(await here(`cd ${folder}/used; cat hard; stat -c '%u %g %h' a; readlink out; tail -c 3 sparse`)).toBe(
+      'new1000 1001 2\n/etc/hostname\nend',
+    );
+  });
+
+  test(`${RANDOM_OPERATIONS} operations drawn by chance do in it what they do in a tmpfs`, async () => {
+    await here(`mkdir ${folder}/random`);
+    const mounts = ['-v', `${PROGRAMS}:/programs:ro`, '-v', `${folder}/random:/data`, '--tmpfs', '/own:mode=755'];
+    const script = ['/programs/random-files.py', '/data', '/own', '7', String(RANDOM_OPERATIONS)];
+    const { code, stdout, stderr } = await tsvmRun(machine, ['--rm', ...mounts, PYTHON, 'python3', ...script]);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    // The host sees the same tree.
+    const digest = `import runpy; print(runpy.run_path('${PROGRAMS}/random-files.py')['digest']('${folder}/random'))`;
+    const argv = ['python3', '-c', `import sys; sys.argv += ['', '', '0', '0']; ${digest}`];
+    expect((await run(machine, argv)).stdout).toBe(stdout);
+  });
+
+  test('a Python job reads and writes a mounted folder', async () => {
+    await here(`mkdir ${folder}/job; seq 1 1000 | sed 's/$/,x/' > ${folder}/job/in.csv`);
+    const script = `
+import csv, json
+rows = [int(row[0]) for row in csv.reader(open('/job/in.csv'))]
+json.dump({'count': len(rows), 'sum': sum(rows)}, open('/job/out.json', 'w'))`;
+    const result = await tsvmRun(machine, ['--rm', '-v', `${folder}/job:/job`, PYTHON, 'python3', '-c', script]);
+    expect(result).toEqual({ code: 0, stdout: '', stderr: '' });
+    expect(JSON.parse(await here(`cat ${folder}/job/out.json`))).toEqual({ count: 1000, sum: 500500 });
+  });
+
+  test('a read-only mount stays as it is, also for root who mounts it anew', async () => {
+    await here(`mkdir ${folder}/fixed; echo kept > ${folder}/fixed/file`);
+    const script = `mount -o remount,rw /data; mount -t virtiofs tsvm /mnt; cd /mnt/0
+      for at in /data /mnt/0; do
+        cat $at/file; echo lost > $at/file; rm $at/file; touch $at/new; chmod 777 $at/file; mv $at/file $at/moved
+      done; true`;
+    const { stdout, stderr } = await inside(['--privileged', '-v', `${folder}/fixed:/data:ro`], script);
+    expect(stdout).toBe('kept\nkept\n');
+    expect(stderr.match(/Read-only file system/g)?.length).toBe(10);
+    expect(await here(`cd ${folder}/fixed; ls; cat file; stat -c %a file`)).toBe('file\nkept\n644\n');
+  });
+
+  test('a folder, a file, a volume and a tmpfs are mounted within one another, in any order', async () => {
+    await here(`mkdir -p ${folder}/outer ${folder}/deep; echo one > ${folder}/one; echo deep > ${folder}/deep/file`);
+    const mounts = [
+      ...['-v', `${folder}/deep:/a/b/c/d:ro`, '-v', `${folder}/one:/a/one`, '--tmpfs', '/a/b/c', '-v', 'nested:/a/b'],
+      ...['--mount', `type=bind,source=${folder}/outer,target=/a`, '-v', `${folder}/one:/etc/hosts`],
+    ];
+    const script =
+      'cat /a/one /a/b/c/d/file /etc/hosts; echo two > /a/one; echo v > /a/b/v; echo t > /a/b/c/t; ls -A /a';
+    expect(await inside(mounts, script)).toEqual({ code: 0, stdout: 'one\ndeep\none\nb\none\n', stderr: '' });
+    expect(await here(`cat ${folder}/one; ls ${folder}/outer/b ${folder}/outer/one`)).toMatch(/^two\n/);
+    expect(await inside(['-v', 'nested:/v'], 'ls /v; cat /v/v')).toEqual({ code: 0, stdout: 'c\nv\nv\n', stderr: '' });
+    await run(machine, [TSVM, 'volume', 'rm', 'nested']);
+  });
+
+  test('the host sees what the guest does at once, the guest what the host does within seconds', async () => {
+    await here(`mkdir ${folder}/both`);
+    const script = 'echo first > /data/guest; until [ -e /data/host ]; do sleep 0.1; done; cat /data/host /data/guest';
+    const command = machine.spawn([TSVM, 'run', '--rm', '-v', `${folder}/both:/data`, DEBIAN, 'sh', '-c', script]);
+    await here(`until [ -s ${folder}/both/guest ]; do sleep 0.1; done`);
+    await here(`cd ${folder}/both; echo second > guest; echo new > .host; mv .host host`);
+    expect(await readUntil(command.stdout, 'second')).toBe('new\nsecond\n');
+    expect(await command.exit).toBe(0);
+  });
+
+  test('no committed row is lost when the machine is killed', async () => {
+    const writer = `
+import sqlite3, sys
+db = sqlite3.connect('/data/rows.db', isolation_level=None)
+db.execute('pragma synchronous = full')
+db.execute('create table if not exists rows (n integer primary key)')
+while True:
+    row = db.execute('insert into rows default values').lastrowid
+    print('row', row, flush=True)`;
+    const reader = `
+import sqlite3
+db = sqlite3.connect('/data/rows.db')
+print(db.execute('pragma integrity_check').fetchone()[0], db.execute('select count(*), max(n) from rows').fetchone())`;
+    const job = (script: string) => [TSVM, 'run', '--rm', '-v', 'rows:/data', PYTHON, 'python3', '-c', script];
+    let committed = 0;
+    for (let round = 0; round < 3; round++) {
+      const command = machine.spawn(job(writer));
+      const said = await readUntil(command.stdout, `row ${committed + 20}\n`);
+      command.kill('SIGKILL');
+      await command.exit;
+      committed = Number(said.trimEnd().split('\n').at(-1)!.slice('row '.length));
+      const { stdout } = await run(machine, job(reader));
+      const [, whole, count, last] = /^(\w+) \((\d+), (\d+)\)/.exec(stdout) ?? [];
+      expect(whole).toBe('ok');
+      expect(Number(count)).toBe(Number(last));
+      expect(Number(last)).toBeGreaterThanOrEqual(committed);
+      committed = Number(last);
+    }
+    await run(machine, [TSVM, 'volume', 'rm', 'rows']);
+  });
+
+  test('what is no mount ends in one line and exit code 125', async () => {
+    for (const [mount, message] of [
+      [`${folder}/nosuch:/data`, 'bind source path does not exist'],
+      ['relative/path:/data', "invalid volume name 'relative/path'"],
+      [`${folder}:data`, 'must be absolute'],
+      [`${folder}:/data:wo`, "unknown option 'wo'"],
+    ]) {
+      const { code, stdout, stderr } = await inside(['-v', mount], 'true');
+      expect({ code, stdout }).toEqual({ code: 125, stdout: '' });
+      expect(stderr).toContain(message);
+      expect(stderr).toMatch(/^tsvm: [^\n]+\n(See 'tsvm run --help'\.\n)?$/);
+    }
+  });
+});

@@ -1,0 +1,121 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { tar } from '../../fixtures/tar-writer.js';
+
+const TSVM = fileURLToPath(new URL('../../../bin/tsvm', import.meta.url));
+
+let folder: string;
+
+beforeEach(() => {
+  folder = mkdtempSync('/tmp/tsvm-test-');
+  mkdirSync(join(folder, 'runtime'), { mode: 0o700 });
+});
+
+afterEach(() => rmSync(folder, { recursive: true }));
+
+function tsvm(args: string[], input = '') {
+  const env = { ...process.env, TSVM_HOME: join(folder, 'home'), XDG_RUNTIME_DIR: join(folder, 'runtime') };
+  const { status, stdout, stderr } = spawnSync(TSVM, args, { encoding: 'utf8', env, input });
+  return { status, stdout, stderr };
+}
+
+const volume = (...args: string[]) => tsvm(['volume', ...args]);
+const said = (stdout: string) => ({ status: 0, stdout, stderr: '' });
+
+/** Makes a container of a small image; it never runs. */
+function container(...mounts: string[]): string {
+  writeFileSync(join(folder, 'root.tar'), tar([{ path: 'hello', data: Buffer.from('hi') }]));
+  tsvm(['import', join(folder, 'root.tar'), 'small:1']);
+  const made = tsvm(['create', '--kernel', TSVM, ...mounts.flatMap((text) => ['-v', text]), 'small:1', '/hello']);
+  expect(made).toMatchObject({ status: 0, stderr: '' });
+  return made.stdout.trim();
+}
+
+test('a volume is made, once, listed, described and removed', () => {
+  expect(volume('ls')).toEqual(said('DRIVER   VOLUME NAME\n'));
+  expect(volume('create', '-l', 'team=a', 'data')).toEqual(said('data\n'));
+  expect(volume('create', 'data')).toEqual(said('data\n'));
+  expect(volume('create', 'cache')).toEqual(said('cache\n'));
+  expect(volume('ls')).toEqual(said('DRIVER   VOLUME NAME\nlocal    cache\nlocal    data\n'));
+  expect(volume('ls', '-q')).toEqual(said('cache\ndata\n'));
+  expect(volume('ls', '-q', '--filter', 'label=team=a')).toEqual(said('data\n'));
+  expect(volume('ls', '-q', '-f', 'name=cac')).toEqual(said('cache\n'));
+  expect(volume('ls', '--format', '{{.Name}} {{.Scope}}')).toEqual(said('cache local\ndata local\n'));
+  const [about] = JSON.parse(volume('inspect', 'data').stdout);
+  expect(about).toEqual({
+    CreatedAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT/),
+    Driver: 'local',
+    Labels: { team: 'a' },
+    Mountpoint: join(folder, 'home/volumes/data/_data'),
+    Name: 'data',
+    Options: {},
+    Scope: 'local',
+  });
+  expect(volume('inspect', '-f', '{{.Mountpoint}}', 'data')).toEqual(said(`${about.Mountpoint}\n`));
+  writeFileSync(join(about.Mountpoint, 'file'), 'contents');
+  expect(volume('rm', 'data', 'cache')).toEqual(said('data\ncache\n'));
+  expect(existsSync(about.Mountpoint)).toBe(false);
+  expect(volume('ls', '-q')).toEqual(said(''));
+});
+
+test('a volume that a container has stays until the container is gone', () => {
+  volume('create', 'data');
+  volume('create', 'other');
+  const id = container('data:/data', '/tmp:/tmp');
+  const refused = { status: 125, stdout: 'other\n', stderr: `tsvm: volume is in use: data: [${id}]\n` };
+  expect(volume('rm', 'data', 'other')).toEqual(refused);
+  expect(volume('ls', '-q', '-f', 'dangling=false')).toEqual(said('data\n'));
+  volume('create', 'other');
+  expect(volume('prune', '-f')).toMatchObject({
+    status: 0,
+    stdout: expect.stringContaining('Deleted Volumes:\nother\n'),
+  });
+  tsvm(['rm', id]);
+  expect(volume('rm', 'data')).toEqual(said('data\n'));
+});
+
+test('prune asks, and says how much it gave back', () => {
+  volume('create', 'data');
+  const path = volume('inspect', '-f', '{{.Mountpoint}}', 'data').stdout.trim();
+  execFileSync('dd', ['if=/dev/urandom', `of=${path}/file`, 'bs=1000', 'count=2000', 'status=none']);
+  expect(tsvm(['volume', 'prune'], 'n\n')).toMatchObject({ status: 0, stdout: '' });
+  expect(volume('ls', '-q')).toEqual(said('data\n'));
+  expect(volume('prune', '-f', '--filter', 'label=none').stdout).toBe('Total reclaimed space: 0B\n');
+  expect(tsvm(['volume', 'prune'], 'y\n').stdout).toMatch(
+    /^Deleted Volumes:\ndata\n\nTotal reclaimed space: 2(\.\d+)?MB\n$/,
+  );
+});
+
+test('what a crash left half made or half removed is no volume, and goes with prune', () => {
+  volume('create', 'data');
+  const left = join(folder, 'home/volumes/.data-0123456789abcdef');
+  mkdirSync(join(left, '_data'), { recursive: true });
+  expect(volume('ls', '-q')).toEqual(said('data\n'));
+  // It may still be under way.
+  expect(volume('prune', '-f')).toMatchObject({ status: 0 });
+  expect(existsSync(left)).toBe(true);
+  utimesSync(left, 0, 0);
+  expect(volume('prune', '-f')).toMatchObject({ status: 0 });
+  expect(existsSync(left)).toBe(false);
+});
+
+test.each<[string, string[], string]>([
+  ['a name that is none', ['create', 'a'], "invalid volume name 'a'"],
+  ['a path', ['create', '../etc'], "invalid volume name '../etc'"],
+  ['a volume that is not there', ['rm', 'nosuch'], 'no such volume: nosuch'],
+  ['a volume to describe that is not there', ['inspect', 'nosuch'], 'no such volume: nosuch'],
+  ['no name', ['rm'], "missing required argument 'NAME'"],
+  ['an unknown filter', ['ls', '-f', 'color=red'], 'known are name, label, dangling'],
+])('one clear line and exit code 125 for %s', (_, args, message) => {
+  const { status, stderr } = volume(...args);
+  expect(status).toBe(125);
+  expect(stderr).toContain(message);
+  expect(stderr).toMatch(/^tsvm: [^\n]+\n(See 'tsvm[^\n]* --help'\.\n)?$/);
+});
+
+test('rm --force says nothing of what is not there', () => {
+  expect(volume('rm', '-f', 'nosuch')).toEqual(said(''));
+});
