@@ -21,7 +21,7 @@ describe.each(machines)('on $name', (machine) => {
   afterAll(() => here(`rm -rf ${folder}`));
 
   test('programs use a mounted folder as they use a disk', async () => {
-    await here(`mkdir ${folder}/used`);
+    await here(`mkdir -p ${folder}/used`);
     const words = ['--rm', '-v', `${PROGRAMS}:/programs:ro`, '-v', `${folder}/used:/data`, PYTHON];
     const result = await tsvmRun(machine, [...words, 'python3', '/programs/use-files.py', '/data']);
     expect(result).toEqual({ code: 0, stdout: 'all well\n', stderr: '' });
@@ -31,7 +31,7 @@ describe.each(machines)('on $name', (machine) => {
   });
 
   test(`${RANDOM_OPERATIONS} operations drawn by chance do in it what they do in a tmpfs`, async () => {
-    await here(`mkdir ${folder}/random`);
+    await here(`mkdir -p ${folder}/random`);
     const mounts = ['-v', `${PROGRAMS}:/programs:ro`, '-v', `${folder}/random:/data`, '--tmpfs', '/own:mode=755'];
     const script = ['/programs/random-files.py', '/data', '/own', '7', String(RANDOM_OPERATIONS)];
     const { code, stdout, stderr } = await tsvmRun(machine, ['--rm', ...mounts, PYTHON, 'python3', ...script]);
@@ -43,7 +43,7 @@ describe.each(machines)('on $name', (machine) => {
   });
 
   test('a Python job reads and writes a mounted folder', async () => {
-    await here(`mkdir ${folder}/job; seq 1 1000 | sed 's/$/,x/' > ${folder}/job/in.csv`);
+    await here(`mkdir -p ${folder}/job; seq 1 1000 | sed 's/$/,x/' > ${folder}/job/in.csv`);
     const script = `
 import csv, json
 rows = [int(row[0]) for row in csv.reader(open('/job/in.csv'))]
@@ -54,9 +54,9 @@ json.dump({'count': len(rows), 'sum': sum(rows)}, open('/job/out.json', 'w'))`;
   });
 
   test('a read-only mount stays as it is, also for root who mounts it anew', async () => {
-    await here(`mkdir ${folder}/fixed; echo kept > ${folder}/fixed/file`);
-    const script = `mount -o remount,rw /data; mount -t virtiofs tsvm /mnt; cd /mnt/0
-      for at in /data /mnt/0; do
+    await here(`mkdir -p ${folder}/fixed; echo kept > ${folder}/fixed/file`);
+    const script = `mount -o remount,rw /data; mount -t virtiofs tsvm /mnt
+      for at in /data /mnt; do
         cat $at/file; echo lost > $at/file; rm $at/file; touch $at/new; chmod 777 $at/file; mv $at/file $at/moved
       done; true`;
     const { stdout, stderr } = await inside(['--privileged', '-v', `${folder}/fixed:/data:ro`], script);
@@ -80,7 +80,7 @@ json.dump({'count': len(rows), 'sum': sum(rows)}, open('/job/out.json', 'w'))`;
   });
 
   test('the host sees what the guest does at once, the guest what the host does within seconds', async () => {
-    await here(`mkdir ${folder}/both`);
+    await here(`mkdir -p ${folder}/both`);
     const script = 'echo first > /data/guest; until [ -e /data/host ]; do sleep 0.1; done; cat /data/host /data/guest';
     const command = machine.spawn([TSVM, 'run', '--rm', '-v', `${folder}/both:/data`, DEBIAN, 'sh', '-c', script]);
     await here(`until [ -s ${folder}/both/guest ]; do sleep 0.1; done`);
