@@ -1,13 +1,14 @@
 // Who needs an image. A machine that runs has its disk's files open and locked, which the kernel takes back when it
 // dies; who is not running, as a stopped container, leaves a file that names the image.
 
-import { closeSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, openSync } from 'node:fs';
 import { unlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ImageError, toImageError } from '../errors.js';
 import { DISK, HOLDERS, imagePath } from './layout.js';
 import { tryLock, withStoreLock } from './lock.js';
 import { findStored, list, nameContents } from './names.js';
+import { readIfThere } from './record.js';
 import { moveTo, openWorkspace, syncDirectory, writeSynced } from './workspace.js';
 
 const HOLDER = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
@@ -51,8 +52,10 @@ function holderPath(home: string, holder: string): string {
 export function heldImages(home: string): Map<string, string[]> {
   const held = new Map<string, string[]>();
   for (const holder of list(join(home, HOLDERS))) {
-    const digest = readFileSync(join(home, HOLDERS, holder), 'utf8').trimEnd();
-    held.set(digest, [...(held.get(digest) ?? []), holder]);
+    const digest = readIfThere(join(home, HOLDERS, holder))
+      ?.toString()
+      .trimEnd();
+    if (digest !== undefined) held.set(digest, [...(held.get(digest) ?? []), holder]);
   }
   return held;
 }

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { compressionOf, MAGIC_SIZE } from '../compression.js';
 import { ImageError, toImageError } from '../errors.js';
-import { type FileReference, familiarReference, parseName } from '../reference.js';
+import { type FileReference, familiarReference, type NameReference, parseName } from '../reference.js';
 import { indexArchive } from '../source/archive.js';
 import { listDockerArchive, openDockerArchive } from '../source/docker-archive.js';
 import { archiveTree, directoryTree, type FileTree, readStart, wholeFile } from '../source/file-tree.js';
@@ -75,7 +75,7 @@ export async function loadArchive(
     const bytes = typeof source === 'string' ? wholeFile(source, 0).stream() : source;
     return await loadTree(home, workspace, await spooledTree(workspace, path, bytes), options.onProgress);
   } catch (error) {
-    if (error instanceof ImageError && (error.code === 'corrupt' || error.code === 'not-an-image')) {
+    if (error instanceof ImageError && error.code !== 'no-permission') {
       throw new ImageError(error.code, `cannot load ${path}: ${error.message}`, { cause: error });
     }
     throw toImageError(error, `cannot load ${path}`);
@@ -91,16 +91,22 @@ async function loadTree(
 ): Promise<LoadedImage[]> {
   const images = tree.find('index.json') ? await listOciLayout(tree) : await listDockerArchive(tree);
   if (images.length === 0) throw new ImageError('not-an-image', 'it holds no image');
+  // Names that are none are found before anything is brought.
+  const named = images.map(({ names, open }) => ({ names: names.map(parseName).filter(isTag), open }));
   const [{ openWorkspace }, { addImage }] = await Promise.all([import('./workspace.js'), import('./add-image.js')]);
   await using own = opened ? null : await openWorkspace(home);
   const loaded: LoadedImage[] = [];
-  for (const { names, open } of images) {
+  for (const { names, open } of named) {
     const image = await open();
-    const parsed = names.map(parseName).filter(({ digest }) => digest === null);
-    for (const name of parsed.length > 0 ? parsed : [null]) {
+    for (const name of names.length > 0 ? names : [null]) {
       await addImage(home, opened ?? own!, image, name, onProgress);
     }
-    loaded.push({ digest: image.digest, names: parsed.map(familiarReference) });
+    loaded.push({ digest: image.digest, names: names.map(familiarReference) });
   }
   return loaded;
+}
+
+/** The name by digest is for the registry that the image came from to give. */
+function isTag({ digest }: NameReference): boolean {
+  return digest === null;
 }

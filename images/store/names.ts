@@ -11,18 +11,22 @@ const DIGEST = /^sha256:[0-9a-f]{64}\n$/;
 
 /** The image a name stands for, `sha256:<hex>`, or null. */
 export function readName(home: string, name: NameReference): string | null {
-  let text: string;
+  const text = readNameFile(home, name);
+  if (text === null) return null;
+  if (!DIGEST.test(text)) {
+    throw new ImageError('corrupt', `the stored name ${familiarReference(name)} is damaged: import the image again`);
+  }
+  return text.trimEnd();
+}
+
+function readNameFile(home: string, name: NameReference): string | null {
   try {
-    text = readFileSync(namePath(home, name), 'utf8');
+    return readFileSync(namePath(home, name), 'utf8');
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code;
     if (code === 'ENOENT' || code === 'ENOTDIR') return null;
     throw error;
   }
-  if (!DIGEST.test(text)) {
-    throw new ImageError('corrupt', `the stored name ${familiarReference(name)} is damaged: import the image again`);
-  }
-  return text.trimEnd();
 }
 
 /** What a name's file holds. */
@@ -93,13 +97,13 @@ export function imageDigests(home: string): string[] {
     .map((hex) => `sha256:${hex}`);
 }
 
-/** All names of the store. */
+/** All names of the store, but those whose files are damaged. */
 export function allNames(home: string): { name: NameReference; digest: string }[] {
   return list(join(home, NAMES)).flatMap((directory) =>
     list(join(home, NAMES, directory)).flatMap((tag) => {
       const name = nameOf(directory, tag);
-      const digest = readName(home, name);
-      return digest === null ? [] : [{ name, digest }];
+      const text = readNameFile(home, name);
+      return text !== null && DIGEST.test(text) ? [{ name, digest: text.trimEnd() }] : [];
     }),
   );
 }

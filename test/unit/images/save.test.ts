@@ -157,6 +157,18 @@ async function* pieces(bytes: Buffer): AsyncGenerator<Buffer> {
   for (let at = 0; at < bytes.length; at += 10_007) yield bytes.subarray(at, at + 10_007);
 }
 
+test('an archive with a name that is none is refused before anything of it is stored', async () => {
+  const config = JSON.stringify({ rootfs: { type: 'layers', diff_ids: [] } });
+  const items = ['fine:1', 'Not/Fine'].map((name) => ({ Config: 'config', RepoTags: [name], Layers: [] }));
+  const archive = tar([
+    { path: 'manifest.json', data: JSON.stringify(items) },
+    { path: 'config', data: config },
+  ]);
+  const why = 'cannot load the archive: invalid reference format: repository name (Fine) must be lowercase';
+  await expect(store.load(pieces(archive))).rejects.toEqual(failure('bad-reference', why));
+  expect(await store.list()).toEqual([]);
+});
+
 describe('saving', () => {
   test('gives back any tar, however it arrives', { timeout: 300_000 }, async () => {
     const member = fc.record({

@@ -1,0 +1,49 @@
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { buildDumpTree } from '../fixtures/layered-image.js';
+import { writeLayout } from '../fixtures/oci-layout.js';
+import { tar } from '../fixtures/tar-writer.js';
+import { machines, run, TSVM } from './machine.js';
+
+const ROUNDS = 8;
+
+/** A folder that the lab has too, with the layouts `one` and `two`. */
+let folder: string;
+
+beforeAll(() => {
+  folder = mkdtempSync('/var/tmp/tsvm-test-');
+  const program = { path: 'bin/dump', mode: 0o755, data: readFileSync(buildDumpTree(folder)) };
+  for (const name of ['one', 'two']) {
+    const layers = [tar([program]), tar([{ path: `tree/${name}`, data: name }])];
+    writeLayout(join(folder, name), layers, { tag: `${name}:1`, config: { Cmd: ['/bin/dump', '/tree'] } });
+  }
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Kills two commands that write, each at a random moment, again and again; then runs each image that is listed. */
+const KILL_AND_RUN = `
+  for round in $(seq ${ROUNDS}); do
+    "$TSVM" load -q -i "$FOLDER/one" > /dev/null & first=$!
+    if [ $((round % 2)) = 0 ]; then "$TSVM" prune -af > /dev/null & else "$TSVM" load -q -i "$FOLDER/two" > /dev/null & fi
+    second=$!
+    sleep "$((RANDOM % 2)).$((RANDOM % 10))"; kill -9 $first
+    sleep "0.$((RANDOM % 10))"; kill -9 $second
+    wait
+  done 2> /dev/null
+  "$TSVM" load -q -i "$FOLDER/one"
+  for image in $("$TSVM" images --format '{{.Repository}}:{{.Tag}}'); do
+    "$TSVM" run --rm "$image" > "$FOLDER/out" || exit 1
+    grep -q "${'$'}{image%:1}" "$FOLDER/out" || exit 2
+  done
+  find "$TSVM_HOME"/store-*/tmp -mindepth 1
+`;
+
+describe.each(machines)('on $name', (machine) => {
+  test(`images of a store whose writers were killed ${2 * ROUNDS} times run`, async () => {
+    const env = { TSVM, FOLDER: folder, TSVM_HOME: join(folder, machine.name.replaceAll(' ', '-')) };
+    const { code, stdout } = await run(machine, ['bash', '-c', KILL_AND_RUN], { env });
+    expect({ code, stdout }).toEqual({ code: 0, stdout: 'Loaded image: one:1\n' });
+  });
+});
