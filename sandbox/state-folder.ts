@@ -9,6 +9,8 @@ import { SandboxError } from './errors.js';
 /** Name of the vsock device's socket; the ports of the host are appended to it (vmm/machine.ts). */
 const VSOCK = 'vsock';
 const CONTROL = 'control';
+/** Not a run's folder: the containers of a read-only home. */
+export const CONTAINERS = 'containers';
 /** Marks a folder whose control socket is not listened on yet. */
 const NEW = '.new';
 /** Milliseconds after which a folder that is still being made has lost its owner: making one takes a few. */
@@ -121,6 +123,7 @@ export async function sweepStateFolders(root = runtimeFolder()): Promise<string[
   const swept: string[] = [];
   await Promise.all(
     readdirSync(root).map(async (name) => {
+      if (name === CONTAINERS) return;
       const path = join(root, name);
       const lost = name.endsWith(NEW) ? madeLongAgo(path) : await refuses(controlSocket(path));
       if (!lost) return;

@@ -1,8 +1,18 @@
 // The folder of a container, $TSVM_HOME/containers/<id>. Whoever supervises the container holds the kernel lock of the
 // file `lock` in it; so a state that says "running" is true only while that lock is held. Nothing ever needs repair.
-import { mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  constants,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { SandboxError } from '../errors.js';
+import { CONTAINERS, runtimeFolder } from '../state-folder.js';
 import { FileLock, isLocked } from './lock.js';
 import { type ContainerConfig, type ContainerState, CREATED, lost } from './record.js';
 
@@ -15,9 +25,22 @@ const LAYER = 'layer.ext4';
 const REMOVED = '.removed';
 const ID = /^[0-9a-f]{64}$/;
 
-/** Where containers are kept. */
+/**
+ * Where containers are kept. Those of a home that cannot be written last no longer than the folder of sockets.
+ * @throws SandboxError `state`
+ */
 export function containersFolder(home: string): string {
-  return join(home, 'containers');
+  return isReadOnly(home) ? join(runtimeFolder(), CONTAINERS) : join(home, CONTAINERS);
+}
+
+function isReadOnly(home: string): boolean {
+  try {
+    accessSync(home, constants.W_OK);
+    return false;
+  } catch (error) {
+    // A home that is not there yet will be made.
+    return ['EROFS', 'EACCES'].includes((error as NodeJS.ErrnoException).code ?? '');
+  }
 }
 
 export class ContainerFolder {

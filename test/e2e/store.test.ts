@@ -40,10 +40,28 @@ const KILL_AND_RUN = `
   find "$TSVM_HOME"/store-*/tmp -mindepth 1
 `;
 
+/** A home in which nothing can be written, as far as these processes see it. */
+const READ_ONLY = `
+  mount --bind "$TSVM_HOME" "$TSVM_HOME" && mount -o remount,ro,bind "$TSVM_HOME" || exit 1
+  "$TSVM" images --format '{{.Repository}}'
+  "$TSVM" run --rm one:1 | grep -o one
+  "$TSVM" rmi one:1
+`;
+
 describe.each(machines)('on $name', (machine) => {
+  const env = () => ({ TSVM, FOLDER: folder, TSVM_HOME: join(folder, machine.name.replaceAll(' ', '-')) });
+
   test(`images of a store whose writers were killed ${2 * ROUNDS} times run`, async () => {
-    const env = { TSVM, FOLDER: folder, TSVM_HOME: join(folder, machine.name.replaceAll(' ', '-')) };
-    const { code, stdout } = await run(machine, ['bash', '-c', KILL_AND_RUN], { env });
+    const { code, stdout } = await run(machine, ['bash', '-c', KILL_AND_RUN], { env: env() });
     expect({ code, stdout }).toEqual({ code: 0, stdout: 'Loaded image: one:1\n' });
+  });
+
+  test('images of a read-only home run, and are not removed', async () => {
+    expect(
+      (await run(machine, ['bash', '-c', '"$TSVM" prune -af; "$TSVM" load -i "$FOLDER/one"'], { env: env() })).code,
+    ).toBe(0);
+    const { code, stdout, stderr } = await run(machine, ['unshare', '-m', 'bash', '-c', READ_ONLY], { env: env() });
+    expect({ code, stdout }).toEqual({ code: 125, stdout: 'one\none\n' });
+    expect(stderr).toMatch(/^(.*warning.*\n)*tsvm: the image store .* is read-only\n$/);
   });
 });

@@ -85,6 +85,12 @@ describe('sweeping', () => {
     expect(await sweepStateFolders()).toEqual([`${folder.id}.new`]);
   });
 
+  test('leaves the containers of a read-only home', async () => {
+    mkdirSync(join(runtimeFolder(), 'containers', 'names'), { recursive: true });
+    expect(await sweepStateFolders()).toEqual([]);
+    expect(existsSync(join(base, 'tsvm', 'containers', 'names'))).toBe(true);
+  });
+
   test('by many at once is the same as by one', async () => {
     const dead = await deadFolder();
     const swept = await Promise.all(Array.from({ length: 8 }, () => sweepStateFolders()));
