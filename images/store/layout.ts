@@ -1,6 +1,6 @@
-// Where things lie in the store's folder, $TSVM_HOME/store-<format>. What has a digest for its name is never changed once it is there: it is made in
-// tmp/ and renamed into place whole, so that a crash leaves it either there or not. What is derived from it (an image's
-// record and disk) can be lost and is made again.
+// Where things lie in the store's folder, $TSVM_HOME/store-<format>. What has a digest for its name is never changed once
+// it is there: it is made in tmp/ and renamed into place whole, so that a crash leaves it either there or not. What is
+// derived from it (an image's record and disk) can be lost and is made again.
 //
 //   layers/<diff-id>/data, index,      a layer's contents; its names and metadata; and the rest of its tar, from which
 //                    framing           together with the contents the tar comes back
