@@ -145,20 +145,6 @@ export interface LayerIndex {
 }
 
 /**
- * What an index's header says of the lengths of the index and of the data file, in bytes.
- *
- * @param start the first bytes of the file
- * @throws ImageError `corrupt` if it is of another version
- */
-export function indexedLengths(start: Buffer): { indexLength: number; dataLength: number } {
-  if (start.length < HEADER_SIZE || !start.subarray(0, 8).equals(MAGIC)) throw damaged('is not one this version reads');
-  return {
-    indexLength: HEADER_SIZE + start.readUInt32LE(8) * RECORD_SIZE + start.readUInt32LE(12),
-    dataLength: Number(start.readBigUInt64LE(16)),
-  };
-}
-
-/**
  * Checks that layers' indexes are not too much for the memory together.
  *
  * @throws ImageError `too-large`
@@ -180,14 +166,14 @@ export function checkTotalLength(indexes: Iterable<Pick<LayerIndex, 'length'>>):
  * @throws ImageError `corrupt` if it is of another version or has changed since it was written
  */
 export function readLayerIndex(file: Buffer): LayerIndex {
-  const { indexLength, dataLength } = indexedLengths(file);
-  if (file.length !== indexLength) throw damaged('has a wrong length');
+  if (file.length < HEADER_SIZE || !file.subarray(0, 8).equals(MAGIC)) throw damaged('is not one this version reads');
   const heapStart = HEADER_SIZE + file.readUInt32LE(8) * RECORD_SIZE;
+  if (file.length !== heapStart + file.readUInt32LE(12)) throw damaged('has a wrong length');
   const sum = createHash('sha256').update(file.subarray(HEADER_SIZE)).digest();
   if (!sum.equals(file.subarray(32, HEADER_SIZE))) throw damaged('has a wrong checksum');
   return {
     length: file.length,
-    dataLength,
+    dataLength: Number(file.readBigUInt64LE(16)),
     *entries() {
       for (let at = HEADER_SIZE; at < heapStart; at += RECORD_SIZE) yield readRecord(file, at, heapStart);
     },
@@ -233,5 +219,5 @@ function modulo32(value: number): number {
 }
 
 function damaged(how: string): ImageError {
-  return new ImageError('corrupt', `a layer's index in the store ${how}; remove the image and import it again`);
+  return new ImageError('corrupt', `a layer's index in the store ${how}: load or import the image again`);
 }

@@ -1,38 +1,26 @@
 // The layers of the store: which of them are whole, and which nothing needs any more.
 
-import { closeSync, openSync, readFileSync, readSync, statSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { ImageError } from '../errors.js';
-import { indexedLengths, type LayerIndex, readLayerIndex } from '../layer/layer-index.js';
+import { type LayerIndex, readLayerIndex } from '../layer/layer-index.js';
 import { DATA, FRAMING, INDEX, LAYERS, layerPath } from './layout.js';
 import { imageDigests, list } from './names.js';
 import { layersOf } from './record.js';
 
-/**
- * Whether a layer is there with files of the right lengths, which is what a crash of the host's file system would spoil.
- */
+/** Whether a layer is there with an index that is as it was written and files of the right lengths. */
 export function isWhole(home: string, diffId: string): boolean {
   const folder = layerPath(home, diffId);
   try {
-    const { dataLength, indexLength } = indexedLengths(readStart(join(folder, INDEX)));
+    const index = readIndex(folder);
     return (
-      statSync(join(folder, INDEX)).size === indexLength &&
-      statSync(join(folder, DATA)).size === dataLength &&
+      index !== null &&
+      statSync(join(folder, DATA)).size === index.dataLength &&
       statSync(join(folder, FRAMING)).size > 0
     );
   } catch (error) {
     if (error instanceof ImageError || (error as NodeJS.ErrnoException).code === 'ENOENT') return false;
     throw error;
-  }
-}
-
-function readStart(path: string): Buffer {
-  const file = openSync(path, 'r');
-  try {
-    const bytes = Buffer.alloc(64);
-    return bytes.subarray(0, readSync(file, bytes, 0, bytes.length, 0));
-  } finally {
-    closeSync(file);
   }
 }
 

@@ -150,15 +150,20 @@ describe('a store', () => {
     expect(await store.list()).toEqual([]);
   });
 
-  test('notices an index that has changed since it was written', async () => {
-    await store.resolve(layout('one', [[{ path: 'base', data: 'base' }]]));
+  test('notices an index that has changed since it was written, and brings the layer once more', async () => {
+    const one = await store.resolve(layout('one', [[{ path: 'base', data: 'base' }]]));
     const index = join(home, STORE, 'layers', ls('layers')[0], 'index');
     const bytes = readFileSync(index);
-    bytes[100] ^= 1;
+    const changed = Buffer.from(bytes);
+    changed[100] ^= 1;
     chmodSync(index, 0o600);
-    writeFileSync(index, bytes);
+    writeFileSync(index, changed);
+    rmSync(one.disk[0].path);
+    await expect(store.resolve(one.digest)).rejects.toEqual(failure('corrupt', /damaged: load or import it again/));
     const two = layout('two', [[{ path: 'base', data: 'base' }], [{ path: 'two', data: '2' }]]);
-    await expect(store.resolve(two)).rejects.toEqual(failure('corrupt', /index .* checksum/));
+    checkedDisk((await store.resolve(two)).disk, join(place, 'disk'));
+    expect(readFileSync(index)).toEqual(bytes);
+    expect(await store.resolve(one.digest)).toEqual(one);
   });
 
   test('is as it was after an import that fails', async () => {
