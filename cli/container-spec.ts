@@ -10,10 +10,11 @@ import { UsageError } from './failure.js';
 import { parseLabel, readLabelFile } from './labels.js';
 import { addLimitOptions, type LimitOptions, toLimits } from './limits.js';
 import { toMounts } from './mount.js';
+import { addNetworkOptions, type NetworkCliOptions, toNetwork } from './network-options.js';
 import { parseSize } from './size.js';
 import { parseTmpfs } from './tmpfs.js';
 
-export interface ContainerOptions extends LimitOptions {
+export interface ContainerOptions extends LimitOptions, NetworkCliOptions {
   name?: string;
   rm?: boolean;
   label?: string[];
@@ -93,7 +94,7 @@ export function addContainerOptions(command: Command): Command {
     .option('--stop-signal <SIGNAL>', 'what `tsvm stop` sends (default: SIGTERM)')
     .option('--stop-timeout <SECONDS>', 'how long `tsvm stop` waits before it kills (default: 10)', parseSeconds)
     .option('--log-opt <NAME=VALUE>', 'max-size= of a log file (default: 10m), max-file= that are kept (3)', collect);
-  return addLimitOptions(command);
+  return addLimitOptions(addNetworkOptions(command));
 }
 
 /** What the words ask for. @throws UsageError */
@@ -116,6 +117,7 @@ export function toContainerSpec(image: string, command: string[], options: Conta
     // A variable given by -e wins over the files.
     env: [...envFile.flatMap(readEnvFile), ...env.map((text) => parseEnv(text, process.env))],
     mounts,
+    network: toNetwork(options),
     tmpfs: [...tmpfs.map(parseTmpfs), ...moreTmpfs],
     terminal: tty,
     stdin: interactive,

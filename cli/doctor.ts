@@ -47,6 +47,7 @@ export function command(context: Context): Command {
         memory: checkMemory(),
         'mkfs.ext4': await checkProgram('mkfs.ext4', ['-V'], 'for --disk: apt-get install e2fsprogs'),
         qemu,
+        passt: await checkProgram('passt', ['--version'], 'for a network: apt-get install passt'),
         versions: { verdict: 'ok', found: `tsvm ${context.version}, node ${process.version}, Linux ${release()}` },
       };
       const ok = Object.values(checks).every(({ verdict }) => verdict !== 'missing');

@@ -1,4 +1,4 @@
-// Says once, after each start of the host, that KVM cannot be used and what that costs.
+// Says once, after each start of the host, what it lacks and what that costs.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { tsvmHome } from '../sandbox/index.js';
@@ -9,11 +9,20 @@ export const EMULATION = 'QEMU emulates the CPU, and programs run 5 to 20 times 
 
 /** @param reason why KVM cannot be used, as the machine process says */
 export function warnOfFallback(reason: string, log: CliLog, home = tsvmHome()): void {
+  warnOnce('told-of-emulation', reason, `${reason}: ${EMULATION} (tsvm doctor says more)`, log, home);
+}
+
+/** @param reason why there is no network, as the machine process says */
+export function warnOfNoNetwork(reason: string, log: CliLog, home = tsvmHome()): void {
+  warnOnce('told-of-no-network', reason, `${reason}: containers have no network`, log, home);
+}
+
+function warnOnce(file: string, reason: string, message: string, log: CliLog, home: string): void {
   if (log.level === 'silent' || log.level === 'error') return;
-  const path = join(home, 'told-of-emulation');
+  const path = join(home, file);
   const now = `${readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()} ${reason}`;
   if (read(path) === now) return;
-  log.warn(`${reason}: ${EMULATION} (tsvm doctor says more)`);
+  log.warn(message);
   try {
     mkdirSync(home, { recursive: true });
     writeFileSync(path, now);

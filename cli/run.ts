@@ -4,7 +4,7 @@ import { type ContainerSpec, Supervision } from '../sandbox/index.js';
 import { type Context, createCommand, openLog } from './command.js';
 import { addContainerOptions, type ContainerOptions, toContainerSpec } from './container-spec.js';
 import { UsageError } from './failure.js';
-import { warnOfFallback } from './fallback.js';
+import { warnOfFallback, warnOfNoNetwork } from './fallback.js';
 import { callerIo, inForeground, startAttached } from './foreground.js';
 import type { Level } from './log.js';
 import { newContainer } from './new-container.js';
@@ -57,6 +57,7 @@ async function run(spec: ContainerSpec, detach: boolean, context: Context): Prom
     machine: context.machine,
     log,
     onFallback: (reason) => warnOfFallback(reason, log),
+    onNoNetwork: (reason) => warnOfNoNetwork(reason, log),
     machineLog: machineLevel(log.level),
   });
   const exit = supervision.exit.then(({ code }) => code);

@@ -2,6 +2,7 @@
 #ifndef TSVM_LINUX_H
 #define TSVM_LINUX_H
 
+#include <netinet/in.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
@@ -19,6 +20,13 @@ struct sockaddr_vm {
 	unsigned char svm_zero[4];
 };
 _Static_assert(sizeof(struct sockaddr_vm) == sizeof(struct sockaddr), "sockaddr_vm has the size of sockaddr");
+
+// linux/ipv6.h
+struct in6_ifreq {
+	struct in6_addr ifr6_addr;
+	uint32_t ifr6_prefixlen;
+	int ifr6_ifindex;
+};
 
 // linux/openat2.h
 struct open_how {

@@ -18,6 +18,7 @@
 #include "disk.h"
 #include "frame.h"
 #include "launch.h"
+#include "network.h"
 #include "linux.h"
 #include "loop.h"
 #include "power.h"
@@ -195,8 +196,8 @@ bool process_start(uint16_t request, const struct start_request *start, struct f
 	if (own_pid_namespace < 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "own pid namespace");
 	container_made = true;
-	return disk_mount(&start->root, failure) && rootfs_write_files(start, failure) &&
-	       cgroup_create(&start->limits, &cgroup, failure) && add(request, &start->process, start, failure);
+	return network_configure(&start->network, failure) && disk_mount(&start->root, failure) &&
+	       rootfs_write_files(start, failure) && cgroup_create(&start->limits, &cgroup, failure) && add(request, &start->process, start, failure);
 }
 
 bool process_exec(uint16_t request, const struct process_spec *spec, struct failure *failure)

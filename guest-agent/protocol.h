@@ -61,6 +61,7 @@ enum start_tag {
 	START_PRIVILEGED = 11,
 	START_INIT = 12,
 	START_SHARES = 13,
+	START_NETWORK = 14,
 };
 
 enum root_tag {
@@ -86,6 +87,12 @@ enum share_tag {
 	SHARE_INDEX = 1,
 	SHARE_PATH = 2,
 	SHARE_READONLY = 3,
+};
+
+enum network_tag {
+	NETWORK_INTERFACE = 1,
+	NETWORK_ADDRESSES = 2,
+	NETWORK_GATEWAYS = 3,
 };
 
 enum limits_tag {

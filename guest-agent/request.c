@@ -19,6 +19,8 @@ enum {
 	MAX_HOSTNAME = 64, // __NEW_UTS_LEN
 	MAX_SIGNAL = 64,
 	MAX_SHARE = 99999,
+	MAX_INTERFACE = 15, // IFNAMSIZ, less the NUL
+	MAX_ADDRESS = 49,   // an IPv6 address with a prefix length
 	LAST_CAPABILITY = 63,
 	INSTRUCTION_SIZE = 8,
 	MAX_INSTRUCTIONS = 4096, // BPF_MAXINSNS
@@ -428,6 +430,28 @@ static void decode_share_mount(struct decoder *decoder, const struct field *fiel
 	decode_share(decoder, enter(field, "share", 0), &shares[start->share_count++]);
 }
 
+static void decode_network(struct decoder *decoder, struct group group, struct network_spec *network)
+{
+	struct field field;
+
+	while (next_field(decoder, &group, &field)) {
+		switch (field.tag) {
+		case NETWORK_INTERFACE:
+			network->interface = text(decoder, &field, MAX_INTERFACE);
+			break;
+		case NETWORK_ADDRESSES:
+			append_text(decoder, &field, MAX_ADDRESS, &network->addresses);
+			break;
+		case NETWORK_GATEWAYS:
+			append_text(decoder, &field, MAX_ADDRESS, &network->gateways);
+			break;
+		default:
+			unknown_field(decoder, &field);
+		}
+	}
+	require(decoder, &group, NETWORK_INTERFACE);
+}
+
 static void decode_limits(struct decoder *decoder, struct group group, struct limits_spec *limits)
 {
 	struct field field;
@@ -502,6 +526,11 @@ static void decode_start(struct decoder *decoder, struct group group, struct sta
 			break;
 		case START_TMPFS:
 			decode_tmpfs_mount(decoder, &field, start);
+			break;
+		case START_NETWORK:
+			decode_network(decoder,
+				       enter(&field, "network", 1U << NETWORK_ADDRESSES | 1U << NETWORK_GATEWAYS),
+				       &start->network);
 			break;
 		case START_SHARES:
 			decode_share_mount(decoder, &field, start);
@@ -655,6 +684,8 @@ void request_free(struct request *request)
 		free(request->start.tmpfs);
 		free(request->start.sysctls);
 		free(request->start.shares);
+		free(request->start.network.addresses.items);
+		free(request->start.network.gateways.items);
 		free_process(&request->start.process);
 	} else if (request->type == FRAME_EXEC) {
 		free_process(&request->exec);

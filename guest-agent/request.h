@@ -77,6 +77,12 @@ struct share_spec {
 };
 
 // 0: no limit.
+struct network_spec {
+	const char *interface; // NULL: there is none but the loopback
+	struct text_list addresses; // `198.19.0.2/32`
+	struct text_list gateways;
+};
+
 struct limits_spec {
 	uint64_t memory;
 	uint64_t pids;
@@ -95,6 +101,7 @@ struct start_request {
 	const char *hosts;       // NULL: the image's own
 	const char *resolv_conf; // NULL: the image's own
 	uint64_t shm_size;
+	struct network_spec network;
 	struct limits_spec limits;
 	struct sysctl_spec *sysctls;
 	size_t sysctl_count;

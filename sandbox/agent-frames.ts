@@ -165,6 +165,16 @@ export interface ShareMount {
   readonly?: boolean;
 }
 
+/** The machine's network interface, besides the loopback interface. */
+export interface InterfaceSpec {
+  /** `eth0`. */
+  interface: string;
+  /** With a prefix length: `198.19.0.2/32`. */
+  addresses?: string[];
+  /** Of the default routes: one for IPv4, one for IPv6. They need not be in the addresses' networks. */
+  gateways?: string[];
+}
+
 /** cgroup v2 limits of the whole container. */
 export interface Limits {
   /** memory.max, bytes. */
@@ -199,6 +209,8 @@ export interface StartRequest {
   hosts?: string;
   /** Contents of /etc/resolv.conf. Absent: the image's own stays. */
   resolvConf?: string;
+  /** Absent: there is only the loopback interface. */
+  network?: InterfaceSpec;
   /** Bytes of /dev/shm. Default 64 MiB. */
   shmSize?: number;
   limits?: Limits;

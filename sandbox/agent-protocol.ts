@@ -76,6 +76,12 @@ const share: Fields = [
   { tag: 3, name: 'readonly', kind: 'flag' },
 ];
 
+const network: Fields = [
+  { tag: 1, name: 'interface', kind: 'text', max: 15, required: true },
+  { tag: 2, name: 'addresses', kind: 'text', max: 49, repeated: true },
+  { tag: 3, name: 'gateways', kind: 'text', max: 49, repeated: true },
+];
+
 const limits: Fields = [
   { tag: 1, name: 'memory', kind: 'integer', max: SAFE },
   { tag: 2, name: 'pids', kind: 'integer', max: SAFE },
@@ -104,6 +110,7 @@ const start: Fields = [
   { tag: 11, name: 'privileged', kind: 'flag' },
   { tag: 12, name: 'init', kind: 'flag' },
   { tag: 13, name: 'shares', kind: 'group', fields: share, repeated: true },
+  { tag: 14, name: 'network', kind: 'group', fields: network },
 ];
 
 const hello: Fields = [

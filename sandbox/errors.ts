@@ -4,7 +4,7 @@
  * What went wrong, for a program to act on:
  * `bad-spec` a word of the run spec is out of range; `no-kernel` no guest kernel is built; `state` the state folder
  * or the scratch disk cannot be made; `machine-died` the machine process ended unasked; `boot-timeout` the guest never
- * said hello; `agent` the guest broke the protocol or could not set the container up; `not-found` and `cannot-invoke`
+ * said hello; `network` the network cannot be had as asked for; `agent` the guest broke the protocol or could not set the container up; `not-found` and `cannot-invoke`
  * the command is missing or cannot be executed; `aborted` a signal ended the run before its process was started;
  * `no-such-container`, `ambiguous`, `conflict`, `not-running` and `running` say of a container that was named that there
  * is none, that there are several, that its name or it is taken, and that it is in the wrong state; `no-such-volume` and
@@ -16,6 +16,7 @@ export type SandboxErrorCode =
   | 'state'
   | 'machine-died'
   | 'boot-timeout'
+  | 'network'
   | 'agent'
   | 'not-found'
   | 'cannot-invoke'

@@ -6,6 +6,7 @@ import { SandboxError } from './errors.js';
 import { probeCachePath } from './home.js';
 import { vcpuCount, withRates } from './limits.js';
 import type { Share } from './mounts.js';
+import type { NetworkPlan } from './network.js';
 import { INITRAMFS } from './programs.js';
 import { DEFAULT_MEMORY, type RunSpec } from './run-spec.js';
 
@@ -26,6 +27,7 @@ export interface MachineParts {
   /** Absent: the guest keeps the writable layer in memory. */
   layer?: LayerDisk;
   shares: readonly Share[];
+  network?: NetworkPlan;
   /** Path of the vsock device's socket. */
   vsock: string;
   home: string;
@@ -48,6 +50,7 @@ export function machineSpec(spec: RunSpec, parts: MachineParts): MachineSpec {
     disks: withRates(disks, spec),
     shares: parts.shares.map(({ host }) => host),
     vsock: { guestCid: GUEST_CID, path: parts.vsock },
+    network: parts.network?.machine,
     console: spec.console ?? false,
     probeCache: probeCachePath(parts.home),
     logLevel: parts.logLevel,

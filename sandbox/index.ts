@@ -22,6 +22,7 @@ export { tsvmHome } from './home.js';
 export { MAX_CPUS } from './limits.js';
 export type { Log } from './log.js';
 export type { BindMount, Mount, VolumeMount } from './mounts.js';
+export type { NetworkOptions } from './network.js';
 export { probeMachine } from './probe.js';
 export type { ContainerIo } from './process-io.js';
 export type { ExitStatus } from './run.js';

@@ -2,7 +2,8 @@
 
 export interface Log {
   debug(message: string, fields?: object): void;
+  info(message: string, fields?: object): void;
   warn(message: string, fields?: object): void;
 }
 
-export const SILENT: Log = { debug() {}, warn() {} };
+export const SILENT: Log = { debug() {}, info() {}, warn() {} };

@@ -1,7 +1,13 @@
 // The process that is the machine: started, spoken to over its control socket (JSON lines, vmm/machine.ts), and ended.
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
-import { MachineError, type MachineEvent, type MachineRequest, type MachineStatistics } from '../vmm/machine.js';
+import {
+  MachineError,
+  type MachineEvent,
+  type MachineRequest,
+  type MachineStatistics,
+  type Refusal,
+} from '../vmm/machine.js';
 import { SandboxError } from './errors.js';
 import { probeCachePath } from './home.js';
 import { MACHINE_PROGRAM } from './programs.js';
@@ -24,6 +30,11 @@ export class MachineProcess implements Disposable {
   /** Settles with the machine's start; never rejects: see `ended` for a machine that could not start. */
   readonly booted: Promise<Event<'booted'>>;
   readonly probed: Promise<Event<'probed'>>;
+  /** Settles when the network is there, or is known not to come. */
+  readonly network: Promise<Event<'network'>>;
+  /** Hears that a network that was there is gone. */
+  onNetworkLost?: (reason: string) => void;
+  onRefusal?: (refusal: Refusal) => void;
   /** Settles once, when the machine says that it ended or its process is gone. */
   readonly ended: Promise<MachineEnd>;
   /** Resolves when the process is gone, and its files are closed. */
@@ -40,6 +51,8 @@ export class MachineProcess implements Disposable {
   #alive = true;
   #boot!: (event: Event<'booted'>) => void;
   #probe!: (event: Event<'probed'>) => void;
+  #network!: (event: Event<'network'>) => void;
+  #hasNetwork = false;
   readonly #statistics: ((statistics: MachineStatistics) => void)[] = [];
   #end!: (end: MachineEnd) => void;
 
@@ -50,6 +63,9 @@ export class MachineProcess implements Disposable {
     });
     this.probed = new Promise((resolve) => {
       this.#probe = resolve;
+    });
+    this.network = new Promise((resolve) => {
+      this.#network = resolve;
     });
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
@@ -126,6 +142,14 @@ export class MachineProcess implements Disposable {
         break;
       case 'probed':
         this.#probe(event);
+        break;
+      case 'network':
+        if (this.#hasNetwork && !event.up) this.onNetworkLost?.(event.reason);
+        this.#hasNetwork = event.up;
+        this.#network(event);
+        break;
+      case 'refused':
+        this.onRefusal?.(event.refusal);
         break;
       case 'statistics':
         this.#statistics.shift()?.(event.statistics);

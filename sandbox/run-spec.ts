@@ -5,6 +5,7 @@ import type { Rlimit, TmpfsMount } from './agent-protocol.js';
 import { SandboxError } from './errors.js';
 import { checkLimits } from './limits.js';
 import { checkMounts, type Mount } from './mounts.js';
+import { checkNetwork, type NetworkOptions } from './network.js';
 import type { SeccompProfile } from './seccomp/profile.js';
 
 const MIB = 1024 * 1024;
@@ -52,6 +53,8 @@ export interface RunSpec {
   mounts?: readonly Mount[];
   /** What disks may do in a second. */
   deviceRates?: readonly DeviceRate[];
+  /** Default: outbound connections, to addresses of the public Internet alone. */
+  network?: NetworkOptions;
   /** The most processes and threads. 0, -1 or absent: no limit. */
   pidsLimit?: number;
   /** Of each process; one of a name that is given takes the place of the default. */
@@ -106,5 +109,6 @@ export function checkRunSpec(spec: RunSpec): void {
       `the working directory '${workdir}' is invalid, it needs to be an absolute path`,
     );
   }
+  checkNetwork(spec.network ?? {});
   checkMounts(spec.mounts ?? [], spec.tmpfs ?? []);
 }

@@ -2,20 +2,23 @@
 // everything that it does not need to be told at once is done meanwhile.
 import { randomInt } from 'node:crypto';
 import type { Image } from '../images/index.js';
-import type { MachineSpec } from '../vmm/machine.js';
+import type { MachineSpec, Refusal } from '../vmm/machine.js';
 import type { BpfInstruction, ExitedFrame, ProcessSpec, TerminalSize } from './agent-protocol.js';
 import { AgentSession } from './agent-session.js';
 import { SandboxError } from './errors.js';
 import { builtKernel, type LayerDisk, machineSpec } from './guest-machine.js';
 import { tsvmHome } from './home.js';
+import { readHostNetwork } from './host-network.js';
 import { processLimits, seccompFilter } from './limits.js';
 import { type Log, SILENT } from './log.js';
 import { MachineProcess } from './machine-process.js';
 import { resolveMounts } from './mounts.js';
+import { planNetwork } from './network.js';
+import { checkPorts } from './ports.js';
 import { type ContainerIo, ProcessIo } from './process-io.js';
 import { checkRunSpec, type RunSpec } from './run-spec.js';
 import { keptDisk, ScratchDisk } from './scratch-disk.js';
-import { startRequest } from './start-request.js';
+import { networkFields, startRequest } from './start-request.js';
 import { type StateFolder, sweepStateFolders } from './state-folder.js';
 import { streamNames } from './stream-listener.js';
 import { Trace } from './trace.js';
@@ -49,6 +52,10 @@ export interface RunOptions {
   trace?: Trace;
   /** Told why the machine is emulated, where the spec's accelerator is `auto`. */
   onFallback?: (reason: string) => void;
+  /** Told why the container has no network, where none was asked for. */
+  onNoNetwork?: (reason: string) => void;
+  /** Told of each destination that the container may not reach and tried to. Default: the log, at `info`. */
+  onRefusal?: (refusal: Refusal) => void;
   /** The machine process's log; what it writes goes to `io.stderr`. Default `warn`. */
   machineLog?: MachineSpec['logLevel'];
 }
@@ -215,12 +222,16 @@ export class ContainerRun {
     ]);
     this.#trace.mark('foldersMade');
     const shares = resolveMounts(spec.mounts ?? [], home);
+    const network = planNetwork(spec.network ?? {}, readHostNetwork());
+    await Promise.race([checkPorts(network?.machine), failed]);
+    const hostname = spec.hostname ?? folder.id;
     const request = startRequest(spec, {
       image: options.image,
-      hostname: spec.hostname ?? folder.id,
+      hostname,
       process: this.#process,
       layer: disk !== undefined,
       shares,
+      network,
       terminalSize: io.terminalSize,
     });
 
@@ -231,6 +242,7 @@ export class ContainerRun {
         image: options.image,
         layer: disk,
         shares,
+        network,
         vsock: folder.vsock,
         home,
         logLevel: machineLog,
@@ -264,8 +276,10 @@ export class ContainerRun {
     this.#log.debug('agent', { agent: hello.agent, kernel: hello.kernel });
 
     this.#seccomp = seccompFilter(spec, hello.kernel);
+    const isOnline = network === undefined || (await this.#online(machine, Promise.race([broken, failed])));
     const started = session.start({
       ...request,
+      ...(isOnline ? {} : networkFields(spec, hostname)),
       clock: Date.now() * 1000,
       process: { ...request.process, seccomp: this.#seccomp },
     });
@@ -289,6 +303,19 @@ export class ContainerRun {
     if (!(await machine.isAlive())) await failed;
     if (options.layer !== undefined) await this.#writeOut(session, machine);
     return this.#status(exited);
+  }
+
+  /** Whether the machine's network is there; where it is not to be had, it was not asked for, and that is only told. */
+  async #online(machine: MachineProcess, ended: Promise<never>): Promise<boolean> {
+    machine.onRefusal = (refusal) => {
+      if (this.options.onRefusal !== undefined) this.options.onRefusal(refusal);
+      else this.#log.info('the network refused', { ...refusal });
+    };
+    machine.onNetworkLost = (reason) => this.#log.warn(`the container's network is gone: ${reason}`);
+    const network = await Promise.race([machine.network, ended]);
+    if (!network.up) this.options.onNoNetwork?.(network.reason);
+    this.#trace.mark('networkUp');
+    return network.up;
   }
 
   async #listen(folder: StateFolder): Promise<AgentSession> {

@@ -3,6 +3,7 @@ import type { Image } from '../images/index.js';
 import type { StartRequest, TerminalSize } from './agent-protocol.js';
 import { cgroupLimits, processLimits, resolveSysctls } from './limits.js';
 import type { Share } from './mounts.js';
+import { hostNames, type NetworkPlan } from './network.js';
 import { resolveProcess } from './process-spec.js';
 import type { RunSpec } from './run-spec.js';
 
@@ -16,6 +17,8 @@ export interface StartParts {
   layer: boolean;
   /** Those of the machine, in its order. */
   shares: readonly Share[];
+  /** Absent: there is only the loopback interface. */
+  network?: NetworkPlan;
   /** Of the process's terminal; absent: not known. */
   terminalSize?: TerminalSize;
 }
@@ -28,9 +31,7 @@ export function startRequest(spec: RunSpec, parts: StartParts): Omit<StartReques
     root: { device: '/dev/vda', scratch: parts.layer ? '/dev/vdb' : undefined, readonly: spec.readOnly },
     tmpfs: spec.tmpfs && [...spec.tmpfs],
     shares: parts.shares.map(({ guest }, index) => ({ index, ...guest })),
-    hosts: hostsFile(hostname),
-    // No network yet: a resolver that is asked says so at once.
-    resolvConf: '',
+    ...networkFields(spec, hostname, parts.network),
     shmSize: spec.shmSize,
     limits: cgroupLimits(spec),
     sysctls: resolveSysctls(spec.sysctls),
@@ -46,8 +47,22 @@ export function startRequest(spec: RunSpec, parts: StartParts): Omit<StartReques
   };
 }
 
-/** /etc/hosts as Docker's, with the container's own name on the loopback interface: it has no other. */
-function hostsFile(hostname: string): string {
+/** The fields of the request that depend on the network. */
+export function networkFields(
+  spec: RunSpec,
+  hostname: string,
+  network?: NetworkPlan,
+): Pick<StartRequest, 'network' | 'hosts' | 'resolvConf'> {
+  return {
+    network: network?.guest,
+    hosts: hostsFile(spec, hostname, network),
+    // Without a network, a resolver that is asked says so at once.
+    resolvConf: network?.resolvConf ?? '',
+  };
+}
+
+/** /etc/hosts as Docker's; a container without a network has its own name on the loopback interface. */
+function hostsFile(spec: RunSpec, hostname: string, network?: NetworkPlan): string {
   return [
     '127.0.0.1\tlocalhost',
     '::1\tlocalhost ip6-localhost ip6-loopback',
@@ -55,7 +70,8 @@ function hostsFile(hostname: string): string {
     'ff00::\tip6-mcastprefix',
     'ff02::1\tip6-allnodes',
     'ff02::2\tip6-allrouters',
-    `127.0.1.1\t${hostname}`,
+    ...hostNames(spec.network ?? {}, network?.gateway ?? '127.0.0.1').map(({ name, address }) => `${address}\t${name}`),
+    `${network?.address ?? '127.0.1.1'}\t${hostname}`,
     '',
   ].join('\n');
 }

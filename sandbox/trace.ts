@@ -12,6 +12,7 @@ export type Phase =
   | 'vcpusStarted'
   | 'agentStarted'
   | 'agentHello'
+  | 'networkUp'
   | 'processStarted'
   | 'firstOutput'
   | 'exited'

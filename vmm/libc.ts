@@ -40,6 +40,8 @@ export const SOCK_CLOEXEC = O_CLOEXEC;
 export const SHUT_RD = 0;
 export const SHUT_WR = 1;
 export const SOL_SOCKET = 1;
+export const SO_SNDBUF = 7;
+export const SO_SNDBUFFORCE = 32;
 export const SCM_RIGHTS = 1;
 export const MSG_CTRUNC = 8;
 export const MSG_DONTWAIT = 0x40;
@@ -153,6 +155,9 @@ export const sendmsg: Call<[fd: number, message: Address, flags: number]> = libc
   'long sendmsg(int, const void *, int)',
 );
 export const recvmsg: Call<[fd: number, message: Address, flags: number]> = libc.func('long recvmsg(int, void *, int)');
+export const setsockopt: Call<[fd: number, level: number, option: number, value: Address, length: number]> = libc.func(
+  'int setsockopt(int, int, int, const void *, uint)',
+);
 export const shutdown: Call<[fd: number, how: number]> = libc.func('int shutdown(int, int)');
 export const getrandom: Call<[buffer: Address, length: number, flags: number]> = libc.func(
   'long getrandom(void *, size_t, uint)',

@@ -3,6 +3,7 @@
 import { chooseAccelerator } from './accel/choose.js';
 import { createDevices } from './accel/devices.js';
 import { KvmMachine } from './accel/kvm.js';
+import type { NetworkHost } from './accel/network.js';
 import { TcgMachine } from './accel/tcg.js';
 import type { MachineShared } from './accel/vcpu-shared.js';
 import type { StartedThread } from './accel/vcpu-start.js';
@@ -113,15 +114,33 @@ class MachineProcess {
       onReset: () => this.#stop('reset'),
       onCrash: (error: MachineError) => this.#fail(error),
     };
+    const network = this.#networkHost(spec);
     const kvm = this.#kvm;
     if (accel === 'tcg' || kvm instanceof MachineError) {
-      this.#machine = new TcgMachine(spec, createDevices(spec), { ...host, onStart: () => booted(now()) });
+      this.#machine = new TcgMachine(spec, createDevices(spec, network), { ...host, onStart: () => booted(now()) });
     } else {
       this.#threads.prepare(spec.cpus);
-      this.#machine = new KvmMachine(spec, createDevices(spec), { ...host, kvm, threads: this.#threads });
+      this.#machine = new KvmMachine(spec, createDevices(spec, network), { ...host, kvm, threads: this.#threads });
       this.#onStart = booted;
     }
     this.#machine.start();
+  }
+
+  /** A network that does not come up ends the machine, unless it was optional; one that was up is only said to be gone. */
+  #networkHost({ network }: MachineSpec): NetworkHost {
+    let wasUp = false;
+    return {
+      loop: this.#loop,
+      onNetworkUp: () => {
+        wasUp = true;
+        this.#control.send({ type: 'network', up: true });
+      },
+      onNetworkDown: (error) => {
+        if (!wasUp && network?.optional === false) this.#fail(error);
+        this.#control.send({ type: 'network', up: false, reason: error.message });
+      },
+      onRefusal: (refusal) => this.#control.send({ type: 'refused', refusal }),
+    };
   }
 
   /** What this host's KVM is good for; kept in the file at `cache` once KVM was tried. */

@@ -37,6 +37,95 @@ export interface ShareSpec {
   readOnly: boolean;
 }
 
+/** What a guest may send to: a range of addresses, or a name whose addresses are those that the guest is told by DNS. */
+export interface NetworkRule {
+  allow: boolean;
+  /** `10.0.0.0/8`, `2001:db8::/32`, or an address. */
+  range?: string;
+  /** `example.com`, or `*.example.com` for the names below it. */
+  name?: string;
+  /** The first and the last of TCP and UDP ports; absent: all of them, and ping. */
+  ports?: [number, number];
+}
+
+/** Ports of the host that lead to ports of the guest, one by one. */
+export interface PublishedPorts {
+  protocol: 'tcp' | 'udp';
+  /** Of the host; absent: all of its addresses. */
+  address?: string;
+  host: number;
+  guest: number;
+  count: number;
+}
+
+/** passt, which makes connections of its own of those of the guest. */
+export interface PasstSpec {
+  kind: 'passt';
+  ports: PublishedPorts[];
+  /** Queries to this address go to the host's own resolver. */
+  forwardDns?: string;
+  /** A connection to the gateway is one to the host's loopback interface. */
+  reachHost: boolean;
+  /** Interface of the host for its addresses' sake, where no route leads out. */
+  interface?: string;
+}
+
+/** A tap interface of the host's. */
+export interface TapSpec {
+  kind: 'tap';
+  interface: string;
+}
+
+/**
+ * Why a frame of the guest's does not pass:
+ * `malformed` it is not understood; `spoofed` it is from another address than the guest's; `next-hop` it is for another
+ * neighbour than the gateway; `closed` the address is not of the public Internet, and no rule opens it; `denied` by a
+ * rule; `not-allowed` by any rule; `name` a query for a name that no rule allows; `no-connection` a TCP segment of none.
+ */
+export type RefusalReason =
+  | 'malformed'
+  | 'spoofed'
+  | 'next-hop'
+  | 'closed'
+  | 'denied'
+  | 'not-allowed'
+  | 'name'
+  | 'no-connection';
+
+/** A destination that the guest may not reach and tried to. */
+export interface Refusal {
+  reason: RefusalReason;
+  /** `tcp`, `udp`, `echo`, or what was not understood. */
+  what: string;
+  /** As far as it is known: `10.0.0.1:80`, `[fd00::1]:443`, `10.0.0.1`. */
+  destination?: string;
+}
+
+/** Frames refused, by reason. */
+export type RefusalCounts = Partial<Record<RefusalReason, number>>;
+
+/** The guest's network interface. All addresses are text. */
+export interface NetworkSpec {
+  /** Of the guest, and of its only neighbour: `02:00:00:00:00:01`. */
+  mac: string;
+  gatewayMac: string;
+  /** Bytes of an IP packet: 1280 to 65520. */
+  mtu: number;
+  /** Those that the guest may send from. The first is its IPv4 address. */
+  addresses: string[];
+  /** One for IPv4, and one for IPv6 where the guest has that. */
+  gateways: string[];
+  /** Those that the guest may always ask. */
+  resolvers: string[];
+  /** Without one that allows, all is allowed that is not closed (vmm/devices/net/closed-ranges.ts). */
+  rules: NetworkRule[];
+  /** Further addresses and ranges that are closed: the host's own. */
+  closed: string[];
+  /** A machine without it is better than none: when the back end cannot be had, that is only said. */
+  optional: boolean;
+  backEnd: PasstSpec | TapSpec;
+}
+
 export type Accelerator = 'kvm' | 'tcg';
 
 export interface MachineSpec {
@@ -60,6 +149,8 @@ export interface MachineSpec {
    * a host's connection to the unix socket `path` says `CONNECT port\n` and reaches the guest's port.
    */
   vsock: { guestCid: number; path: string };
+  /** Absent: the guest has a loopback interface only. */
+  network?: NetworkSpec;
   /** Show the guest's serial console on the machine process's stderr. */
   console: boolean;
   /** File that keeps the verdict of the KVM probe between runs; absent: probe each time. */
@@ -79,6 +170,7 @@ export type MachineRequest =
  * - no-kvm: no /dev/kvm.  - kvm-permission: it may not be opened.  - kvm-unusable: it can't run a stock kernel.
  * - no-accelerator: the asked-for accelerator is not there.  - bad-kernel: not a bootable kernel.
  * - bad-spec: memory, CPUs, a path or another word of the spec is out of range.
+ * - no-network: passt or the interface is missing, or does not do what is asked: a port is in use.
  * - guest-crash: triple fault, emulation failure, kernel panic.  - host: the host refused something (memory, files).
  */
 export type MachineErrorCode =
@@ -88,6 +180,7 @@ export type MachineErrorCode =
   | 'no-accelerator'
   | 'bad-kernel'
   | 'bad-spec'
+  | 'no-network'
   | 'guest-crash'
   | 'host';
 
@@ -103,6 +196,8 @@ export interface MachineStatistics {
   exits: Record<string, number>;
   /** KVM ioctls other than KVM_RUN, by name. */
   ioctls: Record<string, number>;
+  /** Frames of the guest that its network device refused. */
+  refused?: RefusalCounts;
 }
 
 export interface ProbeResult {
@@ -113,12 +208,17 @@ export interface ProbeResult {
 }
 
 /**
- * What the machine process says to its owner. The `reason` of `booted` is why `auto` did not come to KVM. After `stopped`, `failed` or `probed` it exits. `console` is the end of
+ * What the machine process says to its owner. The `reason` of `booted` is why `auto` did not come to KVM. `network` says
+ * that the outside can be reached, or cannot be any more; `refused` that the guest may not send somewhere, once for each
+ * destination. After `stopped`, `failed` or `probed` it exits. `console` is the end of
  * what the guest wrote to its serial console, at most 16 KiB; a kernel panic is a `reset` whose console tells of it.
  */
 export type MachineEvent =
   | { type: 'booted'; accel: Accelerator; reason?: string; times: MachineTimes }
   | { type: 'statistics'; statistics: MachineStatistics }
+  | { type: 'network'; up: true }
+  | { type: 'network'; up: false; reason: string }
+  | { type: 'refused'; refusal: Refusal }
   | { type: 'stopped'; reason: 'shutdown' | 'reset'; statistics: MachineStatistics; console?: string }
   | { type: 'failed'; code: MachineErrorCode; message: string; console?: string }
   | { type: 'probed'; result: ProbeResult };

@@ -39,6 +39,8 @@ export interface SuperviseOptions {
   trace?: Trace;
   /** Told why the machine is emulated, where the spec's accelerator is `auto`. */
   onFallback?: (reason: string) => void;
+  /** Told why the container has no network, where none was asked for. */
+  onNoNetwork?: (reason: string) => void;
   /** The machine process's log. Default `warn`, and `silent` without the caller's streams. */
   machineLog?: MachineSpec['logLevel'];
   /** Told when commands can reach the container. The first life waits for what this returns. */
@@ -205,7 +207,7 @@ export class Supervision {
   async #life(count: number, sockets: StateFolder, io: ContainerIo): Promise<ExitStatus | Error> {
     const { spec } = this.#config;
     const { home } = this.#folder;
-    const { machine, trace, machineLog, onFallback } = this.#options;
+    const { machine, trace, machineLog, onFallback, onNoNetwork } = this.#options;
     try {
       const run = new ContainerRun({ ...spec, hostname: this.#config.hostname }, io, {
         image: this.#image ?? (await openStore(home).resolve(this.#config.image)),
@@ -217,6 +219,7 @@ export class Supervision {
         trace,
         machineLog: machineLog ?? (this.#options.io === undefined ? 'silent' : undefined),
         onFallback,
+        onNoNetwork,
       });
       this.#run = run;
       if (this.#aborted !== undefined) run.abort(this.#aborted);

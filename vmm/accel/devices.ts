@@ -5,17 +5,21 @@ import { VirtioFs } from '../devices/fs.js';
 import { VirtioRng } from '../devices/rng.js';
 import { VirtioVsock } from '../devices/vsock.js';
 import type { MachineSpec } from '../machine.js';
+import { createNet, type NetworkHost } from './network.js';
 
 /**
  * Makes a machine's devices, disks first and in order.
- * @throws MachineError when a disk's file or a share can't be opened or the vsock's path can't be bound.
+ * @throws MachineError when a disk's file or a share can't be opened, the vsock's path can't be bound, or there is no
+ * network to be had.
  */
-export function createDevices(spec: MachineSpec): VirtioDevice[] {
+export function createDevices(spec: MachineSpec, host: NetworkHost): VirtioDevice[] {
   const shares = spec.shares ?? [];
+  const net = spec.network === undefined ? undefined : createNet(spec.network, host);
   return [
     ...spec.disks.map((disk) => VirtioBlk.open(disk)),
     new VirtioVsock(spec.vsock),
     new VirtioRng(),
     ...(shares.length > 0 ? [VirtioFs.open(shares)] : []),
+    ...(net === undefined ? [] : [net]),
   ];
 }

@@ -2,6 +2,7 @@
 // virtio-mmio transports that reach our devices over vhost-user. QEMU, docs/system/i386/microvm.rst.
 import type { VirtioDevice } from '../devices/device.js';
 import { FS_QUEUE_SIZE, FS_TAG } from '../devices/fs.js';
+import { VirtioNet } from '../devices/net.js';
 
 /** virtio-mmio transports of QEMU's microvm: where they are, and their interrupt lines (QEMU, hw/i386/microvm.c). */
 export const TRANSPORT_BASE = 0xfeb00000;
@@ -27,9 +28,11 @@ export interface QemuSpec {
     memory: number;
     /** 64 KiB that end at 4 GiB. */
     firmware: number;
-    /** A connected socket for each device. */
+    /** A connected socket for each device but those that QEMU connects to itself. */
     devices: readonly number[];
   };
+  /** Where the network device listens: QEMU takes no descriptor for that. */
+  netSocket: string;
 }
 
 /** QEMU's names of devices, by ours. */
@@ -41,7 +44,7 @@ const FRONT_ENDS: Record<string, string> = {
 };
 
 /** The serial console is QEMU's stdout. */
-export function qemuArguments({ cpus, memory, devices, fds }: QemuSpec): string[] {
+export function qemuArguments({ cpus, memory, devices, fds, netSocket }: QemuSpec): string[] {
   return [
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     // Nothing that a guest makes of QEMU starts a program or gains a right.
@@ -57,8 +60,36 @@ export function qemuArguments({ cpus, memory, devices, fds }: QemuSpec): string[
     ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
     ...['-global', 'virtio-mmio.force-legacy=false'],
     ...devices.flatMap((device, index) => [
-      ...['-chardev', `socket,id=vhost${index},fd=${fds.devices[index]}`],
-      ...['-device', `${FRONT_ENDS[device.name]},chardev=vhost${index},bus=virtio-mmio-bus.${index}`],
+      ...[
+        '-chardev',
+        `socket,id=vhost${index},${hasSocket(device) ? `path=${netSocket}` : `fd=${fds.devices[index]}`}`,
+      ],
+      ...frontEnd(device, index),
     ]),
+  ];
+}
+
+/** What QEMU offers of its own, with a queue that it serves itself. */
+const CONTROL_FEATURES = [
+  ...['ctrl_vq', 'ctrl_rx', 'ctrl_vlan', 'ctrl_rx_extra', 'ctrl_mac_addr', 'ctrl_guest_offloads', 'guest_announce'],
+];
+
+/** Whether QEMU connects to the device, rather than being given a connection. */
+export function hasSocket(device: VirtioDevice): device is VirtioNet {
+  return device instanceof VirtioNet;
+}
+
+function frontEnd(device: VirtioDevice, index: number): string[] {
+  const place = `bus=virtio-mmio-bus.${index}`;
+  if (!hasSocket(device)) {
+    return ['-device', `${FRONT_ENDS[device.name]},chardev=vhost${index},${place}`];
+  }
+  // QEMU keeps the configuration space of a network device itself.
+  const { mac, mtu } = device.spec;
+  const without = CONTROL_FEATURES.map((feature) => `${feature}=off`);
+  const own = [`mac=${mac}`, `host_mtu=${mtu}`, ...without].join(',');
+  return [
+    ...['-netdev', `vhost-user,id=net${index},chardev=vhost${index}`],
+    ...['-device', `virtio-net-device,netdev=net${index},${own},${place}`],
   ];
 }

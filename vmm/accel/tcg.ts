@@ -1,7 +1,7 @@
 // The machine where KVM cannot be used: QEMU emulates CPUs, interrupt controllers and timer, and reaches our devices,
 // which live in this process as on KVM, over vhost-user. Memory, kernel and boot state are made here too, by the same
 // code as on KVM; QEMU's CPU comes to them from its reset by a firmware of a few instructions.
-import { readFileSync } from 'node:fs';
+import { readFileSync, unlinkSync } from 'node:fs';
 import {
   baseCommandLine,
   joinCommandLine,
@@ -10,6 +10,7 @@ import {
   resetImage,
   writeBootState,
 } from '../boot/index.js';
+import { type ChildProcess, FIRST_INHERITED_FD } from '../child-process.js';
 import type { VirtioDevice } from '../devices/device.js';
 import type { EventLoop } from '../event-loop.js';
 import * as libc from '../libc.js';
@@ -18,8 +19,15 @@ import type { MachineError, MachineSpec, MachineStatistics } from '../machine.js
 import { AllocatedMemory } from '../memory.js';
 import { VhostUserBackend } from '../virtio/vhost-user.js';
 import { checkLimits } from './choose.js';
-import { qemuArguments, TIMER_PIN, TRANSPORT_BASE, TRANSPORT_FIRST_IRQ, TRANSPORT_SIZE } from './qemu-arguments.js';
-import { FIRST_INHERITED_FD, QemuProcess } from './qemu-process.js';
+import {
+  hasSocket,
+  qemuArguments,
+  TIMER_PIN,
+  TRANSPORT_BASE,
+  TRANSPORT_FIRST_IRQ,
+  TRANSPORT_SIZE,
+} from './qemu-arguments.js';
+import { startQemu } from './qemu-process.js';
 
 /** QEMU counts memory in 8 KiB. */
 const MEMORY_UNIT = 8192;
@@ -46,7 +54,7 @@ export class TcgMachine implements Disposable {
   readonly #memory: AllocatedMemory;
   readonly #firmware: number;
   readonly #backends: VhostUserBackend[] = [];
-  #qemu: QemuProcess | undefined;
+  #qemu: ChildProcess | undefined;
 
   /**
    * Makes memory and loads the kernel.
@@ -80,14 +88,20 @@ export class TcgMachine implements Disposable {
 
   /** Starts QEMU. @throws MachineError `no-accelerator` when it is not installed, `host`. */
   start(): void {
-    const { loop, log } = this.#host;
-    const pairs = this.#devices.map(() => libc.createSocketPair());
+    const { loop } = this.#host;
+    const given = this.#devices.filter((device) => !hasSocket(device));
+    const pairs = given.map(() => libc.createSocketPair());
     const inherited = [this.#memory.fd, this.#firmware, ...pairs.map(([, theirs]) => theirs)];
-    const [memory, firmware, ...devices] = inherited.map((_, index) => FIRST_INHERITED_FD + index);
+    const netSocket = `${this.#spec.vsock.path}.net`;
+    for (const device of this.#devices.filter(hasSocket)) this.#listen(device, netSocket);
+    const [memory, firmware, ...fds] = inherited.map((_, index) => FIRST_INHERITED_FD + index);
     const { cpus } = this.#spec;
     const { size } = this.#memory;
-    this.#qemu = new QemuProcess({
-      args: qemuArguments({ cpus, memory: size, devices: this.#devices, fds: { memory, firmware, devices } }),
+    this.#qemu = startQemu({
+      args: qemuArguments({
+        ...{ cpus, memory: size, devices: this.#devices, netSocket },
+        fds: { memory, firmware, devices: this.#devices.map((device) => fds[given.indexOf(device)]) },
+      }),
       inherited,
       loop,
       onOutput: (bytes) => this.#host.writeConsole(bytes),
@@ -96,17 +110,40 @@ export class TcgMachine implements Disposable {
         else this.#host.onCrash(error);
       },
     });
-    this.#devices.forEach((device, index) => {
+    given.forEach((device, index) => {
       const [ours, theirs] = pairs[index];
       libc.close(theirs);
-      const isLast = index === this.#devices.length - 1;
-      const backend = new VhostUserBackend(device, ours, {
+      this.#serve(device, ours, index === given.length - 1 ? () => this.#host.onStart() : undefined);
+    });
+  }
+
+  #serve(device: VirtioDevice, fd: number, onOwned?: () => void): void {
+    const { loop, log } = this.#host;
+    this.#backends.push(
+      new VhostUserBackend(device, fd, {
         loop,
-        onOwned: isLast ? () => this.#host.onStart() : undefined,
+        onOwned,
         onFailure: (reason) => log.warn({ device: device.name }, `the guest broke the device's protocol: ${reason}`),
         onBroken: (reason) => log.warn({ device: device.name }, `QEMU broke the vhost-user protocol: ${reason}`),
-      });
-      this.#backends.push(backend);
+      }),
+    );
+  }
+
+  /** Serves the device to whoever connects first: the folder is the user's alone. */
+  #listen(device: VirtioDevice, path: string): void {
+    const { loop } = this.#host;
+    const address = libc.unixAddress(path);
+    const type = libc.SOCK_STREAM | libc.SOCK_CLOEXEC | libc.SOCK_NONBLOCK;
+    const listener = libc.check(libc.socket(libc.AF_UNIX, type, 0), 'socket');
+    libc.check(libc.bind(listener, address, address.length), 'bind');
+    libc.check(libc.listen(listener, 1), 'listen');
+    loop.add(listener, libc.EPOLLIN, () => {
+      const connection = libc.accept4(listener, null, null, libc.SOCK_CLOEXEC);
+      if (connection < 0) return;
+      loop.remove(listener);
+      libc.close(listener);
+      unlinkSync(path);
+      this.#serve(device, connection);
     });
   }
 

@@ -10,6 +10,17 @@ export function allocateIovecs(count: number): Uint32Array {
   return new Uint32Array(count * IOVEC_WORDS);
 }
 
+/** Writes the iovec at slot `at`. */
+export function setIovec(iovecs: Uint32Array, address: number, length: number, at = 0): void {
+  const high = Math.floor(address / 2 ** 32);
+  const word = at * IOVEC_WORDS;
+  iovecs[word] = address - high * 2 ** 32;
+  iovecs[word + 1] = high;
+  // A buffer is at most 2^32 - 1 bytes long.
+  iovecs[word + 2] = length;
+  iovecs[word + 3] = 0;
+}
+
 /**
  * Up to a fixed number of buffers in guest memory. Every buffer was checked to lie in guest memory when it was added.
  * One object serves request after request: nothing is allocated on the way.
@@ -60,31 +71,24 @@ export class BufferList {
   iovecs(offset: number, length: number, iovecs: Uint32Array, at = 0): number {
     let skip = offset;
     let left = length;
-    let word = at * IOVEC_WORDS;
+    let slot = at;
     for (let index = 0; left > 0 && index < this.count; index++) {
       const size = this.#lengths[index];
       if (skip >= size) {
         skip -= size;
         continue;
       }
-      const base = this.#host[index] + skip;
       const bytes = Math.min(size - skip, left);
-      const high = Math.floor(base / 2 ** 32);
-      iovecs[word] = base - high * 2 ** 32;
-      iovecs[word + 1] = high;
-      // A buffer is at most 2^32 - 1 bytes long.
-      iovecs[word + 2] = bytes;
-      iovecs[word + 3] = 0;
-      word += IOVEC_WORDS;
+      setIovec(iovecs, this.#host[index] + skip, bytes, slot++);
       left -= bytes;
       skip = 0;
     }
-    return word / IOVEC_WORDS - at;
+    return slot - at;
   }
 
-  /** Copies bytes from `offset` on into `target`, as many as there are and fit; returns how many. */
-  read(offset: number, target: Uint8Array): number {
-    return this.#copy(offset, target, target.length, false);
+  /** Copies at most `length` bytes from `offset` on into `target`, as many as there are; returns how many. */
+  read(offset: number, target: Uint8Array, length = target.length): number {
+    return this.#copy(offset, target, length, false);
   }
 
   /** Copies the first `length` bytes of `source` to `offset`, as many as there is room for; returns how many. */

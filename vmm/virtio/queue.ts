@@ -223,11 +223,27 @@ export class Virtqueue {
 
   /** Gives the chain `head` back to the driver; the device wrote the first `written` of its writable bytes. */
   push(head: number, written: number): void {
+    this.stage(head, written);
+    this.publish();
+  }
+
+  /** As {@link push}, but the driver does not see it until {@link publish}: for what is in several chains. */
+  stage(head: number, written: number): void {
     if (this.#stopped) return;
     const element = (this.#nextUsed & (this.size - 1)) * 2;
     this.#usedElements[element] = head;
     this.#usedElements[element + 1] = written;
     this.#nextUsed = (this.#nextUsed + 1) & 0xffff;
+  }
+
+  /** Takes the last `count` staged chains back. */
+  unstage(count: number): void {
+    this.#nextUsed = (this.#nextUsed - count) & 0xffff;
+  }
+
+  /** Shows the driver all that was staged. */
+  publish(): void {
+    if (this.#stopped) return;
     // Sequentially consistent: the element is visible before the index, and the index before needsNotification reads.
     Atomics.store(this.#used, RING_INDEX, this.#nextUsed);
   }

@@ -49,6 +49,12 @@ const share = fc.record(
   { requiredKeys: ['index', 'path'] },
 );
 
+const address = fc.oneof(
+  fc.ipV4(),
+  fc.ipV6(),
+  fc.string({ maxLength: 40 }).map((string) => string.replaceAll('\0', '')),
+);
+
 /** Requests with values of all sizes in their ranges. */
 export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
   fc.record(
@@ -59,6 +65,14 @@ export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
       clock: size,
       root: fc.record({ device: path, scratch: path, tmpfsSize: size }, { requiredKeys: ['device'] }),
       tmpfs: fc.array(tmpfs, { minLength: 1, maxLength: 3 }),
+      network: fc.record(
+        {
+          interface: fc.constantFrom('eth0', 'ens18'),
+          addresses: fc.array(address, { minLength: 1, maxLength: 3 }),
+          gateways: fc.array(address, { minLength: 1, maxLength: 2 }),
+        },
+        { requiredKeys: ['interface'] },
+      ),
       shares: fc.array(share, { minLength: 1, maxLength: 3 }),
       hosts: text,
       resolvConf: text,

@@ -183,6 +183,13 @@ static void print_start(const struct start_request *start)
 	printf("]");
 	print_optional("hosts", start->hosts);
 	print_optional("resolvConf", start->resolv_conf);
+	if (start->network.interface != NULL) {
+		printf(",\"network\":{\"interface\":");
+		print_text(start->network.interface);
+		print_list("addresses", &start->network.addresses);
+		print_list("gateways", &start->network.gateways);
+		printf("}");
+	}
 	printf(",\"shmSize\":%llu,\"limits\":{\"memory\":%llu,\"pids\":%llu,\"cpuQuota\":%llu,\"cpuPeriod\":%llu},",
 	       (unsigned long long)start->shm_size, (unsigned long long)start->limits.memory,
 	       (unsigned long long)start->limits.pids, (unsigned long long)start->limits.cpu_quota,

@@ -1,0 +1,212 @@
+// The network of a container: what its machine and its guest are told of it. The addresses are always the same, as each
+// container has a network to itself; they are of a range that no other network uses (RFC 2544's, for benchmarks).
+import { isIPv4, isIPv6 } from 'node:net';
+import type { NetworkSpec } from '../vmm/machine.js';
+import type { InterfaceSpec } from './agent-protocol.js';
+import { SandboxError } from './errors.js';
+import { type HostNetwork, isLoopback, readInterface } from './host-network.js';
+import { type HostName, parseHostName, parsePublished, parseRule } from './network-rules.js';
+
+const GUEST_ADDRESS = '198.19.0.2';
+const GATEWAY_ADDRESS = '198.19.0.1';
+/** Queries to it go to the host's resolver, where that is out of reach for others. */
+const DNS_ADDRESS = '198.19.0.3';
+const GATEWAY_ADDRESS_6 = 'fe80::1';
+const INTERFACE = 'eth0';
+const TAP = 'tap:';
+/** passt's largest, whose frames its protocol can carry. */
+const PASST_MTU = 65520;
+/** The prefix of our IPv6 addresses, unique local: `tsvm` in ASCII. */
+const PREFIX_6 = 'fd74:7376:6d';
+
+export interface NetworkOptions {
+  /** `none`, `passt`, or `tap:INTERFACE`. Absent: `passt` where it can be had, else none. */
+  mode?: string;
+  /** `[IP:]HOST:GUEST[/udp]`, ports or ranges of them. */
+  publish?: readonly string[];
+  /** Name servers instead of the host's. */
+  dns?: readonly string[];
+  /** Lines for /etc/hosts: `name:address`, `name:host-gateway`. */
+  hosts?: readonly string[];
+  /** Where the container may connect to: `CIDR`, `name` or `host-gateway`, each with `:port` or without. */
+  allow?: readonly string[];
+  deny?: readonly string[];
+  /** `02:00:00:00:00:01`; the first byte even. */
+  mac?: string;
+}
+
+/** What is to be told of a container's network. */
+export interface NetworkPlan {
+  machine: NetworkSpec;
+  guest: InterfaceSpec;
+  /** The address that the container's own name has. */
+  address: string;
+  /** Where the host is. */
+  gateway: string;
+  resolvConf: string;
+}
+
+/**
+ * Checks all words before anything is started.
+ * @throws SandboxError `bad-spec`
+ */
+export function checkNetwork(options: NetworkOptions): void {
+  const { mode = 'passt', mac } = options;
+  if (!/^(none|passt|tap:[^\s/]{1,15})$/.test(mode)) {
+    throw new SandboxError('bad-spec', `invalid network '${mode}': none, passt or tap:INTERFACE is needed`);
+  }
+  if (mac !== undefined && !/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/i.test(mac)) {
+    throw new SandboxError('bad-spec', `invalid MAC address '${mac}': six bytes are needed, the first of them even`);
+  }
+  for (const address of options.dns ?? []) {
+    if (!isIPv4(address) && !isIPv6(address)) {
+      throw new SandboxError('bad-spec', `invalid name server '${address}': an IP address is needed`);
+    }
+  }
+  hostNames(options, GATEWAY_ADDRESS);
+  rules(options, GATEWAY_ADDRESS);
+  const ports = (options.publish ?? []).map(parsePublished);
+  if (mode !== 'passt' && ports.length > 0) {
+    throw new SandboxError('bad-spec', `ports cannot be published with --network ${mode}`);
+  }
+}
+
+/** The names that the caller adds to /etc/hosts. @throws SandboxError `bad-spec` */
+export function hostNames({ hosts = [] }: NetworkOptions, gateway: string): HostName[] {
+  return hosts.map((text) => parseHostName(text, gateway));
+}
+
+function rules({ allow = [], deny = [] }: NetworkOptions, gateway: string): NetworkSpec['rules'] {
+  return [
+    ...deny.map((text) => parseRule(text, false, gateway)),
+    ...allow.map((text) => parseRule(text, true, gateway)),
+  ];
+}
+
+/** Whether the caller counts on a network: without one there is an error then, else a warning. */
+function isAskedFor({ mode, publish = [], dns = [], allow = [] }: NetworkOptions): boolean {
+  return mode !== undefined || publish.length > 0 || dns.length > 0 || allow.length > 0;
+}
+
+/**
+ * The network that the options ask for; undefined for none.
+ * @throws SandboxError `bad-spec`, `network` for an interface that is of no use
+ */
+export function planNetwork(options: NetworkOptions, host: HostNetwork): NetworkPlan | undefined {
+  const { mode = 'passt' } = options;
+  if (mode === 'none') return undefined;
+  const place = mode === 'passt' ? passtPlace(host) : tapPlace(mode.slice(TAP.length));
+  const mac = options.mac?.toLowerCase() ?? macOf(place.address);
+  const { nameservers, settings, forward } = resolver(options, host, place.gateways.length > 1);
+  const allRules = rules(options, place.gateway);
+  const allAddresses = [place.address, ...place.more];
+  return {
+    machine: {
+      mac,
+      gatewayMac: place.gatewayMac,
+      mtu: place.mtu,
+      addresses: [...allAddresses, linkLocal(mac)],
+      gateways: place.gateways,
+      resolvers: nameservers,
+      rules: allRules,
+      closed: host.addresses,
+      optional: !isAskedFor(options),
+      backEnd:
+        mode === 'passt'
+          ? {
+              kind: 'passt',
+              ports: (options.publish ?? []).map(parsePublished),
+              forwardDns: forward ? DNS_ADDRESS : undefined,
+              reachHost: allRules.some(({ allow, range }) => allow && range === place.gateway),
+              interface: host.ipv4 ? undefined : 'lo',
+            }
+          : { kind: 'tap', interface: mode.slice(TAP.length) },
+    },
+    guest: {
+      interface: INTERFACE,
+      addresses: allAddresses.map((address) => `${address}/${isIPv4(address) ? 32 : 128}`),
+      gateways: place.gateways,
+    },
+    address: place.address,
+    gateway: place.gateway,
+    resolvConf: [...nameservers.map((address) => `nameserver ${address}`), ...settings, ''].join('\n'),
+  };
+}
+
+/** Where a guest is in its network. */
+interface Place {
+  address: string;
+  /** Of IPv6. */
+  more: string[];
+  gateway: string;
+  gateways: string[];
+  gatewayMac: string;
+  mtu: number;
+}
+
+function passtPlace({ ipv6 }: HostNetwork): Place {
+  return {
+    address: GUEST_ADDRESS,
+    more: ipv6 ? [`${PREFIX_6}::2`] : [],
+    gateway: GATEWAY_ADDRESS,
+    gateways: ipv6 ? [GATEWAY_ADDRESS, GATEWAY_ADDRESS_6] : [GATEWAY_ADDRESS],
+    gatewayMac: macOf(GATEWAY_ADDRESS),
+    mtu: PASST_MTU,
+  };
+}
+
+/** The host is the gateway, and the guest has the next address. */
+function tapPlace(name: string): Place {
+  const found = readInterface(name);
+  if (found === undefined) {
+    throw new SandboxError('network', `${name} is no interface that is up and has an IPv4 address of the host's`);
+  }
+  const { address, prefix, mac, mtu } = found;
+  const next = numberOf(address) + 1;
+  if (prefix > 30 || (next + 1) % 2 ** (32 - prefix) === 0) {
+    throw new SandboxError('network', `the network ${address}/${prefix} of ${name} has no address behind the host's`);
+  }
+  return {
+    address: [24, 16, 8, 0].map((shift) => (next >>> shift) & 0xff).join('.'),
+    more: [],
+    gateway: address,
+    gateways: [address],
+    gatewayMac: mac,
+    mtu: Math.min(mtu, PASST_MTU),
+  };
+}
+
+function numberOf(address: string): number {
+  return address.split('.').reduce((number, byte) => number * 256 + Number(byte), 0);
+}
+
+interface GuestResolver {
+  nameservers: string[];
+  settings: string[];
+  /** The only one there is, is the host's own. */
+  forward: boolean;
+}
+
+/** As Docker has it: those asked for, else the host's, but for those on its loopback interface. */
+function resolver({ dns = [], mode }: NetworkOptions, { resolver: host }: HostNetwork, ipv6: boolean): GuestResolver {
+  const { settings } = host;
+  if (dns.length > 0) return { nameservers: [...dns], settings, forward: false };
+  const nameservers = host.nameservers.filter((address) => !isLoopback(address) && (ipv6 || isIPv4(address)));
+  if (nameservers.length > 0 || host.nameservers.length === 0 || mode?.startsWith(TAP))
+    return { nameservers, settings, forward: false };
+  return { nameservers: [DNS_ADDRESS], settings, forward: true };
+}
+
+/** A locally administered address that has the IPv4 address in it. */
+function macOf(address: string): string {
+  const bytes = [0x02, 0x74, ...address.split('.').map(Number)];
+  return bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(':');
+}
+
+/** The address that the guest's kernel makes of a MAC address (RFC 4291, appendix A). */
+function linkLocal(mac: string): string {
+  const bytes = mac.split(':').map((byte) => Number.parseInt(byte, 16));
+  const identifier = [bytes[0] ^ 2, bytes[1], bytes[2], 0xff, 0xfe, ...bytes.slice(3)];
+  const groups = [0, 2, 4, 6].map((at) => ((identifier[at] << 8) | identifier[at + 1]).toString(16));
+  return `fe80::${groups.join(':')}`;
+}

@@ -1,0 +1,132 @@
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { describe, expect, test } from 'vitest';
+import { type HostNetwork, hasDefaultRoute, hasDefaultRoute6, hostResolver } from '../../../sandbox/host-network.js';
+import { checkNetwork, type NetworkOptions, planNetwork } from '../../../sandbox/network.js';
+import { checkPorts } from '../../../sandbox/ports.js';
+import { closedRanges } from '../../../vmm/devices/net/closed-ranges.js';
+import { Policy } from '../../../vmm/devices/net/policy.js';
+
+const host: HostNetwork = {
+  addresses: ['192.0.2.2', '2001:db8::2', 'fe80::1:2'],
+  ipv4: true,
+  ipv6: true,
+  resolver: { nameservers: ['10.1.1.1', '127.0.0.53', '2001:db8::53'], settings: ['search example.com'] },
+};
+
+const plan = (options: NetworkOptions = {}, of: HostNetwork = host) => planNetwork(options, of)!;
+
+describe('the plan of a network', () => {
+  test('says the same to guest and machine, which can make a policy of it', () => {
+    const { machine, guest } = plan({ allow: ['example.com:443', 'host-gateway:80'], deny: ['10.0.0.0/8'] });
+    expect(guest.addresses).toEqual(['198.19.0.2/32', 'fd74:7376:6d::2/128']);
+    expect(guest.gateways).toEqual(machine.gateways);
+    expect(machine.addresses).toEqual(['198.19.0.2', 'fd74:7376:6d::2', 'fe80::74:c6ff:fe13:2']);
+    expect(() => new Policy(machine)).not.toThrow();
+    expect(() => closedRanges(machine.closed)).not.toThrow();
+  });
+
+  test('has IPv6 where the host has it', () => {
+    const { machine, guest, resolvConf } = plan({}, { ...host, ipv6: false });
+    expect(guest.addresses).toEqual(['198.19.0.2/32']);
+    expect(machine.gateways).toEqual(['198.19.0.1']);
+    expect(resolvConf).toBe('nameserver 10.1.1.1\nsearch example.com\n');
+  });
+
+  test('is nothing when none is asked for', () => {
+    expect(planNetwork({ mode: 'none' }, host)).toBeUndefined();
+  });
+
+  test('is optional until something is asked of it', () => {
+    expect(plan().machine.optional).toBe(true);
+    for (const options of [{ mode: 'passt' }, { publish: ['80:80'] }, { dns: ['9.9.9.9'] }, { allow: ['10.0.0.1'] }]) {
+      expect(plan(options).machine.optional).toBe(false);
+    }
+  });
+
+  test("has the host's resolvers, but for those on its loopback interface; or those asked for", () => {
+    expect(plan().resolvConf).toBe('nameserver 10.1.1.1\nnameserver 2001:db8::53\nsearch example.com\n');
+    expect(plan({ dns: ['9.9.9.9'] }).machine.resolvers).toEqual(['9.9.9.9']);
+    const local = plan({}, { ...host, resolver: { nameservers: ['127.0.0.53'], settings: [] } });
+    expect(local.machine.resolvers).toEqual(['198.19.0.3']);
+    expect(local.machine.backEnd).toMatchObject({ forwardDns: '198.19.0.3' });
+  });
+
+  test('opens the host only where a rule names it', () => {
+    expect(plan().machine.backEnd).toMatchObject({ reachHost: false });
+    expect(plan({ allow: ['0.0.0.0/0'] }).machine.backEnd).toMatchObject({ reachHost: false });
+    expect(plan({ deny: ['host-gateway'] }).machine.backEnd).toMatchObject({ reachHost: false });
+    expect(plan({ allow: ['host-gateway:80'] }).machine.backEnd).toMatchObject({ reachHost: true });
+  });
+
+  test('goes through the loopback interface where no route leads out', () => {
+    expect(plan({}, { ...host, ipv4: false }).machine.backEnd).toMatchObject({ interface: 'lo' });
+  });
+
+  test('of a tap interface that is not there is an error', () => {
+    expect(() => plan({ mode: 'tap:nope0' })).toThrow(/^nope0 is no interface that is up/);
+  });
+});
+
+test.each<[NetworkOptions, RegExp]>([
+  [{ mode: 'bridge' }, /^invalid network 'bridge'/],
+  [{ mode: 'tap:' }, /^invalid network/],
+  [{ mode: 'tap:../x' }, /^invalid network/],
+  [{ mac: '03:00:00:00:00:01' }, /^invalid MAC address/],
+  [{ mac: '02:00' }, /^invalid MAC address/],
+  [{ dns: ['resolver'] }, /^invalid name server/],
+  [{ hosts: ['x'] }, /^invalid host/],
+  [{ allow: ['10.0.0.0/99'] }, /^invalid network rule/],
+  [{ publish: ['x'] }, /^invalid published port/],
+  [{ mode: 'none', publish: ['80:80'] }, /^ports cannot be published with --network none/],
+])('%j is refused before anything is started', (options, message) => {
+  expect(() => checkNetwork(options)).toThrow(message);
+});
+
+describe('a port that is to be published', () => {
+  const ports = (port: number, address = '127.0.0.1') =>
+    checkPorts({
+      ...plan().machine,
+      backEnd: {
+        kind: 'passt',
+        reachHost: false,
+        ports: [{ protocol: 'tcp', address, host: port, guest: 80, count: 1 }],
+      },
+    });
+
+  test('must be free', async () => {
+    const server = createServer().listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as { port: number };
+    await expect(ports(port)).rejects.toThrow(`cannot publish port 127.0.0.1:${port}/tcp: it is in use`);
+    server.close();
+    await once(server, 'close');
+    await expect(ports(port)).resolves.toBeUndefined();
+  });
+
+  test("must be at an address of the host's", async () => {
+    await expect(ports(8080, '203.0.113.99')).rejects.toThrow(/no such address/);
+  });
+});
+
+describe("the host's own network", () => {
+  test('has a route out or not', () => {
+    const header = 'Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n';
+    expect(hasDefaultRoute(`${header}eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n`)).toBe(true);
+    expect(hasDefaultRoute(`${header}eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n`)).toBe(false);
+    const zero = '0'.repeat(32);
+    expect(hasDefaultRoute6(`${zero} 00 ${zero} 00 ${zero} 00000400 00000001 00000000 00000003 eth0\n`)).toBe(true);
+    expect(hasDefaultRoute6(`${zero} 00 ${zero} 00 ${zero} ffffffff 00000001 00000000 00200200 lo\n`)).toBe(false);
+  });
+
+  test('has the resolvers that its own resolver asks, where that is on the loopback interface', () => {
+    const upstream = () => 'nameserver 10.9.9.9\n';
+    expect(hostResolver('# x\nnameserver 127.0.0.53\noptions edns0\n', upstream)).toEqual({
+      nameservers: ['10.9.9.9'],
+      settings: ['options edns0'],
+    });
+    expect(hostResolver('nameserver 127.0.0.1\n', () => '').nameservers).toEqual(['127.0.0.1']);
+    expect(hostResolver('nameserver 10.1.1.1\nnameserver nonsense\n', upstream).nameservers).toEqual(['10.1.1.1']);
+    expect(hostResolver('', upstream).nameservers).toEqual([]);
+  });
+});

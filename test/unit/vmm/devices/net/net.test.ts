@@ -1,0 +1,390 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import type { CheckedFrame, FrameReceiver, NetBackEnd } from '../../../../../vmm/devices/net/back-end.js';
+import { HEADROOM } from '../../../../../vmm/devices/net/back-end.js';
+import {
+  RECEIVE,
+  TRANSMIT,
+  VIRTIO_NET_F_CSUM,
+  VIRTIO_NET_F_GUEST_CSUM,
+  VIRTIO_NET_F_MAC,
+  VIRTIO_NET_F_MRG_RXBUF,
+  VirtioNet,
+} from '../../../../../vmm/devices/net.js';
+import type { NetworkRule, Refusal } from '../../../../../vmm/machine.js';
+import { GATEWAY, GUEST, query, SYN, tcp, udp } from '../../../../fixtures/frames.js';
+import { type Piece, VirtioDriver } from '../../../../fixtures/virtio-driver.js';
+
+const HEADER = 12;
+const RESOLVER = '10.255.255.53';
+const RST_ACK = 0x14;
+
+/** A back end that keeps what it is sent, and gives what the test has for the guest. */
+class Wire implements NetBackEnd {
+  readonly offloads = true;
+  busy = false;
+  readonly sent: { header: Buffer; frame: Buffer }[] = [];
+  receiver: FrameReceiver | undefined;
+  /** Frames for the guest that it has no room for. */
+  readonly waiting: Buffer[] = [];
+  disposed = false;
+
+  attach(receiver: FrameReceiver): void {
+    this.receiver = receiver;
+  }
+
+  detach(): void {
+    this.receiver = undefined;
+  }
+
+  send({ header, bytes, copied, rest, offset, length }: CheckedFrame): void {
+    const frame = Buffer.alloc(length);
+    frame.set(bytes.subarray(HEADROOM, HEADROOM + copied));
+    rest.read(offset, frame.subarray(copied));
+    this.sent.push({ header: Buffer.from(header.bytes), frame });
+  }
+
+  give(...frames: Buffer[]): void {
+    this.waiting.push(...frames);
+    this.resume();
+  }
+
+  resume(): void {
+    const header = new Uint8Array(HEADER);
+    header[0] = 2;
+    while (this.waiting.length > 0 && this.receiver?.receive(header, this.waiting[0], 0, this.waiting[0].length)) {
+      this.waiting.shift();
+    }
+    this.receiver?.flush();
+  }
+
+  [Symbol.dispose](): void {
+    this.disposed = true;
+  }
+}
+
+function network(options: { rules?: NetworkRule[]; features?: number[] } = {}) {
+  let wire = new Wire();
+  const refused: Refusal[] = [];
+  const create = () => {
+    wire = new Wire();
+    return new VirtioNet({
+      spec: {
+        ...{ mac: GUEST.mac, gatewayMac: GATEWAY.mac, mtu: 65520, optional: false },
+        ...{ addresses: [GUEST.ipv4, GUEST.ipv6], gateways: [GATEWAY.ipv4], resolvers: [RESOLVER], closed: [] },
+        rules: options.rules ?? [],
+        backEnd: { kind: 'tap', interface: 'none' },
+      },
+      backEnd: wire,
+      onRefusal: (refusal) => refused.push(refusal),
+    });
+  };
+  const driver = new VirtioDriver(create(), { memorySize: 8 * 1024 * 1024, features: options.features }).start();
+  return {
+    driver,
+    create,
+    refused,
+    get wire() {
+      return wire;
+    },
+    get device() {
+      return driver.device as VirtioNet;
+    },
+    /** Puts a frame into the transmit queue, cut at these offsets, and kicks. */
+    transmit(frame: Uint8Array, header = new Uint8Array(HEADER), cuts: number[] = []) {
+      const whole = driver.allocate(HEADER + frame.length, 1);
+      driver.bytes(whole).set(header);
+      driver.bytes(whole).set(frame, HEADER);
+      const edges = [0, ...cuts.filter((cut) => cut > 0 && cut < whole.length).sort((a, b) => a - b), whole.length];
+      const pieces = edges.slice(1).map((end, index) => ({
+        address: whole.address + edges[index],
+        length: end - edges[index],
+      }));
+      driver.queues[TRANSMIT].add(pieces, []);
+      driver.queues[TRANSMIT].kick();
+      return whole;
+    },
+    /** Gives the device room for frames. */
+    room(length: number): Piece {
+      const piece = driver.allocate(length, 1);
+      driver.queues[RECEIVE].add([], [piece]);
+      return piece;
+    },
+    /** The next frame that the guest got, put together of `pieces`. */
+    take(pieces: Piece[]): { header: Buffer; frame: Buffer } | undefined {
+      const first = driver.queues[RECEIVE].takeUsed();
+      if (first === undefined) return undefined;
+      const parts = [driver.bytes(pieces.shift()!).subarray(0, first.length)];
+      const count = parts[0].readUInt16LE(10);
+      while (parts.length < count) {
+        parts.push(driver.bytes(pieces.shift()!).subarray(0, driver.queues[RECEIVE].takeUsed()!.length));
+      }
+      const bytes = Buffer.concat(parts);
+      return { header: bytes.subarray(0, HEADER), frame: bytes.subarray(HEADER) };
+    },
+  };
+}
+
+const inbound = { sourceMac: GATEWAY.mac, destinationMac: GUEST.mac, source: '203.0.113.1', destination: GUEST.ipv4 };
+
+describe('network device', () => {
+  test('tells the driver its address, its MTU and that the link is up', () => {
+    using it = network().driver;
+    const config = Buffer.from(it.device.config);
+    expect(config.subarray(0, 6).toString('hex')).toBe(GUEST.mac.replaceAll(':', ''));
+    expect([config.readUInt16LE(6), config.readUInt16LE(8), config.readUInt16LE(10)]).toEqual([1, 1, 65520]);
+  });
+
+  test('frames go out as they are, of any length and however they are cut', () => {
+    const it = network();
+    using _ = it.driver;
+    fc.assert(
+      fc.property(fc.nat({ max: 9000 }), fc.array(fc.nat({ max: 9000 }), { maxLength: 5 }), (length, cuts) => {
+        const frame = tcp({ payload: Buffer.alloc(length, 'payload') });
+        it.transmit(frame, new Uint8Array(HEADER), cuts);
+        expect(it.wire.sent.pop()?.frame.equals(frame)).toBe(true);
+        expect(it.driver.queues[TRANSMIT].takeUsed()?.length).toBe(0);
+      }),
+      { numRuns: 60 },
+    );
+  });
+
+  test('what lies behind a packet does not go out with it', () => {
+    const it = network();
+    using _ = it.driver;
+    const frame = udp();
+    it.transmit(Buffer.concat([frame, Buffer.from('padding, or a message')]));
+    expect(it.wire.sent[0].frame.equals(frame)).toBe(true);
+  });
+
+  test('what was checked is what goes out, though the guest changes it meanwhile', () => {
+    const it = network();
+    using _ = it.driver;
+    const frame = tcp({ payload: Buffer.alloc(8000, 1) });
+    const { wire } = it;
+    let memory: Piece | undefined;
+    const send = wire.send.bind(wire);
+    wire.send = (checked) => {
+      if (memory !== undefined) it.driver.bytes(memory).fill(0xee);
+      send(checked);
+    };
+    wire.busy = true;
+    memory = it.transmit(frame);
+    wire.busy = false;
+    wire.receiver?.ready();
+    expect(wire.sent[0].frame.subarray(0, 54).equals(frame.subarray(0, 54))).toBe(true);
+  });
+
+  test('while the back end is busy frames wait, and none is lost', () => {
+    const it = network();
+    using _ = it.driver;
+    it.wire.busy = true;
+    for (let port = 1; port <= 5; port++) it.transmit(tcp({ sourcePort: port }));
+    expect(it.wire.sent).toHaveLength(0);
+    it.wire.busy = false;
+    it.wire.receiver?.ready();
+    expect(it.wire.sent.map(({ frame }) => frame.readUInt16BE(34))).toEqual([1, 2, 3, 4, 5]);
+  });
+
+  test('a checksum that is to be completed is passed on where it belongs, and nowhere else', () => {
+    const it = network();
+    using _ = it.driver;
+    const header = (start: number, offset: number) => {
+      const bytes = Buffer.alloc(HEADER);
+      bytes[0] = 1;
+      bytes.writeUInt16LE(start, 6);
+      bytes.writeUInt16LE(offset, 8);
+      return bytes;
+    };
+    it.transmit(tcp(), header(34, 16));
+    expect(it.wire.sent.pop()?.header.equals(header(34, 16))).toBe(true);
+    it.transmit(udp(), header(34, 6));
+    expect(it.wire.sent.pop()?.header.equals(header(34, 6))).toBe(true);
+    // The sum of a checksum in the place of an address would lead the frame elsewhere after it was checked.
+    for (const [start, offset] of [
+      [14, 16],
+      [34, 6],
+      [0, 30],
+      [34, 0xfff0],
+      [0xffff, 0xffff],
+    ]) {
+      it.transmit(tcp(), header(start, offset));
+      expect(it.wire.sent).toHaveLength(0);
+    }
+    expect(it.device.refused).toEqual({ malformed: 5 });
+  });
+
+  test('segments are passed on with headers of our own count', () => {
+    const it = network();
+    using _ = it.driver;
+    const header = Buffer.from([1, 1, 0xff, 0xff, 0xb4, 5, 34, 0, 16, 0, 9, 9]);
+    it.transmit(tcp({ payload: Buffer.alloc(20000) }), header);
+    expect(it.wire.sent[0].header.toString('hex')).toBe('01013600b405220010000000');
+    const wrong = [
+      [1, 4, 0, 0, 0xb4, 5, 34, 0, 16, 0, 0, 0],
+      [0, 1, 0, 0, 0xb4, 5, 0, 0, 0, 0, 0, 0],
+      [1, 1, 0, 0, 0, 0, 34, 0, 16, 0, 0, 0],
+      [1, 3, 0, 0, 0xb4, 5, 34, 0, 16, 0, 0, 0],
+      [1, 0x80, 0, 0, 0xb4, 5, 34, 0, 16, 0, 0, 0],
+    ];
+    for (const bytes of wrong) it.transmit(tcp({ payload: Buffer.alloc(100) }), Buffer.from(bytes));
+    expect(it.wire.sent).toHaveLength(1);
+  });
+
+  test('offloads that the driver did not accept are refused', () => {
+    const it = network({ features: [VIRTIO_NET_F_MAC, VIRTIO_NET_F_MRG_RXBUF] });
+    using _ = it.driver;
+    it.transmit(tcp(), Buffer.from([1, 0, 0, 0, 0, 0, 34, 0, 16, 0, 0, 0]));
+    expect(it.wire.sent).toHaveLength(0);
+  });
+
+  test('frames come in, whole or over as many buffers as they need', () => {
+    const it = network();
+    using _ = it.driver;
+    fc.assert(
+      fc.property(fc.nat({ max: 9000 }), fc.integer({ min: HEADER, max: 2000 }), (length, size) => {
+        const frame = tcp({ ...inbound, payload: Buffer.alloc(length, 'inbound') });
+        const needed = Math.ceil((frame.length + HEADER) / size);
+        fc.pre(needed <= 200);
+        const pieces = Array.from({ length: needed }, () => it.room(size));
+        it.wire.give(frame);
+        const got = it.take(pieces);
+        expect(got?.frame.equals(frame)).toBe(true);
+        expect(got?.header.readUInt16LE(10)).toBe(needed);
+        expect(got?.header[0]).toBe(2);
+        expect(pieces).toHaveLength(0);
+      }),
+      { numRuns: 40 },
+    );
+  });
+
+  test('a frame that finds too little room waits for a kick, whole', () => {
+    const it = network();
+    using _ = it.driver;
+    const frame = tcp({ ...inbound, payload: Buffer.alloc(3000, 'x') });
+    const pieces = [it.room(1000), it.room(1000)];
+    it.wire.give(frame);
+    expect(it.driver.queues[RECEIVE].takeUsed()).toBeUndefined();
+    pieces.push(it.room(1000), it.room(1000));
+    expect(it.driver.queues[RECEIVE].kick()).toBe(true);
+    expect(it.take(pieces)?.frame.equals(frame)).toBe(true);
+    expect(it.wire.waiting).toHaveLength(0);
+  });
+
+  test('without merging, a frame that is too long for a buffer is lost, and the next one comes', () => {
+    const it = network({ features: [VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM] });
+    using _ = it.driver;
+    const pieces = [it.room(1000)];
+    const short = tcp(inbound);
+    it.wire.give(tcp({ ...inbound, payload: Buffer.alloc(3000) }), short);
+    const got = it.take(pieces);
+    expect(got?.frame.equals(short)).toBe(true);
+    expect(got?.header.readUInt16LE(10)).toBe(1);
+  });
+
+  test('a refused connection is reset at once', () => {
+    const it = network();
+    using _ = it.driver;
+    const pieces = [it.room(2000), it.room(2000)];
+    it.transmit(tcp({ destination: '10.0.0.1', destinationPort: 5432 }));
+    expect(it.wire.sent).toHaveLength(0);
+    const reset = it.take(pieces)!.frame;
+    const expected = tcp({
+      ...{ sourceMac: GATEWAY.mac, destinationMac: GUEST.mac, source: '10.0.0.1', destination: GUEST.ipv4 },
+      ...{ sourcePort: 5432, destinationPort: 40000, flags: RST_ACK },
+    });
+    expect(reset.subarray(26, 38).toString('hex')).toBe(expected.subarray(26, 38).toString('hex'));
+    expect(reset[47]).toBe(RST_ACK);
+    expect(reset.readUInt32BE(42)).toBe(1001);
+    it.transmit(tcp({ destination: 'fd00::1' }));
+    expect(it.take(pieces)?.frame[14 + 40 + 13]).toBe(RST_ACK);
+    expect(it.refused).toEqual([
+      { reason: 'closed', what: 'tcp', destination: '10.0.0.1:5432' },
+      { reason: 'closed', what: 'tcp', destination: '[fd00::1]:80' },
+    ]);
+  });
+
+  test('a query for a name that is not allowed is refused as by a resolver', () => {
+    const it = network({ rules: [{ allow: true, name: 'example.com' }] });
+    using _ = it.driver;
+    const pieces = [it.room(2000)];
+    it.transmit(udp({ destination: RESOLVER, destinationPort: 53, payload: query('example.net', 99) }));
+    const message = it.take(pieces)!.frame.subarray(42);
+    expect(message.readUInt16BE(0)).toBe(99);
+    expect(message.readUInt16BE(2)).toBe(0x8105);
+    expect(message.subarray(12).equals(query('example.net').subarray(12))).toBe(true);
+  });
+
+  test('refusals are counted, and each destination is told once', () => {
+    const it = network();
+    using _ = it.driver;
+    for (let count = 0; count < 3; count++) it.transmit(udp({ destination: '10.0.0.1' }));
+    it.transmit(udp({ destination: '10.0.0.2' }));
+    it.transmit(tcp({ flags: SYN | 0x10 }));
+    expect(it.device.refused).toEqual({ closed: 4, 'no-connection': 1 });
+    expect(it.refused.map(({ destination }) => destination)).toEqual(['10.0.0.1:4000', '10.0.0.2:4000']);
+  });
+
+  test('a lost back end takes the link down', () => {
+    const it = network();
+    using _ = it.driver;
+    it.wire.receiver?.lost();
+    expect(it.driver.device.config[6]).toBe(0);
+    expect(it.driver.interruptStatus[0] & 2).toBe(2);
+  });
+
+  test('a frame without a header breaks the device, and nothing else', () => {
+    const it = network();
+    using _ = it.driver;
+    it.driver.queues[TRANSMIT].add([it.driver.allocate(HEADER - 1)], []);
+    it.driver.queues[TRANSMIT].kick();
+    expect(it.driver.failures).toHaveLength(1);
+    it.wire.give(tcp(inbound));
+    it.driver.memory.assertGuardsIntact();
+  });
+
+  test('any bytes as header and frame leave the device as it should be', () => {
+    const it = network();
+    using _ = it.driver;
+    const damaged = fc
+      .tuple(
+        fc.constantFrom(tcp(), udp(), tcp({ destination: '2606:4700::1' })),
+        fc.uint8Array({ maxLength: 40 }),
+        fc.nat(90),
+      )
+      .map(([frame, bytes, at]) => {
+        const copy = Buffer.from(frame);
+        copy.set(bytes.subarray(0, Math.max(0, copy.length - at)), Math.min(at, copy.length));
+        return copy;
+      });
+    const header = fc.uint8Array({ minLength: HEADER, maxLength: HEADER });
+    fc.assert(
+      fc.property(header, fc.oneof(damaged, fc.uint8Array({ maxLength: 200 })), (head, frame) => {
+        it.transmit(frame, head);
+        expect(it.driver.failures).toEqual([]);
+        expect(it.driver.queues[TRANSMIT].takeUsed()?.length).toBe(0);
+        for (const { header: sent, frame: out } of it.wire.sent.splice(0)) {
+          expect(out.length).toBeLessThanOrEqual(frame.length);
+          // Whoever completes the checksum writes into the transport's header of this frame.
+          if ((sent[0] & 1) !== 0) expect([34, 54]).toContain(sent.readUInt16LE(6));
+          if ((sent[0] & 1) !== 0) expect([6, 16]).toContain(sent.readUInt16LE(8));
+        }
+      }),
+      { numRuns: 1000 },
+    );
+    it.driver.memory.assertGuardsIntact();
+  });
+
+  test('a new device goes on where a saved one was', () => {
+    const it = network();
+    using _ = it.driver;
+    const pieces = [it.room(2000)];
+    const before = it.wire;
+    it.driver.replaceDevice(it.create);
+    expect(before.disposed).toBe(true);
+    it.transmit(tcp());
+    expect(it.wire.sent).toHaveLength(1);
+    it.wire.give(udp(inbound));
+    expect(it.take(pieces)?.frame.equals(udp(inbound))).toBe(true);
+  });
+});

@@ -1,0 +1,347 @@
+// What a guest may send: every way out that is not allowed is closed.
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { Frame } from '../../../../../vmm/devices/net/frame.js';
+import { Policy } from '../../../../../vmm/devices/net/policy.js';
+import type { NetworkRule } from '../../../../../vmm/machine.js';
+import {
+  ACK,
+  type Answer,
+  answer,
+  arp,
+  ethernet,
+  GATEWAY,
+  GUEST,
+  icmp,
+  ip,
+  query,
+  SYN,
+  solicitation,
+  tcp,
+  udp,
+} from '../../../../fixtures/frames.js';
+
+const RESOLVER = '10.255.255.53';
+const PUBLIC = '203.0.113.1';
+const PUBLIC_6 = '2606:4700::1111';
+
+interface Guest {
+  policy: Policy;
+  /** Why the frame does not pass. */
+  sends(frame: Buffer, now?: number): string | undefined;
+  gets(frame: Buffer, now?: number): void;
+}
+
+function guest(rules: NetworkRule[] = [], closed: string[] = []): Guest {
+  const policy = new Policy({
+    mac: GUEST.mac,
+    gatewayMac: GATEWAY.mac,
+    addresses: [GUEST.ipv4, GUEST.ipv6, GUEST.local],
+    gateways: [GATEWAY.ipv4, GATEWAY.ipv6],
+    resolvers: [RESOLVER],
+    rules,
+    closed,
+    optional: false,
+  });
+  const frame = new Frame();
+  return {
+    policy,
+    sends: (bytes, now = 1) => {
+      frame.parse(bytes, 0, bytes.length);
+      return policy.outgoing(frame, bytes, bytes.length, now);
+    },
+    gets: (bytes, now = 1) => {
+      frame.parse(bytes, 0, bytes.length);
+      policy.incoming(frame, bytes, 0, now);
+    },
+  };
+}
+
+const allow = (range: string, ports?: [number, number]): NetworkRule => ({ allow: true, range, ports });
+const allowName = (name: string, ports?: [number, number]): NetworkRule => ({ allow: true, name, ports });
+const deny = (range: string, ports?: [number, number]): NetworkRule => ({ allow: false, range, ports });
+
+const ask = (name: string, fields = {}) =>
+  udp({ destination: RESOLVER, destinationPort: 53, payload: query(name), ...fields });
+const told = (name: string, answers: Answer[], fields = {}) =>
+  udp({
+    ...{ sourceMac: GATEWAY.mac, destinationMac: GUEST.mac, source: RESOLVER, destination: GUEST.ipv4 },
+    ...{ sourcePort: 53, destinationPort: 40000, payload: answer(name, answers) },
+    ...fields,
+  });
+
+describe('by default', () => {
+  test.each([
+    ['TCP', tcp({ destination: PUBLIC })],
+    ['TCP by IPv6', tcp({ destination: PUBLIC_6 })],
+    ['UDP', udp({ destination: PUBLIC })],
+    ['ping', icmp({ destination: PUBLIC })],
+    ['ping by IPv6', icmp({ destination: PUBLIC_6 })],
+    ['a name server of its own choice', udp({ destination: '9.9.9.9', destinationPort: 53, payload: query('a.b') })],
+    ['its resolver', ask('example.com')],
+    ['its resolver by TCP', tcp({ destination: RESOLVER, destinationPort: 53 })],
+    ["its gateway's hardware address", arp()],
+    ["its IPv6 gateway's", solicitation(GATEWAY.ipv6)],
+  ])('the guest reaches the public Internet: %s', (_, frame) => {
+    expect(guest().sends(frame)).toBeUndefined();
+  });
+
+  test.each([
+    ...['10.0.0.1', '172.16.0.1', '172.31.255.255', '192.168.1.1', '100.64.0.1', '127.0.0.1', '0.0.0.0'],
+    ...['169.254.169.254', '169.254.170.2', '100.100.100.200', '168.63.129.16', '198.18.0.1', '192.0.0.1'],
+    ...['224.0.0.251', '239.255.255.250', '255.255.255.255', '240.0.0.1'],
+    ...['::1', '::', 'fe80::5', 'fc00::1', 'fd00:ec2::254', 'ff02::fb', 'fec0::1'],
+    ...['64:ff9b::a9fe:a9fe', '2002:a9fe:a9fe::1', '2001:0:1::1', '::10.0.0.1'],
+    ...[GATEWAY.ipv4, GATEWAY.ipv6, RESOLVER],
+  ])('%s is closed', (destination) => {
+    expect(guest().sends(tcp({ destination }))).toBe('closed');
+    expect(guest().sends(udp({ destination }))).toBe('closed');
+    expect(guest().sends(icmp({ destination }))).toBe('closed');
+  });
+
+  test("the host's own addresses are closed, whatever they are", () => {
+    expect(guest([], [PUBLIC]).sends(tcp({ destination: PUBLIC }))).toBe('closed');
+  });
+});
+
+describe('no way around', () => {
+  const everything = [allow('0.0.0.0/0'), allow('::/0')];
+
+  test.each([
+    ['from another hardware address', tcp({ sourceMac: '02:00:00:00:00:09' }), 'spoofed'],
+    ['from another address', tcp({ source: '198.19.0.9' }), 'spoofed'],
+    ['from another IPv6 address', tcp({ source: '2606:4700::9', destination: PUBLIC_6 }), 'spoofed'],
+    ['from its IPv4 address in IPv6', tcp({ source: '::ffff:198.19.0.2', destination: PUBLIC_6 }), 'malformed'],
+    ['to an IPv4 address in IPv6', tcp({ destination: '::ffff:10.0.0.1' }), 'malformed'],
+    ['by another neighbour', tcp({ destinationMac: '02:00:00:00:00:09' }), 'next-hop'],
+    ['to all neighbours', udp({ destinationMac: 'ff:ff:ff:ff:ff:ff' }), 'next-hop'],
+    ["asking for another neighbour's address", arp({ destination: '198.19.0.9' }), 'next-hop'],
+    ['asking with the address of another', arp({ source: '198.19.0.9' }), 'spoofed'],
+    ['claiming the gateway', arp({ source: GATEWAY.ipv4, operation: 2 }), 'spoofed'],
+    ['asking for an IPv6 neighbour', solicitation('fe80::9'), 'next-hop'],
+    ['asking with the IPv6 address of another', solicitation(GATEWAY.ipv6, { source: 'fe80::9' }), 'spoofed'],
+    ['a first fragment', udp({ fragment: 0x2000 }), 'malformed'],
+    ['a later fragment', udp({ fragment: 1 }), 'malformed'],
+    ['IPv4 options', tcp({ options: 2 }), 'malformed'],
+    ['an IPv6 fragment', tcp({ destination: PUBLIC_6, protocol: 44 }), 'malformed'],
+    ['IPv6 hop-by-hop options', tcp({ destination: PUBLIC_6, protocol: 0 }), 'malformed'],
+    ['an IPv6 routing header', tcp({ destination: PUBLIC_6, protocol: 43 }), 'malformed'],
+    ['IP in IP', tcp({ protocol: 4 }), 'malformed'],
+    ['IPv6 in IPv4', tcp({ protocol: 41 }), 'malformed'],
+    ['GRE', tcp({ protocol: 47 }), 'malformed'],
+    ['SCTP', tcp({ protocol: 132 }), 'malformed'],
+    ['a redirect', icmp({ type: 5 }), 'malformed'],
+    ['a router advertisement', icmp({ destination: 'ff02::1', type: 134 }), 'malformed'],
+    ['VLAN tags', ethernet(0x8100, tcp().subarray(12)), 'malformed'],
+    ['PPPoE', ethernet(0x8864, Buffer.alloc(64)), 'malformed'],
+    ['a length in place of a type', ethernet(64, Buffer.alloc(64)), 'malformed'],
+    ['a segment of no connection', tcp({ flags: ACK }), 'no-connection'],
+    ['an answer that nobody asked for', tcp({ flags: SYN | ACK }), 'no-connection'],
+    ['a header alone', Buffer.alloc(14), 'spoofed'],
+  ])('even where all is allowed: %s', (_, frame, reason) => {
+    expect(guest(everything).sends(frame)).toBe(reason);
+  });
+
+  test('a rule of the whole Internet opens nothing that is closed', () => {
+    for (const destination of ['10.0.0.1', '169.254.169.254', '127.0.0.1', 'fd00::1', 'fe80::9']) {
+      expect(guest(everything).sends(tcp({ destination }))).toBe('closed');
+    }
+  });
+
+  test('a rule of link-local addresses does not open the metadata, which its own address does', () => {
+    const linkLocal = guest([allow('169.254.0.0/16')]);
+    expect(linkLocal.sends(tcp({ destination: '169.254.1.1' }))).toBeUndefined();
+    expect(linkLocal.sends(tcp({ destination: '169.254.169.254' }))).toBe('closed');
+    expect(guest([allow('169.254.169.254')]).sends(tcp({ destination: '169.254.169.254' }))).toBeUndefined();
+  });
+
+  test('nothing at all passes whose source, next hop or kind is not understood, whatever the bytes', () => {
+    const { sends } = guest([allow('198.51.100.0/24', [443, 443])]);
+    const bytes = fc.uint8Array({ maxLength: 120 });
+    const damaged = fc
+      .tuple(
+        fc.constantFrom(tcp(), udp(), icmp(), arp(), tcp({ destination: PUBLIC_6 }), ask('example.com')),
+        fc.array(fc.tuple(fc.nat({ max: 100 }), fc.nat({ max: 255 })), { maxLength: 4 }),
+        fc.nat({ max: 100 }),
+      )
+      .map(([frame, edits, cut]) => {
+        const copy = Buffer.from(frame).subarray(0, Math.max(0, frame.length - cut + 50));
+        for (const [at, byte] of edits) if (at < copy.length) copy[at] = byte;
+        return copy;
+      });
+    fc.assert(
+      fc.property(fc.oneof(bytes, damaged), (frame) => {
+        if (sends(Buffer.from(frame)) !== undefined) return;
+        // What passed is for the gateway alone, from the guest, and one of the few kinds that may.
+        const parsed = new Frame();
+        expect(parsed.parse(frame, 0, frame.length)).toBe(true);
+        expect(parsed.end).toBeLessThanOrEqual(frame.length);
+        expect(Buffer.from(frame.subarray(6, 12)).toString('hex')).toBe(GUEST.mac.replaceAll(':', ''));
+        const isAllowed = parsed.isIPv4 && parsed.destination[3] >>> 8 === 0xc63364 && parsed.destinationPort === 443;
+        expect(isAllowed || parsed.kind === 1 || parsed.kind === 5).toBe(true);
+      }),
+      { numRuns: 2000 },
+    );
+  });
+});
+
+describe('a list of what is allowed', () => {
+  test('lets nothing else pass', () => {
+    const { sends } = guest([allow('198.51.100.0/24', [443, 443]), allow('2606:4700::/32')]);
+    expect(sends(tcp({ destination: '198.51.100.7', destinationPort: 443 }))).toBeUndefined();
+    expect(sends(tcp({ destination: '198.51.100.7', destinationPort: 80 }))).toBe('not-allowed');
+    expect(sends(icmp({ destination: '198.51.100.7' }))).toBe('not-allowed');
+    expect(sends(tcp({ destination: PUBLIC }))).toBe('not-allowed');
+    expect(sends(tcp({ destination: PUBLIC_6 }))).toBeUndefined();
+    expect(sends(icmp({ destination: PUBLIC_6 }))).toBeUndefined();
+    expect(sends(udp({ destination: '9.9.9.9', destinationPort: 53, payload: query('example.com') }))).toBe(
+      'not-allowed',
+    );
+  });
+
+  test('a rule that denies wins', () => {
+    const { sends } = guest([allow('198.51.100.0/24'), deny('198.51.100.7')]);
+    expect(sends(tcp({ destination: '198.51.100.8' }))).toBeUndefined();
+    expect(sends(tcp({ destination: '198.51.100.7' }))).toBe('denied');
+  });
+
+  test('what is denied alone leaves the rest', () => {
+    const { sends } = guest([deny('203.0.113.0/24', [25, 25])]);
+    expect(sends(tcp({ destination: PUBLIC }))).toBeUndefined();
+    expect(sends(tcp({ destination: PUBLIC, destinationPort: 25 }))).toBe('denied');
+  });
+
+  test('private addresses are open where they are named', () => {
+    const { sends } = guest([allow('10.1.0.0/16', [5432, 5432])]);
+    expect(sends(tcp({ destination: '10.1.2.3', destinationPort: 5432 }))).toBeUndefined();
+    expect(sends(tcp({ destination: '10.1.2.3', destinationPort: 22 }))).toBe('closed');
+    expect(sends(tcp({ destination: '10.2.0.1', destinationPort: 5432 }))).toBe('closed');
+  });
+});
+
+describe('names', () => {
+  const rules = [allowName('example.com', [443, 443]), allowName('*.example.org')];
+  const to = (destination: string, destinationPort = 443) => tcp({ destination, destinationPort });
+
+  test('are followed through the answers that the guest got', () => {
+    const { sends, gets } = guest(rules);
+    expect(sends(to(PUBLIC))).toBe('not-allowed');
+    expect(sends(ask('EXAMPLE.com'))).toBeUndefined();
+    gets(told('example.com', [{ alias: 'cdn.example.net' }, { owner: 'cdn.example.net', address: PUBLIC }]));
+    expect(sends(to(PUBLIC))).toBeUndefined();
+    expect(sends(to(PUBLIC, 80))).toBe('not-allowed');
+    expect(sends(to('203.0.113.2'))).toBe('not-allowed');
+  });
+
+  test('below a name are those with something before it', () => {
+    const { sends, gets } = guest(rules);
+    expect(sends(ask('www.example.org'))).toBeUndefined();
+    expect(sends(ask('example.org'))).toBe('name');
+    expect(sends(ask('badexample.org'))).toBe('name');
+    gets(told('www.example.org', [{ address: PUBLIC }]));
+    expect(sends(to(PUBLIC, 1234))).toBeUndefined();
+  });
+
+  test('that are not allowed are not asked for: a name carries nothing out', () => {
+    const { sends } = guest(rules);
+    expect(sends(ask('c2VjcmV0.attacker.example'))).toBe('name');
+    expect(sends(udp({ destination: RESOLVER, destinationPort: 53, payload: Buffer.from('secret') }))).toBe('name');
+    expect(sends(tcp({ destination: RESOLVER, destinationPort: 53 }))).toBe('name');
+    const padded = Buffer.concat([query('example.com'), Buffer.from('secret')]);
+    expect(sends(udp({ destination: RESOLVER, destinationPort: 53, payload: padded }))).toBe('name');
+    const fits = ask('example.com');
+    expect(sends(Buffer.concat([fits, Buffer.from('behind the packet')]))).toBeUndefined();
+  });
+
+  test('are learned of the resolver alone, by the question that was asked', () => {
+    const cases: [string, (answers: Answer[]) => Buffer][] = [
+      ['another server', (answers) => told('example.com', answers, { source: '9.9.9.9' })],
+      ['another port of the resolver', (answers) => told('example.com', answers, { sourcePort: 54 })],
+      ['another port of the guest', (answers) => told('example.com', answers, { destinationPort: 40001 })],
+      ['another number', (answers) => told('', [], { payload: answer('example.com', answers, 8) })],
+      ['another name', (answers) => told('example.net', answers)],
+      ['another type', (answers) => told('', [], { payload: answer('example.com', answers, 7, 28) })],
+      ["a record of another's", (answers) => told('example.com', [{ ...answers[0], owner: 'evil.example' }])],
+    ];
+    for (const [, made] of cases) {
+      const { sends, gets } = guest(rules);
+      sends(ask('example.com'));
+      gets(made([{ address: PUBLIC }]));
+      expect(sends(to(PUBLIC))).toBe('not-allowed');
+      gets(told('example.com', [{ address: PUBLIC }]));
+      expect(sends(to(PUBLIC))).toBeUndefined();
+    }
+  });
+
+  test('do not open what is closed', () => {
+    const { sends, gets } = guest(rules);
+    sends(ask('example.com'));
+    gets(told('example.com', [{ address: '169.254.169.254' }, { address: '10.0.0.1' }]));
+    expect(sends(to('169.254.169.254'))).toBe('closed');
+    expect(sends(to('10.0.0.1'))).toBe('closed');
+  });
+
+  test('hold as long as the answer does, a minute at least; a connection that there is goes on', () => {
+    const { sends, gets } = guest(rules);
+    sends(ask('example.com'));
+    gets(told('example.com', [{ address: PUBLIC, timeToLive: 1 }]));
+    expect(sends(to(PUBLIC), 60)).toBeUndefined();
+    expect(sends(to(PUBLIC), 62)).toBe('not-allowed');
+    expect(sends(tcp({ destination: PUBLIC, destinationPort: 443, flags: ACK }), 10_000)).toBeUndefined();
+  });
+
+  test('that are denied are neither asked for nor connected to', () => {
+    const { sends, gets } = guest([{ allow: false, name: 'example.com' }]);
+    expect(sends(ask('example.com'))).toBe('name');
+    expect(sends(ask('example.net'))).toBeUndefined();
+    expect(sends(to(PUBLIC))).toBeUndefined();
+    const byPort = guest([{ allow: false, name: 'example.com', ports: [80, 80] }]);
+    expect(byPort.sends(ask('example.com'))).toBeUndefined();
+    byPort.gets(told('example.com', [{ address: PUBLIC }]));
+    expect(byPort.sends(to(PUBLIC, 80))).toBe('denied');
+    expect(byPort.sends(to(PUBLIC, 443))).toBeUndefined();
+    gets(told('example.com', [{ address: PUBLIC }]));
+  });
+
+  test('are free where a rule names the resolver', () => {
+    const { sends } = guest([...rules, allow(RESOLVER, [53, 53])]);
+    expect(sends(ask('anything.example'))).toBeUndefined();
+    expect(sends(tcp({ destination: RESOLVER, destinationPort: 53 }))).toBeUndefined();
+  });
+});
+
+describe('connections from outside', () => {
+  const inbound = { sourceMac: GATEWAY.mac, destinationMac: GUEST.mac, source: '192.168.1.5', destination: GUEST.ipv4 };
+
+  test('are answered, wherever they come from, and to nobody else', () => {
+    const { sends, gets } = guest();
+    const reply = { destination: '192.168.1.5', sourcePort: 80, destinationPort: 50000 };
+    expect(sends(tcp({ ...reply, flags: SYN | ACK }))).toBe('no-connection');
+    gets(tcp({ ...inbound, sourcePort: 50000, destinationPort: 80 }));
+    expect(sends(tcp({ ...reply, flags: SYN | ACK }))).toBeUndefined();
+    expect(sends(tcp({ ...reply, flags: ACK }))).toBeUndefined();
+    expect(sends(tcp({ ...reply, destinationPort: 50001, flags: ACK }))).toBe('no-connection');
+    // A connection of its own is another matter.
+    expect(sends(tcp(reply))).toBe('closed');
+  });
+
+  test('datagrams are answered for some minutes', () => {
+    const { sends, gets } = guest();
+    const reply = { destination: '192.168.1.5', sourcePort: 53, destinationPort: 50000 };
+    expect(sends(udp(reply))).toBe('closed');
+    gets(udp({ ...inbound, sourcePort: 50000, destinationPort: 53 }));
+    expect(sends(udp(reply), 100)).toBeUndefined();
+    expect(sends(udp(reply), 279)).toBeUndefined();
+    expect(sends(udp(reply), 500)).toBe('closed');
+  });
+});
+
+test('a packet whose lengths disagree is not understood', () => {
+  const { sends } = guest();
+  const frame = ip(6, Buffer.alloc(20), { destination: PUBLIC });
+  for (const length of [0, 19, 41, 65535]) {
+    const copy = Buffer.from(frame);
+    copy.writeUInt16BE(length, 16);
+    expect(sends(copy)).toBe('malformed');
+  }
+});

@@ -1,0 +1,47 @@
+// The network device of a machine and its back end.
+
+import type { NetBackEnd } from '../devices/net/back-end.js';
+import { PasstBackEnd } from '../devices/net/passt.js';
+import { TapBackEnd } from '../devices/net/tap.js';
+import { VirtioNet } from '../devices/net.js';
+import type { EventLoop } from '../event-loop.js';
+import { MachineError, type NetworkSpec, type Refusal } from '../machine.js';
+
+/** Who hears of the network. Callbacks come from within the event loop. */
+export interface NetworkHost {
+  loop: EventLoop;
+  onNetworkUp(): void;
+  onNetworkDown(error: MachineError): void;
+  onRefusal(refusal: Refusal): void;
+}
+
+/**
+ * Undefined where the network is optional and cannot be had.
+ * @throws MachineError `no-network` when it cannot be had, `bad-spec` for an address that is none.
+ */
+export function createNet(spec: NetworkSpec, host: NetworkHost): VirtioNet | undefined {
+  try {
+    return new VirtioNet({ spec, backEnd: createBackEnd(spec, host), onRefusal: (refusal) => host.onRefusal(refusal) });
+  } catch (error) {
+    if (error instanceof MachineError && spec.optional) {
+      host.onNetworkDown(error);
+      return undefined;
+    }
+    if (error instanceof RangeError) throw new MachineError('bad-spec', error.message, { cause: error });
+    throw error;
+  }
+}
+
+function createBackEnd(spec: NetworkSpec, host: NetworkHost): NetBackEnd {
+  const { backEnd } = spec;
+  if (backEnd.kind === 'passt') {
+    return new PasstBackEnd(spec, backEnd, {
+      loop: host.loop,
+      onUp: () => host.onNetworkUp(),
+      onDown: (error) => host.onNetworkDown(error),
+    });
+  }
+  const tap = new TapBackEnd(backEnd, host.loop);
+  host.onNetworkUp();
+  return tap;
+}

@@ -1,0 +1,290 @@
+// The network device (virtio 1.2, 5.1 "Network Device"): one pair of queues, checksum and segmentation offloads,
+// mergeable receive buffers. Every frame of the guest's passes the policy (net/policy.ts) before it reaches the back end;
+// what the policy looks at was copied out of guest memory before, so that the guest cannot change it meanwhile.
+import * as libc from '../libc.js';
+import type { NetworkSpec, Refusal, RefusalCounts, RefusalReason } from '../machine.js';
+import { DescriptorChain, type Virtqueue } from '../virtio/queue.js';
+import type { DeviceContext, DeviceState, VirtioDevice } from './device.js';
+import { parseMac } from './net/address.js';
+import { type CheckedFrame, type FrameReceiver, HEADROOM, type NetBackEnd } from './net/back-end.js';
+import { ETHERNET_HEADER, Frame, MAX_HEADERS } from './net/frame.js';
+import { NET_HEADER, NetHeader, NUM_BUFFERS } from './net/header.js';
+import { Policy } from './net/policy.js';
+import { answerRefusal } from './net/refusal.js';
+import { Refusals } from './net/refusals.js';
+
+const VIRTIO_ID_NET = 1;
+
+// Feature bits (virtio 1.2, 5.1.3).
+export const VIRTIO_NET_F_CSUM = 0;
+export const VIRTIO_NET_F_GUEST_CSUM = 1;
+export const VIRTIO_NET_F_MTU = 3;
+export const VIRTIO_NET_F_MAC = 5;
+export const VIRTIO_NET_F_GUEST_TSO4 = 7;
+export const VIRTIO_NET_F_GUEST_TSO6 = 8;
+export const VIRTIO_NET_F_HOST_TSO4 = 11;
+export const VIRTIO_NET_F_HOST_TSO6 = 12;
+export const VIRTIO_NET_F_MRG_RXBUF = 15;
+export const VIRTIO_NET_F_STATUS = 16;
+const OFFLOADS = [
+  ...[VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM],
+  ...[VIRTIO_NET_F_GUEST_TSO4, VIRTIO_NET_F_GUEST_TSO6, VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_HOST_TSO6],
+];
+
+// Queues (virtio 1.2, 5.1.2).
+export const RECEIVE = 0;
+export const TRANSMIT = 1;
+const QUEUE_SIZE = 256;
+
+// Configuration space (virtio 1.2, 5.1.4).
+const CONFIG_STATUS = 6;
+const CONFIG_PAIRS = 8;
+const CONFIG_MTU = 10;
+const CONFIG_LENGTH = 12;
+const VIRTIO_NET_S_LINK_UP = 1;
+
+/** Ethernet header and the largest IP packet. */
+const MAX_FRAME = 65535 + ETHERNET_HEADER;
+/** A frame of at most this many bytes is copied whole, and a query for a name is no longer; of others the headers are. */
+const COPIED = 2048;
+
+export interface NetOptions {
+  spec: NetworkSpec;
+  backEnd: NetBackEnd;
+  onRefusal: (refusal: Refusal) => void;
+}
+
+export class VirtioNet implements VirtioDevice, FrameReceiver {
+  readonly type = VIRTIO_ID_NET;
+  readonly name = 'net';
+  readonly features: readonly number[];
+  readonly queueSizes = [QUEUE_SIZE, QUEUE_SIZE];
+  readonly config = new Uint8Array(CONFIG_LENGTH);
+  readonly spec: NetworkSpec;
+  readonly #backEnd: NetBackEnd;
+  readonly #policy: Policy;
+  readonly #refusals: Refusals;
+  readonly #frame = new Frame();
+  readonly #memory: number;
+  readonly #bytes: Uint8Array;
+  /** The copied part of a frame. */
+  readonly #head: Uint8Array;
+  readonly #header = new NetHeader();
+  readonly #noOffload = new Uint8Array(NET_HEADER);
+  readonly #checked: CheckedFrame;
+  #context: DeviceContext | undefined;
+  #chain: DescriptorChain | undefined;
+  /** The first chain of a received frame, and the others. */
+  #first: DescriptorChain | undefined;
+  #more: DescriptorChain | undefined;
+  #hasChecksum = false;
+  #hasSegmentation = false;
+  #givesChecksum = false;
+  #merges = false;
+  #received = false;
+
+  /** Takes the back end over. @throws RangeError for an address that is none, libc.SystemError */
+  constructor({ spec, backEnd, onRefusal }: NetOptions) {
+    this.spec = spec;
+    this.#backEnd = backEnd;
+    this.#policy = new Policy(spec);
+    this.#refusals = new Refusals(onRefusal);
+    const common = [VIRTIO_NET_F_MTU, VIRTIO_NET_F_MAC, VIRTIO_NET_F_MRG_RXBUF, VIRTIO_NET_F_STATUS];
+    this.features = backEnd.offloads ? [...OFFLOADS, ...common] : common;
+    this.config.set(parseMac(spec.mac));
+    const view = new DataView(this.config.buffer);
+    view.setUint16(CONFIG_STATUS, VIRTIO_NET_S_LINK_UP, true);
+    view.setUint16(CONFIG_PAIRS, 1, true);
+    view.setUint16(CONFIG_MTU, spec.mtu, true);
+    const flags = libc.MAP_PRIVATE | libc.MAP_ANONYMOUS;
+    const length = HEADROOM + COPIED;
+    this.#memory = libc.check(libc.mmap(null, length, libc.PROT_READ | libc.PROT_WRITE, flags, -1, 0), 'mmap');
+    this.#bytes = new Uint8Array(libc.viewMemory(this.#memory, length));
+    this.#head = this.#bytes.subarray(HEADROOM);
+    this.#checked = {
+      header: this.#header,
+      bytes: this.#bytes,
+      memory: this.#memory,
+      copied: 0,
+      rest: undefined!,
+      offset: 0,
+      length: 0,
+    };
+  }
+
+  /** Frames of the guest that were refused. */
+  get refused(): RefusalCounts {
+    return this.#refusals.counts;
+  }
+
+  activate(context: DeviceContext): void {
+    this.#context = context;
+    this.#chain = new DescriptorChain(context.memory, QUEUE_SIZE);
+    this.#first = new DescriptorChain(context.memory, QUEUE_SIZE);
+    this.#more = new DescriptorChain(context.memory, QUEUE_SIZE);
+    this.#checked.rest = this.#chain.readable;
+    this.#hasChecksum = context.hasFeature(VIRTIO_NET_F_CSUM);
+    this.#hasSegmentation = context.hasFeature(VIRTIO_NET_F_HOST_TSO4) || context.hasFeature(VIRTIO_NET_F_HOST_TSO6);
+    this.#givesChecksum = context.hasFeature(VIRTIO_NET_F_GUEST_CSUM);
+    this.#merges = context.hasFeature(VIRTIO_NET_F_MRG_RXBUF);
+    // A kick for room is of use only after a frame found none.
+    context.queues[RECEIVE]?.disableKicks();
+    this.#backEnd.attach(this);
+  }
+
+  kick(index: number): void {
+    if (this.#context === undefined) return;
+    if (index === TRANSMIT) this.#transmit();
+    else if (index === RECEIVE) {
+      this.#context.queues[RECEIVE]?.disableKicks();
+      this.#backEnd.resume();
+    }
+  }
+
+  /** As many frames as the queue is long, and then the other devices have their turn. */
+  #transmit(): void {
+    const context = this.#context;
+    const queue = context?.queues[TRANSMIT];
+    const chain = this.#chain;
+    if (context === undefined || queue === undefined || chain === undefined) return;
+    const now = performance.now() / 1000 + 1;
+    let budget = queue.size;
+    queue.disableKicks();
+    do {
+      while (budget > 0 && !this.#backEnd.busy && queue.pop(chain)) {
+        budget--;
+        this.#send(chain, now);
+        queue.push(chain.head, 0);
+      }
+      // Goes on when the back end is ready.
+      if (this.#backEnd.busy) break;
+      if (budget === 0) {
+        context.loop.defer(() => this.kick(TRANSMIT));
+        break;
+      }
+    } while (queue.enableKicks());
+    context.notify(TRANSMIT);
+    this.flush();
+  }
+
+  #send(chain: DescriptorChain, now: number): void {
+    const { readable } = chain;
+    const total = readable.length - NET_HEADER;
+    if (readable.read(0, this.#header.bytes) !== NET_HEADER || total > MAX_FRAME) {
+      this.#context?.fail('a frame without header, or longer than a frame can be');
+      return;
+    }
+    const whole = total <= COPIED;
+    const copied = readable.read(NET_HEADER, this.#head, whole ? total : MAX_HEADERS);
+    const frame = this.#frame;
+    frame.parse(this.#head, 0, total);
+    const reason = this.#policy.outgoing(frame, this.#head, copied, now);
+    if (reason !== undefined) {
+      this.#refuse(reason, copied);
+      return;
+    }
+    if (this.#header.settle(frame, this.#hasChecksum, this.#hasSegmentation) !== undefined) {
+      this.#refuse('malformed', copied);
+      return;
+    }
+    // What lies behind the packet is no part of it.
+    const checked = this.#checked;
+    checked.length = frame.end;
+    checked.copied = Math.min(copied, frame.end);
+    checked.offset = NET_HEADER + checked.copied;
+    this.#backEnd.send(checked);
+  }
+
+  #refuse(reason: RefusalReason, copied: number): void {
+    this.#refusals.add(reason, this.#frame);
+    const answer = answerRefusal(this.#frame, this.#head, copied, reason);
+    // One that finds no room is lost, as on any network.
+    if (answer !== undefined) this.#deliver(this.#noOffload, answer, 0, answer.length);
+  }
+
+  receive(header: Uint8Array, bytes: Uint8Array, start: number, length: number): boolean {
+    if (length < ETHERNET_HEADER || length > MAX_FRAME) return true;
+    this.#frame.parse(bytes, start, length);
+    if (!this.#deliver(this.#givesChecksum ? header : this.#noOffload, bytes, start, length)) return false;
+    this.#policy.incoming(this.#frame, bytes, start, performance.now() / 1000 + 1);
+    return true;
+  }
+
+  /** Puts a frame into the guest's buffers, one or, merged, several; false when it has not enough of them. */
+  #deliver(header: Uint8Array, bytes: Uint8Array, start: number, length: number): boolean {
+    const queue = this.#context?.queues[RECEIVE];
+    const first = this.#first;
+    if (queue === undefined || first === undefined) return true;
+    if (!this.#popRoom(queue, first)) return false;
+    const room = first.writable.length - NET_HEADER;
+    if (room < 0) {
+      this.#context?.fail('a receive buffer that is shorter than a header');
+      return true;
+    }
+    let done = first.writable.write(NET_HEADER, bytes.subarray(start, start + Math.min(length, room)));
+    let buffers = 1;
+    queue.stage(first.head, NET_HEADER + done);
+    while (done < length) {
+      if (!this.#merges || !this.#popRoom(queue, this.#more!)) {
+        queue.unstage(buffers);
+        queue.unpop(buffers);
+        // Without merging, a frame that is longer than the buffer is lost.
+        return !this.#merges;
+      }
+      const { writable, head } = this.#more!;
+      const count = writable.write(0, bytes.subarray(start + done, start + length));
+      queue.stage(head, count);
+      done += count;
+      buffers++;
+    }
+    first.writable.write(0, header);
+    first.writable.write(NUM_BUFFERS, Uint8Array.of(buffers & 0xff, buffers >> 8));
+    queue.publish();
+    this.#received = true;
+    return true;
+  }
+
+  /** Takes a chain to write to; false, and the guest's kick is asked for, when there is none. */
+  #popRoom(queue: Virtqueue, chain: DescriptorChain): boolean {
+    return queue.pop(chain) || (queue.enableKicks() && queue.pop(chain));
+  }
+
+  flush(): void {
+    if (!this.#received) return;
+    this.#received = false;
+    this.#context?.notify(RECEIVE);
+  }
+
+  ready(): void {
+    this.kick(TRANSMIT);
+  }
+
+  lost(): void {
+    this.config[CONFIG_STATUS] = 0;
+    this.#context?.configChanged();
+  }
+
+  reset(): void {
+    this.#backEnd.detach();
+    this.#context = undefined;
+    this.#chain = undefined;
+    this.#first = undefined;
+    this.#more = undefined;
+    this.#received = false;
+  }
+
+  /** Connections do not outlive their machine: what is known of them is of no use to another. */
+  save(): DeviceState {
+    return {};
+  }
+
+  restore(_state: DeviceState): void {
+    for (const queue of [RECEIVE, TRANSMIT]) this.kick(queue);
+  }
+
+  [Symbol.dispose](): void {
+    this.reset();
+    this.#backEnd[Symbol.dispose]();
+    libc.munmap(this.#memory, HEADROOM + COPIED);
+  }
+}

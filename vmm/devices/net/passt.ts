@@ -1,0 +1,272 @@
+// passt(1) as a network device's back end: a child of the machine process that makes sockets of the host of the guest's
+// connections. Frames go over a stream socket, each behind its length (32 bits, big-endian), as QEMU's `-netdev stream`
+// has them. passt confines itself (namespaces, seccomp), and ends when its socket does.
+import { type ChildEnd, ChildProcess, FIRST_INHERITED_FD, findProgram } from '../../child-process.js';
+import type { EventLoop } from '../../event-loop.js';
+import * as libc from '../../libc.js';
+import { MachineError, type NetworkSpec, type PasstSpec, type PublishedPorts } from '../../machine.js';
+import { allocateIovecs, setIovec } from '../../virtio/buffers.js';
+import { isIPv4Address, parseAddress, parseMac } from './address.js';
+import { type CheckedFrame, type FrameReceiver, HEADROOM, type NetBackEnd } from './back-end.js';
+import { ETHERNET_HEADER, ETHERTYPE_ARP, u16, u32 } from './frame.js';
+import { NET_HEADER, VIRTIO_NET_HDR_F_DATA_VALID } from './header.js';
+
+const PROGRAM = 'passt';
+const LENGTH = 4;
+/** Linux's longest frame, and passt's. */
+const MAX_FRAME = 65535;
+const BUFFER = 512 * 1024;
+/** passt drops what does not fit into its socket. */
+const SOCKET_BUFFER = 4 * 1024 * 1024;
+/** The copied part, and as many buffers as a chain has. */
+const MAX_IOVECS = 257;
+const NETMASK = 24;
+
+export interface PasstOptions {
+  loop: EventLoop;
+  /** It serves: ports are bound, and it answers. */
+  onUp(): void;
+  /** It ended by itself. Before it was up, that means that it could not do what was asked of it. */
+  onDown(error: MachineError): void;
+}
+
+/** passt's words for what is asked of it. */
+export function passtArguments(spec: NetworkSpec, backEnd: PasstSpec): string[] {
+  const [address, ...more] = spec.addresses.filter((text) => !isLinkLocal(text));
+  const isDual = spec.gateways.length > 1;
+  return [
+    ...['--foreground', '--quiet', '--fd', String(FIRST_INHERITED_FD)],
+    ...['--address', address, '--netmask', String(NETMASK), '--mac-addr', spec.gatewayMac, '--mtu', String(spec.mtu)],
+    ...spec.gateways.flatMap((gateway) => ['--gateway', gateway]),
+    ...(isDual ? more.slice(0, 1).flatMap((text) => ['--address', text]) : ['--ipv4-only']),
+    ...['--no-dhcp', '--no-dhcpv6', '--no-ra'],
+    ...(backEnd.forwardDns === undefined ? [] : ['--dns-forward', backEnd.forwardDns]),
+    ...(backEnd.reachHost ? [] : ['--no-map-gw']),
+    ...(backEnd.interface === undefined ? [] : ['--interface', backEnd.interface]),
+    ...backEnd.ports.flatMap((ports) => [ports.protocol === 'tcp' ? '--tcp-ports' : '--udp-ports', portsWord(ports)]),
+  ];
+}
+
+function isLinkLocal(text: string): boolean {
+  return parseAddress(text)[0] >>> 22 === 0xfe80 >>> 6;
+}
+
+/** `127.0.0.1/8000-8001:80-81` */
+function portsWord({ address, host, guest, count }: PublishedPorts): string {
+  const range = (first: number) => (count === 1 ? String(first) : `${first}-${first + count - 1}`);
+  return `${address === undefined ? '' : `${address}/`}${range(host)}:${range(guest)}`;
+}
+
+export class PasstBackEnd implements NetBackEnd {
+  /** passt makes segments of any size into a stream, and looks at no checksum of the guest's. */
+  readonly offloads = true;
+  readonly #loop: EventLoop;
+  readonly #options: PasstOptions;
+  readonly #fd: number;
+  readonly #child: ChildProcess;
+  readonly #iovecs = allocateIovecs(MAX_IOVECS);
+  /** What passt computed needs no second look. */
+  readonly #header = new Uint8Array(NET_HEADER);
+  readonly #buffer = Buffer.alloc(BUFFER);
+  /** What was read and not yet received: from `start` to `end`. */
+  #start = 0;
+  #end = 0;
+  /** The end of a frame that the socket had no room for. */
+  readonly #unsent = Buffer.alloc(LENGTH + MAX_FRAME);
+  #unsentStart = 0;
+  #unsentEnd = 0;
+  #receiver: FrameReceiver | undefined;
+  #up = false;
+  #down = false;
+  /** The guest has no room. */
+  #full = false;
+
+  /** Starts passt. @throws MachineError `no-network` when it is not installed or cannot be started. */
+  constructor(spec: NetworkSpec, backEnd: PasstSpec, options: PasstOptions) {
+    this.#options = options;
+    this.#loop = options.loop;
+    const program = findProgram(PROGRAM);
+    if (program === undefined) throw new MachineError('no-network', 'passt is not installed: apt-get install passt');
+    this.#header[0] = VIRTIO_NET_HDR_F_DATA_VALID;
+    const [ours, theirs] = libc.createSocketPair();
+    this.#fd = ours;
+    libc.fcntl(ours, libc.F_SETFL, libc.O_RDWR | libc.O_NONBLOCK);
+    for (const fd of [ours, theirs]) setSendBuffer(fd);
+    this.#child = new ChildProcess({
+      program,
+      args: passtArguments(spec, backEnd),
+      inherited: [theirs],
+      loop: options.loop,
+      onOutput: () => {},
+      onEnd: (end) => this.#ended(end),
+    });
+    libc.close(theirs);
+    this.#loop.add(ours, libc.EPOLLIN, (events) => this.#onEvents(events));
+    // Its answer says that it serves.
+    this.#write(greeting(spec));
+  }
+
+  get busy(): boolean {
+    return this.#unsentEnd > 0;
+  }
+
+  attach(receiver: FrameReceiver): void {
+    this.#receiver = receiver;
+    if (this.#down) receiver.lost();
+    else this.resume();
+  }
+
+  detach(): void {
+    this.#receiver = undefined;
+    this.#full = false;
+    this.#watch();
+  }
+
+  #ended({ how, said }: ChildEnd): void {
+    this.#fail(new MachineError('no-network', `passt ended (${how})${lastWords(said)}`));
+  }
+
+  #fail(error: MachineError): void {
+    if (this.#down) return;
+    this.#down = true;
+    this.#loop.remove(this.#fd);
+    this.#receiver?.lost();
+    this.#options.onDown(error);
+  }
+
+  #watch(): void {
+    if (this.#down) return;
+    // Before a guest listens, all that comes is dropped: passt sends nothing by itself but what a stranger sent.
+    this.#loop.modify(this.#fd, (this.#full ? 0 : libc.EPOLLIN) | (this.busy ? libc.EPOLLOUT : 0));
+  }
+
+  #onEvents(events: number): void {
+    if ((events & libc.EPOLLOUT) !== 0) this.#flushUnsent();
+    if ((events & (libc.EPOLLIN | libc.EPOLLHUP | libc.EPOLLERR)) !== 0 && !this.#full) this.#read();
+  }
+
+  #read(): void {
+    if (this.#start > 0) {
+      this.#buffer.copyWithin(0, this.#start, this.#end);
+      this.#end -= this.#start;
+      this.#start = 0;
+    }
+    const room = this.#buffer.subarray(this.#end);
+    const count = libc.read(this.#fd, room, room.length);
+    if (count < 0 && libc.errno() === libc.EAGAIN) return;
+    if (count <= 0) {
+      // Why is told by the child's end.
+      this.#loop.modify(this.#fd, 0);
+      this.#loop.remove(this.#fd);
+      return;
+    }
+    this.#end += count;
+    this.resume();
+  }
+
+  resume(): void {
+    this.#full = false;
+    while (this.#end - this.#start >= LENGTH) {
+      const length = u32(this.#buffer, this.#start);
+      if (length > MAX_FRAME) {
+        this.#fail(new MachineError('no-network', `passt sent a frame of ${length} bytes`));
+        return;
+      }
+      if (this.#end - this.#start < LENGTH + length) break;
+      if (!this.#receive(this.#start + LENGTH, length)) {
+        this.#full = true;
+        break;
+      }
+      this.#start += LENGTH + length;
+    }
+    this.#receiver?.flush();
+    this.#watch();
+  }
+
+  #receive(at: number, length: number): boolean {
+    if (!this.#up) {
+      this.#up = true;
+      this.#options.onUp();
+      // The answer to the greeting: the guest did not ask.
+      if (length >= ETHERNET_HEADER && u16(this.#buffer, at + 12) === ETHERTYPE_ARP) return true;
+    }
+    return this.#receiver?.receive(this.#header, this.#buffer, at, length) ?? true;
+  }
+
+  send({ memory, bytes, copied, rest, offset, length }: CheckedFrame): void {
+    if (this.#down || length > MAX_FRAME) return;
+    const start = HEADROOM - LENGTH;
+    new DataView(bytes.buffer, bytes.byteOffset).setUint32(start, length);
+    setIovec(this.#iovecs, memory + start, LENGTH + copied);
+    const count = 1 + rest.iovecs(offset, length - copied, this.#iovecs, 1);
+    const total = LENGTH + length;
+    const written = Math.max(libc.writev(this.#fd, this.#iovecs, count), 0);
+    if (written === total) return;
+    // The rest of a frame has to follow its beginning, whenever there is room; nothing of one that has not begun.
+    if (written === 0 && libc.errno() !== libc.EAGAIN) return;
+    const unsent = this.#unsent;
+    unsent.set(bytes.subarray(start, HEADROOM + copied));
+    rest.read(offset, unsent.subarray(LENGTH + copied, total));
+    this.#unsentStart = written;
+    this.#unsentEnd = total;
+    this.#watch();
+  }
+
+  #write(frame: Uint8Array): void {
+    this.#unsent.writeUInt32BE(frame.length, 0);
+    this.#unsent.set(frame, LENGTH);
+    this.#unsentStart = 0;
+    this.#unsentEnd = LENGTH + frame.length;
+    this.#flushUnsent();
+  }
+
+  #flushUnsent(): void {
+    const unsent = this.#unsent.subarray(this.#unsentStart, this.#unsentEnd);
+    const written = libc.write(this.#fd, unsent, unsent.length);
+    if (written < 0 && libc.errno() !== libc.EAGAIN) this.#unsentStart = this.#unsentEnd;
+    else this.#unsentStart += Math.max(written, 0);
+    if (this.#unsentStart < this.#unsentEnd) {
+      this.#watch();
+      return;
+    }
+    this.#unsentStart = 0;
+    this.#unsentEnd = 0;
+    this.#watch();
+    this.#receiver?.ready();
+  }
+
+  [Symbol.dispose](): void {
+    this.#child[Symbol.dispose]();
+    this.#loop.remove(this.#fd);
+    libc.close(this.#fd);
+  }
+}
+
+function setSendBuffer(fd: number): void {
+  const size = Int32Array.of(SOCKET_BUFFER);
+  // Root gets what it asks for, others as much as the host allows.
+  if (libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_SNDBUFFORCE, size, 4) === 0) return;
+  libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_SNDBUF, size, 4);
+}
+
+/** An ARP request of the guest's for its gateway (RFC 826). */
+function greeting({ mac, addresses, gateways }: NetworkSpec): Uint8Array {
+  const bytes = new Uint8Array(42);
+  const view = new DataView(bytes.buffer);
+  bytes.fill(0xff, 0, 6);
+  bytes.set(parseMac(mac), 6);
+  view.setUint16(12, ETHERTYPE_ARP);
+  view.setUint32(14, 0x00010800);
+  view.setUint32(18, 0x06040001);
+  bytes.set(parseMac(mac), 22);
+  const ipv4 = (texts: string[]) => texts.map(parseAddress).find((address) => isIPv4Address(address))?.[3] ?? 0;
+  view.setUint32(28, ipv4(addresses));
+  view.setUint32(38, ipv4(gateways));
+  return bytes;
+}
+
+/** What passt said of its end, without what it says of a host that has no system log. */
+function lastWords(said: string): string {
+  const lines = said.split('\n').filter((line) => line !== '' && !/syslog|^Don't run as root/.test(line));
+  return lines.length === 0 ? '' : `: ${lines.pop()}`;
+}

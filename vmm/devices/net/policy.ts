@@ -1,0 +1,190 @@
+// What a guest may send: each frame is looked at, and what is not understood or not allowed does not pass. Frames to the
+// guest are looked at too, for the connections they open and for the answers of the resolver.
+import type { NetworkRule, NetworkSpec, RefusalReason } from '../../machine.js';
+import {
+  type Address,
+  type AddressRange,
+  isInRange,
+  isSameAddress,
+  isSameMac,
+  isWithin,
+  parseAddress,
+  parseMac,
+  parseRange,
+} from './address.js';
+import { closedRanges } from './closed-ranges.js';
+import { DNS_PORT, parseQuery } from './dns.js';
+import { Flows } from './flows.js';
+import { ARP, ECHO, type Frame, NEIGHBOUR, TCP, TCP_ACK, TCP_SYN, UDP } from './frame.js';
+import { matchesName, Names } from './names.js';
+
+/** Seconds without a datagram after which a pair of UDP ports is a stranger's again. */
+const UDP_PATIENCE = 180;
+
+interface Rule {
+  allow: boolean;
+  range?: AddressRange;
+  name?: string;
+  ports?: readonly [number, number];
+}
+
+function compileRule({ allow, range, name, ports }: NetworkRule): Rule {
+  return { allow, range: range === undefined ? undefined : parseRange(range), name: name?.toLowerCase(), ports };
+}
+
+/** Where an Ethernet frame has its addresses. */
+const DESTINATION_MAC = 0;
+const SOURCE_MAC = 6;
+const BROADCAST = Uint8Array.of(0xff, 0xff, 0xff, 0xff, 0xff, 0xff);
+
+export class Policy {
+  readonly #mac: Uint8Array;
+  readonly #gatewayMac: Uint8Array;
+  readonly #own: Address[];
+  readonly #gateways: Address[];
+  readonly #resolvers: Address[];
+  readonly #rules: Rule[];
+  readonly #closed: AddressRange[];
+  readonly #names: Names;
+  /** There is a list of what is allowed, and nothing else is. */
+  readonly #isList: boolean;
+  readonly #hasNames: boolean;
+  readonly #flows = new Flows();
+
+  /** @throws RangeError for an address or a range that is none */
+  constructor(spec: Omit<NetworkSpec, 'backEnd' | 'mtu'>) {
+    this.#mac = parseMac(spec.mac);
+    this.#gatewayMac = parseMac(spec.gatewayMac);
+    this.#own = spec.addresses.map(parseAddress);
+    this.#gateways = spec.gateways.map(parseAddress);
+    this.#resolvers = spec.resolvers.map(parseAddress);
+    this.#rules = spec.rules.map(compileRule);
+    this.#closed = closedRanges(spec.closed);
+    this.#isList = this.#rules.some(({ allow }) => allow);
+    const names = this.#rules.flatMap(({ name }) => name ?? []);
+    this.#hasNames = names.length > 0;
+    this.#names = new Names(names);
+  }
+
+  /**
+   * Why the guest's frame must not pass; undefined: it may.
+   * @param bytes the frame's headers, and all of it if it is at most `whole` bytes long
+   * @param now in seconds, above 0
+   */
+  outgoing(frame: Frame, bytes: Uint8Array, whole: number, now: number): RefusalReason | undefined {
+    if (!isSameMac(this.#mac, bytes, SOURCE_MAC)) return 'spoofed';
+    const isForGateway = isSameMac(this.#gatewayMac, bytes, DESTINATION_MAC);
+    if (frame.kind === ARP)
+      return this.#resolution(frame, isForGateway || isSameMac(BROADCAST, bytes, DESTINATION_MAC));
+    if (frame.kind === NEIGHBOUR) return this.#discovery(frame);
+    if (frame.kind !== TCP && frame.kind !== UDP && frame.kind !== ECHO) return 'malformed';
+    if (!isOneOf(this.#own, frame.source)) return 'spoofed';
+    if (!isForGateway) return 'next-hop';
+    return this.#packet(frame, bytes, whole, now);
+  }
+
+  /** ARP: who has the gateway's address, and that the guest has its own. */
+  #resolution(frame: Frame, isHeard: boolean): RefusalReason | undefined {
+    if (!isOneOf(this.#own, frame.source)) return 'spoofed';
+    return isHeard && isOneOf(this.#gateways, frame.destination) ? undefined : 'next-hop';
+  }
+
+  /** Neighbour discovery, likewise. */
+  #discovery(frame: Frame): RefusalReason | undefined {
+    if (!isOneOf(this.#own, frame.source)) return 'spoofed';
+    const isOwn = isOneOf(this.#own, frame.target) && isOneOf(this.#gateways, frame.destination);
+    return isOwn || isOneOf(this.#gateways, frame.target) ? undefined : 'next-hop';
+  }
+
+  #packet(frame: Frame, bytes: Uint8Array, whole: number, now: number): RefusalReason | undefined {
+    const isOpening = frame.kind === TCP && (frame.tcpFlags & (TCP_SYN | TCP_ACK)) === TCP_SYN;
+    const isQuery = frame.destinationPort === DNS_PORT && isOneOf(this.#resolvers, frame.destination);
+    if (frame.kind === TCP && !isOpening) {
+      return this.#flows.has(frame, true, now, Number.POSITIVE_INFINITY) ? undefined : 'no-connection';
+    }
+    if (frame.kind === UDP && !isQuery && this.#flows.has(frame, true, now, UDP_PATIENCE)) return undefined;
+    const reason = isQuery ? this.#query(frame, bytes, whole) : this.#judge(frame, now);
+    if (reason === undefined && frame.kind !== ECHO) this.#flows.add(frame, true, now);
+    return reason;
+  }
+
+  #judge(frame: Frame, now: number): RefusalReason | undefined {
+    let allowed = !this.#isList;
+    for (const rule of this.#rules) {
+      if (!this.#matches(rule, frame, now)) continue;
+      if (!rule.allow) return 'denied';
+      allowed = true;
+    }
+    if (!this.#closed.every((closed) => !isInRange(closed, frame.destination) || this.#opens(closed, frame))) {
+      return 'closed';
+    }
+    return allowed ? undefined : 'not-allowed';
+  }
+
+  #matches({ range, name, ports }: Rule, frame: Frame, now: number): boolean {
+    if (!hasPort(ports, frame)) return false;
+    if (range !== undefined) return isInRange(range, frame.destination);
+    return name !== undefined && this.#names.has(frame.destination, name, now);
+  }
+
+  /** Whether a rule that is about no more than the closed range allows the frame. */
+  #opens(closed: AddressRange, frame: Frame): boolean {
+    return this.#rules.some(
+      ({ allow, range, ports }) =>
+        allow &&
+        range !== undefined &&
+        isWithin(range, closed) &&
+        isInRange(range, frame.destination) &&
+        hasPort(ports, frame),
+    );
+  }
+
+  /**
+   * A question to the guest's resolver, whose address no rule has to allow. Where names are not free, the question must
+   * be one that is understood, for a name that is allowed: else a name would carry anything anywhere.
+   */
+  #query(frame: Frame, bytes: Uint8Array, whole: number): RefusalReason | undefined {
+    const byRange = this.#rules.filter(
+      ({ range, ports }) => range !== undefined && isInRange(range, frame.destination) && hasPort(ports, frame),
+    );
+    if (byRange.some(({ allow }) => !allow)) return 'denied';
+    const isFree = byRange.length > 0 || (!this.#isList && !this.#hasNames);
+    if (frame.kind === TCP) return isFree ? undefined : 'name';
+    if (isFree && !this.#hasNames) return undefined;
+    const question = frame.end <= whole ? parseQuery(bytes.subarray(frame.payload, frame.end)) : undefined;
+    if (question === undefined) return isFree ? undefined : 'name';
+    if (!isFree && !this.#mayAsk(question.name)) return 'name';
+    this.#names.asked(frame.destination, frame.sourcePort, question);
+    return undefined;
+  }
+
+  #mayAsk(name: string): boolean {
+    const rules = this.#rules.filter((rule) => rule.name !== undefined && matchesName(rule.name, name));
+    // A rule of ports denies these alone, of which a name has none.
+    if (rules.some(({ allow, ports }) => !allow && ports === undefined)) return false;
+    return !this.#isList || rules.some(({ allow }) => allow);
+  }
+
+  /** Takes note of a frame to the guest: `bytes` from `start` on, all of it. */
+  incoming(frame: Frame, bytes: Uint8Array, start: number, now: number): void {
+    if (frame.kind === TCP) {
+      if ((frame.tcpFlags & (TCP_SYN | TCP_ACK)) === TCP_SYN) this.#flows.add(frame, false, now);
+    } else if (frame.kind === UDP) {
+      if (this.#hasNames && frame.sourcePort === DNS_PORT && isOneOf(this.#resolvers, frame.source)) {
+        const message = bytes.subarray(start + frame.payload, start + frame.end);
+        this.#names.answered(frame.source, frame.destinationPort, message, now);
+      }
+      this.#flows.add(frame, false, now);
+    }
+  }
+}
+
+function hasPort(ports: Rule['ports'], frame: Frame): boolean {
+  if (ports === undefined) return true;
+  return frame.kind !== ECHO && frame.destinationPort >= ports[0] && frame.destinationPort <= ports[1];
+}
+
+function isOneOf(addresses: readonly Address[], words: Uint32Array): boolean {
+  for (const address of addresses) if (isSameAddress(address, words)) return true;
+  return false;
+}
