@@ -11,10 +11,7 @@
 
 #include "power.h"
 
-#define IMAGE "/run/image"
-#define LAYER "/run/layer"
-#define UPPER LAYER "/upper"
-#define WORK LAYER "/work"
+#define WORK DISK_LAYER "/work"
 
 static bool make_directory(const char *path, struct failure *failure)
 {
@@ -26,13 +23,13 @@ static bool mount_layer(const struct root_spec *root, struct failure *failure)
 	char options[64] = "mode=0755";
 
 	if (root->scratch != NULL) {
-		if (mount(root->scratch, LAYER, "ext4", MS_NOATIME, NULL) != 0)
+		if (mount(root->scratch, DISK_LAYER, "ext4", MS_NOATIME, NULL) != 0)
 			return fail(failure, ERROR_SETUP_FAILED, errno, "mount scratch disk %s", root->scratch);
 		return true;
 	}
 	if (root->tmpfs_size > 0)
 		snprintf(options, sizeof options, "mode=0755,size=%llu", (unsigned long long)root->tmpfs_size);
-	if (mount("tmpfs", LAYER, "tmpfs", MS_NOATIME, options) != 0)
+	if (mount("tmpfs", DISK_LAYER, "tmpfs", MS_NOATIME, options) != 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "mount writable layer");
 	return true;
 }
@@ -42,24 +39,24 @@ static bool make_upper(struct failure *failure)
 {
 	struct stat image;
 
-	if (mkdir(UPPER, 0755) != 0)
-		return errno == EEXIST || fail(failure, ERROR_SETUP_FAILED, errno, "mkdir " UPPER);
-	if (stat(IMAGE, &image) != 0 || chown(UPPER, image.st_uid, image.st_gid) != 0 ||
-	    chmod(UPPER, image.st_mode & 07777) != 0 ||
-	    utimensat(AT_FDCWD, UPPER, (struct timespec[]){ image.st_atim, image.st_mtim }, 0) != 0)
+	if (mkdir(DISK_UPPER, 0755) != 0)
+		return errno == EEXIST || fail(failure, ERROR_SETUP_FAILED, errno, "mkdir " DISK_UPPER);
+	if (stat(DISK_IMAGE, &image) != 0 || chown(DISK_UPPER, image.st_uid, image.st_gid) != 0 ||
+	    chmod(DISK_UPPER, image.st_mode & 07777) != 0 ||
+	    utimensat(AT_FDCWD, DISK_UPPER, (struct timespec[]){ image.st_atim, image.st_mtim }, 0) != 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "attributes of the root directory");
 	return true;
 }
 
 bool disk_mount(const struct root_spec *root, struct failure *failure)
 {
-	if (!make_directory(IMAGE, failure) || !make_directory(LAYER, failure) || !make_directory(DISK_ROOT, failure))
+	if (!make_directory(DISK_IMAGE, failure) || !make_directory(DISK_LAYER, failure) || !make_directory(DISK_ROOT, failure))
 		return false;
-	if (mount(root->device, IMAGE, "erofs", MS_RDONLY, NULL) != 0)
+	if (mount(root->device, DISK_IMAGE, "erofs", MS_RDONLY, NULL) != 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "mount image %s", root->device);
 	if (!mount_layer(root, failure) || !make_upper(failure) || !make_directory(WORK, failure))
 		return false;
-	if (mount("overlay", DISK_ROOT, "overlay", 0, "lowerdir=" IMAGE ",upperdir=" UPPER ",workdir=" WORK) != 0)
+	if (mount("overlay", DISK_ROOT, "overlay", 0, "lowerdir=" DISK_IMAGE ",upperdir=" DISK_UPPER ",workdir=" WORK) != 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "mount overlay");
 	return true;
 }
@@ -68,9 +65,9 @@ void disk_unmount(void)
 {
 	sync();
 	umount2(DISK_ROOT, MNT_DETACH);
-	umount2(IMAGE, MNT_DETACH);
-	if (umount2(LAYER, 0) != 0 && errno != EINVAL && errno != ENOENT &&
-	    mount(NULL, LAYER, NULL, MS_REMOUNT | MS_RDONLY, NULL) != 0)
+	umount2(DISK_IMAGE, MNT_DETACH);
+	if (umount2(DISK_LAYER, 0) != 0 && errno != EINVAL && errno != ENOENT &&
+	    mount(NULL, DISK_LAYER, NULL, MS_REMOUNT | MS_RDONLY, NULL) != 0)
 		console_log("unmount writable layer: %s", strerror(errno));
 	sync();
 }

@@ -7,6 +7,10 @@
 
 // Where the overlay is mounted, in the agent's mount namespace.
 #define DISK_ROOT "/run/root"
+// What it is made of.
+#define DISK_IMAGE "/run/image"
+#define DISK_LAYER "/run/layer"
+#define DISK_UPPER DISK_LAYER "/upper"
 
 bool disk_mount(const struct root_spec *root, struct failure *failure);
 

@@ -21,6 +21,7 @@
 #include "rootfs.h"
 #include "sysctl.h"
 #include "terminal.h"
+#include "tool.h"
 #include "user.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -280,6 +281,24 @@ static bool execute(char **argv, char **env, struct failure *failure)
 	return fail(failure, kind_of_path_error(errno), errno, "exec: \"%.200s\"", argv[0]);
 }
 
+// Runs a tool as root with all privileges. Returns when it could not be.
+static bool become_tool(const struct launch *launch, struct failure *failure)
+{
+	const struct process_spec *process = launch->process;
+	const struct launch_message ready = { .stage = LAUNCH_READY };
+	const struct tool *tool = tool_find(process->argv.items[0]);
+	const struct user root = { 0 };
+
+	if (tool == NULL)
+		return fail(failure, ERROR_NOT_FOUND, 0, "no tool %.200s", process->argv.items[0]);
+	if ((!tool->outside && !enter_container(launch, failure)) || !open_streams(launch, &root, failure))
+		return false;
+	if (chdir("/") != 0 || !send_message(launch->status, &ready, -1))
+		return fail(failure, ERROR_SETUP_FAILED, errno, "report");
+	syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0);
+	_exit(tool->run(process->argv.items + 1));
+}
+
 static bool become(const struct launch *launch, struct failure *failure)
 {
 	const struct process_spec *process = launch->process;
@@ -290,6 +309,8 @@ static bool become(const struct launch *launch, struct failure *failure)
 
 	reset_signals();
 	reset_oom_score();
+	if (process->tool)
+		return become_tool(launch, failure);
 	if (!enter_container(launch, failure))
 		return false;
 	if (!accounts_read(&accounts, failure) ||

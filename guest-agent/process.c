@@ -25,6 +25,7 @@
 #include "rootfs.h"
 #include "stream.h"
 #include "terminal.h"
+#include "tool.h"
 
 enum { MAX_PROCESSES = 256 };
 
@@ -136,6 +137,13 @@ static pid_t fork_into_container(void)
 	return pid;
 }
 
+static bool is_outside(const struct process_spec *spec)
+{
+	const struct tool *tool = spec->tool ? tool_find(spec->argv.items[0]) : NULL;
+
+	return tool != NULL && tool->outside;
+}
+
 static bool start_child(struct process *process, struct launch *plan, struct failure *failure)
 {
 	int status[2];
@@ -143,7 +151,10 @@ static bool start_child(struct process *process, struct launch *plan, struct fai
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, status) != 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "socket pair");
 	plan->status = status[1];
-	process->pid = plan->start != NULL ? fork_container() : fork_into_container();
+	if (plan->start != NULL)
+		process->pid = fork_container();
+	else
+		process->pid = is_outside(plan->process) ? fork() : fork_into_container();
 	if (process->pid == 0) {
 		close(status[0]);
 		launch(plan);
@@ -332,6 +343,9 @@ void process_watch_all(void)
 
 void process_kill_container(void)
 {
-	if (container_pid > 0)
-		kill(container_pid, SIGKILL);
+	// The container's processes go with their process 1; tools that work outside of it do not.
+	for (const struct process *process = processes; process != NULL; process = process->next) {
+		if (process->pid > 0)
+			kill(process->pid, SIGKILL);
+	}
 }

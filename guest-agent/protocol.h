@@ -116,6 +116,7 @@ enum process_tag {
 	PROCESS_RLIMITS = 11,
 	PROCESS_SECCOMP = 12,
 	PROCESS_PORT = 20,
+	PROCESS_TOOL = 21,
 };
 
 enum terminal_tag {

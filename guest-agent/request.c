@@ -304,6 +304,9 @@ static void decode_process(struct decoder *decoder, struct group group, struct p
 		case PROCESS_SECCOMP:
 			decode_seccomp(decoder, &field, process);
 			break;
+		case PROCESS_TOOL:
+			process->tool = flag(decoder, &field);
+			break;
 		case PROCESS_PORT:
 			process->port = (uint32_t)integer(decoder, &field, AGENT_PORT, UINT32_MAX - 1);
 			break;

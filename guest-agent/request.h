@@ -43,6 +43,7 @@ struct process_spec {
 	const uint8_t *seccomp; // instructions of 8 bytes each, as the kernel has them
 	size_t seccomp_count;   // 0: no filter
 	uint32_t port; // of the host, for the streams
+	bool tool;     // argv names a tool of the agent's
 };
 
 struct root_spec {

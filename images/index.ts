@@ -4,7 +4,9 @@
 export { ImageError, type ImageErrorCode } from './errors.js';
 export { registryHost } from './registry/host.js';
 export { openStore } from './store/store.js';
+export { type TarEntry, TarReader } from './tar/reader.js';
 export type {
+  CommitOptions,
   Extent,
   HistoryEntry,
   Image,

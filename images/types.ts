@@ -177,6 +177,20 @@ export interface Pulled {
   changed: boolean;
 }
 
+export interface CommitOptions {
+  /** `NAME[:TAG]`; an image that has the name now loses it. */
+  name?: string;
+  /** Set over the base's, before `changes`. */
+  config?: Partial<ImageConfig>;
+  /** As `docker commit --change`. */
+  changes?: string[];
+  author?: string;
+  comment?: string;
+  /** What made the layer: a command. */
+  createdBy?: string;
+  onProgress?: (progress: Progress) => void;
+}
+
 export interface ImportOptions {
   /** Set over the defaults, before `changes`. */
   config?: Partial<ImageConfig>;
@@ -235,6 +249,13 @@ export interface Store {
   /** Removes images without a name that no container has. */
   prune(options?: PruneOptions): Promise<Pruned>;
   usage(): Promise<StoreUsage>;
+  /**
+   * Makes an image of another one and one more layer, a tar with OCI's whiteouts.
+   *
+   * @param base the other one's ID
+   * @returns the new image's ID
+   */
+  commit(base: string, layer: AsyncIterable<Buffer>, options?: CommitOptions): Promise<string>;
   /**
    * Keeps an image in the store, beyond the life of this process and until `release`. What runs needs no holder: a
    * machine locks the files of its disk.

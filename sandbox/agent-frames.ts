@@ -130,6 +130,8 @@ export interface ProcessSpec {
   seccomp?: readonly BpfInstruction[];
   /** The host's vsock port for the streams, 1024 to 2^32-2. Default: the agent port. */
   port?: number;
+  /** argv names a tool of the agent's own (guest-agent/PROTOCOL.md, "Tools"), which runs as root. */
+  tool?: boolean;
 }
 
 export interface RootSpec {

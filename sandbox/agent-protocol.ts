@@ -49,6 +49,7 @@ const processSpec: Fields = [
   { tag: 11, name: 'rlimits', kind: 'group', fields: rlimit, repeated: true },
   { tag: 12, name: 'seccomp', kind: 'program' },
   { tag: 20, name: 'port', kind: 'integer', min: AGENT_PORT, max: U32 - 1 },
+  { tag: 21, name: 'tool', kind: 'flag' },
 ];
 
 const root: Fields = [

@@ -8,7 +8,8 @@
  * the command is missing or cannot be executed; `aborted` a signal ended the run before its process was started;
  * `no-such-container`, `ambiguous`, `conflict`, `not-running` and `running` say of a container that was named that there
  * is none, that there are several, that its name or it is taken, and that it is in the wrong state; `no-such-volume` and
- * `conflict` of a volume that there is none, and that a container has it.
+ * `conflict` of a volume that there is none, and that a container has it; `no-such-file` and `tool` that what was to be
+ * done with files in a container failed for want of the file, or for another reason.
  */
 export type SandboxErrorCode =
   | 'bad-spec'
@@ -26,7 +27,9 @@ export type SandboxErrorCode =
   | 'ambiguous'
   | 'conflict'
   | 'not-running'
-  | 'running';
+  | 'running'
+  | 'no-such-file'
+  | 'tool';
 
 /** A container could not be run. The message is one line, fit to be shown as it is. */
 export class SandboxError extends Error {

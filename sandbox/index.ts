@@ -3,8 +3,11 @@
 export type { Rlimit, TerminalSize, TmpfsMount } from './agent-protocol.js';
 export type { Attachment } from './containers/attach.js';
 export { Container, type ContainerInfo, type StartOptions } from './containers/container.js';
+export { type CopyOptions, copyIn, copyOut } from './containers/copy.js';
 export { signalNumber } from './containers/create.js';
+export { type ContainerEvent, readEvents } from './containers/events.js';
 export type { Exec, ExecSpec } from './containers/exec.js';
+export { type Change, ContainerFiles, type FileEvent, type FileInfo, type FileType } from './containers/files.js';
 export { describeContainer } from './containers/inspect.js';
 export type { LogEntry } from './containers/log-file.js';
 export type {
@@ -15,6 +18,7 @@ export type {
   RestartPolicy,
 } from './containers/record.js';
 export { isRunning, STATUSES } from './containers/record.js';
+export type { ProcessInfo, Usage } from './containers/report.js';
 export { type SuperviseOptions, Supervision } from './containers/supervision.js';
 export { SupervisorProcess } from './containers/supervisor-process.js';
 export { SandboxError, type SandboxErrorCode } from './errors.js';

@@ -42,6 +42,8 @@ export interface RunOptions {
   image: Image;
   /** Published: where its sockets are. Its id names the host unless the spec does. Not disposed of. */
   folder: StateFolder;
+  /** Nothing of the container is run: it is only looked at. */
+  hold?: boolean;
   /** Path of the disk that keeps the writable layer; made if missing. Absent: the layer ends with the run. */
   layer?: string;
   /** Default: see `tsvmHome`. */
@@ -232,6 +234,7 @@ export class ContainerRun {
       layer: disk !== undefined,
       shares,
       network,
+      hold: options.hold,
       terminalSize: io.terminalSize,
     });
 
@@ -283,7 +286,9 @@ export class ContainerRun {
       clock: Date.now() * 1000,
       process: { ...request.process, seccomp: this.#seccomp },
     });
-    const streams = { terminal: spec.terminal === true, stdin: spec.stdin === true };
+    const streams = options.hold
+      ? { terminal: false, stdin: false }
+      : { terminal: spec.terminal === true, stdin: spec.stdin === true };
     const output = this.#io.connect((name) => session.stream(this.#process, name), streams);
     await Promise.race([started, broken, failed]);
     this.#trace.mark('processStarted');
@@ -294,7 +299,7 @@ export class ContainerRun {
     }
     this.#running = true;
     this.#start();
-    if (spec.timeout) this.#after(spec.timeout, () => this.#timeOut());
+    if (spec.timeout && !options.hold) this.#after(spec.timeout, () => this.#timeOut());
 
     const exited = await Promise.race([session.exited(this.#process), broken, failed]);
     this.#trace.mark('exited');

@@ -19,6 +19,8 @@ export interface StartParts {
   shares: readonly Share[];
   /** Absent: there is only the loopback interface. */
   network?: NetworkPlan;
+  /** Nothing runs in the container: it is only looked at. */
+  hold?: boolean;
   /** Of the process's terminal; absent: not known. */
   terminalSize?: TerminalSize;
 }
@@ -37,13 +39,15 @@ export function startRequest(spec: RunSpec, parts: StartParts): Omit<StartReques
     sysctls: resolveSysctls(spec.sysctls),
     privileged: spec.privileged,
     init: spec.init,
-    process: {
-      id: parts.process,
-      ...resolveProcess(image.config, spec, hostname),
-      ...processLimits(spec),
-      terminal: spec.terminal ? (parts.terminalSize ?? { columns: 0, rows: 0 }) : undefined,
-      stdin: spec.stdin,
-    },
+    process: parts.hold
+      ? { id: parts.process, argv: ['hold'], tool: true }
+      : {
+          id: parts.process,
+          ...resolveProcess(image.config, spec, hostname),
+          ...processLimits(spec),
+          terminal: spec.terminal ? (parts.terminalSize ?? { columns: 0, rows: 0 }) : undefined,
+          stdin: spec.stdin,
+        },
   };
 }
 

@@ -200,6 +200,8 @@ function now(): number {
 
 /** The process holds guest memory and runs a stranger's code: no core dump, and no set-uid program starts from here. */
 function harden(): void {
+  // The control socket tells of the owner's death too, but not to a process that is stopped.
+  libc.prctl(libc.PR_SET_PDEATHSIG, libc.SIGKILL, 0, 0, 0);
   libc.setrlimit(libc.RLIMIT_CORE, new BigUint64Array(2));
   libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }

@@ -31,6 +31,10 @@ export function openStore(place: string): Store {
       const { importRootfs } = await import('./import-rootfs.js');
       return importRootfs(home, source, name, options);
     },
+    async commit(base, layer, options = {}) {
+      const { commitLayer } = await import('./commit.js');
+      return commitLayer(home, base, layer, options);
+    },
     async load(source, options = {}) {
       const { loadArchive } = await import('./load-file.js');
       return loadArchive(home, source, options);

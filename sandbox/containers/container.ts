@@ -1,20 +1,24 @@
 // A container as commands and programs see it: found by name or made, and then told what to do. Everything is read from
 // its folder and asked of its supervisor; nothing is kept here.
+import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Image, openStore } from '../../images/index.js';
+import { type CommitOptions, type Image, openStore } from '../../images/index.js';
 import { SandboxError } from '../errors.js';
 import { tsvmHome } from '../home.js';
 import type { ContainerIo } from '../process-io.js';
 import { type Attachment, attach } from './attach.js';
 import { openRequest } from './control-client.js';
 import { type CreateOptions, createContainer } from './create.js';
+import { recordEvent } from './events.js';
 import { type Exec, type ExecSpec, exec, execDetached } from './exec.js';
+import { ContainerFiles } from './files.js';
 import { findContainer } from './find.js';
 import { type ContainerFolder, containerFolders } from './folder.js';
 import type { LogEntry } from './log-file.js';
 import { type ReadLogOptions, readLog } from './log-reader.js';
 import { allNames, nameOf, releaseName, renameContainer, withContainersLock } from './names.js';
 import { type ContainerConfig, type ContainerSpec, type ContainerState, isRunning } from './record.js';
+import { type ProcessInfo, readProcesses, readUsage, type Usage } from './report.js';
 import { SupervisorProcess } from './supervisor-process.js';
 import { isLeftBehind } from './sweep.js';
 
@@ -31,6 +35,8 @@ export interface ContainerInfo {
   /** Nothing while somebody is removing it. */
   name?: string;
 }
+
+export type CommitSpec = Omit<CommitOptions, 'createdBy'>;
 
 export interface StartOptions {
   /** Started before it was known what for. */
@@ -161,6 +167,61 @@ export class Container {
     return this.state.exitCode;
   }
 
+  /** Its files, whether it runs or not. */
+  get files(): ContainerFiles {
+    return new ContainerFiles(this.#folder, this.config);
+  }
+
+  /** Its processes. @throws SandboxError `not-running` */
+  async processes(): Promise<ProcessInfo[]> {
+    this.#checkRunning();
+    return readProcesses(this.#folder);
+  }
+
+  /** What it uses now. @throws SandboxError `not-running` */
+  async usage(): Promise<Usage> {
+    this.#checkRunning();
+    return readUsage(this.#folder, this.config);
+  }
+
+  /**
+   * Makes an image of its image and what it wrote, as it is while it is read.
+   * @returns the image's ID
+   * @throws SandboxError, ImageError
+   */
+  commit(options: CommitSpec = {}): Promise<string> {
+    const { argv, spec } = this.config;
+    return this.files.together(async () => {
+      const layer = new PassThrough();
+      const written = this.files.layer(layer).then(
+        () => layer.end(),
+        (error) => layer.destroy(error),
+      );
+      const store = openStore(this.#folder.home);
+      const [id] = await Promise.all([
+        store.commit(this.config.image, layer as AsyncIterable<Buffer>, { createdBy: argv.join(' '), ...options }),
+        written,
+      ]);
+      recordEvent(this.#folder.home, this.id, 'commit', { image: spec.image });
+      return id;
+    });
+  }
+
+  /** Stops its machine's processors. @throws SandboxError `not-running` */
+  pause(): Promise<void> {
+    return this.#pause(true);
+  }
+
+  /** Lets them go on. @throws SandboxError `not-running` when it is not paused */
+  unpause(): Promise<void> {
+    return this.#pause(false);
+  }
+
+  async #pause(paused: boolean): Promise<void> {
+    using client = await openRequest(this.#folder, { type: 'pause', paused });
+    await client.next();
+  }
+
   /** What it wrote, oldest first; `follow` goes on until it ends. */
   logs({ follow, ...options }: Omit<ReadLogOptions, 'follow'> & { follow?: boolean } = {}): AsyncGenerator<LogEntry> {
     const end = follow && this.#folder.isSupervised() ? this.wait() : undefined;
@@ -170,7 +231,10 @@ export class Container {
   /** @throws SandboxError `conflict`, `bad-spec` */
   rename(name: string): Promise<void> {
     const { home, id } = this.#folder;
-    return withContainersLock(home, () => renameContainer(home, id, name));
+    return withContainersLock(home, () => {
+      renameContainer(home, id, name);
+      recordEvent(home, id, 'rename', { name });
+    });
   }
 
   /**
@@ -187,6 +251,7 @@ export class Container {
     }
     await withContainersLock(home, () => releaseName(home, id));
     this.#folder.remove();
+    recordEvent(home, id, 'destroy', { image: this.config.spec.image });
     await openStore(home).release(id);
   }
 

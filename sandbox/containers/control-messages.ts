@@ -16,6 +16,8 @@ export type ControlRequest =
   | { type: 'signal'; signal: number }
   /** Signal, then SIGKILL when it takes longer than `timeout` seconds; answered by `exited`. */
   | { type: 'stop'; signal: number; timeout: number }
+  /** Answered by `done`. */
+  | { type: 'pause'; paused: boolean }
   /** Answered by `exited`. */
   | { type: 'wait' }
   /** Answered by `started` and then `exited`. */

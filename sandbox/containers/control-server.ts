@@ -28,6 +28,7 @@ export interface Controlled {
   check(): void;
   signal(signal: number): void;
   stop(signal: number, timeout: number): void;
+  pause(paused: boolean): void;
 }
 
 /** Serves the control socket of one life of the container. */
@@ -113,6 +114,10 @@ export class ControlServer {
       case 'signal':
         controlled.check();
         controlled.signal(request.signal);
+        sendLine(socket, { type: 'done' });
+        return undefined;
+      case 'pause':
+        controlled.pause(request.paused);
         sendLine(socket, { type: 'done' });
         return undefined;
       case 'stop':

@@ -7,6 +7,7 @@ import { builtKernel } from '../guest-machine.js';
 import { resolveProcess } from '../process-spec.js';
 import { checkRunSpec } from '../run-spec.js';
 import { runtimeFolder } from '../state-folder.js';
+import { recordEvent } from './events.js';
 import { ContainerFolder, sweepRemoved } from './folder.js';
 import { checkName, claimName, ownerOf, withContainersLock } from './names.js';
 import { randomName } from './random-name.js';
@@ -67,6 +68,7 @@ export async function createContainer(
       const name = spec.name ?? freeName(home);
       if (ownerOf(home, name) === undefined) folder.make(config);
       claimName(home, name, id);
+      recordEvent(home, id, 'create', { image: spec.image, name });
     });
   } catch (error) {
     await store.release(id);

@@ -52,18 +52,18 @@ export async function execDetached(folder: ContainerFolder, config: ContainerCon
 }
 
 /** Starts a process with the caller's streams. @throws SandboxError as `execDetached` */
-export async function exec(
-  folder: ContainerFolder,
-  config: ContainerConfig,
-  spec: ExecSpec,
-  io: ContainerIo,
-): Promise<Exec> {
+export function exec(folder: ContainerFolder, config: ContainerConfig, spec: ExecSpec, io: ContainerIo): Promise<Exec> {
+  return execProcess(folder, processSpec(config, spec, io.terminalSize), io);
+}
+
+/** Starts a process that is described as the agent has it; its port is ours to choose. @throws SandboxError */
+export async function execProcess(folder: ContainerFolder, described: ProcessSpec, io: ContainerIo): Promise<Exec> {
   const { sockets } = folder.state();
   if (sockets === undefined) throw new SandboxError('not-running', `container ${folder.shortId} is not running`);
   const port = randomInt(FIRST_PORT, LAST_PORT);
   const listener = await StreamListener.listen(portSocket(sockets, port));
   try {
-    const process = { ...processSpec(config, spec, io.terminalSize), port };
+    const process = { ...described, port };
     listener.expect(process);
     const client = await openRequest(folder, { type: 'exec', process });
     const streams = new ProcessIo(io, {
@@ -71,7 +71,10 @@ export async function exec(
       onWriteError: () => client[Symbol.dispose](),
     });
     const source = (name: 'stdin' | 'stdout' | 'stderr' | 'terminal') => listener.stream(process.id, name);
-    const output = streams.connect(source, { terminal: spec.terminal === true, stdin: spec.stdin === true });
+    const output = streams.connect(source, {
+      terminal: process.terminal !== undefined,
+      stdin: process.stdin === true,
+    });
     const pid = await expectStarted(client);
     return {
       pid,

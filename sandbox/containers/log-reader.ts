@@ -8,6 +8,12 @@ const CHUNK = 65_536;
 /** Milliseconds between looks at a log that the kernel tells nothing of. */
 const POLL = 1000;
 
+/** What every entry has; one that has no `log` is a line. */
+interface Timed {
+  time: string;
+  log?: string;
+}
+
 export interface ReadLogOptions {
   /** Only so many lines from the end. */
   tail?: number;
@@ -20,11 +26,14 @@ export interface ReadLogOptions {
 }
 
 /** The entries of the log at `path`, oldest first; none if there is no log. */
-export async function* readLog(path: string, options: ReadLogOptions = {}): AsyncGenerator<LogEntry> {
+export async function* readLog<Entry extends Timed = LogEntry>(
+  path: string,
+  options: ReadLogOptions = {},
+): AsyncGenerator<Entry> {
   const { tail, since = Number.NEGATIVE_INFINITY, until = Number.POSITIVE_INFINITY, follow } = options;
-  const cursor = new LogCursor(path);
+  const cursor = new LogCursor<Entry>(path);
   try {
-    const wanted = ({ time }: LogEntry) => Date.parse(time) >= since && Date.parse(time) < until;
+    const wanted = ({ time }: Entry) => Date.parse(time) >= since && Date.parse(time) < until;
     let entries = cursor.read();
     if (tail === undefined) {
       while (entries.length > 0) {
@@ -32,7 +41,7 @@ export async function* readLog(path: string, options: ReadLogOptions = {}): Asyn
         entries = cursor.read();
       }
     } else {
-      let last: LogEntry[] = [];
+      let last: Entry[] = [];
       for (; entries.length > 0; entries = cursor.read()) last = lastLines([...last, ...entries.filter(wanted)], tail);
       yield* last;
     }
@@ -55,18 +64,18 @@ export async function* readLog(path: string, options: ReadLogOptions = {}): Asyn
 }
 
 /** The entries that make the last `count` lines. */
-function lastLines(entries: LogEntry[], count: number): LogEntry[] {
+function lastLines<Entry extends Timed>(entries: Entry[], count: number): Entry[] {
   let lines = 0;
   for (let index = entries.length - 1; index >= 0; index--) {
     // The newest line may not have its end yet.
-    if (entries[index].log.endsWith('\n') || index === entries.length - 1) lines++;
+    if (entries[index].log?.endsWith('\n') !== false || index === entries.length - 1) lines++;
     if (lines > count) return entries.slice(index + 1);
   }
   return count === 0 ? [] : entries;
 }
 
 /** A place in a log that is rotated meanwhile: a file is read to its end, then the next newer one. */
-class LogCursor implements Disposable {
+class LogCursor<Entry> implements Disposable {
   readonly #path: string;
   #fd: number | undefined;
   #inode = 0;
@@ -78,7 +87,7 @@ class LogCursor implements Disposable {
   }
 
   /** The next entries; none at the end of what is written. */
-  read(): LogEntry[] {
+  read(): Entry[] {
     const chunk = Buffer.allocUnsafe(CHUNK);
     for (;;) {
       if (this.#fd === undefined && !this.#openOldest()) return [];
@@ -95,12 +104,12 @@ class LogCursor implements Disposable {
     this.#fd = undefined;
   }
 
-  #decode(text: string): LogEntry[] {
+  #decode(text: string): Entry[] {
     const lines = (this.#line + text).split('\n');
     this.#line = lines.pop()!;
     return lines.flatMap((line) => {
       try {
-        return [JSON.parse(line) as LogEntry];
+        return [JSON.parse(line) as Entry];
       } catch {
         // Cut short by a host that went down.
         return [];

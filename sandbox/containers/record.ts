@@ -66,8 +66,6 @@ export interface ContainerState {
   finishedAt?: string;
   /** How often the restart policy has started it again. */
   restartCount: number;
-  /** Somebody stopped it: a restart policy leaves it alone. */
-  stoppedByUser?: boolean;
   /** Of the process that supervises it, while it is alive. */
   supervisorPid?: number;
   /** Which start of the host that was (random(4), boot_id): a home may be shared with another machine. */

@@ -13,9 +13,10 @@ import { StateFolder } from '../state-folder.js';
 import type { Trace } from '../trace.js';
 import { type ControlReply, toReply } from './control-messages.js';
 import { ControlServer } from './control-server.js';
+import { recordEvent } from './events.js';
 import type { ContainerFolder } from './folder.js';
 import { LogWriter } from './log-file.js';
-import { releaseName, withContainersLock } from './names.js';
+import { nameOf, releaseName, withContainersLock } from './names.js';
 import { Outlet } from './outlet.js';
 import { type ContainerConfig, type ContainerState, isRunning, type RestartPolicy } from './record.js';
 import { bootId, sweepLeftBehind } from './sweep.js';
@@ -43,6 +44,8 @@ export interface SuperviseOptions {
   onNoNetwork?: (reason: string) => void;
   /** The machine process's log. Default `warn`, and `silent` without the caller's streams. */
   machineLog?: MachineSpec['logLevel'];
+  /** Nothing of the container is run: its files are looked at, and its state stays what it is. */
+  hold?: boolean;
   /** Told when commands can reach the container. The first life waits for what this returns. */
   onListening?: () => Promise<void> | void;
 }
@@ -63,6 +66,7 @@ export class Supervision {
   readonly #folder: ContainerFolder;
   readonly #config: ContainerConfig;
   readonly #image: Image | undefined;
+  readonly #name: string | undefined;
   readonly #options: SuperviseOptions;
   readonly #log: Log;
   readonly #started = defer<void>();
@@ -81,6 +85,7 @@ export class Supervision {
     this.#options = options;
     this.#log = options.log ?? SILENT;
     this.#state = folder.state();
+    this.#name = nameOf(folder.home, folder.id);
     this.started = this.#started.promise;
     this.exit = this.#supervise();
   }
@@ -93,6 +98,9 @@ export class Supervision {
   signal(signal: number): void {
     // As Docker: who is ended on purpose is not started again.
     if (signal === SIGKILL || signal === this.#config.stopSignal) this.#stopped = true;
+    this.#record('kill', { signal: String(signal) });
+    // As Docker: what ends it is not kept waiting.
+    if (this.#stopped && this.#state.status === 'paused') this.pause(false);
     this.#run?.signal(signal);
   }
 
@@ -108,6 +116,19 @@ export class Supervision {
     this.#wake();
   }
 
+  /** Stops the machine's clock and processors, or lets them go on. @throws SandboxError `not-running` */
+  pause(paused: boolean): void {
+    const pid = this.#run?.machinePid;
+    const from = paused ? 'running' : 'paused';
+    if (pid === undefined || this.#state.status !== from) {
+      throw new SandboxError('not-running', `container ${this.#folder.shortId} is not ${from}`);
+    }
+    // The machine process leads a group of its own, in which an emulator's processes are too.
+    process.kill(-pid, paused ? 'SIGSTOP' : 'SIGCONT');
+    this.#write({ status: paused ? 'paused' : 'running' });
+    this.#record(paused ? 'pause' : 'unpause');
+  }
+
   /** Sends `signal`, and SIGKILL after `timeout` seconds. There is no restart. */
   stop(signal: number, timeout: number): void {
     this.#stopped = true;
@@ -118,6 +139,7 @@ export class Supervision {
       run.abort(new SandboxError('aborted', 'stopped before it was started'));
       return;
     }
+    if (this.#state.status === 'paused') this.pause(false);
     if (timeout === 0) {
       run.kill();
       return;
@@ -151,7 +173,6 @@ export class Supervision {
         supervisorPid: process.pid,
         bootId: bootId(),
         sockets: sockets.path,
-        stoppedByUser: undefined,
         error: undefined,
       });
       await this.#options.onListening?.();
@@ -217,6 +238,7 @@ export class Supervision {
         machine: count === 0 ? machine : undefined,
         log: this.#log,
         trace,
+        hold: this.#options.hold,
         machineLog: machineLog ?? (this.#options.io === undefined ? 'silent' : undefined),
         onFallback,
         onNoNetwork,
@@ -225,6 +247,9 @@ export class Supervision {
       if (this.#aborted !== undefined) run.abort(this.#aborted);
       run.started.then(() => {
         this.#everStarted = true;
+        this.#started.resolve();
+        if (this.#options.hold) return;
+        this.#record('start');
         this.#write({
           status: 'running',
           startedAt: new Date().toISOString(),
@@ -233,13 +258,14 @@ export class Supervision {
           oomKilled: false,
           machinePid: run.machinePid,
         });
-        this.#started.resolve();
         sweepLeftBehind(home).catch(({ message }) => this.#log.warn(message));
       });
       const status = await run.exit;
+      if (this.#options.hold) return status;
       this.#ended({ exitCode: status.code, oomKilled: status.oomKilled });
       return status;
     } catch (error) {
+      if (this.#options.hold) return error as Error;
       const started = isRunning(this.#state);
       const { code, message } = error as { code?: unknown; message: string };
       const exitCode = started
@@ -260,6 +286,8 @@ export class Supervision {
   }
 
   #ended(how: Partial<ContainerState>): void {
+    if (how.oomKilled) this.#record('oom');
+    this.#record('die', { exitCode: String(how.exitCode) });
     this.#write({ ...how, status: 'exited', finishedAt: new Date().toISOString(), machinePid: undefined });
   }
 
@@ -276,30 +304,37 @@ export class Supervision {
   /** Nobody supervises it any more, and with --rm there is nothing left to supervise. */
   async #leave(): Promise<void> {
     const { home, id } = this.#folder;
-    if (!this.#config.spec.autoRemove) {
+    if (!this.#config.spec.autoRemove || this.#options.hold) {
       const { status } = this.#state;
       this.#write({
         status: status === 'created' ? 'created' : 'exited',
         supervisorPid: undefined,
         machinePid: undefined,
         sockets: undefined,
-        stoppedByUser: this.#stopped || undefined,
       });
       return;
     }
     await withContainersLock(home, () => releaseName(home, id)).catch(({ message }) => this.#log.warn(message));
     this.#folder.remove();
+    this.#record('destroy');
+  }
+
+  #record(action: string, attributes: Record<string, string> = {}): void {
+    const { home, id } = this.#folder;
+    if (this.#options.hold) return;
+    const { image } = this.#config.spec;
+    recordEvent(home, id, action, { image, name: this.#name ?? '', ...attributes });
   }
 
   /** What runs in the foreground and leaves nothing behind is spared the writing. */
   #openLog(): LogWriter | undefined {
     const { spec } = this.#config;
-    if (this.#options.io !== undefined && spec.autoRemove) return undefined;
+    if (this.#options.hold || (this.#options.io !== undefined && spec.autoRemove)) return undefined;
     return new LogWriter(this.#folder.log, spec.logs);
   }
 
   #input(): Readable | undefined {
-    if (!this.#config.spec.stdin) return undefined;
+    if (!this.#config.spec.stdin || this.#options.hold) return undefined;
     return this.#options.io === undefined ? this.#stdin : this.#options.io.stdin;
   }
 
@@ -313,12 +348,16 @@ export class Supervision {
       stdin: attachable ? this.#stdin : undefined,
       run: () => this.#run,
       check: () => {
-        if (!isRunning(this.#state)) {
+        if (this.#state.status === 'paused') {
+          throw new SandboxError('not-running', `container ${this.#folder.shortId} is paused: unpause it first`);
+        }
+        if (this.#options.hold ? this.#run === undefined : !isRunning(this.#state)) {
           throw new SandboxError('not-running', `container ${this.#folder.shortId} is not running`);
         }
       },
       signal: (signal: number) => this.signal(signal),
       stop: (signal: number, timeout: number) => this.stop(signal, timeout),
+      pause: (paused: boolean) => this.pause(paused),
     };
   }
 

@@ -110,4 +110,50 @@ describe.each(machines)('on $name', (machine) => {
       ),
     );
   });
+
+  test('files go in and out, of a container that runs and of one that does not; what was written becomes an image', async () => {
+    const said = await script(
+      machine,
+      `
+      work=$(mktemp -d); cd "$work"; mkdir -p src/sub; echo one > src/a; ln -s a src/link; chmod 750 src/sub
+      tsvm run -d --name ${name}-files ${DEBIAN} sh -c 'rm /etc/issue; mkdir /out; echo made > /out/made; ${LIVES}' > /dev/null
+      tsvm cp src ${name}-files:/srv
+      tsvm exec ${name}-files sh -c 'cat /srv/src/link; stat -c "%a %U" /srv/src/sub'
+      tsvm stop ${name}-files > /dev/null
+      tsvm cp ${name}-files:/out copied; cat copied/made
+      echo two | tee b | tsvm cp b ${name}-files:/srv/src/b
+      tsvm diff ${name}-files | grep -E '^. /(etc/issue|out/made|srv/src/b)$'
+      tsvm cp ${name}-files:/srv/src - | tar -t | sort | tr '\\n' ' '; echo
+      tsvm cp ${name}-files:/none . 2>&1 || echo "cp $?"
+      tsvm commit -c 'CMD ["cat", "/srv/src/b"]' ${name}-files ${name}-image:1 > /dev/null
+      tsvm run --rm ${name}-image:1
+      tsvm rm ${name}-files > /dev/null; tsvm rmi ${name}-image:1 > /dev/null; rm -r "$work"`,
+    );
+    expect(said).toBe(
+      [
+        ...['one', '750 root', 'made', 'D /etc/issue', 'A /out/made', 'A /srv/src/b'],
+        'src/ src/a src/b src/link src/sub/ ',
+        ...['tsvm: /none: No such file or directory', 'cp 125', 'two', ''],
+      ].join('\n'),
+    );
+  });
+
+  test('a container stands still while it is paused, and tells what it does and uses', async () => {
+    const said = await script(
+      machine,
+      `
+      tsvm run -d --name ${name}-still ${DEBIAN} sh -c 'i=0; while :; do echo $((i += 1)); sleep 0.1; done' > /dev/null
+      tsvm pause ${name}-still > /dev/null
+      tsvm ps --format '{{.State}}' --filter name=${name}-still
+      tsvm exec ${name}-still true 2> /dev/null || echo "exec $?"
+      before=$(tsvm logs ${name}-still | wc -l); sleep 1; test $before = $(tsvm logs ${name}-still | wc -l)
+      tsvm unpause ${name}-still > /dev/null
+      until test $(tsvm logs ${name}-still | wc -l) -gt $before; do sleep 0.1; done
+      tsvm top ${name}-still | grep -c 'sh -c'
+      tsvm stats --no-stream --format '{{.Name}} {{.PIDs}}' ${name}-still | grep -oE '^${name}-still [12]$' | cut -d' ' -f1
+      tsvm events --since 1h --until 0s --filter container=${name}-still --format '{{.Action}}' | tr '\\n' ' '; echo
+      tsvm rm -f ${name}-still > /dev/null`,
+    );
+    expect(said).toBe(['paused', 'exec 125', '1', `${name}-still`, 'create start pause unpause ', ''].join('\n'));
+  });
 });

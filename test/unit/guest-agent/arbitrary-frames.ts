@@ -35,6 +35,7 @@ const processSpec = fc.record(
       { minLength: 1, maxLength: 20 },
     ),
     port: fc.integer({ min: 1024, max: 2 ** 32 - 2 }),
+    tool: fc.constant(true),
   },
   { requiredKeys: ['id', 'argv'] },
 );

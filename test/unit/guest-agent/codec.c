@@ -152,7 +152,8 @@ static void print_process(const struct process_spec *process)
 		printf("%s{\"code\":%u,\"jt\":%u,\"jf\":%u,\"k\":%u}", i > 0 ? "," : "", at[0] | at[1] << 8, at[2], at[3],
 		       at[4] | at[5] << 8 | at[6] << 16 | (unsigned)at[7] << 24);
 	}
-	printf("%s,\"port\":%u}", process->seccomp_count > 0 ? "]" : "", process->port);
+	printf("%s,\"port\":%u,\"tool\":%s}", process->seccomp_count > 0 ? "]" : "", process->port,
+	       process->tool ? "true" : "false");
 }
 
 static void print_start(const struct start_request *start)

@@ -29,6 +29,7 @@ function processWithDefaults(process: ProcessSpec) {
     noNewPrivileges: false,
     rlimits: [],
     port: 1024,
+    tool: false,
     ...process,
     capabilities: CAPABILITIES.filter((name) => (process.capabilities ?? DOCKER_CAPABILITIES).includes(name)),
   };

@@ -1,0 +1,139 @@
+// `docker cp`: files between the host and a container, with Docker's rules for where they end up.
+import { lstatSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { basename, dirname, join, posix, resolve } from 'node:path';
+import { Readable, Writable } from 'node:stream';
+import { SandboxError } from '../errors.js';
+import type { ContainerFiles, FileInfo } from './files.js';
+import { archiveHost } from './host-archive.js';
+import { HostExtractor, moveInto } from './host-extract.js';
+
+export interface CopyOptions {
+  /** Owners are kept; default: they are root's in the container, and the caller's on the host. */
+  archive?: boolean;
+  /** A symbolic link at the source stands for what it leads to. */
+  followLink?: boolean;
+}
+
+/** The name of the archive's one root while it is extracted on the host. */
+const ROOT = 'root';
+
+/** Where a copy ends up: `name` in `directory`; '.' joins the directory itself. */
+interface Place {
+  directory: string;
+  name: string;
+}
+
+/**
+ * Copies a file or folder of the host into a container.
+ * @throws SandboxError `no-such-file`, `tool`
+ */
+export function copyIn(files: ContainerFiles, from: string, to: string, options: CopyOptions = {}): Promise<void> {
+  const source = options.followLink ? statSync : lstatSync;
+  const status = source(from, { throwIfNoEntry: false });
+  if (status === undefined) throw new SandboxError('no-such-file', `no such file or directory: ${from}`);
+  return files.together(async () => {
+    const place = await placeFor(from, status.isDirectory(), absolute(to), posix, (path) =>
+      guestDirectory(files, path),
+    );
+    const archive = archiveHost(from, place.name, { follow: options.followLink });
+    await files.extract(place.directory, Readable.from(archive), { owners: options.archive });
+  });
+}
+
+/** Copies a file or folder of a container to the host. @throws SandboxError `no-such-file`, `tool` */
+export function copyOut(files: ContainerFiles, from: string, to: string, options: CopyOptions = {}): Promise<void> {
+  return files.together(async () => {
+    const path = absolute(from);
+    const info = await (options.followLink ? files.stat(path) : files.lstat(path));
+    const place = await placeFor(
+      path,
+      info.type === 'directory',
+      resolve(to) + (to.endsWith('/') ? '/' : ''),
+      { basename, dirname },
+      hostDirectory,
+    );
+    const folder = mkdtempSync(join(place.directory, '.tsvm-cp-'));
+    try {
+      using extractor = new HostExtractor(folder, options.archive === true);
+      const output = new Writable({
+        write(chunk: Buffer, _encoding, done) {
+          try {
+            extractor.write(chunk);
+            done();
+          } catch (error) {
+            done(error as Error);
+          }
+        },
+      });
+      let failure: Error | undefined;
+      output.on('error', (error) => {
+        failure = error;
+      });
+      await files.archive(path, ROOT, output, { follow: options.followLink }).catch((error) => {
+        throw failure ?? error;
+      });
+      if (failure !== undefined) throw failure;
+      extractor.end();
+      moveInto(join(folder, ROOT), join(place.directory, place.name));
+    } catch (error) {
+      throw toSandboxError(error);
+    } finally {
+      rmSync(folder, { recursive: true, force: true });
+    }
+  });
+}
+
+/** Docker's rules (docker cp): depends on what is at the destination, and on how both paths end. */
+async function placeFor(
+  from: string,
+  isDirectory: boolean,
+  to: string,
+  path: { basename(path: string): string; dirname(path: string): string },
+  directoryAt: (path: string) => Promise<boolean | undefined>,
+): Promise<Place> {
+  const there = await directoryAt(to);
+  if (there === true) {
+    if (isDirectory && (from.endsWith('/.') || from === '.')) return { directory: to, name: '.' };
+    return { directory: to, name: basename(resolve('/', from)) || '.' };
+  }
+  if (there === false && (isDirectory || to.endsWith('/'))) {
+    throw new SandboxError(
+      'tool',
+      isDirectory ? `cannot copy a directory to the file ${to}` : `not a directory: ${to}`,
+    );
+  }
+  if (there === undefined && to.endsWith('/') && !isDirectory) {
+    throw new SandboxError('no-such-file', `no such directory: ${to}`);
+  }
+  const directory = path.dirname(to);
+  if ((await directoryAt(directory)) !== true)
+    throw new SandboxError('no-such-file', `no such directory: ${directory}`);
+  return { directory, name: path.basename(to) };
+}
+
+/** Whether there is a directory, or something else, or nothing. */
+async function guestDirectory(files: ContainerFiles, path: string): Promise<boolean | undefined> {
+  let info: FileInfo;
+  try {
+    info = await files.stat(path);
+  } catch (error) {
+    if ((error as SandboxError).code === 'no-such-file') return undefined;
+    throw error;
+  }
+  return info.type === 'directory';
+}
+
+async function hostDirectory(path: string): Promise<boolean | undefined> {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory();
+}
+
+/** What the host's file system refuses is said like anything else. */
+function toSandboxError(error: unknown): unknown {
+  const { syscall, message } = error as NodeJS.ErrnoException;
+  return syscall === undefined ? error : new SandboxError('tool', message, { cause: error });
+}
+
+/** Docker takes a container's paths from its root. */
+function absolute(path: string): string {
+  return path.startsWith('/') ? path : `/${path}`;
+}

@@ -1,0 +1,165 @@
+// The files of a container, as the agent's tools reach them; of one that does not run, too.
+import { PassThrough, Readable, type Writable } from 'node:stream';
+import type { ContainerFolder } from './folder.js';
+import type { ContainerConfig } from './record.js';
+import { askTool, runTool, splitAnswer, type ToolIo, withGuest } from './tools.js';
+
+export type FileType = 'file' | 'directory' | 'symlink' | 'character' | 'block' | 'fifo' | 'socket';
+
+const TYPES: Record<string, FileType> = {
+  f: 'file',
+  d: 'directory',
+  l: 'symlink',
+  c: 'character',
+  b: 'block',
+  p: 'fifo',
+  s: 'socket',
+};
+
+export interface FileInfo {
+  name: string;
+  type: FileType;
+  /** Permission, set-id and sticky bits. */
+  mode: number;
+  uid: number;
+  gid: number;
+  /** Bytes. */
+  size: number;
+  mtime: Date;
+}
+
+export interface FileEvent {
+  type: 'create' | 'change' | 'delete';
+  /** Of what it happened to, in the directory that is watched; '' for what is watched itself. */
+  name: string;
+}
+
+/** What a container has written (A), changed (C) or deleted (D) of its image. */
+export interface Change {
+  kind: 'A' | 'C' | 'D';
+  path: string;
+}
+
+/** Every method takes absolute paths and rejects with a SandboxError: `no-such-file`, `tool`, `not-running`. */
+export class ContainerFiles {
+  readonly #folder: ContainerFolder;
+  readonly #config: ContainerConfig;
+
+  constructor(folder: ContainerFolder, config: ContainerConfig) {
+    this.#folder = folder;
+    this.#config = config;
+  }
+
+  /** What is at `path`; a symbolic link is what it leads to, unless that is not there. */
+  async stat(path: string): Promise<FileInfo> {
+    return parseFiles(await this.#ask('stat', path)).at(-1)!;
+  }
+
+  /** What is at `path` itself. */
+  async lstat(path: string): Promise<FileInfo> {
+    return parseFiles(await this.#ask('stat', path))[0];
+  }
+
+  /** What is in a directory, by name. */
+  async list(path: string): Promise<FileInfo[]> {
+    return parseFiles(await this.#ask('list', path)).sort((a, b) => (a.name < b.name ? -1 : 1));
+  }
+
+  /** The contents of a file. */
+  read(path: string): Promise<Buffer> {
+    return this.#ask('read', path);
+  }
+
+  /** Makes or overwrites a file. @param options.mode of a new file; default 0o644 */
+  async write(path: string, data: string | Uint8Array | Readable, { mode = 0o644 } = {}): Promise<void> {
+    const stdin = data instanceof Readable ? data : Readable.from([Buffer.from(data as Uint8Array)]);
+    await this.#run(['write', path, mode.toString(8)], { stdin });
+  }
+
+  /**
+   * What happens to a file, or in a directory, from now on.
+   * @param options.signal ends it
+   */
+  async *watch(path: string, { signal }: { signal?: AbortSignal } = {}): AsyncGenerator<FileEvent> {
+    const output = new PassThrough();
+    const ended = new AbortController();
+    const stop = AbortSignal.any(signal === undefined ? [ended.signal] : [ended.signal, signal]);
+    const done = runTool(this.#folder, ['watch', path], { stdout: output, signal: stop }).then(
+      () => output.end(),
+      (error) => output.destroy(stop.aborted ? undefined : error),
+    );
+    try {
+      let rest = Buffer.alloc(0);
+      for await (const chunk of output as AsyncIterable<Buffer>) {
+        const bytes = Buffer.concat([rest, chunk]);
+        const end = bytes.lastIndexOf(0) + 1;
+        rest = bytes.subarray(end);
+        for (const text of splitAnswer(bytes.subarray(0, end))) {
+          const [type, name = ''] = text.split(/ (.*)/s, 2);
+          if (type !== 'ready') yield { type: type as FileEvent['type'], name };
+        }
+      }
+    } catch (error) {
+      if (!stop.aborted) throw error;
+    } finally {
+      ended.abort();
+      await done;
+    }
+  }
+
+  /** Writes a tar archive of `path` and all below it, under `name`. */
+  archive(path: string, name: string, output: Writable, { follow = false } = {}): Promise<void> {
+    return this.#run(['archive', path, name, ...(follow ? ['follow'] : [])], { stdout: output });
+  }
+
+  /** Extracts a tar archive into a directory. @param options.owners are kept; default: everything is root's */
+  extract(directory: string, archive: Readable, { owners = false } = {}): Promise<void> {
+    return this.#run(['extract', directory, ...(owners ? ['owners'] : [])], { stdin: archive });
+  }
+
+  /** What became of the image's files. */
+  async changes(): Promise<Change[]> {
+    return splitAnswer(await this.#ask('changes'))
+      .map((text) => ({ kind: text[0] as Change['kind'], path: text.slice(2) }))
+      .sort((a, b) => (a.path < b.path ? -1 : 1));
+  }
+
+  /** Writes what the container wrote as a layer of an image. */
+  layer(output: Writable): Promise<void> {
+    return this.#run(['layer'], { stdout: output });
+  }
+
+  #ask(...argv: string[]): Promise<Buffer> {
+    return withGuest(this.#folder, this.#config, () => askTool(this.#folder, ...argv));
+  }
+
+  #run(argv: string[], io: ToolIo): Promise<void> {
+    return withGuest(this.#folder, this.#config, () => runTool(this.#folder, argv, io));
+  }
+
+  /** Does several things with the files of a container that does not run while it is booted once. */
+  together<T>(act: () => Promise<T>): Promise<T> {
+    return withGuest(this.#folder, this.#config, act);
+  }
+}
+
+function parseFiles(answer: Buffer): FileInfo[] {
+  return splitAnswer(answer).map((text) => {
+    const [type, mode, uid, gid, size, mtime, name] = fields(text);
+    return {
+      name,
+      type: TYPES[type] ?? 'file',
+      mode: Number.parseInt(mode, 8),
+      uid: Number(uid),
+      gid: Number(gid),
+      size: Number(size),
+      mtime: new Date(Number(mtime) * 1000),
+    };
+  });
+}
+
+/** Six words, and the name, which may have spaces. */
+function fields(text: string): string[] {
+  const words = text.split(' ');
+  return [...words.slice(0, 6), words.slice(6).join(' ')];
+}

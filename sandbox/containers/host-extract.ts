@@ -1,0 +1,177 @@
+// A tar archive from a guest becomes files of the host. The guest is hostile: everything is made in a new folder of our
+// own, in which an entry's parent is always a directory that this archive has made, so that no link leads anywhere else.
+import {
+  chmodSync,
+  closeSync,
+  ftruncateSync,
+  lchownSync,
+  linkSync,
+  lstatSync,
+  lutimesSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  utimesSync,
+  writeSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { type TarEntry, TarReader } from '../../images/index.js';
+import { SandboxError } from '../errors.js';
+
+/** Takes an archive, piece by piece, into an empty folder. */
+export class HostExtractor implements Disposable {
+  readonly #folder: string;
+  readonly #keepOwners: boolean;
+  readonly #reader: TarReader;
+  /** Relative paths of what this archive has made. */
+  readonly #directories = new Map<string, TarEntry | undefined>([['', undefined]]);
+  readonly #files = new Set<string>();
+  #open: { fd: number; path: string; entry: TarEntry } | undefined;
+
+  /** @param folder empty, and nobody else's */
+  constructor(folder: string, keepOwners: boolean) {
+    this.#folder = folder;
+    this.#keepOwners = keepOwners;
+    this.#reader = new TarReader({
+      entry: (entry) => this.#make(entry),
+      data: (offset, bytes) => {
+        if (this.#open === undefined) return;
+        for (let done = 0; done < bytes.length; ) {
+          done += writeSync(this.#open.fd, bytes, done, bytes.length - done, offset + done);
+        }
+      },
+    });
+  }
+
+  /** @throws ImageError for a broken archive, SandboxError `tool` for what has no place here */
+  write(chunk: Buffer): void {
+    this.#reader.write(chunk);
+  }
+
+  /** Everything has come. */
+  end(): void {
+    this.#reader.end();
+    this.#finishFile();
+    // A directory's own times and mode come last: until then files are made in it.
+    for (const [path, entry] of [...this.#directories].reverse()) {
+      if (entry === undefined) continue;
+      const place = join(this.#folder, path);
+      if (this.#keepOwners) lchownSync(place, entry.uid, entry.gid);
+      chmodSync(place, entry.mode & 0o1777);
+      utimesSync(place, entry.mtime.seconds, entry.mtime.seconds);
+    }
+  }
+
+  [Symbol.dispose](): void {
+    if (this.#open !== undefined) closeSync(this.#open.fd);
+    this.#open = undefined;
+  }
+
+  #make(entry: TarEntry): void {
+    this.#finishFile();
+    const path = cleaned(entry.path);
+    const place = join(this.#folder, path);
+    if (entry.type === 'directory') {
+      if (path !== '' && !this.#directories.has(path)) {
+        this.#checkNew(path);
+        mkdirSync(place, { mode: 0o700 });
+      }
+      this.#directories.set(path, path === '' ? undefined : entry);
+      return;
+    }
+    this.#checkNew(path);
+    this.#files.add(path);
+    switch (entry.type) {
+      case 'file': {
+        const fd = openSync(place, 'wx', 0o600);
+        this.#open = { fd, path: place, entry };
+        return;
+      }
+      case 'symlink':
+        if (entry.linkname === '') throw refused(`a link to nothing, ${printable(path)}`);
+        symlinkSync(bytesOf(entry.linkname), place);
+        break;
+      case 'link': {
+        const target = cleaned(entry.linkname);
+        if (target === path || !this.#files.has(target)) throw refused(`a link to ${printable(entry.linkname)}`);
+        linkSync(join(this.#folder, target), place);
+        return;
+      }
+      default:
+        // Devices and pipes of a guest are nothing on the host.
+        this.#files.delete(path);
+        return;
+    }
+    if (this.#keepOwners) lchownSync(place, entry.uid, entry.gid);
+    lutimesSync(place, entry.mtime.seconds, entry.mtime.seconds);
+  }
+
+  #finishFile(): void {
+    if (this.#open === undefined) return;
+    const { fd, path, entry } = this.#open;
+    this.#open = undefined;
+    try {
+      ftruncateSync(fd, entry.size);
+    } finally {
+      closeSync(fd);
+    }
+    if (this.#keepOwners) lchownSync(path, entry.uid, entry.gid);
+    chmodSync(path, entry.mode & (this.#keepOwners ? 0o7777 : 0o1777));
+    utimesSync(path, entry.mtime.seconds, entry.mtime.seconds);
+  }
+
+  #checkNew(path: string): void {
+    const parent = path.includes('/') ? path.slice(0, path.lastIndexOf('/')) : '';
+    if (!this.#directories.has(parent)) throw refused(`${printable(path)} in no directory of its own`);
+    if (path === '' || this.#directories.has(path) || this.#files.has(path)) {
+      throw refused(`${printable(path)} twice`);
+    }
+  }
+}
+
+/**
+ * Moves what was extracted to where it belongs: directories join, all else takes the place of what is there.
+ * @throws SandboxError `tool` where a directory meets something else
+ */
+export function moveInto(from: string, to: string): void {
+  const there = lstatSync(to, { throwIfNoEntry: false });
+  const coming = lstatSync(from);
+  if (there === undefined) {
+    renameSync(from, to);
+    return;
+  }
+  if (there.isDirectory() !== coming.isDirectory()) {
+    throw new SandboxError('tool', `cannot overwrite ${there.isDirectory() ? 'directory' : 'file'} ${to}`);
+  }
+  if (!coming.isDirectory()) {
+    renameSync(from, to);
+    return;
+  }
+  for (const name of readdirSync(from)) moveInto(join(from, name), join(to, name));
+  rmSync(from, { recursive: true, force: true });
+}
+
+/** A path without `.` and doubled slashes, as text of the bytes it is. */
+function cleaned(path: string): string {
+  const parts = bytesOf(path)
+    .split('/')
+    .filter((part) => part !== '' && part !== '.');
+  if (parts.includes('..')) throw refused(printable(path));
+  return parts.join('/');
+}
+
+/** The reader gives one character for each byte; what is no UTF-8 is replaced. */
+function bytesOf(text: string): string {
+  return Buffer.from(text, 'latin1').toString();
+}
+
+function printable(text: string): string {
+  return text.replace(/[^\x20-\x7e]+/g, '?').slice(0, 200);
+}
+
+function refused(what: string): SandboxError {
+  return new SandboxError('tool', `the guest's archive is refused: ${what}`);
+}

@@ -1,0 +1,134 @@
+// What a container uses: the guest's own account (cgroup v2, /proc), and the host's of its machine process.
+import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { DEFAULT_MEMORY } from '../run-spec.js';
+import type { ContainerFolder } from './folder.js';
+import type { ContainerConfig } from './record.js';
+import { askTool, splitAnswer } from './tools.js';
+
+/** Clock ticks a second in what /proc says (proc(5), USER_HZ). */
+const TICKS = 100;
+
+export interface ProcessInfo {
+  uid: number;
+  /** In the guest's outermost pid namespace. */
+  pid: number;
+  parent: number;
+  /** Seconds after the guest's start. */
+  start: number;
+  /** Seconds of CPU time. */
+  cpu: number;
+  /** Device number; 0 for no terminal. */
+  terminal: number;
+  command: string;
+}
+
+/** Totals since the container's start, and what it has now. */
+export interface Usage {
+  /** Milliseconds since the epoch. */
+  time: number;
+  /** Microseconds of CPU time of the container's processes. */
+  cpu: number;
+  /** Bytes of its memory, without the page cache that can be dropped at once, as Docker counts. */
+  memory: number;
+  /** Bytes that it can have at most. */
+  memoryLimit: number;
+  pids: number;
+  /** Bytes. */
+  blockRead: number;
+  blockWritten: number;
+  networkReceived: number;
+  networkSent: number;
+  /** Bytes of the writable layer, and of all that it could have. */
+  layer: number;
+  layerLimit: number;
+  /** Of the machine's processes on the host. */
+  machine: {
+    /** Microseconds of CPU time. */
+    cpu: number;
+    /** Bytes of resident memory, the guest's pages included. */
+    memory: number;
+  };
+}
+
+export async function readProcesses(folder: ContainerFolder): Promise<ProcessInfo[]> {
+  return splitAnswer(await askTool(folder, 'processes')).map((text) => {
+    const [uid, pid, parent, start, cpu, terminal] = text.split(' ', 6).map(Number);
+    const command = text.split(' ').slice(6).join(' ');
+    return { uid, pid, parent, start: start / TICKS, cpu: cpu / TICKS, terminal, command };
+  });
+}
+
+export async function readUsage(folder: ContainerFolder, { spec }: ContainerConfig): Promise<Usage> {
+  const answer = splitAnswer(await askTool(folder, 'statistics'));
+  const files = new Map<string, string>();
+  for (let index = 0; index + 1 < answer.length; index += 2) files.set(answer[index], answer[index + 1]);
+  const of = (name: string, key: string) => field(files.get(name) ?? '', key);
+  const [layer, layerLimit] = (files.get('layer') ?? '0 0').split(' ').map(Number);
+  const io = [...(files.get('io.stat') ?? '').matchAll(/([rw])bytes=(\d+)/g)];
+  const sum = (direction: string) =>
+    io.reduce((total, match) => total + (match[1] === direction ? Number(match[2]) : 0), 0);
+  const total = of('meminfo', 'MemTotal') * 1024 || (spec.memory ?? DEFAULT_MEMORY);
+  const limit = Number.parseInt(files.get('memory.max') ?? '', 10) || total;
+  const network = interfaces(files.get('net/dev') ?? '');
+  return {
+    time: Date.now(),
+    cpu: of('cpu.stat', 'usage_usec'),
+    memory: Math.max(0, Number(files.get('memory.current') ?? 0) - of('memory.stat', 'inactive_file')),
+    memoryLimit: Math.min(limit, total),
+    pids: Number(files.get('pids.current') ?? 0),
+    blockRead: sum('r'),
+    blockWritten: sum('w'),
+    ...network,
+    layer,
+    layerLimit,
+    machine: machineUsage(folder.state().machinePid),
+  };
+}
+
+/** `key value` or `key: value kB`. */
+function field(text: string, key: string): number {
+  return Number(new RegExp(`^${key}:? +(\\d+)`, 'm').exec(text)?.[1] ?? 0);
+}
+
+/** All interfaces but the loopback. */
+function interfaces(text: string): { networkReceived: number; networkSent: number } {
+  const sums = { networkReceived: 0, networkSent: 0 };
+  for (const [, name, numbers] of text.matchAll(/^ *(\w+): *([\d ]+)$/gm)) {
+    if (name === 'lo') continue;
+    const columns = numbers.trim().split(/ +/).map(Number);
+    sums.networkReceived += columns[0];
+    sums.networkSent += columns[8];
+  }
+  return sums;
+}
+
+/** The machine process and those it has started (an emulator): they are one process group. */
+function machineUsage(pid: number | undefined): Usage['machine'] {
+  const sums = { cpu: 0, memory: 0 };
+  if (pid === undefined) return sums;
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name)) continue;
+    try {
+      // The group is the fifth field, behind a name that may have anything in it.
+      const fields = readFileSync(`/proc/${name}/stat`, 'latin1')
+        .replace(/^.*\) /s, '')
+        .split(' ');
+      if (Number(fields[2]) !== pid) continue;
+      sums.cpu += ((Number(fields[11]) + Number(fields[12])) / TICKS) * 1e6;
+      sums.memory += Number(fields[21]) * 4096;
+    } catch {
+      // It has just ended.
+    }
+  }
+  return sums;
+}
+
+/** Bytes that a container takes of the host's disk: its layer and its logs. */
+export function diskUsage(folder: ContainerFolder): number {
+  try {
+    return readdirSync(folder.path).reduce((sum, name) => sum + statSync(`${folder.path}/${name}`).blocks * 512, 0);
+  } catch {
+    // It is just being removed.
+    return 0;
+  }
+}

@@ -1,0 +1,117 @@
+// The agent's tools (guest-agent/PROTOCOL.md, "Tools") in a container that runs, or in one that is only looked at.
+import { randomInt } from 'node:crypto';
+import { type Readable, Writable } from 'node:stream';
+import { SandboxError } from '../errors.js';
+import { execProcess } from './exec.js';
+import type { ContainerFolder } from './folder.js';
+import type { ContainerConfig } from './record.js';
+import { keepsLayer, Supervision } from './supervision.js';
+
+const SIGKILL = 9;
+/** Characters of what a tool says went wrong. */
+const MAX_COMPLAINT = 4096;
+/** Bytes of an answer that is kept in memory. */
+const MAX_ANSWER = 256 * 1024 * 1024;
+
+export interface ToolIo {
+  stdin?: Readable;
+  stdout?: Writable;
+  signal?: AbortSignal;
+}
+
+/**
+ * Runs a tool to its end.
+ * @throws SandboxError `not-running`; `no-such-file` or `tool` with what it said
+ */
+export async function runTool(folder: ContainerFolder, argv: readonly string[], io: ToolIo = {}): Promise<void> {
+  let complaint = '';
+  const stderr = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      complaint = (complaint + chunk.toString()).slice(0, MAX_COMPLAINT);
+      done();
+    },
+  });
+  const stdout = io.stdout ?? new Writable({ write: (_chunk, _encoding, done) => done() });
+  const tool = await execProcess(
+    folder,
+    { id: randomInt(1, 2 ** 32), argv: [...argv], tool: true, stdin: io.stdin !== undefined },
+    { stdin: io.stdin, stdout, stderr },
+  );
+  const stop = () => tool.signal(SIGKILL);
+  io.signal?.addEventListener('abort', stop, { once: true });
+  if (io.signal?.aborted) stop();
+  try {
+    const code = await tool.exit;
+    io.signal?.throwIfAborted();
+    if (code !== 0) throw toolError(complaint, code);
+  } finally {
+    io.signal?.removeEventListener('abort', stop);
+  }
+}
+
+/** Runs a tool and takes what it answers. @throws SandboxError as `runTool` */
+export async function askTool(folder: ContainerFolder, ...argv: string[]): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  const stdout = new Writable({
+    write(chunk: Buffer, _encoding, done) {
+      length += chunk.length;
+      if (length <= MAX_ANSWER) chunks.push(chunk);
+      done();
+    },
+  });
+  await runTool(folder, argv, { stdout });
+  if (length > MAX_ANSWER) throw new SandboxError('agent', `the guest's answer is longer than ${MAX_ANSWER} bytes`);
+  return Buffer.concat(chunks);
+}
+
+/** The fields of an answer in which each is ended by a NUL. Names are bytes: what is no UTF-8 is replaced. */
+export function splitAnswer(answer: Buffer): string[] {
+  return answer.toString().split('\0').slice(0, -1);
+}
+
+/**
+ * Does something with a container's files, whether it runs or not: one that does not is booted without anything of it
+ * being run, and shut down again.
+ *
+ * @throws SandboxError `bad-spec` for one that keeps nothing unless it runs; `running` when it is just being started
+ */
+export async function withGuest<T>(
+  folder: ContainerFolder,
+  config: ContainerConfig,
+  act: () => Promise<T>,
+): Promise<T> {
+  if (folder.state().sockets !== undefined) return act();
+  if (!keepsLayer(config)) {
+    throw new SandboxError(
+      'bad-spec',
+      `container ${folder.shortId} has no files while it does not run (--rm, --read-only)`,
+    );
+  }
+  const supervision = new Supervision({ folder, config }, { hold: true });
+  const ended = supervision.exit.then(
+    () => new SandboxError('machine-died', 'the container was lost'),
+    (error) => error as Error,
+  );
+  const failed = ended.then((error) => {
+    throw error;
+  });
+  failed.catch(() => {});
+  try {
+    await Promise.race([supervision.started, failed]);
+    return await Promise.race([act(), failed]);
+  } finally {
+    supervision.signal(SIGKILL);
+    await ended;
+  }
+}
+
+function toolError(complaint: string, code: number): SandboxError {
+  const line = complaint.trim().split('\n').at(-1) ?? '';
+  // The guest wrote it, and it is shown on a terminal.
+  const message = line.replace(/[^\x20-\x7e\u00a0-\uffff]+/g, ' ') || `the guest's tool ended with code ${code}`;
+  return new SandboxError(
+    /: (No such file or directory|Not a directory)$/.test(line) ? 'no-such-file' : 'tool',
+    message,
+  );
+}

@@ -1,0 +1,217 @@
+// The agent's tools in a real container on this machine's kernel, and tar(1) at the other end of their archives.
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { ProcessSpec } from '../../../sandbox/agent-protocol.js';
+import { AgentUnderTest, buildAgent } from './agent-under-test.js';
+import { type LoopDevice, makeContainerImage } from './container-image.js';
+
+let directory: string;
+let agent: string;
+let image: LoopDevice;
+
+beforeAll(() => {
+  directory = mkdtempSync(join(tmpdir(), 'agent-build-'));
+  agent = buildAgent(directory);
+  image = makeContainerImage();
+});
+
+afterAll(() => {
+  image[Symbol.dispose]();
+  rmSync(directory, { recursive: true, force: true });
+});
+
+/** A container of which nothing runs but the tools. */
+class Guest implements AsyncDisposable {
+  readonly session = new AgentUnderTest();
+  #last = 1;
+
+  static async boot(): Promise<Guest> {
+    const guest = new Guest();
+    await guest.session.boot(agent);
+    guest.session.send({
+      type: 'start',
+      request: 1,
+      hostname: 'box',
+      root: { device: image.device },
+      process: { id: 1, argv: ['hold'], tool: true },
+    });
+    await guest.session.answer(1);
+    return guest;
+  }
+
+  async run(process: Partial<ProcessSpec> & { argv: string[] }, stdin?: Buffer) {
+    const id = ++this.#last;
+    this.session.send({ type: 'exec', request: id, process: { id, stdin: stdin !== undefined, ...process } });
+    if (stdin !== undefined) (await this.session.stream(id, 'stdin')).end(stdin);
+    const chunks: Buffer[] = [];
+    const stdout = async () => {
+      for await (const chunk of await this.session.stream(id, 'stdout')) chunks.push(chunk as Buffer);
+      return Buffer.concat(chunks);
+    };
+    const [out, err, exited] = await Promise.all([
+      stdout(),
+      this.session.output(id, 'stderr'),
+      this.session.exited(id),
+    ]);
+    return { out, err, code: exited.code };
+  }
+
+  /** What a tool answers. */
+  async tool(argv: string[], stdin?: Buffer): Promise<Buffer> {
+    const { out, err, code } = await this.run({ argv, tool: true }, stdin);
+    expect({ err, code }).toEqual({ err: '', code: 0 });
+    return out;
+  }
+
+  async shell(script: string): Promise<string> {
+    const { out, err, code } = await this.run({ argv: ['sh', '-c', script] });
+    expect({ err, code }).toEqual({ err: '', code: 0 });
+    return out.toString();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.session[Symbol.asyncDispose]();
+  }
+}
+
+function tar(args: string[], input?: Buffer): Buffer {
+  return execFileSync('tar', args, { input, maxBuffer: 2 ** 26, env: { ...process.env, TZ: 'UTC' } });
+}
+
+const TREE = [
+  'mkdir -p /t/dir/empty && cd /t',
+  'printf data > file && ln file dir/hard && ln -s ../file dir/soft && mkfifo pipe',
+  'head -c 1000000 /dev/zero | tr "\\0" x > large',
+  'printf long > "dir/$(printf %0200d 1)"',
+  'chown 12:345678 file && chmod 4751 file && chmod 1700 dir && touch -d "2001-02-03 04:05:06.789" dir/empty file',
+].join(' && ');
+
+describe('an archive', () => {
+  test('of files is what tar(1) understands', async () => {
+    await using guest = await Guest.boot();
+    await guest.shell(TREE);
+    const archive = await guest.tool(['archive', '/t', 'tree']);
+    const lines = tar(['--full-time', '--numeric-owner', '-tvf', '-'], archive).toString().trimEnd().split('\n').sort();
+    expect(lines.map((line) => line.replace(/ +/g, ' '))).toEqual(
+      expect.arrayContaining([
+        expect.stringMatching(/^drwx-----T 0\/0 0 .* tree\/dir\/$/),
+        expect.stringMatching(/^drwxr-xr-x 0\/0 0 2001-02-03 04:05:06(\.789)? tree\/dir\/empty\/$/),
+        expect.stringMatching(/^prw-r--r-- 0\/0 0 .* tree\/pipe$/),
+        expect.stringMatching(/^lrwxrwxrwx 0\/0 0 .* tree\/dir\/soft -> \.\.\/file$/),
+        expect.stringMatching(/^-rw-r--r-- 0\/0 1000000 .* tree\/large$/),
+        expect.stringMatching(/tree\/dir\/0{199}1$/),
+      ]),
+    );
+    const file = lines.filter((line) => /\b(12\/345678)\b/.test(line));
+    expect(file).toHaveLength(2);
+    expect(file.filter((line) => line.startsWith('-rwsr-x--x'))).toHaveLength(1);
+    expect(file.filter((line) => / link to /.test(line))).toHaveLength(1);
+  });
+
+  test('is extracted as it was made, and again over itself', async () => {
+    await using guest = await Guest.boot();
+    await guest.shell(TREE);
+    const list =
+      "find . -printf '%y %m %U:%G %s %T@ %n %l %p\\n' | sort | sed 's/^\\(d.* \\)[0-9]* \\([0-9.]* \\)/\\1\\2/'";
+    const before = await guest.shell(`cd /t && ${list}; md5sum large file`);
+    const archive = await guest.tool(['archive', '/t', '.']);
+    for (let time = 0; time < 2; time++) {
+      await guest.shell('mkdir -p /u');
+      await guest.tool(['extract', '/u', 'owners'], archive);
+      expect(await guest.shell(`cd /u && ${list}; md5sum large file`)).toBe(before);
+    }
+    await guest.shell('mkdir /v');
+    await guest.tool(['extract', '/v'], archive);
+    expect(await guest.shell('find /v ! -user 0 -o ! -group 0')).toBe('');
+  });
+
+  test.each([['--format=gnu'], ['--format=pax'], ['--format=ustar'], ['--format=v7']])(
+    'of tar %s is extracted',
+    async (format) => {
+      const folder = mkdtempSync(join(tmpdir(), 'agent-tar-'));
+      const name = format.endsWith('v7') || format.endsWith('ustar') ? 'name' : 'n'.repeat(150);
+      execFileSync('sh', ['-c', `mkdir d && echo text > d/${name} && ln -s ${name} d/link`], { cwd: folder });
+      const archive = tar([format, '-C', folder, '-cf', '-', 'd']);
+      rmSync(folder, { recursive: true });
+      await using guest = await Guest.boot();
+      await guest.tool(['extract', '/'], archive);
+      expect(await guest.shell(`cat /d/link; readlink /d/link`)).toBe(`text\n${name}\n`);
+    },
+  );
+
+  test.each([
+    ['that is none', Buffer.from('x'.repeat(1024)), /checksum/],
+    ['that is cut short', tar(['-cf', '-', '-C', '/etc', 'passwd']).subarray(0, 700), /cut short/],
+    ['with a path that climbs', tar(['-cPf', '-', '--transform', 's,^,../../,', '-C', '/etc', 'passwd']), /\.\./],
+  ])('%s is refused', async (_, archive, message) => {
+    await using guest = await Guest.boot();
+    const { err, code } = await guest.run({ argv: ['extract', '/'], tool: true }, archive);
+    expect(code).toBe(1);
+    expect(err).toMatch(message);
+    expect(await guest.shell('echo alive')).toBe('alive\n');
+  });
+});
+
+test('the layer and the changes say what was added, changed and deleted', async () => {
+  await using guest = await Guest.boot();
+  const file = (await guest.shell('ls -d /etc/* | head -n 1')).trim();
+  await guest.shell(`rm -r ${file}; mkdir /new; echo 1 > /new/file; touch /etc`);
+  const changes = (await guest.tool(['changes']))
+    .toString()
+    .split('\0')
+    .filter((text) => text !== '')
+    .sort();
+  expect(changes).toEqual(expect.arrayContaining(['A /new', 'A /new/file', 'C /etc', `D ${file}`]));
+  const names = tar(['-tf', '-'], await guest.tool(['layer']))
+    .toString()
+    .trimEnd()
+    .split('\n');
+  expect(names).toEqual(expect.arrayContaining(['./', 'new/', 'new/file', 'etc/', `etc/.wh.${file.slice(5)}`]));
+});
+
+test('files are read, written, listed and looked at, whatever their names', async () => {
+  await using guest = await Guest.boot();
+  const data = readFileSync('/proc/self/exe').subarray(0, 300_000);
+  await guest.tool(['write', '/a b\n', '640'], data);
+  expect((await guest.tool(['read', '/a b\n'])).equals(data)).toBe(true);
+  expect((await guest.tool(['stat', '/a b\n'])).toString()).toMatch(/^f 640 0 0 300000 \d+\.\d{9} \/a b\n\0$/);
+  expect((await guest.tool(['list', '/'])).toString().split('\0')).toContainEqual(
+    expect.stringMatching(/^f 640 .* a b\n$/),
+  );
+  const { err, code } = await guest.run({ argv: ['read', '/none'], tool: true });
+  expect({ err, code }).toEqual({ err: '/none: No such file or directory\n', code: 1 });
+});
+
+test('what happens in a directory is told until nobody listens', async () => {
+  await using guest = await Guest.boot();
+  guest.session.send({ type: 'exec', request: 50, process: { id: 50, argv: ['watch', '/tmp'], tool: true } });
+  await guest.session.outputUpTo(50, 'stdout', 'ready');
+  await guest.shell('echo 1 > /tmp/file; mv /tmp/file /tmp/other; rm /tmp/other');
+  const seen = await guest.session.outputUpTo(50, 'stdout', 'delete other\0');
+  const events = seen.split('\0').filter((text) => text.trim() !== '');
+  expect(events).toEqual(['create file', 'change file', 'delete file', 'create other', 'delete other']);
+  // It notices at the next thing to be told.
+  (await guest.session.stream(50, 'stdout')).destroy();
+  await guest.shell('echo 1 > /tmp/last');
+  await guest.shell('echo 2 > /tmp/last');
+  await guest.session.exited(50);
+});
+
+test('processes and statistics are those of the container', async () => {
+  await using guest = await Guest.boot();
+  guest.session.send({ type: 'exec', request: 60, process: { id: 60, argv: ['sleep', '1000'] } });
+  await guest.session.answer(60);
+  const processes = (await guest.tool(['processes'])).toString().split('\0');
+  expect(processes).toContainEqual(expect.stringMatching(/^0 \d+ \d+ \d+ \d+ 0 sleep 1000$/));
+  const statistics = (await guest.tool(['statistics'])).toString().split('\0');
+  expect(statistics).toEqual(expect.arrayContaining(['cpu.stat', 'memory.current', 'meminfo', 'layer']));
+});
+
+test('a tool that there is not is not found', async () => {
+  await using guest = await Guest.boot();
+  guest.session.send({ type: 'exec', request: 70, process: { id: 70, argv: ['frobnicate'], tool: true } });
+  expect(await guest.session.error(70)).toMatchObject({ kind: 'not-found' });
+});

@@ -1,0 +1,148 @@
+import { execFileSync } from 'node:child_process';
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { archiveHost } from '../../../../sandbox/containers/host-archive.js';
+import { HostExtractor, moveInto } from '../../../../sandbox/containers/host-extract.js';
+import { type TarMember, tar } from '../../../fixtures/tar-writer.js';
+
+let folder: string;
+
+beforeEach(() => {
+  folder = mkdtempSync('/tmp/tsvm-test-');
+});
+
+afterEach(() => rmSync(folder, { recursive: true, force: true }));
+
+async function archive(path: string, name: string): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of archiveHost(path, name)) chunks.push(chunk);
+  return Buffer.concat(chunks);
+}
+
+function extract(bytes: Buffer, to: string, chunk = bytes.length): void {
+  mkdirSync(to);
+  using extractor = new HostExtractor(to, true);
+  for (let at = 0; at < bytes.length; at += chunk) extractor.write(bytes.subarray(at, at + chunk));
+  extractor.end();
+}
+
+const LIST =
+  "find . -printf '%y %m %U:%G %T@ %n %l %p\\n' | cut -d. -f1-2 | sort; find . -type f -exec md5sum {} + | sort";
+
+/** What a tree is, but for the fractions of its seconds. */
+function describeTree(path: string): string {
+  return execFileSync('sh', ['-c', LIST.replace('%T@', '%Ts')], { cwd: path, encoding: 'utf8' });
+}
+
+test('a tree of the host comes back as it was, by tar(1) and by us', async () => {
+  const script = `
+    mkdir -p tree/dir/empty && cd tree && printf data > file && ln file dir/hard && ln -s ../file dir/soft
+    head -c 100000 /dev/urandom > large && printf long > dir/$(printf %0150d 1) && touch 'dir/a b' "dir/ü"
+    chmod 4711 file && chmod 1750 dir && touch -d 2001-02-03 dir/empty file`;
+  execFileSync('sh', ['-c', script], { cwd: folder });
+  const bytes = await archive(join(folder, 'tree'), 'copy');
+  execFileSync('tar', ['-xpf', '-'], { cwd: folder, input: bytes });
+  const before = describeTree(join(folder, 'tree'));
+  expect(describeTree(join(folder, 'copy'))).toBe(before);
+  extract(bytes, join(folder, 'ours'), 1000);
+  expect(describeTree(join(folder, 'ours/copy'))).toBe(before);
+});
+
+describe('what a hostile guest sends', () => {
+  test.each<[string, TarMember[]]>([
+    ['a path that climbs', [{ path: '../evil', data: Buffer.from('x') }]],
+    [
+      'a path below a link',
+      [
+        { path: 'link', type: '2', link: '/tmp' },
+        { path: 'link/evil', data: Buffer.from('x') },
+      ],
+    ],
+    ['a link to a file that is not its own', [{ path: 'evil', type: '1', link: 'etc/passwd' }]],
+    ['a link that climbs', [{ path: 'evil', type: '1', link: '../../etc/passwd' }]],
+    ['a hard link to a link', [{ path: 'evil/x', type: '1', link: 'a' }]],
+    [
+      'a file in place of a directory',
+      [
+        { path: 'd/', type: '5' },
+        { path: 'd', data: Buffer.from('x') },
+      ],
+    ],
+    [
+      'a file through a link of the same name',
+      [
+        { path: 'l', type: '2', link: '/etc/passwd' },
+        { path: 'l', data: Buffer.from('x') },
+      ],
+    ],
+    [
+      'a directory through a link',
+      [
+        { path: 'l', type: '2', link: '/tmp' },
+        { path: 'l', type: '5' },
+      ],
+    ],
+  ])('%s is refused', (_, members) => {
+    expect(() => extract(tar(members), join(folder, 'to'))).toThrow(/refused/);
+    expect(existsSync(join(folder, 'evil'))).toBe(false);
+    expect(existsSync('/tmp/evil')).toBe(false);
+  });
+
+  test('devices and pipes are nothing on the host', () => {
+    extract(tar([{ path: 'null', type: '3' }, { path: 'pipe', type: '6' }, { path: 'file' }]), join(folder, 'to'));
+    expect(execFileSync('ls', [join(folder, 'to')], { encoding: 'utf8' })).toBe('file\n');
+  });
+
+  test('stays in its folder, whatever it is', () => {
+    const name = fc.constantFrom('a', 'b', '..', '.', '', '/', 'a/b', '../a', '/tmp', 'a/../b');
+    const path = fc.array(name, { minLength: 1, maxLength: 4 }).map((parts) => parts.join('/'));
+    const member = fc.record({ path, type: fc.constantFrom('0', '1', '2', '5'), link: path });
+    fc.assert(
+      fc.property(fc.array(member, { maxLength: 8 }), (members) => {
+        const outer = join(folder, 'outer');
+        rmSync(outer, { recursive: true, force: true });
+        mkdirSync(outer);
+        try {
+          extract(tar(members as TarMember[]), join(outer, 'to'));
+        } catch (error) {
+          expect((error as Error).message).toMatch(/refused|corrupt|tar|name/i);
+        }
+        expect(execFileSync('ls', ['-A', outer], { encoding: 'utf8' })).toBe('to\n');
+      }),
+      { numRuns: 100 },
+    );
+  });
+});
+
+describe('what is moved into place', () => {
+  test('joins directories, and takes the place of files and links without following them', () => {
+    for (const path of ['from/d', 'to/d']) mkdirSync(join(folder, path), { recursive: true });
+    writeFileSync(join(folder, 'from/d/new'), 'new');
+    writeFileSync(join(folder, 'from/link'), 'file');
+    writeFileSync(join(folder, 'to/d/old'), 'old');
+    writeFileSync(join(folder, 'elsewhere'), 'untouched');
+    symlinkSync(join(folder, 'elsewhere'), join(folder, 'to/link'));
+    moveInto(join(folder, 'from'), join(folder, 'to'));
+    expect(readFileSync(join(folder, 'to/d/new'), 'utf8')).toBe('new');
+    expect(readFileSync(join(folder, 'to/d/old'), 'utf8')).toBe('old');
+    expect(lstatSync(join(folder, 'to/link')).isFile()).toBe(true);
+    expect(readFileSync(join(folder, 'elsewhere'), 'utf8')).toBe('untouched');
+  });
+
+  test('does not take the place of a directory', () => {
+    mkdirSync(join(folder, 'to'));
+    writeFileSync(join(folder, 'from'), '');
+    expect(() => moveInto(join(folder, 'from'), join(folder, 'to'))).toThrow(/cannot overwrite directory/);
+  });
+});
