@@ -17,6 +17,8 @@ export const MAP_PRIVATE = 2;
 export const MAP_ANONYMOUS = 0x20;
 export const MAP_NORESERVE = 0x4000;
 
+export const MADV_REMOVE = 9;
+
 export const MFD_CLOEXEC = 1;
 export const EFD_CLOEXEC = O_CLOEXEC;
 export const EFD_NONBLOCK = O_NONBLOCK;
@@ -119,6 +121,9 @@ export const ioctlPointer: Call<[fd: number, request: number, argument: Address]
 export const mmap: Call<[address: Address, length: number, prot: number, flags: number, fd: number, offset: number]> =
   libc.func('mmap', 'long', ['void *', 'size_t', 'int', 'int', 'int', 'long']);
 export const munmap: Call<[address: number, length: number]> = libc.func('int munmap(long, size_t)');
+export const madvise: Call<[address: number, length: number, advice: number]> = libc.func(
+  'int madvise(long, size_t, int)',
+);
 export const memfd_create: Call<[name: string, flags: number]> = libc.func('int memfd_create(const char *, uint)');
 export const eventfd: Call<[initial: number, flags: number]> = libc.func('int eventfd(uint, int)');
 export const timerfd_create: Call<[clock: number, flags: number]> = libc.func('int timerfd_create(int, int)');

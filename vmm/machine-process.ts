@@ -93,6 +93,10 @@ class MachineProcess {
       case 'statistics':
         this.#control.send({ type: 'statistics', statistics: this.#statistics() });
         break;
+      case 'balloon':
+        // QEMU's own balloon takes what the guest reports as free, and no more.
+        if (this.#machine instanceof KvmMachine) this.#machine.inflateBalloon(request.bytes);
+        break;
       case 'shutdown':
         this.#stop('shutdown');
     }
@@ -117,10 +121,12 @@ class MachineProcess {
     const network = this.#networkHost(spec);
     const kvm = this.#kvm;
     if (accel === 'tcg' || kvm instanceof MachineError) {
-      this.#machine = new TcgMachine(spec, createDevices(spec, network), { ...host, onStart: () => booted(now()) });
+      const devices = createDevices(spec, 'tcg', network);
+      this.#machine = new TcgMachine(spec, devices, { ...host, onStart: () => booted(now()) });
     } else {
       this.#threads.prepare(spec.cpus);
-      this.#machine = new KvmMachine(spec, createDevices(spec, network), { ...host, kvm, threads: this.#threads });
+      const devices = createDevices(spec, 'kvm', network);
+      this.#machine = new KvmMachine(spec, devices, { ...host, kvm, threads: this.#threads });
       this.#onStart = booted;
     }
     this.#machine.start();

@@ -1,6 +1,7 @@
 // Guest physical memory: where each guest address lies in this process, and the one bounds check on the way there.
 // Addresses and lengths are numbers: a 64-bit value from the guest that has lost bits as a double is far out of range
 // and refused all the same.
+import { fstatSync } from 'node:fs';
 import * as libc from './libc.js';
 
 export const PAGE_SIZE = 4096;
@@ -107,6 +108,18 @@ export class GuestMemory {
   }
 
   /**
+   * Gives the host back the whole pages of `length` bytes at `address`: they hold zeroes until they are written. Nothing
+   * happens where they are not all guest memory.
+   */
+  discard(address: number, length: number): void {
+    const start = Math.ceil(address / PAGE_SIZE) * PAGE_SIZE;
+    const end = Math.floor((address + length) / PAGE_SIZE) * PAGE_SIZE;
+    const host = this.hostAddress(start, end - start);
+    // The memory is shared and has a file: MADV_REMOVE makes a hole in that.
+    if (host !== 0 && end > start) libc.madvise(host, end - start, libc.MADV_REMOVE);
+  }
+
+  /**
    * The bytes at `address`, shared with the guest; at most 1 GiB.
    * @throws GuestMemoryError if they are not all guest memory.
    */
@@ -147,6 +160,11 @@ export class AllocatedMemory extends GuestMemory implements Disposable {
       libc.close(fd);
       throw error;
     }
+  }
+
+  /** Bytes of it that take the host's memory. */
+  get resident(): number {
+    return fstatSync(this.fd).blocks * 512;
   }
 
   /** Unmaps the memory: no view of it may be used afterwards. */

@@ -3,8 +3,8 @@ import { type Accelerator, MachineError, type MachineSpec, type ProbeResult } fr
 import { findQemu } from './qemu-process.js';
 
 /**
- * The most devices: each disk is one; the socket device and the entropy device are two more, network and
- * shared folders one each. On KVM as many as there are
+ * The most devices: each disk is one; socket device, entropy device and balloon are three more, network and shared
+ * folders one each. On KVM as many as there are
  * interrupt lines from 5 to 23, on QEMU's microvm as many as it has transports.
  */
 const MAX_DEVICES: Record<Accelerator, number> = { kvm: 19, tcg: 8 };

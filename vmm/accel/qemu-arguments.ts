@@ -43,6 +43,12 @@ const FRONT_ENDS: Record<string, string> = {
   fs: `vhost-user-fs-device,tag=${FS_TAG},queue-size=${FS_QUEUE_SIZE}`,
 };
 
+/**
+ * The one device that is QEMU's own: there is no vhost-user front-end for a balloon. It makes holes in the guest's memory,
+ * which is ours, as our own would.
+ */
+const BALLOON = 'free-page-reporting=on,deflate-on-oom=on';
+
 /** The serial console is QEMU's stdout. */
 export function qemuArguments({ cpus, memory, devices, fds, netSocket }: QemuSpec): string[] {
   return [
@@ -66,6 +72,7 @@ export function qemuArguments({ cpus, memory, devices, fds, netSocket }: QemuSpe
       ],
       ...frontEnd(device, index),
     ]),
+    ...['-device', `virtio-balloon-device,${BALLOON},bus=virtio-mmio-bus.${devices.length}`],
   ];
 }
 

@@ -31,6 +31,8 @@ import { startQemu } from './qemu-process.js';
 
 /** QEMU counts memory in 8 KiB. */
 const MEMORY_UNIT = 8192;
+/** Behind ours: the balloon, which is QEMU's own. */
+const QEMU_DEVICES = 1;
 
 /** What the machine is placed in. Callbacks come from within the event loop. */
 export interface TcgHost {
@@ -64,7 +66,7 @@ export class TcgMachine implements Disposable {
     this.#spec = spec;
     this.#host = host;
     this.#devices = devices;
-    checkLimits('tcg', devices.length);
+    checkLimits('tcg', devices.length + QEMU_DEVICES);
     this.#memory = AllocatedMemory.allocate(Math.floor(spec.memory / MEMORY_UNIT) * MEMORY_UNIT);
     this.#firmware = createFile('tsvm-firmware', this.#load());
   }
@@ -74,7 +76,7 @@ export class TcgMachine implements Disposable {
     const { spec, memory } = { spec: this.#spec, memory: this.#memory };
     const kernel = loadKernel(memory, spec.kernel);
     const initramfs = loadInitramfs(memory, spec.initramfs, kernel);
-    const devices = this.#devices.map((_, index) => ({
+    const devices = Array.from({ length: this.#devices.length + QEMU_DEVICES }, (_, index) => ({
       address: TRANSPORT_BASE + index * TRANSPORT_SIZE,
       irq: TRANSPORT_FIRST_IRQ + index,
       length: String(TRANSPORT_SIZE),
@@ -149,7 +151,7 @@ export class TcgMachine implements Disposable {
 
   /** Nothing is counted: the guest's exits are QEMU's. */
   statistics(): MachineStatistics {
-    return { exits: {}, ioctls: {} };
+    return { exits: {}, ioctls: {}, memory: { resident: this.#memory.resident } };
   }
 
   /** Kills QEMU and closes all of the machine. */

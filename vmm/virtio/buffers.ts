@@ -86,6 +86,12 @@ export class BufferList {
     return slot - at;
   }
 
+  /** Gives the host back what memory of these buffers is whole pages; returns the bytes in all of them. */
+  discard(): number {
+    for (let index = 0; index < this.count; index++) this.#memory.discard(this.#guest[index], this.#lengths[index]);
+    return this.length;
+  }
+
   /** Copies at most `length` bytes from `offset` on into `target`, as many as there are; returns how many. */
   read(offset: number, target: Uint8Array, length = target.length): number {
     return this.#copy(offset, target, length, false);
