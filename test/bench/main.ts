@@ -14,6 +14,8 @@ import { emulatedStream } from './emulated-stream.js';
 import { emulatedTuning } from './emulated-tuning.js';
 import { firstByte } from './first-byte.js';
 import type { Benchmark, BenchmarkOptions, BenchmarkResult } from './measurement.js';
+import { emulatedMemoryReturned, memoryReturned } from './memory-returned.js';
+import { noisyNeighbour } from './noisy-neighbour.js';
 import { BENCH_PROGRAM, CLI, LAB_PROGRAM } from './paths.js';
 import { formatResult } from './report.js';
 import { runMemory } from './run-memory.js';
@@ -34,6 +36,9 @@ const BENCHMARKS: readonly Benchmark[] = [
   firstByte,
   storeSize,
   convert,
+  memoryReturned,
+  emulatedMemoryReturned,
+  noisyNeighbour,
 ];
 
 const USAGE = `usage: npm run bench -- [--runs N] [--image IMAGE] [--json FILE] [NAME...]

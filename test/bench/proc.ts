@@ -1,5 +1,5 @@
 // What processes take of the host's memory: proc(5), /proc/PID/smaps and status.
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 
 const MIB_OF_KIB = 1 / 1024;
 
@@ -29,6 +29,23 @@ export function memoryUse(pid: number): MemoryUse {
   const peak = /^VmHWM:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'));
   use.peakRss = Number(peak?.[1]) * MIB_OF_KIB;
   return use;
+}
+
+/** MiB that the guest's memory takes of the host's, in the machine process `pid`: the blocks of its memfd. */
+export function guestResident(pid: number): number {
+  const folder = `/proc/${pid}/fd`;
+  const memory = readdirSync(folder).find((fd) => readLink(`${folder}/${fd}`).startsWith('/memfd:tsvm-guest-memory'));
+  if (memory === undefined) throw new Error(`process ${pid} has no guest memory`);
+  return (statSync(`${folder}/${memory}`).blocks * 512) / 2 ** 20;
+}
+
+function readLink(path: string): string {
+  try {
+    return readlinkSync(path);
+  } catch {
+    // It was closed since it was listed.
+    return '';
+  }
 }
 
 /** The children of process `pid`. */

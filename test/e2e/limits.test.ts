@@ -36,6 +36,48 @@ describe.each(machines)('on $name', (machine) => {
     expect({ code, stdout }).toEqual({ code: 0, stdout: '40\n' });
   });
 
+  test('a container whose process there was no memory for says so by exit code 137 and OOMKilled', async () => {
+    const inspect = async (id: string) => {
+      const { stdout } = await run(machine, [TSVM, 'inspect', id]);
+      const [{ State }] = JSON.parse(stdout);
+      return { code: State.ExitCode, killed: State.OOMKilled };
+    };
+    const name = `hog-${process.pid}`;
+    try {
+      const { code } = await run(machine, [TSVM, 'run', '--name', name, '-m', '96m', DEBIAN, 'tail', '/dev/zero']);
+      expect(code).toBe(137);
+      expect(await inspect(name)).toEqual({ code: 137, killed: true });
+      await run(machine, [TSVM, 'rm', name]);
+      await run(machine, [TSVM, 'run', '--name', name, DEBIAN, 'sh', '-c', 'kill -9 $$; exit 137']);
+      expect(await inspect(name)).toEqual({ code: 137, killed: false });
+    } finally {
+      await run(machine, [TSVM, 'rm', '-f', name]);
+    }
+  });
+
+  test('the host has the memory back that a guest frees', async () => {
+    // A size that tells this machine's memory from others'.
+    const memory = 417 * 2 ** 20;
+    const resident = async () => {
+      const look =
+        'stat -L -c "%s %b" $(find /proc/[0-9]*/fd -lname "/memfd:tsvm-guest-memory*" 2>/dev/null) 2>/dev/null';
+      const { stdout } = await run(machine, ['sh', '-c', look]);
+      const [, blocks] = new RegExp(`^${memory} (\\d+)$`, 'm').exec(stdout)!;
+      return (Number(blocks) * 512) / 2 ** 20;
+    };
+    const script = 'head -c 200000000 /dev/zero > /fill/x; echo filled; read go; rm /fill/x; echo freed; read go';
+    const options = ['--rm', '-i', '-m', `${memory}`, '--tmpfs', '/fill'];
+    const command = machine.spawn([TSVM, 'run', ...options, DEBIAN, 'sh', '-c', script]);
+    await readUntil(command.stdout, 'filled');
+    const filled = await resident();
+    expect(filled).toBeGreaterThan(190);
+    command.stdin.write('go\n');
+    await readUntil(command.stdout, 'freed');
+    while ((await resident()) > filled - 150);
+    command.stdin.end();
+    expect(await command.exit).toBe(1);
+  });
+
   test('a full disk and a full tmpfs are errors to who writes, and to nobody else', async () => {
     const fill =
       'head -c 200m /dev/zero > $place/file || echo full; rm $place/file; echo ok > $place/file; cat $place/file';

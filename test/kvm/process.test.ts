@@ -109,6 +109,9 @@ test('a kernel runs until it resets the machine, and the end of its console is t
   const stopped = await machine.event();
   expect(stopped).toMatchObject({ type: 'stopped', reason: 'reset', console: 'Kernel panic' });
   expect(stopped).toMatchObject({ statistics: { exits: { io: expect.any(Number) }, ioctls: { KVM_CREATE_VM: 1 } } });
+  const resident = stopped.type === 'stopped' ? stopped.statistics.memory?.resident : undefined;
+  expect(resident).toBeGreaterThan(0);
+  expect(resident).toBeLessThan(2 ** 20);
   expect(await machine.exited).toEqual([0, null]);
 });
 
@@ -252,7 +255,7 @@ describe('on an emulated CPU', () => {
     const path = join(folder, 'disk');
     writeFileSync(path, Buffer.alloc(512));
     const extents = [{ path, offset: 0, length: 512 }];
-    const disks = Array.from({ length: 7 }, (_, index) => ({ id: `${index}`, readOnly: true, extents }));
+    const disks = Array.from({ length: 6 }, (_, index) => ({ id: `${index}`, readOnly: true, extents }));
     const machine = boot(SPIN, { accel, disks });
     expect(await machine.event()).toMatchObject({
       code: 'bad-spec',

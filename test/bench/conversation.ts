@@ -1,0 +1,40 @@
+// A container that is talked to line by line: `tsvm run -i`.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { CLI } from './paths.js';
+import { childrenOf } from './proc.js';
+
+/** A container's command that answers lines with lines. */
+export class Conversation implements AsyncDisposable {
+  readonly #child: ChildProcess;
+  readonly #lines: AsyncIterator<string>;
+
+  constructor(options: readonly string[], image: string, script: string) {
+    const args = ['run', '--rm', '-i', '--quiet', ...options, image, 'sh', '-c', script];
+    this.#child = spawn(CLI, args, { stdio: ['pipe', 'pipe', 'inherit'] });
+    this.#lines = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();
+  }
+
+  /** The machine's process. */
+  get machine(): number {
+    return childrenOf(this.#child.pid!)[0];
+  }
+
+  say(line: string): void {
+    this.#child.stdin!.write(`${line}\n`);
+  }
+
+  /** The container's next line. */
+  async hear(): Promise<string> {
+    const { value, done } = await this.#lines.next();
+    if (done) throw new Error('the container said nothing more');
+    return value;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#child.stdin!.end();
+    this.#child.kill('SIGTERM');
+    if (this.#child.exitCode === null && this.#child.signalCode === null) await once(this.#child, 'exit');
+  }
+}
