@@ -3,15 +3,15 @@ import type { Command } from 'commander';
 import { type HistoryEntry, openStore } from '../images/index.js';
 import { tsvmHome } from '../sandbox/index.js';
 import { type Context, createCommand } from './command.js';
-import { formatAge, formatBytes, formatTable, shortId } from './table.js';
-import { fillTemplate } from './template.js';
+import { FORMAT_HELP, formatList } from './listing.js';
+import { formatAge, formatBytes, shortId } from './table.js';
 
 /** Characters of a command that are shown. */
 const SHORT_COMMAND = 45;
 
 interface Options {
   quiet?: boolean;
-  format: string;
+  format?: string;
   trunc: boolean;
 }
 
@@ -21,24 +21,23 @@ export function command(context: Context): Command {
     .usage('[options] IMAGE')
     .argument('<IMAGE>', 'name or ID')
     .option('--no-trunc', 'show all of each command')
-    .option('--format <FORMAT>', 'table, json or a template', 'table')
+    .option('--format <FORMAT>', FORMAT_HELP)
     .action(async (image: string, { quiet, format, trunc }: Options) => {
       const store = openStore(tsvmHome());
       const [entries, { Id }] = await Promise.all([store.history(image), store.inspect(image)]);
       const rows = entries.map((entry, i) => toRow(entry, i === 0 ? Id : null, trunc));
-      if (quiet) process.stdout.write(rows.map(({ ID }) => `${ID}\n`).join(''));
-      else if (format === 'json') process.stdout.write(rows.map((row) => `${JSON.stringify(row)}\n`).join(''));
-      else if (format !== 'table') process.stdout.write(rows.map((row) => `${fillTemplate(format, row)}\n`).join(''));
-      else {
-        process.stdout.write(
-          formatTable(
-            ['IMAGE', 'CREATED', 'CREATED BY', 'SIZE', 'COMMENT'],
-            rows.map((row) => [row.ID, row.CreatedSince, row.CreatedBy, row.Size, row.Comment]),
-          ),
-        );
-      }
+      const text = quiet ? rows.map(({ ID }) => `${ID}\n`).join('') : formatList(rows, COLUMNS, format);
+      process.stdout.write(text);
     });
 }
+
+const COLUMNS = [
+  ['IMAGE', 'ID'],
+  ['CREATED', 'CreatedSince'],
+  ['CREATED BY', 'CreatedBy'],
+  ['SIZE', 'Size'],
+  ['COMMENT', 'Comment'],
+] as const;
 
 /** @param id of the image that the step made; only the last step's is known */
 function toRow({ created, createdBy, comment, size }: HistoryEntry, id: string | null, truncate: boolean) {

@@ -4,14 +4,14 @@ import { ImageError, type ImageSummary, openStore } from '../images/index.js';
 import { tsvmHome } from '../sandbox/index.js';
 import { type Context, collect, createCommand } from './command.js';
 import { booleanFilter, type Filters, hasLabels, matchesPattern, parseFilters } from './filter.js';
-import { formatAge, formatBytes, formatTable, shortId } from './table.js';
-import { fillTemplate } from './template.js';
+import { type Columns, FORMAT_HELP, formatList } from './listing.js';
+import { formatAge, formatBytes, shortId } from './table.js';
 
 const FILTERS = ['reference', 'dangling', 'label', 'before', 'since'];
 
 interface Options {
   quiet?: boolean;
-  format: string;
+  format?: string;
   filter?: string[];
   digests?: boolean;
   trunc: boolean;
@@ -25,16 +25,16 @@ export function command(context: Context): Command {
     .option('-f, --filter <FILTER>', `${FILTERS.join('=, ')}=`, collect)
     .option('--digests', "show the manifests' digests")
     .option('--no-trunc', 'show IDs in full')
-    .option('--format <FORMAT>', 'table, json or a template', 'table')
+    .option('--format <FORMAT>', FORMAT_HELP)
     .action(async (name: string | undefined, options: Options) => {
       const filters = parseFilters(options.filter ?? [], FILTERS);
       const images = select(await openStore(tsvmHome()).list(), name, filters);
-      const rows = images.map((image) => toRow(image, options.trunc));
+      const rows = images.map((image) => imageRow(image, options.trunc));
       process.stdout.write(print(rows, options));
     });
 }
 
-interface Row {
+export interface ImageRow {
   Repository: string;
   Tag: string;
   Digest: string;
@@ -46,7 +46,20 @@ interface Row {
   UniqueSize: string;
 }
 
-function toRow({ name, tag, manifest, digest, created, size, sharedSize }: ImageSummary, truncate: boolean): Row {
+const COLUMNS: Columns<ImageRow> = [
+  ['REPOSITORY', 'Repository'],
+  ['TAG', 'Tag'],
+  ['DIGEST', 'Digest'],
+  ['IMAGE ID', 'ID'],
+  ['CREATED', 'CreatedSince'],
+  ['SIZE', 'Size'],
+];
+
+/** An image as lists show it. */
+export function imageRow(
+  { name, tag, manifest, digest, created, size, sharedSize }: ImageSummary,
+  truncate: boolean,
+): ImageRow {
   return {
     Repository: name ?? '<none>',
     Tag: tag ?? '<none>',
@@ -60,21 +73,12 @@ function toRow({ name, tag, manifest, digest, created, size, sharedSize }: Image
   };
 }
 
-function print(rows: Row[], { quiet, format, digests }: Options): string {
+function print(rows: ImageRow[], { quiet, format, digests }: Options): string {
   if (quiet) return rows.map(({ ID }) => `${ID}\n`).join('');
-  if (format === 'json') return rows.map((row) => `${JSON.stringify(row)}\n`).join('');
-  if (format !== 'table') return rows.map((row) => `${fillTemplate(format, row)}\n`).join('');
-  const columns: [heading: string, key: keyof Row][] = [
-    ['REPOSITORY', 'Repository'],
-    ['TAG', 'Tag'],
-    ...(digests ? [['DIGEST', 'Digest'] as ['DIGEST', 'Digest']] : []),
-    ['IMAGE ID', 'ID'],
-    ['CREATED', 'CreatedSince'],
-    ['SIZE', 'Size'],
-  ];
-  return formatTable(
-    columns.map(([heading]) => heading),
-    rows.map((row) => columns.map(([, key]) => row[key])),
+  return formatList(
+    rows,
+    COLUMNS.filter(([, field]) => digests || field !== 'Digest'),
+    format,
   );
 }
 

@@ -3,6 +3,7 @@
 import { randomBytes } from 'node:crypto';
 import { lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { bytesOnDisk } from '../images/index.js';
 import { containerFolders } from './containers/folder.js';
 import { withContainersLock } from './containers/names.js';
 import { isLeftBehind } from './containers/sweep.js';
@@ -126,13 +127,7 @@ function attempt(name: string, act: () => void): void {
 
 /** Bytes on the host's disk of a volume's files. */
 export function volumeSize({ mountpoint }: Volume): number {
-  const size = (path: string): number => {
-    const status = lstatSync(path, { throwIfNoEntry: false });
-    if (status === undefined) return 0;
-    const inside = status.isDirectory() ? readdirSync(path).map((name) => size(join(path, name))) : [];
-    return inside.reduce((sum, each) => sum + each, status.blocks * 512);
-  };
-  return size(mountpoint);
+  return bytesOnDisk(mountpoint);
 }
 
 /** Removes what somebody who was killed has left: neither volume nor wanted any more. */
