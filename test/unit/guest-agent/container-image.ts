@@ -25,7 +25,21 @@ function runAsRoot(program: string, ...args: string[]): string {
 
 const PROGRAMS = [
   ...['sh', 'cat', 'echo', 'id', 'ls', 'stat', 'sleep', 'env', 'head', 'tail', 'wc', 'sha256sum', 'stty', 'kill'],
-  ...['mount', 'mkdir', 'touch', 'readlink', 'uname', 'hostname', 'dd', 'true', 'false', 'tr', 'grep', 'chmod'],
+  ...[
+    'mount',
+    'mkdir',
+    'rmdir',
+    'touch',
+    'readlink',
+    'uname',
+    'hostname',
+    'dd',
+    'true',
+    'false',
+    'tr',
+    'grep',
+    'chmod',
+  ],
   ...['ln', 'rm', 'mv', 'mkfifo', 'chown', 'find', 'sort', 'sed', 'md5sum'],
 ];
 
