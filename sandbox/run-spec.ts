@@ -15,7 +15,7 @@ export const DEFAULT_MEMORY = 512 * MIB;
 export const MIN_MEMORY = 64 * MIB;
 /** A rate of one of the guest's disks, or of each. */
 export interface DeviceRate {
-  /** `/dev/vda` is the image, `/dev/vdb` the writable layer of a container with `disk`. Absent: each of them. */
+  /** `/dev/vda` is the image, `/dev/vdb` the writable layer where that is a disk. Absent: each of them. */
   device?: string;
   of: keyof DiskRates;
   /** In a second, at least 1. */
