@@ -1,11 +1,11 @@
 // The emulated machine's disk: fio in the guest on our vhost-user blk, and on qemu-storage-daemon's of the same file. The
 // file is in the page cache: what is measured is the way to it.
-import { execFileSync, spawn } from 'node:child_process';
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs';
+import { spawn } from 'node:child_process';
+import { closeSync, existsSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { buildInitramfs, type GuestRun, runOurs, runQemu } from './emulated-machine.js';
+import { buildInitramfs, type GuestRun, programFiles, runOurs, runQemu } from './emulated-machine.js';
 import { type Benchmark, ratio, Samples } from './measurement.js';
 import { BENCH_FOLDER } from './paths.js';
 
@@ -53,12 +53,6 @@ function nameOf({ rw, bs, iodepth }: Job): string {
 function jobFile(): string {
   const jobs = JOBS.map((job) => `[${nameOf(job)}]\nrw=${job.rw}\nbs=${job.bs}\niodepth=${job.iodepth}\n`);
   return `${GLOBAL_OPTIONS}${jobs.join('')}`;
-}
-
-/** A program of this machine, and the libraries that it loads. */
-function programFiles(program: string): Map<string, Uint8Array> {
-  const libraries = execFileSync('ldd', [program], { encoding: 'utf8' }).match(/\/\S+/g) ?? [];
-  return new Map([program, ...libraries].map((path) => [path, readFileSync(path)]));
 }
 
 function prepare(): void {

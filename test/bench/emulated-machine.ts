@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { baseCommandLine } from '../../vmm/boot/command-line.js';
-import type { DiskSpec, MachineSpec } from '../../vmm/machine.js';
+import type { DiskSpec, MachineSpec, ShareSpec } from '../../vmm/machine.js';
 import { guestKernel } from './beside-qemu.js';
 import { type CpioEntry, makeCpio } from './cpio.js';
 import { BENCH_FOLDER, GUEST_RUN_SOURCE, MACHINE_PROGRAM } from './paths.js';
@@ -40,10 +40,18 @@ export function buildInitramfs(path: string, files: ReadonlyMap<string, Uint8Arr
   writeFileSync(path, makeCpio(entries));
 }
 
+/** A program of this machine, and the libraries that it loads. */
+export function programFiles(program: string): Map<string, Uint8Array> {
+  const libraries = execFileSync('ldd', [program], { encoding: 'utf8' }).match(/\/\S+/g) ?? [];
+  return new Map([program, ...libraries].map((path) => [path, readFileSync(path)]));
+}
+
 /** What a guest is to do: a program of its initial RAM file system, and its arguments. */
 export interface GuestRun {
   initramfs: string;
   command: readonly string[];
+  /** Default: the guest's own. */
+  kernel?: string;
 }
 
 /** What the guest's program printed. */
@@ -53,8 +61,16 @@ function outputOf(who: string, { output, text, answer }: Timing): string {
   return said;
 }
 
-/** Runs the guest on our machine, with `disks`, and a vsock device whose host side is at `vsock`; what it printed. */
-export async function runOurs({ initramfs, command }: GuestRun, vsock: string, disks: DiskSpec[]): Promise<string> {
+/**
+ * Runs the guest on our machine, with `disks`, `shares`, and a vsock device whose host side is at `vsock`; what it
+ * printed.
+ */
+export async function runOurs(
+  { initramfs, command }: GuestRun,
+  vsock: string,
+  disks: DiskSpec[],
+  shares: ShareSpec[] = [],
+): Promise<string> {
   const spec: MachineSpec = {
     accel: 'tcg',
     kernel: guestKernel(),
@@ -63,6 +79,7 @@ export async function runOurs({ initramfs, command }: GuestRun, vsock: string, d
     cpus: 1,
     memory: MEMORY,
     disks,
+    shares,
     vsock: { guestCid: 3, path: vsock },
     console: true,
     logLevel: 'error',
@@ -72,7 +89,7 @@ export async function runOurs({ initramfs, command }: GuestRun, vsock: string, d
 }
 
 /** Runs the guest on QEMU with more `devices`, in QEMU's own words; what it printed. */
-export async function runQemu({ initramfs, command }: GuestRun, devices: readonly string[]): Promise<string> {
+export async function runQemu({ initramfs, command, kernel }: GuestRun, devices: readonly string[]): Promise<string> {
   const words = `${baseCommandLine({ devices: [], console: false, reboot: 't' })} mitigations=off nolapic_timer`;
   const args = [
     // With room for one CPU only the emulator drops memory barriers, and a vhost-user device's queue gets stuck in the end.
@@ -80,7 +97,14 @@ export async function runQemu({ initramfs, command }: GuestRun, devices: readonl
     ['-M', 'microvm,acpi=off,x-option-roms=off,memory-backend=ram'],
     ['-object', `memory-backend-memfd,id=ram,size=${MEMORY},share=on`],
     ['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot', '-serial', 'stdio'],
-    ['-kernel', guestKernel(), '-initrd', initramfs, '-append', `${words} loglevel=1 run=${command.join(',')}`],
+    [
+      '-kernel',
+      kernel ?? guestKernel(),
+      '-initrd',
+      initramfs,
+      '-append',
+      `${words} loglevel=1 run=${command.join(',')}`,
+    ],
     ['-global', 'virtio-mmio.force-legacy=false', ...devices],
   ];
   return outputOf('QEMU', await time('qemu-system-x86_64', args.flat(), { until: UNTIL }));

@@ -22,6 +22,7 @@ import { runMemory } from './run-memory.js';
 import { runPhases } from './run-phases.js';
 import { storeSize } from './store-size.js';
 import { throughput } from './throughput.js';
+import { volumes } from './volumes.js';
 
 const BENCHMARKS: readonly Benchmark[] = [
   cliStart,
@@ -39,6 +40,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   memoryReturned,
   emulatedMemoryReturned,
   noisyNeighbour,
+  volumes,
 ];
 
 const USAGE = `usage: npm run bench -- [--runs N] [--image IMAGE] [--json FILE] [NAME...]

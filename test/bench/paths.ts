@@ -11,5 +11,6 @@ export const GUEST_INIT_SOURCE = fileURLToPath(new URL('test/bench/guest-init.c'
 export const GUEST_FIRST_BYTE_SOURCE = fileURLToPath(new URL('test/bench/guest-first-byte.c', root));
 export const GUEST_RUN_SOURCE = fileURLToPath(new URL('test/bench/guest-run.c', root));
 export const GUEST_STREAM_SOURCE = fileURLToPath(new URL('test/bench/guest-stream.c', root));
+export const GUEST_VOLUMES_SCRIPT = fileURLToPath(new URL('test/bench/guest-volumes.sh', root));
 /** What is made for the benchmarks alone. */
 export const BENCH_FOLDER = fileURLToPath(new URL('dist/bench/', root));

@@ -1,0 +1,144 @@
+// Shared folders: our virtio-fs beside Debian's virtiofsd, on the same kernel, and QEMU's 9p, which the guest's kernel
+// lacks: its kernel is the lab's, of the same source. The same folder, programs and CPU emulator.
+import { execFileSync, spawn } from 'node:child_process';
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { kernelPath } from '../../kernels/index.js';
+import { buildInitramfs, type GuestRun, programFiles, runOurs, runQemu } from './emulated-machine.js';
+import { type Benchmark, type Measurement, ratio, Samples } from './measurement.js';
+import { BENCH_FOLDER, GUEST_VOLUMES_SCRIPT } from './paths.js';
+
+const VIRTIOFSD = '/usr/lib/qemu/virtiofsd';
+const INITRAMFS = join(BENCH_FOLDER, 'volumes.cpio');
+const PROGRAMS = ['dash', 'mount', 'mkdir', 'date', 'git', 'tar', 'rm', 'fio'];
+const FILES = 10_000;
+const FILES_IN_A_FOLDER = 100;
+const OURS = 'tsvm';
+
+/** What the guest says of each, and how it is called here. */
+const TIMES: [said: string, name: string][] = [
+  ['git-status', `git status in ${FILES} files`],
+  ['tar-x', `tar x of ${FILES} small files`],
+  ['rm-r', `rm -r of ${FILES} small files`],
+];
+const TRANSFERS: [mode: string, name: string, unit: Measurement['unit']][] = [
+  ['read', 'read 1M', 'MiB/s'],
+  ['write', 'write 1M', 'MiB/s'],
+  ['randread', 'random read 4k', '1/s'],
+  ['randwrite', 'random write 4k', '1/s'],
+];
+
+/** Makes a folder of small files, a git repository with them, and a large file. */
+function fillFolder(folder: string): void {
+  const repository = join(folder, 'repository');
+  for (let file = 0; file < FILES; file++) {
+    const place = join(repository, `folder-${Math.floor(file / FILES_IN_A_FOLDER)}`);
+    if (file % FILES_IN_A_FOLDER === 0) mkdirSync(place, { recursive: true });
+    writeFileSync(join(place, `file-${file}.txt`), `${file}\n`.repeat(100));
+  }
+  execFileSync('tar', ['cf', join(folder, 'files.tar'), '-C', repository, '.']);
+  const git = (...args: string[]) =>
+    execFileSync('git', ['-C', repository, '-c', 'user.name=bench', '-c', 'user.email=bench@localhost', ...args]);
+  git('init', '-q');
+  git('add', '.');
+  git('commit', '-q', '-m', 'files');
+  writeFileSync(join(folder, 'big'), Buffer.alloc(64 * 2 ** 20, 'not a hole'));
+}
+
+function prepare(): void {
+  const files = new Map(PROGRAMS.flatMap((name) => [...programFiles(`/usr/bin/${name}`)]));
+  buildInitramfs(INITRAMFS, files.set('/volumes', readFileSync(GUEST_VOLUMES_SCRIPT)));
+}
+
+function guest(...words: string[]): GuestRun {
+  return { initramfs: INITRAMFS, command: ['/volumes', ...words] };
+}
+
+function runWithOurs(folder: string, scratch: string): Promise<string> {
+  const shares = [{ path: folder, readOnly: false }];
+  return runOurs(guest('virtiofs', 'tsvm', 'rw', '0'), join(scratch, 'vsock'), [], shares);
+}
+
+async function runWithVirtiofsd(folder: string, scratch: string): Promise<string> {
+  const socket = join(scratch, 'virtiofsd');
+  const daemon = spawn(VIRTIOFSD, [`--socket-path=${socket}`, '-o', `source=${folder}`], { stdio: 'ignore' });
+  try {
+    while (!existsSync(socket) && daemon.exitCode === null) await sleep(10);
+    const device = ['-device', 'vhost-user-fs-device,chardev=fs,tag=peer,queue-size=1024'];
+    return await runQemu(guest('virtiofs', 'peer', 'rw', '.'), [
+      ...['-chardev', `socket,id=fs,path=${socket}`],
+      ...device,
+    ]);
+  } finally {
+    daemon.kill();
+  }
+}
+
+function runWith9p(folder: string): Promise<string> {
+  const kernel = kernelPath('lab');
+  if (kernel === undefined) throw new Error("the kernel 'lab' is not built, run: tsvm kernel build lab");
+  const options = 'trans=virtio;version=9p2000.L;msize=512000';
+  return runQemu({ ...guest('9p', 'peer', options, '.'), kernel }, [
+    ...['-fsdev', `local,id=fs,path=${folder},security_model=passthrough`],
+    ...['-device', 'virtio-9p-device,fsdev=fs,mount_tag=peer'],
+  ]);
+}
+
+/** fio(1), "TERSE OUTPUT" version 3: of reads and of writes, where the bandwidth in KiB/s is; the IOPS follow. */
+const BANDWIDTH = { read: 6, write: 47 };
+
+function addSamples(samples: Samples, who: string, output: string): void {
+  const lines = output.split('\n').map((line) => line.trim());
+  for (const [said, name] of TIMES) {
+    const line = lines.find((text) => text.startsWith(`took ${said} `));
+    if (line === undefined) throw new Error(`${who}: the guest said nothing of ${said}\n${output}`);
+    samples.add(`${who}: ${name}`, 'ms', Number(line.split(' ')[2]) / 1e6);
+  }
+  for (const [mode, name, unit] of TRANSFERS) {
+    const fields = lines.map((line) => line.split(';')).find(([version, , job]) => version === '3' && job === mode);
+    if (fields?.[4] !== '0') throw new Error(`${who}: fio said nothing of ${mode}\n${output}`);
+    const at = BANDWIDTH[mode.endsWith('read') ? 'read' : 'write'];
+    samples.add(`${who}: ${name}`, unit, unit === '1/s' ? Number(fields[at + 1]) : Number(fields[at]) / 1024);
+  }
+}
+
+export const volumes: Benchmark = {
+  name: 'volumes',
+  title: "Shared folders of an emulated machine: our virtio-fs beside virtiofsd and QEMU's 9p",
+  needsKvm: false,
+  async measure({ runs }) {
+    prepare();
+    const who: [name: string, run: (folder: string, scratch: string) => Promise<string>][] = [
+      [OURS, runWithOurs],
+      ['virtiofsd', runWithVirtiofsd],
+      ['9p', runWith9p],
+    ];
+    const all = who.map(() => new Samples());
+    const folder = mkdtempSync(join(tmpdir(), 'tsvm-bench-folder-'));
+    try {
+      fillFolder(folder);
+      for (let run = 0; run < runs; run++) {
+        for (const [index, [name, measure]] of who.entries()) {
+          const scratch = mkdtempSync(join(tmpdir(), 'tsvm-bench-'));
+          try {
+            addSamples(all[index], name, await measure(folder, scratch));
+          } finally {
+            rmSync(scratch, { recursive: true });
+          }
+        }
+      }
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+    const [ours, ...peers] = all.map((samples) => samples.measurements());
+    const ratios = peers.flatMap((theirs, peer) =>
+      theirs.map((measured, index) => {
+        const what = measured.name.slice(who[peer + 1][0].length + 2);
+        return ratio(`${OURS} / ${who[peer + 1][0]}: ${what}`, ours[index], measured);
+      }),
+    );
+    return [...ours, ...peers.flat(), ...ratios];
+  },
+};
