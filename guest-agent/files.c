@@ -202,6 +202,13 @@ static bool is_mount_target(const char *path, const struct stat *status)
 	return false;
 }
 
+// Whether a directory is in the upper one perhaps only for what is in it.
+static bool is_copy(const struct stat *status, const struct stat *before)
+{
+	return S_ISDIR(status->st_mode) && status->st_mode == before->st_mode && status->st_uid == before->st_uid &&
+	       status->st_gid == before->st_gid;
+}
+
 static bool print_changes(int upper, int lower, const char *path)
 {
 	DIR *entries = fdopendir(upper);
@@ -225,7 +232,7 @@ static bool print_changes(int upper, int lower, const char *path)
 		if (S_ISCHR(status.st_mode) && status.st_rdev == 0)
 			printf("D %s%c", child, '\0');
 		else if (existed || !is_mount_target(child, &status))
-			printf("%c %s%c", existed ? 'C' : 'A', child, '\0');
+			printf("%c %s%c", !existed ? 'A' : is_copy(&status, &before) ? 'c' : 'C', child, '\0');
 		if (S_ISDIR(status.st_mode)) {
 			int next = openat(dirfd(entries), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 			int below = existed ? openat(lower, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
@@ -242,7 +249,8 @@ static bool print_changes(int upper, int lower, const char *path)
 	return done;
 }
 
-// changes: what the container added (A), changed (C) and deleted (D), each path ended by a NUL.
+// changes: what the container added (A), changed (C) and deleted (D), each path ended by a NUL; c is a directory of which
+// at most its entries changed.
 int tool_changes(char **arguments)
 {
 	int upper = open(DISK_UPPER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

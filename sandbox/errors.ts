@@ -9,7 +9,8 @@
  * `no-such-container`, `ambiguous`, `conflict`, `not-running` and `running` say of a container that was named that there
  * is none, that there are several, that its name or it is taken, and that it is in the wrong state; `no-such-volume` and
  * `conflict` of a volume that there is none, and that a container has it; `no-such-file` and `tool` that what was to be
- * done with files in a container failed for want of the file, or for another reason.
+ * done with files in a container failed for want of the file, or for another
+ * reason; `timeout` that a command took too long.
  */
 export type SandboxErrorCode =
   | 'bad-spec'
@@ -29,7 +30,8 @@ export type SandboxErrorCode =
   | 'not-running'
   | 'running'
   | 'no-such-file'
-  | 'tool';
+  | 'tool'
+  | 'timeout';
 
 /** A container could not be run. The message is one line, fit to be shown as it is. */
 export class SandboxError extends Error {

@@ -1,10 +1,12 @@
-// The door of the sandbox room, and the public surface for programs: containers, made, found, and told what to do.
+// The door of the sandbox room, and the public surface for programs (`import ... from 'tsvm'`): sandboxes of a program's
+// own, and containers, made, found, and told what to do.
 
+export { ImageError, type ImageErrorCode, type Progress } from '../images/index.js';
+export { MachineError, type MachineErrorCode } from '../vmm/machine.js';
 export type { Rlimit, TerminalSize, TmpfsMount } from './agent-protocol.js';
 export type { Attachment } from './containers/attach.js';
 export { Container, type ContainerInfo, type StartOptions } from './containers/container.js';
 export { type CopyOptions, copyIn, copyOut } from './containers/copy.js';
-export { signalNumber } from './containers/create.js';
 export { type ContainerEvent, readEvents } from './containers/events.js';
 export type { Exec, ExecSpec } from './containers/exec.js';
 export { type Change, ContainerFiles, type FileEvent, type FileInfo, type FileType } from './containers/files.js';
@@ -31,7 +33,15 @@ export { probeMachine } from './probe.js';
 export type { ContainerIo } from './process-io.js';
 export type { ExitStatus } from './run.js';
 export { DEFAULT_MEMORY, type DeviceRate, MIN_MEMORY, type RunSpec } from './run-spec.js';
+export {
+  type ProcessOptions,
+  type ProcessResult,
+  Sandbox,
+  type SandboxOptions,
+  type SandboxProcess,
+} from './sandbox.js';
 export { parseSeccompProfile, type SeccompProfile } from './seccomp/profile.js';
+export { signalNumber } from './signal-number.js';
 export { forwardSignals, SignalError } from './signals.js';
 export { attachTerminal, type Foreground, terminalSize } from './terminal.js';
 export { Trace } from './trace.js';

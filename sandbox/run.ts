@@ -44,6 +44,8 @@ export interface RunOptions {
   folder: StateFolder;
   /** Nothing of the container is run: it is only looked at. */
   hold?: boolean;
+  /** Whether it has the network that the spec asks for. Default: yes. */
+  online?: boolean;
   /** Path of the disk that keeps the writable layer; made if missing. Absent: the layer ends with the run. */
   layer?: string;
   /** Default: see `tsvmHome`. */
@@ -224,7 +226,7 @@ export class ContainerRun {
     ]);
     this.#trace.mark('foldersMade');
     const shares = resolveMounts(spec.mounts ?? [], home);
-    const network = planNetwork(spec.network ?? {}, readHostNetwork());
+    const network = planNetwork(options.online === false ? { mode: 'none' } : (spec.network ?? {}), readHostNetwork());
     await Promise.race([checkPorts(network?.machine), failed]);
     const hostname = spec.hostname ?? folder.id;
     const request = startRequest(spec, {

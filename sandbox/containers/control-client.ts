@@ -20,6 +20,8 @@ export class ControlClient implements Disposable {
       this.#wake();
       return true;
     });
+    // What the supervisor has ended has no more to say.
+    socket.once('end', () => socket.end());
     socket.once('close', () => {
       this.#ended = true;
       this.#wake();

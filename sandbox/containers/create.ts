@@ -6,6 +6,7 @@ import { SandboxError } from '../errors.js';
 import { builtKernel } from '../guest-machine.js';
 import { resolveProcess } from '../process-spec.js';
 import { checkRunSpec } from '../run-spec.js';
+import { signalNumber } from '../signal-number.js';
 import { runtimeFolder } from '../state-folder.js';
 import { recordEvent } from './events.js';
 import { ContainerFolder, sweepRemoved } from './folder.js';
@@ -56,7 +57,8 @@ export async function createContainer(
     image: image.digest,
     spec,
     hostname,
-    ...resolveProcess(image.config, spec, hostname),
+    // What is idle has no command of its own; only what commands in it are given.
+    ...resolveProcess(image.config, spec.idle ? { ...spec, entrypoint: '', command: ['hold'] } : spec, hostname),
     labels: { ...image.config.Labels, ...spec.labels },
     stopSignal: stopSignal(spec, image.config),
   };
@@ -101,26 +103,4 @@ function stopSignal(spec: ContainerSpec, image: ImageConfig): number {
   } catch {
     return constants.signals.SIGTERM;
   }
-}
-
-/**
- * The number of `KILL`, `SIGKILL`, `RTMIN+3` or `9`.
- * @throws SandboxError `bad-spec`
- */
-export function signalNumber(text: string): number {
-  const name = text.toUpperCase().replace(/^SIG/, '');
-  const realtime = /^RTM(IN|AX)(?:([+-])(\d{1,2}))?$/.exec(name);
-  let number = Number.NaN;
-  if (/^\d{1,2}$/.test(name)) number = Number(name);
-  else if (realtime !== null) number = realtimeSignal(realtime[1], realtime[2], Number(realtime[3] ?? 0));
-  else number = constants.signals[`SIG${name}` as NodeJS.Signals] ?? Number.NaN;
-  if (number >= 1 && number <= 64) return number;
-  throw new SandboxError('bad-spec', `invalid signal: ${text}`);
-}
-
-/** As Docker counts them, and kill(1): without the two that the C library keeps for itself. */
-function realtimeSignal(end: string, sign: string | undefined, distance: number): number {
-  const from = end === 'IN' ? 34 : 64;
-  const number = sign === '-' ? from - distance : from + distance;
-  return number >= 34 ? number : Number.NaN;
 }

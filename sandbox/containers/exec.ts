@@ -62,13 +62,15 @@ export async function execProcess(folder: ContainerFolder, described: ProcessSpe
   if (sockets === undefined) throw new SandboxError('not-running', `container ${folder.shortId} is not running`);
   const port = randomInt(FIRST_PORT, LAST_PORT);
   const listener = await StreamListener.listen(portSocket(sockets, port));
+  let client: ControlClient | undefined;
   try {
     const process = { ...described, port };
     listener.expect(process);
-    const client = await openRequest(folder, { type: 'exec', process });
+    client = await openRequest(folder, { type: 'exec', process });
+    const control = client;
     const streams = new ProcessIo(io, {
       onBrokenPipe: () => {},
-      onWriteError: () => client[Symbol.dispose](),
+      onWriteError: () => control[Symbol.dispose](),
     });
     const source = (name: 'stdin' | 'stdout' | 'stderr' | 'terminal') => listener.stream(process.id, name);
     const output = streams.connect(source, {
@@ -78,14 +80,15 @@ export async function execProcess(folder: ContainerFolder, described: ProcessSpe
     const pid = await expectStarted(client);
     return {
       pid,
-      exit: finish(client, streams, output).finally(() => listener[Symbol.dispose]()),
+      exit: finish(control, streams, output).finally(() => listener[Symbol.dispose]()),
       get outputChunks() {
         return streams.outputChunks;
       },
-      signal: (signal) => client.send({ type: 'signal', signal }),
-      resize: (size) => client.send({ type: 'resize', size }),
+      signal: (signal) => control.send({ type: 'signal', signal }),
+      resize: (size) => control.send({ type: 'resize', size }),
     };
   } catch (error) {
+    client?.[Symbol.dispose]();
     listener[Symbol.dispose]();
     throw error;
   }

@@ -119,9 +119,16 @@ export class ContainerFiles {
 
   /** What became of the image's files. */
   async changes(): Promise<Change[]> {
-    return splitAnswer(await this.#ask('changes'))
-      .map((text) => ({ kind: text[0] as Change['kind'], path: text.slice(2) }))
-      .sort((a, b) => (a.path < b.path ? -1 : 1));
+    const told = splitAnswer(await this.#ask('changes'))
+      .map((text) => ({ kind: text[0], path: text.slice(2) }))
+      .sort((a, b) => (`${a.path}/` < `${b.path}/` ? -1 : 1));
+    const holders = new Set<string>();
+    for (const { kind, path } of told) {
+      for (let at = path; kind !== 'c' && at !== ''; at = at.slice(0, at.lastIndexOf('/'))) holders.add(at);
+    }
+    // A directory in which nothing changed has been touched for a mount.
+    const changed = told.filter(({ kind, path }) => kind !== 'c' || holders.has(path));
+    return changed.map(({ kind, path }) => ({ kind: kind.toUpperCase() as Change['kind'], path }));
   }
 
   /** Writes what the container wrote as a layer of an image. */

@@ -23,6 +23,8 @@ export interface ContainerSpec extends RunSpec {
   /** The container is removed when it ends. */
   autoRemove?: boolean;
   restart?: RestartPolicy;
+  /** Nothing of the image is run: the container is there for what `exec` starts in it. */
+  idle?: boolean;
   /** Sent by `stop`. Default: the image's, else SIGTERM. */
   stopSignal?: string;
   /** Seconds between that and SIGKILL. Default 10. */
@@ -72,6 +74,8 @@ export interface ContainerState {
   bootId?: string;
   /** Of its machine. */
   machinePid?: number;
+  /** Never written: whoever supervised it was killed. */
+  isLost?: true;
   /** The folder of its sockets. */
   sockets?: string;
 }
@@ -83,7 +87,8 @@ const LOST = 255;
 
 /** What became of a container whose state says that it is alive, and whose supervisor is dead. */
 export function lost(state: ContainerState): ContainerState {
-  const { supervisorPid, machinePid, sockets, ...rest } = state;
+  const { supervisorPid, machinePid, sockets, ...kept } = state;
+  const rest = { ...kept, isLost: true as const };
   if (state.status === 'created' || state.status === 'exited') return rest;
   return { ...rest, status: 'exited', exitCode: LOST, error: 'the process that supervised it was killed' };
 }

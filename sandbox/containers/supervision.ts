@@ -84,7 +84,8 @@ export class Supervision {
     this.#image = image;
     this.#options = options;
     this.#log = options.log ?? SILENT;
-    this.#state = folder.state();
+    const { isLost, ...state } = folder.state();
+    this.#state = state;
     this.#name = nameOf(folder.home, folder.id);
     this.started = this.#started.promise;
     this.exit = this.#supervise();
@@ -238,7 +239,8 @@ export class Supervision {
         machine: count === 0 ? machine : undefined,
         log: this.#log,
         trace,
-        hold: this.#options.hold,
+        hold: this.#options.hold || spec.idle,
+        online: !this.#options.hold,
         machineLog: machineLog ?? (this.#options.io === undefined ? 'silent' : undefined),
         onFallback,
         onNoNetwork,

@@ -5,9 +5,9 @@ import { releaseName, withContainersLock } from './names.js';
 import type { ContainerConfig, ContainerState } from './record.js';
 
 /** Whether this is one of them. Its state as read: `ContainerFolder.state`. */
-export function isLeftBehind({ spec }: ContainerConfig, { status, startedAt, bootId: boot }: ContainerState): boolean {
+export function isLeftBehind({ spec }: ContainerConfig, { isLost, bootId: boot }: ContainerState): boolean {
   // What ran before the host went down is left to be seen, and to be removed by hand.
-  return spec.autoRemove === true && status === 'exited' && startedAt !== undefined && boot === bootId();
+  return spec.autoRemove === true && isLost === true && boot === bootId();
 }
 
 /** Names this start of the host. */

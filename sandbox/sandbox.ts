@@ -1,0 +1,250 @@
+// The sandbox of a program: a machine that is there for as long as the program wants it, and runs what it is told to.
+import { PassThrough, Readable, type Writable } from 'node:stream';
+import type { Progress } from '../images/index.js';
+import type { TerminalSize } from './agent-protocol.js';
+import { Container } from './containers/container.js';
+import type { ContainerFiles } from './containers/files.js';
+import type { ContainerSpec } from './containers/record.js';
+import type { Usage } from './containers/report.js';
+import { Supervision } from './containers/supervision.js';
+import { SandboxError } from './errors.js';
+import { MachineProcess } from './machine-process.js';
+import { signalNumber } from './signal-number.js';
+
+const SIGKILL = 9;
+
+/** How a sandbox is made: everything that `tsvm run` has options for. */
+export interface SandboxOptions extends Omit<ContainerSpec, 'image' | 'command' | 'autoRemove' | 'restart' | 'idle'> {
+  /** The state folder. Default: `$TSVM_HOME`, or `~/.local/share/tsvm`. */
+  home?: string;
+  /** Ends the sandbox, also while it is being made. */
+  signal?: AbortSignal;
+  /** Told while an image is made ready for the first time. */
+  onProgress?: (progress: Progress) => void;
+}
+
+/** How a command is run in a sandbox. */
+export interface ProcessOptions {
+  /** Added to the image's environment. */
+  env?: Readonly<Record<string, string>>;
+  /** Absolute path. Default: the image's. */
+  cwd?: string;
+  /** `user[:group]`, names or numbers. Default: the image's. */
+  user?: string;
+  /** What the command reads. Default: nothing. `pipe`: what is written to `stdin` of the process. */
+  stdin?: 'pipe' | string | Uint8Array | Readable;
+  /** Gives it a terminal of this size; its output is all on `stdout`. */
+  terminal?: TerminalSize;
+  /** Kills it. */
+  signal?: AbortSignal;
+  /** Milliseconds after which it is killed. */
+  timeout?: number;
+  /** All capabilities. */
+  privileged?: boolean;
+}
+
+/** What became of a command. */
+export interface ProcessResult {
+  /** Its own exit code, or 128+n when signal n ended it. */
+  code: number;
+  stdout: string;
+  stderr: string;
+}
+
+/** A command that runs in a sandbox. */
+export interface SandboxProcess {
+  /** In the guest. */
+  readonly pid: number;
+  /** Present with `stdin: 'pipe'`. */
+  readonly stdin?: Writable;
+  readonly stdout: Readable;
+  readonly stderr: Readable;
+  /**
+   * Its exit code, or 128+n when signal n ended it; once its output has been read.
+   * Rejects with the reason of `signal` when that ended it, with a SandboxError `timeout`, or `machine-died`.
+   */
+  readonly exit: Promise<number>;
+  /** Sends it a signal: a name, or a number of 1 to 64. */
+  kill(signal?: string | number): void;
+  /** Tells its terminal its size. */
+  resize(size: TerminalSize): void;
+}
+
+/**
+ * A sandbox. It ends with `close`, at the end of its `await using`, and with the program.
+ *
+ * ```ts
+ * await using sandbox = await Sandbox.create('debian:12', { memory: 256 * 2 ** 20 });
+ * const { stdout } = await sandbox.run(['uname', '-r']);
+ * ```
+ */
+export class Sandbox implements AsyncDisposable {
+  readonly #container: Container;
+  readonly #supervision: Supervision;
+  readonly #ended: Promise<void>;
+
+  private constructor(container: Container, supervision: Supervision) {
+    this.#container = container;
+    this.#supervision = supervision;
+    this.#ended = supervision.exit.then(
+      () => {},
+      () => {},
+    );
+  }
+
+  /**
+   * Starts a sandbox of an image, in which nothing runs yet.
+   * @throws SandboxError, ImageError, MachineError; the reason of `options.signal`
+   */
+  static async create(image: string, options: SandboxOptions = {}): Promise<Sandbox> {
+    const { home, signal, onProgress, ...spec } = options;
+    signal?.throwIfAborted();
+    // It takes longest to start, and is owned by the supervision once there is one.
+    const machine = new MachineProcess();
+    let container: Container;
+    try {
+      const described = { ...spec, image, command: [], autoRemove: true, idle: true };
+      container = await Container.create(described, { home, onProgress });
+    } catch (error) {
+      machine[Symbol.dispose]();
+      throw error;
+    }
+    const supervision = new Supervision(container, { machine });
+    const sandbox = new Sandbox(container, supervision);
+    const abort = () => supervision.abort(new SandboxError('aborted', 'aborted'));
+    signal?.addEventListener('abort', abort, { once: true });
+    sandbox.#ended.then(() => signal?.removeEventListener('abort', abort));
+    if (signal?.aborted) abort();
+    try {
+      await Promise.race([supervision.started, supervision.exit]);
+    } catch (error) {
+      signal?.throwIfAborted();
+      throw error;
+    }
+    return sandbox;
+  }
+
+  /** Runs one command in a sandbox of its own. @throws as `create` and `run` */
+  static async run(
+    image: string,
+    command: readonly string[],
+    options: SandboxOptions & { process?: ProcessOptions } = {},
+  ): Promise<ProcessResult> {
+    const { process, ...rest } = options;
+    await using sandbox = await Sandbox.create(image, rest);
+    return await sandbox.run(command, { signal: options.signal, ...process });
+  }
+
+  /** 64 hexadecimal digits; `tsvm exec` and others know it by them. */
+  get id(): string {
+    return this.#container.id;
+  }
+
+  /** As `tsvm ps` shows it. */
+  get name(): string {
+    return this.#container.name ?? '';
+  }
+
+  get files(): ContainerFiles {
+    return this.#container.files;
+  }
+
+  /** Resolves when the sandbox has ended, whatever ended it. */
+  get closed(): Promise<void> {
+    return this.#ended;
+  }
+
+  /** What it uses now, in the guest and of the host. @throws SandboxError `not-running` */
+  usage(): Promise<Usage> {
+    return this.#container.usage();
+  }
+
+  /**
+   * Starts a command.
+   * @throws SandboxError `not-found`, `cannot-invoke`, `bad-spec`, `not-running`; the reason of `options.signal`
+   */
+  async exec(command: readonly string[], options: ProcessOptions = {}): Promise<SandboxProcess> {
+    const { env = {}, cwd, user, stdin, terminal, signal, timeout, privileged } = options;
+    signal?.throwIfAborted();
+    const input = stdin === 'pipe' ? new PassThrough() : toReadable(stdin);
+    const stdout = new PassThrough();
+    const stderr = new PassThrough();
+    const process = await this.#container.exec(
+      {
+        ...{ command, workdir: cwd, user, privileged },
+        env: Object.entries(env).map(([name, value]) => `${name}=${value}`),
+        terminal: terminal !== undefined,
+        stdin: input !== undefined,
+      },
+      { stdin: input, stdout, stderr, terminalSize: terminal },
+    );
+    const kill = (which: string | number = SIGKILL) => process.signal(signalNumber(String(which)));
+    return {
+      pid: process.pid,
+      stdin: stdin === 'pipe' ? (input as PassThrough) : undefined,
+      stdout,
+      stderr,
+      exit: watched(process.exit, () => kill(), { signal, timeout }).finally(() => {
+        stdout.end();
+        stderr.end();
+      }),
+      kill,
+      resize: (size) => process.resize(size),
+    };
+  }
+
+  /** Runs a command to its end, and takes what it writes as text. @throws as `exec`, and as `SandboxProcess.exit` */
+  async run(command: readonly string[], options: ProcessOptions = {}): Promise<ProcessResult> {
+    const process = await this.exec(command, options);
+    const [stdout, stderr, code] = await Promise.all([text(process.stdout), text(process.stderr), process.exit]);
+    return { code, stdout, stderr };
+  }
+
+  /** Ends the sandbox with everything in it. */
+  async close(): Promise<void> {
+    this.#supervision.stop(SIGKILL, 0);
+    await this.#ended;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+/** The end of a process that may be killed before. */
+async function watched(
+  exit: Promise<number>,
+  kill: () => void,
+  { signal, timeout }: Pick<ProcessOptions, 'signal' | 'timeout'>,
+): Promise<number> {
+  let timedOut = false;
+  const timer =
+    timeout === undefined
+      ? undefined
+      : setTimeout(() => {
+          timedOut = true;
+          kill();
+        }, timeout);
+  signal?.addEventListener('abort', kill, { once: true });
+  if (signal?.aborted) kill();
+  try {
+    const code = await exit;
+    signal?.throwIfAborted();
+    if (timedOut) throw new SandboxError('timeout', `the command took longer than ${timeout} ms`);
+    return code;
+  } finally {
+    clearTimeout(timer);
+    signal?.removeEventListener('abort', kill);
+  }
+}
+
+function toReadable(input: ProcessOptions['stdin']): Readable | undefined {
+  if (input === undefined || input instanceof Readable) return input;
+  return Readable.from([Buffer.from(input as Uint8Array)]);
+}
+
+async function text(stream: Readable): Promise<string> {
+  const chunks: Buffer[] = [];
+  for await (const chunk of stream) chunks.push(chunk as Buffer);
+  return Buffer.concat(chunks).toString();
+}
