@@ -36,7 +36,7 @@ export const MAX_IMAGE_BYTES = 16 * 2 ** 40 - 4096;
 export const MAX_EXPANSION_BYTES = 2 ** 30;
 export const MAX_EXPANSION_RATIO = 500;
 /** Bytes of names and attributes in one layer's index. */
-export const MAX_INDEX_HEAP_BYTES = 256 << 20;
+export const MAX_INDEX_HEAP_BYTES = 128 << 20;
 /** Bytes of all layers' indexes: they are in memory together when an image's disk is made. */
 export const MAX_INDEX_BYTES_PER_IMAGE = 512 << 20;
 /** Bytes of a manifest, an index or an image config; as the registries' own limit. */

@@ -236,7 +236,7 @@ describe('an image', () => {
   });
 
   test('whose indexes would fill the memory is refused', () => {
-    const index = { length: limits.MAX_INDEX_HEAP_BYTES };
+    const index = { length: limits.MAX_INDEX_BYTES_PER_IMAGE / 2 };
     checkTotalLength([index, index]);
     expect(() => checkTotalLength([index, index, index])).toThrow(exceeded(limits.MAX_INDEX_BYTES_PER_IMAGE) as Error);
   });
