@@ -17,6 +17,7 @@ import type { Benchmark, BenchmarkOptions, BenchmarkResult } from './measurement
 import { emulatedMemoryReturned, memoryReturned } from './memory-returned.js';
 import { noisyNeighbour } from './noisy-neighbour.js';
 import { BENCH_PROGRAM, CLI, LAB_PROGRAM } from './paths.js';
+import { pull } from './pull.js';
 import { formatResult } from './report.js';
 import { runMemory } from './run-memory.js';
 import { runPhases } from './run-phases.js';
@@ -41,6 +42,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   emulatedMemoryReturned,
   noisyNeighbour,
   volumes,
+  pull,
 ];
 
 const USAGE = `usage: npm run bench -- [--runs N] [--image IMAGE] [--json FILE] [NAME...]
