@@ -51,6 +51,8 @@ export function isLoopback(hostname: string): boolean {
 /** All connections of one piece of work; disposing of it closes them. */
 export class Connections implements Disposable {
   readonly #agents = new Map<string, HttpsAgent>();
+  /** By the file of certificates beside the system's; to read those takes some 60 ms. */
+  readonly #contexts = new Map<string | null, SecureContext>();
   readonly #plain = new HttpAgent({ keepAlive: true, maxSockets: MAX_SOCKETS });
   readonly #requests = new Set<ClientRequest>();
 
@@ -107,12 +109,13 @@ export class Connections implements Disposable {
     const known = this.#agents.get(host);
     if (known) return known;
     const { insecure, ca } = this.settings.of(host);
+    const secureContext = this.#contexts.get(ca) ?? trusting(ca);
+    this.#contexts.set(ca, secureContext);
     const agent = new HttpsAgent({
       keepAlive: true,
       maxSockets: MAX_SOCKETS,
       rejectUnauthorized: !insecure,
-      // Made once: a connection that is given certificates reads all of them anew.
-      secureContext: trusting(ca),
+      secureContext,
     } as ConstructorParameters<typeof HttpsAgent>[0]);
     this.#agents.set(host, agent);
     return agent;
