@@ -38,9 +38,9 @@ beforeAll(async () => {
   layouts = IMAGES.map((name) => {
     const layout = join(work, name);
     writeLayout(layout, [tar(base), tar([{ path: name, data: random.bytes(20_000) }])], { tag: `${name}:1` });
-    push(layout, `${registry.host}/${name}:1`);
     return layout;
   });
+  await Promise.all(IMAGES.map((name, i) => push(layouts[i], `${registry.host}/${name}:1`)));
   const pulls = IMAGES.map((name) => `${registry.host}/${name}:1`);
   const loop = (body: string) => `(async () => { console.log('begun'); for (;;) { ${body} } })()`;
   loops = {

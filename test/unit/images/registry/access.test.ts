@@ -9,7 +9,8 @@ import { startFaultyProxy } from '../../../fixtures/faulty-proxy.js';
 import { type WrittenLayout, writeLayout } from '../../../fixtures/oci-layout.js';
 import { type RunningRegistry, startRegistry } from '../../../fixtures/registry.js';
 import { ISSUER, SERVICE, startTokenServer, type TokenServer } from '../../../fixtures/token-server.js';
-import { newScene, push, type Scene, skopeo, someLayers } from './scene.js';
+import { failure } from '../failure.js';
+import { expectNothing, newScene, push, skopeo, someLayers } from './scene.js';
 
 const USER = 'me';
 const PASSWORD = 'a secret: with a colon';
@@ -39,10 +40,6 @@ afterEach(() => {
 
 afterAll(() => rmSync(work, { recursive: true, force: true }));
 
-function failure(code: string, message: RegExp): object {
-  return expect.objectContaining({ name: 'ImageError', code, message: expect.stringMatching(message) });
-}
-
 function writeConfig(config: object): void {
   writeFileSync(join(dockerConfig, 'config.json'), JSON.stringify(config));
 }
@@ -53,10 +50,6 @@ function readConfig(): Record<string, Record<string, unknown>> {
 
 function base64(text: string): string {
   return Buffer.from(text).toString('base64');
-}
-
-function expectNothing(scene: Scene): void {
-  expect([scene.contents(), scene.leftovers()]).toEqual([[], []]);
 }
 
 /** A credential helper that keeps what it is told in a file; a real program, as Docker's are. */

@@ -8,7 +8,8 @@ import { sha256, type WrittenLayout, writeLayout } from '../../../fixtures/oci-l
 import { Random } from '../../../fixtures/random.js';
 import { type RunningRegistry, startRegistry } from '../../../fixtures/registry.js';
 import { checkedDisk } from '../disk-view.js';
-import { newScene, push, type Scene, someLayers, storeOf } from './scene.js';
+import { failure } from '../failure.js';
+import { expectNothing, newScene, push, type Scene, someLayers, storeOf } from './scene.js';
 
 let work: string;
 let registry: RunningRegistry;
@@ -37,10 +38,6 @@ async function proxyWith(faults: Faults): Promise<FaultyProxy> {
   return proxy;
 }
 
-function failure(code: string, message: RegExp): object {
-  return expect.objectContaining({ name: 'ImageError', code, message: expect.stringMatching(message) });
-}
-
 const isBlob = ({ url = '' }: { url?: string }) => url.includes('/blobs/');
 const isLargeLayer = ({ url = '' }: { url?: string }) => url.includes(written.layerDigests[0]);
 
@@ -48,10 +45,6 @@ async function expectRight(scene: Scene, digest: string): Promise<void> {
   expect(digest).toBe(written.imageId);
   checkedDisk((await storeOf(scene).resolve(digest)).disk, join(work, 'disk'));
   expect(scene.leftovers()).toEqual([]);
-}
-
-function expectNothing(scene: Scene): void {
-  expect([scene.contents(), scene.leftovers()]).toEqual([[], []]);
 }
 
 describe('a connection that breaks', () => {

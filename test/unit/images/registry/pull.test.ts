@@ -13,7 +13,8 @@ import {
 } from '../../../fixtures/oci-layout.js';
 import { type RunningRegistry, startRegistry } from '../../../fixtures/registry.js';
 import { checkedDisk } from '../disk-view.js';
-import { newScene, push, skopeo, someLayers, storeOf } from './scene.js';
+import { failure } from '../failure.js';
+import { expectNothing, newScene, push, skopeo, someLayers, storeOf } from './scene.js';
 
 let work: string;
 let registry: RunningRegistry;
@@ -32,10 +33,6 @@ afterAll(async () => {
   await registry[Symbol.asyncDispose]();
   rmSync(work, { recursive: true, force: true });
 });
-
-function failure(code: string, message: RegExp): object {
-  return expect.objectContaining({ name: 'ImageError', code, message: expect.stringMatching(message) });
-}
 
 describe('an image in a registry', () => {
   test('becomes the image that its layout becomes', async () => {
@@ -136,7 +133,7 @@ describe('an image in a registry', () => {
   ])('that is not there is no image: %s', async (name, expected) => {
     const scene = newScene(work);
     await expect(scene.pull(`${registry.host}/${name}`)).rejects.toEqual(expected);
-    expect([scene.contents(), scene.leftovers()]).toEqual([[], []]);
+    expectNothing(scene);
   });
 });
 
@@ -199,7 +196,7 @@ describe('an image for several machines', () => {
     await expect(scene.pull(`${registry.host}/app:1`, { platform: 'linux/s390x' })).rejects.toEqual(
       failure('unsupported', /image is for linux\/amd64; wanted is linux\/s390x/),
     );
-    expect([scene.contents(), scene.leftovers()]).toEqual([[], []]);
+    expectNothing(scene);
   });
 
   test('is found by the digest of its index', async () => {
@@ -251,7 +248,7 @@ describe('a registry whose files are damaged', () => {
     await expect(scene.pull(`${registry.host}/damaged:${which}`)).rejects.toEqual(
       expect.objectContaining({ name: 'ImageError' }),
     );
-    expect([scene.contents(), scene.leftovers()]).toEqual([[], []]);
+    expectNothing(scene);
   });
 });
 

@@ -4,6 +4,7 @@ import { execFile } from 'node:child_process';
 import { lstatSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { expect } from 'vitest';
 import type { Progress } from '../../../../images/index.js';
 import { parseSettings } from '../../../../images/registry/settings.js';
 import { STORE } from '../../../../images/store/layout.js';
@@ -61,6 +62,11 @@ export function newScene(work: string): Scene {
 
 export function storeOf({ home }: Scene) {
   return openStore(home);
+}
+
+/** A store of which nothing has become. */
+export function expectNothing(scene: Scene): void {
+  expect([scene.contents(), scene.leftovers()]).toEqual([[], []]);
 }
 
 function walk(path: string): string[] {
