@@ -63,6 +63,11 @@ export class Connections implements Disposable {
     return isLoopback(url.hostname) || this.settings.of(url.host).insecure;
   }
 
+  /** Whether we may be sent on to a server. */
+  mayAsk(url: URL): boolean {
+    return url.protocol === 'https:' || (url.protocol === 'http:' && this.mayBePlain(url));
+  }
+
   /**
    * Sends a request and waits for the head of the answer.
    *

@@ -5,10 +5,10 @@ import { ImageError } from '../errors.js';
 import { parseChallenges } from './challenge.js';
 import { type Answer, type Connections, discard, NoTlsError } from './connections.js';
 import type { Credentials } from './docker-config.js';
+import { follow } from './redirects.js';
 import { describeRefusal } from './refusal.js';
-import { basic, fetchToken, redirectOf, type Token, withoutAuthorization } from './tokens.js';
+import { basic, fetchToken, type Token } from './tokens.js';
 
-const MAX_REDIRECTS = 10;
 /** Milliseconds before its end at which a token counts as expired. */
 const TOKEN_MARGIN = 5_000;
 
@@ -54,36 +54,19 @@ export class Endpoint {
 
   async #send(path: string, headers: Record<string, string>): Promise<Answer> {
     try {
-      return await this.#follow(this.#url(path), headers);
+      return await follow(this.connections, this.#url(path), headers);
     } catch (error) {
       if (!(error instanceof NoTlsError)) throw error;
       if (this.#base.protocol !== 'https:' || !this.connections.mayBePlain(this.#base)) {
         throw new ImageError('network', error.message, { cause: error });
       }
       this.#base = new URL(this.#base.href.replace(/^https:/, 'http:'));
-      return this.#follow(this.#url(path), headers);
+      return follow(this.connections, this.#url(path), headers);
     }
   }
 
   #url(path: string): URL {
     return new URL(path, this.#base.href.replace(/\/*$/, '/'));
-  }
-
-  async #follow(start: URL, headers: Record<string, string>): Promise<Answer> {
-    let url = start;
-    let own = headers;
-    for (let redirects = 0; ; redirects++) {
-      const answer = await this.connections.exchange({ method: 'GET', url, headers: own });
-      const target = redirectOf(answer);
-      if (target === null) return answer;
-      discard(answer);
-      if (redirects === MAX_REDIRECTS) throw new ImageError('network', `${this.host} redirects again and again`);
-      const allowed =
-        target.protocol === 'https:' || (target.protocol === 'http:' && this.connections.mayBePlain(target));
-      if (!allowed) throw new ImageError('network', `${url.host} redirects to ${target.host}, not over TLS`);
-      if (target.origin !== url.origin) own = withoutAuthorization(own);
-      url = target;
-    }
   }
 
   /** The Authorization header that was good for a scope before, or null. */

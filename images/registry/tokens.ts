@@ -4,12 +4,12 @@
 import { ImageError } from '../errors.js';
 import { object, parseJson, string } from '../source/json.js';
 import type { Challenge } from './challenge.js';
-import { type Answer, type Connections, discard, readBody } from './connections.js';
+import { type Answer, type Connections, readBody } from './connections.js';
 import type { Credentials } from './docker-config.js';
+import { follow } from './redirects.js';
 import { describeRefusal, failureOf } from './refusal.js';
 
 const MAX_TOKEN_BYTES = 1 << 20;
-const MAX_REDIRECTS = 5;
 /** What a token without a time lives, seconds. */
 const DEFAULT_LIFE = 60;
 const CLIENT = 'tsvm';
@@ -36,7 +36,9 @@ export async function fetchToken(
   const realm = parameters.get('realm') ?? '';
   if (!URL.canParse(realm)) throw new ImageError('network', 'the registry names no token server');
   const url = new URL(realm);
-  checkRealm(connections, url);
+  if (!connections.mayAsk(url)) {
+    throw new ImageError('network', `the token server ${url.host} is not asked: it is not reached over TLS`);
+  }
   const query = new URLSearchParams();
   const service = parameters.get('service');
   if (service !== undefined) query.set('service', service);
@@ -83,36 +85,4 @@ export function parseToken(bytes: Buffer, now: number): Token {
 /** The Basic scheme's Authorization header (RFC 7617). */
 export function basic(username: string, password: string): string {
   return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
-}
-
-function checkRealm(connections: Connections, url: URL): void {
-  if (url.protocol === 'https:' || (url.protocol === 'http:' && connections.mayBePlain(url))) return;
-  throw new ImageError('network', `the token server ${url.host} is not asked: it is not reached over TLS`);
-}
-
-async function follow(connections: Connections, start: URL, headers: Record<string, string>): Promise<Answer> {
-  let url = start;
-  let own = headers;
-  for (let redirects = 0; ; redirects++) {
-    const answer = await connections.exchange({ method: 'GET', url, headers: own });
-    const target = redirectOf(answer);
-    if (target === null) return answer;
-    discard(answer);
-    if (redirects === MAX_REDIRECTS) throw new ImageError('network', `${start.host} redirects again and again`);
-    checkRealm(connections, target);
-    if (target.origin !== url.origin) own = withoutAuthorization(own);
-    url = target;
-  }
-}
-
-/** Where an answer sends us on to, or null. */
-export function redirectOf({ status, headers, url }: Answer): URL | null {
-  if (![301, 302, 303, 307, 308].includes(status) || headers.location === undefined) return null;
-  return URL.canParse(headers.location, url.href) ? new URL(headers.location, url) : null;
-}
-
-/** What is sent to another host: nothing that says who we are. */
-export function withoutAuthorization(headers: Record<string, string>): Record<string, string> {
-  const { authorization: _, ...rest } = headers;
-  return rest;
 }
