@@ -12,14 +12,14 @@ const BAR_WIDTH = 50;
 const OTHER_WIDTH = 50;
 
 /** Where it is drawn: stderr, or what a test has in its place. */
-export interface Screen {
+interface Screen {
   isTTY?: boolean;
   columns?: number;
   write(text: string): unknown;
 }
 
 /** Disposing of it wipes the bars away; lines stay. */
-export interface PullProgress extends Disposable {
+interface PullProgress extends Disposable {
   update(progress: Progress): void;
   /** Says that layers come from a registry: lines tell of each. Before that there are only bars, and only on a terminal. */
   pulling(): void;

@@ -64,7 +64,7 @@ function variantNumber({ architecture, variant }: Platform): number | null {
 }
 
 /** What an image says it is for. */
-export interface ImagePlatform {
+interface ImagePlatform {
   os: string;
   architecture: string;
 }

@@ -12,7 +12,7 @@ import { ATTEMPTS, asFinal, backOff, TransientError } from './transient.js';
 /** Bytes of progress after which earlier failures are forgotten. */
 const PROGRESS = 64 << 10;
 
-export interface BlobRequest {
+interface BlobRequest {
   /** `library/debian`. */
   repository: string;
   digest: string;

@@ -13,15 +13,18 @@ import {
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { createSecureContext, rootCertificates, type SecureContext } from 'node:tls';
 import { ImageError } from '../errors.js';
+import { parseContentLength } from './headers.js';
 import { oneLine } from './one-line.js';
 import type { Settings } from './settings.js';
 import { TransientError } from './transient.js';
 
 const SYSTEM_CERTIFICATES = '/etc/ssl/certs/ca-certificates.crt';
+/** Bytes of a body that is read to be thrown away. */
+const MAX_DISCARDED = 64 << 10;
 /** Connections to one server at once. */
 const MAX_SOCKETS = 8;
 
-export interface HttpRequest {
+interface HttpRequest {
   method: 'GET' | 'POST';
   url: URL;
   headers: Record<string, string>;
@@ -44,7 +47,7 @@ export class NoTlsError extends Error {
 }
 
 /** Whether a host is this machine, whose traffic nobody else sees. */
-export function isLoopback(hostname: string): boolean {
+function isLoopback(hostname: string): boolean {
   return /^(localhost|.+\.localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(hostname);
 }
 
@@ -208,7 +211,9 @@ export async function readBody(answer: Answer, limit: number, what: string): Pro
   return Buffer.concat(chunks);
 }
 
-/** Leaves a body unread. */
-export function discard({ message }: Answer): void {
-  message.destroy();
+/** Leaves a body unread. A short one is thrown away as it comes, so that its connection can be used again. */
+export function discard({ message, headers }: Answer): void {
+  const length = parseContentLength(headers['content-length']);
+  if (length !== null && length <= MAX_DISCARDED) message.resume();
+  else message.destroy();
 }

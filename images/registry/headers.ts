@@ -1,7 +1,7 @@
 // Header fields whose numbers are used: each is read strictly, for a stranger wrote it.
 
 /** The range of an answer to a Range request, bytes; `last` included, `size` null where the server does not know it. */
-export interface ContentRange {
+interface ContentRange {
   first: number;
   last: number;
   size: number | null;

@@ -29,7 +29,7 @@ export interface RegistryOptions {
   delay?: number;
 }
 
-export interface RegistryImage {
+interface RegistryImage {
   /** `sha256:<hex>` of the manifest or index that the name stands for. */
   digest: string;
   image: SourceImage;

@@ -6,7 +6,7 @@ import { dirname, join, resolve } from 'node:path';
 import { ImageError } from '../errors.js';
 import { canonicalHost } from './host.js';
 
-export interface RegistrySettings {
+interface RegistrySettings {
   /** Base URLs that are asked first, in their order. */
   mirrors: URL[];
   /** Its certificate is not checked, and it may speak plain HTTP. */

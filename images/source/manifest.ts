@@ -35,7 +35,7 @@ export interface Descriptor {
 }
 
 /** Where an image's blobs come from. */
-export interface BlobSource {
+interface BlobSource {
   /** The bytes of a manifest, an index or a config, not verified yet; no more than `MAX_JSON_BYTES`. */
   read(descriptor: Descriptor, what: string): Promise<Buffer>;
   /** The bytes of a layer, not verified. */
