@@ -18,7 +18,7 @@ import type { LogEntry } from './log-file.js';
 import { type ReadLogOptions, readLog } from './log-reader.js';
 import { allNames, nameOf, releaseName, renameContainer, withContainersLock } from './names.js';
 import { type ContainerConfig, type ContainerSpec, type ContainerState, isRunning } from './record.js';
-import { type ProcessInfo, readProcesses, readUsage, type Usage } from './report.js';
+import { diskUsage, type ProcessInfo, readProcesses, readUsage, type Usage } from './report.js';
 import { SupervisorProcess } from './supervisor-process.js';
 import { isLeftBehind } from './sweep.js';
 
@@ -98,6 +98,11 @@ export class Container {
 
   get info(): ContainerInfo {
     return { config: this.config, state: this.state, name: this.name };
+  }
+
+  /** Bytes that it takes of the host's disk: what it wrote, and its output. */
+  get diskUsage(): number {
+    return diskUsage(this.#folder);
   }
 
   /** Path of the newest file of its output. */

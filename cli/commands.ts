@@ -1,0 +1,95 @@
+// The commands by name. A command's file is loaded when it is the one that runs.
+import type { Command } from 'commander';
+import type { Context } from './command.js';
+
+interface CommandModule {
+  command(context: Context): Command;
+}
+
+interface CommandEntry {
+  summary: string;
+  load: () => Promise<CommandModule>;
+}
+
+export const COMMANDS: Record<string, CommandEntry> = {
+  run: { summary: 'run a command in a new container', load: () => import('./run.js') },
+  create: { summary: 'make a container', load: () => import('./create.js') },
+  start: { summary: 'start containers', load: () => import('./start.js') },
+  stop: { summary: 'stop containers', load: () => import('./stop.js') },
+  restart: { summary: 'stop containers and start them', load: () => import('./restart.js') },
+  kill: { summary: 'send a signal to containers', load: () => import('./kill.js') },
+  wait: { summary: 'wait until containers end', load: () => import('./wait.js') },
+  rm: { summary: 'remove containers', load: () => import('./rm.js') },
+  rename: { summary: 'give a container another name', load: () => import('./rename.js') },
+  exec: { summary: 'run a command in a running container', load: () => import('./exec.js') },
+  attach: { summary: 'attach to a running container', load: () => import('./attach.js') },
+  pause: { summary: 'stop the processors of containers', load: () => import('./pause.js') },
+  unpause: {
+    summary: 'let paused containers go on',
+    load: async () => ({ command: (await import('./pause.js')).unpause }),
+  },
+  cp: { summary: 'copy files between host and container', load: () => import('./cp.js') },
+  diff: { summary: 'show what a container wrote', load: () => import('./diff.js') },
+  commit: { summary: 'make an image of a container', load: () => import('./commit.js') },
+  top: { summary: 'show the processes of a container', load: () => import('./top.js') },
+  stats: { summary: 'show what containers use', load: () => import('./stats.js') },
+  events: { summary: 'show what happens to containers', load: () => import('./events.js') },
+  ps: { summary: 'list containers', load: () => import('./ps.js') },
+  logs: { summary: 'show the output of a container', load: () => import('./logs.js') },
+  images: { summary: 'list images', load: () => import('./images.js') },
+  import: { summary: 'make an image of a root file system', load: () => import('./import.js') },
+  pull: { summary: 'bring an image from its registry', load: () => import('./pull.js') },
+  load: { summary: 'bring the images of an archive into the store', load: () => import('./load.js') },
+  save: { summary: 'write images as an archive', load: () => import('./save.js') },
+  tag: { summary: 'give an image one more name', load: () => import('./tag.js') },
+  history: { summary: 'show how an image was made', load: () => import('./history.js') },
+  inspect: { summary: 'say all there is to say of containers and images', load: () => import('./inspect.js') },
+  rmi: { summary: 'remove images', load: () => import('./rmi.js') },
+  prune: { summary: 'remove images that nothing needs', load: () => import('./prune.js') },
+  df: { summary: "show what the store takes of the host's disk", load: () => import('./df.js') },
+  volume: { summary: 'make, list and remove volumes', load: () => import('./volume.js') },
+  login: { summary: 'log in to a registry', load: () => import('./login.js') },
+  logout: { summary: 'log out from a registry', load: () => import('./logout.js') },
+  kernel: { summary: "build and find the guest's kernel", load: () => import('./kernel.js') },
+  completion: { summary: 'write the completion script of a shell', load: () => import('./completion.js') },
+  doctor: { summary: 'say what this machine has and lacks', load: () => import('./doctor.js') },
+};
+
+/** Words that are not for people, or are reached through a group alone. */
+const HIDDEN: Record<string, CommandEntry> = {
+  __complete: {
+    summary: 'answer a completion script',
+    load: async () => ({ command: (await import('./completion.js')).complete }),
+  },
+  'container prune': { summary: 'remove containers that do not run', load: () => import('./container-prune.js') },
+};
+
+function same(...names: string[]): Record<string, string> {
+  return Object.fromEntries(names.map((name) => [name, name]));
+}
+
+/** `tsvm image ls` is `tsvm images`, as with Docker. */
+export const GROUPS: Record<string, Record<string, string>> = {
+  image: { ls: 'images', rm: 'rmi', ...same('pull', 'import', 'load', 'save', 'tag', 'history', 'inspect', 'prune') },
+  container: {
+    ls: 'ps',
+    prune: 'container prune',
+    ...same('run', 'create', 'start', 'stop', 'restart', 'kill', 'wait', 'rm', 'rename', 'exec', 'attach'),
+    ...same('pause', 'unpause', 'cp', 'diff', 'commit', 'top', 'stats', 'logs', 'inspect'),
+  },
+};
+
+/** Which command is meant, and what of the words are its arguments; nothing if there is no such command. */
+export function findCommand(
+  words: readonly string[],
+): { name: string; entry: CommandEntry; args: readonly string[] } | undefined {
+  const [first = '', second = ''] = words;
+  const group = Object.hasOwn(GROUPS, first) ? GROUPS[first] : undefined;
+  if (group !== undefined && !Object.hasOwn(group, second)) return undefined;
+  const name = group === undefined ? first : group[second];
+  const tables = [COMMANDS, HIDDEN].filter(
+    (table) => Object.hasOwn(table, name) && (group !== undefined || !name.includes(' ')),
+  );
+  if (tables.length === 0) return undefined;
+  return { name, entry: tables[0][name], args: words.slice(group === undefined ? 1 : 2) };
+}

@@ -1,0 +1,106 @@
+// tsvm completion: scripts for bash, zsh and fish. They ask `tsvm __complete WORDS...`, whose last word is the one that is
+// being typed, for what may stand there.
+import { Argument, type Command } from 'commander';
+import { openStore } from '../images/index.js';
+import { Container, tsvmHome } from '../sandbox/index.js';
+import { type Context, createCommand } from './command.js';
+import { COMMANDS, findCommand, GROUPS } from './commands.js';
+
+const SCRIPTS: Record<string, string> = {
+  bash: `_tsvm() {
+  local IFS=$'\\n'
+  COMPREPLY=($(compgen -W "$(tsvm __complete "\${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null)" -- "\${COMP_WORDS[COMP_CWORD]}"))
+}
+complete -o default -F _tsvm tsvm
+`,
+  zsh: `#compdef tsvm
+_tsvm() {
+  local -a found
+  found=("\${(@f)$(tsvm __complete "\${(@)words[2,CURRENT]}" 2>/dev/null)}")
+  if (( \${#found[@]} )) && [[ -n $found[1] ]]; then compadd -a found; else _files; fi
+}
+compdef _tsvm tsvm
+`,
+  fish: `function __tsvm_complete
+  set -l words (commandline -opc) (commandline -ct)
+  tsvm __complete $words[2..-1] 2>/dev/null
+end
+complete -c tsvm -a '(__tsvm_complete)'
+`,
+};
+
+const EXAMPLES = `
+Examples:
+  source <(tsvm completion bash)                              # in ~/.bashrc
+  source <(tsvm completion zsh)                               # in ~/.zshrc, behind compinit
+  tsvm completion fish > ~/.config/fish/completions/tsvm.fish`;
+
+export function command(context: Context): Command {
+  return createCommand('tsvm completion', context)
+    .description('Writes the script that completes the words of tsvm in a shell.')
+    .usage('bash|zsh|fish')
+    .addArgument(new Argument('<SHELL>', 'which shell').choices(Object.keys(SCRIPTS)))
+    .addHelpText('after', EXAMPLES)
+    .action((shell: string) => {
+      process.stdout.write(SCRIPTS[shell]);
+    });
+}
+
+/** `tsvm __complete`: what may stand in the place of the last word, one a line. */
+export function complete(context: Context): Command {
+  return createCommand('tsvm __complete', context)
+    .argument('[WORD...]')
+    .allowUnknownOption()
+    .passThroughOptions()
+    .helpOption(false)
+    .action(async (words: string[]) => {
+      const typed = words.at(-1) ?? '';
+      const found = await candidates(words.slice(0, -1), typed, context);
+      process.stdout.write(
+        found
+          .filter((word) => word.startsWith(typed))
+          .map((word) => `${word}\n`)
+          .join(''),
+      );
+    });
+}
+
+async function candidates(before: readonly string[], typed: string, context: Context): Promise<string[]> {
+  if (before.length === 0) return [...Object.keys(COMMANDS), ...Object.keys(GROUPS), 'help'];
+  if (before.length === 1 && Object.hasOwn(GROUPS, before[0])) return Object.keys(GROUPS[before[0]]);
+  if (before[0] === 'help') return Object.keys(COMMANDS);
+  const found = findCommand(before);
+  if (found === undefined) return [];
+  const command = (await found.entry.load()).command(context);
+  if (typed.startsWith('-'))
+    return command.options.flatMap(({ long, short }) => [long, short].filter((name) => name != null));
+  const option = command.options.find(({ long, short }) => before.at(-1) === long || before.at(-1) === short);
+  if (option?.required) return option.argChoices ?? [];
+  if (command.commands.length > 0 && found.args.length === 0) return command.commands.map((child) => child.name());
+  const position = countArguments(command, found.args);
+  const last = command.registeredArguments.at(-1);
+  const argument = command.registeredArguments[position] ?? (last?.variadic ? last : undefined);
+  return argument?.argChoices ?? (await valuesOf(argument?.name() ?? '', found.name));
+}
+
+/** How many arguments stand before the one that is typed: what is no option and no value of one. */
+function countArguments(command: Command, words: readonly string[]): number {
+  let count = 0;
+  for (let index = 0; index < words.length; index++) {
+    const option = command.options.find(({ long, short }) => words[index] === long || words[index] === short);
+    if (option?.required) index++;
+    else if (!words[index].startsWith('-')) count++;
+  }
+  return count;
+}
+
+async function valuesOf(argument: string, command: string): Promise<string[]> {
+  const containers = () => Container.list().map(({ name, config }) => name ?? config.id.slice(0, 12));
+  const images = async () =>
+    (await openStore(tsvmHome()).list()).flatMap(({ name, tag }) => (name === null ? [] : [`${name}:${tag}`]));
+  if (argument.startsWith('CONTAINER')) return containers();
+  if (argument.startsWith('IMAGE')) return images();
+  if (command === 'inspect') return [...containers(), ...(await images())];
+  if (command === 'cp') return containers().map((name) => `${name}:`);
+  return [];
+}
