@@ -1,6 +1,6 @@
 import { mkdtempSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openStore } from '../../images/index.js';
 import { debianImages } from '../fixtures/debian-images.js';
 import { machines, tsvmRun } from './machine.js';
 
@@ -11,22 +11,23 @@ const IMAGES: [tag: string, argv: string[], says: RegExp][] = [
   ['nginx', ['nginx', '-t'], /test is successful\n$/],
 ];
 
-/** A folder that the lab has too. */
-let folder: string;
+/** A store that the lab has too: the images are converted here, once for all machines. */
+let home: string;
 let layout: string;
 
-beforeAll(() => {
+beforeAll(async () => {
   layout = debianImages();
-  folder = mkdtempSync('/var/tmp/tsvm-test-');
+  home = mkdtempSync('/var/tmp/tsvm-test-');
+  for (const [tag] of IMAGES) await openStore(home).resolve(`oci:${layout}:${tag}`);
 });
 
-afterAll(() => rmSync(folder, { recursive: true }));
+afterAll(() => rmSync(home, { recursive: true }));
 
 describe.each(machines)('on $name', (machine) => {
   test.each(IMAGES)(
     'Debian with %s runs, and each of its files is as the packages have it',
     async (tag, argv, says) => {
-      const env = { TSVM_HOME: join(folder, machine.name) };
+      const env = { TSVM_HOME: home };
       const { code, stdout, stderr } = await tsvmRun(machine, [`oci:${layout}:${tag}`, ...argv], { env });
       expect(code).toBe(0);
       expect(tag === 'nginx' ? stderr : stdout).toMatch(says);
