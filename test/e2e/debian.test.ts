@@ -5,10 +5,10 @@ import { debianImages } from '../fixtures/debian-images.js';
 import { machines, tsvmRun } from './machine.js';
 
 /** Images, and a program of each with what it says. */
-const IMAGES: [tag: string, argv: string[], says: RegExp][] = [
-  ['python3', ['python3', '-c', 'import ssl, sqlite3; print("python", 6 * 7)'], /^python 42\n$/],
-  ['nodejs', ['node', '-p', '"node " + 6 * 7'], /^node 42\n$/],
-  ['nginx', ['nginx', '-t'], /test is successful\n$/],
+const IMAGES: [tag: string, argv: string[], says: { stdout: unknown; stderr: unknown }][] = [
+  ['python3', ['python3', '-c', 'import ssl, sqlite3; print("python", 6 * 7)'], { stdout: 'python 42\n', stderr: '' }],
+  ['nodejs', ['node', '-p', '"node " + 6 * 7'], { stdout: 'node 42\n', stderr: '' }],
+  ['nginx', ['nginx', '-t'], { stdout: '', stderr: expect.stringMatching(/test is successful\n$/) }],
 ];
 
 /** A store that the lab has too: the images are converted here, once for all machines. */
@@ -24,16 +24,10 @@ beforeAll(async () => {
 afterAll(() => rmSync(home, { recursive: true }));
 
 describe.each(machines)('on $name', (machine) => {
-  test.each(IMAGES)(
-    'Debian with %s runs, and each of its files is as the packages have it',
-    async (tag, argv, says) => {
-      const env = { TSVM_HOME: home };
-      const { code, stdout, stderr } = await tsvmRun(machine, [`oci:${layout}:${tag}`, ...argv], { env });
-      expect(code).toBe(0);
-      expect(tag === 'nginx' ? stderr : stdout).toMatch(says);
-      // It names what is missing or changed.
-      const verified = await tsvmRun(machine, [`oci:${layout}:${tag}`, 'dpkg', '--verify'], { env });
-      expect(verified).toEqual({ code: 0, stdout: '', stderr: '' });
-    },
-  );
+  test.each(IMAGES)('Debian with %s runs, each file as its package has it', async (tag, argv, says) => {
+    // dpkg names what is missing or changed, and nothing else.
+    const script = ['sh', '-c', '"$0" "$@" && dpkg --verify', ...argv];
+    const result = await tsvmRun(machine, [`oci:${layout}:${tag}`, ...script], { env: { TSVM_HOME: home } });
+    expect(result).toEqual({ code: 0, ...says });
+  });
 });
