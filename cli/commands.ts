@@ -47,6 +47,7 @@ export const COMMANDS: Record<string, CommandEntry> = {
   rmi: { summary: 'remove images', load: () => import('./rmi.js') },
   prune: { summary: 'remove images that nothing needs', load: () => import('./prune.js') },
   df: { summary: "show what the store takes of the host's disk", load: () => import('./df.js') },
+  network: { summary: 'make, list and remove private networks', load: () => import('./network.js') },
   volume: { summary: 'make, list and remove volumes', load: () => import('./volume.js') },
   login: { summary: 'log in to a registry', load: () => import('./login.js') },
   logout: { summary: 'log out from a registry', load: () => import('./logout.js') },

@@ -1,4 +1,4 @@
-// Commands that are given several containers: each is dealt with, whatever becomes of the others.
+// Commands that are given several containers, volumes or networks: each is dealt with, whatever becomes of the others.
 import { Container } from '../sandbox/index.js';
 import { type Context, openLog } from './command.js';
 import { describe, exitCode } from './failure.js';
@@ -18,6 +18,23 @@ export async function forEachContainer(
     else {
       log.error(describe(outcome.reason).message);
       context.exitCode = exitCode(outcome.reason);
+    }
+  }
+}
+
+/** Does something about each name, and says what went wrong. */
+export async function eachName(
+  names: readonly string[],
+  context: Context,
+  act: (name: string) => Promise<void> | void,
+): Promise<void> {
+  const log = await openLog(context);
+  for (const name of names) {
+    try {
+      await act(name);
+    } catch (error) {
+      log.error(describe(error).message);
+      context.exitCode = exitCode(error);
     }
   }
 }

@@ -14,7 +14,7 @@ export function warnOfFallback(reason: string, log: CliLog, home = tsvmHome()): 
 
 /** @param reason why there is no network, as the machine process says */
 export function warnOfNoNetwork(reason: string, log: CliLog, home = tsvmHome()): void {
-  warnOnce('told-of-no-network', reason, `${reason}: containers have no network`, log, home);
+  warnOnce('told-of-no-network', reason, `containers have no network: ${reason}`, log, home);
 }
 
 function warnOnce(file: string, reason: string, message: string, log: CliLog, home: string): void {

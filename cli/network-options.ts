@@ -6,6 +6,7 @@ import { collect } from './command.js';
 /** As commander gives them. */
 export interface NetworkCliOptions {
   network?: string;
+  networkAlias?: string[];
   publish?: string[];
   dns?: string[];
   addHost?: string[];
@@ -17,7 +18,8 @@ export interface NetworkCliOptions {
 /** Adds the options to a command that makes a container. */
 export function addNetworkOptions(command: Command): Command {
   return command
-    .option('--network <NAME>', 'none, passt, or tap:INTERFACE (default: passt)')
+    .option('--network <NAME>', 'none, passt, tap:INTERFACE, or a private network (default: passt)')
+    .option('--network-alias <NAME>', 'one more name in the private network', collect)
     .option('-p, --publish <[IP:]HOST:GUEST[/udp]>', "lead ports of the host to the container's", collect)
     .option('--dns <IP>', "name server instead of the host's", collect)
     .option('--add-host <NAME:IP>', 'add a line to /etc/hosts; host-gateway is the host', collect)
@@ -27,6 +29,15 @@ export function addNetworkOptions(command: Command): Command {
 }
 
 export function toNetwork(options: NetworkCliOptions): NetworkOptions {
-  const { network, publish, dns, addHost, allowNet, denyNet, macAddress } = options;
-  return { mode: network, publish, dns, hosts: addHost, allow: allowNet, deny: denyNet, mac: macAddress };
+  const { network, networkAlias, publish, dns, addHost, allowNet, denyNet, macAddress } = options;
+  return {
+    mode: network,
+    publish,
+    dns,
+    hosts: addHost,
+    allow: allowNet,
+    aliases: networkAlias,
+    deny: denyNet,
+    mac: macAddress,
+  };
 }

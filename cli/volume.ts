@@ -12,8 +12,8 @@ import {
   volumeSize,
   volumeUsers,
 } from '../sandbox/index.js';
-import { type Context, collect, createCommand, openLog } from './command.js';
-import { describe, exitCode } from './failure.js';
+import { type Context, collect, createCommand } from './command.js';
+import { eachName } from './each.js';
 import { booleanFilter, type Filters, hasLabels, matchesPattern, parseFilters } from './filter.js';
 import { parseLabel } from './labels.js';
 import { FORMAT_HELP, formatList } from './listing.js';
@@ -134,21 +134,4 @@ function describeVolume({ name, mountpoint, createdAt, labels }: Volume) {
     Options: {},
     Scope: 'local',
   };
-}
-
-/** Does something about each name, whatever becomes of the others. */
-async function eachName(
-  names: readonly string[],
-  context: Context,
-  act: (name: string) => Promise<void> | void,
-): Promise<void> {
-  const log = await openLog(context);
-  for (const name of names) {
-    try {
-      await act(name);
-    } catch (error) {
-      log.error(describe(error).message);
-      context.exitCode = exitCode(error);
-    }
-  }
 }

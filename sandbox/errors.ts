@@ -25,6 +25,7 @@ export type SandboxErrorCode =
   | 'aborted'
   | 'no-such-container'
   | 'no-such-volume'
+  | 'no-such-network'
   | 'ambiguous'
   | 'conflict'
   | 'not-running'

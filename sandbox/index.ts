@@ -5,6 +5,7 @@ export { ImageError, type ImageErrorCode, type Progress } from '../images/index.
 export { MachineError, type MachineErrorCode } from '../vmm/machine.js';
 export type { Rlimit, TerminalSize, TmpfsMount } from './agent-protocol.js';
 export type { Attachment } from './containers/attach.js';
+export { connectContainer, disconnectContainer } from './containers/connect.js';
 export { Container, type ContainerInfo, type StartOptions } from './containers/container.js';
 export { type CopyOptions, copyIn, copyOut } from './containers/copy.js';
 export { type ContainerEvent, readEvents } from './containers/events.js';
@@ -29,6 +30,15 @@ export { MAX_CPUS } from './limits.js';
 export type { Log } from './log.js';
 export type { BindMount, Mount, VolumeMount } from './mounts.js';
 export type { NetworkOptions } from './network.js';
+export {
+  createNetwork,
+  findNetwork,
+  listNetworks,
+  type Network,
+  networkMembers,
+  networksOf,
+  removeNetwork,
+} from './networks.js';
 export { probeMachine } from './probe.js';
 export type { ContainerIo } from './process-io.js';
 export type { ExitStatus } from './run.js';

@@ -6,6 +6,7 @@ import {
   type MachineEvent,
   type MachineRequest,
   type MachineStatistics,
+  type PeerNetwork,
   type Refusal,
 } from '../vmm/machine.js';
 import { SandboxError } from './errors.js';
@@ -53,6 +54,7 @@ export class MachineProcess implements Disposable {
   #probe!: (event: Event<'probed'>) => void;
   #network!: (event: Event<'network'>) => void;
   #hasNetwork = false;
+  readonly #joining: { done: () => void; fail: (error: Error) => void }[] = [];
   readonly #statistics: ((statistics: MachineStatistics) => void)[] = [];
   #end!: (end: MachineEnd) => void;
 
@@ -121,6 +123,12 @@ export class MachineProcess implements Disposable {
     return new Promise((resolve) => this.#statistics.push(resolve));
   }
 
+  /** Puts the machine into a private network. @throws SandboxError `network`; never settles if the machine ends first */
+  join(network: PeerNetwork): Promise<void> {
+    this.send({ type: 'join', network });
+    return new Promise((done, fail) => this.#joining.push({ done, fail }));
+  }
+
   #read(text: string): void {
     const lines = (this.#line + text).split('\n');
     this.#line = lines.pop()!;
@@ -148,6 +156,12 @@ export class MachineProcess implements Disposable {
         this.#hasNetwork = event.up;
         this.#network(event);
         break;
+      case 'joined': {
+        const { done, fail } = this.#joining.shift() ?? {};
+        if (event.error === undefined) done?.();
+        else fail?.(new SandboxError('network', event.error));
+        break;
+      }
       case 'refused':
         this.onRefusal?.(event.refusal);
         break;

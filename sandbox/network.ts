@@ -1,13 +1,17 @@
-// The network of a container: what its machine and its guest are told of it. The addresses are always the same, as each
-// container has a network to itself; they are of a range that no other network uses (RFC 2544's, for benchmarks).
+// The network of a container: what its machine and its guest are told of it. The addresses are of a range that no other
+// network uses (RFC 2544's, for benchmarks): 198.19.0.0/16.
+import { existsSync } from 'node:fs';
 import { isIPv4, isIPv6 } from 'node:net';
+import { join } from 'node:path';
 import type { NetworkSpec } from '../vmm/machine.js';
 import type { InterfaceSpec } from './agent-protocol.js';
 import { SandboxError } from './errors.js';
 import { type HostNetwork, isLoopback, readInterface } from './host-network.js';
 import { type HostName, parseHostName, parsePublished, parseRule } from './network-rules.js';
+import type { ContainerNetworks } from './networks.js';
 
-const GUEST_ADDRESS = '198.19.0.2';
+/** Of each of the last two bytes of an address, from 1 on. */
+const ADDRESSES = 254;
 const GATEWAY_ADDRESS = '198.19.0.1';
 /** Queries to it go to the host's resolver, where that is out of reach for others. */
 const DNS_ADDRESS = '198.19.0.3';
@@ -20,7 +24,7 @@ const PASST_MTU = 65520;
 const PREFIX_6 = 'fd74:7376:6d';
 
 export interface NetworkOptions {
-  /** `none`, `passt`, or `tap:INTERFACE`. Absent: `passt` where it can be had, else none. */
+  /** `none`, `passt`, `tap:INTERFACE`, or the name of a private network. Absent: `passt` where it can be had, else none. */
   mode?: string;
   /** `[IP:]HOST:GUEST[/udp]`, ports or ranges of them. */
   publish?: readonly string[];
@@ -31,6 +35,8 @@ export interface NetworkOptions {
   /** Where the container may connect to: `CIDR`, `name` or `host-gateway`, each with `:port` or without. */
   allow?: readonly string[];
   deny?: readonly string[];
+  /** Further names in its private networks. */
+  aliases?: readonly string[];
   /** `02:00:00:00:00:01`; the first byte even. */
   mac?: string;
 }
@@ -52,8 +58,8 @@ export interface NetworkPlan {
  */
 export function checkNetwork(options: NetworkOptions): void {
   const { mode = 'passt', mac } = options;
-  if (!/^(none|passt|tap:[^\s/]{1,15})$/.test(mode)) {
-    throw new SandboxError('bad-spec', `invalid network '${mode}': none, passt or tap:INTERFACE is needed`);
+  if (!/^(none|passt|tap:[^\s/]{1,15})$/.test(mode) && !isNetworkName(mode)) {
+    throw new SandboxError('bad-spec', `invalid network '${mode}': none, passt, tap:INTERFACE or a name is needed`);
   }
   if (mac !== undefined && !/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/i.test(mac)) {
     throw new SandboxError('bad-spec', `invalid MAC address '${mac}': six bytes are needed, the first of them even`);
@@ -66,7 +72,7 @@ export function checkNetwork(options: NetworkOptions): void {
   hostNames(options, GATEWAY_ADDRESS);
   rules(options, GATEWAY_ADDRESS);
   const ports = (options.publish ?? []).map(parsePublished);
-  if (mode !== 'passt' && ports.length > 0) {
+  if ((mode === 'none' || mode.startsWith(TAP)) && ports.length > 0) {
     throw new SandboxError('bad-spec', `ports cannot be published with --network ${mode}`);
   }
 }
@@ -83,23 +89,55 @@ function rules({ allow = [], deny = [] }: NetworkOptions, gateway: string): Netw
   ];
 }
 
+/** Whether the word names a private network, rather than being one of our own. */
+export function isNetworkName(word: string): boolean {
+  return (
+    /^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,63}$/.test(word) && !['none', 'passt', 'host', 'bridge', 'default'].includes(word)
+  );
+}
+
 /** Whether the caller counts on a network: without one there is an error then, else a warning. */
 function isAskedFor({ mode, publish = [], dns = [], allow = [] }: NetworkOptions): boolean {
   return mode !== undefined || publish.length > 0 || dns.length > 0 || allow.length > 0;
+}
+
+/** Which container it is. */
+export interface Networked {
+  /** Hexadecimal digits, at least 8: the address comes of them. */
+  id: string;
+  networks?: ContainerNetworks;
 }
 
 /**
  * The network that the options ask for; undefined for none.
  * @throws SandboxError `bad-spec`, `network` for an interface that is of no use
  */
-export function planNetwork(options: NetworkOptions, host: HostNetwork): NetworkPlan | undefined {
+export function planNetwork(
+  options: NetworkOptions,
+  host: HostNetwork,
+  { id, networks = { peers: [], internal: false } }: Networked,
+): NetworkPlan | undefined {
   const { mode = 'passt' } = options;
   if (mode === 'none') return undefined;
-  const place = mode === 'passt' ? passtPlace(host) : tapPlace(mode.slice(TAP.length));
+  const isTap = mode.startsWith(TAP);
+  const place = isTap
+    ? tapPlace(mode.slice(TAP.length))
+    : passtPlace(host.ipv6 && !networks.internal, addressFor(id, networks));
   const mac = options.mac?.toLowerCase() ?? macOf(place.address);
   const { nameservers, settings, forward } = resolver(options, host, place.gateways.length > 1);
-  const allRules = rules(options, place.gateway);
+  const allRules = [...rules(options, place.gateway), ...(networks.internal ? NOTHING : [])];
   const allAddresses = [place.address, ...place.more];
+  const backEnd = (): NetworkSpec['backEnd'] => {
+    if (isTap) return { kind: 'tap', interface: mode.slice(TAP.length) };
+    if (networks.internal) return { kind: 'none' };
+    return {
+      kind: 'passt',
+      ports: (options.publish ?? []).map(parsePublished),
+      forwardDns: forward ? DNS_ADDRESS : undefined,
+      reachHost: allRules.some(({ allow, range }) => allow && range === place.gateway),
+      interface: host.ipv4 ? undefined : 'lo',
+    };
+  };
   return {
     machine: {
       mac,
@@ -110,17 +148,9 @@ export function planNetwork(options: NetworkOptions, host: HostNetwork): Network
       resolvers: nameservers,
       rules: allRules,
       closed: host.addresses,
-      optional: !isAskedFor(options),
-      backEnd:
-        mode === 'passt'
-          ? {
-              kind: 'passt',
-              ports: (options.publish ?? []).map(parsePublished),
-              forwardDns: forward ? DNS_ADDRESS : undefined,
-              reachHost: allRules.some(({ allow, range }) => allow && range === place.gateway),
-              interface: host.ipv4 ? undefined : 'lo',
-            }
-          : { kind: 'tap', interface: mode.slice(TAP.length) },
+      optional: !isAskedFor(options) && networks.peers.length === 0,
+      peers: isTap ? undefined : networks.peers,
+      backEnd: backEnd(),
     },
     guest: {
       interface: INTERFACE,
@@ -129,8 +159,27 @@ export function planNetwork(options: NetworkOptions, host: HostNetwork): Network
     },
     address: place.address,
     gateway: place.gateway,
-    resolvConf: [...nameservers.map((address) => `nameserver ${address}`), ...settings, ''].join('\n'),
+    resolvConf: [
+      ...nameservers.map((address) => `nameserver ${address}`),
+      ...settings,
+      // The names of peers have no dots, and are no names of a domain that is searched.
+      ...(networks.peers.length > 0 ? ['options ndots:0'] : []),
+      '',
+    ].join('\n'),
   };
+}
+
+/** No outside, for a guest whose networks are all internal: what it tries is refused at once. */
+const NOTHING: NetworkSpec['rules'] = ['0.0.0.0/0', '::/0'].map((range) => ({ allow: false, range }));
+
+/** An address that is always the same for a container, unless a peer has it. 198.19.0.x are gateway and name server. */
+function addressFor(id: string, { peers }: ContainerNetworks): string {
+  const seed = Number.parseInt(id.slice(0, 8), 16);
+  for (let attempt = 0; ; attempt++) {
+    const number = (seed + attempt) % (ADDRESSES * ADDRESSES);
+    const address = `198.19.${1 + Math.floor(number / ADDRESSES)}.${1 + (number % ADDRESSES)}`;
+    if (attempt === ADDRESSES || !peers.some(({ folder }) => existsSync(join(folder, address)))) return address;
+  }
 }
 
 /** Where a guest is in its network. */
@@ -144,10 +193,12 @@ interface Place {
   mtu: number;
 }
 
-function passtPlace({ ipv6 }: HostNetwork): Place {
+function passtPlace(ipv6: boolean, address: string): Place {
   return {
-    address: GUEST_ADDRESS,
-    more: ipv6 ? [`${PREFIX_6}::2`] : [],
+    address,
+    more: ipv6
+      ? [`${PREFIX_6}::${(numberOf(address) >>> 16).toString(16)}:${(numberOf(address) & 0xffff).toString(16)}`]
+      : [],
     gateway: GATEWAY_ADDRESS,
     gateways: ipv6 ? [GATEWAY_ADDRESS, GATEWAY_ADDRESS_6] : [GATEWAY_ADDRESS],
     gatewayMac: macOf(GATEWAY_ADDRESS),

@@ -2,7 +2,7 @@
 // everything that it does not need to be told at once is done meanwhile.
 import { randomInt } from 'node:crypto';
 import type { Image } from '../images/index.js';
-import type { MachineSpec, Refusal } from '../vmm/machine.js';
+import type { MachineSpec, PeerNetwork, Refusal } from '../vmm/machine.js';
 import type { BpfInstruction, ExitedFrame, ProcessSpec, TerminalSize } from './agent-protocol.js';
 import { AgentSession } from './agent-session.js';
 import { SandboxError } from './errors.js';
@@ -14,6 +14,7 @@ import { type Log, SILENT } from './log.js';
 import { MachineProcess } from './machine-process.js';
 import { resolveMounts } from './mounts.js';
 import { planNetwork } from './network.js';
+import type { ContainerNetworks } from './networks.js';
 import { checkPorts } from './ports.js';
 import { type ContainerIo, ProcessIo } from './process-io.js';
 import { checkRunSpec, type RunSpec } from './run-spec.js';
@@ -56,6 +57,8 @@ export interface RunOptions {
   trace?: Trace;
   /** Told why the machine is emulated, where the spec's accelerator is `auto`. */
   onFallback?: (reason: string) => void;
+  /** The private networks that it is in. */
+  networks?: ContainerNetworks;
   /** Told why the container has no network, where none was asked for. */
   onNoNetwork?: (reason: string) => void;
   /** Told of each destination that the container may not reach and tried to. Default: the log, at `info`. */
@@ -102,6 +105,7 @@ export class ContainerRun {
   #machine: MachineProcess | undefined;
   /** Of every process; depends on the guest's kernel. */
   #seccomp: readonly BpfInstruction[] | undefined;
+  #address: string | undefined;
   #running = false;
   #timedOut = false;
   #brokenPipe = false;
@@ -177,6 +181,21 @@ export class ContainerRun {
     };
   }
 
+  /** Puts it into a private network. @throws SandboxError `not-running`, `network` */
+  async joinNetwork(network: PeerNetwork): Promise<void> {
+    if (this.#machine === undefined) throw new SandboxError('not-running', 'the container is not running');
+    await Promise.race([this.#machine.join(network), this.exit]);
+  }
+
+  leaveNetwork(folder: string): void {
+    this.#machine?.send({ type: 'leave', folder });
+  }
+
+  /** The container's IPv4 address; nothing before the network is planned, or without one. */
+  get address(): string | undefined {
+    return this.#address;
+  }
+
   /** Stops the machine at once, with everything in it; `exit` rejects with `error`. */
   abort(error: Error): void {
     this.#abort(error);
@@ -226,7 +245,9 @@ export class ContainerRun {
     ]);
     this.#trace.mark('foldersMade');
     const shares = resolveMounts(spec.mounts ?? [], home);
-    const network = planNetwork(options.online === false ? { mode: 'none' } : (spec.network ?? {}), readHostNetwork());
+    const wanted = options.online === false ? { mode: 'none' } : (spec.network ?? {});
+    const network = planNetwork(wanted, readHostNetwork(), { id: folder.id, networks: options.networks });
+    this.#address = network?.address;
     await Promise.race([checkPorts(network?.machine), failed]);
     const hostname = spec.hostname ?? folder.id;
     const request = startRequest(spec, {

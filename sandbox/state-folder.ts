@@ -11,6 +11,8 @@ const VSOCK = 'vsock';
 const CONTROL = 'control';
 /** Not a run's folder: the containers of a read-only home. */
 export const CONTAINERS = 'containers';
+/** Where the members of private networks meet. */
+export const NETWORKS = 'networks';
 /** Marks a folder whose control socket is not listened on yet. */
 const NEW = '.new';
 /** Milliseconds after which a folder that is still being made has lost its owner: making one takes a few. */
@@ -123,7 +125,7 @@ export async function sweepStateFolders(root = runtimeFolder()): Promise<string[
   const swept: string[] = [];
   await Promise.all(
     readdirSync(root).map(async (name) => {
-      if (name === CONTAINERS) return;
+      if (name === CONTAINERS || name === NETWORKS) return;
       const path = join(root, name);
       const lost = name.endsWith(NEW) ? madeLongAgo(path) : await refuses(controlSocket(path));
       if (!lost) return;

@@ -37,6 +37,7 @@ export const EPOLLHUP = 0x10;
 
 export const AF_UNIX = 1;
 export const SOCK_STREAM = 1;
+export const SOCK_SEQPACKET = 5;
 export const SOCK_NONBLOCK = O_NONBLOCK;
 export const SOCK_CLOEXEC = O_CLOEXEC;
 export const SHUT_RD = 0;
@@ -80,6 +81,7 @@ export const ENOSPC = 28;
 export const EPIPE = 32;
 export const EOPNOTSUPP = 95;
 export const ECONNRESET = 104;
+export const ECONNREFUSED = 111;
 
 /** Address argument: a number (bytes from the process's start of memory), or a buffer whose memory is used. */
 export type Address = number | NodeJS.TypedArray | null;

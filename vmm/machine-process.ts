@@ -10,18 +10,22 @@ import type { StartedThread } from './accel/vcpu-start.js';
 import { VcpuThreads } from './accel/vcpu-thread.js';
 import { ConsoleTail } from './console-tail.js';
 import { ControlSocket } from './control.js';
+import type { VirtioDevice } from './devices/device.js';
+import { VirtioNet } from './devices/net.js';
 import { EventLoop } from './event-loop.js';
 import { Kvm } from './kvm/kvm.js';
 import { probeKvm } from './kvm/probe.js';
 import * as libc from './libc.js';
 import { createLogger, type Logger } from './log.js';
 import {
+  type Accelerator,
   CONTROL_FD,
   MachineError,
   type MachineEvent,
   type MachineRequest,
   type MachineSpec,
   type MachineStatistics,
+  type PeerNetwork,
   type ProbeResult,
 } from './machine.js';
 import { cachedProbe } from './probe-cache.js';
@@ -40,6 +44,7 @@ class MachineProcess {
   #log: Logger = createLogger('error');
   #kvm: Kvm | MachineError;
   #machine: KvmMachine | TcgMachine | undefined;
+  #net: VirtioNet | undefined;
   /** What is left to be said once a vCPU runs. */
   #onStart: ((vcpusStarted: number) => void) | undefined;
 
@@ -93,6 +98,12 @@ class MachineProcess {
       case 'statistics':
         this.#control.send({ type: 'statistics', statistics: this.#statistics() });
         break;
+      case 'join':
+        this.#control.send({ type: 'joined', error: this.#join(request.network) });
+        break;
+      case 'leave':
+        this.#net?.leave(request.folder);
+        break;
       case 'balloon':
         // QEMU's own balloon takes what the guest reports as free, and no more.
         if (this.#machine instanceof KvmMachine) this.#machine.inflateBalloon(request.bytes);
@@ -118,18 +129,34 @@ class MachineProcess {
       onReset: () => this.#stop('reset'),
       onCrash: (error: MachineError) => this.#fail(error),
     };
-    const network = this.#networkHost(spec);
     const kvm = this.#kvm;
     if (accel === 'tcg' || kvm instanceof MachineError) {
-      const devices = createDevices(spec, 'tcg', network);
+      const devices = this.#createDevices(spec, 'tcg');
       this.#machine = new TcgMachine(spec, devices, { ...host, onStart: () => booted(now()) });
     } else {
       this.#threads.prepare(spec.cpus);
-      const devices = createDevices(spec, 'kvm', network);
+      const devices = this.#createDevices(spec, 'kvm');
       this.#machine = new KvmMachine(spec, devices, { ...host, kvm, threads: this.#threads });
       this.#onStart = booted;
     }
     this.#machine.start();
+  }
+
+  #createDevices(spec: MachineSpec, accel: Accelerator): VirtioDevice[] {
+    const devices = createDevices(spec, accel, this.#networkHost(spec));
+    this.#net = devices.find((device) => device instanceof VirtioNet);
+    return devices;
+  }
+
+  /** Why it could not be, or undefined. */
+  #join(network: PeerNetwork): string | undefined {
+    if (this.#net === undefined) return 'the container has no network';
+    try {
+      this.#net.join(network);
+      return undefined;
+    } catch (error) {
+      return (error as Error).message;
+    }
   }
 
   /** A network that does not come up ends the machine, unless it was optional; one that was up is only said to be gone. */
@@ -162,7 +189,8 @@ class MachineProcess {
   }
 
   #statistics(): MachineStatistics {
-    return this.#machine?.statistics() ?? { exits: {}, ioctls: {} };
+    const statistics = this.#machine?.statistics() ?? { exits: {}, ioctls: {} };
+    return this.#net === undefined ? statistics : { ...statistics, refused: this.#net.refused };
   }
 
   #stop(reason: 'shutdown' | 'reset'): never {

@@ -76,6 +76,21 @@ export interface TapSpec {
   interface: string;
 }
 
+/** A private network that the guest is in: its members' machines reach each other through the folder. */
+export interface PeerNetwork {
+  /** As people know it. */
+  name: string;
+  /** Its members' sockets: one user's alone. */
+  folder: string;
+  /** What the guest is called there. */
+  names: string[];
+}
+
+/** No outside: a guest whose networks are all private. */
+export interface NoSpec {
+  kind: 'none';
+}
+
 /**
  * Why a frame of the guest's does not pass:
  * `malformed` it is not understood; `spoofed` it is from another address than the guest's; `next-hop` it is for another
@@ -123,7 +138,9 @@ export interface NetworkSpec {
   closed: string[];
   /** A machine without it is better than none: when the back end cannot be had, that is only said. */
   optional: boolean;
-  backEnd: PasstSpec | TapSpec;
+  /** Absent: the guest is in no private network, and cannot join one. */
+  peers?: PeerNetwork[];
+  backEnd: PasstSpec | TapSpec | NoSpec;
 }
 
 export type Accelerator = 'kvm' | 'tcg';
@@ -167,6 +184,8 @@ export type MachineRequest =
   | { type: 'probe' }
   | { type: 'statistics' }
   | { type: 'balloon'; bytes: number }
+  | { type: 'join'; network: PeerNetwork }
+  | { type: 'leave'; folder: string }
   | { type: 'shutdown' };
 
 /**
@@ -233,6 +252,7 @@ export type MachineEvent =
   | { type: 'network'; up: true }
   | { type: 'network'; up: false; reason: string }
   | { type: 'refused'; refusal: Refusal }
+  | { type: 'joined'; error?: string }
   | { type: 'stopped'; reason: 'shutdown' | 'reset'; statistics: MachineStatistics; console?: string }
   | { type: 'failed'; code: MachineErrorCode; message: string; console?: string }
   | { type: 'probed'; result: ProbeResult };

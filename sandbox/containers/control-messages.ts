@@ -2,6 +2,7 @@
 // container's folder of sockets, which is its owner's alone. The first line of a connection says what it is for; a
 // connection that is a stream carries raw bytes from then on.
 import type { Socket } from 'node:net';
+import type { PeerNetwork } from '../../vmm/machine.js';
 import type { ProcessSpec, TerminalSize } from '../agent-protocol.js';
 import { SandboxError, type SandboxErrorCode } from '../errors.js';
 
@@ -18,6 +19,9 @@ export type ControlRequest =
   | { type: 'stop'; signal: number; timeout: number }
   /** Answered by `done`. */
   | { type: 'pause'; paused: boolean }
+  /** Into a private network, or out of it; answered by `done`. */
+  | { type: 'join'; network: PeerNetwork }
+  | { type: 'leave'; folder: string }
   /** Answered by `exited`. */
   | { type: 'wait' }
   /** Answered by `started` and then `exited`. */

@@ -116,6 +116,16 @@ export class ControlServer {
         controlled.signal(request.signal);
         sendLine(socket, { type: 'done' });
         return undefined;
+      case 'join':
+        controlled.check();
+        await controlled.run()!.joinNetwork(request.network);
+        sendLine(socket, { type: 'done' });
+        return undefined;
+      case 'leave':
+        controlled.check();
+        controlled.run()!.leaveNetwork(request.folder);
+        sendLine(socket, { type: 'done' });
+        return undefined;
       case 'pause':
         controlled.pause(request.paused);
         sendLine(socket, { type: 'done' });

@@ -14,7 +14,8 @@ export interface ContainerEvent {
   /** RFC 3339. */
   time: string;
   Type: 'container';
-  /** `create`, `start`, `die`, `oom`, `stop`, `kill`, `pause`, `unpause`, `rename`, `destroy`. */
+  /** `create`, `start`, `die`, `oom`, `stop`, `kill`, `pause`, `unpause`, `rename`, `destroy`,
+   * `network-refused`. */
   Action: string;
   Actor: { ID: string; Attributes: Record<string, string> };
 }

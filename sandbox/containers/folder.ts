@@ -21,6 +21,7 @@ const STATE = 'state.json';
 const LOCK = 'lock';
 const LOG = 'log.json';
 const LAYER = 'layer.ext4';
+const NETWORKS = 'networks.json';
 /** Ends the name of a folder that is on its way out. */
 const REMOVED = '.removed';
 const ID = /^[0-9a-f]{64}$/;
@@ -65,6 +66,11 @@ export class ContainerFolder {
   /** The disk of the writable layer. */
   get layer(): string {
     return join(this.path, LAYER);
+  }
+
+  /** Which networks it was connected to, where that is not as its specification says. */
+  get networks(): string {
+    return join(this.path, NETWORKS);
   }
 
   /** Makes the folder, complete: whoever sees it sees its configuration. */

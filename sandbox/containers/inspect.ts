@@ -1,5 +1,7 @@
 // What `docker inspect` says of a container, in its words and units, as far as we have such a thing.
 import { constants } from 'node:os';
+import { parsePublished } from '../network-rules.js';
+import { networksOf } from '../networks.js';
 import { DEFAULT_MEMORY } from '../run-spec.js';
 import type { Container } from './container.js';
 import { DEFAULT_LOG_LIMITS } from './log-file.js';
@@ -42,6 +44,9 @@ export function describeContainer(container: Container): object {
       Memory: spec.memory ?? DEFAULT_MEMORY,
       NanoCpus: (spec.cpus ?? 1) * NANO,
       PidsLimit: spec.pidsLimit ?? null,
+      NetworkMode: spec.network?.mode ?? 'passt',
+      Dns: spec.network?.dns ?? [],
+      ExtraHosts: spec.network?.hosts ?? null,
       CapAdd: spec.capAdd ?? null,
       CapDrop: spec.capDrop ?? null,
       ReadonlyRootfs: spec.readOnly === true,
@@ -50,6 +55,11 @@ export function describeContainer(container: Container): object {
       RestartPolicy: { Name: spec.restart?.name ?? 'no', MaximumRetryCount: spec.restart?.maximumRetryCount ?? 0 },
       LogConfig: {
         Type: 'json-file',
+        NetworkSettings: {
+          IPAddress: isRunning(state) ? (state.address ?? '') : '',
+          Ports: publishedPorts(spec.network?.publish ?? []),
+          Networks: Object.fromEntries(networksOf(container.folder, config).map((network) => [network, {}])),
+        },
         Config: {
           'max-size': String((spec.logs ?? DEFAULT_LOG_LIMITS).maxSize),
           'max-file': String((spec.logs ?? DEFAULT_LOG_LIMITS).maxFiles),
@@ -71,6 +81,19 @@ export function describeContainer(container: Container): object {
       StopTimeout: spec.stopTimeout ?? 10,
     },
   };
+}
+
+/** As Docker has them: the host's ports by the container's. */
+function publishedPorts(words: readonly string[]): Record<string, { HostIp: string; HostPort: string }[]> {
+  const ports: Record<string, { HostIp: string; HostPort: string }[]> = {};
+  for (const { protocol, address = '0.0.0.0', host, guest, count } of words.map(parsePublished)) {
+    for (let index = 0; index < count; index++) {
+      const name = `${guest + index}/${protocol}`;
+      ports[name] ??= [];
+      ports[name].push({ HostIp: address, HostPort: String(host + index) });
+    }
+  }
+  return ports;
 }
 
 function signalName(number: number): string {

@@ -76,6 +76,8 @@ export interface ContainerState {
   machinePid?: number;
   /** Never written: whoever supervised it was killed. */
   isLost?: true;
+  /** Its IPv4 address. */
+  address?: string;
   /** The folder of its sockets. */
   sockets?: string;
 }

@@ -2,11 +2,12 @@
 // writing down what becomes of it. Done by `tsvm run` itself in the foreground, else by a process of its own.
 import { PassThrough, type Readable } from 'node:stream';
 import { type Image, openStore } from '../../images/index.js';
-import type { MachineSpec } from '../../vmm/machine.js';
+import type { MachineSpec, Refusal } from '../../vmm/machine.js';
 import { defer } from '../deferred.js';
 import { SandboxError } from '../errors.js';
 import { type Log, SILENT } from '../log.js';
 import type { MachineProcess } from '../machine-process.js';
+import { containerNetworks } from '../networks.js';
 import type { ContainerIo } from '../process-io.js';
 import { ContainerRun, type ExitStatus } from '../run.js';
 import { StateFolder } from '../state-folder.js';
@@ -244,6 +245,8 @@ export class Supervision {
         machineLog: machineLog ?? (this.#options.io === undefined ? 'silent' : undefined),
         onFallback,
         onNoNetwork,
+        networks: this.#options.hold ? undefined : containerNetworks(this.#folder, this.#config),
+        onRefusal: (refusal) => this.#refused(refusal),
       });
       this.#run = run;
       if (this.#aborted !== undefined) run.abort(this.#aborted);
@@ -259,6 +262,7 @@ export class Supervision {
           exitCode: 0,
           oomKilled: false,
           machinePid: run.machinePid,
+          address: run.address,
         });
         sweepLeftBehind(home).catch(({ message }) => this.#log.warn(message));
       });
@@ -333,6 +337,13 @@ export class Supervision {
     const { spec } = this.#config;
     if (this.#options.hold || (this.#options.io !== undefined && spec.autoRemove)) return undefined;
     return new LogWriter(this.#folder.log, spec.logs);
+  }
+
+  /** What the container may not reach and tried to. */
+  #refused(refusal: Refusal): void {
+    this.#log.info('the network refused', { ...refusal });
+    const { reason, what, destination = '' } = refusal;
+    recordEvent(this.#folder.home, this.#folder.id, 'network-refused', { reason, what, destination });
   }
 
   #input(): Readable | undefined {

@@ -1,6 +1,8 @@
 // The network device of a machine and its back end.
 
+import { parseMac } from '../devices/net/address.js';
 import type { NetBackEnd } from '../devices/net/back-end.js';
+import { Nowhere } from '../devices/net/nowhere.js';
 import { PasstBackEnd } from '../devices/net/passt.js';
 import { TapBackEnd } from '../devices/net/tap.js';
 import { VirtioNet } from '../devices/net.js';
@@ -21,7 +23,8 @@ export interface NetworkHost {
  */
 export function createNet(spec: NetworkSpec, host: NetworkHost): VirtioNet | undefined {
   try {
-    return new VirtioNet({ spec, backEnd: createBackEnd(spec, host), onRefusal: (refusal) => host.onRefusal(refusal) });
+    const backEnd = createBackEnd(spec, host);
+    return new VirtioNet({ spec, backEnd, loop: host.loop, onRefusal: (refusal) => host.onRefusal(refusal) });
   } catch (error) {
     if (error instanceof MachineError && spec.optional) {
       host.onNetworkDown(error);
@@ -41,7 +44,7 @@ function createBackEnd(spec: NetworkSpec, host: NetworkHost): NetBackEnd {
       onDown: (error) => host.onNetworkDown(error),
     });
   }
-  const tap = new TapBackEnd(backEnd, host.loop);
+  const other = backEnd.kind === 'tap' ? new TapBackEnd(backEnd, host.loop) : new Nowhere(parseMac(spec.gatewayMac));
   host.onNetworkUp();
-  return tap;
+  return other;
 }

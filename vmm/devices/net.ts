@@ -1,16 +1,27 @@
 // The network device (virtio 1.2, 5.1 "Network Device"): one pair of queues, checksum and segmentation offloads,
 // mergeable receive buffers. Every frame of the guest's passes the policy (net/policy.ts) before it reaches the back end;
 // what the policy looks at was copied out of guest memory before, so that the guest cannot change it meanwhile.
+
+import type { EventLoop } from '../event-loop.js';
 import * as libc from '../libc.js';
-import type { NetworkSpec, Refusal, RefusalCounts, RefusalReason } from '../machine.js';
+import {
+  MachineError,
+  type NetworkSpec,
+  type PeerNetwork,
+  type Refusal,
+  type RefusalCounts,
+  type RefusalReason,
+} from '../machine.js';
 import { DescriptorChain, type Virtqueue } from '../virtio/queue.js';
 import type { DeviceContext, DeviceState, VirtioDevice } from './device.js';
 import { parseMac } from './net/address.js';
 import { type CheckedFrame, type FrameReceiver, HEADROOM, type NetBackEnd } from './net/back-end.js';
+import { answerQuery, parseQuery } from './net/dns.js';
 import { ETHERNET_HEADER, Frame, MAX_HEADERS } from './net/frame.js';
-import { NET_HEADER, NetHeader, NUM_BUFFERS } from './net/header.js';
-import { Policy } from './net/policy.js';
-import { answerRefusal } from './net/refusal.js';
+import { completeChecksum, NET_HEADER, NetHeader, NUM_BUFFERS } from './net/header.js';
+import { type Link, Peers } from './net/peers.js';
+import { PEER_PREFIX, Policy } from './net/policy.js';
+import { answerRefusal, datagram } from './net/refusal.js';
 import { Refusals } from './net/refusals.js';
 
 const VIRTIO_ID_NET = 1;
@@ -43,6 +54,8 @@ const CONFIG_MTU = 10;
 const CONFIG_LENGTH = 12;
 const VIRTIO_NET_S_LINK_UP = 1;
 
+const MAC_LENGTH = 6;
+
 /** Ethernet header and the largest IP packet. */
 const MAX_FRAME = 65535 + ETHERNET_HEADER;
 /** A frame of at most this many bytes is copied whole, and a query for a name is no longer; of others the headers are. */
@@ -52,6 +65,8 @@ export interface NetOptions {
   spec: NetworkSpec;
   backEnd: NetBackEnd;
   onRefusal: (refusal: Refusal) => void;
+  /** Of a guest that may be in private networks. */
+  loop: EventLoop;
 }
 
 export class VirtioNet implements VirtioDevice, FrameReceiver {
@@ -63,6 +78,8 @@ export class VirtioNet implements VirtioDevice, FrameReceiver {
   readonly spec: NetworkSpec;
   readonly #backEnd: NetBackEnd;
   readonly #policy: Policy;
+  /** Undefined: the guest is in no private network and cannot join one. */
+  readonly #peers: Peers | undefined;
   readonly #refusals: Refusals;
   readonly #frame = new Frame();
   readonly #memory: number;
@@ -70,6 +87,9 @@ export class VirtioNet implements VirtioDevice, FrameReceiver {
   /** The copied part of a frame. */
   readonly #head: Uint8Array;
   readonly #header = new NetHeader();
+  readonly #peerHeader = new NetHeader();
+  readonly #mac: Uint8Array;
+  readonly #gatewayMac: Uint8Array;
   readonly #noOffload = new Uint8Array(NET_HEADER);
   readonly #checked: CheckedFrame;
   #context: DeviceContext | undefined;
@@ -80,18 +100,32 @@ export class VirtioNet implements VirtioDevice, FrameReceiver {
   #hasChecksum = false;
   #hasSegmentation = false;
   #givesChecksum = false;
+  #takesSegments = false;
   #merges = false;
   #received = false;
 
   /** Takes the back end over. @throws RangeError for an address that is none, libc.SystemError */
-  constructor({ spec, backEnd, onRefusal }: NetOptions) {
+  constructor({ spec, backEnd, onRefusal, loop }: NetOptions) {
     this.spec = spec;
     this.#backEnd = backEnd;
     this.#policy = new Policy(spec);
     this.#refusals = new Refusals(onRefusal);
+    if (spec.peers !== undefined) {
+      this.#peers = new Peers({
+        loop,
+        address: spec.addresses[0],
+        prefix: PEER_PREFIX,
+        onMessage: (link, bytes, length) => this.#receivePeer(link, bytes, length),
+        onFlush: () => this.flush(),
+        onReady: () => this.ready(),
+      });
+      for (const network of spec.peers) this.#peers.join(network);
+    }
     const common = [VIRTIO_NET_F_MTU, VIRTIO_NET_F_MAC, VIRTIO_NET_F_MRG_RXBUF, VIRTIO_NET_F_STATUS];
     this.features = backEnd.offloads ? [...OFFLOADS, ...common] : common;
-    this.config.set(parseMac(spec.mac));
+    this.#mac = parseMac(spec.mac);
+    this.#gatewayMac = parseMac(spec.gatewayMac);
+    this.config.set(this.#mac);
     const view = new DataView(this.config.buffer);
     view.setUint16(CONFIG_STATUS, VIRTIO_NET_S_LINK_UP, true);
     view.setUint16(CONFIG_PAIRS, 1, true);
@@ -117,6 +151,16 @@ export class VirtioNet implements VirtioDevice, FrameReceiver {
     return this.#refusals.counts;
   }
 
+  /** Enters a private network. @throws MachineError `no-network` */
+  join(network: PeerNetwork): void {
+    if (this.#peers === undefined) throw new MachineError('no-network', 'the machine cannot be in private networks');
+    this.#peers.join(network);
+  }
+
+  leave(folder: string): void {
+    this.#peers?.leave(folder);
+  }
+
   activate(context: DeviceContext): void {
     this.#context = context;
     this.#chain = new DescriptorChain(context.memory, QUEUE_SIZE);
@@ -126,6 +170,7 @@ export class VirtioNet implements VirtioDevice, FrameReceiver {
     this.#hasChecksum = context.hasFeature(VIRTIO_NET_F_CSUM);
     this.#hasSegmentation = context.hasFeature(VIRTIO_NET_F_HOST_TSO4) || context.hasFeature(VIRTIO_NET_F_HOST_TSO6);
     this.#givesChecksum = context.hasFeature(VIRTIO_NET_F_GUEST_CSUM);
+    this.#takesSegments = context.hasFeature(VIRTIO_NET_F_GUEST_TSO4) && context.hasFeature(VIRTIO_NET_F_GUEST_TSO6);
     this.#merges = context.hasFeature(VIRTIO_NET_F_MRG_RXBUF);
     // A kick for room is of use only after a frame found none.
     context.queues[RECEIVE]?.disableKicks();
@@ -138,7 +183,12 @@ export class VirtioNet implements VirtioDevice, FrameReceiver {
     else if (index === RECEIVE) {
       this.#context.queues[RECEIVE]?.disableKicks();
       this.#backEnd.resume();
+      this.#peers?.resume();
     }
+  }
+
+  get #isBusy(): boolean {
+    return this.#backEnd.busy || this.#peers?.busy === true;
   }
 
   /** As many frames as the queue is long, and then the other devices have their turn. */
@@ -151,13 +201,13 @@ export class VirtioNet implements VirtioDevice, FrameReceiver {
     let budget = queue.size;
     queue.disableKicks();
     do {
-      while (budget > 0 && !this.#backEnd.busy && queue.pop(chain)) {
+      while (budget > 0 && !this.#isBusy && queue.pop(chain)) {
         budget--;
         this.#send(chain, now);
         queue.push(chain.head, 0);
       }
       // Goes on when the back end is ready.
-      if (this.#backEnd.busy) break;
+      if (this.#isBusy) break;
       if (budget === 0) {
         context.loop.defer(() => this.kick(TRANSMIT));
         break;
@@ -178,7 +228,9 @@ export class VirtioNet implements VirtioDevice, FrameReceiver {
     const copied = readable.read(NET_HEADER, this.#head, whole ? total : MAX_HEADERS);
     const frame = this.#frame;
     frame.parse(this.#head, 0, total);
-    const reason = this.#policy.outgoing(frame, this.#head, copied, now);
+    if (this.#peers !== undefined && this.#answersName(this.#peers, copied)) return;
+    const link = this.#peers?.find(frame.destination);
+    const reason = this.#policy.outgoing(frame, this.#head, copied, now, link !== undefined);
     if (reason !== undefined) {
       this.#refuse(reason, copied);
       return;
@@ -192,7 +244,37 @@ export class VirtioNet implements VirtioDevice, FrameReceiver {
     checked.length = frame.end;
     checked.copied = Math.min(copied, frame.end);
     checked.offset = NET_HEADER + checked.copied;
-    this.#backEnd.send(checked);
+    if (link === undefined) this.#backEnd.send(checked);
+    else this.#peers?.send(link, checked);
+  }
+
+  /** Answers a query for the name of a peer, in the resolver's place. */
+  #answersName(peers: Peers, copied: number): boolean {
+    const frame = this.#frame;
+    if (!this.#policy.isQuery(frame) || frame.end > copied) return false;
+    const message = this.#head.subarray(frame.payload, frame.end);
+    const question = parseQuery(message);
+    const address = question === undefined ? undefined : peers.resolve(question.name);
+    if (question === undefined || address === undefined) return false;
+    const ipv4 = new Uint8Array(4);
+    new DataView(ipv4.buffer).setUint32(0, address[3]);
+    const answer = datagram(frame, this.#head, answerQuery(message, question, [ipv4]));
+    this.#deliver(this.#noOffload, answer, 0, answer.length);
+    return true;
+  }
+
+  /** A message of a peer's, which is as much a stranger as the guest is. */
+  #receivePeer(link: Link, bytes: Uint8Array, length: number): boolean {
+    const frame = this.#frame;
+    frame.parse(bytes, NET_HEADER, length - NET_HEADER);
+    const header = this.#peerHeader;
+    header.bytes.set(bytes.subarray(0, NET_HEADER));
+    if (!this.#policy.isFromPeer(frame, link.address) || header.settle(frame, true, true) !== undefined) return true;
+    bytes.set(this.#mac, NET_HEADER);
+    bytes.set(this.#gatewayMac, NET_HEADER + MAC_LENGTH);
+    if (header.isSegmented && !this.#takesSegments) return true;
+    if (header.needsChecksum && !this.#givesChecksum) completeChecksum(header, bytes, NET_HEADER, frame);
+    return this.#deliver(header.bytes, bytes, NET_HEADER, frame.end);
   }
 
   #refuse(reason: RefusalReason, copied: number): void {
@@ -284,6 +366,7 @@ export class VirtioNet implements VirtioDevice, FrameReceiver {
 
   [Symbol.dispose](): void {
     this.reset();
+    this.#peers?.[Symbol.dispose]();
     this.#backEnd[Symbol.dispose]();
     libc.munmap(this.#memory, HEADROOM + COPIED);
   }

@@ -3,6 +3,7 @@ import { createServer } from 'node:net';
 import { describe, expect, test } from 'vitest';
 import { type HostNetwork, hasDefaultRoute, hasDefaultRoute6, hostResolver } from '../../../sandbox/host-network.js';
 import { checkNetwork, type NetworkOptions, planNetwork } from '../../../sandbox/network.js';
+import type { ContainerNetworks } from '../../../sandbox/networks.js';
 import { checkPorts } from '../../../sandbox/ports.js';
 import { closedRanges } from '../../../vmm/devices/net/closed-ranges.js';
 import { Policy } from '../../../vmm/devices/net/policy.js';
@@ -14,27 +15,28 @@ const host: HostNetwork = {
   resolver: { nameservers: ['10.1.1.1', '127.0.0.53', '2001:db8::53'], settings: ['search example.com'] },
 };
 
-const plan = (options: NetworkOptions = {}, of: HostNetwork = host) => planNetwork(options, of)!;
+const plan = (options: NetworkOptions = {}, of: HostNetwork = host, networks?: ContainerNetworks) =>
+  planNetwork(options, of, { id: '00010203aabb', networks })!;
 
 describe('the plan of a network', () => {
   test('says the same to guest and machine, which can make a policy of it', () => {
     const { machine, guest } = plan({ allow: ['example.com:443', 'host-gateway:80'], deny: ['10.0.0.0/8'] });
-    expect(guest.addresses).toEqual(['198.19.0.2/32', 'fd74:7376:6d::2/128']);
+    expect(guest.addresses).toEqual(['198.19.7.12/32', 'fd74:7376:6d::c613:70c/128']);
     expect(guest.gateways).toEqual(machine.gateways);
-    expect(machine.addresses).toEqual(['198.19.0.2', 'fd74:7376:6d::2', 'fe80::74:c6ff:fe13:2']);
+    expect(machine.addresses).toEqual(['198.19.7.12', 'fd74:7376:6d::c613:70c', 'fe80::74:c6ff:fe13:70c']);
     expect(() => new Policy(machine)).not.toThrow();
     expect(() => closedRanges(machine.closed)).not.toThrow();
   });
 
   test('has IPv6 where the host has it', () => {
     const { machine, guest, resolvConf } = plan({}, { ...host, ipv6: false });
-    expect(guest.addresses).toEqual(['198.19.0.2/32']);
+    expect(guest.addresses).toEqual(['198.19.7.12/32']);
     expect(machine.gateways).toEqual(['198.19.0.1']);
     expect(resolvConf).toBe('nameserver 10.1.1.1\nsearch example.com\n');
   });
 
   test('is nothing when none is asked for', () => {
-    expect(planNetwork({ mode: 'none' }, host)).toBeUndefined();
+    expect(planNetwork({ mode: 'none' }, host, { id: '00010203aabb' })).toBeUndefined();
   });
 
   test('is optional until something is asked of it', () => {
@@ -63,6 +65,20 @@ describe('the plan of a network', () => {
     expect(plan({}, { ...host, ipv4: false }).machine.backEnd).toMatchObject({ interface: 'lo' });
   });
 
+  test('of a private network has names of peers tried as they are, and an outside unless all are internal', () => {
+    const peers = [{ name: 'lan', folder: '/nowhere', names: ['web'] }];
+    const open = plan({ mode: 'lan' }, host, { peers, internal: false });
+    expect(open.machine.peers).toEqual(peers);
+    expect(open.machine.backEnd.kind).toBe('passt');
+    expect(open.resolvConf).toMatch(/^options ndots:0$/m);
+    const internal = plan({ mode: 'lan' }, host, { peers, internal: true });
+    expect(internal.machine.backEnd).toEqual({ kind: 'none' });
+    expect(internal.machine.rules).toEqual([
+      { allow: false, range: '0.0.0.0/0' },
+      { allow: false, range: '::/0' },
+    ]);
+  });
+
   test('of a tap interface that is not there is an error', () => {
     expect(() => plan({ mode: 'tap:nope0' })).toThrow(/^nope0 is no interface that is up/);
   });
@@ -70,6 +86,7 @@ describe('the plan of a network', () => {
 
 test.each<[NetworkOptions, RegExp]>([
   [{ mode: 'bridge' }, /^invalid network 'bridge'/],
+  [{ mode: 'host' }, /^invalid network 'host'/],
   [{ mode: 'tap:' }, /^invalid network/],
   [{ mode: 'tap:../x' }, /^invalid network/],
   [{ mac: '03:00:00:00:00:01' }, /^invalid MAC address/],

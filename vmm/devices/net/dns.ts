@@ -9,6 +9,7 @@ export const MAX_MESSAGE = 4096;
 
 const FLAG_RESPONSE = 0x8000;
 const FLAG_TRUNCATED = 0x0200;
+const FLAG_RECURSION = 0x0080;
 const OPCODE = 0x7800;
 const RCODE = 0x000f;
 const RCODE_REFUSED = 5;
@@ -149,6 +150,31 @@ function readLabel(message: Uint8Array, at: number, size: number): string | unde
     .toString('latin1')
     .toLowerCase();
   return /^[a-z0-9_-]+$/.test(label) ? label : undefined;
+}
+
+/** Seconds that an answer of ours may be kept: who has a name may change at any time. */
+const OWN_TIME = 5;
+
+/** The answer to a query whose question is `question`: these addresses, of 4 or 16 bytes, or none of that type. */
+export function answerQuery(message: Uint8Array, question: Question, addresses: readonly Uint8Array[]): Uint8Array {
+  const records = addresses
+    .filter(({ length }) => question.type === (length === 4 ? TYPE_A : TYPE_AAAA))
+    .map((address) => {
+      const record = new Uint8Array(12 + address.length);
+      const view = new DataView(record.buffer);
+      // The owner is the question's name, which follows the header.
+      view.setUint16(0, 0xc000 | HEADER);
+      view.setUint16(2, question.type);
+      view.setUint16(4, CLASS_IN);
+      view.setUint32(6, OWN_TIME);
+      view.setUint16(10, address.length);
+      record.set(address, 12);
+      return record;
+    });
+  const flags = (u16(message, 2) & KEPT_FLAGS) | FLAG_RESPONSE | FLAG_RECURSION;
+  const head = message.slice(0, question.end);
+  head.set([flags >> 8, flags & 0xff, 0, 1, 0, records.length, 0, 0, 0, 0], 2);
+  return Buffer.concat([head, ...records]);
 }
 
 /** The answer that a resolver gives which does not want to: the query's question, and the code REFUSED. */

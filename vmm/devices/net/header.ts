@@ -82,3 +82,14 @@ export function foldChecksum(sum: number): number {
   while (folded > 0xffff) folded = (folded % 0x10000) + Math.floor(folded / 0x10000);
   return 0xffff - folded;
 }
+
+/** Does what the header leaves to do for the checksum of a frame that starts at `start`, and says so in the header. */
+export function completeChecksum(header: NetHeader, bytes: Uint8Array, start: number, frame: Frame): void {
+  const at = start + header.view.getUint16(6, true);
+  const field = at + header.view.getUint16(8, true);
+  // The driver has put the pseudo header's sum there (virtio 1.2, 5.1.6.2).
+  const checksum = foldChecksum(addChecksum(bytes, at, start + frame.end - at));
+  bytes[field] = checksum >> 8;
+  bytes[field + 1] = checksum & 0xff;
+  header.bytes.fill(0);
+}

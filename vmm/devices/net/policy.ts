@@ -32,6 +32,9 @@ function compileRule({ allow, range, name, ports }: NetworkRule): Rule {
   return { allow, range: range === undefined ? undefined : parseRange(range), name: name?.toLowerCase(), ports };
 }
 
+/** fd74:7376:6d::/96: a guest's IPv6 address in private networks has its IPv4 address at the end. */
+export const PEER_PREFIX = parseAddress('fd74:7376:6d::').slice(0, 3);
+
 /** Where an Ethernet frame has its addresses. */
 const DESTINATION_MAC = 0;
 const SOURCE_MAC = 6;
@@ -68,10 +71,11 @@ export class Policy {
 
   /**
    * Why the guest's frame must not pass; undefined: it may.
+   * @param toPeer it is for a peer of a private network, which is as free as on a wire between two hosts
    * @param bytes the frame's headers, and all of it if it is at most `whole` bytes long
    * @param now in seconds, above 0
    */
-  outgoing(frame: Frame, bytes: Uint8Array, whole: number, now: number): RefusalReason | undefined {
+  outgoing(frame: Frame, bytes: Uint8Array, whole: number, now: number, toPeer = false): RefusalReason | undefined {
     if (!isSameMac(this.#mac, bytes, SOURCE_MAC)) return 'spoofed';
     const isForGateway = isSameMac(this.#gatewayMac, bytes, DESTINATION_MAC);
     if (frame.kind === ARP)
@@ -80,6 +84,7 @@ export class Policy {
     if (frame.kind !== TCP && frame.kind !== UDP && frame.kind !== ECHO) return 'malformed';
     if (!isOneOf(this.#own, frame.source)) return 'spoofed';
     if (!isForGateway) return 'next-hop';
+    if (toPeer) return undefined;
     return this.#packet(frame, bytes, whole, now);
   }
 
@@ -103,6 +108,7 @@ export class Policy {
       return this.#flows.has(frame, true, now, Number.POSITIVE_INFINITY) ? undefined : 'no-connection';
     }
     if (frame.kind === UDP && !isQuery && this.#flows.has(frame, true, now, UDP_PATIENCE)) return undefined;
+    if (frame.kind === ECHO && frame.isReply) return 'malformed';
     const reason = isQuery ? this.#query(frame, bytes, whole) : this.#judge(frame, now);
     if (reason === undefined && frame.kind !== ECHO) this.#flows.add(frame, true, now);
     return reason;
@@ -163,6 +169,19 @@ export class Policy {
     // A rule of ports denies these alone, of which a name has none.
     if (rules.some(({ allow, ports }) => !allow && ports === undefined)) return false;
     return !this.#isList || rules.some(({ allow }) => allow);
+  }
+
+  /** Whether the guest asks one of its resolvers. */
+  isQuery(frame: Frame): boolean {
+    return frame.kind === UDP && frame.destinationPort === DNS_PORT && isOneOf(this.#resolvers, frame.destination);
+  }
+
+  /** Whether a peer's frame is from its own address, to the guest's, and of a kind that peers may send. */
+  isFromPeer(frame: Frame, address: number): boolean {
+    if (frame.kind !== TCP && frame.kind !== UDP && frame.kind !== ECHO) return false;
+    const { source } = frame;
+    const isPeer = frame.isIPv4 || PEER_PREFIX.every((word, index) => source[index] === word);
+    return isPeer && source[3] === address && isOneOf(this.#own, frame.destination);
   }
 
   /** Takes note of a frame to the guest: `bytes` from `start` on, all of it. */

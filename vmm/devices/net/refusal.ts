@@ -1,7 +1,7 @@
 // What a guest hears of a frame that did not pass, so that a program fails at once rather than after minutes: a TCP
 // connection is reset (RFC 9293, 3.5.2), a query is refused as a resolver refuses it. The rest is silence.
 import type { RefusalReason } from '../../machine.js';
-import { refuseQuery } from './dns.js';
+import { DNS_PORT, refuseQuery } from './dns.js';
 import {
   ETHERNET_HEADER,
   type Frame,
@@ -32,7 +32,7 @@ export function answerRefusal(
 ): Uint8Array | undefined {
   if (reason === 'spoofed' || reason === 'next-hop') return undefined;
   if (frame.kind === TCP && (frame.tcpFlags & (TCP_SYN | TCP_ACK)) === TCP_SYN) return reset(frame, bytes);
-  if (frame.kind === UDP && reason === 'name' && frame.end <= whole) {
+  if (frame.kind === UDP && frame.destinationPort === DNS_PORT && frame.end <= whole) {
     return datagram(frame, bytes, refuseQuery(bytes.subarray(frame.payload, frame.end)));
   }
   return undefined;
@@ -51,7 +51,8 @@ function reset(frame: Frame, bytes: Uint8Array): Uint8Array {
   return envelope(frame, bytes, PROTOCOL_TCP, segment, 16);
 }
 
-function datagram(frame: Frame, bytes: Uint8Array, payload: Uint8Array): Uint8Array {
+/** A datagram that goes back where the frame came from. */
+export function datagram(frame: Frame, bytes: Uint8Array, payload: Uint8Array): Uint8Array {
   const segment = new Uint8Array(UDP_HEADER + payload.length);
   const view = new DataView(segment.buffer);
   view.setUint16(0, frame.destinationPort);

@@ -11,6 +11,7 @@ import {
   VIRTIO_NET_F_MRG_RXBUF,
   VirtioNet,
 } from '../../../../../vmm/devices/net.js';
+import { EventLoop } from '../../../../../vmm/event-loop.js';
 import type { NetworkRule, Refusal } from '../../../../../vmm/machine.js';
 import { GATEWAY, GUEST, query, SYN, tcp, udp } from '../../../../fixtures/frames.js';
 import { type Piece, VirtioDriver } from '../../../../fixtures/virtio-driver.js';
@@ -76,6 +77,7 @@ function network(options: { rules?: NetworkRule[]; features?: number[] } = {}) {
         backEnd: { kind: 'tap', interface: 'none' },
       },
       backEnd: wire,
+      loop: new EventLoop(),
       onRefusal: (refusal) => refused.push(refusal),
     });
   };

@@ -1,0 +1,169 @@
+// Private networks: $TSVM_HOME/networks/<name>.json says what there is of one. Its members meet in a folder beside the
+// folders of sockets (vmm/devices/net/peers.ts). Which networks a container is in is its specification's word until
+// somebody connects or disconnects it.
+import { randomBytes } from 'node:crypto';
+import { linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { PeerNetwork } from '../vmm/machine.js';
+import { type ContainerFolder, containerFolders } from './containers/folder.js';
+import { nameOf, withContainersLock } from './containers/names.js';
+import type { ContainerConfig } from './containers/record.js';
+import { isLeftBehind } from './containers/sweep.js';
+import { SandboxError } from './errors.js';
+import { isNetworkName } from './network.js';
+import { NETWORKS, runtimeFolder } from './state-folder.js';
+
+export interface Network {
+  name: string;
+  /** 64 hexadecimal digits. */
+  id: string;
+  /** RFC 3339. */
+  createdAt: string;
+  /** Its members reach each other alone. */
+  internal: boolean;
+  labels: Record<string, string>;
+}
+
+/** The networks that a container is in. */
+export interface ContainerNetworks {
+  peers: PeerNetwork[];
+  /** There is one, and none leads out. */
+  internal: boolean;
+}
+
+const ENDING = '.json';
+
+function folderOf(home: string): string {
+  return join(home, 'networks');
+}
+
+function pathOf(home: string, name: string): string {
+  return join(folderOf(home), `${name}${ENDING}`);
+}
+
+/** @throws SandboxError `bad-spec` for what is no name, `conflict` for one that is taken, `state` */
+export function createNetwork(
+  home: string,
+  name: string,
+  about: Partial<Pick<Network, 'internal' | 'labels'>>,
+): Network {
+  if (!isNetworkName(name)) {
+    throw new SandboxError('bad-spec', `invalid network name '${name}': two or more letters, digits, '_', '.' and '-'`);
+  }
+  const network: Network = {
+    name,
+    id: randomBytes(32).toString('hex'),
+    createdAt: new Date().toISOString(),
+    internal: about.internal ?? false,
+    labels: about.labels ?? {},
+  };
+  const unfinished = join(folderOf(home), `.${network.id}`);
+  try {
+    mkdirSync(folderOf(home), { recursive: true, mode: 0o700 });
+    writeFileSync(unfinished, JSON.stringify(network), { mode: 0o600 });
+    // Fails when somebody has the name.
+    linkSync(unfinished, pathOf(home, name));
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code === 'EEXIST') {
+      throw new SandboxError('conflict', `network with name ${name} already exists`);
+    }
+    throw new SandboxError('state', `cannot make the network ${name}: ${(cause as Error).message}`, { cause });
+  } finally {
+    rmSync(unfinished, { force: true });
+  }
+  return network;
+}
+
+/** @throws SandboxError `no-such-network`, `state` */
+export function findNetwork(home: string, name: string): Network {
+  try {
+    if (isNetworkName(name)) return JSON.parse(readFileSync(pathOf(home, name), 'utf8'));
+  } catch (cause) {
+    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') {
+      throw new SandboxError('state', `cannot read the network ${name}: ${(cause as Error).message}`, { cause });
+    }
+  }
+  throw new SandboxError('no-such-network', `network ${name} not found`);
+}
+
+/** All networks, by name. */
+export function listNetworks(home: string): Network[] {
+  let entries: string[];
+  try {
+    entries = readdirSync(folderOf(home));
+  } catch {
+    return [];
+  }
+  return entries
+    .filter((entry) => entry.endsWith(ENDING))
+    .sort()
+    .map((entry) => findNetwork(home, entry.slice(0, -ENDING.length)));
+}
+
+/** The containers, running or not, that are in a network. */
+export function networkMembers(home: string, name: string): ContainerFolder[] {
+  return containerFolders(home).filter((folder) => {
+    const config = folder.config();
+    if (config === undefined || isLeftBehind(config, folder.state())) return false;
+    return networksOf(folder, config).includes(name);
+  });
+}
+
+/** @throws SandboxError `no-such-network`, `conflict` while a container runs in it */
+export async function removeNetwork(home: string, name: string): Promise<void> {
+  const network = findNetwork(home, name);
+  await withContainersLock(home, () => {
+    const users = networkMembers(home, name).filter((folder) => folder.isSupervised());
+    if (users.length > 0) {
+      const names = users.map(({ id, shortId }) => nameOf(home, id) ?? shortId).join(', ');
+      throw new SandboxError('conflict', `network ${name} has running containers: ${names}`);
+    }
+    rmSync(pathOf(home, name), { force: true });
+  });
+  rmSync(meetingPlace(network), { recursive: true, force: true });
+}
+
+/** The names of the networks that a container is in. */
+export function networksOf(folder: ContainerFolder, { spec }: ContainerConfig): string[] {
+  try {
+    return JSON.parse(readFileSync(folder.networks, 'utf8'));
+  } catch {
+    const { mode } = spec.network ?? {};
+    return mode !== undefined && isNetworkName(mode) ? [mode] : [];
+  }
+}
+
+/** Writes down that a container is in these networks from now on. */
+export function setNetworks(folder: ContainerFolder, names: readonly string[]): void {
+  writeFileSync(`${folder.networks}.new`, JSON.stringify(names), { mode: 0o600 });
+  renameSync(`${folder.networks}.new`, folder.networks);
+}
+
+/**
+ * The networks that a container is in, as its machine is told of them.
+ * @throws SandboxError `no-such-network`
+ */
+export function containerNetworks(folder: ContainerFolder, config: ContainerConfig): ContainerNetworks {
+  const networks = networksOf(folder, config).map((name) => findNetwork(folder.home, name));
+  return {
+    peers: networks.map((network) => peerNetwork(network, folder, config)),
+    internal: networks.length > 0 && networks.every(({ internal }) => internal),
+  };
+}
+
+/** A network as a member's machine is told of it. */
+export function peerNetwork(
+  network: Network,
+  folder: ContainerFolder,
+  { hostname, spec }: ContainerConfig,
+): PeerNetwork {
+  const names = [nameOf(folder.home, folder.id), folder.shortId, hostname, ...(spec.network?.aliases ?? [])];
+  const path = meetingPlace(network);
+  mkdirSync(path, { recursive: true, mode: 0o700 });
+  return { name: network.name, folder: path, names: [...new Set(names.filter((name) => name !== undefined))] };
+}
+
+/** Where the members' sockets are. Sockets have short paths. */
+export function meetingPlace({ id }: Network): string {
+  return join(runtimeFolder(), NETWORKS, id.slice(0, 12));
+}

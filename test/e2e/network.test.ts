@@ -1,0 +1,129 @@
+// Networks with real programs: what is published is reached, what is asked for is fetched, and the rest is closed.
+import { randomInt } from 'node:crypto';
+import { describe, expect, test } from 'vitest';
+import { debianImages } from '../fixtures/debian-images.js';
+import { DEBIAN, type Machine, machines, PYTHON, readUntil, run, TSVM, tsvmRun } from './machine.js';
+
+/** A port of the host, hardly anybody else's. */
+const port = () => randomInt(20_000, 30_000);
+
+/** What a server on the machine's loopback interface says to whoever connects to `from`; ended by `stop`. */
+async function serve(machine: Machine, on: number, program: string) {
+  const server = machine.spawn(['python3', '-u', '-c', program, String(on)]);
+  await readUntil(server.stdout, 'ready');
+  return {
+    async [Symbol.asyncDispose]() {
+      server.kill('SIGTERM');
+      await server.exit;
+    },
+  };
+}
+
+const FILE_SERVER = `
+import http.server, sys
+class Handler(http.server.BaseHTTPRequestHandler):
+  def do_GET(self):
+    self.send_response(200); self.end_headers()
+    for block in range(64): self.wfile.write(bytes([block]) * 65536)
+  def log_message(self, *words): pass
+server = http.server.ThreadingHTTPServer(('127.0.0.1', int(sys.argv[1])), Handler)
+print('ready'); server.serve_forever()`;
+
+const DOWNLOAD = `
+import hashlib, sys, urllib.request
+print(hashlib.sha256(urllib.request.urlopen(sys.argv[1], timeout=60).read()).hexdigest())`;
+
+const FETCH = `
+import sys, time, urllib.request
+for attempt in range(600):
+  try: sys.exit(print(urllib.request.urlopen(sys.argv[1], timeout=60).read().decode()))
+  except OSError: time.sleep(0.2)`;
+
+/** Connects to each of the addresses, and says what came of it. */
+const CONNECT = `
+import socket, sys
+for word in sys.argv[1:]:
+  host, port = word.rsplit(':', 1)
+  try: socket.create_connection((host, int(port)), timeout=20).close(); print(word, 'connected')
+  except OSError as error: print(word, type(error).__name__)`;
+
+describe.each(machines)('on $name', (machine) => {
+  const python = (options: string[], program: string, ...words: string[]) =>
+    tsvmRun(machine, [...options, PYTHON, 'python3', '-c', program, ...words]);
+
+  test('nginx is reached at the port it is published at', async () => {
+    const at = port();
+    const image = `oci:${debianImages()}:nginx`;
+    const argv = ['nginx', '-g', 'daemon off;'];
+    const web = machine.spawn([TSVM, 'run', '--rm', '-p', `127.0.0.1:${at}:80`, image, ...argv]);
+    try {
+      const { stdout } = await run(machine, ['python3', '-c', FETCH, `http://127.0.0.1:${at}/`]);
+      expect(stdout).toContain('Welcome to nginx!');
+    } finally {
+      web.kill('SIGTERM');
+      await web.exit;
+    }
+  });
+
+  test("what a server of the host's loopback interface has is fetched whole, where that was asked for", async () => {
+    const at = port();
+    await using _ = await serve(machine, at, FILE_SERVER);
+    const here = await run(machine, ['python3', '-c', DOWNLOAD, `http://127.0.0.1:${at}/`]);
+    const options = ['--allow-net', `host-gateway:${at}`, '--add-host', 'host:host-gateway'];
+    const there = await python(options, DOWNLOAD, `http://host:${at}/`);
+    expect(there).toEqual({ code: 0, stdout: here.stdout, stderr: '' });
+    expect(there.stdout).toMatch(/^[0-9a-f]{64}\n$/);
+  });
+
+  test('the host, private networks and metadata are refused at once unless they are asked for', async () => {
+    const at = port();
+    await using _ = await serve(machine, at, FILE_SERVER);
+    const closed = [`198.19.0.1:${at}`, '169.254.169.254:80', '10.0.0.1:80', '192.168.1.1:80', '172.17.0.1:22'];
+    const { stdout } = await python(['--network', 'passt'], CONNECT, ...closed);
+    expect(stdout).toBe(closed.map((address) => `${address} ConnectionRefusedError\n`).join(''));
+    const list = await python(['--allow-net', `host-gateway:${at}`], CONNECT, `198.19.0.1:${at}`, '203.0.113.1:80');
+    expect(list.stdout).toBe(`198.19.0.1:${at} connected\n203.0.113.1:80 ConnectionRefusedError\n`);
+  });
+
+  test('containers of one network reach each other by name, and those of another do not', async () => {
+    const names = [`lan-${port()}`, `web-${port()}`];
+    const [lan, web] = names;
+    const tsvm = (...words: string[]) => run(machine, [TSVM, ...words]);
+    const fetch = [PYTHON, 'python3', '-c', DOWNLOAD, `http://${web}:8000/`];
+    await tsvm('network', 'create', '--internal', lan);
+    const served = FILE_SERVER.replace('127.0.0.1', '0.0.0.0');
+    const server = ['--name', web, '--network', lan, PYTHON, 'python3', '-u', '-c', served, '8000'];
+    expect((await tsvm('run', '-d', '--rm', ...server)).stderr).toBe('');
+    while (!(await tsvm('logs', web)).stdout.includes('ready'));
+    const there = await tsvmRun(machine, ['--network', lan, ...fetch]);
+    expect(there).toEqual({ code: 0, stdout: expect.stringMatching(/^[0-9a-f]{64}\n$/), stderr: '' });
+    expect((await tsvmRun(machine, fetch)).code).toBe(1);
+    const inside = await tsvm('exec', web, 'python3', '-c', CONNECT, '203.0.113.1:80');
+    expect(inside.stdout).toBe('203.0.113.1:80 ConnectionRefusedError\n');
+    expect((await tsvm('network', 'rm', lan)).code).toBe(125);
+    await tsvm('rm', '-f', web);
+    expect((await tsvm('network', 'rm', lan)).code).toBe(0);
+  });
+
+  test('without a network there is a loopback interface only', async () => {
+    const { stdout } = await tsvmRun(machine, ['--network', 'none', DEBIAN, 'ls', '/sys/class/net']);
+    expect(stdout.trim().split('\n')).not.toContain('eth0');
+  });
+
+  test('what cannot be had is one clear line', async () => {
+    const at = port();
+    await using _ = await serve(machine, at, FILE_SERVER);
+    const cases: [string[], RegExp][] = [
+      [['-p', `127.0.0.1:${at}:80`], new RegExp(`^tsvm: cannot publish port 127.0.0.1:${at}/tcp: it is in use\n$`)],
+      [['--allow-net', '10.0.0.0/33'], /^tsvm: invalid network rule '10.0.0.0\/33': [^\n]*\n$/],
+      [['-p', '80'], /^tsvm: invalid published port '80': [^\n]*\n$/],
+      [['--network', 'tap:nope0'], /^tsvm: nope0 is no interface [^\n]*\n$/],
+      [['--dns', 'nobody'], /^tsvm: invalid name server 'nobody': [^\n]*\n$/],
+    ];
+    for (const [options, message] of cases) {
+      const { code, stderr } = await tsvmRun(machine, [...options, DEBIAN, 'true']);
+      expect(stderr).toMatch(message);
+      expect(code).toBe(125);
+    }
+  });
+});

@@ -1,0 +1,238 @@
+// Private networks: two machines' devices that reach each other, and what each of them may make the other's guest see.
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { parseMac } from '../../../../../vmm/devices/net/address.js';
+import { Nowhere } from '../../../../../vmm/devices/net/nowhere.js';
+import { RECEIVE, TRANSMIT, VIRTIO_NET_F_MAC, VirtioNet } from '../../../../../vmm/devices/net.js';
+import { EventLoop } from '../../../../../vmm/event-loop.js';
+import * as libc from '../../../../../vmm/libc.js';
+import type { Refusal } from '../../../../../vmm/machine.js';
+import { arp, type FrameFields, GATEWAY, icmp, query, tcp, udp } from '../../../../fixtures/frames.js';
+import { type Piece, VirtioDriver } from '../../../../fixtures/virtio-driver.js';
+
+const HEADER = 12;
+const RESOLVER = '198.19.0.3';
+const CHECKSUM = Buffer.from([1, 0, 0, 0, 0, 0, 34, 0, 16, 0, 0, 0]);
+const SEGMENTS = Buffer.from([1, 1, 54, 0, 0xb4, 5, 34, 0, 16, 0, 0, 0]);
+
+let folder: string;
+let loop: EventLoop;
+const open: Disposable[] = [];
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'tsvm-net-'));
+  loop = new EventLoop();
+});
+afterEach(() => {
+  for (const each of open.splice(0)) each[Symbol.dispose]();
+  loop[Symbol.dispose]();
+  rmSync(folder, { recursive: true });
+});
+
+/** A machine with the guest 198.19.1.`number`. */
+function machine(number: number, names: string[] = [], features?: number[]) {
+  const address = `198.19.1.${number}`;
+  const mac = `02:74:c6:13:01:0${number}`;
+  const refused: Refusal[] = [];
+  const device = new VirtioNet({
+    spec: {
+      ...{ mac, gatewayMac: GATEWAY.mac, mtu: 65520, optional: false, addresses: [address], gateways: [GATEWAY.ipv4] },
+      ...{
+        resolvers: [RESOLVER],
+        closed: [],
+        rules: [{ allow: false, range: '0.0.0.0/0' }],
+        backEnd: { kind: 'none' },
+      },
+      peers: [{ name: 'lan', folder, names }],
+    },
+    backEnd: new Nowhere(parseMac(GATEWAY.mac)),
+    loop,
+    onRefusal: (refusal) => refused.push(refusal),
+  });
+  const driver = new VirtioDriver(device, { memorySize: 32 * 1024 * 1024, features }).start();
+  open.push(driver);
+  const rooms: Piece[] = [];
+  const own: FrameFields = { source: address, sourceMac: mac };
+  return {
+    ...{ address, mac, own, device, refused },
+    send(frame: Buffer, header = Buffer.alloc(HEADER)) {
+      const piece = driver.allocate(HEADER + frame.length, 1);
+      driver.bytes(piece).set(header);
+      driver.bytes(piece).set(frame, HEADER);
+      driver.queues[TRANSMIT].add([piece], []);
+      driver.queues[TRANSMIT].kick();
+      while (driver.queues[TRANSMIT].takeUsed() !== undefined);
+    },
+    /** Makes room for a frame. */
+    room() {
+      const piece = driver.allocate(70_000, 1);
+      driver.queues[RECEIVE].add([], [piece]);
+      driver.queues[RECEIVE].kick();
+      rooms.push(piece);
+    },
+    /** What the guest gets next; undefined when nothing is under way. */
+    receive(): { header: Buffer; frame: Buffer } | undefined {
+      if (rooms.length === 0) this.room();
+      for (let turn = 0; turn < 10; turn++) loop.poll(0);
+      const used = driver.queues[RECEIVE].takeUsed();
+      if (used === undefined) return undefined;
+      const bytes = Buffer.from(driver.bytes(rooms.shift()!).subarray(0, used.length));
+      return { header: bytes.subarray(0, HEADER), frame: bytes.subarray(HEADER) };
+    },
+  };
+}
+
+type Machine = ReturnType<typeof machine>;
+
+const from = (sender: Machine, to: Machine | string, more: FrameFields = {}) => ({
+  ...sender.own,
+  destination: typeof to === 'string' ? to : to.address,
+  ...more,
+});
+
+test('peers reach each other, both ways, and see the gateway as their neighbour', () => {
+  const [a, b] = [machine(1), machine(2)];
+  a.send(tcp(from(a, b, { destinationPort: 5432, payload: Buffer.alloc(9000, 'x') })));
+  const there = b.receive()!.frame;
+  expect(there.subarray(0, 12).toString('hex')).toBe((b.mac + GATEWAY.mac).replaceAll(':', ''));
+  expect(
+    there
+      .subarray(12)
+      .equals(tcp(from(a, b, { destinationPort: 5432, payload: Buffer.alloc(9000, 'x') })).subarray(12)),
+  ).toBe(true);
+  b.send(udp(from(b, a)));
+  expect(
+    a
+      .receive()!
+      .frame.subarray(12)
+      .equals(udp(from(b, a)).subarray(12)),
+  ).toBe(true);
+  a.send(icmp(from(a, b)));
+  expect(b.receive()?.frame[34]).toBe(8);
+});
+
+test('segments and checksums that are not complete stay so between guests that take them', () => {
+  const [a, b] = [machine(1), machine(2)];
+  a.send(tcp(from(a, b, { payload: Buffer.alloc(20_000) })), SEGMENTS);
+  expect(b.receive()?.header.toString('hex')).toBe('01013600b405220010000100');
+});
+
+test('a guest that takes no incomplete checksum gets complete ones', () => {
+  const [a, b] = [machine(1), machine(2, [], [VIRTIO_NET_F_MAC])];
+  const complete = tcp(from(a, b, { payload: Buffer.from('odd') }));
+  const partial = Buffer.from(complete);
+  // As a driver leaves it: the sum of the pseudo header.
+  let sum = 6 + 23;
+  for (let at = 26; at < 34; at += 2) sum += partial.readUInt16BE(at);
+  partial.writeUInt16BE((sum & 0xffff) + (sum >>> 16), 50);
+  a.send(partial, CHECKSUM);
+  const got = b.receive()!;
+  expect(got.header[0]).toBe(0);
+  expect(got.frame.subarray(12).equals(complete.subarray(12))).toBe(true);
+  a.send(tcp(from(a, b, { payload: Buffer.alloc(20_000) })), SEGMENTS);
+  expect(b.receive()).toBeUndefined();
+});
+
+test('what is not from its sender, to its receiver, or not understood does not pass', () => {
+  const [a, b] = [machine(1), machine(2)];
+  a.send(udp(from(a, b, { source: '198.19.1.3' })));
+  a.send(udp(from(a, b, { sourceMac: b.mac })));
+  a.send(udp(from(a, b, { fragment: 0x2000 })));
+  a.send(udp(from(a, b, { destinationMac: b.mac })));
+  expect(b.receive()).toBeUndefined();
+  expect(a.device.refused).toEqual({ spoofed: 2, malformed: 1, 'next-hop': 1 });
+});
+
+test('a machine that is not ours to trust makes no other pretend, either', () => {
+  const b = machine(2);
+  const fd = libc.check(libc.socket(libc.AF_UNIX, libc.SOCK_SEQPACKET, 0), 'socket');
+  const path = libc.unixAddress(join(folder, b.address));
+  const says = (bytes: Buffer) => libc.send(fd, bytes, bytes.length, libc.MSG_NOSIGNAL);
+  const a = machine(1);
+  libc.check(libc.connect(fd, path, path.length), 'connect');
+  says(Buffer.from([198, 19, 1, 1]));
+  const message = (frame: Buffer, header = Buffer.alloc(HEADER)) => Buffer.concat([header, frame]);
+  says(message(udp(from(a, b, { source: '198.19.1.9' }))));
+  says(message(udp(from(a, '198.19.1.9'))));
+  says(message(arp(from(a, b))));
+  says(message(tcp(from(a, b)), Buffer.from([1, 0, 0, 0, 0, 0, 14, 0, 16, 0, 0, 0])));
+  says(message(Buffer.alloc(5)));
+  expect(b.receive()).toBeUndefined();
+  says(message(udp(from(a, b))));
+  expect(b.receive()).toBeDefined();
+  says(Buffer.alloc(3));
+  for (let turn = 0; turn < 5; turn++) loop.poll(0);
+  expect(says(message(udp(from(a, b))))).toBeLessThan(0);
+  libc.close(fd);
+});
+
+test('who says it is nobody is not listened to', () => {
+  const b = machine(2);
+  for (const hello of [[198, 19, 1, 9], [198, 19, 1, 2], [1], [0, 0, 0, 0]]) {
+    const fd = libc.check(libc.socket(libc.AF_UNIX, libc.SOCK_SEQPACKET, 0), 'socket');
+    const path = libc.unixAddress(join(folder, b.address));
+    libc.check(libc.connect(fd, path, path.length), 'connect');
+    libc.send(fd, Buffer.from(hello), hello.length, libc.MSG_NOSIGNAL);
+    for (let turn = 0; turn < 5; turn++) loop.poll(0);
+    expect(libc.send(fd, Buffer.alloc(60), 60, libc.MSG_NOSIGNAL)).toBeLessThan(0);
+    libc.close(fd);
+  }
+});
+
+test('names are those of members that are alive, with the network or without', () => {
+  const [a, b] = [machine(1), machine(2, ['Web', 'db'])];
+  const ask = (name: string) => {
+    a.room();
+    a.send(udp(from(a, RESOLVER, { destinationPort: 53, payload: query(name) })));
+    return a.receive()!.frame.subarray(42);
+  };
+  for (const name of ['web', 'WEB', 'db', 'web.lan']) {
+    const message = ask(name);
+    expect([message.readUInt16BE(2), message.readUInt16BE(6)]).toEqual([0x8180, 1]);
+    expect([...message.subarray(-4)]).toEqual([198, 19, 1, 2]);
+  }
+  expect(ask('other').readUInt16BE(2) & 0xf).toBe(5);
+  expect(ask('web.other').readUInt16BE(2) & 0xf).toBe(5);
+  b.device.leave(folder);
+  expect(ask('web').readUInt16BE(2) & 0xf).toBe(5);
+});
+
+test('who left or died is nobody, and gives way', () => {
+  const [a, b] = [machine(1), machine(2, ['web'])];
+  a.send(udp(from(a, b)));
+  expect(b.receive()).toBeDefined();
+  b.device.leave(folder);
+  for (let turn = 0; turn < 5; turn++) loop.poll(0);
+  a.send(tcp(from(a, b)));
+  expect(a.refused.map(({ reason }) => reason)).toEqual(['denied']);
+  // As after kill -9: a socket that nobody has, with a name of its own.
+  const dead = libc.check(libc.socket(libc.AF_UNIX, libc.SOCK_SEQPACKET, 0), 'socket');
+  const path = libc.unixAddress(join(folder, '198.19.1.2'));
+  libc.check(libc.bind(dead, path, path.length), 'bind');
+  libc.check(libc.listen(dead, 1), 'listen');
+  libc.close(dead);
+  a.send(tcp(from(a, b, { destinationPort: 81 })));
+  expect(a.device.refused).toEqual({ denied: 2 });
+  b.device.join({ name: 'lan', folder, names: ['web'] });
+  a.send(udp(from(a, b)));
+  expect(b.receive()).toBeDefined();
+  expect(() => machine(2)).toThrow(/^cannot join network lan: bind: EADDRINUSE$/);
+});
+
+test('a peer that takes nothing holds its sender up for a moment only', () => {
+  const [a, b, c] = [machine(1), machine(2), machine(3)];
+  a.send(udp(from(a, b)));
+  a.send(udp(from(a, c)));
+  // b has no room for the first of these, and is not asked to read the others.
+  for (let count = 0; count < 150; count++) a.send(udp(from(a, b, { payload: Buffer.alloc(60_000) })));
+  a.send(udp(from(a, c, { payload: Buffer.from('still here') })));
+  const texts: string[] = [];
+  while (!texts.includes('still here')) {
+    loop.poll(5);
+    const got = c.receive();
+    if (got !== undefined) texts.push(got.frame.subarray(42).toString());
+  }
+  expect(texts).toEqual(['hello', 'still here']);
+});

@@ -1,0 +1,348 @@
+// The private networks of a guest: its peers are the devices of other machines, reached directly, without anybody between
+// them. A network is a folder that is one user's alone; each member listens there on a SOCK_SEQPACKET socket that is named
+// by its guest's IPv4 address, and a link is a connection between two of them. A message is virtio's header and a frame;
+// the first of a connection is the address of whoever connected. A member that dies leaves a name that nobody answers to.
+//
+// The guest sends all its frames to its gateway. So a peer needs no neighbour discovery, and one may come and go while
+// the guest runs: the device that sends leads a packet to the peer of its address, the device that gets it puts the hardware
+// addresses in that its guest knows.
+import { existsSync, readdirSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import type { EventLoop } from '../../event-loop.js';
+import * as libc from '../../libc.js';
+import { MachineError, type PeerNetwork } from '../../machine.js';
+import { Timer } from '../../timer.js';
+import { allocateIovecs, setIovec } from '../../virtio/buffers.js';
+import { formatAddress, isIPv4Address, parseAddress } from './address.js';
+import { type CheckedFrame, HEADROOM } from './back-end.js';
+import { NET_HEADER } from './header.js';
+
+const SOCKET_BUFFER = 4 * 1024 * 1024;
+const MAX_IOVECS = 257;
+const MAX_MESSAGE = NET_HEADER + 65535 + 14;
+/** Messages of a link before the other devices have their turn. */
+const BATCH = 64;
+/** Milliseconds that a peer may take to make room for a frame, while all of the guest's frames wait. */
+const PATIENCE = 20;
+const HELLO = 4;
+const BACKLOG = 64;
+/** `16 bits are the network's`: 198.19.0.0/16. */
+const NETWORK = (198 << 24) | (19 << 16);
+const NETWORK_MASK = 0xffff0000;
+/** What a member's names begin with in the folder, so that none is an address. */
+const NAME = 'name=';
+
+/** A connection with a peer. */
+export interface Link {
+  readonly fd: number;
+  readonly folder: string;
+  /** The peer's IPv4 address; 0: it has not said it. */
+  address: number;
+  /** It made no room in time: frames that find none are lost at once, until one does. */
+  stalled: boolean;
+}
+
+export interface PeersOptions {
+  loop: EventLoop;
+  /** The guest's IPv4 address. */
+  address: string;
+  /** The first two words of the guests' IPv6 addresses, whose last is the IPv4 address. */
+  prefix: Uint32Array;
+  /** A message of the peer's: header and frame. False: there is no room, until {@link Peers.resume}. */
+  onMessage(link: Link, bytes: Uint8Array, length: number): boolean;
+  /** All that there is for now was received. */
+  onFlush(): void;
+  /** There is room to send again. */
+  onReady(): void;
+}
+
+interface Membership {
+  network: PeerNetwork;
+  listener: number;
+}
+
+export class Peers implements Disposable {
+  readonly #options: PeersOptions;
+  readonly #own: number;
+  readonly #members = new Map<string, Membership>();
+  readonly #links = new Map<number, Link>();
+  /** By the peer's address; the latest of several. */
+  readonly #byAddress = new Map<number, Link>();
+  readonly #buffer = new Uint8Array(MAX_MESSAGE);
+  readonly #iovecs = allocateIovecs(MAX_IOVECS);
+  readonly #timer: Timer;
+  /** The message in the buffer, which the guest has no room for. */
+  #kept: { link: Link; length: number } | undefined;
+  /** A frame that waits for room at its peer. */
+  #waiting: { link: Link; message: Buffer } | undefined;
+
+  constructor(options: PeersOptions) {
+    this.#options = options;
+    this.#own = parseAddress(options.address)[3];
+    this.#timer = new Timer(options.loop, () => this.#giveUp());
+  }
+
+  /** A frame waits for room. */
+  get busy(): boolean {
+    return this.#waiting !== undefined;
+  }
+
+  /** Becomes a member. @throws MachineError `no-network` when somebody else has the address */
+  join(network: PeerNetwork): void {
+    const { folder, names } = network;
+    if (this.#members.has(folder)) return;
+    try {
+      sweep(folder);
+      const path = join(folder, this.#options.address);
+      const listener = libc.check(libc.socket(libc.AF_UNIX, SEQPACKET, 0), 'socket');
+      this.#members.set(folder, { network, listener });
+      const address = libc.unixAddress(path);
+      libc.check(libc.bind(listener, address, address.length), 'bind');
+      libc.check(libc.listen(listener, BACKLOG), 'listen');
+      this.#options.loop.add(listener, libc.EPOLLIN, () => this.#accept(folder, listener));
+      for (const name of names) writeName(folder, name, this.#options.address);
+    } catch (cause) {
+      this.leave(folder);
+      throw new MachineError('no-network', `cannot join network ${network.name}: ${(cause as Error).message}`, {
+        cause,
+      });
+    }
+  }
+
+  /** Is no member any more: its links end. */
+  leave(folder: string): void {
+    const member = this.#members.get(folder);
+    if (member === undefined) return;
+    this.#members.delete(folder);
+    this.#options.loop.remove(member.listener);
+    libc.close(member.listener);
+    for (const link of [...this.#links.values()]) if (link.folder === folder) this.#close(link);
+    removeMember(folder, this.#options.address, member.network.names);
+  }
+
+  /** The link to the peer of this address; undefined when there is none. */
+  find(destination: Uint32Array): Link | undefined {
+    if (this.#members.size === 0) return undefined;
+    const { prefix } = this.#options;
+    const isOurs = isIPv4Address(destination) || prefix.every((word, index) => destination[index] === word);
+    const word = destination[3];
+    if (!isOurs || (word & NETWORK_MASK) !== NETWORK || word === this.#own) return undefined;
+    return this.#byAddress.get(word) ?? this.#connect(word);
+  }
+
+  /** The address of a member by its name, `web`, or `web.network`; undefined when there is none that is alive. */
+  resolve(name: string): Uint32Array | undefined {
+    for (const [folder, { network }] of this.#members) {
+      const suffix = `.${network.name.toLowerCase()}`;
+      for (const candidate of name.endsWith(suffix) ? [name, name.slice(0, -suffix.length)] : [name]) {
+        const address = readName(folder, candidate);
+        if (address !== undefined && (address[3] === this.#own || this.find(address) !== undefined)) return address;
+      }
+    }
+    return undefined;
+  }
+
+  #connect(word: number): Link | undefined {
+    const text = formatAddress(Uint32Array.of(0, 0, 0xffff, word));
+    for (const folder of this.#members.keys()) {
+      const fd = connectTo(join(folder, text));
+      if (fd < 0) continue;
+      const hello = Buffer.alloc(HELLO);
+      hello.writeUInt32BE(this.#own);
+      libc.send(fd, hello, HELLO, libc.MSG_NOSIGNAL);
+      return this.#addLink({ fd, folder, address: word, stalled: false });
+    }
+    return undefined;
+  }
+
+  #accept(folder: string, listener: number): void {
+    const fd = libc.accept4(listener, null, null, libc.SOCK_CLOEXEC | libc.SOCK_NONBLOCK);
+    if (fd < 0) return;
+    this.#addLink({ fd, folder, address: 0, stalled: false });
+  }
+
+  #addLink(link: Link): Link {
+    setSendBuffer(link.fd);
+    this.#links.set(link.fd, link);
+    if (link.address !== 0) this.#byAddress.set(link.address, link);
+    this.#options.loop.add(link.fd, libc.EPOLLIN, (events) => this.#onEvents(link, events));
+    this.#watch(link);
+    return link;
+  }
+
+  #close(link: Link): void {
+    this.#links.delete(link.fd);
+    if (this.#byAddress.get(link.address) === link) this.#byAddress.delete(link.address);
+    this.#options.loop.remove(link.fd);
+    libc.close(link.fd);
+    if (this.#kept?.link === link) this.#kept = undefined;
+    if (this.#waiting?.link === link) this.#giveUp();
+  }
+
+  #watch(link: Link): void {
+    const events = (this.#kept === undefined ? libc.EPOLLIN : 0) | (this.#waiting?.link === link ? libc.EPOLLOUT : 0);
+    this.#options.loop.modify(link.fd, events);
+  }
+
+  #onEvents(link: Link, events: number): void {
+    if ((events & libc.EPOLLOUT) !== 0 && this.#waiting?.link === link) this.#sendWaiting();
+    if ((events & (libc.EPOLLIN | libc.EPOLLHUP | libc.EPOLLERR)) !== 0 && this.#kept === undefined) this.#read(link);
+  }
+
+  #read(link: Link): void {
+    for (let budget = BATCH; budget > 0 && this.#kept === undefined; budget--) {
+      const count = libc.read(link.fd, this.#buffer, MAX_MESSAGE);
+      if (count < 0 && libc.errno() === libc.EAGAIN) break;
+      if (count <= 0 || !this.#take(link, count)) {
+        this.#close(link);
+        break;
+      }
+    }
+    this.#options.onFlush();
+  }
+
+  /** False when the peer does not keep to the protocol. */
+  #take(link: Link, length: number): boolean {
+    if (link.address === 0) return this.#greeted(link, length);
+    if (length < NET_HEADER) return false;
+    if (!this.#options.onMessage(link, this.#buffer, length)) {
+      this.#kept = { link, length };
+      for (const each of this.#links.values()) this.#watch(each);
+    }
+    return true;
+  }
+
+  /** The first message: who it is, of those that are members. */
+  #greeted(link: Link, length: number): boolean {
+    if (length !== HELLO) return false;
+    const word = new DataView(this.#buffer.buffer).getUint32(0);
+    const text = formatAddress(Uint32Array.of(0, 0, 0xffff, word));
+    if (word === this.#own || !existsSync(join(link.folder, text))) return false;
+    link.address = word;
+    this.#byAddress.set(word, link);
+    return true;
+  }
+
+  /** The guest has room again. */
+  resume(): void {
+    const kept = this.#kept;
+    if (kept === undefined || !this.#options.onMessage(kept.link, this.#buffer, kept.length)) return;
+    this.#kept = undefined;
+    for (const link of this.#links.values()) this.#watch(link);
+    this.#options.onFlush();
+  }
+
+  /** Sends a frame, when not busy. */
+  send(link: Link, { header, memory, bytes, copied, rest, offset, length }: CheckedFrame): void {
+    const start = HEADROOM - NET_HEADER;
+    bytes.set(header.bytes, start);
+    setIovec(this.#iovecs, memory + start, NET_HEADER + copied);
+    const count = 1 + rest.iovecs(offset, length - copied, this.#iovecs, 1);
+    if (libc.writev(link.fd, this.#iovecs, count) >= 0) {
+      link.stalled = false;
+      return;
+    }
+    if (libc.errno() !== libc.EAGAIN) {
+      this.#close(link);
+      return;
+    }
+    if (link.stalled) return;
+    const message = Buffer.alloc(NET_HEADER + length);
+    message.set(bytes.subarray(start, HEADROOM + copied));
+    rest.read(offset, message.subarray(NET_HEADER + copied));
+    this.#waiting = { link, message };
+    this.#timer.set(PATIENCE);
+    this.#watch(link);
+  }
+
+  #sendWaiting(): void {
+    const { link, message } = this.#waiting!;
+    const sent = libc.send(link.fd, message, message.length, libc.MSG_NOSIGNAL);
+    if (sent < 0 && libc.errno() === libc.EAGAIN) return;
+    this.#waiting = undefined;
+    this.#timer.clear();
+    if (sent < 0) this.#close(link);
+    else this.#watch(link);
+    this.#options.onReady();
+  }
+
+  /** The frame is lost: a peer that hangs holds up nobody else. */
+  #giveUp(): void {
+    const waiting = this.#waiting;
+    if (waiting === undefined) return;
+    waiting.link.stalled = true;
+    this.#waiting = undefined;
+    this.#timer.clear();
+    this.#watch(waiting.link);
+    this.#options.onReady();
+  }
+
+  [Symbol.dispose](): void {
+    for (const folder of [...this.#members.keys()]) this.leave(folder);
+    this.#timer[Symbol.dispose]();
+  }
+}
+
+const SEQPACKET = libc.SOCK_SEQPACKET | libc.SOCK_CLOEXEC | libc.SOCK_NONBLOCK;
+
+/** A connected socket, or minus errno. */
+function connectTo(path: string): number {
+  const fd = libc.check(libc.socket(libc.AF_UNIX, SEQPACKET, 0), 'socket');
+  const address = libc.unixAddress(path);
+  if (libc.connect(fd, address, address.length) === 0) return fd;
+  const errno = libc.errno();
+  libc.close(fd);
+  return -errno;
+}
+
+function setSendBuffer(fd: number): void {
+  libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_SNDBUF, Int32Array.of(SOCKET_BUFFER), 4);
+}
+
+/** Removes members that died. */
+function sweep(folder: string): void {
+  for (const entry of readdirSync(folder)) {
+    if (entry.startsWith(NAME)) continue;
+    const fd = connectTo(join(folder, entry));
+    if (fd >= 0) libc.close(fd);
+    else if (fd === -libc.ECONNREFUSED) removeMember(folder, entry, []);
+  }
+  for (const entry of readdirSync(folder)) {
+    const address = entry.startsWith(NAME) ? readlink(join(folder, entry)) : undefined;
+    if (address !== undefined && !existsSync(join(folder, address))) rmSync(join(folder, entry), { force: true });
+  }
+}
+
+function removeMember(folder: string, address: string, names: readonly string[]): void {
+  rmSync(join(folder, address), { force: true });
+  for (const name of names) {
+    const path = join(folder, NAME + name.toLowerCase());
+    if (readlink(path) === address) rmSync(path, { force: true });
+  }
+}
+
+/** The latest of a name has it. */
+function writeName(folder: string, name: string, address: string): void {
+  const path = join(folder, NAME + name.toLowerCase());
+  const unfinished = `${path}.${address}`;
+  rmSync(unfinished, { force: true });
+  symlinkSync(address, unfinished);
+  renameSync(unfinished, path);
+}
+
+function readName(folder: string, name: string): Uint32Array | undefined {
+  const address = readlink(join(folder, NAME + name));
+  try {
+    return address === undefined ? undefined : parseAddress(address);
+  } catch {
+    return undefined;
+  }
+}
+
+function readlink(path: string): string | undefined {
+  try {
+    return readlinkSync(path);
+  } catch {
+    return undefined;
+  }
+}
