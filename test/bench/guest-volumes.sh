@@ -30,6 +30,11 @@ measure tar-x tar xf files.tar -C tree
 measure rm-r rm -r tree
 for mode in read write randread randwrite; do
   case $mode in rand*) size=4k ;; *) size=1M ;; esac
-  fio --output-format=terse --terse-version=3 --name=$mode --rw=$mode --bs=$size --filename=big --direct=1 \
-    --ioengine=psync --runtime=3 --time_based --gtod_reduce=1 --thread --size=64M
+  line=$(fio --output-format=terse --terse-version=3 --name=$mode --rw=$mode --bs=$size --filename=big --direct=1 \
+    --ioengine=psync --runtime=3 --time_based --gtod_reduce=1 --thread --size=64M)
+  # fio(1), "TERSE OUTPUT" version 3: error; of reads and of writes, bandwidth in KiB/s and IOPS.
+  IFS=';'
+  set -- $line
+  unset IFS
+  echo "fio $mode $5 $7 $8 ${48} ${49}"
 done

@@ -88,9 +88,6 @@ function runWith9p(folder: string): Promise<string> {
   ]);
 }
 
-/** fio(1), "TERSE OUTPUT" version 3: of reads and of writes, where the bandwidth in KiB/s is; the IOPS follow. */
-const BANDWIDTH = { read: 6, write: 47 };
-
 function addSamples(samples: Samples, who: string, output: string): void {
   const lines = output.split('\n').map((line) => line.trim());
   for (const [said, name] of TIMES) {
@@ -99,10 +96,14 @@ function addSamples(samples: Samples, who: string, output: string): void {
     samples.add(`${who}: ${name}`, 'ms', Number(line.split(' ')[2]) / 1e6);
   }
   for (const [mode, name, unit] of TRANSFERS) {
-    const fields = lines.map((line) => line.split(';')).find(([version, , job]) => version === '3' && job === mode);
-    if (fields?.[4] !== '0') throw new Error(`${who}: fio said nothing of ${mode}\n${output}`);
-    const at = BANDWIDTH[mode.endsWith('read') ? 'read' : 'write'];
-    samples.add(`${who}: ${name}`, unit, unit === '1/s' ? Number(fields[at + 1]) : Number(fields[at]) / 1024);
+    const said = lines
+      .find((line) => line.startsWith(`fio ${mode} 0 `))
+      ?.split(' ')
+      .slice(3)
+      .map(Number);
+    if (said === undefined) throw new Error(`${who}: fio said nothing of ${mode}\n${output}`);
+    const [kibibytes, requests] = mode.endsWith('read') ? said : said.slice(2);
+    samples.add(`${who}: ${name}`, unit, unit === '1/s' ? requests : kibibytes / 1024);
   }
 }
 

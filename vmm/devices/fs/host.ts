@@ -69,6 +69,7 @@ export const S_ISUID = 0o4000;
 export const S_ISGID = 0o2000;
 export const S_IXGRP = 0o010;
 
+const PR_GET_SECUREBITS = 27;
 const PR_SET_SECUREBITS = 28;
 /** Capabilities stay as they are when the user of file system calls changes. */
 const SECBIT_NO_SETUID_FIXUP = 1 << 2;
@@ -131,6 +132,9 @@ export class Host implements Disposable {
   readonly #address: number;
   readonly #syscall: Syscall;
   readonly #procFds: number;
+  /** Of this thread, and such that it keeps its capabilities while it makes files as somebody else. */
+  readonly #securebits: number;
+  readonly #keepingBits: number;
   /** Whether files can be made as any user. */
   readonly canSwitchUser: boolean;
 
@@ -149,15 +153,18 @@ export class Host implements Disposable {
     this.bytes[DOT] = 0x2e;
     // Kept, so that what becomes of this process's root and mounts does not matter.
     this.#procFds = libc.check(libc.open('/proc/self/fd', O_PATH | O_DIRECTORY | libc.O_CLOEXEC, 0), 'open');
+    this.#securebits = this.call(SYS_PRCTL, PR_GET_SECUREBITS);
+    this.#keepingBits = this.#securebits | SECBIT_NO_SETUID_FIXUP;
     this.canSwitchUser = this.#trySwitchUser();
   }
 
-  /** Root's capabilities stay with this thread while it makes files as somebody else. */
   #trySwitchUser(): boolean {
-    if (process.geteuid?.() !== 0 || this.call(SYS_PRCTL, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP) < 0) return false;
+    if (process.geteuid?.() !== 0 || this.call(SYS_PRCTL, PR_SET_SECUREBITS, this.#keepingBits) < 0) return false;
     this.call(SYS_SETFSUID, 1);
     // It tells what was before, not whether it worked.
-    return this.call(SYS_SETFSUID, 0) === 1;
+    const switched = this.call(SYS_SETFSUID, 0) === 1;
+    this.call(SYS_PRCTL, PR_SET_SECUREBITS, this.#securebits);
+    return switched;
   }
 
   /** The address of a byte of the arena. */
@@ -266,6 +273,7 @@ export class Host implements Disposable {
     const switches = this.canSwitchUser && (uid !== 0 || gid !== 0);
     const before = this.call(SYS_UMASK, umask);
     if (switches) {
+      this.call(SYS_PRCTL, PR_SET_SECUREBITS, this.#keepingBits);
       this.call(SYS_SETFSGID, gid);
       this.call(SYS_SETFSUID, uid);
     }
@@ -275,6 +283,8 @@ export class Host implements Disposable {
       if (switches) {
         this.call(SYS_SETFSUID, 0);
         this.call(SYS_SETFSGID, 0);
+        // What this process starts must not inherit it: it would keep what it means to drop.
+        this.call(SYS_PRCTL, PR_SET_SECUREBITS, this.#securebits);
       }
       this.call(SYS_UMASK, before);
     }
