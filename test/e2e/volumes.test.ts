@@ -102,7 +102,18 @@ while True:
 import sqlite3
 db = sqlite3.connect('/data/rows.db')
 print(db.execute('pragma integrity_check').fetchone()[0], db.execute('select count(*), max(n) from rows').fetchone())`;
-    const job = (script: string) => [TSVM, 'run', '--rm', '-v', 'rows:/data', PYTHON, 'python3', '-c', script];
+    const job = (script: string) => [
+      TSVM,
+      'run',
+      '--rm',
+      '-v',
+      `${folder}/rows:/data`,
+      PYTHON,
+      'python3',
+      '-c',
+      script,
+    ];
+    await here(`mkdir -p ${folder}/rows`);
     let committed = 0;
     for (let round = 0; round < 3; round++) {
       const command = machine.spawn(job(writer));
@@ -117,7 +128,6 @@ print(db.execute('pragma integrity_check').fetchone()[0], db.execute('select cou
       expect(Number(last)).toBeGreaterThanOrEqual(committed);
       committed = Number(last);
     }
-    await run(machine, [TSVM, 'volume', 'rm', 'rows']);
   });
 
   test('what is no mount ends in one line and exit code 125', async () => {
