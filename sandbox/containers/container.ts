@@ -130,13 +130,11 @@ export class Container {
 
   /** Starts a further process in it. @throws SandboxError `not-running`, `not-found`, `cannot-invoke`, `agent` */
   exec(spec: ExecSpec, io: ContainerIo): Promise<Exec> {
-    this.#checkRunning();
     return exec(this.#folder, this.config, spec, io);
   }
 
   /** Starts a further process whose streams nobody has. @throws SandboxError as `exec` */
   execDetached(spec: ExecSpec): Promise<void> {
-    this.#checkRunning();
     return execDetached(this.#folder, this.config, spec);
   }
 

@@ -57,7 +57,7 @@ export class ControlClient implements Disposable {
  * @throws SandboxError `not-running` when it has none
  */
 export async function connectToSupervisor(folder: ContainerFolder, request: ControlRequest): Promise<Socket> {
-  const { sockets } = folder.state();
+  const { sockets } = folder;
   if (sockets === undefined) throw notRunning(folder);
   const socket = connect({ path: controlSocket(sockets), allowHalfOpen: true });
   try {

@@ -1,6 +1,7 @@
 // A further process in a running container. The supervisor passes the request on to the guest's agent; the streams come
 // from the machine straight to us, on a port of our own, so that nobody stands between.
 import { randomInt } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { CAPABILITIES, type ProcessSpec, type TerminalSize } from '../agent-protocol.js';
 import { SandboxError } from '../errors.js';
 import { type ContainerIo, ProcessIo } from '../process-io.js';
@@ -58,8 +59,9 @@ export function exec(folder: ContainerFolder, config: ContainerConfig, spec: Exe
 
 /** Starts a process that is described as the agent has it; its port is ours to choose. @throws SandboxError */
 export async function execProcess(folder: ContainerFolder, described: ProcessSpec, io: ContainerIo): Promise<Exec> {
-  const { sockets } = folder.state();
-  if (sockets === undefined) throw new SandboxError('not-running', `container ${folder.shortId} is not running`);
+  const { sockets } = folder;
+  if (sockets === undefined || !existsSync(sockets))
+    throw new SandboxError('not-running', `container ${folder.shortId} is not running`);
   const port = randomInt(FIRST_PORT, LAST_PORT);
   const listener = await StreamListener.listen(portSocket(sockets, port));
   let client: ControlClient | undefined;

@@ -101,6 +101,11 @@ export class ContainerFolder {
     return again.supervisorPid === undefined ? again : lost(again);
   }
 
+  /** Where its supervisor listened when it last wrote; who connects learns whether it does. */
+  get sockets(): string | undefined {
+    return this.#written().sockets;
+  }
+
   #written(): ContainerState {
     return readJson<ContainerState>(join(this.path, STATE)) ?? CREATED;
   }

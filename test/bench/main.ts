@@ -7,6 +7,7 @@ import { parseArgs } from 'node:util';
 import { prepareGuest } from './bench-guest.js';
 import { besideQemu } from './beside-qemu.js';
 import { cliStart } from './cli-start.js';
+import { containers } from './containers.js';
 import { convert } from './convert.js';
 import { emulated } from './emulated.js';
 import { emulatedDisk } from './emulated-disk.js';
@@ -43,6 +44,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   noisyNeighbour,
   volumes,
   pull,
+  containers,
 ];
 
 const USAGE = `usage: npm run bench -- [--runs N] [--image IMAGE] [--json FILE] [NAME...]

@@ -35,6 +35,8 @@ export interface RunOptions {
   env?: Record<string, string>;
   /** Default: nothing, and then its end. */
   stdin?: string | Buffer;
+  /** Milliseconds. */
+  timeout?: number;
 }
 
 /** A machine that tsvm runs on. Both have the same files, but for /tmp and /run. */
@@ -90,9 +92,13 @@ function here(accel: 'kvm' | 'tcg'): Machine {
 export const machines: Machine[] = [lab, here('tcg'), ...(isKvmUsableHere() ? [here('kvm')] : [])];
 
 /** Runs a command to its end. */
-export async function run(machine: Machine, argv: string[], { stdin, env }: RunOptions = {}): Promise<Result> {
+export async function run(
+  machine: Machine,
+  argv: string[],
+  { stdin, env, timeout = TIMEOUT }: RunOptions = {},
+): Promise<Result> {
   const command = machine.spawn(argv, { env });
-  const timer = setTimeout(() => command.kill('SIGKILL'), TIMEOUT);
+  const timer = setTimeout(() => command.kill('SIGKILL'), timeout);
   command.stdin.on('error', () => {});
   command.stdin.end(stdin);
   try {

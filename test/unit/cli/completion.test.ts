@@ -59,12 +59,11 @@ describe('what may stand in the place of the last word', () => {
 
 test('bash completes with the script', () => {
   const script =
-    'source <(tsvm completion bash); COMP_WORDS=(tsvm stop web); COMP_CWORD=2; _tsvm; echo "${COMPREPLY[@]}"';
+    'source <(tsvm completion bash); COMP_WORDS=(tsvm stop web); COMP_CWORD=2; _tsvm; declare -p COMPREPLY';
   const env = { ...process.env, TSVM_HOME: home, PATH: `${dirname(TSVM)}:${process.env.PATH}` };
-  expect(execFileSync('bash', ['-c', script], { encoding: 'utf8', env }).trim().split(' ').sort()).toEqual([
-    'web-1',
-    'web-2',
-  ]);
+  const { stdout } = spawnSync('bash', ['-c', script], { encoding: 'utf8', env });
+  expect(stdout).toContain('"web-1"');
+  expect(stdout).toContain('"web-2"');
 });
 
 test.each(['zsh', 'fish'])('the script for %s names its function and asks tsvm', (shell) => {

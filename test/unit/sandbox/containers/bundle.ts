@@ -13,6 +13,8 @@ export function bundleProgram(contents: string, outfile: string): NodeJS.Process
     target: 'node20',
     format: 'cjs',
     external: ['koffi'],
+    define: { 'import.meta.url': 'importMetaUrl' },
+    banner: { js: "const importMetaUrl = require('node:url').pathToFileURL(__filename).href;" },
     outfile,
   });
   return { ...process.env, NODE_PATH: `${root}/node_modules` };

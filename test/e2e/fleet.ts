@@ -1,0 +1,63 @@
+// Fifty sandboxes at once, as a program has them: prints what each answered, what was left, and the memory they took.
+// Built to dist/fleet.js. Argument: how many.
+import { readdirSync, readFileSync } from 'node:fs';
+import { Container, Sandbox } from 'tsvm';
+
+/** How many start at once: more only wait for a processor. */
+const AT_ONCE = 4;
+const MIB = 2 ** 20;
+
+const count = Number(process.argv[2]);
+const sandboxes: Sandbox[] = [];
+
+async function startSome(): Promise<void> {
+  while (sandboxes.length + starting < count) {
+    starting++;
+    const sandbox = await Sandbox.create('debian:12', { memory: 64 * MIB, network: { mode: 'none' } });
+    starting--;
+    sandboxes.push(sandbox);
+  }
+}
+
+/** Processes that this one has started, and theirs: their number, and the bytes of memory that are theirs alone or their share. */
+function descendants(): { processes: number; memory: number } {
+  const parents = new Map<number, number>();
+  for (const name of readdirSync('/proc').filter((text) => /^\d+$/.test(text))) {
+    try {
+      const fields = readFileSync(`/proc/${name}/stat`, 'latin1')
+        .replace(/^.*\) /s, '')
+        .split(' ');
+      if (fields[0] !== 'Z') parents.set(Number(name), Number(fields[1]));
+    } catch {
+      // It has just ended.
+    }
+  }
+  const isOurs = (pid: number): boolean => pid === process.pid || (parents.has(pid) && isOurs(parents.get(pid)!));
+  const ours = [...parents.keys()].filter((pid) => pid !== process.pid && isOurs(pid));
+  const memory = ours.reduce((sum, pid) => sum + shareOf(pid), 0);
+  return { processes: ours.length, memory };
+}
+
+function shareOf(pid: number): number {
+  try {
+    return Number(/^Pss: +(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/smaps_rollup`, 'latin1'))?.[1] ?? 0) * 1024;
+  } catch {
+    return 0;
+  }
+}
+
+let starting = 0;
+const before = Container.list().length;
+await Promise.all(Array.from({ length: AT_ONCE }, startSome));
+const names = new Set(Container.list().map(({ config }) => config.id));
+const listed = sandboxes.filter(({ id }) => names.has(id)).length;
+const answers = new Set<string>();
+for (const sandbox of sandboxes) answers.add((await sandbox.run(['hostname'])).stdout.trim());
+const { processes, memory } = descendants();
+await Promise.all(sandboxes.map((sandbox) => sandbox.close()));
+for (let wait = 0; wait < 100 && descendants().processes > 0; wait++)
+  await new Promise((resolve) => setTimeout(resolve, 100));
+const left = { processes: descendants().processes, containers: Container.list().length - before };
+const result = { listed, answers: answers.size, atLeastOneProcessEach: processes >= count, left };
+console.log(JSON.stringify(result));
+console.error(`${(memory / MIB / count).toFixed(1)} MiB of the host for each`);
