@@ -1,5 +1,5 @@
 // The FUSE server: from a request in a descriptor chain to the reply in it. What the guest sees is a directory of the
-// shares, `0`, `1`, ..., each a file system of its own (FUSE_SUBMOUNTS). A request is copied out of guest memory before
+// shares, `0`, `1`, ...; where the host's file system changes, so does the guest's (FUSE_SUBMOUNTS). A request is copied out of guest memory before
 // it is looked at; only the bytes of reads and writes stay where they are.
 import { constants } from 'node:os';
 import { SystemError } from '../../libc.js';

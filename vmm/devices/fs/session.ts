@@ -134,7 +134,17 @@ export class Session {
     words[to + 18] = toGuest(words[from + STATX_GID], inode.share.owner?.gid);
     words[to + 19] = deviceNumber(words[from + STATX_RDEV_MAJOR], words[from + STATX_RDEV_MINOR]);
     words[to + 20] = words[from + STATX_BLKSIZE];
-    words[to + 21] = isFileSystemRoot(inode) ? FUSE_ATTR_SUBMOUNT : 0;
+    words[to + 21] = this.#isFileSystemRoot(inode) ? FUSE_ATTR_SUBMOUNT : 0;
+  }
+
+  /**
+   * Whether the guest gives what begins here a device number of its own: where the host's changes, as inode numbers begin
+   * anew. Not for its own sake: Linux 6.1 asks for `security.capability` at each write to such a file system.
+   */
+  #isFileSystemRoot(inode: Inode): boolean {
+    if (inode.type !== S_IFDIR) return false;
+    if (inode === inode.share.root) return inode.device !== this.shares[0].device;
+    return inode.parent !== undefined && inode.parent.device !== inode.device;
   }
 
   /** Writes `struct fuse_attr_out` of {@link STATX}; returns its size. */
@@ -173,12 +183,6 @@ export class Session {
     const inode = this.inodes.adopt(parent, name);
     return inode === undefined ? -ENFILE : this.putEntry(0, inode);
   }
-}
-
-/** The guest mounts a share, and what the host has mounted in it, with a device number of its own. */
-function isFileSystemRoot(inode: Inode): boolean {
-  if (inode.type !== S_IFDIR) return false;
-  return inode === inode.share.root || (inode.parent !== undefined && inode.parent.device !== inode.device);
 }
 
 /** A device number as the kernel gives it to user space in 32 bits (Linux, new_encode_dev). */

@@ -63,21 +63,20 @@ afterEach(() => {
 });
 
 describe('a share', () => {
-  test('is a file system of its own, found by its place in the list', () => {
+  test('is found by its place in the list, and a file system of its own where it is one on the host', () => {
     const other = mkdtempSync(join(tmpdir(), 'tsvm-fs-'));
     writeFileSync(join(other, 'file'), 'one file');
     using two = FuseGuest.mount([
       { path: folder, readOnly: false },
       { path: join(other, 'file'), readOnly: true },
+      { path: '/proc', readOnly: true },
     ]);
-    expect(two.lookup(fuse.FUSE_ROOT_ID, '0')).toMatchObject({
-      ino: BigInt(statSync(folder).ino),
-      flags: fuse.FUSE_ATTR_SUBMOUNT,
-    });
+    expect(two.lookup(fuse.FUSE_ROOT_ID, '0')).toMatchObject({ ino: BigInt(statSync(folder).ino), flags: 0 });
+    expect(two.lookup(fuse.FUSE_ROOT_ID, '2').flags).toBe(fuse.FUSE_ATTR_SUBMOUNT);
     const file = two.lookup(fuse.FUSE_ROOT_ID, '1');
     expect(file).toMatchObject({ size: 8, flags: 0 });
     expect(two.read(two.open(file.node, fs.O_RDONLY), 0, 100).toString()).toBe('one file');
-    for (const name of ['2', '00', '-1', 'x', '..', '.', '']) {
+    for (const name of ['3', '00', '-1', 'x', '..', '.', '']) {
       expect([errno.ENOENT, errno.EINVAL]).toContain(refusal(() => two.lookup(fuse.FUSE_ROOT_ID, name)));
     }
     expect(two.attributes(fuse.FUSE_ROOT_ID).mode).toBe(0o040555);
