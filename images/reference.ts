@@ -113,7 +113,7 @@ function officialPath(path: string): string {
   return path.includes('/') ? path : `library/${path}`;
 }
 
-/** The name as a person writes it, without tag: `debian`, `foo/bar`, `ghcr.io/foo/bar`. */
+/** The name as a person writes it, without tag: `debian`, `foo/bar`, `registry.example/foo/bar`. */
 export function familiarName({ domain, path }: Pick<NameReference, 'domain' | 'path'>): string {
   if (domain !== DEFAULT_DOMAIN) return `${domain}/${path}`;
   const official = /^library\/([^/]+)$/.exec(path);

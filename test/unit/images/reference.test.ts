@@ -16,7 +16,7 @@ describe('a reference', () => {
     ['user/app:v1.0_x-y', { domain: 'docker.io', path: 'user/app', tag: 'v1.0_x-y', digest: null }],
     ['localhost/app', { domain: 'localhost', path: 'app', tag: 'latest', digest: null }],
     ['localhost:5000/app', { domain: 'localhost:5000', path: 'app', tag: 'latest', digest: null }],
-    ['ghcr.io/a/b/c:d', { domain: 'ghcr.io', path: 'a/b/c', tag: 'd', digest: null }],
+    ['registry.example/a/b/c:d', { domain: 'registry.example', path: 'a/b/c', tag: 'd', digest: null }],
     ['[::1]:5000/app:x', { domain: '[::1]:5000', path: 'app', tag: 'x', digest: null }],
     ['a__b/c.d-e---f', { domain: 'docker.io', path: 'a__b/c.d-e---f', tag: 'latest', digest: null }],
     [`app@sha256:${HEX}`, { domain: 'docker.io', path: 'library/app', tag: null, digest: `sha256:${HEX}` }],
@@ -90,7 +90,7 @@ describe('a reference', () => {
   test('has a file of its own in the store, and nowhere else', () => {
     const component = fc.stringMatching(/^[a-z0-9]{1,8}([._-][a-z0-9]{1,4})?$/);
     const tag = fc.stringMatching(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,10}$/);
-    const domain = fc.constantFrom('', 'localhost/', 'ghcr.io/', 'host:5000/');
+    const domain = fc.constantFrom('', 'localhost/', 'registry.example/', 'host:5000/');
     const name = fc.tuple(domain, fc.array(component, { minLength: 1, maxLength: 4 }), tag);
     fc.assert(
       fc.property(name, ([host, path, label]) => {
