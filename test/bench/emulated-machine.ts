@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { baseCommandLine } from '../../vmm/boot/command-line.js';
-import type { DiskSpec, MachineSpec, ShareSpec } from '../../vmm/machine.js';
+import type { DiskSpec, MachineSpec, NetworkSpec, ShareSpec } from '../../vmm/machine.js';
 import { guestKernel } from './beside-qemu.js';
 import { type CpioEntry, makeCpio } from './cpio.js';
 import { BENCH_FOLDER, GUEST_RUN_SOURCE, MACHINE_PROGRAM } from './paths.js';
@@ -62,7 +62,7 @@ function outputOf(who: string, { output, text, answer }: Timing): string {
 }
 
 /**
- * Runs the guest on our machine, with `disks`, `shares`, and a vsock device whose host side is at `vsock`; what it
+ * Runs the guest on our machine, with `disks`, `shares`, a `network`, and a vsock device whose host side is at `vsock`; what it
  * printed.
  */
 export async function runOurs(
@@ -70,6 +70,7 @@ export async function runOurs(
   vsock: string,
   disks: DiskSpec[],
   shares: ShareSpec[] = [],
+  network?: NetworkSpec,
 ): Promise<string> {
   const spec: MachineSpec = {
     accel: 'tcg',
@@ -80,6 +81,7 @@ export async function runOurs(
     memory: MEMORY,
     disks,
     shares,
+    network,
     vsock: { guestCid: 3, path: vsock },
     console: true,
     logLevel: 'error',

@@ -9,11 +9,11 @@ import { buildInitramfs, buildProgram, type GuestRun, runOurs, runQemu } from '.
 import { type Benchmark, type Measurement, ratio, Samples } from './measurement.js';
 import { BENCH_FOLDER, GUEST_STREAM_SOURCE } from './paths.js';
 
-const NAME = 'guest-stream';
+export const STREAM_PROGRAM = 'guest-stream';
 const INITRAMFS = join(BENCH_FOLDER, 'stream.cpio');
 const PORT = 1025;
 /** What the guest says, in this order. */
-const KINDS: [name: string, unit: Measurement['unit']][] = [
+export const STREAM_KINDS: [name: string, unit: Measurement['unit']][] = [
   ['guest to host', 'MiB/s'],
   ['host to guest', 'MiB/s'],
   ['round trip of 1 byte', 'us'],
@@ -26,7 +26,7 @@ function guest(...words: string[]): GuestRun {
 
 /** Starts the host's end, which listens at `path`. */
 async function startPeer(path: string): Promise<ChildProcess> {
-  const peer = spawn(join(BENCH_FOLDER, NAME), ['listen', path], { stdio: ['ignore', 'ignore', 'inherit'] });
+  const peer = spawn(join(BENCH_FOLDER, STREAM_PROGRAM), ['listen', path], { stdio: ['ignore', 'ignore', 'inherit'] });
   while (!existsSync(path) && peer.exitCode === null) await sleep(10);
   return peer;
 }
@@ -54,10 +54,11 @@ async function runSerial(folder: string): Promise<string> {
   }
 }
 
-function addSamples(samples: Samples, who: string, output: string): void {
+/** Adds what the guest's program said. */
+export function addStreamSamples(samples: Samples, who: string, output: string): void {
   const values = LINE.exec(output)?.slice(1);
   if (values === undefined) throw new Error(`${who}: the guest said no figures\n${output}`);
-  KINDS.forEach(([name, unit], index) => {
+  STREAM_KINDS.forEach(([name, unit], index) => {
     samples.add(`${who}: ${name}`, unit, Number(values[index]));
   });
 }
@@ -67,19 +68,21 @@ export const emulatedStream: Benchmark = {
   title: 'Streams of an emulated machine: our vsock beside virtio-serial of QEMU',
   needsKvm: false,
   async measure({ runs }) {
-    buildInitramfs(INITRAMFS, new Map([['/stream', buildProgram(GUEST_STREAM_SOURCE, NAME)]]));
+    buildInitramfs(INITRAMFS, new Map([['/stream', buildProgram(GUEST_STREAM_SOURCE, STREAM_PROGRAM)]]));
     const [ours, theirs] = [new Samples(), new Samples()];
     for (let run = 0; run < runs; run++) {
       const folder = mkdtempSync(join(tmpdir(), 'tsvm-bench-'));
       try {
-        addSamples(ours, 'vsock', await runVsock(folder));
-        addSamples(theirs, 'virtio-serial', await runSerial(folder));
+        addStreamSamples(ours, 'vsock', await runVsock(folder));
+        addStreamSamples(theirs, 'virtio-serial', await runSerial(folder));
       } finally {
         rmSync(folder, { recursive: true });
       }
     }
     const [mine, other] = [ours.measurements(), theirs.measurements()];
-    const ratios = KINDS.map(([name], index) => ratio(`vsock / virtio-serial: ${name}`, mine[index], other[index]));
+    const ratios = STREAM_KINDS.map(([name], index) =>
+      ratio(`vsock / virtio-serial: ${name}`, mine[index], other[index]),
+    );
     return [...mine, ...other, ...ratios];
   },
 };

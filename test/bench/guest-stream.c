@@ -1,10 +1,16 @@
 // How fast a stream between guest and host is. In the guest `stream vsock PORT` or `stream DEVICE` sends bytes, then takes
 // as many, then sends single bytes and waits for each to come back; it says three numbers. On the host `stream listen
-// PATH` is the other end of one such stream, over a unix socket. Bytes of the guest's bulk are answered by one.
+// PATH` is the other end of one such stream, over a unix socket. Bytes of the guest's bulk are answered by one. `stream tcp
+// PORT` and `stream listen-tcp PORT` do the same over a network whose guest is 198.19.0.2 and whose host 198.19.0.1.
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -68,6 +74,54 @@ static int accept_unix(const char *path)
 	return accept(listener, NULL, NULL);
 }
 
+static struct sockaddr_in internet(const char *address, int port)
+{
+	struct sockaddr_in result = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+	inet_pton(AF_INET, address, &result.sin_addr);
+	return result;
+}
+
+static void configure(int control, unsigned long request, const char *address)
+{
+	struct ifreq interface = {.ifr_name = "eth0"};
+	struct sockaddr_in value = internet(address, 0);
+	memcpy(&interface.ifr_addr, &value, sizeof value);
+	if (ioctl(control, request, &interface))
+		fail("eth0");
+}
+
+static int without_delay(int stream)
+{
+	int on = 1;
+	setsockopt(stream, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	return stream;
+}
+
+static int open_tcp(int port)
+{
+	struct ifreq up = {.ifr_name = "eth0", .ifr_flags = IFF_UP};
+	struct sockaddr_in host = internet("198.19.0.1", port);
+	int stream = socket(AF_INET, SOCK_STREAM, 0);
+	configure(stream, SIOCSIFADDR, "198.19.0.2");
+	configure(stream, SIOCSIFNETMASK, "255.255.255.0");
+	if (ioctl(stream, SIOCSIFFLAGS, &up) || connect(stream, (struct sockaddr *)&host, sizeof host))
+		fail("tcp");
+	return without_delay(stream);
+}
+
+static int accept_tcp(int port)
+{
+	struct sockaddr_in address = internet("127.0.0.1", port);
+	int on = 1;
+	int listener = socket(AF_INET, SOCK_STREAM, 0);
+	setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	if (bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 1))
+		fail("listen");
+	puts("listening");
+	fflush(stdout);
+	return without_delay(accept(listener, NULL, NULL));
+}
+
 static void serve(int stream)
 {
 	take_bytes(stream, (size_t)MIBS * MIB);
@@ -101,6 +155,10 @@ int main(int argc, char **argv)
 		serve(accept_unix(argv[2]));
 	else if (argc == 3 && strcmp(argv[1], "vsock") == 0)
 		measure(open_vsock((unsigned)atoi(argv[2])));
+	else if (argc == 3 && strcmp(argv[1], "listen-tcp") == 0)
+		serve(accept_tcp(atoi(argv[2])));
+	else if (argc == 3 && strcmp(argv[1], "tcp") == 0)
+		measure(open_tcp(atoi(argv[2])));
 	else if (argc == 2)
 		measure(open(argv[1], O_RDWR));
 	else

@@ -11,6 +11,7 @@ import { containers } from './containers.js';
 import { convert } from './convert.js';
 import { emulated } from './emulated.js';
 import { emulatedDisk } from './emulated-disk.js';
+import { emulatedNetwork } from './emulated-network.js';
 import { emulatedStream } from './emulated-stream.js';
 import { emulatedTuning } from './emulated-tuning.js';
 import { firstByte } from './first-byte.js';
@@ -35,6 +36,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   emulated,
   emulatedDisk,
   emulatedStream,
+  emulatedNetwork,
   emulatedTuning,
   firstByte,
   storeSize,

@@ -1,0 +1,98 @@
+// The network of an emulated machine: our virtio-net, with its policy, beside QEMU's own with `-netdev stream`, both by
+// passt to a server on this machine's loopback interface.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomInt } from 'node:crypto';
+import { once } from 'node:events';
+import { chmodSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { FIRST_INHERITED_FD } from '../../vmm/child-process.js';
+import { passtArguments } from '../../vmm/devices/net/passt.js';
+import type { NetworkSpec, PasstSpec } from '../../vmm/machine.js';
+import { buildInitramfs, buildProgram, runOurs, runQemu } from './emulated-machine.js';
+import { addStreamSamples, STREAM_KINDS, STREAM_PROGRAM } from './emulated-stream.js';
+import { type Benchmark, ratio, Samples } from './measurement.js';
+import { BENCH_FOLDER, GUEST_STREAM_SOURCE } from './paths.js';
+
+const INITRAMFS = join(BENCH_FOLDER, 'network.cpio');
+const HOST = '198.19.0.1';
+const PASST: PasstSpec = { kind: 'passt', ports: [], reachHost: true, interface: 'lo' };
+const NETWORK: NetworkSpec = {
+  ...{ mac: '02:74:c6:13:00:02', gatewayMac: '02:74:c6:13:00:01', mtu: 65520 },
+  ...{ addresses: ['198.19.0.2'], gateways: [HOST], resolvers: [], closed: [], optional: false },
+  rules: [{ allow: true, range: HOST }],
+  backEnd: PASST,
+};
+
+/** Starts the host's end; resolves when it listens. */
+async function startServer(port: number): Promise<ChildProcess> {
+  const program = join(BENCH_FOLDER, STREAM_PROGRAM);
+  const server = spawn(program, ['listen-tcp', String(port)], { stdio: ['ignore', 'pipe', 'inherit'] });
+  await once(server.stdout!, 'data');
+  return server;
+}
+
+async function runWithOurs(folder: string, port: number): Promise<string> {
+  return runOurs(
+    { initramfs: INITRAMFS, command: ['/stream', 'tcp', String(port)] },
+    join(folder, 'vsock'),
+    [],
+    [],
+    NETWORK,
+  );
+}
+
+async function runWithQemu(folder: string, port: number): Promise<string> {
+  const socket = join(folder, 'passt');
+  // Started by root, it is nobody when it makes its socket.
+  chmodSync(folder, 0o777);
+  const args = passtArguments(NETWORK, PASST).flatMap((word) =>
+    word === '--fd' ? ['--socket'] : word === String(FIRST_INHERITED_FD) ? [socket] : [word],
+  );
+  const passt = spawn('passt', ['--one-off', ...args], { stdio: 'ignore' });
+  try {
+    while (!existsSync(socket)) {
+      if (passt.exitCode !== null) throw new Error(`passt ended with ${passt.exitCode}`);
+      await sleep(10);
+    }
+    return await runQemu({ initramfs: INITRAMFS, command: ['/stream', 'tcp', String(port)] }, [
+      ...['-netdev', `stream,id=net,server=off,addr.type=unix,addr.path=${socket}`],
+      ...['-device', `virtio-net-device,netdev=net,mac=${NETWORK.mac},host_mtu=${NETWORK.mtu}`],
+    ]);
+  } finally {
+    passt.kill();
+  }
+}
+
+async function withServer(measure: (port: number) => Promise<string>): Promise<string> {
+  const port = randomInt(20_000, 30_000);
+  const server = await startServer(port);
+  try {
+    return await measure(port);
+  } finally {
+    server.kill();
+  }
+}
+
+export const emulatedNetwork: Benchmark = {
+  name: 'emulated-network',
+  title: "The network of an emulated machine: our virtio-net beside QEMU's own, both with passt",
+  needsKvm: false,
+  async measure({ runs }) {
+    buildInitramfs(INITRAMFS, new Map([['/stream', buildProgram(GUEST_STREAM_SOURCE, STREAM_PROGRAM)]]));
+    const [ours, theirs] = [new Samples(), new Samples()];
+    for (let run = 0; run < runs; run++) {
+      const folder = mkdtempSync(join(tmpdir(), 'tsvm-bench-'));
+      try {
+        addStreamSamples(ours, 'tsvm', await withServer((port) => runWithOurs(folder, port)));
+        addStreamSamples(theirs, 'QEMU', await withServer((port) => runWithQemu(folder, port)));
+      } finally {
+        rmSync(folder, { recursive: true });
+      }
+    }
+    const [mine, other] = [ours.measurements(), theirs.measurements()];
+    const ratios = STREAM_KINDS.map(([name], index) => ratio(`tsvm / QEMU: ${name}`, mine[index], other[index]));
+    return [...mine, ...other, ...ratios];
+  },
+};
