@@ -172,15 +172,19 @@ export function answerQuery(message: Uint8Array, question: Question, addresses: 
       return record;
     });
   const flags = (u16(message, 2) & KEPT_FLAGS) | FLAG_RESPONSE | FLAG_RECURSION;
-  const head = message.slice(0, question.end);
+  const head = Uint8Array.from(message.subarray(0, question.end));
   head.set([flags >> 8, flags & 0xff, 0, 1, 0, records.length, 0, 0, 0, 0], 2);
   return Buffer.concat([head, ...records]);
 }
 
-/** The answer that a resolver gives which does not want to: the query's question, and the code REFUSED. */
-export function refuseQuery(message: Uint8Array): Uint8Array {
-  const question = message.length >= HEADER ? parseQuestion(message) : undefined;
-  const answer = message.slice(0, question?.end ?? HEADER);
+/**
+ * The answer that a resolver gives which does not want to: the query's question, and the code REFUSED. Undefined for what
+ * has no header.
+ */
+export function refuseQuery(message: Uint8Array): Uint8Array | undefined {
+  if (message.length < HEADER) return undefined;
+  const question = parseQuestion(message);
+  const answer = Uint8Array.from(message.subarray(0, question?.end ?? HEADER));
   const flags = (u16(message, 2) & KEPT_FLAGS) | FLAG_RESPONSE | RCODE_REFUSED;
   answer.set([flags >> 8, flags & 0xff, 0, question === undefined ? 0 : 1, 0, 0, 0, 0, 0, 0], 2);
   return answer;

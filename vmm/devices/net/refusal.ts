@@ -33,7 +33,8 @@ export function answerRefusal(
   if (reason === 'spoofed' || reason === 'next-hop') return undefined;
   if (frame.kind === TCP && (frame.tcpFlags & (TCP_SYN | TCP_ACK)) === TCP_SYN) return reset(frame, bytes);
   if (frame.kind === UDP && frame.destinationPort === DNS_PORT && frame.end <= whole) {
-    return datagram(frame, bytes, refuseQuery(bytes.subarray(frame.payload, frame.end)));
+    const answer = refuseQuery(bytes.subarray(frame.payload, frame.end));
+    return answer === undefined ? undefined : datagram(frame, bytes, answer);
   }
   return undefined;
 }

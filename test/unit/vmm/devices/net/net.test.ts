@@ -317,6 +317,16 @@ describe('network device', () => {
     expect(message.subarray(12).equals(query('example.net').subarray(12))).toBe(true);
   });
 
+  test('what is no query, of whatever length, breaks nothing where names are not free', () => {
+    const it = network({ rules: [{ allow: true, name: 'example.com' }] });
+    using _ = it.driver;
+    for (let length = 0; length < 20; length++) {
+      it.transmit(udp({ destination: RESOLVER, destinationPort: 53, payload: Buffer.alloc(length, length) }));
+    }
+    expect(it.device.refused).toEqual({ name: 20 });
+    expect(it.driver.failures).toEqual([]);
+  });
+
   test('refusals are counted, and each destination is told once', () => {
     const it = network();
     using _ = it.driver;
