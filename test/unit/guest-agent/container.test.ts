@@ -283,6 +283,34 @@ describe('kernel parameters', () => {
   });
 });
 
+describe('the network interface', () => {
+  const network = {
+    interface: 'lo',
+    addresses: ['198.19.1.2/32', 'fd74:7376:6d::2/128'],
+    gateways: ['198.19.0.1'],
+  };
+
+  test('has its addresses, and routes to gateways that are in none of their networks', async () => {
+    const script = 'cat /proc/net/fib_trie /proc/net/if_inet6 /proc/net/route';
+    const stdout = await shell(script, {}, { network });
+    expect(stdout).toMatch(/198\.19\.1\.2\n\s+\/32 host LOCAL/);
+    expect(stdout).toMatch(/^fd747376006d00000000000000000002 /m);
+    // Bytes are the other way round there: the default route, and the gateway's own.
+    expect(stdout).toMatch(/^lo\t00000000\t010013C6\t/m);
+    expect(stdout).toMatch(/^lo\t010013C6\t00000000\t/m);
+  });
+
+  test.each([
+    [{ ...network, interface: 'nope0' }, 'setup-failed', 'network interface nope0'],
+    [{ ...network, addresses: ['198.19.1/32'] }, 'bad-request', 'not an address: 198.19.1/32'],
+    [{ ...network, addresses: ['198.19.1.2/33'] }, 'bad-request', 'not an address: 198.19.1.2/33'],
+    [{ ...network, gateways: ['nobody'] }, 'bad-request', 'not an address: nobody'],
+  ])('%j is an error', async (wrong, kind, message) => {
+    await using session = await boot(startRequest({}, { network: wrong }));
+    expect(await session.error(1)).toMatchObject({ kind, message: expect.stringContaining(message) });
+  });
+});
+
 describe('a privileged container', () => {
   test("has the machine's devices, and a kernel that it may change", async () => {
     const stdout = await shell(
