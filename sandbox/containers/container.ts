@@ -248,6 +248,8 @@ export class Container {
   async remove({ force = false } = {}): Promise<void> {
     const { home, id } = this.#folder;
     if (force) await this.#end();
+    // One with --rm has taken itself away.
+    if (this.#folder.config() === undefined) return;
     using lock = this.#folder.lock();
     if (lock === undefined) {
       throw new SandboxError('running', `container ${this.#folder.shortId} is running: stop it first, or use --force`);

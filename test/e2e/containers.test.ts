@@ -68,11 +68,14 @@ describe.each(machines)('on $name', (machine) => {
       tsvm run -d --rm --name ${name}-gone ${DEBIAN} sleep 0.1 > /dev/null
       tsvm wait ${name}-gone 2> /dev/null || true
       until test -z "$(tsvm ps -aq --filter name=${name}-gone)"; do sleep 0.1; done
+      tsvm run -d --rm --name ${name}-end ${DEBIAN} sleep 1000 > /dev/null
+      tsvm rm -f ${name}-end
+      tsvm ps -aq --filter name=${name}-end
       tsvm run -d --name ${name}-bad ${DEBIAN} nosuchcommand 2> /dev/null || echo "run $?"
       tsvm inspect -f '{{.State.Status}} {{.State.ExitCode}}' ${name}-bad
       tsvm rm ${name}-bad > /dev/null`,
     );
-    expect(said.replace(/^0\n/, '')).toBe('run 127\ncreated 127\n');
+    expect(said.replace(/^0\n/, '')).toBe(`${name}-end\nrun 127\ncreated 127\n`);
   });
 
   test('a container in the foreground is seen, told and kept like any other', async () => {
