@@ -3,17 +3,16 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
-import { chmodSync, existsSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { chmodSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FIRST_INHERITED_FD } from '../../vmm/child-process.js';
 import { passtArguments } from '../../vmm/devices/net/passt.js';
 import type { NetworkSpec, PasstSpec } from '../../vmm/machine.js';
-import { buildInitramfs, buildProgram, runOurs, runQemu } from './emulated-machine.js';
-import { addStreamSamples, STREAM_KINDS, STREAM_PROGRAM } from './emulated-stream.js';
-import { type Benchmark, ratio, Samples } from './measurement.js';
-import { BENCH_FOLDER, GUEST_STREAM_SOURCE } from './paths.js';
+import { runOurs, runQemu } from './emulated-machine.js';
+import { buildStreamInitramfs, compareStreams, STREAM_PROGRAM } from './emulated-stream.js';
+import type { Benchmark } from './measurement.js';
+import { BENCH_FOLDER } from './paths.js';
 
 const INITRAMFS = join(BENCH_FOLDER, 'network.cpio');
 const HOST = '198.19.0.1';
@@ -80,19 +79,11 @@ export const emulatedNetwork: Benchmark = {
   title: "The network of an emulated machine: our virtio-net beside QEMU's own, both with passt",
   needsKvm: false,
   async measure({ runs }) {
-    buildInitramfs(INITRAMFS, new Map([['/stream', buildProgram(GUEST_STREAM_SOURCE, STREAM_PROGRAM)]]));
-    const [ours, theirs] = [new Samples(), new Samples()];
-    for (let run = 0; run < runs; run++) {
-      const folder = mkdtempSync(join(tmpdir(), 'tsvm-bench-'));
-      try {
-        addStreamSamples(ours, 'tsvm', await withServer((port) => runWithOurs(folder, port)));
-        addStreamSamples(theirs, 'QEMU', await withServer((port) => runWithQemu(folder, port)));
-      } finally {
-        rmSync(folder, { recursive: true });
-      }
-    }
-    const [mine, other] = [ours.measurements(), theirs.measurements()];
-    const ratios = STREAM_KINDS.map(([name], index) => ratio(`tsvm / QEMU: ${name}`, mine[index], other[index]));
-    return [...mine, ...other, ...ratios];
+    buildStreamInitramfs(INITRAMFS);
+    return compareStreams(
+      runs,
+      ['tsvm', (folder) => withServer((port) => runWithOurs(folder, port))],
+      ['QEMU', (folder) => withServer((port) => runWithQemu(folder, port))],
+    );
   },
 };

@@ -13,7 +13,7 @@ export const STREAM_PROGRAM = 'guest-stream';
 const INITRAMFS = join(BENCH_FOLDER, 'stream.cpio');
 const PORT = 1025;
 /** What the guest says, in this order. */
-export const STREAM_KINDS: [name: string, unit: Measurement['unit']][] = [
+const KINDS: [name: string, unit: Measurement['unit']][] = [
   ['guest to host', 'MiB/s'],
   ['host to guest', 'MiB/s'],
   ['round trip of 1 byte', 'us'],
@@ -54,11 +54,36 @@ async function runSerial(folder: string): Promise<string> {
   }
 }
 
+/** A way between guest and host: its name, and a run of the guest's program over it, with a folder of its own. */
+type Way = [name: string, run: (folder: string) => Promise<string>];
+
+/** The initramfs of the guest's program. */
+export function buildStreamInitramfs(path: string): void {
+  buildInitramfs(path, new Map([['/stream', buildProgram(GUEST_STREAM_SOURCE, STREAM_PROGRAM)]]));
+}
+
+/** Runs the guest's program over two ways by turns; the figures of both, and the first's beside the second's. */
+export async function compareStreams(runs: number, [ours, runOurs]: Way, [theirs, runTheirs]: Way) {
+  const [first, second] = [new Samples(), new Samples()];
+  for (let run = 0; run < runs; run++) {
+    const folder = mkdtempSync(join(tmpdir(), 'tsvm-bench-'));
+    try {
+      addSamples(first, ours, await runOurs(folder));
+      addSamples(second, theirs, await runTheirs(folder));
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  }
+  const [mine, other] = [first.measurements(), second.measurements()];
+  const ratios = KINDS.map(([name], index) => ratio(`${ours} / ${theirs}: ${name}`, mine[index], other[index]));
+  return [...mine, ...other, ...ratios];
+}
+
 /** Adds what the guest's program said. */
-export function addStreamSamples(samples: Samples, who: string, output: string): void {
+function addSamples(samples: Samples, who: string, output: string): void {
   const values = LINE.exec(output)?.slice(1);
   if (values === undefined) throw new Error(`${who}: the guest said no figures\n${output}`);
-  STREAM_KINDS.forEach(([name, unit], index) => {
+  KINDS.forEach(([name, unit], index) => {
     samples.add(`${who}: ${name}`, unit, Number(values[index]));
   });
 }
@@ -68,21 +93,7 @@ export const emulatedStream: Benchmark = {
   title: 'Streams of an emulated machine: our vsock beside virtio-serial of QEMU',
   needsKvm: false,
   async measure({ runs }) {
-    buildInitramfs(INITRAMFS, new Map([['/stream', buildProgram(GUEST_STREAM_SOURCE, STREAM_PROGRAM)]]));
-    const [ours, theirs] = [new Samples(), new Samples()];
-    for (let run = 0; run < runs; run++) {
-      const folder = mkdtempSync(join(tmpdir(), 'tsvm-bench-'));
-      try {
-        addStreamSamples(ours, 'vsock', await runVsock(folder));
-        addStreamSamples(theirs, 'virtio-serial', await runSerial(folder));
-      } finally {
-        rmSync(folder, { recursive: true });
-      }
-    }
-    const [mine, other] = [ours.measurements(), theirs.measurements()];
-    const ratios = STREAM_KINDS.map(([name], index) =>
-      ratio(`vsock / virtio-serial: ${name}`, mine[index], other[index]),
-    );
-    return [...mine, ...other, ...ratios];
+    buildStreamInitramfs(INITRAMFS);
+    return compareStreams(runs, ['vsock', runVsock], ['virtio-serial', runSerial]);
   },
 };
