@@ -1,6 +1,6 @@
 // tsvm container prune: containers that do not run go.
 import type { Command } from 'commander';
-import { Container } from '../sandbox/index.js';
+import { Container, SandboxError } from '../sandbox/index.js';
 import { type Context, collect, createCommand, openLog } from './command.js';
 import { describe, exitCode } from './failure.js';
 import { hasLabels, parseFilters } from './filter.js';
@@ -33,7 +33,8 @@ export function command(context: Context): Command {
           removed.push(config.id);
           reclaimed += size;
         } catch (error) {
-          // Somebody has just started it.
+          // Somebody has just started it, and so it is none of those.
+          if (error instanceof SandboxError && error.code === 'running') continue;
           log.error(describe(error).message);
           context.exitCode = exitCode(error);
         }
