@@ -16,8 +16,8 @@ export default defineConfig({
           testTimeout: 300_000,
           hookTimeout: 300_000,
           // The lab's emulated SVM loses a guest, or the whole machine, once in some hundred runs (docs/lab.md). What
-          // needed a second try is told at the end.
-          retry: 1,
+          // needed another try is told at the end.
+          retry: 2,
         },
       },
     ],
