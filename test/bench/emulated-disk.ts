@@ -86,12 +86,34 @@ async function runWithDaemon(folder: string): Promise<string> {
 /** fio(1), "TERSE OUTPUT" version 3: of reads and of writes, where the bandwidth in KiB/s is; the IOPS follow. */
 const BANDWIDTH = { read: 6, write: 47 };
 
-function addSamples(samples: Samples, who: string, output: string): void {
+/** As many fields has a line at least. */
+const LEAST_FIELDS = 120;
+
+/** What fio said of a job that went well. */
+function fieldsOf(output: string, job: (typeof JOBS)[number]): string[] | undefined {
   const lines = output.split('\n').map((line) => line.trim().split(';'));
+  return lines.find(
+    (fields) => fields[0] === '3' && fields[2] === nameOf(job) && fields[4] === '0' && fields.length > LEAST_FIELDS,
+  );
+}
+
+/** Runs the guest until fio's word on every job has come whole: a busy serial port loses some characters now and then. */
+async function saidOfAll(run: (folder: string) => Promise<string>): Promise<string> {
+  for (let left = 3; ; left--) {
+    const folder = mkdtempSync(join(tmpdir(), 'tsvm-bench-'));
+    try {
+      const output = await run(folder);
+      if (left === 1 || JOBS.every((job) => fieldsOf(output, job) !== undefined)) return output;
+    } finally {
+      rmSync(folder, { recursive: true });
+    }
+  }
+}
+
+function addSamples(samples: Samples, who: string, output: string): void {
   for (const job of JOBS) {
-    const fields = lines.find(([version, , name]) => version === '3' && name === nameOf(job));
-    if (fields === undefined || fields[4] !== '0')
-      throw new Error(`${who}: fio said nothing of ${nameOf(job)}\n${output}`);
+    const fields = fieldsOf(output, job);
+    if (fields === undefined) throw new Error(`${who}: fio said nothing of ${nameOf(job)}\n${output}`);
     const at = BANDWIDTH[job.rw === 'read' || job.rw === 'randread' ? 'read' : 'write'];
     const name = `${who}: ${nameOf(job)}`;
     if (job.bs === '1M') samples.add(name, 'MiB/s', Number(fields[at]) / 1024);
@@ -107,13 +129,8 @@ export const emulatedDisk: Benchmark = {
     prepare();
     const [ours, theirs] = [new Samples(), new Samples()];
     for (let run = 0; run < runs; run++) {
-      const folder = mkdtempSync(join(tmpdir(), 'tsvm-bench-'));
-      try {
-        addSamples(ours, 'tsvm', await runWithOurs(folder));
-        addSamples(theirs, 'qemu-storage-daemon', await runWithDaemon(folder));
-      } finally {
-        rmSync(folder, { recursive: true });
-      }
+      addSamples(ours, 'tsvm', await saidOfAll(runWithOurs));
+      addSamples(theirs, 'qemu-storage-daemon', await saidOfAll(runWithDaemon));
     }
     const [mine, other] = [ours.measurements(), theirs.measurements()];
     const ratios = JOBS.map((job, index) =>
