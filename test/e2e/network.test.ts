@@ -9,7 +9,7 @@ const port = () => randomInt(20_000, 30_000);
 
 /** What a server on the machine's loopback interface says to whoever connects to `from`; ended by `stop`. */
 async function serve(machine: Machine, on: number, program: string) {
-  const server = machine.spawn(['python3', '-u', '-c', program, String(on)]);
+  const server = machine.spawn(['/usr/bin/python3', '-u', '-c', program, String(on)]);
   await readUntil(server.stdout, 'ready');
   return {
     async [Symbol.asyncDispose]() {
@@ -57,7 +57,7 @@ describe.each(machines)('on $name', (machine) => {
     const argv = ['nginx', '-g', 'daemon off;'];
     const web = machine.spawn([TSVM, 'run', '--rm', '-p', `127.0.0.1:${at}:80`, image, ...argv]);
     try {
-      const { stdout } = await run(machine, ['python3', '-c', FETCH, `http://127.0.0.1:${at}/`]);
+      const { stdout } = await run(machine, ['/usr/bin/python3', '-c', FETCH, `http://127.0.0.1:${at}/`]);
       expect(stdout).toContain('Welcome to nginx!');
     } finally {
       web.kill('SIGTERM');
@@ -68,7 +68,7 @@ describe.each(machines)('on $name', (machine) => {
   test("what a server of the host's loopback interface has is fetched whole, where that was asked for", async () => {
     const at = port();
     await using _ = await serve(machine, at, FILE_SERVER);
-    const here = await run(machine, ['python3', '-c', DOWNLOAD, `http://127.0.0.1:${at}/`]);
+    const here = await run(machine, ['/usr/bin/python3', '-c', DOWNLOAD, `http://127.0.0.1:${at}/`]);
     const options = ['--allow-net', `host-gateway:${at}`, '--add-host', 'host:host-gateway'];
     const there = await python(options, DOWNLOAD, `http://host:${at}/`);
     expect(there).toEqual({ code: 0, stdout: here.stdout, stderr: '' });

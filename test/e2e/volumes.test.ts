@@ -38,7 +38,7 @@ describe.each(machines)('on $name', (machine) => {
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     // The host sees the same tree.
     const digest = `import runpy; print(runpy.run_path('${PROGRAMS}/random-files.py')['digest']('${folder}/random'))`;
-    const argv = ['python3', '-c', `import sys; sys.argv += ['', '', '0', '0']; ${digest}`];
+    const argv = ['/usr/bin/python3', '-c', `import sys; sys.argv += ['', '', '0', '0']; ${digest}`];
     expect((await run(machine, argv)).stdout).toBe(stdout);
   });
 
