@@ -35,6 +35,7 @@ export const COMMANDS: Record<string, CommandEntry> = {
   stats: { summary: 'show what containers use', load: () => import('./stats.js') },
   events: { summary: 'show what happens to containers', load: () => import('./events.js') },
   ps: { summary: 'list containers', load: () => import('./ps.js') },
+  port: { summary: "show which ports of the host lead to a container's", load: () => import('./port.js') },
   logs: { summary: 'show the output of a container', load: () => import('./logs.js') },
   images: { summary: 'list images', load: () => import('./images.js') },
   import: { summary: 'make an image of a root file system', load: () => import('./import.js') },
@@ -76,7 +77,7 @@ export const GROUPS: Record<string, Record<string, string>> = {
     ls: 'ps',
     prune: 'container prune',
     ...same('run', 'create', 'start', 'stop', 'restart', 'kill', 'wait', 'rm', 'rename', 'exec', 'attach'),
-    ...same('pause', 'unpause', 'cp', 'diff', 'commit', 'top', 'stats', 'logs', 'inspect'),
+    ...same('pause', 'unpause', 'cp', 'diff', 'commit', 'top', 'stats', 'port', 'logs', 'inspect'),
   },
 };
 

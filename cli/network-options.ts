@@ -8,6 +8,8 @@ export interface NetworkCliOptions {
   network?: string;
   networkAlias?: string[];
   publish?: string[];
+  publishAll?: boolean;
+  expose?: string[];
   dns?: string[];
   addHost?: string[];
   allowNet?: string[];
@@ -20,7 +22,9 @@ export function addNetworkOptions(command: Command): Command {
   return command
     .option('--network <NAME>', 'none, passt, tap:INTERFACE, or a private network (default: passt)')
     .option('--network-alias <NAME>', 'one more name in the private network', collect)
-    .option('-p, --publish <[IP:]HOST:GUEST[/udp]>', "lead ports of the host to the container's", collect)
+    .option('-p, --publish <[[IP:]HOST:]GUEST[/udp]>', "lead ports of the host to the container's", collect)
+    .option('-P, --publish-all', 'lead free ports of the host to all that the image or --expose names')
+    .option('--expose <PORT[/udp]>', 'name a port, or a range, that the container serves', collect)
     .option('--dns <IP>', "name server instead of the host's", collect)
     .option('--add-host <NAME:IP>', 'add a line to /etc/hosts; host-gateway is the host', collect)
     .option('--allow-net <TO>', 'connect only to CIDR, NAME, *.NAME or host-gateway, each [:PORT]', collect)
@@ -29,10 +33,12 @@ export function addNetworkOptions(command: Command): Command {
 }
 
 export function toNetwork(options: NetworkCliOptions): NetworkOptions {
-  const { network, networkAlias, publish, dns, addHost, allowNet, denyNet, macAddress } = options;
+  const { network, networkAlias, publish, publishAll, expose, dns, addHost, allowNet, denyNet, macAddress } = options;
   return {
     mode: network,
     publish,
+    publishAll,
+    expose,
     dns,
     hosts: addHost,
     allow: allowNet,

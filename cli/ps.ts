@@ -5,6 +5,7 @@ import { type Context, collect, createCommand } from './command.js';
 import { parseContainerFilters } from './container-filters.js';
 import { UsageError } from './failure.js';
 import { type Columns, FORMAT_HELP, formatList } from './listing.js';
+import { formatPorts } from './ports.js';
 import { formatAge, formatDuration } from './table.js';
 
 const EXAMPLES = `
@@ -51,6 +52,7 @@ const COLUMNS: Columns<Row> = [
   ['COMMAND', 'Command'],
   ['CREATED', 'RunningFor'],
   ['STATUS', 'Status'],
+  ['PORTS', 'Ports'],
   ['NAMES', 'Names'],
 ];
 
@@ -62,6 +64,7 @@ interface Row {
   RunningFor: string;
   State: string;
   Status: string;
+  Ports: string;
   Names: string;
   Labels: string;
 }
@@ -94,6 +97,7 @@ function toRow({ config, state, name }: ContainerInfo, trunc: boolean): Row {
     RunningFor: formatAge(config.created),
     State: state.status,
     Status: formatStatus({ config, state }),
+    Ports: formatPorts({ config, state }),
     Names: name ?? '',
     Labels: Object.entries(config.labels)
       .map(([label, value]) => `${label}=${value}`)

@@ -41,6 +41,7 @@ export {
 } from './networks.js';
 export { probeMachine } from './probe.js';
 export type { ContainerIo } from './process-io.js';
+export { type BoundPort, eachPort, formatPort, parseExposed } from './published-ports.js';
 export type { ExitStatus } from './run.js';
 export { DEFAULT_MEMORY, type DeviceRate, MIN_MEMORY, type RunSpec } from './run-spec.js';
 export {

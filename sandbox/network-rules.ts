@@ -1,14 +1,12 @@
-// What a caller says of ports and of where a container may connect to, as words and checked once.
+// What a caller says of where a container may connect to and of the names it knows, as words and checked once.
 import { isIP, isIPv4, isIPv6 } from 'node:net';
-import type { NetworkRule, PublishedPorts } from '../vmm/machine.js';
+import type { NetworkRule } from '../vmm/machine.js';
 import { SandboxError } from './errors.js';
 
 /** Docker's word for the host: its services on the loopback interface, at the gateway's address. */
 export const HOST_GATEWAY = 'host-gateway';
 
 const MAX_PORT = 65535;
-/** More are a mistake rather than a wish, and each is a socket. */
-const MAX_PORTS = 1000;
 
 /**
  * A rule of `10.0.0.0/8`, `192.0.2.7:443`, `[2001:db8::/32]:80-90`, `example.com:443`, `*.example.com` or `host-gateway:80`.
@@ -57,8 +55,8 @@ function splitPorts(text: string): { host: string; ports?: string } {
   return colon < 0 ? { host: text } : { host: text.slice(0, colon), ports: text.slice(colon + 1) };
 }
 
-/** The first and the last of `80` or `80-90`. */
-function parsePortRange(text: string): [number, number] | undefined {
+/** The first and the last of `80` or `80-90`; undefined for what is neither. */
+export function parsePortRange(text: string): [number, number] | undefined {
   const match = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(text);
   if (match === null) return undefined;
   const [first, last] = [Number(match[1]), Number(match[2] ?? match[1])];
@@ -68,28 +66,6 @@ function parsePortRange(text: string): [number, number] | undefined {
 /** RFC 1123 names, and underscores, which are met. */
 export function isName(text: string): boolean {
   return text.length <= 253 && /^[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*\.?$/i.test(text);
-}
-
-/**
- * Ports of `8080:80`, `127.0.0.1:8080:80/udp`, `[::1]:8000-8010:8000-8010`.
- * @throws SandboxError `bad-spec`
- */
-export function parsePublished(text: string): PublishedPorts {
-  const fail = (why: string): never => {
-    throw new SandboxError('bad-spec', `invalid published port '${text}': ${why}`);
-  };
-  const match = /^(?:(?:\[([^\]]*)\]|([^:[\]]*)):)?([^:/]+):([^:/]+)(?:\/(.*))?$/.exec(text);
-  if (match === null) return fail('[IP:]HOST:GUEST[/udp] is needed');
-  const [, bracketed, plain, host, guest, protocol = 'tcp'] = match;
-  if (protocol !== 'tcp' && protocol !== 'udp') return fail(`'${protocol}' is neither tcp nor udp`);
-  const address = bracketed ?? plain;
-  if (address !== undefined && isIP(address) === 0) fail(`'${address}' is no address of the host`);
-  const from = parsePortRange(host) ?? fail(`'${host}' is no port or range of ports`);
-  const to = parsePortRange(guest) ?? fail(`'${guest}' is no port or range of ports`);
-  const count = from[1] - from[0] + 1;
-  if (to[1] - to[0] + 1 !== count) fail('as many ports of the host as of the container are needed');
-  if (count > MAX_PORTS) fail(`at most ${MAX_PORTS} ports can be published at once`);
-  return { protocol, address, host: from[0], guest: to[0], count };
 }
 
 export interface HostName {

@@ -3,12 +3,13 @@
 import { existsSync } from 'node:fs';
 import { isIPv4, isIPv6 } from 'node:net';
 import { join } from 'node:path';
-import type { NetworkSpec } from '../vmm/machine.js';
+import type { NetworkSpec, PublishedPorts } from '../vmm/machine.js';
 import type { InterfaceSpec } from './agent-protocol.js';
 import { SandboxError } from './errors.js';
 import { type HostNetwork, isLoopback, readInterface } from './host-network.js';
-import { type HostName, parseHostName, parsePublished, parseRule } from './network-rules.js';
+import { type HostName, parseHostName, parseRule } from './network-rules.js';
 import type { ContainerNetworks } from './networks.js';
+import { imagePorts, parseExposed, parsePublished, publishAll } from './published-ports.js';
 
 /** Of each of the last two bytes of an address, from 1 on. */
 const ADDRESSES = 254;
@@ -26,8 +27,12 @@ const PREFIX_6 = 'fd74:7376:6d';
 export interface NetworkOptions {
   /** `none`, `passt`, `tap:INTERFACE`, or the name of a private network. Absent: `passt` where it can be had, else none. */
   mode?: string;
-  /** `[IP:]HOST:GUEST[/udp]`, ports or ranges of them. */
+  /** `[[IP:][HOST]:]GUEST[/udp]`, ports or ranges of them; without HOST any that is free. */
   publish?: readonly string[];
+  /** Publish all ports that the image or `expose` names, each at a port that is free. */
+  publishAll?: boolean;
+  /** `80`, `53/udp`, `8000-8010`: ports that the container serves, beside those of its image. */
+  expose?: readonly string[];
   /** Name servers instead of the host's. */
   dns?: readonly string[];
   /** Lines for /etc/hosts: `name:address`, `name:host-gateway`. */
@@ -72,7 +77,8 @@ export function checkNetwork(options: NetworkOptions): void {
   hostNames(options, GATEWAY_ADDRESS);
   rules(options, GATEWAY_ADDRESS);
   const ports = (options.publish ?? []).map(parsePublished);
-  if ((mode === 'none' || mode.startsWith(TAP)) && ports.length > 0) {
+  (options.expose ?? []).map(parseExposed);
+  if ((mode === 'none' || mode.startsWith(TAP)) && (ports.length > 0 || options.publishAll)) {
     throw new SandboxError('bad-spec', `ports cannot be published with --network ${mode}`);
   }
 }
@@ -97,8 +103,8 @@ export function isNetworkName(word: string): boolean {
 }
 
 /** Whether the caller counts on a network: without one there is an error then, else a warning. */
-function isAskedFor({ mode, publish = [], dns = [], allow = [] }: NetworkOptions): boolean {
-  return mode !== undefined || publish.length > 0 || dns.length > 0 || allow.length > 0;
+function isAskedFor({ mode, publish = [], publishAll, dns = [], allow = [] }: NetworkOptions): boolean {
+  return mode !== undefined || publish.length > 0 || publishAll === true || dns.length > 0 || allow.length > 0;
 }
 
 /** Which container it is. */
@@ -106,6 +112,8 @@ export interface Networked {
   /** Hexadecimal digits, at least 8: the address comes of them. */
   id: string;
   networks?: ContainerNetworks;
+  /** Ports that its image names: `80/tcp`. */
+  exposed?: readonly string[];
 }
 
 /**
@@ -115,7 +123,7 @@ export interface Networked {
 export function planNetwork(
   options: NetworkOptions,
   host: HostNetwork,
-  { id, networks = { peers: [], internal: false } }: Networked,
+  { id, networks = { peers: [], internal: false }, exposed = [] }: Networked,
 ): NetworkPlan | undefined {
   const { mode = 'passt' } = options;
   if (mode === 'none') return undefined;
@@ -132,7 +140,7 @@ export function planNetwork(
     if (networks.internal) return { kind: 'none' };
     return {
       kind: 'passt',
-      ports: (options.publish ?? []).map(parsePublished),
+      ports: publishedPorts(options, exposed),
       forwardDns: forward ? DNS_ADDRESS : undefined,
       reachHost: allRules.some(({ allow, range }) => allow && range === place.gateway),
       interface: host.ipv4 ? undefined : 'lo',
@@ -167,6 +175,13 @@ export function planNetwork(
       '',
     ].join('\n'),
   };
+}
+
+function publishedPorts(options: NetworkOptions, exposed: readonly string[]): PublishedPorts[] {
+  const { publish = [], expose = [] } = options;
+  const published = publish.map(parsePublished);
+  if (!options.publishAll) return published;
+  return [...published, ...publishAll([...imagePorts(exposed), ...expose.flatMap(parseExposed)], published)];
 }
 
 /** No outside, for a guest whose networks are all internal: what it tries is refused at once. */

@@ -2,7 +2,7 @@
 // everything that it does not need to be told at once is done meanwhile.
 import { randomInt } from 'node:crypto';
 import type { Image } from '../images/index.js';
-import type { MachineSpec, PeerNetwork, Refusal } from '../vmm/machine.js';
+import type { MachineSpec, PeerNetwork, PublishedPorts, Refusal } from '../vmm/machine.js';
 import type { BpfInstruction, ExitedFrame, ProcessSpec, TerminalSize } from './agent-protocol.js';
 import { AgentSession } from './agent-session.js';
 import { SandboxError } from './errors.js';
@@ -15,7 +15,6 @@ import { MachineProcess } from './machine-process.js';
 import { resolveMounts } from './mounts.js';
 import { planNetwork } from './network.js';
 import type { ContainerNetworks } from './networks.js';
-import { checkPorts } from './ports.js';
 import { type ContainerIo, ProcessIo } from './process-io.js';
 import { checkRunSpec, type RunSpec } from './run-spec.js';
 import { keptDisk, ScratchDisk } from './scratch-disk.js';
@@ -106,6 +105,7 @@ export class ContainerRun {
   /** Of every process; depends on the guest's kernel. */
   #seccomp: readonly BpfInstruction[] | undefined;
   #address: string | undefined;
+  #ports: PublishedPorts[] = [];
   #running = false;
   #timedOut = false;
   #brokenPipe = false;
@@ -196,6 +196,11 @@ export class ContainerRun {
     return this.#address;
   }
 
+  /** The ports of the host that lead to it, each with its address. */
+  get ports(): readonly PublishedPorts[] {
+    return this.#ports;
+  }
+
   /** Stops the machine at once, with everything in it; `exit` rejects with `error`. */
   abort(error: Error): void {
     this.#abort(error);
@@ -246,9 +251,9 @@ export class ContainerRun {
     this.#trace.mark('foldersMade');
     const shares = resolveMounts(spec.mounts ?? [], home);
     const wanted = options.online === false ? { mode: 'none' } : (spec.network ?? {});
-    const network = planNetwork(wanted, readHostNetwork(), { id: folder.id, networks: options.networks });
+    const exposed = options.image.config.ExposedPorts;
+    const network = planNetwork(wanted, readHostNetwork(), { id: folder.id, networks: options.networks, exposed });
     this.#address = network?.address;
-    await Promise.race([checkPorts(network?.machine), failed]);
     const hostname = spec.hostname ?? folder.id;
     const request = startRequest(spec, {
       image: options.image,
@@ -341,7 +346,8 @@ export class ContainerRun {
     };
     machine.onNetworkLost = (reason) => this.#log.warn(`the container's network is gone: ${reason}`);
     const network = await Promise.race([machine.network, ended]);
-    if (!network.up) this.options.onNoNetwork?.(network.reason);
+    if (network.up) this.#ports = network.ports;
+    else this.options.onNoNetwork?.(network.reason);
     this.#trace.mark('networkUp');
     return network.up;
   }

@@ -36,15 +36,21 @@ export const EPOLLERR = 8;
 export const EPOLLHUP = 0x10;
 
 export const AF_UNIX = 1;
+export const AF_INET = 2;
+export const AF_INET6 = 10;
 export const SOCK_STREAM = 1;
+export const SOCK_DGRAM = 2;
 export const SOCK_SEQPACKET = 5;
 export const SOCK_NONBLOCK = O_NONBLOCK;
 export const SOCK_CLOEXEC = O_CLOEXEC;
 export const SHUT_RD = 0;
 export const SHUT_WR = 1;
 export const SOL_SOCKET = 1;
+export const SO_REUSEADDR = 2;
 export const SO_SNDBUF = 7;
 export const SO_SNDBUFFORCE = 32;
+export const IPPROTO_IPV6 = 41;
+export const IPV6_V6ONLY = 26;
 export const SCM_RIGHTS = 1;
 export const MSG_CTRUNC = 8;
 export const MSG_DONTWAIT = 0x40;
@@ -80,6 +86,7 @@ export const EACCES = 13;
 export const ENOSPC = 28;
 export const EPIPE = 32;
 export const EOPNOTSUPP = 95;
+export const EADDRINUSE = 98;
 export const ECONNRESET = 104;
 export const ECONNREFUSED = 111;
 
@@ -146,6 +153,10 @@ export const connect: Call<[fd: number, address: Address, length: number]> = lib
 );
 export const bind: Call<[fd: number, address: Address, length: number]> = libc.func(
   'int bind(int, const void *, uint)',
+);
+/** `length` is an `int32_t`, the room at `address`. */
+export const getsockname: Call<[fd: number, address: Address, length: Address]> = libc.func(
+  'int getsockname(int, void *, void *)',
 );
 export const listen: Call<[fd: number, backlog: number]> = libc.func('int listen(int, int)');
 export const accept4: Call<[fd: number, address: Address, length: Address, flags: number]> = libc.func(

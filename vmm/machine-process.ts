@@ -164,9 +164,9 @@ class MachineProcess {
     let wasUp = false;
     return {
       loop: this.#loop,
-      onNetworkUp: () => {
+      onNetworkUp: (ports) => {
         wasUp = true;
-        this.#control.send({ type: 'network', up: true });
+        this.#control.send({ type: 'network', up: true, ports });
       },
       onNetworkDown: (error) => {
         if (!wasUp && network?.optional === false) this.#fail(error);

@@ -53,7 +53,10 @@ export interface PublishedPorts {
   protocol: 'tcp' | 'udp';
   /** Of the host; absent: all of its addresses. */
   address?: string;
+  /** The first. 0: as many as are needed of those that are free. */
   host: number;
+  /** The first of `host` to `last` that is free is taken, for one port of the guest's. */
+  last?: number;
   guest: number;
   count: number;
 }
@@ -242,14 +245,14 @@ export interface ProbeResult {
 
 /**
  * What the machine process says to its owner. The `reason` of `booted` is why `auto` did not come to KVM. `network` says
- * that the outside can be reached, or cannot be any more; `refused` that the guest may not send somewhere, once for each
+ * that the outside can be reached, by which ports of the host's addresses, or cannot be any more; `refused` that the guest may not send somewhere, once for each
  * destination. After `stopped`, `failed` or `probed` it exits. `console` is the end of
  * what the guest wrote to its serial console, at most 16 KiB; a kernel panic is a `reset` whose console tells of it.
  */
 export type MachineEvent =
   | { type: 'booted'; accel: Accelerator; reason?: string; times: MachineTimes }
   | { type: 'statistics'; statistics: MachineStatistics }
-  | { type: 'network'; up: true }
+  | { type: 'network'; up: true; ports: PublishedPorts[] }
   | { type: 'network'; up: false; reason: string }
   | { type: 'refused'; refusal: Refusal }
   | { type: 'joined'; error?: string }

@@ -5,6 +5,7 @@ import { type Image, type ImageConfig, openStore, type Progress } from '../../im
 import { SandboxError } from '../errors.js';
 import { builtKernel } from '../guest-machine.js';
 import { resolveProcess } from '../process-spec.js';
+import { eachPort, formatPort, imagePorts, parseExposed, parsePublished } from '../published-ports.js';
 import { checkRunSpec } from '../run-spec.js';
 import { signalNumber } from '../signal-number.js';
 import { runtimeFolder } from '../state-folder.js';
@@ -61,6 +62,7 @@ export async function createContainer(
     ...resolveProcess(image.config, spec.idle ? { ...spec, entrypoint: '', command: ['hold'] } : spec, hostname),
     labels: { ...image.config.Labels, ...spec.labels },
     stopSignal: stopSignal(spec, image.config),
+    exposed: exposedPorts(spec, image.config),
   };
   // What runs needs no holder; what is kept may run again.
   if (!spec.autoRemove) await store.hold(id, image.digest);
@@ -93,6 +95,17 @@ function freeName(home: string): string {
     const name = randomName(attempt);
     if (ownerOf(home, name) === undefined) return name;
   }
+}
+
+/** By name, each once. */
+function exposedPorts({ network }: ContainerSpec, { ExposedPorts }: ImageConfig): string[] {
+  const { expose = [], publish = [] } = network ?? {};
+  const ports = [
+    ...imagePorts(ExposedPorts),
+    ...expose.flatMap(parseExposed),
+    ...eachPort(publish.map(parsePublished)),
+  ];
+  return [...new Set(ports.map(formatPort))];
 }
 
 function stopSignal(spec: ContainerSpec, image: ImageConfig): number {

@@ -1,11 +1,11 @@
 // What `docker inspect` says of a container, in its words and units, as far as we have such a thing.
 import { constants } from 'node:os';
-import { parsePublished } from '../network-rules.js';
 import { networksOf } from '../networks.js';
+import { eachPort, formatPort, parsePublished } from '../published-ports.js';
 import { DEFAULT_MEMORY } from '../run-spec.js';
 import type { Container } from './container.js';
 import { DEFAULT_LOG_LIMITS } from './log-file.js';
-import { isRunning } from './record.js';
+import { type ContainerConfig, type ContainerState, isRunning } from './record.js';
 
 /** Docker's word for a time that has not come. */
 const NEVER = '0001-01-01T00:00:00Z';
@@ -45,6 +45,8 @@ export function describeContainer(container: Container): object {
       NanoCpus: (spec.cpus ?? 1) * NANO,
       PidsLimit: spec.pidsLimit ?? null,
       NetworkMode: spec.network?.mode ?? 'passt',
+      PortBindings: portBindings(spec.network?.publish ?? []),
+      PublishAllPorts: spec.network?.publishAll === true,
       Dns: spec.network?.dns ?? [],
       ExtraHosts: spec.network?.hosts ?? null,
       CapAdd: spec.capAdd ?? null,
@@ -55,22 +57,23 @@ export function describeContainer(container: Container): object {
       RestartPolicy: { Name: spec.restart?.name ?? 'no', MaximumRetryCount: spec.restart?.maximumRetryCount ?? 0 },
       LogConfig: {
         Type: 'json-file',
-        NetworkSettings: {
-          IPAddress: isRunning(state) ? (state.address ?? '') : '',
-          Ports: publishedPorts(spec.network?.publish ?? []),
-          Networks: Object.fromEntries(networksOf(container.folder, config).map((network) => [network, {}])),
-        },
         Config: {
           'max-size': String((spec.logs ?? DEFAULT_LOG_LIMITS).maxSize),
           'max-file': String((spec.logs ?? DEFAULT_LOG_LIMITS).maxFiles),
         },
       },
     },
+    NetworkSettings: {
+      IPAddress: isRunning(state) ? (state.address ?? '') : '',
+      Ports: isRunning(state) ? hostPorts(config, state) : {},
+      Networks: Object.fromEntries(networksOf(container.folder, config).map((network) => [network, {}])),
+    },
     Config: {
       Hostname: config.hostname,
       User: config.user,
       Tty: spec.terminal === true,
       OpenStdin: spec.stdin === true,
+      ExposedPorts: Object.fromEntries((config.exposed ?? []).map((port) => [port, {}])),
       Env: config.env,
       Cmd: spec.command.length > 0 ? spec.command : null,
       Entrypoint: spec.entrypoint ?? null,
@@ -83,17 +86,33 @@ export function describeContainer(container: Container): object {
   };
 }
 
-/** As Docker has them: the host's ports by the container's. */
-function publishedPorts(words: readonly string[]): Record<string, { HostIp: string; HostPort: string }[]> {
-  const ports: Record<string, { HostIp: string; HostPort: string }[]> = {};
-  for (const { protocol, address = '0.0.0.0', host, guest, count } of words.map(parsePublished)) {
+type HostPort = { HostIp: string; HostPort: string };
+
+/** As Docker has them: where each port of the container is reached; null for one that is only exposed. */
+function hostPorts(
+  { exposed = [] }: ContainerConfig,
+  { ports = [] }: ContainerState,
+): Record<string, HostPort[] | null> {
+  const found = new Map<string, HostPort[] | null>(exposed.map((port) => [port, null]));
+  for (const port of eachPort(ports)) {
+    const name = formatPort(port);
+    found.set(name, [...(found.get(name) ?? []), { HostIp: port.address, HostPort: String(port.hostPort) }]);
+  }
+  return Object.fromEntries(found);
+}
+
+/** What was asked for: an empty address or port is any. */
+function portBindings(words: readonly string[]): Record<string, HostPort[]> {
+  const bindings: Record<string, HostPort[]> = {};
+  for (const { protocol, address = '', host, last, guest, count } of words.map(parsePublished)) {
     for (let index = 0; index < count; index++) {
-      const name = `${guest + index}/${protocol}`;
-      ports[name] ??= [];
-      ports[name].push({ HostIp: address, HostPort: String(host + index) });
+      const port = last === undefined ? String(host + index) : `${host}-${last}`;
+      const name = formatPort({ protocol, port: guest + index });
+      bindings[name] ??= [];
+      bindings[name].push({ HostIp: address, HostPort: host === 0 ? '' : port });
     }
   }
-  return ports;
+  return bindings;
 }
 
 function signalName(number: number): string {

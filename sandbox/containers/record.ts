@@ -1,4 +1,5 @@
 // What is written down of a container: its configuration, once, and its state, each time it changes.
+import type { PublishedPorts } from '../../vmm/machine.js';
 import type { RunSpec } from '../run-spec.js';
 
 /** Docker's `--restart`. */
@@ -51,6 +52,8 @@ export interface ContainerConfig {
   labels: Record<string, string>;
   /** 1 to 64. */
   stopSignal: number;
+  /** Ports that the image or the caller names: `80/tcp`. */
+  exposed?: string[];
 }
 
 export const STATUSES = ['created', 'running', 'paused', 'restarting', 'exited'] as const;
@@ -78,6 +81,8 @@ export interface ContainerState {
   isLost?: true;
   /** Its IPv4 address. */
   address?: string;
+  /** The ports of the host that lead to it, each with its address. */
+  ports?: readonly PublishedPorts[];
   /** The folder of its sockets. */
   sockets?: string;
 }

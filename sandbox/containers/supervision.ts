@@ -263,6 +263,7 @@ export class Supervision {
           oomKilled: false,
           machinePid: run.machinePid,
           address: run.address,
+          ports: run.ports,
         });
         sweepLeftBehind(home).catch(({ message }) => this.#log.warn(message));
       });

@@ -46,7 +46,7 @@ async function runWithQemu(folder: string, port: number): Promise<string> {
   const socket = join(folder, 'passt');
   // Started by root, it is nobody when it makes its socket.
   chmodSync(folder, 0o777);
-  const args = passtArguments(NETWORK, PASST).flatMap((word) =>
+  const args = passtArguments(NETWORK, PASST, PASST.ports).flatMap((word) =>
     word === '--fd' ? ['--socket'] : word === String(FIRST_INHERITED_FD) ? [socket] : [word],
   );
   const passt = spawn('passt', ['--one-off', ...args], { stdio: 'ignore' });

@@ -65,6 +65,28 @@ describe.each(machines)('on $name', (machine) => {
     }
   });
 
+  test('ports of the host that are free are chosen, told, and lead to the container', async () => {
+    const name = `ports-${port()}`;
+    const tsvm = async (...words: string[]) => (await run(machine, [TSVM, ...words])).stdout;
+    const server = [PYTHON, 'python3', '-m', 'http.server', '80'];
+    await tsvm('run', '-d', '--name', name, '-p', '127.0.0.1::80', '-P', '--expose', '9000/udp', ...server);
+    try {
+      const published = await tsvm('port', name, '80');
+      expect(published).toMatch(/^127\.0\.0\.1:\d+\n$/);
+      const at = published.trim();
+      const { stdout } = await run(machine, ['/usr/bin/python3', '-c', FETCH, `http://${at}/etc/`]);
+      expect(stdout).toContain('href="hostname"');
+      const listed = await tsvm('ps', '--filter', `name=${name}`, '--format', '{{.Ports}}');
+      expect(listed).toMatch(
+        new RegExp(`^${at}->80/tcp, 0\\.0\\.0\\.0:(\\d+)->9000/udp(, \\[::\\]:\\1->9000/udp)?\n$`),
+      );
+      const [{ NetworkSettings }] = JSON.parse(await tsvm('inspect', name));
+      expect(NetworkSettings.Ports['80/tcp']).toEqual([{ HostIp: '127.0.0.1', HostPort: at.split(':')[1] }]);
+    } finally {
+      await tsvm('rm', '-f', name);
+    }
+  });
+
   test("what a server of the host's loopback interface has is fetched whole, where that was asked for", async () => {
     const at = port();
     await using _ = await serve(machine, at, FILE_SERVER);
@@ -116,7 +138,7 @@ describe.each(machines)('on $name', (machine) => {
     const cases: [string[], RegExp][] = [
       [['-p', `127.0.0.1:${at}:80`], new RegExp(`^tsvm: cannot publish port 127.0.0.1:${at}/tcp: it is in use\n$`)],
       [['--allow-net', '10.0.0.0/33'], /^tsvm: invalid network rule '10.0.0.0\/33': [^\n]*\n$/],
-      [['-p', '80'], /^tsvm: invalid published port '80': [^\n]*\n$/],
+      [['-p', '80:'], /^tsvm: invalid published port '80:': [^\n]*\n$/],
       [['--network', 'tap:nope0'], /^tsvm: nope0 is no interface [^\n]*\n$/],
       [['--dns', 'nobody'], /^tsvm: invalid name server 'nobody': [^\n]*\n$/],
     ];

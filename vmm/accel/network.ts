@@ -7,12 +7,13 @@ import { PasstBackEnd } from '../devices/net/passt.js';
 import { TapBackEnd } from '../devices/net/tap.js';
 import { VirtioNet } from '../devices/net.js';
 import type { EventLoop } from '../event-loop.js';
-import { MachineError, type NetworkSpec, type Refusal } from '../machine.js';
+import { MachineError, type NetworkSpec, type PublishedPorts, type Refusal } from '../machine.js';
 
 /** Who hears of the network. Callbacks come from within the event loop. */
 export interface NetworkHost {
   loop: EventLoop;
-  onNetworkUp(): void;
+  /** @param ports of the host's that lead to the guest, each with its address */
+  onNetworkUp(ports: PublishedPorts[]): void;
   onNetworkDown(error: MachineError): void;
   onRefusal(refusal: Refusal): void;
 }
@@ -40,11 +41,11 @@ function createBackEnd(spec: NetworkSpec, host: NetworkHost): NetBackEnd {
   if (backEnd.kind === 'passt') {
     return new PasstBackEnd(spec, backEnd, {
       loop: host.loop,
-      onUp: () => host.onNetworkUp(),
+      onUp: (ports) => host.onNetworkUp(ports),
       onDown: (error) => host.onNetworkDown(error),
     });
   }
   const other = backEnd.kind === 'tap' ? new TapBackEnd(backEnd, host.loop) : new Nowhere(parseMac(spec.gatewayMac));
-  host.onNetworkUp();
+  host.onNetworkUp([]);
   return other;
 }

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { SandboxError } from '../../../sandbox/errors.js';
-import { parseHostName, parsePublished, parseRule } from '../../../sandbox/network-rules.js';
+import { parseHostName, parseRule } from '../../../sandbox/network-rules.js';
 
 const GATEWAY = '198.19.0.1';
 
@@ -48,23 +48,6 @@ describe('a rule', () => {
       ),
       { numRuns: 1000 },
     );
-  });
-});
-
-describe('published ports', () => {
-  test.each([
-    ['8080:80', { protocol: 'tcp', address: undefined, host: 8080, guest: 80, count: 1 }],
-    ['127.0.0.1:53:5353/udp', { protocol: 'udp', address: '127.0.0.1', host: 53, guest: 5353, count: 1 }],
-    ['[::1]:8000-8002:80-82/tcp', { protocol: 'tcp', address: '::1', host: 8000, guest: 80, count: 3 }],
-  ])('of %s', (text, expected) => {
-    expect(parsePublished(text)).toEqual(expected);
-  });
-
-  test.each([
-    ...['', '80', ':80', '80:', '80:80:80', 'localhost:80:80', '0:80', '80:70000', '80-82:80', '80:80/sctp'],
-    ...['::1:80:80', '1-2000:1-2000', '80:80/', '1.2.3.4.5:80:80'],
-  ])('of %j are refused in one line', (text) => {
-    expect(() => parsePublished(text)).toThrow(/^invalid published port [^\n]*$/);
   });
 });
 

@@ -1,10 +1,7 @@
-import { once } from 'node:events';
-import { createServer } from 'node:net';
 import { describe, expect, test } from 'vitest';
 import { type HostNetwork, hasDefaultRoute, hasDefaultRoute6, hostResolver } from '../../../sandbox/host-network.js';
 import { checkNetwork, type NetworkOptions, planNetwork } from '../../../sandbox/network.js';
 import type { ContainerNetworks } from '../../../sandbox/networks.js';
-import { checkPorts } from '../../../sandbox/ports.js';
 import { closedRanges } from '../../../vmm/devices/net/closed-ranges.js';
 import { Policy } from '../../../vmm/devices/net/policy.js';
 
@@ -39,9 +36,32 @@ describe('the plan of a network', () => {
     expect(planNetwork({ mode: 'none' }, host, { id: '00010203aabb' })).toBeUndefined();
   });
 
+  test('publishes all that the image exposes, or the caller, and that is not published already', () => {
+    const options = { publishAll: true, publish: ['8080:80'], expose: ['53/udp', '9000-9001'] };
+    const exposed = ['80/tcp', '443', '53/udp', 'nonsense', '99999/tcp'];
+    const { backEnd } = planNetwork(options, host, { id: '00010203aabb', exposed })!.machine;
+    const free = { host: 0, count: 1 };
+    expect(backEnd).toMatchObject({
+      ports: [
+        { protocol: 'tcp', host: 8080, guest: 80, count: 1 },
+        { protocol: 'tcp', guest: 443, ...free },
+        { protocol: 'udp', guest: 53, ...free },
+        { protocol: 'tcp', guest: 9000, ...free },
+        { protocol: 'tcp', guest: 9001, ...free },
+      ],
+    });
+    expect(plan({ expose: ['80'] }).machine.backEnd).toMatchObject({ ports: [] });
+  });
+
   test('is optional until something is asked of it', () => {
     expect(plan().machine.optional).toBe(true);
-    for (const options of [{ mode: 'passt' }, { publish: ['80:80'] }, { dns: ['9.9.9.9'] }, { allow: ['10.0.0.1'] }]) {
+    for (const options of [
+      { mode: 'passt' },
+      { publish: ['80:80'] },
+      { publishAll: true },
+      { dns: ['9.9.9.9'] },
+      { allow: ['10.0.0.1'] },
+    ]) {
       expect(plan(options).machine.optional).toBe(false);
     }
   });
@@ -95,35 +115,11 @@ test.each<[NetworkOptions, RegExp]>([
   [{ hosts: ['x'] }, /^invalid host/],
   [{ allow: ['10.0.0.0/99'] }, /^invalid network rule/],
   [{ publish: ['x'] }, /^invalid published port/],
+  [{ expose: ['80/sctp'] }, /^invalid port '80\/sctp'/],
+  [{ mode: 'none', publishAll: true }, /^ports cannot be published with --network none/],
   [{ mode: 'none', publish: ['80:80'] }, /^ports cannot be published with --network none/],
 ])('%j is refused before anything is started', (options, message) => {
   expect(() => checkNetwork(options)).toThrow(message);
-});
-
-describe('a port that is to be published', () => {
-  const ports = (port: number, address = '127.0.0.1') =>
-    checkPorts({
-      ...plan().machine,
-      backEnd: {
-        kind: 'passt',
-        reachHost: false,
-        ports: [{ protocol: 'tcp', address, host: port, guest: 80, count: 1 }],
-      },
-    });
-
-  test('must be free', async () => {
-    const server = createServer().listen(0, '127.0.0.1');
-    await once(server, 'listening');
-    const { port } = server.address() as { port: number };
-    await expect(ports(port)).rejects.toThrow(`cannot publish port 127.0.0.1:${port}/tcp: it is in use`);
-    server.close();
-    await once(server, 'close');
-    await expect(ports(port)).resolves.toBeUndefined();
-  });
-
-  test("must be at an address of the host's", async () => {
-    await expect(ports(8080, '203.0.113.99')).rejects.toThrow(/no such address/);
-  });
 });
 
 describe("the host's own network", () => {

@@ -10,6 +10,7 @@ import { isIPv4Address, parseAddress, parseMac } from './address.js';
 import { type CheckedFrame, type FrameReceiver, HEADROOM, type NetBackEnd } from './back-end.js';
 import { ETHERNET_HEADER, ETHERTYPE_ARP, u16, u32 } from './frame.js';
 import { NET_HEADER, VIRTIO_NET_HDR_F_DATA_VALID } from './header.js';
+import { HostPorts } from './host-ports.js';
 
 const PROGRAM = 'passt';
 const LENGTH = 4;
@@ -24,14 +25,14 @@ const NETMASK = 24;
 
 export interface PasstOptions {
   loop: EventLoop;
-  /** It serves: ports are bound, and it answers. */
-  onUp(): void;
+  /** It serves: these ports of the host are bound, and it answers. */
+  onUp(ports: PublishedPorts[]): void;
   /** It ended by itself. Before it was up, that means that it could not do what was asked of it. */
   onDown(error: MachineError): void;
 }
 
-/** passt's words for what is asked of it. */
-export function passtArguments(spec: NetworkSpec, backEnd: PasstSpec): string[] {
+/** passt's words for what is asked of it, with ports that were chosen. */
+export function passtArguments(spec: NetworkSpec, backEnd: PasstSpec, ports: readonly PublishedPorts[]): string[] {
   const [address, ...more] = spec.addresses.filter((text) => !isLinkLocal(text));
   const isDual = spec.gateways.length > 1;
   return [
@@ -43,7 +44,7 @@ export function passtArguments(spec: NetworkSpec, backEnd: PasstSpec): string[] 
     ...(backEnd.forwardDns === undefined ? [] : ['--dns-forward', backEnd.forwardDns]),
     ...(backEnd.reachHost ? [] : ['--no-map-gw']),
     ...(backEnd.interface === undefined ? [] : ['--interface', backEnd.interface]),
-    ...backEnd.ports.flatMap((ports) => [ports.protocol === 'tcp' ? '--tcp-ports' : '--udp-ports', portsWord(ports)]),
+    ...ports.flatMap((each) => [each.protocol === 'tcp' ? '--tcp-ports' : '--udp-ports', portsWord(each)]),
   ];
 }
 
@@ -64,6 +65,8 @@ export class PasstBackEnd implements NetBackEnd {
   readonly #options: PasstOptions;
   readonly #fd: number;
   readonly #child: ChildProcess;
+  /** Held until passt has them. */
+  readonly #ports: HostPorts;
   readonly #iovecs = allocateIovecs(MAX_IOVECS);
   /** What passt computed needs no second look. */
   readonly #header = new Uint8Array(NET_HEADER);
@@ -81,12 +84,13 @@ export class PasstBackEnd implements NetBackEnd {
   /** The guest has no room. */
   #full = false;
 
-  /** Starts passt. @throws MachineError `no-network` when it is not installed or cannot be started. */
+  /** Starts passt. @throws MachineError `no-network` when it is not installed, or a port of the host cannot be had. */
   constructor(spec: NetworkSpec, backEnd: PasstSpec, options: PasstOptions) {
     this.#options = options;
     this.#loop = options.loop;
     const program = findProgram(PROGRAM);
     if (program === undefined) throw new MachineError('no-network', 'passt is not installed: apt-get install passt');
+    this.#ports = new HostPorts(backEnd.ports, spec.gateways.length > 1 ? ['0.0.0.0', '::'] : ['0.0.0.0']);
     this.#header[0] = VIRTIO_NET_HDR_F_DATA_VALID;
     const [ours, theirs] = libc.createSocketPair();
     this.#fd = ours;
@@ -94,7 +98,7 @@ export class PasstBackEnd implements NetBackEnd {
     for (const fd of [ours, theirs]) setSendBuffer(fd);
     this.#child = new ChildProcess({
       program,
-      args: passtArguments(spec, backEnd),
+      args: passtArguments(spec, backEnd, this.#ports.chosen),
       inherited: [theirs],
       loop: options.loop,
       onOutput: () => {},
@@ -186,7 +190,8 @@ export class PasstBackEnd implements NetBackEnd {
   #receive(at: number, length: number): boolean {
     if (!this.#up) {
       this.#up = true;
-      this.#options.onUp();
+      this.#ports[Symbol.dispose]();
+      this.#options.onUp(this.#ports.bound);
       // The answer to the greeting: the guest did not ask.
       if (length >= ETHERNET_HEADER && u16(this.#buffer, at + 12) === ETHERTYPE_ARP) return true;
     }
@@ -236,6 +241,7 @@ export class PasstBackEnd implements NetBackEnd {
   }
 
   [Symbol.dispose](): void {
+    this.#ports[Symbol.dispose]();
     this.#child[Symbol.dispose]();
     this.#loop.remove(this.#fd);
     libc.close(this.#fd);

@@ -2,7 +2,7 @@
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { expect, test } from 'vitest';
 import type { FrameReceiver } from '../../../../../vmm/devices/net/back-end.js';
 import { HEADROOM } from '../../../../../vmm/devices/net/back-end.js';
@@ -11,7 +11,7 @@ import { NetHeader } from '../../../../../vmm/devices/net/header.js';
 import { PasstBackEnd, passtArguments } from '../../../../../vmm/devices/net/passt.js';
 import { EventLoop } from '../../../../../vmm/event-loop.js';
 import * as libc from '../../../../../vmm/libc.js';
-import type { MachineError, NetworkSpec, PasstSpec } from '../../../../../vmm/machine.js';
+import type { MachineError, NetworkSpec, PasstSpec, PublishedPorts } from '../../../../../vmm/machine.js';
 import { BufferList } from '../../../../../vmm/virtio/buffers.js';
 import { ACK, GATEWAY, GUEST, SYN, tcp } from '../../../../fixtures/frames.js';
 import { GuardedMemory } from '../../../../fixtures/virtio-driver.js';
@@ -37,6 +37,7 @@ class Peer implements FrameReceiver, Disposable {
   readonly backEnd: PasstBackEnd;
   readonly #memory = GuardedMemory.allocate(65536);
   up = false;
+  ports: PublishedPorts[] = [];
   error: MachineError | undefined;
   isLost = false;
   hasRoom = true;
@@ -44,8 +45,9 @@ class Peer implements FrameReceiver, Disposable {
   constructor(backEnd: PasstSpec) {
     this.backEnd = new PasstBackEnd(networkSpec(backEnd), backEnd, {
       loop: this.loop,
-      onUp: () => {
+      onUp: (ports) => {
         this.up = true;
+        this.ports = ports;
       },
       onDown: (error) => {
         this.error = error;
@@ -160,12 +162,23 @@ test('frames that the guest has no room for wait, and come later', async () => {
 
 test('a port that is in use is told', async () => {
   const { server, port } = await listen();
-  using peer = new Peer(passt({ ports: [{ protocol: 'tcp', address: '127.0.0.1', host: port, guest: 80, count: 1 }] }));
-  await peer.until(() => peer.error);
-  expect(peer.up).toBe(false);
-  expect(peer.error?.code).toBe('no-network');
-  expect(peer.error?.message).toMatch(/^passt ended \(exit code 1\): Failed to bind any port for/);
+  const ports: PublishedPorts[] = [{ protocol: 'tcp', address: '127.0.0.1', host: port, guest: 80, count: 1 }];
+  expect(() => new Peer(passt({ ports }))).toThrow(`cannot publish port 127.0.0.1:${port}/tcp: it is in use`);
   server.close();
+});
+
+test('ports that are chosen are told, and lead to the guest', async () => {
+  const address = '127.0.0.1';
+  const ports: PublishedPorts[] = [{ protocol: 'tcp', address, host: 0, guest: 80, count: 1 }];
+  using peer = new Peer(passt({ ports }));
+  await peer.until(() => peer.up);
+  const [{ host }] = peer.ports;
+  expect(peer.ports).toEqual([{ ...ports[0], host }]);
+  const client = connect(host, address);
+  client.on('error', () => {});
+  const frame = await peer.tcpFrame(SYN);
+  expect(frame.destinationPort).toBe(80);
+  client.destroy();
 });
 
 test('its death is told, and takes the link down', async () => {
@@ -212,7 +225,7 @@ test('its words say the addresses, the ports and what it may not do', () => {
   const spec = networkSpec(backEnd);
   spec.addresses.push('fd74:7376:6d::2', 'fe80::2');
   spec.gateways.push('fe80::1');
-  const words = passtArguments(spec, backEnd).join(' ');
+  const words = passtArguments(spec, backEnd, backEnd.ports).join(' ');
   expect(words).toContain('--address 198.19.0.2 --netmask 24');
   expect(words).toContain('--address fd74:7376:6d::2 ');
   expect(words).toContain('--gateway 198.19.0.1 --gateway fe80::1');

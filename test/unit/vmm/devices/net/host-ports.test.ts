@@ -1,0 +1,105 @@
+import { createSocket } from 'node:dgram';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
+import { afterEach, describe, expect, test } from 'vitest';
+import { HostPorts } from '../../../../../vmm/devices/net/host-ports.js';
+import type { PublishedPorts } from '../../../../../vmm/machine.js';
+
+const LOOPBACK = '127.0.0.1';
+const tcp = (more: Partial<PublishedPorts>): PublishedPorts => ({
+  ...{ protocol: 'tcp', address: LOOPBACK, host: 0, guest: 80, count: 1 },
+  ...more,
+});
+
+const toClose: { close(): void }[] = [];
+
+afterEach(() => {
+  for (const each of toClose.splice(0)) each.close();
+});
+
+/** A port of TCP that somebody listens at. */
+async function listen(address = LOOPBACK): Promise<number> {
+  const server = createServer().listen(0, address);
+  toClose.push(server);
+  await once(server, 'listening');
+  return (server.address() as { port: number }).port;
+}
+
+async function bindUdp(): Promise<number> {
+  const socket = createSocket({ type: 'udp4', reuseAddr: true });
+  toClose.push(socket);
+  socket.bind(0, LOOPBACK);
+  await once(socket, 'listening');
+  return socket.address().port;
+}
+
+describe('a port that is named', () => {
+  test('must be free', async () => {
+    const port = await listen();
+    const inUse = `cannot publish port ${LOOPBACK}:${port}/tcp: it is in use`;
+    expect(() => new HostPorts([tcp({ host: port })], [])).toThrow(inUse);
+    expect(() => new HostPorts([tcp({ host: port, address: undefined })], ['0.0.0.0'])).toThrow(/it is in use$/);
+  });
+
+  test("must be free of UDP, though another's may be shared", async () => {
+    const port = await bindUdp();
+    expect(() => new HostPorts([tcp({ protocol: 'udp', host: port })], [])).toThrow(/it is in use$/);
+    using tcpPort = new HostPorts([tcp({ host: port })], []);
+    expect(tcpPort.chosen[0].host).toBe(port);
+  });
+
+  test("must be at an address of the host's", () => {
+    expect(() => new HostPorts([tcp({ host: 8080, address: '203.0.113.99' })], [])).toThrow(/no such address$/);
+  });
+
+  test('leads to one place', async () => {
+    using free = new HostPorts([tcp({})], []);
+    const [{ host }] = free.chosen;
+    free[Symbol.dispose]();
+    expect(() => new HostPorts([tcp({ host }), tcp({ host, guest: 81 })], [])).toThrow(/it is in use$/);
+  });
+});
+
+describe('a port that is to be found', () => {
+  test('is nobody else’s, however many are found at once', () => {
+    const many = Array.from(
+      { length: 4 },
+      () => new HostPorts([tcp({ count: 50 }), tcp({ protocol: 'udp', count: 50 })], []),
+    );
+    for (const protocol of ['tcp', 'udp']) {
+      const ports = many.flatMap(({ chosen }) => chosen.filter((each) => each.protocol === protocol));
+      expect(ports).toHaveLength(200);
+      expect(new Set(ports.map(({ host }) => host)).size).toBe(200);
+      expect(ports.every(({ host, count }) => host > 0 && count === 1)).toBe(true);
+    }
+    for (const each of many) each[Symbol.dispose]();
+  });
+
+  test('is held against others until it is let go of', async () => {
+    const ports = new HostPorts([tcp({})], []);
+    const { host } = ports.chosen[0];
+    const attempt = () => once(createServer().listen({ port: host, host: LOOPBACK, exclusive: true }), 'listening');
+    // Who listens with SO_REUSEADDR, as passt and Node do, may; who is given any port is never given this one.
+    for (let count = 0; count < 50; count++) expect(await listen()).not.toBe(host);
+    ports[Symbol.dispose]();
+    const [server] = [createServer().listen(host, LOOPBACK)];
+    toClose.push(server);
+    await once(server, 'listening');
+    await expect(attempt()).rejects.toThrow('EADDRINUSE');
+  });
+
+  test('is the same at all addresses', () => {
+    using ports = new HostPorts([tcp({ address: undefined })], ['0.0.0.0', '::']);
+    const [{ host }] = ports.chosen;
+    expect(ports.bound).toEqual([tcp({ address: '0.0.0.0', host }), tcp({ address: '::', host })]);
+    expect(ports.chosen).toEqual([tcp({ address: undefined, host })]);
+  });
+
+  test('is the first of those that are named that is free', async () => {
+    const host = await listen();
+    using ports = new HostPorts([tcp({ host, last: host + 20 })], []);
+    expect(ports.chosen[0].host).toBeGreaterThan(host);
+    expect(ports.chosen[0].host).toBeLessThanOrEqual(host + 20);
+    expect(() => new HostPorts([tcp({ host, last: host })], [])).toThrow(/it is in use$/);
+  });
+});
