@@ -65,10 +65,10 @@ export function addContainerOptions(command: Command): Command {
     .option('-h, --hostname <NAME>', 'host name (default: random)')
     .option('--read-only', "make the container's root file system read-only")
     .option('--tmpfs <DIR[:OPTIONS]>', 'mount a tmpfs: size=, mode=, uid=, gid=, ro, exec, suid, dev', collect)
-    .option('-v, --volume <HOST:GUEST[:ro]>', "mount a folder or file of the host's, or a named volume", collect)
+    .option('-v, --volume <[HOST:]GUEST[:ro]>', "mount a folder or file of the host's, or a volume", collect)
     .option(
       '--mount <FIELDS>',
-      'mount: type=bind|volume|tmpfs,source=,target=,readonly,tmpfs-size=,tmpfs-mode=',
+      'mount: type=bind|volume|tmpfs,source=,target=,readonly,volume-nocopy,tmpfs-size=,tmpfs-mode=',
       collect,
     )
     .option('--kernel <FILE>', 'boot this vmlinux or bzImage')

@@ -13,10 +13,11 @@ export interface Mounts {
 const WITHOUT_EFFECT = new Set(['rw', 'z', 'Z', 'cached', 'delegated', 'consistent', 'rprivate', 'private']);
 
 /**
- * A mount of `/srv:/data`, `/srv:/data:ro` or `name:/data`.
+ * A mount of `/srv:/data`, `/srv:/data:ro`, `name:/data`, or of a volume without a name: `/data`.
  * @throws UsageError
  */
 export function parseVolume(text: string): Mount {
+  if (!text.includes(':') && text.startsWith('/')) return { type: 'volume', source: '', target: text };
   const [source, target, options = '', ...more] = text.split(':');
   const fail = (why: string): never => {
     throw new UsageError(`invalid argument '${text}' for -v: ${why}`);
@@ -26,6 +27,7 @@ export function parseVolume(text: string): Mount {
   const mount: Mount = { type: source.startsWith('/') ? 'bind' : 'volume', source, target };
   for (const option of options === '' ? [] : options.split(',')) {
     if (option === 'ro') mount.readOnly = true;
+    else if (option === 'nocopy' && mount.type === 'volume') mount.noCopy = true;
     else if (!WITHOUT_EFFECT.has(option)) fail(`unknown option '${option}'`);
   }
   if (/^\.{0,2}\//.test(source) && !source.startsWith('/')) fail(`the host's path, '${source}', must be absolute`);
@@ -57,7 +59,8 @@ export function parseMount(text: string): Mounts {
   const type = take('type') ?? 'volume';
   const target = take('target');
   if (!target?.startsWith('/')) return fail('target= with an absolute path is needed');
-  const readOnly = isSet(take('readonly') ?? 'false') ?? fail('readonly is true or false');
+  const flag = (name: string): boolean => isSet(take(name) ?? 'false') ?? fail(`${name} is true or false`);
+  const readOnly = flag('readonly');
   const mounts: Mounts = { mounts: [], tmpfs: [] };
   if (type === 'tmpfs') {
     const size = take('tmpfs-size');
@@ -69,10 +72,14 @@ export function parseMount(text: string): Mounts {
       size: size === undefined ? undefined : parseSize(size, '--mount'),
       mode: mode === undefined ? undefined : Number.parseInt(mode, 8),
     });
-  } else if (type === 'bind' || type === 'volume') {
+  } else if (type === 'bind') {
     const source = take('source') ?? fail('source= is needed');
-    if (type === 'bind' && !source.startsWith('/')) fail(`the host's path, '${source}', must be absolute`);
+    if (!source.startsWith('/')) fail(`the host's path, '${source}', must be absolute`);
     mounts.mounts.push({ type, source, target, readOnly });
+  } else if (type === 'volume') {
+    const mount: Mount = { type, source: take('source') ?? '', target, readOnly };
+    if (flag('volume-nocopy')) mount.noCopy = true;
+    mounts.mounts.push(mount);
   } else {
     fail(`unknown type '${type}': bind, volume or tmpfs`);
   }

@@ -14,10 +14,11 @@ export function command(context: Context): Command {
     .usage('[options] CONTAINER...')
     .argument('<CONTAINER...>', 'names or IDs')
     .option('-f, --force', 'also those that run: they are killed')
+    .option('-v, --volumes', 'also their volumes that have no name of yours')
     .addHelpText('after', EXAMPLES)
-    .action((references: string[], { force }: { force?: boolean }) =>
+    .action((references: string[], options: { force?: boolean; volumes?: boolean }) =>
       forEachContainer(references, context, async (container) => {
-        await container.remove({ force });
+        await container.remove(options);
         return undefined;
       }),
     );

@@ -2,7 +2,9 @@
 import type { Command } from 'commander';
 import {
   findVolume,
+  isAnonymous,
   listVolumes,
+  makeAnonymousVolume,
   openVolume,
   removeVolume,
   SandboxError,
@@ -38,11 +40,13 @@ export function command(context: Context): Command {
   };
   add('create')
     .description('Makes a volume, unless there is one of that name, and says its name.')
-    .argument('<NAME>', 'two or more letters, digits, dots, underscores and hyphens')
+    .argument('[NAME]', 'two or more letters, digits, dots, underscores and hyphens; default: one that is drawn')
     .option('-l, --label <NAME=VALUE>', 'mark the volume', collect)
-    .action((name: string, { label = [] }: { label?: string[] }) => {
+    .action((name: string | undefined, { label = [] }: { label?: string[] }) => {
       const labels = Object.fromEntries(label.map(parseLabel));
-      process.stdout.write(`${openVolume(tsvmHome(), name, labels).name}\n`);
+      const home = tsvmHome();
+      const volume = name === undefined ? makeAnonymousVolume(home, labels) : openVolume(home, name, labels);
+      process.stdout.write(`${volume.name}\n`);
     });
   add('ls')
     .description('Lists volumes; with --quiet only their names.')
@@ -80,22 +84,25 @@ export function command(context: Context): Command {
       else process.stdout.write(found.map((each) => `${fillTemplate(format, each)}\n`).join(''));
     });
   add('prune')
-    .description('Removes the volumes that no container has, with all that is in them.')
+    .description('Removes the volumes that nobody named and no container has, with all that is in them.')
+    .option('-a, --all', 'also those with a name')
     .option('-f, --force', 'do not ask')
     .option('--filter <FILTER>', 'only volumes with these labels: label=NAME[=VALUE]', collect)
-    .action(async ({ force, filter = [] }: { force?: boolean; filter?: string[] }) => {
+    .action(async ({ all = false, force, filter = [] }: { all?: boolean; force?: boolean; filter?: string[] }) => {
       const labels = parseFilters(filter, ['label']);
-      if (!force && !(await confirmed('This will remove all volumes that no container has.'))) return;
-      await prune(labels);
+      const which = all ? 'all volumes' : 'all volumes without a name of yours';
+      if (!force && !(await confirmed(`This will remove ${which} that no container has.`))) return;
+      await prune(labels, all);
     });
   return volume;
 }
 
-async function prune(labels: Filters): Promise<void> {
+async function prune(labels: Filters, all: boolean): Promise<void> {
   const removed: string[] = [];
   let reclaimed = 0;
   sweepVolumes(tsvmHome());
   for (const volume of select(new Map([...labels, ['dangling', ['true']]]))) {
+    if (!all && !isAnonymous(volume)) continue;
     const size = volumeSize(volume);
     try {
       await removeVolume(tsvmHome(), volume.name);

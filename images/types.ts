@@ -257,6 +257,15 @@ export interface Store {
    */
   commit(base: string, layer: AsyncIterable<Buffer>, options?: CommitOptions): Promise<string>;
   /**
+   * Copies what an image has in a directory into a folder of the host: files, directories and symbolic links, with
+   * modes, times, hard links and holes; owners and set-id bits where the caller is root. All of it is written out.
+   *
+   * @param digest the image ID
+   * @param folder is there, empty, and nobody else's; gets the directory's own owner, mode and time, too
+   * @returns false where the image has nothing at `path`
+   */
+  extract(digest: string, path: string, folder: string): Promise<boolean>;
+  /**
    * Keeps an image in the store, beyond the life of this process and until `release`. What runs needs no holder: a
    * machine locks the files of its disk.
    *

@@ -58,7 +58,9 @@ export { attachTerminal, type Foreground, terminalSize } from './terminal.js';
 export { Trace } from './trace.js';
 export {
   findVolume,
+  isAnonymous,
   listVolumes,
+  makeAnonymousVolume,
   openVolume,
   removeVolume,
   sweepVolumes,

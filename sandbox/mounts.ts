@@ -18,10 +18,14 @@ export interface BindMount {
 /** A volume in the container. */
 export interface VolumeMount {
   type: 'volume';
-  /** Its name; it is made when there is none of that name. */
+  /** Its name; it is made when there is none of that name. '': a new one, under a name that is drawn. */
   source: string;
   target: string;
   readOnly?: boolean;
+  /** It begins empty, whatever the image has at `target`. */
+  noCopy?: boolean;
+  /** Nobody named it: it goes with the container if that is removed with its volumes. */
+  anonymous?: boolean;
 }
 
 export type Mount = BindMount | VolumeMount;
@@ -45,18 +49,18 @@ export function checkMounts(mounts: readonly Mount[], tmpfs: readonly { path: st
     if (path.split('/').includes('..')) {
       throw new SandboxError('bad-spec', `invalid mount path '${path}': it leads through '..'`);
     }
-    const target = normalized(path);
+    const target = normalizedPath(path);
     if (targets.has(target)) throw new SandboxError('bad-spec', `duplicate mount point: ${target}`);
     targets.add(target);
   }
   for (const mount of mounts) {
     if (mount.type === 'bind') checkSource(mount.source);
-    else checkVolumeName(mount.source);
+    else if (mount.source !== '') checkVolumeName(mount.source);
   }
 }
 
 /** Without doubled slashes, `.` and a slash at the end. */
-function normalized(path: string): string {
+export function normalizedPath(path: string): string {
   return `/${path
     .split('/')
     .filter((name) => name !== '' && name !== '.')
@@ -71,7 +75,7 @@ export function resolveMounts(mounts: readonly Mount[], home: string): Share[] {
   return mounts.map((mount) => {
     const readOnly = mount.readOnly ?? false;
     const path = mount.type === 'bind' ? mount.source : openVolume(home, mount.source).mountpoint;
-    return { host: { path, readOnly }, guest: { path: normalized(mount.target), readonly: readOnly } };
+    return { host: { path, readOnly }, guest: { path: normalizedPath(mount.target), readonly: readOnly } };
   });
 }
 

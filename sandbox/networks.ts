@@ -8,7 +8,7 @@ import type { PeerNetwork } from '../vmm/machine.js';
 import { type ContainerFolder, containerFolders } from './containers/folder.js';
 import { nameOf, withContainersLock } from './containers/names.js';
 import type { ContainerConfig } from './containers/record.js';
-import { isLeftBehind } from './containers/sweep.js';
+import { isLeftBehind } from './containers/record.js';
 import { SandboxError } from './errors.js';
 import { isNetworkName } from './network.js';
 import { NETWORKS, runtimeFolder } from './state-folder.js';

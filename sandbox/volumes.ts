@@ -1,12 +1,12 @@
 // Named volumes: folders that outlive containers, in `volumes/NAME` of the state folder. A volume is made under another
-// name and renamed when it is whole, so that what a crash leaves is not a volume.
+// name, with what it begins with, and renamed when it is whole, so that what a crash leaves is not a volume.
 import { randomBytes } from 'node:crypto';
-import { lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { bytesOnDisk } from '../images/index.js';
 import { containerFolders } from './containers/folder.js';
 import { withContainersLock } from './containers/names.js';
-import { isLeftBehind } from './containers/sweep.js';
+import { isLeftBehind } from './containers/record.js';
 import { SandboxError } from './errors.js';
 
 const DATA = '_data';
@@ -15,6 +15,9 @@ const ABOUT = 'volume.json';
 const UNFINISHED = '.';
 /** Milliseconds after which whoever made it is dead. What is being removed anyway may be removed by two. */
 const UNDER_WAY = 600_000;
+/** What Docker marks volumes with that nobody named. */
+const ANONYMOUS = 'com.docker.volume.anonymous';
+export const ANONYMOUS_LABELS: Readonly<Record<string, string>> = { [ANONYMOUS]: '' };
 
 export interface Volume {
   name: string;
@@ -24,6 +27,9 @@ export interface Volume {
   createdAt: string;
   labels: Record<string, string>;
 }
+
+/** What a new volume begins with: puts it into an empty folder; whether there was anything. */
+export type VolumeContents = (folder: string) => Promise<boolean>;
 
 function folderOf(home: string): string {
   return join(home, 'volumes');
@@ -57,20 +63,100 @@ export function findVolume(home: string, name: string): Volume | undefined {
 export function openVolume(home: string, name: string, labels: Record<string, string> = {}): Volume {
   const known = findVolume(home, name);
   if (known !== undefined) return known;
+  const unfinished = begin(home, name, labels);
+  try {
+    return finish(home, name, unfinished);
+  } finally {
+    rmSync(unfinished, { recursive: true, force: true });
+  }
+}
+
+/** A name for a volume that nobody names, as Docker draws it. */
+export function drawVolumeName(): string {
+  return randomBytes(32).toString('hex');
+}
+
+/** @throws SandboxError `state` */
+export function makeAnonymousVolume(home: string, labels: Record<string, string> = {}): Volume {
+  return openVolume(home, drawVolumeName(), { ...labels, ...ANONYMOUS_LABELS });
+}
+
+export function isAnonymous({ labels }: Volume): boolean {
+  return ANONYMOUS in labels;
+}
+
+/**
+ * Makes a volume, unless there is one of that name, and puts `contents` into one that is empty and that no container has.
+ * @throws SandboxError `bad-spec` for what is no name, `state`; what `contents` throws
+ */
+export async function fillVolume(
+  home: string,
+  name: string,
+  labels: Readonly<Record<string, string>>,
+  contents: VolumeContents,
+): Promise<void> {
+  const known = findVolume(home, name);
+  if (known !== undefined && !isEmpty(known)) return;
+  const unfinished = begin(home, name, labels);
+  try {
+    const data = join(unfinished, DATA);
+    const isFilled = await contents(data);
+    const volume = known ?? finish(home, name, unfinished);
+    // Still there: the volume was not made of it.
+    if (!isFilled || lstatSync(data, { throwIfNoEntry: false }) === undefined) return;
+    await withContainersLock(home, () => {
+      // The machine of a container that has it has opened its folder.
+      if (volumeUsers(home, name).length === 0) replaceEmpty(volume, data);
+    });
+  } finally {
+    rmSync(unfinished, { recursive: true, force: true });
+  }
+}
+
+/** A folder that becomes a volume, closed to others until then. */
+function begin(home: string, name: string, labels: Readonly<Record<string, string>>): string {
   const unfinished = join(folderOf(home), `${UNFINISHED}${name}-${randomBytes(8).toString('hex')}`);
   const createdAt = new Date().toISOString();
-  try {
-    mkdirSync(join(unfinished, DATA), { recursive: true, mode: 0o711 });
+  return attempt('make', name, () => {
+    mkdirSync(folderOf(home), { recursive: true, mode: 0o711 });
+    mkdirSync(unfinished, { mode: 0o700 });
+    mkdirSync(join(unfinished, DATA));
+    // Docker's; the umask is no matter of the guest's.
+    chmodSync(join(unfinished, DATA), 0o755);
     writeFileSync(join(unfinished, ABOUT), JSON.stringify({ createdAt, labels }));
-    renameSync(unfinished, join(folderOf(home), name));
-  } catch (cause) {
-    rmSync(unfinished, { recursive: true, force: true });
-    // Somebody else was faster.
-    const made = findVolume(home, name);
-    if (made !== undefined) return made;
-    throw new SandboxError('state', `cannot make the volume ${name}: ${(cause as Error).message}`, { cause });
-  }
-  return { name, mountpoint: join(folderOf(home), name, DATA), createdAt, labels };
+    return unfinished;
+  });
+}
+
+/** Makes it the volume, unless somebody else was faster. */
+function finish(home: string, name: string, unfinished: string): Volume {
+  attempt('make', name, () => {
+    chmodSync(unfinished, 0o711);
+    try {
+      renameSync(unfinished, join(folderOf(home), name));
+    } catch (error) {
+      if (findVolume(home, name) === undefined) throw error;
+    }
+  });
+  const made = findVolume(home, name);
+  if (made !== undefined) return made;
+  throw new SandboxError('state', `cannot make the volume ${name}: it was removed at once`);
+}
+
+function isEmpty({ name, mountpoint }: Volume): boolean {
+  return attempt('read', name, () => readdirSync(mountpoint).length === 0);
+}
+
+/** rename(2) replaces a directory by another one only if it is empty. */
+function replaceEmpty({ name, mountpoint }: Volume, by: string): void {
+  attempt('fill', name, () => {
+    try {
+      renameSync(by, mountpoint);
+    } catch (error) {
+      // Somebody has put something into it, or removed it; that stands.
+      if (!['ENOTEMPTY', 'EEXIST', 'ENOENT'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error;
+    }
+  });
 }
 
 function entries(home: string): string[] {
@@ -112,16 +198,16 @@ export async function removeVolume(home: string, name: string): Promise<void> {
   await withContainersLock(home, () => {
     const users = volumeUsers(home, name);
     if (users.length > 0) throw new SandboxError('conflict', `volume is in use: ${name}: [${users.join(', ')}]`);
-    attempt(name, () => renameSync(join(folderOf(home), name), doomed));
+    attempt('remove', name, () => renameSync(join(folderOf(home), name), doomed));
   });
-  attempt(name, () => rmSync(doomed, { recursive: true, force: true }));
+  attempt('remove', name, () => rmSync(doomed, { recursive: true, force: true }));
 }
 
-function attempt(name: string, act: () => void): void {
+function attempt<T>(what: string, name: string, act: () => T): T {
   try {
-    act();
+    return act();
   } catch (cause) {
-    throw new SandboxError('state', `cannot remove the volume ${name}: ${(cause as Error).message}`, { cause });
+    throw new SandboxError('state', `cannot ${what} the volume ${name}: ${(cause as Error).message}`, { cause });
   }
 }
 
@@ -135,6 +221,15 @@ export function sweepVolumes(home: string): void {
   for (const name of entries(home)) {
     const path = join(folderOf(home), name);
     const made = name.startsWith(UNFINISHED) ? lstatSync(path, { throwIfNoEntry: false })?.mtimeMs : undefined;
-    if (made !== undefined && Date.now() - made > UNDER_WAY) rmSync(path, { recursive: true, force: true });
+    if (made === undefined || Date.now() - made <= UNDER_WAY) continue;
+    // Whoever is at work on it all the same never finds a part of it.
+    const doomed = join(folderOf(home), `${UNFINISHED}${randomBytes(8).toString('hex')}`);
+    try {
+      renameSync(path, doomed);
+    } catch {
+      // Somebody else has.
+      continue;
+    }
+    rmSync(doomed, { recursive: true, force: true });
   }
 }

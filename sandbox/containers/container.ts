@@ -17,10 +17,10 @@ import { type ContainerFolder, containerFolders } from './folder.js';
 import type { LogEntry } from './log-file.js';
 import { type ReadLogOptions, readLog } from './log-reader.js';
 import { allNames, nameOf, releaseName, renameContainer, withContainersLock } from './names.js';
-import { type ContainerConfig, type ContainerSpec, type ContainerState, isRunning } from './record.js';
+import { type ContainerConfig, type ContainerSpec, type ContainerState, isLeftBehind, isRunning } from './record.js';
 import { diskUsage, type ProcessInfo, readProcesses, readUsage, type Usage } from './report.js';
 import { SupervisorProcess } from './supervisor-process.js';
-import { isLeftBehind } from './sweep.js';
+import { removeAnonymousVolumes } from './volumes.js';
 
 const SIGKILL = 9;
 /** Seconds between the stop signal and SIGKILL, as Docker's. */
@@ -242,10 +242,11 @@ export class Container {
 
   /**
    * Takes it away with all that it wrote.
-   * @param force ends it first if it runs
+   * @param options.force ends it first if it runs
+   * @param options.volumes also its volumes that nobody named
    * @throws SandboxError `running`
    */
-  async remove({ force = false } = {}): Promise<void> {
+  async remove({ force = false, volumes = false } = {}): Promise<void> {
     const { home, id } = this.#folder;
     if (force) await this.#end();
     // One with --rm has taken itself away.
@@ -256,7 +257,9 @@ export class Container {
     }
     await withContainersLock(home, () => releaseName(home, id));
     this.#folder.remove();
-    recordEvent(home, id, 'destroy', { image: this.config.spec.image });
+    const { image, mounts, autoRemove } = this.config.spec;
+    if (volumes || autoRemove) await removeAnonymousVolumes(home, mounts);
+    recordEvent(home, id, 'destroy', { image });
     await openStore(home).release(id);
   }
 

@@ -14,6 +14,7 @@ import { ContainerFolder, sweepRemoved } from './folder.js';
 import { checkName, claimName, ownerOf, withContainersLock } from './names.js';
 import { randomName } from './random-name.js';
 import type { ContainerConfig, ContainerSpec } from './record.js';
+import { containerMounts, fillVolumes, haveVolumes, removeAnonymousVolumes } from './volumes.js';
 
 export interface CreateOptions {
   /** Told while an image is made ready for the first time. */
@@ -49,6 +50,7 @@ export async function createContainer(
     onMissing: options.onMissing,
     onProgress: options.onProgress,
   });
+  const mounts = containerMounts(home, spec, image);
   const id = randomBytes(32).toString('hex');
   const folder = new ContainerFolder(home, id);
   const hostname = spec.hostname ?? folder.shortId;
@@ -56,7 +58,7 @@ export async function createContainer(
     id,
     created: new Date().toISOString(),
     image: image.digest,
-    spec,
+    spec: { ...spec, mounts },
     hostname,
     // What is idle has no command of its own; only what commands in it are given.
     ...resolveProcess(image.config, spec.idle ? { ...spec, entrypoint: '', command: ['hold'] } : spec, hostname),
@@ -67,18 +69,29 @@ export async function createContainer(
   // What runs needs no holder; what is kept may run again.
   if (!spec.autoRemove) await store.hold(id, image.digest);
   try {
-    await withContainersLock(home, () => {
-      sweepRemoved(home);
-      const name = spec.name ?? freeName(home);
-      if (ownerOf(home, name) === undefined) folder.make(config);
-      claimName(home, name, id);
-      recordEvent(home, id, 'create', { image: spec.image, name });
-    });
+    // Who removes volumes that no container has may be faster.
+    for (let isPublished = false; !isPublished; ) {
+      await fillVolumes(home, mounts, image);
+      isPublished = await withContainersLock(home, () => haveVolumes(home, mounts) && publish(folder, config));
+    }
   } catch (error) {
     await store.release(id);
+    await removeAnonymousVolumes(home, mounts);
     throw error;
   }
   return { folder, config, image };
+}
+
+/** From now on there is this container. Under the lock. @throws SandboxError `conflict`, `state` */
+function publish(folder: ContainerFolder, config: ContainerConfig): true {
+  const { home, id } = folder;
+  const { spec } = config;
+  sweepRemoved(home);
+  const name = spec.name ?? freeName(home);
+  if (ownerOf(home, name) === undefined) folder.make(config);
+  claimName(home, name, id);
+  recordEvent(home, id, 'create', { image: spec.image, name });
+  return true;
 }
 
 /** @throws SandboxError `bad-spec` */

@@ -34,7 +34,8 @@ export function containersFolder(home: string): string {
   return isReadOnly(home) ? join(runtimeFolder(), CONTAINERS) : join(home, CONTAINERS);
 }
 
-function isReadOnly(home: string): boolean {
+/** Whether a home cannot be written. */
+export function isReadOnly(home: string): boolean {
   try {
     accessSync(home, constants.W_OK);
     return false;

@@ -1,8 +1,10 @@
 // What `docker inspect` says of a container, in its words and units, as far as we have such a thing.
 import { constants } from 'node:os';
+import type { Mount } from '../mounts.js';
 import { networksOf } from '../networks.js';
 import { eachPort, formatPort, parsePublished } from '../published-ports.js';
 import { DEFAULT_MEMORY } from '../run-spec.js';
+import { findVolume } from '../volumes.js';
 import type { Container } from './container.js';
 import { DEFAULT_LOG_LIMITS } from './log-file.js';
 import { type ContainerConfig, type ContainerState, isRunning } from './record.js';
@@ -68,6 +70,7 @@ export function describeContainer(container: Container): object {
       Ports: isRunning(state) ? hostPorts(config, state) : {},
       Networks: Object.fromEntries(networksOf(container.folder, config).map((network) => [network, {}])),
     },
+    Mounts: (spec.mounts ?? []).map((mount) => describeMount(container, mount)),
     Config: {
       Hostname: config.hostname,
       User: config.user,
@@ -84,6 +87,13 @@ export function describeContainer(container: Container): object {
       StopTimeout: spec.stopTimeout ?? 10,
     },
   };
+}
+
+function describeMount({ folder }: Container, { type, source, target, readOnly = false }: Mount): object {
+  const place = { Destination: target, Mode: '', RW: !readOnly, Propagation: type === 'bind' ? 'rprivate' : '' };
+  if (type === 'bind') return { Type: type, Source: source, ...place };
+  const { mountpoint = '' } = findVolume(folder.home, source) ?? {};
+  return { Type: type, Name: source, Source: mountpoint, Driver: 'local', ...place };
 }
 
 type HostPort = { HostIp: string; HostPort: string };

@@ -1,4 +1,5 @@
 // What is written down of a container: its configuration, once, and its state, each time it changes.
+import { readFileSync } from 'node:fs';
 import type { PublishedPorts } from '../../vmm/machine.js';
 import type { RunSpec } from '../run-spec.js';
 
@@ -103,4 +104,15 @@ export function lost(state: ContainerState): ContainerState {
 /** Whether there is a process in it, which may be paused. */
 export function isRunning({ status }: ContainerState): boolean {
   return status === 'running' || status === 'paused';
+}
+
+/** Whether it was to be removed when it ended, and its supervisor was killed. Its state as read: `ContainerFolder.state`. */
+export function isLeftBehind({ spec }: ContainerConfig, { isLost, bootId: boot }: ContainerState): boolean {
+  // What ran before the host went down is left to be seen, and to be removed by hand.
+  return spec.autoRemove === true && isLost === true && boot === bootId();
+}
+
+/** Names this start of the host. */
+export function bootId(): string {
+  return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
 }

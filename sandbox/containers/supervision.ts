@@ -19,8 +19,9 @@ import type { ContainerFolder } from './folder.js';
 import { LogWriter } from './log-file.js';
 import { nameOf, releaseName, withContainersLock } from './names.js';
 import { Outlet } from './outlet.js';
-import { type ContainerConfig, type ContainerState, isRunning, type RestartPolicy } from './record.js';
-import { bootId, sweepLeftBehind } from './sweep.js';
+import { bootId, type ContainerConfig, type ContainerState, isRunning, type RestartPolicy } from './record.js';
+import { sweepLeftBehind } from './sweep.js';
+import { removeAnonymousVolumes } from './volumes.js';
 
 const SIGKILL = 9;
 /** Milliseconds before the first restart; doubled for each after it, up to the last. */
@@ -323,6 +324,8 @@ export class Supervision {
     }
     await withContainersLock(home, () => releaseName(home, id)).catch(({ message }) => this.#log.warn(message));
     this.#folder.remove();
+    const { mounts } = this.#config.spec;
+    await removeAnonymousVolumes(home, mounts).catch(({ message }) => this.#log.warn(message));
     this.#record('destroy');
   }
 

@@ -8,10 +8,12 @@ describe('-v', () => {
     ['/srv:/data:ro', { type: 'bind', source: '/srv', target: '/data', readOnly: true }],
     ['/srv:/data:rw,Z', { type: 'bind', source: '/srv', target: '/data' }],
     ['db.1:/var/lib/db', { type: 'volume', source: 'db.1', target: '/var/lib/db' }],
+    ['db.1:/var/lib/db:nocopy', { type: 'volume', source: 'db.1', target: '/var/lib/db', noCopy: true }],
+    ['/var/lib/db', { type: 'volume', source: '', target: '/var/lib/db' }],
   ])('%s is a mount', (text, mount) => expect(parseVolume(text)).toEqual(mount));
 
   test.each([
-    ['/srv', 'HOST:GUEST or HOST:GUEST:ro is needed'],
+    ['srv', 'HOST:GUEST or HOST:GUEST:ro is needed'],
     ['/srv:', 'HOST:GUEST or HOST:GUEST:ro is needed'],
     [':/data', 'HOST:GUEST or HOST:GUEST:ro is needed'],
     ['/a:/b:ro:rw', 'HOST:GUEST or HOST:GUEST:ro is needed'],
@@ -19,6 +21,7 @@ describe('-v', () => {
     ['./srv:/data', "the host's path, './srv', must be absolute"],
     ['../srv:/data', "the host's path, '../srv', must be absolute"],
     ['/srv:/data:rx', "unknown option 'rx'"],
+    ['/srv:/data:nocopy', "unknown option 'nocopy'"],
   ])('%s is refused', (text, why) => {
     expect(() => parseVolume(text)).toThrow(new UsageError(`invalid argument '${text}' for -v: ${why}`));
   });
@@ -28,6 +31,8 @@ describe('--mount', () => {
   test.each([
     ['type=bind,src=/srv,dst=/data,ro', { type: 'bind', source: '/srv', target: '/data', readOnly: true }],
     ['type=volume,source=v1,target=/data', { type: 'volume', source: 'v1', target: '/data', readOnly: false }],
+    ['target=/data', { type: 'volume', source: '', target: '/data', readOnly: false }],
+    ['src=v1,dst=/d,volume-nocopy', { type: 'volume', source: 'v1', target: '/d', readOnly: false, noCopy: true }],
     ['source=v1,destination=/data,readonly=false', { type: 'volume', source: 'v1', target: '/data', readOnly: false }],
   ])('%s is a mount', (text, mount) => expect(parseMount(text)).toEqual({ mounts: [mount], tmpfs: [] }));
 
@@ -44,6 +49,7 @@ describe('--mount', () => {
     ['type=bind,source=/srv,target=data', 'target= with an absolute path is needed'],
     ['type=nfs,source=/srv,target=/data', "unknown type 'nfs': bind, volume or tmpfs"],
     ['type=bind,source=/srv,src=/x,target=/data', "'source' is given twice"],
+    ['type=bind,source=/srv,target=/data,volume-nocopy', "unknown option 'volume-nocopy' for type bind"],
     ['type=bind,source=/srv,target=/data,frob', "unknown option 'frob' for type bind"],
     ['type=bind,source=/srv,target=/data,ro=maybe', 'readonly is true or false'],
     ['type=tmpfs,target=/run,tmpfs-mode=9', "'9' is no mode"],

@@ -69,7 +69,7 @@ test('a volume that a container has stays until the container is gone', () => {
   expect(volume('rm', 'data', 'other')).toEqual(refused);
   expect(volume('ls', '-q', '-f', 'dangling=false')).toEqual(said('data\n'));
   volume('create', 'other');
-  expect(volume('prune', '-f')).toMatchObject({
+  expect(volume('prune', '-a', '-f')).toMatchObject({
     status: 0,
     stdout: expect.stringContaining('Deleted Volumes:\nother\n'),
   });
@@ -81,10 +81,10 @@ test('prune asks, and says how much it gave back', () => {
   volume('create', 'data');
   const path = volume('inspect', '-f', '{{.Mountpoint}}', 'data').stdout.trim();
   execFileSync('dd', ['if=/dev/urandom', `of=${path}/file`, 'bs=1000', 'count=2000', 'status=none']);
-  expect(tsvm(['volume', 'prune'], 'n\n')).toMatchObject({ status: 0, stdout: '' });
+  expect(tsvm(['volume', 'prune', '-a'], 'n\n')).toMatchObject({ status: 0, stdout: '' });
   expect(volume('ls', '-q')).toEqual(said('data\n'));
-  expect(volume('prune', '-f', '--filter', 'label=none').stdout).toBe('Total reclaimed space: 0B\n');
-  expect(tsvm(['volume', 'prune'], 'y\n').stdout).toMatch(
+  expect(volume('prune', '-af', '--filter', 'label=none').stdout).toBe('Total reclaimed space: 0B\n');
+  expect(tsvm(['volume', 'prune', '--all'], 'y\n').stdout).toMatch(
     /^Deleted Volumes:\ndata\n\nTotal reclaimed space: 2(\.\d+)?MB\n$/,
   );
 });
@@ -100,6 +100,14 @@ test('what a crash left half made or half removed is no volume, and goes with pr
   utimesSync(left, 0, 0);
   expect(volume('prune', '-f')).toMatchObject({ status: 0 });
   expect(existsSync(left)).toBe(false);
+});
+
+test('a volume without a name has a drawn one, and goes with prune', () => {
+  const name = volume('create').stdout.trim();
+  expect(name).toMatch(/^[0-9a-f]{64}$/);
+  volume('create', 'data');
+  expect(volume('prune', '-f').stdout).toContain(`Deleted Volumes:\n${name}\n\nTotal`);
+  expect(volume('ls', '-q')).toEqual(said('data\n'));
 });
 
 test.each<[string, string[], string]>([

@@ -6,8 +6,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import { Container } from '../../../../sandbox/containers/container.js';
 import { findContainer } from '../../../../sandbox/containers/find.js';
 import { ContainerFolder, containersFolder, sweepRemoved } from '../../../../sandbox/containers/folder.js';
-import { CREATED } from '../../../../sandbox/containers/record.js';
-import { bootId, sweepLeftBehind } from '../../../../sandbox/containers/sweep.js';
+import { bootId, CREATED } from '../../../../sandbox/containers/record.js';
+import { sweepLeftBehind } from '../../../../sandbox/containers/sweep.js';
 import { bundleProgram } from './bundle.js';
 import { containerConfig, makeContainer } from './containers.js';
 

@@ -1,0 +1,35 @@
+// Paths in an image, as a process whose root directory it is would resolve them (path_resolution(7)).
+
+import type { Inode } from './merge.js';
+
+/** As the kernel's MAXSYMLINKS. */
+const MAX_SYMLINKS = 40;
+
+/**
+ * What a path leads to, symbolic links followed inside the root.
+ *
+ * @param path one byte for each character (latin1)
+ * @returns null if it leads to nothing
+ */
+export function findInode(root: Inode, path: string): Inode | null {
+  const pending = path.split('/').reverse();
+  const trail = [root];
+  for (let links = 0; pending.length > 0; ) {
+    const name = pending.pop()!;
+    if (name === '' || name === '.') continue;
+    if (name === '..') {
+      if (trail.length > 1) trail.pop();
+      continue;
+    }
+    const inode = trail[trail.length - 1].children.get(name)?.inode;
+    if (inode === undefined) return null;
+    if (inode.kind !== 'symlink') {
+      trail.push(inode);
+      continue;
+    }
+    if (++links > MAX_SYMLINKS) return null;
+    if (inode.target.startsWith('/')) trail.length = 1;
+    for (const part of inode.target.split('/').reverse()) pending.push(part);
+  }
+  return trail[trail.length - 1];
+}

@@ -1,0 +1,163 @@
+// What an image has at a path, as files of the host. The image is a stranger's: its names are single components (the
+// merge sees to that), everything is made new in a folder that is ours alone, and no symbolic link is followed.
+
+import {
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  futimesSync,
+  lchownSync,
+  linkSync,
+  lutimesSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  symlinkSync,
+} from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { join } from 'node:path';
+import koffi from 'koffi';
+import { ImageError } from '../errors.js';
+import { PAGE_SIZE, writeAll } from '../layer/data-file.js';
+import { findInode } from '../layer/find.js';
+import { type Inode, mergeLayers } from '../layer/merge.js';
+import { readIndex } from './layers.js';
+import { DATA, layerPath } from './layout.js';
+import { damaged, layersOf } from './record.js';
+
+const SEEK_DATA = 3;
+const SEEK_HOLE = 4;
+const CHUNK = 1 << 20;
+/** Attributes of a file that mean the same on the host. */
+const KEPT_XATTR = /^(user\.|security\.capability$|system\.posix_acl_)/;
+
+const libc = koffi.load('libc.so.6');
+const lseek = libc.func('int64_t lseek(int fd, int64_t offset, int whence)');
+const fsetxattr = libc.func('int fsetxattr(int fd, const char *name, const void *value, size_t size, int flags)');
+const syncfs = libc.func('int syncfs(int fd)');
+
+/**
+ * What `Store.extract` does.
+ *
+ * @throws ImageError `corrupt` for a damaged store or a path that is no directory
+ */
+export async function extractPath(home: string, digest: string, path: string, folder: string): Promise<boolean> {
+  const diffIds = layersOf(home, digest);
+  const indexes = diffIds.map((diffId) => readIndex(layerPath(home, diffId)) ?? fail(digest));
+  const root = mergeLayers(indexes.map((index) => index.entries()));
+  const inode = findInode(root, Buffer.from(path).toString('latin1'));
+  if (inode === null) return false;
+  if (inode.kind !== 'directory') throw new ImageError('corrupt', `${path} is a file in the image, no directory`);
+  const extraction = new Extraction(diffIds.map((diffId) => join(layerPath(home, diffId), DATA)));
+  await extraction.directory(inode, Buffer.from(folder));
+  return true;
+}
+
+function fail(digest: string): never {
+  throw damaged(digest);
+}
+
+class Extraction {
+  readonly #layers: readonly string[];
+  readonly #isRoot = process.geteuid?.() === 0;
+  /** A name of each file that has several. */
+  readonly #links = new Map<Inode, Buffer>();
+
+  constructor(layers: readonly string[]) {
+    this.#layers = layers;
+  }
+
+  /** Fills a directory that is there, and writes everything out. */
+  async directory(inode: Inode, path: Buffer): Promise<void> {
+    await this.#fill(inode, path);
+    const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+    try {
+      if (syncfs(fd) !== 0) throw new ImageError('io', `syncfs fails with errno ${koffi.errno()}`);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  async #fill(inode: Inode, path: Buffer): Promise<void> {
+    for (const [name, child] of inode.children) {
+      await this.#make(child.inode, Buffer.concat([path, Buffer.from(`/${name}`, 'latin1')]));
+    }
+    const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY | constants.O_NOFOLLOW);
+    try {
+      this.#setMetadata(inode, fd);
+    } finally {
+      closeSync(fd);
+    }
+  }
+
+  async #make(inode: Inode, path: Buffer): Promise<void> {
+    const before = this.#links.get(inode);
+    if (before !== undefined) {
+      linkSync(before, path);
+      return;
+    }
+    switch (inode.kind) {
+      case 'directory':
+        mkdirSync(path, { mode: 0o700 });
+        return this.#fill(inode, path);
+      case 'symlink':
+        symlinkSync(Buffer.from(inode.target, 'latin1'), path);
+        if (this.#isRoot) lchownSync(path, inode.uid, inode.gid);
+        lutimesSync(path, inode.mtime.seconds, inode.mtime.seconds);
+        break;
+      case 'file':
+        await this.#file(inode, path);
+        break;
+      default:
+        // Devices and pipes of a guest are nothing on the host.
+        return;
+    }
+    if (inode.names > 1) this.#links.set(inode, path);
+  }
+
+  async #file(inode: Inode, path: Buffer): Promise<void> {
+    const output = await open(path, 'wx', 0o600);
+    try {
+      if (inode.size > 0) await copy(this.#layers[inode.layer], inode.page * PAGE_SIZE, output, inode.size);
+      this.#setMetadata(inode, output.fd);
+    } finally {
+      await output.close();
+    }
+  }
+
+  /** Modes come after owners: a change of owner takes set-id bits away. */
+  #setMetadata({ xattrs, uid, gid, mode, mtime }: Inode, fd: number): void {
+    if (this.#isRoot) fchownSync(fd, uid, gid);
+    for (const [name, value] of xattrs ?? []) {
+      // What the host's file system or its user may not have is left out.
+      if (KEPT_XATTR.test(name)) fsetxattr(fd, name, value, value.length, 0);
+    }
+    // Without owners, a program must not become privileged as somebody else.
+    fchmodSync(fd, mode & (this.#isRoot ? 0o7777 : 0o1777));
+    const time = mtime.seconds + mtime.nanoseconds / 1e9;
+    futimesSync(fd, time, time);
+  }
+}
+
+/** Copies `size` bytes of a file from `position` to the beginning of a new one, holes as holes. */
+async function copy(source: string, position: number, output: FileHandle, size: number): Promise<void> {
+  const buffer = Buffer.allocUnsafe(Math.min(size, CHUNK));
+  const end = position + size;
+  const input = openSync(source, 'r');
+  try {
+    await output.truncate(size);
+    for (let at = Number(lseek(input, position, SEEK_DATA)); at >= position && at < end; ) {
+      const hole = Math.min(Number(lseek(input, at, SEEK_HOLE)), end);
+      while (at < hole) {
+        const length = readSync(input, buffer, 0, Math.min(hole - at, CHUNK), at);
+        if (length === 0) throw new ImageError('corrupt', "a layer's data are cut short: load the image again");
+        await writeAll(output, buffer.subarray(0, length), at - position);
+        at += length;
+      }
+      at = Number(lseek(input, at, SEEK_DATA));
+    }
+  } finally {
+    closeSync(input);
+  }
+}

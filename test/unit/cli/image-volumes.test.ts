@@ -1,0 +1,229 @@
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  chmodSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { plainLayer, writeLayout } from '../../fixtures/oci-layout.js';
+import { type TarMember, tar } from '../../fixtures/tar-writer.js';
+
+const TSVM = fileURLToPath(new URL('../../../bin/tsvm', import.meta.url));
+
+const SPARSE = Buffer.alloc(4 << 20);
+SPARSE.write('begin');
+SPARSE.write('end', SPARSE.length - 3);
+
+/** The directory of an image, by two names, and a file. */
+const ROOT: TarMember[] = [
+  { path: 'hello', data: 'hi', mode: 0o755 },
+  { path: 'srv/', type: '5', mode: 0o755 },
+  { path: 'srv/data/', type: '5', mode: 0o2750, uid: 101, gid: 102, mtime: [1e9, 0] },
+  { path: 'srv/data/file', data: 'contents', mode: 0o640, uid: 103, gid: 104, mtime: [1234567890, 0] },
+  { path: 'srv/data/again', type: '1', link: 'srv/data/file' },
+  { path: 'srv/data/out', type: '2', link: '/etc/passwd', uid: 105, gid: 106 },
+  { path: 'srv/data/device', type: '3', device: [1, 3] },
+  { path: 'srv/data/na\xefve/', type: '5', mode: 0o777 },
+  { path: 'srv/data/na\xefve/sparse', data: SPARSE, mode: 0o4755, xattrs: { 'user.note': 'kept' } },
+  { path: 'data', type: '2', link: '../srv/./data' },
+];
+const FILLED = ['again', 'file', 'na\ufffdve', 'out'];
+
+let folder: string;
+
+beforeEach(() => {
+  folder = mkdtempSync('/tmp/tsvm-test-');
+  mkdirSync(join(folder, 'runtime'), { mode: 0o700 });
+});
+
+afterEach(() => rmSync(folder, { recursive: true }));
+
+function tsvm(...args: string[]) {
+  const env = { ...process.env, TSVM_HOME: join(folder, 'home'), XDG_RUNTIME_DIR: join(folder, 'runtime') };
+  const { status, stdout, stderr } = spawnSync(TSVM, args, { encoding: 'utf8', env });
+  return { status, stdout, stderr };
+}
+
+let id: string;
+
+/** Makes the image to make containers of. */
+function image(volumes: string[]): void {
+  const layout = join(folder, 'layout');
+  const config = { Volumes: Object.fromEntries(volumes.map((path) => [path, {}])) };
+  id = writeLayout(layout, [tar(ROOT)], { compress: plainLayer, config }).imageId;
+  expect(tsvm('load', '-i', layout)).toMatchObject({ status: 0 });
+}
+
+const create = (...words: string[]) => tsvm('create', '--kernel', TSVM, ...words, id, '/hello');
+
+function made(...words: string[]): string {
+  const result = create(...words);
+  expect(result).toMatchObject({ status: 0, stderr: '' });
+  return result.stdout.trim();
+}
+
+const names = (): string[] => tsvm('volume', 'ls', '-q').stdout.split('\n').filter(Boolean);
+const mountpoint = (name: string): string => join(folder, 'home/volumes', name, '_data');
+
+test('each VOLUME of an image is a volume without a name, which begins with what the image has there', () => {
+  image(['/srv/data', '/var/new/']);
+  const mounts = JSON.parse(tsvm('inspect', '--format', '{{json .Mounts}}', made()).stdout);
+  expect(mounts).toMatchObject([
+    { Type: 'volume', Name: expect.stringMatching(/^[0-9a-f]{64}$/), Destination: '/srv/data', RW: true },
+    { Type: 'volume', Name: expect.stringMatching(/^[0-9a-f]{64}$/), Destination: '/var/new', RW: true },
+  ]);
+  expect(names()).toEqual(mounts.map(({ Name }: { Name: string }) => Name).sort());
+  expect(readdirSync(mounts[0].Source).sort()).toEqual(FILLED);
+  expect(readdirSync(mounts[1].Source)).toEqual([]);
+});
+
+test('what is copied keeps owners, modes, times, links, attributes and holes; devices are left out', () => {
+  image(['/data']);
+  made();
+  const at = mountpoint(names()[0]);
+  expect(statSync(at)).toMatchObject({ mode: 0o42750, uid: 101, gid: 102, mtimeMs: 1e12 });
+  expect(statSync(`${at}/file`)).toMatchObject({
+    ...{ mode: 0o100640, uid: 103, gid: 104, nlink: 2, mtimeMs: 1234567890e3 },
+    ino: statSync(`${at}/again`).ino,
+  });
+  expect(readFileSync(`${at}/file`, 'utf8')).toBe('contents');
+  expect(readlinkSync(`${at}/out`)).toBe('/etc/passwd');
+  expect(lstatSync(`${at}/out`)).toMatchObject({ uid: 105, gid: 106 });
+  const sparse = Buffer.concat([Buffer.from(`${at}/na`), Buffer.from([0xef]), Buffer.from('ve/sparse')]);
+  expect(statSync(sparse)).toMatchObject({ mode: 0o104755, size: SPARSE.length });
+  expect(statSync(sparse).blocks).toBeLessThan(200);
+  expect(readFileSync(sparse).equals(SPARSE)).toBe(true);
+  const note = spawnSync(
+    'python3',
+    ['-c', 'import os, sys; print(os.getxattr(sys.stdin.buffer.read(), "user.note"))'],
+    {
+      input: sparse,
+    },
+  );
+  expect(note.stdout.toString()).toBe("b'kept'\n");
+});
+
+test('a mount or tmpfs at the place of a VOLUME stands for it', () => {
+  image(['/srv/data', '/var/a', '/var/b', '/var/c']);
+  mkdirSync(join(folder, 'host'));
+  made('-v', 'mine:/srv//data', '-v', `${folder}/host:/var/a`, '--tmpfs', '/var/b/');
+  expect(names()).toHaveLength(2);
+  expect(readdirSync(mountpoint('mine')).sort()).toEqual(FILLED);
+  expect(readdirSync(join(folder, 'host'))).toEqual([]);
+});
+
+describe('a volume that is mounted for the first time', () => {
+  test.each<[string, string[]]>([
+    ['named', ['-v', 'mine:/srv/data']],
+    ['read-only', ['-v', 'mine:/srv/data:ro']],
+    ['by a path that is a symbolic link', ['--mount', 'src=mine,dst=/data']],
+  ])('%s, is filled', (_, words) => {
+    image([]);
+    made(...words);
+    expect(readdirSync(mountpoint('mine')).sort()).toEqual(FILLED);
+  });
+
+  test.each<[string, string[]]>([
+    ['nocopy', ['-v', 'mine:/srv/data:nocopy']],
+    ['volume-nocopy', ['--mount', 'src=mine,dst=/srv/data,volume-nocopy']],
+    ['a path that the image does not have', ['-v', 'mine:/nosuch']],
+  ])('with %s, begins empty', (_, words) => {
+    image([]);
+    made(...words);
+    expect(readdirSync(mountpoint('mine'))).toEqual([]);
+    expect(statSync(mountpoint('mine')).mode).toBe(0o40755);
+  });
+
+  test('and was made before, is filled if it is empty', () => {
+    image([]);
+    tsvm('volume', 'create', '-l', 'team=a', 'mine');
+    tsvm('volume', 'create', 'full');
+    writeFileSync(join(mountpoint('full'), 'own'), '');
+    made('-v', 'mine:/srv/data', '-v', 'full:/srv');
+    expect(readdirSync(mountpoint('mine')).sort()).toEqual(FILLED);
+    expect(readdirSync(mountpoint('full'))).toEqual(['own']);
+    expect(JSON.parse(tsvm('volume', 'inspect', 'mine').stdout)[0].Labels).toEqual({ team: 'a' });
+  });
+
+  test('and that another container has, is left as it is', () => {
+    image([]);
+    made('-v', 'mine:/nosuch');
+    made('-v', 'mine:/srv/data');
+    expect(readdirSync(mountpoint('mine'))).toEqual([]);
+  });
+});
+
+test('volumes without a name stay with rm, and go with rm -v; those with one stay', () => {
+  image(['/srv/data']);
+  const [first, second, third] = [made('-v', 'mine:/m', '-v', '/own'), made(), made()];
+  const [shared] = JSON.parse(tsvm('inspect', '--format', '{{json .Mounts}}', second).stdout);
+  const user = made('-v', `${shared.Name}:/srv/data`);
+  expect(names()).toHaveLength(5);
+  expect(tsvm('rm', '-v', first)).toMatchObject({ status: 0, stderr: '' });
+  expect(names()).toHaveLength(3);
+  // Somebody has it by its name now.
+  expect(tsvm('rm', '--volumes', second)).toMatchObject({ status: 0, stderr: '' });
+  expect(tsvm('rm', third, user)).toMatchObject({ status: 0, stderr: '' });
+  expect(names()).toHaveLength(3);
+  expect(tsvm('volume', 'prune', '-f')).toMatchObject({ status: 0 });
+  expect(names()).toEqual(['mine']);
+});
+
+test('a container that cannot be made leaves no volumes without a name', () => {
+  image(['/srv/data']);
+  made('--name', 'box');
+  expect(create('--name', 'box')).toMatchObject({ status: 125, stdout: '' });
+  expect(names()).toHaveLength(1);
+  expect(readdirSync(join(folder, 'home/volumes'))).toHaveLength(1);
+});
+
+test('who is killed while a volume is filled leaves none, or an empty one as it was', async () => {
+  image([]);
+  const env = { ...process.env, TSVM_HOME: join(folder, 'home'), XDG_RUNTIME_DIR: join(folder, 'runtime') };
+  const volumes = join(folder, 'home/volumes');
+  mkdirSync(volumes);
+  for (const found of [[], ['mine']]) {
+    const child = spawn(TSVM, ['create', '--kernel', TSVM, '-v', 'mine:/srv/data', id, '/hello'], { env });
+    const ended = once(child, 'close');
+    while (!readdirSync(volumes).some((name) => name.startsWith('.'))) await sleep(1);
+    child.kill('SIGKILL');
+    expect(await ended).toEqual([null, 'SIGKILL']);
+    expect(names()).toEqual(found);
+    if (found.length > 0) expect(readdirSync(mountpoint('mine'))).toEqual([]);
+    tsvm('volume', 'create', 'mine');
+  }
+  made('-v', 'mine:/srv/data');
+  expect(readdirSync(mountpoint('mine')).sort()).toEqual(FILLED);
+});
+
+test.each<[string, string[], string]>([
+  ['a VOLUME that is a file', ['/hello'], 'tsvm: /hello is a file in the image, no directory\n'],
+  ['the root', ['//'], 'tsvm: the image\'s VOLUME "//" is no place for a volume\n'],
+  ['a way out', ['/a/../../b'], 'tsvm: the image\'s VOLUME "/a/../../b" is no place for a volume\n'],
+  ['too many', Array.from({ length: 257 }, (_, n) => `/${n}`), 'tsvm: the image has 257 VOLUMEs; the limit is 256\n'],
+])('one clear line and exit code 125 for %s', (_, volumes, stderr) => {
+  image(volumes);
+  expect(create()).toEqual({ status: 125, stdout: '', stderr });
+  expect(names()).toEqual([]);
+});
+
+test('a home that cannot be written runs images with VOLUMEs all the same', () => {
+  image(['/srv/data']);
+  const home = join(folder, 'home');
+  const script = `mount --bind ${home} ${home} && mount -o remount,bind,ro ${home} && exec "$0" "$@"`;
+  const words = ['-m', 'sh', '-c', script, TSVM, 'create', '--rm', '--kernel', TSVM, id, '/hello'];
+  const env = { ...process.env, TSVM_HOME: home, XDG_RUNTIME_DIR: join(folder, 'runtime') };
+  expect(spawnSync('unshare', words, { encoding: 'utf8', env })).toMatchObject({ status: 0, stderr: '' });
+  chmodSync(home, 0o700);
+});
