@@ -1,7 +1,6 @@
 // What of the host's own network matters to a container's: its addresses, its routes, its resolvers.
 import { readFileSync } from 'node:fs';
 import { isIP, isIPv4 } from 'node:net';
-import { networkInterfaces } from 'node:os';
 
 /** An interface of the host that leads to a guest. */
 export interface TapInterface {
@@ -13,11 +12,11 @@ export interface TapInterface {
 }
 
 export interface HostNetwork {
-  /** All that the host answers to, but for the loopback interface's. */
+  /** All that the host answers to, on whatever interface: addresses, and ranges of them. */
   addresses: string[];
-  /** Whether a route leads out by IPv4, and by IPv6. */
-  ipv4: boolean;
-  ipv6: boolean;
+  /** The interfaces that lead out by IPv4, and by IPv6. */
+  ipv4?: string;
+  ipv6?: string;
   resolver: Resolver;
 }
 
@@ -27,43 +26,87 @@ export interface Resolver {
   settings: string[];
 }
 
+const ROUTE = '/proc/net/route';
+const FIB_TRIE = '/proc/net/fib_trie';
+const IPV6_ROUTE = '/proc/net/ipv6_route';
+/** linux/ipv6_route.h */
+const RTF_LOCAL = 0x80000000;
 const RESOLV_CONF = '/etc/resolv.conf';
 /** Where systemd-resolved says whom it asks itself; its own address is on the loopback interface. */
 const UPSTREAM_RESOLV_CONF = '/run/systemd/resolve/resolv.conf';
 
 export function readHostNetwork(): HostNetwork {
   return {
-    addresses: Object.values(networkInterfaces()).flatMap((addresses = []) =>
-      addresses.filter(({ internal }) => !internal).map(({ address }) => address),
-    ),
-    ipv4: hasDefaultRoute(read('/proc/net/route')),
-    ipv6: hasDefaultRoute6(read('/proc/net/ipv6_route')),
+    addresses: [...localAddresses(read(FIB_TRIE)), ...localAddresses6(read(IPV6_ROUTE))],
+    ipv4: defaultInterface(read(ROUTE)),
+    ipv6: defaultInterface6(read(IPV6_ROUTE)),
     resolver: hostResolver(read(RESOLV_CONF), () => read(UPSTREAM_RESOLV_CONF)),
   };
 }
 
-/** An interface with an IPv4 address, or undefined. */
+/** An interface that is up and has an IPv4 address, or undefined. Nobody need have opened it: it may have no carrier. */
 export function readInterface(name: string): TapInterface | undefined {
-  const found = networkInterfaces()[name]?.find(({ family }) => family === 'IPv4');
+  const found = connectedAddress(name, read(ROUTE), localAddresses(read(FIB_TRIE)));
   if (found === undefined) return undefined;
-  const { address, cidr, mac } = found;
-  return { address, mac, prefix: Number(cidr?.split('/')[1] ?? 32), mtu: Number(read(`/sys/class/net/${name}/mtu`)) };
+  const about = (file: string) => read(`/sys/class/net/${name}/${file}`).trim();
+  return { ...found, mac: about('address'), mtu: Number(about('mtu')) };
+}
+
+/** The host's address in the network that an interface of `/proc/net/route` leads to, and how many bits that has. */
+export function connectedAddress(
+  name: string,
+  routes: string,
+  addresses: readonly string[],
+): Pick<TapInterface, 'address' | 'prefix'> | undefined {
+  for (const line of routes.split('\n')) {
+    const [found, destination = '', gateway, , , , , mask = ''] = line.trim().split(/\s+/);
+    if (found !== name || gateway !== '00000000' || mask === '00000000') continue;
+    // Numbers are as they are in memory.
+    const [network, bits] = [destination, mask].map((text) => Buffer.from(text, 'hex').reverse().readUInt32BE());
+    const address = addresses.find((each) => isIPv4(each) && (numberOf(each) & bits) >>> 0 === network);
+    if (address !== undefined) return { address, prefix: 32 - Math.log2(2 ** 32 - bits) };
+  }
+  return undefined;
+}
+
+/** An IPv4 address as a number of 32 bits. */
+export function numberOf(address: string): number {
+  return address.split('.').reduce((number, byte) => number * 256 + Number(byte), 0);
+}
+
+/** Of `/proc/net/fib_trie`: an address, and below it `/32 host LOCAL`; a range has fewer bits. */
+export function localAddresses(trie: string): string[] {
+  const found = new Set<string>();
+  let address = '';
+  for (const line of trie.split('\n')) {
+    address = /\|-- (\S+)/.exec(line)?.[1] ?? address;
+    const bits = /^\s*\/(\d+) \S+ LOCAL/.exec(line)?.[1];
+    if (bits !== undefined) found.add(bits === '32' ? address : `${address}/${bits}`);
+  }
+  return [...found].filter((each) => isIP(each.split('/')[0]) === 4);
+}
+
+/** Of `/proc/net/ipv6_route`: those whose flags, in the ninth column, say that they lead to the host itself. */
+export function localAddresses6(routes: string): string[] {
+  return routes.split('\n').flatMap((line) => {
+    const [destination, bits, , , , , , , flags] = line.trim().split(/\s+/);
+    if (flags === undefined || (Number.parseInt(flags, 16) & RTF_LOCAL) === 0) return [];
+    const address = destination.replace(/(.{4})(?=.)/g, '$1:');
+    const prefix = Number.parseInt(bits, 16);
+    return [prefix === 128 ? address : `${address}/${prefix}`];
+  });
 }
 
 /** Of proc(5)'s `/proc/net/route`: interface, destination, ..., mask in the eighth column. */
-export function hasDefaultRoute(routes: string): boolean {
-  return routes.split('\n').some((line) => {
-    const fields = line.trim().split(/\s+/);
-    return fields[1] === '00000000' && fields[7] === '00000000';
-  });
+export function defaultInterface(routes: string): string | undefined {
+  const fields = routes.split('\n').map((line) => line.trim().split(/\s+/));
+  return fields.find((route) => route[1] === '00000000' && route[7] === '00000000')?.[0];
 }
 
 /** Of `/proc/net/ipv6_route`: destination, its prefix length, ..., interface in the tenth column. */
-export function hasDefaultRoute6(routes: string): boolean {
-  return routes.split('\n').some((line) => {
-    const fields = line.trim().split(/\s+/);
-    return /^0{32}$/.test(fields[0]) && fields[1] === '00' && fields[9] !== 'lo';
-  });
+export function defaultInterface6(routes: string): string | undefined {
+  const fields = routes.split('\n').map((line) => line.trim().split(/\s+/));
+  return fields.find((route) => /^0{32}$/.test(route[0]) && route[1] === '00' && route[9] !== 'lo')?.[9];
 }
 
 /** resolv.conf(5), with the upstream servers of one that is on the loopback interface, where they are known. */

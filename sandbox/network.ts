@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import type { NetworkSpec, PublishedPorts } from '../vmm/machine.js';
 import type { InterfaceSpec } from './agent-protocol.js';
 import { SandboxError } from './errors.js';
-import { type HostNetwork, isLoopback, readInterface } from './host-network.js';
+import { type HostNetwork, isLoopback, numberOf, readInterface } from './host-network.js';
 import { type HostName, parseHostName, parseRule } from './network-rules.js';
 import type { ContainerNetworks } from './networks.js';
 import { imagePorts, parseExposed, parsePublished, publishAll } from './published-ports.js';
@@ -130,7 +130,7 @@ export function planNetwork(
   const isTap = mode.startsWith(TAP);
   const place = isTap
     ? tapPlace(mode.slice(TAP.length))
-    : passtPlace(host.ipv6 && !networks.internal, addressFor(id, networks));
+    : passtPlace(host.ipv6 !== undefined && !networks.internal, addressFor(id, networks));
   const mac = options.mac?.toLowerCase() ?? macOf(place.address);
   const { nameservers, settings, forward } = resolver(options, host, place.gateways.length > 1);
   const allRules = [...rules(options, place.gateway), ...(networks.internal ? NOTHING : [])];
@@ -143,7 +143,7 @@ export function planNetwork(
       ports: publishedPorts(options, exposed),
       forwardDns: forward ? DNS_ADDRESS : undefined,
       reachHost: allRules.some(({ allow, range }) => allow && range === place.gateway),
-      interface: host.ipv4 ? undefined : 'lo',
+      interface: host.ipv4 === undefined ? (host.ipv6 ?? 'lo') : undefined,
     };
   };
   return {
@@ -240,10 +240,6 @@ function tapPlace(name: string): Place {
     gatewayMac: mac,
     mtu: Math.min(mtu, PASST_MTU),
   };
-}
-
-function numberOf(address: string): number {
-  return address.split('.').reduce((number, byte) => number * 256 + Number(byte), 0);
 }
 
 interface GuestResolver {

@@ -86,6 +86,7 @@ export const EACCES = 13;
 export const ENOSPC = 28;
 export const EPIPE = 32;
 export const EOPNOTSUPP = 95;
+export const EAFNOSUPPORT = 97;
 export const EADDRINUSE = 98;
 export const ECONNRESET = 104;
 export const ECONNREFUSED = 111;

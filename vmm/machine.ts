@@ -69,7 +69,7 @@ export interface PasstSpec {
   forwardDns?: string;
   /** A connection to the gateway is one to the host's loopback interface. */
   reachHost: boolean;
-  /** Interface of the host for its addresses' sake, where no route leads out. */
+  /** Interface of the host for its addresses' sake, where no route leads out by IPv4. */
   interface?: string;
 }
 

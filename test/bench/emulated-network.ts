@@ -7,7 +7,7 @@ import { chmodSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { FIRST_INHERITED_FD } from '../../vmm/child-process.js';
-import { passtArguments } from '../../vmm/devices/net/passt.js';
+import { passtArguments } from '../../vmm/devices/net/passt-words.js';
 import type { NetworkSpec, PasstSpec } from '../../vmm/machine.js';
 import { runOurs, runQemu } from './emulated-machine.js';
 import { buildStreamInitramfs, compareStreams, STREAM_PROGRAM } from './emulated-stream.js';

@@ -1,5 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import { type HostNetwork, hasDefaultRoute, hasDefaultRoute6, hostResolver } from '../../../sandbox/host-network.js';
+import {
+  connectedAddress,
+  defaultInterface,
+  defaultInterface6,
+  type HostNetwork,
+  hostResolver,
+  localAddresses,
+  localAddresses6,
+} from '../../../sandbox/host-network.js';
 import { checkNetwork, type NetworkOptions, planNetwork } from '../../../sandbox/network.js';
 import type { ContainerNetworks } from '../../../sandbox/networks.js';
 import { closedRanges } from '../../../vmm/devices/net/closed-ranges.js';
@@ -7,8 +15,8 @@ import { Policy } from '../../../vmm/devices/net/policy.js';
 
 const host: HostNetwork = {
   addresses: ['192.0.2.2', '2001:db8::2', 'fe80::1:2'],
-  ipv4: true,
-  ipv6: true,
+  ipv4: 'eth0',
+  ipv6: 'eth1',
   resolver: { nameservers: ['10.1.1.1', '127.0.0.53', '2001:db8::53'], settings: ['search example.com'] },
 };
 
@@ -26,7 +34,7 @@ describe('the plan of a network', () => {
   });
 
   test('has IPv6 where the host has it', () => {
-    const { machine, guest, resolvConf } = plan({}, { ...host, ipv6: false });
+    const { machine, guest, resolvConf } = plan({}, { ...host, ipv6: undefined });
     expect(guest.addresses).toEqual(['198.19.7.12/32']);
     expect(machine.gateways).toEqual(['198.19.0.1']);
     expect(resolvConf).toBe('nameserver 10.1.1.1\nsearch example.com\n');
@@ -81,8 +89,11 @@ describe('the plan of a network', () => {
     expect(plan({ allow: ['host-gateway:80'] }).machine.backEnd).toMatchObject({ reachHost: true });
   });
 
-  test('goes through the loopback interface where no route leads out', () => {
-    expect(plan({}, { ...host, ipv4: false }).machine.backEnd).toMatchObject({ interface: 'lo' });
+  test('goes through the interface of IPv6 where IPv4 has none, and through loopback where no route leads out', () => {
+    expect(plan().machine.backEnd).not.toHaveProperty('interface', expect.anything());
+    expect(plan({}, { ...host, ipv4: undefined }).machine.backEnd).toMatchObject({ interface: 'eth1' });
+    const nowhere = { ...host, ipv4: undefined, ipv6: undefined };
+    expect(plan({}, nowhere).machine.backEnd).toMatchObject({ interface: 'lo' });
   });
 
   test('of a private network has names of peers tried as they are, and an outside unless all are internal', () => {
@@ -125,11 +136,52 @@ test.each<[NetworkOptions, RegExp]>([
 describe("the host's own network", () => {
   test('has a route out or not', () => {
     const header = 'Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n';
-    expect(hasDefaultRoute(`${header}eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n`)).toBe(true);
-    expect(hasDefaultRoute(`${header}eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n`)).toBe(false);
+    expect(defaultInterface(`${header}eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n`)).toBe('eth0');
+    expect(defaultInterface(`${header}eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n`)).toBeUndefined();
     const zero = '0'.repeat(32);
-    expect(hasDefaultRoute6(`${zero} 00 ${zero} 00 ${zero} 00000400 00000001 00000000 00000003 eth0\n`)).toBe(true);
-    expect(hasDefaultRoute6(`${zero} 00 ${zero} 00 ${zero} ffffffff 00000001 00000000 00200200 lo\n`)).toBe(false);
+    expect(defaultInterface6(`${zero} 00 ${zero} 00 ${zero} 00000400 00000001 00000000 00000003 eth0\n`)).toBe('eth0');
+    expect(defaultInterface6(`${zero} 00 ${zero} 00 ${zero} ffffffff 00000001 00000000 00200200 lo\n`)).toBeUndefined();
+  });
+
+  test('has addresses on every interface, and ranges that lead to it', () => {
+    const trie = `Main:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 0.0.0.0
+        /0 universe UNICAST
+        +-- 127.0.0.0/31 1 0 0
+           |-- 127.0.0.0
+              /8 host LOCAL
+     +-- 192.168.77.0/24 2 0 2
+           |-- 192.168.77.0
+              /24 link UNICAST
+           |-- 192.168.77.1
+              /32 host LOCAL
+           |-- 192.168.77.255
+              /32 link BROADCAST
+        |-- 203.0.113.77
+           /32 host LOCAL
+`;
+    expect(localAddresses(trie + trie)).toEqual(['127.0.0.0/8', '192.168.77.1', '203.0.113.77']);
+    const none = '0'.repeat(32);
+    const route = (destination: string, bits: string, flags: string) =>
+      `${destination} ${bits} ${none} 00 ${none} 00000000 00000001 00000000 ${flags}     eth0`;
+    const address = 'fd000000000000000000000000000002';
+    const routes = [route(`${address.slice(0, -1)}0`, '40', '00000001'), route(address, '80', '80200001')];
+    expect(localAddresses6(`${routes.join('\n')}\n`)).toEqual(['fd00:0000:0000:0000:0000:0000:0000:0002']);
+    for (const each of ['', 'x', '|--\n/32 host LOCAL', ' \n\n']) {
+      expect([localAddresses(each), localAddresses6(each)]).toEqual([[], []]);
+    }
+  });
+
+  test('has an interface without a carrier too', () => {
+    const routes = 'Iface\tDestination\tGateway\nother\t004DA8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n';
+    const addresses = ['192.168.7.1', '192.168.77.1'];
+    expect(connectedAddress('tap0', routes.replace('other', 'tap0'), addresses)).toEqual({
+      address: '192.168.77.1',
+      prefix: 24,
+    });
+    expect(connectedAddress('tap0', routes, addresses)).toBeUndefined();
+    expect(connectedAddress('tap0', '', addresses)).toBeUndefined();
   });
 
   test('has the resolvers that its own resolver asks, where that is on the loopback interface', () => {

@@ -41,8 +41,10 @@ export class HostPorts implements Disposable {
     this.bound = this.chosen.flatMap((each) => this.#addresses(each).map((address) => ({ ...each, address })));
   }
 
-  #addresses({ address }: PublishedPorts): readonly string[] {
-    return address === undefined ? this.#everywhere : [address];
+  #addresses({ protocol, address, host }: PublishedPorts): readonly string[] {
+    if (address === undefined) return this.#everywhere;
+    if (isIPv4Address(parseAddress(address)) || this.#everywhere.includes('::')) return [address];
+    throw unavailable(protocol, address, host, libc.EAFNOSUPPORT);
   }
 
   #take({ last, ...ports }: PublishedPorts): PublishedPorts {
@@ -146,6 +148,7 @@ const REASONS: Record<string, string> = {
   EADDRINUSE: 'it is in use',
   EACCES: 'ports below 1024 are for root',
   EADDRNOTAVAIL: 'no such address',
+  EAFNOSUPPORT: 'no route of the host leads out by IPv6',
 };
 
 function unavailable(protocol: Protocol, address: string, port: number, errno: number): MachineError {

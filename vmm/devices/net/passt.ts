@@ -1,16 +1,16 @@
 // passt(1) as a network device's back end: a child of the machine process that makes sockets of the host of the guest's
 // connections. Frames go over a stream socket, each behind its length (32 bits, big-endian), as QEMU's `-netdev stream`
 // has them. passt confines itself (namespaces, seccomp), and ends when its socket does.
-import { type ChildEnd, ChildProcess, FIRST_INHERITED_FD, findProgram } from '../../child-process.js';
+import { type ChildEnd, ChildProcess, findProgram } from '../../child-process.js';
 import type { EventLoop } from '../../event-loop.js';
 import * as libc from '../../libc.js';
 import { MachineError, type NetworkSpec, type PasstSpec, type PublishedPorts } from '../../machine.js';
 import { allocateIovecs, setIovec } from '../../virtio/buffers.js';
-import { isIPv4Address, parseAddress, parseMac } from './address.js';
 import { type CheckedFrame, type FrameReceiver, HEADROOM, type NetBackEnd } from './back-end.js';
 import { ETHERNET_HEADER, ETHERTYPE_ARP, u16, u32 } from './frame.js';
 import { NET_HEADER, VIRTIO_NET_HDR_F_DATA_VALID } from './header.js';
 import { HostPorts } from './host-ports.js';
+import { greeting, passtArguments } from './passt-words.js';
 
 const PROGRAM = 'passt';
 const LENGTH = 4;
@@ -21,7 +21,6 @@ const BUFFER = 512 * 1024;
 const SOCKET_BUFFER = 4 * 1024 * 1024;
 /** The copied part, and as many buffers as a chain has. */
 const MAX_IOVECS = 257;
-const NETMASK = 24;
 
 export interface PasstOptions {
   loop: EventLoop;
@@ -29,33 +28,6 @@ export interface PasstOptions {
   onUp(ports: PublishedPorts[]): void;
   /** It ended by itself. Before it was up, that means that it could not do what was asked of it. */
   onDown(error: MachineError): void;
-}
-
-/** passt's words for what is asked of it, with ports that were chosen. */
-export function passtArguments(spec: NetworkSpec, backEnd: PasstSpec, ports: readonly PublishedPorts[]): string[] {
-  const [address, ...more] = spec.addresses.filter((text) => !isLinkLocal(text));
-  const isDual = spec.gateways.length > 1;
-  return [
-    ...['--foreground', '--quiet', '--fd', String(FIRST_INHERITED_FD)],
-    ...['--address', address, '--netmask', String(NETMASK), '--mac-addr', spec.gatewayMac, '--mtu', String(spec.mtu)],
-    ...spec.gateways.flatMap((gateway) => ['--gateway', gateway]),
-    ...(isDual ? more.slice(0, 1).flatMap((text) => ['--address', text]) : ['--ipv4-only']),
-    ...['--no-dhcp', '--no-dhcpv6', '--no-ra'],
-    ...(backEnd.forwardDns === undefined ? [] : ['--dns-forward', backEnd.forwardDns]),
-    ...(backEnd.reachHost ? [] : ['--no-map-gw']),
-    ...(backEnd.interface === undefined ? [] : ['--interface', backEnd.interface]),
-    ...ports.flatMap((each) => [each.protocol === 'tcp' ? '--tcp-ports' : '--udp-ports', portsWord(each)]),
-  ];
-}
-
-function isLinkLocal(text: string): boolean {
-  return parseAddress(text)[0] >>> 22 === 0xfe80 >>> 6;
-}
-
-/** `127.0.0.1/8000-8001:80-81` */
-function portsWord({ address, host, guest, count }: PublishedPorts): string {
-  const range = (first: number) => (count === 1 ? String(first) : `${first}-${first + count - 1}`);
-  return `${address === undefined ? '' : `${address}/`}${range(host)}:${range(guest)}`;
 }
 
 export class PasstBackEnd implements NetBackEnd {
@@ -217,11 +189,12 @@ export class PasstBackEnd implements NetBackEnd {
     this.#watch();
   }
 
-  #write(frame: Uint8Array): void {
-    this.#unsent.writeUInt32BE(frame.length, 0);
-    this.#unsent.set(frame, LENGTH);
-    this.#unsentStart = 0;
-    this.#unsentEnd = LENGTH + frame.length;
+  #write(frames: readonly Uint8Array[]): void {
+    for (const frame of frames) {
+      this.#unsent.writeUInt32BE(frame.length, this.#unsentEnd);
+      this.#unsent.set(frame, this.#unsentEnd + LENGTH);
+      this.#unsentEnd += LENGTH + frame.length;
+    }
     this.#flushUnsent();
   }
 
@@ -253,22 +226,6 @@ function setSendBuffer(fd: number): void {
   // Root gets what it asks for, others as much as the host allows.
   if (libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_SNDBUFFORCE, size, 4) === 0) return;
   libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_SNDBUF, size, 4);
-}
-
-/** An ARP request of the guest's for its gateway (RFC 826). */
-function greeting({ mac, addresses, gateways }: NetworkSpec): Uint8Array {
-  const bytes = new Uint8Array(42);
-  const view = new DataView(bytes.buffer);
-  bytes.fill(0xff, 0, 6);
-  bytes.set(parseMac(mac), 6);
-  view.setUint16(12, ETHERTYPE_ARP);
-  view.setUint32(14, 0x00010800);
-  view.setUint32(18, 0x06040001);
-  bytes.set(parseMac(mac), 22);
-  const ipv4 = (texts: string[]) => texts.map(parseAddress).find((address) => isIPv4Address(address))?.[3] ?? 0;
-  view.setUint32(28, ipv4(addresses));
-  view.setUint32(38, ipv4(gateways));
-  return bytes;
 }
 
 /** What passt said of its end, without what it says of a host that has no system log. */

@@ -52,6 +52,13 @@ describe('a port that is named', () => {
     expect(() => new HostPorts([tcp({ host: 8080, address: '203.0.113.99' })], [])).toThrow(/no such address$/);
   });
 
+  test('of IPv6 is had where a route leads out by that', () => {
+    const ports = [tcp({ host: 8080, address: '::1' })];
+    expect(() => new HostPorts(ports, ['0.0.0.0'])).toThrow(
+      /^cannot publish port \[::1\]:8080\/tcp: no route of the host/,
+    );
+  });
+
   test('leads to one place', async () => {
     using free = new HostPorts([tcp({})], []);
     const [{ host }] = free.chosen;

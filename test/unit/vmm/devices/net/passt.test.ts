@@ -4,11 +4,13 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { expect, test } from 'vitest';
+import { formatAddress } from '../../../../../vmm/devices/net/address.js';
 import type { FrameReceiver } from '../../../../../vmm/devices/net/back-end.js';
 import { HEADROOM } from '../../../../../vmm/devices/net/back-end.js';
-import { Frame, TCP } from '../../../../../vmm/devices/net/frame.js';
+import { ARP, Frame, NEIGHBOUR, TCP } from '../../../../../vmm/devices/net/frame.js';
 import { NetHeader } from '../../../../../vmm/devices/net/header.js';
-import { PasstBackEnd, passtArguments } from '../../../../../vmm/devices/net/passt.js';
+import { PasstBackEnd } from '../../../../../vmm/devices/net/passt.js';
+import { greeting, passtArguments } from '../../../../../vmm/devices/net/passt-words.js';
 import { EventLoop } from '../../../../../vmm/event-loop.js';
 import * as libc from '../../../../../vmm/libc.js';
 import type { MachineError, NetworkSpec, PasstSpec, PublishedPorts } from '../../../../../vmm/machine.js';
@@ -210,6 +212,21 @@ test('it ends with its back end, and runs as nobody, without a file system', asy
   });
   while (!gone) loop.poll(100);
   libc.close(ended);
+});
+
+test('the guest is announced to it by both families, in frames that are understood', () => {
+  const spec = networkSpec(passt());
+  const [request, ...none] = greeting(spec);
+  expect(none).toEqual([]);
+  spec.addresses.push(GUEST.ipv6, GUEST.local);
+  spec.gateways.push(GATEWAY.ipv6);
+  const [advertisement, again] = greeting(spec);
+  expect(again).toEqual(request);
+  const frame = new Frame();
+  frame.parse(advertisement, 0, advertisement.length);
+  expect(frame).toMatchObject({ kind: NEIGHBOUR, operation: 136, end: advertisement.length });
+  expect([frame.source, frame.target].map((words) => formatAddress(words))).toEqual([GUEST.local, GUEST.local]);
+  expect(frame.parse(request, 0, request.length) && frame.kind).toBe(ARP);
 });
 
 test('its words say the addresses, the ports and what it may not do', () => {
