@@ -1,6 +1,7 @@
-// What of the host's own network matters to a container's: its addresses, its routes, its resolvers.
+// What of the host's own network matters to a container's: its routes, its resolvers, an interface of its own.
 import { readFileSync } from 'node:fs';
 import { isIP, isIPv4 } from 'node:net';
+import { FIB_TRIE, localAddresses } from '../vmm/devices/net/host-addresses.js';
 
 /** An interface of the host that leads to a guest. */
 export interface TapInterface {
@@ -12,8 +13,6 @@ export interface TapInterface {
 }
 
 export interface HostNetwork {
-  /** All that the host answers to, on whatever interface: addresses, and ranges of them. */
-  addresses: string[];
   /** The interfaces that lead out by IPv4, and by IPv6. */
   ipv4?: string;
   ipv6?: string;
@@ -27,17 +26,13 @@ export interface Resolver {
 }
 
 const ROUTE = '/proc/net/route';
-const FIB_TRIE = '/proc/net/fib_trie';
 const IPV6_ROUTE = '/proc/net/ipv6_route';
-/** linux/ipv6_route.h */
-const RTF_LOCAL = 0x80000000;
 const RESOLV_CONF = '/etc/resolv.conf';
 /** Where systemd-resolved says whom it asks itself; its own address is on the loopback interface. */
 const UPSTREAM_RESOLV_CONF = '/run/systemd/resolve/resolv.conf';
 
 export function readHostNetwork(): HostNetwork {
   return {
-    addresses: [...localAddresses(read(FIB_TRIE)), ...localAddresses6(read(IPV6_ROUTE))],
     ipv4: defaultInterface(read(ROUTE)),
     ipv6: defaultInterface6(read(IPV6_ROUTE)),
     resolver: hostResolver(read(RESOLV_CONF), () => read(UPSTREAM_RESOLV_CONF)),
@@ -72,29 +67,6 @@ export function connectedAddress(
 /** An IPv4 address as a number of 32 bits. */
 export function numberOf(address: string): number {
   return address.split('.').reduce((number, byte) => number * 256 + Number(byte), 0);
-}
-
-/** Of `/proc/net/fib_trie`: an address, and below it `/32 host LOCAL`; a range has fewer bits. */
-export function localAddresses(trie: string): string[] {
-  const found = new Set<string>();
-  let address = '';
-  for (const line of trie.split('\n')) {
-    address = /\|-- (\S+)/.exec(line)?.[1] ?? address;
-    const bits = /^\s*\/(\d+) \S+ LOCAL/.exec(line)?.[1];
-    if (bits !== undefined) found.add(bits === '32' ? address : `${address}/${bits}`);
-  }
-  return [...found].filter((each) => isIP(each.split('/')[0]) === 4);
-}
-
-/** Of `/proc/net/ipv6_route`: those whose flags, in the ninth column, say that they lead to the host itself. */
-export function localAddresses6(routes: string): string[] {
-  return routes.split('\n').flatMap((line) => {
-    const [destination, bits, , , , , , , flags] = line.trim().split(/\s+/);
-    if (flags === undefined || (Number.parseInt(flags, 16) & RTF_LOCAL) === 0) return [];
-    const address = destination.replace(/(.{4})(?=.)/g, '$1:');
-    const prefix = Number.parseInt(bits, 16);
-    return [prefix === 128 ? address : `${address}/${prefix}`];
-  });
 }
 
 /** Of proc(5)'s `/proc/net/route`: interface, destination, ..., mask in the eighth column. */

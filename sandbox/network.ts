@@ -155,7 +155,6 @@ export function planNetwork(
       gateways: place.gateways,
       resolvers: nameservers,
       rules: allRules,
-      closed: host.addresses,
       optional: !isAskedFor(options) && networks.peers.length === 0,
       peers: isTap ? undefined : networks.peers,
       backEnd: backEnd(),

@@ -137,8 +137,6 @@ export interface NetworkSpec {
   resolvers: string[];
   /** Without one that allows, all is allowed that is not closed (vmm/devices/net/closed-ranges.ts). */
   rules: NetworkRule[];
-  /** Further addresses and ranges that are closed: the host's own. */
-  closed: string[];
   /** A machine without it is better than none: when the back end cannot be had, that is only said. */
   optional: boolean;
   /** Absent: the guest is in no private network, and cannot join one. */

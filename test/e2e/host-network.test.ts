@@ -10,6 +10,8 @@ function inNetwork(machine: Machine, setUp: readonly string[], program: string, 
   return run(machine, ['unshare', ...namespaces, 'sh', '-ec', lines.join('\n'), 'sh', program, ...words]);
 }
 
+const TAP = ['ip tuntap add tap0 mode tap', 'ip addr add 192.168.77.1/24 dev tap0', 'ip link set tap0 up'];
+
 /** Sends 20 MB by a connection and receives as many at the same time; what was sent and received. */
 const EXCHANGE = `
 import hashlib, os, socket, subprocess, sys, threading
@@ -34,6 +36,71 @@ print(*(open(f'/sys/class/net/tap0/statistics/{way}_packets').read().strip() for
 
 const GUEST_OF_EXCHANGE = `${EXCHANGE}
 print(*exchange(socket.create_connection((sys.argv[1], 5000), timeout=60)))`;
+
+/**
+ * The host's end of a tap interface, which tells of each frame what it carries, after the word that each frame of the
+ * container's has: up to the last.
+ */
+const HOST_OF_FRAMES = `
+import re, socket, subprocess, sys
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+wire.bind(('tap0', 0))
+container = subprocess.Popen(sys.argv[1:])
+seen = []
+while 'the last' not in seen:
+  frame, (interface, protocol, kind, *rest) = wire.recvfrom(1 << 16)
+  # 4 is what this host sent itself.
+  if kind != 4: seen += [name.decode() for name in re.findall(rb'FRAME<(.*?)>', frame)]
+print(seen, container.wait())`;
+
+/** Sends frames as root of the container may, each with a word of its own. */
+const GUEST_OF_FRAMES = `
+import socket, struct
+own, host = b'\\xc0\\xa8\\x4d\\x02', b'\\xc0\\xa8\\x4d\\x01'
+wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); wire.bind(('eth0', 0))
+mac = wire.getsockname()[4]
+# The host's hardware address, by a question to it.
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'FRAME<hello>', ('192.168.77.1', 5000))
+gateway = next(bytes.fromhex(line.split()[3].replace(':', '')) for attempt in iter(int, 1) for line in open('/proc/net/arp')
+  if line.startswith('192.168.77.1 ') and line.split()[2] != '0x0')
+def total(data): return sum(struct.unpack('>%dH' % (len(data) // 2), data))
+def udp(name, to=host, port=5000, source=own, fragment=0, options=b'', protocol=17):
+  data = b'FRAME<' + name + b'>'
+  data += b'.' * (len(data) % 2)
+  segment = struct.pack('>HHHH', 5000, port, 8 + len(data), 0) + data
+  head = struct.pack('>BBHHHBBH', 0x45 + len(options) // 4, 0, 20 + len(options) + len(segment), 1, fragment, 64, protocol, 0)
+  head += source + to + options
+  sum16 = total(head); sum16 = (sum16 & 0xffff) + (sum16 >> 16)
+  return head[:10] + struct.pack('>H', 0xffff & ~sum16) + head[12:] + segment
+def send(packet, kind=0x0800, to=gateway, source=mac): wire.send(to + source + struct.pack('>H', kind) + packet)
+def udp6(name, to, source, header=17):
+  data = b'FRAME<' + name + b'>'
+  return struct.pack('>IHBB', 0x60000000, 8 + len(data), header, 64) + socket.inet_pton(socket.AF_INET6, source) + \\
+    socket.inet_pton(socket.AF_INET6, to) + struct.pack('>HHHH', 5000, 5000, 8 + len(data), 1) + data
+send(udp(b'another port', port=5001))
+send(udp(b'metadata', b'\\xa9\\xfe\\xa9\\xfe'))
+send(udp(b'neighbour', b'\\xc0\\xa8\\x4d\\x03'))
+send(udp(b'spoofed', source=b'\\xc0\\xa8\\x4d\\x03'))
+send(udp(b'spoofed hardware'), source=b'\\x02' * 6)
+send(udp(b'next hop'), to=b'\\x02' * 6)
+send(udp(b'broadcast'), to=b'\\xff' * 6)
+send(udp(b'fragment', fragment=0x2000))
+send(udp(b'later fragment', fragment=9))
+send(udp(b'source route', options=b'\\x83\\x07\\x04' + host + b'\\x00'))
+send(udp(b'another protocol', protocol=47))
+send(struct.pack('>HH', 1, 0x0800) + udp(b'VLAN'), 0x8100)
+send(b'FRAME<anything>' + bytes(60), 0x88b5)
+local = next(line.split()[0] for line in open('/proc/net/if_inet6') if line.rstrip().endswith('eth0'))
+local = ':'.join(local[at:at + 4] for at in range(0, 32, 4))
+for to in ['2606:4700::1', 'fe80::1', 'ff02::1', '::ffff:192.168.77.1', '64:ff9b::c0a8:4d01']:
+  send(udp6(to.encode(), to, local), 0x86dd)
+send(udp6(b'hop by hop', 'fe80::1', local, 0), 0x86dd)
+claim = struct.pack('>HHBBH', 1, 0x0800, 6, 4, 2) + mac + host + b'\\x02' * 6 + host
+send(claim + b'FRAME<claim>', 0x0806, b'\\xff' * 6)
+question = struct.pack('>HHBBH', 1, 0x0800, 6, 4, 1) + mac + own + bytes(6) + host
+send(question + b'FRAME<behind a question>', 0x0806, b'\\xff' * 6)
+send(udp(b'as it should be'))
+send(udp(b'the last') + b'FRAME<behind a packet>')`;
 
 /** Says once who connected, to whoever it is. */
 const GREETER = `
@@ -87,13 +154,19 @@ const outside = (command: string) => `nsenter --net --target $OUTSIDE ip ${comma
 
 describe.each(machines)('on $name', (machine) => {
   test('20 MB pass a tap interface both ways, in frames longer than its own', async () => {
-    const setUp = ['ip tuntap add tap0 mode tap', 'ip addr add 192.168.77.1/24 dev tap0', 'ip link set tap0 up'];
     const options = ['run', '--rm', '--network', 'tap:tap0', '--allow-net', 'host-gateway:5000', PYTHON];
     const container = [TSVM, ...options, 'python3', '-c', GUEST_OF_EXCHANGE, '192.168.77.1'];
-    const { stdout, stderr } = await inNetwork(machine, setUp, HOST_OF_EXCHANGE, '192.168.77.1', ...container);
+    const { stdout, stderr } = await inNetwork(machine, TAP, HOST_OF_EXCHANGE, '192.168.77.1', ...container);
     const [exchanged, frames] = stdout.split('\n');
     expect({ exchanged, stderr }).toEqual({ exchanged: '192.168.77.2 True 0', stderr: '' });
     for (const count of frames.split(' ')) expect(Number(count)).toBeLessThan(20_000_000 / 1500);
+  });
+
+  test('frames of a container that may not leave it do not reach the wire', async () => {
+    const options = ['run', '--rm', '--network', 'tap:tap0', '--allow-net', 'host-gateway:5000', PYTHON];
+    const container = [TSVM, ...options, 'python3', '-c', GUEST_OF_FRAMES];
+    const { stdout, stderr } = await inNetwork(machine, TAP, HOST_OF_FRAMES, ...container);
+    expect({ stdout, stderr }).toEqual({ stdout: "['hello', 'as it should be', 'the last'] 0\n", stderr: '' });
   });
 
   test('a host that has IPv6 alone leads containers out, and to published ports', async () => {

@@ -50,8 +50,9 @@ export function parseRange(text: string): AddressRange {
   return { address, prefix: offset + prefix };
 }
 
-/** Whether the four words at `at` are an address of the range. */
+/** Whether the four words at `at` are an address of the range. A range of IPv6 has none of IPv4, however wide it is. */
 export function isInRange({ address, prefix }: AddressRange, words: Uint32Array, at = 0): boolean {
+  if (prefix < IPV4_OFFSET && isIPv4Address(words, at)) return false;
   let left = prefix;
   for (let word = 0; left > 0; word++, left -= 32) {
     const different = words[at + word] ^ address[word];

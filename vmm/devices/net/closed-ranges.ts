@@ -1,25 +1,38 @@
 // What is closed to a guest unless a rule names it: addresses that are not of the public Internet (IANA's special-purpose
 // registries, RFC 6890), and those where clouds tell a machine its secrets.
-import { type AddressRange, parseRange } from './address.js';
+import { type AddressRange, isInRange, parseRange } from './address.js';
 
 const RANGES = [
   // This network, private use (RFC 1918), shared by carriers, loopback, link-local.
   ...['0.0.0.0/8', '10.0.0.0/8', '100.64.0.0/10', '127.0.0.0/8', '169.254.0.0/16', '172.16.0.0/12', '192.168.0.0/16'],
   // Protocol assignments, benchmarks (and our own addresses), multicast, reserved and broadcast.
   ...['192.0.0.0/24', '198.18.0.0/15', '224.0.0.0/4', '240.0.0.0/4'],
-  // Unspecified, loopback and IPv4-compatible; translations that hide an IPv4 address: NAT64, Teredo, 6to4; discard.
-  ...['::/96', '64:ff9b::/96', '64:ff9b:1::/48', '2001::/32', '2002::/16', '100::/64'],
-  // Unique local, link-local, site-local, multicast.
-  ...['fc00::/7', 'fe80::/10', 'fec0::/10', 'ff00::/8'],
+  // Relays of 6to4.
+  '192.88.99.0/24',
+  // Of IPv6 all that is not of 2000::/3, which alone is global unicast (RFC 4291, 2.4): so IPv4-compatible, translated and
+  // NAT64 addresses, which hide one of IPv4, and whatever will be assigned.
+  ...['::/3', '4000::/2', '8000::/1'],
+  // And of the rest what is for protocols, Teredo among them, and 6to4.
+  ...['2001::/23', '2002::/16'],
+  // Unspecified and loopback, NAT64, discard; unique local, link-local, site-local, multicast: a rule of more than one of
+  // these opens none.
+  ...['::/96', '64:ff9b::/96', '64:ff9b:1::/48', '100::/64', 'fc00::/7', 'fe80::/10', 'fec0::/10', 'ff00::/8'],
   // Metadata of AWS, Azure, Google and others; of ECS tasks; of Alibaba; Azure's host; AWS by IPv6.
   ...['169.254.169.254', '169.254.170.2', '100.100.100.200', '168.63.129.16', 'fd00:ec2::254'],
-];
+].map(parseRange);
+
+/** An interface identifier of ISATAP (RFC 5214, 6.1) without the bit that says whether the address is global. */
+const ISATAP = 0x00005efe;
+const ISATAP_UNIVERSAL = 0x02000000;
 
 /**
- * A rule opens an address if the rule's range is within each closed range that has the address: 0.0.0.0/0 opens none of
- * them, 169.254.0.0/16 opens link-local addresses, and metadata is opened by its own address alone.
- * @param more addresses and ranges, of this host
+ * The closed ranges that have the address. A rule opens the address if its own range is within each of them: 0.0.0.0/0 opens
+ * none, 169.254.0.0/16 opens link-local addresses, and metadata is opened by its own address alone.
+ * @param more ranges that are closed too: the host's own
  */
-export function closedRanges(more: readonly string[]): AddressRange[] {
-  return [...RANGES, ...more].map(parseRange);
+export function closedRanges(words: Uint32Array, more: readonly AddressRange[]): AddressRange[] {
+  const closed = [...RANGES, ...more].filter((range) => isInRange(range, words));
+  // A tunnel's end that has an IPv4 address in it, under any prefix.
+  if ((words[2] & ~ISATAP_UNIVERSAL) === ISATAP) closed.push({ address: words, prefix: 128 });
+  return closed;
 }

@@ -28,7 +28,9 @@ const TCP_HEADER = 20;
 const ECHO_HEADER = 8;
 /** `struct arp` for Ethernet and IPv4. */
 const ARP_LENGTH = 28;
-const NEIGHBOUR_LENGTH = 24;
+/** Of neighbour discovery, and of its one option, a hardware address. */
+export const NEIGHBOUR_LENGTH = 24;
+const HARDWARE_ADDRESS_OPTION = 8;
 
 const ICMP_ECHO_REPLY = 0;
 const ICMP_ECHO = 8;
@@ -110,7 +112,7 @@ export class Frame {
     this.operation = u16(bytes, at + 6);
     setIPv4(this.source, bytes, at + 14);
     setIPv4(this.destination, bytes, at + 24);
-    this.end = length;
+    this.end = ETHERNET_HEADER + ARP_LENGTH;
     return true;
   }
 
@@ -182,6 +184,7 @@ export class Frame {
       this.isReply = type === reply;
     } else if (!this.isIPv4 && (type === ICMPV6_SOLICITATION || type === ICMPV6_ADVERTISEMENT)) {
       if (length < NEIGHBOUR_LENGTH) return this.#refuse('a packet cut short');
+      if (!hasOneOption(bytes, at, length)) return this.#refuse('neighbour discovery of another kind');
       this.kind = NEIGHBOUR;
       setIPv6(this.target, bytes, at + 8);
     } else {
@@ -189,6 +192,14 @@ export class Frame {
     }
     return true;
   }
+}
+
+/** Whether neighbour discovery has no option, or a source's or target's hardware address (RFC 4861, 4.6.1). */
+function hasOneOption(bytes: Uint8Array, at: number, length: number): boolean {
+  if (length === NEIGHBOUR_LENGTH) return true;
+  const option = at + NEIGHBOUR_LENGTH;
+  const isAddress = bytes[option] === 1 || bytes[option] === 2;
+  return length === NEIGHBOUR_LENGTH + HARDWARE_ADDRESS_OPTION && isAddress && bytes[option + 1] === 1;
 }
 
 export function u16(bytes: Uint8Array, at: number): number {

@@ -15,7 +15,21 @@ import {
 import { closedRanges } from './closed-ranges.js';
 import { DNS_PORT, parseQuery } from './dns.js';
 import { Flows } from './flows.js';
-import { ARP, ECHO, type Frame, NEIGHBOUR, TCP, TCP_ACK, TCP_SYN, UDP } from './frame.js';
+import {
+  ARP,
+  ECHO,
+  type Frame,
+  ICMPV6_ADVERTISEMENT,
+  NEIGHBOUR,
+  NEIGHBOUR_LENGTH,
+  TCP,
+  TCP_ACK,
+  TCP_SYN,
+  UDP,
+  u16,
+  u32,
+} from './frame.js';
+import { HostAddresses } from './host-addresses.js';
 import { matchesName, Names } from './names.js';
 
 /** Seconds without a datagram after which a pair of UDP ports is a stranger's again. */
@@ -38,6 +52,10 @@ export const PEER_PREFIX = parseAddress('fd74:7376:6d::').slice(0, 3);
 /** Where an Ethernet frame has its addresses. */
 const DESTINATION_MAC = 0;
 const SOURCE_MAC = 6;
+/** Behind Ethernet's header and what an ARP message is about: who sends it. */
+const SENDER_MAC = 22;
+const ARP_REQUEST = 1;
+const ARP_REPLY = 2;
 const BROADCAST = Uint8Array.of(0xff, 0xff, 0xff, 0xff, 0xff, 0xff);
 
 export class Policy {
@@ -47,7 +65,7 @@ export class Policy {
   readonly #gateways: Address[];
   readonly #resolvers: Address[];
   readonly #rules: Rule[];
-  readonly #closed: AddressRange[];
+  readonly #host: Pick<HostAddresses, 'ranges'>;
   readonly #names: Names;
   /** There is a list of what is allowed, and nothing else is. */
   readonly #isList: boolean;
@@ -55,14 +73,14 @@ export class Policy {
   readonly #flows = new Flows();
 
   /** @throws RangeError for an address or a range that is none */
-  constructor(spec: Omit<NetworkSpec, 'backEnd' | 'mtu'>) {
+  constructor(spec: Omit<NetworkSpec, 'backEnd' | 'mtu'>, host: Pick<HostAddresses, 'ranges'> = new HostAddresses()) {
+    this.#host = host;
     this.#mac = parseMac(spec.mac);
     this.#gatewayMac = parseMac(spec.gatewayMac);
     this.#own = spec.addresses.map(parseAddress);
     this.#gateways = spec.gateways.map(parseAddress);
     this.#resolvers = spec.resolvers.map(parseAddress);
     this.#rules = spec.rules.map(compileRule);
-    this.#closed = closedRanges(spec.closed);
     this.#isList = this.#rules.some(({ allow }) => allow);
     const names = this.#rules.flatMap(({ name }) => name ?? []);
     this.#hasNames = names.length > 0;
@@ -78,9 +96,8 @@ export class Policy {
   outgoing(frame: Frame, bytes: Uint8Array, whole: number, now: number, toPeer = false): RefusalReason | undefined {
     if (!isSameMac(this.#mac, bytes, SOURCE_MAC)) return 'spoofed';
     const isForGateway = isSameMac(this.#gatewayMac, bytes, DESTINATION_MAC);
-    if (frame.kind === ARP)
-      return this.#resolution(frame, isForGateway || isSameMac(BROADCAST, bytes, DESTINATION_MAC));
-    if (frame.kind === NEIGHBOUR) return this.#discovery(frame);
+    if (frame.kind === ARP) return this.#resolution(frame, bytes, isForGateway);
+    if (frame.kind === NEIGHBOUR) return this.#discovery(frame, bytes, isForGateway);
     if (frame.kind !== TCP && frame.kind !== UDP && frame.kind !== ECHO) return 'malformed';
     if (!isOneOf(this.#own, frame.source)) return 'spoofed';
     if (!isForGateway) return 'next-hop';
@@ -89,16 +106,27 @@ export class Policy {
   }
 
   /** ARP: who has the gateway's address, and that the guest has its own. */
-  #resolution(frame: Frame, isHeard: boolean): RefusalReason | undefined {
-    if (!isOneOf(this.#own, frame.source)) return 'spoofed';
+  #resolution(frame: Frame, bytes: Uint8Array, isForGateway: boolean): RefusalReason | undefined {
+    if (frame.operation !== ARP_REQUEST && frame.operation !== ARP_REPLY) return 'malformed';
+    if (!isOneOf(this.#own, frame.source) || !isSameMac(this.#mac, bytes, SENDER_MAC)) return 'spoofed';
+    const isHeard = isForGateway || isSameMac(BROADCAST, bytes, DESTINATION_MAC);
     return isHeard && isOneOf(this.#gateways, frame.destination) ? undefined : 'next-hop';
   }
 
-  /** Neighbour discovery, likewise. */
-  #discovery(frame: Frame): RefusalReason | undefined {
-    if (!isOneOf(this.#own, frame.source)) return 'spoofed';
-    const isOwn = isOneOf(this.#own, frame.target) && isOneOf(this.#gateways, frame.destination);
-    return isOwn || isOneOf(this.#gateways, frame.target) ? undefined : 'next-hop';
+  /** Neighbour discovery, likewise: a question for the gateway's address, or an answer to it about the guest's own. */
+  #discovery(frame: Frame, bytes: Uint8Array, isForGateway: boolean): RefusalReason | undefined {
+    const { destination, target } = frame;
+    // What a message may say of a hardware address is the guest's.
+    const option = frame.transport + NEIGHBOUR_LENGTH;
+    const isOwnMac = frame.end === option || isSameMac(this.#mac, bytes, option + 2);
+    if (!isOneOf(this.#own, frame.source) || !isOwnMac) return 'spoofed';
+    const isToGateway = isForGateway && isOneOf(this.#gateways, destination);
+    if (frame.operation === ICMPV6_ADVERTISEMENT) {
+      if (!isOneOf(this.#own, target)) return 'spoofed';
+      return isToGateway ? undefined : 'next-hop';
+    }
+    const isHeard = isToGateway || (isSolicitedNode(destination, target) && isMulticastOf(destination, bytes));
+    return isHeard && isOneOf(this.#gateways, target) ? undefined : 'next-hop';
   }
 
   #packet(frame: Frame, bytes: Uint8Array, whole: number, now: number): RefusalReason | undefined {
@@ -121,9 +149,8 @@ export class Policy {
       if (!rule.allow) return 'denied';
       allowed = true;
     }
-    if (!this.#closed.every((closed) => !isInRange(closed, frame.destination) || this.#opens(closed, frame))) {
-      return 'closed';
-    }
+    const closed = closedRanges(frame.destination, this.#host.ranges(now));
+    if (!closed.every((range) => this.#opens(range, frame))) return 'closed';
     return allowed ? undefined : 'not-allowed';
   }
 
@@ -206,4 +233,15 @@ function hasPort(ports: Rule['ports'], frame: Frame): boolean {
 function isOneOf(addresses: readonly Address[], words: Uint32Array): boolean {
   for (const address of addresses) if (isSameAddress(address, words)) return true;
   return false;
+}
+
+/** ff02::1:ff00:0/104 and the last 24 bits of the target (RFC 4291, 2.7.1). */
+function isSolicitedNode(destination: Uint32Array, target: Uint32Array): boolean {
+  const [first, second, third, last] = destination;
+  return first === 0xff020000 && second === 0 && third === 1 && last === (0xff000000 | target[3]) >>> 0;
+}
+
+/** 33:33 and the last 32 bits of the address (RFC 2464, 7). */
+function isMulticastOf(address: Uint32Array, bytes: Uint8Array): boolean {
+  return u16(bytes, DESTINATION_MAC) === 0x3333 && u32(bytes, DESTINATION_MAC + 2) === address[3];
 }

@@ -72,7 +72,7 @@ function network(options: { rules?: NetworkRule[]; features?: number[] } = {}) {
     return new VirtioNet({
       spec: {
         ...{ mac: GUEST.mac, gatewayMac: GATEWAY.mac, mtu: 65520, optional: false },
-        ...{ addresses: [GUEST.ipv4, GUEST.ipv6], gateways: [GATEWAY.ipv4], resolvers: [RESOLVER], closed: [] },
+        ...{ addresses: [GUEST.ipv4, GUEST.ipv6], gateways: [GATEWAY.ipv4], resolvers: [RESOLVER] },
         rules: options.rules ?? [],
         backEnd: { kind: 'tap', interface: 'none' },
       },

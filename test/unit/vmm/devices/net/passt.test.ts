@@ -23,7 +23,7 @@ const RST = 4;
 function networkSpec(backEnd: PasstSpec): NetworkSpec {
   return {
     ...{ mac: GUEST.mac, gatewayMac: GATEWAY.mac, mtu: 65520, optional: false },
-    ...{ addresses: [GUEST.ipv4], gateways: [GATEWAY.ipv4], resolvers: [], rules: [], closed: [] },
+    ...{ addresses: [GUEST.ipv4], gateways: [GATEWAY.ipv4], resolvers: [], rules: [] },
     backEnd,
   };
 }

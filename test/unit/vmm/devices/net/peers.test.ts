@@ -41,7 +41,6 @@ function machine(number: number, names: string[] = [], features?: number[]) {
       ...{ mac, gatewayMac: GATEWAY.mac, mtu: 65520, optional: false, addresses: [address], gateways: [GATEWAY.ipv4] },
       ...{
         resolvers: [RESOLVER],
-        closed: [],
         rules: [{ allow: false, range: '0.0.0.0/0' }],
         backEnd: { kind: 'none' },
       },

@@ -1,7 +1,11 @@
 // What a guest may send: every way out that is not allowed is closed.
+
+import { networkInterfaces } from 'node:os';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { isInRange, parseAddress, parseRange } from '../../../../../vmm/devices/net/address.js';
 import { Frame } from '../../../../../vmm/devices/net/frame.js';
+import { HostAddresses } from '../../../../../vmm/devices/net/host-addresses.js';
 import { Policy } from '../../../../../vmm/devices/net/policy.js';
 import type { NetworkRule } from '../../../../../vmm/machine.js';
 import {
@@ -24,6 +28,8 @@ import {
 const RESOLVER = '10.255.255.53';
 const PUBLIC = '203.0.113.1';
 const PUBLIC_6 = '2606:4700::1111';
+const DHCP = { source: '0.0.0.0', destination: '255.255.255.255', sourcePort: 68, destinationPort: 67 };
+const toGateway = { destination: GATEWAY.ipv6, destinationMac: GATEWAY.mac };
 
 interface Guest {
   policy: Policy;
@@ -33,16 +39,18 @@ interface Guest {
 }
 
 function guest(rules: NetworkRule[] = [], closed: string[] = []): Guest {
-  const policy = new Policy({
-    mac: GUEST.mac,
-    gatewayMac: GATEWAY.mac,
-    addresses: [GUEST.ipv4, GUEST.ipv6, GUEST.local],
-    gateways: [GATEWAY.ipv4, GATEWAY.ipv6],
-    resolvers: [RESOLVER],
-    rules,
-    closed,
-    optional: false,
-  });
+  const policy = new Policy(
+    {
+      mac: GUEST.mac,
+      gatewayMac: GATEWAY.mac,
+      addresses: [GUEST.ipv4, GUEST.ipv6, GUEST.local],
+      gateways: [GATEWAY.ipv4, GATEWAY.ipv6],
+      resolvers: [RESOLVER],
+      rules,
+      optional: false,
+    },
+    { ranges: () => closed.map(parseRange) },
+  );
   const frame = new Frame();
   return {
     policy,
@@ -91,7 +99,11 @@ describe('by default', () => {
     ...['169.254.169.254', '169.254.170.2', '100.100.100.200', '168.63.129.16', '198.18.0.1', '192.0.0.1'],
     ...['224.0.0.251', '239.255.255.250', '255.255.255.255', '240.0.0.1'],
     ...['::1', '::', 'fe80::5', 'fc00::1', 'fd00:ec2::254', 'ff02::fb', 'fec0::1'],
-    ...['64:ff9b::a9fe:a9fe', '2002:a9fe:a9fe::1', '2001:0:1::1', '::10.0.0.1'],
+    // IPv4 addresses within: NAT64, 6to4 and its relays, Teredo, compatible, translated, ISATAP under any prefix.
+    ...['64:ff9b::a9fe:a9fe', '64:ff9b:1::a00:1', '2002:a9fe:a9fe::1', '192.88.99.1', '2001:0:1::1', '::10.0.0.1'],
+    ...['::ffff:0:10.0.0.1', '2606:4700::5efe:10.0.0.1', '2606:4700::200:5efe:10.0.0.1'],
+    // A router's port control, and what is no unicast address of anybody.
+    ...['192.0.0.9', '2001:1::1', '100::1', '5f00::1', '4000::1', 'e000::1'],
     ...[GATEWAY.ipv4, GATEWAY.ipv6, RESOLVER],
   ])('%s is closed', (destination) => {
     expect(guest().sends(tcp({ destination }))).toBe('closed');
@@ -99,8 +111,21 @@ describe('by default', () => {
     expect(guest().sends(icmp({ destination }))).toBe('closed');
   });
 
-  test("the host's own addresses are closed, whatever they are", () => {
-    expect(guest([], [PUBLIC]).sends(tcp({ destination: PUBLIC }))).toBe('closed');
+  test("the host's own addresses are closed, whatever they are, and those that it gets later", () => {
+    const closed = [PUBLIC];
+    const { sends } = guest([], closed);
+    expect(sends(tcp({ destination: PUBLIC }))).toBe('closed');
+    expect(sends(tcp({ destination: PUBLIC_6 }))).toBeUndefined();
+    closed.push('2606:4700::/64');
+    expect(sends(tcp({ destination: PUBLIC_6, sourcePort: 40001 }))).toBe('closed');
+    expect(guest([allow(PUBLIC)], closed).sends(tcp({ destination: PUBLIC }))).toBeUndefined();
+  });
+
+  test("the host's own addresses are read of its kernel", () => {
+    const ranges = new HostAddresses().ranges(1);
+    expect(ranges.some((range) => isInRange(range, parseAddress('127.0.0.1')))).toBe(true);
+    const own = Object.values(networkInterfaces()).flatMap((each = []) => each.map(({ address }) => address));
+    for (const address of own) expect(ranges.some((range) => isInRange(range, parseAddress(address)))).toBe(true);
   });
 });
 
@@ -118,6 +143,18 @@ describe('no way around', () => {
     ["asking for another neighbour's address", arp({ destination: '198.19.0.9' }), 'next-hop'],
     ['asking with the address of another', arp({ source: '198.19.0.9' }), 'spoofed'],
     ['claiming the gateway', arp({ source: GATEWAY.ipv4, operation: 2 }), 'spoofed'],
+    ['claiming its address for another', arp({ senderMac: '02:00:00:00:00:09' }), 'spoofed'],
+    ['asking for its own address by RARP', arp({ operation: 3 }), 'malformed'],
+    ['claiming to be the IPv6 gateway', solicitation(GATEWAY.ipv6, { type: 136, ...toGateway }), 'spoofed'],
+    ['telling a neighbour its address', solicitation(GUEST.ipv6, { type: 136 }), 'next-hop'],
+    ['telling its address as that of another', solicitation(GATEWAY.ipv6, { optionMac: GATEWAY.mac }), 'spoofed'],
+    ['asking somebody far away', solicitation(GATEWAY.ipv6, { destination: PUBLIC_6 }), 'next-hop'],
+    ['asking by one neighbour alone', solicitation(GATEWAY.ipv6, { destinationMac: '02:00:00:00:00:09' }), 'next-hop'],
+    ['asking with more than a question', solicitation(GATEWAY.ipv6, { payload: Buffer.alloc(8, 1) }), 'malformed'],
+    ['asking with an option of another kind', solicitation(GATEWAY.ipv6, { option: 5 }), 'malformed'],
+    ['asking for an address', udp({ ...DHCP, destinationMac: 'ff:ff:ff:ff:ff:ff' }), 'spoofed'],
+    ['asking for an address with its own', udp({ ...DHCP, source: GUEST.ipv4 }), 'closed'],
+    ['asking for an IPv6 address', udp({ destination: 'ff02::1:2', sourcePort: 546, destinationPort: 547 }), 'closed'],
     ['asking for an IPv6 neighbour', solicitation('fe80::9'), 'next-hop'],
     ['asking with the IPv6 address of another', solicitation(GATEWAY.ipv6, { source: 'fe80::9' }), 'spoofed'],
     ['a first fragment', udp({ fragment: 0x2000 }), 'malformed'],
@@ -125,6 +162,15 @@ describe('no way around', () => {
     ['IPv4 options', tcp({ options: 2 }), 'malformed'],
     ['an IPv6 fragment', tcp({ destination: PUBLIC_6, protocol: 44 }), 'malformed'],
     ['IPv6 hop-by-hop options', tcp({ destination: PUBLIC_6, protocol: 0 }), 'malformed'],
+    ['IPv6 destination options', tcp({ destination: PUBLIC_6, protocol: 60 }), 'malformed'],
+    ['an authentication header', tcp({ destination: PUBLIC_6, protocol: 51 }), 'malformed'],
+    ['nothing behind an IPv6 header', tcp({ destination: PUBLIC_6, protocol: 59 }), 'malformed'],
+    ["the other family's ICMP", icmp({ protocol: 58 }), 'malformed'],
+    ["the other family's ICMP by IPv6", icmp({ destination: PUBLIC_6, protocol: 1 }), 'malformed'],
+    ['IPv6 by the type of IPv4', ethernet(0x0800, tcp({ destination: PUBLIC_6 }).subarray(14)), 'malformed'],
+    ['IPv4 by the type of IPv6', ethernet(0x86dd, tcp().subarray(14)), 'malformed'],
+    ['IGMP', tcp({ protocol: 2 }), 'malformed'],
+    ['UDP-Lite', udp({ protocol: 136 }), 'malformed'],
     ['an IPv6 routing header', tcp({ destination: PUBLIC_6, protocol: 43 }), 'malformed'],
     ['IP in IP', tcp({ protocol: 4 }), 'malformed'],
     ['IPv6 in IPv4', tcp({ protocol: 41 }), 'malformed'],
@@ -133,6 +179,10 @@ describe('no way around', () => {
     ['a redirect', icmp({ type: 5 }), 'malformed'],
     ['a router advertisement', icmp({ destination: 'ff02::1', type: 134 }), 'malformed'],
     ['VLAN tags', ethernet(0x8100, tcp().subarray(12)), 'malformed'],
+    ['VLAN tags of a provider', ethernet(0x88a8, tcp().subarray(12)), 'malformed'],
+    ['LLDP', ethernet(0x88cc, Buffer.alloc(64)), 'malformed'],
+    ['an answer to a ping', icmp({ type: 0 }), 'malformed'],
+    ['a question for the time', icmp({ type: 13 }), 'malformed'],
     ['PPPoE', ethernet(0x8864, Buffer.alloc(64)), 'malformed'],
     ['a length in place of a type', ethernet(64, Buffer.alloc(64)), 'malformed'],
     ['a segment of no connection', tcp({ flags: ACK }), 'no-connection'],
@@ -146,6 +196,21 @@ describe('no way around', () => {
     for (const destination of ['10.0.0.1', '169.254.169.254', '127.0.0.1', 'fd00::1', 'fe80::9']) {
       expect(guest(everything).sends(tcp({ destination }))).toBe('closed');
     }
+  });
+
+  test('a rule of one family says nothing of the other', () => {
+    const { sends } = guest([allow('::/0')]);
+    expect(sends(tcp({ destination: PUBLIC_6 }))).toBeUndefined();
+    expect(sends(tcp({ destination: PUBLIC }))).toBe('not-allowed');
+    expect(guest([deny('::/0')]).sends(tcp({ destination: PUBLIC }))).toBeUndefined();
+    expect(guest([deny('0.0.0.0/0')]).sends(tcp({ destination: PUBLIC_6 }))).toBeUndefined();
+  });
+
+  test('what lies behind a question for the gateway is no part of it', () => {
+    const frame = new Frame();
+    const padded = Buffer.concat([arp(), Buffer.from('secret')]);
+    expect(frame.parse(padded, 0, padded.length) && frame.end).toBe(arp().length);
+    expect(guest(everything).sends(padded)).toBeUndefined();
   });
 
   test('a rule of link-local addresses does not open the metadata, which its own address does', () => {
