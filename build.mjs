@@ -46,12 +46,13 @@ await build({
   outdir: join(dist, 'examples'),
   external: ['tsvm'],
 });
-await build({ ...common, entryPoints: { fleet: 'test/e2e/fleet.ts' }, external: ['tsvm'] });
+const tests = ['fleet', 'random-kills'];
+await build({ ...common, entryPoints: tests.map((name) => `test/e2e/${name}.ts`), external: ['tsvm'] });
 
 // What runs from dist goes on while it is built anew: files are replaced, and only then old chunks removed.
 const built = new Set(Object.keys(metafile.outputs).map((path) => basename(path)));
 for (const name of readdirSync(dist)) {
-  if (name.endsWith('.js') && name !== 'fleet.js' && !built.has(name)) rmSync(join(dist, name));
+  if (name.endsWith('.js') && !tests.includes(basename(name, '.js')) && !built.has(name)) rmSync(join(dist, name));
 }
 
 execFileSync('make', ['-s', '-C', 'guest-agent', `OUT=${dist}`], { stdio: 'inherit' });

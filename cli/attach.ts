@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { Container, SandboxError } from '../sandbox/index.js';
 import { type Context, createCommand } from './command.js';
-import { DEFAULT_DETACH_KEYS, type DetachKeys, parseDetachKeys } from './detach-keys.js';
+import { DETACH_KEYS, type DetachKeys } from './detach-keys.js';
 import { attachCaller } from './foreground.js';
 
 const EXAMPLES = `
@@ -23,7 +23,7 @@ export function command(context: Context): Command {
     .argument('<CONTAINER>', 'name or ID')
     .option('--no-stdin', 'only the output')
     .option('--no-sig-proxy', 'signals are for us, not for the container')
-    .option('--detach-keys <KEYS>', 'what leaves it (default: ctrl-p,ctrl-q)', parseDetachKeys, DEFAULT_DETACH_KEYS)
+    .option('--detach-keys <KEYS>', 'what leaves it (default: ctrl-p,ctrl-q)', ...DETACH_KEYS)
     .addHelpText('after', EXAMPLES)
     .action(async (reference: string, { stdin, sigProxy, detachKeys }: Options) => {
       const container = Container.find(reference);

@@ -20,6 +20,9 @@ export function parseDetachKeys(text: string): DetachKeys {
   });
 }
 
+/** Parser and default of `--detach-keys`. */
+export const DETACH_KEYS: [typeof parseDetachKeys, DetachKeys] = [parseDetachKeys, DEFAULT_DETACH_KEYS];
+
 /** What is typed but the keys; `onKeys` is called once when they were typed, and nothing passes after that. */
 export function watchForKeys(input: NodeJS.ReadableStream, keys: DetachKeys, onKeys: () => void): Transform {
   let matched = 0;

@@ -1,15 +1,20 @@
 // A container in the foreground: the caller's streams, terminal and signals are its own.
+import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type Attachment,
   attachTerminal,
   type Container,
   type ContainerIo,
+  type ContainerStartOptions,
   type Foreground,
   forwardSignals,
   SandboxError,
   terminalSize,
 } from '../sandbox/index.js';
 import { type DetachKeys, watchForKeys } from './detach-keys.js';
+
+/** Milliseconds in which a program sees that its terminal has another size. */
+const REDRAW = 100;
 
 export interface ForegroundOptions {
   /** The process has a terminal. */
@@ -58,34 +63,71 @@ export interface AttachOptions {
 
 /** Attaches the caller to a container; its exit code, or 0 when the caller left it. */
 export async function attachCaller(container: Container, { stdin, signals, keys }: AttachOptions): Promise<number> {
-  return follow(await openAttachment(container, stdin, keys), stdin, signals);
+  const attachment = await openAttachment(container, callerIo(stdin), keys);
+  const exit = follow(attachment, { stdin, signals });
+  if (attachment.terminal && process.stdout.isTTY) redraw(attachment);
+  return exit;
 }
 
-/** Starts a container with the caller attached from its first byte on; its exit code. */
-export async function startAttached(container: Container, stdin: boolean, keys?: DetachKeys): Promise<number> {
+/** What has drawn a screen draws it again when its terminal's size changes, and so for the one who has just come. */
+async function redraw(attachment: Attachment): Promise<void> {
+  const { columns, rows } = terminalSize(process.stdout)!;
+  attachment.resize({ columns: columns + 1, rows: rows + 1 });
+  await sleep(REDRAW, undefined, { ref: false });
+  attachment.resize(terminalSize(process.stdout)!);
+}
+
+/** Starts a container with the caller attached from its first byte on; its exit code, or 0 when the caller left it. */
+export async function startAttached(
+  container: Container,
+  { stdin, keys, ...options }: AttachOptions & Omit<ContainerStartOptions, 'onListening'>,
+): Promise<number> {
   let followed: Promise<number> | undefined;
+  let runs = false;
+  let abortedBy: Error | undefined;
   const started = container.start({
+    ...options,
     onListening: async () => {
-      const attachment = await openAttachment(container, stdin, keys);
-      followed = follow(attachment, stdin, true, started);
+      const attachment = await openAttachment(container, callerIo(stdin), keys);
+      const abort = (error: Error) => {
+        if (runs) return attachment.detach(error);
+        // What has no process yet can't be told to end.
+        abortedBy = error;
+        container.stop(0).catch(attachment.detach);
+      };
+      followed = follow(attachment, { stdin, started, abort });
       followed.catch(() => {});
     },
   });
-  await started;
+  try {
+    await started;
+  } catch (error) {
+    throw abortedBy ?? error;
+  }
+  runs = true;
   return followed!;
 }
 
-async function openAttachment(container: Container, stdin: boolean, keys?: DetachKeys): Promise<Attachment> {
-  const io = callerIo(stdin);
+async function openAttachment(container: Container, io: ContainerIo, keys?: DetachKeys): Promise<Attachment> {
   if (container.config.spec.terminal && io.stdin !== undefined && keys !== undefined) {
-    const input = watchForKeys(io.stdin, keys, () => attachment.detach(new Detached()));
+    const input = watchForKeys(process.stdin, keys, () => attachment.detach(new Detached()));
     const attachment = await container.attach({ ...io, stdin: input });
     return attachment;
   }
   return container.attach(io);
 }
 
-async function follow(attachment: Attachment, stdin: boolean, signals = true, started = Promise.resolve()) {
+interface FollowOptions {
+  stdin: boolean;
+  signals?: boolean;
+  started?: Promise<void>;
+  abort?: (error: Error) => void;
+}
+
+async function follow(
+  attachment: Attachment,
+  { stdin, signals, started = Promise.resolve(), abort = attachment.detach }: FollowOptions,
+): Promise<number> {
   const foreground: Foreground = {
     started,
     get outputChunks() {
@@ -93,7 +135,7 @@ async function follow(attachment: Attachment, stdin: boolean, signals = true, st
     },
     signal: (signal) => attachment.signal(signal),
     resize: (size) => attachment.resize(size),
-    abort: (error) => attachment.detach(error),
+    abort,
   };
   const options = {
     terminal: attachment.terminal && process.stdout.isTTY,

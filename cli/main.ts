@@ -34,7 +34,7 @@ export async function main(argv: readonly string[], version: string): Promise<ne
 
 /** The guess is right for words in their usual order, and a wrong one costs only time. */
 async function startEarly([name, ...words]: readonly string[], context: Context): Promise<void> {
-  if (name === 'start' || (name === 'run' && looksDetached(words))) {
+  if (name === 'start' || (name === 'run' && looksSupervised(words))) {
     const { SupervisorProcess } = await import('../sandbox/containers/supervisor-process.js');
     context.supervisor = new SupervisorProcess();
   } else if (name === 'run') {
@@ -43,12 +43,19 @@ async function startEarly([name, ...words]: readonly string[], context: Context)
   }
 }
 
-function looksDetached(words: readonly string[]): boolean {
+/** Whether the words ask for `-d` or `-it`, which take a supervisor (run.ts). */
+function looksSupervised(words: readonly string[]): boolean {
+  const given = new Set<string>();
+  let last = '';
   for (const word of words) {
-    if (/^(--detach|-[it]*d[it]*)$/.test(word)) return true;
-    if (!word.startsWith('-')) return false;
+    if (!word.startsWith('-')) {
+      // The first may be an option's value, the second is the command.
+      if (!last.startsWith('-')) break;
+    } else if (word.startsWith('--')) given.add(word[2]);
+    else for (const letter of word.slice(1)) given.add(letter);
+    last = word;
   }
-  return false;
+  return given.has('d') || (given.has('i') && given.has('t'));
 }
 
 function flush(stream: NodeJS.WriteStream): Promise<void> {

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { type ContainerSpec, Supervision } from '../sandbox/index.js';
 import { type Context, createCommand, openLog } from './command.js';
 import { addContainerOptions, type ContainerOptions, toContainerSpec } from './container-spec.js';
+import { DETACH_KEYS, type DetachKeys } from './detach-keys.js';
 import { UsageError } from './failure.js';
 import { warnOfFallback, warnOfNoNetwork } from './fallback.js';
 import { callerIo, inForeground, startAttached } from './foreground.js';
@@ -23,6 +24,7 @@ Without --rm the container is kept: see 'tsvm ps -a'.`;
 
 interface Options extends ContainerOptions {
   detach?: boolean;
+  detachKeys: DetachKeys;
 }
 
 export function command(context: Context): Command {
@@ -32,36 +34,51 @@ export function command(context: Context): Command {
     ),
   )
     .option('-d, --detach', 'run in the background, and say the ID')
+    .option('--detach-keys <KEYS>', 'what leaves it, with -it (default: ctrl-p,ctrl-q)', ...DETACH_KEYS)
     .addHelpText('after', EXAMPLES)
     .action(async (image: string, words: string[], options: Options) => {
       const spec = toContainerSpec(image, words, options);
       if (!options.detach && spec.terminal && spec.stdin && !process.stdin.isTTY) {
         throw new UsageError('the input device is not a TTY');
       }
-      context.exitCode = await run(spec, options.detach === true, context);
+      context.exitCode = await run(spec, options, context);
     });
 }
 
-async function run(spec: ContainerSpec, detach: boolean, context: Context): Promise<number> {
+async function run(spec: ContainerSpec, { detach, detachKeys: keys }: Options, context: Context): Promise<number> {
   const log = await openLog(context);
   const container = await newContainer(spec, context);
+  const { supervisor } = context;
+  const warnings = {
+    onFallback: (reason: string) => warnOfFallback(reason, log),
+    onNoNetwork: (reason: string) => warnOfNoNetwork(reason, log),
+  };
   if (detach) {
-    await container.start({ supervisor: context.supervisor });
+    await container.start({ supervisor, ...warnings });
     process.stdout.write(`${container.id}\n`);
     return 0;
   }
-  // What is started again and again needs somebody who stays.
-  if (spec.restart !== undefined && spec.restart.name !== 'no') return startAttached(container, spec.stdin === true);
+  if (needsSupervisor(spec, log.level)) {
+    return startAttached(container, { stdin: spec.stdin === true, keys, supervisor, ...warnings });
+  }
   const supervision = new Supervision(container, {
     io: callerIo(spec.stdin === true),
     machine: context.machine,
     log,
-    onFallback: (reason) => warnOfFallback(reason, log),
-    onNoNetwork: (reason) => warnOfNoNetwork(reason, log),
+    ...warnings,
     machineLog: machineLevel(log.level),
   });
   const exit = supervision.exit.then(({ code }) => code);
   return inForeground(supervision, exit, { terminal: spec.terminal === true, stdin: spec.stdin === true });
+}
+
+/**
+ * Whether somebody has to stay when we go: what is started again and again, and what may be left with the detach keys.
+ * All else is supervised by ourselves, which spares a process and a copy; and so is what is to show its machine's words.
+ */
+function needsSupervisor({ restart, terminal, stdin, console }: ContainerSpec, level: Level): boolean {
+  if (restart !== undefined && restart.name !== 'no') return true;
+  return terminal === true && stdin === true && !console && ['silent', 'error', 'warn'].includes(level);
 }
 
 /** The machine's warnings are about its guest, and for those who look into it. */

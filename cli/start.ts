@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { Container } from '../sandbox/index.js';
 import { type Context, createCommand } from './command.js';
-import { DEFAULT_DETACH_KEYS, type DetachKeys, parseDetachKeys } from './detach-keys.js';
+import { DETACH_KEYS, type DetachKeys } from './detach-keys.js';
 import { forEachContainer } from './each.js';
 import { UsageError } from './failure.js';
 import { startAttached } from './foreground.js';
@@ -25,12 +25,18 @@ export function command(context: Context): Command {
     .argument('<CONTAINER...>', 'names or IDs')
     .option('-a, --attach', 'show the output, and exit as the container does')
     .option('-i, --interactive', 'pass stdin to the container; with --attach')
-    .option('--detach-keys <KEYS>', 'what leaves it (default: ctrl-p,ctrl-q)', parseDetachKeys, DEFAULT_DETACH_KEYS)
+    .option('--detach-keys <KEYS>', 'what leaves it (default: ctrl-p,ctrl-q)', ...DETACH_KEYS)
     .addHelpText('after', EXAMPLES)
     .action(async (references: string[], { attach, interactive, detachKeys }: Options) => {
       if (attach || interactive) {
         if (references.length > 1) throw new UsageError('only one container can be started with --attach');
-        context.exitCode = await startAttached(Container.find(references[0]), interactive === true, detachKeys);
+        const { supervisor } = context;
+        const container = Container.find(references[0]);
+        context.exitCode = await startAttached(container, {
+          stdin: interactive === true,
+          keys: detachKeys,
+          supervisor,
+        });
         return;
       }
       await forEachContainer(references, context, async (container) => {

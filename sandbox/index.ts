@@ -6,7 +6,7 @@ export { MachineError, type MachineErrorCode } from '../vmm/machine.js';
 export type { Rlimit, TerminalSize, TmpfsMount } from './agent-protocol.js';
 export type { Attachment } from './containers/attach.js';
 export { connectContainer, disconnectContainer } from './containers/connect.js';
-export { Container, type ContainerInfo, type StartOptions } from './containers/container.js';
+export { Container, type ContainerInfo, type ContainerStartOptions } from './containers/container.js';
 export { type CopyOptions, copyIn, copyOut } from './containers/copy.js';
 export { type ContainerEvent, readEvents } from './containers/events.js';
 export type { Exec, ExecSpec } from './containers/exec.js';

@@ -19,7 +19,7 @@ import { type ReadLogOptions, readLog } from './log-reader.js';
 import { allNames, nameOf, releaseName, renameContainer, withContainersLock } from './names.js';
 import { type ContainerConfig, type ContainerSpec, type ContainerState, isLeftBehind, isRunning } from './record.js';
 import { diskUsage, type ProcessInfo, readProcesses, readUsage, type Usage } from './report.js';
-import { SupervisorProcess } from './supervisor-process.js';
+import { type StartOptions, SupervisorProcess } from './supervisor-process.js';
 import { removeAnonymousVolumes } from './volumes.js';
 
 const SIGKILL = 9;
@@ -38,11 +38,9 @@ export interface ContainerInfo {
 
 export type CommitSpec = Omit<CommitOptions, 'createdBy'>;
 
-export interface StartOptions {
+export interface ContainerStartOptions extends StartOptions {
   /** Started before it was known what for. */
   supervisor?: SupervisorProcess;
-  /** Called when the container can be attached to; nothing runs in it before this resolves. */
-  onListening?: () => Promise<void>;
 }
 
 export class Container {
@@ -118,9 +116,9 @@ export class Container {
    * Starts it in the background; resolves when its process runs.
    * @throws SandboxError `running`, or what kept it from being started
    */
-  async start({ supervisor = new SupervisorProcess(), onListening }: StartOptions = {}): Promise<void> {
+  async start({ supervisor = new SupervisorProcess(), ...options }: ContainerStartOptions = {}): Promise<void> {
     using process = supervisor;
-    await process.start(this.#folder, onListening);
+    await process.start(this.#folder, options);
   }
 
   /** Its output from now on, and its input. @throws SandboxError `not-running` */

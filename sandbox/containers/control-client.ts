@@ -18,7 +18,7 @@ export class ControlClient implements Disposable {
     readLines<ControlReply>(socket, (reply) => {
       this.#replies.push(reply);
       this.#wake();
-      return true;
+      return undefined;
     });
     // What the supervisor has ended has no more to say.
     socket.once('end', () => socket.end());

@@ -39,6 +39,8 @@ export type ControlUpdate = { type: 'signal'; signal: number } | { type: 'resize
 export type ControlReply =
   | { type: 'done' }
   | { type: 'started'; pid: number }
+  /** Of a start: what the host lacks. */
+  | { type: 'warning'; of: 'fallback' | 'network'; reason: string }
   | { type: 'attached'; key: number; terminal: boolean; stdin: boolean }
   /** Nothing of this stream is lost from now on. */
   | { type: 'joined'; name: AttachedStream }
@@ -52,9 +54,10 @@ export function sendLine(socket: Socket, message: ControlRequest | ControlUpdate
 }
 
 /**
- * Calls back with each line of a socket. `onLine` returns false to have no more: what came behind the line is put back.
+ * Calls back with each line of a socket. What `onLine` returns, if anything, is called to have the socket after that line,
+ * paused, with all that came behind it.
  */
-export function readLines<T>(socket: Socket, onLine: (message: T) => boolean): void {
+export function readLines<T>(socket: Socket, onLine: (message: T) => (() => void) | undefined): void {
   let pending: Buffer[] = [];
   const onData = (chunk: Buffer) => {
     let rest = chunk;
@@ -69,10 +72,12 @@ export function readLines<T>(socket: Socket, onLine: (message: T) => boolean): v
         socket.destroy();
         return;
       }
-      if (!onLine(message)) {
+      const take = onLine(message);
+      if (take !== undefined) {
         socket.off('data', onData);
         socket.pause();
         if (rest.length > 0) socket.unshift(rest);
+        take();
         return;
       }
     }

@@ -82,13 +82,10 @@ export class ControlServer {
     readLines<ControlRequest | ControlUpdate>(socket, (message) => {
       if (update !== undefined) {
         update(message as ControlUpdate);
-        return true;
+        return undefined;
       }
       const request = message as ControlRequest;
-      if (request.type === 'stream') {
-        this.#join(socket, request.key, request.name);
-        return false;
-      }
+      if (request.type === 'stream') return () => this.#join(socket, request.key, request.name);
       update = () => {};
       // Half-open sockets are closed by us; a caller who went away is not waited for.
       socket.once('end', () => socket.end());
@@ -98,7 +95,7 @@ export class ControlServer {
         },
         (error) => sendLine(socket, toReply(error)),
       );
-      return true;
+      return undefined;
     });
   }
 

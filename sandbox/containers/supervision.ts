@@ -137,6 +137,10 @@ export class Supervision {
     this.#stopped = true;
     this.#wake();
     const run = this.#run;
+    if (!this.#everStarted) {
+      this.abort(new SandboxError('aborted', 'stopped before it was started'));
+      return;
+    }
     if (run === undefined) return;
     if (!isRunning(this.#state)) {
       run.abort(new SandboxError('aborted', 'stopped before it was started'));

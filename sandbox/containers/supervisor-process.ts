@@ -10,6 +10,15 @@ import type { ContainerFolder } from './folder.js';
 /** What the supervisor reads: one line each, in this order. */
 export type SupervisorOrder = { type: 'supervise'; home: string; id: string } | { type: 'go' };
 
+export interface StartOptions {
+  /** Called when the container can be attached to; nothing runs in it before this resolves. */
+  onListening?: () => Promise<void>;
+  /** Told why the machine is emulated, where the spec's accelerator is `auto`. */
+  onFallback?: (reason: string) => void;
+  /** Told why the container has no network, where none was asked for. */
+  onNoNetwork?: (reason: string) => void;
+}
+
 /** A supervisor that is started, perhaps before it is known what for. Disposing of it ends one that has nothing to do. */
 export class SupervisorProcess implements Disposable {
   readonly #socket: Socket;
@@ -32,24 +41,30 @@ export class SupervisorProcess implements Disposable {
   /**
    * Starts the container; resolves when its process runs.
    *
-   * @param onListening called when the container can be attached to, and waited for before anything runs in it
    * @throws SandboxError what kept it from being started
    */
-  async start({ home, id }: ContainerFolder, onListening?: () => Promise<void>): Promise<void> {
+  async start({ home, id }: ContainerFolder, options: StartOptions = {}): Promise<void> {
+    const { onListening } = options;
     this.#send({ type: 'supervise', home, id });
     if (onListening !== undefined) {
-      await this.#expect('done');
+      await this.#expect('done', options);
       await onListening();
     }
     this.#send({ type: 'go' });
-    if (onListening === undefined) await this.#expect('done');
-    await this.#expect('started');
+    if (onListening === undefined) await this.#expect('done', options);
+    await this.#expect('started', options);
     this[Symbol.dispose]();
   }
 
-  async #expect(type: 'done' | 'started'): Promise<void> {
-    if ((await this.#replies.next())?.type !== type) {
-      throw new SandboxError('state', "the container's supervisor died as it was started");
+  async #expect(type: 'done' | 'started', { onFallback, onNoNetwork }: StartOptions): Promise<void> {
+    for (;;) {
+      const reply = await this.#replies.next();
+      if (reply?.type === type) return;
+      if (reply?.type !== 'warning') {
+        throw new SandboxError('state', "the container's supervisor died as it was started");
+      }
+      if (reply.of === 'fallback') onFallback?.(reply.reason);
+      else onNoNetwork?.(reply.reason);
     }
   }
 

@@ -1,6 +1,7 @@
 // The program that supervises a container in the background (supervisor-process.ts). The machine process starts first,
 // since it takes longest.
 import { Socket } from 'node:net';
+import { defer } from '../deferred.js';
 import { SandboxError } from '../errors.js';
 import { MachineProcess } from '../machine-process.js';
 import { type ControlReply, readLines, sendLine, toReply } from './control-messages.js';
@@ -11,10 +12,7 @@ const ORDERS_FD = 3;
 const machine = new MachineProcess();
 const starter = new Socket({ fd: ORDERS_FD, readable: true, writable: true });
 const say = (reply: ControlReply) => sendLine(starter, reply);
-let go!: () => void;
-const mayGo = new Promise<void>((resolve) => {
-  go = resolve;
-});
+const go = defer<void>();
 let known = false;
 
 /** Without anything to supervise there is no reason to be. */
@@ -24,15 +22,15 @@ function leave(): void {
   process.exit(1);
 }
 
-// A starter that goes away has ordered what it wanted, or nothing.
+// What its starter has not let go, nobody waits for.
 starter.on('error', () => {});
 starter.on('end', () => {
-  go();
+  go.reject(new SandboxError('aborted', 'whoever started the container is gone'));
   leave();
 });
 starter.on('close', leave);
 readLines<SupervisorOrder>(starter, (order) => {
-  if (order.type === 'go') go();
+  if (order.type === 'go') go.resolve();
   else {
     known = true;
     supervise(order.home, order.id).then(
@@ -43,7 +41,7 @@ readLines<SupervisorOrder>(starter, (order) => {
       },
     );
   }
-  return true;
+  return undefined;
 });
 
 async function supervise(home: string, id: string): Promise<void> {
@@ -61,8 +59,10 @@ async function supervise(home: string, id: string): Promise<void> {
       machine,
       onListening: () => {
         say({ type: 'done' });
-        return mayGo;
+        return go.promise;
       },
+      onFallback: (reason) => say({ type: 'warning', of: 'fallback', reason }),
+      onNoNetwork: (reason) => say({ type: 'warning', of: 'network', reason }),
     },
   );
   supervision.started.then(() => {

@@ -77,6 +77,51 @@ describe.each(machines)('on $name', (machine) => {
     await terminal.shows(/^code 7, icanon$/m);
   });
 
+  test('a shell that runs is left by keys, attached to and left again, and ends as it says', async () => {
+    const name = `t${process.pid}-${machines.indexOf(machine)}-${Date.now()}`;
+    await using terminal = await Terminal.open(machine, 'PS1="here> " bash --norc', [80, 24]);
+    const line = async (text: string) => {
+      await terminal.type(`clear; ${text}`);
+      await terminal.press('Enter');
+    };
+    await line(`'${TSVM}' run -it --name ${name} ${DEBIAN} bash --norc; echo "left $?"`);
+    await terminal.shows(/^bash-5\.2#$/m);
+    await line('kept=42; stty size');
+    await terminal.shows(/^24 80$/m);
+    await terminal.press('C-p');
+    await terminal.press('C-q');
+    await terminal.shows(/^left 0\nhere>$/m);
+    await line(`stty -a | grep -o -- "-\\?icanon"; '${TSVM}' ps --filter name=${name} --format "{{.State}}"`);
+    await terminal.shows(/^icanon\nrunning$/m);
+
+    await terminal.resize(100, 30);
+    await line(`'${TSVM}' attach --detach-keys ctrl-x,x ${name}; echo "left $?"`);
+    await terminal.shows(/^bash-5\.2#$/m);
+    await line('stty size; echo "is $kept"; sleep 1000');
+    await terminal.shows(/^30 100\nis 42$/m);
+    await terminal.press('C-c');
+    await terminal.shows(/^\^C\nbash-5\.2#$/m);
+    await terminal.press('C-x');
+    await terminal.type('x');
+    await terminal.shows(/^left 0\nhere>$/m);
+
+    await line(`'${TSVM}' attach ${name}; echo "code $?"; '${TSVM}' rm ${name}`);
+    await terminal.shows(/^bash-5\.2#$/m);
+    await line('exit 7');
+    await terminal.shows(new RegExp(`^code 7\n${name}$`, 'm'));
+  });
+
+  test('Ctrl-C ends a shell that has not started yet, and nothing is left of it', async () => {
+    const name = `t${process.pid}-${machines.indexOf(machine)}-${Date.now()}`;
+    const ps = `'${TSVM}' ps -a --filter name=${name} --format "{{.Names}}"`;
+    const command = `'${TSVM}' run --rm -it --name ${name} ${DEBIAN} sleep 1000; echo "code $?"; ${ps}; sleep 1000`;
+    await using terminal = await Terminal.open(machine, command, [80, 24]);
+    while ((await run(machine, ['sh', '-c', ps])).stdout === '');
+    await terminal.press('C-c');
+    await terminal.shows(/^\^Ctsvm: SIGINT before the process was started\ncode 130$/m);
+    expect((await run(machine, ['sh', '-c', ps])).stdout).toBe('');
+  });
+
   test('a run ends with its terminal, though its process takes no notice', async () => {
     const folder = `/tmp/tsvm-hangup-${Date.now()}`;
     const shell = (script: string) => run(machine, ['bash', '-c', script]);

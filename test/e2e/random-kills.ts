@@ -1,0 +1,194 @@
+// Commands in loops against two containers whose machines, supervisors and callers are killed at random: prints, as JSON,
+// what went wrong and what was done. Built to dist/random-kills.js. Arguments: path of tsvm, an image, seed, kills.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Random } from '../fixtures/random.js';
+import { list, OwnHome } from './own-home.js';
+
+const NAMES = ['one', 'two'];
+const TICKS = 'i=0; while :; do echo "tick $((i += 1))"; sleep 0.2; done';
+/** How many commands are at work at once, besides those that start what was killed. */
+const LOOPS = 3;
+/** Milliseconds between two kills, at most. */
+const PAUSE = 2500;
+/** Milliseconds that a command may take, and what is killed to be gone: longer than any takes on a busy machine. */
+const PATIENCE = 120_000;
+
+/** Exit code of a container whose machine was lost, and of a command in it. */
+const LOST = 255;
+const KILLED = 137;
+
+interface Kind {
+  words(name: string): string[];
+  /** All that it says when it succeeds, or is ended by the container's end. */
+  answer: RegExp;
+  /** Codes that are an answer too, besides 0. */
+  codes?: readonly number[];
+}
+
+const STATE = '(created|running|exited)';
+const KINDS: readonly Kind[] = [
+  { words: () => ['ps', '-a', '--format', '{{.Names}} {{.State}}'], answer: RegExp(`^((one|two) ${STATE}\n){2}$`) },
+  { words: (name) => ['inspect', '-f', '{{.State.Status}}', name], answer: RegExp(`^${STATE}\n$`) },
+  { words: (name) => ['logs', '-f', '--tail', '5', name], answer: /^(tick \d+\n)*$/ },
+  { words: (name) => ['attach', '--no-stdin', name], answer: /^(tick \d+\n)*(tick \d*)?$/, codes: [LOST] },
+  { words: (name) => ['wait', name], answer: /^(0|125|255)\n$/ },
+  { words: (name) => ['exec', name, 'echo', 'said'], answer: /^(said\n)?$/, codes: [KILLED] },
+  { words: (name) => ['stats', '--no-stream', '--format', '{{.Name}}', name], answer: /^(one|two)\n$/ },
+  { words: (name) => ['cp', `${name}:/etc/debian_version`, '-'], answer: /^debian_version/ },
+  { words: (name) => ['cp', '/etc/hostname', `${name}:/tmp`], answer: /^$/ },
+  { words: (name) => ['top', name], answer: /sleep 0\.2|sh -c/ },
+];
+
+interface Result {
+  code: number | null;
+  stdout: string;
+  stderr: string;
+}
+
+const [tsvm, image, seed, kills] = process.argv.slice(2);
+using home = new OwnHome();
+const runtime = mkdtempSync('/tmp/tsvm-kills-');
+/** Tells our processes from all others. */
+const env = { ...process.env, TSVM_HOME: home.path, XDG_RUNTIME_DIR: runtime };
+const random = new Random(Number(seed));
+const callers = new Set<ChildProcess>();
+const faults: string[] = [];
+const done: Record<string, number> = {};
+let ending = false;
+
+/** Runs a command to its end, or to the end of our patience. */
+async function run(words: readonly string[], patience = PATIENCE): Promise<Result> {
+  const child = spawn(tsvm, words, { stdio: ['ignore', 'pipe', 'pipe'], env });
+  callers.add(child);
+  const said = { stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr'] as const) {
+    child[name].setEncoding('utf8').on('data', (text) => {
+      said[name] += text;
+    });
+  }
+  const timer = setTimeout(() => {
+    faults.push(`${words.join(' ')}: hangs`);
+    child.kill('SIGKILL');
+  }, patience);
+  const [code] = await once(child, 'close');
+  clearTimeout(timer);
+  callers.delete(child);
+  return { code, ...said };
+}
+
+/** Whether a command ended with what is true, or with one line that says why not. */
+function isClear({ code, stdout, stderr }: Result, { answer, codes = [] }: Pick<Kind, 'answer' | 'codes'>): boolean {
+  // It was a victim itself.
+  if (code === null) return true;
+  if (code === 0 || codes.includes(code)) return answer.test(stdout) && stderr === '';
+  return code === 125 && /^tsvm: (?!internal error)[^\n]+\n$/.test(stderr);
+}
+
+async function runKind(kind: Kind): Promise<void> {
+  const words = kind.words(random.pick(NAMES));
+  const result = await run(words);
+  done[words[0]] = (done[words[0]] ?? 0) + 1;
+  if (!isClear(result, kind)) faults.push(`${words.join(' ')}: ${JSON.stringify(result)}`);
+}
+
+async function runMany(): Promise<void> {
+  while (!ending) await runKind(random.pick(KINDS));
+}
+
+/** Starts what does not run, so that there is always something to kill. */
+async function keepStarting(name: string): Promise<void> {
+  while (!ending) {
+    await runKind({ words: () => ['start', name], answer: RegExp(`^${name}\n$`) });
+    await sleep(500);
+  }
+}
+
+interface Process {
+  pid: number;
+  role: string;
+}
+
+const ROLES: readonly [role: string, program: RegExp][] = [
+  ['emulator', /^[^\0]*qemu/],
+  ['passt', /^[^\0]*passt/],
+  ['machine', /dist\/machine\.js/],
+  ['supervisor', /dist\/supervisor\.js/],
+];
+
+/** The processes that have our home. */
+function processes(): Process[] {
+  return list('/proc').flatMap((name) => {
+    if (!/^\d+$/.test(name)) return [];
+    try {
+      if (!readFileSync(`/proc/${name}/environ`, 'latin1').includes(`TSVM_HOME=${home.path}\0`)) return [];
+      const words = readFileSync(`/proc/${name}/cmdline`, 'latin1');
+      return [{ pid: Number(name), role: ROLES.find(([, program]) => program.test(words))?.[0] ?? 'caller' }];
+    } catch {
+      // It has just ended.
+      return [];
+    }
+  });
+}
+
+/** Kills one process of a kind that chance picks. */
+function killOne(): void {
+  const found = processes();
+  const roles = [...new Set(found.map(({ role }) => role))].sort();
+  if (roles.length === 0) return;
+  const role = random.pick(roles);
+  const { pid } = random.pick(found.filter((candidate) => candidate.role === role));
+  try {
+    process.kill(pid, 'SIGKILL');
+    done[`killed ${role}`] = (done[`killed ${role}`] ?? 0) + 1;
+  } catch {
+    // It has just ended.
+  }
+}
+
+/** Whether `ps` says of each container what is the case: one that runs answers. A supervisor may just be noticing a death. */
+async function checkTruth(): Promise<void> {
+  for (const name of NAMES) {
+    for (const start = performance.now(); ; ) {
+      const { stdout: state } = await run(['ps', '-a', '--filter', `name=${name}`, '--format', '{{.State}}']);
+      const { stdout: said } = await run(['exec', name, 'echo', 'here']);
+      if ((said === 'here\n') === (state === 'running\n')) break;
+      if (performance.now() - start < PATIENCE) continue;
+      faults.push(`ps says that ${name} is '${state}', and it says '${said}'`);
+      break;
+    }
+  }
+}
+
+async function checkNothingLeft(): Promise<void> {
+  for (const start = performance.now(); processes().length > 0; await sleep(100)) {
+    if (performance.now() - start < PATIENCE) continue;
+    faults.push(`processes are left: ${JSON.stringify(processes())}`);
+    break;
+  }
+  if (home.left.length > 0) faults.push(`left: ${home.left.join(', ')}`);
+  const sockets = list(join(runtime, 'tsvm')).filter((name) => name !== 'networks');
+  if (sockets.length > 0) faults.push(`sockets are left: ${sockets.join(', ')}`);
+}
+
+for (const name of NAMES) {
+  await run(['create', '-m', '96m', '--name', name, image, 'sh', '-c', TICKS]);
+}
+const starters = NAMES.map(keepStarting);
+const work = Array.from({ length: LOOPS }, runMany);
+for (let kill = 0; kill < Number(kills); kill++) {
+  await sleep(random.below(PAUSE));
+  killOne();
+}
+ending = true;
+await Promise.all(starters);
+await checkTruth();
+const removed = await run(['rm', '-f', ...NAMES]);
+if (removed.code !== 0) faults.push(`rm -f: ${JSON.stringify(removed)}`);
+await Promise.all(work);
+await checkNothingLeft();
+rmSync(runtime, { recursive: true });
+console.log(JSON.stringify({ faults, done }));
