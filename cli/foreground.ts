@@ -9,12 +9,14 @@ import {
   type Foreground,
   forwardSignals,
   SandboxError,
+  SupervisorProcess,
   terminalSize,
 } from '../sandbox/index.js';
 import { type DetachKeys, watchForKeys } from './detach-keys.js';
 
-/** Milliseconds in which a program sees that its terminal has another size. */
-const REDRAW = 100;
+/** Milliseconds that a program has to draw its screen, and between two looks whether it has. */
+const REDRAW = 1000;
+const REDRAW_LOOK = 50;
 
 export interface ForegroundOptions {
   /** The process has a terminal. */
@@ -69,34 +71,52 @@ export async function attachCaller(container: Container, { stdin, signals, keys 
   return exit;
 }
 
-/** What has drawn a screen draws it again when its terminal's size changes, and so for the one who has just come. */
+/**
+ * What has drawn a screen draws it again when its terminal's size changes, and so for the one who has just come. The true
+ * size comes before, and follows when it has: a program that sees two changes at once may see none.
+ */
 async function redraw(attachment: Attachment): Promise<void> {
+  await sleep(REDRAW_LOOK, undefined, { ref: false });
   const { columns, rows } = terminalSize(process.stdout)!;
+  const { outputChunks } = attachment;
   attachment.resize({ columns: columns + 1, rows: rows + 1 });
-  await sleep(REDRAW, undefined, { ref: false });
+  for (let waited = 0; waited < REDRAW && attachment.outputChunks === outputChunks; waited += REDRAW_LOOK) {
+    await sleep(REDRAW_LOOK, undefined, { ref: false });
+  }
   attachment.resize(terminalSize(process.stdout)!);
 }
 
 /** Starts a container with the caller attached from its first byte on; its exit code, or 0 when the caller left it. */
 export async function startAttached(
   container: Container,
-  { stdin, keys, ...options }: AttachOptions & Omit<ContainerStartOptions, 'onListening'>,
+  { stdin, keys, supervisor = new SupervisorProcess(), ...options }: AttachOptions & ContainerStartOptions,
 ): Promise<number> {
+  let attachment: Attachment | undefined;
   let followed: Promise<number> | undefined;
   let runs = false;
   let abortedBy: Error | undefined;
   const started = container.start({
     ...options,
+    supervisor,
     onListening: async () => {
-      const attachment = await openAttachment(container, callerIo(stdin), keys);
-      const abort = (error: Error) => {
-        if (runs) return attachment.detach(error);
-        // What has no process yet can't be told to end.
-        abortedBy = error;
-        container.stop(0).catch(attachment.detach);
-      };
-      followed = follow(attachment, { stdin, started, abort });
+      attachment = await openAttachment(container, callerIo(stdin), keys);
+      followed = follow(attachment, { stdin, signals: false, started });
       followed.catch(() => {});
+    },
+  });
+  using _signals = forwardSignals({
+    started,
+    get outputChunks() {
+      return attachment?.outputChunks ?? 0;
+    },
+    signal: (signal) => attachment?.signal(signal),
+    resize: () => {},
+    abort: (error) => {
+      if (runs) return attachment?.detach(error);
+      // What has no process yet can't be told to end.
+      abortedBy = error;
+      if (attachment === undefined) supervisor[Symbol.dispose]();
+      else container.stop(0).catch(attachment.detach);
     },
   });
   try {
@@ -105,7 +125,7 @@ export async function startAttached(
     throw abortedBy ?? error;
   }
   runs = true;
-  return followed!;
+  return await followed!;
 }
 
 async function openAttachment(container: Container, io: ContainerIo, keys?: DetachKeys): Promise<Attachment> {
@@ -121,12 +141,11 @@ interface FollowOptions {
   stdin: boolean;
   signals?: boolean;
   started?: Promise<void>;
-  abort?: (error: Error) => void;
 }
 
 async function follow(
   attachment: Attachment,
-  { stdin, signals, started = Promise.resolve(), abort = attachment.detach }: FollowOptions,
+  { stdin, signals, started = Promise.resolve() }: FollowOptions,
 ): Promise<number> {
   const foreground: Foreground = {
     started,
@@ -135,7 +154,7 @@ async function follow(
     },
     signal: (signal) => attachment.signal(signal),
     resize: (size) => attachment.resize(size),
-    abort,
+    abort: attachment.detach,
   };
   const options = {
     terminal: attachment.terminal && process.stdout.isTTY,
