@@ -65,9 +65,7 @@ function toExitCode(code: number | null, signal: NodeJS.Signals | null): number 
 const lab: Machine = {
   name: 'the lab',
   spawn(argv, { env = {} } = {}) {
-    const { TSVM_HOME } = process.env;
-    const all = TSVM_HOME === undefined ? env : { TSVM_HOME, ...env };
-    const { exit, ...command } = spawnInLab(inject('lab'), argv, { env: all });
+    const { exit, ...command } = spawnInLab(inject('lab'), argv, { env: { TSVM_HOME: inject('homes').lab, ...env } });
     return { ...command, exit: exit.then(({ exitCode, signal }) => toExitCode(exitCode, signal)) };
   },
 };
@@ -85,7 +83,8 @@ function isKvmUsableHere(): boolean {
 function here(accel: 'kvm' | 'tcg'): Machine {
   return {
     name: `this machine by ${accel}`,
-    spawn: (argv, { env } = {}) => spawnHere(argv, { env: { TSVM_ACCEL: accel, ...env } }),
+    spawn: (argv, { env } = {}) =>
+      spawnHere(argv, { env: { TSVM_HOME: inject('homes').here, TSVM_ACCEL: accel, ...env } }),
   };
 }
 
