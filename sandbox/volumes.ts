@@ -113,12 +113,12 @@ export async function fillVolume(
   }
 }
 
-/** A folder that becomes a volume, closed to others until then. */
+/** A folder that becomes a volume. Closed to others, as a guest may leave programs with set-user-ID in it. */
 function begin(home: string, name: string, labels: Readonly<Record<string, string>>): string {
   const unfinished = join(folderOf(home), `${UNFINISHED}${name}-${randomBytes(8).toString('hex')}`);
   const createdAt = new Date().toISOString();
   return attempt('make', name, () => {
-    mkdirSync(folderOf(home), { recursive: true, mode: 0o711 });
+    mkdirSync(folderOf(home), { recursive: true, mode: 0o700 });
     mkdirSync(unfinished, { mode: 0o700 });
     mkdirSync(join(unfinished, DATA));
     // Docker's; the umask is no matter of the guest's.
@@ -131,7 +131,6 @@ function begin(home: string, name: string, labels: Readonly<Record<string, strin
 /** Makes it the volume, unless somebody else was faster. */
 function finish(home: string, name: string, unfinished: string): Volume {
   attempt('make', name, () => {
-    chmodSync(unfinished, 0o711);
     try {
       renameSync(unfinished, join(folderOf(home), name));
     } catch (error) {

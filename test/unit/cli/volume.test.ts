@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -33,6 +33,13 @@ function container(...mounts: string[]): string {
   expect(made).toMatchObject({ status: 0, stderr: '' });
   return made.stdout.trim();
 }
+
+test("what a guest leaves in a volume, set-user-ID programs too, is out of the host's other users' reach", () => {
+  expect(tsvm(['volume', 'create', 'data']).status).toBe(0);
+  for (const path of ['volumes', 'volumes/data']) {
+    expect(statSync(join(folder, 'home', path)).mode & 0o777).toBe(0o700);
+  }
+});
 
 test('a volume is made, once, listed, described and removed', () => {
   expect(volume('ls')).toEqual(said('DRIVER   VOLUME NAME\n'));
