@@ -24,7 +24,7 @@ const TRIES = 100_000;
 const SECRET = 'nobody in the guest may read this';
 
 /**
- * Swaps, for ever, a directory and a file of the folder with links to the secret and to where it is, renames a directory,
+ * Swaps, while the test lives, a directory and a file of the folder with links to the secret and to where it is, renames a directory,
  * and replaces a regular file by a pipe and by a device of the host's.
  */
 const SWAPPER = `
@@ -36,8 +36,9 @@ fs.symlinkSync(outside, 'link-to-outside');
 fs.symlinkSync('../outside', 'link-up');
 fs.symlinkSync(outside + '/secret', 'link-to-secret');
 fs.symlinkSync('/proc/self/root' + outside, 'magic');
+const parent = process.ppid;
 process.stdout.write('ready');
-for (;;) {
+while (process.ppid === parent) {
   for (const link of ['link-to-outside', 'link-up', 'magic']) {
     quietly(() => fs.renameSync('directory', 'aside'));
     quietly(() => fs.renameSync(link, 'directory'));
