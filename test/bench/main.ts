@@ -17,6 +17,7 @@ import { emulatedTuning } from './emulated-tuning.js';
 import { firstByte } from './first-byte.js';
 import type { Benchmark, BenchmarkOptions, BenchmarkResult } from './measurement.js';
 import { emulatedMemoryReturned, memoryReturned } from './memory-returned.js';
+import { networkStart } from './network-start.js';
 import { noisyNeighbour } from './noisy-neighbour.js';
 import { BENCH_PROGRAM, CLI, LAB_PROGRAM } from './paths.js';
 import { pull } from './pull.js';
@@ -37,6 +38,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   emulatedDisk,
   emulatedStream,
   emulatedNetwork,
+  networkStart,
   emulatedTuning,
   firstByte,
   storeSize,
