@@ -6,16 +6,18 @@ import {
   createNetwork,
   disconnectContainer,
   findNetwork,
+  isRunning,
   listNetworks,
   type Network,
   networkMembers,
   removeNetwork,
+  type SandboxError,
   tsvmHome,
 } from '../sandbox/index.js';
 import { type Context, collect, createCommand } from './command.js';
 import { eachName } from './each.js';
-import { hasLabels, matchesPattern, parseFilters } from './filter.js';
-import { parseLabel } from './labels.js';
+import { booleanFilter, hasLabels, matchesPattern, parseFilters } from './filter.js';
+import { formatLabels, parseLabel } from './labels.js';
 import { FORMAT_HELP, formatList } from './listing.js';
 import { confirmed } from './prompt.js';
 import { fillTemplate } from './template.js';
@@ -24,10 +26,11 @@ const COLUMNS = [
   ['NETWORK ID', 'ID'],
   ['NAME', 'Name'],
   ['DRIVER', 'Driver'],
-  ['INTERNAL', 'Internal'],
+  ['SCOPE', 'Scope'],
 ] as const;
-const FILTERS = ['name', 'label'];
+const FILTERS = ['name', 'id', 'label', 'driver', 'dangling'];
 const DRIVER = 'private';
+const SCOPE = 'local';
 
 export function command(context: Context): Command {
   const network = createCommand('tsvm network', context)
@@ -51,28 +54,38 @@ export function command(context: Context): Command {
     .description('Lists networks; with --quiet only their IDs.')
     .option('-f, --filter <FILTER>', `${FILTERS.join('=, ')}=`, collect)
     .option('--format <FORMAT>', FORMAT_HELP)
-    .action(({ filter = [], format }: { filter?: string[]; format?: string }) => {
-      const rows = select(filter).map(({ id, name, internal }) => ({
-        ID: id.slice(0, 12),
+    .option('--no-trunc', 'whole IDs')
+    .action(({ filter = [], format, trunc }: { filter?: string[]; format?: string; trunc: boolean }) => {
+      const rows = select(filter).map(({ id, name, internal, createdAt, labels }) => ({
+        ID: trunc ? id.slice(0, 12) : id,
         Name: name,
         Driver: DRIVER,
+        Scope: SCOPE,
         Internal: String(internal),
+        CreatedAt: createdAt,
+        Labels: formatLabels(labels),
       }));
       if (context.options.quiet) process.stdout.write(rows.map(({ ID }) => `${ID}\n`).join(''));
       else process.stdout.write(formatList(rows, COLUMNS, format));
     });
   add('rm')
     .description('Removes networks in which no container runs.')
-    .argument('<NAME...>')
-    .action((names: string[]) =>
+    .argument('<NETWORK...>', 'names or IDs')
+    .option('-f, --force', 'say nothing of those that are not there')
+    .action((names: string[], { force = false }: { force?: boolean }) =>
       eachName(names, context, async (name) => {
-        await removeNetwork(tsvmHome(), name);
+        try {
+          await removeNetwork(tsvmHome(), name);
+        } catch (error) {
+          if (force && (error as SandboxError).code === 'no-such-network') return;
+          throw error;
+        }
         process.stdout.write(`${name}\n`);
       }),
     );
   add('inspect')
     .description('Says all there is to say of networks, as JSON.')
-    .argument('<NAME...>')
+    .argument('<NETWORK...>', 'names or IDs')
     .option('-f, --format <FORMAT>', "json, or a template: '{{.Internal}}'")
     .action(async (names: string[], { format }: { format?: string }) => {
       const found: object[] = [];
@@ -85,20 +98,23 @@ export function command(context: Context): Command {
     });
   add('connect')
     .description('Puts a container into a network, while it runs too.')
-    .argument('<NETWORK>')
+    .argument('<NETWORK>', 'name or ID')
     .argument('<CONTAINER>', 'name or ID')
     .action((name: string, reference: string) => connectContainer(Container.find(reference), name));
   add('disconnect')
     .description('Takes a container out of a network, while it runs too.')
-    .argument('<NETWORK>')
+    .argument('<NETWORK>', 'name or ID')
     .argument('<CONTAINER>', 'name or ID')
     .action((name: string, reference: string) => disconnectContainer(Container.find(reference), name));
   add('prune')
     .description('Removes the networks that no container is in.')
     .option('-f, --force', 'do not ask')
-    .action(async ({ force }: { force?: boolean }) => {
-      if (!force && !(await confirmed('This will remove all networks that no container is in.'))) return;
-      const unused = listNetworks(tsvmHome()).filter(({ name }) => networkMembers(tsvmHome(), name).length === 0);
+    .option('--filter <FILTER>', 'only networks with these labels: label=NAME[=VALUE]', collect)
+    .action(async ({ force, filter = [] }: { force?: boolean; filter?: string[] }) => {
+      const labels = parseFilters(filter, ['label']).get('label');
+      const warning = 'This will remove all custom networks not used by at least one container.';
+      if (!force && !(await confirmed(warning))) return;
+      const unused = select(['dangling=true']).filter((each) => hasLabels(each.labels, labels));
       if (unused.length > 0) process.stdout.write('Deleted Networks:\n');
       await eachName(
         unused.map(({ name }) => name),
@@ -114,27 +130,32 @@ export function command(context: Context): Command {
 
 function select(words: readonly string[]): Network[] {
   const filters = parseFilters(words, FILTERS);
-  const names = filters.get('name') ?? [];
+  const dangling = booleanFilter(filters, 'dangling');
+  const fits = (filter: string, matches: (value: string) => boolean) => filters.get(filter)?.some(matches) ?? true;
   return listNetworks(tsvmHome()).filter(
-    ({ name, labels }) =>
-      (names.length === 0 || names.some((part) => name.includes(part) || matchesPattern(part, name))) &&
-      hasLabels(labels, filters.get('label')),
+    ({ name, id, labels }) =>
+      fits('name', (part) => name.includes(part) || matchesPattern(part, name)) &&
+      fits('id', (part) => id.startsWith(part)) &&
+      fits('driver', (driver) => driver === DRIVER) &&
+      hasLabels(labels, filters.get('label')) &&
+      (dangling === undefined || dangling === (networkMembers(tsvmHome(), name).length === 0)),
   );
 }
 
 /** As Docker describes one. */
 function describeNetwork({ name, id, createdAt, internal, labels }: Network) {
   const members = networkMembers(tsvmHome(), name).flatMap((folder) => {
-    const { address } = folder.state();
+    const state = folder.state();
+    const { address } = state;
+    if (!isRunning(state) || address === undefined) return [];
     const container = Container.find(folder.id);
-    if (address === undefined) return [];
     return [[folder.id, { Name: container.name ?? '', IPv4Address: `${address}/32` }] as const];
   });
   return {
     Name: name,
     Id: id,
     Created: createdAt,
-    Scope: 'local',
+    Scope: SCOPE,
     Driver: DRIVER,
     Internal: internal,
     Containers: Object.fromEntries(members),

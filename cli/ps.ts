@@ -4,6 +4,7 @@ import { Container, type ContainerInfo } from '../sandbox/index.js';
 import { type Context, collect, createCommand } from './command.js';
 import { parseContainerFilters } from './container-filters.js';
 import { UsageError } from './failure.js';
+import { formatLabels } from './labels.js';
 import { type Columns, FORMAT_HELP, formatList } from './listing.js';
 import { formatPorts } from './ports.js';
 import { formatAge, formatDuration } from './table.js';
@@ -99,9 +100,7 @@ function toRow({ config, state, name }: ContainerInfo, trunc: boolean): Row {
     Status: formatStatus({ config, state }),
     Ports: formatPorts({ config, state }),
     Names: name ?? '',
-    Labels: Object.entries(config.labels)
-      .map(([label, value]) => `${label}=${value}`)
-      .join(','),
+    Labels: formatLabels(config.labels),
   };
 }
 

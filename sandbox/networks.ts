@@ -32,6 +32,8 @@ export interface ContainerNetworks {
 }
 
 const ENDING = '.json';
+/** Of a network, or its beginning. */
+const ID = /^[0-9a-f]{1,64}$/;
 
 function folderOf(home: string): string {
   return join(home, 'networks');
@@ -74,16 +76,30 @@ export function createNetwork(
   return network;
 }
 
-/** @throws SandboxError `no-such-network`, `state` */
-export function findNetwork(home: string, name: string): Network {
+/**
+ * Finds a network by its name, its ID or the beginning of that.
+ * @throws SandboxError `no-such-network`, `ambiguous`, `state`
+ */
+export function findNetwork(home: string, reference: string): Network {
+  const named = isNetworkName(reference) ? readNetwork(home, reference) : undefined;
+  if (named !== undefined) return named;
+  const found = ID.test(reference) ? listNetworks(home).filter(({ id }) => id.startsWith(reference)) : [];
+  if (found.length > 1) throw new SandboxError('ambiguous', `network ${reference} is ambiguous`);
+  return found[0] ?? notFound(reference);
+}
+
+function notFound(reference: string): never {
+  throw new SandboxError('no-such-network', `network ${reference} not found`);
+}
+
+/** Nothing when there is none of the name. @throws SandboxError `state` */
+function readNetwork(home: string, name: string): Network | undefined {
   try {
-    if (isNetworkName(name)) return JSON.parse(readFileSync(pathOf(home, name), 'utf8'));
+    return JSON.parse(readFileSync(pathOf(home, name), 'utf8'));
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code !== 'ENOENT') {
-      throw new SandboxError('state', `cannot read the network ${name}: ${(cause as Error).message}`, { cause });
-    }
+    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw new SandboxError('state', `cannot read the network ${name}: ${(cause as Error).message}`, { cause });
   }
-  throw new SandboxError('no-such-network', `network ${name} not found`);
 }
 
 /** All networks, by name. */
@@ -97,7 +113,7 @@ export function listNetworks(home: string): Network[] {
   return entries
     .filter((entry) => entry.endsWith(ENDING))
     .sort()
-    .map((entry) => findNetwork(home, entry.slice(0, -ENDING.length)));
+    .flatMap((entry) => readNetwork(home, entry.slice(0, -ENDING.length)) ?? []);
 }
 
 /** The containers, running or not, that are in a network. */
@@ -110,13 +126,14 @@ export function networkMembers(home: string, name: string): ContainerFolder[] {
 }
 
 /** @throws SandboxError `no-such-network`, `conflict` while a container runs in it */
-export async function removeNetwork(home: string, name: string): Promise<void> {
-  const network = findNetwork(home, name);
+export async function removeNetwork(home: string, reference: string): Promise<void> {
+  const network = findNetwork(home, reference);
+  const { name } = network;
   await withContainersLock(home, () => {
     const users = networkMembers(home, name).filter((folder) => folder.isSupervised());
     if (users.length > 0) {
       const names = users.map(({ id, shortId }) => nameOf(home, id) ?? shortId).join(', ');
-      throw new SandboxError('conflict', `network ${name} has running containers: ${names}`);
+      throw new SandboxError('conflict', `network ${name} has active endpoints: ${names}`);
     }
     rmSync(pathOf(home, name), { force: true });
   });
@@ -144,7 +161,7 @@ export function setNetworks(folder: ContainerFolder, names: readonly string[]): 
  * @throws SandboxError `no-such-network`
  */
 export function containerNetworks(folder: ContainerFolder, config: ContainerConfig): ContainerNetworks {
-  const networks = networksOf(folder, config).map((name) => findNetwork(folder.home, name));
+  const networks = networksOf(folder, config).map((name) => readNetwork(folder.home, name) ?? notFound(name));
   return {
     peers: networks.map((network) => peerNetwork(network, folder, config)),
     internal: networks.length > 0 && networks.every(({ internal }) => internal),

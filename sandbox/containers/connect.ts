@@ -7,37 +7,43 @@ import { openRequest } from './control-client.js';
 import type { ControlRequest } from './control-messages.js';
 
 /** @throws SandboxError `no-such-network`, `conflict` when it is in it already, or cannot be in any */
-export async function connectContainer(container: Container, name: string): Promise<void> {
+export async function connectContainer(container: Container, reference: string): Promise<void> {
   const { folder, config } = container;
-  const network = findNetwork(folder.home, name);
+  const network = findNetwork(folder.home, reference);
+  const { name } = network;
   const { mode } = config.spec.network ?? {};
   if (mode !== undefined && mode !== 'passt' && !isNetworkName(mode)) {
     throw new SandboxError(
       'conflict',
-      `container ${folder.shortId} has the network '${mode}', and cannot be in others`,
+      `container ${nameFor(container)} has the network '${mode}', and cannot be connected to others`,
     );
   }
   const networks = networksOf(folder, config);
   if (networks.includes(name)) {
-    throw new SandboxError('conflict', `container ${folder.shortId} is in network ${name} already`);
+    throw new SandboxError('conflict', `endpoint with name ${nameFor(container)} already exists in network ${name}`);
   }
   await tell(container, { type: 'join', network: peerNetwork(network, folder, config) });
   setNetworks(folder, [...networks, name]);
 }
 
 /** @throws SandboxError `no-such-network`, `conflict` when it is not in it */
-export async function disconnectContainer(container: Container, name: string): Promise<void> {
+export async function disconnectContainer(container: Container, reference: string): Promise<void> {
   const { folder, config } = container;
-  const network = findNetwork(folder.home, name);
+  const network = findNetwork(folder.home, reference);
+  const { name } = network;
   const networks = networksOf(folder, config);
   if (!networks.includes(name)) {
-    throw new SandboxError('conflict', `container ${folder.shortId} is not in network ${name}`);
+    throw new SandboxError('conflict', `container ${nameFor(container)} is not connected to network ${name}`);
   }
   await tell(container, { type: 'leave', folder: meetingPlace(network) });
   setNetworks(
     folder,
     networks.filter((each) => each !== name),
   );
+}
+
+function nameFor({ name, folder }: Container): string {
+  return name ?? folder.shortId;
 }
 
 /** Tells the container's supervisor, if it has one. */
