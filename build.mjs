@@ -1,7 +1,9 @@
-// Bundles the programs into dist/: the CLI (lazy chunks), the SDK, the supervisor, the machine process and its vCPU
+// Bundles the programs into dist/: the CLI (one file, compiled ahead), the SDK, the supervisor, the machine process and its vCPU
 // worker, the lab, the benchmarks, the examples; and builds the guest agent's initramfs.
 import { execFileSync } from 'node:child_process';
-import { readdirSync, rmSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { build } from 'esbuild';
 
@@ -19,7 +21,6 @@ const common = {
 const { metafile } = await build({
   ...common,
   entryPoints: {
-    cli: 'cli/main.ts',
     machine: 'vmm/process.ts',
     vcpu: 'vmm/accel/vcpu-worker.ts',
     supervisor: 'sandbox/containers/supervisor.ts',
@@ -37,6 +38,33 @@ const { metafile } = await build({
     js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
   },
 });
+
+// One file for all commands: to find and load many costs more than to read one, of which V8 has most compiled already.
+const cli = join(dist, 'cli.cjs');
+const { outputFiles } = await build({
+  ...common,
+  entryPoints: ['cli/main.ts'],
+  format: 'cjs',
+  external: ['koffi'],
+  minifySyntax: true,
+  legalComments: 'none',
+  write: false,
+  define: { 'import.meta.url': '__url' },
+  banner: {
+    js: "(function (exports, require, module, __filename, __dirname) { const __url = require('node:url').pathToFileURL(__filename).href;",
+  },
+  footer: { js: '})' },
+});
+const hash = createHash('sha256').update(outputFiles[0].contents).digest('hex');
+writeFileSync(`${cli}.new`, `${outputFiles[0].text}//${hash}\n`);
+renameSync(`${cli}.new`, cli);
+for (const name of readdirSync(dist).filter((name) => /^cli\.cjs\.[0-9a-f]+$/.test(name))) rmSync(join(dist, name));
+const empty = mkdtempSync(join(tmpdir(), 'tsvm-build-'));
+execFileSync(process.execPath, ['bin/compile.cjs', cli], {
+  env: { ...process.env, TSVM_HOME: empty, XDG_RUNTIME_DIR: empty },
+  stdio: 'inherit',
+});
+rmSync(empty, { recursive: true });
 
 // They use the package by its name, as anybody's program does.
 const examples = readdirSync(new URL('examples/', import.meta.url)).filter((name) => name.endsWith('.ts'));
