@@ -1,6 +1,6 @@
 // tsvm port: which ports of the host lead to a container's.
 import type { Command } from 'commander';
-import { Container, eachPort, formatPort, isRunning, parseExposed, SandboxError } from '../sandbox/index.js';
+import { Container, formatPort, parseExposed, SandboxError } from '../sandbox/index.js';
 import { type Context, createCommand } from './command.js';
 import { UsageError } from './failure.js';
 import { formatHostPort } from './ports.js';
@@ -23,8 +23,7 @@ export function command(context: Context): Command {
     });
 }
 
-function listPorts({ state }: Container, reference: string, wanted?: string): string {
-  const bound = isRunning(state) ? eachPort(state.ports ?? []) : [];
+function listPorts({ ports: bound }: Container, reference: string, wanted?: string): string {
   if (wanted === undefined) {
     return bound.map((port) => `${formatPort(port)} -> ${formatHostPort(port)}\n`).join('');
   }

@@ -9,6 +9,7 @@ import type { Usage } from './containers/report.js';
 import { Supervision } from './containers/supervision.js';
 import { SandboxError } from './errors.js';
 import { MachineProcess } from './machine-process.js';
+import type { BoundPort } from './published-ports.js';
 import { signalNumber } from './signal-number.js';
 
 const SIGKILL = 9;
@@ -133,6 +134,11 @@ export class Sandbox implements AsyncDisposable {
     const { process, ...rest } = options;
     await using sandbox = await Sandbox.create(image, rest);
     return await sandbox.run(command, { signal: options.signal, ...process });
+  }
+
+  /** The ports of the host that lead to it: those of `network.publish`, `publishAll`. */
+  get ports(): BoundPort[] {
+    return this.#container.ports;
   }
 
   /** 64 hexadecimal digits; `tsvm exec` and others know it by them. */

@@ -6,6 +6,7 @@ import { type CommitOptions, type Image, openStore } from '../../images/index.js
 import { SandboxError } from '../errors.js';
 import { tsvmHome } from '../home.js';
 import type { ContainerIo } from '../process-io.js';
+import { type BoundPort, eachPort } from '../published-ports.js';
 import { type Attachment, attach } from './attach.js';
 import { openRequest } from './control-client.js';
 import { type CreateOptions, createContainer } from './create.js';
@@ -96,6 +97,12 @@ export class Container {
 
   get info(): ContainerInfo {
     return { config: this.config, state: this.state, name: this.name };
+  }
+
+  /** The ports of the host that lead to it now. */
+  get ports(): BoundPort[] {
+    const { state } = this;
+    return isRunning(state) ? eachPort(state.ports ?? []) : [];
   }
 
   /** Bytes that it takes of the host's disk: what it wrote, and its output. */

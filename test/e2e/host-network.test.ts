@@ -140,6 +140,29 @@ for url in urls.split():
   subprocess.run([*(['/usr/bin/python3', '-c'] if here else outside), fetch, url])
 container.wait()`;
 
+/** Connects to each address that it is told of, and says what came of it. */
+const GUEST_OF_ADDRESSES = `
+import socket, sys
+for address in sys.stdin:
+  try: socket.create_connection((address.strip(), 5000), timeout=60).close(); print('connected', flush=True)
+  except OSError as error: print(type(error).__name__, flush=True)`;
+
+/** Has a server on all of its addresses, and gets one while a container runs. */
+const HOST_OF_ADDRESSES = `
+import socket, subprocess, sys, time
+listener = socket.create_server(('0.0.0.0', 5000))
+container = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+def attempt(address):
+  container.stdin.write(address + '\\n'); container.stdin.flush()
+  return container.stdout.readline().strip()
+words = [attempt('203.0.113.77')]
+subprocess.run(['ip', 'addr', 'add', '203.0.113.88/32', 'dev', 'lo'], check=True)
+# As long as the device takes its last look for true.
+time.sleep(1.1)
+words += [attempt('203.0.113.88')]
+container.stdin.close()
+print(*words, container.wait())`;
+
 /** A way out by a cable of two interfaces, the other of which is in a network of its own. */
 const cable = (...addresses: string[]) => [
   'unshare --net sleep infinity & export OUTSIDE=$!',
@@ -167,6 +190,17 @@ describe.each(machines)('on $name', (machine) => {
     const container = [TSVM, ...options, 'python3', '-c', GUEST_OF_FRAMES];
     const { stdout, stderr } = await inNetwork(machine, TAP, HOST_OF_FRAMES, ...container);
     expect({ stdout, stderr }).toEqual({ stdout: "['hello', 'as it should be', 'the last'] 0\n", stderr: '' });
+  });
+
+  test("the host's addresses are closed on any interface, from when it has them, unless a rule names them", async () => {
+    const setUp = ['ip addr add 203.0.113.77/32 dev lo'];
+    const attempt = async (...options: string[]) => {
+      const container = [TSVM, 'run', '--rm', '-i', ...options, PYTHON, 'python3', '-c', GUEST_OF_ADDRESSES];
+      return (await inNetwork(machine, setUp, HOST_OF_ADDRESSES, ...container)).stdout;
+    };
+    expect(await attempt('--network', 'passt')).toBe('ConnectionRefusedError ConnectionRefusedError 0\n');
+    const named = ['203.0.113.77', '203.0.113.88'].flatMap((address) => ['--allow-net', address]);
+    expect(await attempt(...named)).toBe('connected connected 0\n');
   });
 
   test('a host that has IPv6 alone leads containers out, and to published ports', async () => {
