@@ -13,8 +13,9 @@ export default defineConfig({
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
           globalSetup: ['test/e2e/global-setup.ts'],
-          testTimeout: 300_000,
-          hookTimeout: 300_000,
+          // On a host that others keep busy the lab is ten times slower than on one of its own.
+          testTimeout: 600_000,
+          hookTimeout: 600_000,
           // The lab's emulated SVM loses a guest, or the whole machine, once in some hundred runs (docs/lab.md). What
           // needed another try is told at the end.
           retry: 2,

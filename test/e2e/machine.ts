@@ -10,7 +10,7 @@ import { spawnInLab } from '../lab/client.js';
 export const TSVM = fileURLToPath(new URL('../../bin/tsvm', import.meta.url));
 
 /** Milliseconds. Longer than any run takes in the lab on a busy machine. */
-const TIMEOUT = 240_000;
+const TIMEOUT = 540_000;
 
 /** The images that `./quickstart --setup-only --test` makes. */
 export const DEBIAN = 'debian:12';
