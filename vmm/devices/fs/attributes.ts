@@ -28,8 +28,13 @@ import {
   STATX_MODE,
   STATX_UID,
   STATX_WORD,
+  SYS_FCHMOD,
   SYS_FCHMODAT,
   SYS_FCHOWNAT,
+  SYS_FGETXATTR,
+  SYS_FLISTXATTR,
+  SYS_FREMOVEXATTR,
+  SYS_FSETXATTR,
   SYS_FSTATFS,
   SYS_FTRUNCATE,
   SYS_GETXATTR,
@@ -39,7 +44,7 @@ import {
   SYS_SYNCFS,
   SYS_UTIMENSAT,
 } from './host.js';
-import type { Inode } from './inodes.js';
+import { type Inode, openDescriptor } from './inodes.js';
 import { PAYLOAD, type Session } from './session.js';
 import { toGuest, toHost } from './share.js';
 
@@ -87,6 +92,8 @@ export function setattr(session: Session, node: number): number {
 
 function changeMode({ host }: Session, inode: Inode, fd: number, mode: number): number {
   if (inode.type === S_IFLNK) return -EOPNOTSUPP;
+  const open = openDescriptor(inode);
+  if (open >= 0) return host.call(SYS_FCHMOD, open, mode & 0o7777);
   return host.call(SYS_FCHMODAT, AT_FDCWD, host.procPath(fd), mode & 0o7777);
 }
 
@@ -179,8 +186,10 @@ function isShared(name: string, { share }: Inode): boolean {
 
 interface Attribute {
   inode: Inode;
-  /** Address of the file's path and of the attribute's name. */
-  path: number;
+  /** For the calls that take a descriptor; or the address of the file's path, for those that take one. */
+  file: number;
+  isOpen: boolean;
+  /** Address of the attribute's name. */
   name: number;
   /** Where the argument behind the name is. */
   end: number;
@@ -196,7 +205,9 @@ function attributeOf(session: Session, node: number, at: number, refused: number
   if (!isShared(session.string(at, length), inode)) return -refused;
   const fd = inodes.descriptor(inode);
   if (fd < 0) return fd;
-  return { inode, path: host.procPath(fd), name: session.address(at), end: at + length + 1 };
+  const open = openDescriptor(inode);
+  const isOpen = open >= 0;
+  return { inode, file: isOpen ? open : host.procPath(fd), isOpen, name: session.address(at), end: at + length + 1 };
 }
 
 /** `fuse_getxattr_in`: u32 size, padding; name. Answered by the value or, for size 0, by its size. */
@@ -206,7 +217,8 @@ export function getxattr(session: Session, node: number): number {
   const { host } = session;
   const size = session.u32(0);
   const room = Math.min(size, MAX_REPLY);
-  const length = host.call(SYS_GETXATTR, attribute.path, attribute.name, host.at(PAYLOAD), room);
+  const call = attribute.isOpen ? SYS_FGETXATTR : SYS_GETXATTR;
+  const length = host.call(call, attribute.file, attribute.name, host.at(PAYLOAD), room);
   return length >= 0 && size === 0 ? putSize(session, length) : length;
 }
 
@@ -224,7 +236,11 @@ export function listxattr(session: Session, node: number): number {
   if (inode === undefined) return -ESTALE;
   const fd = inodes.descriptor(inode);
   if (fd < 0) return fd;
-  const length = host.call(SYS_LISTXATTR, host.procPath(fd), host.at(PAYLOAD), MAX_REPLY);
+  const open = openDescriptor(inode);
+  const length =
+    open < 0
+      ? host.call(SYS_LISTXATTR, host.procPath(fd), host.at(PAYLOAD), MAX_REPLY)
+      : host.call(SYS_FLISTXATTR, open, host.at(PAYLOAD), MAX_REPLY);
   if (length < 0) return length;
   let kept = 0;
   for (let at = 0; at < length; ) {
@@ -251,7 +267,8 @@ export function setxattr(session: Session, node: number): number {
   if (attribute.end + size > session.length) return -EINVAL;
   const { host } = session;
   const value = session.address(attribute.end);
-  const error = host.call(SYS_SETXATTR, attribute.path, attribute.name, value, size, session.u32(4));
+  const call = attribute.isOpen ? SYS_FSETXATTR : SYS_SETXATTR;
+  const error = host.call(call, attribute.file, attribute.name, value, size, session.u32(4));
   if (error === 0 && (session.u32(8) & FUSE_SETXATTR_ACL_KILL_SGID) !== 0) dropGroupId(session, attribute.inode);
   return error;
 }
@@ -271,5 +288,5 @@ export function removexattr(session: Session, node: number): number {
   if (refusal < 0) return refusal;
   const attribute = attributeOf(session, node, 0, EOPNOTSUPP);
   if (typeof attribute === 'number') return attribute;
-  return session.host.call(SYS_REMOVEXATTR, attribute.path, attribute.name);
+  return session.host.call(attribute.isOpen ? SYS_FREMOVEXATTR : SYS_REMOVEXATTR, attribute.file, attribute.name);
 }

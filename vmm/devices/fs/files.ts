@@ -15,7 +15,6 @@ import {
   WRITE_IN_SIZE,
 } from './fuse.js';
 import {
-  AT_FDCWD,
   S_IFDIR,
   S_IFLNK,
   S_IFREG,
@@ -30,7 +29,7 @@ import {
   STATX_WORD,
   SYS_COPY_FILE_RANGE,
   SYS_FALLOCATE,
-  SYS_FCHMODAT,
+  SYS_FCHMOD,
   SYS_FDATASYNC,
   SYS_FSYNC,
   SYS_LSEEK,
@@ -75,9 +74,11 @@ function openFile(session: Session, inode: Inode, flags: number): number {
   return fd < 0 ? fd : session.host.reopen(fd, (flags & (ACCESS_MODE | HOST_FLAGS)) >>> 0);
 }
 
-/** Puts `struct fuse_open_out` at `at` of the payload; takes `fd` over. Returns its size or the negative errno. */
-function putOpen(session: Session, at: number, inode: Inode, fd: number, flags: number): number {
-  const keep = isUnchanged(session, inode, fd);
+/**
+ * Puts `struct fuse_open_out` at `at` of the payload; takes `fd` over. `keep`: what the guest has of it in its page cache
+ * is right. Returns its size or the negative errno.
+ */
+function putOpen(session: Session, at: number, inode: Inode, fd: number, flags: number, keep: boolean): number {
   const handle = session.handles.add(inode, fd, flags & (ACCESS_MODE | fs.O_DSYNC | fs.O_SYNC), false);
   if (handle < 0) return handle;
   const { words } = session.host;
@@ -114,7 +115,7 @@ export function open(session: Session, node: number): number {
   const fd = openFile(session, inode, flags);
   if (fd < 0) return fd;
   if ((session.u32(4) & FUSE_OPEN_KILL_SUIDGID) !== 0) killSetId(session, inode, fd);
-  return putOpen(session, 0, inode, fd, flags);
+  return putOpen(session, 0, inode, fd, flags, isUnchanged(session, inode, fd));
 }
 
 /** `fuse_create_in`: u32 flags, mode, umask, open_flags; name. Answered by an entry and an open file. */
@@ -145,9 +146,10 @@ export function create(session: Session, node: number): number {
     if (fd >= 0) host.close(fd);
     return -ENFILE;
   }
+  inode.stamp = '';
   // Somebody on the host was faster: it is opened as any file is.
   if (exists) fd = openFile(session, inode, flags);
-  const opened = fd < 0 ? fd : putOpen(session, ENTRY_OUT_SIZE, inode, fd, flags);
+  const opened = fd < 0 ? fd : putOpen(session, ENTRY_OUT_SIZE, inode, fd, flags, false);
   if (opened < 0) {
     // The guest is not told of it.
     inodes.forget(inode.node, 0);
@@ -166,7 +168,7 @@ export function killSetId({ host }: Session, inode: Inode, fd: number): void {
   const mode = host.words[STATX_WORD + STATX_MODE] & 0o7777;
   const groupToo = (mode & (S_ISGID | S_IXGRP)) === (S_ISGID | S_IXGRP);
   const left = mode & ~(groupToo ? S_ISUID | S_ISGID : S_ISUID);
-  if (left !== mode) host.call(SYS_FCHMODAT, AT_FDCWD, host.procPath(fd), left);
+  if (left !== mode) host.call(SYS_FCHMOD, fd, left);
 }
 
 /** `fuse_release_in`: u64 fh. */

@@ -42,7 +42,7 @@ export class Handles {
     }
     const handle = this.#free.pop() ?? this.#files.length;
     this.#files[handle] = { handle, inode, fd, isDirectory, flags, position: 0n };
-    this.#inodes.opened(inode);
+    this.#inodes.opened(inode, fd);
     return handle;
   }
 
@@ -64,7 +64,7 @@ export class Handles {
     this.#files[handle] = undefined;
     this.#free.push(handle);
     this.#host.close(file.fd);
-    this.#inodes.closed(file.inode);
+    this.#inodes.closed(file.inode, file.fd);
     return 0;
   }
 
@@ -89,7 +89,7 @@ export class Handles {
       this.#files.push(undefined);
     }
     this.#files[handle] = { handle, inode, fd, isDirectory, flags, position: 0n };
-    this.#inodes.opened(inode);
+    this.#inodes.opened(inode, fd);
   }
 }
 

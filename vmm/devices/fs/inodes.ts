@@ -41,8 +41,8 @@ export interface Inode {
   lookups: number;
   /** Inodes whose parent it is, and open files. While there are any, it is remembered. */
   users: number;
-  /** Open files: its descriptor stays open. */
-  opens: number;
+  /** Descriptors of its open files. */
+  readonly openFds: number[];
   /** Place among those whose descriptor may be closed, or -1. */
   place: number;
   recentlyUsed: boolean;
@@ -126,7 +126,7 @@ export class Inodes {
       fd: -1,
       lookups: 0,
       users: 0,
-      opens: 0,
+      openFds: [],
       place: -1,
       recentlyUsed: false,
       stamp: '',
@@ -173,7 +173,7 @@ export class Inodes {
     parent.users++;
     inode.parent = parent;
     inode.name = name;
-    if (inode.fd >= 0 && inode.opens === 0) this.#mayClose(inode);
+    if (inode.fd >= 0) this.#mayClose(inode);
     if (before !== undefined) this.#unuse(before);
   }
 
@@ -195,15 +195,15 @@ export class Inodes {
     this.#drop(inode);
   }
 
-  /** An open file of the inode. */
-  opened(inode: Inode): void {
+  /** `fd` is an open file of the inode. */
+  opened(inode: Inode, fd: number): void {
     inode.users++;
-    if (inode.opens++ === 0) this.#mustStay(inode);
+    inode.openFds.push(fd);
   }
 
-  /** An open file of the inode was closed. */
-  closed(inode: Inode): void {
-    if (--inode.opens === 0 && inode.fd >= 0 && inode.parent !== undefined) this.#mayClose(inode);
+  /** `fd`, an open file of the inode, is closed. */
+  closed(inode: Inode, fd: number): void {
+    inode.openFds.splice(inode.openFds.indexOf(fd), 1);
     this.#unuse(inode);
   }
 
@@ -225,13 +225,24 @@ export class Inodes {
     }
   }
 
-  /** An O_PATH descriptor of the inode, good until the next call; or the negative errno. */
+  /** A descriptor of the inode, O_PATH or of an open file, good until the next call; or the negative errno. */
   descriptor(inode: Inode): number {
     inode.recentlyUsed = true;
+    const open = openDescriptor(inode);
+    return open < 0 ? this.#pathDescriptor(inode) : open;
+  }
+
+  /** Opens an O_PATH descriptor of the inode, if it has none: it is about to lose its name. */
+  hold(inode: Inode): void {
+    inode.recentlyUsed = true;
+    this.#pathDescriptor(inode);
+  }
+
+  #pathDescriptor(inode: Inode): number {
     if (inode.fd >= 0) return inode.fd;
     const path: Inode[] = [];
     let top = inode;
-    while (top.fd < 0) {
+    while (top.fd < 0 && (top === inode || openDescriptor(top) < 0)) {
       // More steps than there are inodes: the host moved directories into one another under us.
       if (top.parent === undefined || path.length > this.#byNode.size) return -ESTALE;
       path.push(top);
@@ -248,7 +259,7 @@ export class Inodes {
 
   /** Opens `inode` by its name in `parent`, whose descriptor is open. */
   #open(inode: Inode, parent: Inode): number {
-    const parentFd = parent.fd;
+    const parentFd = parent.fd >= 0 ? parent.fd : openDescriptor(parent);
     if (this.#descriptors >= this.#limits.descriptors && !this.#closeOne(parent)) return -ENFILE;
     let fd = this.#host.openPath(parentFd, this.#host.name(inode.name));
     // The host may have fewer than it promised.
@@ -263,7 +274,7 @@ export class Inodes {
     }
     this.#descriptors++;
     inode.fd = fd;
-    if (inode.opens === 0) this.#mayClose(inode);
+    this.#mayClose(inode);
     return 0;
   }
 
@@ -312,7 +323,7 @@ export class Inodes {
     for (const inode of this.#byNode.values()) {
       if (inode === inode.share.root) {
         inode.users = 0;
-        inode.opens = 0;
+        inode.openFds.length = 0;
         inode.lookups = 0;
         continue;
       }
@@ -351,7 +362,7 @@ export class Inodes {
       if (parent === undefined) continue;
       const { share } = parent;
       parent.users++;
-      const fresh = { fd: -1, users: 0, opens: 0, place: -1, recentlyUsed: false, stamp: '' };
+      const fresh = { fd: -1, users: 0, openFds: [], place: -1, recentlyUsed: false, stamp: '' };
       const inode: Inode = { ...known, ...fresh, share, parent };
       this.#byNode.set(inode.node, inode);
       share.inodes.set(inode.key, inode);
@@ -367,6 +378,11 @@ export class Inodes {
 export interface SavedInode
   extends Pick<Inode, 'node' | 'key' | 'device' | 'birthSeconds' | 'birthNanoseconds' | 'type' | 'name' | 'lookups'> {
   parent: number;
+}
+
+/** A descriptor of an open file of the inode, or -1. */
+export function openDescriptor({ openFds }: Inode): number {
+  return openFds.length > 0 ? openFds[0] : -1;
 }
 
 /** A name that is not there any more, or has become something else: the guest's knowledge is out of date. */

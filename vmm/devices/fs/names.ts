@@ -133,7 +133,7 @@ export function readlink(session: Session, node: number): number {
 function holdFileAt(session: Session, { directory, fd, address }: Place): Inode | undefined {
   if (session.host.statxName(fd, address) < 0) return undefined;
   const inode = session.inodes.find(directory.share);
-  if (inode !== undefined) session.inodes.descriptor(inode);
+  if (inode !== undefined) session.inodes.hold(inode);
   return inode;
 }
 

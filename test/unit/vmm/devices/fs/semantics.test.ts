@@ -20,7 +20,9 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import * as fuse from '../../../../../vmm/devices/fs/fuse.js';
 import type { FuseOptions } from '../../../../../vmm/devices/fs/server.js';
 import { MachineError } from '../../../../../vmm/machine.js';
+import { INTERRUPT_USED_BUFFER } from '../../../../../vmm/virtio/mmio-registers.js';
 import { args, type FuseError, FuseGuest, MAX_WRITE } from '../../../../fixtures/fuse-guest.js';
+import type { DriverQueue, Piece } from '../../../../fixtures/virtio-driver.js';
 
 const { errno } = constants;
 const S_IFIFO = 0o010000;
@@ -110,6 +112,22 @@ describe('a file', () => {
     expect(guest.read(handle, 0, MAX_WRITE).equals(bytes)).toBe(true);
     expect(guest.read(handle, MAX_WRITE - 1, MAX_WRITE)).toHaveLength(1);
     expect(guest.read(handle, MAX_WRITE, MAX_WRITE)).toHaveLength(0);
+  });
+
+  test('that is open answers for itself, whatever the host did with its name', () => {
+    const { entry, handle } = guest.create(root, 'file', fs.O_RDWR, 0o644);
+    const second = guest.open(entry.node, fs.O_RDONLY);
+    rmSync(at('file'));
+    guest.release(handle);
+    writeFileSync(at('file'), 'another');
+    expect(guest.setattr(entry.node, { mode: 0o600, mtime: 1e9 })).toMatchObject({ mode: 0o100600, mtime: 1e9 });
+    guest.setxattr(entry.node, 'user.name', 'value');
+    expect(guest.getxattr(entry.node, 'user.name').toString()).toBe('value');
+    expect(guest.listxattr(entry.node)).toEqual(['user.name']);
+    expect(guest.attributes(entry.node)).toMatchObject({ size: 0, mode: 0o100600, nlink: 0 });
+    expect(statSync(at('file'))).toMatchObject({ size: 7, mode: 0o100644 });
+    guest.release(second);
+    expect(refusal(() => guest.attributes(entry.node))).toBe(errno.ESTALE);
   });
 
   test('lives on without a name while it is open', () => {
@@ -579,4 +597,40 @@ test('a machine that was saved goes on with its files', () => {
   expect(refusal(() => guest.attributes(gone.entry.node))).toBe(errno.ESTALE);
   expect(refusal(() => guest.read(gone.handle, 0, 10))).toBe(errno.EBADF);
   expect(guest.mkdir(root, 'new').node).toBeGreaterThan(entry.node);
+});
+
+describe('of what it forgot the driver is told', () => {
+  let queue: DriverQueue;
+  let request: Piece;
+  let told: number;
+
+  beforeEach(() => {
+    const header = args(fuse.IN_HEADER_SIZE + 8, fuse.FUSE_FORGET, 1n, BigInt(root), 0, 0, 1, 0);
+    queue = guest.queues[0];
+    request = guest.allocate(fuse.IN_HEADER_SIZE + 8);
+    guest.bytes(request).set(Buffer.concat([header, args(1n)]));
+    told = guest.interrupts;
+    queue.add([request], []);
+    queue.kick();
+    expect(guest.interrupts).toBe(told);
+  });
+
+  test('after a moment', () => {
+    guest.loop.poll(10_000);
+    expect(guest.interrupts).toBe(told + 1);
+  });
+
+  test('when it is much', () => {
+    for (let count = 1; count < 64; count++) {
+      expect(guest.interrupts).toBe(told);
+      queue.add([request], []);
+      queue.kick();
+    }
+    expect(guest.interrupts).toBe(told + 1);
+  });
+
+  test('when the machine is saved', () => {
+    const { interruptStatus } = guest.replaceDevice(() => FuseGuest.mount([{ path: folder, readOnly: false }]).fs);
+    expect(interruptStatus).toBe(INTERRUPT_USED_BUFFER);
+  });
 });
