@@ -2,6 +2,7 @@
 // Requests are served in the device thread, one after the other: most find what they want in the host's caches, where a
 // system call is cheaper than handing the request to anybody. A host file system that hangs stops the machine's devices.
 import type { ShareSpec } from '../machine.js';
+import { Timer } from '../timer.js';
 import { DescriptorChain, type Virtqueue } from '../virtio/queue.js';
 import type { DeviceContext, DeviceState, VirtioDevice } from './device.js';
 import { drain } from './drain.js';
@@ -14,6 +15,12 @@ const TAG_SIZE = 36;
 
 /** Queue of requests that others wait for: forgetting. */
 const HIPRIO_QUEUE = 0;
+/**
+ * The driver is told of what was forgotten after so many milliseconds or requests: nobody waits for it, and the next
+ * answer to something else tells it for free, as a device's queues have one interrupt.
+ */
+const UNTOLD_TIME = 10;
+const MAX_UNTOLD = 64;
 /** Room for requests of 1 MiB in pages with their headers. */
 export const FS_QUEUE_SIZE = 512;
 
@@ -35,6 +42,10 @@ export class VirtioFs implements VirtioDevice {
   readonly #serve = (chain: DescriptorChain, queue: Virtqueue) => this.#serveRequest(chain, queue);
   readonly #again = [() => this.kick(HIPRIO_QUEUE), () => this.kick(HIPRIO_QUEUE + 1)];
   #context: DeviceContext | undefined;
+  /** That of forgetting. */
+  #hiprioContext: DeviceContext | undefined;
+  #untoldTimer: Timer | undefined;
+  #untold = 0;
   #chain: DescriptorChain | undefined;
 
   /** Takes `server` over: disposing of the device disposes of it. */
@@ -52,12 +63,25 @@ export class VirtioFs implements VirtioDevice {
 
   activate(context: DeviceContext): void {
     this.#context = context;
+    this.#hiprioContext = { ...context, notify: () => this.#tellLater() };
+    this.#untoldTimer = new Timer(context.loop, () => this.#tell());
     this.#chain = new DescriptorChain(context.memory, FS_QUEUE_SIZE);
   }
 
   kick(index: number): void {
-    if (this.#context === undefined || this.#chain === undefined) return;
-    drain(this.#context, index, this.#chain, this.#serve, this.#again[index]);
+    const context = index === HIPRIO_QUEUE ? this.#hiprioContext : this.#context;
+    if (context === undefined || this.#chain === undefined) return;
+    drain(context, index, this.#chain, this.#serve, this.#again[index]);
+  }
+
+  #tellLater(): void {
+    if (this.#untold === 0) this.#untoldTimer?.set(UNTOLD_TIME);
+    if (++this.#untold === MAX_UNTOLD) this.#tell();
+  }
+
+  #tell(): void {
+    this.#untold = 0;
+    this.#context?.notify(HIPRIO_QUEUE);
   }
 
   #serveRequest(chain: DescriptorChain, queue: Virtqueue): number {
@@ -72,11 +96,16 @@ export class VirtioFs implements VirtioDevice {
 
   reset(): void {
     this.#context = undefined;
+    this.#hiprioContext = undefined;
+    this.#untoldTimer?.[Symbol.dispose]();
+    this.#untoldTimer = undefined;
+    this.#untold = 0;
     this.#chain = undefined;
     this.server.reset();
   }
 
   save(): DeviceState {
+    this.#tell();
     return { ...this.server.save() };
   }
 

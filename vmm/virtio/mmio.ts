@@ -348,6 +348,8 @@ export class VirtioMmio {
 
   /** Writes down the transport and its device; call it between two callbacks of the event loop. */
   save(): VirtioMmioState {
+    // First: it may raise the interrupt.
+    const device = this.device.save();
     return {
       status: this.#status,
       driverFeatures: [...this.#accepted],
@@ -359,7 +361,7 @@ export class VirtioMmio {
       },
       interruptStatus: Atomics.load(this.#options.interruptStatus, 0),
       configGeneration: this.#configGeneration,
-      device: this.device.save(),
+      device,
     };
   }
 
