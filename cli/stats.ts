@@ -12,7 +12,7 @@ Examples:
   tsvm stats --no-stream --format '{{.Name}} {{.MemUsage}}' web
 
 CPU, MEM, NET and BLOCK are the container's in its guest, DISK is its writable layer; HOST CPU and HOST MEM are what its
-machine takes of the host.`;
+machine takes of the host, GUEST MEM what of that is the guest's memory: it falls when the guest frees some.`;
 
 /** Milliseconds between two looks. */
 const INTERVAL = 1000;
@@ -29,6 +29,7 @@ interface Row {
   Disk: string;
   HostCPUPerc: string;
   HostMem: string;
+  GuestMem: string;
 }
 
 const COLUMNS: Columns<Row> = [
@@ -43,6 +44,7 @@ const COLUMNS: Columns<Row> = [
   ['DISK', 'Disk'],
   ['HOST CPU %', 'HostCPUPerc'],
   ['HOST MEM', 'HostMem'],
+  ['GUEST MEM', 'GuestMem'],
 ];
 
 interface Options {
@@ -120,5 +122,6 @@ function toRow(container: Container, usage: Usage, before: Usage | undefined): R
     Disk: `${formatBytes(usage.layer)} / ${formatBytes(usage.layerLimit)}`,
     HostCPUPerc: percent(({ machine }) => machine.cpu),
     HostMem: formatBytes(usage.machine.memory),
+    GuestMem: formatBytes(usage.machine.guestMemory),
   };
 }

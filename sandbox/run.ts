@@ -2,7 +2,7 @@
 // everything that it does not need to be told at once is done meanwhile.
 import { randomInt } from 'node:crypto';
 import type { Image } from '../images/index.js';
-import type { MachineSpec, PeerNetwork, PublishedPorts, Refusal } from '../vmm/machine.js';
+import type { MachineSpec, MachineStatistics, PeerNetwork, PublishedPorts, Refusal } from '../vmm/machine.js';
 import type { BpfInstruction, ExitedFrame, ProcessSpec, TerminalSize } from './agent-protocol.js';
 import { AgentSession } from './agent-session.js';
 import { SandboxError } from './errors.js';
@@ -185,6 +185,16 @@ export class ContainerRun {
   async joinNetwork(network: PeerNetwork): Promise<void> {
     if (this.#machine === undefined) throw new SandboxError('not-running', 'the container is not running');
     await Promise.race([this.#machine.join(network), this.exit]);
+  }
+
+  /** What its machine has counted so far. @throws SandboxError `not-running` */
+  async statistics(): Promise<MachineStatistics> {
+    const notRunning = () => new SandboxError('not-running', 'the container is not running');
+    if (this.#machine === undefined) throw notRunning();
+    const ended = this.#machine.ended.then(() => {
+      throw notRunning();
+    });
+    return Promise.race([this.#machine.statistics(), ended]);
   }
 
   leaveNetwork(folder: string): void {

@@ -104,10 +104,6 @@ class MachineProcess {
       case 'leave':
         this.#net?.leave(request.folder);
         break;
-      case 'balloon':
-        // QEMU's own balloon takes what the guest reports as free, and no more.
-        if (this.#machine instanceof KvmMachine) this.#machine.inflateBalloon(request.bytes);
-        break;
       case 'shutdown':
         this.#stop('shutdown');
     }

@@ -177,14 +177,12 @@ export interface MachineSpec {
 }
 
 /**
- * What the owner says to the machine process. `balloon`: the guest is to do without so much of its memory, as far as it
- * can. `shutdown` stops the vCPUs at once: the guest has synced by then.
+ * What the owner says to the machine process. `shutdown` stops the vCPUs at once: the guest has synced by then.
  */
 export type MachineRequest =
   | { type: 'boot'; spec: MachineSpec }
   | { type: 'probe' }
   | { type: 'statistics' }
-  | { type: 'balloon'; bytes: number }
   | { type: 'join'; network: PeerNetwork }
   | { type: 'leave'; folder: string }
   | { type: 'shutdown' };
@@ -230,8 +228,6 @@ export interface MachineStatistics {
 export interface MemoryStatistics {
   /** What the guest's memory takes of the host's. */
   resident: number;
-  /** What the guest said of its memory when it was last asked, which each request for statistics does; on KVM alone. */
-  guest?: { free?: number; total?: number; available?: number; caches?: number };
 }
 
 export interface ProbeResult {

@@ -2,7 +2,7 @@
 // container's folder of sockets, which is its owner's alone. The first line of a connection says what it is for; a
 // connection that is a stream carries raw bytes from then on.
 import type { Socket } from 'node:net';
-import type { PeerNetwork } from '../../vmm/machine.js';
+import type { MachineStatistics, PeerNetwork } from '../../vmm/machine.js';
 import type { ProcessSpec, TerminalSize } from '../agent-protocol.js';
 import { SandboxError, type SandboxErrorCode } from '../errors.js';
 
@@ -22,6 +22,8 @@ export type ControlRequest =
   /** Into a private network, or out of it; answered by `done`. */
   | { type: 'join'; network: PeerNetwork }
   | { type: 'leave'; folder: string }
+  /** Answered by `statistics`. */
+  | { type: 'statistics' }
   /** Answered by `exited`. */
   | { type: 'wait' }
   /** Answered by `started` and then `exited`. */
@@ -39,6 +41,7 @@ export type ControlUpdate = { type: 'signal'; signal: number } | { type: 'resize
 export type ControlReply =
   | { type: 'done' }
   | { type: 'started'; pid: number }
+  | { type: 'statistics'; statistics: MachineStatistics }
   /** Of a start: what the host lacks. */
   | { type: 'warning'; of: 'fallback' | 'network'; reason: string }
   | { type: 'attached'; key: number; terminal: boolean; stdin: boolean }

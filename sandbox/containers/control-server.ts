@@ -123,6 +123,10 @@ export class ControlServer {
         controlled.run()!.leaveNetwork(request.folder);
         sendLine(socket, { type: 'done' });
         return undefined;
+      case 'statistics':
+        controlled.check();
+        sendLine(socket, { type: 'statistics', statistics: await controlled.run()!.statistics() });
+        return undefined;
       case 'pause':
         controlled.pause(request.paused);
         sendLine(socket, { type: 'done' });

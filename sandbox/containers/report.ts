@@ -1,6 +1,7 @@
 // What a container uses: the guest's own account (cgroup v2, /proc), and the host's of its machine process.
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { DEFAULT_MEMORY } from '../run-spec.js';
+import { openRequest } from './control-client.js';
 import type { ContainerFolder } from './folder.js';
 import type { ContainerConfig } from './record.js';
 import { askTool, splitAnswer } from './tools.js';
@@ -45,8 +46,10 @@ export interface Usage {
   machine: {
     /** Microseconds of CPU time. */
     cpu: number;
-    /** Bytes of resident memory, the guest's pages included. */
+    /** Bytes of the host's memory, the guest's included. */
     memory: number;
+    /** Of these, what the guest's memory takes: what it has used, and not freed since. */
+    guestMemory: number;
   };
 }
 
@@ -59,7 +62,10 @@ export async function readProcesses(folder: ContainerFolder): Promise<ProcessInf
 }
 
 export async function readUsage(folder: ContainerFolder, { spec }: ContainerConfig): Promise<Usage> {
-  const answer = splitAnswer(await askTool(folder, 'statistics'));
+  const [answer, guestMemory] = await Promise.all([
+    askTool(folder, 'statistics').then(splitAnswer),
+    readGuestMemory(folder),
+  ]);
   const files = new Map<string, string>();
   for (let index = 0; index + 1 < answer.length; index += 2) files.set(answer[index], answer[index + 1]);
   const of = (name: string, key: string) => field(files.get(name) ?? '', key);
@@ -81,13 +87,13 @@ export async function readUsage(folder: ContainerFolder, { spec }: ContainerConf
     ...network,
     layer,
     layerLimit,
-    machine: machineUsage(folder.state().machinePid),
+    machine: machineUsage(folder.state().machinePid, guestMemory),
   };
 }
 
 /** `key value` or `key: value kB`. */
 function field(text: string, key: string): number {
-  return Number(new RegExp(`^${key}:? +(\\d+)`, 'm').exec(text)?.[1] ?? 0);
+  return Number(new RegExp(`^${key}:?\\s+(\\d+)`, 'm').exec(text)?.[1] ?? 0);
 }
 
 /** All interfaces but the loopback. */
@@ -102,9 +108,15 @@ function interfaces(text: string): { networkReceived: number; networkSent: numbe
   return sums;
 }
 
-/** The machine process and those it has started (an emulator): they are one process group. */
-function machineUsage(pid: number | undefined): Usage['machine'] {
-  const sums = { cpu: 0, memory: 0 };
+async function readGuestMemory(folder: ContainerFolder): Promise<number> {
+  using client = await openRequest(folder, { type: 'statistics' });
+  const reply = await client.next();
+  return reply?.type === 'statistics' ? (reply.statistics.memory?.resident ?? 0) : 0;
+}
+
+/** The machine process and those it has started (an emulator): they are one process group, and all map the guest's memory. */
+function machineUsage(pid: number | undefined, guestMemory: number): Usage['machine'] {
+  const sums = { cpu: 0, memory: guestMemory, guestMemory };
   if (pid === undefined) return sums;
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue;
@@ -115,12 +127,18 @@ function machineUsage(pid: number | undefined): Usage['machine'] {
         .split(' ');
       if (Number(fields[2]) !== pid) continue;
       sums.cpu += ((Number(fields[11]) + Number(fields[12])) / TICKS) * 1e6;
-      sums.memory += Number(fields[21]) * 4096;
+      sums.memory += ownMemory(name);
     } catch {
       // It has just ended.
     }
   }
   return sums;
+}
+
+/** Bytes of a process's memory, but for what is shared memory, as the guest's is (proc(5), /proc/pid/status). */
+function ownMemory(pid: string): number {
+  const status = readFileSync(`/proc/${pid}/status`, 'latin1');
+  return (field(status, 'RssAnon') + field(status, 'RssFile')) * 1024;
 }
 
 /** Bytes that a container takes of the host's disk: its layer and its logs. */

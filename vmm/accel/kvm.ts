@@ -14,7 +14,6 @@ import {
   type MmioDevice,
   writeBootState,
 } from '../boot/index.js';
-import { VirtioBalloon } from '../devices/balloon.js';
 import type { VirtioDevice } from '../devices/device.js';
 import { I8042, I8042_COMMAND_PORT, I8042_DATA_PORT } from '../devices/i8042.js';
 import { SERIAL_IRQ, SERIAL_PORT, Serial } from '../devices/serial.js';
@@ -181,23 +180,12 @@ export class KvmMachine implements Disposable, Bus {
     this.#host.onCrash(describeEnd(end));
   }
 
-  get #balloon(): VirtioBalloon | undefined {
-    return this.#devices.find((device) => device instanceof VirtioBalloon);
-  }
-
-  /** The guest is to do without so many bytes of its memory. */
-  inflateBalloon(bytes: number): void {
-    this.#balloon?.inflateTo(bytes);
-  }
-
   statistics(): MachineStatistics {
     const exits: Record<string, number> = {};
     this.#host.threads.exitCounts().forEach((count, reason) => {
       if (count > 0) exits[exitName(reason)] = count;
     });
-    this.#balloon?.requestStats();
-    const memory = { resident: this.#memory.resident, guest: { ...this.#balloon?.stats } };
-    return { exits, ioctls: { ...this.#host.kvm.ioctls }, memory };
+    return { exits, ioctls: { ...this.#host.kvm.ioctls }, memory: { resident: this.#memory.resident } };
   }
 
   readPort(port: number): number {
