@@ -1,5 +1,5 @@
 // --format with a template: the part of Go's text/template that people write for Docker's commands. Fields, json, index,
-// len, join, upper, lower, println, parentheses, |, if and range.
+// len, join, upper, lower, println, parentheses and fields of what is in them, |, if and range.
 import { UsageError } from './failure.js';
 
 type Render = (dot: unknown) => string;
@@ -78,7 +78,8 @@ const FUNCTIONS: Record<string, (...args: unknown[]) => unknown> = {
   println: (...values) => `${values.map(show).join(' ')}\n`,
 };
 
-const TOKEN = /\s+|("(?:[^"\\]|\\.)*"|[()|]|[^\s"()|]+)/gy;
+/** A closing parenthesis has the fields behind it: `(index .Ports 0).HostPort`. */
+const TOKEN = /\s+|("(?:[^"\\]|\\.)*"|\)(?:\.[A-Za-z_]\w*)*|[(|]|[^\s"()|]+)/gy;
 
 function parseExpression(text: string): Evaluate {
   const tokens: string[] = [];
@@ -113,7 +114,7 @@ function parseCall(reader: Reader<string>, before: Evaluate | undefined): Evalua
   }
   reader.next++;
   const args: Evaluate[] = [];
-  for (let token = reader.items[reader.next]; token !== undefined && token !== '|' && token !== ')'; ) {
+  for (let token = reader.items[reader.next]; token !== undefined && !/^[|)]/.test(token); ) {
     args.push(parseOperand(reader));
     token = reader.items[reader.next];
   }
@@ -126,8 +127,9 @@ function parseOperand(reader: Reader<string>): Evaluate {
   const token = reader.items[reader.next++];
   if (token === '(') {
     const evaluate = parsePipeline(reader);
-    if (reader.items[reader.next++] !== ')') throw invalid("')' is missing");
-    return evaluate;
+    const end = reader.items[reader.next++];
+    if (!end?.startsWith(')')) throw invalid("')' is missing");
+    return (dot) => fieldNames(end.slice(1)).reduce(field, evaluate(dot));
   }
   if (token.startsWith('"')) {
     const text = token.slice(1, -1).replace(/\\(.)/g, '$1');
@@ -135,8 +137,13 @@ function parseOperand(reader: Reader<string>): Evaluate {
   }
   if (/^-?\d+$/.test(token)) return () => Number(token);
   if (!/^\.(?:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)?$/.test(token)) throw invalid(`'${token}' is no field`);
-  const names = token.split('.').filter((name) => name !== '');
+  const names = fieldNames(token);
   return (dot) => names.reduce(field, dot);
+}
+
+/** Of `.NetworkSettings.Ports`; of `.` none. */
+function fieldNames(path: string): string[] {
+  return path.split('.').filter((name) => name !== '');
 }
 
 function field(value: unknown, name: string): unknown {

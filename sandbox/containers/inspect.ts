@@ -1,11 +1,13 @@
 // What `docker inspect` says of a container, in its words and units, as far as we have such a thing.
 import { constants } from 'node:os';
 import type { Mount } from '../mounts.js';
+import { isNetworkName } from '../network.js';
 import { networksOf } from '../networks.js';
 import { eachPort, formatPort, parsePublished } from '../published-ports.js';
 import { DEFAULT_MEMORY } from '../run-spec.js';
 import { findVolume } from '../volumes.js';
 import type { Container } from './container.js';
+import type { ContainerFolder } from './folder.js';
 import { DEFAULT_LOG_LIMITS } from './log-file.js';
 import { type ContainerConfig, type ContainerState, isRunning } from './record.js';
 
@@ -68,7 +70,7 @@ export function describeContainer(container: Container): object {
     NetworkSettings: {
       IPAddress: isRunning(state) ? (state.address ?? '') : '',
       Ports: isRunning(state) ? hostPorts(config, state) : {},
-      Networks: Object.fromEntries(networksOf(container.folder, config).map((network) => [network, {}])),
+      Networks: networks(container.folder, config, isRunning(state) ? (state.address ?? '') : ''),
     },
     Mounts: (spec.mounts ?? []).map((mount) => describeMount(container, mount)),
     Config: {
@@ -94,6 +96,14 @@ function describeMount({ folder }: Container, { type, source, target, readOnly =
   if (type === 'bind') return { Type: type, Source: source, ...place };
   const { mountpoint = '' } = findVolume(folder.home, source) ?? {};
   return { Type: type, Name: source, Source: mountpoint, Driver: 'local', ...place };
+}
+
+/** As Docker has them: by name. A container that is in no private network is in the one of its mode. */
+function networks(folder: ContainerFolder, config: ContainerConfig, address: string): Record<string, object> {
+  const { mode = 'passt', aliases } = config.spec.network ?? {};
+  const names = networksOf(folder, config);
+  const all = names.length > 0 ? names : isNetworkName(mode) ? [] : [mode];
+  return Object.fromEntries(all.map((name) => [name, { IPAddress: address, Aliases: aliases ?? null }]));
 }
 
 type HostPort = { HostIp: string; HostPort: string };

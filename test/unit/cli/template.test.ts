@@ -4,6 +4,7 @@ import { fillTemplate } from '../../../cli/template.js';
 const value = {
   Id: 'sha256:1',
   Size: 12,
+  Ports: { '80/tcp': [{ HostIp: '::', HostPort: '8080' }] },
   Config: { Cmd: ['sh', '-c'], Labels: { 'a.b': 'x', A: 'y' }, User: '', No: null },
 };
 
@@ -18,6 +19,9 @@ describe('a template', () => {
     ['{{index .Config.Cmd 1}}', '-c'],
     ['{{json (index .Config.Labels "a.b")}}', '"x"'],
     ['{{index .Config.Labels "none"}}', ''],
+    ['{{(index (index .Ports "80/tcp") 0).HostPort}}', '8080'],
+    ['{{len (index .Ports "80/tcp")}} {{upper (.Config).User}}', '1 '],
+    ['{{range .Ports}}{{(index . 0).HostIp}}{{end}}', '::'],
     ['[{{.Config.User}}]', '[]'],
     ['{{.Config.No}}', '<no value>'],
     ['{{json .}}', JSON.stringify(value)],
@@ -32,6 +36,8 @@ describe('a template', () => {
     ['{{.constructor}}', /there is no constructor/],
     ['{{range .Config.Cmd}}', /template parsing error/],
     ['{{}}', /template parsing error/],
+    ['{{(index .Ports "80/tcp"}}', /template parsing error/],
+    ['{{(.Config).None}}', /there is no None/],
   ])('%s is refused in one line', (template, message) => {
     expect(() => fillTemplate(template, value)).toThrow(message);
   });
