@@ -146,10 +146,10 @@ export function create(session: Session, node: number): number {
     if (fd >= 0) host.close(fd);
     return -ENFILE;
   }
-  inode.stamp = '';
   // Somebody on the host was faster: it is opened as any file is.
   if (exists) fd = openFile(session, inode, flags);
-  const opened = fd < 0 ? fd : putOpen(session, ENTRY_OUT_SIZE, inode, fd, flags, false);
+  const keep = exists && fd >= 0 && isUnchanged(session, inode, fd);
+  const opened = fd < 0 ? fd : putOpen(session, ENTRY_OUT_SIZE, inode, fd, flags, keep);
   if (opened < 0) {
     // The guest is not told of it.
     inodes.forget(inode.node, 0);

@@ -167,6 +167,7 @@ describe('a file', () => {
     const { entry, handle } = guest.create(root, 'file', fs.O_RDWR);
     expect(entry.size).toBe(5);
     expect(guest.read(handle, 0, 10).toString()).toBe('there');
+    expect(guest.create(root, 'file', fs.O_RDWR | fs.O_TRUNC).entry.size).toBe(0);
   });
 
   test('keeps its place in the page cache only while nobody changed it', () => {
