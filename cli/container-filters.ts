@@ -3,7 +3,7 @@ import { Container, type ContainerInfo, STATUSES } from '../sandbox/index.js';
 import { UsageError } from './failure.js';
 import { type Filters, hasLabels, parseFilters } from './filter.js';
 
-export const CONTAINER_FILTERS = ['id', 'name', 'label', 'status', 'exited', 'ancestor', 'before', 'since'] as const;
+const CONTAINER_FILTERS = ['id', 'name', 'label', 'status', 'exited', 'ancestor', 'before', 'since'] as const;
 
 export type ContainerFilter = (info: ContainerInfo) => boolean;
 

@@ -51,7 +51,7 @@ export async function inForeground(
 }
 
 /** Why an attachment ended that left its container alone. */
-export class Detached extends SandboxError {
+class Detached extends SandboxError {
   constructor() {
     super('aborted', 'detached');
   }

@@ -4,7 +4,7 @@ import type { NetworkRule } from '../vmm/machine.js';
 import { SandboxError } from './errors.js';
 
 /** Docker's word for the host: its services on the loopback interface, at the gateway's address. */
-export const HOST_GATEWAY = 'host-gateway';
+const HOST_GATEWAY = 'host-gateway';
 
 const MAX_PORT = 65535;
 
@@ -64,7 +64,7 @@ export function parsePortRange(text: string): [number, number] | undefined {
 }
 
 /** RFC 1123 names, and underscores, which are met. */
-export function isName(text: string): boolean {
+function isName(text: string): boolean {
   return text.length <= 253 && /^[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*\.?$/i.test(text);
 }
 

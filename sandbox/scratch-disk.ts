@@ -9,11 +9,11 @@ import { SandboxError } from './errors.js';
 import type { LayerDisk } from './guest-machine.js';
 
 const BLOCK = 4096;
-export const MIN_SCRATCH = 16 * 1024 * 1024;
+const MIN_SCRATCH = 16 * 1024 * 1024;
 /** What 32-bit block numbers reach. */
-export const MAX_SCRATCH = 2 ** 32 * BLOCK;
+const MAX_SCRATCH = 2 ** 32 * BLOCK;
 /** Bytes of a disk that nobody gave a size. */
-export const DEFAULT_LAYER = 10 * 1024 ** 3;
+const DEFAULT_LAYER = 10 * 1024 ** 3;
 /** Milliseconds after which a disk that still has a name has lost its owner: it has one only until the machine is up. */
 const STARTING = 600_000;
 const EXTENSION = '.disk';

@@ -56,7 +56,7 @@ export class ControlClient implements Disposable {
  * A connection to the supervisor of a container.
  * @throws SandboxError `not-running` when it has none
  */
-export async function connectToSupervisor(folder: ContainerFolder, request: ControlRequest): Promise<Socket> {
+async function connectToSupervisor(folder: ContainerFolder, request: ControlRequest): Promise<Socket> {
   const { sockets } = folder;
   if (sockets === undefined) throw notRunning(folder);
   const socket = connect({ path: controlSocket(sockets), allowHalfOpen: true });

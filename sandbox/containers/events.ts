@@ -21,7 +21,7 @@ export interface ContainerEvent {
 }
 
 /** Path of the newest file. */
-export function eventsPath(home: string): string {
+function eventsPath(home: string): string {
   return join(containersFolder(home), FILE);
 }
 

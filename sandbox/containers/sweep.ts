@@ -5,7 +5,7 @@ import { isLeftBehind } from './record.js';
 import { removeAnonymousVolumes } from './volumes.js';
 
 /** Removes one, unless somebody has just started it. */
-export async function removeLeftBehind(folder: ContainerFolder): Promise<void> {
+async function removeLeftBehind(folder: ContainerFolder): Promise<void> {
   using lock = folder.lock();
   if (lock === undefined) return;
   const { home, id } = folder;

@@ -5,7 +5,7 @@
 export const MMIO_BASE = 0xd0000000;
 export const MMIO_WINDOW = 0x1000;
 /** More than there are interrupt lines for them. */
-export const MAX_MMIO_DEVICES = 32;
+const MAX_MMIO_DEVICES = 32;
 
 /** Where the thread is; written by it alone. `starting`: it has not begun to run its vCPU. */
 export const ThreadState = { starting: 0, running: 1, paused: 2, ended: 3 } as const;

@@ -11,7 +11,6 @@ const API_VERSION = 12;
 
 export const KVM_CAP_TSC_CONTROL = 60;
 export const KVM_CAP_MAX_VCPUS = 66;
-export const KVM_CAP_IMMEDIATE_EXIT = 136;
 export const KVM_CAP_XSAVE2 = 208;
 
 /** ioctls that were made, by name: everything but KVM_RUN. */

@@ -11,9 +11,6 @@ import { sized, type Vm } from './vm.js';
 export type RegisterName = (typeof structs.REGISTER_NAMES)[number];
 export type Registers = Record<RegisterName, bigint>;
 
-/** `kvm_mp_state.mp_state` of an application processor that waits for INIT and SIPI. */
-export const KVM_MP_STATE_UNINITIALIZED = 1;
-
 export type SegmentName = 'cs' | 'ds' | 'es' | 'fs' | 'gs' | 'ss' | 'tr' | 'ldt';
 
 /** Special registers to set: those left out keep their values. */
