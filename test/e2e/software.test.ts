@@ -1,0 +1,228 @@
+// Servers and jobs as people run them, from Debian's packages.
+import { execFileSync } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openStore } from '../../images/index.js';
+import { tsvmHome } from '../../sandbox/index.js';
+import { debianImages } from '../fixtures/debian-images.js';
+import { type Machine, machines, type RunningCommand, readUntil, run, TSVM } from './machine.js';
+
+const PROGRAMS = fileURLToPath(new URL('../fixtures/guest-programs', import.meta.url));
+/** Milliseconds for a server to begin to answer. */
+const PATIENCE = 200_000;
+const KILLS = 10;
+/** Milliseconds: in the lab, every start after a kill takes half a minute on a busy machine. */
+const KILLS_TIMEOUT = 1_200_000;
+
+/** ID of an image with all the servers. */
+let image: string;
+/** A folder that every machine has. */
+let folder: string;
+
+beforeAll(async () => {
+  image = (await openStore(tsvmHome()).resolve(`oci:${debianImages()}:servers`)).digest;
+  folder = mkdtempSync('/var/tmp/tsvm-test-');
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+describe.each(machines)('on $name', (machine) => {
+  const tsvm = async (...words: string[]): Promise<string> => {
+    const { code, stdout, stderr } = await run(machine, [TSVM, ...words]);
+    expect({ code, stderr }, `${words}: ${stdout}`).toEqual({ code: 0, stderr: '' });
+    return stdout.trim();
+  };
+
+  /** A container in the background, a port of which is published; it goes when the test ends. */
+  const serve = async (port: number, words: string[], argv: string[]) => {
+    const name = await start(['-p', `127.0.0.1::${port}`, ...words], argv);
+    const [host, at] = (await tsvm('port', name.id, String(port))).split(':');
+    return { ...name, host, at };
+  };
+
+  const start = async (words: string[], argv: string[]) => {
+    const id = await tsvm('run', '-d', ...words, image, ...argv);
+    return {
+      id,
+      [Symbol.asyncDispose]: async () => {
+        await tsvm('rm', '-f', id);
+      },
+    };
+  };
+
+  /** What a command on this machine says, tried until it succeeds: a server needs its time. */
+  const eventually = async (...argv: string[]): Promise<string> => {
+    for (const deadline = performance.now() + PATIENCE; ; ) {
+      const { code, stdout, stderr } = await run(machine, argv);
+      if (code === 0) return stdout;
+      if (performance.now() > deadline) throw new Error(`${argv.join(' ')} fails: ${stderr}`);
+    }
+  };
+
+  test('nginx answers all that wrk asks', async () => {
+    await using web = await serve(80, [], ['nginx', '-g', 'daemon off;']);
+    const url = `http://${web.host}:${web.at}/`;
+    expect(await eventually('curl', '-sf', url)).toContain('Welcome to nginx!');
+    const { code, stdout } = await run(machine, ['wrk', '-t', '1', '-c', '16', '-d', '5', '--timeout', '60', url]);
+    expect(code, stdout).toBe(0);
+    expect(stdout).not.toMatch(/Non-2xx|Socket errors/);
+    expect(Number(/(\d+) requests in/.exec(stdout)?.[1]), stdout).toBeGreaterThan(100);
+  });
+
+  test('redis-server does all that redis-benchmark asks', async () => {
+    await using redis = await serve(6379, [], ['redis-server', '--protected-mode', 'no', '--save', '']);
+    const here = ['-h', redis.host, '-p', redis.at];
+    const ask = (...words: string[]) => eventually('redis-cli', '-e', ...here, ...words);
+    expect(await ask('ping')).toBe('PONG\n');
+    const kinds = ['PING_INLINE', 'PING_MBULK', 'SET', 'GET', 'INCR', 'LPUSH', 'LPOP', 'SADD', 'HSET', 'ZADD', 'MSET'];
+    const kindsAsked = ['-t', [...new Set(kinds.map((kind) => kind.split('_')[0].toLowerCase()))].join(',')];
+    const asked = ['redis-benchmark', ...here, '-n', '500', '-c', '10', '-e', '--csv', ...kindsAsked];
+    const { code, stdout } = await run(machine, asked);
+    expect(code, stdout).toBe(0);
+    const answered = [...stdout.matchAll(/^"([A-Z_]+)(?: \(10 keys\))?","[1-9][\d.]*"/gm)].map(([, kind]) => kind);
+    expect(answered.sort(), stdout).toEqual(kinds.sort());
+    expect(await ask('get', 'counter:__rand_int__')).toBe('500\n');
+    expect((await ask('info', 'errorstats')).trim()).toBe('# Errorstats');
+  });
+
+  test(
+    `PostgreSQL loses no row that it acknowledged to pgbench when its machine is killed ${KILLS} times`,
+    async () => {
+      const volume = `rows-${randomBytes(8).toString('hex')}`;
+      const mounts = ['-v', `${volume}:/var/lib/postgresql`, '-v', `${PROGRAMS}:/programs:ro`];
+      const acknowledged = new Set<string>();
+      try {
+        await using server = await start(['-u', 'postgres', ...mounts], ['/programs/postgres/commit.sh']);
+        for (let round = 1; round <= KILLS; round++) {
+          await committed(server.id, round, acknowledged);
+          const pid = await tsvm('inspect', '-f', '{{.State.Pid}}', server.id);
+          expect((await run(machine, ['kill', '-KILL', pid])).code).toBe(0);
+          await run(machine, [TSVM, 'wait', server.id]);
+          await tsvm('start', server.id);
+        }
+        await committed(server.id, KILLS + 1, acknowledged);
+        const query = (sql: string) => tsvm('exec', server.id, 'psql', '-h', '/tmp', '-qAtF', ', ', '-c', sql);
+        const rows = new Set((await query('SELECT start, client, n FROM history')).split('\n'));
+        expect([...acknowledged].filter((row) => !rows.has(row))).toEqual([]);
+        const sums = 'SELECT (SELECT sum(balance) FROM accounts) = (SELECT sum(delta) FROM history)';
+        expect(await query(sums)).toBe('t');
+        expect(await tsvm('exec', server.id, 'cat', '/tmp/server.log')).toContain('automatic recovery in progress');
+      } finally {
+        await run(machine, [TSVM, 'volume', 'rm', volume]);
+      }
+    },
+    KILLS_TIMEOUT,
+  );
+
+  /** Waits until a start of the container has acknowledged some rows, and notes them and all before. */
+  async function committed(id: string, start: number, acknowledged: Set<string>): Promise<void> {
+    const follow = machine.spawn([TSVM, 'logs', '-f', id]);
+    const said = await readUntil(follow.stdout, `sent ${start}, 0, 5\n`);
+    await stop(follow);
+    note(said, acknowledged);
+  }
+
+  /** The rows before those that clients send are committed. */
+  function note(said: string, acknowledged: Set<string>): void {
+    for (const [, of, n] of said.matchAll(/^sent (\d+, \d+), (\d+)$/gm)) {
+      if (n !== '1') acknowledged.add(`${of}, ${Number(n) - 1}`);
+    }
+  }
+
+  test('a program in a mounted folder serves with Node.js', async () => {
+    const app = join(folder, `node-${machine.name}`);
+    mkdirSync(app, { recursive: true });
+    writeFileSync(
+      join(app, 'server.js'),
+      `const { createServer } = require('node:http');
+       createServer(async (request, response) => {
+         const chunks = [];
+         for await (const chunk of request) chunks.push(chunk);
+         const body = JSON.parse(Buffer.concat(chunks).toString());
+         response.end(JSON.stringify({ path: request.url, sum: body.reduce((a, b) => a + b) }));
+       }).listen(8080);`,
+    );
+    await using web = await serve(8080, ['-v', `${app}:/app:ro`, '-w', '/app'], ['node', 'server.js']);
+    const said = await eventually('curl', '-sf', '-d', '[1, 2, 39]', `http://${web.host}:${web.at}/sum?x=y`);
+    expect(JSON.parse(said)).toEqual({ path: '/sum?x=y', sum: 42 });
+  });
+
+  test("apt-get installs packages of a repository on the host's loopback interface", async () => {
+    const repository = makeRepository(join(folder, `apt-${machine.name}`));
+    await using server = await serveFolder(machine, repository);
+    const script = `
+      rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/*
+      echo 'deb [trusted=yes] http://repository:${server.port}/ ./' > /etc/apt/sources.list
+      apt-get update -q && apt-get install -qq -y greet && greet && dpkg-query -W -f='\${Package} \${Status}\\n' greet libgreet`;
+    const options = ['--allow-net', `host-gateway:${server.port}`, '--add-host', 'repository:host-gateway'];
+    const { code, stdout, stderr } = await run(machine, [TSVM, 'run', '--rm', ...options, image, 'sh', '-c', script]);
+    expect(code, stdout + stderr).toBe(0);
+    expect(stdout).toMatch(
+      /\nhello of libgreet, configured\ngreet install ok installed\nlibgreet install ok installed\n$/,
+    );
+    // Closed unless it is asked for.
+    const closed = await run(machine, [TSVM, 'run', '--rm', ...options.slice(2), image, 'sh', '-c', script]);
+    expect(closed.code).toBe(100);
+    expect(closed.stderr).toContain('Unable to locate package greet');
+  });
+});
+
+async function stop(command: RunningCommand): Promise<void> {
+  command.kill('SIGTERM');
+  await command.exit;
+}
+
+/** A folder that a server on the machine's loopback interface has, at a port that is free. */
+async function serveFolder(machine: Machine, path: string) {
+  const program = `
+import functools, http.server
+handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=${JSON.stringify(path)})
+server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), handler)
+print('port', server.server_port, 'ready', flush=True); server.serve_forever()`;
+  const server = machine.spawn(['/usr/bin/python3', '-c', program]);
+  const [, port] = /port (\d+) /.exec(await readUntil(server.stdout, 'ready'))!;
+  return { port, [Symbol.asyncDispose]: () => stop(server) };
+}
+
+/** A package repository of two packages, the first of which needs the second. */
+function makeRepository(path: string): string {
+  const packages: { name: string; depends?: string; files: Record<string, string>; postinst?: string }[] = [
+    {
+      name: 'greet',
+      depends: 'libgreet (>= 1)',
+      files: {
+        'usr/bin/greet': '#!/bin/sh\necho "hello of $(cat /usr/share/greet/name), $(cat /usr/share/greet/done)"\n',
+      },
+      postinst: '#!/bin/sh\necho configured > /usr/share/greet/done\n',
+    },
+    { name: 'libgreet', files: { 'usr/share/greet/name': 'libgreet\n', 'usr/share/greet/large': 'x'.repeat(4 << 20) } },
+  ];
+  const index = packages.map(({ name, depends, files, postinst }) => {
+    const root = join(path, name);
+    const control = [
+      ...[`Package: ${name}`, 'Version: 1.0', 'Architecture: all', 'Maintainer: Nobody <nobody@example.com>'],
+      ...(depends === undefined ? [] : [`Depends: ${depends}`]),
+      'Description: a package of a test',
+    ].join('\n');
+    write(join(root, 'DEBIAN/control'), `${control}\n`);
+    if (postinst !== undefined) write(join(root, 'DEBIAN/postinst'), postinst);
+    for (const [file, contents] of Object.entries(files)) write(join(root, file), contents);
+    execFileSync('dpkg-deb', ['--root-owner-group', '--build', root, `${path}/${name}.deb`], { stdio: 'pipe' });
+    const bytes = readFileSync(`${path}/${name}.deb`);
+    return `${control}\nFilename: ./${name}.deb\nSize: ${bytes.length}\nSHA256: ${sha256(bytes)}\n`;
+  });
+  writeFileSync(join(path, 'Packages'), index.join('\n'));
+  return path;
+}
+
+function sha256(bytes: Buffer): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}
+
+function write(path: string, contents: string): void {
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, contents, { mode: 0o755 });
+}
