@@ -1,7 +1,6 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
-  chmodSync,
   lstatSync,
   mkdirSync,
   mkdtempSync,
@@ -218,12 +217,27 @@ test.each<[string, string[], string]>([
   expect(names()).toEqual([]);
 });
 
-test('a home that cannot be written runs images with VOLUMEs all the same', () => {
+/** `tsvm create` in other circumstances: the words begin with what makes them. */
+function createIn(circumstances: string[], ...words: string[]) {
+  const env = { ...process.env, TSVM_HOME: join(folder, 'home'), XDG_RUNTIME_DIR: join(folder, 'runtime') };
+  const argv = [...circumstances, TSVM, 'create', '--kernel', TSVM, ...words, id, '/hello'];
+  return spawnSync('unshare', argv, { encoding: 'utf8', env });
+}
+
+test('where the home cannot be written, VOLUMEs are a part of the writable layer', () => {
   image(['/srv/data']);
   const home = join(folder, 'home');
   const script = `mount --bind ${home} ${home} && mount -o remount,bind,ro ${home} && exec "$0" "$@"`;
-  const words = ['-m', 'sh', '-c', script, TSVM, 'create', '--rm', '--kernel', TSVM, id, '/hello'];
-  const env = { ...process.env, TSVM_HOME: home, XDG_RUNTIME_DIR: join(folder, 'runtime') };
-  expect(spawnSync('unshare', words, { encoding: 'utf8', env })).toMatchObject({ status: 0, stderr: '' });
-  chmodSync(home, 0o700);
+  expect(createIn(['-m', 'sh', '-c', script], '--rm')).toMatchObject({ status: 0, stderr: '' });
+  expect(names()).toEqual([]);
+});
+
+test('so they are of any user but root, whose new volumes have the contents, but not the owners', () => {
+  image(['/srv/data']);
+  const user = ['--user', '--map-user=1000', '--map-group=1000'];
+  expect(createIn(user, '-v', 'mine:/data')).toMatchObject({ status: 0, stderr: '' });
+  expect(names()).toEqual(['mine']);
+  const at = mountpoint('mine');
+  expect(readdirSync(at).sort()).toEqual(FILLED);
+  expect(statSync(`${at}/file`)).toMatchObject({ mode: 0o100640, uid: process.geteuid!(), gid: process.getegid!() });
 });
