@@ -1,6 +1,6 @@
 // tsvm run: a command in a new container.
 import type { Command } from 'commander';
-import { type ContainerSpec, Supervision } from '../sandbox/index.js';
+import { type ContainerSpec, endBetweenTurns, Supervision } from '../sandbox/index.js';
 import { type Context, createCommand, openLog } from './command.js';
 import { addContainerOptions, type ContainerOptions, toContainerSpec } from './container-spec.js';
 import { DETACH_KEYS, type DetachKeys } from './detach-keys.js';
@@ -47,7 +47,9 @@ export function command(context: Context): Command {
 
 async function run(spec: ContainerSpec, { detach, detachKeys: keys }: Options, context: Context): Promise<number> {
   const log = await openLog(context);
+  const ending = endBetweenTurns();
   const container = await newContainer(spec, context);
+  ending[Symbol.dispose]();
   const { supervisor } = context;
   const warnings = {
     onFallback: (reason: string) => warnOfFallback(reason, log),

@@ -53,7 +53,7 @@ export {
 } from './sandbox.js';
 export { parseSeccompProfile, type SeccompProfile } from './seccomp/profile.js';
 export { signalNumber } from './signal-number.js';
-export { forwardSignals, SignalError } from './signals.js';
+export { endBetweenTurns, forwardSignals, SignalError } from './signals.js';
 export { attachTerminal, type Foreground, terminalSize } from './terminal.js';
 export { Trace } from './trace.js';
 export {

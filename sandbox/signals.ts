@@ -64,6 +64,22 @@ export function forwardSignals(run: Foreground): Disposable {
   };
 }
 
+/**
+ * Signals that end this process do so as ever until disposed of, but between two turns of the event loop: what is made
+ * and taken charge of in one turn is never left half way.
+ */
+export function endBetweenTurns(): Disposable {
+  const stop = () => {
+    for (const name of ENDING) process.off(name, end);
+  };
+  const end = (name: NodeJS.Signals) => {
+    stop();
+    process.kill(process.pid, name);
+  };
+  for (const name of ENDING) process.on(name, end);
+  return { [Symbol.dispose]: stop };
+}
+
 /** Whether this process has a controlling terminal (tty(4)). */
 function hasTerminal(): boolean {
   try {

@@ -44,7 +44,7 @@ export class ControlServer {
 
   private constructor(controlled: Controlled) {
     this.#controlled = controlled;
-    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
+    this.#server = createServer((socket) => this.#accept(socket));
   }
 
   /** @throws SandboxError `state` */
@@ -71,6 +71,7 @@ export class ControlServer {
     for (const socket of this.#sockets) socket.end();
   }
 
+  /** A caller who goes away is not waited for: what it has ended is closed. */
   #accept(socket: Socket): void {
     this.#sockets.add(socket);
     socket.on('error', () => {});
@@ -87,8 +88,6 @@ export class ControlServer {
       const request = message as ControlRequest;
       if (request.type === 'stream') return () => this.#join(socket, request.key, request.name);
       update = () => {};
-      // Half-open sockets are closed by us; a caller who went away is not waited for.
-      socket.once('end', () => socket.end());
       this.#serve(socket, request).then(
         (take) => {
           update = take ?? update;

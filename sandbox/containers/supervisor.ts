@@ -15,20 +15,18 @@ const say = (reply: ControlReply) => sendLine(starter, reply);
 const go = defer<void>();
 let known = false;
 
-/** Without anything to supervise there is no reason to be. */
-function leave(): void {
+/** What its starter has not let go, nobody waits for; without anything to supervise there is no reason to be. */
+function abandon(): void {
+  go.reject(new SandboxError('aborted', 'whoever started the container is gone'));
   if (known) return;
   machine[Symbol.dispose]();
   process.exit(1);
 }
 
-// What its starter has not let go, nobody waits for.
+// A starter that is killed before it has read all that it was told is an error, not an end.
 starter.on('error', () => {});
-starter.on('end', () => {
-  go.reject(new SandboxError('aborted', 'whoever started the container is gone'));
-  leave();
-});
-starter.on('close', leave);
+starter.on('end', abandon);
+starter.on('close', abandon);
 readLines<SupervisorOrder>(starter, (order) => {
   if (order.type === 'go') go.resolve();
   else {

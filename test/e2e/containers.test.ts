@@ -1,5 +1,5 @@
 // Containers in the background, as a person drives them.
-import { beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { DEBIAN, type Machine, machines, type RunOptions, readUntil, run, TSVM } from './machine.js';
 
 const LIVES = 'trap "echo bye; exit 7" TERM; echo up; while :; do sleep 0.1; done';
@@ -17,9 +17,13 @@ describe.each(machines)('on $name', (machine) => {
   let name = '';
   let tries = 0;
 
-  // What another run, or a try that failed, left behind is not in the way.
+  // What a try that failed left behind is not in the way.
   beforeEach(() => {
     name = `t${process.pid}-${machines.indexOf(machine)}-${++tries}`;
+  });
+
+  afterEach(async () => {
+    await run(machine, ['sh', '-c', `'${TSVM}' ps -aq --filter name=${name} | xargs -r '${TSVM}' rm -f`]);
   });
 
   test('a container runs in the background, is spoken to, ends, runs again with what it wrote, and goes', async () => {

@@ -5,6 +5,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { TestProject } from 'vitest/node';
+import { Container } from '../../sandbox/containers/container.js';
 import { tsvmHome } from '../../sandbox/home.js';
 import { Lab } from '../lab/lab.js';
 
@@ -25,6 +26,11 @@ function linkStore(from: string, to: string): string {
   return to;
 }
 
+/** The containers that are left in a home, by what they were to run. */
+function containersIn(home: string): string[] {
+  return Container.list(home).map(({ config, name }) => `${name} (${config.argv.join(' ')})`);
+}
+
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
   const home = tsvmHome();
   const folder = mkdtempSync(join(dirname(home), 'tsvm-test-'));
@@ -33,6 +39,8 @@ export default async function setup(project: TestProject): Promise<() => Promise
   project.provide('lab', lab.socketPath);
   return async () => {
     await lab.stop();
+    const left = containersIn(join(folder, 'here'));
     rmSync(folder, { recursive: true });
+    if (left.length > 0) throw new Error(`tests left containers behind: ${left.join(', ')}`);
   };
 }

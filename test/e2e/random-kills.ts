@@ -17,7 +17,7 @@ const PAUSE = 2500;
 /** Milliseconds that a command may take, and what is killed to be gone: longer than any takes on a busy machine. */
 const PATIENCE = 120_000;
 
-/** Exit code of a container whose machine was lost, and of a command in it. */
+/** Exit code of a container whose machine was lost, and of what was ended by `rm -f` or with its container. */
 const LOST = 255;
 const KILLED = 137;
 
@@ -34,8 +34,9 @@ const KINDS: readonly Kind[] = [
   { words: () => ['ps', '-a', '--format', '{{.Names}} {{.State}}'], answer: RegExp(`^((one|two) ${STATE}\n){2}$`) },
   { words: (name) => ['inspect', '-f', '{{.State.Status}}', name], answer: RegExp(`^${STATE}\n$`) },
   { words: (name) => ['logs', '-f', '--tail', '5', name], answer: /^(tick \d+\n)*$/ },
-  { words: (name) => ['attach', '--no-stdin', name], answer: /^(tick \d+\n)*(tick \d*)?$/, codes: [LOST] },
-  { words: (name) => ['wait', name], answer: /^(0|125|255)\n$/ },
+  { words: (name) => ['attach', '--no-stdin', name], answer: /^(tick \d+\n)*(tick \d*)?$/, codes: [LOST, KILLED] },
+  { words: (name) => ['start', '-a', name], answer: /^(tick \d+\n)*(tick \d*)?$/, codes: [LOST, KILLED] },
+  { words: (name) => ['wait', name], answer: /^(0|125|137|255)\n$/ },
   { words: (name) => ['exec', name, 'echo', 'said'], answer: /^(said\n)?$/, codes: [KILLED] },
   { words: (name) => ['stats', '--no-stream', '--format', '{{.Name}}', name], answer: /^(one|two)\n$/ },
   { words: (name) => ['cp', `${name}:/etc/debian_version`, '-'], answer: /^debian_version/ },
