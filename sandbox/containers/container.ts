@@ -246,9 +246,7 @@ export class Container {
   }
 
   /**
-   * Takes it away with all that it wrote.
-   * @param options.force ends it first if it runs
-   * @param options.volumes also its volumes that nobody named
+   * Takes it away with all that it wrote: with `force` also one that runs, with `volumes` also those that nobody named.
    * @throws SandboxError `running`
    */
   async remove({ force = false, volumes = false } = {}): Promise<void> {

@@ -70,15 +70,14 @@ export class ContainerFiles {
     return this.#ask('read', path);
   }
 
-  /** Makes or overwrites a file. @param options.mode of a new file; default 0o644 */
+  /** Makes or overwrites a file. `mode` is for one that is new. */
   async write(path: string, data: string | Uint8Array | Readable, { mode = 0o644 } = {}): Promise<void> {
     const stdin = data instanceof Readable ? data : Readable.from([Buffer.from(data as Uint8Array)]);
     await this.#run(['write', path, mode.toString(8)], { stdin });
   }
 
   /**
-   * What happens to a file, or in a directory, from now on.
-   * @param options.signal ends it
+   * What happens to a file, or in a directory, from now on until `signal`.
    */
   async *watch(path: string, { signal }: { signal?: AbortSignal } = {}): AsyncGenerator<FileEvent> {
     const output = new PassThrough();
@@ -112,7 +111,7 @@ export class ContainerFiles {
     return this.#run(['archive', path, name, ...(follow ? ['follow'] : [])], { stdout: output });
   }
 
-  /** Extracts a tar archive into a directory. @param options.owners are kept; default: everything is root's */
+  /** Extracts a tar archive into a directory, with the owners that it names or else as root's. */
   extract(directory: string, archive: Readable, { owners = false } = {}): Promise<void> {
     return this.#run(['extract', directory, ...(owners ? ['owners'] : [])], { stdin: archive });
   }

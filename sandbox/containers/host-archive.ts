@@ -13,9 +13,8 @@ const MAX_OCTAL = { id: 8 ** 7, size: 8 ** 11 };
 type Links = Map<string, string>;
 
 /**
- * The bytes of an archive of `path` and all below it, under `name`.
- *
- * @param options.follow a symbolic link at `path` stands for what it leads to
+ * The bytes of an archive of `path` and all below it, under `name`. With `follow`, a symbolic link at `path` stands for
+ * what it leads to.
  * @throws SandboxError `no-such-file`, `tool` when something cannot be read
  */
 export async function* archiveHost(path: string, name: string, { follow = false } = {}): AsyncGenerator<Buffer> {
