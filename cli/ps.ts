@@ -16,7 +16,8 @@ Examples:
   tsvm ps -a --format '{{.Names}}: {{.Status}}'
 
 
-Filters: name=, id=, label=NAME[=VALUE], status=, exited=CODE, ancestor=IMAGE, before=, since=CONTAINER.`;
+Filters: name=, id=, label=NAME[=VALUE], status=, exited=CODE, ancestor=IMAGE, before=, since=CONTAINER,
+publish=PORT[/udp], expose=PORT[/udp], network=NAME.`;
 
 /** Characters of a command that are shown. */
 const COMMAND_WIDTH = 20;

@@ -80,6 +80,11 @@ describe.each(machines)('on $name', (machine) => {
       expect(listed).toMatch(
         new RegExp(`^${at}->80/tcp, 0\\.0\\.0\\.0:(\\d+)->9000/udp(, \\[::\\]:\\1->9000/udp)?\n$`),
       );
+      const ids = (filter: string) => tsvm('ps', '-q', '--filter', `name=${name}`, '--filter', filter);
+      expect(await ids('publish=80')).toMatch(/^[0-9a-f]{12}\n$/);
+      expect(await ids('publish=80/udp')).toBe('');
+      expect(await ids('expose=8999-9000/udp')).toMatch(/^[0-9a-f]{12}\n$/);
+      expect(await ids('network=nowhere')).toBe('');
       const template = '{{(index (index .NetworkSettings.Ports "80/tcp") 0).HostPort}}';
       expect(await tsvm('inspect', '-f', template, name)).toBe(`${at.split(':')[1]}\n`);
     } finally {

@@ -8,18 +8,21 @@ export const FIB_TRIE = '/proc/net/fib_trie';
 const IPV6_ROUTE = '/proc/net/ipv6_route';
 /** linux/ipv6_route.h */
 const RTF_LOCAL = 0x80000000;
-/** Seconds that what was read is held for true. */
+/** Seconds that what was read is held for true; where there are routes without end, so many times what it took to read. */
 const PATIENCE = 1;
+const PATIENCE_FACTOR = 50;
 
 export class HostAddresses {
   #ranges: readonly AddressRange[] = [];
-  #readAt = Number.NEGATIVE_INFINITY;
+  #heldUntil = Number.NEGATIVE_INFINITY;
 
   /** @param now in seconds */
   ranges(now: number): readonly AddressRange[] {
-    if (now - this.#readAt < PATIENCE) return this.#ranges;
-    this.#readAt = now;
+    if (now < this.#heldUntil) return this.#ranges;
+    const began = performance.now();
     this.#ranges = [...localAddresses(read(FIB_TRIE)), ...localAddresses6(read(IPV6_ROUTE))].map(parseRange);
+    const seconds = (performance.now() - began) / 1000;
+    this.#heldUntil = now + Math.max(PATIENCE, PATIENCE_FACTOR * seconds);
     return this.#ranges;
   }
 }
