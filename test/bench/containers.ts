@@ -1,5 +1,5 @@
-// Containers that stay: what a command in one costs beside runc's, a list of a hundred beside node's own start, how
-// fast they start in the background, and what an idle one takes of the host.
+// Containers that stay: what a command in one costs beside runc's, a list of a hundred beside podman's and node's own
+// start, how fast they start in the background, and what an idle one takes of the host.
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -41,6 +41,14 @@ function startRunc(folder: string): Disposable & { id: string } {
   return { id, [Symbol.dispose]: () => execFileSync('runc', ['delete', '--force', id], { stdio: 'ignore' }) };
 }
 
+/** As many containers of podman's, which never run; a store of its own. Disposing of it removes them. */
+function createInPodman(folder: string): Disposable & { words: string[] } {
+  const words = ['--root', join(folder, 'podman'), '--runroot', join(folder, 'run'), '--storage-driver', 'vfs'];
+  const create = ['create', '--network', 'none', '--rootfs', join(folder, 'rootfs'), '/bin/true'];
+  for (let made = 0; made < CONTAINERS; made++) execFileSync('podman', [...words, ...create], { stdio: 'ignore' });
+  return { words, [Symbol.dispose]: () => execFileSync('podman', [...words, 'rm', '-fa'], { stdio: 'ignore' }) };
+}
+
 export const containers: Benchmark = {
   name: 'containers',
   title: 'Containers that stay',
@@ -72,8 +80,14 @@ export const containers: Benchmark = {
         samples.add('of that, its supervisor', 'MiB', all[0].pss);
       }
       while (made.length < CONTAINERS) made.push(tsvm('create', image, 'true'));
+      using podman = createInPodman(folder);
       for (let run = 0; run < 2 * runs; run++) {
         samples.add(`tsvm ps -a with ${CONTAINERS} containers`, 'ms', await timeEnd(CLI, 'ps', '-a'));
+        samples.add(
+          `podman ps -a with ${CONTAINERS} containers`,
+          'ms',
+          await timeEnd('podman', ...podman.words, 'ps', '-a'),
+        );
         samples.add('node -e 0', 'ms', await timeEnd(process.execPath, '-e', '0'));
       }
       const found = samples.measurements();
@@ -81,6 +95,7 @@ export const containers: Benchmark = {
       return [
         ...found,
         ratio('exec beside runc', of('tsvm exec'), of('runc exec')),
+        ratio('ps beside podman', of('tsvm ps'), of('podman ps')),
         ratio('ps beside node -e 0', of('tsvm ps'), of('node -e 0')),
       ];
     } finally {
