@@ -41,6 +41,7 @@ export interface ContainerOptions extends LimitOptions, NetworkCliOptions {
   mount?: string[];
   pull: PullPolicy;
   platform?: string;
+  cidfile?: string;
 }
 
 /** Adds the arguments and options of a new container. */
@@ -54,6 +55,7 @@ export function addContainerOptions(command: Command): Command {
     )
     .argument('[COMMAND...]', "instead of the image's own, with its arguments")
     .option('--name <NAME>', 'name of the container (default: two words at random)')
+    .option('--cidfile <FILE>', "write the container's ID to a new file")
     .option('--rm', 'remove the container when it ends')
     .option('-i, --interactive', 'pass stdin to the command')
     .option('-t, --tty', 'give the command a terminal')

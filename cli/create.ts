@@ -16,7 +16,7 @@ export function command(context: Context): Command {
     .addHelpText('after', EXAMPLES)
     .action(async (image: string, words: string[], options: ContainerOptions) => {
       const spec = toContainerSpec(image, words, options);
-      const { id } = await newContainer(spec, context);
+      const { id } = await newContainer(spec, context, options.cidfile);
       process.stdout.write(`${id}\n`);
     });
 }

@@ -45,10 +45,14 @@ export function command(context: Context): Command {
     });
 }
 
-async function run(spec: ContainerSpec, { detach, detachKeys: keys }: Options, context: Context): Promise<number> {
+async function run(
+  spec: ContainerSpec,
+  { detach, detachKeys: keys, cidfile }: Options,
+  context: Context,
+): Promise<number> {
   const log = await openLog(context);
   const ending = endBetweenTurns();
-  const container = await newContainer(spec, context);
+  const container = await newContainer(spec, context, cidfile);
   ending[Symbol.dispose]();
   const { supervisor } = context;
   const warnings = {

@@ -61,14 +61,18 @@ describe.each(machines)('on $name', (machine) => {
     const said = await script(
       machine,
       `
-      tsvm create --name ${name}-job ${DEBIAN} sh -c 'echo one; echo two >&2; exit 3' > /dev/null
+      work=$(mktemp -d)
+      id=$(tsvm create --cidfile $work/id --name ${name}-job ${DEBIAN} sh -c 'echo one; echo two >&2; exit 3')
+      test $id = $(cat $work/id)
+      tsvm create --cidfile $work/id ${DEBIAN} true 2> /dev/null || echo "create $?"; rm -r $work
       tsvm start -a ${name}-job 2>&1 || echo "exit $?"
       tsvm logs --tail 1 ${name}-job 2>&1
       tsvm rename ${name}-job ${name}-old
+      tsvm ps -as --filter name=${name}-old | grep -qE 'SIZE$|[0-9]B *$' && echo sized
       tsvm ps -a --filter name=${name}-old --format '{{.Status}}' | sed 's/ *[0-9a-z ]*$//'
       tsvm rm ${name}-old > /dev/null`,
     );
-    expect(said).toBe('one\ntwo\nexit 3\ntwo\nExited (3)\n');
+    expect(said).toBe('create 125\none\ntwo\nexit 3\ntwo\nsized\nExited (3)\n');
   });
 
   test('with --rm nothing is left; a command that is not there leaves what says so', async () => {
