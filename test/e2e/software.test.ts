@@ -6,9 +6,8 @@ import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openStore } from '../../images/index.js';
-import { tsvmHome } from '../../sandbox/index.js';
 import { debianImages } from '../fixtures/debian-images.js';
-import { type Machine, machines, type RunningCommand, readUntil, run, TSVM } from './machine.js';
+import { type Machine, machines, type Result, type RunningCommand, readUntil, run, TSVM } from './machine.js';
 
 const PROGRAMS = fileURLToPath(new URL('../fixtures/guest-programs', import.meta.url));
 /** Milliseconds for a server to begin to answer. */
@@ -17,21 +16,30 @@ const KILLS = 10;
 /** Milliseconds: in the lab, every start after a kill takes half a minute on a busy machine. */
 const KILLS_TIMEOUT = 1_200_000;
 
-/** ID of an image with all the servers. */
-let image: string;
 /** A folder that every machine has. */
 let folder: string;
+/** In it, a store that the lab has too: the images are converted here, once for all machines. */
+let home: string;
+/** IDs of an image with all the servers, and of one that has a VOLUME too. */
+let image: string;
+let withVolume: string;
 
 beforeAll(async () => {
-  image = (await openStore(tsvmHome()).resolve(`oci:${debianImages()}:servers`)).digest;
   folder = mkdtempSync('/var/tmp/tsvm-test-');
+  home = join(folder, 'home');
+  const store = openStore(home);
+  image = (await store.resolve(`oci:${debianImages()}:servers`)).digest;
+  withVolume = await store.commit(image, emptyLayer(), { changes: ['VOLUME /var/mail'] });
 });
 
 afterAll(() => rmSync(folder, { recursive: true }));
 
 describe.each(machines)('on $name', (machine) => {
+  const env = () => ({ TSVM_HOME: home });
+  const command = (...argv: string[]): Promise<Result> => run(machine, argv, { env: env() });
+
   const tsvm = async (...words: string[]): Promise<string> => {
-    const { code, stdout, stderr } = await run(machine, [TSVM, ...words]);
+    const { code, stdout, stderr } = await command(TSVM, ...words);
     expect({ code, stderr }, `${words}: ${stdout}`).toEqual({ code: 0, stderr: '' });
     return stdout.trim();
   };
@@ -56,7 +64,7 @@ describe.each(machines)('on $name', (machine) => {
   /** What a command on this machine says, tried until it succeeds: a server needs its time. */
   const eventually = async (...argv: string[]): Promise<string> => {
     for (const deadline = performance.now() + PATIENCE; ; ) {
-      const { code, stdout, stderr } = await run(machine, argv);
+      const { code, stdout, stderr } = await command(...argv);
       if (code === 0) return stdout;
       if (performance.now() > deadline) throw new Error(`${argv.join(' ')} fails: ${stderr}`);
     }
@@ -66,7 +74,7 @@ describe.each(machines)('on $name', (machine) => {
     await using web = await serve(80, [], ['nginx', '-g', 'daemon off;']);
     const url = `http://${web.host}:${web.at}/`;
     expect(await eventually('curl', '-sf', url)).toContain('Welcome to nginx!');
-    const { code, stdout } = await run(machine, ['wrk', '-t', '1', '-c', '16', '-d', '5', '--timeout', '60', url]);
+    const { code, stdout } = await command('wrk', '-t', '1', '-c', '16', '-d', '5', '--timeout', '60', url);
     expect(code, stdout).toBe(0);
     expect(stdout).not.toMatch(/Non-2xx|Socket errors/);
     expect(Number(/(\d+) requests in/.exec(stdout)?.[1]), stdout).toBeGreaterThan(100);
@@ -80,7 +88,7 @@ describe.each(machines)('on $name', (machine) => {
     const kinds = ['PING_INLINE', 'PING_MBULK', 'SET', 'GET', 'INCR', 'LPUSH', 'LPOP', 'SADD', 'HSET', 'ZADD', 'MSET'];
     const kindsAsked = ['-t', [...new Set(kinds.map((kind) => kind.split('_')[0].toLowerCase()))].join(',')];
     const asked = ['redis-benchmark', ...here, '-n', '500', '-c', '10', '-e', '--csv', ...kindsAsked];
-    const { code, stdout } = await run(machine, asked);
+    const { code, stdout } = await command(...asked);
     expect(code, stdout).toBe(0);
     const answered = [...stdout.matchAll(/^"([A-Z_]+)(?: \(10 keys\))?","[1-9][\d.]*"/gm)].map(([, kind]) => kind);
     expect(answered.sort(), stdout).toEqual(kinds.sort());
@@ -99,8 +107,8 @@ describe.each(machines)('on $name', (machine) => {
         for (let round = 1; round <= KILLS; round++) {
           await committed(server.id, round, acknowledged);
           const pid = await tsvm('inspect', '-f', '{{.State.Pid}}', server.id);
-          expect((await run(machine, ['kill', '-KILL', pid])).code).toBe(0);
-          await run(machine, [TSVM, 'wait', server.id]);
+          expect((await command('kill', '-KILL', pid)).code).toBe(0);
+          await command(TSVM, 'wait', server.id);
           await tsvm('start', server.id);
         }
         await committed(server.id, KILLS + 1, acknowledged);
@@ -111,7 +119,7 @@ describe.each(machines)('on $name', (machine) => {
         expect(await query(sums)).toBe('t');
         expect(await tsvm('exec', server.id, 'cat', '/tmp/server.log')).toContain('automatic recovery in progress');
       } finally {
-        await run(machine, [TSVM, 'volume', 'rm', volume]);
+        await command(TSVM, 'volume', 'rm', volume);
       }
     },
     KILLS_TIMEOUT,
@@ -119,7 +127,7 @@ describe.each(machines)('on $name', (machine) => {
 
   /** Waits until a start of the container has acknowledged some rows, and notes them and all before. */
   async function committed(id: string, start: number, acknowledged: Set<string>): Promise<void> {
-    const follow = machine.spawn([TSVM, 'logs', '-f', id]);
+    const follow = machine.spawn([TSVM, 'logs', '-f', id], { env: env() });
     const said = await readUntil(follow.stdout, `sent ${start}, 0, 5\n`);
     await stop(follow);
     note(said, acknowledged);
@@ -131,6 +139,22 @@ describe.each(machines)('on $name', (machine) => {
       if (n !== '1') acknowledged.add(`${of}, ${Number(n) - 1}`);
     }
   }
+
+  test('the VOLUMEs of an image outlive a container that is kept, and go with rm -v', async () => {
+    const id = await tsvm('create', withVolume, 'sh', '-c', 'echo mail > /var/mail/new');
+    await tsvm('start', '-a', id);
+    const [{ Name: volume, Source: mail }] = JSON.parse(await tsvm('inspect', '-f', '{{json .Mounts}}', id));
+    const { stdout } = await command('sh', '-c', `cat ${mail}/new; stat -c '%g %a' ${mail}`);
+    expect(stdout).toBe('mail\n8 2775\n');
+    await tsvm('rm', id);
+    const next = await tsvm('create', '-v', `${volume}:/data:ro`, withVolume, 'cat', '/data/new');
+    expect(await tsvm('start', '-a', next)).toBe('mail');
+    const [, { Name: own }] = JSON.parse(await tsvm('inspect', '-f', '{{json .Mounts}}', next));
+    await tsvm('rm', '-v', next);
+    const left = (await tsvm('volume', 'ls', '-q')).split('\n');
+    expect([volume, own].filter((name) => left.includes(name))).toEqual([volume]);
+    await tsvm('volume', 'rm', volume);
+  });
 
   test('a program in a mounted folder serves with Node.js', async () => {
     const app = join(folder, `node-${machine.name}`);
@@ -158,17 +182,21 @@ describe.each(machines)('on $name', (machine) => {
       echo 'deb [trusted=yes] http://repository:${server.port}/ ./' > /etc/apt/sources.list
       apt-get update -q && apt-get install -qq -y greet && greet && dpkg-query -W -f='\${Package} \${Status}\\n' greet libgreet`;
     const options = ['--allow-net', `host-gateway:${server.port}`, '--add-host', 'repository:host-gateway'];
-    const { code, stdout, stderr } = await run(machine, [TSVM, 'run', '--rm', ...options, image, 'sh', '-c', script]);
+    const { code, stdout, stderr } = await command(TSVM, 'run', '--rm', ...options, image, 'sh', '-c', script);
     expect(code, stdout + stderr).toBe(0);
     expect(stdout).toMatch(
       /\nhello of libgreet, configured\ngreet install ok installed\nlibgreet install ok installed\n$/,
     );
     // Closed unless it is asked for.
-    const closed = await run(machine, [TSVM, 'run', '--rm', ...options.slice(2), image, 'sh', '-c', script]);
+    const closed = await command(TSVM, 'run', '--rm', ...options.slice(2), image, 'sh', '-c', script);
     expect(closed.code).toBe(100);
     expect(closed.stderr).toContain('Unable to locate package greet');
   });
 });
+
+async function* emptyLayer(): AsyncGenerator<Buffer> {
+  yield Buffer.alloc(1024);
+}
 
 async function stop(command: RunningCommand): Promise<void> {
   command.kill('SIGTERM');

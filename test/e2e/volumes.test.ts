@@ -94,30 +94,6 @@ json.dump({'count': len(rows), 'sum': sum(rows)}, open('/job/out.json', 'w'))`;
     expect((await run(machine, [TSVM, 'volume', 'rm', 'lists'])).code).toBe(0);
   });
 
-  test('the VOLUMEs of an image outlive a container that is kept, and go with rm -v', async () => {
-    const image = `volumes-${process.pid}:1`;
-    const tsvm = async (...words: string[]): Promise<string> => {
-      const { code, stdout, stderr } = await run(machine, [TSVM, ...words]);
-      expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
-      return stdout;
-    };
-    const name = `kept-${process.pid}`;
-    await tsvm('run', '--name', name, DEBIAN, 'true');
-    await tsvm('commit', '--change', 'VOLUME /var/mail', name, image);
-    await tsvm('rm', name);
-    await tsvm('run', '--name', name, image, 'sh', '-c', 'echo mail > /var/mail/new');
-    const [{ Name: volume, Source: folder }] = JSON.parse(await tsvm('inspect', '-f', '{{json .Mounts}}', name));
-    expect(await here(`cat ${folder}/new; stat -c '%g %a' ${folder}`)).toBe('mail\n8 2775\n');
-    await tsvm('rm', name);
-    await tsvm('run', '--rm', '--name', name, '-v', `${volume}:/data:ro`, image, 'cat', '/data/new');
-    expect(await tsvm('volume', 'ls', '-q', '-f', 'dangling=true')).toContain(volume);
-    await tsvm('run', '--name', name, '-v', `${volume}:/data`, image, 'true');
-    await tsvm('rm', '-v', name);
-    expect(await tsvm('volume', 'ls', '-q')).toContain(volume);
-    await tsvm('volume', 'rm', volume);
-    await tsvm('rmi', image);
-  });
-
   test('the host sees what the guest does at once, the guest what the host does within seconds', async () => {
     await here(`mkdir -p ${folder}/both`);
     const script = 'echo first > /data/guest; until [ -e /data/host ]; do sleep 0.1; done; cat /data/host /data/guest';
