@@ -114,6 +114,7 @@ describe.each(machines)('on $name', (machine) => {
         await committed(server.id, KILLS + 1, acknowledged);
         const query = (sql: string) => tsvm('exec', server.id, 'psql', '-h', '/tmp', '-qAtF', ', ', '-c', sql);
         const rows = new Set((await query('SELECT start, client, n FROM history')).split('\n'));
+        expect(acknowledged.size).toBeGreaterThan(4 * KILLS);
         expect([...acknowledged].filter((row) => !rows.has(row))).toEqual([]);
         const sums = 'SELECT (SELECT sum(balance) FROM accounts) = (SELECT sum(delta) FROM history)';
         expect(await query(sums)).toBe('t');
