@@ -1,5 +1,6 @@
-// Shared folders: our virtio-fs beside Debian's virtiofsd, on the same kernel, and QEMU's 9p, which the guest's kernel
-// lacks: its kernel is the lab's, of the same source. The same folder, programs and CPU emulator.
+// Shared folders: our virtio-fs beside Debian's virtiofsd, on the same kernel, as it comes and with the extended attributes
+// and access control lists that ours has; and QEMU's 9p, which the guest's kernel lacks: its kernel is the lab's, of the
+// same source. The same folder, programs and CPU emulator.
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -63,9 +64,10 @@ function runWithOurs(folder: string, scratch: string): Promise<string> {
   return runOurs(guest('virtiofs', 'tsvm', 'rw', '0'), join(scratch, 'vsock'), [], shares);
 }
 
-async function runWithVirtiofsd(folder: string, scratch: string): Promise<string> {
+async function runWithVirtiofsd(folder: string, scratch: string, ...options: string[]): Promise<string> {
   const socket = join(scratch, 'virtiofsd');
-  const daemon = spawn(VIRTIOFSD, [`--socket-path=${socket}`, '-o', `source=${folder}`], { stdio: 'ignore' });
+  const words = [`--socket-path=${socket}`, '-o', [`source=${folder}`, ...options].join()];
+  const daemon = spawn(VIRTIOFSD, words, { stdio: 'ignore' });
   try {
     while (!existsSync(socket) && daemon.exitCode === null) await sleep(10);
     const device = ['-device', 'vhost-user-fs-device,chardev=fs,tag=peer,queue-size=1024'];
@@ -116,6 +118,7 @@ export const volumes: Benchmark = {
     const who: [name: string, run: (folder: string, scratch: string) => Promise<string>][] = [
       [OURS, runWithOurs],
       ['virtiofsd', runWithVirtiofsd],
+      ['virtiofsd, xattr', (place, scratch) => runWithVirtiofsd(place, scratch, 'xattr', 'posix_acl')],
       ['9p', runWith9p],
     ];
     const all = who.map(() => new Samples());
