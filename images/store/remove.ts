@@ -60,6 +60,7 @@ export async function pruneImages(home: string, { all = false, keep = () => fals
         pruned.untagged.push(...names.map(familiarReference));
         await take(home, digest, pruned, waste);
       }
+      await removeEmptyRepositories(home);
       return waste;
     });
     for (const path of waste) pruned.reclaimed += bytesOnDisk(path);
@@ -115,6 +116,11 @@ async function removeName(home: string, name: NameReference): Promise<void> {
     () => syncDirectory(join(home, NAMES)),
     () => {},
   );
+}
+
+/** What a process left that was killed between a repository's folder and its first tag, or after its last. */
+async function removeEmptyRepositories(home: string): Promise<void> {
+  for (const repository of list(join(home, NAMES))) await rmdir(join(home, NAMES, repository)).catch(() => {});
 }
 
 /** Takes out an image, and the layers that no other has. */

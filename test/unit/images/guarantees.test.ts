@@ -194,6 +194,14 @@ describe('pruning', () => {
     expect(before - second.reclaimed).toBe((await store.usage()).images.size);
     checkedDisk((await store.resolve('three:1')).disk, join(place, 'disk'));
   });
+
+  test('takes the folder of a repository that a killed process left without a tag', async () => {
+    await store.load(layout('one', [[{ path: 'one', data: 'one' }]]));
+    const names = ls('names');
+    mkdirSync(join(home, STORE, 'names/127.0.0.1:5000+two'));
+    await store.prune();
+    expect(ls('names')).toEqual(names);
+  });
 });
 
 describe('a full disk', () => {
