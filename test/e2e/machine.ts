@@ -123,12 +123,12 @@ async function text(stream: Readable): Promise<string> {
 }
 
 /** Reads a stream until it has said `wanted`; the text so far. */
-export async function readUntil(stream: Readable, wanted: string): Promise<string> {
+export async function readUntil(stream: Readable, wanted: string | ((said: string) => boolean)): Promise<string> {
   let said = '';
   stream.setEncoding('utf8');
   for await (const chunk of stream.iterator({ destroyOnReturn: false })) {
     said += chunk;
-    if (said.includes(wanted)) return said;
+    if (typeof wanted === 'string' ? said.includes(wanted) : wanted(said)) return said;
   }
   throw new Error(`'${wanted}' was never said, but: ${said}`);
 }

@@ -46,20 +46,18 @@ describe.each(machines)('on $name', (machine) => {
 
   /** A container in the background, a port of which is published; it goes when the test ends. */
   const serve = async (port: number, words: string[], argv: string[]) => {
-    const name = await start(['-p', `127.0.0.1::${port}`, ...words], argv);
-    const [host, at] = (await tsvm('port', name.id, String(port))).split(':');
-    return { ...name, host, at };
+    const server = removed(await tsvm('run', '-d', '-p', `127.0.0.1::${port}`, ...words, image, ...argv));
+    const [host, at] = (await tsvm('port', server.id, String(port))).split(':');
+    return { ...server, host, at };
   };
 
-  const start = async (words: string[], argv: string[]) => {
-    const id = await tsvm('run', '-d', ...words, image, ...argv);
-    return {
-      id,
-      [Symbol.asyncDispose]: async () => {
-        await tsvm('rm', '-f', id);
-      },
-    };
-  };
+  /** A container that goes when the test ends. */
+  const removed = (id: string) => ({
+    id,
+    [Symbol.asyncDispose]: async () => {
+      await tsvm('rm', '-f', id);
+    },
+  });
 
   /** What a command on this machine says, tried until it succeeds: a server needs its time. */
   const eventually = async (...argv: string[]): Promise<string> => {
@@ -103,13 +101,15 @@ describe.each(machines)('on $name', (machine) => {
       const mounts = ['-v', `${volume}:/var/lib/postgresql`, '-v', `${PROGRAMS}:/programs:ro`];
       const acknowledged = new Set<string>();
       try {
-        await using server = await start(['-u', 'postgres', ...mounts], ['/programs/postgres/commit.sh']);
+        const words = ['-u', 'postgres', ...mounts, image, '/programs/postgres/commit.sh'];
+        await using server = removed(await tsvm('create', ...words));
+        await startAgain(server.id);
         for (let round = 1; round <= KILLS; round++) {
           await committed(server.id, round, acknowledged);
           const pid = await tsvm('inspect', '-f', '{{.State.Pid}}', server.id);
           expect((await command('kill', '-KILL', pid)).code).toBe(0);
           await command(TSVM, 'wait', server.id);
-          await tsvm('start', server.id);
+          await startAgain(server.id);
         }
         await committed(server.id, KILLS + 1, acknowledged);
         const query = (sql: string) => tsvm('exec', server.id, 'psql', '-h', '/tmp', '-qAtF', ', ', '-c', sql);
@@ -126,12 +126,30 @@ describe.each(machines)('on $name', (machine) => {
     KILLS_TIMEOUT,
   );
 
-  /** Waits until a start of the container has acknowledged some rows, and notes them and all before. */
-  async function committed(id: string, start: number, acknowledged: Set<string>): Promise<void> {
-    const follow = machine.spawn([TSVM, 'logs', '-f', id], { env: env() });
-    const said = await readUntil(follow.stdout, `sent ${start}, 0, 5\n`);
-    await stop(follow);
-    note(said, acknowledged);
+  /** Starts the database. The lab's emulator crashes a guest now and then (docs/lab.md): to the rows, one kill more. */
+  async function startAgain(id: string): Promise<void> {
+    for (;;) {
+      const { code, stderr } = await command(TSVM, 'start', id);
+      if (code === 0) return;
+      expect({ stderr, on: machine.name }).toEqual({ stderr: expect.stringContaining('guest crashed'), on: 'the lab' });
+    }
+  }
+
+  /** Waits until so many starts of the container have acknowledged some rows, and notes them and all before. */
+  async function committed(id: string, starts: number, acknowledged: Set<string>): Promise<void> {
+    const wanted = (said: string) => said.split(/^sent \d+, 0, 5$/m).length > starts;
+    for (;;) {
+      const follow = machine.spawn([TSVM, 'logs', '-f', id], { env: env() });
+      try {
+        note(await readUntil(follow.stdout, wanted), acknowledged);
+        return;
+      } catch (error) {
+        if (machine.name !== 'the lab') throw error;
+        await startAgain(id);
+      } finally {
+        await stop(follow);
+      }
+    }
   }
 
   /** The rows before those that clients send are committed. */
