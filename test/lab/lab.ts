@@ -16,7 +16,7 @@ interface Session {
 }
 
 /** Machines that may die of the emulator before the lab gives up. */
-const SPARE_MACHINES = 5;
+const SPARE_MACHINES = 20;
 
 /**
  * A running lab. It ends with the process that started it, however that ends. The emulator's SVM is not without fault:
