@@ -1,5 +1,5 @@
-// Bundles the programs into dist/: the CLI (one file, compiled ahead), the SDK, the supervisor, the machine process and its vCPU
-// worker, the lab, the benchmarks, the examples; and builds the guest agent's initramfs.
+// Bundles the programs into dist/: the CLI (one file, compiled ahead), the SDK, the supervisor, the machine process and
+// its vCPU worker, the lab, the benchmarks, the examples; and builds the guest agent's initramfs.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
