@@ -76,9 +76,13 @@ export function qemuArguments({ cpus, memory, devices, fds, netSocket }: QemuSpe
   ];
 }
 
-/** What QEMU offers of its own, with a queue that it serves itself. */
-const CONTROL_FEATURES = [
+/**
+ * What QEMU offers of its own: a queue that it serves itself, and the link's state, which never changes. With a state to
+ * ask for, the guest's kernel takes the link for down for up to a second, and has no link-local address as long.
+ */
+const OWN_FEATURES = [
   ...['ctrl_vq', 'ctrl_rx', 'ctrl_vlan', 'ctrl_rx_extra', 'ctrl_mac_addr', 'ctrl_guest_offloads', 'guest_announce'],
+  'status',
 ];
 
 /** Whether QEMU connects to the device, rather than being given a connection. */
@@ -93,7 +97,7 @@ function frontEnd(device: VirtioDevice, index: number): string[] {
   }
   // QEMU keeps the configuration space of a network device itself.
   const { mac, mtu } = device.spec;
-  const without = CONTROL_FEATURES.map((feature) => `${feature}=off`);
+  const without = OWN_FEATURES.map((feature) => `${feature}=off`);
   const own = [`mac=${mac}`, `host_mtu=${mtu}`, ...without].join(',');
   return [
     ...['-netdev', `vhost-user,id=net${index},chardev=vhost${index}`],
