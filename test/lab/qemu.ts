@@ -13,8 +13,9 @@ import { kernelPath } from '../../kernels/index.js';
 const SLOTS = 8;
 /** Milliseconds. */
 const BOOT_TIMEOUT = 120_000;
-/** Characters of the console that explain a death. */
-const LAST_WORDS = 2000;
+/** Characters that explain a death: of the console, from the kernel's first complaint. */
+const LAST_WORDS = 8000;
+const COMPLAINT = /BUG: |Oops|fault|panic/;
 /**
  * Without XSAVE: the emulator's SVM seems not to intercept XSETBV, so that guest and host share XCR0; guests, QEMU's own
  * too, warned of inconsistent XSAVE sizes.
@@ -137,9 +138,12 @@ export class LabMachine {
   }
 
   #lastWords(): string {
-    return ['stderr', 'console']
-      .map((name) => readFileSync(join(this.#folder, name), 'utf8').slice(-LAST_WORDS))
-      .join('');
+    const [stderr, console] = ['stderr', 'console'].map((name) => readFileSync(join(this.#folder, name), 'utf8'));
+    // QEMU lists each time what the emulated processor lacks.
+    const errors = stderr.replaceAll(/^.*TCG doesn't support requested feature.*\n/gm, '');
+    const complaint = console.search(COMPLAINT);
+    const words = complaint < 0 ? console.slice(-LAST_WORDS) : console.slice(complaint, complaint + LAST_WORDS);
+    return errors.slice(-LAST_WORDS) + words;
   }
 
   async stop(): Promise<void> {
