@@ -16,8 +16,7 @@ export default defineConfig({
           // On a host that others keep busy the lab is ten times slower than on one of its own.
           testTimeout: 600_000,
           hookTimeout: 600_000,
-          // The lab's emulated SVM loses a guest, or the whole machine, once in fifty runs or more (docs/lab.md). What
-          // needed another try is told at the end.
+          // For hosts that stand still for minutes. What needed another try is told at the end.
           retry: 2,
         },
       },

@@ -103,13 +103,13 @@ describe.each(machines)('on $name', (machine) => {
       try {
         const words = ['-u', 'postgres', ...mounts, image, '/programs/postgres/commit.sh'];
         await using server = removed(await tsvm('create', ...words));
-        await startAgain(server.id);
+        await tsvm('start', server.id);
         for (let round = 1; round <= KILLS; round++) {
           await committed(server.id, round, acknowledged);
           const pid = await tsvm('inspect', '-f', '{{.State.Pid}}', server.id);
           expect((await command('kill', '-KILL', pid)).code).toBe(0);
           await command(TSVM, 'wait', server.id);
-          await startAgain(server.id);
+          await tsvm('start', server.id);
         }
         await committed(server.id, KILLS + 1, acknowledged);
         const query = (sql: string) => tsvm('exec', server.id, 'psql', '-h', '/tmp', '-qAtF', ', ', '-c', sql);
@@ -126,30 +126,12 @@ describe.each(machines)('on $name', (machine) => {
     KILLS_TIMEOUT,
   );
 
-  /** Starts the database. The lab's emulator crashes a guest now and then (docs/lab.md): to the rows, one kill more. */
-  async function startAgain(id: string): Promise<void> {
-    for (;;) {
-      const { code, stderr } = await command(TSVM, 'start', id);
-      if (code === 0) return;
-      expect({ stderr, on: machine.name }).toEqual({ stderr: expect.stringContaining('guest crashed'), on: 'the lab' });
-    }
-  }
-
   /** Waits until so many starts of the container have acknowledged some rows, and notes them and all before. */
   async function committed(id: string, starts: number, acknowledged: Set<string>): Promise<void> {
     const wanted = (said: string) => said.split(/^sent \d+, 0, 5$/m).length > starts;
-    for (;;) {
-      const follow = machine.spawn([TSVM, 'logs', '-f', id], { env: env() });
-      try {
-        note(await readUntil(follow.stdout, wanted), acknowledged);
-        return;
-      } catch (error) {
-        if (machine.name !== 'the lab') throw error;
-        await startAgain(id);
-      } finally {
-        await stop(follow);
-      }
-    }
+    const follow = machine.spawn([TSVM, 'logs', '-f', id], { env: env() });
+    note(await readUntil(follow.stdout, wanted), acknowledged);
+    await stop(follow);
   }
 
   /** The rows before those that clients send are committed. */

@@ -15,12 +15,12 @@ interface Session {
   slot: Socket;
 }
 
-/** Machines that may die of the emulator before the lab gives up. */
-const SPARE_MACHINES = 20;
+/** Machines that may die before the lab gives up. */
+const SPARE_MACHINES = 5;
 
 /**
- * A running lab. It ends with the process that started it, however that ends. The emulator's SVM is not without fault:
- * a machine that dies is told on stderr and followed by another. Commands that ran in it fail; those that wait go on.
+ * A running lab. It ends with the process that started it, however that ends. A machine that dies is told on
+ * stderr and followed by another. Commands that ran in it fail; those that wait go on.
  */
 export class Lab implements AsyncDisposable {
   readonly #folder = mkdtempSync(join(tmpdir(), 'tsvm-lab-'));
