@@ -100,7 +100,10 @@ export function command(context: Context): Command {
     .description('Puts a container into a network, while it runs too.')
     .argument('<NETWORK>', 'name or ID')
     .argument('<CONTAINER>', 'name or ID')
-    .action((name: string, reference: string) => connectContainer(Container.find(reference), name));
+    .option('--alias <NAME>', 'one more name in this network', collect)
+    .action((name: string, reference: string, { alias }: { alias?: string[] }) =>
+      connectContainer(Container.find(reference), name, alias),
+    );
   add('disconnect')
     .description('Takes a container out of a network, while it runs too.')
     .argument('<NETWORK>', 'name or ID')

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { type Context, createCommand } from './command.js';
 import { forEachContainer } from './each.js';
-import { addStopOptions, stopAs } from './stop.js';
+import { addStopOptions, type StopOptions, stopAs } from './stop.js';
 
 const EXAMPLES = `
 Examples:
@@ -17,7 +17,7 @@ export function command(context: Context): Command {
       .argument('<CONTAINER...>', 'names or IDs'),
   )
     .addHelpText('after', EXAMPLES)
-    .action((references: string[], options: { time?: number; signal?: string }) =>
+    .action((references: string[], options: StopOptions) =>
       forEachContainer(references, context, async (container) => {
         await stopAs(container, options);
         await container.start();

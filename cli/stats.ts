@@ -48,6 +48,7 @@ const COLUMNS: Columns<Row> = [
 ];
 
 interface Options {
+  all?: boolean;
   stream: boolean;
   format?: string;
 }
@@ -57,23 +58,22 @@ export function command(context: Context): Command {
     .description('Shows what containers use: those that are named, or all that run.')
     .usage('[options] [CONTAINER...]')
     .argument('[CONTAINER...]', 'names or IDs')
+    .option('-a, --all', 'those too that do not run')
     .option('--no-stream', 'once')
     .option('--format <FORMAT>', FORMAT_HELP)
     .addHelpText('after', EXAMPLES)
     .action((references: string[], options: Options) => show(references, options));
 }
 
-async function show(references: readonly string[], { stream, format }: Options): Promise<void> {
+async function show(references: readonly string[], { all = false, stream, format }: Options): Promise<void> {
   // Whoever is named must run; of the others those count that do.
   let last = await look(references);
   for (;;) {
     await sleep(INTERVAL);
     const now = await look(references);
-    const text = formatList(
-      [...now].map(([container, usage]) => toRow(container, usage, last.get(container))),
-      COLUMNS,
-      format,
-    );
+    const rows = [...now].map(([container, usage]) => toRow(container, usage, last.get(container)));
+    if (all && references.length === 0) rows.push(...idleRows());
+    const text = formatList(rows, COLUMNS, format);
     process.stdout.write(stream && process.stdout.isTTY ? `\x1b[H\x1b[J${text}` : text);
     if (!stream) return;
     last = now;
@@ -103,6 +103,14 @@ function running(): string[] {
   return Container.list()
     .filter(({ state }) => state.status === 'running')
     .map(({ config }) => config.id);
+}
+
+/** Rows of the containers that do not run. */
+function idleRows(): Row[] {
+  const unknown = Object.fromEntries(COLUMNS.map(([, field]) => [field, '--'])) as unknown as Row;
+  return Container.list()
+    .filter(({ state }) => state.status !== 'running')
+    .map(({ config, name = '' }) => ({ ...unknown, ID: config.id.slice(0, 12), Name: name }));
 }
 
 function toRow(container: Container, usage: Usage, before: Usage | undefined): Row {

@@ -1,5 +1,5 @@
 // tsvm stop: containers end, gently at first.
-import type { Command } from 'commander';
+import { type Command, Option } from 'commander';
 import { type Container, signalNumber } from '../sandbox/index.js';
 import { type Context, createCommand } from './command.js';
 import { forEachContainer } from './each.js';
@@ -12,7 +12,9 @@ Examples:
 
 A command that is process 1 and has no handler for SIGTERM ignores it, as in Docker: it is killed when the time is over.`;
 
-interface Options {
+export interface StopOptions {
+  timeout?: number;
+  /** What Docker called it at first. */
   time?: number;
   signal?: string;
 }
@@ -20,12 +22,13 @@ interface Options {
 /** Adds what says how a container is stopped. */
 export function addStopOptions(command: Command): Command {
   return command
-    .option('-t, --time <SECONDS>', 'how long to wait before it is killed (default: 10)', parseSeconds)
+    .option('-t, --timeout <SECONDS>', 'how long to wait before it is killed (default: 10)', parseSeconds)
+    .addOption(new Option('--time <SECONDS>', 'as --timeout').argParser(parseSeconds).hideHelp())
     .option('-s, --signal <SIGNAL>', "what to send first (default: the image's, else SIGTERM)");
 }
 
-export function stopAs(container: Container, { time, signal }: Options): Promise<void> {
-  return container.stop(time, signal === undefined ? undefined : signalNumber(signal));
+export function stopAs(container: Container, { timeout, time, signal }: StopOptions): Promise<void> {
+  return container.stop(timeout ?? time, signal === undefined ? undefined : signalNumber(signal));
 }
 
 export function command(context: Context): Command {
@@ -36,7 +39,7 @@ export function command(context: Context): Command {
       .argument('<CONTAINER...>', 'names or IDs'),
   )
     .addHelpText('after', EXAMPLES)
-    .action((references: string[], options: Options) =>
+    .action((references: string[], options: StopOptions) =>
       forEachContainer(references, context, async (container) => {
         await stopAs(container, options);
         return undefined;
@@ -45,6 +48,6 @@ export function command(context: Context): Command {
 }
 
 function parseSeconds(text: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw new UsageError(`invalid argument '${text}' for --time: whole seconds`);
+  if (!/^\d{1,9}$/.test(text)) throw new UsageError(`invalid argument '${text}' for --timeout: whole seconds`);
   return Number(text);
 }

@@ -64,7 +64,7 @@ export function parsePortRange(text: string): [number, number] | undefined {
 }
 
 /** RFC 1123 names, and underscores, which are met. */
-function isName(text: string): boolean {
+export function isName(text: string): boolean {
   return text.length <= 253 && /^[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*\.?$/i.test(text);
 }
 

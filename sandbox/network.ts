@@ -7,7 +7,7 @@ import type { NetworkSpec, PublishedPorts } from '../vmm/machine.js';
 import type { InterfaceSpec } from './agent-protocol.js';
 import { SandboxError } from './errors.js';
 import { type HostNetwork, isLoopback, numberOf, readInterface } from './host-network.js';
-import { type HostName, parseHostName, parseRule } from './network-rules.js';
+import { type HostName, isName, parseHostName, parseRule } from './network-rules.js';
 import type { ContainerNetworks } from './networks.js';
 import { imagePorts, parseExposed, parsePublished, publishAll } from './published-ports.js';
 
@@ -62,7 +62,7 @@ export interface NetworkPlan {
  * @throws SandboxError `bad-spec`
  */
 export function checkNetwork(options: NetworkOptions): void {
-  const { mode = 'passt', mac } = options;
+  const { mode = 'passt', mac, aliases = [] } = options;
   if (!/^(none|passt|tap:[^\s/]{1,15})$/.test(mode) && !isNetworkName(mode)) {
     throw new SandboxError('bad-spec', `invalid network '${mode}': none, passt, tap:INTERFACE or a name is needed`);
   }
@@ -74,6 +74,10 @@ export function checkNetwork(options: NetworkOptions): void {
       throw new SandboxError('bad-spec', `invalid name server '${address}': an IP address is needed`);
     }
   }
+  checkAliases(aliases);
+  if (aliases.length > 0 && !isNetworkName(mode)) {
+    throw new SandboxError('bad-spec', 'network-scoped aliases are only supported for user-defined networks');
+  }
   hostNames(options, GATEWAY_ADDRESS);
   rules(options, GATEWAY_ADDRESS);
   const ports = (options.publish ?? []).map(parsePublished);
@@ -81,6 +85,12 @@ export function checkNetwork(options: NetworkOptions): void {
   if ((mode === 'none' || mode.startsWith(TAP)) && (ports.length > 0 || options.publishAll)) {
     throw new SandboxError('bad-spec', `ports cannot be published with --network ${mode}`);
   }
+}
+
+/** @throws SandboxError `bad-spec` for what is no name that a container could have in a network */
+export function checkAliases(aliases: readonly string[]): void {
+  const bad = aliases.find((alias) => !isName(alias));
+  if (bad !== undefined) throw new SandboxError('bad-spec', `invalid network alias '${bad}': a host's name is needed`);
 }
 
 /** The names that the caller adds to /etc/hosts. @throws SandboxError `bad-spec` */

@@ -140,19 +140,26 @@ export async function removeNetwork(home: string, reference: string): Promise<vo
   rmSync(meetingPlace(network), { recursive: true, force: true });
 }
 
-/** The names of the networks that a container is in. */
-export function networksOf(folder: ContainerFolder, { spec }: ContainerConfig): string[] {
+/** The private networks that a container is in by name, with the names that it has in each beside its own. */
+export type Memberships = Readonly<Record<string, readonly string[]>>;
+
+export function membershipsOf(folder: ContainerFolder, { spec }: ContainerConfig): Memberships {
   try {
     return JSON.parse(readFileSync(folder.networks, 'utf8'));
   } catch {
-    const { mode } = spec.network ?? {};
-    return mode !== undefined && isNetworkName(mode) ? [mode] : [];
+    const { mode, aliases = [] } = spec.network ?? {};
+    return mode !== undefined && isNetworkName(mode) ? { [mode]: aliases } : {};
   }
 }
 
+/** The names of the networks that a container is in. */
+export function networksOf(folder: ContainerFolder, config: ContainerConfig): string[] {
+  return Object.keys(membershipsOf(folder, config));
+}
+
 /** Writes down that a container is in these networks from now on. */
-export function setNetworks(folder: ContainerFolder, names: readonly string[]): void {
-  writeFileSync(`${folder.networks}.new`, JSON.stringify(names), { mode: 0o600 });
+export function setMemberships(folder: ContainerFolder, memberships: Memberships): void {
+  writeFileSync(`${folder.networks}.new`, JSON.stringify(memberships), { mode: 0o600 });
   renameSync(`${folder.networks}.new`, folder.networks);
 }
 
@@ -161,10 +168,13 @@ export function setNetworks(folder: ContainerFolder, names: readonly string[]): 
  * @throws SandboxError `no-such-network`
  */
 export function containerNetworks(folder: ContainerFolder, config: ContainerConfig): ContainerNetworks {
-  const networks = networksOf(folder, config).map((name) => readNetwork(folder.home, name) ?? notFound(name));
+  const networks = Object.entries(membershipsOf(folder, config)).map(([name, aliases]) => ({
+    network: readNetwork(folder.home, name) ?? notFound(name),
+    aliases,
+  }));
   return {
-    peers: networks.map((network) => peerNetwork(network, folder, config)),
-    internal: networks.length > 0 && networks.every(({ internal }) => internal),
+    peers: networks.map(({ network, aliases }) => peerNetwork(network, folder, config, aliases)),
+    internal: networks.length > 0 && networks.every(({ network }) => network.internal),
   };
 }
 
@@ -172,9 +182,10 @@ export function containerNetworks(folder: ContainerFolder, config: ContainerConf
 export function peerNetwork(
   network: Network,
   folder: ContainerFolder,
-  { hostname, spec }: ContainerConfig,
+  { hostname }: ContainerConfig,
+  aliases: readonly string[],
 ): PeerNetwork {
-  const names = [nameOf(folder.home, folder.id), folder.shortId, hostname, ...(spec.network?.aliases ?? [])];
+  const names = [nameOf(folder.home, folder.id), folder.shortId, hostname, ...aliases];
   const path = meetingPlace(network);
   mkdirSync(path, { recursive: true, mode: 0o700 });
   return { name: network.name, folder: path, names: [...new Set(names.filter((name) => name !== undefined))] };

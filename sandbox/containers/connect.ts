@@ -1,13 +1,21 @@
 // Connecting a container to a network, and disconnecting it: at once where it runs, and in any case for its next start.
 import { SandboxError } from '../errors.js';
-import { isNetworkName } from '../network.js';
-import { findNetwork, meetingPlace, networksOf, peerNetwork, setNetworks } from '../networks.js';
+import { checkAliases, isNetworkName } from '../network.js';
+import { findNetwork, meetingPlace, membershipsOf, peerNetwork, setMemberships } from '../networks.js';
 import type { Container } from './container.js';
 import { openRequest } from './control-client.js';
 import type { ControlRequest } from './control-messages.js';
 
-/** @throws SandboxError `no-such-network`, `conflict` when it is in it already, or cannot be in any */
-export async function connectContainer(container: Container, reference: string): Promise<void> {
+/**
+ * @param aliases names of the container in this network, beside its own
+ * @throws SandboxError `bad-spec`, `no-such-network`, `conflict` when it is in it already, or cannot be in any
+ */
+export async function connectContainer(
+  container: Container,
+  reference: string,
+  aliases: readonly string[] = [],
+): Promise<void> {
+  checkAliases(aliases);
   const { folder, config } = container;
   const network = findNetwork(folder.home, reference);
   const { name } = network;
@@ -18,12 +26,12 @@ export async function connectContainer(container: Container, reference: string):
       `container ${nameFor(container)} has the network '${mode}', and cannot be connected to others`,
     );
   }
-  const networks = networksOf(folder, config);
-  if (networks.includes(name)) {
+  const memberships = membershipsOf(folder, config);
+  if (Object.hasOwn(memberships, name)) {
     throw new SandboxError('conflict', `endpoint with name ${nameFor(container)} already exists in network ${name}`);
   }
-  await tell(container, { type: 'join', network: peerNetwork(network, folder, config) });
-  setNetworks(folder, [...networks, name]);
+  await tell(container, { type: 'join', network: peerNetwork(network, folder, config, aliases) });
+  setMemberships(folder, { ...memberships, [name]: aliases });
 }
 
 /** @throws SandboxError `no-such-network`, `conflict` when it is not in it */
@@ -31,15 +39,12 @@ export async function disconnectContainer(container: Container, reference: strin
   const { folder, config } = container;
   const network = findNetwork(folder.home, reference);
   const { name } = network;
-  const networks = networksOf(folder, config);
-  if (!networks.includes(name)) {
+  const { [name]: membership, ...others } = membershipsOf(folder, config);
+  if (membership === undefined) {
     throw new SandboxError('conflict', `container ${nameFor(container)} is not connected to network ${name}`);
   }
   await tell(container, { type: 'leave', folder: meetingPlace(network) });
-  setNetworks(
-    folder,
-    networks.filter((each) => each !== name),
-  );
+  setMemberships(folder, others);
 }
 
 function nameFor({ name, folder }: Container): string {

@@ -2,7 +2,7 @@
 import { constants } from 'node:os';
 import type { Mount } from '../mounts.js';
 import { isNetworkName } from '../network.js';
-import { networksOf } from '../networks.js';
+import { membershipsOf } from '../networks.js';
 import { eachPort, formatPort, parsePublished } from '../published-ports.js';
 import { DEFAULT_MEMORY } from '../run-spec.js';
 import { findVolume } from '../volumes.js';
@@ -100,10 +100,14 @@ function describeMount({ folder }: Container, { type, source, target, readOnly =
 
 /** As Docker has them: by name. A container that is in no private network is in the one of its mode. */
 function networks(folder: ContainerFolder, config: ContainerConfig, address: string): Record<string, object> {
-  const { mode = 'passt', aliases } = config.spec.network ?? {};
-  const names = networksOf(folder, config);
-  const all = names.length > 0 ? names : isNetworkName(mode) ? [] : [mode];
-  return Object.fromEntries(all.map((name) => [name, { IPAddress: address, Aliases: aliases ?? null }]));
+  const { mode = 'passt' } = config.spec.network ?? {};
+  const memberships = Object.entries(membershipsOf(folder, config));
+  if (memberships.length === 0 && !isNetworkName(mode)) return { [mode]: { IPAddress: address, Aliases: null } };
+  const endpoint = (aliases: readonly string[]) => ({
+    IPAddress: address,
+    Aliases: aliases.length > 0 ? aliases : null,
+  });
+  return Object.fromEntries(memberships.map(([name, aliases]) => [name, endpoint(aliases)]));
 }
 
 type HostPort = { HostIp: string; HostPort: string };

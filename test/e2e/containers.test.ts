@@ -163,6 +163,7 @@ describe.each(machines)('on $name', (machine) => {
       tsvm pause ${name}-still > /dev/null
       tsvm ps --format '{{.State}}' --filter name=${name}-still
       tsvm exec ${name}-still true 2> /dev/null || echo "exec $?"
+      tsvm stats -a --no-stream --format '{{.Name}} {{.PIDs}}' | grep '^${name}-still'
       before=$(tsvm logs ${name}-still | wc -l); sleep 1; test $before = $(tsvm logs ${name}-still | wc -l)
       tsvm unpause ${name}-still > /dev/null
       until test $(tsvm logs ${name}-still | wc -l) -gt $before; do sleep 0.1; done
@@ -171,6 +172,8 @@ describe.each(machines)('on $name', (machine) => {
       tsvm events --since 1h --until 0s --filter container=${name}-still --format '{{.Action}}' | tr '\\n' ' '; echo
       tsvm rm -f ${name}-still > /dev/null`,
     );
-    expect(said).toBe(['paused', 'exec 125', '1', `${name}-still`, 'create start pause unpause ', ''].join('\n'));
+    expect(said).toBe(
+      ['paused', 'exec 125', `${name}-still --`, '1', `${name}-still`, 'create start pause unpause ', ''].join('\n'),
+    );
   });
 });

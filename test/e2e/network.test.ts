@@ -137,18 +137,36 @@ describe.each(machines)('on $name', (machine) => {
     const tsvm = (...words: string[]) => run(machine, [TSVM, ...words]);
     const id = (await tsvm('network', 'create', '--internal', lan)).stdout.trim();
     const server = ['--name', web, PYTHON, 'python3', '-u', '-m', 'http.server', '8000'];
-    const fetch = () => tsvm('exec', client, 'python3', '-c', DOWNLOAD, `http://${web}:8000/etc/hostname`);
+    const fetch = (name = web) => tsvm('exec', client, 'python3', '-c', DOWNLOAD, `http://${name}:8000/etc/hostname`);
     try {
       expect((await tsvm('run', '-d', '--rm', ...server)).stderr).toBe('');
-      await tsvm('run', '-d', '--rm', '--name', client, '--network', lan, PYTHON, 'sleep', '1000');
+      await tsvm(
+        'run',
+        '-d',
+        '--rm',
+        '--name',
+        client,
+        '--network',
+        lan,
+        '--network-alias',
+        'till',
+        PYTHON,
+        'sleep',
+        '1000',
+      );
       while (!(await tsvm('logs', web)).stdout.includes('Serving'));
       expect((await fetch()).code).toBe(1);
-      expect(await tsvm('network', 'connect', id.slice(0, 12), web)).toEqual({ code: 0, stdout: '', stderr: '' });
-      expect(await fetch()).toEqual({
-        code: 0,
-        stdout: expect.stringMatching(/^[0-9a-f]{64}\n$/),
-        stderr: '',
-      });
+      const connect = ['connect', '--alias', 'shop', id.slice(0, 12), web];
+      expect(await tsvm('network', ...connect)).toEqual({ code: 0, stdout: '', stderr: '' });
+      for (const name of [web, 'shop']) {
+        expect(await fetch(name)).toEqual({
+          code: 0,
+          stdout: expect.stringMatching(/^[0-9a-f]{64}\n$/),
+          stderr: '',
+        });
+      }
+      const resolved = await tsvm('exec', web, 'getent', 'hosts', 'till');
+      expect(resolved).toEqual({ code: 0, stdout: expect.stringMatching(/^198\.19\.\d+\.\d+ +till\n$/), stderr: '' });
       const again = await tsvm('network', 'connect', lan, web);
       expect(again.stderr).toBe(`tsvm: endpoint with name ${web} already exists in network ${lan}\n`);
       const [described] = JSON.parse((await tsvm('network', 'inspect', lan)).stdout);

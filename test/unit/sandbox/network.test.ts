@@ -118,6 +118,8 @@ test.each<[NetworkOptions, RegExp]>([
   [{ mode: 'tap:../x' }, /^invalid network/],
   [{ mac: '03:00:00:00:00:01' }, /^invalid MAC address/],
   [{ mac: '02:00' }, /^invalid MAC address/],
+  [{ mode: 'lan', aliases: ['a b'] }, /^invalid network alias 'a b'/],
+  [{ aliases: ['db'] }, /^network-scoped aliases are only supported/],
   [{ dns: ['resolver'] }, /^invalid name server/],
   [{ hosts: ['x'] }, /^invalid host/],
   [{ allow: ['10.0.0.0/99'] }, /^invalid network rule/],
