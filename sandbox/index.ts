@@ -65,7 +65,7 @@ export {
 export { probeMachine } from './probe.js';
 export type { ContainerIo } from './process-io.js';
 export { type BoundPort, type ExposedPort, eachPort, formatPort, parseExposed } from './published-ports.js';
-export type { ExitStatus } from './run.js';
+export type { ExitStatus } from './run-options.js';
 export { DEFAULT_MEMORY, type DeviceRate, MIN_MEMORY, type RunSpec } from './run-spec.js';
 export {
   type ProcessOptions,

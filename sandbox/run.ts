@@ -1,25 +1,18 @@
 // One life of a container, from run spec to exit status. The machine process starts first since it takes longest;
 // everything that it does not need to be told at once is done meanwhile.
 import { randomInt } from 'node:crypto';
-import type { Image } from '../images/index.js';
-import type { MachineSpec, MachineStatistics, PeerNetwork, PublishedPorts, Refusal } from '../vmm/machine.js';
+import type { MachineStatistics, PeerNetwork, PublishedPorts } from '../vmm/machine.js';
 import type { BpfInstruction, ExitedFrame, ProcessSpec, TerminalSize } from './agent-protocol.js';
-import { AgentSession } from './agent-session.js';
+import type { AgentSession } from './agent-session.js';
+import { type Boot, bootMachine } from './boot.js';
 import { SandboxError } from './errors.js';
-import { builtKernel, type LayerDisk, machineSpec } from './guest-machine.js';
-import { tsvmHome } from './home.js';
-import { readHostNetwork } from './host-network.js';
 import { processLimits, seccompFilter } from './limits.js';
 import { type Log, SILENT } from './log.js';
 import { MachineProcess } from './machine-process.js';
-import { resolveMounts } from './mounts.js';
-import { planNetwork } from './network.js';
-import type { ContainerNetworks } from './networks.js';
 import { type ContainerIo, ProcessIo } from './process-io.js';
+import type { ExitStatus, RunOptions } from './run-options.js';
 import { checkRunSpec, type RunSpec } from './run-spec.js';
-import { keptDisk, ScratchDisk } from './scratch-disk.js';
-import { networkFields, startRequest } from './start-request.js';
-import { type StateFolder, sweepStateFolders } from './state-folder.js';
+import { networkFields } from './start-request.js';
 import { streamNames } from './stream-listener.js';
 import { Trace } from './trace.js';
 
@@ -37,43 +30,6 @@ const LAST_WORDS = 2_000;
 const SIGPIPE = 13;
 const SIGKILL = 9;
 const SIGTERM = 15;
-
-export interface RunOptions {
-  image: Image;
-  /** Published: where its sockets are. Its id names the host unless the spec does. Not disposed of. */
-  folder: StateFolder;
-  /** Nothing of the container is run: it is only looked at. */
-  hold?: boolean;
-  /** Whether it has the network that the spec asks for. Default: yes. */
-  online?: boolean;
-  /** Path of the disk that keeps the writable layer; made if missing. Absent: the layer ends with the run. */
-  layer?: string;
-  /** Default: see `tsvmHome`. */
-  home?: string;
-  /** A process that was started in advance, and is owned by the run from now on. */
-  machine?: MachineProcess;
-  log?: Log;
-  trace?: Trace;
-  /** Told why the machine is emulated, where the spec's accelerator is `auto`. */
-  onFallback?: (reason: string) => void;
-  /** The private networks that it is in. */
-  networks?: ContainerNetworks;
-  /** Told why the container has no network, where none was asked for. */
-  onNoNetwork?: (reason: string) => void;
-  /** Told of each destination that the container may not reach and tried to. Default: the log, at `info`. */
-  onRefusal?: (refusal: Refusal) => void;
-  /** The machine process's log; what it writes goes to `io.stderr`. Default `warn`. */
-  machineLog?: MachineSpec['logLevel'];
-}
-
-export interface ExitStatus {
-  /** As Docker's: the process's own, 128+n when signal n ended it, 124 when its time was over. */
-  code: number;
-  /** The signal that ended the process. */
-  signal?: number;
-  /** The guest had no memory left for the process. */
-  oomKilled: boolean;
-}
 
 /** A process that was started beside the container's first. */
 export interface StartedProcess {
@@ -239,68 +195,25 @@ export class ContainerRun {
     return resource;
   }
 
+  /** From the machine's start to its process's end. */
   async #live(): Promise<ExitStatus> {
-    const { spec, io, options } = this;
-    const { machineLog = 'warn', home = tsvmHome() } = options;
-    const kernel = spec.kernel ?? builtKernel();
-    const machine = this.#own(options.machine ?? new MachineProcess());
-    this.#machine = machine;
-    if (spec.console || machineLog !== 'silent') machine.onStderr = (chunk) => io.stderr.write(chunk);
-    this.#trace.mark('machineSpawned', machine.spawned);
+    const machine = this.#takeMachine();
     const failed = machine.ended.then(({ error }) => {
       throw error ?? new SandboxError('machine-died', 'the machine stopped');
     });
     failed.catch(() => {});
-
-    const { folder } = options;
-    folder.clear();
-    const [session, disk] = await Promise.race([
-      Promise.all([this.#listen(folder), this.#layerDisk(home, folder.id)]),
-      failed,
-    ]);
-    this.#trace.mark('foldersMade');
-    const shares = resolveMounts(spec.mounts ?? [], home);
-    const wanted = options.online === false ? { mode: 'none' } : (spec.network ?? {});
-    const exposed = options.image.config.ExposedPorts;
-    const network = planNetwork(wanted, readHostNetwork(), { id: folder.id, networks: options.networks, exposed });
-    this.#address = network?.address;
-    const hostname = spec.hostname ?? folder.id;
-    const request = startRequest(spec, {
-      image: options.image,
-      hostname,
+    const boot = await bootMachine(machine, this.spec, this.options, {
       process: this.#process,
-      layer: disk !== undefined,
-      shares,
-      network,
-      hold: options.hold,
-      terminalSize: io.terminalSize,
+      hostname: this.#hostname,
+      terminalSize: this.io.terminalSize,
+      trace: this.#trace,
+      log: this.#log,
+      failed,
+      own: (resource) => this.#own(resource),
     });
-
-    machine.send({
-      type: 'boot',
-      spec: machineSpec(spec, {
-        kernel,
-        image: options.image,
-        layer: disk,
-        shares,
-        network,
-        vsock: folder.vsock,
-        home,
-        logLevel: machineLog,
-      }),
-    });
-    this.#trace.mark('bootSent');
-    machine.booted.then(({ accel, reason, times }) => {
-      if (reason !== undefined) options.onFallback?.(reason);
-      this.#trace.markMachine(times);
-      this.#log.debug('booted', { accel, image: options.image.digest });
-      // The machine has it open: such a disk needs no name any more, and so is gone whatever happens.
-      if (disk instanceof ScratchDisk) disk[Symbol.dispose]();
-    });
-    sweepStateFolders(folder.root).then(
-      (swept) => swept.length > 0 && this.#log.debug('removed what dead runs left', { swept }),
-      (error) => this.#log.warn(`cannot remove what dead runs left: ${error.message}`),
-    );
+    const { session } = boot;
+    this.#session = session;
+    this.#address = boot.address;
 
     const broken = session.lost.catch(async (error) => {
       // The machine knows better why its guest went away.
@@ -308,19 +221,52 @@ export class ContainerRun {
       throw error;
     });
     broken.catch(() => {});
-    const boot = this.#after(BOOT_TIMEOUT, () => this.#abort(tooSlow()));
-    const hello = await Promise.race([session.hello, broken, failed]);
-    boot[Symbol.dispose]();
-    this.#trace.mark('agentHello');
-    const agentRunning = (hello.running ?? 0) / 1000;
-    this.#trace.mark('agentStarted', performance.timeOrigin + performance.now() - agentRunning);
-    this.#log.debug('agent', { agent: hello.agent, kernel: hello.kernel });
+    const ended = Promise.race([broken, failed]);
+    ended.catch(() => {});
+    const kernel = await this.#greet(session, ended);
+    const { output } = await this.#startProcess(boot, kernel, ended);
 
-    this.#seccomp = seccompFilter(spec, hello.kernel);
-    const isOnline = network === undefined || (await this.#online(machine, Promise.race([broken, failed])));
+    const exited = await Promise.race([session.exited(this.#process), ended]);
+    this.#trace.mark('exited');
+    await Promise.race([output, this.#io.stalled((timer) => this.#own(timer))]);
+    // A machine that died closed its streams too: what looks like their end may be a part.
+    if (!(await machine.isAlive())) await failed;
+    if (this.options.layer !== undefined) await this.#writeOut(session, machine);
+    return this.#status(exited);
+  }
+
+  #takeMachine(): MachineProcess {
+    const { spec, io, options } = this;
+    const machine = this.#own(options.machine ?? new MachineProcess());
+    this.#machine = machine;
+    if (spec.console || options.machineLog !== 'silent') machine.onStderr = (chunk) => io.stderr.write(chunk);
+    this.#trace.mark('machineSpawned', machine.spawned);
+    return machine;
+  }
+
+  /** Waits for the guest's agent: the guest's kernel. */
+  async #greet(session: AgentSession, ended: Promise<never>): Promise<string> {
+    const late = this.#after(BOOT_TIMEOUT, () => this.#abort(tooSlow()));
+    const { agent, kernel, running = 0 } = await Promise.race([session.hello, ended]);
+    late[Symbol.dispose]();
+    this.#trace.mark('agentHello');
+    this.#trace.mark('agentStarted', performance.timeOrigin + performance.now() - running / 1000);
+    this.#log.debug('agent', { agent, kernel });
+    return kernel;
+  }
+
+  /** Has the agent make the container and start its process; the end of the output is not waited for. */
+  async #startProcess(
+    { machine, session, request, address }: Boot,
+    kernel: string,
+    ended: Promise<never>,
+  ): Promise<{ output: Promise<unknown> }> {
+    const { spec, options } = this;
+    this.#seccomp = seccompFilter(spec, kernel);
+    const isOnline = address === undefined || (await this.#online(machine, ended));
     const started = session.start({
       ...request,
-      ...(isOnline ? {} : networkFields(spec, hostname)),
+      ...(isOnline ? {} : networkFields(spec, this.#hostname)),
       clock: Date.now() * 1000,
       process: { ...request.process, seccomp: this.#seccomp },
     });
@@ -328,7 +274,7 @@ export class ContainerRun {
       ? { terminal: false, stdin: false }
       : { terminal: spec.terminal === true, stdin: spec.stdin === true };
     const output = this.#io.connect((name) => session.stream(this.#process, name), streams);
-    await Promise.race([started, broken, failed]);
+    await Promise.race([started, ended]);
     this.#trace.mark('processStarted');
     if (this.#trace.wanted) {
       machine.statistics().then((statistics) => {
@@ -338,14 +284,11 @@ export class ContainerRun {
     this.#running = true;
     this.#start();
     if (spec.timeout && !options.hold) this.#after(spec.timeout, () => this.#timeOut());
+    return { output };
+  }
 
-    const exited = await Promise.race([session.exited(this.#process), broken, failed]);
-    this.#trace.mark('exited');
-    await Promise.race([output, this.#io.stalled((timer) => this.#own(timer))]);
-    // A machine that died closed its streams too: what looks like their end may be a part.
-    if (!(await machine.isAlive())) await failed;
-    if (options.layer !== undefined) await this.#writeOut(session, machine);
-    return this.#status(exited);
+  get #hostname(): string {
+    return this.spec.hostname ?? this.options.folder.id;
   }
 
   /** Whether the machine's network is there; where it is not to be had, it was not asked for, and that is only told. */
@@ -360,18 +303,6 @@ export class ContainerRun {
     else this.options.onNoNetwork?.(network.reason);
     this.#trace.mark('networkUp');
     return network.up;
-  }
-
-  async #listen(folder: StateFolder): Promise<AgentSession> {
-    const session = this.#own(await AgentSession.listen(folder.agentSocket));
-    this.#session = session;
-    return session;
-  }
-
-  async #layerDisk(home: string, id: string): Promise<LayerDisk | undefined> {
-    const { spec, options } = this;
-    if (options.layer !== undefined) return keptDisk(options.layer, spec.disk);
-    return spec.disk === undefined ? undefined : this.#own(await ScratchDisk.create(home, id, spec.disk));
   }
 
   /** The guest writes its disk out and stops. One that does not gets no more time than a crash would give it. */
