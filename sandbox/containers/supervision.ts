@@ -1,8 +1,8 @@
-// Supervising a container: holding its lock, running its lives one after the other as the restart policy has it, and
-// writing down what becomes of it. Done by `tsvm run` itself in the foreground, else by a process of its own.
+// Supervising a container: holding its lock, and running its lives one after the other as the restart policy has it.
+// Done by `tsvm run` itself in the foreground, else by a process of its own.
 import { PassThrough, type Readable } from 'node:stream';
 import { type Image, openStore } from '../../images/index.js';
-import type { MachineSpec, Refusal } from '../../vmm/machine.js';
+import type { MachineSpec } from '../../vmm/machine.js';
 import { defer } from '../deferred.js';
 import { SandboxError } from '../errors.js';
 import { type Log, SILENT } from '../log.js';
@@ -15,14 +15,12 @@ import { StateFolder } from '../state-folder.js';
 import type { Trace } from '../trace.js';
 import { type ControlReply, toReply } from './control-messages.js';
 import { ControlServer } from './control-server.js';
-import { recordEvent } from './events.js';
 import type { ContainerFolder } from './folder.js';
+import { Journal } from './journal.js';
 import { LogWriter } from './log-file.js';
-import { nameOf, releaseName, withContainersLock } from './names.js';
 import { Outlet } from './outlet.js';
-import { bootId, type ContainerConfig, type ContainerState, isRunning, type RestartPolicy } from './record.js';
+import { bootId, type ContainerConfig, isRunning, type RestartPolicy } from './record.js';
 import { sweepLeftBehind } from './sweep.js';
-import { removeAnonymousVolumes } from './volumes.js';
 
 const SIGKILL = 9;
 /** Milliseconds before the first restart; doubled for each after it, up to the last. */
@@ -69,12 +67,11 @@ export class Supervision {
   readonly #folder: ContainerFolder;
   readonly #config: ContainerConfig;
   readonly #image: Image | undefined;
-  readonly #name: string | undefined;
   readonly #options: SuperviseOptions;
   readonly #log: Log;
   readonly #started = defer<void>();
   readonly #stdin = new PassThrough();
-  #state: ContainerState;
+  readonly #journal: Journal;
   #run: ContainerRun | undefined;
   #stopped = false;
   #everStarted = false;
@@ -87,9 +84,7 @@ export class Supervision {
     this.#image = image;
     this.#options = options;
     this.#log = options.log ?? SILENT;
-    const { isLost, ...state } = folder.state();
-    this.#state = state;
-    this.#name = nameOf(folder.home, folder.id);
+    this.#journal = new Journal(folder, config, { isSilent: options.hold, log: this.#log });
     this.started = this.#started.promise;
     this.exit = this.#supervise();
   }
@@ -102,9 +97,9 @@ export class Supervision {
   signal(signal: number): void {
     // As Docker: who is ended on purpose is not started again.
     if (signal === SIGKILL || signal === this.#config.stopSignal) this.#stopped = true;
-    this.#record('kill', { signal: String(signal) });
+    this.#journal.record('kill', { signal: String(signal) });
     // As Docker: what ends it is not kept waiting.
-    if (this.#stopped && this.#state.status === 'paused') this.pause(false);
+    if (this.#stopped && this.#journal.state.status === 'paused') this.pause(false);
     this.#run?.signal(signal);
   }
 
@@ -124,13 +119,13 @@ export class Supervision {
   pause(paused: boolean): void {
     const pid = this.#run?.machinePid;
     const from = paused ? 'running' : 'paused';
-    if (pid === undefined || this.#state.status !== from) {
+    if (pid === undefined || this.#journal.state.status !== from) {
       throw new SandboxError('not-running', `container ${this.#folder.shortId} is not ${from}`);
     }
     // The machine process leads a group of its own, in which an emulator's processes are too.
     process.kill(-pid, paused ? 'SIGSTOP' : 'SIGCONT');
-    this.#write({ status: paused ? 'paused' : 'running' });
-    this.#record(paused ? 'pause' : 'unpause');
+    this.#journal.write({ status: paused ? 'paused' : 'running' });
+    this.#journal.record(paused ? 'pause' : 'unpause');
   }
 
   /** Sends `signal`, and SIGKILL after `timeout` seconds. There is no restart. */
@@ -143,11 +138,11 @@ export class Supervision {
       return;
     }
     if (run === undefined) return;
-    if (!isRunning(this.#state)) {
+    if (!isRunning(this.#journal.state)) {
       run.abort(new SandboxError('aborted', 'stopped before it was started'));
       return;
     }
-    if (this.#state.status === 'paused') this.pause(false);
+    if (this.#journal.state.status === 'paused') this.pause(false);
     if (timeout === 0) {
       run.kill();
       return;
@@ -177,7 +172,7 @@ export class Supervision {
       const stderr = new Outlet('stderr', { log, primary: io?.stderr });
       server = await ControlServer.listen(sockets.control, this.#controlled(stdout, stderr));
       sockets.publish();
-      this.#write({
+      this.#journal.write({
         supervisorPid: process.pid,
         bootId: bootId(),
         sockets: sockets.path,
@@ -190,7 +185,7 @@ export class Supervision {
         if (!this.#everStarted) reply = toReply(error);
         throw error;
       } finally {
-        const { exitCode, oomKilled } = this.#state;
+        const { exitCode, oomKilled } = this.#journal.state;
         reply ??= { type: 'exited', code: exitCode, oomKilled };
         log?.[Symbol.dispose]();
         stdout.endAttached();
@@ -202,7 +197,7 @@ export class Supervision {
     } finally {
       // Nobody who is told of the end finds the container still taken.
       server?.close();
-      await this.#leave();
+      await this.#journal.close();
       lock[Symbol.dispose]();
       server?.end(reply ?? { type: 'exited', code: LOST });
     }
@@ -221,11 +216,11 @@ export class Supervision {
         if (end instanceof Error) throw end;
         return end;
       }
-      this.#write({ status: 'restarting', restartCount: count + 1 });
+      this.#journal.write({ status: 'restarting', restartCount: count + 1 });
       await this.#sleep(delay);
       delay = Math.min(delay * 2, LONGEST_DELAY);
       if (this.#stopped) {
-        this.#write({ status: 'exited' });
+        this.#journal.write({ status: 'exited' });
         if (this.#aborted !== undefined) throw this.#aborted;
         if (end instanceof Error) throw end;
         return end;
@@ -252,7 +247,7 @@ export class Supervision {
         onFallback,
         onNoNetwork,
         networks: this.#options.hold ? undefined : containerNetworks(this.#folder, this.#config),
-        onRefusal: (refusal) => this.#refused(refusal),
+        onRefusal: (refusal) => this.#journal.refused(refusal),
       });
       this.#run = run;
       if (this.#aborted !== undefined) run.abort(this.#aborted);
@@ -260,8 +255,8 @@ export class Supervision {
         this.#everStarted = true;
         this.#started.resolve();
         if (this.#options.hold) return;
-        this.#record('start');
-        this.#write({
+        this.#journal.record('start');
+        this.#journal.write({
           status: 'running',
           startedAt: new Date().toISOString(),
           finishedAt: undefined,
@@ -275,70 +270,19 @@ export class Supervision {
       });
       const status = await run.exit;
       if (this.#options.hold) return status;
-      this.#ended({ exitCode: status.code, oomKilled: status.oomKilled });
+      this.#journal.ended({ exitCode: status.code, oomKilled: status.oomKilled });
       return status;
     } catch (error) {
       if (this.#options.hold) return error as Error;
-      const started = isRunning(this.#state);
+      const started = isRunning(this.#journal.state);
       const { code, message } = error as { code?: unknown; message: string };
-      const exitCode = started
-        ? this.#stopped
-          ? KILLED
-          : LOST
-        : code === 'not-found'
-          ? 127
-          : code === 'cannot-invoke'
-            ? 126
-            : 125;
-      if (started) this.#ended({ exitCode, error: message });
-      else this.#write({ exitCode, error: message });
+      const exitCode = started ? (this.#stopped ? KILLED : LOST) : neverStarted(code);
+      if (started) this.#journal.ended({ exitCode, error: message });
+      else this.#journal.write({ exitCode, error: message });
       return error as Error;
     } finally {
       this.#run = undefined;
     }
-  }
-
-  #ended(how: Partial<ContainerState>): void {
-    if (how.oomKilled) this.#record('oom');
-    this.#record('die', { exitCode: String(how.exitCode) });
-    this.#write({ ...how, status: 'exited', finishedAt: new Date().toISOString(), machinePid: undefined });
-  }
-
-  /** A disk that takes no more is no reason to end a container: readers see it as it was, or as lost. */
-  #write(change: Partial<ContainerState>): void {
-    this.#state = { ...this.#state, ...change };
-    try {
-      this.#folder.writeState(this.#state);
-    } catch (error) {
-      this.#log.warn((error as Error).message);
-    }
-  }
-
-  /** Nobody supervises it any more, and with --rm there is nothing left to supervise. */
-  async #leave(): Promise<void> {
-    const { home, id } = this.#folder;
-    if (!this.#config.spec.autoRemove || this.#options.hold) {
-      const { status } = this.#state;
-      this.#write({
-        status: status === 'created' ? 'created' : 'exited',
-        supervisorPid: undefined,
-        machinePid: undefined,
-        sockets: undefined,
-      });
-      return;
-    }
-    await withContainersLock(home, () => releaseName(home, id)).catch(({ message }) => this.#log.warn(message));
-    this.#folder.remove();
-    const { mounts } = this.#config.spec;
-    await removeAnonymousVolumes(home, mounts).catch(({ message }) => this.#log.warn(message));
-    this.#record('destroy');
-  }
-
-  #record(action: string, attributes: Record<string, string> = {}): void {
-    const { home, id } = this.#folder;
-    if (this.#options.hold) return;
-    const { image } = this.#config.spec;
-    recordEvent(home, id, action, { image, name: this.#name ?? '', ...attributes });
   }
 
   /** What runs in the foreground and leaves nothing behind is spared the writing. */
@@ -346,13 +290,6 @@ export class Supervision {
     const { spec } = this.#config;
     if (this.#options.hold || (this.#options.io !== undefined && spec.autoRemove)) return undefined;
     return new LogWriter(this.#folder.log, spec.logs);
-  }
-
-  /** What the container may not reach and tried to. */
-  #refused(refusal: Refusal): void {
-    this.#log.info('the network refused', { ...refusal });
-    const { reason, what, destination = '' } = refusal;
-    recordEvent(this.#folder.home, this.#folder.id, 'network-refused', { reason, what, destination });
   }
 
   #input(): Readable | undefined {
@@ -370,10 +307,10 @@ export class Supervision {
       stdin: attachable ? this.#stdin : undefined,
       run: () => this.#run,
       check: () => {
-        if (this.#state.status === 'paused') {
+        if (this.#journal.state.status === 'paused') {
           throw new SandboxError('not-running', `container ${this.#folder.shortId} is paused: unpause it first`);
         }
-        if (this.#options.hold ? this.#run === undefined : !isRunning(this.#state)) {
+        if (this.#options.hold ? this.#run === undefined : !isRunning(this.#journal.state)) {
           throw new SandboxError('not-running', `container ${this.#folder.shortId} is not running`);
         }
       },
@@ -393,6 +330,12 @@ export class Supervision {
       if (this.#stopped) this.#wake();
     });
   }
+}
+
+/** Docker's exit codes for a command that could not be started. */
+function neverStarted(code: unknown): number {
+  if (code === 'not-found') return 127;
+  return code === 'cannot-invoke' ? 126 : 125;
 }
 
 /** A container that outlives its process keeps what it wrote, unless it cannot write. */
