@@ -3,7 +3,8 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 
 const here = new URL('.', import.meta.url).pathname;
-const SOURCES = ['frame.c', 'request.c', 'failure.c', 'user.c'].map((name) => join(here, '../../../guest-agent', name));
+const REQUESTS = ['request.c', 'request-process.c', 'request-container.c', 'field.c'];
+const SOURCES = ['frame.c', ...REQUESTS, 'failure.c', 'user.c'].map((name) => join(here, '../../../guest-agent', name));
 const FLAGS = ['-std=gnu11', '-D_GNU_SOURCE', '-g', '-O1', '-Wall', '-Wextra', '-Werror'];
 
 /** Builds the program of codec.c and returns its path. */
