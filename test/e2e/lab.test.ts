@@ -7,7 +7,12 @@ const run = (argv: string[], options = {}) => runInLab(inject('lab'), argv, opti
 
 test('the lab has a KVM and AMD virtualisation', async () => {
   const { stdout } = await run(['sh', '-c', 'grep -c -w svm /proc/cpuinfo; test -c /dev/kvm && echo kvm']);
-  expect(stdout.toString()).toBe('2\nkvm\n');
+  expect(stdout.toString()).toBe('3\nkvm\n');
+});
+
+test("no program runs on the lab's first CPU, of which the emulator loses flags", async () => {
+  const { stdout } = await run(['grep', '-h', 'Cpus_allowed_list', '/proc/self/status', '/proc/1/status']);
+  expect(stdout.toString()).toBe('Cpus_allowed_list:\t1-2\n'.repeat(2));
 });
 
 test('stdout, stderr and the exit code come back apart', async () => {
