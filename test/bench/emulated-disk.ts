@@ -83,18 +83,34 @@ async function runWithDaemon(folder: string): Promise<string> {
   }
 }
 
-/** fio(1), "TERSE OUTPUT" version 3: of reads and of writes, where the bandwidth in KiB/s is; the IOPS follow. */
-const BANDWIDTH = { read: 6, write: 47 };
+/** fio(1), "TERSE OUTPUT" version 3: where the KiB are that were read or written; KiB/s, IOPS and milliseconds follow. */
+const TOTALS = { read: 5, write: 46 };
 
 /** As many fields has a line at least. */
 const LEAST_FIELDS = 120;
+/** By so much at most the rate that fio tells is off the one that follows from what it did and how long. */
+const ROUNDING = 0.01;
 
-/** What fio said of a job that went well. */
-function fieldsOf(output: string, job: (typeof JOBS)[number]): string[] | undefined {
+interface Rates {
+  /** KiB/s. */
+  bandwidth: number;
+  /** Requests per second. */
+  iops: number;
+}
+
+/** What fio said of a job that went well; nothing where characters of it were lost. */
+function ratesOf(output: string, job: Job): Rates | undefined {
   const lines = output.split('\n').map((line) => line.trim().split(';'));
-  return lines.find(
-    (fields) => fields[0] === '3' && fields[2] === nameOf(job) && fields[4] === '0' && fields.length > LEAST_FIELDS,
+  const fields = lines.find(
+    (each) => each[0] === '3' && each[2] === nameOf(job) && each[4] === '0' && each.length > LEAST_FIELDS,
   );
+  if (fields === undefined) return undefined;
+  const at = TOTALS[job.rw === 'read' || job.rw === 'randread' ? 'read' : 'write'];
+  const [total, bandwidth, iops, time] = fields.slice(at, at + 4).map(Number);
+  const isNear = (rate: number, other: number) => Math.abs(rate / other - 1) < ROUNDING;
+  const blocks = total / (job.bs === '1M' ? 1024 : 4);
+  if (!isNear(bandwidth, (total / time) * 1000) || !isNear(iops, (blocks / time) * 1000)) return undefined;
+  return { bandwidth, iops };
 }
 
 /** Runs the guest until fio's word on every job has come whole: a busy serial port loses some characters now and then. */
@@ -103,7 +119,7 @@ async function saidOfAll(run: (folder: string) => Promise<string>): Promise<stri
     const folder = mkdtempSync(join(tmpdir(), 'tsvm-bench-'));
     try {
       const output = await run(folder);
-      if (left === 1 || JOBS.every((job) => fieldsOf(output, job) !== undefined)) return output;
+      if (left === 1 || JOBS.every((job) => ratesOf(output, job) !== undefined)) return output;
     } finally {
       rmSync(folder, { recursive: true });
     }
@@ -112,12 +128,11 @@ async function saidOfAll(run: (folder: string) => Promise<string>): Promise<stri
 
 function addSamples(samples: Samples, who: string, output: string): void {
   for (const job of JOBS) {
-    const fields = fieldsOf(output, job);
-    if (fields === undefined) throw new Error(`${who}: fio said nothing of ${nameOf(job)}\n${output}`);
-    const at = BANDWIDTH[job.rw === 'read' || job.rw === 'randread' ? 'read' : 'write'];
+    const rates = ratesOf(output, job);
+    if (rates === undefined) throw new Error(`${who}: fio said nothing of ${nameOf(job)}\n${output}`);
     const name = `${who}: ${nameOf(job)}`;
-    if (job.bs === '1M') samples.add(name, 'MiB/s', Number(fields[at]) / 1024);
-    else samples.add(name, '1/s', Number(fields[at + 1]));
+    if (job.bs === '1M') samples.add(name, 'MiB/s', rates.bandwidth / 1024);
+    else samples.add(name, '1/s', rates.iops);
   }
 }
 
