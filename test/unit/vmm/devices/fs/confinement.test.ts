@@ -2,10 +2,13 @@
 // meanwhile, it never gets it, and nothing is made or changed outside.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import {
+  closeSync,
   constants as fs,
+  fstatSync,
   linkSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -101,10 +104,15 @@ const NAMES = [
 
 /** Whether this process gets the secret by a path that leads through the folder. */
 function fallsForIt(): boolean {
+  let file: number | undefined;
   try {
-    return readFileSync(join(shared, 'directory/secret'), 'utf8') === SECRET;
+    // The guest may have put a pipe there, whose opening waits for a writer, or a device that never ends.
+    file = openSync(join(shared, 'directory/secret'), fs.O_RDONLY | fs.O_NONBLOCK);
+    return fstatSync(file).isFile() && readFileSync(file, 'utf8') === SECRET;
   } catch {
     return false;
+  } finally {
+    if (file !== undefined) closeSync(file);
   }
 }
 
