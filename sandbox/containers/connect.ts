@@ -39,11 +39,12 @@ export async function disconnectContainer(container: Container, reference: strin
   const { folder, config } = container;
   const network = findNetwork(folder.home, reference);
   const { name } = network;
-  const { [name]: membership, ...others } = membershipsOf(folder, config);
-  if (membership === undefined) {
+  const memberships = membershipsOf(folder, config);
+  if (!Object.hasOwn(memberships, name)) {
     throw new SandboxError('conflict', `container ${nameFor(container)} is not connected to network ${name}`);
   }
   await tell(container, { type: 'leave', folder: meetingPlace(network) });
+  const { [name]: left, ...others } = memberships;
   setMemberships(folder, others);
 }
 

@@ -140,20 +140,8 @@ describe.each(machines)('on $name', (machine) => {
     const fetch = (name = web) => tsvm('exec', client, 'python3', '-c', DOWNLOAD, `http://${name}:8000/etc/hostname`);
     try {
       expect((await tsvm('run', '-d', '--rm', ...server)).stderr).toBe('');
-      await tsvm(
-        'run',
-        '-d',
-        '--rm',
-        '--name',
-        client,
-        '--network',
-        lan,
-        '--network-alias',
-        'till',
-        PYTHON,
-        'sleep',
-        '1000',
-      );
+      const idle = ['--name', client, '--network', lan, '--network-alias', 'till', PYTHON, 'sleep', '1000'];
+      await tsvm('run', '-d', '--rm', ...idle);
       while (!(await tsvm('logs', web)).stdout.includes('Serving'));
       expect((await fetch()).code).toBe(1);
       const connect = ['connect', '--alias', 'shop', id.slice(0, 12), web];

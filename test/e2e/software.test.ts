@@ -130,8 +130,11 @@ describe.each(machines)('on $name', (machine) => {
   async function committed(id: string, starts: number, acknowledged: Set<string>): Promise<void> {
     const wanted = (said: string) => said.split(/^sent \d+, 0, 5$/m).length > starts;
     const follow = machine.spawn([TSVM, 'logs', '-f', id], { env: env() });
-    note(await readUntil(follow.stdout, wanted), acknowledged);
-    await stop(follow);
+    try {
+      note(await readUntil(follow.stdout, wanted), acknowledged);
+    } finally {
+      await stop(follow);
+    }
   }
 
   /** The rows before those that clients send are committed. */

@@ -15,7 +15,7 @@ const SLOTS = 8;
 const BOOT_TIMEOUT = 120_000;
 /** Characters that explain a death: of the console, from the kernel's first complaint. */
 const LAST_WORDS = 8000;
-const COMPLAINT = /BUG: |Oops|fault|panic/;
+const COMPLAINT = /BUG: |Oops|\bfault\b|panic/;
 /**
  * Without XSAVE: the emulator's SVM seems not to intercept XSETBV, so that guest and host share XCR0; guests, QEMU's own
  * too, warned of inconsistent XSAVE sizes.
