@@ -72,8 +72,10 @@ async function candidates(before: readonly string[], typed: string, context: Con
   const found = findCommand(before);
   if (found === undefined) return [];
   const command = (await found.entry.load()).command(context);
-  if (typed.startsWith('-'))
-    return command.options.flatMap(({ long, short }) => [long, short].filter((name) => name != null));
+  if (typed.startsWith('-')) {
+    const shown = command.options.filter(({ hidden }) => !hidden);
+    return shown.flatMap(({ long, short }) => [long, short].filter((name) => name != null));
+  }
   const option = command.options.find(({ long, short }) => before.at(-1) === long || before.at(-1) === short);
   if (option?.required) return option.argChoices ?? [];
   if (command.commands.length > 0 && found.args.length === 0) return command.commands.map((child) => child.name());

@@ -32,6 +32,8 @@ describe('what may stand in the place of the last word', () => {
     [['container', 'pr'], ['prune']],
     [['help', 'atta'], ['attach']],
     [['run', '--mem'], ['--memory']],
+    // Not --time, its old name, which is taken but not shown.
+    [['stop', '--ti'], ['--timeout']],
     [
       ['run', '--rm', '--accel', ''],
       ['auto', 'kvm', 'tcg'],
