@@ -3,8 +3,8 @@
 import { Argument, type Command } from 'commander';
 import { openStore } from '../images/index.js';
 import { Container, tsvmHome } from '../sandbox/index.js';
-import { type Context, createCommand } from './command.js';
-import { COMMANDS, findCommand, GROUPS } from './commands.js';
+import { COMMANDS, findCommand, GROUPS } from './command-table.js';
+import { type Context, createCommand } from './options/command.js';
 
 const SCRIPTS: Record<string, string> = {
   bash: `_tsvm() {

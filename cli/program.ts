@@ -1,9 +1,9 @@
 // A command line: which command is meant, and what is said of its failure.
 import type { Command } from 'commander';
 import { closest } from './closest.js';
-import { type Context, createCommand, openLog, parse } from './command.js';
-import { COMMANDS, findCommand, GROUPS } from './commands.js';
-import { describe, exitCode, UsageError } from './failure.js';
+import { COMMANDS, findCommand, GROUPS } from './command-table.js';
+import { type Context, createCommand, openLog, parse } from './options/command.js';
+import { describe, exitCode, UsageError } from './options/failure.js';
 
 /** Runs a command line to its end; what became of it is in `context`. */
 export async function runCommandLine(argv: readonly string[], context: Context): Promise<void> {

@@ -1,0 +1,60 @@
+// tsvm cp: files between the host and a container.
+import type { Command } from 'commander';
+import { Container, copyIn, copyOut } from '../../../sandbox/index.js';
+import { type Context, createCommand } from '../../options/command.js';
+import { UsageError } from '../../options/failure.js';
+
+const EXAMPLES = `
+Examples:
+  tsvm cp ./src web:/srv
+  tsvm cp web:/var/log/app.log .
+  tsvm cp -a web:/etc ./etc-of-web
+  tsvm cp web:/srv - | tar t
+  tar c site | tsvm cp - web:/srv
+
+A directory that is not there is made of the source, into one that is there it is copied; SOURCE/. is only what is in it.
+Without -a, files are root's in the container and the caller's on the host.`;
+
+interface Options {
+  archive?: boolean;
+  followLink?: boolean;
+}
+
+export function command(context: Context): Command {
+  return createCommand('tsvm cp', context)
+    .description('Copies files between the host and a container, whether it runs or not.')
+    .usage('[options] CONTAINER:PATH HOSTPATH|-\n       tsvm cp [options] HOSTPATH|- CONTAINER:PATH')
+    .argument('<SOURCE>', 'CONTAINER:PATH, a path of the host, or - for a tar on stdin')
+    .argument('<DESTINATION>', 'likewise; - for a tar on stdout')
+    .option('-a, --archive', 'keep owners')
+    .option('-L, --follow-link', 'copy what a symbolic link at SOURCE leads to')
+    .addHelpText('after', EXAMPLES)
+    .action(async (source: string, destination: string, options: Options) => {
+      const from = parsePlace(source);
+      const to = parsePlace(destination);
+      if ((from.container === undefined) === (to.container === undefined)) {
+        throw new UsageError('exactly one of source and destination must be CONTAINER:PATH');
+      }
+      if (from.container !== undefined) await toHost(Container.find(from.container), from.path, to.path, options);
+      else await toContainer(from.path, Container.find(to.container!), to.path, options);
+    });
+}
+
+async function toHost({ files }: Container, from: string, to: string, options: Options): Promise<void> {
+  if (to !== '-') return copyOut(files, from, to, options);
+  const path = from.startsWith('/') ? from : `/${from}`;
+  const name = path.replace(/\/+$/, '').split('/').at(-1) || '.';
+  await files.archive(path, name, process.stdout, { follow: options.followLink });
+}
+
+async function toContainer(from: string, { files }: Container, to: string, options: Options): Promise<void> {
+  if (from !== '-') return copyIn(files, from, to, options);
+  await files.extract(to.startsWith('/') ? to : `/${to}`, process.stdin, { owners: options.archive });
+}
+
+/** As Docker: a path with a colon in it is the host's if it begins with `/` or `.`. */
+function parsePlace(text: string): { container?: string; path: string } {
+  const colon = text.indexOf(':');
+  if (colon < 1 || text.startsWith('/') || text.startsWith('.')) return { path: text };
+  return { container: text.slice(0, colon), path: text.slice(colon + 1) };
+}

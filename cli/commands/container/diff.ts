@@ -1,0 +1,21 @@
+// tsvm diff: what a container wrote.
+import type { Command } from 'commander';
+import { Container } from '../../../sandbox/index.js';
+import { type Context, createCommand } from '../../options/command.js';
+import { formatList } from '../../output/listing.js';
+
+export function command(context: Context): Command {
+  return createCommand('tsvm diff', context)
+    .description("Shows what a container added (A), changed (C) and deleted (D) of its image's files.")
+    .usage('[options] CONTAINER')
+    .argument('<CONTAINER>', 'name or ID')
+    .option('--format <FORMAT>', 'json, or a template such as {{.Path}}')
+    .addHelpText('after', '\nExamples:\n  tsvm diff web | grep ^A')
+    .action(async (reference: string, { format }: { format?: string }) => {
+      const changes = await Container.find(reference).files.changes();
+      const rows = changes.map(({ kind, path }) => ({ Kind: kind, Path: path }));
+      // The guest wrote the names, and they are shown on a terminal.
+      const lines = rows.map(({ Kind, Path }) => `${Kind} ${Path.replace(/[^\x20-\x7e\u00a0-\uffff]/g, '?')}\n`);
+      process.stdout.write(format === undefined ? lines.join('') : formatList(rows, [['PATH', 'Path']], format));
+    });
+}

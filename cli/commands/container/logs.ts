@@ -1,0 +1,50 @@
+// tsvm logs: what a container wrote.
+import type { Command } from 'commander';
+import { Container } from '../../../sandbox/index.js';
+import { type Context, createCommand } from '../../options/command.js';
+import { parseTime } from '../../options/duration.js';
+import { UsageError } from '../../options/failure.js';
+
+const EXAMPLES = `
+Examples:
+  tsvm logs -f --tail 20 web
+  tsvm logs --since 10m -t web 2>&1 | grep error
+  tsvm logs --since 2026-01-31T08:00:00Z --until 2026-01-31T09:00:00Z web`;
+
+interface Options {
+  follow?: boolean;
+  tail?: number;
+  since?: number;
+  until?: number;
+  timestamps?: boolean;
+}
+
+export function command(context: Context): Command {
+  return createCommand('tsvm logs', context)
+    .description('Shows what a container wrote: its stdout on stdout, its stderr on stderr.')
+    .usage('[options] CONTAINER')
+    .argument('<CONTAINER>', 'name or ID')
+    .option('-f, --follow', 'go on until it ends')
+    .option('-n, --tail <LINES>', 'only the last lines: a number, or all (the default)', parseTail)
+    .option('--since <TIME>', 'only from then on: a time, or how long ago, such as 10m', (text) =>
+      parseTime(text, '--since'),
+    )
+    .option('--until <TIME>', 'only before then', (text) => parseTime(text, '--until'))
+    .option('-t, --timestamps', 'say when each line was written')
+    .addHelpText('after', EXAMPLES)
+    .action(async (reference: string, { timestamps, ...options }: Options) => {
+      // A piece of a line belongs to the line before it.
+      const atStart = { stdout: true, stderr: true };
+      for await (const { log, stream, time } of Container.find(reference).logs(options)) {
+        const text = timestamps && atStart[stream] ? `${time} ${log}` : log;
+        atStart[stream] = log.endsWith('\n');
+        if (!process[stream].write(text)) await new Promise((resolve) => process[stream].once('drain', resolve));
+      }
+    });
+}
+
+function parseTail(text: string): number | undefined {
+  if (text === 'all') return undefined;
+  if (!/^\d{1,9}$/.test(text)) throw new UsageError(`invalid argument '${text}' for --tail: a number, or all`);
+  return Number(text);
+}

@@ -1,0 +1,36 @@
+// Makes the container that the words of `tsvm run` and `tsvm create` ask for, and says what its image is waited for.
+import { existsSync, writeFileSync } from 'node:fs';
+import { Container, type ContainerSpec, SandboxError } from '../../../sandbox/index.js';
+import type { Context } from '../../options/command.js';
+import { openPullProgress } from '../../output/pull-progress.js';
+
+/** @param cidfile gets the container's ID; there is to be no such file yet */
+export async function newContainer(
+  spec: ContainerSpec,
+  { options: { quiet } }: Context,
+  cidfile?: string,
+): Promise<Container> {
+  if (cidfile !== undefined && existsSync(cidfile)) {
+    throw new SandboxError('bad-spec', `the container ID file ${cidfile} is there already: remove it`);
+  }
+  using bars = openPullProgress(quiet);
+  if (spec.pull === 'always') bars.pulling();
+  const container = await Container.create(spec, {
+    onProgress: bars.update.bind(bars),
+    onMissing: (image) => {
+      bars.pulling();
+      if (!quiet) process.stderr.write(`Unable to find image '${image}' locally\n`);
+    },
+  });
+  if (cidfile !== undefined) await writeId(container, cidfile);
+  return container;
+}
+
+async function writeId(container: Container, path: string): Promise<void> {
+  try {
+    writeFileSync(path, container.id, { flag: 'wx' });
+  } catch (cause) {
+    await container.remove();
+    throw new SandboxError('bad-spec', `cannot write the container ID file: ${(cause as Error).message}`, { cause });
+  }
+}

@@ -1,0 +1,26 @@
+// tsvm pause and unpause: containers stand still, and go on.
+import type { Command } from 'commander';
+import { type Context, createCommand } from '../../options/command.js';
+import { forEachContainer } from '../each.js';
+
+function create(name: 'pause' | 'unpause', description: string, context: Context): Command {
+  return createCommand(`tsvm ${name}`, context)
+    .description(description)
+    .usage('CONTAINER...')
+    .argument('<CONTAINER...>', 'names or IDs')
+    .addHelpText('after', `\nExamples:\n  tsvm ${name} web`)
+    .action((references: string[]) =>
+      forEachContainer(references, context, async (container) => {
+        await container[name]();
+        return undefined;
+      }),
+    );
+}
+
+export function command(context: Context): Command {
+  return create('pause', 'Stops the virtual processors of containers.', context);
+}
+
+export function unpause(context: Context): Command {
+  return create('unpause', 'Lets paused containers go on.', context);
+}

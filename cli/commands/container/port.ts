@@ -1,0 +1,37 @@
+// tsvm port: which ports of the host lead to a container's.
+import type { Command } from 'commander';
+import { Container, formatPort, parseExposed, SandboxError } from '../../../sandbox/index.js';
+import { type Context, createCommand } from '../../options/command.js';
+import { UsageError } from '../../options/failure.js';
+import { formatHostPort } from '../../output/ports.js';
+
+const EXAMPLES = `
+Examples:
+  tsvm run -d -p 80 --name web IMAGE
+  tsvm port web             # 80/tcp -> 0.0.0.0:32768
+  tsvm port web 80          # 0.0.0.0:32768`;
+
+export function command(context: Context): Command {
+  return createCommand('tsvm port', context)
+    .description("Says which ports of the host lead to a container's: all, or those that lead to one.")
+    .usage('CONTAINER [PORT[/PROTO]]')
+    .argument('<CONTAINER>', 'name or ID')
+    .argument('[PORT]', "of the container's; tcp unless it says udp")
+    .addHelpText('after', EXAMPLES)
+    .action((reference: string, wanted?: string) => {
+      process.stdout.write(listPorts(Container.find(reference), reference, wanted));
+    });
+}
+
+function listPorts({ ports: bound }: Container, reference: string, wanted?: string): string {
+  if (wanted === undefined) {
+    return bound.map((port) => `${formatPort(port)} -> ${formatHostPort(port)}\n`).join('');
+  }
+  const [port, ...more] = parseExposed(wanted);
+  if (more.length > 0) throw new UsageError(`invalid port '${wanted}': one is asked after`);
+  const found = bound.filter((each) => formatPort(each) === formatPort(port));
+  if (found.length === 0) {
+    throw new SandboxError('bad-spec', `no public port '${formatPort(port)}' published for ${reference}`);
+  }
+  return found.map((each) => `${formatHostPort(each)}\n`).join('');
+}

@@ -1,0 +1,45 @@
+// tsvm container prune: containers that do not run go.
+import type { Command } from 'commander';
+import { Container, SandboxError } from '../../../sandbox/index.js';
+import { type Context, collect, createCommand, openLog } from '../../options/command.js';
+import { describe, exitCode } from '../../options/failure.js';
+import { hasLabels, parseFilters } from '../../options/filter.js';
+import { confirmed } from '../../output/prompt.js';
+import { formatBytes } from '../../output/table.js';
+
+interface Options {
+  force?: boolean;
+  filter?: string[];
+}
+
+export function command(context: Context): Command {
+  return createCommand('tsvm container prune', context)
+    .description('Removes all containers that do not run, with all that they wrote.')
+    .option('-f, --force', 'do not ask')
+    .option('--filter <FILTER>', 'only containers with these labels: label=NAME[=VALUE]', collect)
+    .addHelpText('after', '\nExamples:\n  tsvm container prune -f --filter label=tier=test')
+    .action(async ({ force, filter = [] }: Options) => {
+      const labels = parseFilters(filter, ['label']).get('label');
+      if (!force && !(await confirmed('This will remove all containers that do not run.'))) return;
+      const log = await openLog(context);
+      let reclaimed = 0;
+      const removed: string[] = [];
+      for (const { config, state } of Container.list()) {
+        if ((state.status !== 'exited' && state.status !== 'created') || !hasLabels(config.labels, labels)) continue;
+        try {
+          const container = Container.find(config.id);
+          const size = container.diskUsage;
+          await container.remove();
+          removed.push(config.id);
+          reclaimed += size;
+        } catch (error) {
+          // Somebody has just started it, and so it is none of those.
+          if (error instanceof SandboxError && error.code === 'running') continue;
+          log.error(describe(error).message);
+          context.exitCode = exitCode(error);
+        }
+      }
+      if (removed.length > 0) process.stdout.write(`Deleted Containers:\n${removed.join('\n')}\n\n`);
+      process.stdout.write(`Total reclaimed space: ${formatBytes(reclaimed)}\n`);
+    });
+}

@@ -1,0 +1,142 @@
+// tsvm ps: the containers.
+import type { Command } from 'commander';
+import { Container, type ContainerInfo } from '../../../sandbox/index.js';
+import { type Context, collect, createCommand } from '../../options/command.js';
+import { parseContainerFilters } from '../../options/container-filters.js';
+import { UsageError } from '../../options/failure.js';
+import { formatLabels } from '../../options/labels.js';
+import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
+import { formatPorts } from '../../output/ports.js';
+import { formatAge, formatBytes, formatDuration } from '../../output/table.js';
+
+const EXAMPLES = `
+Examples:
+  tsvm ps -a
+  tsvm ps -q --filter status=running --filter label=tier=web
+  tsvm ps -a --format '{{.Names}}: {{.Status}}'
+
+
+Filters: name=, id=, label=NAME[=VALUE], status=, exited=CODE, ancestor=IMAGE, before=, since=CONTAINER,
+publish=PORT[/udp], expose=PORT[/udp], network=NAME.`;
+
+/** Characters of a command that are shown. */
+const COMMAND_WIDTH = 20;
+
+interface Options {
+  all?: boolean;
+  quiet?: boolean;
+  filter?: string[];
+  format?: string;
+  last?: number;
+  latest?: boolean;
+  size?: boolean;
+  trunc: boolean;
+}
+
+export function command(context: Context): Command {
+  return createCommand('tsvm ps', context)
+    .description('Lists containers: those that run, or all. With --quiet only their IDs.')
+    .usage('[options]')
+    .option('-a, --all', 'also those that do not run')
+    .option('-f, --filter <NAME=VALUE>', 'only those that fit', collect)
+    .option('--format <FORMAT>', FORMAT_HELP)
+    .option('-n, --last <N>', 'the last N that were made, running or not', parseCount)
+    .option('-l, --latest', 'the last that was made, running or not')
+    .option('-s, --size', "also what each takes of the host's disk")
+    .option('--no-trunc', 'whole IDs and commands')
+    .addHelpText('after', EXAMPLES)
+    .action((options: Options) => {
+      process.stdout.write(listContainers(options));
+    });
+}
+
+const COLUMNS: Columns<Row> = [
+  ['CONTAINER ID', 'ID'],
+  ['IMAGE', 'Image'],
+  ['COMMAND', 'Command'],
+  ['CREATED', 'RunningFor'],
+  ['STATUS', 'Status'],
+  ['PORTS', 'Ports'],
+  ['NAMES', 'Names'],
+];
+
+interface Row {
+  ID: string;
+  Image: string;
+  Command: string;
+  CreatedAt: string;
+  RunningFor: string;
+  State: string;
+  Status: string;
+  Ports: string;
+  Names: string;
+  Labels: string;
+  /** Empty unless it is asked for: it takes a look at every file. */
+  Size: string;
+}
+
+function listContainers({ all, quiet, filter = [], format, last, latest, size, trunc }: Options): string {
+  const count = latest ? 1 : last;
+  const fits = parseContainerFilters(filter);
+  const asksForStatus = filter.some((text) => /^(status|exited)=/.test(text));
+  const shown = Container.list()
+    .filter((info) => fits(info))
+    .filter(({ state }) => all || asksForStatus || count !== undefined || isAlive(state.status))
+    .slice(0, count);
+  const sized = size === true || /\.Size\b/.test(format ?? '');
+  const rows = shown.map((info) => toRow(info, trunc, sized));
+  if (quiet && format === undefined) return rows.map(({ ID }) => `${ID}\n`).join('');
+  return formatList(rows, size ? [...COLUMNS, ['SIZE', 'Size']] : COLUMNS, format);
+}
+
+function isAlive(status: string): boolean {
+  return status === 'running' || status === 'paused' || status === 'restarting';
+}
+
+function toRow({ config, state, name }: ContainerInfo, trunc: boolean, sized: boolean): Row {
+  const words = config.argv.join(' ').replace(/[^\x20-\x7e\u00a0-\uffff]+/g, ' ');
+  const short = trunc && words.length > COMMAND_WIDTH ? `${words.slice(0, COMMAND_WIDTH - 1)}…` : words;
+  return {
+    ID: trunc ? config.id.slice(0, 12) : config.id,
+    Image: config.spec.image,
+    Command: `"${short}"`,
+    CreatedAt: config.created,
+    RunningFor: formatAge(config.created),
+    State: state.status,
+    Status: formatStatus({ config, state }),
+    Ports: formatPorts({ config, state }),
+    Names: name ?? '',
+    Labels: formatLabels(config.labels),
+    Size: sized ? sizeOf(config.id) : '',
+  };
+}
+
+function sizeOf(id: string): string {
+  try {
+    return formatBytes(Container.find(id).diskUsage);
+  } catch {
+    // It has just been removed.
+    return formatBytes(0);
+  }
+}
+
+function formatStatus({ state }: ContainerInfo): string {
+  const { status, startedAt, finishedAt, exitCode } = state;
+  switch (status) {
+    case 'created':
+      return 'Created';
+    case 'running':
+      return `Up ${formatDuration(startedAt!)}`;
+    case 'paused':
+      return `Up ${formatDuration(startedAt!)} (Paused)`;
+    case 'restarting':
+      return `Restarting (${exitCode}) ${formatAge(finishedAt!)}`;
+    case 'exited':
+      return `Exited (${exitCode})${finishedAt === undefined ? '' : ` ${formatAge(finishedAt)}`}`;
+  }
+}
+
+function parseCount(text: string): number {
+  if (!/^\d{1,9}$/.test(text)) throw new UsageError(`invalid argument '${text}' for --last: a whole number`);
+  return Number(text);
+}

@@ -1,0 +1,14 @@
+// tsvm rename: a container gets another name.
+import type { Command } from 'commander';
+import { Container } from '../../../sandbox/index.js';
+import { type Context, createCommand } from '../../options/command.js';
+
+export function command(context: Context): Command {
+  return createCommand('tsvm rename', context)
+    .description('Gives a container another name.')
+    .usage('CONTAINER NAME')
+    .argument('<CONTAINER>', 'name or ID')
+    .argument('<NAME>', 'the new name')
+    .addHelpText('after', '\nExamples:\n  tsvm rename web web-old')
+    .action((reference: string, name: string) => Container.find(reference).rename(name));
+}

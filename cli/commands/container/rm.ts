@@ -1,0 +1,25 @@
+// tsvm rm: containers and what they wrote go.
+import type { Command } from 'commander';
+import { type Context, createCommand } from '../../options/command.js';
+import { forEachContainer } from '../each.js';
+
+const EXAMPLES = `
+Examples:
+  tsvm rm job
+  tsvm rm -f $(tsvm ps -aq)`;
+
+export function command(context: Context): Command {
+  return createCommand('tsvm rm', context)
+    .description('Removes containers, with all that they wrote.')
+    .usage('[options] CONTAINER...')
+    .argument('<CONTAINER...>', 'names or IDs')
+    .option('-f, --force', 'also those that run: they are killed')
+    .option('-v, --volumes', 'also their volumes that have no name of yours')
+    .addHelpText('after', EXAMPLES)
+    .action((references: string[], options: { force?: boolean; volumes?: boolean }) =>
+      forEachContainer(references, context, async (container) => {
+        await container.remove(options);
+        return undefined;
+      }),
+    );
+}

@@ -1,0 +1,93 @@
+// tsvm run: a command in a new container.
+import type { Command } from 'commander';
+import { type ContainerSpec, endBetweenTurns, Supervision } from '../../../sandbox/index.js';
+import { callerIo, inForeground, startAttached } from '../../foreground/foreground.js';
+import { type Context, createCommand, openLog } from '../../options/command.js';
+import { addContainerOptions, type ContainerOptions, toContainerSpec } from '../../options/container-spec.js';
+import { DETACH_KEYS, type DetachKeys } from '../../options/detach-keys.js';
+import { UsageError } from '../../options/failure.js';
+import { warnOfFallback, warnOfNoNetwork } from '../../output/fallback.js';
+import type { Level } from '../../output/log.js';
+import { newContainer } from './new-container.js';
+
+const EXAMPLES = `
+Examples:
+  tsvm run --rm debian:12 cat /etc/os-release
+  tsvm run --rm -it --cpus 2 -m 1g debian:12 bash
+  tsvm run -d --name web --restart on-failure:3 debian:12 /srv/start
+  tar c src | tsvm run --rm -i -w /src debian:12 tar x
+  tsvm run --rm --timeout 30s --read-only --tmpfs /tmp oci:build/image make check
+
+The exit code is the command's own; 128+n when signal n ended it; 124 when --timeout did;
+127 when it was not found, 126 when it could not be invoked, 125 when tsvm itself failed.
+Without --rm the container is kept: see 'tsvm ps -a'.`;
+
+interface Options extends ContainerOptions {
+  detach?: boolean;
+  detachKeys: DetachKeys;
+}
+
+export function command(context: Context): Command {
+  return addContainerOptions(
+    createCommand('tsvm run', context).description(
+      'Runs a command in a new container, in a virtual machine of its own.',
+    ),
+  )
+    .option('-d, --detach', 'run in the background, and say the ID')
+    .option('--detach-keys <KEYS>', 'what leaves it, with -it (default: ctrl-p,ctrl-q)', ...DETACH_KEYS)
+    .addHelpText('after', EXAMPLES)
+    .action(async (image: string, words: string[], options: Options) => {
+      const spec = toContainerSpec(image, words, options);
+      if (!options.detach && spec.terminal && spec.stdin && !process.stdin.isTTY) {
+        throw new UsageError('the input device is not a TTY');
+      }
+      context.exitCode = await run(spec, options, context);
+    });
+}
+
+async function run(
+  spec: ContainerSpec,
+  { detach, detachKeys: keys, cidfile }: Options,
+  context: Context,
+): Promise<number> {
+  const log = await openLog(context);
+  const ending = endBetweenTurns();
+  const container = await newContainer(spec, context, cidfile);
+  ending[Symbol.dispose]();
+  const { supervisor } = context;
+  const warnings = {
+    onFallback: (reason: string) => warnOfFallback(reason, log),
+    onNoNetwork: (reason: string) => warnOfNoNetwork(reason, log),
+  };
+  if (detach) {
+    await container.start({ supervisor, ...warnings });
+    process.stdout.write(`${container.id}\n`);
+    return 0;
+  }
+  if (needsSupervisor(spec, log.level)) {
+    return startAttached(container, { stdin: spec.stdin === true, keys, supervisor, ...warnings });
+  }
+  const supervision = new Supervision(container, {
+    io: callerIo(spec.stdin === true),
+    machine: context.machine,
+    log,
+    ...warnings,
+    machineLog: machineLevel(log.level),
+  });
+  const exit = supervision.exit.then(({ code }) => code);
+  return inForeground(supervision, exit, { terminal: spec.terminal === true, stdin: spec.stdin === true });
+}
+
+/**
+ * Whether somebody has to stay when we go: what is started again and again, and what may be left with the detach keys.
+ * All else is supervised by ourselves, which spares a process and a copy; and so is what is to show its machine's words.
+ */
+function needsSupervisor({ restart, terminal, stdin, console }: ContainerSpec, level: Level): boolean {
+  if (restart !== undefined && restart.name !== 'no') return true;
+  return terminal === true && stdin === true && !console && ['silent', 'error', 'warn'].includes(level);
+}
+
+/** The machine's warnings are about its guest, and for those who look into it. */
+function machineLevel(level: Level): Level {
+  return level === 'warn' ? 'error' : level;
+}

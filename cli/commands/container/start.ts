@@ -1,0 +1,49 @@
+// tsvm start: containers that were made or have ended run, again.
+import type { Command } from 'commander';
+import { Container } from '../../../sandbox/index.js';
+import { startAttached } from '../../foreground/foreground.js';
+import { type Context, createCommand } from '../../options/command.js';
+import { DETACH_KEYS, type DetachKeys } from '../../options/detach-keys.js';
+import { UsageError } from '../../options/failure.js';
+import { forEachContainer } from '../each.js';
+
+const EXAMPLES = `
+Examples:
+  tsvm start web db
+  tsvm start -ai job`;
+
+interface Options {
+  attach?: boolean;
+  interactive?: boolean;
+  detachKeys: DetachKeys;
+}
+
+export function command(context: Context): Command {
+  return createCommand('tsvm start', context)
+    .description('Starts containers that do not run.')
+    .usage('[options] CONTAINER...')
+    .argument('<CONTAINER...>', 'names or IDs')
+    .option('-a, --attach', 'show the output, and exit as the container does')
+    .option('-i, --interactive', 'pass stdin to the container; with --attach')
+    .option('--detach-keys <KEYS>', 'what leaves it (default: ctrl-p,ctrl-q)', ...DETACH_KEYS)
+    .addHelpText('after', EXAMPLES)
+    .action(async (references: string[], { attach, interactive, detachKeys }: Options) => {
+      if (attach || interactive) {
+        if (references.length > 1) throw new UsageError('only one container can be started with --attach');
+        const { supervisor } = context;
+        const container = Container.find(references[0]);
+        context.exitCode = await startAttached(container, {
+          stdin: interactive === true,
+          keys: detachKeys,
+          supervisor,
+        });
+        return;
+      }
+      await forEachContainer(references, context, async (container) => {
+        const supervisor = context.supervisor;
+        context.supervisor = undefined;
+        await container.start({ supervisor });
+        return undefined;
+      });
+    });
+}

@@ -1,0 +1,135 @@
+// tsvm stats: what containers use, once or live.
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Command } from 'commander';
+import { Container, type Usage } from '../../../sandbox/index.js';
+import { type Context, createCommand } from '../../options/command.js';
+import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
+import { formatBytes } from '../../output/table.js';
+
+const EXAMPLES = `
+Examples:
+  tsvm stats
+  tsvm stats --no-stream --format '{{.Name}} {{.MemUsage}}' web
+
+CPU, MEM, NET and BLOCK are the container's in its guest, DISK is its writable layer; HOST CPU and HOST MEM are what its
+machine takes of the host, GUEST MEM what of that is the guest's memory: it falls when the guest frees some.`;
+
+/** Milliseconds between two looks. */
+const INTERVAL = 1000;
+
+interface Row {
+  ID: string;
+  Name: string;
+  CPUPerc: string;
+  MemUsage: string;
+  MemPerc: string;
+  NetIO: string;
+  BlockIO: string;
+  PIDs: string;
+  Disk: string;
+  HostCPUPerc: string;
+  HostMem: string;
+  GuestMem: string;
+}
+
+const COLUMNS: Columns<Row> = [
+  ['CONTAINER ID', 'ID'],
+  ['NAME', 'Name'],
+  ['CPU %', 'CPUPerc'],
+  ['MEM USAGE / LIMIT', 'MemUsage'],
+  ['MEM %', 'MemPerc'],
+  ['NET I/O', 'NetIO'],
+  ['BLOCK I/O', 'BlockIO'],
+  ['PIDS', 'PIDs'],
+  ['DISK', 'Disk'],
+  ['HOST CPU %', 'HostCPUPerc'],
+  ['HOST MEM', 'HostMem'],
+  ['GUEST MEM', 'GuestMem'],
+];
+
+interface Options {
+  all?: boolean;
+  stream: boolean;
+  format?: string;
+}
+
+export function command(context: Context): Command {
+  return createCommand('tsvm stats', context)
+    .description('Shows what containers use: those that are named, or all that run.')
+    .usage('[options] [CONTAINER...]')
+    .argument('[CONTAINER...]', 'names or IDs')
+    .option('-a, --all', 'those too that do not run')
+    .option('--no-stream', 'once')
+    .option('--format <FORMAT>', FORMAT_HELP)
+    .addHelpText('after', EXAMPLES)
+    .action((references: string[], options: Options) => show(references, options));
+}
+
+async function show(references: readonly string[], { all = false, stream, format }: Options): Promise<void> {
+  // Whoever is named must run; of the others those count that do.
+  let last = await look(references);
+  for (;;) {
+    await sleep(INTERVAL);
+    const now = await look(references);
+    const rows = [...now].map(([container, usage]) => toRow(container, usage, last.get(container)));
+    if (all && references.length === 0) rows.push(...idleRows());
+    const text = formatList(rows, COLUMNS, format);
+    process.stdout.write(stream && process.stdout.isTTY ? `\x1b[H\x1b[J${text}` : text);
+    if (!stream) return;
+    last = now;
+  }
+}
+
+const known = new Map<string, Container>();
+
+async function look(references: readonly string[]): Promise<Map<Container, Usage>> {
+  const ids = references.length > 0 ? references : running();
+  const found = await Promise.all(
+    ids.map(async (reference) => {
+      const container = known.get(reference) ?? Container.find(reference);
+      known.set(reference, container);
+      try {
+        return [[container, await container.usage()] as const];
+      } catch (error) {
+        if (references.length > 0) throw error;
+        return [];
+      }
+    }),
+  );
+  return new Map(found.flat());
+}
+
+function running(): string[] {
+  return Container.list()
+    .filter(({ state }) => state.status === 'running')
+    .map(({ config }) => config.id);
+}
+
+/** Rows of the containers that do not run. */
+function idleRows(): Row[] {
+  const unknown = Object.fromEntries(COLUMNS.map(([, field]) => [field, '--'])) as unknown as Row;
+  return Container.list()
+    .filter(({ state }) => state.status !== 'running')
+    .map(({ config, name = '' }) => ({ ...unknown, ID: config.id.slice(0, 12), Name: name }));
+}
+
+function toRow(container: Container, usage: Usage, before: Usage | undefined): Row {
+  const percent = (of: (usage: Usage) => number) => {
+    if (before === undefined || usage.time === before.time) return '--';
+    return `${((of(usage) - of(before)) / 10 / (usage.time - before.time)).toFixed(2)}%`;
+  };
+  return {
+    ID: container.id.slice(0, 12),
+    Name: container.name ?? '',
+    CPUPerc: percent(({ cpu }) => cpu),
+    MemUsage: `${formatBytes(usage.memory)} / ${formatBytes(usage.memoryLimit)}`,
+    MemPerc: `${((100 * usage.memory) / usage.memoryLimit).toFixed(2)}%`,
+    NetIO: `${formatBytes(usage.networkReceived)} / ${formatBytes(usage.networkSent)}`,
+    BlockIO: `${formatBytes(usage.blockRead)} / ${formatBytes(usage.blockWritten)}`,
+    PIDs: String(usage.pids),
+    Disk: `${formatBytes(usage.layer)} / ${formatBytes(usage.layerLimit)}`,
+    HostCPUPerc: percent(({ machine }) => machine.cpu),
+    HostMem: formatBytes(usage.machine.memory),
+    GuestMem: formatBytes(usage.machine.guestMemory),
+  };
+}

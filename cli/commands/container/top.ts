@@ -1,0 +1,47 @@
+// tsvm top: the processes of a container.
+import type { Command } from 'commander';
+import { Container } from '../../../sandbox/index.js';
+import { type Context, createCommand } from '../../options/command.js';
+import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
+
+interface Row {
+  UID: string;
+  PID: string;
+  PPID: string;
+  TIME: string;
+  CMD: string;
+}
+
+const COLUMNS: Columns<Row> = [
+  ['UID', 'UID'],
+  ['PID', 'PID'],
+  ['PPID', 'PPID'],
+  ['TIME', 'TIME'],
+  ['CMD', 'CMD'],
+];
+
+export function command(context: Context): Command {
+  return createCommand('tsvm top', context)
+    .description('Shows the processes of a container: users as numbers, pids as the guest counts them.')
+    .usage('[options] CONTAINER')
+    .argument('<CONTAINER>', 'name or ID')
+    .option('--format <FORMAT>', FORMAT_HELP)
+    .addHelpText('after', '\nExamples:\n  tsvm top web')
+    .action(async (reference: string, { format }: { format?: string }) => {
+      const processes = await Container.find(reference).processes();
+      const rows = processes.map(({ uid, pid, parent, cpu, command }) => ({
+        UID: String(uid),
+        PID: String(pid),
+        PPID: String(parent),
+        TIME: formatTime(cpu),
+        CMD: command.replace(/[^\x20-\x7e\u00a0-\uffff]+/g, ' '),
+      }));
+      process.stdout.write(formatList(rows, COLUMNS, format));
+    });
+}
+
+/** `00:01:30`. */
+function formatTime(seconds: number): string {
+  const parts = [seconds / 3600, (seconds / 60) % 60, seconds % 60];
+  return parts.map((part) => String(Math.floor(part)).padStart(2, '0')).join(':');
+}

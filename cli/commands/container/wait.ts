@@ -1,0 +1,15 @@
+// tsvm wait: until containers end.
+import type { Command } from 'commander';
+import { type Context, createCommand } from '../../options/command.js';
+import { forEachContainer } from '../each.js';
+
+export function command(context: Context): Command {
+  return createCommand('tsvm wait', context)
+    .description('Waits until containers end, and says their exit codes.')
+    .usage('CONTAINER...')
+    .argument('<CONTAINER...>', 'names or IDs')
+    .addHelpText('after', '\nExamples:\n  test "$(tsvm wait job)" = 0 && echo done')
+    .action((references: string[]) =>
+      forEachContainer(references, context, async (container) => String(await container.wait())),
+    );
+}

@@ -1,0 +1,40 @@
+// Commands that are given several containers, volumes or networks: each is dealt with, whatever becomes of the others.
+import { Container } from '../../sandbox/index.js';
+import { type Context, openLog } from '../options/command.js';
+import { describe, exitCode } from '../options/failure.js';
+
+/** Does something to each container, and says its name as the caller wrote it, or what went wrong. */
+export async function forEachContainer(
+  references: readonly string[],
+  context: Context,
+  act: (container: Container) => Promise<string | undefined> | string | undefined,
+): Promise<void> {
+  const log = await openLog(context);
+  const outcomes = await Promise.allSettled(
+    references.map(async (reference) => (await act(Container.find(reference))) ?? reference),
+  );
+  for (const outcome of outcomes) {
+    if (outcome.status === 'fulfilled') process.stdout.write(`${outcome.value}\n`);
+    else {
+      log.error(describe(outcome.reason).message);
+      context.exitCode = exitCode(outcome.reason);
+    }
+  }
+}
+
+/** Does something about each name, and says what went wrong. */
+export async function eachName(
+  names: readonly string[],
+  context: Context,
+  act: (name: string) => Promise<void> | void,
+): Promise<void> {
+  const log = await openLog(context);
+  for (const name of names) {
+    try {
+      await act(name);
+    } catch (error) {
+      log.error(describe(error).message);
+      context.exitCode = exitCode(error);
+    }
+  }
+}

@@ -1,0 +1,53 @@
+// tsvm history: how an image was made.
+import type { Command } from 'commander';
+import { type HistoryEntry, openStore } from '../../../images/index.js';
+import { tsvmHome } from '../../../sandbox/index.js';
+import { type Context, createCommand } from '../../options/command.js';
+import { FORMAT_HELP, formatList } from '../../output/listing.js';
+import { formatAge, formatBytes, shortId } from '../../output/table.js';
+
+/** Characters of a command that are shown. */
+const SHORT_COMMAND = 45;
+
+interface Options {
+  quiet?: boolean;
+  format?: string;
+  trunc: boolean;
+}
+
+export function command(context: Context): Command {
+  return createCommand('tsvm history', context)
+    .description('Shows the steps in which an image was made, last first. Sizes are bytes on disk.')
+    .usage('[options] IMAGE')
+    .argument('<IMAGE>', 'name or ID')
+    .option('--no-trunc', 'show all of each command')
+    .option('--format <FORMAT>', FORMAT_HELP)
+    .action(async (image: string, { quiet, format, trunc }: Options) => {
+      const store = openStore(tsvmHome());
+      const [entries, { Id }] = await Promise.all([store.history(image), store.inspect(image)]);
+      const rows = entries.map((entry, i) => toRow(entry, i === 0 ? Id : null, trunc));
+      const text = quiet ? rows.map(({ ID }) => `${ID}\n`).join('') : formatList(rows, COLUMNS, format);
+      process.stdout.write(text);
+    });
+}
+
+const COLUMNS = [
+  ['IMAGE', 'ID'],
+  ['CREATED', 'CreatedSince'],
+  ['CREATED BY', 'CreatedBy'],
+  ['SIZE', 'Size'],
+  ['COMMENT', 'Comment'],
+] as const;
+
+/** @param id of the image that the step made; only the last step's is known */
+function toRow({ created, createdBy, comment, size }: HistoryEntry, id: string | null, truncate: boolean) {
+  const command = createdBy.replace(/\s+/g, ' ');
+  return {
+    ID: id === null ? '<missing>' : truncate ? shortId(id) : id,
+    CreatedAt: created,
+    CreatedSince: formatAge(created),
+    CreatedBy: truncate && command.length > SHORT_COMMAND ? `${command.slice(0, SHORT_COMMAND - 1)}…` : command,
+    Size: formatBytes(size),
+    Comment: comment,
+  };
+}

@@ -1,0 +1,22 @@
+// tsvm import: an image of one layer, out of a root file system's tar.
+import type { Command } from 'commander';
+import { openStore, type Progress } from '../../../images/index.js';
+import { tsvmHome } from '../../../sandbox/index.js';
+import { type Context, collect, createCommand } from '../../options/command.js';
+import { describeProgress, openProgressLine } from '../../output/progress.js';
+
+export function command(context: Context): Command {
+  return createCommand('tsvm import', context)
+    .description('Makes an image of a root file system: a tar, plain or compressed with gzip, zstd or xz.')
+    .usage('[options] FILE|- NAME[:TAG]')
+    .argument('<FILE>', 'the tar, - for stdin')
+    .argument('<NAME>', 'name of the image')
+    .option('-c, --change <INSTRUCTION>', "a Dockerfile's instruction: CMD, ENV, USER, ...", collect)
+    .action(async (file: string, name: string, { change }: { change?: string[] }) => {
+      using line = openProgressLine(context.options.quiet);
+      const store = openStore(tsvmHome());
+      const onProgress = (progress: Progress) => line.draw(describeProgress(progress));
+      const { digest } = await store.import(file, name, { changes: change, onProgress });
+      process.stdout.write(`${digest}\n`);
+    });
+}

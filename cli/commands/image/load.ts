@@ -1,0 +1,26 @@
+// tsvm load: the images of an archive into the store.
+import type { Command } from 'commander';
+import { openStore, type Progress } from '../../../images/index.js';
+import { tsvmHome } from '../../../sandbox/index.js';
+import { type Context, createCommand } from '../../options/command.js';
+import { UsageError } from '../../options/failure.js';
+import { describeProgress, openProgressLine } from '../../output/progress.js';
+
+export function command(context: Context): Command {
+  return createCommand('tsvm load', context)
+    .description('Brings the images of an OCI or docker archive into the store; it may be compressed.')
+    .option('-i, --input <FILE>', 'the archive, or the directory of an OCI layout; default: stdin')
+    .action(async ({ input, quiet }: { input?: string; quiet?: boolean }) => {
+      if (input === undefined && process.stdin.isTTY) {
+        throw new UsageError('requested load from stdin, but stdin is a terminal. Use the -i flag or redirect');
+      }
+      using line = openProgressLine(quiet);
+      const onProgress = (progress: Progress) => line.draw(describeProgress(progress));
+      const loaded = await openStore(tsvmHome()).load(input ?? process.stdin, { onProgress });
+      line[Symbol.dispose]();
+      for (const { names, digest } of loaded) {
+        for (const name of names) process.stdout.write(`Loaded image: ${name}\n`);
+        if (names.length === 0) process.stdout.write(`Loaded image ID: ${digest}\n`);
+      }
+    });
+}

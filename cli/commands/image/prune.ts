@@ -1,0 +1,36 @@
+// tsvm prune: gives back the space of images that nothing needs.
+import type { Command } from 'commander';
+import { openStore } from '../../../images/index.js';
+import { tsvmHome } from '../../../sandbox/index.js';
+import { type Context, collect, createCommand } from '../../options/command.js';
+import { hasLabels, parseFilters } from '../../options/filter.js';
+import { confirmed } from '../../output/prompt.js';
+import { formatBytes } from '../../output/table.js';
+
+interface Options {
+  all?: boolean;
+  force?: boolean;
+  filter?: string[];
+}
+
+export function command(context: Context): Command {
+  return createCommand('tsvm prune', context)
+    .description('Removes images that have no name and that no container has, and what dead processes have left.')
+    .option('-a, --all', 'also images that have a name')
+    .option('-f, --force', 'do not ask')
+    .option('--filter <FILTER>', 'only images with these labels: label=NAME[=VALUE]', collect)
+    .action(async ({ all, force, filter = [] }: Options) => {
+      const labels = parseFilters(filter, ['label']).get('label');
+      if (!force && !(await confirmed(all ? ALL : DANGLING))) return;
+      const store = openStore(tsvmHome());
+      const kept = labels && (await store.list()).filter((image) => !hasLabels(image.labels, labels));
+      const keep = (digest: string) => kept?.some((image) => image.digest === digest) ?? false;
+      const { untagged, deleted, reclaimed } = await store.prune({ all, keep });
+      const lines = [...untagged.map((name) => `untagged: ${name}`), ...deleted.map((digest) => `deleted: ${digest}`)];
+      if (lines.length > 0) process.stdout.write(`Deleted Images:\n${lines.join('\n')}\n\n`);
+      process.stdout.write(`Total reclaimed space: ${formatBytes(reclaimed)}\n`);
+    });
+}
+
+const DANGLING = 'This will remove all images without a name that no container has.';
+const ALL = 'This will remove all images that no container has.';

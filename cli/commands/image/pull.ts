@@ -1,0 +1,27 @@
+// tsvm pull: an image from its registry.
+import type { Command } from 'commander';
+import { openStore } from '../../../images/index.js';
+import { tsvmHome } from '../../../sandbox/index.js';
+import { type Context, createCommand } from '../../options/command.js';
+import { openPullProgress } from '../../output/pull-progress.js';
+
+export function command(context: Context): Command {
+  return createCommand('tsvm pull', context)
+    .description('Brings an image from its registry into the store; with --quiet only its name is printed.')
+    .usage('[options] NAME[:TAG|@DIGEST]')
+    .argument('<NAME>', 'name of the image: debian:12 is docker.io/library/debian:12')
+    .option('--platform <OS/ARCH[/VARIANT]>', 'which variant of the image (default: linux/amd64)')
+    .action(async (name: string, { platform }: { platform?: string }) => {
+      const { quiet } = context.options;
+      using bars = openPullProgress(quiet);
+      bars.pulling();
+      const onProgress = bars.update.bind(bars);
+      const pulled = await openStore(tsvmHome()).pull(name, { platform, onProgress });
+      bars[Symbol.dispose]();
+      if (!quiet) {
+        const status = pulled.changed ? 'Downloaded newer image for' : 'Image is up to date for';
+        process.stdout.write(`Digest: ${pulled.manifest}\nStatus: ${status} ${name}\n`);
+      }
+      process.stdout.write(`${pulled.name}\n`);
+    });
+}

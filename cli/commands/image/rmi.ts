@@ -1,0 +1,30 @@
+// tsvm rmi: takes names, and with the last name the image, out of the store.
+import type { Command } from 'commander';
+import { ImageError, openStore } from '../../../images/index.js';
+import { tsvmHome } from '../../../sandbox/index.js';
+import { type Context, createCommand, openLog } from '../../options/command.js';
+import { describe, exitCode } from '../../options/failure.js';
+
+export function command(context: Context): Command {
+  return createCommand('tsvm rmi', context)
+    .description('Removes images, or one of several names of an image.')
+    .usage('[options] IMAGE...')
+    .argument('<IMAGE...>', 'names or IDs')
+    .option('-f, --force', 'also all names of an image that has several; no failure for an image that is not there')
+    .action(async (references: string[], { force }: { force?: boolean }) => {
+      const log = await openLog(context);
+      const store = openStore(tsvmHome());
+      for (const reference of references) {
+        try {
+          const { untagged, deleted } = await store.remove(reference, { force });
+          for (const name of untagged) process.stdout.write(`Untagged: ${name}\n`);
+          for (const digest of deleted) process.stdout.write(`Deleted: ${digest}\n`);
+        } catch (error) {
+          // The others can go all the same.
+          log.error(describe(error).message);
+          const forgiven = force && error instanceof ImageError && error.code === 'unknown-image';
+          if (!forgiven) context.exitCode = exitCode(error);
+        }
+      }
+    });
+}

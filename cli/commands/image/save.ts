@@ -1,0 +1,38 @@
+// tsvm save: images out of the store, as one archive.
+import { createWriteStream, renameSync, rmSync, statSync } from 'node:fs';
+import type { Writable } from 'node:stream';
+import type { Command } from 'commander';
+import { openStore } from '../../../images/index.js';
+import { tsvmHome } from '../../../sandbox/index.js';
+import { type Context, createCommand } from '../../options/command.js';
+import { UsageError } from '../../options/failure.js';
+
+export function command(context: Context): Command {
+  return createCommand('tsvm save', context)
+    .description('Writes images as an archive that is an OCI layout and what `docker load` reads.')
+    .usage('[options] IMAGE...')
+    .argument('<IMAGE...>', 'names, which the archive keeps, or IDs')
+    .option('-o, --output <FILE>', 'where to; default: stdout')
+    .action(async (references: string[], { output }: { output?: string }) => {
+      const store = openStore(tsvmHome());
+      if (output !== undefined) return saveTo(output, (file) => store.save(references, file));
+      if (process.stdout.isTTY) {
+        throw new UsageError('cowardly refusing to save to a terminal. Use the -o flag or redirect');
+      }
+      await store.save(references, process.stdout);
+    });
+}
+
+/** A file gets its name when it is complete; what is no file, as a pipe, is written to at once. */
+async function saveTo(path: string, save: (output: Writable) => Promise<void>): Promise<void> {
+  const found = statSync(path, { throwIfNoEntry: false });
+  if (found?.isDirectory()) throw new UsageError(`${path} is a directory`);
+  if (found !== undefined && !found.isFile()) return save(createWriteStream(path));
+  const partial = `${path}.${process.pid}.partial`;
+  try {
+    await save(createWriteStream(partial, { mode: 0o600 }));
+    renameSync(partial, path);
+  } finally {
+    rmSync(partial, { force: true });
+  }
+}

@@ -1,0 +1,101 @@
+// tsvm df: what tsvm keeps on the host's disk.
+import type { Command } from 'commander';
+import { bytesOnDisk, openStore, type StoreUsage } from '../../../images/index.js';
+import { Container, isRunning, listVolumes, tsvmHome, volumeSize, volumeUsers } from '../../../sandbox/index.js';
+import { type Context, createCommand } from '../../options/command.js';
+import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
+import { formatBytes } from '../../output/table.js';
+import { type ImageRow, imageRow } from '../image/images.js';
+
+export function command(context: Context): Command {
+  return createCommand('tsvm df', context)
+    .description("Shows what images, containers and volumes take of the host's disk.")
+    .option('--verbose', 'image by image, with what it shares with others')
+    .option('--format <FORMAT>', FORMAT_HELP)
+    .action(async ({ verbose, format }: { verbose?: boolean; format?: string }) => {
+      const home = tsvmHome();
+      const store = openStore(home);
+      if (verbose)
+        process.stdout.write(
+          formatList(
+            (await store.list()).map((image) => imageRow(image, true)),
+            IMAGE_COLUMNS,
+            format,
+          ),
+        );
+      else {
+        const { images, temporary } = await store.usage();
+        const kinds = [
+          toRow('Images', images),
+          toRow('Containers', containersUsage(home)),
+          toRow('Local Volumes', volumesUsage(home)),
+          toRow('Temporary', { ...temporary, active: 0, reclaimable: 0 }),
+        ];
+        process.stdout.write(formatList(kinds, COLUMNS, format));
+      }
+    });
+}
+
+type Usage = StoreUsage['images'];
+
+/** A thing of a kind: the bytes that it takes, and whether it is in use. */
+interface Item {
+  size: number;
+  active: boolean;
+}
+
+function containersUsage(home: string): Usage {
+  const containers = Container.list(home).flatMap(({ config, state }): Item[] => {
+    try {
+      return [{ size: bytesOnDisk(Container.find(config.id, home).folder.path), active: isRunning(state) }];
+    } catch {
+      // Removed since it was listed.
+      return [];
+    }
+  });
+  return usageOf(containers);
+}
+
+function volumesUsage(home: string): Usage {
+  return usageOf(
+    listVolumes(home).map((volume) => ({
+      size: volumeSize(volume),
+      active: volumeUsers(home, volume.name).length > 0,
+    })),
+  );
+}
+
+function usageOf(items: Item[]): Usage {
+  const sum = (some: Item[]) => some.reduce((total, { size }) => total + size, 0);
+  const active = items.filter((item) => item.active);
+  return { total: items.length, active: active.length, size: sum(items), reclaimable: sum(items) - sum(active) };
+}
+
+const COLUMNS: Columns<ReturnType<typeof toRow>> = [
+  ['TYPE', 'Type'],
+  ['TOTAL', 'TotalCount'],
+  ['ACTIVE', 'Active'],
+  ['SIZE', 'Size'],
+  ['RECLAIMABLE', 'Reclaimable'],
+];
+
+function toRow(Type: string, { total, active, size, reclaimable }: Usage) {
+  const percent = size > 0 ? ` (${Math.round((100 * reclaimable) / size)}%)` : '';
+  return {
+    Type,
+    TotalCount: `${total}`,
+    Active: `${active}`,
+    Size: formatBytes(size),
+    Reclaimable: formatBytes(reclaimable) + percent,
+  };
+}
+
+const IMAGE_COLUMNS: Columns<ImageRow> = [
+  ['REPOSITORY', 'Repository'],
+  ['TAG', 'Tag'],
+  ['IMAGE ID', 'ID'],
+  ['CREATED', 'CreatedSince'],
+  ['SIZE', 'Size'],
+  ['SHARED SIZE', 'SharedSize'],
+  ['UNIQUE SIZE', 'UniqueSize'],
+];

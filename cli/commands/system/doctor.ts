@@ -1,0 +1,112 @@
+// tsvm doctor: what this machine has, what it lacks, and what to do about it.
+import { execFile } from 'node:child_process';
+import { accessSync, constants, mkdirSync, statfsSync } from 'node:fs';
+import { freemem, release, totalmem } from 'node:os';
+import { promisify } from 'node:util';
+import { type Command, Option } from 'commander';
+import { kernelPath } from '../../../kernels/index.js';
+import { DEFAULT_MEMORY, probeMachine, tsvmHome } from '../../../sandbox/index.js';
+import { type Context, createCommand } from '../../options/command.js';
+import { EMULATION } from '../../output/fallback.js';
+import { formatBytes } from '../../output/table.js';
+
+/** Containers cannot run. */
+const UNFIT = 1;
+
+const QEMU = 'qemu-system-x86_64';
+
+type Verdict = 'ok' | 'warning' | 'missing';
+
+interface Check {
+  verdict: Verdict;
+  /** One line: what was found. */
+  found: string;
+  /** One line: what to do about it. */
+  advice?: string;
+}
+
+const ADVICE: Record<string, string> = {
+  'no-kvm': 'enable virtualisation in the firmware or, in a virtual machine, nested virtualisation; then: modprobe kvm',
+  'kvm-permission': 'join the group of /dev/kvm: sudo usermod -aG kvm $USER, then log in again',
+  'kvm-unusable': 'use a machine with hardware virtualisation: this one only runs kernels built for it',
+};
+
+export function command(context: Context): Command {
+  return createCommand('tsvm doctor', context)
+    .description('Says what this machine has and lacks to run containers. Exit code 1: they cannot run here.')
+    .addOption(new Option('--format <FORMAT>', 'how').choices(['text', 'json']).default('text'))
+    .action(async ({ format }: { format: string }) => {
+      const qemu = await checkProgram(QEMU, ['--version'], 'to run without KVM: apt-get install qemu-system-x86');
+      const { result, check: kvm } = await checkKvm(qemu);
+      // What `--accel auto` comes to.
+      const accelerator = result.usable ? 'kvm' : qemu.verdict === 'ok' ? 'tcg' : null;
+      const checks: Record<string, Check> = {
+        kvm,
+        kernel: checkKernel(),
+        home: checkHome(),
+        memory: checkMemory(),
+        'mkfs.ext4': await checkProgram('mkfs.ext4', ['-V'], 'for --disk: apt-get install e2fsprogs'),
+        qemu,
+        passt: await checkProgram('passt', ['--version'], 'for a network: apt-get install passt'),
+        versions: { verdict: 'ok', found: `tsvm ${context.version}, node ${process.version}, Linux ${release()}` },
+      };
+      const ok = Object.values(checks).every(({ verdict }) => verdict !== 'missing');
+      const report = { ok, accelerator, ...checks, kvm: { ...kvm, ...result } };
+      if (format === 'json') process.stdout.write(`${JSON.stringify(report)}\n`);
+      else process.stdout.write(Object.entries(checks).map(describeCheck).join(''));
+      if (!ok) context.exitCode = UNFIT;
+    });
+}
+
+function describeCheck([name, { verdict, found, advice }]: [string, Check]): string {
+  const line = `${verdict.padEnd(8)} ${name.padEnd(10)} ${found}\n`;
+  return advice === undefined ? line : `${line}${' '.repeat(20)}${advice}\n`;
+}
+
+/** A host without usable KVM runs containers all the same where QEMU is installed. */
+async function checkKvm(qemu: Check) {
+  const result = await probeMachine();
+  const { usable, code = '', reason } = result;
+  if (usable) return { result, check: { verdict: 'ok', found: reason } satisfies Check };
+  const instead = qemu.verdict === 'ok' ? `without it ${EMULATION}; for full speed: ` : '';
+  const check: Check = {
+    verdict: qemu.verdict === 'ok' ? 'warning' : 'missing',
+    found: reason,
+    advice: `${instead}${ADVICE[code] ?? 'use a machine with KVM'}`,
+  };
+  return { result, check };
+}
+
+function checkKernel(): Check {
+  const path = kernelPath();
+  if (path === undefined) return { verdict: 'missing', found: 'not built', advice: 'run: tsvm kernel build' };
+  return { verdict: 'ok', found: path };
+}
+
+function checkHome(): Check {
+  const home = tsvmHome();
+  try {
+    mkdirSync(home, { recursive: true });
+    accessSync(home, constants.W_OK);
+    const { bavail, bsize } = statfsSync(home);
+    return { verdict: 'ok', found: `${home}, ${formatBytes(bavail * bsize)} free` };
+  } catch (error) {
+    return { verdict: 'missing', found: (error as Error).message, advice: 'set TSVM_HOME to a folder that is yours' };
+  }
+}
+
+function checkMemory(): Check {
+  const found = `${formatBytes(freemem())} free of ${formatBytes(totalmem())}`;
+  if (freemem() >= DEFAULT_MEMORY) return { verdict: 'ok', found };
+  return { verdict: 'warning', found, advice: 'a container has 512m unless -m says otherwise' };
+}
+
+async function checkProgram(name: string, args: string[], advice: string): Promise<Check> {
+  const env = { ...process.env, PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin` };
+  try {
+    const { stdout, stderr } = await promisify(execFile)(name, args, { env });
+    return { verdict: 'ok', found: (stdout || stderr).split('\n')[0] };
+  } catch {
+    return { verdict: 'warning', found: 'not found', advice };
+  }
+}

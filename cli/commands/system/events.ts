@@ -1,0 +1,60 @@
+// tsvm events: what happens to containers.
+import type { Command } from 'commander';
+import { type ContainerEvent, readEvents } from '../../../sandbox/index.js';
+import { type Context, collect, createCommand } from '../../options/command.js';
+import { parseTime } from '../../options/duration.js';
+import { type Filters, parseFilters } from '../../options/filter.js';
+import { fillTemplate } from '../../output/template.js';
+
+const FILTERS = ['container', 'event', 'image', 'type'];
+
+const EXAMPLES = `
+Examples:
+  tsvm events --filter event=die --format '{{.Actor.Attributes.name}} {{.Actor.Attributes.exitCode}}'
+  tsvm events --since 1h --until 0s
+
+Filters: container=NAME|ID, event=create|start|die|oom|kill|pause|unpause|rename|commit|destroy, image=, type=container.`;
+
+interface Options {
+  since?: number;
+  until?: number;
+  filter?: string[];
+  format?: string;
+}
+
+export function command(context: Context): Command {
+  return createCommand('tsvm events', context)
+    .description('Shows what happens to containers from now on, or since a time.')
+    .usage('[options]')
+    .option('--since <TIME>', 'from then on: a time, or how long ago, such as 10m', (text) =>
+      parseTime(text, '--since'),
+    )
+    .option('--until <TIME>', 'only to then, and end', (text) => parseTime(text, '--until'))
+    .option('-f, --filter <NAME=VALUE>', 'only those that fit', collect)
+    .option('--format <FORMAT>', 'json, or a template such as {{.Action}}')
+    .addHelpText('after', EXAMPLES)
+    .action(async ({ since = Date.now(), until, filter = [], format }: Options) => {
+      const filters = parseFilters(filter, FILTERS);
+      for await (const event of readEvents({ since, until })) {
+        if (fits(event, filters)) process.stdout.write(`${formatEvent(event, format)}\n`);
+      }
+    });
+}
+
+function fits({ Type, Action, Actor }: ContainerEvent, filters: Filters): boolean {
+  const any = (key: string, test: (value: string) => boolean) => filters.get(key)?.some(test) ?? true;
+  return (
+    any('type', (value) => value === Type) &&
+    any('event', (value) => value === Action) &&
+    any('image', (value) => value === Actor.Attributes.image) &&
+    any('container', (value) => value === Actor.Attributes.name || Actor.ID.startsWith(value))
+  );
+}
+
+function formatEvent(event: ContainerEvent, format: string | undefined): string {
+  if (format === 'json') return JSON.stringify(event);
+  if (format !== undefined) return fillTemplate(format, event);
+  const { time, Type, Action, Actor } = event;
+  const attributes = Object.entries(Actor.Attributes).map(([name, value]) => `${name}=${value}`);
+  return `${time} ${Type} ${Action} ${Actor.ID} (${attributes.join(', ')})`;
+}

@@ -1,0 +1,82 @@
+// tsvm inspect: all there is to say of something, as JSON.
+import { type Command, Option } from 'commander';
+import { ImageError, openStore } from '../../../images/index.js';
+import { Container, describeContainer, SandboxError, tsvmHome } from '../../../sandbox/index.js';
+import { type Context, createCommand, openLog } from '../../options/command.js';
+import { describe, FAILED } from '../../options/failure.js';
+import { fillTemplate } from '../../output/template.js';
+
+/** What can be inspected, in the order in which a name is looked for: what each says of it, or null if it has none. */
+const KINDS: Record<string, (reference: string) => Promise<object | null>> = {
+  container: inspectContainer,
+  image: inspectImage,
+};
+
+const EXAMPLES = `
+Examples:
+  tsvm inspect web
+  tsvm inspect -f '{{.State.Status}} {{.State.ExitCode}}' web
+  tsvm inspect --type image -f '{{json .Config.Env}}' debian:12`;
+
+interface Options {
+  format?: string;
+  type?: string;
+}
+
+export function command(context: Context): Command {
+  return createCommand('tsvm inspect', context)
+    .description('Says all there is to say of containers and images, as JSON.')
+    .usage('[options] NAME|ID...')
+    .argument('<NAME...>', 'names or IDs')
+    .option('-f, --format <FORMAT>', "json, or a template: '{{.Config.Cmd}}'")
+    .addOption(new Option('--type <TYPE>', 'only of this kind').choices(Object.keys(KINDS)))
+    .addHelpText('after', EXAMPLES)
+    .action(async (references: string[], { format, type }: Options) => {
+      const log = await openLog(context);
+      const found: object[] = [];
+      for (const reference of references) {
+        try {
+          const object = await find(reference, type);
+          if (object) found.push(object);
+          else throw new ImageError('unknown-image', `No such ${type ?? 'object'}: ${reference}`);
+        } catch (error) {
+          // The others are shown all the same.
+          log.error(describe(error).message);
+          context.exitCode = FAILED;
+        }
+      }
+      process.stdout.write(print(found, format));
+    });
+}
+
+function print(found: object[], format: string | undefined): string {
+  if (format === undefined) return `${JSON.stringify(found, null, 4)}\n`;
+  if (format === 'json') return `${JSON.stringify(found)}\n`;
+  return found.map((object) => `${fillTemplate(format, object)}\n`).join('');
+}
+
+async function find(reference: string, type: string | undefined): Promise<object | null> {
+  for (const [kind, inspect] of Object.entries(KINDS)) {
+    const object = type === undefined || type === kind ? await inspect(reference) : null;
+    if (object) return object;
+  }
+  return null;
+}
+
+async function inspectContainer(reference: string): Promise<object | null> {
+  try {
+    return describeContainer(Container.find(reference));
+  } catch (error) {
+    if (error instanceof SandboxError && error.code === 'no-such-container') return null;
+    throw error;
+  }
+}
+
+async function inspectImage(reference: string): Promise<object | null> {
+  try {
+    return await openStore(tsvmHome()).inspect(reference);
+  } catch (error) {
+    if (error instanceof ImageError && (error.code === 'unknown-image' || error.code === 'bad-reference')) return null;
+    throw error;
+  }
+}

@@ -1,0 +1,73 @@
+// tsvm login: tries a user name and a password at a registry, and keeps them where Docker keeps them.
+import type { Command } from 'commander';
+import { login, registryHost } from '../../../images/index.js';
+import { type Context, createCommand, openLog } from '../../options/command.js';
+import { UsageError } from '../../options/failure.js';
+import { ask } from '../../output/prompt.js';
+
+/** Bytes of a password on stdin. */
+const MAX_PASSWORD = 1 << 20;
+
+interface Options {
+  username?: string;
+  password?: string;
+  passwordStdin?: boolean;
+}
+
+export function command(context: Context): Command {
+  return createCommand('tsvm login', context)
+    .description(
+      'Logs in to a registry. The credentials are kept in ~/.docker/config.json or by its credential helper.',
+    )
+    .usage('[options] [SERVER]')
+    .argument('[SERVER]', 'the registry: HOST[:PORT] (default: docker.io)')
+    .option('-u, --username <NAME>', 'user name')
+    .option('-p, --password <PASSWORD>', 'password; other users of this machine can see it')
+    .option('--password-stdin', 'take the password from stdin')
+    .action(async (server: string | undefined, options: Options) => {
+      const host = registryHost(server);
+      const log = await openLog(context);
+      if (options.password !== undefined) log.warn('--password can be seen by others: use --password-stdin');
+      const { username, password } = await whoAreYou(options);
+      const file = await login(host, username, password);
+      if (file !== null) log.warn(`the password is stored unencrypted in ${file}: a credential helper would hide it`);
+      process.stdout.write('Login Succeeded\n');
+    });
+}
+
+async function whoAreYou({
+  username,
+  password,
+  passwordStdin,
+}: Options): Promise<{ username: string; password: string }> {
+  if (passwordStdin) {
+    if (password !== undefined) throw new UsageError('--password and --password-stdin are mutually exclusive');
+    if (username === undefined) throw new UsageError('--password-stdin needs --username');
+    return { username, password: check(await readPassword(), 'password') };
+  }
+  if ((username === undefined || password === undefined) && !process.stdin.isTTY) {
+    throw new UsageError(
+      'cannot ask for a user name or a password without a terminal: give --username and --password-stdin',
+    );
+  }
+  const name = check(username ?? (await ask('Username: ')), 'user name');
+  return { username: name, password: check(password ?? (await ask('Password: ', { hidden: true })), 'password') };
+}
+
+async function readPassword(): Promise<string> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
+    length += chunk.length;
+    if (length > MAX_PASSWORD) throw new UsageError('the password on stdin is too long');
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks)
+    .toString('utf8')
+    .replace(/\r?\n$/, '');
+}
+
+function check(text: string, what: string): string {
+  if (text === '') throw new UsageError(`the ${what} is empty`);
+  return text;
+}

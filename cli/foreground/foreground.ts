@@ -1,0 +1,171 @@
+// A container in the foreground: the caller's streams, terminal and signals are its own.
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  type Attachment,
+  attachTerminal,
+  type Container,
+  type ContainerIo,
+  type ContainerStartOptions,
+  type Foreground,
+  forwardSignals,
+  SandboxError,
+  SupervisorProcess,
+  terminalSize,
+} from '../../sandbox/index.js';
+import { type DetachKeys, watchForKeys } from '../options/detach-keys.js';
+
+/** Milliseconds that a program has to draw its screen, and between two looks whether it has. */
+const REDRAW = 1000;
+const REDRAW_LOOK = 50;
+
+export interface ForegroundOptions {
+  /** The process has a terminal. */
+  terminal: boolean;
+  /** The caller's stdin is the process's. */
+  stdin: boolean;
+  /** Default: yes. */
+  signals?: boolean;
+}
+
+/** The caller's streams. */
+export function callerIo(stdin: boolean): ContainerIo {
+  return {
+    stdin: stdin ? process.stdin : undefined,
+    stdout: process.stdout,
+    stderr: process.stderr,
+    terminalSize: terminalSize(process.stdout),
+  };
+}
+
+/** Waits for the end of a process in the foreground. */
+export async function inForeground(
+  process: Foreground,
+  exit: Promise<number>,
+  { terminal, stdin, signals = true }: ForegroundOptions,
+): Promise<number> {
+  using _signals = signals ? forwardSignals(process) : undefined;
+  using _terminal = terminal
+    ? attachTerminal(process, stdin ? globalThis.process.stdin : undefined, globalThis.process.stdout)
+    : undefined;
+  return await exit;
+}
+
+/** Why an attachment ended that left its container alone. */
+class Detached extends SandboxError {
+  constructor() {
+    super('aborted', 'detached');
+  }
+}
+
+export interface AttachOptions {
+  stdin: boolean;
+  signals?: boolean;
+  keys?: DetachKeys;
+}
+
+/** Attaches the caller to a container; its exit code, or 0 when the caller left it. */
+export async function attachCaller(container: Container, { stdin, signals, keys }: AttachOptions): Promise<number> {
+  const attachment = await openAttachment(container, callerIo(stdin), keys);
+  const exit = follow(attachment, { stdin, signals });
+  if (attachment.terminal && process.stdout.isTTY) redraw(attachment);
+  return exit;
+}
+
+/**
+ * What has drawn a screen draws it again when its terminal's size changes, and so for the one who has just come. The true
+ * size comes before, and follows when it has: a program that sees two changes at once may see none.
+ */
+async function redraw(attachment: Attachment): Promise<void> {
+  await sleep(REDRAW_LOOK, undefined, { ref: false });
+  const { columns, rows } = terminalSize(process.stdout)!;
+  const { outputChunks } = attachment;
+  attachment.resize({ columns: columns + 1, rows: rows + 1 });
+  for (let waited = 0; waited < REDRAW && attachment.outputChunks === outputChunks; waited += REDRAW_LOOK) {
+    await sleep(REDRAW_LOOK, undefined, { ref: false });
+  }
+  attachment.resize(terminalSize(process.stdout)!);
+}
+
+/** Starts a container with the caller attached from its first byte on; its exit code, or 0 when the caller left it. */
+export async function startAttached(
+  container: Container,
+  { stdin, keys, supervisor = new SupervisorProcess(), ...options }: AttachOptions & ContainerStartOptions,
+): Promise<number> {
+  let attachment: Attachment | undefined;
+  let followed: Promise<number> | undefined;
+  let runs = false;
+  let abortedBy: Error | undefined;
+  const started = container.start({
+    ...options,
+    supervisor,
+    onListening: async () => {
+      attachment = await openAttachment(container, callerIo(stdin), keys);
+      followed = follow(attachment, { stdin, signals: false, started });
+      followed.catch(() => {});
+    },
+  });
+  using _signals = forwardSignals({
+    started,
+    get outputChunks() {
+      return attachment?.outputChunks ?? 0;
+    },
+    signal: (signal) => attachment?.signal(signal),
+    resize: () => {},
+    abort: (error) => {
+      if (runs) return attachment?.detach(error);
+      // What has no process yet can't be told to end.
+      abortedBy = error;
+      if (attachment === undefined) supervisor[Symbol.dispose]();
+      else container.stop(0).catch(attachment.detach);
+    },
+  });
+  try {
+    await started;
+  } catch (error) {
+    throw abortedBy ?? error;
+  }
+  runs = true;
+  return await followed!;
+}
+
+async function openAttachment(container: Container, io: ContainerIo, keys?: DetachKeys): Promise<Attachment> {
+  if (container.config.spec.terminal && io.stdin !== undefined && keys !== undefined) {
+    const input = watchForKeys(process.stdin, keys, () => attachment.detach(new Detached()));
+    const attachment = await container.attach({ ...io, stdin: input });
+    return attachment;
+  }
+  return container.attach(io);
+}
+
+interface FollowOptions {
+  stdin: boolean;
+  signals?: boolean;
+  started?: Promise<void>;
+}
+
+async function follow(
+  attachment: Attachment,
+  { stdin, signals, started = Promise.resolve() }: FollowOptions,
+): Promise<number> {
+  const foreground: Foreground = {
+    started,
+    get outputChunks() {
+      return attachment.outputChunks;
+    },
+    signal: (signal) => attachment.signal(signal),
+    resize: (size) => attachment.resize(size),
+    abort: attachment.detach,
+  };
+  const options = {
+    terminal: attachment.terminal && process.stdout.isTTY,
+    stdin: stdin && process.stdin.isTTY,
+    signals,
+  };
+  try {
+    return await inForeground(foreground, attachment.exit, options);
+  } catch (error) {
+    if (!(error instanceof Detached)) throw error;
+    process.stderr.write('\r\n');
+    return 0;
+  }
+}

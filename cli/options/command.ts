@@ -1,0 +1,69 @@
+// What all commands have in common: the global options, one line for a wrong word, and their exit code.
+import { Command, CommanderError, Option } from 'commander';
+import type { SupervisorProcess } from '../../sandbox/containers/supervisor-process.js';
+import type { MachineProcess } from '../../sandbox/machine-process.js';
+import { type CliLog, createLog, FORMATS, LEVELS, type LogOptions } from '../output/log.js';
+import { UsageError } from './failure.js';
+
+/** What a command gets from, and gives back to, the program around it. */
+export interface Context {
+  readonly version: string;
+  /** The global options, from before and after the command's name. */
+  options: LogOptions;
+  exitCode: number;
+  /** Started before the words were read, for a container in the foreground. */
+  machine?: MachineProcess;
+  /** Likewise, for one in the background. */
+  supervisor?: SupervisorProcess;
+}
+
+/** A command's parser, named as the user calls it: `tsvm run`. Errors are thrown, not printed. */
+export function createCommand(name: string, context: Context): Command {
+  const command = new Command(name)
+    .exitOverride()
+    .configureOutput({ writeErr: () => {} })
+    .helpOption('--help', 'show this help')
+    .helpCommand(false)
+    .configureHelp({ showGlobalOptions: true });
+  command
+    .option('-q, --quiet', 'only errors, no progress')
+    .addOption(new Option('--log-level <level>', 'how much is told (default: warn)').choices(LEVELS))
+    .addOption(new Option('--log-format <format>', 'how it is told (default: text)').choices(FORMATS));
+  command.hook('preAction', () => {
+    const { quiet, logLevel, logFormat } = command.opts();
+    context.options = { ...context.options, ...defined({ quiet, logLevel, logFormat }) };
+  });
+  return command;
+}
+
+/** The log that the options ask for, once they are all known: in a command's action. */
+export function openLog(context: Context): Promise<CliLog> {
+  return createLog(context.options);
+}
+
+/**
+ * Parses `args` and runs the command's action.
+ * @throws UsageError for words the command does not know
+ */
+export async function parse(command: Command, args: readonly string[]): Promise<void> {
+  try {
+    await command.parseAsync(args, { from: 'user' });
+  } catch (error) {
+    if (error instanceof CommanderError) {
+      if (error.exitCode === 0) return;
+      if (error.code === 'commander.help') return command.outputHelp();
+      throw new UsageError(error.message.replace(/^error: /, '').replace(/\s+/g, ' '), command.name());
+    }
+    if (error instanceof UsageError && error.command === undefined) throw new UsageError(error.message, command.name());
+    throw error;
+  }
+}
+
+/** For options that may be given more than once. */
+export function collect(value: string, previous: string[] = []): string[] {
+  return [...previous, value];
+}
+
+function defined<T extends object>(options: T): Partial<T> {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Partial<T>;
+}

@@ -1,0 +1,102 @@
+// -v and --mount, with Docker's words (docs.docker.com, "Bind mounts" and "Volumes").
+import type { Mount, TmpfsMount } from '../../sandbox/index.js';
+import { UsageError } from './failure.js';
+import { parseSize } from './size.js';
+
+/** What the options ask for. */
+export interface Mounts {
+  mounts: Mount[];
+  tmpfs: TmpfsMount[];
+}
+
+/** Words of -v that say nothing here: labels and propagation are matters of the host's own mounts. */
+const WITHOUT_EFFECT = new Set(['rw', 'z', 'Z', 'cached', 'delegated', 'consistent', 'rprivate', 'private']);
+
+/**
+ * A mount of `/srv:/data`, `/srv:/data:ro`, `name:/data`, or of a volume without a name: `/data`.
+ * @throws UsageError
+ */
+export function parseVolume(text: string): Mount {
+  if (!text.includes(':') && text.startsWith('/')) return { type: 'volume', source: '', target: text };
+  const [source, target, options = '', ...more] = text.split(':');
+  const fail = (why: string): never => {
+    throw new UsageError(`invalid argument '${text}' for -v: ${why}`);
+  };
+  if (source === '' || !target || more.length > 0) return fail('HOST:GUEST or HOST:GUEST:ro is needed');
+  if (!target.startsWith('/')) fail(`the path in the container, '${target}', must be absolute`);
+  const mount: Mount = { type: source.startsWith('/') ? 'bind' : 'volume', source, target };
+  for (const option of options === '' ? [] : options.split(',')) {
+    if (option === 'ro') mount.readOnly = true;
+    else if (option === 'nocopy' && mount.type === 'volume') mount.noCopy = true;
+    else if (!WITHOUT_EFFECT.has(option)) fail(`unknown option '${option}'`);
+  }
+  if (/^\.{0,2}\//.test(source) && !source.startsWith('/')) fail(`the host's path, '${source}', must be absolute`);
+  return mount;
+}
+
+const NAMES: Record<string, string> = { src: 'source', dst: 'target', destination: 'target', ro: 'readonly' };
+
+/**
+ * A mount of `type=bind,source=/srv,target=/data,readonly`, `type=volume,...` or `type=tmpfs,target=/run,tmpfs-size=64m`.
+ * @throws UsageError
+ */
+export function parseMount(text: string): Mounts {
+  const fail = (why: string): never => {
+    throw new UsageError(`invalid argument '${text}' for --mount: ${why}`);
+  };
+  const fields = new Map<string, string>();
+  for (const field of text.split(',')) {
+    const [word, value = 'true'] = field.split(/=(.*)/s, 2);
+    const name = NAMES[word] ?? word;
+    if (fields.has(name)) fail(`'${name}' is given twice`);
+    fields.set(name, value);
+  }
+  const take = (name: string): string | undefined => {
+    const value = fields.get(name);
+    fields.delete(name);
+    return value;
+  };
+  const type = take('type') ?? 'volume';
+  const target = take('target');
+  if (!target?.startsWith('/')) return fail('target= with an absolute path is needed');
+  const flag = (name: string): boolean => isSet(take(name) ?? 'false') ?? fail(`${name} is true or false`);
+  const readOnly = flag('readonly');
+  const mounts: Mounts = { mounts: [], tmpfs: [] };
+  if (type === 'tmpfs') {
+    const size = take('tmpfs-size');
+    const mode = take('tmpfs-mode');
+    if (mode !== undefined && !/^[0-7]{1,4}$/.test(mode)) fail(`'${mode}' is no mode`);
+    mounts.tmpfs.push({
+      path: target,
+      readonly: readOnly,
+      size: size === undefined ? undefined : parseSize(size, '--mount'),
+      mode: mode === undefined ? undefined : Number.parseInt(mode, 8),
+    });
+  } else if (type === 'bind') {
+    const source = take('source') ?? fail('source= is needed');
+    if (!source.startsWith('/')) fail(`the host's path, '${source}', must be absolute`);
+    mounts.mounts.push({ type, source, target, readOnly });
+  } else if (type === 'volume') {
+    const mount: Mount = { type, source: take('source') ?? '', target, readOnly };
+    if (flag('volume-nocopy')) mount.noCopy = true;
+    mounts.mounts.push(mount);
+  } else {
+    fail(`unknown type '${type}': bind, volume or tmpfs`);
+  }
+  for (const name of fields.keys()) fail(`unknown option '${name}' for type ${type}`);
+  return mounts;
+}
+
+function isSet(value: string): boolean | undefined {
+  if (['true', '1', ''].includes(value)) return true;
+  return ['false', '0'].includes(value) ? false : undefined;
+}
+
+/** All mounts of the options. @throws UsageError */
+export function toMounts(volumes: readonly string[] = [], mounts: readonly string[] = []): Mounts {
+  const parsed = mounts.map(parseMount);
+  return {
+    mounts: [...volumes.map(parseVolume), ...parsed.flatMap((each) => each.mounts)],
+    tmpfs: parsed.flatMap((each) => each.tmpfs),
+  };
+}

@@ -1,0 +1,40 @@
+// Says once, after each start of the host, what it lacks and what that costs.
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { tsvmHome } from '../../sandbox/index.js';
+import type { CliLog } from './log.js';
+
+/** What the user is told of QEMU's emulator in the place of KVM. */
+export const EMULATION = 'QEMU emulates the CPU, and programs run 5 to 20 times slower';
+
+/** @param reason why KVM cannot be used, as the machine process says */
+export function warnOfFallback(reason: string, log: CliLog, home = tsvmHome()): void {
+  warnOnce('told-of-emulation', reason, `${reason}: ${EMULATION} (tsvm doctor says more)`, log, home);
+}
+
+/** @param reason why there is no network, as the machine process says */
+export function warnOfNoNetwork(reason: string, log: CliLog, home = tsvmHome()): void {
+  warnOnce('told-of-no-network', reason, `containers have no network: ${reason}`, log, home);
+}
+
+function warnOnce(file: string, reason: string, message: string, log: CliLog, home: string): void {
+  if (log.level === 'silent' || log.level === 'error') return;
+  const path = join(home, file);
+  const now = `${readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()} ${reason}`;
+  if (read(path) === now) return;
+  log.warn(message);
+  try {
+    mkdirSync(home, { recursive: true });
+    writeFileSync(path, now);
+  } catch {
+    // It is told again.
+  }
+}
+
+function read(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,176 @@
+// --format with a template: the part of Go's text/template that people write for Docker's commands. Fields, json, index,
+// len, join, upper, lower, println, parentheses and fields of what is in them, |, if and range.
+import { UsageError } from '../options/failure.js';
+
+type Render = (dot: unknown) => string;
+type Evaluate = (dot: unknown) => unknown;
+
+/** Fills a template in. @throws UsageError for one that is none, and for a field that is not there */
+export function fillTemplate(template: string, value: unknown): string {
+  return parseTemplate(template)(value);
+}
+
+/** Makes a function that fills a template in, which throws as `fillTemplate`. @throws UsageError */
+export function parseTemplate(template: string): Render {
+  const reader: Reader<string> = { items: template.split(/(\{\{-?.*?-?\}\})/s), next: 0 };
+  return parseBlock(reader, []);
+}
+
+interface Reader<T> {
+  items: readonly T[];
+  next: number;
+}
+
+/** What comes until one of the words `ends`, which is left to be read; without any, everything. */
+function parseBlock(reader: Reader<string>, ends: readonly string[]): Render {
+  const parts: Render[] = [];
+  for (; reader.next < reader.items.length; ) {
+    const piece = reader.items[reader.next];
+    if (!piece.startsWith('{{')) {
+      reader.next++;
+      const text = piece.replaceAll('\\n', '\n').replaceAll('\\t', '\t');
+      parts.push(() => text);
+      continue;
+    }
+    const action = actionOf(piece);
+    if (ends.includes(action)) break;
+    reader.next++;
+    parts.push(parseAction(reader, action));
+  }
+  if (ends.length > 0 && reader.next === reader.items.length) throw invalid(`{{${ends.at(-1)}}} is missing`);
+  return (dot) => parts.map((part) => part(dot)).join('');
+}
+
+function actionOf(piece: string): string {
+  return piece
+    .replace(/^\{\{-?/, '')
+    .replace(/-?\}\}$/, '')
+    .trim();
+}
+
+function parseAction(reader: Reader<string>, action: string): Render {
+  const [, keyword, condition] = /^(if|range)\s+(.*)$/s.exec(action) ?? [];
+  if (keyword === undefined) {
+    const evaluate = parseExpression(action);
+    return (dot) => show(evaluate(dot));
+  }
+  const evaluate = parseExpression(condition);
+  const body = parseBlock(reader, ['else', 'end']);
+  let otherwise: Render = () => '';
+  if (actionOf(reader.items[reader.next++]) === 'else') {
+    otherwise = parseBlock(reader, ['end']);
+    reader.next++;
+  }
+  if (keyword === 'if') return (dot) => (isTrue(evaluate(dot)) ? body : otherwise)(dot);
+  return (dot) => {
+    const items = Object.values((evaluate(dot) ?? []) as object);
+    return items.length > 0 ? items.map(body).join('') : otherwise(dot);
+  };
+}
+
+const FUNCTIONS: Record<string, (...args: unknown[]) => unknown> = {
+  json: (value) => JSON.stringify(value ?? null),
+  len: (value) => (typeof value === 'string' ? value.length : Object.keys((value ?? {}) as object).length),
+  index: (value, ...keys) => keys.reduce((at, key) => own(at, String(key)) ?? '', value),
+  join: (value, separator) => (value as unknown[]).map(show).join(String(separator)),
+  upper: (value) => show(value).toUpperCase(),
+  lower: (value) => show(value).toLowerCase(),
+  println: (...values) => `${values.map(show).join(' ')}\n`,
+};
+
+/** A closing parenthesis has the fields behind it: `(index .Ports 0).HostPort`. */
+const TOKEN = /\s+|("(?:[^"\\]|\\.)*"|\)(?:\.[A-Za-z_]\w*)*|[(|]|[^\s"()|]+)/gy;
+
+function parseExpression(text: string): Evaluate {
+  const tokens: string[] = [];
+  let end = 0;
+  for (const match of text.matchAll(TOKEN)) {
+    if (match[1] !== undefined) tokens.push(match[1]);
+    end = match.index + match[0].length;
+  }
+  if (end !== text.length) throw invalid(`'${text.slice(end)}'`);
+  const reader = { items: tokens, next: 0 };
+  const evaluate = parsePipeline(reader);
+  if (reader.next < tokens.length) throw invalid(`'${tokens[reader.next]}' in {{${text}}}`);
+  return evaluate;
+}
+
+/** Calls that hand their value on as the next one's last argument. */
+function parsePipeline(reader: Reader<string>): Evaluate {
+  let evaluate = parseCall(reader, undefined);
+  while (reader.items[reader.next] === '|') {
+    reader.next++;
+    evaluate = parseCall(reader, evaluate);
+  }
+  return evaluate;
+}
+
+function parseCall(reader: Reader<string>, before: Evaluate | undefined): Evaluate {
+  const name = reader.items[reader.next];
+  if (name === undefined) throw invalid('an empty action');
+  if (!Object.hasOwn(FUNCTIONS, name)) {
+    if (before !== undefined) throw invalid(`there is no function ${name}`);
+    return parseOperand(reader);
+  }
+  reader.next++;
+  const args: Evaluate[] = [];
+  for (let token = reader.items[reader.next]; token !== undefined && !/^[|)]/.test(token); ) {
+    args.push(parseOperand(reader));
+    token = reader.items[reader.next];
+  }
+  if (before !== undefined) args.push(before);
+  if (args.length === 0) throw invalid(`${name} needs an argument`);
+  return (dot) => FUNCTIONS[name](...args.map((evaluate) => evaluate(dot)));
+}
+
+function parseOperand(reader: Reader<string>): Evaluate {
+  const token = reader.items[reader.next++];
+  if (token === '(') {
+    const evaluate = parsePipeline(reader);
+    const end = reader.items[reader.next++];
+    if (!end?.startsWith(')')) throw invalid("')' is missing");
+    return (dot) => fieldNames(end.slice(1)).reduce(field, evaluate(dot));
+  }
+  if (token.startsWith('"')) {
+    const text = token.slice(1, -1).replace(/\\(.)/g, '$1');
+    return () => text;
+  }
+  if (/^-?\d+$/.test(token)) return () => Number(token);
+  if (!/^\.(?:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)?$/.test(token)) throw invalid(`'${token}' is no field`);
+  const names = fieldNames(token);
+  return (dot) => names.reduce(field, dot);
+}
+
+/** Of `.NetworkSettings.Ports`; of `.` none. */
+function fieldNames(path: string): string[] {
+  return path.split('.').filter((name) => name !== '');
+}
+
+function field(value: unknown, name: string): unknown {
+  if (value === null || value === undefined) return undefined;
+  if (typeof value !== 'object' || !Object.hasOwn(value, name)) throw new UsageError(`template: there is no ${name}`);
+  return (value as Record<string, unknown>)[name];
+}
+
+function own(value: unknown, name: string): unknown {
+  if (typeof value !== 'object' || value === null || !Object.hasOwn(value, name)) return undefined;
+  return (value as Record<string, unknown>)[name];
+}
+
+/** As Go's fmt prints values. */
+function show(value: unknown): string {
+  if (value === undefined || value === null) return '<no value>';
+  if (Array.isArray(value)) return `[${value.map(show).join(' ')}]`;
+  if (typeof value !== 'object') return String(value);
+  const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));
+  return `map[${entries.map(([name, of]) => `${name}:${show(of)}`).join(' ')}]`;
+}
+
+function isTrue(value: unknown): boolean {
+  if (typeof value === 'object' && value !== null) return Object.keys(value).length > 0;
+  return Boolean(value);
+}
+
+function invalid(why: string): UsageError {
+  return new UsageError(`template parsing error: ${why}`);
+}

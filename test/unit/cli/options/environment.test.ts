@@ -1,0 +1,72 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { parseEnv, parseEnvFile, readEnvFile } from '../../../../cli/options/environment.js';
+
+const parse = (text: string, environment = {}) => parseEnvFile(Buffer.from(text), 'vars', environment);
+
+describe('parseEnv', () => {
+  test('a value may be empty and may hold equals signs', () => {
+    expect(parseEnv('A=', {})).toBe('A=');
+    expect(parseEnv('A=b=c', {})).toBe('A=b=c');
+  });
+
+  test('a bare name takes its value from the environment', () => {
+    expect(parseEnv('HOME', { HOME: '/root' })).toBe('HOME=/root');
+  });
+
+  test('a bare name that the environment lacks stays bare', () => {
+    expect(parseEnv('NOPE', {})).toBe('NOPE');
+  });
+
+  test.each(['', '=x'])('%j is refused', (text) => {
+    expect(() => parseEnv(text, {})).toThrow('invalid environment variable');
+  });
+});
+
+describe('parseEnvFile', () => {
+  test('comments, empty lines and leading blanks are skipped, values are kept as they are', () => {
+    expect(parse('# no\n\n  A=1\nB="quoted"\nC= spaced \nD=x # y\n')).toEqual([
+      'A=1',
+      'B="quoted"',
+      'C= spaced ',
+      'D=x # y',
+    ]);
+  });
+
+  test('a byte order mark and carriage returns are not part of a variable', () => {
+    expect(parse('\ufeffA=1\r\nB=2\r\n')).toEqual(['A=1', 'B=2']);
+  });
+
+  test('a bare name takes its value from the environment, or is left out', () => {
+    expect(parse('A\nB\n', { A: '1' })).toEqual(['A=1']);
+  });
+
+  test.each([
+    ['=x', 'vars, line 1: no variable name'],
+    ['A=1\nB C=2', "vars, line 2: variable 'B C' contains whitespaces"],
+    ['A=\0', 'a NUL character'],
+    [`A=${'x'.repeat(70_000)}`, 'the line is too long'],
+  ])('%j is refused', (text, message) => {
+    expect(() => parse(text)).toThrow(message);
+  });
+
+  test('bytes that are no UTF-8 are refused', () => {
+    expect(() => parseEnvFile(Buffer.from([0x41, 0x3d, 0xff]), 'vars', {})).toThrow('not UTF-8');
+  });
+
+  test('any bytes give variables with a name, or a usage error', () => {
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 200 }), (bytes) => {
+        try {
+          for (const variable of parseEnvFile(bytes, 'vars', {})) expect(variable).toMatch(/^[^=\s][^=]*=/);
+        } catch (error) {
+          expect((error as Error).name).toBe('UsageError');
+        }
+      }),
+    );
+  });
+
+  test('a file that is not there is one clear error', () => {
+    expect(() => readEnvFile('/nonexistent/vars')).toThrow('cannot read env file /nonexistent/vars');
+  });
+});

@@ -1,0 +1,60 @@
+import { describe, expect, test } from 'vitest';
+import { UsageError } from '../../../../cli/options/failure.js';
+import { parseMount, parseVolume } from '../../../../cli/options/mount.js';
+
+describe('-v', () => {
+  test.each([
+    ['/srv:/data', { type: 'bind', source: '/srv', target: '/data' }],
+    ['/srv:/data:ro', { type: 'bind', source: '/srv', target: '/data', readOnly: true }],
+    ['/srv:/data:rw,Z', { type: 'bind', source: '/srv', target: '/data' }],
+    ['db.1:/var/lib/db', { type: 'volume', source: 'db.1', target: '/var/lib/db' }],
+    ['db.1:/var/lib/db:nocopy', { type: 'volume', source: 'db.1', target: '/var/lib/db', noCopy: true }],
+    ['/var/lib/db', { type: 'volume', source: '', target: '/var/lib/db' }],
+  ])('%s is a mount', (text, mount) => expect(parseVolume(text)).toEqual(mount));
+
+  test.each([
+    ['srv', 'HOST:GUEST or HOST:GUEST:ro is needed'],
+    ['/srv:', 'HOST:GUEST or HOST:GUEST:ro is needed'],
+    [':/data', 'HOST:GUEST or HOST:GUEST:ro is needed'],
+    ['/a:/b:ro:rw', 'HOST:GUEST or HOST:GUEST:ro is needed'],
+    ['/srv:data', "the path in the container, 'data', must be absolute"],
+    ['./srv:/data', "the host's path, './srv', must be absolute"],
+    ['../srv:/data', "the host's path, '../srv', must be absolute"],
+    ['/srv:/data:rx', "unknown option 'rx'"],
+    ['/srv:/data:nocopy', "unknown option 'nocopy'"],
+  ])('%s is refused', (text, why) => {
+    expect(() => parseVolume(text)).toThrow(new UsageError(`invalid argument '${text}' for -v: ${why}`));
+  });
+});
+
+describe('--mount', () => {
+  test.each([
+    ['type=bind,src=/srv,dst=/data,ro', { type: 'bind', source: '/srv', target: '/data', readOnly: true }],
+    ['type=volume,source=v1,target=/data', { type: 'volume', source: 'v1', target: '/data', readOnly: false }],
+    ['target=/data', { type: 'volume', source: '', target: '/data', readOnly: false }],
+    ['src=v1,dst=/d,volume-nocopy', { type: 'volume', source: 'v1', target: '/d', readOnly: false, noCopy: true }],
+    ['source=v1,destination=/data,readonly=false', { type: 'volume', source: 'v1', target: '/data', readOnly: false }],
+  ])('%s is a mount', (text, mount) => expect(parseMount(text)).toEqual({ mounts: [mount], tmpfs: [] }));
+
+  test('type=tmpfs is a tmpfs', () => {
+    const { mounts, tmpfs } = parseMount('type=tmpfs,dst=/run,tmpfs-size=64m,tmpfs-mode=0700');
+    expect(mounts).toEqual([]);
+    expect(tmpfs).toEqual([{ path: '/run', readonly: false, size: 64 * 2 ** 20, mode: 0o700 }]);
+  });
+
+  test.each([
+    ['type=bind,target=/data', 'source= is needed'],
+    ['type=bind,source=srv,target=/data', "the host's path, 'srv', must be absolute"],
+    ['type=bind,source=/srv', 'target= with an absolute path is needed'],
+    ['type=bind,source=/srv,target=data', 'target= with an absolute path is needed'],
+    ['type=nfs,source=/srv,target=/data', "unknown type 'nfs': bind, volume or tmpfs"],
+    ['type=bind,source=/srv,src=/x,target=/data', "'source' is given twice"],
+    ['type=bind,source=/srv,target=/data,volume-nocopy', "unknown option 'volume-nocopy' for type bind"],
+    ['type=bind,source=/srv,target=/data,frob', "unknown option 'frob' for type bind"],
+    ['type=bind,source=/srv,target=/data,ro=maybe', 'readonly is true or false'],
+    ['type=tmpfs,target=/run,tmpfs-mode=9', "'9' is no mode"],
+    ['type=tmpfs,target=/run,source=/srv', "unknown option 'source' for type tmpfs"],
+  ])('%s is refused', (text, why) => {
+    expect(() => parseMount(text)).toThrow(new UsageError(`invalid argument '${text}' for --mount: ${why}`));
+  });
+});
