@@ -23,7 +23,7 @@ const { metafile } = await build({
   entryPoints: {
     machine: 'vmm/process.ts',
     vcpu: 'vmm/accel/vcpu-worker.ts',
-    supervisor: 'sandbox/containers/supervisor.ts',
+    supervisor: 'sandbox/supervision/supervisor.ts',
     sdk: 'sandbox/index.ts',
     lab: 'test/lab/main.ts',
     bench: 'test/bench/main.ts',

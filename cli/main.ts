@@ -35,10 +35,10 @@ export async function main(argv: readonly string[], version: string): Promise<ne
 /** The guess is right for words in their usual order, and a wrong one costs only time. */
 async function startEarly([name, ...words]: readonly string[], context: Context): Promise<void> {
   if (name === 'start' || (name === 'run' && looksSupervised(words))) {
-    const { SupervisorProcess } = await import('../sandbox/containers/supervisor-process.js');
+    const { SupervisorProcess } = await import('../sandbox/supervision/supervisor-process.js');
     context.supervisor = new SupervisorProcess();
   } else if (name === 'run') {
-    const { MachineProcess } = await import('../sandbox/machine-process.js');
+    const { MachineProcess } = await import('../sandbox/machine/machine-process.js');
     context.machine = new MachineProcess();
   }
 }

@@ -23,36 +23,22 @@ export {
   type PublishedPorts,
   type RefusalReason,
 } from '../vmm/machine.js';
-export type { Rlimit, TerminalSize, TmpfsMount } from './agent-protocol.js';
+export type { ContainerIo } from './agent/process-io.js';
+export type { Rlimit, TerminalSize, TmpfsMount } from './agent/protocol.js';
 export type { Attachment } from './containers/attach.js';
 export { connectContainer, disconnectContainer } from './containers/connect.js';
 export { type CommitSpec, Container, type ContainerInfo, type ContainerStartOptions } from './containers/container.js';
 export { type CopyOptions, copyIn, copyOut } from './containers/copy.js';
 export type { CreateOptions } from './containers/create.js';
-export { type ContainerEvent, readEvents } from './containers/events.js';
 export type { Exec, ExecSpec } from './containers/exec.js';
 export { type Change, ContainerFiles, type FileEvent, type FileInfo, type FileType } from './containers/files.js';
 export { describeContainer } from './containers/inspect.js';
-export type { LogEntry, LogStream } from './containers/log-file.js';
-export type { ReadLogOptions } from './containers/log-reader.js';
-export type {
-  ContainerConfig,
-  ContainerSpec,
-  ContainerState,
-  ContainerStatus,
-  LogLimits,
-  RestartPolicy,
-} from './containers/record.js';
-export { isRunning, STATUSES } from './containers/record.js';
 export type { ProcessInfo, Usage } from './containers/report.js';
-export { type Supervised, type SuperviseOptions, Supervision } from './containers/supervision.js';
-export { type StartOptions, SupervisorProcess } from './containers/supervisor-process.js';
 export { SandboxError, type SandboxErrorCode } from './errors.js';
-export { tsvmHome } from './home.js';
-export { MAX_CPUS } from './limits.js';
-export type { Log } from './log.js';
-export type { BindMount, Mount, VolumeMount } from './mounts.js';
-export type { NetworkOptions } from './network.js';
+export { type ContainerEvent, readEvents } from './home/events.js';
+export { tsvmHome } from './home/home.js';
+export type { LogEntry, LogStream } from './home/log-file.js';
+export type { ReadLogOptions } from './home/log-reader.js';
 export {
   createNetwork,
   findNetwork,
@@ -61,31 +47,16 @@ export {
   networkMembers,
   networksOf,
   removeNetwork,
-} from './networks.js';
-export { probeMachine } from './probe.js';
-export type { ContainerIo } from './process-io.js';
-export { type BoundPort, type ExposedPort, eachPort, formatPort, parseExposed } from './published-ports.js';
-export type { ExitStatus } from './run-options.js';
-export { DEFAULT_MEMORY, type DeviceRate, MIN_MEMORY, type RunSpec } from './run-spec.js';
-export {
-  type ProcessOptions,
-  type ProcessResult,
-  Sandbox,
-  type SandboxOptions,
-  type SandboxProcess,
-} from './sandbox.js';
-export {
-  type ArgumentCondition,
-  parseSeccompProfile,
-  type RuleFilter,
-  type SeccompProfile,
-  type SyscallRule,
-  type Unsigned64,
-} from './seccomp/profile.js';
-export { signalNumber } from './signal-number.js';
-export { endBetweenTurns, forwardSignals, SignalError } from './signals.js';
-export { attachTerminal, type Foreground, terminalSize } from './terminal.js';
-export { type Phase, Trace } from './trace.js';
+} from './home/networks.js';
+export type {
+  ContainerConfig,
+  ContainerSpec,
+  ContainerState,
+  ContainerStatus,
+  LogLimits,
+  RestartPolicy,
+} from './home/record.js';
+export { isRunning, STATUSES } from './home/record.js';
 export {
   findVolume,
   isAnonymous,
@@ -97,4 +68,33 @@ export {
   type Volume,
   volumeSize,
   volumeUsers,
-} from './volumes.js';
+} from './home/volumes.js';
+export type { Log } from './log.js';
+export { probeMachine } from './machine/probe.js';
+export type { NetworkOptions } from './run/network.js';
+export type { ExitStatus } from './run/run-options.js';
+export { type Phase, Trace } from './run/trace.js';
+export {
+  type ProcessOptions,
+  type ProcessResult,
+  Sandbox,
+  type SandboxOptions,
+  type SandboxProcess,
+} from './sandbox.js';
+export { endBetweenTurns, forwardSignals, SignalError } from './signals.js';
+export { MAX_CPUS } from './spec/limits.js';
+export type { BindMount, Mount, VolumeMount } from './spec/mounts.js';
+export { type BoundPort, type ExposedPort, eachPort, formatPort, parseExposed } from './spec/published-ports.js';
+export { DEFAULT_MEMORY, type DeviceRate, MIN_MEMORY, type RunSpec } from './spec/run-spec.js';
+export {
+  type ArgumentCondition,
+  parseSeccompProfile,
+  type RuleFilter,
+  type SeccompProfile,
+  type SyscallRule,
+  type Unsigned64,
+} from './spec/seccomp/profile.js';
+export { signalNumber } from './spec/signal-number.js';
+export { type Supervised, type SuperviseOptions, Supervision } from './supervision/supervision.js';
+export { type StartOptions, SupervisorProcess } from './supervision/supervisor-process.js';
+export { attachTerminal, type Foreground, terminalSize } from './terminal.js';

@@ -1,16 +1,16 @@
 // The sandbox of a program: a machine that is there for as long as the program wants it, and runs what it is told to.
 import { PassThrough, Readable, type Writable } from 'node:stream';
 import type { Progress } from '../images/index.js';
-import type { TerminalSize } from './agent-protocol.js';
+import type { TerminalSize } from './agent/protocol.js';
 import { Container } from './containers/container.js';
 import type { ContainerFiles } from './containers/files.js';
-import type { ContainerSpec } from './containers/record.js';
 import type { Usage } from './containers/report.js';
-import { Supervision } from './containers/supervision.js';
 import { SandboxError } from './errors.js';
-import { MachineProcess } from './machine-process.js';
-import type { BoundPort } from './published-ports.js';
-import { signalNumber } from './signal-number.js';
+import type { ContainerSpec } from './home/record.js';
+import { MachineProcess } from './machine/machine-process.js';
+import type { BoundPort } from './spec/published-ports.js';
+import { signalNumber } from './spec/signal-number.js';
+import { Supervision } from './supervision/supervision.js';
 
 const SIGKILL = 9;
 

@@ -1,7 +1,7 @@
 // What all commands have in common: the global options, one line for a wrong word, and their exit code.
 import { Command, CommanderError, Option } from 'commander';
-import type { SupervisorProcess } from '../../sandbox/containers/supervisor-process.js';
-import type { MachineProcess } from '../../sandbox/machine-process.js';
+import type { MachineProcess } from '../../sandbox/machine/machine-process.js';
+import type { SupervisorProcess } from '../../sandbox/supervision/supervisor-process.js';
 import { type CliLog, createLog, FORMATS, LEVELS, type LogOptions } from '../output/log.js';
 import { UsageError } from './failure.js';
 

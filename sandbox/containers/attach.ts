@@ -1,14 +1,14 @@
 // Joining the streams of a container that another process supervises.
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
-import type { TerminalSize } from '../agent-protocol.js';
+import type { ContainerIo } from '../agent/process-io.js';
+import type { TerminalSize } from '../agent/protocol.js';
+import { copy } from '../agent/streams.js';
 import { SandboxError } from '../errors.js';
-import type { ContainerIo } from '../process-io.js';
-import { controlSocket } from '../state-folder.js';
-import { copy } from '../streams.js';
-import { openRequest } from './control-client.js';
-import { type AttachedStream, sendLine } from './control-messages.js';
-import type { ContainerFolder } from './folder.js';
+import type { ContainerFolder } from '../home/container-folder.js';
+import { controlSocket } from '../home/state-folder.js';
+import { openRequest } from '../supervision/control-client.js';
+import { type AttachedStream, sendLine } from '../supervision/control-messages.js';
 
 export interface Attachment {
   /** Whether the process has a terminal. */

@@ -1,10 +1,10 @@
 // Connecting a container to a network, and disconnecting it: at once where it runs, and in any case for its next start.
 import { SandboxError } from '../errors.js';
-import { checkAliases, isNetworkName } from '../network.js';
-import { findNetwork, meetingPlace, membershipsOf, peerNetwork, setMemberships } from '../networks.js';
+import { findNetwork, meetingPlace, membershipsOf, peerNetwork, setMemberships } from '../home/networks.js';
+import { checkAliases, isNetworkName } from '../run/network.js';
+import { openRequest } from '../supervision/control-client.js';
+import type { ControlRequest } from '../supervision/control-messages.js';
 import type { Container } from './container.js';
-import { openRequest } from './control-client.js';
-import type { ControlRequest } from './control-messages.js';
 
 /**
  * @param aliases names of the container in this network, beside its own

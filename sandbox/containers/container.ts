@@ -3,25 +3,31 @@
 import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type CommitOptions, type Image, openStore } from '../../images/index.js';
+import type { ContainerIo } from '../agent/process-io.js';
 import { SandboxError } from '../errors.js';
-import { tsvmHome } from '../home.js';
-import type { ContainerIo } from '../process-io.js';
-import { type BoundPort, eachPort } from '../published-ports.js';
+import { type ContainerFolder, containerFolders } from '../home/container-folder.js';
+import { removeAnonymousVolumes } from '../home/container-volumes.js';
+import { recordEvent } from '../home/events.js';
+import { findContainer } from '../home/find.js';
+import { tsvmHome } from '../home/home.js';
+import type { LogEntry } from '../home/log-file.js';
+import { type ReadLogOptions, readLog } from '../home/log-reader.js';
+import { allNames, nameOf, releaseName, renameContainer, withContainersLock } from '../home/names.js';
+import {
+  type ContainerConfig,
+  type ContainerSpec,
+  type ContainerState,
+  isLeftBehind,
+  isRunning,
+} from '../home/record.js';
+import { type BoundPort, eachPort } from '../spec/published-ports.js';
+import { openRequest } from '../supervision/control-client.js';
+import { type StartOptions, SupervisorProcess } from '../supervision/supervisor-process.js';
 import { type Attachment, attach } from './attach.js';
-import { openRequest } from './control-client.js';
 import { type CreateOptions, createContainer } from './create.js';
-import { recordEvent } from './events.js';
 import { type Exec, type ExecSpec, exec, execDetached } from './exec.js';
 import { ContainerFiles } from './files.js';
-import { findContainer } from './find.js';
-import { type ContainerFolder, containerFolders } from './folder.js';
-import type { LogEntry } from './log-file.js';
-import { type ReadLogOptions, readLog } from './log-reader.js';
-import { allNames, nameOf, releaseName, renameContainer, withContainersLock } from './names.js';
-import { type ContainerConfig, type ContainerSpec, type ContainerState, isLeftBehind, isRunning } from './record.js';
 import { diskUsage, type ProcessInfo, readProcesses, readUsage, type Usage } from './report.js';
-import { type StartOptions, SupervisorProcess } from './supervisor-process.js';
-import { removeAnonymousVolumes } from './volumes.js';
 
 const SIGKILL = 9;
 /** Seconds between the stop signal and SIGKILL, as Docker's. */

@@ -3,18 +3,18 @@ import { randomBytes } from 'node:crypto';
 import { constants } from 'node:os';
 import { type Image, type ImageConfig, openStore, type Progress } from '../../images/index.js';
 import { SandboxError } from '../errors.js';
-import { builtKernel } from '../guest-machine.js';
-import { resolveProcess } from '../process-spec.js';
-import { eachPort, formatPort, imagePorts, parseExposed, parsePublished } from '../published-ports.js';
-import { checkRunSpec } from '../run-spec.js';
-import { signalNumber } from '../signal-number.js';
-import { runtimeFolder } from '../state-folder.js';
-import { recordEvent } from './events.js';
-import { ContainerFolder, sweepRemoved } from './folder.js';
-import { checkName, claimName, ownerOf, withContainersLock } from './names.js';
-import { randomName } from './random-name.js';
-import type { ContainerConfig, ContainerSpec } from './record.js';
-import { containerMounts, fillVolumes, haveVolumes, removeAnonymousVolumes } from './volumes.js';
+import { ContainerFolder, sweepRemoved } from '../home/container-folder.js';
+import { containerMounts, fillVolumes, haveVolumes, removeAnonymousVolumes } from '../home/container-volumes.js';
+import { recordEvent } from '../home/events.js';
+import { checkName, claimName, ownerOf, withContainersLock } from '../home/names.js';
+import { randomName } from '../home/random-name.js';
+import type { ContainerConfig, ContainerSpec } from '../home/record.js';
+import { runtimeFolder } from '../home/state-folder.js';
+import { builtKernel } from '../run/machine-spec.js';
+import { resolveProcess } from '../spec/process-spec.js';
+import { eachPort, formatPort, imagePorts, parseExposed, parsePublished } from '../spec/published-ports.js';
+import { checkRunSpec } from '../spec/run-spec.js';
+import { signalNumber } from '../spec/signal-number.js';
 
 export interface CreateOptions {
   /** Told while an image is made ready for the first time. */

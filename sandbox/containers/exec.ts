@@ -2,14 +2,14 @@
 // from the machine straight to us, on a port of our own, so that nobody stands between.
 import { randomInt } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { CAPABILITIES, type ProcessSpec, type TerminalSize } from '../agent-protocol.js';
+import { type ContainerIo, ProcessIo } from '../agent/process-io.js';
+import { CAPABILITIES, type ProcessSpec, type TerminalSize } from '../agent/protocol.js';
+import { StreamListener } from '../agent/stream-listener.js';
 import { SandboxError } from '../errors.js';
-import { type ContainerIo, ProcessIo } from '../process-io.js';
-import { portSocket } from '../state-folder.js';
-import { StreamListener } from '../stream-listener.js';
-import { type ControlClient, openRequest } from './control-client.js';
-import type { ContainerFolder } from './folder.js';
-import type { ContainerConfig } from './record.js';
+import type { ContainerFolder } from '../home/container-folder.js';
+import type { ContainerConfig } from '../home/record.js';
+import { portSocket } from '../home/state-folder.js';
+import { type ControlClient, openRequest } from '../supervision/control-client.js';
 
 /** Ports above those that anybody knows by heart. */
 const FIRST_PORT = 2 ** 20;

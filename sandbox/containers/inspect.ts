@@ -1,15 +1,15 @@
 // What `docker inspect` says of a container, in its words and units, as far as we have such a thing.
 import { constants } from 'node:os';
-import type { Mount } from '../mounts.js';
-import { isNetworkName } from '../network.js';
-import { membershipsOf } from '../networks.js';
-import { eachPort, formatPort, parsePublished } from '../published-ports.js';
-import { DEFAULT_MEMORY } from '../run-spec.js';
-import { findVolume } from '../volumes.js';
+import type { ContainerFolder } from '../home/container-folder.js';
+import { DEFAULT_LOG_LIMITS } from '../home/log-file.js';
+import { membershipsOf } from '../home/networks.js';
+import { type ContainerConfig, type ContainerState, isRunning } from '../home/record.js';
+import { findVolume } from '../home/volumes.js';
+import { isNetworkName } from '../run/network.js';
+import type { Mount } from '../spec/mounts.js';
+import { eachPort, formatPort, parsePublished } from '../spec/published-ports.js';
+import { DEFAULT_MEMORY } from '../spec/run-spec.js';
 import type { Container } from './container.js';
-import type { ContainerFolder } from './folder.js';
-import { DEFAULT_LOG_LIMITS } from './log-file.js';
-import { type ContainerConfig, type ContainerState, isRunning } from './record.js';
 
 /** Docker's word for a time that has not come. */
 const NEVER = '0001-01-01T00:00:00Z';

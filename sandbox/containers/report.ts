@@ -1,9 +1,9 @@
 // What a container uses: the guest's own account (cgroup v2, /proc), and the host's of its machine process.
 import { readdirSync, readFileSync, statSync } from 'node:fs';
-import { DEFAULT_MEMORY } from '../run-spec.js';
-import { openRequest } from './control-client.js';
-import type { ContainerFolder } from './folder.js';
-import type { ContainerConfig } from './record.js';
+import type { ContainerFolder } from '../home/container-folder.js';
+import type { ContainerConfig } from '../home/record.js';
+import { DEFAULT_MEMORY } from '../spec/run-spec.js';
+import { openRequest } from '../supervision/control-client.js';
 import { askTool, splitAnswer } from './tools.js';
 
 /** Clock ticks a second in what /proc says (proc(5), USER_HZ). */

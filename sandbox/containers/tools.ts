@@ -2,10 +2,10 @@
 import { randomInt } from 'node:crypto';
 import { type Readable, Writable } from 'node:stream';
 import { SandboxError } from '../errors.js';
+import type { ContainerFolder } from '../home/container-folder.js';
+import type { ContainerConfig } from '../home/record.js';
+import { keepsLayer, Supervision } from '../supervision/supervision.js';
 import { execProcess } from './exec.js';
-import type { ContainerFolder } from './folder.js';
-import type { ContainerConfig } from './record.js';
-import { keepsLayer, Supervision } from './supervision.js';
 
 const SIGKILL = 9;
 /** Characters of what a tool says went wrong. */

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readFileSync, readSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Extent, openStore } from '../../images/index.js';
-import { tsvmHome } from '../../sandbox/home.js';
+import { tsvmHome } from '../../sandbox/home/home.js';
 import { makeCpio } from './cpio.js';
 import { BENCH_FOLDER, GUEST_INIT_SOURCE } from './paths.js';
 

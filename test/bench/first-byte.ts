@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { openStore } from '../../images/index.js';
-import { tsvmHome } from '../../sandbox/home.js';
+import { tsvmHome } from '../../sandbox/home/home.js';
 import { GUEST_DISK, prepareGuest } from './bench-guest.js';
 import { buildInitramfs, buildProgram, type GuestRun, runOurs, runQemu } from './emulated-machine.js';
 import { type Benchmark, ratio, Samples } from './measurement.js';

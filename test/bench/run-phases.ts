@@ -2,7 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import type { Phase } from '../../sandbox/trace.js';
+import type { Phase } from '../../sandbox/run/trace.js';
 import type { Accelerator, MachineStatistics } from '../../vmm/machine.js';
 import { type Benchmark, type BenchmarkOptions, type Measurement, Samples } from './measurement.js';
 import { CLI } from './paths.js';

@@ -6,7 +6,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { TestProject } from 'vitest/node';
 import { Container } from '../../sandbox/containers/container.js';
-import { tsvmHome } from '../../sandbox/home.js';
+import { tsvmHome } from '../../sandbox/home/home.js';
 import { Lab } from '../lab/lab.js';
 
 declare module 'vitest' {

@@ -1,7 +1,7 @@
 // A TSVM_HOME for tests: containers, networks and volumes of its own, and the images of the user's.
 import { mkdtempSync, readdirSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { tsvmHome } from '../../sandbox/home.js';
+import { tsvmHome } from '../../sandbox/home/home.js';
 
 /** In a folder that the lab has too. Disposing of it removes it. */
 export class OwnHome implements Disposable {

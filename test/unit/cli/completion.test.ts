@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { closest } from '../../../cli/closest.js';
-import { makeContainer } from '../sandbox/containers/containers.js';
+import { makeContainer } from '../sandbox/home/containers.js';
 
 const TSVM = fileURLToPath(new URL('../../../bin/tsvm', import.meta.url));
 

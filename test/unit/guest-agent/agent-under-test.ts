@@ -14,7 +14,7 @@ import {
   type HelloFrame,
   type HostFrame,
   type StreamName,
-} from '../../../sandbox/agent-protocol.js';
+} from '../../../sandbox/agent/protocol.js';
 import { asRoot } from './container-image.js';
 
 /** Builds the agent and returns its path. */

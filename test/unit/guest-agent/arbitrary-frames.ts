@@ -1,6 +1,6 @@
 // Arbitrary requests, sound and broken.
 import fc from 'fast-check';
-import { CAPABILITIES, encodeFrame, type HostFrame, RLIMITS } from '../../../sandbox/agent-protocol.js';
+import { CAPABILITIES, encodeFrame, type HostFrame, RLIMITS } from '../../../sandbox/agent/protocol.js';
 
 const u32 = fc.integer({ min: 1, max: 0xffff_ffff });
 const u16 = fc.integer({ min: 0, max: 0xffff });

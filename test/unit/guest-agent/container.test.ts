@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { CAPABILITIES, type ProcessSpec, type StartRequest } from '../../../sandbox/agent-protocol.js';
+import { CAPABILITIES, type ProcessSpec, type StartRequest } from '../../../sandbox/agent/protocol.js';
 import { AgentUnderTest, buildAgent } from './agent-under-test.js';
 import { type LoopDevice, makeContainerImage, makeScratchDisk } from './container-image.js';
 

@@ -10,7 +10,7 @@ import {
   MAX_HOST_PAYLOAD,
   ProtocolError,
   STREAMS,
-} from '../../../sandbox/agent-protocol.js';
+} from '../../../sandbox/agent/protocol.js';
 import { damaged } from './arbitrary-frames.js';
 
 const u32 = fc.integer({ min: 1, max: 0xffff_ffff });

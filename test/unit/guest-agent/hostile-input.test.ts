@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { ERROR_KINDS, encodeFrame, HostFrameDecoder, MAX_HOST_PAYLOAD } from '../../../sandbox/agent-protocol.js';
+import { ERROR_KINDS, encodeFrame, HostFrameDecoder, MAX_HOST_PAYLOAD } from '../../../sandbox/agent/protocol.js';
 import { damagedPayload, damagedStream, hostFrame } from './arbitrary-frames.js';
 import { buildCodec, type FrameCase, findUsers, understand } from './codec-program.js';
 import { withDefaults } from './understood.js';

@@ -12,7 +12,7 @@ import {
   type HostFrame,
   HostFrameDecoder,
   STREAMS,
-} from '../../../sandbox/agent-protocol.js';
+} from '../../../sandbox/agent/protocol.js';
 import { buildCodec, encodeByAgent, understand } from './codec-program.js';
 import { withDefaults } from './understood.js';
 

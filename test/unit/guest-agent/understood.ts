@@ -1,5 +1,5 @@
 // What PROTOCOL.md makes of a request: every absent field has its default. The agent's view is compared with it.
-import { CAPABILITIES, type Capability, type HostFrame, type ProcessSpec } from '../../../sandbox/agent-protocol.js';
+import { CAPABILITIES, type Capability, type HostFrame, type ProcessSpec } from '../../../sandbox/agent/protocol.js';
 import type { Understood } from './codec-program.js';
 
 const DOCKER_CAPABILITIES: Capability[] = [

@@ -1,0 +1,201 @@
+// The conversation with the guest agent (guest-agent/PROTOCOL.md) over its control connection: the first of the guest's
+// connections that says hello. The guest is hostile, and so may be what it says at any moment.
+import type { Socket } from 'node:net';
+import { type Deferred, defer } from '../deferred.js';
+import { SandboxError, type SandboxErrorCode } from '../errors.js';
+import {
+  type AgentFrame,
+  type ErrorFrame,
+  type ExitedFrame,
+  encodeFrame,
+  type FrameDecoder,
+  type HelloFrame,
+  type HostFrame,
+  PROTOCOL_VERSION,
+  type ProcessSpec,
+  type StartedFrame,
+  type StartRequest,
+  type StreamFrame,
+  type StreamName,
+} from './protocol.js';
+import { StreamListener } from './stream-listener.js';
+
+/** One guest's agent. Owns the listening socket and every connection. */
+export class AgentSession implements Disposable {
+  readonly #hello = defer<HelloFrame>();
+  readonly #lost = defer<never>();
+  readonly #requests = new Map<number, Deferred<StartedFrame>>();
+  readonly #exits = new Map<number, Deferred<ExitedFrame>>();
+  #listener!: StreamListener;
+  #control: Socket | undefined;
+  #lastRequest = 0;
+
+  private constructor() {}
+
+  /**
+   * Listens for the guest's agent.
+   * @throws SandboxError `state` if `path` cannot be listened on
+   */
+  static async listen(path: string): Promise<AgentSession> {
+    const session = new AgentSession();
+    session.#listener = await StreamListener.listen(path, {
+      wants: () => session.#control === undefined,
+      adopt: (socket, decoder, hello, more) => session.#adopt(socket, decoder, hello, more),
+      // Before hello nothing runs in the guest but the agent.
+      onBroken: (error) => {
+        if (session.#control === undefined) session.#lose(`cannot be understood: ${error.message}`, error);
+      },
+    });
+    return session;
+  }
+
+  /** The agent's greeting. */
+  get hello(): Promise<HelloFrame> {
+    return this.#hello.promise;
+  }
+
+  /** Rejects with a SandboxError `agent` once the control connection is lost or broken. Never resolves. */
+  get lost(): Promise<never> {
+    return this.#lost.promise;
+  }
+
+  /**
+   * Sets the container up and starts its first process.
+   * @throws SandboxError `not-found`, `cannot-invoke`, or `agent` for any other refusal
+   */
+  start(request: Omit<StartRequest, 'type' | 'request'>): Promise<StartedFrame> {
+    return this.#startProcess(request.process, (number) => ({ ...request, type: 'start', request: number }));
+  }
+
+  /**
+   * Starts a further process in the running container. Its streams arrive here unless it names a port of its own.
+   * @throws SandboxError as `start`
+   */
+  exec(process: ProcessSpec): Promise<StartedFrame> {
+    return this.#startProcess(process, (number) => ({ type: 'exec', request: number, process }));
+  }
+
+  #startProcess(process: ProcessSpec, frame: (request: number) => HostFrame): Promise<StartedFrame> {
+    const { id } = process;
+    if (process.port === undefined) this.#listener.expect(process);
+    this.#exits.set(id, defer());
+    const started = defer<StartedFrame>();
+    const request = this.#nextRequest();
+    this.#requests.set(request, started);
+    started.promise.catch(() => this.forget(id));
+    try {
+      this.#send(frame(request));
+    } catch (cause) {
+      this.#requests.delete(request);
+      throw new SandboxError(
+        'bad-spec',
+        `the container cannot be described to the guest: ${(cause as Error).message}`,
+        { cause },
+      );
+    }
+    return started.promise;
+  }
+
+  /** The connection of a process's stream; paused, and half-open: its two directions end apart. */
+  stream(process: number, name: StreamName): Promise<Socket> {
+    return this.#listener.stream(process, name);
+  }
+
+  /** How a process ended. Its streams may still carry its last bytes. */
+  exited(process: number): Promise<ExitedFrame> {
+    return this.#exits.get(process)!.promise;
+  }
+
+  /** Drops what is kept of a process that has ended. */
+  forget(process: number): void {
+    this.#exits.delete(process);
+    this.#listener.forget(process);
+  }
+
+  /** Sends a signal, 1 to 64, to a process; one that is gone is not an error. */
+  signal(process: number, signal: number): void {
+    this.#send({ type: 'signal', request: this.#nextRequest(), process, signal });
+  }
+
+  /** Tells a process's terminal its size. */
+  resize(process: number, columns: number, rows: number): void {
+    this.#send({ type: 'resize', request: this.#nextRequest(), process, columns, rows });
+  }
+
+  /** Asks the agent to write the disks out and to stop the machine. */
+  shutdown(): void {
+    this.#send({ type: 'shutdown', request: this.#nextRequest() });
+  }
+
+  [Symbol.dispose](): void {
+    this.#listener[Symbol.dispose]();
+  }
+
+  /** The next number that no request waits for an answer with. */
+  #nextRequest(): number {
+    do this.#lastRequest = (this.#lastRequest % 0xffff) + 1;
+    while (this.#requests.has(this.#lastRequest));
+    return this.#lastRequest;
+  }
+
+  #send(frame: HostFrame): void {
+    const bytes = encodeFrame(frame);
+    this.#control?.write(bytes);
+  }
+
+  #adopt(socket: Socket, decoder: FrameDecoder, hello: HelloFrame, more: AgentFrame[]): void {
+    this.#control = socket;
+    const lose = (why: string, cause?: unknown) => {
+      this.#lose(why, cause);
+      socket.destroy();
+    };
+    if (hello.protocol !== PROTOCOL_VERSION) {
+      lose(`speaks protocol version ${hello.protocol}, not ${PROTOCOL_VERSION}: build it again`);
+      return;
+    }
+    const handle = (frames: AgentFrame[]) => {
+      for (const frame of frames) {
+        if (frame.type === 'hello' || frame.type === 'stream') {
+          return lose(`sent a '${frame.type}' frame on the control connection`);
+        }
+        this.#handle(frame);
+      }
+    };
+    socket.on('data', (chunk: Buffer) => {
+      try {
+        handle(decoder.push(chunk));
+      } catch (error) {
+        lose(`cannot be understood: ${(error as Error).message}`, error);
+      }
+    });
+    socket.once('end', () => lose('closed the control connection'));
+    socket.once('close', () => lose('closed the control connection'));
+    this.#hello.resolve(hello);
+    handle(more);
+  }
+
+  #lose(why: string, cause?: unknown): void {
+    this.#lost.reject(new SandboxError('agent', `the guest agent ${why}`, { cause }));
+  }
+
+  #handle(frame: Exclude<AgentFrame, HelloFrame | StreamFrame>): void {
+    switch (frame.type) {
+      case 'started':
+        this.#requests.get(frame.request)?.resolve(frame);
+        this.#requests.delete(frame.request);
+        return;
+      case 'error':
+        this.#requests.get(frame.request)?.reject(toSandboxError(frame));
+        this.#requests.delete(frame.request);
+        return;
+      case 'exited':
+        this.#exits.get(frame.process)?.resolve(frame);
+    }
+  }
+}
+
+function toSandboxError({ kind, message }: ErrorFrame): SandboxError {
+  const code: SandboxErrorCode = kind === 'not-found' || kind === 'cannot-invoke' ? kind : 'agent';
+  // The guest wrote it, and it is shown on a terminal.
+  return new SandboxError(code, message.replace(/[^\x20-\x7e\u00a0-\uffff]+/g, ' '));
+}

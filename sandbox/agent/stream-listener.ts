@@ -1,0 +1,132 @@
+// Where the guest's connections arrive (guest-agent/PROTOCOL.md): each says with its first frame what it is, and is
+// taken if somebody waits for it. The guest is hostile, and so may be any of these connections at any moment.
+import { createServer, type Server, type Socket } from 'node:net';
+import { type Deferred, defer } from '../deferred.js';
+import { SandboxError } from '../errors.js';
+import {
+  type AgentFrame,
+  FrameDecoder,
+  type HelloFrame,
+  type ProcessSpec,
+  type StreamFrame,
+  type StreamName,
+} from './protocol.js';
+
+/** Connections at once: two or three for each of the agent's 256 processes. */
+const MAX_CONNECTIONS = 1024;
+/** Milliseconds in which a connection says what it is. */
+const FIRST_FRAME_TIMEOUT = 10_000;
+
+/** For the one listener that takes the control connection. */
+export interface ControlTaker {
+  /** Whether a control connection is still wanted. */
+  wants(): boolean;
+  adopt(socket: Socket, decoder: FrameDecoder, hello: HelloFrame, more: AgentFrame[]): void;
+  /** A connection could not be understood. */
+  onBroken(error: Error): void;
+}
+
+/** Owns the listening socket and every connection. */
+export class StreamListener implements Disposable {
+  readonly #server: Server;
+  readonly #connections = new Set<Socket>();
+  readonly #streams = new Map<string, Promise<Socket>>();
+  /** Streams that have not arrived yet. */
+  readonly #awaited = new Map<string, Deferred<Socket>>();
+  readonly #control: ControlTaker | undefined;
+
+  private constructor(control: ControlTaker | undefined) {
+    this.#control = control;
+    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
+    this.#server.maxConnections = MAX_CONNECTIONS;
+  }
+
+  /** @throws SandboxError `state` if `path` cannot be listened on */
+  static listen(path: string, control?: ControlTaker): Promise<StreamListener> {
+    const listener = new StreamListener(control);
+    return new Promise((resolve, reject) => {
+      listener.#server.on('error', (cause) => {
+        reject(new SandboxError('state', `cannot listen on ${path}: ${cause.message}`, { cause }));
+      });
+      listener.#server.listen(path, () => resolve(listener));
+    });
+  }
+
+  /** From now on the streams of this process are waited for. */
+  expect(process: ProcessSpec): void {
+    for (const name of streamNames(process)) {
+      const stream = defer<Socket>();
+      this.#streams.set(streamKey(process.id, name), stream.promise);
+      this.#awaited.set(streamKey(process.id, name), stream);
+    }
+  }
+
+  /** The connection of an expected stream; paused, and half-open: its two directions end apart. */
+  stream(process: number, name: StreamName): Promise<Socket> {
+    return this.#streams.get(streamKey(process, name))!;
+  }
+
+  /** The process has ended or was never started: nothing of it is waited for any more. */
+  forget(process: number): void {
+    for (const name of ['stdin', 'stdout', 'stderr', 'terminal'] as const) {
+      this.#streams.delete(streamKey(process, name));
+      this.#awaited.delete(streamKey(process, name));
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#server.close();
+    for (const socket of this.#connections) socket.destroy();
+  }
+
+  #accept(socket: Socket): void {
+    this.#connections.add(socket);
+    // 'close' follows, and is what counts.
+    socket.on('error', () => {});
+    socket.once('close', () => this.#connections.delete(socket));
+    const decoder = new FrameDecoder();
+    const timer = setTimeout(() => socket.destroy(), FIRST_FRAME_TIMEOUT);
+    const identify = (chunk: Buffer) => {
+      let frames: AgentFrame[];
+      try {
+        frames = decoder.push(chunk);
+      } catch (error) {
+        this.#control?.onBroken(error as Error);
+        return socket.destroy();
+      }
+      if (frames.length === 0) return;
+      clearTimeout(timer);
+      socket.off('data', identify).off('end', refuse);
+      const [first, ...more] = frames;
+      if (first.type === 'hello' && this.#control?.wants()) this.#control.adopt(socket, decoder, first, more);
+      else if (first.type === 'stream') this.#attach(socket, decoder, first);
+      else socket.destroy();
+    };
+    const refuse = () => socket.destroy();
+    socket.on('data', identify).once('end', refuse);
+    socket.once('close', () => clearTimeout(timer));
+  }
+
+  #attach(socket: Socket, decoder: FrameDecoder, { process, stream }: StreamFrame): void {
+    const key = streamKey(process, stream);
+    const wanted = this.#awaited.get(key);
+    if (wanted === undefined) {
+      socket.destroy();
+      return;
+    }
+    this.#awaited.delete(key);
+    socket.pause();
+    if (decoder.rest.length > 0) socket.unshift(decoder.rest);
+    wanted.resolve(socket);
+  }
+}
+
+/** The streams that a process has. */
+export function streamNames({ terminal, stdin }: Pick<ProcessSpec, 'terminal' | 'stdin'>): StreamName[] {
+  if (terminal) return ['terminal'];
+  return stdin ? ['stdin', 'stdout', 'stderr'] : ['stdout', 'stderr'];
+}
+
+function streamKey(process: number, name: StreamName): string {
+  return `${process} ${name}`;
+}

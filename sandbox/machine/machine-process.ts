@@ -1,0 +1,210 @@
+// The process that is the machine: started, spoken to over its control socket (JSON lines, vmm/machine.ts), and ended.
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { Socket } from 'node:net';
+import {
+  MachineError,
+  type MachineEvent,
+  type MachineRequest,
+  type MachineStatistics,
+  type PeerNetwork,
+  type Refusal,
+} from '../../vmm/machine.js';
+import { SandboxError } from '../errors.js';
+import { probeCachePath } from '../home/home.js';
+import { MACHINE_PROGRAM } from '../programs.js';
+
+/** A line of the control socket is shorter: the longest are errors with the console's last words. */
+const MAX_LINE = 1024 * 1024;
+/** Bytes of stderr that are kept to explain a death. */
+const KEPT_STDERR = 4096;
+
+type Event<T extends MachineEvent['type']> = Extract<MachineEvent, { type: T }>;
+
+/** How a machine ended: as asked, or by itself. `error` says why when it was not asked to. */
+export interface MachineEnd {
+  statistics?: MachineStatistics;
+  error?: Error;
+}
+
+/** A machine process and its control socket. Disposing of it kills it. */
+export class MachineProcess implements Disposable {
+  /** Settles with the machine's start; never rejects: see `ended` for a machine that could not start. */
+  readonly booted: Promise<Event<'booted'>>;
+  readonly probed: Promise<Event<'probed'>>;
+  /** Settles when the network is there, or is known not to come. */
+  readonly network: Promise<Event<'network'>>;
+  /** Hears that a network that was there is gone. */
+  onNetworkLost?: (reason: string) => void;
+  onRefusal?: (refusal: Refusal) => void;
+  /** Settles once, when the machine says that it ended or its process is gone. */
+  readonly ended: Promise<MachineEnd>;
+  /** Resolves when the process is gone, and its files are closed. */
+  readonly gone: Promise<void>;
+  /** Milliseconds since the epoch. */
+  readonly spawned: number;
+  /** Gets what the machine process writes to stderr: the console, its log. It writes nothing before it boots. */
+  onStderr?: (chunk: Buffer) => void;
+  readonly #child: ChildProcess;
+  readonly #control: Socket;
+  #stderr = '';
+  #line = '';
+  #asked = false;
+  #alive = true;
+  #boot!: (event: Event<'booted'>) => void;
+  #probe!: (event: Event<'probed'>) => void;
+  #network!: (event: Event<'network'>) => void;
+  #hasNetwork = false;
+  readonly #joining: { done: () => void; fail: (error: Error) => void }[] = [];
+  readonly #statistics: ((statistics: MachineStatistics) => void)[] = [];
+  #end!: (end: MachineEnd) => void;
+
+  /** @param program path of the machine's program */
+  constructor(program = MACHINE_PROGRAM) {
+    this.booted = new Promise((resolve) => {
+      this.#boot = resolve;
+    });
+    this.probed = new Promise((resolve) => {
+      this.#probe = resolve;
+    });
+    this.network = new Promise((resolve) => {
+      this.#network = resolve;
+    });
+    this.ended = new Promise((resolve) => {
+      this.#end = resolve;
+    });
+    // A session of its own: a terminal's Ctrl-C is for the process in the guest, not for the machine.
+    this.#child = spawn(process.execPath, [program, probeCachePath()], {
+      stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
+      detached: true,
+    });
+    this.gone = new Promise((resolve) => {
+      this.#child.once('exit', () => resolve());
+      this.#child.once('error', () => resolve());
+    });
+    this.spawned = performance.timeOrigin + performance.now();
+    this.#child.on('error', (error) => {
+      this.#end({ error: new SandboxError('machine-died', `cannot start the machine process: ${error.message}`) });
+    });
+    // 'close' comes after the last byte of stderr and of the control socket, 'exit' may come before them.
+    this.#child.on('close', (code, signal) => this.#end({ error: this.#death(code, signal) }));
+    this.#child.stderr!.on('data', (chunk: Buffer) => {
+      this.#stderr = (this.#stderr + chunk.toString('latin1')).slice(-KEPT_STDERR);
+      this.onStderr?.(chunk);
+    });
+    this.#control = this.#child.stdio[3] as Socket;
+    this.#control.setEncoding('utf8');
+    this.#control.on('data', (text: string) => this.#read(text));
+    this.#control.on('end', () => {
+      this.#alive = false;
+    });
+    // Writing to a process that just died; its death is what is reported.
+    this.#control.on('error', () => {});
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  /** Whether the process holds its control socket, the first of its descriptors that its death closes. */
+  async isAlive(): Promise<boolean> {
+    // What the kernel told before now is read first.
+    await new Promise(setImmediate);
+    return this.#alive;
+  }
+
+  send(request: MachineRequest): void {
+    if (request.type === 'shutdown') this.#asked = true;
+    this.#control.write(`${JSON.stringify(request)}\n`);
+  }
+
+  /** Asks what the machine has counted so far; never settles if the machine ends before it answers. */
+  statistics(): Promise<MachineStatistics> {
+    this.send({ type: 'statistics' });
+    return new Promise((resolve) => this.#statistics.push(resolve));
+  }
+
+  /** Puts the machine into a private network. @throws SandboxError `network`; never settles if the machine ends first */
+  join(network: PeerNetwork): Promise<void> {
+    this.send({ type: 'join', network });
+    return new Promise((done, fail) => this.#joining.push({ done, fail }));
+  }
+
+  #read(text: string): void {
+    const lines = (this.#line + text).split('\n');
+    this.#line = lines.pop()!;
+    try {
+      if (this.#line.length > MAX_LINE) throw new RangeError(`a line of over ${MAX_LINE} bytes`);
+      for (const line of lines) this.#handle(JSON.parse(line) as MachineEvent);
+    } catch (cause) {
+      this.#end({
+        error: new SandboxError('machine-died', `the machine process cannot be understood: ${cause}`, { cause }),
+      });
+      this.#kill();
+    }
+  }
+
+  #handle(event: MachineEvent): void {
+    switch (event.type) {
+      case 'booted':
+        this.#boot(event);
+        break;
+      case 'probed':
+        this.#probe(event);
+        break;
+      case 'network':
+        if (this.#hasNetwork && !event.up) this.onNetworkLost?.(event.reason);
+        this.#hasNetwork = event.up;
+        this.#network(event);
+        break;
+      case 'joined': {
+        const { done, fail } = this.#joining.shift() ?? {};
+        if (event.error === undefined) done?.();
+        else fail?.(new SandboxError('network', event.error));
+        break;
+      }
+      case 'refused':
+        this.onRefusal?.(event.refusal);
+        break;
+      case 'statistics':
+        this.#statistics.shift()?.(event.statistics);
+        break;
+      case 'stopped': {
+        const { statistics, console } = event;
+        const error = this.#asked
+          ? undefined
+          : new MachineError('guest-crash', stopReason(console), { cause: console });
+        this.#end({ statistics, error });
+        break;
+      }
+      case 'failed':
+        this.#end({ error: new MachineError(event.code, event.message, { cause: event.console }) });
+    }
+  }
+
+  #death(code: number | null, signal: string | null): Error | undefined {
+    if (this.#asked && code === 0) return undefined;
+    const how = signal === null ? `exit code ${code}` : signal;
+    // An uncaught exception of Node.js starts its explanation with the error's name.
+    const why = this.#stderr.split('\n').find((line) => /^\w*Error\b/.test(line));
+    return new SandboxError('machine-died', `the machine process died (${how})${why === undefined ? '' : `: ${why}`}`);
+  }
+
+  #kill(): void {
+    this.#child.kill('SIGKILL');
+  }
+
+  /** Ends the machine at once. The process may still be on its way out when this returns. */
+  [Symbol.dispose](): void {
+    this.#kill();
+    this.#control.destroy();
+    this.#child.stderr!.destroy();
+  }
+}
+
+/** Why a guest stopped that nobody asked to. */
+function stopReason(console = ''): string {
+  const panic = /Kernel panic - not syncing: ([^\r\n]*)/.exec(console);
+  // The guest wrote it, and it is shown on a terminal.
+  if (panic !== null) return `the guest's kernel panicked: ${panic[1].replace(/[^\x20-\x7e]+/g, ' ')}`;
+  return 'the guest stopped by itself: --console shows its last words';
+}

@@ -1,0 +1,65 @@
+// The machine that a run spec asks for (vmm/machine.ts): kernel, memory, disks in the order that the guest counts on.
+import type { Image } from '../../images/index.js';
+import { kernelPath } from '../../kernels/index.js';
+import type { MachineSpec } from '../../vmm/machine.js';
+import { SandboxError } from '../errors.js';
+import { probeCachePath } from '../home/home.js';
+import { INITRAMFS } from '../programs.js';
+import { vcpuCount, withRates } from '../spec/limits.js';
+import type { Share } from '../spec/mounts.js';
+import { DEFAULT_MEMORY, type RunSpec } from '../spec/run-spec.js';
+import type { NetworkPlan } from './network.js';
+
+const GUEST_CID = 3;
+const PAGE = 4096;
+
+/** The writable layer's disk: a file that is one ext4 file system. */
+export interface LayerDisk {
+  path: string;
+  /** Bytes. */
+  size: number;
+}
+
+/** What a machine is made of besides the spec. */
+export interface MachineParts {
+  kernel: string;
+  image: Image;
+  /** Absent: the guest keeps the writable layer in memory. */
+  layer?: LayerDisk;
+  shares: readonly Share[];
+  network?: NetworkPlan;
+  /** Path of the vsock device's socket. */
+  vsock: string;
+  home: string;
+  logLevel: MachineSpec['logLevel'];
+}
+
+export function machineSpec(spec: RunSpec, parts: MachineParts): MachineSpec {
+  const disks: MachineSpec['disks'] = [{ id: 'image', readOnly: true, extents: parts.image.disk }];
+  if (parts.layer !== undefined) {
+    const { path, size } = parts.layer;
+    disks.push({ id: 'scratch', readOnly: false, extents: [{ path, offset: 0, length: size }] });
+  }
+  return {
+    accel: spec.accel ?? 'auto',
+    kernel: parts.kernel,
+    initramfs: INITRAMFS,
+    commandLine: '',
+    cpus: vcpuCount(spec.cpus),
+    memory: Math.ceil((spec.memory ?? DEFAULT_MEMORY) / PAGE) * PAGE,
+    disks: withRates(disks, spec),
+    shares: parts.shares.map(({ host }) => host),
+    vsock: { guestCid: GUEST_CID, path: parts.vsock },
+    network: parts.network?.machine,
+    console: spec.console ?? false,
+    probeCache: probeCachePath(parts.home),
+    logLevel: parts.logLevel,
+  };
+}
+
+/** @throws SandboxError `no-kernel` */
+export function builtKernel(): string {
+  const path = kernelPath();
+  if (path === undefined) throw new SandboxError('no-kernel', 'no guest kernel is built, run: tsvm kernel build');
+  return path;
+}

@@ -1,0 +1,283 @@
+// The network of a container: what its machine and its guest are told of it. The addresses are of a range that no other
+// network uses (RFC 2544's, for benchmarks): 198.19.0.0/16.
+import { existsSync } from 'node:fs';
+import { isIPv4, isIPv6 } from 'node:net';
+import { join } from 'node:path';
+import type { NetworkSpec, PublishedPorts } from '../../vmm/machine.js';
+import type { InterfaceSpec } from '../agent/protocol.js';
+import { SandboxError } from '../errors.js';
+import type { ContainerNetworks } from '../home/networks.js';
+import { type HostName, isName, parseHostName, parseRule } from '../spec/network-rules.js';
+import { imagePorts, parseExposed, parsePublished, publishAll } from '../spec/published-ports.js';
+import { type HostNetwork, isLoopback, numberOf, readInterface } from './host-network.js';
+
+/** Of each of the last two bytes of an address, from 1 on. */
+const ADDRESSES = 254;
+const GATEWAY_ADDRESS = '198.19.0.1';
+/** Queries to it go to the host's resolver, where that is out of reach for others. */
+const DNS_ADDRESS = '198.19.0.3';
+const GATEWAY_ADDRESS_6 = 'fe80::1';
+const INTERFACE = 'eth0';
+const TAP = 'tap:';
+/** passt's largest, whose frames its protocol can carry. */
+const PASST_MTU = 65520;
+/** The prefix of our IPv6 addresses, unique local: `tsvm` in ASCII. */
+const PREFIX_6 = 'fd74:7376:6d';
+
+export interface NetworkOptions {
+  /** `none`, `passt`, `tap:INTERFACE`, or the name of a private network. Absent: `passt` where it can be had, else none. */
+  mode?: string;
+  /** `[[IP:][HOST]:]GUEST[/udp]`, ports or ranges of them; without HOST any that is free. */
+  publish?: readonly string[];
+  /** Publish all ports that the image or `expose` names, each at a port that is free. */
+  publishAll?: boolean;
+  /** `80`, `53/udp`, `8000-8010`: ports that the container serves, beside those of its image. */
+  expose?: readonly string[];
+  /** Name servers instead of the host's. */
+  dns?: readonly string[];
+  /** Lines for /etc/hosts: `name:address`, `name:host-gateway`. */
+  hosts?: readonly string[];
+  /** Where the container may connect to: `CIDR`, `name` or `host-gateway`, each with `:port` or without. */
+  allow?: readonly string[];
+  deny?: readonly string[];
+  /** Further names in its private networks. */
+  aliases?: readonly string[];
+  /** `02:00:00:00:00:01`; the first byte even. */
+  mac?: string;
+}
+
+/** What is to be told of a container's network. */
+export interface NetworkPlan {
+  machine: NetworkSpec;
+  guest: InterfaceSpec;
+  /** The address that the container's own name has. */
+  address: string;
+  /** Where the host is. */
+  gateway: string;
+  resolvConf: string;
+}
+
+/**
+ * Checks all words before anything is started.
+ * @throws SandboxError `bad-spec`
+ */
+export function checkNetwork(options: NetworkOptions): void {
+  const { mode = 'passt', mac, aliases = [] } = options;
+  if (!/^(none|passt|tap:[^\s/]{1,15})$/.test(mode) && !isNetworkName(mode)) {
+    throw new SandboxError('bad-spec', `invalid network '${mode}': none, passt, tap:INTERFACE or a name is needed`);
+  }
+  if (mac !== undefined && !/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/i.test(mac)) {
+    throw new SandboxError('bad-spec', `invalid MAC address '${mac}': six bytes are needed, the first of them even`);
+  }
+  for (const address of options.dns ?? []) {
+    if (!isIPv4(address) && !isIPv6(address)) {
+      throw new SandboxError('bad-spec', `invalid name server '${address}': an IP address is needed`);
+    }
+  }
+  checkAliases(aliases);
+  if (aliases.length > 0 && !isNetworkName(mode)) {
+    throw new SandboxError('bad-spec', 'network-scoped aliases are only supported for user-defined networks');
+  }
+  hostNames(options, GATEWAY_ADDRESS);
+  rules(options, GATEWAY_ADDRESS);
+  const ports = (options.publish ?? []).map(parsePublished);
+  (options.expose ?? []).map(parseExposed);
+  if ((mode === 'none' || mode.startsWith(TAP)) && (ports.length > 0 || options.publishAll)) {
+    throw new SandboxError('bad-spec', `ports cannot be published with --network ${mode}`);
+  }
+}
+
+/** @throws SandboxError `bad-spec` for what is no name that a container could have in a network */
+export function checkAliases(aliases: readonly string[]): void {
+  const bad = aliases.find((alias) => !isName(alias));
+  if (bad !== undefined) throw new SandboxError('bad-spec', `invalid network alias '${bad}': a host's name is needed`);
+}
+
+/** The names that the caller adds to /etc/hosts. @throws SandboxError `bad-spec` */
+export function hostNames({ hosts = [] }: NetworkOptions, gateway: string): HostName[] {
+  return hosts.map((text) => parseHostName(text, gateway));
+}
+
+function rules({ allow = [], deny = [] }: NetworkOptions, gateway: string): NetworkSpec['rules'] {
+  return [
+    ...deny.map((text) => parseRule(text, false, gateway)),
+    ...allow.map((text) => parseRule(text, true, gateway)),
+  ];
+}
+
+/** Whether the word names a private network, rather than being one of our own. */
+export function isNetworkName(word: string): boolean {
+  return (
+    /^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,63}$/.test(word) && !['none', 'passt', 'host', 'bridge', 'default'].includes(word)
+  );
+}
+
+/** Whether the caller counts on a network: without one there is an error then, else a warning. */
+function isAskedFor({ mode, publish = [], publishAll, dns = [], allow = [] }: NetworkOptions): boolean {
+  return mode !== undefined || publish.length > 0 || publishAll === true || dns.length > 0 || allow.length > 0;
+}
+
+/** Which container it is. */
+export interface Networked {
+  /** Hexadecimal digits, at least 8: the address comes of them. */
+  id: string;
+  networks?: ContainerNetworks;
+  /** Ports that its image names: `80/tcp`. */
+  exposed?: readonly string[];
+}
+
+/**
+ * The network that the options ask for; undefined for none.
+ * @throws SandboxError `bad-spec`, `network` for an interface that is of no use
+ */
+export function planNetwork(
+  options: NetworkOptions,
+  host: HostNetwork,
+  { id, networks = { peers: [], internal: false }, exposed = [] }: Networked,
+): NetworkPlan | undefined {
+  const { mode = 'passt' } = options;
+  if (mode === 'none') return undefined;
+  const isTap = mode.startsWith(TAP);
+  const place = isTap
+    ? tapPlace(mode.slice(TAP.length))
+    : passtPlace(host.ipv6 !== undefined && !networks.internal, addressFor(id, networks));
+  const mac = options.mac?.toLowerCase() ?? macOf(place.address);
+  const { nameservers, settings, forward } = resolver(options, host, place.gateways.length > 1);
+  const allRules = [...rules(options, place.gateway), ...(networks.internal ? NOTHING : [])];
+  const allAddresses = [place.address, ...place.more];
+  const backEnd = (): NetworkSpec['backEnd'] => {
+    if (isTap) return { kind: 'tap', interface: mode.slice(TAP.length) };
+    if (networks.internal) return { kind: 'none' };
+    return {
+      kind: 'passt',
+      ports: publishedPorts(options, exposed),
+      forwardDns: forward ? DNS_ADDRESS : undefined,
+      reachHost: allRules.some(({ allow, range }) => allow && range === place.gateway),
+      interface: host.ipv4 === undefined ? (host.ipv6 ?? 'lo') : undefined,
+    };
+  };
+  return {
+    machine: {
+      mac,
+      gatewayMac: place.gatewayMac,
+      mtu: place.mtu,
+      addresses: [...allAddresses, linkLocal(mac)],
+      gateways: place.gateways,
+      resolvers: nameservers,
+      rules: allRules,
+      optional: !isAskedFor(options) && networks.peers.length === 0,
+      peers: isTap ? undefined : networks.peers,
+      backEnd: backEnd(),
+    },
+    guest: {
+      interface: INTERFACE,
+      addresses: allAddresses.map((address) => `${address}/${isIPv4(address) ? 32 : 128}`),
+      gateways: place.gateways,
+    },
+    address: place.address,
+    gateway: place.gateway,
+    resolvConf: [
+      ...nameservers.map((address) => `nameserver ${address}`),
+      ...settings,
+      // The names of peers have no dots, and are no names of a domain that is searched.
+      ...(networks.peers.length > 0 ? ['options ndots:0'] : []),
+      '',
+    ].join('\n'),
+  };
+}
+
+function publishedPorts(options: NetworkOptions, exposed: readonly string[]): PublishedPorts[] {
+  const { publish = [], expose = [] } = options;
+  const published = publish.map(parsePublished);
+  if (!options.publishAll) return published;
+  return [...published, ...publishAll([...imagePorts(exposed), ...expose.flatMap(parseExposed)], published)];
+}
+
+/** No outside, for a guest whose networks are all internal: what it tries is refused at once. */
+const NOTHING: NetworkSpec['rules'] = ['0.0.0.0/0', '::/0'].map((range) => ({ allow: false, range }));
+
+/** An address that is always the same for a container, unless a peer has it. 198.19.0.x are gateway and name server. */
+function addressFor(id: string, { peers }: ContainerNetworks): string {
+  const seed = Number.parseInt(id.slice(0, 8), 16);
+  for (let attempt = 0; ; attempt++) {
+    const number = (seed + attempt) % (ADDRESSES * ADDRESSES);
+    const address = `198.19.${1 + Math.floor(number / ADDRESSES)}.${1 + (number % ADDRESSES)}`;
+    if (attempt === ADDRESSES || !peers.some(({ folder }) => existsSync(join(folder, address)))) return address;
+  }
+}
+
+/** Where a guest is in its network. */
+interface Place {
+  address: string;
+  /** Of IPv6. */
+  more: string[];
+  gateway: string;
+  gateways: string[];
+  gatewayMac: string;
+  mtu: number;
+}
+
+function passtPlace(ipv6: boolean, address: string): Place {
+  return {
+    address,
+    more: ipv6
+      ? [`${PREFIX_6}::${(numberOf(address) >>> 16).toString(16)}:${(numberOf(address) & 0xffff).toString(16)}`]
+      : [],
+    gateway: GATEWAY_ADDRESS,
+    gateways: ipv6 ? [GATEWAY_ADDRESS, GATEWAY_ADDRESS_6] : [GATEWAY_ADDRESS],
+    gatewayMac: macOf(GATEWAY_ADDRESS),
+    mtu: PASST_MTU,
+  };
+}
+
+/** The host is the gateway, and the guest has the next address. */
+function tapPlace(name: string): Place {
+  const found = readInterface(name);
+  if (found === undefined) {
+    throw new SandboxError('network', `${name} is no interface that is up and has an IPv4 address of the host's`);
+  }
+  const { address, prefix, mac, mtu } = found;
+  const next = numberOf(address) + 1;
+  if (prefix > 30 || (next + 1) % 2 ** (32 - prefix) === 0) {
+    throw new SandboxError('network', `the network ${address}/${prefix} of ${name} has no address behind the host's`);
+  }
+  return {
+    address: [24, 16, 8, 0].map((shift) => (next >>> shift) & 0xff).join('.'),
+    more: [],
+    gateway: address,
+    gateways: [address],
+    gatewayMac: mac,
+    mtu: Math.min(mtu, PASST_MTU),
+  };
+}
+
+interface GuestResolver {
+  nameservers: string[];
+  settings: string[];
+  /** The only one there is, is the host's own. */
+  forward: boolean;
+}
+
+/** As Docker has it: those asked for, else the host's, but for those on its loopback interface. */
+function resolver({ dns = [], mode }: NetworkOptions, { resolver: host }: HostNetwork, ipv6: boolean): GuestResolver {
+  const { settings } = host;
+  if (dns.length > 0) return { nameservers: [...dns], settings, forward: false };
+  const nameservers = host.nameservers.filter((address) => !isLoopback(address) && (ipv6 || isIPv4(address)));
+  if (nameservers.length > 0 || host.nameservers.length === 0 || mode?.startsWith(TAP))
+    return { nameservers, settings, forward: false };
+  return { nameservers: [DNS_ADDRESS], settings, forward: true };
+}
+
+/** A locally administered address that has the IPv4 address in it. */
+function macOf(address: string): string {
+  const bytes = [0x02, 0x74, ...address.split('.').map(Number)];
+  return bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(':');
+}
+
+/** The address that the guest's kernel makes of a MAC address (RFC 4291, appendix A). */
+function linkLocal(mac: string): string {
+  const bytes = mac.split(':').map((byte) => Number.parseInt(byte, 16));
+  const identifier = [bytes[0] ^ 2, bytes[1], bytes[2], 0xff, 0xfe, ...bytes.slice(3)];
+  const groups = [0, 2, 4, 6].map((at) => ((identifier[at] << 8) | identifier[at + 1]).toString(16));
+  return `fe80::${groups.join(':')}`;
+}

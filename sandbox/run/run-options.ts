@@ -1,0 +1,45 @@
+// What a run is given beside its spec and its streams, and how it ends.
+import type { Image } from '../../images/index.js';
+import type { MachineSpec, Refusal } from '../../vmm/machine.js';
+import type { ContainerNetworks } from '../home/networks.js';
+import type { StateFolder } from '../home/state-folder.js';
+import type { Log } from '../log.js';
+import type { MachineProcess } from '../machine/machine-process.js';
+import type { Trace } from './trace.js';
+
+export interface RunOptions {
+  image: Image;
+  /** Published: where its sockets are. Its id names the host unless the spec does. Not disposed of. */
+  folder: StateFolder;
+  /** Nothing of the container is run: it is only looked at. */
+  hold?: boolean;
+  /** Whether it has the network that the spec asks for. Default: yes. */
+  online?: boolean;
+  /** Path of the disk that keeps the writable layer; made if missing. Absent: the layer ends with the run. */
+  layer?: string;
+  /** Default: see `tsvmHome`. */
+  home?: string;
+  /** A process that was started in advance, and is owned by the run from now on. */
+  machine?: MachineProcess;
+  log?: Log;
+  trace?: Trace;
+  /** Told why the machine is emulated, where the spec's accelerator is `auto`. */
+  onFallback?: (reason: string) => void;
+  /** The private networks that it is in. */
+  networks?: ContainerNetworks;
+  /** Told why the container has no network, where none was asked for. */
+  onNoNetwork?: (reason: string) => void;
+  /** Told of each destination that the container may not reach and tried to. Default: the log, at `info`. */
+  onRefusal?: (refusal: Refusal) => void;
+  /** The machine process's log; what it writes goes to `io.stderr`. Default `warn`. */
+  machineLog?: MachineSpec['logLevel'];
+}
+
+export interface ExitStatus {
+  /** As Docker's: the process's own, 128+n when signal n ended it, 124 when its time was over. */
+  code: number;
+  /** The signal that ended the process. */
+  signal?: number;
+  /** The guest had no memory left for the process. */
+  oomKilled: boolean;
+}

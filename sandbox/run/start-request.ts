@@ -1,0 +1,81 @@
+// What the guest's agent is told to make of the image: the container and its first process (guest-agent/PROTOCOL.md).
+import type { Image } from '../../images/index.js';
+import type { StartRequest, TerminalSize } from '../agent/protocol.js';
+import { cgroupLimits, processLimits, resolveSysctls } from '../spec/limits.js';
+import type { Share } from '../spec/mounts.js';
+import { resolveProcess } from '../spec/process-spec.js';
+import type { RunSpec } from '../spec/run-spec.js';
+import { hostNames, type NetworkPlan } from './network.js';
+
+/** What the request says besides the spec. */
+export interface StartParts {
+  image: Image;
+  hostname: string;
+  /** The host's name for the first process. */
+  process: number;
+  /** Whether the machine has a disk for the writable layer. */
+  layer: boolean;
+  /** Those of the machine, in its order. */
+  shares: readonly Share[];
+  /** Absent: there is only the loopback interface. */
+  network?: NetworkPlan;
+  /** Nothing runs in the container: it is only looked at. */
+  hold?: boolean;
+  /** Of the process's terminal; absent: not known. */
+  terminalSize?: TerminalSize;
+}
+
+/** @throws SandboxError `bad-spec` when neither image nor spec names a command */
+export function startRequest(spec: RunSpec, parts: StartParts): Omit<StartRequest, 'type' | 'request'> {
+  const { image, hostname } = parts;
+  return {
+    hostname,
+    root: { device: '/dev/vda', scratch: parts.layer ? '/dev/vdb' : undefined, readonly: spec.readOnly },
+    tmpfs: spec.tmpfs && [...spec.tmpfs],
+    shares: parts.shares.map(({ guest }, index) => ({ index, ...guest })),
+    ...networkFields(spec, hostname, parts.network),
+    shmSize: spec.shmSize,
+    limits: cgroupLimits(spec),
+    sysctls: resolveSysctls(spec.sysctls),
+    privileged: spec.privileged,
+    init: spec.init,
+    process: parts.hold
+      ? { id: parts.process, argv: ['hold'], tool: true }
+      : {
+          id: parts.process,
+          ...resolveProcess(image.config, spec, hostname),
+          ...processLimits(spec),
+          terminal: spec.terminal ? (parts.terminalSize ?? { columns: 0, rows: 0 }) : undefined,
+          stdin: spec.stdin,
+        },
+  };
+}
+
+/** The fields of the request that depend on the network. */
+export function networkFields(
+  spec: RunSpec,
+  hostname: string,
+  network?: NetworkPlan,
+): Pick<StartRequest, 'network' | 'hosts' | 'resolvConf'> {
+  return {
+    network: network?.guest,
+    hosts: hostsFile(spec, hostname, network),
+    // Without a network, a resolver that is asked says so at once.
+    resolvConf: network?.resolvConf ?? '',
+  };
+}
+
+/** /etc/hosts as Docker's; a container without a network has its own name on the loopback interface. */
+function hostsFile(spec: RunSpec, hostname: string, network?: NetworkPlan): string {
+  return [
+    '127.0.0.1\tlocalhost',
+    '::1\tlocalhost ip6-localhost ip6-loopback',
+    'fe00::\tip6-localnet',
+    'ff00::\tip6-mcastprefix',
+    'ff02::1\tip6-allnodes',
+    'ff02::2\tip6-allrouters',
+    ...hostNames(spec.network ?? {}, network?.gateway ?? '127.0.0.1').map(({ name, address }) => `${address}\t${name}`),
+    `${network?.address ?? '127.0.1.1'}\t${hostname}`,
+    '',
+  ].join('\n');
+}

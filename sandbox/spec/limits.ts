@@ -1,0 +1,155 @@
+// What a container may use and may do: the words of a run spec, checked, and as the machine and the agent take them.
+import type { DiskSpec } from '../../vmm/machine.js';
+import {
+  type BpfInstruction,
+  CAPABILITIES,
+  type Capability,
+  type Limits,
+  type ProcessSpec,
+  RLIMITS,
+  type Rlimit,
+  type Sysctl,
+} from '../agent/protocol.js';
+import { SandboxError } from '../errors.js';
+import { resolveCapabilities } from './capabilities.js';
+import type { RunSpec } from './run-spec.js';
+import { compileSeccomp } from './seccomp/compile.js';
+import { checkSeccompProfile } from './seccomp/profile.js';
+
+/** The guest's MP table and kernel are made for no more (vmm/machine.ts). */
+export const MAX_CPUS = 64;
+/** A quota below a millisecond is refused by the kernel. */
+const MIN_CPUS = 0.01;
+/** Microseconds: the kernel's default, and Docker's. */
+const CPU_PERIOD = 100_000;
+/** The kernel's pid_max on 64 bits (PID_MAX_LIMIT). */
+const MAX_PIDS = 2 ** 22;
+
+/**
+ * What systemd gives its services, and so a container has elsewhere: the kernel's own hard limit of 4096 is too little
+ * for a database, and a soft limit of a million makes programs slow that close every descriptor there may be.
+ */
+const DEFAULT_RLIMITS: readonly Rlimit[] = [{ name: 'nofile', soft: 1024, hard: 524_288 }];
+
+function refuse(message: string): never {
+  throw new SandboxError('bad-spec', message);
+}
+
+/**
+ * Refuses limits that nothing could be made of.
+ * @throws SandboxError `bad-spec`
+ */
+export function checkLimits(spec: RunSpec): void {
+  const { cpus = 1, pidsLimit = 0, shmSize = 1, ulimits = [], groupAdd = [] } = spec;
+  if (!(cpus >= MIN_CPUS && cpus <= MAX_CPUS)) {
+    refuse(`invalid number of CPUs ${cpus}: ${MIN_CPUS} to ${MAX_CPUS} are possible`);
+  }
+  if (!Number.isInteger(pidsLimit) || pidsLimit < -1 || pidsLimit > MAX_PIDS) {
+    refuse(`invalid pids limit ${pidsLimit}: 1 to ${MAX_PIDS} processes, or -1 for no limit`);
+  }
+  if (!Number.isSafeInteger(shmSize) || shmSize < 1)
+    refuse(`invalid size ${shmSize} of /dev/shm: more than 0 is needed`);
+  for (const ulimit of ulimits) checkUlimit(ulimit);
+  const group = groupAdd.find((name) => name === '' || name.includes('\0') || Buffer.byteLength(name) > 255);
+  if (group !== undefined) refuse(`invalid group '${group}': a name or a number is needed`);
+  resolveCapabilities(spec.capAdd, spec.capDrop);
+  resolveSysctls(spec.sysctls);
+  const slow = spec.deviceRates?.find(({ rate }) => !(Number.isSafeInteger(rate) && rate >= 1));
+  if (slow !== undefined) refuse(`invalid rate ${slow.rate} of a device: at least 1 in a second is needed`);
+  if (spec.seccomp !== undefined) checkSeccompProfile(spec.seccomp);
+}
+
+function checkUlimit({ name, soft, hard }: Rlimit): void {
+  if (!RLIMITS.includes(name)) refuse(`invalid ulimit type '${name}'`);
+  for (const value of [soft, hard]) {
+    if (value !== 'unlimited' && !(Number.isSafeInteger(value) && value >= 0)) {
+      refuse(`invalid ulimit ${name}: ${value} is not a number from 0 on`);
+    }
+  }
+  if (hard !== 'unlimited' && (soft === 'unlimited' || soft > hard)) {
+    refuse(`invalid ulimit ${name}: the soft limit ${soft} is above the hard limit ${hard}`);
+  }
+}
+
+/**
+ * Kernel parameters as files below /proc/sys. As sysctl(8) reads names: dots and slashes separate, and the one that
+ * comes first decides which; the other one is then part of a word, as in `net.ipv4.conf.eth0/1.forwarding`.
+ *
+ * @throws SandboxError `bad-spec` for a name that cannot be one
+ */
+export function resolveSysctls(sysctls: RunSpec['sysctls'] = {}): Sysctl[] {
+  return Object.entries(sysctls).map(([name, value]) => {
+    const isDotted = /^[^/]*\./.test(name);
+    const swapped = name.replace(/[./]/g, (separator) => (separator === '.' ? '/' : '.'));
+    const path = isDotted ? swapped : name;
+    const words = path.split('/');
+    if (
+      words.length < 2 ||
+      path.length > 255 ||
+      words.some((word) => !/^[\w.:@-]+$/.test(word) || /^\.+$/.test(word))
+    ) {
+      refuse(`invalid sysctl '${name}': a name such as net.ipv4.ip_forward is needed`);
+    }
+    if (value.includes('\0') || Buffer.byteLength(value) > 4095) refuse(`invalid value of sysctl '${name}'`);
+    return { path, value };
+  });
+}
+
+/**
+ * The disks with the rates that the spec has for them.
+ * @throws SandboxError `bad-spec` for a rate of a disk that is not there
+ */
+export function withRates(disks: readonly DiskSpec[], { deviceRates = [] }: RunSpec): DiskSpec[] {
+  const names = disks.map((_, index) => `/dev/vd${String.fromCharCode('a'.charCodeAt(0) + index)}`);
+  const unknown = deviceRates.find(({ device }) => device !== undefined && !names.includes(device));
+  if (unknown !== undefined)
+    refuse(`no such device '${unknown.device}': the container's disks are ${names.join(', ')}`);
+  return disks.map((disk, index) => {
+    const own = deviceRates.filter(({ device = names[index] }) => device === names[index]);
+    return own.length === 0 ? disk : { ...disk, rates: Object.fromEntries(own.map(({ of, rate }) => [of, rate])) };
+  });
+}
+
+/** Virtual CPUs for `cpus`, of which a fraction is left to {@link cgroupLimits}. */
+export function vcpuCount(cpus = 1): number {
+  return Math.ceil(cpus);
+}
+
+/** What the container's cgroup is given; memory is the machine's own. */
+export function cgroupLimits({ cpus = 1, pidsLimit = 0 }: RunSpec): Limits {
+  return {
+    pids: pidsLimit > 0 ? pidsLimit : undefined,
+    cpuQuota: Number.isInteger(cpus) ? undefined : Math.round(cpus * CPU_PERIOD),
+    cpuPeriod: Number.isInteger(cpus) ? undefined : CPU_PERIOD,
+  };
+}
+
+function capabilities({ privileged, capAdd, capDrop }: RunSpec): Capability[] {
+  return privileged ? [...CAPABILITIES] : resolveCapabilities(capAdd, capDrop);
+}
+
+/** What a process of the container may do, its first as well as those that join it. */
+export function processLimits(
+  spec: RunSpec,
+): Pick<ProcessSpec, 'capabilities' | 'groups' | 'noNewPrivileges' | 'rlimits'> {
+  const { ulimits = [], groupAdd = [], noNewPrivileges } = spec;
+  const given = new Map([...DEFAULT_RLIMITS, ...ulimits].map((limit) => [limit.name, limit]));
+  return {
+    capabilities: capabilities(spec),
+    groups: [...groupAdd],
+    noNewPrivileges,
+    rlimits: [...given.values()],
+  };
+}
+
+/**
+ * The seccomp filter of each process of the container; none unless a profile is given, as the kernel that it would guard is
+ * the container's own.
+ *
+ * @param kernelRelease the guest's, which rules may depend on
+ * @throws SandboxError `bad-spec` when the profile makes too long a filter
+ */
+export function seccompFilter(spec: RunSpec, kernelRelease: string): BpfInstruction[] | undefined {
+  if (spec.seccomp === undefined || spec.privileged) return undefined;
+  return compileSeccomp(spec.seccomp, { capabilities: capabilities(spec), kernelRelease });
+}

@@ -1,0 +1,114 @@
+// What a caller asks for: one container, in plain data. The words are Docker's.
+import type { PullPolicy } from '../../images/index.js';
+import type { Accelerator, DiskRates } from '../../vmm/machine.js';
+import type { Rlimit, TmpfsMount } from '../agent/protocol.js';
+import { SandboxError } from '../errors.js';
+import { checkNetwork, type NetworkOptions } from '../run/network.js';
+import { checkLimits } from './limits.js';
+import { checkMounts, type Mount } from './mounts.js';
+import type { SeccompProfile } from './seccomp/profile.js';
+
+const MIB = 1024 * 1024;
+
+export const DEFAULT_MEMORY = 512 * MIB;
+/** Below this the guest's kernel, agent and page cache leave a process no room to start. */
+export const MIN_MEMORY = 64 * MIB;
+/** A rate of one of the guest's disks, or of each. */
+export interface DeviceRate {
+  /** `/dev/vda` is the image, `/dev/vdb` the writable layer where that is a disk. Absent: each of them. */
+  device?: string;
+  of: keyof DiskRates;
+  /** In a second, at least 1. */
+  rate: number;
+}
+
+export interface RunSpec {
+  /** A reference that `images` resolves. */
+  image: string;
+  /** When a registry is asked for it. Default `missing`. */
+  pull?: PullPolicy;
+  /** `OS/ARCH[/VARIANT]` of the image. Default: what this machine runs. */
+  platform?: string;
+  /** Replaces the image's Cmd when not empty. */
+  command: readonly string[];
+  /** Replaces the image's Entrypoint and drops its Cmd; '' leaves no entrypoint. */
+  entrypoint?: string;
+  /** In order: `NAME=value` sets, `NAME` takes the variable away from what the image has. */
+  env?: readonly string[];
+  /** Absolute path. */
+  workdir?: string;
+  /** `user[:group]`, names or numbers. */
+  user?: string;
+  /** Default: 12 random hexadecimal digits. */
+  hostname?: string;
+  /** CPUs, 0.01 to 64: as many vCPUs as hold it, and a quota of their time where it is a fraction. Default 1. */
+  cpus?: number;
+  /** Guest memory in bytes, at least 64 MiB. Default 512 MiB. */
+  memory?: number;
+  /** Bytes of a scratch disk for the writable layer. Absent: a tmpfs of half the guest's memory. */
+  disk?: number;
+  /** The root file system cannot be written. */
+  readOnly?: boolean;
+  tmpfs?: readonly TmpfsMount[];
+  mounts?: readonly Mount[];
+  /** What disks may do in a second. */
+  deviceRates?: readonly DeviceRate[];
+  /** Default: outbound connections, to addresses of the public Internet alone. */
+  network?: NetworkOptions;
+  /** The most processes and threads. 0, -1 or absent: no limit. */
+  pidsLimit?: number;
+  /** Of each process; one of a name that is given takes the place of the default. */
+  ulimits?: readonly Rlimit[];
+  /** Bytes of /dev/shm. Default 64 MiB. */
+  shmSize?: number;
+  /** Further groups of the user, names or numbers. */
+  groupAdd?: readonly string[];
+  /** Capabilities beside Docker's default ones, or `ALL`. */
+  capAdd?: readonly string[];
+  /** Of the default ones those to leave out, or `ALL`. */
+  capDrop?: readonly string[];
+  /** Kernel parameters by name: `net.ipv4.ip_forward`. All of them: the kernel is the container's own. */
+  sysctls?: Readonly<Record<string, string>>;
+  /** All capabilities and devices, no seccomp filter, and a kernel that may be changed through /proc and /sys. */
+  privileged?: boolean;
+  /** A process 1 of our own, which hands signals on and reaps; the command is its child. */
+  init?: boolean;
+  /** What becomes of each system call. Absent: nothing is filtered. */
+  seccomp?: SeccompProfile;
+  /** No program makes its process more privileged: set-uid bits and file capabilities have no effect. */
+  noNewPrivileges?: boolean;
+  /** The process has a terminal. */
+  terminal?: boolean;
+  /** The process's stdin is the caller's. */
+  stdin?: boolean;
+  /** Path of a kernel to boot instead of the built one. */
+  kernel?: string;
+  /** Show the guest's serial console. */
+  console?: boolean;
+  accel?: Accelerator | 'auto';
+  /** Milliseconds that the process may run: SIGTERM then, SIGKILL soon after. */
+  timeout?: number;
+}
+
+/**
+ * Refuses what no machine could be made of, before anything is started.
+ * @throws SandboxError `bad-spec`
+ */
+export function checkRunSpec(spec: RunSpec): void {
+  const { memory = DEFAULT_MEMORY, hostname, workdir } = spec;
+  checkLimits(spec);
+  if (memory < MIN_MEMORY) {
+    throw new SandboxError('bad-spec', `minimum memory limit allowed is ${MIN_MEMORY / MIB}MB`);
+  }
+  if (hostname !== undefined && !/^[A-Za-z0-9._-]{1,64}$/.test(hostname)) {
+    throw new SandboxError('bad-spec', `invalid hostname '${hostname}': 1 to 64 letters, digits, dots and hyphens`);
+  }
+  if (workdir !== undefined && !workdir.startsWith('/')) {
+    throw new SandboxError(
+      'bad-spec',
+      `the working directory '${workdir}' is invalid, it needs to be an absolute path`,
+    );
+  }
+  checkNetwork(spec.network ?? {});
+  checkMounts(spec.mounts ?? [], spec.tmpfs ?? []);
+}

@@ -1,0 +1,158 @@
+// A seccomp profile as a program for the guest's kernel. Which rules count, and what they mean together, is as runc's:
+// a rule that says what the default does is passed over; of the others, one without conditions decides over those with.
+// Among those with conditions the first that holds decides, in the profile's order.
+import { type BpfInstruction, type Capability, MAX_INSTRUCTIONS } from '../../agent/frames.js';
+import { SandboxError } from '../../errors.js';
+import {
+  branch,
+  type Code,
+  DATA_ARCH,
+  DATA_NR,
+  load,
+  ret,
+  SECCOMP_RET_ALLOW,
+  SECCOMP_RET_ERRNO,
+  SECCOMP_RET_KILL_PROCESS,
+  SECCOMP_RET_KILL_THREAD,
+  SECCOMP_RET_LOG,
+  SECCOMP_RET_TRACE,
+  SECCOMP_RET_TRAP,
+  unless,
+  whenAll,
+} from './bpf.js';
+import type { Action, ArgumentCondition, RuleFilter, SeccompProfile } from './profile.js';
+import { SYSCALLS } from './syscalls.js';
+
+/** linux/audit.h: EM_X86_64, 64 bits, little-endian. */
+const AUDIT_ARCH_X86_64 = 0xc000003e;
+/** Set in the numbers of x32's system calls, which the guest's kernel does not have. */
+const X32_SYSCALL_BIT = 0x40000000;
+const EPERM = 1;
+const ENOSYS = 38;
+/** Go's name, which profiles use. */
+const ARCHITECTURE = 'amd64';
+
+/** The container that a profile is compiled for. */
+export interface SeccompTarget {
+  capabilities: readonly Capability[];
+  /** The guest's, as uname(2) has it. */
+  kernelRelease: string;
+}
+
+const VALUES: Record<Action, number> = {
+  SCMP_ACT_KILL: SECCOMP_RET_KILL_THREAD,
+  SCMP_ACT_KILL_THREAD: SECCOMP_RET_KILL_THREAD,
+  SCMP_ACT_KILL_PROCESS: SECCOMP_RET_KILL_PROCESS,
+  SCMP_ACT_TRAP: SECCOMP_RET_TRAP,
+  SCMP_ACT_ERRNO: SECCOMP_RET_ERRNO,
+  SCMP_ACT_TRACE: SECCOMP_RET_TRACE,
+  SCMP_ACT_LOG: SECCOMP_RET_LOG,
+  SCMP_ACT_ALLOW: SECCOMP_RET_ALLOW,
+};
+
+function returned(action: Action, errnoRet = EPERM): number {
+  const hasData = action === 'SCMP_ACT_ERRNO' || action === 'SCMP_ACT_TRACE';
+  return VALUES[action] + (hasData ? errnoRet : 0);
+}
+
+/** Whether `release` (`6.1.2-x`) is at least `version` (`4.8`). */
+function isKernelAtLeast(release: string, version: string): boolean {
+  const [major, minor] = release.split(/[^\d]/, 2).map(Number);
+  const [wantedMajor, wantedMinor] = version.split('.').map(Number);
+  return major > wantedMajor || (major === wantedMajor && minor >= wantedMinor);
+}
+
+function counts(includes: RuleFilter = {}, excludes: RuleFilter = {}, target: SeccompTarget): boolean {
+  const has = (cap: string) => target.capabilities.some((name) => `CAP_${name}` === cap);
+  const isAtLeast = (version: string) => isKernelAtLeast(target.kernelRelease, version);
+  if (includes.arches?.length && !includes.arches.includes(ARCHITECTURE)) return false;
+  if (excludes.arches?.includes(ARCHITECTURE)) return false;
+  if (includes.caps && !includes.caps.every(has)) return false;
+  if (excludes.caps?.some(has)) return false;
+  if (includes.minKernel !== undefined && !isAtLeast(includes.minKernel)) return false;
+  return excludes.minKernel === undefined || !isAtLeast(excludes.minKernel);
+}
+
+/** Alternatives, of which each is a conjunction. */
+function alternatives(args: readonly ArgumentCondition[]): ArgumentCondition[][] {
+  const isRepeated = new Set(args.map(({ index }) => index)).size < args.length;
+  return isRepeated ? args.map((arg) => [arg]) : [[...args]];
+}
+
+/** What is decided of one system call. */
+interface Decision {
+  /** Of a rule without conditions: it alone decides. */
+  value?: number;
+  conditional: { conditions: ArgumentCondition[]; value: number }[];
+}
+
+function decisions(profile: SeccompProfile, target: SeccompTarget, byDefault: number): Map<number, Decision> {
+  const found = new Map<number, Decision>();
+  for (const { names, action, errnoRet, args = [], includes, excludes } of profile.syscalls ?? []) {
+    const value = returned(action, errnoRet);
+    if (value === byDefault || !counts(includes, excludes, target)) continue;
+    for (const number of names.map((name) => SYSCALLS.get(name))) {
+      if (number === undefined) continue;
+      const decision = found.get(number) ?? { conditional: [] };
+      found.set(number, decision);
+      if (args.length === 0) decision.value ??= value;
+      else for (const conditions of alternatives(args)) decision.conditional.push({ conditions, value });
+    }
+  }
+  return found;
+}
+
+/** Code for the system calls from `first` up to the next piece's. */
+interface Piece {
+  first: number;
+  code: Code;
+  /** What the code returns, where that is all it does. */
+  value?: number;
+}
+
+function pieceOf(first: number, { value, conditional }: Decision, byDefault: number): Piece {
+  if (value !== undefined) return { first, value, code: [ret(value)] };
+  const rules = conditional.flatMap((rule) => whenAll(rule.conditions, [ret(rule.value)]));
+  return { first, code: [...rules, ret(byDefault)] };
+}
+
+/** Pieces in order, of which each differs from the one before it. */
+function pieces(found: Map<number, Decision>, byDefault: number): Piece[] {
+  const plain: Decision = { value: byDefault, conditional: [] };
+  const starts = new Set([0, X32_SYSCALL_BIT]);
+  for (const number of found.keys()) starts.add(number).add(number + 1);
+  const result: Piece[] = [];
+  for (const first of [...starts].sort((a, b) => a - b)) {
+    const isX32 = first === X32_SYSCALL_BIT;
+    const decision = isX32 ? { value: SECCOMP_RET_ERRNO + ENOSYS, conditional: [] } : (found.get(first) ?? plain);
+    const piece = pieceOf(first, decision, byDefault);
+    if (piece.value === undefined || piece.value !== result.at(-1)?.value) result.push(piece);
+  }
+  return result;
+}
+
+/** A search by halves for the piece that the accumulator falls in. */
+function search(all: readonly Piece[]): Code {
+  if (all.length === 1) return all[0].code;
+  const middle = all.length >> 1;
+  return branch(all[middle].first, search(all.slice(0, middle)), search(all.slice(middle)));
+}
+
+/**
+ * The filter that does what `profile` says. A process that is not of this processor's 64-bit kind is killed.
+ * @throws SandboxError `bad-spec` when it is longer than a filter may be
+ */
+export function compileSeccomp(profile: SeccompProfile, target: SeccompTarget): BpfInstruction[] {
+  const byDefault = returned(profile.defaultAction, profile.defaultErrnoRet);
+  const program = [
+    load(DATA_ARCH),
+    ...unless(AUDIT_ARCH_X86_64, [ret(SECCOMP_RET_KILL_PROCESS)]),
+    load(DATA_NR),
+    ...search(pieces(decisions(profile, target, byDefault), byDefault)),
+  ];
+  if (program.length > MAX_INSTRUCTIONS) {
+    const message = `seccomp profile: a filter of ${program.length} instructions, at most ${MAX_INSTRUCTIONS} are possible`;
+    throw new SandboxError('bad-spec', message);
+  }
+  return program;
+}

@@ -1,0 +1,181 @@
+// Docker's seccomp profiles: JSON that says which system calls do what (docs.docker.com, "Seccomp security profiles for
+// Docker"; the OCI runtime specification, "Seccomp", for actions and operators). Checked here, once.
+import { SandboxError } from '../../errors.js';
+
+export const ACTIONS = [
+  'SCMP_ACT_KILL',
+  'SCMP_ACT_KILL_THREAD',
+  'SCMP_ACT_KILL_PROCESS',
+  'SCMP_ACT_TRAP',
+  'SCMP_ACT_ERRNO',
+  'SCMP_ACT_TRACE',
+  'SCMP_ACT_LOG',
+  'SCMP_ACT_ALLOW',
+] as const;
+export type Action = (typeof ACTIONS)[number];
+
+export const OPERATORS = [
+  'SCMP_CMP_NE',
+  'SCMP_CMP_LT',
+  'SCMP_CMP_LE',
+  'SCMP_CMP_EQ',
+  'SCMP_CMP_GE',
+  'SCMP_CMP_GT',
+  'SCMP_CMP_MASKED_EQ',
+] as const;
+export type Operator = (typeof OPERATORS)[number];
+
+/** 64 bits, unsigned: in decimal digits where a number would lose some. */
+export type Unsigned64 = number | string;
+
+/** A condition on one of a system call's arguments. */
+export interface ArgumentCondition {
+  /** 0 to 5. */
+  index: number;
+  op: Operator;
+  /** What is compared with; for MASKED_EQ the mask. */
+  value: Unsigned64;
+  /** For MASKED_EQ what is compared with. */
+  valueTwo?: Unsigned64;
+}
+
+/** When a rule counts: for a container's capabilities, processor (Go's names) and kernel. */
+export interface RuleFilter {
+  /** With `CAP_`. */
+  caps?: string[];
+  arches?: string[];
+  /** `4.8` */
+  minKernel?: string;
+}
+
+export interface SyscallRule {
+  /** Those that this processor does not have are passed over. */
+  names: string[];
+  action: Action;
+  /** For ERRNO and TRACE. Default EPERM. */
+  errnoRet?: number;
+  /** All must hold; of several for one argument, any. */
+  args?: ArgumentCondition[];
+  includes?: RuleFilter;
+  excludes?: RuleFilter;
+}
+
+export interface SeccompProfile {
+  defaultAction: Action;
+  defaultErrnoRet?: number;
+  syscalls?: SyscallRule[];
+}
+
+const MAX_ERRNO = 4095;
+const U64 = 2n ** 64n;
+
+function refuse(where: string, message: string): never {
+  throw new SandboxError('bad-spec', `seccomp profile: ${where}${where === '' ? '' : ': '}${message}`);
+}
+
+function object(value: unknown, where: string): Record<string, unknown> {
+  if (typeof value === 'object' && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  return refuse(where, 'not an object');
+}
+
+/** Null and absent are the same, as in Go. */
+function list<T>(value: unknown, where: string, item: (value: unknown, where: string) => T): T[] | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (!Array.isArray(value)) return refuse(where, 'not a list');
+  return value.map((each, index) => item(each, `${where}[${index}]`));
+}
+
+function text(value: unknown, where: string): string {
+  return typeof value === 'string' ? value : refuse(where, 'not a string');
+}
+
+function choice<T extends string>(value: unknown, choices: readonly T[], where: string): T {
+  if (choices.includes(value as T)) return value as T;
+  return refuse(where, `${JSON.stringify(value) ?? 'nothing'} is none of ${choices.join(', ')}`);
+}
+
+function errnoRet(value: unknown, where: string): number | undefined {
+  if (value === undefined || value === null) return undefined;
+  if (Number.isInteger(value) && (value as number) >= 0 && (value as number) <= MAX_ERRNO) return value as number;
+  return refuse(where, `not a number from 0 to ${MAX_ERRNO}`);
+}
+
+function unsigned64(value: unknown, where: string): Unsigned64 {
+  if (typeof value === 'number' && Number.isSafeInteger(value) && value >= 0) return value;
+  if (typeof value === 'string' && /^\d{1,20}$/.test(value) && BigInt(value) < U64) return value;
+  return refuse(where, 'not a number of 64 bits');
+}
+
+function condition(value: unknown, where: string): ArgumentCondition {
+  const { index, op, value: operand, valueTwo } = object(value, where);
+  if (!(Number.isInteger(index) && (index as number) >= 0 && (index as number) <= 5)) {
+    refuse(`${where}.index`, 'not 0 to 5');
+  }
+  return {
+    index: index as number,
+    op: choice(op, OPERATORS, `${where}.op`),
+    value: unsigned64(operand ?? 0, `${where}.value`),
+    valueTwo: unsigned64(valueTwo ?? 0, `${where}.valueTwo`),
+  };
+}
+
+function ruleFilter(value: unknown, where: string): RuleFilter | undefined {
+  if (value === undefined || value === null) return undefined;
+  const { caps, arches, minKernel } = object(value, where);
+  if (minKernel !== undefined && !/^\d{1,9}\.\d{1,9}$/.test(text(minKernel, `${where}.minKernel`))) {
+    refuse(`${where}.minKernel`, `'${minKernel}' is not a kernel version such as 4.8`);
+  }
+  return {
+    caps: list(caps, `${where}.caps`, text),
+    arches: list(arches, `${where}.arches`, text),
+    minKernel: minKernel as string | undefined,
+  };
+}
+
+function rule(value: unknown, where: string): SyscallRule {
+  const { name, names, action, args, includes, excludes, errnoRet: errno } = object(value, where);
+  if (name && names) refuse(where, "'name' and 'names' are both given");
+  return {
+    names: name ? [text(name, `${where}.name`)] : (list(names, `${where}.names`, text) ?? []),
+    action: choice(action, ACTIONS, `${where}.action`),
+    errnoRet: errnoRet(errno, `${where}.errnoRet`),
+    args: list(args, `${where}.args`, condition),
+    includes: ruleFilter(includes, `${where}.includes`),
+    excludes: ruleFilter(excludes, `${where}.excludes`),
+  };
+}
+
+/**
+ * A profile out of what was JSON. What it says of architectures is passed over: the guest's kernel has 64-bit x86 alone.
+ * @throws SandboxError `bad-spec`, naming the place
+ */
+export function checkSeccompProfile(value: unknown): SeccompProfile {
+  const { defaultAction, defaultErrnoRet, syscalls } = object(value, '');
+  return {
+    defaultAction: choice(defaultAction, ACTIONS, 'defaultAction'),
+    defaultErrnoRet: errnoRet(defaultErrnoRet, 'defaultErrnoRet'),
+    syscalls: list(syscalls, 'syscalls', rule),
+  };
+}
+
+/** Strings, which are left alone, and whole numbers, of which the long ones become strings. */
+const TOKENS = /"(?:[^"\\]|\\.)*"|\d+/g;
+/** Digits that every double keeps. */
+const EXACT_DIGITS = 15;
+
+/**
+ * Reads a profile, numbers of 64 bits included.
+ * @throws SandboxError `bad-spec`
+ */
+export function parseSeccompProfile(json: string): SeccompProfile {
+  const exact = json.replace(TOKENS, (token) =>
+    token.startsWith('"') || token.length <= EXACT_DIGITS ? token : `"${token}"`,
+  );
+  let value: unknown;
+  try {
+    value = JSON.parse(exact);
+  } catch (cause) {
+    throw new SandboxError('bad-spec', `seccomp profile: not JSON: ${(cause as Error).message}`, { cause });
+  }
+  return checkSeccompProfile(value);
+}

@@ -1,0 +1,25 @@
+// Signals by name, as kill(1) and Docker take them.
+import { constants } from 'node:os';
+import { SandboxError } from '../errors.js';
+
+/**
+ * The number of `KILL`, `SIGKILL`, `RTMIN+3` or `9`.
+ * @throws SandboxError `bad-spec`
+ */
+export function signalNumber(text: string): number {
+  const name = text.toUpperCase().replace(/^SIG/, '');
+  const realtime = /^RTM(IN|AX)(?:([+-])(\d{1,2}))?$/.exec(name);
+  let number = Number.NaN;
+  if (/^\d{1,2}$/.test(name)) number = Number(name);
+  else if (realtime !== null) number = realtimeSignal(realtime[1], realtime[2], Number(realtime[3] ?? 0));
+  else number = constants.signals[`SIG${name}` as NodeJS.Signals] ?? Number.NaN;
+  if (number >= 1 && number <= 64) return number;
+  throw new SandboxError('bad-spec', `invalid signal: ${text}`);
+}
+
+/** As Docker counts them, and kill(1): without the two that the C library keeps for itself. */
+function realtimeSignal(end: string, sign: string | undefined, distance: number): number {
+  const from = end === 'IN' ? 34 : 64;
+  const number = sign === '-' ? from - distance : from + distance;
+  return number >= 34 ? number : Number.NaN;
+}

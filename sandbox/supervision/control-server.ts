@@ -1,0 +1,192 @@
+// The supervisor's end of the control socket.
+import { once } from 'node:events';
+import { createServer, type Server, type Socket } from 'node:net';
+import type { Writable } from 'node:stream';
+import { SandboxError } from '../errors.js';
+import type { ContainerRun, StartedProcess } from '../run/container-run.js';
+import {
+  type AttachedStream,
+  type ControlReply,
+  type ControlRequest,
+  type ControlUpdate,
+  readLines,
+  sendLine,
+  toReply,
+} from './control-messages.js';
+import type { Outlet } from './outlet.js';
+
+/** What the socket gives access to. */
+export interface Controlled {
+  readonly terminal: boolean;
+  readonly stdout: Outlet;
+  readonly stderr: Outlet;
+  /** Of a process that reads what those who attach write. */
+  readonly stdin?: Writable;
+  /** The life that goes on now. */
+  run(): ContainerRun | undefined;
+  /** Whether there is a process that can be spoken to; throws if not. */
+  check(): void;
+  signal(signal: number): void;
+  stop(signal: number, timeout: number): void;
+  pause(paused: boolean): void;
+}
+
+/** Serves the control socket of one life of the container. */
+export class ControlServer {
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+  /** Those who are told of the end. */
+  readonly #waiting = new Set<Socket>();
+  /** Those who attached, by the key of their streams. */
+  readonly #attached = new Map<number, Socket>();
+  readonly #controlled: Controlled;
+  #lastKey = 0;
+
+  private constructor(controlled: Controlled) {
+    this.#controlled = controlled;
+    this.#server = createServer((socket) => this.#accept(socket));
+  }
+
+  /** @throws SandboxError `state` */
+  static async listen(path: string, controlled: Controlled): Promise<ControlServer> {
+    const server = new ControlServer(controlled);
+    try {
+      server.#server.listen(path);
+      await once(server.#server, 'listening');
+    } catch (cause) {
+      throw new SandboxError('state', `cannot listen on ${path}: ${(cause as Error).message}`, { cause });
+    }
+    return server;
+  }
+
+  /** Nobody can connect any more. */
+  close(): void {
+    this.#server.close();
+  }
+
+  /** Tells everybody how the life ended, and is done. */
+  end(reply: ControlReply): void {
+    this.close();
+    for (const socket of this.#waiting) sendLine(socket, reply);
+    for (const socket of this.#sockets) socket.end();
+  }
+
+  /** A caller who goes away is not waited for: what it has ended is closed. */
+  #accept(socket: Socket): void {
+    this.#sockets.add(socket);
+    socket.on('error', () => {});
+    socket.once('close', () => {
+      this.#sockets.delete(socket);
+      this.#waiting.delete(socket);
+    });
+    let update: ((message: ControlUpdate) => void) | undefined;
+    readLines<ControlRequest | ControlUpdate>(socket, (message) => {
+      if (update !== undefined) {
+        update(message as ControlUpdate);
+        return undefined;
+      }
+      const request = message as ControlRequest;
+      if (request.type === 'stream') return () => this.#join(socket, request.key, request.name);
+      update = () => {};
+      this.#serve(socket, request).then(
+        (take) => {
+          update = take ?? update;
+        },
+        (error) => sendLine(socket, toReply(error)),
+      );
+      return undefined;
+    });
+  }
+
+  async #serve(
+    socket: Socket,
+    request: Exclude<ControlRequest, { type: 'stream' }>,
+  ): Promise<((update: ControlUpdate) => void) | undefined> {
+    const controlled = this.#controlled;
+    switch (request.type) {
+      case 'wait':
+        this.#waiting.add(socket);
+        return undefined;
+      case 'signal':
+        controlled.check();
+        controlled.signal(request.signal);
+        sendLine(socket, { type: 'done' });
+        return undefined;
+      case 'join':
+        controlled.check();
+        await controlled.run()!.joinNetwork(request.network);
+        sendLine(socket, { type: 'done' });
+        return undefined;
+      case 'leave':
+        controlled.check();
+        controlled.run()!.leaveNetwork(request.folder);
+        sendLine(socket, { type: 'done' });
+        return undefined;
+      case 'statistics':
+        controlled.check();
+        sendLine(socket, { type: 'statistics', statistics: await controlled.run()!.statistics() });
+        return undefined;
+      case 'pause':
+        controlled.pause(request.paused);
+        sendLine(socket, { type: 'done' });
+        return undefined;
+      case 'stop':
+        this.#waiting.add(socket);
+        controlled.stop(request.signal, request.timeout);
+        return undefined;
+      case 'exec':
+        controlled.check();
+        return this.#exec(socket, await controlled.run()!.exec(request.process));
+      case 'attach': {
+        const { terminal, stdin } = controlled;
+        const key = ++this.#lastKey;
+        this.#attached.set(key, socket);
+        this.#waiting.add(socket);
+        socket.once('close', () => this.#attached.delete(key));
+        sendLine(socket, { type: 'attached', key, terminal, stdin: stdin !== undefined });
+        if (terminal && request.size !== undefined) controlled.run()?.resize(request.size);
+        return (update) => {
+          if (update.type === 'signal') controlled.signal(update.signal);
+          else controlled.run()?.resize(update.size);
+        };
+      }
+    }
+  }
+
+  #exec(socket: Socket, process: StartedProcess): (update: ControlUpdate) => void {
+    sendLine(socket, { type: 'started', pid: process.pid });
+    process.exited.then(
+      ({ code, signal, oomKilled }) => {
+        sendLine(socket, { type: 'exited', code: signal === undefined ? code! : 128 + signal, signal, oomKilled });
+        socket.end();
+      },
+      () => {
+        // The container has ended under it: SIGKILL is what that comes to.
+        sendLine(socket, { type: 'exited', code: 137, signal: 9 });
+        socket.end();
+      },
+    );
+    return (update) => {
+      if (update.type === 'signal') process.signal(update.signal);
+      else process.resize(update.size);
+    };
+  }
+
+  #join(socket: Socket, key: number, name: AttachedStream): void {
+    const { stdout, stderr, stdin } = this.#controlled;
+    const owner = this.#attached.get(key);
+    if (owner === undefined) {
+      socket.destroy();
+      return;
+    }
+    if (name === 'stdin') {
+      // Its end is the end of the attachment's typing, not of the process's input.
+      if (stdin === undefined) socket.destroy();
+      else socket.pipe(stdin, { end: false });
+    } else {
+      (name === 'stdout' ? stdout : stderr).attach(socket);
+      socket.resume();
+    }
+    sendLine(owner, { type: 'joined', name });
+  }
+}

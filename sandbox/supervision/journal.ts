@@ -1,0 +1,89 @@
+// What a supervision writes down of its container: its state, which others read, and events.
+import type { Refusal } from '../../vmm/machine.js';
+import type { ContainerFolder } from '../home/container-folder.js';
+import { removeAnonymousVolumes } from '../home/container-volumes.js';
+import { recordEvent } from '../home/events.js';
+import { nameOf, releaseName, withContainersLock } from '../home/names.js';
+import type { ContainerConfig, ContainerState } from '../home/record.js';
+import type { Log } from '../log.js';
+
+export interface JournalOptions {
+  /** Nothing of the container is run: there are no events, and it is not removed. */
+  isSilent?: boolean;
+  log: Log;
+}
+
+/** Of one supervision; only who holds the container's lock may have one. */
+export class Journal {
+  readonly #name: string | undefined;
+  readonly #isSilent: boolean;
+  readonly #log: Log;
+  #state: ContainerState;
+
+  constructor(
+    private readonly folder: ContainerFolder,
+    private readonly config: ContainerConfig,
+    { isSilent = false, log }: JournalOptions,
+  ) {
+    const { isLost, ...state } = folder.state();
+    this.#state = state;
+    this.#name = nameOf(folder.home, folder.id);
+    this.#isSilent = isSilent;
+    this.#log = log;
+  }
+
+  get state(): ContainerState {
+    return this.#state;
+  }
+
+  /** A disk that takes no more is no reason to end a container: readers see it as it was, or as lost. */
+  write(change: Partial<ContainerState>): void {
+    this.#state = { ...this.#state, ...change };
+    try {
+      this.folder.writeState(this.#state);
+    } catch (error) {
+      this.#log.warn((error as Error).message);
+    }
+  }
+
+  record(action: string, attributes: Record<string, string> = {}): void {
+    if (this.#isSilent) return;
+    const { home, id } = this.folder;
+    const { image } = this.config.spec;
+    recordEvent(home, id, action, { image, name: this.#name ?? '', ...attributes });
+  }
+
+  /** The container's process has ended. */
+  ended(how: Partial<ContainerState>): void {
+    if (how.oomKilled) this.record('oom');
+    this.record('die', { exitCode: String(how.exitCode) });
+    this.write({ ...how, status: 'exited', finishedAt: new Date().toISOString(), machinePid: undefined });
+  }
+
+  /** What the container may not reach and tried to. */
+  refused(refusal: Refusal): void {
+    this.#log.info('the network refused', { ...refusal });
+    const { reason, what, destination = '' } = refusal;
+    recordEvent(this.folder.home, this.folder.id, 'network-refused', { reason, what, destination });
+  }
+
+  /** Nobody supervises it any more, and with --rm there is nothing left to supervise. */
+  async close(): Promise<void> {
+    const { home, id } = this.folder;
+    const { autoRemove, mounts } = this.config.spec;
+    if (!autoRemove || this.#isSilent) {
+      const { status } = this.#state;
+      this.write({
+        status: status === 'created' ? 'created' : 'exited',
+        supervisorPid: undefined,
+        machinePid: undefined,
+        sockets: undefined,
+      });
+      return;
+    }
+    await withContainersLock(home, () => releaseName(home, id)).catch(({ message }) => this.#log.warn(message));
+    this.folder.remove();
+    await removeAnonymousVolumes(home, mounts).catch(({ message }) => this.#log.warn(message));
+    this.record('destroy');
+  }
+}

@@ -1,0 +1,356 @@
+// Supervising a container: holding its lock, and running its lives one after the other as the restart policy has it.
+// Done by `tsvm run` itself in the foreground, else by a process of its own.
+import { PassThrough, type Readable } from 'node:stream';
+import { type Image, openStore } from '../../images/index.js';
+import type { MachineSpec } from '../../vmm/machine.js';
+import type { ContainerIo } from '../agent/process-io.js';
+import { defer } from '../deferred.js';
+import { SandboxError } from '../errors.js';
+import type { ContainerFolder } from '../home/container-folder.js';
+import { LogWriter } from '../home/log-file.js';
+import { containerNetworks } from '../home/networks.js';
+import { bootId, type ContainerConfig, isRunning, type RestartPolicy } from '../home/record.js';
+import { StateFolder } from '../home/state-folder.js';
+import { sweepLeftBehind } from '../home/sweep.js';
+import { type Log, SILENT } from '../log.js';
+import type { MachineProcess } from '../machine/machine-process.js';
+import { ContainerRun } from '../run/container-run.js';
+import type { ExitStatus } from '../run/run-options.js';
+import type { Trace } from '../run/trace.js';
+import { type ControlReply, toReply } from './control-messages.js';
+import { ControlServer } from './control-server.js';
+import { Journal } from './journal.js';
+import { Outlet } from './outlet.js';
+
+const SIGKILL = 9;
+/** Milliseconds before the first restart; doubled for each after it, up to the last. */
+const FIRST_DELAY = 100;
+const LONGEST_DELAY = 60_000;
+/** Milliseconds after which a life counts as a success of the restart. */
+const SETTLED = 10_000;
+/** Docker's exit codes for a container whose machine was lost, and for one that was killed. */
+const LOST = 255;
+const KILLED = 128 + SIGKILL;
+
+export interface SuperviseOptions {
+  /** The caller's streams; absent: nobody's, as in the background. */
+  io?: ContainerIo;
+  /** A machine process that was started in advance, for the first life. */
+  machine?: MachineProcess;
+  log?: Log;
+  trace?: Trace;
+  /** Told why the machine is emulated, where the spec's accelerator is `auto`. */
+  onFallback?: (reason: string) => void;
+  /** Told why the container has no network, where none was asked for. */
+  onNoNetwork?: (reason: string) => void;
+  /** The machine process's log. Default `warn`, and `silent` without the caller's streams. */
+  machineLog?: MachineSpec['logLevel'];
+  /** Nothing of the container is run: its files are looked at, and its state stays what it is. */
+  hold?: boolean;
+  /** Told when commands can reach the container. The first life waits for what this returns. */
+  onListening?: () => Promise<void> | void;
+}
+
+export interface Supervised {
+  readonly folder: ContainerFolder;
+  readonly config: ContainerConfig;
+  /** Resolved before; absent: looked up. */
+  readonly image?: Image;
+}
+
+/** A container that is supervised from now to its end. */
+export class Supervision {
+  /** Resolves when the process of the first life runs. Never rejects: see `exit`. */
+  readonly started: Promise<void>;
+  /** The end of the last life. Rejects when there was no process to end. */
+  readonly exit: Promise<ExitStatus>;
+  readonly #folder: ContainerFolder;
+  readonly #config: ContainerConfig;
+  readonly #image: Image | undefined;
+  readonly #options: SuperviseOptions;
+  readonly #log: Log;
+  readonly #started = defer<void>();
+  readonly #stdin = new PassThrough();
+  readonly #journal: Journal;
+  #run: ContainerRun | undefined;
+  #stopped = false;
+  #everStarted = false;
+  #aborted: Error | undefined;
+  #wake = () => {};
+
+  constructor({ folder, config, image }: Supervised, options: SuperviseOptions = {}) {
+    this.#folder = folder;
+    this.#config = config;
+    this.#image = image;
+    this.#options = options;
+    this.#log = options.log ?? SILENT;
+    this.#journal = new Journal(folder, config, { isSilent: options.hold, log: this.#log });
+    this.started = this.#started.promise;
+    this.exit = this.#supervise();
+  }
+
+  /** Counts the chunks of output of the life that goes on. */
+  get outputChunks(): number {
+    return this.#run?.outputChunks ?? 0;
+  }
+
+  signal(signal: number): void {
+    // As Docker: who is ended on purpose is not started again.
+    if (signal === SIGKILL || signal === this.#config.stopSignal) this.#stopped = true;
+    this.#journal.record('kill', { signal: String(signal) });
+    // As Docker: what ends it is not kept waiting.
+    if (this.#stopped && this.#journal.state.status === 'paused') this.pause(false);
+    this.#run?.signal(signal);
+  }
+
+  resize(size: { columns: number; rows: number }): void {
+    this.#run?.resize(size);
+  }
+
+  /** Ends it at once; `exit` rejects with `error`. */
+  abort(error: Error): void {
+    this.#stopped = true;
+    this.#aborted = error;
+    this.#run?.abort(error);
+    this.#wake();
+  }
+
+  /** Stops the machine's clock and processors, or lets them go on. @throws SandboxError `not-running` */
+  pause(paused: boolean): void {
+    const pid = this.#run?.machinePid;
+    const from = paused ? 'running' : 'paused';
+    if (pid === undefined || this.#journal.state.status !== from) {
+      throw new SandboxError('not-running', `container ${this.#folder.shortId} is not ${from}`);
+    }
+    // The machine process leads a group of its own, in which an emulator's processes are too.
+    process.kill(-pid, paused ? 'SIGSTOP' : 'SIGCONT');
+    this.#journal.write({ status: paused ? 'paused' : 'running' });
+    this.#journal.record(paused ? 'pause' : 'unpause');
+  }
+
+  /** Sends `signal`, and SIGKILL after `timeout` seconds. There is no restart. */
+  stop(signal: number, timeout: number): void {
+    this.#stopped = true;
+    this.#wake();
+    const run = this.#run;
+    if (!this.#everStarted) {
+      this.abort(new SandboxError('aborted', 'stopped before it was started'));
+      return;
+    }
+    if (run === undefined) return;
+    if (!isRunning(this.#journal.state)) {
+      run.abort(new SandboxError('aborted', 'stopped before it was started'));
+      return;
+    }
+    if (this.#journal.state.status === 'paused') this.pause(false);
+    if (timeout === 0) {
+      run.kill();
+      return;
+    }
+    run.signal(signal);
+    const timer = setTimeout(() => run.kill(), Math.min(timeout * 1000, 2 ** 31 - 1));
+    run.exit.then(
+      () => clearTimeout(timer),
+      () => clearTimeout(timer),
+    );
+  }
+
+  async #supervise(): Promise<ExitStatus> {
+    const { machine } = this.#options;
+    const lock = this.#folder.lock();
+    if (lock === undefined) {
+      machine?.[Symbol.dispose]();
+      throw new SandboxError('running', `container ${this.#folder.shortId} is running already`);
+    }
+    let server: ControlServer | undefined;
+    let reply: ControlReply | undefined;
+    try {
+      using sockets = new StateFolder(this.#folder.shortId);
+      const log = this.#openLog();
+      const { io } = this.#options;
+      const stdout = new Outlet('stdout', { log, primary: io?.stdout });
+      const stderr = new Outlet('stderr', { log, primary: io?.stderr });
+      server = await ControlServer.listen(sockets.control, this.#controlled(stdout, stderr));
+      sockets.publish();
+      this.#journal.write({
+        supervisorPid: process.pid,
+        bootId: bootId(),
+        sockets: sockets.path,
+        error: undefined,
+      });
+      await this.#options.onListening?.();
+      try {
+        return await this.#lives(sockets, { ...io, stdin: this.#input(), stdout, stderr });
+      } catch (error) {
+        if (!this.#everStarted) reply = toReply(error);
+        throw error;
+      } finally {
+        const { exitCode, oomKilled } = this.#journal.state;
+        reply ??= { type: 'exited', code: exitCode, oomKilled };
+        log?.[Symbol.dispose]();
+        stdout.endAttached();
+        stderr.endAttached();
+      }
+    } catch (error) {
+      machine?.[Symbol.dispose]();
+      throw error;
+    } finally {
+      // Nobody who is told of the end finds the container still taken.
+      server?.close();
+      await this.#journal.close();
+      lock[Symbol.dispose]();
+      server?.end(reply ?? { type: 'exited', code: LOST });
+    }
+  }
+
+  /** Lives follow each other until the restart policy lets the container rest. */
+  async #lives(sockets: StateFolder, io: ContainerIo): Promise<ExitStatus> {
+    const { spec } = this.#config;
+    let delay = FIRST_DELAY;
+    for (let count = 0; ; count++) {
+      const begin = performance.now();
+      const end = await this.#life(count, sockets, io);
+      if (performance.now() - begin > SETTLED) delay = FIRST_DELAY;
+      const failed = end instanceof Error || end.code !== 0;
+      if (this.#stopped || !this.#everStarted || !restarts(spec.restart, failed, count)) {
+        if (end instanceof Error) throw end;
+        return end;
+      }
+      this.#journal.write({ status: 'restarting', restartCount: count + 1 });
+      await this.#sleep(delay);
+      delay = Math.min(delay * 2, LONGEST_DELAY);
+      if (this.#stopped) {
+        this.#journal.write({ status: 'exited' });
+        if (this.#aborted !== undefined) throw this.#aborted;
+        if (end instanceof Error) throw end;
+        return end;
+      }
+    }
+  }
+
+  async #life(count: number, sockets: StateFolder, io: ContainerIo): Promise<ExitStatus | Error> {
+    const { spec } = this.#config;
+    const { home } = this.#folder;
+    const { machine, trace, machineLog, onFallback, onNoNetwork } = this.#options;
+    try {
+      const run = new ContainerRun({ ...spec, hostname: this.#config.hostname }, io, {
+        image: this.#image ?? (await openStore(home).resolve(this.#config.image)),
+        folder: sockets,
+        layer: keepsLayer(this.#config) ? this.#folder.layer : undefined,
+        home,
+        machine: count === 0 ? machine : undefined,
+        log: this.#log,
+        trace,
+        hold: this.#options.hold || spec.idle,
+        online: !this.#options.hold,
+        machineLog: machineLog ?? (this.#options.io === undefined ? 'silent' : undefined),
+        onFallback,
+        onNoNetwork,
+        networks: this.#options.hold ? undefined : containerNetworks(this.#folder, this.#config),
+        onRefusal: (refusal) => this.#journal.refused(refusal),
+      });
+      this.#run = run;
+      if (this.#aborted !== undefined) run.abort(this.#aborted);
+      run.started.then(() => {
+        this.#everStarted = true;
+        this.#started.resolve();
+        if (this.#options.hold) return;
+        this.#journal.record('start');
+        this.#journal.write({
+          status: 'running',
+          startedAt: new Date().toISOString(),
+          finishedAt: undefined,
+          exitCode: 0,
+          oomKilled: false,
+          machinePid: run.machinePid,
+          address: run.address,
+          ports: run.ports,
+        });
+        sweepLeftBehind(home).catch(({ message }) => this.#log.warn(message));
+      });
+      const status = await run.exit;
+      if (this.#options.hold) return status;
+      this.#journal.ended({ exitCode: status.code, oomKilled: status.oomKilled });
+      return status;
+    } catch (error) {
+      if (this.#options.hold) return error as Error;
+      const started = isRunning(this.#journal.state);
+      const { code, message } = error as { code?: unknown; message: string };
+      const exitCode = started ? (this.#stopped ? KILLED : LOST) : neverStarted(code);
+      if (started) this.#journal.ended({ exitCode, error: message });
+      else this.#journal.write({ exitCode, error: message });
+      return error as Error;
+    } finally {
+      this.#run = undefined;
+    }
+  }
+
+  /** What runs in the foreground and leaves nothing behind is spared the writing. */
+  #openLog(): LogWriter | undefined {
+    const { spec } = this.#config;
+    if (this.#options.hold || (this.#options.io !== undefined && spec.autoRemove)) return undefined;
+    return new LogWriter(this.#folder.log, spec.logs);
+  }
+
+  #input(): Readable | undefined {
+    if (!this.#config.spec.stdin || this.#options.hold) return undefined;
+    return this.#options.io === undefined ? this.#stdin : this.#options.io.stdin;
+  }
+
+  #controlled(stdout: Outlet, stderr: Outlet) {
+    const { spec } = this.#config;
+    const attachable = spec.stdin && this.#options.io === undefined;
+    return {
+      terminal: spec.terminal === true,
+      stdout,
+      stderr,
+      stdin: attachable ? this.#stdin : undefined,
+      run: () => this.#run,
+      check: () => {
+        if (this.#journal.state.status === 'paused') {
+          throw new SandboxError('not-running', `container ${this.#folder.shortId} is paused: unpause it first`);
+        }
+        if (this.#options.hold ? this.#run === undefined : !isRunning(this.#journal.state)) {
+          throw new SandboxError('not-running', `container ${this.#folder.shortId} is not running`);
+        }
+      },
+      signal: (signal: number) => this.signal(signal),
+      stop: (signal: number, timeout: number) => this.stop(signal, timeout),
+      pause: (paused: boolean) => this.pause(paused),
+    };
+  }
+
+  #sleep(milliseconds: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, milliseconds);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+      if (this.#stopped) this.#wake();
+    });
+  }
+}
+
+/** Docker's exit codes for a command that could not be started. */
+function neverStarted(code: unknown): number {
+  if (code === 'not-found') return 127;
+  return code === 'cannot-invoke' ? 126 : 125;
+}
+
+/** A container that outlives its process keeps what it wrote, unless it cannot write. */
+export function keepsLayer({ spec }: ContainerConfig): boolean {
+  return !spec.autoRemove && !spec.readOnly;
+}
+
+function restarts(policy: RestartPolicy | undefined, failed: boolean, count: number): boolean {
+  switch (policy?.name) {
+    case 'always':
+    case 'unless-stopped':
+      return true;
+    case 'on-failure':
+      return failed && count < (policy.maximumRetryCount || Number.POSITIVE_INFINITY);
+    default:
+      return false;
+  }
+}

@@ -1,0 +1,72 @@
+// The program that supervises a container in the background (supervisor-process.ts). The machine process starts first,
+// since it takes longest.
+import { Socket } from 'node:net';
+import { defer } from '../deferred.js';
+import { SandboxError } from '../errors.js';
+import { MachineProcess } from '../machine/machine-process.js';
+import { type ControlReply, readLines, sendLine, toReply } from './control-messages.js';
+import type { SupervisorOrder } from './supervisor-process.js';
+
+const ORDERS_FD = 3;
+
+const machine = new MachineProcess();
+const starter = new Socket({ fd: ORDERS_FD, readable: true, writable: true });
+const say = (reply: ControlReply) => sendLine(starter, reply);
+const go = defer<void>();
+let known = false;
+
+/** What its starter has not let go, nobody waits for; without anything to supervise there is no reason to be. */
+function abandon(): void {
+  go.reject(new SandboxError('aborted', 'whoever started the container is gone'));
+  if (known) return;
+  machine[Symbol.dispose]();
+  process.exit(1);
+}
+
+// A starter that is killed before it has read all that it was told is an error, not an end.
+starter.on('error', () => {});
+starter.on('end', abandon);
+starter.on('close', abandon);
+readLines<SupervisorOrder>(starter, (order) => {
+  if (order.type === 'go') go.resolve();
+  else {
+    known = true;
+    supervise(order.home, order.id).then(
+      () => process.exit(0),
+      (error) => {
+        say(toReply(error));
+        starter.end(() => process.exit(1));
+      },
+    );
+  }
+  return undefined;
+});
+
+async function supervise(home: string, id: string): Promise<void> {
+  const { ContainerFolder } = await import('../home/container-folder.js');
+  const { Supervision } = await import('./supervision.js');
+  const folder = new ContainerFolder(home, id);
+  const config = folder.config();
+  if (config === undefined) {
+    machine[Symbol.dispose]();
+    throw new SandboxError('no-such-container', `no such container: ${id}`);
+  }
+  const supervision = new Supervision(
+    { folder, config },
+    {
+      machine,
+      onListening: () => {
+        say({ type: 'done' });
+        return go.promise;
+      },
+      onFallback: (reason) => say({ type: 'warning', of: 'fallback', reason }),
+      onNoNetwork: (reason) => say({ type: 'warning', of: 'network', reason }),
+    },
+  );
+  supervision.started.then(() => {
+    say({ type: 'started', pid: process.pid });
+    starter.end();
+  });
+  process.on('SIGTERM', () => supervision.stop(config.stopSignal, config.spec.stopTimeout ?? 10));
+  await supervision.exit;
+}

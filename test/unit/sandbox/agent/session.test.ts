@@ -1,0 +1,179 @@
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import {
+  type AgentFrame,
+  encodeFrame,
+  type HelloFrame,
+  HostFrameDecoder,
+  type StartRequest,
+} from '../../../../sandbox/agent/protocol.js';
+import { AgentSession } from '../../../../sandbox/agent/session.js';
+
+const HELLO: HelloFrame = { type: 'hello', protocol: 1, agent: 'test', kernel: '6.1' };
+const START = {
+  hostname: 'box',
+  root: { device: '/dev/vda' },
+  process: { id: 7, argv: ['cat'], stdin: true },
+};
+
+let folder: string;
+let path: string;
+let session: AgentSession;
+const sockets: Socket[] = [];
+
+beforeEach(async () => {
+  folder = mkdtempSync('/tmp/tsvm-test-');
+  path = join(folder, 'vsock_1024');
+  session = await AgentSession.listen(path);
+});
+
+afterEach(() => {
+  session[Symbol.dispose]();
+  for (const socket of sockets.splice(0)) socket.destroy();
+  rmSync(folder, { recursive: true });
+});
+
+/** A connection of the guest that says `frames`. */
+async function guest(...frames: (AgentFrame | Buffer)[]): Promise<Socket> {
+  const socket = connect({ path, allowHalfOpen: true });
+  sockets.push(socket);
+  socket.on('error', () => {});
+  await once(socket, 'connect');
+  for (const frame of frames) socket.write(Buffer.isBuffer(frame) ? frame : encodeFrame(frame));
+  return socket;
+}
+
+/** A session whose agent was asked to start a process. */
+async function started(): Promise<{ control: Socket; request: StartRequest; start: Promise<unknown> }> {
+  const control = await guest(HELLO);
+  await session.hello;
+  const start = session.start(START);
+  start.catch(() => {});
+  const [bytes] = await once(control, 'data');
+  const [request] = new HostFrameDecoder().push(bytes);
+  return { control, request: request as StartRequest, start };
+}
+
+const refused = (socket: Socket) => Promise.race([once(socket.resume(), 'end'), once(socket, 'close')]);
+
+describe('a process', () => {
+  test('is started, streams, and exits', async () => {
+    const { control, request, start } = await started();
+    expect(request).toMatchObject({ type: 'start', hostname: 'box', process: { id: 7, argv: ['cat'] } });
+    control.write(encodeFrame({ type: 'started', request: request.request, process: 7, pid: 2 }));
+    expect(await start).toMatchObject({ pid: 2 });
+
+    const out = await guest({ type: 'stream', process: 7, stream: 'stdout' }, Buffer.from('early'));
+    const stream = await session.stream(7, 'stdout');
+    out.end(' late');
+    expect((await stream.toArray()).join('')).toBe('early late');
+
+    control.write(encodeFrame({ type: 'exited', process: 7, code: 3 }));
+    expect(await session.exited(7)).toMatchObject({ code: 3 });
+  });
+
+  test.each([
+    ['not-found', 'not-found'],
+    ['cannot-invoke', 'cannot-invoke'],
+    ['no-such-user', 'agent'],
+    ['setup-failed', 'agent'],
+  ] as const)('that fails with %s rejects with %s and the printable part of its message', async (kind, code) => {
+    const { control, request, start } = await started();
+    control.write(encodeFrame({ type: 'error', request: request.request, kind, message: 'no\x1b[2J\nway' }));
+    await expect(start).rejects.toMatchObject({ name: 'SandboxError', code, message: 'no [2J way' });
+  });
+
+  test('gets signals and sizes', async () => {
+    const { control } = await started();
+    session.signal(7, 15);
+    session.resize(7, 80, 24);
+    const decoder = new HostFrameDecoder();
+    const frames: unknown[] = [];
+    while (frames.length < 2) frames.push(...decoder.push((await once(control, 'data'))[0]));
+    expect(frames).toMatchObject([
+      { type: 'signal', process: 7, signal: 15 },
+      { type: 'resize', process: 7, columns: 80, rows: 24 },
+    ]);
+  });
+});
+
+describe('refused, without harm to the session, is', () => {
+  test.each<[string, (AgentFrame | Buffer)[]]>([
+    ['a second hello', [HELLO]],
+    ['a stream of an unknown process', [{ type: 'stream', process: 8, stream: 'stdout' }]],
+    ['a stream that was not asked for', [{ type: 'stream', process: 7, stream: 'terminal' }]],
+    ['a first frame that is neither hello nor stream', [{ type: 'exited', process: 7, code: 0 }]],
+    ['a frame larger than any', [Buffer.from([0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0])]],
+    ['what is no frame', [Buffer.alloc(64, 0xee)]],
+  ])('%s', async (_, frames) => {
+    const { control } = await started();
+    await refused(await guest(...frames));
+    control.write(encodeFrame({ type: 'exited', process: 7, code: 0 }));
+    expect(await session.exited(7)).toMatchObject({ code: 0 });
+  });
+
+  test('a second connection for the same stream', async () => {
+    await started();
+    await guest({ type: 'stream', process: 7, stream: 'stdout' });
+    await session.stream(7, 'stdout');
+    await refused(await guest({ type: 'stream', process: 7, stream: 'stdout' }));
+  });
+
+  test('a connection that ends before it said what it is', async () => {
+    const socket = await guest(Buffer.from([1, 0]));
+    socket.end();
+    await refused(socket);
+  });
+
+  test('a flood of connections', async () => {
+    await started();
+    const flood = await Promise.all(Array.from({ length: 100 }, () => guest()));
+    await Promise.all(flood.slice(64).map(refused));
+  });
+
+  test('a stream before hello', async () => {
+    await refused(await guest({ type: 'stream', process: 7, stream: 'stdout' }));
+  });
+});
+
+describe('the session is lost, with one clear error, by', () => {
+  test.each<[string, (AgentFrame | Buffer)[], string]>([
+    ['another version of the protocol', [{ ...HELLO, protocol: 2 }], 'protocol version 2, not 1'],
+    ['a second hello on the control connection', [HELLO, HELLO], "sent a 'hello' frame"],
+    ['a stream frame on the control connection', [HELLO, { type: 'stream', process: 7, stream: 'stdout' }], 'sent a'],
+    ['bytes that are no frame', [HELLO, Buffer.alloc(64, 0xee)], 'cannot be understood'],
+    ['a frame larger than any', [HELLO, Buffer.from([0, 0, 1, 1, 4, 0, 0, 0])], 'cannot be understood'],
+  ])('%s', async (_, frames, message) => {
+    await guest(...frames);
+    await expect(session.lost).rejects.toMatchObject({ code: 'agent', message: expect.stringContaining(message) });
+  });
+
+  test('the end of the control connection', async () => {
+    const control = await guest(HELLO);
+    control.end();
+    await expect(session.lost).rejects.toThrow('closed the control connection');
+  });
+});
+
+test('any bytes on any number of connections leave a session that still answers', async () => {
+  const { control } = await started();
+  await fc.assert(
+    fc.asyncProperty(
+      fc.array(fc.uint8Array({ minLength: 1, maxLength: 100 }), { maxLength: 5 }),
+      async (connections) => {
+        for (const bytes of connections) {
+          const socket = await guest(Buffer.from(bytes));
+          socket.end();
+          await refused(socket);
+        }
+      },
+    ),
+    { numRuns: 50 },
+  );
+  control.write(encodeFrame({ type: 'exited', process: 7, code: 0 }));
+  expect(await session.exited(7)).toMatchObject({ code: 0 });
+});

@@ -1,0 +1,40 @@
+// Container folders for tests, without images or machines.
+import { randomBytes } from 'node:crypto';
+import { ContainerFolder } from '../../../../sandbox/home/container-folder.js';
+import { claimName, withContainersLock } from '../../../../sandbox/home/names.js';
+import type { ContainerConfig, ContainerSpec } from '../../../../sandbox/home/record.js';
+
+/** The configuration of a container that runs `sleep`. */
+export function containerConfig(
+  spec: Partial<ContainerSpec> = {},
+  id = randomBytes(32).toString('hex'),
+): ContainerConfig {
+  return {
+    id,
+    created: new Date().toISOString(),
+    image: `sha256:${'0'.repeat(64)}`,
+    spec: { image: 'debian:12', command: ['sleep', '1'], ...spec },
+    hostname: id.slice(0, 12),
+    argv: ['sleep', '1'],
+    env: ['PATH=/bin'],
+    cwd: '/',
+    user: '',
+    labels: {},
+    stopSignal: 15,
+  };
+}
+
+/** Makes a folder with a name, as `createContainer` does. */
+export async function makeContainer(
+  home: string,
+  name: string,
+  spec: Partial<ContainerSpec> = {},
+): Promise<ContainerFolder> {
+  const config = containerConfig(spec);
+  const folder = new ContainerFolder(home, config.id);
+  await withContainersLock(home, () => {
+    folder.make(config);
+    claimName(home, name, folder.id);
+  });
+  return folder;
+}

@@ -1,0 +1,125 @@
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { type LogEntry, LogWriter } from '../../../../sandbox/home/log-file.js';
+import { type ReadLogOptions, readLog } from '../../../../sandbox/home/log-reader.js';
+
+let folder: string;
+let path: string;
+
+beforeEach(() => {
+  folder = mkdtempSync('/tmp/tsvm-test-');
+  path = join(folder, 'log.json');
+});
+
+afterEach(() => rmSync(folder, { recursive: true }));
+
+async function entries(options?: ReadLogOptions): Promise<LogEntry[]> {
+  const found: LogEntry[] = [];
+  for await (const entry of readLog(path, options)) found.push(entry);
+  return found;
+}
+
+async function text(options?: ReadLogOptions): Promise<string> {
+  return (await entries(options)).map(({ log }) => log).join('');
+}
+
+function write(writer: LogWriter, ...chunks: (string | Buffer)[]): void {
+  for (const chunk of chunks) writer.write('stdout', Buffer.from(chunk as string));
+}
+
+test('an entry is a line of JSON in the words of json-file', async () => {
+  using writer = new LogWriter(path);
+  writer.write('stdout', Buffer.from('one\ntwo\n'));
+  writer.write('stderr', Buffer.from('three'));
+  const lines = readFileSync(path, 'utf8').trimEnd().split('\n');
+  expect(lines.map((line) => JSON.parse(line))).toEqual([
+    { log: 'one\n', stream: 'stdout', time: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/) },
+    { log: 'two\n', stream: 'stdout', time: expect.any(String) },
+    { log: 'three', stream: 'stderr', time: expect.any(String) },
+  ]);
+});
+
+test('a character that comes in pieces is one', async () => {
+  const euro = Buffer.from('1 €\n');
+  using writer = new LogWriter(path);
+  write(writer, euro.subarray(0, 3), euro.subarray(3));
+  expect(await text()).toBe('1 €\n');
+});
+
+test('whatever is written is read back, in whatever pieces it came', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(fc.string({ unit: 'grapheme' })), async (chunks) => {
+      rmSync(path, { force: true });
+      const writer = new LogWriter(path);
+      write(writer, ...chunks);
+      writer[Symbol.dispose]();
+      expect(await text()).toBe(chunks.join(''));
+    }),
+    { numRuns: 50 },
+  );
+});
+
+test('files that are full make room, and so many are kept', async () => {
+  using writer = new LogWriter(path, { maxSize: 1000, maxFiles: 3 });
+  for (let line = 0; line < 100; line++) write(writer, `line ${line}\n`);
+  expect(readdirSync(folder).sort()).toEqual(['log.json', 'log.json.1', 'log.json.2']);
+  for (const name of readdirSync(folder)) expect(statSync(join(folder, name)).size).toBeLessThanOrEqual(1000);
+  const lines = (await text()).trimEnd().split('\n');
+  expect(lines.at(-1)).toBe('line 99');
+  const first = Number(lines[0].slice(5));
+  expect(lines).toEqual(Array.from({ length: 100 - first }, (_, index) => `line ${first + index}`));
+});
+
+test('one file alone is kept if that is asked', async () => {
+  using writer = new LogWriter(path, { maxSize: 100, maxFiles: 1 });
+  for (let line = 0; line < 10; line++) write(writer, `line ${line}\n`);
+  expect(readdirSync(folder)).toEqual(['log.json']);
+  expect(await text()).toBe('line 9\n');
+});
+
+test.each([
+  [0, ''],
+  [1, 'five'],
+  [2, 'four\nfive'],
+  [100, 'one\ntwo\nthree\nfour\nfive'],
+])('the last %d lines are read', async (tail, expected) => {
+  using writer = new LogWriter(path);
+  write(writer, 'one\n', 'tw', 'o\n', 'three\nfour\n', 'five');
+  expect(await text({ tail })).toBe(expected);
+});
+
+test('a log is followed over rotations until its end, and nothing is lost', async () => {
+  let end!: () => void;
+  const follow = new Promise<void>((resolve) => {
+    end = resolve;
+  });
+  const reading = text({ follow });
+  const writer = new LogWriter(path, { maxSize: 5000, maxFiles: 3 });
+  let written = '';
+  for (let line = 0; line < 100; line++) {
+    write(writer, `line ${line}\n`);
+    written += `line ${line}\n`;
+    if (line % 10 === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+  writer[Symbol.dispose]();
+  end();
+  expect(await reading).toBe(written);
+});
+
+test('a log is read between two times', async () => {
+  using writer = new LogWriter(path);
+  write(writer, 'early\n');
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  const between = Date.now();
+  await new Promise((resolve) => setTimeout(resolve, 5));
+  write(writer, 'late\n');
+  expect(await text({ since: between })).toBe('late\n');
+  expect(await text({ until: between })).toBe('early\n');
+});
+
+test('where no log is, nothing is read', async () => {
+  expect(await entries()).toEqual([]);
+  expect(await entries({ follow: Promise.resolve() })).toEqual([]);
+});

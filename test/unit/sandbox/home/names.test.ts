@@ -1,0 +1,77 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { Container } from '../../../../sandbox/containers/container.js';
+import { allNames, checkName, ownerOf } from '../../../../sandbox/home/names.js';
+import { randomName } from '../../../../sandbox/home/random-name.js';
+import { bundleProgram } from './bundle.js';
+import { makeContainer } from './containers.js';
+
+let home: string;
+
+beforeEach(() => {
+  home = mkdtempSync('/tmp/tsvm-test-');
+});
+
+afterEach(() => rmSync(home, { recursive: true }));
+
+test('of ten processes that want one name, one gets it', async () => {
+  const program = join(home, 'claim.cjs');
+  const env = bundleProgram(
+    `import { makeContainer } from './test/unit/sandbox/containers/containers.ts';
+      (async () => {
+        for (const name of ['one', 'two', 'three']) {
+          await makeContainer(process.argv[2], name).then(() => console.log(name), (error) => console.log(error.code));
+        }
+      })();`,
+    program,
+  );
+  const said = await Promise.all(
+    Array.from({ length: 10 }, async () => {
+      const child = spawn(process.execPath, [program, home], { env, stdio: ['ignore', 'pipe', 'inherit'] });
+      let text = '';
+      child.stdout.on('data', (chunk) => {
+        text += chunk;
+      });
+      await once(child, 'close');
+      return text.trimEnd().split('\n');
+    }),
+  );
+  const words = said.flat();
+  for (const name of ['one', 'two', 'three']) expect(words.filter((word) => word === name)).toHaveLength(1);
+  expect(words.filter((word) => word === 'conflict')).toHaveLength(27);
+}, 60_000);
+
+test('a name is free again when its container is removed, or is gone', async () => {
+  const first = await makeContainer(home, 'box');
+  await expect(makeContainer(home, 'box')).rejects.toMatchObject({ code: 'conflict' });
+  // As after a crash between the two steps.
+  first.remove();
+  const second = await makeContainer(home, 'box');
+  expect(ownerOf(home, 'box')).toBe(second.id);
+  await Container.find('box', home).remove();
+  expect(ownerOf(home, 'box')).toBeUndefined();
+});
+
+test('a container that is renamed has the new name alone', async () => {
+  const { id } = await makeContainer(home, 'box');
+  await makeContainer(home, 'other');
+  const container = Container.find('box', home);
+  await expect(container.rename('other')).rejects.toMatchObject({ code: 'conflict' });
+  await container.rename('chest');
+  expect(allNames(home).get(id)).toBe('chest');
+  expect(ownerOf(home, 'box')).toBeUndefined();
+  await expect(container.rename('-x')).rejects.toMatchObject({ code: 'bad-spec' });
+});
+
+test.each(['a', '', '.x', '-x', '../x', 'a/b', 'ü1', 'x'.repeat(256), 'a b', 'a\n'])('%j is no name', (name) => {
+  expect(() => checkName(name)).toThrow(/invalid container name/);
+});
+
+test('random names are names, and rarely the same', () => {
+  const names = Array.from({ length: 1000 }, () => randomName(9));
+  for (const name of names) checkName(name);
+  expect(new Set(names).size).toBeGreaterThan(990);
+});

@@ -1,0 +1,116 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { runtimeFolder, StateFolder, sweepStateFolders } from '../../../../sandbox/home/state-folder.js';
+
+const ID = '0123456789ab';
+
+let base: string;
+
+beforeEach(() => {
+  base = mkdtempSync('/tmp/tsvm-test-');
+  vi.stubEnv('XDG_RUNTIME_DIR', base);
+});
+
+afterEach(() => {
+  vi.unstubAllEnvs();
+  rmSync(base, { recursive: true });
+});
+
+async function listen(path: string): Promise<Server> {
+  const server = createServer();
+  server.listen(path);
+  await once(server, 'listening');
+  return server;
+}
+
+/** A folder whose owner was killed while it listened. */
+async function deadFolder(): Promise<StateFolder> {
+  const folder = new StateFolder(ID);
+  const script = `require('net').createServer().listen(${JSON.stringify(folder.control)}, () => console.log('up'))`;
+  const owner = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
+  await once(owner.stdout, 'data');
+  folder.publish();
+  owner.kill('SIGKILL');
+  await once(owner, 'exit');
+  return folder;
+}
+
+describe('the folder of all runs', () => {
+  test('is in $XDG_RUNTIME_DIR, and closed to others', () => {
+    expect(runtimeFolder()).toBe(join(base, 'tsvm'));
+    expect(statSync(runtimeFolder()).mode & 0o777).toBe(0o700);
+  });
+
+  test('is in /tmp when $XDG_RUNTIME_DIR is not there', () => {
+    vi.stubEnv('XDG_RUNTIME_DIR', join(base, 'nonexistent'));
+    expect(runtimeFolder()).toBe(`/tmp/tsvm-${process.getuid!()}`);
+  });
+
+  test('is refused when others may enter it', () => {
+    mkdirSync(join(base, 'tsvm'));
+    chmodSync(join(base, 'tsvm'), 0o755);
+    expect(runtimeFolder).toThrow('is not a folder of user');
+  });
+
+  test('is refused when it is no folder', () => {
+    writeFileSync(join(base, 'tsvm'), '');
+    expect(runtimeFolder).toThrow('is not a folder of user');
+  });
+});
+
+describe('sweeping', () => {
+  test('removes the folder of a run that was killed', async () => {
+    const dead = await deadFolder();
+    expect(await sweepStateFolders()).toEqual([dead.id]);
+    expect(existsSync(join(base, 'tsvm', dead.id))).toBe(false);
+  });
+
+  test('leaves the folder of a living run', async () => {
+    using folder = new StateFolder(ID);
+    const server = await listen(folder.control);
+    folder.publish();
+    expect(await sweepStateFolders()).toEqual([]);
+    expect(existsSync(folder.control)).toBe(true);
+    server.close();
+  });
+
+  test('leaves a folder that is being made, and removes it when that never ends', async () => {
+    using folder = new StateFolder(ID);
+    expect(await sweepStateFolders()).toEqual([]);
+    utimesSync(join(base, 'tsvm', `${folder.id}.new`), 0, 0);
+    expect(await sweepStateFolders()).toEqual([`${folder.id}.new`]);
+  });
+
+  test('leaves the containers of a read-only home', async () => {
+    mkdirSync(join(runtimeFolder(), 'containers', 'names'), { recursive: true });
+    expect(await sweepStateFolders()).toEqual([]);
+    expect(existsSync(join(base, 'tsvm', 'containers', 'names'))).toBe(true);
+  });
+
+  test('by many at once is the same as by one', async () => {
+    const dead = await deadFolder();
+    const swept = await Promise.all(Array.from({ length: 8 }, () => sweepStateFolders()));
+    expect(new Set(swept.flat())).toEqual(new Set([dead.id]));
+  });
+});
+
+test('a published folder is reached under its name, and is gone when disposed of', async () => {
+  const folder = new StateFolder(ID);
+  const server = await listen(folder.control);
+  folder.publish();
+  expect(folder.agentSocket).toBe(join(base, 'tsvm', folder.id, 'vsock_1024'));
+  server.close();
+  folder[Symbol.dispose]();
+  expect(existsSync(join(base, 'tsvm', folder.id))).toBe(false);
+});
+
+test('a path too long for a socket is refused', () => {
+  const long = join(base, 'x'.repeat(100));
+  mkdirSync(long);
+  vi.stubEnv('XDG_RUNTIME_DIR', long);
+  expect(() => new StateFolder(ID)).toThrow('too long a path for sockets');
+});

@@ -1,0 +1,100 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { MachineProcess } from '../../../../sandbox/machine/machine-process.js';
+
+let folder: string;
+
+beforeAll(() => {
+  folder = mkdtempSync('/tmp/tsvm-test-');
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** A machine process that runs `script`, in which `say` and `control` are its end of the control socket. */
+function machine(script: string): MachineProcess {
+  const program = join(folder, `${Math.random()}.mjs`);
+  writeFileSync(
+    program,
+    `import { Socket } from 'node:net';
+     const control = new Socket({ fd: 3 });
+     const say = (event) => control.write(JSON.stringify(event) + '\\n');
+     ${script}`,
+  );
+  return new MachineProcess(program);
+}
+
+test('an answer arrives as the event it is', async () => {
+  using it = machine(`control.once('data', (line) => {
+    say({ type: 'probed', result: { usable: JSON.parse(line).type === 'probe', reason: 'fine' } });
+  });`);
+  it.send({ type: 'probe' });
+  expect(await it.probed).toEqual({ type: 'probed', result: { usable: true, reason: 'fine' } });
+});
+
+describe('a machine process that ends unasked', () => {
+  test.each([
+    ['by SIGKILL', "process.kill(process.pid, 'SIGKILL');", 'the machine process died (SIGKILL)'],
+    ['with exit code 0', 'process.exit(0);', 'the machine process died (exit code 0)'],
+    ['with an exception', "throw new RangeError('too far');", 'died (exit code 1): RangeError: too far'],
+    ['with words that are no JSON', "control.write('hello\\n');", 'cannot be understood'],
+    ['with a line that has no end', "control.write('x'.repeat(1100000));", 'cannot be understood'],
+    [
+      'with a failure',
+      "say({ type: 'failed', code: 'no-kvm', message: 'there is no /dev/kvm' }); process.exitCode = 1; control.end();",
+      'there is no /dev/kvm',
+    ],
+    ['by a reset of its guest', "say({ type: 'stopped', reason: 'reset' });", 'the guest stopped by itself'],
+    [
+      "by a panic of its guest's kernel",
+      "say({ type: 'stopped', reason: 'reset', console: 'x\\r\\n[1.0] Kernel panic - not syncing: No \\x1b[2Jinit\\r\\n' });",
+      "the guest's kernel panicked: No  [2Jinit",
+    ],
+  ])('%s says so in one line', async (_, script, message) => {
+    using it = machine(script);
+    const { error } = await it.ended;
+    expect(error?.message).toContain(message);
+    expect(error?.message).not.toContain('\n');
+  });
+
+  test('is not alive, whatever was seen of it before', async () => {
+    using it = machine("say({ type: 'booted', accel: 'kvm', times: {} }); setTimeout(() => process.exit(1), 100);");
+    await it.booted;
+    expect(await it.isAlive()).toBe(true);
+    await it.ended;
+    expect(await it.isAlive()).toBe(false);
+  });
+});
+
+test('a machine says what it has counted whenever it is asked', async () => {
+  using it = machine(`let io = 0;
+    control.on('data', (lines) => {
+      for (const _ of String(lines).trim().split('\\n')) {
+        say({ type: 'statistics', statistics: { exits: { io: ++io }, ioctls: {} } });
+      }
+    });`);
+  const answers = await Promise.all([it.statistics(), it.statistics()]);
+  expect(answers.map(({ exits }) => exits.io)).toEqual([1, 2]);
+});
+
+test('a machine that was asked to stop gives its statistics', async () => {
+  using it = machine(`control.once('data', () => {
+    say({ type: 'stopped', reason: 'shutdown', statistics: { exits: { io: 5 }, ioctls: {} } });
+    control.end();
+  });`);
+  it.send({ type: 'shutdown' });
+  expect(await it.ended).toEqual({ statistics: { exits: { io: 5 }, ioctls: {} }, error: undefined });
+});
+
+test('a program that cannot be run is an error, not an exception', async () => {
+  using it = new MachineProcess(join(folder, 'nonexistent.mjs'));
+  const { error } = await it.ended;
+  expect(error?.message).toMatch(/the machine process died \(exit code 1\): Error: Cannot find module/);
+});
+
+test('disposing of a machine kills its process', async () => {
+  const it = machine('setInterval(() => {}, 1000);');
+  it[Symbol.dispose]();
+  await it.ended;
+  expect(() => process.kill(it.pid!, 0)).toThrow('ESRCH');
+});

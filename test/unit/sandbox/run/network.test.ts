@@ -1,0 +1,195 @@
+import { describe, expect, test } from 'vitest';
+import type { ContainerNetworks } from '../../../../sandbox/home/networks.js';
+import {
+  connectedAddress,
+  defaultInterface,
+  defaultInterface6,
+  type HostNetwork,
+  hostResolver,
+} from '../../../../sandbox/run/host-network.js';
+import { checkNetwork, type NetworkOptions, planNetwork } from '../../../../sandbox/run/network.js';
+import { localAddresses, localAddresses6 } from '../../../../vmm/devices/net/host-addresses.js';
+import { Policy } from '../../../../vmm/devices/net/policy.js';
+
+const host: HostNetwork = {
+  ipv4: 'eth0',
+  ipv6: 'eth1',
+  resolver: { nameservers: ['10.1.1.1', '127.0.0.53', '2001:db8::53'], settings: ['search example.com'] },
+};
+
+const plan = (options: NetworkOptions = {}, of: HostNetwork = host, networks?: ContainerNetworks) =>
+  planNetwork(options, of, { id: '00010203aabb', networks })!;
+
+describe('the plan of a network', () => {
+  test('says the same to guest and machine, which can make a policy of it', () => {
+    const { machine, guest } = plan({ allow: ['example.com:443', 'host-gateway:80'], deny: ['10.0.0.0/8'] });
+    expect(guest.addresses).toEqual(['198.19.7.12/32', 'fd74:7376:6d::c613:70c/128']);
+    expect(guest.gateways).toEqual(machine.gateways);
+    expect(machine.addresses).toEqual(['198.19.7.12', 'fd74:7376:6d::c613:70c', 'fe80::74:c6ff:fe13:70c']);
+    expect(() => new Policy(machine)).not.toThrow();
+  });
+
+  test('has IPv6 where the host has it', () => {
+    const { machine, guest, resolvConf } = plan({}, { ...host, ipv6: undefined });
+    expect(guest.addresses).toEqual(['198.19.7.12/32']);
+    expect(machine.gateways).toEqual(['198.19.0.1']);
+    expect(resolvConf).toBe('nameserver 10.1.1.1\nsearch example.com\n');
+  });
+
+  test('is nothing when none is asked for', () => {
+    expect(planNetwork({ mode: 'none' }, host, { id: '00010203aabb' })).toBeUndefined();
+  });
+
+  test('publishes all that the image exposes, or the caller, and that is not published already', () => {
+    const options = { publishAll: true, publish: ['8080:80'], expose: ['53/udp', '9000-9001'] };
+    const exposed = ['80/tcp', '443', '53/udp', 'nonsense', '99999/tcp'];
+    const { backEnd } = planNetwork(options, host, { id: '00010203aabb', exposed })!.machine;
+    const free = { host: 0, count: 1 };
+    expect(backEnd).toMatchObject({
+      ports: [
+        { protocol: 'tcp', host: 8080, guest: 80, count: 1 },
+        { protocol: 'tcp', guest: 443, ...free },
+        { protocol: 'udp', guest: 53, ...free },
+        { protocol: 'tcp', guest: 9000, ...free },
+        { protocol: 'tcp', guest: 9001, ...free },
+      ],
+    });
+    expect(plan({ expose: ['80'] }).machine.backEnd).toMatchObject({ ports: [] });
+  });
+
+  test('is optional until something is asked of it', () => {
+    expect(plan().machine.optional).toBe(true);
+    for (const options of [
+      { mode: 'passt' },
+      { publish: ['80:80'] },
+      { publishAll: true },
+      { dns: ['9.9.9.9'] },
+      { allow: ['10.0.0.1'] },
+    ]) {
+      expect(plan(options).machine.optional).toBe(false);
+    }
+  });
+
+  test("has the host's resolvers, but for those on its loopback interface; or those asked for", () => {
+    expect(plan().resolvConf).toBe('nameserver 10.1.1.1\nnameserver 2001:db8::53\nsearch example.com\n');
+    expect(plan({ dns: ['9.9.9.9'] }).machine.resolvers).toEqual(['9.9.9.9']);
+    const local = plan({}, { ...host, resolver: { nameservers: ['127.0.0.53'], settings: [] } });
+    expect(local.machine.resolvers).toEqual(['198.19.0.3']);
+    expect(local.machine.backEnd).toMatchObject({ forwardDns: '198.19.0.3' });
+  });
+
+  test('opens the host only where a rule names it', () => {
+    expect(plan().machine.backEnd).toMatchObject({ reachHost: false });
+    expect(plan({ allow: ['0.0.0.0/0'] }).machine.backEnd).toMatchObject({ reachHost: false });
+    expect(plan({ deny: ['host-gateway'] }).machine.backEnd).toMatchObject({ reachHost: false });
+    expect(plan({ allow: ['host-gateway:80'] }).machine.backEnd).toMatchObject({ reachHost: true });
+  });
+
+  test('goes through the interface of IPv6 where IPv4 has none, and through loopback where no route leads out', () => {
+    expect(plan().machine.backEnd).not.toHaveProperty('interface', expect.anything());
+    expect(plan({}, { ...host, ipv4: undefined }).machine.backEnd).toMatchObject({ interface: 'eth1' });
+    const nowhere = { ...host, ipv4: undefined, ipv6: undefined };
+    expect(plan({}, nowhere).machine.backEnd).toMatchObject({ interface: 'lo' });
+  });
+
+  test('of a private network has names of peers tried as they are, and an outside unless all are internal', () => {
+    const peers = [{ name: 'lan', folder: '/nowhere', names: ['web'] }];
+    const open = plan({ mode: 'lan' }, host, { peers, internal: false });
+    expect(open.machine.peers).toEqual(peers);
+    expect(open.machine.backEnd.kind).toBe('passt');
+    expect(open.resolvConf).toMatch(/^options ndots:0$/m);
+    const internal = plan({ mode: 'lan' }, host, { peers, internal: true });
+    expect(internal.machine.backEnd).toEqual({ kind: 'none' });
+    expect(internal.machine.rules).toEqual([
+      { allow: false, range: '0.0.0.0/0' },
+      { allow: false, range: '::/0' },
+    ]);
+  });
+
+  test('of a tap interface that is not there is an error', () => {
+    expect(() => plan({ mode: 'tap:nope0' })).toThrow(/^nope0 is no interface that is up/);
+  });
+});
+
+test.each<[NetworkOptions, RegExp]>([
+  [{ mode: 'bridge' }, /^invalid network 'bridge'/],
+  [{ mode: 'host' }, /^invalid network 'host'/],
+  [{ mode: 'tap:' }, /^invalid network/],
+  [{ mode: 'tap:../x' }, /^invalid network/],
+  [{ mac: '03:00:00:00:00:01' }, /^invalid MAC address/],
+  [{ mac: '02:00' }, /^invalid MAC address/],
+  [{ mode: 'lan', aliases: ['a b'] }, /^invalid network alias 'a b'/],
+  [{ aliases: ['db'] }, /^network-scoped aliases are only supported/],
+  [{ dns: ['resolver'] }, /^invalid name server/],
+  [{ hosts: ['x'] }, /^invalid host/],
+  [{ allow: ['10.0.0.0/99'] }, /^invalid network rule/],
+  [{ publish: ['x'] }, /^invalid published port/],
+  [{ expose: ['80/sctp'] }, /^invalid port '80\/sctp'/],
+  [{ mode: 'none', publishAll: true }, /^ports cannot be published with --network none/],
+  [{ mode: 'none', publish: ['80:80'] }, /^ports cannot be published with --network none/],
+])('%j is refused before anything is started', (options, message) => {
+  expect(() => checkNetwork(options)).toThrow(message);
+});
+
+describe("the host's own network", () => {
+  test('has a route out or not', () => {
+    const header = 'Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n';
+    expect(defaultInterface(`${header}eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n`)).toBe('eth0');
+    expect(defaultInterface(`${header}eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n`)).toBeUndefined();
+    const zero = '0'.repeat(32);
+    expect(defaultInterface6(`${zero} 00 ${zero} 00 ${zero} 00000400 00000001 00000000 00000003 eth0\n`)).toBe('eth0');
+    expect(defaultInterface6(`${zero} 00 ${zero} 00 ${zero} ffffffff 00000001 00000000 00200200 lo\n`)).toBeUndefined();
+  });
+
+  test('has addresses on every interface, and ranges that lead to it', () => {
+    const trie = `Main:
+  +-- 0.0.0.0/0 3 0 5
+     |-- 0.0.0.0
+        /0 universe UNICAST
+        +-- 127.0.0.0/31 1 0 0
+           |-- 127.0.0.0
+              /8 host LOCAL
+     +-- 192.168.77.0/24 2 0 2
+           |-- 192.168.77.0
+              /24 link UNICAST
+           |-- 192.168.77.1
+              /32 host LOCAL
+           |-- 192.168.77.255
+              /32 link BROADCAST
+        |-- 203.0.113.77
+           /32 host LOCAL
+`;
+    expect(localAddresses(trie + trie)).toEqual(['127.0.0.0/8', '192.168.77.1', '203.0.113.77']);
+    const none = '0'.repeat(32);
+    const route = (destination: string, bits: string, flags: string) =>
+      `${destination} ${bits} ${none} 00 ${none} 00000000 00000001 00000000 ${flags}     eth0`;
+    const address = 'fd000000000000000000000000000002';
+    const routes = [route(`${address.slice(0, -1)}0`, '40', '00000001'), route(address, '80', '80200001')];
+    expect(localAddresses6(`${routes.join('\n')}\n`)).toEqual(['fd00:0000:0000:0000:0000:0000:0000:0002']);
+    for (const each of ['', 'x', '|--\n/32 host LOCAL', ' \n\n']) {
+      expect([localAddresses(each), localAddresses6(each)]).toEqual([[], []]);
+    }
+  });
+
+  test('has an interface without a carrier too', () => {
+    const routes = 'Iface\tDestination\tGateway\nother\t004DA8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n';
+    const addresses = ['192.168.7.1', '192.168.77.1'];
+    expect(connectedAddress('tap0', routes.replace('other', 'tap0'), addresses)).toEqual({
+      address: '192.168.77.1',
+      prefix: 24,
+    });
+    expect(connectedAddress('tap0', routes, addresses)).toBeUndefined();
+    expect(connectedAddress('tap0', '', addresses)).toBeUndefined();
+  });
+
+  test('has the resolvers that its own resolver asks, where that is on the loopback interface', () => {
+    const upstream = () => 'nameserver 10.9.9.9\n';
+    expect(hostResolver('# x\nnameserver 127.0.0.53\noptions edns0\n', upstream)).toEqual({
+      nameservers: ['10.9.9.9'],
+      settings: ['options edns0'],
+    });
+    expect(hostResolver('nameserver 127.0.0.1\n', () => '').nameservers).toEqual(['127.0.0.1']);
+    expect(hostResolver('nameserver 10.1.1.1\nnameserver nonsense\n', upstream).nameservers).toEqual(['10.1.1.1']);
+    expect(hostResolver('', upstream).nameservers).toEqual([]);
+  });
+});

@@ -1,0 +1,246 @@
+import { readFileSync } from 'node:fs';
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { CAPABILITIES } from '../../../../../sandbox/agent/frames.js';
+import { DEFAULT_CAPABILITIES } from '../../../../../sandbox/spec/capabilities.js';
+import { compileSeccomp, type SeccompTarget } from '../../../../../sandbox/spec/seccomp/compile.js';
+import {
+  ACTIONS,
+  type ArgumentCondition,
+  OPERATORS,
+  type SeccompProfile,
+  type SyscallRule,
+} from '../../../../../sandbox/spec/seccomp/profile.js';
+import { SYSCALLS } from '../../../../../sandbox/spec/seccomp/syscalls.js';
+import { checkProgram, runProgram, type SystemCall } from './bpf-interpreter.js';
+
+const X86_64 = 0xc000003e;
+const ALLOW = 0x7fff0000;
+const ERRNO = 0x00050000;
+const KILL_PROCESS = 0x80000000;
+const target: SeccompTarget = { capabilities: DEFAULT_CAPABILITIES, kernelRelease: '6.1.192-tsvm' };
+
+const number = (name: string) => SYSCALLS.get(name)!;
+
+function call(name: string | number, ...args: (number | bigint)[]): SystemCall {
+  const six = [...args, 0, 0, 0, 0, 0, 0].slice(0, 6).map(BigInt);
+  return { number: typeof name === 'string' ? number(name) : name, architecture: X86_64, args: six };
+}
+
+function compile(profile: SeccompProfile, more: Partial<SeccompTarget> = {}) {
+  const program = compileSeccomp(profile, { ...target, ...more });
+  checkProgram(program);
+  return (...words: Parameters<typeof call>) => runProgram(program, call(...words));
+}
+
+const allow = (names: string[], more: Partial<SyscallRule> = {}): SyscallRule => ({
+  names,
+  action: 'SCMP_ACT_ALLOW',
+  ...more,
+});
+
+/** What a profile says, as its documentation has it. */
+function meaning(profile: SeccompProfile, { number: asked, architecture, args }: SystemCall): number {
+  const values: Record<string, number> = {
+    SCMP_ACT_KILL: 0,
+    SCMP_ACT_KILL_THREAD: 0,
+    SCMP_ACT_KILL_PROCESS: KILL_PROCESS,
+    SCMP_ACT_TRAP: 0x00030000,
+    SCMP_ACT_ERRNO: ERRNO,
+    SCMP_ACT_TRACE: 0x7ff00000,
+    SCMP_ACT_LOG: 0x7ffc0000,
+    SCMP_ACT_ALLOW: ALLOW,
+  };
+  const returned = (action: string, errno = 1) =>
+    values[action] + (action === 'SCMP_ACT_ERRNO' || action === 'SCMP_ACT_TRACE' ? errno : 0);
+  const holds = ({ index, op, value, valueTwo = 0 }: ArgumentCondition) => {
+    const [argument, operand] = [args[index], BigInt(value)];
+    if (op === 'SCMP_CMP_NE') return argument !== operand;
+    if (op === 'SCMP_CMP_LT') return argument < operand;
+    if (op === 'SCMP_CMP_LE') return argument <= operand;
+    if (op === 'SCMP_CMP_EQ') return argument === operand;
+    if (op === 'SCMP_CMP_GE') return argument >= operand;
+    if (op === 'SCMP_CMP_GT') return argument > operand;
+    return (argument & operand) === BigInt(valueTwo);
+  };
+  if (architecture !== X86_64) return KILL_PROCESS;
+  if (asked >= 0x40000000) return ERRNO + 38;
+  const byDefault = returned(profile.defaultAction, profile.defaultErrnoRet);
+  const rules = (profile.syscalls ?? []).filter(
+    ({ names, action, errnoRet }) =>
+      names.some((name) => SYSCALLS.get(name) === asked) && returned(action, errnoRet) !== byDefault,
+  );
+  const whole = rules.find(({ args: conditions = [] }) => conditions.length === 0);
+  const deciding =
+    whole ??
+    rules.find(({ args: conditions = [] }) => {
+      const isRepeated = new Set(conditions.map(({ index }) => index)).size < conditions.length;
+      return isRepeated ? conditions.some(holds) : conditions.every(holds);
+    });
+  return deciding === undefined ? byDefault : returned(deciding.action, deciding.errnoRet);
+}
+
+test("system calls have the kernel's numbers", () => {
+  const header = readFileSync('/usr/include/x86_64-linux-gnu/asm/unistd_64.h', 'utf8');
+  const numbers = [...header.matchAll(/^#define __NR_(\w+)\s+(\d+)$/gm)];
+  expect(numbers.length).toBeGreaterThan(300);
+  for (const [, name, value] of numbers) expect([name, SYSCALLS.get(name)]).toEqual([name, Number(value)]);
+});
+
+describe('a filter', () => {
+  test('does with each system call what its rule says, and with all others the default', () => {
+    const decide = compile({
+      defaultAction: 'SCMP_ACT_ERRNO',
+      defaultErrnoRet: 38,
+      syscalls: [
+        allow(['read', 'write', 'exit_group']),
+        { names: ['mkdir'], action: 'SCMP_ACT_ERRNO', errnoRet: 13 },
+        { names: ['ptrace'], action: 'SCMP_ACT_KILL' },
+        { names: ['reboot'], action: 'SCMP_ACT_KILL_PROCESS' },
+        { names: ['bpf'], action: 'SCMP_ACT_LOG' },
+      ],
+    });
+    const said = ['read', 'write', 'open', 'mkdir', 'ptrace', 'reboot', 'bpf', 'exit_group', 9999].map((name) =>
+      decide(name),
+    );
+    expect(said).toEqual([ALLOW, ALLOW, ERRNO + 38, ERRNO + 13, 0, KILL_PROCESS, 0x7ffc0000, ALLOW, ERRNO + 38]);
+  });
+
+  test('kills a process of another architecture, and knows no x32', () => {
+    const program = compileSeccomp({ defaultAction: 'SCMP_ACT_ALLOW' }, target);
+    checkProgram(program);
+    expect(runProgram(program, { ...call('read'), architecture: 0x40000003 })).toBe(KILL_PROCESS);
+    expect(runProgram(program, call(0x40000000))).toBe(ERRNO + 38);
+    expect(runProgram(program, call(0xffffffff))).toBe(ERRNO + 38);
+  });
+
+  test('compares all 64 bits of an argument', () => {
+    const big = 2n ** 40n + 5n;
+    const check = (op: ArgumentCondition['op'], value: bigint) =>
+      compile({
+        defaultAction: 'SCMP_ACT_ERRNO',
+        syscalls: [allow(['lseek'], { args: [{ index: 1, op, value: String(value) }] })],
+      })('lseek', 0, big) === ALLOW;
+    expect([big - 2n ** 32n, big - 1n, big, big + 1n].map((value) => check('SCMP_CMP_GE', value))).toEqual([
+      true,
+      true,
+      true,
+      false,
+    ]);
+    expect([5n, big].map((value) => check('SCMP_CMP_EQ', value))).toEqual([false, true]);
+  });
+
+  test('takes conditions on different arguments together, and on the same one each for itself', () => {
+    const condition = (index: number, value: number): ArgumentCondition => ({ index, op: 'SCMP_CMP_EQ', value });
+    const both = compile({
+      defaultAction: 'SCMP_ACT_ERRNO',
+      syscalls: [allow(['socket'], { args: [condition(0, 1), condition(1, 2)] })],
+    });
+    expect([both('socket', 1, 2), both('socket', 1, 3)]).toEqual([ALLOW, ERRNO + 1]);
+    const either = compile({
+      defaultAction: 'SCMP_ACT_ERRNO',
+      syscalls: [allow(['socket'], { args: [condition(0, 1), condition(0, 2)] })],
+    });
+    expect([1, 2, 3].map((family) => either('socket', family))).toEqual([ALLOW, ALLOW, ERRNO + 1]);
+  });
+
+  test("goes by the container's capabilities, processor and kernel, as Docker's own profile does", () => {
+    const CLONE_NEWNS = 0x7e020000;
+    const profile: SeccompProfile = {
+      defaultAction: 'SCMP_ACT_ERRNO',
+      syscalls: [
+        allow(['mount', 'clone'], { includes: { caps: ['CAP_SYS_ADMIN'] } }),
+        allow(['clone'], {
+          args: [{ index: 0, op: 'SCMP_CMP_MASKED_EQ', value: CLONE_NEWNS, valueTwo: 0 }],
+          excludes: { caps: ['CAP_SYS_ADMIN'], arches: ['s390', 's390x'] },
+        }),
+        allow(['arch_prctl'], { includes: { arches: ['amd64', 'x32'] } }),
+        allow(['sync_file_range'], { includes: { arches: ['ppc64le'] } }),
+        allow(['ptrace'], { includes: { minKernel: '4.8' } }),
+        allow(['bpf'], { includes: { minKernel: '6.10' } }),
+        allow(['chroot'], { excludes: { minKernel: '5.0' } }),
+      ],
+    };
+    const ask = (decide: ReturnType<typeof compile>) => [
+      decide('mount') === ALLOW,
+      decide('clone', 0x11) === ALLOW,
+      decide('clone', 0x20011) === ALLOW,
+      ...['arch_prctl', 'sync_file_range', 'ptrace', 'bpf', 'chroot'].map((name) => decide(name) === ALLOW),
+    ];
+    expect(ask(compile(profile))).toEqual([false, true, false, true, false, true, false, false]);
+    expect(ask(compile(profile, { capabilities: CAPABILITIES, kernelRelease: '6.10.3' }))).toEqual([
+      true,
+      true,
+      true,
+      true,
+      false,
+      true,
+      true,
+      false,
+    ]);
+    expect(ask(compile(profile, { kernelRelease: '4.4.0-generic' })).slice(5)).toEqual([false, false, true]);
+  });
+
+  test('that would be too long is refused', () => {
+    const names = [...SYSCALLS.keys()];
+    const args: ArgumentCondition[] = [0, 1, 2, 3].map((index) => ({ index, op: 'SCMP_CMP_GT', value: 1 }));
+    expect(() =>
+      compileSeccomp({ defaultAction: 'SCMP_ACT_ERRNO', syscalls: [allow(names, { args })] }, target),
+    ).toThrow(/^seccomp profile: a filter of \d+ instructions, at most 4096 are possible$/);
+  });
+
+  test('agrees with its profile, whatever that says', () => {
+    const names = fc.constantFrom('read', 'write', 'open', 'openat', 'clone', 'rseq', 'io_uring_setup', 'nosuchcall');
+    const edge = fc.constantFrom(0n, 1n, 2n ** 31n, 2n ** 32n - 1n, 2n ** 32n, 2n ** 32n + 1n, 2n ** 64n - 1n);
+    const u64 = fc.oneof(edge, fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }));
+    const condition = fc.record({
+      index: fc.nat({ max: 5 }),
+      op: fc.constantFrom(...OPERATORS),
+      value: u64.map(String),
+      valueTwo: u64.map(String),
+    });
+    const rule = fc.record(
+      {
+        names: fc.array(names, { maxLength: 4 }),
+        action: fc.constantFrom(...ACTIONS),
+        errnoRet: fc.nat({ max: 4095 }),
+        args: fc.array(condition, { maxLength: 6 }),
+      },
+      { requiredKeys: ['names', 'action'] },
+    );
+    const profiles = fc.record(
+      {
+        defaultAction: fc.constantFrom(...ACTIONS),
+        defaultErrnoRet: fc.nat({ max: 4095 }),
+        syscalls: fc.array(rule, { maxLength: 10 }),
+      },
+      { requiredKeys: ['defaultAction'] },
+    );
+    const calls = fc.array(
+      fc.record({
+        number: fc.oneof(
+          fc.constantFrom(0, 1, 2, 3, 56, 257, 258, 333, 334, 335, 425, 0x3fffffff, 0x40000001, 0xffffffff),
+          fc.nat({ max: 500 }),
+        ),
+        architecture: fc.constantFrom(X86_64, X86_64, X86_64, 0x40000003),
+        args: fc.array(u64, { minLength: 6, maxLength: 6 }),
+      }),
+      { minLength: 20, maxLength: 40 },
+    );
+    fc.assert(
+      fc.property(profiles, calls, (profile, asked) => {
+        const program = compileSeccomp(profile, target);
+        checkProgram(program);
+        // Random arguments seldom meet a condition: they are tried with the profile's own operands too.
+        const operands = (profile.syscalls ?? []).flatMap(({ args = [] }) => args.map(({ value }) => BigInt(value)));
+        for (const [at, random] of asked.entries()) {
+          const args = random.args.map((value, index) => operands[(at + index) % (operands.length + 1)] ?? value);
+          for (const call of [random, { ...random, args }]) {
+            expect(runProgram(program, call)).toBe(meaning(profile, call));
+          }
+        }
+      }),
+      { numRuns: 500 },
+    );
+  });
+});

@@ -1,0 +1,38 @@
+import { once } from 'node:events';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect, test } from 'vitest';
+import { ControlServer } from '../../../../sandbox/supervision/control-server.js';
+import { Outlet } from '../../../../sandbox/supervision/outlet.js';
+
+test('callers who leave, whatever they said before, leave no descriptor behind', async () => {
+  const folder = mkdtempSync('/tmp/tsvm-test-');
+  const [stdout, stderr] = [new Outlet('stdout', {}), new Outlet('stderr', {})];
+  const nothing = () => {};
+  const actions = { run: () => undefined, check: nothing, signal: nothing, stop: nothing, pause: nothing };
+  const server = await ControlServer.listen(join(folder, 'control'), { terminal: false, stdout, stderr, ...actions });
+  const descriptors = () => readdirSync('/proc/self/fd').length;
+  const before = descriptors();
+  const said = [
+    '',
+    '{',
+    'nonsense\n',
+    '{"type":"wait"}\n',
+    '{"type":"attach"}\n',
+    '{"type":"stream","key":1,"name":"stdout"}\n',
+  ];
+  for (const text of [...said, ...said]) {
+    const socket = connect(join(folder, 'control'));
+    await once(socket, 'connect');
+    socket.on('error', nothing);
+    socket.end(text);
+    await Promise.race([once(socket.resume(), 'close'), sleep(1000)]);
+    socket.destroy();
+  }
+  while (descriptors() > before) await sleep(10);
+  server.close();
+  rmSync(folder, { recursive: true });
+  expect(descriptors()).toBeLessThan(before);
+});
