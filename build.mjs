@@ -21,7 +21,7 @@ const common = {
 const { metafile } = await build({
   ...common,
   entryPoints: {
-    machine: 'vmm/process.ts',
+    machine: 'vmm/process/main.ts',
     vcpu: 'vmm/accel/vcpu-worker.ts',
     supervisor: 'sandbox/supervision/supervisor.ts',
     sdk: 'sandbox/index.ts',

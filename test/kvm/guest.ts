@@ -4,13 +4,13 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'esbuild';
+import * as libc from '../../vmm/host/libc.js';
+import { AllocatedMemory } from '../../vmm/host/memory.js';
 import { IOCTLS } from '../../vmm/kvm/ioctl.js';
 import { Kvm } from '../../vmm/kvm/kvm.js';
 import { kvm_run } from '../../vmm/kvm/structs.js';
 import type { Vcpu } from '../../vmm/kvm/vcpu.js';
 import type { Vm } from '../../vmm/kvm/vm.js';
-import * as libc from '../../vmm/libc.js';
-import { AllocatedMemory } from '../../vmm/memory.js';
 
 /** Where the code of a guest is, and its entry point. */
 export const CODE = 0x1000;

@@ -10,7 +10,7 @@ import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
 import type { MachineEvent, MachineSpec } from '../../vmm/machine.js';
-import { hostIdentity } from '../../vmm/probe-cache.js';
+import { hostIdentity } from '../../vmm/process/probe-cache.js';
 import { assembleKernel, bundle } from './guest.js';
 
 let programs: URL;
@@ -19,7 +19,7 @@ const initramfs = join(folder, 'initramfs');
 const probeCache = join(folder, 'probe.json');
 
 beforeAll(async () => {
-  programs = await bundle('process', { machine: 'vmm/process.ts', vcpu: 'vmm/accel/vcpu-worker.ts' });
+  programs = await bundle('process', { machine: 'vmm/process/main.ts', vcpu: 'vmm/accel/vcpu-worker.ts' });
   writeFileSync(initramfs, 'not looked at');
   writeFileSync(probeCache, JSON.stringify({ host: hostIdentity(), result: { usable: true, reason: 'for the test' } }));
 });

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { describeEnd } from '../../vmm/accel/vcpu-end.js';
 import { MMIO_BASE, MMIO_WINDOW } from '../../vmm/accel/vcpu-shared.js';
 import { type Bus, type VcpuEnd, VcpuThreads } from '../../vmm/accel/vcpu-thread.js';
-import { EventLoop } from '../../vmm/event-loop.js';
+import { EventLoop } from '../../vmm/host/event-loop.js';
 import { exitName, KVM_EXIT_HLT } from '../../vmm/kvm/exits.js';
 import { bundle, Guest, type GuestOptions } from './guest.js';
 

@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
+import * as libc from '../../vmm/host/libc.js';
+import { HOLE_END, HOLE_START } from '../../vmm/host/memory.js';
 import { KVM_EXIT_HLT, KVM_EXIT_IO, KVM_EXIT_IO_IN, KVM_EXIT_MMIO } from '../../vmm/kvm/exits.js';
 import { kvm_run } from '../../vmm/kvm/structs.js';
-import * as libc from '../../vmm/libc.js';
-import { HOLE_END, HOLE_START } from '../../vmm/memory.js';
 import { CODE, Guest } from './guest.js';
 
 const word = (guest: Guest, address: number) => {

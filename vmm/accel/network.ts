@@ -2,11 +2,11 @@
 
 import { parseMac } from '../devices/net/address.js';
 import type { NetBackEnd } from '../devices/net/back-end.js';
+import { VirtioNet } from '../devices/net/device.js';
 import { Nowhere } from '../devices/net/nowhere.js';
 import { PasstBackEnd } from '../devices/net/passt.js';
 import { TapBackEnd } from '../devices/net/tap.js';
-import { VirtioNet } from '../devices/net.js';
-import type { EventLoop } from '../event-loop.js';
+import type { EventLoop } from '../host/event-loop.js';
 import { MachineError, type NetworkSpec, type PublishedPorts, type Refusal } from '../machine.js';
 
 /** Who hears of the network. Callbacks come from within the event loop. */

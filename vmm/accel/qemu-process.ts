@@ -1,6 +1,6 @@
 // QEMU as a child of the machine process.
-import { ChildProcess, FIRST_INHERITED_FD, findProgram } from '../child-process.js';
-import type { EventLoop } from '../event-loop.js';
+import { ChildProcess, FIRST_INHERITED_FD, findProgram } from '../host/child-process.js';
+import type { EventLoop } from '../host/event-loop.js';
 import { MachineError } from '../machine.js';
 
 const PROGRAM = 'qemu-system-x86_64';

@@ -10,14 +10,14 @@ import {
   resetImage,
   writeBootState,
 } from '../boot/index.js';
-import { type ChildProcess, FIRST_INHERITED_FD } from '../child-process.js';
 import type { VirtioDevice } from '../devices/device.js';
-import type { EventLoop } from '../event-loop.js';
-import * as libc from '../libc.js';
-import type { Logger } from '../log.js';
+import { type ChildProcess, FIRST_INHERITED_FD } from '../host/child-process.js';
+import type { EventLoop } from '../host/event-loop.js';
+import * as libc from '../host/libc.js';
+import { AllocatedMemory } from '../host/memory.js';
 import type { MachineError, MachineSpec, MachineStatistics } from '../machine.js';
-import { AllocatedMemory } from '../memory.js';
-import { VhostUserBackend } from '../virtio/vhost-user.js';
+import type { Logger } from '../process/log.js';
+import { VhostUserBackend } from '../virtio/vhost-user/device.js';
 import { checkLimits } from './choose.js';
 import {
   hasSocket,

@@ -1,7 +1,7 @@
 // All that a Linux kernel finds in memory and in its first CPU when it wakes at its 64-bit entry point: boot.rst,
 // "64-bit Boot Protocol".
-import type { GuestMemory } from '../memory.js';
-import type { Segment } from '../segment.js';
+import type { GuestMemory } from '../host/memory.js';
+import type { Segment } from '../kvm/segment.js';
 import { BOOT_SEGMENTS, writeGdt } from './gdt.js';
 import type { LoadedInitramfs } from './initramfs.js';
 import type { LoadedKernel } from './kernel.js';

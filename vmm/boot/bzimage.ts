@@ -1,5 +1,5 @@
 // Loads a bzImage for its 64-bit entry point: Documentation/arch/x86/boot.rst, "64-bit Boot Protocol".
-import type { GuestMemory } from '../memory.js';
+import type { GuestMemory } from '../host/memory.js';
 import type { BootFile } from './boot-file.js';
 import type { LoadedKernel } from './kernel.js';
 import { checkKernelFits, checkKernelRange, lowMemoryEnd } from './placement.js';

@@ -1,5 +1,5 @@
 // Loads an ELF vmlinux: System V ABI, "Object Files" (ELF header) and "Program Loading" (program header).
-import { type GuestMemory, PAGE_SIZE } from '../memory.js';
+import { type GuestMemory, PAGE_SIZE } from '../host/memory.js';
 import type { BootFile } from './boot-file.js';
 import type { LoadedKernel } from './kernel.js';
 import { checkKernelFits, checkKernelRange, lowMemoryEnd } from './placement.js';

@@ -1,7 +1,7 @@
 // The global descriptor table that the 64-bit boot protocol asks for (boot.rst, "64-bit Boot Protocol"), and the same
 // segments as KVM takes them. Descriptor formats: AMD64 manual volume 2, 4.8 "Long-Mode Segment Descriptors".
-import type { GuestMemory } from '../memory.js';
-import type { Segment } from '../segment.js';
+import type { GuestMemory } from '../host/memory.js';
+import type { Segment } from '../kvm/segment.js';
 import { GDT_ADDRESS } from './layout.js';
 
 const BOOT_CS = 0x10;

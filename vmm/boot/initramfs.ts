@@ -1,5 +1,5 @@
 // Loads the initial RAM file system: as high below the hole as the kernel can take it, out of the kernel's way.
-import { type GuestMemory, PAGE_SIZE } from '../memory.js';
+import { type GuestMemory, PAGE_SIZE } from '../host/memory.js';
 import { BootFile } from './boot-file.js';
 import type { LoadedKernel } from './kernel.js';
 import { tooLittleMemory } from './placement.js';

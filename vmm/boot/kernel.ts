@@ -1,5 +1,5 @@
 // Loads a kernel, whichever of the two formats it has.
-import type { GuestMemory } from '../memory.js';
+import type { GuestMemory } from '../host/memory.js';
 import { BootFile } from './boot-file.js';
 import { isBzImage, loadBzImage } from './bzimage.js';
 import { loadElf } from './elf.js';

@@ -1,6 +1,6 @@
 // The MP table, which tells a kernel without ACPI its processors and interrupt lines: Intel MultiProcessor
 // Specification 1.4, section 4 "MP Configuration Table".
-import type { GuestMemory } from '../memory.js';
+import type { GuestMemory } from '../host/memory.js';
 import { IO_APIC_ADDRESS, IO_APIC_PINS, LOCAL_APIC_ADDRESS, MP_TABLE_ADDRESS } from './layout.js';
 
 const SPEC_REVISION = 4;

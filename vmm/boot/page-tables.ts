@@ -1,6 +1,6 @@
 // Identity page tables for the first 4 GiB in 2 MiB pages: AMD64 manual volume 2, 5.3.4 "2-Mbyte Page Translation".
 // The kernel replaces them at once, but starts in long mode, which needs paging.
-import { type GuestMemory, PAGE_SIZE } from '../memory.js';
+import { type GuestMemory, PAGE_SIZE } from '../host/memory.js';
 import { PAGE_TABLES_ADDRESS } from './layout.js';
 
 const PRESENT = 1;

@@ -1,6 +1,7 @@
 // Room in guest memory for what is booted: all of it below the hole, as the identity page tables reach no further.
+
+import { type GuestMemory, HOLE_START } from '../host/memory.js';
 import { MachineError } from '../machine.js';
-import { type GuestMemory, HOLE_START } from '../memory.js';
 import type { BootFile } from './boot-file.js';
 import { HIGH_MEMORY_START } from './layout.js';
 

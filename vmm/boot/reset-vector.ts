@@ -1,7 +1,7 @@
 // The way from an x86 CPU's reset to a Linux kernel's 64-bit entry point, for a machine whose CPU starts as hardware's
 // does: a firmware image of a few dozen instructions. All they need is in guest memory (boot-state.ts).
 // AMD64 manual volume 2, 14.1.3 "Processor Initialization State" and 14.6 "Initializing Long Mode".
-import type { GuestMemory } from '../memory.js';
+import type { GuestMemory } from '../host/memory.js';
 import type { BootRegisters } from './boot-state.js';
 import { HIGH_MEMORY_START } from './layout.js';
 

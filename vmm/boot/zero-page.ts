@@ -1,7 +1,7 @@
 // `struct boot_params`, the "zero page", with what it points to: the command line and a random seed.
 // Documentation/arch/x86/zero-page.rst and boot.rst.
 import { randomBytes } from 'node:crypto';
-import { type GuestMemory, PAGE_SIZE } from '../memory.js';
+import { type GuestMemory, PAGE_SIZE } from '../host/memory.js';
 import type { LoadedInitramfs } from './initramfs.js';
 import type { LoadedKernel } from './kernel.js';
 import {

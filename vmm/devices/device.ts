@@ -1,8 +1,8 @@
 // What every virtio device is, whichever way the guest reaches it (virtio 1.2, 2 "Basic Facilities of a Virtio Device").
 // A device lives in the device thread alone. It knows its queues and its configuration space; the transport
 // (virtio/mmio.ts, virtio/vhost-user.ts) knows registers, feature negotiation and interrupts.
-import type { EventLoop } from '../event-loop.js';
-import type { GuestMemory } from '../memory.js';
+import type { EventLoop } from '../host/event-loop.js';
+import type { GuestMemory } from '../host/memory.js';
 import type { Virtqueue } from '../virtio/queue.js';
 
 /** What a device is given when the driver has set DRIVER_OK. */

@@ -1,5 +1,5 @@
 // The entropy device (virtio 1.2, 5.4 "Entropy Device"): the host's random bytes straight into guest memory.
-import * as libc from '../libc.js';
+import * as libc from '../host/libc.js';
 import { allocateIovecs, IOVEC_WORDS } from '../virtio/buffers.js';
 import { DescriptorChain, type Virtqueue } from '../virtio/queue.js';
 import type { DeviceContext, DeviceState, VirtioDevice } from './device.js';

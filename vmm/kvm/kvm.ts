@@ -1,5 +1,5 @@
 // /dev/kvm: what this host's KVM can do (Linux, Documentation/virt/kvm/api.rst, "System ioctls").
-import * as libc from '../libc.js';
+import * as libc from '../host/libc.js';
 import { MachineError } from '../machine.js';
 import { type CpuidEntry, decodeCpuid, MAX_CPUID_ENTRIES } from './cpuid.js';
 import { IOCTLS, type IoctlName } from './ioctl.js';

@@ -1,14 +1,14 @@
 // Finds out whether this host's KVM runs what a stock 64-bit kernel does. Some hosts' KVM interprets guest kernel mode,
 // and knows neither interrupts' returns nor most other privileged instructions: there a kernel dies early. So a few
 // dozen such instructions are run, in long mode, on a vCPU of their own (Intel SDM 3, 9.8.5 "Initializing IA-32e Mode").
-import * as libc from '../libc.js';
+import * as libc from '../host/libc.js';
+import { AllocatedMemory, type GuestMemory } from '../host/memory.js';
 import type { ProbeResult } from '../machine.js';
-import { AllocatedMemory, type GuestMemory } from '../memory.js';
-import type { Segment } from '../segment.js';
 import type { CpuidEntry } from './cpuid.js';
 import { exitName, KVM_EXIT_HLT, KVM_EXIT_IO } from './exits.js';
 import { IOCTLS } from './ioctl.js';
 import type { Kvm } from './kvm.js';
+import type { Segment } from './segment.js';
 import { kvm_run } from './structs.js';
 import type { Vcpu } from './vcpu.js';
 

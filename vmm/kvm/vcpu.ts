@@ -1,10 +1,10 @@
 // A vCPU of KVM: its registers, and all its state to save and restore
 // (Linux, Documentation/virt/kvm/api.rst, "vCPU ioctls").
-import * as libc from '../libc.js';
-import type { Segment } from '../segment.js';
+import * as libc from '../host/libc.js';
 import { type CpuidEntry, decodeCpuid, encodeCpuid, MAX_CPUID_ENTRIES } from './cpuid.js';
 import type { IoctlName } from './ioctl.js';
 import { KVM_CAP_TSC_CONTROL, KVM_CAP_XSAVE2, kvmIoctl } from './kvm.js';
+import type { Segment } from './segment.js';
 import * as structs from './structs.js';
 import { sized, type Vm } from './vm.js';
 

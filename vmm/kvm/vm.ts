@@ -1,6 +1,6 @@
 // A VM of KVM: memory slots, interrupt controllers, eventfds (Linux, Documentation/virt/kvm/api.rst, "VM ioctls").
-import * as libc from '../libc.js';
-import type { MemoryRegion } from '../memory.js';
+import * as libc from '../host/libc.js';
+import type { MemoryRegion } from '../host/memory.js';
 import type { IoctlName } from './ioctl.js';
 import { type Kvm, kvmIoctl } from './kvm.js';
 import * as structs from './structs.js';

@@ -1,6 +1,6 @@
 // The buffers of a descriptor chain, of one direction: where they lie, and bytes copied in or out of them. A driver may
 // cut a request into buffers as it likes (virtio 1.2, 2.7.4 "Message Framing"), so all access is by offset into the whole.
-import type { GuestMemory } from '../memory.js';
+import type { GuestMemory } from '../host/memory.js';
 
 /** `struct iovec` on x86-64 in 32-bit words: u64 base, u64 length. */
 export const IOVEC_WORDS = 4;

@@ -1,7 +1,7 @@
 // The split virtqueue, the device's side (virtio 1.2, 2.7 "Split Virtqueues"), with indirect descriptors and event
 // index. The rings are guest memory: each value is read once, checked, and only then used. A driver that breaks the
 // rules breaks its queue: `fail` hears why, and from then on the queue is empty.
-import type { GuestMemory } from '../memory.js';
+import type { GuestMemory } from '../host/memory.js';
 import { BufferList } from './buffers.js';
 
 // Feature bits of transport and ring (virtio 1.2, 6 "Reserved Feature Bits").

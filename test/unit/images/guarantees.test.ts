@@ -14,7 +14,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { openStore, type Store } from '../../../images/index.js';
 import { STORE } from '../../../images/store/layout.js';
-import { Disk } from '../../../vmm/devices/disk.js';
+import { Disk } from '../../../vmm/devices/blk/disk.js';
 import { writeLayout } from '../../fixtures/oci-layout.js';
 import { Random } from '../../fixtures/random.js';
 import { type TarMember, tar } from '../../fixtures/tar-writer.js';

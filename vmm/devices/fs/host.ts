@@ -2,7 +2,7 @@
 // nothing. Results are as the kernel gives them: a number, or the negative errno.
 import { constants } from 'node:os';
 import koffi from 'koffi';
-import * as libc from '../../libc.js';
+import * as libc from '../../host/libc.js';
 
 const { EINTR } = constants.errno;
 

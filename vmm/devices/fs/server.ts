@@ -2,7 +2,7 @@
 // shares, `0`, `1`, ...; where the host's file system changes, so does the guest's (FUSE_SUBMOUNTS). A request is copied out of guest memory before
 // it is looked at; only the bytes of reads and writes stay where they are.
 import { constants } from 'node:os';
-import { SystemError } from '../../libc.js';
+import { SystemError } from '../../host/libc.js';
 import { MachineError, type ShareSpec } from '../../machine.js';
 import type { DescriptorChain } from '../../virtio/queue.js';
 import * as attributes from './attributes.js';

@@ -1,7 +1,7 @@
 // Ports of the host that are to lead to the guest: checked, and chosen where any will do. passt binds them itself, a moment
 // later; until then a socket holds each, bound and not listening. passt's sockets may be bound beside it, as both have
 // SO_REUSEADDR (socket(7)), while nobody else's port 0 becomes one of them. So no port is given to two who choose at once.
-import * as libc from '../../libc.js';
+import * as libc from '../../host/libc.js';
 import { MachineError, type PublishedPorts } from '../../machine.js';
 import { isIPv4Address, parseAddress } from './address.js';
 

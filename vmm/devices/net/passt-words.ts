@@ -1,5 +1,5 @@
 // What passt(1) is told: its arguments, and the guest's first frames, which are ours.
-import { FIRST_INHERITED_FD } from '../../child-process.js';
+import { FIRST_INHERITED_FD } from '../../host/child-process.js';
 import type { NetworkSpec, PasstSpec, PublishedPorts } from '../../machine.js';
 import { isIPv4Address, parseAddress, parseMac } from './address.js';
 import { ETHERNET_HEADER, ETHERTYPE_ARP, ETHERTYPE_IPV6, ICMPV6_ADVERTISEMENT, PROTOCOL_ICMPV6 } from './frame.js';

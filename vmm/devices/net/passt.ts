@@ -1,9 +1,9 @@
 // passt(1) as a network device's back end: a child of the machine process that makes sockets of the host of the guest's
 // connections. Frames go over a stream socket, each behind its length (32 bits, big-endian), as QEMU's `-netdev stream`
 // has them. passt confines itself (namespaces, seccomp), and ends when its socket does.
-import { type ChildEnd, ChildProcess, findProgram } from '../../child-process.js';
-import type { EventLoop } from '../../event-loop.js';
-import * as libc from '../../libc.js';
+import { type ChildEnd, ChildProcess, findProgram } from '../../host/child-process.js';
+import type { EventLoop } from '../../host/event-loop.js';
+import * as libc from '../../host/libc.js';
 import { MachineError, type NetworkSpec, type PasstSpec, type PublishedPorts } from '../../machine.js';
 import { allocateIovecs, setIovec } from '../../virtio/buffers.js';
 import { type CheckedFrame, type FrameReceiver, HEADROOM, type NetBackEnd } from './back-end.js';

@@ -8,10 +8,10 @@
 // addresses in that its guest knows.
 import { existsSync, readdirSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import type { EventLoop } from '../../event-loop.js';
-import * as libc from '../../libc.js';
+import type { EventLoop } from '../../host/event-loop.js';
+import * as libc from '../../host/libc.js';
+import { Timer } from '../../host/timer.js';
 import { MachineError, type PeerNetwork } from '../../machine.js';
-import { Timer } from '../../timer.js';
 import { allocateIovecs, setIovec } from '../../virtio/buffers.js';
 import { formatAddress, isIPv4Address, parseAddress } from './address.js';
 import { type CheckedFrame, HEADROOM } from './back-end.js';

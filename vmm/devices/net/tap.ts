@@ -1,8 +1,8 @@
 // A tap interface of the host's as a network device's back end (Linux, Documentation/networking/tuntap.rst): the kernel
 // takes and gives frames with virtio's own header before them, so that checksums and segments are left to it.
 import { readFileSync } from 'node:fs';
-import type { EventLoop } from '../../event-loop.js';
-import * as libc from '../../libc.js';
+import type { EventLoop } from '../../host/event-loop.js';
+import * as libc from '../../host/libc.js';
 import { MachineError, type TapSpec } from '../../machine.js';
 import { allocateIovecs, setIovec } from '../../virtio/buffers.js';
 import { type CheckedFrame, type FrameReceiver, HEADROOM, type NetBackEnd } from './back-end.js';

@@ -1,5 +1,5 @@
 // Bytes from the guest that a host socket could not take yet: a ring of fixed size.
-import * as libc from '../../libc.js';
+import * as libc from '../../host/libc.js';
 import type { BufferList } from '../../virtio/buffers.js';
 
 export class Backlog {

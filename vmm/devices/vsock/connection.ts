@@ -1,7 +1,7 @@
 // One stream between a guest's port and a host's unix socket: credit both ways (virtio 1.2, 5.10.6.3 "Buffer Space
 // Management"), and how far each direction has been shut down. Counts of bytes are modulo 2^32, as on the wire.
-import type { EventLoop } from '../../event-loop.js';
-import * as libc from '../../libc.js';
+import type { EventLoop } from '../../host/event-loop.js';
+import * as libc from '../../host/libc.js';
 import type { BufferList } from '../../virtio/buffers.js';
 import { Backlog } from './backlog.js';
 import { SHUTDOWN_BOTH, VIRTIO_VSOCK_SHUTDOWN_RCV, VIRTIO_VSOCK_SHUTDOWN_SEND } from './packet.js';

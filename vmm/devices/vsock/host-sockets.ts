@@ -1,8 +1,8 @@
 // The host's side of the socket device, as Firecracker has it: a guest's connection to host port N goes to the unix
 // socket `${path}_N`; a host's connection to the unix socket `path` says `CONNECT port\n` and reaches the guest's port.
 import { unlinkSync } from 'node:fs';
-import type { EventLoop } from '../../event-loop.js';
-import * as libc from '../../libc.js';
+import type { EventLoop } from '../../host/event-loop.js';
+import * as libc from '../../host/libc.js';
 import { MachineError } from '../../machine.js';
 
 /** `sun_path` holds 107 bytes, and `_4294967295` is added to the path. */

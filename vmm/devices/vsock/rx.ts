@@ -1,7 +1,7 @@
 // All that goes to the guest, through the rx queue: resets, then what connections owe, then bytes read from sockets
 // straight into the guest's buffers. When buffers run out everything waits its turn and nothing is polled; a kick of the
 // rx queue goes on.
-import * as libc from '../../libc.js';
+import * as libc from '../../host/libc.js';
 import { allocateIovecs } from '../../virtio/buffers.js';
 import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
 import type { DeviceContext } from '../device.js';

@@ -1,6 +1,6 @@
 // Guest memory that a vhost-user front-end shares: the regions of its memory table, mapped into this process.
-import * as libc from '../../libc.js';
-import { GuestMemory, type MemoryRegion, PAGE_SIZE } from '../../memory.js';
+import * as libc from '../../host/libc.js';
+import { GuestMemory, type MemoryRegion, PAGE_SIZE } from '../../host/memory.js';
 import { MAX_REGIONS, type Message, REGION_SIZE, readU64, VhostUserError } from './messages.js';
 
 /** Of one region, and of any address in it: far beyond what a guest has, far below where doubles lose bits. */

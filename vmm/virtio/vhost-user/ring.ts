@@ -1,6 +1,6 @@
 // What a vhost-user front-end has told of a ring: where it is, how far it is, and its eventfds.
-import type { EventLoop } from '../../event-loop.js';
-import * as libc from '../../libc.js';
+import type { EventLoop } from '../../host/event-loop.js';
+import * as libc from '../../host/libc.js';
 import { Virtqueue, VirtqueueError, type VirtqueueOptions } from '../queue.js';
 import type { SharedMemory } from './memory.js';
 import { VhostUserError } from './messages.js';

@@ -1,5 +1,5 @@
 // The back-end's end of a vhost-user connection: whole messages with their file descriptors (unix(7), SCM_RIGHTS).
-import * as libc from '../../libc.js';
+import * as libc from '../../host/libc.js';
 import {
   FLAG_REPLY,
   FLAG_VERSION,

@@ -18,7 +18,7 @@ let env: NodeJS.ProcessEnv;
 beforeAll(() => {
   programs = mkdtempSync('/tmp/tsvm-test-');
   env = bundleProgram(
-    `import { ContainerFolder } from './sandbox/containers/folder.ts';
+    `import { ContainerFolder } from './sandbox/home/container-folder.ts';
       const [home, id, state] = process.argv.slice(2);
       const folder = new ContainerFolder(home, id);
       globalThis.lock = folder.lock();

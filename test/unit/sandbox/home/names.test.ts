@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { Container } from '../../../../sandbox/containers/container.js';
+import { Container } from '../../../../sandbox/home/container.js';
 import { allNames, checkName, ownerOf } from '../../../../sandbox/home/names.js';
 import { randomName } from '../../../../sandbox/home/random-name.js';
 import { bundleProgram } from './bundle.js';
@@ -20,7 +20,7 @@ afterEach(() => rmSync(home, { recursive: true }));
 test('of ten processes that want one name, one gets it', async () => {
   const program = join(home, 'claim.cjs');
   const env = bundleProgram(
-    `import { makeContainer } from './test/unit/sandbox/containers/containers.ts';
+    `import { makeContainer } from './test/unit/sandbox/home/containers.ts';
       (async () => {
         for (const name of ['one', 'two', 'three']) {
           await makeContainer(process.argv[2], name).then(() => console.log(name), (error) => console.log(error.code));

@@ -2,7 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
 import { type LoadedKernel, writeBootState } from '../../../../vmm/boot/index.js';
-import { AllocatedMemory, HOLE_END, HOLE_START } from '../../../../vmm/memory.js';
+import { AllocatedMemory, HOLE_END, HOLE_START } from '../../../../vmm/host/memory.js';
 import { MIB, makeBzImage, Scratch } from './kernel-images.js';
 
 const scratch = new Scratch();

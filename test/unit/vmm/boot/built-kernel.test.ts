@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { kernelDirectory } from '../../../../kernels/index.js';
 import { loadKernel } from '../../../../vmm/boot/index.js';
-import { AllocatedMemory } from '../../../../vmm/memory.js';
+import { AllocatedMemory } from '../../../../vmm/host/memory.js';
 import { MIB } from './kernel-images.js';
 
 describe('the guest kernel', () => {

@@ -1,7 +1,7 @@
 import { afterAll, expect, test } from 'vitest';
 import { loadInitramfs, loadKernel } from '../../../../vmm/boot/index.js';
+import { AllocatedMemory } from '../../../../vmm/host/memory.js';
 import { MachineError } from '../../../../vmm/machine.js';
-import { AllocatedMemory } from '../../../../vmm/memory.js';
 import { MIB, makeBzImage, Scratch } from './kernel-images.js';
 
 const scratch = new Scratch();

@@ -3,8 +3,8 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, describe, expect, test } from 'vitest';
 import { loadKernel } from '../../../../vmm/boot/index.js';
+import { AllocatedMemory } from '../../../../vmm/host/memory.js';
 import { MachineError } from '../../../../vmm/machine.js';
-import { AllocatedMemory } from '../../../../vmm/memory.js';
 import { MIB, makeBzImage, makeElf, Scratch } from './kernel-images.js';
 
 const scratch = new Scratch();

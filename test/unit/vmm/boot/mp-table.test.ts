@@ -1,7 +1,7 @@
 // Reads the MP table back as Intel's MultiProcessor Specification 1.4, section 4, describes it.
 import { describe, expect, test } from 'vitest';
 import { writeMpTable } from '../../../../vmm/boot/mp-table.js';
-import { AllocatedMemory } from '../../../../vmm/memory.js';
+import { AllocatedMemory } from '../../../../vmm/host/memory.js';
 
 const ENTRY_SIZES = [20, 8, 8, 8, 8];
 

@@ -19,7 +19,7 @@ import {
   SHM_LEN_LOW,
   STATUS,
   VERSION,
-} from '../../../../vmm/virtio/mmio-registers.js';
+} from '../../../../vmm/virtio/mmio/registers.js';
 import { DescriptorChain, VIRTIO_F_VERSION_1 } from '../../../../vmm/virtio/queue.js';
 import { DriverQueue, VirtioDriver } from '../../../fixtures/virtio-driver.js';
 

@@ -3,9 +3,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { VIRTIO_BLK_S_OK, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VirtioBlk } from '../../../../vmm/devices/blk.js';
+import { VIRTIO_BLK_S_OK, VIRTIO_BLK_T_IN, VIRTIO_BLK_T_OUT, VirtioBlk } from '../../../../vmm/devices/blk/device.js';
 import { VirtioRng } from '../../../../vmm/devices/rng.js';
-import * as libc from '../../../../vmm/libc.js';
+import * as libc from '../../../../vmm/host/libc.js';
 import * as vhost from '../../../../vmm/virtio/vhost-user/messages.js';
 import { memoryTable, payload, VhostUserFrontEnd } from '../../../fixtures/vhost-user-front-end.js';
 

@@ -4,9 +4,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { VirtioFs } from '../../../../../vmm/devices/fs/device.js';
 import * as fuse from '../../../../../vmm/devices/fs/fuse.js';
-import { VirtioFs } from '../../../../../vmm/devices/fs.js';
-import { INTERRUPT_STATUS, STATUS } from '../../../../../vmm/virtio/mmio-registers.js';
+import { INTERRUPT_STATUS, STATUS } from '../../../../../vmm/virtio/mmio/registers.js';
 import { args, FuseGuest } from '../../../../fixtures/fuse-guest.js';
 
 const STATUS_DEVICE_NEEDS_RESET = 64;

@@ -20,7 +20,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import * as fuse from '../../../../../vmm/devices/fs/fuse.js';
 import type { FuseOptions } from '../../../../../vmm/devices/fs/server.js';
 import { MachineError } from '../../../../../vmm/machine.js';
-import { INTERRUPT_USED_BUFFER } from '../../../../../vmm/virtio/mmio-registers.js';
+import { INTERRUPT_USED_BUFFER } from '../../../../../vmm/virtio/mmio/registers.js';
 import { args, type FuseError, FuseGuest, MAX_WRITE } from '../../../../fixtures/fuse-guest.js';
 import type { DriverQueue, Piece } from '../../../../fixtures/virtio-driver.js';
 

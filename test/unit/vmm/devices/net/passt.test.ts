@@ -11,8 +11,8 @@ import { ARP, Frame, NEIGHBOUR, TCP } from '../../../../../vmm/devices/net/frame
 import { NetHeader } from '../../../../../vmm/devices/net/header.js';
 import { PasstBackEnd } from '../../../../../vmm/devices/net/passt.js';
 import { greeting, passtArguments } from '../../../../../vmm/devices/net/passt-words.js';
-import { EventLoop } from '../../../../../vmm/event-loop.js';
-import * as libc from '../../../../../vmm/libc.js';
+import { EventLoop } from '../../../../../vmm/host/event-loop.js';
+import * as libc from '../../../../../vmm/host/libc.js';
 import type { MachineError, NetworkSpec, PasstSpec, PublishedPorts } from '../../../../../vmm/machine.js';
 import { BufferList } from '../../../../../vmm/virtio/buffers.js';
 import { ACK, GATEWAY, GUEST, SYN, tcp } from '../../../../fixtures/frames.js';

@@ -3,10 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { BUFFER_ALLOCATION } from '../../../../vmm/devices/vsock/connection.js';
-import { MAX_CONNECTIONS, VirtioVsock } from '../../../../vmm/devices/vsock.js';
-import { STATUS } from '../../../../vmm/virtio/mmio-registers.js';
-import { UnixPeer, UnixServer } from '../../../fixtures/unix-peer.js';
+import { BUFFER_ALLOCATION } from '../../../../../vmm/devices/vsock/connection.js';
+import { MAX_CONNECTIONS, VirtioVsock } from '../../../../../vmm/devices/vsock/device.js';
+import { STATUS } from '../../../../../vmm/virtio/mmio/registers.js';
+import { UnixPeer, UnixServer } from '../../../../fixtures/unix-peer.js';
 import {
   GUEST_CID,
   type GuestOptions,
@@ -15,7 +15,7 @@ import {
   RCV,
   SEND,
   VsockGuest,
-} from '../../../fixtures/vsock-guest.js';
+} from '../../../../fixtures/vsock-guest.js';
 
 let folder: string;
 let names = 0;

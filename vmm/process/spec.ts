@@ -1,7 +1,7 @@
 // Checks a machine's specification, once, where it enters the machine process.
 import { statSync } from 'node:fs';
-import { type DiskSpec, MachineError, type MachineSpec } from './machine.js';
-import { PAGE_SIZE } from './memory.js';
+import { PAGE_SIZE } from '../host/memory.js';
+import { type DiskSpec, MachineError, type MachineSpec } from '../machine.js';
 
 const MIB = 2 ** 20;
 /** A kernel that has less does not come as far as starting the first process. */

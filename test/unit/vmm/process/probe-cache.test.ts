@@ -2,8 +2,8 @@ import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'n
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import type { ProbeResult } from '../../../vmm/machine.js';
-import { cachedProbe } from '../../../vmm/probe-cache.js';
+import type { ProbeResult } from '../../../../vmm/machine.js';
+import { cachedProbe } from '../../../../vmm/process/probe-cache.js';
 
 const found: ProbeResult = { usable: true, reason: 'found' };
 let folder: string;

@@ -4,12 +4,13 @@
 // flushes, stop the other devices for as long as they take: that is where io_uring would matter.
 //
 // On a disk with rates, a request that has to wait stays in the queue, with those behind it, until a timer fires.
-import type { DiskRates, DiskSpec } from '../machine.js';
-import { Timer } from '../timer.js';
-import { DescriptorChain, type Virtqueue } from '../virtio/queue.js';
-import type { DeviceContext, DeviceState, VirtioDevice } from './device.js';
+
+import { Timer } from '../../host/timer.js';
+import type { DiskRates, DiskSpec } from '../../machine.js';
+import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
+import type { DeviceContext, DeviceState, VirtioDevice } from '../device.js';
+import { drain, END_OF_TURN } from '../drain.js';
 import { Disk, SECTOR_SIZE } from './disk.js';
-import { drain, END_OF_TURN } from './drain.js';
 import { RateLimit, type TokenBucketState } from './rate-limit.js';
 
 const VIRTIO_ID_BLOCK = 2;

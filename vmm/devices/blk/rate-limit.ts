@@ -1,6 +1,6 @@
 // How much a disk may do in a second: token buckets. A request goes as long as there is no debt, however large it is, and
 // then its cost is owed: the rate holds over any time, and no request is too large for its bucket.
-import type { DiskRates } from '../machine.js';
+import type { DiskRates } from '../../machine.js';
 
 /** Seconds of saved-up rate that may go in one burst. */
 const BURST = 0.1;

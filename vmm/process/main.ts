@@ -3,8 +3,8 @@
 //
 // Whatever takes time to come up comes up while the specification is still on its way: the first vCPU's thread, unless
 // KVM is known to be of no use, and beside it the rest of the program.
-import { MachineShared } from './accel/vcpu-shared.js';
-import { startVcpuThread } from './accel/vcpu-start.js';
+import { MachineShared } from '../accel/vcpu-shared.js';
+import { startVcpuThread } from '../accel/vcpu-start.js';
 import { keptProbe } from './probe-cache.js';
 
 const workerUrl = new URL('./vcpu.js', import.meta.url);

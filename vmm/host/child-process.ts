@@ -2,9 +2,9 @@
 import { spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
+import { MachineError } from '../machine.js';
 import type { EventLoop } from './event-loop.js';
 import * as libc from './libc.js';
-import { MachineError } from './machine.js';
 
 const CHUNK = 65536;
 /** Bytes of stderr kept to explain an end. */

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import { OP, SEND, VsockGuest } from '../../../fixtures/vsock-guest.js';
+import { OP, SEND, VsockGuest } from '../../../../fixtures/vsock-guest.js';
 
 /** Echoes what it is sent, and ends when its caller ends. */
 const SERVER = `

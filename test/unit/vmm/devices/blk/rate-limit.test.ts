@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { RateLimit, TokenBucket } from '../../../../vmm/devices/rate-limit.js';
+import { RateLimit, TokenBucket } from '../../../../../vmm/devices/blk/rate-limit.js';
 
 describe('a token bucket', () => {
   test('lets a burst go, then one request after what it owes', () => {

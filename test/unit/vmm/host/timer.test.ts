@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { EventLoop } from '../../../vmm/event-loop.js';
-import { Timer } from '../../../vmm/timer.js';
+import { EventLoop } from '../../../../vmm/host/event-loop.js';
+import { Timer } from '../../../../vmm/host/timer.js';
 
 describe('a timer', () => {
   test('fires once each time it is set', () => {

@@ -2,7 +2,7 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { dirname } from 'node:path';
-import type { ProbeResult } from './machine.js';
+import type { ProbeResult } from '../machine.js';
 
 /** Raised when the probe learns to look for more. */
 const VERSION = 1;

@@ -1,7 +1,7 @@
 // The machine process's log: pino on standard error. pino is loaded with the first record that is written, as most
 // runs write none and loading it takes about as long as building a machine.
 import { createRequire } from 'node:module';
-import type { MachineSpec } from './machine.js';
+import type { MachineSpec } from '../machine.js';
 
 export type LogLevel = MachineSpec['logLevel'];
 

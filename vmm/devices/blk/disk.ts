@@ -1,9 +1,9 @@
 // A disk made of runs of bytes of host files, laid end to end: which file holds which byte of the disk. Files are
 // opened once each, whatever the number of their extents.
 import { fstatSync, writeSync } from 'node:fs';
-import * as libc from '../libc.js';
-import { type DiskExtent, type DiskSpec, MachineError } from '../machine.js';
-import { allocateIovecs, type BufferList, IOVEC_WORDS } from '../virtio/buffers.js';
+import * as libc from '../../host/libc.js';
+import { type DiskExtent, type DiskSpec, MachineError } from '../../machine.js';
+import { allocateIovecs, type BufferList, IOVEC_WORDS } from '../../virtio/buffers.js';
 
 export const SECTOR_SIZE = 512;
 const ZEROES = new Uint8Array(64 * 1024);

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { ConsoleTail } from '../../../vmm/console-tail.js';
+import { ConsoleTail } from '../../../../vmm/process/console-tail.js';
 
 test('the tail is the end of what was written, whatever its length', () => {
   fc.assert(

@@ -25,12 +25,12 @@ import {
   VIRTIO_BLK_T_OUT,
   VIRTIO_BLK_T_WRITE_ZEROES,
   VirtioBlk,
-} from '../../../../vmm/devices/blk.js';
-import type { TokenBucketState } from '../../../../vmm/devices/rate-limit.js';
-import * as libc from '../../../../vmm/libc.js';
-import { type DiskExtent, type DiskRates, MachineError } from '../../../../vmm/machine.js';
-import { INTERRUPT_STATUS, STATUS } from '../../../../vmm/virtio/mmio-registers.js';
-import { type Piece, VirtioDriver } from '../../../fixtures/virtio-driver.js';
+} from '../../../../../vmm/devices/blk/device.js';
+import type { TokenBucketState } from '../../../../../vmm/devices/blk/rate-limit.js';
+import * as libc from '../../../../../vmm/host/libc.js';
+import { type DiskExtent, type DiskRates, MachineError } from '../../../../../vmm/machine.js';
+import { INTERRUPT_STATUS, STATUS } from '../../../../../vmm/virtio/mmio/registers.js';
+import { type Piece, VirtioDriver } from '../../../../fixtures/virtio-driver.js';
 
 const SECTOR = 512;
 let folder: string;

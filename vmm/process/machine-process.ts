@@ -1,22 +1,19 @@
 // What the machine process does: one VM. Its main thread is the device thread, which blocks in the event loop from the
 // first moment on; the owner speaks to it over the control socket. When the owner is gone, so is the machine.
-import { chooseAccelerator } from './accel/choose.js';
-import { createDevices } from './accel/devices.js';
-import { KvmMachine } from './accel/kvm.js';
-import type { NetworkHost } from './accel/network.js';
-import { TcgMachine } from './accel/tcg.js';
-import type { MachineShared } from './accel/vcpu-shared.js';
-import type { StartedThread } from './accel/vcpu-start.js';
-import { VcpuThreads } from './accel/vcpu-thread.js';
-import { ConsoleTail } from './console-tail.js';
-import { ControlSocket } from './control.js';
-import type { VirtioDevice } from './devices/device.js';
-import { VirtioNet } from './devices/net.js';
-import { EventLoop } from './event-loop.js';
-import { Kvm } from './kvm/kvm.js';
-import { probeKvm } from './kvm/probe.js';
-import * as libc from './libc.js';
-import { createLogger, type Logger } from './log.js';
+import { chooseAccelerator } from '../accel/choose.js';
+import { createDevices } from '../accel/devices.js';
+import { KvmMachine } from '../accel/kvm.js';
+import type { NetworkHost } from '../accel/network.js';
+import { TcgMachine } from '../accel/tcg.js';
+import type { MachineShared } from '../accel/vcpu-shared.js';
+import type { StartedThread } from '../accel/vcpu-start.js';
+import { VcpuThreads } from '../accel/vcpu-thread.js';
+import type { VirtioDevice } from '../devices/device.js';
+import { VirtioNet } from '../devices/net/device.js';
+import { EventLoop } from '../host/event-loop.js';
+import * as libc from '../host/libc.js';
+import { Kvm } from '../kvm/kvm.js';
+import { probeKvm } from '../kvm/probe.js';
 import {
   type Accelerator,
   CONTROL_FD,
@@ -27,7 +24,10 @@ import {
   type MachineStatistics,
   type PeerNetwork,
   type ProbeResult,
-} from './machine.js';
+} from '../machine.js';
+import { ConsoleTail } from './console-tail.js';
+import { ControlSocket } from './control.js';
+import { createLogger, type Logger } from './log.js';
 import { cachedProbe } from './probe-cache.js';
 import { checkSpec } from './spec.js';
 

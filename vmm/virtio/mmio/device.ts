@@ -1,8 +1,17 @@
 // The virtio-mmio transport (virtio 1.2, 4.2 "Virtio Over MMIO"), version 2 registers only. It lives in the device
 // thread; a vCPU thread may answer InterruptStatus and InterruptACK by itself from the shared status word.
-import type { DeviceContext, DeviceState, VirtioDevice } from '../devices/device.js';
-import type { EventLoop } from '../event-loop.js';
-import type { GuestMemory } from '../memory.js';
+import type { DeviceContext, DeviceState, VirtioDevice } from '../../devices/device.js';
+import type { EventLoop } from '../../host/event-loop.js';
+import type { GuestMemory } from '../../host/memory.js';
+import {
+  VIRTIO_F_EVENT_IDX,
+  VIRTIO_F_INDIRECT_DESC,
+  VIRTIO_F_VERSION_1,
+  Virtqueue,
+  VirtqueueError,
+  type VirtqueueLayout,
+  type VirtqueueState,
+} from '../queue.js';
 import {
   CONFIG,
   CONFIG_GENERATION,
@@ -41,16 +50,7 @@ import {
   VENDOR,
   VENDOR_ID,
   VERSION,
-} from './mmio-registers.js';
-import {
-  VIRTIO_F_EVENT_IDX,
-  VIRTIO_F_INDIRECT_DESC,
-  VIRTIO_F_VERSION_1,
-  Virtqueue,
-  VirtqueueError,
-  type VirtqueueLayout,
-  type VirtqueueState,
-} from './queue.js';
+} from './registers.js';
 
 export interface VirtioMmioOptions {
   memory: GuestMemory;

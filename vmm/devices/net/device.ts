@@ -2,8 +2,8 @@
 // mergeable receive buffers. Every frame of the guest's passes the policy (net/policy.ts) before it reaches the back end;
 // what the policy looks at was copied out of guest memory before, so that the guest cannot change it meanwhile.
 
-import type { EventLoop } from '../event-loop.js';
-import * as libc from '../libc.js';
+import type { EventLoop } from '../../host/event-loop.js';
+import * as libc from '../../host/libc.js';
 import {
   MachineError,
   type NetworkSpec,
@@ -11,18 +11,18 @@ import {
   type Refusal,
   type RefusalCounts,
   type RefusalReason,
-} from '../machine.js';
-import { DescriptorChain, type Virtqueue } from '../virtio/queue.js';
-import type { DeviceContext, DeviceState, VirtioDevice } from './device.js';
-import { parseMac } from './net/address.js';
-import { type CheckedFrame, type FrameReceiver, HEADROOM, type NetBackEnd } from './net/back-end.js';
-import { answerQuery, parseQuery } from './net/dns.js';
-import { ETHERNET_HEADER, Frame, MAX_HEADERS } from './net/frame.js';
-import { completeChecksum, NET_HEADER, NetHeader, NUM_BUFFERS } from './net/header.js';
-import { type Link, Peers } from './net/peers.js';
-import { PEER_PREFIX, Policy } from './net/policy.js';
-import { answerRefusal, datagram } from './net/refusal.js';
-import { Refusals } from './net/refusals.js';
+} from '../../machine.js';
+import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
+import type { DeviceContext, DeviceState, VirtioDevice } from '../device.js';
+import { parseMac } from './address.js';
+import { type CheckedFrame, type FrameReceiver, HEADROOM, type NetBackEnd } from './back-end.js';
+import { answerQuery, parseQuery } from './dns.js';
+import { ETHERNET_HEADER, Frame, MAX_HEADERS } from './frame.js';
+import { completeChecksum, NET_HEADER, NetHeader, NUM_BUFFERS } from './header.js';
+import { type Link, Peers } from './peers.js';
+import { PEER_PREFIX, Policy } from './policy.js';
+import { answerRefusal, datagram } from './refusal.js';
+import { Refusals } from './refusals.js';
 
 const VIRTIO_ID_NET = 1;
 

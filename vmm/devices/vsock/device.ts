@@ -2,13 +2,13 @@
 // moved by readv and writev between sockets and guest memory. Connections do not survive save and restore: the restored
 // device sends TRANSPORT_RESET, on which the driver resets every connection it has (5.10.6.7).
 
-import * as libc from '../libc.js';
-import { allocateIovecs, type BufferList } from '../virtio/buffers.js';
-import { DescriptorChain, type Virtqueue } from '../virtio/queue.js';
-import type { DeviceContext, DeviceState, VirtioDevice } from './device.js';
-import { drain } from './drain.js';
-import { Connection, OWES_CREDIT_UPDATE } from './vsock/connection.js';
-import { connectToHost, HostListener } from './vsock/host-sockets.js';
+import * as libc from '../../host/libc.js';
+import { allocateIovecs, type BufferList } from '../../virtio/buffers.js';
+import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
+import type { DeviceContext, DeviceState, VirtioDevice } from '../device.js';
+import { drain } from '../drain.js';
+import { Connection, OWES_CREDIT_UPDATE } from './connection.js';
+import { connectToHost, HostListener } from './host-sockets.js';
 import {
   HEADER_SIZE,
   HOST_CID,
@@ -22,8 +22,8 @@ import {
   VIRTIO_VSOCK_OP_RW,
   VIRTIO_VSOCK_OP_SHUTDOWN,
   VIRTIO_VSOCK_TYPE_STREAM,
-} from './vsock/packet.js';
-import { RxQueue } from './vsock/rx.js';
+} from './packet.js';
+import { RxQueue } from './rx.js';
 
 const VIRTIO_ID_VSOCK = 19;
 const VIRTIO_VSOCK_F_STREAM = 0;

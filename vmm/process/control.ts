@@ -1,7 +1,7 @@
 // The control socket of a machine process: one JSON object a line, both ways (machine.ts says which).
-import type { EventLoop } from './event-loop.js';
-import * as libc from './libc.js';
-import type { MachineEvent, MachineRequest } from './machine.js';
+import type { EventLoop } from '../host/event-loop.js';
+import * as libc from '../host/libc.js';
+import type { MachineEvent, MachineRequest } from '../machine.js';
 
 const NEWLINE = 0x0a;
 const CHUNK = 65536;

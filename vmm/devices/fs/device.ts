@@ -1,12 +1,13 @@
 // The file system device (virtio 1.2, 5.11 "File System Device"): folders and files of the host, served by fs/server.ts.
 // Requests are served in the device thread, one after the other: most find what they want in the host's caches, where a
 // system call is cheaper than handing the request to anybody. A host file system that hangs stops the machine's devices.
-import type { ShareSpec } from '../machine.js';
-import { Timer } from '../timer.js';
-import { DescriptorChain, type Virtqueue } from '../virtio/queue.js';
-import type { DeviceContext, DeviceState, VirtioDevice } from './device.js';
-import { drain } from './drain.js';
-import { type FuseOptions, FuseServer, type FuseState } from './fs/server.js';
+
+import { Timer } from '../../host/timer.js';
+import type { ShareSpec } from '../../machine.js';
+import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
+import type { DeviceContext, DeviceState, VirtioDevice } from '../device.js';
+import { drain } from '../drain.js';
+import { type FuseOptions, FuseServer, type FuseState } from './server.js';
 
 const VIRTIO_ID_FS = 26;
 /** Name of the device to the guest, which mounts it by that. */

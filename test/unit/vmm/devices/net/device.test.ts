@@ -10,8 +10,8 @@ import {
   VIRTIO_NET_F_MAC,
   VIRTIO_NET_F_MRG_RXBUF,
   VirtioNet,
-} from '../../../../../vmm/devices/net.js';
-import { EventLoop } from '../../../../../vmm/event-loop.js';
+} from '../../../../../vmm/devices/net/device.js';
+import { EventLoop } from '../../../../../vmm/host/event-loop.js';
 import type { NetworkRule, Refusal } from '../../../../../vmm/machine.js';
 import { GATEWAY, GUEST, query, SYN, tcp, udp } from '../../../../fixtures/frames.js';
 import { type Piece, VirtioDriver } from '../../../../fixtures/virtio-driver.js';
