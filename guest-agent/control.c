@@ -9,13 +9,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "boot.h"
-#include "frame.h"
+#include "boot/boot.h"
+#include "protocol/frame.h"
 #include "host.h"
 #include "loop.h"
 #include "power.h"
-#include "process.h"
-#include "request.h"
+#include "process/process.h"
+#include "protocol/request.h"
 
 enum {
 	INPUT_SIZE = 64 * 1024,

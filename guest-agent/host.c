@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "linux.h"
-#include "protocol.h"
+#include "protocol/protocol.h"
 
 static const char *unix_path;
 

@@ -10,13 +10,13 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "boot.h"
+#include "boot/boot.h"
 #include "control.h"
 #include "host.h"
 #include "loop.h"
 #include "power.h"
-#include "process.h"
-#include "stream.h"
+#include "process/process.h"
+#include "process/stream.h"
 
 static int open_child_signals(void)
 {

@@ -7,10 +7,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "boot.h"
-#include "cgroup.h"
-#include "disk.h"
-#include "process.h"
+#include "boot/boot.h"
+#include "container/cgroup.h"
+#include "container/disk.h"
+#include "process/process.h"
 
 // The machine has no ACPI to power it off: it stops at the reset through the i8042 that a reboot with `reboot=k` is.
 static const int stop_machine = RB_AUTOBOOT;

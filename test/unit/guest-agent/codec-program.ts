@@ -3,9 +3,10 @@ import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 
 const here = new URL('.', import.meta.url).pathname;
-const REQUESTS = ['request.c', 'request-process.c', 'request-container.c', 'field.c'];
-const SOURCES = ['frame.c', ...REQUESTS, 'failure.c', 'user.c'].map((name) => join(here, '../../../guest-agent', name));
-const FLAGS = ['-std=gnu11', '-D_GNU_SOURCE', '-g', '-O1', '-Wall', '-Wextra', '-Werror'];
+const agent = join(here, '../../../guest-agent');
+const PROTOCOL = ['frame.c', 'request.c', 'request-process.c', 'request-container.c', 'field.c', 'failure.c'];
+const SOURCES = [...PROTOCOL.map((name) => `protocol/${name}`), 'process/user.c'].map((name) => join(agent, name));
+const FLAGS = ['-std=gnu11', '-D_GNU_SOURCE', `-I${agent}`, '-g', '-O1', '-Wall', '-Wextra', '-Werror'];
 
 /** Builds the program of codec.c and returns its path. */
 export function buildCodec(directory: string): string {

@@ -13,9 +13,9 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "../../../guest-agent/frame.h"
-#include "../../../guest-agent/request.h"
-#include "../../../guest-agent/user.h"
+#include "../../../guest-agent/protocol/frame.h"
+#include "../../../guest-agent/protocol/request.h"
+#include "../../../guest-agent/process/user.h"
 
 // The kernel's own numbers, against which the host's tables are compared.
 static const struct {

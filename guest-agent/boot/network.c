@@ -1,0 +1,213 @@
+// By ioctl(2), netdevice(7) and ipv6(7): what is to be set is little, and each step has an errno of its own.
+#include "boot/network.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <net/route.h>
+#include <netinet/in.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "linux.h"
+#include "power.h"
+
+enum {
+	IPV4_BITS = 32,
+	IPV6_BITS = 128,
+};
+
+struct address {
+	int family;
+	union {
+		struct in_addr ipv4;
+		struct in6_addr ipv6;
+	};
+	unsigned prefix;
+};
+
+static bool parse_prefix(const char *text, unsigned bits, unsigned *prefix)
+{
+	char *end;
+	unsigned long value = strtoul(text, &end, 10);
+
+	*prefix = (unsigned)value;
+	return *text >= '0' && *text <= '9' && *end == '\0' && value <= bits;
+}
+
+// `198.19.0.2/32`, or an address alone.
+static bool parse_address(const char *text, struct address *address, struct failure *failure)
+{
+	char host[INET6_ADDRSTRLEN];
+	const char *slash = strchr(text, '/');
+	size_t length = slash != NULL ? (size_t)(slash - text) : strlen(text);
+	unsigned bits;
+
+	if (length >= sizeof host)
+		return fail(failure, ERROR_BAD_REQUEST, 0, "network: not an address: %.64s", text);
+	memcpy(host, text, length);
+	host[length] = '\0';
+	address->family = strchr(host, ':') != NULL ? AF_INET6 : AF_INET;
+	bits = address->family == AF_INET6 ? IPV6_BITS : IPV4_BITS;
+	address->prefix = bits;
+	if (inet_pton(address->family, host, &address->ipv6) != 1 ||
+	    (slash != NULL && !parse_prefix(slash + 1, bits, &address->prefix)))
+		return fail(failure, ERROR_BAD_REQUEST, 0, "network: not an address: %.64s", text);
+	return true;
+}
+
+static struct sockaddr socket_address(struct in_addr address)
+{
+	const struct sockaddr_in internet = { .sin_family = AF_INET, .sin_addr = address };
+	struct sockaddr any;
+
+	memcpy(&any, &internet, sizeof any);
+	return any;
+}
+
+static struct in_addr netmask(unsigned prefix)
+{
+	return (struct in_addr){ .s_addr = prefix == 0 ? 0 : htonl(UINT32_MAX << (IPV4_BITS - prefix)) };
+}
+
+struct interface {
+	const char *name;
+	int index;
+	int ipv4; // a socket of each family to configure it with; -1: the kernel has it not
+	int ipv6;
+};
+
+static struct ifreq request_for(const struct interface *interface)
+{
+	struct ifreq request = { 0 };
+
+	memcpy(request.ifr_name, interface->name, strlen(interface->name));
+	return request;
+}
+
+static bool add_address(const struct interface *interface, const struct address *address)
+{
+	struct ifreq request = request_for(interface);
+
+	if (address->family == AF_INET6) {
+		struct in6_ifreq request6 = { .ifr6_addr = address->ipv6,
+					      .ifr6_prefixlen = address->prefix,
+					      .ifr6_ifindex = interface->index };
+
+		return ioctl(interface->ipv6, SIOCSIFADDR, &request6) == 0;
+	}
+	request.ifr_addr = socket_address(address->ipv4);
+	if (ioctl(interface->ipv4, SIOCSIFADDR, &request) != 0)
+		return false;
+	request.ifr_addr = socket_address(netmask(address->prefix));
+	return ioctl(interface->ipv4, SIOCSIFNETMASK, &request) == 0;
+}
+
+static bool add_ipv4_route(const struct interface *interface, struct in_addr to, unsigned prefix, struct in_addr via)
+{
+	char name[IFNAMSIZ];
+	struct rtentry route = {
+		.rt_dst = socket_address(to),
+		.rt_genmask = socket_address(netmask(prefix)),
+		.rt_gateway = socket_address(via),
+		.rt_flags = (unsigned short)(RTF_UP | (via.s_addr != 0 ? RTF_GATEWAY : 0)),
+		.rt_dev = name,
+	};
+
+	snprintf(name, sizeof name, "%s", interface->name);
+	return ioctl(interface->ipv4, SIOCADDRT, &route) == 0 || errno == EEXIST;
+}
+
+// The gateway need not be in the address's network: a route of its own says that it is a neighbour.
+static bool add_gateway(const struct interface *interface, const struct address *gateway)
+{
+	const struct in_addr none = { 0 };
+	struct in6_rtmsg neighbour = { .rtmsg_dst = gateway->ipv6,
+				       .rtmsg_dst_len = IPV6_BITS,
+				       .rtmsg_flags = RTF_UP,
+				       .rtmsg_metric = 1,
+				       .rtmsg_ifindex = interface->index };
+	struct in6_rtmsg route = { .rtmsg_gateway = gateway->ipv6,
+				   .rtmsg_flags = RTF_UP | RTF_GATEWAY,
+				   .rtmsg_metric = 1,
+				   .rtmsg_ifindex = interface->index };
+
+	if (gateway->family == AF_INET)
+		return add_ipv4_route(interface, gateway->ipv4, IPV4_BITS, none) &&
+		       add_ipv4_route(interface, none, 0, gateway->ipv4);
+	return (ioctl(interface->ipv6, SIOCADDRT, &neighbour) == 0 || errno == EEXIST) &&
+	       ioctl(interface->ipv6, SIOCADDRT, &route) == 0;
+}
+
+static void write_ipv6_setting(const char *interface, const char *name, const char *value)
+{
+	char path[128];
+	int file;
+
+	snprintf(path, sizeof path, "/proc/sys/net/ipv6/conf/%s/%s", interface, name);
+	file = open(path, O_WRONLY | O_CLOEXEC);
+	if (file < 0)
+		return; // the kernel has no IPv6
+	if (write(file, value, strlen(value)) < 0)
+		console_log("%s: %s", path, strerror(errno));
+	close(file);
+}
+
+static bool bring_up(struct interface *interface)
+{
+	struct ifreq request = request_for(interface);
+
+	if (ioctl(interface->ipv4, SIOCGIFINDEX, &request) != 0)
+		return false;
+	interface->index = request.ifr_ifindex;
+	// Nobody else has the address, and nobody else says what the routes are.
+	write_ipv6_setting(interface->name, "accept_dad", "0");
+	write_ipv6_setting(interface->name, "accept_ra", "0");
+	request = request_for(interface);
+	request.ifr_flags = IFF_UP | IFF_RUNNING;
+	return ioctl(interface->ipv4, SIOCSIFFLAGS, &request) == 0;
+}
+
+static bool configure(struct interface *interface, const struct network_spec *network, struct failure *failure)
+{
+	struct address address;
+
+	if (!bring_up(interface))
+		return fail(failure, ERROR_SETUP_FAILED, errno, "network interface %s", interface->name);
+	for (size_t i = 0; i < network->addresses.count; i++) {
+		if (!parse_address(network->addresses.items[i], &address, failure))
+			return false;
+		if (!add_address(interface, &address))
+			return fail(failure, ERROR_SETUP_FAILED, errno, "address %s", network->addresses.items[i]);
+	}
+	for (size_t i = 0; i < network->gateways.count; i++) {
+		if (!parse_address(network->gateways.items[i], &address, failure))
+			return false;
+		if (!add_gateway(interface, &address))
+			return fail(failure, ERROR_SETUP_FAILED, errno, "gateway %s", network->gateways.items[i]);
+	}
+	return true;
+}
+
+bool network_configure(const struct network_spec *network, struct failure *failure)
+{
+	struct interface interface = { .name = network->interface };
+	bool configured;
+
+	if (network->interface == NULL)
+		return true;
+	interface.ipv4 = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	interface.ipv6 = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	configured = configure(&interface, network, failure);
+	if (interface.ipv4 >= 0)
+		close(interface.ipv4);
+	if (interface.ipv6 >= 0)
+		close(interface.ipv6);
+	return configured;
+}

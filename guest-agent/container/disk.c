@@ -1,0 +1,73 @@
+// Mounting the image (EROFS), the writable layer (ext4 or tmpfs), and the overlay.
+#include "container/disk.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "power.h"
+
+#define WORK DISK_LAYER "/work"
+
+static bool make_directory(const char *path, struct failure *failure)
+{
+	return mkdir(path, 0755) == 0 || errno == EEXIST || fail(failure, ERROR_SETUP_FAILED, errno, "mkdir %s", path);
+}
+
+static bool mount_layer(const struct root_spec *root, struct failure *failure)
+{
+	char options[64] = "mode=0755";
+
+	if (root->scratch != NULL) {
+		if (mount(root->scratch, DISK_LAYER, "ext4", MS_NOATIME, NULL) != 0)
+			return fail(failure, ERROR_SETUP_FAILED, errno, "mount scratch disk %s", root->scratch);
+		return true;
+	}
+	if (root->tmpfs_size > 0)
+		snprintf(options, sizeof options, "mode=0755,size=%llu", (unsigned long long)root->tmpfs_size);
+	if (mount("tmpfs", DISK_LAYER, "tmpfs", MS_NOATIME, options) != 0)
+		return fail(failure, ERROR_SETUP_FAILED, errno, "mount writable layer");
+	return true;
+}
+
+// An overlay's root directory is the upper one: it gets the mode, owner and times of the image's.
+static bool make_upper(struct failure *failure)
+{
+	struct stat image;
+
+	if (mkdir(DISK_UPPER, 0755) != 0)
+		return errno == EEXIST || fail(failure, ERROR_SETUP_FAILED, errno, "mkdir " DISK_UPPER);
+	if (stat(DISK_IMAGE, &image) != 0 || chown(DISK_UPPER, image.st_uid, image.st_gid) != 0 ||
+	    chmod(DISK_UPPER, image.st_mode & 07777) != 0 ||
+	    utimensat(AT_FDCWD, DISK_UPPER, (struct timespec[]){ image.st_atim, image.st_mtim }, 0) != 0)
+		return fail(failure, ERROR_SETUP_FAILED, errno, "attributes of the root directory");
+	return true;
+}
+
+bool disk_mount(const struct root_spec *root, struct failure *failure)
+{
+	if (!make_directory(DISK_IMAGE, failure) || !make_directory(DISK_LAYER, failure) || !make_directory(DISK_ROOT, failure))
+		return false;
+	if (mount(root->device, DISK_IMAGE, "erofs", MS_RDONLY, NULL) != 0)
+		return fail(failure, ERROR_SETUP_FAILED, errno, "mount image %s", root->device);
+	if (!mount_layer(root, failure) || !make_upper(failure) || !make_directory(WORK, failure))
+		return false;
+	if (mount("overlay", DISK_ROOT, "overlay", 0, "lowerdir=" DISK_IMAGE ",upperdir=" DISK_UPPER ",workdir=" WORK) != 0)
+		return fail(failure, ERROR_SETUP_FAILED, errno, "mount overlay");
+	return true;
+}
+
+void disk_unmount(void)
+{
+	sync();
+	umount2(DISK_ROOT, MNT_DETACH);
+	umount2(DISK_IMAGE, MNT_DETACH);
+	if (umount2(DISK_LAYER, 0) != 0 && errno != EINVAL && errno != ENOENT &&
+	    mount(NULL, DISK_LAYER, NULL, MS_REMOUNT | MS_RDONLY, NULL) != 0)
+		console_log("unmount writable layer: %s", strerror(errno));
+	sync();
+}

@@ -1,0 +1,354 @@
+// A new process on its way to execve(2).
+#include "process/launch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "process/init.h"
+#include "linux.h"
+#include "process/privileges.h"
+#include "container/rootfs.h"
+#include "container/sysctl.h"
+#include "process/terminal.h"
+#include "tools/tool.h"
+#include "process/user.h"
+
+#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+enum { ADDED_VARIABLES = 4 };
+
+static const int namespaces = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWCGROUP;
+
+static bool send_message(int status, const struct launch_message *message, int master)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = { 0 };
+	struct iovec data = { .iov_base = (void *)(uintptr_t)message, .iov_len = sizeof *message };
+	struct msghdr header = { .msg_iov = &data, .msg_iovlen = 1 };
+
+	if (master >= 0) {
+		header.msg_control = control.bytes;
+		header.msg_controllen = sizeof control.bytes;
+		control.header.cmsg_level = SOL_SOCKET;
+		control.header.cmsg_type = SCM_RIGHTS;
+		control.header.cmsg_len = CMSG_LEN(sizeof master);
+		memcpy(CMSG_DATA(&control.header), &master, sizeof master);
+	}
+	return sendmsg(status, &header, MSG_NOSIGNAL) == (ssize_t)sizeof *message;
+}
+
+bool launch_receive(int status, struct launch_message *message, int *master)
+{
+	union {
+		struct cmsghdr header;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = { 0 };
+	struct iovec data = { .iov_base = message, .iov_len = sizeof *message };
+	struct msghdr header = {
+		.msg_iov = &data,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = sizeof control.bytes,
+	};
+
+	*master = -1;
+	if (recvmsg(status, &header, MSG_CMSG_CLOEXEC) != (ssize_t)sizeof *message)
+		return false;
+	if (header.msg_controllen >= CMSG_LEN(sizeof *master) && control.header.cmsg_type == SCM_RIGHTS)
+		memcpy(master, CMSG_DATA(&control.header), sizeof *master);
+	return true;
+}
+
+static void reset_signals(void)
+{
+	sigset_t none;
+
+	for (int number = 1; number < NSIG; number++)
+		signal(number, SIG_DFL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+// The container's processes are as likely as any to be killed for memory; the agent is not.
+static void reset_oom_score(void)
+{
+	int file = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+
+	if (file >= 0) {
+		(void)!write(file, "0", 1);
+		close(file);
+	}
+}
+
+static bool enter_container(const struct launch *launch, struct failure *failure)
+{
+	const struct start_request *start = launch->start;
+
+	if (start == NULL)
+		return setns(launch->container, namespaces) == 0 ||
+		       fail(failure, ERROR_SETUP_FAILED, errno, "enter the container");
+	if (unshare(namespaces) != 0)
+		return fail(failure, ERROR_SETUP_FAILED, errno, "new namespaces");
+	if (sethostname(start->hostname, strlen(start->hostname)) != 0)
+		return fail(failure, ERROR_SETUP_FAILED, errno, "set host name");
+	return rootfs_enter(start, failure);
+}
+
+static bool open_terminal(const struct launch *launch, int *slave, struct failure *failure)
+{
+	const struct process_spec *process = launch->process;
+	const struct launch_message message = { .stage = LAUNCH_TERMINAL };
+	int master;
+
+	if (!terminal_open(process->columns, process->rows, &master, slave, failure))
+		return false;
+	if (launch->start != NULL && !terminal_bind_console(master, failure))
+		return false;
+	if (!send_message(launch->status, &message, master))
+		return fail(failure, ERROR_SETUP_FAILED, errno, "hand over the terminal");
+	close(master);
+	return true;
+}
+
+// Standard streams belong to the process's user, who may open them again by /dev/stdout.
+static bool open_streams(const struct launch *launch, const struct user *user, struct failure *failure)
+{
+	int terminal = -1;
+	int null = -1;
+
+	setsid();
+	if (launch->process->terminal) {
+		if (!open_terminal(launch, &terminal, failure))
+			return false;
+		if (ioctl(terminal, TIOCSCTTY, 0) != 0)
+			return fail(failure, ERROR_SETUP_FAILED, errno, "controlling terminal");
+	} else {
+		null = open("/dev/null", O_RDWR | O_CLOEXEC);
+		if (null < 0)
+			return fail(failure, ERROR_SETUP_FAILED, errno, "/dev/null");
+	}
+	for (int number = 0; number < 3; number++) {
+		int end = terminal >= 0 ? terminal : launch->streams[number];
+
+		if (end >= 0 && fchown(end, user->uid, (gid_t)-1) != 0)
+			return fail(failure, ERROR_SETUP_FAILED, errno, "owner of stream %d", number);
+		if (dup2(end >= 0 ? end : null, number) < 0)
+			return fail(failure, ERROR_SETUP_FAILED, errno, "stream %d", number);
+	}
+	return true;
+}
+
+static enum error_kind kind_of_path_error(int error)
+{
+	return error == ENOENT ? ERROR_NOT_FOUND : ERROR_CANNOT_INVOKE;
+}
+
+// EACCES is left for change_directory_as_user(): root without privileges over a directory may be someone else there.
+static bool change_directory(const char *cwd, struct failure *failure)
+{
+	return chdir(cwd) == 0 || errno == EACCES || errno == EPERM ||
+	       fail(failure, kind_of_path_error(errno), errno, "chdir to %s", cwd);
+}
+
+static bool change_directory_as_user(const char *cwd, struct failure *failure)
+{
+	char at[PATH_MAX];
+
+	return (getcwd(at, sizeof at) != NULL && strcmp(at, cwd) == 0) || chdir(cwd) == 0 ||
+	       fail(failure, kind_of_path_error(errno), errno, "chdir to %s", cwd);
+}
+
+static const char *find_variable(const struct text_list *env, const char *name)
+{
+	size_t length = strlen(name);
+
+	for (size_t i = env->count; i > 0; i--) {
+		const char *variable = env->items[i - 1];
+
+		if (strncmp(variable, name, length) == 0 && variable[length] == '=')
+			return variable + length + 1;
+	}
+	return NULL;
+}
+
+static bool add_variable(char **env, size_t *count, const char *name, const char *value)
+{
+	size_t size = strlen(name) + strlen(value) + 2;
+	char *variable = malloc(size);
+
+	if (variable == NULL)
+		return false;
+	snprintf(variable, size, "%s=%s", name, value);
+	env[(*count)++] = variable;
+	return true;
+}
+
+// The given variables and those that Docker sets when they are missing. NULL without memory.
+static char **make_environment(const struct process_spec *process, const struct user *user)
+{
+	const struct text_list *given = &process->env;
+	char hostname[256] = "";
+	char **env = calloc(given->count + ADDED_VARIABLES + 1, sizeof *env);
+	size_t count = 0;
+
+	if (env == NULL)
+		return NULL;
+	gethostname(hostname, sizeof hostname - 1);
+	if ((find_variable(given, "PATH") == NULL && !add_variable(env, &count, "PATH", DEFAULT_PATH)) ||
+	    (find_variable(given, "HOSTNAME") == NULL && !add_variable(env, &count, "HOSTNAME", hostname)) ||
+	    (process->terminal && find_variable(given, "TERM") == NULL && !add_variable(env, &count, "TERM", "xterm")))
+		return NULL;
+	for (size_t i = 0; i < given->count; i++)
+		env[count++] = given->items[i];
+	if (find_variable(given, "HOME") == NULL && !add_variable(env, &count, "HOME", user->home))
+		return NULL;
+	return env;
+}
+
+static bool is_regular_file(const char *path)
+{
+	struct stat status;
+
+	return stat(path, &status) == 0 && S_ISREG(status.st_mode);
+}
+
+static bool is_executable(const char *path)
+{
+	return is_regular_file(path) && access(path, X_OK) == 0;
+}
+
+static bool is_absence(int error)
+{
+	return error == ENOENT || error == ENOTDIR || error == ENAMETOOLONG || error == ELOOP;
+}
+
+// Tries the program in each directory of PATH. Unlike execvp(3), and like Go's LookPath, which runc and so Docker finds
+// programs with, it passes over a file that is not executable as if it were not there, and never runs a shell on what
+// has no format. Returns when nothing could be executed.
+static bool execute_from_path(char **argv, char **env, const char *path, struct failure *failure)
+{
+	const char *name = argv[0];
+
+	for (const char *next = path; next != NULL;) {
+		const char *end = strchr(next, ':');
+		size_t length = end != NULL ? (size_t)(end - next) : strlen(next);
+		char file[PATH_MAX];
+
+		if ((size_t)snprintf(file, sizeof file, "%.*s/%s", (int)length, length > 0 ? next : ".", name) <
+		    sizeof file) {
+			int error;
+
+			execve(file, argv, env);
+			error = errno;
+			if (error == EACCES ? is_executable(file) : !is_absence(error))
+				return fail(failure, ERROR_CANNOT_INVOKE, error, "exec: \"%.200s\"", name);
+			if (error == ENOENT && is_regular_file(file))
+				return fail(failure, ERROR_NOT_FOUND, ENOENT, "exec: \"%.200s\": its interpreter",
+					    file);
+		}
+		next = end != NULL ? end + 1 : NULL;
+	}
+	return fail(failure, ERROR_NOT_FOUND, 0, "exec: \"%.200s\": executable file not found in $PATH", name);
+}
+
+// Returns when it could not be executed.
+static bool execute(char **argv, char **env, struct failure *failure)
+{
+	const struct text_list variables = { .items = env };
+	struct text_list counted = variables;
+	struct stat status;
+
+	while (env[counted.count] != NULL)
+		counted.count++;
+	if (strchr(argv[0], '/') == NULL && argv[0][0] != '\0')
+		return execute_from_path(argv, env, find_variable(&counted, "PATH"), failure);
+	execve(argv[0], argv, env);
+	if (errno == EACCES && stat(argv[0], &status) == 0 && S_ISDIR(status.st_mode))
+		return fail(failure, ERROR_CANNOT_INVOKE, EACCES, "exec: \"%.200s\": is a directory", argv[0]);
+	return fail(failure, kind_of_path_error(errno), errno, "exec: \"%.200s\"", argv[0]);
+}
+
+// Runs a tool as root with all privileges. Returns when it could not be.
+static bool become_tool(const struct launch *launch, struct failure *failure)
+{
+	const struct process_spec *process = launch->process;
+	const struct launch_message ready = { .stage = LAUNCH_READY };
+	const struct tool *tool = tool_find(process->argv.items[0]);
+	const struct user root = { 0 };
+
+	if (tool == NULL)
+		return fail(failure, ERROR_NOT_FOUND, 0, "no tool %.200s", process->argv.items[0]);
+	if ((!tool->outside && !enter_container(launch, failure)) || !open_streams(launch, &root, failure))
+		return false;
+	if (chdir("/") != 0 || !send_message(launch->status, &ready, -1))
+		return fail(failure, ERROR_SETUP_FAILED, errno, "report");
+	syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0);
+	_exit(tool->run(process->argv.items + 1));
+}
+
+static bool become(const struct launch *launch, struct failure *failure)
+{
+	const struct process_spec *process = launch->process;
+	const struct launch_message ready = { .stage = LAUNCH_READY };
+	struct accounts accounts;
+	struct user user;
+	char **env;
+
+	reset_signals();
+	reset_oom_score();
+	if (process->tool)
+		return become_tool(launch, failure);
+	if (!enter_container(launch, failure))
+		return false;
+	if (!accounts_read(&accounts, failure) ||
+	    !user_find(&user, &accounts, process->user, &process->groups, failure))
+		return false;
+	if (!open_streams(launch, &user, failure))
+		return false;
+	if (launch->start != NULL &&
+	    (!sysctl_apply(launch->start, failure) || !rootfs_protect(launch->start, failure)))
+		return false;
+	if (!change_directory(process->cwd, failure) || !privileges_set_rlimits(process, failure))
+		return false;
+	env = make_environment(process, &user);
+	if (env == NULL)
+		return fail(failure, ERROR_SETUP_FAILED, ENOMEM, "environment");
+	if (!privileges_drop(process, &user, failure) || !change_directory_as_user(process->cwd, failure))
+		return false;
+	umask(022);
+	if (syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC) != 0)
+		return fail(failure, ERROR_SETUP_FAILED, errno, "close descriptors");
+	if (!send_message(launch->status, &ready, -1))
+		return fail(failure, ERROR_SETUP_FAILED, errno, "report");
+	if (launch->start != NULL && launch->start->init) {
+		pid_t program = init_fork(process->terminal, failure);
+
+		if (program > 0 && privileges_forgo(process, &user, failure))
+			init_run(program);
+		if (program != 0)
+			return false;
+	}
+	return privileges_seal(process, &user, failure) && execute(process->argv.items, env, failure);
+}
+
+_Noreturn void launch(const struct launch *launch)
+{
+	struct launch_message message = { .stage = LAUNCH_FAILED };
+
+	become(launch, &message.failure);
+	send_message(launch->status, &message, -1);
+	_exit(125);
+}

@@ -1,0 +1,114 @@
+// Privileges, in the order that capabilities(7) makes necessary: the bounding set while CAP_SETPCAP is there, then the
+// identity, and the other sets last.
+#include "process/privileges.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <stdint.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "linux.h"
+
+bool privileges_set_rlimits(const struct process_spec *process, struct failure *failure)
+{
+	for (size_t i = 0; i < process->rlimit_count; i++) {
+		const struct rlimit_spec *spec = &process->rlimits[i];
+		const struct rlimit limit = { .rlim_cur = spec->soft, .rlim_max = spec->hard };
+
+		if (setrlimit((int)spec->resource, &limit) != 0)
+			return fail(failure, ERROR_SETUP_FAILED, errno, "resource limit %u", spec->resource);
+	}
+	return true;
+}
+
+// EINVAL: a capability that this kernel does not have.
+static bool limit_bounding_set(uint64_t capabilities, struct failure *failure)
+{
+	for (unsigned long capability = 0; capability < 64; capability++) {
+		if ((capabilities >> capability & 1) == 0 && prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) != 0 &&
+		    errno != EINVAL)
+			return fail(failure, ERROR_SETUP_FAILED, errno, "drop capability %lu", capability);
+	}
+	return true;
+}
+
+// Those of `capabilities` that the kernel has and this process still may have.
+static uint64_t permitted_of(uint64_t capabilities)
+{
+	struct capability_header header = { .version = LINUX_CAPABILITY_VERSION_3 };
+	struct capability_data data[2] = { 0 };
+
+	if (syscall(SYS_capget, &header, data) != 0)
+		return 0;
+	return capabilities & ((uint64_t)data[1].permitted << 32 | data[0].permitted);
+}
+
+static bool set_capabilities(uint64_t capabilities, struct failure *failure)
+{
+	struct capability_header header = { .version = LINUX_CAPABILITY_VERSION_3 };
+	struct capability_data data[2] = {
+		{ .effective = (uint32_t)capabilities, .permitted = (uint32_t)capabilities },
+		{ .effective = (uint32_t)(capabilities >> 32), .permitted = (uint32_t)(capabilities >> 32) },
+	};
+
+	return syscall(SYS_capset, &header, data) == 0 || fail(failure, ERROR_SETUP_FAILED, errno, "set capabilities");
+}
+
+// seccomp(2): a filter is for who has CAP_SYS_ADMIN, or can gain no privileges any more.
+static bool filter_needs_capability(const struct process_spec *process)
+{
+	return process->seccomp_count > 0 && !process->no_new_privileges;
+}
+
+static uint64_t lasting_capabilities(const struct process_spec *process, const struct user *user)
+{
+	return user->uid == 0 ? permitted_of(process->capabilities) : 0;
+}
+
+bool privileges_drop(const struct process_spec *process, const struct user *user, struct failure *failure)
+{
+	bool admin = filter_needs_capability(process);
+
+	if (!limit_bounding_set(process->capabilities, failure))
+		return false;
+	if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) != 0)
+		return fail(failure, ERROR_SETUP_FAILED, errno, "clear ambient capabilities");
+	if (setgroups(user->group_count, user->groups) != 0)
+		return fail(failure, ERROR_SETUP_FAILED, errno, "set supplementary groups");
+	if (setresgid(user->gid, user->gid, user->gid) != 0)
+		return fail(failure, ERROR_SETUP_FAILED, errno, "set group %u", user->gid);
+	if (admin && prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) != 0)
+		return fail(failure, ERROR_SETUP_FAILED, errno, "keep capabilities");
+	if (setresuid(user->uid, user->uid, user->uid) != 0)
+		return fail(failure, ERROR_SETUP_FAILED, errno, "set user %u", user->uid);
+	if (!set_capabilities(lasting_capabilities(process, user) | (admin ? UINT64_C(1) << CAP_SYS_ADMIN : 0),
+			      failure))
+		return false;
+	if (process->no_new_privileges && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+		return fail(failure, ERROR_SETUP_FAILED, errno, "no-new-privileges");
+	return true;
+}
+
+bool privileges_seal(const struct process_spec *process, const struct user *user, struct failure *failure)
+{
+	const struct filter_program filter = {
+		.length = (unsigned short)process->seccomp_count,
+		.instructions = process->seccomp,
+	};
+	// Asked before the filter is there, which may forbid it.
+	uint64_t lasting = filter_needs_capability(process) ? lasting_capabilities(process, user) : 0;
+
+	if (process->seccomp_count == 0)
+		return true;
+	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) != 0)
+		return fail(failure, ERROR_SETUP_FAILED, errno, "seccomp filter");
+	return !filter_needs_capability(process) || set_capabilities(lasting, failure);
+}
+
+bool privileges_forgo(const struct process_spec *process, const struct user *user, struct failure *failure)
+{
+	return !filter_needs_capability(process) || set_capabilities(lasting_capabilities(process, user), failure);
+}

@@ -1,0 +1,284 @@
+// Relaying. Each direction has a buffer; a side is read only while its buffer has room, so that back-pressure passes
+// through from the host to the process and the other way.
+#include "process/stream.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "protocol/frame.h"
+#include "host.h"
+#include "loop.h"
+
+enum { BUFFER_SIZE = 64 * 1024 };
+
+struct buffer {
+	size_t start;
+	size_t end;
+	uint8_t bytes[BUFFER_SIZE];
+};
+
+struct stream {
+	struct stream *next;
+	uint32_t process;
+	enum stream_kind kind;
+	int connection; // -1: the stream has ended
+	bool connected;
+	bool host_ended; // the host sends no more
+	bool joined;     // false: a terminal that does not exist yet
+	int source;      // what the process writes arrives here; -1: nothing or no more
+	int sink;        // what the process reads is put here; -1: nothing or no more
+	struct buffer output; // to the host
+	struct buffer input;  // to the process
+};
+
+static struct stream *streams;
+
+static bool is_empty(const struct buffer *buffer)
+{
+	return buffer->start == buffer->end;
+}
+
+static bool is_full(const struct buffer *buffer)
+{
+	return buffer->end == BUFFER_SIZE;
+}
+
+// What read(2) returned: 1 for bytes, 0 for none now, -1 for the end or an error.
+static int fill(struct buffer *buffer, int fd)
+{
+	ssize_t count = read(fd, buffer->bytes + buffer->end, BUFFER_SIZE - buffer->end);
+
+	if (count > 0) {
+		buffer->end += (size_t)count;
+		return 1;
+	}
+	return count < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
+}
+
+// False when the other side takes no more.
+static bool drain(struct buffer *buffer, int fd)
+{
+	ssize_t count = write(fd, buffer->bytes + buffer->start, buffer->end - buffer->start);
+
+	if (count < 0)
+		return errno == EAGAIN || errno == EINTR;
+	buffer->start += (size_t)count;
+	if (is_empty(buffer)) {
+		buffer->start = 0;
+		buffer->end = 0;
+	} else if (is_full(buffer)) {
+		memmove(buffer->bytes, buffer->bytes + buffer->start, buffer->end - buffer->start);
+		buffer->end -= buffer->start;
+		buffer->start = 0;
+	}
+	return true;
+}
+
+static void close_source(struct stream *stream)
+{
+	if (stream->source >= 0 && stream->source != stream->sink)
+		close(stream->source);
+	stream->source = -1;
+}
+
+static void close_sink(struct stream *stream)
+{
+	if (stream->sink >= 0 && stream->sink != stream->source)
+		close(stream->sink);
+	stream->sink = -1;
+}
+
+static void end(struct stream *stream)
+{
+	close_source(stream);
+	close_sink(stream);
+	if (stream->connection >= 0)
+		close(stream->connection);
+	stream->connection = -1;
+}
+
+// Ends what has nothing left to do: the process's side is closed and the host has been sent everything.
+static void end_if_done(struct stream *stream)
+{
+	if (stream->kind == STREAM_STDIN && stream->host_ended && is_empty(&stream->input))
+		close_sink(stream);
+	if (stream->connected && stream->joined && stream->source < 0 && stream->sink < 0 && is_empty(&stream->output))
+		end(stream);
+}
+
+static void send_output(struct stream *stream)
+{
+	if (stream->connected && !is_empty(&stream->output) && !drain(&stream->output, stream->connection))
+		end(stream);
+}
+
+static void send_input(struct stream *stream)
+{
+	if (stream->sink >= 0 && !is_empty(&stream->input) && !drain(&stream->input, stream->sink))
+		close_sink(stream);
+}
+
+static bool takes_input(const struct stream *stream)
+{
+	return stream->connected && stream->sink >= 0 && !stream->host_ended && !is_full(&stream->input);
+}
+
+static void connection_ready(void *owner, short events)
+{
+	struct stream *stream = owner;
+
+	if (stream->connection < 0)
+		return;
+	if (!stream->connected) {
+		if (!host_connected(stream->connection)) {
+			end(stream);
+			return;
+		}
+		stream->connected = true;
+	}
+	if ((events & (POLLOUT | POLLERR | POLLHUP)) != 0)
+		send_output(stream);
+	if ((events & (POLLIN | POLLERR | POLLHUP)) != 0 && stream->connection >= 0 && takes_input(stream)) {
+		stream->host_ended = fill(&stream->input, stream->connection) < 0;
+		send_input(stream);
+	}
+	end_if_done(stream);
+}
+
+// A terminal whose last slave is closed reads as EIO.
+static void source_ready(void *owner, short events)
+{
+	struct stream *stream = owner;
+
+	(void)events;
+	if (stream->source < 0)
+		return;
+	if (fill(&stream->output, stream->source) < 0) {
+		if (stream->kind == STREAM_TERMINAL)
+			close_sink(stream);
+		close_source(stream);
+	}
+	send_output(stream);
+	end_if_done(stream);
+}
+
+static void sink_ready(void *owner, short events)
+{
+	struct stream *stream = owner;
+
+	if (stream->sink < 0)
+		return;
+	if ((events & POLLERR) != 0)
+		close_sink(stream);
+	else
+		send_input(stream);
+	end_if_done(stream);
+}
+
+static void watch(struct stream *stream)
+{
+	short events = 0;
+
+	if (!stream->connected || !is_empty(&stream->output))
+		events |= POLLOUT;
+	if (takes_input(stream))
+		events |= POLLIN;
+	if (events != 0)
+		loop_watch(stream->connection, events, connection_ready, stream);
+	if (stream->source >= 0 && !is_full(&stream->output))
+		loop_watch(stream->source, POLLIN, source_ready, stream);
+	if (stream->sink >= 0 && !is_empty(&stream->input))
+		loop_watch(stream->sink, POLLOUT, sink_ready, stream);
+	else if (stream->sink >= 0 && stream->kind == STREAM_STDIN)
+		loop_watch(stream->sink, 0, sink_ready, stream); // POLLERR: nobody reads it any more
+}
+
+void stream_watch_all(void)
+{
+	struct stream **link = &streams;
+
+	while (*link != NULL) {
+		struct stream *stream = *link;
+
+		if (stream->connection < 0) {
+			*link = stream->next;
+			free(stream);
+		} else {
+			watch(stream);
+			link = &stream->next;
+		}
+	}
+}
+
+bool stream_open(const struct process_spec *process, enum stream_kind kind, int descriptor, struct failure *failure)
+{
+	struct stream *stream = malloc(sizeof *stream);
+
+	if (stream == NULL) {
+		close(descriptor);
+		return fail(failure, ERROR_SETUP_FAILED, ENOMEM, "stream");
+	}
+	stream->process = process->id;
+	stream->kind = kind;
+	stream->connected = false;
+	stream->host_ended = false;
+	stream->joined = kind != STREAM_TERMINAL;
+	stream->source = kind == STREAM_STDOUT || kind == STREAM_STDERR ? descriptor : -1;
+	stream->sink = kind == STREAM_STDIN ? descriptor : -1;
+	stream->input.start = 0;
+	stream->input.end = 0;
+	stream->output.start = 0;
+	stream->output.end = frame_stream(stream->output.bytes, process->id, kind);
+	stream->connection = host_connect(process->port);
+	if (stream->connection < 0) {
+		int error = errno;
+
+		end(stream);
+		free(stream);
+		return fail(failure, ERROR_SETUP_FAILED, error, "stream connection");
+	}
+	stream->next = streams;
+	streams = stream;
+	return true;
+}
+
+static struct stream *find_terminal(uint32_t process)
+{
+	for (struct stream *stream = streams; stream != NULL; stream = stream->next) {
+		if (stream->process == process && stream->kind == STREAM_TERMINAL && stream->connection >= 0)
+			return stream;
+	}
+	return NULL;
+}
+
+void stream_join_terminal(uint32_t process, int master)
+{
+	struct stream *stream = find_terminal(process);
+
+	if (stream == NULL || stream->joined) {
+		close(master);
+		return;
+	}
+	stream->source = master;
+	stream->sink = master;
+	stream->joined = true;
+}
+
+int stream_terminal(uint32_t process)
+{
+	struct stream *stream = find_terminal(process);
+
+	return stream != NULL ? stream->sink : -1;
+}
+
+void stream_drop(uint32_t process)
+{
+	for (struct stream *stream = streams; stream != NULL; stream = stream->next) {
+		if (stream->process == process)
+			end(stream);
+	}
+}

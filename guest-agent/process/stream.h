@@ -1,0 +1,28 @@
+// The streams of processes: each a connection to the host, joined to a pipe or a terminal. PROTOCOL.md, "Streams".
+#ifndef TSVM_STREAM_H
+#define TSVM_STREAM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "protocol/failure.h"
+#include "protocol/protocol.h"
+#include "protocol/request.h"
+
+// Opens the connection and joins it to the non-blocking `descriptor`, which the stream then owns: the read end of the
+// process's stdout or stderr, or the write end of its stdin. A terminal is joined later: -1.
+bool stream_open(const struct process_spec *process, enum stream_kind kind, int descriptor, struct failure *failure);
+
+// Joins a terminal stream to the master, which the stream then owns.
+void stream_join_terminal(uint32_t process, int master);
+
+// The master of a process's terminal stream, or -1.
+int stream_terminal(uint32_t process);
+
+// Ends all streams of a process at once.
+void stream_drop(uint32_t process);
+
+// Watches all streams for the coming turn of the loop, and frees the ended ones.
+void stream_watch_all(void);
+
+#endif

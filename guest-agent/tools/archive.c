@@ -1,0 +1,400 @@
+// Writing archives: names, owners, modes, times to the nanosecond, hard links, extended attributes, devices.
+#include "tools/archive.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include "tools/tool.h"
+
+enum {
+	OUTPUT_SIZE = 64 * 1024,
+	MAX_XATTRS = 64 * 1024, // the kernel's XATTR_LIST_MAX and XATTR_SIZE_MAX
+	LINK_BUCKETS = 4096,
+};
+
+static uint8_t output[OUTPUT_SIZE];
+static size_t output_length;
+
+struct bytes {
+	char *data;
+	size_t length;
+	size_t capacity;
+};
+
+// A file with several names that has been written under one of them.
+struct written {
+	struct written *next;
+	dev_t device;
+	ino_t inode;
+	char name[];
+};
+
+static struct written *links[LINK_BUCKETS];
+
+static bool flush(void)
+{
+	for (size_t done = 0; done < output_length;) {
+		ssize_t count = write(STDOUT_FILENO, output + done, output_length - done);
+
+		if (count < 0)
+			return tool_fail("write") == 0;
+		done += (size_t)count;
+	}
+	output_length = 0;
+	return true;
+}
+
+static bool put(const void *bytes, size_t length)
+{
+	const uint8_t *next = bytes;
+
+	while (length > 0) {
+		size_t part = OUTPUT_SIZE - output_length;
+
+		if (part > length)
+			part = length;
+		memcpy(output + output_length, next, part);
+		output_length += part;
+		next += part;
+		length -= part;
+		if (output_length == OUTPUT_SIZE && !flush())
+			return false;
+	}
+	return true;
+}
+
+static bool pad(uint64_t length)
+{
+	static const char zeros[TAR_BLOCK];
+	size_t over = (size_t)(length % TAR_BLOCK);
+
+	return over == 0 || put(zeros, TAR_BLOCK - over);
+}
+
+static bool append(struct bytes *bytes, const void *data, size_t length)
+{
+	if (bytes->length + length > bytes->capacity) {
+		size_t capacity = 2 * (bytes->length + length);
+		char *grown = realloc(bytes->data, capacity);
+
+		if (grown == NULL)
+			return tool_fail("archive") == 0;
+		bytes->data = grown;
+		bytes->capacity = capacity;
+	}
+	memcpy(bytes->data + bytes->length, data, length);
+	bytes->length += length;
+	return true;
+}
+
+// A record counts its own length, the digits of that included.
+static bool add_record(struct bytes *records, const char *key, const void *value, size_t length)
+{
+	size_t rest = strlen(key) + length + 3;
+	size_t total = rest + 1;
+	char start[512];
+	char digits[24];
+
+	while ((size_t)snprintf(digits, sizeof digits, "%zu", total) + rest != total)
+		total = rest + strlen(digits);
+	snprintf(start, sizeof start, "%zu %s=", total, key);
+	return append(records, start, strlen(start)) && append(records, value, length) && append(records, "\n", 1);
+}
+
+static bool add_text(struct bytes *records, const char *key, const char *text)
+{
+	return add_record(records, key, text, strlen(text));
+}
+
+static bool add_number(struct bytes *records, const char *key, uint64_t number)
+{
+	char text[24];
+
+	snprintf(text, sizeof text, "%llu", (unsigned long long)number);
+	return add_text(records, key, text);
+}
+
+// Octal, or zero when it does not fit: a record says it then.
+static void store_octal(char *field, size_t size, uint64_t number)
+{
+	bool fits = number >> 3 * (size - 1) == 0;
+
+	snprintf(field, size, "%0*llo", (int)size - 1, (unsigned long long)(fits ? number : 0));
+}
+
+static bool is_too_large(uint64_t number, size_t size)
+{
+	return number >> 3 * (size - 1) != 0;
+}
+
+static bool put_header(struct tar_header *header, char type, uint64_t size)
+{
+	unsigned sum = 0;
+
+	header->type = type;
+	store_octal(header->size, sizeof header->size, size);
+	memcpy(header->magic, "ustar", 6);
+	memcpy(header->version, "00", 2);
+	memset(header->checksum, ' ', sizeof header->checksum);
+	for (size_t i = 0; i < sizeof *header; i++)
+		sum += ((const uint8_t *)header)[i];
+	snprintf(header->checksum, sizeof header->checksum, "%06o", sum);
+	return put(header, sizeof *header);
+}
+
+static bool put_records(const struct bytes *records)
+{
+	struct tar_header header = { .name = "pax", .mode = "0000644", .uid = "0000000", .gid = "0000000" };
+
+	store_octal(header.mtime, sizeof header.mtime, 0);
+	return records->length == 0 || (put_header(&header, 'x', records->length) &&
+					put(records->data, records->length) && pad(records->length));
+}
+
+static bool is_internal(const char *attribute, enum archive_kind kind)
+{
+	return kind == ARCHIVE_LAYER && strncmp(attribute, "trusted.overlay.", strlen("trusted.overlay.")) == 0;
+}
+
+static bool add_xattrs(struct bytes *records, int file, enum archive_kind kind)
+{
+	static char names[MAX_XATTRS];
+	static char value[MAX_XATTRS];
+	ssize_t length = flistxattr(file, names, sizeof names);
+
+	for (const char *name = names; length > 0 && name < names + length; name += strlen(name) + 1) {
+		ssize_t size = fgetxattr(file, name, value, sizeof value);
+		char key[512];
+
+		if (size < 0 || is_internal(name, kind))
+			continue;
+		snprintf(key, sizeof key, "SCHILY.xattr.%.255s", name); // XATTR_NAME_MAX
+		if (!add_record(records, key, value, (size_t)size))
+			return false;
+	}
+	return true;
+}
+
+static bool put_entry(const char *name, const struct stat *status, char type, const char *linkname, int file,
+		      enum archive_kind kind)
+{
+	struct tar_header header = { 0 };
+	struct bytes records = { 0 };
+	uint64_t size = type == '0' ? (uint64_t)status->st_size : 0;
+	char mtime[48];
+	bool done;
+
+	memcpy(header.name, name, strnlen(name, sizeof header.name));
+	memcpy(header.linkname, linkname, strnlen(linkname, sizeof header.linkname));
+	store_octal(header.mode, sizeof header.mode, status->st_mode & 07777);
+	store_octal(header.uid, sizeof header.uid, status->st_uid);
+	store_octal(header.gid, sizeof header.gid, status->st_gid);
+	store_octal(header.mtime, sizeof header.mtime, status->st_mtim.tv_sec < 0 ? 0 : (uint64_t)status->st_mtim.tv_sec);
+	if (type == '3' || type == '4') {
+		store_octal(header.major, sizeof header.major, major(status->st_rdev));
+		store_octal(header.minor, sizeof header.minor, minor(status->st_rdev));
+	}
+	snprintf(mtime, sizeof mtime, "%lld.%09ld", (long long)status->st_mtim.tv_sec, status->st_mtim.tv_nsec);
+	done = (strlen(name) <= sizeof header.name || add_text(&records, "path", name)) &&
+	       (strlen(linkname) <= sizeof header.linkname || add_text(&records, "linkpath", linkname)) &&
+	       (!is_too_large(status->st_uid, sizeof header.uid) || add_number(&records, "uid", status->st_uid)) &&
+	       (!is_too_large(status->st_gid, sizeof header.gid) || add_number(&records, "gid", status->st_gid)) &&
+	       (!is_too_large(size, sizeof header.size) || add_number(&records, "size", size)) &&
+	       (status->st_mtim.tv_nsec == 0 || add_text(&records, "mtime", mtime)) &&
+	       (file < 0 || type == '1' || add_xattrs(&records, file, kind)) && put_records(&records) &&
+	       put_header(&header, type, size);
+	free(records.data);
+	return done;
+}
+
+// A file that changes meanwhile is cut or filled up to the size that was said.
+static bool put_contents(int file, uint64_t size)
+{
+	static uint8_t chunk[OUTPUT_SIZE];
+
+	for (uint64_t done = 0; done < size;) {
+		size_t wanted = size - done < sizeof chunk ? (size_t)(size - done) : sizeof chunk;
+		ssize_t count = read(file, chunk, wanted);
+
+		if (count < 0)
+			return tool_fail("read") == 0;
+		if (count == 0) {
+			memset(chunk, 0, wanted);
+			count = (ssize_t)wanted;
+		}
+		if (!put(chunk, (size_t)count))
+			return false;
+		done += (uint64_t)count;
+	}
+	return pad(size);
+}
+
+// The name that the file was written under before, or NULL: then it is noted.
+static const char *find_link(const struct stat *status, const char *name)
+{
+	struct written **bucket = &links[status->st_ino % LINK_BUCKETS];
+	struct written *link;
+
+	for (link = *bucket; link != NULL; link = link->next) {
+		if (link->inode == status->st_ino && link->device == status->st_dev)
+			return link->name;
+	}
+	link = malloc(sizeof *link + strlen(name) + 1);
+	if (link != NULL) {
+		link->device = status->st_dev;
+		link->inode = status->st_ino;
+		strcpy(link->name, name);
+		link->next = *bucket;
+		*bucket = link;
+	}
+	return NULL;
+}
+
+static bool add_special(int at, const char *path, const char *name, const struct stat *status, enum archive_kind kind)
+{
+	static char target[PATH_MAX];
+	ssize_t length;
+
+	switch (status->st_mode & S_IFMT) {
+	case S_IFLNK:
+		length = readlinkat(at, path, target, sizeof target - 1);
+		if (length < 0)
+			return tool_fail(name) == 0;
+		target[length] = '\0';
+		return put_entry(name, status, '2', target, -1, kind);
+	case S_IFCHR:
+		return put_entry(name, status, '3', "", -1, kind);
+	case S_IFBLK:
+		return put_entry(name, status, '4', "", -1, kind);
+	case S_IFIFO:
+		return put_entry(name, status, '6', "", -1, kind);
+	default: // sockets are of their owner's making, and of no use without it
+		return true;
+	}
+}
+
+static bool add_file(int at, const char *path, const char *name, const struct stat *status, enum archive_kind kind)
+{
+	int file = openat(at, path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+	bool added;
+
+	if (file < 0)
+		return errno == ENOENT || tool_fail(name) == 0;
+	added = put_entry(name, status, '0', "", file, kind) && put_contents(file, (uint64_t)status->st_size);
+	close(file);
+	return added;
+}
+
+// An empty file whose name stands for another one that is not there any more. OCI image-spec, layer.md, "Whiteouts".
+static bool put_whiteout(const char *directory, const char *hidden, const char *whited)
+{
+	struct stat status = { .st_mode = S_IFREG };
+	char *name;
+	bool done;
+
+	if (asprintf(&name, "%s%s%s%s", directory, directory[0] != '\0' ? "/" : "", hidden, whited) < 0)
+		return tool_fail("archive") == 0;
+	done = put_entry(name, &status, '0', "", -1, ARCHIVE_FILES);
+	free(name);
+	return done;
+}
+
+static bool is_whiteout(const struct stat *status, enum archive_kind kind)
+{
+	return kind == ARCHIVE_LAYER && S_ISCHR(status->st_mode) && status->st_rdev == 0;
+}
+
+static bool is_opaque(int directory)
+{
+	char value[2];
+
+	return fgetxattr(directory, "trusted.overlay.opaque", value, sizeof value) == 1 && value[0] == 'y';
+}
+
+static bool add_children(int directory, const char *name, enum archive_kind kind)
+{
+	DIR *entries = fdopendir(directory);
+	bool added = true;
+
+	if (entries == NULL) {
+		close(directory);
+		return tool_fail(name) == 0;
+	}
+	if (kind == ARCHIVE_LAYER && is_opaque(dirfd(entries)))
+		added = put_whiteout(name, ".wh..wh..opq", "");
+	for (struct dirent *entry; added && (entry = readdir(entries)) != NULL;) {
+		struct stat status;
+		char *child;
+
+		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+			continue;
+		if (fstatat(dirfd(entries), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+		    is_whiteout(&status, kind)) {
+			added = put_whiteout(name, ".wh.", entry->d_name);
+			continue;
+		}
+		if (asprintf(&child, "%s%s%s", name, name[0] != '\0' ? "/" : "", entry->d_name) < 0) {
+			added = tool_fail("archive") == 0;
+			continue;
+		}
+		added = archive_add(dirfd(entries), entry->d_name, child, kind);
+		free(child);
+	}
+	closedir(entries);
+	return added;
+}
+
+static bool add_directory(int at, const char *path, const char *name, const struct stat *status, enum archive_kind kind)
+{
+	int directory = openat(at, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	char *entry;
+	bool added;
+
+	if (directory < 0)
+		return errno == ENOENT || tool_fail(name) == 0;
+	if (asprintf(&entry, "%s/", name[0] != '\0' ? name : ".") < 0) {
+		close(directory);
+		return tool_fail("archive") == 0;
+	}
+	added = put_entry(entry, status, '5', "", directory, kind);
+	free(entry);
+	if (!added) {
+		close(directory);
+		return false;
+	}
+	return add_children(directory, name, kind);
+}
+
+bool archive_add(int at, const char *path, const char *name, enum archive_kind kind)
+{
+	struct stat status;
+
+	if (fstatat(at, path, &status, AT_SYMLINK_NOFOLLOW) != 0)
+		return errno == ENOENT || tool_fail(name) == 0;
+	if (S_ISDIR(status.st_mode))
+		return add_directory(at, path, name, &status, kind);
+	if (status.st_nlink > 1) {
+		const char *before = find_link(&status, name);
+
+		if (before != NULL)
+			return put_entry(name, &status, '1', before, -1, kind);
+	}
+	if (S_ISREG(status.st_mode))
+		return add_file(at, path, name, &status, kind);
+	return add_special(at, path, name, &status, kind);
+}
+
+bool archive_end(void)
+{
+	static const char zeros[2 * TAR_BLOCK];
+
+	return put(zeros, sizeof zeros) && flush();
+}

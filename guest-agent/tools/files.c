@@ -1,0 +1,263 @@
+// Tools for files: archives of them, what they are, their contents, what happens to them.
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tools/archive.h"
+#include "container/disk.h"
+#include "tools/tool.h"
+
+enum { CHUNK = 64 * 1024 };
+
+static int missing(void)
+{
+	errno = EINVAL;
+	return tool_fail("arguments");
+}
+
+// archive PATH NAME [follow]: PATH and all below it, as NAME; a symbolic link itself unless it is to be followed.
+int tool_archive(char **arguments)
+{
+	char *resolved;
+
+	if (arguments[0] == NULL || arguments[1] == NULL)
+		return missing();
+	resolved = arguments[2] != NULL ? realpath(arguments[0], NULL) : arguments[0];
+	if (resolved == NULL || faccessat(AT_FDCWD, resolved, F_OK, AT_SYMLINK_NOFOLLOW) != 0)
+		return tool_fail(arguments[0]);
+	return archive_add(AT_FDCWD, resolved, arguments[1], ARCHIVE_FILES) && archive_end() ? 0 : 1;
+}
+
+// layer: what the container wrote, as a layer of an image.
+int tool_layer(char **arguments)
+{
+	(void)arguments;
+	return archive_add(AT_FDCWD, DISK_UPPER, "", ARCHIVE_LAYER) && archive_end() ? 0 : 1;
+}
+
+// Type, mode, owner, group, size, time and name, ended by a NUL.
+static void print_file(const struct stat *status, char type, const char *name)
+{
+	printf("%c %o %u %u %lld %lld.%09ld %s", type, (unsigned)status->st_mode & 07777, status->st_uid, status->st_gid,
+	       (long long)status->st_size, (long long)status->st_mtim.tv_sec, status->st_mtim.tv_nsec, name);
+	putchar('\0');
+}
+
+static char type_of(const struct stat *status)
+{
+	switch (status->st_mode & S_IFMT) {
+	case S_IFREG:
+		return 'f';
+	case S_IFDIR:
+		return 'd';
+	case S_IFLNK:
+		return 'l';
+	case S_IFCHR:
+		return 'c';
+	case S_IFBLK:
+		return 'b';
+	case S_IFIFO:
+		return 'p';
+	default:
+		return 's';
+	}
+}
+
+// stat PATH: what it is, and behind a symbolic link what that leads to.
+int tool_stat(char **arguments)
+{
+	struct stat status;
+
+	if (arguments[0] == NULL)
+		return missing();
+	if (lstat(arguments[0], &status) != 0)
+		return tool_fail(arguments[0]);
+	print_file(&status, type_of(&status), arguments[0]);
+	if (S_ISLNK(status.st_mode) && stat(arguments[0], &status) == 0)
+		print_file(&status, type_of(&status), arguments[0]);
+	return fflush(stdout) == 0 ? 0 : tool_fail("write");
+}
+
+// list DIRECTORY
+int tool_list(char **arguments)
+{
+	DIR *entries = arguments[0] != NULL ? opendir(arguments[0]) : NULL;
+
+	if (entries == NULL)
+		return arguments[0] == NULL ? missing() : tool_fail(arguments[0]);
+	for (struct dirent *entry; (entry = readdir(entries)) != NULL;) {
+		struct stat status;
+
+		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
+		    fstatat(dirfd(entries), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0)
+			print_file(&status, type_of(&status), entry->d_name);
+	}
+	closedir(entries);
+	return fflush(stdout) == 0 ? 0 : tool_fail("write");
+}
+
+static int copy(int from, int to, const char *name)
+{
+	static char chunk[CHUNK];
+	ssize_t count;
+
+	while ((count = read(from, chunk, sizeof chunk)) > 0) {
+		for (ssize_t done = 0; done < count;) {
+			ssize_t written = write(to, chunk + done, (size_t)(count - done));
+
+			if (written < 0)
+				return tool_fail(name);
+			done += written;
+		}
+	}
+	return count < 0 ? tool_fail(name) : 0;
+}
+
+// read PATH
+int tool_read(char **arguments)
+{
+	int file = arguments[0] != NULL ? open(arguments[0], O_RDONLY | O_CLOEXEC) : -1;
+
+	if (file < 0)
+		return arguments[0] == NULL ? missing() : tool_fail(arguments[0]);
+	return copy(file, STDOUT_FILENO, arguments[0]);
+}
+
+// write PATH MODE: stdin becomes its contents; MODE, octal, is that of a new file.
+int tool_write(char **arguments)
+{
+	int file;
+
+	if (arguments[0] == NULL || arguments[1] == NULL)
+		return missing();
+	umask(0);
+	file = open(arguments[0], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, (mode_t)strtoul(arguments[1], NULL, 8) & 07777);
+	if (file < 0)
+		return tool_fail(arguments[0]);
+	return copy(STDIN_FILENO, file, arguments[0]);
+}
+
+static const char *event_name(uint32_t mask)
+{
+	if ((mask & (IN_CREATE | IN_MOVED_TO)) != 0)
+		return "create";
+	if ((mask & (IN_DELETE | IN_MOVED_FROM | IN_DELETE_SELF | IN_MOVE_SELF)) != 0)
+		return "delete";
+	return "change";
+}
+
+// watch PATH: what happens to it, or in it when it is a directory: `create`, `change` or `delete`, and the name. Ends
+// with the reader of stdout.
+int tool_watch(char **arguments)
+{
+	_Alignas(struct inotify_event) static char events[CHUNK];
+	const uint32_t mask = IN_CREATE | IN_MOVED_TO | IN_CLOSE_WRITE | IN_ATTRIB | IN_DELETE | IN_MOVED_FROM |
+			      IN_DELETE_SELF | IN_MOVE_SELF;
+	int watch = inotify_init1(IN_CLOEXEC);
+
+	if (arguments[0] == NULL)
+		return missing();
+	if (watch < 0 || inotify_add_watch(watch, arguments[0], mask) < 0)
+		return tool_fail(arguments[0]);
+	dprintf(STDOUT_FILENO, "ready %s%c", "", '\0');
+	for (;;) {
+		struct pollfd ready[2] = { { .fd = watch, .events = POLLIN }, { .fd = STDOUT_FILENO } };
+		ssize_t length;
+
+		if (poll(ready, 2, -1) < 0 || (ready[1].revents & (POLLERR | POLLHUP)) != 0)
+			return 0;
+		length = read(watch, events, sizeof events);
+		if (length <= 0)
+			return tool_fail(arguments[0]);
+		for (const char *at = events; at < events + length;) {
+			const struct inotify_event *event = (const struct inotify_event *)(const void *)at;
+
+			if ((event->mask & IN_IGNORED) != 0)
+				return 0;
+			if (dprintf(STDOUT_FILENO, "%s %s%c", event_name(event->mask), event->len > 0 ? event->name : "",
+				    '\0') < 0)
+				return 0;
+			at += sizeof *event + event->len;
+		}
+	}
+}
+
+// Whether the agent made it for a mount: an empty file or directory where the image has none.
+static bool is_mount_target(const char *path, const struct stat *status)
+{
+	static const char *const targets[] = { "/etc/hostname", "/etc/hosts", "/etc/resolv.conf" };
+
+	for (size_t i = 0; S_ISREG(status->st_mode) && status->st_size == 0 && i < sizeof targets / sizeof *targets; i++) {
+		if (strcmp(path, targets[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+// Whether a directory is in the upper one perhaps only for what is in it.
+static bool is_copy(const struct stat *status, const struct stat *before)
+{
+	return S_ISDIR(status->st_mode) && status->st_mode == before->st_mode && status->st_uid == before->st_uid &&
+	       status->st_gid == before->st_gid;
+}
+
+static bool print_changes(int upper, int lower, const char *path)
+{
+	DIR *entries = fdopendir(upper);
+	bool done = entries != NULL;
+
+	for (struct dirent *entry; done && (entry = readdir(entries)) != NULL;) {
+		const char *name = entry->d_name;
+		struct stat status;
+		struct stat before;
+		bool existed;
+		char *child;
+
+		if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
+		    fstatat(dirfd(entries), name, &status, AT_SYMLINK_NOFOLLOW) != 0)
+			continue;
+		existed = lower >= 0 && fstatat(lower, name, &before, AT_SYMLINK_NOFOLLOW) == 0;
+		if (asprintf(&child, "%s/%s", path, name) < 0) {
+			done = tool_fail("memory") == 0;
+			break;
+		}
+		if (S_ISCHR(status.st_mode) && status.st_rdev == 0)
+			printf("D %s%c", child, '\0');
+		else if (existed || !is_mount_target(child, &status))
+			printf("%c %s%c", !existed ? 'A' : is_copy(&status, &before) ? 'c' : 'C', child, '\0');
+		if (S_ISDIR(status.st_mode)) {
+			int next = openat(dirfd(entries), name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+			int below = existed ? openat(lower, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
+
+			if (next >= 0)
+				done = print_changes(next, below, child);
+			if (below >= 0)
+				close(below);
+		}
+		free(child);
+	}
+	if (entries != NULL)
+		closedir(entries);
+	return done;
+}
+
+// changes: what the container added (A), changed (C) and deleted (D), each path ended by a NUL; c is a directory of which
+// at most its entries changed.
+int tool_changes(char **arguments)
+{
+	int upper = open(DISK_UPPER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int lower = open(DISK_IMAGE, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	(void)arguments;
+	if (upper < 0 || lower < 0)
+		return tool_fail("layer");
+	return print_changes(upper, lower, "") && fflush(stdout) == 0 ? 0 : tool_fail("changes");
+}

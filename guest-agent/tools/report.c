@@ -1,0 +1,136 @@
+// Tools that report on the container: its processes, and what it uses.
+#include <ctype.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include "container/disk.h"
+#include "tools/tool.h"
+
+enum {
+	TEXT_SIZE = 8192,
+	PROC_PATH_SIZE = NAME_MAX + 32,
+};
+
+// Reads a whole small file into `text`; its length, 0 when there is none.
+static size_t read_text(const char *path, char *text, size_t size)
+{
+	int file = open(path, O_RDONLY | O_CLOEXEC);
+	size_t length = 0;
+
+	while (file >= 0 && length < size - 1) {
+		ssize_t count = read(file, text + length, size - 1 - length);
+
+		if (count <= 0)
+			break;
+		length += (size_t)count;
+	}
+	if (file >= 0)
+		close(file);
+	text[length] = '\0';
+	return length;
+}
+
+static unsigned uid_of(const char *folder)
+{
+	struct stat status;
+
+	return stat(folder, &status) == 0 ? status.st_uid : 0;
+}
+
+// uid, pid, parent's pid, start and CPU time in clock ticks (100 a second), terminal's device, command; ended by a NUL.
+static void print_process(const char *pid)
+{
+	static char command[TEXT_SIZE];
+	static char stat_line[TEXT_SIZE];
+	char path[PROC_PATH_SIZE];
+	char *fields;
+	size_t length;
+	int parent = 0;
+	int terminal = 0;
+	unsigned long user = 0;
+	unsigned long system = 0;
+	unsigned long long start = 0;
+
+	snprintf(path, sizeof path, "/proc/%s/stat", pid);
+	if (read_text(path, stat_line, sizeof stat_line) == 0)
+		return;
+	// The name in parentheses may have any character in it.
+	fields = strrchr(stat_line, ')');
+	if (fields == NULL ||
+	    sscanf(fields + 1, " %*c %d %*d %*d %d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %*d %*d %llu", &parent,
+		   &terminal, &user, &system, &start) != 5)
+		return;
+	snprintf(path, sizeof path, "/proc/%s/cmdline", pid);
+	length = read_text(path, command, sizeof command);
+	for (size_t i = 0; i + 1 < length; i++) {
+		if (command[i] == '\0')
+			command[i] = ' ';
+	}
+	if (length == 0) {
+		char *name = strchr(stat_line, '(');
+
+		fields[1] = '\0';
+		snprintf(command, sizeof command, "[%.*s]", (int)(fields - name - 1), name + 1);
+	}
+	snprintf(path, sizeof path, "/proc/%s", pid);
+	printf("%u %s %d %llu %lu %d %s%c", uid_of(path), pid, parent, start, user + system, terminal, command, '\0');
+}
+
+// processes: those in pid namespaces other than the agent's own.
+int tool_processes(char **arguments)
+{
+	char own[64] = "";
+	DIR *entries = opendir("/proc");
+
+	(void)arguments;
+	if (entries == NULL || readlink("/proc/self/ns/pid", own, sizeof own - 1) < 0)
+		return tool_fail("/proc");
+	for (struct dirent *entry; (entry = readdir(entries)) != NULL;) {
+		char path[PROC_PATH_SIZE];
+		char namespace[64] = "";
+
+		if (!isdigit((unsigned char)entry->d_name[0]))
+			continue;
+		snprintf(path, sizeof path, "/proc/%s/ns/pid", entry->d_name);
+		if (readlink(path, namespace, sizeof namespace - 1) > 0 && strcmp(own, namespace) != 0)
+			print_process(entry->d_name);
+	}
+	closedir(entries);
+	return fflush(stdout) == 0 ? 0 : tool_fail("write");
+}
+
+static void print_file(const char *name, const char *path)
+{
+	static char text[TEXT_SIZE];
+
+	read_text(path, text, sizeof text);
+	printf("%s%c%s%c", name, '\0', text, '\0');
+}
+
+// statistics: names and contents of the kernel's own files, each ended by a NUL; and the bytes of the writable layer.
+int tool_statistics(char **arguments)
+{
+	struct statvfs layer;
+
+	(void)arguments;
+	print_file("cpu.stat", "/sys/fs/cgroup/container/cpu.stat");
+	print_file("memory.current", "/sys/fs/cgroup/container/memory.current");
+	print_file("memory.max", "/sys/fs/cgroup/container/memory.max");
+	print_file("memory.stat", "/sys/fs/cgroup/container/memory.stat");
+	print_file("pids.current", "/sys/fs/cgroup/container/pids.current");
+	print_file("io.stat", "/sys/fs/cgroup/container/io.stat");
+	print_file("meminfo", "/proc/meminfo");
+	print_file("net/dev", "/proc/net/dev");
+	if (statvfs(DISK_LAYER, &layer) == 0)
+		printf("layer%c%llu %llu%c", '\0',
+		       (unsigned long long)(layer.f_blocks - layer.f_bfree) * layer.f_frsize,
+		       (unsigned long long)layer.f_blocks * layer.f_frsize, '\0');
+	return fflush(stdout) == 0 ? 0 : tool_fail("write");
+}
