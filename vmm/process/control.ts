@@ -1,19 +1,18 @@
 // The control socket of a machine process: one JSON object a line, both ways (machine.ts says which).
 import type { EventLoop } from '../host/event-loop.js';
 import * as libc from '../host/libc.js';
+import { JsonLineError, JsonLines } from '../json-lines.js';
 import type { MachineEvent, MachineRequest } from '../machine.js';
 
-const NEWLINE = 0x0a;
 const CHUNK = 65536;
-/** A specification is a few kilobytes, with thousands of disk extents a few hundred. */
-const MAX_LINE = 16 * 2 ** 20;
+/** Bytes of a request. A specification is a few kilobytes, with thousands of disk extents a few hundred. */
+const MAX_REQUEST = 16 * 2 ** 20;
 
 /** Reads requests within an event loop and writes events. Owns nothing: the descriptor lives as long as the process. */
 export class ControlSocket {
   readonly #fd: number;
   readonly #chunk = Buffer.alloc(CHUNK);
-  #pending: Buffer[] = [];
-  #pendingLength = 0;
+  readonly #lines = new JsonLines(MAX_REQUEST);
 
   /**
    * @param onRequest a line that is JSON came; it is checked no further.
@@ -33,23 +32,13 @@ export class ControlSocket {
     const count = libc.read(this.#fd, this.#chunk, CHUNK);
     if (count < 0) return libc.errno() === libc.EAGAIN || libc.errno() === libc.EINTR;
     if (count === 0) return false;
-    let rest = this.#chunk.subarray(0, count);
-    for (let end = rest.indexOf(NEWLINE); end >= 0; end = rest.indexOf(NEWLINE)) {
-      const line = Buffer.concat([...this.#pending, rest.subarray(0, end)]).toString();
-      this.#pending = [];
-      this.#pendingLength = 0;
-      rest = rest.subarray(end + 1);
-      let request: MachineRequest;
-      try {
-        request = JSON.parse(line);
-      } catch {
-        return false;
-      }
-      onRequest(request);
+    try {
+      for (const request of this.#lines.read(this.#chunk.subarray(0, count))) onRequest(request as MachineRequest);
+      return true;
+    } catch (error) {
+      if (error instanceof JsonLineError) return false;
+      throw error;
     }
-    this.#pending.push(Buffer.from(rest));
-    this.#pendingLength += rest.length;
-    return this.#pendingLength <= MAX_LINE;
   }
 
   /** Sends an event. An owner that is gone, or does not read, misses it. */

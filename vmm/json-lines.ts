@@ -1,0 +1,67 @@
+// JSON lines: one JSON value a line, ended by a newline. Both sides of a control socket read them with this reader.
+// Like machine.ts, it imports nothing of the machine monitor, so that the sandbox can use it.
+
+const NEWLINE = 0x0a;
+
+/** A line that is not JSON, or is longer than the reader's limit. The rest of the stream means nothing after it. */
+export class JsonLineError extends Error {
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = 'JsonLineError';
+  }
+}
+
+/** Splits a stream of bytes into lines and parses each one. Keeps the bytes of a line until all of it has come. */
+export class JsonLines {
+  readonly #maxLine: number;
+  #pending: Buffer[] = [];
+  #pendingLength = 0;
+
+  /** @param maxLine the most bytes of a line, its newline not counted. Bounds what a peer can make the reader keep. */
+  constructor(maxLine: number) {
+    this.#maxLine = maxLine;
+  }
+
+  /**
+   * Yields the values of the lines that `chunk` completes. A caller that leaves the loop early finds the unread bytes in
+   * {@link takeRest}. `chunk` may be reused once the loop ends: what is kept of it is copied.
+   * @throws JsonLineError when a line is not JSON or is too long.
+   */
+  *read(chunk: Uint8Array): Generator<unknown, void, undefined> {
+    let rest = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
+    try {
+      for (let end = rest.indexOf(NEWLINE); end >= 0; end = rest.indexOf(NEWLINE)) {
+        this.#checkLength(this.#pendingLength + end);
+        const line = Buffer.concat([...this.#pending, rest.subarray(0, end)]).toString();
+        this.#pending = [];
+        this.#pendingLength = 0;
+        rest = rest.subarray(end + 1);
+        yield parse(line);
+      }
+    } finally {
+      if (rest.length > 0) this.#pending.push(Buffer.from(rest));
+      this.#pendingLength += rest.length;
+    }
+    this.#checkLength(this.#pendingLength);
+  }
+
+  /** Returns the bytes behind the last line that was read, and forgets them. */
+  takeRest(): Buffer {
+    const rest = Buffer.concat(this.#pending);
+    this.#pending = [];
+    this.#pendingLength = 0;
+    return rest;
+  }
+
+  #checkLength(length: number): void {
+    if (length > this.#maxLine) throw new JsonLineError(`a line of more than ${this.#maxLine} bytes`);
+  }
+}
+
+function parse(line: string): unknown {
+  try {
+    return JSON.parse(line);
+  } catch (cause) {
+    throw new JsonLineError('a line that is not JSON', { cause });
+  }
+}
