@@ -81,7 +81,6 @@ export {
   type SandboxOptions,
   type SandboxProcess,
 } from './sandbox.js';
-export { endBetweenTurns, forwardSignals, SignalError } from './signals.js';
 export { MAX_CPUS } from './spec/limits.js';
 export type { BindMount, Mount, VolumeMount } from './spec/mounts.js';
 export { type BoundPort, type ExposedPort, eachPort, formatPort, parseExposed } from './spec/published-ports.js';
@@ -97,4 +96,3 @@ export {
 export { signalNumber } from './spec/signal-number.js';
 export { type Supervised, type SuperviseOptions, Supervision } from './supervision/supervision.js';
 export { type StartOptions, SupervisorProcess } from './supervision/supervisor-process.js';
-export { attachTerminal, type Foreground, terminalSize } from './terminal.js';

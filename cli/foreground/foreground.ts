@@ -2,17 +2,15 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type Attachment,
-  attachTerminal,
   type Container,
   type ContainerIo,
   type ContainerStartOptions,
-  type Foreground,
-  forwardSignals,
   SandboxError,
   SupervisorProcess,
-  terminalSize,
 } from '../../sandbox/index.js';
 import { type DetachKeys, watchForKeys } from '../options/detach-keys.js';
+import { forwardSignals } from './signals.js';
+import { attachTerminal, type Foreground, terminalSize } from './terminal.js';
 
 /** Milliseconds that a program has to draw its screen, and between two looks whether it has. */
 const REDRAW = 1000;

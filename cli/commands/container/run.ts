@@ -1,7 +1,8 @@
 // tsvm run: a command in a new container.
 import type { Command } from 'commander';
-import { type ContainerSpec, endBetweenTurns, Supervision } from '../../../sandbox/index.js';
+import { type ContainerSpec, Supervision } from '../../../sandbox/index.js';
 import { callerIo, inForeground, startAttached } from '../../foreground/foreground.js';
+import { endBetweenTurns } from '../../foreground/signals.js';
 import { type Context, createCommand, openLog } from '../../options/command.js';
 import { addContainerOptions, type ContainerOptions, toContainerSpec } from '../../options/container-spec.js';
 import { DETACH_KEYS, type DetachKeys } from '../../options/detach-keys.js';
