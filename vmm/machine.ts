@@ -137,6 +137,8 @@ export interface NetworkSpec {
   resolvers: string[];
   /** Without one that allows, all is allowed that is not closed (vmm/devices/net/closed-ranges.ts). */
   rules: NetworkRule[];
+  /** Ranges of the addresses that members of private networks have; the last 32 bits of an address name the member. */
+  peerRanges: string[];
   /** A machine without it is better than none: when the back end cannot be had, that is only said. */
   optional: boolean;
   /** Absent: the guest is in no private network, and cannot join one. */

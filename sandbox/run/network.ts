@@ -23,6 +23,8 @@ const TAP = 'tap:';
 const PASST_MTU = 65520;
 /** The prefix of our IPv6 addresses, unique local: `tsvm` in ASCII. */
 const PREFIX_6 = 'fd74:7376:6d';
+/** All addresses of containers, by IPv4 and by IPv6. */
+const PEER_RANGES = ['198.19.0.0/16', `${ipv6Of('198.19.0.0')}/112`];
 
 export interface NetworkOptions {
   /** `none`, `passt`, `tap:INTERFACE`, or the name of a private network. Absent: `passt` where it can be had, else none. */
@@ -165,6 +167,7 @@ export function planNetwork(
       gateways: place.gateways,
       resolvers: nameservers,
       rules: allRules,
+      peerRanges: PEER_RANGES,
       optional: !isAskedFor(options) && networks.peers.length === 0,
       peers: isTap ? undefined : networks.peers,
       backEnd: backEnd(),
@@ -217,12 +220,16 @@ interface Place {
   mtu: number;
 }
 
+/** The IPv6 address that ends in an IPv4 address. */
+function ipv6Of(address: string): string {
+  const number = numberOf(address);
+  return `${PREFIX_6}::${(number >>> 16).toString(16)}:${(number & 0xffff).toString(16)}`;
+}
+
 function passtPlace(ipv6: boolean, address: string): Place {
   return {
     address,
-    more: ipv6
-      ? [`${PREFIX_6}::${(numberOf(address) >>> 16).toString(16)}:${(numberOf(address) & 0xffff).toString(16)}`]
-      : [],
+    more: ipv6 ? [ipv6Of(address)] : [],
     gateway: GATEWAY_ADDRESS,
     gateways: ipv6 ? [GATEWAY_ADDRESS, GATEWAY_ADDRESS_6] : [GATEWAY_ADDRESS],
     gatewayMac: macOf(GATEWAY_ADDRESS),

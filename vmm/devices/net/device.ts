@@ -20,7 +20,7 @@ import { answerQuery, parseQuery } from './dns.js';
 import { ETHERNET_HEADER, Frame, MAX_HEADERS } from './frame.js';
 import { completeChecksum, NET_HEADER, NetHeader, NUM_BUFFERS } from './header.js';
 import { type Link, Peers } from './peers.js';
-import { PEER_PREFIX, Policy } from './policy.js';
+import { Policy } from './policy.js';
 import { answerRefusal, datagram } from './refusal.js';
 import { Refusals } from './refusals.js';
 
@@ -114,7 +114,7 @@ export class VirtioNet implements VirtioDevice, FrameReceiver {
       this.#peers = new Peers({
         loop,
         address: spec.addresses[0],
-        prefix: PEER_PREFIX,
+        ranges: spec.peerRanges,
         onMessage: (link, bytes, length) => this.#receivePeer(link, bytes, length),
         onFlush: () => this.flush(),
         onReady: () => this.ready(),

@@ -13,7 +13,7 @@ import * as libc from '../../host/libc.js';
 import { Timer } from '../../host/timer.js';
 import { MachineError, type PeerNetwork } from '../../machine.js';
 import { allocateIovecs, setIovec } from '../../virtio/buffers.js';
-import { formatAddress, isIPv4Address, parseAddress } from './address.js';
+import { type AddressRange, formatAddress, isInRange, parseAddress, parseRange } from './address.js';
 import { type CheckedFrame, HEADROOM } from './back-end.js';
 import { NET_HEADER } from './header.js';
 
@@ -26,9 +26,6 @@ const BATCH = 64;
 const PATIENCE = 20;
 const HELLO = 4;
 const BACKLOG = 64;
-/** `16 bits are the network's`: 198.19.0.0/16. */
-const NETWORK = (198 << 24) | (19 << 16);
-const NETWORK_MASK = 0xffff0000;
 /** What a member's names begin with in the folder, so that none is an address. */
 const NAME = 'name=';
 
@@ -46,8 +43,8 @@ export interface PeersOptions {
   loop: EventLoop;
   /** The guest's IPv4 address. */
   address: string;
-  /** The first two words of the guests' IPv6 addresses, whose last is the IPv4 address. */
-  prefix: Uint32Array;
+  /** Ranges of the members' addresses, of which the last word is the member's IPv4 address. */
+  ranges: readonly string[];
   /** A message of the peer's: header and frame. False: there is no room, until {@link Peers.resume}. */
   onMessage(link: Link, bytes: Uint8Array, length: number): boolean;
   /** All that there is for now was received. */
@@ -64,6 +61,7 @@ interface Membership {
 export class Peers implements Disposable {
   readonly #options: PeersOptions;
   readonly #own: number;
+  readonly #ranges: readonly AddressRange[];
   readonly #members = new Map<string, Membership>();
   readonly #links = new Map<number, Link>();
   /** By the peer's address; the latest of several. */
@@ -76,9 +74,11 @@ export class Peers implements Disposable {
   /** A frame that waits for room at its peer. */
   #waiting: { link: Link; message: Buffer } | undefined;
 
+  /** @throws RangeError for an address or a range that is not valid */
   constructor(options: PeersOptions) {
     this.#options = options;
     this.#own = parseAddress(options.address)[3];
+    this.#ranges = options.ranges.map(parseRange);
     this.#timer = new Timer(options.loop, () => this.#giveUp());
   }
 
@@ -123,10 +123,8 @@ export class Peers implements Disposable {
   /** The link to the peer of this address; undefined when there is none. */
   find(destination: Uint32Array): Link | undefined {
     if (this.#members.size === 0) return undefined;
-    const { prefix } = this.#options;
-    const isOurs = isIPv4Address(destination) || prefix.every((word, index) => destination[index] === word);
     const word = destination[3];
-    if (!isOurs || (word & NETWORK_MASK) !== NETWORK || word === this.#own) return undefined;
+    if (word === this.#own || !this.#ranges.some((range) => isInRange(range, destination))) return undefined;
     return this.#byAddress.get(word) ?? this.#connect(word);
   }
 

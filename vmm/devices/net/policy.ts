@@ -46,9 +46,6 @@ function compileRule({ allow, range, name, ports }: NetworkRule): Rule {
   return { allow, range: range === undefined ? undefined : parseRange(range), name: name?.toLowerCase(), ports };
 }
 
-/** fd74:7376:6d::/96: a guest's IPv6 address in private networks has its IPv4 address at the end. */
-export const PEER_PREFIX = parseAddress('fd74:7376:6d::').slice(0, 3);
-
 /** Where an Ethernet frame has its addresses. */
 const DESTINATION_MAC = 0;
 const SOURCE_MAC = 6;
@@ -65,6 +62,7 @@ export class Policy {
   readonly #gateways: Address[];
   readonly #resolvers: Address[];
   readonly #rules: Rule[];
+  readonly #peerRanges: AddressRange[];
   readonly #host: Pick<HostAddresses, 'ranges'>;
   readonly #names: Names;
   /** There is a list of what is allowed, and nothing else is. */
@@ -81,6 +79,7 @@ export class Policy {
     this.#gateways = spec.gateways.map(parseAddress);
     this.#resolvers = spec.resolvers.map(parseAddress);
     this.#rules = spec.rules.map(compileRule);
+    this.#peerRanges = spec.peerRanges.map(parseRange);
     this.#isList = this.#rules.some(({ allow }) => allow);
     const names = this.#rules.flatMap(({ name }) => name ?? []);
     this.#hasNames = names.length > 0;
@@ -207,8 +206,8 @@ export class Policy {
   isFromPeer(frame: Frame, address: number): boolean {
     if (frame.kind !== TCP && frame.kind !== UDP && frame.kind !== ECHO) return false;
     const { source } = frame;
-    const isPeer = frame.isIPv4 || PEER_PREFIX.every((word, index) => source[index] === word);
-    return isPeer && source[3] === address && isOneOf(this.#own, frame.destination);
+    if (source[3] !== address || !this.#peerRanges.some((range) => isInRange(range, source))) return false;
+    return isOneOf(this.#own, frame.destination);
   }
 
   /** Takes note of a frame to the guest: `bytes` from `start` on, all of it. */

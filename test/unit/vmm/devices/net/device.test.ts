@@ -13,7 +13,7 @@ import {
 } from '../../../../../vmm/devices/net/device.js';
 import { EventLoop } from '../../../../../vmm/host/event-loop.js';
 import type { NetworkRule, Refusal } from '../../../../../vmm/machine.js';
-import { GATEWAY, GUEST, query, SYN, tcp, udp } from '../../../../fixtures/frames.js';
+import { GATEWAY, GUEST, PEER_RANGES, query, SYN, tcp, udp } from '../../../../fixtures/frames.js';
 import { type Piece, VirtioDriver } from '../../../../fixtures/virtio-driver.js';
 
 const HEADER = 12;
@@ -73,6 +73,7 @@ function network(options: { rules?: NetworkRule[]; features?: number[] } = {}) {
       spec: {
         ...{ mac: GUEST.mac, gatewayMac: GATEWAY.mac, mtu: 65520, optional: false },
         ...{ addresses: [GUEST.ipv4, GUEST.ipv6], gateways: [GATEWAY.ipv4], resolvers: [RESOLVER] },
+        peerRanges: PEER_RANGES,
         rules: options.rules ?? [],
         backEnd: { kind: 'tap', interface: 'none' },
       },

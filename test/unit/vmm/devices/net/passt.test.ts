@@ -15,7 +15,7 @@ import { EventLoop } from '../../../../../vmm/host/event-loop.js';
 import * as libc from '../../../../../vmm/host/libc.js';
 import type { MachineError, NetworkSpec, PasstSpec, PublishedPorts } from '../../../../../vmm/machine.js';
 import { BufferList } from '../../../../../vmm/virtio/buffers.js';
-import { ACK, GATEWAY, GUEST, SYN, tcp } from '../../../../fixtures/frames.js';
+import { ACK, GATEWAY, GUEST, PEER_RANGES, SYN, tcp } from '../../../../fixtures/frames.js';
 import { GuardedMemory } from '../../../../fixtures/virtio-driver.js';
 
 const RST = 4;
@@ -23,7 +23,7 @@ const RST = 4;
 function networkSpec(backEnd: PasstSpec): NetworkSpec {
   return {
     ...{ mac: GUEST.mac, gatewayMac: GATEWAY.mac, mtu: 65520, optional: false },
-    ...{ addresses: [GUEST.ipv4], gateways: [GATEWAY.ipv4], resolvers: [], rules: [] },
+    ...{ addresses: [GUEST.ipv4], gateways: [GATEWAY.ipv4], resolvers: [], rules: [], peerRanges: PEER_RANGES },
     backEnd,
   };
 }

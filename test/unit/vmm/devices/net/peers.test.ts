@@ -9,7 +9,7 @@ import { Nowhere } from '../../../../../vmm/devices/net/nowhere.js';
 import { EventLoop } from '../../../../../vmm/host/event-loop.js';
 import * as libc from '../../../../../vmm/host/libc.js';
 import type { Refusal } from '../../../../../vmm/machine.js';
-import { arp, type FrameFields, GATEWAY, icmp, query, tcp, udp } from '../../../../fixtures/frames.js';
+import { arp, type FrameFields, GATEWAY, icmp, PEER_RANGES, query, tcp, udp } from '../../../../fixtures/frames.js';
 import { type Piece, VirtioDriver } from '../../../../fixtures/virtio-driver.js';
 
 const HEADER = 12;
@@ -41,6 +41,7 @@ function machine(number: number, names: string[] = [], features?: number[]) {
       ...{ mac, gatewayMac: GATEWAY.mac, mtu: 65520, optional: false, addresses: [address], gateways: [GATEWAY.ipv4] },
       ...{
         resolvers: [RESOLVER],
+        peerRanges: PEER_RANGES,
         rules: [{ allow: false, range: '0.0.0.0/0' }],
         backEnd: { kind: 'none' },
       },
