@@ -1,7 +1,7 @@
 // What of the host's own network matters to a container's: its routes, its resolvers, an interface of its own.
 import { readFileSync } from 'node:fs';
 import { isIP, isIPv4 } from 'node:net';
-import { FIB_TRIE, localAddresses } from '../../vmm/devices/net/host-addresses.js';
+import { readLocalAddresses } from '../../vmm/local-addresses.js';
 
 /** An interface of the host that leads to a guest. */
 export interface TapInterface {
@@ -41,7 +41,7 @@ export function readHostNetwork(): HostNetwork {
 
 /** An interface that is up and has an IPv4 address, or undefined. Nobody need have opened it: it may have no carrier. */
 export function readInterface(name: string): TapInterface | undefined {
-  const found = connectedAddress(name, read(ROUTE), localAddresses(read(FIB_TRIE)));
+  const found = connectedAddress(name, read(ROUTE), readLocalAddresses());
   if (found === undefined) return undefined;
   const about = (file: string) => read(`/sys/class/net/${name}/${file}`).trim();
   return { ...found, mac: about('address'), mtu: Number(about('mtu')) };

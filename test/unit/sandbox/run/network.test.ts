@@ -8,8 +8,8 @@ import {
   hostResolver,
 } from '../../../../sandbox/run/host-network.js';
 import { checkNetwork, type NetworkOptions, planNetwork } from '../../../../sandbox/run/network.js';
-import { localAddresses, localAddresses6 } from '../../../../vmm/devices/net/host-addresses.js';
 import { Policy } from '../../../../vmm/devices/net/policy.js';
+import { parseLocalAddresses, parseLocalAddresses6 } from '../../../../vmm/local-addresses.js';
 
 const host: HostNetwork = {
   ipv4: 'eth0',
@@ -159,15 +159,15 @@ describe("the host's own network", () => {
         |-- 203.0.113.77
            /32 host LOCAL
 `;
-    expect(localAddresses(trie + trie)).toEqual(['127.0.0.0/8', '192.168.77.1', '203.0.113.77']);
+    expect(parseLocalAddresses(trie + trie)).toEqual(['127.0.0.0/8', '192.168.77.1', '203.0.113.77']);
     const none = '0'.repeat(32);
     const route = (destination: string, bits: string, flags: string) =>
       `${destination} ${bits} ${none} 00 ${none} 00000000 00000001 00000000 ${flags}     eth0`;
     const address = 'fd000000000000000000000000000002';
     const routes = [route(`${address.slice(0, -1)}0`, '40', '00000001'), route(address, '80', '80200001')];
-    expect(localAddresses6(`${routes.join('\n')}\n`)).toEqual(['fd00:0000:0000:0000:0000:0000:0000:0002']);
+    expect(parseLocalAddresses6(`${routes.join('\n')}\n`)).toEqual(['fd00:0000:0000:0000:0000:0000:0000:0002']);
     for (const each of ['', 'x', '|--\n/32 host LOCAL', ' \n\n']) {
-      expect([localAddresses(each), localAddresses6(each)]).toEqual([[], []]);
+      expect([parseLocalAddresses(each), parseLocalAddresses6(each)]).toEqual([[], []]);
     }
   });
 
