@@ -9,8 +9,8 @@ import { AllocatedMemory } from '../../vmm/host/memory.js';
 import { IOCTLS } from '../../vmm/kvm/ioctl.js';
 import { Kvm } from '../../vmm/kvm/kvm.js';
 import { kvm_run } from '../../vmm/kvm/structs.js';
-import type { Vcpu } from '../../vmm/kvm/vcpu.js';
-import type { Vm } from '../../vmm/kvm/vm.js';
+import { Vcpu } from '../../vmm/kvm/vcpu.js';
+import { Vm } from '../../vmm/kvm/vm.js';
 
 /** Where the code of a guest is, and its entry point. */
 export const CODE = 0x1000;
@@ -61,11 +61,11 @@ export class Guest implements Disposable {
     const code = assemble(source, bits);
     this.kvm = Kvm.open();
     this.memory = AllocatedMemory.allocate(memory);
-    this.vm = this.kvm.createVm();
+    this.vm = Vm.create(this.kvm);
     this.vm.addMemory(this.memory.regions);
     this.vm.reserveRealModePages(0xfffbc000, 0xfffbd000);
     if (irqchip) this.vm.createIrqchip();
-    this.vcpu = this.vm.createVcpu(0);
+    this.vcpu = Vcpu.create(this.vm, 0);
     this.vcpu.setCpuid(this.kvm.supportedCpuid());
     this.memory.bytes(CODE, code.length).set(code);
     if (bits === 16) enterRealMode(this.vcpu);

@@ -4,9 +4,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import * as capabilities from '../../vmm/kvm/capabilities.js';
 import * as exits from '../../vmm/kvm/exits.js';
 import { IOCTLS } from '../../vmm/kvm/ioctl.js';
-import * as capabilities from '../../vmm/kvm/kvm.js';
 import * as structs from '../../vmm/kvm/structs.js';
 
 /** Compiles and runs a program that prints one number for each expression. */

@@ -19,13 +19,14 @@ import { I8042, I8042_COMMAND_PORT, I8042_DATA_PORT } from '../devices/i8042.js'
 import { SERIAL_IRQ, SERIAL_PORT, Serial } from '../devices/serial.js';
 import type { EventLoop } from '../host/event-loop.js';
 import * as libc from '../host/libc.js';
+import type { Logger } from '../host/log.js';
 import { AllocatedMemory } from '../host/memory.js';
+import { KVM_CAP_MAX_VCPUS } from '../kvm/capabilities.js';
 import { exitName } from '../kvm/exits.js';
-import { KVM_CAP_MAX_VCPUS, type Kvm } from '../kvm/kvm.js';
-import type { Vcpu } from '../kvm/vcpu.js';
-import type { Vm } from '../kvm/vm.js';
+import type { Kvm } from '../kvm/kvm.js';
+import { Vcpu } from '../kvm/vcpu.js';
+import { Vm } from '../kvm/vm.js';
 import { MachineError, type MachineSpec, type MachineStatistics } from '../machine.js';
-import type { Logger } from '../process/log.js';
 import { VirtioMmio } from '../virtio/mmio/device.js';
 import { QUEUE_NOTIFY } from '../virtio/mmio/registers.js';
 import { checkLimits } from './choose.js';
@@ -94,7 +95,7 @@ export class KvmMachine implements Disposable, Bus {
     if (spec.cpus > maxCpus) {
       throw new MachineError('bad-spec', `this host's KVM gives a machine at most ${maxCpus} CPUs, not ${spec.cpus}`);
     }
-    this.#vm = host.kvm.createVm();
+    this.#vm = Vm.create(host.kvm);
     this.#memory = allocateMemory(this.#vm, spec.memory);
     this.#vm.reserveRealModePages(IDENTITY_MAP_ADDRESS, TSS_ADDRESS);
     this.#vm.createIrqchip();
@@ -146,7 +147,7 @@ export class KvmMachine implements Disposable, Bus {
   #createVcpus(cpus: number): void {
     const supported = this.#host.kvm.supportedCpuid();
     for (let cpu = 0; cpu < cpus; cpu++) {
-      const vcpu = this.#vm.createVcpu(cpu);
+      const vcpu = Vcpu.create(this.#vm, cpu);
       vcpu.setCpuid(filterCpuid(supported, { cpu, cpus }));
       vcpu.setMsrs(BOOT_MSRS);
       this.#vcpus.push(vcpu);

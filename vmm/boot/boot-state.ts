@@ -3,9 +3,8 @@
 import type { GuestMemory } from '../host/memory.js';
 import type { Segment } from '../kvm/segment.js';
 import { BOOT_SEGMENTS, writeGdt } from './gdt.js';
-import type { LoadedInitramfs } from './initramfs.js';
-import type { LoadedKernel } from './kernel.js';
 import { STACK_TOP } from './layout.js';
+import type { LoadedInitramfs, LoadedKernel } from './loaded.js';
 import { writeMpTable } from './mp-table.js';
 import { writePageTables } from './page-tables.js';
 import { writeZeroPage } from './zero-page.js';

@@ -1,7 +1,7 @@
 // Loads a bzImage for its 64-bit entry point: Documentation/arch/x86/boot.rst, "64-bit Boot Protocol".
 import type { GuestMemory } from '../host/memory.js';
 import type { BootFile } from './boot-file.js';
-import type { LoadedKernel } from './kernel.js';
+import type { LoadedKernel } from './loaded.js';
 import { checkKernelFits, checkKernelRange, lowMemoryEnd } from './placement.js';
 import * as header from './setup-header.js';
 import { getUint64 } from './uint64.js';

@@ -1,7 +1,7 @@
 // Loads an ELF vmlinux: System V ABI, "Object Files" (ELF header) and "Program Loading" (program header).
 import { type GuestMemory, PAGE_SIZE } from '../host/memory.js';
 import type { BootFile } from './boot-file.js';
-import type { LoadedKernel } from './kernel.js';
+import type { LoadedKernel } from './loaded.js';
 import { checkKernelFits, checkKernelRange, lowMemoryEnd } from './placement.js';
 import { getUint64 } from './uint64.js';
 

@@ -1,15 +1,8 @@
 // Loads the initial RAM file system: as high below the hole as the kernel can take it, out of the kernel's way.
 import { type GuestMemory, PAGE_SIZE } from '../host/memory.js';
 import { BootFile } from './boot-file.js';
-import type { LoadedKernel } from './kernel.js';
+import type { LoadedInitramfs, LoadedKernel } from './loaded.js';
 import { tooLittleMemory } from './placement.js';
-
-export interface LoadedInitramfs {
-  /** Guest address, a multiple of the page size. */
-  address: number;
-  /** Bytes. */
-  size: number;
-}
 
 /**
  * Loads the file at `path` for `kernel`, which is loaded already.

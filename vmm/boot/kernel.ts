@@ -3,22 +3,11 @@ import type { GuestMemory } from '../host/memory.js';
 import { BootFile } from './boot-file.js';
 import { isBzImage, loadBzImage } from './bzimage.js';
 import { loadElf } from './elf.js';
+import type { LoadedKernel } from './loaded.js';
 import { SETUP_HEADER_END } from './setup-header.js';
 
 /** "\x7fELF" */
 const ELF_MAGIC = 0x464c457f;
-
-export interface LoadedKernel {
-  format: 'elf' | 'bzimage';
-  /** Guest address of the 64-bit entry point. */
-  entry: number;
-  /** First guest address that the kernel does not need for itself when it starts. */
-  end: number;
-  /** A bzImage's setup header, the bytes from 0x1f1 of its first sectors. */
-  setupHeader?: Uint8Array;
-  /** First guest address that the initial RAM file system may not reach. */
-  initramfsLimit: number;
-}
 
 /**
  * Loads an ELF vmlinux or a bzImage into `memory`, which is fresh: all zero.

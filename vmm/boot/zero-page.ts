@@ -2,8 +2,6 @@
 // Documentation/arch/x86/zero-page.rst and boot.rst.
 import { randomBytes } from 'node:crypto';
 import { type GuestMemory, PAGE_SIZE } from '../host/memory.js';
-import type { LoadedInitramfs } from './initramfs.js';
-import type { LoadedKernel } from './kernel.js';
 import {
   COMMAND_LINE_ADDRESS,
   CONVENTIONAL_MEMORY_END,
@@ -11,6 +9,7 @@ import {
   SEED_ADDRESS,
   ZERO_PAGE_ADDRESS,
 } from './layout.js';
+import type { LoadedInitramfs, LoadedKernel } from './loaded.js';
 import * as header from './setup-header.js';
 import { setUint64 } from './uint64.js';
 

@@ -1,4 +1,6 @@
-// ioctl numbers of /dev/kvm, computed as the C macros of <asm-generic/ioctl.h> do, under the names of <linux/kvm.h>.
+// ioctls of /dev/kvm: their numbers, computed as the C macros of <asm-generic/ioctl.h> do, under the names of
+// <linux/kvm.h>; and the one call that makes them.
+import * as libc from '../host/libc.js';
 import * as structs from './structs.js';
 
 const KVMIO = 0xae;
@@ -73,3 +75,24 @@ export const IOCTLS = {
 } as const;
 
 export type IoctlName = keyof typeof IOCTLS;
+
+/** ioctls that were made, by name: everything but KVM_RUN. */
+export type IoctlCounts = Record<string, number>;
+
+/**
+ * Does one KVM ioctl, named for errors and statistics.
+ * @throws libc.SystemError when KVM refuses.
+ */
+export function kvmIoctl(
+  counts: IoctlCounts,
+  fd: number,
+  name: IoctlName,
+  argument: number | NodeJS.TypedArray,
+): number {
+  counts[name] = (counts[name] ?? 0) + 1;
+  const result =
+    typeof argument === 'number'
+      ? libc.ioctl(fd, IOCTLS[name], argument)
+      : libc.ioctlPointer(fd, IOCTLS[name], argument);
+  return libc.check(result, name);
+}

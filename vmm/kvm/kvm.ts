@@ -2,37 +2,11 @@
 import * as libc from '../host/libc.js';
 import { MachineError } from '../machine.js';
 import { type CpuidEntry, decodeCpuid, MAX_CPUID_ENTRIES } from './cpuid.js';
-import { IOCTLS, type IoctlName } from './ioctl.js';
+import { IOCTLS, type IoctlCounts, type IoctlName, kvmIoctl } from './ioctl.js';
 import { kvm_cpuid_entry2, kvm_cpuid2, kvm_msr_list } from './structs.js';
-import { Vm } from './vm.js';
 
 /** The one version of the API there has been since Linux 2.6.22. */
 const API_VERSION = 12;
-
-export const KVM_CAP_TSC_CONTROL = 60;
-export const KVM_CAP_MAX_VCPUS = 66;
-export const KVM_CAP_XSAVE2 = 208;
-
-/** ioctls that were made, by name: everything but KVM_RUN. */
-export type IoctlCounts = Record<string, number>;
-
-/**
- * Does one KVM ioctl, named for errors and statistics.
- * @throws libc.SystemError when KVM refuses.
- */
-export function kvmIoctl(
-  counts: IoctlCounts,
-  fd: number,
-  name: IoctlName,
-  argument: number | NodeJS.TypedArray,
-): number {
-  counts[name] = (counts[name] ?? 0) + 1;
-  const result =
-    typeof argument === 'number'
-      ? libc.ioctl(fd, IOCTLS[name], argument)
-      : libc.ioctlPointer(fd, IOCTLS[name], argument);
-  return libc.check(result, name);
-}
 
 /** An open /dev/kvm. */
 export class Kvm implements Disposable {
@@ -86,17 +60,6 @@ export class Kvm implements Disposable {
     buffer[0] = capacity;
     this.#ioctl('KVM_GET_MSR_INDEX_LIST', buffer);
     return Array.from(buffer.subarray(1, 1 + buffer[0]));
-  }
-
-  createVm(): Vm {
-    // KVM_CREATE_VM is interrupted by any signal while it waits for the other CPUs.
-    for (;;) {
-      try {
-        return new Vm(this, this.#ioctl('KVM_CREATE_VM', 0));
-      } catch (error) {
-        if (!(error instanceof libc.SystemError && error.errno === libc.EINTR)) throw error;
-      }
-    }
   }
 
   [Symbol.dispose](): void {

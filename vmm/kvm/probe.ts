@@ -10,7 +10,8 @@ import { IOCTLS } from './ioctl.js';
 import type { Kvm } from './kvm.js';
 import type { Segment } from './segment.js';
 import { kvm_run } from './structs.js';
-import type { Vcpu } from './vcpu.js';
+import { Vcpu } from './vcpu.js';
+import { Vm } from './vm.js';
 
 // The guest's 64 KiB of memory.
 const MEMORY_SIZE = 0x10000;
@@ -198,10 +199,10 @@ function runSteps(vcpu: Vcpu): { step: number; end: string } {
  */
 export function probeKvm(kvm: Kvm): ProbeResult {
   using memory = AllocatedMemory.allocate(MEMORY_SIZE);
-  using vm = kvm.createVm();
+  using vm = Vm.create(kvm);
   vm.addMemory(memory.regions);
   vm.reserveRealModePages(0xfffbc000, 0xfffbd000);
-  using vcpu = vm.createVcpu(0);
+  using vcpu = Vcpu.create(vm, 0);
   writeMemory(memory);
   setRegisters(vcpu, kvm.supportedCpuid());
   const { step, end } = runSteps(vcpu);

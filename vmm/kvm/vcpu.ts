@@ -1,12 +1,13 @@
 // A vCPU of KVM: its registers, and all its state to save and restore
 // (Linux, Documentation/virt/kvm/api.rst, "vCPU ioctls").
 import * as libc from '../host/libc.js';
+import { KVM_CAP_TSC_CONTROL, KVM_CAP_XSAVE2 } from './capabilities.js';
 import { type CpuidEntry, decodeCpuid, encodeCpuid, MAX_CPUID_ENTRIES } from './cpuid.js';
-import type { IoctlName } from './ioctl.js';
-import { KVM_CAP_TSC_CONTROL, KVM_CAP_XSAVE2, kvmIoctl } from './kvm.js';
+import { type IoctlName, kvmIoctl } from './ioctl.js';
+import { decodeStructure, encodeStructure } from './saved-structure.js';
 import type { Segment } from './segment.js';
 import * as structs from './structs.js';
-import { sized, type Vm } from './vm.js';
+import type { Vm } from './vm.js';
 
 export type RegisterName = (typeof structs.REGISTER_NAMES)[number];
 export type Registers = Record<RegisterName, bigint>;
@@ -60,7 +61,7 @@ export class Vcpu implements Disposable {
   /** `struct kvm_run`, shared with the kernel. */
   readonly run: DataView;
 
-  constructor(
+  private constructor(
     readonly vm: Vm,
     readonly fd: number,
     readonly id: number,
@@ -69,6 +70,11 @@ export class Vcpu implements Disposable {
     const prot = libc.PROT_READ | libc.PROT_WRITE;
     this.runAddress = libc.check(libc.mmap(null, this.runSize, prot, libc.MAP_SHARED, fd, 0), 'mmap');
     this.run = new DataView(libc.viewMemory(this.runAddress, this.runSize));
+  }
+
+  /** Makes the vCPU of `vm` whose APIC ID is `id`. @throws libc.SystemError when KVM refuses. */
+  static create(vm: Vm, id: number): Vcpu {
+    return new Vcpu(vm, kvmIoctl(vm.kvm.ioctls, vm.fd, 'KVM_CREATE_VCPU', id), id);
   }
 
   #ioctl(name: IoctlName, argument: number | NodeJS.TypedArray): number {
@@ -153,15 +159,14 @@ export class Vcpu implements Disposable {
 
   /** Writes down all state. The vCPU must stand still, with its last exit answered (see `VcpuThread.pause`). */
   save(): VcpuState {
-    const encode = (view: DataView) => Buffer.from(view.buffer).toString('base64');
     const structures: Record<string, string> = {};
     // First the run state: reading it delivers a pending INIT or SIPI, which changes the rest.
     for (const name of [...BEFORE_MSRS, ...AFTER_MSRS]) {
       const [get, , struct] = STRUCTURES[name];
-      structures[name] = encode(this.#get(get, struct));
+      structures[name] = encodeStructure(this.#get(get, struct));
     }
     const tscKhz = this.vm.kvm.checkExtension(KVM_CAP_TSC_CONTROL) > 0 ? this.#ioctl('KVM_GET_TSC_KHZ', 0) : 0;
-    return { cpuid: this.cpuid(), tscKhz, xsave: encode(this.#getXsave()), msrs: this.#getMsrs(), structures };
+    return { cpuid: this.cpuid(), tscKhz, xsave: encodeStructure(this.#getXsave()), msrs: this.#getMsrs(), structures };
   }
 
   /** On a new vCPU with the same ID, of a VM with the same devices: goes on where the saved one was. */
@@ -169,7 +174,7 @@ export class Vcpu implements Disposable {
     this.setCpuid(state.cpuid);
     if (state.tscKhz > 0) this.#ioctl('KVM_SET_TSC_KHZ', state.tscKhz);
     this.#setStructures(state, BEFORE_MSRS);
-    this.#ioctl('KVM_SET_XSAVE', sized(state.xsave, this.#xsaveSize()));
+    this.#ioctl('KVM_SET_XSAVE', decodeStructure(state.xsave, this.#xsaveSize()));
     this.setMsrs(state.msrs.map(([index, value]) => ({ index, value: BigInt(value) })));
     this.#setStructures(state, AFTER_MSRS);
   }
@@ -177,7 +182,7 @@ export class Vcpu implements Disposable {
   #setStructures(state: VcpuState, names: readonly StructureName[]): void {
     for (const name of names) {
       const [, set, struct] = STRUCTURES[name];
-      this.#ioctl(set, sized(state.structures[name], struct.size));
+      this.#ioctl(set, decodeStructure(state.structures[name], struct.size));
     }
   }
 

@@ -1,10 +1,10 @@
 // A VM of KVM: memory slots, interrupt controllers, eventfds (Linux, Documentation/virt/kvm/api.rst, "VM ioctls").
 import * as libc from '../host/libc.js';
 import type { MemoryRegion } from '../host/memory.js';
-import type { IoctlName } from './ioctl.js';
-import { type Kvm, kvmIoctl } from './kvm.js';
+import { type IoctlName, kvmIoctl } from './ioctl.js';
+import type { Kvm } from './kvm.js';
+import { decodeStructure, encodeStructure } from './saved-structure.js';
 import * as structs from './structs.js';
-import { Vcpu } from './vcpu.js';
 
 const KVM_PIT_SPEAKER_DUMMY = 1;
 const KVM_IOEVENTFD_FLAG_DATAMATCH = 1;
@@ -25,10 +25,22 @@ export class Vm implements Disposable {
   #slots = 0;
   #hasPit = false;
 
-  constructor(
+  private constructor(
     readonly kvm: Kvm,
     readonly fd: number,
   ) {}
+
+  /** Makes an empty VM. @throws libc.SystemError when KVM refuses. */
+  static create(kvm: Kvm): Vm {
+    // KVM_CREATE_VM is interrupted by any signal while it waits for the other CPUs.
+    for (;;) {
+      try {
+        return new Vm(kvm, kvmIoctl(kvm.ioctls, kvm.fd, 'KVM_CREATE_VM', 0));
+      } catch (error) {
+        if (!(error instanceof libc.SystemError && error.errno === libc.EINTR)) throw error;
+      }
+    }
+  }
 
   #ioctl(name: IoctlName, argument: number | NodeJS.TypedArray): number {
     return kvmIoctl(this.kvm.ioctls, this.fd, name, argument);
@@ -95,35 +107,30 @@ export class Vm implements Disposable {
     this.#ioctl('KVM_IOEVENTFD', new Uint8Array(view.buffer));
   }
 
-  /** Makes the vCPU whose APIC ID is `id`. */
-  createVcpu(id: number): Vcpu {
-    return new Vcpu(this, this.#ioctl('KVM_CREATE_VCPU', id), id);
-  }
-
   /** Writes down interrupt controllers, timer and clock. The vCPUs must stand still. */
   save(): VmState {
     const irqchips = IRQCHIPS.map((chip) => {
       const state = new Uint8Array(structs.kvm_irqchip.size);
       state[structs.kvm_irqchip.chip_id] = chip;
       this.#ioctl('KVM_GET_IRQCHIP', state);
-      return Buffer.from(state).toString('base64');
+      return encodeStructure(state);
     });
     const clock = new Uint8Array(structs.kvm_clock_data.size);
     this.#ioctl('KVM_GET_CLOCK', clock);
-    const state: VmState = { irqchips, clock: Buffer.from(clock).toString('base64') };
+    const state: VmState = { irqchips, clock: encodeStructure(clock) };
     if (this.#hasPit) {
       const pit = new Uint8Array(structs.kvm_pit_state2.size);
       this.#ioctl('KVM_GET_PIT2', pit);
-      state.pit = Buffer.from(pit).toString('base64');
+      state.pit = encodeStructure(pit);
     }
     return state;
   }
 
   /** On a VM made with the same devices, before its vCPUs run. */
   restore(state: VmState): void {
-    for (const chip of state.irqchips) this.#ioctl('KVM_SET_IRQCHIP', sized(chip, structs.kvm_irqchip.size));
-    if (state.pit !== undefined) this.#ioctl('KVM_SET_PIT2', sized(state.pit, structs.kvm_pit_state2.size));
-    const clock = sized(state.clock, structs.kvm_clock_data.size);
+    for (const chip of state.irqchips) this.#ioctl('KVM_SET_IRQCHIP', decodeStructure(chip, structs.kvm_irqchip.size));
+    if (state.pit !== undefined) this.#ioctl('KVM_SET_PIT2', decodeStructure(state.pit, structs.kvm_pit_state2.size));
+    const clock = decodeStructure(state.clock, structs.kvm_clock_data.size);
     const view = new DataView(clock.buffer, clock.byteOffset, clock.byteLength);
     const flags = view.getUint32(structs.kvm_clock_data.flags, true);
     view.setUint32(structs.kvm_clock_data.flags, flags & KVM_CLOCK_REALTIME, true);
@@ -133,14 +140,4 @@ export class Vm implements Disposable {
   [Symbol.dispose](): void {
     libc.close(this.fd);
   }
-}
-
-/**
- * Decodes a saved kernel structure.
- * @throws RangeError if it is not `size` bytes long.
- */
-export function sized(base64: string, size: number): Uint8Array {
-  const bytes = Buffer.from(base64, 'base64');
-  if (bytes.length !== size) throw new RangeError(`saved structure of ${bytes.length} bytes where ${size} belong`);
-  return bytes;
 }

@@ -12,6 +12,7 @@ import type { VirtioDevice } from '../devices/device.js';
 import { VirtioNet } from '../devices/net/device.js';
 import { EventLoop } from '../host/event-loop.js';
 import * as libc from '../host/libc.js';
+import { createLogger, type Logger } from '../host/log.js';
 import { Kvm } from '../kvm/kvm.js';
 import { probeKvm } from '../kvm/probe.js';
 import {
@@ -27,7 +28,6 @@ import {
 } from '../machine.js';
 import { ConsoleTail } from './console-tail.js';
 import { ControlSocket } from './control.js';
-import { createLogger, type Logger } from './log.js';
 import { cachedProbe } from './probe-cache.js';
 import { checkSpec } from './spec.js';
 
