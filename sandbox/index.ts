@@ -36,7 +36,7 @@ export { describeContainer } from './containers/inspect.js';
 export type { ProcessInfo, Usage } from './containers/report.js';
 export { SandboxError, type SandboxErrorCode } from './errors.js';
 export { type ContainerEvent, readEvents } from './home/events.js';
-export { tsvmHome } from './home/home.js';
+export { Home, tsvmHome } from './home/home.js';
 export type { LogEntry, LogStream } from './home/log-file.js';
 export type { ReadLogOptions } from './home/log-reader.js';
 export {
@@ -57,18 +57,7 @@ export type {
   RestartPolicy,
 } from './home/record.js';
 export { isRunning, STATUSES } from './home/record.js';
-export {
-  findVolume,
-  isAnonymous,
-  listVolumes,
-  makeAnonymousVolume,
-  openVolume,
-  removeVolume,
-  sweepVolumes,
-  type Volume,
-  volumeSize,
-  volumeUsers,
-} from './home/volumes.js';
+export { isAnonymous, type Volume, type VolumeStore, volumeSize } from './home/volumes.js';
 export type { Log } from './log.js';
 export { probeMachine } from './machine/probe.js';
 export type { NetworkOptions } from './run/network.js';

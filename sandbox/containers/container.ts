@@ -6,10 +6,9 @@ import { type CommitOptions, type Image, openStore } from '../../images/index.js
 import type { ContainerIo } from '../agent/process-io.js';
 import { SandboxError } from '../errors.js';
 import { type ContainerFolder, containerFolders } from '../home/container-folder.js';
-import { removeAnonymousVolumes } from '../home/container-volumes.js';
 import { recordEvent } from '../home/events.js';
 import { findContainer } from '../home/find.js';
-import { tsvmHome } from '../home/home.js';
+import { Home, tsvmHome } from '../home/home.js';
 import type { LogEntry } from '../home/log-file.js';
 import { type ReadLogOptions, readLog } from '../home/log-reader.js';
 import { allNames, nameOf, releaseName, renameContainer, withContainersLock } from '../home/names.js';
@@ -267,7 +266,7 @@ export class Container {
     await withContainersLock(home, () => releaseName(home, id));
     this.#folder.remove();
     const { image, mounts, autoRemove } = this.config.spec;
-    if (volumes || autoRemove) await removeAnonymousVolumes(home, mounts);
+    if (volumes || autoRemove) await new Home(home).volumes.removeAnonymous(mounts);
     recordEvent(home, id, 'destroy', { image });
     await openStore(home).release(id);
   }

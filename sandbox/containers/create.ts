@@ -4,8 +4,9 @@ import { constants } from 'node:os';
 import { type Image, type ImageConfig, openStore, type Progress } from '../../images/index.js';
 import { SandboxError } from '../errors.js';
 import { ContainerFolder, sweepRemoved } from '../home/container-folder.js';
-import { containerMounts, fillVolumes, haveVolumes, removeAnonymousVolumes } from '../home/container-volumes.js';
+import { containerMounts, fillVolumes, haveVolumes } from '../home/container-volumes.js';
 import { recordEvent } from '../home/events.js';
+import { Home } from '../home/home.js';
 import { checkName, claimName, ownerOf, withContainersLock } from '../home/names.js';
 import { randomName } from '../home/random-name.js';
 import type { ContainerConfig, ContainerSpec } from '../home/record.js';
@@ -76,7 +77,7 @@ export async function createContainer(
     }
   } catch (error) {
     await store.release(id);
-    await removeAnonymousVolumes(home, mounts);
+    await new Home(home).volumes.removeAnonymous(mounts);
     throw error;
   }
   return { folder, config, image };

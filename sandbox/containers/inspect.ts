@@ -1,10 +1,10 @@
 // What `docker inspect` says of a container, in its words and units, as far as we have such a thing.
 import { constants } from 'node:os';
 import type { ContainerFolder } from '../home/container-folder.js';
+import { Home } from '../home/home.js';
 import { DEFAULT_LOG_LIMITS } from '../home/log-file.js';
 import { membershipsOf } from '../home/networks.js';
 import { type ContainerConfig, type ContainerState, isRunning } from '../home/record.js';
-import { findVolume } from '../home/volumes.js';
 import { isNetworkName } from '../run/network.js';
 import type { Mount } from '../spec/mounts.js';
 import { eachPort, formatPort, parsePublished } from '../spec/published-ports.js';
@@ -94,7 +94,7 @@ export function describeContainer(container: Container): object {
 function describeMount({ folder }: Container, { type, source, target, readOnly = false }: Mount): object {
   const place = { Destination: target, Mode: '', RW: !readOnly, Propagation: type === 'bind' ? 'rprivate' : '' };
   if (type === 'bind') return { Type: type, Source: source, ...place };
-  const { mountpoint = '' } = findVolume(folder.home, source) ?? {};
+  const { mountpoint = '' } = new Home(folder.home).volumes.find(source) ?? {};
   return { Type: type, Name: source, Source: mountpoint, Driver: 'local', ...place };
 }
 

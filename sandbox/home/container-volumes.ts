@@ -6,7 +6,7 @@ import { SandboxError } from '../errors.js';
 import { type Mount, normalizedPath, type VolumeMount } from '../spec/mounts.js';
 import type { RunSpec } from '../spec/run-spec.js';
 import { isReadOnly } from './container-folder.js';
-import { ANONYMOUS_LABELS, drawVolumeName, fillVolume, findVolume, removeVolume } from './volumes.js';
+import { ANONYMOUS_LABELS, drawVolumeName, VolumeStore } from './volumes.js';
 
 /** The most VOLUMEs of an image. */
 const MAX_IMAGE_VOLUMES = 256;
@@ -57,23 +57,12 @@ export async function fillVolumes(home: string, mounts: readonly Mount[], image:
     const labels = mount.anonymous ? ANONYMOUS_LABELS : {};
     const isCopied = async (folder: string) =>
       !mount.noCopy && (await store.extract(image.digest, normalizedPath(target), folder));
-    await fillVolume(home, source, labels, isCopied);
+    await new VolumeStore(home).fill(source, labels, isCopied);
   }
 }
 
 /** Whether all of them are there still. */
 export function haveVolumes(home: string, mounts: readonly Mount[]): boolean {
-  return mounts.every(({ type, source }) => type !== 'volume' || findVolume(home, source) !== undefined);
-}
-
-/** Removes the volumes without a name of a container that is gone, but for those that another one has. */
-export async function removeAnonymousVolumes(home: string, mounts: readonly Mount[] = []): Promise<void> {
-  for (const mount of mounts) {
-    if (mount.type !== 'volume' || !mount.anonymous) continue;
-    try {
-      await removeVolume(home, mount.source);
-    } catch (error) {
-      if (!['conflict', 'no-such-volume'].includes((error as SandboxError).code)) throw error;
-    }
-  }
+  const volumes = new VolumeStore(home);
+  return mounts.every(({ type, source }) => type !== 'volume' || volumes.find(source) !== undefined);
 }

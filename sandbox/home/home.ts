@@ -1,14 +1,37 @@
-// The state folder that lives on: images, scratch disks, what is known of this host.
-import { homedir } from 'node:os';
-import { join } from 'node:path';
+// A home: the state folder, with everything that stays on this host. All state is reached through an object of this
+// class; two homes share nothing.
+import { openStore, type Store } from '../../images/index.js';
+import { defaultHome, probeCachePath } from './paths.js';
+import { VolumeStore } from './volumes.js';
+
+/** A state folder. Making the object touches no file: each store reads and writes when it is used. */
+export class Home {
+  readonly path: string;
+  #volumes: VolumeStore | undefined;
+
+  /** @param path Default: `$TSVM_HOME`, `$XDG_DATA_HOME/tsvm` or `~/.local/share/tsvm`. */
+  constructor(path = defaultHome()) {
+    this.path = path;
+  }
+
+  /** The image store. */
+  get images(): Store {
+    return openStore(this.path);
+  }
+
+  /** Named and anonymous volumes. */
+  get volumes(): VolumeStore {
+    this.#volumes ??= new VolumeStore(this.path);
+    return this.#volumes;
+  }
+
+  /** Path of the file that keeps the verdict of the KVM probe between runs. */
+  get probeCache(): string {
+    return probeCachePath(this.path);
+  }
+}
 
 /** $TSVM_HOME, or $XDG_DATA_HOME/tsvm, or ~/.local/share/tsvm. */
 export function tsvmHome(): string {
-  const { TSVM_HOME, XDG_DATA_HOME } = process.env;
-  return TSVM_HOME || join(XDG_DATA_HOME || join(homedir(), '.local', 'share'), 'tsvm');
-}
-
-/** The file that keeps the verdict of the KVM probe between runs. */
-export function probeCachePath(home = tsvmHome()): string {
-  return join(home, 'kvm-probe.json');
+  return defaultHome();
 }

@@ -1,8 +1,8 @@
 // What containers leave that were to be removed when they end, and whose supervisor was killed before it could.
 import { type ContainerFolder, containerFolders } from './container-folder.js';
-import { removeAnonymousVolumes } from './container-volumes.js';
 import { releaseName, withContainersLock } from './names.js';
 import { isLeftBehind } from './record.js';
+import { VolumeStore } from './volumes.js';
 
 /** Removes one, unless somebody has just started it. */
 async function removeLeftBehind(folder: ContainerFolder): Promise<void> {
@@ -12,7 +12,7 @@ async function removeLeftBehind(folder: ContainerFolder): Promise<void> {
   const mounts = folder.config()?.spec.mounts;
   await withContainersLock(home, () => releaseName(home, id));
   folder.remove();
-  await removeAnonymousVolumes(home, mounts);
+  await new VolumeStore(home).removeAnonymous(mounts);
 }
 
 /** Removes them all. */

@@ -10,7 +10,7 @@ import {
   type Refusal,
 } from '../../vmm/machine.js';
 import { SandboxError } from '../errors.js';
-import { probeCachePath } from '../home/home.js';
+import { defaultHome, probeCachePath } from '../home/paths.js';
 import { MACHINE_PROGRAM } from '../programs.js';
 
 /** A line of the control socket is shorter: the longest are errors with the console's last words. */
@@ -73,7 +73,7 @@ export class MachineProcess implements Disposable {
       this.#end = resolve;
     });
     // A session of its own: a terminal's Ctrl-C is for the process in the guest, not for the machine.
-    this.#child = spawn(process.execPath, [program, probeCachePath()], {
+    this.#child = spawn(process.execPath, [program, probeCachePath(defaultHome())], {
       stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
       detached: true,
     });

@@ -3,7 +3,7 @@ import type { Image } from '../../images/index.js';
 import { kernelPath } from '../../kernels/index.js';
 import type { MachineSpec } from '../../vmm/machine.js';
 import { SandboxError } from '../errors.js';
-import { probeCachePath } from '../home/home.js';
+import { probeCachePath } from '../home/paths.js';
 import { INITRAMFS } from '../programs.js';
 import { vcpuCount, withRates } from '../spec/limits.js';
 import type { Share } from '../spec/mounts.js';

@@ -3,7 +3,7 @@ import { statSync } from 'node:fs';
 import type { ShareSpec } from '../../vmm/machine.js';
 import type { ShareMount } from '../agent/protocol.js';
 import { SandboxError } from '../errors.js';
-import { checkVolumeName, openVolume } from '../home/volumes.js';
+import { checkVolumeName, VolumeStore } from '../home/volumes.js';
 
 /** A folder or file of the host's in the container. */
 export interface BindMount {
@@ -74,7 +74,7 @@ export function normalizedPath(path: string): string {
 export function resolveMounts(mounts: readonly Mount[], home: string): Share[] {
   return mounts.map((mount) => {
     const readOnly = mount.readOnly ?? false;
-    const path = mount.type === 'bind' ? mount.source : openVolume(home, mount.source).mountpoint;
+    const path = mount.type === 'bind' ? mount.source : new VolumeStore(home).open(mount.source).mountpoint;
     return { host: { path, readOnly }, guest: { path: normalizedPath(mount.target), readonly: readOnly } };
   });
 }

@@ -1,8 +1,8 @@
 // What a supervision writes down of its container: its state, which others read, and events.
 import type { Refusal } from '../../vmm/machine.js';
 import type { ContainerFolder } from '../home/container-folder.js';
-import { removeAnonymousVolumes } from '../home/container-volumes.js';
 import { recordEvent } from '../home/events.js';
+import { Home } from '../home/home.js';
 import { nameOf, releaseName, withContainersLock } from '../home/names.js';
 import type { ContainerConfig, ContainerState } from '../home/record.js';
 import type { Log } from '../log.js';
@@ -83,7 +83,7 @@ export class Journal {
     }
     await withContainersLock(home, () => releaseName(home, id)).catch(({ message }) => this.#log.warn(message));
     this.folder.remove();
-    await removeAnonymousVolumes(home, mounts).catch(({ message }) => this.#log.warn(message));
+    await new Home(home).volumes.removeAnonymous(mounts).catch(({ message }) => this.#log.warn(message));
     this.record('destroy');
   }
 }

@@ -1,7 +1,7 @@
 // tsvm df: what tsvm keeps on the host's disk.
 import type { Command } from 'commander';
-import { bytesOnDisk, openStore, type StoreUsage } from '../../../images/index.js';
-import { Container, isRunning, listVolumes, tsvmHome, volumeSize, volumeUsers } from '../../../sandbox/index.js';
+import { bytesOnDisk, type StoreUsage } from '../../../images/index.js';
+import { Container, Home, isRunning, volumeSize } from '../../../sandbox/index.js';
 import { type Context, createCommand } from '../../options/command.js';
 import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
 import { formatBytes } from '../../output/table.js';
@@ -13,8 +13,8 @@ export function command(context: Context): Command {
     .option('--verbose', 'image by image, with what it shares with others')
     .option('--format <FORMAT>', FORMAT_HELP)
     .action(async ({ verbose, format }: { verbose?: boolean; format?: string }) => {
-      const home = tsvmHome();
-      const store = openStore(home);
+      const home = new Home();
+      const store = home.images;
       if (verbose)
         process.stdout.write(
           formatList(
@@ -44,10 +44,10 @@ interface Item {
   active: boolean;
 }
 
-function containersUsage(home: string): Usage {
-  const containers = Container.list(home).flatMap(({ config, state }): Item[] => {
+function containersUsage(home: Home): Usage {
+  const containers = Container.list(home.path).flatMap(({ config, state }): Item[] => {
     try {
-      return [{ size: bytesOnDisk(Container.find(config.id, home).folder.path), active: isRunning(state) }];
+      return [{ size: bytesOnDisk(Container.find(config.id, home.path).folder.path), active: isRunning(state) }];
     } catch {
       // Removed since it was listed.
       return [];
@@ -56,11 +56,11 @@ function containersUsage(home: string): Usage {
   return usageOf(containers);
 }
 
-function volumesUsage(home: string): Usage {
+function volumesUsage({ volumes }: Home): Usage {
   return usageOf(
-    listVolumes(home).map((volume) => ({
+    volumes.list().map((volume) => ({
       size: volumeSize(volume),
-      active: volumeUsers(home, volume.name).length > 0,
+      active: volumes.users(volume.name).length > 0,
     })),
   );
 }

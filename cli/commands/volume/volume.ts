@@ -1,19 +1,6 @@
 // tsvm volume: folders that outlive containers.
 import type { Command } from 'commander';
-import {
-  findVolume,
-  isAnonymous,
-  listVolumes,
-  makeAnonymousVolume,
-  openVolume,
-  removeVolume,
-  SandboxError,
-  sweepVolumes,
-  tsvmHome,
-  type Volume,
-  volumeSize,
-  volumeUsers,
-} from '../../../sandbox/index.js';
+import { Home, isAnonymous, SandboxError, type Volume, type VolumeStore, volumeSize } from '../../../sandbox/index.js';
 import { type Context, collect, createCommand } from '../../options/command.js';
 import { booleanFilter, type Filters, hasLabels, matchesPattern, parseFilters } from '../../options/filter.js';
 import { parseLabel } from '../../options/labels.js';
@@ -44,8 +31,8 @@ export function command(context: Context): Command {
     .option('-l, --label <NAME=VALUE>', 'mark the volume', collect)
     .action((name: string | undefined, { label = [] }: { label?: string[] }) => {
       const labels = Object.fromEntries(label.map(parseLabel));
-      const home = tsvmHome();
-      const volume = name === undefined ? makeAnonymousVolume(home, labels) : openVolume(home, name, labels);
+      const { volumes } = new Home();
+      const volume = name === undefined ? volumes.openAnonymous(labels) : volumes.open(name, labels);
       process.stdout.write(`${volume.name}\n`);
     });
   add('ls')
@@ -53,7 +40,7 @@ export function command(context: Context): Command {
     .option('-f, --filter <FILTER>', `${FILTERS.join('=, ')}=`, collect)
     .option('--format <FORMAT>', FORMAT_HELP)
     .action(({ filter = [], format }: { filter?: string[]; format?: string }) => {
-      const rows = select(parseFilters(filter, FILTERS)).map(describeVolume);
+      const rows = select(new Home().volumes, parseFilters(filter, FILTERS)).map(describeVolume);
       if (context.options.quiet) process.stdout.write(rows.map(({ Name }) => `${Name}\n`).join(''));
       else process.stdout.write(formatList(rows, COLUMNS, format));
     });
@@ -62,9 +49,10 @@ export function command(context: Context): Command {
     .argument('<NAME...>')
     .option('-f, --force', 'say nothing of those that are not there')
     .action(async (names: string[], { force = false }: { force?: boolean }) => {
+      const { volumes } = new Home();
       await eachName(names, context, async (name) => {
-        if (force && findVolume(tsvmHome(), name) === undefined) return;
-        await removeVolume(tsvmHome(), name);
+        if (force && volumes.find(name) === undefined) return;
+        await volumes.remove(name);
         process.stdout.write(`${name}\n`);
       });
     });
@@ -73,9 +61,10 @@ export function command(context: Context): Command {
     .argument('<NAME...>')
     .option('-f, --format <FORMAT>', "json, or a template: '{{.Mountpoint}}'")
     .action(async (names: string[], { format }: { format?: string }) => {
+      const { volumes } = new Home();
       const found: object[] = [];
       await eachName(names, context, (name) => {
-        const known = findVolume(tsvmHome(), name);
+        const known = volumes.find(name);
         if (known === undefined) throw new SandboxError('no-such-volume', `no such volume: ${name}`);
         found.push(describeVolume(known));
       });
@@ -100,12 +89,13 @@ export function command(context: Context): Command {
 async function prune(labels: Filters, all: boolean): Promise<void> {
   const removed: string[] = [];
   let reclaimed = 0;
-  sweepVolumes(tsvmHome());
-  for (const volume of select(new Map([...labels, ['dangling', ['true']]]))) {
+  const { volumes } = new Home();
+  volumes.sweep();
+  for (const volume of select(volumes, new Map([...labels, ['dangling', ['true']]]))) {
     if (!all && !isAnonymous(volume)) continue;
     const size = volumeSize(volume);
     try {
-      await removeVolume(tsvmHome(), volume.name);
+      await volumes.remove(volume.name);
     } catch (error) {
       // A container was made with it meanwhile, or somebody else was faster.
       if (['conflict', 'no-such-volume'].includes((error as SandboxError).code)) continue;
@@ -118,16 +108,17 @@ async function prune(labels: Filters, all: boolean): Promise<void> {
   process.stdout.write(`Total reclaimed space: ${formatBytes(reclaimed)}\n`);
 }
 
-function select(filters: Filters): Volume[] {
-  const home = tsvmHome();
+function select(volumes: VolumeStore, filters: Filters): Volume[] {
   const dangling = booleanFilter(filters, 'dangling');
   const names = filters.get('name') ?? [];
-  return listVolumes(home).filter(
-    ({ name, labels }) =>
-      (names.length === 0 || names.some((part) => name.includes(part) || matchesPattern(part, name))) &&
-      hasLabels(labels, filters.get('label')) &&
-      (dangling === undefined || dangling === (volumeUsers(home, name).length === 0)),
-  );
+  return volumes
+    .list()
+    .filter(
+      ({ name, labels }) =>
+        (names.length === 0 || names.some((part) => name.includes(part) || matchesPattern(part, name))) &&
+        hasLabels(labels, filters.get('label')) &&
+        (dangling === undefined || dangling === (volumes.users(name).length === 0)),
+    );
 }
 
 /** As Docker describes one. */
