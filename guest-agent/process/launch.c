@@ -296,7 +296,7 @@ static bool become_tool(const struct launch *launch, struct failure *failure)
 	if (chdir("/") != 0 || !send_message(launch->status, &ready, -1))
 		return fail(failure, ERROR_SETUP_FAILED, errno, "report");
 	syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0);
-	_exit(tool->run(process->argv.items + 1));
+	_exit(tool->run(process->argv.items + 1) ? 0 : 1);
 }
 
 static bool become(const struct launch *launch, struct failure *failure)

@@ -51,10 +51,10 @@ struct directory {
 static struct directory *directories;
 static bool keeps_owners;
 
-static int broken(const char *why)
+static bool broken(const char *why)
 {
 	dprintf(STDERR_FILENO, "archive: %s\n", why);
-	return 1;
+	return false;
 }
 
 // False at the end or an error; `count` bytes or none.
@@ -296,12 +296,12 @@ static bool write_contents(int file, uint64_t size)
 		size_t part = left < sizeof chunk ? (size_t)left : sizeof chunk;
 
 		if (!take(chunk, part))
-			return broken("cut short") == 0;
+			return broken("cut short");
 		for (size_t done = 0; done < part;) {
 			ssize_t count = write(file, chunk + done, part - done);
 
 			if (count < 0)
-				return tool_fail("write") == 0;
+				return tool_fail("write");
 			done += (size_t)count;
 		}
 		left -= part;
@@ -323,7 +323,7 @@ static bool note_directory(const char *path, struct timespec mtime)
 	struct directory *directory = malloc(sizeof *directory + strlen(path) + 1);
 
 	if (directory == NULL)
-		return tool_fail(path) == 0;
+		return tool_fail(path);
 	directory->mtime = mtime;
 	strcpy(directory->path, path);
 	directory->next = directories;
@@ -336,7 +336,7 @@ static bool make_directory(const char *path)
 	struct stat status;
 
 	return mkdir(path, 0700) == 0 || (errno == EEXIST && stat(path, &status) == 0 && S_ISDIR(status.st_mode)) ||
-	       tool_fail(path) == 0;
+	       tool_fail(path);
 }
 
 static bool make_entry(struct entry *entry, char *path)
@@ -348,26 +348,26 @@ static bool make_entry(struct entry *entry, char *path)
 	if (entry->type == '5')
 		return make_directory(path);
 	if (unlink(path) != 0 && errno != ENOENT)
-		return tool_fail(path) == 0;
+		return tool_fail(path);
 	switch (entry->type) {
 	case '0':
 		file = open(path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 		if (file < 0)
-			return tool_fail(path) == 0;
+			return tool_fail(path);
 		done = write_contents(file, entry->size);
 		close(file);
 		return done;
 	case '1':
 		target = clean(target);
-		return target != NULL ? link(target, path) == 0 || tool_fail(path) == 0 : broken("a link with ..") == 0;
+		return target != NULL ? link(target, path) == 0 || tool_fail(path) : broken("a link with ..");
 	case '2':
-		return symlink(target, path) == 0 || tool_fail(path) == 0;
+		return symlink(target, path) == 0 || tool_fail(path);
 	case '3':
-		return mknod(path, S_IFCHR | 0600, entry->device) == 0 || tool_fail(path) == 0;
+		return mknod(path, S_IFCHR | 0600, entry->device) == 0 || tool_fail(path);
 	case '4':
-		return mknod(path, S_IFBLK | 0600, entry->device) == 0 || tool_fail(path) == 0;
+		return mknod(path, S_IFBLK | 0600, entry->device) == 0 || tool_fail(path);
 	default:
-		return mkfifo(path, 0600) == 0 || tool_fail(path) == 0;
+		return mkfifo(path, 0600) == 0 || tool_fail(path);
 	}
 }
 
@@ -378,9 +378,9 @@ static bool set_attributes(const struct entry *entry, const char *path, struct e
 	if (entry->type == '1')
 		return true;
 	if (lchown(path, keeps_owners ? entry->uid : 0, keeps_owners ? entry->gid : 0) != 0)
-		return tool_fail(path) == 0;
+		return tool_fail(path);
 	if (entry->type != '2' && chmod(path, entry->mode) != 0)
-		return tool_fail(path) == 0;
+		return tool_fail(path);
 	if (extension->records != NULL)
 		each_record(extension->records, extension->length, set_xattr, (void *)(uintptr_t)path);
 	if (entry->type == '5')
@@ -395,13 +395,13 @@ static bool extract_entry(struct entry *entry, struct extension *extension)
 	char *path = clean(entry->path);
 
 	if (strchr("0123456", entry->type) == NULL)
-		return skip(entry->size + padded) || broken("cut short") == 0;
+		return skip(entry->size + padded) || broken("cut short");
 	if (path == NULL)
-		return broken("a path with ..") == 0;
+		return broken("a path with ..");
 	if (!make_parents(path) || !make_entry(entry, path) || !set_attributes(entry, path, extension))
 		return false;
 	// What a link or a directory says of a size is not there.
-	return entry->type != '0' || skip(padded) || broken("cut short") == 0;
+	return entry->type != '0' || skip(padded) || broken("cut short");
 }
 
 static bool extract_all(void)
@@ -414,15 +414,15 @@ static bool extract_all(void)
 		uint64_t size = number(header.size, sizeof header.size);
 
 		if (!has_checksum(&header))
-			return broken("a header's checksum is wrong") == 0;
+			return broken("a header's checksum is wrong");
 		if (header.type == 'x' || header.type == 'L' || header.type == 'K') {
 			if (!read_extension(&extension, header.type, size))
-				return broken("an extended header is wrong") == 0;
+				return broken("an extended header is wrong");
 			continue;
 		}
 		if (header.type == 'g') {
 			if (!skip(size + padding(size)))
-				return broken("cut short") == 0;
+				return broken("cut short");
 			continue;
 		}
 		read_header(&header, &extension, &entry);
@@ -435,7 +435,7 @@ static bool extract_all(void)
 }
 
 // extract DIRECTORY [owners]: what comes on stdin; owned by root unless owners are to be kept.
-int tool_extract(char **arguments)
+bool tool_extract(char **arguments)
 {
 	static uint8_t rest[CHUNK];
 
@@ -446,7 +446,7 @@ int tool_extract(char **arguments)
 	if (chdir(arguments[0]) != 0)
 		return tool_fail(arguments[0]);
 	if (!extract_all())
-		return 1;
+		return false;
 	for (const struct directory *directory = directories; directory != NULL; directory = directory->next) {
 		const struct timespec times[2] = { { .tv_nsec = UTIME_NOW }, directory->mtime };
 
@@ -455,5 +455,5 @@ int tool_extract(char **arguments)
 	// Whoever writes the archive gets to write its padding.
 	while (read(STDIN_FILENO, rest, sizeof rest) > 0)
 		;
-	return 0;
+	return true;
 }

@@ -17,14 +17,14 @@
 
 enum { CHUNK = 64 * 1024 };
 
-static int missing(void)
+static bool missing(void)
 {
 	errno = EINVAL;
 	return tool_fail("arguments");
 }
 
 // archive PATH NAME [follow]: PATH and all below it, as NAME; a symbolic link itself unless it is to be followed.
-int tool_archive(char **arguments)
+bool tool_archive(char **arguments)
 {
 	char *resolved;
 
@@ -33,14 +33,14 @@ int tool_archive(char **arguments)
 	resolved = arguments[2] != NULL ? realpath(arguments[0], NULL) : arguments[0];
 	if (resolved == NULL || faccessat(AT_FDCWD, resolved, F_OK, AT_SYMLINK_NOFOLLOW) != 0)
 		return tool_fail(arguments[0]);
-	return archive_add(AT_FDCWD, resolved, arguments[1], ARCHIVE_FILES) && archive_end() ? 0 : 1;
+	return archive_add(AT_FDCWD, resolved, arguments[1], ARCHIVE_FILES) && archive_end();
 }
 
 // layer: what the container wrote, as a layer of an image.
-int tool_layer(char **arguments)
+bool tool_layer(char **arguments)
 {
 	(void)arguments;
-	return archive_add(AT_FDCWD, DISK_UPPER, "", ARCHIVE_LAYER) && archive_end() ? 0 : 1;
+	return archive_add(AT_FDCWD, DISK_UPPER, "", ARCHIVE_LAYER) && archive_end();
 }
 
 // Type, mode, owner, group, size, time and name, ended by a NUL.
@@ -72,7 +72,7 @@ static char type_of(const struct stat *status)
 }
 
 // stat PATH: what it is, and behind a symbolic link what that leads to.
-int tool_stat(char **arguments)
+bool tool_stat(char **arguments)
 {
 	struct stat status;
 
@@ -83,11 +83,11 @@ int tool_stat(char **arguments)
 	print_file(&status, type_of(&status), arguments[0]);
 	if (S_ISLNK(status.st_mode) && stat(arguments[0], &status) == 0)
 		print_file(&status, type_of(&status), arguments[0]);
-	return fflush(stdout) == 0 ? 0 : tool_fail("write");
+	return fflush(stdout) == 0 || tool_fail("write");
 }
 
 // list DIRECTORY
-int tool_list(char **arguments)
+bool tool_list(char **arguments)
 {
 	DIR *entries = arguments[0] != NULL ? opendir(arguments[0]) : NULL;
 
@@ -101,10 +101,10 @@ int tool_list(char **arguments)
 			print_file(&status, type_of(&status), entry->d_name);
 	}
 	closedir(entries);
-	return fflush(stdout) == 0 ? 0 : tool_fail("write");
+	return fflush(stdout) == 0 || tool_fail("write");
 }
 
-static int copy(int from, int to, const char *name)
+static bool copy(int from, int to, const char *name)
 {
 	static char chunk[CHUNK];
 	ssize_t count;
@@ -118,11 +118,11 @@ static int copy(int from, int to, const char *name)
 			done += written;
 		}
 	}
-	return count < 0 ? tool_fail(name) : 0;
+	return count == 0 || tool_fail(name);
 }
 
 // read PATH
-int tool_read(char **arguments)
+bool tool_read(char **arguments)
 {
 	int file = arguments[0] != NULL ? open(arguments[0], O_RDONLY | O_CLOEXEC) : -1;
 
@@ -132,7 +132,7 @@ int tool_read(char **arguments)
 }
 
 // write PATH MODE: stdin becomes its contents; MODE, octal, is that of a new file.
-int tool_write(char **arguments)
+bool tool_write(char **arguments)
 {
 	int file;
 
@@ -156,7 +156,7 @@ static const char *event_name(uint32_t mask)
 
 // watch PATH: what happens to it, or in it when it is a directory: `create`, `change` or `delete`, and the name. Ends
 // with the reader of stdout.
-int tool_watch(char **arguments)
+bool tool_watch(char **arguments)
 {
 	_Alignas(struct inotify_event) static char events[CHUNK];
 	const uint32_t mask = IN_CREATE | IN_MOVED_TO | IN_CLOSE_WRITE | IN_ATTRIB | IN_DELETE | IN_MOVED_FROM |
@@ -173,7 +173,7 @@ int tool_watch(char **arguments)
 		ssize_t length;
 
 		if (poll(ready, 2, -1) < 0 || (ready[1].revents & (POLLERR | POLLHUP)) != 0)
-			return 0;
+			return true;
 		length = read(watch, events, sizeof events);
 		if (length <= 0)
 			return tool_fail(arguments[0]);
@@ -181,10 +181,10 @@ int tool_watch(char **arguments)
 			const struct inotify_event *event = (const struct inotify_event *)(const void *)at;
 
 			if ((event->mask & IN_IGNORED) != 0)
-				return 0;
+				return true;
 			if (dprintf(STDOUT_FILENO, "%s %s%c", event_name(event->mask), event->len > 0 ? event->name : "",
 				    '\0') < 0)
-				return 0;
+				return true;
 			at += sizeof *event + event->len;
 		}
 	}
@@ -226,7 +226,7 @@ static bool print_changes(int upper, int lower, const char *path)
 			continue;
 		existed = lower >= 0 && fstatat(lower, name, &before, AT_SYMLINK_NOFOLLOW) == 0;
 		if (asprintf(&child, "%s/%s", path, name) < 0) {
-			done = tool_fail("memory") == 0;
+			done = tool_fail("memory");
 			break;
 		}
 		if (S_ISCHR(status.st_mode) && status.st_rdev == 0)
@@ -251,7 +251,7 @@ static bool print_changes(int upper, int lower, const char *path)
 
 // changes: what the container added (A), changed (C) and deleted (D), each path ended by a NUL; c is a directory of which
 // at most its entries changed.
-int tool_changes(char **arguments)
+bool tool_changes(char **arguments)
 {
 	int upper = open(DISK_UPPER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	int lower = open(DISK_IMAGE, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -259,5 +259,5 @@ int tool_changes(char **arguments)
 	(void)arguments;
 	if (upper < 0 || lower < 0)
 		return tool_fail("layer");
-	return print_changes(upper, lower, "") && fflush(stdout) == 0 ? 0 : tool_fail("changes");
+	return (print_changes(upper, lower, "") && fflush(stdout) == 0) || tool_fail("changes");
 }

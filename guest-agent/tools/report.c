@@ -84,7 +84,7 @@ static void print_process(const char *pid)
 }
 
 // processes: those in pid namespaces other than the agent's own.
-int tool_processes(char **arguments)
+bool tool_processes(char **arguments)
 {
 	char own[64] = "";
 	DIR *entries = opendir("/proc");
@@ -103,7 +103,7 @@ int tool_processes(char **arguments)
 			print_process(entry->d_name);
 	}
 	closedir(entries);
-	return fflush(stdout) == 0 ? 0 : tool_fail("write");
+	return fflush(stdout) == 0 || tool_fail("write");
 }
 
 static void print_file(const char *name, const char *path)
@@ -115,7 +115,7 @@ static void print_file(const char *name, const char *path)
 }
 
 // statistics: names and contents of the kernel's own files, each ended by a NUL; and the bytes of the writable layer.
-int tool_statistics(char **arguments)
+bool tool_statistics(char **arguments)
 {
 	struct statvfs layer;
 
@@ -132,5 +132,5 @@ int tool_statistics(char **arguments)
 		printf("layer%c%llu %llu%c", '\0',
 		       (unsigned long long)(layer.f_blocks - layer.f_bfree) * layer.f_frsize,
 		       (unsigned long long)layer.f_blocks * layer.f_frsize, '\0');
-	return fflush(stdout) == 0 ? 0 : tool_fail("write");
+	return fflush(stdout) == 0 || tool_fail("write");
 }

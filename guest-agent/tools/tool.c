@@ -26,14 +26,14 @@ const struct tool *tool_find(const char *name)
 	return NULL;
 }
 
-int tool_fail(const char *what)
+bool tool_fail(const char *what)
 {
 	dprintf(STDERR_FILENO, "%s: %s\n", what, strerror(errno));
-	return 1;
+	return false;
 }
 
 // Process 1 of a container in which nothing else is to run: it stays, and takes in whom others leave behind.
-int tool_hold(char **arguments)
+bool tool_hold(char **arguments)
 {
 	(void)arguments;
 	for (;;) {

@@ -7,27 +7,27 @@
 
 struct tool {
 	const char *name;
-	int (*run)(char **arguments); // those behind the name; returns the exit code
-	bool outside;                 // of the container's mounts: sees the writable layer by itself, and all processes
+	bool (*run)(char **arguments); // those behind the name; exit code 1 if it returns false
+	bool outside;                  // of the container's mounts: sees the writable layer by itself, and all processes
 };
 
 // NULL when there is no such tool.
 const struct tool *tool_find(const char *name);
 
-// Says on stderr what failed, with errno; returns 1.
-int tool_fail(const char *what);
+// Says on stderr what failed, with errno; returns false.
+bool tool_fail(const char *what);
 
-int tool_hold(char **arguments);
-int tool_archive(char **arguments);
-int tool_layer(char **arguments);
-int tool_extract(char **arguments);
-int tool_changes(char **arguments);
-int tool_stat(char **arguments);
-int tool_list(char **arguments);
-int tool_read(char **arguments);
-int tool_write(char **arguments);
-int tool_watch(char **arguments);
-int tool_processes(char **arguments);
-int tool_statistics(char **arguments);
+bool tool_hold(char **arguments);
+bool tool_archive(char **arguments);
+bool tool_layer(char **arguments);
+bool tool_extract(char **arguments);
+bool tool_changes(char **arguments);
+bool tool_stat(char **arguments);
+bool tool_list(char **arguments);
+bool tool_read(char **arguments);
+bool tool_write(char **arguments);
+bool tool_watch(char **arguments);
+bool tool_processes(char **arguments);
+bool tool_statistics(char **arguments);
 
 #endif
