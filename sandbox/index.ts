@@ -39,15 +39,7 @@ export { type ContainerEvent, readEvents } from './home/events.js';
 export { Home, tsvmHome } from './home/home.js';
 export type { LogEntry, LogStream } from './home/log-file.js';
 export type { ReadLogOptions } from './home/log-reader.js';
-export {
-  createNetwork,
-  findNetwork,
-  listNetworks,
-  type Network,
-  networkMembers,
-  networksOf,
-  removeNetwork,
-} from './home/networks.js';
+export { type Network, type NetworkStore, networksOf } from './home/networks.js';
 export type {
   ContainerConfig,
   ContainerSpec,

@@ -1,6 +1,7 @@
 // Connecting a container to a network, and disconnecting it: at once where it runs, and in any case for its next start.
 import { SandboxError } from '../errors.js';
-import { findNetwork, meetingPlace, membershipsOf, peerNetwork, setMemberships } from '../home/networks.js';
+import { Home } from '../home/home.js';
+import { membershipsOf, setMemberships } from '../home/networks.js';
 import { checkAliases, isNetworkName } from '../run/network.js';
 import { openRequest } from '../supervision/control-client.js';
 import type { ControlRequest } from '../supervision/control-messages.js';
@@ -17,7 +18,8 @@ export async function connectContainer(
 ): Promise<void> {
   checkAliases(aliases);
   const { folder, config } = container;
-  const network = findNetwork(folder.home, reference);
+  const { networks } = new Home(folder.home);
+  const network = networks.find(reference);
   const { name } = network;
   const { mode } = config.spec.network ?? {};
   if (mode !== undefined && mode !== 'passt' && !isNetworkName(mode)) {
@@ -30,20 +32,21 @@ export async function connectContainer(
   if (Object.hasOwn(memberships, name)) {
     throw new SandboxError('conflict', `endpoint with name ${nameFor(container)} already exists in network ${name}`);
   }
-  await tell(container, { type: 'join', network: peerNetwork(network, folder, config, aliases) });
+  await tell(container, { type: 'join', network: networks.peerOf(network, folder, config, aliases) });
   setMemberships(folder, { ...memberships, [name]: aliases });
 }
 
 /** @throws SandboxError `no-such-network`, `conflict` when it is not in it */
 export async function disconnectContainer(container: Container, reference: string): Promise<void> {
   const { folder, config } = container;
-  const network = findNetwork(folder.home, reference);
+  const { networks } = new Home(folder.home);
+  const network = networks.find(reference);
   const { name } = network;
   const memberships = membershipsOf(folder, config);
   if (!Object.hasOwn(memberships, name)) {
     throw new SandboxError('conflict', `container ${nameFor(container)} is not connected to network ${name}`);
   }
-  await tell(container, { type: 'leave', folder: meetingPlace(network) });
+  await tell(container, { type: 'leave', folder: networks.meetingFolder(network) });
   const { [name]: left, ...others } = memberships;
   setMemberships(folder, others);
 }

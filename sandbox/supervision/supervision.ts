@@ -7,8 +7,8 @@ import type { ContainerIo } from '../agent/process-io.js';
 import { defer } from '../deferred.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
+import { Home } from '../home/home.js';
 import { LogWriter } from '../home/log-file.js';
-import { containerNetworks } from '../home/networks.js';
 import { bootId, type ContainerConfig, isRunning, type RestartPolicy } from '../home/record.js';
 import { StateFolder } from '../home/state-folder.js';
 import { sweepLeftBehind } from '../home/sweep.js';
@@ -246,7 +246,7 @@ export class Supervision {
         machineLog: machineLog ?? (this.#options.io === undefined ? 'silent' : undefined),
         onFallback,
         onNoNetwork,
-        networks: this.#options.hold ? undefined : containerNetworks(this.#folder, this.#config),
+        networks: this.#options.hold ? undefined : new Home(home).networks.ofContainer(this.#folder, this.#config),
         onRefusal: (refusal) => this.#journal.refused(refusal),
       });
       this.#run = run;

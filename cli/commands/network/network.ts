@@ -3,16 +3,11 @@ import type { Command } from 'commander';
 import {
   Container,
   connectContainer,
-  createNetwork,
   disconnectContainer,
-  findNetwork,
+  Home,
   isRunning,
-  listNetworks,
   type Network,
-  networkMembers,
-  removeNetwork,
   type SandboxError,
-  tsvmHome,
 } from '../../../sandbox/index.js';
 import { type Context, collect, createCommand } from '../../options/command.js';
 import { booleanFilter, hasLabels, matchesPattern, parseFilters } from '../../options/filter.js';
@@ -48,7 +43,7 @@ export function command(context: Context): Command {
     .option('--label <NAME=VALUE>', 'mark the network', collect)
     .action((name: string, { internal, label = [] }: { internal?: boolean; label?: string[] }) => {
       const labels = Object.fromEntries(label.map(parseLabel));
-      process.stdout.write(`${createNetwork(tsvmHome(), name, { internal, labels }).id}\n`);
+      process.stdout.write(`${new Home().networks.create(name, { internal, labels }).id}\n`);
     });
   add('ls')
     .description('Lists networks; with --quiet only their IDs.')
@@ -75,7 +70,7 @@ export function command(context: Context): Command {
     .action((names: string[], { force = false }: { force?: boolean }) =>
       eachName(names, context, async (name) => {
         try {
-          await removeNetwork(tsvmHome(), name);
+          await new Home().networks.remove(name);
         } catch (error) {
           if (force && (error as SandboxError).code === 'no-such-network') return;
           throw error;
@@ -90,7 +85,7 @@ export function command(context: Context): Command {
     .action(async (names: string[], { format }: { format?: string }) => {
       const found: object[] = [];
       await eachName(names, context, (name) => {
-        found.push(describeNetwork(findNetwork(tsvmHome(), name)));
+        found.push(describeNetwork(new Home().networks.find(name)));
       });
       if (format === undefined) process.stdout.write(`${JSON.stringify(found, null, 4)}\n`);
       else if (format === 'json') process.stdout.write(`${JSON.stringify(found)}\n`);
@@ -123,7 +118,7 @@ export function command(context: Context): Command {
         unused.map(({ name }) => name),
         context,
         async (name) => {
-          await removeNetwork(tsvmHome(), name);
+          await new Home().networks.remove(name);
           process.stdout.write(`${name}\n`);
         },
       );
@@ -132,22 +127,25 @@ export function command(context: Context): Command {
 }
 
 function select(words: readonly string[]): Network[] {
+  const { networks } = new Home();
   const filters = parseFilters(words, FILTERS);
   const dangling = booleanFilter(filters, 'dangling');
   const fits = (filter: string, matches: (value: string) => boolean) => filters.get(filter)?.some(matches) ?? true;
-  return listNetworks(tsvmHome()).filter(
-    ({ name, id, labels }) =>
-      fits('name', (part) => name.includes(part) || matchesPattern(part, name)) &&
-      fits('id', (part) => id.startsWith(part)) &&
-      fits('driver', (driver) => driver === DRIVER) &&
-      hasLabels(labels, filters.get('label')) &&
-      (dangling === undefined || dangling === (networkMembers(tsvmHome(), name).length === 0)),
-  );
+  return networks
+    .list()
+    .filter(
+      ({ name, id, labels }) =>
+        fits('name', (part) => name.includes(part) || matchesPattern(part, name)) &&
+        fits('id', (part) => id.startsWith(part)) &&
+        fits('driver', (driver) => driver === DRIVER) &&
+        hasLabels(labels, filters.get('label')) &&
+        (dangling === undefined || dangling === (networks.members(name).length === 0)),
+    );
 }
 
 /** As Docker describes one. */
 function describeNetwork({ name, id, createdAt, internal, labels }: Network) {
-  const members = networkMembers(tsvmHome(), name).flatMap((folder) => {
+  const members = new Home().networks.members(name).flatMap((folder) => {
     const state = folder.state();
     const { address } = state;
     if (!isRunning(state) || address === undefined) return [];
