@@ -22,7 +22,7 @@ const { metafile } = await build({
   ...common,
   entryPoints: {
     machine: 'vmm/process/main.ts',
-    vcpu: 'vmm/accel/vcpu-worker.ts',
+    vcpu: 'vmm/accel/kvm/vcpu-worker.ts',
     supervisor: 'sandbox/supervision/supervisor.ts',
     sdk: 'sandbox/index.ts',
     lab: 'test/lab/main.ts',

@@ -3,7 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { emulationWords } from '../../vmm/accel/tcg.js';
+import { emulationWords } from '../../vmm/accel/tcg/machine.js';
 import { baseCommandLine } from '../../vmm/boot/command-line.js';
 import type { DiskSpec, MachineSpec, NetworkSpec, ShareSpec } from '../../vmm/machine.js';
 import { guestKernel } from './beside-qemu.js';

@@ -19,7 +19,7 @@ const initramfs = join(folder, 'initramfs');
 const probeCache = join(folder, 'probe.json');
 
 beforeAll(async () => {
-  programs = await bundle('process', { machine: 'vmm/process/main.ts', vcpu: 'vmm/accel/vcpu-worker.ts' });
+  programs = await bundle('process', { machine: 'vmm/process/main.ts', vcpu: 'vmm/accel/kvm/vcpu-worker.ts' });
   writeFileSync(initramfs, 'not looked at');
   writeFileSync(probeCache, JSON.stringify({ host: hostIdentity(), result: { usable: true, reason: 'for the test' } }));
 });

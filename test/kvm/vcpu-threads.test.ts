@@ -1,8 +1,8 @@
 import { rmSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { describeEnd } from '../../vmm/accel/vcpu-end.js';
-import { MMIO_BASE, MMIO_WINDOW } from '../../vmm/accel/vcpu-shared.js';
-import { type Bus, type VcpuEnd, VcpuThreads } from '../../vmm/accel/vcpu-thread.js';
+import { describeEnd } from '../../vmm/accel/kvm/vcpu-end.js';
+import { MMIO_BASE, MMIO_WINDOW } from '../../vmm/accel/kvm/vcpu-shared.js';
+import { type Bus, type VcpuEnd, VcpuThreads } from '../../vmm/accel/kvm/vcpu-threads.js';
 import { EventLoop } from '../../vmm/host/event-loop.js';
 import { exitName, KVM_EXIT_HLT } from '../../vmm/kvm/exits.js';
 import { bundle, Guest, type GuestOptions } from './guest.js';
@@ -10,7 +10,7 @@ import { bundle, Guest, type GuestOptions } from './guest.js';
 let programs: URL;
 let workerUrl: URL;
 beforeAll(async () => {
-  programs = await bundle('vcpu-threads', { vcpu: 'vmm/accel/vcpu-worker.ts' });
+  programs = await bundle('vcpu-threads', { vcpu: 'vmm/accel/kvm/vcpu-worker.ts' });
   workerUrl = new URL('vcpu.js', programs);
 });
 afterAll(() => rmSync(programs, { recursive: true, force: true }));

@@ -1,6 +1,6 @@
 // Which accelerator a machine gets, and the limits of each.
 import { type Accelerator, MachineError, type MachineSpec, type ProbeResult } from '../machine.js';
-import { findQemu } from './qemu-process.js';
+import { findQemu } from './tcg/qemu-process.js';
 
 /**
  * The most devices: each disk is one; socket device, entropy device and balloon are three more, network and shared

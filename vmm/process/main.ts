@@ -3,13 +3,13 @@
 //
 // Whatever takes time to come up comes up while the specification is still on its way: the first vCPU's thread, unless
 // KVM is known to be of no use, and beside it the rest of the program.
-import { MachineShared } from '../accel/vcpu-shared.js';
-import { startVcpuThread } from '../accel/vcpu-start.js';
+import { MachineShared } from '../accel/kvm/vcpu-shared.js';
+import { startVcpuThread } from '../accel/kvm/vcpu-start.js';
 import { keptProbe } from './probe-cache.js';
 
 const workerUrl = new URL('./vcpu.js', import.meta.url);
 const machine = new MachineShared();
 const [, , probeCache = ''] = process.argv;
 const thread = keptProbe(probeCache)?.usable === false ? undefined : startVcpuThread(machine, workerUrl);
-const { runMachineProcess } = await import('./machine-process.js');
+const { runMachineProcess } = await import('./server.js');
 runMachineProcess(machine, thread, workerUrl);

@@ -2,12 +2,12 @@
 // first moment on; the owner speaks to it over the control socket. When the owner is gone, so is the machine.
 import { chooseAccelerator } from '../accel/choose.js';
 import { createDevices } from '../accel/devices.js';
-import { KvmMachine } from '../accel/kvm.js';
+import { KvmMachine } from '../accel/kvm/machine.js';
+import type { MachineShared } from '../accel/kvm/vcpu-shared.js';
+import type { StartedThread } from '../accel/kvm/vcpu-start.js';
+import { VcpuThreads } from '../accel/kvm/vcpu-threads.js';
 import type { NetworkHost } from '../accel/network.js';
-import { TcgMachine } from '../accel/tcg.js';
-import type { MachineShared } from '../accel/vcpu-shared.js';
-import type { StartedThread } from '../accel/vcpu-start.js';
-import { VcpuThreads } from '../accel/vcpu-thread.js';
+import { TcgMachine } from '../accel/tcg/machine.js';
 import type { VirtioDevice } from '../devices/device.js';
 import { VirtioNet } from '../devices/net/device.js';
 import { EventLoop } from '../host/event-loop.js';

@@ -1,10 +1,10 @@
 // The device thread's side of the vCPU threads: starts them, answers what they forward, pauses and stops them.
-import type { EventLoop } from '../host/event-loop.js';
-import * as libc from '../host/libc.js';
-import { KVM_EXIT_IO_IN, KVM_EXIT_MMIO } from '../kvm/exits.js';
-import { kvm_run } from '../kvm/structs.js';
-import type { Vcpu } from '../kvm/vcpu.js';
-import { MachineError } from '../machine.js';
+import type { EventLoop } from '../../host/event-loop.js';
+import * as libc from '../../host/libc.js';
+import { KVM_EXIT_IO_IN, KVM_EXIT_MMIO } from '../../kvm/exits.js';
+import { kvm_run } from '../../kvm/structs.js';
+import type { Vcpu } from '../../kvm/vcpu.js';
+import { MachineError } from '../../machine.js';
 import { MachineShared, ThreadCommand, ThreadEnd, ThreadState, type VcpuShared, Word } from './vcpu-shared.js';
 import { type StartedThread, startVcpuThread } from './vcpu-start.js';
 

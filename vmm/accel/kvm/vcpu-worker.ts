@@ -2,13 +2,13 @@
 // for; ports and addresses that nobody owns, and the two registers of virtio-mmio that every interrupt touches, are
 // answered here.
 import { workerData } from 'node:worker_threads';
-import { I8042_COMMAND_PORT, I8042_DATA_PORT } from '../devices/i8042.js';
-import { SERIAL_PORT, SERIAL_PORT_LENGTH } from '../devices/serial.js';
-import * as libc from '../host/libc.js';
-import { KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IO_IN, KVM_EXIT_MMIO } from '../kvm/exits.js';
-import { IOCTLS } from '../kvm/ioctl.js';
-import { kvm_run } from '../kvm/structs.js';
-import { INTERRUPT_ACK, INTERRUPT_STATUS } from '../virtio/mmio/registers.js';
+import { I8042_COMMAND_PORT, I8042_DATA_PORT } from '../../devices/i8042.js';
+import { SERIAL_PORT, SERIAL_PORT_LENGTH } from '../../devices/serial.js';
+import * as libc from '../../host/libc.js';
+import { KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IO_IN, KVM_EXIT_MMIO } from '../../kvm/exits.js';
+import { IOCTLS } from '../../kvm/ioctl.js';
+import { kvm_run } from '../../kvm/structs.js';
+import { INTERRUPT_ACK, INTERRUPT_STATUS } from '../../virtio/mmio/registers.js';
 import {
   MachineShared,
   MMIO_BASE,

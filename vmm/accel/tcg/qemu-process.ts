@@ -1,7 +1,7 @@
 // QEMU as a child of the machine process.
-import { ChildProcess, FIRST_INHERITED_FD, findProgram } from '../host/child-process.js';
-import type { EventLoop } from '../host/event-loop.js';
-import { MachineError } from '../machine.js';
+import { ChildProcess, FIRST_INHERITED_FD, findProgram } from '../../host/child-process.js';
+import type { EventLoop } from '../../host/event-loop.js';
+import { MachineError } from '../../machine.js';
 
 const PROGRAM = 'qemu-system-x86_64';
 

@@ -7,10 +7,10 @@ import {
   KVM_EXIT_SHUTDOWN,
   KVM_EXIT_SYSTEM_EVENT,
   KVM_INTERNAL_ERROR_EMULATION,
-} from '../kvm/exits.js';
-import { kvm_run } from '../kvm/structs.js';
-import { MachineError } from '../machine.js';
-import type { VcpuEnd } from './vcpu-thread.js';
+} from '../../kvm/exits.js';
+import { kvm_run } from '../../kvm/structs.js';
+import { MachineError } from '../../machine.js';
+import type { VcpuEnd } from './vcpu-threads.js';
 
 /** x86 instructions are at most this long. */
 const MAX_INSTRUCTION_SIZE = 15;

@@ -13,26 +13,26 @@ import {
   loadKernel,
   type MmioDevice,
   writeBootState,
-} from '../boot/index.js';
-import type { VirtioDevice } from '../devices/device.js';
-import { I8042, I8042_COMMAND_PORT, I8042_DATA_PORT } from '../devices/i8042.js';
-import { SERIAL_IRQ, SERIAL_PORT, Serial } from '../devices/serial.js';
-import type { EventLoop } from '../host/event-loop.js';
-import * as libc from '../host/libc.js';
-import type { Logger } from '../host/log.js';
-import { AllocatedMemory } from '../host/memory.js';
-import { KVM_CAP_MAX_VCPUS } from '../kvm/capabilities.js';
-import { exitName } from '../kvm/exits.js';
-import type { Kvm } from '../kvm/kvm.js';
-import { Vcpu } from '../kvm/vcpu.js';
-import { Vm } from '../kvm/vm.js';
-import { MachineError, type MachineSpec, type MachineStatistics } from '../machine.js';
-import { VirtioMmio } from '../virtio/mmio/device.js';
-import { QUEUE_NOTIFY } from '../virtio/mmio/registers.js';
-import { checkLimits } from './choose.js';
+} from '../../boot/index.js';
+import type { VirtioDevice } from '../../devices/device.js';
+import { I8042, I8042_COMMAND_PORT, I8042_DATA_PORT } from '../../devices/i8042.js';
+import { SERIAL_IRQ, SERIAL_PORT, Serial } from '../../devices/serial.js';
+import type { EventLoop } from '../../host/event-loop.js';
+import * as libc from '../../host/libc.js';
+import type { Logger } from '../../host/log.js';
+import { AllocatedMemory } from '../../host/memory.js';
+import { KVM_CAP_MAX_VCPUS } from '../../kvm/capabilities.js';
+import { exitName } from '../../kvm/exits.js';
+import type { Kvm } from '../../kvm/kvm.js';
+import { Vcpu } from '../../kvm/vcpu.js';
+import { Vm } from '../../kvm/vm.js';
+import { MachineError, type MachineSpec, type MachineStatistics } from '../../machine.js';
+import { VirtioMmio } from '../../virtio/mmio/device.js';
+import { QUEUE_NOTIFY } from '../../virtio/mmio/registers.js';
+import { checkLimits } from '../choose.js';
 import { describeEnd } from './vcpu-end.js';
 import { MMIO_BASE, MMIO_WINDOW } from './vcpu-shared.js';
-import type { Bus, VcpuEnd, VcpuThreads } from './vcpu-thread.js';
+import type { Bus, VcpuEnd, VcpuThreads } from './vcpu-threads.js';
 
 /** Guest pages for real mode on Intel CPUs, below the BIOS area at the end of the first 4 GiB. */
 const IDENTITY_MAP_ADDRESS = 0xfffbc000;
