@@ -2,7 +2,7 @@
 // being typed, for what may stand there.
 import { Argument, type Command } from 'commander';
 import { openStore } from '../images/index.js';
-import { Container, tsvmHome } from '../sandbox/index.js';
+import { Container, tsvmHome } from '../sandbox/internal.js';
 import { COMMANDS, findCommand, GROUPS } from './command-table.js';
 import { type Context, createCommand } from './options/command.js';
 

@@ -1,5 +1,5 @@
 // Commands that are given several containers, volumes or networks: each is dealt with, whatever becomes of the others.
-import { Container } from '../../sandbox/index.js';
+import { Container } from '../../sandbox/internal.js';
 import { type Context, openLog } from '../options/command.js';
 import { describe, exitCode } from '../options/failure.js';
 

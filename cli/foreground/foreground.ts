@@ -7,7 +7,7 @@ import {
   type ContainerStartOptions,
   SandboxError,
   SupervisorProcess,
-} from '../../sandbox/index.js';
+} from '../../sandbox/internal.js';
 import { type DetachKeys, watchForKeys } from '../options/detach-keys.js';
 import { forwardSignals } from './signals.js';
 import { attachTerminal, type Foreground, terminalSize } from './terminal.js';

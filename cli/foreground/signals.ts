@@ -1,7 +1,7 @@
 // The caller's signals reach the process in the guest, as Docker's do.
 import { closeSync, openSync } from 'node:fs';
 import { constants } from 'node:os';
-import { SandboxError } from '../../sandbox/index.js';
+import { SandboxError } from '../../sandbox/internal.js';
 import type { Foreground } from './terminal.js';
 
 const FORWARDED = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGALRM', 'SIGTERM', 'SIGCONT'] as const;

@@ -1,6 +1,6 @@
 // The caller's terminal as the process's: keys go through raw, and the size follows.
 import type { ReadStream } from 'node:tty';
-import type { TerminalSize } from '../../sandbox/index.js';
+import type { TerminalSize } from '../../sandbox/internal.js';
 
 /** A process in the foreground. */
 export interface Foreground {

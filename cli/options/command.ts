@@ -1,7 +1,6 @@
 // What all commands have in common: the global options, one line for a wrong word, and their exit code.
 import { Command, CommanderError, Option } from 'commander';
-import type { MachineProcess } from '../../sandbox/machine/machine-process.js';
-import type { SupervisorProcess } from '../../sandbox/supervision/supervisor-process.js';
+import type { MachineProcess, SupervisorProcess } from '../../sandbox/internal.js';
 import { type CliLog, createLog, FORMATS, LEVELS, type LogOptions } from '../output/log.js';
 import { UsageError } from './failure.js';
 

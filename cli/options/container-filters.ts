@@ -9,7 +9,7 @@ import {
   networksOf,
   parseExposed,
   STATUSES,
-} from '../../sandbox/index.js';
+} from '../../sandbox/internal.js';
 import { UsageError } from './failure.js';
 import { type Filters, hasLabels, parseFilters } from './filter.js';
 

@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { PullPolicy } from '../../images/index.js';
-import type { ContainerSpec, RestartPolicy } from '../../sandbox/index.js';
+import type { ContainerSpec, RestartPolicy } from '../../sandbox/internal.js';
 import { collect } from './command.js';
 import { parseDuration } from './duration.js';
 import { parseEnv, readEnvFile } from './environment.js';

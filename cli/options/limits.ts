@@ -7,7 +7,7 @@ import {
   type Rlimit,
   type RunSpec,
   type SeccompProfile,
-} from '../../sandbox/index.js';
+} from '../../sandbox/internal.js';
 import { collect } from './command.js';
 import { UsageError } from './failure.js';
 import { parseSize } from './size.js';

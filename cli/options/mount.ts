@@ -1,5 +1,5 @@
 // -v and --mount, with Docker's words (docs.docker.com, "Bind mounts" and "Volumes").
-import type { Mount, TmpfsMount } from '../../sandbox/index.js';
+import type { Mount, TmpfsMount } from '../../sandbox/internal.js';
 import { UsageError } from './failure.js';
 import { parseSize } from './size.js';
 

@@ -1,6 +1,6 @@
 // The options of a container's network: Docker's, and those of where it may connect to.
 import type { Command } from 'commander';
-import type { NetworkOptions } from '../../sandbox/index.js';
+import type { NetworkOptions } from '../../sandbox/internal.js';
 import { collect } from './command.js';
 
 /** As commander gives them. */

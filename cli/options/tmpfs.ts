@@ -1,5 +1,5 @@
 // --tmpfs DIR[:OPTIONS], with the options of mount(8) that Docker takes for it.
-import type { TmpfsMount } from '../../sandbox/index.js';
+import type { TmpfsMount } from '../../sandbox/internal.js';
 import { UsageError } from './failure.js';
 import { parseSize } from './size.js';
 

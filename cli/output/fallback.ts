@@ -1,7 +1,7 @@
 // Says once, after each start of the host, what it lacks and what that costs.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { tsvmHome } from '../../sandbox/index.js';
+import { tsvmHome } from '../../sandbox/internal.js';
 import type { CliLog } from './log.js';
 
 /** What the user is told of QEMU's emulator in the place of KVM. */

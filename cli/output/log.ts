@@ -1,5 +1,5 @@
 // The log: lines of text for people, or JSON (pino) for programs. All of it goes to stderr.
-import type { Log } from '../../sandbox/index.js';
+import type { Log } from '../../sandbox/internal.js';
 
 export const LEVELS = ['silent', 'error', 'warn', 'info', 'debug', 'trace'] as const;
 export type Level = (typeof LEVELS)[number];

@@ -1,5 +1,5 @@
 // The ports of a container, as Docker's lists have them.
-import { type BoundPort, type ContainerInfo, eachPort, formatPort, isRunning } from '../../sandbox/index.js';
+import { type BoundPort, type ContainerInfo, eachPort, formatPort, isRunning } from '../../sandbox/internal.js';
 
 /** `0.0.0.0:8080-8082->80-82/tcp, [::]:8080-8082->80-82/tcp, 53/udp`; of what does not run nothing. */
 export function formatPorts({ config, state }: ContainerInfo): string {

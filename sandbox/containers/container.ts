@@ -45,14 +45,14 @@ export interface ContainerInfo {
 export type CommitSpec = Omit<CommitOptions, 'createdBy'>;
 
 export interface ContainerStartOptions extends StartOptions {
-  /** Started before it was known what for. */
+  /** Started before it was known what for. @internal */
   supervisor?: SupervisorProcess;
 }
 
 export class Container {
   readonly #folder: ContainerFolder;
   readonly config: ContainerConfig;
-  /** What it was made of, if that was just now. */
+  /** What it was made of, if that was just now. @internal */
   readonly image: Image | undefined;
 
   private constructor(folder: ContainerFolder, config: ContainerConfig, image?: Image) {
@@ -120,6 +120,7 @@ export class Container {
     return this.#folder.log;
   }
 
+  /** @internal */
   get folder(): ContainerFolder {
     return this.#folder;
   }

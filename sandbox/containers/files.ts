@@ -45,6 +45,7 @@ export class ContainerFiles {
   readonly #folder: ContainerFolder;
   readonly #config: ContainerConfig;
 
+  /** @internal */
   constructor(folder: ContainerFolder, config: ContainerConfig) {
     this.#folder = folder;
     this.#config = config;

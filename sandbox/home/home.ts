@@ -16,7 +16,7 @@ export class Home {
     this.path = path;
   }
 
-  /** The image store. */
+  /** The image store. @internal */
   get images(): Store {
     return openStore(this.path);
   }
@@ -33,7 +33,7 @@ export class Home {
     return this.#networks;
   }
 
-  /** Path of the file that keeps the verdict of the KVM probe between runs. */
+  /** Path of the file that keeps the verdict of the KVM probe between runs. @internal */
   get probeCache(): string {
     return probeCachePath(this.path);
   }

@@ -1,6 +1,6 @@
 // tsvm attach: the caller's streams become those of a container in the background.
 import type { Command } from 'commander';
-import { Container, SandboxError } from '../../../sandbox/index.js';
+import { Container, SandboxError } from '../../../sandbox/internal.js';
 import { attachCaller } from '../../foreground/foreground.js';
 import { type Context, createCommand } from '../../options/command.js';
 import { DETACH_KEYS, type DetachKeys } from '../../options/detach-keys.js';

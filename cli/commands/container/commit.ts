@@ -1,6 +1,6 @@
 // tsvm commit: what a container wrote becomes an image.
 import type { Command } from 'commander';
-import { Container } from '../../../sandbox/index.js';
+import { Container } from '../../../sandbox/internal.js';
 import { type Context, collect, createCommand } from '../../options/command.js';
 
 const EXAMPLES = `

@@ -1,6 +1,6 @@
 // tsvm cp: files between the host and a container.
 import type { Command } from 'commander';
-import { Container, copyIn, copyOut } from '../../../sandbox/index.js';
+import { Container, copyIn, copyOut } from '../../../sandbox/internal.js';
 import { type Context, createCommand } from '../../options/command.js';
 import { UsageError } from '../../options/failure.js';
 

@@ -1,6 +1,6 @@
 // tsvm exec: a further command in a container that runs.
 import type { Command } from 'commander';
-import { Container, type ExecSpec } from '../../../sandbox/index.js';
+import { Container, type ExecSpec } from '../../../sandbox/internal.js';
 import { callerIo, inForeground } from '../../foreground/foreground.js';
 import { type Context, collect, createCommand } from '../../options/command.js';
 import { parseEnv, readEnvFile } from '../../options/environment.js';

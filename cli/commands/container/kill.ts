@@ -1,6 +1,6 @@
 // tsvm kill: a signal to containers.
 import type { Command } from 'commander';
-import { signalNumber } from '../../../sandbox/index.js';
+import { signalNumber } from '../../../sandbox/internal.js';
 import { type Context, createCommand } from '../../options/command.js';
 import { forEachContainer } from '../each.js';
 

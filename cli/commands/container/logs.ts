@@ -1,6 +1,6 @@
 // tsvm logs: what a container wrote.
 import type { Command } from 'commander';
-import { Container } from '../../../sandbox/index.js';
+import { Container } from '../../../sandbox/internal.js';
 import { type Context, createCommand } from '../../options/command.js';
 import { parseTime } from '../../options/duration.js';
 import { UsageError } from '../../options/failure.js';

@@ -1,6 +1,6 @@
 // tsvm port: which ports of the host lead to a container's.
 import type { Command } from 'commander';
-import { Container, formatPort, parseExposed, SandboxError } from '../../../sandbox/index.js';
+import { Container, formatPort, parseExposed, SandboxError } from '../../../sandbox/internal.js';
 import { type Context, createCommand } from '../../options/command.js';
 import { UsageError } from '../../options/failure.js';
 import { formatHostPort } from '../../output/ports.js';

@@ -1,6 +1,6 @@
 // tsvm container prune: containers that do not run go.
 import type { Command } from 'commander';
-import { Container, SandboxError } from '../../../sandbox/index.js';
+import { Container, SandboxError } from '../../../sandbox/internal.js';
 import { type Context, collect, createCommand, openLog } from '../../options/command.js';
 import { describe, exitCode } from '../../options/failure.js';
 import { hasLabels, parseFilters } from '../../options/filter.js';

@@ -1,6 +1,6 @@
 // tsvm ps: the containers.
 import type { Command } from 'commander';
-import { Container, type ContainerInfo } from '../../../sandbox/index.js';
+import { Container, type ContainerInfo } from '../../../sandbox/internal.js';
 import { type Context, collect, createCommand } from '../../options/command.js';
 import { parseContainerFilters } from '../../options/container-filters.js';
 import { UsageError } from '../../options/failure.js';

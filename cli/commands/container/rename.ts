@@ -1,6 +1,6 @@
 // tsvm rename: a container gets another name.
 import type { Command } from 'commander';
-import { Container } from '../../../sandbox/index.js';
+import { Container } from '../../../sandbox/internal.js';
 import { type Context, createCommand } from '../../options/command.js';
 
 export function command(context: Context): Command {

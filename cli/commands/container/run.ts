@@ -1,6 +1,6 @@
 // tsvm run: a command in a new container.
 import type { Command } from 'commander';
-import { type ContainerSpec, Supervision } from '../../../sandbox/index.js';
+import { type ContainerSpec, Supervision } from '../../../sandbox/internal.js';
 import { callerIo, inForeground, startAttached } from '../../foreground/foreground.js';
 import { endBetweenTurns } from '../../foreground/signals.js';
 import { type Context, createCommand, openLog } from '../../options/command.js';

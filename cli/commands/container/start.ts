@@ -1,6 +1,6 @@
 // tsvm start: containers that were made or have ended run, again.
 import type { Command } from 'commander';
-import { Container } from '../../../sandbox/index.js';
+import { Container } from '../../../sandbox/internal.js';
 import { startAttached } from '../../foreground/foreground.js';
 import { type Context, createCommand } from '../../options/command.js';
 import { DETACH_KEYS, type DetachKeys } from '../../options/detach-keys.js';

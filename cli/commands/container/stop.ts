@@ -1,6 +1,6 @@
 // tsvm stop: containers end, gently at first.
 import { type Command, Option } from 'commander';
-import { type Container, signalNumber } from '../../../sandbox/index.js';
+import { type Container, signalNumber } from '../../../sandbox/internal.js';
 import { type Context, createCommand } from '../../options/command.js';
 import { UsageError } from '../../options/failure.js';
 import { forEachContainer } from '../each.js';

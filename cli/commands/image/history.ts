@@ -1,7 +1,7 @@
 // tsvm history: how an image was made.
 import type { Command } from 'commander';
 import { type HistoryEntry, openStore } from '../../../images/index.js';
-import { tsvmHome } from '../../../sandbox/index.js';
+import { tsvmHome } from '../../../sandbox/internal.js';
 import { type Context, createCommand } from '../../options/command.js';
 import { FORMAT_HELP, formatList } from '../../output/listing.js';
 import { formatAge, formatBytes, shortId } from '../../output/table.js';

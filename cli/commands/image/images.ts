@@ -1,7 +1,7 @@
 // tsvm images: the images of the store.
 import type { Command } from 'commander';
 import { ImageError, type ImageSummary, openStore } from '../../../images/index.js';
-import { tsvmHome } from '../../../sandbox/index.js';
+import { tsvmHome } from '../../../sandbox/internal.js';
 import { type Context, collect, createCommand } from '../../options/command.js';
 import { booleanFilter, type Filters, hasLabels, matchesPattern, parseFilters } from '../../options/filter.js';
 import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';

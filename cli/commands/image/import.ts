@@ -1,7 +1,7 @@
 // tsvm import: an image of one layer, out of a root file system's tar.
 import type { Command } from 'commander';
 import { openStore, type Progress } from '../../../images/index.js';
-import { tsvmHome } from '../../../sandbox/index.js';
+import { tsvmHome } from '../../../sandbox/internal.js';
 import { type Context, collect, createCommand } from '../../options/command.js';
 import { describeProgress, openProgressLine } from '../../output/progress.js';
 

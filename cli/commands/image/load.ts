@@ -1,7 +1,7 @@
 // tsvm load: the images of an archive into the store.
 import type { Command } from 'commander';
 import { openStore, type Progress } from '../../../images/index.js';
-import { tsvmHome } from '../../../sandbox/index.js';
+import { tsvmHome } from '../../../sandbox/internal.js';
 import { type Context, createCommand } from '../../options/command.js';
 import { UsageError } from '../../options/failure.js';
 import { describeProgress, openProgressLine } from '../../output/progress.js';

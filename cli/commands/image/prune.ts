@@ -1,7 +1,7 @@
 // tsvm prune: gives back the space of images that nothing needs.
 import type { Command } from 'commander';
 import { openStore } from '../../../images/index.js';
-import { tsvmHome } from '../../../sandbox/index.js';
+import { tsvmHome } from '../../../sandbox/internal.js';
 import { type Context, collect, createCommand } from '../../options/command.js';
 import { hasLabels, parseFilters } from '../../options/filter.js';
 import { confirmed } from '../../output/prompt.js';

@@ -1,7 +1,7 @@
 // tsvm pull: an image from its registry.
 import type { Command } from 'commander';
 import { openStore } from '../../../images/index.js';
-import { tsvmHome } from '../../../sandbox/index.js';
+import { tsvmHome } from '../../../sandbox/internal.js';
 import { type Context, createCommand } from '../../options/command.js';
 import { openPullProgress } from '../../output/pull-progress.js';
 

@@ -1,7 +1,7 @@
 // tsvm rmi: takes names, and with the last name the image, out of the store.
 import type { Command } from 'commander';
 import { ImageError, openStore } from '../../../images/index.js';
-import { tsvmHome } from '../../../sandbox/index.js';
+import { tsvmHome } from '../../../sandbox/internal.js';
 import { type Context, createCommand, openLog } from '../../options/command.js';
 import { describe, exitCode } from '../../options/failure.js';
 

@@ -3,7 +3,7 @@ import { createWriteStream, renameSync, rmSync, statSync } from 'node:fs';
 import type { Writable } from 'node:stream';
 import type { Command } from 'commander';
 import { openStore } from '../../../images/index.js';
-import { tsvmHome } from '../../../sandbox/index.js';
+import { tsvmHome } from '../../../sandbox/internal.js';
 import { type Context, createCommand } from '../../options/command.js';
 import { UsageError } from '../../options/failure.js';
 

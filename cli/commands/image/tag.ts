@@ -1,7 +1,7 @@
 // tsvm tag: one more name for an image.
 import type { Command } from 'commander';
 import { openStore } from '../../../images/index.js';
-import { tsvmHome } from '../../../sandbox/index.js';
+import { tsvmHome } from '../../../sandbox/internal.js';
 import { type Context, createCommand } from '../../options/command.js';
 
 export function command(context: Context): Command {

@@ -8,7 +8,7 @@ import {
   isRunning,
   type Network,
   type SandboxError,
-} from '../../../sandbox/index.js';
+} from '../../../sandbox/internal.js';
 import { type Context, collect, createCommand } from '../../options/command.js';
 import { booleanFilter, hasLabels, matchesPattern, parseFilters } from '../../options/filter.js';
 import { formatLabels, parseLabel } from '../../options/labels.js';

@@ -1,7 +1,7 @@
 // tsvm df: what tsvm keeps on the host's disk.
 import type { Command } from 'commander';
 import { bytesOnDisk, type StoreUsage } from '../../../images/index.js';
-import { Container, Home, isRunning, volumeSize } from '../../../sandbox/index.js';
+import { Container, Home, isRunning, volumeSize } from '../../../sandbox/internal.js';
 import { type Context, createCommand } from '../../options/command.js';
 import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
 import { formatBytes } from '../../output/table.js';

@@ -5,7 +5,7 @@ import { freemem, release, totalmem } from 'node:os';
 import { promisify } from 'node:util';
 import { type Command, Option } from 'commander';
 import { kernelPath } from '../../../kernels/index.js';
-import { DEFAULT_MEMORY, probeMachine, tsvmHome } from '../../../sandbox/index.js';
+import { DEFAULT_MEMORY, probeMachine, tsvmHome } from '../../../sandbox/internal.js';
 import { type Context, createCommand } from '../../options/command.js';
 import { EMULATION } from '../../output/fallback.js';
 import { formatBytes } from '../../output/table.js';

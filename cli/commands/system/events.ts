@@ -1,6 +1,6 @@
 // tsvm events: what happens to containers.
 import type { Command } from 'commander';
-import { type ContainerEvent, readEvents } from '../../../sandbox/index.js';
+import { type ContainerEvent, readEvents } from '../../../sandbox/internal.js';
 import { type Context, collect, createCommand } from '../../options/command.js';
 import { parseTime } from '../../options/duration.js';
 import { type Filters, parseFilters } from '../../options/filter.js';

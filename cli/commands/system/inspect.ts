@@ -1,7 +1,7 @@
 // tsvm inspect: all there is to say of something, as JSON.
 import { type Command, Option } from 'commander';
 import { ImageError, openStore } from '../../../images/index.js';
-import { Container, describeContainer, SandboxError, tsvmHome } from '../../../sandbox/index.js';
+import { Container, describeContainer, SandboxError, tsvmHome } from '../../../sandbox/internal.js';
 import { type Context, createCommand, openLog } from '../../options/command.js';
 import { describe, FAILED } from '../../options/failure.js';
 import { fillTemplate } from '../../output/template.js';

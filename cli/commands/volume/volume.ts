@@ -1,6 +1,13 @@
 // tsvm volume: folders that outlive containers.
 import type { Command } from 'commander';
-import { Home, isAnonymous, SandboxError, type Volume, type VolumeStore, volumeSize } from '../../../sandbox/index.js';
+import {
+  Home,
+  isAnonymous,
+  SandboxError,
+  type Volume,
+  type VolumeStore,
+  volumeSize,
+} from '../../../sandbox/internal.js';
 import { type Context, collect, createCommand } from '../../options/command.js';
 import { booleanFilter, type Filters, hasLabels, matchesPattern, parseFilters } from '../../options/filter.js';
 import { parseLabel } from '../../options/labels.js';

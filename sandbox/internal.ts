@@ -1,0 +1,31 @@
+// The door of the sandbox room for the rooms of this project above it, such as the command line. It has everything that
+// the public door has, and what a program has no use for: the supervision of containers, the state folder, checks of
+// single options.
+
+export type {
+  MachineStatistics,
+  MachineTimes,
+  MemoryStatistics,
+  ProbeResult,
+  RefusalReason,
+} from '../vmm/machine.js';
+export { connectContainer, disconnectContainer } from './containers/connect.js';
+export { type CopyOptions, copyIn, copyOut } from './containers/copy.js';
+export { describeContainer } from './containers/inspect.js';
+export { type ContainerEvent, readEvents } from './home/events.js';
+export { tsvmHome } from './home/home.js';
+export { networksOf } from './home/networks.js';
+export { isRunning } from './home/record.js';
+export { isAnonymous, volumeSize } from './home/volumes.js';
+export * from './index.js';
+export type { Log } from './log.js';
+export type { MachineProcess } from './machine/machine-process.js';
+export { probeMachine } from './machine/probe.js';
+export type { ExitStatus } from './run/run-options.js';
+export { type Phase, Trace } from './run/trace.js';
+export { MAX_CPUS } from './spec/limits.js';
+export { eachPort, formatPort, parseExposed } from './spec/published-ports.js';
+export { DEFAULT_MEMORY, MIN_MEMORY } from './spec/run-spec.js';
+export { signalNumber } from './spec/signal-number.js';
+export { type Supervised, type SuperviseOptions, Supervision } from './supervision/supervision.js';
+export { SupervisorProcess } from './supervision/supervisor-process.js';
