@@ -6,7 +6,7 @@ import { once } from 'node:events';
 import { chmodSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { passtArguments } from '../../vmm/devices/net/passt-words.js';
+import { passtArguments } from '../../vmm/devices/net/passt-arguments.js';
 import { FIRST_INHERITED_FD } from '../../vmm/host/child-process.js';
 import type { NetworkSpec, PasstSpec } from '../../vmm/machine.js';
 import { runOurs, runQemu } from './emulated-machine.js';

@@ -3,7 +3,7 @@
 import { parseMac } from '../devices/net/address.js';
 import type { NetBackEnd } from '../devices/net/back-end.js';
 import { VirtioNet } from '../devices/net/device.js';
-import { Nowhere } from '../devices/net/nowhere.js';
+import { IsolatedBackEnd } from '../devices/net/isolated.js';
 import { PasstBackEnd } from '../devices/net/passt.js';
 import { TapBackEnd } from '../devices/net/tap.js';
 import type { EventLoop } from '../host/event-loop.js';
@@ -45,7 +45,8 @@ function createBackEnd(spec: NetworkSpec, host: NetworkHost): NetBackEnd {
       onDown: (error) => host.onNetworkDown(error),
     });
   }
-  const other = backEnd.kind === 'tap' ? new TapBackEnd(backEnd, host.loop) : new Nowhere(parseMac(spec.gatewayMac));
+  const other =
+    backEnd.kind === 'tap' ? new TapBackEnd(backEnd, host.loop) : new IsolatedBackEnd(parseMac(spec.gatewayMac));
   host.onNetworkUp([]);
   return other;
 }

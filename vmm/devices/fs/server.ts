@@ -25,7 +25,7 @@ import {
   STATX_WORD,
 } from './host.js';
 import { Inodes, type SavedInode } from './inodes.js';
-import * as names from './names.js';
+import * as namespace from './namespace.js';
 import { PAYLOAD, Session } from './session.js';
 import type { Owner, Share } from './share.js';
 
@@ -79,21 +79,21 @@ function on(opcode: number, least: number, serve: Operation['serve'], flags = 0)
 }
 
 on(fuse.FUSE_LOOKUP, 2, (session, node, server) =>
-  node === fuse.FUSE_ROOT_ID ? server.lookupShare() : names.lookup(session, node),
+  node === fuse.FUSE_ROOT_ID ? server.lookupShare() : namespace.lookup(session, node),
 );
 on(fuse.FUSE_GETATTR, 16, (session, node, server) =>
   node === fuse.FUSE_ROOT_ID ? server.rootAttributes() : attributes.getattr(session, node),
 );
 on(fuse.FUSE_SETATTR, 88, attributes.setattr);
-on(fuse.FUSE_READLINK, 0, names.readlink);
-on(fuse.FUSE_SYMLINK, 4, names.symlink);
-on(fuse.FUSE_MKNOD, 18, names.mknod);
-on(fuse.FUSE_MKDIR, 10, names.mkdir);
-on(fuse.FUSE_UNLINK, 2, names.unlink);
-on(fuse.FUSE_RMDIR, 2, names.rmdir);
-on(fuse.FUSE_RENAME, 12, names.rename);
-on(fuse.FUSE_RENAME2, 20, names.rename2);
-on(fuse.FUSE_LINK, 10, names.link);
+on(fuse.FUSE_READLINK, 0, namespace.readlink);
+on(fuse.FUSE_SYMLINK, 4, namespace.symlink);
+on(fuse.FUSE_MKNOD, 18, namespace.mknod);
+on(fuse.FUSE_MKDIR, 10, namespace.mkdir);
+on(fuse.FUSE_UNLINK, 2, namespace.unlink);
+on(fuse.FUSE_RMDIR, 2, namespace.rmdir);
+on(fuse.FUSE_RENAME, 12, namespace.rename);
+on(fuse.FUSE_RENAME2, 20, namespace.rename2);
+on(fuse.FUSE_LINK, 10, namespace.link);
 on(fuse.FUSE_OPEN, 8, files.open);
 on(fuse.FUSE_READ, 40, (session, _node, _server, chain) => files.read(session, chain));
 on(fuse.FUSE_WRITE, 40, (session, _node, _server, chain) => files.write(session, chain));
@@ -121,8 +121,8 @@ on(fuse.FUSE_LSEEK, 24, files.lseek);
 on(fuse.FUSE_COPY_FILE_RANGE, 56, files.copyFileRange);
 on(fuse.FUSE_SYNCFS, 8, attributes.syncfs);
 on(fuse.FUSE_IOCTL, 0, () => -ENOTTY);
-on(fuse.FUSE_FORGET, 8, names.forget, NO_REPLY);
-on(fuse.FUSE_BATCH_FORGET, 8, names.batchForget, NO_REPLY);
+on(fuse.FUSE_FORGET, 8, namespace.forget, NO_REPLY);
+on(fuse.FUSE_BATCH_FORGET, 8, namespace.batchForget, NO_REPLY);
 // A request is answered before the next is looked at: there is never one to interrupt.
 on(fuse.FUSE_INTERRUPT, 8, () => 0, NO_REPLY);
 

@@ -21,8 +21,8 @@ import { ETHERNET_HEADER, Frame, MAX_HEADERS } from './frame.js';
 import { completeChecksum, NET_HEADER, NetHeader, NUM_BUFFERS } from './header.js';
 import { type Link, Peers } from './peers.js';
 import { Policy } from './policy.js';
-import { answerRefusal, datagram } from './refusal.js';
-import { Refusals } from './refusals.js';
+import { RefusalLog } from './refusal-log.js';
+import { answerRefusal, datagram } from './refusal-reply.js';
 
 const VIRTIO_ID_NET = 1;
 
@@ -80,7 +80,7 @@ export class VirtioNet implements VirtioDevice, FrameReceiver {
   readonly #policy: Policy;
   /** Undefined: the guest is in no private network and cannot join one. */
   readonly #peers: Peers | undefined;
-  readonly #refusals: Refusals;
+  readonly #refusals: RefusalLog;
   readonly #frame = new Frame();
   readonly #memory: number;
   readonly #bytes: Uint8Array;
@@ -109,7 +109,7 @@ export class VirtioNet implements VirtioDevice, FrameReceiver {
     this.spec = spec;
     this.#backEnd = backEnd;
     this.#policy = new Policy(spec);
-    this.#refusals = new Refusals(onRefusal);
+    this.#refusals = new RefusalLog(onRefusal);
     if (spec.peers !== undefined) {
       this.#peers = new Peers({
         loop,

@@ -30,7 +30,7 @@ import {
   u32,
 } from './frame.js';
 import { HostAddresses } from './host-addresses.js';
-import { matchesName, Names } from './names.js';
+import { matchesName, ResolvedNames } from './resolved-names.js';
 
 /** Seconds without a datagram after which a pair of UDP ports is a stranger's again. */
 const UDP_PATIENCE = 180;
@@ -64,7 +64,7 @@ export class Policy {
   readonly #rules: Rule[];
   readonly #peerRanges: AddressRange[];
   readonly #host: Pick<HostAddresses, 'ranges'>;
-  readonly #names: Names;
+  readonly #names: ResolvedNames;
   /** There is a list of what is allowed, and nothing else is. */
   readonly #isList: boolean;
   readonly #hasNames: boolean;
@@ -83,7 +83,7 @@ export class Policy {
     this.#isList = this.#rules.some(({ allow }) => allow);
     const names = this.#rules.flatMap(({ name }) => name ?? []);
     this.#hasNames = names.length > 0;
-    this.#names = new Names(names);
+    this.#names = new ResolvedNames(names);
   }
 
   /**

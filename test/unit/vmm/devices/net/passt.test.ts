@@ -10,7 +10,7 @@ import { HEADROOM } from '../../../../../vmm/devices/net/back-end.js';
 import { ARP, Frame, NEIGHBOUR, TCP } from '../../../../../vmm/devices/net/frame.js';
 import { NetHeader } from '../../../../../vmm/devices/net/header.js';
 import { PasstBackEnd } from '../../../../../vmm/devices/net/passt.js';
-import { greeting, passtArguments } from '../../../../../vmm/devices/net/passt-words.js';
+import { greeting, passtArguments } from '../../../../../vmm/devices/net/passt-arguments.js';
 import { EventLoop } from '../../../../../vmm/host/event-loop.js';
 import * as libc from '../../../../../vmm/host/libc.js';
 import type { MachineError, NetworkSpec, PasstSpec, PublishedPorts } from '../../../../../vmm/machine.js';

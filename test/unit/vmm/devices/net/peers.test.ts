@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { parseMac } from '../../../../../vmm/devices/net/address.js';
 import { RECEIVE, TRANSMIT, VIRTIO_NET_F_MAC, VirtioNet } from '../../../../../vmm/devices/net/device.js';
-import { Nowhere } from '../../../../../vmm/devices/net/nowhere.js';
+import { IsolatedBackEnd } from '../../../../../vmm/devices/net/isolated.js';
 import { EventLoop } from '../../../../../vmm/host/event-loop.js';
 import * as libc from '../../../../../vmm/host/libc.js';
 import type { Refusal } from '../../../../../vmm/machine.js';
@@ -47,7 +47,7 @@ function machine(number: number, names: string[] = [], features?: number[]) {
       },
       peers: [{ name: 'lan', folder, names }],
     },
-    backEnd: new Nowhere(parseMac(GATEWAY.mac)),
+    backEnd: new IsolatedBackEnd(parseMac(GATEWAY.mac)),
     loop,
     onRefusal: (refusal) => refused.push(refusal),
   });

@@ -6,7 +6,7 @@ import { ARP, ECHO, ETHERTYPE_IPV6, type Frame, KINDS, NEIGHBOUR, OTHER, TCP, UD
 /** How many are told: a guest that tries all addresses is told of as trying many. */
 const MAX_TOLD = 256;
 
-export class Refusals {
+export class RefusalLog {
   readonly counts: RefusalCounts = {};
   readonly #onRefusal: (refusal: Refusal) => void;
   readonly #told = new Set<string>();

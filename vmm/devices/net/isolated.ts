@@ -13,7 +13,7 @@ const TARGET = 18;
 const ADDRESSES = 10;
 const MAC = 6;
 
-export class Nowhere implements NetBackEnd {
+export class IsolatedBackEnd implements NetBackEnd {
   readonly offloads = true;
   readonly busy = false;
   readonly #mac: Uint8Array;

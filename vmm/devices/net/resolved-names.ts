@@ -13,7 +13,7 @@ export function matchesName(rule: string, name: string): boolean {
   return rule.startsWith('*.') ? name.endsWith(rule.slice(1)) && name.length > rule.length - 1 : name === rule;
 }
 
-export class Names {
+export class ResolvedNames {
   readonly #rules: readonly string[];
   /** By the guest's port and the query's number; in the order they came. */
   readonly #queries = new Map<string, Question>();
