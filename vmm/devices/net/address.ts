@@ -75,6 +75,12 @@ export function isIPv4Address(words: Uint32Array, at = 0): boolean {
   return words[at] === 0 && words[at + 1] === 0 && words[at + 2] === IPV4_MAPPED;
 }
 
+/** Whether the text is an address of fe80::/10. @throws RangeError for text that is no address */
+export function isLinkLocal(text: string): boolean {
+  const [first = 0] = parseAddress(text);
+  return first >>> 22 === 0xfe80 >>> 6;
+}
+
 /** The address as people write it; IPv6's longest run of zeroes is left out (RFC 5952). */
 export function formatAddress(words: Uint32Array, at = 0): string {
   if (isIPv4Address(words, at)) {

@@ -10,7 +10,8 @@ import { type CheckedFrame, type FrameReceiver, HEADROOM, type NetBackEnd } from
 import { ETHERNET_HEADER, ETHERTYPE_ARP, u16, u32 } from './frame.js';
 import { NET_HEADER, VIRTIO_NET_HDR_F_DATA_VALID } from './header.js';
 import { HostPorts } from './host-ports.js';
-import { greeting, passtArguments } from './passt-arguments.js';
+import { passtArguments } from './passt-arguments.js';
+import { greeting } from './passt-greeting.js';
 
 const PROGRAM = 'passt';
 const LENGTH = 4;

@@ -1,0 +1,68 @@
+// The frames that are sent to passt(1) in the guest's name before the guest runs.
+import type { NetworkSpec } from '../../machine.js';
+import { isIPv4Address, isLinkLocal, parseAddress, parseMac } from './address.js';
+import { ETHERNET_HEADER, ETHERTYPE_ARP, ETHERTYPE_IPV6, ICMPV6_ADVERTISEMENT, PROTOCOL_ICMPV6 } from './frame.js';
+import { addChecksum, foldChecksum } from './header.js';
+
+const IPV6_HEADER = 40;
+const ADVERTISEMENT = 24;
+/** What neighbour discovery wants to see, as no router leaves it so (RFC 4861, 7.1). */
+const HOP_LIMIT = 255;
+/** "Override" of an advertisement's flags. */
+const OVERRIDE = 0x20;
+
+/**
+ * Frames of the guest's before it has any: where it has IPv6, its link-local address, as passt sends there what comes from
+ * the host's own loopback address; then a question, whose answer says that passt serves.
+ */
+export function greeting(spec: NetworkSpec): Uint8Array[] {
+  const local = spec.addresses.find(isLinkLocal);
+  const gateway = spec.gateways.find(isLinkLocal);
+  const isDual = local !== undefined && gateway !== undefined;
+  return [...(isDual ? [advertisement(spec, local, gateway)] : []), arpRequest(spec)];
+}
+
+/** That the guest has its address: an unsolicited neighbour advertisement (RFC 4861, 4.4), which nobody answers. */
+function advertisement({ mac, gatewayMac }: NetworkSpec, address: string, gateway: string): Uint8Array {
+  const header = ETHERNET_HEADER;
+  const message = header + IPV6_HEADER;
+  const bytes = new Uint8Array(message + ADVERTISEMENT);
+  const view = new DataView(bytes.buffer);
+  bytes.set(parseMac(gatewayMac), 0);
+  bytes.set(parseMac(mac), 6);
+  view.setUint16(12, ETHERTYPE_IPV6);
+  view.setUint32(header, 0x60000000);
+  view.setUint16(header + 4, ADVERTISEMENT);
+  view.setUint8(header + 6, PROTOCOL_ICMPV6);
+  view.setUint8(header + 7, HOP_LIMIT);
+  setAddress(view, header + 8, address);
+  setAddress(view, header + 24, gateway);
+  view.setUint8(message, ICMPV6_ADVERTISEMENT);
+  view.setUint8(message + 4, OVERRIDE);
+  setAddress(view, message + 8, address);
+  const pseudo = addChecksum(bytes, header + 8, 32, PROTOCOL_ICMPV6 + ADVERTISEMENT);
+  view.setUint16(message + 2, foldChecksum(addChecksum(bytes, message, ADVERTISEMENT, pseudo)));
+  return bytes;
+}
+
+function setAddress(view: DataView, at: number, text: string): void {
+  parseAddress(text).forEach((word, index) => {
+    view.setUint32(at + index * 4, word);
+  });
+}
+
+/** Where the gateway is (RFC 826). */
+function arpRequest({ mac, addresses, gateways }: NetworkSpec): Uint8Array {
+  const bytes = new Uint8Array(42);
+  const view = new DataView(bytes.buffer);
+  bytes.fill(0xff, 0, 6);
+  bytes.set(parseMac(mac), 6);
+  view.setUint16(12, ETHERTYPE_ARP);
+  view.setUint32(14, 0x00010800);
+  view.setUint32(18, 0x06040001);
+  bytes.set(parseMac(mac), 22);
+  const ipv4 = (texts: string[]) => texts.map(parseAddress).find((address) => isIPv4Address(address))?.[3] ?? 0;
+  view.setUint32(28, ipv4(addresses));
+  view.setUint32(38, ipv4(gateways));
+  return bytes;
+}
