@@ -1,11 +1,11 @@
 // The devices of a machine, in the order in which the guest finds them.
 import { VirtioBalloon } from '../devices/balloon.js';
 import { VirtioBlk } from '../devices/blk/device.js';
-import type { VirtioDevice } from '../devices/device.js';
 import { VirtioFs } from '../devices/fs/device.js';
 import { VirtioRng } from '../devices/rng.js';
 import { VirtioVsock } from '../devices/vsock/device.js';
 import type { Accelerator, MachineSpec } from '../machine.js';
+import type { VirtioDevice } from '../virtio/device.js';
 import { createNet, type NetworkHost } from './network.js';
 
 /**

@@ -1,8 +1,9 @@
 // The memory balloon device (virtio 1.2, 5.5 "Traditional Memory Balloon Device") for the sake of free page reporting:
 // free pages that the driver reports go back to the host until the guest uses them again, which it need not say. Nobody
 // asks for a balloon; a driver that puts pages into one all the same keeps them.
+
+import type { DeviceContext, DeviceState, VirtioDevice } from '../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../virtio/queue.js';
-import type { DeviceContext, DeviceState, VirtioDevice } from './device.js';
 import { drain } from './drain.js';
 
 const VIRTIO_ID_BALLOON = 5;

@@ -1,6 +1,7 @@
 // The console device (virtio 1.2, 5.3 "Console Device"): one port, no multiport.
+
+import type { DeviceContext, DeviceState, VirtioDevice } from '../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../virtio/queue.js';
-import type { DeviceContext, DeviceState, VirtioDevice } from './device.js';
 import { drain } from './drain.js';
 
 const VIRTIO_ID_CONSOLE = 3;

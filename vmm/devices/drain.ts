@@ -1,7 +1,8 @@
 // How a device empties a queue that the driver kicked: without more kicks meanwhile, without missing a chain, and never
 // for so long that the rest of the machine waits.
+
+import type { DeviceContext } from '../virtio/device.js';
 import type { DescriptorChain, Virtqueue } from '../virtio/queue.js';
-import type { DeviceContext } from './device.js';
 
 /** Bytes moved before the other devices have their turn: some milliseconds' worth. */
 const MAX_BYTES = 32 * 1024 * 1024;

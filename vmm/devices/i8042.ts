@@ -1,7 +1,7 @@
 // The keyboard controller of a PC, of which only the reset line is left: "8042 Keyboard Controller" of the IBM PC/AT
 // Technical Reference. It has no keyboard; a driver that looks for one is told so quickly.
 
-import type { DeviceState } from './device.js';
+import type { DeviceState } from '../virtio/device.js';
 
 /** Data port, and status and command port. */
 export const I8042_DATA_PORT = 0x60;

@@ -1,8 +1,8 @@
 // The entropy device (virtio 1.2, 5.4 "Entropy Device"): the host's random bytes straight into guest memory.
 import * as libc from '../host/libc.js';
 import { allocateIovecs, IOVEC_WORDS } from '../virtio/buffers.js';
+import type { DeviceContext, DeviceState, VirtioDevice } from '../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../virtio/queue.js';
-import type { DeviceContext, DeviceState, VirtioDevice } from './device.js';
 import { drain } from './drain.js';
 
 const VIRTIO_ID_RNG = 4;

@@ -1,6 +1,6 @@
 // The first serial port of a PC, a 16550A: "PC16550D Universal Asynchronous Receiver/Transmitter with FIFOs" (National
 // Semiconductor, 1995), section 8 "Registers". It sends at once, so its transmitter is always empty.
-import type { DeviceState } from './device.js';
+import type { DeviceState } from '../virtio/device.js';
 
 export const SERIAL_PORT = 0x3f8;
 export const SERIAL_PORT_LENGTH = 8;

@@ -8,7 +8,6 @@ import type { StartedThread } from '../accel/kvm/vcpu-start.js';
 import { VcpuThreads } from '../accel/kvm/vcpu-threads.js';
 import type { NetworkHost } from '../accel/network.js';
 import { TcgMachine } from '../accel/tcg/machine.js';
-import type { VirtioDevice } from '../devices/device.js';
 import { VirtioNet } from '../devices/net/device.js';
 import { EventLoop } from '../host/event-loop.js';
 import * as libc from '../host/libc.js';
@@ -26,6 +25,7 @@ import {
   type PeerNetwork,
   type ProbeResult,
 } from '../machine.js';
+import type { VirtioDevice } from '../virtio/device.js';
 import { ConsoleTail } from './console-tail.js';
 import { ControlSocket } from './control.js';
 import { cachedProbe } from './probe-cache.js';

@@ -14,7 +14,6 @@ import {
   type MmioDevice,
   writeBootState,
 } from '../../boot/index.js';
-import type { VirtioDevice } from '../../devices/device.js';
 import { I8042, I8042_COMMAND_PORT, I8042_DATA_PORT } from '../../devices/i8042.js';
 import { SERIAL_IRQ, SERIAL_PORT, Serial } from '../../devices/serial.js';
 import type { EventLoop } from '../../host/event-loop.js';
@@ -27,6 +26,7 @@ import type { Kvm } from '../../kvm/kvm.js';
 import { Vcpu } from '../../kvm/vcpu.js';
 import { Vm } from '../../kvm/vm.js';
 import { MachineError, type MachineSpec, type MachineStatistics } from '../../machine.js';
+import type { VirtioDevice } from '../../virtio/device.js';
 import { VirtioMmio } from '../../virtio/mmio/device.js';
 import { QUEUE_NOTIFY } from '../../virtio/mmio/registers.js';
 import { checkLimits } from '../choose.js';

@@ -10,13 +10,13 @@ import {
   resetImage,
   writeBootState,
 } from '../../boot/index.js';
-import type { VirtioDevice } from '../../devices/device.js';
 import { type ChildProcess, FIRST_INHERITED_FD } from '../../host/child-process.js';
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
 import type { Logger } from '../../host/log.js';
 import { AllocatedMemory } from '../../host/memory.js';
 import type { MachineError, MachineSpec, MachineStatistics } from '../../machine.js';
+import type { VirtioDevice } from '../../virtio/device.js';
 import { VhostUserBackend } from '../../virtio/vhost-user/device.js';
 import { checkLimits } from '../choose.js';
 import {

@@ -1,8 +1,9 @@
 // QEMU's command line for a machine whose devices are ours: CPUs, interrupt controllers, a timer, a serial port, and
 // virtio-mmio transports that reach our devices over vhost-user. QEMU, docs/system/i386/microvm.rst.
-import type { VirtioDevice } from '../../devices/device.js';
+
 import { FS_QUEUE_SIZE, FS_TAG } from '../../devices/fs/device.js';
 import { VirtioNet } from '../../devices/net/device.js';
+import type { VirtioDevice } from '../../virtio/device.js';
 
 /** virtio-mmio transports of QEMU's microvm: where they are, and their interrupt lines (QEMU, hw/i386/microvm.c). */
 export const TRANSPORT_BASE = 0xfeb00000;

@@ -7,8 +7,8 @@
 
 import { Timer } from '../../host/timer.js';
 import type { DiskRates, DiskSpec } from '../../machine.js';
+import type { DeviceContext, DeviceState, VirtioDevice } from '../../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
-import type { DeviceContext, DeviceState, VirtioDevice } from '../device.js';
 import { drain, END_OF_TURN } from '../drain.js';
 import { Disk, SECTOR_SIZE } from './disk.js';
 import { RateLimit, type TokenBucketState } from './rate-limit.js';

@@ -44,9 +44,9 @@ import {
   SYS_SYNCFS,
   SYS_UTIMENSAT,
 } from './host.js';
-import { type Inode, openDescriptor } from './inodes.js';
+import { type Inode, openDescriptor } from './inode.js';
+import { toGuest, toHost } from './owner.js';
 import { PAYLOAD, type Session } from './session.js';
-import { toGuest, toHost } from './share.js';
 
 const { EBADF, EFBIG, EINVAL, EISDIR, ENODATA, EOPNOTSUPP, EPERM, ERANGE, ESTALE } = constants.errno;
 

@@ -4,8 +4,8 @@
 
 import { Timer } from '../../host/timer.js';
 import type { ShareSpec } from '../../machine.js';
+import type { DeviceContext, DeviceState, VirtioDevice } from '../../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
-import type { DeviceContext, DeviceState, VirtioDevice } from '../device.js';
 import { drain } from '../drain.js';
 import { type FuseOptions, FuseServer, type FuseState } from './server.js';
 

@@ -36,7 +36,7 @@ import {
   SYS_PREADV,
   SYS_PWRITEV2,
 } from './host.js';
-import type { Inode } from './inodes.js';
+import type { Inode } from './inode.js';
 import { PAYLOAD, type Session } from './session.js';
 
 const { EBADF, EEXIST, EFBIG, EINVAL, EISDIR, ELOOP, ENFILE, ENXIO, EROFS, ESTALE } = constants.errno;

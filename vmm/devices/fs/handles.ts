@@ -1,7 +1,8 @@
 // The guest's open files and directories (FUSE file handles): small numbers, each a descriptor.
 import { constants } from 'node:os';
 import type { Host } from './host.js';
-import type { Inode, Inodes } from './inodes.js';
+import type { Inode } from './inode.js';
+import type { Inodes } from './inodes.js';
 
 const { EBADF, ENFILE } = constants.errno;
 

@@ -13,42 +13,12 @@ import {
   STATX_MODE,
   STATX_WORD,
 } from './host.js';
-import type { Share } from './share.js';
+import { type Inode, openDescriptor, type Share } from './inode.js';
 
 const { ENFILE, EMFILE, ENOENT, ENOTDIR, ELOOP, ESTALE, EXDEV } = constants.errno;
 
 /** Fewer than this a path of some depth could not be walked with. */
 const LEAST_DESCRIPTORS = 64;
-
-/** A file of a share. */
-export interface Inode {
-  readonly node: number;
-  readonly share: Share;
-  /** In `share.inodes`. */
-  readonly key: number | string;
-  readonly device: number;
-  readonly birthSeconds: number;
-  readonly birthNanoseconds: number;
-  /** S_IFREG, S_IFDIR, ... */
-  readonly type: number;
-  /** Undefined for the share's root, and for a file whose last known name was removed: its descriptor stays open. */
-  parent: Inode | undefined;
-  /** Bytes as Latin-1. */
-  name: string;
-  /** O_PATH, or -1. */
-  fd: number;
-  /** How often the guest was told of it, less what it forgot. */
-  lookups: number;
-  /** Inodes whose parent it is, and open files. While there are any, it is remembered. */
-  users: number;
-  /** Descriptors of its open files. */
-  readonly openFds: number[];
-  /** Place among those whose descriptor may be closed, or -1. */
-  place: number;
-  recentlyUsed: boolean;
-  /** Size and times when the guest last opened it, and nothing else had changed it of late. */
-  stamp: string;
-}
 
 export interface InodeLimits {
   /** Files remembered. */
@@ -378,11 +348,6 @@ export class Inodes {
 export interface SavedInode
   extends Pick<Inode, 'node' | 'key' | 'device' | 'birthSeconds' | 'birthNanoseconds' | 'type' | 'name' | 'lookups'> {
   parent: number;
-}
-
-/** A descriptor of an open file of the inode, or -1. */
-export function openDescriptor({ openFds }: Inode): number {
-  return openFds.length > 0 ? openFds[0] : -1;
 }
 
 /** A name that is not there any more, or has become something else: the guest's knowledge is out of date. */

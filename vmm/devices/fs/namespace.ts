@@ -17,7 +17,7 @@ import {
   SYS_SYMLINKAT,
   SYS_UNLINKAT,
 } from './host.js';
-import type { Inode } from './inodes.js';
+import type { Inode } from './inode.js';
 import { PAYLOAD, type Session } from './session.js';
 
 const { EINVAL, EPERM, ESTALE, EXDEV } = constants.errno;

@@ -24,10 +24,11 @@ import {
   STATX_DEV_MINOR,
   STATX_WORD,
 } from './host.js';
+import type { Share } from './inode.js';
 import { Inodes, type SavedInode } from './inodes.js';
 import * as namespace from './namespace.js';
+import type { Owner } from './owner.js';
 import { PAYLOAD, Session } from './session.js';
-import type { Owner, Share } from './share.js';
 
 const { E2BIG, EINVAL, EIO, ENOENT, ENOSYS, ENOTTY, EPROTO } = constants.errno;
 

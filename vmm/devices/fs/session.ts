@@ -22,8 +22,9 @@ import {
   STATX_UID,
   STATX_WORD,
 } from './host.js';
-import type { Inode, Inodes } from './inodes.js';
-import { type Share, toGuest } from './share.js';
+import type { Inode, Share } from './inode.js';
+import type { Inodes } from './inodes.js';
+import { toGuest } from './owner.js';
 
 const { EINVAL, ENAMETOOLONG, ENFILE, EROFS } = constants.errno;
 

@@ -12,8 +12,8 @@ import {
   type RefusalCounts,
   type RefusalReason,
 } from '../../machine.js';
+import type { DeviceContext, DeviceState, VirtioDevice } from '../../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
-import type { DeviceContext, DeviceState, VirtioDevice } from '../device.js';
 import { parseMac } from './address.js';
 import { type CheckedFrame, type FrameReceiver, HEADROOM, type NetBackEnd } from './back-end.js';
 import { answerQuery, parseQuery } from './dns.js';

@@ -4,8 +4,8 @@
 
 import * as libc from '../../host/libc.js';
 import { allocateIovecs, type BufferList } from '../../virtio/buffers.js';
+import type { DeviceContext, DeviceState, VirtioDevice } from '../../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
-import type { DeviceContext, DeviceState, VirtioDevice } from '../device.js';
 import { drain } from '../drain.js';
 import { Connection, OWES_CREDIT_UPDATE } from './connection.js';
 import { connectToHost, HostListener } from './host-sockets.js';

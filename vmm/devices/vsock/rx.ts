@@ -3,8 +3,8 @@
 // rx queue goes on.
 import * as libc from '../../host/libc.js';
 import { allocateIovecs } from '../../virtio/buffers.js';
+import type { DeviceContext } from '../../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
-import type { DeviceContext } from '../device.js';
 import {
   BUFFER_ALLOCATION,
   type Connection,

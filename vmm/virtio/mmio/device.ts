@@ -1,8 +1,9 @@
 // The virtio-mmio transport (virtio 1.2, 4.2 "Virtio Over MMIO"), version 2 registers only. It lives in the device
 // thread; a vCPU thread may answer InterruptStatus and InterruptACK by itself from the shared status word.
-import type { DeviceContext, DeviceState, VirtioDevice } from '../../devices/device.js';
+
 import type { EventLoop } from '../../host/event-loop.js';
 import type { GuestMemory } from '../../host/memory.js';
+import type { DeviceContext, DeviceState, VirtioDevice } from '../device.js';
 import {
   VIRTIO_F_EVENT_IDX,
   VIRTIO_F_INDIRECT_DESC,

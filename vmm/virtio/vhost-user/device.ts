@@ -1,9 +1,10 @@
 // The vhost-user transport (QEMU, docs/interop/vhost-user.rst), back-end side: a foreign VMM, the front-end, has the
 // registers and the guest's memory, and a device of ours serves the queues. One connection, one device, in the device
 // thread. What the front-end says is checked as what a guest says is: nonsense ends its connection, and nothing else.
-import type { DeviceContext, DeviceState, VirtioDevice } from '../../devices/device.js';
+
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
+import type { DeviceContext, DeviceState, VirtioDevice } from '../device.js';
 import { VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC, VIRTIO_F_VERSION_1, type Virtqueue } from '../queue.js';
 import { SharedMemory } from './memory.js';
 import * as vhost from './messages.js';

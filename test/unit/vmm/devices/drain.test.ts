@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
-import type { DeviceContext } from '../../../../vmm/devices/device.js';
 import { drain } from '../../../../vmm/devices/drain.js';
 import { VirtioRng } from '../../../../vmm/devices/rng.js';
+import type { DeviceContext } from '../../../../vmm/virtio/device.js';
 import { DescriptorChain, Virtqueue } from '../../../../vmm/virtio/queue.js';
 import { DriverQueue, VirtioDriver } from '../../../fixtures/virtio-driver.js';
 

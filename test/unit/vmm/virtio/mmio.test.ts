@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { DeviceContext, DeviceState, VirtioDevice } from '../../../../vmm/devices/device.js';
+import type { DeviceContext, DeviceState, VirtioDevice } from '../../../../vmm/virtio/device.js';
 import {
   CONFIG_GENERATION,
   DEVICE_FEATURES,

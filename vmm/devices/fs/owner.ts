@@ -1,5 +1,4 @@
-// A shared folder or file: what the guest may do in it, and whose its files are.
-import type { Inode } from './inodes.js';
+// Whose the files of a share are, on the host and in the guest.
 
 /** The user that files of others than the caller seem to belong to (Linux, overflowuid). */
 export const NOBODY = 65534;
@@ -8,16 +7,6 @@ export const NOBODY = 65534;
 export interface Owner {
   uid: number;
   gid: number;
-}
-
-export interface Share {
-  readonly readOnly: boolean;
-  readonly owner: Owner | undefined;
-  /** Of its root: device numbers as {@link Inode.device}. */
-  readonly device: number;
-  /** By host inode number, on other devices with the device's. */
-  readonly inodes: Map<number | string, Inode>;
-  root: Inode | undefined;
 }
 
 /** A host user or group as the guest sees it. */

@@ -3,7 +3,7 @@
 // (virtio/mmio.ts, virtio/vhost-user.ts) knows registers, feature negotiation and interrupts.
 import type { EventLoop } from '../host/event-loop.js';
 import type { GuestMemory } from '../host/memory.js';
-import type { Virtqueue } from '../virtio/queue.js';
+import type { Virtqueue } from './queue.js';
 
 /** What a device is given when the driver has set DRIVER_OK. */
 export interface DeviceContext {
