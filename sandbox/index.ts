@@ -25,10 +25,6 @@ export type { Exec, ExecSpec } from './containers/exec.js';
 export type { Change, ContainerFiles, FileEvent, FileInfo, FileType } from './containers/files.js';
 export type { ProcessInfo, Usage } from './containers/report.js';
 export { SandboxError, type SandboxErrorCode } from './errors.js';
-export { Home } from './home/home.js';
-export type { LogEntry, LogStream } from './home/log-file.js';
-export type { ReadLogOptions } from './home/log-reader.js';
-export type { Network, NetworkStore } from './home/networks.js';
 export type {
   ContainerConfig,
   ContainerSpec,
@@ -36,8 +32,12 @@ export type {
   ContainerStatus,
   LogLimits,
   RestartPolicy,
-} from './home/record.js';
-export { STATUSES } from './home/record.js';
+} from './home/container-record.js';
+export { STATUSES } from './home/container-record.js';
+export { Home } from './home/home.js';
+export type { LogEntry, LogStream } from './home/log-file.js';
+export type { ReadLogOptions } from './home/log-reader.js';
+export type { Network, NetworkStore } from './home/networks.js';
 export type { Volume, VolumeContents, VolumeStore } from './home/volumes.js';
 export type { NetworkOptions } from './run/network.js';
 export {

@@ -12,10 +12,10 @@ export type {
 export { connectContainer, disconnectContainer } from './containers/connect.js';
 export { type CopyOptions, copyIn, copyOut } from './containers/copy.js';
 export { describeContainer } from './containers/inspect.js';
-export { type ContainerEvent, readEvents } from './home/events.js';
+export { isRunning } from './home/container-record.js';
+export { type ContainerEvent, readEvents } from './home/event-log.js';
 export { tsvmHome } from './home/home.js';
 export { networksOf } from './home/networks.js';
-export { isRunning } from './home/record.js';
 export { isAnonymous, volumeSize } from './home/volumes.js';
 export * from './index.js';
 export type { Log } from './log.js';

@@ -6,7 +6,7 @@ import { Container } from './containers/container.js';
 import type { ContainerFiles } from './containers/files.js';
 import type { Usage } from './containers/report.js';
 import { SandboxError } from './errors.js';
-import type { ContainerSpec } from './home/record.js';
+import type { ContainerSpec } from './home/container-record.js';
 import { MachineProcess } from './machine/machine-process.js';
 import type { BoundPort } from './spec/published-ports.js';
 import { signalNumber } from './spec/signal-number.js';

@@ -6,7 +6,7 @@ import type { TerminalSize } from '../agent/protocol.js';
 import { copy } from '../agent/streams.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
-import { controlSocket } from '../home/state-folder.js';
+import { controlSocket } from '../home/socket-folder.js';
 import { openRequest } from '../supervision/control-client.js';
 import { type AttachedStream, sendLine } from '../supervision/control-messages.js';
 

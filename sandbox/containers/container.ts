@@ -6,19 +6,19 @@ import { type CommitOptions, type Image, openStore } from '../../images/index.js
 import type { ContainerIo } from '../agent/process-io.js';
 import { SandboxError } from '../errors.js';
 import { type ContainerFolder, containerFolders } from '../home/container-folder.js';
-import { recordEvent } from '../home/events.js';
-import { findContainer } from '../home/find.js';
-import { Home, tsvmHome } from '../home/home.js';
-import type { LogEntry } from '../home/log-file.js';
-import { type ReadLogOptions, readLog } from '../home/log-reader.js';
-import { allNames, nameOf, releaseName, renameContainer, withContainersLock } from '../home/names.js';
+import { allNames, nameOf, releaseName, renameContainer, withContainersLock } from '../home/container-names.js';
 import {
   type ContainerConfig,
   type ContainerSpec,
   type ContainerState,
   isLeftBehind,
   isRunning,
-} from '../home/record.js';
+} from '../home/container-record.js';
+import { findContainer } from '../home/container-store.js';
+import { recordEvent } from '../home/event-log.js';
+import { Home, tsvmHome } from '../home/home.js';
+import type { LogEntry } from '../home/log-file.js';
+import { type ReadLogOptions, readLog } from '../home/log-reader.js';
 import { type BoundPort, eachPort } from '../spec/published-ports.js';
 import { openRequest } from '../supervision/control-client.js';
 import { type StartOptions, SupervisorProcess } from '../supervision/supervisor-process.js';

@@ -7,8 +7,8 @@ import { CAPABILITIES, type ProcessSpec, type TerminalSize } from '../agent/prot
 import { StreamListener } from '../agent/stream-listener.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
-import type { ContainerConfig } from '../home/record.js';
-import { portSocket } from '../home/state-folder.js';
+import type { ContainerConfig } from '../home/container-record.js';
+import { portSocket } from '../home/socket-folder.js';
 import { type ControlClient, openRequest } from '../supervision/control-client.js';
 
 /** Ports above those that anybody knows by heart. */

@@ -1,7 +1,7 @@
 // The files of a container, as the agent's tools reach them; of one that does not run, too.
 import { PassThrough, Readable, type Writable } from 'node:stream';
 import type { ContainerFolder } from '../home/container-folder.js';
-import type { ContainerConfig } from '../home/record.js';
+import type { ContainerConfig } from '../home/container-record.js';
 import { askTool, runTool, splitAnswer, type ToolIo, withGuest } from './tools.js';
 
 export type FileType = 'file' | 'directory' | 'symlink' | 'character' | 'block' | 'fifo' | 'socket';

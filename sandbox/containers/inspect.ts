@@ -1,10 +1,10 @@
 // What `docker inspect` says of a container, in its words and units, as far as we have such a thing.
 import { constants } from 'node:os';
 import type { ContainerFolder } from '../home/container-folder.js';
+import { type ContainerConfig, type ContainerState, isRunning } from '../home/container-record.js';
 import { Home } from '../home/home.js';
 import { DEFAULT_LOG_LIMITS } from '../home/log-file.js';
 import { membershipsOf } from '../home/networks.js';
-import { type ContainerConfig, type ContainerState, isRunning } from '../home/record.js';
 import { isNetworkName } from '../run/network.js';
 import type { Mount } from '../spec/mounts.js';
 import { eachPort, formatPort, parsePublished } from '../spec/published-ports.js';

@@ -1,7 +1,7 @@
 // What a container uses: the guest's own account (cgroup v2, /proc), and the host's of its machine process.
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import type { ContainerFolder } from '../home/container-folder.js';
-import type { ContainerConfig } from '../home/record.js';
+import type { ContainerConfig } from '../home/container-record.js';
 import { DEFAULT_MEMORY } from '../spec/run-spec.js';
 import { openRequest } from '../supervision/control-client.js';
 import { askTool, splitAnswer } from './tools.js';

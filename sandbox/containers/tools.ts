@@ -3,7 +3,7 @@ import { randomInt } from 'node:crypto';
 import { type Readable, Writable } from 'node:stream';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
-import type { ContainerConfig } from '../home/record.js';
+import type { ContainerConfig } from '../home/container-record.js';
 import { keepsLayer, Supervision } from '../supervision/supervision.js';
 import { execProcess } from './exec.js';
 

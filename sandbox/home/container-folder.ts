@@ -12,9 +12,9 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { SandboxError } from '../errors.js';
+import { type ContainerConfig, type ContainerState, CREATED, lost } from './container-record.js';
 import { FileLock, isLocked } from './lock.js';
-import { type ContainerConfig, type ContainerState, CREATED, lost } from './record.js';
-import { CONTAINERS, runtimeFolder } from './state-folder.js';
+import { CONTAINERS, runtimeFolder } from './socket-folder.js';
 
 const CONFIG = 'config.json';
 const STATE = 'state.json';

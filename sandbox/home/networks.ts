@@ -9,10 +9,10 @@ import type { PeerNetwork } from '../../vmm/machine.js';
 import { SandboxError } from '../errors.js';
 import { isNetworkName } from '../run/network.js';
 import { type ContainerFolder, containerFolders } from './container-folder.js';
-import { nameOf, withContainersLock } from './names.js';
-import type { ContainerConfig } from './record.js';
-import { isLeftBehind } from './record.js';
-import { NETWORKS, runtimeFolder } from './state-folder.js';
+import { nameOf, withContainersLock } from './container-names.js';
+import type { ContainerConfig } from './container-record.js';
+import { isLeftBehind } from './container-record.js';
+import { NETWORKS, runtimeFolder } from './socket-folder.js';
 
 export interface Network {
   name: string;

@@ -1,7 +1,7 @@
 // What containers leave that were to be removed when they end, and whose supervisor was killed before it could.
 import { type ContainerFolder, containerFolders } from './container-folder.js';
-import { releaseName, withContainersLock } from './names.js';
-import { isLeftBehind } from './record.js';
+import { releaseName, withContainersLock } from './container-names.js';
+import { isLeftBehind } from './container-record.js';
 import { VolumeStore } from './volumes.js';
 
 /** Removes one, unless somebody has just started it. */

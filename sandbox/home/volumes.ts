@@ -8,8 +8,8 @@ import { bytesOnDisk } from '../../images/index.js';
 import { SandboxError } from '../errors.js';
 import type { Mount } from '../spec/mounts.js';
 import { containerFolders } from './container-folder.js';
-import { withContainersLock } from './names.js';
-import { isLeftBehind } from './record.js';
+import { withContainersLock } from './container-names.js';
+import { isLeftBehind } from './container-record.js';
 
 const DATA = '_data';
 const ABOUT = 'volume.json';

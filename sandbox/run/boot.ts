@@ -2,7 +2,7 @@
 import type { TerminalSize } from '../agent/protocol.js';
 import { AgentSession } from '../agent/session.js';
 import { tsvmHome } from '../home/home.js';
-import { sweepStateFolders } from '../home/state-folder.js';
+import { sweepSocketFolders } from '../home/socket-folder.js';
 import type { Log } from '../log.js';
 import type { MachineProcess } from '../machine/machine-process.js';
 import { resolveMounts } from '../spec/mounts.js';
@@ -79,7 +79,7 @@ export async function bootMachine(
     // The machine has it open: such a disk needs no name any more, and so is gone whatever happens.
     if (layer instanceof ScratchDisk) layer[Symbol.dispose]();
   });
-  sweepStateFolders(folder.root).then(
+  sweepSocketFolders(folder.root).then(
     (swept) => swept.length > 0 && log.debug('removed what dead runs left', { swept }),
     (error) => log.warn(`cannot remove what dead runs left: ${error.message}`),
   );

@@ -2,7 +2,7 @@
 import type { Image } from '../../images/index.js';
 import type { MachineSpec, Refusal } from '../../vmm/machine.js';
 import type { ContainerNetworks } from '../home/networks.js';
-import type { StateFolder } from '../home/state-folder.js';
+import type { SocketFolder } from '../home/socket-folder.js';
 import type { Log } from '../log.js';
 import type { MachineProcess } from '../machine/machine-process.js';
 import type { Trace } from './trace.js';
@@ -10,7 +10,7 @@ import type { Trace } from './trace.js';
 export interface RunOptions {
   image: Image;
   /** Published: where its sockets are. Its id names the host unless the spec does. Not disposed of. */
-  folder: StateFolder;
+  folder: SocketFolder;
   /** Nothing of the container is run: it is only looked at. */
   hold?: boolean;
   /** Whether it has the network that the spec asks for. Default: yes. */

@@ -1,10 +1,10 @@
 // What a supervision writes down of its container: its state, which others read, and events.
 import type { Refusal } from '../../vmm/machine.js';
 import type { ContainerFolder } from '../home/container-folder.js';
-import { recordEvent } from '../home/events.js';
+import { nameOf, releaseName, withContainersLock } from '../home/container-names.js';
+import type { ContainerConfig, ContainerState } from '../home/container-record.js';
+import { recordEvent } from '../home/event-log.js';
 import { Home } from '../home/home.js';
-import { nameOf, releaseName, withContainersLock } from '../home/names.js';
-import type { ContainerConfig, ContainerState } from '../home/record.js';
 import type { Log } from '../log.js';
 
 export interface JournalOptions {

@@ -7,10 +7,10 @@ import type { ContainerIo } from '../agent/process-io.js';
 import { defer } from '../deferred.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
+import { bootId, type ContainerConfig, isRunning, type RestartPolicy } from '../home/container-record.js';
 import { Home } from '../home/home.js';
 import { LogWriter } from '../home/log-file.js';
-import { bootId, type ContainerConfig, isRunning, type RestartPolicy } from '../home/record.js';
-import { StateFolder } from '../home/state-folder.js';
+import { SocketFolder } from '../home/socket-folder.js';
 import { sweepLeftBehind } from '../home/sweep.js';
 import { type Log, SILENT } from '../log.js';
 import type { MachineProcess } from '../machine/machine-process.js';
@@ -165,7 +165,7 @@ export class Supervision {
     let server: ControlServer | undefined;
     let reply: ControlReply | undefined;
     try {
-      using sockets = new StateFolder(this.#folder.shortId);
+      using sockets = new SocketFolder(this.#folder.shortId);
       const log = this.#openLog();
       const { io } = this.#options;
       const stdout = new Outlet('stdout', { log, primary: io?.stdout });
@@ -204,7 +204,7 @@ export class Supervision {
   }
 
   /** Lives follow each other until the restart policy lets the container rest. */
-  async #lives(sockets: StateFolder, io: ContainerIo): Promise<ExitStatus> {
+  async #lives(sockets: SocketFolder, io: ContainerIo): Promise<ExitStatus> {
     const { spec } = this.#config;
     let delay = FIRST_DELAY;
     for (let count = 0; ; count++) {
@@ -228,7 +228,7 @@ export class Supervision {
     }
   }
 
-  async #life(count: number, sockets: StateFolder, io: ContainerIo): Promise<ExitStatus | Error> {
+  async #life(count: number, sockets: SocketFolder, io: ContainerIo): Promise<ExitStatus | Error> {
     const { spec } = this.#config;
     const { home } = this.#folder;
     const { machine, trace, machineLog, onFallback, onNoNetwork } = this.#options;

@@ -1,8 +1,8 @@
 // Container folders for tests, without images or machines.
 import { randomBytes } from 'node:crypto';
 import { ContainerFolder } from '../../../../sandbox/home/container-folder.js';
-import { claimName, withContainersLock } from '../../../../sandbox/home/names.js';
-import type { ContainerConfig, ContainerSpec } from '../../../../sandbox/home/record.js';
+import { claimName, withContainersLock } from '../../../../sandbox/home/container-names.js';
+import type { ContainerConfig, ContainerSpec } from '../../../../sandbox/home/container-record.js';
 
 /** The configuration of a container that runs `sleep`. */
 export function containerConfig(

@@ -1,7 +1,7 @@
 // Which container is meant: an id, the beginning of one, or a name, as Docker reads them.
 import { SandboxError } from '../errors.js';
 import { ContainerFolder, containerFolders } from './container-folder.js';
-import { ownerOf } from './names.js';
+import { ownerOf } from './container-names.js';
 
 /**
  * Finds one container.

@@ -57,7 +57,7 @@ export function portSocket(path: string, port: number): string {
 }
 
 /** The folder of one container. Make it, listen on `control`, then `publish`. */
-export class StateFolder implements Disposable {
+export class SocketFolder implements Disposable {
   #path: string;
 
   /** @param id 12 hexadecimal digits; whoever makes the folder is alone to use them */
@@ -121,7 +121,7 @@ export class StateFolder implements Disposable {
  * Removes the folders that lost their owner.
  * @returns their names
  */
-export async function sweepStateFolders(root = runtimeFolder()): Promise<string[]> {
+export async function sweepSocketFolders(root = runtimeFolder()): Promise<string[]> {
   const swept: string[] = [];
   await Promise.all(
     readdirSync(root).map(async (name) => {

@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Container } from '../../../../sandbox/containers/container.js';
-import { allNames, checkName, ownerOf } from '../../../../sandbox/home/names.js';
+import { allNames, checkName, ownerOf } from '../../../../sandbox/home/container-names.js';
 import { randomName } from '../../../../sandbox/home/random-name.js';
 import { bundleProgram } from './bundle.js';
 import { makeContainer } from './containers.js';
