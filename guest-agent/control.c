@@ -78,7 +78,7 @@ static bool do_request(const struct request *request, uint16_t number, struct fa
 		set_clock(request->start.clock);
 		return process_start(number, &request->start, failure);
 	case FRAME_EXEC:
-		return process_exec(number, &request->exec, failure);
+		return process_exec(number, &request->exec.process, failure);
 	case FRAME_SIGNAL:
 		return process_signal(&request->signal, failure);
 	case FRAME_RESIZE:

@@ -55,23 +55,23 @@ static size_t depth(const char *path)
 
 bool mounts_make(int root, const struct start_request *start, struct failure *failure)
 {
-	size_t left = start->tmpfs_count + start->share_count;
+	size_t left = start->tmpfs.count + start->shares.count;
 
-	if (start->share_count > 0 && ((mkdir(SHARES, 0755) != 0 && errno != EEXIST) ||
+	if (start->shares.count > 0 && ((mkdir(SHARES, 0755) != 0 && errno != EEXIST) ||
 				       mount(SHARES_TAG, SHARES, "virtiofs", MS_NODEV, NULL) != 0))
 		return fail(failure, ERROR_SETUP_FAILED, errno, "mount the shared folders");
 	for (size_t level = 0; left > 0; level++) {
-		for (size_t i = 0; i < start->tmpfs_count; i++) {
-			if (depth(start->tmpfs[i].path) != level)
+		for (size_t i = 0; i < start->tmpfs.count; i++) {
+			if (depth(start->tmpfs.items[i].path) != level)
 				continue;
-			if (!mount_tmpfs(root, &start->tmpfs[i], failure))
+			if (!mount_tmpfs(root, &start->tmpfs.items[i], failure))
 				return false;
 			left--;
 		}
-		for (size_t i = 0; i < start->share_count; i++) {
-			if (depth(start->shares[i].path) != level)
+		for (size_t i = 0; i < start->shares.count; i++) {
+			if (depth(start->shares.items[i].path) != level)
 				continue;
-			if (!mount_share(root, &start->shares[i], failure))
+			if (!mount_share(root, &start->shares.items[i], failure))
 				return false;
 			left--;
 		}

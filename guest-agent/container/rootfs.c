@@ -84,8 +84,8 @@ bool rootfs_write_files(const struct start_request *start, struct failure *failu
 // Whether the container's own file is in the place of ours.
 static bool is_given(const struct start_request *start, const char *path)
 {
-	for (size_t i = 0; i < start->share_count; i++) {
-		if (strcmp(start->shares[i].path, path) == 0)
+	for (size_t i = 0; i < start->shares.count; i++) {
+		if (strcmp(start->shares.items[i].path, path) == 0)
 			return true;
 	}
 	return false;

@@ -27,8 +27,8 @@ static bool set(const struct sysctl_spec *sysctl, struct failure *failure)
 
 bool sysctl_apply(const struct start_request *start, struct failure *failure)
 {
-	for (size_t i = 0; i < start->sysctl_count; i++) {
-		if (!set(&start->sysctls[i], failure))
+	for (size_t i = 0; i < start->sysctls.count; i++) {
+		if (!set(&start->sysctls.items[i], failure))
 			return false;
 	}
 	return true;

@@ -113,7 +113,7 @@ static bool open_terminal(const struct launch *launch, int *slave, struct failur
 	const struct launch_message message = { .stage = LAUNCH_TERMINAL };
 	int master;
 
-	if (!terminal_open(process->columns, process->rows, &master, slave, failure))
+	if (!terminal_open(process->terminal.columns, process->terminal.rows, &master, slave, failure))
 		return false;
 	if (launch->start != NULL && !terminal_bind_console(master, failure))
 		return false;
@@ -130,7 +130,7 @@ static bool open_streams(const struct launch *launch, const struct user *user, s
 	int null = -1;
 
 	setsid();
-	if (launch->process->terminal) {
+	if (launch->process->has_terminal) {
 		if (!open_terminal(launch, &terminal, failure))
 			return false;
 		if (ioctl(terminal, TIOCSCTTY, 0) != 0)
@@ -209,7 +209,7 @@ static char **make_environment(const struct process_spec *process, const struct 
 	gethostname(hostname, sizeof hostname - 1);
 	if ((find_variable(given, "PATH") == NULL && !add_variable(env, &count, "PATH", DEFAULT_PATH)) ||
 	    (find_variable(given, "HOSTNAME") == NULL && !add_variable(env, &count, "HOSTNAME", hostname)) ||
-	    (process->terminal && find_variable(given, "TERM") == NULL && !add_variable(env, &count, "TERM", "xterm")))
+	    (process->has_terminal && find_variable(given, "TERM") == NULL && !add_variable(env, &count, "TERM", "xterm")))
 		return NULL;
 	for (size_t i = 0; i < given->count; i++)
 		env[count++] = given->items[i];
@@ -334,7 +334,7 @@ static bool become(const struct launch *launch, struct failure *failure)
 	if (!send_message(launch->status, &ready, -1))
 		return fail(failure, ERROR_SETUP_FAILED, errno, "report");
 	if (launch->start != NULL && launch->start->init) {
-		pid_t program = init_fork(process->terminal, failure);
+		pid_t program = init_fork(process->has_terminal, failure);
 
 		if (program > 0 && privileges_forgo(process, &user, failure))
 			init_run(program);

@@ -14,8 +14,8 @@
 
 bool privileges_set_rlimits(const struct process_spec *process, struct failure *failure)
 {
-	for (size_t i = 0; i < process->rlimit_count; i++) {
-		const struct rlimit_spec *spec = &process->rlimits[i];
+	for (size_t i = 0; i < process->rlimits.count; i++) {
+		const struct rlimit_spec *spec = &process->rlimits.items[i];
 		const struct rlimit limit = { .rlim_cur = spec->soft, .rlim_max = spec->hard };
 
 		if (setrlimit((int)spec->resource, &limit) != 0)
@@ -60,7 +60,7 @@ static bool set_capabilities(uint64_t capabilities, struct failure *failure)
 // seccomp(2): a filter is for who has CAP_SYS_ADMIN, or can gain no privileges any more.
 static bool filter_needs_capability(const struct process_spec *process)
 {
-	return process->seccomp_count > 0 && !process->no_new_privileges;
+	return process->seccomp.count > 0 && !process->no_new_privileges;
 }
 
 static uint64_t lasting_capabilities(const struct process_spec *process, const struct user *user)
@@ -95,13 +95,13 @@ bool privileges_drop(const struct process_spec *process, const struct user *user
 bool privileges_seal(const struct process_spec *process, const struct user *user, struct failure *failure)
 {
 	const struct filter_program filter = {
-		.length = (unsigned short)process->seccomp_count,
-		.instructions = process->seccomp,
+		.length = (unsigned short)process->seccomp.count,
+		.instructions = process->seccomp.instructions,
 	};
 	// Asked before the filter is there, which may forbid it.
 	uint64_t lasting = filter_needs_capability(process) ? lasting_capabilities(process, user) : 0;
 
-	if (process->seccomp_count == 0)
+	if (process->seccomp.count == 0)
 		return true;
 	if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &filter) != 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "seccomp filter");

@@ -78,7 +78,7 @@ static void close_all(int *descriptors, size_t count)
 // Opens the process's streams; `ends` are its own ends of the pipes.
 static bool open_streams(const struct process_spec *spec, int ends[3], struct failure *failure)
 {
-	if (spec->terminal)
+	if (spec->has_terminal)
 		return stream_open(spec, STREAM_TERMINAL, -1, failure);
 	for (int number = spec->open_stdin ? 0 : 1; number < 3; number++) {
 		int pair[2];
@@ -231,8 +231,8 @@ bool process_signal(const struct signal_request *request, struct failure *failur
 
 	if (process == NULL)
 		return fail(failure, ERROR_NO_SUCH_PROCESS, 0, "no process %u", request->process);
-	return kill(process->pid, request->number) == 0 ||
-	       fail(failure, ERROR_SETUP_FAILED, errno, "signal %d", request->number);
+	return kill(process->pid, request->signal) == 0 ||
+	       fail(failure, ERROR_SETUP_FAILED, errno, "signal %u", request->signal);
 }
 
 bool process_resize(const struct resize_request *resize, struct failure *failure)

@@ -113,10 +113,10 @@ size_t frame_hello(uint8_t frame[AGENT_FRAME_SIZE], const char *kernel, uint64_t
 {
 	size_t length = FRAME_HEADER_LENGTH;
 
-	length = add_integer(frame, length, HELLO_PROTOCOL, PROTOCOL_VERSION);
-	length = add_text(frame, length, HELLO_AGENT, AGENT_VERSION);
-	length = add_text(frame, length, HELLO_KERNEL, kernel);
-	length = add_integer(frame, length, HELLO_RUNNING, running_microseconds);
+	length = add_integer(frame, length, TAG_HELLO_PROTOCOL, PROTOCOL_VERSION);
+	length = add_text(frame, length, TAG_HELLO_AGENT, AGENT_VERSION);
+	length = add_text(frame, length, TAG_HELLO_KERNEL, kernel);
+	length = add_integer(frame, length, TAG_HELLO_RUNNING, running_microseconds);
 	return finish(frame, length, FRAME_HELLO, 0);
 }
 
@@ -124,8 +124,8 @@ size_t frame_started(uint8_t frame[AGENT_FRAME_SIZE], uint16_t request, uint32_t
 {
 	size_t length = FRAME_HEADER_LENGTH;
 
-	length = add_integer(frame, length, STARTED_PROCESS, process);
-	length = add_integer(frame, length, STARTED_PID, (uint64_t)pid);
+	length = add_integer(frame, length, TAG_STARTED_PROCESS, process);
+	length = add_integer(frame, length, TAG_STARTED_PID, (uint64_t)pid);
 	return finish(frame, length, FRAME_STARTED, request);
 }
 
@@ -133,13 +133,13 @@ size_t frame_exited(uint8_t frame[AGENT_FRAME_SIZE], uint32_t process, int wait_
 {
 	size_t length = FRAME_HEADER_LENGTH;
 
-	length = add_integer(frame, length, EXITED_PROCESS, process);
+	length = add_integer(frame, length, TAG_EXITED_PROCESS, process);
 	if (WIFSIGNALED(wait_status))
-		length = add_integer(frame, length, EXITED_SIGNAL, (uint64_t)WTERMSIG(wait_status));
+		length = add_integer(frame, length, TAG_EXITED_SIGNAL, (uint64_t)WTERMSIG(wait_status));
 	else
-		length = add_integer(frame, length, EXITED_CODE, (uint64_t)WEXITSTATUS(wait_status));
+		length = add_integer(frame, length, TAG_EXITED_CODE, (uint64_t)WEXITSTATUS(wait_status));
 	if (oom_killed)
-		length = add_integer(frame, length, EXITED_OOM_KILLED, 1);
+		length = add_integer(frame, length, TAG_EXITED_OOM_KILLED, 1);
 	return finish(frame, length, FRAME_EXITED, 0);
 }
 
@@ -147,10 +147,10 @@ size_t frame_error(uint8_t frame[AGENT_FRAME_SIZE], uint16_t request, const stru
 {
 	size_t length = FRAME_HEADER_LENGTH;
 
-	length = add_integer(frame, length, ERROR_TAG_KIND, failure->kind);
+	length = add_integer(frame, length, TAG_ERROR_KIND, failure->kind);
 	if (failure->error != 0)
-		length = add_integer(frame, length, ERROR_TAG_ERRNO, (uint64_t)failure->error);
-	length = add_text(frame, length, ERROR_TAG_MESSAGE, failure->message);
+		length = add_integer(frame, length, TAG_ERROR_ERRNO, (uint64_t)failure->error);
+	length = add_text(frame, length, TAG_ERROR_MESSAGE, failure->message);
 	return finish(frame, length, FRAME_ERROR, request);
 }
 
@@ -158,8 +158,8 @@ size_t frame_stream(uint8_t frame[AGENT_FRAME_SIZE], uint32_t process, enum stre
 {
 	size_t length = FRAME_HEADER_LENGTH;
 
-	length = add_integer(frame, length, STREAM_TAG_PROCESS, process);
-	length = add_integer(frame, length, STREAM_TAG_STREAM, stream);
+	length = add_integer(frame, length, TAG_STREAM_PROCESS, process);
+	length = add_integer(frame, length, TAG_STREAM_STREAM, stream);
 	return finish(frame, length, FRAME_STREAM, 0);
 }
 

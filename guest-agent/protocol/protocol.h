@@ -1,16 +1,26 @@
-// The numbers of PROTOCOL.md: frame types, field tags, error kinds, limits.
+// The protocol of PROTOCOL.md: its numbers, and its requests as the agent decodes them.
+// Generated from table.mjs by `npm run generate`: do not edit.
 #ifndef TSVM_PROTOCOL_H
 #define TSVM_PROTOCOL_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 #define AGENT_VERSION "0.1.0"
+// All ones on the wire; equal to the kernel's RLIM_INFINITY.
+#define UNLIMITED UINT64_MAX
 
 enum {
-	PROTOCOL_VERSION = 1,
-	AGENT_PORT = 1024, // vsock port on the host
-	FRAME_HEADER_LENGTH = 8,
-	FIELD_HEADER_LENGTH = 6,
-	MAX_HOST_PAYLOAD = 4 * 1024 * 1024,
-	FIRST_OPTIONAL_TAG = 0x8000, // unknown tags from here on are ignored
+	PROTOCOL_VERSION = 1, // Protocol version that hello carries.
+	AGENT_PORT = 1024, // The host's vsock port for the control connection and, by default, for streams.
+	FRAME_HEADER_LENGTH = 8, // Bytes of a frame header: u32 payload length, u16 type, u16 request.
+	FIELD_HEADER_LENGTH = 6, // Bytes of a field header: u16 tag, u32 length of the value.
+	MAX_HOST_PAYLOAD = 4194304, // Largest payload that the agent accepts, in bytes.
+	MAX_AGENT_PAYLOAD = 65536, // Largest payload that the host accepts from the agent, in bytes.
+	FIRST_OPTIONAL_TAG = 32768, // First tag that a reader may ignore if it does not know it.
+	INSTRUCTION_SIZE = 8, // Bytes of a BPF instruction: struct sock_filter (linux/filter.h).
+	MAX_INSTRUCTIONS = 4096, // Most instructions of a seccomp filter (BPF_MAXINSNS).
 };
 
 enum frame_type {
@@ -20,7 +30,6 @@ enum frame_type {
 	FRAME_RESIZE = 0x04,
 	FRAME_SHUTDOWN = 0x05,
 	FRAME_PING = 0x06,
-
 	FRAME_HELLO = 0x81,
 	FRAME_STARTED = 0x82,
 	FRAME_EXITED = 0x83,
@@ -47,137 +56,190 @@ enum stream_kind {
 	STREAM_TERMINAL = 3,
 };
 
-enum start_tag {
-	START_HOSTNAME = 1,
-	START_CLOCK = 2,
-	START_ROOT = 3,
-	START_TMPFS = 4,
-	START_HOSTS = 5,
-	START_RESOLV_CONF = 6,
-	START_SHM_SIZE = 7,
-	START_LIMITS = 8,
-	START_PROCESS = 9,
-	START_SYSCTLS = 10,
-	START_PRIVILEGED = 11,
-	START_INIT = 12,
-	START_SHARES = 13,
-	START_NETWORK = 14,
+// Tags of the frames that the agent sends.
+enum {
+	TAG_HELLO_PROTOCOL = 1,
+	TAG_HELLO_AGENT = 2,
+	TAG_HELLO_KERNEL = 3,
+	TAG_HELLO_RUNNING = 4,
+	TAG_STARTED_PROCESS = 1,
+	TAG_STARTED_PID = 2,
+	TAG_EXITED_PROCESS = 1,
+	TAG_EXITED_CODE = 2,
+	TAG_EXITED_SIGNAL = 3,
+	TAG_EXITED_OOM_KILLED = 4,
+	TAG_ERROR_KIND = 1,
+	TAG_ERROR_ERRNO = 2,
+	TAG_ERROR_MESSAGE = 3,
+	TAG_STREAM_PROCESS = 1,
+	TAG_STREAM_STREAM = 2,
 };
 
-enum root_tag {
-	ROOT_DEVICE = 1,
-	ROOT_SCRATCH = 2,
-	ROOT_TMPFS_SIZE = 3,
-	ROOT_READONLY = 4,
+// `items` ends in NULL, or is NULL if there are none.
+struct text_list {
+	char **items;
+	size_t count;
+	size_t capacity;
 };
 
-enum tmpfs_tag {
-	TMPFS_PATH = 1,
-	TMPFS_SIZE = 2,
-	TMPFS_MODE = 3,
-	TMPFS_UID = 4,
-	TMPFS_GID = 5,
-	TMPFS_READONLY = 6,
-	TMPFS_EXEC = 7,
-	TMPFS_SUID = 8,
-	TMPFS_DEV = 9,
+// `struct sock_filter` as the kernel has it, not aligned. `count` is 0 if the field is absent.
+struct program {
+	const uint8_t *instructions;
+	size_t count;
 };
 
-enum share_tag {
-	SHARE_INDEX = 1,
-	SHARE_PATH = 2,
-	SHARE_READONLY = 3,
+// The size of a terminal in characters.
+struct terminal_spec {
+	uint16_t columns; // characters in a line
+	uint16_t rows; // lines
 };
 
-enum network_tag {
-	NETWORK_INTERFACE = 1,
-	NETWORK_ADDRESSES = 2,
-	NETWORK_GATEWAYS = 3,
+// A resource limit of a process.
+struct rlimit_spec {
+	uint16_t resource; // the RLIMIT_ number
+	uint64_t soft; // in the resource's unit
+	uint64_t hard; // in the resource's unit
 };
 
-enum limits_tag {
-	LIMITS_MEMORY = 1,
-	LIMITS_PIDS = 2,
-	LIMITS_CPU_QUOTA = 3,
-	LIMITS_CPU_PERIOD = 4,
+struct rlimit_list {
+	struct rlimit_spec *items;
+	size_t count;
+	size_t capacity;
 };
 
-enum process_tag {
-	PROCESS_ID = 1,
-	PROCESS_ARGV = 2,
-	PROCESS_ENV = 3,
-	PROCESS_CWD = 4,
-	PROCESS_USER = 5,
-	PROCESS_GROUPS = 6,
-	PROCESS_TERMINAL = 7,
-	PROCESS_STDIN = 8,
-	PROCESS_CAPABILITIES = 9,
-	PROCESS_NO_NEW_PRIVILEGES = 10,
-	PROCESS_RLIMITS = 11,
-	PROCESS_SECCOMP = 12,
-	PROCESS_PORT = 20,
-	PROCESS_TOOL = 21,
+// One process in the container.
+struct process_spec {
+	uint32_t id; // the host's name for the process; never used again
+	struct text_list argv; // argv[0] without a slash is searched for in the container's PATH
+	struct text_list env; // NAME=value; see "The container" for what is added
+	const char *cwd; // working directory; the first process of a container makes it if missing
+	const char *user; // user[:group], see "The container"; absent: root
+	struct text_list groups; // more supplementary groups, names or numbers
+	bool has_terminal;
+	struct terminal_spec terminal; // one terminal stream instead of pipes
+	bool open_stdin; // open a stdin stream; otherwise stdin is /dev/null. No effect on a terminal
+	uint64_t capabilities; // the bounding set, one bit each; absent: Docker's 14
+	bool no_new_privileges; // set no_new_privs (prctl(2))
+	struct rlimit_list rlimits; // resource limits
+	struct program seccomp; // filter of system calls (seccomp(2)), see "The container"
+	uint32_t port; // the host's vsock port for the streams
+	bool tool; // argv names a tool of the agent, which runs as root; see "Tools"
 };
 
-enum terminal_tag {
-	TERMINAL_COLUMNS = 1,
-	TERMINAL_ROWS = 2,
+// The container's root file system.
+struct root_spec {
+	const char *device; // EROFS block device of the image: /dev/vda
+	const char *scratch; // ext4 block device of the writable layer: /dev/vdb; absent: a tmpfs
+	uint64_t tmpfs_size; // bytes of that tmpfs; 0 or absent: half of the memory
+	bool readonly; // the container cannot write to its root
 };
 
-enum rlimit_tag {
-	RLIMIT_RESOURCE = 1,
-	RLIMIT_SOFT = 2,
-	RLIMIT_HARD = 3,
+// A tmpfs in the container. nosuid, nodev and noexec unless a flag says otherwise, as Docker's.
+struct tmpfs_spec {
+	const char *path; // mount point; made if missing
+	uint64_t size; // bytes; 0 or absent: half of the memory
+	uint16_t mode; // permission bits; absent: 01777
+	uint32_t uid; // owner; absent: root
+	uint32_t gid; // group; absent: root
+	bool readonly; // mount it read-only
+	bool exec; // allow the execution of programs
+	bool suid; // honour set-user-ID bits
+	bool dev; // honour device files
 };
 
-enum sysctl_tag {
-	SYSCTL_PATH = 1,
-	SYSCTL_VALUE = 2,
+struct tmpfs_list {
+	struct tmpfs_spec *items;
+	size_t count;
+	size_t capacity;
 };
 
-enum exec_tag {
-	EXEC_PROCESS = 1,
+// A folder or file of the host in the container, from the virtio-fs device tsvm. nodev.
+struct share_spec {
+	uint32_t index; // its name on the virtio-fs device
+	const char *path; // mount point; made if missing, as a folder or a file
+	bool readonly; // mount it read-only
 };
 
-enum signal_tag {
-	SIGNAL_PROCESS = 1,
-	SIGNAL_NUMBER = 2,
+struct share_list {
+	struct share_spec *items;
+	size_t count;
+	size_t capacity;
 };
 
-enum resize_tag {
-	RESIZE_PROCESS = 1,
-	RESIZE_COLUMNS = 2,
-	RESIZE_ROWS = 3,
+// The machine's network interface besides the loopback interface.
+struct network_spec {
+	const char *interface; // eth0
+	struct text_list addresses; // with a prefix length: 198.19.0.2/32, fd74:7376:6d::2/128
+	struct text_list gateways; // of a default route, one for IPv4 and one for IPv6; on the link even if outside of all networks
 };
 
-enum hello_tag {
-	HELLO_PROTOCOL = 1,
-	HELLO_AGENT = 2,
-	HELLO_KERNEL = 3,
-	HELLO_RUNNING = 4,
+// Limits of the container's cgroup (cgroup v2). Absent or 0: no limit.
+struct limits_spec {
+	uint64_t memory; // memory.max, bytes
+	uint64_t pids; // pids.max, processes and threads
+	uint64_t cpu_quota; // cpu.max, microseconds of CPU time in each period
+	uint64_t cpu_period; // microseconds; 0 or absent: 100000
 };
 
-enum started_tag {
-	STARTED_PROCESS = 1,
-	STARTED_PID = 2,
+// A kernel parameter, set in the container's namespaces before its first process starts.
+struct sysctl_spec {
+	const char *path; // below /proc/sys: net/ipv4/ip_forward
+	const char *value; // what is written to the file
 };
 
-enum exited_tag {
-	EXITED_PROCESS = 1,
-	EXITED_CODE = 2,
-	EXITED_SIGNAL = 3,
-	EXITED_OOM_KILLED = 4,
+struct sysctl_list {
+	struct sysctl_spec *items;
+	size_t count;
+	size_t capacity;
 };
 
-enum error_tag {
-	ERROR_TAG_KIND = 1,
-	ERROR_TAG_ERRNO = 2,
-	ERROR_TAG_MESSAGE = 3,
+// Makes the container and starts its first process.
+struct start_request {
+	const char *hostname; // host name of the container
+	uint64_t clock; // wall clock to set, microseconds since the epoch; 0 or absent: left alone
+	struct root_spec root; // the root file system
+	struct tmpfs_list tmpfs; // tmpfs mounts
+	const char *hosts; // contents of /etc/hosts; absent: the image's own
+	const char *resolv_conf; // contents of /etc/resolv.conf; absent: the image's own
+	uint64_t shm_size; // bytes of /dev/shm; absent: 64 MiB
+	bool has_limits;
+	struct limits_spec limits; // limits of the cgroup
+	struct process_spec process; // the first process
+	struct sysctl_list sysctls; // kernel parameters
+	bool privileged; // all devices of the machine; /proc, /sys and cgroups are writable
+	bool init; // process 1 of the container is the agent's, which reaps; the program is its child
+	struct share_list shares; // folders and files of the host
+	bool has_network;
+	struct network_spec network; // absent: only the loopback interface
 };
 
-enum stream_tag {
-	STREAM_TAG_PROCESS = 1,
-	STREAM_TAG_STREAM = 2,
+// Starts another process in the running container.
+struct exec_request {
+	struct process_spec process; // the process
+};
+
+// Sends a signal to a process. Answered only by error.
+struct signal_request {
+	uint32_t process; // id of the process
+	uint16_t signal; // signal number
+};
+
+// Sets the size of a terminal. Answered only by error.
+struct resize_request {
+	uint32_t process; // id of the process
+	uint16_t columns; // characters in a line
+	uint16_t rows; // lines
+};
+
+// A decoded request. Texts, lists and programs belong to it; an absent text is NULL or its preset.
+struct request {
+	enum frame_type type;
+	union {
+		struct start_request start;
+		struct exec_request exec;
+		struct signal_request signal;
+		struct resize_request resize;
+	};
 };
 
 #endif

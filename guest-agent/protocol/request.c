@@ -1,189 +1,284 @@
-// Decoding requests.
+// Decoding requests by the rules of rules.c. The host is trusted less than the rules: every length, tag and value is
+// checked before it is used. PROTOCOL.md, "Fields".
 #include "protocol/request.h"
 
 #include <stdlib.h>
+#include <string.h>
 
-#include "protocol/request-groups.h"
+#include "protocol/rules.h"
 
-static const uint64_t default_shm_size = 64 * 1024 * 1024;
-
-enum {
-	MAX_HOSTNAME = 64, // __NEW_UTS_LEN
-	MAX_SIGNAL = 64,
+// A list of any type: struct text_list and the generated lists have the same members.
+struct list {
+	void *items;
+	size_t count;
+	size_t capacity;
 };
-static void decode_start(struct decoder *decoder, struct group group, struct start_request *start)
-{
-	struct field field;
 
-	start->shm_size = default_shm_size;
-	group.repeated = 1U << START_TMPFS | 1U << START_SYSCTLS | 1U << START_SHARES;
-	while (next_field(decoder, &group, &field)) {
-		switch (field.tag) {
-		case START_HOSTNAME:
-			start->hostname = field_text(decoder, &field, MAX_HOSTNAME);
-			break;
-		case START_CLOCK:
-			start->clock = field_integer(decoder, &field, 0, INT64_MAX);
-			break;
-		case START_ROOT:
-			decode_root(decoder, enter_group(&field, "root", 0), &start->root);
-			break;
-		case START_TMPFS:
-			decode_tmpfs_mount(decoder, &field, start);
-			break;
-		case START_NETWORK:
-			decode_network(decoder,
-				       enter_group(&field, "network", 1U << NETWORK_ADDRESSES | 1U << NETWORK_GATEWAYS),
-				       &start->network);
-			break;
-		case START_SHARES:
-			decode_share_mount(decoder, &field, start);
-			break;
-		case START_HOSTS:
-			start->hosts = field_text(decoder, &field, MAX_HOST_PAYLOAD);
-			break;
-		case START_RESOLV_CONF:
-			start->resolv_conf = field_text(decoder, &field, MAX_HOST_PAYLOAD);
-			break;
-		case START_SHM_SIZE:
-			start->shm_size = field_integer(decoder, &field, 0, INT64_MAX);
-			break;
-		case START_LIMITS:
-			decode_limits(decoder, enter_group(&field, "limits", 0), &start->limits);
-			break;
-		case START_PROCESS:
-			decode_process(decoder, enter_process(&field), &start->process);
-			break;
-		case START_SYSCTLS:
-			decode_sysctls(decoder, &field, start);
-			break;
-		case START_PRIVILEGED:
-			start->privileged = field_flag(decoder, &field);
-			break;
-		case START_INIT:
-			start->init = field_flag(decoder, &field);
-			break;
-		default:
-			unknown_field(decoder, &field);
+// A field on the wire.
+struct field {
+	uint16_t tag;
+	uint8_t *value;
+	uint32_t length;
+};
+
+static bool refuse(struct failure *failure, enum error_kind kind, const struct group_rule *group,
+		   const struct field_rule *rule, const char *why)
+{
+	return fail(failure, kind, 0, "%s: %s %s", group->name, rule->name, why);
+}
+
+// Cuts the first field off `bytes`.
+static bool take_field(const struct group_rule *group, uint8_t **bytes, size_t *length, struct field *field,
+		       struct failure *failure)
+{
+	const uint8_t *header = *bytes;
+
+	if (*length < FIELD_HEADER_LENGTH)
+		return fail(failure, ERROR_BAD_REQUEST, 0, "%s: a field is cut short", group->name);
+	field->tag = (uint16_t)(header[0] | header[1] << 8);
+	field->length = (uint32_t)header[2] | (uint32_t)header[3] << 8 | (uint32_t)header[4] << 16 |
+			(uint32_t)header[5] << 24;
+	field->value = *bytes + FIELD_HEADER_LENGTH;
+	if (*length - FIELD_HEADER_LENGTH < field->length)
+		return fail(failure, ERROR_BAD_REQUEST, 0, "%s: field %u is cut short", group->name, field->tag);
+	*bytes += FIELD_HEADER_LENGTH + field->length;
+	*length -= FIELD_HEADER_LENGTH + field->length;
+	return true;
+}
+
+static const struct field_rule *find_rule(const struct group_rule *group, uint16_t tag)
+{
+	for (size_t i = 0; i < group->count; i++) {
+		if (group->fields[i].tag == tag)
+			return &group->fields[i];
+	}
+	return NULL;
+}
+
+static void store_integer(void *at, size_t size, uint64_t value)
+{
+	const uint16_t value16 = (uint16_t)value;
+	const uint32_t value32 = (uint32_t)value;
+
+	if (size == sizeof value16)
+		memcpy(at, &value16, size);
+	else if (size == sizeof value32)
+		memcpy(at, &value32, size);
+	else
+		memcpy(at, &value, sizeof value);
+}
+
+static bool decode_integer(const struct group_rule *group, const struct field_rule *rule, const struct field *field,
+			   uint64_t min, uint64_t max, uint64_t *value, struct failure *failure)
+{
+	*value = 0;
+	if (field->length != 8)
+		return refuse(failure, ERROR_BAD_REQUEST, group, rule, "is not an integer of 8 bytes");
+	for (size_t i = 0; i < 8; i++)
+		*value |= (uint64_t)field->value[i] << 8 * i;
+	if (*value < min || *value > max)
+		return refuse(failure, ERROR_BAD_REQUEST, group, rule, "is out of range");
+	return true;
+}
+
+// Moves the text one byte down, over its own field header. That makes room for its NUL.
+static bool decode_text(const struct group_rule *group, const struct field_rule *rule, const struct field *field,
+			char **text, struct failure *failure)
+{
+	*text = (char *)field->value - 1;
+	if (field->length > rule->max)
+		return refuse(failure, ERROR_BAD_REQUEST, group, rule, "is too long");
+	if (memchr(field->value, '\0', field->length) != NULL)
+		return refuse(failure, ERROR_BAD_REQUEST, group, rule, "has a NUL byte");
+	memmove(*text, field->value, field->length);
+	(*text)[field->length] = '\0';
+	if (rule->kind == FIELD_PATH && (*text)[0] != '/')
+		return refuse(failure, ERROR_BAD_REQUEST, group, rule, "is not an absolute path");
+	return true;
+}
+
+static bool decode_program(const struct group_rule *group, const struct field_rule *rule, const struct field *field,
+			   struct program *program, struct failure *failure)
+{
+	if (field->length == 0 || field->length % INSTRUCTION_SIZE != 0 ||
+	    field->length > MAX_INSTRUCTIONS * INSTRUCTION_SIZE)
+		return refuse(failure, ERROR_BAD_REQUEST, group, rule, "is not 1 to 4096 instructions");
+	program->instructions = field->value;
+	program->count = field->length / INSTRUCTION_SIZE;
+	return true;
+}
+
+// One more item of `size` bytes, all zero, at the end of the list at `at`. Another zero item follows it, so that a list
+// of texts ends in NULL. Returns NULL without memory.
+static void *append(void *at, size_t size)
+{
+	struct list list;
+	char *item;
+
+	memcpy(&list, at, sizeof list);
+	if (list.count + 1 >= list.capacity) {
+		size_t capacity = list.capacity == 0 ? 16 : 2 * list.capacity;
+		void *items = reallocarray(list.items, capacity, size);
+
+		if (items == NULL)
+			return NULL;
+		list.items = items;
+		list.capacity = capacity;
+	}
+	item = (char *)list.items + list.count++ * size;
+	memset(item, 0, 2 * size);
+	memcpy(at, &list, sizeof list);
+	return item;
+}
+
+static bool decode_group(const struct group_rule *group, void *into, uint8_t *bytes, size_t length,
+			 struct failure *failure);
+
+// Decodes one field into `at`: the member, or the new item of its list.
+static bool decode_value(const struct group_rule *group, const struct field_rule *rule, const struct field *field,
+			 void *at, struct failure *failure)
+{
+	uint64_t value;
+	bool flag;
+	char *text;
+
+	switch (rule->kind) {
+	case FIELD_INTEGER:
+		if (!decode_integer(group, rule, field, rule->min, rule->max, &value, failure))
+			return false;
+		store_integer(at, rule->size, value);
+		return true;
+	case FIELD_FLAG:
+		if (!decode_integer(group, rule, field, 0, 1, &value, failure))
+			return false;
+		flag = value == 1;
+		memcpy(at, &flag, sizeof flag);
+		return true;
+	case FIELD_TEXT:
+	case FIELD_PATH:
+		if (!decode_text(group, rule, field, &text, failure))
+			return false;
+		memcpy(at, &text, sizeof text);
+		return true;
+	case FIELD_PROGRAM:
+		return decode_program(group, rule, field, at, failure);
+	case FIELD_GROUP:
+		return decode_group(rule->group, at, field->value, field->length, failure);
+	}
+	return false;
+}
+
+static bool decode_field(const struct group_rule *group, const struct field_rule *rule, const struct field *field,
+			 void *into, struct failure *failure)
+{
+	char *at = (char *)into + rule->offset;
+
+	if (rule->repeated) {
+		at = append(at, rule->kind == FIELD_GROUP ? rule->group->size : sizeof(char *));
+		if (at == NULL)
+			return refuse(failure, ERROR_SETUP_FAILED, group, rule, "needs more memory than there is");
+	}
+	if (rule->given != 0) {
+		const bool given = true;
+
+		memcpy((char *)into + rule->given, &given, sizeof given);
+	}
+	return decode_value(group, rule, field, at, failure);
+}
+
+// What absent fields mean. `into` is all zero.
+static void preset(const struct group_rule *group, void *into)
+{
+	for (size_t i = 0; i < group->count; i++) {
+		const struct field_rule *rule = &group->fields[i];
+		char *at = (char *)into + rule->offset;
+
+		if (rule->preset != 0)
+			store_integer(at, rule->size, rule->preset);
+		if (rule->preset_text != NULL)
+			memcpy(at, &rule->preset_text, sizeof rule->preset_text);
+		if (rule->kind == FIELD_GROUP && !rule->repeated)
+			preset(rule->group, at);
+	}
+}
+
+// Decodes the fields of a group into its struct, which is all zero.
+static bool decode_group(const struct group_rule *group, void *into, uint8_t *bytes, size_t length,
+			 struct failure *failure)
+{
+	uint32_t seen = 0;
+
+	preset(group, into);
+	while (length > 0) {
+		const struct field_rule *rule;
+		struct field field;
+		uint32_t bit;
+
+		if (!take_field(group, &bytes, &length, &field, failure))
+			return false;
+		rule = find_rule(group, field.tag);
+		if (rule == NULL) {
+			if (field.tag >= FIRST_OPTIONAL_TAG)
+				continue;
+			return fail(failure, ERROR_UNSUPPORTED, 0, "%s: field %u is unknown", group->name, field.tag);
 		}
+		bit = UINT32_C(1) << (rule - group->fields);
+		if ((seen & bit) != 0 && !rule->repeated)
+			return refuse(failure, ERROR_BAD_REQUEST, group, rule, "is given twice");
+		seen |= bit;
+		if (!decode_field(group, rule, &field, into, failure))
+			return false;
 	}
-	require_field(decoder, &group, START_HOSTNAME);
-	require_field(decoder, &group, START_ROOT);
-	require_field(decoder, &group, START_PROCESS);
+	for (size_t i = 0; i < group->count; i++) {
+		if (group->fields[i].required && (seen & UINT32_C(1) << i) == 0)
+			return refuse(failure, ERROR_BAD_REQUEST, group, &group->fields[i], "is missing");
+	}
+	return true;
 }
 
-static void decode_exec(struct decoder *decoder, struct group group, struct process_spec *process)
+// Frees the lists in a group's struct.
+static void free_group(const struct group_rule *group, void *from)
 {
-	struct field field;
+	for (size_t i = 0; i < group->count; i++) {
+		const struct field_rule *rule = &group->fields[i];
+		char *at = (char *)from + rule->offset;
+		struct list list;
 
-	while (next_field(decoder, &group, &field)) {
-		if (field.tag == EXEC_PROCESS)
-			decode_process(decoder, enter_process(&field), process);
-		else
-			unknown_field(decoder, &field);
+		if (rule->kind == FIELD_GROUP && !rule->repeated)
+			free_group(rule->group, at);
+		if (!rule->repeated)
+			continue;
+		memcpy(&list, at, sizeof list);
+		for (size_t item = 0; rule->kind == FIELD_GROUP && item < list.count; item++)
+			free_group(rule->group, (char *)list.items + item * rule->group->size);
+		free(list.items);
 	}
-	require_field(decoder, &group, EXEC_PROCESS);
 }
 
-static void decode_signal(struct decoder *decoder, struct group group, struct signal_request *signal)
+static const struct request_rule *find_request(uint16_t type)
 {
-	struct field field;
-
-	while (next_field(decoder, &group, &field)) {
-		switch (field.tag) {
-		case SIGNAL_PROCESS:
-			signal->process = (uint32_t)field_integer(decoder, &field, 1, UINT32_MAX);
-			break;
-		case SIGNAL_NUMBER:
-			signal->number = (int)field_integer(decoder, &field, 1, MAX_SIGNAL);
-			break;
-		default:
-			unknown_field(decoder, &field);
-		}
+	for (size_t i = 0; i < request_rule_count; i++) {
+		if (request_rules[i].type == type)
+			return &request_rules[i];
 	}
-	require_field(decoder, &group, SIGNAL_PROCESS);
-	require_field(decoder, &group, SIGNAL_NUMBER);
-}
-
-static void decode_resize(struct decoder *decoder, struct group group, struct resize_request *resize)
-{
-	struct field field;
-
-	while (next_field(decoder, &group, &field)) {
-		switch (field.tag) {
-		case RESIZE_PROCESS:
-			resize->process = (uint32_t)field_integer(decoder, &field, 1, UINT32_MAX);
-			break;
-		case RESIZE_COLUMNS:
-			resize->columns = (uint16_t)field_integer(decoder, &field, 0, UINT16_MAX);
-			break;
-		case RESIZE_ROWS:
-			resize->rows = (uint16_t)field_integer(decoder, &field, 0, UINT16_MAX);
-			break;
-		default:
-			unknown_field(decoder, &field);
-		}
-	}
-	require_field(decoder, &group, RESIZE_PROCESS);
-	require_field(decoder, &group, RESIZE_COLUMNS);
-	require_field(decoder, &group, RESIZE_ROWS);
-}
-
-static void decode_nothing(struct decoder *decoder, struct group group)
-{
-	struct field field;
-
-	while (next_field(decoder, &group, &field))
-		unknown_field(decoder, &field);
+	return NULL;
 }
 
 bool request_decode(struct request *request, uint16_t type, uint8_t *payload, size_t length, struct failure *failure)
 {
-	struct decoder decoder = { .failure = failure };
-	struct group group = { .bytes = payload, .length = length };
+	const struct request_rule *rule = find_request(type);
 
-	*request = (struct request){ .type = type };
-	switch (type) {
-	case FRAME_START:
-		group.name = "start";
-		decode_start(&decoder, group, &request->start);
-		break;
-	case FRAME_EXEC:
-		group.name = "exec";
-		decode_exec(&decoder, group, &request->exec);
-		break;
-	case FRAME_SIGNAL:
-		group.name = "signal";
-		decode_signal(&decoder, group, &request->signal);
-		break;
-	case FRAME_RESIZE:
-		group.name = "resize";
-		decode_resize(&decoder, group, &request->resize);
-		break;
-	case FRAME_SHUTDOWN:
-		group.name = "shutdown";
-		decode_nothing(&decoder, group);
-		break;
-	case FRAME_PING:
-		group.name = "ping";
-		decode_nothing(&decoder, group);
-		break;
-	default:
+	*request = (struct request){ 0 };
+	if (rule == NULL)
 		return fail(failure, ERROR_UNSUPPORTED, 0, "unknown frame type %u", type);
-	}
-	return !decoder.failed;
+	request->type = rule->type;
+	return decode_group(rule->group, (char *)request + rule->offset, payload, length, failure);
 }
 
 void request_free(struct request *request)
 {
-	if (request->type == FRAME_START) {
-		free(request->start.tmpfs);
-		free(request->start.sysctls);
-		free(request->start.shares);
-		free(request->start.network.addresses.items);
-		free(request->start.network.gateways.items);
-		free_process(&request->start.process);
-	} else if (request->type == FRAME_EXEC) {
-		free_process(&request->exec);
-	}
+	const struct request_rule *rule = find_request((uint16_t)request->type);
+
+	if (rule != NULL)
+		free_group(rule->group, (char *)request + rule->offset);
 }

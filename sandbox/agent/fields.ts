@@ -1,13 +1,15 @@
 // The payload of a frame: fields of tag, length and value, described by tables. guest-agent/PROTOCOL.md, "Fields".
 
-import { type BpfInstruction, MAX_INSTRUCTIONS, ProtocolError } from './frames.js';
+import {
+  type BpfInstruction,
+  FIELD_HEADER_LENGTH,
+  FIRST_OPTIONAL_TAG,
+  type Frame,
+  INSTRUCTION_SIZE,
+  MAX_INSTRUCTIONS,
+  ProtocolError,
+} from './frames.js';
 
-/** Bytes before a field's value: u16 tag, u32 length, little-endian. */
-const FIELD_HEADER = 6;
-/** Tags from here on may be ignored by a reader that does not know them. */
-const FIRST_OPTIONAL_TAG = 0x8000;
-/** `struct sock_filter` (linux/filter.h): u16 code, u8 jt, u8 jf, u32 k. */
-const INSTRUCTION_SIZE = 8;
 const UNLIMITED = 0xffff_ffff_ffff_ffffn;
 
 type Kind =
@@ -28,6 +30,15 @@ type Kind =
   | { kind: 'group'; fields: Fields };
 
 export type Fields = readonly (Kind & { tag: number; name: string; required?: boolean; repeated?: boolean })[];
+
+export interface FrameType {
+  number: number;
+  type: Frame['type'];
+  fields: Fields;
+  from: 'host' | 'agent';
+  /** The header's request number is a property of the frame; otherwise it is 0. */
+  request: boolean;
+}
 
 function u64(value: bigint): Buffer {
   const bytes = Buffer.allocUnsafe(8);
@@ -110,7 +121,7 @@ export function encodeFields(fields: Fields, value: object, where: string): Buff
     for (const item of values) {
       if (item === undefined || (field.kind === 'flag' && item === false)) continue;
       const bytes = encodeValue(field, item, path);
-      const header = Buffer.allocUnsafe(FIELD_HEADER);
+      const header = Buffer.allocUnsafe(FIELD_HEADER_LENGTH);
       header.writeUInt16LE(field.tag, 0);
       header.writeUInt32LE(bytes.length, 2);
       parts.push(header, bytes);
@@ -182,10 +193,10 @@ export function decodeFields(fields: Fields, payload: Buffer, where: string): Re
   const value: Record<string, unknown> = {};
   let offset = 0;
   while (offset < payload.length) {
-    if (payload.length - offset < FIELD_HEADER) throw new ProtocolError(`${where}: a field is cut short`);
+    if (payload.length - offset < FIELD_HEADER_LENGTH) throw new ProtocolError(`${where}: a field is cut short`);
     const tag = payload.readUInt16LE(offset);
     const length = payload.readUInt32LE(offset + 2);
-    offset += FIELD_HEADER;
+    offset += FIELD_HEADER_LENGTH;
     if (payload.length - offset < length) throw new ProtocolError(`${where}: field ${tag} is cut short`);
     const bytes = payload.subarray(offset, offset + length);
     offset += length;

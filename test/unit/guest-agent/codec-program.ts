@@ -4,7 +4,7 @@ import { join } from 'node:path';
 
 const here = new URL('.', import.meta.url).pathname;
 const agent = join(here, '../../../guest-agent');
-const PROTOCOL = ['frame.c', 'request.c', 'request-process.c', 'request-container.c', 'field.c', 'failure.c'];
+const PROTOCOL = ['frame.c', 'request.c', 'rules.c', 'failure.c'];
 const SOURCES = [...PROTOCOL.map((name) => `protocol/${name}`), 'process/user.c'].map((name) => join(agent, name));
 const FLAGS = ['-std=gnu11', '-D_GNU_SOURCE', `-I${agent}`, '-g', '-O1', '-Wall', '-Wextra', '-Werror'];
 

@@ -15,6 +15,7 @@
 
 #include "../../../guest-agent/protocol/frame.h"
 #include "../../../guest-agent/protocol/request.h"
+#include "../../../guest-agent/protocol/rules.h"
 #include "../../../guest-agent/process/user.h"
 
 // The kernel's own numbers, against which the host's tables are compared.
@@ -88,142 +89,138 @@ static void print_text(const char *text)
 	putchar('"');
 }
 
-static void print_optional(const char *name, const char *text)
-{
-	if (text != NULL) {
-		printf(",\"%s\":", name);
-		print_text(text);
-	}
-}
-
-static void print_list(const char *name, const struct text_list *list)
-{
-	printf(",\"%s\":[", name);
-	for (size_t i = 0; i < list->count; i++) {
-		printf(i > 0 ? "," : "");
-		print_text(list->items[i]);
-	}
-	if (list->items != NULL && list->items[list->count] != NULL)
-		abort();
-	printf("]");
-}
-
-static void print_limit(const char *name, uint64_t limit)
-{
-	if (limit == UNLIMITED)
-		printf(",\"%s\":\"unlimited\"", name);
-	else
-		printf(",\"%s\":%llu", name, (unsigned long long)limit);
-}
-
-static void print_process(const struct process_spec *process)
+// The fields whose numbers have names on the host.
+static bool print_named(const char *name, uint64_t value)
 {
 	const char *comma = "";
 
-	printf("\"process\":{\"id\":%u", process->id);
-	print_list("argv", &process->argv);
-	print_list("env", &process->env);
-	print_optional("cwd", process->cwd);
-	print_optional("user", process->user);
-	print_list("groups", &process->groups);
-	if (process->terminal)
-		printf(",\"terminal\":{\"columns\":%u,\"rows\":%u}", process->columns, process->rows);
-	printf(",\"stdin\":%s,\"noNewPrivileges\":%s,\"capabilities\":[", process->open_stdin ? "true" : "false",
-	       process->no_new_privileges ? "true" : "false");
-	for (size_t i = 0; i < sizeof capabilities / sizeof *capabilities; i++) {
-		if ((process->capabilities >> capabilities[i].number & 1) != 0) {
-			printf("%s\"%s\"", comma, capabilities[i].name);
-			comma = ",";
+	if (strcmp(name, "capabilities") == 0) {
+		putchar('[');
+		for (size_t i = 0; i < sizeof capabilities / sizeof *capabilities; i++) {
+			if ((value >> capabilities[i].number & 1) != 0) {
+				printf("%s\"%s\"", comma, capabilities[i].name);
+				comma = ",";
+			}
 		}
+		putchar(']');
+	} else if (strcmp(name, "name") == 0) {
+		printf("\"%s\"", rlimits[value]);
+	} else if (value == UNLIMITED) {
+		printf("\"unlimited\"");
+	} else {
+		return false;
 	}
-	printf("],\"rlimits\":[");
-	for (size_t i = 0; i < process->rlimit_count; i++) {
-		printf("%s{\"name\":\"%s\"", i > 0 ? "," : "", rlimits[process->rlimits[i].resource]);
-		print_limit("soft", process->rlimits[i].soft);
-		print_limit("hard", process->rlimits[i].hard);
-		printf("}");
-	}
-	printf("]");
-	if (process->seccomp_count > 0)
-		printf(",\"seccomp\":[");
-	for (size_t i = 0; i < process->seccomp_count; i++) {
-		const uint8_t *at = process->seccomp + 8 * i;
-
-		printf("%s{\"code\":%u,\"jt\":%u,\"jf\":%u,\"k\":%u}", i > 0 ? "," : "", at[0] | at[1] << 8, at[2], at[3],
-		       at[4] | at[5] << 8 | at[6] << 16 | (unsigned)at[7] << 24);
-	}
-	printf("%s,\"port\":%u,\"tool\":%s}", process->seccomp_count > 0 ? "]" : "", process->port,
-	       process->tool ? "true" : "false");
+	return true;
 }
 
-static void print_start(const struct start_request *start)
+static uint64_t load(const void *at, size_t size)
 {
-	printf("\"hostname\":");
-	print_text(start->hostname);
-	printf(",\"clock\":%llu,\"root\":{\"device\":", (unsigned long long)start->clock);
-	print_text(start->root.device);
-	print_optional("scratch", start->root.scratch);
-	printf(",\"tmpfsSize\":%llu,\"readonly\":%s},\"tmpfs\":[", (unsigned long long)start->root.tmpfs_size,
-	       start->root.readonly ? "true" : "false");
-	for (size_t i = 0; i < start->tmpfs_count; i++) {
-		const struct tmpfs_spec *tmpfs = &start->tmpfs[i];
+	uint16_t value16;
+	uint32_t value32;
+	uint64_t value64;
 
-		printf("%s{\"path\":", i > 0 ? "," : "");
-		print_text(tmpfs->path);
-		printf(",\"size\":%llu,\"mode\":%u,\"uid\":%u,\"gid\":%u,\"readonly\":%s,\"exec\":%s,\"suid\":%s,\"dev\":%s}",
-		       (unsigned long long)tmpfs->size, tmpfs->mode, tmpfs->uid, tmpfs->gid,
-		       tmpfs->readonly ? "true" : "false", tmpfs->exec ? "true" : "false",
-		       tmpfs->suid ? "true" : "false", tmpfs->dev ? "true" : "false");
+	if (size == sizeof value16)
+		return memcpy(&value16, at, size), value16;
+	if (size == sizeof value32)
+		return memcpy(&value32, at, size), value32;
+	return memcpy(&value64, at, sizeof value64), value64;
+}
+
+static void print_program(const struct program *program)
+{
+	for (size_t i = 0; i < program->count; i++) {
+		const uint8_t *at = program->instructions + 8 * i;
+
+		printf("%s{\"code\":%u,\"jt\":%u,\"jf\":%u,\"k\":%u}", i > 0 ? "," : "[", at[0] | at[1] << 8, at[2], at[3],
+		       at[4] | at[5] << 8 | at[6] << 16 | (unsigned)at[7] << 24);
 	}
-	printf("],\"shares\":[");
-	for (size_t i = 0; i < start->share_count; i++) {
-		printf("%s{\"index\":%u,\"path\":", i > 0 ? "," : "", start->shares[i].index);
-		print_text(start->shares[i].path);
-		printf(",\"readonly\":%s}", start->shares[i].readonly ? "true" : "false");
+	putchar(']');
+}
+
+static void print_group(const struct group_rule *group, const char *from);
+
+static void print_value(const struct field_rule *rule, const char *at)
+{
+	switch (rule->kind) {
+	case FIELD_INTEGER:
+		if (!print_named(rule->name, load(at, rule->size)))
+			printf("%llu", (unsigned long long)load(at, rule->size));
+		break;
+	case FIELD_FLAG:
+		printf(*(const bool *)at ? "true" : "false");
+		break;
+	case FIELD_TEXT:
+	case FIELD_PATH:
+		print_text(*(char *const *)at);
+		break;
+	case FIELD_PROGRAM:
+		print_program((const struct program *)at);
+		break;
+	case FIELD_GROUP:
+		putchar('{');
+		print_group(rule->group, at);
+		putchar('}');
+		break;
 	}
-	printf("]");
-	print_optional("hosts", start->hosts);
-	print_optional("resolvConf", start->resolv_conf);
-	if (start->network.interface != NULL) {
-		printf(",\"network\":{\"interface\":");
-		print_text(start->network.interface);
-		print_list("addresses", &start->network.addresses);
-		print_list("gateways", &start->network.gateways);
-		printf("}");
+}
+
+static bool is_absent(const struct field_rule *rule, const char *from)
+{
+	const char *at = from + rule->offset;
+
+	if (rule->given != 0)
+		return !*(const bool *)(from + rule->given);
+	if (rule->kind == FIELD_PROGRAM)
+		return ((const struct program *)at)->count == 0;
+	return (rule->kind == FIELD_TEXT || rule->kind == FIELD_PATH) && !rule->repeated && *(char *const *)at == NULL;
+}
+
+// Lists of every type have the members of struct text_list.
+static void print_list(const struct field_rule *rule, const char *at)
+{
+	size_t size = rule->kind == FIELD_GROUP ? rule->group->size : sizeof(char *);
+	struct text_list list;
+
+	memcpy(&list, at, sizeof list);
+	putchar('[');
+	for (size_t i = 0; i < list.count; i++) {
+		printf(i > 0 ? "," : "");
+		print_value(rule, (const char *)list.items + i * size);
 	}
-	printf(",\"shmSize\":%llu,\"limits\":{\"memory\":%llu,\"pids\":%llu,\"cpuQuota\":%llu,\"cpuPeriod\":%llu},",
-	       (unsigned long long)start->shm_size, (unsigned long long)start->limits.memory,
-	       (unsigned long long)start->limits.pids, (unsigned long long)start->limits.cpu_quota,
-	       (unsigned long long)start->limits.cpu_period);
-	printf("\"sysctls\":[");
-	for (size_t i = 0; i < start->sysctl_count; i++) {
-		printf("%s{\"path\":", i > 0 ? "," : "");
-		print_text(start->sysctls[i].path);
-		print_optional("value", start->sysctls[i].value);
-		printf("}");
+	if (rule->kind != FIELD_GROUP && list.items != NULL && list.items[list.count] != NULL)
+		abort();
+	putchar(']');
+}
+
+static void print_group(const struct group_rule *group, const char *from)
+{
+	const char *comma = "";
+
+	for (size_t i = 0; i < group->count; i++) {
+		const struct field_rule *rule = &group->fields[i];
+
+		if (is_absent(rule, from))
+			continue;
+		printf("%s\"%s\":", comma, rule->name);
+		comma = ",";
+		if (rule->repeated)
+			print_list(rule, from + rule->offset);
+		else
+			print_value(rule, from + rule->offset);
 	}
-	printf("],\"privileged\":%s,\"init\":%s,", start->privileged ? "true" : "false",
-	       start->init ? "true" : "false");
-	print_process(&start->process);
 }
 
 static void print_request(const struct request *request, unsigned number)
 {
-	static const char *const types[] = { "", "start", "exec", "signal", "resize", "shutdown", "ping" };
+	for (size_t i = 0; i < request_rule_count; i++) {
+		const struct request_rule *rule = &request_rules[i];
 
-	printf("{\"type\":\"%s\",\"request\":%u", types[request->type], number);
-	if (request->type < FRAME_SHUTDOWN)
-		printf(",");
-	if (request->type == FRAME_START)
-		print_start(&request->start);
-	else if (request->type == FRAME_EXEC)
-		print_process(&request->exec);
-	else if (request->type == FRAME_SIGNAL)
-		printf("\"process\":%u,\"signal\":%d", request->signal.process, request->signal.number);
-	else if (request->type == FRAME_RESIZE)
-		printf("\"process\":%u,\"columns\":%u,\"rows\":%u", request->resize.process, request->resize.columns,
-		       request->resize.rows);
-	printf("}");
+		if (rule->type != request->type)
+			continue;
+		printf("{\"type\":\"%s\",\"request\":%u%s", rule->group->name, number, rule->group->count > 0 ? "," : "");
+		print_group(rule->group, (const char *)request + rule->offset);
+		printf("}");
+	}
 }
 
 static void print_failure(unsigned number, const struct failure *failure)

@@ -51,7 +51,7 @@ export function withDefaults(frame: HostFrame): Understood {
     tmpfs: (frame.tmpfs ?? []).map((mount) => ({ size: 0, mode: 0o1777, uid: 0, gid: 0, ...off, ...mount })),
     network: frame.network && { addresses: [], gateways: [], ...frame.network },
     shares: (frame.shares ?? []).map((mount) => ({ readonly: false, ...mount })),
-    limits: { memory: 0, pids: 0, cpuQuota: 0, cpuPeriod: 0, ...frame.limits },
+    limits: frame.limits && { memory: 0, pids: 0, cpuQuota: 0, cpuPeriod: 0, ...frame.limits },
     process: processWithDefaults(frame.process),
   };
 }

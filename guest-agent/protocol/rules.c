@@ -1,0 +1,162 @@
+// What the decoder of request.c goes by: the fields of each group and of each request.
+// Generated from table.mjs by `npm run generate`: do not edit.
+#include "protocol/rules.h"
+
+// clang-format off
+static const struct field_rule terminal_fields[] = {
+	{ .tag = 1, .name = "columns", .kind = FIELD_INTEGER, .required = true, .offset = offsetof(struct terminal_spec, columns), .size = sizeof(uint16_t), .max = 65535 },
+	{ .tag = 2, .name = "rows", .kind = FIELD_INTEGER, .required = true, .offset = offsetof(struct terminal_spec, rows), .size = sizeof(uint16_t), .max = 65535 },
+};
+static const struct group_rule terminal_rule = {
+	.name = "terminal", .size = sizeof(struct terminal_spec), .fields = terminal_fields, .count = 2,
+};
+
+static const struct field_rule rlimit_fields[] = {
+	{ .tag = 1, .name = "name", .kind = FIELD_INTEGER, .required = true, .offset = offsetof(struct rlimit_spec, resource), .size = sizeof(uint16_t), .max = 15 },
+	{ .tag = 2, .name = "soft", .kind = FIELD_INTEGER, .required = true, .offset = offsetof(struct rlimit_spec, soft), .size = sizeof(uint64_t), .max = UINT64_MAX },
+	{ .tag = 3, .name = "hard", .kind = FIELD_INTEGER, .required = true, .offset = offsetof(struct rlimit_spec, hard), .size = sizeof(uint64_t), .max = UINT64_MAX },
+};
+static const struct group_rule rlimit_rule = {
+	.name = "rlimit", .size = sizeof(struct rlimit_spec), .fields = rlimit_fields, .count = 3,
+};
+
+static const struct field_rule process_fields[] = {
+	{ .tag = 1, .name = "id", .kind = FIELD_INTEGER, .required = true, .offset = offsetof(struct process_spec, id), .size = sizeof(uint32_t), .min = 1, .max = 4294967295 },
+	{ .tag = 2, .name = "argv", .kind = FIELD_TEXT, .required = true, .repeated = true, .offset = offsetof(struct process_spec, argv), .max = 131071 },
+	{ .tag = 3, .name = "env", .kind = FIELD_TEXT, .repeated = true, .offset = offsetof(struct process_spec, env), .max = 131071 },
+	{ .tag = 4, .name = "cwd", .kind = FIELD_PATH, .offset = offsetof(struct process_spec, cwd), .max = 4095, .preset_text = "/" },
+	{ .tag = 5, .name = "user", .kind = FIELD_TEXT, .offset = offsetof(struct process_spec, user), .max = 255, .preset_text = "" },
+	{ .tag = 6, .name = "groups", .kind = FIELD_TEXT, .repeated = true, .offset = offsetof(struct process_spec, groups), .max = 255 },
+	{ .tag = 7, .name = "terminal", .kind = FIELD_GROUP, .offset = offsetof(struct process_spec, terminal), .given = offsetof(struct process_spec, has_terminal), .group = &terminal_rule },
+	{ .tag = 8, .name = "stdin", .kind = FIELD_FLAG, .offset = offsetof(struct process_spec, open_stdin) },
+	{ .tag = 9, .name = "capabilities", .kind = FIELD_INTEGER, .offset = offsetof(struct process_spec, capabilities), .size = sizeof(uint64_t), .max = UINT64_MAX, .preset = 0xa80425fb },
+	{ .tag = 10, .name = "noNewPrivileges", .kind = FIELD_FLAG, .offset = offsetof(struct process_spec, no_new_privileges) },
+	{ .tag = 11, .name = "rlimits", .kind = FIELD_GROUP, .repeated = true, .offset = offsetof(struct process_spec, rlimits), .group = &rlimit_rule },
+	{ .tag = 12, .name = "seccomp", .kind = FIELD_PROGRAM, .offset = offsetof(struct process_spec, seccomp) },
+	{ .tag = 20, .name = "port", .kind = FIELD_INTEGER, .offset = offsetof(struct process_spec, port), .size = sizeof(uint32_t), .min = 1024, .max = 4294967294, .preset = 0x400 },
+	{ .tag = 21, .name = "tool", .kind = FIELD_FLAG, .offset = offsetof(struct process_spec, tool) },
+};
+static const struct group_rule process_rule = {
+	.name = "process", .size = sizeof(struct process_spec), .fields = process_fields, .count = 14,
+};
+
+static const struct field_rule root_fields[] = {
+	{ .tag = 1, .name = "device", .kind = FIELD_PATH, .required = true, .offset = offsetof(struct root_spec, device), .max = 4095 },
+	{ .tag = 2, .name = "scratch", .kind = FIELD_PATH, .offset = offsetof(struct root_spec, scratch), .max = 4095 },
+	{ .tag = 3, .name = "tmpfsSize", .kind = FIELD_INTEGER, .offset = offsetof(struct root_spec, tmpfs_size), .size = sizeof(uint64_t), .max = 9007199254740991 },
+	{ .tag = 4, .name = "readonly", .kind = FIELD_FLAG, .offset = offsetof(struct root_spec, readonly) },
+};
+static const struct group_rule root_rule = {
+	.name = "root", .size = sizeof(struct root_spec), .fields = root_fields, .count = 4,
+};
+
+static const struct field_rule tmpfs_fields[] = {
+	{ .tag = 1, .name = "path", .kind = FIELD_PATH, .required = true, .offset = offsetof(struct tmpfs_spec, path), .max = 4095 },
+	{ .tag = 2, .name = "size", .kind = FIELD_INTEGER, .offset = offsetof(struct tmpfs_spec, size), .size = sizeof(uint64_t), .max = 9007199254740991 },
+	{ .tag = 3, .name = "mode", .kind = FIELD_INTEGER, .offset = offsetof(struct tmpfs_spec, mode), .size = sizeof(uint16_t), .max = 4095, .preset = 0x3ff },
+	{ .tag = 4, .name = "uid", .kind = FIELD_INTEGER, .offset = offsetof(struct tmpfs_spec, uid), .size = sizeof(uint32_t), .max = 4294967295 },
+	{ .tag = 5, .name = "gid", .kind = FIELD_INTEGER, .offset = offsetof(struct tmpfs_spec, gid), .size = sizeof(uint32_t), .max = 4294967295 },
+	{ .tag = 6, .name = "readonly", .kind = FIELD_FLAG, .offset = offsetof(struct tmpfs_spec, readonly) },
+	{ .tag = 7, .name = "exec", .kind = FIELD_FLAG, .offset = offsetof(struct tmpfs_spec, exec) },
+	{ .tag = 8, .name = "suid", .kind = FIELD_FLAG, .offset = offsetof(struct tmpfs_spec, suid) },
+	{ .tag = 9, .name = "dev", .kind = FIELD_FLAG, .offset = offsetof(struct tmpfs_spec, dev) },
+};
+static const struct group_rule tmpfs_rule = {
+	.name = "tmpfs", .size = sizeof(struct tmpfs_spec), .fields = tmpfs_fields, .count = 9,
+};
+
+static const struct field_rule share_fields[] = {
+	{ .tag = 1, .name = "index", .kind = FIELD_INTEGER, .required = true, .offset = offsetof(struct share_spec, index), .size = sizeof(uint32_t), .max = 99999 },
+	{ .tag = 2, .name = "path", .kind = FIELD_PATH, .required = true, .offset = offsetof(struct share_spec, path), .max = 4095 },
+	{ .tag = 3, .name = "readonly", .kind = FIELD_FLAG, .offset = offsetof(struct share_spec, readonly) },
+};
+static const struct group_rule share_rule = {
+	.name = "share", .size = sizeof(struct share_spec), .fields = share_fields, .count = 3,
+};
+
+static const struct field_rule network_fields[] = {
+	{ .tag = 1, .name = "interface", .kind = FIELD_TEXT, .required = true, .offset = offsetof(struct network_spec, interface), .max = 15 },
+	{ .tag = 2, .name = "addresses", .kind = FIELD_TEXT, .repeated = true, .offset = offsetof(struct network_spec, addresses), .max = 49 },
+	{ .tag = 3, .name = "gateways", .kind = FIELD_TEXT, .repeated = true, .offset = offsetof(struct network_spec, gateways), .max = 49 },
+};
+static const struct group_rule network_rule = {
+	.name = "network", .size = sizeof(struct network_spec), .fields = network_fields, .count = 3,
+};
+
+static const struct field_rule limits_fields[] = {
+	{ .tag = 1, .name = "memory", .kind = FIELD_INTEGER, .offset = offsetof(struct limits_spec, memory), .size = sizeof(uint64_t), .max = 9007199254740991 },
+	{ .tag = 2, .name = "pids", .kind = FIELD_INTEGER, .offset = offsetof(struct limits_spec, pids), .size = sizeof(uint64_t), .max = 9007199254740991 },
+	{ .tag = 3, .name = "cpuQuota", .kind = FIELD_INTEGER, .offset = offsetof(struct limits_spec, cpu_quota), .size = sizeof(uint64_t), .max = 9007199254740991 },
+	{ .tag = 4, .name = "cpuPeriod", .kind = FIELD_INTEGER, .offset = offsetof(struct limits_spec, cpu_period), .size = sizeof(uint64_t), .max = 9007199254740991 },
+};
+static const struct group_rule limits_rule = {
+	.name = "limits", .size = sizeof(struct limits_spec), .fields = limits_fields, .count = 4,
+};
+
+static const struct field_rule sysctl_fields[] = {
+	{ .tag = 1, .name = "path", .kind = FIELD_TEXT, .required = true, .offset = offsetof(struct sysctl_spec, path), .max = 255 },
+	{ .tag = 2, .name = "value", .kind = FIELD_TEXT, .required = true, .offset = offsetof(struct sysctl_spec, value), .max = 4095 },
+};
+static const struct group_rule sysctl_rule = {
+	.name = "sysctl", .size = sizeof(struct sysctl_spec), .fields = sysctl_fields, .count = 2,
+};
+
+static const struct field_rule start_request_fields[] = {
+	{ .tag = 1, .name = "hostname", .kind = FIELD_TEXT, .required = true, .offset = offsetof(struct start_request, hostname), .max = 64 },
+	{ .tag = 2, .name = "clock", .kind = FIELD_INTEGER, .offset = offsetof(struct start_request, clock), .size = sizeof(uint64_t), .max = 9007199254740991 },
+	{ .tag = 3, .name = "root", .kind = FIELD_GROUP, .required = true, .offset = offsetof(struct start_request, root), .group = &root_rule },
+	{ .tag = 4, .name = "tmpfs", .kind = FIELD_GROUP, .repeated = true, .offset = offsetof(struct start_request, tmpfs), .group = &tmpfs_rule },
+	{ .tag = 5, .name = "hosts", .kind = FIELD_TEXT, .offset = offsetof(struct start_request, hosts), .max = 4194304 },
+	{ .tag = 6, .name = "resolvConf", .kind = FIELD_TEXT, .offset = offsetof(struct start_request, resolv_conf), .max = 4194304 },
+	{ .tag = 7, .name = "shmSize", .kind = FIELD_INTEGER, .offset = offsetof(struct start_request, shm_size), .size = sizeof(uint64_t), .max = 9007199254740991, .preset = 0x4000000 },
+	{ .tag = 8, .name = "limits", .kind = FIELD_GROUP, .offset = offsetof(struct start_request, limits), .given = offsetof(struct start_request, has_limits), .group = &limits_rule },
+	{ .tag = 9, .name = "process", .kind = FIELD_GROUP, .required = true, .offset = offsetof(struct start_request, process), .group = &process_rule },
+	{ .tag = 10, .name = "sysctls", .kind = FIELD_GROUP, .repeated = true, .offset = offsetof(struct start_request, sysctls), .group = &sysctl_rule },
+	{ .tag = 11, .name = "privileged", .kind = FIELD_FLAG, .offset = offsetof(struct start_request, privileged) },
+	{ .tag = 12, .name = "init", .kind = FIELD_FLAG, .offset = offsetof(struct start_request, init) },
+	{ .tag = 13, .name = "shares", .kind = FIELD_GROUP, .repeated = true, .offset = offsetof(struct start_request, shares), .group = &share_rule },
+	{ .tag = 14, .name = "network", .kind = FIELD_GROUP, .offset = offsetof(struct start_request, network), .given = offsetof(struct start_request, has_network), .group = &network_rule },
+};
+static const struct group_rule start_request_rule = {
+	.name = "start", .size = sizeof(struct start_request), .fields = start_request_fields, .count = 14,
+};
+
+static const struct field_rule exec_request_fields[] = {
+	{ .tag = 1, .name = "process", .kind = FIELD_GROUP, .required = true, .offset = offsetof(struct exec_request, process), .group = &process_rule },
+};
+static const struct group_rule exec_request_rule = {
+	.name = "exec", .size = sizeof(struct exec_request), .fields = exec_request_fields, .count = 1,
+};
+
+static const struct field_rule signal_request_fields[] = {
+	{ .tag = 1, .name = "process", .kind = FIELD_INTEGER, .required = true, .offset = offsetof(struct signal_request, process), .size = sizeof(uint32_t), .min = 1, .max = 4294967295 },
+	{ .tag = 2, .name = "signal", .kind = FIELD_INTEGER, .required = true, .offset = offsetof(struct signal_request, signal), .size = sizeof(uint16_t), .min = 1, .max = 64 },
+};
+static const struct group_rule signal_request_rule = {
+	.name = "signal", .size = sizeof(struct signal_request), .fields = signal_request_fields, .count = 2,
+};
+
+static const struct field_rule resize_request_fields[] = {
+	{ .tag = 1, .name = "process", .kind = FIELD_INTEGER, .required = true, .offset = offsetof(struct resize_request, process), .size = sizeof(uint32_t), .min = 1, .max = 4294967295 },
+	{ .tag = 2, .name = "columns", .kind = FIELD_INTEGER, .required = true, .offset = offsetof(struct resize_request, columns), .size = sizeof(uint16_t), .max = 65535 },
+	{ .tag = 3, .name = "rows", .kind = FIELD_INTEGER, .required = true, .offset = offsetof(struct resize_request, rows), .size = sizeof(uint16_t), .max = 65535 },
+};
+static const struct group_rule resize_request_rule = {
+	.name = "resize", .size = sizeof(struct resize_request), .fields = resize_request_fields, .count = 3,
+};
+
+static const struct group_rule shutdown_request_rule = { .name = "shutdown" };
+
+static const struct group_rule ping_request_rule = { .name = "ping" };
+
+const struct request_rule request_rules[] = {
+	{ .type = FRAME_START, .group = &start_request_rule, .offset = offsetof(struct request, start) },
+	{ .type = FRAME_EXEC, .group = &exec_request_rule, .offset = offsetof(struct request, exec) },
+	{ .type = FRAME_SIGNAL, .group = &signal_request_rule, .offset = offsetof(struct request, signal) },
+	{ .type = FRAME_RESIZE, .group = &resize_request_rule, .offset = offsetof(struct request, resize) },
+	{ .type = FRAME_SHUTDOWN, .group = &shutdown_request_rule },
+	{ .type = FRAME_PING, .group = &ping_request_rule },
+};
+// clang-format on
+
+const size_t request_rule_count = sizeof request_rules / sizeof *request_rules;

@@ -1,0 +1,187 @@
+// What the codec goes by: the fields of each group and of each frame.
+// Generated from guest-agent/protocol/table.mjs by `npm run generate`: do not edit.
+
+import type { Fields, FrameType } from './fields.js';
+import { CAPABILITIES, ERROR_KINDS, RLIMITS, STREAMS } from './frames.generated.js';
+
+const terminal: Fields = [
+  { tag: 1, name: 'columns', kind: 'integer', max: 65535, required: true },
+  { tag: 2, name: 'rows', kind: 'integer', max: 65535, required: true },
+];
+
+const rlimit: Fields = [
+  { tag: 1, name: 'name', kind: 'choice', first: 0, names: RLIMITS, required: true },
+  { tag: 2, name: 'soft', kind: 'limit', required: true },
+  { tag: 3, name: 'hard', kind: 'limit', required: true },
+];
+
+const process: Fields = [
+  { tag: 1, name: 'id', kind: 'integer', min: 1, max: 4294967295, required: true },
+  { tag: 2, name: 'argv', kind: 'text', max: 131071, required: true, repeated: true },
+  { tag: 3, name: 'env', kind: 'text', max: 131071, repeated: true },
+  { tag: 4, name: 'cwd', kind: 'text', max: 4095 },
+  { tag: 5, name: 'user', kind: 'text', max: 255 },
+  { tag: 6, name: 'groups', kind: 'text', max: 255, repeated: true },
+  { tag: 7, name: 'terminal', kind: 'group', fields: terminal },
+  { tag: 8, name: 'stdin', kind: 'flag' },
+  { tag: 9, name: 'capabilities', kind: 'bits', names: CAPABILITIES },
+  { tag: 10, name: 'noNewPrivileges', kind: 'flag' },
+  { tag: 11, name: 'rlimits', kind: 'group', fields: rlimit, repeated: true },
+  { tag: 12, name: 'seccomp', kind: 'program' },
+  { tag: 20, name: 'port', kind: 'integer', min: 1024, max: 4294967294 },
+  { tag: 21, name: 'tool', kind: 'flag' },
+];
+
+const root: Fields = [
+  { tag: 1, name: 'device', kind: 'text', max: 4095, required: true },
+  { tag: 2, name: 'scratch', kind: 'text', max: 4095 },
+  { tag: 3, name: 'tmpfsSize', kind: 'integer', max: 9007199254740991 },
+  { tag: 4, name: 'readonly', kind: 'flag' },
+];
+
+const tmpfs: Fields = [
+  { tag: 1, name: 'path', kind: 'text', max: 4095, required: true },
+  { tag: 2, name: 'size', kind: 'integer', max: 9007199254740991 },
+  { tag: 3, name: 'mode', kind: 'integer', max: 4095 },
+  { tag: 4, name: 'uid', kind: 'integer', max: 4294967295 },
+  { tag: 5, name: 'gid', kind: 'integer', max: 4294967295 },
+  { tag: 6, name: 'readonly', kind: 'flag' },
+  { tag: 7, name: 'exec', kind: 'flag' },
+  { tag: 8, name: 'suid', kind: 'flag' },
+  { tag: 9, name: 'dev', kind: 'flag' },
+];
+
+const share: Fields = [
+  { tag: 1, name: 'index', kind: 'integer', max: 99999, required: true },
+  { tag: 2, name: 'path', kind: 'text', max: 4095, required: true },
+  { tag: 3, name: 'readonly', kind: 'flag' },
+];
+
+const network: Fields = [
+  { tag: 1, name: 'interface', kind: 'text', max: 15, required: true },
+  { tag: 2, name: 'addresses', kind: 'text', max: 49, repeated: true },
+  { tag: 3, name: 'gateways', kind: 'text', max: 49, repeated: true },
+];
+
+const limits: Fields = [
+  { tag: 1, name: 'memory', kind: 'integer', max: 9007199254740991 },
+  { tag: 2, name: 'pids', kind: 'integer', max: 9007199254740991 },
+  { tag: 3, name: 'cpuQuota', kind: 'integer', max: 9007199254740991 },
+  { tag: 4, name: 'cpuPeriod', kind: 'integer', max: 9007199254740991 },
+];
+
+const sysctl: Fields = [
+  { tag: 1, name: 'path', kind: 'text', max: 255, required: true },
+  { tag: 2, name: 'value', kind: 'text', max: 4095, required: true },
+];
+
+export const FRAMES: readonly FrameType[] = [
+  {
+    number: 1,
+    type: 'start',
+    from: 'host',
+    request: true,
+    fields: [
+      { tag: 1, name: 'hostname', kind: 'text', max: 64, required: true },
+      { tag: 2, name: 'clock', kind: 'integer', max: 9007199254740991 },
+      { tag: 3, name: 'root', kind: 'group', fields: root, required: true },
+      { tag: 4, name: 'tmpfs', kind: 'group', fields: tmpfs, repeated: true },
+      { tag: 5, name: 'hosts', kind: 'text', max: 4194304 },
+      { tag: 6, name: 'resolvConf', kind: 'text', max: 4194304 },
+      { tag: 7, name: 'shmSize', kind: 'integer', max: 9007199254740991 },
+      { tag: 8, name: 'limits', kind: 'group', fields: limits },
+      { tag: 9, name: 'process', kind: 'group', fields: process, required: true },
+      { tag: 10, name: 'sysctls', kind: 'group', fields: sysctl, repeated: true },
+      { tag: 11, name: 'privileged', kind: 'flag' },
+      { tag: 12, name: 'init', kind: 'flag' },
+      { tag: 13, name: 'shares', kind: 'group', fields: share, repeated: true },
+      { tag: 14, name: 'network', kind: 'group', fields: network },
+    ],
+  },
+  {
+    number: 2,
+    type: 'exec',
+    from: 'host',
+    request: true,
+    fields: [{ tag: 1, name: 'process', kind: 'group', fields: process, required: true }],
+  },
+  {
+    number: 3,
+    type: 'signal',
+    from: 'host',
+    request: true,
+    fields: [
+      { tag: 1, name: 'process', kind: 'integer', min: 1, max: 4294967295, required: true },
+      { tag: 2, name: 'signal', kind: 'integer', min: 1, max: 64, required: true },
+    ],
+  },
+  {
+    number: 4,
+    type: 'resize',
+    from: 'host',
+    request: true,
+    fields: [
+      { tag: 1, name: 'process', kind: 'integer', min: 1, max: 4294967295, required: true },
+      { tag: 2, name: 'columns', kind: 'integer', max: 65535, required: true },
+      { tag: 3, name: 'rows', kind: 'integer', max: 65535, required: true },
+    ],
+  },
+  { number: 5, type: 'shutdown', from: 'host', request: true, fields: [] },
+  { number: 6, type: 'ping', from: 'host', request: true, fields: [] },
+  {
+    number: 129,
+    type: 'hello',
+    from: 'agent',
+    request: false,
+    fields: [
+      { tag: 1, name: 'protocol', kind: 'integer', max: 4294967295, required: true },
+      { tag: 2, name: 'agent', kind: 'text', max: 255, required: true },
+      { tag: 3, name: 'kernel', kind: 'text', max: 255, required: true },
+      { tag: 4, name: 'running', kind: 'integer', max: 9007199254740991 },
+    ],
+  },
+  {
+    number: 130,
+    type: 'started',
+    from: 'agent',
+    request: true,
+    fields: [
+      { tag: 1, name: 'process', kind: 'integer', min: 1, max: 4294967295, required: true },
+      { tag: 2, name: 'pid', kind: 'integer', min: 1, max: 4294967295, required: true },
+    ],
+  },
+  {
+    number: 131,
+    type: 'exited',
+    from: 'agent',
+    request: false,
+    fields: [
+      { tag: 1, name: 'process', kind: 'integer', min: 1, max: 4294967295, required: true },
+      { tag: 2, name: 'code', kind: 'integer', max: 255 },
+      { tag: 3, name: 'signal', kind: 'integer', min: 1, max: 64 },
+      { tag: 4, name: 'oomKilled', kind: 'flag' },
+    ],
+  },
+  {
+    number: 132,
+    type: 'error',
+    from: 'agent',
+    request: true,
+    fields: [
+      { tag: 1, name: 'kind', kind: 'choice', first: 1, names: ERROR_KINDS, required: true },
+      { tag: 2, name: 'errno', kind: 'integer', max: 4095 },
+      { tag: 3, name: 'message', kind: 'text', max: 8192, required: true },
+    ],
+  },
+  {
+    number: 133,
+    type: 'stream',
+    from: 'agent',
+    request: false,
+    fields: [
+      { tag: 1, name: 'process', kind: 'integer', min: 1, max: 4294967295, required: true },
+      { tag: 2, name: 'stream', kind: 'choice', first: 0, names: STREAMS, required: true },
+    ],
+  },
+  { number: 134, type: 'pong', from: 'agent', request: true, fields: [] },
+];

@@ -1,0 +1,401 @@
+// The frames of the agent protocol as plain objects. Specification: guest-agent/PROTOCOL.md.
+// Generated from guest-agent/protocol/table.mjs by `npm run generate`: do not edit.
+
+/** Protocol version that `hello` carries. */
+export const PROTOCOL_VERSION = 1;
+/** The host's vsock port for the control connection and, by default, for streams. */
+export const AGENT_PORT = 1024;
+/** Bytes of a frame header: u32 payload length, u16 type, u16 request. */
+export const FRAME_HEADER_LENGTH = 8;
+/** Bytes of a field header: u16 tag, u32 length of the value. */
+export const FIELD_HEADER_LENGTH = 6;
+/** Largest payload that the agent accepts, in bytes. */
+export const MAX_HOST_PAYLOAD = 4194304;
+/** Largest payload that the host accepts from the agent, in bytes. */
+export const MAX_AGENT_PAYLOAD = 65536;
+/** First tag that a reader may ignore if it does not know it. */
+export const FIRST_OPTIONAL_TAG = 32768;
+/** Bytes of a BPF instruction: `struct sock_filter` (linux/filter.h). */
+export const INSTRUCTION_SIZE = 8;
+/** Most instructions of a seccomp filter (BPF_MAXINSNS). */
+export const MAX_INSTRUCTIONS = 4096;
+
+/** Capability names; the index of each is its bit (linux/capability.h). */
+export const CAPABILITIES = [
+  'CHOWN',
+  'DAC_OVERRIDE',
+  'DAC_READ_SEARCH',
+  'FOWNER',
+  'FSETID',
+  'KILL',
+  'SETGID',
+  'SETUID',
+  'SETPCAP',
+  'LINUX_IMMUTABLE',
+  'NET_BIND_SERVICE',
+  'NET_BROADCAST',
+  'NET_ADMIN',
+  'NET_RAW',
+  'IPC_LOCK',
+  'IPC_OWNER',
+  'SYS_MODULE',
+  'SYS_RAWIO',
+  'SYS_CHROOT',
+  'SYS_PTRACE',
+  'SYS_PACCT',
+  'SYS_ADMIN',
+  'SYS_BOOT',
+  'SYS_NICE',
+  'SYS_RESOURCE',
+  'SYS_TIME',
+  'SYS_TTY_CONFIG',
+  'MKNOD',
+  'LEASE',
+  'AUDIT_WRITE',
+  'AUDIT_CONTROL',
+  'SETFCAP',
+  'MAC_OVERRIDE',
+  'MAC_ADMIN',
+  'SYSLOG',
+  'WAKE_ALARM',
+  'BLOCK_SUSPEND',
+  'AUDIT_READ',
+  'PERFMON',
+  'BPF',
+  'CHECKPOINT_RESTORE',
+] as const;
+export type Capability = (typeof CAPABILITIES)[number];
+
+/** Resource limit names; the index of each is its `RLIMIT_` number (x86-64). */
+export const RLIMITS = [
+  'cpu',
+  'fsize',
+  'data',
+  'stack',
+  'core',
+  'rss',
+  'nproc',
+  'nofile',
+  'memlock',
+  'as',
+  'locks',
+  'sigpending',
+  'msgqueue',
+  'nice',
+  'rtprio',
+  'rttime',
+] as const;
+export type RlimitName = (typeof RLIMITS)[number];
+
+/** Why a request failed; the number of each is its index plus 1. */
+export const ERROR_KINDS = [
+  /** The frame is malformed, or the request is impossible in this state. Exit code 125. */
+  'bad-request',
+  /** The frame type or a field is unknown. Exit code 125. */
+  'unsupported',
+  /** The payload is over 4 MiB. It is skipped. Exit code 125. */
+  'too-large',
+  /** There is no process, or none with a terminal, of that id. */
+  'no-such-process',
+  /** The program, its interpreter or its working directory does not exist. Exit code 127. */
+  'not-found',
+  /** The program exists and cannot be executed. Exit code 126. */
+  'cannot-invoke',
+  /** The user or group is not in the image's files. Exit code 125. */
+  'no-such-user',
+  /** Anything else; the message names the step. Exit code 125. */
+  'setup-failed',
+] as const;
+export type AgentErrorKind = (typeof ERROR_KINDS)[number];
+
+/** Stream names; the index of each is its number. */
+export const STREAMS = ['stdin', 'stdout', 'stderr', 'terminal'] as const;
+export type StreamName = (typeof STREAMS)[number];
+
+/** An instruction of classic BPF: `struct sock_filter` (linux/filter.h). */
+export interface BpfInstruction {
+  /** 16 bits. */
+  code: number;
+  /** Instructions to skip if a jump's condition holds: 0 to 255. */
+  jt: number;
+  /** Instructions to skip if it does not: 0 to 255. */
+  jf: number;
+  /** 32 bits, unsigned. */
+  k: number;
+}
+
+/** The size of a terminal in characters. */
+export interface TerminalSize {
+  /** Characters in a line. */
+  columns: number;
+  /** Lines. */
+  rows: number;
+}
+
+/** A resource limit of a process. */
+export interface Rlimit {
+  /** The `RLIMIT_` number. */
+  name: RlimitName;
+  /** In the resource's unit. */
+  soft: number | 'unlimited';
+  /** In the resource's unit. */
+  hard: number | 'unlimited';
+}
+
+/** One process in the container. */
+export interface ProcessSpec {
+  /** The host's name for the process; never used again. */
+  id: number;
+  /** Argv[0] without a slash is searched for in the container's `PATH`. */
+  argv: string[];
+  /** `NAME=value`; see "The container" for what is added. */
+  env?: string[] | undefined;
+  /** Working directory; the first process of a container makes it if missing. */
+  cwd?: string | undefined;
+  /** `user[:group]`, see "The container"; absent: root. */
+  user?: string | undefined;
+  /** More supplementary groups, names or numbers. */
+  groups?: string[] | undefined;
+  /** One `terminal` stream instead of pipes. */
+  terminal?: TerminalSize | undefined;
+  /** Open a `stdin` stream; otherwise stdin is `/dev/null`. No effect on a terminal. */
+  stdin?: boolean | undefined;
+  /** The bounding set, one bit each; absent: Docker's 14. */
+  capabilities?: Capability[] | undefined;
+  /** Set no_new_privs (prctl(2)). */
+  noNewPrivileges?: boolean | undefined;
+  /** Resource limits. */
+  rlimits?: Rlimit[] | undefined;
+  /** Filter of system calls (seccomp(2)), see "The container". */
+  seccomp?: readonly BpfInstruction[] | undefined;
+  /** The host's vsock port for the streams. */
+  port?: number | undefined;
+  /** Argv names a tool of the agent, which runs as root; see "Tools". */
+  tool?: boolean | undefined;
+}
+
+/** The container's root file system. */
+export interface RootSpec {
+  /** EROFS block device of the image: `/dev/vda`. */
+  device: string;
+  /** Ext4 block device of the writable layer: `/dev/vdb`; absent: a tmpfs. */
+  scratch?: string | undefined;
+  /** Bytes of that tmpfs; 0 or absent: half of the memory. */
+  tmpfsSize?: number | undefined;
+  /** The container cannot write to its root. */
+  readonly?: boolean | undefined;
+}
+
+/** A tmpfs in the container. nosuid, nodev and noexec unless a flag says otherwise, as Docker's. */
+export interface TmpfsMount {
+  /** Mount point; made if missing. */
+  path: string;
+  /** Bytes; 0 or absent: half of the memory. */
+  size?: number | undefined;
+  /** Permission bits; absent: 01777. */
+  mode?: number | undefined;
+  /** Owner; absent: root. */
+  uid?: number | undefined;
+  /** Group; absent: root. */
+  gid?: number | undefined;
+  /** Mount it read-only. */
+  readonly?: boolean | undefined;
+  /** Allow the execution of programs. */
+  exec?: boolean | undefined;
+  /** Honour set-user-ID bits. */
+  suid?: boolean | undefined;
+  /** Honour device files. */
+  dev?: boolean | undefined;
+}
+
+/** A folder or file of the host in the container, from the virtio-fs device `tsvm`. nodev. */
+export interface ShareMount {
+  /** Its name on the virtio-fs device. */
+  index: number;
+  /** Mount point; made if missing, as a folder or a file. */
+  path: string;
+  /** Mount it read-only. */
+  readonly?: boolean | undefined;
+}
+
+/** The machine's network interface besides the loopback interface. */
+export interface InterfaceSpec {
+  /** `eth0`. */
+  interface: string;
+  /** With a prefix length: `198.19.0.2/32`, `fd74:7376:6d::2/128`. */
+  addresses?: string[] | undefined;
+  /** Of a default route, one for IPv4 and one for IPv6; on the link even if outside of all networks. */
+  gateways?: string[] | undefined;
+}
+
+/** Limits of the container's cgroup (cgroup v2). Absent or 0: no limit. */
+export interface Limits {
+  /** `memory.max`, bytes. */
+  memory?: number | undefined;
+  /** `pids.max`, processes and threads. */
+  pids?: number | undefined;
+  /** `cpu.max`, microseconds of CPU time in each period. */
+  cpuQuota?: number | undefined;
+  /** Microseconds; 0 or absent: 100000. */
+  cpuPeriod?: number | undefined;
+}
+
+/** A kernel parameter, set in the container's namespaces before its first process starts. */
+export interface Sysctl {
+  /** Below `/proc/sys`: `net/ipv4/ip_forward`. */
+  path: string;
+  /** What is written to the file. */
+  value: string;
+}
+
+/** Makes the container and starts its first process. */
+export interface StartRequest {
+  type: 'start';
+  /** Number of the request, 1 to 65535; answers carry it. */
+  request: number;
+  /** Host name of the container. */
+  hostname: string;
+  /** Wall clock to set, microseconds since the epoch; 0 or absent: left alone. */
+  clock?: number | undefined;
+  /** The root file system. */
+  root: RootSpec;
+  /** Tmpfs mounts. */
+  tmpfs?: TmpfsMount[] | undefined;
+  /** Contents of `/etc/hosts`; absent: the image's own. */
+  hosts?: string | undefined;
+  /** Contents of `/etc/resolv.conf`; absent: the image's own. */
+  resolvConf?: string | undefined;
+  /** Bytes of `/dev/shm`; absent: 64 MiB. */
+  shmSize?: number | undefined;
+  /** Limits of the cgroup. */
+  limits?: Limits | undefined;
+  /** The first process. */
+  process: ProcessSpec;
+  /** Kernel parameters. */
+  sysctls?: Sysctl[] | undefined;
+  /** All devices of the machine; `/proc`, `/sys` and cgroups are writable. */
+  privileged?: boolean | undefined;
+  /** Process 1 of the container is the agent's, which reaps; the program is its child. */
+  init?: boolean | undefined;
+  /** Folders and files of the host. */
+  shares?: ShareMount[] | undefined;
+  /** Absent: only the loopback interface. */
+  network?: InterfaceSpec | undefined;
+}
+
+/** Starts another process in the running container. */
+export interface ExecRequest {
+  type: 'exec';
+  /** Number of the request, 1 to 65535; answers carry it. */
+  request: number;
+  /** The process. */
+  process: ProcessSpec;
+}
+
+/** Sends a signal to a process. Answered only by `error`. */
+export interface SignalRequest {
+  type: 'signal';
+  /** Number of the request, 1 to 65535; answers carry it. */
+  request: number;
+  /** Id of the process. */
+  process: number;
+  /** Signal number. */
+  signal: number;
+}
+
+/** Sets the size of a terminal. Answered only by `error`. */
+export interface ResizeRequest {
+  type: 'resize';
+  /** Number of the request, 1 to 65535; answers carry it. */
+  request: number;
+  /** Id of the process. */
+  process: number;
+  /** Characters in a line. */
+  columns: number;
+  /** Lines. */
+  rows: number;
+}
+
+/** Kills all processes, writes the disks out and stops the machine. Never answered. */
+export interface ShutdownRequest {
+  type: 'shutdown';
+  /** Number of the request, 1 to 65535; answers carry it. */
+  request: number;
+}
+
+/** Answered by `pong`. */
+export interface PingRequest {
+  type: 'ping';
+  /** Number of the request, 1 to 65535; answers carry it. */
+  request: number;
+}
+
+/** The first frame of the control connection. */
+export interface HelloFrame {
+  type: 'hello';
+  /** Protocol version. */
+  protocol: number;
+  /** The agent's version. */
+  agent: string;
+  /** The guest kernel's release (`uname -r`). */
+  kernel: string;
+  /** Microseconds since the agent started. */
+  running?: number;
+}
+
+/** The program was executed. */
+export interface StartedFrame {
+  type: 'started';
+  /** Number of the request, 1 to 65535; answers carry it. */
+  request: number;
+  /** Id of the process. */
+  process: number;
+  /** In the guest's outermost pid namespace. */
+  pid: number;
+}
+
+/** A process is dead. Has exactly one of `code` and `signal`. May come before the last bytes of its streams. */
+export interface ExitedFrame {
+  type: 'exited';
+  /** Id of the process. */
+  process: number;
+  /** Exit code. */
+  code?: number;
+  /** The signal that killed it. */
+  signal?: number;
+  /** The kernel killed a process of the container for lack of memory. */
+  oomKilled?: boolean;
+}
+
+/** A request failed. Each request gets at most one. The request is 0 if it could not be read. */
+export interface ErrorFrame {
+  type: 'error';
+  /** Number of the request, 1 to 65535; answers carry it. */
+  request: number;
+  /** See below. */
+  kind: AgentErrorKind;
+  /** Linux's number, if there is one. */
+  errno?: number;
+  /** One sentence for a person; the agent sends at most 511 bytes. */
+  message: string;
+}
+
+/** The first and only frame of a stream connection; raw bytes follow. */
+export interface StreamFrame {
+  type: 'stream';
+  /** Id of the process. */
+  process: number;
+  /** Which stream. */
+  stream: StreamName;
+}
+
+/** Answers `ping`. */
+export interface PongFrame {
+  type: 'pong';
+  /** Number of the request, 1 to 65535; answers carry it. */
+  request: number;
+}
+
+export type HostFrame = StartRequest | ExecRequest | SignalRequest | ResizeRequest | ShutdownRequest | PingRequest;
+export type AgentFrame = HelloFrame | StartedFrame | ExitedFrame | ErrorFrame | StreamFrame | PongFrame;
+export type Frame = HostFrame | AgentFrame;
