@@ -1,10 +1,10 @@
 // tsvm completion: scripts for bash, zsh and fish. They ask `tsvm __complete WORDS...`, whose last word is the one that is
 // being typed, for what may stand there.
-import { Argument, type Command } from 'commander';
-import { openStore } from '../images/index.js';
-import { Container, tsvmHome } from '../sandbox/internal.js';
+import { Argument, type Command, type Option } from 'commander';
 import { COMMANDS, findCommand, GROUPS } from './command-table.js';
 import { type Context, createCommand } from './options/command.js';
+import { DeclaredOption } from './options/declaration.js';
+import { containerNames, imageNames } from './options/values.js';
 
 const SCRIPTS: Record<string, string> = {
   bash: `_tsvm() {
@@ -72,16 +72,18 @@ async function candidates(before: readonly string[], typed: string, context: Con
   const found = findCommand(before);
   if (found === undefined) return [];
   const command = (await found.entry.load()).command(context);
+  const position = countArguments(command, found.args);
+  const last = command.registeredArguments.at(-1);
+  const argument = command.registeredArguments[position] ?? (last?.variadic ? last : undefined);
+  // The words of a container's command are not ours.
+  if (argument?.name() === 'COMMAND') return [];
   if (typed.startsWith('-')) {
     const shown = command.options.filter(({ hidden }) => !hidden);
     return shown.flatMap(({ long, short }) => [long, short].filter((name) => name != null));
   }
-  const option = command.options.find(({ long, short }) => before.at(-1) === long || before.at(-1) === short);
-  if (option?.required) return option.argChoices ?? [];
+  const option = optionOf(command, before.at(-1));
+  if (option?.required) return option instanceof DeclaredOption ? option.completions() : (option.argChoices ?? []);
   if (command.commands.length > 0 && found.args.length === 0) return command.commands.map((child) => child.name());
-  const position = countArguments(command, found.args);
-  const last = command.registeredArguments.at(-1);
-  const argument = command.registeredArguments[position] ?? (last?.variadic ? last : undefined);
   return argument?.argChoices ?? (await valuesOf(argument?.name() ?? '', found.name));
 }
 
@@ -89,20 +91,22 @@ async function candidates(before: readonly string[], typed: string, context: Con
 function countArguments(command: Command, words: readonly string[]): number {
   let count = 0;
   for (let index = 0; index < words.length; index++) {
-    const option = command.options.find(({ long, short }) => words[index] === long || words[index] === short);
-    if (option?.required) index++;
-    else if (!words[index].startsWith('-')) count++;
+    if (optionOf(command, words[index])?.required) index++;
+    else if (!words[index]?.startsWith('-')) count++;
   }
   return count;
 }
 
+/** The option that a word names: `--memory`, `-m`, or `-itm`, whose last letter may take a value. */
+function optionOf(command: Command, word = ''): Option | undefined {
+  const last = /^-[a-zA-Z]+$/.test(word) ? `-${word.at(-1)}` : word;
+  return command.options.find(({ long, short }) => last === long || last === short);
+}
+
 async function valuesOf(argument: string, command: string): Promise<string[]> {
-  const containers = () => Container.list().map(({ name, config }) => name ?? config.id.slice(0, 12));
-  const images = async () =>
-    (await openStore(tsvmHome()).list()).flatMap(({ name, tag }) => (name === null ? [] : [`${name}:${tag}`]));
-  if (argument.startsWith('CONTAINER')) return containers();
-  if (argument.startsWith('IMAGE')) return images();
-  if (command === 'inspect') return [...containers(), ...(await images())];
-  if (command === 'cp') return containers().map((name) => `${name}:`);
+  if (argument === 'CONTAINER') return containerNames();
+  if (argument === 'IMAGE') return imageNames();
+  if (command === 'inspect') return [...containerNames(), ...(await imageNames())];
+  if (command === 'cp') return containerNames().map((name) => `${name}:`);
   return [];
 }

@@ -6,38 +6,38 @@ const MILLISECONDS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_6
 /**
  * Milliseconds of `90`, `1.5s`, `500ms`, `2m` or `1h30m`; a plain number is seconds.
  *
- * @param option its name, for the error
+ * @param flag the option's name, for the error
  * @throws UsageError
  */
-export function parseDuration(text: string, option: string): number {
-  if (/^\d+(\.\d+)?$/.test(text)) return bounded(Number(text) * 1000, text, option);
+export function parseDuration(text: string, flag: string): number {
+  if (/^\d+(\.\d+)?$/.test(text)) return bounded(Number(text) * 1000, text, flag);
   if (!/^(\d+(\.\d+)?(ms|[smhd]))+$/.test(text)) {
-    throw new UsageError(`invalid argument '${text}' for ${option}: a duration such as 30s, 5m or 1h30m`);
+    throw new UsageError(`invalid argument '${text}' for ${flag}: a duration such as 30s, 5m or 1h30m`);
   }
   let sum = 0;
   for (const [, number, unit] of text.matchAll(/(\d+(?:\.\d+)?)(ms|[smhd])/g))
     sum += Number(number) * MILLISECONDS[unit];
-  return bounded(sum, text, option);
+  return bounded(sum, text, flag);
 }
 
-function bounded(milliseconds: number, text: string, option: string): number {
+function bounded(milliseconds: number, text: string, flag: string): number {
   const rounded = Math.ceil(milliseconds);
-  if (!Number.isSafeInteger(rounded)) throw new UsageError(`invalid argument '${text}' for ${option}: too long`);
+  if (!Number.isSafeInteger(rounded)) throw new UsageError(`invalid argument '${text}' for ${flag}: too long`);
   return rounded;
 }
 
 /**
  * Milliseconds since the epoch of a time (RFC 3339, or seconds since the epoch), or of so long ago (`10m`).
  *
- * @param option its name, for the error
+ * @param flag the option's name, for the error
  * @throws UsageError
  */
-export function parseTime(text: string, option: string, now = Date.now()): number {
+export function parseTime(text: string, flag: string, now = Date.now()): number {
   if (/^\d{9,}(\.\d+)?$/.test(text)) return Number(text) * 1000;
   if (/^\d{4}-\d\d-\d\d/.test(text)) {
     const time = Date.parse(text);
     if (!Number.isNaN(time)) return time;
-    throw new UsageError(`invalid argument '${text}' for ${option}: no such time`);
+    throw new UsageError(`invalid argument '${text}' for ${flag}: no such time`);
   }
-  return now - parseDuration(text, option);
+  return now - parseDuration(text, flag);
 }

@@ -16,11 +16,11 @@ const WITHOUT_EFFECT = new Set(['rw', 'z', 'Z', 'cached', 'delegated', 'consiste
  * A mount of `/srv:/data`, `/srv:/data:ro`, `name:/data`, or of a volume without a name: `/data`.
  * @throws UsageError
  */
-export function parseVolume(text: string): Mount {
+export function parseVolume(text: string, flag: string): Mount {
   if (!text.includes(':') && text.startsWith('/')) return { type: 'volume', source: '', target: text };
   const [source, target, options = '', ...more] = text.split(':');
   const fail = (why: string): never => {
-    throw new UsageError(`invalid argument '${text}' for -v: ${why}`);
+    throw new UsageError(`invalid argument '${text}' for ${flag}: ${why}`);
   };
   if (source === '' || !target || more.length > 0) return fail('HOST:GUEST or HOST:GUEST:ro is needed');
   if (!target.startsWith('/')) fail(`the path in the container, '${target}', must be absolute`);
@@ -40,9 +40,9 @@ const NAMES: Record<string, string> = { src: 'source', dst: 'target', destinatio
  * A mount of `type=bind,source=/srv,target=/data,readonly`, `type=volume,...` or `type=tmpfs,target=/run,tmpfs-size=64m`.
  * @throws UsageError
  */
-export function parseMount(text: string): Mounts {
+export function parseMount(text: string, flag: string): Mounts {
   const fail = (why: string): never => {
-    throw new UsageError(`invalid argument '${text}' for --mount: ${why}`);
+    throw new UsageError(`invalid argument '${text}' for ${flag}: ${why}`);
   };
   const fields = new Map<string, string>();
   for (const field of text.split(',')) {
@@ -59,8 +59,8 @@ export function parseMount(text: string): Mounts {
   const type = take('type') ?? 'volume';
   const target = take('target');
   if (!target?.startsWith('/')) return fail('target= with an absolute path is needed');
-  const flag = (name: string): boolean => isSet(take(name) ?? 'false') ?? fail(`${name} is true or false`);
-  const readOnly = flag('readonly');
+  const isTrue = (name: string): boolean => isSet(take(name) ?? 'false') ?? fail(`${name} is true or false`);
+  const readOnly = isTrue('readonly');
   const mounts: Mounts = { mounts: [], tmpfs: [] };
   if (type === 'tmpfs') {
     const size = take('tmpfs-size');
@@ -69,7 +69,7 @@ export function parseMount(text: string): Mounts {
     mounts.tmpfs.push({
       path: target,
       readonly: readOnly,
-      size: size === undefined ? undefined : parseSize(size, '--mount'),
+      size: size === undefined ? undefined : parseSize(size, flag),
       mode: mode === undefined ? undefined : Number.parseInt(mode, 8),
     });
   } else if (type === 'bind') {
@@ -78,7 +78,7 @@ export function parseMount(text: string): Mounts {
     mounts.mounts.push({ type, source, target, readOnly });
   } else if (type === 'volume') {
     const mount: Mount = { type, source: take('source') ?? '', target, readOnly };
-    if (flag('volume-nocopy')) mount.noCopy = true;
+    if (isTrue('volume-nocopy')) mount.noCopy = true;
     mounts.mounts.push(mount);
   } else {
     fail(`unknown type '${type}': bind, volume or tmpfs`);
@@ -90,13 +90,4 @@ export function parseMount(text: string): Mounts {
 function isSet(value: string): boolean | undefined {
   if (['true', '1', ''].includes(value)) return true;
   return ['false', '0'].includes(value) ? false : undefined;
-}
-
-/** All mounts of the options. @throws UsageError */
-export function toMounts(volumes: readonly string[] = [], mounts: readonly string[] = []): Mounts {
-  const parsed = mounts.map(parseMount);
-  return {
-    mounts: [...volumes.map(parseVolume), ...parsed.flatMap((each) => each.mounts)],
-    tmpfs: parsed.flatMap((each) => each.tmpfs),
-  };
 }

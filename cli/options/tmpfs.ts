@@ -18,20 +18,20 @@ const FLAGS: Record<string, Partial<TmpfsMount>> = {
  * A tmpfs of `/run`, `/tmp:size=64m,mode=1777` or `/cache:exec,uid=1000`.
  * @throws UsageError
  */
-export function parseTmpfs(text: string): TmpfsMount {
+export function parseTmpfs(text: string, flag: string): TmpfsMount {
   const colon = text.indexOf(':');
   const mount: TmpfsMount = { path: colon < 0 ? text : text.slice(0, colon) };
   if (!mount.path.startsWith('/') || /^\/+$/.test(mount.path)) {
-    throw new UsageError(`invalid argument '${text}' for --tmpfs: an absolute path other than '/' is needed`);
+    throw new UsageError(`invalid argument '${text}' for ${flag}: an absolute path other than '/' is needed`);
   }
   if (colon < 0) return mount;
   for (const option of text.slice(colon + 1).split(',')) {
     const [name, value] = option.split(/=(.*)/s, 2);
     if (value === undefined && Object.hasOwn(FLAGS, name)) Object.assign(mount, FLAGS[name]);
-    else if (name === 'size' && value !== undefined) mount.size = parseSize(value, '--tmpfs');
+    else if (name === 'size' && value !== undefined) mount.size = parseSize(value, flag);
     else if (name === 'mode' && /^[0-7]{1,4}$/.test(value ?? '')) mount.mode = Number.parseInt(value, 8);
     else if ((name === 'uid' || name === 'gid') && isId(value)) mount[name] = Number(value);
-    else throw new UsageError(`invalid argument '${text}' for --tmpfs: unknown option '${option}'`);
+    else throw new UsageError(`invalid argument '${text}' for ${flag}: unknown option '${option}'`);
   }
   return mount;
 }

@@ -1,7 +1,7 @@
 // tsvm create: a container that does not run yet.
 import type { Command } from 'commander';
 import { type Context, createCommand } from '../../options/command.js';
-import { addContainerOptions, type ContainerOptions, toContainerSpec } from '../../options/container-spec.js';
+import { addContainerOptions, toContainerSpec } from '../../options/container-options.js';
 import { newContainer } from './new-container.js';
 
 const EXAMPLES = `
@@ -10,13 +10,11 @@ Examples:
   tsvm start -a job`;
 
 export function command(context: Context): Command {
-  return addContainerOptions(
-    createCommand('tsvm create', context).description('Makes a container, for tsvm start to start. Says its ID.'),
-  )
+  const create = createCommand('tsvm create', context);
+  return addContainerOptions(create.description('Makes a container, for tsvm start to start. Says its ID.'))
     .addHelpText('after', EXAMPLES)
-    .action(async (image: string, words: string[], options: ContainerOptions) => {
-      const spec = toContainerSpec(image, words, options);
-      const { id } = await newContainer(spec, context, options.cidfile);
+    .action(async (image: string, words: string[], { cidfile }: { cidfile?: string }) => {
+      const { id } = await newContainer(toContainerSpec(image, words, create), context, cidfile);
       process.stdout.write(`${id}\n`);
     });
 }

@@ -2,9 +2,10 @@
 import type { Command } from 'commander';
 import { Container, type ExecSpec } from '../../../sandbox/internal.js';
 import { callerIo, inForeground } from '../../foreground/foreground.js';
-import { type Context, collect, createCommand } from '../../options/command.js';
-import { parseEnv, readEnvFile } from '../../options/environment.js';
+import { type Context, createCommand } from '../../options/command.js';
+import { addOptions, type Declaration, readOptions } from '../../options/declaration.js';
 import { UsageError } from '../../options/failure.js';
+import { PROCESS_OPTIONS } from '../../options/process-options.js';
 
 const EXAMPLES = `
 Examples:
@@ -15,54 +16,40 @@ Examples:
 The exit code is the command's own; 128+n when signal n ended it;
 127 when it was not found, 126 when it could not be invoked, 125 when tsvm itself failed.`;
 
-interface Options {
-  interactive?: boolean;
-  tty?: boolean;
-  detach?: boolean;
-  env?: string[];
-  envFile?: string[];
-  workdir?: string;
-  user?: string;
-  privileged?: boolean;
-}
+const OPTIONS: readonly Declaration<Omit<ExecSpec, 'command'>>[] = [
+  ...PROCESS_OPTIONS,
+  { flags: '--privileged', help: 'all capabilities', field: 'privileged' },
+];
 
 export function command(context: Context): Command {
-  return createCommand('tsvm exec', context)
+  const command = createCommand('tsvm exec', context)
     .description('Runs a further command in a container that runs.')
     .usage('[options] CONTAINER COMMAND [ARG...]')
     .passThroughOptions()
     .argument('<CONTAINER>', 'name or ID')
     .argument('<COMMAND...>', 'with its arguments')
-    .option('-i, --interactive', 'pass stdin to the command')
-    .option('-t, --tty', 'give the command a terminal')
     .option('-d, --detach', 'let it run in the background')
-    .option('-e, --env <NAME=VALUE>', 'set a variable; NAME alone takes it from the environment', collect)
-    .option('--env-file <FILE>', 'set the variables that a file names', collect)
-    .option('-w, --workdir <DIR>', "working directory (default: the container's)")
-    .option('-u, --user <USER[:GROUP]>', "user and group (default: the container's)")
-    .option('--privileged', 'with all capabilities')
-    .addHelpText('after', EXAMPLES)
-    .action(async (reference: string, words: string[], options: Options) => {
-      context.exitCode = await run(reference, words, options);
-    });
+    .addHelpText('after', EXAMPLES);
+  return addOptions(command, OPTIONS).action(
+    async (reference: string, words: string[], { detach = false }: { detach?: boolean }) => {
+      const spec = { ...readOptions(OPTIONS, command), command: words };
+      context.exitCode = await run(reference, spec, detach);
+    },
+  );
 }
 
-async function run(reference: string, command: string[], options: Options): Promise<number> {
-  const { env = [], envFile = [], workdir, user, privileged, tty: terminal, interactive: stdin, detach } = options;
+async function run(reference: string, spec: ExecSpec, detach: boolean): Promise<number> {
+  const { terminal = false, stdin = false, workdir } = spec;
   if (terminal && stdin && !detach && !process.stdin.isTTY) throw new UsageError('the input device is not a TTY');
   if (workdir !== undefined && !workdir.startsWith('/')) {
     throw new UsageError(`the working directory '${workdir}' is invalid, it needs to be an absolute path`);
   }
   const container = Container.find(reference);
-  const spec: ExecSpec = {
-    ...{ command, workdir, user, privileged, terminal, stdin },
-    env: [...envFile.flatMap(readEnvFile), ...env.map((text) => parseEnv(text, process.env))],
-  };
   if (detach) {
     await container.execDetached({ ...spec, stdin: false });
     return 0;
   }
-  const exec = await container.exec(spec, callerIo(stdin === true));
+  const exec = await container.exec(spec, callerIo(stdin));
   const foreground = {
     started: Promise.resolve(),
     get outputChunks() {
@@ -72,5 +59,5 @@ async function run(reference: string, command: string[], options: Options): Prom
     resize: exec.resize,
     abort: () => process.exit(125),
   };
-  return inForeground(foreground, exec.exit, { terminal: terminal === true, stdin: stdin === true });
+  return inForeground(foreground, exec.exit, { terminal, stdin });
 }

@@ -4,7 +4,7 @@ import { type ContainerSpec, Supervision } from '../../../sandbox/internal.js';
 import { callerIo, inForeground, startAttached } from '../../foreground/foreground.js';
 import { endBetweenTurns } from '../../foreground/signals.js';
 import { type Context, createCommand, openLog } from '../../options/command.js';
-import { addContainerOptions, type ContainerOptions, toContainerSpec } from '../../options/container-spec.js';
+import { addContainerOptions, toContainerSpec } from '../../options/container-options.js';
 import { DETACH_KEYS, type DetachKeys } from '../../options/detach-keys.js';
 import { UsageError } from '../../options/failure.js';
 import { warnOfFallback, warnOfNoNetwork } from '../../output/fallback.js';
@@ -23,22 +23,20 @@ The exit code is the command's own; 128+n when signal n ended it; 124 when --tim
 127 when it was not found, 126 when it could not be invoked, 125 when tsvm itself failed.
 Without --rm the container is kept: see 'tsvm ps -a'.`;
 
-interface Options extends ContainerOptions {
+interface Options {
+  cidfile?: string;
   detach?: boolean;
   detachKeys: DetachKeys;
 }
 
 export function command(context: Context): Command {
-  return addContainerOptions(
-    createCommand('tsvm run', context).description(
-      'Runs a command in a new container, in a virtual machine of its own.',
-    ),
-  )
+  const command = createCommand('tsvm run', context);
+  return addContainerOptions(command.description('Runs a command in a new container, in a virtual machine of its own.'))
     .option('-d, --detach', 'run in the background, and say the ID')
     .option('--detach-keys <KEYS>', 'what leaves it, with -it (default: ctrl-p,ctrl-q)', ...DETACH_KEYS)
     .addHelpText('after', EXAMPLES)
     .action(async (image: string, words: string[], options: Options) => {
-      const spec = toContainerSpec(image, words, options);
+      const spec = toContainerSpec(image, words, command);
       if (!options.detach && spec.terminal && spec.stdin && !process.stdin.isTTY) {
         throw new UsageError('the input device is not a TTY');
       }

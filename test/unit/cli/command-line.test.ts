@@ -127,7 +127,7 @@ describe('one clear line and exit code 125 for', () => {
     ['too little memory', ['-m', '1M', 'x'], 'minimum memory limit allowed is 64MB'],
     ['memory that is no size', ['-m', 'lots', 'x'], "invalid argument 'lots' for --memory"],
     ['a duration that is none', ['--timeout', 'soon', 'x'], "invalid argument 'soon' for --timeout"],
-    ['an unknown accelerator', ['--accel', 'hvf', 'x'], 'Allowed choices are auto, kvm, tcg'],
+    ['an unknown accelerator', ['--accel', 'hvf', 'x'], "invalid argument 'hvf' for --accel: auto, kvm or tcg"],
     ['a working directory that is not absolute', ['-w', 'src', 'x'], "the working directory 'src' is invalid"],
     ['a host name that is none', ['--hostname', 'a b', 'x'], "invalid hostname 'a b'"],
     ['a variable without a name', ['-e', '=1', 'x'], "invalid environment variable: '=1'"],
@@ -147,7 +147,13 @@ describe('one clear line and exit code 125 for', () => {
     ['an unknown image', ['--pull', 'never', 'nosuch:tag'], 'nosuch:tag'],
     ['a platform that is none', ['--platform', 'linux/', 'x'], "invalid platform 'linux/'"],
     ['a platform of another machine', ['--platform', 'linux/arm64', 'x'], 'containers for linux/arm64 cannot run'],
-    ['an unknown pull policy', ['--pull', 'often', 'x'], 'Allowed choices are missing, always, never'],
+    [
+      'an unknown pull policy',
+      ['--pull', 'often', 'x'],
+      "invalid argument 'often' for --pull: missing, always or never",
+    ],
+    ['two networks', ['--network', 'a1', '--network', 'b1', 'x'], '--network was given twice'],
+    ['log files of no size', ['--log-opt', 'max-size=0', 'x'], "invalid argument 'max-size=0' for --log-opt"],
     ['what is no image', [`oci:${'/etc'}`], '/etc'],
   ])('run with %s', (_, args, message) => {
     const { status, stdout, stderr } = run(...args);

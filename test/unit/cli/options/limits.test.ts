@@ -1,6 +1,16 @@
+// The forms of resource limits, and what becomes of the options that take them.
 import { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
-import { addLimitOptions, parseUlimit, toLimits } from '../../../../cli/options/limits.js';
+import { addContainerOptions, toContainerSpec } from '../../../../cli/options/container-options.js';
+import { parseUlimit } from '../../../../cli/options/limits.js';
+import { parseSecurityOption } from '../../../../cli/options/security.js';
+
+/** The spec of a container with these options. */
+function spec(...words: string[]) {
+  const command = addContainerOptions(new Command()).exitOverride();
+  command.parse([...words, 'image'], { from: 'user' });
+  return toContainerSpec('image', [], command);
+}
 
 describe('--ulimit', () => {
   test.each([
@@ -9,30 +19,24 @@ describe('--ulimit', () => {
     ['memlock=-1', { name: 'memlock', soft: 'unlimited', hard: 'unlimited' }],
     ['stack=8388608:unlimited', { name: 'stack', soft: 8_388_608, hard: 'unlimited' }],
   ])('%s is understood', (text, limit) => {
-    expect(parseUlimit(text)).toEqual(limit);
+    expect(parseUlimit(text, '--ulimit')).toEqual(limit);
   });
 
   test.each(['', 'nofile', 'nofile=', 'nofile=1:', 'nofile=a', '=1', 'nofile=1:2:3', 'nofile=-2', 'nofile= 1'])(
     '%j is refused',
     (text) => {
-      expect(() => parseUlimit(text)).toThrow(`invalid argument '${text}' for --ulimit`);
+      expect(() => parseUlimit(text, '--ulimit')).toThrow(`invalid argument '${text}' for --ulimit`);
     },
   );
 });
 
-describe('device rates', () => {
-  test('are of one disk or of each', () => {
-    const command = addLimitOptions(new Command()).exitOverride();
-    command.parse(
-      ['--device-read-bps', '/dev/vdb:1mb', '--device-read-bps', '2k', '--device-write-iops', '/dev/vda:100'],
-      { from: 'user' },
-    );
-    expect(toLimits(command.opts()).deviceRates).toEqual([
-      { device: '/dev/vdb', of: 'readBytes', rate: 1_048_576 },
-      { device: undefined, of: 'readBytes', rate: 2048 },
-      { device: '/dev/vda', of: 'writeOperations', rate: 100 },
-    ]);
-  });
+test('a device rate is of one disk or of each', () => {
+  const words = ['--device-read-bps', '/dev/vdb:1mb', '--device-read-bps', '2k', '--device-write-iops', '/dev/vda:100'];
+  expect(spec(...words).deviceRates).toEqual([
+    { device: '/dev/vdb', of: 'readBytes', rate: 1_048_576 },
+    { of: 'readBytes', rate: 2048 },
+    { device: '/dev/vda', of: 'writeOperations', rate: 100 },
+  ]);
 });
 
 describe('--security-opt', () => {
@@ -41,17 +45,21 @@ describe('--security-opt', () => {
     ['no-new-privileges:true', true],
     ['no-new-privileges=false', false],
   ])('%s is understood', (option, noNewPrivileges) => {
-    expect(toLimits({ securityOpt: [option] })).toMatchObject({ noNewPrivileges });
+    expect(parseSecurityOption(option)).toEqual({ noNewPrivileges });
   });
 
-  test('seccomp=unconfined is no profile', () => {
-    expect(toLimits({ securityOpt: ['seccomp=unconfined'] }).seccomp).toBeUndefined();
+  test('seccomp=unconfined takes back a profile', () => {
+    expect(parseSecurityOption('seccomp=unconfined')).toEqual({ seccomp: undefined });
+    expect(spec('--security-opt', 'seccomp=unconfined', '--security-opt', 'no-new-privileges')).toEqual({
+      ...{ image: 'image', command: [], network: {} },
+      noNewPrivileges: true,
+    });
   });
 
   test.each(['', 'seccomp', 'seccomp=', 'apparmor=x', 'no-new-privileges=maybe', 'label=disable'])(
     '%j is refused',
     (option) => {
-      expect(() => toLimits({ securityOpt: [option] })).toThrow(`invalid --security-opt '${option}'`);
+      expect(() => parseSecurityOption(option)).toThrow(`invalid --security-opt '${option}'`);
     },
   );
 });

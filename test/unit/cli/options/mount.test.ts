@@ -10,7 +10,7 @@ describe('-v', () => {
     ['db.1:/var/lib/db', { type: 'volume', source: 'db.1', target: '/var/lib/db' }],
     ['db.1:/var/lib/db:nocopy', { type: 'volume', source: 'db.1', target: '/var/lib/db', noCopy: true }],
     ['/var/lib/db', { type: 'volume', source: '', target: '/var/lib/db' }],
-  ])('%s is a mount', (text, mount) => expect(parseVolume(text)).toEqual(mount));
+  ])('%s is a mount', (text, mount) => expect(parseVolume(text, '--volume')).toEqual(mount));
 
   test.each([
     ['srv', 'HOST:GUEST or HOST:GUEST:ro is needed'],
@@ -23,7 +23,9 @@ describe('-v', () => {
     ['/srv:/data:rx', "unknown option 'rx'"],
     ['/srv:/data:nocopy', "unknown option 'nocopy'"],
   ])('%s is refused', (text, why) => {
-    expect(() => parseVolume(text)).toThrow(new UsageError(`invalid argument '${text}' for -v: ${why}`));
+    expect(() => parseVolume(text, '--volume')).toThrow(
+      new UsageError(`invalid argument '${text}' for --volume: ${why}`),
+    );
   });
 });
 
@@ -34,10 +36,10 @@ describe('--mount', () => {
     ['target=/data', { type: 'volume', source: '', target: '/data', readOnly: false }],
     ['src=v1,dst=/d,volume-nocopy', { type: 'volume', source: 'v1', target: '/d', readOnly: false, noCopy: true }],
     ['source=v1,destination=/data,readonly=false', { type: 'volume', source: 'v1', target: '/data', readOnly: false }],
-  ])('%s is a mount', (text, mount) => expect(parseMount(text)).toEqual({ mounts: [mount], tmpfs: [] }));
+  ])('%s is a mount', (text, mount) => expect(parseMount(text, '--mount')).toEqual({ mounts: [mount], tmpfs: [] }));
 
   test('type=tmpfs is a tmpfs', () => {
-    const { mounts, tmpfs } = parseMount('type=tmpfs,dst=/run,tmpfs-size=64m,tmpfs-mode=0700');
+    const { mounts, tmpfs } = parseMount('type=tmpfs,dst=/run,tmpfs-size=64m,tmpfs-mode=0700', '--mount');
     expect(mounts).toEqual([]);
     expect(tmpfs).toEqual([{ path: '/run', readonly: false, size: 64 * 2 ** 20, mode: 0o700 }]);
   });
@@ -55,6 +57,6 @@ describe('--mount', () => {
     ['type=tmpfs,target=/run,tmpfs-mode=9', "'9' is no mode"],
     ['type=tmpfs,target=/run,source=/srv', "unknown option 'source' for type tmpfs"],
   ])('%s is refused', (text, why) => {
-    expect(() => parseMount(text)).toThrow(new UsageError(`invalid argument '${text}' for --mount: ${why}`));
+    expect(() => parseMount(text, '--mount')).toThrow(new UsageError(`invalid argument '${text}' for --mount: ${why}`));
   });
 });

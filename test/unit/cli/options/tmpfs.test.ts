@@ -3,11 +3,11 @@ import { parseTmpfs } from '../../../../cli/options/tmpfs.js';
 
 describe('parseTmpfs', () => {
   test('a folder alone has the default options', () => {
-    expect(parseTmpfs('/run')).toEqual({ path: '/run' });
+    expect(parseTmpfs('/run', '--tmpfs')).toEqual({ path: '/run' });
   });
 
   test('options of mount(8) become those of the mount', () => {
-    expect(parseTmpfs('/tmp:ro,exec,suid,dev,size=64m,mode=1777,uid=1000,gid=5')).toEqual({
+    expect(parseTmpfs('/tmp:ro,exec,suid,dev,size=64m,mode=1777,uid=1000,gid=5', '--tmpfs')).toEqual({
       path: '/tmp',
       readonly: true,
       exec: true,
@@ -21,13 +21,13 @@ describe('parseTmpfs', () => {
   });
 
   test('of two options that disagree the last counts', () => {
-    expect(parseTmpfs('/tmp:noexec,exec').exec).toBe(true);
+    expect(parseTmpfs('/tmp:noexec,exec', '--tmpfs').exec).toBe(true);
   });
 
   test.each(['', 'tmp', '/', '//', '/tmp:', '/tmp:huge', '/tmp:mode=999', '/tmp:uid=root', '/tmp:size', '/tmp:ro=1'])(
     '%j is refused',
     (text) => {
-      expect(() => parseTmpfs(text)).toThrow(/invalid argument .* for --tmpfs/);
+      expect(() => parseTmpfs(text, '--tmpfs')).toThrow(/invalid argument .* for --tmpfs/);
     },
   );
 });

@@ -1,0 +1,16 @@
+// --restart, with Docker's words.
+import type { RestartPolicy } from '../../sandbox/internal.js';
+import { UsageError } from './failure.js';
+
+export const RESTART_POLICIES: readonly RestartPolicy['name'][] = ['no', 'on-failure', 'always', 'unless-stopped'];
+
+/** A policy of `always` or `on-failure:3`. @throws UsageError */
+export function parseRestart(text: string, flag: string): RestartPolicy | undefined {
+  if (text === '') return undefined;
+  const [, word, count] = /^([a-z-]+)(?::(\d{1,6}))?$/.exec(text) ?? [];
+  const name = RESTART_POLICIES.find((policy) => policy === word);
+  if (name === undefined || (count !== undefined && name !== 'on-failure')) {
+    throw new UsageError(`invalid argument '${text}' for ${flag}: no, on-failure[:N], always or unless-stopped`);
+  }
+  return count === undefined ? { name } : { name, maximumRetryCount: Number(count) };
+}

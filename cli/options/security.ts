@@ -1,0 +1,31 @@
+// --security-opt, with Docker's words.
+import { readFileSync } from 'node:fs';
+import { messageOf } from '../../errors/index.js';
+import { parseSeccompProfile, type SeccompProfile } from '../../sandbox/internal.js';
+import { UsageError } from './failure.js';
+
+/**
+ * `no-new-privileges`, alone or with a boolean, and `seccomp=`; with `=` or `:`, as Docker takes them.
+ * @throws UsageError
+ */
+export function parseSecurityOption(text: string): {
+  noNewPrivileges?: boolean;
+  seccomp?: SeccompProfile | undefined;
+} {
+  const [, name, value] = /^([^=:]*)(?:[=:](.*))?$/s.exec(text) ?? [];
+  if (name === 'no-new-privileges' && (value === undefined || value === 'true' || value === 'false')) {
+    return { noNewPrivileges: value !== 'false' };
+  }
+  if (name === 'seccomp' && value) return { seccomp: value === 'unconfined' ? undefined : readProfile(value) };
+  throw new UsageError(`invalid --security-opt '${text}': no-new-privileges and seccomp=FILE are possible`);
+}
+
+function readProfile(file: string): SeccompProfile {
+  let json: string;
+  try {
+    json = readFileSync(file, 'utf8');
+  } catch (error) {
+    throw new UsageError(`cannot read seccomp profile ${file}: ${messageOf(error)}`);
+  }
+  return parseSeccompProfile(json);
+}
