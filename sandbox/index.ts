@@ -27,11 +27,8 @@ export type { ProcessInfo, Usage } from './containers/report.js';
 export { SandboxError, type SandboxErrorCode } from './errors.js';
 export type {
   ContainerConfig,
-  ContainerSpec,
   ContainerState,
   ContainerStatus,
-  LogLimits,
-  RestartPolicy,
 } from './home/container-record.js';
 export { STATUSES } from './home/container-record.js';
 export { Home } from './home/home.js';
@@ -39,7 +36,6 @@ export type { LogEntry, LogStream } from './home/log-file.js';
 export type { ReadLogOptions } from './home/log-reader.js';
 export type { Network, NetworkStore } from './home/networks.js';
 export type { Volume, VolumeContents, VolumeStore } from './home/volumes.js';
-export type { NetworkOptions } from './run/network.js';
 export {
   type ProcessOptions,
   type ProcessResult,
@@ -47,7 +43,9 @@ export {
   type SandboxOptions,
   type SandboxProcess,
 } from './sandbox.js';
+export type { ContainerSpec, LogLimits, RestartPolicy } from './spec/container-spec.js';
 export type { BindMount, Mount, VolumeMount } from './spec/mounts.js';
+export type { NetworkOptions } from './spec/network.js';
 export type { BoundPort, ExposedPort } from './spec/published-ports.js';
 export type { DeviceRate, RunSpec } from './spec/run-spec.js';
 export {

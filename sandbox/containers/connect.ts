@@ -2,7 +2,7 @@
 import { SandboxError } from '../errors.js';
 import { Home } from '../home/home.js';
 import { membershipsOf, setMemberships } from '../home/networks.js';
-import { checkAliases, isNetworkName } from '../run/network.js';
+import { checkAliases, isNetworkName } from '../spec/network.js';
 import { openRequest } from '../supervision/control-client.js';
 import type { ControlRequest } from '../supervision/control-messages.js';
 import type { Container } from './container.js';

@@ -7,18 +7,13 @@ import type { ContainerIo } from '../agent/process-io.js';
 import { SandboxError } from '../errors.js';
 import { type ContainerFolder, containerFolders } from '../home/container-folder.js';
 import { allNames, nameOf, releaseName, renameContainer, withContainersLock } from '../home/container-names.js';
-import {
-  type ContainerConfig,
-  type ContainerSpec,
-  type ContainerState,
-  isLeftBehind,
-  isRunning,
-} from '../home/container-record.js';
+import { type ContainerConfig, type ContainerState, isLeftBehind, isRunning } from '../home/container-record.js';
 import { findContainer } from '../home/container-store.js';
 import { recordEvent } from '../home/event-log.js';
 import { Home, tsvmHome } from '../home/home.js';
 import type { LogEntry } from '../home/log-file.js';
 import { type ReadLogOptions, readLog } from '../home/log-reader.js';
+import type { ContainerSpec } from '../spec/container-spec.js';
 import { type BoundPort, eachPort } from '../spec/published-ports.js';
 import { openRequest } from '../supervision/control-client.js';
 import { type StartOptions, SupervisorProcess } from '../supervision/supervisor-process.js';

@@ -5,16 +5,17 @@ import { type Image, type ImageConfig, openStore, type Progress } from '../../im
 import { SandboxError } from '../errors.js';
 import { ContainerFolder, sweepRemoved } from '../home/container-folder.js';
 import { checkName, claimName, ownerOf, withContainersLock } from '../home/container-names.js';
-import type { ContainerConfig, ContainerSpec } from '../home/container-record.js';
+import type { ContainerConfig } from '../home/container-record.js';
 import { containerMounts, fillVolumes, haveVolumes } from '../home/container-volumes.js';
 import { recordEvent } from '../home/event-log.js';
 import { Home } from '../home/home.js';
 import { randomName } from '../home/random-name.js';
 import { runtimeFolder } from '../home/socket-folder.js';
 import { builtKernel } from '../run/machine-spec.js';
+import { checkRunSpec } from '../spec/check-run-spec.js';
+import type { ContainerSpec } from '../spec/container-spec.js';
 import { resolveProcess } from '../spec/process-spec.js';
 import { eachPort, formatPort, imagePorts, parseExposed, parsePublished } from '../spec/published-ports.js';
-import { checkRunSpec } from '../spec/run-spec.js';
 import { signalNumber } from '../spec/signal-number.js';
 
 export interface CreateOptions {

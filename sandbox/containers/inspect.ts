@@ -5,8 +5,8 @@ import { type ContainerConfig, type ContainerState, isRunning } from '../home/co
 import { Home } from '../home/home.js';
 import { DEFAULT_LOG_LIMITS } from '../home/log-file.js';
 import { membershipsOf } from '../home/networks.js';
-import { isNetworkName } from '../run/network.js';
 import type { Mount } from '../spec/mounts.js';
+import { isNetworkName } from '../spec/network.js';
 import { eachPort, formatPort, parsePublished } from '../spec/published-ports.js';
 import { DEFAULT_MEMORY } from '../spec/run-spec.js';
 import type { Container } from './container.js';

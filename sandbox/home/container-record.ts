@@ -1,38 +1,7 @@
 // What is written down of a container: its configuration, once, and its state, each time it changes.
 import { readFileSync } from 'node:fs';
 import type { PublishedPorts } from '../../vmm/machine.js';
-import type { RunSpec } from '../spec/run-spec.js';
-
-/** Docker's `--restart`. */
-export interface RestartPolicy {
-  name: 'no' | 'on-failure' | 'always' | 'unless-stopped';
-  /** Of `on-failure`; absent: as often as it takes. */
-  maximumRetryCount?: number;
-}
-
-export interface LogLimits {
-  /** Bytes after which a log file is full. */
-  maxSize: number;
-  /** Files that are kept, the newest included. */
-  maxFiles: number;
-}
-
-/** What a caller asks for: a run, and how it is kept. */
-export interface ContainerSpec extends RunSpec {
-  /** Default: two words at random. */
-  name?: string;
-  labels?: Readonly<Record<string, string>>;
-  /** The container is removed when it ends. */
-  autoRemove?: boolean;
-  restart?: RestartPolicy;
-  /** Nothing of the image is run: the container is there for what `exec` starts in it. */
-  idle?: boolean;
-  /** Sent by `stop`. Default: the image's, else SIGTERM. */
-  stopSignal?: string;
-  /** Seconds between that and SIGKILL. Default 10. */
-  stopTimeout?: number;
-  logs?: LogLimits;
-}
+import type { ContainerSpec } from '../spec/container-spec.js';
 
 /** Written when the container is made, and never again. */
 export interface ContainerConfig {

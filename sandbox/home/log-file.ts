@@ -2,7 +2,7 @@
 // piece of one that was written in pieces. A file that is full is renamed, `log.json` to `log.json.1` and so on.
 import { closeSync, fstatSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { StringDecoder } from 'node:string_decoder';
-import type { LogLimits } from './container-record.js';
+import type { LogLimits } from '../spec/container-spec.js';
 
 export const DEFAULT_LOG_LIMITS: LogLimits = { maxSize: 10_000_000, maxFiles: 3 };
 /** Characters of an entry: what is longer is cut. */

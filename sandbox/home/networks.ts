@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { hasCode, messageOf } from '../../errors/index.js';
 import type { PeerNetwork } from '../../vmm/machine.js';
 import { SandboxError } from '../errors.js';
-import { isNetworkName } from '../run/network.js';
+import { isNetworkName } from '../spec/network.js';
 import { type ContainerFolder, containerFolders } from './container-folder.js';
 import { nameOf, withContainersLock } from './container-names.js';
 import type { ContainerConfig } from './container-record.js';

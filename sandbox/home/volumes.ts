@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { hasCode, messageOf } from '../../errors/index.js';
 import { bytesOnDisk } from '../../images/index.js';
 import { SandboxError } from '../errors.js';
-import type { Mount } from '../spec/mounts.js';
+import { checkVolumeName, type Mount } from '../spec/mounts.js';
 import { containerFolders } from './container-folder.js';
 import { withContainersLock } from './container-names.js';
 import { isLeftBehind } from './container-record.js';
@@ -32,14 +32,6 @@ export interface Volume {
 
 /** What a new volume begins with: puts it into an empty folder; whether there was anything. */
 export type VolumeContents = (folder: string) => Promise<boolean>;
-
-/** @throws SandboxError `bad-spec` */
-export function checkVolumeName(name: string): void {
-  if (/^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}$/.test(name)) return;
-  const wanted = 'two or more letters, digits, dots, underscores and hyphens, a letter or digit first';
-  const hint = name.includes('/') ? '; a folder of the host is given by its absolute path' : '';
-  throw new SandboxError('bad-spec', `invalid volume name '${name}': ${wanted}${hint}`);
-}
 
 /** The volumes of one home. */
 export class VolumeStore {

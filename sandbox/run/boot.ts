@@ -5,13 +5,13 @@ import { tsvmHome } from '../home/home.js';
 import { sweepSocketFolders } from '../home/socket-folder.js';
 import type { Log } from '../log.js';
 import type { MachineProcess } from '../machine/machine-process.js';
-import { resolveMounts } from '../spec/mounts.js';
 import type { RunSpec } from '../spec/run-spec.js';
 import { readHostNetwork } from './host-network.js';
 import { builtKernel, type LayerDisk, machineSpec } from './machine-spec.js';
 import { planNetwork } from './network.js';
 import type { RunOptions } from './run-options.js';
 import { keptDisk, ScratchDisk } from './scratch-disk.js';
+import { resolveMounts } from './shares.js';
 import { startRequest } from './start-request.js';
 import type { Trace } from './trace.js';
 

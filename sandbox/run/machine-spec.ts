@@ -6,9 +6,9 @@ import { SandboxError } from '../errors.js';
 import { probeCachePath } from '../home/paths.js';
 import { INITRAMFS } from '../programs.js';
 import { vcpuCount, withRates } from '../spec/limits.js';
-import type { Share } from '../spec/mounts.js';
 import { DEFAULT_MEMORY, type RunSpec } from '../spec/run-spec.js';
 import type { NetworkPlan } from './network.js';
+import type { Share } from './shares.js';
 
 const GUEST_CID = 3;
 const PAGE = 4096;

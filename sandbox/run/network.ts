@@ -1,13 +1,13 @@
 // The network of a container: what its machine and its guest are told of it. The addresses are of a range that no other
 // network uses (RFC 2544's, for benchmarks): 198.19.0.0/16.
 import { existsSync } from 'node:fs';
-import { isIPv4, isIPv6 } from 'node:net';
+import { isIPv4 } from 'node:net';
 import { join } from 'node:path';
 import type { NetworkSpec, PublishedPorts } from '../../vmm/machine.js';
 import type { InterfaceSpec } from '../agent/protocol.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerNetworks } from '../home/networks.js';
-import { type HostName, isName, parseHostName, parseRule } from '../spec/network-rules.js';
+import { type NetworkOptions, networkRules, TAP } from '../spec/network.js';
 import { imagePorts, parseExposed, parsePublished, publishAll } from '../spec/published-ports.js';
 import { type HostNetwork, isLoopback, numberOf, readInterface } from './host-network.js';
 
@@ -18,35 +18,12 @@ const GATEWAY_ADDRESS = '198.19.0.1';
 const DNS_ADDRESS = '198.19.0.3';
 const GATEWAY_ADDRESS_6 = 'fe80::1';
 const INTERFACE = 'eth0';
-const TAP = 'tap:';
 /** passt's largest, whose frames its protocol can carry. */
 const PASST_MTU = 65520;
 /** The prefix of our IPv6 addresses, unique local: `tsvm` in ASCII. */
 const PREFIX_6 = 'fd74:7376:6d';
 /** All addresses of containers, by IPv4 and by IPv6. */
 const PEER_RANGES = ['198.19.0.0/16', `${ipv6Of('198.19.0.0')}/112`];
-
-export interface NetworkOptions {
-  /** `none`, `passt`, `tap:INTERFACE`, or the name of a private network. Absent: `passt` where it can be had, else none. */
-  mode?: string;
-  /** `[[IP:][HOST]:]GUEST[/udp]`, ports or ranges of them; without HOST any that is free. */
-  publish?: readonly string[];
-  /** Publish all ports that the image or `expose` names, each at a port that is free. */
-  publishAll?: boolean;
-  /** `80`, `53/udp`, `8000-8010`: ports that the container serves, beside those of its image. */
-  expose?: readonly string[];
-  /** Name servers instead of the host's. */
-  dns?: readonly string[];
-  /** Lines for /etc/hosts: `name:address`, `name:host-gateway`. */
-  hosts?: readonly string[];
-  /** Where the container may connect to: `CIDR`, `name` or `host-gateway`, each with `:port` or without. */
-  allow?: readonly string[];
-  deny?: readonly string[];
-  /** Further names in its private networks. */
-  aliases?: readonly string[];
-  /** `02:00:00:00:00:01`; the first byte even. */
-  mac?: string;
-}
 
 /** What is to be told of a container's network. */
 export interface NetworkPlan {
@@ -57,61 +34,6 @@ export interface NetworkPlan {
   /** Where the host is. */
   gateway: string;
   resolvConf: string;
-}
-
-/**
- * Checks all words before anything is started.
- * @throws SandboxError `bad-spec`
- */
-export function checkNetwork(options: NetworkOptions): void {
-  const { mode = 'passt', mac, aliases = [] } = options;
-  if (!/^(none|passt|tap:[^\s/]{1,15})$/.test(mode) && !isNetworkName(mode)) {
-    throw new SandboxError('bad-spec', `invalid network '${mode}': none, passt, tap:INTERFACE or a name is needed`);
-  }
-  if (mac !== undefined && !/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/i.test(mac)) {
-    throw new SandboxError('bad-spec', `invalid MAC address '${mac}': six bytes are needed, the first of them even`);
-  }
-  for (const address of options.dns ?? []) {
-    if (!isIPv4(address) && !isIPv6(address)) {
-      throw new SandboxError('bad-spec', `invalid name server '${address}': an IP address is needed`);
-    }
-  }
-  checkAliases(aliases);
-  if (aliases.length > 0 && !isNetworkName(mode)) {
-    throw new SandboxError('bad-spec', 'network-scoped aliases are only supported for user-defined networks');
-  }
-  hostNames(options, GATEWAY_ADDRESS);
-  rules(options, GATEWAY_ADDRESS);
-  const ports = (options.publish ?? []).map(parsePublished);
-  (options.expose ?? []).map(parseExposed);
-  if ((mode === 'none' || mode.startsWith(TAP)) && (ports.length > 0 || options.publishAll)) {
-    throw new SandboxError('bad-spec', `ports cannot be published with --network ${mode}`);
-  }
-}
-
-/** @throws SandboxError `bad-spec` for what is no name that a container could have in a network */
-export function checkAliases(aliases: readonly string[]): void {
-  const bad = aliases.find((alias) => !isName(alias));
-  if (bad !== undefined) throw new SandboxError('bad-spec', `invalid network alias '${bad}': a host's name is needed`);
-}
-
-/** The names that the caller adds to /etc/hosts. @throws SandboxError `bad-spec` */
-export function hostNames({ hosts = [] }: NetworkOptions, gateway: string): HostName[] {
-  return hosts.map((text) => parseHostName(text, gateway));
-}
-
-function rules({ allow = [], deny = [] }: NetworkOptions, gateway: string): NetworkSpec['rules'] {
-  return [
-    ...deny.map((text) => parseRule(text, false, gateway)),
-    ...allow.map((text) => parseRule(text, true, gateway)),
-  ];
-}
-
-/** Whether the word names a private network, rather than being one of our own. */
-export function isNetworkName(word: string): boolean {
-  return (
-    /^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,63}$/.test(word) && !['none', 'passt', 'host', 'bridge', 'default'].includes(word)
-  );
 }
 
 /** Whether the caller counts on a network: without one there is an error then, else a warning. */
@@ -145,7 +67,7 @@ export function planNetwork(
     : passtPlace(host.ipv6 !== undefined && !networks.internal, addressFor(id, networks));
   const mac = options.mac?.toLowerCase() ?? macOf(place.address);
   const { nameservers, settings, forward } = resolver(options, host, place.gateways.length > 1);
-  const allRules = [...rules(options, place.gateway), ...(networks.internal ? NOTHING : [])];
+  const allRules = [...networkRules(options, place.gateway), ...(networks.internal ? NOTHING : [])];
   const allAddresses = [place.address, ...place.more];
   const backEnd = (): NetworkSpec['backEnd'] => {
     if (isTap) return { kind: 'tap', interface: mode.slice(TAP.length) };

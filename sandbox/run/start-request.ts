@@ -2,10 +2,11 @@
 import type { Image } from '../../images/index.js';
 import type { StartRequest, TerminalSize } from '../agent/protocol.js';
 import { cgroupLimits, processLimits, resolveSysctls } from '../spec/limits.js';
-import type { Share } from '../spec/mounts.js';
+import { hostNames } from '../spec/network.js';
 import { resolveProcess } from '../spec/process-spec.js';
 import type { RunSpec } from '../spec/run-spec.js';
-import { hostNames, type NetworkPlan } from './network.js';
+import type { NetworkPlan } from './network.js';
+import type { Share } from './shares.js';
 
 /** What the request says besides the spec. */
 export interface StartParts {

@@ -1,9 +1,6 @@
 // What of the host a container is given: folders, files and named volumes, each at a path of its own.
 import { statSync } from 'node:fs';
-import type { ShareSpec } from '../../vmm/machine.js';
-import type { ShareMount } from '../agent/protocol.js';
 import { SandboxError } from '../errors.js';
-import { checkVolumeName, VolumeStore } from '../home/volumes.js';
 
 /** A folder or file of the host's in the container. */
 export interface BindMount {
@@ -30,12 +27,6 @@ export interface VolumeMount {
 
 export type Mount = BindMount | VolumeMount;
 
-/** A mount as machine and guest are told of it; the machine's share is the guest's by its place in the list. */
-export interface Share {
-  host: ShareSpec;
-  guest: Omit<ShareMount, 'index'>;
-}
-
 /**
  * Checks that the sources are there or can be made, and that no two mounts are at the same path.
  * @throws SandboxError `bad-spec`
@@ -59,24 +50,20 @@ export function checkMounts(mounts: readonly Mount[], tmpfs: readonly { path: st
   }
 }
 
+/** @throws SandboxError `bad-spec` */
+export function checkVolumeName(name: string): void {
+  if (/^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}$/.test(name)) return;
+  const wanted = 'two or more letters, digits, dots, underscores and hyphens, a letter or digit first';
+  const hint = name.includes('/') ? '; a folder of the host is given by its absolute path' : '';
+  throw new SandboxError('bad-spec', `invalid volume name '${name}': ${wanted}${hint}`);
+}
+
 /** Without doubled slashes, `.` and a slash at the end. */
 export function normalizedPath(path: string): string {
   return `/${path
     .split('/')
     .filter((name) => name !== '' && name !== '.')
     .join('/')}`;
-}
-
-/**
- * What the machine shares for the mounts, volumes made where they are missing.
- * @throws SandboxError `state` when a volume cannot be made
- */
-export function resolveMounts(mounts: readonly Mount[], home: string): Share[] {
-  return mounts.map((mount) => {
-    const readOnly = mount.readOnly ?? false;
-    const path = mount.type === 'bind' ? mount.source : new VolumeStore(home).open(mount.source).mountpoint;
-    return { host: { path, readOnly }, guest: { path: normalizedPath(mount.target), readonly: readOnly } };
-  });
 }
 
 function checkSource(path: string): void {

@@ -2,17 +2,14 @@
 import type { PullPolicy } from '../../images/index.js';
 import type { Accelerator, DiskRates } from '../../vmm/machine.js';
 import type { Rlimit, TmpfsMount } from '../agent/protocol.js';
-import { SandboxError } from '../errors.js';
-import { checkNetwork, type NetworkOptions } from '../run/network.js';
-import { checkLimits } from './limits.js';
-import { checkMounts, type Mount } from './mounts.js';
+import type { Mount } from './mounts.js';
+import type { NetworkOptions } from './network.js';
 import type { SeccompProfile } from './seccomp/profile.js';
 
-const MIB = 1024 * 1024;
-
-export const DEFAULT_MEMORY = 512 * MIB;
+export const DEFAULT_MEMORY = 512 * 2 ** 20;
 /** Below this the guest's kernel, agent and page cache leave a process no room to start. */
-export const MIN_MEMORY = 64 * MIB;
+export const MIN_MEMORY = 64 * 2 ** 20;
+
 /** A rate of one of the guest's disks, or of each. */
 export interface DeviceRate {
   /** `/dev/vda` is the image, `/dev/vdb` the writable layer where that is a disk. Absent: each of them. */
@@ -88,27 +85,4 @@ export interface RunSpec {
   accel?: Accelerator | 'auto';
   /** Milliseconds that the process may run: SIGTERM then, SIGKILL soon after. */
   timeout?: number;
-}
-
-/**
- * Refuses what no machine could be made of, before anything is started.
- * @throws SandboxError `bad-spec`
- */
-export function checkRunSpec(spec: RunSpec): void {
-  const { memory = DEFAULT_MEMORY, hostname, workdir } = spec;
-  checkLimits(spec);
-  if (memory < MIN_MEMORY) {
-    throw new SandboxError('bad-spec', `minimum memory limit allowed is ${MIN_MEMORY / MIB}MB`);
-  }
-  if (hostname !== undefined && !/^[A-Za-z0-9._-]{1,64}$/.test(hostname)) {
-    throw new SandboxError('bad-spec', `invalid hostname '${hostname}': 1 to 64 letters, digits, dots and hyphens`);
-  }
-  if (workdir !== undefined && !workdir.startsWith('/')) {
-    throw new SandboxError(
-      'bad-spec',
-      `the working directory '${workdir}' is invalid, it needs to be an absolute path`,
-    );
-  }
-  checkNetwork(spec.network ?? {});
-  checkMounts(spec.mounts ?? [], spec.tmpfs ?? []);
 }

@@ -2,7 +2,8 @@
 import { randomBytes } from 'node:crypto';
 import { ContainerFolder } from '../../../../sandbox/home/container-folder.js';
 import { claimName, withContainersLock } from '../../../../sandbox/home/container-names.js';
-import type { ContainerConfig, ContainerSpec } from '../../../../sandbox/home/container-record.js';
+import type { ContainerConfig } from '../../../../sandbox/home/container-record.js';
+import type { ContainerSpec } from '../../../../sandbox/spec/container-spec.js';
 
 /** The configuration of a container that runs `sleep`. */
 export function containerConfig(

@@ -7,7 +7,8 @@ import {
   type HostNetwork,
   hostResolver,
 } from '../../../../sandbox/run/host-network.js';
-import { checkNetwork, type NetworkOptions, planNetwork } from '../../../../sandbox/run/network.js';
+import { planNetwork } from '../../../../sandbox/run/network.js';
+import { checkNetwork, type NetworkOptions } from '../../../../sandbox/spec/network.js';
 import { Policy } from '../../../../vmm/devices/net/policy.js';
 import { parseLocalAddresses, parseLocalAddresses6 } from '../../../../vmm/local-addresses.js';
 
