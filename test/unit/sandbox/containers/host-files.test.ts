@@ -32,7 +32,8 @@ async function archive(path: string, name: string): Promise<Buffer> {
 
 function extract(bytes: Buffer, to: string, chunk = bytes.length): void {
   mkdirSync(to);
-  using extractor = new HostExtractor(to, true);
+  // Only root can set the owners that an archive names (`cp --archive`).
+  using extractor = new HostExtractor(to, process.geteuid?.() === 0);
   for (let at = 0; at < bytes.length; at += chunk) extractor.write(bytes.subarray(at, at + chunk));
   extractor.end();
 }
