@@ -83,4 +83,7 @@ for (const name of readdirSync(dist)) {
   if (name.endsWith('.js') && !tests.includes(basename(name, '.js')) && !built.has(name)) rmSync(join(dist, name));
 }
 
-execFileSync('make', ['-s', '-C', 'guest-agent', `OUT=${dist}`], { stdio: 'inherit' });
+// `--programs`: only what Node.js runs. The agent needs a C compiler.
+if (!process.argv.includes('--programs')) {
+  execFileSync('make', ['-s', '-C', 'guest-agent', `OUT=${dist}`], { stdio: 'inherit' });
+}

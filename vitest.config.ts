@@ -1,23 +1,34 @@
 import { defineConfig } from 'vitest/config';
 
+/** Milliseconds, for hosts that other work keeps busy. */
+const patience = (milliseconds: number) => ({ testTimeout: milliseconds, hookTimeout: milliseconds });
+
+// The lanes. test/run.mjs has the same patterns, and what each lane needs.
 export default defineConfig({
   test: {
     reporters: ['default', './test/count-reporter.ts'],
-    // Fewer files at once than cores would leave one idle; more would only make the emulated machine's clock jumpy.
+    // One file for each core. More at once would only make the emulated machines' clocks jumpy.
     maxWorkers: 2,
     projects: [
-      { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], testTimeout: 120_000, hookTimeout: 120_000 } },
-      { test: { name: 'kvm', include: ['test/kvm/**/*.test.ts'], testTimeout: 60_000 } },
+      {
+        test: {
+          name: 'unit',
+          include: ['test/unit/**/*.test.ts'],
+          exclude: ['test/unit/**/*.host.test.ts'],
+          ...patience(120_000),
+        },
+      },
+      { test: { name: 'host', include: ['test/unit/**/*.host.test.ts'], ...patience(120_000) } },
+      { test: { name: 'kvm', include: ['test/kvm/**/*.test.ts'], ...patience(60_000) } },
       {
         test: {
           name: 'e2e',
           include: ['test/e2e/**/*.test.ts'],
           globalSetup: ['test/e2e/global-setup.ts'],
-          // On a host that others keep busy the lab is ten times slower than on one of its own.
-          testTimeout: 600_000,
-          hookTimeout: 600_000,
-          // For hosts that stand still for minutes. What needed another try is told at the end.
-          retry: 2,
+          // On a busy host the lab is ten times slower than on an idle one.
+          ...patience(600_000),
+          // After all other lanes: they would take the emulated CPUs' time.
+          sequence: { groupOrder: 1 },
         },
       },
     ],

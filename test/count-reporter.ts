@@ -9,10 +9,6 @@ export default class CountReporter implements Reporter {
       const tests = [...module.children.allTests()];
       passed += tests.filter((test) => test.result().state === 'passed').length;
       failed += tests.filter((test) => test.result().state === 'failed').length;
-      for (const test of tests.filter((test) => test.diagnostic()?.flaky)) {
-        console.log(`passed when it was tried again: ${test.fullName}`);
-        for (const { message } of test.result().errors ?? []) console.log(`  ${message}`);
-      }
       // A file that could not be loaded has no tests to count.
       if (tests.length === 0 || module.errors().length > 0) failed += 1;
     }

@@ -1,0 +1,55 @@
+// Runs tests, and before them the part of the set-up that their lanes need.
+//   npm test                       all: set-up, type check, lint, each lane
+//   npm test -- NAME...            the test files whose path contains a NAME
+//   npm run test:unit -- NAME...   one lane, or its files whose path contains a NAME
+// Options (`-t 'words of a test name'`) are vitest's.
+import { spawnSync } from 'node:child_process';
+import { readdirSync } from 'node:fs';
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const project = dirname(dirname(fileURLToPath(import.meta.url)));
+
+/** What makes what a lane needs. The command of a lane includes those of the lanes before it. */
+const SET_UP = {
+  unit: ['node', 'build.mjs', '--programs'],
+  host: ['./quickstart', '--setup-only', '--test=host'],
+  kvm: ['./quickstart', '--setup-only', '--test=host'],
+  e2e: ['./quickstart', '--setup-only', '--test'],
+};
+const LANES = Object.keys(SET_UP);
+
+/** Options of vitest's that are followed by a value. */
+const WITH_VALUE = ['-t', '--testNamePattern', '--reporter', '--testTimeout'];
+
+/** The lane of a test file. vitest.config.ts has the same as patterns. */
+function laneOf(path) {
+  if (path.startsWith('test/e2e/')) return 'e2e';
+  if (path.startsWith('test/kvm/')) return 'kvm';
+  return path.endsWith('.host.test.ts') ? 'host' : 'unit';
+}
+
+/** Runs a command in the project's root. If it fails, so does this process, at once. */
+function must([command, ...words]) {
+  const { status, error } = spawnSync(command, words, { cwd: project, stdio: 'inherit' });
+  if (error !== undefined) console.error(`test: ${command}: ${error.message}`);
+  if (status !== 0) process.exit(status ?? 1);
+}
+
+const words = process.argv.slice(2);
+const lane = LANES.find((name) => words[0] === `--lane=${name}`);
+if (lane !== undefined) words.shift();
+const names = words.filter((word, at) => !word.startsWith('-') && !WITH_VALUE.includes(words[at - 1]));
+
+const files = readdirSync(`${project}/test`, { recursive: true })
+  .map((path) => `test/${path}`)
+  .filter((path) => path.endsWith('.test.ts') && (lane === undefined || laneOf(path) === lane))
+  .filter((path) => names.length === 0 || names.some((name) => path.includes(name)));
+if (files.length === 0) {
+  console.error(`test: no path of a test file contains ${names.join(' or ')}`);
+  process.exit(1);
+}
+const lanes = LANES.filter((name) => files.some((path) => laneOf(path) === name));
+must(SET_UP[lanes.at(-1)]);
+if (lane === undefined && words.length === 0) must(['npm', 'run', '--silent', 'check']);
+must(['node_modules/.bin/vitest', 'run', ...lanes.flatMap((name) => ['--project', name]), ...words]);
