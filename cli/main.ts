@@ -38,8 +38,8 @@ async function startEarly([name, ...words]: readonly string[], context: Context)
     const { SupervisorProcess } = await import('../sandbox/supervision/supervisor-process.js');
     context.supervisor = new SupervisorProcess();
   } else if (name === 'run') {
-    const { MachineProcess } = await import('../sandbox/machine/machine-process.js');
-    context.machine = new MachineProcess();
+    const { MachineClient } = await import('../sandbox/machine/machine-client.js');
+    context.machine = new MachineClient();
   }
 }
 

@@ -19,7 +19,7 @@ export { networksOf } from './home/networks.js';
 export { isAnonymous, volumeSize } from './home/volumes.js';
 export * from './index.js';
 export type { Log } from './log.js';
-export type { MachineProcess } from './machine/machine-process.js';
+export type { MachineClient } from './machine/machine-client.js';
 export { probeMachine } from './machine/probe.js';
 export type { ExitStatus } from './run/run-options.js';
 export { type Phase, Trace } from './run/trace.js';

@@ -6,7 +6,7 @@ import { Container } from './containers/container.js';
 import type { ContainerFiles } from './containers/files.js';
 import type { Usage } from './containers/report.js';
 import { SandboxError } from './errors.js';
-import { MachineProcess } from './machine/machine-process.js';
+import { MachineClient } from './machine/machine-client.js';
 import type { ContainerSpec } from './spec/container-spec.js';
 import type { BoundPort } from './spec/published-ports.js';
 import { signalNumber } from './spec/signal-number.js';
@@ -101,7 +101,7 @@ export class Sandbox implements AsyncDisposable {
     const { home, signal, onProgress, ...spec } = options;
     signal?.throwIfAborted();
     // It takes longest to start, and is owned by the supervision once there is one.
-    const machine = new MachineProcess();
+    const machine = new MachineClient();
     let container: Container;
     try {
       const described = { ...spec, image, command: [], autoRemove: true, idle: true };

@@ -1,6 +1,6 @@
 // What all commands have in common: the global options, one line for a wrong word, and their exit code.
 import { Command, CommanderError, Option } from 'commander';
-import type { MachineProcess, SupervisorProcess } from '../../sandbox/internal.js';
+import type { MachineClient, SupervisorProcess } from '../../sandbox/internal.js';
 import { type CliLog, createLog, FORMATS, LEVELS, type LogOptions } from '../output/log.js';
 import { UsageError } from './failure.js';
 
@@ -11,7 +11,7 @@ export interface Context {
   options: LogOptions;
   exitCode: number;
   /** Started before the words were read, for a container in the foreground. */
-  machine?: MachineProcess;
+  machine?: MachineClient;
   /** Likewise, for one in the background. */
   supervisor?: SupervisorProcess;
 }

@@ -8,7 +8,7 @@ import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
 import { controlSocket } from '../home/socket-folder.js';
 import { openRequest } from '../supervision/control-client.js';
-import { type AttachedStream, sendLine } from '../supervision/control-messages.js';
+import { type AttachedStream, sendLine } from '../supervision/control-protocol.js';
 
 export interface Attachment {
   /** Whether the process has a terminal. */

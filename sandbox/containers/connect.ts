@@ -4,7 +4,7 @@ import { Home } from '../home/home.js';
 import { membershipsOf, setMemberships } from '../home/networks.js';
 import { checkAliases, isNetworkName } from '../spec/network.js';
 import { openRequest } from '../supervision/control-client.js';
-import type { ControlRequest } from '../supervision/control-messages.js';
+import type { ControlRequest } from '../supervision/control-protocol.js';
 import type { Container } from './container.js';
 
 /**

@@ -1,11 +1,11 @@
 // Asks a machine process whether this host's KVM can run a stock kernel.
 import type { ProbeResult } from '../../vmm/machine.js';
 import { SandboxError } from '../errors.js';
-import { MachineProcess } from './machine-process.js';
+import { MachineClient } from './machine-client.js';
 
 /** @throws SandboxError `machine-died` when the machine process cannot say */
 export async function probeMachine(): Promise<ProbeResult> {
-  using machine = new MachineProcess();
+  using machine = new MachineClient();
   machine.send({ type: 'probe' });
   const failed = machine.ended.then(({ error }) => {
     throw error ?? new SandboxError('machine-died', 'the machine process gave no answer');

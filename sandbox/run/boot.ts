@@ -4,11 +4,11 @@ import { AgentSession } from '../agent/session.js';
 import { tsvmHome } from '../home/home.js';
 import { sweepSocketFolders } from '../home/socket-folder.js';
 import type { Log } from '../log.js';
-import type { MachineProcess } from '../machine/machine-process.js';
+import type { MachineClient } from '../machine/machine-client.js';
 import type { RunSpec } from '../spec/run-spec.js';
 import { readHostNetwork } from './host-network.js';
 import { builtKernel, type LayerDisk, machineSpec } from './machine-spec.js';
-import { planNetwork } from './network.js';
+import { planNetwork } from './network-plan.js';
 import type { RunOptions } from './run-options.js';
 import { keptDisk, ScratchDisk } from './scratch-disk.js';
 import { resolveMounts } from './shares.js';
@@ -31,7 +31,7 @@ export interface BootContext {
 
 /** A machine that boots, and what its agent is to be told. */
 export interface Boot {
-  machine: MachineProcess;
+  machine: MachineClient;
   session: AgentSession;
   request: ReturnType<typeof startRequest>;
   /** The container's IPv4 address; absent without a network. */
@@ -40,7 +40,7 @@ export interface Boot {
 
 /** @throws SandboxError, ImageError, MachineError */
 export async function bootMachine(
-  machine: MachineProcess,
+  machine: MachineClient,
   spec: RunSpec,
   options: RunOptions,
   context: BootContext,

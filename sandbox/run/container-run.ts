@@ -8,7 +8,7 @@ import type { AgentSession } from '../agent/session.js';
 import { streamNames } from '../agent/stream-listener.js';
 import { SandboxError } from '../errors.js';
 import { type Log, SILENT } from '../log.js';
-import { MachineProcess } from '../machine/machine-process.js';
+import { MachineClient } from '../machine/machine-client.js';
 import { checkRunSpec } from '../spec/check-run-spec.js';
 import { processLimits, seccompFilter } from '../spec/limits.js';
 import type { RunSpec } from '../spec/run-spec.js';
@@ -58,7 +58,7 @@ export class ContainerRun {
   readonly #process = randomInt(1, 2 ** 32);
   #closed = false;
   #session: AgentSession | undefined;
-  #machine: MachineProcess | undefined;
+  #machine: MachineClient | undefined;
   /** Of every process; depends on the guest's kernel. */
   #seccomp: readonly BpfInstruction[] | undefined;
   #address: string | undefined;
@@ -236,9 +236,9 @@ export class ContainerRun {
     return this.#status(exited);
   }
 
-  #takeMachine(): MachineProcess {
+  #takeMachine(): MachineClient {
     const { spec, io, options } = this;
-    const machine = this.#own(options.machine ?? new MachineProcess());
+    const machine = this.#own(options.machine ?? new MachineClient());
     this.#machine = machine;
     if (spec.console || options.machineLog !== 'silent') machine.onStderr = (chunk) => io.stderr.write(chunk);
     this.#trace.mark('machineSpawned', machine.spawned);
@@ -293,7 +293,7 @@ export class ContainerRun {
   }
 
   /** Whether the machine's network is there; where it is not to be had, it was not asked for, and that is only told. */
-  async #online(machine: MachineProcess, ended: Promise<never>): Promise<boolean> {
+  async #online(machine: MachineClient, ended: Promise<never>): Promise<boolean> {
     machine.onRefusal = (refusal) => {
       if (this.options.onRefusal !== undefined) this.options.onRefusal(refusal);
       else this.#log.info('the network refused', { ...refusal });
@@ -307,7 +307,7 @@ export class ContainerRun {
   }
 
   /** The guest writes its disk out and stops. One that does not gets no more time than a crash would give it. */
-  async #writeOut(session: AgentSession, machine: MachineProcess): Promise<void> {
+  async #writeOut(session: AgentSession, machine: MachineClient): Promise<void> {
     this.#running = false;
     session.shutdown();
     if ((await Promise.race([machine.ended, sleep(SYNC_TIMEOUT)])) === undefined) {

@@ -7,7 +7,7 @@ import { probeCachePath } from '../home/paths.js';
 import { INITRAMFS } from '../programs.js';
 import { vcpuCount, withRates } from '../spec/limits.js';
 import { DEFAULT_MEMORY, type RunSpec } from '../spec/run-spec.js';
-import type { NetworkPlan } from './network.js';
+import type { NetworkPlan } from './network-plan.js';
 import type { Share } from './shares.js';
 
 const GUEST_CID = 3;

@@ -4,7 +4,7 @@ import type { MachineSpec, Refusal } from '../../vmm/machine.js';
 import type { ContainerNetworks } from '../home/networks.js';
 import type { SocketFolder } from '../home/socket-folder.js';
 import type { Log } from '../log.js';
-import type { MachineProcess } from '../machine/machine-process.js';
+import type { MachineClient } from '../machine/machine-client.js';
 import type { Trace } from './trace.js';
 
 export interface RunOptions {
@@ -20,7 +20,7 @@ export interface RunOptions {
   /** Default: see `tsvmHome`. */
   home?: string;
   /** A process that was started in advance, and is owned by the run from now on. */
-  machine?: MachineProcess;
+  machine?: MachineClient;
   log?: Log;
   trace?: Trace;
   /** Told why the machine is emulated, where the spec's accelerator is `auto`. */

@@ -5,7 +5,7 @@ import { cgroupLimits, processLimits, resolveSysctls } from '../spec/limits.js';
 import { hostNames } from '../spec/network.js';
 import { resolveProcess } from '../spec/process-spec.js';
 import type { RunSpec } from '../spec/run-spec.js';
-import type { NetworkPlan } from './network.js';
+import type { NetworkPlan } from './network-plan.js';
 import type { Share } from './shares.js';
 
 /** What the request says besides the spec. */

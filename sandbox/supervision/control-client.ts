@@ -4,7 +4,7 @@ import { connect, type Socket } from 'node:net';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
 import { controlSocket } from '../home/socket-folder.js';
-import { type ControlReply, type ControlRequest, type ControlUpdate, readLines, sendLine } from './control-messages.js';
+import { type ControlReply, type ControlRequest, type ControlUpdate, readLines, sendLine } from './control-protocol.js';
 
 /** One request to the supervisor, its replies, and what else is said on its connection. */
 export class ControlClient implements Disposable {

@@ -12,14 +12,14 @@ import {
   readLines,
   sendLine,
   toReply,
-} from './control-messages.js';
-import type { Outlet } from './outlet.js';
+} from './control-protocol.js';
+import type { OutputFanOut } from './output-fan-out.js';
 
 /** What the socket gives access to. */
 export interface Controlled {
   readonly terminal: boolean;
-  readonly stdout: Outlet;
-  readonly stderr: Outlet;
+  readonly stdout: OutputFanOut;
+  readonly stderr: OutputFanOut;
   /** Of a process that reads what those who attach write. */
   readonly stdin?: Writable;
   /** The life that goes on now. */

@@ -13,15 +13,15 @@ import { LogWriter } from '../home/log-file.js';
 import { SocketFolder } from '../home/socket-folder.js';
 import { sweepLeftBehind } from '../home/sweep.js';
 import { type Log, SILENT } from '../log.js';
-import type { MachineProcess } from '../machine/machine-process.js';
+import type { MachineClient } from '../machine/machine-client.js';
 import { ContainerRun } from '../run/container-run.js';
 import type { ExitStatus } from '../run/run-options.js';
 import type { Trace } from '../run/trace.js';
 import type { RestartPolicy } from '../spec/container-spec.js';
-import { type ControlReply, toReply } from './control-messages.js';
+import { type ControlReply, toReply } from './control-protocol.js';
 import { ControlServer } from './control-server.js';
-import { Journal } from './journal.js';
-import { Outlet } from './outlet.js';
+import { OutputFanOut } from './output-fan-out.js';
+import { StateRecorder } from './state-recorder.js';
 
 const SIGKILL = 9;
 /** Milliseconds before the first restart; doubled for each after it, up to the last. */
@@ -37,7 +37,7 @@ export interface SuperviseOptions {
   /** The caller's streams; absent: nobody's, as in the background. */
   io?: ContainerIo;
   /** A machine process that was started in advance, for the first life. */
-  machine?: MachineProcess;
+  machine?: MachineClient;
   log?: Log;
   trace?: Trace;
   /** Told why the machine is emulated, where the spec's accelerator is `auto`. */
@@ -72,7 +72,7 @@ export class Supervision {
   readonly #log: Log;
   readonly #started = defer<void>();
   readonly #stdin = new PassThrough();
-  readonly #journal: Journal;
+  readonly #recorder: StateRecorder;
   #run: ContainerRun | undefined;
   #stopped = false;
   #everStarted = false;
@@ -85,7 +85,7 @@ export class Supervision {
     this.#image = image;
     this.#options = options;
     this.#log = options.log ?? SILENT;
-    this.#journal = new Journal(folder, config, { isSilent: options.hold, log: this.#log });
+    this.#recorder = new StateRecorder(folder, config, { isSilent: options.hold, log: this.#log });
     this.started = this.#started.promise;
     this.exit = this.#supervise();
   }
@@ -98,9 +98,9 @@ export class Supervision {
   signal(signal: number): void {
     // As Docker: who is ended on purpose is not started again.
     if (signal === SIGKILL || signal === this.#config.stopSignal) this.#stopped = true;
-    this.#journal.record('kill', { signal: String(signal) });
+    this.#recorder.record('kill', { signal: String(signal) });
     // As Docker: what ends it is not kept waiting.
-    if (this.#stopped && this.#journal.state.status === 'paused') this.pause(false);
+    if (this.#stopped && this.#recorder.state.status === 'paused') this.pause(false);
     this.#run?.signal(signal);
   }
 
@@ -120,13 +120,13 @@ export class Supervision {
   pause(paused: boolean): void {
     const pid = this.#run?.machinePid;
     const from = paused ? 'running' : 'paused';
-    if (pid === undefined || this.#journal.state.status !== from) {
+    if (pid === undefined || this.#recorder.state.status !== from) {
       throw new SandboxError('not-running', `container ${this.#folder.shortId} is not ${from}`);
     }
     // The machine process leads a group of its own, in which an emulator's processes are too.
     process.kill(-pid, paused ? 'SIGSTOP' : 'SIGCONT');
-    this.#journal.write({ status: paused ? 'paused' : 'running' });
-    this.#journal.record(paused ? 'pause' : 'unpause');
+    this.#recorder.write({ status: paused ? 'paused' : 'running' });
+    this.#recorder.record(paused ? 'pause' : 'unpause');
   }
 
   /** Sends `signal`, and SIGKILL after `timeout` seconds. There is no restart. */
@@ -139,11 +139,11 @@ export class Supervision {
       return;
     }
     if (run === undefined) return;
-    if (!isRunning(this.#journal.state)) {
+    if (!isRunning(this.#recorder.state)) {
       run.abort(new SandboxError('aborted', 'stopped before it was started'));
       return;
     }
-    if (this.#journal.state.status === 'paused') this.pause(false);
+    if (this.#recorder.state.status === 'paused') this.pause(false);
     if (timeout === 0) {
       run.kill();
       return;
@@ -169,11 +169,11 @@ export class Supervision {
       using sockets = new SocketFolder(this.#folder.shortId);
       const log = this.#openLog();
       const { io } = this.#options;
-      const stdout = new Outlet('stdout', { log, primary: io?.stdout });
-      const stderr = new Outlet('stderr', { log, primary: io?.stderr });
+      const stdout = new OutputFanOut('stdout', { log, primary: io?.stdout });
+      const stderr = new OutputFanOut('stderr', { log, primary: io?.stderr });
       server = await ControlServer.listen(sockets.control, this.#controlled(stdout, stderr));
       sockets.publish();
-      this.#journal.write({
+      this.#recorder.write({
         supervisorPid: process.pid,
         bootId: bootId(),
         sockets: sockets.path,
@@ -186,7 +186,7 @@ export class Supervision {
         if (!this.#everStarted) reply = toReply(error);
         throw error;
       } finally {
-        const { exitCode, oomKilled } = this.#journal.state;
+        const { exitCode, oomKilled } = this.#recorder.state;
         reply ??= { type: 'exited', code: exitCode, oomKilled };
         log?.[Symbol.dispose]();
         stdout.endAttached();
@@ -198,7 +198,7 @@ export class Supervision {
     } finally {
       // Nobody who is told of the end finds the container still taken.
       server?.close();
-      await this.#journal.close();
+      await this.#recorder.close();
       lock[Symbol.dispose]();
       server?.end(reply ?? { type: 'exited', code: LOST });
     }
@@ -217,11 +217,11 @@ export class Supervision {
         if (end instanceof Error) throw end;
         return end;
       }
-      this.#journal.write({ status: 'restarting', restartCount: count + 1 });
+      this.#recorder.write({ status: 'restarting', restartCount: count + 1 });
       await this.#sleep(delay);
       delay = Math.min(delay * 2, LONGEST_DELAY);
       if (this.#stopped) {
-        this.#journal.write({ status: 'exited' });
+        this.#recorder.write({ status: 'exited' });
         if (this.#aborted !== undefined) throw this.#aborted;
         if (end instanceof Error) throw end;
         return end;
@@ -248,7 +248,7 @@ export class Supervision {
         onFallback,
         onNoNetwork,
         networks: this.#options.hold ? undefined : new Home(home).networks.ofContainer(this.#folder, this.#config),
-        onRefusal: (refusal) => this.#journal.refused(refusal),
+        onRefusal: (refusal) => this.#recorder.refused(refusal),
       });
       this.#run = run;
       if (this.#aborted !== undefined) run.abort(this.#aborted);
@@ -256,8 +256,8 @@ export class Supervision {
         this.#everStarted = true;
         this.#started.resolve();
         if (this.#options.hold) return;
-        this.#journal.record('start');
-        this.#journal.write({
+        this.#recorder.record('start');
+        this.#recorder.write({
           status: 'running',
           startedAt: new Date().toISOString(),
           finishedAt: undefined,
@@ -271,15 +271,15 @@ export class Supervision {
       });
       const status = await run.exit;
       if (this.#options.hold) return status;
-      this.#journal.ended({ exitCode: status.code, oomKilled: status.oomKilled });
+      this.#recorder.ended({ exitCode: status.code, oomKilled: status.oomKilled });
       return status;
     } catch (error) {
       if (this.#options.hold) return error as Error;
-      const started = isRunning(this.#journal.state);
+      const started = isRunning(this.#recorder.state);
       const { code, message } = error as { code?: unknown; message: string };
       const exitCode = started ? (this.#stopped ? KILLED : LOST) : neverStarted(code);
-      if (started) this.#journal.ended({ exitCode, error: message });
-      else this.#journal.write({ exitCode, error: message });
+      if (started) this.#recorder.ended({ exitCode, error: message });
+      else this.#recorder.write({ exitCode, error: message });
       return error as Error;
     } finally {
       this.#run = undefined;
@@ -298,7 +298,7 @@ export class Supervision {
     return this.#options.io === undefined ? this.#stdin : this.#options.io.stdin;
   }
 
-  #controlled(stdout: Outlet, stderr: Outlet) {
+  #controlled(stdout: OutputFanOut, stderr: OutputFanOut) {
     const { spec } = this.#config;
     const attachable = spec.stdin && this.#options.io === undefined;
     return {
@@ -308,10 +308,10 @@ export class Supervision {
       stdin: attachable ? this.#stdin : undefined,
       run: () => this.#run,
       check: () => {
-        if (this.#journal.state.status === 'paused') {
+        if (this.#recorder.state.status === 'paused') {
           throw new SandboxError('not-running', `container ${this.#folder.shortId} is paused: unpause it first`);
         }
-        if (this.#options.hold ? this.#run === undefined : !isRunning(this.#journal.state)) {
+        if (this.#options.hold ? this.#run === undefined : !isRunning(this.#recorder.state)) {
           throw new SandboxError('not-running', `container ${this.#folder.shortId} is not running`);
         }
       },

@@ -3,13 +3,13 @@
 import { Socket } from 'node:net';
 import { defer } from '../deferred.js';
 import { SandboxError } from '../errors.js';
-import { MachineProcess } from '../machine/machine-process.js';
-import { type ControlReply, readLines, sendLine, toReply } from './control-messages.js';
+import { MachineClient } from '../machine/machine-client.js';
+import { type ControlReply, readLines, sendLine, toReply } from './control-protocol.js';
 import type { SupervisorOrder } from './supervisor-process.js';
 
 const ORDERS_FD = 3;
 
-const machine = new MachineProcess();
+const machine = new MachineClient();
 const starter = new Socket({ fd: ORDERS_FD, readable: true, writable: true });
 const say = (reply: ControlReply) => sendLine(starter, reply);
 const go = defer<void>();

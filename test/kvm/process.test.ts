@@ -29,7 +29,7 @@ afterAll(() => {
 });
 
 /** A machine process and what it says. */
-class MachineProcess {
+class MachineClient {
   readonly child: ChildProcess;
   readonly control: Duplex;
   readonly #events: AsyncIterator<string>;
@@ -54,9 +54,9 @@ class MachineProcess {
   }
 }
 
-const running: MachineProcess[] = [];
-function start(env = process.env): MachineProcess {
-  const machine = new MachineProcess(env);
+const running: MachineClient[] = [];
+function start(env = process.env): MachineClient {
+  const machine = new MachineClient(env);
   running.push(machine);
   return machine;
 }
@@ -66,7 +66,7 @@ afterEach(() => {
 
 let kernels = 0;
 /** Boots a kernel of assembly; `changes` to its specification. */
-function boot(source: string, changes: Partial<MachineSpec> = {}, env?: NodeJS.ProcessEnv): MachineProcess {
+function boot(source: string, changes: Partial<MachineSpec> = {}, env?: NodeJS.ProcessEnv): MachineClient {
   const kernel = join(folder, `kernel-${kernels++}`);
   writeFileSync(kernel, assembleKernel(source));
   const spec: MachineSpec = {
@@ -187,7 +187,7 @@ describe('on an emulated CPU', () => {
   const accel = 'tcg';
 
   /** The process id of the machine's QEMU. */
-  const qemuOf = ({ child }: MachineProcess) =>
+  const qemuOf = ({ child }: MachineClient) =>
     Number(execFileSync('pgrep', ['-P', String(child.pid)], { encoding: 'utf8' }));
 
   /** Waits until a process that is not ours has ended; what is left of it may wait for its new parent. */

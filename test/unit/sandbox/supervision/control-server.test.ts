@@ -5,11 +5,11 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { ControlServer } from '../../../../sandbox/supervision/control-server.js';
-import { Outlet } from '../../../../sandbox/supervision/outlet.js';
+import { OutputFanOut } from '../../../../sandbox/supervision/output-fan-out.js';
 
 test('callers who leave, whatever they said before, leave no descriptor behind', async () => {
   const folder = mkdtempSync('/tmp/tsvm-test-');
-  const [stdout, stderr] = [new Outlet('stdout', {}), new Outlet('stderr', {})];
+  const [stdout, stderr] = [new OutputFanOut('stdout', {}), new OutputFanOut('stderr', {})];
   const nothing = () => {};
   const actions = { run: () => undefined, check: nothing, signal: nothing, stop: nothing, pause: nothing };
   const server = await ControlServer.listen(join(folder, 'control'), { terminal: false, stdout, stderr, ...actions });

@@ -7,14 +7,14 @@ import { recordEvent } from '../home/event-log.js';
 import { Home } from '../home/home.js';
 import type { Log } from '../log.js';
 
-export interface JournalOptions {
+export interface StateRecorderOptions {
   /** Nothing of the container is run: there are no events, and it is not removed. */
   isSilent?: boolean;
   log: Log;
 }
 
 /** Of one supervision; only who holds the container's lock may have one. */
-export class Journal {
+export class StateRecorder {
   readonly #name: string | undefined;
   readonly #isSilent: boolean;
   readonly #log: Log;
@@ -23,7 +23,7 @@ export class Journal {
   constructor(
     private readonly folder: ContainerFolder,
     private readonly config: ContainerConfig,
-    { isSilent = false, log }: JournalOptions,
+    { isSilent = false, log }: StateRecorderOptions,
   ) {
     const { isLost, ...state } = folder.state();
     this.#state = state;

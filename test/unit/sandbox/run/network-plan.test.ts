@@ -7,7 +7,7 @@ import {
   type HostNetwork,
   hostResolver,
 } from '../../../../sandbox/run/host-network.js';
-import { planNetwork } from '../../../../sandbox/run/network.js';
+import { planNetwork } from '../../../../sandbox/run/network-plan.js';
 import { checkNetwork, type NetworkOptions } from '../../../../sandbox/spec/network.js';
 import { Policy } from '../../../../vmm/devices/net/policy.js';
 import { parseLocalAddresses, parseLocalAddresses6 } from '../../../../vmm/local-addresses.js';

@@ -27,7 +27,7 @@ export interface MachineEnd {
 }
 
 /** A machine process and its control socket. Disposing of it kills it. */
-export class MachineProcess implements Disposable {
+export class MachineClient implements Disposable {
   /** Settles with the machine's start; never rejects: see `ended` for a machine that could not start. */
   readonly booted: Promise<Event<'booted'>>;
   readonly probed: Promise<Event<'probed'>>;

@@ -2,20 +2,20 @@
 import { Writable } from 'node:stream';
 import type { LogStream, LogWriter } from '../home/log-file.js';
 
-export interface OutletOptions {
+export interface OutputFanOutOptions {
   log?: LogWriter;
-  /** The caller's stream; its errors are the outlet's. Not closed. */
+  /** The caller's stream; its errors are the fan-out's. Not closed. */
   primary?: Writable;
 }
 
 /** Takes a chunk once everybody has it: the slowest reader's pace is the process's. */
-export class Outlet extends Writable {
+export class OutputFanOut extends Writable {
   readonly #name: LogStream;
   readonly #log: LogWriter | undefined;
   readonly #primary: Writable | undefined;
   readonly #attached = new Set<Writable>();
 
-  constructor(name: LogStream, { log, primary }: OutletOptions) {
+  constructor(name: LogStream, { log, primary }: OutputFanOutOptions) {
     super({ decodeStrings: false });
     this.#name = name;
     this.#log = log;

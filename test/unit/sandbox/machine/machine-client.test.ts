@@ -1,7 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { MachineProcess } from '../../../../sandbox/machine/machine-process.js';
+import { MachineClient } from '../../../../sandbox/machine/machine-client.js';
 
 let folder: string;
 
@@ -12,7 +12,7 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true }));
 
 /** A machine process that runs `script`, in which `say` and `control` are its end of the control socket. */
-function machine(script: string): MachineProcess {
+function machine(script: string): MachineClient {
   const program = join(folder, `${Math.random()}.mjs`);
   writeFileSync(
     program,
@@ -21,7 +21,7 @@ function machine(script: string): MachineProcess {
      const say = (event) => control.write(JSON.stringify(event) + '\\n');
      ${script}`,
   );
-  return new MachineProcess(program);
+  return new MachineClient(program);
 }
 
 test('an answer arrives as the event it is', async () => {
@@ -87,7 +87,7 @@ test('a machine that was asked to stop gives its statistics', async () => {
 });
 
 test('a program that cannot be run is an error, not an exception', async () => {
-  using it = new MachineProcess(join(folder, 'nonexistent.mjs'));
+  using it = new MachineClient(join(folder, 'nonexistent.mjs'));
   const { error } = await it.ended;
   expect(error?.message).toMatch(/the machine process died \(exit code 1\): Error: Cannot find module/);
 });
