@@ -12,6 +12,7 @@
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "tools/tar.h"
 #include "tools/tool.h"
 
 enum {

@@ -17,19 +17,13 @@
 
 enum { CHUNK = 64 * 1024 };
 
-static bool missing(void)
-{
-	errno = EINVAL;
-	return tool_fail("arguments");
-}
-
 // archive PATH NAME [follow]: PATH and all below it, as NAME; a symbolic link itself unless it is to be followed.
 bool tool_archive(char **arguments)
 {
 	char *resolved;
 
 	if (arguments[0] == NULL || arguments[1] == NULL)
-		return missing();
+		return tool_bad_arguments();
 	resolved = arguments[2] != NULL ? realpath(arguments[0], NULL) : arguments[0];
 	if (resolved == NULL || faccessat(AT_FDCWD, resolved, F_OK, AT_SYMLINK_NOFOLLOW) != 0)
 		return tool_fail(arguments[0]);
@@ -77,7 +71,7 @@ bool tool_stat(char **arguments)
 	struct stat status;
 
 	if (arguments[0] == NULL)
-		return missing();
+		return tool_bad_arguments();
 	if (lstat(arguments[0], &status) != 0)
 		return tool_fail(arguments[0]);
 	print_file(&status, type_of(&status), arguments[0]);
@@ -92,7 +86,7 @@ bool tool_list(char **arguments)
 	DIR *entries = arguments[0] != NULL ? opendir(arguments[0]) : NULL;
 
 	if (entries == NULL)
-		return arguments[0] == NULL ? missing() : tool_fail(arguments[0]);
+		return arguments[0] == NULL ? tool_bad_arguments() : tool_fail(arguments[0]);
 	for (struct dirent *entry; (entry = readdir(entries)) != NULL;) {
 		struct stat status;
 
@@ -127,7 +121,7 @@ bool tool_read(char **arguments)
 	int file = arguments[0] != NULL ? open(arguments[0], O_RDONLY | O_CLOEXEC) : -1;
 
 	if (file < 0)
-		return arguments[0] == NULL ? missing() : tool_fail(arguments[0]);
+		return arguments[0] == NULL ? tool_bad_arguments() : tool_fail(arguments[0]);
 	return copy(file, STDOUT_FILENO, arguments[0]);
 }
 
@@ -137,7 +131,7 @@ bool tool_write(char **arguments)
 	int file;
 
 	if (arguments[0] == NULL || arguments[1] == NULL)
-		return missing();
+		return tool_bad_arguments();
 	umask(0);
 	file = open(arguments[0], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, (mode_t)strtoul(arguments[1], NULL, 8) & 07777);
 	if (file < 0)
@@ -164,7 +158,7 @@ bool tool_watch(char **arguments)
 	int watch = inotify_init1(IN_CLOEXEC);
 
 	if (arguments[0] == NULL)
-		return missing();
+		return tool_bad_arguments();
 	if (watch < 0 || inotify_add_watch(watch, arguments[0], mask) < 0)
 		return tool_fail(arguments[0]);
 	dprintf(STDOUT_FILENO, "ready %s%c", "", '\0');

@@ -32,6 +32,12 @@ bool tool_fail(const char *what)
 	return false;
 }
 
+bool tool_bad_arguments(void)
+{
+	errno = EINVAL;
+	return tool_fail("arguments");
+}
+
 // Process 1 of a container in which nothing else is to run: it stays, and takes in whom others leave behind.
 bool tool_hold(char **arguments)
 {

@@ -17,6 +17,9 @@ const struct tool *tool_find(const char *name);
 // Says on stderr what failed, with errno; returns false.
 bool tool_fail(const char *what);
 
+// Says on stderr that an argument is missing or wrong; returns false.
+bool tool_bad_arguments(void);
+
 bool tool_hold(char **arguments);
 bool tool_archive(char **arguments);
 bool tool_layer(char **arguments);

@@ -1,21 +1,13 @@
 // The agent's parsers, built for this machine with AddressSanitizer and UndefinedBehaviorSanitizer.
 import { execFileSync } from 'node:child_process';
-import { join } from 'node:path';
+import { buildSanitized } from './sanitized.js';
 
-const here = new URL('.', import.meta.url).pathname;
-const agent = join(here, '../../../guest-agent');
 const PROTOCOL = ['frame.c', 'request.c', 'rules.c', 'failure.c'];
-const SOURCES = [...PROTOCOL.map((name) => `protocol/${name}`), 'process/user.c'].map((name) => join(agent, name));
-const FLAGS = ['-std=gnu11', '-D_GNU_SOURCE', `-I${agent}`, '-g', '-O1', '-Wall', '-Wextra', '-Werror'];
+const SOURCES = [...PROTOCOL.map((name) => `protocol/${name}`), 'process/user.c'];
 
 /** Builds the program of codec.c and returns its path. */
 export function buildCodec(directory: string): string {
-  const program = join(directory, 'codec');
-  const sanitizers = ['-fsanitize=address,undefined', '-fno-sanitize-recover=all'];
-  execFileSync('gcc', [...FLAGS, ...sanitizers, join(here, 'codec.c'), ...SOURCES, '-o', program], {
-    stdio: 'inherit',
-  });
-  return program;
+  return buildSanitized(directory, 'codec.c', SOURCES);
 }
 
 function u32(value: number): Buffer {
