@@ -196,6 +196,7 @@ export type MachineRequest =
  * - bad-spec: memory, CPUs, a path or another word of the spec is out of range.
  * - no-network: passt or the interface is missing, or does not do what is asked: a port is in use.
  * - guest-crash: triple fault, emulation failure, kernel panic.  - host: the host refused something (memory, files).
+ * - bad-state: what was asked does not fit the machine's state.  - unsupported: this kind of machine cannot do it at all.
  */
 export type MachineErrorCode =
   | 'no-kvm'
@@ -206,7 +207,9 @@ export type MachineErrorCode =
   | 'bad-spec'
   | 'no-network'
   | 'guest-crash'
-  | 'host';
+  | 'host'
+  | 'bad-state'
+  | 'unsupported';
 
 /** Milliseconds since the epoch (`performance.timeOrigin + performance.now()`), by phase. */
 export interface MachineTimes {

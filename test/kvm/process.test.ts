@@ -172,7 +172,7 @@ test('a second boot is refused', async () => {
   const machine = boot(SPIN);
   expect(await machine.event()).toMatchObject({ type: 'booted' });
   machine.send({ type: 'boot', spec: {} });
-  expect(await machine.event()).toMatchObject({ type: 'failed', code: 'bad-spec' });
+  expect(await machine.event()).toMatchObject({ type: 'failed', code: 'bad-state' });
 });
 
 test('a probe says what was found, and ends', async () => {

@@ -40,6 +40,7 @@ class Machine implements Disposable {
   readonly bus = new RecordingBus();
   readonly threads = new VcpuThreads(workerUrl);
   readonly guest: Guest;
+  startTime: number | undefined;
   end: VcpuEnd | undefined;
 
   constructor(source: string, options?: GuestOptions) {
@@ -48,9 +49,14 @@ class Machine implements Disposable {
   }
 
   start(): void {
-    this.threads.start([this.guest.vcpu], this.loop, this.bus, (end) => {
-      this.end = end;
-      this.loop.stop();
+    this.threads.start([this.guest.vcpu], this.loop, this.bus, {
+      onStart: (time) => {
+        this.startTime = time;
+      },
+      onEnd: (end) => {
+        this.end = end;
+        this.loop.stop();
+      },
     });
   }
 

@@ -2,21 +2,29 @@
 import { VirtioBalloon } from '../devices/balloon.js';
 import { VirtioBlk } from '../devices/blk/device.js';
 import { VirtioFs } from '../devices/fs/device.js';
+import type { VirtioNet } from '../devices/net/device.js';
 import { VirtioRng } from '../devices/rng.js';
 import { VirtioVsock } from '../devices/vsock/device.js';
 import type { Accelerator, MachineSpec } from '../machine.js';
 import type { VirtioDevice } from '../virtio/device.js';
-import { createNet, type NetworkHost } from './network.js';
+import { createNet, type NetworkContext } from './network.js';
+
+export interface MachineDevices {
+  /** In the order in which the guest finds them: disks first. */
+  devices: VirtioDevice[];
+  /** The network device, which is one of them. */
+  net: VirtioNet | undefined;
+}
 
 /**
- * Makes a machine's devices, disks first and in order; the balloon, which QEMU brings itself, for KVM alone.
- * @throws MachineError when a disk's file or a share can't be opened, the vsock's path can't be bound, or there is no
- * network to be had.
+ * Makes a machine's devices. The balloon is for KVM alone: QEMU has one of its own.
+ * @throws MachineError when a disk's file or a share can't be opened, the vsock's path can't be bound, or the network does
+ * not come up and is not optional.
  */
-export function createDevices(spec: MachineSpec, accel: Accelerator, host: NetworkHost): VirtioDevice[] {
+export function createDevices(spec: MachineSpec, accel: Accelerator, network: NetworkContext): MachineDevices {
   const shares = spec.shares ?? [];
-  const net = spec.network === undefined ? undefined : createNet(spec.network, host);
-  return [
+  const net = spec.network === undefined ? undefined : createNet(spec.network, network);
+  const devices = [
     ...spec.disks.map((disk) => VirtioBlk.open(disk)),
     new VirtioVsock(spec.vsock),
     new VirtioRng(),
@@ -24,4 +32,5 @@ export function createDevices(spec: MachineSpec, accel: Accelerator, host: Netwo
     ...(net === undefined ? [] : [net]),
     ...(accel === 'kvm' ? [new VirtioBalloon()] : []),
   ];
+  return { devices, net };
 }

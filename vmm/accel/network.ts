@@ -10,7 +10,7 @@ import type { EventLoop } from '../host/event-loop.js';
 import { MachineError, type NetworkSpec, type PublishedPorts, type Refusal } from '../machine.js';
 
 /** Who hears of the network. Callbacks come from within the event loop. */
-export interface NetworkHost {
+export interface NetworkContext {
   loop: EventLoop;
   /** @param ports of the host's that lead to the guest, each with its address */
   onNetworkUp(ports: PublishedPorts[]): void;
@@ -22,13 +22,13 @@ export interface NetworkHost {
  * Undefined where the network is optional and cannot be had.
  * @throws MachineError `no-network` when it cannot be had, `bad-spec` for an address that is none.
  */
-export function createNet(spec: NetworkSpec, host: NetworkHost): VirtioNet | undefined {
+export function createNet(spec: NetworkSpec, context: NetworkContext): VirtioNet | undefined {
   try {
-    const backEnd = createBackEnd(spec, host);
-    return new VirtioNet({ spec, backEnd, loop: host.loop, onRefusal: (refusal) => host.onRefusal(refusal) });
+    const backEnd = createBackEnd(spec, context);
+    return new VirtioNet({ spec, backEnd, loop: context.loop, onRefusal: (refusal) => context.onRefusal(refusal) });
   } catch (error) {
     if (error instanceof MachineError && spec.optional) {
-      host.onNetworkDown(error);
+      context.onNetworkDown(error);
       return undefined;
     }
     if (error instanceof RangeError) throw new MachineError('bad-spec', error.message, { cause: error });
@@ -36,17 +36,17 @@ export function createNet(spec: NetworkSpec, host: NetworkHost): VirtioNet | und
   }
 }
 
-function createBackEnd(spec: NetworkSpec, host: NetworkHost): NetBackEnd {
+function createBackEnd(spec: NetworkSpec, context: NetworkContext): NetBackEnd {
   const { backEnd } = spec;
   if (backEnd.kind === 'passt') {
     return new PasstBackEnd(spec, backEnd, {
-      loop: host.loop,
-      onUp: (ports) => host.onNetworkUp(ports),
-      onDown: (error) => host.onNetworkDown(error),
+      loop: context.loop,
+      onUp: (ports) => context.onNetworkUp(ports),
+      onDown: (error) => context.onNetworkDown(error),
     });
   }
   const other =
-    backEnd.kind === 'tap' ? new TapBackEnd(backEnd, host.loop) : new IsolatedBackEnd(parseMac(spec.gatewayMac));
-  host.onNetworkUp([]);
+    backEnd.kind === 'tap' ? new TapBackEnd(backEnd, context.loop) : new IsolatedBackEnd(parseMac(spec.gatewayMac));
+  context.onNetworkUp([]);
   return other;
 }

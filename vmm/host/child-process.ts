@@ -121,6 +121,17 @@ export class ChildProcess implements Disposable {
     });
   }
 
+  /** Has it stand still: when this returns, none of its threads runs any more, or the process has ended. */
+  suspend(): void {
+    libc.kill(this.#pid, libc.SIGSTOP);
+    libc.waitid(libc.P_PIDFD, this.#pidFd, new Int32Array(32), libc.WSTOPPED | libc.WEXITED | libc.WNOWAIT);
+  }
+
+  /** Lets a suspended process run on. */
+  resume(): void {
+    libc.kill(this.#pid, libc.SIGCONT);
+  }
+
   /** Kills it. The process may still be on its way out when this returns. */
   [Symbol.dispose](): void {
     libc.kill(this.#pid, libc.SIGKILL);

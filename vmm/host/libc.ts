@@ -63,8 +63,12 @@ export const LOCK_NB = 4;
 export const SEEK_END = 2;
 
 export const SIGKILL = 9;
+export const SIGCONT = 18;
+export const SIGSTOP = 19;
 export const P_PIDFD = 3;
+export const WSTOPPED = 2;
 export const WEXITED = 4;
+export const WNOWAIT = 0x01000000;
 export const CLD_EXITED = 1;
 const SYS_PIDFD_OPEN = 434;
 

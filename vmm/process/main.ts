@@ -8,8 +8,8 @@ import { startVcpuThread } from '../accel/kvm/vcpu-start.js';
 import { keptProbe } from './probe-cache.js';
 
 const workerUrl = new URL('./vcpu.js', import.meta.url);
-const machine = new MachineShared();
+const shared = new MachineShared();
 const [, , probeCache = ''] = process.argv;
-const thread = keptProbe(probeCache)?.usable === false ? undefined : startVcpuThread(machine, workerUrl);
-const { runMachineProcess } = await import('./server.js');
-runMachineProcess(machine, thread, workerUrl);
+const started = keptProbe(probeCache)?.usable === false ? [] : [startVcpuThread(shared, workerUrl)];
+const { serveMachine } = await import('./server.js');
+serveMachine({ shared, workerUrl, started });

@@ -1,21 +1,17 @@
 // What the machine process does: one VM. Its main thread is the device thread, which blocks in the event loop from the
 // first moment on; the owner speaks to it over the control socket. When the owner is gone, so is the machine.
+import { messageOf } from '../../errors/index.js';
 import { chooseAccelerator } from '../accel/choose.js';
-import { createDevices } from '../accel/devices.js';
-import { KvmMachine } from '../accel/kvm/machine.js';
-import type { MachineShared } from '../accel/kvm/vcpu-shared.js';
-import type { StartedThread } from '../accel/kvm/vcpu-start.js';
-import { VcpuThreads } from '../accel/kvm/vcpu-threads.js';
-import type { NetworkHost } from '../accel/network.js';
-import { TcgMachine } from '../accel/tcg/machine.js';
-import { VirtioNet } from '../devices/net/device.js';
+import { createMachine, type KvmReserve } from '../accel/create.js';
+import type { Machine, MachineContext } from '../accel/machine.js';
+import type { NetworkContext } from '../accel/network.js';
+import type { VirtioNet } from '../devices/net/device.js';
 import { EventLoop } from '../host/event-loop.js';
 import * as libc from '../host/libc.js';
 import { createLogger, type Logger } from '../host/log.js';
 import { Kvm } from '../kvm/kvm.js';
 import { probeKvm } from '../kvm/probe.js';
 import {
-  type Accelerator,
   CONTROL_FD,
   MachineError,
   type MachineEvent,
@@ -25,56 +21,36 @@ import {
   type PeerNetwork,
   type ProbeResult,
 } from '../machine.js';
-import type { VirtioDevice } from '../virtio/device.js';
 import { ConsoleTail } from './console-tail.js';
 import { ControlSocket } from './control.js';
 import { cachedProbe } from './probe-cache.js';
 import { checkSpec } from './spec.js';
 
 const STDERR = 2;
-/** How often, in milliseconds, to look after vCPU threads that have not started yet. */
-const START_POLL = 1000;
 
-/** The process's one machine and its dealings with the owner. Nothing here is ever closed: the process ends. */
-class MachineProcess {
+/** Serves the process's one machine to its owner. Nothing here is ever closed: the process ends. */
+class MachineServer {
   readonly #loop = new EventLoop();
-  readonly #threads: VcpuThreads;
+  readonly #reserve: KvmReserve;
   readonly #tail = new ConsoleTail();
   readonly #control: ControlSocket;
   #log: Logger = createLogger('error');
-  #kvm: Kvm | MachineError;
-  #machine: KvmMachine | TcgMachine | undefined;
+  #machine: Machine | undefined;
   #net: VirtioNet | undefined;
-  /** What is left to be said once a vCPU runs. */
-  #onStart: ((vcpusStarted: number) => void) | undefined;
 
-  constructor(threads: VcpuThreads) {
-    this.#threads = threads;
+  constructor(reserve: KvmReserve) {
+    this.#reserve = reserve;
     this.#control = new ControlSocket(
       CONTROL_FD,
       this.#loop,
       (request) => this.#guard(() => this.#onRequest(request)),
       () => this.#stop('shutdown'),
     );
-    this.#kvm = openKvm();
   }
 
   /** Serves the owner and the guest until the process ends. */
   run(): never {
-    for (;;) {
-      this.#guard(() => {
-        const starting = this.#machine instanceof KvmMachine && !this.#threads.running;
-        this.#loop.poll(starting ? START_POLL : -1);
-        this.#announceStart();
-      });
-    }
-  }
-
-  #announceStart(): void {
-    const onStart = this.#onStart;
-    if (onStart === undefined || this.#threads.startTime === undefined) return;
-    this.#onStart = undefined;
-    onStart(this.#threads.startTime);
+    for (;;) this.#guard(() => this.#loop.run());
   }
 
   /** Whatever goes wrong ends the machine, and is said. */
@@ -89,7 +65,7 @@ class MachineProcess {
   #onRequest(request: MachineRequest): void {
     switch (request.type) {
       case 'boot':
-        if (this.#machine !== undefined) throw new MachineError('bad-spec', 'the machine runs already');
+        if (this.#machine !== undefined) throw new MachineError('bad-state', 'the machine is booted already');
         this.#boot(request.spec);
         break;
       case 'probe':
@@ -99,7 +75,7 @@ class MachineProcess {
         this.#control.send({ type: 'statistics', statistics: this.#statistics() });
         break;
       case 'join':
-        this.#control.send({ type: 'joined', error: this.#join(request.network) });
+        this.#control.send({ type: 'joined', ...this.#join(request.network) });
         break;
       case 'leave':
         this.#net?.leave(request.folder);
@@ -110,53 +86,41 @@ class MachineProcess {
   }
 
   #boot(spec: MachineSpec): void {
-    const specReceived = now();
+    const specReceived = performance.timeOrigin + performance.now();
     this.#log = createLogger(spec.logLevel);
     checkSpec(spec);
     const { accel, reason } = chooseAccelerator(spec.accel, () => this.#probe(spec.probeCache));
-    const booted = (vcpusStarted: number) => {
-      const times = { processStarted: performance.timeOrigin, specReceived, vcpusStarted };
-      this.#control.send({ type: 'booted', accel, reason, times });
-    };
-    const host = {
+    const context: MachineContext = {
       loop: this.#loop,
       log: this.#log,
-      writeConsole: (bytes: Uint8Array) => this.#writeConsole(bytes, spec.console),
+      writeConsole: (bytes) => this.#writeConsole(bytes, spec.console),
+      onStart: (vcpusStarted) => {
+        const times = { processStarted: performance.timeOrigin, specReceived, vcpusStarted };
+        this.#control.send({ type: 'booted', accel, ...(reason === undefined ? {} : { reason }), times });
+      },
       onReset: () => this.#stop('reset'),
-      onCrash: (error: MachineError) => this.#fail(error),
+      onCrash: (error) => this.#fail(error),
     };
-    const kvm = this.#kvm;
-    if (accel === 'tcg' || kvm instanceof MachineError) {
-      const devices = this.#createDevices(spec, 'tcg');
-      this.#machine = new TcgMachine(spec, devices, { ...host, onStart: () => booted(now()) });
-    } else {
-      this.#threads.prepare(spec.cpus);
-      const devices = this.#createDevices(spec, 'kvm');
-      this.#machine = new KvmMachine(spec, devices, { ...host, kvm, threads: this.#threads });
-      this.#onStart = booted;
-    }
-    this.#machine.start();
+    const network = this.#networkContext(spec);
+    const { machine, net } = createMachine({ spec, accel, reserve: this.#reserve, context, network });
+    this.#machine = machine;
+    this.#net = net;
+    machine.start();
   }
 
-  #createDevices(spec: MachineSpec, accel: Accelerator): VirtioDevice[] {
-    const devices = createDevices(spec, accel, this.#networkHost(spec));
-    this.#net = devices.find((device) => device instanceof VirtioNet);
-    return devices;
-  }
-
-  /** Why it could not be, or undefined. */
-  #join(network: PeerNetwork): string | undefined {
-    if (this.#net === undefined) return 'the container has no network';
+  /** Returns why it failed, if it did. */
+  #join(network: PeerNetwork): { error?: string } {
+    if (this.#net === undefined) return { error: 'the container has no network' };
     try {
       this.#net.join(network);
-      return undefined;
+      return {};
     } catch (error) {
-      return (error as Error).message;
+      return { error: messageOf(error) };
     }
   }
 
   /** A network that does not come up ends the machine, unless it was optional; one that was up is only said to be gone. */
-  #networkHost({ network }: MachineSpec): NetworkHost {
+  #networkContext({ network }: MachineSpec): NetworkContext {
     let wasUp = false;
     return {
       loop: this.#loop,
@@ -174,7 +138,7 @@ class MachineProcess {
 
   /** What this host's KVM is good for; kept in the file at `cache` once KVM was tried. */
   #probe(cache?: string): ProbeResult {
-    const kvm = this.#kvm;
+    const { kvm } = this.#reserve;
     if (kvm instanceof MachineError) return { usable: false, code: kvm.code, reason: kvm.message };
     return cachedProbe(cache, () => probeKvm(kvm));
   }
@@ -190,7 +154,7 @@ class MachineProcess {
   }
 
   #stop(reason: 'shutdown' | 'reset'): never {
-    if (this.#machine instanceof KvmMachine) this.#threads.stop();
+    this.#machine?.stop();
     this.#end({ type: 'stopped', reason, statistics: this.#statistics(), console: this.#tail.toString() });
   }
 
@@ -202,7 +166,6 @@ class MachineProcess {
 
   /** Ends the process with all its threads; the kernel takes back what they had. */
   #end(event: MachineEvent): never {
-    this.#announceStart();
     this.#control.send(event);
     libc._exit(event.type === 'failed' ? 1 : 0);
     throw new Error('_exit returned');
@@ -219,13 +182,7 @@ function openKvm(): Kvm | MachineError {
 
 function toMachineError(error: unknown): MachineError {
   if (error instanceof MachineError) return error;
-  const message = error instanceof Error ? error.message : String(error);
-  return new MachineError('host', message, { cause: error });
-}
-
-/** Milliseconds since the epoch. */
-function now(): number {
-  return performance.timeOrigin + performance.now();
+  return new MachineError('host', messageOf(error), { cause: error });
 }
 
 /** The process holds guest memory and runs a stranger's code: no core dump, and no set-uid program starts from here. */
@@ -236,10 +193,8 @@ function harden(): void {
   libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
-/** Runs the machine that the owner asks for, its first vCPU on `thread` if KVM is used; the process ends with it. */
-export function runMachineProcess(shared: MachineShared, thread: StartedThread | undefined, workerUrl: URL): never {
+/** Runs the machine that the owner asks for. The process ends with it. */
+export function serveMachine(reserve: Omit<KvmReserve, 'kvm'>): never {
   harden();
-  const threads = new VcpuThreads(workerUrl, shared);
-  if (thread !== undefined) threads.adopt(thread);
-  return new MachineProcess(threads).run();
+  return new MachineServer({ ...reserve, kvm: openKvm() }).run();
 }

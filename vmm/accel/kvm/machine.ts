@@ -16,9 +16,7 @@ import {
 } from '../../boot/index.js';
 import { I8042, I8042_COMMAND_PORT, I8042_DATA_PORT } from '../../devices/i8042.js';
 import { SERIAL_IRQ, SERIAL_PORT, Serial } from '../../devices/serial.js';
-import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
-import type { Logger } from '../../host/log.js';
 import { AllocatedMemory } from '../../host/memory.js';
 import { KVM_CAP_MAX_VCPUS } from '../../kvm/capabilities.js';
 import { exitName } from '../../kvm/exits.js';
@@ -30,6 +28,8 @@ import type { VirtioDevice } from '../../virtio/device.js';
 import { VirtioMmio } from '../../virtio/mmio/device.js';
 import { QUEUE_NOTIFY } from '../../virtio/mmio/registers.js';
 import { checkLimits } from '../choose.js';
+import { Lifecycle, type Machine, type MachineContext, type MachineState } from '../machine.js';
+import type { SavedMachine } from '../saved-machine.js';
 import { describeEnd } from './vcpu-end.js';
 import { MMIO_BASE, MMIO_WINDOW } from './vcpu-shared.js';
 import type { Bus, VcpuEnd, VcpuThreads } from './vcpu-threads.js';
@@ -41,18 +41,11 @@ const TSS_ADDRESS = 0xfffbd000;
 /** Interrupt lines 0 to 4 are a PC's timer, keyboard, cascade and serial ports. */
 const FIRST_DEVICE_IRQ = 5;
 
-/** What the machine is placed in. Callbacks come from within the event loop. */
-export interface MachineHost {
+/** What only a machine on KVM needs. */
+export interface KvmParts {
   kvm: Kvm;
+  /** The machine takes them over. */
   threads: VcpuThreads;
-  loop: EventLoop;
-  log: Logger;
-  /** The guest's serial console sent bytes, which are valid during the call alone. */
-  writeConsole(bytes: Uint8Array): void;
-  /** The guest asked for a reset; it runs on until it is stopped. */
-  onReset(): void;
-  /** The guest can't go on. */
-  onCrash(error: MachineError): void;
 }
 
 /** Guest memory of `size` bytes in the VM's memory slots. */
@@ -68,12 +61,12 @@ function allocateMemory(vm: Vm, size: number): AllocatedMemory {
   }
 }
 
-/**
- * A machine on KVM. Owns what it makes, and `devices`. One whose constructor throws leaves that to the end of the
- * process, which it is the end of.
- */
-export class KvmMachine implements Disposable, Bus {
-  readonly #host: MachineHost;
+/** A machine on KVM. Owns what it makes, its threads, and its devices. */
+export class KvmMachine implements Machine, Bus {
+  readonly #context: MachineContext;
+  readonly #kvm: Kvm;
+  readonly #threads: VcpuThreads;
+  readonly #lifecycle = new Lifecycle();
   readonly #memory: AllocatedMemory;
   readonly #vm: Vm;
   readonly #vcpus: Vcpu[] = [];
@@ -84,37 +77,49 @@ export class KvmMachine implements Disposable, Bus {
   readonly #i8042: I8042;
 
   /**
-   * Builds the machine and loads its kernel.
+   * Builds the machine and loads its kernel. If this throws, nothing is released: the process exits and the kernel
+   * reclaims everything.
    * @throws MachineError of any kind but `no-kvm` and `kvm-permission`; libc.SystemError when the host refuses.
    */
-  constructor(spec: MachineSpec, devices: readonly VirtioDevice[], host: MachineHost) {
-    this.#host = host;
+  constructor(
+    spec: MachineSpec,
+    devices: readonly VirtioDevice[],
+    context: MachineContext,
+    { kvm, threads }: KvmParts,
+  ) {
+    this.#context = context;
+    this.#kvm = kvm;
+    this.#threads = threads;
     this.#devices = devices;
     checkLimits('kvm', devices.length);
-    const maxCpus = host.kvm.checkExtension(KVM_CAP_MAX_VCPUS);
+    const maxCpus = kvm.checkExtension(KVM_CAP_MAX_VCPUS);
     if (spec.cpus > maxCpus) {
       throw new MachineError('bad-spec', `this host's KVM gives a machine at most ${maxCpus} CPUs, not ${spec.cpus}`);
     }
-    this.#vm = Vm.create(host.kvm);
+    this.#vm = Vm.create(kvm);
     this.#memory = allocateMemory(this.#vm, spec.memory);
     this.#vm.reserveRealModePages(IDENTITY_MAP_ADDRESS, TSS_ADDRESS);
     this.#vm.createIrqchip();
     // A kernel that knows kvmclock and the TSC deadline timer leaves it alone; others calibrate against it.
     this.#vm.createPit();
     this.#serial = new Serial({
-      write: (byte) => host.writeConsole(Uint8Array.of(byte)),
+      write: (byte) => context.writeConsole(Uint8Array.of(byte)),
       setInterrupt: (level) => this.#vm.setIrqLine(SERIAL_IRQ, level ? 1 : 0),
     });
-    this.#i8042 = new I8042(() => host.onReset());
+    this.#i8042 = new I8042(() => context.onReset());
     const windows = devices.map((device, index) => this.#attach(device, index));
-    host.threads.machine.deviceCount = devices.length;
+    threads.machine.deviceCount = devices.length;
     this.#createVcpus(spec.cpus);
     this.#load(spec, windows);
   }
 
+  get state(): MachineState {
+    return this.#lifecycle.state;
+  }
+
   /** Puts a device behind its window, with an eventfd for each queue's kick and one for its interrupt. */
   #attach(device: VirtioDevice, index: number): MmioDevice {
-    const { loop, threads, log } = this.#host;
+    const { loop, log } = this.#context;
     const address = MMIO_BASE + index * MMIO_WINDOW;
     const irq = FIRST_DEVICE_IRQ + index;
     const irqFd = this.#createEventFd();
@@ -122,7 +127,7 @@ export class KvmMachine implements Disposable, Bus {
     const transport = new VirtioMmio(device, {
       memory: this.#memory,
       loop,
-      interruptStatus: threads.machine.interruptStatus.subarray(index, index + 1),
+      interruptStatus: this.#threads.machine.interruptStatus.subarray(index, index + 1),
       raiseInterrupt: () => libc.signalEventFd(irqFd),
       onFailure: (reason) => log.warn({ device: device.name }, `the guest broke the device's protocol: ${reason}`),
     });
@@ -145,7 +150,7 @@ export class KvmMachine implements Disposable, Bus {
   }
 
   #createVcpus(cpus: number): void {
-    const supported = this.#host.kvm.supportedCpuid();
+    const supported = this.#kvm.supportedCpuid();
     for (let cpu = 0; cpu < cpus; cpu++) {
       const vcpu = Vcpu.create(this.#vm, cpu);
       vcpu.setCpuid(filterCpuid(supported, { cpu, cpus }));
@@ -159,34 +164,76 @@ export class KvmMachine implements Disposable, Bus {
     const kernel = loadKernel(this.#memory, spec.kernel);
     const initramfs = loadInitramfs(this.#memory, spec.initramfs, kernel);
     const commandLine = joinCommandLine(baseCommandLine({ devices, console: spec.console }), spec.commandLine);
-    this.#host.log.debug({ commandLine, kernel: kernel.format }, 'boot');
+    this.#context.log.debug({ commandLine, kernel: kernel.format }, 'boot');
     const boot = writeBootState(this.#memory, { kernel, initramfs, commandLine, cpus: spec.cpus });
     const { code, data, tss } = boot.segments;
-    this.#vcpus[0].setSpecialRegisters({
+    const [first] = this.#vcpus;
+    first?.setSpecialRegisters({
       ...boot,
       segments: { cs: code, ds: data, es: data, fs: data, gs: data, ss: data, tr: tss },
     });
-    this.#vcpus[0].setRegisters({ rip: boot.rip, rsi: boot.rsi, rsp: boot.rsp, rflags: boot.rflags });
+    first?.setRegisters({ rip: boot.rip, rsi: boot.rsi, rsp: boot.rsp, rflags: boot.rflags });
   }
 
-  /** Starts the vCPUs. */
   start(): void {
-    this.#host.threads.start(this.#vcpus, this.#host.loop, this, (end) => this.#onEnd(end));
+    this.#lifecycle.require('start', 'built');
+    this.#lifecycle.become({ name: 'starting' });
+    this.#threads.start(this.#vcpus, this.#context.loop, this, {
+      onStart: (startTime) => {
+        this.#lifecycle.become({ name: 'running', startTime });
+        this.#context.onStart(startTime);
+      },
+      onEnd: (end) => this.#onEnd(end),
+    });
   }
 
   #onEnd(end: VcpuEnd): void {
     if (end.kind === 'exit') {
-      this.#host.log.debug({ vcpu: end.vcpu.id, registers: end.vcpu.describe() }, `KVM exit ${exitName(end.reason)}`);
+      const registers = end.vcpu.describe();
+      this.#context.log.debug({ vcpu: end.vcpu.id, registers }, `KVM exit ${exitName(end.reason)}`);
     }
-    this.#host.onCrash(describeEnd(end));
+    const error = describeEnd(end);
+    this.#lifecycle.become({ name: 'crashed', error });
+    this.#context.onCrash(error);
+  }
+
+  pause(): void {
+    const { startTime } = this.#lifecycle.require('pause', 'running');
+    this.#threads.pause();
+    // A last exit may have been a vCPU's end.
+    if (this.state.name === 'running') this.#lifecycle.become({ name: 'paused', startTime });
+  }
+
+  resume(): void {
+    const { startTime } = this.#lifecycle.require('resume', 'paused');
+    this.#lifecycle.become({ name: 'running', startTime });
+    this.#threads.resume();
+  }
+
+  stop(): void {
+    this.#threads.stop();
+    this.#lifecycle.become({ name: 'stopped' });
+  }
+
+  save(): SavedMachine {
+    this.#lifecycle.require('save', 'paused');
+    return {
+      accel: 'kvm',
+      // First: they may raise interrupts.
+      devices: this.#transports.map((transport) => transport.save()),
+      serial: this.#serial.save(),
+      i8042: this.#i8042.save(),
+      vcpus: this.#vcpus.map((vcpu) => vcpu.save()),
+      vm: this.#vm.save(),
+    };
   }
 
   statistics(): MachineStatistics {
     const exits: Record<string, number> = {};
-    this.#host.threads.exitCounts().forEach((count, reason) => {
+    this.#threads.exitCounts().forEach((count, reason) => {
       if (count > 0) exits[exitName(reason)] = count;
     });
-    return { exits, ioctls: { ...this.#host.kvm.ioctls }, memory: { resident: this.#memory.resident } };
+    return { exits, ioctls: { ...this.#kvm.ioctls }, memory: { resident: this.#memory.resident } };
   }
 
   readPort(port: number): number {
@@ -201,21 +248,29 @@ export class KvmMachine implements Disposable, Bus {
 
   readMmio(address: number, data: Uint8Array): void {
     const offset = address - MMIO_BASE;
-    this.#transports[Math.floor(offset / MMIO_WINDOW)].read(offset % MMIO_WINDOW, data);
+    this.#transportAt(offset).read(offset % MMIO_WINDOW, data);
   }
 
   writeMmio(address: number, data: Uint8Array): void {
     const offset = address - MMIO_BASE;
-    this.#transports[Math.floor(offset / MMIO_WINDOW)].write(offset % MMIO_WINDOW, data);
+    this.#transportAt(offset).write(offset % MMIO_WINDOW, data);
   }
 
-  /** Closes all of the machine. Its threads must have been stopped. */
+  /** The transport whose window holds `offset`; the vCPU thread forwards accesses to windows of devices alone. */
+  #transportAt(offset: number): VirtioMmio {
+    const transport = this.#transports[Math.floor(offset / MMIO_WINDOW)];
+    if (transport === undefined) throw new RangeError(`no device at offset ${offset} of the device windows`);
+    return transport;
+  }
+
   [Symbol.dispose](): void {
+    this.stop();
+    this.#threads[Symbol.dispose]();
     for (const vcpu of this.#vcpus) vcpu[Symbol.dispose]();
     this.#vm[Symbol.dispose]();
     for (const device of this.#devices) device[Symbol.dispose]();
     for (const fd of this.#eventFds) {
-      this.#host.loop.remove(fd);
+      this.#context.loop.remove(fd);
       libc.close(fd);
     }
     this.#memory[Symbol.dispose]();

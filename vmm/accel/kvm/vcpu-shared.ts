@@ -23,12 +23,20 @@ const EXITS = 16;
 /** KVM_EXIT_* numbers go up to 40 today. */
 const EXIT_REASONS = 64;
 const WORDS = EXITS + EXIT_REASONS;
-const ADDRESSES_AT = WORDS * 4;
-const MESSAGE_AT = ADDRESSES_AT + 4 * 8;
+const NUMBERS_AT = WORDS * 4;
+const NUMBERS = 4;
+const MESSAGE_AT = NUMBERS_AT + NUMBERS * 8;
 const MESSAGE_SIZE = 1024;
 
 /** Index of {@link VcpuShared.words}. */
 export const Word = { STATE, COMMAND, REQUEST, TID, END } as const;
+
+/** A vCPU as its thread needs it: its file descriptor, and address and size in bytes of its `kvm_run`. */
+export interface VcpuMapping {
+  fd: number;
+  runAddress: number;
+  runSize: number;
+}
 
 /** Memory shared by one vCPU thread and the device thread. */
 export class VcpuShared {
@@ -36,24 +44,50 @@ export class VcpuShared {
   readonly words: Int32Array;
   /** Exits to user space by KVM_EXIT_* number; counted by the thread. */
   readonly exits: Int32Array;
-  /** The vCPU's file descriptor, address and size of its `kvm_run`. */
-  readonly vcpu: Float64Array;
-  /** When the vCPU began to run, in milliseconds since the epoch. */
-  readonly startTime: Float64Array;
+  /** The vCPU's file descriptor, address and size of its `kvm_run`; when it began to run. */
+  readonly #numbers: Float64Array;
   readonly #message: Uint8Array;
 
   constructor(readonly buffer = new SharedArrayBuffer(MESSAGE_AT + MESSAGE_SIZE)) {
     this.words = new Int32Array(buffer, 0, WORDS);
     this.exits = this.words.subarray(EXITS, EXITS + EXIT_REASONS);
-    this.vcpu = new Float64Array(buffer, ADDRESSES_AT, 3);
-    this.startTime = new Float64Array(buffer, ADDRESSES_AT + 24, 1);
+    this.#numbers = new Float64Array(buffer, NUMBERS_AT, NUMBERS);
     this.#message = new Uint8Array(buffer, MESSAGE_AT, MESSAGE_SIZE);
+  }
+
+  load(word: number): number {
+    return Atomics.load(this.words, word);
   }
 
   /** Writes a word and wakes who waits for it. */
   store(word: number, value: number): void {
     Atomics.store(this.words, word, value);
     Atomics.notify(this.words, word);
+  }
+
+  /** The vCPU to run; set before the command to run it. */
+  get vcpu(): VcpuMapping {
+    const [fd = -1, runAddress = 0, runSize = 0] = this.#numbers;
+    return { fd, runAddress, runSize };
+  }
+
+  set vcpu({ fd, runAddress, runSize }: VcpuMapping) {
+    this.#numbers.set([fd, runAddress, runSize]);
+  }
+
+  /** When the vCPU began to run, in milliseconds since the epoch; 0 before. Set before the state. */
+  get startTime(): number {
+    return this.#numbers[3] ?? 0;
+  }
+
+  set startTime(time: number) {
+    this.#numbers[3] = time;
+  }
+
+  /** Counts an exit to user space. Reasons that there is no counter for are not counted. */
+  countExit(reason: number): void {
+    const count = this.exits[reason];
+    if (count !== undefined) this.exits[reason] = count + 1;
   }
 
   /** What the thread could not do, for an end by error. */
@@ -80,7 +114,7 @@ export class MachineShared {
   }
 
   get wakeFd(): number {
-    return this.words[0];
+    return this.words[0] ?? -1;
   }
 
   set wakeFd(fd: number) {
@@ -88,7 +122,7 @@ export class MachineShared {
   }
 
   get deviceCount(): number {
-    return this.words[1];
+    return this.words[1] ?? 0;
   }
 
   set deviceCount(count: number) {

@@ -1,6 +1,7 @@
 // The device thread's side of the vCPU threads: starts them, answers what they forward, pauses and stops them.
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
+import { Timer } from '../../host/timer.js';
 import { KVM_EXIT_IO_IN, KVM_EXIT_MMIO } from '../../kvm/exits.js';
 import { kvm_run } from '../../kvm/structs.js';
 import type { Vcpu } from '../../kvm/vcpu.js';
@@ -30,6 +31,14 @@ export interface Bus {
 /** How a vCPU came to an end that nobody asked for. */
 export type VcpuEnd = { kind: 'exit'; vcpu: Vcpu; reason: number } | { kind: 'error'; message: string };
 
+/** What the machine hears of its threads, from within the event loop or from {@link VcpuThreads.stop}. */
+export interface VcpuEvents {
+  /** The first vCPU began to run, at `time` in milliseconds since the epoch. */
+  onStart(time: number): void;
+  /** A vCPU ended without {@link VcpuThreads.stop}. */
+  onEnd(end: VcpuEnd): void;
+}
+
 interface VcpuThread extends StartedThread {
   vcpu?: Vcpu;
   /** `kvm_run`'s MMIO data by length. */
@@ -46,71 +55,81 @@ const ignoreKick = () => {};
 export class VcpuThreads implements Disposable {
   readonly #threads: VcpuThread[] = [];
   readonly #workerUrl: URL;
-  #deadline = 0;
   #bus: Bus | undefined;
-  #onEnd: ((end: VcpuEnd) => void) | undefined;
+  /** Forgotten once called. */
+  #onStart: VcpuEvents['onStart'] | undefined;
+  #onEnd: VcpuEvents['onEnd'] | undefined;
+  #loop: EventLoop | undefined;
+  #startTimer: Timer | undefined;
 
-  /** `workerUrl`: the bundle of vcpu-worker.ts. */
+  /**
+   * @param workerUrl the bundle of vcpu-worker.ts
+   * @param machine shared with all threads
+   * @param started threads that were started with `machine`, which are taken over
+   */
   constructor(
     workerUrl: URL,
     readonly machine = new MachineShared(),
+    started: readonly StartedThread[] = [],
   ) {
     this.#workerUrl = workerUrl;
+    for (const thread of started) this.#add(thread);
     this.machine.wakeFd = libc.createEventFd();
     process.on(KICK_SIGNAL_NAME, ignoreKick);
   }
 
-  /** Takes over a thread that was started for this machine. */
-  adopt(thread: StartedThread): void {
+  #add(thread: StartedThread): void {
     this.#threads.push({ ...thread, mmioData: [], reported: false });
   }
 
   /** Has at least `count` threads. */
   prepare(count: number): void {
-    while (this.#threads.length < count) this.adopt(startVcpuThread(this.machine, this.#workerUrl));
+    while (this.#threads.length < count) this.#add(startVcpuThread(this.machine, this.#workerUrl));
   }
 
   /**
-   * Runs one vCPU on each thread. `loop`, which the calling thread runs, calls `bus` for what the guest does and
-   * `onEnd` when a vCPU ends without {@link stop}.
+   * Runs one vCPU on each thread. `loop`, which the calling thread runs, calls `bus` for what the guest does. A thread
+   * takes tens of milliseconds to start, on a loaded host seconds: one that has not started within 20 s is an end by
+   * error.
    */
-  start(vcpus: readonly Vcpu[], loop: EventLoop, bus: Bus, onEnd: (end: VcpuEnd) => void): void {
+  start(vcpus: readonly Vcpu[], loop: EventLoop, bus: Bus, { onStart, onEnd }: VcpuEvents): void {
     this.prepare(vcpus.length);
     this.#bus = bus;
+    this.#onStart = onStart;
     this.#onEnd = onEnd;
-    this.#deadline = performance.now() + START_TIMEOUT;
+    this.#loop = loop;
     loop.add(this.machine.wakeFd, libc.EPOLLIN, () => {
       libc.drainEventFd(this.machine.wakeFd);
       this.#serve();
     });
-    vcpus.forEach((vcpu, index) => {
-      const thread = this.#threads[index];
-      thread.vcpu = vcpu;
+    this.#startTimer = new Timer(loop, () => this.#checkStart());
+    this.#startTimer.set(START_TIMEOUT);
+    this.#threads.forEach((thread, index) => {
+      const vcpu = vcpus[index];
+      if (vcpu === undefined) return;
+      const { fd, runAddress, runSize } = vcpu;
       const data = new Uint8Array(vcpu.run.buffer, kvm_run['mmio.data'], 8);
+      thread.vcpu = vcpu;
       thread.mmioData = Array.from({ length: 9 }, (_, length) => data.subarray(0, length));
-      thread.shared.vcpu.set([vcpu.fd, vcpu.runAddress, vcpu.runSize]);
+      thread.shared.vcpu = { fd, runAddress, runSize };
       thread.shared.store(Word.COMMAND, ThreadCommand.run);
     });
   }
 
-  /**
-   * Whether every vCPU runs. A thread takes tens of milliseconds to start, on a loaded host seconds.
-   * @throws MachineError `host` when one has not started within 20 s.
-   */
-  get running(): boolean {
-    const running = this.#threads.every(
-      ({ shared }) => Atomics.load(shared.words, Word.STATE) !== ThreadState.starting,
-    );
-    if (!running && performance.now() > this.#deadline) {
-      throw new MachineError('host', 'a vCPU thread did not start: the host is out of memory or of threads');
-    }
-    return running;
+  /** Tells of the first vCPU's start, once. */
+  #announceStart(): void {
+    const time = this.#threads[0]?.shared.startTime ?? 0;
+    if (time === 0) return;
+    const onStart = this.#onStart;
+    this.#onStart = undefined;
+    onStart?.(time);
   }
 
-  /** When the first vCPU began to run, in milliseconds since the epoch; undefined as long as it has not. */
-  get startTime(): number | undefined {
-    const time = this.#threads[0]?.shared.startTime[0] ?? 0;
-    return time > 0 ? time : undefined;
+  #checkStart(): void {
+    const isStarting = ({ vcpu, shared }: VcpuThread) =>
+      vcpu !== undefined && shared.load(Word.STATE) === ThreadState.starting;
+    if (!this.#threads.some(isStarting)) return;
+    this.#onEnd?.({ kind: 'error', message: 'its thread did not start: the host is out of memory or of threads' });
   }
 
   /** Exits to user space by KVM_EXIT_* number, of all vCPUs. */
@@ -126,19 +145,20 @@ export class VcpuThreads implements Disposable {
 
   /** Answers the exits that threads wait with, and tells of those that ended. */
   #serve(): void {
+    this.#announceStart();
     for (const thread of this.#threads) {
-      if (Atomics.load(thread.shared.words, Word.REQUEST) === 1) {
+      if (thread.shared.load(Word.REQUEST) === 1) {
         this.#answer(thread);
         thread.shared.store(Word.REQUEST, 0);
       }
-      const isEnded = Atomics.load(thread.shared.words, Word.STATE) === ThreadState.ended;
+      const isEnded = thread.shared.load(Word.STATE) === ThreadState.ended;
       if (isEnded && !thread.reported) this.#report(thread);
     }
   }
 
   #report(thread: VcpuThread): void {
     thread.reported = true;
-    const end = thread.shared.words[Word.END];
+    const end = thread.shared.load(Word.END);
     if (end === ThreadEnd.error) this.#onEnd?.({ kind: 'error', message: thread.shared.message });
     if (end === ThreadEnd.exit && thread.vcpu !== undefined) {
       this.#onEnd?.({ kind: 'exit', vcpu: thread.vcpu, reason: thread.vcpu.run.getUint32(kvm_run.exit_reason, true) });
@@ -153,6 +173,8 @@ export class VcpuThreads implements Disposable {
       // Windows of devices are below 4 GiB.
       const address = run.getUint32(kvm_run['mmio.phys_addr'], true);
       const data = thread.mmioData[run.getUint32(kvm_run['mmio.len'], true)];
+      // KVM's lengths are 1 to 8.
+      if (data === undefined) return;
       if (run.getUint8(kvm_run['mmio.is_write']) === 0) bus.readMmio(address, data);
       else bus.writeMmio(address, data);
     } else {
@@ -187,8 +209,11 @@ export class VcpuThreads implements Disposable {
   stop(): boolean {
     this.#bus = undefined;
     this.#onEnd = undefined;
+    this.#startTimer?.clear();
     // A thread that has not started yet finds the command before it touches its vCPU.
-    return this.#command(this.#threads, ThreadCommand.stop, [ThreadState.ended, ThreadState.starting]);
+    const stopped = this.#command(this.#threads, ThreadCommand.stop, [ThreadState.ended, ThreadState.starting]);
+    this.#announceStart();
+    return stopped;
   }
 
   #command(threads: readonly VcpuThread[], command: number, targets: readonly number[]): boolean {
@@ -197,13 +222,13 @@ export class VcpuThreads implements Disposable {
       thread.shared.store(Word.COMMAND, command);
     }
     for (let kicks = 0; kicks < MAX_KICKS; kicks++) {
-      const waiting = threads.filter(({ shared }) => !hasReached(shared, targets));
-      if (waiting.length === 0) return true;
-      for (const { shared } of waiting) kick(shared);
-      const { words } = waiting[0].shared;
-      for (let waited = 0; waited < KICK_INTERVAL && !hasReached(waiting[0].shared, targets); waited++) {
+      const waiting = threads.map(({ shared }) => shared).filter((shared) => !hasReached(shared, targets));
+      const [first] = waiting;
+      if (first === undefined) return true;
+      for (const shared of waiting) kick(shared);
+      for (let waited = 0; waited < KICK_INTERVAL && !hasReached(first, targets); waited++) {
         this.#serve();
-        Atomics.wait(words, Word.STATE, words[Word.STATE], 1);
+        Atomics.wait(first.words, Word.STATE, first.load(Word.STATE), 1);
       }
     }
     return false;
@@ -214,17 +239,20 @@ export class VcpuThreads implements Disposable {
     this.stop();
     // A thread signals the descriptor with its last breath.
     const ended = this.#command(this.#threads, ThreadCommand.stop, [ThreadState.ended]);
+    this.#loop?.remove(this.machine.wakeFd);
     if (ended) libc.close(this.machine.wakeFd);
+    this.#startTimer?.[Symbol.dispose]();
     process.off(KICK_SIGNAL_NAME, ignoreKick);
   }
 }
 
 function hasReached(shared: VcpuShared, targets: readonly number[]): boolean {
-  return targets.includes(Atomics.load(shared.words, Word.STATE));
+  return targets.includes(shared.load(Word.STATE));
 }
 
 function kick(shared: VcpuShared): void {
-  if (shared.words[Word.TID] !== 0) libc.tgkill(process.pid, shared.words[Word.TID], KICK_SIGNAL);
+  const tid = shared.load(Word.TID);
+  if (tid !== 0) libc.tgkill(process.pid, tid, KICK_SIGNAL);
 }
 
 /** Answers a port exit: `count` accesses of `size` bytes each, more than one for string instructions. */

@@ -2,6 +2,7 @@
 // for; ports and addresses that nobody owns, and the two registers of virtio-mmio that every interrupt touches, are
 // answered here.
 import { workerData } from 'node:worker_threads';
+import { messageOf } from '../../../errors/index.js';
 import { I8042_COMMAND_PORT, I8042_DATA_PORT } from '../../devices/i8042.js';
 import { SERIAL_PORT, SERIAL_PORT_LENGTH } from '../../devices/serial.js';
 import * as libc from '../../host/libc.js';
@@ -30,7 +31,7 @@ const machine = new MachineShared(data.machine);
 
 /** Waits until there is something to do. */
 function waitForCommand(command: number): void {
-  while (Atomics.load(shared.words, Word.COMMAND) === command) Atomics.wait(shared.words, Word.COMMAND, command);
+  while (shared.load(Word.COMMAND) === command) Atomics.wait(shared.words, Word.COMMAND, command);
 }
 
 /** Has the device thread answer the exit, which it finds in `kvm_run`. */
@@ -38,9 +39,9 @@ function forward(): void {
   Atomics.store(shared.words, Word.REQUEST, 1);
   libc.signalEventFd(machine.wakeFd);
   for (let spin = 0; spin < SPINS; spin++) {
-    if (Atomics.load(shared.words, Word.REQUEST) === 0) return;
+    if (shared.load(Word.REQUEST) === 0) return;
   }
-  while (Atomics.load(shared.words, Word.REQUEST) === 1) Atomics.wait(shared.words, Word.REQUEST, 1);
+  while (shared.load(Word.REQUEST) === 1) Atomics.wait(shared.words, Word.REQUEST, 1);
 }
 
 function hasPort(port: number): boolean {
@@ -85,7 +86,7 @@ function answerMmio(run: DataView): void {
  * @throws libc.SystemError when KVM_RUN fails.
  */
 function runVcpu(): boolean {
-  const [fd, runAddress, runSize] = shared.vcpu;
+  const { fd, runAddress, runSize } = shared.vcpu;
   const run = new DataView(libc.viewMemory(runAddress, runSize));
   for (;;) {
     if (libc.ioctl(fd, IOCTLS.KVM_RUN, 0) < 0) {
@@ -93,9 +94,9 @@ function runVcpu(): boolean {
       // EAGAIN: an application processor got its startup interrupt.
       if (errno === libc.EAGAIN) continue;
       if (errno !== libc.EINTR) throw new libc.SystemError('KVM_RUN', errno);
-      shared.exits[KVM_EXIT_INTR]++;
+      shared.countExit(KVM_EXIT_INTR);
       // `immediate_exit` is set before the signal is sent: KVM_RUN has completed the last exit, and no kick is lost.
-      const command = Atomics.load(shared.words, Word.COMMAND);
+      const command = shared.load(Word.COMMAND);
       if (command === ThreadCommand.stop) return true;
       if (command === ThreadCommand.pause) {
         shared.store(Word.STATE, ThreadState.paused);
@@ -105,7 +106,7 @@ function runVcpu(): boolean {
       continue;
     }
     const reason = run.getUint32(kvm_run.exit_reason, true);
-    shared.exits[reason]++;
+    shared.countExit(reason);
     if (reason === KVM_EXIT_MMIO) answerMmio(run);
     else if (reason === KVM_EXIT_IO) answerIo(run);
     else return false;
@@ -116,13 +117,13 @@ function main(): number {
   try {
     shared.words[Word.TID] = libc.gettid();
     waitForCommand(ThreadCommand.wait);
-    if (Atomics.load(shared.words, Word.COMMAND) === ThreadCommand.stop) return ThreadEnd.stopped;
-    shared.startTime[0] = performance.timeOrigin + performance.now();
+    if (shared.load(Word.COMMAND) === ThreadCommand.stop) return ThreadEnd.stopped;
+    shared.startTime = performance.timeOrigin + performance.now();
     shared.store(Word.STATE, ThreadState.running);
     libc.signalEventFd(machine.wakeFd);
     return runVcpu() ? ThreadEnd.stopped : ThreadEnd.exit;
   } catch (error) {
-    shared.message = error instanceof Error ? error.message : String(error);
+    shared.message = messageOf(error);
     return ThreadEnd.error;
   }
 }

@@ -11,16 +11,17 @@ import {
   writeBootState,
 } from '../../boot/index.js';
 import { type ChildProcess, FIRST_INHERITED_FD } from '../../host/child-process.js';
-import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
-import type { Logger } from '../../host/log.js';
 import { AllocatedMemory } from '../../host/memory.js';
-import type { MachineError, MachineSpec, MachineStatistics } from '../../machine.js';
+import { MachineError, type MachineSpec, type MachineStatistics } from '../../machine.js';
 import type { VirtioDevice } from '../../virtio/device.js';
-import { VhostUserBackend } from '../../virtio/vhost-user/device.js';
+import { VhostUserBackend, type VhostUserOptions } from '../../virtio/vhost-user/device.js';
 import { checkLimits } from '../choose.js';
+import { Lifecycle, type Machine, type MachineContext, type MachineState } from '../machine.js';
+import type { SavedMachine } from '../saved-machine.js';
 import {
-  hasSocket,
+  connectsByPath,
+  type QemuDevice,
   qemuArguments,
   TIMER_PIN,
   TRANSPORT_BASE,
@@ -34,24 +35,11 @@ const MEMORY_UNIT = 8192;
 /** Behind ours: the balloon, which is QEMU's own. */
 const QEMU_DEVICES = 1;
 
-/** What the machine is placed in. Callbacks come from within the event loop. */
-export interface TcgHost {
-  loop: EventLoop;
-  log: Logger;
-  /** QEMU has come to its last device: the guest starts. */
-  onStart(): void;
-  /** The guest's serial console sent bytes, which are valid during the call alone. */
-  writeConsole(bytes: Uint8Array): void;
-  /** The guest asked for a reset, and is stopped. */
-  onReset(): void;
-  /** The guest can't go on. */
-  onCrash(error: MachineError): void;
-}
-
-/** A machine on QEMU's CPU emulator. Owns what it makes, and `devices`, from the constructor on. */
-export class TcgMachine implements Disposable {
+/** A machine on QEMU's CPU emulator. Owns what it makes, and its devices, from the constructor on. */
+export class TcgMachine implements Machine {
   readonly #spec: MachineSpec;
-  readonly #host: TcgHost;
+  readonly #context: MachineContext;
+  readonly #lifecycle = new Lifecycle();
   readonly #devices: readonly VirtioDevice[];
   readonly #memory: AllocatedMemory;
   readonly #firmware: number;
@@ -62,9 +50,9 @@ export class TcgMachine implements Disposable {
    * Makes memory and loads the kernel.
    * @throws MachineError `bad-spec` and `bad-kernel`; libc.SystemError when the host refuses.
    */
-  constructor(spec: MachineSpec, devices: readonly VirtioDevice[], host: TcgHost) {
+  constructor(spec: MachineSpec, devices: readonly VirtioDevice[], context: MachineContext) {
     this.#spec = spec;
-    this.#host = host;
+    this.#context = context;
     this.#devices = devices;
     checkLimits('tcg', devices.length + QEMU_DEVICES);
     this.#memory = AllocatedMemory.allocate(Math.floor(spec.memory / MEMORY_UNIT) * MEMORY_UNIT);
@@ -83,48 +71,99 @@ export class TcgMachine implements Disposable {
     }));
     const base = baseCommandLine({ devices, console: spec.console });
     const commandLine = joinCommandLine([base, ...emulationWords(spec.cpus)].join(' '), spec.commandLine);
-    this.#host.log.debug({ commandLine, kernel: kernel.format }, 'boot');
+    this.#context.log.debug({ commandLine, kernel: kernel.format }, 'boot');
     const { cpus } = spec;
     return resetImage(memory, writeBootState(memory, { kernel, initramfs, commandLine, cpus, timerPin: TIMER_PIN }));
   }
 
-  /** Starts QEMU. @throws MachineError `no-accelerator` when it is not installed, `host`. */
-  start(): void {
-    const { loop } = this.#host;
-    const given = this.#devices.filter((device) => !hasSocket(device));
-    const pairs = given.map(() => libc.createSocketPair());
-    const inherited = [this.#memory.fd, this.#firmware, ...pairs.map(([, theirs]) => theirs)];
-    const netSocket = `${this.#spec.vsock.path}.net`;
-    for (const device of this.#devices.filter(hasSocket)) this.#listen(device, netSocket);
-    const [memory, firmware, ...fds] = inherited.map((_, index) => FIRST_INHERITED_FD + index);
-    const { cpus } = this.#spec;
-    const { size } = this.#memory;
-    this.#qemu = startQemu({
-      args: qemuArguments({
-        ...{ cpus, memory: size, devices: this.#devices, netSocket },
-        fds: { memory, firmware, devices: this.#devices.map((device) => fds[given.indexOf(device)]) },
-      }),
-      inherited,
-      loop,
-      onOutput: (bytes) => this.#host.writeConsole(bytes),
-      onEnd: (error) => {
-        if (error === undefined) this.#host.onReset();
-        else this.#host.onCrash(error);
-      },
-    });
-    given.forEach((device, index) => {
-      const [ours, theirs] = pairs[index];
-      libc.close(theirs);
-      this.#serve(device, ours, index === given.length - 1 ? () => this.#host.onStart() : undefined);
-    });
+  get state(): MachineState {
+    return this.#lifecycle.state;
   }
 
-  #serve(device: VirtioDevice, fd: number, onOwned?: () => void): void {
-    const { loop, log } = this.#host;
+  /** Starts QEMU. @throws MachineError `no-accelerator` when it is not installed, `host`. */
+  start(): void {
+    this.#lifecycle.require('start', 'built');
+    this.#lifecycle.become({ name: 'starting' });
+    const netSocket = `${this.#spec.vsock.path}.net`;
+    const inherited = [this.#memory.fd, this.#firmware];
+    const pairs: { device: VirtioDevice; ours: number; theirs: number }[] = [];
+    const devices = this.#devices.map((device): QemuDevice => {
+      if (connectsByPath(device)) {
+        this.#listen(device, netSocket);
+        return { device, socket: { path: netSocket } };
+      }
+      const [ours, theirs] = libc.createSocketPair();
+      pairs.push({ device, ours, theirs });
+      inherited.push(theirs);
+      return { device, socket: { fd: FIRST_INHERITED_FD + inherited.length - 1 } };
+    });
+    this.#qemu = startQemu({
+      args: qemuArguments({
+        cpus: this.#spec.cpus,
+        memory: { size: this.#memory.size, fd: FIRST_INHERITED_FD },
+        firmwareFd: FIRST_INHERITED_FD + 1,
+        devices,
+      }),
+      inherited,
+      loop: this.#context.loop,
+      onOutput: (bytes) => this.#context.writeConsole(bytes),
+      onEnd: (error) => this.#onEnd(error),
+    });
+    const last = pairs.at(-1);
+    for (const pair of pairs) {
+      libc.close(pair.theirs);
+      // QEMU takes its devices over one after the other, and then starts the guest.
+      this.#serve(pair.device, pair.ours, pair === last ? { onOwned: () => this.#onStart() } : {});
+    }
+  }
+
+  #onStart(): void {
+    const startTime = performance.timeOrigin + performance.now();
+    this.#lifecycle.become({ name: 'running', startTime });
+    this.#context.onStart(startTime);
+  }
+
+  /** QEMU ended by itself: its guest asked for a reset, or there is an `error`. */
+  #onEnd(error: MachineError | undefined): void {
+    if (error === undefined) {
+      this.#lifecycle.become({ name: 'stopped' });
+      this.#context.onReset();
+    } else {
+      this.#lifecycle.become({ name: 'crashed', error });
+      this.#context.onCrash(error);
+    }
+  }
+
+  pause(): void {
+    const { startTime } = this.#lifecycle.require('pause', 'running');
+    this.#qemu?.suspend();
+    this.#lifecycle.become({ name: 'paused', startTime });
+  }
+
+  resume(): void {
+    const { startTime } = this.#lifecycle.require('resume', 'paused');
+    this.#lifecycle.become({ name: 'running', startTime });
+    this.#qemu?.resume();
+  }
+
+  /** Kills QEMU. */
+  stop(): void {
+    this.#qemu?.[Symbol.dispose]();
+    this.#qemu = undefined;
+    this.#lifecycle.become({ name: 'stopped' });
+  }
+
+  /** @throws MachineError `unsupported`, always: QEMU's vhost-user front-ends for vsock, rng and fs refuse to be saved. */
+  save(): SavedMachine {
+    throw new MachineError('unsupported', 'an emulated machine cannot be saved: use --accel kvm');
+  }
+
+  #serve(device: VirtioDevice, fd: number, { onOwned }: Pick<VhostUserOptions, 'onOwned'> = {}): void {
+    const { loop, log } = this.#context;
     this.#backends.push(
       new VhostUserBackend(device, fd, {
         loop,
-        onOwned,
+        ...(onOwned === undefined ? {} : { onOwned }),
         onFailure: (reason) => log.warn({ device: device.name }, `the guest broke the device's protocol: ${reason}`),
         onBroken: (reason) => log.warn({ device: device.name }, `QEMU broke the vhost-user protocol: ${reason}`),
       }),
@@ -133,7 +172,7 @@ export class TcgMachine implements Disposable {
 
   /** Serves the device to whoever connects first: the folder is the user's alone. */
   #listen(device: VirtioDevice, path: string): void {
-    const { loop } = this.#host;
+    const { loop } = this.#context;
     const address = libc.unixAddress(path);
     const type = libc.SOCK_STREAM | libc.SOCK_CLOEXEC | libc.SOCK_NONBLOCK;
     const listener = libc.check(libc.socket(libc.AF_UNIX, type, 0), 'socket');
@@ -154,9 +193,8 @@ export class TcgMachine implements Disposable {
     return { exits: {}, ioctls: {}, memory: { resident: this.#memory.resident } };
   }
 
-  /** Kills QEMU and closes all of the machine. */
   [Symbol.dispose](): void {
-    this.#qemu?.[Symbol.dispose]();
+    this.stop();
     for (const backend of this.#backends) backend[Symbol.dispose]();
     for (const device of this.#devices) device[Symbol.dispose]();
     libc.close(this.#firmware);

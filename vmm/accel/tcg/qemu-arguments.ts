@@ -1,8 +1,7 @@
 // QEMU's command line for a machine whose devices are ours: CPUs, interrupt controllers, a timer, a serial port, and
 // virtio-mmio transports that reach our devices over vhost-user. QEMU, docs/system/i386/microvm.rst.
 
-import { FS_QUEUE_SIZE, FS_TAG } from '../../devices/fs/device.js';
-import { VirtioNet } from '../../devices/net/device.js';
+import { MachineError } from '../../machine.js';
 import type { VirtioDevice } from '../../virtio/device.js';
 
 /** virtio-mmio transports of QEMU's microvm: where they are, and their interrupt lines (QEMU, hw/i386/microvm.c). */
@@ -21,27 +20,33 @@ const ORDERED_CPUS = 2;
 
 export interface QemuSpec {
   cpus: number;
-  /** Bytes, a multiple of 8 KiB. */
-  memory: number;
-  devices: readonly VirtioDevice[];
-  /** Descriptors as they are numbered in QEMU. */
-  fds: {
-    memory: number;
-    /** 64 KiB that end at 4 GiB. */
-    firmware: number;
-    /** A connected socket for each device but those that QEMU connects to itself. */
-    devices: readonly number[];
-  };
-  /** Where the network device listens: QEMU takes no descriptor for that. */
-  netSocket: string;
+  /** Bytes, a multiple of 8 KiB; and its file's descriptor, as it is numbered in QEMU. */
+  memory: { size: number; fd: number };
+  /** Descriptor of the firmware's file, as it is numbered in QEMU: 64 KiB that end at 4 GiB. */
+  firmwareFd: number;
+  devices: readonly QemuDevice[];
 }
 
-/** QEMU's names of devices, by ours. */
-const FRONT_ENDS: Record<string, string> = {
-  blk: 'vhost-user-blk,num-queues=1',
-  vsock: 'vhost-user-vsock-device',
-  rng: 'vhost-user-rng',
-  fs: `vhost-user-fs-device,tag=${FS_TAG},queue-size=${FS_QUEUE_SIZE}`,
+/** A device of ours, and the vhost-user socket that leads to it: a connected descriptor of QEMU's, or a path. */
+export interface QemuDevice {
+  device: VirtioDevice;
+  socket: { fd: number } | { path: string };
+}
+
+// Configuration spaces (virtio 1.2, 5.1.4 and 5.11.4).
+const NET_MAC_LENGTH = 6;
+const NET_MTU = 10;
+const FS_TAG_LENGTH = 36;
+
+/** QEMU's front-ends of devices, by our devices' names. */
+const FRONT_ENDS: Record<string, (device: VirtioDevice) => string> = {
+  blk: () => 'vhost-user-blk,num-queues=1',
+  vsock: () => 'vhost-user-vsock-device',
+  rng: () => 'vhost-user-rng',
+  fs: ({ config, queueSizes }) => {
+    const tag = Buffer.from(config.subarray(0, FS_TAG_LENGTH)).toString().replace(/\0+$/, '');
+    return `vhost-user-fs-device,tag=${tag},queue-size=${Math.max(...queueSizes)}`;
+  },
 };
 
 /**
@@ -51,28 +56,25 @@ const FRONT_ENDS: Record<string, string> = {
 const BALLOON = 'free-page-reporting=on,deflate-on-oom=on';
 
 /** The serial console is QEMU's stdout. */
-export function qemuArguments({ cpus, memory, devices, fds, netSocket }: QemuSpec): string[] {
+export function qemuArguments({ cpus, memory, firmwareFd, devices }: QemuSpec): string[] {
   return [
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     // Nothing that a guest makes of QEMU starts a program or gains a right.
     ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
     // A kernel that finds no clock chip waits for it for more than a second.
     ...['-machine', 'microvm,acpi=off,x-option-roms=off,rtc=on,isa-serial=on,memory-backend=memory'],
-    ...['-object', `memory-backend-file,id=memory,size=${memory},mem-path=/dev/fd/${fds.memory},share=on`],
-    ...['-m', `${memory}B`, '-smp', `${cpus},maxcpus=${Math.max(cpus, ORDERED_CPUS)}`, '-cpu', 'max'],
+    ...['-object', `memory-backend-file,id=memory,size=${memory.size},mem-path=/dev/fd/${memory.fd},share=on`],
+    ...['-m', `${memory.size}B`, '-smp', `${cpus},maxcpus=${Math.max(cpus, ORDERED_CPUS)}`, '-cpu', 'max'],
     ...['-accel', 'tcg,thread=multi'],
-    ...['-bios', `/dev/fd/${fds.firmware}`],
+    ...['-bios', `/dev/fd/${firmwareFd}`],
     // With which the kernel resets the machine: else it would do so by a triple fault, and none would be a crash.
     ...['-device', 'i8042'],
     ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
     ...['-global', 'virtio-mmio.force-legacy=false'],
-    ...devices.flatMap((device, index) => [
-      ...[
-        '-chardev',
-        `socket,id=vhost${index},${hasSocket(device) ? `path=${netSocket}` : `fd=${fds.devices[index]}`}`,
-      ],
-      ...frontEnd(device, index),
-    ]),
+    ...devices.flatMap(({ device, socket }, index) => {
+      const end = 'path' in socket ? `path=${socket.path}` : `fd=${socket.fd}`;
+      return ['-chardev', `socket,id=vhost${index},${end}`, ...frontEnd(device, index)];
+    }),
     ...['-device', `virtio-balloon-device,${BALLOON},bus=virtio-mmio-bus.${devices.length}`],
   ];
 }
@@ -86,22 +88,28 @@ const OWN_FEATURES = [
   'status',
 ];
 
-/** Whether QEMU connects to the device, rather than being given a connection. */
-export function hasSocket(device: VirtioDevice): device is VirtioNet {
-  return device instanceof VirtioNet;
+/** Returns true if QEMU connects to the device by a path: it takes no descriptor for a network device. */
+export function connectsByPath(device: VirtioDevice): boolean {
+  return device.name === 'net';
 }
 
 function frontEnd(device: VirtioDevice, index: number): string[] {
-  const place = `bus=virtio-mmio-bus.${index}`;
-  if (!hasSocket(device)) {
-    return ['-device', `${FRONT_ENDS[device.name]},chardev=vhost${index},${place}`];
-  }
-  // QEMU keeps the configuration space of a network device itself.
-  const { mac, mtu } = device.spec;
+  const bus = `bus=virtio-mmio-bus.${index}`;
+  if (device.name === 'net') return netFrontEnd(device, index, bus);
+  const describe = FRONT_ENDS[device.name];
+  if (describe === undefined)
+    throw new MachineError('unsupported', `QEMU has no front-end for the ${device.name} device`);
+  return ['-device', `${describe(device)},chardev=vhost${index},${bus}`];
+}
+
+/** QEMU keeps the configuration space of a network device itself. */
+function netFrontEnd({ config }: VirtioDevice, index: number, bus: string): string[] {
+  const mac = Array.from(config.subarray(0, NET_MAC_LENGTH), (byte) => byte.toString(16).padStart(2, '0')).join(':');
+  const mtu = new DataView(config.buffer, config.byteOffset).getUint16(NET_MTU, true);
   const without = OWN_FEATURES.map((feature) => `${feature}=off`);
   const own = [`mac=${mac}`, `host_mtu=${mtu}`, ...without].join(',');
   return [
     ...['-netdev', `vhost-user,id=net${index},chardev=vhost${index}`],
-    ...['-device', `virtio-net-device,netdev=net${index},${own},${place}`],
+    ...['-device', `virtio-net-device,netdev=net${index},${own},${bus}`],
   ];
 }

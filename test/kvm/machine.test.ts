@@ -1,0 +1,212 @@
+// The life of a machine, the same for each kind: what each call does, and which state forbids it.
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { createMachine } from '../../vmm/accel/create.js';
+import { MachineShared } from '../../vmm/accel/kvm/vcpu-shared.js';
+import type { Machine } from '../../vmm/accel/machine.js';
+import { EventLoop } from '../../vmm/host/event-loop.js';
+import { createLogger } from '../../vmm/host/log.js';
+import { Kvm } from '../../vmm/kvm/kvm.js';
+import type { Accelerator, MachineError, MachineSpec } from '../../vmm/machine.js';
+import { assembleKernel, bundle } from './guest.js';
+
+/** Writes to the serial port without end. */
+const CHATTER = 'mov edx, 0x3f8\n mov al, 0x61\n again: out dx, al\n jmp again';
+const TRIPLE_FAULT = 'mov rax, [0x7fffffffffff]';
+const RESET = 'mov al, 0xfe\n out 0x64, al\n stay: jmp stay';
+
+let programs: URL;
+const folder = mkdtempSync(join(tmpdir(), 'tsvm-machine-'));
+beforeAll(async () => {
+  programs = await bundle('machine', { vcpu: 'vmm/accel/kvm/vcpu-worker.ts' });
+  writeFileSync(join(folder, 'initramfs'), 'not looked at');
+});
+afterAll(() => {
+  rmSync(programs, { recursive: true, force: true });
+  rmSync(folder, { recursive: true });
+});
+
+let machines = 0;
+
+/** A machine in this process, and what it told its context. */
+class Specimen implements Disposable {
+  readonly loop = new EventLoop();
+  readonly kvm = Kvm.open();
+  readonly machine: Machine;
+  readonly events: string[] = [];
+  error: MachineError | undefined;
+  /** Bytes that the guest wrote to its console. */
+  written = 0;
+
+  constructor(accel: Accelerator, source: string) {
+    const name = join(folder, String(machines++));
+    writeFileSync(`${name}.kernel`, assembleKernel(source));
+    const spec: MachineSpec = {
+      accel,
+      kernel: `${name}.kernel`,
+      initramfs: join(folder, 'initramfs'),
+      commandLine: '',
+      cpus: 1,
+      memory: 64 * 2 ** 20,
+      disks: [],
+      vsock: { guestCid: 3, path: `${name}.vsock` },
+      console: false,
+      logLevel: 'silent',
+    };
+    const { loop, kvm } = this;
+    const unexpected = () => {
+      throw new Error('this machine has no network');
+    };
+    this.machine = createMachine({
+      spec,
+      accel,
+      reserve: { kvm, workerUrl: new URL('vcpu.js', programs), shared: new MachineShared(), started: [] },
+      context: {
+        loop,
+        log: createLogger('silent'),
+        writeConsole: (bytes) => {
+          this.written += bytes.length;
+        },
+        onStart: () => this.events.push('start'),
+        onReset: () => this.events.push('reset'),
+        onCrash: (error) => {
+          this.events.push('crash');
+          this.error = error;
+        },
+      },
+      network: { loop, onNetworkUp: unexpected, onNetworkDown: unexpected, onRefusal: unexpected },
+    }).machine;
+  }
+
+  /** Serves the machine until `condition` holds. */
+  serveUntil(condition: () => boolean): void {
+    while (!condition()) this.loop.poll(10);
+  }
+
+  /** Serves the machine until the guest has written more. */
+  serveOutput(): void {
+    const before = this.written;
+    this.serveUntil(() => this.written > before);
+  }
+
+  [Symbol.dispose](): void {
+    this.machine[Symbol.dispose]();
+    this.kvm[Symbol.dispose]();
+    this.loop[Symbol.dispose]();
+  }
+}
+
+/** The code and the message of the error that a call throws. */
+function refusal(call: () => void): string {
+  try {
+    call();
+  } catch (error) {
+    const { code, message } = error as MachineError;
+    return `${code}: ${message}`;
+  }
+  return 'no error';
+}
+
+describe.each(['kvm', 'tcg'] as const)('a machine on %s', (accel) => {
+  test('starts, and is stopped', () => {
+    using specimen = new Specimen(accel, CHATTER);
+    const { machine, events } = specimen;
+    expect(machine.state).toEqual({ name: 'built' });
+    machine.start();
+    expect(machine.state).toEqual({ name: 'starting' });
+    specimen.serveOutput();
+    expect(events).toEqual(['start']);
+    expect(machine.state).toEqual({ name: 'running', startTime: expect.any(Number) });
+    expect(machine.statistics().memory?.resident).toBeGreaterThan(0);
+    machine.stop();
+    expect(machine.state).toEqual({ name: 'stopped' });
+  });
+
+  test('stands still while it is paused, and runs on', () => {
+    using specimen = new Specimen(accel, CHATTER);
+    const { machine } = specimen;
+    machine.start();
+    specimen.serveOutput();
+    const { state } = machine;
+    machine.pause();
+    expect(machine.state).toEqual({ ...state, name: 'paused' });
+    // What was written before the pause may be on its way.
+    while (specimen.loop.poll(50) > 0);
+    const paused = specimen.written;
+    specimen.loop.poll(100);
+    expect(specimen.written).toBe(paused);
+    machine.resume();
+    expect(machine.state).toEqual(state);
+    specimen.serveOutput();
+  });
+
+  test('can be stopped while it is paused, and twice', () => {
+    using specimen = new Specimen(accel, CHATTER);
+    specimen.machine.start();
+    specimen.serveOutput();
+    specimen.machine.pause();
+    specimen.machine.stop();
+    specimen.machine.stop();
+    expect(specimen.machine.state).toEqual({ name: 'stopped' });
+  });
+
+  test('refuses calls that do not fit its state', () => {
+    using specimen = new Specimen(accel, CHATTER);
+    const { machine } = specimen;
+    expect(refusal(() => machine.pause())).toBe('bad-state: cannot pause the machine: it is built, not running');
+    machine.start();
+    expect(refusal(() => machine.start())).toBe('bad-state: cannot start the machine: it is starting, not built');
+    specimen.serveOutput();
+    expect(refusal(() => machine.resume())).toBe('bad-state: cannot resume the machine: it is running, not paused');
+    machine.stop();
+    expect(refusal(() => machine.start())).toBe('bad-state: cannot start the machine: it is stopped, not built');
+  });
+
+  test('tells of a reset', () => {
+    using specimen = new Specimen(accel, RESET);
+    specimen.machine.start();
+    specimen.serveUntil(() => specimen.events.includes('reset'));
+    expect(specimen.events).toEqual(['start', 'reset']);
+  });
+
+  test('keeps the reason of a crash', () => {
+    using specimen = new Specimen(accel, TRIPLE_FAULT);
+    const { machine } = specimen;
+    machine.start();
+    specimen.serveUntil(() => specimen.error !== undefined);
+    expect(specimen.events).toEqual(['start', 'crash']);
+    expect(machine.state).toEqual({ name: 'crashed', error: specimen.error });
+    expect(refusal(() => machine.pause())).toMatch(
+      /^bad-state: cannot pause the machine: it has crashed \(.*triple fault/,
+    );
+  });
+});
+
+test('a paused machine on KVM is saved as plain JSON', () => {
+  using specimen = new Specimen('kvm', CHATTER);
+  const { machine } = specimen;
+  expect(refusal(() => machine.save())).toBe('bad-state: cannot save the machine: it is built, not paused');
+  machine.start();
+  specimen.serveOutput();
+  machine.pause();
+  const saved = machine.save();
+  expect(saved).toMatchObject({
+    accel: 'kvm',
+    vm: { irqchips: expect.any(Array) },
+    vcpus: [{ tscKhz: expect.any(Number) }],
+  });
+  // Socket device, entropy device, balloon.
+  expect(saved.devices).toHaveLength(3);
+  expect(JSON.parse(JSON.stringify(saved))).toEqual(saved);
+  machine.resume();
+  specimen.serveOutput();
+});
+
+test('an emulated machine says that it cannot be saved', () => {
+  using specimen = new Specimen('tcg', CHATTER);
+  expect(refusal(() => specimen.machine.save())).toBe(
+    'unsupported: an emulated machine cannot be saved: use --accel kvm',
+  );
+});

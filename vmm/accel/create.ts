@@ -1,0 +1,56 @@
+// Makes the machine that a specification asks for, with its devices.
+import type { VirtioNet } from '../devices/net/device.js';
+import type { Kvm } from '../kvm/kvm.js';
+import { type Accelerator, MachineError, type MachineSpec } from '../machine.js';
+import { createDevices } from './devices.js';
+import { KvmMachine } from './kvm/machine.js';
+import type { MachineShared } from './kvm/vcpu-shared.js';
+import type { StartedThread } from './kvm/vcpu-start.js';
+import { VcpuThreads } from './kvm/vcpu-threads.js';
+import type { Machine, MachineContext } from './machine.js';
+import type { NetworkContext } from './network.js';
+import { TcgMachine } from './tcg/machine.js';
+
+/** What the process keeps ready for a machine on KVM before it has a specification. */
+export interface KvmReserve {
+  /** `/dev/kvm`, or why it is not open. */
+  kvm: Kvm | MachineError;
+  /** The bundle of vcpu-worker.ts. */
+  workerUrl: URL;
+  /** Shared with the threads that were started. */
+  shared: MachineShared;
+  started: readonly StartedThread[];
+}
+
+export interface CreateOptions {
+  spec: MachineSpec;
+  accel: Accelerator;
+  reserve: KvmReserve;
+  context: MachineContext;
+  network: NetworkContext;
+}
+
+export interface CreatedMachine {
+  machine: Machine;
+  /** Undefined: the guest has no network device. */
+  net: VirtioNet | undefined;
+}
+
+/**
+ * Builds the machine and loads its kernel. If this throws, nothing is released: the process exits and the kernel reclaims
+ * everything.
+ * @throws MachineError of any kind but `bad-state`; libc.SystemError when the host refuses.
+ */
+export function createMachine({ spec, accel, reserve, context, network }: CreateOptions): CreatedMachine {
+  if (accel === 'tcg') {
+    const { devices, net } = createDevices(spec, accel, network);
+    return { machine: new TcgMachine(spec, devices, context), net };
+  }
+  const { kvm, workerUrl, shared, started } = reserve;
+  if (kvm instanceof MachineError) throw kvm;
+  // Threads take the longest to start: they do so while the devices are opened.
+  const threads = new VcpuThreads(workerUrl, shared, started);
+  threads.prepare(spec.cpus);
+  const { devices, net } = createDevices(spec, accel, network);
+  return { machine: new KvmMachine(spec, devices, context, { kvm, threads }), net };
+}
