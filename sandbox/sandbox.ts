@@ -6,6 +6,7 @@ import { Container } from './containers/container.js';
 import type { ContainerFiles } from './containers/files.js';
 import type { Usage } from './containers/report.js';
 import { SandboxError } from './errors.js';
+import type { Home } from './home/home.js';
 import { MachineClient } from './machine/machine-client.js';
 import type { ContainerSpec } from './spec/container-spec.js';
 import type { BoundPort } from './spec/published-ports.js';
@@ -17,7 +18,7 @@ const SIGKILL = 9;
 /** How a sandbox is made: everything that `tsvm run` has options for. */
 export interface SandboxOptions extends Omit<ContainerSpec, 'image' | 'command' | 'autoRemove' | 'restart' | 'idle'> {
   /** The state folder. Default: `$TSVM_HOME`, or `~/.local/share/tsvm`. */
-  home?: string;
+  home?: Home | undefined;
   /** Ends the sandbox, also while it is being made. */
   signal?: AbortSignal;
   /** Told while an image is made ready for the first time. */

@@ -1,6 +1,5 @@
 // Connecting a container to a network, and disconnecting it: at once where it runs, and in any case for its next start.
 import { SandboxError } from '../errors.js';
-import { Home } from '../home/home.js';
 import { membershipsOf, setMemberships } from '../home/networks.js';
 import { checkAliases, isNetworkName } from '../spec/network.js';
 import { openRequest } from '../supervision/control-client.js';
@@ -17,8 +16,8 @@ export async function connectContainer(
   aliases: readonly string[] = [],
 ): Promise<void> {
   checkAliases(aliases);
-  const { folder, config } = container;
-  const { networks } = new Home(folder.home);
+  const { home, folder, config } = container;
+  const { networks } = home;
   const network = networks.find(reference);
   const { name } = network;
   const { mode } = config.spec.network ?? {};
@@ -38,8 +37,8 @@ export async function connectContainer(
 
 /** @throws SandboxError `no-such-network`, `conflict` when it is not in it */
 export async function disconnectContainer(container: Container, reference: string): Promise<void> {
-  const { folder, config } = container;
-  const { networks } = new Home(folder.home);
+  const { home, folder, config } = container;
+  const { networks } = home;
   const network = networks.find(reference);
   const { name } = network;
   const memberships = membershipsOf(folder, config);

@@ -2,15 +2,12 @@
 // its folder and asked of its supervisor; nothing is kept here.
 import { PassThrough } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type CommitOptions, type Image, openStore } from '../../images/index.js';
+import type { CommitOptions, Image } from '../../images/index.js';
 import type { ContainerIo } from '../agent/process-io.js';
 import { SandboxError } from '../errors.js';
-import { type ContainerFolder, containerFolders } from '../home/container-folder.js';
-import { allNames, nameOf, releaseName, renameContainer, withContainersLock } from '../home/container-names.js';
-import { type ContainerConfig, type ContainerState, isLeftBehind, isRunning } from '../home/container-record.js';
-import { findContainer } from '../home/container-store.js';
-import { recordEvent } from '../home/event-log.js';
-import { Home, tsvmHome } from '../home/home.js';
+import type { ContainerFolder } from '../home/container-folder.js';
+import { type ContainerConfig, type ContainerState, isRunning } from '../home/container-record.js';
+import { Home } from '../home/home.js';
 import type { LogEntry } from '../home/log-file.js';
 import { type ReadLogOptions, readLog } from '../home/log-reader.js';
 import type { ContainerSpec } from '../spec/container-spec.js';
@@ -45,41 +42,41 @@ export interface ContainerStartOptions extends StartOptions {
 }
 
 export class Container {
+  readonly home: Home;
   readonly #folder: ContainerFolder;
   readonly config: ContainerConfig;
   /** What it was made of, if that was just now. @internal */
   readonly image: Image | undefined;
 
-  private constructor(folder: ContainerFolder, config: ContainerConfig, image?: Image) {
+  private constructor(home: Home, folder: ContainerFolder, config: ContainerConfig, image?: Image) {
+    this.home = home;
     this.#folder = folder;
     this.config = config;
     this.image = image;
   }
 
   /** Makes a container, which does not run yet. @throws SandboxError, ImageError: see `createContainer` */
-  static async create(spec: ContainerSpec, options: CreateOptions & { home?: string } = {}): Promise<Container> {
-    const { folder, config, image } = await createContainer(options.home ?? tsvmHome(), spec, options);
-    return new Container(folder, config, image);
+  static async create(
+    spec: ContainerSpec,
+    options: CreateOptions & { home?: Home | undefined } = {},
+  ): Promise<Container> {
+    const home = options.home ?? new Home();
+    const { folder, config, image } = await createContainer(home, spec, options);
+    return new Container(home, folder, config, image);
   }
 
   /** Finds a container by name, id or the beginning of an id. @throws SandboxError `no-such-container`, `ambiguous` */
-  static find(reference: string, home = tsvmHome()): Container {
-    const folder = findContainer(home, reference);
-    const config = folder.config();
-    if (config === undefined) throw new SandboxError('no-such-container', `no such container: ${reference}`);
-    return new Container(folder, config);
+  static find(reference: string, home = new Home()): Container {
+    const { folder, config } = home.containers.find(reference);
+    return new Container(home, folder, config);
   }
 
   /** All containers, newest first. */
-  static list(home = tsvmHome()): ContainerInfo[] {
-    const names = allNames(home);
-    return containerFolders(home)
-      .flatMap((folder) => {
-        const config = folder.config();
-        if (config === undefined) return [];
-        const state = folder.state();
-        return isLeftBehind(config, state) ? [] : [{ config, state, name: names.get(folder.id) }];
-      })
+  static list(home = new Home()): ContainerInfo[] {
+    const names = home.containers.names.all();
+    return home.containers
+      .list()
+      .map(({ folder, config, state }) => ({ config, state, name: names.get(folder.id) }))
       .sort((a, b) => (a.config.created < b.config.created ? 1 : -1));
   }
 
@@ -88,7 +85,7 @@ export class Container {
   }
 
   get name(): string | undefined {
-    return nameOf(this.#folder.home, this.id);
+    return this.home.containers.names.of(this.id);
   }
 
   get state(): ContainerState {
@@ -126,7 +123,7 @@ export class Container {
    */
   async start({ supervisor = new SupervisorProcess(), ...options }: ContainerStartOptions = {}): Promise<void> {
     using process = supervisor;
-    await process.start(this.#folder, options);
+    await process.start(this, options);
   }
 
   /** Its output from now on, and its input. @throws SandboxError `not-running` */
@@ -178,7 +175,7 @@ export class Container {
 
   /** Its files, whether it runs or not. */
   get files(): ContainerFiles {
-    return new ContainerFiles(this.#folder, this.config);
+    return new ContainerFiles(this);
   }
 
   /** Its processes. @throws SandboxError `not-running` */
@@ -206,12 +203,14 @@ export class Container {
         () => layer.end(),
         (error) => layer.destroy(error),
       );
-      const store = openStore(this.#folder.home);
       const [id] = await Promise.all([
-        store.commit(this.config.image, layer as AsyncIterable<Buffer>, { createdBy: argv.join(' '), ...options }),
+        this.home.images.commit(this.config.image, layer as AsyncIterable<Buffer>, {
+          createdBy: argv.join(' '),
+          ...options,
+        }),
         written,
       ]);
-      recordEvent(this.#folder.home, this.id, 'commit', { image: spec.image });
+      this.home.events.record(this.id, 'commit', { image: spec.image });
       return id;
     });
   }
@@ -239,10 +238,10 @@ export class Container {
 
   /** @throws SandboxError `conflict`, `bad-spec` */
   rename(name: string): Promise<void> {
-    const { home, id } = this.#folder;
-    return withContainersLock(home, () => {
-      renameContainer(home, id, name);
-      recordEvent(home, id, 'rename', { name });
+    const { containers, events } = this.home;
+    return containers.withLock(() => {
+      containers.names.rename(this.id, name);
+      events.record(this.id, 'rename', { name });
     });
   }
 
@@ -251,7 +250,7 @@ export class Container {
    * @throws SandboxError `running`
    */
   async remove({ force = false, volumes = false } = {}): Promise<void> {
-    const { home, id } = this.#folder;
+    const { containers, volumes: allVolumes, events, images } = this.home;
     if (force) await this.#end();
     // One with --rm has taken itself away.
     if (this.#folder.config() === undefined) return;
@@ -259,12 +258,12 @@ export class Container {
     if (lock === undefined) {
       throw new SandboxError('running', `container ${this.#folder.shortId} is running: stop it first, or use --force`);
     }
-    await withContainersLock(home, () => releaseName(home, id));
+    await containers.withLock(() => containers.names.release(this.id));
     this.#folder.remove();
     const { image, mounts, autoRemove } = this.config.spec;
-    if (volumes || autoRemove) await new Home(home).volumes.removeAnonymous(mounts);
-    recordEvent(home, id, 'destroy', { image });
-    await openStore(home).release(id);
+    if (volumes || autoRemove) await allVolumes.removeAnonymous(mounts);
+    events.record(this.id, 'destroy', { image });
+    await images.release(this.id);
   }
 
   #checkRunning(): void {

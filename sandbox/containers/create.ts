@@ -1,16 +1,14 @@
 // Making a container: its folder and its name. Nothing runs yet.
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:os';
-import { type Image, type ImageConfig, openStore, type Progress } from '../../images/index.js';
+import type { Image, ImageConfig, Progress } from '../../images/index.js';
 import { SandboxError } from '../errors.js';
-import { ContainerFolder, sweepRemoved } from '../home/container-folder.js';
-import { checkName, claimName, ownerOf, withContainersLock } from '../home/container-names.js';
+import type { ContainerFolder } from '../home/container-folder.js';
+import { checkName } from '../home/container-names.js';
 import type { ContainerConfig } from '../home/container-record.js';
 import { containerMounts, fillVolumes, haveVolumes } from '../home/container-volumes.js';
-import { recordEvent } from '../home/event-log.js';
-import { Home } from '../home/home.js';
+import type { Home } from '../home/home.js';
 import { randomName } from '../home/random-name.js';
-import { runtimeFolder } from '../home/socket-folder.js';
 import { builtKernel } from '../run/machine-spec.js';
 import { checkRunSpec } from '../spec/check-run-spec.js';
 import type { ContainerSpec } from '../spec/container-spec.js';
@@ -35,17 +33,13 @@ export interface Created {
  * Makes a container.
  * @throws SandboxError `bad-spec`, `conflict` when the name is taken, `state`; ImageError
  */
-export async function createContainer(
-  home: string,
-  spec: ContainerSpec,
-  options: CreateOptions = {},
-): Promise<Created> {
+export async function createContainer(home: Home, spec: ContainerSpec, options: CreateOptions = {}): Promise<Created> {
   checkRunSpec(spec);
   checkContainerSpec(spec);
   // Neither is needed yet, but without them it could never be started.
   if (spec.kernel === undefined) builtKernel();
-  runtimeFolder();
-  const store = openStore(home);
+  home.openRuntime();
+  const store = home.images;
   const image = await store.resolve(spec.image, {
     pull: spec.pull ?? 'missing',
     platform: spec.platform,
@@ -54,7 +48,7 @@ export async function createContainer(
   });
   const mounts = containerMounts(home, spec, image);
   const id = randomBytes(32).toString('hex');
-  const folder = new ContainerFolder(home, id);
+  const folder = home.containers.folder(id);
   const hostname = spec.hostname ?? folder.shortId;
   const config: ContainerConfig = {
     id,
@@ -74,25 +68,26 @@ export async function createContainer(
     // Who removes volumes that no container has may be faster.
     for (let isPublished = false; !isPublished; ) {
       await fillVolumes(home, mounts, image);
-      isPublished = await withContainersLock(home, () => haveVolumes(home, mounts) && publish(folder, config));
+      isPublished = await home.containers.withLock(() => haveVolumes(home, mounts) && publish(home, folder, config));
     }
   } catch (error) {
     await store.release(id);
-    await new Home(home).volumes.removeAnonymous(mounts);
+    await home.volumes.removeAnonymous(mounts);
     throw error;
   }
   return { folder, config, image };
 }
 
 /** From now on there is this container. Under the lock. @throws SandboxError `conflict`, `state` */
-function publish(folder: ContainerFolder, config: ContainerConfig): true {
-  const { home, id } = folder;
+function publish(home: Home, folder: ContainerFolder, config: ContainerConfig): true {
+  const { id } = folder;
   const { spec } = config;
-  sweepRemoved(home);
+  const { containers } = home;
+  containers.sweep();
   const name = spec.name ?? freeName(home);
-  if (ownerOf(home, name) === undefined) folder.make(config);
-  claimName(home, name, id);
-  recordEvent(home, id, 'create', { image: spec.image, name });
+  if (containers.names.ownerOf(name) === undefined) folder.make(config);
+  containers.names.claim(name, id);
+  home.events.record(id, 'create', { image: spec.image, name });
   return true;
 }
 
@@ -105,10 +100,10 @@ function checkContainerSpec({ name, autoRemove, restart, stopSignal: signal }: C
   if (signal !== undefined) signalNumber(signal);
 }
 
-function freeName(home: string): string {
+function freeName({ containers }: Home): string {
   for (let attempt = 0; ; attempt++) {
     const name = randomName(attempt);
-    if (ownerOf(home, name) === undefined) return name;
+    if (containers.names.ownerOf(name) === undefined) return name;
   }
 }
 

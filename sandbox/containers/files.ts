@@ -1,7 +1,6 @@
 // The files of a container, as the agent's tools reach them; of one that does not run, too.
 import { PassThrough, Readable, type Writable } from 'node:stream';
-import type { ContainerFolder } from '../home/container-folder.js';
-import type { ContainerConfig } from '../home/container-record.js';
+import type { Supervised } from '../supervision/supervision.js';
 import { askTool, runTool, splitAnswer, type ToolIo, withGuest } from './tools.js';
 
 export type FileType = 'file' | 'directory' | 'symlink' | 'character' | 'block' | 'fifo' | 'socket';
@@ -42,13 +41,11 @@ export interface Change {
 
 /** Every method takes absolute paths and rejects with a SandboxError: `no-such-file`, `tool`, `not-running`. */
 export class ContainerFiles {
-  readonly #folder: ContainerFolder;
-  readonly #config: ContainerConfig;
+  readonly #container: Supervised;
 
   /** @internal */
-  constructor(folder: ContainerFolder, config: ContainerConfig) {
-    this.#folder = folder;
-    this.#config = config;
+  constructor(container: Supervised) {
+    this.#container = container;
   }
 
   /** What is at `path`; a symbolic link is what it leads to, unless that is not there. */
@@ -84,7 +81,7 @@ export class ContainerFiles {
     const output = new PassThrough();
     const ended = new AbortController();
     const stop = AbortSignal.any(signal === undefined ? [ended.signal] : [ended.signal, signal]);
-    const done = runTool(this.#folder, ['watch', path], { stdout: output, signal: stop }).then(
+    const done = runTool(this.#container.folder, ['watch', path], { stdout: output, signal: stop }).then(
       () => output.end(),
       (error) => output.destroy(stop.aborted ? undefined : error),
     );
@@ -137,16 +134,16 @@ export class ContainerFiles {
   }
 
   #ask(...argv: string[]): Promise<Buffer> {
-    return withGuest(this.#folder, this.#config, () => askTool(this.#folder, ...argv));
+    return withGuest(this.#container, () => askTool(this.#container.folder, ...argv));
   }
 
   #run(argv: string[], io: ToolIo): Promise<void> {
-    return withGuest(this.#folder, this.#config, () => runTool(this.#folder, argv, io));
+    return withGuest(this.#container, () => runTool(this.#container.folder, argv, io));
   }
 
   /** Does several things with the files of a container that does not run while it is booted once. */
   together<T>(act: () => Promise<T>): Promise<T> {
-    return withGuest(this.#folder, this.#config, act);
+    return withGuest(this.#container, act);
   }
 }
 

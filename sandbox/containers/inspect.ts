@@ -2,7 +2,6 @@
 import { constants } from 'node:os';
 import type { ContainerFolder } from '../home/container-folder.js';
 import { type ContainerConfig, type ContainerState, isRunning } from '../home/container-record.js';
-import { Home } from '../home/home.js';
 import { DEFAULT_LOG_LIMITS } from '../home/log-file.js';
 import { membershipsOf } from '../home/networks.js';
 import type { Mount } from '../spec/mounts.js';
@@ -91,10 +90,10 @@ export function describeContainer(container: Container): object {
   };
 }
 
-function describeMount({ folder }: Container, { type, source, target, readOnly = false }: Mount): object {
+function describeMount({ home }: Container, { type, source, target, readOnly = false }: Mount): object {
   const place = { Destination: target, Mode: '', RW: !readOnly, Propagation: type === 'bind' ? 'rprivate' : '' };
   if (type === 'bind') return { Type: type, Source: source, ...place };
-  const { mountpoint = '' } = new Home(folder.home).volumes.find(source) ?? {};
+  const { mountpoint = '' } = home.volumes.find(source) ?? {};
   return { Type: type, Name: source, Source: mountpoint, Driver: 'local', ...place };
 }
 

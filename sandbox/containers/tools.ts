@@ -3,8 +3,7 @@ import { randomInt } from 'node:crypto';
 import { type Readable, Writable } from 'node:stream';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
-import type { ContainerConfig } from '../home/container-record.js';
-import { keepsLayer, Supervision } from '../supervision/supervision.js';
+import { keepsLayer, type Supervised, Supervision } from '../supervision/supervision.js';
 import { execProcess } from './exec.js';
 
 const SIGKILL = 9;
@@ -76,11 +75,8 @@ export function splitAnswer(answer: Buffer): string[] {
  *
  * @throws SandboxError `bad-spec` for one that keeps nothing unless it runs; `running` when it is just being started
  */
-export async function withGuest<T>(
-  folder: ContainerFolder,
-  config: ContainerConfig,
-  act: () => Promise<T>,
-): Promise<T> {
+export async function withGuest<T>(container: Supervised, act: () => Promise<T>): Promise<T> {
+  const { folder, config } = container;
   if (folder.state().sockets !== undefined) return act();
   if (!keepsLayer(config)) {
     throw new SandboxError(
@@ -88,7 +84,7 @@ export async function withGuest<T>(
       `container ${folder.shortId} has no files while it does not run (--rm, --read-only)`,
     );
   }
-  const supervision = new Supervision({ folder, config }, { hold: true });
+  const supervision = new Supervision(container, { hold: true });
   const ended = supervision.exit.then(
     () => new SandboxError('machine-died', 'the container was lost'),
     (error) => error as Error,

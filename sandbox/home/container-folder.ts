@@ -1,20 +1,11 @@
 // The folder of a container, $TSVM_HOME/containers/<id>. Whoever supervises the container holds the kernel lock of the
 // file `lock` in it; so a state that says "running" is true only while that lock is held. Nothing ever needs repair.
-import {
-  accessSync,
-  constants,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { hasCode, messageOf } from '../../errors/index.js';
 import { SandboxError } from '../errors.js';
-import { type ContainerConfig, type ContainerState, CREATED, lost } from './container-record.js';
+import { type ContainerConfig, type ContainerState, CREATED, orphaned } from './container-record.js';
 import { FileLock, isLocked } from './lock.js';
-import { CONTAINERS, runtimeFolder } from './socket-folder.js';
 
 const CONFIG = 'config.json';
 const STATE = 'state.json';
@@ -23,36 +14,17 @@ const LOG = 'log.json';
 const LAYER = 'layer.ext4';
 const NETWORKS = 'networks.json';
 /** Ends the name of a folder that is on its way out. */
-const REMOVED = '.removed';
-const ID = /^[0-9a-f]{64}$/;
-
-/**
- * Where containers are kept. Those of a home that cannot be written last no longer than the folder of sockets.
- * @throws SandboxError `state`
- */
-export function containersFolder(home: string): string {
-  return isReadOnly(home) ? join(runtimeFolder(), CONTAINERS) : join(home, CONTAINERS);
-}
-
-/** Whether a home cannot be written. */
-export function isReadOnly(home: string): boolean {
-  try {
-    accessSync(home, constants.W_OK);
-    return false;
-  } catch (error) {
-    // A home that is not there yet will be made.
-    return ['EROFS', 'EACCES'].includes((error as NodeJS.ErrnoException).code ?? '');
-  }
-}
+export const REMOVED = '.removed';
 
 export class ContainerFolder {
-  constructor(
-    readonly home: string,
-    readonly id: string,
-  ) {}
+  readonly path: string;
 
-  get path(): string {
-    return join(containersFolder(this.home), this.id);
+  /** @param root the folder of all containers; see `ContainerStore` */
+  constructor(
+    root: string,
+    readonly id: string,
+  ) {
+    this.path = join(root, id);
   }
 
   /** 12 digits: what people are shown, the default host name, and the name of the folder of sockets. */
@@ -84,7 +56,7 @@ export class ContainerFolder {
       renameSync(aside, this.path);
     } catch (cause) {
       rmSync(aside, { recursive: true, force: true });
-      throw new SandboxError('state', `cannot make ${this.path}: ${(cause as Error).message}`, { cause });
+      throw new SandboxError('state', `cannot make ${this.path}: ${messageOf(cause)}`, { cause });
     }
   }
 
@@ -99,7 +71,7 @@ export class ContainerFolder {
     if (state.supervisorPid === undefined || isLocked(join(this.path, LOCK))) return state;
     // It may have ended between the two looks, and then said how.
     const again = this.#written();
-    return again.supervisorPid === undefined ? again : lost(again);
+    return again.supervisorPid === undefined ? again : orphaned(again);
   }
 
   /** Where its supervisor listened when it last wrote; who connects learns whether it does. */
@@ -118,7 +90,7 @@ export class ContainerFolder {
       writeFileSync(`${path}.new`, JSON.stringify(state), { mode: 0o600 });
       renameSync(`${path}.new`, path);
     } catch (cause) {
-      throw new SandboxError('state', `cannot write ${path}: ${(cause as Error).message}`, { cause });
+      throw new SandboxError('state', `cannot write ${path}: ${messageOf(cause)}`, { cause });
     }
   }
 
@@ -137,34 +109,10 @@ export class ContainerFolder {
     try {
       renameSync(this.path, aside);
     } catch (cause) {
-      if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return;
-      throw new SandboxError('state', `cannot remove ${this.path}: ${(cause as Error).message}`, { cause });
+      if (hasCode(cause, 'ENOENT')) return;
+      throw new SandboxError('state', `cannot remove ${this.path}: ${messageOf(cause)}`, { cause });
     }
     rmSync(aside, { recursive: true, force: true });
-  }
-}
-
-/** The folders of all containers, in no order. */
-export function containerFolders(home: string): ContainerFolder[] {
-  return list(containersFolder(home))
-    .filter((name) => ID.test(name))
-    .map((id) => new ContainerFolder(home, id));
-}
-
-/** Removes the folders whose maker or remover died on the way. */
-export function sweepRemoved(home: string): void {
-  const folder = containersFolder(home);
-  for (const name of list(folder)) {
-    if (name.endsWith(REMOVED)) rmSync(join(folder, name), { recursive: true, force: true });
-  }
-}
-
-function list(folder: string): string[] {
-  try {
-    return readdirSync(folder);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return [];
-    throw new SandboxError('state', `cannot read ${folder}: ${(error as Error).message}`, { cause: error });
   }
 }
 
@@ -174,9 +122,8 @@ function readJson<T>(path: string): T | undefined {
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code === 'ENOENT' || code === 'ENOTDIR') return undefined;
-    throw new SandboxError('state', `cannot read ${path}: ${message}`, { cause: error });
+    if (hasCode(error, 'ENOENT', 'ENOTDIR')) return undefined;
+    throw new SandboxError('state', `cannot read ${path}: ${messageOf(error)}`, { cause: error });
   }
   try {
     return JSON.parse(text) as T;

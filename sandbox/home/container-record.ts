@@ -48,7 +48,7 @@ export interface ContainerState {
   /** Of its machine. */
   machinePid?: number;
   /** Never written: whoever supervised it was killed. */
-  isLost?: true;
+  isOrphaned?: true;
   /** Its IPv4 address. */
   address?: string;
   /** The ports of the host that lead to it, each with its address. */
@@ -60,14 +60,14 @@ export interface ContainerState {
 export const CREATED: ContainerState = { status: 'created', exitCode: 0, oomKilled: false, restartCount: 0 };
 
 /** Docker's exit code for a container whose end nobody saw. */
-const LOST = 255;
+const ORPHANED = 255;
 
 /** What became of a container whose state says that it is alive, and whose supervisor is dead. */
-export function lost(state: ContainerState): ContainerState {
+export function orphaned(state: ContainerState): ContainerState {
   const { supervisorPid, machinePid, sockets, ...kept } = state;
-  const rest = { ...kept, isLost: true as const };
+  const rest = { ...kept, isOrphaned: true as const };
   if (state.status === 'created' || state.status === 'exited') return rest;
-  return { ...rest, status: 'exited', exitCode: LOST, error: 'the process that supervised it was killed' };
+  return { ...rest, status: 'exited', exitCode: ORPHANED, error: 'the process that supervised it was killed' };
 }
 
 /** Whether there is a process in it, which may be paused. */
@@ -76,9 +76,9 @@ export function isRunning({ status }: ContainerState): boolean {
 }
 
 /** Whether it was to be removed when it ended, and its supervisor was killed. Its state as read: `ContainerFolder.state`. */
-export function isLeftBehind({ spec }: ContainerConfig, { isLost, bootId: boot }: ContainerState): boolean {
+export function isStale({ spec }: ContainerConfig, { isOrphaned, bootId: boot }: ContainerState): boolean {
   // What ran before the host went down is left to be seen, and to be removed by hand.
-  return spec.autoRemove === true && isLost === true && boot === bootId();
+  return spec.autoRemove === true && isOrphaned === true && boot === bootId();
 }
 
 /** Names this start of the host. */

@@ -1,23 +1,140 @@
-// Which container is meant: an id, the beginning of one, or a name, as Docker reads them.
+// The containers of one home: $TSVM_HOME/containers has a folder for each, their names, and the lock under which they are
+// made, named and renamed.
+import { accessSync, constants, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { hasCode, messageOf } from '../../errors/index.js';
 import { SandboxError } from '../errors.js';
-import { ContainerFolder, containerFolders } from './container-folder.js';
-import { ownerOf } from './container-names.js';
+import { ContainerFolder, REMOVED } from './container-folder.js';
+import { ContainerNames, NAMES } from './container-names.js';
+import { type ContainerConfig, type ContainerState, isStale } from './container-record.js';
+import { FileLock } from './lock.js';
+import { CONTAINERS, openRuntimeFolder } from './socket-folder.js';
 
-/**
- * Finds one container.
- * @throws SandboxError `no-such-container`, `ambiguous`
- */
-export function findContainer(home: string, reference: string): ContainerFolder {
-  if (/^[0-9a-f]{64}$/.test(reference)) {
-    const folder = new ContainerFolder(home, reference);
-    if (folder.config() !== undefined) return folder;
+const LOCK = 'lock';
+/** Milliseconds. The lock is held for the time that it takes to write a few small files. */
+const PATIENCE = 60_000;
+const ID = /^[0-9a-f]{64}$/;
+
+/** A container as its home keeps it. */
+export interface StoredContainer {
+  folder: ContainerFolder;
+  config: ContainerConfig;
+}
+
+export class ContainerStore {
+  readonly #home: string;
+  readonly #runtime: string;
+  #path: string | undefined;
+  #names: ContainerNames | undefined;
+
+  /**
+   * @param home path of the state folder
+   * @param runtime path of the folder for sockets
+   */
+  constructor(home: string, runtime: string) {
+    this.#home = home;
+    this.#runtime = runtime;
   }
-  const named = ownerOf(home, reference);
-  if (named !== undefined) return new ContainerFolder(home, named);
-  const found = /^[0-9a-f]{1,64}$/.test(reference)
-    ? containerFolders(home).filter(({ id }) => id.startsWith(reference))
-    : [];
-  if (found.length === 1 && found[0].config() !== undefined) return found[0];
-  if (found.length > 1) throw new SandboxError('ambiguous', `several containers have IDs that begin with ${reference}`);
-  throw new SandboxError('no-such-container', `no such container: ${reference.replace(/[^\x20-\x7e]+/g, '?')}`);
+
+  /**
+   * The folder of all containers. Those of a home that cannot be written last no longer than the folder of sockets.
+   * @throws SandboxError `state`
+   */
+  get path(): string {
+    this.#path ??= join(isReadOnly(this.#home) ? openRuntimeFolder(this.#runtime) : this.#home, CONTAINERS);
+    return this.#path;
+  }
+
+  /** Names of containers. */
+  get names(): ContainerNames {
+    this.#names ??= new ContainerNames(this.path);
+    return this.#names;
+  }
+
+  /** The folder of the container `id`, which need not exist. */
+  folder(id: string): ContainerFolder {
+    return new ContainerFolder(this.path, id);
+  }
+
+  /** The folders of all containers, in no order. @throws SandboxError `state` */
+  folders(): ContainerFolder[] {
+    return this.#entries()
+      .filter((name) => ID.test(name))
+      .map((id) => this.folder(id));
+  }
+
+  /** All containers but stale ones, in no order. @throws SandboxError `state` */
+  list(): (StoredContainer & { state: ContainerState })[] {
+    return this.folders().flatMap((folder) => {
+      const config = folder.config();
+      if (config === undefined) return [];
+      const state = folder.state();
+      return isStale(config, state) ? [] : [{ folder, config, state }];
+    });
+  }
+
+  /**
+   * Finds one container by its ID, its name, or the beginning of its ID, in this order, as Docker does.
+   * @throws SandboxError `no-such-container`, `ambiguous`
+   */
+  find(reference: string): StoredContainer {
+    const exact = ID.test(reference) ? stored(this.folder(reference)) : undefined;
+    if (exact !== undefined) return exact;
+    const named = this.names.ownerOf(reference);
+    const owner = named === undefined ? undefined : stored(this.folder(named));
+    if (owner !== undefined) return owner;
+    const matches = /^[0-9a-f]{1,64}$/.test(reference)
+      ? this.folders().filter(({ id }) => id.startsWith(reference))
+      : [];
+    const [match] = matches;
+    if (matches.length > 1) {
+      throw new SandboxError('ambiguous', `several containers have IDs that begin with ${reference}`);
+    }
+    const found = match === undefined ? undefined : stored(match);
+    if (found !== undefined) return found;
+    throw new SandboxError('no-such-container', `no such container: ${reference.replace(/[^\x20-\x7e]+/g, '?')}`);
+  }
+
+  /** Runs `change` while no other process makes, names, renames or removes a container. @throws SandboxError `state` */
+  async withLock<T>(change: () => T): Promise<T> {
+    try {
+      mkdirSync(join(this.path, NAMES), { recursive: true, mode: 0o700 });
+    } catch (cause) {
+      throw new SandboxError('state', `cannot make ${this.path}: ${messageOf(cause)}`, { cause });
+    }
+    using _lock = await FileLock.wait(join(this.path, LOCK), PATIENCE);
+    return change();
+  }
+
+  /** Removes the folders whose maker or remover died on the way. Under the lock. */
+  sweep(): void {
+    for (const name of this.#entries()) {
+      if (name.endsWith(REMOVED)) rmSync(join(this.path, name), { recursive: true, force: true });
+    }
+  }
+
+  #entries(): string[] {
+    try {
+      return readdirSync(this.path);
+    } catch (cause) {
+      if (hasCode(cause, 'ENOENT')) return [];
+      throw new SandboxError('state', `cannot read ${this.path}: ${messageOf(cause)}`, { cause });
+    }
+  }
+}
+
+function stored(folder: ContainerFolder): StoredContainer | undefined {
+  const config = folder.config();
+  return config === undefined ? undefined : { folder, config };
+}
+
+/** Returns true if the home at `path` exists and cannot be written. */
+export function isReadOnly(path: string): boolean {
+  try {
+    accessSync(path, constants.W_OK);
+    return false;
+  } catch (error) {
+    // A home that is not there yet will be made.
+    return hasCode(error, 'EROFS', 'EACCES');
+  }
 }

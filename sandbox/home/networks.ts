@@ -8,11 +8,10 @@ import { hasCode, messageOf } from '../../errors/index.js';
 import type { PeerNetwork } from '../../vmm/machine.js';
 import { SandboxError } from '../errors.js';
 import { isNetworkName } from '../spec/network.js';
-import { type ContainerFolder, containerFolders } from './container-folder.js';
-import { nameOf, withContainersLock } from './container-names.js';
+import type { ContainerFolder } from './container-folder.js';
 import type { ContainerConfig } from './container-record.js';
-import { isLeftBehind } from './container-record.js';
-import { NETWORKS, runtimeFolder } from './socket-folder.js';
+import type { ContainerStore } from './container-store.js';
+import { NETWORKS, openRuntimeFolder } from './socket-folder.js';
 
 export interface Network {
   name: string;
@@ -61,12 +60,17 @@ export function setMemberships(folder: ContainerFolder, memberships: Memberships
 
 /** The private networks of one home. */
 export class NetworkStore {
-  readonly #home: string;
   readonly #path: string;
+  readonly #runtime: string;
+  readonly #containers: ContainerStore;
 
-  /** @param home path of the state folder */
-  constructor(home: string) {
-    this.#home = home;
+  /**
+   * @param home path of the state folder
+   * @param runtime path of the folder for sockets
+   */
+  constructor(home: string, runtime: string, containers: ContainerStore) {
+    this.#runtime = runtime;
+    this.#containers = containers;
     this.#path = join(home, 'networks');
   }
 
@@ -128,23 +132,19 @@ export class NetworkStore {
       .flatMap((entry) => this.#read(entry.slice(0, -ENDING.length)) ?? []);
   }
 
-  /** The containers, running or not, that are in a network. */
-  members(name: string): ContainerFolder[] {
-    return containerFolders(this.#home).filter((folder) => {
-      const config = folder.config();
-      if (config === undefined || isLeftBehind(config, folder.state())) return false;
-      return networksOf(folder, config).includes(name);
-    });
+  /** The containers, running or not, that are in a network: their IDs. */
+  members(name: string): string[] {
+    return this.#members(name).map(({ id }) => id);
   }
 
   /** @throws SandboxError `no-such-network`, `conflict` while a container runs in it */
   async remove(reference: string): Promise<void> {
     const network = this.find(reference);
     const { name } = network;
-    await withContainersLock(this.#home, () => {
-      const users = this.members(name).filter((folder) => folder.isSupervised());
+    await this.#containers.withLock(() => {
+      const users = this.#members(name).filter((folder) => folder.isSupervised());
       if (users.length > 0) {
-        const names = users.map(({ id, shortId }) => nameOf(this.#home, id) ?? shortId).join(', ');
+        const names = users.map(({ id, shortId }) => this.#containers.names.of(id) ?? shortId).join(', ');
         throw new SandboxError('conflict', `network ${name} has active endpoints: ${names}`);
       }
       rmSync(this.#pathOf(name), { force: true });
@@ -174,7 +174,7 @@ export class NetworkStore {
     { hostname }: ContainerConfig,
     aliases: readonly string[],
   ): PeerNetwork {
-    const names = [nameOf(this.#home, folder.id), folder.shortId, hostname, ...aliases];
+    const names = [this.#containers.names.of(folder.id), folder.shortId, hostname, ...aliases];
     const path = this.meetingFolder(network);
     mkdirSync(path, { recursive: true, mode: 0o700 });
     return { name: network.name, folder: path, names: [...new Set(names.filter((name) => name !== undefined))] };
@@ -182,7 +182,14 @@ export class NetworkStore {
 
   /** Where the members' sockets are. Sockets have short paths. */
   meetingFolder({ id }: Network): string {
-    return join(runtimeFolder(), NETWORKS, id.slice(0, 12));
+    return join(openRuntimeFolder(this.#runtime), NETWORKS, id.slice(0, 12));
+  }
+
+  #members(name: string): ContainerFolder[] {
+    return this.#containers
+      .list()
+      .filter(({ folder, config }) => networksOf(folder, config).includes(name))
+      .map(({ folder }) => folder);
   }
 
   /** Nothing when there is none of the name. @throws SandboxError `state` */

@@ -1,5 +1,6 @@
-// Where the default home is. The only place that reads the environment for it, and small: the machine process is started
-// before anything else is loaded.
+// Where the default home and the default runtime folder are. The only file that reads the environment for them. It is
+// small because the machine process, which needs it, starts before anything else is loaded.
+import { statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
@@ -7,6 +8,15 @@ import { join } from 'node:path';
 export function defaultHome(): string {
   const { TSVM_HOME, XDG_DATA_HOME } = process.env;
   return TSVM_HOME || join(XDG_DATA_HOME || join(homedir(), '.local', 'share'), 'tsvm');
+}
+
+/** $XDG_RUNTIME_DIR/tsvm, or /tmp/tsvm-UID: the folder for sockets, whose paths must be short. */
+export function defaultRuntime(): string {
+  const uid = process.getuid!();
+  const base = process.env.XDG_RUNTIME_DIR;
+  // After su or sudo the variable may name another user's folder.
+  const usable = base !== undefined && statSync(base, { throwIfNoEntry: false })?.uid === uid;
+  return usable ? join(base, 'tsvm') : `/tmp/tsvm-${uid}`;
 }
 
 /** The file in the home at `path` that keeps the verdict of the KVM probe between runs. */

@@ -1,8 +1,9 @@
 // The folder of a container's sockets while it is alive: $XDG_RUNTIME_DIR/tsvm/<id>, or /tmp/tsvm-<uid>/<id>. It lives as
 // long as its control socket is listened on; the kernel knows that, whatever way the owner died.
-import { lstatSync, mkdirSync, readdirSync, renameSync, rmSync, statSync } from 'node:fs';
+import { lstatSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import { hasCode, messageOf } from '../../errors/index.js';
 import { AGENT_PORT } from '../agent/protocol.js';
 import { SandboxError } from '../errors.js';
 
@@ -23,21 +24,18 @@ const MAX_SOCKET_PATH = 107;
 const LONGEST_SOCKET = `${VSOCK}_${2 ** 32 - 1}`;
 
 /**
- * The folder that holds these folders; made when missing. /tmp is everybody's, so it must be ours and closed to
- * others.
+ * Makes the runtime folder at `path` if it is missing, and checks that it belongs to this user alone: /tmp is everybody's.
+ * @returns `path`
  * @throws SandboxError `state`
  */
-export function runtimeFolder(): string {
+export function openRuntimeFolder(path: string): string {
   const uid = process.getuid!();
-  const base = process.env.XDG_RUNTIME_DIR;
-  // After su or sudo the variable may name another user's folder.
-  const usable = base !== undefined && statSync(base, { throwIfNoEntry: false })?.uid === uid;
-  const path = usable ? join(base, 'tsvm') : `/tmp/tsvm-${uid}`;
   try {
     mkdirSync(path, { mode: 0o700 });
   } catch (error) {
-    const { code, message } = error as NodeJS.ErrnoException;
-    if (code !== 'EEXIST') throw new SandboxError('state', `cannot make ${path}: ${message}`, { cause: error });
+    if (!hasCode(error, 'EEXIST')) {
+      throw new SandboxError('state', `cannot make ${path}: ${messageOf(error)}`, { cause: error });
+    }
   }
   const found = lstatSync(path);
   if (!found.isDirectory() || found.uid !== uid || (found.mode & 0o077) !== 0) {
@@ -60,10 +58,13 @@ export function portSocket(path: string, port: number): string {
 export class SocketFolder implements Disposable {
   #path: string;
 
-  /** @param id 12 hexadecimal digits; whoever makes the folder is alone to use them */
+  /**
+   * @param id 12 hexadecimal digits; whoever makes the folder is alone to use them
+   * @param root the runtime folder
+   */
   constructor(
     readonly id: string,
-    readonly root = runtimeFolder(),
+    readonly root: string,
   ) {
     this.#path = join(root, this.id + NEW);
     if (Buffer.byteLength(join(this.#path, LONGEST_SOCKET)) > MAX_SOCKET_PATH) {
@@ -73,7 +74,7 @@ export class SocketFolder implements Disposable {
       rmSync(this.#path, { recursive: true, force: true });
       mkdirSync(this.#path, { mode: 0o700 });
     } catch (error) {
-      throw new SandboxError('state', `cannot make ${this.#path}: ${(error as Error).message}`, { cause: error });
+      throw new SandboxError('state', `cannot make ${this.#path}: ${messageOf(error)}`, { cause: error });
     }
   }
 
@@ -121,7 +122,7 @@ export class SocketFolder implements Disposable {
  * Removes the folders that lost their owner.
  * @returns their names
  */
-export async function sweepSocketFolders(root = runtimeFolder()): Promise<string[]> {
+export async function sweepSocketFolders(root: string): Promise<string[]> {
   const swept: string[] = [];
   await Promise.all(
     readdirSync(root).map(async (name) => {
@@ -153,6 +154,6 @@ function refuses(path: string): Promise<boolean> {
       socket.destroy();
       resolve(false);
     });
-    socket.once('error', ({ code }: NodeJS.ErrnoException) => resolve(code === 'ECONNREFUSED' || code === 'ENOENT'));
+    socket.once('error', (error) => resolve(hasCode(error, 'ECONNREFUSED', 'ENOENT')));
   });
 }

@@ -7,9 +7,7 @@ import { hasCode, messageOf } from '../../errors/index.js';
 import { bytesOnDisk } from '../../images/index.js';
 import { SandboxError } from '../errors.js';
 import { checkVolumeName, type Mount } from '../spec/mounts.js';
-import { containerFolders } from './container-folder.js';
-import { withContainersLock } from './container-names.js';
-import { isLeftBehind } from './container-record.js';
+import type { ContainerStore } from './container-store.js';
 
 const DATA = '_data';
 const ABOUT = 'volume.json';
@@ -35,12 +33,12 @@ export type VolumeContents = (folder: string) => Promise<boolean>;
 
 /** The volumes of one home. */
 export class VolumeStore {
-  readonly #home: string;
   readonly #path: string;
+  readonly #containers: ContainerStore;
 
   /** @param home path of the state folder */
-  constructor(home: string) {
-    this.#home = home;
+  constructor(home: string, containers: ContainerStore) {
+    this.#containers = containers;
     this.#path = join(home, 'volumes');
   }
 
@@ -99,7 +97,7 @@ export class VolumeStore {
       const volume = known ?? this.#finish(name, unfinished);
       // Still there: the volume was not made of it.
       if (!isFilled || lstatSync(data, { throwIfNoEntry: false }) === undefined) return;
-      await withContainersLock(this.#home, () => {
+      await this.#containers.withLock(() => {
         // The machine of a container that has it has opened its folder.
         if (this.users(name).length === 0) replaceEmpty(volume, data);
       });
@@ -110,13 +108,10 @@ export class VolumeStore {
 
   /** The containers, running or not, that have a volume mounted: their IDs. */
   users(name: string): string[] {
-    return containerFolders(this.#home)
-      .filter((folder) => {
-        const config = folder.config();
-        if (config === undefined || isLeftBehind(config, folder.state())) return false;
-        return config.spec.mounts?.some(({ type, source }) => type === 'volume' && source === name) ?? false;
-      })
-      .map(({ id }) => id);
+    return this.#containers
+      .list()
+      .filter(({ config }) => config.spec.mounts?.some(({ type, source }) => type === 'volume' && source === name))
+      .map(({ folder }) => folder.id);
   }
 
   /**
@@ -127,7 +122,7 @@ export class VolumeStore {
     if (this.find(name) === undefined) throw new SandboxError('no-such-volume', `no such volume: ${name}`);
     const doomed = join(this.#path, `${UNFINISHED}${name}-${randomBytes(8).toString('hex')}`);
     // No container comes between the look and the deed.
-    await withContainersLock(this.#home, () => {
+    await this.#containers.withLock(() => {
       const users = this.users(name);
       if (users.length > 0) throw new SandboxError('conflict', `volume is in use: ${name}: [${users.join(', ')}]`);
       attempt('remove', name, () => renameSync(join(this.#path, name), doomed));

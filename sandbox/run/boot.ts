@@ -1,7 +1,7 @@
 // The first part of a run: all that a machine needs is made, and it is told to boot.
 import type { TerminalSize } from '../agent/protocol.js';
 import { AgentSession } from '../agent/session.js';
-import { tsvmHome } from '../home/home.js';
+import type { Home } from '../home/home.js';
 import { sweepSocketFolders } from '../home/socket-folder.js';
 import type { Log } from '../log.js';
 import type { MachineClient } from '../machine/machine-client.js';
@@ -45,7 +45,7 @@ export async function bootMachine(
   options: RunOptions,
   context: BootContext,
 ): Promise<Boot> {
-  const { folder, image, machineLog = 'warn', home = tsvmHome() } = options;
+  const { folder, image, machineLog = 'warn', home } = options;
   const { trace, log } = context;
   const kernel = spec.kernel ?? builtKernel();
   folder.clear();
@@ -87,11 +87,11 @@ export async function bootMachine(
 }
 
 async function layerDisk(
-  home: string,
+  home: Home,
   { disk }: RunSpec,
   { layer, folder }: RunOptions,
   { own }: BootContext,
 ): Promise<LayerDisk | undefined> {
   if (layer !== undefined) return keptDisk(layer, disk);
-  return disk === undefined ? undefined : own(await ScratchDisk.create(home, folder.id, disk));
+  return disk === undefined ? undefined : own(await ScratchDisk.create(home.path, folder.id, disk));
 }

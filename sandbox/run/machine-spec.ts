@@ -3,7 +3,7 @@ import type { Image } from '../../images/index.js';
 import { kernelPath } from '../../kernels/index.js';
 import type { MachineSpec } from '../../vmm/machine.js';
 import { SandboxError } from '../errors.js';
-import { probeCachePath } from '../home/paths.js';
+import type { Home } from '../home/home.js';
 import { INITRAMFS } from '../programs.js';
 import { vcpuCount, withRates } from '../spec/limits.js';
 import { DEFAULT_MEMORY, type RunSpec } from '../spec/run-spec.js';
@@ -30,7 +30,7 @@ export interface MachineParts {
   network?: NetworkPlan;
   /** Path of the vsock device's socket. */
   vsock: string;
-  home: string;
+  home: Home;
   logLevel: MachineSpec['logLevel'];
 }
 
@@ -52,7 +52,7 @@ export function machineSpec(spec: RunSpec, parts: MachineParts): MachineSpec {
     vsock: { guestCid: GUEST_CID, path: parts.vsock },
     network: parts.network?.machine,
     console: spec.console ?? false,
-    probeCache: probeCachePath(parts.home),
+    probeCache: parts.home.probeCache,
     logLevel: parts.logLevel,
   };
 }

@@ -1,6 +1,7 @@
 // What a run is given beside its spec and its streams, and how it ends.
 import type { Image } from '../../images/index.js';
 import type { MachineSpec, Refusal } from '../../vmm/machine.js';
+import type { Home } from '../home/home.js';
 import type { ContainerNetworks } from '../home/networks.js';
 import type { SocketFolder } from '../home/socket-folder.js';
 import type { Log } from '../log.js';
@@ -17,8 +18,7 @@ export interface RunOptions {
   online?: boolean;
   /** Path of the disk that keeps the writable layer; made if missing. Absent: the layer ends with the run. */
   layer?: string;
-  /** Default: see `tsvmHome`. */
-  home?: string;
+  home: Home;
   /** A process that was started in advance, and is owned by the run from now on. */
   machine?: MachineClient;
   log?: Log;

@@ -1,7 +1,7 @@
 // The folders and files of the host that a machine shares with its guest.
 import type { ShareSpec } from '../../vmm/machine.js';
 import type { ShareMount } from '../agent/protocol.js';
-import { VolumeStore } from '../home/volumes.js';
+import type { Home } from '../home/home.js';
 import { type Mount, normalizedPath } from '../spec/mounts.js';
 
 /** A mount as machine and guest are told of it; the machine's share is the guest's by its place in the list. */
@@ -14,10 +14,10 @@ export interface Share {
  * What the machine shares for the mounts, volumes made where they are missing.
  * @throws SandboxError `state` when a volume cannot be made
  */
-export function resolveMounts(mounts: readonly Mount[], home: string): Share[] {
+export function resolveMounts(mounts: readonly Mount[], home: Home): Share[] {
   return mounts.map((mount) => {
     const readOnly = mount.readOnly ?? false;
-    const path = mount.type === 'bind' ? mount.source : new VolumeStore(home).open(mount.source).mountpoint;
+    const path = mount.type === 'bind' ? mount.source : home.volumes.open(mount.source).mountpoint;
     return { host: { path, readOnly }, guest: { path: normalizedPath(mount.target), readonly: readOnly } };
   });
 }

@@ -1,10 +1,8 @@
 // What a supervision writes down of its container: its state, which others read, and events.
 import type { Refusal } from '../../vmm/machine.js';
 import type { ContainerFolder } from '../home/container-folder.js';
-import { nameOf, releaseName, withContainersLock } from '../home/container-names.js';
 import type { ContainerConfig, ContainerState } from '../home/container-record.js';
-import { recordEvent } from '../home/event-log.js';
-import { Home } from '../home/home.js';
+import type { Home } from '../home/home.js';
 import type { Log } from '../log.js';
 
 export interface StateRecorderOptions {
@@ -21,13 +19,14 @@ export class StateRecorder {
   #state: ContainerState;
 
   constructor(
+    private readonly home: Home,
     private readonly folder: ContainerFolder,
     private readonly config: ContainerConfig,
     { isSilent = false, log }: StateRecorderOptions,
   ) {
-    const { isLost, ...state } = folder.state();
+    const { isOrphaned, ...state } = folder.state();
     this.#state = state;
-    this.#name = nameOf(folder.home, folder.id);
+    this.#name = home.containers.names.of(folder.id);
     this.#isSilent = isSilent;
     this.#log = log;
   }
@@ -48,9 +47,8 @@ export class StateRecorder {
 
   record(action: string, attributes: Record<string, string> = {}): void {
     if (this.#isSilent) return;
-    const { home, id } = this.folder;
     const { image } = this.config.spec;
-    recordEvent(home, id, action, { image, name: this.#name ?? '', ...attributes });
+    this.home.events.record(this.folder.id, action, { image, name: this.#name ?? '', ...attributes });
   }
 
   /** The container's process has ended. */
@@ -64,12 +62,12 @@ export class StateRecorder {
   refused(refusal: Refusal): void {
     this.#log.info('the network refused', { ...refusal });
     const { reason, what, destination = '' } = refusal;
-    recordEvent(this.folder.home, this.folder.id, 'network-refused', { reason, what, destination });
+    this.home.events.record(this.folder.id, 'network-refused', { reason, what, destination });
   }
 
   /** Nobody supervises it any more, and with --rm there is nothing left to supervise. */
   async close(): Promise<void> {
-    const { home, id } = this.folder;
+    const { containers, volumes } = this.home;
     const { autoRemove, mounts } = this.config.spec;
     if (!autoRemove || this.#isSilent) {
       const { status } = this.#state;
@@ -81,9 +79,11 @@ export class StateRecorder {
       });
       return;
     }
-    await withContainersLock(home, () => releaseName(home, id)).catch(({ message }) => this.#log.warn(message));
+    await containers
+      .withLock(() => containers.names.release(this.folder.id))
+      .catch(({ message }) => this.#log.warn(message));
     this.folder.remove();
-    await new Home(home).volumes.removeAnonymous(mounts).catch(({ message }) => this.#log.warn(message));
+    await volumes.removeAnonymous(mounts).catch(({ message }) => this.#log.warn(message));
     this.record('destroy');
   }
 }

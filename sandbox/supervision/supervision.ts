@@ -1,17 +1,16 @@
 // Supervising a container: holding its lock, and running its lives one after the other as the restart policy has it.
 // Done by `tsvm run` itself in the foreground, else by a process of its own.
 import { PassThrough, type Readable } from 'node:stream';
-import { type Image, openStore } from '../../images/index.js';
+import type { Image } from '../../images/index.js';
 import type { MachineSpec } from '../../vmm/machine.js';
 import type { ContainerIo } from '../agent/process-io.js';
 import { defer } from '../deferred.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
 import { bootId, type ContainerConfig, isRunning } from '../home/container-record.js';
-import { Home } from '../home/home.js';
+import type { Home } from '../home/home.js';
 import { LogWriter } from '../home/log-file.js';
 import { SocketFolder } from '../home/socket-folder.js';
-import { sweepLeftBehind } from '../home/sweep.js';
 import { type Log, SILENT } from '../log.js';
 import type { MachineClient } from '../machine/machine-client.js';
 import { ContainerRun } from '../run/container-run.js';
@@ -53,6 +52,7 @@ export interface SuperviseOptions {
 }
 
 export interface Supervised {
+  readonly home: Home;
   readonly folder: ContainerFolder;
   readonly config: ContainerConfig;
   /** Resolved before; absent: looked up. */
@@ -65,6 +65,7 @@ export class Supervision {
   readonly started: Promise<void>;
   /** The end of the last life. Rejects when there was no process to end. */
   readonly exit: Promise<ExitStatus>;
+  readonly #home: Home;
   readonly #folder: ContainerFolder;
   readonly #config: ContainerConfig;
   readonly #image: Image | undefined;
@@ -79,13 +80,14 @@ export class Supervision {
   #aborted: Error | undefined;
   #wake = () => {};
 
-  constructor({ folder, config, image }: Supervised, options: SuperviseOptions = {}) {
+  constructor({ home, folder, config, image }: Supervised, options: SuperviseOptions = {}) {
+    this.#home = home;
     this.#folder = folder;
     this.#config = config;
     this.#image = image;
     this.#options = options;
     this.#log = options.log ?? SILENT;
-    this.#recorder = new StateRecorder(folder, config, { isSilent: options.hold, log: this.#log });
+    this.#recorder = new StateRecorder(home, folder, config, { isSilent: options.hold, log: this.#log });
     this.started = this.#started.promise;
     this.exit = this.#supervise();
   }
@@ -166,7 +168,7 @@ export class Supervision {
     let server: ControlServer | undefined;
     let reply: ControlReply | undefined;
     try {
-      using sockets = new SocketFolder(this.#folder.shortId);
+      using sockets = new SocketFolder(this.#folder.shortId, this.#home.openRuntime());
       const log = this.#openLog();
       const { io } = this.#options;
       const stdout = new OutputFanOut('stdout', { log, primary: io?.stdout });
@@ -231,11 +233,11 @@ export class Supervision {
 
   async #life(count: number, sockets: SocketFolder, io: ContainerIo): Promise<ExitStatus | Error> {
     const { spec } = this.#config;
-    const { home } = this.#folder;
+    const home = this.#home;
     const { machine, trace, machineLog, onFallback, onNoNetwork } = this.#options;
     try {
       const run = new ContainerRun({ ...spec, hostname: this.#config.hostname }, io, {
-        image: this.#image ?? (await openStore(home).resolve(this.#config.image)),
+        image: this.#image ?? (await home.images.resolve(this.#config.image)),
         folder: sockets,
         layer: keepsLayer(this.#config) ? this.#folder.layer : undefined,
         home,
@@ -247,7 +249,7 @@ export class Supervision {
         machineLog: machineLog ?? (this.#options.io === undefined ? 'silent' : undefined),
         onFallback,
         onNoNetwork,
-        networks: this.#options.hold ? undefined : new Home(home).networks.ofContainer(this.#folder, this.#config),
+        networks: this.#options.hold ? undefined : home.networks.ofContainer(this.#folder, this.#config),
         onRefusal: (refusal) => this.#recorder.refused(refusal),
       });
       this.#run = run;
@@ -267,7 +269,7 @@ export class Supervision {
           address: run.address,
           ports: run.ports,
         });
-        sweepLeftBehind(home).catch(({ message }) => this.#log.warn(message));
+        home.removeStale().catch(({ message }) => this.#log.warn(message));
       });
       const status = await run.exit;
       if (this.#options.hold) return status;

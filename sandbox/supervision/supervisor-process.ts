@@ -3,12 +3,12 @@
 import { spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { SandboxError } from '../errors.js';
-import type { ContainerFolder } from '../home/container-folder.js';
+import type { Home } from '../home/home.js';
 import { SUPERVISOR_PROGRAM } from '../programs.js';
 import { ControlClient } from './control-client.js';
 
 /** What the supervisor reads: one line each, in this order. */
-export type SupervisorOrder = { type: 'supervise'; home: string; id: string } | { type: 'go' };
+export type SupervisorOrder = { type: 'supervise'; home: string; runtime: string; id: string } | { type: 'go' };
 
 export interface StartOptions {
   /** Called when the container can be attached to; nothing runs in it before this resolves. */
@@ -43,9 +43,9 @@ export class SupervisorProcess implements Disposable {
    *
    * @throws SandboxError what kept it from being started
    */
-  async start({ home, id }: ContainerFolder, options: StartOptions = {}): Promise<void> {
+  async start({ home, id }: { home: Home; id: string }, options: StartOptions = {}): Promise<void> {
     const { onListening } = options;
-    this.#send({ type: 'supervise', home, id });
+    this.#send({ type: 'supervise', home: home.path, runtime: home.runtime, id });
     if (onListening !== undefined) {
       await this.#expect('done', options);
       await onListening();

@@ -31,7 +31,7 @@ readLines<SupervisorOrder>(starter, (order) => {
   if (order.type === 'go') go.resolve();
   else {
     known = true;
-    supervise(order.home, order.id).then(
+    supervise(order).then(
       () => process.exit(0),
       (error) => {
         say(toReply(error));
@@ -42,17 +42,19 @@ readLines<SupervisorOrder>(starter, (order) => {
   return undefined;
 });
 
-async function supervise(home: string, id: string): Promise<void> {
-  const { ContainerFolder } = await import('../home/container-folder.js');
+async function supervise(order: Extract<SupervisorOrder, { type: 'supervise' }>): Promise<void> {
+  const { Home } = await import('../home/home.js');
   const { Supervision } = await import('./supervision.js');
-  const folder = new ContainerFolder(home, id);
+  const { id } = order;
+  const home = new Home(order.home, order.runtime);
+  const folder = home.containers.folder(id);
   const config = folder.config();
   if (config === undefined) {
     machine[Symbol.dispose]();
     throw new SandboxError('no-such-container', `no such container: ${id}`);
   }
   const supervision = new Supervision(
-    { folder, config },
+    { home, folder, config },
     {
       machine,
       onListening: () => {

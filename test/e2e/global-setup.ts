@@ -6,7 +6,7 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import type { TestProject } from 'vitest/node';
 import { Container } from '../../sandbox/containers/container.js';
-import { tsvmHome } from '../../sandbox/home/home.js';
+import { Home } from '../../sandbox/home/home.js';
 import { Lab } from '../lab/lab.js';
 
 declare module 'vitest' {
@@ -28,11 +28,11 @@ function linkStore(from: string, to: string): string {
 
 /** The containers that are left in a home, by what they were to run. */
 function containersIn(home: string): string[] {
-  return Container.list(home).map(({ config, name }) => `${name} (${config.argv.join(' ')})`);
+  return Container.list(new Home(home)).map(({ config, name }) => `${name} (${config.argv.join(' ')})`);
 }
 
 export default async function setup(project: TestProject): Promise<() => Promise<void>> {
-  const home = tsvmHome();
+  const home = new Home().path;
   const folder = mkdtempSync(join(dirname(home), 'tsvm-test-'));
   project.provide('homes', { lab: linkStore(home, join(folder, 'lab')), here: linkStore(home, join(folder, 'here')) });
   const lab = await Lab.start();

@@ -145,12 +145,12 @@ function select(words: readonly string[]): Network[] {
 
 /** As Docker describes one. */
 function describeNetwork({ name, id, createdAt, internal, labels }: Network) {
-  const members = new Home().networks.members(name).flatMap((folder) => {
-    const state = folder.state();
+  const members = new Home().networks.members(name).flatMap((id) => {
+    const container = Container.find(id);
+    const { state } = container;
     const { address } = state;
     if (!isRunning(state) || address === undefined) return [];
-    const container = Container.find(folder.id);
-    return [[folder.id, { Name: container.name ?? '', IPv4Address: `${address}/32` }] as const];
+    return [[id, { Name: container.name ?? '', IPv4Address: `${address}/32` }] as const];
   });
   return {
     Name: name,

@@ -45,9 +45,9 @@ interface Item {
 }
 
 function containersUsage(home: Home): Usage {
-  const containers = Container.list(home.path).flatMap(({ config, state }): Item[] => {
+  const containers = Container.list(home).flatMap(({ config, state }): Item[] => {
     try {
-      return [{ size: bytesOnDisk(Container.find(config.id, home.path).folder.path), active: isRunning(state) }];
+      return [{ size: bytesOnDisk(Container.find(config.id, home).folder.path), active: isRunning(state) }];
     } catch {
       // Removed since it was listed.
       return [];

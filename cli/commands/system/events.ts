@@ -1,6 +1,6 @@
 // tsvm events: what happens to containers.
 import type { Command } from 'commander';
-import { type ContainerEvent, readEvents } from '../../../sandbox/internal.js';
+import { type ContainerEvent, Home } from '../../../sandbox/internal.js';
 import { type Context, collect, createCommand } from '../../options/command.js';
 import { parseTime } from '../../options/duration.js';
 import { type Filters, parseFilters } from '../../options/filter.js';
@@ -35,7 +35,7 @@ export function command(context: Context): Command {
     .addHelpText('after', EXAMPLES)
     .action(async ({ since = Date.now(), until, filter = [], format }: Options) => {
       const filters = parseFilters(filter, FILTERS);
-      for await (const event of readEvents({ since, until })) {
+      for await (const event of new Home().events.read({ since, until })) {
         if (fits(event, filters)) process.stdout.write(`${formatEvent(event, format)}\n`);
       }
     });

@@ -4,6 +4,7 @@ import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { closest } from '../../../cli/closest.js';
+import { Home } from '../../../sandbox/home/home.js';
 import { makeContainer } from '../sandbox/home/containers.js';
 
 const TSVM = fileURLToPath(new URL('../../../bin/tsvm', import.meta.url));
@@ -12,8 +13,8 @@ let home: string;
 
 beforeAll(async () => {
   home = mkdtempSync('/tmp/tsvm-test-');
-  await makeContainer(home, 'web-1');
-  await makeContainer(home, 'web-2');
+  await makeContainer(new Home(home), 'web-1');
+  await makeContainer(new Home(home), 'web-2');
 });
 
 afterAll(() => rmSync(home, { recursive: true }));

@@ -4,23 +4,22 @@ import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { Container } from '../../../../sandbox/containers/container.js';
-import { ContainerFolder, containersFolder, sweepRemoved } from '../../../../sandbox/home/container-folder.js';
+import type { ContainerFolder } from '../../../../sandbox/home/container-folder.js';
 import { bootId, CREATED } from '../../../../sandbox/home/container-record.js';
-import { findContainer } from '../../../../sandbox/home/container-store.js';
-import { sweepLeftBehind } from '../../../../sandbox/home/sweep.js';
+import { Home } from '../../../../sandbox/home/home.js';
 import { bundleProgram } from './bundle.js';
 import { containerConfig, makeContainer } from './containers.js';
 
 let programs: string;
-let home: string;
+let home: Home;
 let env: NodeJS.ProcessEnv;
 
 beforeAll(() => {
   programs = mkdtempSync('/tmp/tsvm-test-');
   env = bundleProgram(
-    `import { ContainerFolder } from './sandbox/home/container-folder.ts';
+    `import { Home } from './sandbox/home/home.ts';
       const [home, id, state] = process.argv.slice(2);
-      const folder = new ContainerFolder(home, id);
+      const folder = new Home(home).containers.folder(id);
       globalThis.lock = folder.lock();
       folder.writeState({ ...JSON.parse(state), supervisorPid: process.pid });
       console.log('up');
@@ -32,15 +31,15 @@ beforeAll(() => {
 afterAll(() => rmSync(programs, { recursive: true }));
 
 beforeEach(() => {
-  home = mkdtempSync('/tmp/tsvm-test-');
+  home = new Home(mkdtempSync('/tmp/tsvm-test-'));
 });
 
-afterEach(() => rmSync(home, { recursive: true }));
+afterEach(() => rmSync(home.path, { recursive: true }));
 
 /** A process that supervises the container, and says so in its state. */
 async function supervise(folder: ContainerFolder, status: string) {
   const state = { ...CREATED, status, startedAt: '2026-01-01T00:00:00Z', bootId: bootId() };
-  const argv = [join(programs, 'supervisor.cjs'), home, folder.id, JSON.stringify(state)];
+  const argv = [join(programs, 'supervisor.cjs'), home.path, folder.id, JSON.stringify(state)];
   const child = spawn(process.execPath, argv, {
     stdio: ['ignore', 'pipe', 'inherit'],
     env,
@@ -98,7 +97,7 @@ describe('a container is found', () => {
   test('by its name, its id and the beginning of its id', async () => {
     const { id } = await makeContainer(home, 'box');
     for (const reference of ['box', id, id.slice(0, 12), id.slice(0, 3)]) {
-      expect(findContainer(home, reference).id).toBe(id);
+      expect(home.containers.find(reference).folder.id).toBe(id);
     }
   });
 
@@ -106,21 +105,21 @@ describe('a container is found', () => {
     'not by %j',
     async (reference) => {
       await makeContainer(home, 'box');
-      expect(() => findContainer(home, reference)).toThrow(/no such container/);
+      expect(() => home.containers.find(reference)).toThrow(/no such container/);
     },
   );
 
   test('by a name that looks like the beginning of the id of another one', async () => {
     const other = await makeContainer(home, 'other');
     const named = await makeContainer(home, other.id.slice(0, 4));
-    expect(findContainer(home, other.id.slice(0, 4)).id).toBe(named.id);
+    expect(home.containers.find(other.id.slice(0, 4)).folder.id).toBe(named.id);
   });
 
   test('not when several ids begin so', async () => {
     const ids = ['a', 'b'].map((digit) => `0${digit}${'c'.repeat(62)}`);
-    for (const id of ids) new ContainerFolder(home, id).make(containerConfig({}, id));
-    expect(() => findContainer(home, '0')).toThrow(/several containers/);
-    expect(findContainer(home, '0a').id).toBe(ids[0]);
+    for (const id of ids) home.containers.folder(id).make(containerConfig({}, id));
+    expect(() => home.containers.find('0')).toThrow(/several containers/);
+    expect(home.containers.find('0a').folder.id).toBe(ids[0]);
   });
 });
 
@@ -131,9 +130,9 @@ describe('what is left behind', () => {
     expect(Container.list(home)).toHaveLength(1);
     await kill();
     expect(Container.list(home)).toEqual([]);
-    await sweepLeftBehind(home);
-    expect(() => findContainer(home, 'box')).toThrow(/no such container/);
-    expect(readdirSync(containersFolder(home)).sort()).toEqual(['lock', 'names']);
+    await home.removeStale();
+    expect(() => home.containers.find('box')).toThrow(/no such container/);
+    expect(readdirSync(home.containers.path).sort()).toEqual(['lock', 'names']);
   });
 
   test('of a folder that was being made or removed goes', async () => {
@@ -141,8 +140,8 @@ describe('what is left behind', () => {
     const { path } = folder;
     folder.remove();
     writeFileSync(`${path}.removed`, '');
-    sweepRemoved(home);
-    expect(readdirSync(containersFolder(home)).sort()).toEqual(['lock', 'names']);
+    home.containers.sweep();
+    expect(readdirSync(home.containers.path).sort()).toEqual(['lock', 'names']);
   });
 });
 

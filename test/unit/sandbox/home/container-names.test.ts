@@ -4,33 +4,35 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { Container } from '../../../../sandbox/containers/container.js';
-import { allNames, checkName, ownerOf } from '../../../../sandbox/home/container-names.js';
+import { checkName } from '../../../../sandbox/home/container-names.js';
+import { Home } from '../../../../sandbox/home/home.js';
 import { randomName } from '../../../../sandbox/home/random-name.js';
 import { bundleProgram } from './bundle.js';
 import { makeContainer } from './containers.js';
 
-let home: string;
+let home: Home;
 
 beforeEach(() => {
-  home = mkdtempSync('/tmp/tsvm-test-');
+  home = new Home(mkdtempSync('/tmp/tsvm-test-'));
 });
 
-afterEach(() => rmSync(home, { recursive: true }));
+afterEach(() => rmSync(home.path, { recursive: true }));
 
 test('of ten processes that want one name, one gets it', async () => {
-  const program = join(home, 'claim.cjs');
+  const program = join(home.path, 'claim.cjs');
   const env = bundleProgram(
-    `import { makeContainer } from './test/unit/sandbox/home/containers.ts';
+    `import { Home } from './sandbox/home/home.ts';
+      import { makeContainer } from './test/unit/sandbox/home/containers.ts';
       (async () => {
         for (const name of ['one', 'two', 'three']) {
-          await makeContainer(process.argv[2], name).then(() => console.log(name), (error) => console.log(error.code));
+          await makeContainer(new Home(process.argv[2]), name).then(() => console.log(name), (error) => console.log(error.code));
         }
       })();`,
     program,
   );
   const said = await Promise.all(
     Array.from({ length: 10 }, async () => {
-      const child = spawn(process.execPath, [program, home], { env, stdio: ['ignore', 'pipe', 'inherit'] });
+      const child = spawn(process.execPath, [program, home.path], { env, stdio: ['ignore', 'pipe', 'inherit'] });
       let text = '';
       child.stdout.on('data', (chunk) => {
         text += chunk;
@@ -50,9 +52,9 @@ test('a name is free again when its container is removed, or is gone', async () 
   // As after a crash between the two steps.
   first.remove();
   const second = await makeContainer(home, 'box');
-  expect(ownerOf(home, 'box')).toBe(second.id);
+  expect(home.containers.names.ownerOf('box')).toBe(second.id);
   await Container.find('box', home).remove();
-  expect(ownerOf(home, 'box')).toBeUndefined();
+  expect(home.containers.names.ownerOf('box')).toBeUndefined();
 });
 
 test('a container that is renamed has the new name alone', async () => {
@@ -61,8 +63,8 @@ test('a container that is renamed has the new name alone', async () => {
   const container = Container.find('box', home);
   await expect(container.rename('other')).rejects.toMatchObject({ code: 'conflict' });
   await container.rename('chest');
-  expect(allNames(home).get(id)).toBe('chest');
-  expect(ownerOf(home, 'box')).toBeUndefined();
+  expect(home.containers.names.all().get(id)).toBe('chest');
+  expect(home.containers.names.ownerOf('box')).toBeUndefined();
   await expect(container.rename('-x')).rejects.toMatchObject({ code: 'bad-spec' });
 });
 

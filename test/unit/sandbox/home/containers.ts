@@ -1,8 +1,8 @@
 // Container folders for tests, without images or machines.
 import { randomBytes } from 'node:crypto';
-import { ContainerFolder } from '../../../../sandbox/home/container-folder.js';
-import { claimName, withContainersLock } from '../../../../sandbox/home/container-names.js';
+import type { ContainerFolder } from '../../../../sandbox/home/container-folder.js';
 import type { ContainerConfig } from '../../../../sandbox/home/container-record.js';
+import type { Home } from '../../../../sandbox/home/home.js';
 import type { ContainerSpec } from '../../../../sandbox/spec/container-spec.js';
 
 /** The configuration of a container that runs `sleep`. */
@@ -27,15 +27,15 @@ export function containerConfig(
 
 /** Makes a folder with a name, as `createContainer` does. */
 export async function makeContainer(
-  home: string,
+  { containers }: Home,
   name: string,
   spec: Partial<ContainerSpec> = {},
 ): Promise<ContainerFolder> {
   const config = containerConfig(spec);
-  const folder = new ContainerFolder(home, config.id);
-  await withContainersLock(home, () => {
+  const folder = containers.folder(config.id);
+  await containers.withLock(() => {
     folder.make(config);
-    claimName(home, name, folder.id);
+    containers.names.claim(name, folder.id);
   });
   return folder;
 }

@@ -4,7 +4,8 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, utimes
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
-import { runtimeFolder, SocketFolder, sweepSocketFolders } from '../../../../sandbox/home/socket-folder.js';
+import { defaultRuntime } from '../../../../sandbox/home/paths.js';
+import { openRuntimeFolder, SocketFolder, sweepSocketFolders } from '../../../../sandbox/home/socket-folder.js';
 
 const ID = '0123456789ab';
 
@@ -20,6 +21,8 @@ afterEach(() => {
   rmSync(base, { recursive: true });
 });
 
+const runtimeFolder = () => openRuntimeFolder(defaultRuntime());
+
 async function listen(path: string): Promise<Server> {
   const server = createServer();
   server.listen(path);
@@ -29,7 +32,7 @@ async function listen(path: string): Promise<Server> {
 
 /** A folder whose owner was killed while it listened. */
 async function deadFolder(): Promise<SocketFolder> {
-  const folder = new SocketFolder(ID);
+  const folder = new SocketFolder(ID, runtimeFolder());
   const script = `require('net').createServer().listen(${JSON.stringify(folder.control)}, () => console.log('up'))`;
   const owner = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'inherit'] });
   await once(owner.stdout, 'data');
@@ -65,41 +68,41 @@ describe('the folder of all runs', () => {
 describe('sweeping', () => {
   test('removes the folder of a run that was killed', async () => {
     const dead = await deadFolder();
-    expect(await sweepSocketFolders()).toEqual([dead.id]);
+    expect(await sweepSocketFolders(runtimeFolder())).toEqual([dead.id]);
     expect(existsSync(join(base, 'tsvm', dead.id))).toBe(false);
   });
 
   test('leaves the folder of a living run', async () => {
-    using folder = new SocketFolder(ID);
+    using folder = new SocketFolder(ID, runtimeFolder());
     const server = await listen(folder.control);
     folder.publish();
-    expect(await sweepSocketFolders()).toEqual([]);
+    expect(await sweepSocketFolders(runtimeFolder())).toEqual([]);
     expect(existsSync(folder.control)).toBe(true);
     server.close();
   });
 
   test('leaves a folder that is being made, and removes it when that never ends', async () => {
-    using folder = new SocketFolder(ID);
-    expect(await sweepSocketFolders()).toEqual([]);
+    using folder = new SocketFolder(ID, runtimeFolder());
+    expect(await sweepSocketFolders(runtimeFolder())).toEqual([]);
     utimesSync(join(base, 'tsvm', `${folder.id}.new`), 0, 0);
-    expect(await sweepSocketFolders()).toEqual([`${folder.id}.new`]);
+    expect(await sweepSocketFolders(runtimeFolder())).toEqual([`${folder.id}.new`]);
   });
 
   test('leaves the containers of a read-only home', async () => {
     mkdirSync(join(runtimeFolder(), 'containers', 'names'), { recursive: true });
-    expect(await sweepSocketFolders()).toEqual([]);
+    expect(await sweepSocketFolders(runtimeFolder())).toEqual([]);
     expect(existsSync(join(base, 'tsvm', 'containers', 'names'))).toBe(true);
   });
 
   test('by many at once is the same as by one', async () => {
     const dead = await deadFolder();
-    const swept = await Promise.all(Array.from({ length: 8 }, () => sweepSocketFolders()));
+    const swept = await Promise.all(Array.from({ length: 8 }, () => sweepSocketFolders(runtimeFolder())));
     expect(new Set(swept.flat())).toEqual(new Set([dead.id]));
   });
 });
 
 test('a published folder is reached under its name, and is gone when disposed of', async () => {
-  const folder = new SocketFolder(ID);
+  const folder = new SocketFolder(ID, runtimeFolder());
   const server = await listen(folder.control);
   folder.publish();
   expect(folder.agentSocket).toBe(join(base, 'tsvm', folder.id, 'vsock_1024'));
@@ -112,5 +115,5 @@ test('a path too long for a socket is refused', () => {
   const long = join(base, 'x'.repeat(100));
   mkdirSync(long);
   vi.stubEnv('XDG_RUNTIME_DIR', long);
-  expect(() => new SocketFolder(ID)).toThrow('too long a path for sockets');
+  expect(() => new SocketFolder(ID, runtimeFolder())).toThrow('too long a path for sockets');
 });
