@@ -1,6 +1,6 @@
 // The commands by name. A command's file is loaded when it is the one that runs.
 import type { Command } from 'commander';
-import type { Context } from './options/command.js';
+import type { Context } from './commands/command.js';
 
 interface CommandModule {
   command(context: Context): Command;

@@ -2,7 +2,7 @@
 // being typed, for what may stand there.
 import { Argument, type Command, type Option } from 'commander';
 import { COMMANDS, findCommand, GROUPS } from './command-table.js';
-import { type Context, createCommand } from './options/command.js';
+import { type Context, createCommand } from './commands/command.js';
 import { DeclaredOption } from './options/declaration.js';
 import { containerNames, imageNames } from './options/values.js';
 

@@ -1,8 +1,8 @@
 // The command's process, from its first moment to its exit code. The machine process of a run takes longest to start, and
 // so it, or the supervisor that starts it, is started before anything else is even loaded.
 import { isatty } from 'node:tty';
-import type { Context } from './options/command.js';
-import { FAILED } from './options/failure.js';
+import type { Context } from './commands/command.js';
+import { FAILED } from './output/errors.js';
 
 /**
  * Runs a command line and exits the process.

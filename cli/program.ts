@@ -1,9 +1,9 @@
 // A command line: which command is meant, and what is said of its failure.
 import type { Command } from 'commander';
-import { closest } from './closest.js';
 import { COMMANDS, findCommand, GROUPS } from './command-table.js';
-import { type Context, createCommand, openLog, parse } from './options/command.js';
-import { describe, exitCode, UsageError } from './options/failure.js';
+import { type Context, createCommand, openLog, parse } from './commands/command.js';
+import { describe, exitCode, UsageError } from './output/errors.js';
+import { closest } from './suggestion.js';
 
 /** Runs a command line to its end; what became of it is in `context`. */
 export async function runCommandLine(argv: readonly string[], context: Context): Promise<void> {

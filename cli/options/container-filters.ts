@@ -10,7 +10,7 @@ import {
   parseExposed,
   STATUSES,
 } from '../../sandbox/internal.js';
-import { UsageError } from './failure.js';
+import { UsageError } from '../output/errors.js';
 import { type Filters, hasLabels, parseFilters } from './filter.js';
 
 const CONTAINER_FILTERS = [

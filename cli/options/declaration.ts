@@ -1,7 +1,7 @@
 // Options as data. One declaration says everything about an option: its flags, its line of help, the parser of its
 // value, the field that it fills, and what completion offers for its value. commander parses the words.
 import { type Command, Option } from 'commander';
-import { UsageError } from './failure.js';
+import { UsageError } from '../output/errors.js';
 
 /** What an option gives: the fields of `Spec` that were asked for. A field that was not has no key. */
 export type Draft<Spec> = { -readonly [Field in keyof Spec]?: Spec[Field] };

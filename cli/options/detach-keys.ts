@@ -1,6 +1,6 @@
 // The keys that leave a container and let it run, as Docker writes them: `ctrl-p,ctrl-q`.
 import { Transform } from 'node:stream';
-import { UsageError } from './failure.js';
+import { UsageError } from '../output/errors.js';
 
 /** Bytes, in the order in which they are typed. */
 export type DetachKeys = readonly number[];

@@ -1,5 +1,5 @@
 // Durations as timeout(1) and Go's time.ParseDuration read them.
-import { UsageError } from './failure.js';
+import { UsageError } from '../output/errors.js';
 
 const MILLISECONDS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 

@@ -1,6 +1,6 @@
 // -e and --env-file, read as Docker reads them (docker/cli, opts/env.go and opts/file.go).
 import { readFileSync } from 'node:fs';
-import { UsageError } from './failure.js';
+import { UsageError } from '../output/errors.js';
 
 /** bufio.MaxScanTokenSize: a longer line is not a line to Docker. */
 const MAX_LINE = 64 * 1024;

@@ -1,5 +1,5 @@
 // --filter KEY=VALUE of lists, as Docker reads it: filters of different keys must all hold, of one key any, but all labels.
-import { UsageError } from './failure.js';
+import { UsageError } from '../output/errors.js';
 
 export type Filters = ReadonlyMap<string, readonly string[]>;
 

@@ -1,6 +1,6 @@
 // --label and --label-file, and labels in lists.
 import { readFileSync } from 'node:fs';
-import { UsageError } from './failure.js';
+import { UsageError } from '../output/errors.js';
 
 /** Name and value of `NAME=VALUE`; of `NAME` alone the value is empty. @throws UsageError */
 export function parseLabel(text: string): [name: string, value: string] {

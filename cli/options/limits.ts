@@ -1,6 +1,6 @@
 // What a container may use, in Docker's forms: resource limits, rates of disks, kernel parameters.
 import type { DeviceRate, Rlimit } from '../../sandbox/internal.js';
-import { UsageError } from './failure.js';
+import { UsageError } from '../output/errors.js';
 
 /** A parser of the rate of one disk (`/dev/vda:1mb`) or of each (`1mb`). @throws UsageError */
 export function rate(of: DeviceRate['of'], parse: (text: string, flag: string) => number) {

@@ -1,6 +1,6 @@
 // --log-opt, with the words of Docker's json-file driver.
 import type { LogLimits } from '../../sandbox/internal.js';
-import { UsageError } from './failure.js';
+import { UsageError } from '../output/errors.js';
 import { parseSize } from './size.js';
 
 const DEFAULTS: LogLimits = { maxSize: 10_000_000, maxFiles: 3 };

@@ -1,6 +1,6 @@
 // -v and --mount, with Docker's words (docs.docker.com, "Bind mounts" and "Volumes").
 import type { Mount, TmpfsMount } from '../../sandbox/internal.js';
-import { UsageError } from './failure.js';
+import { UsageError } from '../output/errors.js';
 import { parseSize } from './size.js';
 
 /** What the options ask for. */

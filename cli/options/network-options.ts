@@ -1,7 +1,7 @@
 // The options of a container's network: Docker's, and those of where it may connect to.
 import type { NetworkOptions } from '../../sandbox/internal.js';
+import { UsageError } from '../output/errors.js';
 import { type Declaration, text, texts } from './declaration.js';
-import { UsageError } from './failure.js';
 import { networkNames } from './values.js';
 
 export const NETWORK_OPTIONS: readonly Declaration<NetworkOptions>[] = [

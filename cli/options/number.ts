@@ -1,5 +1,5 @@
 // Numbers as options have them.
-import { UsageError } from './failure.js';
+import { UsageError } from '../output/errors.js';
 
 /** A whole number, which may be negative. @throws UsageError */
 export function parseInteger(text: string, flag: string): number {

@@ -1,6 +1,6 @@
 // --restart, with Docker's words.
 import type { RestartPolicy } from '../../sandbox/internal.js';
-import { UsageError } from './failure.js';
+import { UsageError } from '../output/errors.js';
 
 export const RESTART_POLICIES: readonly RestartPolicy['name'][] = ['no', 'on-failure', 'always', 'unless-stopped'];
 

@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { messageOf } from '../../errors/index.js';
 import { parseSeccompProfile, type SeccompProfile } from '../../sandbox/internal.js';
-import { UsageError } from './failure.js';
+import { UsageError } from '../output/errors.js';
 
 /**
  * `no-new-privileges`, alone or with a boolean, and `seccomp=`; with `=` or `:`, as Docker takes them.

@@ -1,5 +1,5 @@
 // Sizes as Docker reads them (docker/go-units, RAMInBytes): a number and a binary unit.
-import { UsageError } from './failure.js';
+import { UsageError } from '../output/errors.js';
 
 const UNITS = 'kmgtp';
 

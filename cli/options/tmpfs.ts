@@ -1,6 +1,6 @@
 // --tmpfs DIR[:OPTIONS], with the options of mount(8) that Docker takes for it.
 import type { TmpfsMount } from '../../sandbox/internal.js';
-import { UsageError } from './failure.js';
+import { UsageError } from '../output/errors.js';
 import { parseSize } from './size.js';
 
 const FLAGS: Record<string, Partial<TmpfsMount>> = {

@@ -1,7 +1,7 @@
 // Questions to the person at the terminal, asked on stderr.
 import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
-import { UsageError } from '../options/failure.js';
+import { UsageError } from './errors.js';
 
 /**
  * Asks, and waits for a line.

@@ -1,6 +1,6 @@
 // --format with a template: the part of Go's text/template that people write for Docker's commands. Fields, json, index,
 // len, join, upper, lower, println, parentheses and fields of what is in them, |, if and range.
-import { UsageError } from '../options/failure.js';
+import { UsageError } from './errors.js';
 
 type Render = (dot: unknown) => string;
 type Evaluate = (dot: unknown) => unknown;

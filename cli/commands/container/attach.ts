@@ -2,8 +2,8 @@
 import type { Command } from 'commander';
 import { Container, SandboxError } from '../../../sandbox/internal.js';
 import { attachCaller } from '../../foreground/foreground.js';
-import { type Context, createCommand } from '../../options/command.js';
 import { DETACH_KEYS, type DetachKeys } from '../../options/detach-keys.js';
+import { type Context, createCommand } from '../command.js';
 
 const EXAMPLES = `
 Examples:

@@ -1,7 +1,7 @@
 // tsvm commit: what a container wrote becomes an image.
 import type { Command } from 'commander';
 import { Container } from '../../../sandbox/internal.js';
-import { type Context, collect, createCommand } from '../../options/command.js';
+import { type Context, collect, createCommand } from '../command.js';
 
 const EXAMPLES = `
 Examples:

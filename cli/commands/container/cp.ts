@@ -1,8 +1,8 @@
 // tsvm cp: files between the host and a container.
 import type { Command } from 'commander';
 import { Container, copyIn, copyOut } from '../../../sandbox/internal.js';
-import { type Context, createCommand } from '../../options/command.js';
-import { UsageError } from '../../options/failure.js';
+import { UsageError } from '../../output/errors.js';
+import { type Context, createCommand } from '../command.js';
 
 const EXAMPLES = `
 Examples:

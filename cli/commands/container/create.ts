@@ -1,7 +1,7 @@
 // tsvm create: a container that does not run yet.
 import type { Command } from 'commander';
-import { type Context, createCommand } from '../../options/command.js';
 import { addContainerOptions, toContainerSpec } from '../../options/container-options.js';
+import { type Context, createCommand } from '../command.js';
 import { newContainer } from './new-container.js';
 
 const EXAMPLES = `

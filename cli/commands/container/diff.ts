@@ -1,8 +1,8 @@
 // tsvm diff: what a container wrote.
 import type { Command } from 'commander';
 import { Container } from '../../../sandbox/internal.js';
-import { type Context, createCommand } from '../../options/command.js';
 import { formatList } from '../../output/listing.js';
+import { type Context, createCommand } from '../command.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm diff', context)

@@ -2,10 +2,10 @@
 import type { Command } from 'commander';
 import { Container, type ExecSpec } from '../../../sandbox/internal.js';
 import { callerIo, inForeground } from '../../foreground/foreground.js';
-import { type Context, createCommand } from '../../options/command.js';
 import { addOptions, type Declaration, readOptions } from '../../options/declaration.js';
-import { UsageError } from '../../options/failure.js';
 import { PROCESS_OPTIONS } from '../../options/process-options.js';
+import { UsageError } from '../../output/errors.js';
+import { type Context, createCommand } from '../command.js';
 
 const EXAMPLES = `
 Examples:

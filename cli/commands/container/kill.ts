@@ -1,8 +1,8 @@
 // tsvm kill: a signal to containers.
 import type { Command } from 'commander';
 import { signalNumber } from '../../../sandbox/internal.js';
-import { type Context, createCommand } from '../../options/command.js';
-import { forEachContainer } from '../each.js';
+import { type Context, createCommand } from '../command.js';
+import { forEachContainer } from '../operands.js';
 
 const EXAMPLES = `
 Examples:

@@ -1,9 +1,9 @@
 // tsvm logs: what a container wrote.
 import type { Command } from 'commander';
 import { Container } from '../../../sandbox/internal.js';
-import { type Context, createCommand } from '../../options/command.js';
 import { parseTime } from '../../options/duration.js';
-import { UsageError } from '../../options/failure.js';
+import { UsageError } from '../../output/errors.js';
+import { type Context, createCommand } from '../command.js';
 
 const EXAMPLES = `
 Examples:

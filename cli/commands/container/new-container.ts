@@ -1,8 +1,8 @@
 // Makes the container that the words of `tsvm run` and `tsvm create` ask for, and says what its image is waited for.
 import { existsSync, writeFileSync } from 'node:fs';
 import { Container, type ContainerSpec, SandboxError } from '../../../sandbox/internal.js';
-import type { Context } from '../../options/command.js';
 import { openPullProgress } from '../../output/pull-progress.js';
+import type { Context } from '../command.js';
 
 /** @param cidfile gets the container's ID; there is to be no such file yet */
 export async function newContainer(

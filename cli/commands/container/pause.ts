@@ -1,7 +1,7 @@
 // tsvm pause and unpause: containers stand still, and go on.
 import type { Command } from 'commander';
-import { type Context, createCommand } from '../../options/command.js';
-import { forEachContainer } from '../each.js';
+import { type Context, createCommand } from '../command.js';
+import { forEachContainer } from '../operands.js';
 
 function create(name: 'pause' | 'unpause', description: string, context: Context): Command {
   return createCommand(`tsvm ${name}`, context)

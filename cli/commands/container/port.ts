@@ -1,9 +1,9 @@
 // tsvm port: which ports of the host lead to a container's.
 import type { Command } from 'commander';
 import { Container, formatPort, parseExposed, SandboxError } from '../../../sandbox/internal.js';
-import { type Context, createCommand } from '../../options/command.js';
-import { UsageError } from '../../options/failure.js';
+import { UsageError } from '../../output/errors.js';
 import { formatHostPort } from '../../output/ports.js';
+import { type Context, createCommand } from '../command.js';
 
 const EXAMPLES = `
 Examples:

@@ -1,11 +1,11 @@
 // tsvm container prune: containers that do not run go.
 import type { Command } from 'commander';
 import { Container, SandboxError } from '../../../sandbox/internal.js';
-import { type Context, collect, createCommand, openLog } from '../../options/command.js';
-import { describe, exitCode } from '../../options/failure.js';
 import { hasLabels, parseFilters } from '../../options/filter.js';
+import { describe, exitCode } from '../../output/errors.js';
 import { confirmed } from '../../output/prompt.js';
 import { formatBytes } from '../../output/table.js';
+import { type Context, collect, createCommand, openLog } from '../command.js';
 
 interface Options {
   force?: boolean;

@@ -1,7 +1,7 @@
 // tsvm rename: a container gets another name.
 import type { Command } from 'commander';
 import { Container } from '../../../sandbox/internal.js';
-import { type Context, createCommand } from '../../options/command.js';
+import { type Context, createCommand } from '../command.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm rename', context)

@@ -1,7 +1,7 @@
 // tsvm restart: containers are stopped and started.
 import type { Command } from 'commander';
-import { type Context, createCommand } from '../../options/command.js';
-import { forEachContainer } from '../each.js';
+import { type Context, createCommand } from '../command.js';
+import { forEachContainer } from '../operands.js';
 import { addStopOptions, type StopOptions, stopAs } from './stop.js';
 
 const EXAMPLES = `

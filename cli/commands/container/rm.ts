@@ -1,7 +1,7 @@
 // tsvm rm: containers and what they wrote go.
 import type { Command } from 'commander';
-import { type Context, createCommand } from '../../options/command.js';
-import { forEachContainer } from '../each.js';
+import { type Context, createCommand } from '../command.js';
+import { forEachContainer } from '../operands.js';
 
 const EXAMPLES = `
 Examples:

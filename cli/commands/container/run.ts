@@ -3,12 +3,12 @@ import type { Command } from 'commander';
 import { type ContainerSpec, Supervision } from '../../../sandbox/internal.js';
 import { callerIo, inForeground, startAttached } from '../../foreground/foreground.js';
 import { endBetweenTurns } from '../../foreground/signals.js';
-import { type Context, createCommand, openLog } from '../../options/command.js';
 import { addContainerOptions, toContainerSpec } from '../../options/container-options.js';
 import { DETACH_KEYS, type DetachKeys } from '../../options/detach-keys.js';
-import { UsageError } from '../../options/failure.js';
-import { warnOfFallback, warnOfNoNetwork } from '../../output/fallback.js';
+import { UsageError } from '../../output/errors.js';
 import type { Level } from '../../output/log.js';
+import { warnOfFallback, warnOfNoNetwork } from '../../output/warnings.js';
+import { type Context, createCommand, openLog } from '../command.js';
 import { newContainer } from './new-container.js';
 
 const EXAMPLES = `

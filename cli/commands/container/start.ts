@@ -2,10 +2,10 @@
 import type { Command } from 'commander';
 import { Container } from '../../../sandbox/internal.js';
 import { startAttached } from '../../foreground/foreground.js';
-import { type Context, createCommand } from '../../options/command.js';
 import { DETACH_KEYS, type DetachKeys } from '../../options/detach-keys.js';
-import { UsageError } from '../../options/failure.js';
-import { forEachContainer } from '../each.js';
+import { UsageError } from '../../output/errors.js';
+import { type Context, createCommand } from '../command.js';
+import { forEachContainer } from '../operands.js';
 
 const EXAMPLES = `
 Examples:

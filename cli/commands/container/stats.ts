@@ -2,9 +2,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { Container, type Usage } from '../../../sandbox/internal.js';
-import { type Context, createCommand } from '../../options/command.js';
 import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
 import { formatBytes } from '../../output/table.js';
+import { type Context, createCommand } from '../command.js';
 
 const EXAMPLES = `
 Examples:

@@ -1,9 +1,9 @@
 // tsvm stop: containers end, gently at first.
 import { type Command, Option } from 'commander';
 import { type Container, signalNumber } from '../../../sandbox/internal.js';
-import { type Context, createCommand } from '../../options/command.js';
-import { UsageError } from '../../options/failure.js';
-import { forEachContainer } from '../each.js';
+import { UsageError } from '../../output/errors.js';
+import { type Context, createCommand } from '../command.js';
+import { forEachContainer } from '../operands.js';
 
 const EXAMPLES = `
 Examples:

@@ -1,8 +1,8 @@
 // tsvm top: the processes of a container.
 import type { Command } from 'commander';
 import { Container } from '../../../sandbox/internal.js';
-import { type Context, createCommand } from '../../options/command.js';
 import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
+import { type Context, createCommand } from '../command.js';
 
 interface Row {
   UID: string;

@@ -1,7 +1,7 @@
 // tsvm wait: until containers end.
 import type { Command } from 'commander';
-import { type Context, createCommand } from '../../options/command.js';
-import { forEachContainer } from '../each.js';
+import { type Context, createCommand } from '../command.js';
+import { forEachContainer } from '../operands.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm wait', context)

@@ -2,9 +2,9 @@
 import type { Command } from 'commander';
 import { type HistoryEntry, openStore } from '../../../images/index.js';
 import { tsvmHome } from '../../../sandbox/internal.js';
-import { type Context, createCommand } from '../../options/command.js';
 import { FORMAT_HELP, formatList } from '../../output/listing.js';
 import { formatAge, formatBytes, shortId } from '../../output/table.js';
+import { type Context, createCommand } from '../command.js';
 
 /** Characters of a command that are shown. */
 const SHORT_COMMAND = 45;

@@ -2,10 +2,10 @@
 import type { Command } from 'commander';
 import { ImageError, type ImageSummary, openStore } from '../../../images/index.js';
 import { tsvmHome } from '../../../sandbox/internal.js';
-import { type Context, collect, createCommand } from '../../options/command.js';
 import { booleanFilter, type Filters, hasLabels, matchesPattern, parseFilters } from '../../options/filter.js';
 import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
 import { formatAge, formatBytes, shortId } from '../../output/table.js';
+import { type Context, collect, createCommand } from '../command.js';
 
 const FILTERS = ['reference', 'dangling', 'label', 'before', 'since'];
 

@@ -2,8 +2,8 @@
 import type { Command } from 'commander';
 import { openStore, type Progress } from '../../../images/index.js';
 import { tsvmHome } from '../../../sandbox/internal.js';
-import { type Context, collect, createCommand } from '../../options/command.js';
 import { describeProgress, openProgressLine } from '../../output/progress.js';
+import { type Context, collect, createCommand } from '../command.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm import', context)

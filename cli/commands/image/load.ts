@@ -2,9 +2,9 @@
 import type { Command } from 'commander';
 import { openStore, type Progress } from '../../../images/index.js';
 import { tsvmHome } from '../../../sandbox/internal.js';
-import { type Context, createCommand } from '../../options/command.js';
-import { UsageError } from '../../options/failure.js';
+import { UsageError } from '../../output/errors.js';
 import { describeProgress, openProgressLine } from '../../output/progress.js';
+import { type Context, createCommand } from '../command.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm load', context)

@@ -2,10 +2,10 @@
 import type { Command } from 'commander';
 import { openStore } from '../../../images/index.js';
 import { tsvmHome } from '../../../sandbox/internal.js';
-import { type Context, collect, createCommand } from '../../options/command.js';
 import { hasLabels, parseFilters } from '../../options/filter.js';
 import { confirmed } from '../../output/prompt.js';
 import { formatBytes } from '../../output/table.js';
+import { type Context, collect, createCommand } from '../command.js';
 
 interface Options {
   all?: boolean;

@@ -2,8 +2,8 @@
 import type { Command } from 'commander';
 import { openStore } from '../../../images/index.js';
 import { tsvmHome } from '../../../sandbox/internal.js';
-import { type Context, createCommand } from '../../options/command.js';
 import { openPullProgress } from '../../output/pull-progress.js';
+import { type Context, createCommand } from '../command.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm pull', context)

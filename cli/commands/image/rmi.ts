@@ -2,8 +2,8 @@
 import type { Command } from 'commander';
 import { ImageError, openStore } from '../../../images/index.js';
 import { tsvmHome } from '../../../sandbox/internal.js';
-import { type Context, createCommand, openLog } from '../../options/command.js';
-import { describe, exitCode } from '../../options/failure.js';
+import { describe, exitCode } from '../../output/errors.js';
+import { type Context, createCommand, openLog } from '../command.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm rmi', context)

@@ -4,8 +4,8 @@ import type { Writable } from 'node:stream';
 import type { Command } from 'commander';
 import { openStore } from '../../../images/index.js';
 import { tsvmHome } from '../../../sandbox/internal.js';
-import { type Context, createCommand } from '../../options/command.js';
-import { UsageError } from '../../options/failure.js';
+import { UsageError } from '../../output/errors.js';
+import { type Context, createCommand } from '../command.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm save', context)

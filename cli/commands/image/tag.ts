@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { openStore } from '../../../images/index.js';
 import { tsvmHome } from '../../../sandbox/internal.js';
-import { type Context, createCommand } from '../../options/command.js';
+import { type Context, createCommand } from '../command.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm tag', context)

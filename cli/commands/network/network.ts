@@ -9,13 +9,13 @@ import {
   type Network,
   type SandboxError,
 } from '../../../sandbox/internal.js';
-import { type Context, collect, createCommand } from '../../options/command.js';
 import { booleanFilter, hasLabels, matchesPattern, parseFilters } from '../../options/filter.js';
 import { formatLabels, parseLabel } from '../../options/labels.js';
 import { FORMAT_HELP, formatList } from '../../output/listing.js';
 import { confirmed } from '../../output/prompt.js';
 import { fillTemplate } from '../../output/template.js';
-import { eachName } from '../each.js';
+import { type Context, collect, createCommand } from '../command.js';
+import { eachName } from '../operands.js';
 
 const COLUMNS = [
   ['NETWORK ID', 'ID'],

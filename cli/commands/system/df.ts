@@ -2,9 +2,9 @@
 import type { Command } from 'commander';
 import { bytesOnDisk, type StoreUsage } from '../../../images/index.js';
 import { Container, Home, isRunning, volumeSize } from '../../../sandbox/internal.js';
-import { type Context, createCommand } from '../../options/command.js';
 import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
 import { formatBytes } from '../../output/table.js';
+import { type Context, createCommand } from '../command.js';
 import { type ImageRow, imageRow } from '../image/images.js';
 
 export function command(context: Context): Command {

@@ -6,9 +6,9 @@ import { promisify } from 'node:util';
 import { type Command, Option } from 'commander';
 import { kernelPath } from '../../../kernels/index.js';
 import { DEFAULT_MEMORY, probeMachine, tsvmHome } from '../../../sandbox/internal.js';
-import { type Context, createCommand } from '../../options/command.js';
-import { EMULATION } from '../../output/fallback.js';
 import { formatBytes } from '../../output/table.js';
+import { EMULATION } from '../../output/warnings.js';
+import { type Context, createCommand } from '../command.js';
 
 /** Containers cannot run. */
 const UNFIT = 1;

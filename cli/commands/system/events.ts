@@ -1,10 +1,10 @@
 // tsvm events: what happens to containers.
 import type { Command } from 'commander';
 import { type ContainerEvent, Home } from '../../../sandbox/internal.js';
-import { type Context, collect, createCommand } from '../../options/command.js';
 import { parseTime } from '../../options/duration.js';
 import { type Filters, parseFilters } from '../../options/filter.js';
 import { fillTemplate } from '../../output/template.js';
+import { type Context, collect, createCommand } from '../command.js';
 
 const FILTERS = ['container', 'event', 'image', 'type'];
 

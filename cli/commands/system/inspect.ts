@@ -2,9 +2,9 @@
 import { type Command, Option } from 'commander';
 import { ImageError, openStore } from '../../../images/index.js';
 import { Container, describeContainer, SandboxError, tsvmHome } from '../../../sandbox/internal.js';
-import { type Context, createCommand, openLog } from '../../options/command.js';
-import { describe, FAILED } from '../../options/failure.js';
+import { describe, FAILED } from '../../output/errors.js';
 import { fillTemplate } from '../../output/template.js';
+import { type Context, createCommand, openLog } from '../command.js';
 
 /** What can be inspected, in the order in which a name is looked for: what each says of it, or null if it has none. */
 const KINDS: Record<string, (reference: string) => Promise<object | null>> = {

@@ -8,10 +8,10 @@ import {
   kernelPath,
   listKernels,
 } from '../../../kernels/index.js';
-import { type Context, createCommand } from '../../options/command.js';
-import { UsageError } from '../../options/failure.js';
+import { UsageError } from '../../output/errors.js';
 import { openProgressLine } from '../../output/progress.js';
 import { formatTable } from '../../output/table.js';
+import { type Context, createCommand } from '../command.js';
 
 export function command(context: Context): Command {
   const kernel = createCommand('tsvm kernel', context)

@@ -1,9 +1,9 @@
 // tsvm login: tries a user name and a password at a registry, and keeps them where Docker keeps them.
 import type { Command } from 'commander';
 import { login, registryHost } from '../../../images/index.js';
-import { type Context, createCommand, openLog } from '../../options/command.js';
-import { UsageError } from '../../options/failure.js';
+import { UsageError } from '../../output/errors.js';
 import { ask } from '../../output/prompt.js';
+import { type Context, createCommand, openLog } from '../command.js';
 
 /** Bytes of a password on stdin. */
 const MAX_PASSWORD = 1 << 20;

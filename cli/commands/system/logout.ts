@@ -1,7 +1,7 @@
 // tsvm logout: forgets what login kept.
 import type { Command } from 'commander';
 import { logout, registryHost } from '../../../images/index.js';
-import { type Context, createCommand } from '../../options/command.js';
+import { type Context, createCommand } from '../command.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm logout', context)

@@ -8,14 +8,14 @@ import {
   type VolumeStore,
   volumeSize,
 } from '../../../sandbox/internal.js';
-import { type Context, collect, createCommand } from '../../options/command.js';
 import { booleanFilter, type Filters, hasLabels, matchesPattern, parseFilters } from '../../options/filter.js';
 import { parseLabel } from '../../options/labels.js';
 import { FORMAT_HELP, formatList } from '../../output/listing.js';
 import { confirmed } from '../../output/prompt.js';
 import { formatBytes } from '../../output/table.js';
 import { fillTemplate } from '../../output/template.js';
-import { eachName } from '../each.js';
+import { type Context, collect, createCommand } from '../command.js';
+import { eachName } from '../operands.js';
 
 const COLUMNS = [
   ['DRIVER', 'Driver'],

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { closest } from '../../../cli/closest.js';
+import { closest } from '../../../cli/suggestion.js';
 import { Home } from '../../../sandbox/home/home.js';
 import { makeContainer } from '../sandbox/home/containers.js';
 

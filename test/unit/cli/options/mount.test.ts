@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { UsageError } from '../../../../cli/options/failure.js';
 import { parseMount, parseVolume } from '../../../../cli/options/mount.js';
+import { UsageError } from '../../../../cli/output/errors.js';
 
 describe('-v', () => {
   test.each([

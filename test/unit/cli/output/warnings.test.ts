@@ -2,8 +2,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { warnOfFallback } from '../../../../cli/output/fallback.js';
 import type { CliLog, Level } from '../../../../cli/output/log.js';
+import { warnOfFallback } from '../../../../cli/output/warnings.js';
 
 let home: string;
 beforeEach(() => {

@@ -1,8 +1,8 @@
 // What all commands have in common: the global options, one line for a wrong word, and their exit code.
 import { Command, CommanderError, Option } from 'commander';
 import type { MachineClient, SupervisorProcess } from '../../sandbox/internal.js';
+import { UsageError } from '../output/errors.js';
 import { type CliLog, createLog, FORMATS, LEVELS, type LogOptions } from '../output/log.js';
-import { UsageError } from './failure.js';
 
 /** What a command gets from, and gives back to, the program around it. */
 export interface Context {

@@ -1,7 +1,7 @@
 // Commands that are given several containers, volumes or networks: each is dealt with, whatever becomes of the others.
 import { Container } from '../../sandbox/internal.js';
-import { type Context, openLog } from '../options/command.js';
-import { describe, exitCode } from '../options/failure.js';
+import { describe, exitCode } from '../output/errors.js';
+import { type Context, openLog } from './command.js';
 
 /** Does something to each container, and says its name as the caller wrote it, or what went wrong. */
 export async function forEachContainer(
