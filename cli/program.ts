@@ -2,8 +2,8 @@
 import type { Command } from 'commander';
 import { COMMANDS, findCommand, GROUPS } from './command-table.js';
 import { type Context, createCommand, openLog, parse } from './commands/command.js';
-import { describe, exitCode, UsageError } from './output/errors.js';
-import { closest } from './suggestion.js';
+import { describeError, exitCode, UsageError } from './output/errors.js';
+import { suggest } from './suggestion.js';
 
 /** Runs a command line to its end; what became of it is in `context`. */
 export async function runCommandLine(argv: readonly string[], context: Context): Promise<void> {
@@ -44,7 +44,7 @@ async function help(words: string[], context: Context, program: Command): Promis
 function unknown(name: string, second: string | undefined): UsageError {
   const isGroup = Object.hasOwn(GROUPS, name);
   const word = isGroup && second !== undefined ? second : name;
-  const close = closest(word, Object.keys(isGroup ? GROUPS[name] : COMMANDS));
+  const close = suggest(word, Object.keys(isGroup ? GROUPS[name] : COMMANDS));
   const hint = close === undefined ? '' : `, did you mean '${isGroup ? `${name} ` : ''}${close}'?`;
   return new UsageError(
     `'${isGroup && second !== undefined ? `${name} ${second}` : name}' is not a tsvm command${hint}`,
@@ -58,7 +58,7 @@ function commandList(): string {
 }
 
 async function report(error: unknown, context: Context): Promise<void> {
-  const { message, detail } = describe(error);
+  const { message, detail } = describeError(error);
   const log = await openLog(context);
   log.error(message);
   if (detail !== undefined) log.error(detail);

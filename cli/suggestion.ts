@@ -4,7 +4,7 @@
 const MAX_DISTANCE = 2;
 
 /** The word that is closest to `typed`; nothing when none is close. */
-export function closest(typed: string, words: readonly string[]): string | undefined {
+export function suggest(typed: string, words: readonly string[]): string | undefined {
   const limit = Math.min(MAX_DISTANCE, Math.ceil(typed.length / 3));
   const near = words
     .map((word) => ({ word, distance: distance(typed, word) }))

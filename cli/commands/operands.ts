@@ -1,6 +1,6 @@
 // Commands that are given several containers, volumes or networks: each is dealt with, whatever becomes of the others.
 import { Container } from '../../sandbox/internal.js';
-import { describe, exitCode } from '../output/errors.js';
+import { describeError, exitCode } from '../output/errors.js';
 import { type Context, openLog } from './command.js';
 
 /** Does something to each container, and says its name as the caller wrote it, or what went wrong. */
@@ -16,14 +16,14 @@ export async function forEachContainer(
   for (const outcome of outcomes) {
     if (outcome.status === 'fulfilled') process.stdout.write(`${outcome.value}\n`);
     else {
-      log.error(describe(outcome.reason).message);
+      log.error(describeError(outcome.reason).message);
       context.exitCode = exitCode(outcome.reason);
     }
   }
 }
 
 /** Does something about each name, and says what went wrong. */
-export async function eachName(
+export async function forEachName(
   names: readonly string[],
   context: Context,
   act: (name: string) => Promise<void> | void,
@@ -33,7 +33,7 @@ export async function eachName(
     try {
       await act(name);
     } catch (error) {
-      log.error(describe(error).message);
+      log.error(describeError(error).message);
       context.exitCode = exitCode(error);
     }
   }

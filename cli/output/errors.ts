@@ -29,7 +29,7 @@ export function exitCode(error: unknown): number {
 const EXPECTED = new Set(['UsageError', 'SandboxError', 'ImageError', 'MachineError', 'KernelError']);
 
 /** One line for the user, and for a defect also the stack. */
-export function describe(error: unknown): { message: string; detail?: string } {
+export function describeError(error: unknown): { message: string; detail?: string } {
   if (!(error instanceof Error)) return { message: String(error) };
   if (EXPECTED.has(error.name)) return { message: error.message.trim().replace(/\s*\n\s*/g, ': ') };
   return { message: `internal error: ${error.message}`, detail: error.stack };

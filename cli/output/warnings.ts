@@ -8,7 +8,7 @@ import type { CliLog } from './log.js';
 export const EMULATION = 'QEMU emulates the CPU, and programs run 5 to 20 times slower';
 
 /** @param reason why KVM cannot be used, as the machine process says */
-export function warnOfFallback(reason: string, log: CliLog, home = tsvmHome()): void {
+export function warnOfEmulation(reason: string, log: CliLog, home = tsvmHome()): void {
   warnOnce('told-of-emulation', reason, `${reason}: ${EMULATION} (tsvm doctor says more)`, log, home);
 }
 

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { Container, SandboxError } from '../../../sandbox/internal.js';
 import { hasLabels, parseFilters } from '../../options/filter.js';
-import { describe, exitCode } from '../../output/errors.js';
+import { describeError, exitCode } from '../../output/errors.js';
 import { confirmed } from '../../output/prompt.js';
 import { formatBytes } from '../../output/table.js';
 import { type Context, collect, createCommand, openLog } from '../command.js';
@@ -35,7 +35,7 @@ export function command(context: Context): Command {
         } catch (error) {
           // Somebody has just started it, and so it is none of those.
           if (error instanceof SandboxError && error.code === 'running') continue;
-          log.error(describe(error).message);
+          log.error(describeError(error).message);
           context.exitCode = exitCode(error);
         }
       }

@@ -7,7 +7,7 @@ import { addContainerOptions, toContainerSpec } from '../../options/container-op
 import { DETACH_KEYS, type DetachKeys } from '../../options/detach-keys.js';
 import { UsageError } from '../../output/errors.js';
 import type { Level } from '../../output/log.js';
-import { warnOfFallback, warnOfNoNetwork } from '../../output/warnings.js';
+import { warnOfEmulation, warnOfNoNetwork } from '../../output/warnings.js';
 import { type Context, createCommand, openLog } from '../command.js';
 import { newContainer } from './new-container.js';
 
@@ -55,7 +55,7 @@ async function run(
   ending[Symbol.dispose]();
   const { supervisor } = context;
   const warnings = {
-    onFallback: (reason: string) => warnOfFallback(reason, log),
+    onFallback: (reason: string) => warnOfEmulation(reason, log),
     onNoNetwork: (reason: string) => warnOfNoNetwork(reason, log),
   };
   if (detach) {

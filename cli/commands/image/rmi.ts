@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { ImageError, openStore } from '../../../images/index.js';
 import { tsvmHome } from '../../../sandbox/internal.js';
-import { describe, exitCode } from '../../output/errors.js';
+import { describeError, exitCode } from '../../output/errors.js';
 import { type Context, createCommand, openLog } from '../command.js';
 
 export function command(context: Context): Command {
@@ -21,7 +21,7 @@ export function command(context: Context): Command {
           for (const digest of deleted) process.stdout.write(`Deleted: ${digest}\n`);
         } catch (error) {
           // The others can go all the same.
-          log.error(describe(error).message);
+          log.error(describeError(error).message);
           const forgiven = force && error instanceof ImageError && error.code === 'unknown-image';
           if (!forgiven) context.exitCode = exitCode(error);
         }

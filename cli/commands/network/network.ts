@@ -15,7 +15,7 @@ import { FORMAT_HELP, formatList } from '../../output/listing.js';
 import { confirmed } from '../../output/prompt.js';
 import { fillTemplate } from '../../output/template.js';
 import { type Context, collect, createCommand } from '../command.js';
-import { eachName } from '../operands.js';
+import { forEachName } from '../operands.js';
 
 const COLUMNS = [
   ['NETWORK ID', 'ID'],
@@ -68,7 +68,7 @@ export function command(context: Context): Command {
     .argument('<NETWORK...>', 'names or IDs')
     .option('-f, --force', 'say nothing of those that are not there')
     .action((names: string[], { force = false }: { force?: boolean }) =>
-      eachName(names, context, async (name) => {
+      forEachName(names, context, async (name) => {
         try {
           await new Home().networks.remove(name);
         } catch (error) {
@@ -84,7 +84,7 @@ export function command(context: Context): Command {
     .option('-f, --format <FORMAT>', "json, or a template: '{{.Internal}}'")
     .action(async (names: string[], { format }: { format?: string }) => {
       const found: object[] = [];
-      await eachName(names, context, (name) => {
+      await forEachName(names, context, (name) => {
         found.push(describeNetwork(new Home().networks.find(name)));
       });
       if (format === undefined) process.stdout.write(`${JSON.stringify(found, null, 4)}\n`);
@@ -114,7 +114,7 @@ export function command(context: Context): Command {
       if (!force && !(await confirmed(warning))) return;
       const unused = select(['dangling=true']).filter((each) => hasLabels(each.labels, labels));
       if (unused.length > 0) process.stdout.write('Deleted Networks:\n');
-      await eachName(
+      await forEachName(
         unused.map(({ name }) => name),
         context,
         async (name) => {

@@ -2,7 +2,7 @@
 import { type Command, Option } from 'commander';
 import { ImageError, openStore } from '../../../images/index.js';
 import { Container, describeContainer, SandboxError, tsvmHome } from '../../../sandbox/internal.js';
-import { describe, FAILED } from '../../output/errors.js';
+import { describeError, FAILED } from '../../output/errors.js';
 import { fillTemplate } from '../../output/template.js';
 import { type Context, createCommand, openLog } from '../command.js';
 
@@ -41,7 +41,7 @@ export function command(context: Context): Command {
           else throw new ImageError('unknown-image', `No such ${type ?? 'object'}: ${reference}`);
         } catch (error) {
           // The others are shown all the same.
-          log.error(describe(error).message);
+          log.error(describeError(error).message);
           context.exitCode = FAILED;
         }
       }

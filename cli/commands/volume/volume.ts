@@ -15,7 +15,7 @@ import { confirmed } from '../../output/prompt.js';
 import { formatBytes } from '../../output/table.js';
 import { fillTemplate } from '../../output/template.js';
 import { type Context, collect, createCommand } from '../command.js';
-import { eachName } from '../operands.js';
+import { forEachName } from '../operands.js';
 
 const COLUMNS = [
   ['DRIVER', 'Driver'],
@@ -57,7 +57,7 @@ export function command(context: Context): Command {
     .option('-f, --force', 'say nothing of those that are not there')
     .action(async (names: string[], { force = false }: { force?: boolean }) => {
       const { volumes } = new Home();
-      await eachName(names, context, async (name) => {
+      await forEachName(names, context, async (name) => {
         if (force && volumes.find(name) === undefined) return;
         await volumes.remove(name);
         process.stdout.write(`${name}\n`);
@@ -70,7 +70,7 @@ export function command(context: Context): Command {
     .action(async (names: string[], { format }: { format?: string }) => {
       const { volumes } = new Home();
       const found: object[] = [];
-      await eachName(names, context, (name) => {
+      await forEachName(names, context, (name) => {
         const known = volumes.find(name);
         if (known === undefined) throw new SandboxError('no-such-volume', `no such volume: ${name}`);
         found.push(describeVolume(known));

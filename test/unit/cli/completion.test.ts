@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { closest } from '../../../cli/suggestion.js';
+import { suggest } from '../../../cli/suggestion.js';
 import { Home } from '../../../sandbox/home/home.js';
 import { makeContainer } from '../sandbox/home/containers.js';
 
@@ -84,7 +84,7 @@ describe('a mistyped word', () => {
     ['xyzzy', undefined],
     ['', undefined],
   ])('%j is taken for %j', (typed, meant) => {
-    expect(closest(typed, ['start', 'stop', 'ps', 'inspect', 'logs', 'rm'])).toBe(meant);
+    expect(suggest(typed, ['start', 'stop', 'ps', 'inspect', 'logs', 'rm'])).toBe(meant);
   });
 
   test('is answered with the command that was meant', () => {

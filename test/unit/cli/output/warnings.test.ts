@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { CliLog, Level } from '../../../../cli/output/log.js';
-import { warnOfFallback } from '../../../../cli/output/warnings.js';
+import { warnOfEmulation } from '../../../../cli/output/warnings.js';
 
 let home: string;
 beforeEach(() => {
@@ -14,7 +14,7 @@ afterEach(() => rmSync(home, { recursive: true }));
 function told(reason: string, level: Level = 'warn', folder = home): string[] {
   const messages: string[] = [];
   const log: CliLog = { level, debug() {}, info() {}, error() {}, warn: (message) => messages.push(message) };
-  warnOfFallback(reason, log, folder);
+  warnOfEmulation(reason, log, folder);
   return messages;
 }
 
