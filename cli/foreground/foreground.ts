@@ -8,7 +8,7 @@ import {
   SandboxError,
   SupervisorProcess,
 } from '../../sandbox/internal.js';
-import { type DetachKeys, watchForKeys } from '../options/detach-keys.js';
+import { type DetachKeys, watchForKeys } from './detach-keys.js';
 import { forwardSignals } from './signals.js';
 import { attachTerminal, type Foreground, terminalSize } from './terminal.js';
 

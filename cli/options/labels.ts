@@ -1,4 +1,4 @@
-// --label and --label-file, and labels in lists.
+// --label and --label-file.
 import { readFileSync } from 'node:fs';
 import { UsageError } from '../output/errors.js';
 
@@ -7,13 +7,6 @@ export function parseLabel(text: string): [name: string, value: string] {
   const [name, value = ''] = text.split(/=(.*)/s, 2);
   if (name === '') throw new UsageError(`invalid argument '${text}' for --label: a name is needed`);
   return [name, value];
-}
-
-/** Labels as lists have them: `NAME=VALUE,NAME=VALUE`. */
-export function formatLabels(labels: Readonly<Record<string, string>>): string {
-  return Object.entries(labels)
-    .map(([name, value]) => `${name}=${value}`)
-    .join(',');
 }
 
 /** The labels of a file, one a line; empty lines and those that begin with # are none. @throws UsageError */

@@ -41,3 +41,10 @@ export function formatList<Row extends Record<keyof Row, unknown>>(
 function pad(cells: string[], count: number): string[] {
   return Array.from({ length: count }, (_, index) => cells[index] ?? '');
 }
+
+/** Labels as lists have them: `NAME=VALUE,NAME=VALUE`. */
+export function formatLabels(labels: Readonly<Record<string, string>>): string {
+  return Object.entries(labels)
+    .map(([name, value]) => `${name}=${value}`)
+    .join(',');
+}

@@ -1,8 +1,9 @@
 // tsvm attach: the caller's streams become those of a container in the background.
 import type { Command } from 'commander';
 import { Container, SandboxError } from '../../../sandbox/internal.js';
+import type { DetachKeys } from '../../foreground/detach-keys.js';
 import { attachCaller } from '../../foreground/foreground.js';
-import { DETACH_KEYS, type DetachKeys } from '../../options/detach-keys.js';
+import { DETACH_KEYS } from '../../options/detach-keys.js';
 import { type Context, createCommand } from '../command.js';
 
 const EXAMPLES = `

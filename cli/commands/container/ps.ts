@@ -2,9 +2,8 @@
 import type { Command } from 'commander';
 import { Container, type ContainerInfo } from '../../../sandbox/internal.js';
 import { parseContainerFilters } from '../../options/container-filters.js';
-import { formatLabels } from '../../options/labels.js';
 import { UsageError } from '../../output/errors.js';
-import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
+import { type Columns, FORMAT_HELP, formatLabels, formatList } from '../../output/listing.js';
 import { formatPorts } from '../../output/ports.js';
 import { formatAge, formatBytes, formatDuration } from '../../output/table.js';
 import { type Context, collect, createCommand } from '../command.js';

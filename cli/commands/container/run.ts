@@ -1,10 +1,11 @@
 // tsvm run: a command in a new container.
 import type { Command } from 'commander';
 import { type ContainerSpec, Supervision } from '../../../sandbox/internal.js';
+import type { DetachKeys } from '../../foreground/detach-keys.js';
 import { callerIo, inForeground, startAttached } from '../../foreground/foreground.js';
 import { endBetweenTurns } from '../../foreground/signals.js';
 import { addContainerOptions, toContainerSpec } from '../../options/container-options.js';
-import { DETACH_KEYS, type DetachKeys } from '../../options/detach-keys.js';
+import { DETACH_KEYS } from '../../options/detach-keys.js';
 import { UsageError } from '../../output/errors.js';
 import type { Level } from '../../output/log.js';
 import { warnOfEmulation, warnOfNoNetwork } from '../../output/warnings.js';

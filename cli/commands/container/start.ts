@@ -1,8 +1,9 @@
 // tsvm start: containers that were made or have ended run, again.
 import type { Command } from 'commander';
 import { Container } from '../../../sandbox/internal.js';
+import type { DetachKeys } from '../../foreground/detach-keys.js';
 import { startAttached } from '../../foreground/foreground.js';
-import { DETACH_KEYS, type DetachKeys } from '../../options/detach-keys.js';
+import { DETACH_KEYS } from '../../options/detach-keys.js';
 import { UsageError } from '../../output/errors.js';
 import { type Context, createCommand } from '../command.js';
 import { forEachContainer } from '../operands.js';

@@ -10,8 +10,8 @@ import {
   type SandboxError,
 } from '../../../sandbox/internal.js';
 import { booleanFilter, hasLabels, matchesPattern, parseFilters } from '../../options/filter.js';
-import { formatLabels, parseLabel } from '../../options/labels.js';
-import { FORMAT_HELP, formatList } from '../../output/listing.js';
+import { parseLabel } from '../../options/labels.js';
+import { FORMAT_HELP, formatLabels, formatList } from '../../output/listing.js';
 import { confirmed } from '../../output/prompt.js';
 import { fillTemplate } from '../../output/template.js';
 import { type Context, collect, createCommand } from '../command.js';

@@ -1,6 +1,7 @@
 import { PassThrough } from 'node:stream';
 import { describe, expect, test } from 'vitest';
-import { DEFAULT_DETACH_KEYS, parseDetachKeys, watchForKeys } from '../../../../cli/options/detach-keys.js';
+import { watchForKeys } from '../../../../cli/foreground/detach-keys.js';
+import { DEFAULT_DETACH_KEYS, parseDetachKeys } from '../../../../cli/options/detach-keys.js';
 
 async function typed(chunks: string[], keys = DEFAULT_DETACH_KEYS): Promise<{ passed: string; left: number }> {
   const input = new PassThrough();
