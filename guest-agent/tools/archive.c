@@ -184,6 +184,17 @@ static bool add_xattrs(struct bytes *records, int file, enum archive_kind kind)
 	return true;
 }
 
+// Decimal seconds. The nanoseconds of a timespec count forwards, a fraction away from zero.
+static void format_time(char *text, size_t size, struct timespec time)
+{
+	bool negative = time.tv_sec < 0;
+	bool borrows = negative && time.tv_nsec > 0;
+	long long seconds = (long long)time.tv_sec + (borrows ? 1 : 0);
+
+	snprintf(text, size, "%s%lld.%09ld", negative ? "-" : "", negative ? -seconds : seconds,
+		 borrows ? 1000000000 - time.tv_nsec : time.tv_nsec);
+}
+
 static bool put_entry(const char *name, const struct stat *status, char type, const char *linkname, int file,
 		      enum archive_kind kind)
 {
@@ -198,18 +209,20 @@ static bool put_entry(const char *name, const struct stat *status, char type, co
 	store_octal(header.mode, sizeof header.mode, status->st_mode & 07777);
 	store_octal(header.uid, sizeof header.uid, status->st_uid);
 	store_octal(header.gid, sizeof header.gid, status->st_gid);
-	store_octal(header.mtime, sizeof header.mtime, status->st_mtim.tv_sec < 0 ? 0 : (uint64_t)status->st_mtim.tv_sec);
+	store_octal(header.mtime, sizeof header.mtime, (uint64_t)status->st_mtim.tv_sec);
 	if (type == '3' || type == '4') {
 		store_octal(header.major, sizeof header.major, major(status->st_rdev));
 		store_octal(header.minor, sizeof header.minor, minor(status->st_rdev));
 	}
-	snprintf(mtime, sizeof mtime, "%lld.%09ld", (long long)status->st_mtim.tv_sec, status->st_mtim.tv_nsec);
+	format_time(mtime, sizeof mtime, status->st_mtim);
 	done = (strlen(name) <= sizeof header.name || add_text(&records, "path", name)) &&
 	       (strlen(linkname) <= sizeof header.linkname || add_text(&records, "linkpath", linkname)) &&
 	       (!is_too_large(status->st_uid, sizeof header.uid) || add_number(&records, "uid", status->st_uid)) &&
 	       (!is_too_large(status->st_gid, sizeof header.gid) || add_number(&records, "gid", status->st_gid)) &&
 	       (!is_too_large(size, sizeof header.size) || add_number(&records, "size", size)) &&
-	       (status->st_mtim.tv_nsec == 0 || add_text(&records, "mtime", mtime)) &&
+	       ((status->st_mtim.tv_nsec == 0 &&
+		 !is_too_large((uint64_t)status->st_mtim.tv_sec, sizeof header.mtime)) ||
+		add_text(&records, "mtime", mtime)) &&
 	       (file < 0 || type == '1' || add_xattrs(&records, file, kind)) && put_records(&records) &&
 	       put_header(&header, type, size);
 	free(records.data);
@@ -331,12 +344,15 @@ static bool add_children(int directory, const char *name, enum archive_kind kind
 	}
 	if (kind == ARCHIVE_LAYER && is_opaque(dirfd(entries)))
 		added = put_whiteout(name, ".wh..wh..opq", "");
-	for (struct dirent *entry; added && (entry = readdir(entries)) != NULL;) {
+	while (added) {
+		struct dirent *entry = tool_next_entry(entries);
 		struct stat status;
 		char *child;
 
-		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-			continue;
+		if (entry == NULL) {
+			added = errno == 0 || tool_fail(name);
+			break;
+		}
 		if (fstatat(dirfd(entries), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
 		    is_whiteout(&status, kind)) {
 			added = put_whiteout(name, ".wh.", entry->d_name);

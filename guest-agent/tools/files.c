@@ -87,13 +87,14 @@ bool tool_list(char **arguments)
 
 	if (entries == NULL)
 		return arguments[0] == NULL ? tool_bad_arguments() : tool_fail(arguments[0]);
-	for (struct dirent *entry; (entry = readdir(entries)) != NULL;) {
+	for (struct dirent *entry; (entry = tool_next_entry(entries)) != NULL;) {
 		struct stat status;
 
-		if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0 &&
-		    fstatat(dirfd(entries), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0)
+		if (fstatat(dirfd(entries), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0)
 			print_file(&status, type_of(&status), entry->d_name);
 	}
+	if (errno != 0)
+		return tool_fail(arguments[0]);
 	closedir(entries);
 	return fflush(stdout) == 0 || tool_fail("write");
 }
@@ -125,15 +126,25 @@ bool tool_read(char **arguments)
 	return copy(file, STDOUT_FILENO, arguments[0]);
 }
 
+static bool parse_mode(const char *text, mode_t *mode)
+{
+	char *end;
+	unsigned long value = strtoul(text, &end, 8);
+
+	*mode = (mode_t)value;
+	return *text >= '0' && *text <= '7' && *end == '\0' && value <= 07777;
+}
+
 // write PATH MODE: stdin becomes its contents; MODE, octal, is that of a new file.
 bool tool_write(char **arguments)
 {
+	mode_t mode;
 	int file;
 
-	if (arguments[0] == NULL || arguments[1] == NULL)
+	if (arguments[0] == NULL || arguments[1] == NULL || !parse_mode(arguments[1], &mode))
 		return tool_bad_arguments();
 	umask(0);
-	file = open(arguments[0], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, (mode_t)strtoul(arguments[1], NULL, 8) & 07777);
+	file = open(arguments[0], O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
 	if (file < 0)
 		return tool_fail(arguments[0]);
 	return copy(STDIN_FILENO, file, arguments[0]);
@@ -208,15 +219,20 @@ static bool print_changes(int upper, int lower, const char *path)
 	DIR *entries = fdopendir(upper);
 	bool done = entries != NULL;
 
-	for (struct dirent *entry; done && (entry = readdir(entries)) != NULL;) {
-		const char *name = entry->d_name;
+	while (done) {
+		struct dirent *entry = tool_next_entry(entries);
 		struct stat status;
 		struct stat before;
 		bool existed;
+		const char *name;
 		char *child;
 
-		if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0 ||
-		    fstatat(dirfd(entries), name, &status, AT_SYMLINK_NOFOLLOW) != 0)
+		if (entry == NULL) {
+			done = errno == 0;
+			break;
+		}
+		name = entry->d_name;
+		if (fstatat(dirfd(entries), name, &status, AT_SYMLINK_NOFOLLOW) != 0)
 			continue;
 		existed = lower >= 0 && fstatat(lower, name, &before, AT_SYMLINK_NOFOLLOW) == 0;
 		if (asprintf(&child, "%s/%s", path, name) < 0) {

@@ -32,6 +32,17 @@ bool tool_fail(const char *what)
 	return false;
 }
 
+struct dirent *tool_next_entry(DIR *directory)
+{
+	struct dirent *entry;
+
+	do {
+		errno = 0;
+		entry = readdir(directory);
+	} while (entry != NULL && (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0));
+	return entry;
+}
+
 bool tool_bad_arguments(void)
 {
 	errno = EINVAL;

@@ -3,6 +3,7 @@
 #ifndef TSVM_TOOL_H
 #define TSVM_TOOL_H
 
+#include <dirent.h>
 #include <stdbool.h>
 
 struct tool {
@@ -16,6 +17,9 @@ const struct tool *tool_find(const char *name);
 
 // Says on stderr what failed, with errno; returns false.
 bool tool_fail(const char *what);
+
+// The next entry of a directory other than "." and "..". NULL at the end, with errno 0, and on an error.
+struct dirent *tool_next_entry(DIR *directory);
 
 // Says on stderr that an argument is missing or wrong; returns false.
 bool tool_bad_arguments(void);

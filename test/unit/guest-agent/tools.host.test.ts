@@ -114,6 +114,7 @@ describe('an archive', () => {
   test('is extracted as it was made, and again over itself', async () => {
     await using guest = await Guest.boot();
     await guest.shell(TREE);
+    await guest.shell('cd /t && touch -h -d @-1 dir/soft && touch -d @-1.25 pipe && touch -d @9000000000 large');
     const list =
       "find . -printf '%y %m %U:%G %s %T@ %n %l %p\\n' | sort | sed 's/^\\(d.* \\)[0-9]* \\([0-9.]* \\)/\\1\\2/'";
     const before = await guest.shell(`cd /t && ${list}; md5sum large file`);
@@ -181,6 +182,10 @@ test('files are read, written, listed and looked at, whatever their names', asyn
   expect((await guest.tool(['list', '/'])).toString().split('\0')).toContainEqual(
     expect.stringMatching(/^f 640 .* a b\n$/),
   );
+  for (const mode of ['', ' 644', '-1', '648', '10000']) {
+    const { err, code } = await guest.run({ argv: ['write', '/x', mode], tool: true });
+    expect({ err, code }).toEqual({ err: 'arguments: Invalid argument\n', code: 1 });
+  }
   const { err, code } = await guest.run({ argv: ['read', '/none'], tool: true });
   expect({ err, code }).toEqual({ err: '/none: No such file or directory\n', code: 1 });
 });
