@@ -40,8 +40,9 @@ bool tool_layer(char **arguments)
 // Type, mode, owner, group, size, time and name, ended by a NUL.
 static void print_file(const struct stat *status, char type, const char *name)
 {
-	printf("%c %o %u %u %lld %lld.%09ld %s", type, (unsigned)status->st_mode & 07777, status->st_uid, status->st_gid,
-	       (long long)status->st_size, (long long)status->st_mtim.tv_sec, status->st_mtim.tv_nsec, name);
+	printf("%c %o %u %u %lld %lld.%09ld %s", type, (unsigned)status->st_mode & 07777, status->st_uid,
+	       status->st_gid, (long long)status->st_size, (long long)status->st_mtim.tv_sec, status->st_mtim.tv_nsec,
+	       name);
 	putchar('\0');
 }
 
@@ -187,8 +188,8 @@ bool tool_watch(char **arguments)
 
 			if ((event->mask & IN_IGNORED) != 0)
 				return true;
-			if (dprintf(STDOUT_FILENO, "%s %s%c", event_name(event->mask), event->len > 0 ? event->name : "",
-				    '\0') < 0)
+			if (dprintf(STDOUT_FILENO, "%s %s%c", event_name(event->mask),
+				    event->len > 0 ? event->name : "", '\0') < 0)
 				return true;
 			at += sizeof *event + event->len;
 		}
@@ -200,7 +201,8 @@ static bool is_mount_target(const char *path, const struct stat *status)
 {
 	static const char *const targets[] = { "/etc/hostname", "/etc/hosts", "/etc/resolv.conf" };
 
-	for (size_t i = 0; S_ISREG(status->st_mode) && status->st_size == 0 && i < sizeof targets / sizeof *targets; i++) {
+	for (size_t i = 0; S_ISREG(status->st_mode) && status->st_size == 0 && i < sizeof targets / sizeof *targets;
+	     i++) {
 		if (strcmp(path, targets[i]) == 0)
 			return true;
 	}

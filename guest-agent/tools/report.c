@@ -64,8 +64,8 @@ static void print_process(const char *pid)
 	// The name in parentheses may have any character in it.
 	fields = strrchr(stat_line, ')');
 	if (fields == NULL ||
-	    sscanf(fields + 1, " %*c %d %*d %*d %d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %*d %*d %llu", &parent,
-		   &terminal, &user, &system, &start) != 5)
+	    sscanf(fields + 1, " %*c %d %*d %*d %d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %*d %*d %llu",
+		   &parent, &terminal, &user, &system, &start) != 5)
 		return;
 	snprintf(path, sizeof path, "/proc/%s/cmdline", pid);
 	length = read_text(path, command, sizeof command);

@@ -221,9 +221,7 @@ static bool read_entry(struct tar_reader *reader, const struct tar_header *heade
 	if (header->type == '\0')
 		entry->type = ends_with_slash(entry->path) ? '5' : '0';
 	// What a link or a directory says of a size is not there.
-	entry->size = entry->type >= '1' && entry->type <= '6' ? 0 :
-		      extension->has_size			? extension->size :
-								  size;
+	entry->size = entry->type >= '1' && entry->type <= '6' ? 0 : extension->has_size ? extension->size : size;
 	reader->left = entry->size;
 	reader->padding = padding(entry->size);
 	if (!clean_path(entry->path))

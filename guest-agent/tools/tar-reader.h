@@ -26,10 +26,10 @@ struct tar_entry {
 // A zeroed reader with its `file` set is ready.
 struct tar_reader {
 	int file;
-	const char *error;      // why tar_next or tar_read failed
-	struct tar_entry entry; // the current one
-	uint64_t left;          // bytes of the entry's contents not read yet
-	uint64_t padding;       // bytes after the contents
+	const char *error;              // why tar_next or tar_read failed
+	struct tar_entry entry;         // the current one
+	uint64_t left;                  // bytes of the entry's contents not read yet
+	uint64_t padding;               // bytes after the contents
 	struct tar_extension extension; // of the current entry
 };
 

@@ -9,11 +9,11 @@
 #include <unistd.h>
 
 static const struct tool tools[] = {
-	{ "hold", tool_hold, false },	      { "archive", tool_archive, false },
-	{ "layer", tool_layer, true },	      { "extract", tool_extract, false },
-	{ "changes", tool_changes, true },    { "stat", tool_stat, false },
-	{ "list", tool_list, false },	      { "read", tool_read, false },
-	{ "write", tool_write, false },	      { "watch", tool_watch, false },
+	{ "hold", tool_hold, false },          { "archive", tool_archive, false },
+	{ "layer", tool_layer, true },         { "extract", tool_extract, false },
+	{ "changes", tool_changes, true },     { "stat", tool_stat, false },
+	{ "list", tool_list, false },          { "read", tool_read, false },
+	{ "write", tool_write, false },        { "watch", tool_watch, false },
 	{ "processes", tool_processes, true }, { "statistics", tool_statistics, true },
 };
 

@@ -9,7 +9,7 @@
 struct tool {
 	const char *name;
 	bool (*run)(char **arguments); // those behind the name; exit code 1 if it returns false
-	bool outside;                  // of the container's mounts: sees the writable layer by itself, and all processes
+	bool outside; // of the container's mounts: sees the writable layer by itself, and all processes
 };
 
 // NULL when there is no such tool.

@@ -12,7 +12,7 @@ enum { MAX_WORDS = 16 };
 
 int main(void)
 {
-	char *argv[MAX_WORDS + 1] = {strtok(getenv("run"), ",")};
+	char *argv[MAX_WORDS + 1] = { strtok(getenv("run"), ",") };
 	for (int word = 1; word < MAX_WORDS && argv[word - 1] != NULL; word++)
 		argv[word] = strtok(NULL, ",");
 	mount("dev", "/dev", "devtmpfs", 0, NULL);

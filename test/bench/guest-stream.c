@@ -57,7 +57,7 @@ static void take_bytes(int stream, size_t length)
 
 static int open_vsock(unsigned port)
 {
-	struct sockaddr_vm address = {.svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_HOST, .svm_port = port};
+	struct sockaddr_vm address = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_HOST, .svm_port = port };
 	int stream = socket(AF_VSOCK, SOCK_STREAM, 0);
 	if (stream < 0 || connect(stream, (struct sockaddr *)&address, sizeof address))
 		fail("vsock");
@@ -66,7 +66,7 @@ static int open_vsock(unsigned port)
 
 static int accept_unix(const char *path)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	strncpy(address.sun_path, path, sizeof address.sun_path - 1);
 	int listener = socket(AF_UNIX, SOCK_STREAM, 0);
 	if (listener < 0 || bind(listener, (struct sockaddr *)&address, sizeof address) || listen(listener, 1))
@@ -76,14 +76,14 @@ static int accept_unix(const char *path)
 
 static struct sockaddr_in internet(const char *address, int port)
 {
-	struct sockaddr_in result = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
+	struct sockaddr_in result = { .sin_family = AF_INET, .sin_port = htons((uint16_t)port) };
 	inet_pton(AF_INET, address, &result.sin_addr);
 	return result;
 }
 
 static void configure(int control, unsigned long request, const char *address)
 {
-	struct ifreq interface = {.ifr_name = "eth0"};
+	struct ifreq interface = { .ifr_name = "eth0" };
 	struct sockaddr_in value = internet(address, 0);
 	memcpy(&interface.ifr_addr, &value, sizeof value);
 	if (ioctl(control, request, &interface))
@@ -99,7 +99,7 @@ static int without_delay(int stream)
 
 static int open_tcp(int port)
 {
-	struct ifreq up = {.ifr_name = "eth0", .ifr_flags = IFF_UP};
+	struct ifreq up = { .ifr_name = "eth0", .ifr_flags = IFF_UP };
 	struct sockaddr_in host = internet("198.19.0.1", port);
 	int stream = socket(AF_INET, SOCK_STREAM, 0);
 	configure(stream, SIOCSIFADDR, "198.19.0.2");
@@ -146,7 +146,8 @@ static void measure(int stream)
 		take_bytes(stream, 1);
 	}
 	double end = seconds();
-	printf("stream: %.1f %.1f %.2f.\n", MIBS / (sent - start), MIBS / (taken - sent), (end - taken) / ROUND_TRIPS * 1e6);
+	printf("stream: %.1f %.1f %.2f.\n", MIBS / (sent - start), MIBS / (taken - sent),
+	       (end - taken) / ROUND_TRIPS * 1e6);
 }
 
 int main(int argc, char **argv)

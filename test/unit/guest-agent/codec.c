@@ -67,12 +67,14 @@ static const struct {
 };
 
 static const char *const rlimits[] = {
-	[RLIMIT_CPU] = "cpu",	       [RLIMIT_FSIZE] = "fsize",       [RLIMIT_DATA] = "data",
-	[RLIMIT_STACK] = "stack",      [RLIMIT_CORE] = "core",	       [RLIMIT_RSS] = "rss",
-	[RLIMIT_NPROC] = "nproc",      [RLIMIT_NOFILE] = "nofile",     [RLIMIT_MEMLOCK] = "memlock",
-	[RLIMIT_AS] = "as",	       [RLIMIT_LOCKS] = "locks",       [RLIMIT_SIGPENDING] = "sigpending",
-	[RLIMIT_MSGQUEUE] = "msgqueue", [RLIMIT_NICE] = "nice",	       [RLIMIT_RTPRIO] = "rtprio",
-	[RLIMIT_RTTIME] = "rttime",
+	[RLIMIT_CPU] = "cpu",           [RLIMIT_FSIZE] = "fsize",
+	[RLIMIT_DATA] = "data",         [RLIMIT_STACK] = "stack",
+	[RLIMIT_CORE] = "core",         [RLIMIT_RSS] = "rss",
+	[RLIMIT_NPROC] = "nproc",       [RLIMIT_NOFILE] = "nofile",
+	[RLIMIT_MEMLOCK] = "memlock",   [RLIMIT_AS] = "as",
+	[RLIMIT_LOCKS] = "locks",       [RLIMIT_SIGPENDING] = "sigpending",
+	[RLIMIT_MSGQUEUE] = "msgqueue", [RLIMIT_NICE] = "nice",
+	[RLIMIT_RTPRIO] = "rtprio",     [RLIMIT_RTTIME] = "rttime",
 };
 
 static void print_text(const char *text)
@@ -131,7 +133,8 @@ static void print_program(const struct program *program)
 	for (size_t i = 0; i < program->count; i++) {
 		const uint8_t *at = program->instructions + 8 * i;
 
-		printf("%s{\"code\":%u,\"jt\":%u,\"jf\":%u,\"k\":%u}", i > 0 ? "," : "[", at[0] | at[1] << 8, at[2], at[3],
+		printf("%s{\"code\":%u,\"jt\":%u,\"jf\":%u,\"k\":%u}", i > 0 ? "," : "[",
+		       (unsigned)(at[0] | at[1] << 8), at[2], at[3],
 		       at[4] | at[5] << 8 | at[6] << 16 | (unsigned)at[7] << 24);
 	}
 	putchar(']');
@@ -217,7 +220,8 @@ static void print_request(const struct request *request, unsigned number)
 
 		if (rule->type != request->type)
 			continue;
-		printf("{\"type\":\"%s\",\"request\":%u%s", rule->group->name, number, rule->group->count > 0 ? "," : "");
+		printf("{\"type\":\"%s\",\"request\":%u%s", rule->group->name, number,
+		       rule->group->count > 0 ? "," : "");
 		print_group(rule->group, (const char *)request + rule->offset);
 		printf("}");
 	}
@@ -360,7 +364,8 @@ static size_t encode(uint8_t *frame, char **arguments)
 	if (strcmp(type, "hello") == 0)
 		return frame_hello(frame, arguments[1], number(arguments[2]));
 	if (strcmp(type, "started") == 0)
-		return frame_started(frame, (uint16_t)number(arguments[1]), number(arguments[2]), (int)number(arguments[3]));
+		return frame_started(frame, (uint16_t)number(arguments[1]), number(arguments[2]),
+				     (int)number(arguments[3]));
 	if (strcmp(type, "exited") == 0)
 		return frame_exited(frame, number(arguments[1]), (int)number(arguments[2]), number(arguments[3]) == 1);
 	if (strcmp(type, "stream") == 0)
@@ -381,8 +386,9 @@ int main(int argc, char **argv)
 		users();
 	} else {
 		uint8_t *frame = malloc(AGENT_FRAME_SIZE);
+		size_t length = encode(frame, argv + 1);
 
-		fwrite(frame, encode(frame, argv + 1), 1, stdout);
+		fwrite(frame, length, 1, stdout);
 		free(frame);
 	}
 	return 0;

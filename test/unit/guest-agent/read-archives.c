@@ -68,7 +68,11 @@ static bool print_contents(struct tar_reader *reader)
 	bool done = true;
 
 	while (reader->entry.size % 2 == 0 && (done = tar_read(reader, chunk, 1000, &count)) && count > 0) {
-		contents = realloc(contents, total + count);
+		char *grown = realloc(contents, total + count);
+
+		if (grown == NULL)
+			abort();
+		contents = grown;
 		memcpy(contents + total, chunk, count);
 		total += count;
 	}

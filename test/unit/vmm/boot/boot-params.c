@@ -10,8 +10,8 @@ int main(void)
 	const struct setup_header *header = &zero_page.hdr;
 	printf("{\"size\":%zu,\"sentinel\":%u,\"boot_flag\":%u,\"header\":%u,\"version\":%u,", sizeof zero_page,
 	       zero_page.sentinel, header->boot_flag, header->header, header->version);
-	printf("\"type_of_loader\":%u,\"loadflags\":%u,\"ramdisk_image\":%u,\"ramdisk_size\":%u,", header->type_of_loader,
-	       header->loadflags, header->ramdisk_image, header->ramdisk_size);
+	printf("\"type_of_loader\":%u,\"loadflags\":%u,\"ramdisk_image\":%u,\"ramdisk_size\":%u,",
+	       header->type_of_loader, header->loadflags, header->ramdisk_image, header->ramdisk_size);
 	printf("\"cmd_line_ptr\":%u,\"cmdline_size\":%u,\"setup_data\":%llu,\"pref_address\":%llu,\"init_size\":%u,",
 	       header->cmd_line_ptr, header->cmdline_size, (unsigned long long)header->setup_data,
 	       (unsigned long long)header->pref_address, header->init_size);
