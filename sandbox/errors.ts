@@ -1,37 +1,48 @@
 // The one error type of this room. Images and machines have their own (ImageError, MachineError) and pass through.
 
-/**
- * What went wrong, for a program to act on:
- * `bad-spec` a word of the run spec is out of range; `no-kernel` no guest kernel is built; `state` the state folder
- * or the scratch disk cannot be made; `machine-died` the machine process ended unasked; `boot-timeout` the guest never
- * said hello; `network` the network cannot be had as asked for; `agent` the guest broke the protocol or could not set the container up; `not-found` and `cannot-invoke`
- * the command is missing or cannot be executed; `aborted` a signal ended the run before its process was started;
- * `no-such-container`, `ambiguous`, `conflict`, `not-running` and `running` say of a container that was named that there
- * is none, that there are several, that its name or it is taken, and that it is in the wrong state; `no-such-volume` and
- * `conflict` of a volume that there is none, and that a container has it; `no-such-file` and `tool` that what was to be
- * done with files in a container failed for want of the file, or for another
- * reason; `timeout` that a command took too long.
- */
+/** What went wrong, for a program to act on. */
 export type SandboxErrorCode =
+  /** A value of the run spec is out of range. */
   | 'bad-spec'
+  /** No guest kernel is built. */
   | 'no-kernel'
+  /** A file or folder of the state folder, a socket, or a disk cannot be made, read or written. */
   | 'state'
+  /** The machine process ended without being asked to. */
   | 'machine-died'
+  /** The guest's agent did not say hello in time. */
   | 'boot-timeout'
+  /** The network cannot be had as the spec asks for it. */
   | 'network'
+  /** The guest's agent broke the protocol, or could not set the container up. */
   | 'agent'
+  /** The command does not exist in the container. */
   | 'not-found'
+  /** The command exists and cannot be executed. */
   | 'cannot-invoke'
+  /** A signal or an `AbortSignal` ended the run before its process was started. */
   | 'aborted'
+  /** No container has the name or ID. */
   | 'no-such-container'
+  /** No volume has the name. */
   | 'no-such-volume'
+  /** No network has the name or ID. */
   | 'no-such-network'
+  /** The beginning of an ID fits more than one container or network. */
   | 'ambiguous'
+  /** The name is taken, or the container, volume or network is in use. */
   | 'conflict'
+  /** The container does not run, or is paused. */
   | 'not-running'
+  /** The container runs. */
   | 'running'
+  /** The machine or container takes no such call in its present state. An error of the calling program. */
+  | 'wrong-state'
+  /** A file in the container does not exist. */
   | 'no-such-file'
+  /** An operation on files in the container failed for another reason. */
   | 'tool'
+  /** A command took longer than its `timeout`. */
   | 'timeout';
 
 /** A container could not be run. The message is one line, fit to be shown as it is. */

@@ -1,97 +1,68 @@
-// The first part of a run: all that a machine needs is made, and it is told to boot.
-import type { TerminalSize } from '../agent/protocol.js';
-import { AgentSession } from '../agent/session.js';
+// The first part of a run: everything that the machine needs is made, and the machine is told to boot.
+import { messageOf } from '../../errors/index.js';
 import type { Home } from '../home/home.js';
 import { sweepSocketFolders } from '../home/socket-folder.js';
 import type { Log } from '../log.js';
-import type { MachineClient } from '../machine/machine-client.js';
 import type { RunSpec } from '../spec/run-spec.js';
+import type { GuestMachine } from './guest-machine.js';
 import { readHostNetwork } from './host-network.js';
 import { builtKernel, type LayerDisk, machineSpec } from './machine-spec.js';
-import { planNetwork } from './network-plan.js';
+import { type NetworkPlan, planNetwork } from './network-plan.js';
 import type { RunOptions } from './run-options.js';
 import { keptDisk, ScratchDisk } from './scratch-disk.js';
-import { resolveMounts } from './shares.js';
-import { startRequest } from './start-request.js';
+import { resolveMounts, type Share } from './shares.js';
 import type { Trace } from './trace.js';
 
-/** What booting needs of the run that it is part of. */
-export interface BootContext {
-  /** The host's name for the first process. */
-  process: number;
-  hostname: string;
-  terminalSize?: TerminalSize;
-  trace: Trace;
-  log: Log;
-  /** Rejects when the machine ends. */
-  failed: Promise<never>;
-  /** Keeps a resource until the run ends. */
-  own<T extends Disposable>(resource: T): T;
-}
-
-/** A machine that boots, and what its agent is to be told. */
+/** What the machine was given that its guest must be told of. */
 export interface Boot {
-  machine: MachineClient;
-  session: AgentSession;
-  request: ReturnType<typeof startRequest>;
-  /** The container's IPv4 address; absent without a network. */
-  address?: string;
+  /** Whether the machine has a disk for the writable layer. */
+  layer: boolean;
+  shares: Share[];
+  /** Undefined: the machine has no network. */
+  network: NetworkPlan | undefined;
 }
 
-/** @throws SandboxError, ImageError, MachineError */
+/**
+ * Boots the machine of a run.
+ * @throws SandboxError, ImageError; what ended the machine
+ */
 export async function bootMachine(
-  machine: MachineClient,
+  machine: GuestMachine,
   spec: RunSpec,
   options: RunOptions,
-  context: BootContext,
+  { trace, log }: { trace: Trace; log: Log },
 ): Promise<Boot> {
   const { folder, image, machineLog = 'warn', home } = options;
-  const { trace, log } = context;
   const kernel = spec.kernel ?? builtKernel();
   folder.clear();
-  const [session, layer] = await Promise.race([
-    Promise.all([AgentSession.listen(folder.agentSocket).then(context.own), layerDisk(home, spec, options, context)]),
-    context.failed,
-  ]);
+  const [, layer] = await machine.whileAlive(
+    Promise.all([machine.listen(folder.agentSocket), layerDisk(machine, home, spec, options)]),
+  );
   trace.mark('foldersMade');
   const shares = resolveMounts(spec.mounts ?? [], home);
   const wanted = options.online === false ? { mode: 'none' } : (spec.network ?? {});
   const exposed = image.config.ExposedPorts;
   const network = planNetwork(wanted, readHostNetwork(), { id: folder.id, networks: options.networks, exposed });
-  const request = startRequest(spec, {
-    image,
-    hostname: context.hostname,
-    process: context.process,
-    layer: layer !== undefined,
-    shares,
-    network,
-    hold: options.hold,
-    terminalSize: context.terminalSize,
-  });
-
   const parts = { kernel, image, layer, shares, network, vsock: folder.vsock, home, logLevel: machineLog };
-  machine.send({ type: 'boot', spec: machineSpec(spec, parts) });
-  trace.mark('bootSent');
-  machine.booted.then(({ accel, reason, times }) => {
+  machine.boot(machineSpec(spec, parts), ({ accel, reason }) => {
     if (reason !== undefined) options.onFallback?.(reason);
-    trace.markMachine(times);
     log.debug('booted', { accel, image: image.digest });
-    // The machine has it open: such a disk needs no name any more, and so is gone whatever happens.
+    // The machine has the file open. Without a name the file is gone whatever happens.
     if (layer instanceof ScratchDisk) layer[Symbol.dispose]();
   });
   sweepSocketFolders(folder.root).then(
     (swept) => swept.length > 0 && log.debug('removed what dead runs left', { swept }),
-    (error) => log.warn(`cannot remove what dead runs left: ${error.message}`),
+    (error) => log.warn(`cannot remove what dead runs left: ${messageOf(error)}`),
   );
-  return { machine, session, request, address: network?.address };
+  return { layer: layer !== undefined, shares, network };
 }
 
 async function layerDisk(
+  machine: GuestMachine,
   home: Home,
   { disk }: RunSpec,
   { layer, folder }: RunOptions,
-  { own }: BootContext,
 ): Promise<LayerDisk | undefined> {
   if (layer !== undefined) return keptDisk(layer, disk);
-  return disk === undefined ? undefined : own(await ScratchDisk.create(home.path, folder.id, disk));
+  return disk === undefined ? undefined : machine.own(await ScratchDisk.create(home.path, folder.id, disk));
 }

@@ -4,29 +4,26 @@ import { randomInt } from 'node:crypto';
 import type { MachineStatistics, PeerNetwork, PublishedPorts } from '../../vmm/machine.js';
 import { type ContainerIo, ProcessIo } from '../agent/process-io.js';
 import type { BpfInstruction, ExitedFrame, ProcessSpec, TerminalSize } from '../agent/protocol.js';
-import type { AgentSession } from '../agent/session.js';
-import { streamNames } from '../agent/stream-listener.js';
+import { defer } from '../deferred.js';
 import { SandboxError } from '../errors.js';
 import { type Log, SILENT } from '../log.js';
 import { MachineClient } from '../machine/machine-client.js';
 import { checkRunSpec } from '../spec/check-run-spec.js';
 import { processLimits, seccompFilter } from '../spec/limits.js';
 import type { RunSpec } from '../spec/run-spec.js';
-import { type Boot, bootMachine } from './boot.js';
+import { bootMachine } from './boot.js';
+import type { GuestContainer, GuestProcess } from './guest-container.js';
+import { GuestMachine, sleep } from './guest-machine.js';
+import type { NetworkPlan } from './network-plan.js';
+import { ResourceStack } from './resource-stack.js';
 import type { ExitStatus, RunOptions } from './run-options.js';
-import { networkFields } from './start-request.js';
+import { startRequest } from './start-request.js';
 import { Trace } from './trace.js';
 
-/** Milliseconds until a guest that has not said hello is given up: an emulated machine takes many seconds. */
-const BOOT_TIMEOUT = 120_000;
 /** Milliseconds between SIGTERM and SIGKILL of a process whose time is over, and from there to the machine's end. */
 const KILL_GRACE = 2_000;
-/** Milliseconds for a guest to write its disk out and stop: what it has in memory may be gigabytes. */
-const SYNC_TIMEOUT = 60_000;
-/** Milliseconds for a killed process to be gone. */
+/** Milliseconds for a killed machine to be gone. */
 const KILL_TIMEOUT = 10_000;
-/** Milliseconds for a machine to say why its agent fell silent, or how often it exited. */
-const LAST_WORDS = 2_000;
 
 const SIGPIPE = 13;
 const SIGKILL = 9;
@@ -42,6 +39,28 @@ export interface StartedProcess {
   resize(size: TerminalSize): void;
 }
 
+type ContainerState =
+  /** The process has not started. */
+  | { name: 'starting' }
+  /** The first process runs, or its last output is read. */
+  | {
+      name: 'running';
+      container: GuestContainer;
+      process: GuestProcess;
+      seccomp: readonly BpfInstruction[] | undefined;
+    }
+  /** The process has ended, and the guest writes its disk out. */
+  | { name: 'stopping' }
+  /** Everything has been disposed of. */
+  | { name: 'ended' };
+
+/** Why a run ends its process itself. */
+type Ending =
+  /** Its time was over. */
+  | 'timeout'
+  /** Its output has no reader. */
+  | 'broken-pipe';
+
 /** A container that runs or is about to. */
 export class ContainerRun {
   /** Resolves when the process runs. Never rejects: see `exit`. */
@@ -53,21 +72,15 @@ export class ContainerRun {
   readonly exit: Promise<ExitStatus>;
   readonly #trace: Trace;
   readonly #log: Log;
-  readonly #owned: Disposable[] = [];
+  readonly #machine: GuestMachine;
+  readonly #timers = new ResourceStack();
   readonly #io: ProcessIo;
-  readonly #process = randomInt(1, 2 ** 32);
-  #closed = false;
-  #session: AgentSession | undefined;
-  #machine: MachineClient | undefined;
-  /** Of every process; depends on the guest's kernel. */
-  #seccomp: readonly BpfInstruction[] | undefined;
+  readonly #started = defer<void>();
+  readonly #aborted = defer<never>();
+  #state: ContainerState = { name: 'starting' };
+  #ending: Ending | undefined;
   #address: string | undefined;
   #ports: PublishedPorts[] = [];
-  #running = false;
-  #timedOut = false;
-  #brokenPipe = false;
-  #start!: () => void;
-  #abort!: (error: Error) => void;
 
   constructor(
     readonly spec: RunSpec,
@@ -76,19 +89,17 @@ export class ContainerRun {
   ) {
     this.#trace = options.trace ?? new Trace();
     this.#log = options.log ?? SILENT;
+    const client = options.machine ?? new MachineClient();
+    if (spec.console || options.machineLog !== 'silent') client.onStderr = (chunk) => io.stderr.write(chunk);
+    this.#machine = new GuestMachine(client, { trace: this.#trace, log: this.#log });
     this.#io = new ProcessIo(io, {
       onFirstOutput: () => this.#trace.mark('firstOutput'),
       onBrokenPipe: () => this.#endUnread(),
       onWriteError: (cause) =>
-        this.#abort(new SandboxError('state', `cannot write the output: ${cause.message}`, { cause })),
+        this.abort(new SandboxError('state', `cannot write the output: ${cause.message}`, { cause })),
     });
-    this.started = new Promise((resolve) => {
-      this.#start = resolve;
-    });
-    const aborted = new Promise<never>((_, reject) => {
-      this.#abort = reject;
-    });
-    this.exit = this.#run(aborted);
+    this.started = this.#started.promise;
+    this.exit = this.#run();
   }
 
   /** Counts the chunks of output that the process has written. */
@@ -96,69 +107,12 @@ export class ContainerRun {
     return this.#io.outputChunks;
   }
 
-  /** Sends a signal, 1 to 64, to the process; ignored when there is none. */
-  signal(signal: number): void {
-    if (this.#running) this.#session?.signal(this.#process, signal);
-  }
-
-  /** Tells the process's terminal its size. */
-  resize({ columns, rows }: TerminalSize): void {
-    if (this.#running) this.#session?.resize(this.#process, columns, rows);
-  }
-
-  /** The machine's process, while there is one. */
+  /** The machine's process, if it could be started. */
   get machinePid(): number | undefined {
-    return this.#machine?.pid;
+    return this.#machine.pid;
   }
 
-  /**
-   * Starts a further process beside the first. Its streams arrive at the port that it names, or are read and dropped.
-   * @throws SandboxError `not-running`, `not-found`, `cannot-invoke` or `agent`
-   */
-  async exec(process: ProcessSpec): Promise<StartedProcess> {
-    const session = this.#session;
-    if (!this.#running || session === undefined) throw new SandboxError('not-running', 'the container is not running');
-    const limits = processLimits(this.spec);
-    const capabilities = process.capabilities ?? limits.capabilities;
-    const started = session.exec({ ...process, ...limits, capabilities, seccomp: this.#seccomp });
-    if (process.port === undefined) {
-      for (const name of streamNames(process)) session.stream(process.id, name).then((stream) => stream.resume());
-    }
-    const { pid } = await Promise.race([started, session.lost]);
-    const exited = Promise.race([session.exited(process.id), session.lost]);
-    exited.then(
-      () => session.forget(process.id),
-      () => {},
-    );
-    return {
-      pid,
-      exited,
-      signal: (signal) => session.signal(process.id, signal),
-      resize: ({ columns, rows }) => session.resize(process.id, columns, rows),
-    };
-  }
-
-  /** Puts it into a private network. @throws SandboxError `not-running`, `network` */
-  async joinNetwork(network: PeerNetwork): Promise<void> {
-    if (this.#machine === undefined) throw new SandboxError('not-running', 'the container is not running');
-    await Promise.race([this.#machine.join(network), this.exit]);
-  }
-
-  /** What its machine has counted so far. @throws SandboxError `not-running` */
-  async statistics(): Promise<MachineStatistics> {
-    const notRunning = () => new SandboxError('not-running', 'the container is not running');
-    if (this.#machine === undefined) throw notRunning();
-    const ended = this.#machine.ended.then(() => {
-      throw notRunning();
-    });
-    return Promise.race([this.#machine.statistics(), ended]);
-  }
-
-  leaveNetwork(folder: string): void {
-    this.#machine?.send({ type: 'leave', folder });
-  }
-
-  /** The container's IPv4 address; nothing before the network is planned, or without one. */
+  /** The container's IPv4 address; undefined before the network is planned, or without one. */
   get address(): string | undefined {
     return this.#address;
   }
@@ -168,197 +122,203 @@ export class ContainerRun {
     return this.#ports;
   }
 
+  /** Sends a signal, 1 to 64, to the process; ignored when there is none. */
+  signal(signal: number): void {
+    if (this.#state.name === 'running') this.#state.process.signal(signal);
+  }
+
+  /** Tells the process's terminal its size. */
+  resize(size: TerminalSize): void {
+    if (this.#state.name === 'running') this.#state.process.resize(size);
+  }
+
+  /**
+   * Starts a further process beside the first. Its streams arrive at the port that it names, or are read and dropped.
+   * @throws SandboxError `not-running`, `not-found`, `cannot-invoke` or `agent`
+   */
+  async exec(described: ProcessSpec): Promise<StartedProcess> {
+    const { container, seccomp } = this.#running();
+    const limits = processLimits(this.spec);
+    const capabilities = described.capabilities ?? limits.capabilities;
+    const process = container.start({ ...described, ...limits, capabilities, seccomp });
+    if (described.port === undefined) process.discardOutput();
+    const pid = await process.started();
+    const exited = process.exited();
+    exited.then(
+      () => process.forget(),
+      () => {},
+    );
+    return {
+      pid,
+      exited,
+      signal: (signal) => process.signal(signal),
+      resize: (size) => process.resize(size),
+    };
+  }
+
+  /** Puts it into a private network. @throws SandboxError `not-running`, `network` */
+  async joinNetwork(network: PeerNetwork): Promise<void> {
+    this.#running();
+    await this.#machine.joinNetwork(network);
+  }
+
+  /** Takes it out of the private network that meets in `folder`. @throws SandboxError `not-running` */
+  leaveNetwork(folder: string): void {
+    this.#running();
+    this.#machine.leaveNetwork(folder);
+  }
+
+  /** What its machine has counted so far. @throws SandboxError `not-running` */
+  statistics(): Promise<MachineStatistics> {
+    return this.#machine.statistics();
+  }
+
   /** Stops the machine at once, with everything in it; `exit` rejects with `error`. */
   abort(error: Error): void {
-    this.#abort(error);
-  }
-
-  async #run(aborted: Promise<never>): Promise<ExitStatus> {
-    try {
-      checkRunSpec(this.spec);
-      return await Promise.race([this.#live(), aborted]);
-    } finally {
-      this.#running = false;
-      this.#closed = true;
-      for (const owned of this.#owned.reverse()) owned[Symbol.dispose]();
-      // Nobody else may have the kept disk while a dying machine can still write to it.
-      if (this.options.layer !== undefined) await Promise.race([this.#machine?.gone, sleep(KILL_TIMEOUT)]);
-      this.#trace.mark('done');
-      this.#trace.write();
-      this.#log.debug('run ended', { phases: this.#trace.phases, statistics: this.#trace.statistics });
-    }
-  }
-
-  /** What is owned is disposed of when the run ends, in reverse; at once when it has ended meanwhile. */
-  #own<T extends Disposable>(resource: T): T {
-    if (this.#closed) resource[Symbol.dispose]();
-    else this.#owned.push(resource);
-    return resource;
-  }
-
-  /** From the machine's start to its process's end. */
-  async #live(): Promise<ExitStatus> {
-    const machine = this.#takeMachine();
-    const failed = machine.ended.then(({ error }) => {
-      throw error ?? new SandboxError('machine-died', 'the machine stopped');
-    });
-    failed.catch(() => {});
-    const boot = await bootMachine(machine, this.spec, this.options, {
-      process: this.#process,
-      hostname: this.#hostname,
-      terminalSize: this.io.terminalSize,
-      trace: this.#trace,
-      log: this.#log,
-      failed,
-      own: (resource) => this.#own(resource),
-    });
-    const { session } = boot;
-    this.#session = session;
-    this.#address = boot.address;
-
-    const broken = session.lost.catch(async (error) => {
-      // The machine knows better why its guest went away.
-      await Promise.race([failed, sleep(LAST_WORDS)]);
-      throw error;
-    });
-    broken.catch(() => {});
-    const ended = Promise.race([broken, failed]);
-    ended.catch(() => {});
-    const kernel = await this.#greet(session, ended);
-    const { output } = await this.#startProcess(boot, kernel, ended);
-
-    const exited = await Promise.race([session.exited(this.#process), ended]);
-    this.#trace.mark('exited');
-    await Promise.race([output, this.#io.stalled((timer) => this.#own(timer))]);
-    // A machine that died closed its streams too: what looks like their end may be a part.
-    if (!(await machine.isAlive())) await failed;
-    if (this.options.layer !== undefined) await this.#writeOut(session, machine);
-    return this.#status(exited);
-  }
-
-  #takeMachine(): MachineClient {
-    const { spec, io, options } = this;
-    const machine = this.#own(options.machine ?? new MachineClient());
-    this.#machine = machine;
-    if (spec.console || options.machineLog !== 'silent') machine.onStderr = (chunk) => io.stderr.write(chunk);
-    this.#trace.mark('machineSpawned', machine.spawned);
-    return machine;
-  }
-
-  /** Waits for the guest's agent: the guest's kernel. */
-  async #greet(session: AgentSession, ended: Promise<never>): Promise<string> {
-    const late = this.#after(BOOT_TIMEOUT, () => this.#abort(tooSlow()));
-    const { agent, kernel, running = 0 } = await Promise.race([session.hello, ended]);
-    late[Symbol.dispose]();
-    this.#trace.mark('agentHello');
-    this.#trace.mark('agentStarted', performance.timeOrigin + performance.now() - running / 1000);
-    this.#log.debug('agent', { agent, kernel });
-    return kernel;
-  }
-
-  /** Has the agent make the container and start its process; the end of the output is not waited for. */
-  async #startProcess(
-    { machine, session, request, address }: Boot,
-    kernel: string,
-    ended: Promise<never>,
-  ): Promise<{ output: Promise<unknown> }> {
-    const { spec, options } = this;
-    this.#seccomp = seccompFilter(spec, kernel);
-    const isOnline = address === undefined || (await this.#online(machine, ended));
-    const started = session.start({
-      ...request,
-      ...(isOnline ? {} : networkFields(spec, this.#hostname)),
-      clock: Date.now() * 1000,
-      process: { ...request.process, seccomp: this.#seccomp },
-    });
-    const streams = options.hold
-      ? { terminal: false, stdin: false }
-      : { terminal: spec.terminal === true, stdin: spec.stdin === true };
-    const output = this.#io.connect((name) => session.stream(this.#process, name), streams);
-    await Promise.race([started, ended]);
-    this.#trace.mark('processStarted');
-    if (this.#trace.wanted) {
-      machine.statistics().then((statistics) => {
-        this.#trace.statistics = statistics;
-      });
-    }
-    this.#running = true;
-    this.#start();
-    if (spec.timeout && !options.hold) this.#after(spec.timeout, () => this.#timeOut());
-    return { output };
-  }
-
-  get #hostname(): string {
-    return this.spec.hostname ?? this.options.folder.id;
-  }
-
-  /** Whether the machine's network is there; where it is not to be had, it was not asked for, and that is only told. */
-  async #online(machine: MachineClient, ended: Promise<never>): Promise<boolean> {
-    machine.onRefusal = (refusal) => {
-      if (this.options.onRefusal !== undefined) this.options.onRefusal(refusal);
-      else this.#log.info('the network refused', { ...refusal });
-    };
-    machine.onNetworkLost = (reason) => this.#log.warn(`the container's network is gone: ${reason}`);
-    const network = await Promise.race([machine.network, ended]);
-    if (network.up) this.#ports = network.ports;
-    else this.options.onNoNetwork?.(network.reason);
-    this.#trace.mark('networkUp');
-    return network.up;
-  }
-
-  /** The guest writes its disk out and stops. One that does not gets no more time than a crash would give it. */
-  async #writeOut(session: AgentSession, machine: MachineClient): Promise<void> {
-    this.#running = false;
-    session.shutdown();
-    if ((await Promise.race([machine.ended, sleep(SYNC_TIMEOUT)])) === undefined) {
-      this.#log.warn('the guest did not write its disk out in time');
-    }
-  }
-
-  /** A process that takes no notice of a lost reader is ended as SIGPIPE would. */
-  #endUnread(): void {
-    this.#after(KILL_GRACE, () => {
-      this.#brokenPipe = true;
-      this.kill();
-    });
-  }
-
-  #timeOut(): void {
-    this.#timedOut = true;
-    this.signal(SIGTERM);
-    this.#after(KILL_GRACE, () => this.kill());
+    this.#aborted.reject(error);
   }
 
   /** Ends the process, and the machine when that has no effect. */
   kill(): void {
     this.signal(SIGKILL);
     const why = 'the process could not be killed: its machine was stopped';
-    this.#after(KILL_GRACE, () => this.#abort(new SandboxError('agent', why)));
+    this.#timers.after(KILL_GRACE, () => this.abort(new SandboxError('agent', why)));
   }
 
-  /** A timer that ends with the run. */
-  #after(milliseconds: number, act: () => void): Disposable {
-    // setTimeout counts to some 24 days, and takes what is longer for nothing.
-    const timer = setTimeout(act, Math.min(milliseconds, 2 ** 31 - 1));
-    return this.#own({ [Symbol.dispose]: () => clearTimeout(timer) });
+  /** @throws SandboxError `not-running` */
+  #running(): Extract<ContainerState, { name: 'running' }> {
+    if (this.#state.name === 'running') return this.#state;
+    throw new SandboxError('not-running', 'the container is not running');
+  }
+
+  async #run(): Promise<ExitStatus> {
+    try {
+      checkRunSpec(this.spec);
+      return await Promise.race([this.#live(), this.#aborted.promise]);
+    } finally {
+      this.#state = { name: 'ended' };
+      this.#timers[Symbol.dispose]();
+      this.#machine[Symbol.dispose]();
+      // Nobody else may have the kept disk while a dying machine can still write to it.
+      if (this.options.layer !== undefined) await Promise.race([this.#machine.gone, sleep(KILL_TIMEOUT)]);
+      this.#trace.mark('done');
+      this.#trace.write();
+      this.#log.debug('run ended', { phases: this.#trace.phases, statistics: this.#trace.statistics });
+    }
+  }
+
+  /** From the machine's start to its process's end. */
+  async #live(): Promise<ExitStatus> {
+    const { spec, options } = this;
+    const machine = this.#machine;
+    const boot = await bootMachine(machine, spec, options, { trace: this.#trace, log: this.#log });
+    this.#address = boot.network?.address;
+    const kernel = await machine.hello();
+    const { process, output } = await this.#start({
+      ...boot,
+      seccomp: seccompFilter(spec, kernel),
+      network: boot.network && (await this.#online(boot.network)),
+    });
+    const exited = await process.exited();
+    this.#trace.mark('exited');
+    await Promise.race([output, this.#io.stalled((timer) => this.#timers.add(timer))]);
+    // A machine that died closed its streams too: what looks like their end may be a part.
+    if (!(await machine.isAlive())) await machine.lost;
+    if (options.layer !== undefined) {
+      this.#state = { name: 'stopping' };
+      await machine.shutdown();
+    }
+    return this.#status(exited);
+  }
+
+  /** Has the agent make the container and start its process. The end of the output is not waited for. */
+  async #start({ layer, shares, network, seccomp }: StartParts): Promise<{
+    process: GuestProcess;
+    output: Promise<unknown>;
+  }> {
+    const { spec, options, io } = this;
+    const { process: described, ...request } = startRequest(spec, {
+      image: options.image,
+      hostname: spec.hostname ?? options.folder.id,
+      process: randomInt(1, 2 ** 32),
+      layer,
+      shares,
+      network,
+      hold: options.hold,
+      terminalSize: io.terminalSize,
+    });
+    const container = this.#machine.createContainer(request);
+    const process = container.start({ ...described, seccomp });
+    const streams = options.hold
+      ? { terminal: false, stdin: false }
+      : { terminal: spec.terminal === true, stdin: spec.stdin === true };
+    const output = this.#io.connect((name) => process.stream(name), streams);
+    await process.started();
+    this.#trace.mark('processStarted');
+    if (this.#trace.wanted) this.#countStart();
+    this.#state = { name: 'running', container, process, seccomp };
+    this.#started.resolve();
+    if (spec.timeout && !options.hold) this.#timers.after(spec.timeout, () => this.#timeOut());
+    return { process, output };
+  }
+
+  #countStart(): void {
+    this.#machine.statistics().then(
+      (statistics) => {
+        this.#trace.statistics = statistics;
+      },
+      () => {},
+    );
+  }
+
+  /** The network that was planned; undefined if an optional network failed to come up, which is told, not thrown. */
+  async #online(plan: NetworkPlan): Promise<NetworkPlan | undefined> {
+    const { onRefusal, onNoNetwork } = this.options;
+    const network = await this.#machine.network({
+      onRefusal: onRefusal ?? ((refusal) => this.#log.info('the network refused', { ...refusal })),
+      onNetworkLost: (reason) => this.#log.warn(`the container's network is gone: ${reason}`),
+    });
+    if (network.up) this.#ports = network.ports;
+    else onNoNetwork?.(network.reason);
+    this.#trace.mark('networkUp');
+    return network.up ? plan : undefined;
+  }
+
+  /** A process that takes no notice of a lost reader is ended as SIGPIPE would. */
+  #endUnread(): void {
+    this.#timers.after(KILL_GRACE, () => {
+      this.#ending ??= 'broken-pipe';
+      this.kill();
+    });
+  }
+
+  #timeOut(): void {
+    this.#ending = 'timeout';
+    this.signal(SIGTERM);
+    this.#timers.after(KILL_GRACE, () => this.kill());
   }
 
   #status({ code, signal, oomKilled = false }: ExitedFrame): ExitStatus {
-    let status = signal === undefined ? code! : 128 + signal;
-    if (this.#brokenPipe) status = 128 + SIGPIPE;
-    if (this.#timedOut) status = 124;
-    return { code: status, signal, oomKilled };
+    return { code: this.#exitCode(code, signal), signal, oomKilled };
+  }
+
+  /** As Docker's; 124 is timeout(1)'s. */
+  #exitCode(code: number | undefined, signal: number | undefined): number {
+    switch (this.#ending) {
+      case 'timeout':
+        return 124;
+      case 'broken-pipe':
+        return 128 + SIGPIPE;
+      default:
+        // The protocol has exactly one of the two.
+        return code ?? 128 + (signal ?? 0);
+    }
   }
 }
 
-function tooSlow(): SandboxError {
-  const seconds = BOOT_TIMEOUT / 1000;
-  return new SandboxError('boot-timeout', `the guest did not start in ${seconds} s: --console shows how far it came`);
-}
-
-/** A wait that keeps no process alive. */
-function sleep(milliseconds: number): Promise<undefined> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, milliseconds, undefined).unref();
-  });
+interface StartParts {
+  layer: boolean;
+  shares: Parameters<typeof startRequest>[1]['shares'];
+  network: NetworkPlan | undefined;
+  seccomp: readonly BpfInstruction[] | undefined;
 }

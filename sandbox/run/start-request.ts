@@ -53,7 +53,7 @@ export function startRequest(spec: RunSpec, parts: StartParts): Omit<StartReques
 }
 
 /** The fields of the request that depend on the network. */
-export function networkFields(
+function networkFields(
   spec: RunSpec,
   hostname: string,
   network?: NetworkPlan,

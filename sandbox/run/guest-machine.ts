@@ -1,0 +1,229 @@
+// A machine and the agent in its guest: booted or restored, greeted, given containers, shut down. It lives as long as its
+// process; no container's end is its end.
+import type { MachineSpec, MachineStatistics, PeerNetwork } from '../../vmm/machine.js';
+import { AgentSession } from '../agent/session.js';
+import { defer } from '../deferred.js';
+import { SandboxError } from '../errors.js';
+import type { Log } from '../log.js';
+import type { MachineClient } from '../machine/machine-client.js';
+import { type ContainerRequest, GuestContainer } from './guest-container.js';
+import { ResourceStack } from './resource-stack.js';
+import type { Trace } from './trace.js';
+
+/** Milliseconds for a guest to say hello. An emulated machine takes many seconds. */
+const BOOT_TIMEOUT = 120_000;
+/** Milliseconds for a guest to write its disk out and stop: what it has in memory may be gigabytes. */
+const SYNC_TIMEOUT = 60_000;
+/** Milliseconds for a machine to say why its agent fell silent. */
+const LAST_WORDS = 2_000;
+
+export type GuestMachineState =
+  /** The machine process runs and waits for what it is to boot. */
+  | { name: 'spawned' }
+  /** The agent can connect; the machine has not booted. */
+  | { name: 'listening'; session: AgentSession }
+  /** The machine boots; the agent has not said hello. */
+  | { name: 'booting'; session: AgentSession }
+  /** The agent has said hello and takes requests. `kernel` is the release of the guest's kernel. */
+  | { name: 'ready'; session: AgentSession; kernel: string }
+  /** The agent writes the disks out and stops the machine. */
+  | { name: 'stopping'; session: AgentSession }
+  /** The machine has ended, or nothing more is expected of it; `error` says why. */
+  | { name: 'stopped'; error: Error };
+
+type StateName = GuestMachineState['name'];
+
+/** A machine with an agent. Disposing of it kills the machine process. */
+export class GuestMachine implements Disposable {
+  readonly #client: MachineClient;
+  readonly #trace: Trace;
+  readonly #log: Log;
+  readonly #resources = new ResourceStack();
+  readonly #lost = defer<never>();
+  #state: GuestMachineState = { name: 'spawned' };
+
+  /** @param client is owned from now on */
+  constructor(client: MachineClient, { trace, log }: { trace: Trace; log: Log }) {
+    this.#client = this.#resources.add(client);
+    this.#trace = trace;
+    this.#log = log;
+    trace.mark('machineSpawned', client.spawned);
+    client.ended.then(({ error }) => this.#stop(error ?? new SandboxError('machine-died', 'the machine stopped')));
+  }
+
+  get state(): GuestMachineState {
+    return this.#state;
+  }
+
+  /** Rejects when the machine ends, with the reason. Never resolves. */
+  get lost(): Promise<never> {
+    return this.#lost.promise;
+  }
+
+  /** Process id of the machine process; undefined if it could not be started. */
+  get pid(): number | undefined {
+    return this.#client.pid;
+  }
+
+  /** Resolves when the machine process is gone, and its files are closed. */
+  get gone(): Promise<void> {
+    return this.#client.gone;
+  }
+
+  /** Resolves with the result of `promise`; rejects when the machine ends before. */
+  whileAlive<T>(promise: Promise<T>): Promise<T> {
+    return Promise.race([promise, this.lost]);
+  }
+
+  /** Keeps a resource until the machine is disposed of. */
+  own<T extends Disposable>(resource: T): T {
+    return this.#resources.add(resource);
+  }
+
+  /**
+   * Listens for the agent at the vsock device's socket for its port.
+   * @throws SandboxError `state`, `wrong-state`
+   */
+  async listen(path: string): Promise<void> {
+    this.#expect('spawned');
+    const session = this.own(await AgentSession.listen(path));
+    this.#expect('spawned');
+    this.#state = { name: 'listening', session };
+    session.lost.catch(async (error) => {
+      // The machine knows better than the agent's connection why the guest went away.
+      await Promise.race([this.#client.ended, sleep(LAST_WORDS)]);
+      this.#stop(error);
+    });
+  }
+
+  /**
+   * Tells the machine to boot, and does not wait for it.
+   * @param onBooted called when its processors run, with every file of the spec open
+   * @throws SandboxError `wrong-state`
+   */
+  boot(spec: MachineSpec, onBooted: (how: { accel: string; reason?: string }) => void): void {
+    const { session } = this.#expect('listening');
+    this.#client.send({ type: 'boot', spec });
+    this.#state = { name: 'booting', session };
+    this.#trace.mark('bootSent');
+    this.#client.booted.then(({ accel, reason, times }) => {
+      this.#trace.markMachine(times);
+      onBooted({ accel, reason });
+    });
+  }
+
+  /**
+   * Waits for the agent's hello.
+   * @returns the release of the guest's kernel
+   * @throws SandboxError `boot-timeout` after two minutes, `wrong-state`; what ended the machine
+   */
+  async hello(): Promise<string> {
+    const { session } = this.#expect('booting');
+    const late = this.#resources.after(BOOT_TIMEOUT, () => this.#stop(tooSlow()));
+    const { agent, kernel, running = 0 } = await this.whileAlive(session.hello);
+    late[Symbol.dispose]();
+    this.#expect('booting');
+    this.#state = { name: 'ready', session, kernel };
+    this.#trace.mark('agentHello');
+    this.#trace.mark('agentStarted', performance.timeOrigin + performance.now() - running / 1000);
+    this.#log.debug('agent', { agent, kernel });
+    return kernel;
+  }
+
+  /** Waits until the machine's network is up or has failed. @throws what ended the machine */
+  network(events: Pick<MachineClient, 'onRefusal' | 'onNetworkLost'>): Promise<Network> {
+    this.#client.onRefusal = events.onRefusal;
+    this.#client.onNetworkLost = events.onNetworkLost;
+    return this.whileAlive(this.#client.network);
+  }
+
+  /**
+   * A container of this machine. The agent makes it with its first process.
+   * @throws SandboxError `wrong-state`
+   */
+  createContainer(request: ContainerRequest): GuestContainer {
+    const { session } = this.#expect('ready');
+    return new GuestContainer(this, session, request);
+  }
+
+  /** What the machine has counted so far. @throws SandboxError `not-running` */
+  async statistics(): Promise<MachineStatistics> {
+    const notRunning = () => new SandboxError('not-running', 'the machine is not running');
+    if (this.#state.name === 'stopped') throw notRunning();
+    const ended = this.#client.ended.then(() => {
+      throw notRunning();
+    });
+    return Promise.race([this.#client.statistics(), ended]);
+  }
+
+  /** Joins a private network. @throws SandboxError `network`, `wrong-state`; what ended the machine */
+  joinNetwork(network: PeerNetwork): Promise<void> {
+    this.#expect('ready');
+    return this.whileAlive(this.#client.join(network));
+  }
+
+  /** Leaves the private network that meets in `folder`. */
+  leaveNetwork(folder: string): void {
+    this.#client.send({ type: 'leave', folder });
+  }
+
+  /** Whether the machine process lives; what it wrote before it died has been read when this says no. */
+  isAlive(): Promise<boolean> {
+    return this.#client.isAlive();
+  }
+
+  /**
+   * Has the guest write its disks out and stop. Waits at most a minute: a guest that takes longer is left as a crash
+   * would leave it.
+   * @throws SandboxError `wrong-state`
+   */
+  async shutdown(): Promise<void> {
+    const { session } = this.#expect('ready');
+    this.#state = { name: 'stopping', session };
+    session.shutdown();
+    if ((await Promise.race([this.#client.ended, sleep(SYNC_TIMEOUT)])) === undefined) {
+      this.#log.warn('the guest did not write its disk out in time');
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.#stop(new SandboxError('not-running', 'the machine was stopped'));
+    this.#resources[Symbol.dispose]();
+  }
+
+  /** The first reason is the one that is told. */
+  #stop(error: Error): void {
+    if (this.#state.name === 'stopped') return;
+    this.#state = { name: 'stopped', error };
+    this.#lost.reject(error);
+  }
+
+  /** The state, which is the named one. @throws SandboxError `wrong-state`; what ended a machine that has stopped */
+  #expect<N extends StateName>(name: N): Extract<GuestMachineState, { name: N }> {
+    const state = this.#state;
+    if (isIn(state, name)) return state;
+    if (state.name === 'stopped') throw state.error;
+    throw new SandboxError('wrong-state', `the machine is ${state.name}, not ${name}`);
+  }
+}
+
+type Network = Awaited<MachineClient['network']>;
+
+function isIn<N extends StateName>(
+  state: GuestMachineState,
+  name: N,
+): state is Extract<GuestMachineState, { name: N }> {
+  return state.name === name;
+}
+
+function tooSlow(): SandboxError {
+  const seconds = BOOT_TIMEOUT / 1000;
+  return new SandboxError('boot-timeout', `the guest did not start in ${seconds} s: --console shows how far it came`);
+}
+
+/** A wait that does not keep this process alive. */
+export function sleep(milliseconds: number): Promise<undefined> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, milliseconds, undefined).unref();
+  });
+}
