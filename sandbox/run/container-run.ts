@@ -1,4 +1,4 @@
-// One life of a container, from run spec to exit status. The machine process starts first since it takes longest;
+// One life of a container, from its configuration to its exit status. The machine process starts first since it takes longest;
 // everything that it does not need to be told at once is done meanwhile.
 import { randomInt } from 'node:crypto';
 import type { MachineStatistics, PeerNetwork, PublishedPorts } from '../../vmm/machine.js';
@@ -6,11 +6,10 @@ import { type ContainerIo, ProcessIo } from '../agent/process-io.js';
 import type { BpfInstruction, ExitedFrame, ProcessSpec, TerminalSize } from '../agent/protocol.js';
 import { defer } from '../deferred.js';
 import { SandboxError } from '../errors.js';
+import type { ContainerConfig } from '../home/container-record.js';
 import { type Log, SILENT } from '../log.js';
 import { MachineClient } from '../machine/machine-client.js';
-import { checkRunSpec } from '../spec/check-run-spec.js';
 import { processLimits, seccompFilter } from '../spec/limits.js';
-import type { RunSpec } from '../spec/run-spec.js';
 import { bootMachine } from './boot.js';
 import type { GuestContainer, GuestProcess } from './guest-container.js';
 import { GuestMachine, sleep } from './guest-machine.js';
@@ -83,14 +82,14 @@ export class ContainerRun {
   #ports: PublishedPorts[] = [];
 
   constructor(
-    readonly spec: RunSpec,
+    private readonly config: ContainerConfig,
     private readonly io: ContainerIo,
     private readonly options: RunOptions,
   ) {
     this.#trace = options.trace ?? new Trace();
     this.#log = options.log ?? SILENT;
     const client = options.machine ?? new MachineClient();
-    if (spec.console || options.machineLog !== 'silent') client.onStderr = (chunk) => io.stderr.write(chunk);
+    if (config.spec.console || options.machineLog !== 'silent') client.onStderr = (chunk) => io.stderr.write(chunk);
     this.#machine = new GuestMachine(client, { trace: this.#trace, log: this.#log });
     this.#io = new ProcessIo(io, {
       onFirstOutput: () => this.#trace.mark('firstOutput'),
@@ -138,7 +137,7 @@ export class ContainerRun {
    */
   async exec(described: ProcessSpec): Promise<StartedProcess> {
     const { container, seccomp } = this.#running();
-    const limits = processLimits(this.spec);
+    const limits = processLimits(this.config.spec);
     const capabilities = described.capabilities ?? limits.capabilities;
     const process = container.start({ ...described, ...limits, capabilities, seccomp });
     if (described.port === undefined) process.discardOutput();
@@ -193,7 +192,6 @@ export class ContainerRun {
 
   async #run(): Promise<ExitStatus> {
     try {
-      checkRunSpec(this.spec);
       return await Promise.race([this.#live(), this.#aborted.promise]);
     } finally {
       this.#state = { name: 'ended' };
@@ -209,7 +207,8 @@ export class ContainerRun {
 
   /** From the machine's start to its process's end. */
   async #live(): Promise<ExitStatus> {
-    const { spec, options } = this;
+    const { config, options } = this;
+    const { spec } = config;
     const machine = this.#machine;
     const boot = await bootMachine(machine, spec, options, { trace: this.#trace, log: this.#log });
     this.#address = boot.network?.address;
@@ -236,10 +235,9 @@ export class ContainerRun {
     process: GuestProcess;
     output: Promise<unknown>;
   }> {
-    const { spec, options, io } = this;
-    const { process: described, ...request } = startRequest(spec, {
-      image: options.image,
-      hostname: spec.hostname ?? options.folder.id,
+    const { config, options, io } = this;
+    const { spec } = config;
+    const { process: described, ...request } = startRequest(config, {
       process: randomInt(1, 2 ** 32),
       layer,
       shares,

@@ -1,4 +1,4 @@
-// What a run is given beside its spec and its streams, and how it ends.
+// What a run is given beside the container's configuration and streams, and how it ends.
 import type { Image } from '../../images/index.js';
 import type { MachineSpec, Refusal } from '../../vmm/machine.js';
 import type { Home } from '../home/home.js';
@@ -10,7 +10,7 @@ import type { Trace } from './trace.js';
 
 export interface RunOptions {
   image: Image;
-  /** Published: where its sockets are. Its id names the host unless the spec does. Not disposed of. */
+  /** Published: where its sockets are. Not disposed of. */
   folder: SocketFolder;
   /** Nothing of the container is run: it is only looked at. */
   hold?: boolean;

@@ -1,17 +1,14 @@
 // What the guest's agent is told to make of the image: the container and its first process (guest-agent/PROTOCOL.md).
-import type { Image } from '../../images/index.js';
 import type { StartRequest, TerminalSize } from '../agent/protocol.js';
+import type { ContainerConfig } from '../home/container-record.js';
 import { cgroupLimits, processLimits, resolveSysctls } from '../spec/limits.js';
 import { hostNames } from '../spec/network.js';
-import { resolveProcess } from '../spec/process-spec.js';
 import type { RunSpec } from '../spec/run-spec.js';
 import type { NetworkPlan } from './network-plan.js';
 import type { Share } from './shares.js';
 
-/** What the request says besides the spec. */
+/** What the request says besides the container's configuration. */
 export interface StartParts {
-  image: Image;
-  hostname: string;
   /** The host's name for the first process. */
   process: number;
   /** Whether the machine has a disk for the writable layer. */
@@ -26,9 +23,9 @@ export interface StartParts {
   terminalSize?: TerminalSize;
 }
 
-/** @throws SandboxError `bad-spec` when neither image nor spec names a command */
-export function startRequest(spec: RunSpec, parts: StartParts): Omit<StartRequest, 'type' | 'request'> {
-  const { image, hostname } = parts;
+/** The request for a container, once it is known what its machine has. */
+export function startRequest(config: ContainerConfig, parts: StartParts): Omit<StartRequest, 'type' | 'request'> {
+  const { spec, hostname, argv, env, cwd, user } = config;
   return {
     hostname,
     root: { device: '/dev/vda', scratch: parts.layer ? '/dev/vdb' : undefined, readonly: spec.readOnly },
@@ -44,7 +41,7 @@ export function startRequest(spec: RunSpec, parts: StartParts): Omit<StartReques
       ? { id: parts.process, argv: ['hold'], tool: true }
       : {
           id: parts.process,
-          ...resolveProcess(image.config, spec, hostname),
+          ...{ argv, env, cwd, user },
           ...processLimits(spec),
           terminal: spec.terminal ? (parts.terminalSize ?? { columns: 0, rows: 0 }) : undefined,
           stdin: spec.stdin,

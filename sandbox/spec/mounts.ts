@@ -45,7 +45,7 @@ export function checkMounts(mounts: readonly Mount[], tmpfs: readonly { path: st
     targets.add(target);
   }
   for (const mount of mounts) {
-    if (mount.type === 'bind') checkSource(mount.source);
+    if (mount.type === 'bind') checkBindSource(mount.source);
     else if (mount.source !== '') checkVolumeName(mount.source);
   }
 }
@@ -66,7 +66,11 @@ export function normalizedPath(path: string): string {
     .join('/')}`;
 }
 
-function checkSource(path: string): void {
+/**
+ * Checks that a bind mount's source can be shared. It may have gone since the container was made.
+ * @throws SandboxError `bad-spec`
+ */
+export function checkBindSource(path: string): void {
   if (!path.startsWith('/')) throw new SandboxError('bad-spec', `bind source path is not absolute: '${path}'`);
   const status = statSync(path, { throwIfNoEntry: false });
   if (status === undefined) throw new SandboxError('bad-spec', `bind source path does not exist: ${path}`);

@@ -236,7 +236,7 @@ export class Supervision {
     const home = this.#home;
     const { machine, trace, machineLog, onFallback, onNoNetwork } = this.#options;
     try {
-      const run = new ContainerRun({ ...spec, hostname: this.#config.hostname }, io, {
+      const run = new ContainerRun(this.#config, io, {
         image: this.#image ?? (await home.images.resolve(this.#config.image)),
         folder: sockets,
         layer: keepsLayer(this.#config) ? this.#folder.layer : undefined,
