@@ -17,7 +17,7 @@ import {
 } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import koffi from 'koffi';
+import { errno, libcFunction } from '../../libc/index.js';
 import { ImageError } from '../errors.js';
 import { PAGE_SIZE, writeAll } from '../layer/data-file.js';
 import { findInode } from '../layer/find.js';
@@ -32,10 +32,13 @@ const CHUNK = 1 << 20;
 /** Attributes of a file that mean the same on the host. */
 const KEPT_XATTR = /^(user\.|security\.capability$|system\.posix_acl_)/;
 
-const libc = koffi.load('libc.so.6');
-const lseek = libc.func('int64_t lseek(int fd, int64_t offset, int whence)');
-const fsetxattr = libc.func('int fsetxattr(int fd, const char *name, const void *value, size_t size, int flags)');
-const syncfs = libc.func('int syncfs(int fd)');
+const lseek = libcFunction<[fd: number, offset: number, whence: number]>(
+  'int64_t lseek(int fd, int64_t offset, int whence)',
+);
+const fsetxattr = libcFunction<[fd: number, name: string, value: Uint8Array, size: number, flags: number]>(
+  'int fsetxattr(int fd, const char *name, const void *value, size_t size, int flags)',
+);
+const syncfs = libcFunction<[fd: number]>('int syncfs(int fd)');
 
 /**
  * What `Store.extract` does.
@@ -73,7 +76,7 @@ class Extraction {
     await this.#fill(inode, path);
     const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
     try {
-      if (syncfs(fd) !== 0) throw new ImageError('io', `syncfs fails with errno ${koffi.errno()}`);
+      if (syncfs(fd) !== 0) throw new ImageError('io', `syncfs fails with errno ${errno()}`);
     } finally {
       closeSync(fd);
     }

@@ -4,7 +4,7 @@
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import koffi from 'koffi';
+import { errno, libcFunction } from '../../libc/index.js';
 import { ImageError } from '../errors.js';
 import { LOCK } from './layout.js';
 
@@ -16,22 +16,23 @@ const RENAME_EXCHANGE = 2;
 /** The lock is held for milliseconds; whoever holds it longer is stuck. */
 const PATIENCE_MS = 60_000;
 
-const libc = koffi.load('libc.so.6');
-const flock = libc.func('int flock(int fd, int operation)');
-const renameat2 = libc.func('int renameat2(int, const char *, int, const char *, uint)');
+const flock = libcFunction<[fd: number, operation: number]>('int flock(int fd, int operation)');
+const renameat2 = libcFunction<[fromFd: number, from: string, toFd: number, to: string, flags: number]>(
+  'int renameat2(int, const char *, int, const char *, uint)',
+);
 
 /** Locks an open file or directory if nobody else has it locked. The lock lasts until the descriptor is closed. */
 export function tryLock(fd: number): boolean {
   if (flock(fd, LOCK_EX | LOCK_NB) === 0) return true;
-  const errno = koffi.errno();
-  if (errno === EWOULDBLOCK) return false;
-  throw new ImageError('io', `cannot lock the image store: flock fails with errno ${errno}`);
+  const code = errno();
+  if (code === EWOULDBLOCK) return false;
+  throw new ImageError('io', `cannot lock the image store: flock fails with errno ${code}`);
 }
 
 /** Swaps two files or folders of one file system at one stroke. */
 export function exchange(one: string, other: string): void {
   if (renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE) === 0) return;
-  throw new ImageError('io', `cannot swap ${one} and ${other}: renameat2 fails with errno ${koffi.errno()}`);
+  throw new ImageError('io', `cannot swap ${one} and ${other}: renameat2 fails with errno ${errno()}`);
 }
 
 /**

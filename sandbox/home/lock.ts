@@ -1,9 +1,8 @@
 // Kernel locks on files: open file description locks (fcntl(2)). Whoever dies has let go of them, however it died, and
 // unlike flock(2) they can be asked after without being taken.
 import { closeSync, openSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type Koffi from 'koffi';
+import { errno, libcFunction } from '../../libc/index.js';
 import { SandboxError } from '../errors.js';
 
 const F_OFD_GETLK = 36;
@@ -15,22 +14,7 @@ const EACCES = 13;
 /** `struct flock` of x86-64: i16 type, i16 whence, i64 start, i64 length, i32 pid. All zero but the type: the whole file. */
 const FLOCK_LENGTH = 32;
 
-interface Libc {
-  fcntl(fd: number, command: number, argument: Buffer): number;
-  errno(): number;
-}
-
-let libc: Libc | undefined;
-
-/** Loaded when a lock is first needed: many commands need none, and it takes some 10 ms. */
-function loadLibc(): Libc {
-  if (libc === undefined) {
-    const koffi = createRequire(import.meta.url)('koffi') as typeof Koffi;
-    const fcntl = koffi.load('libc.so.6').func('int fcntl(int fd, int command, void *argument)');
-    libc = { fcntl, errno: () => koffi.errno() };
-  }
-  return libc;
-}
+const fcntl = libcFunction<[fd: number, command: number, argument: Buffer]>('int fcntl(int, int, void *)');
 
 function wholeFile(type: number): Buffer {
   const flock = Buffer.alloc(FLOCK_LENGTH);
@@ -51,7 +35,6 @@ export class FileLock implements Disposable {
    * @throws SandboxError `state`
    */
   static take(path: string): FileLock | undefined {
-    const { fcntl, errno } = loadLibc();
     const fd = openLock(path, 'a');
     if (fcntl(fd, F_OFD_SETLK, wholeFile(F_WRLCK)) === 0) return new FileLock(fd);
     const code = errno();
@@ -93,7 +76,6 @@ export function isLocked(path: string): boolean {
     throw new SandboxError('state', `cannot open ${path}: ${(error as Error).message}`, { cause: error });
   }
   try {
-    const { fcntl, errno } = loadLibc();
     const flock = wholeFile(F_WRLCK);
     if (fcntl(fd, F_OFD_GETLK, flock) !== 0) {
       throw new SandboxError('state', `cannot ask for the lock of ${path}: errno ${errno()}`);

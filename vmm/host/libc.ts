@@ -1,9 +1,9 @@
 // The C library's calls that the machine needs, through koffi, and Linux's numbers for them (x86-64).
 // Addresses are JavaScript numbers: user space ends below 2^47, far within 2^53.
 import { getSystemErrorName } from 'node:util';
-import koffi from 'koffi';
+import { loadLibc } from '../../libc/index.js';
 
-const libc = koffi.load('libc.so.6');
+const { koffi, library: libc } = loadLibc();
 
 export const O_RDONLY = 0;
 export const O_RDWR = 2;
@@ -193,7 +193,19 @@ export const kill: Call<[pid: number, signal: number]> = libc.func('int kill(int
 export const waitid: Call<[type: number, id: number, info: Address, options: number]> = libc.func(
   'int waitid(int, uint, void *, int)',
 );
-const syscall2: Call<[number: number, a: number, b: number]> = libc.func('long syscall(long, long, long)');
+type SyscallArgument = number | bigint;
+/** A system call by its number, with six integers or addresses. */
+export const syscall: Call<
+  [
+    number: number,
+    a: SyscallArgument,
+    b: SyscallArgument,
+    c: SyscallArgument,
+    d: SyscallArgument,
+    e: SyscallArgument,
+    f: SyscallArgument,
+  ]
+> = libc.func('syscall', 'long', Array(7).fill('long'));
 export const tgkill: Call<[pid: number, tid: number, signal: number]> = libc.func('int tgkill(int, int, int)');
 
 /** Ends the process and all its threads at once, whatever they are doing. */
@@ -240,7 +252,7 @@ export function createEventFd(): number {
 
 /** A descriptor, readable once the process `pid` has ended (pidfd_open(2)). */
 export function pidfdOpen(pid: number): number {
-  return check(syscall2(SYS_PIDFD_OPEN, pid, 0), 'pidfd_open');
+  return check(syscall(SYS_PIDFD_OPEN, pid, 0, 0, 0, 0, 0), 'pidfd_open');
 }
 
 /** Two connected stream sockets, both close-on-exec. */

@@ -1,7 +1,6 @@
 // The host's system calls on files: by descriptor and one name, on memory outside JavaScript's, so that a call allocates
 // nothing. Results are as the kernel gives them: a number, or the negative errno.
 import { constants } from 'node:os';
-import koffi from 'koffi';
 import * as libc from '../../host/libc.js';
 
 const { EINTR } = constants.errno;
@@ -124,7 +123,6 @@ export const STATX_DEV_MINOR = 35;
 export const STATX_WORD = STATX / 4;
 
 type Argument = number | bigint;
-type Syscall = (number: number, a: Argument, b: Argument, c: Argument, d: Argument, e: Argument, f: Argument) => number;
 
 /** System calls with an arena of memory for what they read and write. */
 export class Host implements Disposable {
@@ -135,7 +133,6 @@ export class Host implements Disposable {
   readonly iovecs: Uint32Array;
   readonly iovecsAddress: number;
   readonly #address: number;
-  readonly #syscall: Syscall;
   readonly #procFds: number;
   /** Of this thread, and such that it keeps its capabilities while it makes files as somebody else. */
   readonly #securebits: number;
@@ -154,7 +151,6 @@ export class Host implements Disposable {
     this.view = new DataView(buffer);
     this.iovecs = new Uint32Array(buffer, IOVECS, MAX_IOVECS * 4);
     this.iovecsAddress = this.#address + IOVECS;
-    this.#syscall = koffi.load('libc.so.6').func('syscall', 'long', Array(7).fill('long')) as Syscall;
     this.bytes[DOT] = 0x2e;
     // Kept, so that what becomes of this process's root and mounts does not matter.
     this.#procFds = libc.check(libc.open('/proc/self/fd', O_PATH | O_DIRECTORY | libc.O_CLOEXEC, 0), 'open');
@@ -188,7 +184,7 @@ export class Host implements Disposable {
     f: Argument = 0,
   ): number {
     for (;;) {
-      const result = this.#syscall(number, a, b, c, d, e, f);
+      const result = libc.syscall(number, a, b, c, d, e, f);
       if (result >= 0) return result;
       const errno = libc.errno();
       if (errno !== EINTR) return -errno;

@@ -1,0 +1,38 @@
+// The C library, through koffi, for the calls that Node.js has no binding for. Every room may import this one.
+import { createRequire } from 'node:module';
+import type Koffi from 'koffi';
+import type { LibraryHandle } from 'koffi';
+
+/** koffi itself, and the C library that it has opened. */
+export interface Libc {
+  koffi: typeof Koffi;
+  library: LibraryHandle;
+}
+
+let loaded: Libc | undefined;
+
+/** Returns the C library. The first call loads koffi, which takes some 10 ms: most short commands never need it. */
+export function loadLibc(): Libc {
+  if (loaded === undefined) {
+    const koffi = createRequire(import.meta.url)('koffi') as typeof Koffi;
+    loaded = { koffi, library: koffi.load('libc.so.6') };
+  }
+  return loaded;
+}
+
+/**
+ * Returns a function of the C library, which its first call binds.
+ * @param prototype as C declares it: `int flock(int fd, int operation)`
+ */
+export function libcFunction<Arguments extends unknown[]>(prototype: string): (...args: Arguments) => number {
+  let bound: ((...args: Arguments) => number) | undefined;
+  return (...args) => {
+    bound ??= loadLibc().library.func(prototype) as (...args: Arguments) => number;
+    return bound(...args);
+  };
+}
+
+/** Returns `errno` as the calling thread's last call left it. */
+export function errno(): number {
+  return loadLibc().koffi.errno();
+}
