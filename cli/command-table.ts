@@ -1,17 +1,7 @@
 // The commands by name. A command's file is loaded when it is the one that runs.
-import type { Command } from 'commander';
-import type { Context } from './commands/command.js';
+import type { CommandEntry, CommandGroup, CommandTable } from './commands/command.js';
 
-interface CommandModule {
-  command(context: Context): Command;
-}
-
-interface CommandEntry {
-  summary: string;
-  load: () => Promise<CommandModule>;
-}
-
-export const COMMANDS: Record<string, CommandEntry> = {
+const COMMANDS: Record<string, CommandEntry> = {
   run: { summary: 'run a command in a new container', load: () => import('./commands/container/run.js') },
   create: { summary: 'make a container', load: () => import('./commands/container/create.js') },
   start: { summary: 'start containers', load: () => import('./commands/container/start.js') },
@@ -54,53 +44,91 @@ export const COMMANDS: Record<string, CommandEntry> = {
   rmi: { summary: 'remove images', load: () => import('./commands/image/rmi.js') },
   prune: { summary: 'remove images that nothing needs', load: () => import('./commands/image/prune.js') },
   df: { summary: "show what the store takes of the host's disk", load: () => import('./commands/system/df.js') },
-  network: { summary: 'make, list and remove private networks', load: () => import('./commands/network/network.js') },
-  volume: { summary: 'make, list and remove volumes', load: () => import('./commands/volume/volume.js') },
   login: { summary: 'log in to a registry', load: () => import('./commands/system/login.js') },
   logout: { summary: 'log out from a registry', load: () => import('./commands/system/logout.js') },
-  kernel: { summary: "build and find the guest's kernel", load: () => import('./commands/system/kernel.js') },
   completion: { summary: 'write the completion script of a shell', load: () => import('./completion.js') },
   doctor: { summary: 'say what this machine has and lacks', load: () => import('./commands/system/doctor.js') },
+  'container prune': {
+    summary: 'remove containers that do not run',
+    load: () => import('./commands/container/prune.js'),
+  },
+  'network create': { summary: 'make a network', load: () => import('./commands/network/create.js') },
+  'network ls': { summary: 'list networks', load: () => import('./commands/network/ls.js') },
+  'network rm': { summary: 'remove networks', load: () => import('./commands/network/rm.js') },
+  'network inspect': { summary: 'describe networks as JSON', load: () => import('./commands/network/inspect.js') },
+  'network connect': {
+    summary: 'put a container into a network',
+    load: () => import('./commands/network/connect.js'),
+  },
+  'network disconnect': {
+    summary: 'take a container out of a network',
+    load: () => import('./commands/network/disconnect.js'),
+  },
+  'network prune': {
+    summary: 'remove networks that no container is in',
+    load: () => import('./commands/network/prune.js'),
+  },
+  'volume create': { summary: 'make a volume', load: () => import('./commands/volume/create.js') },
+  'volume ls': { summary: 'list volumes', load: () => import('./commands/volume/ls.js') },
+  'volume rm': { summary: 'remove volumes', load: () => import('./commands/volume/rm.js') },
+  'volume inspect': { summary: 'describe volumes as JSON', load: () => import('./commands/volume/inspect.js') },
+  'volume prune': {
+    summary: 'remove volumes that no container has',
+    load: () => import('./commands/volume/prune.js'),
+  },
+  'kernel path': { summary: "print a built kernel's path", load: () => import('./commands/kernel/path.js') },
+  'kernel ls': { summary: 'list built kernels', load: () => import('./commands/kernel/ls.js') },
+  'kernel build': { summary: 'build a kernel', load: () => import('./commands/kernel/build.js') },
 };
 
-/** Words that are not for people, or are reached through a group alone. */
 const HIDDEN: Record<string, CommandEntry> = {
   __complete: {
     summary: 'answer a completion script',
     load: async () => ({ command: (await import('./completion.js')).complete }),
   },
-  'container prune': {
-    summary: 'remove containers that do not run',
-    load: () => import('./commands/container/prune.js'),
-  },
 };
 
+/** Words of a group that are the names of commands. */
 function same(...names: string[]): Record<string, string> {
   return Object.fromEntries(names.map((name) => [name, name]));
 }
 
+/** Words of a group that are reached through it alone. */
+function inGroup(group: string, ...names: string[]): Record<string, string> {
+  return Object.fromEntries(names.map((name) => [name, `${group} ${name}`]));
+}
+
 /** `tsvm image ls` is `tsvm images`, as with Docker. */
-export const GROUPS: Record<string, Record<string, string>> = {
-  image: { ls: 'images', rm: 'rmi', ...same('pull', 'import', 'load', 'save', 'tag', 'history', 'inspect', 'prune') },
+const GROUPS: Record<string, CommandGroup> = {
   container: {
-    ls: 'ps',
-    prune: 'container prune',
-    ...same('run', 'create', 'start', 'stop', 'restart', 'kill', 'wait', 'rm', 'rename', 'exec', 'attach'),
-    ...same('pause', 'unpause', 'cp', 'diff', 'commit', 'top', 'stats', 'port', 'logs', 'inspect'),
+    summary: 'manage containers',
+    commands: {
+      ...same('run', 'create', 'start', 'stop', 'restart', 'kill', 'wait', 'rm', 'rename', 'exec', 'attach'),
+      ...same('pause', 'unpause', 'cp', 'diff', 'commit', 'top', 'stats', 'port', 'logs', 'inspect'),
+      ls: 'ps',
+      ...inGroup('container', 'prune'),
+    },
+  },
+  image: {
+    summary: 'manage images',
+    commands: {
+      ls: 'images',
+      rm: 'rmi',
+      ...same('pull', 'import', 'load', 'save', 'tag', 'history', 'inspect', 'prune'),
+    },
+  },
+  network: {
+    summary: 'manage private networks, in which containers reach each other by name',
+    commands: inGroup('network', 'create', 'ls', 'rm', 'inspect', 'connect', 'disconnect', 'prune'),
+  },
+  volume: {
+    summary: 'manage volumes: folders that outlive containers',
+    commands: inGroup('volume', 'create', 'ls', 'rm', 'inspect', 'prune'),
+  },
+  kernel: {
+    summary: "build and find kernels: the guest's, and the lab's for tests",
+    commands: inGroup('kernel', 'path', 'ls', 'build'),
   },
 };
 
-/** Which command is meant, and what of the words are its arguments; nothing if there is no such command. */
-export function findCommand(
-  words: readonly string[],
-): { name: string; entry: CommandEntry; args: readonly string[] } | undefined {
-  const [first = '', second = ''] = words;
-  const group = Object.hasOwn(GROUPS, first) ? GROUPS[first] : undefined;
-  if (group !== undefined && !Object.hasOwn(group, second)) return undefined;
-  const name = group === undefined ? first : group[second];
-  const tables = [COMMANDS, HIDDEN].filter(
-    (table) => Object.hasOwn(table, name) && (group !== undefined || !name.includes(' ')),
-  );
-  if (tables.length === 0) return undefined;
-  return { name, entry: tables[0][name], args: words.slice(group === undefined ? 1 : 2) };
-}
+export const COMMAND_TABLE: CommandTable = { commands: COMMANDS, groups: GROUPS, hidden: HIDDEN };

@@ -1,10 +1,10 @@
 // tsvm completion: scripts for bash, zsh and fish. They ask `tsvm __complete WORDS...`, whose last word is the one that is
 // being typed, for what may stand there.
 import { Argument, type Command, type Option } from 'commander';
-import { COMMANDS, findCommand, GROUPS } from './command-table.js';
 import { type Context, createCommand } from './commands/command.js';
+import { findCommand, listedCommands, own } from './commands/lookup.js';
 import { DeclaredOption } from './options/declaration.js';
-import { containerNames, imageNames } from './options/values.js';
+import { containerNames, imageNames, networkNames, volumeNames } from './options/values.js';
 
 const SCRIPTS: Record<string, string> = {
   bash: `_tsvm() {
@@ -66,10 +66,13 @@ export function complete(context: Context): Command {
 }
 
 async function candidates(before: readonly string[], typed: string, context: Context): Promise<string[]> {
-  if (before.length === 0) return [...Object.keys(COMMANDS), ...Object.keys(GROUPS), 'help'];
-  if (before.length === 1 && Object.hasOwn(GROUPS, before[0])) return Object.keys(GROUPS[before[0]]);
-  if (before[0] === 'help') return Object.keys(COMMANDS);
-  const found = findCommand(before);
+  const { table } = context;
+  const [first] = before;
+  const names = [...listedCommands(table), ...Object.keys(table.groups)];
+  if (first === undefined) return [...names, 'help'];
+  if (first === 'help') return before.length === 1 ? names : groupWords(context, before.slice(1));
+  if (before.length === 1 && own(table.groups, first) !== undefined) return groupWords(context, before);
+  const found = findCommand(table, before);
   if (found === undefined) return [];
   const command = (await found.entry.load()).command(context);
   const position = countArguments(command, found.args);
@@ -83,8 +86,12 @@ async function candidates(before: readonly string[], typed: string, context: Con
   }
   const option = optionOf(command, before.at(-1));
   if (option?.required) return option instanceof DeclaredOption ? option.completions() : (option.argChoices ?? []);
-  if (command.commands.length > 0 && found.args.length === 0) return command.commands.map((child) => child.name());
   return argument?.argChoices ?? (await valuesOf(argument?.name() ?? '', found.name));
+}
+
+/** The words that may follow the name of a group. */
+function groupWords({ table }: Context, [name = '', ...more]: readonly string[]): string[] {
+  return more.length > 0 ? [] : Object.keys(own(table.groups, name)?.commands ?? {});
 }
 
 /** How many arguments stand before the one that is typed: what is no option and no value of one. */
@@ -106,6 +113,8 @@ function optionOf(command: Command, word = ''): Option | undefined {
 async function valuesOf(argument: string, command: string): Promise<string[]> {
   if (argument === 'CONTAINER') return containerNames();
   if (argument === 'IMAGE') return imageNames();
+  if (argument === 'NETWORK') return networkNames();
+  if (argument === 'VOLUME') return volumeNames();
   if (command === 'inspect') return [...containerNames(), ...(await imageNames())];
   if (command === 'cp') return containerNames().map((name) => `${name}:`);
   return [];

@@ -1,7 +1,7 @@
 // The command's process, from its first moment to its exit code. The machine process of a run takes longest to start, and
 // so it, or the supervisor that starts it, is started before anything else is even loaded.
 import { isatty } from 'node:tty';
-import type { Context } from './commands/command.js';
+import type { EarlyProcesses } from './commands/command.js';
 import { FAILED } from './output/errors.js';
 
 /**
@@ -18,29 +18,28 @@ export async function main(argv: readonly string[], version: string): Promise<ne
     process.exit(FAILED);
   });
   const terminals = [0, 1, 2].filter(isatty);
-  const context: Context = { version, options: {}, exitCode: 0 };
-  await startEarly(argv, context);
+  const early = await startEarly(argv);
   const { runCommandLine } = await import('./program.js');
-  await runCommandLine(argv, context);
+  const exitCode = await runCommandLine(argv, version, early);
   // Words that were wrong leave it unused.
-  context.machine?.[Symbol.dispose]();
-  context.supervisor?.[Symbol.dispose]();
+  early.machine?.[Symbol.dispose]();
+  early.supervisor?.[Symbol.dispose]();
   await Promise.all([flush(process.stdout), flush(process.stderr)]);
   // Node.js restores terminals when it exits, and aborts if it cannot: a terminal that hung up ends us as it ends others.
   if (!terminals.every(isatty)) process.kill(process.pid, 'SIGHUP');
   // What is still open, stdin above all, keeps nobody waiting.
-  process.exit(context.exitCode);
+  process.exit(exitCode);
 }
 
 /** The guess is right for words in their usual order, and a wrong one costs only time. */
-async function startEarly([name, ...words]: readonly string[], context: Context): Promise<void> {
+async function startEarly([name, ...words]: readonly string[]): Promise<EarlyProcesses> {
   if (name === 'start' || (name === 'run' && looksSupervised(words))) {
     const { SupervisorProcess } = await import('../sandbox/supervision/supervisor-process.js');
-    context.supervisor = new SupervisorProcess();
-  } else if (name === 'run') {
-    const { MachineClient } = await import('../sandbox/machine/machine-client.js');
-    context.machine = new MachineClient();
+    return { supervisor: new SupervisorProcess() };
   }
+  if (name !== 'run') return {};
+  const { MachineClient } = await import('../sandbox/machine/machine-client.js');
+  return { machine: new MachineClient() };
 }
 
 /** Whether the words ask for `-d` or `-it`, which take a supervisor (run.ts). */

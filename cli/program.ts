@@ -1,60 +1,107 @@
 // A command line: which command is meant, and what is said of its failure.
 import type { Command } from 'commander';
-import { COMMANDS, findCommand, GROUPS } from './command-table.js';
-import { type Context, createCommand, openLog, parse } from './commands/command.js';
+import { COMMAND_TABLE } from './command-table.js';
+import {
+  type CommandGroup,
+  type Context,
+  createCommand,
+  type EarlyProcesses,
+  openLog,
+  parse,
+} from './commands/command.js';
+import { findCommand, listedCommands, own } from './commands/lookup.js';
 import { describeError, exitCode, UsageError } from './output/errors.js';
 import { suggest } from './suggestion.js';
 
-/** Runs a command line to its end; what became of it is in `context`. */
-export async function runCommandLine(argv: readonly string[], context: Context): Promise<void> {
+/** Runs a command line to its end. Resolves to its exit code. */
+export async function runCommandLine(argv: readonly string[], version: string, early: EarlyProcesses): Promise<number> {
+  const context: Context = { version, early, table: COMMAND_TABLE, options: {}, exitCode: 0 };
   try {
-    await dispatch(argv, context);
+    await parse(programCommand(context), argv);
   } catch (error) {
     context.exitCode = exitCode(error);
     await report(error, context);
   }
+  return context.exitCode;
 }
 
-async function dispatch(argv: readonly string[], context: Context): Promise<void> {
+function programCommand(context: Context): Command {
+  const { table, version } = context;
+  const summaries = listedCommands(table).map((name) => [name, table.commands[name]?.summary ?? ''] as const);
+  const groups = Object.entries(table.groups).map(([name, { summary }]) => [name, summary] as const);
   const program = createCommand('tsvm', context)
     .description('Runs container images, each in a virtual machine of its own.')
     .usage('[options] COMMAND')
-    .version(`tsvm ${context.version}`, '-v, --version', 'show the version')
+    .version(`tsvm ${version}`, '-v, --version', 'show the version')
     .enablePositionalOptions()
     .argument('[command...]')
     .passThroughOptions()
-    .addHelpText('after', `\n${commandList()}\n\nSee 'tsvm COMMAND --help' for a command's options.`)
-    .action(async ([name, ...args]: string[]) => {
+    .addHelpText('after', `\n${summaryList('Commands', summaries)}\n\n${summaryList('Groups of commands', groups)}`)
+    .addHelpText('after', "\nSee 'tsvm COMMAND --help' for a command's options.")
+    .action(async (words: string[]) => {
+      const [name, ...args] = words;
       if (name === undefined) return program.outputHelp();
-      if (name === 'help') return help(args, context, program);
-      const found = findCommand([name, ...args]);
-      if (found === undefined) throw unknown(name, args[0]);
-      await parse((await found.entry.load()).command(context), found.args);
+      if (name === 'help') return (await helpCommand(args, program, context)).outputHelp();
+      const group = own(table.groups, name);
+      if (group !== undefined) return parse(groupCommand(name, group, context), args);
+      await run(words, context);
     });
-  await parse(program, argv);
+  return program;
 }
 
-async function help(words: string[], context: Context, program: Command): Promise<void> {
-  if (words.length === 0) return program.outputHelp();
-  const found = findCommand(words);
-  if (found === undefined) throw unknown(words[0], words[1]);
-  (await found.entry.load()).command(context).outputHelp();
+/** `tsvm network`: takes the name of one of the group's commands. */
+function groupCommand(name: string, { summary, commands }: CommandGroup, context: Context): Command {
+  const summaries = Object.entries(commands).map(
+    ([word, command]) => [word, context.table.commands[command]?.summary ?? ''] as const,
+  );
+  const group = createCommand(`tsvm ${name}`, context)
+    .description(`${summary.charAt(0).toUpperCase()}${summary.slice(1)}.`)
+    .usage('COMMAND')
+    .enablePositionalOptions()
+    .argument('[command...]')
+    .passThroughOptions()
+    .addHelpText('after', `\n${summaryList('Commands', summaries)}`)
+    .addHelpText('after', `\nSee 'tsvm ${name} COMMAND --help' for a command's options.`)
+    .action(async (words: string[]) => {
+      if (words.length === 0) return group.outputHelp();
+      await run([name, ...words], context);
+    });
+  return group;
 }
 
-function unknown(name: string, second: string | undefined): UsageError {
-  const isGroup = Object.hasOwn(GROUPS, name);
-  const word = isGroup && second !== undefined ? second : name;
-  const close = suggest(word, Object.keys(isGroup ? GROUPS[name] : COMMANDS));
-  const hint = close === undefined ? '' : `, did you mean '${isGroup ? `${name} ` : ''}${close}'?`;
+async function run(words: readonly string[], context: Context): Promise<void> {
+  const found = findCommand(context.table, words);
+  if (found === undefined) throw unknown(words, context);
+  await parse((await found.entry.load()).command(context), found.args);
+}
+
+/** The command that `tsvm help` explains. @throws UsageError for one that there is not */
+async function helpCommand(words: readonly string[], program: Command, context: Context): Promise<Command> {
+  const [name] = words;
+  if (name === undefined) return program;
+  const group = own(context.table.groups, name);
+  if (group !== undefined && words.length === 1) return groupCommand(name, group, context);
+  const found = findCommand(context.table, words);
+  if (found === undefined) throw unknown(words, context);
+  return (await found.entry.load()).command(context);
+}
+
+function unknown([name = '', second = '']: readonly string[], { table }: Context): UsageError {
+  const group = own(table.groups, name);
+  const [prefix, word] = group === undefined ? ['', name] : [`${name} `, second];
+  const close = suggest(
+    word,
+    group === undefined ? [...listedCommands(table), ...Object.keys(table.groups)] : Object.keys(group.commands),
+  );
+  const hint = close === undefined ? '' : `, did you mean '${prefix}${close}'?`;
   return new UsageError(
-    `'${isGroup && second !== undefined ? `${name} ${second}` : name}' is not a tsvm command${hint}`,
-    'tsvm',
+    `'${prefix}${word}' is not a tsvm command${hint}`,
+    `tsvm${group === undefined ? '' : ` ${name}`}`,
   );
 }
 
-function commandList(): string {
-  const lines = Object.entries(COMMANDS).map(([name, { summary }]) => `  ${name.padEnd(10)} ${summary}`);
-  return ['Commands:', ...lines].join('\n');
+function summaryList(heading: string, summaries: readonly (readonly [name: string, summary: string])[]): string {
+  return [`${heading}:`, ...summaries.map(([name, summary]) => `  ${name.padEnd(11)} ${summary}`)].join('\n');
 }
 
 async function report(error: unknown, context: Context): Promise<void> {

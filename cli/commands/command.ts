@@ -4,16 +4,42 @@ import type { MachineClient, SupervisorProcess } from '../../sandbox/internal.js
 import { UsageError } from '../output/errors.js';
 import { type CliLog, createLog, FORMATS, LEVELS, type LogOptions } from '../output/log.js';
 
+/** Processes that were started before the words were read, each for a command that takes it over. */
+export interface EarlyProcesses {
+  /** For a container in the foreground. */
+  machine?: MachineClient | undefined;
+  /** For one in the background. */
+  supervisor?: SupervisorProcess | undefined;
+}
+
+export interface CommandEntry {
+  readonly summary: string;
+  /** Loads the command's file, which only the command that runs needs. */
+  readonly load: () => Promise<{ command(context: Context): Command }>;
+}
+
+export interface CommandGroup {
+  readonly summary: string;
+  /** The commands that the group's words stand for, by their names in `CommandTable.commands`. */
+  readonly commands: Readonly<Record<string, string>>;
+}
+
+export interface CommandTable {
+  /** By name. Those of one word are listed; `network create` and its like are reached through their group alone. */
+  readonly commands: Readonly<Record<string, CommandEntry>>;
+  readonly groups: Readonly<Record<string, CommandGroup>>;
+  /** Commands that are not listed. */
+  readonly hidden: Readonly<Record<string, CommandEntry>>;
+}
+
 /** What a command gets from, and gives back to, the program around it. */
 export interface Context {
   readonly version: string;
+  readonly table: CommandTable;
+  readonly early: EarlyProcesses;
   /** The global options, from before and after the command's name. */
   options: LogOptions;
   exitCode: number;
-  /** Started before the words were read, for a container in the foreground. */
-  machine?: MachineClient;
-  /** Likewise, for one in the background. */
-  supervisor?: SupervisorProcess;
 }
 
 /** A command's parser, named as the user calls it: `tsvm run`. Errors are thrown, not printed. */
@@ -50,7 +76,6 @@ export async function parse(command: Command, args: readonly string[]): Promise<
   } catch (error) {
     if (error instanceof CommanderError) {
       if (error.exitCode === 0) return;
-      if (error.code === 'commander.help') return command.outputHelp();
       throw new UsageError(error.message.replace(/^error: /, '').replace(/\s+/g, ' '), command.name());
     }
     if (error instanceof UsageError && error.command === undefined) throw new UsageError(error.message, command.name());

@@ -1,6 +1,6 @@
 // Lists, as the commands that have one print them: a table, lines of JSON, or what a template makes of each row.
 import { formatTable } from './table.js';
-import { parseTemplate } from './template.js';
+import { fillTemplate, parseTemplate } from './template.js';
 
 /** What --format takes, for the help. */
 export const FORMAT_HELP = 'table, json, or a template such as {{.ID}} (default: table)';
@@ -47,4 +47,15 @@ export function formatLabels(labels: Readonly<Record<string, string>>): string {
   return Object.entries(labels)
     .map(([name, value]) => `${name}=${value}`)
     .join(',');
+}
+
+/**
+ * The text of things that are described: a JSON array, or what a template makes of each.
+ * @param format `json` for one line, or a template; default: indented
+ * @throws UsageError for a template that is none
+ */
+export function formatObjects(found: readonly object[], format: string | undefined): string {
+  if (format === undefined) return `${JSON.stringify(found, null, 4)}\n`;
+  if (format === 'json') return `${JSON.stringify(found)}\n`;
+  return found.map((each) => `${fillTemplate(format, each)}\n`).join('');
 }

@@ -23,7 +23,6 @@ const COMMAND_WIDTH = 20;
 
 interface Options {
   all?: boolean;
-  quiet?: boolean;
   filter?: string[];
   format?: string;
   last?: number;
@@ -45,7 +44,7 @@ export function command(context: Context): Command {
     .option('--no-trunc', 'whole IDs and commands')
     .addHelpText('after', EXAMPLES)
     .action((options: Options) => {
-      process.stdout.write(listContainers(options));
+      process.stdout.write(listContainers(options, context.options.quiet));
     });
 }
 
@@ -74,7 +73,10 @@ interface Row {
   Size: string;
 }
 
-function listContainers({ all, quiet, filter = [], format, last, latest, size, trunc }: Options): string {
+function listContainers(
+  { all, filter = [], format, last, latest, size, trunc }: Options,
+  quiet: boolean | undefined,
+): string {
   const count = latest ? 1 : last;
   const fits = parseContainerFilters(filter);
   const asksForStatus = filter.some((text) => /^(status|exited)=/.test(text));

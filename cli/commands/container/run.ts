@@ -54,7 +54,7 @@ async function run(
   const ending = endBetweenTurns();
   const container = await newContainer(spec, context, cidfile);
   ending[Symbol.dispose]();
-  const { supervisor } = context;
+  const { supervisor } = context.early;
   const warnings = {
     onFallback: (reason: string) => warnOfEmulation(reason, log),
     onNoNetwork: (reason: string) => warnOfNoNetwork(reason, log),
@@ -69,7 +69,7 @@ async function run(
   }
   const supervision = new Supervision(container, {
     io: callerIo(spec.stdin === true),
-    machine: context.machine,
+    machine: context.early.machine,
     log,
     ...warnings,
     machineLog: machineLevel(log.level),

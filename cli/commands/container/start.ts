@@ -31,7 +31,7 @@ export function command(context: Context): Command {
     .action(async (references: string[], { attach, interactive, detachKeys }: Options) => {
       if (attach || interactive) {
         if (references.length > 1) throw new UsageError('only one container can be started with --attach');
-        const { supervisor } = context;
+        const { supervisor } = context.early;
         const container = Container.find(references[0]);
         context.exitCode = await startAttached(container, {
           stdin: interactive === true,
@@ -41,8 +41,8 @@ export function command(context: Context): Command {
         return;
       }
       await forEachContainer(references, context, async (container) => {
-        const supervisor = context.supervisor;
-        context.supervisor = undefined;
+        const { supervisor } = context.early;
+        context.early.supervisor = undefined;
         await container.start({ supervisor });
         return undefined;
       });

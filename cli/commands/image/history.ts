@@ -10,7 +10,6 @@ import { type Context, createCommand } from '../command.js';
 const SHORT_COMMAND = 45;
 
 interface Options {
-  quiet?: boolean;
   format?: string;
   trunc: boolean;
 }
@@ -22,11 +21,11 @@ export function command(context: Context): Command {
     .argument('<IMAGE>', 'name or ID')
     .option('--no-trunc', 'show all of each command')
     .option('--format <FORMAT>', FORMAT_HELP)
-    .action(async (image: string, { quiet, format, trunc }: Options) => {
+    .action(async (image: string, { format, trunc }: Options) => {
       const store = openStore(tsvmHome());
       const [entries, { Id }] = await Promise.all([store.history(image), store.inspect(image)]);
       const rows = entries.map((entry, i) => toRow(entry, i === 0 ? Id : null, trunc));
-      const text = quiet ? rows.map(({ ID }) => `${ID}\n`).join('') : formatList(rows, COLUMNS, format);
+      const text = context.options.quiet ? rows.map(({ ID }) => `${ID}\n`).join('') : formatList(rows, COLUMNS, format);
       process.stdout.write(text);
     });
 }

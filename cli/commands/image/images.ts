@@ -10,7 +10,6 @@ import { type Context, collect, createCommand } from '../command.js';
 const FILTERS = ['reference', 'dangling', 'label', 'before', 'since'];
 
 interface Options {
-  quiet?: boolean;
   format?: string;
   filter?: string[];
   digests?: boolean;
@@ -30,7 +29,7 @@ export function command(context: Context): Command {
       const filters = parseFilters(options.filter ?? [], FILTERS);
       const images = select(await openStore(tsvmHome()).list(), name, filters);
       const rows = images.map((image) => imageRow(image, options.trunc));
-      process.stdout.write(print(rows, options));
+      process.stdout.write(print(rows, options, context.options.quiet));
     });
 }
 
@@ -73,7 +72,7 @@ export function imageRow(
   };
 }
 
-function print(rows: ImageRow[], { quiet, format, digests }: Options): string {
+function print(rows: ImageRow[], { format, digests }: Options, quiet: boolean | undefined): string {
   if (quiet) return rows.map(({ ID }) => `${ID}\n`).join('');
   return formatList(
     rows,

@@ -10,11 +10,11 @@ export function command(context: Context): Command {
   return createCommand('tsvm load', context)
     .description('Brings the images of an OCI or docker archive into the store; it may be compressed.')
     .option('-i, --input <FILE>', 'the archive, or the directory of an OCI layout; default: stdin')
-    .action(async ({ input, quiet }: { input?: string; quiet?: boolean }) => {
+    .action(async ({ input }: { input?: string }) => {
       if (input === undefined && process.stdin.isTTY) {
         throw new UsageError('requested load from stdin, but stdin is a terminal. Use the -i flag or redirect');
       }
-      using line = openProgressLine(quiet);
+      using line = openProgressLine(context.options.quiet);
       const onProgress = (progress: Progress) => line.draw(describeProgress(progress));
       const loaded = await openStore(tsvmHome()).load(input ?? process.stdin, { onProgress });
       line[Symbol.dispose]();

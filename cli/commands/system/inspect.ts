@@ -3,7 +3,7 @@ import { type Command, Option } from 'commander';
 import { ImageError, openStore } from '../../../images/index.js';
 import { Container, describeContainer, SandboxError, tsvmHome } from '../../../sandbox/internal.js';
 import { describeError, FAILED } from '../../output/errors.js';
-import { fillTemplate } from '../../output/template.js';
+import { formatObjects } from '../../output/listing.js';
 import { type Context, createCommand, openLog } from '../command.js';
 
 /** What can be inspected, in the order in which a name is looked for: what each says of it, or null if it has none. */
@@ -45,14 +45,8 @@ export function command(context: Context): Command {
           context.exitCode = FAILED;
         }
       }
-      process.stdout.write(print(found, format));
+      process.stdout.write(formatObjects(found, format));
     });
-}
-
-function print(found: object[], format: string | undefined): string {
-  if (format === undefined) return `${JSON.stringify(found, null, 4)}\n`;
-  if (format === 'json') return `${JSON.stringify(found)}\n`;
-  return found.map((object) => `${fillTemplate(format, object)}\n`).join('');
 }
 
 async function find(reference: string, type: string | undefined): Promise<object | null> {

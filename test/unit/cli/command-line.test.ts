@@ -77,9 +77,45 @@ test.each(COMMANDS)('%s --help explains the command', (command) => {
   expect(tsvm(['help', command]).stdout).toBe(stdout);
 });
 
+describe('a group of commands', () => {
+  test.each(['container', 'image', 'network', 'volume', 'kernel'])('%s lists its commands', (group) => {
+    const { status, stdout, stderr } = tsvm([group]);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
+    expect(stdout).toMatch(new RegExp(`^Usage: tsvm ${group} COMMAND\n(.*\n)*Commands:\n(.*\n)*  ls +list `));
+    expect(tsvm([group, '--help']).stdout).toBe(stdout);
+    expect(tsvm(['help', group]).stdout).toBe(stdout);
+  });
+
+  test.each(['network create', 'volume prune', 'container prune', 'kernel path'])('has the command %s', (name) => {
+    const { status, stdout } = tsvm([...name.split(' '), '--help']);
+    expect(status).toBe(0);
+    expect(stdout).toContain(`Usage: tsvm ${name}`);
+    expect(tsvm(['help', ...name.split(' ')]).stdout).toBe(stdout);
+  });
+
+  test('is not reached by a name with a space in it', () => {
+    expect(tsvm(['volume ls']).stderr).toContain("'volume ls' is not a tsvm command");
+  });
+});
+
+test('global options count before the command and before a command of a group', () => {
+  tsvm(['network', 'create', 'quiet']);
+  const { stdout } = tsvm(['network', 'ls', '-q']);
+  expect(stdout).toMatch(/^[0-9a-f]{12}\n$/);
+  expect(tsvm(['-q', 'network', 'ls']).stdout).toBe(stdout);
+  expect(tsvm(['network', '-q', 'ls']).stdout).toBe(stdout);
+  expect(tsvm(['-q', 'ps', '-a']).stdout).toBe('');
+  expect(tsvm(['-q', 'images']).stdout).toBe('');
+});
+
 describe('one clear line and exit code 125 for', () => {
   test.each<[string, string[], string]>([
     ['an unknown command', ['frobnicate'], "'frobnicate' is not a tsvm command\nSee 'tsvm --help'."],
+    [
+      'an unknown command of a group',
+      ['network', 'lss'],
+      "'network lss' is not a tsvm command, did you mean 'network ls'?",
+    ],
     ['an unknown option', ['run', '--frob', 'x'], "unknown option '--frob'\nSee 'tsvm run --help'."],
     ['a missing image', ['run'], "missing required argument 'IMAGE'\nSee 'tsvm run --help'."],
     ['an option without its value', ['run', '-e'], "argument missing\nSee 'tsvm run --help'."],

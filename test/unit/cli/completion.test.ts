@@ -32,6 +32,11 @@ describe('what may stand in the place of the last word', () => {
     [['sto'], ['stop']],
     [['container', 'pr'], ['prune']],
     [['help', 'atta'], ['attach']],
+    [['netw'], ['network']],
+    [['network', 'pr'], ['prune']],
+    [['help', 'network', 'dis'], ['disconnect']],
+    [['network', 'disconnect', 'lan', 'web-1'], ['web-1']],
+    [['volume', 'ls', '--fo'], ['--format']],
     [['run', '--mem'], ['--memory']],
     // Not --time, its old name, which is taken but not shown.
     [['stop', '--ti'], ['--timeout']],

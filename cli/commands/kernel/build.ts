@@ -1,0 +1,22 @@
+// tsvm kernel build: makes a kernel.
+import type { Command } from 'commander';
+import { type BuildProgress, buildKernel } from '../../../kernels/index.js';
+import { openProgressLine } from '../../output/progress.js';
+import { type Context, createCommand } from '../command.js';
+import { findKernel, parseKernelName } from './find.js';
+
+export function command(context: Context): Command {
+  return createCommand('tsvm kernel build', context)
+    .description('Builds a kernel unless it is there; some minutes.')
+    .usage('[options] [KERNEL]')
+    .argument('[KERNEL]', 'guest or lab', 'guest')
+    .option('--source <DIR>', "a kernel source tree, instead of Debian's linux-source package")
+    .action(async (name: string, { source }: { source?: string }) => {
+      using line = openProgressLine(context.options.quiet, { long: true });
+      const onProgress = ({ phase, done, total }: BuildProgress) => {
+        line.draw(phase === 'compile' ? `compile ${Math.min(99, Math.floor((100 * done) / total))}%` : phase);
+      };
+      await buildKernel(parseKernelName(name), { ...(source && { source }), onProgress });
+      process.stdout.write(`${findKernel(parseKernelName(name))}\n`);
+    });
+}

@@ -1,0 +1,30 @@
+// tsvm kernel ls: the built kernels.
+import { type Command, Option } from 'commander';
+import { listKernels } from '../../../kernels/index.js';
+import { formatTable } from '../../output/table.js';
+import { type Context, createCommand } from '../command.js';
+
+export function command(context: Context): Command {
+  return createCommand('tsvm kernel ls', context)
+    .description('Lists built kernels.')
+    .usage('[options]')
+    .addOption(new Option('--format <FORMAT>', 'how').choices(['table', 'json']).default('table'))
+    .action(({ format }: { format: string }) => {
+      const kernels = listKernels();
+      if (format === 'json') process.stdout.write(kernels.map((it) => `${JSON.stringify(it)}\n`).join(''));
+      else process.stdout.write(kernelTable(kernels));
+    });
+}
+
+function kernelTable(kernels: ReturnType<typeof listKernels>): string {
+  return formatTable(
+    ['NAME', 'VERSION', 'HASH', 'CURRENT', 'DIRECTORY'],
+    kernels.map(({ name, version, hash, current, directory }) => [
+      name,
+      version,
+      hash,
+      current ? 'yes' : 'no',
+      directory,
+    ]),
+  );
+}

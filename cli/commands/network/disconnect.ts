@@ -1,0 +1,13 @@
+// tsvm network disconnect: a container out of a network.
+import type { Command } from 'commander';
+import { Container, disconnectContainer } from '../../../sandbox/internal.js';
+import { type Context, createCommand } from '../command.js';
+
+export function command(context: Context): Command {
+  return createCommand('tsvm network disconnect', context)
+    .description('Takes a container out of a network, while it runs too.')
+    .usage('NETWORK CONTAINER')
+    .argument('<NETWORK>', 'name or ID')
+    .argument('<CONTAINER>', 'name or ID')
+    .action((name: string, reference: string) => disconnectContainer(Container.find(reference), name));
+}

@@ -1,0 +1,43 @@
+// tsvm network inspect: networks as JSON.
+import type { Command } from 'commander';
+import { Container, Home, isRunning, type Network } from '../../../sandbox/internal.js';
+import { formatObjects } from '../../output/listing.js';
+import { type Context, createCommand } from '../command.js';
+import { forEachName } from '../operands.js';
+import { DRIVER, SCOPE } from './select.js';
+
+export function command(context: Context): Command {
+  return createCommand('tsvm network inspect', context)
+    .description('Says all there is to say of networks, as JSON.')
+    .usage('[options] NETWORK...')
+    .argument('<NETWORK...>', 'names or IDs')
+    .option('-f, --format <FORMAT>', "json, or a template: '{{.Internal}}'")
+    .action(async (names: string[], { format }: { format?: string }) => {
+      const found: object[] = [];
+      await forEachName(names, context, (name) => {
+        found.push(describeNetwork(new Home().networks.find(name)));
+      });
+      process.stdout.write(formatObjects(found, format));
+    });
+}
+
+/** As Docker describes one. */
+function describeNetwork({ name, id, createdAt, internal, labels }: Network) {
+  const members = new Home().networks.members(name).flatMap((id) => {
+    const container = Container.find(id);
+    const { state } = container;
+    const { address } = state;
+    if (!isRunning(state) || address === undefined) return [];
+    return [[id, { Name: container.name ?? '', IPv4Address: `${address}/32` }] as const];
+  });
+  return {
+    Name: name,
+    Id: id,
+    Created: createdAt,
+    Scope: SCOPE,
+    Driver: DRIVER,
+    Internal: internal,
+    Containers: Object.fromEntries(members),
+    Labels: labels,
+  };
+}

@@ -1,0 +1,31 @@
+// tsvm network prune: networks that no container is in go.
+import type { Command } from 'commander';
+import { Home } from '../../../sandbox/internal.js';
+import { hasLabels, parseFilters } from '../../options/filter.js';
+import { confirmed } from '../../output/prompt.js';
+import { type Context, collect, createCommand } from '../command.js';
+import { forEachName } from '../operands.js';
+import { selectNetworks } from './select.js';
+
+export function command(context: Context): Command {
+  return createCommand('tsvm network prune', context)
+    .description('Removes the networks that no container is in.')
+    .usage('[options]')
+    .option('-f, --force', 'do not ask')
+    .option('--filter <FILTER>', 'only networks with these labels: label=NAME[=VALUE]', collect)
+    .action(async ({ force, filter = [] }: { force?: boolean; filter?: string[] }) => {
+      const labels = parseFilters(filter, ['label']).get('label');
+      const warning = 'This will remove all custom networks not used by at least one container.';
+      if (!force && !(await confirmed(warning))) return;
+      const unused = selectNetworks(['dangling=true']).filter((each) => hasLabels(each.labels, labels));
+      if (unused.length > 0) process.stdout.write('Deleted Networks:\n');
+      await forEachName(
+        unused.map(({ name }) => name),
+        context,
+        async (name) => {
+          await new Home().networks.remove(name);
+          process.stdout.write(`${name}\n`);
+        },
+      );
+    });
+}

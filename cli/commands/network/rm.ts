@@ -1,0 +1,25 @@
+// tsvm network rm: networks go.
+import type { Command } from 'commander';
+import { hasCode } from '../../../errors/index.js';
+import { Home } from '../../../sandbox/internal.js';
+import { type Context, createCommand } from '../command.js';
+import { forEachName } from '../operands.js';
+
+export function command(context: Context): Command {
+  return createCommand('tsvm network rm', context)
+    .description('Removes networks in which no container runs.')
+    .usage('[options] NETWORK...')
+    .argument('<NETWORK...>', 'names or IDs')
+    .option('-f, --force', 'say nothing of those that are not there')
+    .action((names: string[], { force = false }: { force?: boolean }) =>
+      forEachName(names, context, async (name) => {
+        try {
+          await new Home().networks.remove(name);
+        } catch (error) {
+          if (force && hasCode(error, 'no-such-network')) return;
+          throw error;
+        }
+        process.stdout.write(`${name}\n`);
+      }),
+    );
+}

@@ -1,0 +1,19 @@
+// tsvm volume create: a folder that outlives containers.
+import type { Command } from 'commander';
+import { Home } from '../../../sandbox/internal.js';
+import { parseLabel } from '../../options/labels.js';
+import { type Context, collect, createCommand } from '../command.js';
+
+export function command(context: Context): Command {
+  return createCommand('tsvm volume create', context)
+    .description('Makes a volume, unless there is one of that name, and says its name.')
+    .usage('[options] [VOLUME]')
+    .argument('[VOLUME]', 'two or more letters, digits, dots, underscores and hyphens; default: one that is drawn')
+    .option('-l, --label <NAME=VALUE>', 'mark the volume', collect)
+    .action((name: string | undefined, { label = [] }: { label?: string[] }) => {
+      const labels = Object.fromEntries(label.map(parseLabel));
+      const { volumes } = new Home();
+      const volume = name === undefined ? volumes.openAnonymous(labels) : volumes.open(name, labels);
+      process.stdout.write(`${volume.name}\n`);
+    });
+}

@@ -1,0 +1,25 @@
+// tsvm volume inspect: volumes as JSON.
+import type { Command } from 'commander';
+import { Home, SandboxError } from '../../../sandbox/internal.js';
+import { formatObjects } from '../../output/listing.js';
+import { type Context, createCommand } from '../command.js';
+import { forEachName } from '../operands.js';
+import { describeVolume } from './select.js';
+
+export function command(context: Context): Command {
+  return createCommand('tsvm volume inspect', context)
+    .description('Says all there is to say of volumes, as JSON.')
+    .usage('[options] VOLUME...')
+    .argument('<VOLUME...>', 'names')
+    .option('-f, --format <FORMAT>', "json, or a template: '{{.Mountpoint}}'")
+    .action(async (names: string[], { format }: { format?: string }) => {
+      const { volumes } = new Home();
+      const found: object[] = [];
+      await forEachName(names, context, (name) => {
+        const known = volumes.find(name);
+        if (known === undefined) throw new SandboxError('no-such-volume', `no such volume: ${name}`);
+        found.push(describeVolume(known));
+      });
+      process.stdout.write(formatObjects(found, format));
+    });
+}

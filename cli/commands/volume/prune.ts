@@ -1,0 +1,46 @@
+// tsvm volume prune: volumes that no container has go.
+import type { Command } from 'commander';
+import { hasCode } from '../../../errors/index.js';
+import { Home, isAnonymous, volumeSize } from '../../../sandbox/internal.js';
+import { type Filters, parseFilters } from '../../options/filter.js';
+import { confirmed } from '../../output/prompt.js';
+import { formatBytes } from '../../output/table.js';
+import { type Context, collect, createCommand } from '../command.js';
+import { selectVolumes } from './select.js';
+
+export function command(context: Context): Command {
+  return createCommand('tsvm volume prune', context)
+    .description('Removes the volumes that nobody named and no container has, with all that is in them.')
+    .usage('[options]')
+    .option('-a, --all', 'also those with a name')
+    .option('-f, --force', 'do not ask')
+    .option('--filter <FILTER>', 'only volumes with these labels: label=NAME[=VALUE]', collect)
+    .action(async ({ all = false, force, filter = [] }: { all?: boolean; force?: boolean; filter?: string[] }) => {
+      const labels = parseFilters(filter, ['label']);
+      const which = all ? 'all volumes' : 'all volumes without a name of yours';
+      if (!force && !(await confirmed(`This will remove ${which} that no container has.`))) return;
+      await prune(labels, all);
+    });
+}
+
+async function prune(labels: Filters, all: boolean): Promise<void> {
+  const removed: string[] = [];
+  let reclaimed = 0;
+  const { volumes } = new Home();
+  volumes.sweep();
+  for (const volume of selectVolumes(volumes, new Map([...labels, ['dangling', ['true']]]))) {
+    if (!all && !isAnonymous(volume)) continue;
+    const size = volumeSize(volume);
+    try {
+      await volumes.remove(volume.name);
+    } catch (error) {
+      // A container was made with it meanwhile, or somebody else was faster.
+      if (hasCode(error, 'conflict', 'no-such-volume')) continue;
+      throw error;
+    }
+    removed.push(volume.name);
+    reclaimed += size;
+  }
+  if (removed.length > 0) process.stdout.write(`Deleted Volumes:\n${removed.join('\n')}\n\n`);
+  process.stdout.write(`Total reclaimed space: ${formatBytes(reclaimed)}\n`);
+}

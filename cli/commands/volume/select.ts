@@ -1,0 +1,32 @@
+// Which volumes a --filter means, and what is said of one.
+import type { Volume, VolumeStore } from '../../../sandbox/internal.js';
+import { booleanFilter, type Filters, hasLabels, matchesPattern } from '../../options/filter.js';
+
+export const FILTERS = ['name', 'label', 'dangling'];
+
+/** The volumes that fit all filters. @throws UsageError */
+export function selectVolumes(volumes: VolumeStore, filters: Filters): Volume[] {
+  const dangling = booleanFilter(filters, 'dangling');
+  const names = filters.get('name') ?? [];
+  return volumes
+    .list()
+    .filter(
+      ({ name, labels }) =>
+        (names.length === 0 || names.some((part) => name.includes(part) || matchesPattern(part, name))) &&
+        hasLabels(labels, filters.get('label')) &&
+        (dangling === undefined || dangling === (volumes.users(name).length === 0)),
+    );
+}
+
+/** As Docker describes one. */
+export function describeVolume({ name, mountpoint, createdAt, labels }: Volume) {
+  return {
+    CreatedAt: createdAt,
+    Driver: 'local',
+    Labels: labels,
+    Mountpoint: mountpoint,
+    Name: name,
+    Options: {},
+    Scope: 'local',
+  };
+}
