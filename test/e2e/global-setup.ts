@@ -1,4 +1,4 @@
-// What all end-to-end tests share: one lab, and for each host that tsvm runs on a home of its own with the images that
+// What all end-to-end tests share: one lab, which boots when the first of them needs it, and for each host that tsvm runs on a home of its own with the images that
 // `./quickstart --setup-only --test` made. The lab has this machine's files but not its kernel: a home of both would
 // hold locks that only one of them sees, and each would take the other's containers for dead.
 import { execFileSync } from 'node:child_process';
@@ -35,7 +35,7 @@ export default async function setup(project: TestProject): Promise<() => Promise
   const home = new Home().path;
   const folder = mkdtempSync(join(dirname(home), 'tsvm-test-'));
   project.provide('homes', { lab: linkStore(home, join(folder, 'lab')), here: linkStore(home, join(folder, 'here')) });
-  const lab = await Lab.start();
+  const lab = await Lab.onDemand();
   project.provide('lab', lab.socketPath);
   return async () => {
     await lab.stop();

@@ -6,6 +6,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { messageOf } from '../../errors/index.js';
 import { encodeFrame, FrameReader, FrameType } from './frames.js';
 import { LabMachine } from './qemu.js';
 
@@ -28,7 +29,8 @@ export class Lab implements AsyncDisposable {
   #free: Socket[] = [];
   readonly #sessions = new Map<Socket, Session>();
   readonly #waiting: Socket[] = [];
-  #machine!: LabMachine;
+  #machine: LabMachine | undefined;
+  #booted: Promise<void> | undefined;
   #spare = SPARE_MACHINES;
   #stopping = false;
 
@@ -39,21 +41,34 @@ export class Lab implements AsyncDisposable {
     this.#broker = createServer({ pauseOnConnect: true }, (client) => {
       client.on('error', () => client.destroy());
       this.#waiting.push(client);
+      if (this.#booted === undefined) this.#bootFirst().catch((error) => this.#giveUp(error));
       this.#dispatch();
     });
   }
 
   /** Boots a lab. @throws Error with the console's last words when it does not come up. */
   static async start(): Promise<Lab> {
-    const lab = new Lab();
+    const lab = await Lab.onDemand();
     try {
-      await lab.#boot();
-      await new Promise<void>((resolve) => lab.#broker.listen(lab.socketPath, resolve));
+      await lab.#bootFirst();
       return lab;
     } catch (error) {
-      rmSync(lab.#folder, { recursive: true, force: true });
+      await lab.stop();
       throw error;
     }
+  }
+
+  /** A lab that boots when its first client connects. */
+  static async onDemand(): Promise<Lab> {
+    const lab = new Lab();
+    await new Promise<void>((resolve) => lab.#broker.listen(lab.socketPath, resolve));
+    return lab;
+  }
+
+  async #bootFirst(): Promise<void> {
+    this.#booted = this.#boot();
+    await this.#booted;
+    this.#dispatch();
   }
 
   async #boot(): Promise<void> {
@@ -71,13 +86,17 @@ export class Lab implements AsyncDisposable {
     try {
       if (this.#spare-- === 0) throw new Error(`${SPARE_MACHINES} machines died before`);
       await this.#boot();
-      if (this.#stopping) await this.#machine.stop();
+      if (this.#stopping) await this.#machine?.stop();
       else this.#dispatch();
     } catch (error) {
-      console.error(`lab: it is over: ${(error as Error).message}`);
-      this.#broker.on('connection', (client: Socket) => client.destroy());
-      for (const client of this.#waiting) client.destroy();
+      this.#giveUp(error);
     }
+  }
+
+  #giveUp(error: unknown): void {
+    console.error(`lab: no machine boots: ${messageOf(error)}`);
+    this.#broker.on('connection', (client: Socket) => client.destroy());
+    for (const client of this.#waiting) client.destroy();
   }
 
   /** A slot's connection stays for the lab's life; commands follow each other on it. */
@@ -147,7 +166,8 @@ export class Lab implements AsyncDisposable {
     this.#stopping = true;
     this.#broker.close();
     for (const client of this.#waiting) client.destroy();
-    await this.#machine.stop();
+    await this.#booted?.catch(() => {});
+    await this.#machine?.stop();
     rmSync(this.#folder, { recursive: true, force: true });
   }
 
