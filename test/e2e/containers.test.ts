@@ -1,6 +1,6 @@
 // Containers in the background, as a person drives them.
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { DEBIAN, type Machine, machines, type RunOptions, readUntil, run, TSVM } from './machine.js';
+import { describe, expect, test } from 'vitest';
+import { DEBIAN, fastest, type Machine, machines, type RunOptions, readUntil, run, TSVM } from './machine.js';
 
 const LIVES = 'trap "echo bye; exit 7" TERM; echo up; while :; do sleep 0.1; done';
 
@@ -13,20 +13,75 @@ async function script(machine: Machine, text: string, options: RunOptions = {}):
   return stdout;
 }
 
+/** Containers whose names begin with `name`, which go when the test ends. */
+function ownContainers(machine: Machine) {
+  const name = `t${process.pid}-${++tests}`;
+  return {
+    name,
+    [Symbol.asyncDispose]: async () => {
+      await run(machine, ['sh', '-c', `'${TSVM}' ps -aq --filter name=${name} | xargs -r '${TSVM}' rm -f`]);
+    },
+  };
+}
+let tests = 0;
+
 describe.each(machines)('on $name', (machine) => {
-  let name = '';
-  let tries = 0;
-
-  // What a try that failed left behind is not in the way.
-  beforeEach(() => {
-    name = `t${process.pid}-${machines.indexOf(machine)}-${++tries}`;
+  test('kill -9 of a machine or a supervisor is told as it is, and stops nothing else', async () => {
+    await using own = ownContainers(machine);
+    const { name } = own;
+    const said = await script(
+      machine,
+      `
+      tsvm run -d --name ${name}-one ${DEBIAN} sleep 1000 > /dev/null
+      tsvm run -d --name ${name}-two ${DEBIAN} sleep 1000 > /dev/null
+      machine=$(tsvm inspect -f '{{.State.Pid}}' ${name}-one)
+      kill -9 $machine
+      tsvm wait ${name}-one
+      machine=$(tsvm inspect -f '{{.State.Pid}}' ${name}-two)
+      supervisor=$(ps -o ppid= -p $machine)
+      kill -9 $supervisor
+      until ! kill -0 $machine 2> /dev/null; do sleep 0.1; done
+      tsvm inspect -f '{{.State.Status}} {{.State.ExitCode}}' ${name}-one ${name}-two
+      tsvm exec ${name}-two true 2>&1 || echo "exec $?"
+      tsvm start ${name}-two
+      tsvm rm -f ${name}-one ${name}-two > /dev/null`,
+    );
+    expect(said).toMatch(
+      new RegExp(
+        `^255\\nexited 255\\nexited 255\\ntsvm: container [0-9a-f]{12} is not running\\nexec 125\\n${name}-two\\n$`,
+      ),
+    );
   });
 
-  afterEach(async () => {
-    await run(machine, ['sh', '-c', `'${TSVM}' ps -aq --filter name=${name} | xargs -r '${TSVM}' rm -f`]);
+  test('a container stands still while it is paused, and tells what it does and uses', async () => {
+    await using own = ownContainers(machine);
+    const { name } = own;
+    const said = await script(
+      machine,
+      `
+      tsvm run -d --name ${name}-still ${DEBIAN} sh -c 'i=0; while :; do echo $((i += 1)); sleep 0.1; done' > /dev/null
+      tsvm pause ${name}-still > /dev/null
+      tsvm ps --format '{{.State}}' --filter name=${name}-still
+      tsvm exec ${name}-still true 2> /dev/null || echo "exec $?"
+      tsvm stats -a --no-stream --format '{{.Name}} {{.PIDs}}' | grep '^${name}-still'
+      before=$(tsvm logs ${name}-still | wc -l); sleep 1; test $before = $(tsvm logs ${name}-still | wc -l)
+      tsvm unpause ${name}-still > /dev/null
+      until test $(tsvm logs ${name}-still | wc -l) -gt $before; do sleep 0.1; done
+      tsvm top ${name}-still | grep -c 'sh -c'
+      tsvm stats --no-stream --format '{{.Name}} {{.PIDs}}' ${name}-still | grep -oE '^${name}-still [12]$' | cut -d' ' -f1
+      tsvm events --since 1h --until 0s --filter container=${name}-still --format '{{.Action}}' | tr '\\n' ' '; echo
+      tsvm rm -f ${name}-still > /dev/null`,
+    );
+    expect(said).toBe(
+      ['paused', 'exec 125', `${name}-still --`, '1', `${name}-still`, 'create start pause unpause ', ''].join('\n'),
+    );
   });
+});
 
+describe.each(fastest)('on $name', (machine) => {
   test('a container runs in the background, is spoken to, ends, runs again with what it wrote, and goes', async () => {
+    await using own = ownContainers(machine);
+    const { name } = own;
     const said = await script(
       machine,
       `
@@ -58,6 +113,8 @@ describe.each(machines)('on $name', (machine) => {
   });
 
   test('a container that was created is started with its output, and exits as its command', async () => {
+    await using own = ownContainers(machine);
+    const { name } = own;
     const said = await script(
       machine,
       `
@@ -76,6 +133,8 @@ describe.each(machines)('on $name', (machine) => {
   });
 
   test('with --rm nothing is left; a command that is not there leaves what says so', async () => {
+    await using own = ownContainers(machine);
+    const { name } = own;
     const said = await script(
       machine,
       `
@@ -93,6 +152,8 @@ describe.each(machines)('on $name', (machine) => {
   });
 
   test('a container in the foreground is seen, told and kept like any other', async () => {
+    await using own = ownContainers(machine);
+    const { name } = own;
     const env = { XDG_RUNTIME_DIR: '' };
     const command = machine.spawn([TSVM, 'run', '--name', `${name}-front`, DEBIAN, 'sh', '-c', LIVES], { env });
     await readUntil(command.stdout, 'up');
@@ -103,32 +164,9 @@ describe.each(machines)('on $name', (machine) => {
     expect(await script(machine, after)).toBe(`up\nbye\n${name}-front\n`);
   });
 
-  test('kill -9 of a machine or a supervisor is told as it is, and stops nothing else', async () => {
-    const said = await script(
-      machine,
-      `
-      tsvm run -d --name ${name}-one ${DEBIAN} sleep 1000 > /dev/null
-      tsvm run -d --name ${name}-two ${DEBIAN} sleep 1000 > /dev/null
-      machine=$(tsvm inspect -f '{{.State.Pid}}' ${name}-one)
-      kill -9 $machine
-      tsvm wait ${name}-one
-      machine=$(tsvm inspect -f '{{.State.Pid}}' ${name}-two)
-      supervisor=$(ps -o ppid= -p $machine)
-      kill -9 $supervisor
-      until ! kill -0 $machine 2> /dev/null; do sleep 0.1; done
-      tsvm inspect -f '{{.State.Status}} {{.State.ExitCode}}' ${name}-one ${name}-two
-      tsvm exec ${name}-two true 2>&1 || echo "exec $?"
-      tsvm start ${name}-two
-      tsvm rm -f ${name}-one ${name}-two > /dev/null`,
-    );
-    expect(said).toMatch(
-      new RegExp(
-        `^255\\nexited 255\\nexited 255\\ntsvm: container [0-9a-f]{12} is not running\\nexec 125\\n${name}-two\\n$`,
-      ),
-    );
-  });
-
   test('files go in and out, of a container that runs and of one that does not; what was written becomes an image', async () => {
+    await using own = ownContainers(machine);
+    const { name } = own;
     const said = await script(
       machine,
       `
@@ -152,28 +190,6 @@ describe.each(machines)('on $name', (machine) => {
         'src/ src/a src/b src/link src/sub/ ',
         ...['tsvm: /none: No such file or directory', 'cp 125', 'two', ''],
       ].join('\n'),
-    );
-  });
-
-  test('a container stands still while it is paused, and tells what it does and uses', async () => {
-    const said = await script(
-      machine,
-      `
-      tsvm run -d --name ${name}-still ${DEBIAN} sh -c 'i=0; while :; do echo $((i += 1)); sleep 0.1; done' > /dev/null
-      tsvm pause ${name}-still > /dev/null
-      tsvm ps --format '{{.State}}' --filter name=${name}-still
-      tsvm exec ${name}-still true 2> /dev/null || echo "exec $?"
-      tsvm stats -a --no-stream --format '{{.Name}} {{.PIDs}}' | grep '^${name}-still'
-      before=$(tsvm logs ${name}-still | wc -l); sleep 1; test $before = $(tsvm logs ${name}-still | wc -l)
-      tsvm unpause ${name}-still > /dev/null
-      until test $(tsvm logs ${name}-still | wc -l) -gt $before; do sleep 0.1; done
-      tsvm top ${name}-still | grep -c 'sh -c'
-      tsvm stats --no-stream --format '{{.Name}} {{.PIDs}}' ${name}-still | grep -oE '^${name}-still [12]$' | cut -d' ' -f1
-      tsvm events --since 1h --until 0s --filter container=${name}-still --format '{{.Action}}' | tr '\\n' ' '; echo
-      tsvm rm -f ${name}-still > /dev/null`,
-    );
-    expect(said).toBe(
-      ['paused', 'exec 125', `${name}-still --`, '1', `${name}-still`, 'create start pause unpause ', ''].join('\n'),
     );
   });
 });

@@ -1,8 +1,9 @@
+// Images of Debian's packages run, and their files are as the packages have them.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openStore } from '../../images/index.js';
 import { debianImages } from '../fixtures/debian-images.js';
-import { machines, tsvmRun } from './machine.js';
+import { fastest, tsvmRun } from './machine.js';
 
 /** Images, and a program of each with what it says. */
 const IMAGES: [tag: string, argv: string[], says: { stdout: unknown; stderr: unknown }][] = [
@@ -23,7 +24,7 @@ beforeAll(async () => {
 
 afterAll(() => rmSync(home, { recursive: true }));
 
-describe.each(machines)('on $name', (machine) => {
+describe.each(fastest)('on $name', (machine) => {
   test.each(IMAGES)('Debian with %s runs, each file as its package has it', async (tag, argv, says) => {
     // dpkg names what is missing or changed, and nothing else.
     const script = ['sh', '-c', '"$0" "$@" && dpkg --verify', ...argv];

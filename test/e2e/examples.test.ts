@@ -2,7 +2,7 @@
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { machines, run } from './machine.js';
+import { fastest, run } from './machine.js';
 
 const EXAMPLES = fileURLToPath(new URL('../../examples', import.meta.url));
 const BUILT = fileURLToPath(new URL('../../dist/examples', import.meta.url));
@@ -22,7 +22,7 @@ test('every example is run', () => {
   );
 });
 
-describe.each(machines)('on $name', (machine) => {
+describe.each(fastest)('on $name', (machine) => {
   test.each(Object.keys(SAID))('%s', async (name) => {
     const result = await run(machine, [process.execPath, `${BUILT}/${name}.js`]);
     expect(result).toEqual({ code: 0, stdout: SAID[name], stderr: '' });

@@ -91,7 +91,16 @@ function here(accel: 'kvm' | 'tcg'): Machine {
   };
 }
 
+/** Each kind of machine there is: for tests of what differs between them, which is processor, KVM and transport. */
 export const machines: Machine[] = [lab, here('tcg'), ...(isKvmUsableHere() ? [here('kvm')] : [])];
+
+/** The fastest of them: for tests of the command line, of containers and of the agent, which are the same on each. */
+export const fastest: Machine[] = machines.slice(-1);
+
+/** Whether all is emulated twice, and takes ten times as long. */
+export function isLab(machine: Machine): boolean {
+  return machine === lab;
+}
 
 /** Runs a command to its end. */
 export async function run(

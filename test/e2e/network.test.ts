@@ -2,7 +2,7 @@
 import { randomInt } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { debianImages } from '../fixtures/debian-images.js';
-import { DEBIAN, type Machine, machines, PYTHON, readUntil, run, TSVM, tsvmRun } from './machine.js';
+import { DEBIAN, fastest, type Machine, machines, PYTHON, readUntil, run, TSVM, tsvmRun } from './machine.js';
 
 /** A port of the host, hardly anybody else's. */
 const port = () => randomInt(20_000, 30_000);
@@ -47,10 +47,23 @@ for word in sys.argv[1:]:
   try: socket.create_connection((host, int(port)), timeout=20).close(); print(word, 'connected')
   except OSError as error: print(word, type(error).__name__)`;
 
-describe.each(machines)('on $name', (machine) => {
-  const python = (options: string[], program: string, ...words: string[]) =>
-    tsvmRun(machine, [...options, PYTHON, 'python3', '-c', program, ...words]);
+/** Runs a Python program in a container. */
+const python = (machine: Machine, options: string[], program: string, ...words: string[]) =>
+  tsvmRun(machine, [...options, PYTHON, 'python3', '-c', program, ...words]);
 
+describe.each(machines)('on $name', (machine) => {
+  test("what a server of the host's loopback interface has is fetched whole, where that was asked for", async () => {
+    const at = port();
+    await using _ = await serve(machine, at, FILE_SERVER);
+    const here = await run(machine, ['/usr/bin/python3', '-c', DOWNLOAD, `http://127.0.0.1:${at}/`]);
+    const options = ['--allow-net', `host-gateway:${at}`, '--add-host', 'host:host-gateway'];
+    const there = await python(machine, options, DOWNLOAD, `http://host:${at}/`);
+    expect(there).toEqual({ code: 0, stdout: here.stdout, stderr: '' });
+    expect(there.stdout).toMatch(/^[0-9a-f]{64}\n$/);
+  });
+});
+
+describe.each(fastest)('on $name', (machine) => {
   test('nginx is reached at the port it is published at', async () => {
     const at = port();
     const image = `oci:${debianImages()}:nginx`;
@@ -92,23 +105,19 @@ describe.each(machines)('on $name', (machine) => {
     }
   });
 
-  test("what a server of the host's loopback interface has is fetched whole, where that was asked for", async () => {
-    const at = port();
-    await using _ = await serve(machine, at, FILE_SERVER);
-    const here = await run(machine, ['/usr/bin/python3', '-c', DOWNLOAD, `http://127.0.0.1:${at}/`]);
-    const options = ['--allow-net', `host-gateway:${at}`, '--add-host', 'host:host-gateway'];
-    const there = await python(options, DOWNLOAD, `http://host:${at}/`);
-    expect(there).toEqual({ code: 0, stdout: here.stdout, stderr: '' });
-    expect(there.stdout).toMatch(/^[0-9a-f]{64}\n$/);
-  });
-
   test('the host, private networks and metadata are refused at once unless they are asked for', async () => {
     const at = port();
     await using _ = await serve(machine, at, FILE_SERVER);
     const closed = [`198.19.0.1:${at}`, '169.254.169.254:80', '10.0.0.1:80', '192.168.1.1:80', '172.17.0.1:22'];
-    const { stdout } = await python(['--network', 'passt'], CONNECT, ...closed);
+    const { stdout } = await python(machine, ['--network', 'passt'], CONNECT, ...closed);
     expect(stdout).toBe(closed.map((address) => `${address} ConnectionRefusedError\n`).join(''));
-    const list = await python(['--allow-net', `host-gateway:${at}`], CONNECT, `198.19.0.1:${at}`, '203.0.113.1:80');
+    const list = await python(
+      machine,
+      ['--allow-net', `host-gateway:${at}`],
+      CONNECT,
+      `198.19.0.1:${at}`,
+      '203.0.113.1:80',
+    );
     expect(list.stdout).toBe(`198.19.0.1:${at} connected\n203.0.113.1:80 ConnectionRefusedError\n`);
   });
 
@@ -185,10 +194,7 @@ describe.each(machines)('on $name', (machine) => {
     await using _ = await serve(machine, at, FILE_SERVER);
     const cases: [string[], RegExp][] = [
       [['-p', `127.0.0.1:${at}:80`], new RegExp(`^tsvm: cannot publish port 127.0.0.1:${at}/tcp: it is in use\n$`)],
-      [['--allow-net', '10.0.0.0/33'], /^tsvm: invalid network rule '10.0.0.0\/33': [^\n]*\n$/],
-      [['-p', '80:'], /^tsvm: invalid published port '80:': [^\n]*\n$/],
       [['--network', 'tap:nope0'], /^tsvm: nope0 is no interface [^\n]*\n$/],
-      [['--dns', 'nobody'], /^tsvm: invalid name server 'nobody': [^\n]*\n$/],
     ];
     for (const [options, message] of cases) {
       const { code, stderr } = await tsvmRun(machine, [...options, DEBIAN, 'true']);

@@ -1,10 +1,11 @@
+// `run` pulls an image that is missing from a registry.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { buildDumpTree, writeLayeredImage } from '../fixtures/layered-image.js';
 import { registryConfig, startRegistry } from '../fixtures/registry.js';
 import { push } from '../unit/images/registry/scene.js';
-import { type Machine, machines, type Result, run, TSVM } from './machine.js';
+import { fastest, type Machine, type Result, run, TSVM } from './machine.js';
 
 const PORT = 5999;
 const NAME = `127.0.0.1:${PORT}/app:1`;
@@ -35,7 +36,7 @@ function besideRegistry(machine: Machine, ...words: string[]): Promise<Result> {
   return run(machine, ['bash', '-c', script, 'bash', TSVM, ...words], { env });
 }
 
-describe.each(machines)('on $name', (machine) => {
+describe.each(fastest)('on $name', (machine) => {
   test('run pulls the image that it lacks, once', async () => {
     const first = await besideRegistry(machine, 'run', NAME);
     expect(first.code).toBe(0);

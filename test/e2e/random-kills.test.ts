@@ -1,16 +1,15 @@
 // What commands say, and what is left, when processes are killed at random under them.
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { DEBIAN, machines, run, TSVM } from './machine.js';
+import { DEBIAN, fastest, run, TSVM } from './machine.js';
 
 const PROGRAM = fileURLToPath(new URL('../../dist/random-kills.js', import.meta.url));
+const KILLS = 40;
 const SEED = process.env.TSVM_KILLS_SEED ?? '1';
 
-describe.each(machines)('on $name', (machine) => {
-  const kills = machine.name === 'the lab' ? 8 : 40;
-
-  test(`commands beside ${kills} random kills tell the truth or say in one line why not, and nothing is left`, async () => {
-    const argv = [process.execPath, PROGRAM, TSVM, DEBIAN, SEED, String(kills)];
+describe.each(fastest)('on $name', (machine) => {
+  test(`commands beside ${KILLS} random kills tell the truth or say in one line why not, and nothing is left`, async () => {
+    const argv = [process.execPath, PROGRAM, TSVM, DEBIAN, SEED, String(KILLS)];
     const { code, stdout, stderr } = await run(machine, argv, { timeout: 900_000 });
     expect(code, stderr).toBe(0);
     const { faults, done } = JSON.parse(stdout);

@@ -1,5 +1,6 @@
+// Containers at a terminal, driven by tmux as a person drives them.
 import { describe, expect, test } from 'vitest';
-import { DEBIAN, type Machine, machines, run, TSVM } from './machine.js';
+import { DEBIAN, fastest, type Machine, machines, run, TSVM } from './machine.js';
 
 /** A person at a terminal: tmux. */
 class Terminal implements AsyncDisposable {
@@ -49,7 +50,7 @@ class Terminal implements AsyncDisposable {
   }
 }
 
-describe.each(machines)('on $name', (machine) => {
+describe.each(fastest)('on $name', (machine) => {
   test('a shell in a terminal is resized, interrupted, and leaves the terminal as it was', async () => {
     const after = 'echo "code $?, $(stty -a | grep -o -- "-\\?icanon")"; sleep 1000';
     const command = `'${TSVM}' run --rm -it --hostname box ${DEBIAN} bash --norc; ${after}`;
