@@ -9,13 +9,9 @@ export type {
   ProbeResult,
   RefusalReason,
 } from '../vmm/machine.js';
-export { connectContainer, disconnectContainer } from './containers/connect.js';
 export { type CopyOptions, copyIn, copyOut } from './containers/copy.js';
-export { describeContainer } from './containers/inspect.js';
 export { isRunning } from './home/container-record.js';
 export type { ContainerEvent } from './home/event-log.js';
-export { tsvmHome } from './home/home.js';
-export { networksOf } from './home/networks.js';
 export { isAnonymous, volumeSize } from './home/volumes.js';
 export * from './index.js';
 export type { Log } from './log.js';

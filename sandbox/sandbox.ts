@@ -6,18 +6,18 @@ import { Container } from './containers/container.js';
 import type { ContainerFiles } from './containers/files.js';
 import type { Usage } from './containers/report.js';
 import { SandboxError } from './errors.js';
-import type { Home } from './home/home.js';
+import { Home } from './home/home.js';
 import { MachineClient } from './machine/machine-client.js';
 import type { ContainerSpec } from './spec/container-spec.js';
 import type { BoundPort } from './spec/published-ports.js';
 import { signalNumber } from './spec/signal-number.js';
-import { Supervision } from './supervision/supervision.js';
+import type { Supervision } from './supervision/supervision.js';
 
 const SIGKILL = 9;
 
 /** How a sandbox is made: everything that `tsvm run` has options for. */
 export interface SandboxOptions extends Omit<ContainerSpec, 'image' | 'command' | 'autoRemove' | 'restart' | 'idle'> {
-  /** The state folder. Default: `$TSVM_HOME`, or `~/.local/share/tsvm`. */
+  /** Default: `new Home()`. */
   home?: Home | undefined;
   /** Ends the sandbox, also while it is being made. */
   signal?: AbortSignal;
@@ -99,19 +99,19 @@ export class Sandbox implements AsyncDisposable {
    * @throws SandboxError, ImageError, MachineError; the reason of `options.signal`
    */
   static async create(image: string, options: SandboxOptions = {}): Promise<Sandbox> {
-    const { home, signal, onProgress, ...spec } = options;
+    const { home = new Home(), signal, onProgress, ...spec } = options;
     signal?.throwIfAborted();
     // It takes longest to start, and is owned by the supervision once there is one.
     const machine = new MachineClient();
     let container: Container;
     try {
       const described = { ...spec, image, command: [], autoRemove: true, idle: true };
-      container = await Container.create(described, { home, onProgress });
+      container = await Container.create(home, described, { onProgress });
     } catch (error) {
       machine[Symbol.dispose]();
       throw error;
     }
-    const supervision = new Supervision(container, { machine });
+    const supervision = container.supervise({ machine });
     const sandbox = new Sandbox(container, supervision);
     const abort = () => supervision.abort(new SandboxError('aborted', 'aborted'));
     signal?.addEventListener('abort', abort, { once: true });

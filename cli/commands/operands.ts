@@ -1,5 +1,5 @@
 // Commands that are given several containers, volumes or networks: each is dealt with, whatever becomes of the others.
-import { Container } from '../../sandbox/internal.js';
+import { Container, Home } from '../../sandbox/internal.js';
 import { describeError, exitCode } from '../output/errors.js';
 import { type Context, openLog } from './command.js';
 
@@ -11,7 +11,7 @@ export async function forEachContainer(
 ): Promise<void> {
   const log = await openLog(context);
   const outcomes = await Promise.allSettled(
-    references.map(async (reference) => (await act(Container.find(reference))) ?? reference),
+    references.map(async (reference) => (await act(Container.find(new Home(), reference))) ?? reference),
   );
   for (const outcome of outcomes) {
     if (outcome.status === 'fulfilled') process.stdout.write(`${outcome.value}\n`);

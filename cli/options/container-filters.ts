@@ -5,8 +5,8 @@ import {
   type ContainerState,
   eachPort,
   formatPort,
+  Home,
   isRunning,
-  networksOf,
   parseExposed,
   STATUSES,
 } from '../../sandbox/internal.js';
@@ -36,7 +36,7 @@ export function parseContainerFilters(texts: readonly string[]): ContainerFilter
     any('exited', (value) => state.status === 'exited' && state.exitCode === Number(value)) &&
     (published?.some((port) => publishedPorts(state).includes(port)) ?? true) &&
     (exposed?.some((port) => config.exposed?.includes(port)) ?? true) &&
-    any('network', (value) => networksOf(Container.find(config.id).folder, config).includes(value)) &&
+    any('network', (value) => Container.find(new Home(), config.id).networks.includes(value)) &&
     any('ancestor', (value) => isOf(config.spec.image, config.image, value)) &&
     hasLabels(config.labels, filters.get('label')) &&
     before.every((time) => config.created < time) &&
@@ -63,5 +63,5 @@ function isOf(reference: string, digest: string, wanted: string): boolean {
 }
 
 function created(reference: string): string {
-  return Container.find(reference).config.created;
+  return Container.find(new Home(), reference).config.created;
 }

@@ -1,15 +1,14 @@
 // What there is on this machine that an option or an argument may name, for completion.
-import { openStore } from '../../images/index.js';
-import { Container, Home, tsvmHome } from '../../sandbox/internal.js';
+import { Container, Home } from '../../sandbox/internal.js';
 
 /** Names of containers; the short ID of one without a name. */
 export function containerNames(): string[] {
-  return Container.list().map(({ name, config }) => name ?? config.id.slice(0, 12));
+  return Container.list(new Home()).map(({ name, config }) => name ?? config.id.slice(0, 12));
 }
 
 /** `NAME:TAG` of the images in the store. */
 export async function imageNames(): Promise<string[]> {
-  const images = await openStore(tsvmHome()).list();
+  const images = await new Home().images.list();
   return images.flatMap(({ name, tag }) => (name === null ? [] : [`${name}:${tag}`]));
 }
 

@@ -1,19 +1,19 @@
 // Says once, after each start of the host, what it lacks and what that costs.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { tsvmHome } from '../../sandbox/internal.js';
+import { Home } from '../../sandbox/internal.js';
 import type { CliLog } from './log.js';
 
 /** What the user is told of QEMU's emulator in the place of KVM. */
 export const EMULATION = 'QEMU emulates the CPU, and programs run 5 to 20 times slower';
 
 /** @param reason why KVM cannot be used, as the machine process says */
-export function warnOfEmulation(reason: string, log: CliLog, home = tsvmHome()): void {
+export function warnOfEmulation(reason: string, log: CliLog, home = new Home().path): void {
   warnOnce('told-of-emulation', reason, `${reason}: ${EMULATION} (tsvm doctor says more)`, log, home);
 }
 
 /** @param reason why there is no network, as the machine process says */
-export function warnOfNoNetwork(reason: string, log: CliLog, home = tsvmHome()): void {
+export function warnOfNoNetwork(reason: string, log: CliLog, home = new Home().path): void {
   warnOnce('told-of-no-network', reason, `containers have no network: ${reason}`, log, home);
 }
 

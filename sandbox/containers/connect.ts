@@ -1,19 +1,20 @@
 // Connecting a container to a network, and disconnecting it: at once where it runs, and in any case for its next start.
+import { hasCode } from '../../errors/index.js';
 import { SandboxError } from '../errors.js';
 import { membershipsOf, setMemberships } from '../home/networks.js';
 import { checkAliases, isNetworkName } from '../spec/network.js';
 import { openRequest } from '../supervision/control-client.js';
 import type { ControlRequest } from '../supervision/control-protocol.js';
-import type { Container } from './container.js';
+import type { Supervised } from '../supervision/supervision.js';
 
 /**
  * @param aliases names of the container in this network, beside its own
  * @throws SandboxError `bad-spec`, `no-such-network`, `conflict` when it is in it already, or cannot be in any
  */
 export async function connectContainer(
-  container: Container,
+  container: Supervised,
   reference: string,
-  aliases: readonly string[] = [],
+  aliases: readonly string[],
 ): Promise<void> {
   checkAliases(aliases);
   const { home, folder, config } = container;
@@ -36,7 +37,7 @@ export async function connectContainer(
 }
 
 /** @throws SandboxError `no-such-network`, `conflict` when it is not in it */
-export async function disconnectContainer(container: Container, reference: string): Promise<void> {
+export async function disconnectContainer(container: Supervised, reference: string): Promise<void> {
   const { home, folder, config } = container;
   const { networks } = home;
   const network = networks.find(reference);
@@ -50,16 +51,16 @@ export async function disconnectContainer(container: Container, reference: strin
   setMemberships(folder, others);
 }
 
-function nameFor({ name, folder }: Container): string {
-  return name ?? folder.shortId;
+function nameFor({ home, folder }: Supervised): string {
+  return home.containers.names.of(folder.id) ?? folder.shortId;
 }
 
 /** Tells the container's supervisor, if it has one. */
-async function tell({ folder }: Container, request: ControlRequest): Promise<void> {
+async function tell({ folder }: Supervised, request: ControlRequest): Promise<void> {
   try {
     using client = await openRequest(folder, request);
     await client.next();
   } catch (error) {
-    if ((error as SandboxError).code !== 'not-running') throw error;
+    if (!hasCode(error, 'not-running')) throw error;
   }
 }

@@ -1,30 +1,32 @@
 // A container as commands and programs see it: found by name or made, and then told what to do. Everything is read from
 // its folder and asked of its supervisor; nothing is kept here.
 import { PassThrough } from 'node:stream';
-import { setTimeout as sleep } from 'node:timers/promises';
-import type { CommitOptions, Image } from '../../images/index.js';
+import { hasCode } from '../../errors/index.js';
+import type { CommitOptions } from '../../images/index.js';
 import type { ContainerIo } from '../agent/process-io.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
 import { type ContainerConfig, type ContainerState, isRunning } from '../home/container-record.js';
-import { Home } from '../home/home.js';
+import type { Home } from '../home/home.js';
 import type { LogEntry } from '../home/log-file.js';
 import { type ReadLogOptions, readLog } from '../home/log-reader.js';
+import { networksOf } from '../home/networks.js';
 import type { ContainerSpec } from '../spec/container-spec.js';
 import { type BoundPort, eachPort } from '../spec/published-ports.js';
 import { openRequest } from '../supervision/control-client.js';
+import { type Supervised, type SuperviseOptions, Supervision } from '../supervision/supervision.js';
 import { type StartOptions, SupervisorProcess } from '../supervision/supervisor-process.js';
 import { type Attachment, attach } from './attach.js';
+import { connectContainer, disconnectContainer } from './connect.js';
 import { type CreateOptions, createContainer } from './create.js';
 import { type Exec, type ExecSpec, exec, execDetached } from './exec.js';
 import { ContainerFiles } from './files.js';
+import { describeContainer } from './inspect.js';
 import { diskUsage, type ProcessInfo, readProcesses, readUsage, type Usage } from './report.js';
+import { killContainer, stopContainer } from './stop.js';
 
-const SIGKILL = 9;
 /** Seconds between the stop signal and SIGKILL, as Docker's. */
 const STOP_TIMEOUT = 10;
-/** Milliseconds for a supervisor that ends to let go of its lock. */
-const LEAVE_TIMEOUT = 20_000;
 
 /** What is known of a container at one moment. */
 export interface ContainerInfo {
@@ -43,36 +45,30 @@ export interface ContainerStartOptions extends StartOptions {
 
 export class Container {
   readonly home: Home;
-  readonly #folder: ContainerFolder;
   readonly config: ContainerConfig;
-  /** What it was made of, if that was just now. @internal */
-  readonly image: Image | undefined;
+  /** As its home keeps it. */
+  readonly #stored: Supervised;
+  readonly #folder: ContainerFolder;
 
-  private constructor(home: Home, folder: ContainerFolder, config: ContainerConfig, image?: Image) {
-    this.home = home;
-    this.#folder = folder;
-    this.config = config;
-    this.image = image;
+  private constructor(stored: Supervised) {
+    this.home = stored.home;
+    this.config = stored.config;
+    this.#stored = stored;
+    this.#folder = stored.folder;
   }
 
   /** Makes a container, which does not run yet. @throws SandboxError, ImageError: see `createContainer` */
-  static async create(
-    spec: ContainerSpec,
-    options: CreateOptions & { home?: Home | undefined } = {},
-  ): Promise<Container> {
-    const home = options.home ?? new Home();
-    const { folder, config, image } = await createContainer(home, spec, options);
-    return new Container(home, folder, config, image);
+  static async create(home: Home, spec: ContainerSpec, options: CreateOptions = {}): Promise<Container> {
+    return new Container({ home, ...(await createContainer(home, spec, options)) });
   }
 
   /** Finds a container by name, id or the beginning of an id. @throws SandboxError `no-such-container`, `ambiguous` */
-  static find(reference: string, home = new Home()): Container {
-    const { folder, config } = home.containers.find(reference);
-    return new Container(home, folder, config);
+  static find(home: Home, reference: string): Container {
+    return new Container({ home, ...home.containers.find(reference) });
   }
 
   /** All containers, newest first. */
-  static list(home = new Home()): ContainerInfo[] {
+  static list(home: Home): ContainerInfo[] {
     const names = home.containers.names.all();
     return home.containers
       .list()
@@ -112,9 +108,14 @@ export class Container {
     return this.#folder.log;
   }
 
-  /** @internal */
-  get folder(): ContainerFolder {
-    return this.#folder;
+  /** The names of the private networks that it is in. */
+  get networks(): string[] {
+    return networksOf(this.#folder, this.config);
+  }
+
+  /** All that `docker inspect` says of a container. */
+  describe(): object {
+    return describeContainer(this.#stored);
   }
 
   /**
@@ -123,7 +124,15 @@ export class Container {
    */
   async start({ supervisor = new SupervisorProcess(), ...options }: ContainerStartOptions = {}): Promise<void> {
     using process = supervisor;
-    await process.start(this, options);
+    await process.start(this.#stored, options);
+  }
+
+  /**
+   * Supervises it in this process, from now to its end.
+   * @internal
+   */
+  supervise(options: SuperviseOptions = {}): Supervision {
+    return new Supervision(this.#stored, options);
   }
 
   /** Its output from now on, and its input. @throws SandboxError `not-running` */
@@ -151,14 +160,8 @@ export class Container {
    * Ends it: its stop signal, then SIGKILL. One that does not run is left as it is.
    * @param timeout seconds between the two; default its own
    */
-  async stop(timeout = this.config.spec.stopTimeout ?? STOP_TIMEOUT, signal = this.config.stopSignal): Promise<void> {
-    try {
-      using client = await openRequest(this.#folder, { type: 'stop', signal, timeout });
-      await client.next();
-    } catch (error) {
-      if ((error as SandboxError).code !== 'not-running') throw error;
-    }
-    await this.#left();
+  stop(timeout = this.config.spec.stopTimeout ?? STOP_TIMEOUT, signal = this.config.stopSignal): Promise<void> {
+    return stopContainer(this.#folder, timeout, signal);
   }
 
   /** Waits for its end: the exit code. One that does not run has ended. */
@@ -168,14 +171,14 @@ export class Container {
       const reply = await client.next();
       if (reply?.type === 'exited') return reply.code;
     } catch (error) {
-      if ((error as SandboxError).code !== 'not-running') throw error;
+      if (!hasCode(error, 'not-running')) throw error;
     }
     return this.state.exitCode;
   }
 
   /** Its files, whether it runs or not. */
   get files(): ContainerFiles {
-    return new ContainerFiles(this);
+    return new ContainerFiles(this.#stored);
   }
 
   /** Its processes. @throws SandboxError `not-running` */
@@ -236,6 +239,20 @@ export class Container {
     return readLog(this.#folder.log, { ...options, follow: end });
   }
 
+  /**
+   * Puts it into a private network, at once where it runs.
+   * @param aliases names of the container in this network, beside its own
+   * @throws SandboxError `bad-spec`, `no-such-network`, `conflict` when it is in it already, or cannot be in any
+   */
+  connect(network: string, aliases: readonly string[] = []): Promise<void> {
+    return connectContainer(this.#stored, network, aliases);
+  }
+
+  /** Takes it out of a private network. @throws SandboxError `no-such-network`, `conflict` when it is not in it */
+  disconnect(network: string): Promise<void> {
+    return disconnectContainer(this.#stored, network);
+  }
+
   /** @throws SandboxError `conflict`, `bad-spec` */
   rename(name: string): Promise<void> {
     const { containers, events } = this.home;
@@ -251,7 +268,7 @@ export class Container {
    */
   async remove({ force = false, volumes = false } = {}): Promise<void> {
     const { containers, volumes: allVolumes, events, images } = this.home;
-    if (force) await this.#end();
+    if (force) await killContainer(this.#folder);
     // One with --rm has taken itself away.
     if (this.#folder.config() === undefined) return;
     using lock = this.#folder.lock();
@@ -274,28 +291,5 @@ export class Container {
     if (!isRunning(this.state)) {
       throw new SandboxError('not-running', `container ${this.#folder.shortId} is not running`);
     }
-  }
-
-  async #end(): Promise<void> {
-    const stopped = this.stop(0).then(
-      () => true,
-      () => false,
-    );
-    if (await Promise.race([stopped, sleep(LEAVE_TIMEOUT, false, { ref: false })])) return;
-    // A supervisor that does not listen is ended too; the kernel takes its machine with it.
-    const { supervisorPid } = this.state;
-    if (supervisorPid === undefined) return;
-    try {
-      process.kill(supervisorPid, SIGKILL);
-    } catch {
-      // It has ended meanwhile.
-    }
-    await this.#left();
-  }
-
-  /** Waits until nobody supervises it any more. */
-  async #left(): Promise<void> {
-    const deadline = performance.now() + LEAVE_TIMEOUT;
-    while (this.#folder.isSupervised() && performance.now() < deadline) await sleep(5);
   }
 }

@@ -2,20 +2,22 @@
 import { constants } from 'node:os';
 import type { ContainerFolder } from '../home/container-folder.js';
 import { type ContainerConfig, type ContainerState, isRunning } from '../home/container-record.js';
+import type { Home } from '../home/home.js';
 import { DEFAULT_LOG_LIMITS } from '../home/log-file.js';
 import { membershipsOf } from '../home/networks.js';
 import type { Mount } from '../spec/mounts.js';
 import { isNetworkName } from '../spec/network.js';
 import { eachPort, formatPort, parsePublished } from '../spec/published-ports.js';
 import { DEFAULT_MEMORY } from '../spec/run-spec.js';
-import type { Container } from './container.js';
+import type { Supervised } from '../supervision/supervision.js';
 
 /** Docker's word for a time that has not come. */
 const NEVER = '0001-01-01T00:00:00Z';
 const NANO = 1e9;
 
-export function describeContainer(container: Container): object {
-  const { config, state, name } = container.info;
+export function describeContainer({ home, folder, config }: Supervised): object {
+  const state = folder.state();
+  const name = home.containers.names.of(folder.id);
   const { spec } = config;
   const { status } = state;
   const [path = '', ...args] = config.argv;
@@ -38,7 +40,7 @@ export function describeContainer(container: Container): object {
       FinishedAt: state.finishedAt ?? NEVER,
     },
     Image: config.image,
-    LogPath: container.logPath,
+    LogPath: folder.log,
     Name: `/${name ?? ''}`,
     RestartCount: state.restartCount,
     Platform: 'linux',
@@ -69,9 +71,9 @@ export function describeContainer(container: Container): object {
     NetworkSettings: {
       IPAddress: isRunning(state) ? (state.address ?? '') : '',
       Ports: isRunning(state) ? hostPorts(config, state) : {},
-      Networks: networks(container.folder, config, isRunning(state) ? (state.address ?? '') : ''),
+      Networks: networks(folder, config, isRunning(state) ? (state.address ?? '') : ''),
     },
-    Mounts: (spec.mounts ?? []).map((mount) => describeMount(container, mount)),
+    Mounts: (spec.mounts ?? []).map((mount) => describeMount(home, mount)),
     Config: {
       Hostname: config.hostname,
       User: config.user,
@@ -90,10 +92,10 @@ export function describeContainer(container: Container): object {
   };
 }
 
-function describeMount({ home }: Container, { type, source, target, readOnly = false }: Mount): object {
+function describeMount({ volumes }: Home, { type, source, target, readOnly = false }: Mount): object {
   const place = { Destination: target, Mode: '', RW: !readOnly, Propagation: type === 'bind' ? 'rprivate' : '' };
   if (type === 'bind') return { Type: type, Source: source, ...place };
-  const { mountpoint = '' } = home.volumes.find(source) ?? {};
+  const { mountpoint = '' } = volumes.find(source) ?? {};
   return { Type: type, Name: source, Source: mountpoint, Driver: 'local', ...place };
 }
 

@@ -1,5 +1,6 @@
 // What a container uses: the guest's own account (cgroup v2, /proc), and the host's of its machine process.
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { bytesOnDisk } from '../../images/index.js';
 import type { ContainerFolder } from '../home/container-folder.js';
 import type { ContainerConfig } from '../home/container-record.js';
 import { DEFAULT_MEMORY } from '../spec/run-spec.js';
@@ -143,10 +144,5 @@ function ownMemory(pid: string): number {
 
 /** Bytes that a container takes of the host's disk: its layer and its logs. */
 export function diskUsage(folder: ContainerFolder): number {
-  try {
-    return readdirSync(folder.path).reduce((sum, name) => sum + statSync(`${folder.path}/${name}`).blocks * 512, 0);
-  } catch {
-    // It is just being removed.
-    return 0;
-  }
+  return bytesOnDisk(folder.path);
 }

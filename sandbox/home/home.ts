@@ -69,12 +69,18 @@ export class Home {
     return isReadOnly(this.path);
   }
 
-  /** Path of the file that keeps the verdict of the KVM probe between runs. */
+  /**
+   * Path of the file that keeps the verdict of the KVM probe between runs.
+   * @internal
+   */
   get probeCache(): string {
     return probeCachePath(this.path);
   }
 
-  /** Makes the folder for sockets if it is missing; its path. @throws SandboxError `state` */
+  /**
+   * Makes the folder for sockets if it is missing; its path. @throws SandboxError `state`
+   * @internal
+   */
   openRuntime(): string {
     return openRuntimeFolder(this.runtime);
   }
@@ -82,6 +88,7 @@ export class Home {
   /**
    * Removes stale containers: they were to be removed when they end, and their supervisor was killed before it could.
    * @throws SandboxError `state`
+   * @internal
    */
   async removeStale(): Promise<void> {
     for (const folder of this.containers.folders()) {
@@ -98,9 +105,4 @@ export class Home {
     folder.remove();
     await this.volumes.removeAnonymous(config.spec.mounts);
   }
-}
-
-/** $TSVM_HOME, or $XDG_DATA_HOME/tsvm, or ~/.local/share/tsvm. */
-export function tsvmHome(): string {
-  return defaultHome();
 }

@@ -67,6 +67,7 @@ export class NetworkStore {
   /**
    * @param home path of the state folder
    * @param runtime path of the folder for sockets
+   * @internal
    */
   constructor(home: string, runtime: string, containers: ContainerStore) {
     this.#runtime = runtime;
@@ -155,6 +156,7 @@ export class NetworkStore {
   /**
    * The networks that a container is in, as its machine is told of them: one entry each, and whether any leads out.
    * @throws SandboxError `no-such-network`
+   * @internal
    */
   ofContainer(folder: ContainerFolder, config: ContainerConfig): ContainerNetworks {
     const networks = Object.entries(membershipsOf(folder, config)).map(([name, aliases]) => ({
@@ -167,7 +169,10 @@ export class NetworkStore {
     };
   }
 
-  /** A network as a member's machine is told of it. */
+  /**
+   * A network as a member's machine is told of it.
+   * @internal
+   */
   peerOf(
     network: Network,
     folder: ContainerFolder,
@@ -180,7 +185,10 @@ export class NetworkStore {
     return { name: network.name, folder: path, names: [...new Set(names.filter((name) => name !== undefined))] };
   }
 
-  /** Where the members' sockets are. Sockets have short paths. */
+  /**
+   * Where the members' sockets are. Sockets have short paths.
+   * @internal
+   */
   meetingFolder({ id }: Network): string {
     return join(openRuntimeFolder(this.#runtime), NETWORKS, id.slice(0, 12));
   }

@@ -36,7 +36,10 @@ export class VolumeStore {
   readonly #path: string;
   readonly #containers: ContainerStore;
 
-  /** @param home path of the state folder */
+  /**
+   * @param home path of the state folder
+   * @internal
+   */
   constructor(home: string, containers: ContainerStore) {
     this.#containers = containers;
     this.#path = join(home, 'volumes');
@@ -86,6 +89,7 @@ export class VolumeStore {
   /**
    * Makes a volume, unless there is one of that name, and puts `contents` into one that is empty and that no container has.
    * @throws SandboxError `bad-spec` for what is no name, `state`; what `contents` throws
+   * @internal
    */
   async fill(name: string, labels: Readonly<Record<string, string>>, contents: VolumeContents): Promise<void> {
     const known = this.find(name);
@@ -130,7 +134,10 @@ export class VolumeStore {
     attempt('remove', name, () => rmSync(doomed, { recursive: true, force: true }));
   }
 
-  /** Removes the anonymous volumes of a container that is gone, but for those that another container has. */
+  /**
+   * Removes the anonymous volumes of a container that is gone, but for those that another container has.
+   * @internal
+   */
   async removeAnonymous(mounts: readonly Mount[] = []): Promise<void> {
     for (const mount of mounts) {
       if (mount.type !== 'volume' || !mount.anonymous) continue;

@@ -3,6 +3,7 @@
 import { spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
 import { SandboxError } from '../errors.js';
+import type { ContainerFolder } from '../home/container-folder.js';
 import type { Home } from '../home/home.js';
 import { SUPERVISOR_PROGRAM } from '../programs.js';
 import { ControlClient } from './control-client.js';
@@ -43,9 +44,9 @@ export class SupervisorProcess implements Disposable {
    *
    * @throws SandboxError what kept it from being started
    */
-  async start({ home, id }: { home: Home; id: string }, options: StartOptions = {}): Promise<void> {
+  async start({ home, folder }: { home: Home; folder: ContainerFolder }, options: StartOptions = {}): Promise<void> {
     const { onListening } = options;
-    this.#send({ type: 'supervise', home: home.path, runtime: home.runtime, id });
+    this.#send({ type: 'supervise', home: home.path, runtime: home.runtime, id: folder.id });
     if (onListening !== undefined) {
       await this.#expect('done', options);
       await onListening();

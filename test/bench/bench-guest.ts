@@ -2,8 +2,8 @@
 import { execFileSync } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readFileSync, readSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
-import { type Extent, openStore } from '../../images/index.js';
-import { tsvmHome } from '../../sandbox/home/home.js';
+import type { Extent } from '../../images/index.js';
+import { Home } from '../../sandbox/home/home.js';
 import { makeCpio } from './cpio.js';
 import { BENCH_FOLDER, GUEST_INIT_SOURCE } from './paths.js';
 
@@ -51,6 +51,6 @@ export async function prepareGuest(image: string): Promise<void> {
     { path: 'init', mode: S_IFREG, content: readFileSync(init) },
   ]);
   writeFileSync(GUEST_INITRAMFS, cpio);
-  const { disk } = await openStore(tsvmHome()).resolve(image);
+  const { disk } = await new Home().images.resolve(image);
   writeDisk(disk);
 }

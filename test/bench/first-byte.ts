@@ -3,8 +3,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { openStore } from '../../images/index.js';
-import { tsvmHome } from '../../sandbox/home/home.js';
+import { Home } from '../../sandbox/home/home.js';
 import { GUEST_DISK, prepareGuest } from './bench-guest.js';
 import { buildInitramfs, buildProgram, type GuestRun, runOurs, runQemu } from './emulated-machine.js';
 import { type Benchmark, ratio, Samples } from './measurement.js';
@@ -29,7 +28,7 @@ export const firstByte: Benchmark = {
   async measure({ runs, image }) {
     await prepareGuest(image);
     buildInitramfs(GUEST.initramfs, new Map([['/first-byte', buildProgram(GUEST_FIRST_BYTE_SOURCE, 'first-byte')]]));
-    const { disk } = await openStore(tsvmHome()).resolve(image);
+    const { disk } = await new Home().images.resolve(image);
     const folder = mkdtempSync(join(tmpdir(), 'tsvm-bench-'));
     try {
       const samples = new Samples();

@@ -1,7 +1,7 @@
 // Fifty sandboxes at once, as a program has them: prints what each answered, what was left, and the memory they took.
 // Built to dist/fleet.js. Argument: how many.
 import { readdirSync, readFileSync } from 'node:fs';
-import { Container, Sandbox } from 'tsvm';
+import { Container, Home, Sandbox } from 'tsvm';
 
 /** How many start at once: more only wait for a processor. */
 const AT_ONCE = 4;
@@ -47,9 +47,9 @@ function shareOf(pid: number): number {
 }
 
 let starting = 0;
-const before = Container.list().length;
+const before = Container.list(new Home()).length;
 await Promise.all(Array.from({ length: AT_ONCE }, startSome));
-const names = new Set(Container.list().map(({ config }) => config.id));
+const names = new Set(Container.list(new Home()).map(({ config }) => config.id));
 const listed = sandboxes.filter(({ id }) => names.has(id)).length;
 const answers = new Set<string>();
 for (const sandbox of sandboxes) answers.add((await sandbox.run(['hostname'])).stdout.trim());
@@ -57,7 +57,7 @@ const { processes, memory } = descendants();
 await Promise.all(sandboxes.map((sandbox) => sandbox.close()));
 for (let wait = 0; wait < 100 && descendants().processes > 0; wait++)
   await new Promise((resolve) => setTimeout(resolve, 100));
-const left = { processes: descendants().processes, containers: Container.list().length - before };
+const left = { processes: descendants().processes, containers: Container.list(new Home()).length - before };
 const result = { listed, answers: answers.size, atLeastOneProcessEach: processes >= count, left };
 console.log(JSON.stringify(result));
 console.error(`${(memory / MIB / count).toFixed(1)} MiB of the host for each`);

@@ -1,14 +1,14 @@
 // A TSVM_HOME for tests: containers, networks and volumes of its own, and the images of the user's.
 import { mkdtempSync, readdirSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { tsvmHome } from '../../sandbox/home/home.js';
+import { Home } from '../../sandbox/home/home.js';
 
 /** In a folder that the lab has too. Disposing of it removes it. */
 export class OwnHome implements Disposable {
   readonly path = mkdtempSync('/var/tmp/tsvm-home-');
 
   constructor() {
-    const from = tsvmHome();
+    const from = new Home().path;
     for (const name of readdirSync(from).filter((name) => name.startsWith('store-'))) {
       symlinkSync(realpathSync(join(from, name)), join(this.path, name));
     }

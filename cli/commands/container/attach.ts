@@ -1,6 +1,6 @@
 // tsvm attach: the caller's streams become those of a container in the background.
 import type { Command } from 'commander';
-import { Container, SandboxError } from '../../../sandbox/internal.js';
+import { Container, Home, SandboxError } from '../../../sandbox/internal.js';
 import type { DetachKeys } from '../../foreground/detach-keys.js';
 import { attachCaller } from '../../foreground/foreground.js';
 import { DETACH_KEYS } from '../../options/detach-keys.js';
@@ -27,7 +27,7 @@ export function command(context: Context): Command {
     .option('--detach-keys <KEYS>', 'what leaves it (default: ctrl-p,ctrl-q)', ...DETACH_KEYS)
     .addHelpText('after', EXAMPLES)
     .action(async (reference: string, { stdin, sigProxy, detachKeys }: Options) => {
-      const container = Container.find(reference);
+      const container = Container.find(new Home(), reference);
       const { status } = container.state;
       if (status !== 'running')
         throw new SandboxError('not-running', `container ${reference} is ${status}, not running`);

@@ -1,6 +1,6 @@
 // tsvm commit: what a container wrote becomes an image.
 import type { Command } from 'commander';
-import { Container } from '../../../sandbox/internal.js';
+import { Container, Home } from '../../../sandbox/internal.js';
 import { type Context, collect, createCommand } from '../command.js';
 
 const EXAMPLES = `
@@ -25,7 +25,7 @@ export function command(context: Context): Command {
     .option('-c, --change <INSTRUCTION>', 'CMD, ENTRYPOINT, ENV, LABEL, USER, WORKDIR, EXPOSE, VOLUME', collect)
     .addHelpText('after', EXAMPLES)
     .action(async (reference: string, name: string | undefined, { author, message, change }: Options) => {
-      const container = Container.find(reference);
+      const container = Container.find(new Home(), reference);
       const id = await container.commit({ name, author, comment: message, changes: change });
       process.stdout.write(`${id}\n`);
     });

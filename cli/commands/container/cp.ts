@@ -1,6 +1,6 @@
 // tsvm cp: files between the host and a container.
 import type { Command } from 'commander';
-import { Container, copyIn, copyOut } from '../../../sandbox/internal.js';
+import { Container, copyIn, copyOut, Home } from '../../../sandbox/internal.js';
 import { UsageError } from '../../output/errors.js';
 import { type Context, createCommand } from '../command.js';
 
@@ -35,8 +35,9 @@ export function command(context: Context): Command {
       if ((from.container === undefined) === (to.container === undefined)) {
         throw new UsageError('exactly one of source and destination must be CONTAINER:PATH');
       }
-      if (from.container !== undefined) await toHost(Container.find(from.container), from.path, to.path, options);
-      else await toContainer(from.path, Container.find(to.container!), to.path, options);
+      if (from.container !== undefined)
+        await toHost(Container.find(new Home(), from.container), from.path, to.path, options);
+      else await toContainer(from.path, Container.find(new Home(), to.container!), to.path, options);
     });
 }
 

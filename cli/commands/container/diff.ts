@@ -1,6 +1,6 @@
 // tsvm diff: what a container wrote.
 import type { Command } from 'commander';
-import { Container } from '../../../sandbox/internal.js';
+import { Container, Home } from '../../../sandbox/internal.js';
 import { formatList } from '../../output/listing.js';
 import { type Context, createCommand } from '../command.js';
 
@@ -12,7 +12,7 @@ export function command(context: Context): Command {
     .option('--format <FORMAT>', 'json, or a template such as {{.Path}}')
     .addHelpText('after', '\nExamples:\n  tsvm diff web | grep ^A')
     .action(async (reference: string, { format }: { format?: string }) => {
-      const changes = await Container.find(reference).files.changes();
+      const changes = await Container.find(new Home(), reference).files.changes();
       const rows = changes.map(({ kind, path }) => ({ Kind: kind, Path: path }));
       // The guest wrote the names, and they are shown on a terminal.
       const lines = rows.map(({ Kind, Path }) => `${Kind} ${Path.replace(/[^\x20-\x7e\u00a0-\uffff]/g, '?')}\n`);

@@ -1,6 +1,6 @@
 // tsvm exec: a further command in a container that runs.
 import type { Command } from 'commander';
-import { Container, type ExecSpec } from '../../../sandbox/internal.js';
+import { Container, type ExecSpec, Home } from '../../../sandbox/internal.js';
 import { callerIo, inForeground } from '../../foreground/foreground.js';
 import { addOptions, type Declaration, readOptions } from '../../options/declaration.js';
 import { PROCESS_OPTIONS } from '../../options/process-options.js';
@@ -44,7 +44,7 @@ async function run(reference: string, spec: ExecSpec, detach: boolean): Promise<
   if (workdir !== undefined && !workdir.startsWith('/')) {
     throw new UsageError(`the working directory '${workdir}' is invalid, it needs to be an absolute path`);
   }
-  const container = Container.find(reference);
+  const container = Container.find(new Home(), reference);
   if (detach) {
     await container.execDetached({ ...spec, stdin: false });
     return 0;

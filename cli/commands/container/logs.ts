@@ -1,6 +1,6 @@
 // tsvm logs: what a container wrote.
 import type { Command } from 'commander';
-import { Container } from '../../../sandbox/internal.js';
+import { Container, Home } from '../../../sandbox/internal.js';
 import { parseTime } from '../../options/duration.js';
 import { UsageError } from '../../output/errors.js';
 import { type Context, createCommand } from '../command.js';
@@ -35,7 +35,7 @@ export function command(context: Context): Command {
     .action(async (reference: string, { timestamps, ...options }: Options) => {
       // A piece of a line belongs to the line before it.
       const atStart = { stdout: true, stderr: true };
-      for await (const { log, stream, time } of Container.find(reference).logs(options)) {
+      for await (const { log, stream, time } of Container.find(new Home(), reference).logs(options)) {
         const text = timestamps && atStart[stream] ? `${time} ${log}` : log;
         atStart[stream] = log.endsWith('\n');
         if (!process[stream].write(text)) await new Promise((resolve) => process[stream].once('drain', resolve));

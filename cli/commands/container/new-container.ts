@@ -1,6 +1,6 @@
 // Makes the container that the words of `tsvm run` and `tsvm create` ask for, and says what its image is waited for.
 import { existsSync, writeFileSync } from 'node:fs';
-import { Container, type ContainerSpec, SandboxError } from '../../../sandbox/internal.js';
+import { Container, type ContainerSpec, Home, SandboxError } from '../../../sandbox/internal.js';
 import { openPullProgress } from '../../output/pull-progress.js';
 import type { Context } from '../command.js';
 
@@ -15,7 +15,7 @@ export async function newContainer(
   }
   using bars = openPullProgress(quiet);
   if (spec.pull === 'always') bars.pulling();
-  const container = await Container.create(spec, {
+  const container = await Container.create(new Home(), spec, {
     onProgress: bars.update.bind(bars),
     onMissing: (image) => {
       bars.pulling();

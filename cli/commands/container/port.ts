@@ -1,6 +1,6 @@
 // tsvm port: which ports of the host lead to a container's.
 import type { Command } from 'commander';
-import { Container, formatPort, parseExposed, SandboxError } from '../../../sandbox/internal.js';
+import { Container, formatPort, Home, parseExposed, SandboxError } from '../../../sandbox/internal.js';
 import { UsageError } from '../../output/errors.js';
 import { formatHostPort } from '../../output/ports.js';
 import { type Context, createCommand } from '../command.js';
@@ -19,7 +19,7 @@ export function command(context: Context): Command {
     .argument('[PORT]', "of the container's; tcp unless it says udp")
     .addHelpText('after', EXAMPLES)
     .action((reference: string, wanted?: string) => {
-      process.stdout.write(listPorts(Container.find(reference), reference, wanted));
+      process.stdout.write(listPorts(Container.find(new Home(), reference), reference, wanted));
     });
 }
 

@@ -1,6 +1,6 @@
 // tsvm container prune: containers that do not run go.
 import type { Command } from 'commander';
-import { Container, SandboxError } from '../../../sandbox/internal.js';
+import { Container, Home, SandboxError } from '../../../sandbox/internal.js';
 import { hasLabels, parseFilters } from '../../options/filter.js';
 import { describeError, exitCode } from '../../output/errors.js';
 import { confirmed } from '../../output/prompt.js';
@@ -24,10 +24,10 @@ export function command(context: Context): Command {
       const log = await openLog(context);
       let reclaimed = 0;
       const removed: string[] = [];
-      for (const { config, state } of Container.list()) {
+      for (const { config, state } of Container.list(new Home())) {
         if ((state.status !== 'exited' && state.status !== 'created') || !hasLabels(config.labels, labels)) continue;
         try {
-          const container = Container.find(config.id);
+          const container = Container.find(new Home(), config.id);
           const size = container.diskUsage;
           await container.remove();
           removed.push(config.id);

@@ -1,6 +1,6 @@
 // tsvm ps: the containers.
 import type { Command } from 'commander';
-import { Container, type ContainerInfo } from '../../../sandbox/internal.js';
+import { Container, type ContainerInfo, Home } from '../../../sandbox/internal.js';
 import { parseContainerFilters } from '../../options/container-filters.js';
 import { UsageError } from '../../output/errors.js';
 import { type Columns, FORMAT_HELP, formatLabels, formatList } from '../../output/listing.js';
@@ -80,7 +80,7 @@ function listContainers(
   const count = latest ? 1 : last;
   const fits = parseContainerFilters(filter);
   const asksForStatus = filter.some((text) => /^(status|exited)=/.test(text));
-  const shown = Container.list()
+  const shown = Container.list(new Home())
     .filter((info) => fits(info))
     .filter(({ state }) => all || asksForStatus || count !== undefined || isAlive(state.status))
     .slice(0, count);
@@ -114,7 +114,7 @@ function toRow({ config, state, name }: ContainerInfo, trunc: boolean, sized: bo
 
 function sizeOf(id: string): string {
   try {
-    return formatBytes(Container.find(id).diskUsage);
+    return formatBytes(Container.find(new Home(), id).diskUsage);
   } catch {
     // It has just been removed.
     return formatBytes(0);

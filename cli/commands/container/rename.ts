@@ -1,6 +1,6 @@
 // tsvm rename: a container gets another name.
 import type { Command } from 'commander';
-import { Container } from '../../../sandbox/internal.js';
+import { Container, Home } from '../../../sandbox/internal.js';
 import { type Context, createCommand } from '../command.js';
 
 export function command(context: Context): Command {
@@ -10,5 +10,5 @@ export function command(context: Context): Command {
     .argument('<CONTAINER>', 'name or ID')
     .argument('<NAME>', 'the new name')
     .addHelpText('after', '\nExamples:\n  tsvm rename web web-old')
-    .action((reference: string, name: string) => Container.find(reference).rename(name));
+    .action((reference: string, name: string) => Container.find(new Home(), reference).rename(name));
 }

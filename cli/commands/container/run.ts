@@ -1,6 +1,6 @@
 // tsvm run: a command in a new container.
 import type { Command } from 'commander';
-import { type ContainerSpec, Supervision } from '../../../sandbox/internal.js';
+import type { ContainerSpec } from '../../../sandbox/internal.js';
 import type { DetachKeys } from '../../foreground/detach-keys.js';
 import { callerIo, inForeground, startAttached } from '../../foreground/foreground.js';
 import { endBetweenTurns } from '../../foreground/signals.js';
@@ -67,7 +67,7 @@ async function run(
   if (needsSupervisor(spec, log.level)) {
     return startAttached(container, { stdin: spec.stdin === true, keys, supervisor, ...warnings });
   }
-  const supervision = new Supervision(container, {
+  const supervision = container.supervise({
     io: callerIo(spec.stdin === true),
     machine: context.early.machine,
     log,

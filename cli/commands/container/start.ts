@@ -1,6 +1,6 @@
 // tsvm start: containers that were made or have ended run, again.
 import type { Command } from 'commander';
-import { Container } from '../../../sandbox/internal.js';
+import { Container, Home } from '../../../sandbox/internal.js';
 import type { DetachKeys } from '../../foreground/detach-keys.js';
 import { startAttached } from '../../foreground/foreground.js';
 import { DETACH_KEYS } from '../../options/detach-keys.js';
@@ -32,7 +32,7 @@ export function command(context: Context): Command {
       if (attach || interactive) {
         if (references.length > 1) throw new UsageError('only one container can be started with --attach');
         const { supervisor } = context.early;
-        const container = Container.find(references[0]);
+        const container = Container.find(new Home(), references[0]);
         context.exitCode = await startAttached(container, {
           stdin: interactive === true,
           keys: detachKeys,

@@ -1,7 +1,7 @@
 // tsvm stats: what containers use, once or live.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { Container, type Usage } from '../../../sandbox/internal.js';
+import { Container, Home, type Usage } from '../../../sandbox/internal.js';
 import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
 import { formatBytes } from '../../output/table.js';
 import { type Context, createCommand } from '../command.js';
@@ -86,7 +86,7 @@ async function look(references: readonly string[]): Promise<Map<Container, Usage
   const ids = references.length > 0 ? references : running();
   const found = await Promise.all(
     ids.map(async (reference) => {
-      const container = known.get(reference) ?? Container.find(reference);
+      const container = known.get(reference) ?? Container.find(new Home(), reference);
       known.set(reference, container);
       try {
         return [[container, await container.usage()] as const];
@@ -100,7 +100,7 @@ async function look(references: readonly string[]): Promise<Map<Container, Usage
 }
 
 function running(): string[] {
-  return Container.list()
+  return Container.list(new Home())
     .filter(({ state }) => state.status === 'running')
     .map(({ config }) => config.id);
 }
@@ -108,7 +108,7 @@ function running(): string[] {
 /** Rows of the containers that do not run. */
 function idleRows(): Row[] {
   const unknown = Object.fromEntries(COLUMNS.map(([, field]) => [field, '--'])) as unknown as Row;
-  return Container.list()
+  return Container.list(new Home())
     .filter(({ state }) => state.status !== 'running')
     .map(({ config, name = '' }) => ({ ...unknown, ID: config.id.slice(0, 12), Name: name }));
 }

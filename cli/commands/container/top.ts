@@ -1,6 +1,6 @@
 // tsvm top: the processes of a container.
 import type { Command } from 'commander';
-import { Container } from '../../../sandbox/internal.js';
+import { Container, Home } from '../../../sandbox/internal.js';
 import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
 import { type Context, createCommand } from '../command.js';
 
@@ -28,7 +28,7 @@ export function command(context: Context): Command {
     .option('--format <FORMAT>', FORMAT_HELP)
     .addHelpText('after', '\nExamples:\n  tsvm top web')
     .action(async (reference: string, { format }: { format?: string }) => {
-      const processes = await Container.find(reference).processes();
+      const processes = await Container.find(new Home(), reference).processes();
       const rows = processes.map(({ uid, pid, parent, cpu, command }) => ({
         UID: String(uid),
         PID: String(pid),

@@ -1,7 +1,7 @@
 // tsvm history: how an image was made.
 import type { Command } from 'commander';
-import { type HistoryEntry, openStore } from '../../../images/index.js';
-import { tsvmHome } from '../../../sandbox/internal.js';
+import type { HistoryEntry } from '../../../images/index.js';
+import { Home } from '../../../sandbox/internal.js';
 import { FORMAT_HELP, formatList } from '../../output/listing.js';
 import { formatAge, formatBytes, shortId } from '../../output/table.js';
 import { type Context, createCommand } from '../command.js';
@@ -22,7 +22,7 @@ export function command(context: Context): Command {
     .option('--no-trunc', 'show all of each command')
     .option('--format <FORMAT>', FORMAT_HELP)
     .action(async (image: string, { format, trunc }: Options) => {
-      const store = openStore(tsvmHome());
+      const store = new Home().images;
       const [entries, { Id }] = await Promise.all([store.history(image), store.inspect(image)]);
       const rows = entries.map((entry, i) => toRow(entry, i === 0 ? Id : null, trunc));
       const text = context.options.quiet ? rows.map(({ ID }) => `${ID}\n`).join('') : formatList(rows, COLUMNS, format);

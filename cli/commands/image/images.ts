@@ -1,7 +1,7 @@
 // tsvm images: the images of the store.
 import type { Command } from 'commander';
-import { ImageError, type ImageSummary, openStore } from '../../../images/index.js';
-import { tsvmHome } from '../../../sandbox/internal.js';
+import { ImageError, type ImageSummary } from '../../../images/index.js';
+import { Home } from '../../../sandbox/internal.js';
 import { booleanFilter, type Filters, hasLabels, matchesPattern, parseFilters } from '../../options/filter.js';
 import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
 import { formatAge, formatBytes, shortId } from '../../output/table.js';
@@ -27,7 +27,7 @@ export function command(context: Context): Command {
     .option('--format <FORMAT>', FORMAT_HELP)
     .action(async (name: string | undefined, options: Options) => {
       const filters = parseFilters(options.filter ?? [], FILTERS);
-      const images = select(await openStore(tsvmHome()).list(), name, filters);
+      const images = select(await new Home().images.list(), name, filters);
       const rows = images.map((image) => imageRow(image, options.trunc));
       process.stdout.write(print(rows, options, context.options.quiet));
     });

@@ -1,7 +1,7 @@
 // tsvm import: an image of one layer, out of a root file system's tar.
 import type { Command } from 'commander';
-import { openStore, type Progress } from '../../../images/index.js';
-import { tsvmHome } from '../../../sandbox/internal.js';
+import type { Progress } from '../../../images/index.js';
+import { Home } from '../../../sandbox/internal.js';
 import { describeProgress, openProgressLine } from '../../output/progress.js';
 import { type Context, collect, createCommand } from '../command.js';
 
@@ -14,7 +14,7 @@ export function command(context: Context): Command {
     .option('-c, --change <INSTRUCTION>', "a Dockerfile's instruction: CMD, ENV, USER, ...", collect)
     .action(async (file: string, name: string, { change }: { change?: string[] }) => {
       using line = openProgressLine(context.options.quiet);
-      const store = openStore(tsvmHome());
+      const store = new Home().images;
       const onProgress = (progress: Progress) => line.draw(describeProgress(progress));
       const { digest } = await store.import(file, name, { changes: change, onProgress });
       process.stdout.write(`${digest}\n`);

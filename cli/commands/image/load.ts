@@ -1,7 +1,7 @@
 // tsvm load: the images of an archive into the store.
 import type { Command } from 'commander';
-import { openStore, type Progress } from '../../../images/index.js';
-import { tsvmHome } from '../../../sandbox/internal.js';
+import type { Progress } from '../../../images/index.js';
+import { Home } from '../../../sandbox/internal.js';
 import { UsageError } from '../../output/errors.js';
 import { describeProgress, openProgressLine } from '../../output/progress.js';
 import { type Context, createCommand } from '../command.js';
@@ -16,7 +16,7 @@ export function command(context: Context): Command {
       }
       using line = openProgressLine(context.options.quiet);
       const onProgress = (progress: Progress) => line.draw(describeProgress(progress));
-      const loaded = await openStore(tsvmHome()).load(input ?? process.stdin, { onProgress });
+      const loaded = await new Home().images.load(input ?? process.stdin, { onProgress });
       line[Symbol.dispose]();
       for (const { names, digest } of loaded) {
         for (const name of names) process.stdout.write(`Loaded image: ${name}\n`);

@@ -1,7 +1,6 @@
 // tsvm prune: gives back the space of images that nothing needs.
 import type { Command } from 'commander';
-import { openStore } from '../../../images/index.js';
-import { tsvmHome } from '../../../sandbox/internal.js';
+import { Home } from '../../../sandbox/internal.js';
 import { hasLabels, parseFilters } from '../../options/filter.js';
 import { confirmed } from '../../output/prompt.js';
 import { formatBytes } from '../../output/table.js';
@@ -22,7 +21,7 @@ export function command(context: Context): Command {
     .action(async ({ all, force, filter = [] }: Options) => {
       const labels = parseFilters(filter, ['label']).get('label');
       if (!force && !(await confirmed(all ? ALL : DANGLING))) return;
-      const store = openStore(tsvmHome());
+      const store = new Home().images;
       const kept = labels && (await store.list()).filter((image) => !hasLabels(image.labels, labels));
       const keep = (digest: string) => kept?.some((image) => image.digest === digest) ?? false;
       const { untagged, deleted, reclaimed } = await store.prune({ all, keep });

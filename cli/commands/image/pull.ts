@@ -1,7 +1,6 @@
 // tsvm pull: an image from its registry.
 import type { Command } from 'commander';
-import { openStore } from '../../../images/index.js';
-import { tsvmHome } from '../../../sandbox/internal.js';
+import { Home } from '../../../sandbox/internal.js';
 import { openPullProgress } from '../../output/pull-progress.js';
 import { type Context, createCommand } from '../command.js';
 
@@ -16,7 +15,7 @@ export function command(context: Context): Command {
       using bars = openPullProgress(quiet);
       bars.pulling();
       const onProgress = bars.update.bind(bars);
-      const pulled = await openStore(tsvmHome()).pull(name, { platform, onProgress });
+      const pulled = await new Home().images.pull(name, { platform, onProgress });
       bars[Symbol.dispose]();
       if (!quiet) {
         const status = pulled.changed ? 'Downloaded newer image for' : 'Image is up to date for';

@@ -1,7 +1,7 @@
 // tsvm rmi: takes names, and with the last name the image, out of the store.
 import type { Command } from 'commander';
-import { ImageError, openStore } from '../../../images/index.js';
-import { tsvmHome } from '../../../sandbox/internal.js';
+import { ImageError } from '../../../images/index.js';
+import { Home } from '../../../sandbox/internal.js';
 import { describeError, exitCode } from '../../output/errors.js';
 import { type Context, createCommand, openLog } from '../command.js';
 
@@ -13,7 +13,7 @@ export function command(context: Context): Command {
     .option('-f, --force', 'also all names of an image that has several; no failure for an image that is not there')
     .action(async (references: string[], { force }: { force?: boolean }) => {
       const log = await openLog(context);
-      const store = openStore(tsvmHome());
+      const store = new Home().images;
       for (const reference of references) {
         try {
           const { untagged, deleted } = await store.remove(reference, { force });

@@ -2,8 +2,7 @@
 import { createWriteStream, renameSync, rmSync, statSync } from 'node:fs';
 import type { Writable } from 'node:stream';
 import type { Command } from 'commander';
-import { openStore } from '../../../images/index.js';
-import { tsvmHome } from '../../../sandbox/internal.js';
+import { Home } from '../../../sandbox/internal.js';
 import { UsageError } from '../../output/errors.js';
 import { type Context, createCommand } from '../command.js';
 
@@ -14,7 +13,7 @@ export function command(context: Context): Command {
     .argument('<IMAGE...>', 'names, which the archive keeps, or IDs')
     .option('-o, --output <FILE>', 'where to; default: stdout')
     .action(async (references: string[], { output }: { output?: string }) => {
-      const store = openStore(tsvmHome());
+      const store = new Home().images;
       if (output !== undefined) return saveTo(output, (file) => store.save(references, file));
       if (process.stdout.isTTY) {
         throw new UsageError('cowardly refusing to save to a terminal. Use the -o flag or redirect');

@@ -1,7 +1,6 @@
 // tsvm tag: one more name for an image.
 import type { Command } from 'commander';
-import { openStore } from '../../../images/index.js';
-import { tsvmHome } from '../../../sandbox/internal.js';
+import { Home } from '../../../sandbox/internal.js';
 import { type Context, createCommand } from '../command.js';
 
 export function command(context: Context): Command {
@@ -10,5 +9,5 @@ export function command(context: Context): Command {
     .usage('[options] IMAGE NAME[:TAG]')
     .argument('<IMAGE>', 'its name or ID now')
     .argument('<NAME>', 'the new name; an image that has it now loses it')
-    .action((image: string, name: string) => openStore(tsvmHome()).tag(image, name));
+    .action((image: string, name: string) => new Home().images.tag(image, name));
 }

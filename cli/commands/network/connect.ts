@@ -1,6 +1,6 @@
 // tsvm network connect: a container into a network.
 import type { Command } from 'commander';
-import { Container, connectContainer } from '../../../sandbox/internal.js';
+import { Container, Home } from '../../../sandbox/internal.js';
 import { type Context, collect, createCommand } from '../command.js';
 
 export function command(context: Context): Command {
@@ -11,6 +11,6 @@ export function command(context: Context): Command {
     .argument('<CONTAINER>', 'name or ID')
     .option('--alias <NAME>', 'one more name in this network', collect)
     .action((name: string, reference: string, { alias }: { alias?: string[] }) =>
-      connectContainer(Container.find(reference), name, alias),
+      Container.find(new Home(), reference).connect(name, alias),
     );
 }

@@ -1,6 +1,6 @@
 // tsvm network disconnect: a container out of a network.
 import type { Command } from 'commander';
-import { Container, disconnectContainer } from '../../../sandbox/internal.js';
+import { Container, Home } from '../../../sandbox/internal.js';
 import { type Context, createCommand } from '../command.js';
 
 export function command(context: Context): Command {
@@ -9,5 +9,5 @@ export function command(context: Context): Command {
     .usage('NETWORK CONTAINER')
     .argument('<NETWORK>', 'name or ID')
     .argument('<CONTAINER>', 'name or ID')
-    .action((name: string, reference: string) => disconnectContainer(Container.find(reference), name));
+    .action((name: string, reference: string) => Container.find(new Home(), reference).disconnect(name));
 }

@@ -24,7 +24,7 @@ export function command(context: Context): Command {
 /** As Docker describes one. */
 function describeNetwork({ name, id, createdAt, internal, labels }: Network) {
   const members = new Home().networks.members(name).flatMap((id) => {
-    const container = Container.find(id);
+    const container = Container.find(new Home(), id);
     const { state } = container;
     const { address } = state;
     if (!isRunning(state) || address === undefined) return [];

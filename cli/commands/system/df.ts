@@ -1,6 +1,6 @@
 // tsvm df: what tsvm keeps on the host's disk.
 import type { Command } from 'commander';
-import { bytesOnDisk, type StoreUsage } from '../../../images/index.js';
+import type { StoreUsage } from '../../../images/index.js';
 import { Container, Home, isRunning, volumeSize } from '../../../sandbox/internal.js';
 import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
 import { formatBytes } from '../../output/table.js';
@@ -47,7 +47,7 @@ interface Item {
 function containersUsage(home: Home): Usage {
   const containers = Container.list(home).flatMap(({ config, state }): Item[] => {
     try {
-      return [{ size: bytesOnDisk(Container.find(config.id, home).folder.path), active: isRunning(state) }];
+      return [{ size: Container.find(home, config.id).diskUsage, active: isRunning(state) }];
     } catch {
       // Removed since it was listed.
       return [];

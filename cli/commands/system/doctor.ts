@@ -5,7 +5,7 @@ import { freemem, release, totalmem } from 'node:os';
 import { promisify } from 'node:util';
 import { type Command, Option } from 'commander';
 import { kernelPath } from '../../../kernels/index.js';
-import { DEFAULT_MEMORY, probeMachine, tsvmHome } from '../../../sandbox/internal.js';
+import { DEFAULT_MEMORY, Home, probeMachine } from '../../../sandbox/internal.js';
 import { formatBytes } from '../../output/table.js';
 import { EMULATION } from '../../output/warnings.js';
 import { type Context, createCommand } from '../command.js';
@@ -84,7 +84,7 @@ function checkKernel(): Check {
 }
 
 function checkHome(): Check {
-  const home = tsvmHome();
+  const home = new Home().path;
   try {
     mkdirSync(home, { recursive: true });
     accessSync(home, constants.W_OK);

@@ -1,7 +1,7 @@
 // tsvm inspect: all there is to say of something, as JSON.
 import { type Command, Option } from 'commander';
-import { ImageError, openStore } from '../../../images/index.js';
-import { Container, describeContainer, SandboxError, tsvmHome } from '../../../sandbox/internal.js';
+import { ImageError } from '../../../images/index.js';
+import { Container, Home, SandboxError } from '../../../sandbox/internal.js';
 import { describeError, FAILED } from '../../output/errors.js';
 import { formatObjects } from '../../output/listing.js';
 import { type Context, createCommand, openLog } from '../command.js';
@@ -59,7 +59,7 @@ async function find(reference: string, type: string | undefined): Promise<object
 
 async function inspectContainer(reference: string): Promise<object | null> {
   try {
-    return describeContainer(Container.find(reference));
+    return Container.find(new Home(), reference).describe();
   } catch (error) {
     if (error instanceof SandboxError && error.code === 'no-such-container') return null;
     throw error;
@@ -68,7 +68,7 @@ async function inspectContainer(reference: string): Promise<object | null> {
 
 async function inspectImage(reference: string): Promise<object | null> {
   try {
-    return await openStore(tsvmHome()).inspect(reference);
+    return await new Home().images.inspect(reference);
   } catch (error) {
     if (error instanceof ImageError && (error.code === 'unknown-image' || error.code === 'bad-reference')) return null;
     throw error;

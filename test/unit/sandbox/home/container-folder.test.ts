@@ -148,8 +148,8 @@ describe('what is left behind', () => {
 test('a container that runs is removed only by force', async () => {
   const folder = await makeContainer(home, 'box');
   const kill = await supervise(folder, 'running');
-  await expect(Container.find('box', home).remove()).rejects.toMatchObject({ code: 'running' });
+  await expect(Container.find(home, 'box').remove()).rejects.toMatchObject({ code: 'running' });
   await kill();
-  await Container.find('box', home).remove();
+  await Container.find(home, 'box').remove();
   expect(Container.list(home)).toEqual([]);
 });

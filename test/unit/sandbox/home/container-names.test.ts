@@ -53,14 +53,14 @@ test('a name is free again when its container is removed, or is gone', async () 
   first.remove();
   const second = await makeContainer(home, 'box');
   expect(home.containers.names.ownerOf('box')).toBe(second.id);
-  await Container.find('box', home).remove();
+  await Container.find(home, 'box').remove();
   expect(home.containers.names.ownerOf('box')).toBeUndefined();
 });
 
 test('a container that is renamed has the new name alone', async () => {
   const { id } = await makeContainer(home, 'box');
   await makeContainer(home, 'other');
-  const container = Container.find('box', home);
+  const container = Container.find(home, 'box');
   await expect(container.rename('other')).rejects.toMatchObject({ code: 'conflict' });
   await container.rename('chest');
   expect(home.containers.names.all().get(id)).toBe('chest');

@@ -1,0 +1,46 @@
+// Stopping a container, from outside of the process that supervises it.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { hasCode } from '../../errors/index.js';
+import type { ContainerFolder } from '../home/container-folder.js';
+import { openRequest } from '../supervision/control-client.js';
+
+const SIGKILL = 9;
+/** Milliseconds for a supervisor that ends to let go of its lock. */
+const LEAVE_TIMEOUT = 20_000;
+
+/**
+ * Sends `signal`, and SIGKILL after `timeout` seconds. Resolves when no process supervises the container any more. A
+ * container that does not run is left as it is.
+ */
+export async function stopContainer(folder: ContainerFolder, timeout: number, signal: number): Promise<void> {
+  try {
+    using client = await openRequest(folder, { type: 'stop', signal, timeout });
+    await client.next();
+  } catch (error) {
+    if (!hasCode(error, 'not-running')) throw error;
+  }
+  await supervisorLeft(folder);
+}
+
+/** Kills the container; a supervisor that does not answer is killed too. */
+export async function killContainer(folder: ContainerFolder): Promise<void> {
+  const stopped = stopContainer(folder, 0, SIGKILL).then(
+    () => true,
+    () => false,
+  );
+  if (await Promise.race([stopped, sleep(LEAVE_TIMEOUT, false, { ref: false })])) return;
+  // The kernel takes its machine with it.
+  const { supervisorPid } = folder.state();
+  if (supervisorPid === undefined) return;
+  try {
+    process.kill(supervisorPid, SIGKILL);
+  } catch {
+    // It has ended meanwhile.
+  }
+  await supervisorLeft(folder);
+}
+
+async function supervisorLeft(folder: ContainerFolder): Promise<void> {
+  const deadline = performance.now() + LEAVE_TIMEOUT;
+  while (folder.isSupervised() && performance.now() < deadline) await sleep(5);
+}
