@@ -25,7 +25,7 @@ function evaluate(expressions: string[]): number[] {
 }
 
 /** The names paired with the compiler's values. */
-function compiled(names: string[], expressions: string[]): Record<string, number> {
+function compiled(names: string[], expressions: string[]): Record<string, number | undefined> {
   const values = evaluate(expressions);
   return Object.fromEntries(names.map((name, index) => [name, values[index]]));
 }

@@ -1,4 +1,5 @@
 // Which accelerator a machine gets, and the limits of each.
+import { messageOf } from '../../errors/index.js';
 import { type Accelerator, MachineError, type MachineSpec, type ProbeResult } from '../machine.js';
 import { findQemu } from './tcg/qemu-process.js';
 
@@ -30,7 +31,7 @@ export function chooseAccelerator(asked: MachineSpec['accel'], probe: () => Prob
   try {
     findQemu();
   } catch (cause) {
-    throw new MachineError('no-accelerator', `${reason}; and to emulate a CPU, ${(cause as Error).message}`, { cause });
+    throw new MachineError('no-accelerator', `${reason}; and to emulate a CPU, ${messageOf(cause)}`, { cause });
   }
   return { accel: 'tcg', reason };
 }

@@ -1,5 +1,6 @@
 // A file that a machine boots from, read straight into guest memory.
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
+import { hasCode, messageOf } from '../../errors/index.js';
 import { MachineError, type MachineErrorCode } from '../machine.js';
 
 /** An open regular file. Every failure is a {@link MachineError} with the code it was opened with. */
@@ -18,7 +19,7 @@ export class BootFile implements Disposable {
       // Non-blocking: opening a FIFO would wait for a writer.
       this.#fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
     } catch (error) {
-      const reason = (error as NodeJS.ErrnoException).code === 'ENOENT' ? 'no such file' : (error as Error).message;
+      const reason = hasCode(error, 'ENOENT') ? 'no such file' : messageOf(error);
       throw new MachineError(code, `${what} ${path}: ${reason}`, { cause: error });
     }
     const stat = fstatSync(this.#fd);
@@ -42,7 +43,7 @@ export class BootFile implements Disposable {
       try {
         count = readSync(this.#fd, target, done, target.length - done, position + done);
       } catch (error) {
-        throw this.error((error as Error).message, error);
+        throw this.error(messageOf(error), error);
       }
       if (count === 0) throw this.error('truncated');
       done += count;

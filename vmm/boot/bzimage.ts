@@ -34,15 +34,15 @@ export function loadBzImage(memory: GuestMemory, file: BootFile, head: Uint8Arra
   }
   if (
     (view.getUint16(header.XLOADFLAGS, true) & header.XLF_KERNEL_64) === 0 ||
-    (head[header.LOADFLAGS] & header.LOADED_HIGH) === 0
+    (view.getUint8(header.LOADFLAGS) & header.LOADED_HIGH) === 0
   ) {
     throw file.error('not a bootable kernel: no 64-bit entry point');
   }
-  const headerEnd = header.HEADER_MAGIC + head[header.JUMP_DISPLACEMENT];
+  const headerEnd = header.HEADER_MAGIC + view.getUint8(header.JUMP_DISPLACEMENT);
   if (headerEnd < header.INIT_SIZE + 4 || headerEnd > header.SETUP_HEADER_END) {
     throw file.error('not a bootable kernel: malformed setup header');
   }
-  const setupSize = ((head[header.SETUP_SECTS] || 4) + 1) * SECTOR_SIZE;
+  const setupSize = ((view.getUint8(header.SETUP_SECTS) || 4) + 1) * SECTOR_SIZE;
   const kernelSize = view.getUint32(header.SYSSIZE, true) * 16;
   const address = getUint64(view, header.PREF_ADDRESS);
   const initSize = view.getUint32(header.INIT_SIZE, true);

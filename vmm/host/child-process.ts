@@ -15,8 +15,8 @@ export const FIRST_INHERITED_FD = 3;
 
 /** How a child ended. */
 export interface ChildEnd {
-  /** Absent when a signal ended it. */
-  exitCode?: number;
+  /** Undefined when a signal ended it. */
+  exitCode: number | undefined;
   /** `exit code 1`, `signal 9`. */
   how: string;
   /** The end of what it wrote to stderr, printable. */

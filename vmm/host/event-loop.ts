@@ -79,9 +79,10 @@ export class EventLoop implements Disposable {
     }
     for (let index = 0; index < count; index++) {
       const at = (index * EVENT_SIZE) / 4;
-      const source = this.#sources.get(this.#events[at + 1]);
+      // Three words an event, of at most MAX_EVENTS: `at + 2` is within the array.
+      const source = this.#sources.get(this.#events[at + 1]!);
       // An earlier callback of this round may have closed the descriptor, and its number may be in use again.
-      if (source !== undefined && source.generation === this.#events[at + 2]) source.callback(this.#events[at]);
+      if (source !== undefined && source.generation === this.#events[at + 2]) source.callback(this.#events[at]!);
     }
     if (this.#deferred.length > 0) {
       const due = this.#deferred;

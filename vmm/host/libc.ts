@@ -257,16 +257,20 @@ export function pidfdOpen(pid: number): number {
 
 /** Two connected stream sockets, both close-on-exec. */
 export function createSocketPair(): [number, number] {
-  const fds = new Int32Array(2);
-  check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 'socketpair');
-  return [fds[0], fds[1]];
+  return fillPair((fds) => check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 'socketpair'));
 }
 
 /** The reading end and the writing end of a pipe, both close-on-exec. */
 export function createPipe(): [number, number] {
+  return fillPair((fds) => check(pipe2(fds, O_CLOEXEC), 'pipe2'));
+}
+
+/** Returns the two descriptors that `call` writes. */
+function fillPair(call: (fds: Int32Array) => void): [number, number] {
   const fds = new Int32Array(2);
-  check(pipe2(fds, O_CLOEXEC), 'pipe2');
-  return [fds[0], fds[1]];
+  call(fds);
+  const [first = -1, second = -1] = fds;
+  return [first, second];
 }
 
 const one = new Uint8Array([1, 0, 0, 0, 0, 0, 0, 0]);

@@ -16,6 +16,7 @@ export interface Logger {
 }
 
 const ORDER = ['debug', 'info', 'warn', 'error'] as const;
+type Level = (typeof ORDER)[number];
 
 /** A logger that writes records of `level` and above to standard error. */
 export function createLogger(level: LogLevel): Logger {
@@ -26,12 +27,12 @@ export function createLogger(level: LogLevel): Logger {
     return create({ name: 'tsvm-machine', level }, create.destination({ fd: 2, sync: true }));
   };
   const lowest = level === 'trace' ? 0 : level === 'silent' ? ORDER.length : ORDER.indexOf(level);
-  const writer = (index: number): Write => {
-    if (index < lowest) return () => {};
+  const writer = (name: Level): Write => {
+    if (ORDER.indexOf(name) < lowest) return () => {};
     return (fields, message) => {
       pino ??= load();
-      pino[ORDER[index]](fields, message);
+      pino[name](fields, message);
     };
   };
-  return { debug: writer(0), info: writer(1), warn: writer(2), error: writer(3) };
+  return { debug: writer('debug'), info: writer('info'), warn: writer('warn'), error: writer('error') };
 }

@@ -33,7 +33,7 @@ export interface VcpuState {
   xsave: string;
   /** In the order they are to be restored. */
   msrs: [index: number, value: string][];
-  structures: Record<string, string>;
+  structures: Record<StructureName, string>;
 }
 
 /** Structures that are one fixed size, in the order they are restored; xsave and MSRs go between them. */
@@ -159,12 +159,13 @@ export class Vcpu implements Disposable {
 
   /** Writes down all state. The vCPU must stand still, with its last exit answered (see `VcpuThread.pause`). */
   save(): VcpuState {
-    const structures: Record<string, string> = {};
     // First the run state: reading it delivers a pending INIT or SIPI, which changes the rest.
-    for (const name of [...BEFORE_MSRS, ...AFTER_MSRS]) {
-      const [get, , struct] = STRUCTURES[name];
-      structures[name] = encodeStructure(this.#get(get, struct));
-    }
+    const structures = Object.fromEntries(
+      [...BEFORE_MSRS, ...AFTER_MSRS].map((name) => {
+        const [get, , struct] = STRUCTURES[name];
+        return [name, encodeStructure(this.#get(get, struct))];
+      }),
+    ) as VcpuState['structures'];
     const tscKhz = this.vm.kvm.checkExtension(KVM_CAP_TSC_CONTROL) > 0 ? this.#ioctl('KVM_GET_TSC_KHZ', 0) : 0;
     return { cpuid: this.cpuid(), tscKhz, xsave: encodeStructure(this.#getXsave()), msrs: this.#getMsrs(), structures };
   }
@@ -208,10 +209,10 @@ export class Vcpu implements Disposable {
         view.setUint32(kvm_msrs.entries + position * kvm_msr_entry.size, index, true);
       });
       const count = this.#ioctl('KVM_GET_MSRS', new Uint8Array(view.buffer));
-      for (let position = 0; position < count; position++) {
+      wanted.slice(0, count).forEach((index, position) => {
         const at = kvm_msrs.entries + position * kvm_msr_entry.size + kvm_msr_entry.data;
-        saved.push([wanted[position], view.getBigUint64(at, true).toString()]);
-      }
+        saved.push([index, view.getBigUint64(at, true).toString()]);
+      });
       wanted = wanted.slice(count + 1);
     }
     const isLate = ([index]: [number, string]) => index === IA32_TSC_DEADLINE;

@@ -17,11 +17,15 @@ describe('the guest kernel', () => {
     const file = readFileSync(path('vmlinux'));
     const listing = execFileSync('readelf', ['-lW', path('vmlinux')], { encoding: 'utf8' });
     expect(kernel.entry).toBe(Number(/Entry point (0x[0-9a-f]+)/.exec(listing)?.[1]));
-    const segments = [...listing.matchAll(/^ +LOAD +(0x\w+) 0x\w+ (0x\w+) (0x\w+) (0x\w+)/gm)].map((match) =>
-      match.slice(1).map(Number),
-    );
+    const loads = listing.matchAll(/^ +LOAD +(0x\w+) 0x\w+ (0x\w+) (0x\w+) (0x\w+)/gm);
+    const segments = Array.from(loads, ([, offset, address, fileSize, memorySize]) => ({
+      offset: Number(offset),
+      address: Number(address),
+      fileSize: Number(fileSize),
+      memorySize: Number(memorySize),
+    }));
     expect(segments.length).toBeGreaterThan(1);
-    for (const [offset, address, fileSize, memorySize] of segments) {
+    for (const { offset, address, fileSize, memorySize } of segments) {
       expect(Buffer.compare(memory.bytes(address, fileSize), file.subarray(offset, offset + fileSize))).toBe(0);
       expect(memory.bytes(address + fileSize, memorySize - fileSize).every((byte) => byte === 0)).toBe(true);
       expect(kernel.end).toBeGreaterThanOrEqual(address + memorySize);
@@ -33,7 +37,7 @@ describe('the guest kernel', () => {
     const kernel = loadKernel(memory, path('bzImage'));
     const file = readFileSync(path('bzImage'));
     const address = kernel.entry - 0x200;
-    const body = file.subarray((file[0x1f1] + 1) * 512).subarray(0, file.readUInt32LE(0x1f4) * 16);
+    const body = file.subarray((file.readUInt8(0x1f1) + 1) * 512).subarray(0, file.readUInt32LE(0x1f4) * 16);
     expect(Buffer.compare(memory.bytes(address, body.length), body)).toBe(0);
     expect(kernel.end - address).toBe(file.readUInt32LE(0x260));
     expect(kernel.end - address).toBeGreaterThan(body.length);

@@ -26,7 +26,7 @@ export interface ElfSegment {
 }
 
 /** An ELF executable with `segments`, whose bytes lie one after another behind the headers. */
-export function makeElf(segments: ElfSegment[], entry = segments[0].address): Buffer {
+export function makeElf(segments: ElfSegment[], entry = segments[0]?.address ?? 0): Buffer {
   const header = Buffer.alloc(64);
   header.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
   header.writeUInt16LE(2, 16);

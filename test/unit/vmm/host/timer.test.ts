@@ -35,7 +35,7 @@ describe('a timer', () => {
       (index): Timer =>
         new Timer(loop, () => {
           fired.push(index);
-          timers[1 - index].set(1e9);
+          timers[1 - index]?.set(1e9);
         }),
     );
     for (const timer of timers) timer.set(0);
