@@ -19,7 +19,13 @@ export {
 export type { ContainerIo } from './agent/process-io.js';
 export type { Rlimit, TerminalSize, TmpfsMount } from './agent/protocol.js';
 export type { Attachment } from './containers/attach.js';
-export { type CommitSpec, Container, type ContainerInfo, type ContainerStartOptions } from './containers/container.js';
+export {
+  type CommitSpec,
+  Container,
+  type ContainerInfo,
+  type ContainerStartOptions,
+  type StopOptions,
+} from './containers/container.js';
 export type { CreateOptions } from './containers/create.js';
 export type { Exec, ExecSpec } from './containers/exec.js';
 export type { Change, ContainerFiles, FileEvent, FileInfo, FileType } from './containers/files.js';
@@ -47,7 +53,7 @@ export type { ContainerSpec, LogLimits, RestartPolicy } from './spec/container-s
 export type { BindMount, Mount, VolumeMount } from './spec/mounts.js';
 export type { NetworkOptions } from './spec/network.js';
 export type { BoundPort, ExposedPort } from './spec/published-ports.js';
-export type { DeviceRate, RunSpec } from './spec/run-spec.js';
+export type { DeviceRate, Environment, RunSpec } from './spec/run-spec.js';
 export {
   type ArgumentCondition,
   parseSeccompProfile,
@@ -56,4 +62,5 @@ export {
   type SyscallRule,
   type Unsigned64,
 } from './spec/seccomp/profile.js';
+export type { Signal } from './spec/signal-number.js';
 export type { StartOptions } from './supervision/supervisor-process.js';

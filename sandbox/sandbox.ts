@@ -10,7 +10,8 @@ import { Home } from './home/home.js';
 import { MachineClient } from './machine/machine-client.js';
 import type { ContainerSpec } from './spec/container-spec.js';
 import type { BoundPort } from './spec/published-ports.js';
-import { signalNumber } from './spec/signal-number.js';
+import type { Environment } from './spec/run-spec.js';
+import type { Signal } from './spec/signal-number.js';
 import type { Supervision } from './supervision/supervision.js';
 
 const SIGKILL = 9;
@@ -27,8 +28,8 @@ export interface SandboxOptions extends Omit<ContainerSpec, 'image' | 'command' 
 
 /** How a command is run in a sandbox. */
 export interface ProcessOptions {
-  /** Added to the image's environment. */
-  env?: Readonly<Record<string, string>>;
+  /** Set over the sandbox's variables. null removes a variable. */
+  env?: Environment;
   /** Absolute path. Default: the image's. */
   cwd?: string;
   /** `user[:group]`, names or numbers. Default: the image's. */
@@ -66,8 +67,8 @@ export interface SandboxProcess {
    * Rejects with the reason of `signal` when that ended it, with a SandboxError `timeout`, or `machine-died`.
    */
   readonly exit: Promise<number>;
-  /** Sends it a signal: a name, or a number of 1 to 64. */
-  kill(signal?: string | number): void;
+  /** Sends it a signal. Default SIGKILL. @throws SandboxError `bad-spec` */
+  kill(signal?: Signal): void;
   /** Tells its terminal its size. */
   resize(size: TerminalSize): void;
 }
@@ -171,21 +172,20 @@ export class Sandbox implements AsyncDisposable {
    * @throws SandboxError `not-found`, `cannot-invoke`, `bad-spec`, `not-running`; the reason of `options.signal`
    */
   async exec(command: readonly string[], options: ProcessOptions = {}): Promise<SandboxProcess> {
-    const { env = {}, cwd, user, stdin, terminal, signal, timeout, privileged } = options;
+    const { env, cwd, user, stdin, terminal, signal, timeout, privileged } = options;
     signal?.throwIfAborted();
     const input = stdin === 'pipe' ? new PassThrough() : toReadable(stdin);
     const stdout = new PassThrough();
     const stderr = new PassThrough();
     const process = await this.#container.exec(
       {
-        ...{ command, workdir: cwd, user, privileged },
-        env: Object.entries(env).map(([name, value]) => `${name}=${value}`),
+        ...{ command, env, cwd, user, privileged },
         terminal: terminal !== undefined,
         stdin: input !== undefined,
       },
       { stdin: input, stdout, stderr, terminalSize: terminal },
     );
-    const kill = (which: string | number = SIGKILL) => process.signal(signalNumber(String(which)));
+    const kill = (which: Signal = SIGKILL) => process.signal(which);
     return {
       pid: process.pid,
       stdin: stdin === 'pipe' ? (input as PassThrough) : undefined,

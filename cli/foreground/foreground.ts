@@ -114,7 +114,7 @@ export async function startAttached(
       // What has no process yet can't be told to end.
       abortedBy = error;
       if (attachment === undefined) supervisor[Symbol.dispose]();
-      else container.stop(0).catch(attachment.detach);
+      else container.stop({ timeout: 0 }).catch(attachment.detach);
     },
   });
   try {

@@ -52,7 +52,7 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
     flags: '--stop-timeout <SECONDS>',
     help: 'how long `tsvm stop` waits before it kills (default: 10)',
     field: 'stopTimeout',
-    parse: parseCount,
+    parse: (text, flag) => parseCount(text, flag) * 1000,
   },
   {
     flags: '--log-opt <NAME=VALUE>',

@@ -6,15 +6,15 @@ import { UsageError } from '../output/errors.js';
 const MAX_LINE = 64 * 1024;
 
 /**
- * One -e: `NAME=value`, or `NAME` for the value that `environment` has. A name that it lacks stays bare: the variable
- * is taken away from the image's.
+ * One -e: `NAME=value`, or `NAME` for the value that `environment` has. A name that it lacks has the value
+ * null: the variable is removed from the image's.
  * @throws UsageError
  */
-export function parseEnv(text: string, environment: NodeJS.ProcessEnv): string {
+export function parseEnv(text: string, environment: NodeJS.ProcessEnv): [name: string, value: string | null] {
   if (text === '' || text.startsWith('=')) throw new UsageError(`invalid environment variable: '${text}'`);
-  if (text.includes('=')) return text;
-  const value = environment[text];
-  return value === undefined ? text : `${text}=${value}`;
+  const equals = text.indexOf('=');
+  if (equals >= 0) return [text.slice(0, equals), text.slice(equals + 1)];
+  return [text, environment[text] ?? null];
 }
 
 /**
@@ -22,14 +22,18 @@ export function parseEnv(text: string, environment: NodeJS.ProcessEnv): string {
  * `#` opens a comment. A bare name that `environment` lacks is left out.
  * @throws UsageError
  */
-export function parseEnvFile(content: Uint8Array, file: string, environment: NodeJS.ProcessEnv): string[] {
+export function parseEnvFile(
+  content: Uint8Array,
+  file: string,
+  environment: NodeJS.ProcessEnv,
+): [name: string, value: string][] {
   let text: string;
   try {
     text = new TextDecoder('utf-8', { fatal: true }).decode(content);
   } catch {
     throw new UsageError(`env file ${file} is not UTF-8 text`);
   }
-  const variables: string[] = [];
+  const variables: [string, string][] = [];
   for (const [index, whole] of text.split('\n').entries()) {
     const fail = (why: string) => new UsageError(`env file ${file}, line ${index + 1}: ${why}`);
     if (whole.length > MAX_LINE) throw fail('the line is too long');
@@ -40,8 +44,8 @@ export function parseEnvFile(content: Uint8Array, file: string, environment: Nod
     if (name === '') throw fail('no variable name');
     if (/[ \t]/.test(name)) throw fail(`variable '${name}' contains whitespaces`);
     if (line.includes('\0')) throw fail('a NUL character');
-    if (equals >= 0) variables.push(line);
-    else if (environment[name] !== undefined) variables.push(`${name}=${environment[name]}`);
+    const value = equals < 0 ? environment[name] : line.slice(equals + 1);
+    if (value !== undefined) variables.push([name, value]);
   }
   return variables;
 }
@@ -50,7 +54,7 @@ export function parseEnvFile(content: Uint8Array, file: string, environment: Nod
  * @param file path, `-` for standard input
  * @throws UsageError
  */
-export function readEnvFile(file: string): string[] {
+export function readEnvFile(file: string): [name: string, value: string][] {
   let content: Buffer;
   try {
     content = readFileSync(file === '-' ? 0 : file);

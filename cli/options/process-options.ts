@@ -1,10 +1,10 @@
 // The options of a process, for `tsvm run`, `tsvm create` and `tsvm exec`.
 import type { ExecSpec, RunSpec } from '../../sandbox/internal.js';
-import { type Declaration, list, text } from './declaration.js';
+import { type Declaration, entries, text } from './declaration.js';
 import { parseEnv, readEnvFile } from './environment.js';
 
 /** What a container's first process and one that `exec` starts have in common. */
-type ProcessSpec = Pick<ExecSpec & RunSpec, 'stdin' | 'terminal' | 'env' | 'workdir' | 'user'>;
+type ProcessSpec = Pick<ExecSpec & RunSpec, 'stdin' | 'terminal' | 'env' | 'cwd' | 'user'>;
 
 export const PROCESS_OPTIONS: readonly Declaration<ProcessSpec>[] = [
   { flags: '-i, --interactive', help: 'pass stdin to the command', field: 'stdin' },
@@ -13,7 +13,7 @@ export const PROCESS_OPTIONS: readonly Declaration<ProcessSpec>[] = [
     flags: '--env-file <FILE>',
     help: 'set the variables of a file',
     field: 'env',
-    parse: (file, _flag, before = []) => [...before, ...readEnvFile(file)],
+    parse: entries(readEnvFile),
   },
   // It comes after the files: a variable that it sets wins over theirs.
   {
@@ -21,8 +21,8 @@ export const PROCESS_OPTIONS: readonly Declaration<ProcessSpec>[] = [
     help: 'set a variable; NAME alone takes it from the environment',
     field: 'env',
     values: () => Object.keys(process.env),
-    parse: list((text) => parseEnv(text, process.env)),
+    parse: entries((text) => [parseEnv(text, process.env)]),
   },
-  { flags: '-w, --workdir <DIR>', help: 'working directory', field: 'workdir', parse: text },
+  { flags: '-w, --workdir <DIR>', help: 'working directory', field: 'cwd', parse: text },
   { flags: '-u, --user <USER[:GROUP]>', help: 'user and group, names or numbers', field: 'user', parse: text },
 ];

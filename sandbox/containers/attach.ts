@@ -7,6 +7,7 @@ import { copy } from '../agent/streams.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
 import { controlSocket } from '../home/socket-folder.js';
+import { type Signal, signalNumber } from '../spec/signal-number.js';
 import { openRequest } from '../supervision/control-client.js';
 import { type AttachedStream, sendLine } from '../supervision/control-protocol.js';
 
@@ -16,7 +17,8 @@ export interface Attachment {
   /** The container's exit code, when its output is with the caller's streams. */
   readonly exit: Promise<number>;
   readonly outputChunks: number;
-  signal(signal: number): void;
+  /** @throws SandboxError `bad-spec` */
+  signal(signal: Signal): void;
   resize(size: TerminalSize): void;
   /** Leaves the container as it is; `exit` rejects with `reason`. */
   detach(reason: Error): void;
@@ -69,7 +71,7 @@ export async function attach(folder: ContainerFolder, io: ContainerIo): Promise<
       get outputChunks() {
         return chunks;
       },
-      signal: (signal) => client.send({ type: 'signal', signal }),
+      signal: (signal) => client.send({ type: 'signal', signal: signalNumber(signal) }),
       resize: (size) => client.send({ type: 'resize', size }),
       detach: leave,
     };

@@ -6,13 +6,14 @@ import type { CommitOptions } from '../../images/index.js';
 import type { ContainerIo } from '../agent/process-io.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
-import { type ContainerConfig, type ContainerState, isRunning } from '../home/container-record.js';
+import { type ContainerConfig, type ContainerState, isRunning, stopTimeoutOf } from '../home/container-record.js';
 import type { Home } from '../home/home.js';
 import type { LogEntry } from '../home/log-file.js';
 import { type ReadLogOptions, readLog } from '../home/log-reader.js';
 import { networksOf } from '../home/networks.js';
 import type { ContainerSpec } from '../spec/container-spec.js';
 import { type BoundPort, eachPort } from '../spec/published-ports.js';
+import { type Signal, signalNumber } from '../spec/signal-number.js';
 import { openRequest } from '../supervision/control-client.js';
 import { type Supervised, type SuperviseOptions, Supervision } from '../supervision/supervision.js';
 import { type StartOptions, SupervisorProcess } from '../supervision/supervisor-process.js';
@@ -24,9 +25,6 @@ import { ContainerFiles } from './files.js';
 import { describeContainer } from './inspect.js';
 import { diskUsage, type ProcessInfo, readProcesses, readUsage, type Usage } from './report.js';
 import { killContainer, stopContainer } from './stop.js';
-
-/** Seconds between the stop signal and SIGKILL, as Docker's. */
-const STOP_TIMEOUT = 10;
 
 /** What is known of a container at one moment. */
 export interface ContainerInfo {
@@ -41,6 +39,14 @@ export type CommitSpec = Omit<CommitOptions, 'createdBy'>;
 export interface ContainerStartOptions extends StartOptions {
   /** Started before it was known what for. @internal */
   supervisor?: SupervisorProcess;
+}
+
+/** How a container is stopped. */
+export interface StopOptions {
+  /** Milliseconds between the signal and SIGKILL. Default: the container's own. */
+  timeout?: number | undefined;
+  /** Sent first. Default: the container's own. */
+  signal?: Signal | undefined;
 }
 
 export class Container {
@@ -150,18 +156,18 @@ export class Container {
     return execDetached(this.#folder, this.config, spec);
   }
 
-  /** Sends a signal, 1 to 64, to its first process. @throws SandboxError `not-running` */
-  async signal(signal: number): Promise<void> {
-    using client = await openRequest(this.#folder, { type: 'signal', signal });
+  /** Sends a signal to its first process. @throws SandboxError `not-running`, `bad-spec` */
+  async signal(signal: Signal): Promise<void> {
+    using client = await openRequest(this.#folder, { type: 'signal', signal: signalNumber(signal) });
     await client.next();
   }
 
   /**
    * Ends it: its stop signal, then SIGKILL. One that does not run is left as it is.
-   * @param timeout seconds between the two; default its own
+   * @throws SandboxError `bad-spec` for a signal that does not exist
    */
-  stop(timeout = this.config.spec.stopTimeout ?? STOP_TIMEOUT, signal = this.config.stopSignal): Promise<void> {
-    return stopContainer(this.#folder, timeout, signal);
+  async stop({ timeout, signal = this.config.stopSignal }: StopOptions = {}): Promise<void> {
+    await stopContainer(this.#folder, timeout ?? stopTimeoutOf(this.config), signalNumber(signal));
   }
 
   /** Waits for its end: the exit code. One that does not run has ended. */

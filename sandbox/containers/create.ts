@@ -16,6 +16,9 @@ import { resolveProcess } from '../spec/process-spec.js';
 import { eachPort, formatPort, imagePorts, parseExposed, parsePublished } from '../spec/published-ports.js';
 import { signalNumber } from '../spec/signal-number.js';
 
+/** Milliseconds between the stop signal and SIGKILL, as Docker's. */
+const STOP_TIMEOUT = 10_000;
+
 export interface CreateOptions {
   /** Told while an image is made ready for the first time. */
   onProgress?: (progress: Progress) => void;
@@ -60,6 +63,7 @@ export async function createContainer(home: Home, spec: ContainerSpec, options: 
     ...resolveProcess(image.config, spec.idle ? { ...spec, entrypoint: '', command: ['hold'] } : spec, hostname),
     labels: { ...image.config.Labels, ...spec.labels },
     stopSignal: stopSignal(spec, image.config),
+    stopTimeout: spec.stopTimeout ?? STOP_TIMEOUT,
     exposed: exposedPorts(spec, image.config),
   };
   // What runs needs no holder; what is kept may run again.

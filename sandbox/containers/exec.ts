@@ -9,6 +9,9 @@ import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
 import type { ContainerConfig } from '../home/container-record.js';
 import { portSocket } from '../home/socket-folder.js';
+import { checkCwd, checkEnvironment, mergeEnvironment } from '../spec/process-spec.js';
+import type { Environment } from '../spec/run-spec.js';
+import { type Signal, signalNumber } from '../spec/signal-number.js';
 import { type ControlClient, openRequest } from '../supervision/control-client.js';
 
 /** Ports above those that anybody knows by heart. */
@@ -19,10 +22,10 @@ const LAST_PORT = 2 ** 32 - 2;
 export interface ExecSpec {
   /** At least one word. */
   command: readonly string[];
-  /** As `RunSpec.env`, over the container's own. */
-  env?: readonly string[];
+  /** Set over the container's variables. null removes a variable. */
+  env?: Environment;
   /** Default: the container's. */
-  workdir?: string;
+  cwd?: string;
   /** Default: the container's. */
   user?: string;
   terminal?: boolean;
@@ -38,8 +41,8 @@ export interface Exec {
   /** Its exit code, 128+n when signal n ended it, when its output is with the caller's streams. */
   readonly exit: Promise<number>;
   readonly outputChunks: number;
-  /** 1 to 64. */
-  signal(signal: number): void;
+  /** @throws SandboxError `bad-spec` */
+  signal(signal: Signal): void;
   resize(size: TerminalSize): void;
 }
 
@@ -86,7 +89,7 @@ export async function execProcess(folder: ContainerFolder, described: ProcessSpe
       get outputChunks() {
         return streams.outputChunks;
       },
-      signal: (signal) => control.send({ type: 'signal', signal }),
+      signal: (signal) => control.send({ type: 'signal', signal: signalNumber(signal) }),
       resize: (size) => control.send({ type: 'resize', size }),
     };
   } catch (error) {
@@ -117,17 +120,13 @@ async function expectStarted(client: ControlClient): Promise<number> {
 
 function processSpec(config: ContainerConfig, spec: ExecSpec, size?: TerminalSize): ProcessSpec {
   if (spec.command.length === 0) throw new SandboxError('bad-spec', 'no command specified');
-  const env = new Map(config.env.map((entry) => [entry.split('=', 1)[0], entry]));
-  for (const entry of spec.env ?? []) {
-    const name = entry.split('=', 1)[0];
-    if (entry === name) env.delete(name);
-    else env.set(name, entry);
-  }
+  checkCwd(spec.cwd);
+  checkEnvironment(spec.env ?? {});
   return {
     id: randomInt(1, 2 ** 32),
     argv: [...spec.command],
-    env: [...env.values()],
-    cwd: spec.workdir ?? config.cwd,
+    env: mergeEnvironment(config.env, spec.env),
+    cwd: spec.cwd ?? config.cwd,
     user: spec.user ?? config.user,
     terminal: spec.terminal ? (size ?? { columns: 0, rows: 0 }) : undefined,
     stdin: spec.stdin,

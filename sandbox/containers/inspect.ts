@@ -1,7 +1,7 @@
 // What `docker inspect` says of a container, in its words and units, as far as we have such a thing.
 import { constants } from 'node:os';
 import type { ContainerFolder } from '../home/container-folder.js';
-import { type ContainerConfig, type ContainerState, isRunning } from '../home/container-record.js';
+import { type ContainerConfig, type ContainerState, isRunning, stopTimeoutOf } from '../home/container-record.js';
 import type { Home } from '../home/home.js';
 import { DEFAULT_LOG_LIMITS } from '../home/log-file.js';
 import { membershipsOf } from '../home/networks.js';
@@ -87,7 +87,7 @@ export function describeContainer({ home, folder, config }: Supervised): object 
       WorkingDir: config.cwd,
       Labels: config.labels,
       StopSignal: signalName(config.stopSignal),
-      StopTimeout: spec.stopTimeout ?? 10,
+      StopTimeout: stopTimeoutOf(config) / 1000,
     },
   };
 }

@@ -9,7 +9,7 @@ const SIGKILL = 9;
 const LEAVE_TIMEOUT = 20_000;
 
 /**
- * Sends `signal`, and SIGKILL after `timeout` seconds. Resolves when no process supervises the container any more. A
+ * Sends `signal`, and SIGKILL after `timeout` milliseconds. Resolves when no process supervises the container any more. A
  * container that does not run is left as it is.
  */
 export async function stopContainer(folder: ContainerFolder, timeout: number, signal: number): Promise<void> {

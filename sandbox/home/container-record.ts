@@ -22,8 +22,16 @@ export interface ContainerConfig {
   labels: Record<string, string>;
   /** 1 to 64. */
   stopSignal: number;
+  /** Milliseconds between the stop signal and SIGKILL. Absent in records of older builds: see `stopTimeoutOf`. */
+  stopTimeout?: number;
   /** Ports that the image or the caller names: `80/tcp`. */
   exposed?: string[];
+}
+
+/** Milliseconds between a container's stop signal and SIGKILL. */
+export function stopTimeoutOf({ stopTimeout, spec }: ContainerConfig): number {
+  // The spec in a record of an older build has seconds.
+  return stopTimeout ?? (spec.stopTimeout ?? 10) * 1000;
 }
 
 export const STATUSES = ['created', 'running', 'paused', 'restarting', 'exited'] as const;

@@ -3,6 +3,7 @@ import { SandboxError } from '../errors.js';
 import { checkLimits } from './limits.js';
 import { checkMounts } from './mounts.js';
 import { checkNetwork } from './network.js';
+import { checkCwd, checkEnvironment } from './process-spec.js';
 import { DEFAULT_MEMORY, MIN_MEMORY, type RunSpec } from './run-spec.js';
 
 const MIB = 2 ** 20;
@@ -12,7 +13,7 @@ const MIB = 2 ** 20;
  * @throws SandboxError `bad-spec`
  */
 export function checkRunSpec(spec: RunSpec): void {
-  const { memory = DEFAULT_MEMORY, hostname, workdir } = spec;
+  const { memory = DEFAULT_MEMORY, hostname, cwd, env = {} } = spec;
   checkLimits(spec);
   if (memory < MIN_MEMORY) {
     throw new SandboxError('bad-spec', `minimum memory limit allowed is ${MIN_MEMORY / MIB}MB`);
@@ -20,12 +21,8 @@ export function checkRunSpec(spec: RunSpec): void {
   if (hostname !== undefined && !/^[A-Za-z0-9._-]{1,64}$/.test(hostname)) {
     throw new SandboxError('bad-spec', `invalid hostname '${hostname}': 1 to 64 letters, digits, dots and hyphens`);
   }
-  if (workdir !== undefined && !workdir.startsWith('/')) {
-    throw new SandboxError(
-      'bad-spec',
-      `the working directory '${workdir}' is invalid, it needs to be an absolute path`,
-    );
-  }
+  checkCwd(cwd);
+  checkEnvironment(env);
   checkNetwork(spec.network ?? {});
   checkMounts(spec.mounts ?? [], spec.tmpfs ?? []);
 }

@@ -1,5 +1,6 @@
 // What a caller asks for when the container may stay: a run, and how it is kept.
 import type { RunSpec } from './run-spec.js';
+import type { Signal } from './signal-number.js';
 
 /** Docker's `--restart`. */
 export interface RestartPolicy {
@@ -26,8 +27,8 @@ export interface ContainerSpec extends RunSpec {
   /** Nothing of the image is run: the container is there for what `exec` starts in it. */
   idle?: boolean;
   /** Sent by `stop`. Default: the image's, else SIGTERM. */
-  stopSignal?: string;
-  /** Seconds between that and SIGKILL. Default 10. */
+  stopSignal?: Signal;
+  /** Milliseconds between that and SIGKILL. Default 10,000. */
   stopTimeout?: number;
   logs?: LogLimits;
 }

@@ -1,7 +1,7 @@
 // Image config and run spec make one process, by Docker's rules (moby: daemon's merge of image and container config).
 import type { ImageConfig } from '../../images/index.js';
 import { SandboxError } from '../errors.js';
-import type { RunSpec } from './run-spec.js';
+import type { Environment, RunSpec } from './run-spec.js';
 
 const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
@@ -22,7 +22,7 @@ export function resolveProcess(config: ImageConfig, spec: RunSpec, hostname: str
   return {
     argv,
     env: resolveEnv(config, spec, hostname),
-    cwd: spec.workdir ?? (config.WorkingDir || '/'),
+    cwd: spec.cwd ?? (config.WorkingDir || '/'),
     user: spec.user ?? config.User,
   };
 }
@@ -36,11 +36,36 @@ function resolveArgv(config: ImageConfig, { entrypoint, command }: RunSpec): str
 function resolveEnv(config: ImageConfig, spec: RunSpec, hostname: string): string[] {
   const defaults = [`PATH=${DEFAULT_PATH}`, `HOSTNAME=${hostname}`];
   if (spec.terminal) defaults.push('TERM=xterm');
+  return mergeEnvironment([...defaults, ...config.Env], spec.env);
+}
+
+/**
+ * Variables as `NAME=value`, changed by an environment.
+ *
+ * @param base in order; the last of a name counts, and a bare `NAME` removes the variable
+ */
+export function mergeEnvironment(base: readonly string[], changes: Environment = {}): string[] {
   const env = new Map<string, string>();
-  for (const entry of [...defaults, ...config.Env, ...(spec.env ?? [])]) {
+  for (const entry of base) {
     const equals = entry.indexOf('=');
     if (equals < 0) env.delete(entry);
     else env.set(entry.slice(0, equals), entry);
   }
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === null) env.delete(name);
+    else env.set(name, `${name}=${value}`);
+  }
   return [...env.values()];
+}
+
+/** @throws SandboxError `bad-spec` for a working directory that is not an absolute path */
+export function checkCwd(cwd: string | undefined): void {
+  if (cwd === undefined || cwd.startsWith('/')) return;
+  throw new SandboxError('bad-spec', `the working directory '${cwd}' is invalid, it needs to be an absolute path`);
+}
+
+/** @throws SandboxError `bad-spec` for a name that no variable can have */
+export function checkEnvironment(env: Environment): void {
+  const name = Object.keys(env).find((text) => text === '' || text.includes('='));
+  if (name !== undefined) throw new SandboxError('bad-spec', `invalid environment variable: '${name}'`);
 }

@@ -19,6 +19,9 @@ export interface DeviceRate {
   rate: number;
 }
 
+/** Variables by name. null removes the variable. */
+export type Environment = Readonly<Record<string, string | null>>;
+
 export interface RunSpec {
   /** A reference that `images` resolves. */
   image: string;
@@ -30,10 +33,10 @@ export interface RunSpec {
   command: readonly string[];
   /** Replaces the image's Entrypoint and drops its Cmd; '' leaves no entrypoint. */
   entrypoint?: string;
-  /** In order: `NAME=value` sets, `NAME` takes the variable away from what the image has. */
-  env?: readonly string[];
+  /** Set over the image's variables. null removes a variable that the image has. */
+  env?: Environment;
   /** Absolute path. */
-  workdir?: string;
+  cwd?: string;
   /** `user[:group]`, names or numbers. */
   user?: string;
   /** Default: 12 random hexadecimal digits. */

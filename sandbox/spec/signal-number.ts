@@ -2,19 +2,22 @@
 import { constants } from 'node:os';
 import { SandboxError } from '../errors.js';
 
+/** `KILL`, `SIGKILL`, `RTMIN+3`, or a number of 1 to 64. */
+export type Signal = string | number;
+
 /**
  * The number of `KILL`, `SIGKILL`, `RTMIN+3` or `9`.
  * @throws SandboxError `bad-spec`
  */
-export function signalNumber(text: string): number {
-  const name = text.toUpperCase().replace(/^SIG/, '');
+export function signalNumber(signal: Signal): number {
+  const name = String(signal).toUpperCase().replace(/^SIG/, '');
   const realtime = /^RTM(IN|AX)(?:([+-])(\d{1,2}))?$/.exec(name);
   let number = Number.NaN;
   if (/^\d{1,2}$/.test(name)) number = Number(name);
   else if (realtime !== null) number = realtimeSignal(realtime[1], realtime[2], Number(realtime[3] ?? 0));
   else number = constants.signals[`SIG${name}` as NodeJS.Signals] ?? Number.NaN;
   if (number >= 1 && number <= 64) return number;
-  throw new SandboxError('bad-spec', `invalid signal: ${text}`);
+  throw new SandboxError('bad-spec', `invalid signal: ${signal}`);
 }
 
 /** As Docker counts them, and kill(1): without the two that the C library keeps for itself. */

@@ -15,7 +15,7 @@ const MAX_LINE = 8 * 1024 * 1024;
 export type ControlRequest =
   /** Answered by `done`. */
   | { type: 'signal'; signal: number }
-  /** Signal, then SIGKILL when it takes longer than `timeout` seconds; answered by `exited`. */
+  /** Signal, then SIGKILL when it takes longer than `timeout` milliseconds; answered by `exited`. */
   | { type: 'stop'; signal: number; timeout: number }
   /** Answered by `done`. */
   | { type: 'pause'; paused: boolean }

@@ -131,7 +131,7 @@ export class Supervision {
     this.#recorder.record(paused ? 'pause' : 'unpause');
   }
 
-  /** Sends `signal`, and SIGKILL after `timeout` seconds. There is no restart. */
+  /** Sends `signal`, and SIGKILL after `timeout` milliseconds. There is no restart. */
   stop(signal: number, timeout: number): void {
     this.#stopped = true;
     this.#wake();
@@ -151,7 +151,7 @@ export class Supervision {
       return;
     }
     run.signal(signal);
-    const timer = setTimeout(() => run.kill(), Math.min(timeout * 1000, 2 ** 31 - 1));
+    const timer = setTimeout(() => run.kill(), Math.min(timeout, 2 ** 31 - 1));
     run.exit.then(
       () => clearTimeout(timer),
       () => clearTimeout(timer),

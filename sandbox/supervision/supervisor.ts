@@ -44,6 +44,7 @@ readLines<SupervisorOrder>(starter, (order) => {
 
 async function supervise(order: Extract<SupervisorOrder, { type: 'supervise' }>): Promise<void> {
   const { Home } = await import('../home/home.js');
+  const { stopTimeoutOf } = await import('../home/container-record.js');
   const { Supervision } = await import('./supervision.js');
   const { id } = order;
   const home = new Home(order.home, order.runtime);
@@ -69,6 +70,6 @@ async function supervise(order: Extract<SupervisorOrder, { type: 'supervise' }>)
     say({ type: 'started', pid: process.pid });
     starter.end();
   });
-  process.on('SIGTERM', () => supervision.stop(config.stopSignal, config.spec.stopTimeout ?? 10));
+  process.on('SIGTERM', () => supervision.stop(config.stopSignal, stopTimeoutOf(config)));
   await supervision.exit;
 }

@@ -39,10 +39,10 @@ export function command(context: Context): Command {
 }
 
 async function run(reference: string, spec: ExecSpec, detach: boolean): Promise<number> {
-  const { terminal = false, stdin = false, workdir } = spec;
+  const { terminal = false, stdin = false, cwd } = spec;
   if (terminal && stdin && !detach && !process.stdin.isTTY) throw new UsageError('the input device is not a TTY');
-  if (workdir !== undefined && !workdir.startsWith('/')) {
-    throw new UsageError(`the working directory '${workdir}' is invalid, it needs to be an absolute path`);
+  if (cwd !== undefined && !cwd.startsWith('/')) {
+    throw new UsageError(`the working directory '${cwd}' is invalid, it needs to be an absolute path`);
   }
   const container = Container.find(new Home(), reference);
   if (detach) {

@@ -1,6 +1,6 @@
 // tsvm stop: containers end, gently at first.
 import { type Command, Option } from 'commander';
-import { type Container, signalNumber } from '../../../sandbox/internal.js';
+import type { Container } from '../../../sandbox/internal.js';
 import { UsageError } from '../../output/errors.js';
 import { type Context, createCommand } from '../command.js';
 import { forEachContainer } from '../operands.js';
@@ -13,6 +13,7 @@ Examples:
 A command that is process 1 and has no handler for SIGTERM ignores it, as in Docker: it is killed when the time is over.`;
 
 export interface StopOptions {
+  /** Milliseconds. */
   timeout?: number;
   /** What Docker called it at first. */
   time?: number;
@@ -28,7 +29,7 @@ export function addStopOptions(command: Command): Command {
 }
 
 export function stopAs(container: Container, { timeout, time, signal }: StopOptions): Promise<void> {
-  return container.stop(timeout ?? time, signal === undefined ? undefined : signalNumber(signal));
+  return container.stop({ timeout: timeout ?? time, signal });
 }
 
 export function command(context: Context): Command {
@@ -47,7 +48,8 @@ export function command(context: Context): Command {
     );
 }
 
+/** A number of seconds, in milliseconds. */
 function parseSeconds(text: string): number {
   if (!/^\d{1,9}$/.test(text)) throw new UsageError(`invalid argument '${text}' for --timeout: whole seconds`);
-  return Number(text);
+  return Number(text) * 1000;
 }

@@ -26,7 +26,7 @@ const CONTAINER_FIELDS: Record<Exclude<keyof ContainerSpec, 'image' | 'command' 
   stdin: ['--interactive'],
   terminal: ['--tty'],
   env: ['--env-file', '--env'],
-  workdir: ['--workdir'],
+  cwd: ['--workdir'],
   user: ['--user'],
   entrypoint: ['--entrypoint'],
   init: ['--init'],
@@ -194,7 +194,7 @@ describe('an option that is given more than once', () => {
 test('what an option says wins over the lines of a file, in any order', () => {
   const [env, labels] = [join(home, 'env'), join(home, 'labels')];
   expect(spec('-e', 'A=own', '--env-file', env, '-l', 'a=own', '--label-file', labels)).toEqual({
-    env: ['A=file', 'B=file', 'A=own'],
+    env: { A: 'own', B: 'file' },
     labels: { a: 'own', b: 'file' },
     network: {},
   });
