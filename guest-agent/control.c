@@ -9,7 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "boot/boot.h"
+#include "boot/machine.h"
+#include "container/container.h"
 #include "protocol/frame.h"
 #include "host.h"
 #include "loop.h"
@@ -58,27 +59,34 @@ static void flush(void)
 	memmove(output, output + count, output_length);
 }
 
-static void set_clock(uint64_t microseconds)
+static bool create_container(struct request *request, struct failure *failure)
 {
-	const struct timespec now = {
-		.tv_sec = (time_t)(microseconds / 1000000),
-		.tv_nsec = (long)(microseconds % 1000000) * 1000,
-	};
-
-	if (microseconds > 0 && boot_is_machine() && clock_settime(CLOCK_REALTIME, &now) != 0)
-		console_log("clock: %s", strerror(errno));
+	if (!machine_is_set_up())
+		return fail(failure, ERROR_BAD_REQUEST, 0, "the machine is not set up");
+	return container_create(request, failure);
 }
 
-static bool do_request(const struct request *request, uint16_t number, struct failure *failure)
+// Does what can be done at once, or starts it. Requests that are neither answered here nor fail are answered later or
+// never.
+static bool do_request(struct request *request, uint16_t number, struct failure *failure)
 {
 	uint8_t frame[AGENT_FRAME_SIZE];
 
 	switch (request->type) {
-	case FRAME_START:
-		set_clock(request->start.clock);
-		return process_start(number, &request->start, failure);
-	case FRAME_EXEC:
-		return process_exec(number, &request->exec.process, failure);
+	case FRAME_MACHINE:
+		if (!machine_set_up(&request->machine, failure))
+			return false;
+		break;
+	case FRAME_CONTAINER:
+		if (!create_container(request, failure))
+			return false;
+		break;
+	case FRAME_REMOVE:
+		if (!process_remove_container(&request->remove, failure))
+			return false;
+		break;
+	case FRAME_PROCESS:
+		return process_start(number, &request->process, failure);
 	case FRAME_SIGNAL:
 		return process_signal(&request->signal, failure);
 	case FRAME_RESIZE:
@@ -89,6 +97,8 @@ static bool do_request(const struct request *request, uint16_t number, struct fa
 	default: // request_decode() lets nothing else pass
 		power_off();
 	}
+	control_send(frame, frame_done(frame, number));
+	return true;
 }
 
 static void answer_failure(uint16_t number, const struct failure *failure)
@@ -103,11 +113,10 @@ static void take_frame(void)
 	struct request request;
 	struct failure failure;
 
-	if (!request_decode(&request, reader.type, reader.payload, reader.length, &failure) ||
+	if (!request_decode(&request, reader.type, frame_reader_take(&reader), reader.length, &failure) ||
 	    !do_request(&request, reader.request, &failure))
 		answer_failure(reader.request, &failure);
 	request_free(&request);
-	frame_reader_next(&reader);
 }
 
 // Takes frames from the input for as long as there is room for answers.

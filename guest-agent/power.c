@@ -8,8 +8,7 @@
 #include <unistd.h>
 
 #include "boot/boot.h"
-#include "container/cgroup.h"
-#include "container/disk.h"
+#include "container/container.h"
 #include "process/process.h"
 
 // The machine has no ACPI to power it off: it stops at the reset through the i8042 that a reboot with `reboot=k` is.
@@ -41,10 +40,9 @@ _Noreturn void power_fail(const char *why)
 
 _Noreturn void power_off(void)
 {
-	process_kill_container();
+	process_kill_all();
 	while (wait(NULL) > 0)
 		;
-	disk_unmount();
-	cgroup_remove();
+	container_remove_all();
 	stop();
 }

@@ -8,7 +8,7 @@ void console_log(const char *format, ...) __attribute__((format(printf, 1, 2)));
 // Says why on the console and stops the machine.
 _Noreturn void power_fail(const char *why);
 
-// Kills the container, writes the disks out and stops the machine.
+// Kills all processes, writes the disks out and stops the machine.
 _Noreturn void power_off(void);
 
 #endif

@@ -200,8 +200,6 @@ bool network_configure(const struct network_spec *network, struct failure *failu
 	struct interface interface = { .name = network->interface };
 	bool configured;
 
-	if (network->interface == NULL)
-		return true;
 	interface.ipv4 = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	interface.ipv6 = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	configured = configure(&interface, network, failure);

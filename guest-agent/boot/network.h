@@ -3,7 +3,7 @@
 #define TSVM_NETWORK_H
 
 #include "protocol/failure.h"
-#include "protocol/request.h"
+#include "protocol/protocol.h"
 
 // Brings the interface up, if there is to be one.
 bool network_configure(const struct network_spec *network, struct failure *failure);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,16 +11,17 @@
 #include <unistd.h>
 
 #define HIERARCHY "/sys/fs/cgroup"
-#define CONTAINER HIERARCHY "/container"
+// In the container's directory.
+#define LINK "cgroup"
+
+enum { PATH_SIZE = sizeof HIERARCHY + 32 };
 
 static const char *const controllers[] = { "cpu", "memory", "pids", "io", "cpuset" };
 static const uint64_t default_cpu_period = 100000;
 
-static unsigned long oom_kills;
-
-static bool write_file(const char *path, const char *text)
+static bool write_file(int directory, const char *path, const char *text)
 {
-	int file = open(path, O_WRONLY | O_CLOEXEC);
+	int file = openat(directory, path, O_WRONLY | O_CLOEXEC);
 	bool written;
 
 	if (file < 0)
@@ -30,9 +32,9 @@ static bool write_file(const char *path, const char *text)
 }
 
 // Stores a terminated text; empty when the file cannot be read.
-static void read_file(const char *path, char *text, size_t size)
+static void read_file(int directory, const char *path, char *text, size_t size)
 {
-	int file = open(path, O_RDONLY | O_CLOEXEC);
+	int file = openat(directory, path, O_RDONLY | O_CLOEXEC);
 	ssize_t count = file >= 0 ? read(file, text, size - 1) : 0;
 
 	text[count > 0 ? count : 0] = '\0';
@@ -56,64 +58,83 @@ static bool enable_controllers(struct failure *failure)
 	char available[256];
 	char wanted[128] = "";
 
-	read_file(HIERARCHY "/cgroup.controllers", available, sizeof available);
+	read_file(AT_FDCWD, HIERARCHY "/cgroup.controllers", available, sizeof available);
 	for (size_t i = 0; i < sizeof controllers / sizeof *controllers; i++) {
 		size_t used = strlen(wanted);
 
 		if (has_word(available, controllers[i]))
 			snprintf(wanted + used, sizeof wanted - used, "+%s ", controllers[i]);
 	}
-	if (wanted[0] != '\0' && !write_file(HIERARCHY "/cgroup.subtree_control", wanted))
+	if (wanted[0] != '\0' && !write_file(AT_FDCWD, HIERARCHY "/cgroup.subtree_control", wanted))
 		return fail(failure, ERROR_SETUP_FAILED, errno, "enable cgroup controllers");
 	return true;
 }
 
-static bool set_limit(const char *name, uint64_t value, const char *file, const char *text, struct failure *failure)
+static bool set_limit(int directory, const char *file, uint64_t limit, const char *text, struct failure *failure)
 {
-	char path[128];
-
-	if (value == 0)
-		return true;
-	snprintf(path, sizeof path, CONTAINER "/%s", file);
-	return write_file(path, text) || fail(failure, ERROR_SETUP_FAILED, errno, "%s limit %s", name, text);
+	return limit == 0 || write_file(directory, file, text) ||
+	       fail(failure, ERROR_SETUP_FAILED, errno, "cgroup limit %s: %s", file, text);
 }
 
-bool cgroup_create(const struct limits_spec *limits, int *directory, struct failure *failure)
+static void path_of(uint32_t id, char path[PATH_SIZE])
+{
+	snprintf(path, PATH_SIZE, HIERARCHY "/container-%u", id);
+}
+
+bool cgroup_create(uint32_t id, const struct limits_spec *limits, int *directory, struct failure *failure)
 {
 	uint64_t period = limits->cpu_period > 0 ? limits->cpu_period : default_cpu_period;
+	char path[PATH_SIZE];
 	char memory[32];
 	char pids[32];
 	char cpu[64];
 
 	if (!enable_controllers(failure))
 		return false;
-	if (mkdir(CONTAINER, 0755) != 0 && errno != EEXIST)
-		return fail(failure, ERROR_SETUP_FAILED, errno, "mkdir " CONTAINER);
-	*directory = open(CONTAINER, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	path_of(id, path);
+	if (mkdir(path, 0755) != 0 && errno != EEXIST)
+		return fail(failure, ERROR_SETUP_FAILED, errno, "mkdir %s", path);
+	*directory = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (*directory < 0)
-		return fail(failure, ERROR_SETUP_FAILED, errno, "open " CONTAINER);
+		return fail(failure, ERROR_SETUP_FAILED, errno, "open %s", path);
+	if (symlink(path, LINK) != 0)
+		return fail(failure, ERROR_SETUP_FAILED, errno, "link to %s", path);
 	snprintf(memory, sizeof memory, "%llu", (unsigned long long)limits->memory);
 	snprintf(pids, sizeof pids, "%llu", (unsigned long long)limits->pids);
 	snprintf(cpu, sizeof cpu, "%llu %llu", (unsigned long long)limits->cpu_quota, (unsigned long long)period);
-	return set_limit("memory", limits->memory, "memory.max", memory, failure) &&
-	       set_limit("pids", limits->pids, "pids.max", pids, failure) &&
-	       set_limit("cpu", limits->cpu_quota, "cpu.max", cpu, failure);
+	return set_limit(*directory, "memory.max", limits->memory, memory, failure) &&
+	       set_limit(*directory, "pids.max", limits->pids, pids, failure) &&
+	       set_limit(*directory, "cpu.max", limits->cpu_quota, cpu, failure);
 }
 
-bool cgroup_oom_killed(void)
+bool cgroup_oom_killed(int directory, unsigned long *kills)
 {
 	char events[512];
-	unsigned long before = oom_kills;
+	unsigned long before = *kills;
 	const char *line;
 
-	read_file(CONTAINER "/memory.events", events, sizeof events);
+	read_file(directory, "memory.events", events, sizeof events);
 	line = strstr(events, "oom_kill ");
 	if (line != NULL)
-		oom_kills = strtoul(line + strlen("oom_kill "), NULL, 10);
-	return oom_kills > before;
+		*kills = strtoul(line + strlen("oom_kill "), NULL, 10);
+	return *kills > before;
 }
 
-void cgroup_remove(void)
+static int remove_directory(const char *path, const struct stat *status, int type, struct FTW *walk)
 {
-	rmdir(CONTAINER);
+	(void)status;
+	(void)walk;
+	if (type == FTW_DP)
+		rmdir(path);
+	return 0;
+}
+
+void cgroup_remove(uint32_t id)
+{
+	enum { DESCRIPTORS = 16 };
+	char path[PATH_SIZE];
+
+	path_of(id, path);
+	nftw(path, remove_directory, DESCRIPTORS, FTW_DEPTH | FTW_PHYS);
+	unlink(LINK);
 }

@@ -61,13 +61,31 @@ bool disk_mount(const struct root_spec *root, struct failure *failure)
 	return true;
 }
 
-void disk_unmount(void)
+// Writes out what a layer has in memory. A failure shows when the file system is unmounted.
+static void sync_layer(void)
 {
-	sync();
+	int layer = open(DISK_LAYER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (layer >= 0) {
+		syncfs(layer);
+		close(layer);
+	}
+}
+
+bool disk_unmount(void)
+{
+	bool unmounted;
+
+	sync_layer();
 	umount2(DISK_ROOT, MNT_DETACH);
 	umount2(DISK_IMAGE, MNT_DETACH);
-	if (umount2(DISK_LAYER, 0) != 0 && errno != EINVAL && errno != ENOENT &&
-	    mount(NULL, DISK_LAYER, NULL, MS_REMOUNT | MS_RDONLY, NULL) != 0)
+	unmounted = umount2(DISK_LAYER, 0) == 0 || errno == EINVAL || errno == ENOENT;
+	if (!unmounted && mount(NULL, DISK_LAYER, NULL, MS_REMOUNT | MS_RDONLY, NULL) != 0)
 		console_log("unmount writable layer: %s", strerror(errno));
-	sync();
+	if (unmounted) {
+		rmdir(DISK_ROOT);
+		rmdir(DISK_IMAGE);
+		rmdir(DISK_LAYER);
+	}
+	return unmounted;
 }

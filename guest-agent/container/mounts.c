@@ -7,10 +7,8 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 
+#include "boot/machine.h"
 #include "container/target.h"
-
-#define SHARES "/run/shares"
-#define SHARES_TAG "tsvm"
 
 static bool mount_tmpfs(int root, const struct tmpfs_spec *spec, struct failure *failure)
 {
@@ -30,11 +28,11 @@ static bool mount_tmpfs(int root, const struct tmpfs_spec *spec, struct failure 
 static bool mount_share(int root, const struct share_spec *spec, struct failure *failure)
 {
 	unsigned long flags = MS_REMOUNT | MS_BIND | MS_NODEV | (spec->readonly ? MS_RDONLY : 0);
-	char source[sizeof SHARES + 16];
+	char source[sizeof MACHINE_SHARES + 16];
 	struct stat status;
 	enum target_kind kind;
 
-	snprintf(source, sizeof source, SHARES "/%u", spec->index);
+	snprintf(source, sizeof source, MACHINE_SHARES "/%u", spec->index);
 	if (stat(source, &status) != 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "shared folder for %s", spec->path);
 	kind = S_ISDIR(status.st_mode) ? TARGET_DIRECTORY : TARGET_FILE;
@@ -53,25 +51,22 @@ static size_t depth(const char *path)
 	return names;
 }
 
-bool mounts_make(int root, const struct start_request *start, struct failure *failure)
+bool mounts_make(int root, const struct container_request *container, struct failure *failure)
 {
-	size_t left = start->tmpfs.count + start->shares.count;
+	size_t left = container->tmpfs.count + container->shares.count;
 
-	if (start->shares.count > 0 && ((mkdir(SHARES, 0755) != 0 && errno != EEXIST) ||
-				       mount(SHARES_TAG, SHARES, "virtiofs", MS_NODEV, NULL) != 0))
-		return fail(failure, ERROR_SETUP_FAILED, errno, "mount the shared folders");
 	for (size_t level = 0; left > 0; level++) {
-		for (size_t i = 0; i < start->tmpfs.count; i++) {
-			if (depth(start->tmpfs.items[i].path) != level)
+		for (size_t i = 0; i < container->tmpfs.count; i++) {
+			if (depth(container->tmpfs.items[i].path) != level)
 				continue;
-			if (!mount_tmpfs(root, &start->tmpfs.items[i], failure))
+			if (!mount_tmpfs(root, &container->tmpfs.items[i], failure))
 				return false;
 			left--;
 		}
-		for (size_t i = 0; i < start->shares.count; i++) {
-			if (depth(start->shares.items[i].path) != level)
+		for (size_t i = 0; i < container->shares.count; i++) {
+			if (depth(container->shares.items[i].path) != level)
 				continue;
-			if (!mount_share(root, &start->shares.items[i], failure))
+			if (!mount_share(root, &container->shares.items[i], failure))
 				return false;
 			left--;
 		}

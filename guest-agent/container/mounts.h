@@ -5,9 +5,9 @@
 #include <stdbool.h>
 
 #include "protocol/failure.h"
-#include "protocol/request.h"
+#include "protocol/protocol.h"
 
 // Called in the container's fresh mount namespace: mounts them all on the overlay, whose descriptor is `root`.
-bool mounts_make(int root, const struct start_request *start, struct failure *failure);
+bool mounts_make(int root, const struct container_request *container, struct failure *failure);
 
 #endif

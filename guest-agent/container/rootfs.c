@@ -16,7 +16,8 @@
 #include "container/mounts.h"
 #include "container/target.h"
 
-#define FILES "/run/etc"
+// In the container's directory.
+#define FILES "etc"
 
 static const unsigned long safe = MS_NOSUID | MS_NODEV | MS_NOEXEC;
 
@@ -67,58 +68,66 @@ static bool write_file(const char *path, const char *text, size_t length, struct
 	return true;
 }
 
-bool rootfs_write_files(const struct start_request *start, struct failure *failure)
+bool rootfs_write_files(const struct container_request *container, struct failure *failure)
 {
 	char hostname[128];
 
 	if (mkdir(FILES, 0755) != 0 && errno != EEXIST)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "mkdir " FILES);
-	snprintf(hostname, sizeof hostname, "%s\n", start->hostname);
+	snprintf(hostname, sizeof hostname, "%s\n", container->hostname);
 	return write_file(FILES "/hostname", hostname, strlen(hostname), failure) &&
-	       (start->hosts == NULL ||
-		write_file(FILES "/hosts", start->hosts, strlen(start->hosts), failure)) &&
-	       (start->resolv_conf == NULL ||
-		write_file(FILES "/resolv.conf", start->resolv_conf, strlen(start->resolv_conf), failure));
+	       (container->hosts == NULL ||
+		write_file(FILES "/hosts", container->hosts, strlen(container->hosts), failure)) &&
+	       (container->resolv_conf == NULL ||
+		write_file(FILES "/resolv.conf", container->resolv_conf, strlen(container->resolv_conf), failure));
+}
+
+void rootfs_remove_files(void)
+{
+	unlink(FILES "/hostname");
+	unlink(FILES "/hosts");
+	unlink(FILES "/resolv.conf");
+	rmdir(FILES);
 }
 
 // Whether the container's own file is in the place of ours.
-static bool is_given(const struct start_request *start, const char *path)
+static bool is_given(const struct container_request *container, const char *path)
 {
-	for (size_t i = 0; i < start->shares.count; i++) {
-		if (strcmp(start->shares.items[i].path, path) == 0)
+	for (size_t i = 0; i < container->shares.count; i++) {
+		if (strcmp(container->shares.items[i].path, path) == 0)
 			return true;
 	}
 	return false;
 }
 
-static bool mount_file(int root, const struct start_request *start, const char *path, const char *source,
+static bool mount_file(int root, const struct container_request *container, const char *path, const char *source,
 		       struct failure *failure)
 {
-	return is_given(start, path) || target_mount(root, path, TARGET_FILE, source, NULL, MS_BIND, NULL, failure);
+	return is_given(container, path) || target_mount(root, path, TARGET_FILE, source, NULL, MS_BIND, NULL, failure);
 }
 
-static bool mount_files(int root, const struct start_request *start, struct failure *failure)
+static bool mount_files(int root, const struct container_request *container, struct failure *failure)
 {
-	return mount_file(root, start, "/etc/hostname", FILES "/hostname", failure) &&
-	       (start->hosts == NULL || mount_file(root, start, "/etc/hosts", FILES "/hosts", failure)) &&
-	       (start->resolv_conf == NULL ||
-		mount_file(root, start, "/etc/resolv.conf", FILES "/resolv.conf", failure));
+	return mount_file(root, container, "/etc/hostname", FILES "/hostname", failure) &&
+	       (container->hosts == NULL || mount_file(root, container, "/etc/hosts", FILES "/hosts", failure)) &&
+	       (container->resolv_conf == NULL ||
+		mount_file(root, container, "/etc/resolv.conf", FILES "/resolv.conf", failure));
 }
 
-static bool mount_defaults(int root, const struct start_request *start, struct failure *failure)
+static bool mount_defaults(int root, const struct container_request *container, struct failure *failure)
 {
 	char options[64];
 
 	for (size_t i = 0; i < sizeof mounts / sizeof *mounts; i++) {
 		const struct mount_spec *spec = &mounts[i];
-		unsigned long flags = start->privileged ? spec->flags & ~(unsigned long)MS_RDONLY : spec->flags;
+		unsigned long flags = container->privileged ? spec->flags & ~(unsigned long)MS_RDONLY : spec->flags;
 
 		if (!target_mount(root, spec->target, TARGET_DIRECTORY, spec->type, spec->type, flags, spec->options,
 				  failure) &&
 		    !(spec->optional && failure->error == ENODEV))
 			return false;
 	}
-	snprintf(options, sizeof options, "mode=1777,size=%llu", (unsigned long long)start->shm_size);
+	snprintf(options, sizeof options, "mode=1777,size=%llu", (unsigned long long)container->shm_size);
 	return target_mount(root, "/dev/shm", TARGET_DIRECTORY, "shm", "tmpfs", safe, options, failure);
 }
 
@@ -131,24 +140,24 @@ static bool pivot(int root, struct failure *failure)
 	return true;
 }
 
-bool rootfs_enter(const struct start_request *start, struct failure *failure)
+bool rootfs_enter(const struct container_request *container, const char *cwd, struct failure *failure)
 {
 	int root;
-	int cwd;
+	int directory;
 
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "making the mounts private");
 	root = open(DISK_ROOT, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, DISK_ROOT);
-	if (!mount_defaults(root, start, failure) || !devices_make(root, start->privileged, failure))
+	if (!mount_defaults(root, container, failure) || !devices_make(root, container->privileged, failure))
 		return false;
-	if (!mounts_make(root, start, failure) || !mount_files(root, start, failure))
+	if (!mounts_make(root, container, failure) || !mount_files(root, container, failure))
 		return false;
-	cwd = target_open(root, start->process.cwd, TARGET_DIRECTORY, failure);
-	if (cwd < 0)
+	directory = target_open(root, cwd, TARGET_DIRECTORY, failure);
+	if (directory < 0)
 		return false;
-	close(cwd);
+	close(directory);
 	if (!pivot(root, failure))
 		return false;
 	close(root);
@@ -186,11 +195,11 @@ static bool protect_kernel(struct failure *failure)
 	return true;
 }
 
-bool rootfs_protect(const struct start_request *start, struct failure *failure)
+bool rootfs_protect(const struct container_request *container, struct failure *failure)
 {
-	if (!start->privileged && !protect_kernel(failure))
+	if (!container->privileged && !protect_kernel(failure))
 		return false;
-	if (start->root.readonly && mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) != 0)
+	if (container->root.readonly && mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) != 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "make the root read-only");
 	return true;
 }

@@ -3,15 +3,19 @@
 #define TSVM_ROOTFS_H
 
 #include "protocol/failure.h"
-#include "protocol/request.h"
+#include "protocol/protocol.h"
 
-// Writes the container's own /etc/hosts, hostname and resolv.conf where rootfs_enter() takes them from.
-bool rootfs_write_files(const struct start_request *start, struct failure *failure);
+// Writes the container's own /etc/hosts, hostname and resolv.conf into its directory, which is the working directory.
+bool rootfs_write_files(const struct container_request *container, struct failure *failure);
 
-// Called in the container's fresh namespaces: mounts all on the overlay and makes it the root directory.
-bool rootfs_enter(const struct start_request *start, struct failure *failure);
+// Removes them again.
+void rootfs_remove_files(void);
+
+// Called in the container's directory and fresh namespaces: mounts everything on the overlay, makes the directory `cwd` if
+// it is missing, and makes the overlay the root directory.
+bool rootfs_enter(const struct container_request *container, const char *cwd, struct failure *failure);
 
 // The last steps, once all that must be written to the root is: protects /proc and /sys, and a read-only root.
-bool rootfs_protect(const struct start_request *start, struct failure *failure);
+bool rootfs_protect(const struct container_request *container, struct failure *failure);
 
 #endif

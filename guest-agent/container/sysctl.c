@@ -25,10 +25,10 @@ static bool set(const struct sysctl_spec *sysctl, struct failure *failure)
 	return written >= 0 || fail(failure, ERROR_SETUP_FAILED, error, "sysctl %.200s", sysctl->path);
 }
 
-bool sysctl_apply(const struct start_request *start, struct failure *failure)
+bool sysctl_apply(const struct container_request *container, struct failure *failure)
 {
-	for (size_t i = 0; i < start->sysctls.count; i++) {
-		if (!set(&start->sysctls.items[i], failure))
+	for (size_t i = 0; i < container->sysctls.count; i++) {
+		if (!set(&container->sysctls.items[i], failure))
 			return false;
 	}
 	return true;

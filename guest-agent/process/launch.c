@@ -95,27 +95,30 @@ static void reset_oom_score(void)
 
 static bool enter_container(const struct launch *launch, struct failure *failure)
 {
-	const struct start_request *start = launch->start;
+	const struct container *container = launch->container;
+	const char *hostname = container->spec->hostname;
 
-	if (start == NULL)
-		return setns(launch->container, namespaces) == 0 ||
+	if (!launch->first)
+		return setns(container->pidfd, namespaces) == 0 ||
 		       fail(failure, ERROR_SETUP_FAILED, errno, "enter the container");
 	if (unshare(namespaces) != 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "new namespaces");
-	if (sethostname(start->hostname, strlen(start->hostname)) != 0)
+	if (sethostname(hostname, strlen(hostname)) != 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "set host name");
-	return rootfs_enter(start, failure);
+	if (chdir(container->directory) != 0)
+		return fail(failure, ERROR_SETUP_FAILED, errno, "%s", container->directory);
+	return rootfs_enter(container->spec, launch->process->cwd, failure);
 }
 
 static bool open_terminal(const struct launch *launch, int *slave, struct failure *failure)
 {
-	const struct process_spec *process = launch->process;
+	const struct process_request *process = launch->process;
 	const struct launch_message message = { .stage = LAUNCH_TERMINAL };
 	int master;
 
 	if (!terminal_open(process->terminal.columns, process->terminal.rows, &master, slave, failure))
 		return false;
-	if (launch->start != NULL && !terminal_bind_console(master, failure))
+	if (launch->first && !terminal_bind_console(master, failure))
 		return false;
 	if (!send_message(launch->status, &message, master))
 		return fail(failure, ERROR_SETUP_FAILED, errno, "hand over the terminal");
@@ -197,7 +200,7 @@ static bool add_variable(char **env, size_t *count, const char *name, const char
 }
 
 // The given variables and those that Docker sets when they are missing. NULL without memory.
-static char **make_environment(const struct process_spec *process, const struct user *user)
+static char **make_environment(const struct process_request *process, const struct user *user)
 {
 	const struct text_list *given = &process->env;
 	char hostname[256] = "";
@@ -284,7 +287,7 @@ static bool execute(char **argv, char **env, struct failure *failure)
 // Runs a tool as root with all privileges. Returns when it could not be.
 static bool become_tool(const struct launch *launch, struct failure *failure)
 {
-	const struct process_spec *process = launch->process;
+	const struct process_request *process = launch->process;
 	const struct launch_message ready = { .stage = LAUNCH_READY };
 	const struct tool *tool = tool_find(process->argv.items[0]);
 	const struct user root = { 0 };
@@ -293,7 +296,7 @@ static bool become_tool(const struct launch *launch, struct failure *failure)
 		return fail(failure, ERROR_NOT_FOUND, 0, "no tool %.200s", process->argv.items[0]);
 	if ((!tool->outside && !enter_container(launch, failure)) || !open_streams(launch, &root, failure))
 		return false;
-	if (chdir("/") != 0 || !send_message(launch->status, &ready, -1))
+	if (chdir(tool->outside ? launch->container->directory : "/") != 0 || !send_message(launch->status, &ready, -1))
 		return fail(failure, ERROR_SETUP_FAILED, errno, "report");
 	syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, 0);
 	_exit(tool->run(process->argv.items + 1) ? 0 : 1);
@@ -301,7 +304,7 @@ static bool become_tool(const struct launch *launch, struct failure *failure)
 
 static bool become(const struct launch *launch, struct failure *failure)
 {
-	const struct process_spec *process = launch->process;
+	const struct process_request *process = launch->process;
 	const struct launch_message ready = { .stage = LAUNCH_READY };
 	struct accounts accounts;
 	struct user user;
@@ -318,8 +321,8 @@ static bool become(const struct launch *launch, struct failure *failure)
 		return false;
 	if (!open_streams(launch, &user, failure))
 		return false;
-	if (launch->start != NULL &&
-	    (!sysctl_apply(launch->start, failure) || !rootfs_protect(launch->start, failure)))
+	if (launch->first &&
+	    (!sysctl_apply(launch->container->spec, failure) || !rootfs_protect(launch->container->spec, failure)))
 		return false;
 	if (!change_directory(process->cwd, failure) || !privileges_set_rlimits(process, failure))
 		return false;
@@ -333,7 +336,7 @@ static bool become(const struct launch *launch, struct failure *failure)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "close descriptors");
 	if (!send_message(launch->status, &ready, -1))
 		return fail(failure, ERROR_SETUP_FAILED, errno, "report");
-	if (launch->start != NULL && launch->start->init) {
+	if (launch->first && launch->container->spec->init) {
 		pid_t program = init_fork(process->has_terminal, failure);
 
 		if (program > 0 && privileges_forgo(process, &user, failure))

@@ -2,15 +2,16 @@
 #ifndef TSVM_LAUNCH_H
 #define TSVM_LAUNCH_H
 
+#include "container/container.h"
 #include "protocol/failure.h"
-#include "protocol/request.h"
+#include "protocol/protocol.h"
 
 struct launch {
-	const struct process_spec *process;
-	const struct start_request *start; // the container to make; NULL: the running one is joined
-	int container;                     // pidfd of the container's process 1, when joining
-	int streams[3];                    // the process's ends of its pipes; -1: /dev/null, or the terminal
-	int status;                        // SOCK_SEQPACKET, close-on-exec: where the messages below go
+	const struct process_request *process;
+	const struct container *container;
+	bool first;     // process 1, which makes the container's namespaces and mounts; others join them
+	int streams[3]; // the process's ends of its pipes; -1: /dev/null, or the terminal
+	int status;     // SOCK_SEQPACKET, close-on-exec: where the messages below go
 };
 
 enum launch_stage {

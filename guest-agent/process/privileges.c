@@ -12,7 +12,7 @@
 
 #include "linux.h"
 
-bool privileges_set_rlimits(const struct process_spec *process, struct failure *failure)
+bool privileges_set_rlimits(const struct process_request *process, struct failure *failure)
 {
 	for (size_t i = 0; i < process->rlimits.count; i++) {
 		const struct rlimit_spec *spec = &process->rlimits.items[i];
@@ -58,17 +58,17 @@ static bool set_capabilities(uint64_t capabilities, struct failure *failure)
 }
 
 // seccomp(2): a filter is for who has CAP_SYS_ADMIN, or can gain no privileges any more.
-static bool filter_needs_capability(const struct process_spec *process)
+static bool filter_needs_capability(const struct process_request *process)
 {
 	return process->seccomp.count > 0 && !process->no_new_privileges;
 }
 
-static uint64_t lasting_capabilities(const struct process_spec *process, const struct user *user)
+static uint64_t lasting_capabilities(const struct process_request *process, const struct user *user)
 {
 	return user->uid == 0 ? permitted_of(process->capabilities) : 0;
 }
 
-bool privileges_drop(const struct process_spec *process, const struct user *user, struct failure *failure)
+bool privileges_drop(const struct process_request *process, const struct user *user, struct failure *failure)
 {
 	bool admin = filter_needs_capability(process);
 
@@ -92,7 +92,7 @@ bool privileges_drop(const struct process_spec *process, const struct user *user
 	return true;
 }
 
-bool privileges_seal(const struct process_spec *process, const struct user *user, struct failure *failure)
+bool privileges_seal(const struct process_request *process, const struct user *user, struct failure *failure)
 {
 	const struct filter_program filter = {
 		.length = (unsigned short)process->seccomp.count,
@@ -108,7 +108,7 @@ bool privileges_seal(const struct process_spec *process, const struct user *user
 	return !filter_needs_capability(process) || set_capabilities(lasting, failure);
 }
 
-bool privileges_forgo(const struct process_spec *process, const struct user *user, struct failure *failure)
+bool privileges_forgo(const struct process_request *process, const struct user *user, struct failure *failure)
 {
 	return !filter_needs_capability(process) || set_capabilities(lasting_capabilities(process, user), failure);
 }

@@ -5,24 +5,19 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "container/cgroup.h"
 #include "control.h"
-#include "container/disk.h"
+#include "container/container.h"
 #include "protocol/frame.h"
+#include "process/fork.h"
 #include "process/launch.h"
-#include "boot/network.h"
-#include "linux.h"
 #include "loop.h"
-#include "power.h"
-#include "container/rootfs.h"
 #include "process/stream.h"
 #include "process/terminal.h"
 #include "tools/tool.h"
@@ -33,6 +28,8 @@ struct process {
 	struct process *next;
 	uint32_t id;
 	uint16_t request;
+	struct container *container;
+	bool first; // process 1 of the container
 	pid_t pid; // 0 once reaped
 	int status; // of the launch; -1 once it is over
 	bool ready;
@@ -42,11 +39,6 @@ struct process {
 
 static struct process *processes;
 static size_t process_count;
-static bool container_made;
-static pid_t container_pid; // the container's process 1; 0 before and after
-static int container = -1;  // its pidfd
-static int cgroup = -1;     // the container's
-static int own_pid_namespace = -1;
 
 static struct process *find(uint32_t id)
 {
@@ -76,7 +68,7 @@ static void close_all(int *descriptors, size_t count)
 }
 
 // Opens the process's streams; `ends` are its own ends of the pipes.
-static bool open_streams(const struct process_spec *spec, int ends[3], struct failure *failure)
+static bool open_streams(const struct process_request *spec, int ends[3], struct failure *failure)
 {
 	if (spec->has_terminal)
 		return stream_open(spec, STREAM_TERMINAL, -1, failure);
@@ -97,47 +89,7 @@ static bool open_streams(const struct process_spec *spec, int ends[3], struct fa
 	return true;
 }
 
-// A child in the container's cgroup and in a new pid namespace. As after fork(2), but unknown to the C library.
-static pid_t fork_container(void)
-{
-	int pidfd = -1;
-	struct clone_args arguments = {
-		.flags = CLONE_NEWPID | CLONE_PIDFD | CLONE_INTO_CGROUP,
-		.pidfd = (uintptr_t)&pidfd,
-		.exit_signal = SIGCHLD,
-		.cgroup = (uint64_t)cgroup,
-	};
-	pid_t pid = (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
-
-	if (pid > 0) {
-		container = pidfd;
-		container_pid = pid;
-	}
-	return pid;
-}
-
-// A child in the container's cgroup and pid namespace. Children to be go to the agent's own again.
-static pid_t fork_into_container(void)
-{
-	struct clone_args arguments = {
-		.flags = CLONE_INTO_CGROUP,
-		.exit_signal = SIGCHLD,
-		.cgroup = (uint64_t)cgroup,
-	};
-	pid_t pid;
-	int error;
-
-	if (setns(container, CLONE_NEWPID) != 0)
-		return -1;
-	pid = (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
-	error = errno;
-	if (pid != 0 && setns(own_pid_namespace, CLONE_NEWPID) != 0)
-		power_fail("cannot return to the agent's pid namespace");
-	errno = error;
-	return pid;
-}
-
-static bool is_outside(const struct process_spec *spec)
+static bool is_outside(const struct process_request *spec)
 {
 	const struct tool *tool = spec->tool ? tool_find(spec->argv.items[0]) : NULL;
 
@@ -151,10 +103,10 @@ static bool start_child(struct process *process, struct launch *plan, struct fai
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, status) != 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "socket pair");
 	plan->status = status[1];
-	if (plan->start != NULL)
-		process->pid = fork_container();
+	if (process->first)
+		process->pid = fork_first(process->container);
 	else
-		process->pid = is_outside(plan->process) ? fork() : fork_into_container();
+		process->pid = is_outside(plan->process) ? fork() : fork_into(process->container);
 	if (process->pid == 0) {
 		close(status[0]);
 		launch(plan);
@@ -168,13 +120,17 @@ static bool start_child(struct process *process, struct launch *plan, struct fai
 	return true;
 }
 
-static bool add(uint16_t request, const struct process_spec *spec, const struct start_request *start,
-		struct failure *failure)
+bool process_start(uint16_t request, const struct process_request *spec, struct failure *failure)
 {
-	struct launch plan = { .process = spec, .start = start, .container = container, .streams = { -1, -1, -1 } };
+	struct launch plan = { .process = spec, .streams = { -1, -1, -1 } };
+	struct container *container = container_find(spec->container, failure);
 	struct process *process;
 	bool started;
 
+	if (container == NULL)
+		return false;
+	if (container->state != CONTAINER_CREATED && container->state != CONTAINER_RUNNING)
+		return fail(failure, ERROR_BAD_REQUEST, 0, "container %u is not running", spec->container);
 	if (!id_is_free(spec->id))
 		return fail(failure, ERROR_BAD_REQUEST, 0, "process %u exists", spec->id);
 	if (process_count == MAX_PROCESSES)
@@ -184,7 +140,11 @@ static bool add(uint16_t request, const struct process_spec *spec, const struct 
 		return fail(failure, ERROR_SETUP_FAILED, ENOMEM, "process");
 	process->id = spec->id;
 	process->request = request;
+	process->container = container;
+	process->first = container->state == CONTAINER_CREATED;
 	process->status = -1;
+	plan.container = container;
+	plan.first = process->first;
 	started = open_streams(spec, plan.streams, failure) && start_child(process, &plan, failure);
 	close_all(plan.streams, 3);
 	if (!started) {
@@ -198,31 +158,18 @@ static bool add(uint16_t request, const struct process_spec *spec, const struct 
 	return true;
 }
 
-bool process_start(uint16_t request, const struct start_request *start, struct failure *failure)
+bool process_remove_container(const struct remove_request *remove, struct failure *failure)
 {
-	if (container_made)
-		return fail(failure, ERROR_BAD_REQUEST, 0, "the container was started before");
-	if (own_pid_namespace < 0)
-		own_pid_namespace = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
-	if (own_pid_namespace < 0)
-		return fail(failure, ERROR_SETUP_FAILED, errno, "own pid namespace");
-	container_made = true;
-	return network_configure(&start->network, failure) && disk_mount(&start->root, failure) &&
-	       rootfs_write_files(start, failure) && cgroup_create(&start->limits, &cgroup, failure) && add(request, &start->process, start, failure);
-}
+	struct container *container = container_find(remove->container, failure);
 
-bool process_exec(uint16_t request, const struct process_spec *spec, struct failure *failure)
-{
-	const struct process *first = NULL;
-
+	if (container == NULL)
+		return false;
 	for (const struct process *process = processes; process != NULL; process = process->next) {
-		if (container_pid != 0 && process->pid == container_pid)
-			first = process;
+		if (process->container == container && process->pid != 0)
+			return fail(failure, ERROR_BAD_REQUEST, 0, "process %u runs in container %u", process->id,
+				    container->id);
 	}
-	// Before its process 1 is ready, the container has not all of its mounts.
-	if (first == NULL || !first->ready || first->failed)
-		return fail(failure, ERROR_BAD_REQUEST, 0, "the container is not running");
-	return add(request, spec, NULL, failure);
+	return container_remove(container, failure);
 }
 
 bool process_signal(const struct signal_request *request, struct failure *failure)
@@ -256,6 +203,8 @@ static void conclude(struct process *process)
 		process->failed = true;
 	}
 	if (process->failed) {
+		if (process->first)
+			process->container->state = CONTAINER_ENDED;
 		stream_drop(process->id);
 		control_send(frame, frame_error(frame, process->request, &process->failure));
 	} else {
@@ -274,6 +223,8 @@ static void take_launch_message(struct process *process)
 	}
 	if (message.stage == LAUNCH_READY) {
 		process->ready = true;
+		if (process->first)
+			process->container->state = CONTAINER_RUNNING;
 	} else if (message.stage == LAUNCH_FAILED) {
 		process->failed = true;
 		process->failure = message.failure;
@@ -295,16 +246,19 @@ static void status_ready(void *owner, short events)
 
 static void reaped(struct process *process, int wait_status)
 {
+	struct container *container = process->container;
 	uint8_t frame[AGENT_FRAME_SIZE];
-	pid_t pid = process->pid;
 
 	while (process->status >= 0)
 		take_launch_message(process); // its other end is closed: this does not block
 	process->pid = 0;
-	if (!process->failed)
-		control_send(frame, frame_exited(frame, process->id, wait_status, cgroup_oom_killed()));
-	if (pid == container_pid)
-		container_pid = 0;
+	if (!process->failed) {
+		bool oom_killed = cgroup_oom_killed(container->cgroup, &container->oom_kills);
+
+		control_send(frame, frame_exited(frame, process->id, container->id, wait_status, oom_killed));
+	}
+	if (process->first)
+		container_end(container);
 }
 
 void process_reap(void)
@@ -341,9 +295,9 @@ void process_watch_all(void)
 	}
 }
 
-void process_kill_container(void)
+void process_kill_all(void)
 {
-	// The container's processes go with their process 1; tools that work outside of it do not.
+	// A container's processes go with its process 1; tools that work outside of it do not.
 	for (const struct process *process = processes; process != NULL; process = process->next) {
 		if (process->pid > 0)
 			kill(process->pid, SIGKILL);

@@ -5,13 +5,14 @@
 #include <stdint.h>
 
 #include "protocol/failure.h"
-#include "protocol/request.h"
+#include "protocol/protocol.h"
 
-// Makes the container and starts its first process; the answer to `request` comes when it runs or has failed.
-bool process_start(uint16_t request, const struct start_request *start, struct failure *failure);
+// Starts a process in a container, as its process 1 if it is the first. The answer to `request` comes when the process
+// runs or has failed.
+bool process_start(uint16_t request, const struct process_request *spec, struct failure *failure);
 
-// Starts a process in the running container; answered likewise.
-bool process_exec(uint16_t request, const struct process_spec *spec, struct failure *failure);
+// Removes a container that no process runs in.
+bool process_remove_container(const struct remove_request *remove, struct failure *failure);
 
 bool process_signal(const struct signal_request *signal, struct failure *failure);
 
@@ -23,7 +24,7 @@ void process_watch_all(void);
 // Takes the status of all children that have ended.
 void process_reap(void);
 
-// Ends the container at once. Its kernel resources are gone when its process 1 is reaped.
-void process_kill_container(void);
+// Kills all processes. The kernel resources of a container are gone when its process 1 is reaped.
+void process_kill_all(void);
 
 #endif

@@ -214,7 +214,7 @@ void stream_watch_all(void)
 	}
 }
 
-bool stream_open(const struct process_spec *process, enum stream_kind kind, int descriptor, struct failure *failure)
+bool stream_open(const struct process_request *process, enum stream_kind kind, int descriptor, struct failure *failure)
 {
 	struct stream *stream = malloc(sizeof *stream);
 

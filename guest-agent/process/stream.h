@@ -7,11 +7,10 @@
 
 #include "protocol/failure.h"
 #include "protocol/protocol.h"
-#include "protocol/request.h"
 
 // Opens the connection and joins it to the non-blocking `descriptor`, which the stream then owns: the read end of the
 // process's stdout or stderr, or the write end of its stdin. A terminal is joined later: -1.
-bool stream_open(const struct process_spec *process, enum stream_kind kind, int descriptor, struct failure *failure);
+bool stream_open(const struct process_request *process, enum stream_kind kind, int descriptor, struct failure *failure);
 
 // Joins a terminal stream to the master, which the stream then owns.
 void stream_join_terminal(uint32_t process, int master);

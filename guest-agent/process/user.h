@@ -7,7 +7,7 @@
 #include <sys/types.h>
 
 #include "protocol/failure.h"
-#include "protocol/request.h"
+#include "protocol/protocol.h"
 
 // The contents of /etc/passwd and /etc/group; written by the image, so by anybody.
 struct accounts {

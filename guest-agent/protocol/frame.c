@@ -27,12 +27,14 @@ static size_t smaller(size_t a, size_t b)
 	return a < b ? a : b;
 }
 
-void frame_reader_next(struct frame_reader *reader)
+uint8_t *frame_reader_take(struct frame_reader *reader)
 {
-	free(reader->payload);
+	uint8_t *payload = reader->payload;
+
 	reader->payload = NULL;
 	reader->header_length = 0;
 	reader->payload_length = 0;
+	return payload;
 }
 
 enum frame_event frame_reader_push(struct frame_reader *reader, const uint8_t *bytes, size_t count, size_t *taken)
@@ -129,7 +131,8 @@ size_t frame_started(uint8_t frame[AGENT_FRAME_SIZE], uint16_t request, uint32_t
 	return finish(frame, length, FRAME_STARTED, request);
 }
 
-size_t frame_exited(uint8_t frame[AGENT_FRAME_SIZE], uint32_t process, int wait_status, bool oom_killed)
+size_t frame_exited(uint8_t frame[AGENT_FRAME_SIZE], uint32_t process, uint32_t container,
+		    int wait_status, bool oom_killed)
 {
 	size_t length = FRAME_HEADER_LENGTH;
 
@@ -138,6 +141,7 @@ size_t frame_exited(uint8_t frame[AGENT_FRAME_SIZE], uint32_t process, int wait_
 		length = add_integer(frame, length, TAG_EXITED_SIGNAL, (uint64_t)WTERMSIG(wait_status));
 	else
 		length = add_integer(frame, length, TAG_EXITED_CODE, (uint64_t)WEXITSTATUS(wait_status));
+	length = add_integer(frame, length, TAG_EXITED_CONTAINER, container);
 	if (oom_killed)
 		length = add_integer(frame, length, TAG_EXITED_OOM_KILLED, 1);
 	return finish(frame, length, FRAME_EXITED, 0);
@@ -161,6 +165,11 @@ size_t frame_stream(uint8_t frame[AGENT_FRAME_SIZE], uint32_t process, enum stre
 	length = add_integer(frame, length, TAG_STREAM_PROCESS, process);
 	length = add_integer(frame, length, TAG_STREAM_STREAM, stream);
 	return finish(frame, length, FRAME_STREAM, 0);
+}
+
+size_t frame_done(uint8_t frame[AGENT_FRAME_SIZE], uint16_t request)
+{
+	return finish(frame, FRAME_HEADER_LENGTH, FRAME_DONE, request);
 }
 
 size_t frame_pong(uint8_t frame[AGENT_FRAME_SIZE], uint16_t request)

@@ -14,7 +14,7 @@ enum { AGENT_FRAME_SIZE = 1024 };
 
 enum frame_event {
 	FRAME_INCOMPLETE, // all given bytes are taken, none completed a frame
-	FRAME_COMPLETE,   // type, request, payload and length hold a frame, until frame_reader_next()
+	FRAME_COMPLETE,   // type, request and length are those of a frame; frame_reader_take() gives its payload
 	FRAME_OVERSIZED,  // type and request are known; the payload will be skipped
 	FRAME_NO_MEMORY,  // as FRAME_OVERSIZED
 };
@@ -34,15 +34,17 @@ struct frame_reader {
 // Takes bytes up to the end of one frame and stores how many in `taken`.
 enum frame_event frame_reader_push(struct frame_reader *reader, const uint8_t *bytes, size_t count, size_t *taken);
 
-// Frees the frame that was complete.
-void frame_reader_next(struct frame_reader *reader);
+// The payload of the frame that is complete, for the caller to free. The next frame can be read.
+uint8_t *frame_reader_take(struct frame_reader *reader);
 
 // Each writes one frame and returns its length.
 size_t frame_hello(uint8_t frame[AGENT_FRAME_SIZE], const char *kernel, uint64_t running_microseconds);
 size_t frame_started(uint8_t frame[AGENT_FRAME_SIZE], uint16_t request, uint32_t process, pid_t pid);
-size_t frame_exited(uint8_t frame[AGENT_FRAME_SIZE], uint32_t process, int wait_status, bool oom_killed);
+size_t frame_exited(uint8_t frame[AGENT_FRAME_SIZE], uint32_t process, uint32_t container,
+		    int wait_status, bool oom_killed);
 size_t frame_error(uint8_t frame[AGENT_FRAME_SIZE], uint16_t request, const struct failure *failure);
 size_t frame_stream(uint8_t frame[AGENT_FRAME_SIZE], uint32_t process, enum stream_kind stream);
+size_t frame_done(uint8_t frame[AGENT_FRAME_SIZE], uint16_t request);
 size_t frame_pong(uint8_t frame[AGENT_FRAME_SIZE], uint16_t request);
 
 #endif

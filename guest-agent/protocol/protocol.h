@@ -12,7 +12,7 @@
 #define UNLIMITED UINT64_MAX
 
 enum {
-	PROTOCOL_VERSION = 1, // Protocol version that hello carries.
+	PROTOCOL_VERSION = 2, // Protocol version that hello carries.
 	AGENT_PORT = 1024, // The host's vsock port for the control connection and, by default, for streams.
 	FRAME_HEADER_LENGTH = 8, // Bytes of a frame header: u32 payload length, u16 type, u16 request.
 	FIELD_HEADER_LENGTH = 6, // Bytes of a field header: u16 tag, u32 length of the value.
@@ -24,18 +24,21 @@ enum {
 };
 
 enum frame_type {
-	FRAME_START = 0x01,
-	FRAME_EXEC = 0x02,
-	FRAME_SIGNAL = 0x03,
-	FRAME_RESIZE = 0x04,
-	FRAME_SHUTDOWN = 0x05,
-	FRAME_PING = 0x06,
+	FRAME_MACHINE = 0x01,
+	FRAME_CONTAINER = 0x02,
+	FRAME_PROCESS = 0x03,
+	FRAME_SIGNAL = 0x04,
+	FRAME_RESIZE = 0x05,
+	FRAME_REMOVE = 0x06,
+	FRAME_SHUTDOWN = 0x07,
+	FRAME_PING = 0x08,
 	FRAME_HELLO = 0x81,
 	FRAME_STARTED = 0x82,
 	FRAME_EXITED = 0x83,
 	FRAME_ERROR = 0x84,
 	FRAME_STREAM = 0x85,
 	FRAME_PONG = 0x86,
+	FRAME_DONE = 0x87,
 };
 
 enum error_kind {
@@ -47,6 +50,7 @@ enum error_kind {
 	ERROR_CANNOT_INVOKE = 6,
 	ERROR_NO_SUCH_USER = 7,
 	ERROR_SETUP_FAILED = 8,
+	ERROR_NO_SUCH_CONTAINER = 9,
 };
 
 enum stream_kind {
@@ -67,7 +71,8 @@ enum {
 	TAG_EXITED_PROCESS = 1,
 	TAG_EXITED_CODE = 2,
 	TAG_EXITED_SIGNAL = 3,
-	TAG_EXITED_OOM_KILLED = 4,
+	TAG_EXITED_CONTAINER = 4,
+	TAG_EXITED_OOM_KILLED = 5,
 	TAG_ERROR_KIND = 1,
 	TAG_ERROR_ERRNO = 2,
 	TAG_ERROR_MESSAGE = 3,
@@ -105,25 +110,6 @@ struct rlimit_list {
 	struct rlimit_spec *items;
 	size_t count;
 	size_t capacity;
-};
-
-// One process in the container.
-struct process_spec {
-	uint32_t id; // the host's name for the process; never used again
-	struct text_list argv; // argv[0] without a slash is searched for in the container's PATH
-	struct text_list env; // NAME=value; see "The container" for what is added
-	const char *cwd; // working directory; the first process of a container makes it if missing
-	const char *user; // user[:group], see "The container"; absent: root
-	struct text_list groups; // more supplementary groups, names or numbers
-	bool has_terminal;
-	struct terminal_spec terminal; // one terminal stream instead of pipes
-	bool open_stdin; // open a stdin stream; otherwise stdin is /dev/null. No effect on a terminal
-	uint64_t capabilities; // the bounding set, one bit each; absent: Docker's 14
-	bool no_new_privileges; // set no_new_privs (prctl(2))
-	struct rlimit_list rlimits; // resource limits
-	struct program seccomp; // filter of system calls (seccomp(2)), see "The container"
-	uint32_t port; // the host's vsock port for the streams
-	bool tool; // argv names a tool of the agent, which runs as root; see "Tools"
 };
 
 // The container's root file system.
@@ -193,29 +179,49 @@ struct sysctl_list {
 	size_t capacity;
 };
 
-// Makes the container and starts its first process.
-struct start_request {
-	const char *hostname; // host name of the container
+// Sets the machine up.
+struct machine_request {
 	uint64_t clock; // wall clock to set, microseconds since the epoch; 0 or absent: left alone
+	bool has_network;
+	struct network_spec network; // absent: only the loopback interface
+	bool shares; // mount the virtio-fs device tsvm, which containers take their shares from
+};
+
+// Makes a container, without a process.
+struct container_request {
+	uint32_t id; // the host's name for the container, until it is removed
+	const char *hostname; // host name of the container
 	struct root_spec root; // the root file system
 	struct tmpfs_list tmpfs; // tmpfs mounts
+	struct share_list shares; // folders and files of the host
 	const char *hosts; // contents of /etc/hosts; absent: the image's own
 	const char *resolv_conf; // contents of /etc/resolv.conf; absent: the image's own
 	uint64_t shm_size; // bytes of /dev/shm; absent: 64 MiB
 	bool has_limits;
 	struct limits_spec limits; // limits of the cgroup
-	struct process_spec process; // the first process
 	struct sysctl_list sysctls; // kernel parameters
 	bool privileged; // all devices of the machine; /proc, /sys and cgroups are writable
 	bool init; // process 1 of the container is the agent's, which reaps; the program is its child
-	struct share_list shares; // folders and files of the host
-	bool has_network;
-	struct network_spec network; // absent: only the loopback interface
 };
 
-// Starts another process in the running container.
-struct exec_request {
-	struct process_spec process; // the process
+// Starts a process in a container. The first one is process 1 of the container.
+struct process_request {
+	uint32_t container; // id of the container
+	uint32_t id; // the host's name for the process; never used again
+	struct text_list argv; // argv[0] without a slash is searched for in the container's PATH
+	struct text_list env; // NAME=value; see "The container" for what is added
+	const char *cwd; // working directory; the first process of a container makes it if missing
+	const char *user; // user[:group], see "The container"; absent: root
+	struct text_list groups; // more supplementary groups, names or numbers
+	bool has_terminal;
+	struct terminal_spec terminal; // one terminal stream instead of pipes
+	bool open_stdin; // open a stdin stream; otherwise stdin is /dev/null. No effect on a terminal
+	uint64_t capabilities; // the bounding set, one bit each; absent: Docker's 14
+	bool no_new_privileges; // set no_new_privs (prctl(2))
+	struct rlimit_list rlimits; // resource limits
+	struct program seccomp; // filter of system calls (seccomp(2)), see "The container"
+	uint32_t port; // the host's vsock port for the streams
+	bool tool; // argv names a tool of the agent, which runs as root; see "Tools"
 };
 
 // Sends a signal to a process. Answered only by error.
@@ -231,14 +237,23 @@ struct resize_request {
 	uint16_t rows; // lines
 };
 
-// A decoded request. Texts, lists and programs belong to it; an absent text is NULL or its preset.
+// Removes a container that no process runs in.
+struct remove_request {
+	uint32_t container; // id of the container, which is free afterwards
+};
+
+// A decoded request. Its texts and programs point into the payload, which belongs to it as its lists do. An absent
+// text is NULL or its preset.
 struct request {
 	enum frame_type type;
+	uint8_t *payload;
 	union {
-		struct start_request start;
-		struct exec_request exec;
+		struct machine_request machine;
+		struct container_request container;
+		struct process_request process;
 		struct signal_request signal;
 		struct resize_request resize;
+		struct remove_request remove;
 	};
 };
 

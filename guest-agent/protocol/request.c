@@ -268,7 +268,7 @@ bool request_decode(struct request *request, uint16_t type, uint8_t *payload, si
 {
 	const struct request_rule *rule = find_request(type);
 
-	*request = (struct request){ 0 };
+	*request = (struct request){ .payload = payload };
 	if (rule == NULL)
 		return fail(failure, ERROR_UNSUPPORTED, 0, "unknown frame type %u", type);
 	request->type = rule->type;
@@ -281,4 +281,5 @@ void request_free(struct request *request)
 
 	if (rule != NULL)
 		free_group(rule->group, (char *)request + rule->offset);
+	free(request->payload);
 }

@@ -20,26 +20,6 @@ static const struct group_rule rlimit_rule = {
 	.name = "rlimit", .size = sizeof(struct rlimit_spec), .fields = rlimit_fields, .count = 3,
 };
 
-static const struct field_rule process_fields[] = {
-	{ .tag = 1, .name = "id", .kind = FIELD_INTEGER, .required = true, .offset = offsetof(struct process_spec, id), .size = sizeof(uint32_t), .min = 1, .max = 4294967295 },
-	{ .tag = 2, .name = "argv", .kind = FIELD_TEXT, .required = true, .repeated = true, .offset = offsetof(struct process_spec, argv), .max = 131071 },
-	{ .tag = 3, .name = "env", .kind = FIELD_TEXT, .repeated = true, .offset = offsetof(struct process_spec, env), .max = 131071 },
-	{ .tag = 4, .name = "cwd", .kind = FIELD_PATH, .offset = offsetof(struct process_spec, cwd), .max = 4095, .preset_text = "/" },
-	{ .tag = 5, .name = "user", .kind = FIELD_TEXT, .offset = offsetof(struct process_spec, user), .max = 255, .preset_text = "" },
-	{ .tag = 6, .name = "groups", .kind = FIELD_TEXT, .repeated = true, .offset = offsetof(struct process_spec, groups), .max = 255 },
-	{ .tag = 7, .name = "terminal", .kind = FIELD_GROUP, .offset = offsetof(struct process_spec, terminal), .given = offsetof(struct process_spec, has_terminal), .group = &terminal_rule },
-	{ .tag = 8, .name = "stdin", .kind = FIELD_FLAG, .offset = offsetof(struct process_spec, open_stdin) },
-	{ .tag = 9, .name = "capabilities", .kind = FIELD_INTEGER, .offset = offsetof(struct process_spec, capabilities), .size = sizeof(uint64_t), .max = UINT64_MAX, .preset = 0xa80425fb },
-	{ .tag = 10, .name = "noNewPrivileges", .kind = FIELD_FLAG, .offset = offsetof(struct process_spec, no_new_privileges) },
-	{ .tag = 11, .name = "rlimits", .kind = FIELD_GROUP, .repeated = true, .offset = offsetof(struct process_spec, rlimits), .group = &rlimit_rule },
-	{ .tag = 12, .name = "seccomp", .kind = FIELD_PROGRAM, .offset = offsetof(struct process_spec, seccomp) },
-	{ .tag = 20, .name = "port", .kind = FIELD_INTEGER, .offset = offsetof(struct process_spec, port), .size = sizeof(uint32_t), .min = 1024, .max = 4294967294, .preset = 0x400 },
-	{ .tag = 21, .name = "tool", .kind = FIELD_FLAG, .offset = offsetof(struct process_spec, tool) },
-};
-static const struct group_rule process_rule = {
-	.name = "process", .size = sizeof(struct process_spec), .fields = process_fields, .count = 14,
-};
-
 static const struct field_rule root_fields[] = {
 	{ .tag = 1, .name = "device", .kind = FIELD_PATH, .required = true, .offset = offsetof(struct root_spec, device), .max = 4095 },
 	{ .tag = 2, .name = "scratch", .kind = FIELD_PATH, .offset = offsetof(struct root_spec, scratch), .max = 4095 },
@@ -101,31 +81,52 @@ static const struct group_rule sysctl_rule = {
 	.name = "sysctl", .size = sizeof(struct sysctl_spec), .fields = sysctl_fields, .count = 2,
 };
 
-static const struct field_rule start_request_fields[] = {
-	{ .tag = 1, .name = "hostname", .kind = FIELD_TEXT, .required = true, .offset = offsetof(struct start_request, hostname), .max = 64 },
-	{ .tag = 2, .name = "clock", .kind = FIELD_INTEGER, .offset = offsetof(struct start_request, clock), .size = sizeof(uint64_t), .max = 9007199254740991 },
-	{ .tag = 3, .name = "root", .kind = FIELD_GROUP, .required = true, .offset = offsetof(struct start_request, root), .group = &root_rule },
-	{ .tag = 4, .name = "tmpfs", .kind = FIELD_GROUP, .repeated = true, .offset = offsetof(struct start_request, tmpfs), .group = &tmpfs_rule },
-	{ .tag = 5, .name = "hosts", .kind = FIELD_TEXT, .offset = offsetof(struct start_request, hosts), .max = 4194304 },
-	{ .tag = 6, .name = "resolvConf", .kind = FIELD_TEXT, .offset = offsetof(struct start_request, resolv_conf), .max = 4194304 },
-	{ .tag = 7, .name = "shmSize", .kind = FIELD_INTEGER, .offset = offsetof(struct start_request, shm_size), .size = sizeof(uint64_t), .max = 9007199254740991, .preset = 0x4000000 },
-	{ .tag = 8, .name = "limits", .kind = FIELD_GROUP, .offset = offsetof(struct start_request, limits), .given = offsetof(struct start_request, has_limits), .group = &limits_rule },
-	{ .tag = 9, .name = "process", .kind = FIELD_GROUP, .required = true, .offset = offsetof(struct start_request, process), .group = &process_rule },
-	{ .tag = 10, .name = "sysctls", .kind = FIELD_GROUP, .repeated = true, .offset = offsetof(struct start_request, sysctls), .group = &sysctl_rule },
-	{ .tag = 11, .name = "privileged", .kind = FIELD_FLAG, .offset = offsetof(struct start_request, privileged) },
-	{ .tag = 12, .name = "init", .kind = FIELD_FLAG, .offset = offsetof(struct start_request, init) },
-	{ .tag = 13, .name = "shares", .kind = FIELD_GROUP, .repeated = true, .offset = offsetof(struct start_request, shares), .group = &share_rule },
-	{ .tag = 14, .name = "network", .kind = FIELD_GROUP, .offset = offsetof(struct start_request, network), .given = offsetof(struct start_request, has_network), .group = &network_rule },
+static const struct field_rule machine_request_fields[] = {
+	{ .tag = 1, .name = "clock", .kind = FIELD_INTEGER, .offset = offsetof(struct machine_request, clock), .size = sizeof(uint64_t), .max = 9007199254740991 },
+	{ .tag = 2, .name = "network", .kind = FIELD_GROUP, .offset = offsetof(struct machine_request, network), .given = offsetof(struct machine_request, has_network), .group = &network_rule },
+	{ .tag = 3, .name = "shares", .kind = FIELD_FLAG, .offset = offsetof(struct machine_request, shares) },
 };
-static const struct group_rule start_request_rule = {
-	.name = "start", .size = sizeof(struct start_request), .fields = start_request_fields, .count = 14,
+static const struct group_rule machine_request_rule = {
+	.name = "machine", .size = sizeof(struct machine_request), .fields = machine_request_fields, .count = 3,
 };
 
-static const struct field_rule exec_request_fields[] = {
-	{ .tag = 1, .name = "process", .kind = FIELD_GROUP, .required = true, .offset = offsetof(struct exec_request, process), .group = &process_rule },
+static const struct field_rule container_request_fields[] = {
+	{ .tag = 1, .name = "id", .kind = FIELD_INTEGER, .required = true, .offset = offsetof(struct container_request, id), .size = sizeof(uint32_t), .min = 1, .max = 4294967295 },
+	{ .tag = 2, .name = "hostname", .kind = FIELD_TEXT, .required = true, .offset = offsetof(struct container_request, hostname), .max = 64 },
+	{ .tag = 3, .name = "root", .kind = FIELD_GROUP, .required = true, .offset = offsetof(struct container_request, root), .group = &root_rule },
+	{ .tag = 4, .name = "tmpfs", .kind = FIELD_GROUP, .repeated = true, .offset = offsetof(struct container_request, tmpfs), .group = &tmpfs_rule },
+	{ .tag = 5, .name = "shares", .kind = FIELD_GROUP, .repeated = true, .offset = offsetof(struct container_request, shares), .group = &share_rule },
+	{ .tag = 6, .name = "hosts", .kind = FIELD_TEXT, .offset = offsetof(struct container_request, hosts), .max = 4194304 },
+	{ .tag = 7, .name = "resolvConf", .kind = FIELD_TEXT, .offset = offsetof(struct container_request, resolv_conf), .max = 4194304 },
+	{ .tag = 8, .name = "shmSize", .kind = FIELD_INTEGER, .offset = offsetof(struct container_request, shm_size), .size = sizeof(uint64_t), .max = 9007199254740991, .preset = 0x4000000 },
+	{ .tag = 9, .name = "limits", .kind = FIELD_GROUP, .offset = offsetof(struct container_request, limits), .given = offsetof(struct container_request, has_limits), .group = &limits_rule },
+	{ .tag = 10, .name = "sysctls", .kind = FIELD_GROUP, .repeated = true, .offset = offsetof(struct container_request, sysctls), .group = &sysctl_rule },
+	{ .tag = 11, .name = "privileged", .kind = FIELD_FLAG, .offset = offsetof(struct container_request, privileged) },
+	{ .tag = 12, .name = "init", .kind = FIELD_FLAG, .offset = offsetof(struct container_request, init) },
 };
-static const struct group_rule exec_request_rule = {
-	.name = "exec", .size = sizeof(struct exec_request), .fields = exec_request_fields, .count = 1,
+static const struct group_rule container_request_rule = {
+	.name = "container", .size = sizeof(struct container_request), .fields = container_request_fields, .count = 12,
+};
+
+static const struct field_rule process_request_fields[] = {
+	{ .tag = 1, .name = "container", .kind = FIELD_INTEGER, .required = true, .offset = offsetof(struct process_request, container), .size = sizeof(uint32_t), .min = 1, .max = 4294967295 },
+	{ .tag = 2, .name = "id", .kind = FIELD_INTEGER, .required = true, .offset = offsetof(struct process_request, id), .size = sizeof(uint32_t), .min = 1, .max = 4294967295 },
+	{ .tag = 3, .name = "argv", .kind = FIELD_TEXT, .required = true, .repeated = true, .offset = offsetof(struct process_request, argv), .max = 131071 },
+	{ .tag = 4, .name = "env", .kind = FIELD_TEXT, .repeated = true, .offset = offsetof(struct process_request, env), .max = 131071 },
+	{ .tag = 5, .name = "cwd", .kind = FIELD_PATH, .offset = offsetof(struct process_request, cwd), .max = 4095, .preset_text = "/" },
+	{ .tag = 6, .name = "user", .kind = FIELD_TEXT, .offset = offsetof(struct process_request, user), .max = 255, .preset_text = "" },
+	{ .tag = 7, .name = "groups", .kind = FIELD_TEXT, .repeated = true, .offset = offsetof(struct process_request, groups), .max = 255 },
+	{ .tag = 8, .name = "terminal", .kind = FIELD_GROUP, .offset = offsetof(struct process_request, terminal), .given = offsetof(struct process_request, has_terminal), .group = &terminal_rule },
+	{ .tag = 9, .name = "stdin", .kind = FIELD_FLAG, .offset = offsetof(struct process_request, open_stdin) },
+	{ .tag = 10, .name = "capabilities", .kind = FIELD_INTEGER, .offset = offsetof(struct process_request, capabilities), .size = sizeof(uint64_t), .max = UINT64_MAX, .preset = 0xa80425fb },
+	{ .tag = 11, .name = "noNewPrivileges", .kind = FIELD_FLAG, .offset = offsetof(struct process_request, no_new_privileges) },
+	{ .tag = 12, .name = "rlimits", .kind = FIELD_GROUP, .repeated = true, .offset = offsetof(struct process_request, rlimits), .group = &rlimit_rule },
+	{ .tag = 13, .name = "seccomp", .kind = FIELD_PROGRAM, .offset = offsetof(struct process_request, seccomp) },
+	{ .tag = 14, .name = "port", .kind = FIELD_INTEGER, .offset = offsetof(struct process_request, port), .size = sizeof(uint32_t), .min = 1024, .max = 4294967294, .preset = 0x400 },
+	{ .tag = 15, .name = "tool", .kind = FIELD_FLAG, .offset = offsetof(struct process_request, tool) },
+};
+static const struct group_rule process_request_rule = {
+	.name = "process", .size = sizeof(struct process_request), .fields = process_request_fields, .count = 15,
 };
 
 static const struct field_rule signal_request_fields[] = {
@@ -145,15 +146,24 @@ static const struct group_rule resize_request_rule = {
 	.name = "resize", .size = sizeof(struct resize_request), .fields = resize_request_fields, .count = 3,
 };
 
+static const struct field_rule remove_request_fields[] = {
+	{ .tag = 1, .name = "container", .kind = FIELD_INTEGER, .required = true, .offset = offsetof(struct remove_request, container), .size = sizeof(uint32_t), .min = 1, .max = 4294967295 },
+};
+static const struct group_rule remove_request_rule = {
+	.name = "remove", .size = sizeof(struct remove_request), .fields = remove_request_fields, .count = 1,
+};
+
 static const struct group_rule shutdown_request_rule = { .name = "shutdown" };
 
 static const struct group_rule ping_request_rule = { .name = "ping" };
 
 const struct request_rule request_rules[] = {
-	{ .type = FRAME_START, .group = &start_request_rule, .offset = offsetof(struct request, start) },
-	{ .type = FRAME_EXEC, .group = &exec_request_rule, .offset = offsetof(struct request, exec) },
+	{ .type = FRAME_MACHINE, .group = &machine_request_rule, .offset = offsetof(struct request, machine) },
+	{ .type = FRAME_CONTAINER, .group = &container_request_rule, .offset = offsetof(struct request, container) },
+	{ .type = FRAME_PROCESS, .group = &process_request_rule, .offset = offsetof(struct request, process) },
 	{ .type = FRAME_SIGNAL, .group = &signal_request_rule, .offset = offsetof(struct request, signal) },
 	{ .type = FRAME_RESIZE, .group = &resize_request_rule, .offset = offsetof(struct request, resize) },
+	{ .type = FRAME_REMOVE, .group = &remove_request_rule, .offset = offsetof(struct request, remove) },
 	{ .type = FRAME_SHUTDOWN, .group = &shutdown_request_rule },
 	{ .type = FRAME_PING, .group = &ping_request_rule },
 };

@@ -53,7 +53,7 @@ const address = text(49);
 const processId = required(1, 'process', integer(U32, 1), 'id of the process');
 
 export const limits = {
-  PROTOCOL_VERSION: { value: 1, doc: 'Protocol version that `hello` carries.' },
+  PROTOCOL_VERSION: { value: 2, doc: 'Protocol version that `hello` carries.' },
   AGENT_PORT: { value: 1024, doc: "The host's vsock port for the control connection and, by default, for streams." },
   FRAME_HEADER_LENGTH: { value: 8, doc: 'Bytes of a frame header: u32 payload length, u16 type, u16 request.' },
   FIELD_HEADER_LENGTH: { value: 6, doc: 'Bytes of a field header: u16 tag, u32 length of the value.' },
@@ -101,6 +101,7 @@ export const names = {
       ['cannot-invoke', 'The program exists and cannot be executed.', 126],
       ['no-such-user', "The user or group is not in the image's files.", 125],
       ['setup-failed', 'Anything else; the message names the step.', 125],
+      ['no-such-container', 'There is no container of that id.', 125],
     ],
   },
   STREAMS: {
@@ -127,34 +128,6 @@ export const groups = {
       required(1, 'name', choice('RLIMITS', 0), 'the `RLIMIT_` number', { c: 'resource' }),
       required(2, 'soft', limit, "in the resource's unit"),
       required(3, 'hard', limit, "in the resource's unit"),
-    ],
-  },
-  process: {
-    type: 'ProcessSpec',
-    doc: 'One process in the container.',
-    fields: [
-      required(1, 'id', integer(U32, 1), "the host's name for the process; never used again"),
-      repeated(2, 'argv', argument, "argv[0] without a slash is searched for in the container's `PATH`", {
-        required: true,
-      }),
-      repeated(3, 'env', argument, '`NAME=value`; see "The container" for what is added'),
-      optional(4, 'cwd', path, 'working directory; the first process of a container makes it if missing', {
-        preset: '/',
-      }),
-      optional(5, 'user', accountName, '`user[:group]`, see "The container"; absent: root', { preset: '' }),
-      repeated(6, 'groups', accountName, 'more supplementary groups, names or numbers'),
-      optional(7, 'terminal', group('terminal'), 'one `terminal` stream instead of pipes'),
-      optional(8, 'stdin', flag, 'open a `stdin` stream; otherwise stdin is `/dev/null`. No effect on a terminal', {
-        c: 'open_stdin',
-      }),
-      optional(9, 'capabilities', bits('CAPABILITIES'), "the bounding set, one bit each; absent: Docker's 14", {
-        preset: 0xa804_25fb,
-      }),
-      optional(10, 'noNewPrivileges', flag, 'set no_new_privs (prctl(2))'),
-      repeated(11, 'rlimits', group('rlimit'), 'resource limits'),
-      optional(12, 'seccomp', program, 'filter of system calls (seccomp(2)), see "The container"'),
-      optional(20, 'port', integer(U32 - 1, 1024), "the host's vsock port for the streams", { preset: 1024 }),
-      optional(21, 'tool', flag, 'argv names a tool of the agent, which runs as root; see "Tools"'),
     ],
   },
   root: {
@@ -227,44 +200,77 @@ export const groups = {
 
 /** Frames. `type` is the host's name for the frame; `request`: the header carries the number of the request. */
 export const frames = {
-  start: {
+  machine: {
     number: 0x01,
     from: 'host',
-    type: 'StartRequest',
-    doc: 'Makes the container and starts its first process.',
+    type: 'MachineRequest',
+    doc: 'Sets the machine up.',
     fields: [
-      required(1, 'hostname', text(64), 'host name of the container'),
-      optional(2, 'clock', integer(SAFE), 'wall clock to set, microseconds since the epoch; 0 or absent: left alone'),
+      optional(1, 'clock', integer(SAFE), 'wall clock to set, microseconds since the epoch; 0 or absent: left alone'),
+      optional(2, 'network', group('network'), 'absent: only the loopback interface'),
+      optional(3, 'shares', flag, 'mount the virtio-fs device `tsvm`, which containers take their shares from'),
+    ],
+  },
+  container: {
+    number: 0x02,
+    from: 'host',
+    type: 'ContainerRequest',
+    doc: 'Makes a container, without a process.',
+    fields: [
+      required(1, 'id', integer(U32, 1), "the host's name for the container, until it is removed"),
+      required(2, 'hostname', text(64), 'host name of the container'),
       required(3, 'root', group('root'), 'the root file system'),
       repeated(4, 'tmpfs', group('tmpfs'), 'tmpfs mounts'),
-      optional(5, 'hosts', text(4 * 1024 * 1024), "contents of `/etc/hosts`; absent: the image's own"),
-      optional(6, 'resolvConf', text(4 * 1024 * 1024), "contents of `/etc/resolv.conf`; absent: the image's own"),
-      optional(7, 'shmSize', integer(SAFE), 'bytes of `/dev/shm`; absent: 64 MiB', { preset: 64 * 1024 * 1024 }),
-      optional(8, 'limits', group('limits'), 'limits of the cgroup'),
-      required(9, 'process', group('process'), 'the first process'),
+      repeated(5, 'shares', group('share'), 'folders and files of the host'),
+      optional(6, 'hosts', text(4 * 1024 * 1024), "contents of `/etc/hosts`; absent: the image's own"),
+      optional(7, 'resolvConf', text(4 * 1024 * 1024), "contents of `/etc/resolv.conf`; absent: the image's own"),
+      optional(8, 'shmSize', integer(SAFE), 'bytes of `/dev/shm`; absent: 64 MiB', { preset: 64 * 1024 * 1024 }),
+      optional(9, 'limits', group('limits'), 'limits of the cgroup'),
       repeated(10, 'sysctls', group('sysctl'), 'kernel parameters'),
       optional(11, 'privileged', flag, 'all devices of the machine; `/proc`, `/sys` and cgroups are writable'),
       optional(12, 'init', flag, "process 1 of the container is the agent's, which reaps; the program is its child"),
-      repeated(13, 'shares', group('share'), 'folders and files of the host'),
-      optional(14, 'network', group('network'), 'absent: only the loopback interface'),
     ],
   },
-  exec: {
-    number: 0x02,
+  process: {
+    number: 0x03,
     from: 'host',
-    type: 'ExecRequest',
-    doc: 'Starts another process in the running container.',
-    fields: [required(1, 'process', group('process'), 'the process')],
+    type: 'ProcessRequest',
+    doc: 'Starts a process in a container. The first one is process 1 of the container.',
+    fields: [
+      required(1, 'container', integer(U32, 1), 'id of the container'),
+      required(2, 'id', integer(U32, 1), "the host's name for the process; never used again"),
+      repeated(3, 'argv', argument, "argv[0] without a slash is searched for in the container's `PATH`", {
+        required: true,
+      }),
+      repeated(4, 'env', argument, '`NAME=value`; see "The container" for what is added'),
+      optional(5, 'cwd', path, 'working directory; the first process of a container makes it if missing', {
+        preset: '/',
+      }),
+      optional(6, 'user', accountName, '`user[:group]`, see "The container"; absent: root', { preset: '' }),
+      repeated(7, 'groups', accountName, 'more supplementary groups, names or numbers'),
+      optional(8, 'terminal', group('terminal'), 'one `terminal` stream instead of pipes'),
+      optional(9, 'stdin', flag, 'open a `stdin` stream; otherwise stdin is `/dev/null`. No effect on a terminal', {
+        c: 'open_stdin',
+      }),
+      optional(10, 'capabilities', bits('CAPABILITIES'), "the bounding set, one bit each; absent: Docker's 14", {
+        preset: 0xa804_25fb,
+      }),
+      optional(11, 'noNewPrivileges', flag, 'set no_new_privs (prctl(2))'),
+      repeated(12, 'rlimits', group('rlimit'), 'resource limits'),
+      optional(13, 'seccomp', program, 'filter of system calls (seccomp(2)), see "The container"'),
+      optional(14, 'port', integer(U32 - 1, 1024), "the host's vsock port for the streams", { preset: 1024 }),
+      optional(15, 'tool', flag, 'argv names a tool of the agent, which runs as root; see "Tools"'),
+    ],
   },
   signal: {
-    number: 0x03,
+    number: 0x04,
     from: 'host',
     type: 'SignalRequest',
     doc: 'Sends a signal to a process. Answered only by `error`.',
     fields: [processId, required(2, 'signal', integer(64, 1), 'signal number')],
   },
   resize: {
-    number: 0x04,
+    number: 0x05,
     from: 'host',
     type: 'ResizeRequest',
     doc: 'Sets the size of a terminal. Answered only by `error`.',
@@ -274,14 +280,21 @@ export const frames = {
       required(3, 'rows', integer(U16), 'lines'),
     ],
   },
+  remove: {
+    number: 0x06,
+    from: 'host',
+    type: 'RemoveRequest',
+    doc: 'Removes a container that no process runs in.',
+    fields: [required(1, 'container', integer(U32, 1), 'id of the container, which is free afterwards')],
+  },
   shutdown: {
-    number: 0x05,
+    number: 0x07,
     from: 'host',
     type: 'ShutdownRequest',
     doc: 'Kills all processes, writes the disks out and stops the machine. Never answered.',
     fields: [],
   },
-  ping: { number: 0x06, from: 'host', type: 'PingRequest', doc: 'Answered by `pong`.', fields: [] },
+  ping: { number: 0x08, from: 'host', type: 'PingRequest', doc: 'Answered by `pong`.', fields: [] },
   hello: {
     number: 0x81,
     from: 'agent',
@@ -312,7 +325,8 @@ export const frames = {
       processId,
       optional(2, 'code', integer(255), 'exit code'),
       optional(3, 'signal', integer(64, 1), 'the signal that killed it'),
-      optional(4, 'oomKilled', flag, 'the kernel killed a process of the container for lack of memory'),
+      required(4, 'container', integer(U32, 1), "id of the process's container"),
+      optional(5, 'oomKilled', flag, 'the kernel killed a process of the container for lack of memory'),
     ],
   },
   error: {
@@ -335,4 +349,11 @@ export const frames = {
     fields: [processId, required(2, 'stream', choice('STREAMS', 0), 'which stream')],
   },
   pong: { number: 0x86, from: 'agent', type: 'PongFrame', doc: 'Answers `ping`.', fields: [] },
+  done: {
+    number: 0x87,
+    from: 'agent',
+    type: 'DoneFrame',
+    doc: 'Answers `machine`, `container` and `remove`.',
+    fields: [],
+  },
 };

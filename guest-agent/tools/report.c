@@ -83,23 +83,35 @@ static void print_process(const char *pid)
 	printf("%u %s %d %llu %lu %d %s%c", uid_of(path), pid, parent, start, user + system, terminal, command, '\0');
 }
 
-// processes: those in pid namespaces other than the agent's own.
+// Returns true if the process is in this cgroup or in one below it.
+static bool is_in_cgroup(const char *pid, const char *name)
+{
+	static char text[TEXT_SIZE];
+	char path[PROC_PATH_SIZE];
+	size_t length = strlen(name);
+	const char *line;
+
+	snprintf(path, sizeof path, "/proc/%s/cgroup", pid);
+	if (read_text(path, text, sizeof text) == 0)
+		return false;
+	line = strstr(text, "0::"); // cgroup v2; a test's machine may have v1 as well
+	return line != NULL && strncmp(line + 3, name, length) == 0 &&
+	       (line[3 + length] == '/' || line[3 + length] == '\n');
+}
+
+// processes: those in the container's cgroup.
 bool tool_processes(char **arguments)
 {
-	char own[64] = "";
+	char link[PATH_MAX] = "";
+	const char *cgroup;
 	DIR *entries = opendir("/proc");
 
 	(void)arguments;
-	if (entries == NULL || readlink("/proc/self/ns/pid", own, sizeof own - 1) < 0)
+	if (entries == NULL || readlink("cgroup", link, sizeof link - 1) < 0)
 		return tool_fail("/proc");
-	for (struct dirent *entry; (entry = readdir(entries)) != NULL;) {
-		char path[PROC_PATH_SIZE];
-		char namespace[64] = "";
-
-		if (!isdigit((unsigned char)entry->d_name[0]))
-			continue;
-		snprintf(path, sizeof path, "/proc/%s/ns/pid", entry->d_name);
-		if (readlink(path, namespace, sizeof namespace - 1) > 0 && strcmp(own, namespace) != 0)
+	cgroup = strrchr(link, '/');
+	for (struct dirent *entry; cgroup != NULL && (entry = readdir(entries)) != NULL;) {
+		if (isdigit((unsigned char)entry->d_name[0]) && is_in_cgroup(entry->d_name, cgroup))
 			print_process(entry->d_name);
 	}
 	closedir(entries);
@@ -120,12 +132,12 @@ bool tool_statistics(char **arguments)
 	struct statvfs layer;
 
 	(void)arguments;
-	print_file("cpu.stat", "/sys/fs/cgroup/container/cpu.stat");
-	print_file("memory.current", "/sys/fs/cgroup/container/memory.current");
-	print_file("memory.max", "/sys/fs/cgroup/container/memory.max");
-	print_file("memory.stat", "/sys/fs/cgroup/container/memory.stat");
-	print_file("pids.current", "/sys/fs/cgroup/container/pids.current");
-	print_file("io.stat", "/sys/fs/cgroup/container/io.stat");
+	print_file("cpu.stat", "cgroup/cpu.stat");
+	print_file("memory.current", "cgroup/memory.current");
+	print_file("memory.max", "cgroup/memory.max");
+	print_file("memory.stat", "cgroup/memory.stat");
+	print_file("pids.current", "cgroup/pids.current");
+	print_file("io.stat", "cgroup/io.stat");
 	print_file("meminfo", "/proc/meminfo");
 	print_file("net/dev", "/proc/net/dev");
 	if (statvfs(DISK_LAYER, &layer) == 0)

@@ -2,7 +2,7 @@
 // Generated from guest-agent/protocol/table.mjs by `npm run generate`: do not edit.
 
 /** Protocol version that `hello` carries. */
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 /** The host's vsock port for the control connection and, by default, for streams. */
 export const AGENT_PORT = 1024;
 /** Bytes of a frame header: u32 payload length, u16 type, u16 request. */
@@ -105,6 +105,8 @@ export const ERROR_KINDS = [
   'no-such-user',
   /** Anything else; the message names the step. Exit code 125. */
   'setup-failed',
+  /** There is no container of that id. Exit code 125. */
+  'no-such-container',
 ] as const;
 export type AgentErrorKind = (typeof ERROR_KINDS)[number];
 
@@ -140,38 +142,6 @@ export interface Rlimit {
   soft: number | 'unlimited';
   /** In the resource's unit. */
   hard: number | 'unlimited';
-}
-
-/** One process in the container. */
-export interface ProcessSpec {
-  /** The host's name for the process; never used again. */
-  id: number;
-  /** Argv[0] without a slash is searched for in the container's `PATH`. */
-  argv: string[];
-  /** `NAME=value`; see "The container" for what is added. */
-  env?: string[] | undefined;
-  /** Working directory; the first process of a container makes it if missing. */
-  cwd?: string | undefined;
-  /** `user[:group]`, see "The container"; absent: root. */
-  user?: string | undefined;
-  /** More supplementary groups, names or numbers. */
-  groups?: string[] | undefined;
-  /** One `terminal` stream instead of pipes. */
-  terminal?: TerminalSize | undefined;
-  /** Open a `stdin` stream; otherwise stdin is `/dev/null`. No effect on a terminal. */
-  stdin?: boolean | undefined;
-  /** The bounding set, one bit each; absent: Docker's 14. */
-  capabilities?: Capability[] | undefined;
-  /** Set no_new_privs (prctl(2)). */
-  noNewPrivileges?: boolean | undefined;
-  /** Resource limits. */
-  rlimits?: Rlimit[] | undefined;
-  /** Filter of system calls (seccomp(2)), see "The container". */
-  seccomp?: readonly BpfInstruction[] | undefined;
-  /** The host's vsock port for the streams. */
-  port?: number | undefined;
-  /** Argv names a tool of the agent, which runs as root; see "Tools". */
-  tool?: boolean | undefined;
 }
 
 /** The container's root file system. */
@@ -248,19 +218,34 @@ export interface Sysctl {
   value: string;
 }
 
-/** Makes the container and starts its first process. */
-export interface StartRequest {
-  type: 'start';
+/** Sets the machine up. */
+export interface MachineRequest {
+  type: 'machine';
   /** Number of the request, 1 to 65535; answers carry it. */
   request: number;
-  /** Host name of the container. */
-  hostname: string;
   /** Wall clock to set, microseconds since the epoch; 0 or absent: left alone. */
   clock?: number | undefined;
+  /** Absent: only the loopback interface. */
+  network?: InterfaceSpec | undefined;
+  /** Mount the virtio-fs device `tsvm`, which containers take their shares from. */
+  shares?: boolean | undefined;
+}
+
+/** Makes a container, without a process. */
+export interface ContainerRequest {
+  type: 'container';
+  /** Number of the request, 1 to 65535; answers carry it. */
+  request: number;
+  /** The host's name for the container, until it is removed. */
+  id: number;
+  /** Host name of the container. */
+  hostname: string;
   /** The root file system. */
   root: RootSpec;
   /** Tmpfs mounts. */
   tmpfs?: TmpfsMount[] | undefined;
+  /** Folders and files of the host. */
+  shares?: ShareMount[] | undefined;
   /** Contents of `/etc/hosts`; absent: the image's own. */
   hosts?: string | undefined;
   /** Contents of `/etc/resolv.conf`; absent: the image's own. */
@@ -269,27 +254,49 @@ export interface StartRequest {
   shmSize?: number | undefined;
   /** Limits of the cgroup. */
   limits?: Limits | undefined;
-  /** The first process. */
-  process: ProcessSpec;
   /** Kernel parameters. */
   sysctls?: Sysctl[] | undefined;
   /** All devices of the machine; `/proc`, `/sys` and cgroups are writable. */
   privileged?: boolean | undefined;
   /** Process 1 of the container is the agent's, which reaps; the program is its child. */
   init?: boolean | undefined;
-  /** Folders and files of the host. */
-  shares?: ShareMount[] | undefined;
-  /** Absent: only the loopback interface. */
-  network?: InterfaceSpec | undefined;
 }
 
-/** Starts another process in the running container. */
-export interface ExecRequest {
-  type: 'exec';
+/** Starts a process in a container. The first one is process 1 of the container. */
+export interface ProcessRequest {
+  type: 'process';
   /** Number of the request, 1 to 65535; answers carry it. */
   request: number;
-  /** The process. */
-  process: ProcessSpec;
+  /** Id of the container. */
+  container: number;
+  /** The host's name for the process; never used again. */
+  id: number;
+  /** Argv[0] without a slash is searched for in the container's `PATH`. */
+  argv: string[];
+  /** `NAME=value`; see "The container" for what is added. */
+  env?: string[] | undefined;
+  /** Working directory; the first process of a container makes it if missing. */
+  cwd?: string | undefined;
+  /** `user[:group]`, see "The container"; absent: root. */
+  user?: string | undefined;
+  /** More supplementary groups, names or numbers. */
+  groups?: string[] | undefined;
+  /** One `terminal` stream instead of pipes. */
+  terminal?: TerminalSize | undefined;
+  /** Open a `stdin` stream; otherwise stdin is `/dev/null`. No effect on a terminal. */
+  stdin?: boolean | undefined;
+  /** The bounding set, one bit each; absent: Docker's 14. */
+  capabilities?: Capability[] | undefined;
+  /** Set no_new_privs (prctl(2)). */
+  noNewPrivileges?: boolean | undefined;
+  /** Resource limits. */
+  rlimits?: Rlimit[] | undefined;
+  /** Filter of system calls (seccomp(2)), see "The container". */
+  seccomp?: readonly BpfInstruction[] | undefined;
+  /** The host's vsock port for the streams. */
+  port?: number | undefined;
+  /** Argv names a tool of the agent, which runs as root; see "Tools". */
+  tool?: boolean | undefined;
 }
 
 /** Sends a signal to a process. Answered only by `error`. */
@@ -314,6 +321,15 @@ export interface ResizeRequest {
   columns: number;
   /** Lines. */
   rows: number;
+}
+
+/** Removes a container that no process runs in. */
+export interface RemoveRequest {
+  type: 'remove';
+  /** Number of the request, 1 to 65535; answers carry it. */
+  request: number;
+  /** Id of the container, which is free afterwards. */
+  container: number;
 }
 
 /** Kills all processes, writes the disks out and stops the machine. Never answered. */
@@ -363,6 +379,8 @@ export interface ExitedFrame {
   code?: number;
   /** The signal that killed it. */
   signal?: number;
+  /** Id of the process's container. */
+  container: number;
   /** The kernel killed a process of the container for lack of memory. */
   oomKilled?: boolean;
 }
@@ -396,6 +414,21 @@ export interface PongFrame {
   request: number;
 }
 
-export type HostFrame = StartRequest | ExecRequest | SignalRequest | ResizeRequest | ShutdownRequest | PingRequest;
-export type AgentFrame = HelloFrame | StartedFrame | ExitedFrame | ErrorFrame | StreamFrame | PongFrame;
+/** Answers `machine`, `container` and `remove`. */
+export interface DoneFrame {
+  type: 'done';
+  /** Number of the request, 1 to 65535; answers carry it. */
+  request: number;
+}
+
+export type HostFrame =
+  | MachineRequest
+  | ContainerRequest
+  | ProcessRequest
+  | SignalRequest
+  | ResizeRequest
+  | RemoveRequest
+  | ShutdownRequest
+  | PingRequest;
+export type AgentFrame = HelloFrame | StartedFrame | ExitedFrame | ErrorFrame | StreamFrame | PongFrame | DoneFrame;
 export type Frame = HostFrame | AgentFrame;

@@ -1,20 +1,23 @@
 // The conversation with the guest agent (guest-agent/PROTOCOL.md) over its control connection: the first of the guest's
 // connections that says hello. The guest is hostile, and so may be what it says at any moment.
 import type { Socket } from 'node:net';
+import { messageOf } from '../../errors/index.js';
 import { type Deferred, defer } from '../deferred.js';
 import { SandboxError, type SandboxErrorCode } from '../errors.js';
 import {
   type AgentFrame,
+  type ContainerSetup,
+  type DoneFrame,
   type ErrorFrame,
   type ExitedFrame,
   encodeFrame,
   type FrameDecoder,
   type HelloFrame,
   type HostFrame,
+  type MachineSetup,
   PROTOCOL_VERSION,
   type ProcessSpec,
   type StartedFrame,
-  type StartRequest,
   type StreamFrame,
   type StreamName,
 } from './protocol.js';
@@ -24,7 +27,7 @@ import { StreamListener } from './stream-listener.js';
 export class AgentSession implements Disposable {
   readonly #hello = defer<HelloFrame>();
   readonly #lost = defer<never>();
-  readonly #requests = new Map<number, Deferred<StartedFrame>>();
+  readonly #requests = new Map<number, Deferred<StartedFrame | DoneFrame>>();
   readonly #exits = new Map<number, Deferred<ExitedFrame>>();
   #listener!: StreamListener;
   #control: Socket | undefined;
@@ -60,40 +63,61 @@ export class AgentSession implements Disposable {
   }
 
   /**
-   * Sets the container up and starts its first process.
-   * @throws SandboxError `not-found`, `cannot-invoke`, or `agent` for any other refusal
+   * Sets the machine up: once, before the first container.
+   * @throws SandboxError `agent` if the guest refuses
    */
-  start(request: Omit<StartRequest, 'type' | 'request'>): Promise<StartedFrame> {
-    return this.#startProcess(request.process, (number) => ({ ...request, type: 'start', request: number }));
+  async setUp(machine: MachineSetup): Promise<void> {
+    await this.#request((request) => ({ ...machine, type: 'machine', request }));
   }
 
   /**
-   * Starts a further process in the running container. Its streams arrive here unless it names a port of its own.
-   * @throws SandboxError as `start`
+   * Makes a container without a process. Can be called before `setUp` has resolved: the agent does requests in order.
+   * @throws SandboxError `bad-spec` if the container cannot be described, `agent` if the guest refuses
    */
-  exec(process: ProcessSpec): Promise<StartedFrame> {
-    return this.#startProcess(process, (number) => ({ type: 'exec', request: number, process }));
+  async create(container: ContainerSetup): Promise<void> {
+    await this.#request((request) => ({ ...container, type: 'container', request }));
   }
 
-  #startProcess(process: ProcessSpec, frame: (request: number) => HostFrame): Promise<StartedFrame> {
+  /**
+   * Starts a process in a container: the first one is its process 1, with which it ends. Can be called before `create`
+   * has resolved. The process's streams arrive here unless it names a port of its own.
+   * @throws SandboxError `not-found`, `cannot-invoke`, `bad-spec`, or `agent` for any other refusal
+   */
+  async start(process: ProcessSpec & { container: number }): Promise<StartedFrame> {
     const { id } = process;
     if (process.port === undefined) this.#listener.expect(process);
     this.#exits.set(id, defer());
-    const started = defer<StartedFrame>();
-    const request = this.#nextRequest();
-    this.#requests.set(request, started);
-    started.promise.catch(() => this.forget(id));
     try {
+      const answer = await this.#request((request) => ({ ...process, type: 'process', request }));
+      if (answer.type !== 'started')
+        throw new SandboxError('agent', `the guest agent answered a start with '${answer.type}'`);
+      return answer;
+    } catch (error) {
+      this.forget(id);
+      throw error;
+    }
+  }
+
+  /**
+   * Removes a container that has ended, and frees its id.
+   * @throws SandboxError `agent` if a process runs in it
+   */
+  async remove(container: number): Promise<void> {
+    await this.#request((request) => ({ type: 'remove', request, container }));
+  }
+
+  #request(frame: (request: number) => HostFrame): Promise<StartedFrame | DoneFrame> {
+    const request = this.#nextRequest();
+    try {
+      const answer = defer<StartedFrame | DoneFrame>();
+      this.#requests.set(request, answer);
       this.#send(frame(request));
+      return answer.promise;
     } catch (cause) {
       this.#requests.delete(request);
-      throw new SandboxError(
-        'bad-spec',
-        `the container cannot be described to the guest: ${(cause as Error).message}`,
-        { cause },
-      );
+      const message = `the container cannot be described to the guest: ${messageOf(cause)}`;
+      throw new SandboxError('bad-spec', message, { cause });
     }
-    return started.promise;
   }
 
   /** The connection of a process's stream; paused, and half-open: its two directions end apart. */
@@ -103,7 +127,9 @@ export class AgentSession implements Disposable {
 
   /** How a process ended. Its streams may still carry its last bytes. */
   exited(process: number): Promise<ExitedFrame> {
-    return this.#exits.get(process)!.promise;
+    const exit = this.#exits.get(process);
+    if (exit === undefined) throw new Error(`process ${process} was not started`);
+    return exit.promise;
   }
 
   /** Drops what is kept of a process that has ended. */
@@ -165,7 +191,7 @@ export class AgentSession implements Disposable {
       try {
         handle(decoder.push(chunk));
       } catch (error) {
-        lose(`cannot be understood: ${(error as Error).message}`, error);
+        lose(`cannot be understood: ${messageOf(error)}`, error);
       }
     });
     socket.once('end', () => lose('closed the control connection'));
@@ -181,6 +207,7 @@ export class AgentSession implements Disposable {
   #handle(frame: Exclude<AgentFrame, HelloFrame | StreamFrame>): void {
     switch (frame.type) {
       case 'started':
+      case 'done':
         this.#requests.get(frame.request)?.resolve(frame);
         this.#requests.delete(frame.request);
         return;

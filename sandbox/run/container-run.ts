@@ -16,7 +16,7 @@ import { GuestMachine, sleep } from './guest-machine.js';
 import type { NetworkPlan } from './network-plan.js';
 import { ResourceStack } from './resource-stack.js';
 import type { ExitStatus, RunOptions } from './run-options.js';
-import { startRequest } from './start-request.js';
+import { startRequests } from './start-request.js';
 import { Trace } from './trace.js';
 
 /** Milliseconds between SIGTERM and SIGKILL of a process whose time is over, and from there to the machine's end. */
@@ -237,7 +237,7 @@ export class ContainerRun {
   }> {
     const { config, options, io } = this;
     const { spec } = config;
-    const { process: described, ...request } = startRequest(config, {
+    const requests = startRequests(config, {
       process: randomInt(1, 2 ** 32),
       layer,
       shares,
@@ -245,8 +245,9 @@ export class ContainerRun {
       hold: options.hold,
       terminalSize: io.terminalSize,
     });
-    const container = this.#machine.createContainer(request);
-    const process = container.start({ ...described, seccomp });
+    this.#machine.setUp(requests.machine);
+    const container = this.#machine.createContainer(requests.container);
+    const process = container.start({ ...requests.process, seccomp });
     const streams = options.hold
       ? { terminal: false, stdin: false }
       : { terminal: spec.terminal === true, stdin: spec.stdin === true };
@@ -316,7 +317,7 @@ export class ContainerRun {
 
 interface StartParts {
   layer: boolean;
-  shares: Parameters<typeof startRequest>[1]['shares'];
+  shares: Parameters<typeof startRequests>[1]['shares'];
   network: NetworkPlan | undefined;
   seccomp: readonly BpfInstruction[] | undefined;
 }

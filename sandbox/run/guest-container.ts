@@ -1,11 +1,8 @@
 // A container in a guest machine, and the processes in it.
 import type { Socket } from 'node:net';
-import type { ExitedFrame, ProcessSpec, StartRequest, StreamName, TerminalSize } from '../agent/protocol.js';
+import type { ExitedFrame, ProcessSpec, StreamName, TerminalSize } from '../agent/protocol.js';
 import type { AgentSession } from '../agent/session.js';
 import { streamNames } from '../agent/stream-listener.js';
-
-/** What the agent is told of a container besides its first process. */
-export type ContainerRequest = Omit<StartRequest, 'type' | 'request' | 'clock' | 'process'>;
 
 /** The machine, as far as its containers depend on it. */
 interface Machine {
@@ -17,29 +14,36 @@ interface Machine {
 export class GuestContainer {
   readonly #machine: Machine;
   readonly #session: AgentSession;
-  #state: { name: 'described'; request: ContainerRequest } | { name: 'made' };
+  readonly #id: number;
+  readonly #made: Promise<void>;
 
-  /** Made by `GuestMachine.createContainer`. */
-  constructor(machine: Machine, session: AgentSession, request: ContainerRequest) {
+  /**
+   * Made by `GuestMachine.createContainer`.
+   * @param id the agent's name for it
+   * @param made resolves when the agent has made it
+   */
+  constructor(machine: Machine, session: AgentSession, id: number, made: Promise<void>) {
     this.#machine = machine;
     this.#session = session;
-    this.#state = { name: 'described', request };
+    this.#id = id;
+    this.#made = made;
   }
 
   /**
-   * Starts a process: the first one with the container itself, others beside it. Its streams arrive at the port that
-   * it names, or here.
-   * @throws SandboxError `bad-spec` if the request cannot be encoded
+   * Starts a process: the first one is the container's process 1. Its streams arrive at the port that it names, or here.
+   * If the container could not be made, that is what waiting for the start throws.
    */
   start(process: ProcessSpec): GuestProcess {
-    const state = this.#state;
-    this.#state = { name: 'made' };
-    const started =
-      state.name === 'described'
-        ? this.#session.start({ ...state.request, clock: Date.now() * 1000, process })
-        : this.#session.exec(process);
+    const started = inOrder(this.#made, this.#session.start({ ...process, container: this.#id }));
     return new GuestProcess(this.#machine, this.#session, process, started);
   }
+}
+
+/** Resolves with `second` after `first`. If both reject, with the error of `first`, which caused the other one. */
+export async function inOrder<T>(first: Promise<void>, second: Promise<T>): Promise<T> {
+  second.catch(() => {});
+  await first;
+  return second;
 }
 
 /** A process in a container. */

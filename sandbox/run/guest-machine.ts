@@ -1,12 +1,13 @@
 // A machine and the agent in its guest: booted or restored, greeted, given containers, shut down. It lives as long as its
 // process; no container's end is its end.
 import type { MachineSpec, MachineStatistics, PeerNetwork } from '../../vmm/machine.js';
+import type { ContainerSetup, MachineSetup } from '../agent/protocol.js';
 import { AgentSession } from '../agent/session.js';
 import { defer } from '../deferred.js';
 import { SandboxError } from '../errors.js';
 import type { Log } from '../log.js';
 import type { MachineClient } from '../machine/machine-client.js';
-import { type ContainerRequest, GuestContainer } from './guest-container.js';
+import { GuestContainer, inOrder } from './guest-container.js';
 import { ResourceStack } from './resource-stack.js';
 import type { Trace } from './trace.js';
 
@@ -41,6 +42,8 @@ export class GuestMachine implements Disposable {
   readonly #resources = new ResourceStack();
   readonly #lost = defer<never>();
   #state: GuestMachineState = { name: 'spawned' };
+  /** Resolves when the agent has set the machine up. */
+  #isSetUp: Promise<void> = Promise.resolve();
 
   /** @param client is owned from now on */
   constructor(client: MachineClient, { trace, log }: { trace: Trace; log: Log }) {
@@ -138,12 +141,24 @@ export class GuestMachine implements Disposable {
   }
 
   /**
-   * A container of this machine. The agent makes it with its first process.
+   * Has the agent set the machine up, and sets its clock. Does not wait: if it fails, so do the machine's containers.
    * @throws SandboxError `wrong-state`
    */
-  createContainer(request: ContainerRequest): GuestContainer {
+  setUp(setup: MachineSetup): void {
     const { session } = this.#expect('ready');
-    return new GuestContainer(this, session, request);
+    this.#isSetUp = session.setUp({ ...setup, clock: Date.now() * 1000 });
+    this.#isSetUp.catch(() => {});
+  }
+
+  /**
+   * Has the agent make a container. Does not wait: if it fails, so do the container's processes.
+   * @throws SandboxError `wrong-state`
+   */
+  createContainer(container: ContainerSetup): GuestContainer {
+    const { session } = this.#expect('ready');
+    const made = inOrder(this.#isSetUp, session.create(container));
+    made.catch(() => {});
+    return new GuestContainer(this, session, container.id, made);
   }
 
   /** What the machine has counted so far. @throws SandboxError `not-running` */

@@ -1,5 +1,6 @@
-// What the guest's agent is told to make of the image: the container and its first process (guest-agent/PROTOCOL.md).
-import type { StartRequest, TerminalSize } from '../agent/protocol.js';
+// What the guest's agent is asked for to run a container: the machine's set-up, the container, and its first process
+// (guest-agent/PROTOCOL.md).
+import type { ContainerSetup, MachineSetup, ProcessSpec, TerminalSize } from '../agent/protocol.js';
 import type { ContainerConfig } from '../home/container-record.js';
 import { cgroupLimits, processLimits, resolveSysctls } from '../spec/limits.js';
 import { hostNames } from '../spec/network.js';
@@ -7,7 +8,7 @@ import type { RunSpec } from '../spec/run-spec.js';
 import type { NetworkPlan } from './network-plan.js';
 import type { Share } from './shares.js';
 
-/** What the request says besides the container's configuration. */
+/** What the requests say besides the container's configuration. */
 export interface StartParts {
   /** The host's name for the first process. */
   process: number;
@@ -16,27 +17,44 @@ export interface StartParts {
   /** Those of the machine, in its order. */
   shares: readonly Share[];
   /** Absent: there is only the loopback interface. */
-  network?: NetworkPlan;
+  network?: NetworkPlan | undefined;
   /** Nothing runs in the container: it is only looked at. */
-  hold?: boolean;
+  hold?: boolean | undefined;
   /** Of the process's terminal; absent: not known. */
-  terminalSize?: TerminalSize;
+  terminalSize?: TerminalSize | undefined;
 }
 
-/** The request for a container, once it is known what its machine has. */
-export function startRequest(config: ContainerConfig, parts: StartParts): Omit<StartRequest, 'type' | 'request'> {
+/** The agent's name for the container: the only one of its machine. */
+const CONTAINER = 1;
+
+/** What the agent is asked for, in this order. */
+export interface StartRequests {
+  machine: MachineSetup;
+  container: ContainerSetup;
+  process: ProcessSpec;
+}
+
+/** The requests for a container, once it is known what its machine has. */
+export function startRequests(config: ContainerConfig, parts: StartParts): StartRequests {
   const { spec, hostname, argv, env, cwd, user } = config;
+  const { network, shares } = parts;
   return {
-    hostname,
-    root: { device: '/dev/vda', scratch: parts.layer ? '/dev/vdb' : undefined, readonly: spec.readOnly },
-    tmpfs: spec.tmpfs && [...spec.tmpfs],
-    shares: parts.shares.map(({ guest }, index) => ({ index, ...guest })),
-    ...networkFields(spec, hostname, parts.network),
-    shmSize: spec.shmSize,
-    limits: cgroupLimits(spec),
-    sysctls: resolveSysctls(spec.sysctls),
-    privileged: spec.privileged,
-    init: spec.init,
+    machine: { network: network?.guest, shares: shares.length > 0 },
+    container: {
+      id: CONTAINER,
+      hostname,
+      root: { device: '/dev/vda', scratch: parts.layer ? '/dev/vdb' : undefined, readonly: spec.readOnly },
+      tmpfs: spec.tmpfs && [...spec.tmpfs],
+      shares: shares.map(({ guest }, index) => ({ index, ...guest })),
+      hosts: hostsFile(spec, hostname, network),
+      // Without a network, a resolver fails at once when it is asked.
+      resolvConf: network?.resolvConf ?? '',
+      shmSize: spec.shmSize,
+      limits: cgroupLimits(spec),
+      sysctls: resolveSysctls(spec.sysctls),
+      privileged: spec.privileged,
+      init: spec.init,
+    },
     process: parts.hold
       ? { id: parts.process, argv: ['hold'], tool: true }
       : {
@@ -46,20 +64,6 @@ export function startRequest(config: ContainerConfig, parts: StartParts): Omit<S
           terminal: spec.terminal ? (parts.terminalSize ?? { columns: 0, rows: 0 }) : undefined,
           stdin: spec.stdin,
         },
-  };
-}
-
-/** The fields of the request that depend on the network. */
-function networkFields(
-  spec: RunSpec,
-  hostname: string,
-  network?: NetworkPlan,
-): Pick<StartRequest, 'network' | 'hosts' | 'resolvConf'> {
-  return {
-    network: network?.guest,
-    hosts: hostsFile(spec, hostname, network),
-    // Without a network, a resolver that is asked says so at once.
-    resolvConf: network?.resolvConf ?? '',
   };
 }
 

@@ -9,37 +9,6 @@ const text = fc.string({ unit: 'grapheme', maxLength: 20 }).map((string) => stri
 const path = text.map((string) => `/${string}`);
 const limit = fc.oneof(size, fc.constant('unlimited' as const));
 
-const processSpec = fc.record(
-  {
-    id: u32,
-    argv: fc.array(text, { minLength: 1, maxLength: 40 }),
-    env: fc.array(text, { minLength: 1, maxLength: 40 }),
-    cwd: path,
-    user: text,
-    groups: fc.array(text, { minLength: 1, maxLength: 4 }),
-    terminal: fc.record({ columns: u16, rows: u16 }),
-    stdin: fc.constant(true),
-    capabilities: fc.subarray([...CAPABILITIES]),
-    noNewPrivileges: fc.constant(true),
-    rlimits: fc.array(fc.record({ name: fc.constantFrom(...RLIMITS), soft: limit, hard: limit }), {
-      minLength: 1,
-      maxLength: 4,
-    }),
-    seccomp: fc.array(
-      fc.record({
-        code: u16,
-        jt: fc.integer({ min: 0, max: 255 }),
-        jf: fc.integer({ min: 0, max: 255 }),
-        k: fc.integer({ min: 0, max: 0xffff_ffff }),
-      }),
-      { minLength: 1, maxLength: 20 },
-    ),
-    port: fc.integer({ min: 1024, max: 2 ** 32 - 2 }),
-    tool: fc.constant(true),
-  },
-  { requiredKeys: ['id', 'argv'] },
-);
-
 const tmpfs = fc.record(
   { path, size, mode: fc.integer({ min: 0, max: 0o7777 }), uid: u32, gid: u32, exec: fc.constant(true) },
   { requiredKeys: ['path'] },
@@ -60,12 +29,9 @@ const address = fc.oneof(
 export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
   fc.record(
     {
-      type: fc.constant('start' as const),
+      type: fc.constant('machine' as const),
       request: u16,
-      hostname: fc.string({ maxLength: 64 }).map((string) => string.replaceAll('\0', '')),
       clock: size,
-      root: fc.record({ device: path, scratch: path, tmpfsSize: size }, { requiredKeys: ['device'] }),
-      tmpfs: fc.array(tmpfs, { minLength: 1, maxLength: 3 }),
       network: fc.record(
         {
           interface: fc.constantFrom('eth0', 'ens18'),
@@ -74,6 +40,18 @@ export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
         },
         { requiredKeys: ['interface'] },
       ),
+      shares: fc.constant(true),
+    },
+    { requiredKeys: ['type', 'request'] },
+  ),
+  fc.record(
+    {
+      type: fc.constant('container' as const),
+      request: u16,
+      id: u32,
+      hostname: fc.string({ maxLength: 64 }).map((string) => string.replaceAll('\0', '')),
+      root: fc.record({ device: path, scratch: path, tmpfsSize: size }, { requiredKeys: ['device'] }),
+      tmpfs: fc.array(tmpfs, { minLength: 1, maxLength: 3 }),
       shares: fc.array(share, { minLength: 1, maxLength: 3 }),
       hosts: text,
       resolvConf: text,
@@ -82,11 +60,43 @@ export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
       sysctls: fc.array(fc.record({ path: text, value: text }), { minLength: 1, maxLength: 3 }),
       privileged: fc.constant(true),
       init: fc.constant(true),
-      process: processSpec,
     },
-    { requiredKeys: ['type', 'request', 'hostname', 'root', 'process'] },
+    { requiredKeys: ['type', 'request', 'id', 'hostname', 'root'] },
   ),
-  fc.record({ type: fc.constant('exec' as const), request: u16, process: processSpec }),
+  fc.record(
+    {
+      type: fc.constant('process' as const),
+      request: u16,
+      container: u32,
+      id: u32,
+      argv: fc.array(text, { minLength: 1, maxLength: 40 }),
+      env: fc.array(text, { minLength: 1, maxLength: 40 }),
+      cwd: path,
+      user: text,
+      groups: fc.array(text, { minLength: 1, maxLength: 4 }),
+      terminal: fc.record({ columns: u16, rows: u16 }),
+      stdin: fc.constant(true),
+      capabilities: fc.subarray([...CAPABILITIES]),
+      noNewPrivileges: fc.constant(true),
+      rlimits: fc.array(fc.record({ name: fc.constantFrom(...RLIMITS), soft: limit, hard: limit }), {
+        minLength: 1,
+        maxLength: 4,
+      }),
+      seccomp: fc.array(
+        fc.record({
+          code: u16,
+          jt: fc.integer({ min: 0, max: 255 }),
+          jf: fc.integer({ min: 0, max: 255 }),
+          k: fc.integer({ min: 0, max: 0xffff_ffff }),
+        }),
+        { minLength: 1, maxLength: 20 },
+      ),
+      port: fc.integer({ min: 1024, max: 2 ** 32 - 2 }),
+      tool: fc.constant(true),
+    },
+    { requiredKeys: ['type', 'request', 'container', 'id', 'argv'] },
+  ),
+  fc.record({ type: fc.constant('remove' as const), request: u16, container: u32 }),
   fc.record({
     type: fc.constant('signal' as const),
     request: u16,

@@ -4,8 +4,9 @@
 //                        for each, one line: a JSON array of what the agent understood
 //     codec users        cases on stdin: passwd, group, user, further group; each u32 length and bytes
 //                        for each, one line: JSON of the user found, or of the error
-//     codec hello KERNEL MICROSECONDS | started REQUEST PROCESS PID | exited PROCESS WAIT-STATUS OOM-KILLED |
-//           error REQUEST KIND ERRNO MESSAGE | stream PROCESS STREAM | pong REQUEST
+//     codec hello KERNEL MICROSECONDS | started REQUEST PROCESS PID | exited PROCESS CONTAINER WAIT-STATUS
+//           OOM-KILLED |
+//           error REQUEST KIND ERRNO MESSAGE | stream PROCESS STREAM | done REQUEST | pong REQUEST
 //                        the frame on stdout
 #include <linux/capability.h>
 #include <stdio.h>
@@ -239,7 +240,7 @@ static void print_frame(struct frame_reader *reader)
 	struct request request;
 	struct failure failure;
 
-	if (request_decode(&request, reader->type, reader->payload, reader->length, &failure))
+	if (request_decode(&request, reader->type, frame_reader_take(reader), reader->length, &failure))
 		print_request(&request, reader->request);
 	else
 		print_failure(reader->request, &failure);
@@ -266,7 +267,6 @@ static void print_frames(const uint8_t *bytes, size_t length, size_t chunk)
 			comma = ",";
 			if (event == FRAME_COMPLETE) {
 				print_frame(&reader);
-				frame_reader_next(&reader);
 			} else {
 				struct failure failure;
 
@@ -275,7 +275,7 @@ static void print_frames(const uint8_t *bytes, size_t length, size_t chunk)
 			}
 		}
 	}
-	frame_reader_next(&reader);
+	free(frame_reader_take(&reader));
 	printf("]\n");
 }
 
@@ -367,9 +367,12 @@ static size_t encode(uint8_t *frame, char **arguments)
 		return frame_started(frame, (uint16_t)number(arguments[1]), number(arguments[2]),
 				     (int)number(arguments[3]));
 	if (strcmp(type, "exited") == 0)
-		return frame_exited(frame, number(arguments[1]), (int)number(arguments[2]), number(arguments[3]) == 1);
+		return frame_exited(frame, number(arguments[1]), number(arguments[2]), (int)number(arguments[3]),
+				    number(arguments[4]) == 1);
 	if (strcmp(type, "stream") == 0)
 		return frame_stream(frame, number(arguments[1]), (enum stream_kind)number(arguments[2]));
+	if (strcmp(type, "done") == 0)
+		return frame_done(frame, (uint16_t)number(arguments[1]));
 	if (strcmp(type, "pong") == 0)
 		return frame_pong(frame, (uint16_t)number(arguments[1]));
 

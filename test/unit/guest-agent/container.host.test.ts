@@ -5,7 +5,14 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { CAPABILITIES, type ProcessSpec, type StartRequest } from '../../../sandbox/agent/protocol.js';
+import {
+  CAPABILITIES,
+  type ContainerRequest,
+  type HostFrame,
+  type MachineRequest,
+  type ProcessRequest,
+  type ProcessSpec,
+} from '../../../sandbox/agent/protocol.js';
 import { AgentUnderTest, buildAgent } from './agent-under-test.js';
 import { type LoopDevice, makeContainerImage, makeScratchDisk } from './container-image.js';
 
@@ -24,29 +31,40 @@ afterAll(() => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-function startRequest(process: Partial<ProcessSpec>, more: Partial<StartRequest> = {}): StartRequest {
-  return {
-    type: 'start',
-    request: 1,
-    hostname: 'box',
-    root: { device: image.device },
-    hosts: '127.0.0.1\tlocalhost\n',
-    resolvConf: 'nameserver 192.0.2.53\n',
-    process: { id: 1, argv: ['true'], ...process },
-    ...more,
-  };
+/** Requests with these numbers set the machine up and make container 1; request 1 starts its process 1. */
+const MACHINE = 1001;
+const CONTAINER = 1002;
+
+type More = Partial<ContainerRequest> & Pick<MachineRequest, 'network'>;
+
+function startRequests(process: Partial<ProcessRequest>, { network, ...more }: More = {}): HostFrame[] {
+  return [
+    { type: 'machine', request: MACHINE, network },
+    {
+      type: 'container',
+      request: CONTAINER,
+      id: 1,
+      hostname: 'box',
+      root: { device: image.device },
+      hosts: '127.0.0.1\tlocalhost\n',
+      resolvConf: 'nameserver 192.0.2.53\n',
+      ...more,
+    },
+    { type: 'process', request: 1, container: 1, id: 1, argv: ['true'], ...process },
+  ];
 }
 
-async function boot(request?: StartRequest): Promise<AgentUnderTest> {
+/** Requests are sent without waiting for answers. */
+async function boot(requests: HostFrame[] = []): Promise<AgentUnderTest> {
   const session = new AgentUnderTest();
   await session.boot(agent);
-  if (request) session.send(request);
+  for (const request of requests) session.send(request);
   return session;
 }
 
 /** Runs one process to its end. */
-async function run(process: Partial<ProcessSpec>, more: Partial<StartRequest> = {}) {
-  await using session = await boot(startRequest(process, more));
+async function run(process: Partial<ProcessSpec>, more: More = {}) {
+  await using session = await boot(startRequests(process, more));
   const [stdout, stderr, exited] = await Promise.all([
     session.output(1, 'stdout'),
     session.output(1, 'stderr'),
@@ -55,7 +73,7 @@ async function run(process: Partial<ProcessSpec>, more: Partial<StartRequest> = 
   return { stdout, stderr, exited };
 }
 
-async function shell(script: string, process: Partial<ProcessSpec> = {}, more: Partial<StartRequest> = {}) {
+async function shell(script: string, process: Partial<ProcessSpec> = {}, more: More = {}) {
   const { stdout, stderr } = await run({ argv: ['sh', '-c', script], ...process }, more);
   expect(stderr).toBe('');
   return stdout;
@@ -63,23 +81,23 @@ async function shell(script: string, process: Partial<ProcessSpec> = {}, more: P
 
 describe('a process', () => {
   test('says hello, started, exited, with output on streams of its own', async () => {
-    await using session = await boot(startRequest({ argv: ['sh', '-c', 'echo out; echo err >&2; exit 3'] }));
+    await using session = await boot(startRequests({ argv: ['sh', '-c', 'echo out; echo err >&2; exit 3'] }));
     expect(await session.output(1, 'stdout')).toBe('out\n');
     expect(await session.output(1, 'stderr')).toBe('err\n');
-    expect(await session.exited(1)).toEqual({ type: 'exited', process: 1, code: 3 });
-    expect(session.frames.map((frame) => frame.type)).toEqual(['hello', 'started', 'exited']);
+    expect(await session.exited(1)).toEqual({ type: 'exited', process: 1, container: 1, code: 3 });
+    expect(session.frames.map((frame) => frame.type)).toEqual(['hello', 'done', 'done', 'started', 'exited']);
   });
 
   test('gives back binary stdin unharmed, whatever its size', async () => {
     const bytes = randomBytes(5_000_000);
-    await using session = await boot(startRequest({ argv: ['sha256sum'], stdin: true }));
+    await using session = await boot(startRequests({ argv: ['sha256sum'], stdin: true }));
     const stdin = await session.stream(1, 'stdin');
     stdin.end(bytes);
     expect(await session.output(1, 'stdout')).toBe(`${createHash('sha256').update(bytes).digest('hex')}  -\n`);
   });
 
   test('that closes its stdin early stops the host from writing', async () => {
-    await using session = await boot(startRequest({ argv: ['sh', '-c', 'exec <&-; sleep 1000'], stdin: true }));
+    await using session = await boot(startRequests({ argv: ['sh', '-c', 'exec <&-; sleep 1000'], stdin: true }));
     const stdin = await session.stream(1, 'stdin');
     stdin.resume();
     await new Promise((resolve) => stdin.once('close', resolve).once('end', resolve));
@@ -91,18 +109,18 @@ describe('a process', () => {
 
   test('handles a signal', async () => {
     await using session = await boot(
-      startRequest({ argv: ['sh', '-c', 'trap "exit 7" TERM; echo up; sleep 1000 & wait'] }),
+      startRequests({ argv: ['sh', '-c', 'trap "exit 7" TERM; echo up; sleep 1000 & wait'] }),
     );
     await session.outputUpTo(1, 'stdout', 'up\n');
     session.send({ type: 'signal', request: 2, process: 1, signal: 15 });
-    expect(await session.exited(1)).toEqual({ type: 'exited', process: 1, code: 7 });
+    expect(await session.exited(1)).toEqual({ type: 'exited', process: 1, container: 1, code: 7 });
   });
 
   test('that dies of a signal reports it', async () => {
-    await using session = await boot(startRequest({ argv: ['sleep', '1000'] }));
+    await using session = await boot(startRequests({ argv: ['sleep', '1000'] }));
     await session.answer(1);
     session.send({ type: 'signal', request: 2, process: 1, signal: 9 });
-    expect(await session.exited(1)).toEqual({ type: 'exited', process: 1, signal: 9 });
+    expect(await session.exited(1)).toEqual({ type: 'exited', process: 1, container: 1, signal: 9 });
   });
 
   test('takes its descendants with it, so that its streams end', async () => {
@@ -166,7 +184,7 @@ describe('the container', () => {
 
   test('sees its own processes and mounts alone', async () => {
     const stdout = await shell(
-      'ls /proc | grep -cE "^[0-9]+$"; grep -cE " /run/(root|image|layer|etc)" /proc/mounts; cat /proc/self/cgroup',
+      'ls /proc | grep -cE "^[0-9]+$"; grep -cE " (/run/containers|root|image|layer) " /proc/mounts; cat /proc/self/cgroup',
     );
     expect(stdout.split('\n')[1]).toBe('0');
     expect(stdout.split('\n')[0]).toMatch(/^[3-6]$/);
@@ -200,7 +218,7 @@ describe('the container', () => {
 
   test('is not left by links in the image', async () => {
     expect(await shell('pwd -P', { cwd: '/opt/outside/../opt/outside/new' })).toBe('/opt/new\n');
-    await using session = await boot(startRequest({ cwd: '/opt/loop/x' }));
+    await using session = await boot(startRequests({ cwd: '/opt/loop/x' }));
     expect(await session.error(1)).toMatchObject({ kind: 'setup-failed', errno: 40 });
   });
 
@@ -208,7 +226,7 @@ describe('the container', () => {
     using scratch = makeScratchDisk();
     const root = { device: image.device, scratch: scratch.device };
     const runOnce = async (script: string) => {
-      await using session = await boot(startRequest({ argv: ['sh', '-c', script] }, { root }));
+      await using session = await boot(startRequests({ argv: ['sh', '-c', script] }, { root }));
       const stdout = await session.output(1, 'stdout');
       await session.exited(1);
       session.send({ type: 'shutdown', request: 2 });
@@ -250,7 +268,7 @@ describe('a seccomp filter', () => {
 
   test('that the kernel does not take is an error', async () => {
     const endless = [{ code: 0x05, jt: 0, jf: 0, k: 0xffff_ffff }];
-    await using session = await boot(startRequest({ seccomp: endless }));
+    await using session = await boot(startRequests({ seccomp: endless }));
     expect(await session.error(1)).toMatchObject({
       kind: 'setup-failed',
       errno: 22,
@@ -259,7 +277,7 @@ describe('a seccomp filter', () => {
   });
 
   test('leaves the answer to a program that is not there', async () => {
-    await using session = await boot(startRequest({ seccomp, argv: ['nope'] }));
+    await using session = await boot(startRequests({ seccomp, argv: ['nope'] }));
     expect(await session.error(1)).toMatchObject({ kind: 'not-found' });
   });
 });
@@ -278,7 +296,7 @@ describe('kernel parameters', () => {
     ['nope/nope', '1', 2],
     ['kernel/msgmax', 'many', 22],
   ])('%s=%s is an error', async (path, value, errno) => {
-    await using session = await boot(startRequest({}, { sysctls: [{ path, value }] }));
+    await using session = await boot(startRequests({}, { sysctls: [{ path, value }] }));
     expect(await session.error(1)).toMatchObject({ kind: 'setup-failed', errno, message: expect.stringMatching(path) });
   });
 });
@@ -306,8 +324,8 @@ describe('the network interface', () => {
     [{ ...network, addresses: ['198.19.1.2/33'] }, 'bad-request', 'not an address: 198.19.1.2/33'],
     [{ ...network, gateways: ['nobody'] }, 'bad-request', 'not an address: nobody'],
   ])('%j is an error', async (wrong, kind, message) => {
-    await using session = await boot(startRequest({}, { network: wrong }));
-    expect(await session.error(1)).toMatchObject({ kind, message: expect.stringContaining(message) });
+    await using session = await boot(startRequests({}, { network: wrong }));
+    expect(await session.error(MACHINE)).toMatchObject({ kind, message: expect.stringContaining(message) });
   });
 });
 
@@ -344,7 +362,7 @@ describe('an init', () => {
       ['trap "exit 9" TERM; echo up; while :; do sleep 0.1; done', 9],
       ['echo up; exec sleep 1000', 143],
     ] as const) {
-      await using session = await boot(startRequest({ argv: ['sh', '-c', script] }, withInit));
+      await using session = await boot(startRequests({ argv: ['sh', '-c', script] }, withInit));
       await session.outputUpTo(1, 'stdout', 'up\n');
       session.send({ type: 'signal', request: 2, process: 1, signal: 15 });
       expect(await session.exited(1)).toMatchObject({ code });
@@ -353,7 +371,7 @@ describe('an init', () => {
 
   test('leaves the terminal to the program', async () => {
     const argv = ['sh', '-c', 'read line; echo "got $line"; exec sleep 1000'];
-    await using session = await boot(startRequest({ argv, terminal: { columns: 80, rows: 24 } }, withInit));
+    await using session = await boot(startRequests({ argv, terminal: { columns: 80, rows: 24 } }, withInit));
     const terminal = await session.stream(1, 'terminal');
     terminal.write('hello\n');
     await session.outputUpTo(1, 'terminal', 'got hello');
@@ -362,9 +380,9 @@ describe('an init', () => {
   });
 
   test('says what cannot be executed', async () => {
-    await using session = await boot(startRequest({ argv: ['nope'] }, withInit));
+    await using session = await boot(startRequests({ argv: ['nope'] }, withInit));
     expect(await session.error(1)).toMatchObject({ kind: 'not-found' });
-    expect(session.frames.map((frame) => frame.type)).toEqual(['hello', 'error']);
+    expect(session.frames.map((frame) => frame.type)).toEqual(['hello', 'done', 'done', 'error']);
   });
 
   test('has no more privileges than the program', async () => {
@@ -416,7 +434,7 @@ describe('a user', () => {
     ['nobody-here', 'unable to find user nobody-here: no matching entries in passwd file'],
     ['sam:nogroup', 'unable to find group nogroup: no matching entries in group file'],
   ])('%s is an error', async (user, message) => {
-    await using session = await boot(startRequest({ user }));
+    await using session = await boot(startRequests({ user }));
     expect(await session.error(1)).toEqual({ type: 'error', request: 1, kind: 'no-such-user', message });
   });
 });
@@ -434,17 +452,17 @@ describe('a program that cannot be executed', () => {
     [['/etc/passwd/x'], 'cannot-invoke', 'exec: "/etc/passwd/x": Not a directory'],
     [[''], 'not-found', 'exec: "": No such file or directory'],
   ])('%j is answered with its kind', async (argv, kind, message) => {
-    await using session = await boot(startRequest({ argv }));
+    await using session = await boot(startRequests({ argv }));
     expect(await session.error(1)).toMatchObject({ kind, message });
     expect(await session.output(1, 'stdout')).toBe('');
-    expect(session.frames.map((frame) => frame.type)).toEqual(['hello', 'error']);
+    expect(session.frames.map((frame) => frame.type)).toEqual(['hello', 'done', 'done', 'error']);
   });
 });
 
 describe('a terminal', () => {
   test('is the controlling terminal, has a size, and is resized', async () => {
     await using session = await boot(
-      startRequest({
+      startRequests({
         argv: [
           'sh',
           '-c',
@@ -461,7 +479,7 @@ describe('a terminal', () => {
 
   test('passes what is typed, and interrupts', async () => {
     await using session = await boot(
-      startRequest({
+      startRequests({
         argv: ['sh', '-c', 'read line; echo "got $line"; exec sleep 1000'],
         terminal: { columns: 80, rows: 24 },
       }),
@@ -475,7 +493,7 @@ describe('a terminal', () => {
 
   test('brings all of its output before its end', async () => {
     await using session = await boot(
-      startRequest({
+      startRequests({
         argv: ['sh', '-c', 'head -c 300000 /dev/zero | tr "\\0" x'],
         terminal: { columns: 80, rows: 24 },
       }),
@@ -486,21 +504,20 @@ describe('a terminal', () => {
 
 describe('a further process', () => {
   test('joins the namespaces and outlives nothing', async () => {
-    await using session = await boot(startRequest({ argv: ['sleep', '1000'] }));
+    await using session = await boot(startRequests({ argv: ['sleep', '1000'] }));
     await session.answer(1);
     session.send({
-      type: 'exec',
+      type: 'process',
       request: 2,
-      process: {
-        id: 2,
-        argv: ['sh', '-c', 'cat /proc/1/cmdline | tr "\\0" " "; uname -n; id -u; exit 4'],
-        user: 'sam',
-      },
+      container: 1,
+      id: 2,
+      argv: ['sh', '-c', 'cat /proc/1/cmdline | tr "\\0" " "; uname -n; id -u; exit 4'],
+      user: 'sam',
     });
     expect(await session.output(2, 'stdout')).toBe('sleep 1000 box\n1000\n');
     expect(await session.exited(2)).toMatchObject({ code: 4 });
 
-    session.send({ type: 'exec', request: 3, process: { id: 3, argv: ['sleep', '1000'] } });
+    session.send({ type: 'process', request: 3, container: 1, id: 3, argv: ['sleep', '1000'] });
     await session.answer(3);
     session.send({ type: 'signal', request: 4, process: 1, signal: 9 });
     expect(await session.exited(1)).toMatchObject({ signal: 9 });
@@ -508,32 +525,166 @@ describe('a further process', () => {
   });
 
   test('has a terminal of its own', async () => {
-    await using session = await boot(startRequest({ argv: ['sleep', '1000'] }));
+    await using session = await boot(startRequests({ argv: ['sleep', '1000'] }));
     await session.answer(1);
     session.send({
-      type: 'exec',
+      type: 'process',
       request: 2,
-      process: { id: 2, argv: ['sh', '-c', 'stty size; echo $TERM'], terminal: { columns: 33, rows: 11 } },
+      container: 1,
+      id: 2,
+      argv: ['sh', '-c', 'stty size; echo $TERM'],
+      terminal: { columns: 33, rows: 11 },
     });
     expect(await session.output(2, 'terminal')).toBe('11 33\r\nxterm\r\n');
   });
 
-  test('is refused without a container, with a taken id, and after the end', async () => {
-    await using session = await boot();
-    session.send({ type: 'exec', request: 1, process: { id: 2, argv: ['true'] } });
-    expect(await session.error(1)).toMatchObject({ kind: 'bad-request', message: 'the container is not running' });
-    session.send({ ...startRequest({ argv: ['sleep', '1000'] }), request: 2 });
-    await session.answer(2);
-    session.send({ type: 'exec', request: 3, process: { id: 1, argv: ['true'] } });
+  test('is refused with a taken id, while process 1 is started, and after the end', async () => {
+    await using session = await boot(startRequests({ argv: ['sleep', '1000'] }));
+    session.send({ type: 'process', request: 2, container: 1, id: 2, argv: ['true'] });
+    expect(await session.error(2)).toMatchObject({ kind: 'bad-request', message: 'container 1 is not running' });
+    await session.answer(1);
+    session.send({ type: 'process', request: 3, container: 1, id: 1, argv: ['true'] });
     expect(await session.error(3)).toMatchObject({ kind: 'bad-request', message: 'process 1 exists' });
-    session.send({ ...startRequest({ id: 9 }), request: 4 });
-    expect(await session.error(4)).toMatchObject({ message: 'the container was started before' });
     session.send({ type: 'signal', request: 5, process: 1, signal: 9 });
     await session.exited(1);
-    session.send({ type: 'exec', request: 6, process: { id: 3, argv: ['true'] } });
-    expect(await session.error(6)).toMatchObject({ message: 'the container is not running' });
+    session.send({ type: 'process', request: 6, container: 1, id: 3, argv: ['true'] });
+    expect(await session.error(6)).toMatchObject({ kind: 'bad-request', message: 'container 1 is not running' });
     session.send({ type: 'signal', request: 7, process: 1, signal: 9 });
     expect(await session.error(7)).toMatchObject({ kind: 'no-such-process' });
+  });
+});
+
+describe('requests in the wrong order', () => {
+  test('are refused one by one, and leave a machine that works', async () => {
+    await using session = await boot();
+    const [machine, container, process] = startRequests({ argv: ['echo', 'works'] });
+    session.send({ ...process, request: 11 });
+    expect(await session.error(11)).toMatchObject({ kind: 'no-such-container', message: 'no container 1' });
+    session.send({ ...container, request: 12 });
+    expect(await session.error(12)).toMatchObject({ kind: 'bad-request', message: 'the machine is not set up' });
+    session.send({ type: 'remove', request: 13, container: 1 });
+    expect(await session.error(13)).toMatchObject({ kind: 'no-such-container' });
+
+    for (const request of [machine, { ...machine, request: 14 }, container, { ...container, request: 15 }]) {
+      session.send(request);
+    }
+    expect(await session.error(14)).toMatchObject({ kind: 'bad-request', message: 'the machine was set up before' });
+    expect(await session.error(15)).toMatchObject({ kind: 'bad-request', message: 'container 1 exists' });
+    session.send(process);
+    expect(await session.output(1, 'stdout')).toBe('works\n');
+  });
+
+  test('after one that failed fail too', async () => {
+    await using session = await boot(startRequests({}, { network: { interface: 'nope0' } }));
+    expect(await session.error(MACHINE)).toMatchObject({ kind: 'setup-failed' });
+    expect(await session.error(CONTAINER)).toMatchObject({ message: 'the machine is not set up' });
+    expect(await session.error(1)).toMatchObject({ kind: 'no-such-container' });
+  });
+});
+
+describe('several containers in one machine', () => {
+  const container = (id: number, more: Partial<ContainerRequest> = {}): HostFrame => ({
+    type: 'container',
+    request: 100 + id,
+    id,
+    hostname: `box-${id}`,
+    root: { device: image.device },
+    ...more,
+  });
+  const process = (of: number, id: number, script: string, more: Partial<ProcessRequest> = {}): HostFrame => ({
+    type: 'process',
+    request: 200 + id,
+    container: of,
+    id,
+    argv: ['sh', '-c', script],
+    ...more,
+  });
+
+  test('have roots, names and processes of their own, and one lives on when another ends', async () => {
+    await using session = await boot([
+      { type: 'machine', request: MACHINE },
+      container(21),
+      container(22),
+      process(21, 1, 'echo first >/file; echo up; sleep 1000'),
+      process(22, 2, 'echo second >/file; echo up; sleep 1000'),
+    ]);
+    await session.outputUpTo(1, 'stdout', 'up\n');
+    await session.outputUpTo(2, 'stdout', 'up\n');
+    const look = 'uname -n; cat /file; grep -c sleep /proc/[0-9]*/comm | grep -c ":1"';
+    session.send(process(21, 3, look));
+    session.send(process(22, 4, look));
+    expect(await session.output(3, 'stdout')).toBe('box-21\nfirst\n1\n');
+    expect(await session.output(4, 'stdout')).toBe('box-22\nsecond\n1\n');
+
+    session.send(process(21, 5, 'sleep 1000'));
+    await session.answer(205);
+    session.send({ type: 'signal', request: 1, process: 1, signal: 9 });
+    expect(await session.exited(1)).toEqual({ type: 'exited', process: 1, container: 21, signal: 9 });
+    expect(await session.exited(5)).toEqual({ type: 'exited', process: 5, container: 21, signal: 9 });
+
+    session.send(process(22, 6, 'cat /file'));
+    expect(await session.output(6, 'stdout')).toBe('second\n');
+    expect(session.frames.some((frame) => frame.type === 'exited' && frame.process === 2)).toBe(false);
+  });
+
+  test('are seen by the tools each by itself', async () => {
+    await using session = await boot([
+      { type: 'machine', request: MACHINE },
+      container(31),
+      container(32),
+      process(31, 1, 'echo >/of-31; echo up; exec sleep 31000'),
+      process(32, 2, 'echo >/of-32; echo up; exec sleep 32000'),
+    ]);
+    await session.outputUpTo(1, 'stdout', 'up\n');
+    await session.outputUpTo(2, 'stdout', 'up\n');
+    session.send(process(31, 3, '', { argv: ['changes'], tool: true }));
+    expect(await session.output(3, 'stdout')).toContain('of-31');
+    session.send(process(32, 4, '', { argv: ['changes'], tool: true }));
+    expect(await session.output(4, 'stdout')).not.toContain('of-31');
+    session.send(process(32, 5, '', { argv: ['processes'], tool: true }));
+    const processes = await session.output(5, 'stdout');
+    expect(processes).toContain('sleep 32000');
+    expect(processes).not.toContain('sleep 31000');
+  });
+
+  test('are removed when they have ended, down to none, and their ids are free then', async () => {
+    await using session = await boot([
+      { type: 'machine', request: MACHINE },
+      container(41),
+      process(41, 1, 'echo once >/file; exec sleep 1000'),
+    ]);
+    await session.answer(201);
+    session.send({ type: 'remove', request: 2, container: 41 });
+    expect(await session.error(2)).toMatchObject({ kind: 'bad-request', message: 'process 1 runs in container 41' });
+    session.send({ type: 'signal', request: 3, process: 1, signal: 9 });
+    await session.exited(1);
+    session.send({ type: 'remove', request: 4, container: 41 });
+    expect(await session.answer(4)).toEqual({ type: 'done', request: 4 });
+    session.send(process(41, 2, 'true'));
+    expect(await session.error(202)).toMatchObject({ kind: 'no-such-container' });
+
+    session.send({ ...container(41), request: 5 });
+    expect(await session.answer(5)).toEqual({ type: 'done', request: 5 });
+    session.send(process(41, 3, 'ls /file 2>&1; grep -c " /run/containers" /proc/mounts'));
+    expect(await session.output(3, 'stdout')).toMatch(/No such file.*\n0\n$/);
+  });
+
+  test('are removed without ever having had a process', async () => {
+    await using session = await boot([
+      { type: 'machine', request: MACHINE },
+      container(51),
+      { type: 'remove', request: 1, container: 51 },
+      { ...container(51), request: 2 },
+    ]);
+    expect(await session.answer(1)).toEqual({ type: 'done', request: 1 });
+    expect(await session.answer(2)).toEqual({ type: 'done', request: 2 });
+  });
+
+  test('are no more than 64', async () => {
+    const ids = Array.from({ length: 65 }, (_, index) => 300 + index);
+    await using session = await boot([{ type: 'machine', request: MACHINE }, ...ids.map((id) => container(id))]);
+    expect(await session.answer(100 + 363)).toMatchObject({ type: 'done' });
+    expect(await session.error(100 + 364)).toMatchObject({ message: 'more than 64 containers' });
   });
 });
 
@@ -549,7 +700,7 @@ describe('the agent', () => {
     };
     session.sendBytes(frame(0x77, 1, Buffer.alloc(3)));
     session.sendBytes(frame(0x01, 2, Buffer.from('0100ff', 'hex')));
-    session.sendBytes(frame(0x01, 3, Buffer.alloc(0)));
+    session.sendBytes(frame(0x02, 3, Buffer.alloc(0)));
     session.sendBytes(frame(0x02, 4, Buffer.alloc(5_000_000)));
     session.send({ type: 'ping', request: 5 });
     expect(await session.answer(5)).toEqual({ type: 'pong', request: 5 });
@@ -573,8 +724,8 @@ describe('the agent', () => {
   });
 
   test('says what could not be set up', async () => {
-    await using session = await boot(startRequest({}, { root: { device: '/dev/null' } }));
-    expect(await session.error(1)).toMatchObject({
+    await using session = await boot(startRequests({}, { root: { device: '/dev/null' } }));
+    expect(await session.error(CONTAINER)).toMatchObject({
       kind: 'setup-failed',
       errno: 15,
       message: expect.stringContaining('mount image /dev/null'),
@@ -582,7 +733,7 @@ describe('the agent', () => {
   });
 
   test('ends on shutdown, and takes the container with it', async () => {
-    await using session = await boot(startRequest({ argv: ['sleep', '1000'] }));
+    await using session = await boot(startRequests({ argv: ['sleep', '1000'] }));
     await session.answer(1);
     session.send({ type: 'shutdown', request: 2 });
     await session.end();

@@ -20,7 +20,12 @@ const text = fc.string({ unit: 'grapheme', maxLength: 20 }).map((string) => stri
 const agentFrame: fc.Arbitrary<AgentFrame> = fc.oneof(
   fc.record({ type: fc.constant('hello' as const), protocol: u32, agent: text, kernel: text, running: u32 }),
   fc.record({ type: fc.constant('started' as const), request: u16, process: u32, pid: u32 }),
-  fc.record({ type: fc.constant('exited' as const), process: u32, code: fc.integer({ min: 0, max: 255 }) }),
+  fc.record({
+    type: fc.constant('exited' as const),
+    process: u32,
+    container: u32,
+    code: fc.integer({ min: 0, max: 255 }),
+  }),
   fc.record({
     type: fc.constant('error' as const),
     request: u16,
@@ -29,6 +34,7 @@ const agentFrame: fc.Arbitrary<AgentFrame> = fc.oneof(
     message: text,
   }),
   fc.record({ type: fc.constant('pong' as const), request: u16 }),
+  fc.record({ type: fc.constant('done' as const), request: u16 }),
 );
 const streamFrame = fc.record({
   type: fc.constant('stream' as const),
@@ -100,29 +106,29 @@ describe('the frame decoder', () => {
     ['neither code nor signal', {}],
     ['both', { code: 0, signal: 9 }],
   ])('refuses an exit with %s', (_, fields) => {
-    const bytes = encodeFrame({ type: 'exited', process: 1, ...fields });
+    const bytes = encodeFrame({ type: 'exited', process: 1, container: 1, ...fields });
     expect(() => new FrameDecoder().push(bytes)).toThrow(ProtocolError);
   });
 });
 
 describe('the encoder', () => {
-  const exec = (process: object) => () =>
-    encodeFrame({ type: 'exec', request: 1, process: { id: 1, argv: ['true'], ...process } });
+  const start = (process: object) => () =>
+    encodeFrame({ type: 'process', request: 1, container: 1, id: 1, argv: ['true'], ...process });
 
   test.each([
-    ['no arguments', { argv: [] }, 'exec.process.argv: is missing'],
-    ['a NUL', { argv: ['a\0b'] }, 'exec.process.argv: has a NUL character'],
-    ['an argument too long', { env: ['x'.repeat(131_072)] }, 'exec.process.env: 131072 bytes, at most 131071 fit'],
-    ['an id out of range', { id: 0 }, 'exec.process.id: 0 is not in 1 to 4294967295'],
-    ['an unknown capability', { capabilities: ['FLY'] }, "exec.process.capabilities: no such name 'FLY'"],
-    ['a fraction', { rlimits: [{ name: 'core', soft: 0.5, hard: 1 }] }, 'exec.process.rlimits.soft: 0.5 is not in'],
+    ['no arguments', { argv: [] }, 'process.argv: is missing'],
+    ['a NUL', { argv: ['a\0b'] }, 'process.argv: has a NUL character'],
+    ['an argument too long', { env: ['x'.repeat(131_072)] }, 'process.env: 131072 bytes, at most 131071 fit'],
+    ['an id out of range', { id: 0 }, 'process.id: 0 is not in 1 to 4294967295'],
+    ['an unknown capability', { capabilities: ['FLY'] }, "process.capabilities: no such name 'FLY'"],
+    ['a fraction', { rlimits: [{ name: 'core', soft: 0.5, hard: 1 }] }, 'process.rlimits.soft: 0.5 is not in'],
   ])('refuses %s', (_, process, message) => {
-    expect(exec(process)).toThrow(message);
-    expect(exec(process)).toThrow(ProtocolError);
+    expect(start(process)).toThrow(message);
+    expect(start(process)).toThrow(ProtocolError);
   });
 
   test('refuses more than fits in a frame', () => {
     const env = Array.from({ length: 33 }, () => 'x'.repeat(131_000));
-    expect(exec({ env })).toThrow(`at most ${MAX_HOST_PAYLOAD} fit`);
+    expect(start({ env })).toThrow(`at most ${MAX_HOST_PAYLOAD} fit`);
   });
 });

@@ -139,7 +139,7 @@ describe('requests', () => {
 
   test('may be as large as the limit', () => {
     const argv = Array.from({ length: 31 }, (_, index) => String(index).padEnd(131_071, 'x'));
-    const frame = { type: 'exec', request: 1, process: { id: 1, argv } } as const;
+    const frame = { type: 'process', request: 1, container: 1, id: 1, argv } as const;
     expect(understand(codec, [{ bytes: encodeFrame(frame), chunk: 65536 }])).toEqual([[withDefaults(frame)]]);
   });
 });

@@ -24,7 +24,7 @@ const recorded = readdirSync(fixtures)
     frame: JSON.parse(readFileSync(join(fixtures, name), 'utf8')) as Frame,
     bytes: readFileSync(join(fixtures, name.replace(/json$/, 'bin'))),
   }));
-const fromHost = ['start', 'exec', 'signal', 'resize', 'shutdown', 'ping'];
+const fromHost = ['machine', 'container', 'process', 'signal', 'resize', 'remove', 'shutdown', 'ping'];
 const hostFrames = recorded.filter(({ frame }) => fromHost.includes(frame.type));
 const agentFrames = recorded.filter(({ frame }) => !fromHost.includes(frame.type));
 
@@ -46,19 +46,26 @@ function agentArguments(frame: AgentFrame): (string | number)[] {
     case 'started':
       return ['started', frame.request, frame.process, frame.pid];
     case 'exited': // the status as wait(2) has it
-      return ['exited', frame.process, frame.signal ?? (frame.code ?? 0) << 8, frame.oomKilled ? 1 : 0];
+      return [
+        'exited',
+        frame.process,
+        frame.container,
+        frame.signal ?? (frame.code ?? 0) << 8,
+        frame.oomKilled ? 1 : 0,
+      ];
     case 'error':
       return ['error', frame.request, ERROR_KINDS.indexOf(frame.kind) + 1, frame.errno ?? 0, frame.message];
     case 'stream':
       return ['stream', frame.process, STREAMS.indexOf(frame.stream)];
+    case 'done':
     case 'pong':
-      return ['pong', frame.request];
+      return [frame.type, frame.request];
   }
 }
 
 describe('the recorded frames', () => {
   test('have one of every type', () => {
-    const types = ['hello', 'started', 'exited', 'error', 'stream', 'pong', ...fromHost];
+    const types = ['hello', 'started', 'exited', 'error', 'stream', 'pong', 'done', ...fromHost];
     expect(new Set(recorded.map(({ frame }) => frame.type))).toEqual(new Set(types));
   });
 

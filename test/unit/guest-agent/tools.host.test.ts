@@ -31,20 +31,17 @@ class Guest implements AsyncDisposable {
   static async boot(): Promise<Guest> {
     const guest = new Guest();
     await guest.session.boot(agent);
-    guest.session.send({
-      type: 'start',
-      request: 1,
-      hostname: 'box',
-      root: { device: image.device },
-      process: { id: 1, argv: ['hold'], tool: true },
-    });
+    guest.session.send({ type: 'machine', request: 1001 });
+    const root = { device: image.device };
+    guest.session.send({ type: 'container', request: 1002, id: 1, hostname: 'box', root });
+    guest.session.send({ type: 'process', request: 1, container: 1, id: 1, argv: ['hold'], tool: true });
     await guest.session.answer(1);
     return guest;
   }
 
   async run(process: Partial<ProcessSpec> & { argv: string[] }, stdin?: Buffer) {
     const id = ++this.#last;
-    this.session.send({ type: 'exec', request: id, process: { id, stdin: stdin !== undefined, ...process } });
+    this.session.send({ type: 'process', request: id, container: 1, id, stdin: stdin !== undefined, ...process });
     if (stdin !== undefined) (await this.session.stream(id, 'stdin')).end(stdin);
     const chunks: Buffer[] = [];
     const stdout = async () => {
@@ -192,7 +189,7 @@ test('files are read, written, listed and looked at, whatever their names', asyn
 
 test('what happens in a directory is told until nobody listens', async () => {
   await using guest = await Guest.boot();
-  guest.session.send({ type: 'exec', request: 50, process: { id: 50, argv: ['watch', '/tmp'], tool: true } });
+  guest.session.send({ type: 'process', request: 50, container: 1, id: 50, argv: ['watch', '/tmp'], tool: true });
   await guest.session.outputUpTo(50, 'stdout', 'ready');
   await guest.shell('echo 1 > /tmp/file; mv /tmp/file /tmp/other; rm /tmp/other');
   const seen = await guest.session.outputUpTo(50, 'stdout', 'delete other\0');
@@ -207,7 +204,7 @@ test('what happens in a directory is told until nobody listens', async () => {
 
 test('processes and statistics are those of the container', async () => {
   await using guest = await Guest.boot();
-  guest.session.send({ type: 'exec', request: 60, process: { id: 60, argv: ['sleep', '1000'] } });
+  guest.session.send({ type: 'process', request: 60, container: 1, id: 60, argv: ['sleep', '1000'] });
   await guest.session.answer(60);
   const processes = (await guest.tool(['processes'])).toString().split('\0');
   expect(processes).toContainEqual(expect.stringMatching(/^0 \d+ \d+ \d+ \d+ 0 sleep 1000$/));
@@ -217,6 +214,6 @@ test('processes and statistics are those of the container', async () => {
 
 test('a tool that there is not is not found', async () => {
   await using guest = await Guest.boot();
-  guest.session.send({ type: 'exec', request: 70, process: { id: 70, argv: ['frobnicate'], tool: true } });
+  guest.session.send({ type: 'process', request: 70, container: 1, id: 70, argv: ['frobnicate'], tool: true });
   expect(await guest.session.error(70)).toMatchObject({ kind: 'not-found' });
 });

@@ -1,5 +1,5 @@
 // What PROTOCOL.md makes of a request: every absent field has its default. The agent's view is compared with it.
-import { CAPABILITIES, type Capability, type HostFrame, type ProcessSpec } from '../../../sandbox/agent/protocol.js';
+import { CAPABILITIES, type Capability, type HostFrame, type ProcessRequest } from '../../../sandbox/agent/protocol.js';
 import type { Understood } from './codec-program.js';
 
 const DOCKER_CAPABILITIES: Capability[] = [
@@ -19,7 +19,7 @@ const DOCKER_CAPABILITIES: Capability[] = [
   'SETFCAP',
 ];
 
-function processWithDefaults(process: ProcessSpec) {
+function processWithDefaults(process: ProcessRequest): Understood {
   return {
     env: [],
     cwd: '/',
@@ -37,11 +37,14 @@ function processWithDefaults(process: ProcessSpec) {
 
 /** The frame with all defaults filled in. */
 export function withDefaults(frame: HostFrame): Understood {
-  if (frame.type === 'exec') return { ...frame, process: processWithDefaults(frame.process) };
-  if (frame.type !== 'start') return { ...frame };
+  if (frame.type === 'process') return processWithDefaults(frame);
+  if (frame.type === 'machine') {
+    const { network } = frame;
+    return { clock: 0, shares: false, ...frame, network: network && { addresses: [], gateways: [], ...network } };
+  }
+  if (frame.type !== 'container') return { ...frame };
   const off = { readonly: false, exec: false, suid: false, dev: false };
   return {
-    clock: 0,
     shmSize: 64 * 1024 * 1024,
     sysctls: [],
     privileged: false,
@@ -49,9 +52,7 @@ export function withDefaults(frame: HostFrame): Understood {
     ...frame,
     root: { tmpfsSize: 0, readonly: false, ...frame.root },
     tmpfs: (frame.tmpfs ?? []).map((mount) => ({ size: 0, mode: 0o1777, uid: 0, gid: 0, ...off, ...mount })),
-    network: frame.network && { addresses: [], gateways: [], ...frame.network },
     shares: (frame.shares ?? []).map((mount) => ({ readonly: false, ...mount })),
     limits: frame.limits && { memory: 0, pids: 0, cpuQuota: 0, cpuPeriod: 0, ...frame.limits },
-    process: processWithDefaults(frame.process),
   };
 }

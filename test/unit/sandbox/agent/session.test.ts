@@ -8,17 +8,14 @@ import {
   type AgentFrame,
   encodeFrame,
   type HelloFrame,
+  type HostFrame,
   HostFrameDecoder,
-  type StartRequest,
+  type ProcessRequest,
 } from '../../../../sandbox/agent/protocol.js';
 import { AgentSession } from '../../../../sandbox/agent/session.js';
 
-const HELLO: HelloFrame = { type: 'hello', protocol: 1, agent: 'test', kernel: '6.1' };
-const START = {
-  hostname: 'box',
-  root: { device: '/dev/vda' },
-  process: { id: 7, argv: ['cat'], stdin: true },
-};
+const HELLO: HelloFrame = { type: 'hello', protocol: 2, agent: 'test', kernel: '6.1' };
+const START = { container: 1, id: 7, argv: ['cat'], stdin: true };
 
 let folder: string;
 let path: string;
@@ -48,14 +45,14 @@ async function guest(...frames: (AgentFrame | Buffer)[]): Promise<Socket> {
 }
 
 /** A session whose agent was asked to start a process. */
-async function started(): Promise<{ control: Socket; request: StartRequest; start: Promise<unknown> }> {
+async function started(): Promise<{ control: Socket; request: ProcessRequest; start: Promise<unknown> }> {
   const control = await guest(HELLO);
   await session.hello;
   const start = session.start(START);
   start.catch(() => {});
   const [bytes] = await once(control, 'data');
   const [request] = new HostFrameDecoder().push(bytes);
-  return { control, request: request as StartRequest, start };
+  return { control, request: request as ProcessRequest, start };
 }
 
 const refused = (socket: Socket) => Promise.race([once(socket.resume(), 'end'), once(socket, 'close')]);
@@ -63,7 +60,7 @@ const refused = (socket: Socket) => Promise.race([once(socket.resume(), 'end'), 
 describe('a process', () => {
   test('is started, streams, and exits', async () => {
     const { control, request, start } = await started();
-    expect(request).toMatchObject({ type: 'start', hostname: 'box', process: { id: 7, argv: ['cat'] } });
+    expect(request).toMatchObject({ type: 'process', container: 1, id: 7, argv: ['cat'] });
     control.write(encodeFrame({ type: 'started', request: request.request, process: 7, pid: 2 }));
     expect(await start).toMatchObject({ pid: 2 });
 
@@ -72,7 +69,7 @@ describe('a process', () => {
     out.end(' late');
     expect((await stream.toArray()).join('')).toBe('early late');
 
-    control.write(encodeFrame({ type: 'exited', process: 7, code: 3 }));
+    control.write(encodeFrame({ type: 'exited', process: 7, container: 1, code: 3 }));
     expect(await session.exited(7)).toMatchObject({ code: 3 });
   });
 
@@ -101,18 +98,70 @@ describe('a process', () => {
   });
 });
 
+describe('machine, container and process', () => {
+  test('are asked for without waiting, and each is answered', async () => {
+    const control = await guest(HELLO);
+    await session.hello;
+    const answers = Promise.all([
+      session.setUp({ clock: 5 }),
+      session.create({ id: 1, hostname: 'box', root: { device: '/dev/vda' } }),
+      session.start(START),
+    ]);
+    const decoder = new HostFrameDecoder();
+    const requests: HostFrame[] = [];
+    while (requests.length < 3) requests.push(...decoder.push((await once(control, 'data'))[0]));
+    expect(requests).toMatchObject([
+      { type: 'machine', clock: 5 },
+      { type: 'container', id: 1, hostname: 'box' },
+      { type: 'process', container: 1, id: 7 },
+    ]);
+    const [machine, container, process] = requests.map(({ request }) => request);
+    for (const request of [machine, container]) control.write(encodeFrame({ type: 'done', request: request ?? 0 }));
+    control.write(encodeFrame({ type: 'started', request: process ?? 0, process: 7, pid: 2 }));
+    expect((await answers)[2]).toMatchObject({ process: 7, pid: 2 });
+  });
+
+  test('fail with what failed first', async () => {
+    const control = await guest(HELLO);
+    await session.hello;
+    const container = { id: 1, hostname: 'box', root: { device: '/dev/vda' } };
+    const answers = Promise.all([session.setUp({}), session.create(container), session.start(START)]);
+    for (const [request, message] of [
+      [1, 'mount the shared folders'],
+      [2, 'the machine is not set up'],
+      [3, 'no container 1'],
+    ] as const) {
+      control.write(encodeFrame({ type: 'error', request, kind: 'setup-failed', message }));
+    }
+    await expect(answers).rejects.toMatchObject({ code: 'agent', message: 'mount the shared folders' });
+  });
+
+  test('that cannot be put into a frame are refused', async () => {
+    await guest(HELLO);
+    await session.hello;
+    const container = { id: 1, hostname: 'x'.repeat(65), root: { device: '/dev/vda' } };
+    await expect(session.create(container)).rejects.toMatchObject({ code: 'bad-spec' });
+  });
+
+  test('are not started by an answer that is none', async () => {
+    const { control, request, start } = await started();
+    control.write(encodeFrame({ type: 'done', request: request.request }));
+    await expect(start).rejects.toMatchObject({ code: 'agent' });
+  });
+});
+
 describe('refused, without harm to the session, is', () => {
   test.each<[string, (AgentFrame | Buffer)[]]>([
     ['a second hello', [HELLO]],
     ['a stream of an unknown process', [{ type: 'stream', process: 8, stream: 'stdout' }]],
     ['a stream that was not asked for', [{ type: 'stream', process: 7, stream: 'terminal' }]],
-    ['a first frame that is neither hello nor stream', [{ type: 'exited', process: 7, code: 0 }]],
+    ['a first frame that is neither hello nor stream', [{ type: 'exited', process: 7, container: 1, code: 0 }]],
     ['a frame larger than any', [Buffer.from([0xff, 0xff, 0xff, 0xff, 1, 0, 0, 0])]],
     ['what is no frame', [Buffer.alloc(64, 0xee)]],
   ])('%s', async (_, frames) => {
     const { control } = await started();
     await refused(await guest(...frames));
-    control.write(encodeFrame({ type: 'exited', process: 7, code: 0 }));
+    control.write(encodeFrame({ type: 'exited', process: 7, container: 1, code: 0 }));
     expect(await session.exited(7)).toMatchObject({ code: 0 });
   });
 
@@ -142,7 +191,7 @@ describe('refused, without harm to the session, is', () => {
 
 describe('the session is lost, with one clear error, by', () => {
   test.each<[string, (AgentFrame | Buffer)[], string]>([
-    ['another version of the protocol', [{ ...HELLO, protocol: 2 }], 'protocol version 2, not 1'],
+    ['another version of the protocol', [{ ...HELLO, protocol: 1 }], 'protocol version 1, not 2'],
     ['a second hello on the control connection', [HELLO, HELLO], "sent a 'hello' frame"],
     ['a stream frame on the control connection', [HELLO, { type: 'stream', process: 7, stream: 'stdout' }], 'sent a'],
     ['bytes that are no frame', [HELLO, Buffer.alloc(64, 0xee)], 'cannot be understood'],
@@ -174,6 +223,6 @@ test('any bytes on any number of connections leave a session that still answers'
     ),
     { numRuns: 50 },
   );
-  control.write(encodeFrame({ type: 'exited', process: 7, code: 0 }));
+  control.write(encodeFrame({ type: 'exited', process: 7, container: 1, code: 0 }));
   expect(await session.exited(7)).toMatchObject({ code: 0 });
 });

@@ -1,0 +1,47 @@
+// The containers of the machine: a table of at most 64. A container is made without a process; its first process is its
+// process 1 and makes its namespaces and mounts. When that process ends, so do all others in its namespaces.
+#ifndef TSVM_CONTAINER_H
+#define TSVM_CONTAINER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "protocol/failure.h"
+#include "protocol/protocol.h"
+
+enum container_state {
+	CONTAINER_CREATED,  // without a process: the next one is its process 1
+	CONTAINER_STARTING, // process 1 makes the mounts; no other can join yet
+	CONTAINER_RUNNING,
+	CONTAINER_ENDED, // can only be removed
+};
+
+struct container {
+	uint32_t id; // 0: this place in the table is free
+	enum container_state state;
+	struct request request; // the request that made it, which it owns
+	const struct container_request *spec; // in `request`
+	char directory[32];      // what it is made of: see disk.h, rootfs.h
+	int cgroup;              // its directory (O_PATH)
+	unsigned long oom_kills; // seen so far in the cgroup
+	pid_t pid;               // of process 1; 0 before and after
+	int pidfd;               // of process 1; -1 before and after
+};
+
+// Makes a container and takes the request over if that succeeds.
+bool container_create(struct request *request, struct failure *failure);
+
+// NULL and a failure if there is none of that id.
+struct container *container_find(uint32_t id, struct failure *failure);
+
+// Process 1 has ended, or could not be started.
+void container_end(struct container *container);
+
+// Unmounts the root of a container without processes, removes its cgroup and frees its id.
+bool container_remove(struct container *container, struct failure *failure);
+
+// As container_remove() for all of them, as far as that succeeds, and writes the disks out.
+void container_remove_all(void);
+
+#endif

@@ -1,0 +1,63 @@
+// By clone3(2), of which the C library knows nothing: the child is in the cgroup from its first moment.
+#include "process/fork.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "linux.h"
+#include "power.h"
+
+pid_t fork_first(struct container *container)
+{
+	int pidfd = -1;
+	struct clone_args arguments = {
+		.flags = CLONE_NEWPID | CLONE_PIDFD | CLONE_INTO_CGROUP,
+		.pidfd = (uintptr_t)&pidfd,
+		.exit_signal = SIGCHLD,
+		.cgroup = (uint64_t)container->cgroup,
+	};
+	pid_t pid = (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
+
+	if (pid > 0) {
+		container->state = CONTAINER_STARTING;
+		container->pid = pid;
+		container->pidfd = pidfd;
+	}
+	return pid;
+}
+
+// The agent's own pid namespace, or -1.
+static int own_pid_namespace(void)
+{
+	static int own = -1;
+
+	if (own < 0)
+		own = open("/proc/self/ns/pid", O_RDONLY | O_CLOEXEC);
+	return own;
+}
+
+// Only children are in the pid namespace that setns(2) enters. Later ones are in the agent's own again.
+pid_t fork_into(const struct container *container)
+{
+	struct clone_args arguments = {
+		.flags = CLONE_INTO_CGROUP,
+		.exit_signal = SIGCHLD,
+		.cgroup = (uint64_t)container->cgroup,
+	};
+	int own = own_pid_namespace();
+	pid_t pid;
+	int error;
+
+	if (own < 0 || setns(container->pidfd, CLONE_NEWPID) != 0)
+		return -1;
+	pid = (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
+	error = errno;
+	if (pid != 0 && setns(own, CLONE_NEWPID) != 0)
+		power_fail("cannot return to the agent's pid namespace");
+	errno = error;
+	return pid;
+}
