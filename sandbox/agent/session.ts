@@ -106,18 +106,19 @@ export class AgentSession implements Disposable {
     await this.#request((request) => ({ type: 'remove', request, container }));
   }
 
-  #request(frame: (request: number) => HostFrame): Promise<StartedFrame | DoneFrame> {
+  /** Sends a request at once, and waits for its answer. */
+  async #request(frame: (request: number) => HostFrame): Promise<StartedFrame | DoneFrame> {
     const request = this.#nextRequest();
+    const answer = defer<StartedFrame | DoneFrame>();
+    this.#requests.set(request, answer);
     try {
-      const answer = defer<StartedFrame | DoneFrame>();
-      this.#requests.set(request, answer);
       this.#send(frame(request));
-      return answer.promise;
     } catch (cause) {
       this.#requests.delete(request);
       const message = `the container cannot be described to the guest: ${messageOf(cause)}`;
       throw new SandboxError('bad-spec', message, { cause });
     }
+    return answer.promise;
   }
 
   /** The connection of a process's stream; paused, and half-open: its two directions end apart. */
