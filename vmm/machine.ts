@@ -90,7 +90,7 @@ export interface PeerNetwork {
 }
 
 /** No outside: a guest whose networks are all private. */
-export interface NoSpec {
+export interface IsolatedSpec {
   kind: 'none';
 }
 
@@ -143,7 +143,7 @@ export interface NetworkSpec {
   optional: boolean;
   /** Absent: the guest is in no private network, and cannot join one. */
   peers?: PeerNetwork[];
-  backEnd: PasstSpec | TapSpec | NoSpec;
+  backEnd: PasstSpec | TapSpec | IsolatedSpec;
 }
 
 export type Accelerator = 'kvm' | 'tcg';

@@ -3,7 +3,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { emulationWords } from '../../vmm/accel/tcg/machine.js';
+import { emulationParameters } from '../../vmm/accel/tcg/machine.js';
 import { baseCommandLine } from '../../vmm/boot/command-line.js';
 import type { DiskSpec, MachineSpec, NetworkSpec, ShareSpec } from '../../vmm/machine.js';
 import { guestKernel } from './beside-qemu.js';
@@ -94,7 +94,7 @@ export async function runOurs(
 /** Runs the guest on QEMU with more `devices`, in QEMU's own words; what it printed. */
 export async function runQemu({ initramfs, command, kernel }: GuestRun, devices: readonly string[]): Promise<string> {
   // Without the time stamp counter's frequency its clock is made of timer interrupts, of which a busy host loses some.
-  const words = [baseCommandLine({ devices: [], console: false, reboot: 't' }), ...emulationWords(1)].join(' ');
+  const words = [baseCommandLine({ devices: [], console: false, reboot: 't' }), ...emulationParameters(1)].join(' ');
   const args = [
     // With room for one CPU only the emulator drops memory barriers, and a vhost-user device's queue gets stuck in the end.
     ['-accel', 'tcg', '-cpu', 'max', '-smp', '1,maxcpus=2', '-m', `${MEMORY}B`],

@@ -1,6 +1,6 @@
 // How QEMU and the guest's kernel are best called where QEMU emulates the CPU: the same guest with one thing changed at a
 // time, and what the kernel does until its init. The guest mounts a disk, says a line, and resets the machine.
-import { emulationWords } from '../../vmm/accel/tcg/machine.js';
+import { emulationParameters } from '../../vmm/accel/tcg/machine.js';
 import { baseCommandLine } from '../../vmm/boot/command-line.js';
 import { GUEST_DISK, GUEST_INITRAMFS, GUEST_LINE } from './bench-guest.js';
 import { guestKernel } from './beside-qemu.js';
@@ -15,7 +15,7 @@ interface Setting {
   words: readonly string[];
 }
 
-const words = emulationWords(1);
+const words = emulationParameters(1);
 
 /** As vmm/accel/ has it. */
 const OURS: Setting = {

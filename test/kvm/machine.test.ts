@@ -31,7 +31,7 @@ afterAll(() => {
 let machines = 0;
 
 /** A machine in this process, and what it told its context. */
-class Specimen implements Disposable {
+class TestedMachine implements Disposable {
   readonly loop = new EventLoop();
   readonly kvm = Kvm.open();
   readonly machine: Machine;
@@ -111,12 +111,12 @@ function refusal(call: () => void): string {
 
 describe.each(['kvm', 'tcg'] as const)('a machine on %s', (accel) => {
   test('starts, and is stopped', () => {
-    using specimen = new Specimen(accel, CHATTER);
-    const { machine, events } = specimen;
+    using tested = new TestedMachine(accel, CHATTER);
+    const { machine, events } = tested;
     expect(machine.state).toEqual({ name: 'built' });
     machine.start();
     expect(machine.state).toEqual({ name: 'starting' });
-    specimen.serveOutput();
+    tested.serveOutput();
     expect(events).toEqual(['start']);
     expect(machine.state).toEqual({ name: 'running', startTime: expect.any(Number) });
     expect(machine.statistics().memory?.resident).toBeGreaterThan(0);
@@ -125,59 +125,59 @@ describe.each(['kvm', 'tcg'] as const)('a machine on %s', (accel) => {
   });
 
   test('stands still while it is paused, and runs on', () => {
-    using specimen = new Specimen(accel, CHATTER);
-    const { machine } = specimen;
+    using tested = new TestedMachine(accel, CHATTER);
+    const { machine } = tested;
     machine.start();
-    specimen.serveOutput();
+    tested.serveOutput();
     const { state } = machine;
     machine.pause();
     expect(machine.state).toEqual({ ...state, name: 'paused' });
     // What was written before the pause may be on its way.
-    while (specimen.loop.poll(50) > 0);
-    const paused = specimen.written;
-    specimen.loop.poll(100);
-    expect(specimen.written).toBe(paused);
+    while (tested.loop.poll(50) > 0);
+    const paused = tested.written;
+    tested.loop.poll(100);
+    expect(tested.written).toBe(paused);
     machine.resume();
     expect(machine.state).toEqual(state);
-    specimen.serveOutput();
+    tested.serveOutput();
   });
 
   test('can be stopped while it is paused, and twice', () => {
-    using specimen = new Specimen(accel, CHATTER);
-    specimen.machine.start();
-    specimen.serveOutput();
-    specimen.machine.pause();
-    specimen.machine.stop();
-    specimen.machine.stop();
-    expect(specimen.machine.state).toEqual({ name: 'stopped' });
+    using tested = new TestedMachine(accel, CHATTER);
+    tested.machine.start();
+    tested.serveOutput();
+    tested.machine.pause();
+    tested.machine.stop();
+    tested.machine.stop();
+    expect(tested.machine.state).toEqual({ name: 'stopped' });
   });
 
   test('refuses calls that do not fit its state', () => {
-    using specimen = new Specimen(accel, CHATTER);
-    const { machine } = specimen;
+    using tested = new TestedMachine(accel, CHATTER);
+    const { machine } = tested;
     expect(refusal(() => machine.pause())).toBe('bad-state: cannot pause the machine: it is built, not running');
     machine.start();
     expect(refusal(() => machine.start())).toBe('bad-state: cannot start the machine: it is starting, not built');
-    specimen.serveOutput();
+    tested.serveOutput();
     expect(refusal(() => machine.resume())).toBe('bad-state: cannot resume the machine: it is running, not paused');
     machine.stop();
     expect(refusal(() => machine.start())).toBe('bad-state: cannot start the machine: it is stopped, not built');
   });
 
   test('tells of a reset', () => {
-    using specimen = new Specimen(accel, RESET);
-    specimen.machine.start();
-    specimen.serveUntil(() => specimen.events.includes('reset'));
-    expect(specimen.events).toEqual(['start', 'reset']);
+    using tested = new TestedMachine(accel, RESET);
+    tested.machine.start();
+    tested.serveUntil(() => tested.events.includes('reset'));
+    expect(tested.events).toEqual(['start', 'reset']);
   });
 
   test('keeps the reason of a crash', () => {
-    using specimen = new Specimen(accel, TRIPLE_FAULT);
-    const { machine } = specimen;
+    using tested = new TestedMachine(accel, TRIPLE_FAULT);
+    const { machine } = tested;
     machine.start();
-    specimen.serveUntil(() => specimen.error !== undefined);
-    expect(specimen.events).toEqual(['start', 'crash']);
-    expect(machine.state).toEqual({ name: 'crashed', error: specimen.error });
+    tested.serveUntil(() => tested.error !== undefined);
+    expect(tested.events).toEqual(['start', 'crash']);
+    expect(machine.state).toEqual({ name: 'crashed', error: tested.error });
     expect(refusal(() => machine.pause())).toMatch(
       /^bad-state: cannot pause the machine: it has crashed \(.*triple fault/,
     );
@@ -185,11 +185,11 @@ describe.each(['kvm', 'tcg'] as const)('a machine on %s', (accel) => {
 });
 
 test('a paused machine on KVM is saved as plain JSON', () => {
-  using specimen = new Specimen('kvm', CHATTER);
-  const { machine } = specimen;
+  using tested = new TestedMachine('kvm', CHATTER);
+  const { machine } = tested;
   expect(refusal(() => machine.save())).toBe('bad-state: cannot save the machine: it is built, not paused');
   machine.start();
-  specimen.serveOutput();
+  tested.serveOutput();
   machine.pause();
   const saved = machine.save();
   expect(saved).toMatchObject({
@@ -201,12 +201,12 @@ test('a paused machine on KVM is saved as plain JSON', () => {
   expect(saved.devices).toHaveLength(3);
   expect(JSON.parse(JSON.stringify(saved))).toEqual(saved);
   machine.resume();
-  specimen.serveOutput();
+  tested.serveOutput();
 });
 
 test('an emulated machine says that it cannot be saved', () => {
-  using specimen = new Specimen('tcg', CHATTER);
-  expect(refusal(() => specimen.machine.save())).toBe(
+  using tested = new TestedMachine('tcg', CHATTER);
+  expect(refusal(() => tested.machine.save())).toBe(
     'unsupported: an emulated machine cannot be saved: use --accel kvm',
   );
 });

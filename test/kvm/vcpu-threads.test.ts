@@ -45,7 +45,7 @@ class Machine implements Disposable {
 
   constructor(source: string, options?: GuestOptions) {
     this.guest = new Guest(source, options);
-    this.threads.machine.deviceCount = 2;
+    this.threads.shared.deviceCount = 2;
   }
 
   start(): void {
@@ -125,7 +125,7 @@ test('interrupt status and acknowledgement are served without the device thread'
   const source = 'mov eax, [rbx + 0x60]\n mov dword ptr [rbx + 0x64], 1\n mov ecx, [rbx + 0x60]\n hlt';
   using machine = new Machine(source, { bits: 64 });
   machine.guest.vcpu.setRegisters({ rbx: MMIO_BASE + MMIO_WINDOW });
-  machine.threads.machine.interruptStatus[1] = 3;
+  machine.threads.shared.interruptStatus[1] = 3;
   expect(machine.runToEnd()).toBe(HLT);
   const { rax, rcx } = machine.guest.vcpu.registers();
   expect([rax, rcx]).toEqual([3n, 2n]);

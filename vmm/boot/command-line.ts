@@ -50,11 +50,11 @@ export function baseCommandLine({ devices, console, reboot = 'k' }: CommandLineO
  * Joins the machine's words and the spec's own.
  * @throws MachineError `bad-spec` if the kernel can't take them: printable ASCII, 2047 bytes in all.
  */
-export function joinCommandLine(base: string, own: string): string {
-  if (/[^\x20-\x7e]/.test(own)) {
+export function joinCommandLine(base: string, added: string): string {
+  if (/[^\x20-\x7e]/.test(added)) {
     throw new MachineError('bad-spec', 'the kernel command line has a character that is not printable ASCII');
   }
-  const line = own === '' ? base : `${base} ${own}`;
+  const line = added === '' ? base : `${base} ${added}`;
   if (line.length >= COMMAND_LINE_SIZE) {
     const most = COMMAND_LINE_SIZE - 1;
     throw new MachineError('bad-spec', `the kernel command line is ${line.length} bytes long, ${most} are possible`);

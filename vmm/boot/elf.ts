@@ -15,14 +15,14 @@ const PT_LOAD = 1;
 /** A vmlinux has five or so; the format's own limit is 65535. */
 const MAX_PROGRAM_HEADERS = 256;
 
-interface Segment {
+interface LoadSegment {
   offset: number;
   address: number;
   fileSize: number;
   memorySize: number;
 }
 
-function readSegments(file: BootFile, header: DataView): Segment[] {
+function readSegments(file: BootFile, header: DataView): LoadSegment[] {
   const tableOffset = getUint64(header, 32);
   const entrySize = header.getUint16(54, true);
   const count = header.getUint16(56, true);
@@ -31,7 +31,7 @@ function readSegments(file: BootFile, header: DataView): Segment[] {
   }
   const table = new Uint8Array(count * PROGRAM_HEADER_SIZE);
   file.read(tableOffset, table);
-  const segments: Segment[] = [];
+  const segments: LoadSegment[] = [];
   for (let at = 0; at < table.length; at += PROGRAM_HEADER_SIZE) {
     const entry = new DataView(table.buffer, at, PROGRAM_HEADER_SIZE);
     if (entry.getUint32(0, true) !== PT_LOAD) continue;

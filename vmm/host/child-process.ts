@@ -18,9 +18,9 @@ export interface ChildEnd {
   /** Undefined when a signal ended it. */
   exitCode: number | undefined;
   /** `exit code 1`, `signal 9`. */
-  how: string;
+  outcome: string;
   /** The end of what it wrote to stderr, printable. */
-  said: string;
+  stderr: string;
 }
 
 export interface ChildOptions {
@@ -63,7 +63,7 @@ export class ChildProcess implements Disposable {
   /** What reads each of the child's streams. */
   readonly #readers = new Map<number, (bytes: Buffer) => void>();
   readonly #chunk = Buffer.alloc(CHUNK);
-  #said = '';
+  #stderr = '';
 
   /** @throws MachineError `host` when it cannot be started; libc.SystemError. */
   constructor(options: ChildOptions) {
@@ -71,7 +71,7 @@ export class ChildProcess implements Disposable {
     this.#loop = options.loop;
     const stdout = this.#openStream((bytes) => options.onOutput(bytes));
     const stderr = this.#openStream((bytes) => {
-      this.#said = (this.#said + bytes.toString('latin1')).slice(-KEPT_STDERR);
+      this.#stderr = (this.#stderr + bytes.toString('latin1')).slice(-KEPT_STDERR);
     });
     const { onLog } = options;
     const log = onLog === undefined ? [] : [this.#openStream((bytes) => onLog(bytes))];
@@ -116,8 +116,8 @@ export class ChildProcess implements Disposable {
     const exited = code === libc.CLD_EXITED;
     this.#options.onEnd({
       exitCode: exited ? status : undefined,
-      how: exited ? `exit code ${status}` : `signal ${status}`,
-      said: this.#said.replace(/[^\x20-\x7e\n]+/g, ' ').trim(),
+      outcome: exited ? `exit code ${status}` : `signal ${status}`,
+      stderr: this.#stderr.replace(/[^\x20-\x7e\n]+/g, ' ').trim(),
     });
   }
 

@@ -71,8 +71,8 @@ export class EventLoop implements Disposable {
 
   /** Waits at most `timeout` milliseconds (-1: for ever), runs the callbacks that are due, returns their number. */
   poll(timeout: number): number {
-    const patience = this.#deferred.length > 0 ? 0 : timeout;
-    const count = libc.epoll_wait(this.#epoll, this.#events, MAX_EVENTS, patience);
+    const wait = this.#deferred.length > 0 ? 0 : timeout;
+    const count = libc.epoll_wait(this.#epoll, this.#events, MAX_EVENTS, wait);
     if (count < 0) {
       if (libc.errno() === libc.EINTR) return 0;
       libc.check(count, 'epoll_wait');

@@ -5,11 +5,11 @@
 // KVM is known to be of no use, and beside it the rest of the program.
 import { MachineShared } from '../accel/kvm/vcpu-shared.js';
 import { startVcpuThread } from '../accel/kvm/vcpu-start.js';
-import { keptProbe } from './probe-cache.js';
+import { storedProbe } from './probe-cache.js';
 
 const workerUrl = new URL('./vcpu.js', import.meta.url);
 const shared = new MachineShared();
 const [, , probeCache = ''] = process.argv;
-const started = keptProbe(probeCache)?.usable === false ? [] : [startVcpuThread(shared, workerUrl)];
+const started = storedProbe(probeCache)?.usable === false ? [] : [startVcpuThread(shared, workerUrl)];
 const { serveMachine } = await import('./server.js');
 serveMachine({ shared, workerUrl, started });

@@ -13,44 +13,44 @@ export function hostIdentity(): string {
 }
 
 /** The verdict kept in the file at `path`, if it holds for this host as it is. */
-export function keptProbe(path: string): ProbeResult | undefined {
-  const kept = read(path);
-  return kept?.host === hostIdentity() ? kept.result : undefined;
+export function storedProbe(path: string): ProbeResult | undefined {
+  const stored = read(path);
+  return stored?.host === hostIdentity() ? stored.result : undefined;
 }
 
 /**
- * The verdict kept in the file at `path`, or else what `probe` finds, which is kept. A file that is not there, not
+ * The verdict kept in the file at `path`, or else what `probe` finds, which is stored. A file that is not there, not
  * ours to read or write, or not what was written is as good as none.
  */
 export function cachedProbe(path: string | undefined, probe: () => ProbeResult): ProbeResult {
   if (path === undefined) return probe();
-  const kept = keptProbe(path);
-  if (kept !== undefined) return kept;
+  const stored = storedProbe(path);
+  if (stored !== undefined) return stored;
   const result = probe();
   write(path, { host: hostIdentity(), result });
   return result;
 }
 
-interface Kept {
+interface StoredProbe {
   host: string;
   result: ProbeResult;
 }
 
-function read(path: string): Kept | undefined {
+function read(path: string): StoredProbe | undefined {
   try {
-    const kept = JSON.parse(readFileSync(path, 'utf8')) as Kept;
-    const { usable, reason } = kept.result;
-    return typeof usable === 'boolean' && typeof reason === 'string' ? kept : undefined;
+    const stored = JSON.parse(readFileSync(path, 'utf8')) as StoredProbe;
+    const { usable, reason } = stored.result;
+    return typeof usable === 'boolean' && typeof reason === 'string' ? stored : undefined;
   } catch {
     return undefined;
   }
 }
 
-function write(path: string, kept: Kept): void {
+function write(path: string, stored: StoredProbe): void {
   const temporary = `${path}.${process.pid}`;
   try {
     mkdirSync(dirname(path), { recursive: true });
-    writeFileSync(temporary, JSON.stringify(kept));
+    writeFileSync(temporary, JSON.stringify(stored));
     renameSync(temporary, path);
   } catch {
     // The next run probes again.

@@ -108,7 +108,7 @@ export class KvmMachine implements Machine, Bus {
     });
     this.#i8042 = new I8042(() => context.onReset());
     const windows = devices.map((device, index) => this.#attach(device, index));
-    threads.machine.deviceCount = devices.length;
+    threads.shared.deviceCount = devices.length;
     this.#createVcpus(spec.cpus);
     this.#load(spec, windows);
   }
@@ -127,7 +127,7 @@ export class KvmMachine implements Machine, Bus {
     const transport = new VirtioMmio(device, {
       memory: this.#memory,
       loop,
-      interruptStatus: this.#threads.machine.interruptStatus.subarray(index, index + 1),
+      interruptStatus: this.#threads.shared.interruptStatus.subarray(index, index + 1),
       raiseInterrupt: () => libc.signalEventFd(irqFd),
       onFailure: (reason) => log.warn({ device: device.name }, `the guest broke the device's protocol: ${reason}`),
     });

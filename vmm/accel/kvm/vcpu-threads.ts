@@ -64,17 +64,17 @@ export class VcpuThreads implements Disposable {
 
   /**
    * @param workerUrl the bundle of vcpu-worker.ts
-   * @param machine shared with all threads
-   * @param started threads that were started with `machine`, which are taken over
+   * @param shared shared with all threads
+   * @param started threads that were started with `shared`, which are taken over
    */
   constructor(
     workerUrl: URL,
-    readonly machine = new MachineShared(),
+    readonly shared = new MachineShared(),
     started: readonly StartedThread[] = [],
   ) {
     this.#workerUrl = workerUrl;
     for (const thread of started) this.#add(thread);
-    this.machine.wakeFd = libc.createEventFd();
+    this.shared.wakeFd = libc.createEventFd();
     process.on(KICK_SIGNAL_NAME, ignoreKick);
   }
 
@@ -84,7 +84,7 @@ export class VcpuThreads implements Disposable {
 
   /** Has at least `count` threads. */
   prepare(count: number): void {
-    while (this.#threads.length < count) this.#add(startVcpuThread(this.machine, this.#workerUrl));
+    while (this.#threads.length < count) this.#add(startVcpuThread(this.shared, this.#workerUrl));
   }
 
   /**
@@ -98,8 +98,8 @@ export class VcpuThreads implements Disposable {
     this.#onStart = onStart;
     this.#onEnd = onEnd;
     this.#loop = loop;
-    loop.add(this.machine.wakeFd, libc.EPOLLIN, () => {
-      libc.drainEventFd(this.machine.wakeFd);
+    loop.add(this.shared.wakeFd, libc.EPOLLIN, () => {
+      libc.drainEventFd(this.shared.wakeFd);
       this.#serve();
     });
     this.#startTimer = new Timer(loop, () => this.#checkStart());
@@ -239,8 +239,8 @@ export class VcpuThreads implements Disposable {
     this.stop();
     // A thread signals the descriptor with its last breath.
     const ended = this.#command(this.#threads, ThreadCommand.stop, [ThreadState.ended]);
-    this.#loop?.remove(this.machine.wakeFd);
-    if (ended) libc.close(this.machine.wakeFd);
+    this.#loop?.remove(this.shared.wakeFd);
+    if (ended) libc.close(this.shared.wakeFd);
     this.#startTimer?.[Symbol.dispose]();
     process.off(KICK_SIGNAL_NAME, ignoreKick);
   }

@@ -70,7 +70,7 @@ export class TcgMachine implements Machine {
       length: String(TRANSPORT_SIZE),
     }));
     const base = baseCommandLine({ devices, console: spec.console });
-    const commandLine = joinCommandLine([base, ...emulationWords(spec.cpus)].join(' '), spec.commandLine);
+    const commandLine = joinCommandLine([base, ...emulationParameters(spec.cpus)].join(' '), spec.commandLine);
     this.#context.log.debug({ commandLine, kernel: kernel.format }, 'boot');
     const { cpus } = spec;
     return resetImage(memory, writeBootState(memory, { kernel, initramfs, commandLine, cpus, timerPin: TIMER_PIN }));
@@ -203,14 +203,14 @@ export class TcgMachine implements Machine {
 }
 
 /** What a kernel needs to know of emulated CPUs. */
-export function emulationWords(cpus: number): string[] {
-  const words = ['mitigations=off'];
+export function emulationParameters(cpus: number): string[] {
+  const parameters = ['mitigations=off'];
   // Calibrating the local APIC's timer takes a tenth of a second and more; the PIT needs none, but ticks for one CPU.
-  if (cpus === 1) words.push('nolapic_timer');
+  if (cpus === 1) parameters.push('nolapic_timer');
   // The emulated time stamp counter is this host's; the kernel derives BogoMIPS from its frequency.
   const bogoMips = /^bogomips\s*:\s*([\d.]+)$/m.exec(readFileSync('/proc/cpuinfo', 'latin1'))?.[1];
-  if (bogoMips !== undefined) words.push(`tsc_early_khz=${Math.round(Number(bogoMips) * 500)}`);
-  return words;
+  if (bogoMips !== undefined) parameters.push(`tsc_early_khz=${Math.round(Number(bogoMips) * 500)}`);
+  return parameters;
 }
 
 function createFile(name: string, bytes: Uint8Array): number {

@@ -39,13 +39,13 @@ export function startQemu({ args, onEnd, ...options }: QemuProcessOptions): Chil
     onLog: (bytes) => {
       logged = (logged + Buffer.from(bytes).toString('latin1')).slice(-TRIPLE_FAULT.length);
     },
-    onEnd: ({ exitCode, how, said }) => {
+    onEnd: ({ exitCode, outcome, stderr }) => {
       if (exitCode === 0) {
         const crashed = logged.endsWith(TRIPLE_FAULT);
         return onEnd(crashed ? new MachineError('guest-crash', 'the guest crashed: triple fault') : undefined);
       }
-      const why = said.split('\n').pop()!;
-      onEnd(new MachineError('host', `QEMU ended (${how})${why === '' ? '' : `: ${why}`}`));
+      const reason = stderr.split('\n').at(-1) ?? '';
+      onEnd(new MachineError('host', `QEMU ended (${outcome})${reason === '' ? '' : `: ${reason}`}`));
     },
   });
 }

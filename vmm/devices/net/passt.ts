@@ -99,8 +99,8 @@ export class PasstBackEnd implements NetBackEnd {
     this.#watch();
   }
 
-  #ended({ how, said }: ChildEnd): void {
-    this.#fail(new MachineError('no-network', `passt ended (${how})${lastWords(said)}`));
+  #ended({ outcome, stderr }: ChildEnd): void {
+    this.#fail(new MachineError('no-network', `passt ended (${outcome})${lastWords(stderr)}`));
   }
 
   #fail(error: MachineError): void {
