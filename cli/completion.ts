@@ -42,7 +42,7 @@ export function command(context: Context): Command {
     .addArgument(new Argument('<SHELL>', 'which shell').choices(Object.keys(SCRIPTS)))
     .addHelpText('after', EXAMPLES)
     .action((shell: string) => {
-      process.stdout.write(SCRIPTS[shell]);
+      process.stdout.write(SCRIPTS[shell] ?? '');
     });
 }
 

@@ -42,6 +42,9 @@ async function startEarly([name, ...words]: readonly string[]): Promise<EarlyPro
   return { machine: new MachineClient() };
 }
 
+/** The letters that the long options stand for. */
+const LETTERS: Record<string, string> = { '--detach': 'd', '--interactive': 'i', '--tty': 't' };
+
 /** Whether the words ask for `-d` or `-it`, which take a supervisor (run.ts). */
 function looksSupervised(words: readonly string[]): boolean {
   const given = new Set<string>();
@@ -50,7 +53,7 @@ function looksSupervised(words: readonly string[]): boolean {
     if (!word.startsWith('-')) {
       // The first may be an option's value, the second is the command.
       if (!last.startsWith('-')) break;
-    } else if (word.startsWith('--')) given.add(word[2]);
+    } else if (word.startsWith('--')) given.add(LETTERS[word] ?? '');
     else for (const letter of word.slice(1)) given.add(letter);
     last = word;
   }

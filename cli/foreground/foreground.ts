@@ -22,16 +22,17 @@ export interface ForegroundOptions {
   /** The caller's stdin is the process's. */
   stdin: boolean;
   /** Default: yes. */
-  signals?: boolean;
+  signals?: boolean | undefined;
 }
 
 /** The caller's streams. */
 export function callerIo(stdin: boolean): ContainerIo {
+  const size = terminalSize(process.stdout);
   return {
-    stdin: stdin ? process.stdin : undefined,
+    ...(stdin && { stdin: process.stdin }),
     stdout: process.stdout,
     stderr: process.stderr,
-    terminalSize: terminalSize(process.stdout),
+    ...(size && { terminalSize: size }),
   };
 }
 
@@ -57,7 +58,7 @@ class Detached extends SandboxError {
 
 export interface AttachOptions {
   stdin: boolean;
-  signals?: boolean;
+  signals?: boolean | undefined;
   keys?: DetachKeys;
 }
 
@@ -137,7 +138,7 @@ async function openAttachment(container: Container, io: ContainerIo, keys?: Deta
 
 interface FollowOptions {
   stdin: boolean;
-  signals?: boolean;
+  signals?: boolean | undefined;
   started?: Promise<void>;
 }
 

@@ -10,8 +10,8 @@ export const DEFAULT_DETACH_KEYS: DetachKeys = [0x10, 0x11];
  */
 export function parseDetachKeys(text: string): DetachKeys {
   return text.split(',').map((key) => {
-    const control = /^ctrl-([a-z@[\\\]^_])$/i.exec(key);
-    if (control !== null) return control[1].toUpperCase().charCodeAt(0) & 0x1f;
+    const [, control] = /^ctrl-([a-z@[\\\]^_])$/i.exec(key) ?? [];
+    if (control !== undefined) return control.toUpperCase().charCodeAt(0) & 0x1f;
     if (/^[\x20-\x7e]$/.test(key)) return key.charCodeAt(0);
     throw new UsageError(`invalid argument '${text}' for --detach-keys: such as ctrl-p,ctrl-q or ctrl-x,x`);
   });

@@ -15,8 +15,9 @@ export function parseDuration(text: string, flag: string): number {
     throw new UsageError(`invalid argument '${text}' for ${flag}: a duration such as 30s, 5m or 1h30m`);
   }
   let sum = 0;
-  for (const [, number, unit] of text.matchAll(/(\d+(?:\.\d+)?)(ms|[smhd])/g))
-    sum += Number(number) * MILLISECONDS[unit];
+  for (const [, number, unit = ''] of text.matchAll(/(\d+(?:\.\d+)?)(ms|[smhd])/g)) {
+    sum += Number(number) * (MILLISECONDS[unit] ?? Number.NaN);
+  }
   return bounded(sum, text, flag);
 }
 

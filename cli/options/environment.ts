@@ -1,5 +1,6 @@
 // -e and --env-file, read as Docker reads them (docker/cli, opts/env.go and opts/file.go).
 import { readFileSync } from 'node:fs';
+import { messageOf } from '../../errors/index.js';
 import { UsageError } from '../output/errors.js';
 
 /** bufio.MaxScanTokenSize: a longer line is not a line to Docker. */
@@ -59,7 +60,7 @@ export function readEnvFile(file: string): [name: string, value: string][] {
   try {
     content = readFileSync(file === '-' ? 0 : file);
   } catch (error) {
-    throw new UsageError(`cannot read env file ${file}: ${(error as Error).message}`);
+    throw new UsageError(`cannot read env file ${file}: ${messageOf(error)}`);
   }
   return parseEnvFile(content, file, process.env);
 }

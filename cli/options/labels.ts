@@ -1,10 +1,11 @@
 // --label and --label-file.
 import { readFileSync } from 'node:fs';
+import { messageOf } from '../../errors/index.js';
 import { UsageError } from '../output/errors.js';
 
 /** Name and value of `NAME=VALUE`; of `NAME` alone the value is empty. @throws UsageError */
 export function parseLabel(text: string): [name: string, value: string] {
-  const [name, value = ''] = text.split(/=(.*)/s, 2);
+  const [name = '', value = ''] = text.split(/=(.*)/s, 2);
   if (name === '') throw new UsageError(`invalid argument '${text}' for --label: a name is needed`);
   return [name, value];
 }
@@ -15,7 +16,7 @@ export function readLabelFile(path: string): [name: string, value: string][] {
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
-    throw new UsageError(`cannot read the label file: ${(error as Error).message}`);
+    throw new UsageError(`cannot read the label file: ${messageOf(error)}`);
   }
   return text
     .split(/\r?\n/)

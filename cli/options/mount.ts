@@ -18,7 +18,7 @@ const WITHOUT_EFFECT = new Set(['rw', 'z', 'Z', 'cached', 'delegated', 'consiste
  */
 export function parseVolume(text: string, flag: string): Mount {
   if (!text.includes(':') && text.startsWith('/')) return { type: 'volume', source: '', target: text };
-  const [source, target, options = '', ...more] = text.split(':');
+  const [source = '', target, options = '', ...more] = text.split(':');
   const fail = (why: string): never => {
     throw new UsageError(`invalid argument '${text}' for ${flag}: ${why}`);
   };
@@ -46,7 +46,7 @@ export function parseMount(text: string, flag: string): Mounts {
   };
   const fields = new Map<string, string>();
   for (const field of text.split(',')) {
-    const [word, value = 'true'] = field.split(/=(.*)/s, 2);
+    const [word = '', value = 'true'] = field.split(/=(.*)/s, 2);
     const name = NAMES[word] ?? word;
     if (fields.has(name)) fail(`'${name}' is given twice`);
     fields.set(name, value);
@@ -65,13 +65,11 @@ export function parseMount(text: string, flag: string): Mounts {
   if (type === 'tmpfs') {
     const size = take('tmpfs-size');
     const mode = take('tmpfs-mode');
+    const mount: TmpfsMount = { path: target, readonly: readOnly };
+    if (size !== undefined) mount.size = parseSize(size, flag);
     if (mode !== undefined && !/^[0-7]{1,4}$/.test(mode)) fail(`'${mode}' is no mode`);
-    mounts.tmpfs.push({
-      path: target,
-      readonly: readOnly,
-      size: size === undefined ? undefined : parseSize(size, flag),
-      mode: mode === undefined ? undefined : Number.parseInt(mode, 8),
-    });
+    if (mode !== undefined) mount.mode = Number.parseInt(mode, 8);
+    mounts.tmpfs.push(mount);
   } else if (type === 'bind') {
     const source = take('source') ?? fail('source= is needed');
     if (!source.startsWith('/')) fail(`the host's path, '${source}', must be absolute`);

@@ -26,10 +26,11 @@ export function parseTmpfs(text: string, flag: string): TmpfsMount {
   }
   if (colon < 0) return mount;
   for (const option of text.slice(colon + 1).split(',')) {
-    const [name, value] = option.split(/=(.*)/s, 2);
+    const [name = '', value] = option.split(/=(.*)/s, 2);
     if (value === undefined && Object.hasOwn(FLAGS, name)) Object.assign(mount, FLAGS[name]);
     else if (name === 'size' && value !== undefined) mount.size = parseSize(value, flag);
-    else if (name === 'mode' && /^[0-7]{1,4}$/.test(value ?? '')) mount.mode = Number.parseInt(value, 8);
+    else if (name === 'mode' && value !== undefined && /^[0-7]{1,4}$/.test(value))
+      mount.mode = Number.parseInt(value, 8);
     else if ((name === 'uid' || name === 'gid') && isId(value)) mount[name] = Number(value);
     else throw new UsageError(`invalid argument '${text}' for ${flag}: unknown option '${option}'`);
   }

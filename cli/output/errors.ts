@@ -32,5 +32,6 @@ const EXPECTED = new Set(['UsageError', 'SandboxError', 'ImageError', 'MachineEr
 export function describeError(error: unknown): { message: string; detail?: string } {
   if (!(error instanceof Error)) return { message: String(error) };
   if (EXPECTED.has(error.name)) return { message: error.message.trim().replace(/\s*\n\s*/g, ': ') };
-  return { message: `internal error: ${error.message}`, detail: error.stack };
+  const message = `internal error: ${error.message}`;
+  return error.stack === undefined ? { message } : { message, detail: error.stack };
 }

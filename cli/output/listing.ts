@@ -16,21 +16,21 @@ export type Columns<Row> = readonly (readonly [heading: string, field: keyof Row
 export function formatList<Row extends Record<keyof Row, unknown>>(
   rows: readonly Row[],
   columns: Columns<Row>,
-  format = 'table',
+  format?: string,
 ): string {
   if (format === 'json' || format === '{{json .}}') return rows.map((row) => `${JSON.stringify(row)}\n`).join('');
-  if (format === 'table') {
+  if (!format || format === 'table') {
     return formatTable(
       columns.map(([heading]) => heading),
       rows.map((row) => columns.map(([, field]) => String(row[field]))),
     );
   }
-  const asTable = /^table\s+(.*)$/s.exec(format);
-  const render = parseTemplate(asTable?.[1] ?? format);
+  const [, tableTemplate] = /^table\s+(.*)$/s.exec(format) ?? [];
+  const render = parseTemplate(tableTemplate ?? format);
   const lines = rows.map((row) => render(row));
-  if (asTable === null) return lines.map((line) => `${line}\n`).join('');
-  const heading = [...asTable[1].matchAll(/\{\{\s*\.(\w+)\s*\}\}/g)].map(
-    ([, name]) => columns.find(([, field]) => field === name)?.[0] ?? name.toUpperCase(),
+  if (tableTemplate === undefined) return lines.map((line) => `${line}\n`).join('');
+  const heading = [...tableTemplate.matchAll(/\{\{\s*\.(\w+)\s*\}\}/g)].map(
+    ([, name = '']) => columns.find(([, field]) => field === name)?.[0] ?? name.toUpperCase(),
   );
   return formatTable(
     heading,
@@ -55,7 +55,7 @@ export function formatLabels(labels: Readonly<Record<string, string>>): string {
  * @throws UsageError for a template that is none
  */
 export function formatObjects(found: readonly object[], format: string | undefined): string {
-  if (format === undefined) return `${JSON.stringify(found, null, 4)}\n`;
+  if (!format) return `${JSON.stringify(found, null, 4)}\n`;
   if (format === 'json') return `${JSON.stringify(found)}\n`;
   return found.map((each) => `${fillTemplate(format, each)}\n`).join('');
 }

@@ -23,7 +23,7 @@ export async function createLog({ logLevel, logFormat, quiet }: LogOptions): Pro
   const level = logLevel ?? (quiet ? 'error' : 'warn');
   if (logFormat !== 'json') return textLog(level);
   const { default: pino } = await import('pino');
-  const logger = pino({ level, base: undefined }, pino.destination({ fd: 2, sync: true }));
+  const logger = pino({ level, base: null }, pino.destination({ fd: 2, sync: true }));
   return {
     level,
     debug: (message, fields) => logger.debug(fields, message),

@@ -21,11 +21,20 @@ interface Reader<T> {
   next: number;
 }
 
+/** The next item; undefined behind the last. */
+function peek<T>({ items, next }: Reader<T>): T | undefined {
+  return items[next];
+}
+
+/** Takes the next item; '' behind the last. */
+function take(reader: Reader<string>): string {
+  return reader.items[reader.next++] ?? '';
+}
+
 /** What comes until one of the words `ends`, which is left to be read; without any, everything. */
 function parseBlock(reader: Reader<string>, ends: readonly string[]): Render {
   const parts: Render[] = [];
-  for (; reader.next < reader.items.length; ) {
-    const piece = reader.items[reader.next];
+  for (let piece = peek(reader); piece !== undefined; piece = peek(reader)) {
     if (!piece.startsWith('{{')) {
       reader.next++;
       const text = piece.replaceAll('\\n', '\n').replaceAll('\\t', '\t');
@@ -49,7 +58,7 @@ function actionOf(piece: string): string {
 }
 
 function parseAction(reader: Reader<string>, action: string): Render {
-  const [, keyword, condition] = /^(if|range)\s+(.*)$/s.exec(action) ?? [];
+  const [, keyword, condition = ''] = /^(if|range)\s+(.*)$/s.exec(action) ?? [];
   if (keyword === undefined) {
     const evaluate = parseExpression(action);
     return (dot) => show(evaluate(dot));
@@ -57,7 +66,7 @@ function parseAction(reader: Reader<string>, action: string): Render {
   const evaluate = parseExpression(condition);
   const body = parseBlock(reader, ['else', 'end']);
   let otherwise: Render = () => '';
-  if (actionOf(reader.items[reader.next++]) === 'else') {
+  if (actionOf(take(reader)) === 'else') {
     otherwise = parseBlock(reader, ['end']);
     reader.next++;
   }
@@ -98,7 +107,7 @@ function parseExpression(text: string): Evaluate {
 /** Calls that hand their value on as the next one's last argument. */
 function parsePipeline(reader: Reader<string>): Evaluate {
   let evaluate = parseCall(reader, undefined);
-  while (reader.items[reader.next] === '|') {
+  while (peek(reader) === '|') {
     reader.next++;
     evaluate = parseCall(reader, evaluate);
   }
@@ -106,29 +115,29 @@ function parsePipeline(reader: Reader<string>): Evaluate {
 }
 
 function parseCall(reader: Reader<string>, before: Evaluate | undefined): Evaluate {
-  const name = reader.items[reader.next];
+  const name = peek(reader);
   if (name === undefined) throw invalid('an empty action');
-  if (!Object.hasOwn(FUNCTIONS, name)) {
+  const call = Object.hasOwn(FUNCTIONS, name) ? FUNCTIONS[name] : undefined;
+  if (call === undefined) {
     if (before !== undefined) throw invalid(`there is no function ${name}`);
     return parseOperand(reader);
   }
   reader.next++;
   const args: Evaluate[] = [];
-  for (let token = reader.items[reader.next]; token !== undefined && !/^[|)]/.test(token); ) {
+  for (let token = peek(reader); token !== undefined && !/^[|)]/.test(token); token = peek(reader)) {
     args.push(parseOperand(reader));
-    token = reader.items[reader.next];
   }
   if (before !== undefined) args.push(before);
   if (args.length === 0) throw invalid(`${name} needs an argument`);
-  return (dot) => FUNCTIONS[name](...args.map((evaluate) => evaluate(dot)));
+  return (dot) => call(...args.map((evaluate) => evaluate(dot)));
 }
 
 function parseOperand(reader: Reader<string>): Evaluate {
-  const token = reader.items[reader.next++];
+  const token = take(reader);
   if (token === '(') {
     const evaluate = parsePipeline(reader);
-    const end = reader.items[reader.next++];
-    if (!end?.startsWith(')')) throw invalid("')' is missing");
+    const end = take(reader);
+    if (!end.startsWith(')')) throw invalid("')' is missing");
     return (dot) => fieldNames(end.slice(1)).reduce(field, evaluate(dot));
   }
   if (token.startsWith('"')) {

@@ -56,7 +56,7 @@ export interface Supervised {
   readonly folder: ContainerFolder;
   readonly config: ContainerConfig;
   /** Resolved before; absent: looked up. */
-  readonly image?: Image;
+  readonly image?: Image | undefined;
 }
 
 /** A container that is supervised from now to its end. */

@@ -1,7 +1,7 @@
 // tsvm commit: what a container wrote becomes an image.
 import type { Command } from 'commander';
 import { Container, Home } from '../../../sandbox/internal.js';
-import { type Context, collect, createCommand } from '../command.js';
+import { type Context, collect, createCommand, defined } from '../command.js';
 
 const EXAMPLES = `
 Examples:
@@ -26,7 +26,7 @@ export function command(context: Context): Command {
     .addHelpText('after', EXAMPLES)
     .action(async (reference: string, name: string | undefined, { author, message, change }: Options) => {
       const container = Container.find(new Home(), reference);
-      const id = await container.commit({ name, author, comment: message, changes: change });
+      const id = await container.commit(defined({ name, author, comment: message, changes: change }));
       process.stdout.write(`${id}\n`);
     });
 }

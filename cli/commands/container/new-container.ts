@@ -1,5 +1,6 @@
 // Makes the container that the words of `tsvm run` and `tsvm create` ask for, and says what its image is waited for.
 import { existsSync, writeFileSync } from 'node:fs';
+import { messageOf } from '../../../errors/index.js';
 import { Container, type ContainerSpec, Home, SandboxError } from '../../../sandbox/internal.js';
 import { openPullProgress } from '../../output/pull-progress.js';
 import type { Context } from '../command.js';
@@ -31,6 +32,6 @@ async function writeId(container: Container, path: string): Promise<void> {
     writeFileSync(path, container.id, { flag: 'wx' });
   } catch (cause) {
     await container.remove();
-    throw new SandboxError('bad-spec', `cannot write the container ID file: ${(cause as Error).message}`, { cause });
+    throw new SandboxError('bad-spec', `cannot write the container ID file: ${messageOf(cause)}`, { cause });
   }
 }

@@ -28,7 +28,7 @@ function listPorts({ ports: bound }: Container, reference: string, wanted?: stri
     return bound.map((port) => `${formatPort(port)} -> ${formatHostPort(port)}\n`).join('');
   }
   const [port, ...more] = parseExposed(wanted);
-  if (more.length > 0) throw new UsageError(`invalid port '${wanted}': one is asked after`);
+  if (port === undefined || more.length > 0) throw new UsageError(`invalid port '${wanted}': give one port`);
   const found = bound.filter((each) => formatPort(each) === formatPort(port));
   if (found.length === 0) {
     throw new SandboxError('bad-spec', `no public port '${formatPort(port)}' published for ${reference}`);

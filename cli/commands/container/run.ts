@@ -54,22 +54,23 @@ async function run(
   const ending = endBetweenTurns();
   const container = await newContainer(spec, context, cidfile);
   ending[Symbol.dispose]();
-  const { supervisor } = context.early;
+  const { machine, supervisor } = context.early;
+  const started = supervisor && { supervisor };
   const warnings = {
     onFallback: (reason: string) => warnOfEmulation(reason, log),
     onNoNetwork: (reason: string) => warnOfNoNetwork(reason, log),
   };
   if (detach) {
-    await container.start({ supervisor, ...warnings });
+    await container.start({ ...started, ...warnings });
     process.stdout.write(`${container.id}\n`);
     return 0;
   }
   if (needsSupervisor(spec, log.level)) {
-    return startAttached(container, { stdin: spec.stdin === true, keys, supervisor, ...warnings });
+    return startAttached(container, { stdin: spec.stdin === true, keys, ...started, ...warnings });
   }
   const supervision = container.supervise({
     io: callerIo(spec.stdin === true),
-    machine: context.early.machine,
+    ...(machine && { machine }),
     log,
     ...warnings,
     machineLog: machineLevel(log.level),

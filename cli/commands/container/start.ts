@@ -30,20 +30,22 @@ export function command(context: Context): Command {
     .addHelpText('after', EXAMPLES)
     .action(async (references: string[], { attach, interactive, detachKeys }: Options) => {
       if (attach || interactive) {
-        if (references.length > 1) throw new UsageError('only one container can be started with --attach');
+        const [reference, ...more] = references;
+        if (reference === undefined || more.length > 0) {
+          throw new UsageError('only one container can be started with --attach');
+        }
         const { supervisor } = context.early;
-        const container = Container.find(new Home(), references[0]);
-        context.exitCode = await startAttached(container, {
+        context.exitCode = await startAttached(Container.find(new Home(), reference), {
           stdin: interactive === true,
           keys: detachKeys,
-          supervisor,
+          ...(supervisor && { supervisor }),
         });
         return;
       }
       await forEachContainer(references, context, async (container) => {
         const { supervisor } = context.early;
         context.early.supervisor = undefined;
-        await container.start({ supervisor });
+        await container.start(supervisor && { supervisor });
         return undefined;
       });
     });

@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import type { Progress } from '../../../images/index.js';
 import { Home } from '../../../sandbox/internal.js';
 import { describeProgress, openProgressLine } from '../../output/progress.js';
-import { type Context, collect, createCommand } from '../command.js';
+import { type Context, collect, createCommand, defined } from '../command.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm import', context)
@@ -16,7 +16,7 @@ export function command(context: Context): Command {
       using line = openProgressLine(context.options.quiet);
       const store = new Home().images;
       const onProgress = (progress: Progress) => line.draw(describeProgress(progress));
-      const { digest } = await store.import(file, name, { changes: change, onProgress });
+      const { digest } = await store.import(file, name, defined({ changes: change, onProgress }));
       process.stdout.write(`${digest}\n`);
     });
 }

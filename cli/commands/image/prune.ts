@@ -4,7 +4,7 @@ import { Home } from '../../../sandbox/internal.js';
 import { hasLabels, parseFilters } from '../../options/filter.js';
 import { confirmed } from '../../output/prompt.js';
 import { formatBytes } from '../../output/table.js';
-import { type Context, collect, createCommand } from '../command.js';
+import { type Context, collect, createCommand, defined } from '../command.js';
 
 interface Options {
   all?: boolean;
@@ -24,7 +24,7 @@ export function command(context: Context): Command {
       const store = new Home().images;
       const kept = labels && (await store.list()).filter((image) => !hasLabels(image.labels, labels));
       const keep = (digest: string) => kept?.some((image) => image.digest === digest) ?? false;
-      const { untagged, deleted, reclaimed } = await store.prune({ all, keep });
+      const { untagged, deleted, reclaimed } = await store.prune(defined({ all, keep }));
       const lines = [...untagged.map((name) => `untagged: ${name}`), ...deleted.map((digest) => `deleted: ${digest}`)];
       if (lines.length > 0) process.stdout.write(`Deleted Images:\n${lines.join('\n')}\n\n`);
       process.stdout.write(`Total reclaimed space: ${formatBytes(reclaimed)}\n`);

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { Home } from '../../../sandbox/internal.js';
 import { openPullProgress } from '../../output/pull-progress.js';
-import { type Context, createCommand } from '../command.js';
+import { type Context, createCommand, defined } from '../command.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm pull', context)
@@ -15,7 +15,7 @@ export function command(context: Context): Command {
       using bars = openPullProgress(quiet);
       bars.pulling();
       const onProgress = bars.update.bind(bars);
-      const pulled = await new Home().images.pull(name, { platform, onProgress });
+      const pulled = await new Home().images.pull(name, defined({ platform, onProgress }));
       bars[Symbol.dispose]();
       if (!quiet) {
         const status = pulled.changed ? 'Downloaded newer image for' : 'Image is up to date for';

@@ -11,7 +11,7 @@ export function command(context: Context): Command {
     .usage('[options] IMAGE...')
     .argument('<IMAGE...>', 'names or IDs')
     .option('-f, --force', 'also all names of an image that has several; no failure for an image that is not there')
-    .action(async (references: string[], { force }: { force?: boolean }) => {
+    .action(async (references: string[], { force = false }: { force?: boolean }) => {
       const log = await openLog(context);
       const store = new Home().images;
       for (const reference of references) {

@@ -4,6 +4,7 @@ import { accessSync, constants, mkdirSync, statfsSync } from 'node:fs';
 import { freemem, release, totalmem } from 'node:os';
 import { promisify } from 'node:util';
 import { type Command, Option } from 'commander';
+import { messageOf } from '../../../errors/index.js';
 import { kernelPath } from '../../../kernels/index.js';
 import { DEFAULT_MEMORY, Home, probeMachine } from '../../../sandbox/internal.js';
 import { formatBytes } from '../../output/table.js';
@@ -91,7 +92,7 @@ function checkHome(): Check {
     const { bavail, bsize } = statfsSync(home);
     return { verdict: 'ok', found: `${home}, ${formatBytes(bavail * bsize)} free` };
   } catch (error) {
-    return { verdict: 'missing', found: (error as Error).message, advice: 'set TSVM_HOME to a folder that is yours' };
+    return { verdict: 'missing', found: messageOf(error), advice: 'set TSVM_HOME to a folder that is yours' };
   }
 }
 
@@ -105,7 +106,7 @@ async function checkProgram(name: string, args: string[], advice: string): Promi
   const env = { ...process.env, PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin` };
   try {
     const { stdout, stderr } = await promisify(execFile)(name, args, { env });
-    return { verdict: 'ok', found: (stdout || stderr).split('\n')[0] };
+    return { verdict: 'ok', found: (stdout || stderr).replace(/\n.*/s, '') };
   } catch {
     return { verdict: 'warning', found: 'not found', advice };
   }
