@@ -7,17 +7,17 @@ import { DEFAULT_MEMORY } from '../spec/run-spec.js';
 import { openRequest } from '../supervision/control-client.js';
 import { askTool, splitAnswer } from './tools.js';
 
-/** Clock ticks a second in what /proc says (proc(5), USER_HZ). */
-const TICKS = 100;
+/** Milliseconds of a clock tick in what /proc says (proc(5), USER_HZ). */
+const TICK = 10;
 
 export interface ProcessInfo {
   uid: number;
   /** In the guest's outermost pid namespace. */
   pid: number;
   parent: number;
-  /** Seconds after the guest's start. */
+  /** Milliseconds after the guest's start. */
   start: number;
-  /** Seconds of CPU time. */
+  /** Milliseconds of CPU time. */
   cpu: number;
   /** Device number; 0 for no terminal. */
   terminal: number;
@@ -28,7 +28,7 @@ export interface ProcessInfo {
 export interface Usage {
   /** Milliseconds since the epoch. */
   time: number;
-  /** Microseconds of CPU time of the container's processes. */
+  /** Milliseconds of CPU time of the container's processes. */
   cpu: number;
   /** Bytes of its memory, without the page cache that can be dropped at once, as Docker counts. */
   memory: number;
@@ -45,7 +45,7 @@ export interface Usage {
   layerLimit: number;
   /** Of the machine's processes on the host. */
   machine: {
-    /** Microseconds of CPU time. */
+    /** Milliseconds of CPU time. */
     cpu: number;
     /** Bytes of the host's memory, the guest's included. */
     memory: number;
@@ -58,7 +58,7 @@ export async function readProcesses(folder: ContainerFolder): Promise<ProcessInf
   return splitAnswer(await askTool(folder, 'processes')).map((text) => {
     const [uid, pid, parent, start, cpu, terminal] = text.split(' ', 6).map(Number);
     const command = text.split(' ').slice(6).join(' ');
-    return { uid, pid, parent, start: start / TICKS, cpu: cpu / TICKS, terminal, command };
+    return { uid, pid, parent, start: start * TICK, cpu: cpu * TICK, terminal, command };
   });
 }
 
@@ -79,7 +79,7 @@ export async function readUsage(folder: ContainerFolder, { spec }: ContainerConf
   const network = interfaces(files.get('net/dev') ?? '');
   return {
     time: Date.now(),
-    cpu: of('cpu.stat', 'usage_usec'),
+    cpu: of('cpu.stat', 'usage_usec') / 1000,
     memory: Math.max(0, Number(files.get('memory.current') ?? 0) - of('memory.stat', 'inactive_file')),
     memoryLimit: Math.min(limit, total),
     pids: Number(files.get('pids.current') ?? 0),
@@ -127,7 +127,7 @@ function machineUsage(pid: number | undefined, guestMemory: number): Usage['mach
         .replace(/^.*\) /s, '')
         .split(' ');
       if (Number(fields[2]) !== pid) continue;
-      sums.cpu += ((Number(fields[11]) + Number(fields[12])) / TICKS) * 1e6;
+      sums.cpu += (Number(fields[11]) + Number(fields[12])) * TICK;
       sums.memory += ownMemory(name);
     } catch {
       // It has just ended.

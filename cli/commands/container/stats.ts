@@ -116,7 +116,7 @@ function idleRows(): Row[] {
 function toRow(container: Container, usage: Usage, before: Usage | undefined): Row {
   const percent = (of: (usage: Usage) => number) => {
     if (before === undefined || usage.time === before.time) return '--';
-    return `${((of(usage) - of(before)) / 10 / (usage.time - before.time)).toFixed(2)}%`;
+    return `${((100 * (of(usage) - of(before))) / (usage.time - before.time)).toFixed(2)}%`;
   };
   return {
     ID: container.id.slice(0, 12),

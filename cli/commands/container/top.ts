@@ -33,7 +33,7 @@ export function command(context: Context): Command {
         UID: String(uid),
         PID: String(pid),
         PPID: String(parent),
-        TIME: formatTime(cpu),
+        TIME: formatTime(cpu / 1000),
         CMD: command.replace(/[^\x20-\x7e\u00a0-\uffff]+/g, ' '),
       }));
       process.stdout.write(formatList(rows, COLUMNS, format));
