@@ -1,6 +1,8 @@
 // The process that is the machine: started, spoken to over its control socket (JSON lines, vmm/machine.ts), and ended.
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
+import { messageOf } from '../../errors/index.js';
+import { JsonLines } from '../../vmm/json-lines.js';
 import {
   MachineError,
   type MachineEvent,
@@ -13,7 +15,7 @@ import { SandboxError } from '../errors.js';
 import { defaultHome, probeCachePath } from '../home/paths.js';
 import { MACHINE_PROGRAM } from '../programs.js';
 
-/** A line of the control socket is shorter: the longest are errors with the console's last words. */
+/** Bytes. A line of the control socket is shorter: the longest are errors with the console's last words. */
 const MAX_LINE = 1024 * 1024;
 /** Bytes of stderr that are kept to explain a death. */
 const KEPT_STDERR = 4096;
@@ -47,7 +49,7 @@ export class MachineClient implements Disposable {
   readonly #child: ChildProcess;
   readonly #control: Socket;
   #stderr = '';
-  #line = '';
+  readonly #lines = new JsonLines(MAX_LINE);
   #asked = false;
   #alive = true;
   #boot!: (event: Event<'booted'>) => void;
@@ -92,8 +94,7 @@ export class MachineClient implements Disposable {
       this.onStderr?.(chunk);
     });
     this.#control = this.#child.stdio[3] as Socket;
-    this.#control.setEncoding('utf8');
-    this.#control.on('data', (text: string) => this.#read(text));
+    this.#control.on('data', (chunk: Buffer) => this.#read(chunk));
     this.#control.on('end', () => {
       this.#alive = false;
     });
@@ -129,16 +130,15 @@ export class MachineClient implements Disposable {
     return new Promise((done, fail) => this.#joining.push({ done, fail }));
   }
 
-  #read(text: string): void {
-    const lines = (this.#line + text).split('\n');
-    this.#line = lines.pop()!;
+  #read(chunk: Buffer): void {
     try {
-      if (this.#line.length > MAX_LINE) throw new RangeError(`a line of over ${MAX_LINE} bytes`);
-      for (const line of lines) this.#handle(JSON.parse(line) as MachineEvent);
+      for (const value of this.#lines.read(chunk)) {
+        if (!isEvent(value)) throw new RangeError('a line that is not an event');
+        this.#handle(value);
+      }
     } catch (cause) {
-      this.#end({
-        error: new SandboxError('machine-died', `the machine process cannot be understood: ${cause}`, { cause }),
-      });
+      const message = `the machine process cannot be understood: ${messageOf(cause)}`;
+      this.#end({ error: new SandboxError('machine-died', message, { cause }) });
       this.#kill();
     }
   }
@@ -199,6 +199,11 @@ export class MachineClient implements Disposable {
     this.#control.destroy();
     this.#child.stderr!.destroy();
   }
+}
+
+/** The machine process is of our own build: the type of an event says what else it has. */
+function isEvent(value: unknown): value is MachineEvent {
+  return typeof value === 'object' && value !== null && 'type' in value && typeof value.type === 'string';
 }
 
 /** Why a guest stopped that nobody asked to. */

@@ -4,7 +4,13 @@ import { connect, type Socket } from 'node:net';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
 import { controlSocket } from '../home/socket-folder.js';
-import { type ControlReply, type ControlRequest, type ControlUpdate, readLines, sendLine } from './control-protocol.js';
+import {
+  type ControlReply,
+  type ControlRequest,
+  type ControlUpdate,
+  readMessages,
+  sendLine,
+} from './control-protocol.js';
 
 /** One request to the supervisor, its replies, and what else is said on its connection. */
 export class ControlClient implements Disposable {
@@ -15,7 +21,7 @@ export class ControlClient implements Disposable {
 
   constructor(socket: Socket) {
     this.#socket = socket;
-    readLines<ControlReply>(socket, (reply) => {
+    readMessages<ControlReply>(socket, (reply) => {
       this.#replies.push(reply);
       this.#wake();
       return undefined;

@@ -2,13 +2,13 @@
 // container's folder of sockets, which is its owner's alone. The first line of a connection says what it is for; a
 // connection that is a stream carries raw bytes from then on.
 import type { Socket } from 'node:net';
+import { messageOf } from '../../errors/index.js';
+import { JsonLineError, JsonLines } from '../../vmm/json-lines.js';
 import type { MachineStatistics, PeerNetwork } from '../../vmm/machine.js';
 import type { ProcessSpec, TerminalSize } from '../agent/protocol.js';
 import { SandboxError, type SandboxErrorCode } from '../errors.js';
 
-/** Name of the socket. */
-export const CONTROL = 'control';
-/** Characters of a line: an environment may be large. */
+/** Bytes of a line: an environment may be large. */
 const MAX_LINE = 8 * 1024 * 1024;
 
 /** The first line. */
@@ -51,46 +51,56 @@ export type ControlReply =
   | { type: 'exited'; code: number; signal?: number; oomKilled?: boolean }
   | { type: 'failed'; code: SandboxErrorCode; message: string };
 
+/** Whatever is sent on the socket. */
+interface Message {
+  type: string;
+}
+
 /** Sends one line. */
 export function sendLine(socket: Socket, message: ControlRequest | ControlUpdate | ControlReply): void {
   if (socket.writable) socket.write(`${JSON.stringify(message)}\n`);
 }
 
 /**
- * Calls back with each line of a socket. What `onLine` returns, if anything, is called to have the socket after that line,
- * paused, with all that came behind it.
+ * Calls back with each message of a socket. If `onMessage` returns a function, that function takes the socket over: it is
+ * called after the message, with the socket paused and all bytes behind the message unread.
  */
-export function readLines<T>(socket: Socket, onLine: (message: T) => (() => void) | undefined): void {
-  let pending: Buffer[] = [];
-  const onData = (chunk: Buffer) => {
-    let rest = chunk;
-    for (let end = rest.indexOf(0x0a); end >= 0; end = rest.indexOf(0x0a)) {
-      const line = Buffer.concat([...pending, rest.subarray(0, end)]).toString();
-      pending = [];
-      rest = rest.subarray(end + 1);
-      let message: T;
-      try {
-        message = JSON.parse(line) as T;
-      } catch {
-        socket.destroy();
-        return;
-      }
-      const take = onLine(message);
-      if (take !== undefined) {
-        socket.off('data', onData);
-        socket.pause();
-        if (rest.length > 0) socket.unshift(rest);
-        take();
-        return;
-      }
+export function readMessages<T extends Message>(
+  socket: Socket,
+  onMessage: (message: T) => (() => void) | undefined,
+): void {
+  const lines = new JsonLines(MAX_LINE);
+  const read = (chunk: Buffer): (() => void) | undefined => {
+    for (const value of lines.read(chunk)) {
+      if (!isMessage<T>(value)) throw new JsonLineError('a line that is not a message');
+      const take = onMessage(value);
+      if (take !== undefined) return take;
     }
-    if (rest.length > 0) pending.push(rest);
-    if (pending.reduce((sum, { length }) => sum + length, 0) > MAX_LINE) socket.destroy();
+    return undefined;
+  };
+  const onData = (chunk: Buffer) => {
+    try {
+      const take = read(chunk);
+      if (take === undefined) return;
+      socket.off('data', onData);
+      socket.pause();
+      const rest = lines.takeRest();
+      if (rest.length > 0) socket.unshift(rest);
+      take();
+    } catch (error) {
+      if (!(error instanceof JsonLineError)) throw error;
+      socket.destroy();
+    }
   };
   socket.on('data', onData);
 }
 
+/** Both ends of the socket are one user's and of one build: a message's type says what else it has. */
+function isMessage<T extends Message>(value: unknown): value is T {
+  return typeof value === 'object' && value !== null && 'type' in value && typeof value.type === 'string';
+}
+
 export function toReply(error: unknown): ControlReply {
   if (error instanceof SandboxError) return { type: 'failed', code: error.code, message: error.message };
-  return { type: 'failed', code: 'state', message: error instanceof Error ? error.message : String(error) };
+  return { type: 'failed', code: 'state', message: messageOf(error) };
 }

@@ -9,7 +9,7 @@ import {
   type ControlReply,
   type ControlRequest,
   type ControlUpdate,
-  readLines,
+  readMessages,
   sendLine,
   toReply,
 } from './control-protocol.js';
@@ -80,7 +80,7 @@ export class ControlServer {
       this.#waiting.delete(socket);
     });
     let update: ((message: ControlUpdate) => void) | undefined;
-    readLines<ControlRequest | ControlUpdate>(socket, (message) => {
+    readMessages<ControlRequest | ControlUpdate>(socket, (message) => {
       if (update !== undefined) {
         update(message as ControlUpdate);
         return undefined;

@@ -4,7 +4,7 @@ import { Socket } from 'node:net';
 import { defer } from '../deferred.js';
 import { SandboxError } from '../errors.js';
 import { MachineClient } from '../machine/machine-client.js';
-import { type ControlReply, readLines, sendLine, toReply } from './control-protocol.js';
+import { type ControlReply, readMessages, sendLine, toReply } from './control-protocol.js';
 import type { SupervisorOrder } from './supervisor-process.js';
 
 const ORDERS_FD = 3;
@@ -27,7 +27,7 @@ function abandon(): void {
 starter.on('error', () => {});
 starter.on('end', abandon);
 starter.on('close', abandon);
-readLines<SupervisorOrder>(starter, (order) => {
+readMessages<SupervisorOrder>(starter, (order) => {
   if (order.type === 'go') go.resolve();
   else {
     known = true;
