@@ -4,8 +4,6 @@ import { basename, dirname, join, posix, resolve } from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import { SandboxError } from '../errors.js';
 import type { ContainerFiles, FileInfo } from './files.js';
-import { archiveHost } from './host-archive.js';
-import { HostExtractor, moveInto } from './host-extract.js';
 
 export interface CopyOptions {
   /** Owners are kept; default: they are root's in the container, and the caller's on the host. */
@@ -35,6 +33,7 @@ export function copyIn(files: ContainerFiles, from: string, to: string, options:
     const place = await placeFor(from, status.isDirectory(), absolute(to), posix, (path) =>
       guestDirectory(files, path),
     );
+    const { archiveHost } = await import('./host-archive.js');
     const archive = archiveHost(from, place.name, { follow: options.followLink });
     await files.extract(place.directory, Readable.from(archive), { owners: options.archive });
   });
@@ -52,6 +51,7 @@ export function copyOut(files: ContainerFiles, from: string, to: string, options
       { basename, dirname },
       hostDirectory,
     );
+    const { HostExtractor, moveInto } = await import('./host-extract.js');
     const folder = mkdtempSync(join(place.directory, '.tsvm-cp-'));
     try {
       using extractor = new HostExtractor(folder, options.archive === true);

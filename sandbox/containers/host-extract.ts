@@ -1,5 +1,8 @@
-// A tar archive from a guest becomes files of the host. The guest is hostile: everything is made in a new folder of our
-// own, in which an entry's parent is always a directory that this archive has made, so that no link leads anywhere else.
+// Extracts a tar archive that a guest sent into files of the host. The guest is hostile. Everything is made in a new
+// folder of our own, and an entry's parent must be a directory that this archive made, so no link leads out of it.
+//
+// The reader is that of the image store, not the `tar` package's. That one decompresses whatever begins like gzip, with no
+// option against it, and skips sparse entries without an error.
 import {
   chmodSync,
   closeSync,

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { ProcessSpec } from '../../../sandbox/agent/protocol.js';
+import { archiveHost } from '../../../sandbox/containers/host-archive.js';
 import { AgentUnderTest, buildAgent } from './agent-under-test.js';
 import { type LoopDevice, makeContainerImage } from './container-image.js';
 
@@ -139,6 +140,23 @@ describe('an archive', () => {
       expect(await guest.shell(`cat /d/link; readlink /d/link`)).toBe(`text\n${name}\n`);
     },
   );
+
+  test("of the host's side of `tsvm cp` is extracted", async () => {
+    const folder = mkdtempSync(join(tmpdir(), 'agent-tar-'));
+    const name = 'n'.repeat(200);
+    const script = `
+      mkdir -p d/empty && echo text > d/${name} && ln d/${name} d/hard && ln -s ${name} d/link && mkfifo d/pipe
+      chown 3000000:3000000 d/${name}; chmod 4711 d/${name}; touch -d @-1.5 d/pipe; touch -d @1000000000.25 d/empty d/hard d`;
+    execFileSync('sh', ['-c', script], { cwd: folder });
+    const chunks: Buffer[] = [];
+    for await (const chunk of archiveHost(join(folder, 'd'), 'd')) chunks.push(chunk);
+    const list = "cd d && find . ! -type l -printf '%y %m %U:%G %n %T@ %p\n' | sort; readlink link; cat hard";
+    const before = execFileSync('sh', ['-c', list], { cwd: folder }).toString();
+    rmSync(folder, { recursive: true });
+    await using guest = await Guest.boot();
+    await guest.tool(['extract', '/', 'owners'], Buffer.concat(chunks));
+    expect(await guest.shell(`cd / && ${list}`)).toBe(before);
+  });
 
   test.each([
     ['that is none', Buffer.from('x'.repeat(1024)), /checksum/],

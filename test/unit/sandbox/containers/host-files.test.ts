@@ -4,12 +4,15 @@ import {
   lstatSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { archiveHost } from '../../../../sandbox/containers/host-archive.js';
@@ -60,6 +63,33 @@ test('a tree of the host comes back as it was, by tar(1) and by us', async () =>
   expect(describeTree(join(folder, 'ours/copy'))).toBe(before);
 });
 
+test('a FIFO is archived; a name, link or owner that a header has no room for keeps all of it', async () => {
+  const long = 'n'.repeat(200);
+  const script = `
+    mkdir tree && cd tree && mkfifo pipe && printf x > ${long} && ln -s $(printf %0900d 1) link
+    mkdir -p $(printf %0120d 1)/$(printf %0120d 2) && printf deep > $(printf %0120d 1)/$(printf %0120d 2)/${long}
+    ln ${long} hard && printf old > old && touch -d 1960-01-01 old && chown 3000000:3000000 old 2>/dev/null || :`;
+  execFileSync('sh', ['-c', script], { cwd: folder });
+  const bytes = await archive(join(folder, 'tree'), 'copy');
+  execFileSync('tar', ['-xpf', '-'], { cwd: folder, input: bytes });
+  expect(describeTree(join(folder, 'copy'))).toBe(describeTree(join(folder, 'tree')));
+});
+
+test('a file that shrinks while it is read is filled up, and what follows it is whole', async () => {
+  mkdirSync(join(folder, 'tree'));
+  writeFileSync(join(folder, 'tree/a'), 'x'.repeat(300_000));
+  writeFileSync(join(folder, 'tree/b'), 'after');
+  const chunks: Buffer[] = [];
+  for await (const chunk of archiveHost(join(folder, 'tree'), 'copy')) {
+    // The header of `a` is out: its size is promised.
+    if (chunks.length === 1) truncateSync(join(folder, 'tree/a'), 1000);
+    chunks.push(chunk);
+  }
+  extract(Buffer.concat(chunks), join(folder, 'ours'));
+  expect(lstatSync(join(folder, 'ours/copy/a')).size).toBe(300_000);
+  expect(readFileSync(join(folder, 'ours/copy/b'), 'utf8')).toBe('after');
+});
+
 describe('what a hostile guest sends', () => {
   test.each<[string, TarMember[]]>([
     ['a path that climbs', [{ path: '../evil', data: Buffer.from('x') }]],
@@ -98,6 +128,18 @@ describe('what a hostile guest sends', () => {
     expect(() => extract(tar(members), join(folder, 'to'))).toThrow(/refused/);
     expect(existsSync(join(folder, 'evil'))).toBe(false);
     expect(existsSync('/tmp/evil')).toBe(false);
+  });
+
+  test('a compressed archive is refused, not decompressed', () => {
+    expect(() => extract(gzipSync(tar([{ path: 'file' }])), join(folder, 'to'))).toThrow(/not a tar archive/);
+    expect(readdirSync(join(folder, 'to'))).toEqual([]);
+  });
+
+  test('an archive that is cut short, or begins with a damaged header, is refused', () => {
+    const whole = tar([{ path: 'file', data: Buffer.alloc(2000) }]);
+    expect(() => extract(whole.subarray(0, 1024), join(folder, 'cut'))).toThrow(/damaged|ends/);
+    whole[0] = 0x41;
+    expect(() => extract(whole, join(folder, 'damaged'))).toThrow(/not a tar archive/);
   });
 
   test('devices and pipes are nothing on the host', () => {
