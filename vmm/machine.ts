@@ -1,10 +1,12 @@
-// What a machine is given and what it says: the seam between the sandbox, which owns a machine process, and the
-// machine process itself. Everything here is plain JSON, sent one object a line over the control socket.
+// The vocabulary between the sandbox, which owns a machine process, and that process. All of it is
+// plain JSON, sent as JSON lines over the control socket.
 
 /** File descriptor of the control socket in the machine process. */
 export const CONTROL_FD = 3;
 
-/** A run of bytes of a host file. Extents laid end to end are a disk. Offsets and lengths in bytes. */
+/**
+ * A run of bytes in a host file. Extents laid end to end are a disk. Offsets and lengths in bytes.
+ */
 export interface DiskExtent {
   path: string;
   offset: number;
@@ -15,13 +17,16 @@ export interface DiskSpec {
   /** virtio-blk serial (virtio 1.2, 5.2.6, VIRTIO_BLK_T_GET_ID): at most 20 bytes of ASCII. */
   id: string;
   readOnly: boolean;
-  /** Each extent's offset and length are multiples of 512 bytes. */
+  /** The offset and length of each extent are multiples of 512 bytes. */
   extents: DiskExtent[];
-  /** Absent: as fast as it goes. */
+  /** Absent: no limits. */
   rates?: DiskRates;
 }
 
-/** What a disk may do in a second; absent: no limit. Writes are all that changes it. */
+/**
+ * What a disk may do in one second. An absent rate is not limited. Writes include discards and
+ * write-zeroes.
+ */
 export interface DiskRates {
   readBytes?: number;
   writeBytes?: number;
@@ -29,76 +34,88 @@ export interface DiskRates {
   writeOperations?: number;
 }
 
-/** A folder or a file of the host that the guest finds on its virtio-fs device, by its place in the list. */
+/**
+ * A host folder or file that the guest finds on its virtio-fs device, under its index in the list.
+ */
 export interface ShareSpec {
-  /** Absolute. */
+  /** An absolute path. */
   path: string;
-  /** Refused by the device, whatever the guest's mount says. */
+  /** Enforced by the device, whatever the guest's mount options are. */
   readOnly: boolean;
 }
 
-/** What a guest may send to: a range of addresses, or a name whose addresses are those that the guest is told by DNS. */
+/**
+ * What a guest may or may not send to: a range of addresses, or a name. A name covers the addresses
+ * that DNS answers give the guest for it.
+ */
 export interface NetworkRule {
   allow: boolean;
-  /** `10.0.0.0/8`, `2001:db8::/32`, or an address. */
+  /** `10.0.0.0/8`, `2001:db8::/32`, or a single address. */
   range?: string;
   /** `example.com`, or `*.example.com` for the names below it. */
   name?: string;
-  /** The first and the last of TCP and UDP ports; absent: all of them, and ping. */
+  /** First and last TCP and UDP port. Absent: all ports, and ping. */
   ports?: [number, number];
 }
 
-/** Ports of the host that lead to ports of the guest, one by one. */
+/** Host ports that lead to guest ports, one to one. */
 export interface PublishedPorts {
   protocol: 'tcp' | 'udp';
-  /** Of the host; absent: all of its addresses. */
+  /** Host address. Absent: all host addresses. */
   address?: string;
-  /** The first. 0: as many as are needed of those that are free. */
+  /** The first host port. 0: the kernel picks free ports. */
   host: number;
-  /** The first of `host` to `last` that is free is taken, for one port of the guest's. */
+  /** With `last`, one guest port is published on the first free host port from `host` to `last`. */
   last?: number;
   guest: number;
   count: number;
 }
 
-/** passt, which makes connections of its own of those of the guest. */
+/** passt, which opens a host connection for each connection of the guest. */
 export interface PasstSpec {
   kind: 'passt';
   ports: PublishedPorts[];
   /** Queries to this address go to the host's own resolver. */
   forwardDns?: string;
-  /** A connection to the gateway is one to the host's loopback interface. */
+  /** If true, a connection to the gateway reaches the host's loopback interface. */
   reachHost: boolean;
-  /** Interface of the host for its addresses' sake, where no route leads out by IPv4. */
+  /** The host interface whose addresses passt uses, for a host that has no IPv4 default route. */
   interface?: string;
 }
 
-/** A tap interface of the host's. */
+/** A host tap interface. */
 export interface TapSpec {
   kind: 'tap';
   interface: string;
 }
 
-/** A private network that the guest is in: its members' machines reach each other through the folder. */
+/**
+ * A private network of the guest. The machines of its members reach each other through a folder.
+ */
 export interface PeerNetwork {
-  /** As people know it. */
+  /** The name that the user gave it. */
   name: string;
-  /** Its members' sockets: one user's alone. */
+  /** Holds the members' sockets. Only one user may enter it. */
   folder: string;
-  /** What the guest is called there. */
+  /** The guest's names in this network. */
   names: string[];
 }
 
-/** No outside: a guest whose networks are all private. */
+/** No outside network: a guest that has private networks only. */
 export interface IsolatedSpec {
   kind: 'none';
 }
 
 /**
- * Why a frame of the guest's does not pass:
- * `malformed` it is not understood; `spoofed` it is from another address than the guest's; `next-hop` it is for another
- * neighbour than the gateway; `closed` the address is not of the public Internet, and no rule opens it; `denied` by a
- * rule; `not-allowed` by any rule; `name` a query for a name that no rule allows; `no-connection` a TCP segment of none.
+ * Why the network device refused a frame from the guest:
+ * - `malformed`: the frame cannot be parsed.
+ * - `spoofed`: the source address is not the guest's.
+ * - `next-hop`: the destination MAC address is not the gateway's.
+ * - `closed`: the destination is outside the public Internet, and no rule opens it.
+ * - `denied`: a rule denies the destination.
+ * - `not-allowed`: there are rules that allow, and none of them allows the destination.
+ * - `name`: the frame is a query for a name that no rule allows.
+ * - `no-connection`: a TCP segment that belongs to no connection.
  */
 export type RefusalReason =
   | 'malformed'
@@ -110,38 +127,44 @@ export type RefusalReason =
   | 'name'
   | 'no-connection';
 
-/** A destination that the guest may not reach and tried to. */
+/** A destination that the guest tried to reach and may not. */
 export interface Refusal {
   reason: RefusalReason;
-  /** `tcp`, `udp`, `echo`, or what was not understood. */
+  /** `tcp`, `udp`, `echo`, or what could not be parsed. */
   what: string;
-  /** As far as it is known: `10.0.0.1:80`, `[fd00::1]:443`, `10.0.0.1`. */
+  /** As much of it as is known: `10.0.0.1:80`, `[fd00::1]:443`, `10.0.0.1`. */
   destination?: string;
 }
 
-/** Frames refused, by reason. */
+/** Number of refused frames by reason. */
 export type RefusalCounts = Partial<Record<RefusalReason, number>>;
 
 /** The guest's network interface. All addresses are text. */
 export interface NetworkSpec {
-  /** Of the guest, and of its only neighbour: `02:00:00:00:00:01`. */
+  /** MAC address of the guest; `gatewayMac` is that of its only neighbour. `02:00:00:00:00:01`. */
   mac: string;
   gatewayMac: string;
-  /** Bytes of an IP packet: 1280 to 65520. */
+  /** Largest IP packet in bytes: 1280 to 65520. */
   mtu: number;
-  /** Those that the guest may send from. The first is its IPv4 address. */
+  /** Addresses that the guest may send from. The first is its IPv4 address. */
   addresses: string[];
-  /** One for IPv4, and one for IPv6 where the guest has that. */
+  /** One for IPv4, and one for IPv6 if the guest has IPv6. */
   gateways: string[];
-  /** Those that the guest may always ask. */
+  /** Resolvers that the guest may always query. */
   resolvers: string[];
-  /** Without one that allows, all is allowed that is not closed (vmm/devices/net/closed-ranges.ts). */
+  /**
+   * If no rule allows anything, every destination is allowed that is not closed
+   * (vmm/devices/net/closed-ranges.ts).
+   */
   rules: NetworkRule[];
-  /** Ranges of the addresses that members of private networks have; the last 32 bits of an address name the member. */
+  /**
+   * Address ranges of the members of private networks. The last 32 bits of an address name the
+   * member.
+   */
   peerRanges: string[];
-  /** A machine without it is better than none: when the back end cannot be had, that is only said. */
+  /** If true, the machine boots without a network when the back end fails, and reports why. */
   optional: boolean;
-  /** Absent: the guest is in no private network, and cannot join one. */
+  /** Absent: the guest is in no private network and cannot join one. */
   peers?: PeerNetwork[];
   backEnd: PasstSpec | TapSpec | IsolatedSpec;
 }
@@ -154,32 +177,42 @@ export interface MachineSpec {
   kernel: string;
   /** Path of the initial RAM file system (cpio). */
   initramfs: string;
-  /** Words added to the kernel command line after the machine's own. */
+  /** Parameters appended to the machine's own kernel parameters. */
   commandLine: string;
   /** Number of vCPUs, 1 to 64. */
   cpus: number;
   /** Guest memory in bytes, a multiple of 4096. */
   memory: number;
-  /** In order: the guest sees vda, vdb, ... */
+  /** The guest sees vda, vdb, ... in this order. */
   disks: DiskSpec[];
-  /** The guest sees `0`, `1`, ... on the virtio-fs device `tsvm`. Absent or empty: there is no such device. */
+  /**
+   * The guest sees `0`, `1`, ... on the virtio-fs device `tsvm`. Absent or empty: no such device.
+   */
   shares?: ShareSpec[];
   /**
-   * Host side of the vsock device. A guest's connection to host port N arrives at the unix socket `${path}_N`;
-   * a host's connection to the unix socket `path` says `CONNECT port\n` and reaches the guest's port.
+   * Host side of the vsock device. A guest connection to host port N arrives at the unix socket
+   * `${path}_N`. A host connection to the unix socket `path` sends `CONNECT port\n` to reach a
+   * guest port.
    */
   vsock: { guestCid: number; path: string };
   /** Absent: the guest has a loopback interface only. */
   network?: NetworkSpec;
-  /** Show the guest's serial console on the machine process's stderr. */
+  /** If true, the guest's serial console is copied to the machine process's stderr. */
   console: boolean;
-  /** File that keeps the verdict of the KVM probe between runs; absent: probe each time. */
+  /** File that caches the result of the KVM probe between runs. Absent: every run probes. */
   probeCache?: string;
   logLevel: 'silent' | 'error' | 'warn' | 'info' | 'debug' | 'trace';
 }
 
 /**
- * What the owner says to the machine process. `shutdown` stops the vCPUs at once: the guest has synced by then.
+ * What the owner sends to the machine process:
+ * - `boot`: build and start the machine. Answered by `booted`.
+ * - `probe`: find out whether KVM is usable. Answered by `probed`.
+ * - `statistics`: answered by `statistics`.
+ * - `join`: add the guest to a private network. Answered by `joined`.
+ * - `leave`: remove the guest from the private network of `folder`. Not answered.
+ * - `shutdown`: stop the vCPUs at once; the guest has synced its disks before. Answered by
+ *   `stopped`.
  */
 export type MachineRequest =
   | { type: 'boot'; spec: MachineSpec }
@@ -190,13 +223,18 @@ export type MachineRequest =
   | { type: 'shutdown' };
 
 /**
- * Codes of a machine that could not start or could not go on.
- * - no-kvm: no /dev/kvm.  - kvm-permission: it may not be opened.  - kvm-unusable: it can't run a stock kernel.
- * - no-accelerator: the asked-for accelerator is not there.  - bad-kernel: not a bootable kernel.
- * - bad-spec: memory, CPUs, a path or another word of the spec is out of range.
- * - no-network: passt or the interface is missing, or does not do what is asked: a port is in use.
- * - guest-crash: triple fault, emulation failure, kernel panic.  - host: the host refused something (memory, files).
- * - bad-state: what was asked does not fit the machine's state.  - unsupported: this kind of machine cannot do it at all.
+ * Why a machine could not start, could not go on, or refused a call:
+ * - `no-kvm`: the host has no /dev/kvm.
+ * - `kvm-permission`: the user may not open /dev/kvm.
+ * - `kvm-unusable`: this KVM cannot run a stock kernel.
+ * - `no-accelerator`: the accelerator that was asked for is not available.
+ * - `bad-kernel`: the file is not a bootable kernel.
+ * - `bad-spec`: memory, CPUs, a path or another part of the spec is out of range.
+ * - `no-network`: passt or the interface is missing, or refuses: for example, a port is in use.
+ * - `guest-crash`: triple fault, emulation failure or kernel panic.
+ * - `host`: the host refused something, such as memory or a file.
+ * - `bad-state`: the call does not fit the machine's state.
+ * - `unsupported`: this kind of machine cannot do it at all.
  */
 export type MachineErrorCode =
   | 'no-kvm'
@@ -219,34 +257,40 @@ export interface MachineTimes {
 }
 
 export interface MachineStatistics {
-  /** VM exits that reached user space, by KVM's name of the reason: `io`, `mmio`, `hlt`, ... */
+  /** VM exits to user space, by KVM's name of the exit reason: `io`, `mmio`, `hlt`, ... */
   exits: Record<string, number>;
   /** KVM ioctls other than KVM_RUN, by name. */
   ioctls: Record<string, number>;
-  /** Frames of the guest that its network device refused. */
+  /** Guest frames that the network device refused. */
   refused?: RefusalCounts;
   /** Absent before the machine is built. */
   memory?: MemoryStatistics;
 }
 
-/** Bytes. */
+/** Sizes in bytes. */
 export interface MemoryStatistics {
-  /** What the guest's memory takes of the host's. */
+  /** Host memory that the guest's memory occupies. */
   resident: number;
 }
 
 export interface ProbeResult {
   usable: boolean;
   code?: MachineErrorCode;
-  /** One line: what was found. */
+  /** One line: what the probe found. */
   reason: string;
 }
 
 /**
- * What the machine process says to its owner. The `reason` of `booted` is why `auto` did not come to KVM. `network` says
- * that the outside can be reached, by which ports of the host's addresses, or cannot be any more; `refused` that the guest may not send somewhere, once for each
- * destination. After `stopped`, `failed` or `probed` it exits. `console` is the end of
- * what the guest wrote to its serial console, at most 16 KiB; a kernel panic is a `reset` whose console tells of it.
+ * What the machine process sends to its owner. It exits after `stopped`, `failed` or `probed`.
+ * - `booted`: a vCPU runs. `reason` says why `auto` did not choose KVM.
+ * - `network`: the outside network came up, with these published host ports; or it is down, and
+ *   why.
+ * - `refused`: the guest tried a destination that it may not reach. Sent once per destination.
+ * - `joined`: the answer to `join`; `error` says why it failed.
+ * - `stopped`: the machine ended. A kernel panic is a `reset` whose `console` shows the panic.
+ * - `failed`: the machine could not start or could not go on.
+ *
+ * `console` is the end of the guest's serial output, at most 16 KiB.
  */
 export type MachineEvent =
   | { type: 'booted'; accel: Accelerator; reason?: string; times: MachineTimes }
@@ -259,7 +303,10 @@ export type MachineEvent =
   | { type: 'failed'; code: MachineErrorCode; message: string; console?: string }
   | { type: 'probed'; result: ProbeResult };
 
-/** An error that ends a machine. `message` is one line: what was wrong and what to do. */
+/**
+ * An error that ends a machine or refuses a call. `message` is one line: what was wrong and what to
+ * do.
+ */
 export class MachineError extends Error {
   constructor(
     readonly code: MachineErrorCode,
