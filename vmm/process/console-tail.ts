@@ -1,11 +1,11 @@
-// The end of what a guest wrote to its console, kept for when it goes wrong.
+// Keeps the end of the guest's console output, to explain a crash.
 
-/** The last bytes of a stream that has no end. */
+/** The last bytes of an endless stream. */
 export class ConsoleTail {
   readonly #ring: Uint8Array;
   #written = 0;
 
-  /** `capacity` in bytes. */
+  /** @param capacity in bytes */
   constructor(capacity = 16384) {
     this.#ring = new Uint8Array(capacity);
   }
@@ -14,7 +14,7 @@ export class ConsoleTail {
     this.#ring[this.#written++ % this.#ring.length] = byte;
   }
 
-  /** The bytes kept as UTF-8, what is not being replaced by U+FFFD. */
+  /** Returns the kept bytes as UTF-8. Invalid sequences become U+FFFD. */
   toString(): string {
     const { length } = this.#ring;
     if (this.#written <= length) return Buffer.from(this.#ring.subarray(0, this.#written)).toString();

@@ -1,22 +1,27 @@
-// The control socket of a machine process: one JSON object a line, both ways (machine.ts says which).
+// The control socket of the machine process: JSON lines in both directions (machine.ts).
 import type { EventLoop } from '../host/event-loop.js';
 import * as libc from '../host/libc.js';
 import { JsonLineError, JsonLines } from '../json-lines.js';
 import type { MachineEvent, MachineRequest } from '../machine.js';
 
 const CHUNK = 65536;
-/** Bytes of a request. A specification is a few kilobytes, with thousands of disk extents a few hundred. */
+/**
+ * Bytes. A specification takes a few kilobytes, or a few hundred with thousands of disk extents.
+ */
 const MAX_REQUEST = 16 * 2 ** 20;
 
-/** Reads requests within an event loop and writes events. Owns nothing: the descriptor lives as long as the process. */
+/**
+ * Reads requests in an event loop, and writes events. Owns nothing: the descriptor stays open as
+ * long as the process runs.
+ */
 export class ControlSocket {
   readonly #fd: number;
   readonly #chunk = Buffer.alloc(CHUNK);
   readonly #lines = new JsonLines(MAX_REQUEST);
 
   /**
-   * @param onRequest a line that is JSON came; it is checked no further.
-   * @param onClosed the owner is gone, or does not speak the protocol; called at most once.
+   * @param onRequest a request came. It is valid JSON and otherwise unchecked.
+   * @param onClosed the owner closed the socket or broke the protocol. Called at most once.
    */
   constructor(fd: number, loop: EventLoop, onRequest: (request: MachineRequest) => void, onClosed: () => void) {
     this.#fd = fd;
@@ -27,7 +32,7 @@ export class ControlSocket {
     });
   }
 
-  /** False at the end of the stream or when it is broken. */
+  /** Returns false at the end of the stream, or if the owner broke the protocol. */
   #receive(onRequest: (request: MachineRequest) => void): boolean {
     const count = libc.read(this.#fd, this.#chunk, CHUNK);
     if (count < 0) return libc.errno() === libc.EAGAIN || libc.errno() === libc.EINTR;
@@ -41,7 +46,7 @@ export class ControlSocket {
     }
   }
 
-  /** Sends an event. An owner that is gone, or does not read, misses it. */
+  /** Sends an event. The event is lost if the owner is gone or does not read. */
   send(event: MachineEvent): void {
     let bytes = Buffer.from(`${JSON.stringify(event)}\n`);
     while (bytes.length > 0) {

@@ -1,26 +1,27 @@
-// Keeps the verdict of the KVM probe between runs: it holds for this boot of this kernel.
+// Caches the result of the KVM probe between runs. A result is valid for one boot of one host
+// kernel.
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { dirname } from 'node:path';
 import type { ProbeResult } from '../machine.js';
 
-/** Raised when the probe learns to look for more. */
+/** Raised when the probe learns to check more. */
 const VERSION = 1;
 
-/** What a verdict holds for. */
+/** Names what a result is valid for: version of the probe, host kernel, boot. */
 export function hostIdentity(): string {
   return `${VERSION} ${release()} ${readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim()}`;
 }
 
-/** The verdict kept in the file at `path`, if it holds for this host as it is. */
+/** Returns the result in the file at `path` if it is valid for this host. */
 export function storedProbe(path: string): ProbeResult | undefined {
   const stored = read(path);
   return stored?.host === hostIdentity() ? stored.result : undefined;
 }
 
 /**
- * The verdict kept in the file at `path`, or else what `probe` finds, which is stored. A file that is not there, not
- * ours to read or write, or not what was written is as good as none.
+ * Returns the result in the file at `path`, or else runs `probe` and stores its result there. A
+ * file that is missing, malformed, or may not be read or written counts as an empty cache.
  */
 export function cachedProbe(path: string | undefined, probe: () => ProbeResult): ProbeResult {
   if (path === undefined) return probe();

@@ -1,5 +1,6 @@
-// What the machine process does: one VM. Its main thread is the device thread, which blocks in the event loop from the
-// first moment on; the owner speaks to it over the control socket. When the owner is gone, so is the machine.
+// Runs the one machine of the machine process. The main thread is the device thread: it blocks in
+// the event loop from the start. The owner sends requests over the control socket. If the owner is
+// gone, the machine ends.
 import { messageOf } from '../../errors/index.js';
 import { chooseAccelerator } from '../accel/choose.js';
 import { createMachine, type KvmReserve } from '../accel/create.js';
@@ -28,7 +29,7 @@ import { checkSpec } from './spec.js';
 
 const STDERR = 2;
 
-/** Serves the process's one machine to its owner. Nothing here is ever closed: the process ends. */
+/** Serves the process's machine to its owner. Nothing here is ever closed: the process exits. */
 class MachineServer {
   readonly #loop = new EventLoop();
   readonly #reserve: KvmReserve;
@@ -48,12 +49,12 @@ class MachineServer {
     );
   }
 
-  /** Serves the owner and the guest until the process ends. */
+  /** Serves the owner and the guest until the process exits. */
   run(): never {
     for (;;) this.#guard(() => this.#loop.run());
   }
 
-  /** Whatever goes wrong ends the machine, and is said. */
+  /** Any error ends the machine, and is reported to the owner. */
   #guard(step: () => void): void {
     try {
       step();
@@ -108,7 +109,7 @@ class MachineServer {
     machine.start();
   }
 
-  /** Returns why it failed, if it did. */
+  /** Returns the reason if joining failed. */
   #join(network: PeerNetwork): { error?: string } {
     if (this.#net === undefined) return { error: 'the container has no network' };
     try {
@@ -119,7 +120,10 @@ class MachineServer {
     }
   }
 
-  /** A network that does not come up ends the machine, unless it was optional; one that was up is only said to be gone. */
+  /**
+   * A network that does not come up ends the machine, unless it is optional. The loss of a network
+   * that was up is only reported.
+   */
   #networkContext({ network }: MachineSpec): NetworkContext {
     let wasUp = false;
     return {
@@ -136,7 +140,9 @@ class MachineServer {
     };
   }
 
-  /** What this host's KVM is good for; kept in the file at `cache` once KVM was tried. */
+  /**
+   * Probes this host's KVM. The result is cached in the file at `cache` once KVM could be opened.
+   */
   #probe(cache?: string): ProbeResult {
     const { kvm } = this.#reserve;
     if (kvm instanceof MachineError) return { usable: false, code: kvm.code, reason: kvm.message };
@@ -164,7 +170,7 @@ class MachineServer {
     this.#end({ type: 'failed', code: error.code, message: error.message, console: this.#tail.toString() });
   }
 
-  /** Ends the process with all its threads; the kernel takes back what they had. */
+  /** Exits the process with all its threads. The kernel reclaims what they had. */
   #end(event: MachineEvent): never {
     this.#control.send(event);
     libc._exit(event.type === 'failed' ? 1 : 0);
@@ -185,15 +191,18 @@ function toMachineError(error: unknown): MachineError {
   return new MachineError('host', messageOf(error), { cause: error });
 }
 
-/** The process holds guest memory and runs a stranger's code: no core dump, and no set-uid program starts from here. */
+/**
+ * Limits a process that holds guest memory and runs hostile code: no core dump, and no set-uid
+ * program can be started.
+ */
 function harden(): void {
-  // The control socket tells of the owner's death too, but not to a process that is stopped.
+  // The control socket reports the owner's death too, but not to a process that is stopped.
   libc.prctl(libc.PR_SET_PDEATHSIG, libc.SIGKILL, 0, 0, 0);
   libc.setrlimit(libc.RLIMIT_CORE, new BigUint64Array(2));
   libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
-/** Runs the machine that the owner asks for. The process ends with it. */
+/** Runs the machine that the owner asks for. Never returns: the process exits with the machine. */
 export function serveMachine(reserve: Omit<KvmReserve, 'kvm'>): never {
   harden();
   return new MachineServer({ ...reserve, kvm: openKvm() }).run();

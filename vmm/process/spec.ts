@@ -1,22 +1,22 @@
-// Checks a machine's specification, once, where it enters the machine process.
+// Checks a machine's specification once, where it enters the machine process.
 import { statSync } from 'node:fs';
 import { PAGE_SIZE } from '../host/memory.js';
 import { type DiskSpec, MachineError, type MachineSpec } from '../machine.js';
 
 const MIB = 2 ** 20;
-/** A kernel that has less does not come as far as starting the first process. */
+/** A kernel with less memory does not reach its first process. */
 const MIN_MEMORY = 64 * MIB;
 const MAX_MEMORY = 2 ** 40;
 const MAX_CPUS = 64;
-/** CIDs 0 to 2 are the hypervisor, the loopback and the host (vsock(7)); 0xffffffff is any. */
+/** CIDs 0 to 2 are the hypervisor, the loopback and the host (vsock(7)); 0xffffffff means any. */
 const MIN_GUEST_CID = 3;
 const MAX_GUEST_CID = 0xfffffffe;
-/** A unix socket's path has at most 107 bytes, and `_` and a 32-bit port come after ours. */
+/** A unix socket's path has at most 107 bytes, and `_` and a 32-bit port number follow this one. */
 const MAX_VSOCK_PATH = 107 - 11;
 
 /**
- * Checks what no later part checks as it opens or loads it.
- * @throws MachineError `bad-spec`, `bad-kernel` when there is no kernel file, `no-accelerator`.
+ * Checks everything that no later step checks when it opens or loads it.
+ * @throws MachineError `bad-spec`; `bad-kernel` if the kernel file is missing; `no-accelerator`
  */
 export function checkSpec(spec: MachineSpec): void {
   if (!['auto', 'kvm', 'tcg'].includes(spec.accel)) {
