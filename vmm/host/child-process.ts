@@ -1,4 +1,5 @@
-// A child of the machine process, which blocks in its event loop: everything about the child is a file descriptor.
+// A child of the machine process. The machine process blocks in its event loop, so everything about
+// a child is a file descriptor.
 import { spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
 import { join } from 'node:path';
@@ -7,19 +8,19 @@ import type { EventLoop } from './event-loop.js';
 import * as libc from './libc.js';
 
 const CHUNK = 65536;
-/** Bytes of stderr kept to explain an end. */
+/** Bytes of stderr that are kept to explain how the child ended. */
 const KEPT_STDERR = 4096;
 
-/** The first of `inherited`'s descriptors in the child: behind stdin, stdout and stderr. */
+/** The first inherited descriptor in the child, after stdin, stdout and stderr. */
 export const FIRST_INHERITED_FD = 3;
 
 /** How a child ended. */
 export interface ChildEnd {
-  /** Undefined when a signal ended it. */
+  /** Undefined if a signal ended it. */
   exitCode: number | undefined;
   /** `exit code 1`, `signal 9`. */
   outcome: string;
-  /** The end of what it wrote to stderr, printable. */
+  /** The end of its stderr, as printable text. */
   stderr: string;
 }
 
@@ -27,17 +28,20 @@ export interface ChildOptions {
   /** Path of the program. */
   program: string;
   args: readonly string[];
-  /** Descriptors that the child gets, numbered from 3 on. They may be closed when it has been started. */
+  /**
+   * Descriptors that the child inherits, numbered from 3 on. The caller may close them once the
+   * child is started.
+   */
   inherited: readonly number[];
   loop: EventLoop;
   onOutput(bytes: Uint8Array): void;
-  /** Given: the child has a further descriptor to write to, behind those that it inherits. */
+  /** If given, the child has one more descriptor to write to, after the inherited ones. */
   onLog?(bytes: Uint8Array): void;
-  /** It ended by itself. */
+  /** The child ended by itself. */
   onEnd(end: ChildEnd): void;
 }
 
-/** Path of a program in $PATH, or undefined. */
+/** Returns the path of a program in $PATH, or undefined. */
 export function findProgram(name: string): string | undefined {
   return (process.env.PATH ?? '')
     .split(':')
@@ -54,18 +58,18 @@ function isExecutable(path: string): boolean {
   }
 }
 
-/** A running program. It ends with this process, however that ends. */
+/** A running program. It ends with this process, even if this process is killed. */
 export class ChildProcess implements Disposable {
   readonly #loop: EventLoop;
   readonly #options: ChildOptions;
   readonly #pid: number;
   readonly #pidFd: number;
-  /** What reads each of the child's streams. */
+  /** The consumer of each stream of the child. */
   readonly #readers = new Map<number, (bytes: Buffer) => void>();
   readonly #chunk = Buffer.alloc(CHUNK);
   #stderr = '';
 
-  /** @throws MachineError `host` when it cannot be started; libc.SystemError. */
+  /** @throws MachineError `host` if the child cannot be started; libc.SystemError */
   constructor(options: ChildOptions) {
     this.#options = options;
     this.#loop = options.loop;
@@ -75,9 +79,10 @@ export class ChildProcess implements Disposable {
     });
     const { onLog } = options;
     const log = onLog === undefined ? [] : [this.#openStream((bytes) => onLog(bytes))];
-    // The parent-death signal outlives exec, and ends the child even when this process is killed.
+    // The parent-death signal survives exec, and ends the child even if this process is killed.
     const argv = ['--pdeathsig', 'KILL', options.program, ...options.args];
-    // Node's own events about the child never come: this thread does not return to its event loop.
+    // Node.js never delivers its events about the child: this thread does not return to Node's
+    // event loop.
     const child = spawn('setpriv', argv, { stdio: ['ignore', stdout, stderr, ...options.inherited, ...log] });
     child.on('error', () => {});
     for (const fd of [stdout, stderr, ...log]) libc.close(fd);
@@ -88,7 +93,9 @@ export class ChildProcess implements Disposable {
     this.#loop.add(this.#pidFd, libc.EPOLLIN, () => this.#ended());
   }
 
-  /** The end for the child. Pipes, unlike sockets, hold a page of bytes that are written one by one. */
+  /**
+   * Returns the child's end. A pipe, unlike a socket, packs single-byte writes into whole pages.
+   */
   #openStream(reader: (bytes: Buffer) => void): number {
     const [ours, theirs] = libc.createPipe();
     libc.fcntl(ours, libc.F_SETFL, libc.O_NONBLOCK);
@@ -96,10 +103,10 @@ export class ChildProcess implements Disposable {
     return theirs;
   }
 
-  /** False when there is nothing to read now. */
+  /** Returns false if there is nothing to read now. */
   #receive(fd: number): boolean {
     const count = libc.read(fd, this.#chunk, CHUNK);
-    // The end of a stream: what ended is told by the pidfd.
+    // End of the stream. The pidfd reports the end of the child.
     if (count === 0) this.#loop.remove(fd);
     if (count <= 0) return false;
     this.#readers.get(fd)?.(this.#chunk.subarray(0, count));
@@ -109,7 +116,7 @@ export class ChildProcess implements Disposable {
   #ended(): void {
     this.#loop.remove(this.#pidFd);
     for (const fd of this.#readers.keys()) while (this.#receive(fd));
-    // siginfo_t: si_code at 8, si_status at 24.
+    // siginfo_t: si_code at byte 8, si_status at byte 24.
     const info = new Int32Array(32);
     libc.waitid(libc.P_PIDFD, this.#pidFd, info, libc.WEXITED);
     const [code, status] = [info[2], info[6]];
@@ -121,18 +128,18 @@ export class ChildProcess implements Disposable {
     });
   }
 
-  /** Has it stand still: when this returns, none of its threads runs any more, or the process has ended. */
+  /** Suspends the process. On return, none of its threads runs, or the process has ended. */
   suspend(): void {
     libc.kill(this.#pid, libc.SIGSTOP);
     libc.waitid(libc.P_PIDFD, this.#pidFd, new Int32Array(32), libc.WSTOPPED | libc.WEXITED | libc.WNOWAIT);
   }
 
-  /** Lets a suspended process run on. */
+  /** Lets a suspended process run again. */
   resume(): void {
     libc.kill(this.#pid, libc.SIGCONT);
   }
 
-  /** Kills it. The process may still be on its way out when this returns. */
+  /** Kills the process. It may still be exiting when this returns. */
   [Symbol.dispose](): void {
     libc.kill(this.#pid, libc.SIGKILL);
     for (const fd of [...this.#readers.keys(), this.#pidFd]) {

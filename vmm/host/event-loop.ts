@@ -1,4 +1,5 @@
-// The device thread's loop: one epoll instance, level-triggered, and what to do for each file descriptor.
+// The event loop of the device thread: one level-triggered epoll instance, and a callback for each
+// file descriptor.
 import * as libc from './libc.js';
 
 const MAX_EVENTS = 64;
@@ -13,7 +14,10 @@ interface Source {
   callback: EventCallback;
 }
 
-/** Waits for file descriptors in the calling thread, which it blocks. Owns the epoll descriptor, not the others. */
+/**
+ * Waits for file descriptors, which blocks the calling thread. Owns the epoll descriptor, not the
+ * others.
+ */
 export class EventLoop implements Disposable {
   readonly #epoll = libc.check(libc.epoll_create1(libc.O_CLOEXEC), 'epoll_create1');
   readonly #sources = new Map<number, Source>();
@@ -23,20 +27,20 @@ export class EventLoop implements Disposable {
   #generation = 0;
   #running = false;
 
-  /** Calls `callback` whenever one of `events` (libc.EPOLLIN, ...) is true of `fd`. */
+  /** Calls `callback` whenever one of `events` (libc.EPOLLIN, ...) holds for `fd`. */
   add(fd: number, events: number, callback: EventCallback): void {
     const source = { fd, generation: ++this.#generation, callback };
     this.#ctl(libc.EPOLL_CTL_ADD, source, events);
     this.#sources.set(fd, source);
   }
 
-  /** Changes which events are waited for; 0 waits for errors and hang-ups only. */
+  /** Changes the events to wait for. 0 waits for errors and hang-ups only. */
   modify(fd: number, events: number): void {
     const source = this.#sources.get(fd);
     if (source !== undefined) this.#ctl(libc.EPOLL_CTL_MOD, source, events);
   }
 
-  /** Forgets `fd`; call it before `fd` is closed. */
+  /** Forgets `fd`. Call this before closing `fd`. */
   remove(fd: number): void {
     const source = this.#sources.get(fd);
     if (source === undefined) return;
@@ -52,8 +56,8 @@ export class EventLoop implements Disposable {
   }
 
   /**
-   * Calls `callback` once, after the callbacks that are due now: for work that is cut into pieces so that the other
-   * sources have their turn.
+   * Calls `callback` once, after the callbacks that are due now. For work cut into pieces, so that
+   * other sources get their turn.
    */
   defer(callback: () => void): void {
     this.#deferred.push(callback);
@@ -69,7 +73,10 @@ export class EventLoop implements Disposable {
     this.#running = false;
   }
 
-  /** Waits at most `timeout` milliseconds (-1: for ever), runs the callbacks that are due, returns their number. */
+  /**
+   * Waits at most `timeout` milliseconds (-1: no limit), then runs the callbacks that are due.
+   * Returns the number of descriptors that were ready.
+   */
   poll(timeout: number): number {
     const wait = this.#deferred.length > 0 ? 0 : timeout;
     const count = libc.epoll_wait(this.#epoll, this.#events, MAX_EVENTS, wait);
@@ -79,9 +86,10 @@ export class EventLoop implements Disposable {
     }
     for (let index = 0; index < count; index++) {
       const at = (index * EVENT_SIZE) / 4;
-      // Three words an event, of at most MAX_EVENTS: `at + 2` is within the array.
+      // Three words per event, and at most MAX_EVENTS events: `at + 2` is inside the array.
       const source = this.#sources.get(this.#events[at + 1]!);
-      // An earlier callback of this round may have closed the descriptor, and its number may be in use again.
+      // An earlier callback of this round may have closed the descriptor, and its number may be
+      // reused.
       if (source !== undefined && source.generation === this.#events[at + 2]) source.callback(this.#events[at]!);
     }
     if (this.#deferred.length > 0) {

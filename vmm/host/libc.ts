@@ -1,5 +1,5 @@
-// The C library's calls that the machine needs, through koffi, and Linux's numbers for them (x86-64).
-// Addresses are JavaScript numbers: user space ends below 2^47, far within 2^53.
+// The C library calls that the machine needs, through koffi, and Linux's constants for them
+// (x86-64). Addresses are JavaScript numbers: user space ends below 2^47, well within 2^53.
 import { getSystemErrorName } from 'node:util';
 import { loadLibc } from '../../libc/index.js';
 
@@ -95,7 +95,10 @@ export const EADDRINUSE = 98;
 export const ECONNRESET = 104;
 export const ECONNREFUSED = 111;
 
-/** Address argument: a number (bytes from the process's start of memory), or a buffer whose memory is used. */
+/**
+ * An address argument: a number (a virtual address of this process), or a buffer whose memory is
+ * passed.
+ */
 export type Address = number | NodeJS.TypedArray | null;
 
 type Call<A extends unknown[]> = (...args: A) => number;
@@ -122,11 +125,11 @@ export const ftruncate: Call<[fd: number, length: number]> = libc.func('int ftru
 export const fallocate: Call<[fd: number, mode: number, offset: number, length: number]> = libc.func(
   'int fallocate(int, int, long, long)',
 );
-/** `ioctl` whose argument is an integer. */
+/** `ioctl` with an integer argument. */
 export const ioctl: Call<[fd: number, request: number, argument: number]> = libc.func(
   'int ioctl(int, unsigned long, long)',
 );
-/** `ioctl` whose argument is a structure. */
+/** `ioctl` with a pointer to a structure. */
 export const ioctlPointer: Call<[fd: number, request: number, argument: Address]> = libc.func('ioctl', 'int', [
   'int',
   'unsigned long',
@@ -159,7 +162,7 @@ export const connect: Call<[fd: number, address: Address, length: number]> = lib
 export const bind: Call<[fd: number, address: Address, length: number]> = libc.func(
   'int bind(int, const void *, uint)',
 );
-/** `length` is an `int32_t`, the room at `address`. */
+/** `length` is an `int32_t`: the room at `address`. */
 export const getsockname: Call<[fd: number, address: Address, length: Address]> = libc.func(
   'int getsockname(int, void *, void *)',
 );
@@ -174,7 +177,7 @@ export const socketpair: Call<[domain: number, type: number, protocol: number, f
 export const send: Call<[fd: number, buffer: Address, length: number, flags: number]> = libc.func(
   'long send(int, const void *, size_t, int)',
 );
-/** `message` is a `struct msghdr`, as of {@link recvmsg}. */
+/** `message` is a `struct msghdr`, as for {@link recvmsg}. */
 export const sendmsg: Call<[fd: number, message: Address, flags: number]> = libc.func(
   'long sendmsg(int, const void *, int)',
 );
@@ -194,7 +197,7 @@ export const waitid: Call<[type: number, id: number, info: Address, options: num
   'int waitid(int, uint, void *, int)',
 );
 type SyscallArgument = number | bigint;
-/** A system call by its number, with six integers or addresses. */
+/** A system call by number, with six integers or addresses. */
 export const syscall: Call<
   [
     number: number,
@@ -215,12 +218,12 @@ export const prctl: Call<[option: number, a: number, b: number, c: number, d: nu
 );
 export const setrlimit: Call<[resource: number, limit: Address]> = libc.func('int setrlimit(int, const void *)');
 
-/** `errno` of the last call of this thread. */
+/** Returns `errno` of this thread's last call. */
 export function errno(): number {
   return koffi.errno();
 }
 
-/** A system call that failed. `code` is errno's name (`ENOENT`), as on Node's own errors. */
+/** A failed system call. `code` is the name of the errno (`ENOENT`), as on Node's own errors. */
 export class SystemError extends Error {
   readonly code: string;
   constructor(
@@ -234,33 +237,36 @@ export class SystemError extends Error {
   }
 }
 
-/** Returns the result, or throws a {@link SystemError} when it is negative. */
+/** Returns `result` if it is not negative. @throws SystemError */
 export function check(result: number, syscall: string): number {
   if (result < 0) throw new SystemError(syscall, koffi.errno());
   return result;
 }
 
-/** A view of `length` bytes of this process's memory at `address`; the memory must outlive it. */
+/**
+ * Returns a view of `length` bytes of this process's memory at `address`. The memory must outlive
+ * the view.
+ */
 export function viewMemory(address: number, length: number): ArrayBuffer {
   return koffi.view(address, length);
 }
 
-/** Makes a non-blocking, close-on-exec eventfd with count 0. */
+/** Creates a non-blocking, close-on-exec eventfd with count 0. */
 export function createEventFd(): number {
   return check(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), 'eventfd');
 }
 
-/** A descriptor, readable once the process `pid` has ended (pidfd_open(2)). */
+/** Returns a descriptor that becomes readable when the process `pid` ends (pidfd_open(2)). */
 export function pidfdOpen(pid: number): number {
   return check(syscall(SYS_PIDFD_OPEN, pid, 0, 0, 0, 0, 0), 'pidfd_open');
 }
 
-/** Two connected stream sockets, both close-on-exec. */
+/** Creates two connected stream sockets, both close-on-exec. */
 export function createSocketPair(): [number, number] {
   return fillPair((fds) => check(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 'socketpair'));
 }
 
-/** The reading end and the writing end of a pipe, both close-on-exec. */
+/** Creates a pipe and returns its read end and its write end, both close-on-exec. */
 export function createPipe(): [number, number] {
   return fillPair((fds) => check(pipe2(fds, O_CLOEXEC), 'pipe2'));
 }
@@ -281,12 +287,15 @@ export function signalEventFd(fd: number): void {
   write(fd, one, 8);
 }
 
-/** Resets an eventfd's count to 0; true if it was above. */
+/** Resets an eventfd's count to 0. Returns true if the count was above 0. */
 export function drainEventFd(fd: number): boolean {
   return read(fd, drained, 8) === 8;
 }
 
-/** `struct sockaddr_un` for `path` (unix(7)): at most 107 bytes. */
+/**
+ * Returns a `struct sockaddr_un` for `path` (unix(7)). @throws RangeError if the path has more than
+ * 107 bytes
+ */
 export function unixAddress(path: string): Uint8Array {
   const bytes = Buffer.from(path);
   if (bytes.length > 107) throw new RangeError(`unix socket path is longer than 107 bytes: ${path}`);

@@ -1,11 +1,11 @@
-// The machine process's log: pino on standard error. pino is loaded with the first record that is written, as most
-// runs write none and loading it takes about as long as building a machine.
+// The machine process's log: pino, written to stderr. pino is loaded with the first record, because
+// most runs write none and loading it takes about as long as building a machine.
 import { createRequire } from 'node:module';
 import type { MachineSpec } from '../machine.js';
 
 export type LogLevel = MachineSpec['logLevel'];
 
-/** A record's fields and its message, as pino takes them. */
+/** Writes one record: its fields and its message, in pino's order. */
 type Write = (fields: object, message: string) => void;
 
 export interface Logger {
@@ -18,7 +18,7 @@ export interface Logger {
 const ORDER = ['debug', 'info', 'warn', 'error'] as const;
 type Level = (typeof ORDER)[number];
 
-/** A logger that writes records of `level` and above to standard error. */
+/** Returns a logger that writes records of `level` and above to stderr. */
 export function createLogger(level: LogLevel): Logger {
   let pino: Logger | undefined;
   const load = (): Logger => {

@@ -1,19 +1,22 @@
-// Guest physical memory: where each guest address lies in this process, and the one bounds check on the way there.
-// Addresses and lengths are numbers: a 64-bit value from the guest that has lost bits as a double is far out of range
-// and refused all the same.
+// Guest physical memory: maps guest addresses to addresses of this process, with the one bounds
+// check on the way. Addresses and lengths are numbers. A 64-bit value from the guest that loses
+// bits as a double is far out of range, and is refused.
 import { fstatSync } from 'node:fs';
 import * as libc from './libc.js';
 
 export const PAGE_SIZE = 4096;
 const GIB = 2 ** 30;
 
-/** The hole below 4 GiB, for devices and interrupt controllers: guest RAM above 3 GiB continues at 4 GiB. */
+/**
+ * The hole below 4 GiB is for devices and interrupt controllers. Guest RAM above 3 GiB continues at
+ * 4 GiB.
+ */
 export const HOLE_START = 3 * GIB;
 export const HOLE_END = 4 * GIB;
 
 /**
- * An ArrayBuffer ends at 4 GiB, so a region is seen through windows that start every GiB and are two long: whatever
- * starts in a window and is at most one GiB long lies in it whole.
+ * An ArrayBuffer ends at 4 GiB, so a region is viewed through overlapping windows: one starts every
+ * GiB, and each is 2 GiB long. Whatever starts in a window and has at most 1 GiB lies inside it.
  */
 const WINDOW_STRIDE = GIB;
 const WINDOW_LENGTH = 2 * GIB;
@@ -29,14 +32,17 @@ export class GuestMemoryError extends Error {
   }
 }
 
-/** A part of guest memory that is one piece in this process. Bytes. */
+/** A part of guest memory that is contiguous in this process. Bytes. */
 export interface MemoryRegion {
   guestAddress: number;
   length: number;
   hostAddress: number;
 }
 
-/** A stretch of guest memory as typed arrays; subtract `guestAddress` from a guest address to index them. */
+/**
+ * A range of guest memory as typed arrays. Subtract `guestAddress` from a guest address to index
+ * them.
+ */
 export interface MemoryWindow {
   readonly guestAddress: number;
   readonly buffer: ArrayBuffer;
@@ -45,7 +51,7 @@ export interface MemoryWindow {
 }
 
 interface MappedRegion extends MemoryRegion {
-  /** By index; made when first used, as a view of a gigabyte costs the garbage collector milliseconds. */
+  /** By index. Made on first use: a view of a gigabyte costs the garbage collector milliseconds. */
   readonly windows: (MemoryWindow | undefined)[];
 }
 
@@ -64,7 +70,10 @@ function mapWindow(region: MemoryRegion, index: number): MemoryWindow {
   };
 }
 
-/** Guest memory over regions that somebody else mapped: another thread of the machine, or a vhost-user front-end. */
+/**
+ * Guest memory over regions that another owner mapped: another thread of the machine, or a
+ * vhost-user front-end.
+ */
 export class GuestMemory {
   readonly regions: readonly MemoryRegion[];
   readonly #mapped: MappedRegion[];
@@ -74,7 +83,7 @@ export class GuestMemory {
     this.#mapped = regions.map(mapRegion);
   }
 
-  /** The first guest address behind all memory. */
+  /** The first guest address after all memory. */
   get end(): number {
     return this.regions.reduce((end, region) => Math.max(end, region.guestAddress + region.length), 0);
   }
@@ -88,8 +97,8 @@ export class GuestMemory {
   }
 
   /**
-   * The window that holds `length` bytes (at most 1 GiB) at `address`, or undefined if they are not all guest memory.
-   * Allocates nothing but a window at its first use: for the hot path.
+   * Returns the window that holds `length` bytes (at most 1 GiB) at `address`, or undefined if they
+   * are not all guest memory. For the hot path: allocates nothing except a window on its first use.
    */
   window(address: number, length: number): MemoryWindow | undefined {
     if (length > WINDOW_LENGTH - WINDOW_STRIDE) return undefined;
@@ -101,27 +110,30 @@ export class GuestMemory {
     return region.windows[index];
   }
 
-  /** The address in this process of `length` bytes of guest memory, or 0 if they are not all guest memory. */
+  /**
+   * Returns the address in this process of `length` bytes of guest memory, or 0 if they are not all
+   * guest memory.
+   */
   hostAddress(address: number, length: number): number {
     const region = this.#regionOf(address, length);
     return region === undefined ? 0 : region.hostAddress + (address - region.guestAddress);
   }
 
   /**
-   * Gives the host back the whole pages of `length` bytes at `address`: they hold zeroes until they are written. Nothing
-   * happens where they are not all guest memory.
+   * Returns the whole pages within `length` bytes at `address` to the host. They read as zeroes
+   * until they are written. Does nothing if they are not all guest memory.
    */
   discard(address: number, length: number): void {
     const start = Math.ceil(address / PAGE_SIZE) * PAGE_SIZE;
     const end = Math.floor((address + length) / PAGE_SIZE) * PAGE_SIZE;
     const host = this.hostAddress(start, end - start);
-    // The memory is shared and has a file: MADV_REMOVE makes a hole in that.
+    // The memory is a shared file mapping: MADV_REMOVE punches a hole in the file.
     if (host !== 0 && end > start) libc.madvise(host, end - start, libc.MADV_REMOVE);
   }
 
   /**
-   * The bytes at `address`, shared with the guest; at most 1 GiB.
-   * @throws GuestMemoryError if they are not all guest memory.
+   * Returns the bytes at `address`, shared with the guest; at most 1 GiB.
+   * @throws GuestMemoryError if they are not all guest memory
    */
   bytes(address: number, length: number): Uint8Array {
     const window = this.window(address, length);
@@ -131,7 +143,7 @@ export class GuestMemory {
   }
 }
 
-/** Guest memory of our own, over one memfd, laid out around the hole below 4 GiB. */
+/** Guest memory that this process allocates: one memfd, laid out around the hole below 4 GiB. */
 export class AllocatedMemory extends GuestMemory implements Disposable {
   private constructor(
     readonly fd: number,
@@ -144,7 +156,7 @@ export class AllocatedMemory extends GuestMemory implements Disposable {
 
   /**
    * Allocates `size` bytes, a multiple of the page size. Nothing is resident until it is touched.
-   * @throws libc.SystemError when the host refuses.
+   * @throws libc.SystemError if the host refuses
    */
   static allocate(size: number): AllocatedMemory {
     const fd = libc.check(libc.memfd_create('tsvm-guest-memory', libc.MFD_CLOEXEC), 'memfd_create');
@@ -162,12 +174,12 @@ export class AllocatedMemory extends GuestMemory implements Disposable {
     }
   }
 
-  /** Bytes of it that take the host's memory. */
+  /** Host memory that it occupies, in bytes. */
   get resident(): number {
     return fstatSync(this.fd).blocks * 512;
   }
 
-  /** Unmaps the memory: no view of it may be used afterwards. */
+  /** Unmaps the memory. No view of it may be used afterwards. */
   [Symbol.dispose](): void {
     libc.munmap(this.mapping, this.size);
     libc.close(this.fd);
