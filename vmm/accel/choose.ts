@@ -1,24 +1,25 @@
-// Which accelerator a machine gets, and the limits of each.
+// Chooses the accelerator of a machine, and checks the limits of each.
 import { messageOf } from '../../errors/index.js';
 import { type Accelerator, MachineError, type MachineSpec, type ProbeResult } from '../machine.js';
 import { findQemu } from './tcg/qemu-process.js';
 
 /**
- * The most devices: each disk is one; socket device, entropy device and balloon are three more, network and shared
- * folders one each. On KVM as many as there are
- * interrupt lines from 5 to 23, on QEMU's microvm as many as it has transports.
+ * The most devices of a machine. Each disk is one; the vsock, entropy and balloon devices are three
+ * more; network and shared folders are one each. KVM has one interrupt line per device, 5 to 23.
+ * QEMU's microvm has 8 transports.
  */
 const MAX_DEVICES: Record<Accelerator, number> = { kvm: 19, tcg: 8 };
 
 export interface Choice {
   accel: Accelerator;
-  /** Why it is not KVM, where it might have been. */
+  /** Why the accelerator is not KVM, if KVM was possible. */
   reason?: string;
 }
 
 /**
- * KVM when it is usable, else QEMU's emulator; or the one that was asked for.
- * @throws MachineError as the probe's result says when KVM was asked for; `no-accelerator` when there is nothing to run on.
+ * Chooses KVM if it is usable, else QEMU's emulator; or the accelerator that was asked for.
+ * @throws MachineError with the code of the probe's result if KVM was asked for; `no-accelerator`
+ * if neither is available
  */
 export function chooseAccelerator(asked: MachineSpec['accel'], probe: () => ProbeResult): Choice {
   if (asked === 'tcg') {
@@ -36,7 +37,7 @@ export function chooseAccelerator(asked: MachineSpec['accel'], probe: () => Prob
   return { accel: 'tcg', reason };
 }
 
-/** @throws MachineError `bad-spec` when the accelerator cannot do what is asked of it. */
+/** @throws MachineError `bad-spec` if the accelerator has no room for so many devices */
 export function checkLimits(accel: Accelerator, devices: number): void {
   const most = MAX_DEVICES[accel];
   if (devices <= most) return;

@@ -1,4 +1,4 @@
-// Makes the machine that a specification asks for, with its devices.
+// Creates the machine that a specification asks for, with its devices.
 import type { VirtioNet } from '../devices/net/device.js';
 import type { Kvm } from '../kvm/kvm.js';
 import { type Accelerator, MachineError, type MachineSpec } from '../machine.js';
@@ -11,13 +11,13 @@ import type { Machine, MachineContext } from './machine.js';
 import type { NetworkContext } from './network.js';
 import { TcgMachine } from './tcg/machine.js';
 
-/** What the process keeps ready for a machine on KVM before it has a specification. */
+/** What the process prepares for a machine on KVM before the specification arrives. */
 export interface KvmReserve {
-  /** `/dev/kvm`, or why it is not open. */
+  /** The open `/dev/kvm`, or why it could not be opened. */
   kvm: Kvm | MachineError;
   /** The bundle of vcpu-worker.ts. */
   workerUrl: URL;
-  /** Shared with the threads that were started. */
+  /** The memory shared with the started threads. */
   shared: MachineShared;
   started: readonly StartedThread[];
 }
@@ -32,14 +32,14 @@ export interface CreateOptions {
 
 export interface CreatedMachine {
   machine: Machine;
-  /** Undefined: the guest has no network device. */
+  /** Undefined if the guest has no network device. */
   net: VirtioNet | undefined;
 }
 
 /**
- * Builds the machine and loads its kernel. If this throws, nothing is released: the process exits and the kernel reclaims
- * everything.
- * @throws MachineError of any kind but `bad-state`; libc.SystemError when the host refuses.
+ * Builds the machine and loads its kernel. If this throws, nothing is released: the process exits
+ * and the kernel reclaims everything.
+ * @throws MachineError of any code except `bad-state`; libc.SystemError if the host refuses
  */
 export function createMachine({ spec, accel, reserve, context, network }: CreateOptions): CreatedMachine {
   if (accel === 'tcg') {
@@ -48,7 +48,7 @@ export function createMachine({ spec, accel, reserve, context, network }: Create
   }
   const { kvm, workerUrl, shared, started } = reserve;
   if (kvm instanceof MachineError) throw kvm;
-  // Threads take the longest to start: they do so while the devices are opened.
+  // Threads take longest to start, so they start while the devices are opened.
   const threads = new VcpuThreads(workerUrl, shared, started);
   threads.prepare(spec.cpus);
   const { devices, net } = createDevices(spec, accel, network);

@@ -1,4 +1,4 @@
-// The devices of a machine, in the order in which the guest finds them.
+// Creates the devices of a machine, in the order in which the guest finds them.
 import { VirtioBalloon } from '../devices/balloon.js';
 import { VirtioBlk } from '../devices/blk/device.js';
 import { VirtioFs } from '../devices/fs/device.js';
@@ -12,14 +12,14 @@ import { createNet, type NetworkContext } from './network.js';
 export interface MachineDevices {
   /** In the order in which the guest finds them: disks first. */
   devices: VirtioDevice[];
-  /** The network device, which is one of them. */
+  /** One of `devices`; undefined if the guest has no network device. */
   net: VirtioNet | undefined;
 }
 
 /**
- * Makes a machine's devices. The balloon is for KVM alone: QEMU has one of its own.
- * @throws MachineError when a disk's file or a share can't be opened, the vsock's path can't be bound, or the network does
- * not come up and is not optional.
+ * Creates the machine's devices. Only KVM gets the balloon: QEMU has its own.
+ * @throws MachineError if a disk file or a share cannot be opened, the vsock path cannot be bound,
+ * or a network that is not optional does not come up
  */
 export function createDevices(spec: MachineSpec, accel: Accelerator, network: NetworkContext): MachineDevices {
   const shares = spec.shares ?? [];

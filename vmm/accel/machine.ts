@@ -1,17 +1,19 @@
-// The machine, however its CPUs run: all that the machine process knows of one. A kind of machine is a folder beside this
-// file, and one case of create.ts.
+// What every machine is, however its CPUs run. The machine process uses this interface only. Each
+// kind of machine has a folder beside this file and one case in create.ts.
 import type { EventLoop } from '../host/event-loop.js';
 import type { Logger } from '../host/log.js';
 import { MachineError, type MachineStatistics } from '../machine.js';
 import type { SavedMachine } from './saved-machine.js';
 
-/** What a machine is given by the process around it. Callbacks come from within the event loop, or from `stop`. */
+/** What the process gives to its machine. Callbacks run inside the event loop, or inside `stop`. */
 export interface MachineContext {
   loop: EventLoop;
   log: Logger;
   /** The guest wrote to its serial console. The bytes are valid during the call only. */
   writeConsole(bytes: Uint8Array): void;
-  /** The first vCPU began to run, at `time` in milliseconds since the epoch. Called at most once. */
+  /**
+   * The first vCPU began to run, at `time` in milliseconds since the epoch. Called at most once.
+   */
   onStart(time: number): void;
   /** The guest asked for a reset. It may run on until `stop`. */
   onReset(): void;
@@ -20,9 +22,9 @@ export interface MachineContext {
 }
 
 /**
- * Where a machine is in its life. Times are milliseconds since the epoch.
- * - built: kernel and devices are in place, and no vCPU has run.
- * - starting: the vCPUs were told to run, and none has begun.
+ * The state of a machine. Times are milliseconds since the epoch.
+ * - built: kernel and devices are in place; no vCPU has run.
+ * - starting: the vCPUs were told to run; none has begun.
  * - running: at least one vCPU runs.
  * - paused: no vCPU runs, and all state can be read.
  * - crashed: the guest cannot go on.
@@ -37,28 +39,32 @@ export type MachineState =
   | { name: 'stopped' };
 
 /**
- * One virtual machine. A call that its state forbids throws MachineError `bad-state`, one that this kind of machine cannot
- * do at all `unsupported`. Disposing of it closes all of it, its devices too.
+ * One virtual machine. A call that the state forbids throws MachineError `bad-state`; a call that
+ * this kind of machine cannot do throws `unsupported`. Disposing closes the machine and its
+ * devices.
  */
 export interface Machine extends Disposable {
   readonly state: MachineState;
   /** Starts the vCPUs of a built machine. @throws MachineError `host`, `no-accelerator` */
   start(): void;
-  /** Makes every vCPU of a running machine stand still, its last exit answered. @throws MachineError `host` */
+  /**
+   * Stops every vCPU of a running machine where it is, with its last exit answered. @throws
+   * MachineError `host`
+   */
   pause(): void;
-  /** Lets the vCPUs of a paused machine run on. */
+  /** Lets the vCPUs of a paused machine run again. */
   resume(): void;
   /** Ends the guest at once, in any state. Takes a few seconds at most. */
   stop(): void;
-  /** Returns the state of a paused machine, without its memory. */
+  /** Returns all state of a paused machine except its memory. */
   save(): SavedMachine;
-  /** What the machine has counted so far, in any state. */
+  /** Returns the counters so far. Legal in every state. */
   statistics(): MachineStatistics;
 }
 
 type StateName = MachineState['name'];
 
-/** A machine's state, and the check that a call fits it. */
+/** A machine's state, with a check that a call fits it. */
 export class Lifecycle {
   #state: MachineState = { name: 'built' };
 
@@ -66,7 +72,10 @@ export class Lifecycle {
     return this.#state;
   }
 
-  /** Returns the state if it is one of `allowed`. @throws MachineError `bad-state`, which names the `call` */
+  /**
+   * Returns the state if it is one of `allowed`. @throws MachineError `bad-state`, which names
+   * `call`
+   */
   require<Name extends StateName>(call: string, ...allowed: Name[]): Extract<MachineState, { name: Name }> {
     const state = this.#state;
     if (isOneOf(state, allowed)) return state;

@@ -1,4 +1,4 @@
-// The network device of a machine and its back end.
+// Creates the network device of a machine and its back end.
 
 import { parseMac } from '../devices/net/address.js';
 import type { NetBackEnd } from '../devices/net/back-end.js';
@@ -9,18 +9,20 @@ import { TapBackEnd } from '../devices/net/tap.js';
 import type { EventLoop } from '../host/event-loop.js';
 import { MachineError, type NetworkSpec, type PublishedPorts, type Refusal } from '../machine.js';
 
-/** Who hears of the network. Callbacks come from within the event loop. */
+/** Receives events of the network. Callbacks run inside the event loop. */
 export interface NetworkContext {
   loop: EventLoop;
-  /** @param ports of the host's that lead to the guest, each with its address */
+  /** @param ports published host ports, each with its address */
   onNetworkUp(ports: PublishedPorts[]): void;
   onNetworkDown(error: MachineError): void;
   onRefusal(refusal: Refusal): void;
 }
 
 /**
- * Undefined where the network is optional and cannot be had.
- * @throws MachineError `no-network` when it cannot be had, `bad-spec` for an address that is none.
+ * Returns undefined if the network is optional and failed to come up. The failure is reported to
+ * `context`, not thrown.
+ * @throws MachineError `no-network` if the network does not come up; `bad-spec` for a malformed
+ * address
  */
 export function createNet(spec: NetworkSpec, context: NetworkContext): VirtioNet | undefined {
   try {

@@ -1,17 +1,20 @@
-// What a saved machine consists of, besides its memory: plain JSON.
+// The state of a saved machine except its memory: plain JSON.
 import type { I8042 } from '../devices/i8042.js';
 import type { Serial } from '../devices/serial.js';
 import type { VcpuState } from '../kvm/vcpu.js';
 import type { VmState } from '../kvm/vm.js';
 import type { VirtioMmioState } from '../virtio/mmio/device.js';
 
-/** Belongs to one machine specification and one content of guest memory. Only a machine on KVM can be saved. */
+/**
+ * Valid only with the same machine specification and the guest memory of the same moment. Only a
+ * machine on KVM can be saved.
+ */
 export interface SavedMachine {
   accel: 'kvm';
   vm: VmState;
   /** By vCPU number. */
   vcpus: VcpuState[];
-  /** The virtio devices behind their transports, in the machine's order. */
+  /** The virtio devices with their transports, in the machine's order. */
   devices: VirtioMmioState[];
   serial: ReturnType<Serial['save']>;
   i8042: ReturnType<I8042['save']>;

@@ -1,9 +1,10 @@
-// The machine on KVM: memory, interrupt controllers, vCPUs, and devices behind virtio-mmio, booted straight into a
-// Linux kernel's 64-bit entry point.
+// The machine on KVM: memory, interrupt controllers, vCPUs, and devices behind virtio-mmio. It
+// starts at a Linux kernel's 64-bit entry point.
 //
-// Interrupts are edges, as on the ISA bus that the MP table describes: an irqfd without resampling raises and lowers
-// its line. None is lost, as the status bit is set before the edge, and the driver acknowledges the bit before it looks
-// at its rings (Linux, virtio_mmio.c); a level would cost an exit to the I/O APIC at each end of interrupt.
+// Interrupts are edges, as on the ISA bus that the MP table describes: an irqfd without resampling
+// raises and lowers its line. No interrupt is lost: the status bit is set before the edge, and the
+// driver acknowledges the bit before it reads its rings (Linux, virtio_mmio.c). A level would cost
+// an exit to the I/O APIC at each end of interrupt.
 import {
   BOOT_MSRS,
   baseCommandLine,
@@ -34,21 +35,24 @@ import { describeEnd } from './vcpu-end.js';
 import { MMIO_BASE, MMIO_WINDOW } from './vcpu-shared.js';
 import type { Bus, VcpuEnd, VcpuThreads } from './vcpu-threads.js';
 
-/** Guest pages for real mode on Intel CPUs, below the BIOS area at the end of the first 4 GiB. */
+/**
+ * Guest pages that Intel CPUs need for real mode, below the BIOS area at the end of the first 4
+ * GiB.
+ */
 const IDENTITY_MAP_ADDRESS = 0xfffbc000;
 const TSS_ADDRESS = 0xfffbd000;
 
-/** Interrupt lines 0 to 4 are a PC's timer, keyboard, cascade and serial ports. */
+/** Lines 0 to 4 belong to a PC's timer, keyboard, cascade and serial ports. */
 const FIRST_DEVICE_IRQ = 5;
 
 /** What only a machine on KVM needs. */
 export interface KvmParts {
   kvm: Kvm;
-  /** The machine takes them over. */
+  /** Owned by the machine from now on. */
   threads: VcpuThreads;
 }
 
-/** Guest memory of `size` bytes in the VM's memory slots. */
+/** Allocates `size` bytes of guest memory and makes them the VM's memory slots. */
 function allocateMemory(vm: Vm, size: number): AllocatedMemory {
   try {
     const memory = AllocatedMemory.allocate(size);
@@ -61,7 +65,7 @@ function allocateMemory(vm: Vm, size: number): AllocatedMemory {
   }
 }
 
-/** A machine on KVM. Owns what it makes, its threads, and its devices. */
+/** A machine on KVM. Owns its devices, its threads and everything that it creates. */
 export class KvmMachine implements Machine, Bus {
   readonly #context: MachineContext;
   readonly #kvm: Kvm;
@@ -77,9 +81,10 @@ export class KvmMachine implements Machine, Bus {
   readonly #i8042: I8042;
 
   /**
-   * Builds the machine and loads its kernel. If this throws, nothing is released: the process exits and the kernel
-   * reclaims everything.
-   * @throws MachineError of any kind but `no-kvm` and `kvm-permission`; libc.SystemError when the host refuses.
+   * Builds the machine and loads its kernel. If this throws, nothing is released: the process exits
+   * and the kernel reclaims everything.
+   * @throws MachineError of any code except `no-kvm` and `kvm-permission`; libc.SystemError if the
+   * host refuses
    */
   constructor(
     spec: MachineSpec,
@@ -100,7 +105,8 @@ export class KvmMachine implements Machine, Bus {
     this.#memory = allocateMemory(this.#vm, spec.memory);
     this.#vm.reserveRealModePages(IDENTITY_MAP_ADDRESS, TSS_ADDRESS);
     this.#vm.createIrqchip();
-    // A kernel that knows kvmclock and the TSC deadline timer leaves it alone; others calibrate against it.
+    // A kernel that knows kvmclock and the TSC deadline timer does not use the PIT. Others
+    // calibrate against it.
     this.#vm.createPit();
     this.#serial = new Serial({
       write: (byte) => context.writeConsole(Uint8Array.of(byte)),
@@ -117,7 +123,10 @@ export class KvmMachine implements Machine, Bus {
     return this.#lifecycle.state;
   }
 
-  /** Puts a device behind its window, with an eventfd for each queue's kick and one for its interrupt. */
+  /**
+   * Connects a device to its MMIO window, with an eventfd for each queue's kick and one for its
+   * interrupt.
+   */
   #attach(device: VirtioDevice, index: number): MmioDevice {
     const { loop, log } = this.#context;
     const address = MMIO_BASE + index * MMIO_WINDOW;
@@ -159,7 +168,7 @@ export class KvmMachine implements Machine, Bus {
     }
   }
 
-  /** Only the first vCPU gets registers: the others wait for its INIT and SIPI. */
+  /** Only the first vCPU gets registers. The others wait for its INIT and SIPI. */
   #load(spec: MachineSpec, devices: readonly MmioDevice[]): void {
     const kernel = loadKernel(this.#memory, spec.kernel);
     const initramfs = loadInitramfs(this.#memory, spec.initramfs, kernel);
@@ -200,7 +209,7 @@ export class KvmMachine implements Machine, Bus {
   pause(): void {
     const { startTime } = this.#lifecycle.require('pause', 'running');
     this.#threads.pause();
-    // A last exit may have been a vCPU's end.
+    // The exit that was answered last may have ended a vCPU.
     if (this.state.name === 'running') this.#lifecycle.become({ name: 'paused', startTime });
   }
 
@@ -219,7 +228,7 @@ export class KvmMachine implements Machine, Bus {
     this.#lifecycle.require('save', 'paused');
     return {
       accel: 'kvm',
-      // First: they may raise interrupts.
+      // Devices come first: saving one may raise an interrupt.
       devices: this.#transports.map((transport) => transport.save()),
       serial: this.#serial.save(),
       i8042: this.#i8042.save(),
@@ -256,7 +265,10 @@ export class KvmMachine implements Machine, Bus {
     this.#transportAt(offset).write(offset % MMIO_WINDOW, data);
   }
 
-  /** The transport whose window holds `offset`; the vCPU thread forwards accesses to windows of devices alone. */
+  /**
+   * Returns the transport whose window holds `offset`. The vCPU thread forwards accesses to device
+   * windows only.
+   */
   #transportAt(offset: number): VirtioMmio {
     const transport = this.#transports[Math.floor(offset / MMIO_WINDOW)];
     if (transport === undefined) throw new RangeError(`no device at offset ${offset} of the device windows`);

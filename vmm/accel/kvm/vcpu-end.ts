@@ -1,4 +1,4 @@
-// What it means when a vCPU can't go on: one line for the user.
+// Turns the end of a vCPU into one error message for the user.
 import {
   exitName,
   KVM_EXIT_FAIL_ENTRY,
@@ -12,10 +12,10 @@ import { kvm_run } from '../../kvm/structs.js';
 import { MachineError } from '../../machine.js';
 import type { VcpuEnd } from './vcpu-threads.js';
 
-/** x86 instructions are at most this long. */
+/** The longest x86 instruction, in bytes. */
 const MAX_INSTRUCTION_SIZE = 15;
 
-/** The error that a vCPU's end is for its machine. */
+/** Returns the error of the machine whose vCPU ended. */
 export function describeEnd(end: VcpuEnd): MachineError {
   if (end.kind === 'error') return new MachineError('host', `a vCPU could not run: ${end.message}`);
   const { run, id } = end.vcpu;
@@ -45,7 +45,10 @@ function describeInternalError(run: DataView): string {
   return `KVM could not emulate an instruction${instruction === '' ? '' : ` (bytes ${instruction})`}`;
 }
 
-/** The bytes of the instruction that could not be emulated, where KVM tells (Linux 5.14 and later). */
+/**
+ * Returns the bytes of the instruction that could not be emulated, if KVM reports them (Linux 5.14
+ * and later).
+ */
 function failedInstruction(run: DataView): string {
   const hasBytes =
     run.getUint32(kvm_run['internal.ndata'], true) >= 3 && run.getUint32(kvm_run['emulation_failure.flags'], true) & 1;

@@ -1,17 +1,18 @@
-// What a vCPU thread and the device thread share: one block of memory for each vCPU, one for the machine. Everything
-// is in place before the thread knows of a vCPU, so that threads start while the machine is still being built.
+// Memory that vCPU threads and the device thread share: one block for each vCPU, one for the
+// machine. All of it exists before a thread gets its vCPU, so threads can start while the machine
+// is still being built.
 
-/** The window of each virtio-mmio device, one page, from here on. In the hole below 4 GiB. */
+/** Each virtio-mmio device has a window of one page from here on, in the hole below 4 GiB. */
 export const MMIO_BASE = 0xd0000000;
 export const MMIO_WINDOW = 0x1000;
-/** More than there are interrupt lines for them. */
+/** More than there are interrupt lines. */
 const MAX_MMIO_DEVICES = 32;
 
-/** Where the thread is; written by it alone. `starting`: it has not begun to run its vCPU. */
+/** Where the thread is. Written by the thread. `starting`: it has not begun to run its vCPU. */
 export const ThreadState = { starting: 0, running: 1, paused: 2, ended: 3 } as const;
-/** What the thread is to do; written by the device thread alone. `wait`: there is no vCPU yet. */
+/** What the thread must do. Written by the device thread. `wait`: there is no vCPU yet. */
 export const ThreadCommand = { wait: 0, run: 1, pause: 2, stop: 3 } as const;
-/** Why the thread ended; written by it before its state. */
+/** Why the thread ended. Written by the thread before its state. */
 export const ThreadEnd = { stopped: 0, exit: 1, error: 2 } as const;
 
 const STATE = 0;
@@ -31,7 +32,9 @@ const MESSAGE_SIZE = 1024;
 /** Index of {@link VcpuShared.words}. */
 export const Word = { STATE, COMMAND, REQUEST, TID, END } as const;
 
-/** A vCPU as its thread needs it: its file descriptor, and address and size in bytes of its `kvm_run`. */
+/**
+ * What a thread needs of its vCPU: the file descriptor, and address and size in bytes of `kvm_run`.
+ */
 export interface VcpuMapping {
   fd: number;
   runAddress: number;
@@ -40,11 +43,17 @@ export interface VcpuMapping {
 
 /** Memory shared by one vCPU thread and the device thread. */
 export class VcpuShared {
-  /** Control words: see {@link Word}. REQUEST is 1 while the thread waits for its exit to be answered. */
+  /**
+   * Control words: see {@link Word}. REQUEST is 1 while the thread waits for the answer to its
+   * exit.
+   */
   readonly words: Int32Array;
-  /** Exits to user space by KVM_EXIT_* number; counted by the thread. */
+  /** Exits to user space by KVM_EXIT_* number. Counted by the thread. */
   readonly exits: Int32Array;
-  /** The vCPU's file descriptor, address and size of its `kvm_run`; when it began to run. */
+  /**
+   * The vCPU's file descriptor, address and size of its `kvm_run`, and the time when it began to
+   * run.
+   */
   readonly #numbers: Float64Array;
   readonly #message: Uint8Array;
 
@@ -59,13 +68,13 @@ export class VcpuShared {
     return Atomics.load(this.words, word);
   }
 
-  /** Writes a word and wakes who waits for it. */
+  /** Writes a word and wakes the thread that waits for it. */
   store(word: number, value: number): void {
     Atomics.store(this.words, word, value);
     Atomics.notify(this.words, word);
   }
 
-  /** The vCPU to run; set before the command to run it. */
+  /** The vCPU to run. Set before the command to run it. */
   get vcpu(): VcpuMapping {
     const [fd = -1, runAddress = 0, runSize = 0] = this.#numbers;
     return { fd, runAddress, runSize };
@@ -75,7 +84,10 @@ export class VcpuShared {
     this.#numbers.set([fd, runAddress, runSize]);
   }
 
-  /** When the vCPU began to run, in milliseconds since the epoch; 0 before. Set before the state. */
+  /**
+   * When the vCPU began to run, in milliseconds since the epoch; 0 before that. Set before the
+   * state.
+   */
   get startTime(): number {
     return this.#numbers[3] ?? 0;
   }
@@ -84,13 +96,13 @@ export class VcpuShared {
     this.#numbers[3] = time;
   }
 
-  /** Counts an exit to user space. Reasons that there is no counter for are not counted. */
+  /** Counts an exit to user space. A reason without a counter is not counted. */
   countExit(reason: number): void {
     const count = this.exits[reason];
     if (count !== undefined) this.exits[reason] = count + 1;
   }
 
-  /** What the thread could not do, for an end by error. */
+  /** The error message of a thread that ended by an error. */
   get message(): string {
     const text = Buffer.from(this.#message).toString();
     return text.slice(0, text.indexOf('\0'));
@@ -103,9 +115,12 @@ export class VcpuShared {
 
 /** Memory shared by all threads of a machine. */
 export class MachineShared {
-  /** The eventfd that wakes the device thread; the number of devices. */
+  /** The eventfd that wakes the device thread, and the number of devices. */
   readonly words: Int32Array;
-  /** InterruptStatus of each virtio-mmio device (virtio 1.2, 4.2.2): its driver reads it at each interrupt. */
+  /**
+   * InterruptStatus of each virtio-mmio device (virtio 1.2, 4.2.2). The driver reads it at each
+   * interrupt.
+   */
   readonly interruptStatus: Int32Array;
 
   constructor(readonly buffer = new SharedArrayBuffer((2 + MAX_MMIO_DEVICES) * 4)) {

@@ -1,5 +1,5 @@
-// Starts a vCPU thread. It takes the longest of all that a machine needs, so it is started before the rest of the
-// program is even loaded: this module needs nothing else.
+// Starts a vCPU thread. A thread takes longest of all that a machine needs, so it starts before the
+// rest of the program is loaded. This module therefore imports almost nothing.
 import { Worker } from 'node:worker_threads';
 import { type MachineShared, VcpuShared, type VcpuWorkerData } from './vcpu-shared.js';
 
@@ -9,11 +9,12 @@ export interface StartedThread {
   worker: Worker;
 }
 
-/** `workerUrl`: the bundle of vcpu-worker.ts. */
+/** @param workerUrl the bundle of vcpu-worker.ts */
 export function startVcpuThread(machine: MachineShared, workerUrl: URL): StartedThread {
   const shared = new VcpuShared();
   const workerData: VcpuWorkerData = { vcpu: shared.buffer, machine: machine.buffer };
-  // The device thread does not come round to pass messages on: standard streams stay unused.
+  // The device thread never returns to Node's event loop to pass messages on, so standard streams
+  // stay unused.
   const worker = new Worker(workerUrl, { workerData, stdin: false, stdout: false, stderr: false });
   return { shared, worker };
 }

@@ -1,4 +1,5 @@
-// The device thread's side of the vCPU threads: starts them, answers what they forward, pauses and stops them.
+// The device thread's side of the vCPU threads: starts them, answers the exits that they forward,
+// pauses and stops them.
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
 import { Timer } from '../../host/timer.js';
@@ -9,29 +10,32 @@ import { MachineError } from '../../machine.js';
 import { MachineShared, ThreadCommand, ThreadEnd, ThreadState, type VcpuShared, Word } from './vcpu-shared.js';
 import { type StartedThread, startVcpuThread } from './vcpu-start.js';
 
-/** SIGUSR2: Node leaves it alone. Its handler does nothing: the signal is there to make KVM_RUN return. */
+/** SIGUSR2, which Node does not use. Its handler does nothing: the signal makes KVM_RUN return. */
 const KICK_SIGNAL = 12;
 const KICK_SIGNAL_NAME = 'SIGUSR2';
-/** Milliseconds for a thread to start, and to answer a kick before it is kicked again. */
+/** Milliseconds that a thread may take to start, and to answer a kick before the next one. */
 const START_TIMEOUT = 20_000;
 const KICK_INTERVAL = 10;
-/** Kicks until a thread counts as lost. */
+/** Kicks before a thread counts as lost. */
 const MAX_KICKS = 500;
 
-/** What the guest's ports and device windows are connected to. Reads give unsigned values. */
+/** What the guest's ports and device windows lead to. Reads return unsigned values. */
 export interface Bus {
-  /** `size` is 1, 2 or 4 bytes. */
+  /** @param size 1, 2 or 4 bytes */
   readPort(port: number, size: number): number;
   writePort(port: number, size: number, value: number): void;
-  /** `data` is to be filled; 1, 2, 4 or 8 bytes. */
+  /** @param data to be filled; 1, 2, 4 or 8 bytes */
   readMmio(address: number, data: Uint8Array): void;
   writeMmio(address: number, data: Uint8Array): void;
 }
 
-/** How a vCPU came to an end that nobody asked for. */
+/**
+ * How a vCPU ended without being stopped: by an exit that cannot be answered, or by an error of its
+ * thread.
+ */
 export type VcpuEnd = { kind: 'exit'; vcpu: Vcpu; reason: number } | { kind: 'error'; message: string };
 
-/** What the machine hears of its threads, from within the event loop or from {@link VcpuThreads.stop}. */
+/** Events of the threads. They come inside the event loop, or inside {@link VcpuThreads.stop}. */
 export interface VcpuEvents {
   /** The first vCPU began to run, at `time` in milliseconds since the epoch. */
   onStart(time: number): void;
@@ -41,7 +45,7 @@ export interface VcpuEvents {
 
 interface VcpuThread extends StartedThread {
   vcpu?: Vcpu;
-  /** `kvm_run`'s MMIO data by length. */
+  /** Views of `kvm_run`'s MMIO data, by length. */
   mmioData: Uint8Array[];
   reported: boolean;
 }
@@ -49,14 +53,15 @@ interface VcpuThread extends StartedThread {
 const ignoreKick = () => {};
 
 /**
- * The vCPU threads of one machine. Threads start idle, so that they can start before the machine is there. Each ends
- * by {@link stop} or by an exit that it can't go on from, and never takes the process with it.
+ * The vCPU threads of one machine. Threads start idle, so they can start before the machine is
+ * built. Each ends by {@link stop} or by an exit that cannot be answered, and never ends the
+ * process.
  */
 export class VcpuThreads implements Disposable {
   readonly #threads: VcpuThread[] = [];
   readonly #workerUrl: URL;
   #bus: Bus | undefined;
-  /** Forgotten once called. */
+  /** Undefined once called. */
   #onStart: VcpuEvents['onStart'] | undefined;
   #onEnd: VcpuEvents['onEnd'] | undefined;
   #loop: EventLoop | undefined;
@@ -64,8 +69,8 @@ export class VcpuThreads implements Disposable {
 
   /**
    * @param workerUrl the bundle of vcpu-worker.ts
-   * @param shared shared with all threads
-   * @param started threads that were started with `shared`, which are taken over
+   * @param shared memory shared with all threads
+   * @param started threads that were started with `shared`; owned from now on
    */
   constructor(
     workerUrl: URL,
@@ -82,15 +87,15 @@ export class VcpuThreads implements Disposable {
     this.#threads.push({ ...thread, mmioData: [], reported: false });
   }
 
-  /** Has at least `count` threads. */
+  /** Starts threads until there are `count`. */
   prepare(count: number): void {
     while (this.#threads.length < count) this.#add(startVcpuThread(this.shared, this.#workerUrl));
   }
 
   /**
-   * Runs one vCPU on each thread. `loop`, which the calling thread runs, calls `bus` for what the guest does. A thread
-   * takes tens of milliseconds to start, on a loaded host seconds: one that has not started within 20 s is an end by
-   * error.
+   * Runs one vCPU on each thread. `loop`, which the calling thread runs, calls `bus` for the
+   * guest's accesses. A thread takes tens of milliseconds to start, or seconds on a loaded host. A
+   * thread that does not start within 20 s ends its vCPU by an error.
    */
   start(vcpus: readonly Vcpu[], loop: EventLoop, bus: Bus, { onStart, onEnd }: VcpuEvents): void {
     this.prepare(vcpus.length);
@@ -116,7 +121,7 @@ export class VcpuThreads implements Disposable {
     });
   }
 
-  /** Tells of the first vCPU's start, once. */
+  /** Reports the first vCPU's start, once. */
   #announceStart(): void {
     const time = this.#threads[0]?.shared.startTime ?? 0;
     if (time === 0) return;
@@ -132,7 +137,7 @@ export class VcpuThreads implements Disposable {
     this.#onEnd?.({ kind: 'error', message: 'its thread did not start: the host is out of memory or of threads' });
   }
 
-  /** Exits to user space by KVM_EXIT_* number, of all vCPUs. */
+  /** Returns the exits to user space of all vCPUs, by KVM_EXIT_* number. */
   exitCounts(): number[] {
     const counts: number[] = [];
     for (const { shared } of this.#threads) {
@@ -143,7 +148,7 @@ export class VcpuThreads implements Disposable {
     return counts;
   }
 
-  /** Answers the exits that threads wait with, and tells of those that ended. */
+  /** Answers the exits that threads wait with, and reports threads that ended. */
   #serve(): void {
     this.#announceStart();
     for (const thread of this.#threads) {
@@ -170,7 +175,7 @@ export class VcpuThreads implements Disposable {
     const run = thread.vcpu?.run;
     if (bus === undefined || run === undefined) return;
     if (run.getUint32(kvm_run.exit_reason, true) === KVM_EXIT_MMIO) {
-      // Windows of devices are below 4 GiB.
+      // Device windows are below 4 GiB.
       const address = run.getUint32(kvm_run['mmio.phys_addr'], true);
       const data = thread.mmioData[run.getUint32(kvm_run['mmio.len'], true)];
       // KVM's lengths are 1 to 8.
@@ -183,8 +188,9 @@ export class VcpuThreads implements Disposable {
   }
 
   /**
-   * Has all vCPUs stand still, their last exits answered, so that their state is whole.
-   * @throws MachineError `host` when one does not within seconds.
+   * Stops all vCPUs where they are, with their last exits answered, so that their state is
+   * complete.
+   * @throws MachineError `host` if a vCPU does not stop within seconds
    */
   pause(): void {
     const running = this.#threads.filter(({ vcpu }) => vcpu !== undefined);
@@ -203,14 +209,14 @@ export class VcpuThreads implements Disposable {
   }
 
   /**
-   * Has all threads leave their vCPUs for ever; what they wait for is not answered any more, so that the bus may call
-   * this. Takes at most a few seconds, even if a thread is lost; false then.
+   * Makes all threads leave their vCPUs for good. Exits that threads wait with are not answered any
+   * more, so the bus may call this. Takes at most a few seconds. Returns false if a thread is lost.
    */
   stop(): boolean {
     this.#bus = undefined;
     this.#onEnd = undefined;
     this.#startTimer?.clear();
-    // A thread that has not started yet finds the command before it touches its vCPU.
+    // A thread that has not started yet reads the command before it touches its vCPU.
     const stopped = this.#command(this.#threads, ThreadCommand.stop, [ThreadState.ended, ThreadState.starting]);
     this.#announceStart();
     return stopped;
@@ -237,7 +243,7 @@ export class VcpuThreads implements Disposable {
   /** Ends the threads. The vCPUs may be closed afterwards. */
   [Symbol.dispose](): void {
     this.stop();
-    // A thread signals the descriptor with its last breath.
+    // Signalling the descriptor is the last thing that a thread does.
     const ended = this.#command(this.#threads, ThreadCommand.stop, [ThreadState.ended]);
     this.#loop?.remove(this.shared.wakeFd);
     if (ended) libc.close(this.shared.wakeFd);
@@ -255,7 +261,10 @@ function kick(shared: VcpuShared): void {
   if (tid !== 0) libc.tgkill(process.pid, tid, KICK_SIGNAL);
 }
 
-/** Answers a port exit: `count` accesses of `size` bytes each, more than one for string instructions. */
+/**
+ * Answers a port exit: `count` accesses of `size` bytes each. String instructions make more than
+ * one.
+ */
 function answerIo(run: DataView, bus: Bus): void {
   const port = run.getUint16(kvm_run['io.port'], true);
   const size = run.getUint8(kvm_run['io.size']);

@@ -1,6 +1,7 @@
-// A vCPU's thread: runs KVM_RUN and answers its exits. What needs a device is handed to the device thread and waited
-// for; ports and addresses that nobody owns, and the two registers of virtio-mmio that every interrupt touches, are
-// answered here.
+// The thread of one vCPU: runs KVM_RUN and answers its exits. It forwards accesses to devices to
+// the device thread and waits for the answer. It answers two kinds of access itself: ports and
+// addresses that belong to no device, and the two virtio-mmio registers that every interrupt
+// touches.
 import { workerData } from 'node:worker_threads';
 import { messageOf } from '../../../errors/index.js';
 import { I8042_COMMAND_PORT, I8042_DATA_PORT } from '../../devices/i8042.js';
@@ -22,19 +23,19 @@ import {
   Word,
 } from './vcpu-shared.js';
 
-/** About 20 us: an answer mostly comes sooner, and a futex sleep and wake cost as much. */
+/** About 20 us. Most answers come sooner, and sleeping and waking by futex costs as much. */
 const SPINS = 2000;
 
 const data = workerData as VcpuWorkerData;
 const shared = new VcpuShared(data.vcpu);
 const machine = new MachineShared(data.machine);
 
-/** Waits until there is something to do. */
+/** Waits until the command changes. */
 function waitForCommand(command: number): void {
   while (shared.load(Word.COMMAND) === command) Atomics.wait(shared.words, Word.COMMAND, command);
 }
 
-/** Has the device thread answer the exit, which it finds in `kvm_run`. */
+/** Makes the device thread answer the exit, which it finds in `kvm_run`. */
 function forward(): void {
   Atomics.store(shared.words, Word.REQUEST, 1);
   libc.signalEventFd(machine.wakeFd);
@@ -82,8 +83,9 @@ function answerMmio(run: DataView): void {
 }
 
 /**
- * Runs the vCPU until it is stopped (true), or an exit ends it (false), which the device thread finds in `kvm_run`.
- * @throws libc.SystemError when KVM_RUN fails.
+ * Runs the vCPU. Returns true when it is stopped, false when an exit ends it. The device thread
+ * finds that exit in `kvm_run`.
+ * @throws libc.SystemError if KVM_RUN fails
  */
 function runVcpu(): boolean {
   const { fd, runAddress, runSize } = shared.vcpu;
@@ -91,11 +93,12 @@ function runVcpu(): boolean {
   for (;;) {
     if (libc.ioctl(fd, IOCTLS.KVM_RUN, 0) < 0) {
       const errno = libc.errno();
-      // EAGAIN: an application processor got its startup interrupt.
+      // EAGAIN: an application processor received its startup interrupt.
       if (errno === libc.EAGAIN) continue;
       if (errno !== libc.EINTR) throw new libc.SystemError('KVM_RUN', errno);
       shared.countExit(KVM_EXIT_INTR);
-      // `immediate_exit` is set before the signal is sent: KVM_RUN has completed the last exit, and no kick is lost.
+      // `immediate_exit` is set before the signal is sent, so KVM_RUN has completed the last exit
+      // and no kick is lost.
       const command = shared.load(Word.COMMAND);
       if (command === ThreadCommand.stop) return true;
       if (command === ThreadCommand.pause) {

@@ -1,6 +1,7 @@
-// The machine where KVM cannot be used: QEMU emulates CPUs, interrupt controllers and timer, and reaches our devices,
-// which live in this process as on KVM, over vhost-user. Memory, kernel and boot state are made here too, by the same
-// code as on KVM; QEMU's CPU comes to them from its reset by a firmware of a few instructions.
+// The machine for hosts without usable KVM. QEMU emulates CPUs, interrupt controllers and timer.
+// Our devices live in this process, as on KVM, and QEMU reaches them over vhost-user. Memory,
+// kernel and boot state are made here by the same code as on KVM. A firmware of a few instructions
+// takes QEMU's CPU from its reset to the kernel.
 import { readFileSync, unlinkSync } from 'node:fs';
 import {
   baseCommandLine,
@@ -30,12 +31,12 @@ import {
 } from './qemu-arguments.js';
 import { startQemu } from './qemu-process.js';
 
-/** QEMU counts memory in 8 KiB. */
+/** QEMU's unit of memory size: 8 KiB. */
 const MEMORY_UNIT = 8192;
-/** Behind ours: the balloon, which is QEMU's own. */
+/** QEMU's own balloon, which comes after our devices. */
 const QEMU_DEVICES = 1;
 
-/** A machine on QEMU's CPU emulator. Owns what it makes, and its devices, from the constructor on. */
+/** A machine on QEMU's CPU emulator. Owns its devices and everything that it creates. */
 export class TcgMachine implements Machine {
   readonly #spec: MachineSpec;
   readonly #context: MachineContext;
@@ -47,8 +48,8 @@ export class TcgMachine implements Machine {
   #qemu: ChildProcess | undefined;
 
   /**
-   * Makes memory and loads the kernel.
-   * @throws MachineError `bad-spec` and `bad-kernel`; libc.SystemError when the host refuses.
+   * Allocates memory and loads the kernel.
+   * @throws MachineError `bad-spec`, `bad-kernel`; libc.SystemError if the host refuses
    */
   constructor(spec: MachineSpec, devices: readonly VirtioDevice[], context: MachineContext) {
     this.#spec = spec;
@@ -59,7 +60,7 @@ export class TcgMachine implements Machine {
     this.#firmware = createFile('tsvm-firmware', this.#load());
   }
 
-  /** Returns the firmware. */
+  /** Loads the kernel and returns the firmware. */
   #load(): Uint8Array {
     const { spec, memory } = { spec: this.#spec, memory: this.#memory };
     const kernel = loadKernel(memory, spec.kernel);
@@ -80,7 +81,7 @@ export class TcgMachine implements Machine {
     return this.#lifecycle.state;
   }
 
-  /** Starts QEMU. @throws MachineError `no-accelerator` when it is not installed, `host`. */
+  /** Starts QEMU. @throws MachineError `no-accelerator` if QEMU is not installed; `host` */
   start(): void {
     this.#lifecycle.require('start', 'built');
     this.#lifecycle.become({ name: 'starting' });
@@ -123,7 +124,7 @@ export class TcgMachine implements Machine {
     this.#context.onStart(startTime);
   }
 
-  /** QEMU ended by itself: its guest asked for a reset, or there is an `error`. */
+  /** QEMU ended by itself. Without `error`, its guest asked for a reset. */
   #onEnd(error: MachineError | undefined): void {
     if (error === undefined) {
       this.#lifecycle.become({ name: 'stopped' });
@@ -153,7 +154,10 @@ export class TcgMachine implements Machine {
     this.#lifecycle.become({ name: 'stopped' });
   }
 
-  /** @throws MachineError `unsupported`, always: QEMU's vhost-user front-ends for vsock, rng and fs refuse to be saved. */
+  /**
+   * @throws MachineError `unsupported`, always: QEMU's vhost-user front-ends for vsock, rng and fs
+   * cannot be saved
+   */
   save(): SavedMachine {
     throw new MachineError('unsupported', 'an emulated machine cannot be saved: use --accel kvm');
   }
@@ -170,7 +174,10 @@ export class TcgMachine implements Machine {
     );
   }
 
-  /** Serves the device to whoever connects first: the folder is the user's alone. */
+  /**
+   * Serves the device to the first client of the socket. Only this user may enter the socket's
+   * folder.
+   */
   #listen(device: VirtioDevice, path: string): void {
     const { loop } = this.#context;
     const address = libc.unixAddress(path);
@@ -188,7 +195,7 @@ export class TcgMachine implements Machine {
     });
   }
 
-  /** Nothing is counted: the guest's exits are QEMU's. */
+  /** Exits and ioctls are not counted: they happen inside QEMU. */
   statistics(): MachineStatistics {
     return { exits: {}, ioctls: {}, memory: { resident: this.#memory.resident } };
   }
@@ -202,12 +209,13 @@ export class TcgMachine implements Machine {
   }
 }
 
-/** What a kernel needs to know of emulated CPUs. */
+/** Returns the kernel parameters for emulated CPUs. */
 export function emulationParameters(cpus: number): string[] {
   const parameters = ['mitigations=off'];
-  // Calibrating the local APIC's timer takes a tenth of a second and more; the PIT needs none, but ticks for one CPU.
+  // Calibrating the local APIC's timer takes a tenth of a second or more. The PIT needs no
+  // calibration, but ticks for one CPU only.
   if (cpus === 1) parameters.push('nolapic_timer');
-  // The emulated time stamp counter is this host's; the kernel derives BogoMIPS from its frequency.
+  // The emulated time stamp counter is the host's. The kernel derives BogoMIPS from its frequency.
   const bogoMips = /^bogomips\s*:\s*([\d.]+)$/m.exec(readFileSync('/proc/cpuinfo', 'latin1'))?.[1];
   if (bogoMips !== undefined) parameters.push(`tsc_early_khz=${Math.round(Number(bogoMips) * 500)}`);
   return parameters;

@@ -1,33 +1,41 @@
-// QEMU's command line for a machine whose devices are ours: CPUs, interrupt controllers, a timer, a serial port, and
-// virtio-mmio transports that reach our devices over vhost-user. QEMU, docs/system/i386/microvm.rst.
+// QEMU's arguments for a machine with our devices: CPUs, interrupt controllers, a timer, a serial
+// port, and virtio-mmio transports that reach our devices over vhost-user. QEMU,
+// docs/system/i386/microvm.rst.
 
 import { MachineError } from '../../machine.js';
 import type { VirtioDevice } from '../../virtio/device.js';
 
-/** virtio-mmio transports of QEMU's microvm: where they are, and their interrupt lines (QEMU, hw/i386/microvm.c). */
+/**
+ * The virtio-mmio transports of QEMU's microvm: addresses, sizes and interrupt lines (QEMU,
+ * hw/i386/microvm.c).
+ */
 export const TRANSPORT_BASE = 0xfeb00000;
 export const TRANSPORT_SIZE = 512;
 export const TRANSPORT_FIRST_IRQ = 5;
 
-/** As on a PC with an IO-APIC, the timer's line is not pin 0 (QEMU, hw/intc/ioapic.c). */
+/** As on a PC with an I/O APIC, the timer's line is not pin 0 (QEMU, hw/intc/ioapic.c). */
 export const TIMER_PIN = 2;
 
 /**
- * The emulator leaves a guest's memory barriers out where there can be one CPU only, as if no device ran beside it
- * (QEMU, accel/tcg/tcg-accel-ops-mttcg.c): a kick or an interrupt gets lost then, and the guest waits for ever.
+ * With room for only one CPU, the emulator drops the guest's memory barriers, as if no device ran
+ * beside it (QEMU, accel/tcg/tcg-accel-ops-mttcg.c). A kick or an interrupt is then lost, and the
+ * guest waits forever.
  */
 const ORDERED_CPUS = 2;
 
 export interface QemuSpec {
   cpus: number;
-  /** Bytes, a multiple of 8 KiB; and its file's descriptor, as it is numbered in QEMU. */
+  /** Size in bytes, a multiple of 8 KiB; and the descriptor of its file, as numbered in QEMU. */
   memory: { size: number; fd: number };
-  /** Descriptor of the firmware's file, as it is numbered in QEMU: 64 KiB that end at 4 GiB. */
+  /**
+   * Descriptor of the firmware's file, as numbered in QEMU. The firmware is the 64 KiB that end at
+   * 4 GiB.
+   */
   firmwareFd: number;
   devices: readonly QemuDevice[];
 }
 
-/** A device of ours, and the vhost-user socket that leads to it: a connected descriptor of QEMU's, or a path. */
+/** One of our devices, and its vhost-user socket: a connected descriptor of QEMU's, or a path. */
 export interface QemuDevice {
   device: VirtioDevice;
   socket: { fd: number } | { path: string };
@@ -38,7 +46,7 @@ const NET_MAC_LENGTH = 6;
 const NET_MTU = 10;
 const FS_TAG_LENGTH = 36;
 
-/** QEMU's front-ends of devices, by our devices' names. */
+/** QEMU's front-ends, by the names of our devices. */
 const FRONT_ENDS: Record<string, (device: VirtioDevice) => string> = {
   blk: () => 'vhost-user-blk,num-queues=1',
   vsock: () => 'vhost-user-vsock-device',
@@ -50,24 +58,25 @@ const FRONT_ENDS: Record<string, (device: VirtioDevice) => string> = {
 };
 
 /**
- * The one device that is QEMU's own: there is no vhost-user front-end for a balloon. It makes holes in the guest's memory,
- * which is ours, as our own would.
+ * The only device of QEMU's own: there is no vhost-user front-end for a balloon. It punches holes
+ * in the file of guest memory, which is ours, as our balloon would.
  */
 const BALLOON = 'free-page-reporting=on,deflate-on-oom=on';
 
-/** The serial console is QEMU's stdout. */
+/** Returns the arguments. QEMU's stdout is the serial console. */
 export function qemuArguments({ cpus, memory, firmwareFd, devices }: QemuSpec): string[] {
   return [
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
-    // Nothing that a guest makes of QEMU starts a program or gains a right.
+    // A guest that takes over QEMU can neither start a program nor gain a privilege.
     ...['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
-    // A kernel that finds no clock chip waits for it for more than a second.
+    // A kernel that finds no clock chip waits more than a second for it.
     ...['-machine', 'microvm,acpi=off,x-option-roms=off,rtc=on,isa-serial=on,memory-backend=memory'],
     ...['-object', `memory-backend-file,id=memory,size=${memory.size},mem-path=/dev/fd/${memory.fd},share=on`],
     ...['-m', `${memory.size}B`, '-smp', `${cpus},maxcpus=${Math.max(cpus, ORDERED_CPUS)}`, '-cpu', 'max'],
     ...['-accel', 'tcg,thread=multi'],
     ...['-bios', `/dev/fd/${firmwareFd}`],
-    // With which the kernel resets the machine: else it would do so by a triple fault, and none would be a crash.
+    // The kernel resets the machine through it. Otherwise it would reset by a triple fault, which
+    // could not be told from a crash.
     ...['-device', 'i8042'],
     ...['-chardev', 'stdio,id=console,signal=off', '-serial', 'chardev:console'],
     ...['-global', 'virtio-mmio.force-legacy=false'],
@@ -80,15 +89,18 @@ export function qemuArguments({ cpus, memory, firmwareFd, devices }: QemuSpec): 
 }
 
 /**
- * What QEMU offers of its own: a queue that it serves itself, and the link's state, which never changes. With a state to
- * ask for, the guest's kernel takes the link for down for up to a second, and has no link-local address as long.
+ * Features of QEMU's own network device that are switched off: a queue that QEMU serves itself, and
+ * the link state, which never changes. If the kernel can ask for the link state, it takes the link
+ * as down for up to a second, and has no link-local address until then.
  */
 const OWN_FEATURES = [
   ...['ctrl_vq', 'ctrl_rx', 'ctrl_vlan', 'ctrl_rx_extra', 'ctrl_mac_addr', 'ctrl_guest_offloads', 'guest_announce'],
   'status',
 ];
 
-/** Returns true if QEMU connects to the device by a path: it takes no descriptor for a network device. */
+/**
+ * Returns true if QEMU connects to the device by path. It takes no descriptor for a network device.
+ */
 export function connectsByPath(device: VirtioDevice): boolean {
   return device.name === 'net';
 }
@@ -102,7 +114,7 @@ function frontEnd(device: VirtioDevice, index: number): string[] {
   return ['-device', `${describe(device)},chardev=vhost${index},${bus}`];
 }
 
-/** QEMU keeps the configuration space of a network device itself. */
+/** QEMU keeps the configuration space of a network device itself, so the values are arguments. */
 function netFrontEnd({ config }: VirtioDevice, index: number, bus: string): string[] {
   const mac = Array.from(config.subarray(0, NET_MAC_LENGTH), (byte) => byte.toString(16).padStart(2, '0')).join(':');
   const mtu = new DataView(config.buffer, config.byteOffset).getUint16(NET_MTU, true);

@@ -1,24 +1,30 @@
-// QEMU as a child of the machine process.
+// Runs QEMU as a child of the machine process.
 import { ChildProcess, FIRST_INHERITED_FD, findProgram } from '../../host/child-process.js';
 import type { EventLoop } from '../../host/event-loop.js';
 import { MachineError } from '../../machine.js';
 
 const PROGRAM = 'qemu-system-x86_64';
 
-/** The end of QEMU's log when a triple fault, and no device, has reset the machine: its exit code tells no difference. */
+/**
+ * How QEMU's log ends if a triple fault, rather than a device, reset the machine. The exit code is
+ * the same.
+ */
 const TRIPLE_FAULT = 'Triple fault\n';
 
 export interface QemuProcessOptions {
   args: readonly string[];
-  /** Descriptors that QEMU gets, numbered from 3 on. They may be closed when it has been started. */
+  /**
+   * Descriptors that QEMU inherits, numbered from 3 on. The caller may close them once QEMU is
+   * started.
+   */
   inherited: readonly number[];
   loop: EventLoop;
   onOutput(bytes: Uint8Array): void;
-  /** It ended by itself. `error`: it was not its guest that reset the machine. */
+  /** QEMU ended by itself. Without `error`, its guest reset the machine. */
   onEnd(error: MachineError | undefined): void;
 }
 
-/** Path of QEMU. @throws MachineError `no-accelerator` when it is not installed. */
+/** Returns the path of QEMU. @throws MachineError `no-accelerator` if it is not installed */
 export function findQemu(): string {
   const path = findProgram(PROGRAM);
   if (path !== undefined) return path;
@@ -26,11 +32,12 @@ export function findQemu(): string {
 }
 
 /**
- * Starts QEMU, which ends with this process, however that ends.
- * @throws MachineError `no-accelerator` when it is not installed, or `host` when it cannot be started; libc.SystemError.
+ * Starts QEMU, which ends with this process, however this process ends.
+ * @throws MachineError `no-accelerator` if QEMU is not installed, `host` if it cannot be started;
+ * libc.SystemError
  */
 export function startQemu({ args, onEnd, ...options }: QemuProcessOptions): ChildProcess {
-  // The log's last bytes. A guest can have as much logged as it likes.
+  // The last bytes of the log. A guest can make QEMU log without limit.
   let logged = '';
   return new ChildProcess({
     ...options,
