@@ -10,7 +10,7 @@ import { parseSysctl, parseUlimit, rate } from './limits.js';
 import { parseLogOption } from './log-options.js';
 import { parseMount, parseVolume } from './mount.js';
 import { NETWORK_OPTIONS } from './network-options.js';
-import { parseCount, parseCpus, parseInteger } from './number.js';
+import { parseCpus, parseInteger, parseSeconds } from './number.js';
 import { PROCESS_OPTIONS } from './process-options.js';
 import { parseRestart, RESTART_POLICIES } from './restart-policy.js';
 import { parseSecurityOption } from './security.js';
@@ -52,7 +52,7 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
     flags: '--stop-timeout <SECONDS>',
     help: 'how long `tsvm stop` waits before it kills (default: 10)',
     field: 'stopTimeout',
-    parse: (text, flag) => parseCount(text, flag) * 1000,
+    parse: parseSeconds,
   },
   {
     flags: '--log-opt <NAME=VALUE>',
@@ -217,6 +217,14 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
   },
 ];
 
+/** Where the ID is written; no part of the container. */
+export const CIDFILE_OPTION: Declaration<{ cidfile?: string }> = {
+  flags: '--cidfile <FILE>',
+  help: "write the container's ID to a new file",
+  field: 'cidfile',
+  parse: text,
+};
+
 /** Adds the arguments and options of a new container. */
 export function addContainerOptions(command: Command): Command {
   command
@@ -226,8 +234,8 @@ export function addContainerOptions(command: Command): Command {
       '<IMAGE>',
       'a name from `tsvm images` or a registry, oci:DIR[:TAG], oci-archive:FILE, or docker-archive:FILE',
     )
-    .argument('[COMMAND...]', "instead of the image's own, with its arguments")
-    .option('--cidfile <FILE>', "write the container's ID to a new file");
+    .argument('[COMMAND...]', "instead of the image's own, with its arguments");
+  addOptions(command, [CIDFILE_OPTION]);
   return addOptions(addOptions(command, CONTAINER_OPTIONS), NETWORK_OPTIONS);
 }
 

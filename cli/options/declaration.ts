@@ -14,6 +14,8 @@ interface Described {
   env?: string;
   /** What completion offers for the value. Without it, the shell offers the names of files. */
   values?: readonly string[] | (() => readonly string[] | Promise<readonly string[]>);
+  /** An old name: it is taken, and neither help nor completion shows it. */
+  hidden?: true;
 }
 
 /** A flag without a value. It sets a boolean field. */
@@ -64,10 +66,18 @@ export type Declaration<Spec> =
 export class DeclaredOption extends Option {
   readonly #values: NonNullable<Described['values']>;
 
-  constructor({ flags, help, env, choices, values = choices ?? [] }: Described & { choices?: readonly string[] }) {
+  constructor({
+    flags,
+    help,
+    env,
+    hidden,
+    choices,
+    values = choices ?? [],
+  }: Described & { choices?: readonly string[] }) {
     super(flags, help);
     this.#values = values;
     if (env !== undefined) this.env(env);
+    this.hideHelp(hidden === true);
     if (choices !== undefined) this.argChoices = [...choices];
     // The declaration's own parser reads the values, in the order of the declarations (`readOptions`).
     if (this.required) this.argParser((text: string, before: string[] | undefined) => [...(before ?? []), text]);

@@ -1,6 +1,7 @@
 // The keys that leave a container and let it run, as Docker writes them: `ctrl-p,ctrl-q`.
 import type { DetachKeys } from '../foreground/detach-keys.js';
 import { UsageError } from '../output/errors.js';
+import type { Declaration } from './declaration.js';
 
 export const DEFAULT_DETACH_KEYS: DetachKeys = [0x10, 0x11];
 
@@ -8,14 +9,20 @@ export const DEFAULT_DETACH_KEYS: DetachKeys = [0x10, 0x11];
  * Letters, or `ctrl-` and one of `a` to `z`, `@`, `[`, `\`, `]`, `^`, `_`; separated by commas.
  * @throws UsageError
  */
-export function parseDetachKeys(text: string): DetachKeys {
+export function parseDetachKeys(text: string, flag: string): DetachKeys {
   return text.split(',').map((key) => {
     const [, control] = /^ctrl-([a-z@[\\\]^_])$/i.exec(key) ?? [];
     if (control !== undefined) return control.toUpperCase().charCodeAt(0) & 0x1f;
     if (/^[\x20-\x7e]$/.test(key)) return key.charCodeAt(0);
-    throw new UsageError(`invalid argument '${text}' for --detach-keys: such as ctrl-p,ctrl-q or ctrl-x,x`);
+    throw new UsageError(`invalid argument '${text}' for ${flag}: such as ctrl-p,ctrl-q or ctrl-x,x`);
   });
 }
 
-/** Parser and default of `--detach-keys`. */
-export const DETACH_KEYS: [typeof parseDetachKeys, DetachKeys] = [parseDetachKeys, DEFAULT_DETACH_KEYS];
+/** The option of the commands that attach the caller to a container. */
+export const DETACH_KEYS_OPTION: Declaration<{ detachKeys?: DetachKeys }> = {
+  flags: '--detach-keys <KEYS>',
+  help: 'what leaves the container running, with -it (default: ctrl-p,ctrl-q)',
+  field: 'detachKeys',
+  values: ['ctrl-p,ctrl-q'],
+  parse: parseDetachKeys,
+};

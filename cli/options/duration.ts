@@ -33,12 +33,12 @@ function bounded(milliseconds: number, text: string, flag: string): number {
  * @param flag the option's name, for the error
  * @throws UsageError
  */
-export function parseTime(text: string, flag: string, now = Date.now()): number {
+export function parseTime(text: string, flag: string): number {
   if (/^\d{9,}(\.\d+)?$/.test(text)) return Number(text) * 1000;
   if (/^\d{4}-\d\d-\d\d/.test(text)) {
     const time = Date.parse(text);
     if (!Number.isNaN(time)) return time;
     throw new UsageError(`invalid argument '${text}' for ${flag}: no such time`);
   }
-  return now - parseDuration(text, flag);
+  return Date.now() - parseDuration(text, flag);
 }

@@ -13,6 +13,11 @@ export function parseCount(text: string, flag: string): number {
   return Number(text);
 }
 
+/** Milliseconds of a whole number of seconds. @throws UsageError */
+export function parseSeconds(text: string, flag: string): number {
+  return parseCount(text, flag) * 1000;
+}
+
 /** A number of CPUs. @throws UsageError */
 export function parseCpus(text: string, flag: string): number {
   if (!/^-?\d+(\.\d+)?$/.test(text))

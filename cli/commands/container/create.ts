@@ -1,6 +1,7 @@
 // tsvm create: a container that does not run yet.
 import type { Command } from 'commander';
-import { addContainerOptions, toContainerSpec } from '../../options/container-options.js';
+import { addContainerOptions, CIDFILE_OPTION, toContainerSpec } from '../../options/container-options.js';
+import { readOptions } from '../../options/declaration.js';
 import { type Context, createCommand } from '../command.js';
 import { newContainer } from './new-container.js';
 
@@ -13,7 +14,8 @@ export function command(context: Context): Command {
   const create = createCommand('tsvm create', context);
   return addContainerOptions(create.description('Makes a container, for tsvm start to start. Says its ID.'))
     .addHelpText('after', EXAMPLES)
-    .action(async (image: string, words: string[], { cidfile }: { cidfile?: string }) => {
+    .action(async (image: string, words: string[]) => {
+      const { cidfile } = readOptions([CIDFILE_OPTION], create);
       const { id } = await newContainer(toContainerSpec(image, words, create), context, cidfile);
       process.stdout.write(`${id}\n`);
     });

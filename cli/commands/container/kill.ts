@@ -1,6 +1,8 @@
 // tsvm kill: a signal to containers.
+import { constants } from 'node:os';
 import type { Command } from 'commander';
 import { signalNumber } from '../../../sandbox/internal.js';
+import { addOptions, type Declaration, readOptions } from '../../options/declaration.js';
 import { type Context, createCommand } from '../command.js';
 import { forEachContainer } from '../operands.js';
 
@@ -9,17 +11,21 @@ Examples:
   tsvm kill web
   tsvm kill -s HUP web`;
 
+const OPTIONS: readonly Declaration<{ signal?: number }>[] = [
+  { flags: '-s, --signal <SIGNAL>', help: 'name or number (default: KILL)', field: 'signal', parse: signalNumber },
+];
+
 export function command(context: Context): Command {
-  return createCommand('tsvm kill', context)
+  const command = createCommand('tsvm kill', context)
     .description('Sends a signal to the first process of containers that run.')
     .usage('[options] CONTAINER...')
-    .argument('<CONTAINER...>', 'names or IDs')
-    .option('-s, --signal <SIGNAL>', 'name or number', 'KILL')
+    .argument('<CONTAINER...>', 'names or IDs');
+  return addOptions(command, OPTIONS)
     .addHelpText('after', EXAMPLES)
-    .action((references: string[], { signal }: { signal: string }) => {
-      const number = signalNumber(signal);
+    .action((references: string[]) => {
+      const { signal = constants.signals.SIGKILL } = readOptions(OPTIONS, command);
       return forEachContainer(references, context, async (container) => {
-        await container.signal(number);
+        await container.signal(signal);
         return undefined;
       });
     });

@@ -1,6 +1,7 @@
 // tsvm logs: what a container wrote.
 import type { Command } from 'commander';
 import { Container, Home } from '../../../sandbox/internal.js';
+import { addOptions, type Declaration, readOptions } from '../../options/declaration.js';
 import { parseTime } from '../../options/duration.js';
 import { UsageError } from '../../output/errors.js';
 import { type Context, createCommand } from '../command.js';
@@ -11,28 +12,38 @@ Examples:
   tsvm logs --since 10m -t web 2>&1 | grep error
   tsvm logs --since 2026-01-31T08:00:00Z --until 2026-01-31T09:00:00Z web`;
 
-interface Options {
-  follow?: boolean;
-  tail?: number;
-  since?: number;
-  until?: number;
+interface Options extends NonNullable<Parameters<Container['logs']>[0]> {
   timestamps?: boolean;
 }
 
+const OPTIONS: readonly Declaration<Options>[] = [
+  { flags: '-f, --follow', help: 'go on until it ends', field: 'follow' },
+  {
+    flags: '-n, --tail <LINES>',
+    help: 'only the last lines: a number, or all (the default)',
+    field: 'tail',
+    values: ['all'],
+    parse: parseTail,
+  },
+  {
+    flags: '--since <TIME>',
+    help: 'only from then on: a time, or how long ago, such as 10m',
+    field: 'since',
+    parse: parseTime,
+  },
+  { flags: '--until <TIME>', help: 'only before then', field: 'until', parse: parseTime },
+  { flags: '-t, --timestamps', help: 'say when each line was written', field: 'timestamps' },
+];
+
 export function command(context: Context): Command {
-  return createCommand('tsvm logs', context)
+  const command = createCommand('tsvm logs', context)
     .description('Shows what a container wrote: its stdout on stdout, its stderr on stderr.')
     .usage('[options] CONTAINER')
-    .argument('<CONTAINER>', 'name or ID')
-    .option('-f, --follow', 'go on until it ends')
-    .option('-n, --tail <LINES>', 'only the last lines: a number, or all (the default)', parseTail)
-    .option('--since <TIME>', 'only from then on: a time, or how long ago, such as 10m', (text) =>
-      parseTime(text, '--since'),
-    )
-    .option('--until <TIME>', 'only before then', (text) => parseTime(text, '--until'))
-    .option('-t, --timestamps', 'say when each line was written')
+    .argument('<CONTAINER>', 'name or ID');
+  return addOptions(command, OPTIONS)
     .addHelpText('after', EXAMPLES)
-    .action(async (reference: string, { timestamps, ...options }: Options) => {
+    .action(async (reference: string) => {
+      const { timestamps, ...options } = readOptions(OPTIONS, command);
       // A piece of a line belongs to the line before it.
       const atStart = { stdout: true, stderr: true };
       for await (const { log, stream, time } of Container.find(new Home(), reference).logs(options)) {
@@ -43,8 +54,8 @@ export function command(context: Context): Command {
     });
 }
 
-function parseTail(text: string): number | undefined {
+function parseTail(text: string, flag: string): number | undefined {
   if (text === 'all') return undefined;
-  if (!/^\d{1,9}$/.test(text)) throw new UsageError(`invalid argument '${text}' for --tail: a number, or all`);
+  if (!/^\d{1,9}$/.test(text)) throw new UsageError(`invalid argument '${text}' for ${flag}: a number, or all`);
   return Number(text);
 }

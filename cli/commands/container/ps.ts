@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { Container, type ContainerInfo, Home } from '../../../sandbox/internal.js';
 import { parseContainerFilters } from '../../options/container-filters.js';
-import { UsageError } from '../../output/errors.js';
+import { parseCount } from '../../options/number.js';
 import { type Columns, FORMAT_HELP, formatLabels, formatList } from '../../output/listing.js';
 import { formatPorts } from '../../output/ports.js';
 import { formatAge, formatBytes, formatDuration } from '../../output/table.js';
@@ -38,7 +38,7 @@ export function command(context: Context): Command {
     .option('-a, --all', 'also those that do not run')
     .option('-f, --filter <NAME=VALUE>', 'only those that fit', collect)
     .option('--format <FORMAT>', FORMAT_HELP)
-    .option('-n, --last <N>', 'the last N that were made, running or not', parseCount)
+    .option('-n, --last <N>', 'the last N that were made, running or not', (text) => parseCount(text, '--last'))
     .option('-l, --latest', 'the last that was made, running or not')
     .option('-s, --size', "also what each takes of the host's disk")
     .option('--no-trunc', 'whole IDs and commands')
@@ -135,9 +135,4 @@ function formatStatus({ state }: ContainerInfo): string {
     case 'exited':
       return `Exited (${exitCode})${finishedAt === undefined ? '' : ` ${formatAge(finishedAt)}`}`;
   }
-}
-
-function parseCount(text: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw new UsageError(`invalid argument '${text}' for --last: a whole number`);
-  return Number(text);
 }

@@ -1,8 +1,9 @@
 // tsvm restart: containers are stopped and started.
 import type { Command } from 'commander';
+import { addOptions, readOptions } from '../../options/declaration.js';
 import { type Context, createCommand } from '../command.js';
 import { forEachContainer } from '../operands.js';
-import { addStopOptions, type StopOptions, stopAs } from './stop.js';
+import { STOP_OPTIONS } from './stop.js';
 
 const EXAMPLES = `
 Examples:
@@ -10,18 +11,18 @@ Examples:
   tsvm restart -t 0 $(tsvm ps -q)`;
 
 export function command(context: Context): Command {
-  return addStopOptions(
-    createCommand('tsvm restart', context)
-      .description('Stops containers that run, and starts them.')
-      .usage('[options] CONTAINER...')
-      .argument('<CONTAINER...>', 'names or IDs'),
-  )
+  const command = createCommand('tsvm restart', context)
+    .description('Stops containers that run, and starts them.')
+    .usage('[options] CONTAINER...')
+    .argument('<CONTAINER...>', 'names or IDs');
+  return addOptions(command, STOP_OPTIONS)
     .addHelpText('after', EXAMPLES)
-    .action((references: string[], options: StopOptions) =>
-      forEachContainer(references, context, async (container) => {
-        await stopAs(container, options);
+    .action((references: string[]) => {
+      const options = readOptions(STOP_OPTIONS, command);
+      return forEachContainer(references, context, async (container) => {
+        await container.stop(options);
         await container.start();
         return undefined;
-      }),
-    );
+      });
+    });
 }

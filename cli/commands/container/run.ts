@@ -4,8 +4,9 @@ import type { ContainerSpec } from '../../../sandbox/internal.js';
 import type { DetachKeys } from '../../foreground/detach-keys.js';
 import { callerIo, inForeground, startAttached } from '../../foreground/foreground.js';
 import { endBetweenTurns } from '../../foreground/signals.js';
-import { addContainerOptions, toContainerSpec } from '../../options/container-options.js';
-import { DETACH_KEYS } from '../../options/detach-keys.js';
+import { addContainerOptions, CIDFILE_OPTION, toContainerSpec } from '../../options/container-options.js';
+import { addOptions, type Declaration, readOptions } from '../../options/declaration.js';
+import { DEFAULT_DETACH_KEYS, DETACH_KEYS_OPTION } from '../../options/detach-keys.js';
 import { UsageError } from '../../output/errors.js';
 import type { Level } from '../../output/log.js';
 import { warnOfEmulation, warnOfNoNetwork } from '../../output/warnings.js';
@@ -25,18 +26,22 @@ The exit code is the command's own; 128+n when signal n ended it; 124 when --tim
 Without --rm the container is kept: see 'tsvm ps -a'.`;
 
 interface Options {
-  cidfile?: string;
   detach?: boolean;
-  detachKeys: DetachKeys;
+  detachKeys?: DetachKeys;
 }
+
+const OPTIONS: readonly Declaration<Options>[] = [
+  { flags: '-d, --detach', help: 'run in the background, and print the ID', field: 'detach' },
+  DETACH_KEYS_OPTION,
+];
 
 export function command(context: Context): Command {
   const command = createCommand('tsvm run', context);
-  return addContainerOptions(command.description('Runs a command in a new container, in a virtual machine of its own.'))
-    .option('-d, --detach', 'run in the background, and say the ID')
-    .option('--detach-keys <KEYS>', 'what leaves it, with -it (default: ctrl-p,ctrl-q)', ...DETACH_KEYS)
+  addContainerOptions(command.description('Runs a command in a new container, in a virtual machine of its own.'));
+  return addOptions(command, OPTIONS)
     .addHelpText('after', EXAMPLES)
-    .action(async (image: string, words: string[], options: Options) => {
+    .action(async (image: string, words: string[]) => {
+      const options = { ...readOptions(OPTIONS, command), ...readOptions([CIDFILE_OPTION], command) };
       const spec = toContainerSpec(image, words, command);
       if (!options.detach && spec.terminal && spec.stdin && !process.stdin.isTTY) {
         throw new UsageError('the input device is not a TTY');
@@ -47,7 +52,7 @@ export function command(context: Context): Command {
 
 async function run(
   spec: ContainerSpec,
-  { detach, detachKeys: keys, cidfile }: Options,
+  { detach, detachKeys: keys = DEFAULT_DETACH_KEYS, cidfile }: Options & { cidfile?: string },
   context: Context,
 ): Promise<number> {
   const log = await openLog(context);

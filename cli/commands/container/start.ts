@@ -3,7 +3,8 @@ import type { Command } from 'commander';
 import { Container, Home } from '../../../sandbox/internal.js';
 import type { DetachKeys } from '../../foreground/detach-keys.js';
 import { startAttached } from '../../foreground/foreground.js';
-import { DETACH_KEYS } from '../../options/detach-keys.js';
+import { addOptions, type Declaration, readOptions } from '../../options/declaration.js';
+import { DEFAULT_DETACH_KEYS, DETACH_KEYS_OPTION } from '../../options/detach-keys.js';
 import { UsageError } from '../../output/errors.js';
 import { type Context, createCommand } from '../command.js';
 import { forEachContainer } from '../operands.js';
@@ -16,19 +17,24 @@ Examples:
 interface Options {
   attach?: boolean;
   interactive?: boolean;
-  detachKeys: DetachKeys;
+  detachKeys?: DetachKeys;
 }
 
+const OPTIONS: readonly Declaration<Options>[] = [
+  { flags: '-a, --attach', help: 'show the output, and exit as the container does', field: 'attach' },
+  { flags: '-i, --interactive', help: 'pass stdin to the container; attaches too', field: 'interactive' },
+  DETACH_KEYS_OPTION,
+];
+
 export function command(context: Context): Command {
-  return createCommand('tsvm start', context)
+  const command = createCommand('tsvm start', context);
+  return addOptions(command, OPTIONS)
     .description('Starts containers that do not run.')
     .usage('[options] CONTAINER...')
     .argument('<CONTAINER...>', 'names or IDs')
-    .option('-a, --attach', 'show the output, and exit as the container does')
-    .option('-i, --interactive', 'pass stdin to the container; with --attach')
-    .option('--detach-keys <KEYS>', 'what leaves it (default: ctrl-p,ctrl-q)', ...DETACH_KEYS)
     .addHelpText('after', EXAMPLES)
-    .action(async (references: string[], { attach, interactive, detachKeys }: Options) => {
+    .action(async (references: string[]) => {
+      const { attach, interactive = false, detachKeys = DEFAULT_DETACH_KEYS } = readOptions(OPTIONS, command);
       if (attach || interactive) {
         const [reference, ...more] = references;
         if (reference === undefined || more.length > 0) {
@@ -36,7 +42,7 @@ export function command(context: Context): Command {
         }
         const { supervisor } = context.early;
         context.exitCode = await startAttached(Container.find(new Home(), reference), {
-          stdin: interactive === true,
+          stdin: interactive,
           keys: detachKeys,
           ...(supervisor && { supervisor }),
         });

@@ -1,10 +1,11 @@
 // tsvm events: what happens to containers.
 import type { Command } from 'commander';
 import { type ContainerEvent, Home } from '../../../sandbox/internal.js';
+import { addOptions, type Declaration, readOptions, text, texts } from '../../options/declaration.js';
 import { parseTime } from '../../options/duration.js';
 import { type Filters, parseFilters } from '../../options/filter.js';
 import { fillTemplate } from '../../output/template.js';
-import { type Context, collect, createCommand } from '../command.js';
+import { type Context, createCommand } from '../command.js';
 
 const FILTERS = ['container', 'event', 'image', 'type'];
 
@@ -18,24 +19,32 @@ Filters: container=NAME|ID, event=create|start|die|oom|kill|pause|unpause|rename
 interface Options {
   since?: number;
   until?: number;
-  filter?: string[];
+  filter?: readonly string[];
   format?: string;
 }
 
+const OPTIONS: readonly Declaration<Options>[] = [
+  {
+    flags: '--since <TIME>',
+    help: 'from then on: a time, or how long ago, such as 10m',
+    field: 'since',
+    parse: parseTime,
+  },
+  { flags: '--until <TIME>', help: 'only to then, and end', field: 'until', parse: parseTime },
+  { flags: '-f, --filter <NAME=VALUE>', help: 'only those that fit', field: 'filter', parse: texts },
+  { flags: '--format <FORMAT>', help: 'json, or a template such as {{.Action}}', field: 'format', parse: text },
+];
+
 export function command(context: Context): Command {
-  return createCommand('tsvm events', context)
+  const command = createCommand('tsvm events', context);
+  return addOptions(command, OPTIONS)
     .description('Shows what happens to containers from now on, or since a time.')
     .usage('[options]')
-    .option('--since <TIME>', 'from then on: a time, or how long ago, such as 10m', (text) =>
-      parseTime(text, '--since'),
-    )
-    .option('--until <TIME>', 'only to then, and end', (text) => parseTime(text, '--until'))
-    .option('-f, --filter <NAME=VALUE>', 'only those that fit', collect)
-    .option('--format <FORMAT>', 'json, or a template such as {{.Action}}')
     .addHelpText('after', EXAMPLES)
-    .action(async ({ since = Date.now(), until, filter = [], format }: Options) => {
+    .action(async () => {
+      const { since = Date.now(), filter = [], format, ...until } = readOptions(OPTIONS, command);
       const filters = parseFilters(filter, FILTERS);
-      for await (const event of new Home().events.read({ since, until })) {
+      for await (const event of new Home().events.read({ since, ...until })) {
         if (fits(event, filters)) process.stdout.write(`${formatEvent(event, format)}\n`);
       }
     });

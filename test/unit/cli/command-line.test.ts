@@ -124,6 +124,12 @@ describe('one clear line and exit code 125 for', () => {
     ['a kernel that is not built', ['kernel', 'path'], "the kernel 'guest' is not built, run: tsvm kernel build guest"],
     ['an unknown log level', ['--log-level', 'loud', 'images'], "argument 'loud' is invalid"],
     ['an unknown log format', ['images', '--log-format', 'xml'], "argument 'xml' is invalid"],
+    ['a wait that is no number', ['stop', '-t', 'soon', 'x'], "invalid argument 'soon' for --timeout"],
+    ['a wait by its old name', ['restart', '--time', '-1', 'x'], "invalid argument '-1' for --time"],
+    ['an unknown signal', ['kill', '-s', 'FOO', 'x'], 'invalid signal: FOO'],
+    ['a time that is none', ['logs', '--since', 'then', 'x'], "invalid argument 'then' for --since"],
+    ['lines that are no number', ['logs', '-n', 'few', 'x'], "invalid argument 'few' for --tail"],
+    ['keys that are none', ['attach', '--detach-keys', 'ab', 'x'], "invalid argument 'ab' for --detach-keys"],
     ['an image to remove that is not there', ['rmi', 'nosuch'], 'nosuch'],
     ['a tar that is not there', ['import', '/nonexistent.tar', 'x'], '/nonexistent.tar'],
   ])('%s', (_, args, message) => {

@@ -27,9 +27,9 @@ describe('the keys that leave a container', () => {
   });
 
   test('are written as Docker writes them', async () => {
-    expect(parseDetachKeys('ctrl-p,ctrl-q')).toEqual(DEFAULT_DETACH_KEYS);
-    expect(await typed(['1\x18x2'], parseDetachKeys('ctrl-x,x'))).toEqual({ passed: '1', left: 1 });
+    expect(parseDetachKeys('ctrl-p,ctrl-q', '--detach-keys')).toEqual(DEFAULT_DETACH_KEYS);
+    expect(await typed(['1\x18x2'], parseDetachKeys('ctrl-x,x', '--detach-keys'))).toEqual({ passed: '1', left: 1 });
     for (const wrong of ['', 'ctrl-', 'ab', 'ctrl-1', 'a,,b'])
-      expect(() => parseDetachKeys(wrong)).toThrow(/invalid argument/);
+      expect(() => parseDetachKeys(wrong, '--detach-keys')).toThrow(/invalid argument/);
   });
 });
