@@ -1,4 +1,4 @@
-// Capabilities of KVM that are asked for (<linux/kvm.h>; Linux, Documentation/virt/kvm/api.rst).
+// The KVM capabilities that are checked (<linux/kvm.h>; Linux, Documentation/virt/kvm/api.rst).
 
 export const KVM_CAP_TSC_CONTROL = 60;
 export const KVM_CAP_MAX_VCPUS = 66;

@@ -1,13 +1,18 @@
-// CPUID leaves as KVM exchanges them: `struct kvm_cpuid2` to and from plain objects.
+// CPUID leaves as KVM exchanges them: converts `struct kvm_cpuid2` to plain objects and back.
 import { kvm_cpuid_entry2, kvm_cpuid2 } from './structs.js';
 
-/** KVM_MAX_CPUID_ENTRIES of Linux 5.11 and later; earlier kernels refuse only what they cannot fill. */
+/**
+ * KVM_MAX_CPUID_ENTRIES of Linux 5.11 and later. Earlier kernels refuse only what they cannot fill.
+ */
 export const MAX_CPUID_ENTRIES = 256;
 
 /** The leaf depends on `index` (ECX). */
 export const KVM_CPUID_FLAG_SIGNIFCANT_INDEX = 1;
 
-/** One leaf (`struct kvm_cpuid_entry2`): what CPUID with EAX=function, ECX=index returns. Unsigned 32-bit values. */
+/**
+ * One leaf (`struct kvm_cpuid_entry2`): what CPUID returns with EAX=function and ECX=index.
+ * Unsigned 32-bit values.
+ */
 export interface CpuidEntry {
   function: number;
   index: number;

@@ -1,4 +1,4 @@
-// Reasons for which KVM_RUN returns (`kvm_run.exit_reason`), and their names.
+// The reasons for which KVM_RUN returns (`kvm_run.exit_reason`), and their names.
 
 export const KVM_EXIT_UNKNOWN = 0;
 export const KVM_EXIT_IO = 2;
@@ -13,7 +13,7 @@ export const KVM_EXIT_SYSTEM_EVENT = 24;
 /** `kvm_run.io.direction`: the guest reads a port. */
 export const KVM_EXIT_IO_IN = 0;
 
-/** `kvm_run.internal.suberror`: an instruction that KVM had to emulate and could not. */
+/** `kvm_run.internal.suberror`: KVM could not emulate an instruction. */
 export const KVM_INTERNAL_ERROR_EMULATION = 1;
 
 const NAMES: Record<number, string> = {
@@ -37,7 +37,7 @@ const NAMES: Record<number, string> = {
   30: 'x86_wrmsr',
 };
 
-/** KVM's name of an exit reason, in lower case; its number when it has no name here. */
+/** Returns KVM's name of an exit reason in lower case, or its number if it has no name here. */
 export function exitName(reason: number): string {
   return NAMES[reason] ?? String(reason);
 }

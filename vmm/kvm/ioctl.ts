@@ -1,5 +1,5 @@
-// ioctls of /dev/kvm: their numbers, computed as the C macros of <asm-generic/ioctl.h> do, under the names of
-// <linux/kvm.h>; and the one call that makes them.
+// The ioctls of /dev/kvm. Their numbers are computed as the C macros of <asm-generic/ioctl.h> do,
+// under the names of <linux/kvm.h>.
 import * as libc from '../host/libc.js';
 import * as structs from './structs.js';
 
@@ -19,7 +19,7 @@ const _IOWR = (number: number, struct: { size: number }) => encode(READ | WRITE,
 const u64 = { size: 8 };
 
 export const IOCTLS = {
-  // Of /dev/kvm itself.
+  // On /dev/kvm itself.
   KVM_GET_API_VERSION: _IO(0x00),
   KVM_CREATE_VM: _IO(0x01),
   KVM_GET_MSR_INDEX_LIST: _IOWR(0x02, structs.kvm_msr_list),
@@ -27,7 +27,7 @@ export const IOCTLS = {
   KVM_GET_VCPU_MMAP_SIZE: _IO(0x04),
   KVM_GET_SUPPORTED_CPUID: _IOWR(0x05, structs.kvm_cpuid2),
 
-  // Of a VM.
+  // On a VM.
   KVM_CREATE_VCPU: _IO(0x41),
   KVM_SET_USER_MEMORY_REGION: _IOW(0x46, structs.kvm_userspace_memory_region),
   KVM_SET_TSS_ADDR: _IO(0x47),
@@ -44,7 +44,7 @@ export const IOCTLS = {
   KVM_GET_PIT2: _IOR(0x9f, structs.kvm_pit_state2),
   KVM_SET_PIT2: _IOW(0xa0, structs.kvm_pit_state2),
 
-  // Of a vCPU.
+  // On a vCPU.
   KVM_RUN: _IO(0x80),
   KVM_GET_REGS: _IOR(0x81, structs.kvm_regs),
   KVM_SET_REGS: _IOW(0x82, structs.kvm_regs),
@@ -76,12 +76,12 @@ export const IOCTLS = {
 
 export type IoctlName = keyof typeof IOCTLS;
 
-/** ioctls that were made, by name: everything but KVM_RUN. */
+/** Number of ioctls by name. KVM_RUN is not counted. */
 export type IoctlCounts = Record<string, number>;
 
 /**
- * Does one KVM ioctl, named for errors and statistics.
- * @throws libc.SystemError when KVM refuses.
+ * Makes one KVM ioctl. Its name appears in errors and statistics.
+ * @throws libc.SystemError if KVM refuses
  */
 export function kvmIoctl(
   counts: IoctlCounts,

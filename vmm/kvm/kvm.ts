@@ -5,19 +5,19 @@ import { type CpuidEntry, decodeCpuid, MAX_CPUID_ENTRIES } from './cpuid.js';
 import { IOCTLS, type IoctlCounts, type IoctlName, kvmIoctl } from './ioctl.js';
 import { kvm_cpuid_entry2, kvm_cpuid2, kvm_msr_list } from './structs.js';
 
-/** The one version of the API there has been since Linux 2.6.22. */
+/** The only version of the API since Linux 2.6.22. */
 const API_VERSION = 12;
 
 /** An open /dev/kvm. */
 export class Kvm implements Disposable {
-  /** Counts of this and of every VM and vCPU made from it. */
+  /** Counts ioctls on this descriptor and on every VM and vCPU made from it. */
   readonly ioctls: IoctlCounts = {};
 
   private constructor(readonly fd: number) {}
 
   /**
    * Opens `/dev/kvm`.
-   * @throws MachineError `no-kvm`, `kvm-permission`, or `kvm-unusable` when it is not the KVM API of version 12.
+   * @throws MachineError `no-kvm`, `kvm-permission`, or `kvm-unusable` if the API is not version 12
    */
   static open(path = '/dev/kvm'): Kvm {
     const fd = libc.open(path, libc.O_RDWR | libc.O_CLOEXEC, 0);
@@ -35,17 +35,17 @@ export class Kvm implements Disposable {
     return kvmIoctl(this.ioctls, this.fd, name, argument);
   }
 
-  /** The value of a KVM_CAP_*: 0 when KVM does not have it. */
+  /** Returns the value of a KVM_CAP_*, or 0 if KVM does not have it. */
   checkExtension(capability: number): number {
     return this.#ioctl('KVM_CHECK_EXTENSION', capability);
   }
 
-  /** Bytes of the `kvm_run` mapping of a vCPU. */
+  /** Size in bytes of a vCPU's `kvm_run` mapping. */
   get vcpuMmapSize(): number {
     return this.#ioctl('KVM_GET_VCPU_MMAP_SIZE', 0);
   }
 
-  /** The CPUID leaves that this host's KVM can give a guest. */
+  /** Returns the CPUID leaves that this host's KVM can give a guest. */
   supportedCpuid(): CpuidEntry[] {
     const buffer = new Uint8Array(kvm_cpuid2.size + MAX_CPUID_ENTRIES * kvm_cpuid_entry2.size);
     new DataView(buffer.buffer).setUint32(kvm_cpuid2.nent, MAX_CPUID_ENTRIES, true);
@@ -53,7 +53,7 @@ export class Kvm implements Disposable {
     return decodeCpuid(buffer);
   }
 
-  /** Indices of the MSRs that a saved vCPU consists of. */
+  /** Returns the indices of the MSRs that belong to a saved vCPU. */
   msrIndices(): number[] {
     const capacity = 1024;
     const buffer = new Uint32Array(kvm_msr_list.size / 4 + capacity);

@@ -1,6 +1,7 @@
-// Finds out whether this host's KVM runs what a stock 64-bit kernel does. Some hosts' KVM interprets guest kernel mode,
-// and knows neither interrupts' returns nor most other privileged instructions: there a kernel dies early. So a few
-// dozen such instructions are run, in long mode, on a vCPU of their own (Intel SDM 3, 9.8.5 "Initializing IA-32e Mode").
+// Finds out whether this host's KVM can run a stock 64-bit kernel. Some hosts' KVM interprets guest
+// kernel mode, and can emulate neither returns from interrupts nor most other privileged
+// instructions. A kernel dies early there. The probe runs a few dozen such instructions, in long
+// mode, on a vCPU of its own (Intel SDM 3, 9.8.5 "Initializing IA-32e Mode").
 import * as libc from '../host/libc.js';
 import { AllocatedMemory, type GuestMemory } from '../host/memory.js';
 import type { ProbeResult } from '../machine.js';
@@ -13,7 +14,7 @@ import { kvm_run } from './structs.js';
 import { Vcpu } from './vcpu.js';
 import { Vm } from './vm.js';
 
-// The guest's 64 KiB of memory.
+// Layout of the guest's 64 KiB of memory.
 const MEMORY_SIZE = 0x10000;
 const PML4 = 0x1000;
 const PDPT = 0x2000;
@@ -28,7 +29,7 @@ const USER_CODE = 0x8300;
 
 const KERNEL_CS = 0x08;
 const KERNEL_DS = 0x10;
-// 0x18 and 0x20 are user data and code, where SYSRET looks for them.
+// 0x18 and 0x20 are user data and code, where SYSRET expects them.
 const TSS = 0x28;
 
 const PAGE_PRESENT_WRITABLE_USER = 0x7;
@@ -40,7 +41,7 @@ const CR4_OSXSAVE = 0x40000;
 const EFER_SCE_LME_LMA = 0x501;
 const CPUID_1_ECX_XSAVE = 1 << 26;
 
-/** The guest writes the number of the step it comes to, to this port. */
+/** The guest writes the number of each step to this port when it reaches the step. */
 const STEP_PORT = 0xf0;
 /** What each step needs, in the guest's order. */
 const STEPS = [
@@ -54,7 +55,7 @@ const STEPS = [
   'sysret and syscall',
 ];
 const LAST_STEP = STEPS.length;
-/** One exit for each step and the last, and as many again to spare. */
+/** One exit for each step and the last, and the same number to spare. */
 const MAX_EXITS = 2 * (STEPS.length + 1);
 
 // biome-ignore format: one instruction a line.
@@ -177,7 +178,7 @@ function setRegisters(vcpu: Vcpu, cpuid: readonly CpuidEntry[]): void {
   vcpu.setRegisters({ rip: CODE, rsp: STACK_TOP, rflags: 2, rdi: hasXsave ? 1 : 0 });
 }
 
-/** Runs the guest; returns the last step it came to and how it ended. */
+/** Runs the guest. Returns the last step that it reached and how it ended. */
 function runSteps(vcpu: Vcpu): { step: number; end: string } {
   const { run } = vcpu;
   let step = 0;
@@ -194,8 +195,8 @@ function runSteps(vcpu: Vcpu): { step: number; end: string } {
 }
 
 /**
- * Whether `kvm` runs a stock kernel. Takes a millisecond or two.
- * @throws libc.SystemError when the host has no memory for a VM.
+ * Finds out whether `kvm` can run a stock kernel. Takes a millisecond or two.
+ * @throws libc.SystemError if the host has no memory for a VM
  */
 export function probeKvm(kvm: Kvm): ProbeResult {
   using memory = AllocatedMemory.allocate(MEMORY_SIZE);

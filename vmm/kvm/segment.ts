@@ -1,4 +1,4 @@
-// A segment register of x86: shared by the boot state, which says what it is, and the vCPU, which is given it.
+// A segment register of x86. The boot state defines the values; the vCPU receives them.
 
 /** A segment register with its hidden part (Intel SDM 3, 3.4.5). */
 export interface Segment {

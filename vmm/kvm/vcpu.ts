@@ -1,5 +1,5 @@
-// A vCPU of KVM: its registers, and all its state to save and restore
-// (Linux, Documentation/virt/kvm/api.rst, "vCPU ioctls").
+// A vCPU of KVM: its registers, and saving and restoring all its state (Linux,
+// Documentation/virt/kvm/api.rst, "vCPU ioctls").
 import * as libc from '../host/libc.js';
 import { KVM_CAP_TSC_CONTROL, KVM_CAP_XSAVE2 } from './capabilities.js';
 import { type CpuidEntry, decodeCpuid, encodeCpuid, MAX_CPUID_ENTRIES } from './cpuid.js';
@@ -14,7 +14,7 @@ export type Registers = Record<RegisterName, bigint>;
 
 export type SegmentName = 'cs' | 'ds' | 'es' | 'fs' | 'gs' | 'ss' | 'tr' | 'ldt';
 
-/** Special registers to set: those left out keep their values. */
+/** Special registers to set. Registers that are left out keep their values. */
 export interface SpecialRegisters {
   segments: Partial<Record<SegmentName, Segment>>;
   gdt: { base: number; limit: number };
@@ -25,18 +25,21 @@ export interface SpecialRegisters {
   efer: number;
 }
 
-/** All state of a vCPU as kernel structures in base64, only meaningful to {@link Vcpu.restore}. */
+/** All state of a vCPU, as kernel structures in base64. Only {@link Vcpu.restore} can read it. */
 export interface VcpuState {
   cpuid: CpuidEntry[];
-  /** 0 when the host does not tell. */
+  /** 0 if the host does not report it. */
   tscKhz: number;
   xsave: string;
-  /** In the order they are to be restored. */
+  /** In the order in which they must be restored. */
   msrs: [index: number, value: string][];
   structures: Record<StructureName, string>;
 }
 
-/** Structures that are one fixed size, in the order they are restored; xsave and MSRs go between them. */
+/**
+ * Structures of fixed size, in the order in which they are restored. xsave and MSRs go between the
+ * two lists.
+ */
 const BEFORE_MSRS = ['mp_state', 'regs', 'sregs', 'xcrs', 'debugregs', 'lapic_state'] as const;
 const AFTER_MSRS = ['vcpu_events'] as const;
 type StructureName = (typeof BEFORE_MSRS)[number] | (typeof AFTER_MSRS)[number];
@@ -51,10 +54,13 @@ const STRUCTURES = {
   vcpu_events: ['KVM_GET_VCPU_EVENTS', 'KVM_SET_VCPU_EVENTS', structs.kvm_vcpu_events],
 } as const satisfies Record<StructureName, readonly [IoctlName, IoctlName, { size: number }]>;
 
-/** The deadline is compared with the TSC: it comes after it (IA32_TSC is 0x10). */
+/** The deadline is compared with the TSC, so it is restored after the TSC (IA32_TSC is 0x10). */
 const IA32_TSC_DEADLINE = 0x6e0;
 
-/** A vCPU and its `kvm_run` mapping. KVM_RUN itself is the vCPU thread's: accel/vcpu-worker.ts. */
+/**
+ * A vCPU and its `kvm_run` mapping. KVM_RUN itself belongs to the vCPU's thread:
+ * accel/kvm/vcpu-worker.ts.
+ */
 export class Vcpu implements Disposable {
   readonly runSize: number;
   readonly runAddress: number;
@@ -72,7 +78,7 @@ export class Vcpu implements Disposable {
     this.run = new DataView(libc.viewMemory(this.runAddress, this.runSize));
   }
 
-  /** Makes the vCPU of `vm` whose APIC ID is `id`. @throws libc.SystemError when KVM refuses. */
+  /** Creates the vCPU of `vm` whose APIC ID is `id`. @throws libc.SystemError if KVM refuses */
   static create(vm: Vm, id: number): Vcpu {
     return new Vcpu(vm, kvmIoctl(vm.kvm.ioctls, vm.fd, 'KVM_CREATE_VCPU', id), id);
   }
@@ -87,7 +93,7 @@ export class Vcpu implements Disposable {
     return new DataView(bytes.buffer);
   }
 
-  /** Sets what CPUID tells the guest. Before the first KVM_RUN. */
+  /** Sets what CPUID returns in the guest. Call this before the first KVM_RUN. */
   setCpuid(entries: readonly CpuidEntry[]): void {
     this.#ioctl('KVM_SET_CPUID2', encodeCpuid(entries));
   }
@@ -105,7 +111,7 @@ export class Vcpu implements Disposable {
     return Object.fromEntries(entries) as Registers;
   }
 
-  /** Sets the registers named and leaves the others. */
+  /** Sets the named registers and leaves the others. */
   setRegisters(registers: Partial<Record<RegisterName, number | bigint>>): void {
     const view = this.#get('KVM_GET_REGS', structs.kvm_regs);
     structs.REGISTER_NAMES.forEach((name, index) => {
@@ -115,7 +121,7 @@ export class Vcpu implements Disposable {
     this.#ioctl('KVM_SET_REGS', new Uint8Array(view.buffer));
   }
 
-  /** Sets the special registers named and leaves the others. */
+  /** Sets the named special registers and leaves the others. */
   setSpecialRegisters(registers: Partial<SpecialRegisters>): void {
     const { kvm_dtable, kvm_sregs } = structs;
     const view = this.#get('KVM_GET_SREGS', kvm_sregs);
@@ -139,7 +145,7 @@ export class Vcpu implements Disposable {
     this.#ioctl('KVM_SET_MP_STATE', new Uint32Array([state]));
   }
 
-  /** Registers in hexadecimal, for a log. The vCPU must stand still. */
+  /** Returns the registers in hexadecimal, for a log. The vCPU must not be running. */
   describe(): Record<string, string> {
     const { kvm_sregs, kvm_segment } = structs;
     const hex = (value: bigint | number) => `0x${value.toString(16)}`;
@@ -157,9 +163,13 @@ export class Vcpu implements Disposable {
     return described;
   }
 
-  /** Writes down all state. The vCPU must stand still, with its last exit answered (see `VcpuThread.pause`). */
+  /**
+   * Returns all state. The vCPU must not be running, and its last exit must be answered (see
+   * `VcpuThreads.pause`).
+   */
   save(): VcpuState {
-    // First the run state: reading it delivers a pending INIT or SIPI, which changes the rest.
+    // The run state is read first: reading it delivers a pending INIT or SIPI, which changes the
+    // rest.
     const structures = Object.fromEntries(
       [...BEFORE_MSRS, ...AFTER_MSRS].map((name) => {
         const [get, , struct] = STRUCTURES[name];
@@ -170,7 +180,7 @@ export class Vcpu implements Disposable {
     return { cpuid: this.cpuid(), tscKhz, xsave: encodeStructure(this.#getXsave()), msrs: this.#getMsrs(), structures };
   }
 
-  /** On a new vCPU with the same ID, of a VM with the same devices: goes on where the saved one was. */
+  /** Continues a saved vCPU on a new one with the same ID, whose VM has the same devices. */
   restore(state: VcpuState): void {
     this.setCpuid(state.cpuid);
     if (state.tscKhz > 0) this.#ioctl('KVM_SET_TSC_KHZ', state.tscKhz);
@@ -197,7 +207,7 @@ export class Vcpu implements Disposable {
     return this.#get(size > structs.kvm_xsave.size ? 'KVM_GET_XSAVE2' : 'KVM_GET_XSAVE', { size });
   }
 
-  /** KVM_GET_MSRS stops at the first MSR that it refuses: those are left out. */
+  /** KVM_GET_MSRS stops at the first MSR that it refuses. Refused MSRs are left out. */
   #getMsrs(): VcpuState['msrs'] {
     const { kvm_msrs, kvm_msr_entry } = structs;
     const saved: VcpuState['msrs'] = [];
@@ -219,7 +229,7 @@ export class Vcpu implements Disposable {
     return [...saved.filter((msr) => !isLate(msr)), ...saved.filter(isLate)];
   }
 
-  /** Sets MSRs in this order. One that this host's KVM refuses keeps its value. */
+  /** Sets MSRs in this order. An MSR that this host's KVM refuses keeps its value. */
   setMsrs(msrs: readonly { index: number; value: number | bigint }[]): void {
     const { kvm_msrs, kvm_msr_entry } = structs;
     let left = msrs;

@@ -1,4 +1,5 @@
-// A VM of KVM: memory slots, interrupt controllers, eventfds (Linux, Documentation/virt/kvm/api.rst, "VM ioctls").
+// A VM of KVM: memory slots, interrupt controllers, eventfds (Linux,
+// Documentation/virt/kvm/api.rst, "VM ioctls").
 import * as libc from '../host/libc.js';
 import type { MemoryRegion } from '../host/memory.js';
 import { type IoctlName, kvmIoctl } from './ioctl.js';
@@ -8,19 +9,22 @@ import * as structs from './structs.js';
 
 const KVM_PIT_SPEAKER_DUMMY = 1;
 const KVM_IOEVENTFD_FLAG_DATAMATCH = 1;
-/** `kvm_clock_data.flags` that KVM_SET_CLOCK takes: let the clock go on from the saved real time. */
+/**
+ * The flag of `kvm_clock_data.flags` that KVM_SET_CLOCK accepts: the clock continues from the saved
+ * real time.
+ */
 const KVM_CLOCK_REALTIME = 4;
 /** Master 8259, slave 8259, I/O APIC. */
 const IRQCHIPS = [0, 1, 2];
 
-/** Kernel structures of a VM, base64: only meaningful to {@link Vm.restore}. */
+/** Kernel structures of a VM in base64. Only {@link Vm.restore} can read them. */
 export interface VmState {
   irqchips: string[];
   pit?: string;
   clock: string;
 }
 
-/** A VM. Close it after its vCPUs. */
+/** A VM. Close its vCPUs first. */
 export class Vm implements Disposable {
   #slots = 0;
   #hasPit = false;
@@ -30,9 +34,9 @@ export class Vm implements Disposable {
     readonly fd: number,
   ) {}
 
-  /** Makes an empty VM. @throws libc.SystemError when KVM refuses. */
+  /** Creates an empty VM. @throws libc.SystemError if KVM refuses */
   static create(kvm: Kvm): Vm {
-    // KVM_CREATE_VM is interrupted by any signal while it waits for the other CPUs.
+    // KVM_CREATE_VM waits for the other CPUs, and any signal interrupts it.
     for (;;) {
       try {
         return new Vm(kvm, kvmIoctl(kvm.ioctls, kvm.fd, 'KVM_CREATE_VM', 0));
@@ -60,20 +64,21 @@ export class Vm implements Disposable {
   }
 
   /**
-   * Gives KVM the guest pages that it needs for real mode on Intel CPUs without unrestricted guest: one page of page
-   * table at `identityMap` and three of task state at `tss`, in no memory slot and below 4 GiB.
+   * Gives KVM the guest pages that it needs for real mode on Intel CPUs without unrestricted guest:
+   * one page for the page table at `identityMap`, three for the task state at `tss`. Both must be
+   * below 4 GiB and outside memory slots.
    */
   reserveRealModePages(identityMap: number, tss: number): void {
     this.#ioctl('KVM_SET_IDENTITY_MAP_ADDR', new BigUint64Array([BigInt(identityMap)]));
     this.#ioctl('KVM_SET_TSS_ADDR', tss);
   }
 
-  /** Makes 8259, I/O APIC and local APICs in the kernel. Before any vCPU. */
+  /** Creates the 8259, I/O APIC and local APICs in the kernel. Call this before creating a vCPU. */
   createIrqchip(): void {
     this.#ioctl('KVM_CREATE_IRQCHIP', 0);
   }
 
-  /** Makes the 8254 timer in the kernel. */
+  /** Creates the 8254 timer in the kernel. */
   createPit(): void {
     const config = new Uint8Array(structs.kvm_pit_config.size);
     config[structs.kvm_pit_config.flags] = KVM_PIT_SPEAKER_DUMMY;
@@ -86,7 +91,7 @@ export class Vm implements Disposable {
     this.#ioctl('KVM_IRQ_LINE', new Uint32Array([gsi, level]));
   }
 
-  /** Each count on `eventfd` becomes one rising and falling edge of interrupt line `gsi`. */
+  /** Makes each count on `eventfd` one rising and falling edge of interrupt line `gsi`. */
   addIrqfd(eventfd: number, gsi: number): void {
     const layout = structs.kvm_irqfd;
     const view = new DataView(new ArrayBuffer(layout.size));
@@ -95,7 +100,10 @@ export class Vm implements Disposable {
     this.#ioctl('KVM_IRQFD', new Uint8Array(view.buffer));
   }
 
-  /** A guest's 4-byte write of `value` to `address` adds to `eventfd` instead of leaving KVM_RUN. */
+  /**
+   * Makes a guest's 4-byte write of `value` to `address` add to `eventfd` instead of leaving
+   * KVM_RUN.
+   */
   addIoeventfd(eventfd: number, address: number, value: number): void {
     const layout = structs.kvm_ioeventfd;
     const view = new DataView(new ArrayBuffer(layout.size));
@@ -107,7 +115,7 @@ export class Vm implements Disposable {
     this.#ioctl('KVM_IOEVENTFD', new Uint8Array(view.buffer));
   }
 
-  /** Writes down interrupt controllers, timer and clock. The vCPUs must stand still. */
+  /** Returns the state of interrupt controllers, timer and clock. The vCPUs must not be running. */
   save(): VmState {
     const irqchips = IRQCHIPS.map((chip) => {
       const state = new Uint8Array(structs.kvm_irqchip.size);
@@ -126,7 +134,7 @@ export class Vm implements Disposable {
     return state;
   }
 
-  /** On a VM made with the same devices, before its vCPUs run. */
+  /** Continues a saved VM on one with the same devices, before its vCPUs run. */
   restore(state: VmState): void {
     for (const chip of state.irqchips) this.#ioctl('KVM_SET_IRQCHIP', decodeStructure(chip, structs.kvm_irqchip.size));
     if (state.pit !== undefined) this.#ioctl('KVM_SET_PIT2', decodeStructure(state.pit, structs.kvm_pit_state2.size));
