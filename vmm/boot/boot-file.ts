@@ -3,13 +3,16 @@ import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 import { hasCode, messageOf } from '../../errors/index.js';
 import { MachineError, type MachineErrorCode } from '../machine.js';
 
-/** An open regular file. Every failure is a {@link MachineError} with the code it was opened with. */
+/**
+ * An open regular file. Every failure is a {@link MachineError} with the code that the file was
+ * opened with.
+ */
 export class BootFile implements Disposable {
   readonly #fd: number;
   /** Bytes. */
   readonly size: number;
 
-  /** @param what the file's part in the boot, for messages: `kernel`, `initramfs`. */
+  /** @param what the file's part in the boot, for messages: `kernel`, `initramfs` */
   constructor(
     readonly what: string,
     readonly path: string,
@@ -30,12 +33,14 @@ export class BootFile implements Disposable {
     this.size = stat.size;
   }
 
-  /** An error of this file: `reason` follows its name. */
+  /** Returns an error about this file. `reason` follows its name in the message. */
   error(reason: string, cause?: unknown): MachineError {
     return new MachineError(this.code, `${this.what} ${this.path}: ${reason}`, { cause });
   }
 
-  /** Fills `target` with the bytes at `position`; the file must have them. */
+  /**
+   * Fills `target` with the bytes at `position`. @throws MachineError if the file ends before that
+   */
   read(position: number, target: Uint8Array): void {
     if (position + target.length > this.size) throw this.error('truncated');
     for (let done = 0; done < target.length; ) {

@@ -1,5 +1,5 @@
-// All that a Linux kernel finds in memory and in its first CPU when it wakes at its 64-bit entry point: boot.rst,
-// "64-bit Boot Protocol".
+// The memory contents and the registers of the first CPU that a Linux kernel expects at its 64-bit
+// entry point: boot.rst, "64-bit Boot Protocol".
 import type { GuestMemory } from '../host/memory.js';
 import type { Segment } from '../kvm/segment.js';
 import { BOOT_SEGMENTS, writeGdt } from './gdt.js';
@@ -18,21 +18,24 @@ const CR0_PG = 0x80000000;
 const CR4_PAE = 0x20;
 const EFER_LME = 0x100;
 const EFER_LMA = 0x400;
-/** Bit 1 of RFLAGS is always set; interrupts are off. */
+/** Bit 1 of RFLAGS is always set. Interrupts are off. */
 const RFLAGS = 0x2;
 
 export interface BootSpec {
   kernel: LoadedKernel;
   initramfs?: LoadedInitramfs;
-  /** As `joinCommandLine` returns it. */
+  /** A result of `joinCommandLine`. */
   commandLine: string;
   /** 1 to 64. */
   cpus: number;
-  /** The pin of the IO-APIC that the timer's interrupt line 0 is connected to; absent: 0. */
+  /** The I/O APIC pin of the timer's interrupt line 0. Absent: 0. */
   timerPin?: number;
 }
 
-/** The boot CPU's registers; all that are not named are 0. `ds`, `es`, `fs`, `gs` and `ss` are `segments.data`. */
+/**
+ * The boot CPU's registers. Registers that are not named are 0. `ds`, `es`, `fs`, `gs` and `ss` are
+ * `segments.data`.
+ */
 export interface BootRegisters {
   rip: number;
   /** Address of the zero page. */
@@ -49,8 +52,9 @@ export interface BootRegisters {
 }
 
 /**
- * Writes the boot data below 1 MiB. The other CPUs need no registers: they wait for the kernel's startup interrupt.
- * @throws GuestMemoryError when memory is smaller than 1 MiB.
+ * Writes the boot data below 1 MiB. The other CPUs need no registers: they wait for the kernel's
+ * startup interrupt.
+ * @throws GuestMemoryError if memory is smaller than 1 MiB
  */
 export function writeBootState(memory: GuestMemory, spec: BootSpec): BootRegisters {
   writeMpTable(memory, spec.cpus, spec.timerPin);

@@ -1,4 +1,5 @@
-// Loads a bzImage for its 64-bit entry point: Documentation/arch/x86/boot.rst, "64-bit Boot Protocol".
+// Loads a bzImage for its 64-bit entry point: Documentation/arch/x86/boot.rst, "64-bit Boot
+// Protocol".
 import type { GuestMemory } from '../host/memory.js';
 import type { BootFile } from './boot-file.js';
 import type { LoadedKernel } from './loaded.js';
@@ -7,11 +8,11 @@ import * as header from './setup-header.js';
 import { getUint64 } from './uint64.js';
 
 const SECTOR_SIZE = 512;
-/** Protocol 2.12 brought `xloadflags`, which says whether there is a 64-bit entry point. */
+/** Protocol 2.12 added `xloadflags`, which says whether there is a 64-bit entry point. */
 const MIN_VERSION = 0x020c;
 const ENTRY_OFFSET_64 = 0x200;
 
-/** Whether the file's first bytes are a bzImage's boot sector. */
+/** Returns true if the file's first bytes are the boot sector of a bzImage. */
 export function isBzImage(head: DataView): boolean {
   return (
     head.byteLength >= header.SETUP_HEADER_END &&
@@ -21,9 +22,9 @@ export function isBzImage(head: DataView): boolean {
 }
 
 /**
- * Loads the protected-mode part of `file` at the address it prefers.
- * @param head the file's first bytes, at least `SETUP_HEADER_END`.
- * @throws MachineError `bad-kernel`, or `bad-spec` when memory is too small.
+ * Loads the protected-mode part of `file` at its preferred address.
+ * @param head the file's first bytes, at least `SETUP_HEADER_END`
+ * @throws MachineError `bad-kernel`, or `bad-spec` if memory is too small
  */
 export function loadBzImage(memory: GuestMemory, file: BootFile, head: Uint8Array): LoadedKernel {
   const view = new DataView(head.buffer, head.byteOffset, head.byteLength);

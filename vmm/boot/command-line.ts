@@ -1,26 +1,29 @@
 // The kernel command line: Documentation/admin-guide/kernel-parameters.txt.
 import { MachineError } from '../machine.js';
 
-/** COMMAND_LINE_SIZE of x86 (arch/x86/include/asm/setup.h): with the NUL at its end. */
+/** COMMAND_LINE_SIZE of x86 (arch/x86/include/asm/setup.h), which includes the NUL at the end. */
 const COMMAND_LINE_SIZE = 2048;
 
-/** A virtio-mmio device's window and interrupt line. */
+/** The window and the interrupt line of a virtio-mmio device. */
 export interface MmioDevice {
   address: number;
   irq: number;
-  /** Length of the window, as the kernel takes it; absent: `4K`. */
+  /** Length of the window in the kernel's notation. Absent: `4K`. */
   length?: string;
 }
 
 export interface CommandLineOptions {
   devices: readonly MmioDevice[];
-  /** Print the kernel's messages, rather than only its last words. */
+  /** If true, the kernel prints its messages; otherwise only its emergencies. */
   console: boolean;
-  /** How the kernel resets the machine: through the i8042 (`k`, the default), or by a triple fault (`t`). */
+  /**
+   * How the kernel resets the machine: through the i8042 (`k`, the default) or by a triple fault
+   * (`t`).
+   */
   reboot?: 'k' | 't';
 }
 
-/** The machine's own words. */
+/** Returns the parameters that every machine needs. */
 export function baseCommandLine({ devices, console, reboot = 'k' }: CommandLineOptions): string {
   return [
     'console=ttyS0',
@@ -28,15 +31,16 @@ export function baseCommandLine({ devices, console, reboot = 'k' }: CommandLineO
     // A panic resets the machine at once.
     'panic=-1',
     `reboot=${reboot}`,
-    // kvmclock vouches for the TSC; nothing here could watch it.
+    // kvmclock guarantees the TSC, and this machine has no clock that could check it.
     'tsc=reliable',
     'no_timer_check',
-    // With several CPUs, the grace periods that mounts, namespaces and cgroups wait for take as long as all the rest of a
-    // process's start.
+    // With several CPUs, the grace periods of mounts, namespaces and cgroups take as long as the
+    // rest of a process start.
     'rcupdate.rcu_expedited=1',
-    // No device here needs buffers below 4 GiB: with 6 GiB of memory they cost 65 MiB and half of the boot.
+    // No device here needs buffers below 4 GiB. With 6 GiB of memory they cost 65 MiB and half of
+    // the boot time.
     'swiotlb=noforce',
-    // What this machine does not have is not looked for.
+    // The kernel does not probe for devices that this machine does not have.
     'i8042.noaux',
     'i8042.nokbd',
     '8250.nr_uarts=1',
@@ -47,8 +51,9 @@ export function baseCommandLine({ devices, console, reboot = 'k' }: CommandLineO
 }
 
 /**
- * Joins the machine's words and the spec's own.
- * @throws MachineError `bad-spec` if the kernel can't take them: printable ASCII, 2047 bytes in all.
+ * Joins the machine's parameters and those of the spec.
+ * @throws MachineError `bad-spec` if the kernel cannot take them: it takes printable ASCII, at most
+ * 2047 bytes
  */
 export function joinCommandLine(base: string, added: string): string {
   if (/[^\x20-\x7e]/.test(added)) {

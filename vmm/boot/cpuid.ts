@@ -1,6 +1,7 @@
-// What CPUID tells the guest: what KVM supports, without what this machine does not virtualise, and with its topology:
-// one package of N cores, one thread each, APIC id = CPU number. Intel SDM volume 2, CPUID; AMD64 manual volume 3,
-// appendix E; Documentation/virt/kvm/x86/cpuid.rst.
+// What CPUID returns in the guest: the features that KVM supports, minus those that this machine
+// does not virtualise, with the machine's topology. The topology is one package of N cores with one
+// thread each; APIC id = CPU number. Intel SDM volume 2, CPUID; AMD64 manual volume 3, appendix E;
+// Documentation/virt/kvm/x86/cpuid.rst.
 import { type CpuidEntry, KVM_CPUID_FLAG_SIGNIFCANT_INDEX } from '../kvm/cpuid.js';
 
 export type { CpuidEntry } from '../kvm/cpuid.js';
@@ -8,13 +9,13 @@ export type { CpuidEntry } from '../kvm/cpuid.js';
 export interface CpuidSpec {
   /** Number of the CPU that gets the entries. */
   cpu: number;
-  /** How many there are. */
+  /** Number of CPUs in the machine. */
   cpus: number;
 }
 
 const bits = (...numbers: number[]): number => numbers.reduce((mask, bit) => mask | (1 << bit), 0);
 
-/** Leaves that are not given to a guest at all: absent ones read as zero. */
+/** Leaves that no guest gets. An absent leaf reads as zero. */
 const HIDDEN_LEAVES = new Set([
   0x3, // processor serial number
   0x5, // MONITOR/MWAIT
@@ -36,7 +37,7 @@ const HIDDEN_LEAVES = new Set([
   0x80000026, // topology, extended
 ]);
 
-/** Feature bits taken from the guest. */
+/** Feature bits that no guest gets. */
 const HIDDEN_FEATURES: { leaf: number; index?: number; register: 'eax' | 'ebx' | 'ecx' | 'edx'; mask: number }[] = [
   // DTES64, MONITOR, DS-CPL, VMX, SMX, EIST, TM2, PDCM
   { leaf: 0x1, register: 'ecx', mask: bits(2, 3, 4, 5, 6, 7, 8, 15) },
@@ -61,7 +62,7 @@ const LEAF_8000_0001_ECX_CMP_LEGACY = bits(1);
 const TOPOLOGY_SMT = 1;
 const TOPOLOGY_CORE = 2;
 
-/** `value` in place of the bits of `word` from `shift`, `width` many. */
+/** Returns `word` with `value` in the `width` bits from bit `shift` on. */
 function setField(word: number, shift: number, width: number, value: number): number {
   const mask = (2 ** width - 1) << shift;
   return ((word & ~mask) | ((value << shift) & mask)) >>> 0;
@@ -71,24 +72,30 @@ function setBits(word: number, mask: number, on: boolean): number {
   return (on ? word | mask : word & ~mask) >>> 0;
 }
 
-/** APIC id bits that number the cores of the package. */
+/** Number of APIC id bits that number the cores of the package. */
 function coreIdBits(cpus: number): number {
   return Math.ceil(Math.log2(cpus));
 }
 
-/** Cores that share the cache of a leaf 4 or 0x8000001d entry, less one: all share the third level, none another. */
+/**
+ * Returns one less than the number of cores that share the cache of a leaf 4 or 0x8000001d entry.
+ * All cores share the third level, and none shares another.
+ */
 function cacheSharing(eax: number, cpus: number): number {
   const level = (eax >>> 5) & 7;
   return level >= 3 ? cpus - 1 : 0;
 }
 
-/** Writes into `entry` what depends on the machine: features that are on for every guest here, and the topology. */
+/**
+ * Sets in `entry` what depends on the machine: features that every guest gets, and the topology.
+ */
 function setMachine(entry: CpuidEntry, { cpu, cpus }: CpuidSpec, amd: boolean): void {
   switch (entry.function) {
     case 0x1:
       entry.ebx = setField(entry.ebx, 16, 8, cpus);
       entry.ebx = setField(entry.ebx, 24, 8, cpu);
-      // KVM leaves the deadline timer out of its list, but has it wherever its interrupt controller is in the kernel.
+      // KVM's list lacks the deadline timer, but KVM has it wherever its interrupt controller is in
+      // the kernel.
       entry.ecx = setBits(entry.ecx, LEAF1_ECX_HYPERVISOR | LEAF1_ECX_TSC_DEADLINE, true);
       entry.edx = setBits(entry.edx, LEAF1_EDX_HTT, cpus > 1);
       break;
@@ -125,12 +132,13 @@ function topology({ cpu, cpus }: CpuidSpec): CpuidEntry[] {
   ];
 }
 
-/** "Auth" and "Hygo", as AMD's and Hygon's names begin in EBX of leaf 0. */
+/** "Auth" and "Hygo": the starts of AMD's and Hygon's names in EBX of leaf 0. */
 const AMD_VENDORS = [0x68747541, 0x6f677948];
 
 /**
- * The entries that CPU `cpu` of `cpus` gets, from KVM_GET_SUPPORTED_CPUID's. The paravirtual leaves 0x40000000 and
- * 0x40000001 (kvmclock and the like) stay as KVM gives them, so does the invariant TSC.
+ * Returns the entries for CPU `cpu` of `cpus`, made from those of KVM_GET_SUPPORTED_CPUID. The
+ * paravirtual leaves 0x40000000 and 0x40000001 (kvmclock and others) and the invariant TSC stay as
+ * KVM gives them.
  */
 export function filterCpuid(supported: readonly CpuidEntry[], spec: CpuidSpec): CpuidEntry[] {
   const first = supported.find((entry) => entry.function === 0);

@@ -1,4 +1,5 @@
-// Loads an ELF vmlinux: System V ABI, "Object Files" (ELF header) and "Program Loading" (program header).
+// Loads an ELF vmlinux: System V ABI, "Object Files" (ELF header) and "Program Loading" (program
+// header).
 import { type GuestMemory, PAGE_SIZE } from '../host/memory.js';
 import type { BootFile } from './boot-file.js';
 import type { LoadedKernel } from './loaded.js';
@@ -12,7 +13,7 @@ const ELFDATA2LSB = 1;
 const ET_EXEC = 2;
 const EM_X86_64 = 62;
 const PT_LOAD = 1;
-/** A vmlinux has five or so; the format's own limit is 65535. */
+/** A vmlinux has about five. The format's own limit is 65535. */
 const MAX_PROGRAM_HEADERS = 256;
 
 interface LoadSegment {
@@ -46,10 +47,10 @@ function readSegments(file: BootFile, header: DataView): LoadSegment[] {
 }
 
 /**
- * Loads each PT_LOAD segment of `file` at its physical address. Memory behind a segment's file bytes is left as it is:
- * fresh guest memory is zero.
- * @param head the file's first bytes, at least 64.
- * @throws MachineError `bad-kernel`, or `bad-spec` when memory is too small.
+ * Loads each PT_LOAD segment of `file` at its physical address. Memory after a segment's file bytes
+ * is not written: fresh guest memory is zero.
+ * @param head the file's first bytes, at least 64
+ * @throws MachineError `bad-kernel`, or `bad-spec` if memory is too small
  */
 export function loadElf(memory: GuestMemory, file: BootFile, head: Uint8Array): LoadedKernel {
   const header = new DataView(head.buffer, head.byteOffset, HEADER_SIZE);

@@ -1,5 +1,6 @@
-// The global descriptor table that the 64-bit boot protocol asks for (boot.rst, "64-bit Boot Protocol"), and the same
-// segments as KVM takes them. Descriptor formats: AMD64 manual volume 2, 4.8 "Long-Mode Segment Descriptors".
+// The global descriptor table of the 64-bit boot protocol (boot.rst, "64-bit Boot Protocol"), and
+// the same segments in KVM's form. Descriptor formats: AMD64 manual volume 2, 4.8 "Long-Mode
+// Segment Descriptors".
 import type { GuestMemory } from '../host/memory.js';
 import type { Segment } from '../kvm/segment.js';
 import { GDT_ADDRESS } from './layout.js';
@@ -11,14 +12,17 @@ const GDT_SIZE = 0x30;
 
 const flat = { base: 0, limit: 0xffffffff, present: 1, dpl: 0, s: 1, g: 1 };
 
-/** The boot CPU's segments: flat 4 GiB code and data, and a task state segment, which long mode can't be without. */
+/**
+ * The boot CPU's segments: flat 4 GiB code and data, and the task state segment that long mode
+ * requires.
+ */
 export const BOOT_SEGMENTS: { code: Segment; data: Segment; tss: Segment } = {
   code: { ...flat, selector: BOOT_CS, type: 0xb, db: 0, l: 1 },
   data: { ...flat, selector: BOOT_DS, type: 0x3, db: 1, l: 0 },
   tss: { ...flat, selector: BOOT_TSS, limit: 0x67, type: 0xb, s: 0, db: 0, l: 0, g: 0 },
 };
 
-/** The 8 bytes of a segment whose base is 0, low and high word. */
+/** Returns the 8 bytes of a segment whose base is 0, as low and high word. */
 function descriptor(segment: Segment): [low: number, high: number] {
   const limit = segment.g === 1 ? segment.limit >>> 12 : segment.limit;
   const access = segment.type | (segment.s << 4) | (segment.dpl << 5) | (segment.present << 7);
@@ -26,7 +30,7 @@ function descriptor(segment: Segment): [low: number, high: number] {
   return [limit & 0xffff, ((flags << 20) | (limit & 0xf0000) | (access << 8)) >>> 0];
 }
 
-/** Writes the table; returns what the GDTR must hold. */
+/** Writes the table. Returns the value for the GDTR. */
 export function writeGdt(memory: GuestMemory): { base: number; limit: number } {
   const bytes = memory.bytes(GDT_ADDRESS, GDT_SIZE);
   const table = new Uint32Array(bytes.buffer, bytes.byteOffset, GDT_SIZE / 4);

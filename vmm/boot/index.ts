@@ -1,4 +1,4 @@
-// What a Linux kernel finds when it wakes.
+// Loads a Linux kernel and writes what it expects at its entry point.
 export { type BootRegisters, type BootSpec, writeBootState } from './boot-state.js';
 export { baseCommandLine, joinCommandLine, type MmioDevice } from './command-line.js';
 export { type CpuidEntry, filterCpuid } from './cpuid.js';

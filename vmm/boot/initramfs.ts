@@ -1,12 +1,13 @@
-// Loads the initial RAM file system: as high below the hole as the kernel can take it, out of the kernel's way.
+// Loads the initial RAM file system as high below the hole as the kernel accepts, to leave the
+// kernel its room.
 import { type GuestMemory, PAGE_SIZE } from '../host/memory.js';
 import { BootFile } from './boot-file.js';
 import type { LoadedInitramfs, LoadedKernel } from './loaded.js';
 import { tooLittleMemory } from './placement.js';
 
 /**
- * Loads the file at `path` for `kernel`, which is loaded already.
- * @throws MachineError `bad-spec` when it can't be read, is empty, or memory is too small.
+ * Loads the file at `path` for `kernel`, which must be loaded already.
+ * @throws MachineError `bad-spec` if the file is empty or cannot be read, or if memory is too small
  */
 export function loadInitramfs(memory: GuestMemory, path: string, kernel: LoadedKernel): LoadedInitramfs {
   using file = new BootFile('initramfs', path, 'bad-spec');

@@ -1,4 +1,4 @@
-// Loads a kernel, whichever of the two formats it has.
+// Loads a kernel in either of the two formats.
 import type { GuestMemory } from '../host/memory.js';
 import { BootFile } from './boot-file.js';
 import { isBzImage, loadBzImage } from './bzimage.js';
@@ -10,8 +10,9 @@ import { SETUP_HEADER_END } from './setup-header.js';
 const ELF_MAGIC = 0x464c457f;
 
 /**
- * Loads an ELF vmlinux or a bzImage into `memory`, which is fresh: all zero.
- * @throws MachineError `bad-kernel` when it is no kernel that can boot here, `bad-spec` when memory is too small.
+ * Loads an ELF vmlinux or a bzImage into `memory`, which must be fresh: all zero.
+ * @throws MachineError `bad-kernel` if the file is not a bootable kernel, `bad-spec` if memory is
+ * too small
  */
 export function loadKernel(memory: GuestMemory, kernelPath: string): LoadedKernel {
   using file = new BootFile('kernel', kernelPath, 'bad-kernel');

@@ -1,4 +1,4 @@
-// What the loaders have put into guest memory, and where.
+// What the loaders put into guest memory, and where.
 
 export interface LoadedKernel {
   format: 'elf' | 'bzimage';
@@ -6,9 +6,9 @@ export interface LoadedKernel {
   entry: number;
   /** First guest address that the kernel does not need for itself when it starts. */
   end: number;
-  /** A bzImage's setup header, the bytes from 0x1f1 of its first sectors. */
+  /** A bzImage's setup header: the bytes from 0x1f1 on. */
   setupHeader?: Uint8Array;
-  /** First guest address that the initial RAM file system may not reach. */
+  /** First guest address that the initial RAM file system must not reach. */
   initramfsLimit: number;
 }
 

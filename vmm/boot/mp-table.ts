@@ -1,5 +1,5 @@
-// The MP table, which tells a kernel without ACPI its processors and interrupt lines: Intel MultiProcessor
-// Specification 1.4, section 4 "MP Configuration Table".
+// The MP table, which describes processors and interrupt lines to a kernel without ACPI: Intel
+// MultiProcessor Specification 1.4, section 4 "MP Configuration Table".
 import type { GuestMemory } from '../host/memory.js';
 import { IO_APIC_ADDRESS, IO_APIC_PINS, LOCAL_APIC_ADDRESS, MP_TABLE_ADDRESS } from './layout.js';
 
@@ -23,7 +23,7 @@ const ENABLED = 1;
 const BOOT_PROCESSOR = 2;
 const LOCAL_APIC_VERSION = 0x14;
 const IO_APIC_VERSION = 0x11;
-/** Family 6; the kernel asks CPUID for the truth. */
+/** Family 6. The kernel reads the real value from CPUID. */
 const CPU_SIGNATURE = 0x600;
 /** FPU and APIC on chip. */
 const CPU_FEATURES = 0x201;
@@ -35,7 +35,7 @@ function checksum(bytes: Uint8Array): number {
 }
 
 function entries(cpus: number, timerPin: number): Uint8Array[] {
-  // After the processors', so that it is no local APIC's.
+  // After the processors' ids, so that it differs from every local APIC's.
   const ioApicId = cpus;
   const list: Uint8Array[] = [];
   for (let id = 0; id < cpus; id++) {
@@ -49,7 +49,7 @@ function entries(cpus: number, timerPin: number): Uint8Array[] {
   const ioApic = Buffer.from([IO_APIC, ioApicId, IO_APIC_VERSION, ENABLED, 0, 0, 0, 0]);
   ioApic.writeUInt32LE(IO_APIC_ADDRESS, 4);
   list.push(ioApic);
-  // Flags 0: polarity and trigger mode conform to the bus; ISA's are active high and edge.
+  // Flags 0: polarity and trigger mode conform to the bus. ISA is active high and edge-triggered.
   for (let pin = 0; pin < IO_APIC_PINS; pin++) {
     if (pin === 0 && timerPin !== 0) continue;
     list.push(Uint8Array.of(IO_INTERRUPT, INT, 0, 0, ISA_BUS_ID, pin === timerPin ? 0 : pin, ioApicId, pin));
@@ -60,8 +60,9 @@ function entries(cpus: number, timerPin: number): Uint8Array[] {
 }
 
 /**
- * Writes the table for `cpus` processors (1 to 254) with APIC ids from 0, the first of which boots, one IO-APIC, and
- * its interrupt lines as lines of an ISA bus: line N is pin N, but line 0, the timer's, is `timerPin`.
+ * Writes the table for `cpus` processors (1 to 254) with APIC ids from 0, of which the first boots;
+ * one I/O APIC; and its interrupt lines as lines of an ISA bus. Line N is pin N, except that line
+ * 0, the timer's, is `timerPin`.
  */
 export function writeMpTable(memory: GuestMemory, cpus: number, timerPin = 0): void {
   const list = entries(cpus, timerPin);

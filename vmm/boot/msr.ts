@@ -1,5 +1,5 @@
-// Model-specific registers that firmware would have set: Intel SDM volume 4 and volume 3, 12.11 "Memory Type Range
-// Registers".
+// Model-specific registers that firmware would set: Intel SDM volume 4 and volume 3, 12.11 "Memory
+// Type Range Registers".
 
 export interface Msr {
   index: number;
@@ -12,10 +12,10 @@ const MISC_ENABLE_FAST_STRING = 1;
 const MTRR_ENABLE = 0x800;
 const MTRR_TYPE_WRITE_BACK = 6;
 
-/** For every CPU. A host's KVM that refuses one of them can do without it. */
+/** For every CPU. A host whose KVM refuses one of them can do without it. */
 export const BOOT_MSRS: readonly Msr[] = [
-  // Otherwise the kernel believes that `rep movsb` is slow.
+  // Without this, the kernel assumes that `rep movsb` is slow.
   { index: MSR_IA32_MISC_ENABLE, value: MISC_ENABLE_FAST_STRING },
-  // Otherwise the kernel believes that memory is uncached, and leaves the PAT off.
+  // Without this, the kernel assumes that memory is uncached, and leaves the PAT off.
   { index: MSR_MTRR_DEF_TYPE, value: MTRR_ENABLE | MTRR_TYPE_WRITE_BACK },
 ];

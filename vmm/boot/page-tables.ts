@@ -1,5 +1,5 @@
-// Identity page tables for the first 4 GiB in 2 MiB pages: AMD64 manual volume 2, 5.3.4 "2-Mbyte Page Translation".
-// The kernel replaces them at once, but starts in long mode, which needs paging.
+// Identity page tables for the first 4 GiB in 2 MiB pages: AMD64 manual volume 2, 5.3.4 "2-Mbyte
+// Page Translation". The kernel soon replaces them, but it starts in long mode, which needs paging.
 import { type GuestMemory, PAGE_SIZE } from '../host/memory.js';
 import { PAGE_TABLES_ADDRESS } from './layout.js';
 
@@ -10,11 +10,11 @@ const LARGE_PAGE = 2 ** 21;
 const ENTRIES = 512;
 const DIRECTORIES = 4;
 
-/** Writes the tables and returns the address of the top one, for CR3. */
+/** Writes the tables. Returns the address of the top one, for CR3. */
 export function writePageTables(memory: GuestMemory): number {
   const length = (2 + DIRECTORIES) * PAGE_SIZE;
   const bytes = memory.bytes(PAGE_TABLES_ADDRESS, length);
-  // All addresses are below 4 GiB, so only the low half of an 8-byte entry is ever set.
+  // All addresses are below 4 GiB, so the high half of every 8-byte entry is 0.
   const entries = new Uint32Array(bytes.buffer, bytes.byteOffset, length / 4);
   const entry = (table: number, index: number, value: number) => {
     entries[(table * PAGE_SIZE) / 4 + index * 2] = value;

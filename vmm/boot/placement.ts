@@ -1,4 +1,5 @@
-// Room in guest memory for what is booted: all of it below the hole, as the identity page tables reach no further.
+// Room in guest memory for the kernel and its files. All of it is below the hole, because the
+// identity page tables end there.
 
 import { type GuestMemory, HOLE_START } from '../host/memory.js';
 import { MachineError } from '../machine.js';
@@ -7,13 +8,13 @@ import { HIGH_MEMORY_START } from './layout.js';
 
 const MIB = 2 ** 20;
 
-/** End of guest memory below the hole. */
+/** Returns the end of guest memory below the hole. */
 export function lowMemoryEnd(memory: GuestMemory): number {
   const low = memory.regions.find((region) => region.guestAddress === 0);
   return low === undefined ? 0 : low.length;
 }
 
-/** The error of a machine whose memory ends before `needed`. Bytes. */
+/** Returns the error of a machine whose memory ends before `needed` bytes. */
 export function tooLittleMemory(memory: GuestMemory, what: string, needed: number): MachineError {
   const size = lowMemoryEnd(memory);
   const has = size % MIB === 0 ? `${size / MIB}M` : `${Math.floor(size / 1024)}K`;
@@ -25,17 +26,17 @@ export function tooLittleMemory(memory: GuestMemory, what: string, needed: numbe
 
 /**
  * Checks that a kernel may ask for `length` bytes at `address`.
- * @throws MachineError of `file` where no machine has memory for it.
+ * @throws MachineError of `file` if no machine has memory there
  */
 export function checkKernelRange(file: BootFile, address: number, length: number): void {
   const end = address + length;
-  // Written so that values beyond 2^53 fail too.
+  // The comparisons are written so that values beyond 2^53 fail too.
   if (!(address >= HIGH_MEMORY_START && end >= address && end <= HOLE_START && length <= 2 ** 30)) {
     throw file.error(`not a bootable kernel: it wants ${length} bytes at 0x${address.toString(16)}`);
   }
 }
 
-/** @throws MachineError `bad-spec` when memory ends before the kernel does. */
+/** @throws MachineError `bad-spec` if memory ends before the kernel does */
 export function checkKernelFits(memory: GuestMemory, end: number): void {
   if (end > lowMemoryEnd(memory)) throw tooLittleMemory(memory, 'kernel', end);
 }

@@ -1,12 +1,16 @@
-// Offsets in `struct boot_params` and its setup header, which a bzImage has at the same place of its first sectors.
-// Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header"; Documentation/arch/x86/zero-page.rst.
+// Offsets in `struct boot_params` and its setup header. A bzImage has the header at the same offset
+// of its first sectors. Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header";
+// Documentation/arch/x86/zero-page.rst.
 
 export const E820_ENTRIES = 0x1e8;
 export const SETUP_HEADER = 0x1f1;
 export const SETUP_SECTS = 0x1f1;
 export const SYSSIZE = 0x1f4;
 export const BOOT_FLAG = 0x1fe;
-/** The jump instruction over the header; its displacement says where the header ends, counted from 0x202. */
+/**
+ * The jump instruction over the header. Its displacement gives the end of the header, counted from
+ * 0x202.
+ */
 export const JUMP_DISPLACEMENT = 0x201;
 export const HEADER_MAGIC = 0x202;
 export const VERSION = 0x206;
@@ -21,7 +25,7 @@ export const CMDLINE_SIZE = 0x238;
 export const SETUP_DATA = 0x250;
 export const PREF_ADDRESS = 0x258;
 export const INIT_SIZE = 0x260;
-/** Where a header may end at the latest: the next field of `struct boot_params` begins. */
+/** The latest end of a header: the next field of `struct boot_params` begins here. */
 export const SETUP_HEADER_END = 0x290;
 export const E820_TABLE = 0x2d0;
 

@@ -1,7 +1,7 @@
-// 64-bit little-endian integers as numbers: sizes and guest addresses are below 2^53, and what is not is refused as
-// out of range even though its low bits are lost.
+// 64-bit little-endian integers as numbers. Sizes and guest addresses are below 2^53. A larger
+// value loses its low bits, but is refused as out of range all the same.
 
-/** The unsigned 64-bit integer at `offset`, rounded to a double. */
+/** Returns the unsigned 64-bit integer at `offset`, rounded to a double. */
 export function getUint64(view: DataView, offset: number): number {
   return view.getUint32(offset, true) + view.getUint32(offset + 4, true) * 2 ** 32;
 }

@@ -1,4 +1,4 @@
-// `struct boot_params`, the "zero page", with what it points to: the command line and a random seed.
+// `struct boot_params`, the "zero page", and what it points to: the command line and a random seed.
 // Documentation/arch/x86/zero-page.rst and boot.rst.
 import { randomBytes } from 'node:crypto';
 import { type GuestMemory, PAGE_SIZE } from '../host/memory.js';
@@ -16,7 +16,7 @@ import { setUint64 } from './uint64.js';
 const E820_RAM = 1;
 const E820_RESERVED = 2;
 const E820_ENTRY_SIZE = 20;
-/** The protocol of the header that an ELF kernel, which brings none, is given. */
+/** Protocol version of the header for an ELF kernel, which brings no header of its own. */
 const PROTOCOL_VERSION = 0x020c;
 const SETUP_RNG_SEED = 9;
 const SETUP_DATA_HEADER_SIZE = 16;
@@ -40,7 +40,10 @@ function memoryMap(memory: GuestMemory): E820Entry[] {
   return map;
 }
 
-/** Writes a `setup_data` node that gives the kernel entropy, so that it need not gather its own before it can start. */
+/**
+ * Writes a `setup_data` node that gives the kernel entropy, so that it can start without gathering
+ * its own.
+ */
 function writeSeed(memory: GuestMemory): void {
   const node = memory.bytes(SEED_ADDRESS, SETUP_DATA_HEADER_SIZE + SEED_SIZE);
   const view = new DataView(node.buffer, node.byteOffset, node.byteLength);
@@ -51,8 +54,8 @@ function writeSeed(memory: GuestMemory): void {
 }
 
 /**
- * Writes the zero page, and returns its address.
- * @param commandLine as {@link joinCommandLine} returns it.
+ * Writes the zero page and returns its address.
+ * @param commandLine a result of {@link joinCommandLine}
  */
 export function writeZeroPage(
   memory: GuestMemory,
