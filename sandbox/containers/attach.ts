@@ -29,7 +29,10 @@ export interface Attachment {
  * @throws SandboxError `not-running`
  */
 export async function attach(folder: ContainerFolder, io: ContainerIo): Promise<Attachment> {
-  const client = await openRequest(folder, { type: 'attach', size: io.terminalSize });
+  const client = await openRequest(folder, {
+    type: 'attach',
+    ...(io.terminalSize !== undefined && { size: io.terminalSize }),
+  });
   const streams: Socket[] = [];
   let chunks = 0;
   let leave!: (reason: Error) => void;

@@ -30,8 +30,8 @@ import { killContainer, stopContainer } from './stop.js';
 export interface ContainerInfo {
   config: ContainerConfig;
   state: ContainerState;
-  /** Nothing while somebody is removing it. */
-  name?: string;
+  /** Undefined while it is being removed. */
+  name?: string | undefined;
 }
 
 export type CommitSpec = Omit<CommitOptions, 'createdBy'>;

@@ -2,6 +2,7 @@
 import { lstatSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { basename, dirname, join, posix, resolve } from 'node:path';
 import { Readable, Writable } from 'node:stream';
+import { hasCode, messageOf } from '../../errors/index.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFiles, FileInfo } from './files.js';
 
@@ -61,7 +62,7 @@ export function copyOut(files: ContainerFiles, from: string, to: string, options
             extractor.write(chunk);
             done();
           } catch (error) {
-            done(error as Error);
+            done(error instanceof Error ? error : new Error(messageOf(error)));
           }
         },
       });
@@ -117,7 +118,7 @@ async function guestDirectory(files: ContainerFiles, path: string): Promise<bool
   try {
     info = await files.stat(path);
   } catch (error) {
-    if ((error as SandboxError).code === 'no-such-file') return undefined;
+    if (hasCode(error, 'no-such-file')) return undefined;
     throw error;
   }
   return info.type === 'directory';
@@ -129,8 +130,8 @@ async function hostDirectory(path: string): Promise<boolean | undefined> {
 
 /** What the host's file system refuses is said like anything else. */
 function toSandboxError(error: unknown): unknown {
-  const { syscall, message } = error as NodeJS.ErrnoException;
-  return syscall === undefined ? error : new SandboxError('tool', message, { cause: error });
+  const isSystemError = error instanceof Error && 'syscall' in error;
+  return isSystemError ? new SandboxError('tool', error.message, { cause: error }) : error;
 }
 
 /** Docker takes a container's paths from its root. */

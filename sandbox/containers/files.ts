@@ -1,5 +1,6 @@
 // The files of a container, as the agent's tools reach them; of one that does not run, too.
 import { PassThrough, Readable, type Writable } from 'node:stream';
+import { SandboxError } from '../errors.js';
 import type { Supervised } from '../supervision/supervision.js';
 import { askTool, runTool, splitAnswer, type ToolIo, withGuest } from './tools.js';
 
@@ -14,6 +15,9 @@ const TYPES: Record<string, FileType> = {
   p: 'fifo',
   s: 'socket',
 };
+
+/** One file in an answer of the agent: type, octal mode, uid, gid, size, mtime in seconds, and the name. */
+const FILE = /^(\S) (\S+) (\S+) (\S+) (\S+) (\S+) (.*)$/s;
 
 export interface FileInfo {
   name: string;
@@ -50,12 +54,14 @@ export class ContainerFiles {
 
   /** What is at `path`; a symbolic link is what it leads to, unless that is not there. */
   async stat(path: string): Promise<FileInfo> {
-    return parseFiles(await this.#ask('stat', path)).at(-1)!;
+    const files = parseFiles(await this.#ask('stat', path));
+    return files.at(-1) ?? unexpected();
   }
 
   /** What is at `path` itself. */
   async lstat(path: string): Promise<FileInfo> {
-    return parseFiles(await this.#ask('stat', path))[0];
+    const [file] = parseFiles(await this.#ask('stat', path));
+    return file ?? unexpected();
   }
 
   /** What is in a directory, by name. */
@@ -117,7 +123,7 @@ export class ContainerFiles {
   /** What became of the image's files. */
   async changes(): Promise<Change[]> {
     const told = splitAnswer(await this.#ask('changes'))
-      .map((text) => ({ kind: text[0], path: text.slice(2) }))
+      .map((text) => ({ kind: text.charAt(0), path: text.slice(2) }))
       .sort((a, b) => (`${a.path}/` < `${b.path}/` ? -1 : 1));
     const holders = new Set<string>();
     for (const { kind, path } of told) {
@@ -149,7 +155,9 @@ export class ContainerFiles {
 
 function parseFiles(answer: Buffer): FileInfo[] {
   return splitAnswer(answer).map((text) => {
-    const [type, mode, uid, gid, size, mtime, name] = fields(text);
+    const match = FILE.exec(text);
+    if (match === null) return unexpected();
+    const [, type = '', mode = '', uid, gid, size, mtime, name = ''] = match;
     return {
       name,
       type: TYPES[type] ?? 'file',
@@ -162,8 +170,6 @@ function parseFiles(answer: Buffer): FileInfo[] {
   });
 }
 
-/** Six words, and the name, which may have spaces. */
-function fields(text: string): string[] {
-  const words = text.split(' ');
-  return [...words.slice(0, 6), words.slice(6).join(' ')];
+function unexpected(): never {
+  throw new SandboxError('agent', "the guest's answer about files cannot be read");
 }

@@ -1,6 +1,7 @@
 // What a container uses: the guest's own account (cgroup v2, /proc), and the host's of its machine process.
 import { readdirSync, readFileSync } from 'node:fs';
 import { bytesOnDisk } from '../../images/index.js';
+import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
 import type { ContainerConfig } from '../home/container-record.js';
 import { DEFAULT_MEMORY } from '../spec/run-spec.js';
@@ -9,6 +10,9 @@ import { askTool, splitAnswer } from './tools.js';
 
 /** Milliseconds of a clock tick in what /proc says (proc(5), USER_HZ). */
 const TICK = 10;
+
+/** One process in an answer of the agent: uid, pid, parent, start and CPU time in ticks, terminal, and the command. */
+const PROCESS = /^(\S+) (\S+) (\S+) (\S+) (\S+) (\S+) (.*)$/s;
 
 export interface ProcessInfo {
   uid: number;
@@ -56,9 +60,18 @@ export interface Usage {
 
 export async function readProcesses(folder: ContainerFolder): Promise<ProcessInfo[]> {
   return splitAnswer(await askTool(folder, 'processes')).map((text) => {
-    const [uid, pid, parent, start, cpu, terminal] = text.split(' ', 6).map(Number);
-    const command = text.split(' ').slice(6).join(' ');
-    return { uid, pid, parent, start: start * TICK, cpu: cpu * TICK, terminal, command };
+    const match = PROCESS.exec(text);
+    if (match === null) throw new SandboxError('agent', "the guest's answer about processes cannot be read");
+    const [, uid, pid, parent, start, cpu, terminal, command = ''] = match;
+    return {
+      uid: Number(uid),
+      pid: Number(pid),
+      parent: Number(parent),
+      start: Number(start) * TICK,
+      cpu: Number(cpu) * TICK,
+      terminal: Number(terminal),
+      command,
+    };
   });
 }
 
@@ -68,9 +81,10 @@ export async function readUsage(folder: ContainerFolder, { spec }: ContainerConf
     readGuestMemory(folder),
   ]);
   const files = new Map<string, string>();
-  for (let index = 0; index + 1 < answer.length; index += 2) files.set(answer[index], answer[index + 1]);
+  const fields = answer.values();
+  for (const name of fields) files.set(name, fields.next().value ?? '');
   const of = (name: string, key: string) => field(files.get(name) ?? '', key);
-  const [layer, layerLimit] = (files.get('layer') ?? '0 0').split(' ').map(Number);
+  const [layer = 0, layerLimit = 0] = (files.get('layer') ?? '').split(' ').map(Number);
   const io = [...(files.get('io.stat') ?? '').matchAll(/([rw])bytes=(\d+)/g)];
   const sum = (direction: string) =>
     io.reduce((total, match) => total + (match[1] === direction ? Number(match[2]) : 0), 0);
@@ -100,11 +114,11 @@ function field(text: string, key: string): number {
 /** All interfaces but the loopback. */
 function interfaces(text: string): { networkReceived: number; networkSent: number } {
   const sums = { networkReceived: 0, networkSent: 0 };
-  for (const [, name, numbers] of text.matchAll(/^ *(\w+): *([\d ]+)$/gm)) {
+  for (const [, name, numbers = ''] of text.matchAll(/^ *(\w+): *([\d ]+)$/gm)) {
     if (name === 'lo') continue;
     const columns = numbers.trim().split(/ +/).map(Number);
-    sums.networkReceived += columns[0];
-    sums.networkSent += columns[8];
+    sums.networkReceived += columns[0] ?? 0;
+    sums.networkSent += columns[8] ?? 0;
   }
   return sums;
 }

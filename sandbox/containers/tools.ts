@@ -34,7 +34,7 @@ export async function runTool(folder: ContainerFolder, argv: readonly string[], 
   const tool = await execProcess(
     folder,
     { id: randomInt(1, 2 ** 32), argv: [...argv], tool: true, stdin: io.stdin !== undefined },
-    { stdin: io.stdin, stdout, stderr },
+    { stdout, stderr, ...(io.stdin !== undefined && { stdin: io.stdin }) },
   );
   const stop = () => tool.signal(SIGKILL);
   io.signal?.addEventListener('abort', stop, { once: true });
@@ -87,7 +87,7 @@ export async function withGuest<T>(container: Supervised, act: () => Promise<T>)
   const supervision = new Supervision(container, { hold: true });
   const ended = supervision.exit.then(
     () => new SandboxError('machine-died', 'the container was lost'),
-    (error) => error as Error,
+    (error: unknown) => error,
   );
   const failed = ended.then((error) => {
     throw error;

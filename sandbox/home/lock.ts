@@ -2,6 +2,7 @@
 // unlike flock(2) they can be asked after without being taken.
 import { closeSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { hasCode, messageOf } from '../../errors/index.js';
 import { errno, libcFunction } from '../../libc/index.js';
 import { SandboxError } from '../errors.js';
 
@@ -72,8 +73,8 @@ export function isLocked(path: string): boolean {
   try {
     fd = openSync(path, 'r+');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
-    throw new SandboxError('state', `cannot open ${path}: ${(error as Error).message}`, { cause: error });
+    if (hasCode(error, 'ENOENT')) return false;
+    throw new SandboxError('state', `cannot open ${path}: ${messageOf(error)}`, { cause: error });
   }
   try {
     const flock = wholeFile(F_WRLCK);
@@ -90,6 +91,6 @@ function openLock(path: string, flags: string): number {
   try {
     return openSync(path, flags, 0o600);
   } catch (cause) {
-    throw new SandboxError('state', `cannot open ${path}: ${(cause as Error).message}`, { cause });
+    throw new SandboxError('state', `cannot open ${path}: ${messageOf(cause)}`, { cause });
   }
 }

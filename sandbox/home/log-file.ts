@@ -2,6 +2,7 @@
 // piece of one that was written in pieces. A file that is full is renamed, `log.json` to `log.json.1` and so on.
 import { closeSync, fstatSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { StringDecoder } from 'node:string_decoder';
+import { hasCode } from '../../errors/index.js';
 import type { LogLimits } from '../spec/container-spec.js';
 
 export const DEFAULT_LOG_LIMITS: LogLimits = { maxSize: 10_000_000, maxFiles: 3 };
@@ -78,7 +79,7 @@ export class LogWriter implements Disposable {
       try {
         renameSync(rotated(this.#path, age), rotated(this.#path, age + 1));
       } catch (error) {
-        if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+        if (!hasCode(error, 'ENOENT')) throw error;
       }
     }
     this.#open();

@@ -2,6 +2,7 @@
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readSync, statSync, watch } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
+import { hasCode } from '../../errors/index.js';
 import { type LogEntry, rotated } from './log-file.js';
 
 const CHUNK = 65_536;
@@ -16,13 +17,13 @@ interface Timed {
 
 export interface ReadLogOptions {
   /** Only so many lines from the end. */
-  tail?: number;
+  tail?: number | undefined;
   /** Only entries of this time (milliseconds since the epoch) and later. */
-  since?: number;
+  since?: number | undefined;
   /** Only entries before this time. */
-  until?: number;
+  until?: number | undefined;
   /** Goes on with what is written, until this resolves and everything is read. */
-  follow?: Promise<unknown>;
+  follow?: Promise<unknown> | undefined;
 }
 
 /** The entries of the log at `path`, oldest first; none if there is no log. */
@@ -68,7 +69,7 @@ function lastLines<Entry extends Timed>(entries: Entry[], count: number): Entry[
   let lines = 0;
   for (let index = entries.length - 1; index >= 0; index--) {
     // The newest line may not have its end yet.
-    if (entries[index].log?.endsWith('\n') !== false || index === entries.length - 1) lines++;
+    if (entries[index]?.log?.endsWith('\n') !== false || index === entries.length - 1) lines++;
     if (lines > count) return entries.slice(index + 1);
   }
   return count === 0 ? [] : entries;
@@ -141,7 +142,7 @@ class LogCursor<Entry> implements Disposable {
     try {
       fd = openSync(path, 'r');
     } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+      if (hasCode(error, 'ENOENT')) return false;
       throw error;
     }
     this[Symbol.dispose]();

@@ -25,5 +25,6 @@ export function randomName(attempt: number): string {
 }
 
 function pick(words: readonly string[]): string {
-  return words[randomInt(words.length)];
+  // The bound of randomInt is exclusive, so the word exists.
+  return words[randomInt(words.length)]!;
 }

@@ -15,6 +15,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { messageOf } from '../../../../errors/index.js';
 import { archiveHost } from '../../../../sandbox/containers/host-archive.js';
 import { HostExtractor, moveInto } from '../../../../sandbox/containers/host-extract.js';
 import { type TarMember, tar } from '../../../fixtures/tar-writer.js';
@@ -159,7 +160,7 @@ describe('what a hostile guest sends', () => {
         try {
           extract(tar(members as TarMember[]), join(outer, 'to'));
         } catch (error) {
-          expect((error as Error).message).toMatch(/refused|corrupt|tar|name/i);
+          expect(messageOf(error)).toMatch(/refused|corrupt|tar|name/i);
         }
         expect(execFileSync('ls', ['-A', outer], { encoding: 'utf8' })).toBe('to\n');
       }),
