@@ -21,29 +21,29 @@ export interface SandboxOptions extends Omit<ContainerSpec, 'image' | 'command' 
   /** Default: `new Home()`. */
   home?: Home | undefined;
   /** Ends the sandbox, also while it is being made. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** Told while an image is made ready for the first time. */
-  onProgress?: (progress: Progress) => void;
+  onProgress?: ((progress: Progress) => void) | undefined;
 }
 
 /** How a command is run in a sandbox. */
 export interface ProcessOptions {
   /** Set over the sandbox's variables. null removes a variable. */
-  env?: Environment;
+  env?: Environment | undefined;
   /** Absolute path. Default: the image's. */
-  cwd?: string;
+  cwd?: string | undefined;
   /** `user[:group]`, names or numbers. Default: the image's. */
-  user?: string;
+  user?: string | undefined;
   /** What the command reads. Default: nothing. `pipe`: what is written to `stdin` of the process. */
-  stdin?: 'pipe' | string | Uint8Array | Readable;
+  stdin?: 'pipe' | string | Uint8Array | Readable | undefined;
   /** Gives it a terminal of this size; its output is all on `stdout`. */
-  terminal?: TerminalSize;
+  terminal?: TerminalSize | undefined;
   /** Kills it. */
-  signal?: AbortSignal;
+  signal?: AbortSignal | undefined;
   /** Milliseconds after which it is killed. */
-  timeout?: number;
+  timeout?: number | undefined;
   /** All capabilities. */
-  privileged?: boolean;
+  privileged?: boolean | undefined;
 }
 
 /** What became of a command. */
@@ -59,7 +59,7 @@ export interface SandboxProcess {
   /** In the guest. */
   readonly pid: number;
   /** Present with `stdin: 'pipe'`. */
-  readonly stdin?: Writable;
+  readonly stdin?: Writable | undefined;
   readonly stdout: Readable;
   readonly stderr: Readable;
   /**

@@ -9,11 +9,11 @@ const OUTPUT_STALL = 10_000;
 
 /** The caller's ends of a process's streams. A terminal's output goes to `stdout`. None of them is closed. */
 export interface ContainerIo {
-  stdin?: Readable;
+  stdin?: Readable | undefined;
   stdout: Writable;
   stderr: Writable;
   /** Of the process's terminal when it starts. */
-  terminalSize?: TerminalSize;
+  terminalSize?: TerminalSize | undefined;
 }
 
 /** Where a process's streams come from: an agent session, or a listener of one's own. */

@@ -46,7 +46,7 @@ export class AgentSession implements Disposable {
       adopt: (socket, decoder, hello, more) => session.#adopt(socket, decoder, hello, more),
       // Before hello nothing runs in the guest but the agent.
       onBroken: (error) => {
-        if (session.#control === undefined) session.#lose(`cannot be understood: ${error.message}`, error);
+        if (session.#control === undefined) session.#lose(`cannot be understood: ${messageOf(error)}`, error);
       },
     });
     return session;

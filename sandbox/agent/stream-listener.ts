@@ -23,7 +23,7 @@ export interface ControlTaker {
   wants(): boolean;
   adopt(socket: Socket, decoder: FrameDecoder, hello: HelloFrame, more: AgentFrame[]): void;
   /** A connection could not be understood. */
-  onBroken(error: Error): void;
+  onBroken(error: unknown): void;
 }
 
 /** Owns the listening socket and every connection. */
@@ -63,7 +63,9 @@ export class StreamListener implements Disposable {
 
   /** The connection of an expected stream; paused, and half-open: its two directions end apart. */
   stream(process: number, name: StreamName): Promise<Socket> {
-    return this.#streams.get(streamKey(process, name))!;
+    const stream = this.#streams.get(streamKey(process, name));
+    if (stream === undefined) throw new RangeError(`${name} of process ${process} is not expected`);
+    return stream;
   }
 
   /** The process has ended or was never started: nothing of it is waited for any more. */
@@ -91,13 +93,13 @@ export class StreamListener implements Disposable {
       try {
         frames = decoder.push(chunk);
       } catch (error) {
-        this.#control?.onBroken(error as Error);
+        this.#control?.onBroken(error);
         return socket.destroy();
       }
-      if (frames.length === 0) return;
+      const [first, ...more] = frames;
+      if (first === undefined) return;
       clearTimeout(timer);
       socket.off('data', identify).off('end', refuse);
-      const [first, ...more] = frames;
       if (first.type === 'hello' && this.#control?.wants()) this.#control.adopt(socket, decoder, first, more);
       else if (first.type === 'stream') this.#attach(socket, decoder, first);
       else socket.destroy();

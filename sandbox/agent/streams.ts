@@ -18,8 +18,8 @@ export interface Copy {
  * @param onChunk called before each chunk is written
  */
 export function copy(source: Readable, sink: Writable, onChunk?: () => void): Copy {
-  const state = { done: undefined as unknown as Promise<CopyEnd>, blocked: false, chunks: 0 };
-  state.done = new Promise((resolve) => {
+  const state = { blocked: false, chunks: 0 };
+  const done = new Promise<CopyEnd>((resolve) => {
     let ended = false;
     const finish = (end: CopyEnd) => {
       source.off('data', onData);
@@ -55,5 +55,13 @@ export function copy(source: Readable, sink: Writable, onChunk?: () => void): Co
     // Stays: a sink that breaks later must not become an uncaught exception.
     sink.on('error', onError);
   });
-  return state;
+  return {
+    done,
+    get blocked() {
+      return state.blocked;
+    },
+    get chunks() {
+      return state.chunks;
+    },
+  };
 }

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:os';
 import type { Image, ImageConfig, Progress } from '../../images/index.js';
+import { defined } from '../defined.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
 import { checkName } from '../home/container-names.js';
@@ -21,9 +22,9 @@ const STOP_TIMEOUT = 10_000;
 
 export interface CreateOptions {
   /** Told while an image is made ready for the first time. */
-  onProgress?: (progress: Progress) => void;
+  onProgress?: ((progress: Progress) => void) | undefined;
   /** Told when the image is going to be pulled, for want of it. */
-  onMissing?: (reference: string) => void;
+  onMissing?: ((reference: string) => void) | undefined;
 }
 
 export interface Created {
@@ -43,12 +44,9 @@ export async function createContainer(home: Home, spec: ContainerSpec, options: 
   if (spec.kernel === undefined) builtKernel();
   home.openRuntime();
   const store = home.images;
-  const image = await store.resolve(spec.image, {
-    pull: spec.pull ?? 'missing',
-    platform: spec.platform,
-    onMissing: options.onMissing,
-    onProgress: options.onProgress,
-  });
+  const { pull = 'missing', platform } = spec;
+  const { onMissing, onProgress } = options;
+  const image = await store.resolve(spec.image, defined({ pull, platform, onMissing, onProgress }));
   const mounts = containerMounts(home, spec, image);
   const id = randomBytes(32).toString('hex');
   const folder = home.containers.folder(id);

@@ -23,15 +23,15 @@ export interface ExecSpec {
   /** At least one word. */
   command: readonly string[];
   /** Set over the container's variables. null removes a variable. */
-  env?: Environment;
+  env?: Environment | undefined;
   /** Default: the container's. */
-  cwd?: string;
+  cwd?: string | undefined;
   /** Default: the container's. */
-  user?: string;
-  terminal?: boolean;
-  stdin?: boolean;
+  user?: string | undefined;
+  terminal?: boolean | undefined;
+  stdin?: boolean | undefined;
   /** All capabilities. */
-  privileged?: boolean;
+  privileged?: boolean | undefined;
 }
 
 /** A process that runs beside the container's own. */

@@ -1,6 +1,7 @@
 // The process that is the machine: started, spoken to over its control socket (JSON lines, vmm/machine.ts), and ended.
 import { type ChildProcess, spawn } from 'node:child_process';
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
+import type { Readable } from 'node:stream';
 import { messageOf } from '../../errors/index.js';
 import { JsonLines } from '../../vmm/json-lines.js';
 import {
@@ -25,7 +26,7 @@ type Event<T extends MachineEvent['type']> = Extract<MachineEvent, { type: T }>;
 /** How a machine ended: as asked, or by itself. `error` says why when it was not asked to. */
 export interface MachineEnd {
   statistics?: MachineStatistics;
-  error?: Error;
+  error: Error | undefined;
 }
 
 /** A machine process and its control socket. Disposing of it kills it. */
@@ -47,8 +48,9 @@ export class MachineClient implements Disposable {
   /** Gets what the machine process writes to stderr: the console, its log. It writes nothing before it boots. */
   onStderr?: (chunk: Buffer) => void;
   readonly #child: ChildProcess;
+  readonly #stderr: Readable;
   readonly #control: Socket;
-  #stderr = '';
+  #lastStderr = '';
   readonly #lines = new JsonLines(MAX_LINE);
   #asked = false;
   #alive = true;
@@ -89,11 +91,15 @@ export class MachineClient implements Disposable {
     });
     // 'close' comes after the last byte of stderr and of the control socket, 'exit' may come before them.
     this.#child.on('close', (code, signal) => this.#end({ error: this.#death(code, signal) }));
-    this.#child.stderr!.on('data', (chunk: Buffer) => {
-      this.#stderr = (this.#stderr + chunk.toString('latin1')).slice(-KEPT_STDERR);
+    const { stderr, stdio } = this.#child;
+    const control = stdio[3];
+    if (stderr === null || !(control instanceof Socket)) throw new TypeError('the child process has no pipes');
+    this.#stderr = stderr;
+    this.#stderr.on('data', (chunk: Buffer) => {
+      this.#lastStderr = (this.#lastStderr + chunk.toString('latin1')).slice(-KEPT_STDERR);
       this.onStderr?.(chunk);
     });
-    this.#control = this.#child.stdio[3] as Socket;
+    this.#control = control;
     this.#control.on('data', (chunk: Buffer) => this.#read(chunk));
     this.#control.on('end', () => {
       this.#alive = false;
@@ -185,7 +191,7 @@ export class MachineClient implements Disposable {
     if (this.#asked && code === 0) return undefined;
     const how = signal === null ? `exit code ${code}` : signal;
     // An uncaught exception of Node.js starts its explanation with the error's name.
-    const why = this.#stderr.split('\n').find((line) => /^\w*Error\b/.test(line));
+    const why = this.#lastStderr.split('\n').find((line) => /^\w*Error\b/.test(line));
     return new SandboxError('machine-died', `the machine process died (${how})${why === undefined ? '' : `: ${why}`}`);
   }
 
@@ -197,7 +203,7 @@ export class MachineClient implements Disposable {
   [Symbol.dispose](): void {
     this.#kill();
     this.#control.destroy();
-    this.#child.stderr!.destroy();
+    this.#stderr.destroy();
   }
 }
 
@@ -210,6 +216,6 @@ function isEvent(value: unknown): value is MachineEvent {
 function stopReason(console = ''): string {
   const panic = /Kernel panic - not syncing: ([^\r\n]*)/.exec(console);
   // The guest wrote it, and it is shown on a terminal.
-  if (panic !== null) return `the guest's kernel panicked: ${panic[1].replace(/[^\x20-\x7e]+/g, ' ')}`;
+  if (panic?.[1] !== undefined) return `the guest's kernel panicked: ${panic[1].replace(/[^\x20-\x7e]+/g, ' ')}`;
   return 'the guest stopped by itself: --console shows its last words';
 }

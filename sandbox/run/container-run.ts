@@ -5,6 +5,7 @@ import type { MachineStatistics, PeerNetwork, PublishedPorts } from '../../vmm/m
 import { type ContainerIo, ProcessIo } from '../agent/process-io.js';
 import type { BpfInstruction, ExitedFrame, ProcessSpec, TerminalSize } from '../agent/protocol.js';
 import { defer } from '../deferred.js';
+import { defined } from '../defined.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerConfig } from '../home/container-record.js';
 import { type Log, SILENT } from '../log.js';
@@ -298,7 +299,7 @@ export class ContainerRun {
   }
 
   #status({ code, signal, oomKilled = false }: ExitedFrame): ExitStatus {
-    return { code: this.#exitCode(code, signal), signal, oomKilled };
+    return defined({ code: this.#exitCode(code, signal), signal, oomKilled });
   }
 
   /** As Docker's; 124 is timeout(1)'s. */

@@ -104,7 +104,7 @@ export class GuestMachine implements Disposable {
    * @param onBooted called when its processors run, with every file of the spec open
    * @throws SandboxError `wrong-state`
    */
-  boot(spec: MachineSpec, onBooted: (how: { accel: string; reason?: string }) => void): void {
+  boot(spec: MachineSpec, onBooted: (how: { accel: string; reason: string | undefined }) => void): void {
     const { session } = this.#expect('listening');
     this.#client.send({ type: 'boot', spec });
     this.#state = { name: 'booting', session };
@@ -134,7 +134,7 @@ export class GuestMachine implements Disposable {
   }
 
   /** Waits until the machine's network is up or has failed. @throws what ended the machine */
-  network(events: Pick<MachineClient, 'onRefusal' | 'onNetworkLost'>): Promise<Network> {
+  network(events: Required<Pick<MachineClient, 'onRefusal' | 'onNetworkLost'>>): Promise<Network> {
     this.#client.onRefusal = events.onRefusal;
     this.#client.onNetworkLost = events.onNetworkLost;
     return this.whileAlive(this.#client.network);

@@ -14,8 +14,8 @@ export interface TapInterface {
 
 export interface HostNetwork {
   /** The interfaces that lead out by IPv4, and by IPv6. */
-  ipv4?: string;
-  ipv6?: string;
+  ipv4: string | undefined;
+  ipv6: string | undefined;
   resolver: Resolver;
 }
 
@@ -56,12 +56,16 @@ export function connectedAddress(
   for (const line of routes.split('\n')) {
     const [found, destination = '', gateway, , , , , mask = ''] = line.trim().split(/\s+/);
     if (found !== name || gateway !== '00000000' || mask === '00000000') continue;
-    // Numbers are as they are in memory.
-    const [network, bits] = [destination, mask].map((text) => Buffer.from(text, 'hex').reverse().readUInt32BE());
+    const [network, bits] = [addressOf(destination), addressOf(mask)];
     const address = addresses.find((each) => isIPv4(each) && (numberOf(each) & bits) >>> 0 === network);
     if (address !== undefined) return { address, prefix: 32 - Math.log2(2 ** 32 - bits) };
   }
   return undefined;
+}
+
+/** A number of `/proc/net/route`, which has the bytes as they are in memory. */
+function addressOf(hex: string): number {
+  return Buffer.from(hex, 'hex').reverse().readUInt32BE();
 }
 
 /** An IPv4 address as a number of 32 bits. */
@@ -78,7 +82,7 @@ export function defaultInterface(routes: string): string | undefined {
 /** Of `/proc/net/ipv6_route`: destination, its prefix length, ..., interface in the tenth column. */
 export function defaultInterface6(routes: string): string | undefined {
   const fields = routes.split('\n').map((line) => line.trim().split(/\s+/));
-  return fields.find((route) => /^0{32}$/.test(route[0]) && route[1] === '00' && route[9] !== 'lo')?.[9];
+  return fields.find((route) => /^0{32}$/.test(route[0] ?? '') && route[1] === '00' && route[9] !== 'lo')?.[9];
 }
 
 /** resolv.conf(5), with the upstream servers of one that is on the loopback interface, where they are known. */

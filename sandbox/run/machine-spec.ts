@@ -2,6 +2,7 @@
 import type { Image } from '../../images/index.js';
 import { kernelPath } from '../../kernels/index.js';
 import type { MachineSpec } from '../../vmm/machine.js';
+import { defined } from '../defined.js';
 import { SandboxError } from '../errors.js';
 import type { Home } from '../home/home.js';
 import { INITRAMFS } from '../programs.js';
@@ -24,10 +25,10 @@ export interface LayerDisk {
 export interface MachineParts {
   kernel: string;
   image: Image;
-  /** Absent: the guest keeps the writable layer in memory. */
-  layer?: LayerDisk;
+  /** Undefined: the guest keeps the writable layer in memory. */
+  layer: LayerDisk | undefined;
   shares: readonly Share[];
-  network?: NetworkPlan;
+  network: NetworkPlan | undefined;
   /** Path of the vsock device's socket. */
   vsock: string;
   home: Home;
@@ -40,7 +41,7 @@ export function machineSpec(spec: RunSpec, parts: MachineParts): MachineSpec {
     const { path, size } = parts.layer;
     disks.push({ id: 'scratch', readOnly: false, extents: [{ path, offset: 0, length: size }] });
   }
-  return {
+  return defined({
     accel: spec.accel ?? 'auto',
     kernel: parts.kernel,
     initramfs: INITRAMFS,
@@ -54,7 +55,7 @@ export function machineSpec(spec: RunSpec, parts: MachineParts): MachineSpec {
     console: spec.console ?? false,
     probeCache: parts.home.probeCache,
     logLevel: parts.logLevel,
-  };
+  });
 }
 
 /** @throws SandboxError `no-kernel` */

@@ -5,6 +5,7 @@ import { isIPv4 } from 'node:net';
 import { join } from 'node:path';
 import type { NetworkSpec, PublishedPorts } from '../../vmm/machine.js';
 import type { InterfaceSpec } from '../agent/protocol.js';
+import { defined } from '../defined.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerNetworks } from '../home/networks.js';
 import { type NetworkOptions, networkRules, TAP } from '../spec/network.js';
@@ -45,7 +46,7 @@ function isAskedFor({ mode, publish = [], publishAll, dns = [], allow = [] }: Ne
 export interface Networked {
   /** Hexadecimal digits, at least 8: the address comes of them. */
   id: string;
-  networks?: ContainerNetworks;
+  networks?: ContainerNetworks | undefined;
   /** Ports that its image names: `80/tcp`. */
   exposed?: readonly string[];
 }
@@ -72,16 +73,16 @@ export function planNetwork(
   const backEnd = (): NetworkSpec['backEnd'] => {
     if (isTap) return { kind: 'tap', interface: mode.slice(TAP.length) };
     if (networks.internal) return { kind: 'none' };
-    return {
-      kind: 'passt',
+    return defined({
+      kind: 'passt' as const,
       ports: publishedPorts(options, exposed),
       forwardDns: forward ? DNS_ADDRESS : undefined,
       reachHost: allRules.some(({ allow, range }) => allow && range === place.gateway),
       interface: host.ipv4 === undefined ? (host.ipv6 ?? 'lo') : undefined,
-    };
+    });
   };
   return {
-    machine: {
+    machine: defined({
       mac,
       gatewayMac: place.gatewayMac,
       mtu: place.mtu,
@@ -93,7 +94,7 @@ export function planNetwork(
       optional: !isAskedFor(options) && networks.peers.length === 0,
       peers: isTap ? undefined : networks.peers,
       backEnd: backEnd(),
-    },
+    }),
     guest: {
       interface: INTERFACE,
       addresses: allAddresses.map((address) => `${address}/${isIPv4(address) ? 32 : 128}`),
@@ -205,8 +206,8 @@ function macOf(address: string): string {
 
 /** The address that the guest's kernel makes of a MAC address (RFC 4291, appendix A). */
 function linkLocal(mac: string): string {
-  const bytes = mac.split(':').map((byte) => Number.parseInt(byte, 16));
-  const identifier = [bytes[0] ^ 2, bytes[1], bytes[2], 0xff, 0xfe, ...bytes.slice(3)];
-  const groups = [0, 2, 4, 6].map((at) => ((identifier[at] << 8) | identifier[at + 1]).toString(16));
+  const [first = 0, second = 0, third = 0, ...rest] = mac.split(':').map((byte) => Number.parseInt(byte, 16));
+  const identifier = Buffer.from([first ^ 2, second, third, 0xff, 0xfe, ...rest]);
+  const groups = [0, 2, 4, 6].map((at) => identifier.readUInt16BE(at).toString(16));
   return `fe80::${groups.join(':')}`;
 }

@@ -13,26 +13,26 @@ export interface RunOptions {
   /** Published: where its sockets are. Not disposed of. */
   folder: SocketFolder;
   /** Nothing of the container is run: it is only looked at. */
-  hold?: boolean;
+  hold?: boolean | undefined;
   /** Whether it has the network that the spec asks for. Default: yes. */
-  online?: boolean;
+  online?: boolean | undefined;
   /** Path of the disk that keeps the writable layer; made if missing. Absent: the layer ends with the run. */
-  layer?: string;
+  layer?: string | undefined;
   home: Home;
   /** A process that was started in advance, and is owned by the run from now on. */
-  machine?: MachineClient;
-  log?: Log;
-  trace?: Trace;
+  machine?: MachineClient | undefined;
+  log?: Log | undefined;
+  trace?: Trace | undefined;
   /** Told why the machine is emulated, where the spec's accelerator is `auto`. */
-  onFallback?: (reason: string) => void;
+  onFallback?: ((reason: string) => void) | undefined;
   /** The private networks that it is in. */
-  networks?: ContainerNetworks;
+  networks?: ContainerNetworks | undefined;
   /** Told why the container has no network, where none was asked for. */
-  onNoNetwork?: (reason: string) => void;
+  onNoNetwork?: ((reason: string) => void) | undefined;
   /** Told of each destination that the container may not reach and tried to. Default: the log, at `info`. */
-  onRefusal?: (refusal: Refusal) => void;
+  onRefusal?: ((refusal: Refusal) => void) | undefined;
   /** The machine process's log; what it writes goes to `io.stderr`. Default `warn`. */
-  machineLog?: MachineSpec['logLevel'];
+  machineLog?: MachineSpec['logLevel'] | undefined;
 }
 
 export interface ExitStatus {

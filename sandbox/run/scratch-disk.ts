@@ -5,6 +5,7 @@ import { execFile } from 'node:child_process';
 import { mkdirSync, readdirSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { hasCode, messageOf } from '../../errors/index.js';
 import { SandboxError } from '../errors.js';
 import type { LayerDisk } from './machine-spec.js';
 
@@ -101,11 +102,17 @@ function failure(folder: string, cause: unknown): SandboxError {
 }
 
 function reason(cause: unknown): string {
-  const { code, message, stderr } = cause as NodeJS.ErrnoException & { stderr?: string };
-  if (code === 'ENOENT') return 'mkfs.ext4 is missing: install e2fsprogs';
-  if (code === 'ENOSPC' || /No space left/.test(stderr ?? '')) return 'no space left';
-  if (code === 'EFBIG') return 'its file system has no files that large';
-  return stderr?.trim().split('\n').at(-1) || message;
+  const stderr = stderrOf(cause);
+  if (hasCode(cause, 'ENOENT')) return 'mkfs.ext4 is missing: install e2fsprogs';
+  if (hasCode(cause, 'ENOSPC') || /No space left/.test(stderr)) return 'no space left';
+  if (hasCode(cause, 'EFBIG')) return 'its file system has no files that large';
+  return stderr.trim().split('\n').at(-1) || messageOf(cause);
+}
+
+/** What a program that failed wrote to stderr; '' for other errors. */
+function stderrOf(cause: unknown): string {
+  if (!(cause instanceof Error) || !('stderr' in cause)) return '';
+  return String(cause.stderr);
 }
 
 function sweep(folder: string): void {

@@ -23,7 +23,7 @@ export function parseRule(text: string, allow: boolean, gateway: string): Networ
     rule.ports = parsePortRange(ports) ?? fail(`'${ports}' is no port or range of ports`);
   }
   if (host === HOST_GATEWAY) return { ...rule, range: gateway };
-  const [address, length] = host.split('/', 2);
+  const [address = '', length] = host.split('/', 2);
   if (isIP(address) !== 0 && !address.includes('%')) {
     const bits = isIPv4(address) ? 32 : 128;
     if (length !== undefined && !isPrefix(host.slice(address.length + 1), bits)) {
@@ -47,12 +47,16 @@ function isPrefix(text: string, bits: number): boolean {
 }
 
 /** What is before the last colon, of an IPv6 address within brackets, and what is behind it. */
-function splitPorts(text: string): { host: string; ports?: string } {
+function splitPorts(text: string): { host: string; ports: string | undefined } {
   const bracketed = /^\[([^\]]*)\](?::(.*))?$/s.exec(text);
-  if (bracketed !== null) return { host: bracketed[1], ports: bracketed[2] };
-  if (isIPv6(text.split('/')[0])) return { host: text };
+  if (bracketed !== null) {
+    const [, host = '', ports] = bracketed;
+    return { host, ports };
+  }
+  const [address = ''] = text.split('/');
+  if (isIPv6(address)) return { host: text, ports: undefined };
   const colon = text.lastIndexOf(':');
-  return colon < 0 ? { host: text } : { host: text.slice(0, colon), ports: text.slice(colon + 1) };
+  return colon < 0 ? { host: text, ports: undefined } : { host: text.slice(0, colon), ports: text.slice(colon + 1) };
 }
 
 /** The first and the last of `80` or `80-90`; undefined for what is neither. */

@@ -2,6 +2,7 @@
 // became of it.
 import { isIP } from 'node:net';
 import type { PublishedPorts } from '../../vmm/machine.js';
+import { defined } from '../defined.js';
 import { SandboxError } from '../errors.js';
 import { parsePortRange } from './network-rules.js';
 
@@ -32,7 +33,7 @@ export function parsePublished(text: string): PublishedPorts {
   };
   const match = /^(?:(?:(?:\[([^\]]*)\]|([^:[\]]*)):)?([^:/[\]]*):)?([^:/[\]]+)(?:\/(.*))?$/s.exec(text);
   if (match === null) return fail('[[IP:][HOST]:]GUEST[/udp] is needed');
-  const [, bracketed, plain, host = '', guest, word = 'tcp'] = match;
+  const [, bracketed, plain, host = '', guest = '', word = 'tcp'] = match;
   const protocol = toProtocol(word) ?? fail(`'${word}' is neither tcp nor udp`);
   const address = bracketed ?? (plain || undefined);
   if (address !== undefined && (isIP(address) === 0 || address.includes('%'))) {
@@ -41,7 +42,7 @@ export function parsePublished(text: string): PublishedPorts {
   const to = parsePortRange(guest) ?? fail(`'${guest}' is no port or range of ports`);
   const count = to[1] - to[0] + 1;
   if (count > MAX_PORTS) fail(`at most ${MAX_PORTS} ports can be published at once`);
-  const ports = { protocol, address, guest: to[0], count };
+  const ports = defined({ protocol, address, guest: to[0], count });
   if (host === '') return { ...ports, host: 0 };
   const from = parsePortRange(host) ?? fail(`'${host}' is no port or range of ports`);
   if (count === 1 && from[1] > from[0]) return { ...ports, host: from[0], last: from[1] };
@@ -59,7 +60,7 @@ function toProtocol(word: string): PublishedPorts['protocol'] | undefined {
  * @throws SandboxError `bad-spec`
  */
 export function parseExposed(text: string): ExposedPort[] {
-  const [range, word = 'tcp', ...rest] = text.split('/');
+  const [range = '', word = 'tcp', ...rest] = text.split('/');
   const protocol = toProtocol(word);
   const [first, last] = parsePortRange(range) ?? [0, 0];
   if (protocol === undefined || rest.length > 0 || first === 0 || last - first >= MAX_PORTS) {

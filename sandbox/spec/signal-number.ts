@@ -14,15 +14,16 @@ export function signalNumber(signal: Signal): number {
   const realtime = /^RTM(IN|AX)(?:([+-])(\d{1,2}))?$/.exec(name);
   let number = Number.NaN;
   if (/^\d{1,2}$/.test(name)) number = Number(name);
-  else if (realtime !== null) number = realtimeSignal(realtime[1], realtime[2], Number(realtime[3] ?? 0));
+  else if (realtime !== null) number = realtimeSignal(realtime);
   else number = constants.signals[`SIG${name}` as NodeJS.Signals] ?? Number.NaN;
   if (number >= 1 && number <= 64) return number;
   throw new SandboxError('bad-spec', `invalid signal: ${signal}`);
 }
 
 /** As Docker counts them, and kill(1): without the two that the C library keeps for itself. */
-function realtimeSignal(end: string, sign: string | undefined, distance: number): number {
+function realtimeSignal([, end, sign, digits = '0']: readonly string[]): number {
   const from = end === 'IN' ? 34 : 64;
+  const distance = Number(digits);
   const number = sign === '-' ? from - distance : from + distance;
   return number >= 34 ? number : Number.NaN;
 }

@@ -2,6 +2,8 @@
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Writable } from 'node:stream';
+import { messageOf } from '../../errors/index.js';
+import { defined } from '../defined.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerRun, StartedProcess } from '../run/container-run.js';
 import {
@@ -21,11 +23,11 @@ export interface Controlled {
   readonly stdout: OutputFanOut;
   readonly stderr: OutputFanOut;
   /** Of a process that reads what those who attach write. */
-  readonly stdin?: Writable;
+  readonly stdin: Writable | undefined;
   /** The life that goes on now. */
   run(): ContainerRun | undefined;
-  /** Whether there is a process that can be spoken to; throws if not. */
-  check(): void;
+  /** The life that goes on now, with a process that can be spoken to. @throws SandboxError `not-running` */
+  running(): ContainerRun;
   signal(signal: number): void;
   stop(signal: number, timeout: number): void;
   pause(paused: boolean): void;
@@ -54,7 +56,7 @@ export class ControlServer {
       server.#server.listen(path);
       await once(server.#server, 'listening');
     } catch (cause) {
-      throw new SandboxError('state', `cannot listen on ${path}: ${(cause as Error).message}`, { cause });
+      throw new SandboxError('state', `cannot listen on ${path}: ${messageOf(cause)}`, { cause });
     }
     return server;
   }
@@ -108,23 +110,20 @@ export class ControlServer {
         this.#waiting.add(socket);
         return undefined;
       case 'signal':
-        controlled.check();
+        controlled.running();
         controlled.signal(request.signal);
         sendLine(socket, { type: 'done' });
         return undefined;
       case 'join':
-        controlled.check();
-        await controlled.run()!.joinNetwork(request.network);
+        await controlled.running().joinNetwork(request.network);
         sendLine(socket, { type: 'done' });
         return undefined;
       case 'leave':
-        controlled.check();
-        controlled.run()!.leaveNetwork(request.folder);
+        controlled.running().leaveNetwork(request.folder);
         sendLine(socket, { type: 'done' });
         return undefined;
       case 'statistics':
-        controlled.check();
-        sendLine(socket, { type: 'statistics', statistics: await controlled.run()!.statistics() });
+        sendLine(socket, { type: 'statistics', statistics: await controlled.running().statistics() });
         return undefined;
       case 'pause':
         controlled.pause(request.paused);
@@ -135,8 +134,7 @@ export class ControlServer {
         controlled.stop(request.signal, request.timeout);
         return undefined;
       case 'exec':
-        controlled.check();
-        return this.#exec(socket, await controlled.run()!.exec(request.process));
+        return this.#exec(socket, await controlled.running().exec(request.process));
       case 'attach': {
         const { terminal, stdin } = controlled;
         const key = ++this.#lastKey;
@@ -157,7 +155,7 @@ export class ControlServer {
     sendLine(socket, { type: 'started', pid: process.pid });
     process.exited.then(
       ({ code, signal, oomKilled }) => {
-        sendLine(socket, { type: 'exited', code: signal === undefined ? code! : 128 + signal, signal, oomKilled });
+        sendLine(socket, defined({ type: 'exited' as const, code: code ?? 128 + (signal ?? 0), signal, oomKilled }));
         socket.end();
       },
       () => {

@@ -3,9 +3,9 @@ import { Writable } from 'node:stream';
 import type { LogStream, LogWriter } from '../home/log-file.js';
 
 export interface OutputFanOutOptions {
-  log?: LogWriter;
+  log?: LogWriter | undefined;
   /** The caller's stream; its errors are the fan-out's. Not closed. */
-  primary?: Writable;
+  primary?: Writable | undefined;
 }
 
 /** Takes a chunk once everybody has it: the slowest reader's pace is the process's. */

@@ -1,13 +1,22 @@
 // What a supervision writes down of its container: its state, which others read, and events.
+import { messageOf } from '../../errors/index.js';
 import type { Refusal } from '../../vmm/machine.js';
+import { defined } from '../defined.js';
 import type { ContainerFolder } from '../home/container-folder.js';
 import type { ContainerConfig, ContainerState } from '../home/container-record.js';
 import type { Home } from '../home/home.js';
 import type { Log } from '../log.js';
 
+type Kept = 'status' | 'exitCode' | 'oomKilled' | 'restartCount';
+
+/** What changes in a container's state. A field that is undefined is removed. */
+export type StateChange = Partial<Pick<ContainerState, Kept>> & {
+  [Field in Exclude<keyof ContainerState, Kept>]?: ContainerState[Field] | undefined;
+};
+
 export interface StateRecorderOptions {
   /** Nothing of the container is run: there are no events, and it is not removed. */
-  isSilent?: boolean;
+  isSilent?: boolean | undefined;
   log: Log;
 }
 
@@ -36,12 +45,12 @@ export class StateRecorder {
   }
 
   /** A disk that takes no more is no reason to end a container: readers see it as it was, or as lost. */
-  write(change: Partial<ContainerState>): void {
-    this.#state = { ...this.#state, ...change };
+  write(change: StateChange): void {
+    this.#state = defined({ ...this.#state, ...change });
     try {
       this.folder.writeState(this.#state);
     } catch (error) {
-      this.#log.warn((error as Error).message);
+      this.#log.warn(messageOf(error));
     }
   }
 
@@ -52,7 +61,7 @@ export class StateRecorder {
   }
 
   /** The container's process has ended. */
-  ended(how: Partial<ContainerState>): void {
+  ended(how: Pick<ContainerState, 'exitCode'> & Partial<Pick<ContainerState, 'oomKilled' | 'error'>>): void {
     if (how.oomKilled) this.record('oom');
     this.record('die', { exitCode: String(how.exitCode) });
     this.write({ ...how, status: 'exited', finishedAt: new Date().toISOString(), machinePid: undefined });
@@ -81,9 +90,9 @@ export class StateRecorder {
     }
     await containers
       .withLock(() => containers.names.release(this.folder.id))
-      .catch(({ message }) => this.#log.warn(message));
+      .catch((error) => this.#log.warn(messageOf(error)));
     this.folder.remove();
-    await volumes.removeAnonymous(mounts).catch(({ message }) => this.#log.warn(message));
+    await volumes.removeAnonymous(mounts).catch((error) => this.#log.warn(messageOf(error)));
     this.record('destroy');
   }
 }

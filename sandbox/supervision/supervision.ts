@@ -1,6 +1,7 @@
 // Supervising a container: holding its lock, and running its lives one after the other as the restart policy has it.
 // Done by `tsvm run` itself in the foreground, else by a process of its own.
 import { PassThrough, type Readable } from 'node:stream';
+import { hasCode, messageOf } from '../../errors/index.js';
 import type { Image } from '../../images/index.js';
 import type { MachineSpec } from '../../vmm/machine.js';
 import type { ContainerIo } from '../agent/process-io.js';
@@ -34,21 +35,21 @@ const KILLED = 128 + SIGKILL;
 
 export interface SuperviseOptions {
   /** The caller's streams; absent: nobody's, as in the background. */
-  io?: ContainerIo;
+  io?: ContainerIo | undefined;
   /** A machine process that was started in advance, for the first life. */
-  machine?: MachineClient;
-  log?: Log;
-  trace?: Trace;
+  machine?: MachineClient | undefined;
+  log?: Log | undefined;
+  trace?: Trace | undefined;
   /** Told why the machine is emulated, where the spec's accelerator is `auto`. */
-  onFallback?: (reason: string) => void;
+  onFallback?: ((reason: string) => void) | undefined;
   /** Told why the container has no network, where none was asked for. */
-  onNoNetwork?: (reason: string) => void;
+  onNoNetwork?: ((reason: string) => void) | undefined;
   /** The machine process's log. Default `warn`, and `silent` without the caller's streams. */
-  machineLog?: MachineSpec['logLevel'];
+  machineLog?: MachineSpec['logLevel'] | undefined;
   /** Nothing of the container is run: its files are looked at, and its state stays what it is. */
-  hold?: boolean;
+  hold?: boolean | undefined;
   /** Told when commands can reach the container. The first life waits for what this returns. */
-  onListening?: () => Promise<void> | void;
+  onListening?: (() => Promise<void> | void) | undefined;
 }
 
 export interface Supervised {
@@ -269,20 +270,20 @@ export class Supervision {
           address: run.address,
           ports: run.ports,
         });
-        home.removeStale().catch(({ message }) => this.#log.warn(message));
+        home.removeStale().catch((error) => this.#log.warn(messageOf(error)));
       });
       const status = await run.exit;
       if (this.#options.hold) return status;
       this.#recorder.ended({ exitCode: status.code, oomKilled: status.oomKilled });
       return status;
     } catch (error) {
-      if (this.#options.hold) return error as Error;
+      if (this.#options.hold) return asError(error);
       const started = isRunning(this.#recorder.state);
-      const { code, message } = error as { code?: unknown; message: string };
-      const exitCode = started ? (this.#stopped ? KILLED : LOST) : neverStarted(code);
+      const message = messageOf(error);
+      const exitCode = started ? (this.#stopped ? KILLED : LOST) : neverStarted(error);
       if (started) this.#recorder.ended({ exitCode, error: message });
       else this.#recorder.write({ exitCode, error: message });
-      return error as Error;
+      return asError(error);
     } finally {
       this.#run = undefined;
     }
@@ -309,13 +310,14 @@ export class Supervision {
       stderr,
       stdin: attachable ? this.#stdin : undefined,
       run: () => this.#run,
-      check: () => {
+      running: () => {
         if (this.#recorder.state.status === 'paused') {
           throw new SandboxError('not-running', `container ${this.#folder.shortId} is paused: unpause it first`);
         }
-        if (this.#options.hold ? this.#run === undefined : !isRunning(this.#recorder.state)) {
+        if (this.#run === undefined || !(this.#options.hold || isRunning(this.#recorder.state))) {
           throw new SandboxError('not-running', `container ${this.#folder.shortId} is not running`);
         }
+        return this.#run;
       },
       signal: (signal: number) => this.signal(signal),
       stop: (signal: number, timeout: number) => this.stop(signal, timeout),
@@ -336,9 +338,13 @@ export class Supervision {
 }
 
 /** Docker's exit codes for a command that could not be started. */
-function neverStarted(code: unknown): number {
-  if (code === 'not-found') return 127;
-  return code === 'cannot-invoke' ? 126 : 125;
+function neverStarted(error: unknown): number {
+  if (hasCode(error, 'not-found')) return 127;
+  return hasCode(error, 'cannot-invoke') ? 126 : 125;
+}
+
+function asError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(messageOf(thrown));
 }
 
 /** A container that outlives its process keeps what it wrote, unless it cannot write. */

@@ -1,7 +1,7 @@
 // The process that supervises a container in the background, as who starts it sees it. They talk over descriptor 3, in
 // lines of JSON: which container, when to go, and what came of it.
 import { spawn } from 'node:child_process';
-import type { Socket } from 'node:net';
+import { Socket } from 'node:net';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
 import type { Home } from '../home/home.js';
@@ -13,11 +13,11 @@ export type SupervisorOrder = { type: 'supervise'; home: string; runtime: string
 
 export interface StartOptions {
   /** Called when the container can be attached to; nothing runs in it before this resolves. */
-  onListening?: () => Promise<void>;
+  onListening?: (() => Promise<void>) | undefined;
   /** Told why the machine is emulated, where the spec's accelerator is `auto`. */
-  onFallback?: (reason: string) => void;
+  onFallback?: ((reason: string) => void) | undefined;
   /** Told why the container has no network, where none was asked for. */
-  onNoNetwork?: (reason: string) => void;
+  onNoNetwork?: ((reason: string) => void) | undefined;
 }
 
 /** A supervisor that is started, perhaps before it is known what for. Disposing of it ends one that has nothing to do. */
@@ -34,7 +34,9 @@ export class SupervisorProcess implements Disposable {
     });
     child.on('error', () => {});
     child.unref();
-    this.#socket = child.stdio[3] as Socket;
+    const control = child.stdio[3];
+    if (!(control instanceof Socket)) throw new TypeError('the child process has no pipes');
+    this.#socket = control;
     this.#socket.on('error', () => {});
     this.#replies = new ControlClient(this.#socket);
   }

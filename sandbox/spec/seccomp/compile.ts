@@ -57,8 +57,8 @@ function returned(action: Action, errnoRet = EPERM): number {
 
 /** Whether `release` (`6.1.2-x`) is at least `version` (`4.8`). */
 function isKernelAtLeast(release: string, version: string): boolean {
-  const [major, minor] = release.split(/[^\d]/, 2).map(Number);
-  const [wantedMajor, wantedMinor] = version.split('.').map(Number);
+  const [major = 0, minor = 0] = release.split(/[^\d]/, 2).map(Number);
+  const [wantedMajor = 0, wantedMinor = 0] = version.split('.').map(Number);
   return major > wantedMajor || (major === wantedMajor && minor >= wantedMinor);
 }
 
@@ -133,9 +133,10 @@ function pieces(found: Map<number, Decision>, byDefault: number): Piece[] {
 
 /** A search by halves for the piece that the accumulator falls in. */
 function search(all: readonly Piece[]): Code {
-  if (all.length === 1) return all[0].code;
   const middle = all.length >> 1;
-  return branch(all[middle].first, search(all.slice(0, middle)), search(all.slice(middle)));
+  const [first] = all.slice(middle);
+  if (first === undefined) return [];
+  return middle === 0 ? first.code : branch(first.first, search(all.slice(0, middle)), search(all.slice(middle)));
 }
 
 /**

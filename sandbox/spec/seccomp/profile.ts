@@ -1,5 +1,7 @@
 // Docker's seccomp profiles: JSON that says which system calls do what (docs.docker.com, "Seccomp security profiles for
 // Docker"; the OCI runtime specification, "Seccomp", for actions and operators). Checked here, once.
+import { messageOf } from '../../../errors/index.js';
+import { defined } from '../../defined.js';
 import { SandboxError } from '../../errors.js';
 
 export const ACTIONS = [
@@ -94,9 +96,14 @@ function choice<T extends string>(value: unknown, choices: readonly T[], where: 
   return refuse(where, `${JSON.stringify(value) ?? 'nothing'} is none of ${choices.join(', ')}`);
 }
 
+/** Whether a value is an integer of 0 to `max`. */
+function isInteger(value: unknown, max: number): value is number {
+  return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= max;
+}
+
 function errnoRet(value: unknown, where: string): number | undefined {
   if (value === undefined || value === null) return undefined;
-  if (Number.isInteger(value) && (value as number) >= 0 && (value as number) <= MAX_ERRNO) return value as number;
+  if (isInteger(value, MAX_ERRNO)) return value;
   return refuse(where, `not a number from 0 to ${MAX_ERRNO}`);
 }
 
@@ -108,41 +115,42 @@ function unsigned64(value: unknown, where: string): Unsigned64 {
 
 function condition(value: unknown, where: string): ArgumentCondition {
   const { index, op, value: operand, valueTwo } = object(value, where);
-  if (!(Number.isInteger(index) && (index as number) >= 0 && (index as number) <= 5)) {
-    refuse(`${where}.index`, 'not 0 to 5');
-  }
   return {
-    index: index as number,
+    index: isInteger(index, 5) ? index : refuse(`${where}.index`, 'not 0 to 5'),
     op: choice(op, OPERATORS, `${where}.op`),
     value: unsigned64(operand ?? 0, `${where}.value`),
     valueTwo: unsigned64(valueTwo ?? 0, `${where}.valueTwo`),
   };
 }
 
+function kernelVersion(value: unknown, where: string): string {
+  const version = text(value, where);
+  return /^\d{1,9}\.\d{1,9}$/.test(version)
+    ? version
+    : refuse(where, `'${version}' is not a kernel version such as 4.8`);
+}
+
 function ruleFilter(value: unknown, where: string): RuleFilter | undefined {
   if (value === undefined || value === null) return undefined;
   const { caps, arches, minKernel } = object(value, where);
-  if (minKernel !== undefined && !/^\d{1,9}\.\d{1,9}$/.test(text(minKernel, `${where}.minKernel`))) {
-    refuse(`${where}.minKernel`, `'${minKernel}' is not a kernel version such as 4.8`);
-  }
-  return {
+  return defined({
     caps: list(caps, `${where}.caps`, text),
     arches: list(arches, `${where}.arches`, text),
-    minKernel: minKernel as string | undefined,
-  };
+    minKernel: minKernel === undefined ? undefined : kernelVersion(minKernel, `${where}.minKernel`),
+  });
 }
 
 function rule(value: unknown, where: string): SyscallRule {
   const { name, names, action, args, includes, excludes, errnoRet: errno } = object(value, where);
   if (name && names) refuse(where, "'name' and 'names' are both given");
-  return {
+  return defined({
     names: name ? [text(name, `${where}.name`)] : (list(names, `${where}.names`, text) ?? []),
     action: choice(action, ACTIONS, `${where}.action`),
     errnoRet: errnoRet(errno, `${where}.errnoRet`),
     args: list(args, `${where}.args`, condition),
     includes: ruleFilter(includes, `${where}.includes`),
     excludes: ruleFilter(excludes, `${where}.excludes`),
-  };
+  });
 }
 
 /**
@@ -151,11 +159,11 @@ function rule(value: unknown, where: string): SyscallRule {
  */
 export function checkSeccompProfile(value: unknown): SeccompProfile {
   const { defaultAction, defaultErrnoRet, syscalls } = object(value, '');
-  return {
+  return defined({
     defaultAction: choice(defaultAction, ACTIONS, 'defaultAction'),
     defaultErrnoRet: errnoRet(defaultErrnoRet, 'defaultErrnoRet'),
     syscalls: list(syscalls, 'syscalls', rule),
-  };
+  });
 }
 
 /** Strings, which are left alone, and whole numbers, of which the long ones become strings. */
@@ -175,7 +183,7 @@ export function parseSeccompProfile(json: string): SeccompProfile {
   try {
     value = JSON.parse(exact);
   } catch (cause) {
-    throw new SandboxError('bad-spec', `seccomp profile: not JSON: ${(cause as Error).message}`, { cause });
+    throw new SandboxError('bad-spec', `seccomp profile: not JSON: ${messageOf(cause)}`, { cause });
   }
   return checkSeccompProfile(value);
 }

@@ -21,7 +21,7 @@ describe('CPUs', () => {
     [64, 64, undefined],
   ])('%s are %d virtual ones, and a quota of %s microseconds where they are a fraction', (cpus, count, quota) => {
     expect(vcpuCount(cpus)).toBe(count);
-    expect(cgroupLimits(spec({ cpus })).cpuQuota).toBe(quota);
+    expect(cgroupLimits(spec(cpus === undefined ? {} : { cpus })).cpuQuota).toBe(quota);
   });
 });
 

@@ -35,7 +35,9 @@ describe('the command', () => {
     ["is --entrypoint with the caller's words", E, C, '/other', ['x'], ['/other', 'x']],
     ["is the caller's words alone when --entrypoint is empty", E, C, '', ['x'], ['x']],
   ])('%s', (_, Entrypoint, Cmd, entrypoint, command, argv) => {
-    expect(resolve({ Entrypoint, Cmd }, { entrypoint, command }).argv).toEqual(argv);
+    expect(resolve({ Entrypoint, Cmd }, entrypoint === undefined ? { command } : { entrypoint, command }).argv).toEqual(
+      argv,
+    );
   });
 
   test.each([

@@ -4,6 +4,7 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
+import { SandboxError } from '../../../../sandbox/errors.js';
 import { ControlServer } from '../../../../sandbox/supervision/control-server.js';
 import { OutputFanOut } from '../../../../sandbox/supervision/output-fan-out.js';
 
@@ -11,7 +12,16 @@ test('callers who leave, whatever they said before, leave no descriptor behind',
   const folder = mkdtempSync('/tmp/tsvm-test-');
   const [stdout, stderr] = [new OutputFanOut('stdout', {}), new OutputFanOut('stderr', {})];
   const nothing = () => {};
-  const actions = { run: () => undefined, check: nothing, signal: nothing, stop: nothing, pause: nothing };
+  const actions = {
+    stdin: undefined,
+    run: () => undefined,
+    running: () => {
+      throw new SandboxError('not-running', 'not running');
+    },
+    signal: nothing,
+    stop: nothing,
+    pause: nothing,
+  };
   const server = await ControlServer.listen(join(folder, 'control'), { terminal: false, stdout, stderr, ...actions });
   const descriptors = () => readdirSync('/proc/self/fd').length;
   const before = descriptors();

@@ -40,7 +40,9 @@ export function runProgram(program: readonly BpfInstruction[], call: SystemCall)
   for (const [index, value] of call.args.entries()) data.writeBigUInt64LE(value, 16 + 8 * index);
   let accumulator = 0;
   for (let at = 0; ; at++) {
-    const { code, jt, jf, k } = program[at];
+    const instruction = program[at];
+    if (instruction === undefined) throw new Error(`${at}: the program has no such instruction`);
+    const { code, jt, jf, k } = instruction;
     if (code === RET) return k;
     if (code === LD) accumulator = data.readUInt32LE(k);
     else if (code === AND) accumulator = (accumulator & k) >>> 0;

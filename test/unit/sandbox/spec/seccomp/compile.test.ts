@@ -41,7 +41,7 @@ const allow = (names: string[], more: Partial<SyscallRule> = {}): SyscallRule =>
 
 /** What a profile says, as its documentation has it. */
 function meaning(profile: SeccompProfile, { number: asked, architecture, args }: SystemCall): number {
-  const values: Record<string, number> = {
+  const values = {
     SCMP_ACT_KILL: 0,
     SCMP_ACT_KILL_THREAD: 0,
     SCMP_ACT_KILL_PROCESS: KILL_PROCESS,
@@ -51,10 +51,10 @@ function meaning(profile: SeccompProfile, { number: asked, architecture, args }:
     SCMP_ACT_LOG: 0x7ffc0000,
     SCMP_ACT_ALLOW: ALLOW,
   };
-  const returned = (action: string, errno = 1) =>
+  const returned = (action: keyof typeof values, errno = 1) =>
     values[action] + (action === 'SCMP_ACT_ERRNO' || action === 'SCMP_ACT_TRACE' ? errno : 0);
   const holds = ({ index, op, value, valueTwo = 0 }: ArgumentCondition) => {
-    const [argument, operand] = [args[index], BigInt(value)];
+    const [argument = 0n, operand] = [args[index], BigInt(value)];
     if (op === 'SCMP_CMP_NE') return argument !== operand;
     if (op === 'SCMP_CMP_LT') return argument < operand;
     if (op === 'SCMP_CMP_LE') return argument <= operand;
@@ -84,7 +84,7 @@ test("system calls have the kernel's numbers", () => {
   const header = readFileSync('/usr/include/x86_64-linux-gnu/asm/unistd_64.h', 'utf8');
   const numbers = [...header.matchAll(/^#define __NR_(\w+)\s+(\d+)$/gm)];
   expect(numbers.length).toBeGreaterThan(300);
-  for (const [, name, value] of numbers) expect([name, SYSCALLS.get(name)]).toEqual([name, Number(value)]);
+  for (const [, name = '', value] of numbers) expect([name, SYSCALLS.get(name)]).toEqual([name, Number(value)]);
 });
 
 describe('a filter', () => {
