@@ -12,8 +12,8 @@
 
 #include "boot/boot.h"
 #include "control.h"
-#include "host.h"
-#include "loop.h"
+#include "protocol/connection.h"
+#include "base/loop.h"
 #include "power.h"
 #include "process/process.h"
 #include "process/stream.h"

@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "linux.h"
+#include "base/linux.h"
 #include "power.h"
 
 enum {

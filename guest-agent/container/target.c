@@ -13,7 +13,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "linux.h"
+#include "base/linux.h"
 
 enum { MAX_LINKS = 40 };
 

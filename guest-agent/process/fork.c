@@ -8,7 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "linux.h"
+#include "base/linux.h"
 #include "power.h"
 
 pid_t fork_first(struct container *container)

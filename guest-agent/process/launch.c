@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #include "process/init.h"
-#include "linux.h"
+#include "base/linux.h"
 #include "process/privileges.h"
 #include "container/rootfs.h"
 #include "container/sysctl.h"

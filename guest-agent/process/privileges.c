@@ -10,7 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "linux.h"
+#include "base/linux.h"
 
 bool privileges_set_rlimits(const struct process_request *process, struct failure *failure)
 {

@@ -17,7 +17,7 @@
 #include "protocol/frame.h"
 #include "process/fork.h"
 #include "process/launch.h"
-#include "loop.h"
+#include "base/loop.h"
 #include "process/stream.h"
 #include "process/terminal.h"
 #include "tools/tool.h"

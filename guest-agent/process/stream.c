@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 #include "protocol/frame.h"
-#include "host.h"
-#include "loop.h"
+#include "protocol/connection.h"
+#include "base/loop.h"
 
 enum { BUFFER_SIZE = 64 * 1024 };
 

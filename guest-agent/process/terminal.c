@@ -8,7 +8,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
-#include "linux.h"
+#include "base/linux.h"
 
 bool terminal_open(uint16_t columns, uint16_t rows, int *master, int *slave, struct failure *failure)
 {

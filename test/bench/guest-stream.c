@@ -16,7 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "../../guest-agent/linux.h"
+#include "../../guest-agent/base/linux.h"
 
 enum { MIB = 1 << 20, MIBS = 128, PIECE = 65536, ROUND_TRIPS = 3000 };
 

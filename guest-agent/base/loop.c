@@ -1,5 +1,5 @@
 // One turn of the event loop: poll what was watched, call who is ready.
-#include "loop.h"
+#include "base/loop.h"
 
 #include <poll.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 // Connections to the host: vsock, or a unix socket in tests.
-#include "host.h"
+#include "protocol/connection.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -9,7 +9,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "linux.h"
+#include "base/linux.h"
 #include "protocol/protocol.h"
 
 static const char *unix_path;
