@@ -192,9 +192,9 @@ void control_open(const struct timespec *start)
 	uint8_t frame[AGENT_FRAME_SIZE];
 	struct pollfd wait;
 
-	connection = host_connect(AGENT_PORT);
+	connection = connection_open(AGENT_PORT);
 	wait = (struct pollfd){ .fd = connection, .events = POLLOUT };
-	if (connection < 0 || poll(&wait, 1, -1) != 1 || !host_connected(connection))
+	if (connection < 0 || poll(&wait, 1, -1) != 1 || !connection_established(connection))
 		power_fail("cannot connect to the host");
 	uname(&names);
 	control_send(frame, frame_hello(frame, names.release, microseconds_since(start)));

@@ -51,7 +51,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	if (test)
-		host_use_unix(argv[2]);
+		connection_use_unix(argv[2]);
 	boot_begin(!test);
 	boot_mount();
 	child_signals = open_child_signals();

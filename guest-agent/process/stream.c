@@ -134,7 +134,7 @@ static void connection_ready(void *owner, short events)
 	if (stream->connection < 0)
 		return;
 	if (!stream->connected) {
-		if (!host_connected(stream->connection)) {
+		if (!connection_established(stream->connection)) {
 			end(stream);
 			return;
 		}
@@ -233,7 +233,7 @@ bool stream_open(const struct process_request *process, enum stream_kind kind, i
 	stream->input.end = 0;
 	stream->output.start = 0;
 	stream->output.end = frame_stream(stream->output.bytes, process->id, kind);
-	stream->connection = host_connect(process->port);
+	stream->connection = connection_open(process->port);
 	if (stream->connection < 0) {
 		int error = errno;
 

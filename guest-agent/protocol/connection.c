@@ -14,7 +14,7 @@
 
 static const char *unix_path;
 
-void host_use_unix(const char *path)
+void connection_use_unix(const char *path)
 {
 	unix_path = path;
 }
@@ -61,12 +61,12 @@ static int connect_unix(uint32_t port)
 	return connection;
 }
 
-int host_connect(uint32_t port)
+int connection_open(uint32_t port)
 {
 	return unix_path != NULL ? connect_unix(port) : connect_vsock(port);
 }
 
-bool host_connected(int connection)
+bool connection_established(int connection)
 {
 	int error = 0;
 	socklen_t length = sizeof error;

@@ -1,18 +1,18 @@
 // Connections to the host.
-#ifndef TSVM_HOST_H
-#define TSVM_HOST_H
+#ifndef TSVM_CONNECTION_H
+#define TSVM_CONNECTION_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
 // Connects to the host's unix socket at `path` instead of its vsock port, to be tested. Ports other than the
 // agent's are at `path`_PORT.
-void host_use_unix(const char *path);
+void connection_use_unix(const char *path);
 
 // Opens a non-blocking connection to a port of the host; it may still be on its way. -1 and errno on failure.
-int host_connect(uint32_t port);
+int connection_open(uint32_t port);
 
 // True when a connection that became writable was in fact made.
-bool host_connected(int connection);
+bool connection_established(int connection);
 
 #endif
