@@ -9,54 +9,29 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/console.h"
+#include "base/loop.h"
 #include "boot/machine.h"
 #include "container/container.h"
-#include "protocol/frame.h"
-#include "protocol/connection.h"
-#include "base/loop.h"
-#include "power.h"
 #include "process/process.h"
+#include "protocol/connection.h"
+#include "protocol/frame.h"
+#include "protocol/outbox.h"
 #include "protocol/request.h"
 
-enum {
-	INPUT_SIZE = 64 * 1024,
-	OUTPUT_SIZE = 512 * 1024,
-	// Requests wait while there is less room for answers: it is for what the processes, at most 256, have to tell.
-	OUTPUT_RESERVE = 256 * AGENT_FRAME_SIZE,
-};
+enum { INPUT_SIZE = 64 * 1024 };
 
 static int connection = -1;
 static struct frame_reader reader;
 static uint8_t input[INPUT_SIZE];
 static size_t input_start;
 static size_t input_end;
-static uint8_t output[OUTPUT_SIZE];
-static size_t output_length;
 
-void control_send(const uint8_t *frame, size_t length)
-{
-	if (length > OUTPUT_SIZE - output_length)
-		power_fail("the host takes no more frames");
-	memcpy(output + output_length, frame, length);
-	output_length += length;
-}
-
-static bool has_room(void)
-{
-	return OUTPUT_SIZE - output_length >= OUTPUT_RESERVE;
-}
-
+// The machine serves its host alone: without the connection it stops.
 static void flush(void)
 {
-	ssize_t count = write(connection, output, output_length);
-
-	if (count < 0) {
-		if (errno != EAGAIN && errno != EINTR)
-			power_off();
-		return;
-	}
-	output_length -= (size_t)count;
-	memmove(output, output + count, output_length);
+	if (!outbox_flush(connection))
+		loop_stop(NULL);
 }
 
 static bool create_container(struct request *request, struct failure *failure)
@@ -92,12 +67,13 @@ static bool do_request(struct request *request, uint16_t number, struct failure 
 	case FRAME_RESIZE:
 		return process_resize(&request->resize, failure);
 	case FRAME_PING:
-		control_send(frame, frame_pong(frame, number));
+		outbox_send(frame, frame_pong(frame, number));
 		return true;
-	default: // request_decode() lets nothing else pass
-		power_off();
+	default: // FRAME_SHUTDOWN: request_decode() lets nothing else pass
+		loop_stop(NULL);
+		return true;
 	}
-	control_send(frame, frame_done(frame, number));
+	outbox_send(frame, frame_done(frame, number));
 	return true;
 }
 
@@ -105,7 +81,7 @@ static void answer_failure(uint16_t number, const struct failure *failure)
 {
 	uint8_t frame[AGENT_FRAME_SIZE];
 
-	control_send(frame, frame_error(frame, number, failure));
+	outbox_send(frame, frame_error(frame, number, failure));
 }
 
 static void take_frame(void)
@@ -119,12 +95,18 @@ static void take_frame(void)
 	request_free(&request);
 }
 
+// False at the end of the input, while there is no room for an answer, and once the machine stops.
+static bool can_take_frame(void)
+{
+	return input_start < input_end && outbox_has_room() && !loop_is_stopped();
+}
+
 // Takes frames from the input for as long as there is room for answers.
 static void take_input(void)
 {
 	struct failure failure;
 
-	while (input_start < input_end && has_room()) {
+	while (can_take_frame()) {
 		size_t taken;
 
 		switch (frame_reader_push(&reader, input + input_start, input_end - input_start, &taken)) {
@@ -156,7 +138,7 @@ static void connection_ready(void *owner, short events)
 		ssize_t count = read(connection, input, sizeof input);
 
 		if (count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR))
-			power_off();
+			loop_stop(NULL);
 		input_start = 0;
 		input_end = count > 0 ? (size_t)count : 0;
 	}
@@ -168,10 +150,10 @@ void control_watch(void)
 
 	do {
 		take_input();
-		if (output_length > 0)
+		if (!outbox_is_empty())
 			flush();
-	} while (input_start < input_end && has_room());
-	if (output_length > 0)
+	} while (can_take_frame());
+	if (!outbox_is_empty())
 		events |= POLLOUT;
 	if (input_start == input_end)
 		events |= POLLIN;
@@ -186,7 +168,7 @@ static uint64_t microseconds_since(const struct timespec *start)
 	return (uint64_t)((now.tv_sec - start->tv_sec) * 1000000 + (now.tv_nsec - start->tv_nsec) / 1000);
 }
 
-void control_open(const struct timespec *start)
+bool control_open(const struct timespec *start)
 {
 	struct utsname names;
 	uint8_t frame[AGENT_FRAME_SIZE];
@@ -194,9 +176,12 @@ void control_open(const struct timespec *start)
 
 	connection = connection_open(AGENT_PORT);
 	wait = (struct pollfd){ .fd = connection, .events = POLLOUT };
-	if (connection < 0 || poll(&wait, 1, -1) != 1 || !connection_established(connection))
-		power_fail("cannot connect to the host");
+	if (connection < 0 || poll(&wait, 1, -1) != 1 || !connection_established(connection)) {
+		console_log("cannot connect to the host: %s", strerror(errno));
+		return false;
+	}
 	uname(&names);
-	control_send(frame, frame_hello(frame, names.release, microseconds_since(start)));
+	outbox_send(frame, frame_hello(frame, names.release, microseconds_since(start)));
 	flush();
+	return true;
 }

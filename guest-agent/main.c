@@ -2,6 +2,7 @@
 //
 //     agent               process 1 of a machine; the host is reached by vsock
 //     agent --unix PATH   process 1 of a pid namespace, to be tested; the host is reached by a unix socket
+#include <errno.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -10,23 +11,28 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/console.h"
+#include "base/loop.h"
 #include "boot/boot.h"
 #include "control.h"
-#include "protocol/connection.h"
-#include "base/loop.h"
 #include "power.h"
 #include "process/process.h"
 #include "process/stream.h"
+#include "protocol/connection.h"
 
 static int open_child_signals(void)
 {
 	sigset_t set;
+	int signals;
 
 	signal(SIGPIPE, SIG_IGN);
 	sigemptyset(&set);
 	sigaddset(&set, SIGCHLD);
 	sigprocmask(SIG_BLOCK, &set, NULL);
-	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (signals < 0)
+		console_log("signalfd: %s", strerror(errno));
+	return signals;
 }
 
 static void child_signal_ready(void *owner, short events)
@@ -53,16 +59,16 @@ int main(int argc, char **argv)
 	if (test)
 		connection_use_unix(argv[2]);
 	boot_begin(!test);
-	boot_mount();
+	if (!boot_mount())
+		power_off();
 	child_signals = open_child_signals();
-	if (child_signals < 0)
-		power_fail("signalfd");
-	control_open(&start);
-	for (;;) {
+	if (child_signals < 0 || !control_open(&start))
+		power_off();
+	do {
 		control_watch();
 		loop_watch(child_signals, POLLIN, child_signal_ready, &child_signals);
 		process_watch_all();
 		stream_watch_all();
-		loop_turn();
-	}
+	} while (loop_turn());
+	power_off();
 }

@@ -1,8 +1,6 @@
 // The end of the machine.
 #include "power.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <sys/reboot.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,28 +12,11 @@
 // The machine has no ACPI to power it off: it stops at the reset through the i8042 that a reboot with `reboot=k` is.
 static const int stop_machine = RB_AUTOBOOT;
 
-void console_log(const char *format, ...)
-{
-	va_list arguments;
-
-	va_start(arguments, format);
-	dprintf(STDERR_FILENO, "agent: ");
-	vdprintf(STDERR_FILENO, format, arguments);
-	dprintf(STDERR_FILENO, "\n");
-	va_end(arguments);
-}
-
 _Noreturn static void stop(void)
 {
 	if (boot_is_machine())
 		reboot(stop_machine);
 	_exit(0);
-}
-
-_Noreturn void power_fail(const char *why)
-{
-	console_log("%s", why);
-	power_off();
 }
 
 _Noreturn void power_off(void)

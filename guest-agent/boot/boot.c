@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "power.h"
+#include "base/console.h"
 
 static bool machine;
 
@@ -75,7 +75,7 @@ static void write_setting(const char *path, const char *value)
 	close(file);
 }
 
-void boot_mount(void)
+bool boot_mount(void)
 {
 	const unsigned long safe = MS_NOSUID | MS_NODEV | MS_NOEXEC;
 
@@ -84,7 +84,8 @@ void boot_mount(void)
 		leave_initramfs();
 		mount_or_log("devtmpfs", "/dev", MS_NOSUID, "mode=0755");
 	} else if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) {
-		power_fail("making the mounts private");
+		console_log("making the mounts private: %s", strerror(errno));
+		return false;
 	}
 	open_standard_streams();
 	mount_or_log("proc", "/proc", safe, NULL);
@@ -97,4 +98,5 @@ void boot_mount(void)
 	write_setting("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");
 	if (machine)
 		write_setting("/proc/self/oom_score_adj", "-1000");
+	return true;
 }

@@ -11,7 +11,8 @@ bool boot_is_machine(void);
 // Decides the above. The agent must be process 1 either way.
 void boot_begin(bool machine);
 
-// Mounts /dev, /proc, /sys, the cgroup tree and a private /run; brings the loopback interface up.
-void boot_mount(void);
+// Mounts /dev, /proc, /sys, the cgroup tree and a private /run; brings the loopback interface up. Returns false if the
+// mounts are not the agent's alone, in a test.
+bool boot_mount(void);
 
 #endif

@@ -7,9 +7,9 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "base/console.h"
 #include "boot/boot.h"
 #include "boot/network.h"
-#include "power.h"
 
 // The tag of the virtio-fs device.
 #define SHARES_TAG "tsvm"

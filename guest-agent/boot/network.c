@@ -15,8 +15,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "base/console.h"
 #include "base/linux.h"
-#include "power.h"
 
 enum {
 	IPV4_BITS = 32,

@@ -9,7 +9,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "power.h"
+#include "base/console.h"
 
 #define WORK DISK_LAYER "/work"
 

@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #include "base/linux.h"
-#include "power.h"
+#include "base/loop.h"
 
 pid_t fork_first(struct container *container)
 {
@@ -57,7 +57,7 @@ pid_t fork_into(const struct container *container)
 	pid = (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
 	error = errno;
 	if (pid != 0 && setns(own, CLONE_NEWPID) != 0)
-		power_fail("cannot return to the agent's pid namespace");
+		loop_stop("cannot return to the agent's pid namespace");
 	errno = error;
 	return pid;
 }

@@ -15,14 +15,14 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "process/init.h"
 #include "base/linux.h"
-#include "process/privileges.h"
 #include "container/rootfs.h"
 #include "container/sysctl.h"
+#include "process/init.h"
+#include "process/privileges.h"
 #include "process/terminal.h"
-#include "tools/tool.h"
 #include "process/user.h"
+#include "tools/tool.h"
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 

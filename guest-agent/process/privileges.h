@@ -2,9 +2,9 @@
 #ifndef TSVM_PRIVILEGES_H
 #define TSVM_PRIVILEGES_H
 
+#include "process/user.h"
 #include "protocol/failure.h"
 #include "protocol/protocol.h"
-#include "process/user.h"
 
 bool privileges_set_rlimits(const struct process_request *process, struct failure *failure);
 

@@ -11,15 +11,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/loop.h"
 #include "container/cgroup.h"
-#include "control.h"
 #include "container/container.h"
-#include "protocol/frame.h"
 #include "process/fork.h"
 #include "process/launch.h"
-#include "base/loop.h"
 #include "process/stream.h"
 #include "process/terminal.h"
+#include "protocol/frame.h"
+#include "protocol/outbox.h"
 #include "tools/tool.h"
 
 enum { MAX_PROCESSES = 256 };
@@ -206,9 +206,9 @@ static void conclude(struct process *process)
 		if (process->first)
 			process->container->state = CONTAINER_ENDED;
 		stream_drop(process->id);
-		control_send(frame, frame_error(frame, process->request, &process->failure));
+		outbox_send(frame, frame_error(frame, process->request, &process->failure));
 	} else {
-		control_send(frame, frame_started(frame, process->request, process->id, process->pid));
+		outbox_send(frame, frame_started(frame, process->request, process->id, process->pid));
 	}
 }
 
@@ -255,7 +255,7 @@ static void reaped(struct process *process, int wait_status)
 	if (!process->failed) {
 		bool oom_killed = cgroup_oom_killed(container->cgroup, &container->oom_kills);
 
-		control_send(frame, frame_exited(frame, process->id, container->id, wait_status, oom_killed));
+		outbox_send(frame, frame_exited(frame, process->id, container->id, wait_status, oom_killed));
 	}
 	if (process->first)
 		container_end(container);

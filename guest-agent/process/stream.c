@@ -9,9 +9,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "protocol/frame.h"
-#include "protocol/connection.h"
 #include "base/loop.h"
+#include "protocol/connection.h"
+#include "protocol/frame.h"
 
 enum { BUFFER_SIZE = 64 * 1024 };
 
