@@ -112,7 +112,8 @@ bool container_remove(struct container *container, struct failure *failure)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "%s", container->directory);
 	if (!unmake(container)) {
 		(void)!chdir("/");
-		return fail(failure, ERROR_SETUP_FAILED, EBUSY, "unmount the writable layer of container %u", container->id);
+		return fail(failure, ERROR_SETUP_FAILED, EBUSY, "unmount the writable layer of container %u",
+			    container->id);
 	}
 	leave_directory(container);
 	request_free(&container->request);

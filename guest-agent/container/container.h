@@ -20,13 +20,13 @@ enum container_state {
 struct container {
 	uint32_t id; // 0: this place in the table is free
 	enum container_state state;
-	struct request request; // the request that made it, which it owns
+	struct request request;               // the request that made it, which it owns
 	const struct container_request *spec; // in `request`
-	char directory[32];      // what it is made of: see disk.h, rootfs.h
-	int cgroup;              // its directory (O_PATH)
-	unsigned long oom_kills; // seen so far in the cgroup
-	pid_t pid;               // of process 1; 0 before and after
-	int pidfd;               // of process 1; -1 before and after
+	char directory[32];                   // what it is made of: see disk.h, rootfs.h
+	int cgroup;                           // its directory (O_PATH)
+	unsigned long oom_kills;              // seen so far in the cgroup
+	pid_t pid;                            // of process 1; 0 before and after
+	int pidfd;                            // of process 1; -1 before and after
 };
 
 // Makes a container and takes the request over if that succeeds.

@@ -50,13 +50,15 @@ static bool make_upper(struct failure *failure)
 
 bool disk_mount(const struct root_spec *root, struct failure *failure)
 {
-	if (!make_directory(DISK_IMAGE, failure) || !make_directory(DISK_LAYER, failure) || !make_directory(DISK_ROOT, failure))
+	if (!make_directory(DISK_IMAGE, failure) || !make_directory(DISK_LAYER, failure) ||
+	    !make_directory(DISK_ROOT, failure))
 		return false;
 	if (mount(root->device, DISK_IMAGE, "erofs", MS_RDONLY, NULL) != 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "mount image %s", root->device);
 	if (!mount_layer(root, failure) || !make_upper(failure) || !make_directory(WORK, failure))
 		return false;
-	if (mount("overlay", DISK_ROOT, "overlay", 0, "lowerdir=" DISK_IMAGE ",upperdir=" DISK_UPPER ",workdir=" WORK) != 0)
+	if (mount("overlay", DISK_ROOT, "overlay", 0,
+		  "lowerdir=" DISK_IMAGE ",upperdir=" DISK_UPPER ",workdir=" WORK) != 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "mount overlay");
 	return true;
 }

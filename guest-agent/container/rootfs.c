@@ -39,9 +39,9 @@ static const struct mount_spec mounts[] = {
 };
 
 static const char *const masked_paths[] = {
-	"/proc/asound",	     "/proc/acpi",	  "/proc/interrupts",  "/proc/kcore",
-	"/proc/keys",	     "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
-	"/proc/sched_debug", "/proc/scsi",	  "/sys/firmware",     "/sys/devices/virtual/powercap",
+	"/proc/asound",      "/proc/acpi",          "/proc/interrupts", "/proc/kcore",
+	"/proc/keys",        "/proc/latency_stats", "/proc/timer_list", "/proc/timer_stats",
+	"/proc/sched_debug", "/proc/scsi",          "/sys/firmware",    "/sys/devices/virtual/powercap",
 };
 
 static const char *const readonly_paths[] = {

@@ -212,7 +212,8 @@ static char **make_environment(const struct process_request *process, const stru
 	gethostname(hostname, sizeof hostname - 1);
 	if ((find_variable(given, "PATH") == NULL && !add_variable(env, &count, "PATH", DEFAULT_PATH)) ||
 	    (find_variable(given, "HOSTNAME") == NULL && !add_variable(env, &count, "HOSTNAME", hostname)) ||
-	    (process->has_terminal && find_variable(given, "TERM") == NULL && !add_variable(env, &count, "TERM", "xterm")))
+	    (process->has_terminal && find_variable(given, "TERM") == NULL &&
+	     !add_variable(env, &count, "TERM", "xterm")))
 		return NULL;
 	for (size_t i = 0; i < given->count; i++)
 		env[count++] = given->items[i];

@@ -30,7 +30,7 @@ struct process {
 	uint16_t request;
 	struct container *container;
 	bool first; // process 1 of the container
-	pid_t pid; // 0 once reaped
+	pid_t pid;  // 0 once reaped
 	int status; // of the launch; -1 once it is over
 	bool ready;
 	bool failed;

@@ -27,10 +27,10 @@ struct stream {
 	enum stream_kind kind;
 	int connection; // -1: the stream has ended
 	bool connected;
-	bool host_ended; // the host sends no more
-	bool joined;     // false: a terminal that does not exist yet
-	int source;      // what the process writes arrives here; -1: nothing or no more
-	int sink;        // what the process reads is put here; -1: nothing or no more
+	bool host_ended;      // the host sends no more
+	bool joined;          // false: a terminal that does not exist yet
+	int source;           // what the process writes arrives here; -1: nothing or no more
+	int sink;             // what the process reads is put here; -1: nothing or no more
 	struct buffer output; // to the host
 	struct buffer input;  // to the process
 };

@@ -133,8 +133,9 @@ static bool find_user(struct user *user, struct piece passwd, struct piece wante
 		return true;
 	}
 	if (!numeric)
-		return fail(failure, ERROR_NO_SUCH_USER, 0, "unable to find user %.*s: no matching entries in passwd file",
-			    (int)wanted.length, wanted.start);
+		return fail(failure, ERROR_NO_SUCH_USER, 0,
+			    "unable to find user %.*s: no matching entries in passwd file", (int)wanted.length,
+			    wanted.start);
 	user->uid = wanted_id;
 	return true;
 }
@@ -154,8 +155,9 @@ static bool find_group(gid_t *gid, struct piece group, struct piece wanted, stru
 		}
 	}
 	if (!numeric)
-		return fail(failure, ERROR_NO_SUCH_USER, 0, "unable to find group %.*s: no matching entries in group file",
-			    (int)wanted.length, wanted.start);
+		return fail(failure, ERROR_NO_SUCH_USER, 0,
+			    "unable to find group %.*s: no matching entries in group file", (int)wanted.length,
+			    wanted.start);
 	*gid = wanted_id;
 	return true;
 }

@@ -131,8 +131,8 @@ size_t frame_started(uint8_t frame[AGENT_FRAME_SIZE], uint16_t request, uint32_t
 	return finish(frame, length, FRAME_STARTED, request);
 }
 
-size_t frame_exited(uint8_t frame[AGENT_FRAME_SIZE], uint32_t process, uint32_t container,
-		    int wait_status, bool oom_killed)
+size_t frame_exited(uint8_t frame[AGENT_FRAME_SIZE], uint32_t process, uint32_t container, int wait_status,
+		    bool oom_killed)
 {
 	size_t length = FRAME_HEADER_LENGTH;
 

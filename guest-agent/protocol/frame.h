@@ -40,8 +40,8 @@ uint8_t *frame_reader_take(struct frame_reader *reader);
 // Each writes one frame and returns its length.
 size_t frame_hello(uint8_t frame[AGENT_FRAME_SIZE], const char *kernel, uint64_t running_microseconds);
 size_t frame_started(uint8_t frame[AGENT_FRAME_SIZE], uint16_t request, uint32_t process, pid_t pid);
-size_t frame_exited(uint8_t frame[AGENT_FRAME_SIZE], uint32_t process, uint32_t container,
-		    int wait_status, bool oom_killed);
+size_t frame_exited(uint8_t frame[AGENT_FRAME_SIZE], uint32_t process, uint32_t container, int wait_status,
+		    bool oom_killed);
 size_t frame_error(uint8_t frame[AGENT_FRAME_SIZE], uint16_t request, const struct failure *failure);
 size_t frame_stream(uint8_t frame[AGENT_FRAME_SIZE], uint32_t process, enum stream_kind stream);
 size_t frame_done(uint8_t frame[AGENT_FRAME_SIZE], uint16_t request);

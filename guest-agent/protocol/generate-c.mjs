@@ -63,6 +63,21 @@ function enumeration(name, entries) {
   return [`enum ${name} {`, ...entries.map(([key, value]) => `\t${key} = ${value},`), '};', ''];
 }
 
+/** Aligns the comments behind consecutive lines, as clang-format does. */
+function aligned(lines) {
+  const result = [];
+  for (let start = 0; start < lines.length; ) {
+    let end = start;
+    while (end < lines.length && /\S.* \/\/ /.test(lines[end])) end++;
+    const parts = lines.slice(start, end).map((line) => line.split(/ (?=\/\/ )/));
+    const width = Math.max(0, ...parts.map(([code]) => code.length));
+    result.push(...parts.map(([code, ...comment]) => `${code.padEnd(width)} ${comment.join(' ')}`));
+    if (end === start) result.push(lines[end++]);
+    start = end;
+  }
+  return result;
+}
+
 /** protocol.h */
 export function header() {
   const repeatedGroups = new Set(
@@ -72,7 +87,7 @@ export function header() {
       .map(({ of }) => of),
   );
   const named = Object.values(names).filter((entry) => entry.c !== undefined);
-  return [
+  return aligned([
     '// The protocol of PROTOCOL.md: its numbers, and its requests as the agent decodes them.',
     NOTE,
     '#ifndef TSVM_PROTOCOL_H',
@@ -140,7 +155,7 @@ export function header() {
     '',
     '#endif',
     '',
-  ].join('\n');
+  ]).join('\n');
 }
 
 const KINDS = { choice: 'integer', limit: 'integer', bits: 'integer' };

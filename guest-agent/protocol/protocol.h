@@ -12,15 +12,15 @@
 #define UNLIMITED UINT64_MAX
 
 enum {
-	PROTOCOL_VERSION = 2, // Protocol version that hello carries.
-	AGENT_PORT = 1024, // The host's vsock port for the control connection and, by default, for streams.
-	FRAME_HEADER_LENGTH = 8, // Bytes of a frame header: u32 payload length, u16 type, u16 request.
-	FIELD_HEADER_LENGTH = 6, // Bytes of a field header: u16 tag, u32 length of the value.
+	PROTOCOL_VERSION = 2,       // Protocol version that hello carries.
+	AGENT_PORT = 1024,          // The host's vsock port for the control connection and, by default, for streams.
+	FRAME_HEADER_LENGTH = 8,    // Bytes of a frame header: u32 payload length, u16 type, u16 request.
+	FIELD_HEADER_LENGTH = 6,    // Bytes of a field header: u16 tag, u32 length of the value.
 	MAX_HOST_PAYLOAD = 4194304, // Largest payload that the agent accepts, in bytes.
-	MAX_AGENT_PAYLOAD = 65536, // Largest payload that the host accepts from the agent, in bytes.
+	MAX_AGENT_PAYLOAD = 65536,  // Largest payload that the host accepts from the agent, in bytes.
 	FIRST_OPTIONAL_TAG = 32768, // First tag that a reader may ignore if it does not know it.
-	INSTRUCTION_SIZE = 8, // Bytes of a BPF instruction: struct sock_filter (linux/filter.h).
-	MAX_INSTRUCTIONS = 4096, // Most instructions of a seccomp filter (BPF_MAXINSNS).
+	INSTRUCTION_SIZE = 8,       // Bytes of a BPF instruction: struct sock_filter (linux/filter.h).
+	MAX_INSTRUCTIONS = 4096,    // Most instructions of a seccomp filter (BPF_MAXINSNS).
 };
 
 enum frame_type {
@@ -96,14 +96,14 @@ struct program {
 // The size of a terminal in characters.
 struct terminal_spec {
 	uint16_t columns; // characters in a line
-	uint16_t rows; // lines
+	uint16_t rows;    // lines
 };
 
 // A resource limit of a process.
 struct rlimit_spec {
 	uint16_t resource; // the RLIMIT_ number
-	uint64_t soft; // in the resource's unit
-	uint64_t hard; // in the resource's unit
+	uint64_t soft;     // in the resource's unit
+	uint64_t hard;     // in the resource's unit
 };
 
 struct rlimit_list {
@@ -114,23 +114,23 @@ struct rlimit_list {
 
 // The container's root file system.
 struct root_spec {
-	const char *device; // EROFS block device of the image: /dev/vda
+	const char *device;  // EROFS block device of the image: /dev/vda
 	const char *scratch; // ext4 block device of the writable layer: /dev/vdb; absent: a tmpfs
 	uint64_t tmpfs_size; // bytes of that tmpfs; 0 or absent: half of the memory
-	bool readonly; // the container cannot write to its root
+	bool readonly;       // the container cannot write to its root
 };
 
 // A tmpfs in the container. nosuid, nodev and noexec unless a flag says otherwise, as Docker's.
 struct tmpfs_spec {
 	const char *path; // mount point; made if missing
-	uint64_t size; // bytes; 0 or absent: half of the memory
-	uint16_t mode; // permission bits; absent: 01777
-	uint32_t uid; // owner; absent: root
-	uint32_t gid; // group; absent: root
-	bool readonly; // mount it read-only
-	bool exec; // allow the execution of programs
-	bool suid; // honour set-user-ID bits
-	bool dev; // honour device files
+	uint64_t size;    // bytes; 0 or absent: half of the memory
+	uint16_t mode;    // permission bits; absent: 01777
+	uint32_t uid;     // owner; absent: root
+	uint32_t gid;     // group; absent: root
+	bool readonly;    // mount it read-only
+	bool exec;        // allow the execution of programs
+	bool suid;        // honour set-user-ID bits
+	bool dev;         // honour device files
 };
 
 struct tmpfs_list {
@@ -141,9 +141,9 @@ struct tmpfs_list {
 
 // A folder or file of the host in the container, from the virtio-fs device tsvm. nodev.
 struct share_spec {
-	uint32_t index; // its name on the virtio-fs device
+	uint32_t index;   // its name on the virtio-fs device
 	const char *path; // mount point; made if missing, as a folder or a file
-	bool readonly; // mount it read-only
+	bool readonly;    // mount it read-only
 };
 
 struct share_list {
@@ -154,22 +154,22 @@ struct share_list {
 
 // The machine's network interface besides the loopback interface.
 struct network_spec {
-	const char *interface; // eth0
+	const char *interface;      // eth0
 	struct text_list addresses; // with a prefix length: 198.19.0.2/32, fd74:7376:6d::2/128
-	struct text_list gateways; // of a default route, one for IPv4 and one for IPv6; on the link even if outside of all networks
+	struct text_list gateways;  // of default routes, for IPv4 and IPv6; on the link, whatever their network
 };
 
 // Limits of the container's cgroup (cgroup v2). Absent or 0: no limit.
 struct limits_spec {
-	uint64_t memory; // memory.max, bytes
-	uint64_t pids; // pids.max, processes and threads
-	uint64_t cpu_quota; // cpu.max, microseconds of CPU time in each period
+	uint64_t memory;     // memory.max, bytes
+	uint64_t pids;       // pids.max, processes and threads
+	uint64_t cpu_quota;  // cpu.max, microseconds of CPU time in each period
 	uint64_t cpu_period; // microseconds; 0 or absent: 100000
 };
 
 // A kernel parameter, set in the container's namespaces before its first process starts.
 struct sysctl_spec {
-	const char *path; // below /proc/sys: net/ipv4/ip_forward
+	const char *path;  // below /proc/sys: net/ipv4/ip_forward
 	const char *value; // what is written to the file
 };
 
@@ -184,57 +184,57 @@ struct machine_request {
 	uint64_t clock; // wall clock to set, microseconds since the epoch; 0 or absent: left alone
 	bool has_network;
 	struct network_spec network; // absent: only the loopback interface
-	bool shares; // mount the virtio-fs device tsvm, which containers take their shares from
+	bool shares;                 // mount the virtio-fs device tsvm, which containers take their shares from
 };
 
 // Makes a container, without a process.
 struct container_request {
-	uint32_t id; // the host's name for the container, until it is removed
-	const char *hostname; // host name of the container
-	struct root_spec root; // the root file system
-	struct tmpfs_list tmpfs; // tmpfs mounts
+	uint32_t id;              // the host's name for the container, until it is removed
+	const char *hostname;     // host name of the container
+	struct root_spec root;    // the root file system
+	struct tmpfs_list tmpfs;  // tmpfs mounts
 	struct share_list shares; // folders and files of the host
-	const char *hosts; // contents of /etc/hosts; absent: the image's own
-	const char *resolv_conf; // contents of /etc/resolv.conf; absent: the image's own
-	uint64_t shm_size; // bytes of /dev/shm; absent: 64 MiB
+	const char *hosts;        // contents of /etc/hosts; absent: the image's own
+	const char *resolv_conf;  // contents of /etc/resolv.conf; absent: the image's own
+	uint64_t shm_size;        // bytes of /dev/shm; absent: 64 MiB
 	bool has_limits;
-	struct limits_spec limits; // limits of the cgroup
+	struct limits_spec limits;  // limits of the cgroup
 	struct sysctl_list sysctls; // kernel parameters
-	bool privileged; // all devices of the machine; /proc, /sys and cgroups are writable
-	bool init; // process 1 of the container is the agent's, which reaps; the program is its child
+	bool privileged;            // all devices of the machine; /proc, /sys and cgroups are writable
+	bool init;                  // process 1 of the container is the agent's, which reaps; the program is its child
 };
 
 // Starts a process in a container. The first one is process 1 of the container.
 struct process_request {
-	uint32_t container; // id of the container
-	uint32_t id; // the host's name for the process; never used again
-	struct text_list argv; // argv[0] without a slash is searched for in the container's PATH
-	struct text_list env; // NAME=value; see "The container" for what is added
-	const char *cwd; // working directory; the first process of a container makes it if missing
-	const char *user; // user[:group], see "The container"; absent: root
+	uint32_t container;      // id of the container
+	uint32_t id;             // the host's name for the process; never used again
+	struct text_list argv;   // argv[0] without a slash is searched for in the container's PATH
+	struct text_list env;    // NAME=value; see "The container" for what is added
+	const char *cwd;         // working directory; the first process of a container makes it if missing
+	const char *user;        // user[:group], see "The container"; absent: root
 	struct text_list groups; // more supplementary groups, names or numbers
 	bool has_terminal;
 	struct terminal_spec terminal; // one terminal stream instead of pipes
-	bool open_stdin; // open a stdin stream; otherwise stdin is /dev/null. No effect on a terminal
-	uint64_t capabilities; // the bounding set, one bit each; absent: Docker's 14
-	bool no_new_privileges; // set no_new_privs (prctl(2))
-	struct rlimit_list rlimits; // resource limits
-	struct program seccomp; // filter of system calls (seccomp(2)), see "The container"
-	uint32_t port; // the host's vsock port for the streams
-	bool tool; // argv names a tool of the agent, which runs as root; see "Tools"
+	bool open_stdin;               // open a stdin stream; otherwise stdin is /dev/null. No effect on a terminal
+	uint64_t capabilities;         // the bounding set, one bit each; absent: Docker's 14
+	bool no_new_privileges;        // set no_new_privs (prctl(2))
+	struct rlimit_list rlimits;    // resource limits
+	struct program seccomp;        // filter of system calls (seccomp(2)), see "The container"
+	uint32_t port;                 // the host's vsock port for the streams
+	bool tool;                     // argv names a tool of the agent, which runs as root; see "Tools"
 };
 
 // Sends a signal to a process. Answered only by error.
 struct signal_request {
 	uint32_t process; // id of the process
-	uint16_t signal; // signal number
+	uint16_t signal;  // signal number
 };
 
 // Sets the size of a terminal. Answered only by error.
 struct resize_request {
 	uint32_t process; // id of the process
 	uint16_t columns; // characters in a line
-	uint16_t rows; // lines
+	uint16_t rows;    // lines
 };
 
 // Removes a container that no process runs in.

@@ -36,8 +36,8 @@ static bool take_field(const struct group_rule *group, uint8_t **bytes, size_t *
 	if (*length < FIELD_HEADER_LENGTH)
 		return fail(failure, ERROR_BAD_REQUEST, 0, "%s: a field is cut short", group->name);
 	field->tag = (uint16_t)(header[0] | header[1] << 8);
-	field->length = (uint32_t)header[2] | (uint32_t)header[3] << 8 | (uint32_t)header[4] << 16 |
-			(uint32_t)header[5] << 24;
+	field->length =
+		(uint32_t)header[2] | (uint32_t)header[3] << 8 | (uint32_t)header[4] << 16 | (uint32_t)header[5] << 24;
 	field->value = *bytes + FIELD_HEADER_LENGTH;
 	if (*length - FIELD_HEADER_LENGTH < field->length)
 		return fail(failure, ERROR_BAD_REQUEST, 0, "%s: field %u is cut short", group->name, field->tag);

@@ -170,12 +170,7 @@ export const groups = {
     fields: [
       required(1, 'interface', text(15), '`eth0`'),
       repeated(2, 'addresses', address, 'with a prefix length: `198.19.0.2/32`, `fd74:7376:6d::2/128`'),
-      repeated(
-        3,
-        'gateways',
-        address,
-        'of a default route, one for IPv4 and one for IPv6; on the link even if outside of all networks',
-      ),
+      repeated(3, 'gateways', address, 'of default routes, for IPv4 and IPv6; on the link, whatever their network'),
     ],
   },
   limits: {

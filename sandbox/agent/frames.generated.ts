@@ -194,7 +194,7 @@ export interface InterfaceSpec {
   interface: string;
   /** With a prefix length: `198.19.0.2/32`, `fd74:7376:6d::2/128`. */
   addresses?: string[] | undefined;
-  /** Of a default route, one for IPv4 and one for IPv6; on the link even if outside of all networks. */
+  /** Of default routes, for IPv4 and IPv6; on the link, whatever their network. */
   gateways?: string[] | undefined;
 }
 
