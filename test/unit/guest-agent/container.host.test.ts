@@ -1,6 +1,6 @@
 // The real agent makes real containers: on this machine's kernel, in namespaces of its own, driven by the host's codec.
 import { execFileSync } from 'node:child_process';
-import { createHash, randomBytes } from 'node:crypto';
+import { createHash, randomBytes, randomInt } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -31,7 +31,12 @@ afterAll(() => {
   rmSync(directory, { recursive: true, force: true });
 });
 
-/** Requests with these numbers set the machine up and make container 1; request 1 starts its process 1. */
+/**
+ * The id of the container. Agents under test share this machine's cgroups, in which a container's has its id for a name:
+ * two test files at once must not have the same.
+ */
+const BOX = randomInt(1, 2 ** 31);
+/** Requests with these numbers set the machine up and make the container; request 1 starts its process 1. */
 const MACHINE = 1001;
 const CONTAINER = 1002;
 
@@ -43,14 +48,14 @@ function startRequests(process: Partial<ProcessRequest>, { network, ...more }: M
     {
       type: 'container',
       request: CONTAINER,
-      id: 1,
+      id: BOX,
       hostname: 'box',
       root: { device: image.device },
       hosts: '127.0.0.1\tlocalhost\n',
       resolvConf: 'nameserver 192.0.2.53\n',
       ...more,
     },
-    { type: 'process', request: 1, container: 1, id: 1, argv: ['true'], ...process },
+    { type: 'process', request: 1, container: BOX, id: 1, argv: ['true'], ...process },
   ];
 }
 
@@ -84,7 +89,7 @@ describe('a process', () => {
     await using session = await boot(startRequests({ argv: ['sh', '-c', 'echo out; echo err >&2; exit 3'] }));
     expect(await session.output(1, 'stdout')).toBe('out\n');
     expect(await session.output(1, 'stderr')).toBe('err\n');
-    expect(await session.exited(1)).toEqual({ type: 'exited', process: 1, container: 1, code: 3 });
+    expect(await session.exited(1)).toEqual({ type: 'exited', process: 1, container: BOX, code: 3 });
     expect(session.frames.map((frame) => frame.type)).toEqual(['hello', 'done', 'done', 'started', 'exited']);
   });
 
@@ -113,14 +118,14 @@ describe('a process', () => {
     );
     await session.outputUpTo(1, 'stdout', 'up\n');
     session.send({ type: 'signal', request: 2, process: 1, signal: 15 });
-    expect(await session.exited(1)).toEqual({ type: 'exited', process: 1, container: 1, code: 7 });
+    expect(await session.exited(1)).toEqual({ type: 'exited', process: 1, container: BOX, code: 7 });
   });
 
   test('that dies of a signal reports it', async () => {
     await using session = await boot(startRequests({ argv: ['sleep', '1000'] }));
     await session.answer(1);
     session.send({ type: 'signal', request: 2, process: 1, signal: 9 });
-    expect(await session.exited(1)).toEqual({ type: 'exited', process: 1, container: 1, signal: 9 });
+    expect(await session.exited(1)).toEqual({ type: 'exited', process: 1, container: BOX, signal: 9 });
   });
 
   test('takes its descendants with it, so that its streams end', async () => {
@@ -509,7 +514,7 @@ describe('a further process', () => {
     session.send({
       type: 'process',
       request: 2,
-      container: 1,
+      container: BOX,
       id: 2,
       argv: ['sh', '-c', 'cat /proc/1/cmdline | tr "\\0" " "; uname -n; id -u; exit 4'],
       user: 'sam',
@@ -517,7 +522,7 @@ describe('a further process', () => {
     expect(await session.output(2, 'stdout')).toBe('sleep 1000 box\n1000\n');
     expect(await session.exited(2)).toMatchObject({ code: 4 });
 
-    session.send({ type: 'process', request: 3, container: 1, id: 3, argv: ['sleep', '1000'] });
+    session.send({ type: 'process', request: 3, container: BOX, id: 3, argv: ['sleep', '1000'] });
     await session.answer(3);
     session.send({ type: 'signal', request: 4, process: 1, signal: 9 });
     expect(await session.exited(1)).toMatchObject({ signal: 9 });
@@ -530,7 +535,7 @@ describe('a further process', () => {
     session.send({
       type: 'process',
       request: 2,
-      container: 1,
+      container: BOX,
       id: 2,
       argv: ['sh', '-c', 'stty size; echo $TERM'],
       terminal: { columns: 33, rows: 11 },
@@ -540,15 +545,15 @@ describe('a further process', () => {
 
   test('is refused with a taken id, while process 1 is started, and after the end', async () => {
     await using session = await boot(startRequests({ argv: ['sleep', '1000'] }));
-    session.send({ type: 'process', request: 2, container: 1, id: 2, argv: ['true'] });
-    expect(await session.error(2)).toMatchObject({ kind: 'bad-request', message: 'container 1 is not running' });
+    session.send({ type: 'process', request: 2, container: BOX, id: 2, argv: ['true'] });
+    expect(await session.error(2)).toMatchObject({ kind: 'bad-request', message: `container ${BOX} is not running` });
     await session.answer(1);
-    session.send({ type: 'process', request: 3, container: 1, id: 1, argv: ['true'] });
+    session.send({ type: 'process', request: 3, container: BOX, id: 1, argv: ['true'] });
     expect(await session.error(3)).toMatchObject({ kind: 'bad-request', message: 'process 1 exists' });
     session.send({ type: 'signal', request: 5, process: 1, signal: 9 });
     await session.exited(1);
-    session.send({ type: 'process', request: 6, container: 1, id: 3, argv: ['true'] });
-    expect(await session.error(6)).toMatchObject({ kind: 'bad-request', message: 'container 1 is not running' });
+    session.send({ type: 'process', request: 6, container: BOX, id: 3, argv: ['true'] });
+    expect(await session.error(6)).toMatchObject({ kind: 'bad-request', message: `container ${BOX} is not running` });
     session.send({ type: 'signal', request: 7, process: 1, signal: 9 });
     expect(await session.error(7)).toMatchObject({ kind: 'no-such-process' });
   });
@@ -559,17 +564,17 @@ describe('requests in the wrong order', () => {
     await using session = await boot();
     const [machine, container, process] = startRequests({ argv: ['echo', 'works'] });
     session.send({ ...process, request: 11 });
-    expect(await session.error(11)).toMatchObject({ kind: 'no-such-container', message: 'no container 1' });
+    expect(await session.error(11)).toMatchObject({ kind: 'no-such-container', message: `no container ${BOX}` });
     session.send({ ...container, request: 12 });
     expect(await session.error(12)).toMatchObject({ kind: 'bad-request', message: 'the machine is not set up' });
-    session.send({ type: 'remove', request: 13, container: 1 });
+    session.send({ type: 'remove', request: 13, container: BOX });
     expect(await session.error(13)).toMatchObject({ kind: 'no-such-container' });
 
     for (const request of [machine, { ...machine, request: 14 }, container, { ...container, request: 15 }]) {
       session.send(request);
     }
     expect(await session.error(14)).toMatchObject({ kind: 'bad-request', message: 'the machine was set up before' });
-    expect(await session.error(15)).toMatchObject({ kind: 'bad-request', message: 'container 1 exists' });
+    expect(await session.error(15)).toMatchObject({ kind: 'bad-request', message: `container ${BOX} exists` });
     session.send(process);
     expect(await session.output(1, 'stdout')).toBe('works\n');
   });
@@ -586,7 +591,7 @@ describe('several containers in one machine', () => {
   const container = (id: number, more: Partial<ContainerRequest> = {}): HostFrame => ({
     type: 'container',
     request: 100 + id,
-    id,
+    id: BOX + id,
     hostname: `box-${id}`,
     root: { device: image.device },
     ...more,
@@ -594,7 +599,7 @@ describe('several containers in one machine', () => {
   const process = (of: number, id: number, script: string, more: Partial<ProcessRequest> = {}): HostFrame => ({
     type: 'process',
     request: 200 + id,
-    container: of,
+    container: BOX + of,
     id,
     argv: ['sh', '-c', script],
     ...more,
@@ -619,8 +624,8 @@ describe('several containers in one machine', () => {
     session.send(process(21, 5, 'sleep 1000'));
     await session.answer(205);
     session.send({ type: 'signal', request: 1, process: 1, signal: 9 });
-    expect(await session.exited(1)).toEqual({ type: 'exited', process: 1, container: 21, signal: 9 });
-    expect(await session.exited(5)).toEqual({ type: 'exited', process: 5, container: 21, signal: 9 });
+    expect(await session.exited(1)).toEqual({ type: 'exited', process: 1, container: BOX + 21, signal: 9 });
+    expect(await session.exited(5)).toEqual({ type: 'exited', process: 5, container: BOX + 21, signal: 9 });
 
     session.send(process(22, 6, 'cat /file'));
     expect(await session.output(6, 'stdout')).toBe('second\n');
@@ -654,11 +659,14 @@ describe('several containers in one machine', () => {
       process(41, 1, 'echo once >/file; exec sleep 1000'),
     ]);
     await session.answer(201);
-    session.send({ type: 'remove', request: 2, container: 41 });
-    expect(await session.error(2)).toMatchObject({ kind: 'bad-request', message: 'process 1 runs in container 41' });
+    session.send({ type: 'remove', request: 2, container: BOX + 41 });
+    expect(await session.error(2)).toMatchObject({
+      kind: 'bad-request',
+      message: `process 1 runs in container ${BOX + 41}`,
+    });
     session.send({ type: 'signal', request: 3, process: 1, signal: 9 });
     await session.exited(1);
-    session.send({ type: 'remove', request: 4, container: 41 });
+    session.send({ type: 'remove', request: 4, container: BOX + 41 });
     expect(await session.answer(4)).toEqual({ type: 'done', request: 4 });
     session.send(process(41, 2, 'true'));
     expect(await session.error(202)).toMatchObject({ kind: 'no-such-container' });
@@ -673,7 +681,7 @@ describe('several containers in one machine', () => {
     await using session = await boot([
       { type: 'machine', request: MACHINE },
       container(51),
-      { type: 'remove', request: 1, container: 51 },
+      { type: 'remove', request: 1, container: BOX + 51 },
       { ...container(51), request: 2 },
     ]);
     expect(await session.answer(1)).toEqual({ type: 'done', request: 1 });

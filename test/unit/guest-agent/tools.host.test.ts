@@ -1,5 +1,6 @@
 // The agent's tools in a real container on this machine's kernel, and tar(1) at the other end of their archives.
 import { execFileSync } from 'node:child_process';
+import { randomInt } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,6 +9,9 @@ import type { ProcessSpec } from '../../../sandbox/agent/protocol.js';
 import { archiveHost } from '../../../sandbox/containers/host-archive.js';
 import { AgentUnderTest, buildAgent } from './agent-under-test.js';
 import { type LoopDevice, makeContainerImage } from './container-image.js';
+
+/** The id of the container: see container.host.test.ts. */
+const BOX = randomInt(1, 2 ** 31);
 
 let directory: string;
 let agent: string;
@@ -34,15 +38,15 @@ class Guest implements AsyncDisposable {
     await guest.session.boot(agent);
     guest.session.send({ type: 'machine', request: 1001 });
     const root = { device: image.device };
-    guest.session.send({ type: 'container', request: 1002, id: 1, hostname: 'box', root });
-    guest.session.send({ type: 'process', request: 1, container: 1, id: 1, argv: ['hold'], tool: true });
+    guest.session.send({ type: 'container', request: 1002, id: BOX, hostname: 'box', root });
+    guest.session.send({ type: 'process', request: 1, container: BOX, id: 1, argv: ['hold'], tool: true });
     await guest.session.answer(1);
     return guest;
   }
 
   async run(process: Partial<ProcessSpec> & { argv: string[] }, stdin?: Buffer) {
     const id = ++this.#last;
-    this.session.send({ type: 'process', request: id, container: 1, id, stdin: stdin !== undefined, ...process });
+    this.session.send({ type: 'process', request: id, container: BOX, id, stdin: stdin !== undefined, ...process });
     if (stdin !== undefined) (await this.session.stream(id, 'stdin')).end(stdin);
     const chunks: Buffer[] = [];
     const stdout = async () => {
@@ -207,7 +211,7 @@ test('files are read, written, listed and looked at, whatever their names', asyn
 
 test('what happens in a directory is told until nobody listens', async () => {
   await using guest = await Guest.boot();
-  guest.session.send({ type: 'process', request: 50, container: 1, id: 50, argv: ['watch', '/tmp'], tool: true });
+  guest.session.send({ type: 'process', request: 50, container: BOX, id: 50, argv: ['watch', '/tmp'], tool: true });
   await guest.session.outputUpTo(50, 'stdout', 'ready');
   await guest.shell('echo 1 > /tmp/file; mv /tmp/file /tmp/other; rm /tmp/other');
   const seen = await guest.session.outputUpTo(50, 'stdout', 'delete other\0');
@@ -222,7 +226,7 @@ test('what happens in a directory is told until nobody listens', async () => {
 
 test('processes and statistics are those of the container', async () => {
   await using guest = await Guest.boot();
-  guest.session.send({ type: 'process', request: 60, container: 1, id: 60, argv: ['sleep', '1000'] });
+  guest.session.send({ type: 'process', request: 60, container: BOX, id: 60, argv: ['sleep', '1000'] });
   await guest.session.answer(60);
   const processes = (await guest.tool(['processes'])).toString().split('\0');
   expect(processes).toContainEqual(expect.stringMatching(/^0 \d+ \d+ \d+ \d+ 0 sleep 1000$/));
@@ -232,6 +236,6 @@ test('processes and statistics are those of the container', async () => {
 
 test('a tool that there is not is not found', async () => {
   await using guest = await Guest.boot();
-  guest.session.send({ type: 'process', request: 70, container: 1, id: 70, argv: ['frobnicate'], tool: true });
+  guest.session.send({ type: 'process', request: 70, container: BOX, id: 70, argv: ['frobnicate'], tool: true });
   expect(await guest.session.error(70)).toMatchObject({ kind: 'not-found' });
 });
