@@ -30,13 +30,13 @@ function programCommand(context: Context): Command {
   const summaries = listedCommands(table).map((name) => [name, table.commands[name]?.summary ?? ''] as const);
   const groups = Object.entries(table.groups).map(([name, { summary }]) => [name, summary] as const);
   const program = createCommand('tsvm', context)
-    .description('Runs container images, each in a virtual machine of its own.')
+    .description('Runs container images, each in its own virtual machine.')
     .usage('[options] COMMAND')
-    .version(`tsvm ${version}`, '-v, --version', 'show the version')
+    .version(`tsvm ${version}`, '-v, --version', 'print the version')
     .enablePositionalOptions()
     .argument('[command...]')
     .passThroughOptions()
-    .addHelpText('after', `\n${summaryList('Commands', summaries)}\n\n${summaryList('Groups of commands', groups)}`)
+    .addHelpText('after', `\n${summaryList('Commands', summaries)}\n\n${summaryList('Management Commands', groups)}`)
     .addHelpText('after', "\nSee 'tsvm COMMAND --help' for a command's options.")
     .action(async (words: string[]) => {
       const [name, ...args] = words;

@@ -47,13 +47,13 @@ export function createCommand(name: string, context: Context): Command {
   const command = new Command(name)
     .exitOverride()
     .configureOutput({ writeErr: () => {} })
-    .helpOption('--help', 'show this help')
+    .helpOption('--help', 'print this help')
     .helpCommand(false)
     .configureHelp({ showGlobalOptions: true });
   command
-    .option('-q, --quiet', 'only errors, no progress')
-    .addOption(new Option('--log-level <level>', 'how much is told (default: warn)').choices(LEVELS))
-    .addOption(new Option('--log-format <format>', 'how it is told (default: text)').choices(FORMATS));
+    .option('-q, --quiet', 'print errors only, without progress')
+    .addOption(new Option('--log-level <level>', 'how much to log (default: warn)').choices(LEVELS))
+    .addOption(new Option('--log-format <format>', 'format of the log (default: text)').choices(FORMATS));
   command.hook('preAction', () => {
     const { quiet, logLevel, logFormat } = command.opts();
     context.options = { ...context.options, ...defined({ quiet, logLevel, logFormat }) };

@@ -50,7 +50,8 @@ function publishedPorts(state: ContainerState): string[] {
 
 function check(filters: Filters, key: string, fits: (value: string) => boolean, possible: string): void {
   const wrong = filters.get(key)?.find((value) => !fits(value));
-  if (wrong !== undefined) throw new UsageError(`invalid argument '${key}=${wrong}' for --filter: ${possible}`);
+  if (wrong !== undefined)
+    throw new UsageError(`invalid argument '${key}=${wrong}' for --filter: expected ${possible}`);
 }
 
 function isOf(reference: string, digest: string, wanted: string): boolean {

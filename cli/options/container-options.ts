@@ -20,43 +20,43 @@ import { volumeNames } from './values.js';
 
 export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image' | 'command'>>[] = [
   // How it is kept.
-  { flags: '--name <NAME>', help: 'name of the container (default: two words at random)', field: 'name', parse: text },
-  { flags: '--rm', help: 'remove the container when it ends', field: 'autoRemove' },
+  { flags: '--name <NAME>', help: 'name of the container (default: random)', field: 'name', parse: text },
+  { flags: '--rm', help: 'remove the container when it exits', field: 'autoRemove' },
   {
     flags: '--label-file <FILE>',
-    help: 'mark the container with the lines of a file',
+    help: 'set the labels of a file, one on each line',
     field: 'labels',
     parse: entries(readLabelFile),
   },
   // It comes after the files: a label that it sets wins over theirs.
   {
     flags: '-l, --label <NAME=VALUE>',
-    help: 'mark the container',
+    help: 'set a label',
     field: 'labels',
     parse: entries((text) => [parseLabel(text)]),
   },
   {
     flags: '--restart <POLICY>',
-    help: 'start it again: no, on-failure[:N], always, unless-stopped',
+    help: 'when to restart it: no, on-failure[:N], always, unless-stopped',
     field: 'restart',
     values: RESTART_POLICIES,
     parse: parseRestart,
   },
   {
     flags: '--stop-signal <SIGNAL>',
-    help: 'what `tsvm stop` sends (default: SIGTERM)',
+    help: 'signal to stop the container (default: SIGTERM)',
     field: 'stopSignal',
     parse: text,
   },
   {
     flags: '--stop-timeout <SECONDS>',
-    help: 'how long `tsvm stop` waits before it kills (default: 10)',
+    help: 'seconds to wait before killing the container (default: 10)',
     field: 'stopTimeout',
     parse: parseSeconds,
   },
   {
     flags: '--log-opt <NAME=VALUE>',
-    help: 'max-size= of a log file (default: 10m), max-file= that are kept (3)',
+    help: 'limit the log: max-size= of a file (default: 10m), max-file= of files (default: 3)',
     field: 'logs',
     values: ['max-size=', 'max-file='],
     parse: parseLogOption,
@@ -65,13 +65,13 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
   // Its image and its process.
   {
     flags: '--pull <WHEN>',
-    help: 'ask the registry for the image (default: missing)',
+    help: 'when to pull the image (default: missing)',
     field: 'pull',
     choices: ['missing', 'always', 'never'],
   },
   {
     flags: '--platform <OS/ARCH[/VARIANT]>',
-    help: 'which variant of the image (default: linux/amd64)',
+    help: 'platform of the image (default: linux/amd64)',
     field: 'platform',
     values: ['linux/amd64'],
     parse: text,
@@ -80,22 +80,27 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
   // '' means something here: the container has no entrypoint.
   {
     flags: '--entrypoint <COMMAND>',
-    help: "instead of the image's entrypoint",
+    help: 'overwrite the entrypoint of the image',
     field: 'entrypoint',
     parse: (text) => text,
   },
-  { flags: '--init', help: 'run an init as process 1, which hands signals on and reaps', field: 'init' },
+  { flags: '--init', help: 'run an init as process 1 that forwards signals and reaps processes', field: 'init' },
   {
     flags: '--timeout <DURATION>',
-    help: 'end the command after this time: 30s, 5m',
+    help: 'stop the command after a duration such as 30s or 5m',
     field: 'timeout',
     parse: parseDuration,
   },
-  { flags: '-h, --hostname <NAME>', help: 'host name (default: random)', field: 'hostname', parse: text },
+  { flags: '-h, --hostname <NAME>', help: 'host name (default: the container ID)', field: 'hostname', parse: text },
 
   // Its files.
-  { flags: '--read-only', help: "make the container's root file system read-only", field: 'readOnly' },
-  { flags: '--disk <SIZE>', help: 'write to a disk of this size, not to memory', field: 'disk', parse: parseSize },
+  { flags: '--read-only', help: 'mount the root file system read-only', field: 'readOnly' },
+  {
+    flags: '--disk <SIZE>',
+    help: 'put the writable layer on a disk of this size, not in memory',
+    field: 'disk',
+    parse: parseSize,
+  },
   {
     flags: '--tmpfs <DIR[:OPTIONS]>',
     help: 'mount a tmpfs: size=, mode=, uid=, gid=, ro, exec, suid, dev',
@@ -104,14 +109,14 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
   },
   {
     flags: '-v, --volume <[HOST:]GUEST[:ro]>',
-    help: "mount a folder or file of the host's, or a volume",
+    help: 'mount a file or folder of the host, or a volume',
     field: 'mounts',
     values: () => volumeNames().map((name) => `${name}:`),
     parse: list(parseVolume),
   },
   {
     flags: '--mount <FIELDS>',
-    help: 'mount: type=bind|volume|tmpfs,source=,target=,readonly,volume-nocopy,tmpfs-size=,tmpfs-mode=',
+    help: 'mount by fields: type=bind|volume|tmpfs,source=,target=,readonly,volume-nocopy,tmpfs-size=,tmpfs-mode=',
     fields: ['mounts', 'tmpfs'],
     values: ['type=bind,source=', 'type=volume,source=', 'type=tmpfs,target='],
     parse: (text, flag, { mounts = [], tmpfs = [] }) => {
@@ -124,44 +129,49 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
   // What it may use.
   {
     flags: '--cpus <N>',
-    help: 'number of CPUs, 0.01 to 64, fractions too (default: 1)',
+    help: 'number of CPUs, 0.01 to 64 (default: 1)',
     field: 'cpus',
     parse: parseCpus,
   },
-  { flags: '-m, --memory <SIZE>', help: 'memory, at least 64m (default: 512m)', field: 'memory', parse: parseSize },
+  {
+    flags: '-m, --memory <SIZE>',
+    help: 'memory limit, at least 64m (default: 512m)',
+    field: 'memory',
+    parse: parseSize,
+  },
   {
     flags: '--device-read-bps <[DEV:]RATE>',
-    help: 'bytes that a disk reads in a second',
+    help: 'limit the bytes read from a disk in a second',
     field: 'deviceRates',
     parse: list(rate('readBytes', parseSize)),
   },
   {
     flags: '--device-write-bps <[DEV:]RATE>',
-    help: 'bytes that it writes',
+    help: 'limit the bytes written to a disk in a second',
     field: 'deviceRates',
     parse: list(rate('writeBytes', parseSize)),
   },
   {
     flags: '--device-read-iops <[DEV:]RATE>',
-    help: 'its reads in a second',
+    help: 'limit the reads from a disk in a second',
     field: 'deviceRates',
     parse: list(rate('readOperations', parseInteger)),
   },
   {
     flags: '--device-write-iops <[DEV:]RATE>',
-    help: 'its writes',
+    help: 'limit the writes to a disk in a second',
     field: 'deviceRates',
     parse: list(rate('writeOperations', parseInteger)),
   },
   {
     flags: '--pids-limit <N>',
-    help: 'most processes and threads, -1 for no limit',
+    help: 'limit the number of processes and threads; -1 is unlimited',
     field: 'pidsLimit',
     parse: parseInteger,
   },
   {
     flags: '--ulimit <NAME=SOFT[:HARD]>',
-    help: 'resource limit: nofile, nproc, core, stack, ...',
+    help: 'set a resource limit: nofile, nproc, core, stack, ...',
     field: 'ulimits',
     parse: list(parseUlimit),
   },
@@ -169,12 +179,12 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
   // What it may do.
   {
     flags: '--privileged',
-    help: 'all capabilities and devices, and a kernel that may be changed',
+    help: 'give all capabilities and devices, and write access to /proc and /sys',
     field: 'privileged',
   },
   {
     flags: '--group-add <GROUP>',
-    help: 'a further group of the user, name or number',
+    help: 'add a group to the user, by name or number',
     field: 'groupAdd',
     parse: texts,
   },
@@ -188,7 +198,7 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
   },
   {
     flags: '--security-opt <OPTION>',
-    help: 'no-new-privileges, seccomp=FILE, seccomp=unconfined',
+    help: 'set a security option: no-new-privileges, seccomp=FILE, seccomp=unconfined',
     fields: ['noNewPrivileges', 'seccomp'],
     values: ['no-new-privileges', 'seccomp=unconfined', 'seccomp='],
     parse: parseSecurityOption,
@@ -207,10 +217,10 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
     field: 'kernel',
     parse: (file) => (file === '' ? undefined : resolve(file)),
   },
-  { flags: '--console', help: "show the guest's serial console on stderr", field: 'console' },
+  { flags: '--console', help: "print the guest's serial console to stderr", field: 'console' },
   {
     flags: '--accel <NAME>',
-    help: 'KVM, or QEMU emulating a CPU (default: auto)',
+    help: 'run on KVM, or on a CPU that QEMU emulates (default: auto)',
     field: 'accel',
     choices: ['auto', 'kvm', 'tcg'],
     env: 'TSVM_ACCEL',
@@ -220,7 +230,7 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
 /** Where the ID is written; no part of the container. */
 export const CIDFILE_OPTION: Declaration<{ cidfile?: string }> = {
   flags: '--cidfile <FILE>',
-  help: "write the container's ID to a new file",
+  help: 'write the container ID to a new file',
   field: 'cidfile',
   parse: text,
 };
@@ -230,11 +240,8 @@ export function addContainerOptions(command: Command): Command {
   command
     .usage('[options] IMAGE [COMMAND [ARG...]]')
     .passThroughOptions()
-    .argument(
-      '<IMAGE>',
-      'a name from `tsvm images` or a registry, oci:DIR[:TAG], oci-archive:FILE, or docker-archive:FILE',
-    )
-    .argument('[COMMAND...]', "instead of the image's own, with its arguments");
+    .argument('<IMAGE>', 'name or ID, oci:DIR[:TAG], oci-archive:FILE, or docker-archive:FILE')
+    .argument('[COMMAND...]', "command and its arguments (default: the image's)");
   addOptions(command, [CIDFILE_OPTION]);
   return addOptions(addOptions(command, CONTAINER_OPTIONS), NETWORK_OPTIONS);
 }

@@ -143,7 +143,7 @@ function fill<Spec extends object>(draft: Draft<Spec>, values: object): void {
 function parseChoice(text: string, flag: string, choices: readonly string[]): string | undefined {
   if (text === '' || choices.includes(text)) return text === '' ? undefined : text;
   throw new UsageError(
-    `invalid argument '${text}' for ${flag}: ${choices.slice(0, -1).join(', ')} or ${choices.at(-1)}`,
+    `invalid argument '${text}' for ${flag}: expected ${choices.slice(0, -1).join(', ')} or ${choices.at(-1)}`,
   );
 }
 

@@ -14,14 +14,14 @@ export function parseDetachKeys(text: string, flag: string): DetachKeys {
     const [, control] = /^ctrl-([a-z@[\\\]^_])$/i.exec(key) ?? [];
     if (control !== undefined) return control.toUpperCase().charCodeAt(0) & 0x1f;
     if (/^[\x20-\x7e]$/.test(key)) return key.charCodeAt(0);
-    throw new UsageError(`invalid argument '${text}' for ${flag}: such as ctrl-p,ctrl-q or ctrl-x,x`);
+    throw new UsageError(`invalid argument '${text}' for ${flag}: expected keys such as ctrl-p,ctrl-q or ctrl-x,x`);
   });
 }
 
 /** The option of the commands that attach the caller to a container. */
 export const DETACH_KEYS_OPTION: Declaration<{ detachKeys?: DetachKeys }> = {
   flags: '--detach-keys <KEYS>',
-  help: 'what leaves the container running, with -it (default: ctrl-p,ctrl-q)',
+  help: 'keys that detach from the container (default: ctrl-p,ctrl-q)',
   field: 'detachKeys',
   values: ['ctrl-p,ctrl-q'],
   parse: parseDetachKeys,

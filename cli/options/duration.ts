@@ -12,7 +12,7 @@ const MILLISECONDS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_6
 export function parseDuration(text: string, flag: string): number {
   if (/^\d+(\.\d+)?$/.test(text)) return bounded(Number(text) * 1000, text, flag);
   if (!/^(\d+(\.\d+)?(ms|[smhd]))+$/.test(text)) {
-    throw new UsageError(`invalid argument '${text}' for ${flag}: a duration such as 30s, 5m or 1h30m`);
+    throw new UsageError(`invalid argument '${text}' for ${flag}: expected a duration such as 30s, 5m or 1h30m`);
   }
   let sum = 0;
   for (const [, number, unit = ''] of text.matchAll(/(\d+(?:\.\d+)?)(ms|[smhd])/g)) {
@@ -38,7 +38,7 @@ export function parseTime(text: string, flag: string): number {
   if (/^\d{4}-\d\d-\d\d/.test(text)) {
     const time = Date.parse(text);
     if (!Number.isNaN(time)) return time;
-    throw new UsageError(`invalid argument '${text}' for ${flag}: no such time`);
+    throw new UsageError(`invalid argument '${text}' for ${flag}: expected a time such as 2026-01-31T08:00:00Z`);
   }
   return Date.now() - parseDuration(text, flag);
 }

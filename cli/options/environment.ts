@@ -42,9 +42,9 @@ export function parseEnvFile(
     if (line === '' || line.startsWith('#')) continue;
     const equals = line.indexOf('=');
     const name = equals < 0 ? line : line.slice(0, equals);
-    if (name === '') throw fail('no variable name');
+    if (name === '') throw fail('the variable has no name');
     if (/[ \t]/.test(name)) throw fail(`variable '${name}' contains whitespaces`);
-    if (line.includes('\0')) throw fail('a NUL character');
+    if (line.includes('\0')) throw fail('the line contains a NUL character');
     const value = equals < 0 ? environment[name] : line.slice(equals + 1);
     if (value !== undefined) variables.push([name, value]);
   }

@@ -15,7 +15,7 @@ export function parseFilters(texts: readonly string[], known: readonly string[])
       throw new UsageError(`invalid argument '${text}' for --filter: bad format of filter (expected name=value)`);
     const key = text.slice(0, equals).trim().toLowerCase();
     if (!known.includes(key)) {
-      throw new UsageError(`invalid argument '${text}' for --filter: known are ${known.join(', ')}`);
+      throw new UsageError(`invalid argument '${text}' for --filter: expected one of ${known.join(', ')}`);
     }
     filters.set(key, [...(filters.get(key) ?? []), text.slice(equals + 1).trim()]);
   }
@@ -31,7 +31,7 @@ export function booleanFilter(filters: Filters, key: string): boolean | undefine
   if (value === undefined) return undefined;
   if (/^(1|t|true)$/i.test(value)) return true;
   if (/^(0|f|false)$/i.test(value)) return false;
-  throw new UsageError(`invalid argument '${key}=${value}' for --filter: true or false`);
+  throw new UsageError(`invalid argument '${key}=${value}' for --filter: expected true or false`);
 }
 
 /** Whether labels have all that `label=NAME` and `label=NAME=VALUE` ask for. */

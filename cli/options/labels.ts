@@ -6,7 +6,7 @@ import { UsageError } from '../output/errors.js';
 /** Name and value of `NAME=VALUE`; of `NAME` alone the value is empty. @throws UsageError */
 export function parseLabel(text: string): [name: string, value: string] {
   const [name = '', value = ''] = text.split(/=(.*)/s, 2);
-  if (name === '') throw new UsageError(`invalid argument '${text}' for --label: a name is needed`);
+  if (name === '') throw new UsageError(`invalid argument '${text}' for --label: expected NAME or NAME=VALUE`);
   return [name, value];
 }
 
@@ -16,7 +16,7 @@ export function readLabelFile(path: string): [name: string, value: string][] {
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
-    throw new UsageError(`cannot read the label file: ${messageOf(error)}`);
+    throw new UsageError(`cannot read label file: ${messageOf(error)}`);
   }
   return text
     .split(/\r?\n/)

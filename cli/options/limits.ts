@@ -7,7 +7,7 @@ export function rate(of: DeviceRate['of'], parse: (text: string, flag: string) =
   return (text: string, flag: string): DeviceRate => {
     const [, device, amount = ''] = /^(?:(\/[^:]*):)?(.*)$/s.exec(text) ?? [];
     const rate = parse(amount, flag);
-    if (rate < 1) throw new UsageError(`invalid argument '${text}' for ${flag}: a rate of at least 1`);
+    if (rate < 1) throw new UsageError(`invalid argument '${text}' for ${flag}: the rate must be at least 1`);
     return device === undefined ? { of, rate } : { device, of, rate };
   };
 }
@@ -15,7 +15,7 @@ export function rate(of: DeviceRate['of'], parse: (text: string, flag: string) =
 /** Name and value of a kernel parameter. @throws UsageError */
 export function parseSysctl(text: string, flag: string): [name: string, value: string] {
   const equals = text.indexOf('=');
-  if (equals < 1) throw new UsageError(`invalid argument '${text}' for ${flag}: NAME=VALUE is needed`);
+  if (equals < 1) throw new UsageError(`invalid argument '${text}' for ${flag}: expected NAME=VALUE`);
   return [text.slice(0, equals), text.slice(equals + 1)];
 }
 
@@ -27,7 +27,7 @@ export function parseUlimit(text: string, flag: string): Rlimit {
   const match = /^([a-z]+)=(-1|unlimited|\d+)(?::(-1|unlimited|\d+))?$/.exec(text);
   const [, name, soft = '', hard = soft] = match ?? [];
   if (name === undefined) {
-    throw new UsageError(`invalid argument '${text}' for ${flag}: NAME=SOFT[:HARD] such as nofile=1024:4096`);
+    throw new UsageError(`invalid argument '${text}' for ${flag}: expected NAME=SOFT[:HARD] such as nofile=1024:4096`);
   }
   const value = (word: string) => (word === '-1' || word === 'unlimited' ? 'unlimited' : Number(word));
   return { name: name as Rlimit['name'], soft: value(soft), hard: value(hard) };

@@ -13,5 +13,5 @@ export function parseLogOption(text: string, flag: string, limits: LogLimits = D
     if (maxSize > 0) return { ...limits, maxSize };
   }
   if (name === 'max-file' && /^[1-9]\d{0,3}$/.test(value)) return { ...limits, maxFiles: Number(value) };
-  throw new UsageError(`invalid argument '${text}' for ${flag}: max-size=SIZE or max-file=N, each above 0`);
+  throw new UsageError(`invalid argument '${text}' for ${flag}: expected max-size=SIZE or max-file=N, each above 0`);
 }

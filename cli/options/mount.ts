@@ -22,7 +22,7 @@ export function parseVolume(text: string, flag: string): Mount {
   const fail = (why: string): never => {
     throw new UsageError(`invalid argument '${text}' for ${flag}: ${why}`);
   };
-  if (source === '' || !target || more.length > 0) return fail('HOST:GUEST or HOST:GUEST:ro is needed');
+  if (source === '' || !target || more.length > 0) return fail('expected HOST:GUEST or HOST:GUEST:ro');
   if (!target.startsWith('/')) fail(`the path in the container, '${target}', must be absolute`);
   const mount: Mount = { type: source.startsWith('/') ? 'bind' : 'volume', source, target };
   for (const option of options === '' ? [] : options.split(',')) {
@@ -30,7 +30,7 @@ export function parseVolume(text: string, flag: string): Mount {
     else if (option === 'nocopy' && mount.type === 'volume') mount.noCopy = true;
     else if (!WITHOUT_EFFECT.has(option)) fail(`unknown option '${option}'`);
   }
-  if (/^\.{0,2}\//.test(source) && !source.startsWith('/')) fail(`the host's path, '${source}', must be absolute`);
+  if (/^\.{0,2}\//.test(source) && !source.startsWith('/')) fail(`the path on the host, '${source}', must be absolute`);
   return mount;
 }
 
@@ -48,7 +48,7 @@ export function parseMount(text: string, flag: string): Mounts {
   for (const field of text.split(',')) {
     const [word = '', value = 'true'] = field.split(/=(.*)/s, 2);
     const name = NAMES[word] ?? word;
-    if (fields.has(name)) fail(`'${name}' is given twice`);
+    if (fields.has(name)) fail(`'${name}' was given twice`);
     fields.set(name, value);
   }
   const take = (name: string): string | undefined => {
@@ -58,8 +58,8 @@ export function parseMount(text: string, flag: string): Mounts {
   };
   const type = take('type') ?? 'volume';
   const target = take('target');
-  if (!target?.startsWith('/')) return fail('target= with an absolute path is needed');
-  const isTrue = (name: string): boolean => isSet(take(name) ?? 'false') ?? fail(`${name} is true or false`);
+  if (!target?.startsWith('/')) return fail('expected target= with an absolute path');
+  const isTrue = (name: string): boolean => isSet(take(name) ?? 'false') ?? fail(`${name} must be true or false`);
   const readOnly = isTrue('readonly');
   const mounts: Mounts = { mounts: [], tmpfs: [] };
   if (type === 'tmpfs') {
@@ -67,19 +67,19 @@ export function parseMount(text: string, flag: string): Mounts {
     const mode = take('tmpfs-mode');
     const mount: TmpfsMount = { path: target, readonly: readOnly };
     if (size !== undefined) mount.size = parseSize(size, flag);
-    if (mode !== undefined && !/^[0-7]{1,4}$/.test(mode)) fail(`'${mode}' is no mode`);
+    if (mode !== undefined && !/^[0-7]{1,4}$/.test(mode)) fail(`mode '${mode}' is not an octal number`);
     if (mode !== undefined) mount.mode = Number.parseInt(mode, 8);
     mounts.tmpfs.push(mount);
   } else if (type === 'bind') {
-    const source = take('source') ?? fail('source= is needed');
-    if (!source.startsWith('/')) fail(`the host's path, '${source}', must be absolute`);
+    const source = take('source') ?? fail('expected source=');
+    if (!source.startsWith('/')) fail(`the path on the host, '${source}', must be absolute`);
     mounts.mounts.push({ type, source, target, readOnly });
   } else if (type === 'volume') {
     const mount: Mount = { type, source: take('source') ?? '', target, readOnly };
     if (isTrue('volume-nocopy')) mount.noCopy = true;
     mounts.mounts.push(mount);
   } else {
-    fail(`unknown type '${type}': bind, volume or tmpfs`);
+    fail(`unknown type '${type}': expected bind, volume or tmpfs`);
   }
   for (const name of fields.keys()) fail(`unknown option '${name}' for type ${type}`);
   return mounts;

@@ -3,13 +3,14 @@ import { UsageError } from '../output/errors.js';
 
 /** A whole number, which may be negative. @throws UsageError */
 export function parseInteger(text: string, flag: string): number {
-  if (!/^-?\d{1,15}$/.test(text)) throw new UsageError(`invalid argument '${text}' for ${flag}: a whole number`);
+  if (!/^-?\d{1,15}$/.test(text))
+    throw new UsageError(`invalid argument '${text}' for ${flag}: expected a whole number`);
   return Number(text);
 }
 
 /** A whole number of at least 0: of seconds, or of things. @throws UsageError */
 export function parseCount(text: string, flag: string): number {
-  if (!/^\d{1,9}$/.test(text)) throw new UsageError(`invalid argument '${text}' for ${flag}: a whole number`);
+  if (!/^\d{1,9}$/.test(text)) throw new UsageError(`invalid argument '${text}' for ${flag}: expected a whole number`);
   return Number(text);
 }
 
@@ -21,6 +22,6 @@ export function parseSeconds(text: string, flag: string): number {
 /** A number of CPUs. @throws UsageError */
 export function parseCpus(text: string, flag: string): number {
   if (!/^-?\d+(\.\d+)?$/.test(text))
-    throw new UsageError(`invalid argument '${text}' for ${flag}: a number such as 1.5`);
+    throw new UsageError(`invalid argument '${text}' for ${flag}: expected a number such as 1.5`);
   return Number(text);
 }

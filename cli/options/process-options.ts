@@ -8,21 +8,21 @@ type ProcessSpec = Pick<ExecSpec & RunSpec, 'stdin' | 'terminal' | 'env' | 'cwd'
 
 export const PROCESS_OPTIONS: readonly Declaration<ProcessSpec>[] = [
   { flags: '-i, --interactive', help: 'pass stdin to the command', field: 'stdin' },
-  { flags: '-t, --tty', help: 'give the command a terminal', field: 'terminal' },
+  { flags: '-t, --tty', help: 'allocate a terminal for the command', field: 'terminal' },
   {
     flags: '--env-file <FILE>',
-    help: 'set the variables of a file',
+    help: 'set the environment variables of a file',
     field: 'env',
     parse: entries(readEnvFile),
   },
   // It comes after the files: a variable that it sets wins over theirs.
   {
     flags: '-e, --env <NAME=VALUE>',
-    help: 'set a variable; NAME alone takes it from the environment',
+    help: 'set an environment variable; NAME alone passes on its value',
     field: 'env',
     values: () => Object.keys(process.env),
     parse: entries((text) => [parseEnv(text, process.env)]),
   },
-  { flags: '-w, --workdir <DIR>', help: 'working directory', field: 'cwd', parse: text },
-  { flags: '-u, --user <USER[:GROUP]>', help: 'user and group, names or numbers', field: 'user', parse: text },
+  { flags: '-w, --workdir <DIR>', help: 'working directory in the container', field: 'cwd', parse: text },
+  { flags: '-u, --user <USER[:GROUP]>', help: 'user and group, by name or number', field: 'user', parse: text },
 ];

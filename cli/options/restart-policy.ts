@@ -10,7 +10,9 @@ export function parseRestart(text: string, flag: string): RestartPolicy | undefi
   const [, word, count] = /^([a-z-]+)(?::(\d{1,6}))?$/.exec(text) ?? [];
   const name = RESTART_POLICIES.find((policy) => policy === word);
   if (name === undefined || (count !== undefined && name !== 'on-failure')) {
-    throw new UsageError(`invalid argument '${text}' for ${flag}: no, on-failure[:N], always or unless-stopped`);
+    throw new UsageError(
+      `invalid argument '${text}' for ${flag}: expected no, on-failure[:N], always or unless-stopped`,
+    );
   }
   return count === undefined ? { name } : { name, maximumRetryCount: Number(count) };
 }

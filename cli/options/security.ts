@@ -17,7 +17,7 @@ export function parseSecurityOption(text: string): {
     return { noNewPrivileges: value !== 'false' };
   }
   if (name === 'seccomp' && value) return { seccomp: value === 'unconfined' ? undefined : readProfile(value) };
-  throw new UsageError(`invalid --security-opt '${text}': no-new-privileges and seccomp=FILE are possible`);
+  throw new UsageError(`invalid --security-opt '${text}': expected no-new-privileges or seccomp=FILE`);
 }
 
 function readProfile(file: string): SeccompProfile {

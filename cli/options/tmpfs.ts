@@ -22,7 +22,7 @@ export function parseTmpfs(text: string, flag: string): TmpfsMount {
   const colon = text.indexOf(':');
   const mount: TmpfsMount = { path: colon < 0 ? text : text.slice(0, colon) };
   if (!mount.path.startsWith('/') || /^\/+$/.test(mount.path)) {
-    throw new UsageError(`invalid argument '${text}' for ${flag}: an absolute path other than '/' is needed`);
+    throw new UsageError(`invalid argument '${text}' for ${flag}: expected an absolute path other than '/'`);
   }
   if (colon < 0) return mount;
   for (const option of text.slice(colon + 1).split(',')) {

@@ -24,7 +24,7 @@ export function ask(question: string, { hidden = false } = {}): Promise<string> 
     });
     lines.on('close', () => {
       if (hidden) process.stderr.write('\n');
-      reject(new UsageError('no answer'));
+      reject(new UsageError('no answer was given'));
     });
     if (hidden) process.stderr.write(question);
     else lines.setPrompt(question);

@@ -119,7 +119,7 @@ function parseCall(reader: Reader<string>, before: Evaluate | undefined): Evalua
   if (name === undefined) throw invalid('an empty action');
   const call = Object.hasOwn(FUNCTIONS, name) ? FUNCTIONS[name] : undefined;
   if (call === undefined) {
-    if (before !== undefined) throw invalid(`there is no function ${name}`);
+    if (before !== undefined) throw invalid(`unknown function ${name}`);
     return parseOperand(reader);
   }
   reader.next++;
@@ -145,7 +145,7 @@ function parseOperand(reader: Reader<string>): Evaluate {
     return () => text;
   }
   if (/^-?\d+$/.test(token)) return () => Number(token);
-  if (!/^\.(?:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)?$/.test(token)) throw invalid(`'${token}' is no field`);
+  if (!/^\.(?:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*)?$/.test(token)) throw invalid(`'${token}' is not a field`);
   const names = fieldNames(token);
   return (dot) => names.reduce(field, dot);
 }
@@ -157,7 +157,7 @@ function fieldNames(path: string): string[] {
 
 function field(value: unknown, name: string): unknown {
   if (value === null || value === undefined) return undefined;
-  if (typeof value !== 'object' || !Object.hasOwn(value, name)) throw new UsageError(`template: there is no ${name}`);
+  if (typeof value !== 'object' || !Object.hasOwn(value, name)) throw new UsageError(`template: no field ${name}`);
   return (value as Record<string, unknown>)[name];
 }
 

@@ -9,7 +9,7 @@ export const EMULATION = 'QEMU emulates the CPU, and programs run 5 to 20 times 
 
 /** @param reason why KVM cannot be used, as the machine process says */
 export function warnOfEmulation(reason: string, log: CliLog, home = new Home().path): void {
-  warnOnce('told-of-emulation', reason, `${reason}: ${EMULATION} (tsvm doctor says more)`, log, home);
+  warnOnce('told-of-emulation', reason, `${reason}: ${EMULATION} (see: tsvm doctor)`, log, home);
 }
 
 /** @param reason why there is no network, as the machine process says */

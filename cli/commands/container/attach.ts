@@ -14,11 +14,11 @@ Examples:
 export function command(context: Context): Command {
   const command = createCommand('tsvm attach', context);
   return addOptions(command, [DETACH_KEYS_OPTION])
-    .description('Attaches to a container: its output from now on, and what it reads. Exits as the container does.')
+    .description('Attaches to a running container: to its output from now on, and its stdin. Exits with its code.')
     .usage('[options] CONTAINER')
     .argument('<CONTAINER>', 'name or ID')
-    .option('--no-stdin', 'only the output')
-    .option('--no-sig-proxy', 'signals are for us, not for the container')
+    .option('--no-stdin', 'do not attach stdin')
+    .option('--no-sig-proxy', 'do not forward signals to the container')
     .addHelpText('after', EXAMPLES)
     .action(async (reference: string, { stdin, sigProxy }: { stdin: boolean; sigProxy: boolean }) => {
       const { detachKeys = DEFAULT_DETACH_KEYS } = readOptions([DETACH_KEYS_OPTION], command);

@@ -16,13 +16,19 @@ interface Options {
 
 export function command(context: Context): Command {
   return createCommand('tsvm commit', context)
-    .description('Makes an image of a container: its image, and one layer of what it wrote. Says the ID.')
+    .description(
+      "Creates an image from a container: its image and one layer with the container's changes. Prints the ID.",
+    )
     .usage('[options] CONTAINER [NAME[:TAG]]')
     .argument('<CONTAINER>', 'name or ID')
-    .argument('[NAME]', 'of the image')
-    .option('-a, --author <TEXT>', 'who made it')
-    .option('-m, --message <TEXT>', 'what was done')
-    .option('-c, --change <INSTRUCTION>', 'CMD, ENTRYPOINT, ENV, LABEL, USER, WORKDIR, EXPOSE, VOLUME', collect)
+    .argument('[NAME]', 'name of the new image')
+    .option('-a, --author <TEXT>', 'author of the image')
+    .option('-m, --message <TEXT>', 'commit message')
+    .option(
+      '-c, --change <INSTRUCTION>',
+      'apply a Dockerfile instruction: CMD, ENTRYPOINT, ENV, LABEL, USER, WORKDIR, EXPOSE, VOLUME',
+      collect,
+    )
     .addHelpText('after', EXAMPLES)
     .action(async (reference: string, name: string | undefined, { author, message, change }: Options) => {
       const container = Container.find(new Home(), reference);

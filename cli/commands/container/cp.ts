@@ -22,12 +22,12 @@ interface Options {
 
 export function command(context: Context): Command {
   return createCommand('tsvm cp', context)
-    .description('Copies files between the host and a container, whether it runs or not.')
+    .description('Copies files between a container, running or stopped, and the host.')
     .usage('[options] CONTAINER:PATH HOSTPATH|-\n       tsvm cp [options] HOSTPATH|- CONTAINER:PATH')
-    .argument('<SOURCE>', 'CONTAINER:PATH, a path of the host, or - for a tar on stdin')
-    .argument('<DESTINATION>', 'likewise; - for a tar on stdout')
-    .option('-a, --archive', 'keep owners')
-    .option('-L, --follow-link', 'copy what a symbolic link at SOURCE leads to')
+    .argument('<SOURCE>', 'CONTAINER:PATH, a path on the host, or - for a tar from stdin')
+    .argument('<DESTINATION>', 'CONTAINER:PATH, a path on the host, or - for a tar to stdout')
+    .option('-a, --archive', 'keep the owners of files')
+    .option('-L, --follow-link', 'follow a symbolic link at SOURCE')
     .addHelpText('after', EXAMPLES)
     .action(async (source: string, destination: string, options: Options) => {
       const from = parsePlace(source);

@@ -12,7 +12,7 @@ Examples:
 
 export function command(context: Context): Command {
   const create = createCommand('tsvm create', context);
-  return addContainerOptions(create.description('Makes a container, for tsvm start to start. Says its ID.'))
+  return addContainerOptions(create.description('Creates a container without starting it, and prints its ID.'))
     .addHelpText('after', EXAMPLES)
     .action(async (image: string, words: string[]) => {
       const { cidfile } = readOptions([CIDFILE_OPTION], create);

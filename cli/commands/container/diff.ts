@@ -6,7 +6,7 @@ import { type Context, createCommand } from '../command.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm diff', context)
-    .description("Shows what a container added (A), changed (C) and deleted (D) of its image's files.")
+    .description('Shows which files a container added (A), changed (C) and deleted (D).')
     .usage('[options] CONTAINER')
     .argument('<CONTAINER>', 'name or ID')
     .option('--format <FORMAT>', 'json, or a template such as {{.Path}}')

@@ -18,17 +18,17 @@ The exit code is the command's own; 128+n when signal n ended it;
 
 const OPTIONS: readonly Declaration<Omit<ExecSpec, 'command'>>[] = [
   ...PROCESS_OPTIONS,
-  { flags: '--privileged', help: 'all capabilities', field: 'privileged' },
+  { flags: '--privileged', help: 'give all capabilities to the command', field: 'privileged' },
 ];
 
 export function command(context: Context): Command {
   const command = createCommand('tsvm exec', context)
-    .description('Runs a further command in a container that runs.')
+    .description('Runs a command in a running container.')
     .usage('[options] CONTAINER COMMAND [ARG...]')
     .passThroughOptions()
     .argument('<CONTAINER>', 'name or ID')
-    .argument('<COMMAND...>', 'with its arguments')
-    .option('-d, --detach', 'let it run in the background')
+    .argument('<COMMAND...>', 'command and its arguments')
+    .option('-d, --detach', 'run the command in the background')
     .addHelpText('after', EXAMPLES);
   return addOptions(command, OPTIONS).action(
     async (reference: string, words: string[], { detach = false }: { detach?: boolean }) => {

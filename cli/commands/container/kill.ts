@@ -12,12 +12,17 @@ Examples:
   tsvm kill -s HUP web`;
 
 const OPTIONS: readonly Declaration<{ signal?: number }>[] = [
-  { flags: '-s, --signal <SIGNAL>', help: 'name or number (default: KILL)', field: 'signal', parse: signalNumber },
+  {
+    flags: '-s, --signal <SIGNAL>',
+    help: 'signal to send, by name or number (default: KILL)',
+    field: 'signal',
+    parse: signalNumber,
+  },
 ];
 
 export function command(context: Context): Command {
   const command = createCommand('tsvm kill', context)
-    .description('Sends a signal to the first process of containers that run.')
+    .description('Sends a signal to the main process of running containers.')
     .usage('[options] CONTAINER...')
     .argument('<CONTAINER...>', 'names or IDs');
   return addOptions(command, OPTIONS)

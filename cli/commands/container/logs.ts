@@ -17,27 +17,27 @@ interface Options extends NonNullable<Parameters<Container['logs']>[0]> {
 }
 
 const OPTIONS: readonly Declaration<Options>[] = [
-  { flags: '-f, --follow', help: 'go on until it ends', field: 'follow' },
+  { flags: '-f, --follow', help: 'follow the log until the container stops', field: 'follow' },
   {
     flags: '-n, --tail <LINES>',
-    help: 'only the last lines: a number, or all (the default)',
+    help: 'number of lines to show from the end, or all (default: all)',
     field: 'tail',
     values: ['all'],
     parse: parseTail,
   },
   {
     flags: '--since <TIME>',
-    help: 'only from then on: a time, or how long ago, such as 10m',
+    help: 'show the log since a time, or a duration ago such as 10m',
     field: 'since',
     parse: parseTime,
   },
-  { flags: '--until <TIME>', help: 'only before then', field: 'until', parse: parseTime },
-  { flags: '-t, --timestamps', help: 'say when each line was written', field: 'timestamps' },
+  { flags: '--until <TIME>', help: 'show the log before a time, or a duration ago', field: 'until', parse: parseTime },
+  { flags: '-t, --timestamps', help: 'show the time of each line', field: 'timestamps' },
 ];
 
 export function command(context: Context): Command {
   const command = createCommand('tsvm logs', context)
-    .description('Shows what a container wrote: its stdout on stdout, its stderr on stderr.')
+    .description('Shows the log of a container: its stdout on stdout, its stderr on stderr.')
     .usage('[options] CONTAINER')
     .argument('<CONTAINER>', 'name or ID');
   return addOptions(command, OPTIONS)
@@ -56,6 +56,7 @@ export function command(context: Context): Command {
 
 function parseTail(text: string, flag: string): number | undefined {
   if (text === 'all') return undefined;
-  if (!/^\d{1,9}$/.test(text)) throw new UsageError(`invalid argument '${text}' for ${flag}: a number, or all`);
+  if (!/^\d{1,9}$/.test(text))
+    throw new UsageError(`invalid argument '${text}' for ${flag}: expected a number, or all`);
   return Number(text);
 }

@@ -12,7 +12,7 @@ export async function newContainer(
   cidfile?: string,
 ): Promise<Container> {
   if (cidfile !== undefined && existsSync(cidfile)) {
-    throw new SandboxError('bad-spec', `the container ID file ${cidfile} is there already: remove it`);
+    throw new SandboxError('bad-spec', `the container ID file ${cidfile} already exists: remove it`);
   }
   using bars = openPullProgress(quiet);
   if (spec.pull === 'always') bars.pulling();

@@ -18,9 +18,9 @@ function create(name: 'pause' | 'unpause', description: string, context: Context
 }
 
 export function command(context: Context): Command {
-  return create('pause', 'Stops the virtual processors of containers.', context);
+  return create('pause', 'Pauses all processes of containers: stops their virtual CPUs.', context);
 }
 
 export function unpause(context: Context): Command {
-  return create('unpause', 'Lets paused containers go on.', context);
+  return create('unpause', 'Resumes paused containers.', context);
 }

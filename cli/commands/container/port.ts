@@ -13,10 +13,10 @@ Examples:
 
 export function command(context: Context): Command {
   return createCommand('tsvm port', context)
-    .description("Says which ports of the host lead to a container's: all, or those that lead to one.")
+    .description('Lists the published ports of a container: all, or those of one port.')
     .usage('CONTAINER [PORT[/PROTO]]')
     .argument('<CONTAINER>', 'name or ID')
-    .argument('[PORT]', "of the container's; tcp unless it says udp")
+    .argument('[PORT]', 'port of the container (default protocol: tcp)')
     .addHelpText('after', EXAMPLES)
     .action((reference: string, wanted?: string) => {
       process.stdout.write(listPorts(Container.find(new Home(), reference), reference, wanted));

@@ -14,13 +14,13 @@ interface Options {
 
 export function command(context: Context): Command {
   return createCommand('tsvm container prune', context)
-    .description('Removes all containers that do not run, with all that they wrote.')
-    .option('-f, --force', 'do not ask')
-    .option('--filter <FILTER>', 'only containers with these labels: label=NAME[=VALUE]', collect)
+    .description('Removes all stopped containers with their files.')
+    .option('-f, --force', 'do not prompt for confirmation')
+    .option('--filter <FILTER>', 'remove only containers with a label: label=NAME[=VALUE]', collect)
     .addHelpText('after', '\nExamples:\n  tsvm container prune -f --filter label=tier=test')
     .action(async ({ force, filter = [] }: Options) => {
       const labels = parseFilters(filter, ['label']).get('label');
-      if (!force && !(await confirmed('This will remove all containers that do not run.'))) return;
+      if (!force && !(await confirmed('This will remove all stopped containers.'))) return;
       const log = await openLog(context);
       let reclaimed = 0;
       const removed: string[] = [];

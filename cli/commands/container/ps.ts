@@ -33,15 +33,17 @@ interface Options {
 
 export function command(context: Context): Command {
   return createCommand('tsvm ps', context)
-    .description('Lists containers: those that run, or all. With --quiet only their IDs.')
+    .description('Lists running containers, or all. With --quiet, prints only their IDs.')
     .usage('[options]')
-    .option('-a, --all', 'also those that do not run')
-    .option('-f, --filter <NAME=VALUE>', 'only those that fit', collect)
+    .option('-a, --all', 'show all containers, not only running ones')
+    .option('-f, --filter <NAME=VALUE>', 'filter the output', collect)
     .option('--format <FORMAT>', FORMAT_HELP)
-    .option('-n, --last <N>', 'the last N that were made, running or not', (text) => parseCount(text, '--last'))
-    .option('-l, --latest', 'the last that was made, running or not')
-    .option('-s, --size', "also what each takes of the host's disk")
-    .option('--no-trunc', 'whole IDs and commands')
+    .option('-n, --last <N>', 'show the N last created containers, running or not', (text) =>
+      parseCount(text, '--last'),
+    )
+    .option('-l, --latest', 'show the last created container, running or not')
+    .option('-s, --size', 'show the disk usage of each container')
+    .option('--no-trunc', 'do not truncate IDs and commands')
     .addHelpText('after', EXAMPLES)
     .action((options: Options) => {
       process.stdout.write(listContainers(options, context.options.quiet));

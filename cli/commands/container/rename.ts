@@ -5,7 +5,7 @@ import { type Context, createCommand } from '../command.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm rename', context)
-    .description('Gives a container another name.')
+    .description('Renames a container.')
     .usage('CONTAINER NAME')
     .argument('<CONTAINER>', 'name or ID')
     .argument('<NAME>', 'the new name')

@@ -12,7 +12,7 @@ Examples:
 
 export function command(context: Context): Command {
   const command = createCommand('tsvm restart', context)
-    .description('Stops containers that run, and starts them.')
+    .description('Restarts containers: stops those that run, then starts all.')
     .usage('[options] CONTAINER...')
     .argument('<CONTAINER...>', 'names or IDs');
   return addOptions(command, STOP_OPTIONS)

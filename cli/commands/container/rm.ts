@@ -10,11 +10,11 @@ Examples:
 
 export function command(context: Context): Command {
   return createCommand('tsvm rm', context)
-    .description('Removes containers, with all that they wrote.')
+    .description('Removes containers with their files.')
     .usage('[options] CONTAINER...')
     .argument('<CONTAINER...>', 'names or IDs')
-    .option('-f, --force', 'also those that run: they are killed')
-    .option('-v, --volumes', 'also their volumes that have no name of yours')
+    .option('-f, --force', 'kill and remove running containers too')
+    .option('-v, --volumes', 'remove their anonymous volumes too')
     .addHelpText('after', EXAMPLES)
     .action((references: string[], options: { force?: boolean; volumes?: boolean }) =>
       forEachContainer(references, context, async (container) => {

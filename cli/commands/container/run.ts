@@ -31,13 +31,15 @@ interface Options {
 }
 
 const OPTIONS: readonly Declaration<Options>[] = [
-  { flags: '-d, --detach', help: 'run in the background, and print the ID', field: 'detach' },
+  { flags: '-d, --detach', help: 'run in the background, and print the container ID', field: 'detach' },
   DETACH_KEYS_OPTION,
 ];
 
 export function command(context: Context): Command {
   const command = createCommand('tsvm run', context);
-  addContainerOptions(command.description('Runs a command in a new container, in a virtual machine of its own.'));
+  addContainerOptions(
+    command.description('Runs a command in a new container, which has a virtual machine of its own.'),
+  );
   return addOptions(command, OPTIONS)
     .addHelpText('after', EXAMPLES)
     .action(async (image: string, words: string[]) => {

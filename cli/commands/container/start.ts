@@ -21,15 +21,15 @@ interface Options {
 }
 
 const OPTIONS: readonly Declaration<Options>[] = [
-  { flags: '-a, --attach', help: 'show the output, and exit as the container does', field: 'attach' },
-  { flags: '-i, --interactive', help: 'pass stdin to the container; attaches too', field: 'interactive' },
+  { flags: '-a, --attach', help: "attach to the container's output, and exit with its code", field: 'attach' },
+  { flags: '-i, --interactive', help: 'attach to the container, and pass stdin to it', field: 'interactive' },
   DETACH_KEYS_OPTION,
 ];
 
 export function command(context: Context): Command {
   const command = createCommand('tsvm start', context);
   return addOptions(command, OPTIONS)
-    .description('Starts containers that do not run.')
+    .description('Starts stopped containers.')
     .usage('[options] CONTAINER...')
     .argument('<CONTAINER...>', 'names or IDs')
     .addHelpText('after', EXAMPLES)

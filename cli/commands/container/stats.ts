@@ -55,11 +55,11 @@ interface Options {
 
 export function command(context: Context): Command {
   return createCommand('tsvm stats', context)
-    .description('Shows what containers use: those that are named, or all that run.')
+    .description('Shows the resource usage of containers: the given ones, or all that run.')
     .usage('[options] [CONTAINER...]')
     .argument('[CONTAINER...]', 'names or IDs')
-    .option('-a, --all', 'those too that do not run')
-    .option('--no-stream', 'once')
+    .option('-a, --all', 'show all containers, not only running ones')
+    .option('--no-stream', 'print one result, then exit')
     .option('--format <FORMAT>', FORMAT_HELP)
     .addHelpText('after', EXAMPLES)
     .action((references: string[], options: Options) => show(references, options));

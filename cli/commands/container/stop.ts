@@ -24,7 +24,7 @@ interface StopOptions {
 export const STOP_OPTIONS: readonly Declaration<StopOptions>[] = [
   {
     flags: '-t, --timeout <SECONDS>',
-    help: 'how long to wait before it is killed (default: 10)',
+    help: 'seconds to wait before killing the container (default: 10)',
     field: 'timeout',
     parse: parseSeconds,
   },
@@ -32,7 +32,7 @@ export const STOP_OPTIONS: readonly Declaration<StopOptions>[] = [
   { flags: '--time <SECONDS>', help: 'as --timeout', field: 'timeout', hidden: true, parse: parseSeconds },
   {
     flags: '-s, --signal <SIGNAL>',
-    help: "what to send first (default: the image's, else SIGTERM)",
+    help: 'signal to send first (default: the stop signal of the container)',
     field: 'signal',
     parse: signalNumber,
   },
@@ -40,7 +40,7 @@ export const STOP_OPTIONS: readonly Declaration<StopOptions>[] = [
 
 export function command(context: Context): Command {
   const command = createCommand('tsvm stop', context)
-    .description('Stops containers.')
+    .description('Stops running containers: sends the stop signal, then SIGKILL.')
     .usage('[options] CONTAINER...')
     .argument('<CONTAINER...>', 'names or IDs');
   return addOptions(command, STOP_OPTIONS)

@@ -22,7 +22,7 @@ const COLUMNS: Columns<Row> = [
 
 export function command(context: Context): Command {
   return createCommand('tsvm top', context)
-    .description('Shows the processes of a container: users as numbers, pids as the guest counts them.')
+    .description('Lists the processes of a container. UIDs and PIDs are those of the guest.')
     .usage('[options] CONTAINER')
     .argument('<CONTAINER>', 'name or ID')
     .option('--format <FORMAT>', FORMAT_HELP)

@@ -5,7 +5,7 @@ import { forEachContainer } from '../operands.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm wait', context)
-    .description('Waits until containers end, and says their exit codes.')
+    .description('Waits until containers stop, then prints their exit codes.')
     .usage('CONTAINER...')
     .argument('<CONTAINER...>', 'names or IDs')
     .addHelpText('after', '\nExamples:\n  test "$(tsvm wait job)" = 0 && echo done')

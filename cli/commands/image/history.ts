@@ -16,10 +16,10 @@ interface Options {
 
 export function command(context: Context): Command {
   return createCommand('tsvm history', context)
-    .description('Shows the steps in which an image was made, last first. Sizes are bytes on disk.')
+    .description('Shows the steps that made an image, the last one first. Sizes are bytes on disk.')
     .usage('[options] IMAGE')
     .argument('<IMAGE>', 'name or ID')
-    .option('--no-trunc', 'show all of each command')
+    .option('--no-trunc', 'do not truncate commands and IDs')
     .option('--format <FORMAT>', FORMAT_HELP)
     .action(async (image: string, { format, trunc }: Options) => {
       const store = new Home().images;

@@ -18,12 +18,12 @@ interface Options {
 
 export function command(context: Context): Command {
   return createCommand('tsvm images', context)
-    .description('Lists the images in the store; with --quiet only their IDs. Sizes are bytes on disk.')
+    .description('Lists images. With --quiet, prints only their IDs. Sizes are bytes on disk.')
     .usage('[options] [NAME[:TAG]]')
-    .argument('[NAME]', 'only the images of this name')
-    .option('-f, --filter <FILTER>', `${FILTERS.join('=, ')}=`, collect)
-    .option('--digests', "show the manifests' digests")
-    .option('--no-trunc', 'show IDs in full')
+    .argument('[NAME]', 'list only images of this name')
+    .option('-f, --filter <FILTER>', `filter the output: ${FILTERS.join('=, ')}=`, collect)
+    .option('--digests', 'show the digests of manifests')
+    .option('--no-trunc', 'do not truncate IDs')
     .option('--format <FORMAT>', FORMAT_HELP)
     .action(async (name: string | undefined, options: Options) => {
       const filters = parseFilters(options.filter ?? [], FILTERS);

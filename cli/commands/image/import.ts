@@ -7,11 +7,11 @@ import { type Context, collect, createCommand, defined } from '../command.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm import', context)
-    .description('Makes an image of a root file system: a tar, plain or compressed with gzip, zstd or xz.')
+    .description('Creates an image from a root file system: a tar, plain or compressed with gzip, zstd or xz.')
     .usage('[options] FILE|- NAME[:TAG]')
-    .argument('<FILE>', 'the tar, - for stdin')
+    .argument('<FILE>', 'the tar, or - for stdin')
     .argument('<NAME>', 'name of the image')
-    .option('-c, --change <INSTRUCTION>', "a Dockerfile's instruction: CMD, ENV, USER, ...", collect)
+    .option('-c, --change <INSTRUCTION>', 'apply a Dockerfile instruction: CMD, ENV, USER, ...', collect)
     .action(async (file: string, name: string, { change }: { change?: string[] }) => {
       using line = openProgressLine(context.options.quiet);
       const store = new Home().images;

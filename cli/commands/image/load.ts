@@ -8,8 +8,8 @@ import { type Context, createCommand } from '../command.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm load', context)
-    .description('Brings the images of an OCI or docker archive into the store; it may be compressed.')
-    .option('-i, --input <FILE>', 'the archive, or the directory of an OCI layout; default: stdin')
+    .description('Loads the images of an OCI or Docker archive, which may be compressed.')
+    .option('-i, --input <FILE>', 'read an archive, or the directory of an OCI layout (default: stdin)')
     .action(async ({ input }: { input?: string }) => {
       if (input === undefined && process.stdin.isTTY) {
         throw new UsageError('requested load from stdin, but stdin is a terminal. Use the -i flag or redirect');

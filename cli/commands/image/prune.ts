@@ -14,10 +14,10 @@ interface Options {
 
 export function command(context: Context): Command {
   return createCommand('tsvm prune', context)
-    .description('Removes images that have no name and that no container has, and what dead processes have left.')
-    .option('-a, --all', 'also images that have a name')
-    .option('-f, --force', 'do not ask')
-    .option('--filter <FILTER>', 'only images with these labels: label=NAME[=VALUE]', collect)
+    .description('Removes images that have no name and that no container uses, and files that dead processes left.')
+    .option('-a, --all', 'also named images')
+    .option('-f, --force', 'do not prompt for confirmation')
+    .option('--filter <FILTER>', 'remove only images with a label: label=NAME[=VALUE]', collect)
     .action(async ({ all, force, filter = [] }: Options) => {
       const labels = parseFilters(filter, ['label']).get('label');
       if (!force && !(await confirmed(all ? ALL : DANGLING))) return;
@@ -31,5 +31,5 @@ export function command(context: Context): Command {
     });
 }
 
-const DANGLING = 'This will remove all images without a name that no container has.';
-const ALL = 'This will remove all images that no container has.';
+const DANGLING = 'This will remove all images without a name that no container uses.';
+const ALL = 'This will remove all images that no container uses.';

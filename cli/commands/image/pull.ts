@@ -6,10 +6,10 @@ import { type Context, createCommand, defined } from '../command.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm pull', context)
-    .description('Brings an image from its registry into the store; with --quiet only its name is printed.')
+    .description('Downloads an image from a registry. With --quiet, prints only its name.')
     .usage('[options] NAME[:TAG|@DIGEST]')
-    .argument('<NAME>', 'name of the image: debian:12 is docker.io/library/debian:12')
-    .option('--platform <OS/ARCH[/VARIANT]>', 'which variant of the image (default: linux/amd64)')
+    .argument('<NAME>', 'name of the image; debian:12 is docker.io/library/debian:12')
+    .option('--platform <OS/ARCH[/VARIANT]>', 'platform of the image (default: linux/amd64)')
     .action(async (name: string, { platform }: { platform?: string }) => {
       const { quiet } = context.options;
       using bars = openPullProgress(quiet);

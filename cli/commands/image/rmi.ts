@@ -7,10 +7,10 @@ import { type Context, createCommand, openLog } from '../command.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm rmi', context)
-    .description('Removes images, or one of several names of an image.')
+    .description('Removes images. If an image has several names, removes one name.')
     .usage('[options] IMAGE...')
     .argument('<IMAGE...>', 'names or IDs')
-    .option('-f, --force', 'also all names of an image that has several; no failure for an image that is not there')
+    .option('-f, --force', 'remove all names of an image; ignore images that do not exist')
     .action(async (references: string[], { force = false }: { force?: boolean }) => {
       const log = await openLog(context);
       const store = new Home().images;

@@ -8,10 +8,10 @@ import { type Context, createCommand } from '../command.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm save', context)
-    .description('Writes images as an archive that is an OCI layout and what `docker load` reads.')
+    .description('Saves images to an archive that is an OCI layout and that `docker load` reads.')
     .usage('[options] IMAGE...')
-    .argument('<IMAGE...>', 'names, which the archive keeps, or IDs')
-    .option('-o, --output <FILE>', 'where to; default: stdout')
+    .argument('<IMAGE...>', 'names or IDs; the archive keeps names')
+    .option('-o, --output <FILE>', 'write to a file (default: stdout)')
     .action(async (references: string[], { output }: { output?: string }) => {
       const store = new Home().images;
       if (output !== undefined) return saveTo(output, (file) => store.save(references, file));

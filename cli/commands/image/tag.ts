@@ -5,9 +5,9 @@ import { type Context, createCommand } from '../command.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm tag', context)
-    .description('Gives an image one more name.')
+    .description('Adds a name to an image.')
     .usage('[options] IMAGE NAME[:TAG]')
-    .argument('<IMAGE>', 'its name or ID now')
-    .argument('<NAME>', 'the new name; an image that has it now loses it')
+    .argument('<IMAGE>', 'name or ID')
+    .argument('<NAME>', 'the new name; it is taken from the image that has it')
     .action((image: string, name: string) => new Home().images.tag(image, name));
 }

@@ -7,10 +7,10 @@ import { findKernel, parseKernelName } from './find.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm kernel build', context)
-    .description('Builds a kernel unless it is there; some minutes.')
+    .description('Builds a kernel if it is not built yet. It takes some minutes.')
     .usage('[options] [KERNEL]')
     .argument('[KERNEL]', 'guest or lab', 'guest')
-    .option('--source <DIR>', "a kernel source tree, instead of Debian's linux-source package")
+    .option('--source <DIR>', "use this kernel source tree instead of Debian's linux-source package")
     .action(async (name: string, { source }: { source?: string }) => {
       using line = openProgressLine(context.options.quiet, { long: true });
       const onProgress = ({ phase, done, total }: BuildProgress) => {

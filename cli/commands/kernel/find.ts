@@ -4,7 +4,7 @@ import { UsageError } from '../../output/errors.js';
 
 export function parseKernelName(text: string): KernelName {
   const name = KERNEL_NAMES.find((known) => known === text);
-  if (name === undefined) throw new UsageError(`no kernel is called '${text}': ${KERNEL_NAMES.join(' or ')}`);
+  if (name === undefined) throw new UsageError(`unknown kernel '${text}': expected ${KERNEL_NAMES.join(' or ')}`);
   return name;
 }
 

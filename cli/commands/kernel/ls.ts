@@ -8,7 +8,7 @@ export function command(context: Context): Command {
   return createCommand('tsvm kernel ls', context)
     .description('Lists built kernels.')
     .usage('[options]')
-    .addOption(new Option('--format <FORMAT>', 'how').choices(['table', 'json']).default('table'))
+    .addOption(new Option('--format <FORMAT>', 'output format').choices(['table', 'json']).default('table'))
     .action(({ format }: { format: string }) => {
       const kernels = listKernels();
       if (format === 'json') process.stdout.write(kernels.map((it) => `${JSON.stringify(it)}\n`).join(''));

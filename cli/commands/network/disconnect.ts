@@ -5,7 +5,7 @@ import { type Context, createCommand } from '../command.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm network disconnect', context)
-    .description('Takes a container out of a network, while it runs too.')
+    .description('Disconnects a container from a network, also while it runs.')
     .usage('NETWORK CONTAINER')
     .argument('<NETWORK>', 'name or ID')
     .argument('<CONTAINER>', 'name or ID')

@@ -8,10 +8,10 @@ import { DRIVER, SCOPE } from './select.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm network inspect', context)
-    .description('Says all there is to say of networks, as JSON.')
+    .description('Prints all details of networks as JSON.')
     .usage('[options] NETWORK...')
     .argument('<NETWORK...>', 'names or IDs')
-    .option('-f, --format <FORMAT>', "json, or a template: '{{.Internal}}'")
+    .option('-f, --format <FORMAT>', "json, or a template such as '{{.Internal}}' (default: indented JSON)")
     .action(async (names: string[], { format }: { format?: string }) => {
       const found: object[] = [];
       await forEachName(names, context, (name) => {

@@ -13,11 +13,11 @@ const COLUMNS = [
 
 export function command(context: Context): Command {
   return createCommand('tsvm network ls', context)
-    .description('Lists networks; with --quiet only their IDs.')
+    .description('Lists networks. With --quiet, prints only their IDs.')
     .usage('[options]')
-    .option('-f, --filter <FILTER>', `${FILTERS.join('=, ')}=`, collect)
+    .option('-f, --filter <FILTER>', `filter the output: ${FILTERS.join('=, ')}=`, collect)
     .option('--format <FORMAT>', FORMAT_HELP)
-    .option('--no-trunc', 'whole IDs')
+    .option('--no-trunc', 'do not truncate IDs')
     .action(({ filter = [], format, trunc }: { filter?: string[]; format?: string; trunc: boolean }) => {
       const rows = selectNetworks(filter).map(({ id, name, internal, createdAt, labels }) => ({
         ID: trunc ? id.slice(0, 12) : id,

@@ -9,10 +9,10 @@ import { selectNetworks } from './select.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm network prune', context)
-    .description('Removes the networks that no container is in.')
+    .description('Removes all networks that no container uses.')
     .usage('[options]')
-    .option('-f, --force', 'do not ask')
-    .option('--filter <FILTER>', 'only networks with these labels: label=NAME[=VALUE]', collect)
+    .option('-f, --force', 'do not prompt for confirmation')
+    .option('--filter <FILTER>', 'remove only networks with a label: label=NAME[=VALUE]', collect)
     .action(async ({ force, filter = [] }: { force?: boolean; filter?: string[] }) => {
       const labels = parseFilters(filter, ['label']).get('label');
       const warning = 'This will remove all custom networks not used by at least one container.';

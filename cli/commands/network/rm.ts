@@ -7,10 +7,10 @@ import { forEachName } from '../operands.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm network rm', context)
-    .description('Removes networks in which no container runs.')
+    .description('Removes networks. A network with a running container is not removed.')
     .usage('[options] NETWORK...')
     .argument('<NETWORK...>', 'names or IDs')
-    .option('-f, --force', 'say nothing of those that are not there')
+    .option('-f, --force', 'ignore names that do not exist')
     .action((names: string[], { force = false }: { force?: boolean }) =>
       forEachName(names, context, async (name) => {
         try {

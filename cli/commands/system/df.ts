@@ -9,8 +9,8 @@ import { type ImageRow, imageRow } from '../image/images.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm df', context)
-    .description("Shows what images, containers and volumes take of the host's disk.")
-    .option('--verbose', 'image by image, with what it shares with others')
+    .description('Shows the disk usage of images, containers and volumes.')
+    .option('--verbose', 'show each image, with the size that it shares with others')
     .option('--format <FORMAT>', FORMAT_HELP)
     .action(async ({ verbose, format }: { verbose?: boolean; format?: string }) => {
       const home = new Home();

@@ -29,13 +29,13 @@ interface Check {
 const ADVICE: Record<string, string> = {
   'no-kvm': 'enable virtualisation in the firmware or, in a virtual machine, nested virtualisation; then: modprobe kvm',
   'kvm-permission': 'join the group of /dev/kvm: sudo usermod -aG kvm $USER, then log in again',
-  'kvm-unusable': 'use a machine with hardware virtualisation: this one only runs kernels built for it',
+  'kvm-unusable': 'use a host with hardware virtualisation: this KVM only runs kernels built for it',
 };
 
 export function command(context: Context): Command {
   return createCommand('tsvm doctor', context)
-    .description('Says what this machine has and lacks to run containers. Exit code 1: they cannot run here.')
-    .addOption(new Option('--format <FORMAT>', 'how').choices(['text', 'json']).default('text'))
+    .description('Checks whether this host can run containers. Exits with 1 if it cannot.')
+    .addOption(new Option('--format <FORMAT>', 'output format').choices(['text', 'json']).default('text'))
     .action(async ({ format }: { format: string }) => {
       const qemu = await checkProgram(QEMU, ['--version'], 'to run without KVM: apt-get install qemu-system-x86');
       const { result, check: kvm } = await checkKvm(qemu);
@@ -73,7 +73,7 @@ async function checkKvm(qemu: Check) {
   const check: Check = {
     verdict: qemu.verdict === 'ok' ? 'warning' : 'missing',
     found: reason,
-    advice: `${instead}${ADVICE[code] ?? 'use a machine with KVM'}`,
+    advice: `${instead}${ADVICE[code] ?? 'use a host with KVM'}`,
   };
   return { result, check };
 }
@@ -92,14 +92,14 @@ function checkHome(): Check {
     const { bavail, bsize } = statfsSync(home);
     return { verdict: 'ok', found: `${home}, ${formatBytes(bavail * bsize)} free` };
   } catch (error) {
-    return { verdict: 'missing', found: messageOf(error), advice: 'set TSVM_HOME to a folder that is yours' };
+    return { verdict: 'missing', found: messageOf(error), advice: 'set TSVM_HOME to a folder that you can write to' };
   }
 }
 
 function checkMemory(): Check {
   const found = `${formatBytes(freemem())} free of ${formatBytes(totalmem())}`;
   if (freemem() >= DEFAULT_MEMORY) return { verdict: 'ok', found };
-  return { verdict: 'warning', found, advice: 'a container has 512m unless -m says otherwise' };
+  return { verdict: 'warning', found, advice: 'a container needs 512m unless -m sets another size' };
 }
 
 async function checkProgram(name: string, args: string[], advice: string): Promise<Check> {

@@ -26,19 +26,19 @@ interface Options {
 const OPTIONS: readonly Declaration<Options>[] = [
   {
     flags: '--since <TIME>',
-    help: 'from then on: a time, or how long ago, such as 10m',
+    help: 'show events since a time, or a duration ago such as 10m',
     field: 'since',
     parse: parseTime,
   },
-  { flags: '--until <TIME>', help: 'only to then, and end', field: 'until', parse: parseTime },
-  { flags: '-f, --filter <NAME=VALUE>', help: 'only those that fit', field: 'filter', parse: texts },
+  { flags: '--until <TIME>', help: 'show events until a time, then exit', field: 'until', parse: parseTime },
+  { flags: '-f, --filter <NAME=VALUE>', help: 'filter the output', field: 'filter', parse: texts },
   { flags: '--format <FORMAT>', help: 'json, or a template such as {{.Action}}', field: 'format', parse: text },
 ];
 
 export function command(context: Context): Command {
   const command = createCommand('tsvm events', context);
   return addOptions(command, OPTIONS)
-    .description('Shows what happens to containers from now on, or since a time.')
+    .description('Shows events of containers from now on, or since a time.')
     .usage('[options]')
     .addHelpText('after', EXAMPLES)
     .action(async () => {

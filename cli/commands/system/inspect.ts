@@ -25,11 +25,11 @@ interface Options {
 
 export function command(context: Context): Command {
   return createCommand('tsvm inspect', context)
-    .description('Says all there is to say of containers and images, as JSON.')
+    .description('Prints all details of containers and images as JSON.')
     .usage('[options] NAME|ID...')
     .argument('<NAME...>', 'names or IDs')
-    .option('-f, --format <FORMAT>', "json, or a template: '{{.Config.Cmd}}'")
-    .addOption(new Option('--type <TYPE>', 'only of this kind').choices(Object.keys(KINDS)))
+    .option('-f, --format <FORMAT>', "json, or a template such as '{{.Config.Cmd}}' (default: indented JSON)")
+    .addOption(new Option('--type <TYPE>', 'inspect only objects of this type').choices(Object.keys(KINDS)))
     .addHelpText('after', EXAMPLES)
     .action(async (references: string[], { format, type }: Options) => {
       const log = await openLog(context);

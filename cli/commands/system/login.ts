@@ -16,21 +16,20 @@ interface Options {
 
 export function command(context: Context): Command {
   return createCommand('tsvm login', context)
-    .description(
-      'Logs in to a registry. The credentials are kept in ~/.docker/config.json or by its credential helper.',
-    )
+    .description('Logs in to a registry. Stores the credentials in ~/.docker/config.json or its credential helper.')
     .usage('[options] [SERVER]')
-    .argument('[SERVER]', 'the registry: HOST[:PORT] (default: docker.io)')
+    .argument('[SERVER]', 'registry, HOST[:PORT] (default: docker.io)')
     .option('-u, --username <NAME>', 'user name')
-    .option('-p, --password <PASSWORD>', 'password; other users of this machine can see it')
-    .option('--password-stdin', 'take the password from stdin')
+    .option('-p, --password <PASSWORD>', 'password; other users of this host can see it')
+    .option('--password-stdin', 'read the password from stdin')
     .action(async (server: string | undefined, options: Options) => {
       const host = registryHost(server);
       const log = await openLog(context);
-      if (options.password !== undefined) log.warn('--password can be seen by others: use --password-stdin');
+      if (options.password !== undefined) log.warn('other users can see --password: use --password-stdin');
       const { username, password } = await whoAreYou(options);
       const file = await login(host, username, password);
-      if (file !== null) log.warn(`the password is stored unencrypted in ${file}: a credential helper would hide it`);
+      if (file !== null)
+        log.warn(`the password is stored unencrypted in ${file}: configure a credential helper to encrypt it`);
       process.stdout.write('Login Succeeded\n');
     });
 }

@@ -7,7 +7,7 @@ export function command(context: Context): Command {
   return createCommand('tsvm logout', context)
     .description('Logs out from a registry.')
     .usage('[options] [SERVER]')
-    .argument('[SERVER]', 'the registry: HOST[:PORT] (default: docker.io)')
+    .argument('[SERVER]', 'registry, HOST[:PORT] (default: docker.io)')
     .action(async (server: string | undefined) => {
       const host = registryHost(server);
       const known = await logout(host);

@@ -6,10 +6,10 @@ import { type Context, collect, createCommand } from '../command.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm volume create', context)
-    .description('Makes a volume, unless there is one of that name, and says its name.')
+    .description('Creates a volume if it does not exist, and prints its name.')
     .usage('[options] [VOLUME]')
-    .argument('[VOLUME]', 'two or more letters, digits, dots, underscores and hyphens; default: one that is drawn')
-    .option('-l, --label <NAME=VALUE>', 'mark the volume', collect)
+    .argument('[VOLUME]', 'two or more letters, digits, dots, underscores and hyphens (default: a random name)')
+    .option('-l, --label <NAME=VALUE>', 'set a label', collect)
     .action((name: string | undefined, { label = [] }: { label?: string[] }) => {
       const labels = Object.fromEntries(label.map(parseLabel));
       const { volumes } = new Home();

@@ -8,10 +8,10 @@ import { describeVolume } from './select.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm volume inspect', context)
-    .description('Says all there is to say of volumes, as JSON.')
+    .description('Prints all details of volumes as JSON.')
     .usage('[options] VOLUME...')
     .argument('<VOLUME...>', 'names')
-    .option('-f, --format <FORMAT>', "json, or a template: '{{.Mountpoint}}'")
+    .option('-f, --format <FORMAT>', "json, or a template such as '{{.Mountpoint}}' (default: indented JSON)")
     .action(async (names: string[], { format }: { format?: string }) => {
       const { volumes } = new Home();
       const found: object[] = [];

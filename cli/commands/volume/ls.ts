@@ -13,9 +13,9 @@ const COLUMNS = [
 
 export function command(context: Context): Command {
   return createCommand('tsvm volume ls', context)
-    .description('Lists volumes; with --quiet only their names.')
+    .description('Lists volumes. With --quiet, prints only their names.')
     .usage('[options]')
-    .option('-f, --filter <FILTER>', `${FILTERS.join('=, ')}=`, collect)
+    .option('-f, --filter <FILTER>', `filter the output: ${FILTERS.join('=, ')}=`, collect)
     .option('--format <FORMAT>', FORMAT_HELP)
     .action(({ filter = [], format }: { filter?: string[]; format?: string }) => {
       const rows = selectVolumes(new Home().volumes, parseFilters(filter, FILTERS)).map(describeVolume);

@@ -10,15 +10,15 @@ import { selectVolumes } from './select.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm volume prune', context)
-    .description('Removes the volumes that nobody named and no container has, with all that is in them.')
+    .description('Removes the anonymous volumes that no container uses, with their contents.')
     .usage('[options]')
-    .option('-a, --all', 'also those with a name')
-    .option('-f, --force', 'do not ask')
-    .option('--filter <FILTER>', 'only volumes with these labels: label=NAME[=VALUE]', collect)
+    .option('-a, --all', 'also named volumes')
+    .option('-f, --force', 'do not prompt for confirmation')
+    .option('--filter <FILTER>', 'remove only volumes with a label: label=NAME[=VALUE]', collect)
     .action(async ({ all = false, force, filter = [] }: { all?: boolean; force?: boolean; filter?: string[] }) => {
       const labels = parseFilters(filter, ['label']);
-      const which = all ? 'all volumes' : 'all volumes without a name of yours';
-      if (!force && !(await confirmed(`This will remove ${which} that no container has.`))) return;
+      const which = all ? 'all volumes' : 'all anonymous volumes';
+      if (!force && !(await confirmed(`This will remove ${which} not used by at least one container.`))) return;
       await prune(labels, all);
     });
 }

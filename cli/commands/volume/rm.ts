@@ -6,10 +6,10 @@ import { forEachName } from '../operands.js';
 
 export function command(context: Context): Command {
   return createCommand('tsvm volume rm', context)
-    .description('Removes volumes, with all that is in them.')
+    .description('Removes volumes with their contents.')
     .usage('[options] VOLUME...')
     .argument('<VOLUME...>', 'names')
-    .option('-f, --force', 'say nothing of those that are not there')
+    .option('-f, --force', 'ignore names that do not exist')
     .action(async (names: string[], { force = false }: { force?: boolean }) => {
       const { volumes } = new Home();
       await forEachName(names, context, async (name) => {

@@ -122,7 +122,7 @@ test.each<[string, string[], string, RegExp]>([
     args.map((word) => word.replace('HOST', registry.host)),
     input,
   );
-  const said = stderr.replace(/^tsvm: warning: --password can be seen by others[^\n]*\n/, '');
+  const said = stderr.replace(/^tsvm: warning: other users can see --password[^\n]*\n/, '');
   expect({ status, stdout, said }).toEqual({ status: 125, stdout: '', said: expect.stringMatching(message) });
   expect(said).toMatch(/^tsvm: [^\n]+\n(See 'tsvm[^\n]* --help'\.\n)?$/);
 });

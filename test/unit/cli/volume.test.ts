@@ -123,7 +123,7 @@ test.each<[string, string[], string]>([
   ['a volume that is not there', ['rm', 'nosuch'], 'no such volume: nosuch'],
   ['a volume to describe that is not there', ['inspect', 'nosuch'], 'no such volume: nosuch'],
   ['no name', ['rm'], "missing required argument 'VOLUME'"],
-  ['an unknown filter', ['ls', '-f', 'color=red'], 'known are name, label, dangling'],
+  ['an unknown filter', ['ls', '-f', 'color=red'], 'expected one of name, label, dangling'],
 ])('one clear line and exit code 125 for %s', (_, args, message) => {
   const { status, stderr } = volume(...args);
   expect(status).toBe(125);

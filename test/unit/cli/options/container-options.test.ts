@@ -242,7 +242,7 @@ describe('$TSVM_ACCEL', () => {
   test('is named where its value is wrong', () => {
     process.env.TSVM_ACCEL = 'hvf';
     try {
-      expect(() => spec()).toThrow("invalid argument 'hvf' for TSVM_ACCEL: auto, kvm or tcg");
+      expect(() => spec()).toThrow("invalid argument 'hvf' for TSVM_ACCEL: expected auto, kvm or tcg");
     } finally {
       delete process.env.TSVM_ACCEL;
     }

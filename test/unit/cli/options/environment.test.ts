@@ -45,9 +45,9 @@ describe('parseEnvFile', () => {
   });
 
   test.each([
-    ['=x', 'vars, line 1: no variable name'],
+    ['=x', 'vars, line 1: the variable has no name'],
     ['A=1\nB C=2', "vars, line 2: variable 'B C' contains whitespaces"],
-    ['A=\0', 'a NUL character'],
+    ['A=\0', 'the line contains a NUL character'],
     [`A=${'x'.repeat(70_000)}`, 'the line is too long'],
   ])('%j is refused', (text, message) => {
     expect(() => parse(text)).toThrow(message);

@@ -13,14 +13,14 @@ describe('filters', () => {
   test.each([
     ['label', /expected name=value/],
     ['=x', /expected name=value/],
-    ['size=1', /known are label/],
+    ['size=1', /expected one of label/],
   ])('%s are refused', (text, message) => {
     expect(() => parseFilters([text], ['label'])).toThrow(message);
   });
 
   test('are true or false where they ask yes or no', () => {
     expect(booleanFilter(new Map([['dangling', ['0']]]), 'dangling')).toBe(false);
-    expect(() => booleanFilter(new Map([['dangling', ['maybe']]]), 'dangling')).toThrow(/true or false/);
+    expect(() => booleanFilter(new Map([['dangling', ['maybe']]]), 'dangling')).toThrow(/expected true or false/);
   });
 
   test('want all labels, by name or by value', () => {

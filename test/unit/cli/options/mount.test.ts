@@ -13,13 +13,13 @@ describe('-v', () => {
   ])('%s is a mount', (text, mount) => expect(parseVolume(text, '--volume')).toEqual(mount));
 
   test.each([
-    ['srv', 'HOST:GUEST or HOST:GUEST:ro is needed'],
-    ['/srv:', 'HOST:GUEST or HOST:GUEST:ro is needed'],
-    [':/data', 'HOST:GUEST or HOST:GUEST:ro is needed'],
-    ['/a:/b:ro:rw', 'HOST:GUEST or HOST:GUEST:ro is needed'],
+    ['srv', 'expected HOST:GUEST or HOST:GUEST:ro'],
+    ['/srv:', 'expected HOST:GUEST or HOST:GUEST:ro'],
+    [':/data', 'expected HOST:GUEST or HOST:GUEST:ro'],
+    ['/a:/b:ro:rw', 'expected HOST:GUEST or HOST:GUEST:ro'],
     ['/srv:data', "the path in the container, 'data', must be absolute"],
-    ['./srv:/data', "the host's path, './srv', must be absolute"],
-    ['../srv:/data', "the host's path, '../srv', must be absolute"],
+    ['./srv:/data', "the path on the host, './srv', must be absolute"],
+    ['../srv:/data', "the path on the host, '../srv', must be absolute"],
     ['/srv:/data:rx', "unknown option 'rx'"],
     ['/srv:/data:nocopy', "unknown option 'nocopy'"],
   ])('%s is refused', (text, why) => {
@@ -45,16 +45,16 @@ describe('--mount', () => {
   });
 
   test.each([
-    ['type=bind,target=/data', 'source= is needed'],
-    ['type=bind,source=srv,target=/data', "the host's path, 'srv', must be absolute"],
-    ['type=bind,source=/srv', 'target= with an absolute path is needed'],
-    ['type=bind,source=/srv,target=data', 'target= with an absolute path is needed'],
-    ['type=nfs,source=/srv,target=/data', "unknown type 'nfs': bind, volume or tmpfs"],
-    ['type=bind,source=/srv,src=/x,target=/data', "'source' is given twice"],
+    ['type=bind,target=/data', 'expected source='],
+    ['type=bind,source=srv,target=/data', "the path on the host, 'srv', must be absolute"],
+    ['type=bind,source=/srv', 'expected target= with an absolute path'],
+    ['type=bind,source=/srv,target=data', 'expected target= with an absolute path'],
+    ['type=nfs,source=/srv,target=/data', "unknown type 'nfs': expected bind, volume or tmpfs"],
+    ['type=bind,source=/srv,src=/x,target=/data', "'source' was given twice"],
     ['type=bind,source=/srv,target=/data,volume-nocopy', "unknown option 'volume-nocopy' for type bind"],
     ['type=bind,source=/srv,target=/data,frob', "unknown option 'frob' for type bind"],
-    ['type=bind,source=/srv,target=/data,ro=maybe', 'readonly is true or false'],
-    ['type=tmpfs,target=/run,tmpfs-mode=9', "'9' is no mode"],
+    ['type=bind,source=/srv,target=/data,ro=maybe', 'readonly must be true or false'],
+    ['type=tmpfs,target=/run,tmpfs-mode=9', "mode '9' is not an octal number"],
     ['type=tmpfs,target=/run,source=/srv', "unknown option 'source' for type tmpfs"],
   ])('%s is refused', (text, why) => {
     expect(() => parseMount(text, '--mount')).toThrow(new UsageError(`invalid argument '${text}' for --mount: ${why}`));

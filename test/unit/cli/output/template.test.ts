@@ -31,13 +31,13 @@ describe('a template', () => {
   });
 
   test.each([
-    ['{{.None}}', /there is no None/],
-    ['{{.Id.More}}', /there is no More/],
-    ['{{.constructor}}', /there is no constructor/],
+    ['{{.None}}', /no field None/],
+    ['{{.Id.More}}', /no field More/],
+    ['{{.constructor}}', /no field constructor/],
     ['{{range .Config.Cmd}}', /template parsing error/],
     ['{{}}', /template parsing error/],
     ['{{(index .Ports "80/tcp"}}', /template parsing error/],
-    ['{{(.Config).None}}', /there is no None/],
+    ['{{(.Config).None}}', /no field None/],
   ])('%s is refused in one line', (template, message) => {
     expect(() => fillTemplate(template, value)).toThrow(message);
   });
