@@ -32,7 +32,9 @@ export function chooseAccelerator(asked: MachineSpec['accel'], probe: () => Prob
   try {
     findQemu();
   } catch (cause) {
-    throw new MachineError('no-accelerator', `${reason}; and to emulate a CPU, ${messageOf(cause)}`, { cause });
+    throw new MachineError('no-accelerator', `${reason}; the emulator is not available either: ${messageOf(cause)}`, {
+      cause,
+    });
   }
   return { accel: 'tcg', reason };
 }

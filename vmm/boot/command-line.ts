@@ -62,7 +62,10 @@ export function joinCommandLine(base: string, added: string): string {
   const line = added === '' ? base : `${base} ${added}`;
   if (line.length >= COMMAND_LINE_SIZE) {
     const most = COMMAND_LINE_SIZE - 1;
-    throw new MachineError('bad-spec', `the kernel command line is ${line.length} bytes long, ${most} are possible`);
+    throw new MachineError(
+      'bad-spec',
+      `the kernel command line is ${line.length} bytes long; the kernel takes at most ${most}`,
+    );
   }
   return line;
 }

@@ -32,7 +32,7 @@ export function checkKernelRange(file: BootFile, address: number, length: number
   const end = address + length;
   // The comparisons are written so that values beyond 2^53 fail too.
   if (!(address >= HIGH_MEMORY_START && end >= address && end <= HOLE_START && length <= 2 ** 30)) {
-    throw file.error(`not a bootable kernel: it wants ${length} bytes at 0x${address.toString(16)}`);
+    throw file.error(`not a bootable kernel: it needs ${length} bytes at 0x${address.toString(16)}`);
   }
 }
 

@@ -86,7 +86,7 @@ export class ChildProcess implements Disposable {
     const child = spawn('setpriv', argv, { stdio: ['ignore', stdout, stderr, ...options.inherited, ...log] });
     child.on('error', () => {});
     for (const fd of [stdout, stderr, ...log]) libc.close(fd);
-    if (child.pid === undefined) throw new MachineError('host', 'cannot start setpriv, which is of util-linux');
+    if (child.pid === undefined) throw new MachineError('host', 'cannot start setpriv: install util-linux');
     this.#pid = child.pid;
     this.#pidFd = libc.pidfdOpen(child.pid);
     for (const fd of this.#readers.keys()) this.#loop.add(fd, libc.EPOLLIN, () => this.#receive(fd));

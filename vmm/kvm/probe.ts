@@ -208,8 +208,8 @@ export function probeKvm(kvm: Kvm): ProbeResult {
   setRegisters(vcpu, kvm.supportedCpuid());
   const { step, end } = runSteps(vcpu);
   if (step === LAST_STEP && end === exitName(KVM_EXIT_HLT)) {
-    return { usable: true, reason: 'KVM runs what a stock kernel needs' };
+    return { usable: true, reason: 'KVM can run a stock kernel' };
   }
-  const reason = `this host's KVM can't run a stock kernel: a guest ended at ${STEPS[step] ?? 'its end'} (KVM exit ${end})`;
+  const reason = `this host's KVM cannot run a stock kernel: a guest ended at ${STEPS[step] ?? 'its end'} (KVM exit ${end})`;
   return { usable: false, code: 'kvm-unusable', reason };
 }

@@ -11,6 +11,6 @@ export function encodeStructure(bytes: NodeJS.ArrayBufferView): string {
  */
 export function decodeStructure(base64: string, size: number): Uint8Array {
   const bytes = Buffer.from(base64, 'base64');
-  if (bytes.length !== size) throw new RangeError(`saved structure of ${bytes.length} bytes where ${size} belong`);
+  if (bytes.length !== size) throw new RangeError(`a saved structure has ${bytes.length} bytes, not ${size}`);
   return bytes;
 }

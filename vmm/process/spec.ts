@@ -20,7 +20,7 @@ const MAX_VSOCK_PATH = 107 - 11;
  */
 export function checkSpec(spec: MachineSpec): void {
   if (!['auto', 'kvm', 'tcg'].includes(spec.accel)) {
-    throw new MachineError('no-accelerator', `there is no accelerator ${JSON.stringify(spec.accel)}: auto, kvm or tcg`);
+    throw new MachineError('no-accelerator', `unknown accelerator ${JSON.stringify(spec.accel)}: use auto, kvm or tcg`);
   }
   if (!isInteger(spec.cpus, 1, MAX_CPUS)) bad(`a machine has 1 to ${MAX_CPUS} CPUs, not ${spec.cpus}`);
   if (!isInteger(spec.memory, MIN_MEMORY, MAX_MEMORY)) {
@@ -37,7 +37,7 @@ export function checkSpec(spec: MachineSpec): void {
 
 function checkRates({ id, rates = {} }: DiskSpec): void {
   for (const [name, rate] of Object.entries(rates)) {
-    if (!(rate > 0 && rate <= Number.MAX_SAFE_INTEGER)) bad(`disk ${id}: a rate of ${rate} ${name} in a second`);
+    if (!(rate > 0 && rate <= Number.MAX_SAFE_INTEGER)) bad(`disk ${id}: ${name} is out of range: ${rate} per second`);
   }
 }
 

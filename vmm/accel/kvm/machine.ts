@@ -60,7 +60,7 @@ function allocateMemory(vm: Vm, size: number): AllocatedMemory {
     return memory;
   } catch (cause) {
     if (!(cause instanceof libc.SystemError)) throw cause;
-    const message = `the host gives no ${size / 2 ** 20} MiB of guest memory: ${cause.message}`;
+    const message = `the host cannot provide ${size / 2 ** 20} MiB of guest memory: ${cause.message}`;
     throw new MachineError('host', message, { cause });
   }
 }
@@ -99,7 +99,10 @@ export class KvmMachine implements Machine, Bus {
     checkLimits('kvm', devices.length);
     const maxCpus = kvm.checkExtension(KVM_CAP_MAX_VCPUS);
     if (spec.cpus > maxCpus) {
-      throw new MachineError('bad-spec', `this host's KVM gives a machine at most ${maxCpus} CPUs, not ${spec.cpus}`);
+      throw new MachineError(
+        'bad-spec',
+        `this host's KVM supports at most ${maxCpus} CPUs in a machine, not ${spec.cpus}`,
+      );
     }
     this.#vm = Vm.create(kvm);
     this.#memory = allocateMemory(this.#vm, spec.memory);

@@ -25,16 +25,16 @@ export function describeEnd(end: VcpuEnd): MachineError {
       return crash('triple fault');
     case KVM_EXIT_FAIL_ENTRY: {
       const reason = run.getBigUint64(kvm_run['fail_entry.hardware_entry_failure_reason'], true);
-      return crash(`the CPU refused to enter it, hardware reason 0x${reason.toString(16)}`);
+      return crash(`the CPU refused VM entry, hardware reason 0x${reason.toString(16)}`);
     }
     case KVM_EXIT_INTERNAL_ERROR:
       return crash(describeInternalError(run));
     case KVM_EXIT_SYSTEM_EVENT:
       return crash(`system event ${run.getUint32(kvm_run['system_event.type'], true)}`);
     case KVM_EXIT_HLT:
-      return crash('halted for ever');
+      return crash('halted forever');
     default:
-      return crash(`KVM exit ${exitName(end.reason)}, which this machine does not know`);
+      return crash(`unexpected KVM exit ${exitName(end.reason)}`);
   }
 }
 

@@ -195,7 +195,7 @@ export class VcpuThreads implements Disposable {
   pause(): void {
     const running = this.#threads.filter(({ vcpu }) => vcpu !== undefined);
     if (!this.#command(running, ThreadCommand.pause, [ThreadState.paused, ThreadState.ended])) {
-      throw new MachineError('host', 'a vCPU does not stand still');
+      throw new MachineError('host', 'a vCPU did not pause within seconds');
     }
   }
 

@@ -35,7 +35,7 @@ describe("the spec's words", () => {
   test('may fill what the kernel reads, and no more', () => {
     expect(joinCommandLine('a', 'b'.repeat(2045))).toHaveLength(2047);
     expect(() => joinCommandLine('a', 'b'.repeat(2046))).toThrow(
-      'the kernel command line is 2048 bytes long, 2047 are possible',
+      'the kernel command line is 2048 bytes long; the kernel takes at most 2047',
     );
   });
 });

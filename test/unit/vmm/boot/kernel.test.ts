@@ -49,9 +49,9 @@ describe('an ELF kernel', () => {
   });
 
   test.each([
-    ['below 1 MiB', makeElf([{ address: 0x1000, bytes: text }]), /wants 5000 bytes at 0x1000/],
-    ['in the hole below 4 GiB', makeElf([{ address: 0xc0000000, bytes: text }]), /wants 5000 bytes at 0xc0000000/],
-    ['beyond 64 bits', makeElf([{ address: 2 ** 63, bytes: text }]), /wants 5000 bytes/],
+    ['below 1 MiB', makeElf([{ address: 0x1000, bytes: text }]), /needs 5000 bytes at 0x1000/],
+    ['in the hole below 4 GiB', makeElf([{ address: 0xc0000000, bytes: text }]), /needs 5000 bytes at 0xc0000000/],
+    ['beyond 64 bits', makeElf([{ address: 2 ** 63, bytes: text }]), /needs 5000 bytes/],
     ['with an entry outside its segments', makeElf([{ address: MIB, bytes: text }], 8 * MIB), /entry point/],
     [
       'with overlapping segments',
@@ -100,8 +100,8 @@ describe('a bzImage', () => {
   test.each([
     ['of an old protocol', makeBzImage({ version: 0x020b }), /boot protocol 2\.11, 2\.12 or newer is needed/],
     ['without a 64-bit entry', makeBzImage({ xloadflags: 0 }), /no 64-bit entry/],
-    ['that wants a place beyond memory', makeBzImage({ prefAddress: 2 ** 40 }), /wants .* at 0x10000000000/],
-    ['that wants a place over the boot data', makeBzImage({ prefAddress: 0x8000 }), /wants .* at 0x8000/],
+    ['that wants a place beyond memory', makeBzImage({ prefAddress: 2 ** 40 }), /needs .* at 0x10000000000/],
+    ['that wants a place over the boot data', makeBzImage({ prefAddress: 0x8000 }), /needs .* at 0x8000/],
     ['cut short', image.subarray(0, 9000), /truncated/],
     ['without a kernel', makeBzImage({ kernel: Buffer.alloc(0) }), /malformed/],
   ])('%s is refused', (_, file, message) => {
