@@ -1,4 +1,5 @@
-// Tiny guests for the tests: assembled when a test runs, placed in a VM of /dev/kvm with one vCPU.
+// Tiny guests for the tests: assembled when a test runs, and placed in a VM of /dev/kvm with one
+// vCPU.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,13 +13,13 @@ import { kvm_run } from '../../vmm/kvm/structs.js';
 import { Vcpu } from '../../vmm/kvm/vcpu.js';
 import { Vm } from '../../vmm/kvm/vm.js';
 
-/** Where the code of a guest is, and its entry point. */
+/** Guest address of the code, and its entry point. */
 export const CODE = 0x1000;
 const PML4 = 0x10000;
 const PDPT = 0x11000;
 const PAGE_DIRECTORIES = 0x12000;
 
-/** Assembles and links `source` (Intel syntax); the linker's output. */
+/** Assembles and links `source` (Intel syntax). Returns the linker's output. */
 function link(source: string, bits: 16 | 64, linkOptions: string[]): Buffer {
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-guest-'));
   try {
@@ -32,25 +33,25 @@ function link(source: string, bits: 16 | 64, linkOptions: string[]): Buffer {
   }
 }
 
-/** Machine code of `source`, to run in real mode or long mode at {@link CODE}. */
+/** Returns the machine code of `source`, to run in real mode or long mode at {@link CODE}. */
 export function assemble(source: string, bits: 16 | 64 = 16): Uint8Array {
   return link(source, bits, ['-Ttext', `0x${CODE.toString(16)}`, '--entry', '0', '--oformat', 'binary']);
 }
 
-/** An ELF file with `source` as its 64-bit code, loaded at 16 MiB as a Linux kernel is. */
+/** Returns an ELF file with `source` as its 64-bit code, loaded at 16 MiB as a Linux kernel is. */
 export function assembleKernel(source: string): Uint8Array {
   return link(`.globl _start\n_start:\n${source}`, 64, ['-static', '-Ttext', '0x1000000']);
 }
 
 export interface GuestOptions {
-  /** Bytes of guest memory. */
+  /** Guest memory in bytes. */
   memory?: number;
   bits?: 16 | 64;
-  /** With interrupt controllers in the kernel, a vCPU's HLT waits there for an interrupt. */
+  /** If the interrupt controllers are in the kernel, a vCPU's HLT waits there for an interrupt. */
   irqchip?: boolean;
 }
 
-/** A VM with one vCPU about to run `source`. */
+/** A VM with one vCPU that is about to run `source`. */
 export class Guest implements Disposable {
   readonly kvm: Kvm;
   readonly memory: AllocatedMemory;
@@ -73,7 +74,7 @@ export class Guest implements Disposable {
     this.vcpu.setRegisters({ rip: CODE, rsp: CODE, rflags: 2 });
   }
 
-  /** Maps the first 8 GiB one to one, in pages of 2 MiB. */
+  /** Maps the first 8 GiB to themselves, in pages of 2 MiB. */
   #enterLongMode(): void {
     const PRESENT_WRITABLE = 3;
     const LARGE = 0x80;
@@ -98,7 +99,7 @@ export class Guest implements Disposable {
     });
   }
 
-  /** KVM_RUN once, in this thread; the exit's reason. */
+  /** Calls KVM_RUN once, in this thread. Returns the exit reason. */
   run(): number {
     while (libc.ioctl(this.vcpu.fd, IOCTLS.KVM_RUN, 0) < 0) {
       if (libc.errno() !== libc.EAGAIN) throw new libc.SystemError('KVM_RUN', libc.errno());
@@ -120,7 +121,10 @@ export function enterRealMode(vcpu: Vcpu): void {
   vcpu.setSpecialRegisters({ segments: { cs, ds: segment, es: segment, ss: segment } });
 }
 
-/** Bundles programs of the machine as the build does, beside the project's modules, where they find koffi. */
+/**
+ * Bundles programs of the machine as the build does. The bundles lie beside the project's modules,
+ * where they find koffi.
+ */
 export async function bundle(name: string, entryPoints: Record<string, string>): Promise<URL> {
   const outdir = new URL(`../../node_modules/.cache/tsvm-test/${name}-${process.pid}/`, import.meta.url);
   const root = new URL('../../', import.meta.url);

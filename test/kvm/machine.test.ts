@@ -1,4 +1,5 @@
-// The life of a machine, the same for each kind: what each call does, and which state forbids it.
+// The life of a machine, which is the same for each kind: what each call does, and which calls each
+// state forbids.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,7 +22,7 @@ let programs: URL;
 const folder = mkdtempSync(join(tmpdir(), 'tsvm-machine-'));
 beforeAll(async () => {
   programs = await bundle('machine', { vcpu: 'vmm/accel/kvm/vcpu-worker.ts' });
-  writeFileSync(join(folder, 'initramfs'), 'not looked at');
+  writeFileSync(join(folder, 'initramfs'), 'unused');
 });
 afterAll(() => {
   rmSync(programs, { recursive: true, force: true });
@@ -30,14 +31,14 @@ afterAll(() => {
 
 let machines = 0;
 
-/** A machine in this process, and what it told its context. */
+/** A machine in this process, and the events that it reported. */
 class TestedMachine implements Disposable {
   readonly loop = new EventLoop();
   readonly kvm = Kvm.open();
   readonly machine: Machine;
   readonly events: string[] = [];
   error: MachineError | undefined;
-  /** Bytes that the guest wrote to its console. */
+  /** Number of bytes that the guest wrote to its console. */
   written = 0;
 
   constructor(accel: Accelerator, source: string) {
@@ -98,7 +99,7 @@ class TestedMachine implements Disposable {
   }
 }
 
-/** The code and the message of the error that a call throws. */
+/** Returns the code and the message of the error that a call throws. */
 function refusal(call: () => void): string {
   try {
     call();
@@ -110,7 +111,7 @@ function refusal(call: () => void): string {
 }
 
 describe.each(['kvm', 'tcg'] as const)('a machine on %s', (accel) => {
-  test('starts, and is stopped', () => {
+  test('starts and stops', () => {
     using tested = new TestedMachine(accel, CHATTER);
     const { machine, events } = tested;
     expect(machine.state).toEqual({ name: 'built' });
@@ -124,7 +125,7 @@ describe.each(['kvm', 'tcg'] as const)('a machine on %s', (accel) => {
     expect(machine.state).toEqual({ name: 'stopped' });
   });
 
-  test('stands still while it is paused, and runs on', () => {
+  test('does not run while it is paused, and runs again when it is resumed', () => {
     using tested = new TestedMachine(accel, CHATTER);
     const { machine } = tested;
     machine.start();
@@ -132,7 +133,7 @@ describe.each(['kvm', 'tcg'] as const)('a machine on %s', (accel) => {
     const { state } = machine;
     machine.pause();
     expect(machine.state).toEqual({ ...state, name: 'paused' });
-    // What was written before the pause may be on its way.
+    // Output from before the pause may still be in the pipe.
     while (tested.loop.poll(50) > 0);
     const paused = tested.written;
     tested.loop.poll(100);
@@ -142,7 +143,7 @@ describe.each(['kvm', 'tcg'] as const)('a machine on %s', (accel) => {
     tested.serveOutput();
   });
 
-  test('can be stopped while it is paused, and twice', () => {
+  test('can be stopped while it is paused, and stopped twice', () => {
     using tested = new TestedMachine(accel, CHATTER);
     tested.machine.start();
     tested.serveOutput();
@@ -164,14 +165,14 @@ describe.each(['kvm', 'tcg'] as const)('a machine on %s', (accel) => {
     expect(refusal(() => machine.start())).toBe('bad-state: cannot start the machine: it is stopped, not built');
   });
 
-  test('tells of a reset', () => {
+  test('reports a reset', () => {
     using tested = new TestedMachine(accel, RESET);
     tested.machine.start();
     tested.serveUntil(() => tested.events.includes('reset'));
     expect(tested.events).toEqual(['start', 'reset']);
   });
 
-  test('keeps the reason of a crash', () => {
+  test('reports a crash and keeps its reason', () => {
     using tested = new TestedMachine(accel, TRIPLE_FAULT);
     const { machine } = tested;
     machine.start();
@@ -197,14 +198,14 @@ test('a paused machine on KVM is saved as plain JSON', () => {
     vm: { irqchips: expect.any(Array) },
     vcpus: [{ tscKhz: expect.any(Number) }],
   });
-  // Socket device, entropy device, balloon.
+  // The vsock, entropy and balloon devices.
   expect(saved.devices).toHaveLength(3);
   expect(JSON.parse(JSON.stringify(saved))).toEqual(saved);
   machine.resume();
   tested.serveOutput();
 });
 
-test('an emulated machine says that it cannot be saved', () => {
+test('an emulated machine refuses to be saved', () => {
   using tested = new TestedMachine('tcg', CHATTER);
   expect(refusal(() => tested.machine.save())).toBe(
     'unsupported: an emulated machine cannot be saved: use --accel kvm',

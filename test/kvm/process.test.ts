@@ -1,5 +1,5 @@
-// The machine process as its owner sees it, with kernels of a few instructions. Their KVM verdict is written by hand:
-// they run where a stock kernel does not.
+// The machine process as its owner sees it, with kernels of a few instructions. The tests write the
+// result of the KVM probe themselves: such kernels run where a stock kernel does not.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -20,7 +20,7 @@ const probeCache = join(folder, 'probe.json');
 
 beforeAll(async () => {
   programs = await bundle('process', { machine: 'vmm/process/main.ts', vcpu: 'vmm/accel/kvm/vcpu-worker.ts' });
-  writeFileSync(initramfs, 'not looked at');
+  writeFileSync(initramfs, 'unused');
   writeFileSync(probeCache, JSON.stringify({ host: hostIdentity(), result: { usable: true, reason: 'for the test' } }));
 });
 afterAll(() => {
@@ -28,7 +28,7 @@ afterAll(() => {
   rmSync(folder, { recursive: true });
 });
 
-/** A machine process and what it says. */
+/** A machine process, and the events that it sends. */
 class MachineClient {
   readonly child: ChildProcess;
   readonly control: Duplex;
@@ -49,7 +49,7 @@ class MachineClient {
 
   async event(): Promise<MachineEvent> {
     const { value, done } = await this.#events.next();
-    if (done) throw new Error('the machine process said nothing more');
+    if (done) throw new Error('the machine process closed its control socket');
     return JSON.parse(value);
   }
 }
@@ -65,7 +65,7 @@ afterEach(() => {
 });
 
 let kernels = 0;
-/** Boots a kernel of assembly; `changes` to its specification. */
+/** Boots a kernel of assembly, with `changes` to its specification. */
 function boot(source: string, changes: Partial<MachineSpec> = {}, env?: NodeJS.ProcessEnv): MachineClient {
   const kernel = join(folder, `kernel-${kernels++}`);
   writeFileSync(kernel, assembleKernel(source));
@@ -99,7 +99,7 @@ const TRIPLE_FAULT = 'mov rax, [0x7fffffffffff]';
 const CRASHED = { type: 'failed', code: 'guest-crash', message: expect.stringMatching(/triple fault/) };
 const SPIN = 'stay: jmp stay';
 
-test('a kernel runs until it resets the machine, and the end of its console is told', async () => {
+test('a kernel runs until it resets the machine, and the end of its console is reported', async () => {
   const machine = boot(`${PRINT}\n ${RESET}\n ${TEXT}`);
   const booted = await machine.event();
   expect(booted).toMatchObject({ type: 'booted', accel: 'kvm' });
@@ -130,13 +130,13 @@ test('a machine does not outlive its owner', async () => {
   expect(await machine.exited).toEqual([0, null]);
 });
 
-test('a process whose owner leaves before it says anything ends', async () => {
+test('a process ends when its owner leaves before the first request', async () => {
   const machine = start();
   machine.control.end();
   expect(await machine.exited).toEqual([0, null]);
 });
 
-test('an owner that does not speak JSON is as good as gone', async () => {
+test('a line that is not JSON ends the process', async () => {
   const machine = start();
   machine.control.write('hello\n');
   expect(await machine.exited).toEqual([0, null]);
@@ -163,7 +163,7 @@ test.each([
   expect(await machine.exited).toEqual([1, null]);
 });
 
-test('a kernel that is not a kernel is refused', async () => {
+test('a kernel file that is not a kernel is refused', async () => {
   const machine = boot(SPIN, { kernel: initramfs });
   expect(await machine.event()).toMatchObject({ type: 'failed', code: 'bad-kernel' });
 });
@@ -175,7 +175,7 @@ test('a second boot is refused', async () => {
   expect(await machine.event()).toMatchObject({ type: 'failed', code: 'bad-state' });
 });
 
-test('a probe says what was found, and ends', async () => {
+test('a probe reports its result and ends the process', async () => {
   const machine = start();
   machine.send({ type: 'probe' });
   const probed = await machine.event();
@@ -186,18 +186,21 @@ test('a probe says what was found, and ends', async () => {
 describe('on an emulated CPU', () => {
   const accel = 'tcg';
 
-  /** The process id of the machine's QEMU. */
+  /** Returns the process id of the machine's QEMU. */
   const qemuOf = ({ child }: MachineClient) =>
     Number(execFileSync('pgrep', ['-P', String(child.pid)], { encoding: 'utf8' }));
 
-  /** Waits until a process that is not ours has ended; what is left of it may wait for its new parent. */
+  /**
+   * Waits until a process that is not a child of this one has ended. Its zombie may wait for a new
+   * parent.
+   */
   const ended = async (pid: number) => {
     const isRunning = () =>
       existsSync(`/proc/${pid}`) && !/^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
     while (isRunning()) await sleep(20);
   };
 
-  test('a kernel runs until it resets the machine, and the end of its console is told', async () => {
+  test('a kernel runs until it resets the machine, and the end of its console is reported', async () => {
     const machine = boot(`${PRINT}\n ${RESET}\n ${TEXT}`, { accel });
     expect(await machine.event()).toMatchObject({ type: 'booted', accel });
     expect(await machine.event()).toMatchObject({ type: 'stopped', reason: 'reset', console: 'Kernel panic' });
@@ -211,7 +214,7 @@ describe('on an emulated CPU', () => {
     expect(await machine.exited).toEqual([1, null]);
   });
 
-  test('it is taken where KVM is of no use, which is said', async () => {
+  test('it is chosen if KVM is unusable, and the reason is reported', async () => {
     const unusable = join(folder, 'unusable.json');
     writeFileSync(unusable, JSON.stringify({ host: hostIdentity(), result: { usable: false, reason: 'too slow' } }));
     const machine = boot(SPIN, { probeCache: unusable });
@@ -227,7 +230,7 @@ describe('on an emulated CPU', () => {
     await ended(qemu);
   });
 
-  test('QEMU does not outlive a machine process that is killed', async () => {
+  test('QEMU ends when the machine process is killed', async () => {
     const machine = boot(SPIN, { accel });
     expect(await machine.event()).toMatchObject({ type: 'booted' });
     const qemu = qemuOf(machine);
@@ -235,7 +238,7 @@ describe('on an emulated CPU', () => {
     await ended(qemu);
   });
 
-  test('the death of QEMU is one clear error', async () => {
+  test('the death of QEMU is reported in one line', async () => {
     const machine = boot(SPIN, { accel });
     expect(await machine.event()).toMatchObject({ type: 'booted' });
     process.kill(qemuOf(machine), 'SIGKILL');
@@ -243,7 +246,7 @@ describe('on an emulated CPU', () => {
     expect(await machine.exited).toEqual([1, null]);
   });
 
-  test('where there is no QEMU, its package is named', async () => {
+  test('without QEMU, the error names its package', async () => {
     const machine = boot(SPIN, { accel }, { PATH: folder });
     expect(await machine.event()).toMatchObject({
       code: 'no-accelerator',
@@ -251,7 +254,7 @@ describe('on an emulated CPU', () => {
     });
   });
 
-  test('more devices than it has room for are refused', async () => {
+  test('more devices than QEMU has transports are refused', async () => {
     const path = join(folder, 'disk');
     writeFileSync(path, Buffer.alloc(512));
     const extents = [{ path, offset: 0, length: 512 }];

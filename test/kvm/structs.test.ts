@@ -1,4 +1,4 @@
-// The C compiler's word on vmm/kvm/structs.ts and vmm/kvm/ioctl.ts.
+// Compares vmm/kvm/structs.ts, ioctl.ts, exits.ts and capabilities.ts with the C compiler's values.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -24,25 +24,25 @@ function evaluate(expressions: string[]): number[] {
   }
 }
 
-/** The names paired with the compiler's values. */
+/** Returns the names paired with the compiler's values. */
 function compiled(names: string[], expressions: string[]): Record<string, number | undefined> {
   const values = evaluate(expressions);
   return Object.fromEntries(names.map((name, index) => [name, values[index]]));
 }
 
-test('ioctl numbers are those of the C macros', () => {
+test('ioctl numbers equal those of the C macros', () => {
   const names = Object.keys(IOCTLS);
   expect(IOCTLS).toEqual(compiled(names, names));
 });
 
-test('exit reasons, capabilities and constants are those of the header', () => {
+test('exit reasons, capabilities and constants equal those of the header', () => {
   const numbers = Object.entries({ ...exits, ...capabilities }).filter(([name]) => name.startsWith('KVM_'));
   const names = numbers.map(([name]) => name);
   expect(names.length).toBeGreaterThan(10);
   expect(Object.fromEntries(numbers)).toEqual(compiled(names, names));
 });
 
-test('structures have the sizes and the offsets that the C compiler gives them', () => {
+test("sizes and offsets of structures equal the C compiler's", () => {
   const layouts = Object.entries(structs).filter(([name]) => name.startsWith('kvm_'));
   const expressions = new Map<string, string>();
   const ours: Record<string, number> = {};
@@ -57,7 +57,7 @@ test('structures have the sizes and the offsets that the C compiler gives them',
   expect(ours).toEqual(compiled([...expressions.keys()], [...expressions.values()]));
 });
 
-test('general registers follow each other in struct kvm_regs', () => {
+test('general registers are contiguous in struct kvm_regs', () => {
   const offsets = evaluate(structs.REGISTER_NAMES.map((name) => `offsetof(struct kvm_regs, ${name})`));
   expect(offsets).toEqual(structs.REGISTER_NAMES.map((_, index) => index * 8));
 });

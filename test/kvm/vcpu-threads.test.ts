@@ -1,3 +1,5 @@
+// vCPU threads and the device thread: which exits each answers, and how threads start, pause, stop
+// and fail.
 import { rmSync } from 'node:fs';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { describeEnd } from '../../vmm/accel/kvm/vcpu-end.js';
@@ -15,7 +17,7 @@ beforeAll(async () => {
 });
 afterAll(() => rmSync(programs, { recursive: true, force: true }));
 
-/** A bus that writes down what reaches it, and answers reads with 0x5a. */
+/** A bus that records the accesses that reach it, and answers reads with 0x5a. */
 class RecordingBus implements Bus {
   readonly accesses: string[] = [];
   readPort(port: number, size: number): number {
@@ -60,7 +62,7 @@ class Machine implements Disposable {
     });
   }
 
-  /** Runs until the vCPU ends by itself; the reason. */
+  /** Runs until the vCPU ends by itself. Returns the reason. */
   runToEnd(): string {
     this.start();
     this.loop.run();
@@ -76,7 +78,7 @@ class Machine implements Disposable {
 
 const HLT = exitName(KVM_EXIT_HLT);
 
-test('ports that the machine has are answered by the device thread', () => {
+test("the device thread answers the machine's ports", () => {
   using machine = new Machine('mov dx, 0x3fd\n in al, dx\n out 0x64, al\n hlt');
   expect(machine.runToEnd()).toBe(HLT);
   expect(machine.bus.accesses).toEqual(['in 3fd 1', 'out 64 1 5a']);
@@ -98,7 +100,7 @@ test('a string instruction accesses a port once for each element', () => {
   expect([...machine.guest.memory.bytes(0x500, 3)]).toEqual([0x5a, 0x5a, 0]);
 });
 
-test('ports and addresses that nobody owns read as ones and reach no device', () => {
+test('ports and addresses without a device read as ones and reach no device', () => {
   const source = 'in eax, 0x70\n mov ecx, eax\n out 0x80, al\n mov eax, [rbx]\n mov [rbx], eax\n hlt';
   using machine = new Machine(source, { bits: 64 });
   machine.guest.vcpu.setRegisters({ rbx: MMIO_BASE + 2 * MMIO_WINDOW });
@@ -108,7 +110,7 @@ test('ports and addresses that nobody owns read as ones and reach no device', ()
   expect(machine.bus.accesses).toEqual([]);
 });
 
-test("a device's window is answered by the device thread, at any width", () => {
+test("the device thread answers a device's window, at any width", () => {
   const source = 'mov al, [rbx]\n mov [rbx + 2], ax\n mov rax, [rbx + 0x108]\n mov [rbx + 0x108], rax\n hlt';
   using machine = new Machine(source, { bits: 64 });
   machine.guest.vcpu.setRegisters({ rax: 0, rbx: MMIO_BASE + MMIO_WINDOW });
@@ -121,7 +123,7 @@ test("a device's window is answered by the device thread, at any width", () => {
   ]);
 });
 
-test('interrupt status and acknowledgement are served without the device thread', () => {
+test('the vCPU thread answers interrupt status and acknowledgement itself', () => {
   const source = 'mov eax, [rbx + 0x60]\n mov dword ptr [rbx + 0x64], 1\n mov ecx, [rbx + 0x60]\n hlt';
   using machine = new Machine(source, { bits: 64 });
   machine.guest.vcpu.setRegisters({ rbx: MMIO_BASE + MMIO_WINDOW });
@@ -142,7 +144,7 @@ test('exits are counted by reason', () => {
   ]);
 });
 
-test('a vCPU that spins stands still while it is paused, and goes on', () => {
+test('a vCPU that spins does not run while it is paused, and runs again when it is resumed', () => {
   using machine = new Machine('spin: inc dword ptr [0x500]\n jmp spin');
   const [counter] = [new Uint32Array(machine.guest.memory.bytes(0, 4096).buffer, 0x500, 1)];
   const waitForProgress = () => {
@@ -165,13 +167,13 @@ test('a vCPU that spins stands still while it is paused, and goes on', () => {
   expect(machine.end).toBeUndefined();
 });
 
-test('a pause answers the exit under way first', () => {
+test('a pause first answers the current exit', () => {
   using machine = new Machine('spin: in al, 0x60\n inc dword ptr [0x500]\n jmp spin');
   machine.start();
   for (let round = 0; round < 50; round++) {
     machine.loop.poll(1);
     machine.threads.pause();
-    // Past the port read, or before it: never within.
+    // Before the port read or after it, never within.
     expect(machine.guest.vcpu.registers().rax & 0xffn).toBe(machine.bus.accesses.length > 0 ? 0x5an : 0n);
     machine.threads.resume();
   }
@@ -210,9 +212,9 @@ test('a KVM_RUN that fails is reported', () => {
   Object.defineProperty(machine.guest.vcpu, 'fd', { value: fd });
 });
 
-test('a triple fault is told in words', () => {
+test('the error of a triple fault names it', () => {
   using machine = new Machine('mov rax, [rbx]', { bits: 64 });
-  // Not mapped, and there is no interrupt table.
+  // This address is not mapped, and there is no interrupt table.
   machine.guest.vcpu.setRegisters({ rbx: 2 ** 40 });
   machine.guest.vcpu.setSpecialRegisters({ idt: { base: 0, limit: 0 } });
   expect(machine.runToEnd()).toBe('shutdown');

@@ -1,3 +1,5 @@
+// The binding to /dev/kvm, with tiny guests: exits, memory, CPUID, eventfds, and saving and
+// restoring.
 import { expect, test } from 'vitest';
 import * as libc from '../../vmm/host/libc.js';
 import { HOLE_END, HOLE_START } from '../../vmm/host/memory.js';
@@ -22,7 +24,7 @@ test('a port write exits with port, size and value', () => {
   expect(guest.run()).toBe(KVM_EXIT_HLT);
 });
 
-test('a port read takes the value that was put into kvm_run', () => {
+test('a port read returns the value written to kvm_run', () => {
   using guest = new Guest('in al, 0x60\n hlt');
   const { run } = guest.vcpu;
   expect(guest.run()).toBe(KVM_EXIT_IO);
@@ -48,7 +50,7 @@ test('an access outside memory exits with address, length and data', () => {
   expect(guest.vcpu.registers().rax).toBe(0x74726976n);
 });
 
-test('memory above 3 GiB continues behind the hole, and the hole is no memory', () => {
+test('memory above 3 GiB continues after the hole, and the hole is not memory', () => {
   const source = 'mov dword ptr [rbx], 1\n mov dword ptr [rcx], 2\n mov dword ptr [rdx], 3\n hlt';
   using guest = new Guest(source, { bits: 64, memory: HOLE_START + 2 ** 20 });
   guest.vcpu.setRegisters({ rbx: HOLE_START - 4, rcx: HOLE_END, rdx: HOLE_START });
@@ -59,7 +61,7 @@ test('memory above 3 GiB continues behind the hole, and the hole is no memory', 
   expect(guest.run()).toBe(KVM_EXIT_HLT);
 });
 
-test('CPUID tells the guest what was set', () => {
+test('CPUID returns in the guest what was set', () => {
   using guest = new Guest('mov eax, 0x40000000\n cpuid\n mov [0x500], ebx\n mov [0x504], edx\n hlt');
   const leaf = { function: 0x40000000, index: 0, flags: 0, eax: 0x40000001, ebx: 0x6d767374, ecx: 1, edx: 0xfedcba98 };
   guest.vcpu.setCpuid([...guest.kvm.supportedCpuid().filter((entry) => entry.function !== leaf.function), leaf]);
@@ -91,7 +93,10 @@ test('a write that an ioeventfd matches adds to it and does not exit', () => {
   }
 });
 
-/** Makes the first 8259 deliver line N at vector 0x20 + N (Intel 8259A, initialization command words), lines 5 only. */
+/**
+ * Makes the first 8259 deliver line N at vector 0x20 + N (Intel 8259A, initialization command
+ * words). Only line 5 is unmasked.
+ */
 const INITIALIZE_8259 = `
   mov al, 0x11
   out 0x20, al
@@ -130,7 +135,7 @@ test('an irqfd raises its interrupt line', () => {
   }
 });
 
-test('a saved vCPU and VM go on in new ones', () => {
+test('a saved vCPU and VM continue in new ones', () => {
   const source = `${INITIALIZE_8259}
       mov ebx, 0x12345678
       out 0x80, al
@@ -158,7 +163,7 @@ test('a saved vCPU and VM go on in new ones', () => {
   expect(again.structures).toEqual(state.vcpu.structures);
   expect(again.xsave).toBe(state.vcpu.xsave);
   expect(again.cpuid).toEqual(state.vcpu.cpuid);
-  // The TSC and what derives from it go on.
+  // The TSC, and the MSRs that derive from it, have moved on.
   expect(again.msrs.map(([index]) => index)).toEqual(state.vcpu.msrs.map(([index]: [number]) => index));
   expect(restored.vm.save().irqchips).toEqual(state.vm.irqchips);
 
@@ -177,7 +182,7 @@ test('a saved structure of the wrong size is refused', () => {
   expect(() => guest.vm.restore({ ...state, irqchips: ['AAAA'] })).toThrow(RangeError);
 });
 
-test('registers are described in hexadecimal', () => {
+test('describe returns the registers in hexadecimal', () => {
   using guest = new Guest('hlt');
   expect(guest.vcpu.describe()).toMatchObject({ rip: `0x${CODE.toString(16)}`, cs: '0x0', rflags: '0x2' });
 });

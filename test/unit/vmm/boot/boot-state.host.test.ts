@@ -1,4 +1,4 @@
-// The zero page, read by the C compiler's idea of Linux's `struct boot_params`.
+// The zero page, read with the C compiler's layout of Linux's `struct boot_params`.
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { afterAll, describe, expect, test } from 'vitest';
@@ -48,7 +48,7 @@ describe('the zero page', () => {
     expect(Buffer.from(memory.bytes(page.cmd_line_ptr, 20)).toString()).toBe('console=ttyS0 quiet\0');
   });
 
-  test('has the memory behind the hole', () => {
+  test('lists the memory above the hole', () => {
     using memory = AllocatedMemory.allocate(5 * GIB);
     const { rsi } = writeBootState(memory, { kernel: elf, commandLine: '', cpus: 1 });
     expect(asKernelReads(memory, rsi).e820.slice(2)).toEqual([
@@ -57,7 +57,7 @@ describe('the zero page', () => {
     ]);
   });
 
-  test('of a bzImage keeps the header that the kernel brought', () => {
+  test("of a bzImage keeps the kernel's own header", () => {
     using memory = AllocatedMemory.allocate(64 * MIB);
     const image = makeBzImage({ version: 0x020f, prefAddress: 0x1000000, initSize: 0x555000 });
     const kernel: LoadedKernel = { ...elf, format: 'bzimage', setupHeader: image.subarray(0x1f1, 0x26c) };
@@ -72,7 +72,7 @@ describe('the zero page', () => {
     });
   });
 
-  test('points to a random seed of its own for each machine', () => {
+  test('points to a random seed, which differs from machine to machine', () => {
     const seed = () => {
       using memory = AllocatedMemory.allocate(64 * MIB);
       const { rsi } = writeBootState(memory, { kernel: elf, commandLine: '', cpus: 1 });

@@ -1,4 +1,5 @@
-// The boot state that a 64-bit kernel finds: registers, segments, page tables, and that no two parts overlap.
+// The boot state of a 64-bit kernel: registers, segments and page tables, and that no two parts
+// overlap.
 import { describe, expect, test } from 'vitest';
 import { type LoadedKernel, writeBootState } from '../../../../vmm/boot/index.js';
 import { AllocatedMemory } from '../../../../vmm/host/memory.js';
@@ -37,7 +38,7 @@ test('the GDT has the descriptors of the segments', () => {
   expect(descriptors).toEqual([0n, 0n, 0x00af9b000000ffffn, 0x00cf93000000ffffn, 0x00008b0000000067n, 0n]);
 });
 
-test('the page tables map the first 4 GiB to themselves, and no more', () => {
+test('the page tables map the first 4 GiB to themselves and nothing else', () => {
   using memory = AllocatedMemory.allocate(64 * MIB);
   const { cr3 } = writeBootState(memory, { kernel: elf, commandLine: '', cpus: 1 });
   const translate = (address: bigint): bigint | undefined => {
@@ -61,7 +62,7 @@ test('the page tables map the first 4 GiB to themselves, and no more', () => {
 });
 
 test('no two parts of the boot data overlap', () => {
-  // Each part in memory of its own kind: what one write changes, no other may.
+  // Each part is written to a memory of its own. What one write changes, no other may change.
   using memory = AllocatedMemory.allocate(64 * MIB);
   const { rsi, rsp, cr3, gdt } = writeBootState(memory, { kernel: elf, commandLine: 'x'.repeat(2047), cpus: 64 });
   const page = view(memory, rsi, 4096);

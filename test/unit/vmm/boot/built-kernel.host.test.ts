@@ -1,3 +1,5 @@
+// The guest's built kernel in both formats, loaded and compared with what readelf and its headers
+// say.
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,7 +13,7 @@ describe('the guest kernel', () => {
   const directory = kernelDirectory('guest');
   const path = (file: string) => join(directory ?? 'no guest kernel is built', file);
 
-  test('as vmlinux lies where readelf says', () => {
+  test('as vmlinux is loaded at the addresses that readelf prints', () => {
     using memory = AllocatedMemory.allocate(256 * MIB);
     const kernel = loadKernel(memory, path('vmlinux'));
     const file = readFileSync(path('vmlinux'));
@@ -32,7 +34,7 @@ describe('the guest kernel', () => {
     }
   });
 
-  test('as bzImage lies behind its setup sectors, and has room to unpack', () => {
+  test('as bzImage is loaded without its setup sectors, with room to unpack', () => {
     using memory = AllocatedMemory.allocate(256 * MIB);
     const kernel = loadKernel(memory, path('bzImage'));
     const file = readFileSync(path('bzImage'));

@@ -1,3 +1,5 @@
+// CPUID in the guest: hidden and forced features, and a topology that reads the same in every
+// vendor's leaves.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type CpuidEntry, filterCpuid } from '../../../../vmm/boot/index.js';
@@ -12,7 +14,7 @@ function leaf(number: number, registers: Partial<CpuidEntry> = {}): CpuidEntry {
 const intel = leaf(0, { eax: 0x1f, ebx: 0x756e6547, edx: 0x49656e69, ecx: 0x6c65746e });
 const amd = leaf(0, { eax: 0x10, ebx: 0x68747541, edx: 0x69746e65, ecx: 0x444d4163 });
 
-/** What CPUID answers the guest: zero for a leaf that it was not given. */
+/** Returns what CPUID answers in the guest. A leaf that the guest did not get reads as zero. */
 function cpuid(entries: CpuidEntry[], number: number, index = 0): CpuidEntry {
   return entries.find((entry) => entry.function === number && entry.index === index) ?? leaf(number);
 }
@@ -52,7 +54,7 @@ describe('features', () => {
     expect(bit(cpuid(given, 0x80000001).edx, 29)).toBe(1);
   });
 
-  test('of every machine here are there even if KVM does not list them', () => {
+  test('that every machine has are set even if KVM does not list them', () => {
     const given = filterCpuid([intel, leaf(1), leaf(6, { eax: ALL, ecx: ALL })], { cpu: 0, cpus: 1 });
     const { ecx } = cpuid(given, 1);
     const always = { tscDeadline: 24, hypervisor: 31 };
@@ -69,7 +71,7 @@ describe('features', () => {
     for (const number of leaves) expect(cpuid(given, number)).toEqual(leaf(number));
   });
 
-  test('of KVM itself stay as they are', () => {
+  test('of KVM itself are unchanged', () => {
     const kvm = [leaf(0x40000000, { eax: 0x40000001, ebx: 0x4b4d564b }), leaf(0x40000001, { eax: 0x1000a3b })];
     const given = filterCpuid([intel, ...kvm, leaf(0x80000007, { edx: 0x100 })], { cpu: 0, cpus: 1 });
     expect(given).toEqual(expect.arrayContaining([...kvm, leaf(0x80000007, { edx: 0x100 })]));
@@ -95,7 +97,7 @@ describe.each([1, 2, 3, 4, 63, 64])('the topology of %d CPUs', (cpus) => {
   const last = cpus - 1;
   const idBits = Math.ceil(Math.log2(cpus));
 
-  test('is one package of as many cores in the words of all', () => {
+  test('is one package of as many cores in the common leaves', () => {
     const given = filterCpuid([intel, ...supported], { cpu: last, cpus });
     const { ebx, edx } = cpuid(given, 1);
     expect([field(ebx, 31, 24), field(ebx, 23, 16), field(ebx, 15, 0)]).toEqual([last, cpus, 0x0800]);
@@ -106,7 +108,7 @@ describe.each([1, 2, 3, 4, 63, 64])('the topology of %d CPUs', (cpus) => {
     expect(cpuid(given, 0x1f)).toEqual(leaf(0x1f));
   });
 
-  test("is the same in Intel's words", () => {
+  test("is the same in Intel's leaves", () => {
     const given = filterCpuid([intel, ...supported], { cpu: last, cpus });
     const level1 = cpuid(given, 4, 0).eax;
     const level3 = cpuid(given, 4, 3).eax;
@@ -116,7 +118,7 @@ describe.each([1, 2, 3, 4, 63, 64])('the topology of %d CPUs', (cpus) => {
     expect(cpuid(given, 4, 4).eax).toBe(0);
   });
 
-  test("is the same in AMD's words", () => {
+  test("is the same in AMD's leaves", () => {
     const given = filterCpuid([amd, ...supported, ...supportedAmd], { cpu: last, cpus });
     expect(bit(cpuid(given, 0x80000001).ecx, 1)).toBe(cpus > 1 ? 1 : 0);
     const { eax, ecx } = cpuid(given, 0x80000008);
@@ -127,7 +129,7 @@ describe.each([1, 2, 3, 4, 63, 64])('the topology of %d CPUs', (cpus) => {
   });
 });
 
-test('the entries given are unsigned, and those of KVM stay unchanged', () => {
+test("the result's values are unsigned, and KVM's entries are not changed", () => {
   const word = fc.integer({ min: 0, max: ALL });
   const entry = fc.record({
     function: fc.constantFrom(0, 1, 4, 6, 7, 0xb, 0xd, 0x80000001, 0x80000008, 0x8000001d, 0x8000001e),

@@ -1,3 +1,4 @@
+// The placement of the initial RAM file system in guest memory.
 import { afterAll, expect, test } from 'vitest';
 import { loadInitramfs, loadKernel } from '../../../../vmm/boot/index.js';
 import { AllocatedMemory } from '../../../../vmm/host/memory.js';
@@ -11,14 +12,14 @@ const content = Buffer.alloc(5000, 'cpio');
 const path = scratch.write('initramfs', content);
 const kernelPath = scratch.write('kernel', makeBzImage());
 
-test('lies page-aligned at the end of memory', () => {
+test('is placed at the end of memory, page-aligned', () => {
   using memory = AllocatedMemory.allocate(16 * MIB);
   const initramfs = loadInitramfs(memory, path, loadKernel(memory, kernelPath));
   expect(initramfs).toEqual({ address: 16 * MIB - 8192, size: 5000 });
   expect(Buffer.compare(memory.bytes(initramfs.address, initramfs.size), content)).toBe(0);
 });
 
-test('lies below the hole and below what the kernel can reach', () => {
+test("is placed below the hole and below the kernel's limit", () => {
   using memory = AllocatedMemory.allocate(5 * 2 ** 30);
   const kernel = loadKernel(memory, kernelPath);
   expect(loadInitramfs(memory, path, kernel).address).toBe(0x80000000 - 8192);

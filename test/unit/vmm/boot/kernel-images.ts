@@ -1,11 +1,11 @@
-// The smallest files that are an ELF vmlinux and a bzImage, made field by field, and a place to load them from.
+// The smallest valid ELF vmlinux and bzImage, built field by field, and a folder to load them from.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 export const MIB = 2 ** 20;
 
-/** A directory that is gone when the scope ends; `write` returns the new file's path. */
+/** A folder that is removed when the scope ends. `write` returns the new file's path. */
 export class Scratch implements Disposable {
   readonly path = mkdtempSync(join(tmpdir(), 'tsvm-boot-'));
   write(name: string, bytes: Uint8Array): string {
@@ -25,7 +25,7 @@ export interface ElfSegment {
   memorySize?: number;
 }
 
-/** An ELF executable with `segments`, whose bytes lie one after another behind the headers. */
+/** Returns an ELF executable with `segments`, whose bytes follow each other after the headers. */
 export function makeElf(segments: ElfSegment[], entry = segments[0]?.address ?? 0): Buffer {
   const header = Buffer.alloc(64);
   header.set([0x7f, 0x45, 0x4c, 0x46, 2, 1, 1]);
@@ -62,7 +62,7 @@ export interface BzImageFields {
   kernel?: Uint8Array;
 }
 
-/** A bzImage; `kernel` is its protected-mode part. */
+/** Returns a bzImage. `kernel` is its protected-mode part. */
 export function makeBzImage({
   setupSectors = 3,
   version = 0x020f,

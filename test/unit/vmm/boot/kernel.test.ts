@@ -1,3 +1,5 @@
+// Loading ELF and bzImage kernels: where they lie, and that malformed files are refused with one
+// line.
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -13,7 +15,9 @@ afterAll(() => scratch[Symbol.dispose]());
 const text = Buffer.alloc(5000, 'text');
 const data = Buffer.alloc(300, 'data');
 
-/** Loads `file` into `size` bytes of memory; returns the kernel, or the error's code and message. */
+/**
+ * Loads `file` into `size` bytes of memory. Returns the kernel, or the error's code and message.
+ */
 function load(file: Uint8Array, size = 16 * MIB) {
   using memory = AllocatedMemory.allocate(size);
   const path = scratch.write('kernel', file);
@@ -33,7 +37,7 @@ describe('an ELF kernel', () => {
     { type: 4, address: 0, bytes: Buffer.from('a note is not loaded') },
   ]);
 
-  test('lies at its physical addresses', () => {
+  test('is loaded at its physical addresses', () => {
     using memory = AllocatedMemory.allocate(16 * MIB);
     const kernel = loadKernel(memory, scratch.write('elf', elf));
     expect(kernel).toEqual({ format: 'elf', entry: 2 * MIB, end: 3 * MIB + 12288, initramfsLimit: 16 * MIB });
@@ -61,7 +65,11 @@ describe('an ELF kernel', () => {
       ]),
       /overlapping/,
     ],
-    ['with more bytes than room', makeElf([{ address: MIB, bytes: text, memorySize: 100 }]), /malformed/],
+    [
+      'with a segment larger in the file than in memory',
+      makeElf([{ address: MIB, bytes: text, memorySize: 100 }]),
+      /malformed/,
+    ],
     ['cut short', elf.subarray(0, 2000), /truncated/],
     ['cut in its headers', elf.subarray(0, 100), /truncated/],
     ['of another machine', Buffer.from(elf).fill(40, 18, 19), /not a 64-bit x86 ELF/],
@@ -77,7 +85,7 @@ describe('a bzImage', () => {
   const body = Buffer.alloc(20000, 'bzImage ');
   const image = makeBzImage({ kernel: body, prefAddress: 2 * MIB, initSize: 4 * MIB });
 
-  test('lies at its preferred address and is entered 0x200 behind it', () => {
+  test('is loaded at its preferred address, and its entry point is 0x200 above it', () => {
     using memory = AllocatedMemory.allocate(16 * MIB);
     const kernel = loadKernel(memory, scratch.write('bz', image));
     expect(kernel).toMatchObject({ format: 'bzimage', entry: 2 * MIB + 0x200, end: 6 * MIB, initramfsLimit: 16 * MIB });
@@ -89,19 +97,19 @@ describe('a bzImage', () => {
     expect(load(makeBzImage({ setupSectors: 0 }))).toMatchObject({ format: 'bzimage' });
   });
 
-  test('says how high its initial RAM file system may reach', () => {
+  test('limits the address of its initial RAM file system', () => {
     expect(load(makeBzImage({ initrdMax: 8 * MIB - 1 }))).toMatchObject({ initramfsLimit: 8 * MIB });
   });
 
-  test('needs the room to unpack itself', () => {
+  test('needs room to unpack itself', () => {
     expect(load(image, 5 * MIB)).toBe('bad-spec: 5M of memory is too little for this kernel, which needs more than 6M');
   });
 
   test.each([
     ['of an old protocol', makeBzImage({ version: 0x020b }), /boot protocol 2\.11, 2\.12 or newer is needed/],
     ['without a 64-bit entry', makeBzImage({ xloadflags: 0 }), /no 64-bit entry/],
-    ['that wants a place beyond memory', makeBzImage({ prefAddress: 2 ** 40 }), /needs .* at 0x10000000000/],
-    ['that wants a place over the boot data', makeBzImage({ prefAddress: 0x8000 }), /needs .* at 0x8000/],
+    ['that needs an address beyond memory', makeBzImage({ prefAddress: 2 ** 40 }), /needs .* at 0x10000000000/],
+    ['that needs the address of the boot data', makeBzImage({ prefAddress: 0x8000 }), /needs .* at 0x8000/],
     ['cut short', image.subarray(0, 9000), /truncated/],
     ['without a kernel', makeBzImage({ kernel: Buffer.alloc(0) }), /malformed/],
   ])('%s is refused', (_, file, message) => {
@@ -110,7 +118,7 @@ describe('a bzImage', () => {
   });
 });
 
-describe('what is not a kernel', () => {
+describe('a file that is not a kernel', () => {
   test.each([
     ['an empty file', Buffer.alloc(0)],
     ['a text', Buffer.from('#!/bin/sh\necho hello\n')],
@@ -129,7 +137,7 @@ describe('what is not a kernel', () => {
   });
 });
 
-test('whatever stands in its headers, a kernel loads or is refused', () => {
+test('a kernel with random headers is loaded or refused', () => {
   const kernels = [
     makeElf([
       { address: 2 * MIB, bytes: text },

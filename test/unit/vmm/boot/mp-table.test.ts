@@ -1,9 +1,9 @@
-// Reads the MP table back as Intel's MultiProcessor Specification 1.4, section 4, describes it.
+// The MP table, read back as section 4 of Intel's MultiProcessor Specification 1.4 describes it.
 import { describe, expect, test } from 'vitest';
 import { writeMpTable } from '../../../../vmm/boot/mp-table.js';
 import { AllocatedMemory } from '../../../../vmm/host/memory.js';
 
-/** Of a processor's entry, which is of type 0, and of all others. */
+/** Sizes of a processor's entry, which is of type 0, and of every other entry. */
 const PROCESSOR_SIZE = 20;
 const ENTRY_SIZE = 8;
 
@@ -34,7 +34,7 @@ describe.each([1, 2, 3, 64])('the MP table of %d CPUs', (cpus) => {
   const { pointer, address, table, entries } = readTable(cpus);
   const ofType = (type: number) => entries.filter((entry) => entry[0] === type);
 
-  test('is found and sums up', () => {
+  test('has valid signatures, addresses and checksums', () => {
     expect(sum(pointer)).toBe(0);
     expect([...pointer.subarray(8, 10)]).toEqual([1, 4]);
     expect([...pointer.subarray(11)]).toEqual([0, 0, 0, 0, 0]);
@@ -45,19 +45,19 @@ describe.each([1, 2, 3, 64])('the MP table of %d CPUs', (cpus) => {
     expect(table.readUInt32LE(36)).toBe(0xfee00000);
   });
 
-  test('has as many entries as it says, in order of their types', () => {
+  test('has the number of entries in its header, in order of their types', () => {
     expect(entries.reduce((total, entry) => total + entry.length, 44)).toBe(table.length);
     expect(table.readUInt16LE(34)).toBe(entries.length);
     const types = entries.map((entry) => entry[0]);
     expect(types).toEqual([...types].sort());
   });
 
-  test('names each CPU once, the first as the one that boots', () => {
+  test('lists each CPU once, the first one as the boot CPU', () => {
     const processors = ofType(0).map((entry) => ({ id: entry[1], flags: entry[3] }));
     expect(processors).toEqual(Array.from({ length: cpus }, (_, id) => ({ id, flags: id === 0 ? 3 : 1 })));
   });
 
-  test('connects each interrupt line of the ISA bus to the pin of its number', () => {
+  test('connects each ISA interrupt line to the pin of the same number', () => {
     const [bus] = ofType(1);
     expect(bus?.toString('latin1', 2)).toBe('ISA   ');
     const [ioApic] = ofType(2);
@@ -69,7 +69,7 @@ describe.each([1, 2, 3, 64])('the MP table of %d CPUs', (cpus) => {
     );
   });
 
-  test('has the 8259 at LINT0 of the first CPU and NMI at LINT1 of all', () => {
+  test('connects the 8259 to LINT0 of the first CPU, and NMI to LINT1 of all', () => {
     expect(ofType(4).map((entry) => [entry[1], entry[6], entry[7]])).toEqual([
       [3, 0, 0],
       [1, 0xff, 1],
@@ -77,7 +77,7 @@ describe.each([1, 2, 3, 64])('the MP table of %d CPUs', (cpus) => {
   });
 });
 
-test('a timer on another pin than 0 takes that pin from its own line', () => {
+test('a timer on another pin than 0 replaces the line of that pin', () => {
   const { table, entries } = readTable(1, 2);
   expect(table.readUInt16LE(34)).toBe(entries.length);
   const lines = entries.filter((entry) => entry[0] === 3).map((entry) => [entry[5], entry[7]]);

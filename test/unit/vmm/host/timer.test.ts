@@ -1,3 +1,4 @@
+// Timers of the event loop.
 import { describe, expect, test } from 'vitest';
 import { EventLoop } from '../../../../vmm/host/event-loop.js';
 import { Timer } from '../../../../vmm/host/timer.js';
@@ -15,7 +16,7 @@ describe('a timer', () => {
     expect(fired).toBe(3);
   });
 
-  test('does not fire when it is cleared, or set to later, for as long as that is', () => {
+  test('does not fire once it is cleared, or before the later time that it is set to', () => {
     using loop = new EventLoop();
     let fired = 0;
     using timer = new Timer(loop, () => fired++);
@@ -28,7 +29,7 @@ describe('a timer', () => {
     expect(fired).toBe(0);
   });
 
-  test('that is due and set to later by another callback of the same round does not fire', () => {
+  test('that is due does not fire if another callback of the same round sets it to a later time', () => {
     using loop = new EventLoop();
     const fired: number[] = [];
     const timers = [0, 1].map(

@@ -1,8 +1,9 @@
+// The end of the console's output that is kept.
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { ConsoleTail } from '../../../../vmm/process/console-tail.js';
 
-test('the tail is the end of what was written, whatever its length', () => {
+test('the tail is the end of the output, at any length', () => {
   fc.assert(
     fc.property(
       fc.string({ unit: 'grapheme-ascii', maxLength: 100 }),

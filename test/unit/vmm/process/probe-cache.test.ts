@@ -1,3 +1,4 @@
+// The cache of the KVM probe's result: what it stores, and when a stored result does not count.
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -21,20 +22,20 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-test('a verdict is kept for the next time', () => {
+test('a result is stored, and found the next time', () => {
   expect(cachedProbe(path, probe)).toEqual(found);
   expect(cachedProbe(path, probe)).toEqual(found);
   expect(probes).toBe(1);
   expect(readdirSync(join(folder, 'cache'))).toEqual(['probe.json']);
 });
 
-test('without a file, each time is the first', () => {
+test('without a file, every call probes', () => {
   cachedProbe(undefined, probe);
   cachedProbe(undefined, probe);
   expect(probes).toBe(2);
 });
 
-test('a verdict of another boot or kernel does not hold', () => {
+test('a result of another boot or kernel does not count', () => {
   cachedProbe(path, probe);
   const kept = JSON.parse(readFileSync(path, 'utf8'));
   writeFileSync(path, JSON.stringify({ ...kept, host: 'another' }));
@@ -43,7 +44,7 @@ test('a verdict of another boot or kernel does not hold', () => {
 });
 
 test.each(['', '{', 'null', '[]', '{"host":1}', '{"host":"x","result":{"usable":"yes"}}'])(
-  'a file that holds %j is as good as none',
+  'a file that contains %j is ignored and replaced',
   (content) => {
     cachedProbe(path, probe);
     writeFileSync(path, content);
@@ -54,7 +55,7 @@ test.each(['', '{', 'null', '[]', '{"host":1}', '{"host":"x","result":{"usable":
   },
 );
 
-test('a verdict that can not be written is a verdict', () => {
+test('a result that cannot be stored is still returned', () => {
   writeFileSync(join(folder, 'cache'), 'a file where the folder should be');
   expect(cachedProbe(path, probe)).toEqual(found);
 });
