@@ -1,0 +1,170 @@
+// A guest machine takes each call in its own state, says why it ended, and holds several containers. The machine process
+// is a small program, and the agent is this test.
+import { once } from 'node:events';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { connect, type Socket } from 'node:net';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import {
+  type ContainerSetup,
+  encodeFrame,
+  type HostFrame,
+  HostFrameDecoder,
+  PROTOCOL_VERSION,
+} from '../../../../sandbox/agent/protocol.js';
+import { SILENT } from '../../../../sandbox/log.js';
+import { MachineClient } from '../../../../sandbox/machine/machine-client.js';
+import { GuestMachine } from '../../../../sandbox/run/guest-machine.js';
+import { Trace } from '../../../../sandbox/run/trace.js';
+import type { MachineSpec } from '../../../../vmm/machine.js';
+
+const SPEC: MachineSpec = {
+  accel: 'auto',
+  kernel: '/kernel',
+  initramfs: '/initramfs',
+  commandLine: '',
+  cpus: 1,
+  memory: 2 ** 26,
+  disks: [],
+  shares: [],
+  vsock: { guestCid: 3, path: '/vsock' },
+  console: false,
+  probeCache: '/cache',
+  logLevel: 'warn',
+};
+
+const container = (id: number): ContainerSetup => ({ id, hostname: 'box', root: { device: '/dev/vda' } });
+
+let folder: string;
+let agentSocket: string;
+let machine: GuestMachine;
+let agent: Socket | undefined;
+
+beforeEach(() => {
+  folder = mkdtempSync('/tmp/tsvm-test-');
+  agentSocket = join(folder, 'agent');
+  machine = guestMachine('');
+});
+
+afterEach(() => {
+  machine[Symbol.dispose]();
+  agent?.destroy();
+  rmSync(folder, { recursive: true });
+});
+
+/** A machine whose process runs `script`, in which `control` and `say` are its end of the control socket. */
+function guestMachine(script: string): GuestMachine {
+  const program = join(folder, `${Math.random()}.mjs`);
+  writeFileSync(
+    program,
+    `import { Socket } from 'node:net';
+     const control = new Socket({ fd: 3 });
+     const say = (event) => control.write(JSON.stringify(event) + '\\n');
+     control.on('data', () => {});
+     ${script}`,
+  );
+  return new GuestMachine(new MachineClient(program), { trace: new Trace(), log: SILENT });
+}
+
+/** Boots the machine and says hello to it; what it asks its agent for. */
+async function ready(): Promise<() => Promise<HostFrame[]>> {
+  await machine.listen(agentSocket);
+  machine.boot(SPEC, () => {});
+  const socket = connect(agentSocket);
+  agent = socket;
+  socket.write(encodeFrame({ type: 'hello', protocol: PROTOCOL_VERSION, agent: 'test', kernel: '6.1' }));
+  expect(await machine.hello()).toBe('6.1');
+  const decoder = new HostFrameDecoder();
+  return async () => {
+    const [chunk] = await once(socket, 'data');
+    return decoder.push(chunk);
+  };
+}
+
+const answer = (frame: Parameters<typeof encodeFrame>[0]) => agent?.write(encodeFrame(frame));
+
+test('its state follows its life', async () => {
+  expect(machine.state.name).toBe('spawned');
+  await machine.listen(agentSocket);
+  expect(machine.state.name).toBe('listening');
+  machine.boot(SPEC, () => {});
+  expect(machine.state.name).toBe('booting');
+  machine[Symbol.dispose]();
+  expect(machine.state).toMatchObject({ name: 'stopped', error: { code: 'not-running' } });
+  await expect(machine.lost).rejects.toMatchObject({ code: 'not-running' });
+});
+
+describe('a call that its state does not take is an error with a code', () => {
+  test.each<[string, () => unknown]>([
+    ['boot before listen', () => machine.boot(SPEC, () => {})],
+    ['hello before boot', () => machine.hello()],
+    ['a container before hello', () => machine.createContainer(container(1))],
+    ['shutdown before hello', () => machine.shutdown()],
+  ])('%s', async (_, call) => {
+    await expect((async () => call())()).rejects.toMatchObject({ code: 'wrong-state' });
+  });
+
+  test('listen twice', async () => {
+    await machine.listen(agentSocket);
+    await expect(machine.listen(agentSocket)).rejects.toMatchObject({ code: 'wrong-state' });
+  });
+
+  test('anything after its end throws the reason of that', async () => {
+    machine[Symbol.dispose]();
+    expect(() => machine.createContainer(container(1))).toThrow('the machine was stopped');
+  });
+});
+
+test('two containers live in one machine, each with processes of its own', async () => {
+  const requests = await ready();
+  const first = machine.createContainer(container(1)).start({ id: 11, argv: ['a'] });
+  const second = machine.createContainer(container(2)).start({ id: 22, argv: ['b'] });
+  const frames: HostFrame[] = [];
+  while (frames.length < 4) frames.push(...(await requests()));
+  expect(frames.map(({ type }) => type)).toEqual(['container', 'process', 'container', 'process']);
+  expect(frames.filter((frame) => frame.type === 'process')).toMatchObject([
+    { container: 1, id: 11 },
+    { container: 2, id: 22 },
+  ]);
+  for (const frame of frames) {
+    if (!('request' in frame)) continue;
+    const { request } = frame;
+    if (frame.type === 'process') answer({ type: 'started', request, process: frame.id, pid: frame.id + 1 });
+    else answer({ type: 'done', request });
+  }
+  expect(await Promise.all([first.started(), second.started()])).toEqual([12, 23]);
+  answer({ type: 'exited', process: 22, container: 2, code: 3 });
+  expect(await second.exited()).toMatchObject({ code: 3 });
+  expect(machine.state.name).toBe('ready');
+});
+
+describe('when its process dies', () => {
+  const DEATH = "setTimeout(() => { process.stderr.write('RangeError: too far\\n'); process.exit(1); }, 300);";
+
+  test('what waits for hello is told why', async () => {
+    machine[Symbol.dispose]();
+    machine = guestMachine(DEATH);
+    await machine.listen(agentSocket);
+    machine.boot(SPEC, () => {});
+    await expect(machine.hello()).rejects.toMatchObject({ code: 'machine-died' });
+    expect(machine.state).toMatchObject({ name: 'stopped', error: { message: /too far/ } });
+  });
+
+  test('its reason is told, not that the agent fell silent before', async () => {
+    machine[Symbol.dispose]();
+    machine = guestMachine(DEATH);
+    await ready();
+    agent?.destroy();
+    await expect(machine.lost).rejects.toMatchObject({ code: 'machine-died' });
+  });
+});
+
+test('a shutdown asks the agent, and waits for the end of the machine', async () => {
+  machine[Symbol.dispose]();
+  machine = guestMachine("setTimeout(() => { say({ type: 'stopped', reason: 'shutdown' }); control.end(); }, 300);");
+  const requests = await ready();
+  const [down, frames] = await Promise.all([machine.shutdown(), requests()]);
+  expect(down).toBeUndefined();
+  expect(frames).toMatchObject([{ type: 'shutdown' }]);
+  expect(machine.state.name).toBe('stopped');
+});
