@@ -234,6 +234,7 @@ export type MachineRequest =
  * - `guest-crash`: triple fault, emulation failure or kernel panic.
  * - `host`: the host refused something, such as memory or a file.
  * - `bad-state`: the call does not fit the machine's state.
+ * - `bad-snapshot`: a saved state is damaged, or of another version.
  * - `unsupported`: this kind of machine cannot do it at all.
  */
 export type MachineErrorCode =
@@ -247,6 +248,7 @@ export type MachineErrorCode =
   | 'guest-crash'
   | 'host'
   | 'bad-state'
+  | 'bad-snapshot'
   | 'unsupported';
 
 /** Milliseconds since the epoch (`performance.timeOrigin + performance.now()`), by phase. */

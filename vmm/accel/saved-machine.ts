@@ -1,9 +1,9 @@
 // The state of a saved machine except its memory: plain JSON.
-import type { I8042 } from '../devices/i8042.js';
-import type { Serial } from '../devices/serial.js';
+import type { I8042State } from '../devices/i8042.js';
+import type { SerialState } from '../devices/serial.js';
 import type { VcpuState } from '../kvm/vcpu.js';
 import type { VmState } from '../kvm/vm.js';
-import type { VirtioMmioState } from '../virtio/mmio/device.js';
+import type { VirtioMmioState } from '../virtio/mmio/state.js';
 
 /**
  * Valid only with the same machine specification and the guest memory of the same moment. Only a
@@ -16,6 +16,6 @@ export interface SavedMachine {
   vcpus: VcpuState[];
   /** The virtio devices with their transports, in the machine's order. */
   devices: VirtioMmioState[];
-  serial: ReturnType<Serial['save']>;
-  i8042: ReturnType<I8042['save']>;
+  serial: SerialState;
+  i8042: I8042State;
 }

@@ -2,7 +2,8 @@
 // free pages that the driver reports go back to the host until the guest uses them again, which it need not say. Nobody
 // asks for a balloon; a driver that puts pages into one all the same keeps them.
 
-import type { DeviceContext, DeviceState, VirtioDevice } from '../virtio/device.js';
+import { type NoState, noState } from '../saved-state.js';
+import type { DeviceContext, VirtioDevice } from '../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../virtio/queue.js';
 import { drain } from './drain.js';
 
@@ -15,11 +16,12 @@ const VIRTIO_BALLOON_F_REPORTING = 5;
 const REPORTING_QUEUE = 2;
 const QUEUE_SIZE = 128;
 
-export class VirtioBalloon implements VirtioDevice {
+export class VirtioBalloon implements VirtioDevice<NoState> {
   readonly type = VIRTIO_ID_BALLOON;
   readonly name = 'balloon';
   readonly features = [VIRTIO_BALLOON_F_REPORTING];
   readonly queueSizes = [QUEUE_SIZE, QUEUE_SIZE, QUEUE_SIZE];
+  readonly checkState = noState;
   /** le32 num_pages, le32 actual: a balloon of no pages. */
   readonly config = new Uint8Array(8);
   #context: DeviceContext | undefined;
@@ -46,7 +48,7 @@ export class VirtioBalloon implements VirtioDevice {
     this.#chain = undefined;
   }
 
-  save(): DeviceState {
+  save(): NoState {
     return {};
   }
 

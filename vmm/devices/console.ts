@@ -1,6 +1,7 @@
 // The console device (virtio 1.2, 5.3 "Console Device"): one port, no multiport.
 
-import type { DeviceContext, DeviceState, VirtioDevice } from '../virtio/device.js';
+import { type NoState, noState } from '../saved-state.js';
+import type { DeviceContext, VirtioDevice } from '../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../virtio/queue.js';
 import { drain } from './drain.js';
 
@@ -22,11 +23,12 @@ export interface ConsoleOptions {
   onRoom?: () => void;
 }
 
-export class VirtioConsole implements VirtioDevice {
+export class VirtioConsole implements VirtioDevice<NoState> {
   readonly type = VIRTIO_ID_CONSOLE;
   readonly name = 'console';
   readonly features: readonly number[] = [];
   readonly queueSizes = [QUEUE_SIZE, QUEUE_SIZE];
+  readonly checkState = noState;
   /** `cols`, `rows`, `max_nr_ports`, `emerg_wr`: each belongs to a feature that is not offered. */
   readonly config = new Uint8Array(12);
   readonly #options: ConsoleOptions;
@@ -85,11 +87,11 @@ export class VirtioConsole implements VirtioDevice {
     this.#chain = undefined;
   }
 
-  save(): DeviceState {
+  save(): NoState {
     return {};
   }
 
-  restore(_state: DeviceState): void {
+  restore(): void {
     for (const queue of [RECEIVE, TRANSMIT]) this.kick(queue);
   }
 

@@ -1,7 +1,6 @@
 // The keyboard controller of a PC, of which only the reset line is left: "8042 Keyboard Controller" of the IBM PC/AT
 // Technical Reference. It has no keyboard; a driver that looks for one is told so quickly.
-
-import type { DeviceState } from '../virtio/device.js';
+import { boolean, nullable, parseState, record, u8 } from '../saved-state.js';
 
 /** Data port, and status and command port. */
 export const I8042_DATA_PORT = 0x60;
@@ -23,6 +22,15 @@ const SELF_TEST_PASSED = 0x55;
 const PORT_STUCK = 0x01;
 /** System flag; both ports' clocks off. */
 const CONFIG_DEFAULT = 0x34;
+
+export interface I8042State {
+  config: number;
+  /** Waits in the data port. */
+  answer: number | null;
+  writesConfig: boolean;
+}
+
+const checkState = record<I8042State>({ config: u8, answer: nullable(u8), writesConfig: boolean });
 
 /** An i8042 that answers its own commands and pulses the reset line. */
 export class I8042 {
@@ -69,14 +77,19 @@ export class I8042 {
         break;
     }
   }
-  save(): DeviceState {
+
+  save(): I8042State {
     return { config: this.#config, answer: this.#answer ?? null, writesConfig: this.#writesConfig };
   }
 
-  /** Goes on where the saved controller was. */
-  restore(state: DeviceState): void {
-    this.#config = state.config as number;
-    this.#answer = (state.answer as number | null) ?? undefined;
-    this.#writesConfig = state.writesConfig as boolean;
+  /**
+   * Goes on where the saved controller was.
+   * @throws MachineError `bad-snapshot`, and then the controller is as before
+   */
+  restore(saved: unknown): void {
+    const { config, answer, writesConfig } = parseState('i8042', checkState, saved);
+    this.#config = config;
+    this.#answer = answer ?? undefined;
+    this.#writesConfig = writesConfig;
   }
 }

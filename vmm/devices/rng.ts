@@ -1,7 +1,8 @@
 // The entropy device (virtio 1.2, 5.4 "Entropy Device"): the host's random bytes straight into guest memory.
 import * as libc from '../host/libc.js';
+import { type NoState, noState } from '../saved-state.js';
 import { allocateIovecs, IOVEC_WORDS } from '../virtio/buffers.js';
-import type { DeviceContext, DeviceState, VirtioDevice } from '../virtio/device.js';
+import type { DeviceContext, VirtioDevice } from '../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../virtio/queue.js';
 import { drain } from './drain.js';
 
@@ -10,11 +11,12 @@ const QUEUE_SIZE = 64;
 /** The most bytes for one request: a driver that asks for gigabytes is given these and may ask again. */
 const MAX_BYTES = 64 * 1024;
 
-export class VirtioRng implements VirtioDevice {
+export class VirtioRng implements VirtioDevice<NoState> {
   readonly type = VIRTIO_ID_RNG;
   readonly name = 'rng';
   readonly features: readonly number[] = [];
   readonly queueSizes = [QUEUE_SIZE];
+  readonly checkState = noState;
   readonly config = new Uint8Array(0);
   readonly #iovecs = allocateIovecs(QUEUE_SIZE);
   #context: DeviceContext | undefined;
@@ -55,11 +57,11 @@ export class VirtioRng implements VirtioDevice {
     this.#chain = undefined;
   }
 
-  save(): DeviceState {
+  save(): NoState {
     return {};
   }
 
-  restore(_state: DeviceState): void {
+  restore(): void {
     this.kick(0);
   }
 

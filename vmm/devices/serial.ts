@@ -1,6 +1,6 @@
 // The first serial port of a PC, a 16550A: "PC16550D Universal Asynchronous Receiver/Transmitter with FIFOs" (National
 // Semiconductor, 1995), section 8 "Registers". It sends at once, so its transmitter is always empty.
-import type { DeviceState } from '../virtio/device.js';
+import { boolean, integer, list, parseState, record, u8, u16 } from '../saved-state.js';
 
 export const SERIAL_PORT = 0x3f8;
 export const SERIAL_PORT_LENGTH = 8;
@@ -40,6 +40,28 @@ const MSR_RI = 0x40;
 const MSR_DCD = 0x80;
 
 const FIFO_SIZE = 16;
+
+export interface SerialState {
+  divisor: number;
+  ier: number;
+  fifo: boolean;
+  lcr: number;
+  mcr: number;
+  scr: number;
+  transmitted: boolean;
+  received: number[];
+}
+
+const checkState = record<SerialState>({
+  divisor: u16,
+  ier: integer(0, IER_MASK),
+  fifo: boolean,
+  lcr: u8,
+  mcr: integer(0, MCR_MASK),
+  scr: u8,
+  transmitted: boolean,
+  received: list(u8, 0, FIFO_SIZE),
+});
 
 export interface SerialLine {
   /** The guest sent a byte. */
@@ -147,7 +169,7 @@ export class Serial {
     return count;
   }
 
-  save(): DeviceState {
+  save(): SerialState {
     return {
       divisor: this.#divisor,
       ier: this.#ier,
@@ -160,16 +182,20 @@ export class Serial {
     };
   }
 
-  /** Goes on where the saved port was; raises the interrupt line if it was up. */
-  restore(state: DeviceState): void {
-    this.#divisor = state.divisor as number;
-    this.#ier = state.ier as number;
-    this.#fifo = state.fifo as boolean;
-    this.#lcr = state.lcr as number;
-    this.#mcr = state.mcr as number;
-    this.#scr = state.scr as number;
-    this.#transmitted = state.transmitted as boolean;
-    this.#received = [...(state.received as number[])];
+  /**
+   * Goes on where the saved port was; raises the interrupt line if it was up.
+   * @throws MachineError `bad-snapshot`, and then the port is as before
+   */
+  restore(saved: unknown): void {
+    const state = parseState('serial', checkState, saved);
+    this.#divisor = state.divisor;
+    this.#ier = state.ier;
+    this.#fifo = state.fifo;
+    this.#lcr = state.lcr;
+    this.#mcr = state.mcr;
+    this.#scr = state.scr;
+    this.#transmitted = state.transmitted;
+    this.#received = state.received;
     this.#updateInterrupt();
   }
 

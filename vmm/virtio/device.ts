@@ -3,6 +3,7 @@
 // (virtio/mmio.ts, virtio/vhost-user.ts) knows registers, feature negotiation and interrupts.
 import type { EventLoop } from '../host/event-loop.js';
 import type { GuestMemory } from '../host/memory.js';
+import type { Check } from '../saved-state.js';
 import type { Virtqueue } from './queue.js';
 
 /** What a device is given when the driver has set DRIVER_OK. */
@@ -21,10 +22,8 @@ export interface DeviceContext {
   fail(reason: string): void;
 }
 
-/** State that a device writes down: plain JSON. */
-export type DeviceState = Record<string, unknown>;
-
-export interface VirtioDevice extends Disposable {
+/** A device whose saved state, plain JSON, is a `State`. */
+export interface VirtioDevice<State = unknown> extends Disposable {
   /** Device type (virtio 1.2, 5 "Device Types"). */
   readonly type: number;
   /** Short name for logs: `blk`, `vsock`. */
@@ -44,7 +43,9 @@ export interface VirtioDevice extends Disposable {
   /** Back to the state before {@link activate}: drops what is under way, forgets the context. */
   reset(): void;
   /** Writes down all that {@link restore} needs, beside queues and features, which the transport saves. */
-  save(): DeviceState;
+  save(): State;
+  /** Checks a state that was saved, perhaps by another process, before {@link restore}. Changes nothing. */
+  readonly checkState: Check<State>;
   /** On a new device, after `activate` with the saved queues: goes on where the saved one was. */
-  restore(state: DeviceState): void;
+  restore(state: State): void;
 }

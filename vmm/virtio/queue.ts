@@ -2,6 +2,7 @@
 // index. The rings are guest memory: each value is read once, checked, and only then used. A driver that breaks the
 // rules breaks its queue: `fail` hears why, and from then on the queue is empty.
 import type { GuestMemory } from '../host/memory.js';
+import { record, u16 } from '../saved-state.js';
 import { BufferList } from './buffers.js';
 
 // Feature bits of transport and ring (virtio 1.2, 6 "Reserved Feature Bits").
@@ -59,6 +60,8 @@ export interface VirtqueueState {
   nextAvailable: number;
   nextUsed: number;
 }
+
+export const checkVirtqueueState = record<VirtqueueState>({ nextAvailable: u16, nextUsed: u16 });
 
 /** A request: what the device reads comes first, then what it writes (virtio 1.2, 2.7.4.2). */
 export class DescriptorChain {
@@ -286,8 +289,8 @@ export class Virtqueue {
 
   /** On a new queue: goes on where the saved one was. */
   restore(state: VirtqueueState): void {
-    this.#nextAvailable = state.nextAvailable & 0xffff;
-    this.#nextUsed = state.nextUsed & 0xffff;
+    this.#nextAvailable = state.nextAvailable;
+    this.#nextUsed = state.nextUsed;
     this.#notifiedUsed = this.#nextUsed;
   }
 }

@@ -7,11 +7,12 @@
 
 import { Timer } from '../../host/timer.js';
 import type { DiskRates, DiskSpec } from '../../machine.js';
-import type { DeviceContext, DeviceState, VirtioDevice } from '../../virtio/device.js';
+import { integer, nullable, record } from '../../saved-state.js';
+import type { DeviceContext, VirtioDevice } from '../../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
 import { drain, END_OF_TURN } from '../drain.js';
 import { Disk, SECTOR_SIZE } from './disk.js';
-import { RateLimit, type TokenBucketState } from './rate-limit.js';
+import { checkRateLimitState, RateLimit, type RateLimitState } from './rate-limit.js';
 
 const VIRTIO_ID_BLOCK = 2;
 
@@ -81,11 +82,21 @@ function configSpace(sectors: number): Uint8Array {
   return config;
 }
 
-export class VirtioBlk implements VirtioDevice {
+export interface BlkState {
+  /** `writeback` of the configuration space: 0 or 1. */
+  writeback: number;
+  /** null: the disk has no rates. */
+  rates: RateLimitState | null;
+}
+
+const checkState = record<BlkState>({ writeback: integer(0, 1), rates: nullable(checkRateLimitState) });
+
+export class VirtioBlk implements VirtioDevice<BlkState> {
   readonly type = VIRTIO_ID_BLOCK;
   readonly name = 'blk';
   readonly features: readonly number[];
   readonly queueSizes = [QUEUE_SIZE];
+  readonly checkState = checkState;
   readonly config: Uint8Array;
   readonly #disk: Disk;
   readonly #id = new Uint8Array(ID_SIZE);
@@ -274,13 +285,13 @@ export class VirtioBlk implements VirtioDevice {
     this.config[CONFIG_WRITEBACK] = 1;
   }
 
-  save(): DeviceState {
-    return { writeback: this.config[CONFIG_WRITEBACK], rates: this.#rates?.save() };
+  save(): BlkState {
+    return { writeback: this.config[CONFIG_WRITEBACK]!, rates: this.#rates?.save() ?? null };
   }
 
-  restore(state: DeviceState): void {
-    this.config[CONFIG_WRITEBACK] = state.writeback === 0 ? 0 : 1;
-    this.#rates?.restore((state.rates ?? {}) as Record<string, TokenBucketState>);
+  restore({ writeback, rates }: BlkState): void {
+    this.config[CONFIG_WRITEBACK] = writeback;
+    if (rates !== null) this.#rates?.restore(rates);
     // Chains that the driver added while the machine was being saved have no kick of their own any more.
     this.kick(0);
   }

@@ -1,13 +1,25 @@
 // How much a disk may do in a second: token buckets. A request goes as long as there is no debt, however large it is, and
 // then its cost is owed: the rate holds over any time, and no request is too large for its bucket.
 import type { DiskRates } from '../../machine.js';
+import { type Check, nullable, real, record } from '../../saved-state.js';
 
 /** Seconds of saved-up rate that may go in one burst. */
 const BURST = 0.1;
 
-export interface TokenBucketState {
-  tokens: number;
-}
+/** The most that one request owes: 32 MiB. */
+const MAX_DEBT = 2 ** 25;
+
+/** Tokens in each bucket; null: there is no such bucket. */
+export type RateLimitState = Record<keyof DiskRates, number | null>;
+
+const tokens = nullable(real(-MAX_DEBT, Number.MAX_SAFE_INTEGER));
+
+export const checkRateLimitState: Check<RateLimitState> = record<RateLimitState>({
+  readBytes: tokens,
+  writeBytes: tokens,
+  readOperations: tokens,
+  writeOperations: tokens,
+});
 
 export class TokenBucket {
   readonly #perMillisecond: number;
@@ -35,12 +47,14 @@ export class TokenBucket {
     this.#tokens -= cost;
   }
 
-  save(): TokenBucketState {
-    return { tokens: this.#tokens };
+  /** Tokens in the bucket; below 0: a debt. */
+  get tokens(): number {
+    return this.#tokens;
   }
 
-  restore(state: TokenBucketState): void {
-    if (Number.isFinite(state.tokens)) this.#tokens = Math.min(this.#capacity, state.tokens);
+  /** Goes on with so many tokens, of which no more than the bucket holds are kept. */
+  restore(tokens: number): void {
+    this.#tokens = Math.min(this.#capacity, tokens);
   }
 }
 
@@ -68,12 +82,20 @@ export class RateLimit {
     return 0;
   }
 
-  save(): Record<string, TokenBucketState> {
-    return Object.fromEntries(Object.entries(this.#buckets).map(([name, bucket]) => [name, bucket.save()]));
+  save(): RateLimitState {
+    const { readBytes, writeBytes, readOperations, writeOperations } = this.#buckets;
+    return {
+      readBytes: readBytes?.tokens ?? null,
+      writeBytes: writeBytes?.tokens ?? null,
+      readOperations: readOperations?.tokens ?? null,
+      writeOperations: writeOperations?.tokens ?? null,
+    };
   }
 
-  restore(state: Record<string, TokenBucketState>): void {
-    for (const [name, bucket] of Object.entries(this.#buckets))
-      if (state[name] !== undefined) bucket.restore(state[name]);
+  /** On a disk whose rates may be others: a bucket that was not saved, or is not here, is left as it is. */
+  restore(state: RateLimitState): void {
+    for (const [name, saved] of Object.entries(state) as [keyof RateLimitState, number | null][]) {
+      if (saved !== null) this.#buckets[name]?.restore(saved);
+    }
   }
 }

@@ -4,10 +4,12 @@
 
 import { Timer } from '../../host/timer.js';
 import type { ShareSpec } from '../../machine.js';
-import type { DeviceContext, DeviceState, VirtioDevice } from '../../virtio/device.js';
+import type { Check } from '../../saved-state.js';
+import type { DeviceContext, VirtioDevice } from '../../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
 import { drain } from '../drain.js';
-import { type FuseOptions, FuseServer, type FuseState } from './server.js';
+import { type FuseOptions, FuseServer } from './server.js';
+import type { FuseState } from './state.js';
 
 const VIRTIO_ID_FS = 26;
 /** Name of the device to the guest, which mounts it by that. */
@@ -33,13 +35,14 @@ function configSpace(): Uint8Array {
   return config;
 }
 
-export class VirtioFs implements VirtioDevice {
+export class VirtioFs implements VirtioDevice<FuseState> {
   readonly type = VIRTIO_ID_FS;
   readonly name = 'fs';
   readonly features: readonly number[] = [];
   readonly queueSizes = [FS_QUEUE_SIZE, FS_QUEUE_SIZE];
   readonly config = configSpace();
   readonly server: FuseServer;
+  readonly checkState: Check<FuseState>;
   readonly #serve = (chain: DescriptorChain, queue: Virtqueue) => this.#serveRequest(chain, queue);
   readonly #again = [() => this.kick(HIPRIO_QUEUE), () => this.kick(HIPRIO_QUEUE + 1)];
   #context: DeviceContext | undefined;
@@ -52,6 +55,7 @@ export class VirtioFs implements VirtioDevice {
   /** Takes `server` over: disposing of the device disposes of it. */
   constructor(server: FuseServer) {
     this.server = server;
+    this.checkState = server.checkState;
   }
 
   /**
@@ -105,13 +109,13 @@ export class VirtioFs implements VirtioDevice {
     this.server.reset();
   }
 
-  save(): DeviceState {
+  save(): FuseState {
     this.#tell();
-    return { ...this.server.save() };
+    return this.server.save();
   }
 
-  restore(state: DeviceState): void {
-    this.server.restore(state as unknown as FuseState);
+  restore(state: FuseState): void {
+    this.server.restore(state);
     for (const again of this.#again) again();
   }
 

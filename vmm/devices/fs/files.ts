@@ -38,6 +38,7 @@ import {
 } from './host.js';
 import type { Inode } from './inode.js';
 import { PAYLOAD, type Session } from './session.js';
+import { KEPT_FLAGS } from './state.js';
 
 const { EBADF, EEXIST, EFBIG, EINVAL, EISDIR, ELOOP, ENFILE, ENXIO, EROFS, ESTALE } = constants.errno;
 
@@ -79,7 +80,7 @@ function openFile(session: Session, inode: Inode, flags: number): number {
  * is right. Returns its size or the negative errno.
  */
 function putOpen(session: Session, at: number, inode: Inode, fd: number, flags: number, keep: boolean): number {
-  const handle = session.handles.add(inode, fd, flags & (ACCESS_MODE | fs.O_DSYNC | fs.O_SYNC), false);
+  const handle = session.handles.add(inode, fd, flags & KEPT_FLAGS, false);
   if (handle < 0) return handle;
   const { words } = session.host;
   const to = (PAYLOAD + at) / 4;
@@ -132,7 +133,7 @@ export function create(session: Session, node: number): number {
   const directory = inodes.descriptor(parent);
   if (directory < 0) return directory;
   const name = session.address(16);
-  const hostFlags = (flags & (ACCESS_MODE | fs.O_DSYNC | fs.O_SYNC)) >>> 0;
+  const hostFlags = flags & KEPT_FLAGS;
   const act = () => host.create(directory, name, hostFlags, session.u32(4) & 0o7777);
   let fd = host.as(session.uid, session.gid, session.u32(8) & 0o777, act);
   const exists = fd === -EEXIST && (flags & fs.O_EXCL) === 0;

@@ -3,6 +3,7 @@ import { constants } from 'node:os';
 import type { Host } from './host.js';
 import type { Inode } from './inode.js';
 import type { Inodes } from './inodes.js';
+import type { SavedHandle } from './state.js';
 
 const { EBADF, ENFILE } = constants.errno;
 
@@ -92,9 +93,4 @@ export class Handles {
     this.#files[handle] = { handle, inode, fd, isDirectory, flags, position: 0n };
     this.#inodes.opened(inode, fd);
   }
-}
-
-/** A handle as plain JSON. */
-export interface SavedHandle extends Pick<OpenFile, 'handle' | 'flags' | 'isDirectory'> {
-  node: number;
 }

@@ -14,6 +14,7 @@ import {
   STATX_WORD,
 } from './host.js';
 import { type Inode, openDescriptor, type Share } from './inode.js';
+import type { SavedInode } from './state.js';
 
 const { ENFILE, EMFILE, ENOENT, ENOTDIR, ELOOP, ESTALE, EXDEV } = constants.errno;
 
@@ -342,12 +343,6 @@ export class Inodes {
   get nextNode(): number {
     return this.#nextNode;
   }
-}
-
-/** An inode as plain JSON. */
-export interface SavedInode
-  extends Pick<Inode, 'node' | 'key' | 'device' | 'birthSeconds' | 'birthNanoseconds' | 'type' | 'name' | 'lookups'> {
-  parent: number;
 }
 
 /** A name that is not there any more, or has become something else: the guest's knowledge is out of date. */

@@ -4,12 +4,13 @@
 import { constants } from 'node:os';
 import { SystemError } from '../../host/libc.js';
 import { MachineError, type ShareSpec } from '../../machine.js';
+import type { Check } from '../../saved-state.js';
 import type { DescriptorChain } from '../../virtio/queue.js';
 import * as attributes from './attributes.js';
 import * as directories from './directories.js';
 import * as files from './files.js';
 import * as fuse from './fuse.js';
-import { Handles, type SavedHandle } from './handles.js';
+import { Handles } from './handles.js';
 import {
   Host,
   MAX_REPLY,
@@ -25,10 +26,11 @@ import {
   STATX_WORD,
 } from './host.js';
 import type { Share } from './inode.js';
-import { Inodes, type SavedInode } from './inodes.js';
+import { Inodes } from './inodes.js';
 import * as namespace from './namespace.js';
 import type { Owner } from './owner.js';
 import { PAYLOAD, Session } from './session.js';
+import { type FuseState, fuseState, MAX_HANDLES, MAX_INODES } from './state.js';
 
 const { E2BIG, EINVAL, EIO, ENOENT, ENOSYS, ENOTTY, EPROTO } = constants.errno;
 
@@ -134,14 +136,6 @@ export interface FuseOptions {
   limits?: { inodes: number; descriptors: number; handles: number };
 }
 
-/** What a server writes down. */
-export interface FuseState {
-  minor: number;
-  nextNode: number;
-  inodes: SavedInode[];
-  handles: SavedHandle[];
-}
-
 /** Serves shares. Owns their descriptors. */
 export class FuseServer implements Disposable {
   readonly entries = new directories.DirectoryEntries();
@@ -163,8 +157,7 @@ export class FuseServer implements Disposable {
     this.#writeArguments = this.#arguments.subarray(0, fuse.WRITE_IN_SIZE);
     this.#reply = host.bytes.subarray(REPLY, PAYLOAD + MAX_REPLY);
     const { inodes: inodeLimit, descriptors, handles: handleLimit } = limits ?? hostLimits(host);
-    const firstNode = fuse.FUSE_ROOT_ID + 1 + specs.length;
-    const inodes = new Inodes(host, { inodes: inodeLimit, descriptors }, firstNode);
+    const inodes = new Inodes(host, { inodes: inodeLimit, descriptors }, firstNode(specs.length));
     const handles = new Handles(host, inodes, handleLimit);
     const shares: Share[] = [];
     this.#session = new Session(host, shares, inodes, handles);
@@ -327,6 +320,13 @@ export class FuseServer implements Disposable {
     return { minor: this.#minor, nextNode: inodes.nextNode, inodes: inodes.save(), handles: handles.save() };
   }
 
+  /** Checks a state that was saved. Changes nothing. */
+  readonly checkState: Check<FuseState> = (value) => {
+    const { shares } = this.#session;
+    const roots = shares.flatMap(({ root }) => root ?? []);
+    return fuseState(roots, firstNode(shares.length))(value);
+  };
+
   /** On a server of the same shares. Open files whose names mean others now are gone: the guest gets EBADF. */
   restore(state: FuseState): void {
     const { inodes, handles } = this.#session;
@@ -349,10 +349,15 @@ export class FuseServer implements Disposable {
   }
 }
 
+/** The first node that is no share's root, of so many shares. */
+function firstNode(shares: number): number {
+  return fuse.FUSE_ROOT_ID + 1 + shares;
+}
+
 /** Half of the host's descriptors for what the guest knows, half for what it has open. */
 function hostLimits(host: Host): { inodes: number; descriptors: number; handles: number } {
   const error = host.call(SYS_PRLIMIT64, 0, RLIMIT_NOFILE, 0, host.at(SCRATCH));
   const most = error < 0 ? 1024 : Number(host.view.getBigUint64(SCRATCH, true));
   const share = Math.max(Math.floor((most - RESERVED_DESCRIPTORS) / 2), 64);
-  return { inodes: 2 ** 19, descriptors: Math.min(share, 2 ** 14), handles: Math.min(share, 2 ** 16) };
+  return { inodes: MAX_INODES, descriptors: Math.min(share, 2 ** 14), handles: Math.min(share, MAX_HANDLES) };
 }

@@ -12,7 +12,8 @@ import {
   type RefusalCounts,
   type RefusalReason,
 } from '../../machine.js';
-import type { DeviceContext, DeviceState, VirtioDevice } from '../../virtio/device.js';
+import { type NoState, noState } from '../../saved-state.js';
+import type { DeviceContext, VirtioDevice } from '../../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
 import { parseMac } from './address.js';
 import { type CheckedFrame, type FrameReceiver, HEADROOM, type NetBackEnd } from './back-end.js';
@@ -69,11 +70,12 @@ export interface NetOptions {
   loop: EventLoop;
 }
 
-export class VirtioNet implements VirtioDevice, FrameReceiver {
+export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
   readonly type = VIRTIO_ID_NET;
   readonly name = 'net';
   readonly features: readonly number[];
   readonly queueSizes = [QUEUE_SIZE, QUEUE_SIZE];
+  readonly checkState = noState;
   readonly config = new Uint8Array(CONFIG_LENGTH);
   readonly spec: NetworkSpec;
   readonly #backEnd: NetBackEnd;
@@ -356,11 +358,11 @@ export class VirtioNet implements VirtioDevice, FrameReceiver {
   }
 
   /** Connections do not outlive their machine: what is known of them is of no use to another. */
-  save(): DeviceState {
+  save(): NoState {
     return {};
   }
 
-  restore(_state: DeviceState): void {
+  restore(): void {
     for (const queue of [RECEIVE, TRANSMIT]) this.kick(queue);
   }
 

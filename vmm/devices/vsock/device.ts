@@ -3,8 +3,9 @@
 // device sends TRANSPORT_RESET, on which the driver resets every connection it has (5.10.6.7).
 
 import * as libc from '../../host/libc.js';
+import { type NoState, noState } from '../../saved-state.js';
 import { allocateIovecs, type BufferList } from '../../virtio/buffers.js';
-import type { DeviceContext, DeviceState, VirtioDevice } from '../../virtio/device.js';
+import type { DeviceContext, VirtioDevice } from '../../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
 import { drain } from '../drain.js';
 import { Connection, OWES_CREDIT_UPDATE } from './connection.js';
@@ -47,11 +48,12 @@ export interface VsockOptions {
   path: string;
 }
 
-export class VirtioVsock implements VirtioDevice {
+export class VirtioVsock implements VirtioDevice<NoState> {
   readonly type = VIRTIO_ID_VSOCK;
   readonly name = 'vsock';
   readonly features = [VIRTIO_VSOCK_F_STREAM];
   readonly queueSizes = [QUEUE_SIZE, QUEUE_SIZE, QUEUE_SIZE];
+  readonly checkState = noState;
   readonly config = new Uint8Array(8);
   readonly #guestCid: number;
   readonly #path: string;
@@ -256,11 +258,11 @@ export class VirtioVsock implements VirtioDevice {
     this.#transportReset = false;
   }
 
-  save(): DeviceState {
+  save(): NoState {
     return {};
   }
 
-  restore(_state: DeviceState): void {
+  restore(): void {
     this.#transportReset = true;
     for (const queue of [RX, TX, EVENT]) this.kick(queue);
   }

@@ -3,16 +3,19 @@
 
 import type { EventLoop } from '../../host/event-loop.js';
 import type { GuestMemory } from '../../host/memory.js';
-import type { DeviceContext, DeviceState, VirtioDevice } from '../device.js';
+import { FieldError, parseState } from '../../saved-state.js';
+import { activateDevice, queueOptions, type Transport } from '../activation.js';
+import type { VirtioDevice } from '../device.js';
+import { areOffered, type FeatureWords, featureWords, hasFeature } from '../features.js';
 import {
   VIRTIO_F_EVENT_IDX,
   VIRTIO_F_INDIRECT_DESC,
   VIRTIO_F_VERSION_1,
   Virtqueue,
   VirtqueueError,
-  type VirtqueueLayout,
-  type VirtqueueState,
+  type VirtqueueOptions,
 } from '../queue.js';
+import { type QueueRegisters, resetQueue, writeQueueRegister } from './queue-registers.js';
 import {
   CONFIG,
   CONFIG_GENERATION,
@@ -28,14 +31,7 @@ import {
   MAGIC,
   MAGIC_VALUE,
   MMIO_VERSION,
-  QUEUE_DESC_HIGH,
-  QUEUE_DESC_LOW,
-  QUEUE_DEVICE_HIGH,
-  QUEUE_DEVICE_LOW,
-  QUEUE_DRIVER_HIGH,
-  QUEUE_DRIVER_LOW,
   QUEUE_NOTIFY,
-  QUEUE_NUM,
   QUEUE_NUM_MAX,
   QUEUE_READY,
   QUEUE_SEL,
@@ -52,6 +48,7 @@ import {
   VENDOR_ID,
   VERSION,
 } from './registers.js';
+import { isRunning, mmioState, type VirtioMmioState } from './state.js';
 
 export interface VirtioMmioOptions {
   memory: GuestMemory;
@@ -64,36 +61,14 @@ export interface VirtioMmioOptions {
   onFailure?: (reason: string) => void;
 }
 
-interface QueueRegisters extends VirtqueueLayout {
-  ready: boolean;
-}
-
-/** State of the transport and its device: plain JSON. */
-export interface VirtioMmioState {
-  status: number;
-  driverFeatures: [low: number, high: number];
-  queues: (QueueRegisters & { ring?: VirtqueueState })[];
-  selectors: { deviceFeatures: number; driverFeatures: number; queue: number };
-  interruptStatus: number;
-  configGeneration: number;
-  device: DeviceState;
-}
-
-function withLow(address: number, low: number): number {
-  return Math.floor(address / 2 ** 32) * 2 ** 32 + low;
-}
-
-function withHigh(address: number, high: number): number {
-  return high * 2 ** 32 + (address % 2 ** 32);
-}
-
 /** One device on the bus: 4 KiB of registers, a kick for each queue, one interrupt. */
-export class VirtioMmio {
-  readonly device: VirtioDevice;
+export class VirtioMmio<State = unknown> {
+  readonly device: VirtioDevice<State>;
   readonly #options: VirtioMmioOptions;
-  /** Feature bits offered, and those the driver accepted: low and high 32 bits. */
-  readonly #offered: [number, number] = [0, 0];
-  readonly #accepted: [number, number] = [0, 0];
+  readonly #transport: Transport;
+  readonly #offered: Readonly<FeatureWords>;
+  /** Those of the driver's choice. */
+  #accepted: FeatureWords = [0, 0];
   #unknownFeature = false;
   #status = 0;
   #deviceFeaturesSel = 0;
@@ -103,12 +78,18 @@ export class VirtioMmio {
   #registers: QueueRegisters[] = [];
   #queues: (Virtqueue | undefined)[] = [];
 
-  constructor(device: VirtioDevice, options: VirtioMmioOptions) {
+  constructor(device: VirtioDevice<State>, options: VirtioMmioOptions) {
     this.device = device;
     this.#options = options;
-    for (const bit of [...device.features, VIRTIO_F_VERSION_1, VIRTIO_F_INDIRECT_DESC, VIRTIO_F_EVENT_IDX]) {
-      this.#offered[bit >>> 5] = (this.#offered[bit >>> 5] | (1 << (bit & 31))) >>> 0;
-    }
+    this.#offered = featureWords([...device.features, VIRTIO_F_VERSION_1, VIRTIO_F_INDIRECT_DESC, VIRTIO_F_EVENT_IDX]);
+    this.#transport = {
+      memory: options.memory,
+      loop: options.loop,
+      hasFeature: (bit) => hasFeature(this.#accepted, bit),
+      interrupt: () => this.#interrupt(INTERRUPT_USED_BUFFER),
+      configChanged: () => this.#configChanged(),
+      fail: (reason) => this.#fail(reason),
+    };
     this.#clear();
   }
 
@@ -167,7 +148,7 @@ export class VirtioMmio {
       return;
     }
     if (data.length !== 4 || (offset & 3) !== 0) return;
-    const value = (data[0] | (data[1] << 8) | (data[2] << 16) | (data[3] << 24)) >>> 0;
+    const value = (data[0]! | (data[1]! << 8) | (data[2]! << 16) | (data[3]! << 24)) >>> 0;
     switch (offset) {
       case DEVICE_FEATURES_SEL:
         this.#deviceFeaturesSel = value;
@@ -178,7 +159,8 @@ export class VirtioMmio {
       case DRIVER_FEATURES:
         // virtio 1.2, 3.1.1: features are chosen before FEATURES_OK, and not changed after it.
         if ((this.#status & STATUS_FEATURES_OK) !== 0) break;
-        if (this.#driverFeaturesSel < 2) this.#accepted[this.#driverFeaturesSel] = value;
+        if (this.#driverFeaturesSel === 0) this.#accepted[0] = value;
+        else if (this.#driverFeaturesSel === 1) this.#accepted[1] = value;
         else if (value !== 0) this.#unknownFeature = true;
         break;
       case QUEUE_SEL:
@@ -208,30 +190,7 @@ export class VirtioMmio {
       return;
     }
     // virtio 1.2, 4.2.3.2: a queue is set up while it is not ready.
-    if (queue.ready) return;
-    switch (offset) {
-      case QUEUE_NUM:
-        queue.size = value;
-        break;
-      case QUEUE_DESC_LOW:
-        queue.descriptorTable = withLow(queue.descriptorTable, value);
-        break;
-      case QUEUE_DESC_HIGH:
-        queue.descriptorTable = withHigh(queue.descriptorTable, value);
-        break;
-      case QUEUE_DRIVER_LOW:
-        queue.availableRing = withLow(queue.availableRing, value);
-        break;
-      case QUEUE_DRIVER_HIGH:
-        queue.availableRing = withHigh(queue.availableRing, value);
-        break;
-      case QUEUE_DEVICE_LOW:
-        queue.usedRing = withLow(queue.usedRing, value);
-        break;
-      case QUEUE_DEVICE_HIGH:
-        queue.usedRing = withHigh(queue.usedRing, value);
-        break;
-    }
+    if (!queue.ready) writeQueueRegister(queue, offset, value);
   }
 
   #writeStatus(value: number): void {
@@ -253,49 +212,28 @@ export class VirtioMmio {
   }
 
   #featuresAcceptable(): boolean {
-    if (this.#unknownFeature || !this.#hasFeature(VIRTIO_F_VERSION_1)) return false;
-    return this.#accepted.every((bits, word) => (bits & ~this.#offered[word]) === 0);
+    if (this.#unknownFeature || !hasFeature(this.#accepted, VIRTIO_F_VERSION_1)) return false;
+    return areOffered(this.#accepted, this.#offered);
   }
 
-  #hasFeature(bit: number): boolean {
-    return ((this.#accepted[bit >>> 5] >>> (bit & 31)) & 1) !== 0;
-  }
-
-  #activate(saved?: readonly (VirtqueueState | undefined)[]): void {
-    const { memory, loop } = this.#options;
-    const fail = (reason: string) => this.#fail(reason);
-    const queueOptions = {
-      memory,
-      eventIndex: this.#hasFeature(VIRTIO_F_EVENT_IDX),
-      indirect: this.#hasFeature(VIRTIO_F_INDIRECT_DESC),
-      fail,
-    };
+  #activate(): void {
+    const options = queueOptions(this.#transport);
     try {
-      this.#queues = this.#registers.map((layout, index) => {
-        if (!layout.ready) return undefined;
-        const largest = this.device.queueSizes[index];
-        if (layout.size > largest) throw new VirtqueueError(`queue size ${layout.size} is above ${largest}`);
-        const queue = new Virtqueue(layout, queueOptions);
-        if (saved?.[index] !== undefined) queue.restore(saved[index]);
-        return queue;
-      });
+      this.#queues = this.#registers.map((registers, index) => this.#createQueue(registers, index, options));
     } catch (error) {
       if (!(error instanceof VirtqueueError)) throw error;
       this.#fail(error.message);
       return;
     }
-    const context: DeviceContext = {
-      memory,
-      loop,
-      queues: this.#queues,
-      hasFeature: (bit) => this.#hasFeature(bit),
-      notify: (queue) => {
-        if (this.#queues[queue]?.needsNotification()) this.#interrupt(INTERRUPT_USED_BUFFER);
-      },
-      configChanged: () => this.#configChanged(),
-      fail,
-    };
-    this.device.activate(context);
+    activateDevice(this.device, this.#transport, this.#queues);
+  }
+
+  /** @throws VirtqueueError for a queue whose size or rings are not valid */
+  #createQueue(registers: QueueRegisters, index: number, options: VirtqueueOptions): Virtqueue | undefined {
+    if (!registers.ready) return undefined;
+    const largest = this.device.queueSizes[index] ?? 0;
+    if (registers.size > largest) throw new VirtqueueError(`queue size ${registers.size} is above ${largest}`);
+    return new Virtqueue(registers, options);
   }
 
   #interrupt(bits: number): void {
@@ -326,14 +264,8 @@ export class VirtioMmio {
   #clear(): void {
     for (const queue of this.#queues) queue?.stop();
     this.#queues = [];
-    this.#registers = this.device.queueSizes.map((size) => ({
-      size,
-      ready: false,
-      descriptorTable: 0,
-      availableRing: 0,
-      usedRing: 0,
-    }));
-    this.#accepted.fill(0);
+    this.#registers = this.device.queueSizes.map(resetQueue);
+    this.#accepted = [0, 0];
     this.#unknownFeature = false;
     this.#status = 0;
     this.#deviceFeaturesSel = 0;
@@ -343,18 +275,19 @@ export class VirtioMmio {
 
   /** The driver kicked `queue`: its ioeventfd fired, or it wrote QueueNotify. */
   kick(queue: number): void {
-    const running = (this.#status & (STATUS_DRIVER_OK | STATUS_DEVICE_NEEDS_RESET)) === STATUS_DRIVER_OK;
-    if (running && this.#queues[queue] !== undefined) this.device.kick(queue);
+    if (isRunning(this.#status) && this.#queues[queue] !== undefined) this.device.kick(queue);
   }
 
   /** Writes down the transport and its device; call it between two callbacks of the event loop. */
-  save(): VirtioMmioState {
+  save(): VirtioMmioState<State> {
     // First: it may raise the interrupt.
     const device = this.device.save();
+    const [low, high] = this.#accepted;
     return {
       status: this.#status,
-      driverFeatures: [...this.#accepted],
-      queues: this.#registers.map((layout, index) => ({ ...layout, ring: this.#queues[index]?.save() })),
+      driverFeatures: { low, high },
+      unknownFeature: this.#unknownFeature,
+      queues: this.#registers.map((registers, index) => ({ ...registers, ring: this.#queues[index]?.save() ?? null })),
       selectors: {
         deviceFeatures: this.#deviceFeaturesSel,
         driverFeatures: this.#driverFeaturesSel,
@@ -369,22 +302,44 @@ export class VirtioMmio {
   /**
    * On a new transport over a new device of the same kind, and memory with the saved contents: goes on where the saved
    * one was. An interrupt that was pending is raised again.
+   * @throws MachineError `bad-snapshot`, and then transport and device are as before
    */
-  restore(state: VirtioMmioState): void {
-    this.#accepted[0] = state.driverFeatures[0];
-    this.#accepted[1] = state.driverFeatures[1];
-    this.#registers = state.queues.map(({ ring: _, ...layout }) => layout);
+  restore(saved: unknown): void {
+    const checkState = mmioState(this.device, this.#offered);
+    const { state, queues } = parseState(this.device.name, (value) => this.#checkQueues(checkState(value)), saved);
+    this.#accepted = [state.driverFeatures.low, state.driverFeatures.high];
+    this.#unknownFeature = state.unknownFeature;
+    this.#registers = state.queues.map(({ ring: _, ...registers }) => registers);
+    this.#queues = queues;
     this.#deviceFeaturesSel = state.selectors.deviceFeatures;
     this.#driverFeaturesSel = state.selectors.driverFeatures;
     this.#queueSel = state.selectors.queue;
     this.#configGeneration = state.configGeneration;
     this.#status = state.status;
     Atomics.store(this.#options.interruptStatus, 0, state.interruptStatus);
-    const running = (state.status & (STATUS_DRIVER_OK | STATUS_DEVICE_NEEDS_RESET)) === STATUS_DRIVER_OK;
-    if (running) {
-      this.#activate(state.queues.map((queue) => queue.ring));
+    if (isRunning(state.status)) {
+      activateDevice(this.device, this.#transport, queues);
       this.device.restore(state.device);
     }
     if (state.interruptStatus !== 0) this.#options.raiseInterrupt();
+  }
+
+  /** Makes the queues of a device that ran. */
+  #checkQueues(state: VirtioMmioState<State>): { state: VirtioMmioState<State>; queues: (Virtqueue | undefined)[] } {
+    if (!isRunning(state.status)) return { state, queues: [] };
+    const accepted: FeatureWords = [state.driverFeatures.low, state.driverFeatures.high];
+    const options = queueOptions({ ...this.#transport, hasFeature: (bit) => hasFeature(accepted, bit) });
+    const queues = state.queues.map((registers, index) => {
+      try {
+        const queue = this.#createQueue(registers, index, options);
+        if (queue !== undefined && registers.ring === null) throw new VirtqueueError('the queue has no ring');
+        if (registers.ring !== null) queue?.restore(registers.ring);
+        return queue;
+      } catch (error) {
+        if (!(error instanceof VirtqueueError)) throw error;
+        throw new FieldError(`a queue that can run: ${error.message}`, `.queues[${index}]`);
+      }
+    });
+    return { state, queues };
   }
 }

@@ -4,7 +4,9 @@
 
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
-import type { DeviceContext, DeviceState, VirtioDevice } from '../device.js';
+import { activateDevice, queueOptions, type Transport } from '../activation.js';
+import type { VirtioDevice } from '../device.js';
+import { areOffered, type FeatureWords, featureWords, hasFeature } from '../features.js';
 import { VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC, VIRTIO_F_VERSION_1, type Virtqueue } from '../queue.js';
 import { SharedMemory } from './memory.js';
 import * as vhost from './messages.js';
@@ -33,12 +35,12 @@ export interface VhostUserOptions {
 }
 
 /** A device as a front-end sees it. Owns the connection and what came over it, but not the device. */
-export class VhostUserBackend implements Disposable {
-  readonly device: VirtioDevice;
+export class VhostUserBackend<State = unknown> implements Disposable {
+  readonly device: VirtioDevice<State>;
   readonly #options: VhostUserOptions;
   readonly #socket: VhostUserSocket;
-  readonly #offered: readonly [number, number];
-  readonly #accepted: [number, number] = [0, 0];
+  readonly #offered: Readonly<FeatureWords>;
+  #accepted: FeatureWords = [0, 0];
   readonly #offeredProtocol: number;
   #protocolFeatures = 0;
   readonly #rings: Ring[];
@@ -48,15 +50,13 @@ export class VhostUserBackend implements Disposable {
   #closed = false;
 
   /** Serves `device` to the front-end at the other end of the socket `fd`, which it takes over. */
-  constructor(device: VirtioDevice, fd: number, options: VhostUserOptions) {
+  constructor(device: VirtioDevice<State>, fd: number, options: VhostUserOptions) {
     this.device = device;
     this.#options = options;
     this.#socket = new VhostUserSocket(fd);
     this.#rings = device.queueSizes.map((size) => new Ring(options.loop, size));
-    const offered: [number, number] = [0, 0];
     const own = [VIRTIO_F_VERSION_1, VIRTIO_F_INDIRECT_DESC, VIRTIO_F_EVENT_IDX, vhost.VHOST_USER_F_PROTOCOL_FEATURES];
-    for (const bit of [...device.features, ...own]) offered[bit >>> 5] = (offered[bit >>> 5] | (1 << (bit & 31))) >>> 0;
-    this.#offered = offered;
+    this.#offered = featureWords([...device.features, ...own]);
     const hasConfig = device.config.length > 0;
     this.#offeredProtocol = PROTOCOL_FEATURES | (hasConfig ? 1 << vhost.VHOST_USER_PROTOCOL_F_CONFIG : 0);
     // One message a turn: a front-end that talks without end starves no other device.
@@ -187,17 +187,15 @@ export class VhostUserBackend implements Disposable {
   }
 
   #setFeatures(payload: DataView): void {
-    const features = [payload.getUint32(0, true), payload.getUint32(4, true)];
-    if (features.some((bits, word) => (bits & ~this.#offered[word]) !== 0)) {
-      throw new VhostUserError('features that were not offered');
-    }
+    const features: FeatureWords = [payload.getUint32(0, true), payload.getUint32(4, true)];
+    if (!areOffered(features, this.#offered)) throw new VhostUserError('features that were not offered');
     this.#stop();
-    [this.#accepted[0], this.#accepted[1]] = features;
+    this.#accepted = features;
     this.#update();
   }
 
   #hasFeature(bit: number): boolean {
-    return ((this.#accepted[bit >>> 5] >>> (bit & 31)) & 1) !== 0;
+    return hasFeature(this.#accepted, bit);
   }
 
   /** The answer has the request's shape; bytes beyond the configuration space are 0. */
@@ -235,7 +233,7 @@ export class VhostUserBackend implements Disposable {
    * Runs the device with the rings that are set up, as soon as one of them is enabled. When another ring joins a device
    * that runs, it is started anew: devices take all their queues at once. `state`: of the device, which ran before.
    */
-  #update(state?: DeviceState): void {
+  #update(state?: State): void {
     const ready = this.#rings.map((ring) => ring.isSetUp);
     if (this.#memory === undefined || !this.#rings.some((ring) => ring.isSetUp && this.#isEnabled(ring))) {
       this.#stop();
@@ -256,41 +254,33 @@ export class VhostUserBackend implements Disposable {
 
   #start(ready: readonly boolean[], memory: SharedMemory): void {
     if (!this.#hasFeature(VIRTIO_F_VERSION_1)) throw new VhostUserError('a driver older than virtio 1.0');
-    const fail = (reason: string) => this.#fail(reason);
-    const options = {
-      memory,
-      eventIndex: this.#hasFeature(VIRTIO_F_EVENT_IDX),
-      indirect: this.#hasFeature(VIRTIO_F_INDIRECT_DESC),
-      fail,
-    };
-    this.#queues = this.#rings.map((ring, index) => (ready[index] ? ring.createQueue(memory, options) : undefined));
-    const context: DeviceContext = {
+    const transport: Transport = {
       memory,
       loop: this.#options.loop,
-      queues: this.#queues,
       hasFeature: (bit) => this.#hasFeature(bit),
-      notify: (index) => {
-        if (this.#queues[index]?.needsNotification()) this.#rings[index].signal('call');
-      },
+      interrupt: (index) => this.#rings[index]?.signal('call'),
       configChanged: () => {},
-      fail,
+      fail: (reason) => this.#fail(reason),
     };
-    this.device.activate(context);
+    const options = queueOptions(transport);
+    this.#queues = this.#rings.map((ring, index) => (ready[index] ? ring.createQueue(memory, options) : undefined));
+    activateDevice(this.device, transport, this.#queues);
   }
 
   #kicked(index: number): void {
-    if (this.#rings[index].takeKicks()) this.device.kick(index);
+    if (this.#rings[index]?.takeKicks()) this.device.kick(index);
   }
 
   /** The state of the device, if it ran. */
-  #stop(): DeviceState | undefined {
+  #stop(): State | undefined {
     if (this.#queues.length === 0) return undefined;
     const state = this.device.save();
-    this.#queues.forEach((queue, index) => {
+    this.#rings.forEach((ring, index) => {
+      const queue = this.#queues[index];
       if (queue === undefined) return;
-      this.#rings[index].base = queue.save().nextAvailable;
+      ring.base = queue.save().nextAvailable;
       queue.stop();
-      this.#rings[index].unwatch();
+      ring.unwatch();
     });
     this.#queues = [];
     this.device.reset();

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import type { DeviceContext, DeviceState, VirtioDevice } from '../../../../vmm/virtio/device.js';
+import { record, u32 } from '../../../../vmm/saved-state.js';
+import type { DeviceContext, VirtioDevice } from '../../../../vmm/virtio/device.js';
 import {
   CONFIG_GENERATION,
   DEVICE_FEATURES,
@@ -23,8 +24,13 @@ import {
 import { DescriptorChain, VIRTIO_F_VERSION_1 } from '../../../../vmm/virtio/queue.js';
 import { DriverQueue, VirtioDriver } from '../../../fixtures/virtio-driver.js';
 
+interface CountingState {
+  served: number;
+}
+
 /** A device that counts: it gives every chain back, and remembers how it was called. */
-class CountingDevice implements VirtioDevice {
+class CountingDevice implements VirtioDevice<CountingState> {
+  readonly checkState = record<CountingState>({ served: u32 });
   readonly type = 42;
   readonly name = 'counting';
   readonly features = [0, 5, 40];
@@ -56,11 +62,11 @@ class CountingDevice implements VirtioDevice {
     this.resets++;
     this.context = undefined;
   }
-  save(): DeviceState {
+  save(): CountingState {
     return { served: this.served };
   }
-  restore(state: DeviceState): void {
-    this.served = Number(state.served);
+  restore({ served }: CountingState): void {
+    this.served = served;
   }
   [Symbol.dispose](): void {}
 }
@@ -246,6 +252,8 @@ describe('virtio-mmio', () => {
           if (write) driver.transport.write(offset, data);
           else driver.transport.read(offset, data);
         }
+        // Whatever state that was, it can be saved and restored.
+        driver.replaceDevice(() => new CountingDevice());
       }),
       { numRuns: 500 },
     );

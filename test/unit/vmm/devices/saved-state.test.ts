@@ -1,0 +1,186 @@
+// A saved state comes from a disk. One with anything wrong is refused with the name of the field, and leaves the device
+// as it was.
+import { constants, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import fc from 'fast-check';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { VirtioBlk } from '../../../../vmm/devices/blk/device.js';
+import { VirtioFs } from '../../../../vmm/devices/fs/device.js';
+import * as fuse from '../../../../vmm/devices/fs/fuse.js';
+import type { FuseState, SavedHandle, SavedInode } from '../../../../vmm/devices/fs/state.js';
+import { I8042, I8042_COMMAND_PORT } from '../../../../vmm/devices/i8042.js';
+import { VirtioRng } from '../../../../vmm/devices/rng.js';
+import { Serial } from '../../../../vmm/devices/serial.js';
+import { MachineError } from '../../../../vmm/machine.js';
+import type { VirtioDevice } from '../../../../vmm/virtio/device.js';
+import { QUEUE_SEL } from '../../../../vmm/virtio/mmio/registers.js';
+import type { VirtioMmioState } from '../../../../vmm/virtio/mmio/state.js';
+import { args, FuseGuest } from '../../../fixtures/fuse-guest.js';
+import { mutations } from '../../../fixtures/state-mutations.js';
+import { VirtioDriver } from '../../../fixtures/virtio-driver.js';
+
+let folder: string;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'tsvm-state-'));
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+function throughJson<T>(value: T): T {
+  return JSON.parse(JSON.stringify(value));
+}
+
+/** The message of the MachineError `bad-snapshot` that `act` throws. */
+function refusal(act: () => void): string {
+  try {
+    act();
+  } catch (error) {
+    expect(error).toBeInstanceOf(MachineError);
+    expect(error).toMatchObject({ code: 'bad-snapshot' });
+    return (error as MachineError).message;
+  }
+  throw new Error('the state was not refused');
+}
+
+/** Something that is saved and restored: a transport with its device, or a device without one. */
+interface Saved {
+  save(): unknown;
+  restore(state: unknown): void;
+}
+
+/** Every mutation of `state` is refused by `target`, which stays as it is; `state` itself is taken. */
+function refusesMutations(name: string, state: unknown, target: Saved, nullable?: RegExp): void {
+  const before = throughJson(target.save());
+  fc.assert(
+    fc.property(mutations(state, nullable), (mutation) => {
+      expect(refusal(() => target.restore(mutation.state))).toContain(` ${name}${mutation.path}`);
+      expect(throughJson(target.save())).toEqual(before);
+    }),
+    { numRuns: 500 },
+  );
+  target.restore(state);
+}
+
+/** The state of a device that a driver has started, and a driver for one that is to take it. */
+function states(create: () => VirtioDevice, use: (driver: VirtioDriver) => void = () => {}) {
+  const first = new VirtioDriver(create()).start();
+  use(first);
+  const state = throughJson(first.transport.save());
+  first[Symbol.dispose]();
+  return { state, driver: new VirtioDriver(create()) };
+}
+
+describe('a state with one thing wrong is refused', () => {
+  test('by a disk', () => {
+    const path = join(folder, 'disk');
+    writeFileSync(path, Buffer.alloc(4096));
+    const spec = { id: 'x', readOnly: false, extents: [{ path, offset: 0, length: 4096 }] };
+    const create = () => VirtioBlk.open({ ...spec, rates: { readBytes: 1000 } });
+    const { state, driver } = states(create, (first) => first.writeRegister(QUEUE_SEL, 3));
+    using target = driver;
+    refusesMutations('blk', state, target.transport, /rates/);
+    expect(target.transport.save()).toMatchObject({ status: 15, selectors: { queue: 3 } });
+  });
+
+  test('by a source of entropy, which has nothing to save', () => {
+    const { state, driver } = states(() => new VirtioRng());
+    using target = driver;
+    refusesMutations('rng', state, target.transport);
+  });
+
+  test('by a file system', () => {
+    const state = throughJson(savedFiles());
+    using target = new VirtioDriver(VirtioFs.open([{ path: folder, readOnly: false }]));
+    refusesMutations('fs', state, target.transport);
+  });
+
+  test('by a serial port', () => {
+    const line = { write: () => {}, setInterrupt: () => {} };
+    const [first, second] = [new Serial(line), new Serial(line)];
+    first.receive(Buffer.from('ab'));
+    refusesMutations('serial', throughJson(first.save()), second);
+  });
+
+  test('by a keyboard controller', () => {
+    const [first, second] = [new I8042(() => {}), new I8042(() => {})];
+    refusesMutations('i8042', throughJson(first.save()), second);
+    first.out(I8042_COMMAND_PORT, 0xaa);
+    refusesMutations('i8042', throughJson(first.save()), second, /answer/);
+  });
+});
+
+describe('a transport refuses a state whose fields are right and do not go together', () => {
+  test.each<[string, (state: VirtioMmioState) => void, RegExp]>([
+    [
+      'features that the device does not offer',
+      (state) => (state.driverFeatures.low |= 1 << 20),
+      /rng\.driverFeatures/,
+    ],
+    ['a driver older than virtio 1.0', (state) => (state.driverFeatures.high = 0), /rng\.driverFeatures/],
+    ['an unknown feature that was accepted', (state) => (state.unknownFeature = true), /rng\.unknownFeature/],
+    ['DRIVER_OK before FEATURES_OK', (state) => (state.status &= ~8), /rng\.status/],
+    ['a status bit that is none', (state) => (state.status |= 16), /rng\.status/],
+    ['rings outside guest memory', (state) => (state.queues[0]!.usedRing = 2 ** 40), /rng\.queues\[0\].*outside/],
+    ['a queue above the largest size', (state) => (state.queues[0]!.size = 1024), /rng\.queues\[0\].*above 64/],
+    ['a ready queue without a ring', (state) => (state.queues[0]!.ring = null), /rng\.queues\[0\].*no ring/],
+    ['a queue too few', (state) => (state.queues.length = 0), /rng\.queues is not a list of 1$/],
+  ])('%s', (_, change, message) => {
+    const { state, driver } = states(() => new VirtioRng());
+    using target = driver;
+    change(state);
+    const before = target.transport.save();
+    expect(refusal(() => target.transport.restore(state))).toMatch(message);
+    expect(target.transport.save()).toEqual(before);
+  });
+});
+
+/** The state of a file system whose guest has a file open in a folder, and the folder too. */
+function savedFiles(): VirtioMmioState<FuseState> {
+  mkdirSync(join(folder, 'folder'));
+  writeFileSync(join(folder, 'folder', 'file'), 'text');
+  using guest = FuseGuest.mount([{ path: folder, readOnly: false }]);
+  const share = guest.lookup(fuse.FUSE_ROOT_ID, '0').node;
+  const directory = guest.lookup(share, 'folder').node;
+  const file = guest.lookup(directory, 'file').node;
+  guest.request(fuse.FUSE_OPEN, file, args(constants.O_RDWR, 0));
+  guest.request(fuse.FUSE_OPENDIR, directory, args(0, 0));
+  return guest.transport.save() as VirtioMmioState<FuseState>;
+}
+
+describe('a file system refuses a state whose fields are right and do not go together', () => {
+  const first = (list: SavedInode[]) => list[0]!;
+  const open = (list: SavedHandle[]) => list.find(({ isDirectory }) => !isDirectory)!;
+  test.each<[string, (state: FuseState) => void, RegExp]>([
+    ['a file that is its own directory', ({ inodes }) => (first(inodes).parent = first(inodes).node), /parent/],
+    ['a file before its directory', ({ inodes }) => inodes.reverse(), /inodes\[0\]\.parent/],
+    ['a file in a file', ({ inodes }) => (first(inodes).type = 0o100000), /inodes\[1\]\.parent/],
+    ['two files of one node', ({ inodes }) => (inodes[1]!.node = first(inodes).node), /inodes\[1\]\.node/],
+    ["a file with a share's node", ({ inodes }) => (first(inodes).node = 2), /inodes\[0\]\.node/],
+    ['a node that is still to come', (state) => (state.nextNode = first(state.inodes).node), /inodes\[0\]\.node/],
+    ["a next node that is a share's", (state) => (state.nextNode = 2), /nextNode/],
+    ['a name that leads up', ({ inodes }) => (inodes[1]!.name = '..'), /inodes\[1\]\.name/],
+    ['a protocol older than is spoken', (state) => (state.minor = 12), /minor/],
+    ['one handle twice', ({ handles }) => (handles[1]!.handle = handles[0]!.handle), /handles\[1\]\.handle/],
+    ['a folder open as a file', ({ handles }) => (handles[1]!.isDirectory = false), /handles\[1\]/],
+    ['a file open in no way there is', ({ handles }) => (open(handles).flags = 3), /handles\[0\]\.flags/],
+    ['a file that is to be cut', ({ handles }) => (open(handles).flags |= 0o1000), /handles\[0\]\.flags/],
+  ])('%s', (_, change, message) => {
+    const state = throughJson(savedFiles());
+    change(state.device);
+    using target = new VirtioDriver(VirtioFs.open([{ path: folder, readOnly: false }]));
+    expect(refusal(() => target.transport.restore(state))).toMatch(message);
+  });
+
+  test('a file open for writing in a share that is read-only', () => {
+    const state = throughJson(savedFiles());
+    using target = new VirtioDriver(VirtioFs.open([{ path: folder, readOnly: true }]));
+    expect(refusal(() => target.transport.restore(state))).toMatch(/handles\[0\]\.flags/);
+  });
+
+  test('files of a share that the machine does not have', () => {
+    const state = throughJson(savedFiles());
+    using target = new VirtioDriver(VirtioFs.open([]));
+    expect(refusal(() => target.transport.restore(state))).toMatch(/inodes\[0\]\.parent/);
+  });
+});

@@ -1,0 +1,73 @@
+// The registers of one queue (virtio 1.2, 4.2.2): its size and where its rings are.
+import { boolean, type Check, integer, nullable, record, u32 } from '../../saved-state.js';
+import { checkVirtqueueState, type VirtqueueLayout, type VirtqueueState } from '../queue.js';
+import {
+  QUEUE_DESC_HIGH,
+  QUEUE_DESC_LOW,
+  QUEUE_DEVICE_HIGH,
+  QUEUE_DEVICE_LOW,
+  QUEUE_DRIVER_HIGH,
+  QUEUE_DRIVER_LOW,
+  QUEUE_NUM,
+} from './registers.js';
+
+export interface QueueRegisters extends VirtqueueLayout {
+  ready: boolean;
+}
+
+/** `ring`: null for a queue that does not run. */
+export interface QueueState extends QueueRegisters {
+  ring: VirtqueueState | null;
+}
+
+/** 64 bits, of which a double keeps the upper 53: more than any address of guest memory has. */
+const address = integer(0, 2 ** 64);
+
+export const checkQueueState: Check<QueueState> = record<QueueState>({
+  size: u32,
+  ready: boolean,
+  descriptorTable: address,
+  availableRing: address,
+  usedRing: address,
+  ring: nullable(checkVirtqueueState),
+});
+
+/** The registers after a reset, of a queue of at most `size` descriptors. */
+export function resetQueue(size: number): QueueRegisters {
+  return { size, ready: false, descriptorTable: 0, availableRing: 0, usedRing: 0 };
+}
+
+/** The driver writes a register of a queue that is not ready. Others than size and addresses are ignored. */
+export function writeQueueRegister(queue: QueueRegisters, offset: number, value: number): void {
+  switch (offset) {
+    case QUEUE_NUM:
+      queue.size = value;
+      break;
+    case QUEUE_DESC_LOW:
+      queue.descriptorTable = withLow(queue.descriptorTable, value);
+      break;
+    case QUEUE_DESC_HIGH:
+      queue.descriptorTable = withHigh(queue.descriptorTable, value);
+      break;
+    case QUEUE_DRIVER_LOW:
+      queue.availableRing = withLow(queue.availableRing, value);
+      break;
+    case QUEUE_DRIVER_HIGH:
+      queue.availableRing = withHigh(queue.availableRing, value);
+      break;
+    case QUEUE_DEVICE_LOW:
+      queue.usedRing = withLow(queue.usedRing, value);
+      break;
+    case QUEUE_DEVICE_HIGH:
+      queue.usedRing = withHigh(queue.usedRing, value);
+      break;
+  }
+}
+
+function withLow(address: number, low: number): number {
+  return Math.floor(address / 2 ** 32) * 2 ** 32 + low;
+}
+
+function withHigh(address: number, high: number): number {
+  return high * 2 ** 32 + (address % 2 ** 32);
+}
