@@ -6,17 +6,17 @@ import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { ExecaError, execa } from 'execa';
-import { lostOptions, parseOptions } from './fragments.js';
 import {
   directoryName,
   fragmentPaths,
   KERNEL_FILES,
-  KernelError,
   type KernelName,
   kernelCache,
   kernelDirectory,
   kernelHash,
-} from './index.js';
+} from './cache.js';
+import { KernelError } from './errors.js';
+import { lostOptions, parseOptions } from './fragments.js';
 import { findSource, type KernelSource } from './source.js';
 import { checkToolchain } from './toolchain.js';
 

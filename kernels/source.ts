@@ -2,7 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
-import { KernelError } from './index.js';
+import { KernelError } from './errors.js';
 
 /** Where Debian's packages put their tar files. */
 const PACKAGES = '/usr/src';

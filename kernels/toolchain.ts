@@ -2,7 +2,7 @@
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { execa } from 'execa';
-import { KernelError } from './index.js';
+import { KernelError } from './errors.js';
 
 /** Programs, and the package of each. */
 const PROGRAMS: Record<string, string> = {

@@ -10,7 +10,7 @@ import {
   kernelHash,
   kernelPath,
   listKernels,
-} from '../../../kernels/index.js';
+} from '../../../kernels/cache.js';
 
 let cache: string;
 beforeEach(() => {
