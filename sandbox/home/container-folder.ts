@@ -1,5 +1,6 @@
-// The folder of a container, $TSVM_HOME/containers/<id>. Whoever supervises the container holds the kernel lock of the
-// file `lock` in it; so a state that says "running" is true only while that lock is held. Nothing ever needs repair.
+// The folder of a container, `$TSVM_HOME/containers/ID`. Its supervisor holds the kernel lock of
+// the file `lock` in it, so a state of "running" is true only while that lock is held. No repair is
+// ever needed.
 import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasCode, messageOf } from '../../errors/index.js';
@@ -13,13 +14,13 @@ const LOCK = 'lock';
 const LOG = 'log.json';
 const LAYER = 'layer.ext4';
 const NETWORKS = 'networks.json';
-/** Ends the name of a folder that is on its way out. */
+/** Ends the name of a folder that is being made or removed. */
 export const REMOVED = '.removed';
 
 export class ContainerFolder {
   readonly path: string;
 
-  /** @param root the folder of all containers; see `ContainerStore` */
+  /** @param root path of the folder of all containers (`ContainerStore.path`) */
   constructor(
     root: string,
     readonly id: string,
@@ -27,7 +28,7 @@ export class ContainerFolder {
     this.path = join(root, id);
   }
 
-  /** 12 digits: what people are shown, the default host name, and the name of the folder of sockets. */
+  /** 12 digits: the ID in listings, the default host name, and the name of the socket folder. */
   get shortId(): string {
     return this.id.slice(0, 12);
   }
@@ -36,17 +37,20 @@ export class ContainerFolder {
     return join(this.path, LOG);
   }
 
-  /** The disk of the writable layer. */
+  /** Path of the disk image of the writable layer. */
   get layer(): string {
     return join(this.path, LAYER);
   }
 
-  /** Which networks it was connected to, where that is not as its specification says. */
+  /** Path of the list of networks, present once it differs from the spec (`setMemberships`). */
   get networks(): string {
     return join(this.path, NETWORKS);
   }
 
-  /** Makes the folder, complete: whoever sees it sees its configuration. */
+  /**
+   * Makes the folder and its files, then gives it its name: a visible folder is always complete.
+   * @throws SandboxError `state`
+   */
   make(config: ContainerConfig): void {
     const aside = `${this.path}${REMOVED}`;
     try {
@@ -60,21 +64,24 @@ export class ContainerFolder {
     }
   }
 
-  /** Nothing when there is no such container, or none any more. */
+  /** Undefined if there is no such container, or it was removed. @throws SandboxError `state` */
   config(): ContainerConfig | undefined {
     return readJson<ContainerConfig>(join(this.path, CONFIG));
   }
 
-  /** What is true now: a container whose supervisor is dead is not running, whatever was written last. */
+  /**
+   * The current state: a container whose supervisor is dead is not running, whatever the record
+   * says. @throws SandboxError `state`
+   */
   state(): ContainerState {
     const state = this.#written();
     if (state.supervisorPid === undefined || isLocked(join(this.path, LOCK))) return state;
-    // It may have ended between the two looks, and then said how.
+    // The container may have ended in between, and recorded how.
     const again = this.#written();
     return again.supervisorPid === undefined ? again : orphaned(again);
   }
 
-  /** Where its supervisor listened when it last wrote; who connects learns whether it does. */
+  /** Path of the socket folder in the last record. The supervisor may be gone by now. */
   get sockets(): string | undefined {
     return this.#written().sockets;
   }
@@ -83,7 +90,7 @@ export class ContainerFolder {
     return readJson<ContainerState>(join(this.path, STATE)) ?? CREATED;
   }
 
-  /** Only for the supervisor, which has the lock. */
+  /** Only the supervisor, which holds the lock, may call this. @throws SandboxError `state` */
   writeState(state: ContainerState): void {
     const path = join(this.path, STATE);
     try {
@@ -94,7 +101,10 @@ export class ContainerFolder {
     }
   }
 
-  /** The lock of whoever supervises the container; nothing if somebody does. */
+  /**
+   * Takes the lock of a supervisor; undefined if another process holds it. @throws SandboxError
+   * `state`
+   */
   lock(): FileLock | undefined {
     return FileLock.take(join(this.path, LOCK));
   }
@@ -103,7 +113,10 @@ export class ContainerFolder {
     return isLocked(join(this.path, LOCK));
   }
 
-  /** Takes everything away. Only for the supervisor, which has the lock. */
+  /**
+   * Removes the folder. Only the supervisor, which holds the lock, may call this. @throws
+   * SandboxError `state`
+   */
   remove(): void {
     const aside = `${this.path}${REMOVED}`;
     try {
@@ -116,7 +129,9 @@ export class ContainerFolder {
   }
 }
 
-/** Nothing when there is no such file, or not all of it: the host went down before it was written out. */
+/**
+ * Undefined if the file is missing, or incomplete because the host went down before it was written.
+ */
 function readJson<T>(path: string): T | undefined {
   let text: string;
   try {

@@ -1,16 +1,16 @@
-// Names of containers: $TSVM_HOME/containers/names/<name> is a symbolic link to an id. A link is made or not made at
-// all, so that of many who want a name one gets it. Changes are made under the lock of the containers, so that a name
-// whose owner is gone can be taken.
+// Names of containers: `$TSVM_HOME/containers/names/NAME` is a symbolic link to an ID. Making a
+// link is atomic, so one of several processes gets a name. Changes are made under the lock of the
+// containers, so the name of a removed container can be reused.
 import { readdirSync, readlinkSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { SandboxError } from '../errors.js';
 import { ContainerFolder } from './container-folder.js';
 
-/** The folder of the links, in the folder of all containers. */
+/** Name of the folder of links, in the folder of all containers. */
 export const NAMES = 'names';
-/** Docker's. */
+/** Docker's rule. */
 const NAME = /^[a-zA-Z0-9][a-zA-Z0-9_.-]+$/;
-/** What a file name may have. */
+/** The limit of a file name. */
 const MAX_NAME = 255;
 
 /** @throws SandboxError `bad-spec` */
@@ -18,7 +18,7 @@ export function checkName(name: string): void {
   if (isName(name)) return;
   throw new SandboxError(
     'bad-spec',
-    `invalid container name '${name.slice(0, MAX_NAME)}': letters, digits, '_', '.' and '-' are possible, two at least`,
+    `invalid container name '${name.slice(0, MAX_NAME)}': use two or more letters, digits, '_', '.' and '-', a letter or digit first`,
   );
 }
 
@@ -37,7 +37,7 @@ export class ContainerNames {
     this.#path = join(containers, NAMES);
   }
 
-  /** Name by id. */
+  /** All names, by container ID. */
   all(): Map<string, string> {
     const names = new Map<string, string>();
     let found: string[];
@@ -53,12 +53,12 @@ export class ContainerNames {
     return names;
   }
 
-  /** The name of the container `id`; nothing if it has none. */
+  /** The name of the container `id`; undefined if it has none. */
   of(id: string): string | undefined {
     return this.all().get(id);
   }
 
-  /** The id of the container that has a name; nothing if it is free. */
+  /** The ID of the container that has a name; undefined if the name is free. */
   ownerOf(name: string): string | undefined {
     if (!isName(name)) return undefined;
     const id = this.#target(name);
@@ -66,8 +66,8 @@ export class ContainerNames {
   }
 
   /**
-   * Takes a name for a container. Under the lock.
-   * @throws SandboxError `conflict` when another one has it
+   * Gives a name to a container. Call it under the lock.
+   * @throws SandboxError `conflict` if another container has it
    */
   claim(name: string, id: string): void {
     const owner = this.ownerOf(name);
@@ -82,7 +82,9 @@ export class ContainerNames {
     symlinkSync(id, path);
   }
 
-  /** Gives the container `id` another name. Under the lock. @throws SandboxError `conflict`, `bad-spec` */
+  /**
+   * Renames the container `id`. Call it under the lock. @throws SandboxError `conflict`, `bad-spec`
+   */
   rename(id: string, name: string): void {
     checkName(name);
     const old = this.of(id);
@@ -91,7 +93,7 @@ export class ContainerNames {
     if (old !== undefined) this.#remove(old);
   }
 
-  /** Frees the name of the container `id`. Under the lock. */
+  /** Frees the name of the container `id`. Call it under the lock. */
   release(id: string): void {
     const name = this.of(id);
     if (name !== undefined) this.#remove(name);

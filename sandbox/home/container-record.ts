@@ -1,9 +1,10 @@
-// What is written down of a container: its configuration, once, and its state, each time it changes.
+// The record of a container: its configuration, written once, and its state, written at each
+// change.
 import { readFileSync } from 'node:fs';
 import type { PublishedPorts } from '../../vmm/machine.js';
 import type { ContainerSpec } from '../spec/container-spec.js';
 
-/** Written when the container is made, and never again. */
+/** Written when the container is created, and never changed. */
 export interface ContainerConfig {
   /** 64 hexadecimal digits. */
   id: string;
@@ -13,18 +14,23 @@ export interface ContainerConfig {
   image: string;
   spec: ContainerSpec;
   hostname: string;
-  /** The first process, as image and spec make it. */
+  /**
+   * Arguments of the first process, from the image and the spec. So are `env`, `cwd` and `user`.
+   */
   argv: string[];
   env: string[];
   cwd: string;
   user: string;
-  /** The image's and the caller's. */
+  /** Labels of the image and of the caller. */
   labels: Record<string, string>;
-  /** 1 to 64. */
+  /** The signal that `stop` sends, 1 to 64. */
   stopSignal: number;
-  /** Milliseconds between the stop signal and SIGKILL. Absent in records of older builds: see `stopTimeoutOf`. */
+  /**
+   * Milliseconds between the stop signal and SIGKILL. Absent in records of older builds: see
+   * `stopTimeoutOf`.
+   */
   stopTimeout?: number;
-  /** Ports that the image or the caller names: `80/tcp`. */
+  /** Ports that the image or the caller exposes: `80/tcp`. */
   exposed?: string[];
 }
 
@@ -39,38 +45,41 @@ export type ContainerStatus = (typeof STATUSES)[number];
 
 export interface ContainerState {
   status: ContainerStatus;
-  /** As Docker's `docker run` would exit with. */
+  /** The exit code that `docker run` would have. */
   exitCode: number;
   oomKilled: boolean;
-  /** Why the container could not be started or was lost. */
+  /** Why the container did not start, or how it was lost. */
   error?: string;
   /** RFC 3339. */
   startedAt?: string;
   finishedAt?: string;
-  /** How often the restart policy has started it again. */
+  /** The number of restarts by the restart policy. */
   restartCount: number;
-  /** Of the process that supervises it, while it is alive. */
+  /** The supervisor process, while it is alive. */
   supervisorPid?: number;
-  /** Which start of the host that was (random(4), boot_id): a home may be shared with another machine. */
+  /**
+   * The boot ID of the host (random(4)) when `supervisorPid` was written. A home may be shared with
+   * another machine.
+   */
   bootId?: string;
-  /** Of its machine. */
+  /** The machine process. */
   machinePid?: number;
-  /** Never written: whoever supervised it was killed. */
+  /** The supervisor was killed. Set when the state is read, never written. */
   isOrphaned?: true;
   /** Its IPv4 address. */
   address?: string;
-  /** The ports of the host that lead to it, each with its address. */
+  /** Published ports, with the host ports in use. */
   ports?: readonly PublishedPorts[];
-  /** The folder of its sockets. */
+  /** Path of its socket folder. */
   sockets?: string;
 }
 
 export const CREATED: ContainerState = { status: 'created', exitCode: 0, oomKilled: false, restartCount: 0 };
 
-/** Docker's exit code for a container whose end nobody saw. */
+/** Docker's exit code for a container whose end was not observed. */
 const ORPHANED = 255;
 
-/** What became of a container whose state says that it is alive, and whose supervisor is dead. */
+/** The state of a container whose record says that it is alive, but whose supervisor is dead. */
 export function orphaned(state: ContainerState): ContainerState {
   const { supervisorPid, machinePid, sockets, ...kept } = state;
   const rest = { ...kept, isOrphaned: true as const };
@@ -78,18 +87,21 @@ export function orphaned(state: ContainerState): ContainerState {
   return { ...rest, status: 'exited', exitCode: ORPHANED, error: 'the process that supervised it was killed' };
 }
 
-/** Whether there is a process in it, which may be paused. */
+/** Returns true if the container has a process, paused or not. */
 export function isRunning({ status }: ContainerState): boolean {
   return status === 'running' || status === 'paused';
 }
 
-/** Whether it was to be removed when it ended, and its supervisor was killed. Its state as read: `ContainerFolder.state`. */
+/**
+ * Returns true if the container has `--rm` and its supervisor was killed before it could remove it.
+ * @param state as `ContainerFolder.state` returns it
+ */
 export function isStale({ spec }: ContainerConfig, { isOrphaned, bootId: boot }: ContainerState): boolean {
-  // What ran before the host went down is left to be seen, and to be removed by hand.
+  // A container from before a restart of the host stays visible, and is removed by hand.
   return spec.autoRemove === true && isOrphaned === true && boot === bootId();
 }
 
-/** Names this start of the host. */
+/** Identifies the current boot of the host. */
 export function bootId(): string {
   return readFileSync('/proc/sys/kernel/random/boot_id', 'latin1').trim();
 }

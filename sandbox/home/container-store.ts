@@ -1,5 +1,5 @@
-// The containers of one home: $TSVM_HOME/containers has a folder for each, their names, and the lock under which they are
-// made, named and renamed.
+// The containers of one home. `$TSVM_HOME/containers` has a folder for each, their names, and the
+// lock for making, naming and renaming them.
 import { accessSync, constants, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasCode, messageOf } from '../../errors/index.js';
@@ -11,7 +11,7 @@ import { FileLock } from './lock.js';
 import { CONTAINERS, openRuntimeFolder } from './socket-folder.js';
 
 const LOCK = 'lock';
-/** Milliseconds. The lock is held for the time that it takes to write a few small files. */
+/** Milliseconds to wait for the lock, which is held while a few small files are written. */
 const PATIENCE = 60_000;
 const ID = /^[0-9a-f]{64}$/;
 
@@ -37,7 +37,7 @@ export class ContainerStore {
   }
 
   /**
-   * The folder of all containers. Those of a home that cannot be written last no longer than the folder of sockets.
+   * Path of the folder of all containers. For a read-only home it is in the runtime folder.
    * @throws SandboxError `state`
    */
   get path(): string {
@@ -45,7 +45,7 @@ export class ContainerStore {
     return this.#path;
   }
 
-  /** Names of containers. */
+  /** The names of containers. */
   get names(): ContainerNames {
     this.#names ??= new ContainerNames(this.path);
     return this.#names;
@@ -63,7 +63,7 @@ export class ContainerStore {
       .map((id) => this.folder(id));
   }
 
-  /** All containers but stale ones, in no order. @throws SandboxError `state` */
+  /** All containers except stale ones, in no order. @throws SandboxError `state` */
   list(): (StoredContainer & { state: ContainerState })[] {
     return this.folders().flatMap((folder) => {
       const config = folder.config();
@@ -74,7 +74,8 @@ export class ContainerStore {
   }
 
   /**
-   * Finds one container by its ID, its name, or the beginning of its ID, in this order, as Docker does.
+   * Finds a container by its ID, its name, or the beginning of its ID, in this order, as Docker
+   * does.
    * @throws SandboxError `no-such-container`, `ambiguous`
    */
   find(reference: string): StoredContainer {
@@ -95,7 +96,10 @@ export class ContainerStore {
     throw new SandboxError('no-such-container', `no such container: ${reference.replace(/[^\x20-\x7e]+/g, '?')}`);
   }
 
-  /** Runs `change` while no other process makes, names, renames or removes a container. @throws SandboxError `state` */
+  /**
+   * Runs `change` while no other process makes, names, renames or removes a container.
+   * @throws SandboxError `state`
+   */
   async withLock<T>(change: () => T): Promise<T> {
     try {
       mkdirSync(join(this.path, NAMES), { recursive: true, mode: 0o700 });
@@ -106,7 +110,7 @@ export class ContainerStore {
     return change();
   }
 
-  /** Removes the folders whose maker or remover died on the way. Under the lock. */
+  /** Removes the folders that a killed process was making or removing. Call it under the lock. */
   sweep(): void {
     for (const name of this.#entries()) {
       if (name.endsWith(REMOVED)) rmSync(join(this.path, name), { recursive: true, force: true });
@@ -134,7 +138,7 @@ export function isReadOnly(path: string): boolean {
     accessSync(path, constants.W_OK);
     return false;
   } catch (error) {
-    // A home that is not there yet will be made.
+    // A home that does not exist yet will be made.
     return hasCode(error, 'EROFS', 'EACCES');
   }
 }

@@ -1,6 +1,6 @@
-// The volumes that a container gets: those of its mounts, and one without a name for each VOLUME of its image (Docker's
-// reference, "VOLUME"). What the image has at a new volume's place is what the volume begins with; it is copied on the
-// host, while nothing of the image runs.
+// The volumes of a container: those of its mounts, and an anonymous one for each VOLUME of its
+// image (Docker's reference, "VOLUME"). A new volume starts with a copy of what the image has at
+// its path. The host copies it; nothing of the image runs.
 import type { Image } from '../../images/index.js';
 import { SandboxError } from '../errors.js';
 import { type Mount, normalizedPath, type VolumeMount } from '../spec/mounts.js';
@@ -8,14 +8,14 @@ import type { RunSpec } from '../spec/run-spec.js';
 import type { Home } from './home.js';
 import { ANONYMOUS_LABELS, drawVolumeName } from './volumes.js';
 
-/** The most VOLUMEs of an image. */
+/** The most VOLUMEs that an image may have. */
 const MAX_IMAGE_VOLUMES = 256;
-/** Bytes, as guest-agent/PROTOCOL.md has it. */
+/** Bytes; the limit of guest-agent/PROTOCOL.md. */
 const MAX_PATH = 4095;
 
 /**
- * The mounts of a new container, all volumes with a name.
- * @throws SandboxError `bad-spec` for VOLUMEs of the image that are none
+ * The mounts of a new container. Each volume gets a name.
+ * @throws SandboxError `bad-spec` for a VOLUME of the image that is not a usable path
  */
 export function containerMounts(home: Home, { mounts = [], tmpfs = [] }: RunSpec, image: Image): Mount[] {
   const taken = new Set([...mounts.map(({ target }) => target), ...tmpfs.map(({ path }) => path)].map(normalizedPath));
@@ -26,8 +26,8 @@ export function containerMounts(home: Home, { mounts = [], tmpfs = [] }: RunSpec
 }
 
 /**
- * A folder of a user's cannot keep the owners that an image gives its files, and there may be no place for one: then
- * VOLUMEs are a part of the writable layer.
+ * False for a user other than root, whose folders cannot keep the owners that an image gives its
+ * files, and for a read-only home. VOLUMEs then belong to the writable layer.
  */
 function keepsImageVolumes(home: Home): boolean {
   return process.geteuid?.() === 0 && !home.isReadOnly;
@@ -38,7 +38,7 @@ function imageVolumes({ config }: Image): string[] {
   for (const path of config.Volumes) {
     const isPath = !path.includes('\0') && !path.split('/').includes('..') && Buffer.byteLength(path) <= MAX_PATH;
     if (!isPath || normalizedPath(path) === '/') {
-      throw new SandboxError('bad-spec', `the image's VOLUME ${JSON.stringify(path)} is no place for a volume`);
+      throw new SandboxError('bad-spec', `the image's VOLUME ${JSON.stringify(path)} is not a valid path for a volume`);
     }
   }
   if (targets.size > MAX_IMAGE_VOLUMES) {
@@ -48,7 +48,7 @@ function imageVolumes({ config }: Image): string[] {
 }
 
 /**
- * Makes those that are not there, and fills those that are empty.
+ * Makes the volumes that are missing, and fills those that are empty.
  * @throws SandboxError, ImageError
  */
 export async function fillVolumes(home: Home, mounts: readonly Mount[], image: Image): Promise<void> {
@@ -60,7 +60,7 @@ export async function fillVolumes(home: Home, mounts: readonly Mount[], image: I
   }
 }
 
-/** Whether all of them are there still. */
+/** Returns true if all volumes of the mounts exist. */
 export function haveVolumes(home: Home, mounts: readonly Mount[]): boolean {
   return mounts.every(({ type, source }) => type !== 'volume' || home.volumes.find(source) !== undefined);
 }

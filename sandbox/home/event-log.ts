@@ -1,11 +1,12 @@
-// What happens to containers, as it is written down for `tsvm events`: a line of JSON each, appended by whoever did it.
+// The log behind `tsvm events`: one line of JSON for each event of a container, appended by the
+// process that caused it.
 import { appendFileSync, mkdirSync, renameSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { readLog } from './log-reader.js';
 
 const FILE = 'events.json';
-/** Bytes after which the file is put aside, as a log is. */
+/** Bytes after which the file is rotated, like a log. */
 const MAX_SIZE = 1_000_000;
 
 export interface ContainerEvent {
@@ -28,12 +29,12 @@ export interface EventPeriod {
 export class EventLog {
   readonly #folder: string;
 
-  /** @param folder the folder of all containers */
+  /** @param folder path of the folder of all containers */
   constructor(folder: string) {
     this.#folder = folder;
   }
 
-  /** Writes down that something happened. That it cannot be is no reason for it not to happen. */
+  /** Records an event. If that fails, what happened stands: errors are ignored. */
   record(id: string, action: string, attributes: Record<string, string> = {}): void {
     const event: ContainerEvent = {
       time: new Date().toISOString(),
@@ -47,11 +48,11 @@ export class EventLog {
       if (size > MAX_SIZE) renameSync(path, `${path}.1`);
       appendFileSync(path, `${JSON.stringify(event)}\n`, { mode: 0o600 });
     } catch {
-      // A full disk, or somebody else put it aside just now.
+      // The disk is full, or another process has just rotated the file.
     }
   }
 
-  /** What happened from `since` on (milliseconds since the epoch), and goes on to happen; up to `until`, if given. */
+  /** The events from `since` on, including those to come, up to `until` if given. */
   read({ since, until }: EventPeriod = {}): AsyncGenerator<ContainerEvent> {
     mkdirSync(this.#folder, { recursive: true, mode: 0o700 });
     const end = until === undefined ? new Promise<never>(() => {}) : sleep(Math.max(0, until - Date.now()));

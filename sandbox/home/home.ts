@@ -1,5 +1,5 @@
-// A home: the state folder, with everything that stays on this host. All state is reached through an object of this
-// class; two homes share nothing but the host.
+// A home is a state folder, with everything that tsvm keeps on this host. All state is reached
+// through a `Home`. Two homes share nothing but the host.
 import { openStore, type Store } from '../../images/index.js';
 import { isStale } from './container-record.js';
 import { ContainerStore, isReadOnly, type StoredContainer } from './container-store.js';
@@ -9,7 +9,10 @@ import { defaultHome, defaultRuntime, probeCachePath } from './paths.js';
 import { openRuntimeFolder } from './socket-folder.js';
 import { VolumeStore } from './volumes.js';
 
-/** A state folder. Making the object touches no file: each store reads and writes when it is used. */
+/**
+ * A state folder. Creating the object touches no file: the stores read and write when they are
+ * used.
+ */
 export class Home {
   readonly path: string;
   /** Path of the folder for sockets. */
@@ -28,7 +31,7 @@ export class Home {
   }
 
   /**
-   * The records of containers.
+   * Records of containers.
    * @internal
    */
   get containers(): ContainerStore {
@@ -49,7 +52,7 @@ export class Home {
   }
 
   /**
-   * What happened to containers.
+   * Events of containers.
    * @internal
    */
   get events(): EventLog {
@@ -64,13 +67,13 @@ export class Home {
     return openStore(this.path);
   }
 
-  /** True if the folder exists and cannot be written. */
+  /** True if the folder exists but cannot be written. */
   get isReadOnly(): boolean {
     return isReadOnly(this.path);
   }
 
   /**
-   * Path of the file that keeps the verdict of the KVM probe between runs.
+   * Path of the cached verdict of the KVM probe.
    * @internal
    */
   get probeCache(): string {
@@ -78,7 +81,9 @@ export class Home {
   }
 
   /**
-   * Makes the folder for sockets if it is missing; its path. @throws SandboxError `state`
+   * Makes the folder for sockets if it is missing, and checks its owner and mode.
+   * @returns its path
+   * @throws SandboxError `state`
    * @internal
    */
   openRuntime(): string {
@@ -86,7 +91,7 @@ export class Home {
   }
 
   /**
-   * Removes stale containers: they were to be removed when they end, and their supervisor was killed before it could.
+   * Removes stale containers: those with `--rm` whose supervisor was killed before it could.
    * @throws SandboxError `state`
    * @internal
    */
@@ -97,7 +102,7 @@ export class Home {
     }
   }
 
-  /** Removes one, unless a supervisor has just started it. */
+  /** Removes a stale container, unless a supervisor has just started it. */
   async #removeStale({ folder, config }: StoredContainer): Promise<void> {
     using lock = folder.lock();
     if (lock === undefined) return;

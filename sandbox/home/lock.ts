@@ -1,5 +1,5 @@
-// Kernel locks on files: open file description locks (fcntl(2)). Whoever dies has let go of them, however it died, and
-// unlike flock(2) they can be asked after without being taken.
+// Kernel locks on files: open file description locks (fcntl(2)). The kernel releases them however
+// their process dies, and unlike those of flock(2) they can be queried without being taken.
 import { closeSync, openSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode, messageOf } from '../../errors/index.js';
@@ -12,7 +12,10 @@ const F_WRLCK = 1;
 const F_UNLCK = 2;
 const EAGAIN = 11;
 const EACCES = 13;
-/** `struct flock` of x86-64: i16 type, i16 whence, i64 start, i64 length, i32 pid. All zero but the type: the whole file. */
+/**
+ * Bytes of `struct flock` on x86-64: `i16` type, `i16` whence, `i64` start, `i64` length, `i32`
+ * pid. All zero but the type means the whole file.
+ */
 const FLOCK_LENGTH = 32;
 
 const fcntl = libcFunction<[fd: number, command: number, argument: Buffer]>('int fcntl(int, int, void *)');
@@ -23,7 +26,7 @@ function wholeFile(type: number): Buffer {
   return flock;
 }
 
-/** A lock that is held. Disposing of it lets go. */
+/** A lock that is held. Disposing of it releases the lock. */
 export class FileLock implements Disposable {
   #fd: number;
 
@@ -32,7 +35,8 @@ export class FileLock implements Disposable {
   }
 
   /**
-   * Takes the lock of the file at `path`, which is made if missing; nothing if somebody has it.
+   * Takes the lock of the file at `path`, which is made if it is missing. Undefined if another
+   * process holds it.
    * @throws SandboxError `state`
    */
   static take(path: string): FileLock | undefined {
@@ -45,9 +49,9 @@ export class FileLock implements Disposable {
   }
 
   /**
-   * Waits for the lock.
+   * Waits for the lock of the file at `path`.
    * @param patience milliseconds
-   * @throws SandboxError `state` when the time is over
+   * @throws SandboxError `state` when they are over
    */
   static async wait(path: string, patience: number): Promise<FileLock> {
     const deadline = performance.now() + patience;
@@ -67,7 +71,7 @@ export class FileLock implements Disposable {
   }
 }
 
-/** Whether somebody holds the lock of the file at `path`. */
+/** Returns true if a process holds the lock of the file at `path`. @throws SandboxError `state` */
 export function isLocked(path: string): boolean {
   let fd: number;
   try {

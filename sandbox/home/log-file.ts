@@ -1,12 +1,13 @@
-// A container's output on disk, as Docker's json-file driver has it: a line of JSON for each line of output, or for each
-// piece of one that was written in pieces. A file that is full is renamed, `log.json` to `log.json.1` and so on.
+// The output of a container on disk, in the format of Docker's json-file driver: one line of JSON
+// for each line of output, or for each piece of a line that was written in pieces. A full file is
+// rotated: `log.json` becomes `log.json.1` and so on.
 import { closeSync, fstatSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { StringDecoder } from 'node:string_decoder';
 import { hasCode } from '../../errors/index.js';
 import type { LogLimits } from '../spec/container-spec.js';
 
 export const DEFAULT_LOG_LIMITS: LogLimits = { maxSize: 10_000_000, maxFiles: 3 };
-/** Characters of an entry: what is longer is cut. */
+/** Characters of an entry. Longer lines are split. */
 const MAX_TEXT = 16_384;
 
 export type LogStream = 'stdout' | 'stderr';
@@ -18,7 +19,7 @@ export interface LogEntry {
   time: string;
 }
 
-/** Appends to a log. A disk that takes no more loses output, not the container. */
+/** Appends to a log. If the disk is full, output is lost and the container runs on. */
 export class LogWriter implements Disposable {
   readonly #decoders = { stdout: new StringDecoder('utf8'), stderr: new StringDecoder('utf8') };
   readonly #path: string;
@@ -26,7 +27,7 @@ export class LogWriter implements Disposable {
   #fd: number | undefined;
   #size = 0;
 
-  /** @param path of the newest file */
+  /** @param path path of the newest file */
   constructor(path: string, limits: LogLimits = DEFAULT_LOG_LIMITS) {
     this.#path = path;
     this.#limits = limits;
@@ -86,12 +87,12 @@ export class LogWriter implements Disposable {
   }
 }
 
-/** The file that was rotated `age` times. */
+/** Path of the file that was rotated `age` times. */
 export function rotated(path: string, age: number): string {
   return age === 0 ? path : `${path}.${age}`;
 }
 
-/** Lines with their ends, none longer than an entry may be. */
+/** Splits text after each line end, and where an entry would be too long. */
 function cut(text: string): string[] {
   return text.match(new RegExp(`[^\\n]{0,${MAX_TEXT - 1}}\\n|[^\\n]{1,${MAX_TEXT}}`, 'g')) ?? [];
 }

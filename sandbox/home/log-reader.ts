@@ -1,4 +1,4 @@
-// Reading a container's output back, and following it while it grows and is rotated.
+// Reads a log back, and follows it while it grows and is rotated.
 import { closeSync, existsSync, fstatSync, openSync, readdirSync, readSync, statSync, watch } from 'node:fs';
 import { basename, dirname } from 'node:path';
 import { StringDecoder } from 'node:string_decoder';
@@ -6,27 +6,27 @@ import { hasCode } from '../../errors/index.js';
 import { type LogEntry, rotated } from './log-file.js';
 
 const CHUNK = 65_536;
-/** Milliseconds between looks at a log that the kernel tells nothing of. */
+/** Milliseconds between checks of a log, for changes that inotify does not report. */
 const POLL = 1000;
 
-/** What every entry has; one that has no `log` is a line. */
+/** What every entry has. An entry without `log` counts as a line. */
 interface Timed {
   time: string;
   log?: string;
 }
 
 export interface ReadLogOptions {
-  /** Only so many lines from the end. */
+  /** The number of lines to read, from the end. Default: all. */
   tail?: number | undefined;
-  /** Only entries of this time (milliseconds since the epoch) and later. */
+  /** Skips entries before this time, in milliseconds since the epoch. */
   since?: number | undefined;
-  /** Only entries before this time. */
+  /** Skips entries from this time on. */
   until?: number | undefined;
-  /** Goes on with what is written, until this resolves and everything is read. */
+  /** Follows the log until this settles and everything is read. */
   follow?: Promise<unknown> | undefined;
 }
 
-/** The entries of the log at `path`, oldest first; none if there is no log. */
+/** The entries of the log at `path`, oldest first. A missing log has none. */
 export async function* readLog<Entry extends Timed = LogEntry>(
   path: string,
   options: ReadLogOptions = {},
@@ -53,7 +53,7 @@ export async function* readLog<Entry extends Timed = LogEntry>(
     });
     using changes = watchFor(path, follow);
     for (;;) {
-      // What was written before the end is there to be read after it.
+      // Read once more after the end: what was written before it is there by then.
       const last = ended;
       for (entries = cursor.read(); entries.length > 0; entries = cursor.read()) yield* entries.filter(wanted);
       if (last || Date.now() >= until) return;
@@ -64,18 +64,21 @@ export async function* readLog<Entry extends Timed = LogEntry>(
   }
 }
 
-/** The entries that make the last `count` lines. */
+/** The entries of the last `count` lines. */
 function lastLines<Entry extends Timed>(entries: Entry[], count: number): Entry[] {
   let lines = 0;
   for (let index = entries.length - 1; index >= 0; index--) {
-    // The newest line may not have its end yet.
+    // The newest line may be incomplete.
     if (entries[index]?.log?.endsWith('\n') !== false || index === entries.length - 1) lines++;
     if (lines > count) return entries.slice(index + 1);
   }
   return count === 0 ? [] : entries;
 }
 
-/** A place in a log that is rotated meanwhile: a file is read to its end, then the next newer one. */
+/**
+ * A position in a log that may be rotated meanwhile. Each file is read to its end, then the next
+ * newer one.
+ */
 class LogCursor<Entry> implements Disposable {
   readonly #path: string;
   #fd: number | undefined;
@@ -87,7 +90,7 @@ class LogCursor<Entry> implements Disposable {
     this.#path = path;
   }
 
-  /** The next entries; none at the end of what is written. */
+  /** The next entries; none at the end of the log. */
   read(): Entry[] {
     const chunk = Buffer.allocUnsafe(CHUNK);
     for (;;) {
@@ -112,7 +115,7 @@ class LogCursor<Entry> implements Disposable {
       try {
         return [JSON.parse(line) as Entry];
       } catch {
-        // Cut short by a host that went down.
+        // Incomplete, because the host went down.
         return [];
       }
     });
@@ -127,11 +130,11 @@ class LogCursor<Entry> implements Disposable {
     return ages.length > 0 && this.#open(rotated(this.#path, Math.max(...ages)));
   }
 
-  /** Goes on with the file that came after the one that is open, if there is one. */
+  /** Opens the next newer file, if there is one. */
   #openNewer(): boolean {
     for (let age = 0; ; age++) {
       const found = statSync(rotated(this.#path, age), { throwIfNoEntry: false });
-      // Rotated away altogether: the oldest there is comes next.
+      // The open file was removed by rotation: the oldest one follows it.
       if (found === undefined) return age > 0 && this.#open(rotated(this.#path, age - 1));
       if (found.ino === this.#inode) return age > 0 && this.#open(rotated(this.#path, age - 1));
     }
@@ -154,7 +157,7 @@ class LogCursor<Entry> implements Disposable {
   }
 }
 
-/** Resolves `next` when the log may have grown. */
+/** `next` resolves when the log may have grown. */
 function watchFor(path: string, end: Promise<unknown>): Disposable & { next(): Promise<void> } {
   let wake = () => {};
   let changed = true;
@@ -169,7 +172,7 @@ function watchFor(path: string, end: Promise<unknown>): Disposable & { next(): P
     const files = watch(dirname(path), change).on('error', () => {});
     watcher = { [Symbol.dispose]: () => files.close() };
   } catch {
-    // No inotify instances are left: the timer serves.
+    // No inotify instance is left: the timer polls.
   }
   return {
     next: async () => {

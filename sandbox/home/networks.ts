@@ -1,6 +1,6 @@
-// Private networks: $TSVM_HOME/networks/<name>.json says what there is of one. Its members meet in a folder beside the
-// folders of sockets (vmm/devices/net/peers.ts). Which networks a container is in is its specification's word until
-// somebody connects or disconnects it.
+// Private networks. `$TSVM_HOME/networks/NAME.json` describes one. Members meet in a folder of
+// sockets beside the socket folders of containers (vmm/devices/net/peers.ts). The spec of a
+// container names its networks until `connect` or `disconnect` changes them.
 import { randomBytes } from 'node:crypto';
 import { linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -19,7 +19,7 @@ export interface Network {
   id: string;
   /** RFC 3339. */
   createdAt: string;
-  /** Its members reach each other alone. */
+  /** Members reach each other, and nothing else. */
   internal: boolean;
   labels: Record<string, string>;
 }
@@ -27,15 +27,15 @@ export interface Network {
 /** The networks that a container is in. */
 export interface ContainerNetworks {
   peers: PeerNetwork[];
-  /** There is one, and none leads out. */
+  /** True if there is at least one network and all are internal. */
   internal: boolean;
 }
 
 const ENDING = '.json';
-/** Of a network, or its beginning. */
+/** A network ID or the beginning of one. */
 const ID = /^[0-9a-f]{1,64}$/;
 
-/** The private networks that a container is in by name, with the names that it has in each beside its own. */
+/** The private networks of a container by name, each with the aliases of the container in it. */
 export type Memberships = Readonly<Record<string, readonly string[]>>;
 
 export function membershipsOf(folder: ContainerFolder, { spec }: ContainerConfig): Memberships {
@@ -52,7 +52,7 @@ export function networksOf(folder: ContainerFolder, config: ContainerConfig): st
   return Object.keys(membershipsOf(folder, config));
 }
 
-/** Writes down that a container is in these networks from now on. */
+/** Records the networks of a container, in place of those in its spec. */
 export function setMemberships(folder: ContainerFolder, memberships: Memberships): void {
   writeFileSync(`${folder.networks}.new`, JSON.stringify(memberships), { mode: 0o600 });
   renameSync(`${folder.networks}.new`, folder.networks);
@@ -75,7 +75,10 @@ export class NetworkStore {
     this.#path = join(home, 'networks');
   }
 
-  /** @throws SandboxError `bad-spec` for what is no name, `conflict` for one that is taken, `state` */
+  /**
+   * Makes a network. @throws SandboxError `bad-spec` for an invalid name, `conflict` for one in
+   * use, `state`
+   */
   create(name: string, about: { internal?: boolean | undefined; labels?: Record<string, string> } = {}): Network {
     if (!isNetworkName(name)) {
       throw new SandboxError(
@@ -94,7 +97,7 @@ export class NetworkStore {
     try {
       mkdirSync(this.#path, { recursive: true, mode: 0o700 });
       writeFileSync(unfinished, JSON.stringify(network), { mode: 0o600 });
-      // Fails when somebody has the name.
+      // Fails if the name is in use.
       linkSync(unfinished, this.#pathOf(name));
     } catch (cause) {
       if (hasCode(cause, 'EEXIST')) {
@@ -108,7 +111,7 @@ export class NetworkStore {
   }
 
   /**
-   * Finds a network by its name, its ID or the beginning of that.
+   * Finds a network by its name, its ID or the beginning of its ID.
    * @throws SandboxError `no-such-network`, `ambiguous`, `state`
    */
   find(reference: string): Network {
@@ -119,7 +122,7 @@ export class NetworkStore {
     return found[0] ?? notFound(reference);
   }
 
-  /** All networks, by name. */
+  /** All networks, sorted by name. @throws SandboxError `state` */
   list(): Network[] {
     let entries: string[];
     try {
@@ -133,12 +136,15 @@ export class NetworkStore {
       .flatMap((entry) => this.#read(entry.slice(0, -ENDING.length)) ?? []);
   }
 
-  /** The containers, running or not, that are in a network: their IDs. */
+  /** IDs of the containers in a network, running or not. */
   members(name: string): string[] {
     return this.#members(name).map(({ id }) => id);
   }
 
-  /** @throws SandboxError `no-such-network`, `conflict` while a container runs in it */
+  /**
+   * Removes a network. @throws SandboxError `no-such-network`, `conflict` while a container runs in
+   * it
+   */
   async remove(reference: string): Promise<void> {
     const network = this.find(reference);
     const { name } = network;
@@ -154,7 +160,7 @@ export class NetworkStore {
   }
 
   /**
-   * The networks that a container is in, as its machine is told of them: one entry each, and whether any leads out.
+   * The networks of a container, in the form that its machine takes.
    * @throws SandboxError `no-such-network`
    * @internal
    */
@@ -170,7 +176,7 @@ export class NetworkStore {
   }
 
   /**
-   * A network as a member's machine is told of it.
+   * A network in the form that the machine of a member takes.
    * @internal
    */
   peerOf(
@@ -186,7 +192,7 @@ export class NetworkStore {
   }
 
   /**
-   * Where the members' sockets are. Sockets have short paths.
+   * Path of the folder with the members' sockets. Sockets need short paths.
    * @internal
    */
   meetingFolder({ id }: Network): string {
@@ -200,7 +206,7 @@ export class NetworkStore {
       .map(({ folder }) => folder);
   }
 
-  /** Nothing when there is none of the name. @throws SandboxError `state` */
+  /** Undefined if there is no network of that name. @throws SandboxError `state` */
   #read(name: string): Network | undefined {
     try {
       return JSON.parse(readFileSync(this.#pathOf(name), 'utf8'));

@@ -1,25 +1,26 @@
-// Where the default home and the default runtime folder are. The only file that reads the environment for them. It is
-// small because the machine process, which needs it, starts before anything else is loaded.
+// Where the default home and the default runtime folder are. The only file that reads the
+// environment for them. It is small because the machine process, which needs it, starts before
+// anything else is loaded.
 import { statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
-/** $TSVM_HOME, or $XDG_DATA_HOME/tsvm, or ~/.local/share/tsvm. */
+/** `$TSVM_HOME`, or `$XDG_DATA_HOME/tsvm`, or `~/.local/share/tsvm`. */
 export function defaultHome(): string {
   const { TSVM_HOME, XDG_DATA_HOME } = process.env;
   return TSVM_HOME || join(XDG_DATA_HOME || join(homedir(), '.local', 'share'), 'tsvm');
 }
 
-/** $XDG_RUNTIME_DIR/tsvm, or /tmp/tsvm-UID: the folder for sockets, whose paths must be short. */
+/** `$XDG_RUNTIME_DIR/tsvm` or `/tmp/tsvm-UID`: the folder for sockets, which need short paths. */
 export function defaultRuntime(): string {
   const uid = process.getuid!();
   const base = process.env.XDG_RUNTIME_DIR;
-  // After su or sudo the variable may name another user's folder.
+  // After su or sudo the variable may name the folder of another user.
   const usable = base !== undefined && statSync(base, { throwIfNoEntry: false })?.uid === uid;
   return usable ? join(base, 'tsvm') : `/tmp/tsvm-${uid}`;
 }
 
-/** The file in the home at `path` that keeps the verdict of the KVM probe between runs. */
+/** Path of the cached verdict of the KVM probe in the home at `path`. */
 export function probeCachePath(path: string): string {
   return join(path, 'kvm-probe.json');
 }

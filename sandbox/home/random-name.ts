@@ -1,4 +1,4 @@
-// Names for containers that nobody named: a quality and a mineral.
+// Random names for containers: a quality and a mineral.
 import { randomInt } from 'node:crypto';
 
 const QUALITIES = (
@@ -18,13 +18,16 @@ const MINERALS = (
   'tourmaline tuff turquoise zeolite zircon'
 ).split(' ');
 
-/** `calm_basalt`; a number makes it rarer when the first tries were taken. */
+/**
+ * A name such as `calm_basalt`. From attempt 5 on it has a number, because shorter names were
+ * taken.
+ */
 export function randomName(attempt: number): string {
   const words = `${pick(QUALITIES)}_${pick(MINERALS)}`;
   return attempt < 5 ? words : `${words}${randomInt(1000)}`;
 }
 
 function pick(words: readonly string[]): string {
-  // The bound of randomInt is exclusive, so the word exists.
+  // `randomInt` excludes its bound, so the word exists.
   return words[randomInt(words.length)]!;
 }

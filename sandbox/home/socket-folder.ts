@@ -1,5 +1,6 @@
-// The folder of a container's sockets while it is alive: $XDG_RUNTIME_DIR/tsvm/<id>, or /tmp/tsvm-<uid>/<id>. It lives as
-// long as its control socket is listened on; the kernel knows that, whatever way the owner died.
+// The folder of a container's sockets while it is alive: `$XDG_RUNTIME_DIR/tsvm/ID` or
+// `/tmp/tsvm-UID/ID`. It is in use as long as a process listens on its control socket; the kernel
+// ends that however the process dies.
 import { lstatSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
@@ -7,24 +8,28 @@ import { hasCode, messageOf } from '../../errors/index.js';
 import { AGENT_PORT } from '../agent/protocol.js';
 import { SandboxError } from '../errors.js';
 
-/** Name of the vsock device's socket; the ports of the host are appended to it (vmm/machine.ts). */
+/**
+ * Name of the vsock device's socket. `_PORT` is appended for each port of the host
+ * (vmm/machine.ts).
+ */
 const VSOCK = 'vsock';
 const CONTROL = 'control';
-/** Not a run's folder: the containers of a read-only home. */
+/** Not a socket folder: the containers of a read-only home. */
 export const CONTAINERS = 'containers';
-/** Where the members of private networks meet. */
+/** Not a socket folder: the meeting folders of private networks. */
 export const NETWORKS = 'networks';
-/** Marks a folder whose control socket is not listened on yet. */
+/** Ends the name of a folder whose control socket is not listened on yet. */
 const NEW = '.new';
-/** Milliseconds after which a folder that is still being made has lost its owner: making one takes a few. */
+/** Milliseconds after which an unfinished folder is abandoned. Making one takes a few. */
 const MAKING = 60_000;
-/** `sun_path` of unix(7), without its NUL. */
+/** Bytes of `sun_path` (unix(7)), without its NUL. */
 const MAX_SOCKET_PATH = 107;
-/** The longest name that a port gives. */
+/** The longest name of a socket. */
 const LONGEST_SOCKET = `${VSOCK}_${2 ** 32 - 1}`;
 
 /**
- * Makes the runtime folder at `path` if it is missing, and checks that it belongs to this user alone: /tmp is everybody's.
+ * Makes the runtime folder at `path` if it is missing, and checks that it belongs to this user and
+ * is closed to others: anyone can make files in /tmp.
  * @returns `path`
  * @throws SandboxError `state`
  */
@@ -39,28 +44,32 @@ export function openRuntimeFolder(path: string): string {
   }
   const found = lstatSync(path);
   if (!found.isDirectory() || found.uid !== uid || (found.mode & 0o077) !== 0) {
-    throw new SandboxError('state', `${path} is not a folder of user ${uid} alone: remove it`);
+    throw new SandboxError('state', `${path} must be a folder that user ${uid} alone may enter: remove it`);
   }
   return path;
 }
 
-/** Where the control socket is in the folder of sockets at `path`. */
+/** Path of the control socket in the socket folder at `path`. */
 export function controlSocket(path: string): string {
   return join(path, CONTROL);
 }
 
-/** Where the guest's connections to a port of the host arrive, in the folder of sockets at `path`. */
+/**
+ * Path of the socket that receives the guest's connections to `port`, in the socket folder at
+ * `path`.
+ */
 export function portSocket(path: string, port: number): string {
   return join(path, `${VSOCK}_${port}`);
 }
 
-/** The folder of one container. Make it, listen on `control`, then `publish`. */
+/** The socket folder of one container. Make it, listen on `control`, then `publish` it. */
 export class SocketFolder implements Disposable {
   #path: string;
 
   /**
-   * @param id 12 hexadecimal digits; whoever makes the folder is alone to use them
-   * @param root the runtime folder
+   * @param id 12 hexadecimal digits that no other process uses
+   * @param root path of the runtime folder
+   * @throws SandboxError `state`
    */
   constructor(
     readonly id: string,
@@ -82,31 +91,34 @@ export class SocketFolder implements Disposable {
     return this.#path;
   }
 
-  /** Where commands talk to the container's supervisor. */
+  /** The socket of the container's supervisor, for commands. */
   get control(): string {
     return controlSocket(this.#path);
   }
 
-  /** Host side of the vsock device. */
+  /** The host side of the vsock device. */
   get vsock(): string {
     return join(this.#path, VSOCK);
   }
 
-  /** Where the guest's connections to the agent port arrive. */
+  /** The socket that receives the connections of the agent. */
   get agentSocket(): string {
     return portSocket(this.#path, AGENT_PORT);
   }
 
-  /** Gives the folder its name; from now on it lives and dies with the socket that is listened on in it. */
+  /**
+   * Gives the folder its final name. From now on it is in use while its control socket is listened
+   * on.
+   */
   publish(): void {
     const path = join(this.root, this.id);
-    // What a container that died left.
+    // A supervisor that was killed left it.
     rmSync(path, { recursive: true, force: true });
     renameSync(this.#path, path);
     this.#path = path;
   }
 
-  /** Removes the sockets of a machine that is no more. */
+  /** Removes the sockets of the previous machine. */
   clear(): void {
     for (const name of readdirSync(this.#path)) {
       if (name.startsWith(VSOCK)) rmSync(join(this.#path, name), { force: true });
@@ -119,7 +131,7 @@ export class SocketFolder implements Disposable {
 }
 
 /**
- * Removes the folders that lost their owner.
+ * Removes the socket folders whose supervisor is dead.
  * @returns their names
  */
 export async function sweepSocketFolders(root: string): Promise<string[]> {
@@ -134,7 +146,7 @@ export async function sweepSocketFolders(root: string): Promise<string[]> {
         rmSync(path, { recursive: true, force: true });
         swept.push(name);
       } catch {
-        // Somebody else is removing it too.
+        // Another process is removing it too.
       }
     }),
   );
@@ -146,7 +158,10 @@ function madeLongAgo(path: string): boolean {
   return found !== undefined && Date.now() - found.mtimeMs > MAKING;
 }
 
-/** Whether nobody listens on the unix socket. Being unsure (its queue is full) counts as somebody. */
+/**
+ * Resolves to true if no process listens on the unix socket, to false if that is unclear because
+ * its queue is full.
+ */
 function refuses(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);

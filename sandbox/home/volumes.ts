@@ -1,5 +1,5 @@
-// Named volumes: folders that outlive containers, in `volumes/NAME` of the state folder. A volume is made under another
-// name, with what it begins with, and renamed when it is whole, so that what a crash leaves is not a volume.
+// Volumes: folders that outlive containers, in `$TSVM_HOME/volumes/NAME`. A volume is made under
+// another name, filled, and renamed once it is complete, so a crash never leaves half a volume.
 import { randomBytes } from 'node:crypto';
 import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -11,24 +11,30 @@ import type { ContainerStore } from './container-store.js';
 
 const DATA = '_data';
 const ABOUT = 'volume.json';
-/** Begins the names of what is being made or removed: no volume's. */
+/** Begins the name of a folder that is being made or removed. No volume name begins so. */
 const UNFINISHED = '.';
-/** Milliseconds after which whoever made it is dead. What is being removed anyway may be removed by two. */
+/**
+ * Milliseconds after which the process that made such a folder is taken for dead. If it is being
+ * removed, two processes may remove it.
+ */
 const UNDER_WAY = 600_000;
-/** What Docker marks volumes with that nobody named. */
+/** The label that Docker gives to anonymous volumes. */
 const ANONYMOUS = 'com.docker.volume.anonymous';
 export const ANONYMOUS_LABELS: Readonly<Record<string, string>> = { [ANONYMOUS]: '' };
 
 export interface Volume {
   name: string;
-  /** The folder with the volume's files. */
+  /** Path of the folder with its files. */
   mountpoint: string;
   /** ISO 8601. */
   createdAt: string;
   labels: Record<string, string>;
 }
 
-/** What a new volume begins with: puts it into an empty folder; whether there was anything. */
+/**
+ * Puts the initial contents of a new volume into an empty folder. Resolves to true if there were
+ * any.
+ */
 export type VolumeContents = (folder: string) => Promise<boolean>;
 
 /** The volumes of one home. */
@@ -45,7 +51,10 @@ export class VolumeStore {
     this.#path = join(home, 'volumes');
   }
 
-  /** The volume of that name, or undefined. @throws SandboxError `bad-spec` for what is no name, `state` */
+  /**
+   * The volume of that name, or undefined. @throws SandboxError `bad-spec` for an invalid name,
+   * `state`
+   */
   find(name: string): Volume | undefined {
     checkVolumeName(name);
     const folder = join(this.#path, name);
@@ -58,7 +67,7 @@ export class VolumeStore {
     }
   }
 
-  /** All volumes, by name. @throws SandboxError `state` */
+  /** All volumes, sorted by name. @throws SandboxError `state` */
   list(): Volume[] {
     return this.#entries()
       .filter((name) => !name.startsWith(UNFINISHED))
@@ -67,8 +76,9 @@ export class VolumeStore {
   }
 
   /**
-   * Makes a volume, unless there is one of that name.
-   * @throws SandboxError `bad-spec` for what is no name, `state`
+   * Returns the volume of that name, which is made if it is missing. `labels` are those of a new
+   * one.
+   * @throws SandboxError `bad-spec` for an invalid name, `state`
    */
   open(name: string, labels: Record<string, string> = {}): Volume {
     const known = this.find(name);
@@ -81,14 +91,15 @@ export class VolumeStore {
     }
   }
 
-  /** Makes a volume under a name that is drawn. @throws SandboxError `state` */
+  /** Makes a volume with a random name. @throws SandboxError `state` */
   openAnonymous(labels: Record<string, string> = {}): Volume {
     return this.open(drawVolumeName(), { ...labels, ...ANONYMOUS_LABELS });
   }
 
   /**
-   * Makes a volume, unless there is one of that name, and puts `contents` into one that is empty and that no container has.
-   * @throws SandboxError `bad-spec` for what is no name, `state`; what `contents` throws
+   * Makes the volume if it is missing, and puts `contents` into it if it is empty and no container
+   * has it.
+   * @throws SandboxError `bad-spec` for an invalid name, `state`; what `contents` throws
    * @internal
    */
   async fill(name: string, labels: Readonly<Record<string, string>>, contents: VolumeContents): Promise<void> {
@@ -99,10 +110,10 @@ export class VolumeStore {
       const data = join(unfinished, DATA);
       const isFilled = await contents(data);
       const volume = known ?? this.#finish(name, unfinished);
-      // Still there: the volume was not made of it.
+      // If the folder is still there, it did not become the volume: another process made that.
       if (!isFilled || lstatSync(data, { throwIfNoEntry: false }) === undefined) return;
       await this.#containers.withLock(() => {
-        // The machine of a container that has it has opened its folder.
+        // A container that has the volume may have its folder open.
         if (this.users(name).length === 0) replaceEmpty(volume, data);
       });
     } finally {
@@ -110,7 +121,7 @@ export class VolumeStore {
     }
   }
 
-  /** The containers, running or not, that have a volume mounted: their IDs. */
+  /** IDs of the containers that have the volume mounted, running or not. */
   users(name: string): string[] {
     return this.#containers
       .list()
@@ -120,12 +131,12 @@ export class VolumeStore {
 
   /**
    * Removes a volume with its files.
-   * @throws SandboxError `no-such-volume`, `conflict` when a container has it, `state`
+   * @throws SandboxError `no-such-volume`, `conflict` while a container has it, `state`
    */
   async remove(name: string): Promise<void> {
     if (this.find(name) === undefined) throw new SandboxError('no-such-volume', `no such volume: ${name}`);
     const doomed = join(this.#path, `${UNFINISHED}${name}-${randomBytes(8).toString('hex')}`);
-    // No container comes between the look and the deed.
+    // Under the lock, no container is made between check and removal.
     await this.#containers.withLock(() => {
       const users = this.users(name);
       if (users.length > 0) throw new SandboxError('conflict', `volume is in use: ${name}: [${users.join(', ')}]`);
@@ -135,7 +146,7 @@ export class VolumeStore {
   }
 
   /**
-   * Removes the anonymous volumes of a container that is gone, but for those that another container has.
+   * Removes the anonymous volumes of a removed container, except those that another container has.
    * @internal
    */
   async removeAnonymous(mounts: readonly Mount[] = []): Promise<void> {
@@ -149,25 +160,28 @@ export class VolumeStore {
     }
   }
 
-  /** Removes what somebody who was killed has left: neither volume nor wanted any more. */
+  /** Removes the unfinished folders of processes that were killed. */
   sweep(): void {
     for (const name of this.#entries()) {
       const path = join(this.#path, name);
       const made = name.startsWith(UNFINISHED) ? lstatSync(path, { throwIfNoEntry: false })?.mtimeMs : undefined;
       if (made === undefined || Date.now() - made <= UNDER_WAY) continue;
-      // Whoever is at work on it all the same never finds a part of it.
+      // Renamed first: a process that still works on it fails, rather than find a part of it.
       const doomed = join(this.#path, `${UNFINISHED}${randomBytes(8).toString('hex')}`);
       try {
         renameSync(path, doomed);
       } catch {
-        // Somebody else has.
+        // Another process has removed or finished it.
         continue;
       }
       rmSync(doomed, { recursive: true, force: true });
     }
   }
 
-  /** A folder that becomes a volume. Closed to others, as a guest may leave programs with set-user-ID in it. */
+  /**
+   * Makes the folder that becomes a volume. It is closed to other users, because a guest may leave
+   * set-user-ID programs in it.
+   */
   #begin(name: string, labels: Readonly<Record<string, string>>): string {
     const unfinished = join(this.#path, `${UNFINISHED}${name}-${randomBytes(8).toString('hex')}`);
     const createdAt = new Date().toISOString();
@@ -175,14 +189,14 @@ export class VolumeStore {
       mkdirSync(this.#path, { recursive: true, mode: 0o700 });
       mkdirSync(unfinished, { mode: 0o700 });
       mkdirSync(join(unfinished, DATA));
-      // Docker's; the umask is no matter of the guest's.
+      // The mode is that of Docker, whatever the umask.
       chmodSync(join(unfinished, DATA), 0o755);
       writeFileSync(join(unfinished, ABOUT), JSON.stringify({ createdAt, labels }));
       return unfinished;
     });
   }
 
-  /** Makes it the volume, unless somebody else was faster. */
+  /** Makes it the volume, unless another process was faster. */
   #finish(name: string, unfinished: string): Volume {
     attempt('make', name, () => {
       try {
@@ -206,7 +220,7 @@ export class VolumeStore {
   }
 }
 
-/** A name for a volume that nobody names, as Docker draws it. */
+/** A random name for an anonymous volume, as Docker makes them. */
 export function drawVolumeName(): string {
   return randomBytes(32).toString('hex');
 }
@@ -215,7 +229,7 @@ export function isAnonymous({ labels }: Volume): boolean {
   return ANONYMOUS in labels;
 }
 
-/** Bytes on the host's disk of a volume's files. */
+/** Bytes on disk of the files of a volume. */
 export function volumeSize({ mountpoint }: Volume): number {
   return bytesOnDisk(mountpoint);
 }
@@ -224,13 +238,13 @@ function isEmpty({ name, mountpoint }: Volume): boolean {
   return attempt('read', name, () => readdirSync(mountpoint).length === 0);
 }
 
-/** rename(2) replaces a directory by another one only if it is empty. */
+/** Replaces the volume's folder if it is empty: rename(2) replaces only empty directories. */
 function replaceEmpty({ name, mountpoint }: Volume, by: string): void {
   attempt('fill', name, () => {
     try {
       renameSync(by, mountpoint);
     } catch (error) {
-      // Somebody has put something into it, or removed it; that stands.
+      // Another process filled or removed it meanwhile; that stands.
       if (!hasCode(error, 'ENOTEMPTY', 'EEXIST', 'ENOENT')) throw error;
     }
   });

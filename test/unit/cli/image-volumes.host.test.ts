@@ -209,8 +209,8 @@ test('who is killed while a volume is filled leaves none, or an empty one as it 
 
 test.each<[string, string[], string]>([
   ['a VOLUME that is a file', ['/hello'], 'tsvm: /hello is a file in the image, no directory\n'],
-  ['the root', ['//'], 'tsvm: the image\'s VOLUME "//" is no place for a volume\n'],
-  ['a way out', ['/a/../../b'], 'tsvm: the image\'s VOLUME "/a/../../b" is no place for a volume\n'],
+  ['the root', ['//'], 'tsvm: the image\'s VOLUME "//" is not a valid path for a volume\n'],
+  ['a way out', ['/a/../../b'], 'tsvm: the image\'s VOLUME "/a/../../b" is not a valid path for a volume\n'],
   ['too many', Array.from({ length: 257 }, (_, n) => `/${n}`), 'tsvm: the image has 257 VOLUMEs; the limit is 256\n'],
 ])('one clear line and exit code 125 for %s', (_, volumes, stderr) => {
   image(volumes);

@@ -56,12 +56,12 @@ describe('the folder of all runs', () => {
   test('is refused when others may enter it', () => {
     mkdirSync(join(base, 'tsvm'));
     chmodSync(join(base, 'tsvm'), 0o755);
-    expect(runtimeFolder).toThrow('is not a folder of user');
+    expect(runtimeFolder).toThrow('alone may enter');
   });
 
   test('is refused when it is no folder', () => {
     writeFileSync(join(base, 'tsvm'), '');
-    expect(runtimeFolder).toThrow('is not a folder of user');
+    expect(runtimeFolder).toThrow('alone may enter');
   });
 });
 
