@@ -104,16 +104,21 @@ class ByteStreamDecoder<F extends Frame> {
     return frames;
   }
 
-  /** The first `count` pending bytes in one piece; `count` are there. */
+  /** The first `count` pending bytes in one piece. At least as many are pending. */
   #peek(count: number): Buffer {
-    if (this.#pending[0].length < count) this.#pending = [this.rest];
-    return this.#pending[0].subarray(0, count);
+    let [first = Buffer.alloc(0)] = this.#pending;
+    if (first.length < count) {
+      first = this.rest;
+      this.#pending = [first];
+    }
+    return first.subarray(0, count);
   }
 
+  /** Takes `count` bytes off the first piece, which has them. */
   #drop(count: number): void {
-    this.#pending[0] = this.#pending[0].subarray(count);
+    const [first = Buffer.alloc(0), ...others] = this.#pending;
     this.#length -= count;
-    if (this.#pending[0].length === 0) this.#pending.shift();
+    this.#pending = first.length > count ? [first.subarray(count), ...others] : others;
   }
 }
 

@@ -45,7 +45,7 @@ const PROGRAMS = [
 
 function libraries(program: string): string[] {
   const listing = execFileSync('ldd', [program], { encoding: 'utf8' });
-  return [...listing.matchAll(/(\/\S+) \(0x/g)].map((match) => match[1]);
+  return [...listing.matchAll(/(\/\S+) \(0x/g)].flatMap(([, path]) => path ?? []);
 }
 
 const PASSWD = `root:x:0:0:root:/root:/bin/sh

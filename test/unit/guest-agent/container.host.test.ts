@@ -42,7 +42,9 @@ const CONTAINER = 1002;
 
 type More = Partial<ContainerRequest> & Pick<MachineRequest, 'network'>;
 
-function startRequests(process: Partial<ProcessRequest>, { network, ...more }: More = {}): HostFrame[] {
+type StartRequests = [MachineRequest, ContainerRequest, ProcessRequest];
+
+function startRequests(process: Partial<ProcessRequest>, { network, ...more }: More = {}): StartRequests {
   return [
     { type: 'machine', request: MACHINE, network },
     {
@@ -570,9 +572,10 @@ describe('requests in the wrong order', () => {
     session.send({ type: 'remove', request: 13, container: BOX });
     expect(await session.error(13)).toMatchObject({ kind: 'no-such-container' });
 
-    for (const request of [machine, { ...machine, request: 14 }, container, { ...container, request: 15 }]) {
-      session.send(request);
-    }
+    session.send(machine);
+    session.send({ ...machine, request: 14 });
+    session.send(container);
+    session.send({ ...container, request: 15 });
     expect(await session.error(14)).toMatchObject({ kind: 'bad-request', message: 'the machine was set up before' });
     expect(await session.error(15)).toMatchObject({ kind: 'bad-request', message: `container ${BOX} exists` });
     session.send(process);

@@ -81,8 +81,9 @@ describe('requests', () => {
       fc.property(batches(broken), (cases) => {
         const understood = understand(codec, cases);
         expect(understood.length).toBe(cases.length);
-        for (const [index, answers] of understood.entries()) {
-          const frames = headers(cases[index].bytes);
+        for (const [index, { bytes }] of cases.entries()) {
+          const answers = understood[index] ?? [];
+          const frames = headers(bytes);
           expect(answers.map(({ request }) => request)).toEqual(frames.map(({ request }) => request));
           for (const answer of answers) {
             if (answer.type === 'error') expect(ERROR_KINDS[answer.kind! - 1]).toBeDefined();
@@ -100,10 +101,11 @@ describe('requests', () => {
           codec,
           frames.map((bytes) => ({ bytes, chunk: 65536 })),
         );
-        for (const [index, [answer]] of understood.entries()) {
-          const decoded = decodeByHost(frames[index]);
-          // The agent alone asks for absolute paths.
-          if (decoded === undefined || answer.message?.endsWith('is not an absolute path')) continue;
+        for (const [index, bytes] of frames.entries()) {
+          const [answer] = understood[index] ?? [];
+          const decoded = decodeByHost(bytes);
+          // Only the agent requires absolute paths.
+          if (decoded === undefined || answer?.message?.endsWith('is not an absolute path')) continue;
           expect(answer).toEqual(comparable(withDefaults(decoded)));
         }
       }),
@@ -118,7 +120,7 @@ describe('requests', () => {
       bytes.writeUInt32LE(bytes.length - 8, 0);
       return { bytes, chunk: 100 };
     };
-    const [[refused], [taken]] = understand(codec, [withField(0x7fff), withField(0x8000)]);
+    const [refused, taken] = understand(codec, [withField(0x7fff), withField(0x8000)]).flat();
     expect(refused).toMatchObject({ type: 'error', kind: ERROR_KINDS.indexOf('unsupported') + 1 });
     expect(taken).toEqual({ type: 'signal', request: 1, process: 1, signal: 2 });
   });
