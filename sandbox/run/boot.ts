@@ -1,4 +1,4 @@
-// The first part of a run: everything that the machine needs is made, and the machine is told to boot.
+// The first part of a run: makes everything that the machine needs, and tells it to boot.
 import { messageOf } from '../../errors/index.js';
 import type { Home } from '../home/home.js';
 import { sweepSocketFolders } from '../home/socket-folder.js';
@@ -13,12 +13,12 @@ import { keptDisk, ScratchDisk } from './scratch-disk.js';
 import { resolveMounts, type Share } from './shares.js';
 import type { Trace } from './trace.js';
 
-/** What the machine was given that its guest must be told of. */
+/** The parts of the machine that its guest must be told of. */
 export interface Boot {
-  /** Whether the machine has a disk for the writable layer. */
+  /** True if the machine has a disk for the writable layer. */
   layer: boolean;
   shares: Share[];
-  /** Undefined: the machine has no network. */
+  /** Undefined if the machine has no network. */
   network: NetworkPlan | undefined;
 }
 
@@ -47,12 +47,13 @@ export async function bootMachine(
   machine.boot(machineSpec(spec, parts), ({ accel, reason }) => {
     if (reason !== undefined) options.onFallback?.(reason);
     log.debug('booted', { accel, image: image.digest });
-    // The machine has the file open. Without a name the file is gone whatever happens.
+    // The machine has the file open. Without a name the kernel frees it when the machine ends,
+    // however that ends.
     if (layer instanceof ScratchDisk) layer[Symbol.dispose]();
   });
   sweepSocketFolders(folder.root).then(
-    (swept) => swept.length > 0 && log.debug('removed what dead runs left', { swept }),
-    (error) => log.warn(`cannot remove what dead runs left: ${messageOf(error)}`),
+    (swept) => swept.length > 0 && log.debug('removed the socket folders of dead runs', { swept }),
+    (error) => log.warn(`cannot remove the socket folders of dead runs: ${messageOf(error)}`),
   );
   return { layer: layer !== undefined, shares, network };
 }

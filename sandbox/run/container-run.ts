@@ -1,5 +1,5 @@
-// One life of a container, from its configuration to its exit status. The machine process starts first since it takes longest;
-// everything that it does not need to be told at once is done meanwhile.
+// One life of a container, from its configuration to its exit status. The machine process starts
+// first since it takes longest; the run prepares everything else meanwhile.
 import { randomInt } from 'node:crypto';
 import type { MachineStatistics, PeerNetwork, PublishedPorts } from '../../vmm/machine.js';
 import { type ContainerIo, ProcessIo } from '../agent/process-io.js';
@@ -20,20 +20,22 @@ import type { ExitStatus, RunOptions } from './run-options.js';
 import { startRequests } from './start-request.js';
 import { Trace } from './trace.js';
 
-/** Milliseconds between SIGTERM and SIGKILL of a process whose time is over, and from there to the machine's end. */
+/**
+ * Milliseconds from SIGTERM to SIGKILL after a timeout, and from SIGKILL to the end of the machine.
+ */
 const KILL_GRACE = 2_000;
-/** Milliseconds for a killed machine to be gone. */
+/** Milliseconds to wait for the exit of a killed machine process. */
 const KILL_TIMEOUT = 10_000;
 
 const SIGPIPE = 13;
 const SIGKILL = 9;
 const SIGTERM = 15;
 
-/** A process that was started beside the container's first. */
+/** A process that `exec` started. */
 export interface StartedProcess {
-  /** In the guest's outermost pid namespace. */
+  /** Process id in the guest's outermost pid namespace. */
   pid: number;
-  /** Rejects when the machine ends before the process. */
+  /** Rejects if the machine ends before the process. */
   exited: Promise<ExitedFrame>;
   signal(signal: number): void;
   resize(size: TerminalSize): void;
@@ -42,32 +44,33 @@ export interface StartedProcess {
 type ContainerState =
   /** The process has not started. */
   | { name: 'starting' }
-  /** The first process runs, or its last output is read. */
+  /** The first process runs, or has exited and its last output is being read. */
   | {
       name: 'running';
       container: GuestContainer;
       process: GuestProcess;
       seccomp: readonly BpfInstruction[] | undefined;
     }
-  /** The process has ended, and the guest writes its disk out. */
+  /** The process has exited, and the guest syncs its disk. */
   | { name: 'stopping' }
-  /** Everything has been disposed of. */
+  /** The run is over and its resources are released. */
   | { name: 'ended' };
 
-/** Why a run ends its process itself. */
+/** Why the run ended the process. */
 type Ending =
-  /** Its time was over. */
+  /** The process ran longer than `timeout`. */
   | 'timeout'
-  /** Its output has no reader. */
+  /** The reader of the output is gone. */
   | 'broken-pipe';
 
-/** A container that runs or is about to. */
+/** A container that runs or starts. */
 export class ContainerRun {
   /** Resolves when the process runs. Never rejects: see `exit`. */
   readonly started: Promise<void>;
   /**
-   * Resolves when the process has ended and its output is with the caller's streams.
-   * Rejects with a SandboxError, ImageError or MachineError when there was no process to end.
+   * Resolves when the process has exited and its output is written to the caller's streams. Rejects
+   * with a SandboxError, ImageError or MachineError if the process could not be started or was
+   * lost.
    */
   readonly exit: Promise<ExitStatus>;
   readonly #trace: Trace;
@@ -102,38 +105,41 @@ export class ContainerRun {
     this.exit = this.#run();
   }
 
-  /** Counts the chunks of output that the process has written. */
+  /** Number of output chunks that the process has written. */
   get outputChunks(): number {
     return this.#io.outputChunks;
   }
 
-  /** The machine's process, if it could be started. */
+  /** Process id of the machine process; undefined if it could not be started. */
   get machinePid(): number | undefined {
     return this.#machine.pid;
   }
 
-  /** The container's IPv4 address; undefined before the network is planned, or without one. */
+  /**
+   * The container's IPv4 address. Undefined without a network, and before the network is planned.
+   */
   get address(): string | undefined {
     return this.#address;
   }
 
-  /** The ports of the host that lead to it, each with its address. */
+  /** The published ports, with their addresses on the host. */
   get ports(): readonly PublishedPorts[] {
     return this.#ports;
   }
 
-  /** Sends a signal, 1 to 64, to the process; ignored when there is none. */
+  /** Sends a signal, 1 to 64, to the process. Ignored unless the process runs. */
   signal(signal: number): void {
     if (this.#state.name === 'running') this.#state.process.signal(signal);
   }
 
-  /** Tells the process's terminal its size. */
+  /** Sets the size of the process's terminal. Ignored unless the process runs. */
   resize(size: TerminalSize): void {
     if (this.#state.name === 'running') this.#state.process.resize(size);
   }
 
   /**
-   * Starts a further process beside the first. Its streams arrive at the port that it names, or are read and dropped.
+   * Starts a further process. Its streams arrive at the port that its spec names; without a port
+   * they are discarded.
    * @throws SandboxError `not-running`, `not-found`, `cannot-invoke` or `agent`
    */
   async exec(described: ProcessSpec): Promise<StartedProcess> {
@@ -156,32 +162,35 @@ export class ContainerRun {
     };
   }
 
-  /** Puts it into a private network. @throws SandboxError `not-running`, `network` */
+  /** Joins a private network. @throws SandboxError `not-running`, `network` */
   async joinNetwork(network: PeerNetwork): Promise<void> {
     this.#running();
     await this.#machine.joinNetwork(network);
   }
 
-  /** Takes it out of the private network that meets in `folder`. @throws SandboxError `not-running` */
+  /**
+   * Leaves the private network whose members meet in `folder`.
+   * @throws SandboxError `not-running`
+   */
   leaveNetwork(folder: string): void {
     this.#running();
     this.#machine.leaveNetwork(folder);
   }
 
-  /** What its machine has counted so far. @throws SandboxError `not-running` */
+  /** The machine's statistics so far. @throws SandboxError `not-running` */
   statistics(): Promise<MachineStatistics> {
     return this.#machine.statistics();
   }
 
-  /** Stops the machine at once, with everything in it; `exit` rejects with `error`. */
+  /** Kills the machine with everything in it. `exit` rejects with `error`. */
   abort(error: Error): void {
     this.#aborted.reject(error);
   }
 
-  /** Ends the process, and the machine when that has no effect. */
+  /** Kills the process. If it still runs after the grace period, kills the machine. */
   kill(): void {
     this.signal(SIGKILL);
-    const why = 'the process could not be killed: its machine was stopped';
+    const why = 'the process did not exit after SIGKILL: its machine was killed';
     this.#timers.after(KILL_GRACE, () => this.abort(new SandboxError('agent', why)));
   }
 
@@ -198,7 +207,8 @@ export class ContainerRun {
       this.#state = { name: 'ended' };
       this.#timers[Symbol.dispose]();
       this.#machine[Symbol.dispose]();
-      // Nobody else may have the kept disk while a dying machine can still write to it.
+      // Until the machine process is gone it may write to the kept disk, which must not get another
+      // user.
       if (this.options.layer !== undefined) await Promise.race([this.#machine.gone, sleep(KILL_TIMEOUT)]);
       this.#trace.mark('done');
       this.#trace.write();
@@ -206,7 +216,7 @@ export class ContainerRun {
     }
   }
 
-  /** From the machine's start to its process's end. */
+  /** From the boot of the machine to the exit of the process. */
   async #live(): Promise<ExitStatus> {
     const { config, options } = this;
     const { spec } = config;
@@ -222,7 +232,7 @@ export class ContainerRun {
     const exited = await process.exited();
     this.#trace.mark('exited');
     await Promise.race([output, this.#io.stalled((timer) => this.#timers.add(timer))]);
-    // A machine that died closed its streams too: what looks like their end may be a part.
+    // A machine that died has closed its streams too: the output may be incomplete.
     if (!(await machine.isAlive())) await machine.lost;
     if (options.layer !== undefined) {
       this.#state = { name: 'stopping' };
@@ -231,7 +241,7 @@ export class ContainerRun {
     return this.#status(exited);
   }
 
-  /** Has the agent make the container and start its process. The end of the output is not waited for. */
+  /** Makes the container and starts its process. Does not wait for the end of the output. */
   async #start({ layer, shares, network, seccomp }: StartParts): Promise<{
     process: GuestProcess;
     output: Promise<unknown>;
@@ -271,7 +281,10 @@ export class ContainerRun {
     );
   }
 
-  /** The network that was planned; undefined if an optional network failed to come up, which is told, not thrown. */
+  /**
+   * Resolves to the plan, or to undefined if an optional network failed to come up. The failure is
+   * reported, not thrown.
+   */
   async #online(plan: NetworkPlan): Promise<NetworkPlan | undefined> {
     const { onRefusal, onNoNetwork } = this.options;
     const network = await this.#machine.network({
@@ -284,7 +297,7 @@ export class ContainerRun {
     return network.up ? plan : undefined;
   }
 
-  /** A process that takes no notice of a lost reader is ended as SIGPIPE would. */
+  /** Kills a process that ignores that its reader is gone, and reports it as ended by SIGPIPE. */
   #endUnread(): void {
     this.#timers.after(KILL_GRACE, () => {
       this.#ending ??= 'broken-pipe';
@@ -302,7 +315,7 @@ export class ContainerRun {
     return defined({ code: this.#exitCode(code, signal), signal, oomKilled });
   }
 
-  /** As Docker's; 124 is timeout(1)'s. */
+  /** Docker's exit codes; 124 after a timeout, as timeout(1). */
   #exitCode(code: number | undefined, signal: number | undefined): number {
     switch (this.#ending) {
       case 'timeout':
@@ -310,7 +323,7 @@ export class ContainerRun {
       case 'broken-pipe':
         return 128 + SIGPIPE;
       default:
-        // The protocol has exactly one of the two.
+        // The protocol carries exactly one of the two.
         return code ?? 128 + (signal ?? 0);
     }
   }

@@ -4,9 +4,9 @@ import type { ExitedFrame, ProcessSpec, StreamName, TerminalSize } from '../agen
 import type { AgentSession } from '../agent/session.js';
 import { streamNames } from '../agent/stream-listener.js';
 
-/** The machine, as far as its containers depend on it. */
+/** What a container needs of its machine. */
 interface Machine {
-  /** Resolves with the result of `promise`; rejects when the machine ends before. */
+  /** Resolves with the result of `promise`; rejects if the machine ends first. */
   whileAlive<T>(promise: Promise<T>): Promise<T>;
 }
 
@@ -30,8 +30,9 @@ export class GuestContainer {
   }
 
   /**
-   * Starts a process: the first one is the container's process 1. Its streams arrive at the port that it names, or here.
-   * If the container could not be made, that is what waiting for the start throws.
+   * Starts a process: the first one is the container's process 1. Its streams arrive at the port
+   * that it names, or here. If the container could not be made, `started` of the process rejects
+   * with that error.
    */
   start(process: ProcessSpec): GuestProcess {
     const started = inOrder(this.#made, this.#session.start({ ...process, container: this.#id }));
@@ -39,7 +40,10 @@ export class GuestContainer {
   }
 }
 
-/** Resolves with `second` after `first`. If both reject, with the error of `first`, which caused the other one. */
+/**
+ * Resolves with `second` after `first`. If both reject, rejects with the error of `first`: it
+ * caused the other.
+ */
 export async function inOrder<T>(first: Promise<void>, second: Promise<T>): Promise<T> {
   second.catch(() => {});
   await first;
@@ -73,32 +77,34 @@ export class GuestProcess {
     return pid;
   }
 
-  /** Waits for the end. Streams may still carry the last bytes. @throws what ended the machine */
+  /** Waits for the exit. Streams may still carry the last bytes. @throws what ended the machine */
   exited(): Promise<ExitedFrame> {
     return this.#machine.whileAlive(this.#exited);
   }
 
-  /** The connection of one stream; paused, and half-open: its two directions end apart. */
+  /**
+   * The connection of one stream: paused, and half-open, so that each direction ends on its own.
+   */
   stream(name: StreamName): Promise<Socket> {
     return this.#session.stream(this.#spec.id, name);
   }
 
-  /** Reads every stream and drops what comes. */
+  /** Reads every output stream and discards the bytes. */
   discardOutput(): void {
     for (const name of streamNames(this.#spec)) this.stream(name).then((stream) => stream.resume());
   }
 
-  /** Sends a signal, 1 to 64; ignored once the process is gone. */
+  /** Sends a signal, 1 to 64. Ignored once the process has exited. */
   signal(signal: number): void {
     this.#session.signal(this.#spec.id, signal);
   }
 
-  /** Tells its terminal its size. */
+  /** Sets the size of its terminal. */
   resize({ columns, rows }: TerminalSize): void {
     this.#session.resize(this.#spec.id, columns, rows);
   }
 
-  /** Drops what the session keeps of a process that has ended. */
+  /** Frees what the session keeps of a process that has exited. */
   forget(): void {
     this.#session.forget(this.#spec.id);
   }

@@ -1,5 +1,5 @@
-// A machine and the agent in its guest: booted or restored, greeted, given containers, shut down. It lives as long as its
-// process; no container's end is its end.
+// A machine together with the agent in its guest: it boots, says hello, gets containers, and shuts
+// down. It lives as long as its machine process, and may hold zero, one or several containers.
 import type { MachineSpec, MachineStatistics, PeerNetwork } from '../../vmm/machine.js';
 import type { ContainerSetup, MachineSetup } from '../agent/protocol.js';
 import { AgentSession } from '../agent/session.js';
@@ -13,23 +13,23 @@ import type { Trace } from './trace.js';
 
 /** Milliseconds for a guest to say hello. An emulated machine takes many seconds. */
 const BOOT_TIMEOUT = 120_000;
-/** Milliseconds for a guest to write its disk out and stop: what it has in memory may be gigabytes. */
+/** Milliseconds for a guest to sync its disk and stop. It may have gigabytes of dirty pages. */
 const SYNC_TIMEOUT = 60_000;
-/** Milliseconds for a machine to say why its agent fell silent. */
+/** Milliseconds to wait for the machine to report why its agent's connection was lost. */
 const LAST_WORDS = 2_000;
 
 export type GuestMachineState =
-  /** The machine process runs and waits for what it is to boot. */
+  /** The machine process runs and waits for its spec. */
   | { name: 'spawned' }
-  /** The agent can connect; the machine has not booted. */
+  /** The agent's socket exists; the machine was not told to boot. */
   | { name: 'listening'; session: AgentSession }
   /** The machine boots; the agent has not said hello. */
   | { name: 'booting'; session: AgentSession }
   /** The agent has said hello and takes requests. `kernel` is the release of the guest's kernel. */
   | { name: 'ready'; session: AgentSession; kernel: string }
-  /** The agent writes the disks out and stops the machine. */
+  /** The agent syncs the disks and stops the machine. */
   | { name: 'stopping'; session: AgentSession }
-  /** The machine has ended, or nothing more is expected of it; `error` says why. */
+  /** The machine has ended or was given up. `error` is the reason. */
   | { name: 'stopped'; error: Error };
 
 type StateName = GuestMachineState['name'];
@@ -45,7 +45,7 @@ export class GuestMachine implements Disposable {
   /** Resolves when the agent has set the machine up. */
   #isSetUp: Promise<void> = Promise.resolve();
 
-  /** @param client is owned from now on */
+  /** @param client the machine process, owned from now on */
   constructor(client: MachineClient, { trace, log }: { trace: Trace; log: Log }) {
     this.#client = this.#resources.add(client);
     this.#trace = trace;
@@ -58,7 +58,7 @@ export class GuestMachine implements Disposable {
     return this.#state;
   }
 
-  /** Rejects when the machine ends, with the reason. Never resolves. */
+  /** Rejects with the reason when the machine ends. Never resolves. */
   get lost(): Promise<never> {
     return this.#lost.promise;
   }
@@ -68,12 +68,12 @@ export class GuestMachine implements Disposable {
     return this.#client.pid;
   }
 
-  /** Resolves when the machine process is gone, and its files are closed. */
+  /** Resolves when the machine process has exited and its files are closed. */
   get gone(): Promise<void> {
     return this.#client.gone;
   }
 
-  /** Resolves with the result of `promise`; rejects when the machine ends before. */
+  /** Resolves with the result of `promise`; rejects if the machine ends first. */
   whileAlive<T>(promise: Promise<T>): Promise<T> {
     return Promise.race([promise, this.lost]);
   }
@@ -84,7 +84,8 @@ export class GuestMachine implements Disposable {
   }
 
   /**
-   * Listens for the agent at the vsock device's socket for its port.
+   * Listens for the agent.
+   * @param path the vsock device's socket for the agent's port
    * @throws SandboxError `state`, `wrong-state`
    */
   async listen(path: string): Promise<void> {
@@ -93,15 +94,15 @@ export class GuestMachine implements Disposable {
     this.#expect('spawned');
     this.#state = { name: 'listening', session };
     session.lost.catch(async (error) => {
-      // The machine knows better than the agent's connection why the guest went away.
+      // The machine may know the cause, so its report wins over the lost connection.
       await Promise.race([this.#client.ended, sleep(LAST_WORDS)]);
       this.#stop(error);
     });
   }
 
   /**
-   * Tells the machine to boot, and does not wait for it.
-   * @param onBooted called when its processors run, with every file of the spec open
+   * Tells the machine to boot. Does not wait.
+   * @param onBooted called when the vCPUs run; the machine has then opened all files of the spec
    * @throws SandboxError `wrong-state`
    */
   boot(spec: MachineSpec, onBooted: (how: { accel: string; reason: string | undefined }) => void): void {
@@ -141,7 +142,8 @@ export class GuestMachine implements Disposable {
   }
 
   /**
-   * Has the agent set the machine up, and sets its clock. Does not wait: if it fails, so do the machine's containers.
+   * Sets up the guest and its clock. Does not wait: a failure is reported by the machine's
+   * containers.
    * @throws SandboxError `wrong-state`
    */
   setUp(setup: MachineSetup): void {
@@ -151,7 +153,7 @@ export class GuestMachine implements Disposable {
   }
 
   /**
-   * Has the agent make a container. Does not wait: if it fails, so do the container's processes.
+   * Makes a container. Does not wait: a failure is reported by the container's processes.
    * @throws SandboxError `wrong-state`
    */
   createContainer(container: ContainerSetup): GuestContainer {
@@ -161,7 +163,7 @@ export class GuestMachine implements Disposable {
     return new GuestContainer(this, session, container.id, made);
   }
 
-  /** What the machine has counted so far. @throws SandboxError `not-running` */
+  /** The machine's statistics so far. @throws SandboxError `not-running` */
   async statistics(): Promise<MachineStatistics> {
     const notRunning = () => new SandboxError('not-running', 'the machine is not running');
     if (this.#state.name === 'stopped') throw notRunning();
@@ -171,25 +173,31 @@ export class GuestMachine implements Disposable {
     return Promise.race([this.#client.statistics(), ended]);
   }
 
-  /** Joins a private network. @throws SandboxError `network`, `wrong-state`; what ended the machine */
+  /**
+   * Joins a private network.
+   * @throws SandboxError `network`, `wrong-state`; what ended the machine
+   */
   joinNetwork(network: PeerNetwork): Promise<void> {
     this.#expect('ready');
     return this.whileAlive(this.#client.join(network));
   }
 
-  /** Leaves the private network that meets in `folder`. */
+  /** Leaves the private network whose members meet in `folder`. */
   leaveNetwork(folder: string): void {
     this.#client.send({ type: 'leave', folder });
   }
 
-  /** Whether the machine process lives; what it wrote before it died has been read when this says no. */
+  /**
+   * Resolves to true if the machine process is alive. Before it resolves to false, everything it
+   * wrote has been read.
+   */
   isAlive(): Promise<boolean> {
     return this.#client.isAlive();
   }
 
   /**
-   * Has the guest write its disks out and stop. Waits at most a minute: a guest that takes longer is left as a crash
-   * would leave it.
+   * Has the guest sync its disks and stop. Waits at most a minute. If the guest takes longer, the
+   * disk is left as after a crash.
    * @throws SandboxError `wrong-state`
    */
   async shutdown(): Promise<void> {
@@ -197,7 +205,7 @@ export class GuestMachine implements Disposable {
     this.#state = { name: 'stopping', session };
     session.shutdown();
     if ((await Promise.race([this.#client.ended, sleep(SYNC_TIMEOUT)])) === undefined) {
-      this.#log.warn('the guest did not write its disk out in time');
+      this.#log.warn('the guest did not sync its disk in time');
     }
   }
 
@@ -206,14 +214,17 @@ export class GuestMachine implements Disposable {
     this.#resources[Symbol.dispose]();
   }
 
-  /** The first reason is the one that is told. */
+  /** Later reasons are ignored: the first one caused them. */
   #stop(error: Error): void {
     if (this.#state.name === 'stopped') return;
     this.#state = { name: 'stopped', error };
     this.#lost.reject(error);
   }
 
-  /** The state, which is the named one. @throws SandboxError `wrong-state`; what ended a machine that has stopped */
+  /**
+   * The state, if it has this name.
+   * @throws SandboxError `wrong-state`; for a stopped machine, the reason of its end
+   */
   #expect<N extends StateName>(name: N): Extract<GuestMachineState, { name: N }> {
     const state = this.#state;
     if (isIn(state, name)) return state;
@@ -236,7 +247,7 @@ function tooSlow(): SandboxError {
   return new SandboxError('boot-timeout', `the guest did not start in ${seconds} s: --console shows how far it came`);
 }
 
-/** A wait that does not keep this process alive. */
+/** Waits without keeping this process alive. */
 export function sleep(milliseconds: number): Promise<undefined> {
   return new Promise((resolve) => {
     setTimeout(resolve, milliseconds, undefined).unref();

@@ -1,11 +1,12 @@
-// What of the host's own network matters to a container's: its routes, its resolvers, an interface of its own.
+// The parts of the host's network that a container's network depends on: default routes, resolvers,
+// tap interfaces.
 import { readFileSync } from 'node:fs';
 import { isIP, isIPv4 } from 'node:net';
 import { readLocalAddresses } from '../../vmm/local-addresses.js';
 
-/** An interface of the host that leads to a guest. */
+/** A tap interface of the host that leads to a guest. */
 export interface TapInterface {
-  /** The host's on it, the guest's gateway. */
+  /** The host's IPv4 address on the interface: the guest's gateway. */
   address: string;
   prefix: number;
   mac: string;
@@ -13,7 +14,7 @@ export interface TapInterface {
 }
 
 export interface HostNetwork {
-  /** The interfaces that lead out by IPv4, and by IPv6. */
+  /** The interface of the default route, by IPv4 and by IPv6. */
   ipv4: string | undefined;
   ipv6: string | undefined;
   resolver: Resolver;
@@ -21,14 +22,16 @@ export interface HostNetwork {
 
 export interface Resolver {
   nameservers: string[];
-  /** Lines of /etc/resolv.conf that are not about name servers: `search`, `options`. */
+  /** The other lines of /etc/resolv.conf: `search`, `domain`, `options`. */
   settings: string[];
 }
 
 const ROUTE = '/proc/net/route';
 const IPV6_ROUTE = '/proc/net/ipv6_route';
 const RESOLV_CONF = '/etc/resolv.conf';
-/** Where systemd-resolved says whom it asks itself; its own address is on the loopback interface. */
+/**
+ * systemd-resolved lists its upstream servers here. Its own address is on the loopback interface.
+ */
 const UPSTREAM_RESOLV_CONF = '/run/systemd/resolve/resolv.conf';
 
 export function readHostNetwork(): HostNetwork {
@@ -39,7 +42,10 @@ export function readHostNetwork(): HostNetwork {
   };
 }
 
-/** An interface that is up and has an IPv4 address, or undefined. Nobody need have opened it: it may have no carrier. */
+/**
+ * An interface that is up and has an IPv4 address; otherwise undefined. A tap interface without
+ * carrier counts: no process may have opened it yet.
+ */
 export function readInterface(name: string): TapInterface | undefined {
   const found = connectedAddress(name, read(ROUTE), readLocalAddresses());
   if (found === undefined) return undefined;
@@ -47,7 +53,13 @@ export function readInterface(name: string): TapInterface | undefined {
   return { ...found, mac: about('address'), mtu: Number(about('mtu')) };
 }
 
-/** The host's address in the network that an interface of `/proc/net/route` leads to, and how many bits that has. */
+/**
+ * The host's address and prefix length in the network that `/proc/net/route` connects to an
+ * interface.
+ *
+ * @param routes text of `/proc/net/route`
+ * @param addresses all addresses of the host
+ */
 export function connectedAddress(
   name: string,
   routes: string,
@@ -63,7 +75,9 @@ export function connectedAddress(
   return undefined;
 }
 
-/** A number of `/proc/net/route`, which has the bytes as they are in memory. */
+/**
+ * An address of `/proc/net/route`, which has its bytes in the host's order, as a number of 32 bits.
+ */
 function addressOf(hex: string): number {
   return Buffer.from(hex, 'hex').reverse().readUInt32BE();
 }
@@ -73,19 +87,31 @@ export function numberOf(address: string): number {
   return address.split('.').reduce((number, byte) => number * 256 + Number(byte), 0);
 }
 
-/** Of proc(5)'s `/proc/net/route`: interface, destination, ..., mask in the eighth column. */
+/**
+ * The interface of the IPv4 default route. `/proc/net/route` (proc(5)): interface, destination,
+ * ..., mask in column 8.
+ */
 export function defaultInterface(routes: string): string | undefined {
   const fields = routes.split('\n').map((line) => line.trim().split(/\s+/));
   return fields.find((route) => route[1] === '00000000' && route[7] === '00000000')?.[0];
 }
 
-/** Of `/proc/net/ipv6_route`: destination, its prefix length, ..., interface in the tenth column. */
+/**
+ * The interface of the IPv6 default route. `/proc/net/ipv6_route`: destination, prefix length, ...,
+ * interface in column 10.
+ */
 export function defaultInterface6(routes: string): string | undefined {
   const fields = routes.split('\n').map((line) => line.trim().split(/\s+/));
   return fields.find((route) => /^0{32}$/.test(route[0] ?? '') && route[1] === '00' && route[9] !== 'lo')?.[9];
 }
 
-/** resolv.conf(5), with the upstream servers of one that is on the loopback interface, where they are known. */
+/**
+ * The host's resolver (resolv.conf(5)). If all its name servers are on the loopback interface,
+ * their upstream servers replace them, if known.
+ *
+ * @param text of /etc/resolv.conf
+ * @param upstream reads the text of systemd-resolved's own resolv.conf
+ */
 export function hostResolver(text: string, upstream: () => string): Resolver {
   const resolver = parseResolvConf(text);
   if (resolver.nameservers.length === 0 || resolver.nameservers.some((address) => !isLoopback(address))) {

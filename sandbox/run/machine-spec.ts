@@ -1,4 +1,5 @@
-// The machine that a run spec asks for (vmm/machine.ts): kernel, memory, disks in the order that the guest counts on.
+// The machine spec (vmm/machine.ts) of a run: kernel, memory, and disks in the order that the guest
+// expects.
 import type { Image } from '../../images/index.js';
 import { kernelPath } from '../../kernels/index.js';
 import type { MachineSpec } from '../../vmm/machine.js';
@@ -14,18 +15,18 @@ import type { Share } from './shares.js';
 const GUEST_CID = 3;
 const PAGE = 4096;
 
-/** The writable layer's disk: a file that is one ext4 file system. */
+/** The disk of the writable layer: a file that holds an ext4 file system. */
 export interface LayerDisk {
   path: string;
   /** Bytes. */
   size: number;
 }
 
-/** What a machine is made of besides the spec. */
+/** The parts of a machine that the run spec does not name. */
 export interface MachineParts {
   kernel: string;
   image: Image;
-  /** Undefined: the guest keeps the writable layer in memory. */
+  /** If undefined, the guest keeps the writable layer in memory. */
   layer: LayerDisk | undefined;
   shares: readonly Share[];
   network: NetworkPlan | undefined;
@@ -58,7 +59,7 @@ export function machineSpec(spec: RunSpec, parts: MachineParts): MachineSpec {
   });
 }
 
-/** @throws SandboxError `no-kernel` */
+/** Path of the built guest kernel. @throws SandboxError `no-kernel` */
 export function builtKernel(): string {
   const path = kernelPath();
   if (path === undefined) throw new SandboxError('no-kernel', 'no guest kernel is built, run: tsvm kernel build');

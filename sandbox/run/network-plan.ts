@@ -1,5 +1,6 @@
-// The network of a container: what its machine and its guest are told of it. The addresses are of a range that no other
-// network uses (RFC 2544's, for benchmarks): 198.19.0.0/16.
+// Plans the network of a container: the machine's side, the guest's side, and the addresses. They
+// come from 198.19.0.0/16, which is reserved for benchmarks (RFC 2544) and so used by no other
+// network.
 import { existsSync } from 'node:fs';
 import { isIPv4 } from 'node:net';
 import { join } from 'node:path';
@@ -12,48 +13,51 @@ import { type NetworkOptions, networkRules, TAP } from '../spec/network.js';
 import { imagePorts, parseExposed, parsePublished, publishAll } from '../spec/published-ports.js';
 import { type HostNetwork, isLoopback, numberOf, readInterface } from './host-network.js';
 
-/** Of each of the last two bytes of an address, from 1 on. */
+/** Values of each of the last two bytes of an address, counted from 1. */
 const ADDRESSES = 254;
 const GATEWAY_ADDRESS = '198.19.0.1';
-/** Queries to it go to the host's resolver, where that is out of reach for others. */
+/**
+ * passt forwards queries to this address to the host's resolver, if that is on the loopback
+ * interface.
+ */
 const DNS_ADDRESS = '198.19.0.3';
 const GATEWAY_ADDRESS_6 = 'fe80::1';
 const INTERFACE = 'eth0';
-/** passt's largest, whose frames its protocol can carry. */
+/** Bytes. The largest MTU of passt's protocol. */
 const PASST_MTU = 65520;
-/** The prefix of our IPv6 addresses, unique local: `tsvm` in ASCII. */
+/** Prefix of the containers' IPv6 addresses (unique local, RFC 4193): `tsvm` in ASCII. */
 const PREFIX_6 = 'fd74:7376:6d';
-/** All addresses of containers, by IPv4 and by IPv6. */
+/** The ranges of all containers' addresses, IPv4 and IPv6. */
 const PEER_RANGES = ['198.19.0.0/16', `${ipv6Of('198.19.0.0')}/112`];
 
-/** What is to be told of a container's network. */
+/** The network of one container. */
 export interface NetworkPlan {
   machine: NetworkSpec;
   guest: InterfaceSpec;
-  /** The address that the container's own name has. */
+  /** The IPv4 address, which the container's own name resolves to. */
   address: string;
-  /** Where the host is. */
+  /** The address of the host. */
   gateway: string;
   resolvConf: string;
 }
 
-/** Whether the caller counts on a network: without one there is an error then, else a warning. */
+/** True if the caller asked for a network. Its failure is then an error, otherwise a warning. */
 function isAskedFor({ mode, publish = [], publishAll, dns = [], allow = [] }: NetworkOptions): boolean {
   return mode !== undefined || publish.length > 0 || publishAll === true || dns.length > 0 || allow.length > 0;
 }
 
-/** Which container it is. */
+/** What the plan depends on besides the options. */
 export interface Networked {
-  /** Hexadecimal digits, at least 8: the address comes of them. */
+  /** The container's id, at least 8 hexadecimal digits. The address is derived from it. */
   id: string;
   networks?: ContainerNetworks | undefined;
-  /** Ports that its image names: `80/tcp`. */
+  /** Ports that the image exposes: `80/tcp`. */
   exposed?: readonly string[];
 }
 
 /**
- * The network that the options ask for; undefined for none.
- * @throws SandboxError `bad-spec`, `network` for an interface that is of no use
+ * Plans the network that the options ask for; undefined for mode `none`.
+ * @throws SandboxError `bad-spec`, `network` for a tap interface that cannot be used
  */
 export function planNetwork(
   options: NetworkOptions,
@@ -105,7 +109,8 @@ export function planNetwork(
     resolvConf: [
       ...nameservers.map((address) => `nameserver ${address}`),
       ...settings,
-      // The names of peers have no dots, and are no names of a domain that is searched.
+      // Names of peers have no dots. Without this, the resolver would look them up in the search
+      // domains first.
       ...(networks.peers.length > 0 ? ['options ndots:0'] : []),
       '',
     ].join('\n'),
@@ -119,10 +124,16 @@ function publishedPorts(options: NetworkOptions, exposed: readonly string[]): Pu
   return [...published, ...publishAll([...imagePorts(exposed), ...expose.flatMap(parseExposed)], published)];
 }
 
-/** No outside, for a guest whose networks are all internal: what it tries is refused at once. */
+/**
+ * Denies everything outside, for a guest whose networks are all internal: connections are refused
+ * at once.
+ */
 const NOTHING: NetworkSpec['rules'] = ['0.0.0.0/0', '::/0'].map((range) => ({ allow: false, range }));
 
-/** An address that is always the same for a container, unless a peer has it. 198.19.0.x are gateway and name server. */
+/**
+ * The same address each time for a container, unless a peer has it. 198.19.0.x is for gateway and
+ * name server.
+ */
 function addressFor(id: string, { peers }: ContainerNetworks): string {
   const seed = Number.parseInt(id.slice(0, 8), 16);
   for (let attempt = 0; ; attempt++) {
@@ -132,10 +143,10 @@ function addressFor(id: string, { peers }: ContainerNetworks): string {
   }
 }
 
-/** Where a guest is in its network. */
+/** The addresses of a guest and of its gateway. */
 interface Place {
   address: string;
-  /** Of IPv6. */
+  /** IPv6 addresses. */
   more: string[];
   gateway: string;
   gateways: string[];
@@ -143,7 +154,7 @@ interface Place {
   mtu: number;
 }
 
-/** The IPv6 address that ends in an IPv4 address. */
+/** The IPv6 address whose last 32 bits are an IPv4 address. */
 function ipv6Of(address: string): string {
   const number = numberOf(address);
   return `${PREFIX_6}::${(number >>> 16).toString(16)}:${(number & 0xffff).toString(16)}`;
@@ -160,16 +171,22 @@ function passtPlace(ipv6: boolean, address: string): Place {
   };
 }
 
-/** The host is the gateway, and the guest has the next address. */
+/** On a tap interface the host is the gateway, and the guest has the address after the host's. */
 function tapPlace(name: string): Place {
   const found = readInterface(name);
   if (found === undefined) {
-    throw new SandboxError('network', `${name} is no interface that is up and has an IPv4 address of the host's`);
+    throw new SandboxError(
+      'network',
+      `interface ${name} is down, missing, or has no IPv4 address: bring it up and give it an address`,
+    );
   }
   const { address, prefix, mac, mtu } = found;
   const next = numberOf(address) + 1;
   if (prefix > 30 || (next + 1) % 2 ** (32 - prefix) === 0) {
-    throw new SandboxError('network', `the network ${address}/${prefix} of ${name} has no address behind the host's`);
+    throw new SandboxError(
+      'network',
+      `the network ${address}/${prefix} of ${name} has no free address after the host's: choose a lower address for the host`,
+    );
   }
   return {
     address: [24, 16, 8, 0].map((shift) => (next >>> shift) & 0xff).join('.'),
@@ -184,11 +201,17 @@ function tapPlace(name: string): Place {
 interface GuestResolver {
   nameservers: string[];
   settings: string[];
-  /** The only one there is, is the host's own. */
+  /**
+   * True if the host's resolver is reachable only from the host, so that passt must forward queries
+   * to it.
+   */
   forward: boolean;
 }
 
-/** As Docker has it: those asked for, else the host's, but for those on its loopback interface. */
+/**
+ * As in Docker: the name servers of the options, else the host's, without those on its loopback
+ * interface.
+ */
 function resolver({ dns = [], mode }: NetworkOptions, { resolver: host }: HostNetwork, ipv6: boolean): GuestResolver {
   const { settings } = host;
   if (dns.length > 0) return { nameservers: [...dns], settings, forward: false };
@@ -198,13 +221,15 @@ function resolver({ dns = [], mode }: NetworkOptions, { resolver: host }: HostNe
   return { nameservers: [DNS_ADDRESS], settings, forward: true };
 }
 
-/** A locally administered address that has the IPv4 address in it. */
+/** A locally administered MAC address that contains the IPv4 address. */
 function macOf(address: string): string {
   const bytes = [0x02, 0x74, ...address.split('.').map(Number)];
   return bytes.map((byte) => byte.toString(16).padStart(2, '0')).join(':');
 }
 
-/** The address that the guest's kernel makes of a MAC address (RFC 4291, appendix A). */
+/**
+ * The link-local address that the guest's kernel derives from a MAC address (RFC 4291, appendix A).
+ */
 function linkLocal(mac: string): string {
   const [first = 0, second = 0, third = 0, ...rest] = mac.split(':').map((byte) => Number.parseInt(byte, 16));
   const identifier = Buffer.from([first ^ 2, second, third, 0xff, 0xfe, ...rest]);

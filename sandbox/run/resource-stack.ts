@@ -1,6 +1,9 @@
-// What something that ends has to give back when it does.
+// Resources that are released together.
 
-/** Disposes of resources in reverse order. A resource that is added after that is disposed of at once. */
+/**
+ * Disposes of its resources in reverse order. A resource that is added later is disposed of at
+ * once.
+ */
 export class ResourceStack implements Disposable {
   readonly #resources: Disposable[] = [];
   #disposed = false;
@@ -11,7 +14,7 @@ export class ResourceStack implements Disposable {
     return resource;
   }
 
-  /** Calls `act` after some milliseconds, unless the timer or the stack is disposed of before. */
+  /** Calls `act` after some milliseconds, unless the timer or the stack is disposed of first. */
   after(milliseconds: number, act: () => void): Disposable {
     // setTimeout takes at most 2^31 - 1 ms (24 days). A longer delay would fire at once.
     const timer = setTimeout(act, Math.min(milliseconds, 2 ** 31 - 1));

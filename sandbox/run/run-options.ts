@@ -1,4 +1,4 @@
-// What a run is given beside the container's configuration and streams, and how it ends.
+// What a run needs besides the container's configuration and streams, and how it ends.
 import type { Image } from '../../images/index.js';
 import type { MachineSpec, Refusal } from '../../vmm/machine.js';
 import type { Home } from '../home/home.js';
@@ -10,36 +10,39 @@ import type { Trace } from './trace.js';
 
 export interface RunOptions {
   image: Image;
-  /** Published: where its sockets are. Not disposed of. */
+  /** The folder of the container's sockets, already published. The run does not dispose of it. */
   folder: SocketFolder;
-  /** Nothing of the container is run: it is only looked at. */
+  /** If true, no process of the container runs: the guest only gives access to its files. */
   hold?: boolean | undefined;
-  /** Whether it has the network that the spec asks for. Default: yes. */
+  /** If false, the container has no network, whatever its spec asks for. Default true. */
   online?: boolean | undefined;
-  /** Path of the disk that keeps the writable layer; made if missing. Absent: the layer ends with the run. */
+  /**
+   * Path of the disk that keeps the writable layer; made if missing. Without it the layer ends with
+   * the run.
+   */
   layer?: string | undefined;
   home: Home;
-  /** A process that was started in advance, and is owned by the run from now on. */
+  /** A machine process that was started in advance. The run owns it from now on. */
   machine?: MachineClient | undefined;
   log?: Log | undefined;
   trace?: Trace | undefined;
-  /** Told why the machine is emulated, where the spec's accelerator is `auto`. */
+  /** Called with the reason if the accelerator is `auto` and the machine is emulated. */
   onFallback?: ((reason: string) => void) | undefined;
-  /** The private networks that it is in. */
+  /** The private networks of the container. */
   networks?: ContainerNetworks | undefined;
-  /** Told why the container has no network, where none was asked for. */
+  /** Called with the reason if an optional network failed to come up. */
   onNoNetwork?: ((reason: string) => void) | undefined;
-  /** Told of each destination that the container may not reach and tried to. Default: the log, at `info`. */
+  /** Called for each connection that the network policy refuses. Default: logs it at `info`. */
   onRefusal?: ((refusal: Refusal) => void) | undefined;
-  /** The machine process's log; what it writes goes to `io.stderr`. Default `warn`. */
+  /** Level of the machine process's log, which goes to `io.stderr`. Default `warn`. */
   machineLog?: MachineSpec['logLevel'] | undefined;
 }
 
 export interface ExitStatus {
-  /** As Docker's: the process's own, 128+n when signal n ended it, 124 when its time was over. */
+  /** As Docker's: the exit code of the process, 128+n if signal n ended it, 124 after a timeout. */
   code: number;
   /** The signal that ended the process. */
   signal?: number;
-  /** The guest had no memory left for the process. */
+  /** True if the guest's kernel killed the process for lack of memory. */
   oomKilled: boolean;
 }

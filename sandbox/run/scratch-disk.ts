@@ -1,6 +1,6 @@
-// Disks for the writable layer: sparse ext4 files. One is a run's own (--disk) and lives no longer; the other is kept
-// with its container. mkfs.ext4 makes one in about the time that copying a template takes, since everything that is
-// zero stays a hole.
+// Disks for the writable layer: sparse ext4 files. A scratch disk (`--disk`) ends with its run; a
+// kept disk stays with its container. `mkfs.ext4` takes about as long as copying a template, since
+// all zeros stay holes.
 import { execFile } from 'node:child_process';
 import { mkdirSync, readdirSync, renameSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -11,23 +11,29 @@ import type { LayerDisk } from './machine-spec.js';
 
 const BLOCK = 4096;
 const MIN_SCRATCH = 16 * 1024 * 1024;
-/** What 32-bit block numbers reach. */
+/** Bytes that 32-bit block numbers can address. */
 const MAX_SCRATCH = 2 ** 32 * BLOCK;
-/** Bytes of a disk that nobody gave a size. */
+/** Size in bytes of a kept disk if the spec has none. */
 const DEFAULT_LAYER = 10 * 1024 ** 3;
-/** Milliseconds after which a disk that still has a name has lost its owner: it has one only until the machine is up. */
+/**
+ * Milliseconds after which a scratch disk that still has a name is stale: its name is removed when
+ * the machine boots.
+ */
 const STARTING = 600_000;
 const EXTENSION = '.disk';
-/** Below this a journal takes too large a part of the disk. */
+/** Bytes. On a smaller disk the journal would take too large a part. */
 const MIN_JOURNALED = 64 * 1024 * 1024;
 
-/** Never resized, and made of a file that is all holes. */
+/** The file system is never resized, and its file is all holes. */
 const MKFS_OPTIONS = ['-q', '-F', '-b', String(BLOCK), '-m', '0', '-E', 'assume_storage_prezeroed=1,nodiscard'];
-/** A crash ends the disk with its run: there is nothing to replay. */
+/** A scratch disk does not outlive a crash, so it needs no journal. */
 const UNKEPT_OPTIONS = ['-O', '^has_journal,^resize_inode'];
 const KEPT_OPTIONS = ['-O', 'has_journal,^resize_inode', '-J', 'size=8'];
 
-/** A scratch disk's file. Disposing of it takes the name away; the bytes go when the machine closes it. */
+/**
+ * A scratch disk's file. Disposing of it removes the name; the kernel frees the bytes when the
+ * machine closes the file.
+ */
 export class ScratchDisk implements Disposable, LayerDisk {
   private constructor(
     readonly path: string,
@@ -36,10 +42,10 @@ export class ScratchDisk implements Disposable, LayerDisk {
   ) {}
 
   /**
-   * Makes the disk of run `id` under `home`.
+   * Makes the disk of run `id` below the state folder `home`.
    *
-   * @param size bytes, 16 MiB to 16 TiB; rounded up to whole blocks
-   * @throws SandboxError `bad-spec` for a size out of range, `state` when the host says no
+   * @param size in bytes, 16 MiB to 16 TiB; rounded up to whole blocks
+   * @throws SandboxError `bad-spec` for a size out of range, `state` if the file cannot be made
    */
   static async create(home: string, id: string, size: number): Promise<ScratchDisk> {
     const folder = join(home, 'scratch');
@@ -61,9 +67,10 @@ export class ScratchDisk implements Disposable, LayerDisk {
 }
 
 /**
- * The disk at `path`, which is made if it is not there yet. Whoever calls is alone to do so for this path.
+ * The disk at `path`, which is made if it does not exist. One caller at a time for a path: it holds
+ * the container's lock.
  *
- * @param size bytes, 16 MiB to 16 TiB; of no effect on a disk that is there
+ * @param size in bytes, 16 MiB to 16 TiB; ignored if the disk exists
  * @throws SandboxError as `ScratchDisk.create`
  */
 export async function keptDisk(path: string, size = DEFAULT_LAYER): Promise<LayerDisk> {
@@ -83,7 +90,7 @@ export async function keptDisk(path: string, size = DEFAULT_LAYER): Promise<Laye
 
 function wholeBlocks(size: number): number {
   if (size < MIN_SCRATCH || size > MAX_SCRATCH) {
-    throw new SandboxError('bad-spec', 'invalid disk size: 16MB to 16TB are possible');
+    throw new SandboxError('bad-spec', 'invalid disk size: must be 16MB to 16TB');
   }
   return Math.ceil(size / BLOCK) * BLOCK;
 }
@@ -91,7 +98,7 @@ function wholeBlocks(size: number): number {
 async function makeExt4({ path, size }: LayerDisk, options: readonly string[]): Promise<void> {
   writeFileSync(path, '', { flag: 'wx', mode: 0o600 });
   truncateSync(path, size);
-  // Where Debian has it, which is on root's PATH only.
+  // Debian has mkfs.ext4 in /usr/sbin, which only root has in its PATH.
   const env = { ...process.env, PATH: `${process.env.PATH ?? ''}:/usr/sbin:/sbin` };
   await promisify(execFile)('mkfs.ext4', [...MKFS_OPTIONS, ...options, path], { env });
 }
@@ -109,7 +116,7 @@ function reason(cause: unknown): string {
   return stderr.trim().split('\n').at(-1) || messageOf(cause);
 }
 
-/** What a program that failed wrote to stderr; '' for other errors. */
+/** The stderr of a program that failed; '' for other errors. */
 function stderrOf(cause: unknown): string {
   if (!(cause instanceof Error) || !('stderr' in cause)) return '';
   return String(cause.stderr);

@@ -4,15 +4,16 @@ import type { ShareMount } from '../agent/protocol.js';
 import type { Home } from '../home/home.js';
 import { checkBindSource, type Mount, normalizedPath } from '../spec/mounts.js';
 
-/** A mount as machine and guest are told of it; the machine's share is the guest's by its place in the list. */
+/** Both ends of a mount. The guest refers to the machine's share by its index in the list. */
 export interface Share {
   host: ShareSpec;
   guest: Omit<ShareMount, 'index'>;
 }
 
 /**
- * What the machine shares for the mounts. Volumes that are missing are made.
- * @throws SandboxError `bad-spec` if a bind mount's source is gone, `state` if a volume cannot be made
+ * The shares for the mounts of a container. Makes volumes that do not exist.
+ * @throws SandboxError `bad-spec` if a bind mount's source is gone, `state` if a volume cannot be
+ *   made
  */
 export function resolveMounts(mounts: readonly Mount[], home: Home): Share[] {
   return mounts.map((mount) => {

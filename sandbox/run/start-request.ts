@@ -1,4 +1,4 @@
-// What the guest's agent is asked for to run a container: the machine's set-up, the container, and its first process
+// The requests to the guest's agent that start a container: machine, container, first process
 // (guest-agent/PROTOCOL.md).
 import type { ContainerSetup, MachineSetup, ProcessSpec, TerminalSize } from '../agent/protocol.js';
 import type { ContainerConfig } from '../home/container-record.js';
@@ -8,33 +8,33 @@ import type { RunSpec } from '../spec/run-spec.js';
 import type { NetworkPlan } from './network-plan.js';
 import type { Share } from './shares.js';
 
-/** What the requests say besides the container's configuration. */
+/** What the requests depend on besides the container's configuration. */
 export interface StartParts {
-  /** The host's name for the first process. */
+  /** The id that the host gives the first process. */
   process: number;
-  /** Whether the machine has a disk for the writable layer. */
+  /** True if the machine has a disk for the writable layer. */
   layer: boolean;
-  /** Those of the machine, in its order. */
+  /** The machine's shares, in its order. */
   shares: readonly Share[];
-  /** Absent: there is only the loopback interface. */
+  /** If undefined, the guest has only the loopback interface. */
   network?: NetworkPlan | undefined;
-  /** Nothing runs in the container: it is only looked at. */
+  /** If true, no process of the container runs: the guest only gives access to its files. */
   hold?: boolean | undefined;
-  /** Of the process's terminal; absent: not known. */
+  /** Size of the process's terminal, if known. */
   terminalSize?: TerminalSize | undefined;
 }
 
-/** The agent's name for the container: the only one of its machine. */
+/** The agent's id of the container, the only one in its machine. */
 const CONTAINER = 1;
 
-/** What the agent is asked for, in this order. */
+/** The requests, in the order in which they are sent. */
 export interface StartRequests {
   machine: MachineSetup;
   container: ContainerSetup;
   process: ProcessSpec;
 }
 
-/** The requests for a container, once it is known what its machine has. */
+/** The requests for a container. Called when it is known whether the machine's network is up. */
 export function startRequests(config: ContainerConfig, parts: StartParts): StartRequests {
   const { spec, hostname, argv, env, cwd, user } = config;
   const { network, shares } = parts;
@@ -67,7 +67,9 @@ export function startRequests(config: ContainerConfig, parts: StartParts): Start
   };
 }
 
-/** /etc/hosts as Docker's; a container without a network has its own name on the loopback interface. */
+/**
+ * /etc/hosts as Docker writes it. Without a network, the container's name has a loopback address.
+ */
 function hostsFile(spec: RunSpec, hostname: string, network?: NetworkPlan): string {
   return [
     '127.0.0.1\tlocalhost',

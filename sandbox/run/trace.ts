@@ -1,4 +1,4 @@
-// When a run reached each of its phases: for the debug log and the benchmarks.
+// The times at which a run reached its phases, for the debug log and the benchmarks.
 import { appendFileSync } from 'node:fs';
 import type { MachineStatistics, MachineTimes } from '../../vmm/machine.js';
 
@@ -18,29 +18,32 @@ export type Phase =
   | 'exited'
   | 'done';
 
-/** Milliseconds since the epoch, by phase; phases that were not reached are missing. */
+/** Times by phase, in milliseconds since the epoch. A phase that was not reached is missing. */
 export class Trace {
   readonly phases: Partial<Record<Phase, number>> = { cliStarted: performance.timeOrigin };
-  /** What the machine had counted when the process had started. */
+  /** The machine's statistics right after the process started. */
   statistics?: MachineStatistics;
   readonly #file: string | undefined;
 
-  /** @param file gets one line of JSON for the run; absent: none */
+  /**
+   * @param file path of a file to which one line of JSON is appended. Default: `$TSVM_TRACE`, or
+   *   none.
+   */
   constructor(file = process.env.TSVM_TRACE) {
     this.#file = file;
   }
 
-  /** Whether somebody waits for the machine's statistics. */
+  /** True if the trace is written to a file. */
   get wanted(): boolean {
     return this.#file !== undefined;
   }
 
-  /** Notes that `phase` is reached; the first time counts. */
+  /** Records the time of a phase. Later marks of the same phase are ignored. */
   mark(phase: Phase, time = performance.timeOrigin + performance.now()): void {
     this.phases[phase] ??= time;
   }
 
-  /** Notes what the machine process did when. */
+  /** Records the times that the machine process measured. */
   markMachine({ processStarted, specReceived, vcpusStarted }: MachineTimes): void {
     this.mark('machineStarted', processStarted);
     this.mark('specReceived', specReceived);

@@ -108,7 +108,7 @@ describe('the plan of a network', () => {
   });
 
   test('of a tap interface that is not there is an error', () => {
-    expect(() => plan({ mode: 'tap:nope0' })).toThrow(/^nope0 is no interface that is up/);
+    expect(() => plan({ mode: 'tap:nope0' })).toThrow(/^interface nope0 is down, missing/);
   });
 });
 
