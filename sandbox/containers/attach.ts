@@ -1,4 +1,4 @@
-// Joining the streams of a container that another process supervises.
+// Attaching to the streams of a container that another process supervises.
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import type { ContainerIo } from '../agent/process-io.js';
@@ -12,20 +12,20 @@ import { openRequest } from '../supervision/control-client.js';
 import { type AttachedStream, sendLine } from '../supervision/control-protocol.js';
 
 export interface Attachment {
-  /** Whether the process has a terminal. */
+  /** True if the process has a terminal. */
   readonly terminal: boolean;
-  /** The container's exit code, when its output is with the caller's streams. */
+  /** The exit code of the container. Resolves when all output has reached the caller. */
   readonly exit: Promise<number>;
   readonly outputChunks: number;
   /** @throws SandboxError `bad-spec` */
   signal(signal: Signal): void;
   resize(size: TerminalSize): void;
-  /** Leaves the container as it is; `exit` rejects with `reason`. */
+  /** Ends the attachment, not the container; `exit` rejects with `reason`. */
   detach(reason: Error): void;
 }
 
 /**
- * Attaches to a container that is alive: its output from now on, and what it reads if it reads at all.
+ * Attaches to a running container: to its output from now on, and to its input if it has one.
  * @throws SandboxError `not-running`
  */
 export async function attach(folder: ContainerFolder, io: ContainerIo): Promise<Attachment> {

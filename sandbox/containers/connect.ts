@@ -1,4 +1,4 @@
-// Connecting a container to a network, and disconnecting it: at once where it runs, and in any case for its next start.
+// Connects a container to a network and disconnects it: at once if it runs, and for later starts.
 import { hasCode } from '../../errors/index.js';
 import { SandboxError } from '../errors.js';
 import { membershipsOf, setMemberships } from '../home/networks.js';
@@ -8,8 +8,9 @@ import type { ControlRequest } from '../supervision/control-protocol.js';
 import type { Supervised } from '../supervision/supervision.js';
 
 /**
- * @param aliases names of the container in this network, beside its own
- * @throws SandboxError `bad-spec`, `no-such-network`, `conflict` when it is in it already, or cannot be in any
+ * @param aliases further names of the container in this network
+ * @throws SandboxError `bad-spec`, `no-such-network`, `conflict` if the container is in it
+ *   already, or its network mode excludes private networks
  */
 export async function connectContainer(
   container: Supervised,
@@ -36,7 +37,7 @@ export async function connectContainer(
   setMemberships(folder, { ...memberships, [name]: aliases });
 }
 
-/** @throws SandboxError `no-such-network`, `conflict` when it is not in it */
+/** @throws SandboxError `no-such-network`, `conflict` if the container is not in it */
 export async function disconnectContainer(container: Supervised, reference: string): Promise<void> {
   const { home, folder, config } = container;
   const { networks } = home;
@@ -55,7 +56,7 @@ function nameFor({ home, folder }: Supervised): string {
   return home.containers.names.of(folder.id) ?? folder.shortId;
 }
 
-/** Tells the container's supervisor, if it has one. */
+/** Sends a request to the supervisor of the container, if it has one. */
 async function tell({ folder }: Supervised, request: ControlRequest): Promise<void> {
   try {
     using client = await openRequest(folder, request);

@@ -1,5 +1,6 @@
-// A container as commands and programs see it: found by name or made, and then told what to do. Everything is read from
-// its folder and asked of its supervisor; nothing is kept here.
+// A container for commands and programs: made or found by name, and then operated. Everything is
+// read from its folder or requested from its supervisor; a `Container` caches nothing but its
+// configuration.
 import { PassThrough } from 'node:stream';
 import { hasCode } from '../../errors/index.js';
 import type { CommitOptions } from '../../images/index.js';
@@ -26,7 +27,7 @@ import { describeContainer } from './inspect.js';
 import { diskUsage, type ProcessInfo, readProcesses, readUsage, type Usage } from './report.js';
 import { killContainer, stopContainer } from './stop.js';
 
-/** What is known of a container at one moment. */
+/** The configuration, state and name of a container at one moment. */
 export interface ContainerInfo {
   config: ContainerConfig;
   state: ContainerState;
@@ -37,11 +38,14 @@ export interface ContainerInfo {
 export type CommitSpec = Omit<CommitOptions, 'createdBy'>;
 
 export interface ContainerStartOptions extends StartOptions {
-  /** Started before it was known what for. @internal */
+  /**
+   * A supervisor process that was started in advance.
+   * @internal
+   */
   supervisor?: SupervisorProcess;
 }
 
-/** How a container is stopped. */
+/** How to stop a container. */
 export interface StopOptions {
   /** Milliseconds between the signal and SIGKILL. Default: the container's own. */
   timeout?: number | undefined;
@@ -52,7 +56,7 @@ export interface StopOptions {
 export class Container {
   readonly home: Home;
   readonly config: ContainerConfig;
-  /** As its home keeps it. */
+  /** The record in its home. */
   readonly #stored: Supervised;
   readonly #folder: ContainerFolder;
 
@@ -63,17 +67,22 @@ export class Container {
     this.#folder = stored.folder;
   }
 
-  /** Makes a container, which does not run yet. @throws SandboxError, ImageError: see `createContainer` */
+  /**
+   * Makes a container, without starting it. @throws SandboxError, ImageError: see `createContainer`
+   */
   static async create(home: Home, spec: ContainerSpec, options: CreateOptions = {}): Promise<Container> {
     return new Container({ home, ...(await createContainer(home, spec, options)) });
   }
 
-  /** Finds a container by name, id or the beginning of an id. @throws SandboxError `no-such-container`, `ambiguous` */
+  /**
+   * Finds a container by its name, its ID or the beginning of its ID.
+   * @throws SandboxError `no-such-container`, `ambiguous`
+   */
   static find(home: Home, reference: string): Container {
     return new Container({ home, ...home.containers.find(reference) });
   }
 
-  /** All containers, newest first. */
+  /** All containers, newest first. @throws SandboxError `state` */
   static list(home: Home): ContainerInfo[] {
     const names = home.containers.names.all();
     return home.containers
@@ -98,35 +107,35 @@ export class Container {
     return { config: this.config, state: this.state, name: this.name };
   }
 
-  /** The ports of the host that lead to it now. */
+  /** The published ports, with the host ports in use. Empty unless it runs. */
   get ports(): BoundPort[] {
     const { state } = this;
     return isRunning(state) ? eachPort(state.ports ?? []) : [];
   }
 
-  /** Bytes that it takes of the host's disk: what it wrote, and its output. */
+  /** Bytes on disk: its writable layer and its log. */
   get diskUsage(): number {
     return diskUsage(this.#folder);
   }
 
-  /** Path of the newest file of its output. */
+  /** Path of the newest file of its log. */
   get logPath(): string {
     return this.#folder.log;
   }
 
-  /** The names of the private networks that it is in. */
+  /** Names of its private networks. */
   get networks(): string[] {
     return networksOf(this.#folder, this.config);
   }
 
-  /** All that `docker inspect` says of a container. */
+  /** The container as `docker inspect` describes it. */
   describe(): object {
     return describeContainer(this.#stored);
   }
 
   /**
-   * Starts it in the background; resolves when its process runs.
-   * @throws SandboxError `running`, or what kept it from being started
+   * Starts it in the background. Resolves when its process runs.
+   * @throws SandboxError `running`, or the reason why it did not start
    */
   async start({ supervisor = new SupervisorProcess(), ...options }: ContainerStartOptions = {}): Promise<void> {
     using process = supervisor;
@@ -134,24 +143,27 @@ export class Container {
   }
 
   /**
-   * Supervises it in this process, from now to its end.
+   * Starts it, and supervises it in this process until its end.
    * @internal
    */
   supervise(options: SuperviseOptions = {}): Supervision {
     return new Supervision(this.#stored, options);
   }
 
-  /** Its output from now on, and its input. @throws SandboxError `not-running` */
+  /** Attaches to its output from now on, and to its input. @throws SandboxError `not-running` */
   attach(io: ContainerIo): Promise<Attachment> {
     return attach(this.#folder, io);
   }
 
-  /** Starts a further process in it. @throws SandboxError `not-running`, `not-found`, `cannot-invoke`, `agent` */
+  /**
+   * Starts another process in it.
+   * @throws SandboxError `not-running`, `not-found`, `cannot-invoke`, `agent`
+   */
   exec(spec: ExecSpec, io: ContainerIo): Promise<Exec> {
     return exec(this.#folder, this.config, spec, io);
   }
 
-  /** Starts a further process whose streams nobody has. @throws SandboxError as `exec` */
+  /** Starts another process without streams. @throws SandboxError as `exec` */
   execDetached(spec: ExecSpec): Promise<void> {
     return execDetached(this.#folder, this.config, spec);
   }
@@ -163,14 +175,17 @@ export class Container {
   }
 
   /**
-   * Ends it: its stop signal, then SIGKILL. One that does not run is left as it is.
+   * Sends its stop signal, then SIGKILL. Does nothing if it does not run.
    * @throws SandboxError `bad-spec` for a signal that does not exist
    */
   async stop({ timeout, signal = this.config.stopSignal }: StopOptions = {}): Promise<void> {
     await stopContainer(this.#folder, timeout ?? stopTimeoutOf(this.config), signalNumber(signal));
   }
 
-  /** Waits for its end: the exit code. One that does not run has ended. */
+  /**
+   * Waits for its end. Returns at once if it does not run.
+   * @returns its exit code
+   */
   async wait(): Promise<number> {
     try {
       using client = await openRequest(this.#folder, { type: 'wait' });
@@ -182,7 +197,7 @@ export class Container {
     return this.state.exitCode;
   }
 
-  /** Its files, whether it runs or not. */
+  /** Its files. They are accessible whether it runs or not. */
   get files(): ContainerFiles {
     return new ContainerFiles(this.#stored);
   }
@@ -193,15 +208,16 @@ export class Container {
     return readProcesses(this.#folder);
   }
 
-  /** What it uses now. @throws SandboxError `not-running` */
+  /** Its current use of CPU, memory, disk and network. @throws SandboxError `not-running` */
   async usage(): Promise<Usage> {
     this.#checkRunning();
     return readUsage(this.#folder, this.config);
   }
 
   /**
-   * Makes an image of its image and what it wrote, as it is while it is read.
-   * @returns the image's ID
+   * Makes an image of the current contents of the container. Files that change meanwhile may be
+   * inconsistent.
+   * @returns the ID of the image
    * @throws SandboxError, ImageError
    */
   commit(options: CommitSpec = {}): Promise<string> {
@@ -224,12 +240,14 @@ export class Container {
     });
   }
 
-  /** Stops its machine's processors. @throws SandboxError `not-running` */
+  /** Stops the processors of its machine. @throws SandboxError `not-running` */
   pause(): Promise<void> {
     return this.#pause(true);
   }
 
-  /** Lets them go on. @throws SandboxError `not-running` when it is not paused */
+  /**
+   * Resumes the processors of its machine. @throws SandboxError `not-running` if it is not paused
+   */
   unpause(): Promise<void> {
     return this.#pause(false);
   }
@@ -239,27 +257,31 @@ export class Container {
     await client.next();
   }
 
-  /** What it wrote, oldest first; `follow` goes on until it ends. */
+  /** Its output, oldest first. With `follow`, until the container ends. */
   logs({ follow, ...options }: Omit<ReadLogOptions, 'follow'> & { follow?: boolean } = {}): AsyncGenerator<LogEntry> {
     const end = follow && this.#folder.isSupervised() ? this.wait() : undefined;
     return readLog(this.#folder.log, { ...options, follow: end });
   }
 
   /**
-   * Puts it into a private network, at once where it runs.
-   * @param aliases names of the container in this network, beside its own
-   * @throws SandboxError `bad-spec`, `no-such-network`, `conflict` when it is in it already, or cannot be in any
+   * Connects it to a private network, at once if it runs.
+   * @param aliases further names of the container in this network
+   * @throws SandboxError `bad-spec`, `no-such-network`, `conflict` if it is in it already, or its
+   *   network mode excludes private networks
    */
   connect(network: string, aliases: readonly string[] = []): Promise<void> {
     return connectContainer(this.#stored, network, aliases);
   }
 
-  /** Takes it out of a private network. @throws SandboxError `no-such-network`, `conflict` when it is not in it */
+  /**
+   * Disconnects it from a private network.
+   * @throws SandboxError `no-such-network`, `conflict` if it is not in it
+   */
   disconnect(network: string): Promise<void> {
     return disconnectContainer(this.#stored, network);
   }
 
-  /** @throws SandboxError `conflict`, `bad-spec` */
+  /** Gives it another name. @throws SandboxError `conflict`, `bad-spec` */
   rename(name: string): Promise<void> {
     const { containers, events } = this.home;
     return containers.withLock(() => {
@@ -269,13 +291,15 @@ export class Container {
   }
 
   /**
-   * Takes it away with all that it wrote: with `force` also one that runs, with `volumes` also those that nobody named.
+   * Removes it with its files.
+   * @param options.force kills it first if it runs
+   * @param options.volumes removes its anonymous volumes too
    * @throws SandboxError `running`
    */
   async remove({ force = false, volumes = false } = {}): Promise<void> {
     const { containers, volumes: allVolumes, events, images } = this.home;
     if (force) await killContainer(this.#folder);
-    // One with --rm has taken itself away.
+    // A container with `--rm` has removed itself.
     if (this.#folder.config() === undefined) return;
     using lock = this.#folder.lock();
     if (lock === undefined) {

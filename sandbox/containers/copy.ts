@@ -1,4 +1,5 @@
-// `docker cp`: files between the host and a container, with Docker's rules for where they end up.
+// `docker cp`: copies files between the host and a container, to the destinations that Docker's
+// rules give.
 import { lstatSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { basename, dirname, join, posix, resolve } from 'node:path';
 import { Readable, Writable } from 'node:stream';
@@ -7,16 +8,18 @@ import { SandboxError } from '../errors.js';
 import type { ContainerFiles, FileInfo } from './files.js';
 
 export interface CopyOptions {
-  /** Owners are kept; default: they are root's in the container, and the caller's on the host. */
+  /** Keeps owners. Default: root in the container, the caller on the host. */
   archive?: boolean;
-  /** A symbolic link at the source stands for what it leads to. */
+  /** Copies the target of a symbolic link at the source. */
   followLink?: boolean;
 }
 
-/** The name of the archive's one root while it is extracted on the host. */
+/** Name of the root of the archive while it is extracted on the host. */
 const ROOT = 'root';
 
-/** Where a copy ends up: `name` in `directory`; '.' joins the directory itself. */
+/**
+ * The destination of a copy: `name` in `directory`. The name `.` merges into the directory itself.
+ */
 interface Place {
   directory: string;
   name: string;
@@ -40,7 +43,10 @@ export function copyIn(files: ContainerFiles, from: string, to: string, options:
   });
 }
 
-/** Copies a file or folder of a container to the host. @throws SandboxError `no-such-file`, `tool` */
+/**
+ * Copies a file or folder of a container to the host.
+ * @throws SandboxError `no-such-file`, `tool`
+ */
 export function copyOut(files: ContainerFiles, from: string, to: string, options: CopyOptions = {}): Promise<void> {
   return files.together(async () => {
     const path = absolute(from);
@@ -84,7 +90,10 @@ export function copyOut(files: ContainerFiles, from: string, to: string, options
   });
 }
 
-/** Docker's rules (docker cp): depends on what is at the destination, and on how both paths end. */
+/**
+ * Finds the destination by Docker's rules (docker cp). It depends on what exists there, and on how
+ * both paths end.
+ */
 async function placeFor(
   from: string,
   isDirectory: boolean,
@@ -112,7 +121,7 @@ async function placeFor(
   return { directory, name: path.basename(to) };
 }
 
-/** Whether there is a directory, or something else, or nothing. */
+/** Resolves to true for a directory, false for another file, undefined if nothing is there. */
 async function guestDirectory(files: ContainerFiles, path: string): Promise<boolean | undefined> {
   let info: FileInfo;
   try {
@@ -128,13 +137,13 @@ async function hostDirectory(path: string): Promise<boolean | undefined> {
   return statSync(path, { throwIfNoEntry: false })?.isDirectory();
 }
 
-/** What the host's file system refuses is said like anything else. */
+/** Errors of the host's file system are reported as `tool`. */
 function toSandboxError(error: unknown): unknown {
   const isSystemError = error instanceof Error && 'syscall' in error;
   return isSystemError ? new SandboxError('tool', error.message, { cause: error }) : error;
 }
 
-/** Docker takes a container's paths from its root. */
+/** Docker resolves paths in a container from its root. */
 function absolute(path: string): string {
   return path.startsWith('/') ? path : `/${path}`;
 }

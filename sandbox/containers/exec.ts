@@ -1,5 +1,5 @@
-// A further process in a running container. The supervisor passes the request on to the guest's agent; the streams come
-// from the machine straight to us, on a port of our own, so that nobody stands between.
+// Starts another process in a running container. The supervisor passes the request to the agent.
+// The streams come straight from the machine, on a vsock port of this process.
 import { randomInt } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { type ContainerIo, ProcessIo } from '../agent/process-io.js';
@@ -14,13 +14,13 @@ import type { Environment } from '../spec/run-spec.js';
 import { type Signal, signalNumber } from '../spec/signal-number.js';
 import { type ControlClient, openRequest } from '../supervision/control-client.js';
 
-/** Ports above those that anybody knows by heart. */
+/** The first port to use, above well-known ones. */
 const FIRST_PORT = 2 ** 20;
-/** `randomInt` reaches no further than 2^48, a port no further than 2^32. */
+/** The last port to use. `randomInt` is limited to 2^48, a port to 2^32. */
 const LAST_PORT = 2 ** 32 - 2;
 
 export interface ExecSpec {
-  /** At least one word. */
+  /** At least one argument. */
   command: readonly string[];
   /** Set over the container's variables. null removes a variable. */
   env?: Environment | undefined;
@@ -34,11 +34,13 @@ export interface ExecSpec {
   privileged?: boolean | undefined;
 }
 
-/** A process that runs beside the container's own. */
+/** A process that `exec` started. */
 export interface Exec {
   /** In the guest's outermost pid namespace. */
   readonly pid: number;
-  /** Its exit code, 128+n when signal n ended it, when its output is with the caller's streams. */
+  /**
+   * Its exit code, or 128+n if signal n ended it. Resolves when all output has reached the caller.
+   */
   readonly exit: Promise<number>;
   readonly outputChunks: number;
   /** @throws SandboxError `bad-spec` */
@@ -47,7 +49,7 @@ export interface Exec {
 }
 
 /**
- * Starts a process whose streams nobody has.
+ * Starts a process without streams.
  * @throws SandboxError `not-running`, `bad-spec`, `not-found`, `cannot-invoke`, `agent`
  */
 export async function execDetached(folder: ContainerFolder, config: ContainerConfig, spec: ExecSpec): Promise<void> {
@@ -60,7 +62,10 @@ export function exec(folder: ContainerFolder, config: ContainerConfig, spec: Exe
   return execProcess(folder, processSpec(config, spec, io.terminalSize), io);
 }
 
-/** Starts a process that is described as the agent has it; its port is ours to choose. @throws SandboxError */
+/**
+ * Starts a process from the spec that the agent takes, with a port of our choice. @throws
+ * SandboxError as `execDetached`
+ */
 export async function execProcess(folder: ContainerFolder, described: ProcessSpec, io: ContainerIo): Promise<Exec> {
   const { sockets } = folder;
   if (sockets === undefined || !existsSync(sockets))

@@ -1,4 +1,4 @@
-// The files of a container, as the agent's tools reach them; of one that does not run, too.
+// The files of a container, by the tools of the agent, whether the container runs or not.
 import { PassThrough, Readable, type Writable } from 'node:stream';
 import { SandboxError } from '../errors.js';
 import type { Supervised } from '../supervision/supervision.js';
@@ -16,7 +16,7 @@ const TYPES: Record<string, FileType> = {
   s: 'socket',
 };
 
-/** One file in an answer of the agent: type, octal mode, uid, gid, size, mtime in seconds, and the name. */
+/** A file in an answer of the agent: type, octal mode, uid, gid, size, mtime in seconds, name. */
 const FILE = /^(\S) (\S+) (\S+) (\S+) (\S+) (\S+) (.*)$/s;
 
 export interface FileInfo {
@@ -33,17 +33,20 @@ export interface FileInfo {
 
 export interface FileEvent {
   type: 'create' | 'change' | 'delete';
-  /** Of what it happened to, in the directory that is watched; '' for what is watched itself. */
+  /** Name of the file in the watched directory; empty for the watched file itself. */
   name: string;
 }
 
-/** What a container has written (A), changed (C) or deleted (D) of its image. */
+/** What a container has added to (A), changed in (C) or deleted from (D) its image. */
 export interface Change {
   kind: 'A' | 'C' | 'D';
   path: string;
 }
 
-/** Every method takes absolute paths and rejects with a SandboxError: `no-such-file`, `tool`, `not-running`. */
+/**
+ * Every method takes absolute paths, and rejects with a SandboxError: `no-such-file`, `tool`,
+ * `not-running`, `agent`.
+ */
 export class ContainerFiles {
   readonly #container: Supervised;
 
@@ -52,19 +55,19 @@ export class ContainerFiles {
     this.#container = container;
   }
 
-  /** What is at `path`; a symbolic link is what it leads to, unless that is not there. */
+  /** The file at `path`, following symbolic links. For a dangling link, the link itself. */
   async stat(path: string): Promise<FileInfo> {
     const files = parseFiles(await this.#ask('stat', path));
     return files.at(-1) ?? unexpected();
   }
 
-  /** What is at `path` itself. */
+  /** The file at `path`, without following a symbolic link. */
   async lstat(path: string): Promise<FileInfo> {
     const [file] = parseFiles(await this.#ask('stat', path));
     return file ?? unexpected();
   }
 
-  /** What is in a directory, by name. */
+  /** The files in a directory, sorted by name. */
   async list(path: string): Promise<FileInfo[]> {
     return parseFiles(await this.#ask('list', path)).sort((a, b) => (a.name < b.name ? -1 : 1));
   }
@@ -74,15 +77,13 @@ export class ContainerFiles {
     return this.#ask('read', path);
   }
 
-  /** Makes or overwrites a file. `mode` is for one that is new. */
+  /** Writes a file. `mode` applies to a new one. */
   async write(path: string, data: string | Uint8Array | Readable, { mode = 0o644 } = {}): Promise<void> {
     const stdin = data instanceof Readable ? data : Readable.from([Buffer.from(data as Uint8Array)]);
     await this.#run(['write', path, mode.toString(8)], { stdin });
   }
 
-  /**
-   * What happens to a file, or in a directory, from now on until `signal`.
-   */
+  /** The changes of a file, or in a directory, from now on until `signal` aborts. */
   async *watch(path: string, { signal }: { signal?: AbortSignal } = {}): AsyncGenerator<FileEvent> {
     const output = new PassThrough();
     const ended = new AbortController();
@@ -110,17 +111,20 @@ export class ContainerFiles {
     }
   }
 
-  /** Writes a tar archive of `path` and all below it, under `name`. */
+  /** Writes a tar archive of `path` and everything below it, whose root is called `name`. */
   archive(path: string, name: string, output: Writable, { follow = false } = {}): Promise<void> {
     return this.#run(['archive', path, name, ...(follow ? ['follow'] : [])], { stdout: output });
   }
 
-  /** Extracts a tar archive into a directory, with the owners that it names or else as root's. */
+  /**
+   * Extracts a tar archive into a directory. Files belong to root, or with `owners` to the owners
+   * in the archive.
+   */
   extract(directory: string, archive: Readable, { owners = false } = {}): Promise<void> {
     return this.#run(['extract', directory, ...(owners ? ['owners'] : [])], { stdin: archive });
   }
 
-  /** What became of the image's files. */
+  /** The changes of the container to its image, sorted by path. */
   async changes(): Promise<Change[]> {
     const told = splitAnswer(await this.#ask('changes'))
       .map((text) => ({ kind: text.charAt(0), path: text.slice(2) }))
@@ -129,12 +133,12 @@ export class ContainerFiles {
     for (const { kind, path } of told) {
       for (let at = path; kind !== 'c' && at !== ''; at = at.slice(0, at.lastIndexOf('/'))) holders.add(at);
     }
-    // A directory in which nothing changed has been touched for a mount.
+    // A directory without changes in it was only touched to mount something.
     const changed = told.filter(({ kind, path }) => kind !== 'c' || holders.has(path));
     return changed.map(({ kind, path }) => ({ kind: kind.toUpperCase() as Change['kind'], path }));
   }
 
-  /** Writes what the container wrote as a layer of an image. */
+  /** Writes the changes of the container as a layer of an image, a tar archive. */
   layer(output: Writable): Promise<void> {
     return this.#run(['layer'], { stdout: output });
   }
@@ -147,7 +151,7 @@ export class ContainerFiles {
     return withGuest(this.#container, () => runTool(this.#container.folder, argv, io));
   }
 
-  /** Does several things with the files of a container that does not run while it is booted once. */
+  /** Runs `act`, and boots a container that does not run only once for all that it does. */
   together<T>(act: () => Promise<T>): Promise<T> {
     return withGuest(this.#container, act);
   }

@@ -1,5 +1,6 @@
-// A folder or file of the host as a tar archive (POSIX.1-2001 pax), for the container's end of a copy. Headers are the
-// `tar` package's. The walk is ours: the package's own leaves out FIFOs and fails on a file that shrinks while it is read.
+// Makes a tar archive (POSIX.1-2001 pax) of a folder or file of the host, for a container to
+// extract. The headers are written by the `tar` package. The walk is our own: that of the package
+// leaves out FIFOs, and fails if a file shrinks while it is read.
 import { createReadStream, type Stats } from 'node:fs';
 import { lstat, readdir, readlink, stat } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -13,13 +14,13 @@ const BLOCK = 512;
 /** Two zero blocks. */
 const END = Buffer.alloc(2 * BLOCK);
 
-/** A name in the archive for each file that has several names. */
+/** The first name in the archive of each file, by device and inode, for hard links. */
 type Links = Map<string, string>;
 
 /**
- * The bytes of an archive of `path` and all below it, under `name`. With `follow`, a symbolic link at `path` stands for
- * what it leads to.
- * @throws SandboxError `no-such-file`, `tool` when something cannot be read
+ * The archive of `path` and everything below it, whose root is called `name`. With `follow`, a
+ * symbolic link at `path` is replaced by its target.
+ * @throws SandboxError `no-such-file`; `tool` if something cannot be read
  */
 export async function* archiveHost(path: string, name: string, { follow = false } = {}): AsyncGenerator<Buffer> {
   try {
@@ -52,7 +53,10 @@ async function* entries(path: string, name: string, links: Links, follow = false
   }
 }
 
-/** The contents of a file. One that changes meanwhile is cut, or filled with zeros, to the `size` in its header. */
+/**
+ * The contents of a file, padded to blocks. If the file changes meanwhile, it is cut or filled with
+ * zeros to the `size` in its header.
+ */
 async function* contents(path: string, size: number): AsyncGenerator<Buffer> {
   let left = size;
   if (size > 0) {
@@ -75,7 +79,7 @@ function header(path: string, status: Stats, type: EntryTypeName, linkpath?: str
     size: type === 'File' ? status.size : 0,
     ...(linkpath !== undefined && { linkpath }),
   };
-  // Not `Pax.encode`: it throws for a time before 1970 that has a fraction.
+  // `Pax.encode` would throw for a time before 1970 with a fraction.
   const records = Buffer.from(new Pax({ ...fields, mtime }).encodeBody());
   return Buffer.concat([
     block({ path: 'pax', type: 'ExtendedHeader', mode: 0o644, size: records.length }),

@@ -1,8 +1,9 @@
-// Extracts a tar archive that a guest sent into files of the host. The guest is hostile. Everything is made in a new
-// folder of our own, and an entry's parent must be a directory that this archive made, so no link leads out of it.
+// Extracts a tar archive from a guest into files of the host. The guest is hostile. Everything is
+// made in a new folder of our own, and the parent of an entry must be a directory that this archive
+// made, so no link leads out of the folder.
 //
-// The reader is that of the image store, not the `tar` package's. That one decompresses whatever begins like gzip, with no
-// option against it, and skips sparse entries without an error.
+// The reader is that of the image store. The one of the `tar` package decompresses any input that
+// begins like gzip, which cannot be turned off, and skips sparse entries without an error.
 import {
   chmodSync,
   closeSync,
@@ -24,7 +25,7 @@ import { join } from 'node:path';
 import { type TarEntry, TarReader } from '../../images/index.js';
 import { SandboxError } from '../errors.js';
 
-/** Takes an archive, piece by piece, into an empty folder. */
+/** Extracts an archive, chunk by chunk, into an empty folder. */
 export class HostExtractor implements Disposable {
   readonly #folder: string;
   readonly #keepOwners: boolean;
@@ -34,7 +35,10 @@ export class HostExtractor implements Disposable {
   readonly #files = new Set<string>();
   #open: { fd: number; path: string; entry: TarEntry } | undefined;
 
-  /** @param folder empty, and nobody else's */
+  /**
+   * @param folder path of an empty folder that no other process uses
+   * @param keepOwners gives files the owners and set-id bits of the archive
+   */
   constructor(folder: string, keepOwners: boolean) {
     this.#folder = folder;
     this.#keepOwners = keepOwners;
@@ -49,16 +53,16 @@ export class HostExtractor implements Disposable {
     });
   }
 
-  /** @throws ImageError for a broken archive, SandboxError `tool` for what has no place here */
+  /** @throws ImageError for a damaged archive, SandboxError `tool` for a forbidden entry */
   write(chunk: Buffer): void {
     this.#reader.write(chunk);
   }
 
-  /** Everything has come. */
+  /** Ends the archive. @throws ImageError if it is incomplete */
   end(): void {
     this.#reader.end();
     this.#finishFile();
-    // A directory's own times and mode come last: until then files are made in it.
+    // Times and modes of directories come last: until now files were made in them.
     for (const [path, entry] of [...this.#directories].reverse()) {
       if (entry === undefined) continue;
       const place = join(this.#folder, path);
@@ -94,17 +98,18 @@ export class HostExtractor implements Disposable {
         return;
       }
       case 'symlink':
-        if (entry.linkname === '') throw refused(`a link to nothing, ${printable(path)}`);
+        if (entry.linkname === '') throw refused(`${printable(path)} is a link without a target`);
         symlinkSync(bytesOf(entry.linkname), place);
         break;
       case 'link': {
         const target = cleaned(entry.linkname);
-        if (target === path || !this.#files.has(target)) throw refused(`a link to ${printable(entry.linkname)}`);
+        if (target === path || !this.#files.has(target))
+          throw refused(`${printable(path)} is a hard link to a file outside of it`);
         linkSync(join(this.#folder, target), place);
         return;
       }
       default:
-        // Devices and pipes of a guest are nothing on the host.
+        // Devices and pipes are left out.
         this.#files.delete(path);
         return;
     }
@@ -128,16 +133,16 @@ export class HostExtractor implements Disposable {
 
   #checkNew(path: string): void {
     const parent = path.includes('/') ? path.slice(0, path.lastIndexOf('/')) : '';
-    if (!this.#directories.has(parent)) throw refused(`${printable(path)} in no directory of its own`);
+    if (!this.#directories.has(parent)) throw refused(`${printable(path)} is in no directory of it`);
     if (path === '' || this.#directories.has(path) || this.#files.has(path)) {
-      throw refused(`${printable(path)} twice`);
+      throw refused(`${printable(path)} appears twice`);
     }
   }
 }
 
 /**
- * Moves what was extracted to where it belongs: directories join, all else takes the place of what is there.
- * @throws SandboxError `tool` where a directory meets something else
+ * Moves extracted files to their destination. Directories are merged; other files are replaced.
+ * @throws SandboxError `tool` if a directory would replace another file, or the reverse
  */
 export function moveInto(from: string, to: string): void {
   const there = lstatSync(to, { throwIfNoEntry: false });
@@ -157,16 +162,21 @@ export function moveInto(from: string, to: string): void {
   rmSync(from, { recursive: true, force: true });
 }
 
-/** A path without `.` and doubled slashes, as text of the bytes it is. */
+/**
+ * Normalizes a path: without `.` and doubled slashes, decoded as UTF-8.
+ * @throws SandboxError `tool` if it has `..`
+ */
 function cleaned(path: string): string {
   const parts = bytesOf(path)
     .split('/')
     .filter((part) => part !== '' && part !== '.');
-  if (parts.includes('..')) throw refused(printable(path));
+  if (parts.includes('..')) throw refused(`${printable(path)} leads through '..'`);
   return parts.join('/');
 }
 
-/** The reader gives one character for each byte; what is no UTF-8 is replaced. */
+/**
+ * Decodes a name of the reader, which has one character for each byte. Invalid UTF-8 is replaced.
+ */
 function bytesOf(text: string): string {
   return Buffer.from(text, 'latin1').toString();
 }

@@ -1,4 +1,5 @@
-// What `docker inspect` says of a container, in its words and units, as far as we have such a thing.
+// A container as `docker inspect` describes it, in its words and units, as far as tsvm has the
+// fields.
 import { constants } from 'node:os';
 import type { ContainerFolder } from '../home/container-folder.js';
 import { type ContainerConfig, type ContainerState, isRunning, stopTimeoutOf } from '../home/container-record.js';
@@ -11,7 +12,7 @@ import { eachPort, formatPort, parsePublished } from '../spec/published-ports.js
 import { DEFAULT_MEMORY } from '../spec/run-spec.js';
 import type { Supervised } from '../supervision/supervision.js';
 
-/** Docker's word for a time that has not come. */
+/** Docker's value for a time that has not come. */
 const NEVER = '0001-01-01T00:00:00Z';
 const NANO = 1e9;
 
@@ -99,7 +100,9 @@ function describeMount({ volumes }: Home, { type, source, target, readOnly = fal
   return { Type: type, Name: source, Source: mountpoint, Driver: 'local', ...place };
 }
 
-/** As Docker has them: by name. A container that is in no private network is in the one of its mode. */
+/**
+ * Networks by name, like Docker. A container without private networks is in the one of its mode.
+ */
 function networks(folder: ContainerFolder, config: ContainerConfig, address: string): Record<string, object> {
   const { mode = 'passt' } = config.spec.network ?? {};
   const memberships = Object.entries(membershipsOf(folder, config));
@@ -113,7 +116,7 @@ function networks(folder: ContainerFolder, config: ContainerConfig, address: str
 
 type HostPort = { HostIp: string; HostPort: string };
 
-/** As Docker has them: where each port of the container is reached; null for one that is only exposed. */
+/** Host ports of each port of the container, like Docker; null for a port that is only exposed. */
 function hostPorts(
   { exposed = [] }: ContainerConfig,
   { ports = [] }: ContainerState,
@@ -126,7 +129,7 @@ function hostPorts(
   return Object.fromEntries(found);
 }
 
-/** What was asked for: an empty address or port is any. */
+/** The port bindings of the spec. An empty address or port stands for any. */
 function portBindings(words: readonly string[]): Record<string, HostPort[]> {
   const bindings: Record<string, HostPort[]> = {};
   for (const { protocol, address = '', host, last, guest, count } of words.map(parsePublished)) {

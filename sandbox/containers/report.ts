@@ -1,4 +1,5 @@
-// What a container uses: the guest's own account (cgroup v2, /proc), and the host's of its machine process.
+// The resources that a container uses: in the guest (cgroup v2, /proc), and on the host by its
+// machine process.
 import { readdirSync, readFileSync } from 'node:fs';
 import { bytesOnDisk } from '../../images/index.js';
 import { SandboxError } from '../errors.js';
@@ -8,10 +9,13 @@ import { DEFAULT_MEMORY } from '../spec/run-spec.js';
 import { openRequest } from '../supervision/control-client.js';
 import { askTool, splitAnswer } from './tools.js';
 
-/** Milliseconds of a clock tick in what /proc says (proc(5), USER_HZ). */
+/** Milliseconds of a clock tick in /proc (proc(5), `USER_HZ`). */
 const TICK = 10;
 
-/** One process in an answer of the agent: uid, pid, parent, start and CPU time in ticks, terminal, and the command. */
+/**
+ * A process in an answer of the agent: uid, pid, parent, start and CPU time in ticks, terminal,
+ * command.
+ */
 const PROCESS = /^(\S+) (\S+) (\S+) (\S+) (\S+) (\S+) (.*)$/s;
 
 export interface ProcessInfo {
@@ -19,7 +23,7 @@ export interface ProcessInfo {
   /** In the guest's outermost pid namespace. */
   pid: number;
   parent: number;
-  /** Milliseconds after the guest's start. */
+  /** Milliseconds from the boot of the guest to the start of the process. */
   start: number;
   /** Milliseconds of CPU time. */
   cpu: number;
@@ -28,15 +32,15 @@ export interface ProcessInfo {
   command: string;
 }
 
-/** Totals since the container's start, and what it has now. */
+/** Totals since the start of the container, and current values. */
 export interface Usage {
   /** Milliseconds since the epoch. */
   time: number;
   /** Milliseconds of CPU time of the container's processes. */
   cpu: number;
-  /** Bytes of its memory, without the page cache that can be dropped at once, as Docker counts. */
+  /** Bytes of memory, without the page cache that can be dropped at once, like Docker. */
   memory: number;
-  /** Bytes that it can have at most. */
+  /** The limit, in bytes. */
   memoryLimit: number;
   pids: number;
   /** Bytes. */
@@ -44,16 +48,16 @@ export interface Usage {
   blockWritten: number;
   networkReceived: number;
   networkSent: number;
-  /** Bytes of the writable layer, and of all that it could have. */
+  /** Bytes used of the writable layer, and its limit. */
   layer: number;
   layerLimit: number;
-  /** Of the machine's processes on the host. */
+  /** Use of the host by the processes of the machine. */
   machine: {
     /** Milliseconds of CPU time. */
     cpu: number;
-    /** Bytes of the host's memory, the guest's included. */
+    /** Bytes of memory of the host, including the memory of the guest. */
     memory: number;
-    /** Of these, what the guest's memory takes: what it has used, and not freed since. */
+    /** The part of it that is memory of the guest: touched, and not freed since. */
     guestMemory: number;
   };
 }
@@ -111,7 +115,7 @@ function field(text: string, key: string): number {
   return Number(new RegExp(`^${key}:?\\s+(\\d+)`, 'm').exec(text)?.[1] ?? 0);
 }
 
-/** All interfaces but the loopback. */
+/** Sums over all interfaces but the loopback. */
 function interfaces(text: string): { networkReceived: number; networkSent: number } {
   const sums = { networkReceived: 0, networkSent: 0 };
   for (const [, name, numbers = ''] of text.matchAll(/^ *(\w+): *([\d ]+)$/gm)) {
@@ -129,14 +133,17 @@ async function readGuestMemory(folder: ContainerFolder): Promise<number> {
   return reply?.type === 'statistics' ? (reply.statistics.memory?.resident ?? 0) : 0;
 }
 
-/** The machine process and those it has started (an emulator): they are one process group, and all map the guest's memory. */
+/**
+ * Use of the machine process and the processes that it started (an emulator). They are one process
+ * group, and all map the memory of the guest.
+ */
 function machineUsage(pid: number | undefined, guestMemory: number): Usage['machine'] {
   const sums = { cpu: 0, memory: guestMemory, guestMemory };
   if (pid === undefined) return sums;
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue;
     try {
-      // The group is the fifth field, behind a name that may have anything in it.
+      // The group is the fifth field. The second, a name, may contain anything.
       const fields = readFileSync(`/proc/${name}/stat`, 'latin1')
         .replace(/^.*\) /s, '')
         .split(' ');
@@ -144,19 +151,22 @@ function machineUsage(pid: number | undefined, guestMemory: number): Usage['mach
       sums.cpu += (Number(fields[11]) + Number(fields[12])) * TICK;
       sums.memory += ownMemory(name);
     } catch {
-      // It has just ended.
+      // The process has just ended.
     }
   }
   return sums;
 }
 
-/** Bytes of a process's memory, but for what is shared memory, as the guest's is (proc(5), /proc/pid/status). */
+/**
+ * Bytes of memory of a process, without shared memory such as that of the guest (proc(5),
+ * /proc/pid/status).
+ */
 function ownMemory(pid: string): number {
   const status = readFileSync(`/proc/${pid}/status`, 'latin1');
   return (field(status, 'RssAnon') + field(status, 'RssFile')) * 1024;
 }
 
-/** Bytes that a container takes of the host's disk: its layer and its logs. */
+/** Bytes on disk of a container: its writable layer and its log. */
 export function diskUsage(folder: ContainerFolder): number {
   return bytesOnDisk(folder.path);
 }

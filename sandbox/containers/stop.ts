@@ -1,16 +1,16 @@
-// Stopping a container, from outside of the process that supervises it.
+// Stops a container from a process other than its supervisor.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode } from '../../errors/index.js';
 import type { ContainerFolder } from '../home/container-folder.js';
 import { openRequest } from '../supervision/control-client.js';
 
 const SIGKILL = 9;
-/** Milliseconds for a supervisor that ends to let go of its lock. */
+/** Milliseconds for a supervisor to end and release its lock. */
 const LEAVE_TIMEOUT = 20_000;
 
 /**
- * Sends `signal`, and SIGKILL after `timeout` milliseconds. Resolves when no process supervises the container any more. A
- * container that does not run is left as it is.
+ * Sends `signal`, and SIGKILL after `timeout` milliseconds. Resolves when the container has no
+ * supervisor any more. Does nothing if the container does not run.
  */
 export async function stopContainer(folder: ContainerFolder, timeout: number, signal: number): Promise<void> {
   try {
@@ -22,20 +22,20 @@ export async function stopContainer(folder: ContainerFolder, timeout: number, si
   await supervisorLeft(folder);
 }
 
-/** Kills the container; a supervisor that does not answer is killed too. */
+/** Kills the container, and its supervisor too if that does not answer. */
 export async function killContainer(folder: ContainerFolder): Promise<void> {
   const stopped = stopContainer(folder, 0, SIGKILL).then(
     () => true,
     () => false,
   );
   if (await Promise.race([stopped, sleep(LEAVE_TIMEOUT, false, { ref: false })])) return;
-  // The kernel takes its machine with it.
+  // The machine process ends with its supervisor.
   const { supervisorPid } = folder.state();
   if (supervisorPid === undefined) return;
   try {
     process.kill(supervisorPid, SIGKILL);
   } catch {
-    // It has ended meanwhile.
+    // The supervisor has ended meanwhile.
   }
   await supervisorLeft(folder);
 }

@@ -1,4 +1,5 @@
-// The agent's tools (guest-agent/PROTOCOL.md, "Tools") in a container that runs, or in one that is only looked at.
+// Runs tools of the agent (guest-agent/PROTOCOL.md, "Tools") in a container, whether it runs or
+// not.
 import { randomInt } from 'node:crypto';
 import { type Readable, Writable } from 'node:stream';
 import { SandboxError } from '../errors.js';
@@ -7,9 +8,9 @@ import { keepsLayer, type Supervised, Supervision } from '../supervision/supervi
 import { execProcess } from './exec.js';
 
 const SIGKILL = 9;
-/** Characters of what a tool says went wrong. */
+/** The most characters of an error message of a tool. */
 const MAX_COMPLAINT = 4096;
-/** Bytes of an answer that is kept in memory. */
+/** The most bytes of an answer in memory. */
 const MAX_ANSWER = 256 * 1024 * 1024;
 
 export interface ToolIo {
@@ -20,7 +21,7 @@ export interface ToolIo {
 
 /**
  * Runs a tool to its end.
- * @throws SandboxError `not-running`; `no-such-file` or `tool` with what it said
+ * @throws SandboxError `not-running`; `no-such-file` or `tool` with the message of the tool
  */
 export async function runTool(folder: ContainerFolder, argv: readonly string[], io: ToolIo = {}): Promise<void> {
   let complaint = '';
@@ -48,7 +49,10 @@ export async function runTool(folder: ContainerFolder, argv: readonly string[], 
   }
 }
 
-/** Runs a tool and takes what it answers. @throws SandboxError as `runTool` */
+/**
+ * Runs a tool and returns its output. @throws SandboxError as `runTool`; `agent` if the output is
+ * too long
+ */
 export async function askTool(folder: ContainerFolder, ...argv: string[]): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let length = 0;
@@ -64,16 +68,19 @@ export async function askTool(folder: ContainerFolder, ...argv: string[]): Promi
   return Buffer.concat(chunks);
 }
 
-/** The fields of an answer in which each is ended by a NUL. Names are bytes: what is no UTF-8 is replaced. */
+/**
+ * Splits an answer into its fields, each of which ends with a NUL. Names are bytes: invalid UTF-8
+ * is replaced.
+ */
 export function splitAnswer(answer: Buffer): string[] {
   return answer.toString().split('\0').slice(0, -1);
 }
 
 /**
- * Does something with a container's files, whether it runs or not: one that does not is booted without anything of it
- * being run, and shut down again.
- *
- * @throws SandboxError `bad-spec` for one that keeps nothing unless it runs; `running` when it is just being started
+ * Runs `act` with the agent of a container. A container that does not run is booted, without
+ * anything of the image, and shut down again.
+ * @throws SandboxError `bad-spec` for a container that keeps no files unless it runs; `running` if
+ *   it is just being started
  */
 export async function withGuest<T>(container: Supervised, act: () => Promise<T>): Promise<T> {
   const { folder, config } = container;
@@ -104,7 +111,7 @@ export async function withGuest<T>(container: Supervised, act: () => Promise<T>)
 
 function toolError(complaint: string, code: number): SandboxError {
   const line = complaint.trim().split('\n').at(-1) ?? '';
-  // The guest wrote it, and it is shown on a terminal.
+  // The guest wrote the message, and it is shown on a terminal.
   const message = line.replace(/[^\x20-\x7e\u00a0-\uffff]+/g, ' ') || `the guest's tool ended with code ${code}`;
   return new SandboxError(
     /: (No such file or directory|Not a directory)$/.test(line) ? 'no-such-file' : 'tool',
