@@ -5,6 +5,8 @@ import * as libc from '../../vmm/host/libc.js';
 import { HOLE_END, HOLE_START } from '../../vmm/host/memory.js';
 import { KVM_EXIT_HLT, KVM_EXIT_IO, KVM_EXIT_IO_IN, KVM_EXIT_MMIO } from '../../vmm/kvm/exits.js';
 import { kvm_run } from '../../vmm/kvm/structs.js';
+import type { VcpuState } from '../../vmm/kvm/vcpu.js';
+import type { VmState } from '../../vmm/kvm/vm.js';
 import { CODE, Guest } from './guest.js';
 
 const word = (guest: Guest, address: number) => {
@@ -152,7 +154,9 @@ test('a saved vCPU and VM continue in new ones', () => {
   // Completes the exit.
   saved.vcpu.run.setUint8(kvm_run.immediate_exit, 1);
   expect(() => saved.run()).toThrow('EINTR');
-  const state = JSON.parse(JSON.stringify({ vm: saved.vm.save(), vcpu: saved.vcpu.save() }));
+  const state: { vm: VmState; vcpu: VcpuState } = JSON.parse(
+    JSON.stringify({ vm: saved.vm.save(), vcpu: saved.vcpu.save() }),
+  );
 
   using restored = new Guest('hlt', { irqchip: true });
   restored.vm.createPit();
@@ -164,7 +168,7 @@ test('a saved vCPU and VM continue in new ones', () => {
   expect(again.xsave).toBe(state.vcpu.xsave);
   expect(again.cpuid).toEqual(state.vcpu.cpuid);
   // The TSC, and the MSRs that derive from it, have moved on.
-  expect(again.msrs.map(([index]) => index)).toEqual(state.vcpu.msrs.map(([index]: [number]) => index));
+  expect(again.msrs.map(({ index }) => index)).toEqual(state.vcpu.msrs.map(({ index }) => index));
   expect(restored.vm.save().irqchips).toEqual(state.vm.irqchips);
 
   expect(restored.run()).toBe(KVM_EXIT_IO);
@@ -176,10 +180,30 @@ test('a saved vCPU and VM continue in new ones', () => {
   expect(restored.vcpu.registers().rbx).toBe(0x12345679n);
 });
 
-test('a saved structure of the wrong size is refused', () => {
+test.each([
+  ['an interrupt controller of the wrong size', (state: VmState) => ({ ...state, irqchips: ['AAAA', 'AAAA', 'AAAA'] })],
+  ['a missing interrupt controller', (state: VmState) => ({ ...state, irqchips: [] })],
+  ['a missing clock', ({ irqchips, pit }: VmState) => ({ irqchips, pit })],
+])('a saved VM with %s is refused', (_, damage) => {
   using guest = new Guest('hlt', { irqchip: true });
   const state = guest.vm.save();
-  expect(() => guest.vm.restore({ ...state, irqchips: ['AAAA'] })).toThrow(RangeError);
+  expect(() => guest.vm.restore(damage(state))).toThrow(expect.objectContaining({ code: 'bad-snapshot' }));
+  guest.vm.restore(state);
+});
+
+test.each([
+  [
+    'registers of the wrong size',
+    (state: VcpuState) => ({ ...state, structures: { ...state.structures, regs: 'AAAA' } }),
+  ],
+  ['an MSR beyond 64 bits', (state: VcpuState) => ({ ...state, msrs: [{ index: 16, value: '18446744073709551616' }] })],
+  ['a CPUID leaf that is no leaf', (state: VcpuState) => ({ ...state, cpuid: [1] })],
+  ['an unknown field', (state: VcpuState) => ({ ...state, more: 1 })],
+])('a saved vCPU with %s is refused', (_, damage) => {
+  using guest = new Guest('hlt', { irqchip: true });
+  const state = guest.vcpu.save();
+  expect(() => guest.vcpu.restore(damage(state))).toThrow(expect.objectContaining({ code: 'bad-snapshot' }));
+  guest.vcpu.restore(state);
 });
 
 test('describe returns the registers in hexadecimal', () => {

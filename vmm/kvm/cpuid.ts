@@ -1,4 +1,5 @@
 // CPUID leaves as KVM exchanges them: converts `struct kvm_cpuid2` to plain objects and back.
+import { type Check, list, record, u32 } from '../saved-state.js';
 import { kvm_cpuid_entry2, kvm_cpuid2 } from './structs.js';
 
 /**
@@ -22,6 +23,13 @@ export interface CpuidEntry {
   ecx: number;
   edx: number;
 }
+
+/** Checks saved leaves. */
+export const checkCpuid: Check<CpuidEntry[]> = list(
+  record<CpuidEntry>({ function: u32, index: u32, flags: u32, eax: u32, ebx: u32, ecx: u32, edx: u32 }),
+  0,
+  MAX_CPUID_ENTRIES,
+);
 
 const FIELDS = ['function', 'index', 'flags', 'eax', 'ebx', 'ecx', 'edx'] as const;
 

@@ -8,6 +8,9 @@ import { kvm_cpuid_entry2, kvm_cpuid2, kvm_msr_list } from './structs.js';
 /** The only version of the API since Linux 2.6.22. */
 const API_VERSION = 12;
 
+/** More MSRs than any KVM lists. */
+export const MAX_MSRS = 1024;
+
 /** An open /dev/kvm. */
 export class Kvm implements Disposable {
   /** Counts ioctls on this descriptor and on every VM and vCPU made from it. */
@@ -55,9 +58,8 @@ export class Kvm implements Disposable {
 
   /** Returns the indices of the MSRs that belong to a saved vCPU. */
   msrIndices(): number[] {
-    const capacity = 1024;
-    const buffer = new Uint32Array(kvm_msr_list.size / 4 + capacity);
-    buffer[0] = capacity;
+    const buffer = new Uint32Array(kvm_msr_list.size / 4 + MAX_MSRS);
+    buffer[0] = MAX_MSRS;
     this.#ioctl('KVM_GET_MSR_INDEX_LIST', buffer);
     return Array.from(buffer.subarray(1, 1 + buffer[0]));
   }

@@ -1,10 +1,12 @@
 // A vCPU of KVM: its registers, and saving and restoring all its state (Linux,
 // Documentation/virt/kvm/api.rst, "vCPU ioctls").
 import * as libc from '../host/libc.js';
+import { type Check, list, parseState, record, u32 } from '../saved-state.js';
 import { KVM_CAP_TSC_CONTROL, KVM_CAP_XSAVE2 } from './capabilities.js';
-import { type CpuidEntry, decodeCpuid, encodeCpuid, MAX_CPUID_ENTRIES } from './cpuid.js';
+import { type CpuidEntry, checkCpuid, decodeCpuid, encodeCpuid, MAX_CPUID_ENTRIES } from './cpuid.js';
 import { type IoctlName, kvmIoctl } from './ioctl.js';
-import { decodeStructure, encodeStructure } from './saved-structure.js';
+import { MAX_MSRS } from './kvm.js';
+import { encodeStructure, structure, u64 } from './saved-structure.js';
 import type { Segment } from './segment.js';
 import * as structs from './structs.js';
 import type { Vm } from './vm.js';
@@ -32,7 +34,7 @@ export interface VcpuState {
   tscKhz: number;
   xsave: string;
   /** In the order in which they must be restored. */
-  msrs: [index: number, value: string][];
+  msrs: { index: number; value: string }[];
   structures: Record<StructureName, string>;
 }
 
@@ -53,6 +55,27 @@ const STRUCTURES = {
   lapic_state: ['KVM_GET_LAPIC', 'KVM_SET_LAPIC', structs.kvm_lapic_state],
   vcpu_events: ['KVM_GET_VCPU_EVENTS', 'KVM_SET_VCPU_EVENTS', structs.kvm_vcpu_events],
 } as const satisfies Record<StructureName, readonly [IoctlName, IoctlName, { size: number }]>;
+
+type Structures = Record<StructureName, Uint8Array>;
+
+const checkStructures = record<Structures>({
+  mp_state: structure(structs.kvm_mp_state.size),
+  regs: structure(structs.kvm_regs.size),
+  sregs: structure(structs.kvm_sregs.size),
+  xcrs: structure(structs.kvm_xcrs.size),
+  debugregs: structure(structs.kvm_debugregs.size),
+  lapic_state: structure(structs.kvm_lapic_state.size),
+  vcpu_events: structure(structs.kvm_vcpu_events.size),
+});
+
+/** A {@link VcpuState} after its checks. */
+interface DecodedState {
+  cpuid: CpuidEntry[];
+  tscKhz: number;
+  xsave: Uint8Array;
+  msrs: { index: number; value: bigint }[];
+  structures: Structures;
+}
 
 /** The deadline is compared with the TSC, so it is restored after the TSC (IA32_TSC is 0x10). */
 const IA32_TSC_DEADLINE = 0x6e0;
@@ -180,21 +203,32 @@ export class Vcpu implements Disposable {
     return { cpuid: this.cpuid(), tscKhz, xsave: encodeStructure(this.#getXsave()), msrs: this.#getMsrs(), structures };
   }
 
-  /** Continues a saved vCPU on a new one with the same ID, whose VM has the same devices. */
-  restore(state: VcpuState): void {
-    this.setCpuid(state.cpuid);
-    if (state.tscKhz > 0) this.#ioctl('KVM_SET_TSC_KHZ', state.tscKhz);
-    this.#setStructures(state, BEFORE_MSRS);
-    this.#ioctl('KVM_SET_XSAVE', decodeStructure(state.xsave, this.#xsaveSize()));
-    this.setMsrs(state.msrs.map(([index, value]) => ({ index, value: BigInt(value) })));
-    this.#setStructures(state, AFTER_MSRS);
+  /**
+   * Continues a saved vCPU on a new one with the same ID, whose VM has the same devices.
+   * @throws MachineError `bad-snapshot`, and then nothing is changed; libc.SystemError if KVM refuses
+   */
+  restore(saved: unknown): void {
+    const { cpuid, tscKhz, xsave, msrs, structures } = parseState('vcpu', this.#checkState(), saved);
+    this.setCpuid(cpuid);
+    if (tscKhz > 0) this.#ioctl('KVM_SET_TSC_KHZ', tscKhz);
+    this.#setStructures(structures, BEFORE_MSRS);
+    this.#ioctl('KVM_SET_XSAVE', xsave);
+    this.setMsrs(msrs);
+    this.#setStructures(structures, AFTER_MSRS);
   }
 
-  #setStructures(state: VcpuState, names: readonly StructureName[]): void {
-    for (const name of names) {
-      const [, set, struct] = STRUCTURES[name];
-      this.#ioctl(set, decodeStructure(state.structures[name], struct.size));
-    }
+  #checkState(): Check<DecodedState> {
+    return record<DecodedState>({
+      cpuid: checkCpuid,
+      tscKhz: u32,
+      xsave: structure(this.#xsaveSize()),
+      msrs: list(record<DecodedState['msrs'][number]>({ index: u32, value: u64 }), 0, MAX_MSRS),
+      structures: checkStructures,
+    });
+  }
+
+  #setStructures(structures: Structures, names: readonly StructureName[]): void {
+    for (const name of names) this.#ioctl(STRUCTURES[name][1], structures[name]);
   }
 
   /** Above 4096 only with features such as AMX, which need KVM_GET_XSAVE2. */
@@ -221,11 +255,11 @@ export class Vcpu implements Disposable {
       const count = this.#ioctl('KVM_GET_MSRS', new Uint8Array(view.buffer));
       wanted.slice(0, count).forEach((index, position) => {
         const at = kvm_msrs.entries + position * kvm_msr_entry.size + kvm_msr_entry.data;
-        saved.push([index, view.getBigUint64(at, true).toString()]);
+        saved.push({ index, value: view.getBigUint64(at, true).toString() });
       });
       wanted = wanted.slice(count + 1);
     }
-    const isLate = ([index]: [number, string]) => index === IA32_TSC_DEADLINE;
+    const isLate = ({ index }: { index: number }) => index === IA32_TSC_DEADLINE;
     return [...saved.filter((msr) => !isLate(msr)), ...saved.filter(isLate)];
   }
 

@@ -2,9 +2,10 @@
 // Documentation/virt/kvm/api.rst, "VM ioctls").
 import * as libc from '../host/libc.js';
 import type { MemoryRegion } from '../host/memory.js';
+import { list, nullable, parseState, record } from '../saved-state.js';
 import { type IoctlName, kvmIoctl } from './ioctl.js';
 import type { Kvm } from './kvm.js';
-import { decodeStructure, encodeStructure } from './saved-structure.js';
+import { encodeStructure, structure } from './saved-structure.js';
 import * as structs from './structs.js';
 
 const KVM_PIT_SPEAKER_DUMMY = 1;
@@ -20,9 +21,16 @@ const IRQCHIPS = [0, 1, 2];
 /** Kernel structures of a VM in base64. Only {@link Vm.restore} can read them. */
 export interface VmState {
   irqchips: string[];
-  pit?: string;
+  /** Null if the VM has no 8254 timer. */
+  pit: string | null;
   clock: string;
 }
+
+const checkState = record<{ irqchips: Uint8Array[]; pit: Uint8Array | null; clock: Uint8Array }>({
+  irqchips: list(structure(structs.kvm_irqchip.size), IRQCHIPS.length, IRQCHIPS.length),
+  pit: nullable(structure(structs.kvm_pit_state2.size)),
+  clock: structure(structs.kvm_clock_data.size),
+});
 
 /** A VM. Close its vCPUs first. */
 export class Vm implements Disposable {
@@ -125,20 +133,23 @@ export class Vm implements Disposable {
     });
     const clock = new Uint8Array(structs.kvm_clock_data.size);
     this.#ioctl('KVM_GET_CLOCK', clock);
-    const state: VmState = { irqchips, clock: encodeStructure(clock) };
-    if (this.#hasPit) {
-      const pit = new Uint8Array(structs.kvm_pit_state2.size);
-      this.#ioctl('KVM_GET_PIT2', pit);
-      state.pit = encodeStructure(pit);
-    }
-    return state;
+    return { irqchips, pit: this.#hasPit ? this.#savePit() : null, clock: encodeStructure(clock) };
   }
 
-  /** Continues a saved VM on one with the same devices, before its vCPUs run. */
-  restore(state: VmState): void {
-    for (const chip of state.irqchips) this.#ioctl('KVM_SET_IRQCHIP', decodeStructure(chip, structs.kvm_irqchip.size));
-    if (state.pit !== undefined) this.#ioctl('KVM_SET_PIT2', decodeStructure(state.pit, structs.kvm_pit_state2.size));
-    const clock = decodeStructure(state.clock, structs.kvm_clock_data.size);
+  #savePit(): string {
+    const pit = new Uint8Array(structs.kvm_pit_state2.size);
+    this.#ioctl('KVM_GET_PIT2', pit);
+    return encodeStructure(pit);
+  }
+
+  /**
+   * Continues a saved VM on one with the same devices, before its vCPUs run.
+   * @throws MachineError `bad-snapshot`, and then nothing is changed; libc.SystemError if KVM refuses
+   */
+  restore(saved: unknown): void {
+    const { irqchips, pit, clock } = parseState('vm', checkState, saved);
+    for (const chip of irqchips) this.#ioctl('KVM_SET_IRQCHIP', chip);
+    if (pit !== null) this.#ioctl('KVM_SET_PIT2', pit);
     const view = new DataView(clock.buffer, clock.byteOffset, clock.byteLength);
     const flags = view.getUint32(structs.kvm_clock_data.flags, true);
     view.setUint32(structs.kvm_clock_data.flags, flags & KVM_CLOCK_REALTIME, true);
