@@ -1,5 +1,6 @@
-// Compiles the command's program ahead (build.mjs): runs it with words that need no machine, so that V8 has compiled what
-// most commands need, and writes that down. Argument: path of the program. TSVM_HOME is to be empty.
+// Compiles the program ahead of time (called by build.mjs): runs commands that need no machine, so
+// that V8 compiles what most commands use, and saves V8's code cache. Argument: path of the
+// program. TSVM_HOME must be an empty directory.
 const { readFileSync, renameSync, writeFileSync } = require('node:fs');
 const { compiledPath, load } = require('./load.cjs');
 

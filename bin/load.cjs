@@ -1,13 +1,14 @@
-// Loads a program of dist/ with what V8 compiled of it when it was built (compile.cjs), which spares most of the time that
-// loading takes. V8 refuses what another version of it has compiled, and compiles anew.
+// Loads a program of dist/ with the code cache that compile.cjs saved, which saves most of the load
+// time. V8 rejects a cache of another V8 version and compiles again.
 const { readFileSync } = require('node:fs');
 const { createRequire } = require('node:module');
 const { dirname } = require('node:path');
 const { Script } = require('node:vm');
 
 /**
- * Runs the program, a function expression of CommonJS, whose last line names the file of its compiled code.
- * @returns what it exports, and its script
+ * Runs the program, a CommonJS function expression whose last line names the file of its code
+ * cache.
+ * @returns its exports and its script
  */
 exports.load = (path) => {
   const source = readFileSync(path, 'utf8');
@@ -17,7 +18,10 @@ exports.load = (path) => {
   return { script, exports: module.exports };
 };
 
-/** Where the compiled code of a program is: what was compiled of another source would be taken for that of this one. */
+/**
+ * The path of a program's code cache. It includes a hash of the source, as V8 does not check the
+ * source itself.
+ */
 exports.compiledPath = (path, source) => `${path}.${source.slice(source.lastIndexOf('//') + 2).trim()}`;
 
 function compiled(path) {

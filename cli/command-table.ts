@@ -1,4 +1,4 @@
-// The commands by name. A command's file is loaded when it is the one that runs.
+// The table of all commands, by name. A command's file is loaded when that command runs.
 import type { CommandEntry, CommandGroup, CommandTable } from './commands/command.js';
 
 const COMMANDS: Record<string, CommandEntry> = {
@@ -97,17 +97,17 @@ const HIDDEN: Record<string, CommandEntry> = {
   },
 };
 
-/** Words of a group that are the names of commands. */
+/** Subcommands of a group that are top-level commands of the same name. */
 function same(...names: string[]): Record<string, string> {
   return Object.fromEntries(names.map((name) => [name, name]));
 }
 
-/** Words of a group that are reached through it alone. */
+/** Subcommands that exist only in their group. */
 function inGroup(group: string, ...names: string[]): Record<string, string> {
   return Object.fromEntries(names.map((name) => [name, `${group} ${name}`]));
 }
 
-/** `tsvm image ls` is `tsvm images`, as with Docker. */
+/** As in Docker, `tsvm image ls` is `tsvm images`. */
 const GROUPS: Record<string, CommandGroup> = {
   container: {
     summary: 'manage containers',

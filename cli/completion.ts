@@ -1,5 +1,5 @@
-// tsvm completion: scripts for bash, zsh and fish. They ask `tsvm __complete WORDS...`, whose last word is the one that is
-// being typed, for what may stand there.
+// tsvm completion: prints completion scripts for bash, zsh and fish. A script calls
+// `tsvm __complete WORDS...`, whose last word is the one being typed, and offers what it prints.
 import { Argument, type Command, type Option } from 'commander';
 import { type Context, createCommand } from './commands/command.js';
 import { findCommand, listedCommands, own } from './commands/lookup.js';
@@ -46,7 +46,7 @@ export function command(context: Context): Command {
     });
 }
 
-/** `tsvm __complete`: what may stand in the place of the last word, one a line. */
+/** `tsvm __complete`: prints the candidates for the last word, one on each line. */
 export function complete(context: Context): Command {
   return createCommand('tsvm __complete', context)
     .argument('[WORD...]')
@@ -78,7 +78,7 @@ async function candidates(before: readonly string[], typed: string, context: Con
   const position = countArguments(command, found.args);
   const last = command.registeredArguments.at(-1);
   const argument = command.registeredArguments[position] ?? (last?.variadic ? last : undefined);
-  // The words of a container's command are not ours.
+  // The command of the container has completions of its own, which tsvm does not know.
   if (argument?.name() === 'COMMAND') return [];
   if (typed.startsWith('-')) {
     const shown = command.options.filter(({ hidden }) => !hidden);
@@ -89,12 +89,15 @@ async function candidates(before: readonly string[], typed: string, context: Con
   return argument?.argChoices ?? (await valuesOf(argument?.name() ?? '', found.name));
 }
 
-/** The words that may follow the name of a group. */
+/** The subcommands of a group. */
 function groupWords({ table }: Context, [name = '', ...more]: readonly string[]): string[] {
   return more.length > 0 ? [] : Object.keys(own(table.groups, name)?.commands ?? {});
 }
 
-/** How many arguments stand before the one that is typed: what is no option and no value of one. */
+/**
+ * Counts the arguments before the word being typed: the words that are neither an option nor its
+ * value.
+ */
 function countArguments(command: Command, words: readonly string[]): number {
   let count = 0;
   for (let index = 0; index < words.length; index++) {
@@ -104,7 +107,10 @@ function countArguments(command: Command, words: readonly string[]): number {
   return count;
 }
 
-/** The option that a word names: `--memory`, `-m`, or `-itm`, whose last letter may take a value. */
+/**
+ * The option that a word names: `--memory`, `-m`, or the last letter of `-itm`, the only one that
+ * may take a value.
+ */
 function optionOf(command: Command, word = ''): Option | undefined {
   const last = /^-[a-zA-Z]+$/.test(word) ? `-${word.at(-1)}` : word;
   return command.options.find(({ long, short }) => last === long || last === short);

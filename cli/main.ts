@@ -1,5 +1,5 @@
-// The command's process, from its first moment to its exit code. The machine process of a run takes longest to start, and
-// so it, or the supervisor that starts it, is started before anything else is even loaded.
+// The process of the command, from start to exit code. The machine process takes longest to start,
+// so it (or the supervisor that starts it) is spawned before the rest of the program is loaded.
 import { isatty } from 'node:tty';
 import type { EarlyProcesses } from './commands/command.js';
 import { FAILED } from './output/errors.js';
@@ -7,11 +7,12 @@ import { FAILED } from './output/errors.js';
 /**
  * Runs a command line and exits the process.
  *
- * @param argv the words after the program's name
- * @param version of tsvm
+ * @param argv the arguments, without the program's name
+ * @param version the version of tsvm
  */
 export async function main(argv: readonly string[], version: string): Promise<never> {
-  // A reader that went away (`tsvm ... | head`) is no reason for a stack trace.
+  // If the reader of a pipe exits (`tsvm ... | head`), writes fail. That must not print a stack
+  // trace.
   for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
   process.on('uncaughtException', (error) => {
     process.stderr.write(`tsvm: internal error: ${error.stack}\n`);
@@ -21,17 +22,18 @@ export async function main(argv: readonly string[], version: string): Promise<ne
   const early = await startEarly(argv);
   const { runCommandLine } = await import('./program.js');
   const exitCode = await runCommandLine(argv, version, early);
-  // Words that were wrong leave it unused.
+  // A command line that failed early has not used them.
   early.machine?.[Symbol.dispose]();
   early.supervisor?.[Symbol.dispose]();
   await Promise.all([flush(process.stdout), flush(process.stderr)]);
-  // Node.js restores terminals when it exits, and aborts if it cannot: a terminal that hung up ends us as it ends others.
+  // Node.js restores terminals when it exits, and aborts if it cannot. If a terminal hung up, exit
+  // by SIGHUP instead, as other processes do.
   if (!terminals.every(isatty)) process.kill(process.pid, 'SIGHUP');
-  // What is still open, stdin above all, keeps nobody waiting.
+  // Open handles, stdin above all, must not keep the process alive.
   process.exit(exitCode);
 }
 
-/** The guess is right for words in their usual order, and a wrong one costs only time. */
+/** Guesses from the arguments which process the command needs. A wrong guess costs only time. */
 async function startEarly([name, ...words]: readonly string[]): Promise<EarlyProcesses> {
   if (name === 'start' || (name === 'run' && looksSupervised(words))) {
     const { SupervisorProcess } = await import('../sandbox/supervision/supervisor-process.js');
@@ -42,16 +44,16 @@ async function startEarly([name, ...words]: readonly string[]): Promise<EarlyPro
   return { machine: new MachineClient() };
 }
 
-/** The letters that the long options stand for. */
+/** The short forms of the long options that matter here. */
 const LETTERS: Record<string, string> = { '--detach': 'd', '--interactive': 'i', '--tty': 't' };
 
-/** Whether the words ask for `-d` or `-it`, which take a supervisor (run.ts). */
+/** Returns true if the arguments contain `-d` or `-it`, which need a supervisor (run.ts). */
 function looksSupervised(words: readonly string[]): boolean {
   const given = new Set<string>();
   let last = '';
   for (const word of words) {
     if (!word.startsWith('-')) {
-      // The first may be an option's value, the second is the command.
+      // A word after an option may be its value. The next one is the image: the options end there.
       if (!last.startsWith('-')) break;
     } else if (word.startsWith('--')) given.add(LETTERS[word] ?? '');
     else for (const letter of word.slice(1)) given.add(letter);

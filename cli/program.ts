@@ -1,4 +1,4 @@
-// A command line: which command is meant, and what is said of its failure.
+// Runs a command line: finds the command, runs it, and reports its failure.
 import type { Command } from 'commander';
 import { COMMAND_TABLE } from './command-table.js';
 import {
@@ -13,7 +13,7 @@ import { findCommand, listedCommands, own } from './commands/lookup.js';
 import { describeError, exitCode, UsageError } from './output/errors.js';
 import { suggest } from './suggestion.js';
 
-/** Runs a command line to its end. Resolves to its exit code. */
+/** Runs a command line. Resolves to its exit code. */
 export async function runCommandLine(argv: readonly string[], version: string, early: EarlyProcesses): Promise<number> {
   const context: Context = { version, early, table: COMMAND_TABLE, options: {}, exitCode: 0 };
   try {
@@ -49,7 +49,7 @@ function programCommand(context: Context): Command {
   return program;
 }
 
-/** `tsvm network`: takes the name of one of the group's commands. */
+/** The command of a group, such as `tsvm network`: runs one of the group's subcommands. */
 function groupCommand(name: string, { summary, commands }: CommandGroup, context: Context): Command {
   const summaries = Object.entries(commands).map(
     ([word, command]) => [word, context.table.commands[command]?.summary ?? ''] as const,
@@ -75,7 +75,7 @@ async function run(words: readonly string[], context: Context): Promise<void> {
   await parse((await found.entry.load()).command(context), found.args);
 }
 
-/** The command that `tsvm help` explains. @throws UsageError for one that there is not */
+/** The command whose help `tsvm help` prints. @throws UsageError for an unknown command */
 async function helpCommand(words: readonly string[], program: Command, context: Context): Promise<Command> {
   const [name] = words;
   if (name === undefined) return program;

@@ -1,9 +1,10 @@
-// Which word somebody meant who mistyped it: by the number of letters to add, drop, change or swap (Damerau, Levenshtein).
+// Suggests the word that a mistyped one stands for, by the Damerau-Levenshtein distance: the number
+// of letters to add, drop, change or swap.
 
-/** Letters that may be wrong, at most a third of the word. */
+/** Letters that may be wrong; also at most a third of the word. */
 const MAX_DISTANCE = 2;
 
-/** The word that is closest to `typed`; nothing when none is close. */
+/** The word that is closest to `typed`; undefined if none is close. */
 export function suggest(typed: string, words: readonly string[]): string | undefined {
   const limit = Math.min(MAX_DISTANCE, Math.ceil(typed.length / 3));
   const near = words
@@ -14,7 +15,7 @@ export function suggest(typed: string, words: readonly string[]): string | undef
 }
 
 function distance(a: string, b: string): number {
-  // Row i has the distances of the first i letters of `a` from each beginning of `b`.
+  // Row i holds the distances between the first i letters of `a` and each prefix of `b`.
   let beforeLast: number[] = [];
   let last = Array.from({ length: b.length + 1 }, (_, column) => column);
   for (let i = 1; i <= a.length; i++) {
@@ -31,7 +32,7 @@ function distance(a: string, b: string): number {
   return at(last, b.length);
 }
 
-/** A number of a row that is known to have it. */
+/** The number in a column of a row. Callers stay within the row. */
 function at(row: readonly number[], column: number): number {
   return row[column] ?? Number.POSITIVE_INFINITY;
 }

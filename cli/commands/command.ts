@@ -1,10 +1,13 @@
-// What all commands have in common: the global options, one line for a wrong word, and their exit code.
+// What all commands share: the context, the global options, and errors of usage in one line.
 import { Command, CommanderError, Option } from 'commander';
 import type { MachineClient, SupervisorProcess } from '../../sandbox/internal.js';
 import { UsageError } from '../output/errors.js';
 import { type CliLog, createLog, FORMATS, LEVELS, type LogOptions } from '../output/log.js';
 
-/** Processes that were started before the words were read, each for a command that takes it over. */
+/**
+ * Processes that were spawned before the arguments were parsed. The command that needs one takes it
+ * over.
+ */
 export interface EarlyProcesses {
   /** For a container in the foreground. */
   machine?: MachineClient | undefined;
@@ -14,35 +17,40 @@ export interface EarlyProcesses {
 
 export interface CommandEntry {
   readonly summary: string;
-  /** Loads the command's file, which only the command that runs needs. */
+  /** Loads the file of the command. */
   readonly load: () => Promise<{ command(context: Context): Command }>;
 }
 
 export interface CommandGroup {
   readonly summary: string;
-  /** The commands that the group's words stand for, by their names in `CommandTable.commands`. */
+  /** The group's subcommands, each with the name of its entry in `CommandTable.commands`. */
   readonly commands: Readonly<Record<string, string>>;
 }
 
 export interface CommandTable {
-  /** By name. Those of one word are listed; `network create` and its like are reached through their group alone. */
+  /**
+   * By name. Help lists those of one word; others, such as `network create`, belong to their group.
+   */
   readonly commands: Readonly<Record<string, CommandEntry>>;
   readonly groups: Readonly<Record<string, CommandGroup>>;
-  /** Commands that are not listed. */
+  /** Commands that help does not list. */
   readonly hidden: Readonly<Record<string, CommandEntry>>;
 }
 
-/** What a command gets from, and gives back to, the program around it. */
+/** What the program passes to a command, and what the command returns. */
 export interface Context {
   readonly version: string;
   readonly table: CommandTable;
   readonly early: EarlyProcesses;
-  /** The global options, from before and after the command's name. */
+  /** The global options, given before or after the command's name. */
   options: LogOptions;
   exitCode: number;
 }
 
-/** A command's parser, named as the user calls it: `tsvm run`. Errors are thrown, not printed. */
+/**
+ * The parser of a command. It throws errors and prints none.
+ * @param name the full name of the command: `tsvm run`
+ */
 export function createCommand(name: string, context: Context): Command {
   const command = new Command(name)
     .exitOverride()
@@ -61,14 +69,17 @@ export function createCommand(name: string, context: Context): Command {
   return command;
 }
 
-/** The log that the options ask for, once they are all known: in a command's action. */
+/**
+ * Opens the log that the global options select. Call it in a command's action, when all options are
+ * known.
+ */
 export function openLog(context: Context): Promise<CliLog> {
   return createLog(context.options);
 }
 
 /**
  * Parses `args` and runs the command's action.
- * @throws UsageError for words the command does not know
+ * @throws UsageError for unknown or missing options and arguments
  */
 export async function parse(command: Command, args: readonly string[]): Promise<void> {
   try {
@@ -83,12 +94,12 @@ export async function parse(command: Command, args: readonly string[]): Promise<
   }
 }
 
-/** For options that may be given more than once. */
+/** commander's parser of an option that may be repeated: collects the values. */
 export function collect(value: string, previous: string[] = []): string[] {
   return [...previous, value];
 }
 
-/** The options that were given: those whose value is undefined have no key. */
+/** The options without those whose value is undefined. */
 export function defined<T extends object>(options: T): { [Key in keyof T]?: Exclude<T[Key], undefined> } {
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
   return Object.fromEntries(given) as { [Key in keyof T]?: Exclude<T[Key], undefined> };

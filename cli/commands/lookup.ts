@@ -1,20 +1,20 @@
-// Which command the words of a command line mean.
+// Finds the command that a command line names.
 import type { CommandEntry, CommandTable } from './command.js';
 
 export interface FoundCommand {
   /** Its name in the table: `images` for `tsvm image ls`. */
   readonly name: string;
   readonly entry: CommandEntry;
-  /** The words behind its name. */
+  /** The arguments after the command's name. */
   readonly args: readonly string[];
 }
 
-/** The value of a record's own key. */
+/** The value of an own key of a record; undefined if there is no such key. */
 export function own<Value>(record: Readonly<Record<string, Value>>, key: string): Value | undefined {
   return Object.hasOwn(record, key) ? record[key] : undefined;
 }
 
-/** The command that the words mean, by its own name or by its group's; undefined if there is none. */
+/** The command that the words name, directly or through its group; undefined if there is none. */
 export function findCommand(table: CommandTable, words: readonly string[]): FoundCommand | undefined {
   const [first = '', second = ''] = words;
   const group = own(table.groups, first);
@@ -24,7 +24,7 @@ export function findCommand(table: CommandTable, words: readonly string[]): Foun
   return entry === undefined ? undefined : { name, entry, args: words.slice(group === undefined ? 1 : 2) };
 }
 
-/** The names of the commands that are listed. */
+/** The names of the commands that help lists. */
 export function listedCommands({ commands }: CommandTable): string[] {
   return Object.keys(commands).filter((name) => !name.includes(' '));
 }

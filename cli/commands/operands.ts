@@ -1,9 +1,13 @@
-// Commands that are given several containers, volumes or networks: each is dealt with, whatever becomes of the others.
+// Commands with several operands (containers, volumes, networks): a failure of one does not stop
+// the others.
 import { Container, Home } from '../../sandbox/internal.js';
 import { describeError, exitCode } from '../output/errors.js';
 import { type Context, openLog } from './command.js';
 
-/** Does something to each container, and says its name as the caller wrote it, or what went wrong. */
+/**
+ * Acts on all containers at once. Prints what `act` returns, or else the reference as the caller
+ * wrote it; logs each failure.
+ */
 export async function forEachContainer(
   references: readonly string[],
   context: Context,
@@ -22,7 +26,7 @@ export async function forEachContainer(
   }
 }
 
-/** Does something about each name, and says what went wrong. */
+/** Acts on each name in turn. Logs each failure. */
 export async function forEachName(
   names: readonly string[],
   context: Context,

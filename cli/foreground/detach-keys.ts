@@ -1,10 +1,13 @@
-// Watches what is typed for the keys that leave a container and let it run.
+// Watches the input for the detach keys, which leave a container running.
 import { Transform } from 'node:stream';
 
-/** Bytes, in the order in which they are typed. */
+/** Bytes in the order in which they are typed. */
 export type DetachKeys = readonly number[];
 
-/** What is typed but the keys; `onKeys` is called once when they were typed, and nothing passes after that. */
+/**
+ * Passes the input on without the keys. When they were typed, calls `onKeys` once and passes
+ * nothing more.
+ */
 export function watchForKeys(input: NodeJS.ReadableStream, keys: DetachKeys, onKeys: () => void): Transform {
   let matched = 0;
   let left = false;
@@ -20,7 +23,7 @@ export function watchForKeys(input: NodeJS.ReadableStream, keys: DetachKeys, onK
           onKeys();
           break;
         }
-        // What looked like the keys was something else.
+        // The bytes that were held back are not the keys.
         passed.push(...keys.slice(0, matched));
         matched = byte === keys[0] ? 1 : 0;
         if (matched === 0) passed.push(byte);

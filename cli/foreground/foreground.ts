@@ -1,4 +1,4 @@
-// A container in the foreground: the caller's streams, terminal and signals are its own.
+// Runs a container in the foreground: it uses the caller's streams, terminal and signals.
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   type Attachment,
@@ -12,16 +12,16 @@ import { type DetachKeys, watchForKeys } from './detach-keys.js';
 import { forwardSignals } from './signals.js';
 import { attachTerminal, type Foreground, terminalSize } from './terminal.js';
 
-/** Milliseconds that a program has to draw its screen, and between two looks whether it has. */
+/** Milliseconds that a program has to redraw its screen, and between two checks. */
 const REDRAW = 1000;
 const REDRAW_LOOK = 50;
 
 export interface ForegroundOptions {
   /** The process has a terminal. */
   terminal: boolean;
-  /** The caller's stdin is the process's. */
+  /** The process reads the caller's stdin. */
   stdin: boolean;
-  /** Default: yes. */
+  /** Forward the caller's signals. Default true. */
   signals?: boolean | undefined;
 }
 
@@ -36,7 +36,7 @@ export function callerIo(stdin: boolean): ContainerIo {
   };
 }
 
-/** Waits for the end of a process in the foreground. */
+/** Waits until a process in the foreground exits. Resolves to its exit code. */
 export async function inForeground(
   process: Foreground,
   exit: Promise<number>,
@@ -49,7 +49,7 @@ export async function inForeground(
   return await exit;
 }
 
-/** Why an attachment ended that left its container alone. */
+/** The caller typed the detach keys. */
 class Detached extends SandboxError {
   constructor() {
     super('aborted', 'detached');
@@ -62,7 +62,9 @@ export interface AttachOptions {
   keys?: DetachKeys;
 }
 
-/** Attaches the caller to a container; its exit code, or 0 when the caller left it. */
+/**
+ * Attaches the caller to a container. Resolves to its exit code, or to 0 if the caller detached.
+ */
 export async function attachCaller(container: Container, { stdin, signals, keys }: AttachOptions): Promise<number> {
   const attachment = await openAttachment(container, callerIo(stdin), keys);
   const exit = follow(attachment, { stdin, signals });
@@ -71,8 +73,9 @@ export async function attachCaller(container: Container, { stdin, signals, keys 
 }
 
 /**
- * What has drawn a screen draws it again when its terminal's size changes, and so for the one who has just come. The true
- * size comes before, and follows when it has: a program that sees two changes at once may see none.
+ * Makes a full-screen program draw its screen for a caller that has just attached, by changing the
+ * size of its terminal. The true size follows once the program has written output: if both changes
+ * came at once, the program might see none.
  */
 async function redraw(attachment: Attachment): Promise<void> {
   await sleep(REDRAW_LOOK, undefined, { ref: false });
@@ -85,7 +88,10 @@ async function redraw(attachment: Attachment): Promise<void> {
   attachment.resize(terminalSize(process.stdout)!);
 }
 
-/** Starts a container with the caller attached from its first byte on; its exit code, or 0 when the caller left it. */
+/**
+ * Starts a container with the caller attached from its first byte of output. Resolves to its exit
+ * code, or to 0 if the caller detached.
+ */
 export async function startAttached(
   container: Container,
   { stdin, keys, supervisor = new SupervisorProcess(), ...options }: AttachOptions & ContainerStartOptions,
@@ -112,7 +118,7 @@ export async function startAttached(
     resize: () => {},
     abort: (error) => {
       if (runs) return attachment?.detach(error);
-      // What has no process yet can't be told to end.
+      // The container has no process yet that could get a signal.
       abortedBy = error;
       if (attachment === undefined) supervisor[Symbol.dispose]();
       else container.stop({ timeout: 0 }).catch(attachment.detach);

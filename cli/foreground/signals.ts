@@ -1,18 +1,18 @@
-// The caller's signals reach the process in the guest, as Docker's do.
+// Forwards the caller's signals to the process in the guest, as Docker does.
 import { closeSync, openSync } from 'node:fs';
 import { constants } from 'node:os';
 import { SandboxError } from '../../sandbox/internal.js';
 import type { Foreground } from './terminal.js';
 
 const FORWARDED = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGALRM', 'SIGTERM', 'SIGCONT'] as const;
-/** They end a run that has no process yet. */
+/** Signals that end a run whose process has not started yet. */
 const ENDING: readonly NodeJS.Signals[] = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGTERM'];
-/** A process that shows no reaction to this many SIGINT or SIGTERM is not asked again. */
+/** The number of SIGINT and SIGTERM without any output of the process that ends the run. */
 const PATIENCE = 3;
-/** Milliseconds in which a process whose terminal is gone may end by itself. */
+/** Milliseconds that a process has to exit by itself when its terminal is gone. */
 const HANGUP_GRACE = 2_000;
 
-/** A signal ended the run. */
+/** The run was ended by a signal. */
 export class SignalError extends SandboxError {
   constructor(
     /** 1 to 64. */
@@ -24,8 +24,8 @@ export class SignalError extends SandboxError {
 }
 
 /**
- * Forwards this process's signals until disposed of. The third SIGINT or SIGTERM without effect ends the machine, and so
- * does the end of the terminal: nobody could end it from there any more.
+ * Forwards this process's signals until disposed. The third SIGINT or SIGTERM without effect ends
+ * the machine. So does the loss of the terminal, from which the user could no longer end it.
  */
 export function forwardSignals(run: Foreground): Disposable {
   const hadTerminal = hasTerminal();
@@ -50,7 +50,7 @@ export function forwardSignals(run: Foreground): Disposable {
       hangup ??= setTimeout(() => run.abort(new SignalError(signal, 'the terminal is gone')), HANGUP_GRACE);
     }
     if (name !== 'SIGINT' && name !== 'SIGTERM') return;
-    // What is written since the last one may be the reaction to it.
+    // Output since the last signal may be a reaction to it.
     if (run.outputChunks !== output) asked = 0;
     output = run.outputChunks;
     if (++asked === PATIENCE) run.abort(new SignalError(signal, `got ${PATIENCE} SIGTERM/SIGINTs, forcefully exiting`));
@@ -65,8 +65,8 @@ export function forwardSignals(run: Foreground): Disposable {
 }
 
 /**
- * Signals that end this process do so as ever until disposed of, but between two turns of the event loop: what is made
- * and taken charge of in one turn is never left half way.
+ * Until disposed, lets signals end this process only between two turns of the event loop, so that a
+ * container which one turn creates and takes charge of is never left half made.
  */
 export function endBetweenTurns(): Disposable {
   const stop = () => {
@@ -80,7 +80,7 @@ export function endBetweenTurns(): Disposable {
   return { [Symbol.dispose]: stop };
 }
 
-/** Whether this process has a controlling terminal (tty(4)). */
+/** Returns true if this process has a controlling terminal (tty(4)). */
 function hasTerminal(): boolean {
   try {
     closeSync(openSync('/dev/tty', 'r'));

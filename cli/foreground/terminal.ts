@@ -1,21 +1,21 @@
-// The caller's terminal as the process's: keys go through raw, and the size follows.
+// Connects the caller's terminal to the process: raw mode for its input, and its size.
 import type { ReadStream } from 'node:tty';
 import type { TerminalSize } from '../../sandbox/internal.js';
 
 /** A process in the foreground. */
 export interface Foreground {
-  /** Resolves when it runs; may reject. */
+  /** Resolves when the process runs; may reject. */
   readonly started: Promise<void>;
-  /** Counts the chunks of output that it has written. */
+  /** The number of chunks of output so far. */
   readonly outputChunks: number;
   /** 1 to 64. */
   signal(signal: number): void;
   resize(size: TerminalSize): void;
-  /** Ends it, or what binds us to it, at once. */
+  /** Ends the process, or detaches from it, at once. */
   abort(error: Error): void;
 }
 
-/** The size of a terminal, or nothing when the stream is none. */
+/** The size of a terminal; undefined if the stream is not a terminal. */
 export function terminalSize(output: NodeJS.WriteStream): TerminalSize | undefined {
   if (!output.isTTY) return undefined;
   const [columns, rows] = output.getWindowSize();
@@ -23,10 +23,10 @@ export function terminalSize(output: NodeJS.WriteStream): TerminalSize | undefin
 }
 
 /**
- * Connects the caller's terminal from the start of the process until disposed of. Raw mode waits for the start, so
- * that Ctrl-C still ends a run whose process is not there to get it.
+ * Connects the caller's terminal from the start of the process until disposed. Raw mode waits for
+ * the start, so that Ctrl-C still ends a run whose process has not started.
  *
- * @param input set to raw mode; absent when the process does not read from it
+ * @param input is set to raw mode; absent if the process does not read it
  */
 export function attachTerminal(run: Foreground, input: ReadStream | undefined, output: NodeJS.WriteStream): Disposable {
   let disposed = false;
@@ -36,7 +36,7 @@ export function attachTerminal(run: Foreground, input: ReadStream | undefined, o
     input?.setRawMode(true);
     if (!output.isTTY) return;
     output.on('resize', resize);
-    // It may have changed while the guest started.
+    // The size may have changed while the guest booted.
     resize();
   };
   run.started.then(start, () => {});

@@ -1,4 +1,4 @@
-// --filter of lists of containers, as Docker's.
+// --filter of lists of containers, as in Docker.
 import {
   Container,
   type ContainerInfo,
@@ -19,7 +19,10 @@ const CONTAINER_FILTERS = [
 
 export type ContainerFilter = (info: ContainerInfo) => boolean;
 
-/** @throws UsageError; SandboxError when `before` or `since` names no container, or `publish` or `expose` no port */
+/**
+ * @throws UsageError; SandboxError for an unknown container of `before` or `since`, or an invalid
+ * port
+ */
 export function parseContainerFilters(texts: readonly string[]): ContainerFilter {
   const filters = parseFilters(texts, CONTAINER_FILTERS);
   check(filters, 'status', (value) => (STATUSES as readonly string[]).includes(value), STATUSES.join(', '));
@@ -43,7 +46,7 @@ export function parseContainerFilters(texts: readonly string[]): ContainerFilter
     since.every((time) => config.created > time);
 }
 
-/** Of the container: those that the host's lead to now. */
+/** The ports of the container that are published now. */
 function publishedPorts(state: ContainerState): string[] {
   return isRunning(state) ? eachPort(state.ports ?? []).map(formatPort) : [];
 }

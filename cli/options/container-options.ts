@@ -1,5 +1,5 @@
-// The options that say what a container is, for `tsvm run` and `tsvm create`: one declaration for each. The options of
-// its process and its network stand in process-options.ts and network-options.ts.
+// The options of a new container, for `tsvm run` and `tsvm create`. Each has one declaration. The
+// options of its process and its network are in process-options.ts and network-options.ts.
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { ContainerSpec } from '../../sandbox/internal.js';
@@ -19,7 +19,7 @@ import { parseTmpfs } from './tmpfs.js';
 import { volumeNames } from './values.js';
 
 export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image' | 'command'>>[] = [
-  // How it is kept.
+  // Its life.
   { flags: '--name <NAME>', help: 'name of the container (default: random)', field: 'name', parse: text },
   { flags: '--rm', help: 'remove the container when it exits', field: 'autoRemove' },
   {
@@ -28,7 +28,7 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
     field: 'labels',
     parse: entries(readLabelFile),
   },
-  // It comes after the files: a label that it sets wins over theirs.
+  // After --label-file, so that a label of the command line replaces one of a file.
   {
     flags: '-l, --label <NAME=VALUE>',
     help: 'set a label',
@@ -77,7 +77,7 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
     parse: text,
   },
   ...PROCESS_OPTIONS,
-  // '' means something here: the container has no entrypoint.
+  // Unlike other options, '' has a meaning: no entrypoint.
   {
     flags: '--entrypoint <COMMAND>',
     help: 'overwrite the entrypoint of the image',
@@ -227,7 +227,7 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
   },
 ];
 
-/** Where the ID is written; no part of the container. */
+/** The file for the ID. It is not part of the spec. */
 export const CIDFILE_OPTION: Declaration<{ cidfile?: string }> = {
   flags: '--cidfile <FILE>',
   help: 'write the container ID to a new file',
@@ -246,7 +246,11 @@ export function addContainerOptions(command: Command): Command {
   return addOptions(addOptions(command, CONTAINER_OPTIONS), NETWORK_OPTIONS);
 }
 
-/** What the words of a parsed command ask for. @throws UsageError */
+/**
+ * The spec of a container from its parsed command.
+ * @param words the container's own command
+ * @throws UsageError
+ */
 export function toContainerSpec(image: string, words: string[], command: Command): ContainerSpec {
   return {
     ...readOptions(CONTAINER_OPTIONS, command),

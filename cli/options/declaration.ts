@@ -1,30 +1,31 @@
-// Options as data. One declaration says everything about an option: its flags, its line of help, the parser of its
-// value, the field that it fills, and what completion offers for its value. commander parses the words.
+// Options as data. One declaration has all of an option: its flags, its line of help, the parser of
+// its value, the field that it sets, and the values that completion offers. commander parses the
+// arguments.
 import { type Command, Option } from 'commander';
 import { UsageError } from '../output/errors.js';
 
-/** What an option gives: the fields of `Spec` that were asked for. A field that was not has no key. */
+/** The fields of `Spec` that options have set. A field that no option set has no key. */
 export type Draft<Spec> = { -readonly [Field in keyof Spec]?: Spec[Field] };
 
 interface Described {
-  /** As commander reads them: `-m, --memory <SIZE>`. */
+  /** In commander's form: `-m, --memory <SIZE>`. */
   flags: string;
   help: string;
-  /** The environment variable that stands for the option where it is not given. */
+  /** An environment variable with the value for when the option is absent. */
   env?: string;
-  /** What completion offers for the value. Without it, the shell offers the names of files. */
+  /** The values that completion offers. Without it, the shell offers file names. */
   values?: readonly string[] | (() => readonly string[] | Promise<readonly string[]>);
-  /** An old name: it is taken, and neither help nor completion shows it. */
+  /** Neither help nor completion shows the option: it is an old name. */
   hidden?: true;
 }
 
-/** A flag without a value. It sets a boolean field. */
+/** A flag without a value. It sets its field to true. */
 interface Flag {
   choices?: never;
   parse?: never;
 }
 
-/** One of a few words, which help lists and completion offers. */
+/** One of a few words. Help lists them, and completion offers them. */
 interface Choice<Value> {
   choices: readonly (Value & string)[];
   parse?: never;
@@ -33,11 +34,11 @@ interface Choice<Value> {
 interface Parsed<Value> {
   choices?: never;
   /**
-   * Reads the value, once for each time that the option is given.
+   * Parses a value of the option. Called once for each time that the option is given.
    *
-   * @param flag the option's long name, for the error
-   * @param before what the field has so far; a parser of lists appends to it, others replace it
-   * @returns undefined to leave the field at its default
+   * @param flag the option's long name, for errors
+   * @param before the value of the field so far; a parser of lists appends to it, others ignore it
+   * @returns the new value of the field; undefined for its default
    * @throws UsageError
    */
   parse(text: string, flag: string, before: Value | undefined): Value | undefined;
@@ -49,7 +50,7 @@ type FieldDeclaration<Spec, Field extends keyof Spec> = Described & { field: Fie
     | Parsed<NonNullable<Spec[Field]>>
   );
 
-/** An option whose value says which of several fields it fills. `parse` gives the new values of some of them. */
+/** An option that sets some of several fields. `parse` returns their new values. */
 type FieldsDeclaration<Spec> = Described & {
   field?: never;
   fields: readonly (keyof Spec)[];
@@ -57,12 +58,14 @@ type FieldsDeclaration<Spec> = Described & {
   parse(text: string, flag: string, before: Draft<Spec>): { [Field in keyof Spec]?: Spec[Field] | undefined };
 };
 
-/** The declaration of an option that fills a field of `Spec`. The parser's type is the field's. */
+/**
+ * The declaration of an option that sets a field of `Spec`. The parser has the type of the field.
+ */
 export type Declaration<Spec> =
   | { [Field in keyof Spec]-?: FieldDeclaration<Spec, Field> }[keyof Spec]
   | FieldsDeclaration<Spec>;
 
-/** An option of a command that was made of a declaration. */
+/** commander's option, made from a declaration. */
 export class DeclaredOption extends Option {
   readonly #values: NonNullable<Described['values']>;
 
@@ -79,11 +82,12 @@ export class DeclaredOption extends Option {
     if (env !== undefined) this.env(env);
     this.hideHelp(hidden === true);
     if (choices !== undefined) this.argChoices = [...choices];
-    // The declaration's own parser reads the values, in the order of the declarations (`readOptions`).
+    // commander only collects the texts. `readOptions` parses them, in the order of the
+    // declarations.
     if (this.required) this.argParser((text: string, before: string[] | undefined) => [...(before ?? []), text]);
   }
 
-  /** What completion offers for the value. */
+  /** The values that completion offers. */
   async completions(): Promise<string[]> {
     return [...(typeof this.#values === 'function' ? await this.#values() : this.#values)];
   }
@@ -96,10 +100,10 @@ export function addOptions<Spec>(command: Command, declarations: readonly Declar
 }
 
 /**
- * The fields that the options of a parsed command fill. Where several options fill one field, they do so in the order of
- * the declarations.
+ * The fields that the options of a parsed command set. If several options set one field, they apply
+ * in the order of the declarations.
  *
- * @throws UsageError
+ * @throws UsageError for an invalid value
  */
 export function readOptions<Spec extends object>(
   declarations: readonly Declaration<Spec>[],
@@ -129,7 +133,8 @@ function apply<Spec extends object>(
   } else if (choices !== undefined) {
     fill(draft, { [field]: parseChoice(text, flag, choices) });
   } else {
-    // The union of all fields' declarations: each parser is called with its own field's value.
+    // TypeScript sees the union of all parsers here. Each is called with the value of its own
+    // field.
     const parse = declaration.parse as unknown as Parsed<unknown>['parse'];
     fill(draft, { [field]: parse(text, flag, draft[field]) });
   }
@@ -147,20 +152,23 @@ function parseChoice(text: string, flag: string, choices: readonly string[]): st
   );
 }
 
-/** A text as it is. As in Docker, an empty one stands for the default. */
+/** A parser of texts. As in Docker, an empty text stands for the default. */
 export function text(value: string): string | undefined {
   return value === '' ? undefined : value;
 }
 
-/** For an option that may be given more than once: each value is one more item of the list. */
+/** A parser of a list, for an option that may be repeated: each value is one more item. */
 export function list<Item>(parse: (text: string, flag: string) => Item) {
   return (text: string, flag: string, before: readonly Item[] = []): readonly Item[] => [...before, parse(text, flag)];
 }
 
-/** Likewise of texts. */
+/** A parser of a list of texts. */
 export const texts = list((text) => text);
 
-/** For an option that may be given more than once, whose values are entries of a record. The last of a name counts. */
+/**
+ * A parser of a record, for an option that may be repeated: each value adds entries. The last value
+ * of a key wins.
+ */
 export function entries<Value>(parse: (text: string, flag: string) => readonly (readonly [string, Value])[]) {
   return (text: string, flag: string, before: Readonly<Record<string, Value>> = {}): Readonly<Record<string, Value>> =>
     Object.fromEntries([...Object.entries(before), ...parse(text, flag)]);

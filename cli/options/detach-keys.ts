@@ -1,4 +1,4 @@
-// The keys that leave a container and let it run, as Docker writes them: `ctrl-p,ctrl-q`.
+// --detach-keys, in Docker's form: `ctrl-p,ctrl-q`.
 import type { DetachKeys } from '../foreground/detach-keys.js';
 import { UsageError } from '../output/errors.js';
 import type { Declaration } from './declaration.js';
@@ -6,7 +6,8 @@ import type { Declaration } from './declaration.js';
 export const DEFAULT_DETACH_KEYS: DetachKeys = [0x10, 0x11];
 
 /**
- * Letters, or `ctrl-` and one of `a` to `z`, `@`, `[`, `\`, `]`, `^`, `_`; separated by commas.
+ * Parses keys separated by commas. Each is a letter, or `ctrl-` and one of `a` to `z`, `@`, `[`,
+ * `\`, `]`, `^`, `_`.
  * @throws UsageError
  */
 export function parseDetachKeys(text: string, flag: string): DetachKeys {

@@ -1,12 +1,12 @@
-// Durations as timeout(1) and Go's time.ParseDuration read them.
+// Durations in the forms of timeout(1) and of Go's time.ParseDuration.
 import { UsageError } from '../output/errors.js';
 
 const MILLISECONDS: Record<string, number> = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 /**
- * Milliseconds of `90`, `1.5s`, `500ms`, `2m` or `1h30m`; a plain number is seconds.
+ * The milliseconds of `90`, `1.5s`, `500ms`, `2m` or `1h30m`. A plain number is seconds.
  *
- * @param flag the option's name, for the error
+ * @param flag the option's name, for errors
  * @throws UsageError
  */
 export function parseDuration(text: string, flag: string): number {
@@ -28,9 +28,10 @@ function bounded(milliseconds: number, text: string, flag: string): number {
 }
 
 /**
- * Milliseconds since the epoch of a time (RFC 3339, or seconds since the epoch), or of so long ago (`10m`).
+ * The milliseconds since the epoch of a time (RFC 3339, or seconds since the epoch), or of a
+ * duration ago (`10m`).
  *
- * @param flag the option's name, for the error
+ * @param flag the option's name, for errors
  * @throws UsageError
  */
 export function parseTime(text: string, flag: string): number {

@@ -1,14 +1,14 @@
-// -e and --env-file, read as Docker reads them (docker/cli, opts/env.go and opts/file.go).
+// -e and --env-file, by Docker's rules (docker/cli, opts/env.go and opts/file.go).
 import { readFileSync } from 'node:fs';
 import { messageOf } from '../../errors/index.js';
 import { UsageError } from '../output/errors.js';
 
-/** bufio.MaxScanTokenSize: a longer line is not a line to Docker. */
+/** The longest line that Docker reads (bufio.MaxScanTokenSize). */
 const MAX_LINE = 64 * 1024;
 
 /**
- * One -e: `NAME=value`, or `NAME` for the value that `environment` has. A name that it lacks has the value
- * null: the variable is removed from the image's.
+ * One -e: `NAME=value`, or `NAME` for the value that `environment` has. A name that it lacks has
+ * the value null: the variable is removed from the image's.
  * @throws UsageError
  */
 export function parseEnv(text: string, environment: NodeJS.ProcessEnv): [name: string, value: string | null] {
@@ -19,8 +19,8 @@ export function parseEnv(text: string, environment: NodeJS.ProcessEnv): [name: s
 }
 
 /**
- * The variables of an environment file: a `NAME=value` or `NAME` on each line, taken as it is, without quoting;
- * `#` opens a comment. A bare name that `environment` lacks is left out.
+ * The variables of an environment file. Each line is `NAME=value` or `NAME`, without quoting; `#`
+ * starts a comment. `NAME` takes its value from `environment`, and is left out if it has none.
  * @throws UsageError
  */
 export function parseEnvFile(

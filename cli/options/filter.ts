@@ -1,10 +1,11 @@
-// --filter KEY=VALUE of lists, as Docker reads it: filters of different keys must all hold, of one key any, but all labels.
+// --filter KEY=VALUE of lists, by Docker's rules: an object must match each key by any of its
+// values, but all labels.
 import { UsageError } from '../output/errors.js';
 
 export type Filters = ReadonlyMap<string, readonly string[]>;
 
 /**
- * Reads all --filter options of a command.
+ * Parses all --filter options of a command.
  * @throws UsageError
  */
 export function parseFilters(texts: readonly string[], known: readonly string[]): Filters {
@@ -23,7 +24,7 @@ export function parseFilters(texts: readonly string[], known: readonly string[])
 }
 
 /**
- * A filter that is yes or no; undefined if it is not there.
+ * The value of a boolean filter; undefined if it was not given.
  * @throws UsageError
  */
 export function booleanFilter(filters: Filters, key: string): boolean | undefined {
@@ -34,7 +35,7 @@ export function booleanFilter(filters: Filters, key: string): boolean | undefine
   throw new UsageError(`invalid argument '${key}=${value}' for --filter: expected true or false`);
 }
 
-/** Whether labels have all that `label=NAME` and `label=NAME=VALUE` ask for. */
+/** Returns true if the labels match all filters `label=NAME` and `label=NAME=VALUE`. */
 export function hasLabels(labels: Record<string, string>, wanted: readonly string[] = []): boolean {
   return wanted.every((text) => {
     const equals = text.indexOf('=');
@@ -44,7 +45,7 @@ export function hasLabels(labels: Record<string, string>, wanted: readonly strin
   });
 }
 
-/** Matches a whole name against Go's path.Match pattern: `*` and `?` stay inside a component. */
+/** Matches a whole name against a pattern of Go's path.Match: `*` and `?` do not match `/`. */
 export function matchesPattern(pattern: string, name: string): boolean {
   const expression = pattern.replace(/\[[^\]]*\]|[*?]|[.+^${}()|[\]\\]/g, (part) => {
     if (part === '*') return '[^/]*';

@@ -3,14 +3,17 @@ import { readFileSync } from 'node:fs';
 import { messageOf } from '../../errors/index.js';
 import { UsageError } from '../output/errors.js';
 
-/** Name and value of `NAME=VALUE`; of `NAME` alone the value is empty. @throws UsageError */
+/** Name and value of `NAME=VALUE`. The value of `NAME` alone is empty. @throws UsageError */
 export function parseLabel(text: string): [name: string, value: string] {
   const [name = '', value = ''] = text.split(/=(.*)/s, 2);
   if (name === '') throw new UsageError(`invalid argument '${text}' for --label: expected NAME or NAME=VALUE`);
   return [name, value];
 }
 
-/** The labels of a file, one a line; empty lines and those that begin with # are none. @throws UsageError */
+/**
+ * The labels of a file, one on each line. Empty lines and lines that start with `#` are skipped.
+ * @throws UsageError
+ */
 export function readLabelFile(path: string): [name: string, value: string][] {
   let text: string;
   try {

@@ -1,8 +1,8 @@
-// What a container may use, in Docker's forms: resource limits, rates of disks, kernel parameters.
+// Parsers of resource limits, disk rates and kernel parameters, in Docker's forms.
 import type { DeviceRate, Rlimit } from '../../sandbox/internal.js';
 import { UsageError } from '../output/errors.js';
 
-/** A parser of the rate of one disk (`/dev/vda:1mb`) or of each (`1mb`). @throws UsageError */
+/** A parser of the rate of one disk (`/dev/vda:1mb`) or of all disks (`1mb`). @throws UsageError */
 export function rate(of: DeviceRate['of'], parse: (text: string, flag: string) => number) {
   return (text: string, flag: string): DeviceRate => {
     const [, device, amount = ''] = /^(?:(\/[^:]*):)?(.*)$/s.exec(text) ?? [];
@@ -20,7 +20,8 @@ export function parseSysctl(text: string, flag: string): [name: string, value: s
 }
 
 /**
- * `nofile=1024:4096`, `core=0` (soft and hard), `memlock=-1` or `memlock=unlimited` (docker/go-units, ParseUlimit).
+ * The limit of `nofile=1024:4096`, `core=0` (soft and hard), `memlock=-1` or `memlock=unlimited`
+ * (docker/go-units, ParseUlimit).
  * @throws UsageError
  */
 export function parseUlimit(text: string, flag: string): Rlimit {

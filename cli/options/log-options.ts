@@ -1,11 +1,11 @@
-// --log-opt, with the words of Docker's json-file driver.
+// --log-opt, with the options of Docker's json-file driver.
 import type { LogLimits } from '../../sandbox/internal.js';
 import { UsageError } from '../output/errors.js';
 import { parseSize } from './size.js';
 
 const DEFAULTS: LogLimits = { maxSize: 10_000_000, maxFiles: 3 };
 
-/** The limits with `max-size=SIZE` or `max-file=N` set. @throws UsageError */
+/** The limits, with `max-size=SIZE` or `max-file=N` applied. @throws UsageError */
 export function parseLogOption(text: string, flag: string, limits: LogLimits = DEFAULTS): LogLimits {
   const [name, value = ''] = text.split(/=(.*)/s, 2);
   if (name === 'max-size') {

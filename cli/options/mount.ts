@@ -1,19 +1,19 @@
-// -v and --mount, with Docker's words (docs.docker.com, "Bind mounts" and "Volumes").
+// -v and --mount, in Docker's forms (docs.docker.com, "Bind mounts" and "Volumes").
 import type { Mount, TmpfsMount } from '../../sandbox/internal.js';
 import { UsageError } from '../output/errors.js';
 import { parseSize } from './size.js';
 
-/** What the options ask for. */
+/** The mounts of an option. */
 export interface Mounts {
   mounts: Mount[];
   tmpfs: TmpfsMount[];
 }
 
-/** Words of -v that say nothing here: labels and propagation are matters of the host's own mounts. */
+/** Options of -v without effect here: SELinux labels and propagation concern mounts of the host. */
 const WITHOUT_EFFECT = new Set(['rw', 'z', 'Z', 'cached', 'delegated', 'consistent', 'rprivate', 'private']);
 
 /**
- * A mount of `/srv:/data`, `/srv:/data:ro`, `name:/data`, or of a volume without a name: `/data`.
+ * The mount of `/srv:/data`, `/srv:/data:ro`, `name:/data`, or of `/data`: an anonymous volume.
  * @throws UsageError
  */
 export function parseVolume(text: string, flag: string): Mount {
@@ -37,7 +37,8 @@ export function parseVolume(text: string, flag: string): Mount {
 const NAMES: Record<string, string> = { src: 'source', dst: 'target', destination: 'target', ro: 'readonly' };
 
 /**
- * A mount of `type=bind,source=/srv,target=/data,readonly`, `type=volume,...` or `type=tmpfs,target=/run,tmpfs-size=64m`.
+ * The mount of `type=bind,source=/srv,target=/data,readonly`, `type=volume,...` or
+ * `type=tmpfs,target=/run,tmpfs-size=64m`.
  * @throws UsageError
  */
 export function parseMount(text: string, flag: string): Mounts {

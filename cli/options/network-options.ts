@@ -1,4 +1,4 @@
-// The options of a container's network: Docker's, and those of where it may connect to.
+// The options of a container's network: Docker's, and --allow-net and --deny-net.
 import type { NetworkOptions } from '../../sandbox/internal.js';
 import { UsageError } from '../output/errors.js';
 import { type Declaration, text, texts } from './declaration.js';
@@ -59,7 +59,7 @@ export const NETWORK_OPTIONS: readonly Declaration<NetworkOptions>[] = [
   { flags: '--mac-address <MAC>', help: 'MAC address of the container', field: 'mac', parse: text },
 ];
 
-/** A container is made in one network. `tsvm network connect` puts it into others. */
+/** A container is created in one network. `tsvm network connect` adds others. */
 function parseNetwork(name: string, flag: string, before: string | undefined): string | undefined {
   if (before === undefined || before === name) return text(name);
   throw new UsageError(`${flag} was given twice: connect the container to '${name}' with 'tsvm network connect'`);

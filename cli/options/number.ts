@@ -1,4 +1,4 @@
-// Numbers as options have them.
+// Parsers of numbers.
 import { UsageError } from '../output/errors.js';
 
 /** A whole number, which may be negative. @throws UsageError */
@@ -8,13 +8,13 @@ export function parseInteger(text: string, flag: string): number {
   return Number(text);
 }
 
-/** A whole number of at least 0: of seconds, or of things. @throws UsageError */
+/** A whole number of at least 0. @throws UsageError */
 export function parseCount(text: string, flag: string): number {
   if (!/^\d{1,9}$/.test(text)) throw new UsageError(`invalid argument '${text}' for ${flag}: expected a whole number`);
   return Number(text);
 }
 
-/** Milliseconds of a whole number of seconds. @throws UsageError */
+/** A whole number of seconds, in milliseconds. @throws UsageError */
 export function parseSeconds(text: string, flag: string): number {
   return parseCount(text, flag) * 1000;
 }

@@ -3,7 +3,7 @@ import type { ExecSpec, RunSpec } from '../../sandbox/internal.js';
 import { type Declaration, entries, text } from './declaration.js';
 import { parseEnv, readEnvFile } from './environment.js';
 
-/** What a container's first process and one that `exec` starts have in common. */
+/** What the main process of a container and a process of `exec` share. */
 type ProcessSpec = Pick<ExecSpec & RunSpec, 'stdin' | 'terminal' | 'env' | 'cwd' | 'user'>;
 
 export const PROCESS_OPTIONS: readonly Declaration<ProcessSpec>[] = [
@@ -15,7 +15,7 @@ export const PROCESS_OPTIONS: readonly Declaration<ProcessSpec>[] = [
     field: 'env',
     parse: entries(readEnvFile),
   },
-  // It comes after the files: a variable that it sets wins over theirs.
+  // After --env-file, so that a variable of the command line replaces one of a file.
   {
     flags: '-e, --env <NAME=VALUE>',
     help: 'set an environment variable; NAME alone passes on its value',

@@ -1,10 +1,10 @@
-// --restart, with Docker's words.
+// --restart, in Docker's form.
 import type { RestartPolicy } from '../../sandbox/internal.js';
 import { UsageError } from '../output/errors.js';
 
 export const RESTART_POLICIES: readonly RestartPolicy['name'][] = ['no', 'on-failure', 'always', 'unless-stopped'];
 
-/** A policy of `always` or `on-failure:3`. @throws UsageError */
+/** The policy of `always` or `on-failure:3`. @throws UsageError */
 export function parseRestart(text: string, flag: string): RestartPolicy | undefined {
   if (text === '') return undefined;
   const [, word, count] = /^([a-z-]+)(?::(\d{1,6}))?$/.exec(text) ?? [];

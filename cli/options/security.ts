@@ -1,11 +1,12 @@
-// --security-opt, with Docker's words.
+// --security-opt, in Docker's form.
 import { readFileSync } from 'node:fs';
 import { messageOf } from '../../errors/index.js';
 import { parseSeccompProfile, type SeccompProfile } from '../../sandbox/internal.js';
 import { UsageError } from '../output/errors.js';
 
 /**
- * `no-new-privileges`, alone or with a boolean, and `seccomp=`; with `=` or `:`, as Docker takes them.
+ * Parses `no-new-privileges`, alone or with a boolean, or `seccomp=FILE`. As in Docker, `:` may
+ * stand for `=`.
  * @throws UsageError
  */
 export function parseSecurityOption(text: string): {

@@ -1,12 +1,12 @@
-// Sizes as Docker reads them (docker/go-units, RAMInBytes): a number and a binary unit.
+// Sizes in Docker's form (docker/go-units, RAMInBytes): a number and a binary unit.
 import { UsageError } from '../output/errors.js';
 
 const UNITS = 'kmgtp';
 
 /**
- * Bytes of `512m`, `1.5g`, `64MiB` or `1048576`.
+ * The bytes of `512m`, `1.5g`, `64MiB` or `1048576`.
  *
- * @param flag the option's name, for the error
+ * @param flag the option's name, for errors
  * @throws UsageError
  */
 export function parseSize(text: string, flag: string): number {

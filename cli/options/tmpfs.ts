@@ -1,4 +1,4 @@
-// --tmpfs DIR[:OPTIONS], with the options of mount(8) that Docker takes for it.
+// --tmpfs DIR[:OPTIONS], with the options of mount(8) that Docker accepts.
 import type { TmpfsMount } from '../../sandbox/internal.js';
 import { UsageError } from '../output/errors.js';
 import { parseSize } from './size.js';
@@ -15,7 +15,7 @@ const FLAGS: Record<string, Partial<TmpfsMount>> = {
 };
 
 /**
- * A tmpfs of `/run`, `/tmp:size=64m,mode=1777` or `/cache:exec,uid=1000`.
+ * The tmpfs of `/run`, `/tmp:size=64m,mode=1777` or `/cache:exec,uid=1000`.
  * @throws UsageError
  */
 export function parseTmpfs(text: string, flag: string): TmpfsMount {

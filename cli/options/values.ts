@@ -1,12 +1,12 @@
-// What there is on this machine that an option or an argument may name, for completion.
+// Names for completion: what exists on this host.
 import { Container, Home } from '../../sandbox/internal.js';
 
-/** Names of containers; the short ID of one without a name. */
+/** Names of containers. A container without a name has its short ID. */
 export function containerNames(): string[] {
   return Container.list(new Home()).map(({ name, config }) => name ?? config.id.slice(0, 12));
 }
 
-/** `NAME:TAG` of the images in the store. */
+/** Names of images, as `NAME:TAG`. */
 export async function imageNames(): Promise<string[]> {
   const images = await new Home().images.list();
   return images.flatMap(({ name, tag }) => (name === null ? [] : [`${name}:${tag}`]));

@@ -1,13 +1,13 @@
-// What the user is told when something fails, and the exit code that says so to a program.
+// Reports a failure: the message for the user, and the exit code.
 
-/** tsvm itself failed: Docker's code for it. */
+/** Docker's exit code for a failure of tsvm itself. */
 export const FAILED = 125;
 
-/** The user's words are wrong: the message, and where the right ones are. */
+/** Wrong usage of the command line. */
 export class UsageError extends Error {
   override readonly name = 'UsageError';
 
-  /** @param command the command whose help explains it: `tsvm run` */
+  /** @param command the command whose help explains the right usage: `tsvm run` */
   constructor(
     message: string,
     readonly command?: string,
@@ -16,7 +16,7 @@ export class UsageError extends Error {
   }
 }
 
-/** Docker's exit code for an error that ended a command. */
+/** Docker's exit code for the error that ended a command. */
 export function exitCode(error: unknown): number {
   const { code, signal } = error as { code?: unknown; signal?: unknown };
   if (code === 'aborted' && typeof signal === 'number') return 128 + signal;
@@ -25,10 +25,10 @@ export function exitCode(error: unknown): number {
   return FAILED;
 }
 
-/** Errors whose message was written for the user; any other is a defect of tsvm. */
+/** Names of errors whose message is for the user. Any other error is a bug in tsvm. */
 const EXPECTED = new Set(['UsageError', 'SandboxError', 'ImageError', 'MachineError', 'KernelError']);
 
-/** One line for the user, and for a defect also the stack. */
+/** One line for the user; for a bug in tsvm also the stack. */
 export function describeError(error: unknown): { message: string; detail?: string } {
   if (!(error instanceof Error)) return { message: String(error) };
   if (EXPECTED.has(error.name)) return { message: error.message.trim().replace(/\s*\n\s*/g, ': ') };

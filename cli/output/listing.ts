@@ -1,17 +1,17 @@
-// Lists, as the commands that have one print them: a table, lines of JSON, or what a template makes of each row.
+// Formats lists of commands: as a table, as lines of JSON, or by a template.
 import { formatTable } from './table.js';
 import { fillTemplate, parseTemplate } from './template.js';
 
-/** What --format takes, for the help. */
+/** The values of --format, for help. */
 export const FORMAT_HELP = 'table, json, or a template such as {{.ID}} (default: table)';
 
-/** A column of the table: its heading, and the field of a row that it shows. */
+/** The columns of a table: the heading, and the field of a row that the column shows. */
 export type Columns<Row> = readonly (readonly [heading: string, field: keyof Row & string])[];
 
 /**
- * The text of a list.
+ * Formats a list.
  * @param format see `FORMAT_HELP`
- * @throws UsageError for a template that is none
+ * @throws UsageError for an invalid template
  */
 export function formatList<Row extends Record<keyof Row, unknown>>(
   rows: readonly Row[],
@@ -42,7 +42,7 @@ function pad(cells: string[], count: number): string[] {
   return Array.from({ length: count }, (_, index) => cells[index] ?? '');
 }
 
-/** Labels as lists have them: `NAME=VALUE,NAME=VALUE`. */
+/** Labels in a cell of a list: `NAME=VALUE,NAME=VALUE`. */
 export function formatLabels(labels: Readonly<Record<string, string>>): string {
   return Object.entries(labels)
     .map(([name, value]) => `${name}=${value}`)
@@ -50,9 +50,9 @@ export function formatLabels(labels: Readonly<Record<string, string>>): string {
 }
 
 /**
- * The text of things that are described: a JSON array, or what a template makes of each.
- * @param format `json` for one line, or a template; default: indented
- * @throws UsageError for a template that is none
+ * Formats the objects of an `inspect` command: as a JSON array, or each by a template.
+ * @param format `json` for one line, or a template; default: indented JSON
+ * @throws UsageError for an invalid template
  */
 export function formatObjects(found: readonly object[], format: string | undefined): string {
   if (!format) return `${JSON.stringify(found, null, 4)}\n`;

@@ -1,4 +1,4 @@
-// The log: lines of text for people, or JSON (pino) for programs. All of it goes to stderr.
+// The log on stderr: lines of text, or JSON (pino) for programs.
 import type { Log } from '../../sandbox/internal.js';
 
 export const LEVELS = ['silent', 'error', 'warn', 'info', 'debug', 'trace'] as const;
@@ -18,7 +18,7 @@ export interface CliLog extends Log {
   error(message: string, fields?: object): void;
 }
 
-/** Makes the log that the global options ask for: warnings and errors, with `--quiet` errors alone. */
+/** Opens the log. By default it has warnings and errors; with `--quiet`, errors only. */
 export async function createLog({ logLevel, logFormat, quiet }: LogOptions): Promise<CliLog> {
   const level = logLevel ?? (quiet ? 'error' : 'warn');
   if (logFormat !== 'json') return textLog(level);

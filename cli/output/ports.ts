@@ -1,7 +1,9 @@
-// The ports of a container, as Docker's lists have them.
+// Formats the ports of a container as Docker does.
 import { type BoundPort, type ContainerInfo, eachPort, formatPort, isRunning } from '../../sandbox/internal.js';
 
-/** `0.0.0.0:8080-8082->80-82/tcp, [::]:8080-8082->80-82/tcp, 53/udp`; of what does not run nothing. */
+/**
+ * `0.0.0.0:8080-8082->80-82/tcp, [::]:8080-8082->80-82/tcp, 53/udp`; empty for a stopped container.
+ */
 export function formatPorts({ config, state }: ContainerInfo): string {
   if (!isRunning(state)) return '';
   const bound = eachPort(state.ports ?? []);
@@ -10,7 +12,7 @@ export function formatPorts({ config, state }: ContainerInfo): string {
   return [...bound.reduce(addToRange, []).map(formatRange), ...unpublished].join(', ');
 }
 
-/** Ports of the host at one address, and those of the container that they lead to one by one. */
+/** A range of ports of the host, published one by one to a range of ports of the container. */
 interface PortRange {
   first: BoundPort;
   count: number;

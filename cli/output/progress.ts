@@ -1,20 +1,20 @@
-// How far a long step is, on one line of the terminal.
+// Shows the progress of a long step on one line of the terminal.
 import type { Progress } from '../../images/index.js';
 import { formatBytes } from './table.js';
 
-/** Milliseconds between two drawings of the line. */
+/** Milliseconds between two updates of the line. */
 const INTERVAL = 100;
-/** Milliseconds between two lines where they stay: in a log of some minutes' work. */
+/** Milliseconds between two lines of a log, where lines cannot be replaced. */
 const LOG_INTERVAL = 15_000;
 
-/** Disposing of it wipes the line away. */
+/** Clears the line when disposed. */
 export interface ProgressLine extends Disposable {
   draw(text: string): void;
 }
 
 /**
- * A line on stderr. Where that is no terminal: a line now and then if the work is `long`, else nothing. Nothing either
- * when the user wants quiet.
+ * Opens a line on stderr. With `quiet`, it shows nothing. If stderr is not a terminal, it prints a
+ * line every 15 seconds if the work is `long`, else nothing.
  */
 export function openProgressLine(quiet: boolean | undefined, { long = false } = {}): ProgressLine {
   let drawn: number | undefined;
@@ -44,7 +44,7 @@ export function openProgressLine(quiet: boolean | undefined, { long = false } = 
   };
 }
 
-/** What the line says of an image that is being made. */
+/** The text of the line while an image is written. */
 export function describeProgress({ phase, layer, done, total }: Progress): string {
   if (phase === 'disk') return 'writing the disk';
   const name = layer.replace(/^sha256:/, '').slice(0, 12);

@@ -1,13 +1,13 @@
-// Questions to the person at the terminal, asked on stderr.
+// Prompts for the user, on stderr.
 import { createInterface } from 'node:readline';
 import { Writable } from 'node:stream';
 import { UsageError } from './errors.js';
 
 /**
- * Asks, and waits for a line.
+ * Prints a question and reads one line.
  *
- * @param hidden what is typed is not shown
- * @throws UsageError if there is no answer
+ * @param hidden does not echo the input
+ * @throws UsageError if the input ends before a line
  */
 export function ask(question: string, { hidden = false } = {}): Promise<string> {
   const nowhere = new Writable({ write: (_chunk, _encoding, done) => done() });
@@ -32,10 +32,10 @@ export function ask(question: string, { hidden = false } = {}): Promise<string> 
   });
 }
 
-/** Whether somebody says yes, on a line of stdin, after a warning of what is about to go. */
+/** Prints a warning and reads a line of stdin. Resolves to true if the answer is yes. */
 export async function confirmed(warning: string): Promise<boolean> {
   process.stderr.write(`WARNING! ${warning}\nAre you sure you want to continue? [y/N] `);
   for await (const line of createInterface({ input: process.stdin })) return /^y(es)?$/i.test(line.trim());
-  // Where nobody answers, the answer is no.
+  // Without an answer, nothing is removed.
   return false;
 }

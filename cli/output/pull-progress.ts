@@ -1,31 +1,35 @@
-// How far the layers of an image are: on a terminal a bar for each that is on its way, with those that are done above
-// them; elsewhere a line when one begins and when it is done. The words are Docker's.
+// Shows the progress of the layers of a pull, in Docker's words. On a terminal: a bar for each
+// layer in progress, below the finished ones. Elsewhere: a line when a layer starts and when it is
+// done.
 import type { Progress } from '../../images/index.js';
 import { formatBytes } from './table.js';
 
-/** Milliseconds between two drawings. */
+/** Milliseconds between two updates. */
 const INTERVAL = 100;
-/** Digits of a layer's digest that are shown. */
+/** Digits of a layer's digest to show. */
 const SHORT = 12;
 const BAR_WIDTH = 50;
-/** Columns of a line without its bar. */
+/** Columns of a line besides its bar. */
 const OTHER_WIDTH = 50;
 
-/** Where it is drawn: stderr, or what a test has in its place. */
+/** The output: stderr, or a substitute in tests. */
 interface Screen {
   isTTY?: boolean;
   columns?: number;
   write(text: string): unknown;
 }
 
-/** Disposing of it wipes the bars away; lines stay. */
+/** Clears the bars when disposed; the lines stay. */
 interface PullProgress extends Disposable {
   update(progress: Progress): void;
-  /** Says that layers come from a registry: lines tell of each. Before that there are only bars, and only on a terminal. */
+  /**
+   * Says that layers come from a registry, which enables lines for each layer. Before that there
+   * are only bars, and only on a terminal.
+   */
   pulling(): void;
 }
 
-/** @param quiet nothing is shown */
+/** @param quiet shows nothing */
 export function openPullProgress(quiet: boolean | undefined, screen: Screen = process.stderr): PullProgress {
   if (quiet) return { update() {}, pulling() {}, [Symbol.dispose]() {} };
   const bars = new Map<string, Progress>();
@@ -74,7 +78,7 @@ export function openPullProgress(quiet: boolean | undefined, screen: Screen = pr
   };
 }
 
-/** Moves up over lines and clears what is there. */
+/** Moves the cursor up by a number of lines and clears them. */
 function wipe(lines: number): string {
   return lines === 0 ? '' : `\x1b[${lines}A\x1b[J`;
 }
@@ -83,7 +87,10 @@ function shortId(layer: string): string {
   return layer.replace(/^sha256:/, '').slice(0, SHORT);
 }
 
-/** One layer's line: `5301843c2e3d: Downloading [=====>     ]  12.3MB/45MB`, no wider than the terminal. */
+/**
+ * The line of a layer: `5301843c2e3d: Downloading [=====>     ]  12.3MB/45MB`. Never wider than the
+ * terminal.
+ */
 export function formatBar({ layer, done, total }: Progress, width: number): string {
   const amount = total === undefined ? formatBytes(done) : `${formatBytes(done)}/${formatBytes(total)}`;
   const cells = Math.min(BAR_WIDTH, width - OTHER_WIDTH);

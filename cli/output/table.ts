@@ -1,6 +1,6 @@
-// Tables and amounts as Docker prints them.
+// Formats tables, sizes and times as Docker does.
 
-/** Rows under a heading, columns aligned, three spaces between them. */
+/** Formats rows below a heading. Columns are aligned, with three spaces between them. */
 export function formatTable(heading: readonly string[], rows: readonly (readonly string[])[]): string {
   const all = [heading, ...rows];
   const widths = heading.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
@@ -15,12 +15,12 @@ export function formatTable(heading: readonly string[], rows: readonly (readonly
     .join('');
 }
 
-/** The digits of an image ID that are shown. */
+/** The first 12 digits of an image ID. */
 export function shortId(digest: string): string {
   return digest.replace(/^sha256:/, '').slice(0, 12);
 }
 
-/** Bytes in decimal units, three digits: `117MB`. */
+/** Bytes in decimal units with three digits: `117MB`. */
 export function formatBytes(bytes: number): string {
   const units = ['B', 'kB', 'MB', 'GB', 'TB', 'PB'];
   let value = bytes;
@@ -42,20 +42,20 @@ const SCALES: readonly (readonly [unit: string, seconds: number])[] = [
   ['second', 1],
 ];
 
-/** How long ago a time was: `3 hours ago`. `N/A` for no time. */
+/** The age of a time: `3 hours ago`. `N/A` for an invalid time. */
 export function formatAge(time: string, now = Date.now()): string {
   const seconds = (now - Date.parse(time)) / 1000;
   if (Number.isNaN(seconds)) return 'N/A';
   return seconds < 1 ? 'now' : `${formatSeconds(seconds)} ago`;
 }
 
-/** How long it has been since a time: `3 hours`. */
+/** The duration since a time: `3 hours`. */
 export function formatDuration(time: string, now = Date.now()): string {
   const seconds = (now - Date.parse(time)) / 1000;
   return seconds < 1 ? 'less than a second' : formatSeconds(seconds);
 }
 
-/** In the largest unit that there is one of. */
+/** The number of whole units, in the largest unit that fits. */
 function formatSeconds(seconds: number): string {
   const [unit, length] = SCALES.find((scale) => seconds >= scale[1])!;
   const count = Math.floor(seconds / length);

@@ -1,16 +1,20 @@
-// --format with a template: the part of Go's text/template that people write for Docker's commands. Fields, json, index,
-// len, join, upper, lower, println, parentheses and fields of what is in them, |, if and range.
+// Templates of --format: the part of Go's text/template that is common with Docker's commands. It
+// has fields, the functions json, index, len, join, upper, lower and println, parentheses with
+// fields, pipes, if and range.
 import { UsageError } from './errors.js';
 
 type Render = (dot: unknown) => string;
 type Evaluate = (dot: unknown) => unknown;
 
-/** Fills a template in. @throws UsageError for one that is none, and for a field that is not there */
+/** Fills in a template. @throws UsageError for an invalid template or an unknown field */
 export function fillTemplate(template: string, value: unknown): string {
   return parseTemplate(template)(value);
 }
 
-/** Makes a function that fills a template in, which throws as `fillTemplate`. @throws UsageError */
+/**
+ * Parses a template once, for many values.
+ * @throws UsageError; the result throws as `fillTemplate` does
+ */
 export function parseTemplate(template: string): Render {
   const reader: Reader<string> = { items: template.split(/(\{\{-?.*?-?\}\})/s), next: 0 };
   return parseBlock(reader, []);
@@ -21,17 +25,17 @@ interface Reader<T> {
   next: number;
 }
 
-/** The next item; undefined behind the last. */
+/** The next item; undefined after the last. */
 function peek<T>({ items, next }: Reader<T>): T | undefined {
   return items[next];
 }
 
-/** Takes the next item; '' behind the last. */
+/** Takes the next item; '' after the last. */
 function take(reader: Reader<string>): string {
   return reader.items[reader.next++] ?? '';
 }
 
-/** What comes until one of the words `ends`, which is left to be read; without any, everything. */
+/** Parses up to one of the actions `ends`, which it does not take; with no `ends`, everything. */
 function parseBlock(reader: Reader<string>, ends: readonly string[]): Render {
   const parts: Render[] = [];
   for (let piece = peek(reader); piece !== undefined; piece = peek(reader)) {
@@ -87,7 +91,7 @@ const FUNCTIONS: Record<string, (...args: unknown[]) => unknown> = {
   println: (...values) => `${values.map(show).join(' ')}\n`,
 };
 
-/** A closing parenthesis has the fields behind it: `(index .Ports 0).HostPort`. */
+/** The token of a closing parenthesis includes the fields after it: `(index .Ports 0).HostPort`. */
 const TOKEN = /\s+|("(?:[^"\\]|\\.)*"|\)(?:\.[A-Za-z_]\w*)*|[(|]|[^\s"()|]+)/gy;
 
 function parseExpression(text: string): Evaluate {
@@ -104,7 +108,7 @@ function parseExpression(text: string): Evaluate {
   return evaluate;
 }
 
-/** Calls that hand their value on as the next one's last argument. */
+/** A chain of calls, each of which passes its value to the next one as its last argument. */
 function parsePipeline(reader: Reader<string>): Evaluate {
   let evaluate = parseCall(reader, undefined);
   while (peek(reader) === '|') {
@@ -150,7 +154,7 @@ function parseOperand(reader: Reader<string>): Evaluate {
   return (dot) => names.reduce(field, dot);
 }
 
-/** Of `.NetworkSettings.Ports`; of `.` none. */
+/** The names in `.NetworkSettings.Ports`; none for `.`. */
 function fieldNames(path: string): string[] {
   return path.split('.').filter((name) => name !== '');
 }
@@ -166,7 +170,7 @@ function own(value: unknown, name: string): unknown {
   return (value as Record<string, unknown>)[name];
 }
 
-/** As Go's fmt prints values. */
+/** Formats a value as Go's fmt does. */
 function show(value: unknown): string {
   if (value === undefined || value === null) return '<no value>';
   if (Array.isArray(value)) return `[${value.map(show).join(' ')}]`;

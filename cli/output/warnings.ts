@@ -1,18 +1,18 @@
-// Says once, after each start of the host, what it lacks and what that costs.
+// Warns once per boot of the host about what it lacks.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Home } from '../../sandbox/internal.js';
 import type { CliLog } from './log.js';
 
-/** What the user is told of QEMU's emulator in the place of KVM. */
+/** What emulation by QEMU means to the user. */
 export const EMULATION = 'QEMU emulates the CPU, and programs run 5 to 20 times slower';
 
-/** @param reason why KVM cannot be used, as the machine process says */
+/** @param reason why KVM cannot be used, from the machine process */
 export function warnOfEmulation(reason: string, log: CliLog, home = new Home().path): void {
   warnOnce('told-of-emulation', reason, `${reason}: ${EMULATION} (see: tsvm doctor)`, log, home);
 }
 
-/** @param reason why there is no network, as the machine process says */
+/** @param reason why there is no network, from the machine process */
 export function warnOfNoNetwork(reason: string, log: CliLog, home = new Home().path): void {
   warnOnce('told-of-no-network', reason, `containers have no network: ${reason}`, log, home);
 }
@@ -27,7 +27,7 @@ function warnOnce(file: string, reason: string, message: string, log: CliLog, ho
     mkdirSync(home, { recursive: true });
     writeFileSync(path, now);
   } catch {
-    // It is told again.
+    // The warning is repeated next time.
   }
 }
 

@@ -1,4 +1,4 @@
-// tsvm attach: the caller's streams become those of a container in the background.
+// tsvm attach: connects the caller's streams to a running container.
 import type { Command } from 'commander';
 import { Container, Home, SandboxError } from '../../../sandbox/internal.js';
 import { attachCaller } from '../../foreground/foreground.js';

@@ -1,4 +1,4 @@
-// tsvm commit: what a container wrote becomes an image.
+// tsvm commit: creates an image from a container's changes.
 import type { Command } from 'commander';
 import { Container, Home } from '../../../sandbox/internal.js';
 import { type Context, collect, createCommand, defined } from '../command.js';

@@ -1,4 +1,4 @@
-// tsvm cp: files between the host and a container.
+// tsvm cp: copies files between the host and a container.
 import type { Command } from 'commander';
 import { Container, copyIn, copyOut, Home } from '../../../sandbox/internal.js';
 import { UsageError } from '../../output/errors.js';
@@ -12,8 +12,8 @@ Examples:
   tsvm cp web:/srv - | tar t
   tar c site | tsvm cp - web:/srv
 
-A directory that is not there is made of the source, into one that is there it is copied; SOURCE/. is only what is in it.
-Without -a, files are root's in the container and the caller's on the host.`;
+If DESTINATION is an existing directory, SOURCE is copied into it, otherwise as it. SOURCE/. copies only the contents.
+Without -a, files belong to root in the container and to the caller on the host.`;
 
 interface Options {
   archive?: boolean;
@@ -53,7 +53,7 @@ async function toContainer(from: string, { files }: Container, to: string, optio
   await files.extract(to.startsWith('/') ? to : `/${to}`, process.stdin, { owners: options.archive });
 }
 
-/** As Docker: a path with a colon in it is the host's if it begins with `/` or `.`. */
+/** As in Docker, a path with a colon is on the host if it starts with `/` or `.`. */
 function parsePlace(text: string): { container?: string; path: string } {
   const colon = text.indexOf(':');
   if (colon < 1 || text.startsWith('/') || text.startsWith('.')) return { path: text };

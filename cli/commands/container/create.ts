@@ -1,4 +1,4 @@
-// tsvm create: a container that does not run yet.
+// tsvm create: creates a container without starting it.
 import type { Command } from 'commander';
 import { addContainerOptions, CIDFILE_OPTION, toContainerSpec } from '../../options/container-options.js';
 import { readOptions } from '../../options/declaration.js';

@@ -1,4 +1,4 @@
-// tsvm diff: what a container wrote.
+// tsvm diff: shows the changes to a container's files.
 import type { Command } from 'commander';
 import { Container, Home } from '../../../sandbox/internal.js';
 import { formatList } from '../../output/listing.js';
@@ -14,7 +14,7 @@ export function command(context: Context): Command {
     .action(async (reference: string, { format }: { format?: string }) => {
       const changes = await Container.find(new Home(), reference).files.changes();
       const rows = changes.map(({ kind, path }) => ({ Kind: kind, Path: path }));
-      // The guest wrote the names, and they are shown on a terminal.
+      // The guest chose the names. Control characters in them must not reach the terminal.
       const lines = rows.map(({ Kind, Path }) => `${Kind} ${Path.replace(/[^\x20-\x7e\u00a0-\uffff]/g, '?')}\n`);
       process.stdout.write(format === undefined ? lines.join('') : formatList(rows, [['PATH', 'Path']], format));
     });

@@ -1,4 +1,4 @@
-// tsvm exec: a further command in a container that runs.
+// tsvm exec: runs a command in a running container.
 import type { Command } from 'commander';
 import { Container, type ExecSpec, Home } from '../../../sandbox/internal.js';
 import { callerIo, inForeground } from '../../foreground/foreground.js';

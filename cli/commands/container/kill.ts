@@ -1,4 +1,4 @@
-// tsvm kill: a signal to containers.
+// tsvm kill: sends a signal to containers.
 import { constants } from 'node:os';
 import type { Command } from 'commander';
 import { signalNumber } from '../../../sandbox/internal.js';

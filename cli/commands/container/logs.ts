@@ -1,4 +1,4 @@
-// tsvm logs: what a container wrote.
+// tsvm logs: shows the log of a container.
 import type { Command } from 'commander';
 import { Container, Home } from '../../../sandbox/internal.js';
 import { addOptions, type Declaration, readOptions } from '../../options/declaration.js';
@@ -44,7 +44,7 @@ export function command(context: Context): Command {
     .addHelpText('after', EXAMPLES)
     .action(async (reference: string) => {
       const { timestamps, ...options } = readOptions(OPTIONS, command);
-      // A piece of a line belongs to the line before it.
+      // An entry without a newline is continued by the next one of its stream.
       const atStart = { stdout: true, stderr: true };
       for await (const { log, stream, time } of Container.find(new Home(), reference).logs(options)) {
         const text = timestamps && atStart[stream] ? `${time} ${log}` : log;

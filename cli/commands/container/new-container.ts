@@ -1,11 +1,11 @@
-// Makes the container that the words of `tsvm run` and `tsvm create` ask for, and says what its image is waited for.
+// Creates the container of `tsvm run` and `tsvm create`, and shows the progress of its image.
 import { existsSync, writeFileSync } from 'node:fs';
 import { messageOf } from '../../../errors/index.js';
 import { Container, type ContainerSpec, Home, SandboxError } from '../../../sandbox/internal.js';
 import { openPullProgress } from '../../output/pull-progress.js';
 import type { Context } from '../command.js';
 
-/** @param cidfile gets the container's ID; there is to be no such file yet */
+/** @param cidfile path of a new file for the container's ID */
 export async function newContainer(
   spec: ContainerSpec,
   { options: { quiet } }: Context,

@@ -1,4 +1,4 @@
-// tsvm pause and unpause: containers stand still, and go on.
+// tsvm pause and unpause: pause containers and resume them.
 import type { Command } from 'commander';
 import { type Context, createCommand } from '../command.js';
 import { forEachContainer } from '../operands.js';

@@ -1,4 +1,4 @@
-// tsvm port: which ports of the host lead to a container's.
+// tsvm port: lists the published ports of a container.
 import type { Command } from 'commander';
 import { Container, formatPort, Home, parseExposed, SandboxError } from '../../../sandbox/internal.js';
 import { UsageError } from '../../output/errors.js';

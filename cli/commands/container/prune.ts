@@ -1,4 +1,4 @@
-// tsvm container prune: containers that do not run go.
+// tsvm container prune: removes all stopped containers.
 import type { Command } from 'commander';
 import { Container, Home, SandboxError } from '../../../sandbox/internal.js';
 import { hasLabels, parseFilters } from '../../options/filter.js';
@@ -33,7 +33,7 @@ export function command(context: Context): Command {
           removed.push(config.id);
           reclaimed += size;
         } catch (error) {
-          // Somebody has just started it, and so it is none of those.
+          // It was started meanwhile, so it is not a stopped container.
           if (error instanceof SandboxError && error.code === 'running') continue;
           log.error(describeError(error).message);
           context.exitCode = exitCode(error);

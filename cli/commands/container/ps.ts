@@ -1,4 +1,4 @@
-// tsvm ps: the containers.
+// tsvm ps: lists containers.
 import type { Command } from 'commander';
 import { Container, type ContainerInfo, Home } from '../../../sandbox/internal.js';
 import { parseContainerFilters } from '../../options/container-filters.js';
@@ -18,7 +18,7 @@ Examples:
 Filters: name=, id=, label=NAME[=VALUE], status=, exited=CODE, ancestor=IMAGE, before=, since=CONTAINER,
 publish=PORT[/udp], expose=PORT[/udp], network=NAME.`;
 
-/** Characters of a command that are shown. */
+/** Characters of a command to show. */
 const COMMAND_WIDTH = 20;
 
 interface Options {
@@ -71,7 +71,7 @@ interface Row {
   Ports: string;
   Names: string;
   Labels: string;
-  /** Empty unless it is asked for: it takes a look at every file. */
+  /** Empty unless asked for, as it takes a walk over all files. */
   Size: string;
 }
 
@@ -118,7 +118,7 @@ function sizeOf(id: string): string {
   try {
     return formatBytes(Container.find(new Home(), id).diskUsage);
   } catch {
-    // It has just been removed.
+    // It was removed meanwhile.
     return formatBytes(0);
   }
 }

@@ -1,4 +1,4 @@
-// tsvm rename: a container gets another name.
+// tsvm rename: renames a container.
 import type { Command } from 'commander';
 import { Container, Home } from '../../../sandbox/internal.js';
 import { type Context, createCommand } from '../command.js';

@@ -1,4 +1,4 @@
-// tsvm restart: containers are stopped and started.
+// tsvm restart: stops and starts containers.
 import type { Command } from 'commander';
 import { addOptions, readOptions } from '../../options/declaration.js';
 import { type Context, createCommand } from '../command.js';

@@ -1,4 +1,4 @@
-// tsvm rm: containers and what they wrote go.
+// tsvm rm: removes containers with their files.
 import type { Command } from 'commander';
 import { type Context, createCommand } from '../command.js';
 import { forEachContainer } from '../operands.js';

@@ -1,4 +1,4 @@
-// tsvm run: a command in a new container.
+// tsvm run: runs a command in a new container.
 import type { Command } from 'commander';
 import type { ContainerSpec } from '../../../sandbox/internal.js';
 import type { DetachKeys } from '../../foreground/detach-keys.js';
@@ -87,15 +87,19 @@ async function run(
 }
 
 /**
- * Whether somebody has to stay when we go: what is started again and again, and what may be left with the detach keys.
- * All else is supervised by ourselves, which spares a process and a copy; and so is what is to show its machine's words.
+ * Returns true if the container needs a supervisor process, which outlives this one: if it may be
+ * restarted, or if the caller may detach from it. Otherwise this process supervises it, which saves
+ * a process and a copy of its streams. So it does if it has to show the machine's own log.
  */
 function needsSupervisor({ restart, terminal, stdin, console }: ContainerSpec, level: Level): boolean {
   if (restart !== undefined && restart.name !== 'no') return true;
   return terminal === true && stdin === true && !console && ['silent', 'error', 'warn'].includes(level);
 }
 
-/** The machine's warnings are about its guest, and for those who look into it. */
+/**
+ * The machine's warnings are about its guest. They are shown only if the user asks for more than
+ * warnings.
+ */
 function machineLevel(level: Level): Level {
   return level === 'warn' ? 'error' : level;
 }

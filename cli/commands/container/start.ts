@@ -1,4 +1,4 @@
-// tsvm start: containers that were made or have ended run, again.
+// tsvm start: starts stopped containers.
 import type { Command } from 'commander';
 import { Container, Home } from '../../../sandbox/internal.js';
 import type { DetachKeys } from '../../foreground/detach-keys.js';

@@ -1,4 +1,4 @@
-// tsvm stats: what containers use, once or live.
+// tsvm stats: shows the resource usage of containers, once or live.
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { Container, Home, type Usage } from '../../../sandbox/internal.js';
@@ -11,10 +11,10 @@ Examples:
   tsvm stats
   tsvm stats --no-stream --format '{{.Name}} {{.MemUsage}}' web
 
-CPU, MEM, NET and BLOCK are the container's in its guest, DISK is its writable layer; HOST CPU and HOST MEM are what its
-machine takes of the host, GUEST MEM what of that is the guest's memory: it falls when the guest frees some.`;
+CPU, MEM, NET and BLOCK are measured in the guest. DISK is the writable layer. HOST CPU and HOST MEM are what the
+machine uses on the host. GUEST MEM is the guest's part of that: it falls when the guest frees memory.`;
 
-/** Milliseconds between two looks. */
+/** Milliseconds between two samples. */
 const INTERVAL = 1000;
 
 interface Row {
@@ -66,7 +66,7 @@ export function command(context: Context): Command {
 }
 
 async function show(references: readonly string[], { all = false, stream, format }: Options): Promise<void> {
-  // Whoever is named must run; of the others those count that do.
+  // A container that is named must run. Without names, all running ones are shown.
   let last = await look(references);
   for (;;) {
     await sleep(INTERVAL);
@@ -105,7 +105,7 @@ function running(): string[] {
     .map(({ config }) => config.id);
 }
 
-/** Rows of the containers that do not run. */
+/** Rows of the stopped containers. */
 function idleRows(): Row[] {
   const unknown = Object.fromEntries(COLUMNS.map(([, field]) => [field, '--'])) as unknown as Row;
   return Container.list(new Home())

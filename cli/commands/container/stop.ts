@@ -1,4 +1,4 @@
-// tsvm stop: containers end, gently at first.
+// tsvm stop: stops containers, by a signal and then SIGKILL.
 import type { Command } from 'commander';
 import { signalNumber } from '../../../sandbox/internal.js';
 import { addOptions, type Declaration, readOptions } from '../../options/declaration.js';
@@ -11,7 +11,7 @@ Examples:
   tsvm stop web
   tsvm stop -t 60 db
 
-A command that is process 1 and has no handler for SIGTERM ignores it, as in Docker: it is killed when the time is over.`;
+As in Docker, a command that is process 1 and has no handler for SIGTERM ignores it: it is killed after the timeout.`;
 
 /** How a container is stopped. */
 interface StopOptions {
@@ -28,7 +28,7 @@ export const STOP_OPTIONS: readonly Declaration<StopOptions>[] = [
     field: 'timeout',
     parse: parseSeconds,
   },
-  // Docker's first name of it.
+  // Docker's old name of it.
   { flags: '--time <SECONDS>', help: 'as --timeout', field: 'timeout', hidden: true, parse: parseSeconds },
   {
     flags: '-s, --signal <SIGNAL>',

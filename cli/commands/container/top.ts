@@ -1,4 +1,4 @@
-// tsvm top: the processes of a container.
+// tsvm top: lists the processes of a container.
 import type { Command } from 'commander';
 import { Container, Home } from '../../../sandbox/internal.js';
 import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';

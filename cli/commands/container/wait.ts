@@ -1,4 +1,4 @@
-// tsvm wait: until containers end.
+// tsvm wait: waits until containers stop.
 import type { Command } from 'commander';
 import { type Context, createCommand } from '../command.js';
 import { forEachContainer } from '../operands.js';

@@ -1,4 +1,4 @@
-// tsvm history: how an image was made.
+// tsvm history: shows how an image was made.
 import type { Command } from 'commander';
 import type { HistoryEntry } from '../../../images/index.js';
 import { Home } from '../../../sandbox/internal.js';
@@ -6,7 +6,7 @@ import { FORMAT_HELP, formatList } from '../../output/listing.js';
 import { formatAge, formatBytes, shortId } from '../../output/table.js';
 import { type Context, createCommand } from '../command.js';
 
-/** Characters of a command that are shown. */
+/** Characters of a command to show. */
 const SHORT_COMMAND = 45;
 
 interface Options {
@@ -38,7 +38,7 @@ const COLUMNS = [
   ['COMMENT', 'Comment'],
 ] as const;
 
-/** @param id of the image that the step made; only the last step's is known */
+/** @param id ID of the image that the step made; known only for the last step */
 function toRow({ created, createdBy, comment, size }: HistoryEntry, id: string | null, truncate: boolean) {
   const command = createdBy.replace(/\s+/g, ' ');
   return {

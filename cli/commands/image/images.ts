@@ -1,4 +1,4 @@
-// tsvm images: the images of the store.
+// tsvm images: lists images.
 import type { Command } from 'commander';
 import { ImageError, type ImageSummary } from '../../../images/index.js';
 import { Home } from '../../../sandbox/internal.js';
@@ -54,7 +54,7 @@ const COLUMNS: Columns<ImageRow> = [
   ['SIZE', 'Size'],
 ];
 
-/** An image as lists show it. */
+/** The row of an image in a list. */
 export function imageRow(
   { name, tag, manifest, digest, created, size, sharedSize }: ImageSummary,
   truncate: boolean,
@@ -100,7 +100,7 @@ function isNamed({ name, tag }: ImageSummary, pattern: string): boolean {
   return name !== null && (matchesPattern(pattern, name) || matchesPattern(pattern, `${name}:${tag}`));
 }
 
-/** When the image that a name or ID stands for was made. */
+/** The creation time of an image, by name or ID, in milliseconds since the epoch. */
 function timeOf(images: ImageSummary[], text: string): number {
   const image =
     images.find((image) => isNamed(image, text.includes(':') ? text : `${text}:latest`)) ??

@@ -1,4 +1,4 @@
-// tsvm import: an image of one layer, out of a root file system's tar.
+// tsvm import: creates an image of one layer from the tar of a root file system.
 import type { Command } from 'commander';
 import type { Progress } from '../../../images/index.js';
 import { Home } from '../../../sandbox/internal.js';

@@ -1,4 +1,4 @@
-// tsvm load: the images of an archive into the store.
+// tsvm load: loads images from an archive.
 import type { Command } from 'commander';
 import type { Progress } from '../../../images/index.js';
 import { Home } from '../../../sandbox/internal.js';

@@ -1,4 +1,4 @@
-// tsvm prune: gives back the space of images that nothing needs.
+// tsvm prune: removes unused images.
 import type { Command } from 'commander';
 import { Home } from '../../../sandbox/internal.js';
 import { hasLabels, parseFilters } from '../../options/filter.js';

@@ -1,4 +1,4 @@
-// tsvm pull: an image from its registry.
+// tsvm pull: downloads an image from a registry.
 import type { Command } from 'commander';
 import { Home } from '../../../sandbox/internal.js';
 import { openPullProgress } from '../../output/pull-progress.js';

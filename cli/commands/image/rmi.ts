@@ -1,4 +1,4 @@
-// tsvm rmi: takes names, and with the last name the image, out of the store.
+// tsvm rmi: removes names of images, and with its last name the image.
 import type { Command } from 'commander';
 import { ImageError } from '../../../images/index.js';
 import { Home } from '../../../sandbox/internal.js';
@@ -20,7 +20,7 @@ export function command(context: Context): Command {
           for (const name of untagged) process.stdout.write(`Untagged: ${name}\n`);
           for (const digest of deleted) process.stdout.write(`Deleted: ${digest}\n`);
         } catch (error) {
-          // The others can go all the same.
+          // The other images are still removed.
           log.error(describeError(error).message);
           const forgiven = force && error instanceof ImageError && error.code === 'unknown-image';
           if (!forgiven) context.exitCode = exitCode(error);

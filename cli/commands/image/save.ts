@@ -1,4 +1,4 @@
-// tsvm save: images out of the store, as one archive.
+// tsvm save: saves images to one archive.
 import { createWriteStream, renameSync, rmSync, statSync } from 'node:fs';
 import type { Writable } from 'node:stream';
 import type { Command } from 'commander';
@@ -22,7 +22,9 @@ export function command(context: Context): Command {
     });
 }
 
-/** A file gets its name when it is complete; what is no file, as a pipe, is written to at once. */
+/**
+ * A regular file is renamed into place once it is complete. A pipe or device is written directly.
+ */
 async function saveTo(path: string, save: (output: Writable) => Promise<void>): Promise<void> {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found?.isDirectory()) throw new UsageError(`${path} is a directory`);

@@ -1,4 +1,4 @@
-// tsvm tag: one more name for an image.
+// tsvm tag: adds a name to an image.
 import type { Command } from 'commander';
 import { Home } from '../../../sandbox/internal.js';
 import { type Context, createCommand } from '../command.js';

@@ -1,4 +1,4 @@
-// tsvm kernel build: makes a kernel.
+// tsvm kernel build: builds a kernel.
 import type { Command } from 'commander';
 import { type BuildProgress, buildKernel } from '../../../kernels/index.js';
 import { openProgressLine } from '../../output/progress.js';

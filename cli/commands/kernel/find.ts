@@ -1,4 +1,4 @@
-// The kernel that a command names.
+// Finds the kernel that a command names.
 import { KERNEL_NAMES, type KernelName, kernelPath } from '../../../kernels/index.js';
 import { UsageError } from '../../output/errors.js';
 

@@ -1,4 +1,4 @@
-// tsvm kernel ls: the built kernels.
+// tsvm kernel ls: lists the built kernels.
 import { type Command, Option } from 'commander';
 import { listKernels } from '../../../kernels/index.js';
 import { formatTable } from '../../output/table.js';

@@ -1,4 +1,4 @@
-// tsvm kernel path: where a built kernel is.
+// tsvm kernel path: prints the path of a built kernel.
 import type { Command } from 'commander';
 import { type Context, createCommand } from '../command.js';
 import { findKernel, parseKernelName } from './find.js';

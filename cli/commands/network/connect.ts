@@ -1,4 +1,4 @@
-// tsvm network connect: a container into a network.
+// tsvm network connect: connects a container to a network.
 import type { Command } from 'commander';
 import { Container, Home } from '../../../sandbox/internal.js';
 import { type Context, collect, createCommand } from '../command.js';

@@ -1,4 +1,4 @@
-// tsvm network create: a private network.
+// tsvm network create: creates a private network.
 import type { Command } from 'commander';
 import { Home } from '../../../sandbox/internal.js';
 import { parseLabel } from '../../options/labels.js';

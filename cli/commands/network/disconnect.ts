@@ -1,4 +1,4 @@
-// tsvm network disconnect: a container out of a network.
+// tsvm network disconnect: disconnects a container from a network.
 import type { Command } from 'commander';
 import { Container, Home } from '../../../sandbox/internal.js';
 import { type Context, createCommand } from '../command.js';

@@ -1,4 +1,4 @@
-// tsvm network inspect: networks as JSON.
+// tsvm network inspect: prints the details of networks.
 import type { Command } from 'commander';
 import { Container, Home, isRunning, type Network } from '../../../sandbox/internal.js';
 import { formatObjects } from '../../output/listing.js';
@@ -21,7 +21,7 @@ export function command(context: Context): Command {
     });
 }
 
-/** As Docker describes one. */
+/** The details of a network, in Docker's form. */
 function describeNetwork({ name, id, createdAt, internal, labels }: Network) {
   const members = new Home().networks.members(name).flatMap((id) => {
     const container = Container.find(new Home(), id);

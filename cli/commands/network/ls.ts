@@ -1,4 +1,4 @@
-// tsvm network ls: the private networks.
+// tsvm network ls: lists private networks.
 import type { Command } from 'commander';
 import { FORMAT_HELP, formatLabels, formatList } from '../../output/listing.js';
 import { type Context, collect, createCommand } from '../command.js';

@@ -1,4 +1,4 @@
-// tsvm network prune: networks that no container is in go.
+// tsvm network prune: removes the networks that no container uses.
 import type { Command } from 'commander';
 import { Home } from '../../../sandbox/internal.js';
 import { hasLabels, parseFilters } from '../../options/filter.js';

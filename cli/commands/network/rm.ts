@@ -1,4 +1,4 @@
-// tsvm network rm: networks go.
+// tsvm network rm: removes networks.
 import type { Command } from 'commander';
 import { hasCode } from '../../../errors/index.js';
 import { Home } from '../../../sandbox/internal.js';

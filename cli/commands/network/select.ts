@@ -1,4 +1,4 @@
-// Which networks a --filter means.
+// Selects networks by --filter.
 import { Home, type Network } from '../../../sandbox/internal.js';
 import { booleanFilter, hasLabels, matchesPattern, parseFilters } from '../../options/filter.js';
 
@@ -6,7 +6,7 @@ export const FILTERS = ['name', 'id', 'label', 'driver', 'dangling'];
 export const DRIVER = 'private';
 export const SCOPE = 'local';
 
-/** The networks that fit all filters. @throws UsageError */
+/** The networks that match all filters. @throws UsageError for an invalid filter */
 export function selectNetworks(words: readonly string[]): Network[] {
   const { networks } = new Home();
   const filters = parseFilters(words, FILTERS);

@@ -1,4 +1,4 @@
-// tsvm df: what tsvm keeps on the host's disk.
+// tsvm df: shows disk usage.
 import type { Command } from 'commander';
 import type { StoreUsage } from '../../../images/index.js';
 import { Container, Home, isRunning, volumeSize } from '../../../sandbox/internal.js';
@@ -38,7 +38,7 @@ export function command(context: Context): Command {
 
 type Usage = StoreUsage['images'];
 
-/** A thing of a kind: the bytes that it takes, and whether it is in use. */
+/** The bytes of one object, and whether it is in use. */
 interface Item {
   size: number;
   active: boolean;
@@ -49,7 +49,7 @@ function containersUsage(home: Home): Usage {
     try {
       return [{ size: Container.find(home, config.id).diskUsage, active: isRunning(state) }];
     } catch {
-      // Removed since it was listed.
+      // It was removed meanwhile.
       return [];
     }
   });

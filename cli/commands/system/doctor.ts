@@ -1,4 +1,4 @@
-// tsvm doctor: what this machine has, what it lacks, and what to do about it.
+// tsvm doctor: checks whether this host can run containers, and advises.
 import { execFile } from 'node:child_process';
 import { accessSync, constants, mkdirSync, statfsSync } from 'node:fs';
 import { freemem, release, totalmem } from 'node:os';
@@ -11,7 +11,7 @@ import { formatBytes } from '../../output/table.js';
 import { EMULATION } from '../../output/warnings.js';
 import { type Context, createCommand } from '../command.js';
 
-/** Containers cannot run. */
+/** Exit code: containers cannot run on this host. */
 const UNFIT = 1;
 
 const QEMU = 'qemu-system-x86_64';
@@ -20,9 +20,9 @@ type Verdict = 'ok' | 'warning' | 'missing';
 
 interface Check {
   verdict: Verdict;
-  /** One line: what was found. */
+  /** What was found, in one line. */
   found: string;
-  /** One line: what to do about it. */
+  /** What to do about it, in one line. */
   advice?: string;
 }
 
@@ -39,7 +39,7 @@ export function command(context: Context): Command {
     .action(async ({ format }: { format: string }) => {
       const qemu = await checkProgram(QEMU, ['--version'], 'to run without KVM: apt-get install qemu-system-x86');
       const { result, check: kvm } = await checkKvm(qemu);
-      // What `--accel auto` comes to.
+      // What `--accel auto` selects.
       const accelerator = result.usable ? 'kvm' : qemu.verdict === 'ok' ? 'tcg' : null;
       const checks: Record<string, Check> = {
         kvm,
@@ -64,7 +64,7 @@ function describeCheck([name, { verdict, found, advice }]: [string, Check]): str
   return advice === undefined ? line : `${line}${' '.repeat(20)}${advice}\n`;
 }
 
-/** A host without usable KVM runs containers all the same where QEMU is installed. */
+/** A host without usable KVM still runs containers if QEMU is installed. */
 async function checkKvm(qemu: Check) {
   const result = await probeMachine();
   const { usable, code = '', reason } = result;

@@ -1,4 +1,4 @@
-// tsvm events: what happens to containers.
+// tsvm events: shows events of containers.
 import type { Command } from 'commander';
 import { type ContainerEvent, Home } from '../../../sandbox/internal.js';
 import { addOptions, type Declaration, readOptions, text, texts } from '../../options/declaration.js';

@@ -1,4 +1,4 @@
-// tsvm inspect: all there is to say of something, as JSON.
+// tsvm inspect: prints the details of containers and images.
 import { type Command, Option } from 'commander';
 import { ImageError } from '../../../images/index.js';
 import { Container, Home, SandboxError } from '../../../sandbox/internal.js';
@@ -6,7 +6,10 @@ import { describeError, FAILED } from '../../output/errors.js';
 import { formatObjects } from '../../output/listing.js';
 import { type Context, createCommand, openLog } from '../command.js';
 
-/** What can be inspected, in the order in which a name is looked for: what each says of it, or null if it has none. */
+/**
+ * The types of objects, in the order of the search. Each resolves to the details of an object, or
+ * to null.
+ */
 const KINDS: Record<string, (reference: string) => Promise<object | null>> = {
   container: inspectContainer,
   image: inspectImage,
@@ -40,7 +43,7 @@ export function command(context: Context): Command {
           if (object) found.push(object);
           else throw new ImageError('unknown-image', `No such ${type ?? 'object'}: ${reference}`);
         } catch (error) {
-          // The others are shown all the same.
+          // The other objects are still shown.
           log.error(describeError(error).message);
           context.exitCode = FAILED;
         }

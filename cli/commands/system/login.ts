@@ -1,11 +1,11 @@
-// tsvm login: tries a user name and a password at a registry, and keeps them where Docker keeps them.
+// tsvm login: checks credentials at a registry, and stores them where Docker does.
 import type { Command } from 'commander';
 import { login, registryHost } from '../../../images/index.js';
 import { UsageError } from '../../output/errors.js';
 import { ask } from '../../output/prompt.js';
 import { type Context, createCommand, openLog } from '../command.js';
 
-/** Bytes of a password on stdin. */
+/** The most bytes of a password on stdin. */
 const MAX_PASSWORD = 1 << 20;
 
 interface Options {

@@ -1,4 +1,4 @@
-// tsvm logout: forgets what login kept.
+// tsvm logout: removes the credentials of a registry.
 import type { Command } from 'commander';
 import { logout, registryHost } from '../../../images/index.js';
 import { type Context, createCommand } from '../command.js';

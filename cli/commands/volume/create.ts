@@ -1,4 +1,4 @@
-// tsvm volume create: a folder that outlives containers.
+// tsvm volume create: creates a volume.
 import type { Command } from 'commander';
 import { Home } from '../../../sandbox/internal.js';
 import { parseLabel } from '../../options/labels.js';

@@ -1,4 +1,4 @@
-// tsvm volume inspect: volumes as JSON.
+// tsvm volume inspect: prints the details of volumes.
 import type { Command } from 'commander';
 import { Home, SandboxError } from '../../../sandbox/internal.js';
 import { formatObjects } from '../../output/listing.js';

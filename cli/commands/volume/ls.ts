@@ -1,4 +1,4 @@
-// tsvm volume ls: the volumes.
+// tsvm volume ls: lists volumes.
 import type { Command } from 'commander';
 import { Home } from '../../../sandbox/internal.js';
 import { parseFilters } from '../../options/filter.js';

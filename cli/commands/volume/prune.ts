@@ -1,4 +1,4 @@
-// tsvm volume prune: volumes that no container has go.
+// tsvm volume prune: removes unused volumes.
 import type { Command } from 'commander';
 import { hasCode } from '../../../errors/index.js';
 import { Home, isAnonymous, volumeSize } from '../../../sandbox/internal.js';
@@ -34,7 +34,7 @@ async function prune(labels: Filters, all: boolean): Promise<void> {
     try {
       await volumes.remove(volume.name);
     } catch (error) {
-      // A container was made with it meanwhile, or somebody else was faster.
+      // A container uses it meanwhile, or another process removed it.
       if (hasCode(error, 'conflict', 'no-such-volume')) continue;
       throw error;
     }

@@ -1,4 +1,4 @@
-// tsvm volume rm: volumes go, with all that is in them.
+// tsvm volume rm: removes volumes with their contents.
 import type { Command } from 'commander';
 import { Home } from '../../../sandbox/internal.js';
 import { type Context, createCommand } from '../command.js';

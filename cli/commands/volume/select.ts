@@ -1,10 +1,10 @@
-// Which volumes a --filter means, and what is said of one.
+// Selects volumes by --filter, and describes them.
 import type { Volume, VolumeStore } from '../../../sandbox/internal.js';
 import { booleanFilter, type Filters, hasLabels, matchesPattern } from '../../options/filter.js';
 
 export const FILTERS = ['name', 'label', 'dangling'];
 
-/** The volumes that fit all filters. @throws UsageError */
+/** The volumes that match all filters. @throws UsageError for an invalid filter */
 export function selectVolumes(volumes: VolumeStore, filters: Filters): Volume[] {
   const dangling = booleanFilter(filters, 'dangling');
   const names = filters.get('name') ?? [];
@@ -18,7 +18,7 @@ export function selectVolumes(volumes: VolumeStore, filters: Filters): Volume[] 
     );
 }
 
-/** As Docker describes one. */
+/** The details of a volume, in Docker's form. */
 export function describeVolume({ name, mountpoint, createdAt, labels }: Volume) {
   return {
     CreatedAt: createdAt,
