@@ -1,4 +1,5 @@
-// The control connection. The machine serves its host alone: when the connection is lost, the machine stops.
+// The control connection. The machine serves only its host: when the connection is lost, the
+// machine stops.
 #include "control.h"
 
 #include <errno.h>
@@ -27,7 +28,7 @@ static uint8_t input[INPUT_SIZE];
 static size_t input_start;
 static size_t input_end;
 
-// The machine serves its host alone: without the connection it stops.
+// A machine without its host stops.
 static void flush(void)
 {
 	if (!outbox_flush(connection))
@@ -41,8 +42,8 @@ static bool create_container(struct request *request, struct failure *failure)
 	return container_create(request, failure);
 }
 
-// Does what can be done at once, or starts it. Requests that are neither answered here nor fail are answered later or
-// never.
+// Carries a request out, or starts what takes longer. `process` is answered when its launch is
+// over; `signal`, `resize` and `shutdown` are answered only by a failure.
 static bool do_request(struct request *request, uint16_t number, struct failure *failure)
 {
 	uint8_t frame[AGENT_FRAME_SIZE];
@@ -95,7 +96,8 @@ static void take_frame(void)
 	request_free(&request);
 }
 
-// False at the end of the input, while there is no room for an answer, and once the machine stops.
+// Returns false at the end of the input, while there is no room for an answer, and once the loop is
+// stopped.
 static bool can_take_frame(void)
 {
 	return input_start < input_end && outbox_has_room() && !loop_is_stopped();

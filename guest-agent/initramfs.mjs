@@ -1,4 +1,4 @@
-// Writes the initramfs: the agent as /init, and /dev/console for the kernel to open before it.
+// Writes the initramfs: the agent as /init, and /dev/console, which the kernel opens before it.
 // Format: newc cpio (the kernel's Documentation/driver-api/early-userspace/buffer-format.rst).
 // Usage: node initramfs.mjs AGENT INITRAMFS
 

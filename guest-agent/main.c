@@ -1,7 +1,8 @@
-// The guest agent: process 1 of a machine that runs one container. PROTOCOL.md says what it does for whom.
+// The guest agent: process 1 of a machine, in which it runs containers for the host. PROTOCOL.md
+// specifies what it does.
 //
-//     agent               process 1 of a machine; the host is reached by vsock
-//     agent --unix PATH   process 1 of a pid namespace, to be tested; the host is reached by a unix socket
+//     agent               process 1 of a machine; connects to the host by vsock
+//     agent --unix PATH   process 1 of a pid namespace, in tests; connects by a unix socket
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>

@@ -9,7 +9,8 @@
 #include "container/container.h"
 #include "process/process.h"
 
-// The machine has no ACPI to power it off: it stops at the reset through the i8042 that a reboot with `reboot=k` is.
+// The machine has no ACPI to power it off. It stops at a reset by the i8042, which is what a reboot
+// does with the kernel parameter `reboot=k`.
 static const int stop_machine = RB_AUTOBOOT;
 
 _Noreturn static void stop(void)

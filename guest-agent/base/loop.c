@@ -1,4 +1,5 @@
-// One turn of the event loop: poll the watched descriptors, call the functions of those that are ready.
+// One turn of the event loop: poll the watched descriptors, call the functions of those that are
+// ready.
 #include "base/loop.h"
 
 #include <poll.h>

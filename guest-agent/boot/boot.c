@@ -1,5 +1,5 @@
-// Early set-up of the machine. What fails here is told on the console; what cannot be done without fails again, with an
-// answer to the host, when the container is made.
+// Early set-up of the machine. Failures are logged on the console. If a container needs what
+// failed, its request fails too, and the host gets an answer.
 #include "boot/boot.h"
 
 #include <errno.h>
@@ -34,7 +34,7 @@ static void mount_or_log(const char *type, const char *target, unsigned long fla
 		console_log("mount %s: %s", target, strerror(errno));
 }
 
-// The initramfs is the one root that pivot_root(2) cannot leave, so that a tmpfs is put over it.
+// pivot_root(2) cannot leave the initramfs, so a tmpfs is mounted over it.
 static void leave_initramfs(void)
 {
 	mount_or_log("tmpfs", "/root", 0, "mode=0755");
@@ -42,7 +42,7 @@ static void leave_initramfs(void)
 		console_log("leaving the initramfs: %s", strerror(errno));
 }
 
-// Descriptors 0 to 2 must be taken, lest a pipe or socket gets one of their numbers.
+// Opens descriptors 0 to 2. Otherwise a pipe or socket would get one of their numbers.
 static void open_standard_streams(void)
 {
 	int null = open("/dev/null", O_RDWR);
@@ -93,7 +93,7 @@ bool boot_mount(void)
 	mount_or_log("cgroup2", "/sys/fs/cgroup", safe, NULL);
 	mount_or_log("tmpfs", "/run", MS_NOSUID | MS_NODEV, "mode=0700");
 	bring_up_loopback();
-	// Docker's: no privilege for low ports or for ping.
+	// As in Docker, low ports and ping need no privilege.
 	write_setting("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
 	write_setting("/proc/sys/net/ipv4/ping_group_range", "0 2147483647");
 	if (machine)

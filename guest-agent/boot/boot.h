@@ -1,18 +1,18 @@
-// From the kernel's hand-over to a machine in which a container can be made.
+// From the start by the kernel to a machine that can be set up.
 #ifndef TSVM_BOOT_H
 #define TSVM_BOOT_H
 
 #include <stdbool.h>
 
-// False when the agent is not the first process of a machine but of a pid namespace, to be tested: it then leaves the
-// clock and the machine's power alone.
+// Returns false in tests, where the agent is the first process of a pid namespace, not of a
+// machine. The agent then leaves the clock and the machine's power alone.
 bool boot_is_machine(void);
 
-// Decides the above. The agent must be process 1 either way.
+// Sets what boot_is_machine() returns. The agent must be process 1 either way.
 void boot_begin(bool machine);
 
-// Mounts /dev, /proc, /sys, the cgroup tree and a private /run; brings the loopback interface up. Returns false if the
-// mounts are not the agent's alone, in a test.
+// Mounts /dev, /proc, /sys, the cgroup tree and a private /run, and brings the loopback interface
+// up. Returns false if, in a test, the mounts cannot be separated from those of the host.
 bool boot_mount(void);
 
 #endif

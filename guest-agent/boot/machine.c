@@ -1,4 +1,4 @@
-// Setting the machine up.
+// Setting the machine up: clock, network, shared folders.
 #include "boot/machine.h"
 
 #include <errno.h>

@@ -1,4 +1,4 @@
-// Setting the machine up as the host asks: clock, network, shared folders.
+// Setting the machine up. PROTOCOL.md, "machine".
 #ifndef TSVM_MACHINE_H
 #define TSVM_MACHINE_H
 
@@ -8,10 +8,10 @@
 // Where the virtio-fs device with the host's shared folders is mounted.
 #define MACHINE_SHARES "/run/shares"
 
-// Succeeds once.
+// Carries the request out. It can succeed only once.
 bool machine_set_up(const struct machine_request *request, struct failure *failure);
 
-// False before machine_set_up() has succeeded.
+// Returns false before machine_set_up() has succeeded.
 bool machine_is_set_up(void);
 
 #endif

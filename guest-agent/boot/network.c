@@ -1,4 +1,5 @@
-// By ioctl(2), netdevice(7) and ipv6(7): what is to be set is little, and each step has an errno of its own.
+// Configures the interface by ioctl(2): netdevice(7), ipv6(7). There is little to set, and each
+// step has its own errno.
 #include "boot/network.h"
 
 #include <arpa/inet.h>
@@ -79,7 +80,7 @@ static struct in_addr netmask(unsigned prefix)
 struct interface {
 	const char *name;
 	int index;
-	int ipv4; // a socket of each family to configure it with; -1: the kernel has it not
+	int ipv4; // a socket of each family to configure it with; -1: unknown to the kernel
 	int ipv6;
 };
 
@@ -124,7 +125,7 @@ static bool add_ipv4_route(const struct interface *interface, struct in_addr to,
 	return ioctl(interface->ipv4, SIOCADDRT, &route) == 0 || errno == EEXIST;
 }
 
-// The gateway need not be in the address's network: a route of its own says that it is a neighbour.
+// The gateway may be outside the address's network, so it gets a route of its own as a neighbour.
 static bool add_gateway(const struct interface *interface, const struct address *gateway)
 {
 	const struct in_addr none = { 0 };
@@ -166,7 +167,7 @@ static bool bring_up(struct interface *interface)
 	if (ioctl(interface->ipv4, SIOCGIFINDEX, &request) != 0)
 		return false;
 	interface->index = request.ifr_ifindex;
-	// Nobody else has the address, and nobody else says what the routes are.
+	// No other machine has the address, and the host alone sets the routes.
 	write_ipv6_setting(interface->name, "accept_dad", "0");
 	write_ipv6_setting(interface->name, "accept_ra", "0");
 	request = request_for(interface);

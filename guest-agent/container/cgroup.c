@@ -1,4 +1,4 @@
-// The container's cgroup. cgroup-v2.rst of the kernel's documentation.
+// The container's cgroup. Kernel documentation: admin-guide/cgroup-v2.rst.
 #include "container/cgroup.h"
 
 #include <errno.h>
@@ -31,7 +31,7 @@ static bool write_file(int directory, const char *path, const char *text)
 	return written;
 }
 
-// Stores a terminated text; empty when the file cannot be read.
+// Stores a terminated text. It is empty if the file cannot be read.
 static void read_file(int directory, const char *path, char *text, size_t size)
 {
 	int file = openat(directory, path, O_RDONLY | O_CLOEXEC);

@@ -1,4 +1,4 @@
-// The container's cgroup: its limits, and whether its processes were killed for memory.
+// The container's cgroup: its limits, and whether the kernel killed processes for lack of memory.
 #ifndef TSVM_CGROUP_H
 #define TSVM_CGROUP_H
 
@@ -8,15 +8,17 @@
 #include "protocol/failure.h"
 #include "protocol/protocol.h"
 
-// Makes the cgroup of container `id` with these limits, and a link `cgroup` to it in the working directory. Processes are
-// started in it through its directory's descriptor, by clone3(2): to move a running one costs the kernel a grace period,
-// about 10 ms.
+// Makes the cgroup of container `id` with these limits, and a link `cgroup` to it in the working
+// directory. `directory` is for clone3(2), which starts processes in the cgroup. Moving a running
+// process would cost a grace period of the kernel, about 10 ms.
 bool cgroup_create(uint32_t id, const struct limits_spec *limits, int *directory, struct failure *failure);
 
-// True if the kernel killed a process of the cgroup for lack of memory since the last call. `kills` counts them.
+// Returns true if the kernel killed a process of the cgroup for lack of memory since the last call.
+// `kills` is the count so far.
 bool cgroup_oom_killed(int directory, unsigned long *kills);
 
-// Removes the cgroup, those that the container has made in it, and the link in the working directory.
+// Removes the cgroup, the cgroups that the container made in it, and the link in the working
+// directory.
 void cgroup_remove(uint32_t id);
 
 #endif

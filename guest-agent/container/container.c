@@ -47,7 +47,7 @@ static bool make(struct container *container, struct failure *failure)
 	       cgroup_create(container->id, &container->spec->limits, &container->cgroup, failure);
 }
 
-// Undoes make(), whatever of it was done. Called in the container's directory.
+// Undoes make(), even if that failed halfway. Called in the container's directory.
 static bool unmake(struct container *container)
 {
 	bool unmounted = disk_unmount();
@@ -60,7 +60,7 @@ static bool unmake(struct container *container)
 	return unmounted;
 }
 
-// Removes the directory of a container, which is the working directory.
+// Leaves and removes the container's directory.
 static void leave_directory(const struct container *container)
 {
 	(void)!chdir("/");

@@ -1,5 +1,6 @@
-// The containers of the machine: a table of at most 64. A container is made without a process; its first process is its
-// process 1 and makes its namespaces and mounts. When that process ends, so do all others in its namespaces.
+// The containers of the machine: a table of at most 64. A container is made without a process. Its
+// first process is its process 1, which makes the namespaces and mounts. When that process ends,
+// the kernel kills all others in its pid namespace.
 #ifndef TSVM_CONTAINER_H
 #define TSVM_CONTAINER_H
 
@@ -29,19 +30,19 @@ struct container {
 	int pidfd;                            // of process 1; -1 before and after
 };
 
-// Makes a container and takes the request over if that succeeds.
+// Makes a container. On success the request belongs to the container, and `request` is empty.
 bool container_create(struct request *request, struct failure *failure);
 
-// NULL and a failure if there is none of that id.
+// Returns NULL, with a failure, if there is no container of that id.
 struct container *container_find(uint32_t id, struct failure *failure);
 
-// Process 1 has ended, or could not be started.
+// Records that process 1 has ended.
 void container_end(struct container *container);
 
-// Unmounts the root of a container without processes, removes its cgroup and frees its id.
+// Unmounts the root of a container that has no processes, removes its cgroup and frees its id.
 bool container_remove(struct container *container, struct failure *failure);
 
-// As container_remove() for all of them, as far as that succeeds, and writes the disks out.
+// Removes all containers, ignores failures, and writes the disks out.
 void container_remove_all(void);
 
 #endif

@@ -1,4 +1,5 @@
-// The container's device files: those of the OCI runtime specification's "Default Devices", or all of the machine's.
+// The container's device files: the "Default Devices" of the OCI runtime specification, or all of
+// the machine's.
 #include "container/devices.h"
 
 #include <dirent.h>
@@ -39,7 +40,7 @@ static bool is_special(const char *name)
 
 static bool copy_devices(const char *from, int to, int depth, struct failure *failure);
 
-// What is there already stays: the container's own pts, shm, console.
+// Entries that exist stay: the container's own pts, shm, console.
 static bool copy_entry(int directory, const char *path, const char *name, int to, int depth, struct failure *failure)
 {
 	struct stat status;

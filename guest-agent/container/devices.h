@@ -6,8 +6,8 @@
 
 #include "protocol/failure.h"
 
-// Makes devices and links in the /dev of the container at `root`, on which a tmpfs was just mounted: its names are ours
-// alone. With `all`, those of the machine too.
+// Makes devices and links in /dev of the container at `root`. /dev is a fresh tmpfs, so no name in
+// it is the image's. `all` adds the devices of the machine.
 bool devices_make(int root, bool all, struct failure *failure);
 
 #endif

@@ -34,7 +34,8 @@ static bool mount_layer(const struct root_spec *root, struct failure *failure)
 	return true;
 }
 
-// An overlay's root directory is the upper one: it gets the mode, owner and times of the image's.
+// The root directory of an overlay is the upper one. It gets mode, owner and times of the image's
+// root directory.
 static bool make_upper(struct failure *failure)
 {
 	struct stat image;
@@ -63,7 +64,7 @@ bool disk_mount(const struct root_spec *root, struct failure *failure)
 	return true;
 }
 
-// Writes out what a layer has in memory. A failure shows when the file system is unmounted.
+// Writes the layer's cached data out.
 static void sync_layer(void)
 {
 	int layer = open(DISK_LAYER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

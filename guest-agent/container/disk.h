@@ -1,5 +1,5 @@
-// The container's root: the image's disk, the writable layer, and the overlay of both. Names are relative to the
-// container's directory, which is the working directory of all functions.
+// The container's root: the image's disk, the writable layer, and the overlay of both. Names are
+// relative to the container's directory, which is the working directory of all functions.
 #ifndef TSVM_DISK_H
 #define TSVM_DISK_H
 
@@ -8,15 +8,15 @@
 
 // Where the overlay is mounted, in the agent's mount namespace.
 #define DISK_ROOT "root"
-// What it is made of.
+// The parts of the overlay.
 #define DISK_IMAGE "image"
 #define DISK_LAYER "layer"
 #define DISK_UPPER DISK_LAYER "/upper"
 
 bool disk_mount(const struct root_spec *root, struct failure *failure);
 
-// Writes the writable layer out and unmounts what disk_mount() mounted, so that a scratch disk is clean. A layer that is
-// still in use becomes read-only, and this returns false.
+// Writes the writable layer out and undoes disk_mount(), so that a scratch disk is clean. If the
+// layer is still in use, it becomes read-only, and this returns false.
 bool disk_unmount(void);
 
 #endif

@@ -1,4 +1,5 @@
-// A mount in another mount comes after it, in whatever order they were asked for: those of shorter paths come first.
+// A mount inside another must come after it. So shorter paths are mounted first, whatever the order
+// of the request.
 #include "container/mounts.h"
 
 #include <errno.h>
@@ -24,7 +25,7 @@ static bool mount_tmpfs(int root, const struct tmpfs_spec *spec, struct failure 
 	return target_mount(root, spec->path, TARGET_DIRECTORY, "tmpfs", "tmpfs", flags, options, failure);
 }
 
-// Device nodes in it would be the machine's own devices.
+// MS_NODEV: device nodes in a share would be the machine's own devices.
 static bool mount_share(int root, const struct share_spec *spec, struct failure *failure)
 {
 	unsigned long flags = MS_REMOUNT | MS_BIND | MS_NODEV | (spec->readonly ? MS_RDONLY : 0);

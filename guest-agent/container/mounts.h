@@ -1,4 +1,4 @@
-// The mounts that the host asks for: tmpfs, and folders and files of the host's.
+// The mounts of the request: tmpfs, and folders and files of the host.
 #ifndef TSVM_MOUNTS_H
 #define TSVM_MOUNTS_H
 
@@ -7,7 +7,8 @@
 #include "protocol/failure.h"
 #include "protocol/protocol.h"
 
-// Called in the container's fresh mount namespace: mounts them all on the overlay, whose descriptor is `root`.
+// Mounts them all on the overlay, whose descriptor is `root`. Called in the container's fresh mount
+// namespace.
 bool mounts_make(int root, const struct container_request *container, struct failure *failure);
 
 #endif

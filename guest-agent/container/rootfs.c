@@ -1,5 +1,6 @@
-// The container's mounts. Which, where and with what options follows Docker's default specification (moby,
-// oci/defaults.go) and the OCI runtime specification's "Default Filesystems" and "Default Devices".
+// The container's mounts and their options, as in Docker's default specification (moby,
+// oci/defaults.go) and in "Default Filesystems" and "Default Devices" of the OCI runtime
+// specification.
 #include "container/rootfs.h"
 
 #include <errno.h>
@@ -90,7 +91,7 @@ void rootfs_remove_files(void)
 	rmdir(FILES);
 }
 
-// Whether the container's own file is in the place of ours.
+// Returns true if a share takes the place of the generated file.
 static bool is_given(const struct container_request *container, const char *path)
 {
 	for (size_t i = 0; i < container->shares.count; i++) {
@@ -131,7 +132,8 @@ static bool mount_defaults(int root, const struct container_request *container, 
 	return target_mount(root, "/dev/shm", TARGET_DIRECTORY, "shm", "tmpfs", safe, options, failure);
 }
 
-// pivot_root(2), "pivot_root(".", ".")": the old root ends up over the new one and is taken off.
+// See "pivot_root(".", ".")" in pivot_root(2): the old root ends up over the new one and is then
+// detached.
 static bool pivot(int root, struct failure *failure)
 {
 	if (fchdir(root) != 0 || syscall(SYS_pivot_root, ".", ".") != 0 || umount2(".", MNT_DETACH) != 0 ||

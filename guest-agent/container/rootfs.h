@@ -1,21 +1,23 @@
-// The container's view of files: its mounts, devices, and the parts of /proc and /sys it must not touch.
+// The container's file system: mounts, devices, and the protected parts of /proc and /sys.
 #ifndef TSVM_ROOTFS_H
 #define TSVM_ROOTFS_H
 
 #include "protocol/failure.h"
 #include "protocol/protocol.h"
 
-// Writes the container's own /etc/hosts, hostname and resolv.conf into its directory, which is the working directory.
+// Writes the container's own /etc/hosts, hostname and resolv.conf into its directory, which is the
+// working directory.
 bool rootfs_write_files(const struct container_request *container, struct failure *failure);
 
 // Removes them again.
 void rootfs_remove_files(void);
 
-// Called in the container's directory and fresh namespaces: mounts everything on the overlay, makes the directory `cwd` if
-// it is missing, and makes the overlay the root directory.
+// Called in the container's directory and fresh namespaces: mounts everything on the overlay, makes
+// the directory `cwd` if it is missing, and makes the overlay the root directory.
 bool rootfs_enter(const struct container_request *container, const char *cwd, struct failure *failure);
 
-// The last steps, once all that must be written to the root is: protects /proc and /sys, and a read-only root.
+// Protects /proc and /sys, and makes the root read-only if requested. This is the last step, after
+// everything is written to the root.
 bool rootfs_protect(const struct container_request *container, struct failure *failure);
 
 #endif

@@ -1,11 +1,12 @@
-// Kernel parameters that the container is to start with.
+// Kernel parameters of the container.
 #ifndef TSVM_SYSCTL_H
 #define TSVM_SYSCTL_H
 
 #include "protocol/failure.h"
 #include "protocol/protocol.h"
 
-// Called in the container's namespaces, which some parameters belong to, while its /proc can be written.
+// Sets them. Called in the container's namespaces, which some parameters belong to, while /proc is
+// still writable.
 bool sysctl_apply(const struct container_request *container, struct failure *failure);
 
 #endif

@@ -1,6 +1,7 @@
-// Resolving paths in an untrusted root. A path is walked one name at a time; `walked` holds what was walked, without
-// symbolic links, and every step starts from the root with openat2(RESOLVE_IN_ROOT), so that even a wrong `walked` could
-// not lead out. Nothing else changes the tree meanwhile: no process of the container runs yet.
+// Resolving paths in an untrusted root. A path is walked one name at a time. `walked` is the part
+// done, without symbolic links. Every step starts from the root with openat2(RESOLVE_IN_ROOT), so
+// that even a wrong `walked` cannot lead outside. Nothing else changes the tree in the meantime: no
+// process of the container runs yet.
 #include "container/target.h"
 
 #include <errno.h>
@@ -32,7 +33,7 @@ static int open_in_root(int root, const char *path, uint64_t flags)
 	return (int)syscall(SYS_openat2, root, path[0] != '\0' ? path : ".", &how, sizeof how);
 }
 
-// Moves the first name of `rest` into `name`; false when there is none.
+// Moves the first name of `rest` into `name`. `more` is false if there is none.
 static bool take_name(struct walk *walk, char name[NAME_MAX + 1], struct failure *failure, bool *more)
 {
 	const char *start = walk->rest + strspn(walk->rest, "/");
@@ -59,7 +60,7 @@ static void leave_directory(struct walk *walk)
 	*(slash != NULL ? slash : walk->walked) = '\0';
 }
 
-// Puts the link's text before the rest; an absolute one starts at the root again.
+// Puts the text of the link in front of `rest`. An absolute link starts at the root again.
 static bool follow(struct walk *walk, int link, struct failure *failure)
 {
 	char text[PATH_MAX];
@@ -100,7 +101,7 @@ static bool create(struct walk *walk, const char *name, enum target_kind kind, s
 	return created;
 }
 
-// Goes one name further.
+// Walks one name.
 static bool step(struct walk *walk, const char *name, enum target_kind kind, struct failure *failure)
 {
 	char next[PATH_MAX];

@@ -1,4 +1,4 @@
-// Places in a root file system that the image made, and in which no name can be trusted.
+// Mount points in the image's file system, where no name can be trusted.
 #ifndef TSVM_TARGET_H
 #define TSVM_TARGET_H
 
@@ -9,11 +9,12 @@ enum target_kind {
 	TARGET_FILE,
 };
 
-// Opens (O_PATH) what `path` means to a process whose root directory is `root`: symbolic links, absolute ones too, stay
-// within. Missing directories are made (0755), and a missing file (0644). -1 on failure.
+// Opens (O_PATH) what `path` means to a process whose root directory is `root`. Symbolic links,
+// absolute ones too, stay inside. Makes missing directories (0755), and a missing file (0644).
+// Returns -1 on failure.
 int target_open(int root, const char *path, enum target_kind kind, struct failure *failure);
 
-// As mount(2), onto target_open()'s place.
+// As mount(2), on what target_open() opens.
 bool target_mount(int root, const char *path, enum target_kind kind, const char *source, const char *type,
 		  unsigned long flags, const char *options, struct failure *failure);
 

@@ -1,4 +1,5 @@
-// By clone3(2), of which the C library knows nothing: the child is in the cgroup from its first moment.
+// clone3(2) starts the child in its cgroup. The C library has no wrapper for it and does not notice
+// the fork.
 #include "process/fork.h"
 
 #include <errno.h>
@@ -30,7 +31,7 @@ pid_t fork_first(struct container *container)
 	return pid;
 }
 
-// The agent's own pid namespace, or -1.
+// Returns the agent's own pid namespace, or -1.
 static int own_pid_namespace(void)
 {
 	static int own = -1;
@@ -40,7 +41,8 @@ static int own_pid_namespace(void)
 	return own;
 }
 
-// Only children are in the pid namespace that setns(2) enters. Later ones are in the agent's own again.
+// setns(2) changes the pid namespace of future children only. The second call resets it for later
+// ones.
 pid_t fork_into(const struct container *container)
 {
 	struct clone_args arguments = {

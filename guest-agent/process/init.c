@@ -1,5 +1,5 @@
-// Process 1 beside the program: hands on to it the signals that reach the container, reaps the orphans that become its
-// children, and ends, which ends the container, when the program has ended; by then as a shell would: 128 + n for signal n.
+// The container's init (`--init`). It forwards signals to the program, reaps orphans, and exits
+// when the program does, with its code or 128 + n for signal n. Its exit ends the container.
 #include "process/init.h"
 
 #include <errno.h>
@@ -10,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-// Signals of its own faults, which it must not wait for.
+// Signals of its own faults. They are not blocked, so that they kill it.
 static const int faults[] = { SIGFPE, SIGILL, SIGSEGV, SIGBUS, SIGABRT, SIGTRAP, SIGSYS };
 
 static void take_terminal(void)
@@ -38,7 +38,7 @@ pid_t init_fork(bool terminal, struct failure *failure)
 	return program;
 }
 
-// The program's streams end with it, and its terminal is its own.
+// Closes its copies, so that the program's streams end with the program.
 static void close_descriptors(void)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
@@ -68,7 +68,7 @@ _Noreturn void init_run(pid_t program)
 	for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
 		sigdelset(&signals, faults[i]);
 	sigprocmask(SIG_SETMASK, &signals, NULL);
-	// The program may have ended before its signal could be waited for.
+	// The program may have ended before SIGCHLD was blocked.
 	reap(program);
 	for (;;) {
 		int number = sigwaitinfo(&signals, NULL);

@@ -1,4 +1,4 @@
-// A new process on its way to execve(2).
+// The launch of a process.
 #include "process/launch.h"
 
 #include <errno.h>
@@ -76,7 +76,7 @@ static void reset_signals(void)
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-// The container's processes are as likely as any to be killed for memory; the agent is not.
+// The agent is protected from the OOM killer. Its children inherit that, and must not have it.
 static void reset_oom_score(void)
 {
 	int file = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
@@ -120,7 +120,8 @@ static bool open_terminal(const struct launch *launch, int *slave, struct failur
 	return true;
 }
 
-// Standard streams belong to the process's user, who may open them again by /dev/stdout.
+// The standard streams belong to the process's user, so that the process can reopen them as
+// /dev/stdout.
 static bool open_streams(const struct launch *launch, const struct user *user, struct failure *failure)
 {
 	int terminal = -1;
@@ -148,7 +149,8 @@ static bool open_streams(const struct launch *launch, const struct user *user, s
 	return true;
 }
 
-// EACCES is left for change_directory_as_user(): root without privileges over a directory may be someone else there.
+// EACCES and EPERM are left to change_directory_as_user(): root may have no access to a directory
+// that the process's user can enter.
 static bool change_directory(const char *cwd, struct failure *failure)
 {
 	return chdir(cwd) == 0 || errno == EACCES || errno == EPERM ||
@@ -163,7 +165,7 @@ static bool change_directory_as_user(const char *cwd, struct failure *failure)
 	       fail(failure, program_error_kind(errno), errno, "chdir to %s", cwd);
 }
 
-// Runs a tool as root with all privileges. Returns when it could not be.
+// Runs a tool as root with all privileges. Returns only on failure.
 static bool become_tool(const struct launch *launch, struct failure *failure)
 {
 	const struct process_request *process = launch->process;

@@ -1,4 +1,4 @@
-// The way of a new process, from the agent's fork(2) to its execve(2), and what it reports on the way.
+// The launch of a process: from fork to execve(2), with reports to the agent.
 #ifndef TSVM_LAUNCH_H
 #define TSVM_LAUNCH_H
 
@@ -11,12 +11,12 @@ struct launch {
 	const struct container *container;
 	bool first;     // process 1, which makes the container's namespaces and mounts; others join them
 	int streams[3]; // the process's ends of its pipes; -1: /dev/null, or the terminal
-	int status;     // SOCK_SEQPACKET, close-on-exec: where the messages below go
+	int status;     // socket (SOCK_SEQPACKET, close-on-exec) for the messages below
 };
 
 enum launch_stage {
 	LAUNCH_TERMINAL, // carries the terminal's master
-	LAUNCH_READY,    // only execve(2) is left; without a failure after it, it succeeded
+	LAUNCH_READY,    // only execve(2) is left; it succeeded unless a failure follows
 	LAUNCH_FAILED,
 };
 
@@ -25,10 +25,11 @@ struct launch_message {
 	struct failure failure;
 };
 
-// Runs in the child. Returns to nobody: becomes the process, or reports a failure and exits.
+// Runs in the child. Becomes the process, or reports a failure and exits.
 _Noreturn void launch(const struct launch *launch);
 
-// Takes a message; `master` is -1 unless one came. False when there is none: the sender executed or died.
+// Receives a message. `master` is -1 unless the message carries one. Returns false if the sender
+// has executed its program or died.
 bool launch_receive(int status, struct launch_message *message, int *master);
 
 #endif

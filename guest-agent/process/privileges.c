@@ -1,5 +1,5 @@
-// Privileges, in the order that capabilities(7) makes necessary: the bounding set while CAP_SETPCAP is there, then the
-// identity, and the other sets last.
+// Dropping privileges in the order that capabilities(7) requires: the bounding set while
+// CAP_SETPCAP is there, then the identity, then the other sets.
 #include "process/privileges.h"
 
 #include <errno.h>
@@ -24,7 +24,7 @@ bool privileges_set_rlimits(const struct process_request *process, struct failur
 	return true;
 }
 
-// EINVAL: a capability that this kernel does not have.
+// EINVAL means that this kernel does not have the capability.
 static bool limit_bounding_set(uint64_t capabilities, struct failure *failure)
 {
 	for (unsigned long capability = 0; capability < 64; capability++) {
@@ -35,7 +35,7 @@ static bool limit_bounding_set(uint64_t capabilities, struct failure *failure)
 	return true;
 }
 
-// Those of `capabilities` that the kernel has and this process still may have.
+// Returns those of `capabilities` that are in the permitted set.
 static uint64_t permitted_of(uint64_t capabilities)
 {
 	struct capability_header header = { .version = LINUX_CAPABILITY_VERSION_3 };
@@ -57,7 +57,7 @@ static bool set_capabilities(uint64_t capabilities, struct failure *failure)
 	return syscall(SYS_capset, &header, data) == 0 || fail(failure, ERROR_SETUP_FAILED, errno, "set capabilities");
 }
 
-// seccomp(2): a filter is for who has CAP_SYS_ADMIN, or can gain no privileges any more.
+// seccomp(2): a filter requires CAP_SYS_ADMIN or no_new_privs.
 static bool filter_needs_capability(const struct process_request *process)
 {
 	return process->seccomp.count > 0 && !process->no_new_privileges;
@@ -98,7 +98,7 @@ bool privileges_seal(const struct process_request *process, const struct user *u
 		.length = (unsigned short)process->seccomp.count,
 		.instructions = process->seccomp.instructions,
 	};
-	// Asked before the filter is there, which may forbid it.
+	// Read before the filter is installed, which may forbid capget(2).
 	uint64_t lasting = filter_needs_capability(process) ? lasting_capabilities(process, user) : 0;
 
 	if (process->seccomp.count == 0)

@@ -1,5 +1,5 @@
-// The table of processes. A process is forgotten when it is reaped and its launch is over; its streams live on until
-// they are drained.
+// The table of processes. An entry is freed once the process is reaped and its launch is over. Its
+// streams live on until they are drained.
 #include "process/process.h"
 
 #include <errno.h>
@@ -67,7 +67,7 @@ static void close_all(int *descriptors, size_t count)
 	}
 }
 
-// Opens the process's streams; `ends` are its own ends of the pipes.
+// Opens the process's streams. `ends` are the process's ends of the pipes.
 static bool open_streams(const struct process_request *spec, int ends[3], struct failure *failure)
 {
 	if (spec->has_terminal)
@@ -191,7 +191,7 @@ bool process_resize(const struct resize_request *resize, struct failure *failure
 	return terminal_resize(terminal, resize->columns, resize->rows, failure);
 }
 
-// The launch is over: the process runs, or it never will.
+// Answers the request: the launch is over.
 static void conclude(struct process *process)
 {
 	uint8_t frame[AGENT_FRAME_SIZE];
@@ -297,7 +297,8 @@ void process_watch_all(void)
 
 void process_kill_all(void)
 {
-	// A container's processes go with its process 1; tools that work outside of it do not.
+	// Killing process 1 kills its container's processes. Tools outside of containers are killed
+	// one by one.
 	for (const struct process *process = processes; process != NULL; process = process->next) {
 		if (process->pid > 0)
 			kill(process->pid, SIGKILL);

@@ -43,7 +43,6 @@ static bool add_variable(char **env, size_t *count, const char *name, const char
 	return true;
 }
 
-// The given variables and those that Docker sets when they are missing. NULL without memory.
 char **program_environment(const struct process_request *process, const struct user *user)
 {
 	const struct text_list *given = &process->env;
@@ -83,9 +82,9 @@ static bool is_absence(int error)
 	return error == ENOENT || error == ENOTDIR || error == ENAMETOOLONG || error == ELOOP;
 }
 
-// Tries the program in each directory of PATH. Unlike execvp(3), and like Go's LookPath, which runc and so Docker finds
-// programs with, it passes over a file that is not executable as if it were not there, and never runs a shell on what
-// has no format. Returns when nothing could be executed.
+// Tries the program in each directory of PATH. It searches like Go's LookPath, which runc and so
+// Docker use, and unlike execvp(3): it skips files that are not executable, and never passes a file
+// of unknown format to a shell. Returns only on failure.
 static bool execute_from_path(char **argv, char **env, const char *path, struct failure *failure)
 {
 	const char *name = argv[0];
@@ -112,7 +111,6 @@ static bool execute_from_path(char **argv, char **env, const char *path, struct 
 	return fail(failure, ERROR_NOT_FOUND, 0, "exec: \"%.200s\": executable file not found in $PATH", name);
 }
 
-// Returns when it could not be executed.
 bool program_execute(char **argv, char **env, struct failure *failure)
 {
 	const struct text_list variables = { .items = env };

@@ -6,13 +6,15 @@
 #include "protocol/failure.h"
 #include "protocol/protocol.h"
 
-// The given variables and those that Docker sets when they are missing, ended by NULL. NULL without memory.
+// Returns the given variables and those that Docker adds if they are missing. Returns NULL without
+// memory.
 char **program_environment(const struct process_request *process, const struct user *user);
 
-// Executes argv[0], which is searched for in the PATH of `env` unless it has a slash. Returns false if it cannot be.
+// Executes argv[0]. Searches the PATH of `env` for it unless it has a slash. Returns only on
+// failure.
 bool program_execute(char **argv, char **env, struct failure *failure);
 
-// What an errno for the path of a program or of its working directory is called in the protocol.
+// The error kind for an errno of execve(2) or chdir(2).
 enum error_kind program_error_kind(int error);
 
 #endif

@@ -1,5 +1,5 @@
-// Relaying. Each direction has a buffer; a side is read only while its buffer has room, so that back-pressure passes
-// through from the host to the process and the other way.
+// Relays bytes between processes and the host. Each direction has a buffer. A side is read only
+// while its buffer has room, so back-pressure passes through both ways.
 #include "process/stream.h"
 
 #include <errno.h>
@@ -47,7 +47,7 @@ static bool is_full(const struct buffer *buffer)
 	return buffer->end == BUFFER_SIZE;
 }
 
-// What read(2) returned: 1 for bytes, 0 for none now, -1 for the end or an error.
+// Returns 1 if it read bytes, 0 if there are none now, -1 at the end or on an error.
 static int fill(struct buffer *buffer, int fd)
 {
 	ssize_t count = read(fd, buffer->bytes + buffer->end, BUFFER_SIZE - buffer->end);
@@ -59,7 +59,7 @@ static int fill(struct buffer *buffer, int fd)
 	return count < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
 }
 
-// False when the other side takes no more.
+// Returns false if the reader is gone.
 static bool drain(struct buffer *buffer, int fd)
 {
 	ssize_t count = write(fd, buffer->bytes + buffer->start, buffer->end - buffer->start);
@@ -101,7 +101,7 @@ static void end(struct stream *stream)
 	stream->connection = -1;
 }
 
-// Ends what has nothing left to do: the process's side is closed and the host has been sent everything.
+// Ends a stream when the process's side is closed and everything has been sent to the host.
 static void end_if_done(struct stream *stream)
 {
 	if (stream->kind == STREAM_STDIN && stream->host_ended && is_empty(&stream->input))
@@ -149,7 +149,7 @@ static void connection_ready(void *owner, short events)
 	end_if_done(stream);
 }
 
-// A terminal whose last slave is closed reads as EIO.
+// Reading a terminal whose last slave is closed fails with EIO.
 static void source_ready(void *owner, short events)
 {
 	struct stream *stream = owner;
@@ -194,7 +194,7 @@ static void watch(struct stream *stream)
 	if (stream->sink >= 0 && !is_empty(&stream->input))
 		loop_watch(stream->sink, POLLOUT, sink_ready, stream);
 	else if (stream->sink >= 0 && stream->kind == STREAM_STDIN)
-		loop_watch(stream->sink, 0, sink_ready, stream); // POLLERR: nobody reads it any more
+		loop_watch(stream->sink, 0, sink_ready, stream); // POLLERR: the reader is gone
 }
 
 void stream_watch_all(void)

@@ -1,4 +1,5 @@
-// The streams of processes: each a connection to the host, joined to a pipe or a terminal. PROTOCOL.md, "Streams".
+// The streams of processes. Each is a connection to the host, joined to a pipe or a terminal.
+// PROTOCOL.md, "Streams".
 #ifndef TSVM_STREAM_H
 #define TSVM_STREAM_H
 
@@ -8,14 +9,15 @@
 #include "protocol/failure.h"
 #include "protocol/protocol.h"
 
-// Opens the connection and joins it to the non-blocking `descriptor`, which the stream then owns: the read end of the
-// process's stdout or stderr, or the write end of its stdin. A terminal is joined later: -1.
+// Opens the connection and joins it to the non-blocking `descriptor`: the read end of the process's
+// stdout or stderr, or the write end of its stdin. The stream owns the descriptor, also after a
+// failure. For a terminal, which is joined later, it is -1.
 bool stream_open(const struct process_request *process, enum stream_kind kind, int descriptor, struct failure *failure);
 
 // Joins a terminal stream to the master, which the stream then owns.
 void stream_join_terminal(uint32_t process, int master);
 
-// The master of a process's terminal stream, or -1.
+// Returns the master of a process's terminal stream, or -1.
 int stream_terminal(uint32_t process);
 
 // Ends all streams of a process at once.

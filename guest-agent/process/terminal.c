@@ -1,4 +1,5 @@
-// Pseudo-terminals. The slave is opened through its master, never by a name that the container could have changed.
+// Pseudo-terminals. The slave is opened through its master, because the container could have
+// changed its name.
 #include "process/terminal.h"
 
 #include <errno.h>

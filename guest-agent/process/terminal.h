@@ -6,10 +6,10 @@
 
 #include "protocol/failure.h"
 
-// Opens a terminal in the container's /dev/pts, called inside the container.
+// Opens a terminal in the container's /dev/pts. Called inside the container.
 bool terminal_open(uint16_t columns, uint16_t rows, int *master, int *slave, struct failure *failure);
 
-// Makes the terminal the container's /dev/console as well.
+// Makes the terminal the container's /dev/console.
 bool terminal_bind_console(int master, struct failure *failure);
 
 bool terminal_resize(int master, uint16_t columns, uint16_t rows, struct failure *failure);

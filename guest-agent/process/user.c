@@ -1,5 +1,5 @@
-// Looking up users and groups, with the rules of Docker's `--user`: an unknown name is an error, an unknown number is
-// not; supplementary groups come from the group file unless a group was named.
+// Looks up users and groups by the rules of Docker's `--user`. An unknown name is an error, an
+// unknown number is not. Supplementary groups come from the group file unless a group is named.
 #include "process/user.h"
 
 #include <errno.h>
@@ -19,7 +19,7 @@ enum {
 	GROUP_COLUMNS = 4,
 };
 
-// A piece of a file, or of `spec`; not terminated.
+// A part of a file or of `spec`, not terminated.
 struct piece {
 	const char *start;
 	size_t length;
@@ -30,7 +30,7 @@ static bool same(struct piece piece, struct piece other)
 	return piece.length == other.length && memcmp(piece.start, other.start, piece.length) == 0;
 }
 
-// Takes what stands before `separator` off the front of `rest`; false when nothing is left.
+// Cuts the part before `separator` off the front of `rest`. Returns false if nothing is left.
 static bool cut(struct piece *rest, char separator, struct piece *out)
 {
 	const char *end;
@@ -68,7 +68,8 @@ static bool parse_id(struct piece piece, uint32_t *id)
 	return true;
 }
 
-// The columns of the next line that has at least `least` of them; missing ones are empty. False at the end.
+// Stores the columns of the next line that has at least `least` of them. Missing ones are empty.
+// Returns false at the end.
 static bool next_line(struct piece *file, struct piece *columns, size_t count, size_t least)
 {
 	struct piece line;
@@ -106,7 +107,7 @@ static bool add_group(struct user *user, gid_t gid, struct failure *failure)
 	return true;
 }
 
-// Fills uid, gid and home; stores the user's name when the passwd file has one.
+// Sets uid, gid and home. Stores the user's name if the passwd file has one.
 static bool find_user(struct user *user, struct piece passwd, struct piece wanted, struct piece *name,
 		      struct failure *failure)
 {
@@ -221,7 +222,7 @@ void user_free(struct user *user)
 	user->groups = NULL;
 }
 
-// O_NONBLOCK: the image may have put a fifo there.
+// O_NONBLOCK, because the image may have a FIFO there.
 static bool read_account_file(const char *path, char **contents, size_t *length, struct failure *failure)
 {
 	struct stat status;

@@ -1,4 +1,5 @@
-// Who a process runs as: `user[:group]` looked up in the image's passwd and group files, as Docker does.
+// The user that a process runs as: `user[:group]`, looked up in the image's passwd and group files
+// as Docker does.
 #ifndef TSVM_USER_H
 #define TSVM_USER_H
 
@@ -9,7 +10,7 @@
 #include "protocol/failure.h"
 #include "protocol/protocol.h"
 
-// The contents of /etc/passwd and /etc/group; written by the image, so by anybody.
+// The contents of /etc/passwd and /etc/group. They are the image's, and so untrusted.
 struct accounts {
 	char *passwd;
 	size_t passwd_length;
@@ -25,11 +26,11 @@ struct user {
 	char home[PATH_MAX];
 };
 
-// Reads both files of the running root; a file that is not there is empty.
+// Reads both files from the current root. A missing file is empty.
 bool accounts_read(struct accounts *accounts, struct failure *failure);
 
-// Finds the user that `spec` names: names or numbers, "" for root. `more_groups` are added to the user's own.
-// `user` is to be freed either way.
+// Finds the user of `spec`: names or numbers, "" for root. Adds `more_groups` to the user's own
+// groups. Free `user` afterwards, whether this succeeds or not.
 bool user_find(struct user *user, const struct accounts *accounts, const char *spec,
 	       const struct text_list *more_groups, struct failure *failure);
 

@@ -36,7 +36,7 @@ static int connect_vsock(uint32_t port)
 	return connection;
 }
 
-// Blocks for as long as the listener's backlog is full, which a non-blocking connect would report as an error.
+// Blocks while the listener's backlog is full. A non-blocking connect would fail with an error.
 static int connect_unix(uint32_t port)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };

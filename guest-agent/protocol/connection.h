@@ -5,14 +5,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-// Connects to the host's unix socket at `path` instead of its vsock port, to be tested. Ports other than the
-// agent's are at `path`_PORT.
+// In tests, connects to the unix socket at `path` instead of the host's vsock port. Ports other
+// than the agent's are at `path`_PORT.
 void connection_use_unix(const char *path);
 
-// Opens a non-blocking connection to a port of the host; it may still be on its way. -1 and errno on failure.
+// Opens a non-blocking connection to a port of the host. It may not be established yet. Returns -1,
+// with errno, on failure.
 int connection_open(uint32_t port);
 
-// True when a connection that became writable was in fact made.
+// Returns true if a connection that became writable is established, false if it failed.
 bool connection_established(int connection);
 
 #endif

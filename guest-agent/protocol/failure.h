@@ -1,4 +1,4 @@
-// Why a request could not be done, in the terms of the protocol's `error` frame.
+// Why a request failed, as in the protocol's `error` frame.
 #ifndef TSVM_FAILURE_H
 #define TSVM_FAILURE_H
 
@@ -14,7 +14,8 @@ struct failure {
 	char message[FAILURE_MESSAGE_SIZE];
 };
 
-// Fills `failure`; with an errno, its text is appended. Always returns false, so that `return fail(...)` reads well.
+// Fills `failure`. The text of an errno is appended to the message. Always returns false, for
+// `return fail(...)`.
 bool fail(struct failure *failure, enum error_kind kind, int error, const char *format, ...)
 	__attribute__((format(printf, 4, 5)));
 

@@ -1,5 +1,5 @@
-// Frames on the wire. Reading is a small state machine that keeps its place whatever it is fed; writing fills a buffer
-// that is large enough for every frame the agent has.
+// Frames on the wire. The reader is a state machine that takes pieces of any size. The writers fill
+// a buffer that is large enough for every frame of the agent.
 #include "protocol/frame.h"
 
 #include <stdlib.h>
@@ -97,7 +97,7 @@ static size_t add_integer(uint8_t *frame, size_t length, uint16_t tag, uint64_t 
 	return add_bytes(frame, length, tag, bytes, sizeof bytes);
 }
 
-// Texts are cut at the size of a failure's message, which keeps every frame below AGENT_FRAME_SIZE.
+// Texts are cut at the size of a failure's message. That keeps every frame below AGENT_FRAME_SIZE.
 static size_t add_text(uint8_t *frame, size_t length, uint16_t tag, const char *text)
 {
 	return add_bytes(frame, length, tag, text, strnlen(text, FAILURE_MESSAGE_SIZE));

@@ -1,4 +1,5 @@
-// Frames on the wire: cutting the host's bytes into frames, and writing the agent's. PROTOCOL.md, "Frames".
+// Frames on the wire: cuts the host's bytes into frames, and writes the agent's. PROTOCOL.md,
+// "Frames".
 #ifndef TSVM_FRAME_H
 #define TSVM_FRAME_H
 
@@ -9,12 +10,12 @@
 #include "protocol/failure.h"
 #include "protocol/protocol.h"
 
-// Room for any frame the agent sends.
+// Large enough for any frame that the agent sends.
 enum { AGENT_FRAME_SIZE = 1024 };
 
 enum frame_event {
 	FRAME_INCOMPLETE, // all given bytes are taken, none completed a frame
-	FRAME_COMPLETE,   // type, request and length are those of a frame; frame_reader_take() gives its payload
+	FRAME_COMPLETE,   // a frame is there: take its payload by frame_reader_take()
 	FRAME_OVERSIZED,  // type and request are known; the payload will be skipped
 	FRAME_NO_MEMORY,  // as FRAME_OVERSIZED
 };
@@ -31,10 +32,11 @@ struct frame_reader {
 	uint8_t *payload;
 };
 
-// Takes bytes up to the end of one frame and stores how many in `taken`.
+// Takes bytes up to the end of one frame. Stores their number in `taken`.
 enum frame_event frame_reader_push(struct frame_reader *reader, const uint8_t *bytes, size_t count, size_t *taken);
 
-// The payload of the frame that is complete, for the caller to free. The next frame can be read.
+// Returns the payload of the complete frame, which the caller frees. The reader is ready for the
+// next frame.
 uint8_t *frame_reader_take(struct frame_reader *reader);
 
 // Each writes one frame and returns its length.

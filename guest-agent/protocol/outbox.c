@@ -10,7 +10,7 @@
 
 enum {
 	SIZE = 512 * 1024,
-	// For the reports of the processes, of which there are at most 256.
+	// For the reports of at most 256 processes.
 	RESERVE = 256 * AGENT_FRAME_SIZE,
 };
 

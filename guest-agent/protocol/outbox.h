@@ -6,15 +6,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-// Queues a frame. If the host has not taken earlier ones for too long and there is no room, the machine stops.
+// Queues a frame. Stops the machine if there is no room, because the host does not read.
 void outbox_send(const uint8_t *frame, size_t length);
 
-// False while there is only room for what the processes have to report. No further requests are taken then.
+// Returns false while the only room left is for reports of processes. No requests are taken then.
 bool outbox_has_room(void);
 
 bool outbox_is_empty(void);
 
-// Writes to the connection what it takes now. Returns false when the connection is lost.
+// Writes as much as the connection takes now. Returns false if the connection is lost.
 bool outbox_flush(int connection);
 
 #endif

@@ -1,5 +1,5 @@
-// Decoding requests by the rules of rules.c. The host is trusted less than the rules: every length, tag and value is
-// checked before it is used. PROTOCOL.md, "Fields".
+// Decodes requests by the rules of rules.c. Every length, tag and value is checked before it is
+// used. PROTOCOL.md, "Fields".
 #include "protocol/request.h"
 
 #include <stdlib.h>
@@ -108,8 +108,8 @@ static bool decode_program(const struct group_rule *group, const struct field_ru
 	return true;
 }
 
-// One more item of `size` bytes, all zero, at the end of the list at `at`. Another zero item follows it, so that a list
-// of texts ends in NULL. Returns NULL without memory.
+// Appends an item of `size` zero bytes to the list at `at`. Another zero item follows it, so that a
+// list of texts ends in NULL. Returns NULL without memory.
 static void *append(void *at, size_t size)
 {
 	struct list list;
@@ -134,7 +134,7 @@ static void *append(void *at, size_t size)
 static bool decode_group(const struct group_rule *group, void *into, uint8_t *bytes, size_t length,
 			 struct failure *failure);
 
-// Decodes one field into `at`: the member, or the new item of its list.
+// Decodes one field into `at`: the struct member, or the new item of its list.
 static bool decode_value(const struct group_rule *group, const struct field_rule *rule, const struct field *field,
 			 void *at, struct failure *failure)
 {
@@ -186,7 +186,7 @@ static bool decode_field(const struct group_rule *group, const struct field_rule
 	return decode_value(group, rule, field, at, failure);
 }
 
-// What absent fields mean. `into` is all zero.
+// Sets what absent fields mean. `into` is all zero.
 static void preset(const struct group_rule *group, void *into)
 {
 	for (size_t i = 0; i < group->count; i++) {

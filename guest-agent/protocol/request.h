@@ -9,8 +9,8 @@
 #include "protocol/failure.h"
 #include "protocol/protocol.h"
 
-// Decodes a payload, which the request takes over: its texts and programs point into it, and texts are terminated in place.
-// Free the request afterwards, whether this succeeds or not.
+// Decodes a payload. The payload then belongs to the request: texts and programs point into it, and
+// texts are terminated in place. Free the request afterwards, whether this succeeds or not.
 bool request_decode(struct request *request, uint16_t type, uint8_t *payload, size_t length, struct failure *failure);
 
 // Frees the payload and the lists. A request that is all zero has none.

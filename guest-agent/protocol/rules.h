@@ -1,4 +1,4 @@
-// How requests are decoded: tables of rules, generated from table.mjs, that request.c walks.
+// The rules of the decoder: tables, generated from table.mjs, that request.c walks.
 #ifndef TSVM_RULES_H
 #define TSVM_RULES_H
 
