@@ -68,7 +68,8 @@ export class Container {
   }
 
   /**
-   * Makes a container, without starting it. @throws SandboxError, ImageError: see `createContainer`
+   * Makes a container, without starting it.
+   * @throws SandboxError, ImageError: see `createContainer`
    */
   static async create(home: Home, spec: ContainerSpec, options: CreateOptions = {}): Promise<Container> {
     return new Container({ home, ...(await createContainer(home, spec, options)) });
@@ -246,7 +247,8 @@ export class Container {
   }
 
   /**
-   * Resumes the processors of its machine. @throws SandboxError `not-running` if it is not paused
+   * Resumes the processors of its machine.
+   * @throws SandboxError `not-running` if it is not paused
    */
   unpause(): Promise<void> {
     return this.#pause(false);

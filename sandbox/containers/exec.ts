@@ -63,8 +63,8 @@ export function exec(folder: ContainerFolder, config: ContainerConfig, spec: Exe
 }
 
 /**
- * Starts a process from the spec that the agent takes, with a port of our choice. @throws
- * SandboxError as `execDetached`
+ * Starts a process from the spec that the agent takes, with a port of our choice.
+ * @throws SandboxError as `execDetached`
  */
 export async function execProcess(folder: ContainerFolder, described: ProcessSpec, io: ContainerIo): Promise<Exec> {
   const { sockets } = folder;

@@ -50,8 +50,8 @@ export async function runTool(folder: ContainerFolder, argv: readonly string[], 
 }
 
 /**
- * Runs a tool and returns its output. @throws SandboxError as `runTool`; `agent` if the output is
- * too long
+ * Runs a tool and returns its output.
+ * @throws SandboxError as `runTool`; `agent` if the output is too long
  */
 export async function askTool(folder: ContainerFolder, ...argv: string[]): Promise<Buffer> {
   const chunks: Buffer[] = [];

@@ -71,7 +71,8 @@ export class ContainerFolder {
 
   /**
    * The current state: a container whose supervisor is dead is not running, whatever the record
-   * says. @throws SandboxError `state`
+   * says.
+   * @throws SandboxError `state`
    */
   state(): ContainerState {
     const state = this.#written();
@@ -102,8 +103,8 @@ export class ContainerFolder {
   }
 
   /**
-   * Takes the lock of a supervisor; undefined if another process holds it. @throws SandboxError
-   * `state`
+   * Takes the lock of a supervisor; undefined if another process holds it.
+   * @throws SandboxError `state`
    */
   lock(): FileLock | undefined {
     return FileLock.take(join(this.path, LOCK));
@@ -114,8 +115,8 @@ export class ContainerFolder {
   }
 
   /**
-   * Removes the folder. Only the supervisor, which holds the lock, may call this. @throws
-   * SandboxError `state`
+   * Removes the folder. Only the supervisor, which holds the lock, may call this.
+   * @throws SandboxError `state`
    */
   remove(): void {
     const aside = `${this.path}${REMOVED}`;

@@ -83,7 +83,8 @@ export class ContainerNames {
   }
 
   /**
-   * Renames the container `id`. Call it under the lock. @throws SandboxError `conflict`, `bad-spec`
+   * Renames the container `id`. Call it under the lock.
+   * @throws SandboxError `conflict`, `bad-spec`
    */
   rename(id: string, name: string): void {
     checkName(name);

@@ -76,8 +76,8 @@ export class NetworkStore {
   }
 
   /**
-   * Makes a network. @throws SandboxError `bad-spec` for an invalid name, `conflict` for one in
-   * use, `state`
+   * Makes a network.
+   * @throws SandboxError `bad-spec` for an invalid name, `conflict` for one in use, `state`
    */
   create(name: string, about: { internal?: boolean | undefined; labels?: Record<string, string> } = {}): Network {
     if (!isNetworkName(name)) {
@@ -142,8 +142,8 @@ export class NetworkStore {
   }
 
   /**
-   * Removes a network. @throws SandboxError `no-such-network`, `conflict` while a container runs in
-   * it
+   * Removes a network.
+   * @throws SandboxError `no-such-network`, `conflict` while a container runs in it
    */
   async remove(reference: string): Promise<void> {
     const network = this.find(reference);

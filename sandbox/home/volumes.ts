@@ -52,8 +52,8 @@ export class VolumeStore {
   }
 
   /**
-   * The volume of that name, or undefined. @throws SandboxError `bad-spec` for an invalid name,
-   * `state`
+   * The volume of that name, or undefined.
+   * @throws SandboxError `bad-spec` for an invalid name, `state`
    */
   find(name: string): Volume | undefined {
     checkVolumeName(name);

@@ -1,3 +1,5 @@
+// Proves that `tsvm cp` archives files of the host completely, and that no archive of a guest reaches a
+// file outside of its folder.
 import { execFileSync } from 'node:child_process';
 import {
   existsSync,
@@ -45,12 +47,12 @@ function extract(bytes: Buffer, to: string, chunk = bytes.length): void {
 const LIST =
   "find . -printf '%y %m %U:%G %T@ %n %l %p\\n' | cut -d. -f1-2 | sort; find . -type f -exec md5sum {} + | sort";
 
-/** What a tree is, but for the fractions of its seconds. */
+/** Describes a tree: types, modes, owners, times in whole seconds, links and contents. */
 function describeTree(path: string): string {
   return execFileSync('sh', ['-c', LIST.replace('%T@', '%Ts')], { cwd: path, encoding: 'utf8' });
 }
 
-test('a tree of the host comes back as it was, by tar(1) and by us', async () => {
+test('a tree of the host is restored unchanged, by tar(1) and by the extractor', async () => {
   const script = `
     mkdir -p tree/dir/empty && cd tree && printf data > file && ln file dir/hard && ln -s ../file dir/soft
     head -c 100000 /dev/urandom > large && printf long > dir/$(printf %0150d 1) && touch 'dir/a b' "dir/ü"
@@ -64,7 +66,7 @@ test('a tree of the host comes back as it was, by tar(1) and by us', async () =>
   expect(describeTree(join(folder, 'ours/copy'))).toBe(before);
 });
 
-test('a FIFO is archived; a name, link or owner that a header has no room for keeps all of it', async () => {
+test('FIFOs, and names, links, owners and times beyond the limits of a header, are archived', async () => {
   const long = 'n'.repeat(200);
   const script = `
     mkdir tree && cd tree && mkfifo pipe && printf x > ${long} && ln -s $(printf %0900d 1) link
@@ -76,13 +78,13 @@ test('a FIFO is archived; a name, link or owner that a header has no room for ke
   expect(describeTree(join(folder, 'copy'))).toBe(describeTree(join(folder, 'tree')));
 });
 
-test('a file that shrinks while it is read is filled up, and what follows it is whole', async () => {
+test('a file that shrinks while it is read is filled up, and the next file is intact', async () => {
   mkdirSync(join(folder, 'tree'));
   writeFileSync(join(folder, 'tree/a'), 'x'.repeat(300_000));
   writeFileSync(join(folder, 'tree/b'), 'after');
   const chunks: Buffer[] = [];
   for await (const chunk of archiveHost(join(folder, 'tree'), 'copy')) {
-    // The header of `a` is out: its size is promised.
+    // The header of `a` has been written, with its size.
     if (chunks.length === 1) truncateSync(join(folder, 'tree/a'), 1000);
     chunks.push(chunk);
   }
@@ -91,7 +93,7 @@ test('a file that shrinks while it is read is filled up, and what follows it is 
   expect(readFileSync(join(folder, 'ours/copy/b'), 'utf8')).toBe('after');
 });
 
-describe('what a hostile guest sends', () => {
+describe('an archive from a hostile guest', () => {
   test.each<[string, TarMember[]]>([
     ['a path that climbs', [{ path: '../evil', data: Buffer.from('x') }]],
     [
@@ -125,30 +127,30 @@ describe('what a hostile guest sends', () => {
         { path: 'l', type: '5' },
       ],
     ],
-  ])('%s is refused', (_, members) => {
+  ])('with %s is refused', (_, members) => {
     expect(() => extract(tar(members), join(folder, 'to'))).toThrow(/refused/);
     expect(existsSync(join(folder, 'evil'))).toBe(false);
     expect(existsSync('/tmp/evil')).toBe(false);
   });
 
-  test('a compressed archive is refused, not decompressed', () => {
+  test('that is compressed is refused, not decompressed', () => {
     expect(() => extract(gzipSync(tar([{ path: 'file' }])), join(folder, 'to'))).toThrow(/not a tar archive/);
     expect(readdirSync(join(folder, 'to'))).toEqual([]);
   });
 
-  test('an archive that is cut short, or begins with a damaged header, is refused', () => {
+  test('that is cut short, or begins with a damaged header, is refused', () => {
     const whole = tar([{ path: 'file', data: Buffer.alloc(2000) }]);
     expect(() => extract(whole.subarray(0, 1024), join(folder, 'cut'))).toThrow(/damaged|ends/);
     whole[0] = 0x41;
     expect(() => extract(whole, join(folder, 'damaged'))).toThrow(/not a tar archive/);
   });
 
-  test('devices and pipes are nothing on the host', () => {
+  test('makes no devices and pipes', () => {
     extract(tar([{ path: 'null', type: '3' }, { path: 'pipe', type: '6' }, { path: 'file' }]), join(folder, 'to'));
     expect(execFileSync('ls', [join(folder, 'to')], { encoding: 'utf8' })).toBe('file\n');
   });
 
-  test('stays in its folder, whatever it is', () => {
+  test('stays in its folder, whatever its entries', () => {
     const name = fc.constantFrom('a', 'b', '..', '.', '', '/', 'a/b', '../a', '/tmp', 'a/../b');
     const path = fc.array(name, { minLength: 1, maxLength: 4 }).map((parts) => parts.join('/'));
     const member = fc.record({ path, type: fc.constantFrom('0', '1', '2', '5'), link: path });
@@ -169,8 +171,8 @@ describe('what a hostile guest sends', () => {
   });
 });
 
-describe('what is moved into place', () => {
-  test('joins directories, and takes the place of files and links without following them', () => {
+describe('moving into place', () => {
+  test('merges directories, and replaces files and links without following them', () => {
     for (const path of ['from/d', 'to/d']) mkdirSync(join(folder, path), { recursive: true });
     writeFileSync(join(folder, 'from/d/new'), 'new');
     writeFileSync(join(folder, 'from/link'), 'file');
@@ -184,7 +186,7 @@ describe('what is moved into place', () => {
     expect(readFileSync(join(folder, 'elsewhere'), 'utf8')).toBe('untouched');
   });
 
-  test('does not take the place of a directory', () => {
+  test('does not replace a directory', () => {
     mkdirSync(join(folder, 'to'));
     writeFileSync(join(folder, 'from'), '');
     expect(() => moveInto(join(folder, 'from'), join(folder, 'to'))).toThrow(/cannot overwrite directory/);

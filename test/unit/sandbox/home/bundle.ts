@@ -1,10 +1,13 @@
-// Programs for tests in which a process is killed or several want the same.
+// Bundles programs for tests that kill a process, or let several compete.
 import { fileURLToPath } from 'node:url';
 import { buildSync } from 'esbuild';
 
 const root = fileURLToPath(new URL('../../../..', import.meta.url));
 
-/** Makes a program of a module's text, whose imports begin at the root of the project; the environment it needs. */
+/**
+ * Bundles the text of a module, whose imports are relative to the root of the project, into a program.
+ * @returns the environment that the program needs
+ */
 export function bundleProgram(contents: string, outfile: string): NodeJS.ProcessEnv {
   buildSync({
     stdin: { contents, resolveDir: root },

@@ -1,3 +1,5 @@
+// Proves that the state of a container is true however its supervisor ended, and that containers are
+// found, removed and cleaned up.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -36,7 +38,10 @@ beforeEach(() => {
 
 afterEach(() => rmSync(home.path, { recursive: true }));
 
-/** A process that supervises the container, and says so in its state. */
+/**
+ * Starts a process that holds the lock of the container and records `status`.
+ * @returns kills the process
+ */
 async function supervise(folder: ContainerFolder, status: string) {
   const state = { ...CREATED, status, startedAt: '2026-01-01T00:00:00Z', bootId: bootId() };
   const argv = [join(programs, 'supervisor.cjs'), home.path, folder.id, JSON.stringify(state)];
@@ -53,7 +58,7 @@ async function supervise(folder: ContainerFolder, status: string) {
 
 describe('the state', () => {
   test.each(['running', 'paused', 'restarting'])(
-    '%s is true while the supervisor lives, and no longer',
+    '%s holds while the supervisor lives, and no longer',
     async (status) => {
       const folder = await makeContainer(home, 'box');
       const kill = await supervise(folder, status);
@@ -67,7 +72,7 @@ describe('the state', () => {
     },
   );
 
-  test('is read whole while it is written again and again', async () => {
+  test('is always read complete while it is being rewritten', async () => {
     const folder = await makeContainer(home, 'box');
     for (let count = 0; count < 200; count++) {
       folder.writeState({ ...CREATED, restartCount: count });
@@ -76,14 +81,14 @@ describe('the state', () => {
     expect(readdirSync(folder.path).sort()).toEqual(['config.json', 'state.json']);
   });
 
-  test('that a host lost as it went down is that of a container that was just made', async () => {
+  test('is that of a new container if the host went down before it was written', async () => {
     const folder = await makeContainer(home, 'box');
     writeFileSync(join(folder.path, 'state.json'), '');
     expect(folder.state()).toEqual(CREATED);
   });
 });
 
-test('the lock is asked after without being taken, by any number of readers', async () => {
+test('any number of readers query the lock without taking it', async () => {
   const folder = await makeContainer(home, 'box');
   expect(folder.isSupervised()).toBe(false);
   using lock = folder.lock();
@@ -94,7 +99,7 @@ test('the lock is asked after without being taken, by any number of readers', as
 });
 
 describe('a container is found', () => {
-  test('by its name, its id and the beginning of its id', async () => {
+  test('by its name, its ID and the beginning of its ID', async () => {
     const { id } = await makeContainer(home, 'box');
     for (const reference of ['box', id, id.slice(0, 12), id.slice(0, 3)]) {
       expect(home.containers.find(reference).folder.id).toBe(id);
@@ -109,13 +114,13 @@ describe('a container is found', () => {
     },
   );
 
-  test('by a name that looks like the beginning of the id of another one', async () => {
+  test('by a name that is the beginning of the ID of another container', async () => {
     const other = await makeContainer(home, 'other');
     const named = await makeContainer(home, other.id.slice(0, 4));
     expect(home.containers.find(other.id.slice(0, 4)).folder.id).toBe(named.id);
   });
 
-  test('not when several ids begin so', async () => {
+  test('not by the beginning of several IDs', async () => {
     const ids = ['a', 'b'].map((digit) => `0${digit}${'c'.repeat(62)}`);
     for (const id of ids) home.containers.folder(id).make(containerConfig({}, id));
     expect(() => home.containers.find('0')).toThrow(/several containers/);
@@ -123,8 +128,8 @@ describe('a container is found', () => {
   });
 });
 
-describe('what is left behind', () => {
-  test('by a killed supervisor of a container with --rm is not listed, and goes', async () => {
+describe('cleaning up', () => {
+  test('removes a container with --rm whose supervisor was killed, which is not listed before either', async () => {
     const folder = await makeContainer(home, 'box', { autoRemove: true });
     const kill = await supervise(folder, 'running');
     expect(Container.list(home)).toHaveLength(1);
@@ -135,7 +140,7 @@ describe('what is left behind', () => {
     expect(readdirSync(home.containers.path).sort()).toEqual(['lock', 'names']);
   });
 
-  test('of a folder that was being made or removed goes', async () => {
+  test('removes a folder that was being made or removed', async () => {
     const folder = await makeContainer(home, 'box');
     const { path } = folder;
     folder.remove();
@@ -145,7 +150,7 @@ describe('what is left behind', () => {
   });
 });
 
-test('a container that runs is removed only by force', async () => {
+test('a running container cannot be removed', async () => {
   const folder = await makeContainer(home, 'box');
   const kill = await supervise(folder, 'running');
   await expect(Container.find(home, 'box').remove()).rejects.toMatchObject({ code: 'running' });

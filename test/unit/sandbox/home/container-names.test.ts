@@ -1,3 +1,4 @@
+// Proves that a name belongs to one container at a time, whatever processes compete for it.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -18,7 +19,7 @@ beforeEach(() => {
 
 afterEach(() => rmSync(home.path, { recursive: true }));
 
-test('of ten processes that want one name, one gets it', async () => {
+test('one of ten processes that claim the same name gets it', async () => {
   const program = join(home.path, 'claim.cjs');
   const env = bundleProgram(
     `import { Home } from './sandbox/home/home.ts';
@@ -46,10 +47,10 @@ test('of ten processes that want one name, one gets it', async () => {
   expect(words.filter((word) => word === 'conflict')).toHaveLength(27);
 }, 60_000);
 
-test('a name is free again when its container is removed, or is gone', async () => {
+test('a name is free again when its container was removed or has vanished', async () => {
   const first = await makeContainer(home, 'box');
   await expect(makeContainer(home, 'box')).rejects.toMatchObject({ code: 'conflict' });
-  // As after a crash between the two steps.
+  // As after a crash between the removal of the folder and of the name.
   first.remove();
   const second = await makeContainer(home, 'box');
   expect(home.containers.names.ownerOf('box')).toBe(second.id);
@@ -57,7 +58,7 @@ test('a name is free again when its container is removed, or is gone', async () 
   expect(home.containers.names.ownerOf('box')).toBeUndefined();
 });
 
-test('a container that is renamed has the new name alone', async () => {
+test('a renamed container has only the new name', async () => {
   const { id } = await makeContainer(home, 'box');
   await makeContainer(home, 'other');
   const container = Container.find(home, 'box');
@@ -68,11 +69,14 @@ test('a container that is renamed has the new name alone', async () => {
   await expect(container.rename('-x')).rejects.toMatchObject({ code: 'bad-spec' });
 });
 
-test.each(['a', '', '.x', '-x', '../x', 'a/b', 'ü1', 'x'.repeat(256), 'a b', 'a\n'])('%j is no name', (name) => {
-  expect(() => checkName(name)).toThrow(/invalid container name/);
-});
+test.each(['a', '', '.x', '-x', '../x', 'a/b', 'ü1', 'x'.repeat(256), 'a b', 'a\n'])(
+  '%j is not a valid name',
+  (name) => {
+    expect(() => checkName(name)).toThrow(/invalid container name/);
+  },
+);
 
-test('random names are names, and rarely the same', () => {
+test('random names are valid and rarely repeat', () => {
   const names = Array.from({ length: 1000 }, () => randomName(9));
   for (const name of names) checkName(name);
   expect(new Set(names).size).toBeGreaterThan(990);

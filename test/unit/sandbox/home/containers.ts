@@ -1,4 +1,4 @@
-// Container folders for tests, without images or machines.
+// Makes container folders for tests, without images or machines.
 import { randomBytes } from 'node:crypto';
 import type { ContainerFolder } from '../../../../sandbox/home/container-folder.js';
 import type { ContainerConfig } from '../../../../sandbox/home/container-record.js';
@@ -25,7 +25,7 @@ export function containerConfig(
   };
 }
 
-/** Makes a folder with a name, as `createContainer` does. */
+/** Makes a container folder with a name, like `createContainer`. */
 export async function makeContainer(
   { containers }: Home,
   name: string,

@@ -1,5 +1,4 @@
-// A home gives each store what it needs: volumes and networks of one home, apart from those of another, and nothing on the
-// disk before something is made.
+// Proves that each store of a home keeps to its own home, and makes nothing before it is used.
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -17,7 +16,7 @@ beforeEach(() => {
 
 afterEach(() => rmSync(folder, { recursive: true }));
 
-test('looking into a home makes no file', () => {
+test('reading a home makes no file', () => {
   expect(home.volumes.list()).toEqual([]);
   expect(home.volumes.find('data')).toBeUndefined();
   expect(home.networks.list()).toEqual([]);
@@ -57,7 +56,7 @@ describe('a volume', () => {
     await expect(home.volumes.remove('data')).rejects.toMatchObject({ code: 'no-such-volume' });
   });
 
-  test('is filled while it is empty, and keeps what it has', async () => {
+  test('is filled while it is empty, and not again', async () => {
     const fill = (text: string) =>
       home.volumes.fill('data', {}, async (path) => {
         writeFileSync(join(path, text), '');
@@ -78,7 +77,7 @@ describe('a private network', () => {
     expect(() => home.networks.create('passt')).toThrow(/invalid network name/);
   });
 
-  test('has the containers that were made in it, and those that were connected', async () => {
+  test('has the containers that were made in it or connected to it', async () => {
     const lan = home.networks.create('lan', { internal: true });
     const wan = home.networks.create('wan');
     const web = await makeContainer(home, 'web', { network: { mode: 'lan', aliases: ['www'] } });
@@ -113,7 +112,7 @@ describe('a private network', () => {
   });
 });
 
-test('events are read back from a time on, up to a time', async () => {
+test('events are read back between two times', async () => {
   await makeContainer(home, 'web');
   const before = Date.now();
   home.events.record('f'.repeat(64), 'start', { image: 'debian:12' });

@@ -1,3 +1,4 @@
+// Proves that output is logged in the format of json-file, rotated, and read back completely.
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
@@ -29,7 +30,7 @@ function write(writer: LogWriter, ...chunks: (string | Buffer)[]): void {
   for (const chunk of chunks) writer.write('stdout', Buffer.from(chunk as string));
 }
 
-test('an entry is a line of JSON in the words of json-file', async () => {
+test('an entry is a line of JSON in the format of json-file', async () => {
   using writer = new LogWriter(path);
   writer.write('stdout', Buffer.from('one\ntwo\n'));
   writer.write('stderr', Buffer.from('three'));
@@ -41,14 +42,14 @@ test('an entry is a line of JSON in the words of json-file', async () => {
   ]);
 });
 
-test('a character that comes in pieces is one', async () => {
+test('a character that arrives in pieces is decoded whole', async () => {
   const euro = Buffer.from('1 €\n');
   using writer = new LogWriter(path);
   write(writer, euro.subarray(0, 3), euro.subarray(3));
   expect(await text()).toBe('1 €\n');
 });
 
-test('whatever is written is read back, in whatever pieces it came', async () => {
+test('output is read back as it was written, in whatever pieces it arrived', async () => {
   await fc.assert(
     fc.asyncProperty(fc.array(fc.string({ unit: 'grapheme' })), async (chunks) => {
       rmSync(path, { force: true });
@@ -61,7 +62,7 @@ test('whatever is written is read back, in whatever pieces it came', async () =>
   );
 });
 
-test('files that are full make room, and so many are kept', async () => {
+test('full files are rotated, and the wanted number is kept', async () => {
   using writer = new LogWriter(path, { maxSize: 1000, maxFiles: 3 });
   for (let line = 0; line < 100; line++) write(writer, `line ${line}\n`);
   expect(readdirSync(folder).sort()).toEqual(['log.json', 'log.json.1', 'log.json.2']);
@@ -72,7 +73,7 @@ test('files that are full make room, and so many are kept', async () => {
   expect(lines).toEqual(Array.from({ length: 100 - first }, (_, index) => `line ${first + index}`));
 });
 
-test('one file alone is kept if that is asked', async () => {
+test('a single file is kept if the limit is one', async () => {
   using writer = new LogWriter(path, { maxSize: 100, maxFiles: 1 });
   for (let line = 0; line < 10; line++) write(writer, `line ${line}\n`);
   expect(readdirSync(folder)).toEqual(['log.json']);
@@ -90,7 +91,7 @@ test.each([
   expect(await text({ tail })).toBe(expected);
 });
 
-test('a log is followed over rotations until its end, and nothing is lost', async () => {
+test('a log is followed across rotations to its end without loss', async () => {
   let end!: () => void;
   const follow = new Promise<void>((resolve) => {
     end = resolve;
@@ -119,7 +120,7 @@ test('a log is read between two times', async () => {
   expect(await text({ until: between })).toBe('early\n');
 });
 
-test('where no log is, nothing is read', async () => {
+test('a missing log is empty', async () => {
   expect(await entries()).toEqual([]);
   expect(await entries({ follow: Promise.resolve() })).toEqual([]);
 });

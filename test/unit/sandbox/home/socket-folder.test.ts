@@ -1,3 +1,4 @@
+// Proves that socket folders are private to the user, and removed once their owner is dead, not before.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
@@ -30,7 +31,7 @@ async function listen(path: string): Promise<Server> {
   return server;
 }
 
-/** A folder whose owner was killed while it listened. */
+/** Makes a folder whose owner was killed while it listened. */
 async function deadFolder(): Promise<SocketFolder> {
   const folder = new SocketFolder(ID, runtimeFolder());
   const script = `require('net').createServer().listen(${JSON.stringify(folder.control)}, () => console.log('up'))`;
@@ -42,37 +43,37 @@ async function deadFolder(): Promise<SocketFolder> {
   return folder;
 }
 
-describe('the folder of all runs', () => {
+describe('the runtime folder', () => {
   test('is in $XDG_RUNTIME_DIR, and closed to others', () => {
     expect(runtimeFolder()).toBe(join(base, 'tsvm'));
     expect(statSync(runtimeFolder()).mode & 0o777).toBe(0o700);
   });
 
-  test('is in /tmp when $XDG_RUNTIME_DIR is not there', () => {
+  test('is in /tmp if $XDG_RUNTIME_DIR does not exist', () => {
     vi.stubEnv('XDG_RUNTIME_DIR', join(base, 'nonexistent'));
     expect(runtimeFolder()).toBe(`/tmp/tsvm-${process.getuid!()}`);
   });
 
-  test('is refused when others may enter it', () => {
+  test('is refused if other users may enter it', () => {
     mkdirSync(join(base, 'tsvm'));
     chmodSync(join(base, 'tsvm'), 0o755);
     expect(runtimeFolder).toThrow('alone may enter');
   });
 
-  test('is refused when it is no folder', () => {
+  test('is refused if it is not a folder', () => {
     writeFileSync(join(base, 'tsvm'), '');
     expect(runtimeFolder).toThrow('alone may enter');
   });
 });
 
 describe('sweeping', () => {
-  test('removes the folder of a run that was killed', async () => {
+  test('removes the folder of a killed process', async () => {
     const dead = await deadFolder();
     expect(await sweepSocketFolders(runtimeFolder())).toEqual([dead.id]);
     expect(existsSync(join(base, 'tsvm', dead.id))).toBe(false);
   });
 
-  test('leaves the folder of a living run', async () => {
+  test('keeps the folder of a live process', async () => {
     using folder = new SocketFolder(ID, runtimeFolder());
     const server = await listen(folder.control);
     folder.publish();
@@ -81,27 +82,27 @@ describe('sweeping', () => {
     server.close();
   });
 
-  test('leaves a folder that is being made, and removes it when that never ends', async () => {
+  test('keeps an unfinished folder for a minute, then removes it', async () => {
     using folder = new SocketFolder(ID, runtimeFolder());
     expect(await sweepSocketFolders(runtimeFolder())).toEqual([]);
     utimesSync(join(base, 'tsvm', `${folder.id}.new`), 0, 0);
     expect(await sweepSocketFolders(runtimeFolder())).toEqual([`${folder.id}.new`]);
   });
 
-  test('leaves the containers of a read-only home', async () => {
+  test('keeps the containers of a read-only home', async () => {
     mkdirSync(join(runtimeFolder(), 'containers', 'names'), { recursive: true });
     expect(await sweepSocketFolders(runtimeFolder())).toEqual([]);
     expect(existsSync(join(base, 'tsvm', 'containers', 'names'))).toBe(true);
   });
 
-  test('by many at once is the same as by one', async () => {
+  test('by several processes at once has the same result', async () => {
     const dead = await deadFolder();
     const swept = await Promise.all(Array.from({ length: 8 }, () => sweepSocketFolders(runtimeFolder())));
     expect(new Set(swept.flat())).toEqual(new Set([dead.id]));
   });
 });
 
-test('a published folder is reached under its name, and is gone when disposed of', async () => {
+test('a published folder has its final name, and is removed when disposed of', async () => {
   const folder = new SocketFolder(ID, runtimeFolder());
   const server = await listen(folder.control);
   folder.publish();
@@ -111,7 +112,7 @@ test('a published folder is reached under its name, and is gone when disposed of
   expect(existsSync(join(base, 'tsvm', folder.id))).toBe(false);
 });
 
-test('a path too long for a socket is refused', () => {
+test('a path that is too long for a socket is refused', () => {
   const long = join(base, 'x'.repeat(100));
   mkdirSync(long);
   vi.stubEnv('XDG_RUNTIME_DIR', long);
