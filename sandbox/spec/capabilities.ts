@@ -1,4 +1,4 @@
-// Which capabilities a container has, by Docker's rules (moby: oci/caps, TweakCapabilities).
+// The capabilities of a container, by Docker's rules (moby: oci/caps, TweakCapabilities).
 import { CAPABILITIES, type Capability } from '../agent/protocol.js';
 import { SandboxError } from '../errors.js';
 
@@ -31,10 +31,11 @@ function parse(name: string, option: string): Capability | typeof ALL {
 }
 
 /**
- * The capabilities of a container's bounding set. Names are those of capabilities(7) in any case, with or without
- * `CAP_`, or `ALL`. To add ALL leaves out what is dropped; to drop ALL leaves what is added.
+ * The capabilities of a container's bounding set. Names are those of capabilities(7) in any case,
+ * with or without `CAP_`, or `ALL`. Adding `ALL` gives all but the dropped ones; dropping `ALL`
+ * gives only the added ones.
  *
- * @throws SandboxError `bad-spec` for a name that is none
+ * @throws SandboxError `bad-spec` for an unknown name
  */
 export function resolveCapabilities(add: readonly string[] = [], drop: readonly string[] = []): Capability[] {
   const added = add.map((name) => parse(name, 'CapAdd'));

@@ -1,4 +1,4 @@
-// The check of a whole run spec, before anything is started.
+// Checks a whole run spec.
 import { SandboxError } from '../errors.js';
 import { checkLimits } from './limits.js';
 import { checkMounts } from './mounts.js';
@@ -9,7 +9,7 @@ import { DEFAULT_MEMORY, MIN_MEMORY, type RunSpec } from './run-spec.js';
 const MIB = 2 ** 20;
 
 /**
- * Refuses what no machine could be made of, before anything is started.
+ * Refuses a spec that no machine could be made of. Called once, when the container is created.
  * @throws SandboxError `bad-spec`
  */
 export function checkRunSpec(spec: RunSpec): void {

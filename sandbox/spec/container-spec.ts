@@ -1,34 +1,37 @@
-// What a caller asks for when the container may stay: a run, and how it is kept.
+// The spec of a container: what it runs, and how it is kept.
 import type { RunSpec } from './run-spec.js';
 import type { Signal } from './signal-number.js';
 
 /** Docker's `--restart`. */
 export interface RestartPolicy {
   name: 'no' | 'on-failure' | 'always' | 'unless-stopped';
-  /** Of `on-failure`; absent: as often as it takes. */
+  /** For `on-failure`: the most restarts. Default: no limit. */
   maximumRetryCount?: number;
 }
 
 export interface LogLimits {
-  /** Bytes after which a log file is full. */
+  /** Bytes. A log file of this size is rotated. */
   maxSize: number;
-  /** Files that are kept, the newest included. */
+  /** Number of log files that are kept, including the newest. */
   maxFiles: number;
 }
 
-/** What a caller asks for: a run, and how it is kept. */
+/** What a container runs, and how it is kept. */
 export interface ContainerSpec extends RunSpec {
-  /** Default: two words at random. */
+  /** Default: two random words. */
   name?: string;
   labels?: Readonly<Record<string, string>>;
-  /** The container is removed when it ends. */
+  /** If true, the container is removed when it ends. */
   autoRemove?: boolean;
   restart?: RestartPolicy;
-  /** Nothing of the image is run: the container is there for what `exec` starts in it. */
+  /**
+   * If true, the image's command does not run. The container exists for the processes that `exec`
+   * starts.
+   */
   idle?: boolean;
-  /** Sent by `stop`. Default: the image's, else SIGTERM. */
+  /** The signal that `stop` sends. Default: the image's, else SIGTERM. */
   stopSignal?: Signal;
-  /** Milliseconds between that and SIGKILL. Default 10,000. */
+  /** Milliseconds between that signal and SIGKILL. Default 10,000. */
   stopTimeout?: number;
   logs?: LogLimits;
 }

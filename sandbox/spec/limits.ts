@@ -1,4 +1,5 @@
-// What a container may use and may do: the words of a run spec, checked, and as the machine and the agent take them.
+// The limits and rights of a container: their checks, and their translation for the machine and the
+// agent.
 import type { DiskSpec } from '../../vmm/machine.js';
 import {
   type BpfInstruction,
@@ -16,18 +17,19 @@ import type { RunSpec } from './run-spec.js';
 import { compileSeccomp } from './seccomp/compile.js';
 import { checkSeccompProfile } from './seccomp/profile.js';
 
-/** The guest's MP table and kernel are made for no more (vmm/machine.ts). */
+/** The most that the guest's MP table and kernel support (vmm/machine.ts). */
 export const MAX_CPUS = 64;
-/** A quota below a millisecond is refused by the kernel. */
+/** The kernel refuses a CPU quota below a millisecond. */
 const MIN_CPUS = 0.01;
 /** Microseconds: the kernel's default, and Docker's. */
 const CPU_PERIOD = 100_000;
-/** The kernel's pid_max on 64 bits (PID_MAX_LIMIT). */
+/** The kernel's limit of pid_max on 64-bit machines (PID_MAX_LIMIT). */
 const MAX_PIDS = 2 ** 22;
 
 /**
- * What systemd gives its services, and so a container has elsewhere: the kernel's own hard limit of 4096 is too little
- * for a database, and a soft limit of a million makes programs slow that close every descriptor there may be.
+ * systemd's limits for services, which containers have elsewhere too. The kernel's default hard
+ * limit of 4096 is too low for a database. A soft limit of a million slows programs that close
+ * every possible descriptor.
  */
 const DEFAULT_RLIMITS: readonly Rlimit[] = [{ name: 'nofile', soft: 1024, hard: 524_288 }];
 
@@ -36,7 +38,7 @@ function refuse(message: string): never {
 }
 
 /**
- * Refuses limits that nothing could be made of.
+ * Checks the limits and rights of a spec.
  * @throws SandboxError `bad-spec`
  */
 export function checkLimits(spec: RunSpec): void {
@@ -72,10 +74,11 @@ function checkUlimit({ name, soft, hard }: Rlimit): void {
 }
 
 /**
- * Kernel parameters as files below /proc/sys. As sysctl(8) reads names: dots and slashes separate, and the one that
- * comes first decides which; the other one is then part of a word, as in `net.ipv4.conf.eth0/1.forwarding`.
+ * Kernel parameters as files below /proc/sys. Names are read as by sysctl(8): the first dot or
+ * slash decides which of the two separates; the other one is then part of a word, as in
+ * `net.ipv4.conf.eth0/1.forwarding`.
  *
- * @throws SandboxError `bad-spec` for a name that cannot be one
+ * @throws SandboxError `bad-spec` for an invalid name or value
  */
 export function resolveSysctls(sysctls: RunSpec['sysctls'] = {}): Sysctl[] {
   return Object.entries(sysctls).map(([name, value]) => {
@@ -96,8 +99,8 @@ export function resolveSysctls(sysctls: RunSpec['sysctls'] = {}): Sysctl[] {
 }
 
 /**
- * The disks with the rates that the spec has for them.
- * @throws SandboxError `bad-spec` for a rate of a disk that is not there
+ * Adds the rates of the spec to the disks.
+ * @throws SandboxError `bad-spec` for a rate of a disk that does not exist
  */
 export function withRates(disks: readonly DiskSpec[], { deviceRates = [] }: RunSpec): DiskSpec[] {
   const names = disks.map((_, index) => `/dev/vd${String.fromCharCode('a'.charCodeAt(0) + index)}`);
@@ -110,12 +113,12 @@ export function withRates(disks: readonly DiskSpec[], { deviceRates = [] }: RunS
   });
 }
 
-/** Virtual CPUs for `cpus`, of which a fraction is left to {@link cgroupLimits}. */
+/** Number of vCPUs for `cpus`, rounded up. {@link cgroupLimits} limits their time to a fraction. */
 export function vcpuCount(cpus = 1): number {
   return Math.ceil(cpus);
 }
 
-/** What the container's cgroup is given; memory is the machine's own. */
+/** The limits of the container's cgroup. Memory is limited by the machine's size. */
 export function cgroupLimits({ cpus = 1, pidsLimit = 0 }: RunSpec): Limits {
   return {
     pids: pidsLimit > 0 ? pidsLimit : undefined,
@@ -128,7 +131,7 @@ function capabilities({ privileged, capAdd, capDrop }: RunSpec): Capability[] {
   return privileged ? [...CAPABILITIES] : resolveCapabilities(capAdd, capDrop);
 }
 
-/** What a process of the container may do, its first as well as those that join it. */
+/** The rights and limits of each process of the container. */
 export function processLimits(
   spec: RunSpec,
 ): Pick<ProcessSpec, 'capabilities' | 'groups' | 'noNewPrivileges' | 'rlimits'> {
@@ -143,11 +146,11 @@ export function processLimits(
 }
 
 /**
- * The seccomp filter of each process of the container; none unless a profile is given, as the kernel that it would guard is
- * the container's own.
+ * The seccomp filter of each process of the container. Without a profile there is none: the kernel
+ * that it would protect is the container's own.
  *
- * @param kernelRelease the guest's, which rules may depend on
- * @throws SandboxError `bad-spec` when the profile makes too long a filter
+ * @param kernelRelease release of the guest's kernel, which rules may depend on
+ * @throws SandboxError `bad-spec` if the filter is too long
  */
 export function seccompFilter(spec: RunSpec, kernelRelease: string): BpfInstruction[] | undefined {
   if (spec.seccomp === undefined || spec.privileged) return undefined;

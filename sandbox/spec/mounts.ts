@@ -1,8 +1,8 @@
-// What of the host a container is given: folders, files and named volumes, each at a path of its own.
+// Mounts of a container: folders and files of the host, and volumes. Their types and checks.
 import { statSync } from 'node:fs';
 import { SandboxError } from '../errors.js';
 
-/** A folder or file of the host's in the container. */
+/** A folder or file of the host, mounted into the container. */
 export interface BindMount {
   type: 'bind';
   /** Absolute path on the host. */
@@ -12,23 +12,29 @@ export interface BindMount {
   readOnly?: boolean;
 }
 
-/** A volume in the container. */
+/** A volume, mounted into the container. */
 export interface VolumeMount {
   type: 'volume';
-  /** Its name; it is made when there is none of that name. '': a new one, under a name that is drawn. */
+  /**
+   * Name of the volume, which is made if it does not exist. '' makes a new volume with a random
+   * name.
+   */
   source: string;
   target: string;
   readOnly?: boolean;
-  /** It begins empty, whatever the image has at `target`. */
+  /** If true, a new volume starts empty, without the image's files at `target`. */
   noCopy?: boolean;
-  /** Nobody named it: it goes with the container if that is removed with its volumes. */
+  /**
+   * True if the caller gave no name. The volume is then removed together with the container's
+   * volumes.
+   */
   anonymous?: boolean;
 }
 
 export type Mount = BindMount | VolumeMount;
 
 /**
- * Checks that the sources are there or can be made, and that no two mounts are at the same path.
+ * Checks that the sources exist or can be made, and that each mount has a path of its own.
  * @throws SandboxError `bad-spec`
  */
 export function checkMounts(mounts: readonly Mount[], tmpfs: readonly { path: string }[]): void {
@@ -50,7 +56,7 @@ export function checkMounts(mounts: readonly Mount[], tmpfs: readonly { path: st
   }
 }
 
-/** @throws SandboxError `bad-spec` */
+/** @throws SandboxError `bad-spec` for an invalid name */
 export function checkVolumeName(name: string): void {
   if (/^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}$/.test(name)) return;
   const wanted = 'two or more letters, digits, dots, underscores and hyphens, a letter or digit first';
@@ -58,7 +64,7 @@ export function checkVolumeName(name: string): void {
   throw new SandboxError('bad-spec', `invalid volume name '${name}': ${wanted}${hint}`);
 }
 
-/** Without doubled slashes, `.` and a slash at the end. */
+/** The path without doubled slashes, `.` and a trailing slash. */
 export function normalizedPath(path: string): string {
   return `/${path
     .split('/')
@@ -67,7 +73,8 @@ export function normalizedPath(path: string): string {
 }
 
 /**
- * Checks that a bind mount's source can be shared. It may have gone since the container was made.
+ * Checks that the source of a bind mount can be shared. It may have been removed since the
+ * container was created.
  * @throws SandboxError `bad-spec`
  */
 export function checkBindSource(path: string): void {

@@ -1,15 +1,19 @@
-// What a caller says of where a container may connect to and of the names it knows, as words and checked once.
+// Parsers of network options: rules for outbound connections, and entries of /etc/hosts.
 import { isIP, isIPv4, isIPv6 } from 'node:net';
 import type { NetworkRule } from '../../vmm/machine.js';
 import { SandboxError } from '../errors.js';
 
-/** Docker's word for the host: its services on the loopback interface, at the gateway's address. */
+/**
+ * Docker's name for the host. The gateway's address leads to services on the host's loopback
+ * interface.
+ */
 const HOST_GATEWAY = 'host-gateway';
 
 const MAX_PORT = 65535;
 
 /**
- * A rule of `10.0.0.0/8`, `192.0.2.7:443`, `[2001:db8::/32]:80-90`, `example.com:443`, `*.example.com` or `host-gateway:80`.
+ * Parses a rule: `10.0.0.0/8`, `192.0.2.7:443`, `[2001:db8::/32]:80-90`, `example.com:443`,
+ * `*.example.com` or `host-gateway:80`.
  * @param gateway the address that `host-gateway` stands for
  * @throws SandboxError `bad-spec`
  */
@@ -32,7 +36,7 @@ export function parseRule(text: string, allow: boolean, gateway: string): Networ
     if (isLoopback(address)) fail(`${address} is the container itself; ${HOST_GATEWAY} is the host`);
     return { ...rule, range: host };
   }
-  // A number with dots is an address that went wrong, not a name.
+  // Digits and dots are a mistyped address, not a name.
   if (/^[\d./]+$/.test(host) || host.includes('/') || host.includes(':')) fail(`'${host}' is no range of addresses`);
   if (!isName(host.replace(/^\*\./, ''))) fail(`'${host}' is no name of a host`);
   return { ...rule, name: host.toLowerCase().replace(/\.$/, '') };
@@ -46,7 +50,7 @@ function isPrefix(text: string, bits: number): boolean {
   return /^\d{1,3}$/.test(text) && Number(text) <= bits;
 }
 
-/** What is before the last colon, of an IPv6 address within brackets, and what is behind it. */
+/** Splits at the last colon. An IPv6 address with ports is in brackets. */
 function splitPorts(text: string): { host: string; ports: string | undefined } {
   const bracketed = /^\[([^\]]*)\](?::(.*))?$/s.exec(text);
   if (bracketed !== null) {
@@ -59,7 +63,7 @@ function splitPorts(text: string): { host: string; ports: string | undefined } {
   return colon < 0 ? { host: text, ports: undefined } : { host: text.slice(0, colon), ports: text.slice(colon + 1) };
 }
 
-/** The first and the last of `80` or `80-90`; undefined for what is neither. */
+/** The first and last port of `80` or `80-90`; undefined for other texts. */
 export function parsePortRange(text: string): [number, number] | undefined {
   const match = /^(\d{1,5})(?:-(\d{1,5}))?$/.exec(text);
   if (match === null) return undefined;
@@ -67,7 +71,7 @@ export function parsePortRange(text: string): [number, number] | undefined {
   return first >= 1 && first <= last && last <= MAX_PORT ? [first, last] : undefined;
 }
 
-/** RFC 1123 names, and underscores, which are met. */
+/** Returns true for names of RFC 1123, and for names with underscores, which occur in practice. */
 export function isName(text: string): boolean {
   return text.length <= 253 && /^[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*\.?$/i.test(text);
 }
@@ -78,7 +82,8 @@ export interface HostName {
 }
 
 /**
- * A line for /etc/hosts of `name:address` or `name=address`, `host-gateway` being an address too.
+ * Parses an entry of /etc/hosts: `name:address` or `name=address`. The address may be
+ * `host-gateway`.
  * @throws SandboxError `bad-spec`
  */
 export function parseHostName(text: string, gateway: string): HostName {

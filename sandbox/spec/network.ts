@@ -1,39 +1,45 @@
-// The words of a run spec that are about the network: their type, and their checks.
+// The network options of a run spec: their type and their checks.
 import { isIPv4, isIPv6 } from 'node:net';
 import type { NetworkRule } from '../../vmm/machine.js';
 import { SandboxError } from '../errors.js';
 import { type HostName, isName, parseHostName, parseRule } from './network-rules.js';
 import { parseExposed, parsePublished } from './published-ports.js';
 
-/** Begins the mode that names a tap interface of the host. */
+/** Prefix of the mode that names a tap interface of the host. */
 export const TAP = 'tap:';
-/** Stands for the gateway where words are only checked. */
+/** Stands for the gateway's address where options are only checked. */
 const ANY_ADDRESS = '0.0.0.0';
 
 export interface NetworkOptions {
-  /** `none`, `passt`, `tap:INTERFACE`, or the name of a private network. Absent: `passt` where it can be had, else none. */
+  /**
+   * `none`, `passt`, `tap:INTERFACE`, or the name of a private network. Default: `passt` if
+   * available, else `none`.
+   */
   mode?: string;
-  /** `[[IP:][HOST]:]GUEST[/udp]`, ports or ranges of them; without HOST any that is free. */
+  /** `[[IP:][HOST]:]GUEST[/udp]`, with ports or ranges. Without HOST, a free port of the host. */
   publish?: readonly string[];
-  /** Publish all ports that the image or `expose` names, each at a port that is free. */
+  /** If true, all ports of the image and of `expose` are published at free ports of the host. */
   publishAll?: boolean;
-  /** `80`, `53/udp`, `8000-8010`: ports that the container serves, beside those of its image. */
+  /** Ports that the container serves besides those of its image: `80`, `53/udp`, `8000-8010`. */
   expose?: readonly string[];
   /** Name servers instead of the host's. */
   dns?: readonly string[];
-  /** Lines for /etc/hosts: `name:address`, `name:host-gateway`. */
+  /** Entries of /etc/hosts: `name:address`, `name:host-gateway`. */
   hosts?: readonly string[];
-  /** Where the container may connect to: `CIDR`, `name` or `host-gateway`, each with `:port` or without. */
+  /**
+   * Destinations that the container may connect to: `CIDR`, `name` or `host-gateway`, each with or
+   * without `:port`.
+   */
   allow?: readonly string[];
   deny?: readonly string[];
-  /** Further names in its private networks. */
+  /** Further names of the container in its private network. */
   aliases?: readonly string[];
-  /** `02:00:00:00:00:01`; the first byte even. */
+  /** MAC address: `02:00:00:00:00:01`. The first byte is even. */
   mac?: string;
 }
 
 /**
- * Checks all words before anything is started.
+ * Checks all options.
  * @throws SandboxError `bad-spec`
  */
 export function checkNetwork(options: NetworkOptions): void {
@@ -62,18 +68,18 @@ export function checkNetwork(options: NetworkOptions): void {
   }
 }
 
-/** @throws SandboxError `bad-spec` for what is no name that a container could have in a network */
+/** @throws SandboxError `bad-spec` for an invalid host name */
 export function checkAliases(aliases: readonly string[]): void {
   const bad = aliases.find((alias) => !isName(alias));
   if (bad !== undefined) throw new SandboxError('bad-spec', `invalid network alias '${bad}': a host's name is needed`);
 }
 
-/** The names that the caller adds to /etc/hosts. @throws SandboxError `bad-spec` */
+/** The entries that the caller adds to /etc/hosts. @throws SandboxError `bad-spec` */
 export function hostNames({ hosts = [] }: NetworkOptions, gateway: string): HostName[] {
   return hosts.map((text) => parseHostName(text, gateway));
 }
 
-/** The rules that the caller gives: what is denied comes first. @throws SandboxError `bad-spec` */
+/** The rules of the options. Those of `deny` come first. @throws SandboxError `bad-spec` */
 export function networkRules({ allow = [], deny = [] }: NetworkOptions, gateway: string): NetworkRule[] {
   return [
     ...deny.map((text) => parseRule(text, false, gateway)),
@@ -81,7 +87,7 @@ export function networkRules({ allow = [], deny = [] }: NetworkOptions, gateway:
   ];
 }
 
-/** Whether the word names a private network, rather than being one of our own. */
+/** Returns true if the text can name a private network. Our own modes are reserved. */
 export function isNetworkName(word: string): boolean {
   return (
     /^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,63}$/.test(word) && !['none', 'passt', 'host', 'bridge', 'default'].includes(word)

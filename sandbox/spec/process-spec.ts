@@ -1,4 +1,5 @@
-// Image config and run spec make one process, by Docker's rules (moby: daemon's merge of image and container config).
+// Merges image config and run spec into one process, by Docker's rules (moby: merge of image and
+// container config).
 import type { ImageConfig } from '../../images/index.js';
 import { SandboxError } from '../errors.js';
 import type { Environment, RunSpec } from './run-spec.js';
@@ -14,7 +15,7 @@ export interface ContainerProcess {
 
 /**
  * The process that a run starts.
- * @throws SandboxError `bad-spec` when neither the image nor the caller names a command
+ * @throws SandboxError `bad-spec` if neither the image nor the caller names a command
  */
 export function resolveProcess(config: ImageConfig, spec: RunSpec, hostname: string): ContainerProcess {
   const argv = resolveArgv(config, spec);
@@ -28,7 +29,8 @@ export function resolveProcess(config: ImageConfig, spec: RunSpec, hostname: str
 }
 
 function resolveArgv(config: ImageConfig, { entrypoint, command }: RunSpec): string[] {
-  // The image's Cmd are arguments for the image's own Entrypoint, and of no use to another.
+  // The image's Cmd has arguments for the image's own Entrypoint, so another entrypoint does not
+  // get it.
   if (entrypoint !== undefined) return [...(entrypoint === '' ? [] : [entrypoint]), ...command];
   return [...config.Entrypoint, ...(command.length > 0 ? command : config.Cmd)];
 }
@@ -40,9 +42,10 @@ function resolveEnv(config: ImageConfig, spec: RunSpec, hostname: string): strin
 }
 
 /**
- * Variables as `NAME=value`, changed by an environment.
+ * Applies an environment to variables of the form `NAME=value`.
  *
- * @param base in order; the last of a name counts, and a bare `NAME` removes the variable
+ * @param base variables in order: the last value of a name wins, and a bare `NAME` removes the
+ *   variable
  */
 export function mergeEnvironment(base: readonly string[], changes: Environment = {}): string[] {
   const env = new Map<string, string>();
@@ -64,7 +67,7 @@ export function checkCwd(cwd: string | undefined): void {
   throw new SandboxError('bad-spec', `the working directory '${cwd}' is invalid, it needs to be an absolute path`);
 }
 
-/** @throws SandboxError `bad-spec` for a name that no variable can have */
+/** @throws SandboxError `bad-spec` for an invalid name of a variable */
 export function checkEnvironment(env: Environment): void {
   const name = Object.keys(env).find((text) => text === '' || text.includes('='));
   if (name !== undefined) throw new SandboxError('bad-spec', `invalid environment variable: '${name}'`);

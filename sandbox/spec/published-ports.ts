@@ -1,12 +1,12 @@
-// Ports of a container and of its host: what a caller publishes (Docker's --publish, --publish-all, --expose), and what
-// became of it.
+// Published ports of a container: parsers of Docker's `--publish` and `--expose`, and the ports
+// that a machine has bound.
 import { isIP } from 'node:net';
 import type { PublishedPorts } from '../../vmm/machine.js';
 import { defined } from '../defined.js';
 import { SandboxError } from '../errors.js';
 import { parsePortRange } from './network-rules.js';
 
-/** More are a mistake rather than a wish, and each is a socket. */
+/** The most ports of one option. Each port is a socket; a longer range is a mistake. */
 const MAX_PORTS = 1000;
 
 /** A port of a container: `80/tcp`. */
@@ -15,16 +15,16 @@ export interface ExposedPort {
   port: number;
 }
 
-/** A port of the host that leads to one of a container. */
+/** A port of the host that leads to a port of a container. */
 export interface BoundPort extends ExposedPort {
-  /** Of the host. */
+  /** Address of the host. */
   address: string;
   hostPort: number;
 }
 
 /**
- * Ports of `8080:80`, `80` (any port of the host that is free), `127.0.0.1::80/udp`, `8000-8010:80` (the first of them
- * that is free), `[::1]:8000-8010:8000-8010`.
+ * Parses `8080:80`, `80` (any free port of the host), `127.0.0.1::80/udp`, `8000-8010:80` (the
+ * first free port of the range), `[::1]:8000-8010:8000-8010`.
  * @throws SandboxError `bad-spec`
  */
 export function parsePublished(text: string): PublishedPorts {
@@ -56,7 +56,7 @@ function toProtocol(word: string): PublishedPorts['protocol'] | undefined {
 }
 
 /**
- * Ports of `80`, `80/udp`, `8000-8010/tcp`.
+ * Parses `80`, `80/udp`, `8000-8010/tcp`.
  * @throws SandboxError `bad-spec`
  */
 export function parseExposed(text: string): ExposedPort[] {
@@ -69,7 +69,7 @@ export function parseExposed(text: string): ExposedPort[] {
   return Array.from({ length: last - first + 1 }, (_, index) => ({ protocol, port: first + index }));
 }
 
-/** The ports that an image exposes. What it says wrongly is no reason not to run it. */
+/** The ports that an image exposes. Invalid entries are ignored. */
 export function imagePorts(words: readonly string[]): ExposedPort[] {
   const ports = words.flatMap((word) => {
     try {
@@ -86,7 +86,10 @@ export function formatPort({ protocol, port }: ExposedPort): string {
   return `${port}/${protocol}`;
 }
 
-/** What --publish-all adds: the exposed ports that nothing else publishes, each at a port that is free. */
+/**
+ * The ports that `--publish-all` adds: exposed ports that are not published otherwise, at free
+ * ports of the host.
+ */
 export function publishAll(exposed: readonly ExposedPort[], published: readonly PublishedPorts[]): PublishedPorts[] {
   const isPublished = ({ protocol, port }: ExposedPort) =>
     published.some((each) => each.protocol === protocol && port >= each.guest && port < each.guest + each.count);
@@ -94,7 +97,9 @@ export function publishAll(exposed: readonly ExposedPort[], published: readonly 
   return [...names.values()].map(({ protocol, port }) => ({ protocol, guest: port, host: 0, count: 1 }));
 }
 
-/** One by one what a machine says that it has bound; by the container's port, IPv4 before IPv6. */
+/**
+ * The ports that a machine has bound, one by one. Sorted by the container's port, IPv4 before IPv6.
+ */
 export function eachPort(bound: readonly PublishedPorts[]): BoundPort[] {
   return bound
     .flatMap(({ protocol, address = '0.0.0.0', host, guest, count }) =>

@@ -1,4 +1,4 @@
-// What a caller asks for: one container, in plain data. The words are Docker's.
+// The spec of a run, as plain data. Names are Docker's.
 import type { PullPolicy } from '../../images/index.js';
 import type { Accelerator, DiskRates } from '../../vmm/machine.js';
 import type { Rlimit, TmpfsMount } from '../agent/protocol.js';
@@ -7,85 +7,96 @@ import type { NetworkOptions } from './network.js';
 import type { SeccompProfile } from './seccomp/profile.js';
 
 export const DEFAULT_MEMORY = 512 * 2 ** 20;
-/** Below this the guest's kernel, agent and page cache leave a process no room to start. */
+/** With less, the guest's kernel, agent and page cache leave no memory for a process. */
 export const MIN_MEMORY = 64 * 2 ** 20;
 
-/** A rate of one of the guest's disks, or of each. */
+/** A rate limit of one of the guest's disks, or of each disk. */
 export interface DeviceRate {
-  /** `/dev/vda` is the image, `/dev/vdb` the writable layer where that is a disk. Absent: each of them. */
+  /**
+   * `/dev/vda` (the image) or `/dev/vdb` (the writable layer, if it is a disk). Default: each disk.
+   */
   device?: string;
   of: keyof DiskRates;
-  /** In a second, at least 1. */
+  /** Bytes or operations per second, at least 1. */
   rate: number;
 }
 
-/** Variables by name. null removes the variable. */
+/** Variables by name. `null` removes the variable. */
 export type Environment = Readonly<Record<string, string | null>>;
 
 export interface RunSpec {
   /** A reference that `images` resolves. */
   image: string;
-  /** When a registry is asked for it. Default `missing`. */
+  /** When the image is pulled. Default `missing`. */
   pull?: PullPolicy;
   /** `OS/ARCH[/VARIANT]` of the image. Default: what this machine runs. */
   platform?: string;
-  /** Replaces the image's Cmd when not empty. */
+  /** Replaces the image's Cmd, unless empty. */
   command: readonly string[];
-  /** Replaces the image's Entrypoint and drops its Cmd; '' leaves no entrypoint. */
+  /** Replaces the image's Entrypoint and drops its Cmd. '' removes the entrypoint. */
   entrypoint?: string;
-  /** Set over the image's variables. null removes a variable that the image has. */
+  /** Added to the image's variables. `null` removes a variable of the image. */
   env?: Environment;
-  /** Absolute path. */
+  /** Working directory, an absolute path. Default: the image's. */
   cwd?: string;
-  /** `user[:group]`, names or numbers. */
+  /** `user[:group]`, names or numbers. Default: the image's. */
   user?: string;
   /** Default: 12 random hexadecimal digits. */
   hostname?: string;
-  /** CPUs, 0.01 to 64: as many vCPUs as hold it, and a quota of their time where it is a fraction. Default 1. */
+  /**
+   * CPUs, 0.01 to 64. The machine has the number rounded up; a CPU quota limits a fraction. Default
+   * 1.
+   */
   cpus?: number;
   /** Guest memory in bytes, at least 64 MiB. Default 512 MiB. */
   memory?: number;
-  /** Bytes of a scratch disk for the writable layer. Absent: a tmpfs of half the guest's memory. */
+  /** Bytes of a disk for the writable layer. Default: a tmpfs of half the guest's memory. */
   disk?: number;
-  /** The root file system cannot be written. */
+  /** If true, the root file system is read-only. */
   readOnly?: boolean;
   tmpfs?: readonly TmpfsMount[];
   mounts?: readonly Mount[];
-  /** What disks may do in a second. */
+  /** Rate limits of disks. */
   deviceRates?: readonly DeviceRate[];
-  /** Default: outbound connections, to addresses of the public Internet alone. */
+  /** Default: outbound connections to the public Internet only. */
   network?: NetworkOptions;
-  /** The most processes and threads. 0, -1 or absent: no limit. */
+  /** The most processes and threads. 0 and -1 mean no limit. Default: no limit. */
   pidsLimit?: number;
-  /** Of each process; one of a name that is given takes the place of the default. */
+  /** Resource limits of each process. A limit replaces the default of the same name. */
   ulimits?: readonly Rlimit[];
   /** Bytes of /dev/shm. Default 64 MiB. */
   shmSize?: number;
-  /** Further groups of the user, names or numbers. */
+  /** Additional groups of the user, names or numbers. */
   groupAdd?: readonly string[];
-  /** Capabilities beside Docker's default ones, or `ALL`. */
+  /** Capabilities added to Docker's default set, or `ALL`. */
   capAdd?: readonly string[];
-  /** Of the default ones those to leave out, or `ALL`. */
+  /** Capabilities removed from the default set, or `ALL`. */
   capDrop?: readonly string[];
-  /** Kernel parameters by name: `net.ipv4.ip_forward`. All of them: the kernel is the container's own. */
+  /**
+   * Kernel parameters by name: `net.ipv4.ip_forward`. Any may be set: the kernel is the container's
+   * own.
+   */
   sysctls?: Readonly<Record<string, string>>;
-  /** All capabilities and devices, no seccomp filter, and a kernel that may be changed through /proc and /sys. */
+  /** If true: all capabilities and devices, no seccomp filter, writable /proc and /sys. */
   privileged?: boolean;
-  /** A process 1 of our own, which hands signals on and reaps; the command is its child. */
+  /**
+   * If true, an init of ours is process 1: it forwards signals and reaps orphans. The command is
+   * its child.
+   */
   init?: boolean;
-  /** What becomes of each system call. Absent: nothing is filtered. */
+  /** Seccomp profile of each process. Default: no filter. */
   seccomp?: SeccompProfile;
-  /** No program makes its process more privileged: set-uid bits and file capabilities have no effect. */
+  /** If true, programs gain no privileges: set-uid bits and file capabilities have no effect. */
   noNewPrivileges?: boolean;
-  /** The process has a terminal. */
+  /** If true, the process has a terminal. */
   terminal?: boolean;
-  /** The process's stdin is the caller's. */
+  /** If true, the process reads the caller's stdin. */
   stdin?: boolean;
-  /** Path of a kernel to boot instead of the built one. */
+  /** Path of the kernel to boot. Default: the built one. */
   kernel?: string;
-  /** Show the guest's serial console. */
+  /** If true, the guest's serial console is written to stderr. */
   console?: boolean;
   accel?: Accelerator | 'auto';
-  /** Milliseconds that the process may run: SIGTERM then, SIGKILL soon after. */
+  /** Milliseconds that the process may run. It gets SIGTERM then, and SIGKILL 2 seconds later. */
   timeout?: number;
 }

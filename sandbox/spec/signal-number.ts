@@ -1,4 +1,4 @@
-// Signals by name, as kill(1) and Docker take them.
+// Signals by name or number, as kill(1) and Docker read them.
 import { constants } from 'node:os';
 import { SandboxError } from '../errors.js';
 
@@ -20,7 +20,7 @@ export function signalNumber(signal: Signal): number {
   throw new SandboxError('bad-spec', `invalid signal: ${signal}`);
 }
 
-/** As Docker counts them, and kill(1): without the two that the C library keeps for itself. */
+/** Counted as by Docker and kill(1): without the two signals that the C library reserves. */
 function realtimeSignal([, end, sign, digits = '0']: readonly string[]): number {
   const from = end === 'IN' ? 34 : 64;
   const distance = Number(digits);

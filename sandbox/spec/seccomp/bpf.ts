@@ -1,5 +1,6 @@
-// Classic BPF over `struct seccomp_data`, as the kernel takes it for a filter (linux/bpf_common.h, linux/seccomp.h). Code
-// is a list of instructions whose jumps stay within it: pieces are put together by laying them end to end.
+// Classic BPF over `struct seccomp_data`, as the kernel takes it for a filter (linux/bpf_common.h,
+// linux/seccomp.h). Code is a list of instructions whose jumps stay within the list, so that lists
+// can be concatenated.
 import type { BpfInstruction } from '../../agent/frames.js';
 import type { ArgumentCondition, Operator } from './profile.js';
 
@@ -12,7 +13,7 @@ const BPF_JEQ_K = 0x15;
 const BPF_JGT_K = 0x25;
 const BPF_JGE_K = 0x35;
 const BPF_RET_K = 0x06;
-/** The farthest a conditional jump goes. */
+/** The longest conditional jump. */
 const MAX_JUMP = 255;
 
 /** Offsets in `struct seccomp_data`: int nr, u32 arch, u64 instruction pointer, u64 args[6]. */
@@ -20,7 +21,7 @@ export const DATA_NR = 0;
 export const DATA_ARCH = 4;
 const DATA_ARGS = 16;
 
-/** What a filter returns; the low 16 bits are data (seccomp(2)). */
+/** Return values of a filter. The low 16 bits are data (seccomp(2)). */
 export const SECCOMP_RET_KILL_PROCESS = 0x80000000;
 export const SECCOMP_RET_KILL_THREAD = 0x00000000;
 export const SECCOMP_RET_TRAP = 0x00030000;
@@ -41,13 +42,13 @@ export function ret(value: number): BpfInstruction {
   return instruction(BPF_RET_K, value);
 }
 
-/** Goes to `high` when the accumulator is at least `k`, else to `low`; both end in themselves. */
+/** Runs `high` if the accumulator is at least `k`, else `low`. Both must return. */
 export function branch(k: number, low: Code, high: Code): Code {
   if (low.length <= MAX_JUMP) return [instruction(BPF_JGE_K, k, low.length, 0), ...low, ...high];
   return [instruction(BPF_JGE_K, k, 0, 1), instruction(BPF_JA, low.length), ...low, ...high];
 }
 
-/** Goes on to `body` unless the accumulator is `k`, else behind it. */
+/** Runs `body` unless the accumulator is `k`. */
 export function unless(k: number, body: Code): Code {
   return [instruction(BPF_JEQ_K, k, body.length, 0), ...body];
 }
@@ -55,15 +56,15 @@ export function unless(k: number, body: Code): Code {
 const NEGATED: ReadonlySet<Operator> = new Set(['SCMP_CMP_NE', 'SCMP_CMP_LT', 'SCMP_CMP_LE']);
 
 /**
- * Compares an argument of 64 bits, of which BPF loads 32 at a time, the high ones first: falls through when the condition
- * holds, and else skips `rest` instructions more.
+ * Compares an argument of 64 bits. BPF loads 32 bits at a time; the high half comes first. Falls
+ * through if the condition holds, otherwise skips `rest` more instructions.
  */
 function compare({ index, op, value, valueTwo = 0 }: ArgumentCondition, rest: number): Code {
   const operand = BigInt(op === 'SCMP_CMP_MASKED_EQ' ? valueTwo : value);
   const [high, low] = [Number(operand >> 32n), Number(operand & 0xffff_ffffn)];
   const loadLow = load(DATA_ARGS + 8 * index);
   const loadHigh = load(DATA_ARGS + 8 * index + 4);
-  // How far behind the comparison to go on when what is tested is true, and when it is false.
+  // Jump distances from the end of the comparison, for a test that holds and for one that does not.
   const [yes, no] = NEGATED.has(op) ? [rest, 0] : [0, rest];
   switch (op) {
     case 'SCMP_CMP_EQ':
@@ -90,7 +91,7 @@ function compare({ index, op, value, valueTwo = 0 }: ArgumentCondition, rest: nu
   }
 }
 
-/** Goes on to `body` when all conditions hold, else behind it. */
+/** Runs `body` if all conditions hold. */
 export function whenAll(conditions: readonly ArgumentCondition[], body: Code): Code {
   const code = [...body];
   for (const condition of conditions.toReversed()) code.unshift(...compare(condition, code.length));

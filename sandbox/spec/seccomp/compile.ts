@@ -1,6 +1,7 @@
-// A seccomp profile as a program for the guest's kernel. Which rules count, and what they mean together, is as runc's:
-// a rule that says what the default does is passed over; of the others, one without conditions decides over those with.
-// Among those with conditions the first that holds decides, in the profile's order.
+// Compiles a seccomp profile to a BPF program for the guest's kernel. Rules combine as in runc:
+// - A rule whose action is the default action is ignored.
+// - A rule without conditions wins over rules with conditions.
+// - Among rules with conditions, the first that holds wins, in the profile's order.
 import { type BpfInstruction, type Capability, MAX_INSTRUCTIONS } from '../../agent/frames.js';
 import { SandboxError } from '../../errors.js';
 import {
@@ -25,17 +26,17 @@ import { SYSCALLS } from './syscalls.js';
 
 /** linux/audit.h: EM_X86_64, 64 bits, little-endian. */
 const AUDIT_ARCH_X86_64 = 0xc000003e;
-/** Set in the numbers of x32's system calls, which the guest's kernel does not have. */
+/** Bit of x32's system call numbers. The guest's kernel has no x32. */
 const X32_SYSCALL_BIT = 0x40000000;
 const EPERM = 1;
 const ENOSYS = 38;
-/** Go's name, which profiles use. */
+/** The processor's name in Go, which profiles use. */
 const ARCHITECTURE = 'amd64';
 
-/** The container that a profile is compiled for. */
+/** What a profile is compiled for. */
 export interface SeccompTarget {
   capabilities: readonly Capability[];
-  /** The guest's, as uname(2) has it. */
+  /** Release of the guest's kernel, as in uname(2). */
   kernelRelease: string;
 }
 
@@ -55,7 +56,7 @@ function returned(action: Action, errnoRet = EPERM): number {
   return VALUES[action] + (hasData ? errnoRet : 0);
 }
 
-/** Whether `release` (`6.1.2-x`) is at least `version` (`4.8`). */
+/** Returns true if `release` (`6.1.2-x`) is at least `version` (`4.8`). */
 function isKernelAtLeast(release: string, version: string): boolean {
   const [major = 0, minor = 0] = release.split(/[^\d]/, 2).map(Number);
   const [wantedMajor = 0, wantedMinor = 0] = version.split('.').map(Number);
@@ -73,15 +74,15 @@ function counts(includes: RuleFilter = {}, excludes: RuleFilter = {}, target: Se
   return excludes.minKernel === undefined || !isAtLeast(excludes.minKernel);
 }
 
-/** Alternatives, of which each is a conjunction. */
+/** Alternatives. Each is a conjunction of conditions. */
 function alternatives(args: readonly ArgumentCondition[]): ArgumentCondition[][] {
   const isRepeated = new Set(args.map(({ index }) => index)).size < args.length;
   return isRepeated ? args.map((arg) => [arg]) : [[...args]];
 }
 
-/** What is decided of one system call. */
+/** The decision for one system call. */
 interface Decision {
-  /** Of a rule without conditions: it alone decides. */
+  /** The value of a rule without conditions, which alone decides. */
   value?: number;
   conditional: { conditions: ArgumentCondition[]; value: number }[];
 }
@@ -102,11 +103,11 @@ function decisions(profile: SeccompProfile, target: SeccompTarget, byDefault: nu
   return found;
 }
 
-/** Code for the system calls from `first` up to the next piece's. */
+/** Code for the system calls from `first` up to the next piece. */
 interface Piece {
   first: number;
   code: Code;
-  /** What the code returns, where that is all it does. */
+  /** The value that the code returns, if it does nothing else. */
   value?: number;
 }
 
@@ -116,7 +117,7 @@ function pieceOf(first: number, { value, conditional }: Decision, byDefault: num
   return { first, code: [...rules, ret(byDefault)] };
 }
 
-/** Pieces in order, of which each differs from the one before it. */
+/** Pieces in ascending order. Neighbours with equal values are merged. */
 function pieces(found: Map<number, Decision>, byDefault: number): Piece[] {
   const plain: Decision = { value: byDefault, conditional: [] };
   const starts = new Set([0, X32_SYSCALL_BIT]);
@@ -131,7 +132,7 @@ function pieces(found: Map<number, Decision>, byDefault: number): Piece[] {
   return result;
 }
 
-/** A search by halves for the piece that the accumulator falls in. */
+/** A binary search for the piece that contains the accumulator. */
 function search(all: readonly Piece[]): Code {
   const middle = all.length >> 1;
   const [first] = all.slice(middle);
@@ -140,8 +141,8 @@ function search(all: readonly Piece[]): Code {
 }
 
 /**
- * The filter that does what `profile` says. A process that is not of this processor's 64-bit kind is killed.
- * @throws SandboxError `bad-spec` when it is longer than a filter may be
+ * The filter of a profile. It kills a process that makes system calls of another architecture.
+ * @throws SandboxError `bad-spec` if the filter is longer than the kernel allows
  */
 export function compileSeccomp(profile: SeccompProfile, target: SeccompTarget): BpfInstruction[] {
   const byDefault = returned(profile.defaultAction, profile.defaultErrnoRet);

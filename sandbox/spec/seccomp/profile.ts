@@ -1,5 +1,5 @@
-// Docker's seccomp profiles: JSON that says which system calls do what (docs.docker.com, "Seccomp security profiles for
-// Docker"; the OCI runtime specification, "Seccomp", for actions and operators). Checked here, once.
+// Reads and checks Docker's seccomp profiles, which are JSON (docs.docker.com, "Seccomp security
+// profiles for Docker"; the OCI runtime specification, "Seccomp", for actions and operators).
 import { messageOf } from '../../../errors/index.js';
 import { defined } from '../../defined.js';
 import { SandboxError } from '../../errors.js';
@@ -27,7 +27,7 @@ export const OPERATORS = [
 ] as const;
 export type Operator = (typeof OPERATORS)[number];
 
-/** 64 bits, unsigned: in decimal digits where a number would lose some. */
+/** An unsigned number of 64 bits. Decimal digits if a number would lose precision. */
 export type Unsigned64 = number | string;
 
 /** A condition on one of a system call's arguments. */
@@ -35,28 +35,28 @@ export interface ArgumentCondition {
   /** 0 to 5. */
   index: number;
   op: Operator;
-  /** What is compared with; for MASKED_EQ the mask. */
+  /** The operand; for MASKED_EQ the mask. */
   value: Unsigned64;
-  /** For MASKED_EQ what is compared with. */
+  /** The operand of MASKED_EQ. */
   valueTwo?: Unsigned64;
 }
 
-/** When a rule counts: for a container's capabilities, processor (Go's names) and kernel. */
+/** Conditions for a rule to apply: capabilities, architecture (Go's names) and kernel. */
 export interface RuleFilter {
-  /** With `CAP_`. */
+  /** Names with `CAP_`. */
   caps?: string[];
   arches?: string[];
-  /** `4.8` */
+  /** The oldest kernel: `4.8`. */
   minKernel?: string;
 }
 
 export interface SyscallRule {
-  /** Those that this processor does not have are passed over. */
+  /** Names of system calls. Names that this architecture does not have are ignored. */
   names: string[];
   action: Action;
-  /** For ERRNO and TRACE. Default EPERM. */
+  /** The errno of ERRNO, the data of TRACE. Default EPERM. */
   errnoRet?: number;
-  /** All must hold; of several for one argument, any. */
+  /** All conditions must hold. If several are for one argument, any of them. */
   args?: ArgumentCondition[];
   includes?: RuleFilter;
   excludes?: RuleFilter;
@@ -80,7 +80,7 @@ function object(value: unknown, where: string): Record<string, unknown> {
   return refuse(where, 'not an object');
 }
 
-/** Null and absent are the same, as in Go. */
+/** `null` means absent, as in Go. */
 function list<T>(value: unknown, where: string, item: (value: unknown, where: string) => T): T[] | undefined {
   if (value === undefined || value === null) return undefined;
   if (!Array.isArray(value)) return refuse(where, 'not a list');
@@ -96,7 +96,7 @@ function choice<T extends string>(value: unknown, choices: readonly T[], where: 
   return refuse(where, `${JSON.stringify(value) ?? 'nothing'} is none of ${choices.join(', ')}`);
 }
 
-/** Whether a value is an integer of 0 to `max`. */
+/** Returns true for an integer from 0 to `max`. */
 function isInteger(value: unknown, max: number): value is number {
   return typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= max;
 }
@@ -154,8 +154,9 @@ function rule(value: unknown, where: string): SyscallRule {
 }
 
 /**
- * A profile out of what was JSON. What it says of architectures is passed over: the guest's kernel has 64-bit x86 alone.
- * @throws SandboxError `bad-spec`, naming the place
+ * Checks a parsed profile. Its list of architectures is ignored: the guest's kernel only has 64-bit
+ * x86.
+ * @throws SandboxError `bad-spec`, with the path of the invalid value
  */
 export function checkSeccompProfile(value: unknown): SeccompProfile {
   const { defaultAction, defaultErrnoRet, syscalls } = object(value, '');
@@ -166,13 +167,13 @@ export function checkSeccompProfile(value: unknown): SeccompProfile {
   });
 }
 
-/** Strings, which are left alone, and whole numbers, of which the long ones become strings. */
+/** Matches strings, which stay, and integers, which become strings if they are long. */
 const TOKENS = /"(?:[^"\\]|\\.)*"|\d+/g;
-/** Digits that every double keeps. */
+/** Decimal digits that every double can hold. */
 const EXACT_DIGITS = 15;
 
 /**
- * Reads a profile, numbers of 64 bits included.
+ * Parses a profile from JSON. Numbers of 64 bits keep all their digits.
  * @throws SandboxError `bad-spec`
  */
 export function parseSeccompProfile(json: string): SeccompProfile {

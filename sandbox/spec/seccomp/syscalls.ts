@@ -1,6 +1,7 @@
-// System calls of x86-64 by name (Linux, arch/x86/entry/syscalls/syscall_64.tbl, of which the common and 64-bit ones).
+// System calls of x86-64 by name (Linux, arch/x86/entry/syscalls/syscall_64.tbl: ABIs `common` and
+// `64`).
 
-/** Runs of numbers without a gap: the first number, and the names from there on. */
+/** Runs of consecutive numbers: the first number, and the names from there on. */
 const RUNS: readonly [first: number, names: string][] = [
   [
     0,
