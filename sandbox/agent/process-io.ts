@@ -1,34 +1,37 @@
-// The streams of one process in the guest, joined to the caller's.
+// Connects the streams of one process in the guest to the caller's streams.
 import type { Socket } from 'node:net';
 import type { Readable, Writable } from 'node:stream';
 import type { StreamName, TerminalSize } from './protocol.js';
 import { type Copy, copy } from './streams.js';
 
-/** Milliseconds without a byte after which the output of a process that is gone has ended. */
+/** Milliseconds without a byte after which the output of an exited process counts as ended. */
 const OUTPUT_STALL = 10_000;
 
-/** The caller's ends of a process's streams. A terminal's output goes to `stdout`. None of them is closed. */
+/**
+ * The caller's streams for a process. The output of a terminal goes to `stdout`. None of the
+ * streams is closed.
+ */
 export interface ContainerIo {
   stdin?: Readable | undefined;
   stdout: Writable;
   stderr: Writable;
-  /** Of the process's terminal when it starts. */
+  /** Size of the process's terminal at the start. */
   terminalSize?: TerminalSize | undefined;
 }
 
-/** Where a process's streams come from: an agent session, or a listener of one's own. */
+/** The source of a process's streams: an agent session or a stream listener. */
 export type StreamSource = (name: StreamName) => Promise<Socket>;
 
-/** What happens to the streams, for their owner to act on. */
+/** Events of the streams. */
 export interface ProcessIoEvents {
   onFirstOutput?(): void;
-  /** Nobody reads the output any more: the process has lost its stream. */
+  /** The reader of the output is gone, and the process's stream is closed. */
   onBrokenPipe(): void;
-  /** The output cannot be written for another reason. */
+  /** A write of output failed for another reason. */
   onWriteError(error: NodeJS.ErrnoException): void;
 }
 
-/** The joined streams of one process. */
+/** The connected streams of one process. */
 export class ProcessIo {
   readonly #outputs: Copy[] = [];
   readonly #io: ContainerIo;
@@ -39,12 +42,12 @@ export class ProcessIo {
     this.#events = events;
   }
 
-  /** Counts the chunks of output that the process has written. */
+  /** Number of output chunks that the process has written. */
   get outputChunks(): number {
     return this.#outputs.reduce((sum, { chunks }) => sum + chunks, 0);
   }
 
-  /** Joins the streams as they arrive; resolves when the output has ended. */
+  /** Connects the streams as they arrive. Resolves when the output has ended. */
   async connect(source: StreamSource, { terminal, stdin }: { terminal: boolean; stdin: boolean }): Promise<void> {
     const { stdout, stderr } = this.#io;
     if (terminal) {
@@ -58,8 +61,8 @@ export class ProcessIo {
   }
 
   /**
-   * Resolves when a guest whose process is gone neither ends its output nor goes on with it.
-   * @param own takes what is to be disposed of with the process
+   * Resolves when the output of an exited process stalls without an end.
+   * @param own takes the timer, to be disposed of with the process
    */
   stalled(own: (timer: Disposable) => void): Promise<void> {
     return new Promise((resolve) => {
@@ -84,7 +87,7 @@ export class ProcessIo {
     const end = await output.done;
     if (end.reason === 'end') return;
     if (end.error.code !== 'EPIPE') return this.#events.onWriteError(end.error);
-    // The process learns it as from any pipe.
+    // The process gets EPIPE, as from any pipe.
     stream.destroy();
     this.#events.onBrokenPipe();
   }

@@ -1,5 +1,6 @@
-// Where the guest's connections arrive (guest-agent/PROTOCOL.md): each says with its first frame what it is, and is
-// taken if somebody waits for it. The guest is hostile, and so may be any of these connections at any moment.
+// Accepts the guest's connections (guest-agent/PROTOCOL.md). The first frame of a connection says
+// what it is for; one that is not expected is closed. The guest is hostile: any connection may be
+// malicious at any moment.
 import { createServer, type Server, type Socket } from 'node:net';
 import { type Deferred, defer } from '../deferred.js';
 import { SandboxError } from '../errors.js';
@@ -12,17 +13,17 @@ import {
   type StreamName,
 } from './protocol.js';
 
-/** Connections at once: two or three for each of the agent's 256 processes. */
+/** The most connections at once: two or three for each of the agent's 256 processes. */
 const MAX_CONNECTIONS = 1024;
-/** Milliseconds in which a connection says what it is. */
+/** Milliseconds for a connection to send its first frame. */
 const FIRST_FRAME_TIMEOUT = 10_000;
 
-/** For the one listener that takes the control connection. */
+/** Takes the control connection, on the one listener that expects it. */
 export interface ControlTaker {
-  /** Whether a control connection is still wanted. */
+  /** Returns true until there is a control connection. */
   wants(): boolean;
   adopt(socket: Socket, decoder: FrameDecoder, hello: HelloFrame, more: AgentFrame[]): void;
-  /** A connection could not be understood. */
+  /** Called when a connection breaks the protocol. */
   onBroken(error: unknown): void;
 }
 
@@ -52,7 +53,7 @@ export class StreamListener implements Disposable {
     });
   }
 
-  /** From now on the streams of this process are waited for. */
+  /** Expects the streams of this process from now on. */
   expect(process: ProcessSpec): void {
     for (const name of streamNames(process)) {
       const stream = defer<Socket>();
@@ -61,14 +62,17 @@ export class StreamListener implements Disposable {
     }
   }
 
-  /** The connection of an expected stream; paused, and half-open: its two directions end apart. */
+  /**
+   * The connection of an expected stream: paused, and half-open, so that each direction ends on its
+   * own.
+   */
   stream(process: number, name: StreamName): Promise<Socket> {
     const stream = this.#streams.get(streamKey(process, name));
     if (stream === undefined) throw new RangeError(`${name} of process ${process} is not expected`);
     return stream;
   }
 
-  /** The process has ended or was never started: nothing of it is waited for any more. */
+  /** Stops expecting the streams of a process that has exited or was never started. */
   forget(process: number): void {
     for (const name of ['stdin', 'stdout', 'stderr', 'terminal'] as const) {
       this.#streams.delete(streamKey(process, name));
@@ -83,7 +87,7 @@ export class StreamListener implements Disposable {
 
   #accept(socket: Socket): void {
     this.#connections.add(socket);
-    // 'close' follows, and is what counts.
+    // 'close' follows, and is handled.
     socket.on('error', () => {});
     socket.once('close', () => this.#connections.delete(socket));
     const decoder = new FrameDecoder();

@@ -1,19 +1,20 @@
-// Bytes between the caller's streams and the guest's, with back-pressure both ways.
+// Copies bytes between the caller's streams and the guest's, with back-pressure in both directions.
 import type { Readable, Writable } from 'node:stream';
 
-/** Why a copy ended: the source's bytes were all written, or the sink takes no more. */
+/** The end of a copy: `end` if all bytes were written, `broken` if the sink failed. */
 export type CopyEnd = { reason: 'end' } | { reason: 'broken'; error: NodeJS.ErrnoException };
 
 export interface Copy {
   readonly done: Promise<CopyEnd>;
-  /** Whether bytes were read that the sink has not taken yet. */
+  /** True while the sink has not taken all bytes that were read. */
   readonly blocked: boolean;
-  /** Counts the chunks that were read. */
+  /** Number of chunks that were read. */
   readonly chunks: number;
 }
 
 /**
- * Copies everything from `source` to `sink` and leaves `sink` open. A source that breaks has ended.
+ * Copies everything from `source` to `sink` and leaves `sink` open. An error of the source counts
+ * as its end.
  *
  * @param onChunk called before each chunk is written
  */
@@ -41,7 +42,7 @@ export function copy(source: Readable, sink: Writable, onChunk?: () => void): Co
     const onEnd = () => {
       if (ended) return;
       ended = true;
-      // Called back when everything before it is with the kernel.
+      // The callback comes when the kernel has taken all bytes before it.
       sink.write('', () => finish({ reason: 'end' }));
     };
     const onError = (error: NodeJS.ErrnoException) => finish({ reason: 'broken', error });
@@ -49,10 +50,10 @@ export function copy(source: Readable, sink: Writable, onChunk?: () => void): Co
     source.once('end', onEnd);
     source.once('error', onEnd);
     source.once('close', onEnd);
-    // It may have been paused to wait for this.
+    // The source may be paused until it has a reader.
     source.resume();
     sink.on('drain', onDrain);
-    // Stays: a sink that breaks later must not become an uncaught exception.
+    // Never removed: a later error of the sink must not become an uncaught exception.
     sink.on('error', onError);
   });
   return {

@@ -1,4 +1,5 @@
-// The process that is the machine: started, spoken to over its control socket (JSON lines, vmm/machine.ts), and ended.
+// The client of a machine process: starts it, talks to it over its control socket (JSON lines,
+// vmm/machine.ts), ends it.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
@@ -16,14 +17,17 @@ import { SandboxError } from '../errors.js';
 import { defaultHome, probeCachePath } from '../home/paths.js';
 import { MACHINE_PROGRAM } from '../programs.js';
 
-/** Bytes. A line of the control socket is shorter: the longest are errors with the console's last words. */
+/**
+ * Bytes. Lines of the control socket are shorter. The longest are errors with the last output of
+ * the console.
+ */
 const MAX_LINE = 1024 * 1024;
-/** Bytes of stderr that are kept to explain a death. */
+/** Bytes of stderr that are kept for the error message of a death. */
 const KEPT_STDERR = 4096;
 
 type Event<T extends MachineEvent['type']> = Extract<MachineEvent, { type: T }>;
 
-/** How a machine ended: as asked, or by itself. `error` says why when it was not asked to. */
+/** The end of a machine. `error` is the reason, unless the machine was asked to stop. */
 export interface MachineEnd {
   statistics?: MachineStatistics;
   error: Error | undefined;
@@ -31,21 +35,24 @@ export interface MachineEnd {
 
 /** A machine process and its control socket. Disposing of it kills it. */
 export class MachineClient implements Disposable {
-  /** Settles with the machine's start; never rejects: see `ended` for a machine that could not start. */
+  /** Resolves when the machine has booted. Never rejects: for a failed boot, see `ended`. */
   readonly booted: Promise<Event<'booted'>>;
   readonly probed: Promise<Event<'probed'>>;
-  /** Settles when the network is there, or is known not to come. */
+  /** Resolves when the network is up or has failed. */
   readonly network: Promise<Event<'network'>>;
-  /** Hears that a network that was there is gone. */
+  /** Called with the reason when the network goes down after it was up. */
   onNetworkLost?: (reason: string) => void;
   onRefusal?: (refusal: Refusal) => void;
-  /** Settles once, when the machine says that it ended or its process is gone. */
+  /** Resolves when the machine reports its end, or its process exits. */
   readonly ended: Promise<MachineEnd>;
-  /** Resolves when the process is gone, and its files are closed. */
+  /** Resolves when the process has exited and its files are closed. */
   readonly gone: Promise<void>;
-  /** Milliseconds since the epoch. */
+  /** Time of the start, in milliseconds since the epoch. */
   readonly spawned: number;
-  /** Gets what the machine process writes to stderr: the console, its log. It writes nothing before it boots. */
+  /**
+   * Called with the stderr of the machine process: console and log. It writes nothing before it
+   * boots.
+   */
   onStderr?: (chunk: Buffer) => void;
   readonly #child: ChildProcess;
   readonly #stderr: Readable;
@@ -76,7 +83,8 @@ export class MachineClient implements Disposable {
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
-    // A session of its own: a terminal's Ctrl-C is for the process in the guest, not for the machine.
+    // In a session of its own: Ctrl-C on the terminal is for the process in the guest, not for the
+    // machine.
     this.#child = spawn(process.execPath, [program, probeCachePath(defaultHome())], {
       stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
       detached: true,
@@ -89,7 +97,8 @@ export class MachineClient implements Disposable {
     this.#child.on('error', (error) => {
       this.#end({ error: new SandboxError('machine-died', `cannot start the machine process: ${error.message}`) });
     });
-    // 'close' comes after the last byte of stderr and of the control socket, 'exit' may come before them.
+    // 'close' follows the last byte of stderr and of the control socket. 'exit' may come before
+    // them.
     this.#child.on('close', (code, signal) => this.#end({ error: this.#death(code, signal) }));
     const { stderr, stdio } = this.#child;
     const control = stdio[3];
@@ -104,7 +113,7 @@ export class MachineClient implements Disposable {
     this.#control.on('end', () => {
       this.#alive = false;
     });
-    // Writing to a process that just died; its death is what is reported.
+    // A write to a process that has just died fails. The death itself is reported by 'close'.
     this.#control.on('error', () => {});
   }
 
@@ -112,9 +121,12 @@ export class MachineClient implements Disposable {
     return this.#child.pid;
   }
 
-  /** Whether the process holds its control socket, the first of its descriptors that its death closes. */
+  /**
+   * Resolves to false if the control socket has ended: it is the first descriptor that the kernel
+   * closes at exit.
+   */
   async isAlive(): Promise<boolean> {
-    // What the kernel told before now is read first.
+    // Lets the event loop read what has already arrived.
     await new Promise(setImmediate);
     return this.#alive;
   }
@@ -124,13 +136,16 @@ export class MachineClient implements Disposable {
     this.#control.write(`${JSON.stringify(request)}\n`);
   }
 
-  /** Asks what the machine has counted so far; never settles if the machine ends before it answers. */
+  /** Asks for the machine's statistics. Never settles if the machine ends before it answers. */
   statistics(): Promise<MachineStatistics> {
     this.send({ type: 'statistics' });
     return new Promise((resolve) => this.#statistics.push(resolve));
   }
 
-  /** Puts the machine into a private network. @throws SandboxError `network`; never settles if the machine ends first */
+  /**
+   * Joins a private network. Never settles if the machine ends first.
+   * @throws SandboxError `network`
+   */
   join(network: PeerNetwork): Promise<void> {
     this.send({ type: 'join', network });
     return new Promise((done, fail) => this.#joining.push({ done, fail }));
@@ -190,7 +205,7 @@ export class MachineClient implements Disposable {
   #death(code: number | null, signal: string | null): Error | undefined {
     if (this.#asked && code === 0) return undefined;
     const how = signal === null ? `exit code ${code}` : signal;
-    // An uncaught exception of Node.js starts its explanation with the error's name.
+    // Node.js prints the name of an uncaught error at the start of a line.
     const why = this.#lastStderr.split('\n').find((line) => /^\w*Error\b/.test(line));
     return new SandboxError('machine-died', `the machine process died (${how})${why === undefined ? '' : `: ${why}`}`);
   }
@@ -199,7 +214,7 @@ export class MachineClient implements Disposable {
     this.#child.kill('SIGKILL');
   }
 
-  /** Ends the machine at once. The process may still be on its way out when this returns. */
+  /** Kills the machine. Its process may still be exiting when this returns: see `gone`. */
   [Symbol.dispose](): void {
     this.#kill();
     this.#control.destroy();
@@ -207,15 +222,15 @@ export class MachineClient implements Disposable {
   }
 }
 
-/** The machine process is of our own build: the type of an event says what else it has. */
+/** The machine process is of our own build, so the type of an event implies its other fields. */
 function isEvent(value: unknown): value is MachineEvent {
   return typeof value === 'object' && value !== null && 'type' in value && typeof value.type === 'string';
 }
 
-/** Why a guest stopped that nobody asked to. */
+/** The reason for the stop of a guest that was not asked to stop. */
 function stopReason(console = ''): string {
   const panic = /Kernel panic - not syncing: ([^\r\n]*)/.exec(console);
-  // The guest wrote it, and it is shown on a terminal.
+  // The guest is hostile, and the message is shown on a terminal: only printable characters.
   if (panic?.[1] !== undefined) return `the guest's kernel panicked: ${panic[1].replace(/[^\x20-\x7e]+/g, ' ')}`;
-  return 'the guest stopped by itself: --console shows its last words';
+  return 'the guest stopped by itself: --console shows its last output';
 }

@@ -3,7 +3,7 @@ import type { ProbeResult } from '../../vmm/machine.js';
 import { SandboxError } from '../errors.js';
 import { MachineClient } from './machine-client.js';
 
-/** @throws SandboxError `machine-died` when the machine process cannot say */
+/** @throws SandboxError `machine-died` if the machine process ends without an answer */
 export async function probeMachine(): Promise<ProbeResult> {
   using machine = new MachineClient();
   machine.send({ type: 'probe' });
