@@ -1,4 +1,4 @@
-// Making a container: its folder and its name. Nothing runs yet.
+// Creates a container: its record, folder and name. Nothing runs yet.
 import { randomBytes } from 'node:crypto';
 import { constants } from 'node:os';
 import type { Image, ImageConfig, Progress } from '../../images/index.js';
@@ -21,9 +21,9 @@ import { signalNumber } from '../spec/signal-number.js';
 const STOP_TIMEOUT = 10_000;
 
 export interface CreateOptions {
-  /** Told while an image is made ready for the first time. */
+  /** Called with the progress while an image is pulled and converted. */
   onProgress?: ((progress: Progress) => void) | undefined;
-  /** Told when the image is going to be pulled, for want of it. */
+  /** Called before an image is pulled because it is missing. */
   onMissing?: ((reference: string) => void) | undefined;
 }
 
@@ -34,13 +34,13 @@ export interface Created {
 }
 
 /**
- * Makes a container.
- * @throws SandboxError `bad-spec`, `conflict` when the name is taken, `state`; ImageError
+ * Creates a container. The spec is checked and resolved here, once: runs use the record.
+ * @throws SandboxError `bad-spec`, `conflict` if the name is taken, `state`; ImageError
  */
 export async function createContainer(home: Home, spec: ContainerSpec, options: CreateOptions = {}): Promise<Created> {
   checkRunSpec(spec);
   checkContainerSpec(spec);
-  // Neither is needed yet, but without them it could never be started.
+  // Neither is needed yet, but without them the container could not be started.
   if (spec.kernel === undefined) builtKernel();
   home.openRuntime();
   const store = home.images;
@@ -57,17 +57,19 @@ export async function createContainer(home: Home, spec: ContainerSpec, options: 
     image: image.digest,
     spec: { ...spec, mounts },
     hostname,
-    // What is idle has no command of its own; only what commands in it are given.
+    // An idle container runs the agent's `hold` tool. Commands in it get its environment, user and
+    // directory.
     ...resolveProcess(image.config, spec.idle ? { ...spec, entrypoint: '', command: ['hold'] } : spec, hostname),
     labels: { ...image.config.Labels, ...spec.labels },
     stopSignal: stopSignal(spec, image.config),
     stopTimeout: spec.stopTimeout ?? STOP_TIMEOUT,
     exposed: exposedPorts(spec, image.config),
   };
-  // What runs needs no holder; what is kept may run again.
+  // A container that is kept may run again, so its image is held. A machine that runs locks its
+  // image.
   if (!spec.autoRemove) await store.hold(id, image.digest);
   try {
-    // Who removes volumes that no container has may be faster.
+    // `volume prune` may remove a volume between its filling and the lock. Then fill it again.
     for (let isPublished = false; !isPublished; ) {
       await fillVolumes(home, mounts, image);
       isPublished = await home.containers.withLock(() => haveVolumes(home, mounts) && publish(home, folder, config));
@@ -80,7 +82,10 @@ export async function createContainer(home: Home, spec: ContainerSpec, options: 
   return { folder, config, image };
 }
 
-/** From now on there is this container. Under the lock. @throws SandboxError `conflict`, `state` */
+/**
+ * Writes the record and claims the name. The caller holds the lock of all containers.
+ * @throws SandboxError `conflict`, `state`
+ */
 function publish(home: Home, folder: ContainerFolder, config: ContainerConfig): true {
   const { id } = folder;
   const { spec } = config;
@@ -109,7 +114,7 @@ function freeName({ containers }: Home): string {
   }
 }
 
-/** By name, each once. */
+/** The ports of image and caller, without duplicates. */
 function exposedPorts({ network }: ContainerSpec, { ExposedPorts }: ImageConfig): string[] {
   const { expose = [], publish = [] } = network ?? {};
   const ports = [
@@ -122,7 +127,7 @@ function exposedPorts({ network }: ContainerSpec, { ExposedPorts }: ImageConfig)
 
 function stopSignal(spec: ContainerSpec, image: ImageConfig): number {
   if (spec.stopSignal !== undefined) return signalNumber(spec.stopSignal);
-  // What an image says wrongly is no reason not to run it.
+  // An image with an invalid signal runs all the same.
   try {
     return image.StopSignal === '' ? constants.signals.SIGTERM : signalNumber(image.StopSignal);
   } catch {

@@ -1,4 +1,4 @@
-// The commands' end of the control socket.
+// The client of the control socket.
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
 import { SandboxError } from '../errors.js';
@@ -12,7 +12,7 @@ import {
   sendLine,
 } from './control-protocol.js';
 
-/** One request to the supervisor, its replies, and what else is said on its connection. */
+/** The connection of one request to the supervisor: replies, and updates of the request. */
 export class ControlClient implements Disposable {
   readonly #socket: Socket;
   readonly #replies: ControlReply[] = [];
@@ -26,7 +26,7 @@ export class ControlClient implements Disposable {
       this.#wake();
       return undefined;
     });
-    // What the supervisor has ended has no more to say.
+    // The supervisor sends nothing more after its end.
     socket.once('end', () => socket.end());
     socket.once('close', () => {
       this.#ended = true;
@@ -35,8 +35,8 @@ export class ControlClient implements Disposable {
   }
 
   /**
-   * The next reply; nothing when the supervisor is gone.
-   * @throws SandboxError what the supervisor failed with
+   * The next reply; undefined when the supervisor is gone.
+   * @throws SandboxError the error that the supervisor reports
    */
   async next(): Promise<Exclude<ControlReply, { type: 'failed' }> | undefined> {
     while (this.#replies.length === 0 && !this.#ended) {
@@ -59,8 +59,8 @@ export class ControlClient implements Disposable {
 }
 
 /**
- * A connection to the supervisor of a container.
- * @throws SandboxError `not-running` when it has none
+ * Connects to the supervisor of a container.
+ * @throws SandboxError `not-running` if it has none
  */
 async function connectToSupervisor(folder: ContainerFolder, request: ControlRequest): Promise<Socket> {
   const { sockets } = folder;
@@ -69,7 +69,7 @@ async function connectToSupervisor(folder: ContainerFolder, request: ControlRequ
   try {
     await once(socket, 'connect');
   } catch {
-    // It has ended meanwhile.
+    // The supervisor has exited meanwhile.
     throw notRunning(folder);
   }
   socket.on('error', () => {});

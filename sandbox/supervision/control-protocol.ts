@@ -1,6 +1,6 @@
-// What a command and the supervisor of a container say to each other: lines of JSON on the unix socket `control` in the
-// container's folder of sockets, which is its owner's alone. The first line of a connection says what it is for; a
-// connection that is a stream carries raw bytes from then on.
+// The protocol between commands and the supervisor of a container: lines of JSON on the unix socket
+// `control` in the container's folder of sockets, which only its owner can access. The first line
+// of a connection is its request. A connection for a stream carries raw bytes after that line.
 import type { Socket } from 'node:net';
 import { messageOf } from '../../errors/index.js';
 import { JsonLineError, JsonLines } from '../../vmm/json-lines.js';
@@ -8,50 +8,51 @@ import type { MachineStatistics, PeerNetwork } from '../../vmm/machine.js';
 import type { ProcessSpec, TerminalSize } from '../agent/protocol.js';
 import { SandboxError, type SandboxErrorCode } from '../errors.js';
 
-/** Bytes of a line: an environment may be large. */
+/** Bytes. An `exec` request with a large environment is the longest line. */
 const MAX_LINE = 8 * 1024 * 1024;
 
-/** The first line. */
+/** The first line of a connection. */
 export type ControlRequest =
-  /** Answered by `done`. */
+  /** Sends a signal. Answered by `done`. */
   | { type: 'signal'; signal: number }
-  /** Signal, then SIGKILL when it takes longer than `timeout` milliseconds; answered by `exited`. */
+  /** Sends `signal`, and SIGKILL after `timeout` milliseconds. Answered by `exited`. */
   | { type: 'stop'; signal: number; timeout: number }
-  /** Answered by `done`. */
+  /** Pauses or resumes the machine. Answered by `done`. */
   | { type: 'pause'; paused: boolean }
-  /** Into a private network, or out of it; answered by `done`. */
+  /** Joins a private network. Answered by `done`. */
   | { type: 'join'; network: PeerNetwork }
+  /** Leaves a private network. Answered by `done`. */
   | { type: 'leave'; folder: string }
-  /** Answered by `statistics`. */
+  /** Asks for the machine's statistics. Answered by `statistics`. */
   | { type: 'statistics' }
-  /** Answered by `exited`. */
+  /** Waits for the end of the container. Answered by `exited`. */
   | { type: 'wait' }
-  /** Answered by `started` and then `exited`. */
+  /** Starts a process. Answered by `started`, then by `exited`. */
   | { type: 'exec'; process: ProcessSpec }
-  /** Answered by `attached`, and by `exited` in the end. */
+  /** Attaches to the container. Answered by `attached`, at last by `exited`. */
   | { type: 'attach'; size?: TerminalSize }
-  /** One stream of an attachment: raw from the next byte on. */
+  /** Carries one stream of an attachment: raw bytes follow. */
   | { type: 'stream'; key: number; name: AttachedStream };
 
 export type AttachedStream = 'stdin' | 'stdout' | 'stderr';
 
-/** What may follow `exec` and `attach`. */
+/** Lines that may follow `exec` and `attach`. */
 export type ControlUpdate = { type: 'signal'; signal: number } | { type: 'resize'; size: TerminalSize };
 
 export type ControlReply =
   | { type: 'done' }
   | { type: 'started'; pid: number }
   | { type: 'statistics'; statistics: MachineStatistics }
-  /** Of a start: what the host lacks. */
+  /** Sent during a start: the host lacks something, and `reason` says what. */
   | { type: 'warning'; of: 'fallback' | 'network'; reason: string }
   | { type: 'attached'; key: number; terminal: boolean; stdin: boolean }
-  /** Nothing of this stream is lost from now on. */
+  /** The stream is connected: from now on it loses no bytes. */
   | { type: 'joined'; name: AttachedStream }
-  /** `signal` ended it, or it ended by itself. */
+  /** The process exited; by `signal` if that is there. */
   | { type: 'exited'; code: number; signal?: number; oomKilled?: boolean }
   | { type: 'failed'; code: SandboxErrorCode; message: string };
 
-/** Whatever is sent on the socket. */
+/** Any line of the socket. */
 interface Message {
   type: string;
 }
@@ -62,8 +63,9 @@ export function sendLine(socket: Socket, message: ControlRequest | ControlUpdate
 }
 
 /**
- * Calls back with each message of a socket. If `onMessage` returns a function, that function takes the socket over: it is
- * called after the message, with the socket paused and all bytes behind the message unread.
+ * Calls back with each message of a socket. If `onMessage` returns a function, that function takes
+ * over the socket: it is called with the socket paused and all bytes after the message unread. A
+ * line that is not a message destroys the socket.
  */
 export function readMessages<T extends Message>(
   socket: Socket,
@@ -95,7 +97,9 @@ export function readMessages<T extends Message>(
   socket.on('data', onData);
 }
 
-/** Both ends of the socket are one user's and of one build: a message's type says what else it has. */
+/**
+ * Both peers belong to one user and one build, so the type of a message implies its other fields.
+ */
 function isMessage<T extends Message>(value: unknown): value is T {
   return typeof value === 'object' && value !== null && 'type' in value && typeof value.type === 'string';
 }

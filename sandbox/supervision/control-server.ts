@@ -1,4 +1,4 @@
-// The supervisor's end of the control socket.
+// The server of the control socket.
 import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Writable } from 'node:stream';
@@ -17,29 +17,29 @@ import {
 } from './control-protocol.js';
 import type { OutputFanOut } from './output-fan-out.js';
 
-/** What the socket gives access to. */
+/** The supervision that the socket gives access to. */
 export interface Controlled {
   readonly terminal: boolean;
   readonly stdout: OutputFanOut;
   readonly stderr: OutputFanOut;
-  /** Of a process that reads what those who attach write. */
+  /** Gets the input of attached clients. Undefined if the process does not read it. */
   readonly stdin: Writable | undefined;
-  /** The life that goes on now. */
+  /** The current run, if any. */
   run(): ContainerRun | undefined;
-  /** The life that goes on now, with a process that can be spoken to. @throws SandboxError `not-running` */
+  /** The current run, if its process runs and is not paused. @throws SandboxError `not-running` */
   running(): ContainerRun;
   signal(signal: number): void;
   stop(signal: number, timeout: number): void;
   pause(paused: boolean): void;
 }
 
-/** Serves the control socket of one life of the container. */
+/** Serves the control socket of one supervision. */
 export class ControlServer {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
-  /** Those who are told of the end. */
+  /** Connections that are told of the end. */
   readonly #waiting = new Set<Socket>();
-  /** Those who attached, by the key of their streams. */
+  /** Connections that attached, by the key of their streams. */
   readonly #attached = new Map<number, Socket>();
   readonly #controlled: Controlled;
   #lastKey = 0;
@@ -61,19 +61,19 @@ export class ControlServer {
     return server;
   }
 
-  /** Nobody can connect any more. */
+  /** Accepts no further connections. */
   close(): void {
     this.#server.close();
   }
 
-  /** Tells everybody how the life ended, and is done. */
+  /** Sends `reply` to the connections that wait for the end, and closes all. */
   end(reply: ControlReply): void {
     this.close();
     for (const socket of this.#waiting) sendLine(socket, reply);
     for (const socket of this.#sockets) socket.end();
   }
 
-  /** A caller who goes away is not waited for: what it has ended is closed. */
+  /** A connection that its client ends is closed, whatever its request still waits for. */
   #accept(socket: Socket): void {
     this.#sockets.add(socket);
     socket.on('error', () => {});
@@ -159,7 +159,7 @@ export class ControlServer {
         socket.end();
       },
       () => {
-        // The container has ended under it: SIGKILL is what that comes to.
+        // The container ended first, which kills its processes.
         sendLine(socket, { type: 'exited', code: 137, signal: 9 });
         socket.end();
       },
@@ -178,7 +178,7 @@ export class ControlServer {
       return;
     }
     if (name === 'stdin') {
-      // Its end is the end of the attachment's typing, not of the process's input.
+      // The end of a client's input does not end the process's input: other clients may attach.
       if (stdin === undefined) socket.destroy();
       else socket.pipe(stdin, { end: false });
     } else {

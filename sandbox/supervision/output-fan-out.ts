@@ -1,14 +1,18 @@
-// One output stream of a container and all who get it: the log, the caller in the foreground, and whoever attached.
+// Copies one output stream of a container to all its readers: the log, the caller in the
+// foreground, attached clients.
 import { Writable } from 'node:stream';
 import type { LogStream, LogWriter } from '../home/log-file.js';
 
 export interface OutputFanOutOptions {
   log?: LogWriter | undefined;
-  /** The caller's stream; its errors are the fan-out's. Not closed. */
+  /** The caller's stream. Its errors destroy the fan-out. It is not closed. */
   primary?: Writable | undefined;
 }
 
-/** Takes a chunk once everybody has it: the slowest reader's pace is the process's. */
+/**
+ * Accepts the next chunk when all readers have taken the last one: the slowest reader sets the
+ * process's pace.
+ */
 export class OutputFanOut extends Writable {
   readonly #name: LogStream;
   readonly #log: LogWriter | undefined;
@@ -23,13 +27,13 @@ export class OutputFanOut extends Writable {
     primary?.on('error', (error) => this.destroy(error));
   }
 
-  /** The sink gets what comes from now on, until it is closed. */
+  /** Copies all further output to the sink, until the sink is closed. */
   attach(sink: Writable): void {
     this.#attached.add(sink);
     sink.once('close', () => this.#attached.delete(sink));
   }
 
-  /** Ends the streams of those who attached: there is no more to come. */
+  /** Ends the streams of attached clients. */
   endAttached(): void {
     for (const sink of this.#attached) sink.end();
   }
@@ -43,7 +47,7 @@ export class OutputFanOut extends Writable {
     for (const sink of this.#attached) {
       if (sink.writableEnded || sink.destroyed) continue;
       waiting++;
-      // Called back with an error too, when the reader goes away: then it is none of ours any more.
+      // Also called with an error, if the reader goes away. It is then no longer waited for.
       sink.write(chunk, taken);
     }
     if (this.#primary !== undefined) {

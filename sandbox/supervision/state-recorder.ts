@@ -1,4 +1,4 @@
-// What a supervision writes down of its container: its state, which others read, and events.
+// Records the state of a supervised container, which other processes read, and its events.
 import { messageOf } from '../../errors/index.js';
 import type { Refusal } from '../../vmm/machine.js';
 import { defined } from '../defined.js';
@@ -9,18 +9,18 @@ import type { Log } from '../log.js';
 
 type Kept = 'status' | 'exitCode' | 'oomKilled' | 'restartCount';
 
-/** What changes in a container's state. A field that is undefined is removed. */
+/** A change of a container's state. A field that is undefined is removed. */
 export type StateChange = Partial<Pick<ContainerState, Kept>> & {
   [Field in Exclude<keyof ContainerState, Kept>]?: ContainerState[Field] | undefined;
 };
 
 export interface StateRecorderOptions {
-  /** Nothing of the container is run: there are no events, and it is not removed. */
+  /** If true, the container only gives access to its files: it has no events and is not removed. */
   isSilent?: boolean | undefined;
   log: Log;
 }
 
-/** Of one supervision; only who holds the container's lock may have one. */
+/** Writes for one supervision, which holds the container's lock. */
 export class StateRecorder {
   readonly #name: string | undefined;
   readonly #isSilent: boolean;
@@ -44,7 +44,10 @@ export class StateRecorder {
     return this.#state;
   }
 
-  /** A disk that takes no more is no reason to end a container: readers see it as it was, or as lost. */
+  /**
+   * A failed write (disk full) is only logged: the container goes on, and readers see its last
+   * state, or that it is lost.
+   */
   write(change: StateChange): void {
     this.#state = defined({ ...this.#state, ...change });
     try {
@@ -60,21 +63,21 @@ export class StateRecorder {
     this.home.events.record(this.folder.id, action, { image, name: this.#name ?? '', ...attributes });
   }
 
-  /** The container's process has ended. */
+  /** Records the exit of the container's process. */
   ended(how: Pick<ContainerState, 'exitCode'> & Partial<Pick<ContainerState, 'oomKilled' | 'error'>>): void {
     if (how.oomKilled) this.record('oom');
     this.record('die', { exitCode: String(how.exitCode) });
     this.write({ ...how, status: 'exited', finishedAt: new Date().toISOString(), machinePid: undefined });
   }
 
-  /** What the container may not reach and tried to. */
+  /** Records a connection that the network policy refused. */
   refused(refusal: Refusal): void {
     this.#log.info('the network refused', { ...refusal });
     const { reason, what, destination = '' } = refusal;
     this.home.events.record(this.folder.id, 'network-refused', { reason, what, destination });
   }
 
-  /** Nobody supervises it any more, and with --rm there is nothing left to supervise. */
+  /** Records the end of the supervision. With `--rm`, removes the container. */
   async close(): Promise<void> {
     const { containers, volumes } = this.home;
     const { autoRemove, mounts } = this.config.spec;

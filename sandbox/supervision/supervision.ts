@@ -1,5 +1,6 @@
-// Supervising a container: holding its lock, and running its lives one after the other as the restart policy has it.
-// Done by `tsvm run` itself in the foreground, else by a process of its own.
+// Supervises a container: holds its lock, serves its control socket, and runs it again as its
+// restart policy says. `tsvm run` in the foreground does it itself; otherwise a process of its own
+// does.
 import { PassThrough, type Readable } from 'node:stream';
 import { hasCode, messageOf } from '../../errors/index.js';
 import type { Image } from '../../images/index.js';
@@ -24,31 +25,34 @@ import { OutputFanOut } from './output-fan-out.js';
 import { StateRecorder } from './state-recorder.js';
 
 const SIGKILL = 9;
-/** Milliseconds before the first restart; doubled for each after it, up to the last. */
+/** Milliseconds before the first restart. Doubled for each further one, up to LONGEST_DELAY. */
 const FIRST_DELAY = 100;
 const LONGEST_DELAY = 60_000;
-/** Milliseconds after which a life counts as a success of the restart. */
+/** Milliseconds after which a run counts as stable: the next restart has the first delay again. */
 const SETTLED = 10_000;
-/** Docker's exit codes for a container whose machine was lost, and for one that was killed. */
+/** Docker's exit codes for a container that was lost, and for one that was killed. */
 const LOST = 255;
 const KILLED = 128 + SIGKILL;
 
 export interface SuperviseOptions {
-  /** The caller's streams; absent: nobody's, as in the background. */
+  /** The caller's streams. Undefined in the background. */
   io?: ContainerIo | undefined;
-  /** A machine process that was started in advance, for the first life. */
+  /** A machine process that was started in advance, for the first run. */
   machine?: MachineClient | undefined;
   log?: Log | undefined;
   trace?: Trace | undefined;
-  /** Told why the machine is emulated, where the spec's accelerator is `auto`. */
+  /** Called with the reason if the accelerator is `auto` and the machine is emulated. */
   onFallback?: ((reason: string) => void) | undefined;
-  /** Told why the container has no network, where none was asked for. */
+  /** Called with the reason if an optional network failed to come up. */
   onNoNetwork?: ((reason: string) => void) | undefined;
-  /** The machine process's log. Default `warn`, and `silent` without the caller's streams. */
+  /** Level of the machine process's log. Default `warn`; `silent` without the caller's streams. */
   machineLog?: MachineSpec['logLevel'] | undefined;
-  /** Nothing of the container is run: its files are looked at, and its state stays what it is. */
+  /**
+   * If true, no process of the container runs: the guest only gives access to its files. The state
+   * is not changed.
+   */
   hold?: boolean | undefined;
-  /** Told when commands can reach the container. The first life waits for what this returns. */
+  /** Called when the control socket is served. The first run waits for the returned promise. */
   onListening?: (() => Promise<void> | void) | undefined;
 }
 
@@ -56,15 +60,15 @@ export interface Supervised {
   readonly home: Home;
   readonly folder: ContainerFolder;
   readonly config: ContainerConfig;
-  /** Resolved before; absent: looked up. */
+  /** The container's image, if it is already resolved. */
   readonly image?: Image | undefined;
 }
 
-/** A container that is supervised from now to its end. */
+/** Supervises a container from now to its end. */
 export class Supervision {
-  /** Resolves when the process of the first life runs. Never rejects: see `exit`. */
+  /** Resolves when the process of the first run has started. Never rejects: see `exit`. */
   readonly started: Promise<void>;
-  /** The end of the last life. Rejects when there was no process to end. */
+  /** The status of the last run. Rejects if the process could not be started or was lost. */
   readonly exit: Promise<ExitStatus>;
   readonly #home: Home;
   readonly #folder: ContainerFolder;
@@ -93,16 +97,16 @@ export class Supervision {
     this.exit = this.#supervise();
   }
 
-  /** Counts the chunks of output of the life that goes on. */
+  /** Number of output chunks of the current run. */
   get outputChunks(): number {
     return this.#run?.outputChunks ?? 0;
   }
 
   signal(signal: number): void {
-    // As Docker: who is ended on purpose is not started again.
+    // As in Docker, a container that is stopped on purpose is not restarted.
     if (signal === SIGKILL || signal === this.#config.stopSignal) this.#stopped = true;
     this.#recorder.record('kill', { signal: String(signal) });
-    // As Docker: what ends it is not kept waiting.
+    // As in Docker, a paused container is resumed to be stopped.
     if (this.#stopped && this.#recorder.state.status === 'paused') this.pause(false);
     this.#run?.signal(signal);
   }
@@ -111,7 +115,7 @@ export class Supervision {
     this.#run?.resize(size);
   }
 
-  /** Ends it at once; `exit` rejects with `error`. */
+  /** Kills the container. `exit` rejects with `error`. */
   abort(error: Error): void {
     this.#stopped = true;
     this.#aborted = error;
@@ -119,20 +123,20 @@ export class Supervision {
     this.#wake();
   }
 
-  /** Stops the machine's clock and processors, or lets them go on. @throws SandboxError `not-running` */
+  /** Stops or resumes the machine's processors and clock. @throws SandboxError `not-running` */
   pause(paused: boolean): void {
     const pid = this.#run?.machinePid;
     const from = paused ? 'running' : 'paused';
     if (pid === undefined || this.#recorder.state.status !== from) {
       throw new SandboxError('not-running', `container ${this.#folder.shortId} is not ${from}`);
     }
-    // The machine process leads a group of its own, in which an emulator's processes are too.
+    // The machine process leads a process group, which includes the emulator's processes.
     process.kill(-pid, paused ? 'SIGSTOP' : 'SIGCONT');
     this.#recorder.write({ status: paused ? 'paused' : 'running' });
     this.#recorder.record(paused ? 'pause' : 'unpause');
   }
 
-  /** Sends `signal`, and SIGKILL after `timeout` milliseconds. There is no restart. */
+  /** Sends `signal`, and SIGKILL after `timeout` milliseconds. The container is not restarted. */
   stop(signal: number, timeout: number): void {
     this.#stopped = true;
     this.#wake();
@@ -199,7 +203,8 @@ export class Supervision {
       machine?.[Symbol.dispose]();
       throw error;
     } finally {
-      // Nobody who is told of the end finds the container still taken.
+      // Clients are told of the end after the lock is released, so that they find the container
+      // free.
       server?.close();
       await this.#recorder.close();
       lock[Symbol.dispose]();
@@ -207,7 +212,7 @@ export class Supervision {
     }
   }
 
-  /** Lives follow each other until the restart policy lets the container rest. */
+  /** Runs the container again and again, until the restart policy ends it. */
   async #lives(sockets: SocketFolder, io: ContainerIo): Promise<ExitStatus> {
     const { spec } = this.#config;
     let delay = FIRST_DELAY;
@@ -289,7 +294,7 @@ export class Supervision {
     }
   }
 
-  /** What runs in the foreground and leaves nothing behind is spared the writing. */
+  /** A container in the foreground with `--rm` has no log. */
   #openLog(): LogWriter | undefined {
     const { spec } = this.#config;
     if (this.#options.hold || (this.#options.io !== undefined && spec.autoRemove)) return undefined;
@@ -337,7 +342,7 @@ export class Supervision {
   }
 }
 
-/** Docker's exit codes for a command that could not be started. */
+/** Docker's exit codes for a process that could not be started. */
 function neverStarted(error: unknown): number {
   if (hasCode(error, 'not-found')) return 127;
   return hasCode(error, 'cannot-invoke') ? 126 : 125;
@@ -347,7 +352,7 @@ function asError(thrown: unknown): Error {
   return thrown instanceof Error ? thrown : new Error(messageOf(thrown));
 }
 
-/** A container that outlives its process keeps what it wrote, unless it cannot write. */
+/** Returns true if the writable layer outlives the run. */
 export function keepsLayer({ spec }: ContainerConfig): boolean {
   return !spec.autoRemove && !spec.readOnly;
 }

@@ -1,5 +1,5 @@
-// The process that supervises a container in the background, as who starts it sees it. They talk over descriptor 3, in
-// lines of JSON: which container, when to go, and what came of it.
+// Starts the process that supervises a container in the background (supervisor.ts), and talks to it
+// over its descriptor 3 in lines of JSON: which container, when to start it, and the result.
 import { spawn } from 'node:child_process';
 import { Socket } from 'node:net';
 import { SandboxError } from '../errors.js';
@@ -8,25 +8,31 @@ import type { Home } from '../home/home.js';
 import { SUPERVISOR_PROGRAM } from '../programs.js';
 import { ControlClient } from './control-client.js';
 
-/** What the supervisor reads: one line each, in this order. */
+/** The orders to the supervisor: one line each, in this order. */
 export type SupervisorOrder = { type: 'supervise'; home: string; runtime: string; id: string } | { type: 'go' };
 
 export interface StartOptions {
-  /** Called when the container can be attached to; nothing runs in it before this resolves. */
+  /**
+   * Called when clients can attach. The container's process starts after the returned promise
+   * resolves.
+   */
   onListening?: (() => Promise<void>) | undefined;
-  /** Told why the machine is emulated, where the spec's accelerator is `auto`. */
+  /** Called with the reason if the accelerator is `auto` and the machine is emulated. */
   onFallback?: ((reason: string) => void) | undefined;
-  /** Told why the container has no network, where none was asked for. */
+  /** Called with the reason if an optional network failed to come up. */
   onNoNetwork?: ((reason: string) => void) | undefined;
 }
 
-/** A supervisor that is started, perhaps before it is known what for. Disposing of it ends one that has nothing to do. */
+/**
+ * A supervisor process. It may start before its container is known. Disposing of it ends one
+ * without a container.
+ */
 export class SupervisorProcess implements Disposable {
   readonly #socket: Socket;
   readonly #replies: ControlClient;
 
   constructor() {
-    // Its folder is none that anybody may want to unmount, its streams are nobody's.
+    // The root folder as working directory keeps no file system busy.
     const child = spawn(process.execPath, [SUPERVISOR_PROGRAM], {
       stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
       detached: true,
@@ -44,7 +50,7 @@ export class SupervisorProcess implements Disposable {
   /**
    * Starts the container; resolves when its process runs.
    *
-   * @throws SandboxError what kept it from being started
+   * @throws SandboxError the reason that it could not be started
    */
   async start({ home, folder }: { home: Home; folder: ContainerFolder }, options: StartOptions = {}): Promise<void> {
     const { onListening } = options;

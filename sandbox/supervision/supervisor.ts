@@ -1,5 +1,5 @@
-// The program that supervises a container in the background (supervisor-process.ts). The machine process starts first,
-// since it takes longest.
+// The program that supervises a container in the background (supervisor-process.ts). The machine
+// process starts first, since it takes longest.
 import { Socket } from 'node:net';
 import { defer } from '../deferred.js';
 import { SandboxError } from '../errors.js';
@@ -15,15 +15,18 @@ const say = (reply: ControlReply) => sendLine(starter, reply);
 const go = defer<void>();
 let known = false;
 
-/** What its starter has not let go, nobody waits for; without anything to supervise there is no reason to be. */
+/**
+ * The starter is gone: a container that was not told to go is not started, and without a container
+ * the process exits.
+ */
 function abandon(): void {
-  go.reject(new SandboxError('aborted', 'whoever started the container is gone'));
+  go.reject(new SandboxError('aborted', 'the process that started the container is gone'));
   if (known) return;
   machine[Symbol.dispose]();
   process.exit(1);
 }
 
-// A starter that is killed before it has read all that it was told is an error, not an end.
+// A starter that is killed with unread replies causes an error instead of an end.
 starter.on('error', () => {});
 starter.on('end', abandon);
 starter.on('close', abandon);
