@@ -1,4 +1,4 @@
-// A promise that somebody else settles.
+// Promises that are settled from outside.
 
 export interface Deferred<T> {
   promise: Promise<T>;
@@ -13,7 +13,7 @@ export function defer<T>(): Deferred<T> {
     resolve = resolvePromise;
     reject = rejectPromise;
   });
-  // Whoever waits is told; that nobody waits yet is no accident.
+  // It may reject before anything waits for it, which must not count as an unhandled rejection.
   promise.catch(() => {});
   return { promise, resolve, reject };
 }

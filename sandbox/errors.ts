@@ -1,6 +1,7 @@
-// The one error type of this room. Images and machines have their own (ImageError, MachineError) and pass through.
+// The error type of the sandbox. Errors of images and machines (ImageError, MachineError) pass
+// through.
 
-/** What went wrong, for a program to act on. */
+/** The kind of an error, for programs. */
 export type SandboxErrorCode =
   /** A value of the run spec is out of range. */
   | 'bad-spec'
@@ -12,7 +13,7 @@ export type SandboxErrorCode =
   | 'machine-died'
   /** The guest's agent did not say hello in time. */
   | 'boot-timeout'
-  /** The network cannot be had as the spec asks for it. */
+  /** The network that the spec asks for is not available. */
   | 'network'
   /** The guest's agent broke the protocol, or could not set the container up. */
   | 'agent'
@@ -36,7 +37,9 @@ export type SandboxErrorCode =
   | 'not-running'
   /** The container runs. */
   | 'running'
-  /** The machine or container takes no such call in its present state. An error of the calling program. */
+  /**
+   * The call is not possible in the present state of the machine. A fault of the calling program.
+   */
   | 'wrong-state'
   /** A file in the container does not exist. */
   | 'no-such-file'
@@ -45,7 +48,7 @@ export type SandboxErrorCode =
   /** A command took longer than its `timeout`. */
   | 'timeout';
 
-/** A container could not be run. The message is one line, fit to be shown as it is. */
+/** An error of the sandbox. The message is one line that can be shown to a user. */
 export class SandboxError extends Error {
   override readonly name = 'SandboxError';
 

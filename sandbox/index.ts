@@ -1,5 +1,5 @@
-// The public surface for programs (`import ... from 'tsvm'`): sandboxes of a program's own, and containers, made, found,
-// and told what to do. Rooms of this project use `internal.ts`.
+// The public API (`import ... from 'tsvm'`): sandboxes, containers, homes, errors, and their types.
+// Rooms of this project import `internal.ts`.
 
 export {
   type CommitOptions,

@@ -1,6 +1,6 @@
-// The door of the sandbox room for the rooms of this project above it, such as the command line. It has everything that
-// the public door has, and what a program has no use for: the supervision of containers, the state folder, checks of
-// single options.
+// The API for the rooms of this project above the sandbox, such as the command line. It has the
+// public API and more: the supervision of containers, the machine's client, and checks of single
+// options.
 
 export type {
   MachineStatistics,

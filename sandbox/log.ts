@@ -1,4 +1,4 @@
-// Where this room writes what it does; the caller decides what becomes of it.
+// The log of the sandbox. The caller implements it.
 
 export interface Log {
   debug(message: string, fields?: object): void;

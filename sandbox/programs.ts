@@ -1,4 +1,4 @@
-// Where the built programs are: beside this file in the bundle, in dist/ when run from source.
+// Paths of the built programs: beside this file in the bundle, or in dist/ when run from source.
 import { fileURLToPath } from 'node:url';
 
 const folder = import.meta.url.endsWith('.ts') ? '../dist/' : './';

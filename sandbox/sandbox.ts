@@ -1,4 +1,4 @@
-// The sandbox of a program: a machine that is there for as long as the program wants it, and runs what it is told to.
+// A sandbox: a machine that lives as long as the program wants it, and runs commands.
 import { PassThrough, Readable, type Writable } from 'node:stream';
 import type { Progress } from '../images/index.js';
 import type { TerminalSize } from './agent/protocol.js';
@@ -16,39 +16,41 @@ import type { Supervision } from './supervision/supervision.js';
 
 const SIGKILL = 9;
 
-/** How a sandbox is made: everything that `tsvm run` has options for. */
+/** Options of a sandbox: those of `tsvm run`, and a few more. */
 export interface SandboxOptions extends Omit<ContainerSpec, 'image' | 'command' | 'autoRemove' | 'restart' | 'idle'> {
   /** Default: `new Home()`. */
   home?: Home | undefined;
-  /** Ends the sandbox, also while it is being made. */
+  /** Ends the sandbox, also while it starts. */
   signal?: AbortSignal | undefined;
-  /** Told while an image is made ready for the first time. */
+  /** Called with the progress while an image is pulled and converted. */
   onProgress?: ((progress: Progress) => void) | undefined;
 }
 
-/** How a command is run in a sandbox. */
+/** Options of a command in a sandbox. */
 export interface ProcessOptions {
-  /** Set over the sandbox's variables. null removes a variable. */
+  /** Added to the sandbox's variables. `null` removes a variable. */
   env?: Environment | undefined;
-  /** Absolute path. Default: the image's. */
+  /** Working directory, an absolute path. Default: the image's. */
   cwd?: string | undefined;
   /** `user[:group]`, names or numbers. Default: the image's. */
   user?: string | undefined;
-  /** What the command reads. Default: nothing. `pipe`: what is written to `stdin` of the process. */
+  /**
+   * The input of the command. Default: none. `pipe`: whatever is written to `stdin` of the process.
+   */
   stdin?: 'pipe' | string | Uint8Array | Readable | undefined;
-  /** Gives it a terminal of this size; its output is all on `stdout`. */
+  /** Gives the command a terminal of this size. All its output is on `stdout` then. */
   terminal?: TerminalSize | undefined;
-  /** Kills it. */
+  /** Kills the command. */
   signal?: AbortSignal | undefined;
-  /** Milliseconds after which it is killed. */
+  /** Milliseconds after which the command is killed. */
   timeout?: number | undefined;
-  /** All capabilities. */
+  /** If true, the command has all capabilities. */
   privileged?: boolean | undefined;
 }
 
-/** What became of a command. */
+/** The result of a command. */
 export interface ProcessResult {
-  /** Its own exit code, or 128+n when signal n ended it. */
+  /** The exit code, or 128+n if signal n ended the command. */
   code: number;
   stdout: string;
   stderr: string;
@@ -56,25 +58,26 @@ export interface ProcessResult {
 
 /** A command that runs in a sandbox. */
 export interface SandboxProcess {
-  /** In the guest. */
+  /** Process id in the guest. */
   readonly pid: number;
   /** Present with `stdin: 'pipe'`. */
   readonly stdin?: Writable | undefined;
   readonly stdout: Readable;
   readonly stderr: Readable;
   /**
-   * Its exit code, or 128+n when signal n ended it; once its output has been read.
-   * Rejects with the reason of `signal` when that ended it, with a SandboxError `timeout`, or `machine-died`.
+   * Resolves to the exit code, or to 128+n if signal n ended the command, once the output has been
+   * read. Rejects with the reason of `signal` if that ended the command, or with a SandboxError
+   * `timeout` or `machine-died`.
    */
   readonly exit: Promise<number>;
-  /** Sends it a signal. Default SIGKILL. @throws SandboxError `bad-spec` */
+  /** Sends a signal. Default SIGKILL. @throws SandboxError `bad-spec` */
   kill(signal?: Signal): void;
-  /** Tells its terminal its size. */
+  /** Sets the size of its terminal. */
   resize(size: TerminalSize): void;
 }
 
 /**
- * A sandbox. It ends with `close`, at the end of its `await using`, and with the program.
+ * A sandbox. It ends with `close`, at the end of its `await using` block, or with the program.
  *
  * ```ts
  * await using sandbox = await Sandbox.create('debian:12', { memory: 256 * 2 ** 20 });
@@ -96,13 +99,13 @@ export class Sandbox implements AsyncDisposable {
   }
 
   /**
-   * Starts a sandbox of an image, in which nothing runs yet.
+   * Starts a sandbox of an image. No command runs in it yet.
    * @throws SandboxError, ImageError, MachineError; the reason of `options.signal`
    */
   static async create(image: string, options: SandboxOptions = {}): Promise<Sandbox> {
     const { home = new Home(), signal, onProgress, ...spec } = options;
     signal?.throwIfAborted();
-    // It takes longest to start, and is owned by the supervision once there is one.
+    // It takes longest to start. The supervision owns it later.
     const machine = new MachineClient();
     let container: Container;
     try {
@@ -138,17 +141,17 @@ export class Sandbox implements AsyncDisposable {
     return await sandbox.run(command, { signal: options.signal, ...process });
   }
 
-  /** The ports of the host that lead to it: those of `network.publish`, `publishAll`. */
+  /** The published ports: those of `network.publish` and `network.publishAll`. */
   get ports(): BoundPort[] {
     return this.#container.ports;
   }
 
-  /** 64 hexadecimal digits; `tsvm exec` and others know it by them. */
+  /** The container's ID, 64 hexadecimal digits. `tsvm exec` and other commands take it. */
   get id(): string {
     return this.#container.id;
   }
 
-  /** As `tsvm ps` shows it. */
+  /** The container's name, as in `tsvm ps`. */
   get name(): string {
     return this.#container.name ?? '';
   }
@@ -157,19 +160,20 @@ export class Sandbox implements AsyncDisposable {
     return this.#container.files;
   }
 
-  /** Resolves when the sandbox has ended, whatever ended it. */
+  /** Resolves when the sandbox has ended, for whatever reason. */
   get closed(): Promise<void> {
     return this.#ended;
   }
 
-  /** What it uses now, in the guest and of the host. @throws SandboxError `not-running` */
+  /** Current use of resources, in the guest and on the host. @throws SandboxError `not-running` */
   usage(): Promise<Usage> {
     return this.#container.usage();
   }
 
   /**
    * Starts a command.
-   * @throws SandboxError `not-found`, `cannot-invoke`, `bad-spec`, `not-running`; the reason of `options.signal`
+   * @throws SandboxError `not-found`, `cannot-invoke`, `bad-spec`, `not-running`; the reason of
+   *   `options.signal`
    */
   async exec(command: readonly string[], options: ProcessOptions = {}): Promise<SandboxProcess> {
     const { env, cwd, user, stdin, terminal, signal, timeout, privileged } = options;
@@ -200,7 +204,10 @@ export class Sandbox implements AsyncDisposable {
     };
   }
 
-  /** Runs a command to its end, and takes what it writes as text. @throws as `exec`, and as `SandboxProcess.exit` */
+  /**
+   * Runs a command to its end, and returns its output as text.
+   * @throws as `exec`, and as `SandboxProcess.exit`
+   */
   async run(command: readonly string[], options: ProcessOptions = {}): Promise<ProcessResult> {
     const process = await this.exec(command, options);
     const [stdout, stderr, code] = await Promise.all([text(process.stdout), text(process.stderr), process.exit]);
@@ -218,7 +225,7 @@ export class Sandbox implements AsyncDisposable {
   }
 }
 
-/** The end of a process that may be killed before. */
+/** The exit of a process, which a timeout or an `AbortSignal` may kill first. */
 async function watched(
   exit: Promise<number>,
   kill: () => void,
