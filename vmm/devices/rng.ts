@@ -43,8 +43,8 @@ export class VirtioRng implements VirtioDevice<NoState> {
     const count = writable.iovecs(0, Math.min(writable.length, MAX_BYTES), this.#iovecs);
     let filled = 0;
     for (let word = 0; word < count * IOVEC_WORDS; word += IOVEC_WORDS) {
-      const address = this.#iovecs[word] + this.#iovecs[word + 1] * 2 ** 32;
-      const length = this.#iovecs[word + 2];
+      const address = this.#iovecs[word]! + this.#iovecs[word + 1]! * 2 ** 32;
+      const length = this.#iovecs[word + 2]!;
       const got = libc.getrandom(address, length, 0);
       filled += Math.max(got, 0);
       if (got !== length) break;

@@ -73,13 +73,13 @@ export class BufferList {
     let left = length;
     let slot = at;
     for (let index = 0; left > 0 && index < this.count; index++) {
-      const size = this.#lengths[index];
+      const size = this.#lengths[index]!;
       if (skip >= size) {
         skip -= size;
         continue;
       }
       const bytes = Math.min(size - skip, left);
-      setIovec(iovecs, this.#host[index] + skip, bytes, slot++);
+      setIovec(iovecs, this.#host[index]! + skip, bytes, slot++);
       left -= bytes;
       skip = 0;
     }
@@ -88,7 +88,7 @@ export class BufferList {
 
   /** Gives the host back what memory of these buffers is whole pages; returns the bytes in all of them. */
   discard(): number {
-    for (let index = 0; index < this.count; index++) this.#memory.discard(this.#guest[index], this.#lengths[index]);
+    for (let index = 0; index < this.count; index++) this.#memory.discard(this.#guest[index]!, this.#lengths[index]!);
     return this.length;
   }
 
@@ -106,12 +106,12 @@ export class BufferList {
     let skip = offset;
     let done = 0;
     for (let index = 0; done < length && index < this.count; index++) {
-      const size = this.#lengths[index];
+      const size = this.#lengths[index]!;
       if (skip >= size) {
         skip -= size;
         continue;
       }
-      const address = this.#guest[index] + skip;
+      const address = this.#guest[index]! + skip;
       const chunk = Math.min(size - skip, length - done);
       const window = this.#memory.window(address, chunk);
       // Only a copy of more than a window is refused: the buffer itself was checked when it was added.
@@ -121,9 +121,9 @@ export class BufferList {
         if (toGuest) window.bytes.set(bytes.subarray(done, done + chunk), start);
         else bytes.set(window.bytes.subarray(start, start + chunk), done);
       } else if (toGuest) {
-        for (let byte = 0; byte < chunk; byte++) window.bytes[start + byte] = bytes[done + byte];
+        for (let byte = 0; byte < chunk; byte++) window.bytes[start + byte] = bytes[done + byte]!;
       } else {
-        for (let byte = 0; byte < chunk; byte++) bytes[done + byte] = window.bytes[start + byte];
+        for (let byte = 0; byte < chunk; byte++) bytes[done + byte] = window.bytes[start + byte]!;
       }
       done += chunk;
       skip = 0;

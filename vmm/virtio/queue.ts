@@ -145,7 +145,7 @@ export class Virtqueue {
     const pending = (Atomics.load(this.#available, RING_INDEX) - this.#nextAvailable) & 0xffff;
     if (pending === 0) return false;
     if (pending > this.size) return this.#broken(`available index is ${pending} ahead in a queue of ${this.size}`);
-    const head = this.#available[RING_START + (this.#nextAvailable & (this.size - 1))];
+    const head = this.#available[RING_START + (this.#nextAvailable & (this.size - 1))]!;
     if (!this.#walk(chain, head)) return false;
     this.#nextAvailable = (this.#nextAvailable + 1) & 0xffff;
     return true;
@@ -165,9 +165,9 @@ export class Virtqueue {
     for (let steps = 0; steps < this.size; steps++) {
       if (index >= this.size) return this.#broken(`descriptor ${index} in a queue of ${this.size}`);
       const word = index * 4;
-      const address = this.#descriptors[word] + this.#descriptors[word + 1] * 2 ** 32;
-      const length = this.#descriptors[word + 2];
-      const flagsAndNext = this.#descriptors[word + 3];
+      const address = this.#descriptors[word]! + this.#descriptors[word + 1]! * 2 ** 32;
+      const length = this.#descriptors[word + 2]!;
+      const flagsAndNext = this.#descriptors[word + 3]!;
       const flags = flagsAndNext & 0xffff;
       if ((flags & VIRTQ_DESC_F_INDIRECT) !== 0) {
         if ((flags & VIRTQ_DESC_F_NEXT) !== 0) return this.#broken('indirect descriptor with a next one');

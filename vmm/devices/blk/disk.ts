@@ -46,12 +46,14 @@ export class Disk implements Disposable {
     this.#fd = new Int32Array(count);
     this.#fileOffset = new Float64Array(count);
     this.#start = new Float64Array(count + 1);
+    let start = 0;
     for (const [index, { path, offset, length }] of spec.extents.entries()) {
       this.#fd[index] = files.get(path)!;
       this.#fileOffset[index] = offset;
-      this.#start[index + 1] = this.#start[index] + length;
+      start += length;
+      this.#start[index + 1] = start;
     }
-    this.length = this.#start[count];
+    this.length = start;
   }
 
   /**
@@ -80,13 +82,13 @@ export class Disk implements Disposable {
     }
   }
 
-  /** The extent that holds the disk's byte `offset`. */
+  /** The extent that holds the disk's byte `offset`: an index that is below the number of extents. */
   #extentAt(offset: number): number {
     let low = 0;
     let high = this.#fd.length - 1;
     while (low < high) {
       const middle = (low + high + 1) >>> 1;
-      if (this.#start[middle] <= offset) low = middle;
+      if (this.#start[middle]! <= offset) low = middle;
       else high = middle - 1;
     }
     return low;
@@ -108,10 +110,10 @@ export class Disk implements Disposable {
     let done = 0;
     while (done < length) {
       const extent = this.#extentAt(offset + done);
-      const within = offset + done - this.#start[extent];
-      const chunk = Math.min(length - done, this.#start[extent + 1] - offset - done);
+      const within = offset + done - this.#start[extent]!;
+      const chunk = Math.min(length - done, this.#start[extent + 1]! - offset - done);
       const count = buffers.iovecs(at + done, chunk, this.#iovecs);
-      const moved = call(this.#fd[extent], this.#iovecs, count, this.#fileOffset[extent] + within);
+      const moved = call(this.#fd[extent]!, this.#iovecs, count, this.#fileOffset[extent]! + within);
       if (moved > 0) done += moved;
       // 0 is the end of a file that shrank under us.
       else if (moved === 0 || libc.errno() !== libc.EINTR) return false;
@@ -145,9 +147,9 @@ export class Disk implements Disposable {
     let done = 0;
     while (done < length) {
       const extent = this.#extentAt(offset + done);
-      const within = offset + done - this.#start[extent];
-      const size = Math.min(length - done, this.#start[extent + 1] - offset - done);
-      if (!apply(this.#fd[extent], this.#fileOffset[extent] + within, size)) return false;
+      const within = offset + done - this.#start[extent]!;
+      const size = Math.min(length - done, this.#start[extent + 1]! - offset - done);
+      if (!apply(this.#fd[extent]!, this.#fileOffset[extent]! + within, size)) return false;
       done += size;
     }
     return true;

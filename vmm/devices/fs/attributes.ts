@@ -27,7 +27,6 @@ import {
   STATX_GID,
   STATX_MODE,
   STATX_UID,
-  STATX_WORD,
   SYS_FCHMOD,
   SYS_FCHMODAT,
   SYS_FCHOWNAT,
@@ -106,9 +105,8 @@ function changeOwner(session: Session, inode: Inode, fd: number, valid: number):
     const error = host.statx(fd);
     if (error < 0) return error;
   }
-  const { words } = host;
-  if ((valid & FATTR_UID) !== 0) uid = newOwner(session.u32(76), words[STATX_WORD + STATX_UID], owner?.uid);
-  if ((valid & FATTR_GID) !== 0) gid = newOwner(session.u32(80), words[STATX_WORD + STATX_GID], owner?.gid);
+  if ((valid & FATTR_UID) !== 0) uid = newOwner(session.u32(76), host.stat(STATX_UID), owner?.uid);
+  if ((valid & FATTR_GID) !== 0) gid = newOwner(session.u32(80), host.stat(STATX_GID), owner?.gid);
   if (uid === undefined || gid === undefined) return -EPERM;
   return host.call(SYS_FCHOWNAT, fd, host.emptyPath, uid, gid, AT_EMPTY_PATH);
 }
@@ -156,9 +154,9 @@ export function statfs(session: Session, node: number): number {
   const from = SCRATCH / 4;
   // struct statfs: f_type, f_bsize, then the five that both have, f_fsid, f_namelen, f_frsize; 64 bits each.
   host.words.copyWithin(to, from + 4, from + 14);
-  host.words[to + 10] = host.words[from + 2];
-  host.words[to + 11] = host.words[from + 16];
-  host.words[to + 12] = host.words[from + 18];
+  host.words[to + 10] = host.words[from + 2]!;
+  host.words[to + 11] = host.words[from + 16]!;
+  host.words[to + 12] = host.words[from + 18]!;
   return KSTATFS_SIZE;
 }
 
@@ -277,7 +275,7 @@ export function setxattr(session: Session, node: number): number {
 function dropGroupId({ host, inodes }: Session, inode: Inode): void {
   const fd = inodes.descriptor(inode);
   if (fd < 0 || host.statx(fd) < 0) return;
-  const mode = host.words[STATX_WORD + STATX_MODE] & 0o7777;
+  const mode = host.stat(STATX_MODE) & 0o7777;
   if ((mode & S_ISGID) !== 0) host.call(SYS_FCHMODAT, AT_FDCWD, host.procPath(fd), mode & ~S_ISGID);
 }
 

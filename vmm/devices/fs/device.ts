@@ -44,7 +44,8 @@ export class VirtioFs implements VirtioDevice<FuseState> {
   readonly server: FuseServer;
   readonly checkState: Check<FuseState>;
   readonly #serve = (chain: DescriptorChain, queue: Virtqueue) => this.#serveRequest(chain, queue);
-  readonly #again = [() => this.kick(HIPRIO_QUEUE), () => this.kick(HIPRIO_QUEUE + 1)];
+  readonly #againHiprio = () => this.kick(HIPRIO_QUEUE);
+  readonly #again = () => this.kick(HIPRIO_QUEUE + 1);
   #context: DeviceContext | undefined;
   /** That of forgetting. */
   #hiprioContext: DeviceContext | undefined;
@@ -76,7 +77,7 @@ export class VirtioFs implements VirtioDevice<FuseState> {
   kick(index: number): void {
     const context = index === HIPRIO_QUEUE ? this.#hiprioContext : this.#context;
     if (context === undefined || this.#chain === undefined) return;
-    drain(context, index, this.#chain, this.#serve, this.#again[index]);
+    drain(context, index, this.#chain, this.#serve, index === HIPRIO_QUEUE ? this.#againHiprio : this.#again);
   }
 
   #tellLater(): void {
@@ -116,7 +117,8 @@ export class VirtioFs implements VirtioDevice<FuseState> {
 
   restore(state: FuseState): void {
     this.server.restore(state);
-    for (const again of this.#again) again();
+    this.#againHiprio();
+    this.#again();
   }
 
   [Symbol.dispose](): void {

@@ -131,7 +131,7 @@ function putEntry({ host }: Session, at: number, from: number, length: number): 
   const to = (PAYLOAD + at) / 4;
   words.copyWithin(to, from / 4, from / 4 + 4);
   words[to + 4] = length;
-  words[to + 5] = bytes[from + 18];
+  words[to + 5] = bytes[from + 18]!;
   const name = PAYLOAD + at + DIRENT_SIZE;
   bytes.copyWithin(name, from + RECORD_NAME, from + RECORD_NAME + length);
   bytes.fill(0, name + length, Math.ceil((name + length) / 8) * 8);

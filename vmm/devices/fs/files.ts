@@ -26,7 +26,6 @@ import {
   STATX_MODE,
   STATX_MTIME,
   STATX_SIZE,
-  STATX_WORD,
   SYS_COPY_FILE_RANGE,
   SYS_FALLOCATE,
   SYS_FCHMOD,
@@ -96,8 +95,7 @@ function putOpen(session: Session, at: number, inode: Inode, fd: number, flags: 
  */
 function isUnchanged({ host }: Session, inode: Inode, fd: number): boolean {
   if (host.statx(fd) < 0) return false;
-  const { words } = host;
-  const of = (word: number) => words[STATX_WORD + word];
+  const of = (word: number) => host.stat(word);
   const size = of(STATX_SIZE) + of(STATX_SIZE + 1) * 2 ** 32;
   const stamp = `${size} ${of(STATX_MTIME)} ${of(STATX_MTIME + 2)} ${of(STATX_CTIME)} ${of(STATX_CTIME + 2)}`;
   const unchanged = inode.stamp === stamp;
@@ -166,7 +164,7 @@ export function create(session: Session, node: number): number {
  */
 export function killSetId({ host }: Session, inode: Inode, fd: number): void {
   if (inode.share.owner !== undefined || host.statx(fd) < 0) return;
-  const mode = host.words[STATX_WORD + STATX_MODE] & 0o7777;
+  const mode = host.stat(STATX_MODE) & 0o7777;
   const groupToo = (mode & (S_ISGID | S_IXGRP)) === (S_ISGID | S_IXGRP);
   const left = mode & ~(groupToo ? S_ISUID | S_ISGID : S_ISUID);
   if (left !== mode) host.call(SYS_FCHMOD, fd, left);

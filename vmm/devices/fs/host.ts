@@ -168,6 +168,17 @@ export class Host implements Disposable {
     return switched;
   }
 
+  /** A word of the last {@link statx}: `STATX_SIZE`, or `STATX_SIZE + 1` for the upper half of 64 bits. */
+  stat(word: number): number {
+    // The arena has all words of `struct statx`.
+    return this.words[STATX_WORD + word]!;
+  }
+
+  /** A word of the header of the request that is served: `IN_UID`. */
+  request(word: number): number {
+    return this.words[REQUEST / 4 + word]!;
+  }
+
   /** The address of a byte of the arena. */
   at(offset: number): number {
     return this.#address + offset;

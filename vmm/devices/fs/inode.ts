@@ -44,5 +44,5 @@ export interface Inode {
 
 /** A descriptor of an open file of the inode, or -1. */
 export function openDescriptor({ openFds }: Inode): number {
-  return openFds.length > 0 ? openFds[0] : -1;
+  return openFds[0] ?? -1;
 }

@@ -3,16 +3,7 @@
 // the shared folder's own, and closed again when there are too many. A name that has come to mean another file since is
 // no longer the guest's file: ESTALE, and the guest looks it up anew.
 import { constants } from 'node:os';
-import {
-  type Host,
-  S_IFMT,
-  STATX_BTIME,
-  STATX_DEV_MAJOR,
-  STATX_DEV_MINOR,
-  STATX_INO,
-  STATX_MODE,
-  STATX_WORD,
-} from './host.js';
+import { type Host, S_IFMT, STATX_BTIME, STATX_DEV_MAJOR, STATX_DEV_MINOR, STATX_INO, STATX_MODE } from './host.js';
 import { type Inode, openDescriptor, type Share } from './inode.js';
 import type { SavedInode } from './state.js';
 
@@ -69,29 +60,26 @@ export class Inodes {
   }
 
   #key(share: Share): number | string {
-    const { words } = this.#host;
-    const low = words[STATX_WORD + STATX_INO];
-    const high = words[STATX_WORD + STATX_INO + 1];
+    const low = this.#host.stat(STATX_INO);
+    const high = this.#host.stat(STATX_INO + 1);
     const device = this.#device();
     if (device === share.device && high < 2 ** 21) return high * 2 ** 32 + low;
     return `${device} ${high} ${low}`;
   }
 
   #device(): number {
-    const { words } = this.#host;
-    return words[STATX_WORD + STATX_DEV_MAJOR] * 2 ** 20 + words[STATX_WORD + STATX_DEV_MINOR];
+    return this.#host.stat(STATX_DEV_MAJOR) * 2 ** 20 + this.#host.stat(STATX_DEV_MINOR);
   }
 
   #fromStat(share: Share, node: number, parent: Inode | undefined, name: string): Inode {
-    const { words } = this.#host;
     return {
       node,
       share,
       key: this.#key(share),
       device: this.#device(),
-      birthSeconds: words[STATX_WORD + STATX_BTIME],
-      birthNanoseconds: words[STATX_WORD + STATX_BTIME + 2],
-      type: words[STATX_WORD + STATX_MODE] & S_IFMT,
+      birthSeconds: this.#host.stat(STATX_BTIME),
+      birthNanoseconds: this.#host.stat(STATX_BTIME + 2),
+      type: this.#host.stat(STATX_MODE) & S_IFMT,
       parent,
       name,
       fd: -1,
@@ -106,11 +94,10 @@ export class Inodes {
 
   /** Whether {@link STATX} is of this very file, and not of one that has its number now. */
   #isOf(inode: Inode): boolean {
-    const { words } = this.#host;
     return (
-      inode.type === (words[STATX_WORD + STATX_MODE] & S_IFMT) &&
-      inode.birthSeconds === words[STATX_WORD + STATX_BTIME] &&
-      inode.birthNanoseconds === words[STATX_WORD + STATX_BTIME + 2] &&
+      inode.type === (this.#host.stat(STATX_MODE) & S_IFMT) &&
+      inode.birthSeconds === this.#host.stat(STATX_BTIME) &&
+      inode.birthNanoseconds === this.#host.stat(STATX_BTIME + 2) &&
       inode.key === this.#key(inode.share)
     );
   }
@@ -278,7 +265,7 @@ export class Inodes {
     for (let left = 2 * this.#clock.length; left > 0; left--) {
       this.#hand = (this.#hand + 1) % this.#clock.length;
       const inode = this.#clock[this.#hand];
-      if (inode === keep) continue;
+      if (inode === undefined || inode === keep) continue;
       if (inode.recentlyUsed) {
         inode.recentlyUsed = false;
         continue;

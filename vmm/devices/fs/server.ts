@@ -23,7 +23,6 @@ import {
   SCRATCH,
   STATX_DEV_MAJOR,
   STATX_DEV_MINOR,
-  STATX_WORD,
 } from './host.js';
 import type { Share } from './inode.js';
 import { Inodes } from './inodes.js';
@@ -178,8 +177,7 @@ export class FuseServer implements Disposable {
         host.close(fd);
         throw new MachineError('host', `${path} cannot be shared: it has no attributes`);
       }
-      const { words } = host;
-      const device = words[STATX_WORD + STATX_DEV_MAJOR] * 2 ** 20 + words[STATX_WORD + STATX_DEV_MINOR];
+      const device = host.stat(STATX_DEV_MAJOR) * 2 ** 20 + host.stat(STATX_DEV_MINOR);
       const share: Share = { readOnly, owner, device, inodes: new Map(), root: undefined };
       share.root = this.#session.inodes.addRoot(share, fuse.FUSE_ROOT_ID + 1 + shares.length, fd);
       shares.push(share);
@@ -206,8 +204,7 @@ export class FuseServer implements Disposable {
     const { readable, writable } = chain;
     const length = readable.length - fuse.IN_HEADER_SIZE;
     if (length < 0 || readable.read(0, this.#header) !== fuse.IN_HEADER_SIZE) return -1;
-    const { words } = this.#host;
-    const opcode = words[fuse.IN_OPCODE];
+    const opcode = this.#host.request(fuse.IN_OPCODE);
     const operation = OPERATIONS[opcode];
     if (((operation?.flags ?? 0) & NO_REPLY) === 0 && writable.length < fuse.OUT_HEADER_SIZE) return -1;
     const result = this.#run(operation, opcode, length, chain);
@@ -216,10 +213,10 @@ export class FuseServer implements Disposable {
   }
 
   #run(operation: Operation | undefined, opcode: number, length: number, chain: DescriptorChain): number {
-    const { words, bytes } = this.#host;
+    const { bytes } = this.#host;
     const session = this.#session;
     if (operation === undefined) return -ENOSYS;
-    if (words[fuse.IN_LENGTH] !== length + fuse.IN_HEADER_SIZE || length < operation.least) return -EINVAL;
+    if (this.#host.request(fuse.IN_LENGTH) !== length + fuse.IN_HEADER_SIZE || length < operation.least) return -EINVAL;
     if (this.#minor === 0 && opcode !== fuse.FUSE_INIT) return -EIO;
     if (opcode === fuse.FUSE_WRITE) {
       chain.readable.read(fuse.IN_HEADER_SIZE, this.#writeArguments);
@@ -230,9 +227,9 @@ export class FuseServer implements Disposable {
       bytes[REQUEST + fuse.IN_HEADER_SIZE + length] = 0;
     }
     session.length = length;
-    session.uid = words[fuse.IN_UID];
-    session.gid = words[fuse.IN_GID];
-    const node = words[fuse.IN_NODE] + words[fuse.IN_NODE + 1] * 2 ** 32;
+    session.uid = this.#host.request(fuse.IN_UID);
+    session.gid = this.#host.request(fuse.IN_GID);
+    const node = this.#host.request(fuse.IN_NODE) + this.#host.request(fuse.IN_NODE + 1) * 2 ** 32;
     return operation.serve(session, node, this, chain);
   }
 
@@ -244,8 +241,8 @@ export class FuseServer implements Disposable {
     const to = REPLY / 4;
     words[to] = fuse.OUT_HEADER_SIZE + payload;
     words[to + 1] = fits ? Math.min(result, 0) : -EIO;
-    words[to + 2] = words[fuse.IN_UNIQUE];
-    words[to + 3] = words[fuse.IN_UNIQUE + 1];
+    words[to + 2] = this.#host.request(fuse.IN_UNIQUE);
+    words[to + 3] = this.#host.request(fuse.IN_UNIQUE + 1);
     writable.write(0, this.#reply, fuse.OUT_HEADER_SIZE + (inPlace ? 0 : payload));
     return fuse.OUT_HEADER_SIZE + payload;
   }

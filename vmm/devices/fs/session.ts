@@ -20,7 +20,6 @@ import {
   STATX_RDEV_MINOR,
   STATX_SIZE,
   STATX_UID,
-  STATX_WORD,
 } from './host.js';
 import type { Inode, Share } from './inode.js';
 import type { Inodes } from './inodes.js';
@@ -111,30 +110,30 @@ export class Session {
 
   /** Writes `struct fuse_attr` of {@link STATX} at `at` of the payload. */
   putAttributes(at: number, inode: Inode): void {
-    const { words } = this.host;
+    const { host } = this;
+    const { words } = host;
     const to = (PAYLOAD + at) / 4;
-    const from = STATX_WORD;
-    words[to] = words[from + STATX_INO];
-    words[to + 1] = words[from + STATX_INO + 1];
-    words[to + 2] = words[from + STATX_SIZE];
-    words[to + 3] = words[from + STATX_SIZE + 1];
-    words[to + 4] = words[from + STATX_BLOCKS];
-    words[to + 5] = words[from + STATX_BLOCKS + 1];
-    words[to + 6] = words[from + STATX_ATIME];
-    words[to + 7] = words[from + STATX_ATIME + 1];
-    words[to + 8] = words[from + STATX_MTIME];
-    words[to + 9] = words[from + STATX_MTIME + 1];
-    words[to + 10] = words[from + STATX_CTIME];
-    words[to + 11] = words[from + STATX_CTIME + 1];
-    words[to + 12] = words[from + STATX_ATIME + 2];
-    words[to + 13] = words[from + STATX_MTIME + 2];
-    words[to + 14] = words[from + STATX_CTIME + 2];
-    words[to + 15] = words[from + STATX_MODE] & 0xffff;
-    words[to + 16] = words[from + STATX_NLINK];
-    words[to + 17] = toGuest(words[from + STATX_UID], inode.share.owner?.uid);
-    words[to + 18] = toGuest(words[from + STATX_GID], inode.share.owner?.gid);
-    words[to + 19] = deviceNumber(words[from + STATX_RDEV_MAJOR], words[from + STATX_RDEV_MINOR]);
-    words[to + 20] = words[from + STATX_BLKSIZE];
+    words[to] = host.stat(STATX_INO);
+    words[to + 1] = host.stat(STATX_INO + 1);
+    words[to + 2] = host.stat(STATX_SIZE);
+    words[to + 3] = host.stat(STATX_SIZE + 1);
+    words[to + 4] = host.stat(STATX_BLOCKS);
+    words[to + 5] = host.stat(STATX_BLOCKS + 1);
+    words[to + 6] = host.stat(STATX_ATIME);
+    words[to + 7] = host.stat(STATX_ATIME + 1);
+    words[to + 8] = host.stat(STATX_MTIME);
+    words[to + 9] = host.stat(STATX_MTIME + 1);
+    words[to + 10] = host.stat(STATX_CTIME);
+    words[to + 11] = host.stat(STATX_CTIME + 1);
+    words[to + 12] = host.stat(STATX_ATIME + 2);
+    words[to + 13] = host.stat(STATX_MTIME + 2);
+    words[to + 14] = host.stat(STATX_CTIME + 2);
+    words[to + 15] = host.stat(STATX_MODE) & 0xffff;
+    words[to + 16] = host.stat(STATX_NLINK);
+    words[to + 17] = toGuest(host.stat(STATX_UID), inode.share.owner?.uid);
+    words[to + 18] = toGuest(host.stat(STATX_GID), inode.share.owner?.gid);
+    words[to + 19] = deviceNumber(host.stat(STATX_RDEV_MAJOR), host.stat(STATX_RDEV_MINOR));
+    words[to + 20] = host.stat(STATX_BLKSIZE);
     words[to + 21] = this.#isFileSystemRoot(inode) ? FUSE_ATTR_SUBMOUNT : 0;
   }
 
@@ -144,7 +143,7 @@ export class Session {
    */
   #isFileSystemRoot(inode: Inode): boolean {
     if (inode.type !== S_IFDIR) return false;
-    if (inode === inode.share.root) return inode.device !== this.shares[0].device;
+    if (inode === inode.share.root) return inode.device !== this.shares[0]?.device;
     return inode.parent !== undefined && inode.parent.device !== inode.device;
   }
 

@@ -2,7 +2,7 @@
 // so that one comparison serves both. MAC addresses as six bytes.
 import { isIPv4, isIPv6 } from 'node:net';
 
-/** Four words of an IPv6 or mapped IPv4 address. */
+/** Four words of an IPv6 or mapped IPv4 address. Functions that are given words and `at` read the four from there. */
 export type Address = Uint32Array;
 
 const IPV4_MAPPED = 0xffff;
@@ -19,9 +19,12 @@ export interface AddressRange {
 export function parseAddress(text: string): Address {
   if (isIPv4(text)) return Uint32Array.of(0, 0, IPV4_MAPPED, ipv4Word(text));
   if (!isIPv6(text) || text.includes('%')) throw new RangeError(`not an IP address: ${text}`);
-  const [head, tail] = text.split('::').map(groups);
-  const all = tail === undefined ? head : [...head, ...new Array(8 - head.length - tail.length).fill(0), ...tail];
-  return Uint32Array.from({ length: 4 }, (_, word) => all[word * 2] * 0x10000 + all[word * 2 + 1]);
+  const [head = [], tail] = text.split('::').map(groups);
+  const all =
+    tail === undefined ? head : [...head, ...new Array<number>(8 - head.length - tail.length).fill(0), ...tail];
+  const words = new Uint32Array(4);
+  for (const [at, group] of all.entries()) words[at >> 1] = words[at >> 1]! * 0x10000 + group;
+  return words;
 }
 
 function ipv4Word(text: string): number {
@@ -40,9 +43,9 @@ function groups(text: string): number[] {
 
 /** A range of `10.0.0.0/8`, `2001:db8::/32`, or of an address alone. @throws RangeError */
 export function parseRange(text: string): AddressRange {
-  const [base, length, ...rest] = text.split('/');
+  const [base = '', length, ...rest] = text.split('/');
   const address = parseAddress(base);
-  const [offset, bits] = isIPv4(base) ? [IPV4_OFFSET, 32] : [0, 128];
+  const [offset, bits] = isIPv4(base) ? ([IPV4_OFFSET, 32] as const) : ([0, 128] as const);
   const prefix = length === undefined ? bits : Number(length);
   if (rest.length > 0 || (length !== undefined && !/^\d{1,3}$/.test(length)) || prefix > bits) {
     throw new RangeError(`not a range of addresses: ${text}`);
@@ -55,7 +58,7 @@ export function isInRange({ address, prefix }: AddressRange, words: Uint32Array,
   if (prefix < IPV4_OFFSET && isIPv4Address(words, at)) return false;
   let left = prefix;
   for (let word = 0; left > 0; word++, left -= 32) {
-    const different = words[at + word] ^ address[word];
+    const different = words[at + word]! ^ address[word]!;
     if (left >= 32 ? different !== 0 : different >>> (32 - left) !== 0) return false;
   }
   return true;
@@ -84,10 +87,10 @@ export function isLinkLocal(text: string): boolean {
 /** The address as people write it; IPv6's longest run of zeroes is left out (RFC 5952). */
 export function formatAddress(words: Uint32Array, at = 0): string {
   if (isIPv4Address(words, at)) {
-    const word = words[at + 3];
+    const word = words[at + 3]!;
     return [word >>> 24, (word >>> 16) & 0xff, (word >>> 8) & 0xff, word & 0xff].join('.');
   }
-  const all = Array.from({ length: 8 }, (_, group) => (words[at + (group >> 1)] >>> (group & 1 ? 0 : 16)) & 0xffff);
+  const all = Array.from({ length: 8 }, (_, group) => (words[at + (group >> 1)]! >>> (group & 1 ? 0 : 16)) & 0xffff);
   const text = all.map((group) => group.toString(16)).join(':');
   const zeroes = (`:${text}:`.match(/:(0:)+/g) ?? []).sort((a, b) => b.length - a.length)[0];
   if (zeroes === undefined || zeroes.length < 5) return text;

@@ -33,6 +33,6 @@ const ISATAP_UNIVERSAL = 0x02000000;
 export function closedRanges(words: Uint32Array, more: readonly AddressRange[]): AddressRange[] {
   const closed = [...RANGES, ...more].filter((range) => isInRange(range, words));
   // A tunnel's end that has an IPv4 address in it, under any prefix.
-  if ((words[2] & ~ISATAP_UNIVERSAL) === ISATAP) closed.push({ address: words, prefix: 128 });
+  if ((words[2]! & ~ISATAP_UNIVERSAL) === ISATAP) closed.push({ address: words, prefix: 128 });
   return closed;
 }

@@ -113,9 +113,11 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     this.#policy = new Policy(spec);
     this.#refusals = new RefusalLog(onRefusal);
     if (spec.peers !== undefined) {
+      const [address] = spec.addresses;
+      if (address === undefined) throw new RangeError('a guest in private networks has no address');
       this.#peers = new Peers({
         loop,
-        address: spec.addresses[0],
+        address,
         ranges: spec.peerRanges,
         onMessage: (link, bytes, length) => this.#receivePeer(link, bytes, length),
         onFlush: () => this.flush(),
@@ -259,7 +261,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     const address = question === undefined ? undefined : peers.resolve(question.name);
     if (question === undefined || address === undefined) return false;
     const ipv4 = new Uint8Array(4);
-    new DataView(ipv4.buffer).setUint32(0, address[3]);
+    new DataView(ipv4.buffer).setUint32(0, address[3]!);
     const answer = datagram(frame, this.#head, answerQuery(message, question, [ipv4]));
     this.#deliver(this.#noOffload, answer, 0, answer.length);
     return true;

@@ -123,7 +123,7 @@ function readName(message: Uint8Array, start: number, before: number): { text: s
   let end = -1;
   for (let length = 0; length <= MAX_NAME; ) {
     if (at >= message.length) return undefined;
-    const size = message[at];
+    const size = message[at]!;
     if (size === 0) return { text: labels.join('.'), end: end < 0 ? at + 1 : end };
     if (size >= 0xc0) {
       if (at + 1 >= message.length) return undefined;

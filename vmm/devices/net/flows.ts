@@ -23,7 +23,7 @@ export class Flows {
     const remote = outgoing ? frame.destination : frame.source;
     const ports = portsOf(frame, outgoing);
     const at = this.#find(remote, ports, frame.kind);
-    if (at < 0 || now - this.#entries[at + SEEN] > patience) return false;
+    if (at < 0 || now - this.#entries[at + SEEN]! > patience) return false;
     this.#entries[at + SEEN] = now;
     return true;
   }
@@ -37,7 +37,7 @@ export class Flows {
     if (at < 0) {
       at = setOf(remote, ports, frame.kind);
       const end = at + WAYS * WORDS;
-      for (let way = at + WORDS; way < end; way += WORDS) if (entries[way + SEEN] < entries[at + SEEN]) at = way;
+      for (let way = at + WORDS; way < end; way += WORDS) if (entries[way + SEEN]! < entries[at + SEEN]!) at = way;
       entries.set(remote, at);
       entries[at + PORTS] = ports;
       entries[at + KIND] = frame.kind;
@@ -72,6 +72,6 @@ function portsOf(frame: Frame, outgoing: boolean): number {
 
 function setOf(remote: Uint32Array, ports: number, kind: number): number {
   let hash = ports ^ kind;
-  for (let word = 0; word < 4; word++) hash = Math.imul(hash ^ remote[word], 0x9e3779b1) ^ (hash >>> 15);
+  for (let word = 0; word < 4; word++) hash = Math.imul(hash ^ remote[word]!, 0x9e3779b1) ^ (hash >>> 15);
   return ((hash ^ (hash >>> 13)) & (SETS - 1)) * WAYS * WORDS;
 }

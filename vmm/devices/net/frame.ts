@@ -118,7 +118,7 @@ export class Frame {
   #parseIPv4(bytes: Uint8Array, start: number, length: number): boolean {
     const at = start + ETHERNET_HEADER;
     if (length < ETHERNET_HEADER + IPV4_HEADER) return this.#refuse('a frame cut short');
-    if (bytes[at] >> 4 !== 4) return this.#refuse('no IPv4 header');
+    if (bytes[at]! >> 4 !== 4) return this.#refuse('no IPv4 header');
     setIPv4(this.source, bytes, at + 12);
     setIPv4(this.destination, bytes, at + 16);
     if (bytes[at] !== 0x45) return this.#refuse('IPv4 options');
@@ -127,20 +127,20 @@ export class Frame {
     // More fragments, or an offset.
     if ((u16(bytes, at + 6) & 0x3fff) !== 0) return this.#refuse('a fragment');
     this.end = ETHERNET_HEADER + total;
-    return this.#parseTransport(bytes, start, ETHERNET_HEADER + IPV4_HEADER, bytes[at + 9]);
+    return this.#parseTransport(bytes, start, ETHERNET_HEADER + IPV4_HEADER, bytes[at + 9]!);
   }
 
   #parseIPv6(bytes: Uint8Array, start: number, length: number): boolean {
     const at = start + ETHERNET_HEADER;
     if (length < ETHERNET_HEADER + IPV6_HEADER) return this.#refuse('a frame cut short');
-    if (bytes[at] >> 4 !== 6) return this.#refuse('no IPv6 header');
+    if (bytes[at]! >> 4 !== 6) return this.#refuse('no IPv6 header');
     setIPv6(this.source, bytes, at + 8);
     setIPv6(this.destination, bytes, at + 24);
     // It would be taken for what the IPv4 address means.
     if (isIPv4Address(this.source) || isIPv4Address(this.destination)) return this.#refuse('an IPv4 address in IPv6');
     this.end = ETHERNET_HEADER + IPV6_HEADER + u16(bytes, at + 4);
     if (this.end > length) return this.#refuse('a packet cut short');
-    return this.#parseTransport(bytes, start, ETHERNET_HEADER + IPV6_HEADER, bytes[at + 6]);
+    return this.#parseTransport(bytes, start, ETHERNET_HEADER + IPV6_HEADER, bytes[at + 6]!);
   }
 
   #parseTransport(bytes: Uint8Array, start: number, offset: number, protocol: number): boolean {
@@ -150,9 +150,9 @@ export class Frame {
     switch (protocol) {
       case PROTOCOL_TCP: {
         if (length < TCP_HEADER) return this.#refuse('a packet cut short');
-        const header = (bytes[at + 12] >> 4) * 4;
+        const header = (bytes[at + 12]! >> 4) * 4;
         if (header < TCP_HEADER || header > length) return this.#refuse('a malformed TCP header');
-        this.tcpFlags = bytes[at + 13];
+        this.tcpFlags = bytes[at + 13]!;
         return this.#hasPorts(TCP, bytes, at, offset + header);
       }
       case PROTOCOL_UDP:
@@ -175,7 +175,7 @@ export class Frame {
 
   #parseIcmp(bytes: Uint8Array, at: number, length: number): boolean {
     if (length < ECHO_HEADER) return this.#refuse('a packet cut short');
-    const type = bytes[at];
+    const type = bytes[at]!;
     this.operation = type;
     const [request, reply] = this.isIPv4 ? [ICMP_ECHO, ICMP_ECHO_REPLY] : [ICMPV6_ECHO, ICMPV6_ECHO_REPLY];
     if ((type === request || type === reply) && bytes[at + 1] === 0) {
@@ -202,11 +202,11 @@ function hasOneOption(bytes: Uint8Array, at: number, length: number): boolean {
 }
 
 export function u16(bytes: Uint8Array, at: number): number {
-  return (bytes[at] << 8) | bytes[at + 1];
+  return (bytes[at]! << 8) | bytes[at + 1]!;
 }
 
 export function u32(bytes: Uint8Array, at: number): number {
-  return ((bytes[at] << 24) | (bytes[at + 1] << 16) | (bytes[at + 2] << 8) | bytes[at + 3]) >>> 0;
+  return ((bytes[at]! << 24) | (bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!) >>> 0;
 }
 
 function setIPv4(words: Uint32Array, bytes: Uint8Array, at: number): void {

@@ -23,7 +23,7 @@ export class NetHeader {
   readonly view = new DataView(this.bytes.buffer);
 
   get needsChecksum(): boolean {
-    return (this.bytes[0] & VIRTIO_NET_HDR_F_NEEDS_CSUM) !== 0;
+    return (this.bytes[0]! & VIRTIO_NET_HDR_F_NEEDS_CSUM) !== 0;
   }
 
   get isSegmented(): boolean {
@@ -37,9 +37,9 @@ export class NetHeader {
    */
   settle(frame: Frame, checksum: boolean, segmentation: boolean): string | undefined {
     const { view } = this;
-    const flags = this.bytes[0];
-    const type = this.bytes[1] & ~VIRTIO_NET_HDR_GSO_ECN;
-    const ecn = this.bytes[1] & VIRTIO_NET_HDR_GSO_ECN;
+    const flags = this.bytes[0]!;
+    const type = this.bytes[1]! & ~VIRTIO_NET_HDR_GSO_ECN;
+    const ecn = this.bytes[1]! & VIRTIO_NET_HDR_GSO_ECN;
     const size = view.getUint16(4, true);
     const start = view.getUint16(6, true);
     const offset = view.getUint16(8, true);
@@ -72,7 +72,7 @@ export function addChecksum(bytes: Uint8Array, start: number, length: number, su
   let total = sum;
   const even = start + (length & ~1);
   for (let at = start; at < even; at += 2) total += u16(bytes, at);
-  if ((length & 1) !== 0) total += bytes[even] << 8;
+  if ((length & 1) !== 0) total += bytes[even]! << 8;
   return total;
 }
 

@@ -87,8 +87,9 @@ export class HostPorts implements Disposable {
     let port = asked;
     try {
       for (const address of this.#addresses(ports)) {
-        sockets.push(bindSocket(protocol, address, port));
-        port ||= portOf(sockets[0]);
+        const socket = bindSocket(protocol, address, port);
+        sockets.push(socket);
+        port ||= portOf(socket);
         if (this.#taken.has(`${protocol} ${port}`)) throw unavailable(protocol, address, port, libc.EADDRINUSE);
       }
     } catch (error) {
@@ -132,9 +133,9 @@ function socketAddress(text: string, port: number): Buffer {
   const address = Buffer.alloc(isIPv4 ? IPV4_LENGTH : IPV6_LENGTH);
   address.writeUInt16LE(isIPv4 ? libc.AF_INET : libc.AF_INET6, 0);
   address.writeUInt16BE(port, 2);
-  if (isIPv4) address.writeUInt32BE(words[3], 4);
+  if (isIPv4) address.writeUInt32BE(words[3]!, 4);
   // Behind the port is the flow's label.
-  else for (let word = 0; word < 4; word++) address.writeUInt32BE(words[word], 8 + word * 4);
+  else for (let word = 0; word < 4; word++) address.writeUInt32BE(words[word]!, 8 + word * 4);
   return address;
 }
 

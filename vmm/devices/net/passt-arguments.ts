@@ -5,9 +5,10 @@ import { isLinkLocal } from './address.js';
 
 const NETMASK = 24;
 
-/** passt's words for what is asked of it, with ports that were chosen. */
+/** passt's arguments for the network, with ports that were chosen. @throws RangeError if the guest has no address */
 export function passtArguments(spec: NetworkSpec, backEnd: PasstSpec, ports: readonly PublishedPorts[]): string[] {
   const [address, ...more] = spec.addresses.filter((text) => !isLinkLocal(text));
+  if (address === undefined) throw new RangeError('the guest has no address');
   const isDual = spec.gateways.length > 1;
   return [
     ...['--foreground', '--quiet', '--fd', String(FIRST_INHERITED_FD)],

@@ -77,7 +77,7 @@ export class Peers implements Disposable {
   /** @throws RangeError for an address or a range that is not valid */
   constructor(options: PeersOptions) {
     this.#options = options;
-    this.#own = parseAddress(options.address)[3];
+    this.#own = parseAddress(options.address)[3]!;
     this.#ranges = options.ranges.map(parseRange);
     this.#timer = new Timer(options.loop, () => this.#giveUp());
   }
@@ -123,7 +123,7 @@ export class Peers implements Disposable {
   /** The link to the peer of this address; undefined when there is none. */
   find(destination: Uint32Array): Link | undefined {
     if (this.#members.size === 0) return undefined;
-    const word = destination[3];
+    const word = destination[3]!;
     if (word === this.#own || !this.#ranges.some((range) => isInRange(range, destination))) return undefined;
     return this.#byAddress.get(word) ?? this.#connect(word);
   }

@@ -37,9 +37,9 @@ const UDP_PATIENCE = 180;
 
 interface Rule {
   allow: boolean;
-  range?: AddressRange;
-  name?: string;
-  ports?: readonly [number, number];
+  range: AddressRange | undefined;
+  name: string | undefined;
+  ports: readonly [number, number] | undefined;
 }
 
 function compileRule({ allow, range, name, ports }: NetworkRule): Rule {
@@ -237,7 +237,7 @@ function isOneOf(addresses: readonly Address[], words: Uint32Array): boolean {
 /** ff02::1:ff00:0/104 and the last 24 bits of the target (RFC 4291, 2.7.1). */
 function isSolicitedNode(destination: Uint32Array, target: Uint32Array): boolean {
   const [first, second, third, last] = destination;
-  return first === 0xff020000 && second === 0 && third === 1 && last === (0xff000000 | target[3]) >>> 0;
+  return first === 0xff020000 && second === 0 && third === 1 && last === (0xff000000 | target[3]!) >>> 0;
 }
 
 /** 33:33 and the last 32 bits of the address (RFC 2464, 7). */

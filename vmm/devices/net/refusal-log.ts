@@ -30,11 +30,11 @@ export class RefusalLog {
 function isUsual(reason: RefusalReason, frame: Frame): boolean {
   if (reason === 'no-connection' || frame.kind === ARP || frame.kind === NEIGHBOUR) return true;
   // Router solicitations and multicast listener reports.
-  return frame.kind === OTHER && frame.etherType === ETHERTYPE_IPV6 && frame.destination[0] >>> 24 === 0xff;
+  return frame.kind === OTHER && frame.etherType === ETHERTYPE_IPV6 && frame.destination[0]! >>> 24 === 0xff;
 }
 
 function describe(reason: RefusalReason, frame: Frame): Refusal {
-  const what = frame.kind === OTHER ? frame.problem : KINDS[frame.kind];
+  const what = frame.kind === OTHER ? frame.problem : KINDS[frame.kind]!;
   if (frame.kind === TCP || frame.kind === UDP) {
     const address = formatAddress(frame.destination);
     const host = frame.isIPv4 ? address : `[${address}]`;

@@ -34,7 +34,7 @@ export class ResolvedNames {
   /** The resolver answers to the guest's port; an answer that nobody asked for changes nothing. */
   answered(resolver: Uint32Array, port: number, message: Uint8Array, now: number): void {
     if (message.length < 2) return;
-    const key = queryKey(resolver, port, (message[0] << 8) | message[1]);
+    const key = queryKey(resolver, port, (message[0]! << 8) | message[1]!);
     const question = this.#queries.get(key);
     if (question === undefined) return;
     const addresses = parseAnswer(message, question);

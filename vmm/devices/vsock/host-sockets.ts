@@ -102,7 +102,7 @@ export class HostListener implements Disposable {
         return;
       }
       if (count <= 0) break;
-      line += String.fromCharCode(this.#byte[0]);
+      line += String.fromCharCode(this.#byte[0]!);
     }
     this.#loop?.remove(fd);
     this.#lines.delete(fd);

@@ -126,7 +126,7 @@ export class RxQueue {
         this.#goOnLater();
         break;
       }
-      const connection = this.#waiting[0];
+      const connection = this.#waiting[0]!;
       if (connection.reading === 'buffers') {
         if (!this.#readSocket(connection)) break;
         this.settle(connection);
@@ -155,12 +155,11 @@ export class RxQueue {
 
   /** Sends the packets that carry no bytes; false if buffers ran out. */
   #sendPackets(): boolean {
-    while (this.#resets.length > 0) {
-      if (!this.#sendReset(this.#resets[0])) return false;
+    for (let reset = this.#resets[0]; reset !== undefined; reset = this.#resets[0]) {
+      if (!this.#sendReset(reset)) return false;
       this.#resets.shift();
     }
-    while (this.#owing.length > 0) {
-      const connection = this.#owing[0];
+    for (let connection = this.#owing[0]; connection !== undefined; connection = this.#owing[0]) {
       while (connection.owes !== 0 && !connection.forgotten) if (!this.#sendOwed(connection)) return false;
       connection.listed = false;
       this.#owing.shift();
@@ -169,7 +168,7 @@ export class RxQueue {
   }
 
   #sendReset(reset: Reset): boolean {
-    const chain = this.#chains[0];
+    const chain = this.#chains[0]!;
     if (!this.#take(chain)) return false;
     const header = this.#header;
     header.sourceCid = reset.sourceCid;
@@ -187,7 +186,7 @@ export class RxQueue {
   }
 
   #sendOwed(connection: Connection): boolean {
-    const chain = this.#chains[0];
+    const chain = this.#chains[0]!;
     if (!this.#take(chain)) return false;
     const bit = connection.owes & -connection.owes;
     connection.owes &= ~bit;
@@ -233,7 +232,8 @@ export class RxQueue {
     let iovecs = 0;
     let room = 0;
     while (chains < connection.batch && room < credit) {
-      const chain = this.#chains[chains];
+      // A batch is at most as many chains as there are.
+      const chain = this.#chains[chains]!;
       if (!this.#take(chain)) break;
       if (iovecs + chain.writable.count > MAX_IOVECS) {
         this.#queue!.unpop(1);
@@ -260,7 +260,7 @@ export class RxQueue {
     let left = count;
     let used = 0;
     while (left > 0) {
-      const chain = this.#chains[used++];
+      const chain = this.#chains[used++]!;
       const payload = Math.min(chain.writable.length - HEADER_SIZE, left);
       this.#header.length = payload;
       this.#push(chain, payload);

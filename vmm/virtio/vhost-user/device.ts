@@ -17,13 +17,6 @@ const { VhostUserError } = vhost;
 
 const PROTOCOL_FEATURES = (1 << vhost.VHOST_USER_PROTOCOL_F_MQ) | (1 << vhost.VHOST_USER_PROTOCOL_F_REPLY_ACK);
 
-/** The requests that bring a ring's descriptors. */
-const RING_EVENTS: Record<number, RingEvent> = {
-  [vhost.SET_VRING_KICK]: 'kick',
-  [vhost.SET_VRING_CALL]: 'call',
-  [vhost.SET_VRING_ERR]: 'error',
-};
-
 export interface VhostUserOptions {
   loop: EventLoop;
   /** The front-end has taken the device over: SET_OWNER. */
@@ -97,7 +90,7 @@ export class VhostUserBackend<State = unknown> implements Disposable {
 
   /** Does what is asked; returns the answer of a request that has one. */
   #handle(message: vhost.Message): Uint8Array | undefined {
-    const { request, payload, fds } = message;
+    const { request, payload } = message;
     switch (request) {
       case vhost.GET_FEATURES:
         return u64(this.#offered[0], this.#offered[1]);
@@ -130,13 +123,11 @@ export class VhostUserBackend<State = unknown> implements Disposable {
         this.#setMemory(SharedMemory.map(message));
         return;
       case vhost.SET_VRING_KICK:
+        return this.#setDescriptor('kick', message);
       case vhost.SET_VRING_CALL:
-      case vhost.SET_VRING_ERR: {
-        const index = payload.getUint32(0, true) & vhost.VRING_INDEX_MASK;
-        this.#ring(index).setDescriptor(RING_EVENTS[request], fds.pop());
-        this.#update();
-        return;
-      }
+        return this.#setDescriptor('call', message);
+      case vhost.SET_VRING_ERR:
+        return this.#setDescriptor('error', message);
       default:
         return this.#handleVring(request, payload);
     }
@@ -178,6 +169,11 @@ export class VhostUserBackend<State = unknown> implements Disposable {
         };
         this.#update();
     }
+  }
+
+  #setDescriptor(event: RingEvent, { payload, fds }: vhost.Message): undefined {
+    this.#ring(payload.getUint32(0, true) & vhost.VRING_INDEX_MASK).setDescriptor(event, fds.pop());
+    this.#update();
   }
 
   #ring(index: number): Ring {

@@ -30,7 +30,7 @@ export class SharedMemory extends GuestMemory implements Disposable {
     if (count === 0 || count > MAX_REGIONS) throw new VhostUserError(`a memory table of ${count} regions`);
     const regions: SharedRegion[] = [];
     try {
-      for (let index = 0; index < count; index++) regions.push(mapRegion(payload, 8 + index * REGION_SIZE, fds[index]));
+      for (const [index, fd] of fds.entries()) regions.push(mapRegion(payload, 8 + index * REGION_SIZE, fd));
       return new SharedMemory(regions);
     } catch (error) {
       unmap(regions);
