@@ -28,16 +28,16 @@ describe('console', () => {
     const whole = driver.allocate(text.length);
     driver.bytes(whole).write(text);
     const cut = 7000;
-    driver.queues[TRANSMIT].add(
+    driver.queueAt(TRANSMIT).add(
       [
         { address: whole.address, length: cut },
         { address: whole.address + cut, length: text.length - cut },
       ],
       [],
     );
-    driver.queues[TRANSMIT].kick();
+    driver.queueAt(TRANSMIT).kick();
     expect(seen.output).toBe(text);
-    expect(driver.queues[TRANSMIT].takeUsed()?.length).toBe(0);
+    expect(driver.queueAt(TRANSMIT).takeUsed()?.length).toBe(0);
   });
 
   test('input goes as far as the guest has room, and a kick says that there is more', () => {
@@ -45,11 +45,11 @@ describe('console', () => {
     using _ = driver;
     const room = driver.allocate(4);
     expect(device().input(Buffer.from('hello'))).toBe(0);
-    driver.queues[RECEIVE].add([], [room]);
-    expect(driver.queues[RECEIVE].kick()).toBe(true);
+    driver.queueAt(RECEIVE).add([], [room]);
+    expect(driver.queueAt(RECEIVE).kick()).toBe(true);
     expect(seen.room).toBe(1);
     expect(device().input(Buffer.from('hello'))).toBe(4);
-    expect(driver.queues[RECEIVE].takeUsed()?.length).toBe(4);
+    expect(driver.queueAt(RECEIVE).takeUsed()?.length).toBe(4);
     expect(driver.bytes(room).toString()).toBe('hell');
     expect(driver.interrupts).toBe(1);
   });
@@ -58,13 +58,13 @@ describe('console', () => {
     const { driver, seen, create, device } = terminal();
     using _ = driver;
     const room = driver.allocate(4);
-    driver.queues[RECEIVE].add([], [room]);
+    driver.queueAt(RECEIVE).add([], [room]);
     driver.replaceDevice(create);
     expect(device().input(Buffer.from('ab'))).toBe(2);
     const word = driver.allocate(2);
     driver.bytes(word).write('ok');
-    driver.queues[TRANSMIT].add([word], []);
-    driver.queues[TRANSMIT].kick();
+    driver.queueAt(TRANSMIT).add([word], []);
+    driver.queueAt(TRANSMIT).kick();
     expect(seen.output).toBe('ok');
   });
 });

@@ -6,18 +6,18 @@ describe('rng', () => {
   test('every byte asked for is written, in all buffers of the request', () => {
     using driver = new VirtioDriver(new VirtioRng()).start();
     const pieces = [64, 1000].map((length) => driver.allocate(length));
-    driver.queues[0].add([], pieces);
-    driver.queues[0].kick();
-    expect(driver.queues[0].takeUsed()?.length).toBe(1064);
+    driver.queueAt(0).add([], pieces);
+    driver.queueAt(0).kick();
+    expect(driver.queueAt(0).takeUsed()?.length).toBe(1064);
     for (const piece of pieces) expect(new Set(driver.bytes(piece)).size).toBeGreaterThan(16);
   });
 
   test('a request for megabytes is answered with a part of them', () => {
     using driver = new VirtioDriver(new VirtioRng()).start();
     const piece = driver.allocate(1024 * 1024);
-    driver.queues[0].add([], [piece]);
-    driver.queues[0].kick();
-    const length = driver.queues[0].takeUsed()?.length ?? 0;
+    driver.queueAt(0).add([], [piece]);
+    driver.queueAt(0).kick();
+    const length = driver.queueAt(0).takeUsed()?.length ?? 0;
     expect(length).toBe(64 * 1024);
     expect(
       driver
@@ -29,15 +29,15 @@ describe('rng', () => {
 
   test('a request without room is given back empty', () => {
     using driver = new VirtioDriver(new VirtioRng()).start();
-    driver.queues[0].add([driver.allocate(8)], []);
-    driver.queues[0].kick();
-    expect(driver.queues[0].takeUsed()?.length).toBe(0);
+    driver.queueAt(0).add([driver.allocate(8)], []);
+    driver.queueAt(0).kick();
+    expect(driver.queueAt(0).takeUsed()?.length).toBe(0);
   });
 
   test('a new device serves what was asked of a saved one', () => {
     using driver = new VirtioDriver(new VirtioRng()).start();
-    driver.queues[0].add([], [driver.allocate(8)]);
+    driver.queueAt(0).add([], [driver.allocate(8)]);
     driver.replaceDevice(() => new VirtioRng());
-    expect(driver.queues[0].takeUsed()?.length).toBe(8);
+    expect(driver.queueAt(0).takeUsed()?.length).toBe(8);
   });
 });

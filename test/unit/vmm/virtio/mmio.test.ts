@@ -120,7 +120,7 @@ describe('virtio-mmio', () => {
 
   test('a kick reaches the device, and its answer the driver as an interrupt', () => {
     using driver = started();
-    const [, queue] = driver.queues;
+    const queue = driver.queueAt(1);
     queue.add([driver.allocate(4)], []);
     driver.writeRegister(QUEUE_NOTIFY, 1);
     expect(driver.device.kicks).toEqual([1]);
@@ -174,8 +174,8 @@ describe('virtio-mmio', () => {
 
   test('a broken ring stops the device: interrupt, status, and no more kicks until the reset', () => {
     using driver = started();
-    driver.queues[0].makeAvailable(99);
-    driver.queues[0].kick();
+    driver.queueAt(0).makeAvailable(99);
+    driver.queueAt(0).kick();
     expect(driver.failures).toEqual(['counting: descriptor 99 in a queue of 8']);
     expect(driver.readRegister(STATUS) & 64).toBe(64);
     expect(driver.interrupts).toBe(1);
@@ -213,9 +213,9 @@ describe('virtio-mmio', () => {
     using driver = started();
     const piece = driver.allocate(4);
     for (let count = 0; count < 5; count++) {
-      driver.queues[0].add([piece], []);
-      driver.queues[0].kick();
-      driver.queues[0].takeUsed();
+      driver.queueAt(0).add([piece], []);
+      driver.queueAt(0).kick();
+      driver.queueAt(0).takeUsed();
     }
     const { interrupts } = driver;
     const next = new CountingDevice();
@@ -224,9 +224,9 @@ describe('virtio-mmio', () => {
     expect(driver.interrupts).toBe(interrupts + 1);
     expect(driver.readRegister(STATUS)).toBe(15);
     expect(driver.transport.save()).toEqual(state);
-    driver.queues[0].add([piece], []);
-    driver.queues[0].kick();
-    expect(driver.queues[0].takeUsed()).toBeDefined();
+    driver.queueAt(0).add([piece], []);
+    driver.queueAt(0).kick();
+    expect(driver.queueAt(0).takeUsed()).toBeDefined();
     expect(next.served).toBe(6);
     expect(next.context!.hasFeature(40)).toBe(true);
   });

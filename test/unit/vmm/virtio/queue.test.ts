@@ -39,8 +39,8 @@ class Pair extends VirtioDriver {
     const count = list.iovecs(0, list.length, iovecs);
     const base = this.memory.hostAddress(this.memory.start, 0);
     return Array.from({ length: count }, (_, index) => ({
-      address: iovecs[index * 4] + iovecs[index * 4 + 1] * 2 ** 32 - base + this.memory.start,
-      length: iovecs[index * 4 + 2],
+      address: iovecs[index * 4]! + iovecs[index * 4 + 1]! * 2 ** 32 - base + this.memory.start,
+      length: iovecs[index * 4 + 2]!,
     }));
   }
 

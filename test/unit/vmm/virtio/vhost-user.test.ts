@@ -28,7 +28,7 @@ function openFds(): number {
 
 /** Asks the entropy device for bytes; how many came. */
 function askForBytes(frontEnd: VhostUserFrontEnd, length = 32): number | undefined {
-  const [queue] = frontEnd.queues;
+  const queue = frontEnd.queueAt(0);
   queue.add([], [frontEnd.allocate(length)]);
   queue.kick();
   frontEnd.turn();
@@ -59,10 +59,10 @@ describe('a device behind vhost-user', () => {
       frontEnd.bytes(header).set(payload(type, 0, BigInt(sector)));
       frontEnd.bytes(status)[0] = 0xff;
       const [readable, writable] = type === VIRTIO_BLK_T_OUT ? [[header, data], [status]] : [[header], [data, status]];
-      frontEnd.queues[0].add(readable, writable);
-      frontEnd.queues[0].kick();
+      frontEnd.queueAt(0).add(readable, writable);
+      frontEnd.queueAt(0).kick();
       frontEnd.turn();
-      expect(frontEnd.queues[0].takeUsed()).toBeDefined();
+      expect(frontEnd.queueAt(0).takeUsed()).toBeDefined();
       return frontEnd.bytes(status)[0];
     };
     expect(request(VIRTIO_BLK_T_IN, 2)).toBe(VIRTIO_BLK_S_OK);
@@ -117,7 +117,7 @@ describe('rings', () => {
     frontEnd.setUpRing(0);
     expect(askForBytes(frontEnd)).toBeUndefined();
     frontEnd.enableRing(0);
-    expect(frontEnd.queues[0].takeUsed()?.length).toBe(32);
+    expect(frontEnd.queueAt(0).takeUsed()?.length).toBe(32);
   });
 
   test('start at once, where there are none', () => {
@@ -134,7 +134,7 @@ describe('rings', () => {
     expect(frontEnd.ask(vhost.GET_VRING_BASE, payload(0, 0))).toEqual(payload(0, 3));
     expect(askForBytes(frontEnd)).toBeUndefined();
     frontEnd.setUpRing(0, 16, 3);
-    expect(frontEnd.queues[0].takeUsed()?.length).toBe(32);
+    expect(frontEnd.queueAt(0).takeUsed()?.length).toBe(32);
     expect(askForBytes(frontEnd)).toBe(32);
   });
 
@@ -143,7 +143,7 @@ describe('rings', () => {
     frontEnd.enableRing(0, false);
     expect(askForBytes(frontEnd)).toBeUndefined();
     frontEnd.enableRing(0);
-    expect(frontEnd.queues[0].takeUsed()?.length).toBe(32);
+    expect(frontEnd.queueAt(0).takeUsed()?.length).toBe(32);
   });
 
   test('go on when memory is told anew', () => {
@@ -157,8 +157,8 @@ describe('rings', () => {
     using frontEnd = new VhostUserFrontEnd(new VirtioRng()).start();
     const errFd = frontEnd.createEventFd();
     frontEnd.send(vhost.SET_VRING_ERR, payload(0n), [errFd]);
-    frontEnd.queues[0].makeAvailable(999);
-    frontEnd.queues[0].kick();
+    frontEnd.queueAt(0).makeAvailable(999);
+    frontEnd.queueAt(0).kick();
     frontEnd.turn();
     expect(frontEnd.failures).toEqual(['rng: descriptor 999 in a queue of 16']);
     expect(libc.drainEventFd(errFd)).toBe(true);

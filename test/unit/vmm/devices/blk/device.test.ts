@@ -72,8 +72,8 @@ class BlkDriver extends VirtioDriver {
   #pieces(length: number, cuts: number[]): Piece[] {
     const edges = [0, ...cuts.filter((cut) => cut > 0 && cut < length).sort((a, b) => a - b), length];
     return edges.slice(1).map((end, index) => ({
-      address: this.#data.address + edges[index],
-      length: end - edges[index],
+      address: this.#data.address + edges[index]!,
+      length: end - edges[index]!,
     }));
   }
 
@@ -100,13 +100,13 @@ class BlkDriver extends VirtioDriver {
     }
     if (room > 0) writable.push(...this.#pieces(room, cuts));
     writable.push(this.#status);
-    const [queue] = this.queues;
+    const queue = this.queueAt(0);
     queue.add(readable, writable, indirect ? this.#table : undefined);
     queue.kick();
     const used = queue.takeUsed();
     expect(used).toBeDefined();
     return {
-      status: this.bytes(this.#status)[0],
+      status: this.bytes(this.#status).readUInt8(),
       data: Buffer.from(this.bytes({ ...this.#data, length: room })),
       used: used!.length,
     };
@@ -173,7 +173,7 @@ describe('blk', () => {
     for (const [sector, count, flags] of [
       [31, 3, 0],
       [40, 8, 1],
-    ]) {
+    ] as const) {
       const data = range(sector, count, flags);
       expect(driver.request(VIRTIO_BLK_T_WRITE_ZEROES, 0, { data }).status).toBe(VIRTIO_BLK_S_OK);
       zero(sector, count);
@@ -213,9 +213,9 @@ describe('blk', () => {
     truncateSync(path, 64 * 1024 * 1024);
     using driver = BlkDriver.open([{ path, offset: 0, length: 64 * 1024 * 1024 }]);
     const [header, status, data] = [driver.allocate(16), driver.allocate(1), driver.allocate(1024 * 1024, 4096)];
-    driver.queues[0].add([header], [...Array.from({ length: 33 }, () => data), status]);
-    driver.queues[0].kick();
-    expect(driver.queues[0].takeUsed()).toBeDefined();
+    driver.queueAt(0).add([header], [...Array.from({ length: 33 }, () => data), status]);
+    driver.queueAt(0).kick();
+    expect(driver.queueAt(0).takeUsed()).toBeDefined();
     expect(driver.bytes(status)[0]).toBe(VIRTIO_BLK_S_IOERR);
   });
 
@@ -242,8 +242,8 @@ describe('blk', () => {
 
   test('a request without header or status breaks the device until it is reset', () => {
     using driver = BlkDriver.open([{ path: file(pattern(SECTOR)), offset: 0, length: SECTOR }]);
-    driver.queues[0].add([driver.allocate(15)], [driver.allocate(1)]);
-    driver.queues[0].kick();
+    driver.queueAt(0).add([driver.allocate(15)], [driver.allocate(1)]);
+    driver.queueAt(0).kick();
     expect(driver.failures).toEqual(['blk: request without header or status']);
     expect(driver.readRegister(STATUS) & 64).toBe(64);
     expect(driver.readRegister(INTERRUPT_STATUS)).toBe(2);
@@ -289,7 +289,7 @@ describe('blk', () => {
       const [header, status] = [driver.allocate(16), driver.allocate(1)];
       driver.bytes(header).writeUInt32LE(type, 0);
       driver.bytes(status)[0] = 0xff;
-      driver.queues[0].add([header], sectors === 0 ? [status] : [driver.allocate(sectors * SECTOR), status]);
+      driver.queueAt(0).add([header], sectors === 0 ? [status] : [driver.allocate(sectors * SECTOR), status]);
       return status;
     };
     const servedOf = (driver: VirtioDriver, statuses: Piece[]) =>
@@ -299,17 +299,17 @@ describe('blk', () => {
       // A hundred large ones in a second: ten go at once, one makes the debt, and the others wait 10 ms each.
       using driver = open({ readBytes: 6400 * SECTOR }, extents(), { eventIndex });
       const statuses = Array.from({ length: 20 }, () => add(driver, 64));
-      driver.queues[0].kick();
+      driver.queueAt(0).kick();
       expect(servedOf(driver, statuses)).toBeLessThan(20);
       // Nobody is asked to kick for what waits, and nothing goes round.
       statuses.push(add(driver, 64));
-      expect(driver.queues[0].kick()).toBe(false);
+      expect(driver.queueAt(0).kick()).toBe(false);
       let turns = 0;
       for (; servedOf(driver, statuses) < 21; turns++) driver.loop.poll(-1);
       expect(turns).toBeLessThan(60);
-      for (let count = 0; count < 21; count++) expect(driver.queues[0].takeUsed()).toBeDefined();
+      for (let count = 0; count < 21; count++) expect(driver.queueAt(0).takeUsed()).toBeDefined();
       statuses.push(add(driver, 1));
-      expect(driver.queues[0].kick()).toBe(true);
+      expect(driver.queueAt(0).kick()).toBe(true);
       while (servedOf(driver, statuses) < 22) driver.loop.poll(-1);
     });
 
@@ -322,7 +322,7 @@ describe('blk', () => {
         VIRTIO_BLK_T_IN,
         VIRTIO_BLK_T_FLUSH,
       ].map((type) => add(driver, type === VIRTIO_BLK_T_IN ? 1 : 0, type));
-      driver.queues[0].kick();
+      driver.queueAt(0).kick();
       expect(statuses.map((status) => driver.bytes(status)[0])).toEqual([0, 0, 0, 0xff, 0xff]);
     });
 
@@ -331,7 +331,7 @@ describe('blk', () => {
       const rates = { readOperations: 10 };
       using driver = open(rates, disk);
       const statuses = [1, 1, 1].map((sectors) => add(driver, sectors));
-      driver.queues[0].kick();
+      driver.queueAt(0).kick();
       expect(servedOf(driver, statuses)).toBe(2);
       const state = driver.replaceDevice(() => VirtioBlk.open({ id: 'x', readOnly: false, extents: disk, rates }));
       expect((state.device as BlkState).rates?.readOperations).toBeLessThan(0);
@@ -341,7 +341,7 @@ describe('blk', () => {
     test('a device that is reset waits for nothing any more', () => {
       using driver = open({ readOperations: 100 });
       for (let count = 0; count < 20; count++) add(driver, 1);
-      driver.queues[0].kick();
+      driver.queueAt(0).kick();
       driver.writeRegister(STATUS, 0);
       expect(driver.loop.poll(50)).toBe(0);
     });
@@ -364,7 +364,7 @@ describe('blk', () => {
         const path = file(model);
         const extents: DiskExtent[] = [];
         for (let at = 0, turn = 0; at < sectors; turn++) {
-          const count = Math.min(cutAt[turn % cutAt.length], sectors - at);
+          const count = Math.min(cutAt[turn % cutAt.length]!, sectors - at);
           extents.push({ path, offset: at * SECTOR, length: count * SECTOR });
           at += count;
         }
@@ -413,8 +413,8 @@ describe('blk', () => {
           driver.bytes(at).writeUInt32LE(type, 0);
           driver.bytes(at).writeBigUInt64LE(BigInt(sector), 8);
           const offset = ({ address, length }: Piece) => ({ address: address + 0x8000, length });
-          driver.queues[0].add([at, ...readable.map(offset)], writable.map(offset));
-          driver.queues[0].kick();
+          driver.queueAt(0).add([at, ...readable.map(offset)], writable.map(offset));
+          driver.queueAt(0).kick();
         }
         const after = readFileSync(path);
         expect(after.subarray(0, outside.length).equals(outside)).toBe(true);

@@ -151,7 +151,7 @@ test('nothing is served before the guest says which protocol it speaks', () => {
     [8, 0, -1],
     [7, 10, -1],
     [7, 38, 0],
-  ]) {
+  ] as const) {
     expect(guest.request(fuse.FUSE_INIT, 0, args(major, minor, 0, flags)).error).not.toBe(0);
   }
   const answer = guest.init();

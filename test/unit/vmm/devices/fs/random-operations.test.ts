@@ -177,7 +177,7 @@ class Pair implements Disposable {
   }
 
   #close(index: number): void {
-    const [{ handle, fd, node }] = this.#open.splice(index, 1);
+    const { handle, fd, node } = this.#open.splice(index, 1)[0]!;
     this.#guest.release(handle);
     this.#guest.forget(node);
     closeSync(fd);

@@ -362,7 +362,7 @@ describe('a directory', () => {
     }
     expect(all).toHaveLength(502);
     for (const index of [0, 3, 77, 250, 499]) {
-      expect(guest.readdir(handle, all[index].offset, 512)[0].name).toBe(all[index + 1].name);
+      expect(guest.readdir(handle, all[index]!.offset, 512)[0]?.name).toBe(all[index + 1]?.name);
     }
     const removed = new Set<string>();
     for (const { name } of all.slice(100, 300)) {
@@ -372,7 +372,7 @@ describe('a directory', () => {
       }
     }
     const rest = new Set<string>();
-    for (let offset = all[99].offset; ; ) {
+    for (let offset = all[99]!.offset; ; ) {
       const some = guest.readdir(handle, offset, 512);
       if (some.length === 0) break;
       for (const { name } of some) {
@@ -522,7 +522,7 @@ describe('what the guest knows', () => {
       guest.release(guest.create(at, 'file', fs.O_RDWR).handle);
     }
     for (let round = 0; round < 500; round++) {
-      const node = nodes[(round * 37) % nodes.length];
+      const node = nodes[(round * 37) % nodes.length]!;
       expect(guest.attributes(guest.lookup(node, 'file').node).mode).toBe(0o100644);
       expect(guest.fs.server.usage.descriptors).toBeLessThanOrEqual(limits.descriptors);
     }
@@ -593,7 +593,7 @@ describe('of what it forgot the driver is told', () => {
 
   beforeEach(() => {
     const header = args(fuse.IN_HEADER_SIZE + 8, fuse.FUSE_FORGET, 1n, BigInt(root), 0, 0, 1, 0);
-    queue = guest.queues[0];
+    queue = guest.queueAt(0);
     request = guest.allocate(fuse.IN_HEADER_SIZE + 8);
     guest.bytes(request).set(Buffer.concat([header, args(1n)]));
     told = guest.interrupts;

@@ -11,6 +11,12 @@ const tcp = (more: Partial<PublishedPorts>): PublishedPorts => ({
   ...more,
 });
 
+/** As {@link tcp}, at all addresses of the host. */
+function everywhere(more: Partial<PublishedPorts> = {}): PublishedPorts {
+  const { address: _, ...ports } = tcp(more);
+  return ports;
+}
+
 const toClose: { close(): void }[] = [];
 
 afterEach(() => {
@@ -38,14 +44,14 @@ describe('a port that is named', () => {
     const port = await listen();
     const inUse = `cannot publish port ${LOOPBACK}:${port}/tcp: it is in use`;
     expect(() => new HostPorts([tcp({ host: port })], [])).toThrow(inUse);
-    expect(() => new HostPorts([tcp({ host: port, address: undefined })], ['0.0.0.0'])).toThrow(/it is in use$/);
+    expect(() => new HostPorts([everywhere({ host: port })], ['0.0.0.0'])).toThrow(/it is in use$/);
   });
 
   test("must be free of UDP, though another's may be shared", async () => {
     const port = await bindUdp();
     expect(() => new HostPorts([tcp({ protocol: 'udp', host: port })], [])).toThrow(/it is in use$/);
     using tcpPort = new HostPorts([tcp({ host: port })], []);
-    expect(tcpPort.chosen[0].host).toBe(port);
+    expect(tcpPort.chosen[0]?.host).toBe(port);
   });
 
   test("must be at an address of the host's", () => {
@@ -61,7 +67,7 @@ describe('a port that is named', () => {
 
   test('leads to one place', async () => {
     using free = new HostPorts([tcp({})], []);
-    const [{ host }] = free.chosen;
+    const { host } = free.chosen[0]!;
     free[Symbol.dispose]();
     expect(() => new HostPorts([tcp({ host }), tcp({ host, guest: 81 })], [])).toThrow(/it is in use$/);
   });
@@ -84,7 +90,7 @@ describe('a port that is to be found', () => {
 
   test('is held against others until it is let go of', async () => {
     const ports = new HostPorts([tcp({})], []);
-    const { host } = ports.chosen[0];
+    const { host } = ports.chosen[0]!;
     const attempt = () => once(createServer().listen({ port: host, host: LOOPBACK, exclusive: true }), 'listening');
     // Who listens with SO_REUSEADDR, as passt and Node do, may; who is given any port is never given this one.
     for (let count = 0; count < 50; count++) expect(await listen()).not.toBe(host);
@@ -96,17 +102,17 @@ describe('a port that is to be found', () => {
   });
 
   test('is the same at all addresses', () => {
-    using ports = new HostPorts([tcp({ address: undefined })], ['0.0.0.0', '::']);
-    const [{ host }] = ports.chosen;
+    using ports = new HostPorts([everywhere()], ['0.0.0.0', '::']);
+    const { host } = ports.chosen[0]!;
     expect(ports.bound).toEqual([tcp({ address: '0.0.0.0', host }), tcp({ address: '::', host })]);
-    expect(ports.chosen).toEqual([tcp({ address: undefined, host })]);
+    expect(ports.chosen).toEqual([everywhere({ host })]);
   });
 
   test('is the first of those that are named that is free', async () => {
     const host = await listen();
     using ports = new HostPorts([tcp({ host, last: host + 20 })], []);
-    expect(ports.chosen[0].host).toBeGreaterThan(host);
-    expect(ports.chosen[0].host).toBeLessThanOrEqual(host + 20);
+    expect(ports.chosen[0]?.host).toBeGreaterThan(host);
+    expect(ports.chosen[0]?.host).toBeLessThanOrEqual(host + 20);
     expect(() => new HostPorts([tcp({ host, last: host })], [])).toThrow(/it is in use$/);
   });
 });

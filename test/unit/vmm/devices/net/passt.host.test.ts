@@ -175,7 +175,7 @@ test('ports that are chosen are told, and lead to the guest', async () => {
   const ports: PublishedPorts[] = [{ protocol: 'tcp', address, host: 0, guest: 80, count: 1 }];
   using peer = new Peer(passt({ ports }));
   await peer.until(() => peer.up);
-  const [{ host }] = peer.ports;
+  const { host } = peer.ports[0]!;
   expect(peer.ports).toEqual([{ ...ports[0], host }]);
   const client = connect(host, address);
   client.on('error', () => {});
@@ -187,7 +187,7 @@ test('ports that are chosen are told, and lead to the guest', async () => {
 test('its death is told, and takes the link down', async () => {
   using peer = new Peer(passt());
   await peer.until(() => peer.up);
-  const [pid] = childrenNamed('passt');
+  const pid = childrenNamed('passt')[0]!;
   process.kill(pid, 'SIGKILL');
   await peer.until(() => peer.error);
   expect(peer.error?.message).toBe('passt ended (signal 9)');
@@ -199,7 +199,7 @@ test('its death is told, and takes the link down', async () => {
 test('it ends with its back end, and runs as nobody, without a file system', async () => {
   const peer = new Peer(passt());
   await peer.until(() => peer.up);
-  const [pid] = childrenNamed('passt');
+  const pid = childrenNamed('passt')[0]!;
   const status = readFileSync(`/proc/${pid}/status`, 'latin1');
   expect(status).toMatch(/^Seccomp:\t2$/m);
   expect(status).toMatch(/^CapEff:\t0+$/m);
@@ -217,11 +217,11 @@ test('it ends with its back end, and runs as nobody, without a file system', asy
 
 test('the guest is announced to it by both families, in frames that are understood', () => {
   const spec = networkSpec(passt());
-  const [request, ...none] = greeting(spec);
+  const [request, ...none] = greeting(spec) as [Uint8Array];
   expect(none).toEqual([]);
   spec.addresses.push(GUEST.ipv6, GUEST.local);
   spec.gateways.push(GATEWAY.ipv6);
-  const [advertisement, again] = greeting(spec);
+  const [advertisement, again] = greeting(spec) as [Uint8Array, Uint8Array];
   expect(again).toEqual(request);
   const frame = new Frame();
   frame.parse(advertisement, 0, advertisement.length);
@@ -231,14 +231,13 @@ test('the guest is announced to it by both families, in frames that are understo
 });
 
 test('its words say the addresses, the ports and what it may not do', () => {
-  const backEnd = passt({
+  const { interface: _, ...backEnd } = passt({
     ports: [
       { protocol: 'tcp', host: 8080, guest: 80, count: 1 },
       { protocol: 'udp', address: '::1', host: 5000, guest: 53, count: 3 },
     ],
     reachHost: false,
     forwardDns: '198.19.0.3',
-    interface: undefined,
   });
   const spec = networkSpec(backEnd);
   spec.addresses.push('fd74:7376:6d::2', 'fe80::2');

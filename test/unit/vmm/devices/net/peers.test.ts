@@ -61,22 +61,22 @@ function machine(number: number, names: string[] = [], features?: number[]) {
       const piece = driver.allocate(HEADER + frame.length, 1);
       driver.bytes(piece).set(header);
       driver.bytes(piece).set(frame, HEADER);
-      driver.queues[TRANSMIT].add([piece], []);
-      driver.queues[TRANSMIT].kick();
-      while (driver.queues[TRANSMIT].takeUsed() !== undefined);
+      driver.queueAt(TRANSMIT).add([piece], []);
+      driver.queueAt(TRANSMIT).kick();
+      while (driver.queueAt(TRANSMIT).takeUsed() !== undefined);
     },
     /** Makes room for a frame. */
     room() {
       const piece = driver.allocate(70_000, 1);
-      driver.queues[RECEIVE].add([], [piece]);
-      driver.queues[RECEIVE].kick();
+      driver.queueAt(RECEIVE).add([], [piece]);
+      driver.queueAt(RECEIVE).kick();
       rooms.push(piece);
     },
     /** What the guest gets next; undefined when nothing is under way. */
     receive(): { header: Buffer; frame: Buffer } | undefined {
       if (rooms.length === 0) this.room();
       for (let turn = 0; turn < 10; turn++) loop.poll(0);
-      const used = driver.queues[RECEIVE].takeUsed();
+      const used = driver.queueAt(RECEIVE).takeUsed();
       if (used === undefined) return undefined;
       const bytes = Buffer.from(driver.bytes(rooms.shift()!).subarray(0, used.length));
       return { header: bytes.subarray(0, HEADER), frame: bytes.subarray(HEADER) };

@@ -110,7 +110,7 @@ describe('vsock', () => {
     }
     using peer = UnixPeer.connect(scene.path);
     peer.write(Buffer.from('CONNECT 52\n'));
-    const [request] = scene.guest.settle();
+    const request = scene.guest.settle()[0]!;
     scene.guest.send(scene.guest.stream(request.hostPort, 52)!, OP.rst);
     expect(peer.read()).toBe('end');
   });
@@ -119,7 +119,7 @@ describe('vsock', () => {
     using scene = new Scene();
     const peer = UnixPeer.connect(scene.path);
     peer.write(Buffer.from('CONNECT 52\n'));
-    const [request] = scene.guest.settle();
+    const request = scene.guest.settle()[0]!;
     peer[Symbol.dispose]();
     expect(scene.guest.settle().map(({ op }) => op)).toEqual([OP.rst]);
     expect(scene.guest.stream(request.hostPort, 52)?.state).toBe('reset');
@@ -305,8 +305,8 @@ describe('vsock', () => {
 
   test('a tx packet without a header, and an rx buffer without room for one, break the device', () => {
     using scene = new Scene();
-    scene.guest.queues[1].add([scene.guest.allocate(43)], []);
-    scene.guest.queues[1].kick();
+    scene.guest.queueAt(1).add([scene.guest.allocate(43)], []);
+    scene.guest.queueAt(1).kick();
     expect(scene.guest.failures).toEqual(['vsock: tx packet without a header']);
     using small = new Scene({ bufferSize: 44 });
     small.guest.connect(7, 1);
@@ -343,7 +343,7 @@ describe('vsock', () => {
     };
     for (let count = 0; count < MAX_CONNECTIONS; count++) expect(open()).toBe('open');
     expect(open()).toBe('reset');
-    scene.guest.send(streams[0], OP.shutdown, SEND | RCV);
+    scene.guest.send(streams[0]!, OP.shutdown, SEND | RCV);
     scene.guest.settle();
     expect(open()).toBe('open');
   });
@@ -456,7 +456,7 @@ describe('vsock, at random', () => {
           if (what === 'poll') guest.loop.poll(0);
           if (what === 'post') guest.postBuffers(size);
           if (ends.length === 0) continue;
-          const end = ends[which % ends.length];
+          const end = ends[which % ends.length]!;
           const { stream, peer } = end;
           if (what === 'guestWrite' && !ended.has(stream)) end.toHost += guest.write(stream, bytes(end.toHost, size));
           if (what === 'hostWrite') {

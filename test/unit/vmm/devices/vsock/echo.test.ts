@@ -42,7 +42,7 @@ test('100 MB to a server in another process and back arrive unchanged, and then 
         moved++;
         if (sent === total) guest.send(stream, OP.shutdown, SEND);
       }
-      guest.queues[1].kick();
+      guest.queueAt(1).kick();
       guest.loop.poll(moved > 0 ? 0 : 1000);
       expect(stream.state).not.toBe('reset');
     }
