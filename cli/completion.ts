@@ -1,6 +1,7 @@
 // tsvm completion: prints completion scripts for bash, zsh and fish. A script calls
 // `tsvm __complete WORDS...`, whose last word is the one being typed, and offers what it prints.
-import { Argument, type Command, type Option } from 'commander';
+import { Argument, type Command } from 'commander';
+import { optionIn } from './commands/arguments.js';
 import { type Context, createCommand } from './commands/command.js';
 import { findCommand, listedCommands, own } from './commands/lookup.js';
 import { DeclaredOption } from './options/declaration.js';
@@ -84,8 +85,9 @@ async function candidates(before: readonly string[], typed: string, context: Con
     const shown = command.options.filter(({ hidden }) => !hidden);
     return shown.flatMap(({ long, short }) => [long, short].filter((name) => name != null));
   }
-  const option = optionOf(command, before.at(-1));
-  if (option?.required) return option instanceof DeclaredOption ? option.completions() : (option.argChoices ?? []);
+  const { option, value } = optionIn(command, before.at(-1) ?? '') ?? {};
+  if (option?.required && value === undefined)
+    return option instanceof DeclaredOption ? option.completions() : (option.argChoices ?? []);
   return argument?.argChoices ?? (await valuesOf(argument?.name() ?? '', found.name));
 }
 
@@ -101,19 +103,12 @@ function groupWords({ table }: Context, [name = '', ...more]: readonly string[])
 function countArguments(command: Command, words: readonly string[]): number {
   let count = 0;
   for (let index = 0; index < words.length; index++) {
-    if (optionOf(command, words[index])?.required) index++;
-    else if (!words[index]?.startsWith('-')) count++;
+    const word = words[index] ?? '';
+    const found = optionIn(command, word);
+    if (found?.option.required && found.value === undefined) index++;
+    else if (!word.startsWith('-')) count++;
   }
   return count;
-}
-
-/**
- * The option that a word names: `--memory`, `-m`, or the last letter of `-itm`, the only one that
- * may take a value.
- */
-function optionOf(command: Command, word = ''): Option | undefined {
-  const last = /^-[a-zA-Z]+$/.test(word) ? `-${word.at(-1)}` : word;
-  return command.options.find(({ long, short }) => last === long || last === short);
 }
 
 async function valuesOf(argument: string, command: string): Promise<string[]> {

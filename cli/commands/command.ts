@@ -1,8 +1,9 @@
 // What all commands share: the context, the global options, and errors of usage in one line.
-import { Command, CommanderError, Option } from 'commander';
+import { type Command, CommanderError, Option } from 'commander';
 import type { MachineClient, SupervisorProcess } from '../../sandbox/internal.js';
 import { UsageError } from '../output/errors.js';
 import { type CliLog, createLog, FORMATS, LEVELS, type LogOptions } from '../output/log.js';
+import { CliCommand, splitShortOptions } from './arguments.js';
 
 /**
  * Processes that were spawned before the arguments were parsed. The command that needs one takes it
@@ -51,8 +52,8 @@ export interface Context {
  * The parser of a command. It throws errors and prints none.
  * @param name the full name of the command: `tsvm run`
  */
-export function createCommand(name: string, context: Context): Command {
-  const command = new Command(name)
+export function createCommand(name: string, context: Context): CliCommand {
+  const command = new CliCommand(name)
     .exitOverride()
     .configureOutput({ writeErr: () => {} })
     .helpOption('--help', 'print this help')
@@ -83,7 +84,8 @@ export function openLog(context: Context): Promise<CliLog> {
  */
 export async function parse(command: Command, args: readonly string[]): Promise<void> {
   try {
-    await command.parseAsync(args, { from: 'user' });
+    const words = command instanceof CliCommand ? splitShortOptions(command, args) : args;
+    await command.parseAsync(words, { from: 'user' });
   } catch (error) {
     if (error instanceof CommanderError) {
       if (error.exitCode === 0) return;

@@ -19,10 +19,11 @@ export function readLabelFile(path: string): [name: string, value: string][] {
   try {
     text = readFileSync(path, 'utf8');
   } catch (error) {
-    throw new UsageError(`cannot read label file: ${messageOf(error)}`);
+    throw new UsageError(`cannot read label file ${path}: ${messageOf(error)}`);
   }
-  return text
-    .split(/\r?\n/)
-    .filter((line) => line.trim() !== '' && !line.startsWith('#'))
-    .map(parseLabel);
+  return text.split(/\r?\n/).flatMap((line, index) => {
+    if (line.trim() === '' || line.startsWith('#')) return [];
+    if (line.startsWith('=')) throw new UsageError(`label file ${path}, line ${index + 1}: the label has no name`);
+    return [parseLabel(line)];
+  });
 }

@@ -26,6 +26,7 @@ export function command(context: Context): Command {
  * A regular file is renamed into place once it is complete. A pipe or device is written directly.
  */
 async function saveTo(path: string, save: (output: Writable) => Promise<void>): Promise<void> {
+  if (path === '') throw new UsageError("invalid argument '' for --output: expected the path of a file");
   const found = statSync(path, { throwIfNoEntry: false });
   if (found?.isDirectory()) throw new UsageError(`${path} is a directory`);
   if (found !== undefined && !found.isFile()) return save(createWriteStream(path));

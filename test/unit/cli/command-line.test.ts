@@ -140,6 +140,7 @@ describe('one clear line and exit code 125 for', () => {
   });
 
   test.each<[string, string[], string]>([
+    ['a value after =', ['-m=1M', 'x'], 'minimum memory limit allowed is 64MB'],
     ['no CPUs', ['--cpus', '0', 'x'], 'invalid number of CPUs 0'],
     ['a negative number of CPUs', ['--cpus', '-1', 'x'], 'invalid number of CPUs -1'],
     ['a hair of a CPU', ['--cpus', '0.001', 'x'], 'invalid number of CPUs 0.001'],
