@@ -1,5 +1,5 @@
-// The tables of PROTOCOL.md. A table stands between `<!-- table: NAME -->` and `<!-- end -->`; NAME is a group, a frame,
-// or one of `types`, `errors`.
+// The tables of PROTOCOL.md. A table stands between `<!-- table: NAME -->` and `<!-- end -->`; NAME
+// is a group, a frame, or one of `types`, `errors`.
 import { frames, groups, names } from './table.mjs';
 
 /** A table with columns padded to one width. */

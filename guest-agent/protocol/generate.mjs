@@ -1,7 +1,7 @@
-// Writes everything that follows from table.mjs:
+// Writes the files that are made from table.mjs:
 //
-//     node guest-agent/protocol/generate.mjs           writes the files
-//     node guest-agent/protocol/generate.mjs --check   writes nothing; exits with 1 if a file is out of date
+//     generate.mjs           writes the files
+//     generate.mjs --check   writes nothing; exits with 1 if a file is out of date
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';

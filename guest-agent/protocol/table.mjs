@@ -1,9 +1,11 @@
 // The agent protocol in one table. generate.mjs makes of it:
 //
-//     protocol.h, rules.c                      the agent's numbers, decoded requests and decoding rules
-//     sandbox/agent/frames.generated.ts        the host's types and constants
-//     sandbox/agent/frame-tables.generated.ts  the host's encoding and decoding rules
-//     PROTOCOL.md                              the tables between its markers
+//     protocol.h    the agent's numbers and decoded requests
+//     rules.c       the agent's rules of decoding
+//     PROTOCOL.md   the tables between its markers
+//     in sandbox/agent/
+//     frames.generated.ts        the host's types and constants
+//     frame-tables.generated.ts  the host's rules of encoding and decoding
 //
 // To add an option, add a field here and run `npm run generate`.
 
@@ -37,7 +39,8 @@ const group = (of) => ({ kind: 'group', of });
  * @param {string} name the host's property; the agent's struct member is the same in snake case
  * @param {object} kind one of the above
  * @param {string} doc one line for the host's types and for PROTOCOL.md
- * @param {object} more `preset`: what the agent takes for an absent field, otherwise 0 or NULL; `c`: the struct member
+ * @param {object} more `preset`: what the agent takes for an absent field, otherwise 0 or NULL;
+ *   `c`: the struct member
  */
 const optional = (tag, name, kind, doc, more = {}) => ({ tag, name, ...kind, doc, ...more });
 /** A field without which the frame is malformed. */
@@ -193,7 +196,10 @@ export const groups = {
   },
 };
 
-/** Frames. `type` is the host's name for the frame; `request`: the header carries the number of the request. */
+/**
+ * Frames. `type` is the host's name for the frame; `request`: the header carries the number of the
+ * request.
+ */
 export const frames = {
   machine: {
     number: 0x01,

@@ -1,4 +1,5 @@
-// The payload of a frame: fields of tag, length and value, described by tables. guest-agent/PROTOCOL.md, "Fields".
+// The payload of a frame: fields of tag, length and value, described by tables.
+// guest-agent/PROTOCOL.md, "Fields".
 
 import {
   type BpfInstruction,
@@ -13,19 +14,19 @@ import {
 const UNLIMITED = 0xffff_ffff_ffff_ffffn;
 
 type Kind =
-  /** A u64; `min` is 0 when absent. */
+  /** A u64. `min` is 0 if absent. */
   | { kind: 'integer'; min?: number; max: number }
-  /** A u64, 0 or 1; false is not sent. */
+  /** A u64, 0 or 1. False is not sent. */
   | { kind: 'flag' }
-  /** A u64, all ones meaning 'unlimited'. */
+  /** A u64. All ones means `unlimited`. */
   | { kind: 'limit' }
-  /** A u64; a name stands for `first` plus its index. */
+  /** A u64. The number of a name is `first` plus its index. */
   | { kind: 'choice'; names: readonly string[]; first: number }
-  /** A u64; a name stands for the bit of its index. */
+  /** A u64. Each name sets the bit of its index. */
   | { kind: 'bits'; names: readonly string[] }
   /** UTF-8 without NUL, at most `max` bytes. */
   | { kind: 'text'; max: number }
-  /** 1 to 4096 instructions of 8 bytes. */
+  /** 1 to 4096 instructions of 8 bytes each. */
   | { kind: 'program' }
   | { kind: 'group'; fields: Fields };
 
@@ -36,7 +37,7 @@ export interface FrameType {
   type: Frame['type'];
   fields: Fields;
   from: 'host' | 'agent';
-  /** The header's request number is a property of the frame; otherwise it is 0. */
+  /** If true, the request number of the header is a property of the frame. Otherwise it is 0. */
   request: boolean;
 }
 
@@ -106,8 +107,8 @@ function encodeValue(field: Kind, value: unknown, where: string): Buffer {
 }
 
 /**
- * The payload that carries those properties of `value` that `fields` names, in the table's order.
- * @throws ProtocolError naming the property that is missing or out of range
+ * Encodes the properties of `value` that `fields` names, in the order of the table.
+ * @throws ProtocolError that names the property which is missing or out of range
  */
 export function encodeFields(fields: Fields, value: object, where: string): Buffer {
   const parts: Buffer[] = [];
@@ -186,8 +187,8 @@ function decodeValue(field: Kind, bytes: Buffer, where: string): unknown {
 }
 
 /**
- * The properties a payload carries.
- * @throws ProtocolError on a field cut short, unknown, given twice, missing, or with a value out of range
+ * Decodes the properties that a payload carries.
+ * @throws ProtocolError if a field is cut short, unknown, given twice, missing or out of range
  */
 export function decodeFields(fields: Fields, payload: Buffer, where: string): Record<string, unknown> {
   const value: Record<string, unknown> = {};

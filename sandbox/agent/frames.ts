@@ -1,17 +1,17 @@
-// What host and guest agent say to each other, as plain objects. protocol.ts turns these into bytes and back.
+// The frames of host and guest agent as plain objects. protocol.ts encodes and decodes them.
 // Specification: guest-agent/PROTOCOL.md.
 import type { ContainerRequest, MachineRequest, ProcessRequest } from './frames.generated.js';
 
 export * from './frames.generated.js';
 
-/** The other side broke the protocol, or a frame to send has a value out of range. */
+/** The other side violated the protocol, or a value of a frame to send is out of range. */
 export class ProtocolError extends Error {
   override name = 'ProtocolError';
 }
 
-/** What sets the machine up. */
+/** The set-up of a machine. */
 export type MachineSetup = Omit<MachineRequest, 'type' | 'request'>;
-/** A container to make. */
+/** The description of a container. */
 export type ContainerSetup = Omit<ContainerRequest, 'type' | 'request'>;
-/** A process, apart from the container that it runs in. */
+/** The description of a process, without its container. */
 export type ProcessSpec = Omit<ProcessRequest, 'type' | 'request' | 'container'>;

@@ -1,5 +1,6 @@
-// The host's side of the agent protocol: frames to bytes, and bytes to frames. Specification: guest-agent/PROTOCOL.md.
-// The guest is hostile: no length, tag or value is trusted, and what breaks the protocol is a ProtocolError.
+// The host's side of the agent protocol: encodes and decodes frames. Specification:
+// guest-agent/PROTOCOL.md. The guest is hostile: no length, tag or value is trusted, and a
+// violation of the protocol is a ProtocolError.
 
 import { decodeFields, encodeFields } from './fields.js';
 import { FRAMES } from './frame-tables.generated.js';
@@ -16,8 +17,9 @@ import {
 export * from './frames.js';
 
 /**
- * The bytes of one frame, header and payload.
- * @throws ProtocolError when a value is missing or out of range, or the payload is larger than its reader accepts
+ * Encodes one frame, header and payload.
+ * @throws ProtocolError if a value is missing or out of range, or the payload exceeds the reader's
+ *   limit
  */
 export function encodeFrame(frame: Frame): Buffer {
   const frameType = FRAMES.find(({ type }) => type === frame.type);
@@ -41,7 +43,7 @@ export function encodeFrame(frame: Frame): Buffer {
   return bytes;
 }
 
-/** A frame whose header and whole payload are at hand. */
+/** Decodes a frame from the numbers of its header and its whole payload. */
 function decodeFrame(from: 'host' | 'agent', number: number, request: number, payload: Buffer): Frame {
   const frameType = FRAMES.find((candidate) => candidate.number === number && candidate.from === from);
   if (!frameType) throw new ProtocolError(`unknown frame type ${number} from the ${from}`);
@@ -55,8 +57,8 @@ function decodeFrame(from: 'host' | 'agent', number: number, request: number, pa
 }
 
 /**
- * Cuts a byte stream into frames, whatever the size of its chunks. After a `stream` frame the connection carries raw
- * bytes: no more frames are read, and `rest` holds the bytes that came behind it.
+ * Cuts a byte stream, in chunks of any size, into frames. After a `stream` frame the connection
+ * carries raw bytes: no more frames are read, and `rest` holds the bytes behind the frame.
  */
 class ByteStreamDecoder<F extends Frame> {
   #pending: Buffer[] = [];
@@ -70,19 +72,19 @@ class ByteStreamDecoder<F extends Frame> {
     this.#limit = limit;
   }
 
-  /** True once a `stream` frame was read. */
+  /** True once a `stream` frame has been read. */
   get ended(): boolean {
     return this.#raw;
   }
 
-  /** The bytes not yet taken as frames; after a `stream` frame, the first raw bytes. */
+  /** The bytes that are not yet part of a frame. After a `stream` frame, the first raw bytes. */
   get rest(): Buffer {
     return Buffer.concat(this.#pending, this.#length);
   }
 
   /**
-   * The frames that `chunk` completes.
-   * @throws ProtocolError when the bytes are no frames of this side; the connection is then of no further use
+   * Returns the frames that `chunk` completes.
+   * @throws ProtocolError if the bytes are not frames of this side; close the connection then
    */
   push(chunk: Buffer): F[] {
     this.#pending.push(chunk);
@@ -104,7 +106,7 @@ class ByteStreamDecoder<F extends Frame> {
     return frames;
   }
 
-  /** The first `count` pending bytes in one piece. At least as many are pending. */
+  /** Returns the first `count` pending bytes in one piece. That many must be pending. */
   #peek(count: number): Buffer {
     let [first = Buffer.alloc(0)] = this.#pending;
     if (first.length < count) {
@@ -114,7 +116,7 @@ class ByteStreamDecoder<F extends Frame> {
     return first.subarray(0, count);
   }
 
-  /** Takes `count` bytes off the first piece, which has them. */
+  /** Removes `count` bytes from the first piece. It must have that many. */
   #drop(count: number): void {
     const [first = Buffer.alloc(0), ...others] = this.#pending;
     this.#length -= count;
@@ -129,7 +131,7 @@ export class FrameDecoder extends ByteStreamDecoder<AgentFrame> {
   }
 }
 
-/** Decodes what a host sends, for tools and tests that stand in for the agent. */
+/** Decodes what a host sends, for tests that stand in for the agent. */
 export class HostFrameDecoder extends ByteStreamDecoder<HostFrame> {
   constructor() {
     super('host', MAX_HOST_PAYLOAD);

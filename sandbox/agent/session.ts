@@ -1,5 +1,6 @@
-// The conversation with the guest agent (guest-agent/PROTOCOL.md) over its control connection: the first of the guest's
-// connections that says hello. The guest is hostile, and so may be what it says at any moment.
+// The conversation with the guest agent (guest-agent/PROTOCOL.md) over its control connection: the
+// first connection of the guest that says hello. The guest is hostile: it may send anything at any
+// time.
 import type { Socket } from 'node:net';
 import { messageOf } from '../../errors/index.js';
 import { type Deferred, defer } from '../deferred.js';
@@ -36,7 +37,7 @@ export class AgentSession implements Disposable {
   private constructor() {}
 
   /**
-   * Listens for the guest's agent.
+   * Listens for the connections of the guest's agent.
    * @throws SandboxError `state` if `path` cannot be listened on
    */
   static async listen(path: string): Promise<AgentSession> {
@@ -44,7 +45,7 @@ export class AgentSession implements Disposable {
     session.#listener = await StreamListener.listen(path, {
       wants: () => session.#control === undefined,
       adopt: (socket, decoder, hello, more) => session.#adopt(socket, decoder, hello, more),
-      // Before hello nothing runs in the guest but the agent.
+      // Before hello, only the agent runs in the guest.
       onBroken: (error) => {
         if (session.#control === undefined) session.#lose(`cannot be understood: ${messageOf(error)}`, error);
       },
@@ -57,13 +58,13 @@ export class AgentSession implements Disposable {
     return this.#hello.promise;
   }
 
-  /** Rejects with a SandboxError `agent` once the control connection is lost or broken. Never resolves. */
+  /** Rejects with a SandboxError `agent` when the control connection is lost. Never resolves. */
   get lost(): Promise<never> {
     return this.#lost.promise;
   }
 
   /**
-   * Sets the machine up: once, before the first container.
+   * Sets the machine up. Must be called once, before the first container.
    * @throws SandboxError `agent` if the guest refuses
    */
   async setUp(machine: MachineSetup): Promise<void> {
@@ -71,16 +72,17 @@ export class AgentSession implements Disposable {
   }
 
   /**
-   * Makes a container without a process. Can be called before `setUp` has resolved: the agent does requests in order.
-   * @throws SandboxError `bad-spec` if the container cannot be described, `agent` if the guest refuses
+   * Makes a container without a process. Need not wait for `setUp`: the agent takes requests in
+   * order.
+   * @throws SandboxError `bad-spec` if the request cannot be encoded, `agent` if the guest refuses
    */
   async create(container: ContainerSetup): Promise<void> {
     await this.#request((request) => ({ ...container, type: 'container', request }));
   }
 
   /**
-   * Starts a process in a container: the first one is its process 1, with which it ends. Can be called before `create`
-   * has resolved. The process's streams arrive here unless it names a port of its own.
+   * Starts a process in a container. The first one is its process 1, with which the container ends.
+   * Need not wait for `create`. The process's streams arrive here unless it names its own port.
    * @throws SandboxError `not-found`, `cannot-invoke`, `bad-spec`, or `agent` for any other refusal
    */
   async start(process: ProcessSpec & { container: number }): Promise<StartedFrame> {
@@ -99,14 +101,14 @@ export class AgentSession implements Disposable {
   }
 
   /**
-   * Removes a container that has ended, and frees its id.
+   * Removes a container that has ended or never had a process, and frees its id.
    * @throws SandboxError `agent` if a process runs in it
    */
   async remove(container: number): Promise<void> {
     await this.#request((request) => ({ type: 'remove', request, container }));
   }
 
-  /** Sends a request at once, and waits for its answer. */
+  /** Sends a request before it returns. Resolves with the answer. */
   async #request(frame: (request: number) => HostFrame): Promise<StartedFrame | DoneFrame> {
     const request = this.#nextRequest();
     const answer = defer<StartedFrame | DoneFrame>();
@@ -121,30 +123,30 @@ export class AgentSession implements Disposable {
     return answer.promise;
   }
 
-  /** The connection of a process's stream; paused, and half-open: its two directions end apart. */
+  /** The connection of a process's stream. It is paused, and each direction ends on its own. */
   stream(process: number, name: StreamName): Promise<Socket> {
     return this.#listener.stream(process, name);
   }
 
-  /** How a process ended. Its streams may still carry its last bytes. */
+  /** Resolves when the process has ended. Its streams may still carry its last bytes. */
   exited(process: number): Promise<ExitedFrame> {
     const exit = this.#exits.get(process);
     if (exit === undefined) throw new Error(`process ${process} was not started`);
     return exit.promise;
   }
 
-  /** Drops what is kept of a process that has ended. */
+  /** Frees the state of a process that has ended. */
   forget(process: number): void {
     this.#exits.delete(process);
     this.#listener.forget(process);
   }
 
-  /** Sends a signal, 1 to 64, to a process; one that is gone is not an error. */
+  /** Sends a signal, 1 to 64, to a process. Ignored if the process is gone. */
   signal(process: number, signal: number): void {
     this.#send({ type: 'signal', request: this.#nextRequest(), process, signal });
   }
 
-  /** Tells a process's terminal its size. */
+  /** Sets the size of a process's terminal. */
   resize(process: number, columns: number, rows: number): void {
     this.#send({ type: 'resize', request: this.#nextRequest(), process, columns, rows });
   }
@@ -158,7 +160,7 @@ export class AgentSession implements Disposable {
     this.#listener[Symbol.dispose]();
   }
 
-  /** The next number that no request waits for an answer with. */
+  /** Returns the next number that no pending request has. */
   #nextRequest(): number {
     do this.#lastRequest = (this.#lastRequest % 0xffff) + 1;
     while (this.#requests.has(this.#lastRequest));
@@ -224,6 +226,6 @@ export class AgentSession implements Disposable {
 
 function toSandboxError({ kind, message }: ErrorFrame): SandboxError {
   const code: SandboxErrorCode = kind === 'not-found' || kind === 'cannot-invoke' ? kind : 'agent';
-  // The guest wrote it, and it is shown on a terminal.
+  // The message is the guest's, and is shown on a terminal.
   return new SandboxError(code, message.replace(/[^\x20-\x7e\u00a0-\uffff]+/g, ' '));
 }

@@ -1,4 +1,5 @@
-// The real agent as process 1 of namespaces of its own on this machine, and the host's end of its connections.
+// Runs the real agent as process 1 of its own namespaces on this machine, and is the host's end of
+// its connections.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -93,7 +94,7 @@ export class AgentUnderTest {
     this.control?.write(bytes);
   }
 
-  /** The first frame, past or to come, that fits. */
+  /** Resolves with the first frame, received or to come, that fits. */
   waitFor(fits: (frame: AgentFrame) => boolean): Promise<AgentFrame> {
     return this.#until(() => this.frames.find(fits));
   }
@@ -102,7 +103,7 @@ export class AgentUnderTest {
     return this.waitFor((frame) => frame.type === 'exited' && frame.process === process) as Promise<ExitedFrame>;
   }
 
-  /** The answer to a request that fails or starts a process or is a ping. */
+  /** Resolves with the answer to a request: `done`, `started`, `pong` or `error`. */
   answer(request: number): Promise<AgentFrame> {
     return this.waitFor((frame) => 'request' in frame && frame.request === request);
   }
@@ -116,7 +117,7 @@ export class AgentUnderTest {
     return this.#until(() => this.#streams.get(`${process} ${stream}`));
   }
 
-  /** Waits until a stream has brought `text`; what comes later is left to `output`. */
+  /** Reads a stream until it has brought `text`. `output` reads the rest. */
   async outputUpTo(process: number, stream: StreamName, text: string): Promise<string> {
     const socket = await this.stream(process, stream);
     let seen = '';
@@ -129,7 +130,7 @@ export class AgentUnderTest {
     return seen;
   }
 
-  /** All that comes out of a stream, to its end. */
+  /** Reads a stream to its end. */
   async output(process: number, stream: StreamName): Promise<string> {
     const chunks: Buffer[] = [];
     for await (const chunk of await this.stream(process, stream)) chunks.push(chunk as Buffer);

@@ -1,4 +1,4 @@
-// Arbitrary requests, sound and broken.
+// Generates arbitrary requests, valid and damaged.
 import fc from 'fast-check';
 import { CAPABILITIES, encodeFrame, type HostFrame, RLIMITS } from '../../../sandbox/agent/protocol.js';
 
@@ -25,7 +25,7 @@ const address = fc.oneof(
   fc.string({ maxLength: 40 }).map((string) => string.replaceAll('\0', '')),
 );
 
-/** Requests with values of all sizes in their ranges. */
+/** Valid requests with values from all of their ranges. */
 export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
   fc.record(
     {
@@ -127,7 +127,7 @@ export function damaged(bytes: fc.Arbitrary<Buffer>): fc.Arbitrary<Buffer> {
   });
 }
 
-/** A header that says the truth about a payload that was damaged. */
+/** A damaged payload behind a header that has its true length. */
 export const damagedPayload: fc.Arbitrary<Buffer> = hostFrame.chain((frame) => {
   const sound = encodeFrame(frame);
   return damaged(fc.constant(sound.subarray(8))).map((payload) => {
@@ -137,7 +137,7 @@ export const damagedPayload: fc.Arbitrary<Buffer> = hostFrame.chain((frame) => {
   });
 });
 
-/** A stream of sound frames with damage anywhere, cut anywhere. */
+/** A stream of valid frames with damage anywhere. */
 export const damagedStream: fc.Arbitrary<Buffer> = damaged(
   fc.array(hostFrame, { minLength: 1, maxLength: 4 }).map((frames) => Buffer.concat(frames.map(encodeFrame))),
 );

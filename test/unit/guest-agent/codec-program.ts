@@ -30,7 +30,9 @@ export interface FrameCase {
 
 export type Understood = { type: string; request: number; kind?: number; message?: string } & Record<string, unknown>;
 
-/** What the agent makes of each case, a connection of its own: requests and errors, in order. */
+/**
+ * What the agent decodes from each case, each on its own connection: requests and errors, in order.
+ */
 export function understand(program: string, cases: FrameCase[]): Understood[][] {
   const input = Buffer.concat(cases.flatMap(({ bytes, chunk }) => [u32(chunk), u32(bytes.length), bytes]));
   return lines(program, 'frames', input) as Understood[][];
@@ -40,7 +42,7 @@ export interface UserCase {
   passwd: Buffer;
   group: Buffer;
   user: string;
-  /** A further group, or none when empty. */
+  /** One more group. Empty: none. */
   more: string;
 }
 

@@ -1,4 +1,4 @@
-// A small image for the agent to run: a Debian userland copied from this machine, as an EROFS file on a loop device.
+// Makes a small image for the agent: programs of this machine, as an EROFS file on a loop device.
 import { execFileSync } from 'node:child_process';
 import {
   cpSync,
@@ -13,7 +13,7 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
-/** As `sudo -n` where this process is not root itself. */
+/** The command by `sudo -n`, unless this process is root. */
 export function asRoot(program: string, ...args: string[]): [string, string[]] {
   return process.getuid?.() === 0 ? [program, args] : ['sudo', ['-n', program, ...args]];
 }
@@ -60,7 +60,7 @@ video:x:44:root,sam
 sam:x:1000:
 `;
 
-/** Copies files in; `directory` gets a root file system. */
+/** Makes a root file system in `directory`. */
 function populate(directory: string): void {
   for (const name of ['bin', 'etc', 'home/sam', 'root', 'tmp', 'run', 'var/empty', 'opt']) {
     mkdirSync(join(directory, name), { recursive: true });
@@ -82,7 +82,7 @@ function populate(directory: string): void {
   writeFileSync(join(directory, 'bin/not-executable'), '#!/bin/sh\n', { mode: 0o644 });
   writeFileSync(join(directory, 'bin/bad-interpreter'), '#!/opt/not-executable\n', { mode: 0o755 });
   writeFileSync(join(directory, 'bin/no-format'), 'neither ELF nor script\n', { mode: 0o755 });
-  // What systemd images have, and what a hostile one may have.
+  // Links as in systemd images, and as a hostile image may have them.
   symlinkSync('../run/resolve/stub-resolv.conf', join(directory, 'etc/resolv.conf'));
   symlinkSync('/../../../../../etc/elsewhere', join(directory, 'etc/hosts'));
   symlinkSync('loop', join(directory, 'opt/loop'));

@@ -1,4 +1,5 @@
-// The real agent makes real containers: on this machine's kernel, in namespaces of its own, driven by the host's codec.
+// Proves that the real agent makes containers as PROTOCOL.md says: on this machine's kernel, in its
+// own namespaces, with requests from the host's codec.
 import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes, randomInt } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -32,11 +33,11 @@ afterAll(() => {
 });
 
 /**
- * The id of the container. Agents under test share this machine's cgroups, in which a container's has its id for a name:
- * two test files at once must not have the same.
+ * The id of the container, which is also in the name of its cgroup. Agents under test share the
+ * cgroups of this machine, so test files that run at the same time need different ids.
  */
 const BOX = randomInt(1, 2 ** 31);
-/** Requests with these numbers set the machine up and make the container; request 1 starts its process 1. */
+/** The numbers of the requests for the machine and the container. Request 1 starts process 1. */
 const MACHINE = 1001;
 const CONTAINER = 1002;
 
@@ -61,7 +62,7 @@ function startRequests(process: Partial<ProcessRequest>, { network, ...more }: M
   ];
 }
 
-/** Requests are sent without waiting for answers. */
+/** Starts an agent and sends it requests, without waiting for answers. */
 async function boot(requests: HostFrame[] = []): Promise<AgentUnderTest> {
   const session = new AgentUnderTest();
   await session.boot(agent);
@@ -95,7 +96,7 @@ describe('a process', () => {
     expect(session.frames.map((frame) => frame.type)).toEqual(['hello', 'done', 'done', 'started', 'exited']);
   });
 
-  test('gives back binary stdin unharmed, whatever its size', async () => {
+  test('gets binary stdin of any size unchanged', async () => {
     const bytes = randomBytes(5_000_000);
     await using session = await boot(startRequests({ argv: ['sha256sum'], stdin: true }));
     const stdin = await session.stream(1, 'stdin');
@@ -123,14 +124,14 @@ describe('a process', () => {
     expect(await session.exited(1)).toEqual({ type: 'exited', process: 1, container: BOX, code: 7 });
   });
 
-  test('that dies of a signal reports it', async () => {
+  test('killed by a signal is reported with the signal', async () => {
     await using session = await boot(startRequests({ argv: ['sleep', '1000'] }));
     await session.answer(1);
     session.send({ type: 'signal', request: 2, process: 1, signal: 9 });
     expect(await session.exited(1)).toEqual({ type: 'exited', process: 1, container: BOX, signal: 9 });
   });
 
-  test('takes its descendants with it, so that its streams end', async () => {
+  test('that is process 1 ends its descendants, so that its streams end', async () => {
     expect((await run({ argv: ['sh', '-c', 'sleep 1000 & echo gone'] })).stdout).toBe('gone\n');
   });
 
@@ -143,7 +144,7 @@ describe('a process', () => {
 });
 
 describe('the container', () => {
-  test('has its own host name, hosts and resolv.conf, wherever the image points them', async () => {
+  test('has its own host name, hosts and resolv.conf, even where the image has links', async () => {
     const stdout = await shell(
       'uname -n; echo $HOSTNAME; cat /etc/hostname /etc/hosts /etc/resolv.conf /etc/elsewhere',
     );
@@ -157,7 +158,7 @@ describe('the container', () => {
     expect(stdout).toBe('new\n755 0\n/made\n');
   });
 
-  test('cannot write a read-only root, but its own tmpfs', async () => {
+  test('cannot write to a read-only root, but to its tmpfs', async () => {
     const stdout = await shell(
       'touch /x 2>/dev/null || echo refused; touch /scratch/x /dev/shm/x && ls /scratch; stat -c "%a %u" /scratch; ' +
         'grep " /scratch " /proc/mounts | tr , "\\n" | grep -E "^(size|nosuid|noexec|nodev)"',
@@ -189,7 +190,7 @@ describe('the container', () => {
     expect(stdout).toBe('refused\nrefused\n0\n0\n0\nrefused\nrefused\n');
   });
 
-  test('sees its own processes and mounts alone', async () => {
+  test('sees only its own processes and mounts', async () => {
     const stdout = await shell(
       'ls /proc | grep -cE "^[0-9]+$"; grep -cE " (/run/containers|root|image|layer) " /proc/mounts; cat /proc/self/cgroup',
     );
@@ -223,7 +224,7 @@ describe('the container', () => {
     expect(await shell('echo $PWD', { cwd: '/srv/deep/er' })).toBe('/srv/deep/er\n');
   });
 
-  test('is not left by links in the image', async () => {
+  test('cannot be left by links in the image', async () => {
     expect(await shell('pwd -P', { cwd: '/opt/outside/../opt/outside/new' })).toBe('/opt/new\n');
     await using session = await boot(startRequests({ cwd: '/opt/loop/x' }));
     expect(await session.error(1)).toMatchObject({ kind: 'setup-failed', errno: 40 });
@@ -261,7 +262,7 @@ describe('a seccomp filter', () => {
     ['root', {}, 'a80425fb'],
     ['root without capabilities', { capabilities: [] }, '00000000'],
     ['a user', { user: 'sam' }, '00000000'],
-  ])('binds %s, who keeps no privilege that it took to install it', async (_, process, capabilities) => {
+  ])('applies to %s, without leaving a privilege that its installation needed', async (_, process, capabilities) => {
     expect(await shell(script, { seccomp, ...process })).toBe(
       `Permission denied\nCapEff:\t00000000${capabilities}\nNoNewPrivs:\t0\nSeccomp:\t2\n`,
     );
@@ -273,7 +274,7 @@ describe('a seccomp filter', () => {
     expect(stdout).toContain('NoNewPrivs:\t1\nSeccomp:\t2\n');
   });
 
-  test('that the kernel does not take is an error', async () => {
+  test('that the kernel refuses is an error', async () => {
     const endless = [{ code: 0x05, jt: 0, jf: 0, k: 0xffff_ffff }];
     await using session = await boot(startRequests({ seccomp: endless }));
     expect(await session.error(1)).toMatchObject({
@@ -283,7 +284,7 @@ describe('a seccomp filter', () => {
     });
   });
 
-  test('leaves the answer to a program that is not there', async () => {
+  test('does not prevent the report of a missing program', async () => {
     await using session = await boot(startRequests({ seccomp, argv: ['nope'] }));
     expect(await session.error(1)).toMatchObject({ kind: 'not-found' });
   });
@@ -315,12 +316,12 @@ describe('the network interface', () => {
     gateways: ['198.19.0.1'],
   };
 
-  test('has its addresses, and routes to gateways that are in none of their networks', async () => {
+  test('has its addresses, and routes to gateways outside of their networks', async () => {
     const script = 'cat /proc/net/fib_trie /proc/net/if_inet6 /proc/net/route';
     const stdout = await shell(script, {}, { network });
     expect(stdout).toMatch(/198\.19\.1\.2\n\s+\/32 host LOCAL/);
     expect(stdout).toMatch(/^fd747376006d00000000000000000002 /m);
-    // Bytes are the other way round there: the default route, and the gateway's own.
+    // The default route and the gateway's own. The file shows addresses in reversed byte order.
     expect(stdout).toMatch(/^lo\t00000000\t010013C6\t/m);
     expect(stdout).toMatch(/^lo\t010013C6\t00000000\t/m);
   });
@@ -337,7 +338,7 @@ describe('the network interface', () => {
 });
 
 describe('a privileged container', () => {
-  test("has the machine's devices, and a kernel that it may change", async () => {
+  test("has the machine's devices, and can change the kernel", async () => {
     const stdout = await shell(
       'stat -c "%n %t:%T" /dev/null /dev/kmsg; echo 4321 >/proc/sys/kernel/msgmax && cat /proc/sys/kernel/msgmax; ' +
         'group=/sys/fs/cgroup/$(cat /proc/sys/kernel/random/uuid); mkdir $group && rmdir $group && echo made; wc -c </proc/interrupts | grep -cv "^0$"; grep -c " /sys sysfs rw" /proc/mounts',
@@ -351,20 +352,20 @@ describe('a privileged container', () => {
 describe('an init', () => {
   const withInit = { init: true };
 
-  test('is process 1, and the program its child, which it ends with', async () => {
+  test('is process 1, has the program as its child, and ends with it', async () => {
     const { stdout, exited } = await run({ argv: ['sh', '-c', 'echo $$; exit 7'] }, withInit);
     expect(stdout).toMatch(/^[2-9]\n$/);
     expect(exited).toMatchObject({ code: 7 });
     expect((await run({ argv: ['sh', '-c', 'kill -9 $$'] }, withInit)).exited).toMatchObject({ code: 137 });
   });
 
-  test('reaps what the program leaves, and has nothing open', async () => {
+  test('reaps orphans of the program, and has no streams open', async () => {
     const script =
       '(sleep 0.1 &); sleep 0.5; grep -c "^State:.Z" /proc/[0-9]*/status | grep -c ":1"; ls /proc/1/fd | wc -l';
     expect(await shell(script, {}, withInit)).toBe('0\n3\n');
   });
 
-  test('hands signals on to a program that handles them, or not', async () => {
+  test('forwards signals to a program, whether it handles them or not', async () => {
     for (const [script, code] of [
       ['trap "exit 9" TERM; echo up; while :; do sleep 0.1; done', 9],
       ['echo up; exec sleep 1000', 143],
@@ -386,7 +387,7 @@ describe('an init', () => {
     expect(await session.exited(1)).toMatchObject({ code: 130 });
   });
 
-  test('says what cannot be executed', async () => {
+  test('reports a program that cannot be executed', async () => {
     await using session = await boot(startRequests({ argv: ['nope'] }, withInit));
     expect(await session.error(1)).toMatchObject({ kind: 'not-found' });
     expect(session.frames.map((frame) => frame.type)).toEqual(['hello', 'done', 'done', 'error']);
@@ -433,7 +434,7 @@ describe('a user', () => {
     expect(await ids({ user: 'daemon', groups: ['video', '999'] })).toBe('1\n1\n1 44 999\n/usr/sbin\n');
   });
 
-  test('may open its own /dev/stdout', async () => {
+  test('can open its own /dev/stdout', async () => {
     expect(await shell('echo mine >/dev/stdout', { user: 'sam' })).toBe('mine\n');
   });
 
@@ -452,7 +453,7 @@ describe('a program that cannot be executed', () => {
     [['/bin/nope'], 'not-found', 'exec: "/bin/nope": No such file or directory'],
     [['/opt/not-executable'], 'cannot-invoke', 'exec: "/opt/not-executable": Permission denied'],
     [['/etc'], 'cannot-invoke', 'exec: "/etc": is a directory: Permission denied'],
-    // As runc says it, and Docker's exit code 127 follows from: Go's LookPath passes over what is not executable.
+    // As runc: Go's LookPath skips files that are not executable. Docker's exit code 127 follows.
     [['not-executable'], 'not-found', 'exec: "not-executable": executable file not found in $PATH'],
     [['bad-interpreter'], 'cannot-invoke', 'exec: "bad-interpreter": Permission denied'],
     [['no-format'], 'cannot-invoke', 'exec: "no-format": Exec format error'],
@@ -484,7 +485,7 @@ describe('a terminal', () => {
     expect(await session.exited(1)).toMatchObject({ code: 5 });
   });
 
-  test('passes what is typed, and interrupts', async () => {
+  test('passes input on', async () => {
     await using session = await boot(
       startRequests({
         argv: ['sh', '-c', 'read line; echo "got $line"; exec sleep 1000'],
@@ -498,7 +499,7 @@ describe('a terminal', () => {
     expect(await session.exited(1)).toMatchObject({ signal: 9 });
   });
 
-  test('brings all of its output before its end', async () => {
+  test('delivers all output before its end', async () => {
     await using session = await boot(
       startRequests({
         argv: ['sh', '-c', 'head -c 300000 /dev/zero | tr "\\0" x'],
@@ -510,7 +511,7 @@ describe('a terminal', () => {
 });
 
 describe('a further process', () => {
-  test('joins the namespaces and outlives nothing', async () => {
+  test('joins the namespaces of the first, and ends with it', async () => {
     await using session = await boot(startRequests({ argv: ['sleep', '1000'] }));
     await session.answer(1);
     session.send({
@@ -582,7 +583,7 @@ describe('requests in the wrong order', () => {
     expect(await session.output(1, 'stdout')).toBe('works\n');
   });
 
-  test('after one that failed fail too', async () => {
+  test('fail too after one that they depend on has failed', async () => {
     await using session = await boot(startRequests({}, { network: { interface: 'nope0' } }));
     expect(await session.error(MACHINE)).toMatchObject({ kind: 'setup-failed' });
     expect(await session.error(CONTAINER)).toMatchObject({ message: 'the machine is not set up' });
@@ -635,7 +636,7 @@ describe('several containers in one machine', () => {
     expect(session.frames.some((frame) => frame.type === 'exited' && frame.process === 2)).toBe(false);
   });
 
-  test('are seen by the tools each by itself', async () => {
+  test('are reported on separately by the tools', async () => {
     await using session = await boot([
       { type: 'machine', request: MACHINE },
       container(31),
@@ -655,7 +656,7 @@ describe('several containers in one machine', () => {
     expect(processes).not.toContain('sleep 31000');
   });
 
-  test('are removed when they have ended, down to none, and their ids are free then', async () => {
+  test('can be removed after their end, down to none, and their ids used again', async () => {
     await using session = await boot([
       { type: 'machine', request: MACHINE },
       container(41),
@@ -680,7 +681,7 @@ describe('several containers in one machine', () => {
     expect(await session.output(3, 'stdout')).toMatch(/No such file.*\n0\n$/);
   });
 
-  test('are removed without ever having had a process', async () => {
+  test('can be removed if they never had a process', async () => {
     await using session = await boot([
       { type: 'machine', request: MACHINE },
       container(51),
@@ -691,7 +692,7 @@ describe('several containers in one machine', () => {
     expect(await session.answer(2)).toEqual({ type: 'done', request: 2 });
   });
 
-  test('are no more than 64', async () => {
+  test('number at most 64', async () => {
     const ids = Array.from({ length: 65 }, (_, index) => 300 + index);
     await using session = await boot([{ type: 'machine', request: MACHINE }, ...ids.map((id) => container(id))]);
     expect(await session.answer(100 + 363)).toMatchObject({ type: 'done' });
@@ -723,7 +724,7 @@ describe('the agent', () => {
     ]);
   });
 
-  test('answers ten thousand bad frames that nobody reads the answers of for a while', async () => {
+  test('answers ten thousand bad frames, even if the answers are read late', async () => {
     await using session = await boot();
     session.control?.pause();
     const bad = Buffer.from([0, 0, 0, 0, 0x77, 0, 1, 0]);
@@ -734,7 +735,7 @@ describe('the agent', () => {
     expect(session.frames.length).toBe(10_002);
   });
 
-  test('says what could not be set up', async () => {
+  test('reports the step of the set-up that failed', async () => {
     await using session = await boot(startRequests({}, { root: { device: '/dev/null' } }));
     expect(await session.error(CONTAINER)).toMatchObject({
       kind: 'setup-failed',
@@ -743,7 +744,7 @@ describe('the agent', () => {
     });
   });
 
-  test('ends on shutdown, and takes the container with it', async () => {
+  test('ends on shutdown, with all containers', async () => {
     await using session = await boot(startRequests({ argv: ['sleep', '1000'] }));
     await session.answer(1);
     session.send({ type: 'shutdown', request: 2 });

@@ -1,4 +1,5 @@
-// Every rule of the protocol's table, broken once for every field of every request: the agent refuses each.
+// Proves that the agent refuses every request that breaks a rule of the protocol's table: each rule
+// is broken once for each field it applies to.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -41,8 +42,8 @@ function u64(value: bigint): Buffer {
   return bytes;
 }
 
-/** The smallest sound value. */
-function sound(field: Field): Buffer {
+/** The smallest valid value. */
+function smallest(field: Field): Buffer {
   switch (field.kind) {
     case 'integer':
       return u64(BigInt(field.min ?? 0));
@@ -59,16 +60,16 @@ function sound(field: Field): Buffer {
   }
 }
 
-/** The payload with the required fields alone, and with those that `but` has for them instead. */
+/** The payload with only the required fields, and with the values `instead` for the field `but`. */
 function least(fields: Fields, but: Field | undefined = undefined, instead: readonly Buffer[] = []): Buffer {
   const others = fields.filter((field) => field.required && field !== but);
   return Buffer.concat([
-    ...others.map((field) => encoded(field.tag, sound(field))),
+    ...others.map((field) => encoded(field.tag, smallest(field))),
     ...instead.map((value) => encoded(but?.tag ?? 0, value)),
   ]);
 }
 
-/** Values that the kind of the field does not have. */
+/** Invalid values for the kind of the field, with the agent's messages. */
 function wrongValues(field: Field): [what: string, value: Buffer, message: string][] {
   const number = (value: number) => u64(BigInt(value));
   const short: [string, Buffer, string] = ['of 7 bytes', Buffer.alloc(7), 'is not an integer of 8 bytes'];
@@ -101,7 +102,7 @@ function wrongValues(field: Field): [what: string, value: Buffer, message: strin
   }
 }
 
-/** All ways to break the rules of a group, `where`, and of the groups in it. */
+/** All cases for a group, named `where`, and for the groups in it. */
 function brokenIn(fields: Fields, where: string): Case[] {
   const whole = least(fields);
   const cases: Case[] = [
@@ -125,9 +126,9 @@ function brokenIn(fields: Fields, where: string): Case[] {
     };
     if (field.required) bad('missing', least(fields, field), `${field.name} is missing`);
     if (!field.repeated) {
-      bad('twice', least(fields, field, [sound(field), sound(field)]), `${field.name} is given twice`);
+      bad('twice', least(fields, field, [smallest(field), smallest(field)]), `${field.name} is given twice`);
     }
-    const value = encoded(field.tag, sound(field));
+    const value = encoded(field.tag, smallest(field));
     value.writeUInt32LE(value.length - 5, 2);
     bad('cut short', Buffer.concat([least(fields, field), value]), `field ${field.tag} is cut short`);
     for (const [what, wrong, message] of wrongValues(field)) {
@@ -173,6 +174,6 @@ test.each(requests)(
   },
 );
 
-test('that is more than two hundred cases', () => {
+test('the rules give more than two hundred cases', () => {
   expect(requests.flatMap(({ type, fields }) => brokenIn(fields, type)).length).toBeGreaterThan(200);
 });

@@ -1,4 +1,4 @@
-// The host's decoder against a hostile guest.
+// Proves that the host's codec survives a hostile guest, and refuses invalid values.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
@@ -60,7 +60,7 @@ describe('the frame decoder', () => {
     );
   });
 
-  test('leaves what follows a stream frame alone', () => {
+  test('does not touch the bytes behind a stream frame', () => {
     fc.assert(
       fc.property(streamFrame, fc.uint8Array(), fc.integer({ min: 1, max: 50 }), (frame, raw, size) => {
         const decoder = new FrameDecoder();
@@ -72,7 +72,7 @@ describe('the frame decoder', () => {
     );
   });
 
-  test('meets broken bytes with frames or a ProtocolError, and nothing else', () => {
+  test('answers damaged bytes with frames or a ProtocolError, and nothing else', () => {
     const broken = fc.oneof(
       damaged(
         fc.array(agentFrame, { minLength: 1, maxLength: 4 }).map((frames) => Buffer.concat(frames.map(encodeFrame))),

@@ -1,4 +1,5 @@
-// The agent's parsers under AddressSanitizer, with broken frames and with files that an image's maker wrote.
+// Proves that the agent's parsers survive damaged frames and hostile passwd and group files. They
+// run under AddressSanitizer.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -19,14 +20,14 @@ beforeAll(() => {
 
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
-/** One run of the program takes many cases: starting it costs more than parsing. */
+/** Many cases for one run of the program, because starting it costs more than parsing. */
 function batches<T>(item: fc.Arbitrary<T>): fc.Arbitrary<T[]> {
   return fc.array(item, { minLength: 50, maxLength: 100 });
 }
 
 const chunk = fc.oneof(fc.integer({ min: 1, max: 20 }), fc.constant(65536));
 
-/** The types and request numbers of the complete frames of a stream, by the headers alone. */
+/** The complete frames of a stream, by their headers alone. */
 function headers(bytes: Buffer): { request: number; length: number; payload: Buffer }[] {
   const found = [];
   for (let offset = 0; offset + 8 <= bytes.length; ) {
@@ -40,7 +41,7 @@ function headers(bytes: Buffer): { request: number; length: number; payload: Buf
   return found;
 }
 
-/** What the host's own decoder makes of one frame; undefined when it refuses it. */
+/** Decodes one frame by the host's decoder. Returns undefined if it is refused. */
 function decodeByHost(bytes: Buffer) {
   try {
     return new HostFrameDecoder().push(bytes)[0];
@@ -68,7 +69,7 @@ describe('requests', () => {
     );
   });
 
-  test('that are damaged are answered one by one, and read outside of nothing', () => {
+  test('that are damaged are answered one by one, without a read out of bounds', () => {
     const broken: fc.Arbitrary<FrameCase> = fc.record({
       bytes: fc.oneof(
         damagedStream,
@@ -163,7 +164,7 @@ describe('passwd and group files', () => {
     .oneof(fc.constantFrom('', 'sam', 'sam:staff', '7', ':', '7:', ':7', '2147483648'), fc.string())
     .map((string) => string.replaceAll('\0', ''));
 
-  test('of any content name a user in range, or an error', () => {
+  test('of any content give a user in range or an error', () => {
     fc.assert(
       fc.property(batches(fc.record({ passwd: file, group: file, user: spec, more: spec })), (cases) => {
         const found = findUsers(codec, cases);
@@ -182,7 +183,7 @@ describe('passwd and group files', () => {
     );
   });
 
-  test('are searched for names first come, first served, past what is no entry', () => {
+  test('give the first matching entry, and skip lines that are not entries', () => {
     const passwd = Buffer.from('# comment\n\nbroken\nsam:x:notanumber:1\nsam:x:7:8:::\nsam:x:9:9:::\n');
     const group = Buffer.from('a:x:1:sam\nb:x:2:samuel,sam\nc:x:3:samuel\nb:x:4:');
     const find = (user: string, more = '') => findUsers(codec, [{ passwd, group, user, more }])[0];

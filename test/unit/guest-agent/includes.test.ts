@@ -1,14 +1,16 @@
-// The agent's rooms depend on each other one way, and no file depends on itself through others.
+// Proves that the agent's rooms depend on each other one way, and that no file depends on itself.
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
 
 const agent = new URL('../../../guest-agent/', import.meta.url).pathname;
 
-/** From the ground up: a room may include its own headers and those of rooms before it. */
+/** From the bottom up. A file may include headers of its own room and of rooms before it. */
 const ROOMS = ['base', 'protocol', 'boot', 'container', 'tools', 'process', 'power', 'control', 'main'];
 
-/** What a file includes of the agent's own headers. A header and its source are one file here: `process/stream`. */
+/**
+ * The agent's headers that each file includes. A header and its source are one: `process/stream`.
+ */
 const includes = new Map<string, Set<string>>();
 for (const name of readdirSync(agent, { recursive: true, encoding: 'utf8' })) {
   if (!/\.[ch]$/.test(name)) continue;
@@ -20,12 +22,12 @@ for (const name of readdirSync(agent, { recursive: true, encoding: 'utf8' })) {
   includes.set(file, found);
 }
 
-/** The files above all are rooms of their own. */
+/** A file outside of folders is a room of its own. */
 function roomOf(file: string): string {
   return file.split('/', 1)[0] ?? file;
 }
 
-/** A path from a file back to itself, or nothing. */
+/** Returns a path from a file back to itself, or undefined. */
 function findCircle(file: string, path: readonly string[] = []): readonly string[] | undefined {
   if (path.includes(file)) return [...path.slice(path.indexOf(file)), file];
   for (const included of includes.get(file) ?? []) {

@@ -1,4 +1,5 @@
-// Both ends of the protocol against the same recorded frames: each .bin is the frame that the .json beside it says.
+// Proves that both ends of the protocol agree with the recorded frames. Each .bin file is the
+// encoded frame of the .json file beside it.
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -38,7 +39,7 @@ beforeAll(() => {
 
 afterAll(() => rmSync(directory, { recursive: true, force: true }));
 
-/** The arguments that make the codec program write this frame. */
+/** The arguments with which the codec program writes this frame. */
 function agentArguments(frame: AgentFrame): (string | number)[] {
   switch (frame.type) {
     case 'hello':

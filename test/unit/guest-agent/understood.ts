@@ -1,4 +1,5 @@
-// What PROTOCOL.md makes of a request: every absent field has its default. The agent's view is compared with it.
+// The meaning of a request by PROTOCOL.md: absent fields have their defaults. The tests compare
+// what the agent decodes with it.
 import { CAPABILITIES, type Capability, type HostFrame, type ProcessRequest } from '../../../sandbox/agent/protocol.js';
 import type { Understood } from './codec-program.js';
 
@@ -35,7 +36,7 @@ function processWithDefaults(process: ProcessRequest): Understood {
   };
 }
 
-/** The frame with all defaults filled in. */
+/** Fills in all defaults. */
 export function withDefaults(frame: HostFrame): Understood {
   if (frame.type === 'process') return processWithDefaults(frame);
   if (frame.type === 'machine') {
