@@ -118,7 +118,9 @@ export class TcgMachine implements Machine {
     }
   }
 
+  /** A QEMU that its guest has taken over may take a device over again. */
   #onStart(): void {
+    if (this.state.name !== 'starting') return;
     const startTime = performance.timeOrigin + performance.now();
     this.#lifecycle.become({ name: 'running', startTime });
     this.#context.onStart(startTime);
