@@ -1,9 +1,13 @@
-// JSON lines: one JSON value a line, ended by a newline. Both sides of a control socket read them with this reader.
-// Like machine.ts, it imports nothing of the machine monitor, so that the sandbox can use it.
+// JSON lines: one JSON value per line, ended by a newline. Both sides of a control socket read them
+// with this reader. Like machine.ts, it imports nothing of the machine monitor, so that the sandbox
+// can use it.
 
 const NEWLINE = 0x0a;
 
-/** A line that is not JSON, or is longer than the reader's limit. The rest of the stream means nothing after it. */
+/**
+ * A line that is not JSON, or that is longer than the reader's limit. The rest of the stream cannot
+ * be read.
+ */
 export class JsonLineError extends Error {
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
@@ -11,21 +15,28 @@ export class JsonLineError extends Error {
   }
 }
 
-/** Splits a stream of bytes into lines and parses each one. Keeps the bytes of a line until all of it has come. */
+/**
+ * Splits a stream of bytes into lines and parses each one. Keeps an incomplete line until the rest
+ * arrives.
+ */
 export class JsonLines {
   readonly #maxLine: number;
   #pending: Buffer[] = [];
   #pendingLength = 0;
 
-  /** @param maxLine the most bytes of a line, its newline not counted. Bounds what a peer can make the reader keep. */
+  /**
+   * @param maxLine the most bytes of a line, without its newline. Limits the memory that a peer can
+   * make the reader use.
+   */
   constructor(maxLine: number) {
     this.#maxLine = maxLine;
   }
 
   /**
-   * Yields the values of the lines that `chunk` completes. A caller that leaves the loop early finds the unread bytes in
-   * {@link takeRest}. `chunk` may be reused once the loop ends: what is kept of it is copied.
-   * @throws JsonLineError when a line is not JSON or is too long.
+   * Yields the values of the lines that `chunk` completes. A caller that leaves the loop early
+   * finds the unread bytes in {@link takeRest}. The caller may reuse `chunk` after the loop: the
+   * reader copies what it keeps.
+   * @throws JsonLineError if a line is not JSON or too long
    */
   *read(chunk: Uint8Array): Generator<unknown, void, undefined> {
     let rest = Buffer.from(chunk.buffer, chunk.byteOffset, chunk.byteLength);
@@ -45,7 +56,7 @@ export class JsonLines {
     this.#checkLength(this.#pendingLength);
   }
 
-  /** Returns the bytes behind the last line that was read, and forgets them. */
+  /** Returns the bytes after the last line that was read, and forgets them. */
   takeRest(): Buffer {
     const rest = Buffer.concat(this.#pending);
     this.#pending = [];
