@@ -79,8 +79,10 @@ function header(path: string, status: Stats, type: EntryTypeName, linkpath?: str
     size: type === 'File' ? status.size : 0,
     ...(linkpath !== undefined && { linkpath }),
   };
-  // `Pax.encode` would throw for a time before 1970 with a fraction.
-  const records = Buffer.from(new Pax({ ...fields, mtime }).encodeBody());
+  // `Pax` would cut a `Date` to milliseconds, and its `encode` throws for a time before 1970 with a
+  // fraction.
+  const precise = { mtime: (status.mtimeMs / 1000).toFixed(6) };
+  const records = Buffer.from(Object.assign(new Pax(fields), precise).encodeBody());
   return Buffer.concat([
     block({ path: 'pax', type: 'ExtendedHeader', mode: 0o644, size: records.length }),
     records,

@@ -150,7 +150,7 @@ describe('an archive', () => {
     const name = 'n'.repeat(200);
     const script = `
       mkdir -p d/empty && echo text > d/${name} && ln d/${name} d/hard && ln -s ${name} d/link && mkfifo d/pipe
-      chown 3000000:3000000 d/${name}; chmod 4711 d/${name}; touch -d @-1.5 d/pipe; touch -d @1000000000.25 d/empty d/hard d`;
+      chown 3000000:3000000 d/${name}; chmod 4711 d/${name}; touch -d @-1.5 d/pipe; touch -d @1000000000.123456 d/empty d/hard d`;
     execFileSync('sh', ['-c', script], { cwd: folder });
     const chunks: Buffer[] = [];
     for await (const chunk of archiveHost(join(folder, 'd'), 'd')) chunks.push(chunk);

@@ -1,5 +1,5 @@
-// Proves that `tsvm cp` archives files of the host completely, and that no archive of a guest reaches a
-// file outside of its folder.
+// Proves that `tsvm cp` archives files of the host completely, and that no archive of a guest
+// reaches a file outside of its folder.
 import { execFileSync } from 'node:child_process';
 import {
   existsSync,

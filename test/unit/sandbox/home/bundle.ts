@@ -5,7 +5,8 @@ import { buildSync } from 'esbuild';
 const root = fileURLToPath(new URL('../../../..', import.meta.url));
 
 /**
- * Bundles the text of a module, whose imports are relative to the root of the project, into a program.
+ * Bundles the text of a module, whose imports are relative to the root of the project, into a
+ * program.
  * @returns the environment that the program needs
  */
 export function bundleProgram(contents: string, outfile: string): NodeJS.ProcessEnv {

@@ -1,5 +1,5 @@
-// Proves that the state of a container is true however its supervisor ended, and that containers are
-// found, removed and cleaned up.
+// Proves that the state of a container is true however its supervisor ended, and that containers
+// are found, removed and cleaned up.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';

@@ -1,4 +1,5 @@
-// Proves that socket folders are private to the user, and removed once their owner is dead, not before.
+// Proves that socket folders are private to the user, and removed once their owner is dead, not
+// before.
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
