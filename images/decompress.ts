@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import type { TransformOptions } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, type ZlibOptions } from 'node:zlib';
+import { codeOf, hasCode, messageOf } from '../errors/index.js';
 import { type Compression, compressionOf, MAGIC_SIZE } from './compression.js';
 import { ImageError } from './errors.js';
 import { MAX_EXPANSION_BYTES, MAX_EXPANSION_RATIO } from './limits.js';
@@ -108,7 +109,7 @@ async function* gunzip(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
       }
       if (!stream.destroyed) stream.end();
     } catch (error) {
-      stream.destroy(error as Error);
+      stream.destroy(error instanceof Error ? error : new Error(messageOf(error)));
       throw error;
     }
   }
@@ -118,8 +119,8 @@ async function* gunzip(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     for await (const chunk of stream) yield chunk;
     await fed;
   } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code ?? '';
-    if (code.startsWith('Z_')) throw new ImageError('corrupt', 'its gzip data are damaged or cut short', { cause });
+    if (codeOf(cause)?.startsWith('Z_'))
+      throw new ImageError('corrupt', 'its gzip data are damaged or cut short', { cause });
     throw cause;
   } finally {
     abandoned = true;
@@ -162,7 +163,7 @@ async function* through(program: Program, source: AsyncIterable<Buffer>): AsyncG
     }
   } catch (cause) {
     if (sourceFailure) throw sourceFailure;
-    if ((spawnFailure as NodeJS.ErrnoException | null)?.code === 'ENOENT') {
+    if (hasCode(spawnFailure, 'ENOENT')) {
       throw new ImageError(
         'missing-program',
         `it is compressed with ${program.name}, which is not installed: apt install ${program.debianPackage}`,

@@ -1,6 +1,8 @@
 // The one error type of this room: every failure a caller can meet has a code to act on and one
 // clear line to show.
 
+import { codeOf, messageOf } from '../errors/index.js';
+
 /**
  * What went wrong, for a program to act on:
  * `bad-reference` the text is not an image reference; `bad-change` a change to an image's config is not an instruction; `unknown-image` a well-formed reference that names nothing;
@@ -67,12 +69,15 @@ const FILE_SYSTEM_ERRORS: Record<string, [code: ImageErrorCode, words: string]> 
  */
 export function toImageError(error: unknown, doing: string): ImageError {
   if (error instanceof ImageError) return error;
-  const { code: errno = '', path } = (error ?? {}) as NodeJS.ErrnoException;
-  const known = FILE_SYSTEM_ERRORS[errno];
+  const known = FILE_SYSTEM_ERRORS[codeOf(error) ?? ''];
   if (known) {
     const [code, words] = known;
-    return new ImageError(code, `${doing}: ${words}${path === undefined ? '' : ` (${path})`}`, { cause: error });
+    return new ImageError(code, `${doing}: ${words}${pathOf(error)}`, { cause: error });
   }
-  const reason = error instanceof Error ? error.message : String(error);
-  return new ImageError('io', `${doing}: ${reason}`, { cause: error });
+  return new ImageError('io', `${doing}: ${messageOf(error)}`, { cause: error });
+}
+
+/** The path that a failed system call was given, in parentheses, if the error has one. */
+function pathOf(error: unknown): string {
+  return error instanceof Error && 'path' in error && typeof error.path === 'string' ? ` (${error.path})` : '';
 }

@@ -18,9 +18,8 @@ export function applyChanges(config: ImageConfig, changes: string[]): ImageConfi
 }
 
 function applyChange(config: ImageConfig, change: string): void {
-  const match = /^\s*([A-Za-z]+)\s+(\S.*?)\s*$/s.exec(change);
-  if (!match) throw bad(change);
-  const [, instruction, rest] = match;
+  const [, instruction, rest] = /^\s*([A-Za-z]+)\s+(\S.*?)\s*$/s.exec(change) ?? [];
+  if (instruction === undefined || rest === undefined) throw bad(change);
   switch (instruction.toUpperCase()) {
     case 'CMD':
       config.Cmd = command(rest, change);
@@ -77,8 +76,8 @@ function list(text: string, change: string): string[] {
 
 /** `KEY=VALUE ...`, or the old form `KEY VALUE`, whose value is the rest of the line. */
 function pairs(text: string, change: string): [string, string][] {
-  const old = /^([^\s=]+)\s+(.*)$/s.exec(text);
-  if (old) return [[old[1], old[2]]];
+  const [, key, value] = /^([^\s=]+)\s+(.*)$/s.exec(text) ?? [];
+  if (key !== undefined && value !== undefined) return [[key, value]];
   return words(text, change).map((word) => {
     const equals = word.indexOf('=');
     if (equals < 1) throw bad(change);
@@ -92,12 +91,12 @@ function words(text: string, change: string): string[] {
   let word: string | null = null;
   let quote = '';
   for (let i = 0; i < text.length; i++) {
-    const char = text[i];
+    const char = text.charAt(i);
     if (quote === '' && /\s/.test(char)) {
       if (word !== null) found.push(word);
       word = null;
     } else if (char === '\\' && quote !== "'" && i + 1 < text.length) {
-      word = (word ?? '') + text[++i];
+      word = (word ?? '') + text.charAt(++i);
     } else if (char === quote) {
       quote = '';
     } else if (quote === '' && (char === '"' || char === "'")) {

@@ -24,10 +24,12 @@ const USUAL_VARIANT: Record<string, string> = { amd64: 'v1', arm64: 'v8', arm: '
  */
 export function parsePlatform(text: string): Platform {
   const words = text.toLowerCase().split('/');
-  if (words.length > 3 || !words.every((word) => WORD.test(word))) {
+  if (words.length === 1) words.unshift('linux');
+  const [os, architecture, variant = ''] = words;
+  const isWhole = words.length <= 3 && words.every((word) => WORD.test(word));
+  if (!isWhole || os === undefined || architecture === undefined) {
     throw new ImageError('bad-reference', `invalid platform '${text}': OS/ARCH[/VARIANT] is wanted, as linux/amd64`);
   }
-  const [os, architecture, variant = ''] = words.length === 1 ? ['linux', words[0]] : words;
   return normalize({ os, architecture, variant });
 }
 

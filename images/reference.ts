@@ -47,8 +47,8 @@ const PATH_COMPONENT = /^[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*$/;
  * @throws ImageError `bad-reference`
  */
 export function parseReference(text: string): Reference {
-  const file = FILE.exec(text);
-  if (file) return parseFileReference(file[1] as FileReference['kind'], file[2]);
+  const [, transport, rest] = FILE.exec(text) ?? [];
+  if (rest !== undefined) return parseFileReference(transport as FileReference['kind'], rest);
   const id = ID.exec(text);
   if (id) return { kind: 'id', digest: `sha256:${id[1]}` };
   return parseName(text);
@@ -116,8 +116,7 @@ function officialPath(path: string): string {
 /** The name as a person writes it, without tag: `debian`, `foo/bar`, `registry.example/foo/bar`. */
 export function familiarName({ domain, path }: Pick<NameReference, 'domain' | 'path'>): string {
   if (domain !== DEFAULT_DOMAIN) return `${domain}/${path}`;
-  const official = /^library\/([^/]+)$/.exec(path);
-  return official ? official[1] : path;
+  return /^library\/([^/]+)$/.exec(path)?.[1] ?? path;
 }
 
 /** The whole reference as a person writes it. */

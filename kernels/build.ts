@@ -6,6 +6,7 @@ import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import { ExecaError, execa } from 'execa';
+import { hasCode } from '../errors/index.js';
 import {
   directoryName,
   fragmentPaths,
@@ -150,7 +151,7 @@ async function make(build: Build, tree: string, output: string, targets: string[
 async function run(build: Build, command: string, args: string[], cwd?: string, onLine?: (line: string) => void) {
   const log = { file: build.log, append: true } as const;
   const running = execa(command, args, {
-    cwd,
+    ...(cwd !== undefined && { cwd }),
     env: ENVIRONMENT,
     stdin: 'ignore',
     stdout: ['pipe', log],
@@ -196,7 +197,7 @@ function isAlive(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    return (error as NodeJS.ErrnoException).code === 'EPERM';
+    return hasCode(error, 'EPERM');
   }
 }
 

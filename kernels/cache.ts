@@ -90,11 +90,11 @@ function* cached(cache: string) {
     return;
   }
   for (const entry of entries) {
-    const match = /^([a-z]+)-(.+)-([0-9a-f]{16})$/.exec(entry);
-    const name = KERNEL_NAMES.find((known) => known === match?.[1]);
+    const [, called, version, hash] = /^([a-z]+)-(.+)-([0-9a-f]{16})$/.exec(entry) ?? [];
+    const name = KERNEL_NAMES.find((known) => known === called);
     const directory = join(cache, entry);
-    if (match && name && existsSync(join(directory, 'vmlinux'))) {
-      yield { name, version: match[2], hash: match[3], directory };
+    if (version !== undefined && hash !== undefined && name && existsSync(join(directory, 'vmlinux'))) {
+      yield { name, version, hash, directory };
     }
   }
 }

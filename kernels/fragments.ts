@@ -11,13 +11,13 @@ export type Options = ReadonlyMap<string, string>;
 export function parseOptions(...texts: readonly string[]): Options {
   const options = new Map<string, string>();
   for (const line of texts.flatMap((text) => text.split('\n'))) {
-    const unset = /^# (CONFIG_\w+) is not set$/.exec(line);
-    if (unset) {
-      options.set(unset[1], 'n');
+    const [, unset] = /^# (CONFIG_\w+) is not set$/.exec(line) ?? [];
+    if (unset !== undefined) {
+      options.set(unset, 'n');
       continue;
     }
-    const set = /^(CONFIG_\w+)=(.+)$/.exec(line);
-    if (set) options.set(set[1], set[2]);
+    const [, option, value] = /^(CONFIG_\w+)=(.+)$/.exec(line) ?? [];
+    if (option !== undefined && value !== undefined) options.set(option, value);
     else if (line.trim() !== '' && !line.startsWith('#')) throw new SyntaxError(`not a kernel option: ${line}`);
   }
   return options;

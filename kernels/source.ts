@@ -39,11 +39,12 @@ export function treeVersion(tree: string): string {
   } catch (cause) {
     throw new KernelError(`${tree} is not a kernel source tree: it has no Makefile that can be read`, { cause });
   }
-  const [major, minor, patch, extra] = ['VERSION', 'PATCHLEVEL', 'SUBLEVEL', 'EXTRAVERSION'].map(
-    (variable) => new RegExp(`^${variable} *= *(\\S*)$`, 'm').exec(makefile)?.[1] ?? '',
-  );
+  const variableOf = (name: string): string => new RegExp(`^${name} *= *(\\S*)$`, 'm').exec(makefile)?.[1] ?? '';
+  const major = variableOf('VERSION');
+  const minor = variableOf('PATCHLEVEL');
+  const patch = variableOf('SUBLEVEL');
   if (!/^\d+$/.test(major) || !/^\d+$/.test(minor)) {
     throw new KernelError(`${tree} is not a kernel source tree: its Makefile says no VERSION`);
   }
-  return `${major}.${minor}${patch && `.${patch}`}${extra}`;
+  return `${major}.${minor}${patch && `.${patch}`}${variableOf('EXTRAVERSION')}`;
 }

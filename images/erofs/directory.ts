@@ -45,8 +45,7 @@ export function shapeDirectory(sortedNames: string[]): DirectoryShape {
 /** Writes the block of `dirents` from `first` on, `count` of them, at `offset`; names are not padded behind the last. */
 export function writeDirentBlock(into: Buffer, offset: number, dirents: Dirent[], first: number, count: number): void {
   let nameOffset = count * DIRENT_SIZE;
-  for (let i = 0; i < count; i++) {
-    const { name, nid, fileType } = dirents[first + i];
+  for (const [i, { name, nid, fileType }] of dirents.slice(first, first + count).entries()) {
     const at = offset + i * DIRENT_SIZE;
     into.writeUInt32LE(nid % 2 ** 32, at);
     into.writeUInt32LE(Math.floor(nid / 2 ** 32), at + 4);

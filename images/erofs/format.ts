@@ -64,6 +64,6 @@ const CRC32C_TABLE = new Uint32Array(256).map((_, byte) => {
 /** CRC-32C (Castagnoli) as the kernel's crc32c(~0, ...): without the final inversion. */
 export function crc32c(bytes: Uint8Array): number {
   let crc = 0xffffffff;
-  for (const byte of bytes) crc = CRC32C_TABLE[(crc ^ byte) & 0xff] ^ (crc >>> 8);
+  for (const byte of bytes) crc = CRC32C_TABLE[(crc ^ byte) & 0xff]! ^ (crc >>> 8);
   return crc >>> 0;
 }

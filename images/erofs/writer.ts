@@ -79,7 +79,7 @@ export function writeErofs(root: Inode, dataLengths: number[], identity: string)
     if (place.inode.kind === 'directory') writeDirectory(metadata, place, byInode);
     else if (place.inode.kind === 'symlink') metadata.write(place.inode.target, tailOffset(place), 'latin1');
   }
-  writeSuperblock(metadata, { root: placed[0], inodes: placed.length, blocks, buildTime, identity });
+  writeSuperblock(metadata, { root: byInode.get(root)!, inodes: placed.length, blocks, buildTime, identity });
   return metadata;
 }
 
@@ -125,8 +125,8 @@ function collect(root: Inode, extended: (inode: Inode) => boolean): Placed[] {
     placed.push(newPlaced(inode, parent, extended(inode)));
   };
   visit(root, null);
-  for (let i = 0; i < placed.length; i++) {
-    const place = placed[i];
+  // The iteration includes the inodes that it adds.
+  for (const place of placed) {
     if (place.inode.kind !== 'directory') continue;
     const children = [...place.inode.children].filter(([, { inode }]) => !isOverlayWhiteout(inode));
     place.names = [...children.map(([name]) => name), '.', '..'].sort(compareNames);
@@ -225,7 +225,7 @@ function writeInode(into: Buffer, place: Placed, number: number, layerBlocks: nu
 /** The inode's `i_u`: a device number, or the block where the data begins. */
 function addressOf({ inode, size, block }: Placed, layerBlocks: number[]): number {
   if (inode.kind === 'char' || inode.kind === 'block') return inode.device;
-  if (inode.kind === 'file') return size === 0 ? 0 : layerBlocks[inode.layer] + inode.page;
+  if (inode.kind === 'file') return size === 0 ? 0 : layerBlocks[inode.layer]! + inode.page;
   return inode.kind === 'fifo' ? 0 : block;
 }
 
@@ -274,8 +274,8 @@ function writeSuperblock(into: Buffer, { root, inodes, blocks, buildTime, identi
   into.writeUInt32LE(blocks, at + 36);
   // Addresses of inodes count from block 0, and there is no area of shared attributes.
   const uuid = createHash('sha256').update(identity).digest().subarray(0, 16);
-  uuid[6] = (uuid[6] & 0x0f) | 0x80;
-  uuid[8] = (uuid[8] & 0x3f) | 0x80;
+  uuid.writeUInt8((uuid.readUInt8(6) & 0x0f) | 0x80, 6);
+  uuid.writeUInt8((uuid.readUInt8(8) & 0x3f) | 0x80, 8);
   uuid.copy(into, at + 48);
   into.writeUInt32LE(format.crc32c(into.subarray(at, BLOCK_SIZE)), at + 4);
 }

@@ -14,22 +14,28 @@ const MAX_SYMLINKS = 40;
 export function findInode(root: Inode, path: string): Inode | null {
   const pending = path.split('/').reverse();
   const trail = [root];
+  let at = root;
   for (let links = 0; pending.length > 0; ) {
     const name = pending.pop()!;
     if (name === '' || name === '.') continue;
     if (name === '..') {
       if (trail.length > 1) trail.pop();
+      at = trail.at(-1) ?? root;
       continue;
     }
-    const inode = trail[trail.length - 1].children.get(name)?.inode;
+    const inode = at.children.get(name)?.inode;
     if (inode === undefined) return null;
     if (inode.kind !== 'symlink') {
       trail.push(inode);
+      at = inode;
       continue;
     }
     if (++links > MAX_SYMLINKS) return null;
-    if (inode.target.startsWith('/')) trail.length = 1;
+    if (inode.target.startsWith('/')) {
+      trail.length = 1;
+      at = root;
+    }
     for (const part of inode.target.split('/').reverse()) pending.push(part);
   }
-  return trail[trail.length - 1];
+  return at;
 }

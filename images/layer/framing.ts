@@ -11,6 +11,7 @@ import { fstatSync, readSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { pipeline } from 'node:stream/promises';
 import { createDeflateRaw, createInflateRaw } from 'node:zlib';
+import { codeOf } from '../../errors/index.js';
 import { ImageError } from '../errors.js';
 import { writeAll } from './data-file.js';
 
@@ -188,8 +189,9 @@ export async function* readTar(framing: number, data: number, positions: Float64
     let position = 0;
     if (piece.literal === null) {
       entry += piece.entry;
-      if (entry >= positions.length) throw damaged();
-      position = positions[entry] + piece.offset;
+      const start = positions[entry];
+      if (start === undefined) throw damaged();
+      position = start + piece.offset;
       if (position + piece.length > dataLength) throw damaged();
     }
     while (at < piece.length) {
@@ -231,8 +233,7 @@ async function* pieces(framing: number): AsyncGenerator<Piece> {
     }
     await fed;
   } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code ?? '';
-    if (code.startsWith('Z_')) throw damaged(cause);
+    if (codeOf(cause)?.startsWith('Z_')) throw damaged(cause);
     throw cause;
   } finally {
     inflate.destroy();
@@ -273,9 +274,10 @@ function parseNumber(bytes: Buffer, cursor: { at: number }): number | null {
   let value = 0;
   let scale = 1;
   for (let at = cursor.at; at < bytes.length; at++) {
-    value += (bytes[at] & 0x7f) * scale;
+    const byte = bytes[at]!;
+    value += (byte & 0x7f) * scale;
     if (value > Number.MAX_SAFE_INTEGER) throw damaged();
-    if (bytes[at] < 0x80) {
+    if (byte < 0x80) {
       cursor.at = at + 1;
       return value;
     }

@@ -185,8 +185,10 @@ function readRecord(file: Buffer, at: number, heap: number): LayerEntry {
   const link = heap + file.readUInt32LE(at + 44);
   const xattrs = heap + file.readUInt32LE(at + 48);
   const xattrBytes = file.readUInt32LE(at + 52);
+  const kind = KINDS[file.readUInt8(at)];
+  if (kind === undefined) throw damaged('has an entry of unknown kind');
   return {
-    kind: KINDS[file[at]],
+    kind,
     mode: file.readUInt16LE(at + 2),
     uid: file.readUInt32LE(at + 4),
     gid: file.readUInt32LE(at + 8),

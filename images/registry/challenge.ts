@@ -32,8 +32,7 @@ export function parseChallenges(header: string): Challenge[] {
       take(TOKEN68);
       continue;
     }
-    const quoted = take(QUOTED);
-    const value = quoted ? quoted[1].replace(/\\(.)/gs, '$1') : take(TOKEN)?.[0];
+    const value = take(QUOTED)?.[1]?.replace(/\\(.)/gs, '$1') ?? take(TOKEN)?.[0];
     const parameters = challenges.at(-1)?.parameters;
     if (value === undefined || !parameters) return challenges;
     if (!parameters.has(word)) parameters.set(word, value);

@@ -12,6 +12,7 @@ import {
 } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { createSecureContext, rootCertificates, type SecureContext } from 'node:tls';
+import { codeOf, messageOf } from '../../errors/index.js';
 import { ImageError } from '../errors.js';
 import { parseContentLength } from './headers.js';
 import { oneLine } from './one-line.js';
@@ -144,18 +145,19 @@ function trusting(ca: string | null): SecureContext {
     return createSecureContext({ ca: trusted });
   } catch (cause) {
     const what = ca === null ? "the system's certificates" : `the certificates in ${ca}`;
-    throw new ImageError('bad-settings', `cannot use ${what}: ${oneLine((cause as Error).message)}`, { cause });
+    throw new ImageError('bad-settings', `cannot use ${what}: ${oneLine(messageOf(cause))}`, { cause });
   }
 }
 
 /** Errors that do not go away by trying again. */
 const LASTING = new Set(['ENOTFOUND', 'EAI_AGAIN', 'ECONNREFUSED', 'ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EPERM']);
 
-function describeFailure(error: NodeJS.ErrnoException & { errors?: Error[] }, url: URL): Error {
+function describeFailure(error: unknown, url: URL): Error {
   if (error instanceof TransientError) return error;
-  const code = error.code ?? '';
+  const code = codeOf(error) ?? '';
   // Of several addresses, each with its own failure, the last one's is told.
-  const message = oneLine(error.message || error.errors?.at(-1)?.message || code);
+  const last: unknown = error instanceof AggregateError ? error.errors.at(-1) : undefined;
+  const message = oneLine(messageOf(error) || (last instanceof Error && last.message) || code);
   if (code === 'EPROTO' || code.startsWith('ERR_SSL_')) {
     return new NoTlsError(`${url.host} does not speak TLS: ${message}`, { cause: error });
   }
@@ -188,7 +190,7 @@ export async function* bodyOf({ message, url, timeout }: Answer): AsyncGenerator
       yield value;
     }
   } catch (error) {
-    throw describeFailure(error as Error, url);
+    throw describeFailure(error, url);
   } finally {
     clearTimeout(timer);
     if (!message.readableEnded) message.destroy();

@@ -2,6 +2,7 @@
 // of what to do, JSON or a server's name on stdin, JSON on stdout.
 
 import { execa } from 'execa';
+import { messageOf } from '../../errors/index.js';
 import { ImageError } from '../errors.js';
 import { object, parseJson, string } from '../source/json.js';
 import type { Credentials } from './docker-config.js';
@@ -37,7 +38,7 @@ export function parseHelperAnswer(answer: string, helper: string): Credentials |
     if (username === TOKEN_USER) return { kind: 'identity-token', token: secret };
     return { kind: 'password', username, password: secret };
   } catch (cause) {
-    throw failure(helper, (cause as Error).message, cause);
+    throw failure(helper, messageOf(cause), cause);
   }
 }
 

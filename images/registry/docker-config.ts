@@ -5,6 +5,7 @@ import { randomBytes } from 'node:crypto';
 import { chmodSync, mkdirSync, readFileSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { hasCode, messageOf } from '../../errors/index.js';
 import { ImageError } from '../errors.js';
 import { type Json, object, optionalObject, string, stringMap } from '../source/json.js';
 
@@ -55,7 +56,7 @@ export function parseDockerConfig(json: unknown, path: string): DockerConfig {
       credHelpers: stringMap(config.credHelpers, 'credHelpers'),
     };
   } catch (cause) {
-    throw new ImageError('bad-settings', `cannot understand ${path}: ${(cause as Error).message}`, { cause });
+    throw new ImageError('bad-settings', `cannot understand ${path}: ${messageOf(cause)}`, { cause });
   }
 }
 
@@ -114,9 +115,9 @@ function readJson(path: string): unknown {
     if (statSync(path).size > MAX_BYTES) throw new ImageError('bad-settings', `${path} is too large`);
     text = readFileSync(path, 'utf8');
   } catch (cause) {
-    if ((cause as NodeJS.ErrnoException).code === 'ENOENT') return {};
+    if (hasCode(cause, 'ENOENT')) return {};
     if (cause instanceof ImageError) throw cause;
-    throw new ImageError('bad-settings', `cannot read ${path}: ${(cause as Error).message}`, { cause });
+    throw new ImageError('bad-settings', `cannot read ${path}: ${messageOf(cause)}`, { cause });
   }
   if (text.trim() === '') return {};
   try {

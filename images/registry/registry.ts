@@ -65,7 +65,7 @@ export class Registry implements Disposable {
       try {
         const top = await this.#manifest(endpoint, reference, reference.digest ?? reference.tag ?? 'latest');
         // The mirrors before this one have nothing, or are not there.
-        const image = await this.#open(all.slice(i), reference, top, platform);
+        const image = await this.#open([endpoint, ...all.slice(i + 1)], reference, top, platform);
         return { digest: top.descriptor.digest, image };
       } catch (error) {
         if (i === all.length - 1) throw denied(error, reference);
@@ -115,15 +115,22 @@ export class Registry implements Disposable {
     });
   }
 
-  #open(endpoints: Endpoint[], reference: NameReference, top: Manifest, platform: Platform): Promise<SourceImage> {
+  /** Opens an image of the first endpoint, which has the manifest; blobs may come from the others. */
+  #open(
+    endpoints: [Endpoint, ...Endpoint[]],
+    reference: NameReference,
+    top: Manifest,
+    platform: Platform,
+  ): Promise<SourceImage> {
     const { path } = reference;
+    const [endpoint] = endpoints;
     const read = async (descriptor: Descriptor, what: string): Promise<Buffer> => {
       if (descriptor.digest === top.descriptor.digest) return top.bytes;
       if (descriptor.size > MAX_JSON_BYTES) {
         throw new ImageError('too-large', `${what} has ${descriptor.size} bytes; the limit is ${MAX_JSON_BYTES}`);
       }
       if (MANIFEST_TYPES.includes(descriptor.mediaType) || INDEX_TYPES.includes(descriptor.mediaType)) {
-        return (await this.#manifest(endpoints[0], reference, descriptor.digest)).bytes;
+        return (await this.#manifest(endpoint, reference, descriptor.digest)).bytes;
       }
       const chunks: Buffer[] = [];
       const request = blobRequest(path, descriptor, what);

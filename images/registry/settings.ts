@@ -3,6 +3,7 @@
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
+import { hasCode, messageOf } from '../../errors/index.js';
 import { ImageError } from '../errors.js';
 import { canonicalHost } from './host.js';
 
@@ -39,7 +40,7 @@ export function readSettings(): Settings {
     try {
       return parseSettings(read(path), path);
     } catch (error) {
-      if (((error as Error).cause as NodeJS.ErrnoException | undefined)?.code !== 'ENOENT') throw error;
+      if (!(error instanceof Error) || !hasCode(error.cause, 'ENOENT')) throw error;
     }
   }
   return { of: () => DEFAULTS };
@@ -49,7 +50,7 @@ function read(path: string): string {
   try {
     return readFileSync(path, 'utf8');
   } catch (cause) {
-    throw new ImageError('bad-settings', `cannot read ${path}: ${(cause as Error).message}`, { cause });
+    throw new ImageError('bad-settings', `cannot read ${path}: ${messageOf(cause)}`, { cause });
   }
 }
 
@@ -65,7 +66,7 @@ export function parseSettings(text: string, path: string): Settings {
   try {
     json = JSON.parse(text);
   } catch (cause) {
-    throw new ImageError('bad-settings', `${path} is not JSON: ${(cause as Error).message}`, { cause });
+    throw new ImageError('bad-settings', `${path} is not JSON: ${messageOf(cause)}`, { cause });
   }
   const registries = new Map<string, RegistrySettings>();
   for (const [host, value] of Object.entries(asObject(json) ?? fail('an object is wanted'))) {

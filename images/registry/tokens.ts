@@ -1,6 +1,7 @@
 // Access tokens: what a token server gives for credentials, or for nothing (distribution, spec/auth/token.md and
 // oauth.md).
 
+import { messageOf } from '../../errors/index.js';
 import { ImageError } from '../errors.js';
 import { object, parseJson, string } from '../source/json.js';
 import type { Challenge } from './challenge.js';
@@ -78,7 +79,7 @@ export function parseToken(bytes: Buffer, now: number): Token {
     const seconds = typeof life === 'number' && life > 0 && life < 1e9 ? life : DEFAULT_LIFE;
     return { authorization: `Bearer ${token}`, expires: now + seconds * 1000 };
   } catch (cause) {
-    throw new ImageError('network', `cannot understand the token server: ${(cause as Error).message}`, { cause });
+    throw new ImageError('network', `cannot understand the token server: ${messageOf(cause)}`, { cause });
   }
 }
 

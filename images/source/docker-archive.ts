@@ -59,9 +59,9 @@ async function openItem(tree: FileTree, item: ManifestItem): Promise<SourceImage
     config,
     configBytes,
     manifestBytes: null,
-    layers: item.layers.map((name, i) => {
-      const file = find(tree, name);
-      return { diffId: diffIds[i], digest: null, size: file.size, stream: () => file.stream() };
+    layers: diffIds.map((diffId, i) => {
+      const file = find(tree, item.layers[i]!);
+      return { diffId, digest: null, size: file.size, stream: () => file.stream() };
     }),
   };
 }
@@ -76,9 +76,10 @@ function parseItem(value: unknown): ManifestItem {
 }
 
 function choose(items: ManifestItem[], tag: string | null, path: string): ManifestItem {
-  if (items.length === 0) throw new ImageError('not-an-image', `${path} holds no image`);
+  const [first] = items;
+  if (first === undefined) throw new ImageError('not-an-image', `${path} holds no image`);
   if (tag === null) {
-    if (items.length === 1) return items[0];
+    if (items.length === 1) return first;
     throw new ImageError('unknown-image', `${path} holds ${items.length} images: name one (${names(items)})`);
   }
   const wanted = canonical(tag);

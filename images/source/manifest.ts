@@ -77,7 +77,7 @@ export async function openManifest(blobs: BlobSource, first: Descriptor, platfor
     manifestBytes: manifest.bytes,
     layers: layers.map(
       (layer, i): SourceLayer => ({
-        diffId: diffIds[i],
+        diffId: diffIds[i]!,
         digest: layer.digest,
         size: layer.size,
         stream: () => blobs.stream(layer),
@@ -125,7 +125,8 @@ export function choosePlatform(manifests: Descriptor[], machine: Platform): Desc
     if (suits > most) [best, most] = [descriptor, suits];
   }
   if (best) return best;
-  if (manifests.length === 1 && !manifests[0].platform) return manifests[0];
+  const [only, ...others] = manifests;
+  if (only && others.length === 0 && !only.platform) return only;
   throw new ImageError('unsupported', `the image has no variant for ${formatPlatform(machine)}`);
 }
 

@@ -64,7 +64,8 @@ async function openImage(tree: FileTree, descriptor: Descriptor): Promise<Source
 }
 
 function choose(manifests: Descriptor[], tag: string | null, path: string): Descriptor {
-  if (manifests.length === 0) throw new ImageError('not-an-image', `${path} holds no image`);
+  const [first] = manifests;
+  if (first === undefined) throw new ImageError('not-an-image', `${path} holds no image`);
   const tags = [...new Set(manifests.map(({ annotations }) => annotations[TAG_ANNOTATION]))]
     .filter((name): name is string => typeof name === 'string')
     .sort();
@@ -74,7 +75,7 @@ function choose(manifests: Descriptor[], tag: string | null, path: string): Desc
     if (!found) throw new ImageError('unknown-image', `No such image: ${path} has no tag ${tag}${among(tags)}`);
     return found;
   }
-  if (manifests.length === 1) return manifests[0];
+  if (manifests.length === 1) return first;
   if (manifests.every(({ platform }) => platform)) return choosePlatform(manifests, MACHINE);
   throw new ImageError('unknown-image', `${path} holds ${manifests.length} images: name one${among(tags)}`);
 }

@@ -122,7 +122,7 @@ class Extraction {
   async #file(inode: Inode, path: Buffer): Promise<void> {
     const output = await open(path, 'wx', 0o600);
     try {
-      if (inode.size > 0) await copy(this.#layers[inode.layer], inode.page * PAGE_SIZE, output, inode.size);
+      if (inode.size > 0) await copy(this.#layers[inode.layer]!, inode.page * PAGE_SIZE, output, inode.size);
       this.#setMetadata(inode, output.fd);
     } finally {
       await output.close();

@@ -4,6 +4,7 @@
 import { closeSync, openSync } from 'node:fs';
 import { unlink } from 'node:fs/promises';
 import { join } from 'node:path';
+import { hasCode } from '../../errors/index.js';
 import { ImageError, toImageError } from '../errors.js';
 import { DISK, HOLDERS, imagePath } from './layout.js';
 import { tryLock, withStoreLock } from './lock.js';
@@ -39,7 +40,7 @@ export async function releaseImage(home: string, holder: string): Promise<void> 
     await unlink(path);
     await syncDirectory(join(home, HOLDERS));
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw toImageError(error, `cannot release ${holder}`);
+    if (!hasCode(error, 'ENOENT')) throw toImageError(error, `cannot release ${holder}`);
   }
 }
 
@@ -66,7 +67,7 @@ export function isRunning(home: string, digest: string): boolean {
   try {
     fd = openSync(join(imagePath(home, digest), DISK), 'r');
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    if (hasCode(error, 'ENOENT')) return false;
     throw error;
   }
   try {

@@ -34,7 +34,7 @@ export async function writeDisk(folder: string, image: DiskSource, indexes: Laye
     config: image.config,
     metadataLength: metadata.length,
     metadataDigest: sha256(metadata),
-    layers: image.diffIds.map((diffId, i) => ({ diffId, dataLength: indexes[i].dataLength })),
+    layers: image.diffIds.map((diffId, i) => ({ diffId, dataLength: indexes[i]!.dataLength })),
   });
   await writeSynced(join(folder, DISK), metadata);
   await writeSynced(join(folder, RECORD), JSON.stringify(record));

@@ -2,6 +2,7 @@
 
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { hasCode } from '../../errors/index.js';
 import { ImageError } from '../errors.js';
 import { type LayerIndex, readLayerIndex } from '../layer/layer-index.js';
 import { DATA, FRAMING, INDEX, LAYERS, layerPath } from './layout.js';
@@ -19,7 +20,7 @@ export function isWhole(home: string, diffId: string): boolean {
       statSync(join(folder, FRAMING)).size > 0
     );
   } catch (error) {
-    if (error instanceof ImageError || (error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    if (error instanceof ImageError || hasCode(error, 'ENOENT')) return false;
     throw error;
   }
 }
@@ -34,7 +35,7 @@ export function readIndex(folder: string): LayerIndex | null {
   try {
     return readLayerIndex(readFileSync(join(folder, INDEX)));
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    if (hasCode(error, 'ENOENT')) return null;
     throw error;
   }
 }

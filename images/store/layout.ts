@@ -51,7 +51,7 @@ export function namePath(home: string, { domain, path, tag, digest }: NameRefere
 
 /** The name that a file under names/ stands for. */
 export function nameOf(directory: string, file: string): NameReference {
-  const [domain, ...path] = directory.split('+');
+  const [domain = '', ...path] = directory.split('+');
   const [tag, digest] = file.startsWith('sha256:') ? [null, file] : [file, null];
   return { kind: 'name', domain, path: path.join('/'), tag, digest };
 }

@@ -4,6 +4,7 @@
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { hasCode } from '../../errors/index.js';
 import { errno, libcFunction } from '../../libc/index.js';
 import { ImageError } from '../errors.js';
 import { LOCK } from './layout.js';
@@ -61,9 +62,9 @@ function openLock(home: string): number {
     mkdirSync(home, { recursive: true, mode: 0o700 });
     return openSync(join(home, LOCK), 'a', 0o600);
   } catch (cause) {
-    const code = (cause as NodeJS.ErrnoException).code;
-    if (code === 'EROFS') throw new ImageError('no-permission', `the image store ${home} is read-only`, { cause });
-    if (code === 'EACCES' || code === 'EPERM') {
+    if (hasCode(cause, 'EROFS'))
+      throw new ImageError('no-permission', `the image store ${home} is read-only`, { cause });
+    if (hasCode(cause, 'EACCES', 'EPERM')) {
       throw new ImageError('no-permission', `you may not write to the image store ${home}`, { cause });
     }
     throw cause;

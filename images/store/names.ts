@@ -2,6 +2,7 @@
 
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { hasCode } from '../../errors/index.js';
 import { ImageError } from '../errors.js';
 import { familiarReference, type IdReference, type NameReference, parseReference } from '../reference.js';
 import { IMAGES, imagePath, NAMES, nameOf, namePath } from './layout.js';
@@ -23,8 +24,7 @@ function readNameFile(home: string, name: NameReference): string | null {
   try {
     return readFileSync(namePath(home, name), 'utf8');
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === 'ENOENT' || code === 'ENOTDIR') return null;
+    if (hasCode(error, 'ENOENT', 'ENOTDIR')) return null;
     throw error;
   }
 }
@@ -113,8 +113,7 @@ export function list(directory: string): string[] {
   try {
     return readdirSync(directory);
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code;
-    if (code === 'ENOENT' || code === 'ENOTDIR') return [];
+    if (hasCode(error, 'ENOENT', 'ENOTDIR')) return [];
     throw error;
   }
 }

@@ -3,6 +3,7 @@
 import { createHash } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
+import { hasCode } from '../../errors/index.js';
 import { ImageError } from '../errors.js';
 import { parseConfig } from '../source/config.js';
 import type { Extent, Image, ImageConfig } from '../types.js';
@@ -116,7 +117,7 @@ export function readIfThere(path: string): Buffer | null {
   try {
     return readFileSync(path);
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null;
+    if (hasCode(error, 'ENOENT')) return null;
     throw error;
   }
 }

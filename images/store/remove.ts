@@ -87,7 +87,9 @@ function namesTaken(names: NameReference[], taken: NameReference): NameReference
 
 /** Whether an image has more names than a tag and the digests beside it. */
 function areSeveral(names: NameReference[]): boolean {
-  return names.filter(({ tag }) => tag !== null).length > 1 || names.some((name) => !isSameRepository(name, names[0]));
+  const [first] = names;
+  if (first === undefined) return false;
+  return names.filter(({ tag }) => tag !== null).length > 1 || names.some((name) => !isSameRepository(name, first));
 }
 
 function isSameRepository(one: NameReference, other: NameReference): boolean {
@@ -96,8 +98,8 @@ function isSameRepository(one: NameReference, other: NameReference): boolean {
 
 /** What keeps an image from being removed, in words; null if nothing does. */
 function userOf(home: string, digest: string): string | null {
-  const holders = heldImages(home).get(digest);
-  if (holders) return `container ${holders[0].slice(0, 12)}`;
+  const [holder] = heldImages(home).get(digest) ?? [];
+  if (holder !== undefined) return `container ${holder.slice(0, 12)}`;
   return isRunning(home, digest) ? 'a running container' : null;
 }
 

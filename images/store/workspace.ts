@@ -4,6 +4,7 @@
 import { closeSync, mkdirSync, mkdtempSync, openSync } from 'node:fs';
 import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { hasCode } from '../../errors/index.js';
 import { unusedLayers } from './layers.js';
 import { layerPath, TMP } from './layout.js';
 import { tryLock, withStoreLock } from './lock.js';
@@ -69,7 +70,7 @@ function isAbandoned(path: string): boolean {
     fd = openSync(path, 'r');
   } catch (error) {
     // Its owner has just removed it.
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false;
+    if (hasCode(error, 'ENOENT')) return false;
     throw error;
   }
   try {

@@ -40,12 +40,12 @@ function isHeader(buffer: Buffer, offset: number): boolean {
   let sum = 8 * 0x20;
   let high = 0;
   for (let i = offset; i < offset + BLOCK_SIZE; i++) {
-    sum += buffer[i];
-    high += buffer[i] >> 7;
+    sum += buffer[i]!;
+    high += buffer[i]! >> 7;
   }
   for (let i = offset + 148; i < offset + 156; i++) {
-    sum -= buffer[i];
-    high -= buffer[i] >> 7;
+    sum -= buffer[i]!;
+    high -= buffer[i]! >> 7;
   }
   const stored = octal(buffer, offset + 148, 8);
   // Some old writers summed signed chars.
@@ -70,7 +70,7 @@ export function parseHeader(buffer: Buffer, offset: number): TarHeader {
   }
   return {
     name,
-    typeflag: String.fromCharCode(buffer[offset + 156]),
+    typeflag: buffer.toString('latin1', offset + 156, offset + 157),
     mode: integer(buffer, offset + 100, 8, 'mode'),
     uid: integer(buffer, offset + 108, 8, 'uid'),
     gid: integer(buffer, offset + 116, 8, 'gid'),
@@ -94,7 +94,7 @@ export function text(buffer: Buffer, offset: number, length: number): string {
  * number (GNU's "base-256").
  */
 export function integer(buffer: Buffer, offset: number, length: number, field: string): number {
-  const value = buffer[offset] & 0x80 ? base256(buffer, offset, length) : octal(buffer, offset, length);
+  const value = buffer[offset]! & 0x80 ? base256(buffer, offset, length) : octal(buffer, offset, length);
   if (!Number.isSafeInteger(value)) throw badTar(`a header's ${field} is not a number`);
   return value;
 }
@@ -107,7 +107,7 @@ function octal(buffer: Buffer, offset: number, length: number): number {
   while (end > start && buffer[end - 1] === 0x20) end--;
   let value = 0;
   for (let i = start; i < end; i++) {
-    const digit = buffer[i] - 0x30;
+    const digit = buffer[i]! - 0x30;
     if (digit < 0 || digit > 7) return Number.NaN;
     value = value * 8 + digit;
   }
@@ -115,9 +115,9 @@ function octal(buffer: Buffer, offset: number, length: number): number {
 }
 
 function base256(buffer: Buffer, offset: number, length: number): number {
-  const negative = (buffer[offset] & 0x40) !== 0;
+  const negative = (buffer[offset]! & 0x40) !== 0;
   const flip = negative ? 0xff : 0;
-  let value = (buffer[offset] ^ flip) & 0x3f;
-  for (let i = offset + 1; i < offset + length; i++) value = value * 256 + (buffer[i] ^ flip);
+  let value = (buffer[offset]! ^ flip) & 0x3f;
+  for (let i = offset + 1; i < offset + length; i++) value = value * 256 + (buffer[i]! ^ flip);
   return negative ? -value - 1 : value;
 }

@@ -287,7 +287,7 @@ export class TarReader {
     } else if (this.#state === 'data') {
       let at = 0;
       while (at < bytes.length) {
-        const segment = this.#segments[this.#segment];
+        const segment = this.#segments[this.#segment]!;
         const length = Math.min(bytes.length - at, segment.length - this.#segmentAt);
         this.#sink.data(segment.offset + this.#segmentAt, bytes.subarray(at, at + length));
         at += length;

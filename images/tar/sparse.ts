@@ -56,13 +56,14 @@ export class PaxSparseTable {
   /** Takes the next block; the segments once they are complete, else null. */
   push(buffer: Buffer, offset: number): Segment[] | null {
     for (let i = offset; i < offset + BLOCK_SIZE; i++) {
-      const byte = buffer[i];
+      const byte = buffer[i]!;
       if (byte === 0x0a) {
         if (this.#digits === '') throw badTar('a malformed sparse table');
         this.#numbers.push(Number(this.#digits));
         this.#digits = '';
-        if (this.#numbers[0] > MAX_SPARSE_SEGMENTS) throw tooManySegments();
-        if (this.#numbers.length === 1 + 2 * this.#numbers[0]) return pairs(this.#numbers.slice(1));
+        const [count = 0] = this.#numbers;
+        if (count > MAX_SPARSE_SEGMENTS) throw tooManySegments();
+        if (this.#numbers.length === 1 + 2 * count) return pairs(this.#numbers.slice(1));
       } else {
         if (byte < 0x30 || byte > 0x39 || this.#digits.length >= 15) throw badTar('a malformed sparse table');
         this.#digits += String.fromCharCode(byte);
@@ -77,7 +78,7 @@ export function pairs(numbers: number[]): Segment[] {
   if (numbers.length % 2 !== 0) throw badTar('a malformed sparse table');
   if (numbers.length / 2 > MAX_SPARSE_SEGMENTS) throw tooManySegments();
   const segments: Segment[] = [];
-  for (let i = 0; i < numbers.length; i += 2) segments.push({ offset: numbers[i], length: numbers[i + 1] });
+  for (let i = 0; i < numbers.length; i += 2) segments.push({ offset: numbers[i]!, length: numbers[i + 1]! });
   return segments;
 }
 

@@ -71,7 +71,7 @@ const TYPE_BITS: Record<string, number> = {
 function expectedLine(member: TarMember, links: number): string {
   const { path, type = '0', mode = 0o644, uid = 0, gid = 0, mtime = [0, 0], xattrs = {} } = member;
   const data = Buffer.from(member.data ?? '');
-  const bits = TYPE_BITS[type] | (type === '2' ? 0o777 : mode);
+  const bits = TYPE_BITS[type]! | (type === '2' ? 0o777 : mode);
   const fields = [
     `/${escaped(path.replace(/\/$/, ''))}`.replace(/^\/$/, ''),
     bits.toString(8).padStart(6, '0'),
@@ -83,7 +83,7 @@ function expectedLine(member: TarMember, links: number): string {
   if (type === '3' || type === '4') fields.push(`device=${member.device![0]}:${member.device![1]}`);
   if (type === '2') fields.push(`target=${escaped(member.link!)}`);
   for (const name of Object.keys(xattrs).sort()) {
-    fields.push(`${escaped(name)}=${Buffer.from(xattrs[name], 'latin1').toString('hex')}`);
+    fields.push(`${escaped(name)}=${Buffer.from(xattrs[name]!, 'latin1').toString('hex')}`);
   }
   return fields.join(' ');
 }
@@ -196,7 +196,7 @@ describe('an EROFS disk', () => {
       mounted(checkedDisk(disk, join(place, 'disk')), place, (directory) => {
         expect(readdirSync(join(directory, 'd')).sort()).toEqual(names.toSorted());
         for (let i = 0; i < names.length; i += 997) {
-          expect(readFileSync(join(directory, 'd', names[i]), 'latin1')).toBe(names[i]);
+          expect(readFileSync(join(directory, 'd', names[i]!), 'latin1')).toBe(names[i]!);
           expect(statSync(join(directory, 'd', `${names[i]}x`), { throwIfNoEntry: false })).toBeUndefined();
         }
       });
@@ -211,7 +211,7 @@ describe('an EROFS disk', () => {
       pax: { 'GNU.sparse.map': `0,5,${far},3`, 'GNU.sparse.size': `${far + 3}`, 'GNU.sparse.name': 'big' },
     };
     await withDisk(tar([sparse, { path: 'after', data: 'after' }]), (disk, place) => {
-      expect(statSync(disk[1].path).blocks * 512).toBeLessThan(1 << 20);
+      expect(statSync(disk[1]!.path).blocks * 512).toBeLessThan(1 << 20);
       const file = join(place, 'disk');
       checkedDisk(disk, file);
       mounted(file, place, (directory) => {
@@ -234,8 +234,8 @@ describe('an EROFS disk', () => {
       yield tar([{ path: 'after', data: 'after' }]);
     }
     await withDisk(stream(), (disk, place) => {
-      expect(disk[1].length).toBe((256 << 20) + 4096);
-      expect(statSync(disk[1].path).blocks * 512).toBeLessThan(1 << 20);
+      expect(disk[1]!.length).toBe((256 << 20) + 4096);
+      expect(statSync(disk[1]!.path).blocks * 512).toBeLessThan(1 << 20);
       mounted(checkedDisk(disk, join(place, 'disk')), place, (directory) => {
         expect(readFileSync(join(directory, 'after'), 'latin1')).toBe('after');
       });
@@ -280,7 +280,7 @@ describe('an EROFS disk', () => {
     ]);
     const digestOf = () =>
       withDisk(archive, (disk) => {
-        const metadata = readFileSync(disk[0].path);
+        const metadata = readFileSync(disk[0]!.path);
         // The UUID comes from the image ID, which has the time of the import in it; the checksum follows.
         metadata.fill(0, 1024 + 48, 1024 + 64);
         metadata.fill(0, 1024 + 4, 1024 + 8);

@@ -262,15 +262,16 @@ describe('the JSON of an image', () => {
   function treeOf(files: Record<string, Buffer>): FileTree {
     return {
       path: 'memory',
-      find: (name) =>
-        Object.hasOwn(files, name)
-          ? {
-              size: files[name].length,
-              async *stream() {
-                yield files[name];
-              },
-            }
-          : null,
+      find: (name) => {
+        const bytes = Object.hasOwn(files, name) ? files[name] : undefined;
+        if (bytes === undefined) return null;
+        return {
+          size: bytes.length,
+          async *stream() {
+            yield bytes;
+          },
+        };
+      },
     };
   }
 

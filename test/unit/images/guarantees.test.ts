@@ -64,7 +64,7 @@ describe('what is derived from layers', () => {
     'a disk cut short': (disk: string) => truncateSync(disk, 4096),
     'a disk with one bit changed': (disk: string) => {
       const bytes = readFileSync(disk);
-      bytes[bytes.length - 5000] ^= 1;
+      bytes[bytes.length - 5000]! ^= 1;
       writeFileSync(disk, bytes);
     },
     'an empty record': (disk: string) => truncateSync(join(disk, '../record.json'), 0),
@@ -78,11 +78,11 @@ describe('what is derived from layers', () => {
     const files = Array.from({ length: 200 }, (_, i) => ({ path: `file-${i}`, data: `${i}` }));
     await store.load(layout('image', [files, [{ path: '.wh.file-7' }]]));
     const before = await store.resolve('image:1');
-    const whole = readFileSync(before.disk[0].path);
-    damage(before.disk[0].path);
+    const whole = readFileSync(before.disk[0]!.path);
+    damage(before.disk[0]!.path);
     expect((await store.list())[0]).toMatchObject({ name: 'image', tag: '1', digest: before.digest });
     expect(await store.resolve('image:1')).toEqual(before);
-    expect(readFileSync(before.disk[0].path).equals(whole)).toBe(true);
+    expect(readFileSync(before.disk[0]!.path).equals(whole)).toBe(true);
     checkedDisk(before.disk, join(place, 'disk'));
     const now = fingerprint();
     await store.resolve('image:1');
@@ -93,9 +93,9 @@ describe('what is derived from layers', () => {
   test('is made by one of several that find it lost, or by all', async () => {
     await store.load(layout('image', [[{ path: 'a', data: 'a' }]]));
     const { disk } = await store.resolve('image:1');
-    rmSync(disk[0].path);
+    rmSync(disk[0]!.path);
     const results = await Promise.all([1, 2, 3].map(() => finished(run(home, `store.resolve('image:1')`))));
-    for (const { code, stdout, stderr } of results) expect([code, stderr, stdout]).toEqual([0, '', results[0].stdout]);
+    for (const { code, stdout, stderr } of results) expect([code, stderr, stdout]).toEqual([0, '', results[0]!.stdout]);
     checkedDisk((await store.resolve('image:1')).disk, join(place, 'disk'));
   });
 });
@@ -105,11 +105,11 @@ describe('a damaged layer', () => {
     const directory = layout('image', [[{ path: 'a', data: 'contents' }]]);
     await store.load(directory);
     const { disk } = await store.resolve('image:1');
-    truncateSync(join(disk[1].path, '..', file), 0);
+    truncateSync(join(disk[1]!.path, '..', file), 0);
     await store.load(directory);
     expect(await store.resolve('image:1')).toEqual({ ...(await store.resolve('image:1')), disk });
     checkedDisk(disk, join(place, 'disk'));
-    expect(readFileSync(disk[1].path, 'latin1')).toMatch(/^contents/);
+    expect(readFileSync(disk[1]!.path, 'latin1')).toMatch(/^contents/);
     expect([ls('layers').length, ls('tmp').length]).toEqual([1, 0]);
   });
 });
@@ -118,7 +118,7 @@ describe('the next command that writes', () => {
   test('sweeps layers without an image, and what dead processes were making', async () => {
     await store.load(layout('image', [[{ path: 'a', data: 'a' }]]));
     const layer = ls('layers')[0];
-    execFileSync('cp', ['-r', join(home, STORE, 'layers', layer), join(home, STORE, 'layers', '0'.repeat(64))]);
+    execFileSync('cp', ['-r', join(home, STORE, 'layers', layer!), join(home, STORE, 'layers', '0'.repeat(64))]);
     mkdirSync(join(home, STORE, 'tmp/wdead/half'), { recursive: true });
     await store.tag('image:1', 'image:2');
     expect([ls('layers'), ls('tmp')]).toEqual([[layer], []]);
@@ -186,11 +186,11 @@ describe('pruning', () => {
     expect(await store.prune()).toEqual({ untagged: [], deleted: [], reclaimed: 0 });
     await store.tag('two:1', 'one:1');
     const first = await store.prune();
-    expect(first.deleted).toEqual([one.digest, expect.stringMatching(/^sha256:/)]);
+    expect(first.deleted).toEqual([one!.digest, expect.stringMatching(/^sha256:/)]);
     const before = (await store.usage()).images.size;
-    const second = await store.prune({ all: true, keep: (digest) => digest === three.digest });
+    const second = await store.prune({ all: true, keep: (digest) => digest === three!.digest });
     expect(second.untagged.sort()).toEqual(['one:1', 'two:1']);
-    expect(second.deleted).toContain(two.digest);
+    expect(second.deleted).toContain(two!.digest);
     expect(before - second.reclaimed).toBe((await store.usage()).images.size);
     checkedDisk((await store.resolve('three:1')).disk, join(place, 'disk'));
   });

@@ -158,7 +158,7 @@ describe('an imported root file system', () => {
       await expect(store.import(pieces(large), 'large')).rejects.toEqual(failure('no-space'));
       expect(stored(home)).toEqual([]);
       await store.import(pieces(archive), 'small');
-      expect(readFileSync((await store.resolve('small')).disk[1].path)).toHaveLength(8192);
+      expect(readFileSync((await store.resolve('small')).disk[1]!.path)).toHaveLength(8192);
     } finally {
       execFileSync('umount', [mount]);
     }

@@ -40,7 +40,7 @@ beforeAll(async () => {
     writeLayout(layout, [tar(base), tar([{ path: name, data: random.bytes(20_000) }])], { tag: `${name}:1` });
     return layout;
   });
-  await Promise.all(IMAGES.map((name, i) => push(layouts[i], `${registry.host}/${name}:1`)));
+  await Promise.all(IMAGES.map((name, i) => push(layouts[i]!, `${registry.host}/${name}:1`)));
   const pulls = IMAGES.map((name) => `${registry.host}/${name}:1`);
   const loop = (body: string) => `(async () => { console.log('begun'); for (;;) { ${body} } })()`;
   loops = {
@@ -86,9 +86,9 @@ test(`processes that pull, load and prune leave whole images, killed ${2 * ROUND
   ];
   let seen = 0;
   for (let round = 0; round < ROUNDS; round++) {
-    await store.load(layouts[round % layouts.length]);
+    await store.load(layouts[round % layouts.length]!);
     await Promise.all(
-      pairs[round % pairs.length].map(async (loop) => {
+      pairs[round % pairs.length]!.map(async (loop) => {
         const child = run(home, loop);
         const end = finished(child);
         await new Promise((resolve) => child.stdout!.once('data', resolve));
@@ -103,7 +103,7 @@ test(`processes that pull, load and prune leave whole images, killed ${2 * ROUND
     expect(fingerprint()).toBe(before);
   }
   expect(seen).toBeGreaterThan(ROUNDS / 2);
-  await store.load(layouts[0]);
+  await store.load(layouts[0]!);
   expect(ls('tmp')).toEqual([]);
   await store.prune({ all: true });
   expect([ls('layers'), ls('images'), ls('names'), ls('tmp')]).toEqual([[], [], [], []]);

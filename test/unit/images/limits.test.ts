@@ -167,7 +167,7 @@ describe('a layer', () => {
   test('longer than a tar may be is refused', async () => {
     const files = await Promise.all(['data', 'framing'].map((name) => open(join(place, name), 'w')));
     const layer = endless([{ path: 'a', data: Buffer.alloc(MIB, 1) }], 100);
-    await expect(convertLayer(layer, files[0], files[1], 10 * MIB)).rejects.toEqual(exceeded(10 * MIB));
+    await expect(convertLayer(layer, files[0]!, files[1]!, 10 * MIB)).rejects.toEqual(exceeded(10 * MIB));
     await Promise.all(files.map((file) => file.close()));
   });
 

@@ -98,7 +98,7 @@ describe('a reference', () => {
         const parts = namePath('/home', parsed).split('/');
         expect(parts.slice(0, 3)).toEqual(['', 'home', 'names']);
         expect(parts).toHaveLength(5);
-        expect(nameOf(parts[3], parts[4])).toEqual(parsed);
+        expect(nameOf(parts[3]!, parts[4]!)).toEqual(parsed);
       }),
     );
   });

@@ -78,8 +78,8 @@ describe('a saved image', () => {
     const { imageId, diffIds } = await load('image', [BASE, TOP]);
     const directory = unpacked(await save('image:1'));
     const blobs = join(directory, 'blobs/sha256');
-    expect(readFileSync(join(blobs, diffIds[0].slice(7)))).toEqual(BASE);
-    expect(readFileSync(join(blobs, diffIds[1].slice(7)))).toEqual(TOP);
+    expect(readFileSync(join(blobs, diffIds[0]!.slice(7)))).toEqual(BASE);
+    expect(readFileSync(join(blobs, diffIds[1]!.slice(7)))).toEqual(TOP);
     for (const name of readdirSync(blobs)) expect(sha256(readFileSync(join(blobs, name)))).toBe(`sha256:${name}`);
     expect(readdirSync(blobs)).toContain(imageId.slice(7));
   });
@@ -130,7 +130,7 @@ describe('a saved image', () => {
     expect(
       tool('tar', 'tf', archive)
         .split('\n')
-        .filter((name) => name.includes(one.diffIds[0].slice(7))),
+        .filter((name) => name.includes(one.diffIds[0]!.slice(7))),
     ).toHaveLength(1);
     await store.prune({ all: true });
     expect(await store.load(archive)).toEqual([
@@ -205,23 +205,23 @@ describe('saving', () => {
 
   test('notices contents that have changed since they were stored', async () => {
     const { diffIds } = await load('image', [BASE]);
-    const data = join(place, 'home', STORE, 'layers', diffIds[0].slice(7), 'data');
+    const data = join(place, 'home', STORE, 'layers', diffIds[0]!.slice(7), 'data');
     const bytes = readFileSync(data);
-    bytes[0] ^= 1;
+    bytes[0]! ^= 1;
     writeFileSync(data, bytes);
     await expect(save('image:1')).rejects.toEqual(failure('corrupt', /stored layer .* is damaged/));
   });
 
   test('notices any damage to what is kept of the tar, in one line', async () => {
     const { diffIds } = await load('image', [BASE]);
-    const framing = join(place, 'home', STORE, 'layers', diffIds[0].slice(7), 'framing');
+    const framing = join(place, 'home', STORE, 'layers', diffIds[0]!.slice(7), 'framing');
     const whole = readFileSync(framing);
     const archive = readFileSync(await save('image:1'));
     const random = new Random(5);
     let noticed = 0;
     for (let i = 0; i < 60; i++) {
       const bytes = Buffer.from(whole);
-      for (let n = random.below(3); n >= 0; n--) bytes[random.below(bytes.length)] ^= 1 + random.below(255);
+      for (let n = random.below(3); n >= 0; n--) bytes[random.below(bytes.length)]! ^= 1 + random.below(255);
       writeFileSync(framing, random.chance(0.2) ? bytes.subarray(0, 1 + random.below(bytes.length - 1)) : bytes);
       try {
         // Some bits of a deflate stream mean nothing.

@@ -143,9 +143,9 @@ describe('an OCI layout', () => {
   });
 
   const damages: [string, (written: WrittenLayout) => void, object][] = [
-    ['a layer changed', ({ layerDigests }) => change(layerDigests[0]), failure('corrupt')],
-    ['a layer cut off', ({ layerDigests }) => truncateSync(blob(layerDigests[0]), 50), failure('corrupt', /50 bytes/)],
-    ['a layer missing', ({ layerDigests }) => rmSync(blob(layerDigests[1])), failure('corrupt', /lacks a layer/)],
+    ['a layer changed', ({ layerDigests }) => change(layerDigests[0]!), failure('corrupt')],
+    ['a layer cut off', ({ layerDigests }) => truncateSync(blob(layerDigests[0]!), 50), failure('corrupt', /50 bytes/)],
+    ['a layer missing', ({ layerDigests }) => rmSync(blob(layerDigests[1]!)), failure('corrupt', /lacks a layer/)],
     ['the config changed', ({ imageId }) => change(imageId), failure('corrupt', /does not match its digest/)],
     ['the manifest changed', ({ manifestDigest }) => change(manifestDigest), failure('corrupt', /match its digest/)],
     ['no JSON', () => writeFileSync(join(layout, 'index.json'), '{'), failure('corrupt', /not JSON/)],
@@ -197,7 +197,7 @@ describe('an OCI layout', () => {
 
   function change(digest: string): void {
     const bytes = readFileSync(blob(digest));
-    bytes[bytes.length >> 1] ^= 0x20;
+    bytes[bytes.length >> 1]! ^= 0x20;
     writeFileSync(blob(digest), bytes);
   }
 
@@ -213,7 +213,7 @@ describe('an OCI layout', () => {
   ])('with a damaged layer of %s leaves nothing behind', async (program, mediaType) => {
     const compress = (bytes: Buffer) => {
       const compressed = execFileSync(program, ['-cq'], { input: bytes });
-      compressed[compressed.length >> 1] ^= 0xff;
+      compressed[compressed.length >> 1]! ^= 0xff;
       return { bytes: compressed, mediaType };
     };
     writeLayout(layout, LAYERS, { compress });
@@ -263,10 +263,10 @@ describe('an archive', () => {
     const path = join(place, 'docker.tar');
     const members: TarMember[] = [
       { path: 'c.json', data: config },
-      { path: 'one/layer.tar', data: LAYERS[0] },
+      { path: 'one/layer.tar', data: LAYERS[0]! },
       // What older versions write for a layer that is there already.
       { path: 'two/layer.tar', type: '2', link: '../three/layer.tar' },
-      { path: 'three/layer.tar', data: gzipSync(LAYERS[1]) },
+      { path: 'three/layer.tar', data: gzipSync(LAYERS[1]!) },
       ...more,
       { path: 'manifest.json', data: JSON.stringify(change(manifest)) },
     ];

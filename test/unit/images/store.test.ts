@@ -123,13 +123,13 @@ describe('a store', () => {
   test('leaves the bytes to who has them open', async () => {
     await store.import(tarFile('a.tar', [{ path: 'a', data: 'still here' }]), 'foo');
     const { disk } = await store.resolve('foo');
-    const file = openSync(disk[1].path, 'r');
+    const file = openSync(disk[1]!.path, 'r');
     await store.remove('foo');
     const bytes = Buffer.alloc(10);
     readSync(file, bytes, 0, 10, 0);
     closeSync(file);
     expect(bytes.toString()).toBe('still here');
-    expect(existsSync(disk[1].path)).toBe(false);
+    expect(existsSync(disk[1]!.path)).toBe(false);
   });
 
   test('runs an image without writing anything', async () => {
@@ -137,14 +137,14 @@ describe('a store', () => {
     await store.resolve(reference);
     const before = execFileSync('find', [home, '-printf', '%p %T@ %C@\n'], { encoding: 'utf8' });
     await store.resolve(reference);
-    await store.resolve((await store.list())[0].digest);
+    await store.resolve((await store.list())[0]!.digest);
     expect(execFileSync('find', [home, '-printf', '%p %T@ %C@\n'], { encoding: 'utf8' })).toBe(before);
   });
 
   test('says so when an image in it is damaged, and forgets the image all the same', async () => {
     await store.import(tarFile('a.tar', [{ path: 'a', data: 'a' }]), 'foo');
     const { disk } = await store.resolve('foo');
-    truncateSync(disk[1].path, 0);
+    truncateSync(disk[1]!.path, 0);
     await expect(store.resolve('foo')).rejects.toEqual(failure('corrupt', /damaged: load or import it again/));
     await store.remove('foo');
     expect(await store.list()).toEqual([]);
@@ -152,13 +152,13 @@ describe('a store', () => {
 
   test('notices an index that has changed since it was written, and brings the layer once more', async () => {
     const one = await store.resolve(layout('one', [[{ path: 'base', data: 'base' }]]));
-    const index = join(home, STORE, 'layers', ls('layers')[0], 'index');
+    const index = join(home, STORE, 'layers', ls('layers')[0]!, 'index');
     const bytes = readFileSync(index);
     const changed = Buffer.from(bytes);
-    changed[100] ^= 1;
+    changed[100]! ^= 1;
     chmodSync(index, 0o600);
     writeFileSync(index, changed);
-    rmSync(one.disk[0].path);
+    rmSync(one.disk[0]!.path);
     await expect(store.resolve(one.digest)).rejects.toEqual(failure('corrupt', /damaged: load or import it again/));
     const two = layout('two', [[{ path: 'base', data: 'base' }], [{ path: 'two', data: '2' }]]);
     checkedDisk((await store.resolve(two)).disk, join(place, 'disk'));
@@ -194,7 +194,7 @@ describe('a store that several processes use', () => {
     writeLayout(directory, [readFileSync(big), tar([{ path: 'x', data: 'x' }])]);
     const expression = `store.resolve(${JSON.stringify(`oci:${directory}`)})`;
     const results = await Promise.all([1, 2, 3].map(() => finished(run(home, expression))));
-    for (const { code, stdout, stderr } of results) expect([code, stderr, stdout]).toEqual([0, '', results[0].stdout]);
+    for (const { code, stdout, stderr } of results) expect([code, stderr, stdout]).toEqual([0, '', results[0]!.stdout]);
     expect([ls('layers').length, ls('images').length, ls('tmp').length]).toEqual([2, 1, 0]);
     checkedDisk((await store.resolve(`oci:${directory}`)).disk, join(place, 'disk'));
   });

@@ -16,7 +16,7 @@ function read(archive: Buffer, pieceLength = archive.length): Read[] {
   const reader = new TarReader({
     entry: (entry) => entries.push({ ...entry, data: Buffer.alloc(Math.min(entry.size, 1 << 20)) }),
     data(offset, bytes) {
-      const { data } = entries[entries.length - 1];
+      const { data } = entries.at(-1)!;
       expect(offset + bytes.length).toBeLessThanOrEqual(data.length);
       bytes.copy(data, offset);
     },
@@ -58,8 +58,8 @@ describe('a tar entry', () => {
       size: 5,
       mtime: { seconds: 1_234_567_890, nanoseconds: 123_456_789 },
     });
-    expect(entry.data.toString()).toBe('hello');
-    expect([...entry.xattrs!].map(([name, value]) => [name, value.toString('latin1')])).toEqual([
+    expect(entry!.data.toString()).toBe('hello');
+    expect([...entry!.xattrs!].map(([name, value]) => [name, value.toString('latin1')])).toEqual([
       ['security.capability', '\x01\0\0\x02\x80\xff\n=\n'],
       ['user.\xe4', 'x'],
     ]);
@@ -74,7 +74,7 @@ describe('a tar entry', () => {
 
   test('has a time before 1970 to the nanosecond', () => {
     const [entry] = read(tar([{ path: 'a', mtime: [-2, 500_000_000] }]));
-    expect(entry.mtime).toEqual({ seconds: -2, nanoseconds: 500_000_000 });
+    expect(entry!.mtime).toEqual({ seconds: -2, nanoseconds: 500_000_000 });
     expect(parsePax(Buffer.from(paxRecord(['mtime', '-1']))).mtime).toEqual({ seconds: -1, nanoseconds: 0 });
     expect(parsePax(Buffer.from(paxRecord(['mtime', '7.1234567899']))).mtime).toEqual({
       seconds: 7,
@@ -86,7 +86,7 @@ describe('a tar entry', () => {
     const entries: TarEntry[] = [];
     const reader = new TarReader({ entry: (entry) => entries.push(entry), data() {} });
     reader.write(tarMember({ path: 'big', pax: { size: `${20 * 2 ** 30}` } }));
-    expect(entries[0].size).toBe(20 * 2 ** 30);
+    expect(entries[0]!.size).toBe(20 * 2 ** 30);
   });
 
   test('has no body when its type has none, whatever its size field says', () => {
@@ -98,7 +98,7 @@ describe('a tar entry', () => {
   });
 
   test('is a directory in a V7 archive when its name ends with a slash', () => {
-    expect(read(tar([{ path: 'old/', type: '\0' }]))[0].type).toBe('directory');
+    expect(read(tar([{ path: 'old/', type: '\0' }]))[0]!.type).toBe('directory');
   });
 
   test('is not touched by global headers and volume labels', () => {
@@ -114,7 +114,7 @@ describe('a tar entry', () => {
     const archive = tar([{ path: '\xff\xff' }]);
     const sum = Number.parseInt(archive.toString('latin1', 148, 154), 8);
     archive.write((sum - 2 * 256).toString(8).padStart(6, '0'), 148, 'latin1');
-    expect(read(archive)[0].path).toBe('\xff\xff');
+    expect(read(archive)[0]!.path).toBe('\xff\xff');
   });
 
   test('comes out the same however the archive is cut into pieces', () => {
@@ -159,10 +159,10 @@ describe('a sparse file written by GNU tar', () => {
     const archive = execFileSync('tar', ['-C', work, '-cS', ...options, 'sparse', 'after'], { maxBuffer: 1 << 26 });
     for (const pieceLength of [archive.length, 1000]) {
       const [sparse, after] = read(archive, pieceLength);
-      expect(sparse.path).toBe('sparse');
-      expect(sparse.size).toBe(contents.length);
-      expect(sparse.data.equals(contents)).toBe(true);
-      expect(after.data.toString()).toBe('after');
+      expect(sparse!.path).toBe('sparse');
+      expect(sparse!.size).toBe(contents.length);
+      expect(sparse!.data.equals(contents)).toBe(true);
+      expect(after!.data.toString()).toBe('after');
     }
   });
 });

@@ -262,7 +262,7 @@ describe('a registry with a token server', () => {
   test('is logged in to at its token server', async () => {
     await expect(login(registry.host, USER, 'wrong')).rejects.toEqual(failure('unauthorized', /refuses a token/));
     await login(registry.host, USER, PASSWORD);
-    expect(Object.keys(readConfig().auths)).toEqual([registry.host]);
+    expect(Object.keys(readConfig().auths!)).toEqual([registry.host]);
     expect((await newScene(work).pull(`${registry.host}/private/app:1`)).digest).toBe(written.imageId);
   });
 

@@ -38,8 +38,8 @@ async function proxyWith(faults: Faults): Promise<FaultyProxy> {
   return proxy;
 }
 
-const isBlob = ({ url = '' }: { url?: string }) => url.includes('/blobs/');
-const isLargeLayer = ({ url = '' }: { url?: string }) => url.includes(written.layerDigests[0]);
+const isBlob = ({ url = '' }: { url?: string | undefined }) => url.includes('/blobs/');
+const isLargeLayer = ({ url = '' }: { url?: string | undefined }) => url.includes(written.layerDigests[0]!);
 
 async function expectRight(scene: Scene, digest: string): Promise<void> {
   expect(digest).toBe(written.imageId);
@@ -60,11 +60,11 @@ describe('a connection that breaks', () => {
     const proxy = await proxyWith({ breakAfter: (request) => (isLargeLayer(request) && broken++ < 4 ? 70_000 : null) });
     const scene = newScene(work);
     await expectRight(scene, (await scene.pull(`${proxy.host}/app:1`)).digest);
-    const ranges = proxy.requests.filter(({ path }) => path.includes(written.layerDigests[0]));
+    const ranges = proxy.requests.filter(({ path }) => path.includes(written.layerDigests[0]!));
     const starts = ranges.map(({ headers }) => Number(/^bytes=(\d+)-$/.exec(headers.range ?? 'bytes=0-')![1]));
     expect(starts.length).toBe(5);
     expect(starts).toEqual(starts.toSorted((a, b) => a - b));
-    expect(starts[4]).toBeGreaterThan(starts[1]);
+    expect(starts[4]).toBeGreaterThan(starts[1]!);
   });
 
   test('begins anew where the server knows no ranges', async () => {
@@ -92,7 +92,7 @@ describe('a connection that breaks', () => {
     const scene = newScene(work);
     const settings = { [proxy.host]: { timeout: 0.5 } };
     await expectRight(scene, (await scene.pull(`${proxy.host}/app:1`, { settings })).digest);
-    expect(proxy.requests.filter(({ path }) => path.includes(written.layerDigests[0])).length).toBe(2);
+    expect(proxy.requests.filter(({ path }) => path.includes(written.layerDigests[0]!)).length).toBe(2);
   });
 
   test.each([
@@ -296,7 +296,7 @@ describe('a registry that lies', () => {
       'a foreign layer',
       () =>
         manifestWith((manifest) => {
-          (manifest.layers as { mediaType: string }[])[1].mediaType =
+          (manifest.layers as { mediaType: string }[])[1]!.mediaType =
             'application/vnd.docker.image.rootfs.foreign.diff.tar.gzip';
         }),
       failure('unsupported', /foreign layer/),
@@ -329,7 +329,7 @@ describe('a registry that lies', () => {
       'a size that is too small',
       () =>
         manifestWith((manifest) => {
-          (manifest.layers as { size: number }[])[0].size = 10;
+          (manifest.layers as { size: number }[])[0]!.size = 10;
         }),
       failure('corrupt', /instead of 10/),
     ],

@@ -303,9 +303,9 @@ describe('JSON of strangers', () => {
         // Digests in the JSON stand for the blobs that there are.
         const blobs = values.map((value) => Buffer.from(JSON.stringify(value)));
         const known = new Map(blobs.map((bytes) => [sha256(bytes), bytes]));
-        const first = { mediaType, digest: sha256(blobs[0]), size: blobs[0].length, annotations: {}, platform: null };
+        const first = { mediaType, digest: sha256(blobs[0]!), size: blobs[0]!.length, annotations: {}, platform: null };
         const source = {
-          read: async ({ digest }: Descriptor) => known.get(digest) ?? blobs[0],
+          read: async ({ digest }: Descriptor) => known.get(digest) ?? blobs[0]!,
           stream: async function* () {},
         };
         const error = await openManifest(source, first, LINUX).catch((thrown) => thrown);

@@ -99,7 +99,7 @@ describe('an image in a registry', () => {
 
   test('leaves out the layers that are there', async () => {
     const own = join(work, 'layout-more');
-    const more = writeLayout(own, [...someLayers(), someLayers(7)[1]]);
+    const more = writeLayout(own, [...someLayers(), someLayers(7)[1]!]);
     await push(own, `${registry.host}/app:more`);
     const scene = newScene(work);
     await scene.pull(`${registry.host}/app:1`);
@@ -150,7 +150,7 @@ describe('an image for several machines', () => {
     ]) {
       const own = join(work, `layout-${architecture}-${variant}`);
       const config = { Labels: { for: `${architecture} ${variant}` } };
-      const one = writeLayout(own, someLayers(3), { architecture, config });
+      const one = writeLayout(own, someLayers(3), { ...(architecture !== undefined && { architecture }), config });
       ids[`${architecture} ${variant}`] = one.imageId;
       const json = JSON.parse(readFileSync(join(own, 'index.json'), 'utf8'));
       const { annotations: _, ...descriptor } = json.manifests[0];
@@ -221,7 +221,7 @@ describe('a registry whose files are damaged', () => {
 
   function change(file: string): void {
     const bytes = readFileSync(file);
-    bytes[bytes.length >> 1] ^= 0x20;
+    bytes[bytes.length >> 1]! ^= 0x20;
     writeFileSync(file, bytes);
   }
 
@@ -230,7 +230,7 @@ describe('a registry whose files are damaged', () => {
     const { layerDigests } = writeLayout(own, someLayers(10 + damages.findIndex(([name]) => name === word)));
     const name = `${registry.host}/damaged:${word.replace(' ', '-')}`;
     await push(own, name);
-    damage(registry.blob(layerDigests[0]));
+    damage(registry.blob(layerDigests[0]!));
     const scene = newScene(work);
     await scene.pull(`${registry.host}/app:1`);
     const before = scene.contents();

@@ -53,7 +53,12 @@ export function newScene(work: string): Scene {
     progress,
     pull(name, { platform, settings = {} } = {}) {
       const registryOptions = { settings: parseSettings(JSON.stringify(settings), '/settings.json'), delay: 5 };
-      return pullImage(join(home, STORE), name, { platform, onProgress: (at) => progress.push(at) }, registryOptions);
+      return pullImage(
+        join(home, STORE),
+        name,
+        { ...(platform !== undefined && { platform }), onProgress: (at) => progress.push(at) },
+        registryOptions,
+      );
     },
     contents: () => ['layers', 'images', 'names'].flatMap((folder) => walk(join(home, STORE, folder))),
     leftovers: () => list(join(home, STORE, 'tmp')),
