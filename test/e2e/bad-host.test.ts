@@ -1,3 +1,4 @@
+// A host without a usable KVM, and a kernel that is none, are told in one clear line.
 import { describe, expect, test } from 'vitest';
 import { DEBIAN, machines, run, TSVM } from './machine.js';
 

@@ -1,3 +1,4 @@
+// Fifty sandboxes at once answer, stop, and leave nothing.
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { machines, run } from './machine.js';

@@ -1,3 +1,4 @@
+// The lab runs commands as spawning a process does, and outlives its machine's death.
 import { createHash, randomBytes } from 'node:crypto';
 import { expect, inject, test } from 'vitest';
 import { runInLab, spawnInLab } from '../lab/client.js';

@@ -45,8 +45,11 @@ export interface Machine {
   spawn(argv: string[], options?: { env?: Record<string, string> }): RunningCommand;
 }
 
-function spawnHere(argv: string[], { env = {} }: { env?: Record<string, string> } = {}): RunningCommand {
-  const child: ChildProcess = spawn(argv[0], argv.slice(1), { env: { ...process.env, ...env } });
+function spawnHere(
+  [program = '', ...words]: string[],
+  { env = {} }: { env?: Record<string, string> } = {},
+): RunningCommand {
+  const child: ChildProcess = spawn(program, words, { env: { ...process.env, ...env } });
   const exit = once(child, 'close').then(([code, signal]) => toExitCode(code, signal));
   return {
     stdin: child.stdin!,
@@ -108,7 +111,7 @@ export async function run(
   argv: string[],
   { stdin, env, timeout = TIMEOUT }: RunOptions = {},
 ): Promise<Result> {
-  const command = machine.spawn(argv, { env });
+  const command = machine.spawn(argv, env === undefined ? {} : { env });
   const timer = setTimeout(() => command.kill('SIGKILL'), timeout);
   command.stdin.on('error', () => {});
   command.stdin.end(stdin);

@@ -122,8 +122,7 @@ describe.each(fastest)('on $name', (machine) => {
   });
 
   test('containers of one network reach each other by name, and those of another do not', async () => {
-    const names = [`lan-${port()}`, `web-${port()}`];
-    const [lan, web] = names;
+    const [lan, web] = [`lan-${port()}`, `web-${port()}`];
     const tsvm = (...words: string[]) => run(machine, [TSVM, ...words]);
     const fetch = [PYTHON, 'python3', '-c', DOWNLOAD, `http://${web}:8000/`];
     await tsvm('network', 'create', '--internal', lan);

@@ -50,7 +50,7 @@ interface Result {
   stderr: string;
 }
 
-const [tsvm, image, seed, kills] = process.argv.slice(2);
+const [tsvm = '', image = '', seed, kills] = process.argv.slice(2);
 using home = new OwnHome();
 const runtime = mkdtempSync('/tmp/tsvm-kills-');
 /** Tells our processes from all others. */
@@ -92,7 +92,8 @@ function isClear({ code, stdout, stderr }: Result, { answer, codes = [] }: Pick<
 async function runKind(kind: Kind): Promise<void> {
   const words = kind.words(random.pick(NAMES));
   const result = await run(words);
-  done[words[0]] = (done[words[0]] ?? 0) + 1;
+  const [command = ''] = words;
+  done[command] = (done[command] ?? 0) + 1;
   if (!isClear(result, kind)) faults.push(`${words.join(' ')}: ${JSON.stringify(result)}`);
 }
 

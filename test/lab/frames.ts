@@ -56,7 +56,7 @@ export class FrameReader {
       const length = bytes.readUInt32LE(1);
       if (length > MAX_FRAME) throw new Error(`the lab sent a frame of ${length} bytes`);
       if (bytes.length < HEADER_LENGTH + length) break;
-      frames.push({ type: bytes[0], payload: bytes.subarray(HEADER_LENGTH, HEADER_LENGTH + length) });
+      frames.push({ type: bytes.readUInt8(0), payload: bytes.subarray(HEADER_LENGTH, HEADER_LENGTH + length) });
       bytes = bytes.subarray(HEADER_LENGTH + length);
     }
     this.#rest = Buffer.from(bytes);

@@ -145,7 +145,8 @@ export class LabMachine {
   }
 
   #lastWords(): string {
-    const [stderr, console] = ['stderr', 'console'].map((name) => readFileSync(join(this.#folder, name), 'utf8'));
+    const read = (name: string): string => readFileSync(join(this.#folder, name), 'utf8');
+    const [stderr, console] = [read('stderr'), read('console')];
     // QEMU lists each time what the emulated processor lacks.
     const errors = stderr.replaceAll(/^.*TCG doesn't support requested feature.*\n/gm, '');
     const complaint = console.search(COMPLAINT);
