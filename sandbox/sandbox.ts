@@ -17,7 +17,8 @@ import type { Supervision } from './supervision/supervision.js';
 const SIGKILL = 9;
 
 /** Options of a sandbox: those of `tsvm run`, and a few more. */
-export interface SandboxOptions extends Omit<ContainerSpec, 'image' | 'command' | 'autoRemove' | 'restart' | 'idle'> {
+export interface SandboxOptions
+  extends Omit<ContainerSpec, 'image' | 'command' | 'autoRemove' | 'restart' | 'noCommand'> {
   /** Default: `new Home()`. */
   home?: Home | undefined;
   /** Ends the sandbox, also while it starts. */
@@ -109,7 +110,7 @@ export class Sandbox implements AsyncDisposable {
     const machine = new MachineClient();
     let container: Container;
     try {
-      const described = { ...spec, image, command: [], autoRemove: true, idle: true };
+      const described = { ...spec, image, command: [], autoRemove: true, noCommand: true };
       container = await Container.create(home, described, { onProgress });
     } catch (error) {
       machine[Symbol.dispose]();

@@ -57,9 +57,9 @@ export async function createContainer(home: Home, spec: ContainerSpec, options: 
     image: image.digest,
     spec: { ...spec, mounts },
     hostname,
-    // An idle container runs the agent's `hold` tool. Commands in it get its environment, user and
-    // directory.
-    ...resolveProcess(image.config, spec.idle ? { ...spec, entrypoint: '', command: ['hold'] } : spec, hostname),
+    // A container without a command runs the agent's `hold` tool. Commands in it get its
+    // environment, user and directory.
+    ...resolveProcess(image.config, spec.noCommand ? { ...spec, entrypoint: '', command: ['hold'] } : spec, hostname),
     labels: { ...image.config.Labels, ...spec.labels },
     stopSignal: stopSignal(spec, image.config),
     stopTimeout: spec.stopTimeout ?? STOP_TIMEOUT,

@@ -91,7 +91,7 @@ export async function withGuest<T>(container: Supervised, act: () => Promise<T>)
       `container ${folder.shortId} has no files while it does not run (--rm, --read-only)`,
     );
   }
-  const supervision = new Supervision(container, { hold: true });
+  const supervision = new Supervision(container, { filesOnly: true });
   const ended = supervision.exit.then(
     () => new SandboxError('machine-died', 'the container was lost'),
     (error: unknown) => error,

@@ -253,13 +253,13 @@ export class ContainerRun {
       layer,
       shares,
       network,
-      hold: options.hold,
+      noCommand: options.noCommand,
       terminalSize: io.terminalSize,
     });
     this.#machine.setUp(requests.machine);
     const container = this.#machine.createContainer(requests.container);
     const process = container.start({ ...requests.process, seccomp });
-    const streams = options.hold
+    const streams = options.noCommand
       ? { terminal: false, stdin: false }
       : { terminal: spec.terminal === true, stdin: spec.stdin === true };
     const output = this.#io.connect((name) => process.stream(name), streams);
@@ -268,7 +268,7 @@ export class ContainerRun {
     if (this.#trace.wanted) this.#countStart();
     this.#state = { name: 'running', container, process, seccomp };
     this.#started.resolve();
-    if (spec.timeout && !options.hold) this.#timers.after(spec.timeout, () => this.#timeOut());
+    if (spec.timeout && !options.noCommand) this.#timers.after(spec.timeout, () => this.#timeOut());
     return { process, output };
   }
 

@@ -67,13 +67,13 @@ export function planNetwork(
   const { mode = 'passt' } = options;
   if (mode === 'none') return undefined;
   const isTap = mode.startsWith(TAP);
-  const place = isTap
-    ? tapPlace(mode.slice(TAP.length))
-    : passtPlace(host.ipv6 !== undefined && !networks.internal, addressFor(id, networks));
-  const mac = options.mac?.toLowerCase() ?? macOf(place.address);
-  const { nameservers, settings, forward } = resolver(options, host, place.gateways.length > 1);
-  const allRules = [...networkRules(options, place.gateway), ...(networks.internal ? NOTHING : [])];
-  const allAddresses = [place.address, ...place.more];
+  const endpoint = isTap
+    ? tapEndpoint(mode.slice(TAP.length))
+    : passtEndpoint(host.ipv6 !== undefined && !networks.internal, addressFor(id, networks));
+  const mac = options.mac?.toLowerCase() ?? macOf(endpoint.address);
+  const { nameservers, settings, forward } = resolver(options, host, endpoint.gateways.length > 1);
+  const allRules = [...networkRules(options, endpoint.gateway), ...(networks.internal ? NOTHING : [])];
+  const allAddresses = [endpoint.address, ...endpoint.ipv6];
   const backEnd = (): NetworkSpec['backEnd'] => {
     if (isTap) return { kind: 'tap', interface: mode.slice(TAP.length) };
     if (networks.internal) return { kind: 'none' };
@@ -81,17 +81,17 @@ export function planNetwork(
       kind: 'passt' as const,
       ports: publishedPorts(options, exposed),
       forwardDns: forward ? DNS_ADDRESS : undefined,
-      reachHost: allRules.some(({ allow, range }) => allow && range === place.gateway),
+      reachHost: allRules.some(({ allow, range }) => allow && range === endpoint.gateway),
       interface: host.ipv4 === undefined ? (host.ipv6 ?? 'lo') : undefined,
     });
   };
   return {
     machine: defined({
       mac,
-      gatewayMac: place.gatewayMac,
-      mtu: place.mtu,
+      gatewayMac: endpoint.gatewayMac,
+      mtu: endpoint.mtu,
       addresses: [...allAddresses, linkLocal(mac)],
-      gateways: place.gateways,
+      gateways: endpoint.gateways,
       resolvers: nameservers,
       rules: allRules,
       peerRanges: PEER_RANGES,
@@ -102,10 +102,10 @@ export function planNetwork(
     guest: {
       interface: INTERFACE,
       addresses: allAddresses.map((address) => `${address}/${isIPv4(address) ? 32 : 128}`),
-      gateways: place.gateways,
+      gateways: endpoint.gateways,
     },
-    address: place.address,
-    gateway: place.gateway,
+    address: endpoint.address,
+    gateway: endpoint.gateway,
     resolvConf: [
       ...nameservers.map((address) => `nameserver ${address}`),
       ...settings,
@@ -144,10 +144,10 @@ function addressFor(id: string, { peers }: ContainerNetworks): string {
 }
 
 /** The addresses of a guest and of its gateway. */
-interface Place {
+interface Endpoint {
   address: string;
   /** IPv6 addresses. */
-  more: string[];
+  ipv6: string[];
   gateway: string;
   gateways: string[];
   gatewayMac: string;
@@ -160,10 +160,10 @@ function ipv6Of(address: string): string {
   return `${PREFIX_6}::${(number >>> 16).toString(16)}:${(number & 0xffff).toString(16)}`;
 }
 
-function passtPlace(ipv6: boolean, address: string): Place {
+function passtEndpoint(ipv6: boolean, address: string): Endpoint {
   return {
     address,
-    more: ipv6 ? [ipv6Of(address)] : [],
+    ipv6: ipv6 ? [ipv6Of(address)] : [],
     gateway: GATEWAY_ADDRESS,
     gateways: ipv6 ? [GATEWAY_ADDRESS, GATEWAY_ADDRESS_6] : [GATEWAY_ADDRESS],
     gatewayMac: macOf(GATEWAY_ADDRESS),
@@ -172,7 +172,7 @@ function passtPlace(ipv6: boolean, address: string): Place {
 }
 
 /** On a tap interface the host is the gateway, and the guest has the address after the host's. */
-function tapPlace(name: string): Place {
+function tapEndpoint(name: string): Endpoint {
   const found = readInterface(name);
   if (found === undefined) {
     throw new SandboxError(
@@ -190,7 +190,7 @@ function tapPlace(name: string): Place {
   }
   return {
     address: [24, 16, 8, 0].map((shift) => (next >>> shift) & 0xff).join('.'),
-    more: [],
+    ipv6: [],
     gateway: address,
     gateways: [address],
     gatewayMac: mac,

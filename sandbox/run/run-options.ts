@@ -13,7 +13,7 @@ export interface RunOptions {
   /** The folder of the container's sockets, already published. The run does not dispose of it. */
   folder: SocketFolder;
   /** If true, no process of the container runs: the guest only gives access to its files. */
-  hold?: boolean | undefined;
+  noCommand?: boolean | undefined;
   /** If false, the container has no network, whatever its spec asks for. Default true. */
   online?: boolean | undefined;
   /**

@@ -19,7 +19,7 @@ export interface StartParts {
   /** If undefined, the guest has only the loopback interface. */
   network?: NetworkPlan | undefined;
   /** If true, no process of the container runs: the guest only gives access to its files. */
-  hold?: boolean | undefined;
+  noCommand?: boolean | undefined;
   /** Size of the process's terminal, if known. */
   terminalSize?: TerminalSize | undefined;
 }
@@ -55,7 +55,7 @@ export function startRequests(config: ContainerConfig, parts: StartParts): Start
       privileged: spec.privileged,
       init: spec.init,
     },
-    process: parts.hold
+    process: parts.noCommand
       ? { id: parts.process, argv: ['hold'], tool: true }
       : {
           id: parts.process,

@@ -28,7 +28,7 @@ export interface ContainerSpec extends RunSpec {
    * If true, the image's command does not run. The container exists for the processes that `exec`
    * starts.
    */
-  idle?: boolean;
+  noCommand?: boolean;
   /** The signal that `stop` sends. Default: the image's, else SIGTERM. */
   stopSignal?: Signal;
   /** Milliseconds between that signal and SIGKILL. Default 10,000. */

@@ -51,7 +51,7 @@ export interface SuperviseOptions {
    * If true, no process of the container runs: the guest only gives access to its files. The state
    * is not changed.
    */
-  hold?: boolean | undefined;
+  filesOnly?: boolean | undefined;
   /** Called when the control socket is served. The first run waits for the returned promise. */
   onListening?: (() => Promise<void> | void) | undefined;
 }
@@ -92,7 +92,7 @@ export class Supervision {
     this.#image = image;
     this.#options = options;
     this.#log = options.log ?? SILENT;
-    this.#recorder = new StateRecorder(home, folder, config, { isSilent: options.hold, log: this.#log });
+    this.#recorder = new StateRecorder(home, folder, config, { isSilent: options.filesOnly, log: this.#log });
     this.started = this.#started.promise;
     this.exit = this.#supervise();
   }
@@ -188,7 +188,7 @@ export class Supervision {
       });
       await this.#options.onListening?.();
       try {
-        return await this.#lives(sockets, { ...io, stdin: this.#input(), stdout, stderr });
+        return await this.#runRepeatedly(sockets, { ...io, stdin: this.#input(), stdout, stderr });
       } catch (error) {
         if (!this.#everStarted) reply = toReply(error);
         throw error;
@@ -213,12 +213,12 @@ export class Supervision {
   }
 
   /** Runs the container again and again, until the restart policy ends it. */
-  async #lives(sockets: SocketFolder, io: ContainerIo): Promise<ExitStatus> {
+  async #runRepeatedly(sockets: SocketFolder, io: ContainerIo): Promise<ExitStatus> {
     const { spec } = this.#config;
     let delay = FIRST_DELAY;
     for (let count = 0; ; count++) {
       const begin = performance.now();
-      const end = await this.#life(count, sockets, io);
+      const end = await this.#runOnce(count, sockets, io);
       if (performance.now() - begin > SETTLED) delay = FIRST_DELAY;
       const failed = end instanceof Error || end.code !== 0;
       if (this.#stopped || !this.#everStarted || !restarts(spec.restart, failed, count)) {
@@ -237,7 +237,7 @@ export class Supervision {
     }
   }
 
-  async #life(count: number, sockets: SocketFolder, io: ContainerIo): Promise<ExitStatus | Error> {
+  async #runOnce(count: number, sockets: SocketFolder, io: ContainerIo): Promise<ExitStatus | Error> {
     const { spec } = this.#config;
     const home = this.#home;
     const { machine, trace, machineLog, onFallback, onNoNetwork } = this.#options;
@@ -250,12 +250,12 @@ export class Supervision {
         machine: count === 0 ? machine : undefined,
         log: this.#log,
         trace,
-        hold: this.#options.hold || spec.idle,
-        online: !this.#options.hold,
+        noCommand: this.#options.filesOnly || spec.noCommand,
+        online: !this.#options.filesOnly,
         machineLog: machineLog ?? (this.#options.io === undefined ? 'silent' : undefined),
         onFallback,
         onNoNetwork,
-        networks: this.#options.hold ? undefined : home.networks.ofContainer(this.#folder, this.#config),
+        networks: this.#options.filesOnly ? undefined : home.networks.ofContainer(this.#folder, this.#config),
         onRefusal: (refusal) => this.#recorder.refused(refusal),
       });
       this.#run = run;
@@ -263,7 +263,7 @@ export class Supervision {
       run.started.then(() => {
         this.#everStarted = true;
         this.#started.resolve();
-        if (this.#options.hold) return;
+        if (this.#options.filesOnly) return;
         this.#recorder.record('start');
         this.#recorder.write({
           status: 'running',
@@ -278,11 +278,11 @@ export class Supervision {
         home.removeStale().catch((error) => this.#log.warn(messageOf(error)));
       });
       const status = await run.exit;
-      if (this.#options.hold) return status;
+      if (this.#options.filesOnly) return status;
       this.#recorder.ended({ exitCode: status.code, oomKilled: status.oomKilled });
       return status;
     } catch (error) {
-      if (this.#options.hold) return asError(error);
+      if (this.#options.filesOnly) return asError(error);
       const started = isRunning(this.#recorder.state);
       const message = messageOf(error);
       const exitCode = started ? (this.#stopped ? KILLED : LOST) : neverStarted(error);
@@ -297,12 +297,12 @@ export class Supervision {
   /** A container in the foreground with `--rm` has no log. */
   #openLog(): LogWriter | undefined {
     const { spec } = this.#config;
-    if (this.#options.hold || (this.#options.io !== undefined && spec.autoRemove)) return undefined;
+    if (this.#options.filesOnly || (this.#options.io !== undefined && spec.autoRemove)) return undefined;
     return new LogWriter(this.#folder.log, spec.logs);
   }
 
   #input(): Readable | undefined {
-    if (!this.#config.spec.stdin || this.#options.hold) return undefined;
+    if (!this.#config.spec.stdin || this.#options.filesOnly) return undefined;
     return this.#options.io === undefined ? this.#stdin : this.#options.io.stdin;
   }
 
@@ -319,7 +319,7 @@ export class Supervision {
         if (this.#recorder.state.status === 'paused') {
           throw new SandboxError('not-running', `container ${this.#folder.shortId} is paused: unpause it first`);
         }
-        if (this.#run === undefined || !(this.#options.hold || isRunning(this.#recorder.state))) {
+        if (this.#run === undefined || !(this.#options.filesOnly || isRunning(this.#recorder.state))) {
           throw new SandboxError('not-running', `container ${this.#folder.shortId} is not running`);
         }
         return this.#run;

@@ -13,7 +13,10 @@ import type { ContainerSpec, NetworkOptions } from '../../../../sandbox/internal
 const TSVM = fileURLToPath(new URL('../../../../bin/tsvm', import.meta.url));
 
 /** The options of each field: a new field of the spec does not compile without its line here. */
-const CONTAINER_FIELDS: Record<Exclude<keyof ContainerSpec, 'image' | 'command' | 'idle' | 'network'>, string[]> = {
+const CONTAINER_FIELDS: Record<
+  Exclude<keyof ContainerSpec, 'image' | 'command' | 'noCommand' | 'network'>,
+  string[]
+> = {
   name: ['--name'],
   autoRemove: ['--rm'],
   labels: ['--label-file', '--label'],
