@@ -111,7 +111,7 @@ class MachineServer {
 
   /** Returns the reason if joining failed. */
   #join(network: PeerNetwork): { error?: string } {
-    if (this.#net === undefined) return { error: 'the container has no network' };
+    if (this.#net === undefined) return { error: 'the machine has no network device' };
     try {
       this.#net.join(network);
       return {};
