@@ -167,9 +167,13 @@ export class AgentSession implements Disposable {
     return this.#lastRequest;
   }
 
+  /** Sends a frame, in one piece with others of the same tick: each piece interrupts the guest. */
   #send(frame: HostFrame): void {
     const bytes = encodeFrame(frame);
-    this.#control?.write(bytes);
+    const control = this.#control;
+    control?.cork();
+    control?.write(bytes);
+    process.nextTick(() => control?.uncork());
   }
 
   #adopt(socket: Socket, decoder: FrameDecoder, hello: HelloFrame, more: AgentFrame[]): void {
