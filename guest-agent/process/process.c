@@ -191,7 +191,15 @@ bool process_resize(const struct resize_request *resize, struct failure *failure
 	return terminal_resize(terminal, resize->columns, resize->rows, failure);
 }
 
-// Answers the request: the launch is over.
+static void launch_failed(struct process *process)
+{
+	process->failed = true;
+	if (process->first)
+		process->container->state = CONTAINER_ENDED;
+	stream_drop(process->id);
+}
+
+// The launch is over. A failure is answered when the process is reaped: nothing is left of it then.
 static void conclude(struct process *process)
 {
 	uint8_t frame[AGENT_FRAME_SIZE];
@@ -200,16 +208,10 @@ static void conclude(struct process *process)
 	process->status = -1;
 	if (!process->ready && !process->failed) {
 		fail(&process->failure, ERROR_SETUP_FAILED, 0, "the new process died before it could be executed");
-		process->failed = true;
+		launch_failed(process);
 	}
-	if (process->failed) {
-		if (process->first)
-			process->container->state = CONTAINER_ENDED;
-		stream_drop(process->id);
-		outbox_send(frame, frame_error(frame, process->request, &process->failure));
-	} else {
+	if (!process->failed)
 		outbox_send(frame, frame_started(frame, process->request, process->id, process->pid));
-	}
 }
 
 static void take_launch_message(struct process *process)
@@ -226,8 +228,8 @@ static void take_launch_message(struct process *process)
 		if (process->first)
 			process->container->state = CONTAINER_RUNNING;
 	} else if (message.stage == LAUNCH_FAILED) {
-		process->failed = true;
 		process->failure = message.failure;
+		launch_failed(process);
 	} else if (master >= 0 && fcntl(master, F_SETFL, O_NONBLOCK) == 0) {
 		stream_join_terminal(process->id, master);
 	} else if (master >= 0) {
@@ -252,7 +254,9 @@ static void reaped(struct process *process, int wait_status)
 	while (process->status >= 0)
 		take_launch_message(process); // its other end is closed: this does not block
 	process->pid = 0;
-	if (!process->failed) {
+	if (process->failed) {
+		outbox_send(frame, frame_error(frame, process->request, &process->failure));
+	} else {
 		bool oom_killed = cgroup_oom_killed(container->cgroup, &container->oom_kills);
 
 		outbox_send(frame, frame_exited(frame, process->id, container->id, wait_status, oom_killed));

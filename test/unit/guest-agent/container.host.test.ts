@@ -583,6 +583,14 @@ describe('requests in the wrong order', () => {
     expect(await session.output(1, 'stdout')).toBe('works\n');
   });
 
+  test('for shares of a machine without the device are an error', async () => {
+    await using session = await boot([{ type: 'machine', request: MACHINE, shares: true }]);
+    expect(await session.error(MACHINE)).toMatchObject({
+      kind: 'setup-failed',
+      message: expect.stringContaining('mount the shared folders'),
+    });
+  });
+
   test('fail too after one that they depend on has failed', async () => {
     await using session = await boot(startRequests({}, { network: { interface: 'nope0' } }));
     expect(await session.error(MACHINE)).toMatchObject({ kind: 'setup-failed' });
@@ -690,6 +698,16 @@ describe('several containers in one machine', () => {
     ]);
     expect(await session.answer(1)).toEqual({ type: 'done', request: 1 });
     expect(await session.answer(2)).toEqual({ type: 'done', request: 2 });
+  });
+
+  test('can be removed as soon as a failure of process 1 is reported', async () => {
+    await using session = await boot([{ type: 'machine', request: MACHINE }, container(61)]);
+    session.send(process(61, 1, '', { argv: ['nope'] }));
+    expect(await session.error(201)).toMatchObject({ kind: 'not-found' });
+    session.send(process(61, 2, 'true'));
+    expect(await session.error(202)).toMatchObject({ message: `container ${BOX + 61} is not running` });
+    session.send({ type: 'remove', request: 1, container: BOX + 61 });
+    expect(await session.answer(1)).toEqual({ type: 'done', request: 1 });
   });
 
   test('number at most 64', async () => {
