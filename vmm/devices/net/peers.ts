@@ -6,7 +6,7 @@
 // The guest sends all its frames to its gateway. So a peer needs no neighbour discovery, and one may come and go while
 // the guest runs: the device that sends leads a packet to the peer of its address, the device that gets it puts the hardware
 // addresses in that its guest knows.
-import { existsSync, readdirSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
@@ -16,6 +16,7 @@ import { allocateIovecs, setIovec } from '../../virtio/buffers.js';
 import { type AddressRange, formatAddress, isInRange, parseAddress, parseRange } from './address.js';
 import { type CheckedFrame, HEADROOM } from './back-end.js';
 import { NET_HEADER } from './header.js';
+import { connectTo, readName, removeMember, SEQPACKET, sweep, writeName } from './network-folder.js';
 
 const SOCKET_BUFFER = 4 * 1024 * 1024;
 const MAX_IOVECS = 257;
@@ -26,8 +27,6 @@ const BATCH = 64;
 const PATIENCE = 20;
 const HELLO = 4;
 const BACKLOG = 64;
-/** What a member's names begin with in the folder, so that none is an address. */
-const NAME = 'name=';
 
 /** A connection with a peer. */
 export interface Link {
@@ -281,66 +280,6 @@ export class Peers implements Disposable {
   }
 }
 
-const SEQPACKET = libc.SOCK_SEQPACKET | libc.SOCK_CLOEXEC | libc.SOCK_NONBLOCK;
-
-/** A connected socket, or minus errno. */
-function connectTo(path: string): number {
-  const fd = libc.check(libc.socket(libc.AF_UNIX, SEQPACKET, 0), 'socket');
-  const address = libc.unixAddress(path);
-  if (libc.connect(fd, address, address.length) === 0) return fd;
-  const errno = libc.errno();
-  libc.close(fd);
-  return -errno;
-}
-
 function setSendBuffer(fd: number): void {
   libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_SNDBUF, Int32Array.of(SOCKET_BUFFER), 4);
-}
-
-/** Removes members that died. */
-function sweep(folder: string): void {
-  for (const entry of readdirSync(folder)) {
-    if (entry.startsWith(NAME)) continue;
-    const fd = connectTo(join(folder, entry));
-    if (fd >= 0) libc.close(fd);
-    else if (fd === -libc.ECONNREFUSED) removeMember(folder, entry, []);
-  }
-  for (const entry of readdirSync(folder)) {
-    const address = entry.startsWith(NAME) ? readlink(join(folder, entry)) : undefined;
-    if (address !== undefined && !existsSync(join(folder, address))) rmSync(join(folder, entry), { force: true });
-  }
-}
-
-function removeMember(folder: string, address: string, names: readonly string[]): void {
-  rmSync(join(folder, address), { force: true });
-  for (const name of names) {
-    const path = join(folder, NAME + name.toLowerCase());
-    if (readlink(path) === address) rmSync(path, { force: true });
-  }
-}
-
-/** The latest of a name has it. */
-function writeName(folder: string, name: string, address: string): void {
-  const path = join(folder, NAME + name.toLowerCase());
-  const unfinished = `${path}.${address}`;
-  rmSync(unfinished, { force: true });
-  symlinkSync(address, unfinished);
-  renameSync(unfinished, path);
-}
-
-function readName(folder: string, name: string): Uint32Array | undefined {
-  const address = readlink(join(folder, NAME + name));
-  try {
-    return address === undefined ? undefined : parseAddress(address);
-  } catch {
-    return undefined;
-  }
-}
-
-function readlink(path: string): string | undefined {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return undefined;
-  }
 }
