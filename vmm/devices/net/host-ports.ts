@@ -160,5 +160,5 @@ function unavailable(protocol: Protocol, address: string, port: number, errno: n
 }
 
 function isInUse(error: unknown): boolean {
-  return ((error as Error).cause as libc.SystemError | undefined)?.errno === libc.EADDRINUSE;
+  return error instanceof Error && error.cause instanceof libc.SystemError && error.cause.errno === libc.EADDRINUSE;
 }

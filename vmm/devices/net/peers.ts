@@ -8,6 +8,7 @@
 // addresses in that its guest knows.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { messageOf } from '../../../errors/index.js';
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
 import { Timer } from '../../host/timer.js';
@@ -102,7 +103,7 @@ export class Peers implements Disposable {
       for (const name of names) writeName(folder, name, this.#options.address);
     } catch (cause) {
       this.leave(folder);
-      throw new MachineError('no-network', `cannot join network ${network.name}: ${(cause as Error).message}`, {
+      throw new MachineError('no-network', `cannot join network ${network.name}: ${messageOf(cause)}`, {
         cause,
       });
     }

@@ -1,6 +1,7 @@
 // A tap interface of the host's as a network device's back end (Linux, Documentation/networking/tuntap.rst): the kernel
 // takes and gives frames with virtio's own header before them, so that checksums and segments are left to it.
 import { readFileSync } from 'node:fs';
+import { messageOf } from '../../../errors/index.js';
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
 import { MachineError, type TapSpec } from '../../machine.js';
@@ -115,7 +116,7 @@ function openTap(name: string): number {
     return fd;
   } catch (cause) {
     if (fd >= 0) libc.close(fd);
-    throw new MachineError('no-network', `cannot use tap interface ${name}: ${(cause as Error).message}`, { cause });
+    throw new MachineError('no-network', `cannot use tap interface ${name}: ${messageOf(cause)}`, { cause });
   }
 }
 
