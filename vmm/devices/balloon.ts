@@ -1,6 +1,6 @@
-// The memory balloon device (virtio 1.2, 5.5 "Traditional Memory Balloon Device") for the sake of free page reporting:
-// free pages that the driver reports go back to the host until the guest uses them again, which it need not say. Nobody
-// asks for a balloon; a driver that puts pages into one all the same keeps them.
+// The memory balloon device (virtio 1.2, 5.5 "Traditional Memory Balloon Device"), for free page reporting only. The
+// driver reports free pages, and the host takes their memory back. The guest may use the pages again at any time without
+// telling the device. The balloon itself stays empty; pages that a driver puts into it stay the guest's.
 
 import { type NoState, noState } from '../saved-state.js';
 import type { DeviceContext, VirtioDevice } from '../virtio/device.js';
@@ -53,7 +53,7 @@ export class VirtioBalloon implements VirtioDevice<NoState> {
   }
 
   restore(): void {
-    // Chains that the driver added while the machine was being saved have no kick of their own any more.
+    // The kicks for chains that the driver added during the save are lost.
     for (let index = 0; index < this.queueSizes.length; index++) this.kick(index);
   }
 

@@ -11,13 +11,13 @@ const VIRTIO_ID_CONSOLE = 3;
 const RECEIVE = 0;
 const TRANSMIT = 1;
 const QUEUE_SIZE = 64;
-/** Output is handed on in pieces of this size. */
+/** Output is passed on in pieces of this many bytes. */
 const PIECE = 4096;
-/** The most bytes taken from one chain: a longer one is no honest driver's. */
+/** The most bytes taken from one chain. No regular driver sends a longer one. */
 const MAX_CHAIN = 1024 * 1024;
 
 export interface ConsoleOptions {
-  /** Given what the guest writes; the bytes are valid during the call alone. */
+  /** Called with the guest's output. The bytes are valid during the call only. */
   output: (bytes: Uint8Array) => void;
   /** The guest has room for input again. */
   onRoom?: () => void;
@@ -45,7 +45,7 @@ export class VirtioConsole implements VirtioDevice<NoState> {
   activate(context: DeviceContext): void {
     this.#context = context;
     this.#chain = new DescriptorChain(context.memory, QUEUE_SIZE);
-    // A kick for room is of use only after input found none.
+    // A kick for new buffers is useful only after input found none.
     context.queues[RECEIVE]?.disableKicks();
   }
 
@@ -67,7 +67,7 @@ export class VirtioConsole implements VirtioDevice<NoState> {
     return length;
   }
 
-  /** Gives the guest as many of `bytes` as it has room for; returns how many. `onRoom` says when there is more. */
+  /** Gives the guest as many of `bytes` as it has room for. Returns their number. `onRoom` reports new room. */
   input(bytes: Uint8Array): number {
     const queue = this.#context?.queues[RECEIVE];
     if (queue === undefined || this.#chain === undefined) return 0;

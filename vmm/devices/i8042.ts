@@ -1,12 +1,12 @@
-// The keyboard controller of a PC, of which only the reset line is left: "8042 Keyboard Controller" of the IBM PC/AT
-// Technical Reference. It has no keyboard; a driver that looks for one is told so quickly.
+// The keyboard controller of a PC, reduced to its reset line: "8042 Keyboard Controller" in the IBM PC/AT
+// Technical Reference. It has no keyboard, and tells a driver that looks for one at once.
 import { boolean, nullable, parseState, record, u8 } from '../saved-state.js';
 
 /** Data port, and status and command port. */
 export const I8042_DATA_PORT = 0x60;
 export const I8042_COMMAND_PORT = 0x64;
 
-/** An answer waits in the data port. */
+/** The data port has an answer. */
 const STATUS_OUTPUT_FULL = 0x01;
 const STATUS_SYSTEM_FLAG = 0x04;
 /** The keyboard is not locked. */
@@ -25,7 +25,7 @@ const CONFIG_DEFAULT = 0x34;
 
 export interface I8042State {
   config: number;
-  /** Waits in the data port. */
+  /** The answer in the data port; null: none. */
   answer: number | null;
   writesConfig: boolean;
 }
@@ -83,8 +83,8 @@ export class I8042 {
   }
 
   /**
-   * Goes on where the saved controller was.
-   * @throws MachineError `bad-snapshot`, and then the controller is as before
+   * Continues from a saved state.
+   * @throws MachineError `bad-snapshot`; the controller is then unchanged
    */
   restore(saved: unknown): void {
     const { config, answer, writesConfig } = parseState('i8042', checkState, saved);

@@ -8,7 +8,7 @@ import { drain } from './drain.js';
 
 const VIRTIO_ID_RNG = 4;
 const QUEUE_SIZE = 64;
-/** The most bytes for one request: a driver that asks for gigabytes is given these and may ask again. */
+/** The most bytes for one request. A driver that wants more asks again. */
 const MAX_BYTES = 64 * 1024;
 
 export class VirtioRng implements VirtioDevice<NoState> {
@@ -38,7 +38,7 @@ export class VirtioRng implements VirtioDevice<NoState> {
     drain(this.#context, index, this.#chain, this.#serve, this.#again);
   }
 
-  /** Fills the chain's buffers from the first on; returns the bytes written. */
+  /** Fills the chain's buffers in order. Returns the bytes written. */
   #fill({ writable }: DescriptorChain): number {
     const count = writable.iovecs(0, Math.min(writable.length, MAX_BYTES), this.#iovecs);
     let filled = 0;

@@ -1,5 +1,5 @@
 // The first serial port of a PC, a 16550A: "PC16550D Universal Asynchronous Receiver/Transmitter with FIFOs" (National
-// Semiconductor, 1995), section 8 "Registers". It sends at once, so its transmitter is always empty.
+// Semiconductor, 1995), section 8 "Registers". Bytes are sent at once, so the transmitter is always empty.
 import { boolean, integer, list, parseState, record, u8, u16 } from '../saved-state.js';
 
 export const SERIAL_PORT = 0x3f8;
@@ -79,7 +79,7 @@ export class Serial {
   #lcr = 3;
   #mcr = MCR_OUT2;
   #scr = 0;
-  /** The transmitter has become empty and the guest has not been told yet. */
+  /** The transmitter has become empty, and the guest has not read that from IIR yet. */
   #transmitted = false;
   #received: number[] = [];
   #level = false;
@@ -160,7 +160,7 @@ export class Serial {
     }
   }
 
-  /** Bytes arrive on the line. Returns how many there was room for; the rest is lost or sent again. */
+  /** Bytes arrive on the line. Returns the number that fit into the FIFO; the caller keeps the rest. */
   receive(bytes: Uint8Array): number {
     if ((this.#mcr & MCR_LOOP) !== 0) return 0;
     const count = Math.min(bytes.length, FIFO_SIZE - this.#received.length);
@@ -183,8 +183,8 @@ export class Serial {
   }
 
   /**
-   * Goes on where the saved port was; raises the interrupt line if it was up.
-   * @throws MachineError `bad-snapshot`, and then the port is as before
+   * Continues from a saved state. Raises the interrupt line if it was up.
+   * @throws MachineError `bad-snapshot`; the port is then unchanged
    */
   restore(saved: unknown): void {
     const state = parseState('serial', checkState, saved);
@@ -206,7 +206,7 @@ export class Serial {
     this.#updateInterrupt();
   }
 
-  /** In loopback mode the modem's inputs are the outputs of MCR; otherwise a modem is there and ready. */
+  /** In loopback mode, MCR's outputs are the modem's inputs. Otherwise a modem is present and ready. */
   #modemStatus(): number {
     if ((this.#mcr & MCR_LOOP) === 0) return MSR_DCD | MSR_DSR | MSR_CTS;
     return (
@@ -217,7 +217,7 @@ export class Serial {
     );
   }
 
-  /** The pending interrupt of highest priority, as IIR gives it. */
+  /** The pending interrupt of highest priority, in IIR's encoding. */
   #pending(): number {
     if (this.#received.length > 0 && (this.#ier & IER_RECEIVED) !== 0) return IIR_RECEIVED;
     if (this.#transmitted) return IIR_TRANSMITTER_EMPTY;

@@ -1,10 +1,10 @@
-// What transports share when the driver has set a device up: the options of its queues, and the device's context.
+// Activation of a device, the same for each transport: the options of its queues, and the device's context.
 import type { EventLoop } from '../host/event-loop.js';
 import type { GuestMemory } from '../host/memory.js';
 import type { VirtioDevice } from './device.js';
 import { VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC, type Virtqueue, type VirtqueueOptions } from './queue.js';
 
-/** The transport's end of a device that runs. */
+/** What a running device needs from its transport. */
 export interface Transport {
   readonly memory: GuestMemory;
   readonly loop: EventLoop;

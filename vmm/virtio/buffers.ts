@@ -1,5 +1,6 @@
-// The buffers of a descriptor chain, of one direction: where they lie, and bytes copied in or out of them. A driver may
-// cut a request into buffers as it likes (virtio 1.2, 2.7.4 "Message Framing"), so all access is by offset into the whole.
+// The buffers of one direction of a descriptor chain: their addresses, and copies in and out of them. A driver may cut
+// a request into buffers of any size (virtio 1.2, 2.7.4 "Message Framing"), so all access is by offset into the whole.
+// Every index below is smaller than `count`, and every offset was checked when its buffer was added.
 import type { GuestMemory } from '../host/memory.js';
 
 /** `struct iovec` on x86-64 in 32-bit words: u64 base, u64 length. */
@@ -22,8 +23,8 @@ export function setIovec(iovecs: Uint32Array, address: number, length: number, a
 }
 
 /**
- * Up to a fixed number of buffers in guest memory. Every buffer was checked to lie in guest memory when it was added.
- * One object serves request after request: nothing is allocated on the way.
+ * A fixed number of buffers at most, all in guest memory: each is checked when it is added.
+ * One object serves all requests of a queue, so a request allocates nothing.
  */
 export class BufferList {
   /** Number of buffers, none of them empty. */
@@ -50,7 +51,7 @@ export class BufferList {
     this.length = 0;
   }
 
-  /** Adds a buffer; false if there is no more room for it or it is not all guest memory. */
+  /** Adds a buffer. Returns false if the list is full, or if part of the buffer is outside guest memory. */
   add(guestAddress: number, length: number): boolean {
     const host = this.#memory.hostAddress(guestAddress, length);
     if (host === 0) return false;
@@ -65,8 +66,8 @@ export class BufferList {
   }
 
   /**
-   * Writes iovecs for `length` bytes from `offset` into `iovecs`, from the slot `at` on; returns how many. The caller
-   * keeps `offset + length` within {@link length}; `iovecs` has room for {@link capacity} behind `at`.
+   * Writes iovecs for `length` bytes from `offset` to `iovecs`, starting at slot `at`. Returns their number. The caller
+   * keeps `offset + length` within {@link length}, and `iovecs` has room for {@link capacity} more after `at`.
    */
   iovecs(offset: number, length: number, iovecs: Uint32Array, at = 0): number {
     let skip = offset;
@@ -86,18 +87,18 @@ export class BufferList {
     return slot - at;
   }
 
-  /** Gives the host back what memory of these buffers is whole pages; returns the bytes in all of them. */
+  /** Returns the whole pages of these buffers to the host. Returns the bytes of all buffers. */
   discard(): number {
     for (let index = 0; index < this.count; index++) this.#memory.discard(this.#guest[index]!, this.#lengths[index]!);
     return this.length;
   }
 
-  /** Copies at most `length` bytes from `offset` on into `target`, as many as there are; returns how many. */
+  /** Copies up to `length` bytes from `offset` to `target`. Returns the number of bytes copied. */
   read(offset: number, target: Uint8Array, length = target.length): number {
     return this.#copy(offset, target, length, false);
   }
 
-  /** Copies the first `length` bytes of `source` to `offset`, as many as there is room for; returns how many. */
+  /** Copies the first `length` bytes of `source` to `offset`, up to the end. Returns the number of bytes copied. */
   write(offset: number, source: Uint8Array, length = source.length): number {
     return this.#copy(offset, source, length, true);
   }
@@ -114,7 +115,7 @@ export class BufferList {
       const address = this.#guest[index]! + skip;
       const chunk = Math.min(size - skip, length - done);
       const window = this.#memory.window(address, chunk);
-      // Only a copy of more than a window is refused: the buffer itself was checked when it was added.
+      // Only a copy larger than a window fails: the buffer was checked when it was added.
       if (window === undefined) return done;
       const start = address - window.guestAddress;
       if (chunk > 64) {

@@ -1,20 +1,20 @@
-// What every virtio device is, whichever way the guest reaches it (virtio 1.2, 2 "Basic Facilities of a Virtio Device").
-// A device lives in the device thread alone. It knows its queues and its configuration space; the transport
+// The contract of every virtio device, for each transport (virtio 1.2, 2 "Basic Facilities of a Virtio
+// Device"). A device runs in the device thread. It knows its queues and its configuration space; the transport
 // (virtio/mmio.ts, virtio/vhost-user.ts) knows registers, feature negotiation and interrupts.
 import type { EventLoop } from '../host/event-loop.js';
 import type { GuestMemory } from '../host/memory.js';
 import type { Check } from '../saved-state.js';
 import type { Virtqueue } from './queue.js';
 
-/** What a device is given when the driver has set DRIVER_OK. */
+/** The device's access to the machine, from the moment the driver sets DRIVER_OK. */
 export interface DeviceContext {
   memory: GuestMemory;
   loop: EventLoop;
-  /** The queues the driver enabled, by index; undefined where it enabled none. */
+  /** The queues by index; undefined for a queue that the driver did not enable. */
   queues: (Virtqueue | undefined)[];
   /** Whether the driver accepted the feature bit. */
   hasFeature(bit: number): boolean;
-  /** Tells the driver of used buffers, unless it asked not to be told (virtio 1.2, 2.7.7 and 2.7.10). */
+  /** Interrupts the driver for used buffers, unless it suppressed that (virtio 1.2, 2.7.7 and 2.7.10). */
   notify(queue: number): void;
   /** Tells the driver that the configuration space changed. */
   configChanged(): void;
@@ -38,14 +38,14 @@ export interface VirtioDevice<State = unknown> extends Disposable {
   writeConfig?(offset: number, data: Uint8Array): void;
   /** DRIVER_OK: from now on queues may be used. */
   activate(context: DeviceContext): void;
-  /** The driver kicked queue `index`. Never throws for what the guest did: see {@link DeviceContext.fail}. */
+  /** The driver kicked queue `index`. Never throws because of the guest: see {@link DeviceContext.fail}. */
   kick(index: number): void;
-  /** Back to the state before {@link activate}: drops what is under way, forgets the context. */
+  /** Returns to the state before {@link activate}: drops pending work and the context. */
   reset(): void;
-  /** Writes down all that {@link restore} needs, beside queues and features, which the transport saves. */
+  /** Returns what {@link restore} needs, except queues and features, which the transport saves. */
   save(): State;
   /** Checks a state that was saved, perhaps by another process, before {@link restore}. Changes nothing. */
   readonly checkState: Check<State>;
-  /** On a new device, after `activate` with the saved queues: goes on where the saved one was. */
+  /** Continues from a saved state. Called once, on a new device, after `activate` with the saved queues. */
   restore(state: State): void;
 }

@@ -1,6 +1,7 @@
 // The split virtqueue, the device's side (virtio 1.2, 2.7 "Split Virtqueues"), with indirect descriptors and event
-// index. The rings are guest memory: each value is read once, checked, and only then used. A driver that breaks the
-// rules breaks its queue: `fail` hears why, and from then on the queue is empty.
+// index. The rings are guest memory: each value is read once, checked, and only then used. When the driver breaks the
+// rules, the queue calls `fail` with the reason and is empty from then on. Ring indexes are masked or checked against
+// the queue's size, so typed-array reads of the rings are always in bounds.
 import type { GuestMemory } from '../host/memory.js';
 import { record, u16 } from '../saved-state.js';
 import { BufferList } from './buffers.js';
@@ -29,7 +30,7 @@ const RING_FLAGS = 0;
 const RING_INDEX = 1;
 const RING_START = 2;
 
-/** A queue that cannot be: size, alignment or address of its rings. */
+/** The size, alignment or address of a queue's rings is not valid. */
 export class VirtqueueError extends Error {
   constructor(message: string) {
     super(message);
@@ -37,7 +38,7 @@ export class VirtqueueError extends Error {
   }
 }
 
-/** Where the driver put a queue: guest addresses of the three rings (virtio 1.2, 2.7). */
+/** The size of a queue and the guest addresses of its three rings (virtio 1.2, 2.7). */
 export interface VirtqueueLayout {
   size: number;
   descriptorTable: number;
@@ -55,7 +56,7 @@ export interface VirtqueueOptions {
   fail: (reason: string) => void;
 }
 
-/** What of a queue is not in guest memory: plain JSON. */
+/** The part of a queue's state that is not in guest memory. Plain JSON. */
 export interface VirtqueueState {
   nextAvailable: number;
   nextUsed: number;
@@ -63,14 +64,14 @@ export interface VirtqueueState {
 
 export const checkVirtqueueState = record<VirtqueueState>({ nextAvailable: u16, nextUsed: u16 });
 
-/** A request: what the device reads comes first, then what it writes (virtio 1.2, 2.7.4.2). */
+/** A request: first the buffers that the device reads, then those that it writes (virtio 1.2, 2.7.4.2). */
 export class DescriptorChain {
-  /** Index of the first descriptor: names the chain to {@link Virtqueue.push}. */
+  /** Index of the first descriptor. {@link Virtqueue.push} takes it. */
   head = 0;
   readonly readable: BufferList;
   readonly writable: BufferList;
 
-  /** `capacity`: the most buffers in one direction; a longer chain breaks the queue. */
+  /** @param capacity the largest number of buffers in one direction; a longer chain breaks the queue */
   constructor(memory: GuestMemory, capacity: number) {
     this.readable = new BufferList(memory, capacity);
     this.writable = new BufferList(memory, capacity);
@@ -87,16 +88,16 @@ export class Virtqueue {
   readonly #available: Uint16Array;
   readonly #used: Uint16Array;
   readonly #usedElements: Uint32Array;
-  /** Where `used_event` lies in the available ring, and `avail_event` in the used ring. */
+  /** Index of `used_event` in the available ring, and of `avail_event` in the used ring. */
   readonly #usedEvent: number;
   readonly #availEvent: number;
   #nextAvailable = 0;
   #nextUsed = 0;
-  /** #nextUsed when the driver was last told. */
+  /** The value of #nextUsed at the last notification. */
   #notifiedUsed = 0;
   #stopped = false;
 
-  /** @throws VirtqueueError if size, alignment or place of the rings are not what virtio 1.2, 2.7 allows. */
+  /** @throws VirtqueueError if virtio 1.2, 2.7 does not allow the size, alignment or address of a ring */
   constructor(layout: VirtqueueLayout, { memory, eventIndex, indirect, fail }: VirtqueueOptions) {
     const { size } = layout;
     if (!(size > 0 && size <= MAX_QUEUE_SIZE && (size & (size - 1)) === 0)) {
@@ -128,7 +129,7 @@ export class Virtqueue {
     this.#availEvent = RING_START + size * 4;
   }
 
-  /** From now on the queue is empty and takes nothing back: the device failed, or the driver took the queue away. */
+  /** Makes the queue empty for ever: the device failed, or the driver disabled the queue. Pushed chains are dropped. */
   stop(): void {
     this.#stopped = true;
   }
@@ -139,7 +140,7 @@ export class Virtqueue {
     return false;
   }
 
-  /** Takes the next available chain; false if there is none, or the driver broke the queue. */
+  /** Takes the next available chain. Returns false if there is none, or if the driver broke the queue. */
   pop(chain: DescriptorChain): boolean {
     if (this.#stopped) return false;
     const pending = (Atomics.load(this.#available, RING_INDEX) - this.#nextAvailable) & 0xffff;
@@ -151,7 +152,7 @@ export class Virtqueue {
     return true;
   }
 
-  /** Gives the last `count` popped chains, of which none was pushed, back to the available ring. */
+  /** Returns the last `count` popped chains to the available ring. None of them may have been pushed. */
   unpop(count: number): void {
     this.#nextAvailable = (this.#nextAvailable - count) & 0xffff;
   }
@@ -161,7 +162,7 @@ export class Virtqueue {
     chain.readable.clear();
     chain.writable.clear();
     let index = head;
-    // Each step takes a descriptor; a chain of more steps than there are descriptors is a loop.
+    // Each step takes one descriptor, so a chain with more steps than descriptors has a loop.
     for (let steps = 0; steps < this.size; steps++) {
       if (index >= this.size) return this.#broken(`descriptor ${index} in a queue of ${this.size}`);
       const word = index * 4;
@@ -224,13 +225,13 @@ export class Virtqueue {
     return true;
   }
 
-  /** Gives the chain `head` back to the driver; the device wrote the first `written` of its writable bytes. */
+  /** Returns the chain `head` to the driver. The device wrote the first `written` of its writable bytes. */
   push(head: number, written: number): void {
     this.stage(head, written);
     this.publish();
   }
 
-  /** As {@link push}, but the driver does not see it until {@link publish}: for what is in several chains. */
+  /** Like {@link push}, but invisible to the driver until {@link publish}: for data that spans several chains. */
   stage(head: number, written: number): void {
     if (this.#stopped) return;
     const element = (this.#nextUsed & (this.size - 1)) * 2;
@@ -239,12 +240,12 @@ export class Virtqueue {
     this.#nextUsed = (this.#nextUsed + 1) & 0xffff;
   }
 
-  /** Takes the last `count` staged chains back. */
+  /** Undoes the last `count` calls of {@link stage}. */
   unstage(count: number): void {
     this.#nextUsed = (this.#nextUsed - count) & 0xffff;
   }
 
-  /** Shows the driver all that was staged. */
+  /** Makes all staged chains visible to the driver. */
   publish(): void {
     if (this.#stopped) return;
     // Sequentially consistent: the element is visible before the index, and the index before needsNotification reads.
@@ -252,8 +253,8 @@ export class Virtqueue {
   }
 
   /**
-   * Whether the driver has to be told of the chains pushed since this was last asked (virtio 1.2, 2.7.7). Each
-   * transport's `notify` asks this.
+   * Returns true if the driver wants an interrupt for the chains pushed since the last call (virtio 1.2, 2.7.7). Each
+   * transport's `notify` calls this.
    */
   needsNotification(): boolean {
     const before = this.#notifiedUsed;
@@ -265,15 +266,15 @@ export class Virtqueue {
     return ((this.#nextUsed - event - 1) & 0xffff) < fresh;
   }
 
-  /** Asks the driver not to kick, while the device looks into the queue anyway (virtio 1.2, 2.7.10). */
+  /** Asks the driver not to kick while the device is reading the queue anyway (virtio 1.2, 2.7.10). */
   disableKicks(): void {
-    // With event index the driver kicks when it passes avail_event, which stays behind until enableKicks.
+    // With event index, the driver kicks when it passes avail_event, which does not move until enableKicks.
     if (!this.#stopped && !this.#eventIndex) this.#used[RING_FLAGS] = VIRTQ_USED_F_NO_NOTIFY;
   }
 
   /**
-   * Asks the driver to kick when it adds a chain. True if chains are available already: the driver may have added them
-   * without a kick, so the device has to look again.
+   * Asks the driver to kick when it adds a chain. Returns true if chains are already available: the driver may have
+   * added them without a kick, so the device must look again.
    */
   enableKicks(): boolean {
     if (this.#stopped) return false;
@@ -287,7 +288,7 @@ export class Virtqueue {
     return { nextAvailable: this.#nextAvailable, nextUsed: this.#nextUsed };
   }
 
-  /** On a new queue: goes on where the saved one was. */
+  /** Continues from a saved state. Called on a new queue. */
   restore(state: VirtqueueState): void {
     this.#nextAvailable = state.nextAvailable;
     this.#nextUsed = state.nextUsed;

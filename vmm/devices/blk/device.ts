@@ -1,9 +1,9 @@
 // The block device (virtio 1.2, 5.2 "Block Device") over extents of host files. A request is served in the device
 // thread, synchronously, between the files and guest memory without a copy: most reads are hits in the host's page
-// cache, where a system call is cheaper than handing the request to anybody. Cold random reads of a slow disk, and
-// flushes, stop the other devices for as long as they take: that is where io_uring would matter.
+// cache, where a system call is cheaper than handing the request to another thread. Cold random reads of a slow disk, and
+// flushes, stop the other devices for as long as they take. io_uring would help there.
 //
-// On a disk with rates, a request that has to wait stays in the queue, with those behind it, until a timer fires.
+// On a disk with rates, a request that must wait stays in the queue until a timer fires, and so do those behind it.
 
 import { Timer } from '../../host/timer.js';
 import type { DiskRates, DiskSpec } from '../../machine.js';
@@ -49,12 +49,12 @@ const ID_SIZE = 20;
 const QUEUE_SIZE = 256;
 /** Data buffers of a request: the queue's length less header and status. */
 const SEG_MAX = QUEUE_SIZE - 2;
-/** Bytes of a data buffer. With SEG_MAX it bounds a request, which is served in one go, to 32 MiB. */
+/** Bytes of a data buffer. Together with SEG_MAX it limits a request, which is served in one turn, to 32 MiB. */
 const SIZE_MAX = 128 * 1024;
 const MAX_REQUEST = SEG_MAX * SIZE_MAX;
 const MAX_DISCARD_RANGES = 16;
 const MAX_WRITE_ZEROES_RANGES = 1;
-/** 2 GiB in a range to discard; 32 MiB to fill with zeroes, which may have to be written. Sectors. */
+/** In sectors: 2 GiB in a range to discard; 32 MiB to fill with zeroes, which may need writing. */
 const MAX_DISCARD_SECTORS = 2 ** 22;
 const MAX_WRITE_ZEROES_SECTORS = 2 ** 16;
 
@@ -114,7 +114,7 @@ export class VirtioBlk implements VirtioDevice<BlkState> {
   #context: DeviceContext | undefined;
   #chain: DescriptorChain | undefined;
 
-  /** Takes `disk` over: disposing of the device closes it. `id`: what GET_ID answers, cut after 20 bytes. */
+  /** Takes ownership of `disk`. @param id the answer to GET_ID, cut after 20 bytes */
   constructor(disk: Disk, id: string, rates?: DiskRates) {
     this.#disk = disk;
     this.#rates = rates && new RateLimit(rates);
@@ -126,8 +126,8 @@ export class VirtioBlk implements VirtioDevice<BlkState> {
   }
 
   /**
-   * Opens the disk's files and makes a device of them.
-   * @throws MachineError as {@link Disk.open}.
+   * Opens the disk's files and creates their device.
+   * @throws MachineError as {@link Disk.open}
    */
   static open(spec: DiskSpec): VirtioBlk {
     return new VirtioBlk(Disk.open(spec), spec.id, spec.rates);
@@ -157,7 +157,7 @@ export class VirtioBlk implements VirtioDevice<BlkState> {
 
   #serveRequest(chain: DescriptorChain, queue: Virtqueue): number {
     const { readable, writable } = chain;
-    // virtio 1.2, 5.2.6: the status is the last byte the device writes. Without room for it there is no way to answer.
+    // virtio 1.2, 5.2.6: the status is the last byte the device writes. Without room for it the device cannot answer.
     const room = writable.length - 1;
     if (room < 0 || readable.read(0, this.#header) !== HEADER_SIZE) {
       this.#context?.fail('request without header or status');
@@ -203,7 +203,7 @@ export class VirtioBlk implements VirtioDevice<BlkState> {
     return readable.length + writable.length;
   }
 
-  /** Milliseconds that a request has to wait; when it has not, its cost is taken. */
+  /** Returns the milliseconds that a request must wait; 0: its cost was taken from the rates. */
   #admit(rates: RateLimit, { readable }: DescriptorChain, type: number, room: number): number {
     switch (type) {
       case VIRTIO_BLK_T_IN:
@@ -222,7 +222,7 @@ export class VirtioBlk implements VirtioDevice<BlkState> {
     }
   }
 
-  /** Whole sectors of the disk. */
+  /** Returns true if the range consists of whole sectors of the disk. */
   #isOnDisk(sector: number, length: number): boolean {
     return length % SECTOR_SIZE === 0 && sector * SECTOR_SIZE + length <= this.#disk.length;
   }
@@ -292,7 +292,7 @@ export class VirtioBlk implements VirtioDevice<BlkState> {
   restore({ writeback, rates }: BlkState): void {
     this.config[CONFIG_WRITEBACK] = writeback;
     if (rates !== null) this.#rates?.restore(rates);
-    // Chains that the driver added while the machine was being saved have no kick of their own any more.
+    // The kicks for chains that the driver added during the save are lost.
     this.kick(0);
   }
 

@@ -1,5 +1,4 @@
-// A disk made of runs of bytes of host files, laid end to end: which file holds which byte of the disk. Files are
-// opened once each, whatever the number of their extents.
+// A disk made of extents of host files, laid end to end. Each file is opened once, however many extents it has.
 import { fstatSync, writeSync } from 'node:fs';
 import * as libc from '../../host/libc.js';
 import { type DiskExtent, type DiskSpec, MachineError } from '../../machine.js';
@@ -11,7 +10,7 @@ const ZEROES = new Uint8Array(64 * 1024);
 function openFile(path: string, readOnly: boolean): number {
   const fd = libc.open(path, (readOnly ? libc.O_RDONLY : libc.O_RDWR) | libc.O_CLOEXEC, 0);
   if (fd >= 0) {
-    // What others can see of it: a file with a shared lock is in use. A file system without locks does without.
+    // The shared lock shows other processes that the file is in use. A file system without locks is accepted.
     if (readOnly) libc.flock(fd, libc.LOCK_SH | libc.LOCK_NB);
     return fd;
   }
@@ -27,13 +26,13 @@ function checkExtent(extent: DiskExtent): void {
   throw new MachineError('bad-spec', `disk extent ${offset} + ${length} of ${path} is not whole sectors`);
 }
 
-/** The files of a disk, open. All offsets and lengths are in bytes of the disk, and the caller keeps them inside it. */
+/** The open files of a disk. Offsets and lengths are in bytes of the disk, and the caller keeps them inside it. */
 export class Disk implements Disposable {
   readonly readOnly: boolean;
   /** Bytes. */
   readonly length: number;
   readonly #files: number[];
-  /** By extent: its file, where it starts in the file, where it starts on the disk; and one more, the disk's end. */
+  /** By extent: its file, its start in the file, its start on the disk. The last start is the disk's end. */
   readonly #fd: Int32Array;
   readonly #fileOffset: Float64Array;
   readonly #start: Float64Array;
@@ -58,8 +57,8 @@ export class Disk implements Disposable {
 
   /**
    * Opens the files of `spec`.
-   * @throws MachineError `bad-spec` for an extent that is not whole sectors or a disk without any, `host` for a file that
-   *   does not open or is shorter than its extents say.
+   * @throws MachineError `bad-spec` for an extent that is not whole sectors, or a disk without extents; `host` for a file
+   *   that cannot be opened or is shorter than its extents
    */
   static open(spec: DiskSpec): Disk {
     if (spec.extents.length === 0) throw new MachineError('bad-spec', `disk ${spec.id} has no extents`);
@@ -94,17 +93,17 @@ export class Disk implements Disposable {
     return low;
   }
 
-  /** Reads `length` bytes at `offset` into `target`, from its byte `at` on; false if the host could not. */
+  /** Reads `length` bytes at `offset` to byte `at` of `target`. Returns false if the host fails. */
   read(offset: number, length: number, target: BufferList, at: number): boolean {
     return this.#transfer(libc.preadv, offset, length, target, at);
   }
 
-  /** Writes `length` bytes of `source`, from its byte `at` on, at `offset`; false if the host could not. */
+  /** Writes `length` bytes from byte `at` of `source` to `offset`. Returns false if the host fails. */
   write(offset: number, length: number, source: BufferList, at: number): boolean {
     return this.#transfer(libc.pwritev, offset, length, source, at);
   }
 
-  /** Between the file and guest memory directly; a short transfer goes on where it stopped. */
+  /** Transfers between file and guest memory without a copy. Continues after a short transfer. */
   #transfer(call: typeof libc.preadv, offset: number, length: number, buffers: BufferList, at: number): boolean {
     if (this.#iovecs.length < buffers.capacity * IOVEC_WORDS) this.#iovecs = allocateIovecs(buffers.capacity);
     let done = 0;
@@ -115,7 +114,7 @@ export class Disk implements Disposable {
       const count = buffers.iovecs(at + done, chunk, this.#iovecs);
       const moved = call(this.#fd[extent]!, this.#iovecs, count, this.#fileOffset[extent]! + within);
       if (moved > 0) done += moved;
-      // 0 is the end of a file that shrank under us.
+      // 0: the end of a file that another process truncated.
       else if (moved === 0 || libc.errno() !== libc.EINTR) return false;
     }
     return true;
@@ -126,7 +125,7 @@ export class Disk implements Disposable {
     return this.#files.every((fd) => libc.fdatasync(fd) === 0);
   }
 
-  /** Gives the space of a range back to the host, where it can; the range may read as zeroes or as before. */
+  /** Returns the space of a range to the host, if its file system can. The range then reads as zeroes or as before. */
   discard(offset: number, length: number): boolean {
     return this.#eachExtent(offset, length, (fd, at, size) => {
       const mode = libc.FALLOC_FL_PUNCH_HOLE | libc.FALLOC_FL_KEEP_SIZE;
@@ -134,7 +133,7 @@ export class Disk implements Disposable {
     });
   }
 
-  /** Makes a range read as zeroes; with `unmap` its space may be given back to the host. */
+  /** Makes a range read as zeroes. With `unmap`, its space may be returned to the host. */
   writeZeroes(offset: number, length: number, unmap: boolean): boolean {
     const mode = (unmap ? libc.FALLOC_FL_PUNCH_HOLE : libc.FALLOC_FL_ZERO_RANGE) | libc.FALLOC_FL_KEEP_SIZE;
     return this.#eachExtent(offset, length, (fd, at, size) => {
@@ -167,7 +166,7 @@ function writeZeroBytes(fd: number, offset: number, length: number): boolean {
     }
     return true;
   } catch {
-    // Out of space, or the file is gone: the guest gets an I/O error.
+    // No space, or the file is gone. The guest gets an I/O error.
     return false;
   }
 }

@@ -1,9 +1,9 @@
-// How much a disk may do in a second: token buckets. A request goes as long as there is no debt, however large it is, and
-// then its cost is owed: the rate holds over any time, and no request is too large for its bucket.
+// The rates of a disk, as token buckets. A request of any size passes if the bucket is not in debt, and its cost is then
+// subtracted. So the rate holds over time, and no request is too large for its bucket.
 import type { DiskRates } from '../../machine.js';
 import { type Check, nullable, real, record } from '../../saved-state.js';
 
-/** Seconds of saved-up rate that may go in one burst. */
+/** Seconds of unused rate that one burst may use. */
 const BURST = 0.1;
 
 /** The most that one request owes: 32 MiB. */
@@ -27,7 +27,7 @@ export class TokenBucket {
   #tokens: number;
   #counted: number;
 
-  /** `rate`: tokens in a second, above 0. `now`: milliseconds of a clock that never goes back. */
+  /** @param rate tokens per second, above 0 @param now milliseconds of a monotonic clock */
   constructor(rate: number, now: number) {
     this.#perMillisecond = rate / 1000;
     this.#capacity = rate * BURST;
@@ -35,14 +35,14 @@ export class TokenBucket {
     this.#counted = now;
   }
 
-  /** Milliseconds until the next request may go; 0: at once. */
+  /** Returns the milliseconds until the next request may pass; 0: now. */
   delay(now: number): number {
     this.#tokens = Math.min(this.#capacity, this.#tokens + (now - this.#counted) * this.#perMillisecond);
     this.#counted = now;
     return this.#tokens >= 0 ? 0 : -this.#tokens / this.#perMillisecond;
   }
 
-  /** A request goes, at the time that `delay` was asked for. */
+  /** Takes the cost of a request that passes at the time of the last `delay`. */
   take(cost: number): void {
     this.#tokens -= cost;
   }
@@ -52,7 +52,7 @@ export class TokenBucket {
     return this.#tokens;
   }
 
-  /** Goes on with so many tokens, of which no more than the bucket holds are kept. */
+  /** Sets the number of tokens, at most the bucket's capacity. */
   restore(tokens: number): void {
     this.#tokens = Math.min(this.#capacity, tokens);
   }
@@ -70,7 +70,7 @@ export class RateLimit {
     }
   }
 
-  /** 0 when a request of so many bytes may go, whose cost is taken then; else the milliseconds until it may. */
+  /** Takes the cost of a request and returns 0, or returns the milliseconds that it must wait. */
   admit(isWrite: boolean, bytes: number): number {
     const now = this.#clock();
     const byBytes = isWrite ? this.#buckets.writeBytes : this.#buckets.readBytes;
@@ -92,7 +92,7 @@ export class RateLimit {
     };
   }
 
-  /** On a disk whose rates may be others: a bucket that was not saved, or is not here, is left as it is. */
+  /** The disk may have other rates than the saved one. A bucket that only one of the two has is left alone. */
   restore(state: RateLimitState): void {
     for (const [name, saved] of Object.entries(state) as [keyof RateLimitState, number | null][]) {
       if (saved !== null) this.#buckets[name]?.restore(saved);

@@ -1,5 +1,5 @@
-// The virtio-mmio transport (virtio 1.2, 4.2 "Virtio Over MMIO"), version 2 registers only. It lives in the device
-// thread; a vCPU thread may answer InterruptStatus and InterruptACK by itself from the shared status word.
+// The virtio-mmio transport (virtio 1.2, 4.2 "Virtio Over MMIO"), version 2 registers only. It runs in the device
+// thread. A vCPU thread may serve InterruptStatus and InterruptACK itself, from the shared status word.
 
 import type { EventLoop } from '../../host/event-loop.js';
 import type { GuestMemory } from '../../host/memory.js';
@@ -53,21 +53,21 @@ import { isRunning, mmioState, type VirtioMmioState } from './state.js';
 export interface VirtioMmioOptions {
   memory: GuestMemory;
   loop: EventLoop;
-  /** InterruptStatus: one element over a SharedArrayBuffer. Bits are set here; whoever serves InterruptACK clears them. */
+  /** InterruptStatus: one element of a SharedArrayBuffer. The transport sets bits; serving InterruptACK clears them. */
   interruptStatus: Int32Array;
-  /** Raises the device's interrupt, an edge: writes the irqfd's eventfd. */
+  /** Raises the device's interrupt, which is edge-triggered: writes the irqfd's eventfd. */
   raiseInterrupt: () => void;
-  /** Hears, once per reset, why the device set DEVICE_NEEDS_RESET. */
+  /** Called at most once per reset, with the reason for DEVICE_NEEDS_RESET. */
   onFailure?: (reason: string) => void;
 }
 
-/** One device on the bus: 4 KiB of registers, a kick for each queue, one interrupt. */
+/** One device on the bus: 4 KiB of registers, one kick per queue, one interrupt. */
 export class VirtioMmio<State = unknown> {
   readonly device: VirtioDevice<State>;
   readonly #options: VirtioMmioOptions;
   readonly #transport: Transport;
   readonly #offered: Readonly<FeatureWords>;
-  /** Those of the driver's choice. */
+  /** The features that the driver accepted. */
   #accepted: FeatureWords = [0, 0];
   #unknownFeature = false;
   #status = 0;
@@ -185,7 +185,7 @@ export class VirtioMmio<State = unknown> {
     if (queue === undefined) return;
     if (offset === QUEUE_READY) {
       if (value === 0) this.#queues[this.#queueSel]?.stop();
-      // A queue that is made ready under a running device would never be looked at.
+      // A running device would never look at a queue that becomes ready now.
       if (value === 0 || (this.#status & STATUS_DRIVER_OK) === 0) queue.ready = value === 1;
       return;
     }
@@ -198,7 +198,7 @@ export class VirtioMmio<State = unknown> {
       this.#reset();
       return;
     }
-    // virtio 1.2, 2.1.1: a driver never takes a bit back but by a reset.
+    // virtio 1.2, 2.1.1: only a reset clears a bit.
     let set = value & STATUS_OF_DRIVER & ~this.#status;
     if ((set & STATUS_FEATURES_OK) !== 0 && !this.#featuresAcceptable()) set &= ~STATUS_FEATURES_OK;
     const before = this.#status;
@@ -251,7 +251,7 @@ export class VirtioMmio<State = unknown> {
     this.#status |= STATUS_DEVICE_NEEDS_RESET;
     for (const queue of this.#queues) queue?.stop();
     this.#options.onFailure?.(`${this.device.name}: ${reason}`);
-    // virtio 1.2, 2.1.2: the driver hears of it by a configuration change interrupt.
+    // virtio 1.2, 2.1.2: a configuration change interrupt tells the driver.
     if ((this.#status & STATUS_DRIVER_OK) !== 0) this.#interrupt(INTERRUPT_CONFIG_CHANGE);
   }
 
@@ -278,9 +278,9 @@ export class VirtioMmio<State = unknown> {
     if (isRunning(this.#status) && this.#queues[queue] !== undefined) this.device.kick(queue);
   }
 
-  /** Writes down the transport and its device; call it between two callbacks of the event loop. */
+  /** Returns the state of the transport and its device. Call it between two callbacks of the event loop. */
   save(): VirtioMmioState<State> {
-    // First: it may raise the interrupt.
+    // The device comes first: saving it may raise the interrupt.
     const device = this.device.save();
     const [low, high] = this.#accepted;
     return {
@@ -300,9 +300,9 @@ export class VirtioMmio<State = unknown> {
   }
 
   /**
-   * On a new transport over a new device of the same kind, and memory with the saved contents: goes on where the saved
-   * one was. An interrupt that was pending is raised again.
-   * @throws MachineError `bad-snapshot`, and then transport and device are as before
+   * Continues from a saved state. Called on a new transport over a new device of the same kind, with memory that has the
+   * saved contents. Raises a pending interrupt again.
+   * @throws MachineError `bad-snapshot`; transport and device are then unchanged
    */
   restore(saved: unknown): void {
     const checkState = mmioState(this.device, this.#offered);
@@ -324,7 +324,7 @@ export class VirtioMmio<State = unknown> {
     if (state.interruptStatus !== 0) this.#options.raiseInterrupt();
   }
 
-  /** Makes the queues of a device that ran. */
+  /** Creates the queues of a device that was running; no queues for any other device. */
   #checkQueues(state: VirtioMmioState<State>): { state: VirtioMmioState<State>; queues: (Virtqueue | undefined)[] } {
     if (!isRunning(state.status)) return { state, queues: [] };
     const accepted: FeatureWords = [state.driverFeatures.low, state.driverFeatures.high];

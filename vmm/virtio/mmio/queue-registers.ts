@@ -20,7 +20,7 @@ export interface QueueState extends QueueRegisters {
   ring: VirtqueueState | null;
 }
 
-/** 64 bits, of which a double keeps the upper 53: more than any address of guest memory has. */
+/** 64 bits, of which a double keeps the upper 53. Addresses of guest memory are far smaller. */
 const address = integer(0, 2 ** 64);
 
 export const checkQueueState: Check<QueueState> = record<QueueState>({
@@ -32,12 +32,12 @@ export const checkQueueState: Check<QueueState> = record<QueueState>({
   ring: nullable(checkVirtqueueState),
 });
 
-/** The registers after a reset, of a queue of at most `size` descriptors. */
+/** The registers after a reset. @param size the largest size of the queue */
 export function resetQueue(size: number): QueueRegisters {
   return { size, ready: false, descriptorTable: 0, availableRing: 0, usedRing: 0 };
 }
 
-/** The driver writes a register of a queue that is not ready. Others than size and addresses are ignored. */
+/** Writes the size or an address of a queue that is not ready. Ignores other registers. */
 export function writeQueueRegister(queue: QueueRegisters, offset: number, value: number): void {
   switch (offset) {
     case QUEUE_NUM:

@@ -35,7 +35,7 @@ const deviceStatus: Check<number> = (value) => {
   throw new FieldError('a status that a device can have');
 };
 
-/** Whether the driver has started the device, and the device has not failed. */
+/** Returns true if the driver has started the device and the device has not failed. */
 export function isRunning(status: number): boolean {
   return (status & (STATUS_DRIVER_OK | STATUS_DEVICE_NEEDS_RESET)) === STATUS_DRIVER_OK;
 }

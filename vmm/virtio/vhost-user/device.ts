@@ -1,6 +1,6 @@
 // The vhost-user transport (QEMU, docs/interop/vhost-user.rst), back-end side: a foreign VMM, the front-end, has the
-// registers and the guest's memory, and a device of ours serves the queues. One connection, one device, in the device
-// thread. What the front-end says is checked as what a guest says is: nonsense ends its connection, and nothing else.
+// registers and the guest's memory, and one of our devices serves the queues. One connection serves one device, in the
+// device thread. Messages are checked as strictly as the guest's data. An invalid one ends the connection, nothing else.
 
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
@@ -19,15 +19,15 @@ const PROTOCOL_FEATURES = (1 << vhost.VHOST_USER_PROTOCOL_F_MQ) | (1 << vhost.VH
 
 export interface VhostUserOptions {
   loop: EventLoop;
-  /** The front-end has taken the device over: SET_OWNER. */
+  /** The front-end sent SET_OWNER. */
   onOwned?: () => void;
-  /** Hears why the device gave its queues up: the driver broke the rules of one. */
+  /** Called with the reason when the driver broke the rules of a queue, and the device stopped. */
   onFailure?: (reason: string) => void;
-  /** Hears why the connection was closed: the front-end did not keep to the protocol. */
+  /** Called with the reason when the front-end broke the protocol, and the connection was closed. */
   onBroken?: (reason: string) => void;
 }
 
-/** A device as a front-end sees it. Owns the connection and what came over it, but not the device. */
+/** The back-end of one device. Owns the connection and everything received over it, but not the device. */
 export class VhostUserBackend<State = unknown> implements Disposable {
   readonly device: VirtioDevice<State>;
   readonly #options: VhostUserOptions;
@@ -38,11 +38,11 @@ export class VhostUserBackend<State = unknown> implements Disposable {
   #protocolFeatures = 0;
   readonly #rings: Ring[];
   #memory: SharedMemory | undefined;
-  /** Those of the running device, by ring; empty while it does not run. */
+  /** The running device's queues by ring; empty while it does not run. */
   #queues: (Virtqueue | undefined)[] = [];
   #closed = false;
 
-  /** Serves `device` to the front-end at the other end of the socket `fd`, which it takes over. */
+  /** Serves `device` to the front-end that is connected to the socket `fd`. Takes ownership of `fd`. */
   constructor(device: VirtioDevice<State>, fd: number, options: VhostUserOptions) {
     this.device = device;
     this.#options = options;
@@ -52,11 +52,11 @@ export class VhostUserBackend<State = unknown> implements Disposable {
     this.#offered = featureWords([...device.features, ...own]);
     const hasConfig = device.config.length > 0;
     this.#offeredProtocol = PROTOCOL_FEATURES | (hasConfig ? 1 << vhost.VHOST_USER_PROTOCOL_F_CONFIG : 0);
-    // One message a turn: a front-end that talks without end starves no other device.
+    // One message per turn, so that a busy front-end does not starve other devices.
     options.loop.add(fd, libc.EPOLLIN, () => this.#guard(() => this.#receive()));
   }
 
-  /** A front-end's fault ends its connection, as its end does. */
+  /** Runs `step`. Ends the connection if the front-end broke the protocol or is gone. */
   #guard(step: () => void): void {
     try {
       step();
@@ -88,7 +88,7 @@ export class VhostUserBackend<State = unknown> implements Disposable {
     }
   }
 
-  /** Does what is asked; returns the answer of a request that has one. */
+  /** Handles a request. Returns the payload of the reply, if the request has one. */
   #handle(message: vhost.Message): Uint8Array | undefined {
     const { request, payload } = message;
     switch (request) {
@@ -139,7 +139,7 @@ export class VhostUserBackend<State = unknown> implements Disposable {
     const ring = this.#ring(index);
     switch (request) {
       case vhost.GET_VRING_BASE: {
-        // This is how a front-end stops a ring.
+        // A front-end stops a ring with this request.
         ring.setDescriptor('kick');
         this.#update();
         const answer = new DataView(new ArrayBuffer(8));
@@ -155,7 +155,7 @@ export class VhostUserBackend<State = unknown> implements Disposable {
     if (this.#queues[index] !== undefined) throw new VhostUserError(`request ${request} for ring ${index}, which runs`);
     switch (request) {
       case vhost.SET_VRING_NUM:
-        // The protocol has no way to tell a largest size; what is no size at all is refused when the ring starts.
+        // The protocol cannot report a largest size. An invalid size is refused when the ring starts.
         ring.size = value;
         return;
       case vhost.SET_VRING_BASE:
@@ -194,7 +194,7 @@ export class VhostUserBackend<State = unknown> implements Disposable {
     return hasFeature(this.#accepted, bit);
   }
 
-  /** The answer has the request's shape; bytes beyond the configuration space are 0. */
+  /** The reply has the layout of the request. Bytes beyond the configuration space are 0. */
   #readConfig(payload: DataView): Uint8Array {
     const offset = payload.getUint32(0, true);
     const length = payload.getUint32(4, true);
@@ -220,14 +220,15 @@ export class VhostUserBackend<State = unknown> implements Disposable {
     this.#update(state);
   }
 
-  /** Without protocol features a ring is enabled from the start. */
+  /** Without protocol features, a ring is always enabled. */
   #isEnabled(ring: Ring): boolean {
     return ring.enabled || !this.#hasFeature(vhost.VHOST_USER_F_PROTOCOL_FEATURES);
   }
 
   /**
-   * Runs the device with the rings that are set up, as soon as one of them is enabled. When another ring joins a device
-   * that runs, it is started anew: devices take all their queues at once. `state`: of the device, which ran before.
+   * Starts the device with the rings that are set up, as soon as one of them is enabled. A device takes all its queues
+   * at once, so it is restarted when another ring is set up.
+   * @param state of the device, if it ran before
    */
   #update(state?: State): void {
     const ready = this.#rings.map((ring) => ring.isSetUp);
@@ -243,7 +244,7 @@ export class VhostUserBackend<State = unknown> implements Disposable {
     }
     this.#rings.forEach((ring, index) => {
       if (this.#queues[index] === undefined || !this.#isEnabled(ring)) ring.unwatch();
-      // Of chains that were added before, the kick may have been used up.
+      // The kick for chains that were added earlier may have been consumed already.
       else if (ring.watch(() => this.#guard(() => this.#kicked(index)))) this.device.kick(index);
     });
   }
@@ -267,7 +268,7 @@ export class VhostUserBackend<State = unknown> implements Disposable {
     if (this.#rings[index]?.takeKicks()) this.device.kick(index);
   }
 
-  /** The state of the device, if it ran. */
+  /** Stops the device. Returns its state if it was running. */
   #stop(): State | undefined {
     if (this.#queues.length === 0) return undefined;
     const state = this.device.save();
@@ -283,14 +284,14 @@ export class VhostUserBackend<State = unknown> implements Disposable {
     return state;
   }
 
-  /** The driver broke the rules: the device does nothing more until the front-end starts it anew. */
+  /** The driver broke the rules. The device does nothing until the front-end restarts it. */
   #fail(reason: string): void {
     for (const queue of this.#queues) queue?.stop();
     for (const ring of this.#rings) ring.signal('error');
     this.#options.onFailure?.(`${this.device.name}: ${reason}`);
   }
 
-  /** Ends the connection. The device is reset, and its owner's to dispose of. */
+  /** Ends the connection and resets the device. The device's owner disposes of it. */
   [Symbol.dispose](): void {
     if (this.#closed) return;
     this.#closed = true;

@@ -3,12 +3,12 @@ import * as libc from '../../host/libc.js';
 import { GuestMemory, type MemoryRegion, PAGE_SIZE } from '../../host/memory.js';
 import { MAX_REGIONS, type Message, REGION_SIZE, readU64, VhostUserError } from './messages.js';
 
-/** Of one region, and of any address in it: far beyond what a guest has, far below where doubles lose bits. */
+/** Bounds of a region's length and addresses: far above any guest's, far below 2^53. */
 const MAX_LENGTH = 2 ** 40;
 const MAX_ADDRESS = 2 ** 48;
 
 interface SharedRegion extends MemoryRegion {
-  /** Where the region lies in the front-end's process: ring addresses are told so. */
+  /** The region's address in the front-end's process. Ring addresses are given in this address space. */
   userAddress: number;
 }
 
@@ -21,9 +21,9 @@ export class SharedMemory extends GuestMemory implements Disposable {
   }
 
   /**
-   * Maps the regions of a SET_MEM_TABLE message, whose number of descriptors is checked. A front-end that cuts a file
-   * short after this takes its own machine down.
-   * @throws VhostUserError for a table that cannot be.
+   * Maps the regions of a SET_MEM_TABLE message, which has passed `checkMessage`. A front-end that truncates a file
+   * later crashes its own machine.
+   * @throws VhostUserError for a table that is not valid
    */
   static map({ payload, fds }: Message): SharedMemory {
     const count = payload.getUint32(0, true);
@@ -38,7 +38,7 @@ export class SharedMemory extends GuestMemory implements Disposable {
     }
   }
 
-  /** The guest's address of `length` bytes at an address of the front-end's, or undefined if they are not all shared. */
+  /** Translates a front-end address of `length` bytes to a guest address; undefined if not all of them are shared. */
   guestAddressOf(userAddress: number, length: number): number | undefined {
     for (const region of this.#regions) {
       const offset = userAddress - region.userAddress;
@@ -47,7 +47,7 @@ export class SharedMemory extends GuestMemory implements Disposable {
     return undefined;
   }
 
-  /** Unmaps the memory: no view of it may be used afterwards. */
+  /** Unmaps the memory. No view of it may be used afterwards. */
   [Symbol.dispose](): void {
     unmap(this.#regions);
   }

@@ -1,5 +1,5 @@
-// The messages of the vhost-user protocol (QEMU, docs/interop/vhost-user.rst): numbers, sizes, and what is in them.
-// Everything is in the byte order of the machine: little-endian.
+// The messages of the vhost-user protocol (QEMU, docs/interop/vhost-user.rst): numbers, sizes and fields.
+// Everything is little-endian, the machine's byte order.
 
 // Front-end requests.
 export const GET_FEATURES = 1;
@@ -21,7 +21,7 @@ export const SET_VRING_ENABLE = 18;
 export const GET_CONFIG = 24;
 export const SET_CONFIG = 25;
 
-/** The virtio feature bit that stands for protocol features. */
+/** The virtio feature bit that enables protocol features. */
 export const VHOST_USER_F_PROTOCOL_FEATURES = 30;
 
 // Protocol feature bits.
@@ -36,7 +36,7 @@ export const FLAG_VERSION = 1;
 export const FLAG_REPLY = 4;
 export const FLAG_NEED_REPLY = 8;
 
-/** Memory regions of one table, and so the most file descriptors of a message. */
+/** The most memory regions of one table, and so the most file descriptors of one message. */
 export const MAX_REGIONS = 8;
 export const REGION_SIZE = 32;
 /** VHOST_USER_MAX_CONFIG_SIZE of QEMU. */
@@ -46,11 +46,11 @@ export const CONFIG_HEADER_SIZE = 12;
 /** The largest payload of the requests above: a configuration space, or a memory table. */
 export const MAX_PAYLOAD = Math.max(CONFIG_HEADER_SIZE + MAX_CONFIG, 8 + MAX_REGIONS * REGION_SIZE);
 
-/** In the payload of SET_VRING_KICK, CALL and ERR: the ring's index, and that no descriptor came with it. */
+/** In the payload of SET_VRING_KICK, CALL and ERR: the ring's index, and the flag that there is no descriptor. */
 export const VRING_INDEX_MASK = 0xff;
 export const VRING_NO_FD = 0x100;
 
-/** The front-end broke the protocol: its connection is of no more use. */
+/** The front-end broke the protocol. Its connection must be closed. */
 export class VhostUserError extends Error {
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
@@ -70,14 +70,14 @@ export interface Message {
   request: number;
   flags: number;
   payload: DataView;
-  /** Came with the message, close-on-exec. Who handles the message takes out what it keeps; the rest is closed. */
+  /** Descriptors of the message, close-on-exec. A handler removes those it keeps; the rest are closed. */
   fds: number[];
 }
 
 const NONE = [GET_FEATURES, SET_OWNER, RESET_OWNER, GET_PROTOCOL_FEATURES, GET_QUEUE_NUM];
 const U64 = [SET_FEATURES, SET_PROTOCOL_FEATURES, SET_VRING_KICK, SET_VRING_CALL, SET_VRING_ERR];
 const VRING_STATE = [SET_VRING_NUM, SET_VRING_BASE, GET_VRING_BASE, SET_VRING_ENABLE];
-/** Of the requests whose payload always has the same size. */
+/** Payload sizes of the requests whose size is fixed. */
 const PAYLOAD_SIZES = new Map([
   ...NONE.map((request) => [request, 0] as const),
   ...U64.map((request) => [request, 8] as const),
@@ -86,8 +86,8 @@ const PAYLOAD_SIZES = new Map([
 ]);
 
 /**
- * Checks that the payload has the request's size, and that no descriptors came where none belong.
- * @throws VhostUserError, also for a request that is not known.
+ * Checks the size of the payload and the number of descriptors.
+ * @throws VhostUserError if one of them is wrong, or the request is unknown
  */
 export function checkMessage({ request, payload, fds }: Message): void {
   const size = payload.byteLength;
@@ -116,7 +116,7 @@ function expectedFds(request: number, payload: DataView): number {
   }
 }
 
-/** A u64 that is an address or a length. A value that has lost bits as a double is above every bound. */
+/** Reads an address or a length of 64 bits. A value above 2^53 loses bits, and is above every bound. */
 export function readU64(payload: DataView, offset: number): number {
   return payload.getUint32(offset, true) + payload.getUint32(offset + 4, true) * 2 ** 32;
 }

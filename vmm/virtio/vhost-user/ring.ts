@@ -1,4 +1,4 @@
-// What a vhost-user front-end has told of a ring: where it is, how far it is, and its eventfds.
+// One ring as the vhost-user front-end has set it up: addresses, position and eventfds.
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
 import { Virtqueue, VirtqueueError, type VirtqueueOptions } from '../queue.js';
@@ -29,28 +29,28 @@ export class Ring implements Disposable {
     this.#loop = loop;
   }
 
-  /** Whether there is all that a device needs of it. */
+  /** True if the ring has everything that a device needs. */
   get isSetUp(): boolean {
     return this.addresses !== undefined && this.#fds.kick !== NONE;
   }
 
-  /** Takes a descriptor over in the place of the one there was; undefined: there is none from now on. */
+  /** Takes ownership of a descriptor and closes the previous one. undefined: no descriptor from now on. */
   setDescriptor(event: RingEvent, fd = NONE): void {
-    // An eventfd whose count is full, or that is no eventfd, must not keep the device thread waiting.
+    // A full eventfd, or another kind of file, must not block the device thread.
     if (fd !== NONE) libc.fcntl(fd, libc.F_SETFL, libc.O_RDWR | libc.O_NONBLOCK);
     if (event === 'kick') this.unwatch();
     if (this.#fds[event] !== NONE) libc.close(this.#fds[event]);
     this.#fds[event] = fd;
   }
 
-  /** Tells the front-end of used buffers, or that the ring is broken. */
+  /** Signals used buffers, or a broken ring, to the front-end. */
   signal(event: 'call' | 'error'): void {
     if (this.#fds[event] !== NONE) libc.signalEventFd(this.#fds[event]);
   }
 
   /**
-   * Calls `onKick` whenever the driver kicks; false if it does so already.
-   * @throws VhostUserError for a descriptor that can't be waited for.
+   * Calls `onKick` whenever the driver kicks. Returns false if the ring was watched already.
+   * @throws VhostUserError for a descriptor that epoll does not support
    */
   watch(onKick: () => void): boolean {
     if (this.#watched) return false;
@@ -68,16 +68,16 @@ export class Ring implements Disposable {
     this.#watched = false;
   }
 
-  /** Takes the kicks; false if there are none: the front-end reads them too, before it stops a ring. */
+  /** Consumes pending kicks. Returns false if there are none: the front-end consumes them before it stops a ring. */
   takeKicks(): boolean {
     const count = libc.read(this.#fds.kick, this.#count, 8);
     if (count < 0 && libc.errno() === libc.EAGAIN) return false;
-    // What can be read and gives no count would be readable for ever.
+    // A readable file that is no eventfd would stay readable for ever.
     if (count !== 8) throw new VhostUserError('a kick descriptor that is no eventfd');
     return true;
   }
 
-  /** @throws VhostUserError for a ring that cannot be. */
+  /** @throws VhostUserError if size, alignment or address of the ring is not valid */
   createQueue(memory: SharedMemory, options: VirtqueueOptions): Virtqueue {
     const translate = (address = 0) => {
       const guestAddress = memory.guestAddressOf(address, 1);
@@ -91,9 +91,9 @@ export class Ring implements Disposable {
       usedRing: translate(this.addresses?.usedRing),
     };
     try {
-      // Checks that the rings end in guest memory too.
+      // Also checks that the rings end inside guest memory.
       const queue = new Virtqueue(layout, options);
-      // No device stops with a chain in hand, so the used ring is as far as the available ring.
+      // A device never stops while it holds a chain, so the used ring is at the same index as the available ring.
       queue.restore({ nextAvailable: this.base, nextUsed: this.base });
       return queue;
     } catch (error) {

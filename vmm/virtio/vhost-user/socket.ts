@@ -1,4 +1,4 @@
-// The back-end's end of a vhost-user connection: whole messages with their file descriptors (unix(7), SCM_RIGHTS).
+// The back-end's socket of a vhost-user connection: whole messages with their file descriptors (unix(7), SCM_RIGHTS).
 import * as libc from '../../host/libc.js';
 import {
   FLAG_REPLY,
@@ -12,7 +12,7 @@ import {
   VhostUserError,
 } from './messages.js';
 
-// A page that the kernel reads and writes: `struct msghdr`, `struct iovec`, control messages, the message.
+// Layout of a page for system calls: `struct msghdr`, `struct iovec`, control messages, the message.
 const SCRATCH_SIZE = 4096;
 const IOVEC = 64;
 const CONTROL = 128;
@@ -28,7 +28,7 @@ const MSG_CONTROL = 32;
 const MSG_CONTROLLEN = 40;
 const MSG_FLAGS = 48;
 
-/** Owns the socket, which need not be non-blocking. */
+/** Owns the socket, which may be in blocking mode. */
 export class VhostUserSocket implements Disposable {
   readonly #scratch: number;
   readonly #view: DataView;
@@ -51,21 +51,21 @@ export class VhostUserSocket implements Disposable {
   }
 
   /**
-   * The next message, or undefined when it is not all there yet. Never waits.
-   * @throws FrontEndGone; VhostUserError for what is no message.
+   * Returns the next message, or undefined while it is incomplete. Never blocks.
+   * @throws FrontEndGone at the end of the connection; VhostUserError for an invalid message
    */
   receive(): Message | undefined {
     for (;;) {
       const wanted = this.#wanted();
       if (this.#filled === wanted) return this.#take();
-      // Never a byte beyond this message, so that the descriptors that come are this message's.
+      // Never reads beyond this message, so that the descriptors received belong to it.
       const count = this.#receiveBytes(wanted - this.#filled);
       if (count === undefined) return undefined;
       this.#filled += count;
     }
   }
 
-  /** Bytes until more is known: the header, then all of the message. */
+  /** Bytes to have: the header, then the whole message. */
   #wanted(): number {
     if (this.#filled < HEADER_SIZE) return HEADER_SIZE;
     const size = this.#view.getUint32(DATA + 8, true);
@@ -91,7 +91,7 @@ export class VhostUserSocket implements Disposable {
   }
 
   #receiveFds(): void {
-    // One control message at most: the kernel puts all descriptors into one.
+    // The kernel puts all descriptors into one control message.
     if (this.#view.getUint32(MSG_CONTROLLEN, true) >= CMSG_HEADER_SIZE) {
       const length = this.#view.getUint32(CONTROL, true) - CMSG_HEADER_SIZE;
       const isRights =
@@ -116,14 +116,14 @@ export class VhostUserSocket implements Disposable {
     return { request: this.#view.getUint32(DATA, true), flags, payload: new DataView(bytes), fds };
   }
 
-  /** Answers `request`. @throws VhostUserError when the front-end is gone or does not read its answers. */
+  /** Replies to `request`. @throws VhostUserError if the front-end is gone or does not read its replies */
   reply(request: number, payload: Uint8Array): void {
     const bytes = Buffer.alloc(HEADER_SIZE + payload.length);
     bytes.writeUInt32LE(request, 0);
     bytes.writeUInt32LE(FLAG_VERSION | FLAG_REPLY, 4);
     bytes.writeUInt32LE(payload.length, 8);
     bytes.set(payload, HEADER_SIZE);
-    // An answer is a few hundred bytes: a socket without room for it has many that nobody reads.
+    // A reply has a few hundred bytes. A full socket means that the front-end does not read.
     const count = libc.send(this.fd, bytes, bytes.length, libc.MSG_DONTWAIT | libc.MSG_NOSIGNAL);
     if (count !== bytes.length) throw new VhostUserError('the front-end takes no answer');
   }
