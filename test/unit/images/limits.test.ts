@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -171,21 +171,18 @@ describe('a layer', () => {
     await Promise.all(files.map((file) => file.close()));
   });
 
-  test.each(['gzip', 'zstd', 'xz'])(
-    'of which %s data become too many bytes is refused, in little memory',
-    async (program) => {
-      const compress = (input: Buffer): Buffer => execFileSync(program, ['-c', '-9'], { input, maxBuffer: 1 << 30 });
-      // What begins a file of 4 GiB is followed by zeros. Compressed data may stand one behind the other.
-      const zeros = compress(Buffer.alloc(64 * MIB));
-      const file = join(place, 'bomb');
-      writeFileSync(file, compress(tarMember({ path: 'zeros', size: 2 ** 32, data: '' })));
-      for (let i = 0; i < 17; i++) appendFileSync(file, zeros);
-      const before = process.memoryUsage().rss;
-      await expect(store.import(file, 'bomb')).rejects.toEqual(exceeded(limits.MAX_EXPANSION_RATIO));
-      expect(process.memoryUsage().rss - before).toBeLessThan(256 * MIB);
-      expect(stored(home)).toEqual([]);
-    },
-  );
+  test.each(['gzip'])('of which %s data become too many bytes is refused, in little memory', async (program) => {
+    const compress = (input: Buffer): Buffer => execFileSync(program, ['-c', '-9'], { input, maxBuffer: 1 << 30 });
+    // What begins a file of 4 GiB is followed by zeros. Compressed data may stand one behind the other.
+    const zeros = compress(Buffer.alloc(64 * MIB));
+    const file = join(place, 'bomb');
+    writeFileSync(file, compress(tarMember({ path: 'zeros', size: 2 ** 32, data: '' })));
+    for (let i = 0; i < 17; i++) appendFileSync(file, zeros);
+    const before = process.memoryUsage().rss;
+    await expect(store.import(file, 'bomb')).rejects.toEqual(exceeded(limits.MAX_EXPANSION_RATIO));
+    expect(process.memoryUsage().rss - before).toBeLessThan(256 * MIB);
+    expect(stored(home)).toEqual([]);
+  });
 
   test('may consist of few bytes that become many, within reason', async () => {
     const zeros = gzipSync(Buffer.concat([tarMember({ path: 'zeros', data: Buffer.alloc(64 * MIB) })]));
@@ -297,15 +294,6 @@ describe('an archive', () => {
     const file = join(place, 'archive.tar');
     writeFileSync(file, archive());
     await expect(store.resolve(`docker-archive:${file}`)).rejects.toEqual(exceeded(limit));
-    expect(stored(home)).toEqual([]);
-  });
-
-  test('that becomes too many bytes is refused before it fills the disk', async () => {
-    mkdirSync(home);
-    const file = join(place, 'archive.tar.zst');
-    const zeros = execFileSync('zstd', ['-c'], { input: Buffer.alloc(64 * MIB) });
-    writeFileSync(file, Buffer.concat(Array.from({ length: 17 }, () => zeros)));
-    await expect(store.resolve(`oci-archive:${file}`)).rejects.toEqual(exceeded(limits.MAX_EXPANSION_RATIO));
     expect(stored(home)).toEqual([]);
   });
 });
