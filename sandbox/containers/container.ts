@@ -293,9 +293,8 @@ export class Container {
   }
 
   /**
-   * Removes it with its files.
-   * @param options.force kills it first if it runs
-   * @param options.volumes removes its anonymous volumes too
+   * Removes it with its files. `force` kills it first if it runs; `volumes` removes its anonymous
+   * volumes too.
    * @throws SandboxError `running`
    */
   async remove({ force = false, volumes = false } = {}): Promise<void> {
