@@ -1,3 +1,5 @@
+// The command line as a whole: help, errors of usage, exit codes, and commands that need no
+// machine.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -17,7 +19,7 @@ beforeAll(() => {
 
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** Runs tsvm with a home, a runtime folder and a kernel cache of its own. */
+/** Runs tsvm with its own home, runtime folder and kernel cache. */
 function tsvm(args: string[], { env = {}, input = '' }: { env?: object; input?: string | Buffer } = {}) {
   const { status, stdout, stderr } = spawnSync(TSVM, args, {
     encoding: 'utf8',
@@ -33,7 +35,7 @@ function tsvm(args: string[], { env = {}, input = '' }: { env?: object; input?: 
   return { status, stdout, stderr };
 }
 
-/** A kernel is needed to come as far as the image; it is never booted here. */
+/** Runs `tsvm run` with a file as its kernel, which is never booted here. */
 const run = (...args: string[]) => tsvm(['run', '--kernel', join(folder, 'root.tar'), ...args]);
 
 test('the version is printed', () => {
@@ -124,14 +126,14 @@ describe('one clear line and exit code 125 for', () => {
     ['a kernel that is not built', ['kernel', 'path'], "the kernel 'guest' is not built, run: tsvm kernel build guest"],
     ['an unknown log level', ['--log-level', 'loud', 'images'], "argument 'loud' is invalid"],
     ['an unknown log format', ['images', '--log-format', 'xml'], "argument 'xml' is invalid"],
-    ['a wait that is no number', ['stop', '-t', 'soon', 'x'], "invalid argument 'soon' for --timeout"],
-    ['a wait by its old name', ['restart', '--time', '-1', 'x'], "invalid argument '-1' for --time"],
+    ['an invalid timeout', ['stop', '-t', 'soon', 'x'], "invalid argument 'soon' for --timeout"],
+    ['an invalid timeout by its old name', ['restart', '--time', '-1', 'x'], "invalid argument '-1' for --time"],
     ['an unknown signal', ['kill', '-s', 'FOO', 'x'], 'invalid signal: FOO'],
-    ['a time that is none', ['logs', '--since', 'then', 'x'], "invalid argument 'then' for --since"],
-    ['lines that are no number', ['logs', '-n', 'few', 'x'], "invalid argument 'few' for --tail"],
-    ['keys that are none', ['attach', '--detach-keys', 'ab', 'x'], "invalid argument 'ab' for --detach-keys"],
-    ['an image to remove that is not there', ['rmi', 'nosuch'], 'nosuch'],
-    ['a tar that is not there', ['import', '/nonexistent.tar', 'x'], '/nonexistent.tar'],
+    ['an invalid time', ['logs', '--since', 'then', 'x'], "invalid argument 'then' for --since"],
+    ['an invalid number of lines', ['logs', '-n', 'few', 'x'], "invalid argument 'few' for --tail"],
+    ['invalid detach keys', ['attach', '--detach-keys', 'ab', 'x'], "invalid argument 'ab' for --detach-keys"],
+    ['removing a missing image', ['rmi', 'nosuch'], 'nosuch'],
+    ['a missing tar', ['import', '/nonexistent.tar', 'x'], '/nonexistent.tar'],
   ])('%s', (_, args, message) => {
     const { status, stdout, stderr } = tsvm(args);
     expect({ status, stdout }).toEqual({ status: 125, stdout: '' });
@@ -143,56 +145,52 @@ describe('one clear line and exit code 125 for', () => {
     ['a value after =', ['-m=1M', 'x'], 'minimum memory limit allowed is 64MB'],
     ['no CPUs', ['--cpus', '0', 'x'], 'invalid number of CPUs 0'],
     ['a negative number of CPUs', ['--cpus', '-1', 'x'], 'invalid number of CPUs -1'],
-    ['a hair of a CPU', ['--cpus', '0.001', 'x'], 'invalid number of CPUs 0.001'],
-    ['a pids limit that is no number', ['--pids-limit', 'few', 'x'], "invalid argument 'few' for --pids-limit"],
-    ['a pids limit below none', ['--pids-limit', '-2', 'x'], 'invalid pids limit -2'],
-    ['a ulimit that is none', ['--ulimit', 'nofile', 'x'], "invalid argument 'nofile' for --ulimit"],
-    ['a ulimit of no such name', ['--ulimit', 'files=1', 'x'], "invalid ulimit type 'files'"],
+    ['too small a part of a CPU', ['--cpus', '0.001', 'x'], 'invalid number of CPUs 0.001'],
+    ['a pids limit that is not a number', ['--pids-limit', 'few', 'x'], "invalid argument 'few' for --pids-limit"],
+    ['a pids limit below -1', ['--pids-limit', '-2', 'x'], 'invalid pids limit -2'],
+    ['a ulimit without a value', ['--ulimit', 'nofile', 'x'], "invalid argument 'nofile' for --ulimit"],
+    ['an unknown ulimit', ['--ulimit', 'files=1', 'x'], "invalid ulimit type 'files'"],
     ['a soft limit above the hard one', ['--ulimit', 'nofile=2:1', 'x'], 'is above the hard limit 1'],
     ['an unknown capability', ['--cap-add', 'FLY', 'x'], "invalid CapAdd: unknown capability: 'FLY'"],
+    ['a missing seccomp profile', ['--security-opt', 'seccomp=/nope', 'x'], 'cannot read seccomp profile /nope'],
+    ['a seccomp profile that is not JSON', ['--security-opt', 'seccomp=/etc/hosts', 'x'], 'seccomp profile: not JSON'],
     [
-      'a seccomp profile that is not there',
-      ['--security-opt', 'seccomp=/nope', 'x'],
-      'cannot read seccomp profile /nope',
-    ],
-    ['a seccomp profile that is none', ['--security-opt', 'seccomp=/etc/hosts', 'x'], 'seccomp profile: not JSON'],
-    [
-      'a disk rate that is no size',
+      'a disk rate that is not a size',
       ['--device-read-bps', '/dev/vda:fast', 'x'],
       "invalid argument 'fast' for --device-read",
     ],
-    ['a disk rate of nothing', ['--device-write-iops', '0', 'x'], "invalid argument '0' for --device-write-iops"],
+    ['a disk rate of 0', ['--device-write-iops', '0', 'x'], "invalid argument '0' for --device-write-iops"],
     ['an unknown security option', ['--security-opt', 'x=y', 'x'], "invalid --security-opt 'x=y'"],
     ['a sysctl without a value', ['--sysctl', 'kernel.msgmax', 'x'], "invalid argument 'kernel.msgmax' for --sysctl"],
-    ['a sysctl that is none', ['--sysctl', 'kernel=1', 'x'], "invalid sysctl 'kernel'"],
-    ['no /dev/shm', ['--shm-size', '0', 'x'], 'invalid size 0 of /dev/shm'],
-    ['CPUs that are no number', ['--cpus', 'all', 'x'], "invalid argument 'all' for --cpus"],
+    ['an invalid sysctl', ['--sysctl', 'kernel=1', 'x'], "invalid sysctl 'kernel'"],
+    ['a /dev/shm of 0 bytes', ['--shm-size', '0', 'x'], 'invalid size 0 of /dev/shm'],
+    ['CPUs that are not a number', ['--cpus', 'all', 'x'], "invalid argument 'all' for --cpus"],
     ['too little memory', ['-m', '1M', 'x'], 'minimum memory limit allowed is 64MB'],
-    ['memory that is no size', ['-m', 'lots', 'x'], "invalid argument 'lots' for --memory"],
-    ['a duration that is none', ['--timeout', 'soon', 'x'], "invalid argument 'soon' for --timeout"],
+    ['memory that is not a size', ['-m', 'lots', 'x'], "invalid argument 'lots' for --memory"],
+    ['an invalid duration', ['--timeout', 'soon', 'x'], "invalid argument 'soon' for --timeout"],
     [
       'an unknown accelerator',
       ['--accel', 'hvf', 'x'],
       "invalid argument 'hvf' for --accel: expected auto, kvm or tcg",
     ],
     ['a working directory that is not absolute', ['-w', 'src', 'x'], "the working directory 'src' is invalid"],
-    ['a host name that is none', ['--hostname', 'a b', 'x'], "invalid hostname 'a b'"],
+    ['an invalid host name', ['--hostname', 'a b', 'x'], "invalid hostname 'a b'"],
     ['a variable without a name', ['-e', '=1', 'x'], "invalid environment variable: '=1'"],
-    ['an env file that is not there', ['--env-file', '/nonexistent', 'x'], 'cannot read env file /nonexistent'],
+    ['a missing env file', ['--env-file', '/nonexistent', 'x'], 'cannot read env file /nonexistent'],
     ['a tmpfs that is not absolute', ['--tmpfs', 'tmp', 'x'], "invalid argument 'tmp' for --tmpfs"],
-    ['a folder that is not there', ['-v', '/nonexistent:/data', 'x'], 'bind source path does not exist: /nonexistent'],
-    ['a device for a folder', ['-v', '/dev/null:/data', 'x'], 'bind source path is neither a folder nor a file'],
+    ['a missing folder', ['-v', '/nonexistent:/data', 'x'], 'bind source path does not exist: /nonexistent'],
+    ['a device instead of a folder', ['-v', '/dev/null:/data', 'x'], 'bind source path is neither a folder nor a file'],
     ['a folder by a relative path', ['-v', './src:/data', 'x'], "the path on the host, './src', must be absolute"],
-    ['a folder by no path', ['-v', 'a/b:/data', 'x'], "invalid volume name 'a/b'"],
-    ['a mount at no absolute path', ['-v', '/tmp:data', 'x'], "the path in the container, 'data', must be absolute"],
+    ['a folder by a name with a slash', ['-v', 'a/b:/data', 'x'], "invalid volume name 'a/b'"],
+    ['a mount at a relative path', ['-v', '/tmp:data', 'x'], "the path in the container, 'data', must be absolute"],
     ['a mount on the root', ['-v', '/tmp:/', 'x'], "invalid mount path '/'"],
     ['a mount through a parent', ['-v', '/tmp:/a/../b', 'x'], "invalid mount path '/a/../b'"],
     ['two mounts at one path', ['-v', '/tmp:/a', '--tmpfs', '/a/', 'x'], 'duplicate mount point: /a'],
     ['an unknown mount option', ['-v', '/tmp:/a:rx', 'x'], "unknown option 'rx'"],
     ['an unknown mount type', ['--mount', 'type=nfs,src=/a,dst=/b', 'x'], "unknown type 'nfs'"],
-    ['a terminal that is none', ['-it', 'x'], 'the input device is not a TTY'],
+    ['-it without a terminal', ['-it', 'x'], 'the input device is not a TTY'],
     ['an unknown image', ['--pull', 'never', 'nosuch:tag'], 'nosuch:tag'],
-    ['a platform that is none', ['--platform', 'linux/', 'x'], "invalid platform 'linux/'"],
+    ['an invalid platform', ['--platform', 'linux/', 'x'], "invalid platform 'linux/'"],
     ['a platform of another machine', ['--platform', 'linux/arm64', 'x'], 'containers for linux/arm64 cannot run'],
     [
       'an unknown pull policy',
@@ -203,8 +201,8 @@ describe('one clear line and exit code 125 for', () => {
     ['a published port that is none', ['-p', '80:', 'x'], "invalid published port '80:'"],
     ['a name server that is none', ['--dns', 'nobody', 'x'], "invalid name server 'nobody'"],
     ['two networks', ['--network', 'a1', '--network', 'b1', 'x'], '--network was given twice'],
-    ['log files of no size', ['--log-opt', 'max-size=0', 'x'], "invalid argument 'max-size=0' for --log-opt"],
-    ['what is no image', [`oci:${'/etc'}`], '/etc'],
+    ['log files of 0 bytes', ['--log-opt', 'max-size=0', 'x'], "invalid argument 'max-size=0' for --log-opt"],
+    ['a path that is not an image', [`oci:${'/etc'}`], '/etc'],
   ])('run with %s', (_, args, message) => {
     const { status, stdout, stderr } = run(...args);
     expect({ status, stdout }).toEqual({ status: 125, stdout: '' });
@@ -220,7 +218,7 @@ describe('one clear line and exit code 125 for', () => {
     });
   });
 
-  test('run from a runtime folder that others may enter', () => {
+  test('run with a runtime folder that other users can enter', () => {
     const runtime = join(folder, 'open');
     mkdirSync(join(runtime, 'tsvm'), { recursive: true, mode: 0o755 });
     const { status, stderr } = tsvm(['run', '--kernel', TSVM, 'x'], { env: { XDG_RUNTIME_DIR: runtime } });
@@ -259,7 +257,7 @@ test('an image is imported from stdin', () => {
   expect(tsvm(['rmi', 'piped']).status).toBe(0);
 });
 
-test('doctor says what is there, and its exit code whether containers can run', () => {
+test('doctor reports what the host has; its exit code tells whether containers can run', () => {
   const { status, stdout } = tsvm(['doctor', '--format', 'json']);
   const report = JSON.parse(stdout);
   expect(report).toMatchObject({
@@ -272,14 +270,14 @@ test('doctor says what is there, and its exit code whether containers can run', 
   expect(tsvm(['doctor']).stdout).toMatch(/^missing {2}kernel {5}not built\n {20}run: tsvm kernel build$/m);
 });
 
-test('a reader that goes away is no reason to complain', () => {
+test('a closed pipe is not reported as an error', () => {
   const { status, stderr } = spawnSync('bash', ['-c', `set -o pipefail; '${TSVM}' --help | true`], {
     encoding: 'utf8',
   });
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
 });
 
-test('a program that is not built says so', () => {
+test('a program that is not built is one clear error', () => {
   const copy = join(folder, 'unbuilt');
   execFileSync('bash', ['-c', `mkdir -p '${copy}' && cp -r bin package.json '${copy}'`], { cwd: join(TSVM, '../..') });
   const { status, stderr } = spawnSync(join(copy, 'bin/tsvm'), ['images'], { encoding: 'utf8' });

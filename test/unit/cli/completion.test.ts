@@ -1,3 +1,4 @@
+// Completion offers what may follow, in each shell, and mistyped commands get a suggestion.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -27,7 +28,7 @@ function complete(...words: string[]): string[] {
     .sort();
 }
 
-describe('what may stand in the place of the last word', () => {
+describe('the candidates for the last word', () => {
   test.each([
     [['sto'], ['stop']],
     [['container', 'pr'], ['prune']],
@@ -38,7 +39,7 @@ describe('what may stand in the place of the last word', () => {
     [['network', 'disconnect', 'lan', 'web-1'], ['web-1']],
     [['volume', 'ls', '--fo'], ['--format']],
     [['run', '--mem'], ['--memory']],
-    // Not --time, its old name, which is taken but not shown.
+    // The old name --time is accepted, but not offered.
     [['stop', '--ti'], ['--timeout']],
     [
       ['run', '--rm', '--accel', ''],
@@ -88,11 +89,11 @@ describe('a mistyped word', () => {
     ['log', 'logs'],
     ['xyzzy', undefined],
     ['', undefined],
-  ])('%j is taken for %j', (typed, meant) => {
+  ])('%j suggests %j', (typed, meant) => {
     expect(suggest(typed, ['start', 'stop', 'ps', 'inspect', 'logs', 'rm'])).toBe(meant);
   });
 
-  test('is answered with the command that was meant', () => {
+  test('is reported with the suggestion', () => {
     const { stderr, status } = spawnSync(TSVM, ['satrt'], { encoding: 'utf8' });
     expect({ stderr, status }).toEqual({
       stderr: "tsvm: 'satrt' is not a tsvm command, did you mean 'start'?\nSee 'tsvm --help'.\n",

@@ -1,3 +1,4 @@
+// The commands of images, on stores with two images that share a layer.
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,7 +11,7 @@ const TSVM = fileURLToPath(new URL('../../../bin/tsvm', import.meta.url));
 
 let folder: string;
 let home: string;
-/** IDs, as they are shown, of two images that share a layer. */
+/** The short IDs of two images that share a layer. */
 let first: string;
 let second: string;
 
@@ -38,7 +39,7 @@ function tsvm(args: string[], input?: Buffer | string) {
   return { status, stdout: stdout.toString(), stderr: stderr.toString(), bytes: stdout };
 }
 
-/** What a command that goes well prints. */
+/** The output of a command that must succeed without messages. */
 function said(...args: string[]): string {
   const { status, stdout, stderr } = tsvm(args);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
@@ -51,7 +52,7 @@ function loadBoth(): void {
 }
 
 describe('images', () => {
-  test('are picked by filters', () => {
+  test('are selected by filters', () => {
     loadBoth();
     said('tag', 'first:1', 'example.org/team/first');
     expect(said('images', '-q', '-f', 'reference=first')).toBe(`${first}\n`);
@@ -71,7 +72,7 @@ describe('images', () => {
     );
   });
 
-  test('share what they have in common', () => {
+  test('report the size that they share', () => {
     loadBoth();
     const [one, two] = said('images', '--format', 'json')
       .trimEnd()
@@ -110,7 +111,7 @@ describe('save and load', () => {
     expect(existsSync(`${file}.partial`)).toBe(false);
   });
 
-  test('say in one line what is no archive', () => {
+  test('report an invalid archive in one line', () => {
     const notTar = 'cannot load the archive: it is not a tar archive';
     expect(tsvm(['load'], 'x'.repeat(1000)).stderr).toBe(`tsvm: ${notTar}\n`);
     expect(tsvm(['load'], tar([{ path: 'a' }])).stderr).toMatch(/^tsvm: cannot load .* has no manifest\.json\n$/);
@@ -119,7 +120,7 @@ describe('save and load', () => {
 });
 
 describe('inspect', () => {
-  test('says what Docker says of an image', () => {
+  test("prints the details of an image in Docker's form", () => {
     loadBoth();
     const [found] = JSON.parse(said('inspect', 'first:1'));
     expect(found).toMatchObject({
@@ -133,7 +134,7 @@ describe('inspect', () => {
     expect(said('inspect', '-f', '{{.Config.Cmd}}', first, second)).toBe('[/hello]\n[/hello]\n');
   });
 
-  test('shows what it finds and complains of the rest', () => {
+  test('prints what it finds and reports the rest', () => {
     loadBoth();
     const { status, stdout, stderr } = tsvm(['image', 'inspect', '--format', '{{.Os}}', 'nosuch', first]);
     expect({ status, stdout, stderr }).toEqual({
@@ -152,7 +153,7 @@ test('history shows the steps, last first', () => {
 });
 
 describe('rmi', () => {
-  test('goes on after an image that is not there, and with -f forgives it', () => {
+  test('goes on after a missing image, and ignores it with -f', () => {
     loadBoth();
     const { status, stdout, stderr } = tsvm(['rmi', 'nosuch', 'first:1', second]);
     expect({ status, stderr }).toEqual({ status: 125, stderr: 'tsvm: No such image: nosuch:latest\n' });
@@ -162,7 +163,7 @@ describe('rmi', () => {
 });
 
 describe('prune', () => {
-  test('asks before it removes', () => {
+  test('asks for confirmation', () => {
     loadBoth();
     const { status, stderr } = tsvm(['prune', '-a'], 'n\n');
     expect({ status, stderr }).toEqual({ status: 0, stderr: expect.stringContaining('[y/N]') });
@@ -172,7 +173,7 @@ describe('prune', () => {
     expect(said('images', '-q')).toBe('');
   });
 
-  test('takes what has no name, and with -a what has the label', () => {
+  test('removes images without a name, and with -a and a filter those with the label', () => {
     loadBoth();
     said('tag', 'second:1', 'first:1');
     expect(said('prune', '-f')).toMatch(new RegExp(`^Deleted Images:\ndeleted: sha256:${first}`));

@@ -1,3 +1,4 @@
+// Volumes are filled with what the image has at their path, with owners, modes, times and holes.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
@@ -24,7 +25,7 @@ const SPARSE = Buffer.alloc(4 << 20);
 SPARSE.write('begin');
 SPARSE.write('end', SPARSE.length - 3);
 
-/** The directory of an image, by two names, and a file. */
+/** The files of the image: a directory with two names, and a file. */
 const ROOT: TarMember[] = [
   { path: 'hello', data: 'hi', mode: 0o755 },
   { path: 'srv/', type: '5', mode: 0o755 },
@@ -56,7 +57,7 @@ function tsvm(...args: string[]) {
 
 let id: string;
 
-/** Makes the image to make containers of. */
+/** Loads the image for the containers. */
 function image(volumes: string[]): void {
   const layout = join(folder, 'layout');
   const config = { Volumes: Object.fromEntries(volumes.map((path) => [path, {}])) };
@@ -75,7 +76,7 @@ function made(...words: string[]): string {
 const names = (): string[] => tsvm('volume', 'ls', '-q').stdout.split('\n').filter(Boolean);
 const mountpoint = (name: string): string => join(folder, 'home/volumes', name, '_data');
 
-test('each VOLUME of an image is a volume without a name, which begins with what the image has there', () => {
+test('each VOLUME of an image becomes an anonymous volume with the contents of the image', () => {
   image(['/srv/data', '/var/new/']);
   const mounts = JSON.parse(tsvm('inspect', '--format', '{{json .Mounts}}', made()).stdout);
   expect(mounts).toMatchObject([
@@ -87,7 +88,7 @@ test('each VOLUME of an image is a volume without a name, which begins with what
   expect(readdirSync(mounts[1].Source)).toEqual([]);
 });
 
-test('what is copied keeps owners, modes, times, links, attributes and holes; devices are left out', () => {
+test('copied files keep owners, modes, times, links, attributes and holes; devices are left out', () => {
   image(['/data']);
   made();
   const [volume = ''] = names();
@@ -114,7 +115,7 @@ test('what is copied keeps owners, modes, times, links, attributes and holes; de
   expect(note.stdout.toString()).toBe("b'kept'\n");
 });
 
-test('a mount or tmpfs at the place of a VOLUME stands for it', () => {
+test('a mount or tmpfs at the path of a VOLUME replaces it', () => {
   image(['/srv/data', '/var/a', '/var/b', '/var/c']);
   mkdirSync(join(folder, 'host'));
   made('-v', 'mine:/srv//data', '-v', `${folder}/host:/var/a`, '--tmpfs', '/var/b/');
@@ -138,14 +139,14 @@ describe('a volume that is mounted for the first time', () => {
     ['nocopy', ['-v', 'mine:/srv/data:nocopy']],
     ['volume-nocopy', ['--mount', 'src=mine,dst=/srv/data,volume-nocopy']],
     ['a path that the image does not have', ['-v', 'mine:/nosuch']],
-  ])('with %s, begins empty', (_, words) => {
+  ])('with %s, starts empty', (_, words) => {
     image([]);
     made(...words);
     expect(readdirSync(mountpoint('mine'))).toEqual([]);
     expect(statSync(mountpoint('mine')).mode).toBe(0o40755);
   });
 
-  test('and was made before, is filled if it is empty', () => {
+  test('and was created before, is filled if it is empty', () => {
     image([]);
     tsvm('volume', 'create', '-l', 'team=a', 'mine');
     tsvm('volume', 'create', 'full');
@@ -156,7 +157,7 @@ describe('a volume that is mounted for the first time', () => {
     expect(JSON.parse(tsvm('volume', 'inspect', 'mine').stdout)[0].Labels).toEqual({ team: 'a' });
   });
 
-  test('and that another container has, is left as it is', () => {
+  test('and is used by another container, is not filled', () => {
     image([]);
     made('-v', 'mine:/nosuch');
     made('-v', 'mine:/srv/data');
@@ -164,7 +165,7 @@ describe('a volume that is mounted for the first time', () => {
   });
 });
 
-test('volumes without a name stay with rm, and go with rm -v; those with one stay', () => {
+test('rm keeps anonymous volumes and rm -v removes them; named volumes stay', () => {
   image(['/srv/data']);
   const [first, second, third] = [made('-v', 'mine:/m', '-v', '/own'), made(), made()];
   const [shared] = JSON.parse(tsvm('inspect', '--format', '{{json .Mounts}}', second).stdout);
@@ -180,7 +181,7 @@ test('volumes without a name stay with rm, and go with rm -v; those with one sta
   expect(names()).toEqual(['mine']);
 });
 
-test('a container that cannot be made leaves no volumes without a name', () => {
+test('a container that cannot be created leaves no anonymous volumes', () => {
   image(['/srv/data']);
   made('--name', 'box');
   expect(create('--name', 'box')).toMatchObject({ status: 125, stdout: '' });
@@ -188,7 +189,7 @@ test('a container that cannot be made leaves no volumes without a name', () => {
   expect(readdirSync(join(folder, 'home/volumes'))).toHaveLength(1);
 });
 
-test('who is killed while a volume is filled leaves none, or an empty one as it was', async () => {
+test('a process killed while it fills a new volume leaves no volume, or an empty one as it was', async () => {
   image([]);
   const env = { ...process.env, TSVM_HOME: join(folder, 'home'), XDG_RUNTIME_DIR: join(folder, 'runtime') };
   const volumes = join(folder, 'home/volumes');
@@ -225,7 +226,7 @@ function createIn(circumstances: string[], ...words: string[]) {
   return spawnSync('unshare', argv, { encoding: 'utf8', env });
 }
 
-test('where the home cannot be written, VOLUMEs are a part of the writable layer', () => {
+test('if the home is read-only, VOLUMEs are part of the writable layer', () => {
   image(['/srv/data']);
   const home = join(folder, 'home');
   const script = `mount --bind ${home} ${home} && mount -o remount,bind,ro ${home} && exec "$0" "$@"`;
@@ -233,7 +234,7 @@ test('where the home cannot be written, VOLUMEs are a part of the writable layer
   expect(names()).toEqual([]);
 });
 
-test('so they are of any user but root, whose new volumes have the contents, but not the owners', () => {
+test('the same holds for users other than root; their new volumes have the contents without the owners', () => {
   image(['/srv/data']);
   const user = ['--user', '--map-user=1000', '--map-group=1000'];
   expect(createIn(user, '-v', 'mine:/data')).toMatchObject({ status: 0, stderr: '' });

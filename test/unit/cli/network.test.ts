@@ -1,4 +1,4 @@
-// The commands of private networks, on a home of their own; no container runs.
+// The commands of private networks, in a home without containers.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -22,7 +22,7 @@ function network(...args: string[]) {
 
 const said = (stdout: string) => ({ status: 0, stdout, stderr: '' });
 
-test('a network is made, listed, described and removed', () => {
+test('a network is created, listed, inspected and removed', () => {
   const id = network('create', '--label', 'team=a', '--internal', 'lan').stdout.trim();
   expect(id).toMatch(/^[0-9a-f]{64}$/);
   expect(network('ls')).toEqual(
@@ -43,14 +43,14 @@ test('a network is made, listed, described and removed', () => {
   expect(network('ls', '-q')).toEqual(said(''));
 });
 
-test('one that is not there is a failure, except to rm --force; the others are removed', () => {
+test('a missing network is an error, except for rm --force; the others are removed', () => {
   network('create', 'lan');
   expect(network('rm', 'none', 'lan')).toMatchObject({ status: 125, stdout: 'lan\n' });
   expect(network('rm', '-f', 'none')).toEqual(said(''));
   expect(network('inspect', 'none')).toMatchObject({ status: 125, stdout: '[]\n' });
 });
 
-test('prune removes those that no container is in, by their labels', () => {
+test('prune removes unused networks, selected by their labels', () => {
   for (const [name, tier] of [
     ['one', 'a'],
     ['two', 'b'],

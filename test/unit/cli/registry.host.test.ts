@@ -1,4 +1,4 @@
-// The commands that speak to registries, against a real one.
+// The commands that use registries, against a real one.
 import { execFileSync, spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -54,7 +54,7 @@ function login() {
   return tsvm(['login', '-u', 'me', '--password-stdin', registry.host], 'secret\n');
 }
 
-test('login lets pull have what it may, until logout', () => {
+test('login gives pull access, until logout', () => {
   const refused = tsvm(['pull', name]);
   expect(refused).toEqual({
     status: 125,
@@ -72,7 +72,7 @@ test('login lets pull have what it may, until logout', () => {
   expect(tsvm(['pull', name]).status).toBe(125);
 });
 
-test('pull says what it does, and that there is nothing to do', () => {
+test('pull reports what it does, and that an image is up to date', () => {
   login();
   const short = written.layerDigests.map((digest) => digest.slice(7, 19));
   const { status, stdout, stderr } = tsvm(['pull', name]);
@@ -90,7 +90,7 @@ test('pull says what it does, and that there is nothing to do', () => {
   expect(tsvm(['images', '-q', '--no-trunc']).stdout).toBe(`${written.imageId}\n`);
 });
 
-test('pull by digest gives an image that the digest finds', () => {
+test('pull by digest makes an image that its digest finds', () => {
   login();
   const byDigest = `${registry.host}/app@${written.manifestDigest}`;
   expect(tsvm(['pull', '-q', byDigest]).stdout).toBe(`${byDigest}\n`);
@@ -106,18 +106,13 @@ test.each<[string, string[], string, RegExp]>([
   ['no name', ['login', '--password-stdin', 'HOST'], 'secret', /--password-stdin needs --username/],
   ['two passwords', ['login', '-u', 'me', '-p', 'x', '--password-stdin', 'HOST'], '', /mutually exclusive/],
   ['an empty password', ['login', '-u', 'me', '--password-stdin', 'HOST'], '', /the password is empty/],
-  ['nobody to ask', ['login', 'HOST'], '', /without a terminal/],
-  ['what is no registry', ['login', '-u', 'me', '--password-stdin', 'a b'], 'x', /invalid registry 'a b'/],
+  ['a prompt without a terminal', ['login', 'HOST'], '', /without a terminal/],
+  ['an invalid registry', ['login', '-u', 'me', '--password-stdin', 'a b'], 'x', /invalid registry 'a b'/],
   ['nothing to pull', ['pull'], '', /missing required argument/],
-  ['a file to pull', ['pull', 'oci:layout'], '', /oci:layout is no name of an image in a registry/],
+  ['pulling a file', ['pull', 'oci:layout'], '', /oci:layout is no name of an image in a registry/],
   ['a bad platform', ['pull', '--platform', '/', 'HOST/app:1'], '', /invalid platform '\/'/],
-  [
-    'a registry that is not there',
-    ['pull', '127.0.0.1:9/app'],
-    '',
-    /cannot pull 127\.0\.0\.1:9\/app:latest: cannot reach/,
-  ],
-])('one line says what is wrong with %s', (_, args, input, message) => {
+  ['an unreachable registry', ['pull', '127.0.0.1:9/app'], '', /cannot pull 127\.0\.0\.1:9\/app:latest: cannot reach/],
+])('one line reports %s', (_, args, input, message) => {
   const { status, stdout, stderr } = tsvm(
     args.map((word) => word.replace('HOST', registry.host)),
     input,
@@ -147,7 +142,7 @@ test('login asks at a terminal, and does not show the password', async () => {
   expect(auths).toEqual({ [registry.host]: { auth: Buffer.from('me:secret').toString('base64') } });
 });
 
-test('run asks the registry only as it is told to', () => {
+test('run asks the registry only as --pull says', () => {
   const run = (...words: string[]) => tsvm(['run', '--kernel', TSVM, ...words, name]);
   expect(run('--pull', 'never').stderr).toBe(`tsvm: No such image: ${name}\n`);
   expect(run('--pull', 'missing').stderr).toMatch(/^Unable to find image '\S+' locally\ntsvm: pull access denied/);

@@ -1,3 +1,4 @@
+// The commands of volumes, with containers that never run.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -25,7 +26,7 @@ function tsvm(args: string[], input = '') {
 const volume = (...args: string[]) => tsvm(['volume', ...args]);
 const said = (stdout: string) => ({ status: 0, stdout, stderr: '' });
 
-/** Makes a container of a small image; it never runs. */
+/** Creates a container of a small image. It never runs. */
 function container(...mounts: string[]): string {
   writeFileSync(join(folder, 'root.tar'), tar([{ path: 'hello', data: Buffer.from('hi') }]));
   tsvm(['import', join(folder, 'root.tar'), 'small:1']);
@@ -34,14 +35,14 @@ function container(...mounts: string[]): string {
   return made.stdout.trim();
 }
 
-test("what a guest leaves in a volume, set-user-ID programs too, is out of the host's other users' reach", () => {
+test('other users of the host cannot reach a volume, where a guest may leave set-user-ID programs', () => {
   expect(tsvm(['volume', 'create', 'data']).status).toBe(0);
   for (const path of ['volumes', 'volumes/data']) {
     expect(statSync(join(folder, 'home', path)).mode & 0o777).toBe(0o700);
   }
 });
 
-test('a volume is made, once, listed, described and removed', () => {
+test('a volume is created once, listed, inspected and removed', () => {
   expect(volume('ls')).toEqual(said('DRIVER   VOLUME NAME\n'));
   expect(volume('create', '-l', 'team=a', 'data')).toEqual(said('data\n'));
   expect(volume('create', 'data')).toEqual(said('data\n'));
@@ -68,7 +69,7 @@ test('a volume is made, once, listed, described and removed', () => {
   expect(volume('ls', '-q')).toEqual(said(''));
 });
 
-test('a volume that a container has stays until the container is gone', () => {
+test('a volume that a container uses cannot be removed', () => {
   volume('create', 'data');
   volume('create', 'other');
   const id = container('data:/data', '/tmp:/tmp');
@@ -84,7 +85,7 @@ test('a volume that a container has stays until the container is gone', () => {
   expect(volume('rm', 'data')).toEqual(said('data\n'));
 });
 
-test('prune asks, and says how much it gave back', () => {
+test('prune asks for confirmation, and reports the reclaimed space', () => {
   volume('create', 'data');
   const path = volume('inspect', '-f', '{{.Mountpoint}}', 'data').stdout.trim();
   execFileSync('dd', ['if=/dev/urandom', `of=${path}/file`, 'bs=1000', 'count=2000', 'status=none']);
@@ -96,12 +97,12 @@ test('prune asks, and says how much it gave back', () => {
   );
 });
 
-test('what a crash left half made or half removed is no volume, and goes with prune', () => {
+test('leftovers of a crash are not volumes, and prune removes them', () => {
   volume('create', 'data');
   const left = join(folder, 'home/volumes/.data-0123456789abcdef');
   mkdirSync(join(left, '_data'), { recursive: true });
   expect(volume('ls', '-q')).toEqual(said('data\n'));
-  // It may still be under way.
+  // Another process may still be working on it.
   expect(volume('prune', '-f')).toMatchObject({ status: 0 });
   expect(existsSync(left)).toBe(true);
   utimesSync(left, 0, 0);
@@ -109,7 +110,7 @@ test('what a crash left half made or half removed is no volume, and goes with pr
   expect(existsSync(left)).toBe(false);
 });
 
-test('a volume without a name has a drawn one, and goes with prune', () => {
+test('an anonymous volume has a random name, and prune removes it', () => {
   const name = volume('create').stdout.trim();
   expect(name).toMatch(/^[0-9a-f]{64}$/);
   volume('create', 'data');
@@ -118,10 +119,10 @@ test('a volume without a name has a drawn one, and goes with prune', () => {
 });
 
 test.each<[string, string[], string]>([
-  ['a name that is none', ['create', 'a'], "invalid volume name 'a'"],
+  ['an invalid name', ['create', 'a'], "invalid volume name 'a'"],
   ['a path', ['create', '../etc'], "invalid volume name '../etc'"],
-  ['a volume that is not there', ['rm', 'nosuch'], 'no such volume: nosuch'],
-  ['a volume to describe that is not there', ['inspect', 'nosuch'], 'no such volume: nosuch'],
+  ['a missing volume', ['rm', 'nosuch'], 'no such volume: nosuch'],
+  ['inspecting a missing volume', ['inspect', 'nosuch'], 'no such volume: nosuch'],
   ['no name', ['rm'], "missing required argument 'VOLUME'"],
   ['an unknown filter', ['ls', '-f', 'color=red'], 'expected one of name, label, dangling'],
 ])('one clear line and exit code 125 for %s', (_, args, message) => {
@@ -131,6 +132,6 @@ test.each<[string, string[], string]>([
   expect(stderr).toMatch(/^tsvm: [^\n]+\n(See 'tsvm[^\n]* --help'\.\n)?$/);
 });
 
-test('rm --force says nothing of what is not there', () => {
+test('rm --force ignores missing volumes', () => {
   expect(volume('rm', '-f', 'nosuch')).toEqual(said(''));
 });

@@ -1,4 +1,5 @@
-// Short options with their value after `=`, as Docker's parser takes them, and words that are left alone.
+// Short options with their value after `=`, as Docker's parser takes them, and words that are left
+// alone.
 import { describe, expect, test } from 'vitest';
 import { CliCommand, optionIn, splitShortOptions } from '../../../../cli/commands/arguments.js';
 

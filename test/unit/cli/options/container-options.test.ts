@@ -1,4 +1,5 @@
-// One declaration for each option of a container: which field it fills, that help lists it and completion knows it.
+// Each option of a container has one declaration, from which help and completion come. Options set
+// the right fields, also if they are repeated or empty.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -12,7 +13,7 @@ import type { ContainerSpec, NetworkOptions } from '../../../../sandbox/internal
 
 const TSVM = fileURLToPath(new URL('../../../../bin/tsvm', import.meta.url));
 
-/** The options of each field: a new field of the spec does not compile without its line here. */
+/** The options of each field. A new field of the spec does not compile without a line here. */
 const CONTAINER_FIELDS: Record<
   Exclude<keyof ContainerSpec, 'image' | 'command' | 'noCommand' | 'network'>,
   string[]
@@ -96,7 +97,7 @@ function longName({ flags }: { flags: string }): string {
   return /--[a-z-]+/.exec(flags)?.[0] ?? '';
 }
 
-/** The long names of the options that fill each field. */
+/** The long names of the options that set each field. */
 function fieldsOf<Spec>(declarations: readonly Declaration<Spec>[]): Record<string, string[]> {
   const found: Record<string, string[]> = {};
   for (const declaration of declarations) {
@@ -115,7 +116,7 @@ function spec(...words: string[]) {
   return fields;
 }
 
-test('each field of a spec is filled by the options that are declared for it, and each option is declared once', () => {
+test('each field of a spec is set by its declared options, and each option is declared once', () => {
   expect(fieldsOf(CONTAINER_OPTIONS)).toEqual(CONTAINER_FIELDS);
   expect(fieldsOf(NETWORK_OPTIONS)).toEqual(NETWORK_FIELDS);
   const names = [...CONTAINER_OPTIONS, ...NETWORK_OPTIONS].map(longName);
@@ -184,17 +185,17 @@ describe('an option that is given more than once', () => {
     expect(spec('-m', '1g', '-m', '2g')).toMatchObject({ memory: 2 ** 31 });
   });
 
-  test('is read each time: a value that is wrong is never silently replaced', () => {
+  test('is parsed each time: no wrong value is silently replaced', () => {
     expect(() => spec('--cpus', 'x', '--cpus', '1')).toThrow("invalid argument 'x' for --cpus");
   });
 
-  test('is refused where the container can have only one', () => {
+  test('is refused if the container can have only one', () => {
     expect(() => spec('--network', 'a1', '--network', 'b1')).toThrow('--network was given twice');
     expect(spec('--network', 'a1', '--network', 'a1')).toEqual({ network: { mode: 'a1' } });
   });
 });
 
-test('what an option says wins over the lines of a file, in any order', () => {
+test('a value of the command line wins over a line of a file, in any order', () => {
   const [env, labels] = [join(home, 'env'), join(home, 'labels')];
   expect(spec('-e', 'A=own', '--env-file', env, '-l', 'a=own', '--label-file', labels)).toEqual({
     env: { A: 'own', B: 'file' },
@@ -203,7 +204,7 @@ test('what an option says wins over the lines of a file, in any order', () => {
   });
 });
 
-test('an empty text stands for the default, and so does a later one; an empty entrypoint is none', () => {
+test('an empty text stands for the default, also after another text; an empty entrypoint is no entrypoint', () => {
   const options = [
     '--name',
     '--user',
@@ -220,7 +221,7 @@ test('an empty text stands for the default, and so does a later one; an empty en
   expect(spec('--entrypoint', '')).toEqual({ entrypoint: '', network: {} });
 });
 
-test('--mount fills what its type names, beside -v and --tmpfs', () => {
+test('--mount sets the field of its type, beside -v and --tmpfs', () => {
   const words = ['--mount', 'type=tmpfs,dst=/a', '--mount', 'src=b,dst=/b', '-v', 'c:/c', '--tmpfs', '/d'];
   expect(spec(...words)).toMatchObject({
     mounts: [{ target: '/c' }, { target: '/b' }],
@@ -242,7 +243,7 @@ describe('$TSVM_ACCEL', () => {
     }
   });
 
-  test('is named where its value is wrong', () => {
+  test('is named in the error for its value', () => {
     process.env.TSVM_ACCEL = 'hvf';
     try {
       expect(() => spec()).toThrow("invalid argument 'hvf' for TSVM_ACCEL: expected auto, kvm or tcg");

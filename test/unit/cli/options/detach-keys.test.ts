@@ -1,3 +1,4 @@
+// The detach keys are parsed, and taken out of the input.
 import { PassThrough } from 'node:stream';
 import { describe, expect, test } from 'vitest';
 import { watchForKeys } from '../../../../cli/foreground/detach-keys.js';
@@ -14,7 +15,7 @@ async function typed(chunks: string[], keys = DEFAULT_DETACH_KEYS): Promise<{ pa
   return { passed, left };
 }
 
-describe('the keys that leave a container', () => {
+describe('the detach keys', () => {
   test.each([
     [['text'], 'text', 0],
     [['a\x10\x11b'], 'a', 1],
@@ -22,11 +23,11 @@ describe('the keys that leave a container', () => {
     [['\x10x'], '\x10x', 0],
     [['\x10\x10\x11'], '\x10', 1],
     [['\x10', '\x10', 'x'], '\x10\x10x', 0],
-  ])('%j pass as %j and are met %d times', async (chunks, passed, left) => {
+  ])('%j pass as %j, with the keys found %d times', async (chunks, passed, left) => {
     expect(await typed(chunks)).toEqual({ passed, left });
   });
 
-  test('are written as Docker writes them', async () => {
+  test("are written in Docker's form", async () => {
     expect(parseDetachKeys('ctrl-p,ctrl-q', '--detach-keys')).toEqual(DEFAULT_DETACH_KEYS);
     expect(await typed(['1\x18x2'], parseDetachKeys('ctrl-x,x', '--detach-keys'))).toEqual({ passed: '1', left: 1 });
     for (const wrong of ['', 'ctrl-', 'ab', 'ctrl-1', 'a,,b'])

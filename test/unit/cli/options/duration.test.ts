@@ -1,3 +1,4 @@
+// Durations are parsed to milliseconds, or refused.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { parseDuration } from '../../../../cli/options/duration.js';

@@ -1,3 +1,4 @@
+// -e and --env-file follow Docker's rules.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { parseEnv, parseEnvFile, readEnvFile } from '../../../../cli/options/environment.js';
@@ -53,7 +54,7 @@ describe('parseEnvFile', () => {
     expect(() => parse(text)).toThrow(message);
   });
 
-  test('bytes that are no UTF-8 are refused', () => {
+  test('bytes that are not UTF-8 are refused', () => {
     expect(() => parseEnvFile(Buffer.from([0x41, 0x3d, 0xff]), 'vars', {})).toThrow('not UTF-8');
   });
 
@@ -69,7 +70,7 @@ describe('parseEnvFile', () => {
     );
   });
 
-  test('a file that is not there is one clear error', () => {
+  test('a missing file is one clear error', () => {
     expect(() => readEnvFile('/nonexistent/vars')).toThrow('cannot read env file /nonexistent/vars');
   });
 });

@@ -1,9 +1,10 @@
+// --filter and its patterns follow Docker's rules.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { booleanFilter, hasLabels, matchesPattern, parseFilters } from '../../../../cli/options/filter.js';
 
 describe('filters', () => {
-  test('are gathered by key', () => {
+  test('are collected by key', () => {
     const filters = parseFilters(['label=a', 'label=b=c=d', 'dangling=true'], ['label', 'dangling']);
     expect(filters.get('label')).toEqual(['a', 'b=c=d']);
     expect(booleanFilter(filters, 'dangling')).toBe(true);
@@ -18,12 +19,12 @@ describe('filters', () => {
     expect(() => parseFilters([text], ['label'])).toThrow(message);
   });
 
-  test('are true or false where they ask yes or no', () => {
+  test('of booleans are true or false', () => {
     expect(booleanFilter(new Map([['dangling', ['0']]]), 'dangling')).toBe(false);
     expect(() => booleanFilter(new Map([['dangling', ['maybe']]]), 'dangling')).toThrow(/expected true or false/);
   });
 
-  test('want all labels, by name or by value', () => {
+  test('require all labels, by name or by value', () => {
     expect(hasLabels({ a: '1', b: '' }, ['a', 'b=', 'a=1'])).toBe(true);
     expect(hasLabels({ a: '1' }, ['a=2'])).toBe(false);
     expect(hasLabels({ a: '1' }, ['toString'])).toBe(false);
@@ -47,7 +48,7 @@ describe('a pattern', () => {
     expect(matchesPattern(pattern, name)).toBe(matches);
   });
 
-  test('is matched or refused, whatever it is', () => {
+  test('of any text is matched or refused', () => {
     fc.assert(
       fc.property(fc.string(), fc.string(), (pattern, name) => {
         try {

@@ -35,11 +35,11 @@ test('a file has a label on each line; comments and empty lines are skipped', ()
   ]);
 });
 
-test('a line without a name is named by its number', () => {
+test('an error tells the number of the line', () => {
   const path = file('a=1\n=2\n');
   expect(() => readLabelFile(path)).toThrow(`label file ${path}, line 2: the label has no name`);
 });
 
-test('a file that does not exist is named', () => {
+test('a missing file is one clear error', () => {
   expect(() => readLabelFile('/nonexistent')).toThrow('cannot read label file /nonexistent: ENOENT');
 });

@@ -1,4 +1,4 @@
-// The forms of resource limits, and what becomes of the options that take them.
+// Resource limits, disk rates and security options are parsed, or refused.
 import { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
 import { addContainerOptions, toContainerSpec } from '../../../../cli/options/container-options.js';
@@ -30,7 +30,7 @@ describe('--ulimit', () => {
   );
 });
 
-test('a device rate is of one disk or of each', () => {
+test('a device rate applies to one disk or to all', () => {
   const words = ['--device-read-bps', '/dev/vdb:1mb', '--device-read-bps', '2k', '--device-write-iops', '/dev/vda:100'];
   expect(spec(...words).deviceRates).toEqual([
     { device: '/dev/vdb', of: 'readBytes', rate: 1_048_576 },
@@ -48,7 +48,7 @@ describe('--security-opt', () => {
     expect(parseSecurityOption(option)).toEqual({ noNewPrivileges });
   });
 
-  test('seccomp=unconfined takes back a profile', () => {
+  test('seccomp=unconfined removes a profile', () => {
     expect(parseSecurityOption('seccomp=unconfined')).toEqual({ seccomp: undefined });
     expect(spec('--security-opt', 'seccomp=unconfined', '--security-opt', 'no-new-privileges')).toEqual({
       ...{ image: 'image', command: [], network: {} },

@@ -1,3 +1,4 @@
+// -v and --mount are parsed to mounts, or refused.
 import { describe, expect, test } from 'vitest';
 import { parseMount, parseVolume } from '../../../../cli/options/mount.js';
 import { UsageError } from '../../../../cli/output/errors.js';

@@ -1,3 +1,4 @@
+// Sizes are parsed to bytes, or refused.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { parseSize } from '../../../../cli/options/size.js';

@@ -1,3 +1,4 @@
+// --tmpfs is parsed to a mount, or refused.
 import { describe, expect, test } from 'vitest';
 import { parseTmpfs } from '../../../../cli/options/tmpfs.js';
 
@@ -20,7 +21,7 @@ describe('parseTmpfs', () => {
     });
   });
 
-  test('of two options that disagree the last counts', () => {
+  test('the last of two conflicting options wins', () => {
     expect(parseTmpfs('/tmp:noexec,exec', '--tmpfs').exec).toBe(true);
   });
 

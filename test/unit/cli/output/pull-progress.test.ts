@@ -1,3 +1,4 @@
+// The progress of a pull: bars on a terminal, lines elsewhere.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { formatBar, openPullProgress } from '../../../../cli/output/pull-progress.js';
@@ -10,7 +11,7 @@ function layer(digest: string, done: number, total: number): Progress {
   return { phase: 'layer', layer: digest, done, total };
 }
 
-/** What a screen shows in the end, cursor movements applied. */
+/** What a screen finally shows, with cursor movements applied. */
 function show(written: string): string[] {
   const lines = [''];
   for (const part of written.split(/(\x1b\[\d+A\x1b\[J|\n)/)) {
@@ -28,7 +29,7 @@ function screen(isTTY: boolean, columns = 100) {
 }
 
 describe('layers that are pulled', () => {
-  test('are told of in plain lines where there is no terminal', () => {
+  test('are reported by lines without a terminal', () => {
     const log = screen(false);
     const progress = openPullProgress(false, log);
     progress.pulling();
@@ -41,7 +42,7 @@ describe('layers that are pulled', () => {
     );
   });
 
-  test('have bars on a terminal, below those that are done', () => {
+  test('have bars on a terminal, below the finished layers', () => {
     const terminal = screen(true);
     const progress = openPullProgress(false, terminal);
     progress.pulling();
@@ -63,7 +64,7 @@ describe('layers that are pulled', () => {
     expect(show(terminal.text())).toEqual(['bbbbbbbbbbbb: Download complete', '']);
   });
 
-  test('are not told of to who wants quiet', () => {
+  test('are not reported with quiet', () => {
     const terminal = screen(true);
     const progress = openPullProgress(true, terminal);
     progress.pulling();

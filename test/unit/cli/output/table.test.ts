@@ -1,3 +1,4 @@
+// Tables, sizes and ages are formatted as Docker does.
 import { describe, expect, test } from 'vitest';
 import { formatAge, formatBytes, formatTable } from '../../../../cli/output/table.js';
 

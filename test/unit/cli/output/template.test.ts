@@ -1,3 +1,4 @@
+// Templates of --format are filled in as Docker does, or refused.
 import { describe, expect, test } from 'vitest';
 import { fillTemplate } from '../../../../cli/output/template.js';
 
@@ -26,7 +27,7 @@ describe('a template', () => {
     ['{{.Config.No}}', '<no value>'],
     ['{{json .}}', JSON.stringify(value)],
     ['no action', 'no action'],
-  ])('%s is filled in as Docker fills it in', (template, filled) => {
+  ])('%s is filled in as Docker does', (template, filled) => {
     expect(fillTemplate(template, value)).toBe(filled);
   });
 

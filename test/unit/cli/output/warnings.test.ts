@@ -1,3 +1,4 @@
+// Warnings about the host appear once per boot.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,18 +19,18 @@ function told(reason: string, level: Level = 'warn', folder = home): string[] {
   return messages;
 }
 
-test('why the CPU is emulated is said once, and again when the reason is another', () => {
+test('the reason for emulation is reported once, and again if it changes', () => {
   expect(told('no KVM')).toEqual([expect.stringMatching(/^no KVM: QEMU emulates the CPU/)]);
   expect(told('no KVM')).toEqual([]);
   expect(told('bad KVM')).toHaveLength(1);
 });
 
-test('who wants quiet is not told, which does not count as said', () => {
+test('a quiet log gets no warning, which does not count as reported', () => {
   expect(told('no KVM', 'error')).toEqual([]);
   expect(told('no KVM')).toHaveLength(1);
 });
 
-test('a home that cannot be written is no reason to fail', () => {
+test('a home that cannot be written is not an error', () => {
   writeFileSync(join(home, 'file'), '');
   expect(told('no KVM', 'warn', join(home, 'file', 'home'))).toHaveLength(1);
 });
