@@ -94,9 +94,10 @@ async function measureStanding(name: string, vmm: Vmm, samples: Samples): Promis
     samples.add(`${name}: memory, guest's`, 'MiB', guestPss);
     samples.add(`${name}: memory, beside the guest's (PSS)`, 'MiB', pss - guestPss);
     samples.add(`${name}: memory, peak RSS`, 'MiB', peakRss);
-    const counters = counted ? readKvmCounters(pid!) : {};
+    const counters: Record<string, number> = counted ? readKvmCounters(pid!) : {};
     for (const counter of KVM_COUNTERS) {
-      if (counter in counters) samples.add(`${name}: KVM's ${counter} until first output`, 'count', counters[counter]);
+      const count = counters[counter];
+      if (count !== undefined) samples.add(`${name}: KVM's ${counter} until first output`, 'count', count);
     }
     process.kill(pid!, 'SIGKILL');
   };

@@ -4,7 +4,7 @@ import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import { type Benchmark, ratio, Samples } from './measurement.js';
+import { type Benchmark, need, ratio, Samples } from './measurement.js';
 import { CLI } from './paths.js';
 import { childrenOf, memoryUse } from './proc.js';
 import { time } from './stopwatch.js';
@@ -28,7 +28,7 @@ function startRunc(folder: string): Disposable & { id: string } {
   const id = `tsvm-bench-${process.pid}`;
   for (const program of PROGRAMS) {
     const libraries = [...execFileSync('ldd', [program], { encoding: 'utf8' }).matchAll(/(\/\S+) \(0x/g)];
-    for (const path of [program, ...libraries.map((match) => match[1])]) {
+    for (const path of [program, ...libraries.map(([, library = '']) => library)]) {
       mkdirSync(join(folder, 'rootfs', dirname(path)), { recursive: true });
       copyFileSync(path, join(folder, 'rootfs', path));
     }
@@ -65,7 +65,7 @@ export const containers: Benchmark = {
       samples.add('tsvm run -d, one after the other', 'ms', (performance.now() - started) / runs);
       using runc = startRunc(folder);
       for (let run = 0; run < 2 * runs; run++) {
-        samples.add('tsvm exec CONTAINER true', 'ms', await timeEnd(CLI, 'exec', made[0], 'true'));
+        samples.add('tsvm exec CONTAINER true', 'ms', await timeEnd(CLI, 'exec', need(made[0], 'container'), 'true'));
         samples.add('runc exec CONTAINER true', 'ms', await timeEnd('runc', 'exec', runc.id, '/bin/true'));
       }
       for (const id of made) {
@@ -77,7 +77,7 @@ export const containers: Benchmark = {
           'MiB',
           all.reduce((sum, { pss }) => sum + pss, 0),
         );
-        samples.add('of that, its supervisor', 'MiB', all[0].pss);
+        samples.add('of that, its supervisor', 'MiB', need(all[0], 'supervisor').pss);
       }
       while (made.length < CONTAINERS) made.push(tsvm('create', image, 'true'));
       using podman = createInPodman(folder);

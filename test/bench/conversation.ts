@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
+import { need } from './measurement.js';
 import { CLI } from './paths.js';
 import { childrenOf } from './proc.js';
 
@@ -18,7 +19,7 @@ export class Conversation implements AsyncDisposable {
 
   /** The machine's process. */
   get machine(): number {
-    return childrenOf(this.#child.pid!)[0];
+    return need(childrenOf(this.#child.pid!)[0], 'machine process');
   }
 
   say(line: string): void {

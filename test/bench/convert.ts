@@ -50,6 +50,6 @@ export const convert: Benchmark = {
       }
     }
     const [tsvm, umoci, tar] = samples.measurements();
-    return [tsvm, umoci, tar, ratio('umoci / tsvm', umoci, tsvm), ratio('gzip -d | tar -x / tsvm', tar, tsvm)];
+    return [...samples.measurements(), ratio('umoci / tsvm', umoci, tsvm), ratio('gzip -d | tar -x / tsvm', tar, tsvm)];
   },
 };

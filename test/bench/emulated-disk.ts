@@ -106,7 +106,7 @@ function ratesOf(output: string, job: Job): Rates | undefined {
   );
   if (fields === undefined) return undefined;
   const at = TOTALS[job.rw === 'read' || job.rw === 'randread' ? 'read' : 'write'];
-  const [total, bandwidth, iops, time] = fields.slice(at, at + 4).map(Number);
+  const [total = NaN, bandwidth = NaN, iops = NaN, time = NaN] = fields.slice(at, at + 4).map(Number);
   const isNear = (rate: number, other: number) => Math.abs(rate / other - 1) < ROUNDING;
   const blocks = total / (job.bs === '1M' ? 1024 : 4);
   if (!isNear(bandwidth, (total / time) * 1000) || !isNear(iops, (blocks / time) * 1000)) return undefined;

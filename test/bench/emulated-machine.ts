@@ -57,7 +57,7 @@ export interface GuestRun {
 
 /** What the guest's program printed. */
 function outputOf(who: string, { output, text, answer }: Timing): string {
-  const [said, code] = text.split(UNTIL);
+  const [said = '', code = ''] = text.split(UNTIL);
   if (output === undefined || !code.startsWith('0')) throw new Error(`${who}: the guest failed\n${text}${answer}`);
   return said;
 }
@@ -82,7 +82,7 @@ export async function runOurs(
     memory: MEMORY,
     disks,
     shares,
-    network,
+    ...(network === undefined ? {} : { network }),
     vsock: { guestCid: 3, path: vsock },
     console: true,
     logLevel: 'error',

@@ -110,7 +110,7 @@ function measureInLab(benchmarks: readonly Benchmark[], { runs, image }: Benchma
 
 function describeMachine(inLab: boolean): string {
   const kvm = inLab ? '; KVM in the lab: a machine in software, many times slower than hardware' : '';
-  return `${cpus()[0].model}, ${availableParallelism()} CPUs, Linux ${release()}, node ${process.version}${kvm}`;
+  return `${cpus()[0]?.model}, ${availableParallelism()} CPUs, Linux ${release()}, node ${process.version}${kvm}`;
 }
 
 async function main(): Promise<void> {

@@ -31,19 +31,26 @@ export interface Benchmark {
   measure(options: BenchmarkOptions): Promise<Measurement[]>;
 }
 
+/** A value that a benchmark cannot go on without. @throws Error that names it if it is missing */
+export function need<T>(value: T | undefined, name: string): T {
+  if (value === undefined) throw new Error(`the benchmark has no ${name}`);
+  return value;
+}
+
 export function median(samples: readonly number[]): number {
   const sorted = [...samples].sort((a, b) => a - b);
   const middle = sorted.length >> 1;
-  return sorted.length % 2 === 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+  const upper = need(sorted[middle], 'a sample');
+  return sorted.length % 2 === 1 ? upper : (need(sorted[middle - 1], 'a sample') + upper) / 2;
 }
 
 export function measurement(name: string, unit: Measurement['unit'], samples: readonly number[]): Measurement {
   return { name, unit, value: median(samples), samples: [...samples] };
 }
 
-/** The ratio of two measurements' medians. */
-export function ratio(name: string, over: Measurement, under: Measurement): Measurement {
-  return measurement(name, 'ratio', [over.value / under.value]);
+/** The ratio of two measurements' medians. @throws Error if one of them was not measured */
+export function ratio(name: string, over: Measurement | undefined, under: Measurement | undefined): Measurement {
+  return measurement(name, 'ratio', [need(over, name).value / need(under, name).value]);
 }
 
 /** Samples by name, in order of the first of each name. */

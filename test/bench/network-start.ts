@@ -39,7 +39,7 @@ export const networkStart: Benchmark = {
           // The first run of all prepares what is kept.
           if (run < 0) continue;
           samples.add(name, 'ms', exit);
-          if (name !== WAYS[0][0]) samples.add(`${name}, beside none`, 'ratio', exit / without);
+          if (name !== WAYS[0]?.[0]) samples.add(`${name}, beside none`, 'ratio', exit / without);
         }
       }
     } finally {

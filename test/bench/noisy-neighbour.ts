@@ -2,7 +2,7 @@
 // beside it, with a neighbour on as many CPUs as the host has, and with one that `--cpus` holds to a part of one.
 import { availableParallelism } from 'node:os';
 import { Conversation } from './conversation.js';
-import { type Benchmark, type Measurement, measurement, median, ratio } from './measurement.js';
+import { type Benchmark, type Measurement, measurement, median, need, ratio } from './measurement.js';
 
 const ROUNDS = 200;
 const ECHO = 'trap "exit 0" TERM; echo up; while read line; do echo "$line"; done';
@@ -27,7 +27,8 @@ async function beside(options: readonly string[], image: string, measure: () => 
   return await measure();
 }
 
-const tail = (samples: readonly number[]) => [...samples].sort((a, b) => a - b)[Math.floor(samples.length * 0.95)];
+const tail = (samples: readonly number[]) =>
+  need([...samples].sort((a, b) => a - b)[Math.floor(samples.length * 0.95)], 'sample');
 
 export const noisyNeighbour: Benchmark = {
   name: 'noisy-neighbour',
@@ -50,12 +51,12 @@ export const noisyNeighbour: Benchmark = {
       for (const [index, [, options]] of neighbours.entries()) {
         const measure = () => roundTrips(conversation);
         const samples = options === undefined ? await measure() : await beside(options, image, measure);
-        medians[index].push(median(samples));
-        tails[index].push(tail(samples));
+        medians[index]?.push(median(samples));
+        tails[index]?.push(tail(samples));
       }
     }
     const named = (all: number[][], what: string): Measurement[] =>
-      neighbours.map(([name], index) => measurement(`${name}: ${what}`, 'ms', all[index]));
+      neighbours.map(([name], index) => measurement(`${name}: ${what}`, 'ms', need(all[index], what)));
     const [mid, late] = [named(medians, 'median'), named(tails, '95th percentile')];
     const ratios = [mid, late].flatMap(([alone, ...others]) =>
       others.map((other) => ratio(`${other.name} / alone`, other, alone)),

@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { LAYER_TYPE, writeLayout } from '../fixtures/oci-layout.js';
 import { startRegistry } from '../fixtures/registry.js';
-import { type Benchmark, ratio, Samples } from './measurement.js';
+import { type Benchmark, need, ratio, Samples } from './measurement.js';
 import { BENCH_FOLDER, CLI } from './paths.js';
 import { time } from './stopwatch.js';
 
@@ -90,8 +90,8 @@ export const pull: Benchmark = {
           const folder = join(work, 'store');
           mkdirSync(folder);
           let took = 0;
-          for (const [command, ...args] of commands(from, folder)) {
-            const { exit, code, text } = await time(command, args, { env: env?.(folder) });
+          for (const [command = '', ...args] of commands(from, folder)) {
+            const { exit, code, text } = await time(command, args, env === undefined ? {} : { env: env(folder) });
             if (code !== 0) throw new Error(`${command} ${args.join(' ')}: exit code ${code}\n${text}`);
             took += exit;
           }
@@ -103,7 +103,7 @@ export const pull: Benchmark = {
         }
       }
       const [ours, ...others] = samples.measurements();
-      return [ours, ...others.flatMap((other) => [other, ratio(`  tsvm / ${other.name}`, ours, other)])];
+      return [need(ours, 'pull'), ...others.flatMap((other) => [other, ratio(`  tsvm / ${other.name}`, ours, other)])];
     } finally {
       rmSync(work, { recursive: true });
     }

@@ -1,6 +1,6 @@
 // What the processes of a run take of the host's memory while a container idles.
 import type { ChildProcess } from 'node:child_process';
-import { type Benchmark, Samples } from './measurement.js';
+import { type Benchmark, need, Samples } from './measurement.js';
 import { CLI } from './paths.js';
 import { childrenOf, type MemoryUse, memoryUse } from './proc.js';
 import { time } from './stopwatch.js';
@@ -20,7 +20,7 @@ export const runMemory: Benchmark = {
     };
     const onOutput = async ({ pid }: ChildProcess) => {
       await new Promise((resolve) => setTimeout(resolve, SETTLE));
-      const [machine] = childrenOf(pid!);
+      const machine = need(childrenOf(pid!)[0], 'machine process');
       const machineUse = memoryUse(machine);
       add('CLI', memoryUse(pid!));
       add('machine', machineUse);

@@ -104,7 +104,7 @@ function addSamples(samples: Samples, who: string, output: string): void {
       .slice(3)
       .map(Number);
     if (said === undefined) throw new Error(`${who}: fio said nothing of ${mode}\n${output}`);
-    const [kibibytes, requests] = mode.endsWith('read') ? said : said.slice(2);
+    const [kibibytes = NaN, requests = NaN] = mode.endsWith('read') ? said : said.slice(2);
     samples.add(`${who}: ${name}`, unit, unit === '1/s' ? requests : kibibytes / 1024);
   }
 }
@@ -115,21 +115,21 @@ export const volumes: Benchmark = {
   needsKvm: false,
   async measure({ runs }) {
     prepare();
-    const who: [name: string, run: (folder: string, scratch: string) => Promise<string>][] = [
+    const ways: [name: string, run: (folder: string, scratch: string) => Promise<string>][] = [
       [OURS, runWithOurs],
       ['virtiofsd', runWithVirtiofsd],
       ['virtiofsd, xattr', (place, scratch) => runWithVirtiofsd(place, scratch, 'xattr', 'posix_acl')],
       ['9p', runWith9p],
     ];
-    const all = who.map(() => new Samples());
+    const who = ways.map(([name, measure]) => ({ name, measure, samples: new Samples() }));
     const folder = mkdtempSync(join(MEMORY, 'tsvm-bench-folder-'));
     try {
       fillFolder(folder);
       for (let run = 0; run < runs; run++) {
-        for (const [index, [name, measure]] of who.entries()) {
+        for (const { name, measure, samples } of who) {
           const scratch = mkdtempSync(join(tmpdir(), 'tsvm-bench-'));
           try {
-            addSamples(all[index], name, await measure(folder, scratch));
+            addSamples(samples, name, await measure(folder, scratch));
           } finally {
             rmSync(scratch, { recursive: true });
           }
@@ -138,11 +138,11 @@ export const volumes: Benchmark = {
     } finally {
       rmSync(folder, { recursive: true });
     }
-    const [ours, ...peers] = all.map((samples) => samples.measurements());
-    const ratios = peers.flatMap((theirs, peer) =>
-      theirs.map((measured, index) => {
-        const what = measured.name.slice(who[peer + 1][0].length + 2);
-        return ratio(`${OURS} / ${who[peer + 1][0]}: ${what}`, ours[index], measured);
+    const [ours = [], ...peers] = who.map(({ samples }) => samples.measurements());
+    const ratios = who.slice(1).flatMap(({ name, samples }) =>
+      samples.measurements().map((theirs, index) => {
+        const what = theirs.name.slice(name.length + 2);
+        return ratio(`${OURS} / ${name}: ${what}`, ours[index], theirs);
       }),
     );
     return [...ours, ...peers.flat(), ...ratios];
