@@ -1,3 +1,4 @@
+// Copying between streams loses nothing, has back-pressure, and ends when either side breaks.
 import { PassThrough, Readable, Writable } from 'node:stream';
 import { expect, test } from 'vitest';
 import { copy } from '../../../../sandbox/agent/streams.js';
@@ -13,12 +14,12 @@ test('every byte arrives, in order, and the sink stays open', async () => {
   expect(sink.writableEnded).toBe(false);
 });
 
-test('a source that was paused flows', async () => {
+test('a paused source is resumed', async () => {
   const source = Readable.from(['x']).pause();
   expect(await copy(source, new PassThrough().resume()).done).toEqual({ reason: 'end' });
 });
 
-test('a sink that takes nothing stops the source', async () => {
+test('a sink that takes nothing pauses the source', async () => {
   let read = 0;
   const source = new Readable({
     highWaterMark: 1000,
@@ -34,14 +35,14 @@ test('a sink that takes nothing stops the source', async () => {
   source.destroy();
 });
 
-test('a source that breaks has ended', async () => {
+test('an error of the source ends the copy', async () => {
   const source = new PassThrough();
   const { done } = copy(source, new PassThrough().resume());
   source.destroy(new Error('reset'));
   expect(await done).toEqual({ reason: 'end' });
 });
 
-test('a sink that breaks ends the copy with its error', async () => {
+test('an error of the sink ends the copy with that error', async () => {
   const sink = new PassThrough();
   const { done } = copy(new PassThrough(), sink);
   sink.destroy(Object.assign(new Error('broken'), { code: 'EPIPE' }));

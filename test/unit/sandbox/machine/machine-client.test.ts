@@ -1,3 +1,5 @@
+// The client of a machine process turns its lines into events, and each way of dying into one clear
+// error.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -11,7 +13,9 @@ beforeAll(() => {
 
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** A machine process that runs `script`, in which `say` and `control` are its end of the control socket. */
+/**
+ * A machine process that runs `script`, with `say` and `control` for its end of the control socket.
+ */
 function machine(script: string): MachineClient {
   const program = join(folder, `${Math.random()}.mjs`);
   writeFileSync(
@@ -24,7 +28,7 @@ function machine(script: string): MachineClient {
   return new MachineClient(program);
 }
 
-test('an answer arrives as the event it is', async () => {
+test('an answer arrives as an event', async () => {
   using it = machine(`control.once('data', (line) => {
     say({ type: 'probed', result: { usable: JSON.parse(line).type === 'probe', reason: 'fine' } });
   });`);
@@ -32,13 +36,13 @@ test('an answer arrives as the event it is', async () => {
   expect(await it.probed).toEqual({ type: 'probed', result: { usable: true, reason: 'fine' } });
 });
 
-describe('a machine process that ends unasked', () => {
+describe('a machine process that ends without being asked to', () => {
   test.each([
     ['by SIGKILL', "process.kill(process.pid, 'SIGKILL');", 'the machine process died (SIGKILL)'],
     ['with exit code 0', 'process.exit(0);', 'the machine process died (exit code 0)'],
     ['with an exception', "throw new RangeError('too far');", 'died (exit code 1): RangeError: too far'],
-    ['with words that are no JSON', "control.write('hello\\n');", 'cannot be understood'],
-    ['with a line that has no end', "control.write('x'.repeat(1100000));", 'cannot be understood'],
+    ['with a line that is not JSON', "control.write('hello\\n');", 'cannot be understood'],
+    ['with a line without an end', "control.write('x'.repeat(1100000));", 'cannot be understood'],
     [
       'with a failure',
       "say({ type: 'failed', code: 'no-kvm', message: 'there is no /dev/kvm' }); process.exitCode = 1; control.end();",
@@ -50,14 +54,14 @@ describe('a machine process that ends unasked', () => {
       "say({ type: 'stopped', reason: 'reset', console: 'x\\r\\n[1.0] Kernel panic - not syncing: No \\x1b[2Jinit\\r\\n' });",
       "the guest's kernel panicked: No  [2Jinit",
     ],
-  ])('%s says so in one line', async (_, script, message) => {
+  ])('%s is reported in one line', async (_, script, message) => {
     using it = machine(script);
     const { error } = await it.ended;
     expect(error?.message).toContain(message);
     expect(error?.message).not.toContain('\n');
   });
 
-  test('is not alive, whatever was seen of it before', async () => {
+  test('is no longer alive', async () => {
     using it = machine("say({ type: 'booted', accel: 'kvm', times: {} }); setTimeout(() => process.exit(1), 100);");
     await it.booted;
     expect(await it.isAlive()).toBe(true);
@@ -66,7 +70,7 @@ describe('a machine process that ends unasked', () => {
   });
 });
 
-test('a machine says what it has counted whenever it is asked', async () => {
+test('a machine answers each request for statistics', async () => {
   using it = machine(`let io = 0;
     control.on('data', (lines) => {
       for (const _ of String(lines).trim().split('\\n')) {
@@ -77,7 +81,7 @@ test('a machine says what it has counted whenever it is asked', async () => {
   expect(answers.map(({ exits }) => exits.io)).toEqual([1, 2]);
 });
 
-test('a machine that was asked to stop gives its statistics', async () => {
+test('a machine that was asked to stop reports its statistics', async () => {
   using it = machine(`control.once('data', () => {
     say({ type: 'stopped', reason: 'shutdown', statistics: { exits: { io: 5 }, ioctls: {} } });
     control.end();
@@ -86,7 +90,7 @@ test('a machine that was asked to stop gives its statistics', async () => {
   expect(await it.ended).toEqual({ statistics: { exits: { io: 5 }, ioctls: {} }, error: undefined });
 });
 
-test('a program that cannot be run is an error, not an exception', async () => {
+test('a program that cannot be run is reported as the end of the machine', async () => {
   using it = new MachineClient(join(folder, 'nonexistent.mjs'));
   const { error } = await it.ended;
   expect(error?.message).toMatch(/the machine process died \(exit code 1\): Error: Cannot find module/);

@@ -1,5 +1,5 @@
-// A guest machine takes each call in its own state, says why it ended, and holds several containers. The machine process
-// is a small program, and the agent is this test.
+// A guest machine takes each call in its own state, says why it ended, and holds several
+// containers. The machine process is a small program, and the agent is this test.
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
@@ -52,7 +52,10 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-/** A machine whose process runs `script`, in which `control` and `say` are its end of the control socket. */
+/**
+ * A machine whose process runs `script`, in which `control` and `say` are its end of the control
+ * socket.
+ */
 function guestMachine(script: string): GuestMachine {
   const program = join(folder, `${Math.random()}.mjs`);
   writeFileSync(

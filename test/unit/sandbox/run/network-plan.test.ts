@@ -1,3 +1,5 @@
+// The plan of a container's network agrees between guest and machine, and follows the options and
+// the host's network.
 import { describe, expect, test } from 'vitest';
 import type { ContainerNetworks } from '../../../../sandbox/home/networks.js';
 import {
@@ -22,7 +24,7 @@ const plan = (options: NetworkOptions = {}, of: HostNetwork = host, networks?: C
   planNetwork(options, of, { id: '00010203aabb', networks })!;
 
 describe('the plan of a network', () => {
-  test('says the same to guest and machine, which can make a policy of it', () => {
+  test('gives guest and machine the same addresses, which make a valid policy', () => {
     const { machine, guest } = plan({ allow: ['example.com:443', 'host-gateway:80'], deny: ['10.0.0.0/8'] });
     expect(guest.addresses).toEqual(['198.19.7.12/32', 'fd74:7376:6d::c613:70c/128']);
     expect(guest.gateways).toEqual(machine.gateways);
@@ -30,18 +32,18 @@ describe('the plan of a network', () => {
     expect(() => new Policy(machine)).not.toThrow();
   });
 
-  test('has IPv6 where the host has it', () => {
+  test('has IPv6 if the host has it', () => {
     const { machine, guest, resolvConf } = plan({}, { ...host, ipv6: undefined });
     expect(guest.addresses).toEqual(['198.19.7.12/32']);
     expect(machine.gateways).toEqual(['198.19.0.1']);
     expect(resolvConf).toBe('nameserver 10.1.1.1\nsearch example.com\n');
   });
 
-  test('is nothing when none is asked for', () => {
+  test('is undefined for mode none', () => {
     expect(planNetwork({ mode: 'none' }, host, { id: '00010203aabb' })).toBeUndefined();
   });
 
-  test('publishes all that the image exposes, or the caller, and that is not published already', () => {
+  test('publishes with publishAll the exposed ports that are not published yet', () => {
     const options = { publishAll: true, publish: ['8080:80'], expose: ['53/udp', '9000-9001'] };
     const exposed = ['80/tcp', '443', '53/udp', 'nonsense', '99999/tcp'];
     const { backEnd } = planNetwork(options, host, { id: '00010203aabb', exposed })!.machine;
@@ -58,7 +60,7 @@ describe('the plan of a network', () => {
     expect(plan({ expose: ['80'] }).machine.backEnd).toMatchObject({ ports: [] });
   });
 
-  test('is optional until something is asked of it', () => {
+  test('is optional unless the options ask for a network', () => {
     expect(plan().machine.optional).toBe(true);
     for (const options of [
       { mode: 'passt' },
@@ -71,7 +73,7 @@ describe('the plan of a network', () => {
     }
   });
 
-  test("has the host's resolvers, but for those on its loopback interface; or those asked for", () => {
+  test("has the resolvers of the options, or the host's without those on its loopback interface", () => {
     expect(plan().resolvConf).toBe('nameserver 10.1.1.1\nnameserver 2001:db8::53\nsearch example.com\n');
     expect(plan({ dns: ['9.9.9.9'] }).machine.resolvers).toEqual(['9.9.9.9']);
     const local = plan({}, { ...host, resolver: { nameservers: ['127.0.0.53'], settings: [] } });
@@ -79,21 +81,21 @@ describe('the plan of a network', () => {
     expect(local.machine.backEnd).toMatchObject({ forwardDns: '198.19.0.3' });
   });
 
-  test('opens the host only where a rule names it', () => {
+  test('opens the host only if a rule names it', () => {
     expect(plan().machine.backEnd).toMatchObject({ reachHost: false });
     expect(plan({ allow: ['0.0.0.0/0'] }).machine.backEnd).toMatchObject({ reachHost: false });
     expect(plan({ deny: ['host-gateway'] }).machine.backEnd).toMatchObject({ reachHost: false });
     expect(plan({ allow: ['host-gateway:80'] }).machine.backEnd).toMatchObject({ reachHost: true });
   });
 
-  test('goes through the interface of IPv6 where IPv4 has none, and through loopback where no route leads out', () => {
+  test('uses the interface of IPv6 if IPv4 has no route, and loopback if neither has one', () => {
     expect(plan().machine.backEnd).not.toHaveProperty('interface', expect.anything());
     expect(plan({}, { ...host, ipv4: undefined }).machine.backEnd).toMatchObject({ interface: 'eth1' });
     const nowhere = { ...host, ipv4: undefined, ipv6: undefined };
     expect(plan({}, nowhere).machine.backEnd).toMatchObject({ interface: 'lo' });
   });
 
-  test('of a private network has names of peers tried as they are, and an outside unless all are internal', () => {
+  test('of a private network looks up names of peers first, and reaches the Internet unless all its networks are internal', () => {
     const peers = [{ name: 'lan', folder: '/nowhere', names: ['web'] }];
     const open = plan({ mode: 'lan' }, host, { peers, internal: false });
     expect(open.machine.peers).toEqual(peers);
@@ -107,7 +109,7 @@ describe('the plan of a network', () => {
     ]);
   });
 
-  test('of a tap interface that is not there is an error', () => {
+  test('fails for a tap interface that does not exist', () => {
     expect(() => plan({ mode: 'tap:nope0' })).toThrow(/^interface nope0 is down, missing/);
   });
 });
@@ -128,12 +130,12 @@ test.each<[NetworkOptions, RegExp]>([
   [{ expose: ['80/sctp'] }, /^invalid port '80\/sctp'/],
   [{ mode: 'none', publishAll: true }, /^ports cannot be published with --network none/],
   [{ mode: 'none', publish: ['80:80'] }, /^ports cannot be published with --network none/],
-])('%j is refused before anything is started', (options, message) => {
+])('%j is refused by the check', (options, message) => {
   expect(() => checkNetwork(options)).toThrow(message);
 });
 
 describe("the host's own network", () => {
-  test('has a route out or not', () => {
+  test('has a default route or not', () => {
     const header = 'Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\tMTU\tWindow\tIRTT\n';
     expect(defaultInterface(`${header}eth0\t00000000\t010200C0\t0003\t0\t0\t0\t00000000\t0\t0\t0\n`)).toBe('eth0');
     expect(defaultInterface(`${header}eth0\t000200C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n`)).toBeUndefined();
@@ -172,7 +174,7 @@ describe("the host's own network", () => {
     }
   });
 
-  test('has an interface without a carrier too', () => {
+  test('includes interfaces without a carrier', () => {
     const routes = 'Iface\tDestination\tGateway\nother\t004DA8C0\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\t0\t0\n';
     const addresses = ['192.168.7.1', '192.168.77.1'];
     expect(connectedAddress('tap0', routes.replace('other', 'tap0'), addresses)).toEqual({
@@ -183,7 +185,7 @@ describe("the host's own network", () => {
     expect(connectedAddress('tap0', '', addresses)).toBeUndefined();
   });
 
-  test('has the resolvers that its own resolver asks, where that is on the loopback interface', () => {
+  test('has the upstream resolvers of a resolver on the loopback interface', () => {
     const upstream = () => 'nameserver 10.9.9.9\n';
     expect(hostResolver('# x\nnameserver 127.0.0.53\noptions edns0\n', upstream)).toEqual({
       nameservers: ['10.9.9.9'],

@@ -1,3 +1,4 @@
+// Capabilities are added and dropped by Docker's rules.
 import { describe, expect, test } from 'vitest';
 import { CAPABILITIES } from '../../../../sandbox/agent/frames.js';
 import { DEFAULT_CAPABILITIES, resolveCapabilities } from '../../../../sandbox/spec/capabilities.js';
@@ -5,7 +6,7 @@ import { DEFAULT_CAPABILITIES, resolveCapabilities } from '../../../../sandbox/s
 const sorted = (names: readonly string[]) => [...names].sort();
 
 describe('capabilities', () => {
-  test("are Docker's default ones when nothing is said", () => {
+  test("are Docker's default set", () => {
     expect(sorted(resolveCapabilities())).toEqual(sorted(DEFAULT_CAPABILITIES));
   });
 
@@ -15,17 +16,17 @@ describe('capabilities', () => {
     expect(sorted(names)).toEqual(sorted([...expected, 'NET_ADMIN', 'SYS_TIME']));
   });
 
-  test('are the added ones alone when ALL are dropped', () => {
+  test('are only the added ones if ALL is dropped', () => {
     expect(resolveCapabilities(['NET_RAW'], ['ALL'])).toEqual(['NET_RAW']);
     expect(resolveCapabilities([], ['all'])).toEqual([]);
   });
 
-  test('are all but the dropped ones when ALL are added', () => {
+  test('are all but the dropped ones if ALL is added', () => {
     expect(resolveCapabilities(['ALL'])).toEqual([...CAPABILITIES]);
     expect(resolveCapabilities(['ALL'], ['SYS_ADMIN'])).toEqual(CAPABILITIES.filter((name) => name !== 'SYS_ADMIN'));
   });
 
-  test('of no such name are refused', () => {
+  test('with an unknown name are refused', () => {
     expect(() => resolveCapabilities(['FLY'])).toThrow("invalid CapAdd: unknown capability: 'FLY'");
     expect(() => resolveCapabilities([], ['CAP_'])).toThrow("invalid CapDrop: unknown capability: 'CAP_'");
   });

@@ -1,3 +1,4 @@
+// Limits are checked, and translated for the machine, the cgroup and the processes.
 import { describe, expect, test } from 'vitest';
 import {
   cgroupLimits,
@@ -19,7 +20,7 @@ describe('CPUs', () => {
     [0.5, 1, 50_000],
     [1.5, 2, 150_000],
     [64, 64, undefined],
-  ])('%s are %d virtual ones, and a quota of %s microseconds where they are a fraction', (cpus, count, quota) => {
+  ])('%s are %d vCPUs, and for a fraction a quota of %s microseconds', (cpus, count, quota) => {
     expect(vcpuCount(cpus)).toBe(count);
     expect(cgroupLimits(spec(cpus === undefined ? {} : { cpus })).cpuQuota).toBe(quota);
   });
@@ -45,14 +46,14 @@ describe('limits', () => {
     expect(() => checkLimits(spec(fields))).toThrow(message);
   });
 
-  test('of 0 and -1 processes are none', () => {
+  test('of 0 and -1 processes are no limit', () => {
     for (const pidsLimit of [0, -1]) {
       checkLimits(spec({ pidsLimit }));
       expect(cgroupLimits(spec({ pidsLimit })).pids).toBeUndefined();
     }
   });
 
-  test('of open files have a default, which a given one takes the place of', () => {
+  test('of open files have a default, which a given limit replaces', () => {
     expect(processLimits(spec({})).rlimits).toEqual([{ name: 'nofile', soft: 1024, hard: 524_288 }]);
     const ulimits = [
       { name: 'core' as const, soft: 0, hard: 0 },
@@ -65,7 +66,7 @@ describe('limits', () => {
 describe('rates of disks', () => {
   const disks = ['image', 'scratch'].map((id) => ({ id, readOnly: true, extents: [] }));
 
-  test('go to the disk that is named, or to each; the last one given counts', () => {
+  test('apply to the named disk, or to each disk; the last one wins', () => {
     const deviceRates = [
       { of: 'readBytes' as const, rate: 1 },
       { of: 'readBytes' as const, rate: 2, device: '/dev/vdb' },
@@ -78,7 +79,7 @@ describe('rates of disks', () => {
     expect(withRates(disks, spec({}))).toEqual(disks);
   });
 
-  test('of a disk that is not there are refused', () => {
+  test('of a disk that does not exist are refused', () => {
     const deviceRates = [{ of: 'readBytes' as const, rate: 1, device: '/dev/sda' }];
     expect(() => withRates(disks, spec({ deviceRates }))).toThrow(
       "no such device '/dev/sda': the container's disks are /dev/vda, /dev/vdb",

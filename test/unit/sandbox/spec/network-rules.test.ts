@@ -1,3 +1,4 @@
+// Network rules and host entries parse into what they say. Any other text is a SandboxError.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { SandboxError } from '../../../../sandbox/errors.js';
@@ -32,7 +33,7 @@ describe('a rule', () => {
     expect(() => parseRule(text, true, GATEWAY)).toThrow(/^invalid network rule [^\n]*$/);
   });
 
-  test('of any text is a rule or an error of one kind', () => {
+  test('parses from any text to a rule or a SandboxError', () => {
     fc.assert(
       fc.property(
         fc.oneof(fc.string(), fc.ipV4(), fc.ipV6(), fc.domain()),

@@ -1,3 +1,4 @@
+// Image config and run spec merge into one process by Docker's rules.
 import { describe, expect, test } from 'vitest';
 import type { ImageConfig } from '../../../../images/index.js';
 import { resolveProcess } from '../../../../sandbox/spec/process-spec.js';
@@ -54,7 +55,7 @@ describe('the environment', () => {
     expect(resolve({}, { terminal: true }).env).toContain('TERM=xterm');
   });
 
-  test("of the image wins over the defaults, the caller's wins over both", () => {
+  test("takes the image's variables over the defaults, and the caller's over both", () => {
     const { env } = resolve({ Env: ['PATH=/image', 'A=image', 'B=image'] }, { env: { A: 'caller', HOSTNAME: 'mine' } });
     expect(env).toEqual(['PATH=/image', 'HOSTNAME=mine', 'A=caller', 'B=image']);
   });
@@ -68,7 +69,7 @@ describe('the environment', () => {
   });
 });
 
-test("user and working directory are the image's unless the caller says otherwise", () => {
+test("user and working directory are the image's unless the caller gives others", () => {
   expect(resolve({ User: 'app:5', WorkingDir: '/srv' })).toMatchObject({ user: 'app:5', cwd: '/srv' });
   expect(resolve({ User: 'app', WorkingDir: '/srv' }, { user: '0', cwd: '/' })).toMatchObject({
     user: '0',

@@ -1,3 +1,4 @@
+// Published and exposed ports parse into ranges of ports. Any other text is a SandboxError.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { SandboxError } from '../../../../sandbox/errors.js';
@@ -46,7 +47,7 @@ describe('published ports', () => {
     expect(() => parsePublished(text)).toThrow(/^invalid published port [^\n]*$/);
   });
 
-  test('of any text are within the range of ports, or an error of one kind', () => {
+  test('parse from any text to valid ports or a SandboxError', () => {
     const words = fc.constantFrom(
       ':',
       '-',
@@ -85,7 +86,7 @@ describe('published ports', () => {
     );
   });
 
-  test('say what they were made of', () => {
+  test('format back to their text', () => {
     const address = fc.option(fc.oneof(fc.ipV4(), fc.ipV6()), { nil: undefined });
     fc.assert(
       fc.property(address, fc.option(port(), { nil: 0 }), port(), protocol(), (address, host, guest, protocol) => {
@@ -98,7 +99,7 @@ describe('published ports', () => {
 });
 
 describe('exposed ports', () => {
-  test('are ports, ranges of them, and of UDP', () => {
+  test('are ports and ranges, of TCP or UDP', () => {
     expect(parseExposed('80')).toEqual([{ protocol: 'tcp', port: 80 }]);
     expect(parseExposed('53-54/udp').map(formatPort)).toEqual(['53/udp', '54/udp']);
   });
@@ -107,7 +108,7 @@ describe('exposed ports', () => {
     expect(() => parseExposed(text)).toThrow(/^invalid port [^\n]*$/);
   });
 
-  test('of an image are those that it says rightly, and no more than there may be', () => {
+  test('of an image leave out invalid entries, and are limited in number', () => {
     fc.assert(
       fc.property(fc.array(fc.oneof(fc.string(), port().map(String))), (words) => {
         expect(imagePorts(words).every((each) => each.port > 0 && each.port <= 65535)).toBe(true);
@@ -118,7 +119,7 @@ describe('exposed ports', () => {
   });
 });
 
-test('bound ports are told one by one, in the order of the container', () => {
+test("bound ports are listed one by one, in the order of the container's ports", () => {
   const bound: PublishedPorts[] = [
     { protocol: 'udp', address: '0.0.0.0', host: 5353, guest: 53, count: 1 },
     { protocol: 'tcp', address: '::', host: 8080, guest: 80, count: 2 },

@@ -1,3 +1,4 @@
+// The control server releases the connections of clients that leave.
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
@@ -8,7 +9,7 @@ import { SandboxError } from '../../../../sandbox/errors.js';
 import { ControlServer } from '../../../../sandbox/supervision/control-server.js';
 import { OutputFanOut } from '../../../../sandbox/supervision/output-fan-out.js';
 
-test('callers who leave, whatever they said before, leave no descriptor behind', async () => {
+test('a client that leaves at any point leaves no descriptor behind', async () => {
   const folder = mkdtempSync('/tmp/tsvm-test-');
   const [stdout, stderr] = [new OutputFanOut('stdout', {}), new OutputFanOut('stderr', {})];
   const nothing = () => {};

@@ -1,11 +1,11 @@
-// Classic BPF as the kernel runs it over `struct seccomp_data`, and its checks before that (kernel/seccomp.c,
-// seccomp_check_filter; net/core/filter.c, bpf_check_classic).
+// Runs classic BPF as the kernel does over `struct seccomp_data`, and checks it first as the kernel
+// does (kernel/seccomp.c, seccomp_check_filter; net/core/filter.c, bpf_check_classic).
 import type { BpfInstruction } from '../../../../../sandbox/agent/frames.js';
 
 export interface SystemCall {
   number: number;
   architecture: number;
-  /** Six, of 64 bits. */
+  /** The six arguments, 64 bits each. */
   args: readonly bigint[];
 }
 
@@ -18,7 +18,7 @@ const JGE = 0x35;
 const RET = 0x06;
 const DATA_SIZE = 64;
 
-/** @throws Error for what the kernel would not take */
+/** @throws Error for a program that the kernel would refuse */
 export function checkProgram(program: readonly BpfInstruction[]): void {
   if (program.length < 1 || program.length > 4096) throw new Error(`${program.length} instructions`);
   if (program.at(-1)!.code !== RET) throw new Error('the last instruction is no return');
@@ -32,7 +32,7 @@ export function checkProgram(program: readonly BpfInstruction[]): void {
   }
 }
 
-/** What the filter returns. */
+/** The return value of the filter. */
 export function runProgram(program: readonly BpfInstruction[], call: SystemCall): number {
   const data = Buffer.alloc(DATA_SIZE);
   data.writeUInt32LE(call.number, 0);

@@ -1,3 +1,5 @@
+// A compiled seccomp filter does what its profile says: the program runs in an interpreter and is
+// compared with the rules.
 import { readFileSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -39,7 +41,7 @@ const allow = (names: string[], more: Partial<SyscallRule> = {}): SyscallRule =>
   ...more,
 });
 
-/** What a profile says, as its documentation has it. */
+/** The decision of a profile by its documentation, without a program. */
 function meaning(profile: SeccompProfile, { number: asked, architecture, args }: SystemCall): number {
   const values = {
     SCMP_ACT_KILL: 0,
@@ -88,7 +90,7 @@ test("system calls have the kernel's numbers", () => {
 });
 
 describe('a filter', () => {
-  test('does with each system call what its rule says, and with all others the default', () => {
+  test('applies the rule of each system call, and the default to all others', () => {
     const decide = compile({
       defaultAction: 'SCMP_ACT_ERRNO',
       defaultErrnoRet: 38,
@@ -106,7 +108,7 @@ describe('a filter', () => {
     expect(said).toEqual([ALLOW, ALLOW, ERRNO + 38, ERRNO + 13, 0, KILL_PROCESS, 0x7ffc0000, ALLOW, ERRNO + 38]);
   });
 
-  test('kills a process of another architecture, and knows no x32', () => {
+  test('kills a process of another architecture, and refuses x32', () => {
     const program = compileSeccomp({ defaultAction: 'SCMP_ACT_ALLOW' }, target);
     checkProgram(program);
     expect(runProgram(program, { ...call('read'), architecture: 0x40000003 })).toBe(KILL_PROCESS);
@@ -130,7 +132,7 @@ describe('a filter', () => {
     expect([5n, big].map((value) => check('SCMP_CMP_EQ', value))).toEqual([false, true]);
   });
 
-  test('takes conditions on different arguments together, and on the same one each for itself', () => {
+  test('requires all conditions on different arguments, and any of those on the same argument', () => {
     const condition = (index: number, value: number): ArgumentCondition => ({ index, op: 'SCMP_CMP_EQ', value });
     const both = compile({
       defaultAction: 'SCMP_ACT_ERRNO',
@@ -144,7 +146,7 @@ describe('a filter', () => {
     expect([1, 2, 3].map((family) => either('socket', family))).toEqual([ALLOW, ALLOW, ERRNO + 1]);
   });
 
-  test("goes by the container's capabilities, processor and kernel, as Docker's own profile does", () => {
+  test("applies the conditions on capabilities, architecture and kernel of Docker's own profile", () => {
     const CLONE_NEWNS = 0x7e020000;
     const profile: SeccompProfile = {
       defaultAction: 'SCMP_ACT_ERRNO',
@@ -181,7 +183,7 @@ describe('a filter', () => {
     expect(ask(compile(profile, { kernelRelease: '4.4.0-generic' })).slice(5)).toEqual([false, false, true]);
   });
 
-  test('that would be too long is refused', () => {
+  test('that is too long is refused', () => {
     const names = [...SYSCALLS.keys()];
     const args: ArgumentCondition[] = [0, 1, 2, 3].map((index) => ({ index, op: 'SCMP_CMP_GT', value: 1 }));
     expect(() =>
@@ -189,7 +191,7 @@ describe('a filter', () => {
     ).toThrow(/^seccomp profile: a filter of \d+ instructions, at most 4096 are possible$/);
   });
 
-  test('agrees with its profile, whatever that says', () => {
+  test('agrees with any profile', () => {
     const names = fc.constantFrom('read', 'write', 'open', 'openat', 'clone', 'rseq', 'io_uring_setup', 'nosuchcall');
     const edge = fc.constantFrom(0n, 1n, 2n ** 31n, 2n ** 32n - 1n, 2n ** 32n, 2n ** 32n + 1n, 2n ** 64n - 1n);
     const u64 = fc.oneof(edge, fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }));
@@ -231,7 +233,8 @@ describe('a filter', () => {
       fc.property(profiles, calls, (profile, asked) => {
         const program = compileSeccomp(profile, target);
         checkProgram(program);
-        // Random arguments seldom meet a condition: they are tried with the profile's own operands too.
+        // Random arguments seldom meet a condition: they are tried with the profile's own operands
+        // too.
         const operands = (profile.syscalls ?? []).flatMap(({ args = [] }) => args.map(({ value }) => BigInt(value)));
         for (const [at, random] of asked.entries()) {
           const args = random.args.map((value, index) => operands[(at + index) % (operands.length + 1)] ?? value);

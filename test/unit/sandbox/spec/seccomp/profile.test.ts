@@ -1,3 +1,4 @@
+// Docker's seccomp profiles are read without loss; what is not a profile is a SandboxError.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { SandboxError } from '../../../../../sandbox/errors.js';
@@ -6,7 +7,7 @@ import { parseSeccompProfile } from '../../../../../sandbox/spec/seccomp/profile
 const parse = (value: unknown) => parseSeccompProfile(JSON.stringify(value));
 
 describe('a seccomp profile', () => {
-  test("is read in Docker's form, with what it does not need left out", () => {
+  test("is read in Docker's format; unused fields are dropped", () => {
     const profile = parse({
       defaultAction: 'SCMP_ACT_ERRNO',
       defaultErrnoRet: 1,
@@ -73,11 +74,11 @@ describe('a seccomp profile', () => {
     expect(() => parse(value)).toThrow(message);
   });
 
-  test('that is no JSON is refused in one line', () => {
+  test('that is not JSON is refused in one line', () => {
     expect(() => parseSeccompProfile('{"a"')).toThrow(/^seccomp profile: not JSON: [^\n]+$/);
   });
 
-  test('of any content is read or refused', () => {
+  test('with any content is read or refused', () => {
     fc.assert(
       fc.property(fc.oneof(fc.string(), fc.json()), (text) => {
         try {
