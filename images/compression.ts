@@ -1,8 +1,8 @@
-// What bytes are compressed with is told by the first of them, not by what anybody says.
+// Detects a compression format by the first bytes of the data. File names and media types are ignored.
 
 export type Compression = 'none' | 'gzip' | 'zstd' | 'xz' | 'bzip2';
 
-/** As many bytes as the longest of the marks. */
+/** Bytes of the longest magic number. */
 export const MAGIC_SIZE = 6;
 const MAGICS: [Compression, Buffer][] = [
   ['gzip', Buffer.from([0x1f, 0x8b])],
@@ -11,7 +11,7 @@ const MAGICS: [Compression, Buffer][] = [
   ['bzip2', Buffer.from('BZh', 'latin1')],
 ];
 
-/** What bytes that begin so are compressed with. */
+/** The compression format of data that begins with these bytes. */
 export function compressionOf(start: Uint8Array): Compression {
   const found = MAGICS.find(([, magic]) => magic.equals(start.subarray(0, magic.length)));
   return found ? found[0] : 'none';

@@ -3,30 +3,37 @@
 
 import { codeOf, messageOf } from '../errors/index.js';
 
-/**
- * What went wrong, for a program to act on:
- * `bad-reference` the text is not an image reference; `bad-change` a change to an image's config is not an instruction; `unknown-image` a well-formed reference that names nothing;
- * `not-an-image` the bytes are something else than an image; `corrupt` they claim to be one and are damaged or
- * hostile; `unsupported` a valid image that tsvm cannot run; `too-large` a limit was exceeded; `missing-program` a
- * decompressor is not installed; `network` a registry cannot be reached or makes no sense; `unauthorized` it wants other
- * credentials; `bad-settings` a file of settings or credentials cannot be used; `in-use` the change would break something else; `no-space`, `no-permission`, `io` the
- * host's file system said no.
- */
+/** What went wrong, for a program to act on. */
 export type ImageErrorCode =
+  /** The text is not an image reference. */
   | 'bad-reference'
+  /** A change to an image's config is not an instruction. */
   | 'bad-change'
+  /** A well-formed reference that names no image. */
   | 'unknown-image'
+  /** The bytes are not an image. */
   | 'not-an-image'
+  /** The bytes claim to be an image, and are damaged or hostile. */
   | 'corrupt'
+  /** A valid image that tsvm cannot run. */
   | 'unsupported'
+  /** A limit was exceeded. See limits.ts. */
   | 'too-large'
+  /** A decompressor is not installed. */
   | 'missing-program'
+  /** A registry cannot be reached, or its answer makes no sense. */
   | 'network'
+  /** A registry wants other credentials. */
   | 'unauthorized'
+  /** A file of settings or credentials cannot be used. */
   | 'bad-settings'
+  /** The change would break something that uses the image. */
   | 'in-use'
+  /** The host's file system has no space left. */
   | 'no-space'
+  /** The host's file system denies the access. */
   | 'no-permission'
+  /** Any other failure of the host's file system. */
   | 'io';
 
 const MAX_MESSAGE = 1000;
@@ -42,7 +49,7 @@ export class ImageError extends Error {
   }
 }
 
-/** Strangers' words are in messages: none of them moves a terminal's cursor or fills its screen. */
+/** Messages quote hostile input: no control characters reach a terminal, and the length is bounded. */
 function shown(message: string): string {
   const cut = message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}...` : message;
   return cut.replace(/\p{C}|\p{Zl}|\p{Zp}/gu, (character) =>
@@ -52,7 +59,7 @@ function shown(message: string): string {
   );
 }
 
-/** What the host's file system says no with, in the words of strerror(3). */
+/** Errors of the host's file system, and the text of each as in strerror(3). */
 const FILE_SYSTEM_ERRORS: Record<string, [code: ImageErrorCode, words: string]> = {
   ENOSPC: ['no-space', 'no space left on device'],
   EDQUOT: ['no-space', 'disk quota exceeded'],
@@ -63,9 +70,9 @@ const FILE_SYSTEM_ERRORS: Record<string, [code: ImageErrorCode, words: string]> 
 };
 
 /**
- * Turns any failure into an `ImageError` that says what was being done.
+ * Turns any error into an `ImageError` that names the operation that failed.
  *
- * @param doing what was attempted, as a clause that reads well before a colon: `cannot import foo.tar`
+ * @param doing the failed operation, to be followed by a colon: `cannot import foo.tar`
  */
 export function toImageError(error: unknown, doing: string): ImageError {
   if (error instanceof ImageError) return error;

@@ -1,5 +1,5 @@
-// `docker import --change`: Dockerfile instructions that say how an imported image is run (Dockerfile reference; the
-// instructions that need no build).
+// `docker import --change`: the Dockerfile instructions that need no build and set how an image is run
+// (Dockerfile reference).
 
 import { ImageError } from './errors.js';
 import type { ImageConfig } from './types.js';
@@ -9,7 +9,7 @@ import type { ImageConfig } from './types.js';
  *
  * @param changes such as `CMD ["bash"]`, `ENV A=1 B="two words"`, `WORKDIR /srv`
  * @returns a new config
- * @throws ImageError `bad-change`, in Docker's words
+ * @throws ImageError `bad-change`, with Docker's message
  */
 export function applyChanges(config: ImageConfig, changes: string[]): ImageConfig {
   const result = structuredClone(config);
@@ -25,7 +25,7 @@ function applyChange(config: ImageConfig, change: string): void {
       config.Cmd = command(rest, change);
       return;
     case 'ENTRYPOINT':
-      // As in a Dockerfile, a new entry point is not to be given the old one's arguments.
+      // As in a Dockerfile, a new entry point drops the arguments of the old one.
       config.Entrypoint = command(rest, change);
       config.Cmd = [];
       return;
@@ -58,7 +58,7 @@ function applyChange(config: ImageConfig, change: string): void {
   }
 }
 
-/** The exec form is a JSON list; anything else is for a shell. */
+/** The exec form is a JSON list. Anything else is run by a shell. */
 function command(text: string, change: string): string[] {
   return text.startsWith('[') ? list(text, change) : ['/bin/sh', '-c', text];
 }
@@ -74,7 +74,7 @@ function list(text: string, change: string): string[] {
   return value;
 }
 
-/** `KEY=VALUE ...`, or the old form `KEY VALUE`, whose value is the rest of the line. */
+/** `KEY=VALUE ...`, or the old form `KEY VALUE`, where the value is the rest of the line. */
 function pairs(text: string, change: string): [string, string][] {
   const [, key, value] = /^([^\s=]+)\s+(.*)$/s.exec(text) ?? [];
   if (key !== undefined && value !== undefined) return [[key, value]];
@@ -85,7 +85,7 @@ function pairs(text: string, change: string): [string, string][] {
   });
 }
 
-/** Splits at spaces outside of quotes; quotes and backslashes are taken away. */
+/** Splits at spaces outside of quotes, and removes quotes and backslashes. */
 function words(text: string, change: string): string[] {
   const found: string[] = [];
   let word: string | null = null;

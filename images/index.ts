@@ -1,5 +1,5 @@
-// The door of the images room: references in, disks out. Nothing heavy is loaded until it is needed, for this is on
-// the way of every run.
+// The door of the images room: references in, disks out. Every run loads this file, so it loads
+// nothing heavy until it is needed.
 
 export { ImageError, type ImageErrorCode } from './errors.js';
 export { registryHost } from './registry/host.js';

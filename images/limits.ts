@@ -1,19 +1,20 @@
-// How much a stranger's image may ask of this machine. Every limit is far above what real images need and far below
-// what would hurt; exceeding one is the error `too-large`, whose message names the limit. docs/images.md lists them.
+// The limits of a hostile image. Each is far above what real images need and far below what would hurt
+// the machine. Exceeding one is the error `too-large`, whose message names the limit. docs/images.md
+// lists them.
 
 export const MAX_LAYERS = 512;
 export const MAX_ENTRIES_PER_LAYER = 1_000_000;
-/** Entries of all layers, of one that is there twice counted twice. */
+/** Entries of all layers. An entry that occurs twice counts twice. */
 export const MAX_ENTRIES_PER_IMAGE = 4_000_000;
-/** Names of files, directories and all else in one image, missing parents included. */
+/** Names in one image: files, directories and all else, including parents that no layer mentions. */
 export const MAX_NAMES_PER_IMAGE = 1_000_000;
-/** Components looked at to resolve one image's paths: what bounds symbolic links that lead through long paths. */
+/** Path components visited to resolve one image's paths. Bounds symbolic links that lead through long paths. */
 export const MAX_PATH_STEPS_PER_IMAGE = 50_000_000;
 /** Bytes, as Linux's NAME_MAX. */
 export const MAX_NAME_BYTES = 255;
 /** Bytes, as Linux's PATH_MAX; of entry names and of link targets. */
 export const MAX_PATH_BYTES = 4096;
-/** Directories inside one another. */
+/** Depth of nested directories. */
 export const MAX_DEPTH = 1024;
 /** Bytes of extended headers (PAX, GNU long names) before one entry; as Go's archive/tar. */
 export const MAX_EXTENDED_HEADER_BYTES = 1 << 20;
@@ -30,14 +31,14 @@ export const MAX_LAYER_TAR_BYTES = 512 * 2 ** 30;
 export const MAX_LAYER_DATA_BYTES = 8 * 2 ** 40;
 export const MAX_IMAGE_BYTES = 16 * 2 ** 40 - 4096;
 /**
- * What compressed bytes may become: so many bytes, whatever their number, and beyond that so many times their number.
- * gzip cannot do more than 1032 times, zstd and xz can do tens of thousands.
+ * How far compressed data may expand: to this many bytes in any case, and beyond that to this many times
+ * their size. gzip expands at most 1032 times, zstd and xz tens of thousands of times.
  */
 export const MAX_EXPANSION_BYTES = 2 ** 30;
 export const MAX_EXPANSION_RATIO = 500;
 /** Bytes of names and attributes in one layer's index. */
 export const MAX_INDEX_HEAP_BYTES = 128 << 20;
-/** Bytes of all layers' indexes: they are in memory together when an image's disk is made. */
+/** Bytes of all layers' indexes, which are in memory together while an image's disk is made. */
 export const MAX_INDEX_BYTES_PER_IMAGE = 512 << 20;
 /** Bytes of a manifest, an index or an image config; as the registries' own limit. */
 export const MAX_JSON_BYTES = 4 << 20;

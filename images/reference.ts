@@ -1,5 +1,5 @@
-// What a person calls an image: Docker's reference grammar (distribution/reference, reference.go) for names, and the
-// transports of containers-transports(5) for images that lie in files.
+// References to images: Docker's grammar for names (distribution/reference, reference.go), and the
+// transports of containers-transports(5) for images in files.
 
 import { ImageError } from './errors.js';
 
@@ -8,13 +8,13 @@ export interface NameReference {
   kind: 'name';
   domain: string;
   path: string;
-  /** `latest` when neither tag nor digest was given; null when only a digest was. */
+  /** `latest` if neither tag nor digest was given; null if only a digest was. */
   tag: string | null;
   /** `sha256:<hex>`, or null. */
   digest: string | null;
 }
 
-/** An image ID, whole: `sha256:<hex>`. */
+/** A full image ID: `sha256:<hex>`. */
 export interface IdReference {
   kind: 'id';
   digest: string;
@@ -24,7 +24,7 @@ export interface IdReference {
 export interface FileReference {
   kind: 'oci' | 'oci-archive' | 'docker-archive';
   path: string;
-  /** What is to be taken of several, or null. */
+  /** Which image of several, or null. */
   tag: string | null;
 }
 
@@ -67,7 +67,7 @@ function parseFileReference(kind: FileReference['kind'], rest: string): FileRefe
 /**
  * Reads `[DOMAIN/]PATH[:TAG][@DIGEST]` as Docker does.
  *
- * @throws ImageError `bad-reference`, in Docker's words
+ * @throws ImageError `bad-reference`, with Docker's message
  */
 export function parseName(text: string): NameReference {
   const at = text.indexOf('@');
@@ -98,7 +98,10 @@ export function parseName(text: string): NameReference {
   return { kind: 'name', domain, path, tag: tag ?? (digest === null ? 'latest' : null), digest };
 }
 
-/** The first component is a host only if it looks like one: with a dot or a port, `localhost`, or not in lower case. */
+/**
+ * Splits off the first component if it is a host: it has a dot or a port, is `localhost`, or is not in
+ * lower case.
+ */
 function splitDomain(name: string): { domain: string; path: string } {
   const slash = name.indexOf('/');
   const first = slash === -1 ? '' : name.slice(0, slash);
@@ -113,20 +116,20 @@ function officialPath(path: string): string {
   return path.includes('/') ? path : `library/${path}`;
 }
 
-/** The name as a person writes it, without tag: `debian`, `foo/bar`, `registry.example/foo/bar`. */
+/** The short form of a name, without tag: `debian`, `foo/bar`, `registry.example/foo/bar`. */
 export function familiarName({ domain, path }: Pick<NameReference, 'domain' | 'path'>): string {
   if (domain !== DEFAULT_DOMAIN) return `${domain}/${path}`;
   return /^library\/([^/]+)$/.exec(path)?.[1] ?? path;
 }
 
-/** The whole reference as a person writes it. */
+/** The short form of a reference, with its tag and digest. */
 export function familiarReference(reference: NameReference): string {
   const tag = reference.tag === null ? '' : `:${reference.tag}`;
   const digest = reference.digest === null ? '' : `@${reference.digest}`;
   return `${familiarName(reference)}${tag}${digest}`;
 }
 
-/** The whole reference with nothing left out: `docker.io/library/debian:12`. */
+/** The full form of a reference: `docker.io/library/debian:12`. */
 export function fullReference({ domain, path, tag, digest }: NameReference): string {
   return `${domain}/${path}${tag === null ? '' : `:${tag}`}${digest === null ? '' : `@${digest}`}`;
 }

@@ -1,4 +1,4 @@
-// What the images room hands out: plain data that says what an image is and where its disk lies.
+// The types of this room: plain data that describes an image and where its disk is.
 
 import type { Writable } from 'node:stream';
 
@@ -16,13 +16,13 @@ export interface Extent {
 export interface ImageConfig {
   architecture: string;
   os: string;
-  /** RFC 3339 time, or '' when the image does not say. */
+  /** RFC 3339 time, or '' if the image has none. */
   created: string;
   /** `NAME=value`. */
   Env: string[];
   Entrypoint: string[];
   Cmd: string[];
-  /** `user`, `uid`, `user:group` or `uid:gid`, as the image says it; '' is root. */
+  /** `user`, `uid`, `user:group` or `uid:gid`, as in the image; '' is root. */
   User: string;
   WorkingDir: string;
   /** A signal name or number, or ''. */
@@ -39,29 +39,32 @@ export interface Image {
   /** The image ID, `sha256:<hex>`: the digest of its config. */
   digest: string;
   config: ImageConfig;
-  /** Laid end to end, one EROFS file system. Read only. */
+  /** Extents that, laid end to end, are one EROFS file system. Read only. */
   disk: Extent[];
 }
 
 /** One line of a list of images. */
 export interface ImageSummary {
-  /** The familiar repository name (`debian`), or null when no name refers to the image. */
+  /** The familiar repository name (`debian`), or null if the image has no name. */
   name: string | null;
   tag: string | null;
   /** The image ID, `sha256:<hex>`. */
   digest: string;
-  /** `sha256:<hex>` of the manifest it came with, or null when it came without. */
+  /** `sha256:<hex>` of the manifest the image came with, or null if it came without one. */
   manifest: string | null;
   /** RFC 3339 time, or ''. */
   created: string;
   labels: Record<string, string>;
-  /** Bytes its layers and its disk metadata take on the host's disk; layers shared with other images count in each. */
+  /**
+   * Bytes of the host's disk that its layers and disk metadata take. A layer shared by several images
+   * counts in each of them.
+   */
   size: number;
-  /** Of these, the bytes of layers that other images have too. */
+  /** Of these, the bytes of layers shared with other images. */
   sharedSize: number;
 }
 
-/** An image in the words of `docker image inspect`. */
+/** An image, with the field names of `docker image inspect`. */
 export interface ImageDetails {
   Id: string;
   RepoTags: string[];
@@ -69,7 +72,7 @@ export interface ImageDetails {
   Comment: string;
   Created: string;
   Author: string;
-  /** The config's own `config` as it is, with null or '' for the usual fields that it lacks. */
+  /** The `config` of the image config, unchanged, with null or '' for the usual fields that it lacks. */
   Config: Record<string, unknown>;
   Architecture: string;
   Os: string;
@@ -78,23 +81,23 @@ export interface ImageDetails {
   RootFS: { Type: 'layers'; Layers: string[] };
 }
 
-/** One step of an image's making. */
+/** One step of an image's history. */
 export interface HistoryEntry {
   /** RFC 3339 time, or ''. */
   created: string;
   createdBy: string;
   comment: string;
-  /** The diff-id of the layer it made, `sha256:<hex>`, or null. */
+  /** The diff-id of the layer that the step made, `sha256:<hex>`, or null. */
   layer: string | null;
   /** Bytes of that layer on the host's disk. */
   size: number;
 }
 
-/** What the store takes of the host's disk, in bytes. */
+/** How much of the host's disk the store uses, in bytes. */
 export interface StoreUsage {
-  /** `active` counts the images that a container has; `reclaimable` is what removing the others would give back. */
+  /** `active` counts images in use by a container; `reclaimable` is what removing the others would free. */
   images: { total: number; active: number; size: number; reclaimable: number };
-  /** What is being made, or was left by a process that died. */
+  /** Files still being written, or left behind by a process that died. */
   temporary: { total: number; size: number };
 }
 
@@ -102,47 +105,47 @@ export interface StoreUsage {
 export interface LoadedImage {
   /** The image ID, `sha256:<hex>`. */
   digest: string;
-  /** The names it got, familiar. */
+  /** The names it was given, in familiar form. */
   names: string[];
 }
 
-/** What `remove` did: names taken away, and image IDs and layer diff-ids whose bytes are gone. */
+/** What `remove` did: names that were removed, and image IDs and layer diff-ids whose bytes were deleted. */
 export interface Removal {
   untagged: string[];
   deleted: string[];
 }
 
 export interface RemoveOptions {
-  /** Take all names of an image that has several, and names of an image that is in use (which then stays). */
+  /** Also remove all names of an image that has several, and the names of an image in use, which then stays. */
   force?: boolean;
 }
 
 export interface PruneOptions {
   /** Also images that have a name. */
   all?: boolean;
-  /** Images that are to stay all the same, by ID. */
+  /** Returns true for an image to keep, by ID. */
   keep?: (digest: string) => boolean;
 }
 
 /** What `prune` did. */
 export interface Pruned extends Removal {
-  /** Bytes of the host's disk. */
+  /** Bytes of the host's disk that were freed. */
   reclaimed: number;
 }
 
-/** Where a long operation is. */
+/** The progress of a long operation. */
 export interface Progress {
-  /** `present` is a layer that need not be read, told once. */
+  /** `present`: the layer is in the store already. Reported once. */
   phase: 'present' | 'layer' | 'disk';
-  /** The layer's digest as the source names it; '' where it has none yet. */
+  /** The layer's digest as the source gives it; '' if there is none yet. */
   layer: string;
   /** Bytes of the layer read from the source so far. */
   done: number;
-  /** Bytes of the layer in the source, or undefined when that is not known. */
+  /** Bytes of the layer in the source; undefined if unknown. */
   total: number | undefined;
 }
 
-/** When a registry is asked for an image that a name stands for. */
+/** When to ask a registry for the image of a name. */
 export type PullPolicy = 'missing' | 'always' | 'never';
 
 export interface ResolveOptions {
@@ -150,7 +153,7 @@ export interface ResolveOptions {
   pull?: PullPolicy;
   /** `OS/ARCH[/VARIANT]`; default: what this machine runs. */
   platform?: string;
-  /** Told when an image is going to be pulled, for want of it. */
+  /** Called before an image is pulled because the store lacks it. */
   onMissing?: (reference: string) => void;
   onProgress?: (progress: Progress) => void;
 }
@@ -169,30 +172,30 @@ export interface PullOptions {
 export interface Pulled {
   /** The name in full: `docker.io/library/debian:12`. */
   name: string;
-  /** `sha256:<hex>` of the manifest or index that the name stands for. */
+  /** `sha256:<hex>` of the manifest or index that the name refers to. */
   manifest: string;
   /** The image ID, `sha256:<hex>`. */
   digest: string;
-  /** Whether the name stood for another image, or for none, before. */
+  /** True if the name referred to another image, or to none, before. */
   changed: boolean;
 }
 
 export interface CommitOptions {
-  /** `NAME[:TAG]`; an image that has the name now loses it. */
+  /** `NAME[:TAG]`. The image that has the name now loses it. */
   name?: string;
-  /** Set over the base's, before `changes`. */
+  /** Overrides the base image's config. Applied before `changes`. */
   config?: Partial<ImageConfig>;
   /** As `docker commit --change`. */
   changes?: string[];
   author?: string;
   comment?: string;
-  /** What made the layer: a command. */
+  /** The command that made the layer, for the history. */
   createdBy?: string;
   onProgress?: (progress: Progress) => void;
 }
 
 export interface ImportOptions {
-  /** Set over the defaults, before `changes`. */
+  /** Overrides the defaults. Applied before `changes`. */
   config?: Partial<ImageConfig>;
   /** Dockerfile-like instructions, as `docker import --change`: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, ... */
   changes?: string[];
@@ -206,70 +209,71 @@ export interface ImportOptions {
 export interface Store {
   /**
    * Finds the image a reference names: a local name or ID, or `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`,
-   * `docker-archive:FILE[:TAG]`, which are first brought into the store if they are not there yet. A name that the
-   * store lacks is pulled from its registry if `pull` says so.
+   * `docker-archive:FILE[:TAG]`. An image in a file is first loaded into the store if it is not there yet.
+   * A name that the store lacks is pulled from its registry if `pull` allows it.
    */
   resolve(reference: string, options?: ResolveOptions): Promise<Image>;
-  /** Brings an image from its registry into the store and gives it its name there; layers that are there are not read. */
+  /** Pulls an image from its registry into the store and names it. Layers that the store has are not downloaded. */
   pull(reference: string, options?: PullOptions): Promise<Pulled>;
   /**
    * Makes an image of one layer out of a root file system's tar, plain or compressed with gzip, zstd or xz.
    *
    * @param source a path, `-` for standard input, or a stream of bytes
-   * @param name `NAME[:TAG]`; an image that has the name now loses it
+   * @param name `NAME[:TAG]`. The image that has the name now loses it
    */
   import(source: string | AsyncIterable<Uint8Array>, name: string, options?: ImportOptions): Promise<ImageSummary>;
   /** All images, newest first; an image with several names has several lines. */
   list(): Promise<ImageSummary[]>;
   /**
-   * Brings all images of an archive, or of an OCI layout's directory, into the store, with the names it gives them.
+   * Loads all images of an archive, or of an OCI layout's directory, with the names it gives them.
    *
    * @param source a path, or a stream of bytes; either may be compressed
    */
   load(source: string | AsyncIterable<Buffer>, options?: LoadOptions): Promise<LoadedImage[]>;
   /**
-   * Writes images as an archive that is an OCI layout and what `docker load` reads at once. Layers are uncompressed, so
-   * that image IDs stay the same.
+   * Writes images as one archive that is both an OCI layout and an input of `docker load`. Layers are
+   * uncompressed, so image IDs stay the same.
    *
    * @param references names, each of which the archive gives to its image, or IDs
-   * @throws ImageError what fails the output fails with; what is written then is of no use
+   * @throws ImageError if the output fails. What was written by then is incomplete: discard it.
    */
   save(references: string[], output: Writable): Promise<void>;
-  /** What there is to say of an image in the store. */
+  /** Describes an image in the store. */
   inspect(reference: string): Promise<ImageDetails>;
   /** How an image was made, last step first. */
   history(reference: string): Promise<HistoryEntry[]>;
-  /** Gives an image in the store one more name, which another image may lose by it. */
+  /** Gives an image in the store another name. If another image has that name, it loses it. */
   tag(reference: string, name: string): Promise<void>;
   /**
-   * Takes a name away, and with its last name the image and the layers that no other image has; an ID takes the image
-   * with the one name it may have.
+   * Removes a name. With its last name the image goes, and each layer that no other image has. An ID removes
+   * the image together with the one name it may have.
    */
   remove(reference: string, options?: RemoveOptions): Promise<Removal>;
-  /** Removes images without a name that no container has. */
+  /** Removes images that have no name and no container. */
   prune(options?: PruneOptions): Promise<Pruned>;
   usage(): Promise<StoreUsage>;
   /**
-   * Makes an image of another one and one more layer, a tar with OCI's whiteouts.
+   * Makes an image from a base image and one more layer, a tar with OCI whiteouts.
    *
-   * @param base the other one's ID
+   * @param base the base image's ID
    * @returns the new image's ID
    */
   commit(base: string, layer: AsyncIterable<Buffer>, options?: CommitOptions): Promise<string>;
   /**
-   * Copies what an image has in a directory into a folder of the host: files, directories and symbolic links, with
-   * modes, times, hard links and holes; owners and set-id bits where the caller is root. All of it is written out.
+   * Copies a directory of an image into a folder of the host: files, directories and symbolic links, with
+   * modes, times, hard links and holes. Owners and set-id bits are copied if the caller is root. Everything
+   * is synced to the disk.
    *
    * @param digest the image ID
-   * @param folder is there, empty, and nobody else's; gets the directory's own owner, mode and time, too
-   * @returns false where the image has nothing at `path`
+   * @param folder exists, is empty, and belongs to the caller. Gets the directory's owner, mode and time too.
+   * @returns false if the image has nothing at `path`
    */
   extract(digest: string, path: string, folder: string): Promise<boolean>;
   /**
-   * Keeps an image in the store, beyond the life of this process and until `release`. What runs needs no holder: a
-   * machine locks the files of its disk.
+   * Keeps an image in the store until `release`, even after this process ends. A running machine needs no
+   * holder: it locks the files of its disk.
    *
-   * @param holder who needs it, a container's ID; holds one image at a time
+   * @param holder a container's ID. It holds one image at a time.
    * @returns the image ID
    */
   hold(holder: string, reference: string): Promise<string>;

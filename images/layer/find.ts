@@ -1,4 +1,4 @@
-// Paths in an image, as a process whose root directory it is would resolve them (path_resolution(7)).
+// Resolves a path in an image as a process would whose root directory is the image (path_resolution(7)).
 
 import type { Inode } from './merge.js';
 
@@ -6,10 +6,10 @@ import type { Inode } from './merge.js';
 const MAX_SYMLINKS = 40;
 
 /**
- * What a path leads to, symbolic links followed inside the root.
+ * Finds the inode at a path. Symbolic links are followed inside the root.
  *
  * @param path one byte for each character (latin1)
- * @returns null if it leads to nothing
+ * @returns null if there is no such file
  */
 export function findInode(root: Inode, path: string): Inode | null {
   const pending = path.split('/').reverse();
