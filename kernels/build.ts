@@ -1,4 +1,5 @@
-// Builds a kernel of Linux's source and config fragments in a folder beside the cached ones, and moves it there whole:
+// Builds a kernel from Linux's source and config fragments, in a folder inside the cache, and renames it
+// into place when it is complete:
 // Documentation/kbuild/kbuild.rst and reproducible-builds.rst in the kernel's source.
 import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
@@ -22,25 +23,25 @@ import { findSource, type KernelSource } from './source.js';
 import { checkToolchain } from './toolchain.js';
 
 export interface BuildOptions {
-  /** a kernel source tree, instead of Debian's package */
+  /** A kernel source tree. Default: Debian's package. */
   source?: string;
-  /** instead of the user's own */
+  /** The cache's folder. Default: the user's own. */
   cache?: string;
   onProgress?: (progress: BuildProgress) => void;
 }
 
 export interface BuildProgress {
   phase: 'unpack' | 'configure' | 'compile';
-  /** objects built so far */
+  /** Objects built so far. */
   done: number;
-  /** about how many there will be */
+  /** The expected number of objects. */
   total: number;
 }
 
-/** About how many objects each kernel has: for the progress alone. */
+/** The approximate number of objects of each kernel. Used for progress only. */
 const OBJECTS: Record<KernelName, number> = { guest: 1640, lab: 1675 };
 
-/** The same source gives the same bytes: nothing of when, where and by whom. */
+/** Makes the build reproducible: it records no time, host or user. */
 const ENVIRONMENT = {
   KBUILD_BUILD_TIMESTAMP: '1970-01-01 00:00:00 UTC',
   KBUILD_BUILD_USER: 'tsvm',
@@ -49,10 +50,10 @@ const ENVIRONMENT = {
   LC_ALL: 'C',
 };
 
-/** Much of the source's bulk, of which no x86 kernel without a GPU needs any. */
+/** Large parts of the source that no x86 kernel without a GPU needs. */
 const NOT_UNPACKED = ['*/Documentation/*/*', '*/tools/testing/*', '*/drivers/gpu/drm/*.h', '*.dts', '*.dtsi'];
 
-/** A build's own folder: the source if it was packed, what make writes, and the log. */
+/** A running build. Its folder holds the source if it was packed, make's output, and the log. */
 interface Build {
   name: KernelName;
   folder: string;
@@ -95,7 +96,7 @@ export async function build(name: KernelName, options: BuildOptions): Promise<st
   return directory;
 }
 
-/** The folder with the files of a kernel, made in the build's own. */
+/** Compiles a kernel in the build's folder. Returns the folder with the result. */
 async function compile(build: Build, source: KernelSource): Promise<string> {
   const tree = source.packed ? await unpack(build, source.path) : resolve(source.path);
   const output = join(build.folder, 'output');
@@ -112,7 +113,7 @@ async function compile(build: Build, source: KernelSource): Promise<string> {
   await make(build, tree, output, ['vmlinux', 'bzImage'], (line) => {
     if (/^ {2}(CC|AS|HOSTCC|AR|LD) /.test(line)) build.onProgress('compile', ++done);
   });
-  // The symbols stay: a debugger wants them, and no byte of them is loaded.
+  // The symbols stay: debuggers need them, and they are not loaded.
   await execa('strip', ['--strip-debug', '-o', join(result, 'vmlinux'), join(output, 'vmlinux')]);
   await copyFile(join(output, 'arch/x86/boot/bzImage'), join(result, 'bzImage'));
   await copyFile(join(output, '.config'), join(result, 'config'));
@@ -135,7 +136,7 @@ async function configure(build: Build, tree: string, output: string, fragments: 
   await make(build, tree, output, ['tinyconfig']);
   const fragment = join(build.folder, 'fragments.config');
   await writeFile(fragment, fragments.join('\n'));
-  // -m: merge only, into $output/.config. What this script says of lost options ends no build, so we look ourselves.
+  // -m: merge only, into $output/.config. The script only warns about lost options, so they are checked below.
   await run(build, join(tree, 'scripts/kconfig/merge_config.sh'), ['-m', '-O', output, config, fragment], tree);
   await make(build, tree, output, ['olddefconfig']);
   const lost = lostOptions(parseOptions(...fragments), parseOptions(await readFile(config, 'utf8')));
@@ -147,7 +148,7 @@ async function make(build: Build, tree: string, output: string, targets: string[
   await run(build, 'nice', ['make', '-C', tree, `O=${output}`, 'ARCH=x86_64', jobs, ...targets], tree, onLine);
 }
 
-/** Runs a command, with all that it prints in the log. */
+/** Runs a command and appends its output to the log. */
 async function run(build: Build, command: string, args: string[], cwd?: string, onLine?: (line: string) => void) {
   const log = { file: build.log, append: true } as const;
   const running = execa(command, args, {
@@ -163,7 +164,7 @@ async function run(build: Build, command: string, args: string[], cwd?: string, 
   await running;
 }
 
-/** Moves a whole kernel to its place. Two builds at once make the same: whoever comes second lets the first be. */
+/** Renames a complete kernel into place. Of two concurrent builds, which are identical, the first one wins. */
 async function publish(result: string, directory: string): Promise<void> {
   if (!isWhole(directory)) await rm(directory, { recursive: true, force: true });
   try {
@@ -177,12 +178,12 @@ function isWhole(directory: string): boolean {
   return KERNEL_FILES.every((file) => existsSync(join(directory, file)));
 }
 
-/** The name of a build's folder, which says whose it is: a process of this boot. */
+/** The name of a build's folder. It identifies the process, and the boot, that owns it. */
 function leftoverName(pid: number, suffix: string): string {
   return `.build-${bootId()}-${pid}-${suffix}`;
 }
 
-/** Removes the folders of builds that were killed, here: another machine may share the cache. */
+/** Removes the folders of builds that were killed on this machine. Another machine may share the cache. */
 async function removeLeftovers(cache: string): Promise<void> {
   for (const entry of await readdir(cache)) {
     const match = /^\.build-([0-9a-f]+)-(\d+)-/.exec(entry);
@@ -205,7 +206,7 @@ function bootId(): string {
   return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').slice(0, 8);
 }
 
-/** The line of the log that says most: the first error of the compiler or of make, else the command's own words. */
+/** The most useful line of the log: the first error of the compiler or of make, else the command's message. */
 function firstError(log: string, error: ExecaError): string {
   try {
     const lines = readFileSync(log, 'utf8').split('\n');

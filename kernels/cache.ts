@@ -1,5 +1,5 @@
-// Where built kernels are. A kernel's name and the hash of its config fragments say which one is meant, so that it is
-// found without its source. On the way of every run: nothing but node's own modules is loaded here.
+// Finds built kernels. A kernel is identified by its name and the hash of its config fragments, so it is
+// found without its source. Every run loads this file, so it imports only Node's own modules.
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -10,22 +10,22 @@ import { fileURLToPath } from 'node:url';
 export const KERNEL_NAMES = ['guest', 'lab'] as const;
 export type KernelName = (typeof KERNEL_NAMES)[number];
 
-/** What the folder of a built kernel has: the ELF file, the compressed one, and the .config of both. */
+/** The files of a built kernel: the ELF file, the compressed image, and the .config of both. */
 export const KERNEL_FILES = ['vmlinux', 'bzImage', 'config'] as const;
 
-/** Raised when build.ts makes a different kernel of the same fragments. */
+/** Increased when build.ts makes a different kernel from the same fragments. */
 const RECIPE = 1;
 
-/** The bundles are in a folder beside this one, and so find it where this file itself would. */
+/** The bundles are in a folder beside this one, so this relative path holds for them too. */
 const FRAGMENTS = fileURLToPath(new URL('../kernels/', import.meta.url));
 
 export interface BuiltKernel {
   name: KernelName;
-  /** of the source: 6.1.99, or Debian's 6.1.99-1 */
+  /** The version of the source: 6.1.99, or Debian's 6.1.99-1. */
   version: string;
   hash: string;
   directory: string;
-  /** made of the fragments as they are now */
+  /** True if it was made from the current fragments. */
   current: boolean;
 }
 
@@ -34,12 +34,12 @@ export function fragmentPaths(name: KernelName): string[] {
   return ['base', name].map((fragment) => join(FRAGMENTS, `${fragment}.config`));
 }
 
-/** What the fragments and the way they are built amount to: 16 hex digits. */
+/** The hash of a kernel's fragments and of the build recipe: 16 hex digits. */
 export function kernelHash(name: KernelName): string {
   return hashFragments(fragmentPaths(name).map((path) => readFileSync(path)));
 }
 
-/** The hash of fragments, by what they say and in which order. */
+/** The hash of fragments: of their contents and order. */
 export function hashFragments(fragments: readonly Uint8Array[]): string {
   const hash = createHash('sha256').update(`recipe ${RECIPE}\n`);
   for (const fragment of fragments) hash.update(`${fragment.length}\n`).update(fragment);
@@ -52,12 +52,12 @@ export function kernelCache(environment: NodeJS.ProcessEnv = process.env): strin
   return join(environment.XDG_CACHE_HOME || join(homedir(), '.cache'), 'tsvm', 'kernels');
 }
 
-/** The folder of a kernel in the cache, whether it is built or not. */
+/** The name of a kernel's folder in the cache. The kernel need not be built. */
 export function directoryName(name: KernelName, version: string, hash: string): string {
   return `${name}-${version}-${hash}`;
 }
 
-/** Every whole kernel of the cache, by name, then newest version first. */
+/** All kernels of the cache, by name, then newest version first. */
 export function listKernels(cache: string = kernelCache()): BuiltKernel[] {
   const current = new Map<KernelName, string>();
   const kernels: BuiltKernel[] = [];
@@ -99,7 +99,7 @@ function* cached(cache: string) {
   }
 }
 
-/** Number by number: 6.1.9 is before 6.1.10. */
+/** Compares versions number by number: 6.1.9 is before 6.1.10. */
 function compareVersions(a: string, b: string): number {
   return a.localeCompare(b, 'en', { numeric: true });
 }

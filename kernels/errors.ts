@@ -1,6 +1,6 @@
 // The error of this room.
 
-/** A kernel can't be built, and why. */
+/** A kernel cannot be built. The message says why. */
 export class KernelError extends Error {
   override readonly name = 'KernelError';
 }

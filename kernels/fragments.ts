@@ -1,5 +1,5 @@
-// Config fragments: lines of a kernel .config (Documentation/kbuild/kconfig-language.rst in the kernel's source), of
-// which the last word on an option counts.
+// Config fragments: lines of a kernel .config (Documentation/kbuild/kconfig-language.rst in the kernel's
+// source). The last value of an option counts.
 
 /** An option's name, with CONFIG_, to its value as written: `y`, `64`, `"text"`; `n` where it is not set. */
 export type Options = ReadonlyMap<string, string>;
@@ -24,10 +24,10 @@ export function parseOptions(...texts: readonly string[]): Options {
 }
 
 /**
- * The options that Kconfig changed or left out, as lines that say what was wanted and what came.
+ * The options that Kconfig changed or dropped: a line each, with the wanted and the actual value.
  *
- * @param wanted by the fragments
- * @param resolved what `make olddefconfig` made of them: an option it does not name is off, or unknown to this source
+ * @param wanted the options of the fragments
+ * @param resolved the .config after `make olddefconfig`. An option that it lacks is off, or unknown to this source.
  */
 export function lostOptions(wanted: Options, resolved: Options): string[] {
   const lost: string[] = [];

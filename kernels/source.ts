@@ -1,4 +1,4 @@
-// The kernel's source: a tree that was given, or Debian's linux-source-* package.
+// Finds the kernel's source: a given tree, or Debian's linux-source-* package.
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
@@ -9,14 +9,14 @@ const PACKAGES = '/usr/src';
 
 export interface KernelSource {
   version: string;
-  /** the tree, or the tar file that has it */
+  /** The tree, or the tar file that contains it. */
   path: string;
   packed: boolean;
 }
 
 /**
- * The source to build of; undefined if no tree is given and no package is installed.
- * @throws KernelError if the given folder is no kernel source
+ * The source to build; undefined if no tree is given and no package is installed.
+ * @throws KernelError if the given folder is not a kernel source tree
  */
 export async function findSource(tree?: string): Promise<KernelSource | undefined> {
   if (tree !== undefined) return { version: treeVersion(tree), path: tree, packed: false };
@@ -25,13 +25,13 @@ export async function findSource(tree?: string): Promise<KernelSource | undefine
     .sort((a, b) => b.localeCompare(a, 'en', { numeric: true }))[0];
   if (newest === undefined) return undefined;
   const name = newest.slice(0, -'.tar.xz'.length);
-  // The tar file's name says 6.1, the package's version which 6.1 that is.
+  // The tar file's name says only 6.1. The package's version has the full number.
   const { stdout, failed } = await execa('dpkg-query', ['-W', name], { reject: false });
   const version = (!failed && stdout.split('\t')[1]) || name.slice('linux-source-'.length);
   return { version: version.replace(/[^\w.+~-]/g, '_'), path: join(PACKAGES, newest), packed: true };
 }
 
-/** The version that a tree's top Makefile says, as `make kernelversion` would. */
+/** The version in a tree's top Makefile, as `make kernelversion` prints it. */
 export function treeVersion(tree: string): string {
   let makefile: string;
   try {

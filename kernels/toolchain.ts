@@ -1,10 +1,10 @@
-// What a kernel build needs of the machine, and which Debian packages have it.
+// Checks for the programs and headers that a kernel build needs, and names their Debian packages.
 import { accessSync, constants } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { execa } from 'execa';
 import { KernelError } from './errors.js';
 
-/** Programs, and the package of each. */
+/** Programs, and the Debian package of each. */
 const PROGRAMS: Record<string, string> = {
   gcc: 'gcc',
   make: 'make',
@@ -18,7 +18,7 @@ const PROGRAMS: Record<string, string> = {
   xz: 'xz-utils',
 };
 
-/** Headers of libraries that the build's own tools are linked with. */
+/** Headers of the libraries that the build's tools link with. */
 const HEADERS: Record<string, string> = { 'stdlib.h': 'libc6-dev', 'libelf.h': 'libelf-dev' };
 
 /** @throws KernelError that names every missing package */
