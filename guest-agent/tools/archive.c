@@ -30,7 +30,7 @@ struct bytes {
 	size_t capacity;
 };
 
-// A file with several names that has been written under one of them.
+// A file with several names, written under one of them already.
 struct written {
 	struct written *next;
 	dev_t device;
@@ -96,7 +96,7 @@ static bool append(struct bytes *bytes, const void *data, size_t length)
 	return true;
 }
 
-// A record counts its own length, the digits of that included.
+// The length of a record includes the digits of that length.
 static bool add_record(struct bytes *records, const char *key, const void *value, size_t length)
 {
 	size_t rest = strlen(key) + length + 3;
@@ -123,7 +123,7 @@ static bool add_number(struct bytes *records, const char *key, uint64_t number)
 	return add_text(records, key, text);
 }
 
-// Octal, or zero when it does not fit: a record says it then.
+// Octal, or zero if it does not fit. A pax record has the number then.
 static void store_octal(char *field, size_t size, uint64_t number)
 {
 	bool fits = number >> 3 * (size - 1) == 0;
@@ -229,7 +229,7 @@ static bool put_entry(const char *name, const struct stat *status, char type, co
 	return done;
 }
 
-// A file that changes meanwhile is cut or filled up to the size that was said.
+// A file that changes while it is read is cut, or padded with zeros, to the size in its header.
 static bool put_contents(int file, uint64_t size)
 {
 	static uint8_t chunk[OUTPUT_SIZE];
@@ -251,7 +251,7 @@ static bool put_contents(int file, uint64_t size)
 	return pad(size);
 }
 
-// The name that the file was written under before, or NULL: then it is noted.
+// The name under which the file was written before. If there is none, remembers `name` and returns NULL.
 static const char *find_link(const struct stat *status, const char *name)
 {
 	struct written **bucket = &links[status->st_ino % LINK_BUCKETS];
@@ -290,7 +290,7 @@ static bool add_special(int at, const char *path, const char *name, const struct
 		return put_entry(name, status, '4', "", -1, kind);
 	case S_IFIFO:
 		return put_entry(name, status, '6', "", -1, kind);
-	default: // sockets are of their owner's making, and of no use without it
+	default: // a socket is of no use without the process that bound it
 		return true;
 	}
 }
@@ -307,7 +307,7 @@ static bool add_file(int at, const char *path, const char *name, const struct st
 	return added;
 }
 
-// An empty file whose name stands for another one that is not there any more. OCI image-spec, layer.md, "Whiteouts".
+// An empty file whose name marks another file as deleted. OCI image-spec, layer.md, "Whiteouts".
 static bool put_whiteout(const char *directory, const char *hidden, const char *whited)
 {
 	struct stat status = { .st_mode = S_IFREG };

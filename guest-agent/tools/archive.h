@@ -7,12 +7,12 @@
 #include <sys/stat.h>
 
 enum archive_kind {
-	ARCHIVE_FILES, // as they are
-	ARCHIVE_LAYER, // of an overlay's upper directory: whiteouts as OCI images have them
+	ARCHIVE_FILES, // files as they are
+	ARCHIVE_LAYER, // an overlay's upper directory, with OCI whiteouts
 };
 
-// Adds `path`, relative to the directory `at`, with everything below it, under `name`. False when it fails, which has
-// been said.
+// Adds `path`, relative to the directory `at`, and everything below it, as `name`. Returns false if it
+// fails, after reporting why.
 bool archive_add(int at, const char *path, const char *name, enum archive_kind kind);
 
 // Ends the archive.

@@ -157,7 +157,7 @@ static bool extract_all(void)
 	return event == TAR_END || broken();
 }
 
-// The writer of the archive gets to write its padding.
+// Reads to the end, so that the writer of the archive can write its padding.
 static bool drain(void)
 {
 	static uint8_t rest[CHUNK];

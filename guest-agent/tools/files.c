@@ -1,4 +1,4 @@
-// Tools for files: archives of them, what they are, their contents, what happens to them.
+// Tools for files: archive, layer, stat, list, read, write, watch, changes.
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -17,7 +17,8 @@
 
 enum { CHUNK = 64 * 1024 };
 
-// archive PATH NAME [follow]: PATH and all below it, as NAME; a symbolic link itself unless it is to be followed.
+// archive PATH NAME [follow]: PATH and everything below it, as NAME. A symbolic link at PATH is archived
+// itself, unless `follow` is given.
 bool tool_archive(char **arguments)
 {
 	char *resolved;
@@ -30,7 +31,7 @@ bool tool_archive(char **arguments)
 	return archive_add(AT_FDCWD, resolved, arguments[1], ARCHIVE_FILES) && archive_end();
 }
 
-// layer: what the container wrote, as a layer of an image.
+// layer: the container's writable layer, as a layer of an image.
 bool tool_layer(char **arguments)
 {
 	(void)arguments;
@@ -66,7 +67,7 @@ static char type_of(const struct stat *status)
 	}
 }
 
-// stat PATH: what it is, and behind a symbolic link what that leads to.
+// stat PATH: describes PATH, and then, if it is a symbolic link, the file that it leads to.
 bool tool_stat(char **arguments)
 {
 	struct stat status;
@@ -136,7 +137,7 @@ static bool parse_mode(const char *text, mode_t *mode)
 	return *text >= '0' && *text <= '7' && *end == '\0' && value <= 07777;
 }
 
-// write PATH MODE: stdin becomes its contents; MODE, octal, is that of a new file.
+// write PATH MODE: copies stdin into the file. MODE, octal, is the mode of a new file.
 bool tool_write(char **arguments)
 {
 	mode_t mode;
@@ -160,8 +161,8 @@ static const char *event_name(uint32_t mask)
 	return "change";
 }
 
-// watch PATH: what happens to it, or in it when it is a directory: `create`, `change` or `delete`, and the name. Ends
-// with the reader of stdout.
+// watch PATH: prints `create`, `change` or `delete` and a name for each event of PATH, or of the entries of
+// a directory. Ends when stdout is closed.
 bool tool_watch(char **arguments)
 {
 	_Alignas(struct inotify_event) static char events[CHUNK];
@@ -196,7 +197,7 @@ bool tool_watch(char **arguments)
 	}
 }
 
-// Whether the agent made it for a mount: an empty file or directory where the image has none.
+// Returns true for a file that the agent made as a mount point, because the image has none.
 static bool is_mount_target(const char *path, const struct stat *status)
 {
 	static const char *const targets[] = { "/etc/hostname", "/etc/hosts", "/etc/resolv.conf" };
@@ -209,7 +210,7 @@ static bool is_mount_target(const char *path, const struct stat *status)
 	return false;
 }
 
-// Whether a directory is in the upper one perhaps only for what is in it.
+// Returns true for a directory that may be in the upper layer only because of its entries.
 static bool is_copy(const struct stat *status, const struct stat *before)
 {
 	return S_ISDIR(status->st_mode) && status->st_mode == before->st_mode && status->st_uid == before->st_uid &&
@@ -261,8 +262,8 @@ static bool print_changes(int upper, int lower, const char *path)
 	return done;
 }
 
-// changes: what the container added (A), changed (C) and deleted (D), each path ended by a NUL; c is a directory of which
-// at most its entries changed.
+// changes: each path that the container added (A), changed (C) or deleted (D), ended by a NUL. `c` is a
+// directory of which at most the entries changed.
 bool tool_changes(char **arguments)
 {
 	int upper = open(DISK_UPPER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

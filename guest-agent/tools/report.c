@@ -1,4 +1,4 @@
-// Tools that report on the container: its processes, and what it uses.
+// Tools that report on the container: its processes and its resource use.
 #include <ctype.h>
 #include <dirent.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@ enum {
 	PROC_PATH_SIZE = NAME_MAX + 32,
 };
 
-// Reads a whole small file into `text`; its length, 0 when there is none.
+// Reads a whole small file into `text`. Returns its length, or 0 if there is no file.
 static size_t read_text(const char *path, char *text, size_t size)
 {
 	int file = open(path, O_RDONLY | O_CLOEXEC);
@@ -126,7 +126,8 @@ static void print_file(const char *name, const char *path)
 	printf("%s%c%s%c", name, '\0', text, '\0');
 }
 
-// statistics: names and contents of the kernel's own files, each ended by a NUL; and the bytes of the writable layer.
+// statistics: names and contents of files of the kernel, each ended by a NUL, and the used and total
+// bytes of the writable layer.
 bool tool_statistics(char **arguments)
 {
 	struct statvfs layer;

@@ -45,7 +45,7 @@ static bool is_key(const struct record *record, const char *key)
 	return record->key_length == strlen(key) && memcmp(record->key, key, record->key_length) == 0;
 }
 
-// A name that is cut short or has a NUL in it would be another file's.
+// Refuses a name that is too long or has a NUL: cut short, it would name another file.
 static bool take_name(const char *text, size_t length, char *name, bool *has)
 {
 	if (length >= PATH_MAX || memchr(text, '\0', length) != NULL)
@@ -69,7 +69,7 @@ static bool take_id(const struct record *record, uint32_t *id, bool *has)
 
 static bool take_record(struct tar_extension *extension, const struct record *record)
 {
-	// An empty value takes back what an earlier header said; nothing earlier applies here.
+	// An empty value cancels an earlier header's value. No earlier header applies here.
 	if (record->value_length == 0)
 		return true;
 	if (is_key(record, "path"))

@@ -220,7 +220,7 @@ static bool read_entry(struct tar_reader *reader, const struct tar_header *heade
 	// V7 has no type for directories: their names end with a slash.
 	if (header->type == '\0')
 		entry->type = ends_with_slash(entry->path) ? '5' : '0';
-	// What a link or a directory says of a size is not there.
+	// Links and directories have no contents, whatever their size field says.
 	entry->size = entry->type >= '1' && entry->type <= '6' ? 0 : extension->has_size ? extension->size : size;
 	reader->left = entry->size;
 	reader->padding = padding(entry->size);

@@ -49,7 +49,7 @@ bool tool_bad_arguments(void)
 	return tool_fail("arguments");
 }
 
-// Process 1 of a container in which nothing else is to run: it stays, and takes in whom others leave behind.
+// hold: process 1 of a container without a program. Never ends, and reaps orphans.
 bool tool_hold(char **arguments)
 {
 	(void)arguments;

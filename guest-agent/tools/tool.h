@@ -1,5 +1,5 @@
-// What the agent can do in a container by itself, so that nothing is asked of the image's own programs: started like any
-// process, with streams of its own. PROTOCOL.md, "Tools".
+// The tools: processes of the agent itself, so that an image needs no programs of its own. A tool starts
+// like any process and has its own streams. PROTOCOL.md, "Tools".
 #ifndef TSVM_TOOL_H
 #define TSVM_TOOL_H
 
@@ -8,20 +8,20 @@
 
 struct tool {
 	const char *name;
-	bool (*run)(char **arguments); // those behind the name; exit code 1 if it returns false
+	bool (*run)(char **arguments); // gets the arguments after the name; false is exit code 1
 	bool outside; // of the container's mounts: sees the writable layer by itself, and all processes
 };
 
 // NULL when there is no such tool.
 const struct tool *tool_find(const char *name);
 
-// Says on stderr what failed, with errno; returns false.
+// Prints `what` and the text of errno to stderr. Returns false.
 bool tool_fail(const char *what);
 
 // The next entry of a directory other than "." and "..". NULL at the end, with errno 0, and on an error.
 struct dirent *tool_next_entry(DIR *directory);
 
-// Says on stderr that an argument is missing or wrong; returns false.
+// Reports a missing or malformed argument on stderr. Returns false.
 bool tool_bad_arguments(void);
 
 bool tool_hold(char **arguments);
