@@ -1,5 +1,5 @@
 // Addresses as four 32-bit words, most significant first: IPv6's own, and IPv4's as IPv6 maps them (RFC 4291, 2.5.5.2),
-// so that one comparison serves both. MAC addresses as six bytes.
+// so that one comparison serves both. MAC addresses are six bytes.
 import { isIPv4, isIPv6 } from 'node:net';
 
 /** Four words of an IPv6 or mapped IPv4 address. Functions that are given words and `at` read the four from there. */
@@ -15,7 +15,7 @@ export interface AddressRange {
   prefix: number;
 }
 
-/** @throws RangeError for what is no address */
+/** @throws RangeError for text that is not an IP address */
 export function parseAddress(text: string): Address {
   if (isIPv4(text)) return Uint32Array.of(0, 0, IPV4_MAPPED, ipv4Word(text));
   if (!isIPv6(text) || text.includes('%')) throw new RangeError(`not an IP address: ${text}`);
@@ -31,7 +31,7 @@ function ipv4Word(text: string): number {
   return text.split('.').reduce((word, byte) => word * 256 + Number(byte), 0);
 }
 
-/** The 16-bit groups of a part of an IPv6 address, whose end may be written as an IPv4 address. */
+/** The 16-bit groups of a part of an IPv6 address, which may end in IPv4 notation. */
 function groups(text: string): number[] {
   if (text === '') return [];
   return text.split(':').flatMap((group) => {
@@ -41,7 +41,7 @@ function groups(text: string): number[] {
   });
 }
 
-/** A range of `10.0.0.0/8`, `2001:db8::/32`, or of an address alone. @throws RangeError */
+/** Parses `10.0.0.0/8`, `2001:db8::/32`, or a single address. @throws RangeError */
 export function parseRange(text: string): AddressRange {
   const [base = '', length, ...rest] = text.split('/');
   const address = parseAddress(base);
@@ -53,7 +53,7 @@ export function parseRange(text: string): AddressRange {
   return { address, prefix: offset + prefix };
 }
 
-/** Whether the four words at `at` are an address of the range. A range of IPv6 has none of IPv4, however wide it is. */
+/** Returns true if the range contains the address at `at`. A range of IPv6 never contains an IPv4 address. */
 export function isInRange({ address, prefix }: AddressRange, words: Uint32Array, at = 0): boolean {
   if (prefix < IPV4_OFFSET && isIPv4Address(words, at)) return false;
   let left = prefix;
@@ -64,7 +64,7 @@ export function isInRange({ address, prefix }: AddressRange, words: Uint32Array,
   return true;
 }
 
-/** Whether all of `inner` is in `outer`. */
+/** Returns true if `outer` contains all of `inner`. */
 export function isWithin(inner: AddressRange, outer: AddressRange): boolean {
   return inner.prefix >= outer.prefix && isInRange(outer, inner.address);
 }
@@ -78,13 +78,13 @@ export function isIPv4Address(words: Uint32Array, at = 0): boolean {
   return words[at] === 0 && words[at + 1] === 0 && words[at + 2] === IPV4_MAPPED;
 }
 
-/** Whether the text is an address of fe80::/10. @throws RangeError for text that is no address */
+/** Returns true for an address of fe80::/10. @throws RangeError for text that is not an IP address */
 export function isLinkLocal(text: string): boolean {
   const [first = 0] = parseAddress(text);
   return first >>> 22 === 0xfe80 >>> 6;
 }
 
-/** The address as people write it; IPv6's longest run of zeroes is left out (RFC 5952). */
+/** The address as text. The longest run of zeroes of an IPv6 address becomes `::` (RFC 5952). */
 export function formatAddress(words: Uint32Array, at = 0): string {
   if (isIPv4Address(words, at)) {
     const word = words[at + 3]!;
@@ -97,7 +97,7 @@ export function formatAddress(words: Uint32Array, at = 0): string {
   return `:${text}:`.replace(zeroes, '::').replace(/^:(?!:)|(?<!:):$/g, '');
 }
 
-/** @throws RangeError for what is no MAC address of six bytes */
+/** @throws RangeError for text that is not a MAC address of six bytes */
 export function parseMac(text: string): Uint8Array {
   if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(text)) throw new RangeError(`not a MAC address: ${text}`);
   return Uint8Array.from(text.split(':'), (byte) => Number.parseInt(byte, 16));

@@ -1,6 +1,6 @@
 // The network device (virtio 1.2, 5.1 "Network Device"): one pair of queues, checksum and segmentation offloads,
-// mergeable receive buffers. Every frame of the guest's passes the policy (net/policy.ts) before it reaches the back end;
-// what the policy looks at was copied out of guest memory before, so that the guest cannot change it meanwhile.
+// mergeable receive buffers. Each of the guest's frames must pass the policy (policy.ts) before it reaches the back end.
+// The policy examines a copy of the headers, which the guest cannot change afterwards.
 
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
@@ -59,14 +59,14 @@ const MAC_LENGTH = 6;
 
 /** Ethernet header and the largest IP packet. */
 const MAX_FRAME = 65535 + ETHERNET_HEADER;
-/** A frame of at most this many bytes is copied whole, and a query for a name is no longer; of others the headers are. */
+/** A frame of up to this many bytes is copied whole; a DNS query is no longer. Of a larger one, the headers are copied. */
 const COPIED = 2048;
 
 export interface NetOptions {
   spec: NetworkSpec;
   backEnd: NetBackEnd;
   onRefusal: (refusal: Refusal) => void;
-  /** Of a guest that may be in private networks. */
+  /** The event loop for private networks. */
   loop: EventLoop;
 }
 
@@ -96,7 +96,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
   readonly #checked: CheckedFrame;
   #context: DeviceContext | undefined;
   #chain: DescriptorChain | undefined;
-  /** The first chain of a received frame, and the others. */
+  /** The first chain of a received frame, and each further one. */
   #first: DescriptorChain | undefined;
   #more: DescriptorChain | undefined;
   #hasChecksum = false;
@@ -106,7 +106,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
   #merges = false;
   #received = false;
 
-  /** Takes the back end over. @throws RangeError for an address that is none, libc.SystemError */
+  /** Takes ownership of the back end. @throws RangeError for an invalid address; libc.SystemError */
   constructor({ spec, backEnd, onRefusal, loop }: NetOptions) {
     this.spec = spec;
     this.#backEnd = backEnd;
@@ -150,12 +150,12 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     };
   }
 
-  /** Frames of the guest that were refused. */
+  /** The guest's refused frames, by reason. */
   get refused(): RefusalCounts {
     return this.#refusals.counts;
   }
 
-  /** Enters a private network. @throws MachineError `no-network` */
+  /** Joins a private network. @throws MachineError `no-network` */
   join(network: PeerNetwork): void {
     if (this.#peers === undefined) throw new MachineError('no-network', 'the machine cannot be in private networks');
     this.#peers.join(network);
@@ -176,7 +176,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     this.#givesChecksum = context.hasFeature(VIRTIO_NET_F_GUEST_CSUM);
     this.#takesSegments = context.hasFeature(VIRTIO_NET_F_GUEST_TSO4) && context.hasFeature(VIRTIO_NET_F_GUEST_TSO6);
     this.#merges = context.hasFeature(VIRTIO_NET_F_MRG_RXBUF);
-    // A kick for room is of use only after a frame found none.
+    // A kick for new buffers is useful only after a frame found none.
     context.queues[RECEIVE]?.disableKicks();
     this.#backEnd.attach(this);
   }
@@ -195,7 +195,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     return this.#backEnd.busy || this.#peers?.busy === true;
   }
 
-  /** As many frames as the queue is long, and then the other devices have their turn. */
+  /** Sends up to as many frames as the queue's size, and defers the rest to the next turn of the event loop. */
   #transmit(): void {
     const context = this.#context;
     const queue = context?.queues[TRANSMIT];
@@ -210,7 +210,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
         this.#send(chain, now);
         queue.push(chain.head, 0);
       }
-      // Goes on when the back end is ready.
+      // `ready` continues.
       if (this.#isBusy) break;
       if (budget === 0) {
         context.loop.defer(() => this.kick(TRANSMIT));
@@ -243,7 +243,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
       this.#refuse('malformed', copied);
       return;
     }
-    // What lies behind the packet is no part of it.
+    // Bytes after the packet are not sent.
     const checked = this.#checked;
     checked.length = frame.end;
     checked.copied = Math.min(copied, frame.end);
@@ -252,7 +252,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     else this.#peers?.send(link, checked);
   }
 
-  /** Answers a query for the name of a peer, in the resolver's place. */
+  /** Answers a DNS query for a peer's name in place of the resolver. Returns false for any other frame. */
   #answersName(peers: Peers, copied: number): boolean {
     const frame = this.#frame;
     if (!this.#policy.isQuery(frame) || frame.end > copied) return false;
@@ -267,7 +267,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     return true;
   }
 
-  /** A message of a peer's, which is as much a stranger as the guest is. */
+  /** Takes a message from a peer, which is trusted as little as the guest. Returns false if the guest has no room. */
   #receivePeer(link: Link, bytes: Uint8Array, length: number): boolean {
     const frame = this.#frame;
     frame.parse(bytes, NET_HEADER, length - NET_HEADER);
@@ -284,7 +284,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
   #refuse(reason: RefusalReason, copied: number): void {
     this.#refusals.add(reason, this.#frame);
     const answer = answerRefusal(this.#frame, this.#head, copied, reason);
-    // One that finds no room is lost, as on any network.
+    // A reply that finds no room is lost, as on any network.
     if (answer !== undefined) this.#deliver(this.#noOffload, answer, 0, answer.length);
   }
 
@@ -296,7 +296,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     return true;
   }
 
-  /** Puts a frame into the guest's buffers, one or, merged, several; false when it has not enough of them. */
+  /** Writes a frame into one buffer of the guest, or several with merging. Returns false if there are not enough. */
   #deliver(header: Uint8Array, bytes: Uint8Array, start: number, length: number): boolean {
     const queue = this.#context?.queues[RECEIVE];
     const first = this.#first;
@@ -314,7 +314,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
       if (!this.#merges || !this.#popRoom(queue, this.#more!)) {
         queue.unstage(buffers);
         queue.unpop(buffers);
-        // Without merging, a frame that is longer than the buffer is lost.
+        // Without merging, a frame longer than the buffer is lost.
         return !this.#merges;
       }
       const { writable, head } = this.#more!;
@@ -330,7 +330,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     return true;
   }
 
-  /** Takes a chain to write to; false, and the guest's kick is asked for, when there is none. */
+  /** Takes a chain for a received frame. Returns false, and asks the driver for a kick, if there is none. */
   #popRoom(queue: Virtqueue, chain: DescriptorChain): boolean {
     return queue.pop(chain) || (queue.enableKicks() && queue.pop(chain));
   }
@@ -359,7 +359,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     this.#received = false;
   }
 
-  /** Connections do not outlive their machine: what is known of them is of no use to another. */
+  /** Connections end with their machine, so nothing about them is saved. */
   save(): NoState {
     return {};
   }

@@ -1,10 +1,10 @@
-// DNS messages (RFC 1035), as far as a policy that goes by names needs them: the one question of a query, and the
-// addresses that an answer gives for it. A message that is not wholly understood is none.
+// The DNS messages (RFC 1035) that a policy of names needs: the single question of a query, and the addresses in an
+// answer. A message with any part that is not understood is rejected.
 import { u16, u32 } from './frame.js';
 
 export const DNS_PORT = 53;
 const HEADER = 12;
-/** RFC 6891: more than a resolver sends by UDP. */
+/** RFC 6891: larger than any answer by UDP. */
 export const MAX_MESSAGE = 4096;
 
 const FLAG_RESPONSE = 0x8000;
@@ -22,9 +22,9 @@ const CLASS_IN = 1;
 
 const MAX_NAME = 255;
 const MAX_RECORDS = 256;
-/** Options of a query (RFC 6891) that a cookie fits in (RFC 7873), and no message. */
+/** Longest options of a query (RFC 6891): long enough for a cookie (RFC 7873), too short to smuggle data. */
 const MAX_OPTIONS = 48;
-/** What the answer's flags keep of the query's: its opcode, recursion desired, checking disabled. */
+/** Flags that an answer copies from the query: opcode, recursion desired, checking disabled. */
 const KEPT_FLAGS = 0x7910;
 
 export interface Question {
@@ -32,18 +32,18 @@ export interface Question {
   /** In lower case, without the last dot. */
   name: string;
   type: number;
-  /** Where the question ends in the message. */
+  /** Offset of the question's end in the message. */
   end: number;
 }
 
 export interface ResolvedAddress {
-  /** 4 or 16 bytes of the message. */
+  /** The address: 4 or 16 bytes of the message. */
   bytes: Uint8Array;
   /** Seconds. */
   timeToLive: number;
 }
 
-/** The question of a query; undefined for what is no query of one question and nothing else but EDNS options. */
+/** The question of a query; undefined unless it has one question and nothing more than EDNS options. */
 export function parseQuery(message: Uint8Array): Question | undefined {
   if (message.length < HEADER || message.length > MAX_MESSAGE) return undefined;
   if ((u16(message, 2) & (FLAG_RESPONSE | OPCODE)) !== 0) return undefined;
@@ -53,7 +53,7 @@ export function parseQuery(message: Uint8Array): Question | undefined {
   return optionsEnd(message, question.end, additional) === message.length ? question : undefined;
 }
 
-/** Where an OPT record at `at` ends, or `at` where there is none to be; -1 for another record. */
+/** The end of the OPT record at `at`; `at` itself if no record is announced; -1 for another record. */
 function optionsEnd(message: Uint8Array, at: number, count: number): number {
   if (count === 0) return at;
   if (at + 11 > message.length || message[at] !== 0 || u16(message, at + 1) !== TYPE_OPT) return -1;
@@ -69,8 +69,8 @@ function parseQuestion(message: Uint8Array): Question | undefined {
 }
 
 /**
- * The addresses that an answer to `question` has for its name, or for those that its name is an alias of. An answer to
- * another question, a refusal, or nonsense has none.
+ * The addresses in an answer to `question`, for its name or for the names that it is an alias of. Empty for an answer to
+ * another question, for a refusal, and for an invalid message.
  */
 export function parseAnswer(message: Uint8Array, question: Question): ResolvedAddress[] {
   if (message.length < HEADER) return [];
@@ -113,8 +113,8 @@ function readAddresses(message: Uint8Array, { name, end }: Question): ResolvedAd
 }
 
 /**
- * A name and where it ends. Pointers lead backwards only, each further than the one before, so that there is an end.
- * @param before what a pointer has to point before
+ * Reads a name. Each pointer must lead further back than the one before, so that reading ends.
+ * @param before an offset that the first pointer must be below
  */
 function readName(message: Uint8Array, start: number, before: number): { text: string; end: number } | undefined {
   const labels: string[] = [];
@@ -144,7 +144,7 @@ function readName(message: Uint8Array, start: number, before: number): { text: s
   return undefined;
 }
 
-/** A label in lower case: letters, digits, hyphens and underscores, which no rule's name can mean otherwise. */
+/** A label in lower case. Undefined unless it has letters, digits, hyphens and underscores only, as rules have. */
 function readLabel(message: Uint8Array, at: number, size: number): string | undefined {
   const label = Buffer.from(message.buffer, message.byteOffset + at, size)
     .toString('latin1')
@@ -152,10 +152,10 @@ function readLabel(message: Uint8Array, at: number, size: number): string | unde
   return /^[a-z0-9_-]+$/.test(label) ? label : undefined;
 }
 
-/** Seconds that an answer of ours may be kept: who has a name may change at any time. */
+/** Time to live of our answers in seconds. A name may move to another peer at any time. */
 const OWN_TIME = 5;
 
-/** The answer to a query whose question is `question`: these addresses, of 4 or 16 bytes, or none of that type. */
+/** The answer to a query: those of the addresses, of 4 or 16 bytes, that have the type asked for. */
 export function answerQuery(message: Uint8Array, question: Question, addresses: readonly Uint8Array[]): Uint8Array {
   const records = addresses
     .filter(({ length }) => question.type === (length === 4 ? TYPE_A : TYPE_AAAA))
@@ -178,8 +178,7 @@ export function answerQuery(message: Uint8Array, question: Question, addresses: 
 }
 
 /**
- * The answer that a resolver gives which does not want to: the query's question, and the code REFUSED. Undefined for what
- * has no header.
+ * A resolver's answer REFUSED: the query's question and that code. Undefined for a message without a header.
  */
 export function refuseQuery(message: Uint8Array): Uint8Array | undefined {
   if (message.length < HEADER) return undefined;

@@ -1,11 +1,11 @@
-// The flows that were let through: TCP connections and pairs of UDP ports, so that answers to a stranger who was let in
-// pass, and so that a TCP segment of no connection does not. A table of fixed size without allocation: sets of four; the
-// flow of a set that was seen least recently makes room, and a guest that fills the table forgets its own flows only.
+// The flows that the policy allowed: TCP connections and pairs of UDP ports. Replies to an allowed remote end pass, and a
+// TCP segment of no connection does not. The table has a fixed size and allocates nothing: it has sets of four entries,
+// in which a new flow replaces the least recently seen one. A guest that fills the table loses only its own flows.
 import type { Frame } from './frame.js';
 
 const SETS = 4096;
 const WAYS = 4;
-/** Words of an entry: the remote address, the ports (guest's in the high half), the kind, when it was last seen. */
+/** Words of an entry: remote address, ports (the guest's in the high half), kind, time last seen. */
 const WORDS = 7;
 const PORTS = 4;
 const KIND = 5;
@@ -15,8 +15,8 @@ export class Flows {
   readonly #entries = new Uint32Array(SETS * WAYS * WORDS);
 
   /**
-   * Whether the frame belongs to a flow that was seen at most `patience` seconds ago; it is then seen now.
-   * @param outgoing the frame is the guest's
+   * Returns true if the frame belongs to a flow that was last seen at most `patience` seconds ago, and updates that time.
+   * @param outgoing the guest sends the frame
    * @param now in seconds, above 0
    */
   has(frame: Frame, outgoing: boolean, now: number, patience: number): boolean {
@@ -28,7 +28,7 @@ export class Flows {
     return true;
   }
 
-  /** Takes the frame's flow up. */
+  /** Adds the frame's flow. */
   add(frame: Frame, outgoing: boolean, now: number): void {
     const entries = this.#entries;
     const remote = outgoing ? frame.destination : frame.source;

@@ -1,9 +1,10 @@
-// The headers of an Ethernet frame that a guest sends or gets: Ethernet, ARP (RFC 826), IPv4 (RFC 791), IPv6 (RFC 8200),
-// TCP (RFC 9293), UDP (RFC 768), ICMP echo (RFC 792, RFC 4443) and neighbour discovery (RFC 4861). What is not understood
-// whole is not understood at all: fragments, options of IPv4, extension headers of IPv6, other protocols.
+// The headers of an Ethernet frame from or to a guest: Ethernet, ARP (RFC 826), IPv4 (RFC 791), IPv6 (RFC 8200),
+// TCP (RFC 9293), UDP (RFC 768), ICMP echo (RFC 792, RFC 4443) and neighbour discovery (RFC 4861). A frame with
+// anything else is rejected: fragments, IPv4 options, IPv6 extension headers, other protocols. The parser checks the
+// frame's length before it reads a header, so reads are in bounds.
 import { isIPv4Address } from './address.js';
 
-/** Bytes of a frame that hold all the headers there can be: Ethernet, IPv6, TCP with options; ARP and NDP are shorter. */
+/** The longest headers of a frame in bytes: Ethernet, IPv6, TCP with options. ARP and NDP are shorter. */
 export const MAX_HEADERS = 14 + 40 + 60;
 export const ETHERNET_HEADER = 14;
 
@@ -27,7 +28,7 @@ const TCP_HEADER = 20;
 const ECHO_HEADER = 8;
 /** `struct arp` for Ethernet and IPv4. */
 const ARP_LENGTH = 28;
-/** Of neighbour discovery, and of its one option, a hardware address. */
+/** Lengths of a neighbour discovery message, and of its only option, a hardware address. */
 export const NEIGHBOUR_LENGTH = 24;
 const HARDWARE_ADDRESS_OPTION = 8;
 
@@ -38,21 +39,21 @@ const ICMPV6_ECHO_REPLY = 129;
 export const ICMPV6_SOLICITATION = 135;
 export const ICMPV6_ADVERTISEMENT = 136;
 
-/** What a frame is. The first is anything that is not one of the others. */
+/** Kinds of frames. `other` is any frame that the parser rejects. */
 export const KINDS = ['other', 'arp', 'tcp', 'udp', 'echo', 'neighbour'] as const;
 export const [OTHER, ARP, TCP, UDP, ECHO, NEIGHBOUR] = KINDS.keys() as unknown as [0, 1, 2, 3, 4, 5];
 
-/** A parsed frame. One object serves frame after frame. */
+/** A parsed frame. One object is reused for all frames. */
 export class Frame {
   /** Index in {@link KINDS}. */
   kind: number = OTHER;
-  /** Why the kind is `other`. */
+  /** The reason for the kind `other`. */
   problem = '';
   etherType = 0;
-  /** Source and destination, or of ARP and neighbour discovery sender and target: four words each. */
+  /** Source and destination; of ARP: sender and target. Four words each. */
   readonly source = new Uint32Array(4);
   readonly destination = new Uint32Array(4);
-  /** Of the target in neighbour discovery; the frame's destination is another then. */
+  /** The target of neighbour discovery, which is not the frame's destination. */
   readonly target = new Uint32Array(4);
   /** Ports of TCP and UDP, else 0. */
   sourcePort = 0;
@@ -60,12 +61,12 @@ export class Frame {
   tcpFlags = 0;
   /** ARP's operation, or the type of ICMP. */
   operation = 0;
-  /** Of an echo. */
+  /** An echo reply rather than a request. */
   isReply = false;
-  /** Where the transport's header and its payload start. */
+  /** Offsets of the transport's header and of its payload. */
   transport = 0;
   payload = 0;
-  /** Bytes of the frame that its headers account for. */
+  /** Length of the frame according to its headers. Bytes after it are padding. */
   end = 0;
 
   get isIPv4(): boolean {
@@ -73,9 +74,9 @@ export class Frame {
   }
 
   /**
-   * Parses the frame of `length` bytes that starts at `start` of `bytes`, of which the first {@link MAX_HEADERS}, or all
-   * if it is shorter, are there. Offsets are from `start` on.
-   * @returns whether it is understood
+   * Parses the frame of `length` bytes at `start` of `bytes`, which holds at least the first {@link MAX_HEADERS} bytes
+   * of a longer frame. The fields' offsets are relative to `start`.
+   * @returns false if the kind is `other`
    */
   parse(bytes: Uint8Array, start: number, length: number): boolean {
     this.kind = OTHER;
@@ -136,7 +137,7 @@ export class Frame {
     if (bytes[at]! >> 4 !== 6) return this.#refuse('no IPv6 header');
     setIPv6(this.source, bytes, at + 8);
     setIPv6(this.destination, bytes, at + 24);
-    // It would be taken for what the IPv4 address means.
+    // An IPv4-mapped address would be mistaken for the IPv4 address.
     if (isIPv4Address(this.source) || isIPv4Address(this.destination)) return this.#refuse('an IPv4 address in IPv6');
     this.end = ETHERNET_HEADER + IPV6_HEADER + u16(bytes, at + 4);
     if (this.end > length) return this.#refuse('a packet cut short');
@@ -193,7 +194,7 @@ export class Frame {
   }
 }
 
-/** Whether neighbour discovery has no option, or a source's or target's hardware address (RFC 4861, 4.6.1). */
+/** Returns true if the message has no option, or one with a hardware address (RFC 4861, 4.6.1). */
 function hasOneOption(bytes: Uint8Array, at: number, length: number): boolean {
   if (length === NEIGHBOUR_LENGTH) return true;
   const option = at + NEIGHBOUR_LENGTH;

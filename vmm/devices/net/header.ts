@@ -1,6 +1,6 @@
-// The header before each frame of a virtio-net device (virtio 1.2, 5.1.6 "Device Operation"): what is left to do for a
-// frame's checksum and segments. The driver's is not passed on: what it means is checked against the frame and written
-// anew, as whoever completes a checksum writes two bytes where the header says.
+// The header before each frame of a virtio-net device (virtio 1.2, 5.1.6 "Device Operation"): the pending checksum and
+// segmentation. The driver's header is never passed on. It is checked against the frame and rebuilt, because completing a
+// checksum writes two bytes at an offset that the header gives.
 import { type Frame, TCP, UDP, u16 } from './frame.js';
 
 /** `struct virtio_net_hdr` with `num_buffers`. */
@@ -17,7 +17,7 @@ const VIRTIO_NET_HDR_GSO_ECN = 0x80;
 const TCP_CHECKSUM = 16;
 const UDP_CHECKSUM = 6;
 
-/** The header, little-endian, in bytes and as a view of them. */
+/** The header, little-endian. `view` is a view of `bytes`, which always has all fields. */
 export class NetHeader {
   readonly bytes = new Uint8Array(NET_HEADER);
   readonly view = new DataView(this.bytes.buffer);
@@ -31,8 +31,9 @@ export class NetHeader {
   }
 
   /**
-   * Checks what the driver wrote against its frame, and leaves only that. Offloads that were not negotiated are the
-   * transport's to exclude: `checksum` and `segmentation` say whether they were.
+   * Checks the driver's header against its frame, and rebuilds it from the checked parts.
+   * @param checksum the checksum offload was negotiated
+   * @param segmentation a segmentation offload was negotiated
    * @returns what is wrong, or undefined
    */
   settle(frame: Frame, checksum: boolean, segmentation: boolean): string | undefined {
@@ -57,7 +58,7 @@ export class NetHeader {
       return 'segments of another kind';
     }
     this.bytes[1] = type | ecn;
-    // Where the headers end is known better here than there.
+    // The parsed frame gives the length of the headers, not the driver.
     view.setUint16(2, frame.payload, true);
     view.setUint16(4, size, true);
     return undefined;
@@ -65,8 +66,7 @@ export class NetHeader {
 }
 
 /**
- * The Internet checksum's sum (RFC 1071) over `length` bytes, added to `sum`; 0xffff minus the folded result is the
- * checksum.
+ * Adds the Internet checksum's sum (RFC 1071) over `length` bytes to `sum`. {@link foldChecksum} makes a checksum of it.
  */
 export function addChecksum(bytes: Uint8Array, start: number, length: number, sum = 0): number {
   let total = sum;
@@ -83,11 +83,11 @@ export function foldChecksum(sum: number): number {
   return 0xffff - folded;
 }
 
-/** Does what the header leaves to do for the checksum of a frame that starts at `start`, and says so in the header. */
+/** Completes the checksum of the frame at `start`, and clears the request for it in the header. */
 export function completeChecksum(header: NetHeader, bytes: Uint8Array, start: number, frame: Frame): void {
   const at = start + header.view.getUint16(6, true);
   const field = at + header.view.getUint16(8, true);
-  // The driver has put the pseudo header's sum there (virtio 1.2, 5.1.6.2).
+  // The field holds the pseudo header's sum (virtio 1.2, 5.1.6.2).
   const checksum = foldChecksum(addChecksum(bytes, at, start + frame.end - at));
   bytes[field] = checksum >> 8;
   bytes[field + 1] = checksum & 0xff;

@@ -1,11 +1,12 @@
-// Ports of the host that are to lead to the guest: checked, and chosen where any will do. passt binds them itself, a moment
-// later; until then a socket holds each, bound and not listening. passt's sockets may be bound beside it, as both have
-// SO_REUSEADDR (socket(7)), while nobody else's port 0 becomes one of them. So no port is given to two who choose at once.
+// The host's ports that are published for the guest: checked, and chosen where any free port will do. passt binds them
+// itself a moment later. Until then, a socket that is bound but does not listen reserves each port. passt can bind beside
+// it, because both sockets have SO_REUSEADDR (socket(7)), but the kernel does not choose the port for a bind to port 0.
+// So two processes that choose at the same time never get the same port.
 import * as libc from '../../host/libc.js';
 import { MachineError, type PublishedPorts } from '../../machine.js';
 import { isIPv4Address, parseAddress } from './address.js';
 
-/** Ports that are free at one address and not at another, before none is found that is free at all. */
+/** Attempts to find a port that is free at all addresses. */
 const MAX_ATTEMPTS = 100;
 /** `struct sockaddr_in` and `struct sockaddr_in6`: family, port (big-endian), ... */
 const IPV4_LENGTH = 16;
@@ -14,24 +15,24 @@ const IPV6_LENGTH = 28;
 type Protocol = PublishedPorts['protocol'];
 
 export class HostPorts implements Disposable {
-  /** The ports as asked for, none of them 0. */
+  /** The published ports with every port 0 replaced. */
   readonly chosen: PublishedPorts[];
-  /** The same, each with its address. */
+  /** The same ports, each with its address. */
   readonly bound: PublishedPorts[];
   readonly #everywhere: readonly string[];
   readonly #sockets: number[] = [];
-  /** passt leads a port to one place, whatever the address: `tcp 8080`. */
+  /** Reserved ports: `tcp 8080`. passt forwards a port to one destination, for all addresses. */
   readonly #taken = new Set<string>();
 
   /**
-   * Holds the ports.
-   * @param everywhere addresses that stand for all of the host's: `0.0.0.0`, `::`
-   * @throws MachineError `no-network` for a port that is in use, or not the user's to take
+   * Reserves the ports.
+   * @param everywhere the wildcard addresses: `0.0.0.0`, `::`
+   * @throws MachineError `no-network` for a port that is in use, or that the user may not bind
    */
   constructor(ports: readonly PublishedPorts[], everywhere: readonly string[]) {
     this.#everywhere = everywhere;
     try {
-      // Those that are to be found among the free are not to be among those that are named.
+      // Named ports come first, so that a chosen port is never a named one.
       const named = ports.filter(({ host }) => host !== 0).flatMap((each) => this.#take(each));
       this.chosen = [...named, ...ports.filter(({ host }) => host === 0).flatMap((each) => this.#find(each))];
     } catch (error) {
@@ -62,7 +63,7 @@ export class HostPorts implements Disposable {
     }
   }
 
-  /** Ports that are free, one by one. */
+  /** Chooses a free port for each of the ports. */
   #find(ports: PublishedPorts): PublishedPorts[] {
     return Array.from({ length: ports.count }, (_, index) => {
       for (let attempt = 1; ; attempt++) {
@@ -76,8 +77,8 @@ export class HostPorts implements Disposable {
   }
 
   /**
-   * Holds a port at all addresses that it is published at.
-   * @param asked 0: one that is free
+   * Reserves a port at all of its addresses.
+   * @param asked 0: any free port
    * @returns the port
    * @throws MachineError `no-network`
    */
@@ -101,13 +102,13 @@ export class HostPorts implements Disposable {
     return port;
   }
 
-  /** Lets go of them: passt has them, or is not to have them. */
+  /** Releases the ports: passt has bound them, or never will. */
   [Symbol.dispose](): void {
     for (const socket of this.#sockets.splice(0)) libc.close(socket);
   }
 }
 
-/** A socket that is bound, and may be bound beside from now on. @throws MachineError `no-network` */
+/** Binds a socket, beside which another socket may then bind. @throws MachineError `no-network` */
 function bindSocket(protocol: Protocol, text: string, port: number): number {
   const address = socketAddress(text, port);
   const family = address.readUInt16LE(0);
@@ -116,7 +117,7 @@ function bindSocket(protocol: Protocol, text: string, port: number): number {
   if (fd < 0) throw unavailable(protocol, text, port, libc.errno());
   const one = Int32Array.of(1);
   if (family === libc.AF_INET6) libc.setsockopt(fd, libc.IPPROTO_IPV6, libc.IPV6_V6ONLY, one, 4);
-  // A connection that ended a minute ago is no obstacle; another's datagram socket is, even if it shares its port.
+  // Connections in TIME_WAIT must not block the port. A datagram socket of another process must, even with SO_REUSEADDR.
   if (protocol === 'tcp') libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_REUSEADDR, one, 4);
   if (libc.bind(fd, address, address.length) < 0) {
     const errno = libc.errno();
@@ -134,7 +135,7 @@ function socketAddress(text: string, port: number): Buffer {
   address.writeUInt16LE(isIPv4 ? libc.AF_INET : libc.AF_INET6, 0);
   address.writeUInt16BE(port, 2);
   if (isIPv4) address.writeUInt32BE(words[3]!, 4);
-  // Behind the port is the flow's label.
+  // The flow label follows the port.
   else for (let word = 0; word < 4; word++) address.writeUInt32BE(words[word]!, 8 + word * 4);
   return address;
 }

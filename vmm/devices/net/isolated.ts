@@ -1,5 +1,5 @@
-// The back end of a guest that has no outside: its networks are all private. There is a gateway all the same, as the guest
-// sends its peers' frames there, and so one that answers for its address (RFC 826).
+// The back end of a guest whose networks are all internal. It drops every frame except ARP requests: the guest sends its
+// peers' frames to the gateway, so the back end answers for the gateway's address (RFC 826).
 import { type CheckedFrame, type FrameReceiver, HEADROOM, type NetBackEnd } from './back-end.js';
 import { ETHERNET_HEADER, ETHERTYPE_ARP, u16 } from './frame.js';
 import { NET_HEADER } from './header.js';

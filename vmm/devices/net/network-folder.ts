@@ -5,12 +5,12 @@ import { join } from 'node:path';
 import * as libc from '../../host/libc.js';
 import { parseAddress } from './address.js';
 
-/** What a member's names begin with in the folder, so that none is an address. */
+/** Prefix of the links that are members' names, so that no name looks like an address. */
 const NAME = 'name=';
 
 export const SEQPACKET = libc.SOCK_SEQPACKET | libc.SOCK_CLOEXEC | libc.SOCK_NONBLOCK;
 
-/** A connected socket, or minus errno. */
+/** Returns a connected socket, or the negative errno. */
 export function connectTo(path: string): number {
   const fd = libc.check(libc.socket(libc.AF_UNIX, SEQPACKET, 0), 'socket');
   const address = libc.unixAddress(path);
@@ -20,7 +20,7 @@ export function connectTo(path: string): number {
   return -errno;
 }
 
-/** Removes members that died. */
+/** Removes the sockets and names of members that died. */
 export function sweep(folder: string): void {
   for (const entry of readdirSync(folder)) {
     if (entry.startsWith(NAME)) continue;
@@ -42,7 +42,7 @@ export function removeMember(folder: string, address: string, names: readonly st
   }
 }
 
-/** The latest of a name has it. */
+/** Writes a name. It replaces the same name of another member. */
 export function writeName(folder: string, name: string, address: string): void {
   const path = join(folder, NAME + name.toLowerCase());
   const unfinished = `${path}.${address}`;

@@ -6,14 +6,14 @@ import { addChecksum, foldChecksum } from './header.js';
 
 const IPV6_HEADER = 40;
 const ADVERTISEMENT = 24;
-/** What neighbour discovery wants to see, as no router leaves it so (RFC 4861, 7.1). */
+/** The hop limit that neighbour discovery requires: no router forwards it unchanged (RFC 4861, 7.1). */
 const HOP_LIMIT = 255;
-/** "Override" of an advertisement's flags. */
+/** The flag Override of an advertisement. */
 const OVERRIDE = 0x20;
 
 /**
- * Frames of the guest's before it has any: where it has IPv6, its link-local address, as passt sends there what comes from
- * the host's own loopback address; then a question, whose answer says that passt serves.
+ * The frames. The first, if the guest has IPv6, announces its link-local address: passt sends it what comes from the
+ * host's loopback address. The last is an ARP request, whose reply shows that passt is serving.
  */
 export function greeting(spec: NetworkSpec): Uint8Array[] {
   const local = spec.addresses.find(isLinkLocal);
@@ -22,7 +22,7 @@ export function greeting(spec: NetworkSpec): Uint8Array[] {
   return [...(isDual ? [advertisement(spec, local, gateway)] : []), arpRequest(spec)];
 }
 
-/** That the guest has its address: an unsolicited neighbour advertisement (RFC 4861, 4.4), which nobody answers. */
+/** An unsolicited neighbour advertisement of the guest's address (RFC 4861, 4.4). It has no reply. */
 function advertisement({ mac, gatewayMac }: NetworkSpec, address: string, gateway: string): Uint8Array {
   const header = ETHERNET_HEADER;
   const message = header + IPV6_HEADER;
@@ -51,7 +51,7 @@ function setAddress(view: DataView, at: number, text: string): void {
   });
 }
 
-/** Where the gateway is (RFC 826). */
+/** An ARP request for the gateway's address (RFC 826). */
 function arpRequest({ mac, addresses, gateways }: NetworkSpec): Uint8Array {
   const bytes = new Uint8Array(42);
   const view = new DataView(bytes.buffer);

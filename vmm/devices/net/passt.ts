@@ -1,6 +1,6 @@
-// passt(1) as a network device's back end: a child of the machine process that makes sockets of the host of the guest's
-// connections. Frames go over a stream socket, each behind its length (32 bits, big-endian), as QEMU's `-netdev stream`
-// has them. passt confines itself (namespaces, seccomp), and ends when its socket does.
+// passt(1) as a network device's back end: a child of the machine process that turns the guest's connections into sockets
+// of the host. Frames go over a stream socket, each after its length (32 bits, big-endian), like QEMU's `-netdev stream`.
+// passt confines itself (namespaces, seccomp), and exits when its socket closes.
 import { type ChildEnd, ChildProcess, findProgram } from '../../host/child-process.js';
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
@@ -18,36 +18,36 @@ const LENGTH = 4;
 /** Linux's longest frame, and passt's. */
 const MAX_FRAME = 65535;
 const BUFFER = 512 * 1024;
-/** passt drops what does not fit into its socket. */
+/** passt drops frames that do not fit into its socket. */
 const SOCKET_BUFFER = 4 * 1024 * 1024;
-/** The copied part, and as many buffers as a chain has. */
+/** The copied part of a frame, and as many buffers as a chain can have. */
 const MAX_IOVECS = 257;
 
 export interface PasstOptions {
   loop: EventLoop;
-  /** It serves: these ports of the host are bound, and it answers. */
+  /** passt is serving, and these ports of the host are bound. */
   onUp(ports: PublishedPorts[]): void;
-  /** It ended by itself. Before it was up, that means that it could not do what was asked of it. */
+  /** passt exited. Before `onUp`, it could not do what was asked of it. */
   onDown(error: MachineError): void;
 }
 
 export class PasstBackEnd implements NetBackEnd {
-  /** passt makes segments of any size into a stream, and looks at no checksum of the guest's. */
+  /** passt accepts segments of any size, and ignores the guest's checksums. */
   readonly offloads = true;
   readonly #loop: EventLoop;
   readonly #options: PasstOptions;
   readonly #fd: number;
   readonly #child: ChildProcess;
-  /** Held until passt has them. */
+  /** Reserved until passt has bound them. */
   readonly #ports: HostPorts;
   readonly #iovecs = allocateIovecs(MAX_IOVECS);
-  /** What passt computed needs no second look. */
+  /** passt's checksums are valid: the guest need not verify them. */
   readonly #header = new Uint8Array(NET_HEADER);
   readonly #buffer = Buffer.alloc(BUFFER);
-  /** What was read and not yet received: from `start` to `end`. */
+  /** The bytes that were read and not yet delivered: from `start` to `end`. */
   #start = 0;
   #end = 0;
-  /** The end of a frame that the socket had no room for. */
+  /** The rest of a frame that the socket had no room for. */
   readonly #unsent = Buffer.alloc(LENGTH + MAX_FRAME);
   #unsentStart = 0;
   #unsentEnd = 0;
@@ -57,7 +57,7 @@ export class PasstBackEnd implements NetBackEnd {
   /** The guest has no room. */
   #full = false;
 
-  /** Starts passt. @throws MachineError `no-network` when it is not installed, or a port of the host cannot be had. */
+  /** Starts passt. @throws MachineError `no-network` if it is not installed, or a port of the host is not available */
   constructor(spec: NetworkSpec, backEnd: PasstSpec, options: PasstOptions) {
     this.#options = options;
     this.#loop = options.loop;
@@ -79,7 +79,7 @@ export class PasstBackEnd implements NetBackEnd {
     });
     libc.close(theirs);
     this.#loop.add(ours, libc.EPOLLIN, (events) => this.#onEvents(events));
-    // Its answer says that it serves.
+    // The reply shows that passt is serving.
     this.#write(greeting(spec));
   }
 
@@ -113,7 +113,7 @@ export class PasstBackEnd implements NetBackEnd {
 
   #watch(): void {
     if (this.#down) return;
-    // Before a guest listens, all that comes is dropped: passt sends nothing by itself but what a stranger sent.
+    // Frames are dropped until the guest's driver is ready: passt then sends only what remote hosts sent unasked.
     this.#loop.modify(this.#fd, (this.#full ? 0 : libc.EPOLLIN) | (this.busy ? libc.EPOLLOUT : 0));
   }
 
@@ -132,7 +132,7 @@ export class PasstBackEnd implements NetBackEnd {
     const count = libc.read(this.#fd, room, room.length);
     if (count < 0 && libc.errno() === libc.EAGAIN) return;
     if (count <= 0) {
-      // Why is told by the child's end.
+      // `#ended` reports the reason.
       this.#loop.modify(this.#fd, 0);
       this.#loop.remove(this.#fd);
       return;
@@ -165,7 +165,7 @@ export class PasstBackEnd implements NetBackEnd {
       this.#up = true;
       this.#ports[Symbol.dispose]();
       this.#options.onUp(this.#ports.bound);
-      // The answer to the greeting: the guest did not ask.
+      // The reply to the greeting, which the guest did not send.
       if (length >= ETHERNET_HEADER && u16(this.#buffer, at + 12) === ETHERTYPE_ARP) return true;
     }
     return this.#receiver?.receive(this.#header, this.#buffer, at, length) ?? true;
@@ -180,7 +180,7 @@ export class PasstBackEnd implements NetBackEnd {
     const total = LENGTH + length;
     const written = Math.max(libc.writev(this.#fd, this.#iovecs, count), 0);
     if (written === total) return;
-    // The rest of a frame has to follow its beginning, whenever there is room; nothing of one that has not begun.
+    // A frame that was begun must be finished, as soon as there is room. On an error, a frame that was not begun is dropped.
     if (written === 0 && libc.errno() !== libc.EAGAIN) return;
     const unsent = this.#unsent;
     unsent.set(bytes.subarray(start, HEADROOM + copied));
@@ -224,12 +224,12 @@ export class PasstBackEnd implements NetBackEnd {
 
 function setSendBuffer(fd: number): void {
   const size = Int32Array.of(SOCKET_BUFFER);
-  // Root gets what it asks for, others as much as the host allows.
+  // Root can exceed the host's limit; other users get as much as the host allows.
   if (libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_SNDBUFFORCE, size, 4) === 0) return;
   libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_SNDBUF, size, 4);
 }
 
-/** What passt said of its end, without what it says of a host that has no system log. */
+/** passt's last line of output, without its messages about a missing system log. */
 function lastWords(said: string): string {
   const lines = said.split('\n').filter((line) => line !== '' && !/syslog|^Don't run as root/.test(line));
   return lines.length === 0 ? '' : `: ${lines.pop()}`;

@@ -1,11 +1,11 @@
-// The private networks of a guest: its peers are the devices of other machines, reached directly, without anybody between
-// them. A network is a folder that is one user's alone; each member listens there on a SOCK_SEQPACKET socket that is named
-// by its guest's IPv4 address, and a link is a connection between two of them. A message is virtio's header and a frame;
-// the first of a connection is the address of whoever connected. A member that dies leaves a name that nobody answers to.
+// The private networks of a guest. Its peers are the network devices of other machines, connected directly, without a
+// switch. A network is a folder that only one user can access. Each member listens there on a SOCK_SEQPACKET socket named
+// after its guest's IPv4 address, and a link is a connection between two members. A message is virtio's header and a
+// frame; the first message of a connection is the connecting member's address. A member that dies leaves a dead socket.
 //
-// The guest sends all its frames to its gateway. So a peer needs no neighbour discovery, and one may come and go while
-// the guest runs: the device that sends leads a packet to the peer of its address, the device that gets it puts the hardware
-// addresses in that its guest knows.
+// The guest sends all its frames to its gateway, so peers need no neighbour discovery and may come and go while the guest
+// runs. The sending device routes a packet by its IP address, and the receiving device fills in the hardware addresses
+// that its guest knows.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf } from '../../../errors/index.js';
@@ -22,9 +22,9 @@ import { connectTo, readName, removeMember, SEQPACKET, sweep, writeName } from '
 const SOCKET_BUFFER = 4 * 1024 * 1024;
 const MAX_IOVECS = 257;
 const MAX_MESSAGE = NET_HEADER + 65535 + 14;
-/** Messages of a link before the other devices have their turn. */
+/** Messages of a link in one turn of the event loop. */
 const BATCH = 64;
-/** Milliseconds that a peer may take to make room for a frame, while all of the guest's frames wait. */
+/** Milliseconds that a peer has to make room for a frame. All of the guest's frames wait meanwhile. */
 const PATIENCE = 20;
 const HELLO = 4;
 const BACKLOG = 64;
@@ -33,9 +33,9 @@ const BACKLOG = 64;
 export interface Link {
   readonly fd: number;
   readonly folder: string;
-  /** The peer's IPv4 address; 0: it has not said it. */
+  /** The peer's IPv4 address; 0 until its first message. */
   address: number;
-  /** It made no room in time: frames that find none are lost at once, until one does. */
+  /** The peer did not make room in time. Frames that find no room are dropped at once, until one is sent. */
   stalled: boolean;
 }
 
@@ -43,13 +43,13 @@ export interface PeersOptions {
   loop: EventLoop;
   /** The guest's IPv4 address. */
   address: string;
-  /** Ranges of the members' addresses, of which the last word is the member's IPv4 address. */
+  /** Ranges of the members' addresses. The last word of each address is the member's IPv4 address. */
   ranges: readonly string[];
-  /** A message of the peer's: header and frame. False: there is no room, until {@link Peers.resume}. */
+  /** Takes a peer's message: header and frame. Returns false if there is no room, until {@link Peers.resume}. */
   onMessage(link: Link, bytes: Uint8Array, length: number): boolean;
-  /** All that there is for now was received. */
+  /** All available messages were received. */
   onFlush(): void;
-  /** There is room to send again. */
+  /** {@link Peers.busy} is false again. */
   onReady(): void;
 }
 
@@ -64,14 +64,14 @@ export class Peers implements Disposable {
   readonly #ranges: readonly AddressRange[];
   readonly #members = new Map<string, Membership>();
   readonly #links = new Map<number, Link>();
-  /** By the peer's address; the latest of several. */
+  /** The latest link by peer address. */
   readonly #byAddress = new Map<number, Link>();
   readonly #buffer = new Uint8Array(MAX_MESSAGE);
   readonly #iovecs = allocateIovecs(MAX_IOVECS);
   readonly #timer: Timer;
-  /** The message in the buffer, which the guest has no room for. */
+  /** The message in the buffer while the guest has no room for it. */
   #kept: { link: Link; length: number } | undefined;
-  /** A frame that waits for room at its peer. */
+  /** A frame that waits until its peer has room. */
   #waiting: { link: Link; message: Buffer } | undefined;
 
   /** @throws RangeError for an address or a range that is not valid */
@@ -82,12 +82,12 @@ export class Peers implements Disposable {
     this.#timer = new Timer(options.loop, () => this.#giveUp());
   }
 
-  /** A frame waits for room. */
+  /** True while a frame waits until its peer has room. */
   get busy(): boolean {
     return this.#waiting !== undefined;
   }
 
-  /** Becomes a member. @throws MachineError `no-network` when somebody else has the address */
+  /** Joins a network. @throws MachineError `no-network` if another member has the address, or the folder is unusable */
   join(network: PeerNetwork): void {
     const { folder, names } = network;
     if (this.#members.has(folder)) return;
@@ -109,7 +109,7 @@ export class Peers implements Disposable {
     }
   }
 
-  /** Is no member any more: its links end. */
+  /** Leaves a network and closes its links. */
   leave(folder: string): void {
     const member = this.#members.get(folder);
     if (member === undefined) return;
@@ -120,7 +120,7 @@ export class Peers implements Disposable {
     removeMember(folder, this.#options.address, member.network.names);
   }
 
-  /** The link to the peer of this address; undefined when there is none. */
+  /** Returns the link to the peer with this address, connecting if necessary; undefined if there is no such peer. */
   find(destination: Uint32Array): Link | undefined {
     if (this.#members.size === 0) return undefined;
     const word = destination[3]!;
@@ -128,7 +128,7 @@ export class Peers implements Disposable {
     return this.#byAddress.get(word) ?? this.#connect(word);
   }
 
-  /** The address of a member by its name, `web`, or `web.network`; undefined when there is none that is alive. */
+  /** Returns the address of a live member by its name, `web` or `web.network`; undefined if there is none. */
   resolve(name: string): Uint32Array | undefined {
     for (const [folder, { network }] of this.#members) {
       const suffix = `.${network.name.toLowerCase()}`;
@@ -199,7 +199,7 @@ export class Peers implements Disposable {
     this.#options.onFlush();
   }
 
-  /** False when the peer does not keep to the protocol. */
+  /** Handles a message. Returns false if the peer broke the protocol. */
   #take(link: Link, length: number): boolean {
     if (link.address === 0) return this.#greeted(link, length);
     if (length < NET_HEADER) return false;
@@ -210,7 +210,7 @@ export class Peers implements Disposable {
     return true;
   }
 
-  /** The first message: who it is, of those that are members. */
+  /** Handles the first message: the address of a member. Returns false for anything else. */
   #greeted(link: Link, length: number): boolean {
     if (length !== HELLO) return false;
     const word = new DataView(this.#buffer.buffer).getUint32(0);
@@ -230,7 +230,7 @@ export class Peers implements Disposable {
     this.#options.onFlush();
   }
 
-  /** Sends a frame, when not busy. */
+  /** Sends a frame. Must not be called while busy. */
   send(link: Link, { header, memory, bytes, copied, rest, offset, length }: CheckedFrame): void {
     const start = HEADROOM - NET_HEADER;
     bytes.set(header.bytes, start);
@@ -264,7 +264,7 @@ export class Peers implements Disposable {
     this.#options.onReady();
   }
 
-  /** The frame is lost: a peer that hangs holds up nobody else. */
+  /** Drops the waiting frame, so that a peer that hangs does not delay other peers. */
   #giveUp(): void {
     const waiting = this.#waiting;
     if (waiting === undefined) return;

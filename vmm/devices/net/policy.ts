@@ -1,5 +1,5 @@
-// What a guest may send: each frame is looked at, and what is not understood or not allowed does not pass. Frames to the
-// guest are looked at too, for the connections they open and for the answers of the resolver.
+// What a guest may send. Each of its frames is examined, and passes only if it is understood and allowed. Frames to the
+// guest are examined too: for connections that they open, and for answers of the resolver.
 import type { NetworkRule, NetworkSpec, RefusalReason } from '../../machine.js';
 import {
   type Address,
@@ -32,7 +32,7 @@ import {
 import { HostAddresses } from './host-addresses.js';
 import { matchesName, ResolvedNames } from './resolved-names.js';
 
-/** Seconds without a datagram after which a pair of UDP ports is a stranger's again. */
+/** Seconds without a datagram after which a UDP flow ends. */
 const UDP_PATIENCE = 180;
 
 interface Rule {
@@ -46,10 +46,10 @@ function compileRule({ allow, range, name, ports }: NetworkRule): Rule {
   return { allow, range: range === undefined ? undefined : parseRange(range), name: name?.toLowerCase(), ports };
 }
 
-/** Where an Ethernet frame has its addresses. */
+/** Offsets of an Ethernet frame's addresses. */
 const DESTINATION_MAC = 0;
 const SOURCE_MAC = 6;
-/** Behind Ethernet's header and what an ARP message is about: who sends it. */
+/** Offset of an ARP message's sender hardware address in the frame. */
 const SENDER_MAC = 22;
 const ARP_REQUEST = 1;
 const ARP_REPLY = 2;
@@ -65,12 +65,12 @@ export class Policy {
   readonly #peerRanges: AddressRange[];
   readonly #host: Pick<HostAddresses, 'ranges'>;
   readonly #names: ResolvedNames;
-  /** There is a list of what is allowed, and nothing else is. */
+  /** Some rule allows something, so nothing else is allowed. */
   readonly #isList: boolean;
   readonly #hasNames: boolean;
   readonly #flows = new Flows();
 
-  /** @throws RangeError for an address or a range that is none */
+  /** @throws RangeError for an invalid address or range */
   constructor(spec: Omit<NetworkSpec, 'backEnd' | 'mtu'>, host: Pick<HostAddresses, 'ranges'> = new HostAddresses()) {
     this.#host = host;
     this.#mac = parseMac(spec.mac);
@@ -87,9 +87,9 @@ export class Policy {
   }
 
   /**
-   * Why the guest's frame must not pass; undefined: it may.
-   * @param toPeer it is for a peer of a private network, which is as free as on a wire between two hosts
-   * @param bytes the frame's headers, and all of it if it is at most `whole` bytes long
+   * Returns the reason to refuse one of the guest's frames; undefined if it may pass.
+   * @param toPeer the frame is for a peer in a private network, where everything is allowed as on a cable
+   * @param bytes the frame's headers, or the whole frame if it has at most `whole` bytes
    * @param now in seconds, above 0
    */
   outgoing(frame: Frame, bytes: Uint8Array, whole: number, now: number, toPeer = false): RefusalReason | undefined {
@@ -104,7 +104,7 @@ export class Policy {
     return this.#packet(frame, bytes, whole, now);
   }
 
-  /** ARP: who has the gateway's address, and that the guest has its own. */
+  /** ARP: the guest may ask for the gateway's address, and announce its own. */
   #resolution(frame: Frame, bytes: Uint8Array, isForGateway: boolean): RefusalReason | undefined {
     if (frame.operation !== ARP_REQUEST && frame.operation !== ARP_REPLY) return 'malformed';
     if (!isOneOf(this.#own, frame.source) || !isSameMac(this.#mac, bytes, SENDER_MAC)) return 'spoofed';
@@ -112,10 +112,10 @@ export class Policy {
     return isHeard && isOneOf(this.#gateways, frame.destination) ? undefined : 'next-hop';
   }
 
-  /** Neighbour discovery, likewise: a question for the gateway's address, or an answer to it about the guest's own. */
+  /** Neighbour discovery: the guest may ask for the gateway's address, and announce its own to the gateway. */
   #discovery(frame: Frame, bytes: Uint8Array, isForGateway: boolean): RefusalReason | undefined {
     const { destination, target } = frame;
-    // What a message may say of a hardware address is the guest's.
+    // The only hardware address in a message must be the guest's own.
     const option = frame.transport + NEIGHBOUR_LENGTH;
     const isOwnMac = frame.end === option || isSameMac(this.#mac, bytes, option + 2);
     if (!isOneOf(this.#own, frame.source) || !isOwnMac) return 'spoofed';
@@ -159,7 +159,7 @@ export class Policy {
     return name !== undefined && this.#names.has(frame.destination, name, now);
   }
 
-  /** Whether a rule that is about no more than the closed range allows the frame. */
+  /** Returns true if a rule whose range is within the closed range allows the frame. */
   #opens(closed: AddressRange, frame: Frame): boolean {
     return this.#rules.some(
       ({ allow, range, ports }) =>
@@ -172,8 +172,8 @@ export class Policy {
   }
 
   /**
-   * A question to the guest's resolver, whose address no rule has to allow. Where names are not free, the question must
-   * be one that is understood, for a name that is allowed: else a name would carry anything anywhere.
+   * Judges a query to the guest's resolver, whose address needs no rule. If rules restrict names, the query must be
+   * understood and ask for an allowed name. Otherwise the guest could send data to anyone in the names that it queries.
    */
   #query(frame: Frame, bytes: Uint8Array, whole: number): RefusalReason | undefined {
     const byRange = this.#rules.filter(
@@ -192,17 +192,17 @@ export class Policy {
 
   #mayAsk(name: string): boolean {
     const rules = this.#rules.filter((rule) => rule.name !== undefined && matchesName(rule.name, name));
-    // A rule of ports denies these alone, of which a name has none.
+    // A rule with ports denies only those ports, not the name.
     if (rules.some(({ allow, ports }) => !allow && ports === undefined)) return false;
     return !this.#isList || rules.some(({ allow }) => allow);
   }
 
-  /** Whether the guest asks one of its resolvers. */
+  /** Returns true for a UDP query to one of the guest's resolvers. */
   isQuery(frame: Frame): boolean {
     return frame.kind === UDP && frame.destinationPort === DNS_PORT && isOneOf(this.#resolvers, frame.destination);
   }
 
-  /** Whether a peer's frame is from its own address, to the guest's, and of a kind that peers may send. */
+  /** Returns true if a peer's frame is from the peer's own address, to the guest, and of an allowed kind. */
   isFromPeer(frame: Frame, address: number): boolean {
     if (frame.kind !== TCP && frame.kind !== UDP && frame.kind !== ECHO) return false;
     const { source } = frame;
@@ -210,7 +210,7 @@ export class Policy {
     return isOneOf(this.#own, frame.destination);
   }
 
-  /** Takes note of a frame to the guest: `bytes` from `start` on, all of it. */
+  /** Records a frame to the guest. The whole frame is at `start` of `bytes`. */
   incoming(frame: Frame, bytes: Uint8Array, start: number, now: number): void {
     if (frame.kind === TCP) {
       if ((frame.tcpFlags & (TCP_SYN | TCP_ACK)) === TCP_SYN) this.#flows.add(frame, false, now);

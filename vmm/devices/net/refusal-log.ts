@@ -1,9 +1,9 @@
-// Counts what was refused, and tells of each destination once.
+// Counts refused frames, and reports each destination once.
 import type { Refusal, RefusalCounts, RefusalReason } from '../../machine.js';
 import { formatAddress } from './address.js';
 import { ARP, ECHO, ETHERTYPE_IPV6, type Frame, KINDS, NEIGHBOUR, OTHER, TCP, UDP } from './frame.js';
 
-/** How many are told: a guest that tries all addresses is told of as trying many. */
+/** The most reports. A guest that tries all addresses causes no more. */
 const MAX_TOLD = 256;
 
 export class RefusalLog {
@@ -26,7 +26,7 @@ export class RefusalLog {
   }
 }
 
-/** What every kernel sends that has an interface, and segments of a connection that just ended. */
+/** Returns true for frames that are not worth a report: a kernel's own, and segments of a connection that has ended. */
 function isUsual(reason: RefusalReason, frame: Frame): boolean {
   if (reason === 'no-connection' || frame.kind === ARP || frame.kind === NEIGHBOUR) return true;
   // Router solicitations and multicast listener reports.

@@ -1,5 +1,5 @@
-// What a guest hears of a frame that did not pass, so that a program fails at once rather than after minutes: a TCP
-// connection is reset (RFC 9293, 3.5.2), a query is refused as a resolver refuses it. The rest is silence.
+// The reply to a refused frame, so that a program in the guest fails at once rather than after minutes. A TCP connection
+// is reset (RFC 9293, 3.5.2), and a DNS query is answered REFUSED. Other frames have no reply.
 import type { RefusalReason } from '../../machine.js';
 import { DNS_PORT, refuseQuery } from './dns.js';
 import {
@@ -21,8 +21,8 @@ const UDP_HEADER = 8;
 const TCP_HEADER = 20;
 
 /**
- * The frame that answers the guest's; undefined where there is no answer.
- * @param bytes the frame, of which `whole` bytes are there
+ * Returns the reply to a refused frame; undefined if there is none.
+ * @param bytes the frame's first `whole` bytes
  */
 export function answerRefusal(
   frame: Frame,
@@ -39,7 +39,7 @@ export function answerRefusal(
   return undefined;
 }
 
-/** A segment that says that the connection the frame opens is refused. */
+/** The TCP reset for the connection that the frame opens. */
 function reset(frame: Frame, bytes: Uint8Array): Uint8Array {
   const segment = new Uint8Array(TCP_HEADER);
   const view = new DataView(segment.buffer);
@@ -52,7 +52,7 @@ function reset(frame: Frame, bytes: Uint8Array): Uint8Array {
   return envelope(frame, bytes, PROTOCOL_TCP, segment, 16);
 }
 
-/** A datagram that goes back where the frame came from. */
+/** A datagram to the sender of the frame. */
 export function datagram(frame: Frame, bytes: Uint8Array, payload: Uint8Array): Uint8Array {
   const segment = new Uint8Array(UDP_HEADER + payload.length);
   const view = new DataView(segment.buffer);
@@ -63,7 +63,7 @@ export function datagram(frame: Frame, bytes: Uint8Array, payload: Uint8Array): 
   return envelope(frame, bytes, PROTOCOL_UDP, segment, 6);
 }
 
-/** Puts the segment, whose checksum is at `checksumAt`, into a frame that goes back where `frame` came from. */
+/** Wraps the segment in a frame to the sender of `frame`. @param checksumAt offset of the segment's checksum */
 function envelope(
   frame: Frame,
   bytes: Uint8Array,
@@ -78,7 +78,7 @@ function envelope(
   answer.set(bytes.subarray(0, 6), 6);
   answer.set(bytes.subarray(12, 14), 12);
   const ip = ETHERNET_HEADER;
-  // Source and destination change places: 4 bytes each, or 16.
+  // Swaps source and destination: 4 or 16 bytes each.
   const [addresses, size] = frame.isIPv4 ? [ip + 12, 4] : [ip + 8, 16];
   answer.set(bytes.subarray(addresses + size, addresses + 2 * size), addresses);
   answer.set(bytes.subarray(addresses, addresses + size), addresses + size);
@@ -98,7 +98,7 @@ function envelope(
   const pseudo = addChecksum(answer, addresses, 2 * size, protocol + segment.length);
   const checksum = foldChecksum(addChecksum(segment, 0, segment.length, pseudo));
   answer.set(segment, header);
-  // UDP's 0 means that there is none.
+  // A UDP checksum of 0 means that there is none.
   view.setUint16(header + checksumAt, checksum === 0 && protocol === PROTOCOL_UDP ? 0xffff : checksum);
   return answer;
 }

@@ -1,37 +1,37 @@
-// The addresses that the guest was told for the names of its rules, each as long as its answer holds. Bounded: the address
-// that was learned first is forgotten first.
+// The addresses that the resolver gave the guest for the names of its rules, each for the lifetime of its answer. The
+// table is bounded: the oldest address is dropped first.
 import { parseAnswer, type Question } from './dns.js';
 
 const MAX_ADDRESSES = 4096;
 const MAX_QUERIES = 512;
-/** Seconds that an answer holds at least, as a program that has just asked connects a little later; and at most. */
+/** Bounds of an answer's lifetime in seconds. A program connects some time after its query, whatever the answer says. */
 const MIN_TIME = 60;
 const MAX_TIME = 24 * 3600;
 
-/** Whether `name` is what the rule says: `example.com`, or with `*.example.com` a name below it. */
+/** Returns true if the rule, `example.com` or `*.example.com`, matches the name. */
 export function matchesName(rule: string, name: string): boolean {
   return rule.startsWith('*.') ? name.endsWith(rule.slice(1)) && name.length > rule.length - 1 : name === rule;
 }
 
 export class ResolvedNames {
   readonly #rules: readonly string[];
-  /** By the guest's port and the query's number; in the order they came. */
+  /** Open queries by resolver, guest port and query ID, oldest first. */
   readonly #queries = new Map<string, Question>();
-  /** By address: until when, in seconds, each rule's name has it. */
+  /** By address: the time in seconds until which each rule's name has it. */
   readonly #addresses = new Map<string, Map<string, number>>();
 
-  /** @param rules names in lower case, `*.` before them for what is below */
+  /** @param rules names in lower case; `*.` matches all names below */
   constructor(rules: readonly string[]) {
     this.#rules = rules;
   }
 
-  /** The guest asks its resolver, `resolver`, from its port. */
+  /** Records a query of the guest from `port` to `resolver`. */
   asked(resolver: Uint32Array, port: number, question: Question): void {
     if (this.#queries.size === MAX_QUERIES) forgetFirst(this.#queries);
     this.#queries.set(queryKey(resolver, port, question.id), question);
   }
 
-  /** The resolver answers to the guest's port; an answer that nobody asked for changes nothing. */
+  /** Records an answer of the resolver to the guest's `port`. Ignores an answer without a query. */
   answered(resolver: Uint32Array, port: number, message: Uint8Array, now: number): void {
     if (message.length < 2) return;
     const key = queryKey(resolver, port, (message[0]! << 8) | message[1]!);
@@ -63,7 +63,7 @@ export class ResolvedNames {
     rules.set(rule, Math.max(rules.get(rule) ?? 0, until));
   }
 
-  /** Whether the guest was told that the rule's name has this address. */
+  /** Returns true if an answer gave this address for the rule's name, and has not expired. */
   has(address: Uint32Array, rule: string, now: number): boolean {
     return (this.#addresses.get(address.join('.'))?.get(rule) ?? 0) >= now;
   }

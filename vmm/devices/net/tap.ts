@@ -1,5 +1,5 @@
-// A tap interface of the host's as a network device's back end (Linux, Documentation/networking/tuntap.rst): the kernel
-// takes and gives frames with virtio's own header before them, so that checksums and segments are left to it.
+// A tap interface of the host as a network device's back end (Linux, Documentation/networking/tuntap.rst). Frames have
+// virtio's own header before them, so the kernel does checksums and segmentation.
 import { readFileSync } from 'node:fs';
 import { messageOf } from '../../../errors/index.js';
 import type { EventLoop } from '../../host/event-loop.js';
@@ -23,25 +23,25 @@ const IFREQ_SIZE = 40;
 const IFNAMSIZ = 16;
 
 const MAX_IOVECS = 257;
-/** The largest segment, its headers, and virtio's. */
+/** The largest segment, its headers, and virtio's header. */
 const BUFFER = 65536 + 256;
-/** Frames received before the other devices have their turn. */
+/** Frames received in one turn of the event loop. */
 const BATCH = 64;
 
 export class TapBackEnd implements NetBackEnd {
   readonly offloads = true;
-  /** A tap interface whose queue is full drops, as any network does. */
+  /** A full tap interface drops frames, as any network does. */
   readonly busy = false;
   readonly #loop: EventLoop;
   readonly #fd: number;
   readonly #iovecs = allocateIovecs(MAX_IOVECS);
   readonly #buffer = new Uint8Array(BUFFER);
   readonly #header = this.#buffer.subarray(0, NET_HEADER);
-  /** Bytes in the buffer that the guest had no room for. */
+  /** Length of the frame in the buffer that the guest had no room for; 0: none. */
   #kept = 0;
   #receiver: FrameReceiver | undefined;
 
-  /** @throws MachineError `no-network` when there is no such interface, or it is another user's. */
+  /** @throws MachineError `no-network` if the interface does not exist or belongs to another user */
   constructor({ interface: name }: TapSpec, loop: EventLoop) {
     this.#loop = loop;
     this.#fd = openTap(name);
@@ -100,7 +100,7 @@ export class TapBackEnd implements NetBackEnd {
 }
 
 function openTap(name: string): number {
-  // TUNSETIFF would make an interface that is missing.
+  // TUNSETIFF would create a missing interface.
   if (read(`/sys/class/net/${name}/tun_flags`) === undefined) {
     throw new MachineError('no-network', `there is no tap interface ${name}: ip tuntap add ${name} mode tap`);
   }
