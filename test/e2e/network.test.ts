@@ -193,7 +193,7 @@ describe.each(fastest)('on $name', (machine) => {
     await using _ = await serve(machine, at, FILE_SERVER);
     const cases: [string[], RegExp][] = [
       [['-p', `127.0.0.1:${at}:80`], new RegExp(`^tsvm: cannot publish port 127.0.0.1:${at}/tcp: it is in use\n$`)],
-      [['--network', 'tap:nope0'], /^tsvm: nope0 is no interface [^\n]*\n$/],
+      [['--network', 'tap:nope0'], /^tsvm: interface nope0 is down, missing, or has no IPv4 address: [^\n]*\n$/],
     ];
     for (const [options, message] of cases) {
       const { code, stderr } = await tsvmRun(machine, [...options, DEBIAN, 'true']);
