@@ -108,7 +108,8 @@ export function withRates(disks: readonly DiskSpec[], { deviceRates = [] }: RunS
   if (unknown !== undefined)
     refuse(`no such device '${unknown.device}': the container's disks are ${names.join(', ')}`);
   return disks.map((disk, index) => {
-    const own = deviceRates.filter(({ device = names[index] }) => device === names[index]);
+    // A rate of one disk overrides a rate of all disks, in whatever order the two are given.
+    const own = [undefined, names[index]].flatMap((name) => deviceRates.filter(({ device }) => device === name));
     return own.length === 0 ? disk : { ...disk, rates: Object.fromEntries(own.map(({ of, rate }) => [of, rate])) };
   });
 }

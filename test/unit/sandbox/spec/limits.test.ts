@@ -79,6 +79,20 @@ describe('rates of disks', () => {
     expect(withRates(disks, spec({}))).toEqual(disks);
   });
 
+  test('of one disk override those of all disks, in whatever order', () => {
+    const one = { of: 'readBytes' as const, rate: 1, device: '/dev/vda' };
+    const all = { of: 'readBytes' as const, rate: 2 };
+    for (const deviceRates of [
+      [one, all],
+      [all, one],
+    ]) {
+      expect(withRates(disks, spec({ deviceRates })).map(({ rates }) => rates)).toEqual([
+        { readBytes: 1 },
+        { readBytes: 2 },
+      ]);
+    }
+  });
+
   test('of a disk that does not exist are refused', () => {
     const deviceRates = [{ of: 'readBytes' as const, rate: 1, device: '/dev/sda' }];
     expect(() => withRates(disks, spec({ deviceRates }))).toThrow(
