@@ -39,7 +39,8 @@ const { metafile } = await build({
   },
 });
 
-// One file for all commands: to find and load many costs more than to read one, of which V8 has most compiled already.
+// One file for all commands. Finding and loading many files costs more than reading one whose code V8
+// has mostly compiled already.
 const cli = join(dist, 'cli.cjs');
 const { outputFiles } = await build({
   ...common,
@@ -66,7 +67,7 @@ execFileSync(process.execPath, ['bin/compile.cjs', cli], {
 });
 rmSync(empty, { recursive: true });
 
-// They use the package by its name, as anybody's program does.
+// The examples import the package by its name, as a user's program does.
 const examples = readdirSync(new URL('examples/', import.meta.url)).filter((name) => name.endsWith('.ts'));
 await build({
   ...common,
@@ -77,7 +78,7 @@ await build({
 const tests = ['fleet', 'random-kills'];
 await build({ ...common, entryPoints: tests.map((name) => `test/e2e/${name}.ts`), external: ['tsvm'] });
 
-// What runs from dist goes on while it is built anew: files are replaced, and only then old chunks removed.
+// Programs that run from dist survive a build: files are replaced first, and old chunks removed last.
 const built = new Set(Object.keys(metafile.outputs).map((path) => basename(path)));
 for (const name of readdirSync(dist)) {
   if (name.endsWith('.js') && !tests.includes(basename(name, '.js')) && !built.has(name)) rmSync(join(dist, name));

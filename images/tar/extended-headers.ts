@@ -1,12 +1,13 @@
-// What stands before an entry's own header and says what does not fit into it: PAX records ('x'), GNU long names ('L')
-// and long link targets ('K'). Their bodies arrive in pieces and are bounded before they are kept.
+// The headers before an entry's own header, for values that do not fit into it: PAX records ('x'), GNU
+// long names ('L') and long link targets ('K'). Their bodies arrive in pieces. Their size is checked
+// before they are kept.
 
 import { ImageError } from '../errors.js';
 import { MAX_EXTENDED_HEADER_BYTES } from '../limits.js';
 import { BLOCK_SIZE, type TarHeader } from './header.js';
 import { type PaxRecords, parsePax } from './pax.js';
 
-/** All that extended headers said of one entry. */
+/** The values of one entry's extended headers. */
 export interface Extension {
   pax: PaxRecords;
   longName: string | null;
@@ -19,7 +20,7 @@ export class ExtendedHeaders {
   #body: Buffer[] = [];
   #bytes = 0;
 
-  /** Whether an entry has to follow. */
+  /** True if an entry has to follow. */
   get pending(): boolean {
     return this.#bytes > 0;
   }
@@ -64,7 +65,7 @@ export class ExtendedHeaders {
     }
   }
 
-  /** Hands over what was said of the entry that is here now. */
+  /** Returns the values for the current entry, and forgets them. */
   take(): Extension {
     const extension = this.#extension;
     this.#extension = empty();

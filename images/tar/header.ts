@@ -6,7 +6,7 @@ import { ImageError } from '../errors.js';
 
 export const BLOCK_SIZE = 512;
 
-/** The fields of a header block as it spells them, before extended headers have their say. */
+/** The fields of a header block, before extended headers override them. */
 export interface TarHeader {
   name: string;
   /** The typeflag character; '\0' of V7 archives stays as it is. */
@@ -23,20 +23,20 @@ export interface TarHeader {
   gnu: boolean;
 }
 
-/** A tar that is damaged or not a tar at all. */
+/** The error of a damaged tar. */
 export function badTar(what: string): ImageError {
   return new ImageError('corrupt', `the tar is damaged: ${what}`);
 }
 
-/** Whether the 512 bytes at `offset` are all zero: half of the end mark. */
+/** Returns true if the 512 bytes at `offset` are all zero: half of the end mark. */
 export function isZeroBlock(buffer: Buffer, offset: number): boolean {
   for (let i = offset; i < offset + BLOCK_SIZE; i++) if (buffer[i] !== 0) return false;
   return true;
 }
 
-/** Whether the 512 bytes at `offset` carry the checksum of a tar header. */
+/** Returns true if the 512 bytes at `offset` have the checksum of a tar header. */
 function isHeader(buffer: Buffer, offset: number): boolean {
-  // The sum counts its own field as spaces.
+  // The checksum field itself counts as spaces.
   let sum = 8 * 0x20;
   let high = 0;
   for (let i = offset; i < offset + BLOCK_SIZE; i++) {

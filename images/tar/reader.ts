@@ -1,6 +1,6 @@
-// A tar archive as it streams by: bytes are pushed in, entries and ranges of file data come out. It reads what layers
-// are written with (ustar, PAX, GNU, star), keeps names and attribute values as bytes, and copies no file data. The
-// archive is hostile: every length is bounded before anything is kept for it.
+// A streaming tar reader: bytes are pushed in, entries and ranges of file data come out. It reads the
+// formats of layers (ustar, PAX, GNU, star), keeps names and attribute values as bytes, and copies no
+// file data. The archive is hostile: every length is checked before memory is kept for it.
 
 import { ImageError } from '../errors.js';
 import { MAX_FILE_BYTES } from '../limits.js';
@@ -29,7 +29,7 @@ export interface TarEntry {
   xattrs: Map<string, Buffer> | null;
 }
 
-/** What a reader calls, in the archive's order. Buffers are only lent for the call. */
+/** The reader's callbacks, called in the archive's order. A buffer is valid only during the call. */
 export interface TarSink {
   entry(entry: TarEntry): void;
   /** Bytes of the last entry, which belong at `offset` of its file. Offsets only grow; gaps are holes. */
@@ -49,7 +49,7 @@ const TYPES: Record<string, TarEntryType> = {
   S: 'file',
 };
 
-/** What the next bytes of the archive are. */
+/** The meaning of the archive's next bytes. */
 type State = 'header' | 'extended' | 'sparse-extension' | 'sparse-table' | 'data' | 'skip' | 'end';
 
 export class TarReader {
@@ -80,7 +80,7 @@ export class TarReader {
   /**
    * Takes the next bytes of the archive, any number of them.
    *
-   * @throws ImageError `corrupt`, `unsupported` or `too-large`; the reader is of no use afterwards
+   * @throws ImageError `corrupt`, `unsupported` or `too-large`. The reader cannot be used afterwards.
    */
   write(chunk: Buffer): void {
     let at = 0;
@@ -109,9 +109,9 @@ export class TarReader {
   }
 
   /**
-   * Passes over what is left of the current file's contents and padding, for a source that can seek.
+   * Skips the rest of the current file's contents and padding, for a source that can seek.
    *
-   * @returns the bytes that the source is to leave out
+   * @returns the number of bytes that the source has to skip
    */
   skipFile(): number {
     if (this.#state !== 'data') return 0;
@@ -122,7 +122,7 @@ export class TarReader {
     return length;
   }
 
-  /** Says that the archive ends here. */
+  /** Ends the archive. @throws ImageError if it ends in the middle of an entry */
   end(): void {
     if (this.#state === 'end') return;
     if (!this.#sawHeader && !this.#sawZeroBlock) throw new ImageError('not-an-image', 'it is not a tar archive');

@@ -24,7 +24,7 @@ export function fileHeader(name: string, size: number): Buffer {
     block[124] = 0x80;
     block.writeBigUInt64BE(BigInt(size), 128);
   }
-  // As old as can be: an archive of the same images is the same bytes.
+  // The time is always 0, so that archives of the same images are the same bytes.
   block.write('00000000000\0', 136, 'latin1');
   block.write('0', 156, 'latin1');
   block.write('ustar\x0000', 257, 'latin1');
