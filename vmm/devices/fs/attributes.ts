@@ -1,4 +1,4 @@
-// Requests about attributes of files: owner, mode, size, times, extended attributes, and the file system they are in.
+// Requests about attributes of files: owner, mode, size, times, extended attributes, and statistics of the file system.
 import { constants as fs } from 'node:fs';
 import { constants } from 'node:os';
 import { killSetId } from './files.js';
@@ -53,10 +53,10 @@ const KSTATFS_SIZE = 80;
 // utimensat(2), in the nanoseconds.
 const UTIME_NOW = 0x3fffffff;
 const UTIME_OMIT = 0x3ffffffe;
-/** No user or group: leave it as it is. */
+/** As a user or group: leave it unchanged. */
 const SAME = -1;
 
-/** `fuse_getattr_in` tells of an open file too: the inode's own descriptor is as good. */
+/** `fuse_getattr_in` may name an open file. The inode's own descriptor gives the same attributes. */
 export function getattr(session: Session, node: number): number {
   const inode = session.inodes.get(node);
   if (inode === undefined) return -ESTALE;
@@ -111,7 +111,7 @@ function changeOwner(session: Session, inode: Inode, fd: number, valid: number):
   return host.call(SYS_FCHOWNAT, fd, host.emptyPath, uid, gid, AT_EMPTY_PATH);
 }
 
-/** The host's number for the owner `id` that the guest chose; undefined for one that is nobody there. */
+/** The host's number for the owner `id` that the guest chose; undefined if the host has none. */
 function newOwner(id: number, current: number, own: number | undefined): number | undefined {
   if (own !== undefined && id === toGuest(current, own)) return SAME;
   return toHost(id, own);
@@ -160,7 +160,7 @@ export function statfs(session: Session, node: number): number {
   return KSTATFS_SIZE;
 }
 
-/** Makes all that was written to the file system durable. */
+/** Makes all writes to the file system durable. */
 export function syncfs(session: Session, node: number): number {
   const { host, inodes } = session;
   const root = inodes.get(node)?.share.root;
@@ -174,8 +174,8 @@ export function syncfs(session: Session, node: number): number {
 }
 
 /**
- * Whether an extended attribute is the guest's business: `trusted` ones are the host's overlays', and of `security` the
- * host's modules have theirs. Access control lists name users, who are others where the owner is not the same.
+ * Returns true if the guest may use the extended attribute. `trusted` attributes belong to the host's overlays, and some
+ * `security` ones to the host's security modules. Access control lists contain users, which differ if owners are mapped.
  */
 function isShared(name: string, { share }: Inode): boolean {
   if (name.startsWith('user.') || name === 'security.capability') return true;
@@ -189,7 +189,7 @@ interface Attribute {
   isOpen: boolean;
   /** Address of the attribute's name. */
   name: number;
-  /** Where the argument behind the name is. */
+  /** Offset of the argument after the name. */
   end: number;
 }
 
@@ -271,7 +271,7 @@ export function setxattr(session: Session, node: number): number {
   return error;
 }
 
-/** The caller, not of the file's group, changed its access control list: set-group-ID goes. */
+/** A caller outside the file's group changed its access control list: clear set-group-ID. */
 function dropGroupId({ host, inodes }: Session, inode: Inode): void {
   const fd = inodes.descriptor(inode);
   if (fd < 0 || host.statx(fd) < 0) return;

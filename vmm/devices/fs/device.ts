@@ -1,6 +1,6 @@
-// The file system device (virtio 1.2, 5.11 "File System Device"): folders and files of the host, served by fs/server.ts.
-// Requests are served in the device thread, one after the other: most find what they want in the host's caches, where a
-// system call is cheaper than handing the request to anybody. A host file system that hangs stops the machine's devices.
+// The file system device (virtio 1.2, 5.11 "File System Device"): folders and files of the host, served by server.ts.
+// Requests are served in the device thread, one by one. Most are served from the host's caches, where a system call is
+// cheaper than handing the request to another thread. A host file system that hangs stops all devices of the machine.
 
 import { Timer } from '../../host/timer.js';
 import type { ShareSpec } from '../../machine.js';
@@ -12,15 +12,15 @@ import { type FuseOptions, FuseServer } from './server.js';
 import type { FuseState } from './state.js';
 
 const VIRTIO_ID_FS = 26;
-/** Name of the device to the guest, which mounts it by that. */
+/** The name by which the guest mounts the device. */
 export const FS_TAG = 'tsvm';
 const TAG_SIZE = 36;
 
-/** Queue of requests that others wait for: forgetting. */
+/** The high-priority queue, for FUSE_FORGET. */
 const HIPRIO_QUEUE = 0;
 /**
- * The driver is told of what was forgotten after so many milliseconds or requests: nobody waits for it, and the next
- * answer to something else tells it for free, as a device's queues have one interrupt.
+ * The driver is notified of forget requests after this many milliseconds or requests. No process waits for them, and
+ * the next reply to another request notifies the driver anyway, because all queues of a device share one interrupt.
  */
 const UNTOLD_TIME = 10;
 const MAX_UNTOLD = 64;
@@ -47,21 +47,21 @@ export class VirtioFs implements VirtioDevice<FuseState> {
   readonly #againHiprio = () => this.kick(HIPRIO_QUEUE);
   readonly #again = () => this.kick(HIPRIO_QUEUE + 1);
   #context: DeviceContext | undefined;
-  /** That of forgetting. */
+  /** The context of the high-priority queue. */
   #hiprioContext: DeviceContext | undefined;
   #untoldTimer: Timer | undefined;
   #untold = 0;
   #chain: DescriptorChain | undefined;
 
-  /** Takes `server` over: disposing of the device disposes of it. */
+  /** Takes ownership of `server`. */
   constructor(server: FuseServer) {
     this.server = server;
     this.checkState = server.checkState;
   }
 
   /**
-   * Opens the shares and makes a device of them.
-   * @throws MachineError `host` for one that cannot be opened.
+   * Opens the shares and creates their device.
+   * @throws MachineError `host` for a share that cannot be opened
    */
   static open(shares: readonly ShareSpec[], options?: FuseOptions): VirtioFs {
     return new VirtioFs(new FuseServer(shares, options));

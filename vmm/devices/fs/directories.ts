@@ -1,5 +1,5 @@
-// Requests about open directories. The offsets that the guest gets are the host's own cookies, so that they stay good
-// while the directory changes.
+// Requests about open directories. The guest's offsets are the host's own cookies, so they stay valid while the
+// directory changes.
 import { constants } from 'node:os';
 import { DIRENT_SIZE, ENTRY_OUT_SIZE, FUSE_FSYNC_FDATASYNC, OPEN_OUT_SIZE, OUT_HEADER_SIZE } from './fuse.js';
 import type { OpenFile } from './handles.js';
@@ -22,20 +22,20 @@ const SEEK_SET = 0;
 const RECORD_NAME = 19;
 const DOT = 0x2e;
 
-/** Entries that the host has told of and the guest has not asked for yet: of one directory, the last that was read. */
+/** Entries that were read from the host and not sent to the guest yet, of the directory that was read last. */
 export class DirectoryEntries {
   #owner: OpenFile | undefined;
   #start = 0;
   #end = 0;
 
-  /** Whether there are entries for `file` at its offset `position`; else it must be read from there. */
+  /** Returns true if there are entries of `file` from `position` on. */
   has(file: OpenFile, position: bigint): boolean {
     return this.#owner === file && file.position === position && this.#start < this.#end;
   }
 
   /** Reads entries of `file` from `position` on; their number in bytes, 0 at the end, or the negative errno. */
   read({ host }: Session, file: OpenFile, position: bigint): number {
-    // The descriptor is where the entries end, the guest where it has read to.
+    // The descriptor is at the end of the entries that were read, the guest at the last entry that it got.
     const moved = host.call(SYS_LSEEK, file.fd, position, SEEK_SET);
     if (moved < 0) return moved;
     const length = host.call(SYS_GETDENTS64, file.fd, host.at(DIRENTS), MAX_DIRENTS);
@@ -46,12 +46,12 @@ export class DirectoryEntries {
     return length;
   }
 
-  /** Where the next entry is in the arena; -1 if there is none. */
+  /** Offset of the next entry in the arena; -1 if there is none. */
   get next(): number {
     return this.#start < this.#end ? DIRENTS + this.#start : -1;
   }
 
-  /** Goes behind the entry at `at`. */
+  /** Skips the entry at `at`. */
   take({ host }: Session, file: OpenFile, at: number): void {
     file.position = host.view.getBigInt64(at + 8, true);
     this.#start += host.view.getUint16(at + 16, true);
@@ -137,7 +137,7 @@ function putEntry({ host }: Session, at: number, from: number, length: number): 
   bytes.fill(0, name + length, Math.ceil((name + length) / 8) * 8);
 }
 
-/** Writes what a lookup of the name says; with node 0 the guest has only the name, and looks it up when it needs it. */
+/** Writes the result of a lookup of the name. With node 0, the guest gets the name only, and looks it up when needed. */
 function putLookup(session: Session, file: OpenFile, at: number, name: number, length: number): void {
   const { host, inodes } = session;
   const { bytes, words } = host;

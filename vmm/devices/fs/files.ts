@@ -42,9 +42,9 @@ import { KEPT_FLAGS } from './state.js';
 const { EBADF, EEXIST, EFBIG, EINVAL, EISDIR, ELOOP, ENFILE, ENXIO, EROFS, ESTALE } = constants.errno;
 
 const ACCESS_MODE = 3;
-/** What of the guest's flags is the host's business; O_APPEND comes with each write, and O_DIRECT is between others. */
+/** The guest's flags that the host uses. O_APPEND comes with each write, and O_DIRECT concerns the guest only. */
 const HOST_FLAGS = fs.O_TRUNC | fs.O_DSYNC | fs.O_SYNC;
-/** Its own bit beside O_DSYNC's. */
+/** The bit of O_SYNC that O_DSYNC does not have. */
 const FILE_SYNC = fs.O_SYNC & ~fs.O_DSYNC;
 
 // pwritev2(2)
@@ -55,19 +55,19 @@ const RWF_APPEND = 0x10;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 
-/** Bytes of one copy: some milliseconds' worth. The guest asks again for the rest. */
+/** Bytes of one copy: a few milliseconds of work. The guest asks again for the rest. */
 const MAX_COPY = 16 * 1024 * 1024;
-/** Seconds after which a change that left no trace in a file's times is impossible, however coarse they are. */
+/** Seconds after which any change shows in a file's times, however coarse they are. */
 const SETTLED = 2;
 
-/** Whether the guest may open the file with these flags: 0, or the negative errno. */
+/** Returns 0 if the guest may open the file with these flags, or the negative errno. */
 function mayOpen(session: Session, inode: Inode, flags: number): number {
   if ((flags & ACCESS_MODE) === ACCESS_MODE) return -EINVAL;
   if ((flags & ACCESS_MODE) === fs.O_RDONLY && (flags & fs.O_TRUNC) === 0) return 0;
   return session.mayChange(inode);
 }
 
-/** Opens the regular file of an inode: never a device or a FIFO, which are the guest's own. */
+/** Opens the regular file of an inode. Refuses devices and FIFOs, which the guest's kernel handles itself. */
 function openFile(session: Session, inode: Inode, flags: number): number {
   if (inode.type !== S_IFREG) return inode.type === S_IFDIR ? -EISDIR : inode.type === S_IFLNK ? -ELOOP : -ENXIO;
   const fd = session.inodes.descriptor(inode);
@@ -75,8 +75,9 @@ function openFile(session: Session, inode: Inode, flags: number): number {
 }
 
 /**
- * Puts `struct fuse_open_out` at `at` of the payload; takes `fd` over. `keep`: what the guest has of it in its page cache
- * is right. Returns its size or the negative errno.
+ * Writes `struct fuse_open_out` at `at` of the payload, and takes ownership of `fd`. Returns its size or the negative
+ * errno.
+ * @param keep the guest's page cache of the file is still valid
  */
 function putOpen(session: Session, at: number, inode: Inode, fd: number, flags: number, keep: boolean): number {
   const handle = session.handles.add(inode, fd, flags & KEPT_FLAGS, false);
@@ -90,8 +91,8 @@ function putOpen(session: Session, at: number, inode: Inode, fd: number, flags: 
 }
 
 /**
- * Whether the file is as it was when the guest last opened it: then its page cache is right still. A file that changed
- * moments ago may change again without a trace in its times, and so is not taken for unchanged next time.
+ * Returns true if the file has not changed since the guest last opened it, so that the guest's page cache is valid. A
+ * file that changed moments ago could change again within the resolution of its times, so it counts as changed next time.
  */
 function isUnchanged({ host }: Session, inode: Inode, fd: number): boolean {
   if (host.statx(fd) < 0) return false;
@@ -145,12 +146,12 @@ export function create(session: Session, node: number): number {
     if (fd >= 0) host.close(fd);
     return -ENFILE;
   }
-  // Somebody on the host was faster: it is opened as any file is.
+  // The file exists already: it is opened like any other file.
   if (exists) fd = openFile(session, inode, flags);
   const keep = exists && fd >= 0 && isUnchanged(session, inode, fd);
   const opened = fd < 0 ? fd : putOpen(session, ENTRY_OUT_SIZE, inode, fd, flags, keep);
   if (opened < 0) {
-    // The guest is not told of it.
+    // The guest does not learn of the inode.
     inodes.forget(inode.node, 0);
     return opened;
   }
@@ -159,8 +160,8 @@ export function create(session: Session, node: number): number {
 }
 
 /**
- * Takes set-user-ID and set-group-ID away, as the kernel does when a user without privilege changes a file
- * (FUSE_HANDLE_KILLPRIV_V2). A host user's own changes have that effect anyway.
+ * Clears set-user-ID and set-group-ID, as the kernel does when an unprivileged user changes a file
+ * (FUSE_HANDLE_KILLPRIV_V2). If this process has no privileges, the host's kernel does that anyway.
  */
 export function killSetId({ host }: Session, inode: Inode, fd: number): void {
   if (inode.share.owner !== undefined || host.statx(fd) < 0) return;
@@ -215,7 +216,7 @@ export function write(session: Session, { readable }: DescriptorChain): number {
 
 /** pwritev2's flags for the guest's open flags at the time of the write: fcntl(2) may have changed O_APPEND. */
 function writeFlags(openFlags: number, flags: number): number {
-  // What comes from the page cache has its place in the file, whatever the handle was opened for.
+  // A write from the page cache has a fixed offset, whatever flags the handle has.
   if ((flags & FUSE_WRITE_CACHE) !== 0) return 0;
   const append = (openFlags & fs.O_APPEND) !== 0 ? RWF_APPEND : 0;
   if ((openFlags & FILE_SYNC) !== 0) return append | RWF_SYNC;
@@ -242,7 +243,7 @@ export function fallocate(session: Session): number {
   return session.host.call(SYS_FALLOCATE, file.fd, session.u32(24), offset, length);
 }
 
-/** `fuse_lseek_in`: u64 fh, offset, u32 whence: only data and holes are the host's to find. */
+/** `fuse_lseek_in`: u64 fh, offset, u32 whence. The host handles SEEK_DATA and SEEK_HOLE only. */
 export function lseek(session: Session): number {
   const file = session.handles.file(session.u64(0));
   if (file === undefined) return -EBADF;

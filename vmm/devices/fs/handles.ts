@@ -1,4 +1,4 @@
-// The guest's open files and directories (FUSE file handles): small numbers, each a descriptor.
+// The guest's open files and directories (FUSE file handles): small numbers, each with a descriptor.
 import { constants } from 'node:os';
 import type { Host } from './host.js';
 import type { Inode } from './inode.js';
@@ -14,7 +14,7 @@ export interface OpenFile {
   readonly isDirectory: boolean;
   /** Flags of open(2) on the host. */
   readonly flags: number;
-  /** Of a directory: where its descriptor is, a cookie of the host's. */
+  /** Of a directory: the position of its descriptor, a cookie of the host. */
   position: bigint;
 }
 
@@ -22,7 +22,7 @@ export class Handles {
   readonly #host: Host;
   readonly #inodes: Inodes;
   readonly #limit: number;
-  /** By handle; 0 is none. */
+  /** By handle. 0 is no handle. */
   readonly #files: (OpenFile | undefined)[] = [undefined];
   readonly #free: number[] = [];
 
@@ -36,7 +36,7 @@ export class Handles {
     return this.#files.length - 1 - this.#free.length;
   }
 
-  /** Takes `fd` over; returns the handle, or the negative errno when there are too many, and then `fd` is closed. */
+  /** Takes ownership of `fd`. Returns the handle; if there are too many, closes `fd` and returns the negative errno. */
   add(inode: Inode, fd: number, flags: number, isDirectory: boolean): number {
     if (this.count >= this.#limit) {
       this.#host.close(fd);
@@ -48,7 +48,7 @@ export class Handles {
     return handle;
   }
 
-  /** The open regular file of a handle that the guest names. */
+  /** Returns the open regular file of a handle. */
   file(handle: number): OpenFile | undefined {
     const file = this.#files[handle];
     return file?.isDirectory === false ? file : undefined;
@@ -59,7 +59,7 @@ export class Handles {
     return file?.isDirectory === true ? file : undefined;
   }
 
-  /** Closes an open file or directory; 0 or the negative errno. */
+  /** Closes an open file or directory. Returns 0 or the negative errno. */
   release(handle: number, isDirectory: boolean): number {
     const file = this.#files[handle];
     if (file === undefined || file.isDirectory !== isDirectory) return -EBADF;
@@ -84,7 +84,7 @@ export class Handles {
     });
   }
 
-  /** On an empty table: puts a saved handle back, with a descriptor of its own. */
+  /** Restores a saved handle with a new descriptor. */
   restore({ handle, flags, isDirectory }: SavedHandle, inode: Inode, fd: number): void {
     while (this.#files.length <= handle) {
       if (this.#files.length < handle) this.#free.push(this.#files.length);

@@ -1,5 +1,5 @@
-// The host's system calls on files: by descriptor and one name, on memory outside JavaScript's, so that a call allocates
-// nothing. Results are as the kernel gives them: a number, or the negative errno.
+// The host's system calls on files: by descriptor and one name, with arguments in memory outside JavaScript's heap, so
+// that a call allocates nothing. A result is the kernel's: a number, or the negative errno.
 import { constants } from 'node:os';
 import * as libc from '../../host/libc.js';
 
@@ -57,7 +57,7 @@ export const O_DIRECTORY = 0o200000;
 const O_CREAT = 0o100;
 const O_EXCL = 0o200;
 
-/** Links of /proc that lead anywhere are not followed, and no name leads above the directory it starts from. */
+/** Magic links of /proc are not followed, and no path leads above its starting directory. */
 const RESOLVE_NO_MAGICLINKS = 0x02;
 const RESOLVE_BENEATH = 0x08;
 
@@ -75,12 +75,12 @@ export const S_IXGRP = 0o010;
 
 const PR_GET_SECUREBITS = 27;
 const PR_SET_SECUREBITS = 28;
-/** Capabilities stay as they are when the user of file system calls changes. */
+/** Keeps capabilities when the file system user changes. */
 const SECBIT_NO_SETUID_FIXUP = 1 << 2;
 
-/** The longest request but a write: headers, a name, an extended attribute's value. */
+/** The longest request except writes: headers, a name, an extended attribute's value. */
 export const MAX_REQUEST = 68 * 1024;
-/** The longest reply but a read's, after its header: an extended attribute's value. */
+/** The longest reply except reads, without its header: an extended attribute's value. */
 export const MAX_REPLY = 64 * 1024;
 export const MAX_DIRENTS = 32 * 1024;
 /** Buffers of a request: 1 MiB in pages, and headers. */
@@ -93,7 +93,7 @@ export const DIRENTS = REPLY + MAX_REPLY + 4096;
 const IOVECS = DIRENTS + MAX_DIRENTS;
 /** `struct statx` of the last {@link Host.statx} or {@link Host.statxName}. */
 export const STATX = IOVECS + MAX_IOVECS * 16;
-/** `struct statfs`, `struct timespec[2]`, or whatever else one call needs. */
+/** `struct statfs`, `struct timespec[2]`, or another argument of one call. */
 export const SCRATCH = STATX + 256;
 const HOW = SCRATCH + 256;
 const EMPTY = HOW + 24;
@@ -134,13 +134,13 @@ export class Host implements Disposable {
   readonly iovecsAddress: number;
   readonly #address: number;
   readonly #procFds: number;
-  /** Of this thread, and such that it keeps its capabilities while it makes files as somebody else. */
+  /** This thread's securebits, and those that keep its capabilities while it creates files as another user. */
   readonly #securebits: number;
   readonly #keepingBits: number;
-  /** Whether files can be made as any user. */
+  /** True if files can be created as any user. */
   readonly canSwitchUser: boolean;
 
-  /** @throws libc.SystemError when the host has no memory or no /proc. */
+  /** @throws libc.SystemError if the host has no memory or no /proc */
   constructor() {
     const prot = libc.PROT_READ | libc.PROT_WRITE;
     const flags = libc.MAP_PRIVATE | libc.MAP_ANONYMOUS;
@@ -152,7 +152,7 @@ export class Host implements Disposable {
     this.iovecs = new Uint32Array(buffer, IOVECS, MAX_IOVECS * 4);
     this.iovecsAddress = this.#address + IOVECS;
     this.bytes[DOT] = 0x2e;
-    // Kept, so that what becomes of this process's root and mounts does not matter.
+    // Stays open, so that later changes of this process's root and mounts do not matter.
     this.#procFds = libc.check(libc.open('/proc/self/fd', O_PATH | O_DIRECTORY | libc.O_CLOEXEC, 0), 'open');
     this.#securebits = this.call(SYS_PRCTL, PR_GET_SECUREBITS);
     this.#keepingBits = this.#securebits | SECBIT_NO_SETUID_FIXUP;
@@ -162,7 +162,7 @@ export class Host implements Disposable {
   #trySwitchUser(): boolean {
     if (process.geteuid?.() !== 0 || this.call(SYS_PRCTL, PR_SET_SECUREBITS, this.#keepingBits) < 0) return false;
     this.call(SYS_SETFSUID, 1);
-    // It tells what was before, not whether it worked.
+    // setfsuid returns the previous user, not whether it succeeded.
     const switched = this.call(SYS_SETFSUID, 0) === 1;
     this.call(SYS_PRCTL, PR_SET_SECUREBITS, this.#securebits);
     return switched;
@@ -184,7 +184,7 @@ export class Host implements Disposable {
     return this.#address + offset;
   }
 
-  /** A system call; goes on after signals. */
+  /** Makes a system call, and repeats it after EINTR. */
   call(
     number: number,
     a: Argument = 0,
@@ -202,7 +202,7 @@ export class Host implements Disposable {
     }
   }
 
-  /** Writes a name, of bytes as Latin-1, into the arena; returns its address. */
+  /** Writes a name, bytes as Latin-1, to the arena. Returns its address. */
   name(name: string): number {
     for (let index = 0; index < name.length; index++) this.bytes[NAME + index] = name.charCodeAt(index);
     this.bytes[NAME + name.length] = 0;
@@ -229,7 +229,7 @@ export class Host implements Disposable {
     return this.#openat2(parent, name, O_PATH | O_NOFOLLOW, 0);
   }
 
-  /** Makes the regular file `name` in `parent` and opens it; never one that is there. */
+  /** Creates and opens the regular file `name` in `parent`. Fails if it exists. */
   create(parent: number, name: number, flags: number, mode: number): number {
     return this.#openat2(parent, name, flags | O_CREAT | O_EXCL | O_NOFOLLOW | libc.O_NONBLOCK, mode);
   }
@@ -248,8 +248,8 @@ export class Host implements Disposable {
   }
 
   /**
-   * Opens the regular file that an O_PATH descriptor stands for; the caller has seen that it is one. A lease that
-   * somebody has on it is not waited for.
+   * Opens the regular file of an O_PATH descriptor. The caller has checked its type. Does not wait for another process's
+   * lease on it.
    */
   reopen(fd: number, flags: number): number {
     const all = flags | libc.O_NONBLOCK | libc.O_CLOEXEC;
@@ -280,7 +280,7 @@ export class Host implements Disposable {
     );
   }
 
-  /** Makes files as a user, in `act`, and with a umask. Only with {@link canSwitchUser} does the user count. */
+  /** Runs `act`, which creates files, as a user and with a umask. The user applies only if {@link canSwitchUser}. */
   as(uid: number, gid: number, umask: number, act: () => number): number {
     const switches = this.canSwitchUser && (uid !== 0 || gid !== 0);
     const before = this.call(SYS_UMASK, umask);
@@ -295,7 +295,7 @@ export class Host implements Disposable {
       if (switches) {
         this.call(SYS_SETFSUID, 0);
         this.call(SYS_SETFSGID, 0);
-        // What this process starts must not inherit it: it would keep what it means to drop.
+        // Child processes must not inherit it: they would keep capabilities that they mean to drop.
         this.call(SYS_PRCTL, PR_SET_SECUREBITS, this.#securebits);
       }
       this.call(SYS_UMASK, before);

@@ -1,7 +1,7 @@
-// The files that the guest knows by number (FUSE nodes). A file is remembered as a name in a directory that is remembered
-// too, and by what tells it from any other file; a descriptor is opened when one is needed, one name at a time down from
-// the shared folder's own, and closed again when there are too many. A name that has come to mean another file since is
-// no longer the guest's file: ESTALE, and the guest looks it up anew.
+// The files that the guest knows by number (FUSE nodes). A file is remembered as a name in a remembered directory, and by
+// what identifies it: device, inode number and time of birth. A descriptor is opened when needed, one name at a time down
+// from the share's own, and closed when there are too many. If the name means another file by then, the result is ESTALE,
+// and the guest looks the name up again.
 import { constants } from 'node:os';
 import { type Host, S_IFMT, STATX_BTIME, STATX_DEV_MAJOR, STATX_DEV_MINOR, STATX_INO, STATX_MODE } from './host.js';
 import { type Inode, openDescriptor, type Share } from './inode.js';
@@ -9,13 +9,13 @@ import type { SavedInode } from './state.js';
 
 const { ENFILE, EMFILE, ENOENT, ENOTDIR, ELOOP, ESTALE, EXDEV } = constants.errno;
 
-/** Fewer than this a path of some depth could not be walked with. */
+/** The least limit of descriptors: walking a deep path needs some. */
 const LEAST_DESCRIPTORS = 64;
 
 export interface InodeLimits {
-  /** Files remembered. */
+  /** The most files remembered. */
   inodes: number;
-  /** Descriptors open for them. */
+  /** The most descriptors open for them. */
   descriptors: number;
 }
 
@@ -24,12 +24,12 @@ export class Inodes {
   readonly #limits: InodeLimits;
   readonly #byNode = new Map<number, Inode>();
   #nextNode: number;
-  /** Those with a descriptor that may be closed: a clock, and its hand. */
+  /** Inodes whose descriptor may be closed, in a clock (second chance), and its hand. */
   readonly #clock: Inode[] = [];
   #hand = 0;
   #descriptors = 0;
 
-  /** `firstNode`: nodes below belong to others. */
+  /** @param firstNode the first node that is no share's root */
   constructor(host: Host, limits: InodeLimits, firstNode: number) {
     this.#host = host;
     this.#limits = { ...limits, descriptors: Math.max(limits.descriptors, LEAST_DESCRIPTORS) };
@@ -40,7 +40,7 @@ export class Inodes {
     return this.#byNode.size;
   }
 
-  /** Descriptors that are open for inodes, but for the shares' own. */
+  /** Descriptors that are open for inodes, without the shares' roots. */
   get descriptors(): number {
     return this.#descriptors;
   }
@@ -50,7 +50,7 @@ export class Inodes {
     return this.#byNode.get(node);
   }
 
-  /** The root of a share, whose descriptor is open for good; {@link STATX} is its. */
+  /** Adds the root of a share, whose descriptor stays open. {@link STATX} describes it. */
   addRoot(share: Share, node: number, fd: number): Inode {
     const root = this.#fromStat(share, node, undefined, '');
     root.fd = fd;
@@ -92,7 +92,7 @@ export class Inodes {
     };
   }
 
-  /** Whether {@link STATX} is of this very file, and not of one that has its number now. */
+  /** Returns true if {@link STATX} describes this file, and not another file with the same inode number. */
   #isOf(inode: Inode): boolean {
     return (
       inode.type === (this.#host.stat(STATX_MODE) & S_IFMT) &&
@@ -102,13 +102,13 @@ export class Inodes {
     );
   }
 
-  /** What is known of the file of {@link STATX}, or undefined. */
+  /** The inode of the file of {@link STATX}, if it is known. */
   find(share: Share): Inode | undefined {
     const inode = share.inodes.get(this.#key(share));
     return inode !== undefined && this.#isOf(inode) ? inode : undefined;
   }
 
-  /** The inode of the file of {@link STATX}, which is `name` in `parent`; undefined when there are too many. */
+  /** The inode, known or new, of the file of {@link STATX}, `name` in `parent`. Undefined if there are too many. */
   adopt(parent: Inode, name: string): Inode | undefined {
     const { share } = parent;
     const known = share.inodes.get(this.#key(share));
@@ -120,12 +120,12 @@ export class Inodes {
     const inode = this.#fromStat(share, this.#nextNode++, parent, name);
     parent.users++;
     this.#byNode.set(inode.node, inode);
-    // Whatever had the number before is gone from the host: the guest's node of it stays, and is stale.
+    // The file that had the inode number before is gone from the host. The guest's node of it stays, and is stale.
     share.inodes.set(inode.key, inode);
     return inode;
   }
 
-  /** The inode is from now on `name` in `parent`. */
+  /** The inode is now `name` in `parent`. */
   moved(inode: Inode, parent: Inode, name: string): void {
     const before = inode.parent;
     parent.users++;
@@ -135,7 +135,7 @@ export class Inodes {
     if (before !== undefined) this.#unuse(before);
   }
 
-  /** The name by which it was known is gone; its descriptor, which the caller has opened, stays. */
+  /** The inode's known name was removed. Its descriptor, which the caller has opened, stays open. */
   unnamed(inode: Inode): void {
     const { parent } = inode;
     if (parent === undefined) return;
@@ -145,7 +145,7 @@ export class Inodes {
     this.#unuse(parent);
   }
 
-  /** The guest forgets `count` of the times it was told of the node. */
+  /** The guest forgets `count` lookups of the node. */
   forget(node: number, count: number): void {
     const inode = this.#byNode.get(node);
     if (inode === undefined) return;
@@ -153,13 +153,13 @@ export class Inodes {
     this.#drop(inode);
   }
 
-  /** `fd` is an open file of the inode. */
+  /** Registers `fd`, an open file of the inode. */
   opened(inode: Inode, fd: number): void {
     inode.users++;
     inode.openFds.push(fd);
   }
 
-  /** `fd`, an open file of the inode, is closed. */
+  /** Unregisters `fd`, an open file of the inode that was closed. */
   closed(inode: Inode, fd: number): void {
     inode.openFds.splice(inode.openFds.indexOf(fd), 1);
     this.#unuse(inode);
@@ -170,7 +170,7 @@ export class Inodes {
     this.#drop(inode);
   }
 
-  /** Forgets an inode that nobody needs any more, and then its parent, if nobody needs that. */
+  /** Forgets an inode without lookups and users, and then its parents likewise. */
   #drop(from: Inode): void {
     for (let inode: Inode | undefined = from; inode !== undefined; ) {
       if (inode.lookups > 0 || inode.users > 0 || inode === inode.share.root) return;
@@ -183,14 +183,14 @@ export class Inodes {
     }
   }
 
-  /** A descriptor of the inode, O_PATH or of an open file, good until the next call; or the negative errno. */
+  /** Returns a descriptor of the inode, O_PATH or of an open file, valid until the next call; or the negative errno. */
   descriptor(inode: Inode): number {
     inode.recentlyUsed = true;
     const open = openDescriptor(inode);
     return open < 0 ? this.#pathDescriptor(inode) : open;
   }
 
-  /** Opens an O_PATH descriptor of the inode, if it has none: it is about to lose its name. */
+  /** Makes sure that the inode has an O_PATH descriptor: it is about to lose its name. */
   hold(inode: Inode): void {
     inode.recentlyUsed = true;
     this.#pathDescriptor(inode);
@@ -201,7 +201,7 @@ export class Inodes {
     const path: Inode[] = [];
     let top = inode;
     while (top.fd < 0 && (top === inode || openDescriptor(top) < 0)) {
-      // More steps than there are inodes: the host moved directories into one another under us.
+      // More steps than inodes: the host has moved directories into each other.
       if (top.parent === undefined || path.length > this.#byNode.size) return -ESTALE;
       path.push(top);
       top = top.parent;
@@ -220,7 +220,7 @@ export class Inodes {
     const parentFd = parent.fd >= 0 ? parent.fd : openDescriptor(parent);
     if (this.#descriptors >= this.#limits.descriptors && !this.#closeOne(parent)) return -ENFILE;
     let fd = this.#host.openPath(parentFd, this.#host.name(inode.name));
-    // The host may have fewer than it promised.
+    // The host may have fewer descriptors than its limit promises.
     if (isOutOfDescriptors(fd) && this.#closeOne(parent)) {
       fd = this.#host.openPath(parentFd, this.#host.name(inode.name));
     }
@@ -260,7 +260,7 @@ export class Inodes {
     inode.place = -1;
   }
 
-  /** Closes a descriptor that was not used of late, but not that of `keep`; false if all must stay. */
+  /** Closes a descriptor that was not used recently, except that of `keep`. Returns false if all must stay open. */
   #closeOne(keep: Inode): boolean {
     for (let left = 2 * this.#clock.length; left > 0; left--) {
       this.#hand = (this.#hand + 1) % this.#clock.length;
@@ -276,7 +276,7 @@ export class Inodes {
     return false;
   }
 
-  /** Forgets all but the shares' roots. */
+  /** Forgets everything except the shares' roots. */
   clear(): void {
     for (const inode of this.#byNode.values()) {
       if (inode === inode.share.root) {
@@ -291,7 +291,7 @@ export class Inodes {
     }
   }
 
-  /** What {@link restore} needs: those with a name, parents before children. */
+  /** Returns the inodes that have a name, parents before children. */
   save(): SavedInode[] {
     const saved: SavedInode[] = [];
     const done = new Set<Inode>();
@@ -312,7 +312,7 @@ export class Inodes {
     return saved;
   }
 
-  /** On a table with its roots alone: knows again what was saved. */
+  /** Restores saved inodes. The table has only its roots before. */
   restore(saved: readonly SavedInode[], nextNode: number): void {
     this.#nextNode = nextNode;
     for (const { parent: parentNode, ...known } of saved) {
@@ -332,12 +332,12 @@ export class Inodes {
   }
 }
 
-/** A name that is not there any more, or has become something else: the guest's knowledge is out of date. */
+/** Turns errors of a name that is gone or has changed into ESTALE: the guest's knowledge is out of date. */
 function staleIfGone(error: number): number {
   return error === -ENOENT || error === -ENOTDIR || error === -ELOOP || error === -EXDEV ? -ESTALE : error;
 }
 
-/** Whether the host has no descriptors left. */
+/** Returns true if the host has no descriptors left. */
 function isOutOfDescriptors(error: number): boolean {
   return error === -EMFILE || error === -ENFILE;
 }

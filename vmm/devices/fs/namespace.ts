@@ -1,4 +1,4 @@
-// Requests about names in directories: looking them up, making, moving and removing them.
+// Requests about names in directories: lookup, creation, renaming and removal.
 import { constants } from 'node:os';
 import {
   AT_FDCWD,
@@ -60,7 +60,7 @@ export function lookup(session: Session, node: number): number {
   return session.entryOf(place.directory, place.fd, place.address, place.name);
 }
 
-/** The entry of what was just made. */
+/** Replies with the entry of the file that was just created. */
 function made(session: Session, { directory, address, name }: Place, result: number): number {
   if (result < 0) return result;
   const fd = session.inodes.descriptor(directory);
@@ -73,7 +73,7 @@ export function mknod(session: Session, node: number): number {
   if (typeof place === 'number') return place;
   const mode = session.u32(0);
   const type = mode & S_IFMT;
-  // A device node in a folder of the host's would be the host's device.
+  // A device node in a shared folder would give access to the host's device.
   if (![0, S_IFREG, S_IFIFO, S_IFSOCK].includes(type)) return -EPERM;
   const { host } = session;
   const act = () => host.call(SYS_MKNODAT, place.fd, place.address, mode & (S_IFMT | 0o7777), 0);
@@ -110,7 +110,7 @@ export function link(session: Session, node: number): number {
   if (file.share !== place.directory.share) return -EXDEV;
   const fd = inodes.descriptor(file);
   if (fd < 0) return fd;
-  // To make room for it, the directory's may have been closed.
+  // Opening it may have closed the directory's descriptor.
   const directory = inodes.descriptor(place.directory);
   if (directory < 0) return directory;
   const from = host.procPath(fd);
@@ -127,8 +127,8 @@ export function readlink(session: Session, node: number): number {
 }
 
 /**
- * What the guest knows of the file at a place, with its descriptor open: it may be about to lose its name while the guest
- * has it open or stands in it. Undefined when there is no such file or the guest does not know it.
+ * Returns the inode of the file with this name, with its descriptor open: the file may be about to lose its name while the
+ * guest has it open or as a working directory. Undefined if there is no such file, or the guest does not know it.
  */
 function holdFileAt(session: Session, { directory, fd, address }: Place): Inode | undefined {
   if (session.host.statxName(fd, address) < 0) return undefined;
@@ -137,7 +137,7 @@ function holdFileAt(session: Session, { directory, fd, address }: Place): Inode 
   return inode;
 }
 
-/** The name at a place no longer means `inode`. */
+/** The name no longer means `inode`. */
 function forgetName(session: Session, inode: Inode | undefined, { directory, name }: Place): void {
   if (inode?.parent === directory && inode.name === name) session.inodes.unnamed(inode);
 }

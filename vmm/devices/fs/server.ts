@@ -1,6 +1,6 @@
-// The FUSE server: from a request in a descriptor chain to the reply in it. What the guest sees is a directory of the
-// shares, `0`, `1`, ...; where the host's file system changes, so does the guest's (FUSE_SUBMOUNTS). A request is copied out of guest memory before
-// it is looked at; only the bytes of reads and writes stay where they are.
+// The FUSE server: reads a request from a descriptor chain and writes the reply into it. The guest sees a directory of the
+// shares, `0`, `1`, ... Where the host's file system changes, the guest's does too (FUSE_SUBMOUNTS). A request is copied
+// out of guest memory before it is examined; only the data of reads and writes is transferred in place.
 import { constants } from 'node:os';
 import { SystemError } from '../../host/libc.js';
 import { MachineError, type ShareSpec } from '../../machine.js';
@@ -35,16 +35,16 @@ const { E2BIG, EINVAL, EIO, ENOENT, ENOSYS, ENOTTY, EPROTO } = constants.errno;
 
 const SYS_PRLIMIT64 = 302;
 const RLIMIT_NOFILE = 7;
-/** Descriptors left for the rest of the machine. */
+/** Descriptors reserved for the rest of the machine. */
 const RESERVED_DESCRIPTORS = 256;
 
 const PAGE = 4096;
-/** Of a read or write: what Linux has for a limit. */
+/** The most pages of a read or write: Linux's own limit. */
 const MAX_PAGES = 256;
 const MAX_WRITE = MAX_PAGES * PAGE;
 const MAX_BACKGROUND = 64;
 
-/** What is asked of the guest's kernel, if it can. */
+/** Features that the server enables if the guest's kernel has them. */
 const WANTED =
   fuse.FUSE_ASYNC_READ |
   fuse.FUSE_ATOMIC_O_TRUNC |
@@ -61,15 +61,15 @@ const WANTED =
   fuse.FUSE_SUBMOUNTS |
   fuse.FUSE_HANDLE_KILLPRIV_V2 |
   fuse.FUSE_SETXATTR_EXT;
-/** Without these a share would not be what it is: the guest's kernel is too old. */
+/** Features without which shares do not work: the guest's kernel is too old. */
 const NEEDED = fuse.FUSE_MAX_PAGES | fuse.FUSE_DONT_MASK;
 
 const NO_REPLY = 1;
 
 interface Operation {
-  /** Least bytes of arguments. */
+  /** The least bytes of arguments. */
   least: number;
-  /** Bytes of the reply's payload, or the negative errno. */
+  /** Returns the bytes of the reply's payload, or the negative errno. */
   serve(session: Session, node: number, server: FuseServer, chain: DescriptorChain): number;
   flags?: number;
 }
@@ -125,17 +125,17 @@ on(fuse.FUSE_SYNCFS, 8, attributes.syncfs);
 on(fuse.FUSE_IOCTL, 0, () => -ENOTTY);
 on(fuse.FUSE_FORGET, 8, namespace.forget, NO_REPLY);
 on(fuse.FUSE_BATCH_FORGET, 8, namespace.batchForget, NO_REPLY);
-// A request is answered before the next is looked at: there is never one to interrupt.
+// Each request is answered before the next is read, so there is never one to interrupt.
 on(fuse.FUSE_INTERRUPT, 8, () => 0, NO_REPLY);
 
 export interface FuseOptions {
-  /** Whose the files are; by default the same users as on the host, where this process may make files as anybody. */
+  /** Owner of the files. By default, users are the same as on the host if this process may create files as any user. */
   owner?: Owner;
-  /** Of files remembered, descriptors for them, and files open at once. By default as many as the host has room for. */
+  /** The most files remembered, descriptors for them, and open files. By default as many as the host allows. */
   limits?: { inodes: number; descriptors: number; handles: number };
 }
 
-/** Serves shares. Owns their descriptors. */
+/** Serves shares, and owns their descriptors. */
 export class FuseServer implements Disposable {
   readonly entries = new directories.DirectoryEntries();
   readonly #host: Host;
@@ -147,7 +147,7 @@ export class FuseServer implements Disposable {
   /** The protocol's minor version; 0 before FUSE_INIT. */
   #minor = 0;
 
-  /** @throws MachineError `host` for a share that cannot be opened. */
+  /** @throws MachineError `host` for a share that cannot be opened */
   constructor(specs: readonly ShareSpec[], { owner, limits }: FuseOptions = {}) {
     const host = new Host();
     this.#host = host;
@@ -197,8 +197,8 @@ export class FuseServer implements Disposable {
   }
 
   /**
-   * Serves the request in the chain. Returns the bytes written into it; -1 for what is no request, or has no room for its
-   * reply.
+   * Serves the request in the chain. Returns the bytes written to it; -1 for an invalid request, or one without room
+   * for its reply.
    */
   serve(chain: DescriptorChain): number {
     const { readable, writable } = chain;
@@ -223,7 +223,7 @@ export class FuseServer implements Disposable {
     } else {
       if (length >= this.#arguments.length) return -E2BIG;
       chain.readable.read(fuse.IN_HEADER_SIZE, this.#arguments);
-      // No string goes beyond the request.
+      // Terminates a string at the end of the request.
       bytes[REQUEST + fuse.IN_HEADER_SIZE + length] = 0;
     }
     session.length = length;
@@ -233,7 +233,7 @@ export class FuseServer implements Disposable {
     return operation.serve(session, node, this, chain);
   }
 
-  /** `inPlace`: the payload is in the chain already. */
+  /** Writes the reply. @param inPlace the payload is in the chain already */
   #answer(result: number, inPlace: boolean, writable: DescriptorChain['writable']): number {
     const { words } = this.#host;
     const fits = result <= writable.length - fuse.OUT_HEADER_SIZE;
@@ -285,7 +285,7 @@ export class FuseServer implements Disposable {
     return error < 0 ? error : session.putEntry(0, root);
   }
 
-  /** Those of the directory of shares, which nobody can list or change. */
+  /** The attributes of the directory of shares, which cannot be listed or changed. */
   rootAttributes(): number {
     const { words } = this.#host;
     const to = PAYLOAD / 4;
@@ -298,7 +298,7 @@ export class FuseServer implements Disposable {
     return fuse.ATTR_OUT_SIZE;
   }
 
-  /** Forgets what the guest has open and knows. */
+  /** Closes the guest's files and forgets what it knows. */
   clear(): number {
     this.#session.handles.clear();
     this.#session.inodes.clear();
@@ -311,7 +311,7 @@ export class FuseServer implements Disposable {
     this.#minor = 0;
   }
 
-  /** Files without a name are not in it: they end with their descriptors. */
+  /** Returns the state. Files without a name are not part of it: they end with their descriptors. */
   save(): FuseState {
     const { inodes, handles } = this.#session;
     return { minor: this.#minor, nextNode: inodes.nextNode, inodes: inodes.save(), handles: handles.save() };
@@ -324,7 +324,7 @@ export class FuseServer implements Disposable {
     return fuseState(roots, firstNode(shares.length))(value);
   };
 
-  /** On a server of the same shares. Open files whose names mean others now are gone: the guest gets EBADF. */
+  /** Restores a state of a server with the same shares. An open file whose name means another file now is lost: EBADF. */
   restore(state: FuseState): void {
     const { inodes, handles } = this.#session;
     this.clear();
@@ -346,12 +346,12 @@ export class FuseServer implements Disposable {
   }
 }
 
-/** The first node that is no share's root, of so many shares. */
+/** The first node that is no share's root. */
 function firstNode(shares: number): number {
   return fuse.FUSE_ROOT_ID + 1 + shares;
 }
 
-/** Half of the host's descriptors for what the guest knows, half for what it has open. */
+/** Limits by the host: half of the descriptors for files that the guest knows, half for files that it has open. */
 function hostLimits(host: Host): { inodes: number; descriptors: number; handles: number } {
   const error = host.call(SYS_PRLIMIT64, 0, RLIMIT_NOFILE, 0, host.at(SCRATCH));
   const most = error < 0 ? 1024 : Number(host.view.getBigUint64(SCRATCH, true));

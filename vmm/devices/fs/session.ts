@@ -1,4 +1,4 @@
-// One FUSE conversation: the request that is being served, the reply that is being made, and what both are about.
+// One FUSE session: the current request and its reply, in the arena, and the files that they refer to.
 import { constants } from 'node:os';
 import { ATTR_OUT_SIZE, ENTRY_OUT_SIZE, FUSE_ATTR_SUBMOUNT, IN_HEADER_SIZE, OUT_HEADER_SIZE } from './fuse.js';
 import type { Handles } from './handles.js';
@@ -27,7 +27,7 @@ import { toGuest } from './owner.js';
 
 const { EINVAL, ENAMETOOLONG, ENFILE, EROFS } = constants.errno;
 
-/** Where a request's arguments and a reply's payload begin in the arena, in bytes. */
+/** Offsets of a request's arguments and of a reply's payload in the arena, in bytes. */
 const ARGUMENTS = REQUEST + IN_HEADER_SIZE;
 export const PAYLOAD = REPLY + OUT_HEADER_SIZE;
 
@@ -35,13 +35,13 @@ const MAX_NAME = 255;
 const SLASH = 0x2f;
 const DOT = 0x2e;
 
-/** Seconds that the guest takes names and attributes for true without asking: the host may change them at any time. */
+/** Seconds that the guest caches names and attributes. The host may change them at any time. */
 const VALID = 1;
 
 export class Session {
-  /** Bytes of the request behind its header. */
+  /** Bytes of the request after its header. */
   length = 0;
-  /** Of the caller, in the guest. */
+  /** User and group of the calling process in the guest. */
   uid = 0;
   gid = 0;
   readonly #text: Buffer;
@@ -55,12 +55,12 @@ export class Session {
     this.#text = Buffer.from(host.bytes.buffer);
   }
 
-  /** A 32-bit argument, `at` bytes behind the header. */
+  /** A 32-bit argument, `at` bytes after the header. */
   u32(at: number): number {
     return this.host.view.getUint32(ARGUMENTS + at, true);
   }
 
-  /** A 64-bit argument. One that has lost bits as a double is far above every bound. */
+  /** A 64-bit argument. A value above 2^53 loses bits, and is above every bound. */
   u64(at: number): number {
     return this.u32(at) + this.u32(at + 4) * 2 ** 32;
   }
@@ -74,7 +74,7 @@ export class Session {
     return this.host.at(ARGUMENTS + at);
   }
 
-  /** The length of the NUL-terminated string at `at`; -1 when it does not end. */
+  /** The length of the NUL-terminated string at `at`; -1 if it has no NUL. */
   stringLength(at: number): number {
     if (at >= this.length) return -1;
     const end = this.host.bytes.indexOf(0, ARGUMENTS + at);
@@ -103,7 +103,7 @@ export class Session {
     return this.#text.toString('latin1', PAYLOAD + at, PAYLOAD + at + length);
   }
 
-  /** Why the guest may not change what is in the share of `inode`: 0 if it may, or the negative errno. */
+  /** Returns 0 if the guest may change the share of `inode`, or the negative errno. */
   mayChange(inode: Inode): number {
     return inode.share.readOnly ? -EROFS : 0;
   }
@@ -138,8 +138,9 @@ export class Session {
   }
 
   /**
-   * Whether the guest gives what begins here a device number of its own: where the host's changes, as inode numbers begin
-   * anew. Not for its own sake: Linux 6.1 asks for `security.capability` at each write to such a file system.
+   * Returns true if the guest gives the files from here on a device number of their own: the host's device number changes
+   * here, so inode numbers may repeat. Otherwise false, for speed: Linux 6.1 reads `security.capability` at each write to
+   * such a file system.
    */
   #isFileSystemRoot(inode: Inode): boolean {
     if (inode.type !== S_IFDIR) return false;
@@ -156,13 +157,13 @@ export class Session {
     return ATTR_OUT_SIZE;
   }
 
-  /** Answers with the attributes of `inode`, as `fd` has them now. */
+  /** Replies with the current attributes of `inode`, read from `fd`. */
   attributesOf(inode: Inode, fd: number): number {
     const error = this.host.statx(fd);
     return error < 0 ? error : this.putAttrOut(inode);
   }
 
-  /** Writes `struct fuse_entry_out` of {@link STATX} at `at` of the payload, which counts as a lookup. */
+  /** Writes `struct fuse_entry_out` of {@link STATX} at `at` of the payload, and counts a lookup. */
   putEntry(at: number, inode: Inode): number {
     const { words } = this.host;
     const to = (PAYLOAD + at) / 4;
@@ -176,7 +177,7 @@ export class Session {
     return ENTRY_OUT_SIZE;
   }
 
-  /** Answers with the entry `name`, at `address`, of the directory `parent`, whose descriptor is `fd`. */
+  /** Replies with the entry `name`, at `address`, of the directory `parent`, whose descriptor is `fd`. */
   entryOf(parent: Inode, fd: number, address: number, name: string): number {
     const error = this.host.statxName(fd, address);
     if (error < 0) return error;

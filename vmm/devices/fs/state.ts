@@ -1,5 +1,5 @@
-// What a FUSE server saves, and the checks of it. The state is as trustworthy as the guest: it names files of a share,
-// and asks for them to be opened.
+// The saved state of a FUSE server and its checks. A state is trusted as little as the guest: it names files of a share
+// that are opened again.
 import { constants } from 'node:fs';
 import { boolean, type Check, FieldError, integer, list, record, text, u32 } from '../../saved-state.js';
 import { FUSE_KERNEL_MINOR_VERSION, FUSE_LEAST_MINOR_VERSION } from './fuse.js';

@@ -1,4 +1,4 @@
-// Bytes from the guest that a host socket could not take yet: a ring of fixed size.
+// Bytes from the guest that wait for room in a host socket: a ring of fixed size.
 import * as libc from '../../host/libc.js';
 import type { BufferList } from '../../virtio/buffers.js';
 
@@ -17,7 +17,7 @@ export class Backlog {
     return this.#length;
   }
 
-  /** Adds `length` bytes of `source` from `offset` on. The caller knows that there is room. */
+  /** Adds `length` bytes of `source` from `offset`. The caller ensures that there is room. */
   append(source: BufferList, offset: number, length: number): void {
     const capacity = this.#ring.length;
     const end = (this.#start + this.#length) % capacity;
@@ -27,7 +27,7 @@ export class Backlog {
     this.#length += length;
   }
 
-  /** Writes to `fd` until it is full or nothing waits: the bytes written, or -1 when the socket is broken. */
+  /** Writes to `fd` until it is full or nothing waits. Returns the bytes written, or -1 if the socket is broken. */
   writeTo(fd: number): number {
     let done = 0;
     while (this.#length > 0) {
@@ -44,7 +44,7 @@ export class Backlog {
     return done;
   }
 
-  /** Forgets what waits; returns how many bytes it was. */
+  /** Drops the waiting bytes. Returns their number. */
   clear(): number {
     const dropped = this.#length;
     this.#length = 0;

@@ -6,10 +6,10 @@ import type { BufferList } from '../../virtio/buffers.js';
 import { Backlog } from './backlog.js';
 import { SHUTDOWN_BOTH, VIRTIO_VSOCK_SHUTDOWN_RCV, VIRTIO_VSOCK_SHUTDOWN_SEND } from './packet.js';
 
-/** The room that each connection grants the guest, in bytes: what a Linux guest uses by default, so more is unused. */
+/** Bytes of buffer that each connection grants the guest. A Linux guest uses no more by default. */
 export const BUFFER_ALLOCATION = 256 * 1024;
 
-/** Packets that a connection owes the guest, as bits; a lower bit is sent before a higher one. */
+/** Packets that a connection still has to send to the guest, as bits. Lower bits are sent first. */
 export const OWES_REQUEST = 1;
 export const OWES_RESPONSE = 2;
 export const OWES_CREDIT_UPDATE = 4;
@@ -17,17 +17,21 @@ export const OWES_CREDIT_REQUEST = 8;
 export const OWES_SHUTDOWN = 16;
 
 /**
- * What the socket's readable side waits for: the guest's RESPONSE; bytes on the socket, which is polled; buffers in the rx
- * queue; credit from the guest; or nothing, at the end of file or when the guest receives no more.
+ * What reading from the socket waits for:
+ * - `response`: the guest's RESPONSE.
+ * - `socket`: bytes on the socket, which is polled.
+ * - `buffers`: buffers in the rx queue.
+ * - `credit`: credit from the guest.
+ * - `done`: nothing. The socket is at its end, or the guest receives no more.
  */
 export type Reading = 'response' | 'socket' | 'buffers' | 'credit' | 'done';
 
 const DISCARD = new Uint8Array(64 * 1024);
 const UNREGISTERED = -1;
 
-/** Closes a socket so that its peer sees the end of file and no reset, although it may have sent bytes nobody read. */
+/** Closes a socket so that its peer sees an end of file and no reset, even if bytes of the peer were not read. */
 function closeSocket(fd: number): void {
-  // The kernel resets the peer of a unix socket that is closed with unread bytes. After this no more can arrive.
+  // The kernel resets the peer if a unix socket is closed with unread bytes. After the shutdown, no more can arrive.
   libc.shutdown(fd, libc.SHUT_RD);
   while (libc.read(fd, DISCARD, DISCARD.length) > 0);
   libc.close(fd);
@@ -36,12 +40,12 @@ function closeSocket(fd: number): void {
 export class Connection {
   /** Packets owed, as OWES_ bits. */
   owes = 0;
-  /** In the list of connections that owe packets. */
+  /** True if it is in the list of connections that owe packets. */
   listed = false;
-  /** The guest may use the port again: nothing is sent to it in the name of this connection any more. */
+  /** True once the guest may reuse the port: this connection sends it no more packets. */
   forgotten = false;
   reading: Reading;
-  /** Rx buffers that the next read of the socket is offered: follows how much the last reads found. */
+  /** Number of rx buffers for the next read of the socket. Adapts to the last reads. */
   batch = 1;
   /** VIRTIO_VSOCK_SHUTDOWN_ bits that we told, or owe, the guest. */
   hostShutdown = 0;
@@ -63,10 +67,10 @@ export class Connection {
   #backlog: Backlog | undefined;
   #interest = UNREGISTERED;
   #hungUp = false;
-  /** Nobody reads what the guest sends: it is dropped. */
+  /** The socket accepts no more data: the guest's bytes are dropped. */
   #writeClosed = false;
 
-  /** Takes `fd`, a non-blocking unix socket, over. `onEvents` hears of it while {@link poll}ed. */
+  /** Takes ownership of `fd`, a non-blocking unix socket. `onEvents` gets its events while it is {@link poll}ed. */
   constructor(
     fd: number,
     readonly hostPort: number,
@@ -86,47 +90,47 @@ export class Connection {
     return this.reading !== 'response';
   }
 
-  /** The socket is closed: nothing goes either way any more. */
+  /** True if the socket is closed. */
   get closed(): boolean {
     return this.#fd < 0;
   }
 
-  /** Bytes of the guest's that the socket has not taken yet. */
+  /** Bytes from the guest that wait for the socket. */
   get backlogLength(): number {
     return this.#backlog?.length ?? 0;
   }
 
-  /** Everything the guest sent has gone, and it sends and receives no more. */
+  /** True if the guest has shut down both directions and all its bytes were delivered. */
   get finished(): boolean {
     return this.guestShutdown === SHUTDOWN_BOTH && this.backlogLength === 0;
   }
 
-  /** The count that the next packet tells the guest. */
+  /** Returns the forward count for the next packet to the guest. */
   takeForwardCount(): number {
     this.#advertised = this.#forwarded;
     this.owes &= ~OWES_CREDIT_UPDATE;
     return this.#forwarded;
   }
 
-  /** What a packet of the guest's says of its room. */
+  /** Records the buffer space that a packet of the guest reports. */
   updatePeer(allocation: number, forwarded: number): void {
     this.#peerAllocation = allocation;
     this.#peerForwarded = forwarded;
   }
 
-  /** Bytes that may be sent to the guest. A forward count that cannot be gives none. */
+  /** Bytes that may be sent to the guest; 0 if its forward count is not valid. */
   get peerCredit(): number {
     return Math.max(0, this.#peerAllocation - ((this.#sent - this.#peerForwarded) >>> 0));
   }
 
-  /** `length` bytes of the peer's credit are used. */
+  /** Uses `length` bytes of the guest's credit. */
   countSent(length: number): void {
     this.#sent = (this.#sent + length) >>> 0;
   }
 
   /**
-   * Takes `length` bytes of the guest's from `source`, behind `offset`: to the socket at once, the rest to the backlog.
-   * False if the guest had no credit for them, or had said that it would send no more.
+   * Takes `length` bytes from the guest, at `offset` of `source`. Writes what it can to the socket, the rest to the
+   * backlog. Returns false if the guest had no credit for them, or had shut down sending.
    */
   receive(source: BufferList, offset: number, length: number, iovecs: Uint32Array): boolean {
     if ((this.guestShutdown & VIRTIO_VSOCK_SHUTDOWN_SEND) !== 0 || !this.established) return false;
@@ -162,7 +166,7 @@ export class Connection {
 
   #forward(length: number): void {
     this.#forwarded = (this.#forwarded + length) >>> 0;
-    // Told in quarters of the window that the guest uses: seldom, and long before it runs dry.
+    // Reports each quarter of the guest's window: rarely, and long before it is used up.
     const window = Math.min(BUFFER_ALLOCATION, this.#peerAllocation);
     const untold = (this.#forwarded - this.#advertised) >>> 0;
     if (untold > 0 && untold >= window / 4) this.owes |= OWES_CREDIT_UPDATE;
@@ -175,7 +179,7 @@ export class Connection {
     this.poll();
   }
 
-  /** The socket takes no more: what the guest sends is dropped, and the guest is told. */
+  /** The socket accepts no more data: drops the guest's bytes and tells the guest. */
   #closeWriting(): void {
     if (this.#writeClosed) return;
     this.#writeClosed = true;
@@ -183,7 +187,7 @@ export class Connection {
     if ((this.guestShutdown & VIRTIO_VSOCK_SHUTDOWN_SEND) === 0) this.#tellShutdown(VIRTIO_VSOCK_SHUTDOWN_RCV);
   }
 
-  /** The socket has hung up: no more can be written, what it still holds can be read. */
+  /** The socket has hung up: it cannot be written, but the bytes in it can be read. */
   hangUp(): void {
     this.#hungUp = true;
     this.#closeWriting();
@@ -213,7 +217,7 @@ export class Connection {
     this.#afterFlush();
   }
 
-  /** The guest took the connection that the host asked for; false if it was not asked. */
+  /** The guest accepted the host's connection. Returns false if there was no request. */
   establish(): boolean {
     if (this.established) return false;
     this.reading = 'socket';
@@ -224,7 +228,7 @@ export class Connection {
     return true;
   }
 
-  /** From now on the readable side waits for something else, unless it is done. */
+  /** Sets what reading waits for, unless it is done. */
   waitFor(what: Reading): void {
     if (this.reading === 'done') return;
     this.reading = what;
@@ -236,7 +240,7 @@ export class Connection {
     return libc.readv(this.#fd, iovecs, count);
   }
 
-  /** Has the event loop wait for what the connection waits for, and lets the socket go when it waits for nothing. */
+  /** Registers the socket's events with the event loop, or closes the socket if there is nothing to wait for. */
   poll(): void {
     if (this.#fd < 0) return;
     const writing = this.backlogLength > 0;
@@ -246,7 +250,7 @@ export class Connection {
       return;
     }
     const interest = (this.reading === 'socket' ? libc.EPOLLIN : 0) | (writing ? libc.EPOLLOUT : 0);
-    // A hang-up is reported whatever is waited for, again and again.
+    // epoll reports a hang-up repeatedly, whatever events were asked for.
     const wanted = interest === 0 && this.#hungUp ? UNREGISTERED : interest;
     if (wanted === this.#interest) return;
     if (wanted === UNREGISTERED) this.#loop.remove(this.#fd);
@@ -257,7 +261,7 @@ export class Connection {
 
   readonly #dispatch = (events: number) => this.#onEvents(this, events);
 
-  /** Closes the socket; what waits in the backlog is lost. */
+  /** Closes the socket. The bytes in the backlog are lost. */
   close(): void {
     if (this.#fd < 0) return;
     if (this.#interest !== UNREGISTERED) this.#loop.remove(this.#fd);

@@ -1,5 +1,5 @@
-// The socket device (virtio 1.2, 5.10 "Socket Device"): streams between the guest and unix sockets of the host, bytes
-// moved by readv and writev between sockets and guest memory. Connections do not survive save and restore: the restored
+// The socket device (virtio 1.2, 5.10 "Socket Device"): streams between the guest and unix sockets of the host. readv and
+// writev move bytes directly between sockets and guest memory. Connections do not survive save and restore: the restored
 // device sends TRANSPORT_RESET, on which the driver resets every connection it has (5.10.6.7).
 
 import * as libc from '../../host/libc.js';
@@ -36,9 +36,9 @@ const TX = 1;
 const EVENT = 2;
 const QUEUE_SIZE = 128;
 
-/** Connections at once, each of which may hold its whole credit in memory when its host socket is full. */
+/** The most connections. Each may hold its whole credit in memory while its host socket is full. */
 export const MAX_CONNECTIONS = 512;
-/** Host ports of connections that the host made: far above those that services listen at. */
+/** First host port of connections from the host: far above ports that services use. */
 const FIRST_HOST_PORT = 2 ** 30;
 
 export interface VsockOptions {
@@ -65,7 +65,7 @@ export class VirtioVsock implements VirtioDevice<NoState> {
   readonly #iovecs = allocateIovecs(QUEUE_SIZE);
   /** By guest port, then host port. */
   readonly #table = new Map<number, Map<number, Connection>>();
-  /** Those of the table, and those that the guest reset while bytes of theirs were on the way to the host. */
+  /** The connections of the table, and those that the guest reset while their bytes were on the way to the host. */
   readonly #connections = new Set<Connection>();
   #nextHostPort = FIRST_HOST_PORT;
   #txPaused = false;
@@ -115,11 +115,11 @@ export class VirtioVsock implements VirtioDevice<NoState> {
     this.#rx.pump();
   }
 
-  /** Takes a packet of the guest's; false if it has no header. */
+  /** Takes a packet from the guest. Returns false if it has no header. */
   #receivePacket(packet: BufferList): boolean {
     const header = this.#header;
     if (packet.read(0, header.bytes) !== HEADER_SIZE) return false;
-    // A packet in somebody else's name is dropped: there is nobody to answer.
+    // A packet with another source CID is dropped: there is no peer to reply to.
     if (header.sourceCid !== this.#guestCid) return true;
     if (header.destinationCid !== HOST_CID || header.type !== VIRTIO_VSOCK_TYPE_STREAM) {
       this.#rx?.refuse(header);
@@ -127,7 +127,7 @@ export class VirtioVsock implements VirtioDevice<NoState> {
     }
     const connection = this.#table.get(header.sourcePort)?.get(header.destinationPort);
     const again = connection?.closed && header.operation === VIRTIO_VSOCK_OP_REQUEST;
-    // Of a connection that is over but for the guest's RST, which never came, the port may be used again.
+    // A closed connection whose RST from the guest never came gives up its port.
     if (again) this.#drop(connection);
     if (connection === undefined || again) this.#receiveFirst(header);
     else {
@@ -152,7 +152,7 @@ export class VirtioVsock implements VirtioDevice<NoState> {
     this.#rx?.settle(connection);
   }
 
-  /** A packet of a connection that is there; false if it breaks the protocol, which ends the connection. */
+  /** Handles a packet of a connection. Returns false if it breaks the protocol, which ends the connection. */
   #receiveNext(connection: Connection, header: PacketHeader, packet: BufferList): boolean {
     const { length } = header;
     switch (header.operation) {
@@ -181,7 +181,7 @@ export class VirtioVsock implements VirtioDevice<NoState> {
     }
   }
 
-  /** A connection from a socket of the host's: asks the guest, at a host port that no other connection of it has. */
+  /** Requests a connection to the guest for a host socket, from an unused host port. */
   #connectToGuest(fd: number, guestPort: number): void {
     if (this.#connections.size >= MAX_CONNECTIONS) {
       libc.close(fd);
@@ -219,13 +219,13 @@ export class VirtioVsock implements VirtioDevice<NoState> {
     this.#pump();
   }
 
-  /** Everything has been said and sent. The RST is the answer to the guest's SHUTDOWN (virtio 1.2, 5.10.6.6). */
+  /** Ends a finished connection. The RST is the reply to the guest's SHUTDOWN (virtio 1.2, 5.10.6.6). */
   #end(connection: Connection): void {
     if (connection.forgotten) this.#drop(connection);
     else this.#abort(connection);
   }
 
-  /** Ends a connection here and now, with a RST to the guest. */
+  /** Ends a connection at once, with a RST to the guest. */
   #abort(connection: Connection): void {
     this.#drop(connection);
     this.#rx?.reset(connection);
@@ -241,7 +241,7 @@ export class VirtioVsock implements VirtioDevice<NoState> {
   #forget(connection: Connection): void {
     connection.forgotten = true;
     const ofPort = this.#table.get(connection.guestPort);
-    // A connection that was forgotten before may have a successor with its ports.
+    // A connection that was forgotten earlier may have a successor with the same ports.
     if (ofPort?.get(connection.hostPort) !== connection) return;
     ofPort.delete(connection.hostPort);
     if (ofPort.size === 0) this.#table.delete(connection.guestPort);
@@ -267,7 +267,7 @@ export class VirtioVsock implements VirtioDevice<NoState> {
     for (const queue of [RX, TX, EVENT]) this.kick(queue);
   }
 
-  /** Tells the driver, with the first event buffer there is, that its connections are gone (virtio 1.2, 5.10.6.7). */
+  /** Tells the driver, as soon as there is an event buffer, that its connections are gone (virtio 1.2, 5.10.6.7). */
   #sendTransportReset(): void {
     const queue = this.#context?.queues[EVENT];
     if (!this.#transportReset || queue === undefined || this.#chain === undefined) return;

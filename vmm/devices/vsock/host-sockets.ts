@@ -1,5 +1,6 @@
-// The host's side of the socket device, as Firecracker has it: a guest's connection to host port N goes to the unix
-// socket `${path}_N`; a host's connection to the unix socket `path` says `CONNECT port\n` and reaches the guest's port.
+// The host side of the socket device, compatible with Firecracker. A guest's connection to host port N goes to the unix
+// socket `${path}_N`. A host process connects to the unix socket `path`, sends `CONNECT port\n`, and reaches the guest's
+// port.
 import { unlinkSync } from 'node:fs';
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
@@ -12,12 +13,12 @@ const MAX_HANDSHAKES = 64;
 /** `CONNECT 4294967295\n`. */
 const MAX_LINE = 19;
 
-/** Connects to the socket that stands for host port `port`: a non-blocking descriptor, or -1 if nobody takes it. */
+/** Connects to the socket of host port `port`. Returns a non-blocking descriptor, or -1 if no process accepts. */
 export function connectToHost(path: string, port: number): number {
   const fd = libc.socket(libc.AF_UNIX, libc.SOCK_STREAM | libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC, 0);
   if (fd < 0) return -1;
   const address = libc.unixAddress(`${path}_${port}`);
-  // A unix socket connects at once or not at all; with a full backlog it is EAGAIN, which is a refusal here.
+  // A unix socket connects at once or fails. EAGAIN, for a full backlog, counts as refused.
   if (libc.connect(fd, address, address.length) === 0) return fd;
   libc.close(fd);
   return -1;
@@ -37,7 +38,7 @@ function listenAt(path: string): number {
   }
 }
 
-/** Listens at `path`, reads the CONNECT line of whoever connects, and hands the socket on. */
+/** Listens at `path`, reads each client's CONNECT line, and passes the socket on. */
 export class HostListener implements Disposable {
   readonly #path: string;
   readonly #fd: number;
@@ -47,7 +48,7 @@ export class HostListener implements Disposable {
   #accepting = false;
   #onConnect: (fd: number, guestPort: number) => void = () => {};
 
-  /** @throws MachineError `bad-spec` for a path that is too long, `host` if the socket cannot be made. */
+  /** @throws MachineError `bad-spec` for a path that is too long; `host` if the socket cannot be created */
   constructor(path: string) {
     const length = Buffer.byteLength(path);
     if (length > MAX_PATH) throw new MachineError('bad-spec', `vsock path is longer than ${MAX_PATH} bytes: ${path}`);
@@ -60,14 +61,14 @@ export class HostListener implements Disposable {
     }
   }
 
-  /** From now on `onConnect` is given each socket that asked for a guest's port, and owns it. */
+  /** Starts calling `onConnect` with each socket that asked for a guest port. The callee owns the socket. */
   start(loop: EventLoop, onConnect: (fd: number, guestPort: number) => void): void {
     this.#loop = loop;
     this.#onConnect = onConnect;
     this.resume();
   }
 
-  /** Accepts again after it was short of descriptors. */
+  /** Accepts again after running out of descriptors. */
   resume(): void {
     if (this.#accepting || this.#loop === undefined) return;
     this.#loop.add(this.#fd, libc.EPOLLIN, () => this.#accept());
@@ -79,7 +80,7 @@ export class HostListener implements Disposable {
     if (fd < 0) {
       const error = libc.errno();
       if (error === libc.EAGAIN || error === libc.EINTR) return;
-      // Out of descriptors: the listener would be ready again at once, for ever.
+      // Out of descriptors: the listener would stay readable and spin.
       this.#loop?.remove(this.#fd);
       this.#accepting = false;
       return;
@@ -92,7 +93,7 @@ export class HostListener implements Disposable {
     this.#loop?.add(fd, libc.EPOLLIN, () => this.#readLine(fd));
   }
 
-  /** Reads no byte behind the line: the rest is the stream's. */
+  /** Reads byte by byte, and nothing after the line: the rest belongs to the stream. */
   #readLine(fd: number): void {
     let line = this.#lines.get(fd) ?? '';
     while (line.length < MAX_LINE && !line.endsWith('\n')) {
@@ -111,7 +112,7 @@ export class HostListener implements Disposable {
     else libc.close(fd);
   }
 
-  /** Forgets the loop and drops who has not said its line. */
+  /** Leaves the loop and drops clients that have not sent their line. */
   stop(): void {
     for (const fd of this.#lines.keys()) {
       this.#loop?.remove(fd);
@@ -129,7 +130,7 @@ export class HostListener implements Disposable {
     try {
       unlinkSync(this.#path);
     } catch {
-      // Its folder may have gone before it.
+      // Its folder may be gone already.
     }
   }
 }

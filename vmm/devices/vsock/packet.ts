@@ -77,14 +77,14 @@ export class PacketHeader {
   set flags(flags: number) {
     this.#view.setUint32(32, flags, true);
   }
-  /** Bytes that the sender has room for in all. */
+  /** The sender's buffer space in bytes. */
   get bufferAllocation(): number {
     return this.#view.getUint32(36, true);
   }
   set bufferAllocation(bytes: number) {
     this.#view.setUint32(36, bytes, true);
   }
-  /** Bytes that the sender has taken out of its room so far, modulo 2^32. */
+  /** Bytes that the sender has taken out of its buffer so far, modulo 2^32. */
   get forwardCount(): number {
     return this.#view.getUint32(40, true);
   }

@@ -1,6 +1,6 @@
-// All that goes to the guest, through the rx queue: resets, then what connections owe, then bytes read from sockets
-// straight into the guest's buffers. When buffers run out everything waits its turn and nothing is polled; a kick of the
-// rx queue goes on.
+// Everything that goes to the guest through the rx queue: resets, then packets that connections owe, then bytes read
+// from sockets directly into the guest's buffers. When buffers run out, everything waits in order and no socket is polled.
+// A kick of the rx queue continues.
 import * as libc from '../../host/libc.js';
 import { allocateIovecs } from '../../virtio/buffers.js';
 import type { DeviceContext } from '../../virtio/device.js';
@@ -29,14 +29,14 @@ import {
 
 /** Rx buffers filled by one read of a socket. */
 const MAX_BATCH = 32;
-/** Reads of waiting sockets before the event loop goes round. */
+/** Reads of waiting sockets in one turn of the event loop. */
 const MAX_READS = 64;
 /** IOV_MAX of Linux. */
 const MAX_IOVECS = 1024;
-/** Resets that may wait for rx buffers; {@link RxQueue.congested} stops the guest's packets well before. */
+/** The most resets that wait for rx buffers. {@link RxQueue.congested} stops the guest's packets well before. */
 const MAX_RESETS = 1024;
 
-/** A RST: who is said to send it, and to which port of the guest. */
+/** A RST: its source and its destination port in the guest. */
 interface Reset {
   sourceCid: number;
   sourcePort: number;
@@ -53,7 +53,7 @@ export class RxQueue {
   readonly #iovecs = allocateIovecs(MAX_IOVECS);
   readonly #header = new PacketHeader();
   #resets: Reset[] = [];
-  /** Connections that owe packets; those whose socket waits for buffers. First come, first served. */
+  /** Connections that owe packets, and connections whose socket waits for buffers. Both in order of arrival. */
   readonly #owing: Connection[] = [];
   readonly #waiting: Connection[] = [];
   #deferred = false;
@@ -68,16 +68,16 @@ export class RxQueue {
     this.#queue = context.queues[index];
     this.#guestCid = guestCid;
     this.#chains = Array.from({ length: MAX_BATCH }, () => new DescriptorChain(context.memory, chainCapacity));
-    // A kick is of use only while something waits for buffers.
+    // A kick is useful only while something waits for buffers.
     this.#queue?.disableKicks();
   }
 
-  /** So many resets wait that no more of the guest's packets, which may each cause one, should be taken. */
+  /** True while so many resets wait that no more packets, each of which may cause one, should be taken. */
   get congested(): boolean {
     return this.#resets.length > MAX_RESETS / 2;
   }
 
-  /** Sends a RST as the answer to a packet that belongs to no connection; a RST is not answered. */
+  /** Replies with a RST to a packet without a connection, unless it is a RST itself. */
   refuse(packet: PacketHeader): void {
     if (packet.operation === VIRTIO_VSOCK_OP_RST || this.#resets.length >= MAX_RESETS) return;
     this.#resets.push({
@@ -107,18 +107,18 @@ export class RxQueue {
 
   /** Reads the socket of `connection`, which has bytes, with this or a later {@link pump}. */
   read(connection: Connection): void {
-    // Those who waited for buffers before come first.
+    // Connections that already wait for buffers come first.
     if (this.#waiting.length > 0 || !this.#sendPackets() || !this.#readSocket(connection)) this.wait(connection);
     this.settle(connection);
   }
 
-  /** Reads the socket of `connection`, which may have bytes, when those who waited before have had their turn. */
+  /** Reads the socket of `connection`, which may have bytes, after the connections that already wait. */
   wait(connection: Connection): void {
     connection.waitFor('buffers');
     this.#waiting.push(connection);
   }
 
-  /** Sends as much as there are buffers for, and tells the driver. */
+  /** Sends as much as there are buffers for, and notifies the driver. */
   pump(): void {
     let reads = 0;
     while (this.#sendPackets() && this.#waiting.length > 0) {
@@ -143,7 +143,7 @@ export class RxQueue {
     this.#context.loop.defer(this.#goOn);
   }
 
-  /** Takes a buffer; without one, asks for a kick when there is one again. */
+  /** Takes a buffer. Returns false, and asks for a kick, if there is none. */
   #take(chain: DescriptorChain): boolean {
     const queue = this.#queue;
     if (queue === undefined) return false;
@@ -153,7 +153,7 @@ export class RxQueue {
     return false;
   }
 
-  /** Sends the packets that carry no bytes; false if buffers ran out. */
+  /** Sends the packets without payload. Returns false if buffers ran out. */
   #sendPackets(): boolean {
     for (let reset = this.#resets[0]; reset !== undefined; reset = this.#resets[0]) {
       if (!this.#sendReset(reset)) return false;
@@ -202,7 +202,7 @@ export class RxQueue {
     return true;
   }
 
-  /** The header of a packet of `connection`, but for length and flags. */
+  /** Fills in the header of a packet of `connection`, except length and flags. */
   #address(connection: Connection, operation: number): void {
     const header = this.#header;
     header.sourceCid = HOST_CID;
@@ -220,7 +220,7 @@ export class RxQueue {
     this.#queue!.push(chain.head, HEADER_SIZE + payload);
   }
 
-  /** One read of the socket into as many buffers as credit, and what it had last, suggest; false if there is none. */
+  /** Reads the socket once, into as many buffers as credit and `batch` allow. Returns false if there are no buffers. */
   #readSocket(connection: Connection): boolean {
     const credit = connection.peerCredit;
     if (credit === 0) {
@@ -232,7 +232,7 @@ export class RxQueue {
     let iovecs = 0;
     let room = 0;
     while (chains < connection.batch && room < credit) {
-      // A batch is at most as many chains as there are.
+      // `batch` is at most MAX_BATCH, the number of chains.
       const chain = this.#chains[chains]!;
       if (!this.#take(chain)) break;
       if (iovecs + chain.writable.count > MAX_IOVECS) {
@@ -253,7 +253,7 @@ export class RxQueue {
     return true;
   }
 
-  /** Sends the `count` bytes that lie in the first of the chains already: how many of them it took. */
+  /** Sends `count` bytes, which are in the first chains already. Returns the number of chains. */
   #pushBytes(connection: Connection, count: number): number {
     this.#address(connection, VIRTIO_VSOCK_OP_RW);
     this.#header.flags = 0;
@@ -270,7 +270,7 @@ export class RxQueue {
     return used;
   }
 
-  /** A read found `count` bytes where there was room for more: readv(2)'s result. */
+  /** Handles a read that filled only part of its buffers. @param count the result of readv(2) */
   #afterLastBytes(connection: Connection, count: number): void {
     if (count > 0) connection.waitFor('socket');
     else if (count === 0) connection.endReading();
