@@ -109,6 +109,7 @@ describe('a process', () => {
     const stdin = await session.stream(1, 'stdin');
     stdin.resume();
     await new Promise((resolve) => stdin.once('close', resolve).once('end', resolve));
+    expect(stdin.destroyed || stdin.readableEnded).toBe(true);
   });
 
   test('without stdin reads nothing', async () => {

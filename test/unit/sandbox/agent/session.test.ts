@@ -1,3 +1,4 @@
+// The session with the agent: processes, streams, and what a hostile guest may send.
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
@@ -151,6 +152,12 @@ describe('machine, container and process', () => {
 });
 
 describe('refused, without harm to the session, is', () => {
+  /** The session hears of its process's end. */
+  const expectUnharmed = async (control: Socket) => {
+    control.write(encodeFrame({ type: 'exited', process: 7, container: 1, code: 0 }));
+    expect(await session.exited(7)).toMatchObject({ code: 0 });
+  };
+
   test.each<[string, (AgentFrame | Buffer)[]]>([
     ['a second hello', [HELLO]],
     ['a stream of an unknown process', [{ type: 'stream', process: 8, stream: 'stdout' }]],
@@ -161,31 +168,34 @@ describe('refused, without harm to the session, is', () => {
   ])('%s', async (_, frames) => {
     const { control } = await started();
     await refused(await guest(...frames));
-    control.write(encodeFrame({ type: 'exited', process: 7, container: 1, code: 0 }));
-    expect(await session.exited(7)).toMatchObject({ code: 0 });
+    await expectUnharmed(control);
   });
 
   test('a second connection for the same stream', async () => {
-    await started();
+    const { control } = await started();
     await guest({ type: 'stream', process: 7, stream: 'stdout' });
     await session.stream(7, 'stdout');
     await refused(await guest({ type: 'stream', process: 7, stream: 'stdout' }));
+    await expectUnharmed(control);
   });
 
   test('a connection that ends before it said what it is', async () => {
     const socket = await guest(Buffer.from([1, 0]));
     socket.end();
     await refused(socket);
+    await expectUnharmed((await started()).control);
   });
 
   test('a flood of connections', async () => {
-    await started();
+    const { control } = await started();
     const flood = await Promise.all(Array.from({ length: 100 }, () => guest()));
     await Promise.all(flood.slice(64).map(refused));
+    await expectUnharmed(control);
   });
 
   test('a stream before hello', async () => {
     await refused(await guest({ type: 'stream', process: 7, stream: 'stdout' }));
+    await expectUnharmed((await started()).control);
   });
 });
 
