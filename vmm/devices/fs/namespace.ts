@@ -26,7 +26,7 @@ const PATH_MAX = 4096;
 const RENAME_EXCHANGE = 2;
 
 /** A directory of the guest's, open, and a name in it. */
-interface Place {
+interface NamedEntry {
   directory: Inode;
   fd: number;
   /** Of the name in the request. */
@@ -36,8 +36,8 @@ interface Place {
   length: number;
 }
 
-/** The place that the name at `at` in the directory `node` means; or the negative errno. */
-function placeOf(session: Session, node: number, at: number): Place | number {
+/** Finds the entry that the name at `at` in the directory `node` names. Returns it or the negative errno. */
+function findEntry(session: Session, node: number, at: number): NamedEntry | number {
   const length = session.nameLength(at);
   if (length < 0) return length;
   const directory = session.inodes.get(node);
@@ -47,21 +47,21 @@ function placeOf(session: Session, node: number, at: number): Place | number {
   return { directory, fd, address: session.address(at), name: session.string(at, length), length };
 }
 
-/** As {@link placeOf}, where the guest may change names. */
-function writablePlaceOf(session: Session, node: number, at: number): Place | number {
+/** Like {@link findEntry}, in a share that the guest may change. */
+function findWritableEntry(session: Session, node: number, at: number): NamedEntry | number {
   const directory = session.inodes.get(node);
   const refusal = directory === undefined ? 0 : session.mayChange(directory);
-  return refusal < 0 ? refusal : placeOf(session, node, at);
+  return refusal < 0 ? refusal : findEntry(session, node, at);
 }
 
 export function lookup(session: Session, node: number): number {
-  const place = placeOf(session, node, 0);
-  if (typeof place === 'number') return place;
-  return session.entryOf(place.directory, place.fd, place.address, place.name);
+  const entry = findEntry(session, node, 0);
+  if (typeof entry === 'number') return entry;
+  return session.entryOf(entry.directory, entry.fd, entry.address, entry.name);
 }
 
 /** Replies with the entry of the file that was just created. */
-function made(session: Session, { directory, address, name }: Place, result: number): number {
+function made(session: Session, { directory, address, name }: NamedEntry, result: number): number {
   if (result < 0) return result;
   const fd = session.inodes.descriptor(directory);
   return fd < 0 ? fd : session.entryOf(directory, fd, address, name);
@@ -69,52 +69,52 @@ function made(session: Session, { directory, address, name }: Place, result: num
 
 /** `fuse_mknod_in`: u32 mode, rdev, umask, padding; name. */
 export function mknod(session: Session, node: number): number {
-  const place = writablePlaceOf(session, node, 16);
-  if (typeof place === 'number') return place;
+  const entry = findWritableEntry(session, node, 16);
+  if (typeof entry === 'number') return entry;
   const mode = session.u32(0);
   const type = mode & S_IFMT;
   // A device node in a shared folder would give access to the host's device.
   if (![0, S_IFREG, S_IFIFO, S_IFSOCK].includes(type)) return -EPERM;
   const { host } = session;
-  const act = () => host.call(SYS_MKNODAT, place.fd, place.address, mode & (S_IFMT | 0o7777), 0);
-  return made(session, place, host.as(session.uid, session.gid, session.u32(8) & 0o777, act));
+  const act = () => host.call(SYS_MKNODAT, entry.fd, entry.address, mode & (S_IFMT | 0o7777), 0);
+  return made(session, entry, host.as(session.uid, session.gid, session.u32(8) & 0o777, act));
 }
 
 /** `fuse_mkdir_in`: u32 mode, umask; name. */
 export function mkdir(session: Session, node: number): number {
-  const place = writablePlaceOf(session, node, 8);
-  if (typeof place === 'number') return place;
+  const entry = findWritableEntry(session, node, 8);
+  if (typeof entry === 'number') return entry;
   const { host } = session;
-  const act = () => host.call(SYS_MKDIRAT, place.fd, place.address, session.u32(0) & 0o7777);
-  return made(session, place, host.as(session.uid, session.gid, session.u32(4) & 0o777, act));
+  const act = () => host.call(SYS_MKDIRAT, entry.fd, entry.address, session.u32(0) & 0o7777);
+  return made(session, entry, host.as(session.uid, session.gid, session.u32(4) & 0o777, act));
 }
 
 /** Name, and what the link says. */
 export function symlink(session: Session, node: number): number {
-  const place = writablePlaceOf(session, node, 0);
-  if (typeof place === 'number') return place;
-  const target = place.length + 1;
+  const entry = findWritableEntry(session, node, 0);
+  if (typeof entry === 'number') return entry;
+  const target = entry.length + 1;
   if (session.stringLength(target) <= 0) return -EINVAL;
   const { host } = session;
-  const act = () => host.call(SYS_SYMLINKAT, session.address(target), place.fd, place.address);
-  return made(session, place, host.as(session.uid, session.gid, 0, act));
+  const act = () => host.call(SYS_SYMLINKAT, session.address(target), entry.fd, entry.address);
+  return made(session, entry, host.as(session.uid, session.gid, 0, act));
 }
 
 /** `fuse_link_in`: u64 oldnodeid; name. */
 export function link(session: Session, node: number): number {
-  const place = writablePlaceOf(session, node, 8);
-  if (typeof place === 'number') return place;
+  const entry = findWritableEntry(session, node, 8);
+  if (typeof entry === 'number') return entry;
   const { host, inodes } = session;
   const file = inodes.get(session.u64(0));
   if (file === undefined) return -ESTALE;
-  if (file.share !== place.directory.share) return -EXDEV;
+  if (file.share !== entry.directory.share) return -EXDEV;
   const fd = inodes.descriptor(file);
   if (fd < 0) return fd;
   // Opening it may have closed the directory's descriptor.
-  const directory = inodes.descriptor(place.directory);
+  const directory = inodes.descriptor(entry.directory);
   if (directory < 0) return directory;
   const from = host.procPath(fd);
-  return made(session, place, host.call(SYS_LINKAT, AT_FDCWD, from, directory, place.address, AT_SYMLINK_FOLLOW));
+  return made(session, entry, host.call(SYS_LINKAT, AT_FDCWD, from, directory, entry.address, AT_SYMLINK_FOLLOW));
 }
 
 export function readlink(session: Session, node: number): number {
@@ -130,7 +130,7 @@ export function readlink(session: Session, node: number): number {
  * Returns the inode of the file with this name, with its descriptor open: the file may be about to lose its name while the
  * guest has it open or as a working directory. Undefined if there is no such file, or the guest does not know it.
  */
-function holdFileAt(session: Session, { directory, fd, address }: Place): Inode | undefined {
+function holdFileAt(session: Session, { directory, fd, address }: NamedEntry): Inode | undefined {
   if (session.host.statxName(fd, address) < 0) return undefined;
   const inode = session.inodes.find(directory.share);
   if (inode !== undefined) session.inodes.hold(inode);
@@ -138,19 +138,19 @@ function holdFileAt(session: Session, { directory, fd, address }: Place): Inode 
 }
 
 /** The name no longer means `inode`. */
-function forgetName(session: Session, inode: Inode | undefined, { directory, name }: Place): void {
+function forgetName(session: Session, inode: Inode | undefined, { directory, name }: NamedEntry): void {
   if (inode?.parent === directory && inode.name === name) session.inodes.unnamed(inode);
 }
 
 function remove(session: Session, node: number, flags: number): number {
-  const place = writablePlaceOf(session, node, 0);
-  if (typeof place === 'number') return place;
+  const entry = findWritableEntry(session, node, 0);
+  if (typeof entry === 'number') return entry;
   const { host, inodes } = session;
-  const inode = holdFileAt(session, place);
-  const fd = inodes.descriptor(place.directory);
+  const inode = holdFileAt(session, entry);
+  const fd = inodes.descriptor(entry.directory);
   if (fd < 0) return fd;
-  const result = host.call(SYS_UNLINKAT, fd, place.address, flags);
-  if (result === 0) forgetName(session, inode, place);
+  const result = host.call(SYS_UNLINKAT, fd, entry.address, flags);
+  if (result === 0) forgetName(session, inode, entry);
   return result;
 }
 
@@ -173,9 +173,9 @@ export function rename2(session: Session, node: number): number {
 }
 
 function move(session: Session, node: number, at: number, flags: number): number {
-  const from = writablePlaceOf(session, node, at);
+  const from = findWritableEntry(session, node, at);
   if (typeof from === 'number') return from;
-  const to = writablePlaceOf(session, session.u64(0), at + from.length + 1);
+  const to = findWritableEntry(session, session.u64(0), at + from.length + 1);
   if (typeof to === 'number') return to;
   if (from.directory.share !== to.directory.share) return -EXDEV;
   const { host, inodes } = session;
