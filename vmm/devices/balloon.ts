@@ -1,6 +1,7 @@
-// The memory balloon device (virtio 1.2, 5.5 "Traditional Memory Balloon Device"), for free page reporting only. The
-// driver reports free pages, and the host takes their memory back. The guest may use the pages again at any time without
-// telling the device. The balloon itself stays empty; pages that a driver puts into it stay the guest's.
+// The memory balloon device (virtio 1.2, 5.5 "Traditional Memory Balloon Device"), for free page
+// reporting only. The driver reports free pages, and the host takes their memory back. The guest
+// may use the pages again at any time without telling the device. The balloon itself stays empty;
+// pages that a driver puts into it stay the guest's.
 
 import { type NoState, noState } from '../saved-state.js';
 import type { DeviceContext, VirtioDevice } from '../virtio/device.js';

@@ -67,7 +67,10 @@ export class VirtioConsole implements VirtioDevice<NoState> {
     return length;
   }
 
-  /** Gives the guest as many of `bytes` as it has room for. Returns their number. `onRoom` reports new room. */
+  /**
+   * Gives the guest as many of `bytes` as it has room for. Returns their number. `onRoom` reports
+   * new room.
+   */
   input(bytes: Uint8Array): number {
     const queue = this.#context?.queues[RECEIVE];
     if (queue === undefined || this.#chain === undefined) return 0;

@@ -1,5 +1,5 @@
-// The keyboard controller of a PC, reduced to its reset line: "8042 Keyboard Controller" in the IBM PC/AT
-// Technical Reference. It has no keyboard, and tells a driver that looks for one at once.
+// The keyboard controller of a PC, reduced to its reset line: "8042 Keyboard Controller" in the IBM
+// PC/AT Technical Reference. It has no keyboard, and tells a driver that looks for one at once.
 import { boolean, nullable, parseState, record, u8 } from '../saved-state.js';
 
 /** Data port, and status and command port. */

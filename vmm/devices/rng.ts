@@ -1,4 +1,5 @@
-// The entropy device (virtio 1.2, 5.4 "Entropy Device"): the host's random bytes straight into guest memory.
+// The entropy device (virtio 1.2, 5.4 "Entropy Device"): the host's random bytes straight into
+// guest memory.
 import * as libc from '../host/libc.js';
 import { type NoState, noState } from '../saved-state.js';
 import { allocateIovecs, IOVEC_WORDS } from '../virtio/buffers.js';

@@ -1,5 +1,6 @@
-// The first serial port of a PC, a 16550A: "PC16550D Universal Asynchronous Receiver/Transmitter with FIFOs" (National
-// Semiconductor, 1995), section 8 "Registers". Bytes are sent at once, so the transmitter is always empty.
+// The first serial port of a PC, a 16550A: "PC16550D Universal Asynchronous Receiver/Transmitter
+// with FIFOs" (National Semiconductor, 1995), section 8 "Registers". Bytes are sent at once, so the
+// transmitter is always empty.
 import { boolean, integer, list, parseState, record, u8, u16 } from '../saved-state.js';
 
 export const SERIAL_PORT = 0x3f8;
@@ -136,7 +137,8 @@ export class Serial {
           this.#divisor = (this.#divisor & 0xff) | (value << 8);
           break;
         }
-        // Enabling the interrupt while the transmitter is empty raises it: Linux relies on it to start sending.
+        // Enabling the interrupt while the transmitter is empty raises it: Linux relies on it to
+        // start sending.
         if ((value & IER_TRANSMITTER_EMPTY) === 0) this.#transmitted = false;
         else if ((this.#ier & IER_TRANSMITTER_EMPTY) === 0) this.#transmitted = true;
         this.#ier = value & IER_MASK;
@@ -160,7 +162,9 @@ export class Serial {
     }
   }
 
-  /** Bytes arrive on the line. Returns the number that fit into the FIFO; the caller keeps the rest. */
+  /**
+   * Bytes arrive on the line. Returns the number that fit into the FIFO; the caller keeps the rest.
+   */
   receive(bytes: Uint8Array): number {
     if ((this.#mcr & MCR_LOOP) !== 0) return 0;
     const count = Math.min(bytes.length, FIFO_SIZE - this.#received.length);
@@ -206,7 +210,9 @@ export class Serial {
     this.#updateInterrupt();
   }
 
-  /** In loopback mode, MCR's outputs are the modem's inputs. Otherwise a modem is present and ready. */
+  /**
+   * In loopback mode, MCR's outputs are the modem's inputs. Otherwise a modem is present and ready.
+   */
   #modemStatus(): number {
     if ((this.#mcr & MCR_LOOP) === 0) return MSR_DCD | MSR_DSR | MSR_CTS;
     return (

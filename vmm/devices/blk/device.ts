@@ -1,9 +1,11 @@
-// The block device (virtio 1.2, 5.2 "Block Device") over extents of host files. A request is served in the device
-// thread, synchronously, between the files and guest memory without a copy: most reads are hits in the host's page
-// cache, where a system call is cheaper than handing the request to another thread. Cold random reads of a slow disk, and
-// flushes, stop the other devices for as long as they take. io_uring would help there.
+// The block device (virtio 1.2, 5.2 "Block Device") over extents of host files. A request is served
+// in the device thread, synchronously, between the files and guest memory without a copy: most
+// reads are hits in the host's page cache, where a system call is cheaper than handing the request
+// to another thread. Cold random reads of a slow disk, and flushes, stop the other devices for as
+// long as they take. io_uring would help there.
 //
-// On a disk with rates, a request that must wait stays in the queue until a timer fires, and so do those behind it.
+// On a disk with rates, a request that must wait stays in the queue until a timer fires, and so do
+// those behind it.
 
 import { Timer } from '../../host/timer.js';
 import type { DiskRates, DiskSpec } from '../../machine.js';
@@ -49,7 +51,10 @@ const ID_SIZE = 20;
 const QUEUE_SIZE = 256;
 /** Data buffers of a request: the queue's length less header and status. */
 const SEG_MAX = QUEUE_SIZE - 2;
-/** Bytes of a data buffer. Together with SEG_MAX it limits a request, which is served in one turn, to 32 MiB. */
+/**
+ * Bytes of a data buffer. Together with SEG_MAX it limits a request, which is served in one turn,
+ * to 32 MiB.
+ */
 const SIZE_MAX = 128 * 1024;
 const MAX_REQUEST = SEG_MAX * SIZE_MAX;
 const MAX_DISCARD_RANGES = 16;
@@ -157,7 +162,8 @@ export class VirtioBlk implements VirtioDevice<BlkState> {
 
   #serveRequest(chain: DescriptorChain, queue: Virtqueue): number {
     const { readable, writable } = chain;
-    // virtio 1.2, 5.2.6: the status is the last byte the device writes. Without room for it the device cannot answer.
+    // virtio 1.2, 5.2.6: the status is the last byte the device writes. Without room for it the
+    // device cannot answer.
     const room = writable.length - 1;
     if (room < 0 || readable.read(0, this.#header) !== HEADER_SIZE) {
       this.#context?.fail('request without header or status');
@@ -245,7 +251,10 @@ export class VirtioBlk implements VirtioDevice<BlkState> {
     return writeBack || this.#disk.flush();
   }
 
-  /** Discard and write-zeroes: every range is checked before the first is touched (virtio 1.2, 5.2.6.2). */
+  /**
+   * Discard and write-zeroes: every range is checked before the first is touched (virtio 1.2,
+   * 5.2.6.2).
+   */
   #serveRanges(chain: DescriptorChain, type: number): number {
     if (this.#disk.readOnly) return VIRTIO_BLK_S_IOERR;
     const discard = type === VIRTIO_BLK_T_DISCARD;

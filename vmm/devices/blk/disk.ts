@@ -1,4 +1,5 @@
-// A disk made of extents of host files, laid end to end. Each file is opened once, however many extents it has.
+// A disk made of extents of host files, laid end to end. Each file is opened once, however many
+// extents it has.
 import { fstatSync, writeSync } from 'node:fs';
 import * as libc from '../../host/libc.js';
 import { type DiskExtent, type DiskSpec, MachineError } from '../../machine.js';
@@ -10,7 +11,8 @@ const ZEROES = new Uint8Array(64 * 1024);
 function openFile(path: string, readOnly: boolean): number {
   const fd = libc.open(path, (readOnly ? libc.O_RDONLY : libc.O_RDWR) | libc.O_CLOEXEC, 0);
   if (fd >= 0) {
-    // The shared lock shows other processes that the file is in use. A file system without locks is accepted.
+    // The shared lock shows other processes that the file is in use. A file system without locks is
+    // accepted.
     if (readOnly) libc.flock(fd, libc.LOCK_SH | libc.LOCK_NB);
     return fd;
   }
@@ -26,13 +28,19 @@ function checkExtent(extent: DiskExtent): void {
   throw new MachineError('bad-spec', `disk extent ${offset} + ${length} of ${path} is not whole sectors`);
 }
 
-/** The open files of a disk. Offsets and lengths are in bytes of the disk, and the caller keeps them inside it. */
+/**
+ * The open files of a disk. Offsets and lengths are in bytes of the disk, and the caller keeps them
+ * inside it.
+ */
 export class Disk implements Disposable {
   readonly readOnly: boolean;
   /** Bytes. */
   readonly length: number;
   readonly #files: number[];
-  /** By extent: its file, its start in the file, its start on the disk. The last start is the disk's end. */
+  /**
+   * By extent: its file, its start in the file, its start on the disk. The last start is the disk's
+   * end.
+   */
   readonly #fd: Int32Array;
   readonly #fileOffset: Float64Array;
   readonly #start: Float64Array;
@@ -57,8 +65,8 @@ export class Disk implements Disposable {
 
   /**
    * Opens the files of `spec`.
-   * @throws MachineError `bad-spec` for an extent that is not whole sectors, or a disk without extents; `host` for a file
-   *   that cannot be opened or is shorter than its extents
+   * @throws MachineError `bad-spec` for an extent that is not whole sectors, or a disk without
+   * extents; `host` for a file that cannot be opened or is shorter than its extents
    */
   static open(spec: DiskSpec): Disk {
     if (spec.extents.length === 0) throw new MachineError('bad-spec', `disk ${spec.id} has no extents`);
@@ -81,7 +89,9 @@ export class Disk implements Disposable {
     }
   }
 
-  /** The extent that holds the disk's byte `offset`: an index that is below the number of extents. */
+  /**
+   * The extent that holds the disk's byte `offset`: an index that is below the number of extents.
+   */
   #extentAt(offset: number): number {
     let low = 0;
     let high = this.#fd.length - 1;
@@ -98,7 +108,9 @@ export class Disk implements Disposable {
     return this.#transfer(libc.preadv, offset, length, target, at);
   }
 
-  /** Writes `length` bytes from byte `at` of `source` to `offset`. Returns false if the host fails. */
+  /**
+   * Writes `length` bytes from byte `at` of `source` to `offset`. Returns false if the host fails.
+   */
   write(offset: number, length: number, source: BufferList, at: number): boolean {
     return this.#transfer(libc.pwritev, offset, length, source, at);
   }
@@ -125,7 +137,10 @@ export class Disk implements Disposable {
     return this.#files.every((fd) => libc.fdatasync(fd) === 0);
   }
 
-  /** Returns the space of a range to the host, if its file system can. The range then reads as zeroes or as before. */
+  /**
+   * Returns the space of a range to the host, if its file system can. The range then reads as
+   * zeroes or as before.
+   */
   discard(offset: number, length: number): boolean {
     return this.#eachExtent(offset, length, (fd, at, size) => {
       const mode = libc.FALLOC_FL_PUNCH_HOLE | libc.FALLOC_FL_KEEP_SIZE;

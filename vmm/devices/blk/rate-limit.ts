@@ -1,5 +1,6 @@
-// The rates of a disk, as token buckets. A request of any size passes if the bucket is not in debt, and its cost is then
-// subtracted. So the rate holds over time, and no request is too large for its bucket.
+// The rates of a disk, as token buckets. A request of any size passes if the bucket is not in debt,
+// and its cost is then subtracted. So the rate holds over time, and no request is too large for its
+// bucket.
 import type { DiskRates } from '../../machine.js';
 import { type Check, nullable, real, record } from '../../saved-state.js';
 
@@ -92,7 +93,10 @@ export class RateLimit {
     };
   }
 
-  /** The disk may have other rates than the saved one. A bucket that only one of the two has is left alone. */
+  /**
+   * The disk may have other rates than the saved one. A bucket that only one of the two has is left
+   * alone.
+   */
   restore(state: RateLimitState): void {
     for (const [name, saved] of Object.entries(state) as [keyof RateLimitState, number | null][]) {
       if (saved !== null) this.#buckets[name]?.restore(saved);

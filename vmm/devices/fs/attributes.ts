@@ -1,4 +1,5 @@
-// Requests about attributes of files: owner, mode, size, times, extended attributes, and statistics of the file system.
+// Requests about attributes of files: owner, mode, size, times, extended attributes, and statistics
+// of the file system.
 import { constants as fs } from 'node:fs';
 import { constants } from 'node:os';
 import { killSetId } from './files.js';
@@ -56,7 +57,9 @@ const UTIME_OMIT = 0x3ffffffe;
 /** As a user or group: leave it unchanged. */
 const SAME = -1;
 
-/** `fuse_getattr_in` may name an open file. The inode's own descriptor gives the same attributes. */
+/**
+ * `fuse_getattr_in` may name an open file. The inode's own descriptor gives the same attributes.
+ */
 export function getattr(session: Session, node: number): number {
   const inode = session.inodes.get(node);
   if (inode === undefined) return -ESTALE;
@@ -65,8 +68,8 @@ export function getattr(session: Session, node: number): number {
 }
 
 /**
- * `fuse_setattr_in`: u32 valid, padding, u64 fh, size, lock_owner, atime, mtime, ctime, u32 atimensec, mtimensec,
- * ctimensec, mode, unused, uid, gid.
+ * `fuse_setattr_in`: u32 valid, padding, u64 fh, size, lock_owner, atime, mtime, ctime, u32
+ * atimensec, mtimensec, ctimensec, mode, unused, uid, gid.
  */
 export function setattr(session: Session, node: number): number {
   const { host, inodes } = session;
@@ -152,7 +155,8 @@ export function statfs(session: Session, node: number): number {
   const error = host.call(SYS_FSTATFS, fd, host.at(SCRATCH));
   if (error < 0) return error;
   const from = SCRATCH / 4;
-  // struct statfs: f_type, f_bsize, then the five that both have, f_fsid, f_namelen, f_frsize; 64 bits each.
+  // struct statfs: f_type, f_bsize, then the five that both have, f_fsid, f_namelen, f_frsize; 64
+  // bits each.
   host.words.copyWithin(to, from + 4, from + 14);
   host.words[to + 10] = host.words[from + 2]!;
   host.words[to + 11] = host.words[from + 16]!;
@@ -174,8 +178,9 @@ export function syncfs(session: Session, node: number): number {
 }
 
 /**
- * Returns true if the guest may use the extended attribute. `trusted` attributes belong to the host's overlays, and some
- * `security` ones to the host's security modules. Access control lists contain users, which differ if owners are mapped.
+ * Returns true if the guest may use the extended attribute. `trusted` attributes belong to the
+ * host's overlays, and some `security` ones to the host's security modules. Access control lists
+ * contain users, which differ if owners are mapped.
  */
 function isShared(name: string, { share }: Inode): boolean {
   if (name.startsWith('user.') || name === 'security.capability') return true;
@@ -184,7 +189,10 @@ function isShared(name: string, { share }: Inode): boolean {
 
 interface Attribute {
   inode: Inode;
-  /** For the calls that take a descriptor; or the address of the file's path, for those that take one. */
+  /**
+   * For the calls that take a descriptor; or the address of the file's path, for those that take
+   * one.
+   */
   file: number;
   isOpen: boolean;
   /** Address of the attribute's name. */
@@ -208,7 +216,9 @@ function attributeOf(session: Session, node: number, at: number, refused: number
   return { inode, file: isOpen ? open : host.procPath(fd), isOpen, name: session.address(at), end: at + length + 1 };
 }
 
-/** `fuse_getxattr_in`: u32 size, padding; name. Answered by the value or, for size 0, by its size. */
+/**
+ * `fuse_getxattr_in`: u32 size, padding; name. Answered by the value or, for size 0, by its size.
+ */
 export function getxattr(session: Session, node: number): number {
   const attribute = attributeOf(session, node, 8, ENODATA);
   if (typeof attribute === 'number') return attribute;
@@ -227,7 +237,10 @@ function putSize({ host }: Session, size: number): number {
   return 8;
 }
 
-/** `fuse_getxattr_in`: u32 size. Answered by the names, each with its NUL or, for size 0, by their size. */
+/**
+ * `fuse_getxattr_in`: u32 size. Answered by the names, each with its NUL or, for size 0, by their
+ * size.
+ */
 export function listxattr(session: Session, node: number): number {
   const { host, inodes } = session;
   const inode = inodes.get(node);

@@ -1,6 +1,7 @@
-// The file system device (virtio 1.2, 5.11 "File System Device"): folders and files of the host, served by server.ts.
-// Requests are served in the device thread, one by one. Most are served from the host's caches, where a system call is
-// cheaper than handing the request to another thread. A host file system that hangs stops all devices of the machine.
+// The file system device (virtio 1.2, 5.11 "File System Device"): folders and files of the host,
+// served by server.ts. Requests are served in the device thread, one by one. Most are served from
+// the host's caches, where a system call is cheaper than handing the request to another thread. A
+// host file system that hangs stops all devices of the machine.
 
 import { Timer } from '../../host/timer.js';
 import type { ShareSpec } from '../../machine.js';
@@ -19,8 +20,9 @@ const TAG_SIZE = 36;
 /** The high-priority queue, for FUSE_FORGET. */
 const HIPRIO_QUEUE = 0;
 /**
- * The driver is notified of forget requests after this many milliseconds or requests. No process waits for them, and
- * the next reply to another request notifies the driver anyway, because all queues of a device share one interrupt.
+ * The driver is notified of forget requests after this many milliseconds or requests. No process
+ * waits for them, and the next reply to another request notifies the driver anyway, because all
+ * queues of a device share one interrupt.
  */
 const UNTOLD_TIME = 10;
 const MAX_UNTOLD = 64;

@@ -1,5 +1,5 @@
-// Requests about open directories. The guest's offsets are the host's own cookies, so they stay valid while the
-// directory changes.
+// Requests about open directories. The guest's offsets are the host's own cookies, so they stay
+// valid while the directory changes.
 import { constants } from 'node:os';
 import { DIRENT_SIZE, ENTRY_OUT_SIZE, FUSE_FSYNC_FDATASYNC, OPEN_OUT_SIZE, OUT_HEADER_SIZE } from './fuse.js';
 import type { OpenFile } from './handles.js';
@@ -22,7 +22,10 @@ const SEEK_SET = 0;
 const RECORD_NAME = 19;
 const DOT = 0x2e;
 
-/** Entries that were read from the host and not sent to the guest yet, of the directory that was read last. */
+/**
+ * Entries that were read from the host and not sent to the guest yet, of the directory that was
+ * read last.
+ */
 export class DirectoryEntries {
   #owner: OpenFile | undefined;
   #start = 0;
@@ -33,9 +36,13 @@ export class DirectoryEntries {
     return this.#owner === file && file.position === position && this.#start < this.#end;
   }
 
-  /** Reads entries of `file` from `position` on; their number in bytes, 0 at the end, or the negative errno. */
+  /**
+   * Reads entries of `file` from `position` on; their number in bytes, 0 at the end, or the
+   * negative errno.
+   */
   read({ host }: Session, file: OpenFile, position: bigint): number {
-    // The descriptor is at the end of the entries that were read, the guest at the last entry that it got.
+    // The descriptor is at the end of the entries that were read, the guest at the last entry that
+    // it got.
     const moved = host.call(SYS_LSEEK, file.fd, position, SEEK_SET);
     if (moved < 0) return moved;
     const length = host.call(SYS_GETDENTS64, file.fd, host.at(DIRENTS), MAX_DIRENTS);
@@ -90,8 +97,8 @@ export function fsyncdir(session: Session): number {
 }
 
 /**
- * `fuse_read_in`: u64 fh, offset, u32 size. Answered by entries, with `plus` each after what a lookup of it would say.
- * `room`: bytes for the reply.
+ * `fuse_read_in`: u64 fh, offset, u32 size. Answered by entries, with `plus` each after what a
+ * lookup of it would say. `room`: bytes for the reply.
  */
 export function readdir(session: Session, entries: DirectoryEntries, plus: boolean, room: number): number {
   const file = session.handles.directory(session.u64(0));
@@ -137,7 +144,10 @@ function putEntry({ host }: Session, at: number, from: number, length: number): 
   bytes.fill(0, name + length, Math.ceil((name + length) / 8) * 8);
 }
 
-/** Writes the result of a lookup of the name. With node 0, the guest gets the name only, and looks it up when needed. */
+/**
+ * Writes the result of a lookup of the name. With node 0, the guest gets the name only, and looks
+ * it up when needed.
+ */
 function putLookup(session: Session, file: OpenFile, at: number, name: number, length: number): void {
   const { host, inodes } = session;
   const { bytes, words } = host;

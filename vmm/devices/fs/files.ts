@@ -42,7 +42,10 @@ import { KEPT_FLAGS } from './state.js';
 const { EBADF, EEXIST, EFBIG, EINVAL, EISDIR, ELOOP, ENFILE, ENXIO, EROFS, ESTALE } = constants.errno;
 
 const ACCESS_MODE = 3;
-/** The guest's flags that the host uses. O_APPEND comes with each write, and O_DIRECT concerns the guest only. */
+/**
+ * The guest's flags that the host uses. O_APPEND comes with each write, and O_DIRECT concerns the
+ * guest only.
+ */
 const HOST_FLAGS = fs.O_TRUNC | fs.O_DSYNC | fs.O_SYNC;
 /** The bit of O_SYNC that O_DSYNC does not have. */
 const FILE_SYNC = fs.O_SYNC & ~fs.O_DSYNC;
@@ -67,7 +70,10 @@ function mayOpen(session: Session, inode: Inode, flags: number): number {
   return session.mayChange(inode);
 }
 
-/** Opens the regular file of an inode. Refuses devices and FIFOs, which the guest's kernel handles itself. */
+/**
+ * Opens the regular file of an inode. Refuses devices and FIFOs, which the guest's kernel handles
+ * itself.
+ */
 function openFile(session: Session, inode: Inode, flags: number): number {
   if (inode.type !== S_IFREG) return inode.type === S_IFDIR ? -EISDIR : inode.type === S_IFLNK ? -ELOOP : -ENXIO;
   const fd = session.inodes.descriptor(inode);
@@ -75,8 +81,8 @@ function openFile(session: Session, inode: Inode, flags: number): number {
 }
 
 /**
- * Writes `struct fuse_open_out` at `at` of the payload, and takes ownership of `fd`. Returns its size or the negative
- * errno.
+ * Writes `struct fuse_open_out` at `at` of the payload, and takes ownership of `fd`. Returns its
+ * size or the negative errno.
  * @param keep the guest's page cache of the file is still valid
  */
 function putOpen(session: Session, at: number, inode: Inode, fd: number, flags: number, keep: boolean): number {
@@ -91,8 +97,9 @@ function putOpen(session: Session, at: number, inode: Inode, fd: number, flags: 
 }
 
 /**
- * Returns true if the file has not changed since the guest last opened it, so that the guest's page cache is valid. A
- * file that changed moments ago could change again within the resolution of its times, so it counts as changed next time.
+ * Returns true if the file has not changed since the guest last opened it, so that the guest's page
+ * cache is valid. A file that changed moments ago could change again within the resolution of its
+ * times, so it counts as changed next time.
  */
 function isUnchanged({ host }: Session, inode: Inode, fd: number): boolean {
   if (host.statx(fd) < 0) return false;
@@ -118,7 +125,10 @@ export function open(session: Session, node: number): number {
   return putOpen(session, 0, inode, fd, flags, isUnchanged(session, inode, fd));
 }
 
-/** `fuse_create_in`: u32 flags, mode, umask, open_flags; name. Answered by an entry and an open file. */
+/**
+ * `fuse_create_in`: u32 flags, mode, umask, open_flags; name. Answered by an entry and an open
+ * file.
+ */
 export function create(session: Session, node: number): number {
   const { host, inodes } = session;
   const parent = inodes.get(node);
@@ -177,8 +187,8 @@ export function release(session: Session): number {
 }
 
 /**
- * `fuse_read_in`: u64 fh, offset, u32 size. The bytes are put behind the reply's header in the chain; returns how many,
- * or the negative errno.
+ * `fuse_read_in`: u64 fh, offset, u32 size. The bytes are put behind the reply's header in the
+ * chain; returns how many, or the negative errno.
  */
 export function read(session: Session, { writable }: DescriptorChain): number {
   const file = session.handles.file(session.u64(0));
@@ -191,7 +201,10 @@ export function read(session: Session, { writable }: DescriptorChain): number {
   return host.call(SYS_PREADV, file.fd, host.iovecsAddress, count, offset);
 }
 
-/** `fuse_write_in`: u64 fh, offset, u32 size, write_flags, u64 lock_owner, u32 flags; the bytes, still in the chain. */
+/**
+ * `fuse_write_in`: u64 fh, offset, u32 size, write_flags, u64 lock_owner, u32 flags; the bytes,
+ * still in the chain.
+ */
 export function write(session: Session, { readable }: DescriptorChain): number {
   const file = session.handles.file(session.u64(0));
   if (file === undefined) return -EBADF;
@@ -214,7 +227,10 @@ export function write(session: Session, { readable }: DescriptorChain): number {
   return 8;
 }
 
-/** pwritev2's flags for the guest's open flags at the time of the write: fcntl(2) may have changed O_APPEND. */
+/**
+ * pwritev2's flags for the guest's open flags at the time of the write: fcntl(2) may have changed
+ * O_APPEND.
+ */
 function writeFlags(openFlags: number, flags: number): number {
   // A write from the page cache has a fixed offset, whatever flags the handle has.
   if ((flags & FUSE_WRITE_CACHE) !== 0) return 0;

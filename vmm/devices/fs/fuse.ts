@@ -1,5 +1,5 @@
-// The FUSE protocol as a Linux guest speaks it over a virtqueue: numbers and sizes (Linux, include/uapi/linux/fuse.h,
-// version 7.38; virtio 1.2, 5.11.6.1). Everything is little-endian.
+// The FUSE protocol as a Linux guest speaks it over a virtqueue: numbers and sizes (Linux,
+// include/uapi/linux/fuse.h, version 7.38; virtio 1.2, 5.11.6.1). Everything is little-endian.
 
 export const FUSE_KERNEL_VERSION = 7;
 export const FUSE_KERNEL_MINOR_VERSION = 38;
@@ -92,7 +92,8 @@ export const FOPEN_KEEP_CACHE = 2;
 /** fuse_attr.flags: a file system of its own begins here. */
 export const FUSE_ATTR_SUBMOUNT = 1;
 
-// `struct fuse_in_header`: u32 len, u32 opcode, u64 unique, u64 nodeid, u32 uid, gid, pid, padding. In 32-bit words.
+// `struct fuse_in_header`: u32 len, u32 opcode, u64 unique, u64 nodeid, u32 uid, gid, pid, padding.
+// In 32-bit words.
 export const IN_HEADER_SIZE = 40;
 export const IN_LENGTH = 0;
 export const IN_OPCODE = 1;

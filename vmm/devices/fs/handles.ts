@@ -1,4 +1,5 @@
-// The guest's open files and directories (FUSE file handles): small numbers, each with a descriptor.
+// The guest's open files and directories (FUSE file handles): small numbers, each with a
+// descriptor.
 import { constants } from 'node:os';
 import type { Host } from './host.js';
 import type { Inode } from './inode.js';
@@ -36,7 +37,10 @@ export class Handles {
     return this.#files.length - 1 - this.#free.length;
   }
 
-  /** Takes ownership of `fd`. Returns the handle; if there are too many, closes `fd` and returns the negative errno. */
+  /**
+   * Takes ownership of `fd`. Returns the handle; if there are too many, closes `fd` and returns the
+   * negative errno.
+   */
   add(inode: Inode, fd: number, flags: number, isDirectory: boolean): number {
     if (this.count >= this.#limit) {
       this.#host.close(fd);

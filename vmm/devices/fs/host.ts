@@ -1,5 +1,6 @@
-// The host's system calls on files: by descriptor and one name, with arguments in memory outside JavaScript's heap, so
-// that a call allocates nothing. A result is the kernel's: a number, or the negative errno.
+// The host's system calls on files: by descriptor and one name, with arguments in memory outside
+// JavaScript's heap, so that a call allocates nothing. A result is the kernel's: a number, or the
+// negative errno.
 import { constants } from 'node:os';
 import * as libc from '../../host/libc.js';
 
@@ -134,7 +135,10 @@ export class Host implements Disposable {
   readonly iovecsAddress: number;
   readonly #address: number;
   readonly #procFds: number;
-  /** This thread's securebits, and those that keep its capabilities while it creates files as another user. */
+  /**
+   * This thread's securebits, and those that keep its capabilities while it creates files as
+   * another user.
+   */
   readonly #securebits: number;
   readonly #keepingBits: number;
   /** True if files can be created as any user. */
@@ -168,7 +172,10 @@ export class Host implements Disposable {
     return switched;
   }
 
-  /** A word of the last {@link statx}: `STATX_SIZE`, or `STATX_SIZE + 1` for the upper half of 64 bits. */
+  /**
+   * A word of the last {@link statx}: `STATX_SIZE`, or `STATX_SIZE + 1` for the upper half of 64
+   * bits.
+   */
   stat(word: number): number {
     // The arena has all words of `struct statx`.
     return this.words[STATX_WORD + word]!;
@@ -209,7 +216,10 @@ export class Host implements Disposable {
     return this.#address + NAME;
   }
 
-  /** The address of `/proc/self/fd/N`, for the calls that take no descriptor; of `N` alone with `bare`. */
+  /**
+   * The address of `/proc/self/fd/N`, for the calls that take no descriptor; of `N` alone with
+   * `bare`.
+   */
   procPath(fd: number, bare = false): number {
     let at = PATH;
     if (!bare) for (const character of '/proc/self/fd/') this.bytes[at++] = character.charCodeAt(0);
@@ -224,7 +234,10 @@ export class Host implements Disposable {
     return this.#address + EMPTY;
   }
 
-  /** The file `name` of the directory `parent`, for its attributes and as a parent only; links are not followed. */
+  /**
+   * The file `name` of the directory `parent`, for its attributes and as a parent only; links are
+   * not followed.
+   */
   openPath(parent: number, name: number): number {
     return this.#openat2(parent, name, O_PATH | O_NOFOLLOW, 0);
   }
@@ -248,8 +261,8 @@ export class Host implements Disposable {
   }
 
   /**
-   * Opens the regular file of an O_PATH descriptor. The caller has checked its type. Does not wait for another process's
-   * lease on it.
+   * Opens the regular file of an O_PATH descriptor. The caller has checked its type. Does not wait
+   * for another process's lease on it.
    */
   reopen(fd: number, flags: number): number {
     const all = flags | libc.O_NONBLOCK | libc.O_CLOEXEC;
@@ -268,7 +281,10 @@ export class Host implements Disposable {
     );
   }
 
-  /** Fills {@link STATX} with the file `name`, one name, of the directory `parent`; links are not followed. */
+  /**
+   * Fills {@link STATX} with the file `name`, one name, of the directory `parent`; links are not
+   * followed.
+   */
   statxName(parent: number, name: number): number {
     return this.call(
       SYS_STATX,
@@ -280,7 +296,10 @@ export class Host implements Disposable {
     );
   }
 
-  /** Runs `act`, which creates files, as a user and with a umask. The user applies only if {@link canSwitchUser}. */
+  /**
+   * Runs `act`, which creates files, as a user and with a umask. The user applies only if
+   * {@link canSwitchUser}.
+   */
   as(uid: number, gid: number, umask: number, act: () => number): number {
     const switches = this.canSwitchUser && (uid !== 0 || gid !== 0);
     const before = this.call(SYS_UMASK, umask);

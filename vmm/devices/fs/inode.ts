@@ -23,7 +23,10 @@ export interface Inode {
   readonly birthNanoseconds: number;
   /** S_IFREG, S_IFDIR, ... */
   readonly type: number;
-  /** Undefined for the share's root, and for a file whose known name was removed; its descriptor stays open. */
+  /**
+   * Undefined for the share's root, and for a file whose known name was removed; its descriptor
+   * stays open.
+   */
   parent: Inode | undefined;
   /** Bytes as Latin-1. */
   name: string;
@@ -38,7 +41,9 @@ export interface Inode {
   /** Index in the clock of closable descriptors, or -1. */
   place: number;
   recentlyUsed: boolean;
-  /** Size and times at the guest's last open, if the file had not changed just before; else empty. */
+  /**
+   * Size and times at the guest's last open, if the file had not changed just before; else empty.
+   */
   stamp: string;
 }
 

@@ -1,7 +1,8 @@
-// The files that the guest knows by number (FUSE nodes). A file is remembered as a name in a remembered directory, and by
-// what identifies it: device, inode number and time of birth. A descriptor is opened when needed, one name at a time down
-// from the share's own, and closed when there are too many. If the name means another file by then, the result is ESTALE,
-// and the guest looks the name up again.
+// The files that the guest knows by number (FUSE nodes). A file is remembered as a name in a
+// remembered directory, and by what identifies it: device, inode number and time of birth. A
+// descriptor is opened when needed, one name at a time down from the share's own, and closed when
+// there are too many. If the name means another file by then, the result is ESTALE, and the guest
+// looks the name up again.
 import { constants } from 'node:os';
 import { type Host, S_IFMT, STATX_BTIME, STATX_DEV_MAJOR, STATX_DEV_MINOR, STATX_INO, STATX_MODE } from './host.js';
 import { type Inode, openDescriptor, type Share } from './inode.js';
@@ -92,7 +93,10 @@ export class Inodes {
     };
   }
 
-  /** Returns true if {@link STATX} describes this file, and not another file with the same inode number. */
+  /**
+   * Returns true if {@link STATX} describes this file, and not another file with the same inode
+   * number.
+   */
   #isOf(inode: Inode): boolean {
     return (
       inode.type === (this.#host.stat(STATX_MODE) & S_IFMT) &&
@@ -108,7 +112,10 @@ export class Inodes {
     return inode !== undefined && this.#isOf(inode) ? inode : undefined;
   }
 
-  /** The inode, known or new, of the file of {@link STATX}, `name` in `parent`. Undefined if there are too many. */
+  /**
+   * The inode, known or new, of the file of {@link STATX}, `name` in `parent`. Undefined if there
+   * are too many.
+   */
   adopt(parent: Inode, name: string): Inode | undefined {
     const { share } = parent;
     const known = share.inodes.get(this.#key(share));
@@ -120,7 +127,8 @@ export class Inodes {
     const inode = this.#fromStat(share, this.#nextNode++, parent, name);
     parent.users++;
     this.#byNode.set(inode.node, inode);
-    // The file that had the inode number before is gone from the host. The guest's node of it stays, and is stale.
+    // The file that had the inode number before is gone from the host. The guest's node of it
+    // stays, and is stale.
     share.inodes.set(inode.key, inode);
     return inode;
   }
@@ -135,7 +143,9 @@ export class Inodes {
     if (before !== undefined) this.#unuse(before);
   }
 
-  /** The inode's known name was removed. Its descriptor, which the caller has opened, stays open. */
+  /**
+   * The inode's known name was removed. Its descriptor, which the caller has opened, stays open.
+   */
   unnamed(inode: Inode): void {
     const { parent } = inode;
     if (parent === undefined) return;
@@ -183,7 +193,10 @@ export class Inodes {
     }
   }
 
-  /** Returns a descriptor of the inode, O_PATH or of an open file, valid until the next call; or the negative errno. */
+  /**
+   * Returns a descriptor of the inode, O_PATH or of an open file, valid until the next call; or the
+   * negative errno.
+   */
   descriptor(inode: Inode): number {
     inode.recentlyUsed = true;
     const open = openDescriptor(inode);
@@ -260,7 +273,10 @@ export class Inodes {
     inode.place = -1;
   }
 
-  /** Closes a descriptor that was not used recently, except that of `keep`. Returns false if all must stay open. */
+  /**
+   * Closes a descriptor that was not used recently, except that of `keep`. Returns false if all
+   * must stay open.
+   */
   #closeOne(keep: Inode): boolean {
     for (let left = 2 * this.#clock.length; left > 0; left--) {
       this.#hand = (this.#hand + 1) % this.#clock.length;
@@ -332,7 +348,10 @@ export class Inodes {
   }
 }
 
-/** Turns errors of a name that is gone or has changed into ESTALE: the guest's knowledge is out of date. */
+/**
+ * Turns errors of a name that is gone or has changed into ESTALE: the guest's knowledge is out of
+ * date.
+ */
 function staleIfGone(error: number): number {
   return error === -ENOENT || error === -ENOTDIR || error === -ELOOP || error === -EXDEV ? -ESTALE : error;
 }

@@ -36,7 +36,10 @@ interface NamedEntry {
   length: number;
 }
 
-/** Finds the entry that the name at `at` in the directory `node` names. Returns it or the negative errno. */
+/**
+ * Finds the entry that the name at `at` in the directory `node` names. Returns it or the negative
+ * errno.
+ */
 function findEntry(session: Session, node: number, at: number): NamedEntry | number {
   const length = session.nameLength(at);
   if (length < 0) return length;
@@ -127,8 +130,9 @@ export function readlink(session: Session, node: number): number {
 }
 
 /**
- * Returns the inode of the file with this name, with its descriptor open: the file may be about to lose its name while the
- * guest has it open or as a working directory. Undefined if there is no such file, or the guest does not know it.
+ * Returns the inode of the file with this name, with its descriptor open: the file may be about to
+ * lose its name while the guest has it open or as a working directory. Undefined if there is no
+ * such file, or the guest does not know it.
  */
 function holdFileAt(session: Session, { directory, fd, address }: NamedEntry): Inode | undefined {
   if (session.host.statxName(fd, address) < 0) return undefined;

@@ -3,7 +3,10 @@
 /** The owner, in the guest, of files that belong to other host users (Linux, overflowuid). */
 export const NOBODY = 65534;
 
-/** The host user whose files belong to root in the guest. Without one, users are the same on both sides. */
+/**
+ * The host user whose files belong to root in the guest. Without one, users are the same on both
+ * sides.
+ */
 export interface Owner {
   uid: number;
   gid: number;

@@ -1,6 +1,7 @@
-// The FUSE server: reads a request from a descriptor chain and writes the reply into it. The guest sees a directory of the
-// shares, `0`, `1`, ... Where the host's file system changes, the guest's does too (FUSE_SUBMOUNTS). A request is copied
-// out of guest memory before it is examined; only the data of reads and writes is transferred in place.
+// The FUSE server: reads a request from a descriptor chain and writes the reply into it. The guest
+// sees a directory of the shares, `0`, `1`, ... Where the host's file system changes, the guest's
+// does too (FUSE_SUBMOUNTS). A request is copied out of guest memory before it is examined; only
+// the data of reads and writes is transferred in place.
 import { constants } from 'node:os';
 import { SystemError } from '../../host/libc.js';
 import { MachineError, type ShareSpec } from '../../machine.js';
@@ -129,9 +130,15 @@ on(fuse.FUSE_BATCH_FORGET, 8, namespace.batchForget, NO_REPLY);
 on(fuse.FUSE_INTERRUPT, 8, () => 0, NO_REPLY);
 
 export interface FuseOptions {
-  /** Owner of the files. By default, users are the same as on the host if this process may create files as any user. */
+  /**
+   * Owner of the files. By default, users are the same as on the host if this process may create
+   * files as any user.
+   */
   owner?: Owner;
-  /** The most files remembered, descriptors for them, and open files. By default as many as the host allows. */
+  /**
+   * The most files remembered, descriptors for them, and open files. By default as many as the host
+   * allows.
+   */
   limits?: { inodes: number; descriptors: number; handles: number };
 }
 
@@ -197,8 +204,8 @@ export class FuseServer implements Disposable {
   }
 
   /**
-   * Serves the request in the chain. Returns the bytes written to it; -1 for an invalid request, or one without room
-   * for its reply.
+   * Serves the request in the chain. Returns the bytes written to it; -1 for an invalid request, or
+   * one without room for its reply.
    */
   serve(chain: DescriptorChain): number {
     const { readable, writable } = chain;
@@ -311,7 +318,9 @@ export class FuseServer implements Disposable {
     this.#minor = 0;
   }
 
-  /** Returns the state. Files without a name are not part of it: they end with their descriptors. */
+  /**
+   * Returns the state. Files without a name are not part of it: they end with their descriptors.
+   */
   save(): FuseState {
     const { inodes, handles } = this.#session;
     return { minor: this.#minor, nextNode: inodes.nextNode, inodes: inodes.save(), handles: handles.save() };
@@ -324,7 +333,10 @@ export class FuseServer implements Disposable {
     return fuseState(roots, firstNode(shares.length))(value);
   };
 
-  /** Restores a state of a server with the same shares. An open file whose name means another file now is lost: EBADF. */
+  /**
+   * Restores a state of a server with the same shares. An open file whose name means another file
+   * now is lost: EBADF.
+   */
   restore(state: FuseState): void {
     const { inodes, handles } = this.#session;
     this.clear();
@@ -351,7 +363,10 @@ function firstNode(shares: number): number {
   return fuse.FUSE_ROOT_ID + 1 + shares;
 }
 
-/** Limits by the host: half of the descriptors for files that the guest knows, half for files that it has open. */
+/**
+ * Limits by the host: half of the descriptors for files that the guest knows, half for files that
+ * it has open.
+ */
 function hostLimits(host: Host): { inodes: number; descriptors: number; handles: number } {
   const error = host.call(SYS_PRLIMIT64, 0, RLIMIT_NOFILE, 0, host.at(SCRATCH));
   const most = error < 0 ? 1024 : Number(host.view.getBigUint64(SCRATCH, true));

@@ -1,4 +1,5 @@
-// One FUSE session: the current request and its reply, in the arena, and the files that they refer to.
+// One FUSE session: the current request and its reply, in the arena, and the files that they refer
+// to.
 import { constants } from 'node:os';
 import { ATTR_OUT_SIZE, ENTRY_OUT_SIZE, FUSE_ATTR_SUBMOUNT, IN_HEADER_SIZE, OUT_HEADER_SIZE } from './fuse.js';
 import type { Handles } from './handles.js';
@@ -138,9 +139,9 @@ export class Session {
   }
 
   /**
-   * Returns true if the guest gives the files from here on a device number of their own: the host's device number changes
-   * here, so inode numbers may repeat. Otherwise false, for speed: Linux 6.1 reads `security.capability` at each write to
-   * such a file system.
+   * Returns true if the guest gives the files from here on a device number of their own: the host's
+   * device number changes here, so inode numbers may repeat. Otherwise false, for speed: Linux 6.1
+   * reads `security.capability` at each write to such a file system.
    */
   #isFileSystemRoot(inode: Inode): boolean {
     if (inode.type !== S_IFDIR) return false;
@@ -163,7 +164,9 @@ export class Session {
     return error < 0 ? error : this.putAttrOut(inode);
   }
 
-  /** Writes `struct fuse_entry_out` of {@link STATX} at `at` of the payload, and counts a lookup. */
+  /**
+   * Writes `struct fuse_entry_out` of {@link STATX} at `at` of the payload, and counts a lookup.
+   */
   putEntry(at: number, inode: Inode): number {
     const { words } = this.host;
     const to = (PAYLOAD + at) / 4;
@@ -177,7 +180,10 @@ export class Session {
     return ENTRY_OUT_SIZE;
   }
 
-  /** Replies with the entry `name`, at `address`, of the directory `parent`, whose descriptor is `fd`. */
+  /**
+   * Replies with the entry `name`, at `address`, of the directory `parent`, whose descriptor is
+   * `fd`.
+   */
   entryOf(parent: Inode, fd: number, address: number, name: string): number {
     const error = this.host.statxName(fd, address);
     if (error < 0) return error;

@@ -1,5 +1,5 @@
-// The saved state of a FUSE server and its checks. A state is trusted as little as the guest: it names files of a share
-// that are opened again.
+// The saved state of a FUSE server and its checks. A state is trusted as little as the guest: it
+// names files of a share that are opened again.
 import { constants } from 'node:fs';
 import { boolean, type Check, FieldError, integer, list, record, text, u32 } from '../../saved-state.js';
 import { FUSE_KERNEL_MINOR_VERSION, FUSE_LEAST_MINOR_VERSION } from './fuse.js';
@@ -100,7 +100,10 @@ export function fuseState(roots: readonly Inode[], firstNode: number): Check<Fus
 
 type KnownFile = Pick<Inode, 'type'> & { readOnly: boolean };
 
-/** Each inode has a node of its own, and is in a directory that comes before it. Returns all files by node. */
+/**
+ * Each inode has a node of its own, and is in a directory that comes before it. Returns all files
+ * by node.
+ */
 function checkInodes(
   { inodes, nextNode }: FuseState,
   roots: readonly Inode[],

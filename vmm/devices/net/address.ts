@@ -1,8 +1,11 @@
-// Addresses as four 32-bit words, most significant first: IPv6's own, and IPv4's as IPv6 maps them (RFC 4291, 2.5.5.2),
-// so that one comparison serves both. MAC addresses are six bytes.
+// Addresses as four 32-bit words, most significant first: IPv6's own, and IPv4's as IPv6 maps them
+// (RFC 4291, 2.5.5.2), so that one comparison serves both. MAC addresses are six bytes.
 import { isIPv4, isIPv6 } from 'node:net';
 
-/** Four words of an IPv6 or mapped IPv4 address. Functions that are given words and `at` read the four from there. */
+/**
+ * Four words of an IPv6 or mapped IPv4 address. Functions that are given words and `at` read the
+ * four from there.
+ */
 export type Address = Uint32Array;
 
 const IPV4_MAPPED = 0xffff;
@@ -53,7 +56,10 @@ export function parseRange(text: string): AddressRange {
   return { address, prefix: offset + prefix };
 }
 
-/** Returns true if the range contains the address at `at`. A range of IPv6 never contains an IPv4 address. */
+/**
+ * Returns true if the range contains the address at `at`. A range of IPv6 never contains an IPv4
+ * address.
+ */
 export function isInRange({ address, prefix }: AddressRange, words: Uint32Array, at = 0): boolean {
   if (prefix < IPV4_OFFSET && isIPv4Address(words, at)) return false;
   let left = prefix;
@@ -78,7 +84,10 @@ export function isIPv4Address(words: Uint32Array, at = 0): boolean {
   return words[at] === 0 && words[at + 1] === 0 && words[at + 2] === IPV4_MAPPED;
 }
 
-/** Returns true for an address of fe80::/10. @throws RangeError for text that is not an IP address */
+/**
+ * Returns true for an address of fe80::/10.
+ * @throws RangeError for text that is not an IP address
+ */
 export function isLinkLocal(text: string): boolean {
   const [first = 0] = parseAddress(text);
   return first >>> 22 === 0xfe80 >>> 6;

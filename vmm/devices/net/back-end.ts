@@ -5,7 +5,10 @@ import type { NetHeader } from './header.js';
 /** Bytes before a frame's copied part, where a back end may write a header. */
 export const HEADROOM = 16;
 
-/** An outgoing frame. Its beginning was copied out of guest memory and checked; the rest is in the guest's buffers. */
+/**
+ * An outgoing frame. Its beginning was copied out of guest memory and checked; the rest is in the
+ * guest's buffers.
+ */
 export interface CheckedFrame {
   /** Settled: see {@link NetHeader.settle}. */
   header: NetHeader;
@@ -23,9 +26,11 @@ export interface CheckedFrame {
 
 export interface FrameReceiver {
   /**
-   * Takes a frame for the guest: `length` bytes from `start` of `bytes`, which are valid during the call only. `header`
-   * describes pending checksums and segmentation; the receiver writes its `num_buffers`.
-   * @returns false if the guest has no room: the back end keeps the frame until {@link NetBackEnd.resume}
+   * Takes a frame for the guest: `length` bytes from `start` of `bytes`, which are valid during the
+   * call only. `header` describes pending checksums and segmentation; the receiver writes its
+   * `num_buffers`.
+   * @returns false if the guest has no room: the back end keeps the frame until
+   * {@link NetBackEnd.resume}
    */
   receive(header: Uint8Array, bytes: Uint8Array, start: number, length: number): boolean;
   /** Notifies the guest of the frames received since the last call. */

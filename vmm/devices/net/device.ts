@@ -1,6 +1,7 @@
-// The network device (virtio 1.2, 5.1 "Network Device"): one pair of queues, checksum and segmentation offloads,
-// mergeable receive buffers. Each of the guest's frames must pass the policy (policy.ts) before it reaches the back end.
-// The policy examines a copy of the headers, which the guest cannot change afterwards.
+// The network device (virtio 1.2, 5.1 "Network Device"): one pair of queues, checksum and
+// segmentation offloads, mergeable receive buffers. Each of the guest's frames must pass the policy
+// (policy.ts) before it reaches the back end. The policy examines a copy of the headers, which the
+// guest cannot change afterwards.
 
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
@@ -59,7 +60,10 @@ const MAC_LENGTH = 6;
 
 /** Ethernet header and the largest IP packet. */
 const MAX_FRAME = 65535 + ETHERNET_HEADER;
-/** A frame of up to this many bytes is copied whole; a DNS query is no longer. Of a larger one, the headers are copied. */
+/**
+ * A frame of up to this many bytes is copied whole; a DNS query is no longer. Of a larger one, the
+ * headers are copied.
+ */
 const COPIED = 2048;
 
 export interface NetOptions {
@@ -106,7 +110,10 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
   #merges = false;
   #received = false;
 
-  /** Takes ownership of the back end. @throws RangeError for an invalid address; libc.SystemError */
+  /**
+   * Takes ownership of the back end.
+   * @throws RangeError for an invalid address; libc.SystemError
+   */
   constructor({ spec, backEnd, onRefusal, loop }: NetOptions) {
     this.spec = spec;
     this.#backEnd = backEnd;
@@ -195,7 +202,10 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     return this.#backEnd.busy || this.#peers?.busy === true;
   }
 
-  /** Sends up to as many frames as the queue's size, and defers the rest to the next turn of the event loop. */
+  /**
+   * Sends up to as many frames as the queue's size, and defers the rest to the next turn of the
+   * event loop.
+   */
   #transmit(): void {
     const context = this.#context;
     const queue = context?.queues[TRANSMIT];
@@ -252,7 +262,10 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     else this.#peers?.send(link, checked);
   }
 
-  /** Answers a DNS query for a peer's name in place of the resolver. Returns false for any other frame. */
+  /**
+   * Answers a DNS query for a peer's name in place of the resolver. Returns false for any other
+   * frame.
+   */
   #answersName(peers: Peers, copied: number): boolean {
     const frame = this.#frame;
     if (!this.#policy.isQuery(frame) || frame.end > copied) return false;
@@ -267,7 +280,10 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     return true;
   }
 
-  /** Takes a message from a peer, which is trusted as little as the guest. Returns false if the guest has no room. */
+  /**
+   * Takes a message from a peer, which is trusted as little as the guest. Returns false if the
+   * guest has no room.
+   */
   #receivePeer(link: Link, bytes: Uint8Array, length: number): boolean {
     const frame = this.#frame;
     frame.parse(bytes, NET_HEADER, length - NET_HEADER);
@@ -296,7 +312,10 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     return true;
   }
 
-  /** Writes a frame into one buffer of the guest, or several with merging. Returns false if there are not enough. */
+  /**
+   * Writes a frame into one buffer of the guest, or several with merging. Returns false if there
+   * are not enough.
+   */
   #deliver(header: Uint8Array, bytes: Uint8Array, start: number, length: number): boolean {
     const queue = this.#context?.queues[RECEIVE];
     const first = this.#first;
@@ -330,7 +349,10 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     return true;
   }
 
-  /** Takes a chain for a received frame. Returns false, and asks the driver for a kick, if there is none. */
+  /**
+   * Takes a chain for a received frame. Returns false, and asks the driver for a kick, if there is
+   * none.
+   */
   #popRoom(queue: Virtqueue, chain: DescriptorChain): boolean {
     return queue.pop(chain) || (queue.enableKicks() && queue.pop(chain));
   }

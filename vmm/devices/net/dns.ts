@@ -1,5 +1,5 @@
-// The DNS messages (RFC 1035) that a policy of names needs: the single question of a query, and the addresses in an
-// answer. A message with any part that is not understood is rejected.
+// The DNS messages (RFC 1035) that a policy of names needs: the single question of a query, and the
+// addresses in an answer. A message with any part that is not understood is rejected.
 import { u16, u32 } from './frame.js';
 
 export const DNS_PORT = 53;
@@ -22,7 +22,10 @@ const CLASS_IN = 1;
 
 const MAX_NAME = 255;
 const MAX_RECORDS = 256;
-/** Longest options of a query (RFC 6891): long enough for a cookie (RFC 7873), too short to smuggle data. */
+/**
+ * Longest options of a query (RFC 6891): long enough for a cookie (RFC 7873), too short to smuggle
+ * data.
+ */
 const MAX_OPTIONS = 48;
 /** Flags that an answer copies from the query: opcode, recursion desired, checking disabled. */
 const KEPT_FLAGS = 0x7910;
@@ -43,7 +46,9 @@ export interface ResolvedAddress {
   timeToLive: number;
 }
 
-/** The question of a query; undefined unless it has one question and nothing more than EDNS options. */
+/**
+ * The question of a query; undefined unless it has one question and nothing more than EDNS options.
+ */
 export function parseQuery(message: Uint8Array): Question | undefined {
   if (message.length < HEADER || message.length > MAX_MESSAGE) return undefined;
   if ((u16(message, 2) & (FLAG_RESPONSE | OPCODE)) !== 0) return undefined;
@@ -53,7 +58,9 @@ export function parseQuery(message: Uint8Array): Question | undefined {
   return optionsEnd(message, question.end, additional) === message.length ? question : undefined;
 }
 
-/** The end of the OPT record at `at`; `at` itself if no record is announced; -1 for another record. */
+/**
+ * The end of the OPT record at `at`; `at` itself if no record is announced; -1 for another record.
+ */
 function optionsEnd(message: Uint8Array, at: number, count: number): number {
   if (count === 0) return at;
   if (at + 11 > message.length || message[at] !== 0 || u16(message, at + 1) !== TYPE_OPT) return -1;
@@ -69,8 +76,8 @@ function parseQuestion(message: Uint8Array): Question | undefined {
 }
 
 /**
- * The addresses in an answer to `question`, for its name or for the names that it is an alias of. Empty for an answer to
- * another question, for a refusal, and for an invalid message.
+ * The addresses in an answer to `question`, for its name or for the names that it is an alias of.
+ * Empty for an answer to another question, for a refusal, and for an invalid message.
  */
 export function parseAnswer(message: Uint8Array, question: Question): ResolvedAddress[] {
   if (message.length < HEADER) return [];
@@ -144,7 +151,10 @@ function readName(message: Uint8Array, start: number, before: number): { text: s
   return undefined;
 }
 
-/** A label in lower case. Undefined unless it has letters, digits, hyphens and underscores only, as rules have. */
+/**
+ * A label in lower case. Undefined unless it has letters, digits, hyphens and underscores only, as
+ * rules have.
+ */
 function readLabel(message: Uint8Array, at: number, size: number): string | undefined {
   const label = Buffer.from(message.buffer, message.byteOffset + at, size)
     .toString('latin1')
@@ -155,7 +165,9 @@ function readLabel(message: Uint8Array, at: number, size: number): string | unde
 /** Time to live of our answers in seconds. A name may move to another peer at any time. */
 const OWN_TIME = 5;
 
-/** The answer to a query: those of the addresses, of 4 or 16 bytes, that have the type asked for. */
+/**
+ * The answer to a query: those of the addresses, of 4 or 16 bytes, that have the type asked for.
+ */
 export function answerQuery(message: Uint8Array, question: Question, addresses: readonly Uint8Array[]): Uint8Array {
   const records = addresses
     .filter(({ length }) => question.type === (length === 4 ? TYPE_A : TYPE_AAAA))
@@ -178,7 +190,8 @@ export function answerQuery(message: Uint8Array, question: Question, addresses: 
 }
 
 /**
- * A resolver's answer REFUSED: the query's question and that code. Undefined for a message without a header.
+ * A resolver's answer REFUSED: the query's question and that code. Undefined for a message without
+ * a header.
  */
 export function refuseQuery(message: Uint8Array): Uint8Array | undefined {
   if (message.length < HEADER) return undefined;

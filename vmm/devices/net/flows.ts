@@ -1,11 +1,14 @@
-// The flows that the policy allowed: TCP connections and pairs of UDP ports. Replies to an allowed remote end pass, and a
-// TCP segment of no connection does not. The table has a fixed size and allocates nothing: it has sets of four entries,
-// in which a new flow replaces the least recently seen one. A guest that fills the table loses only its own flows.
+// The flows that the policy allowed: TCP connections and pairs of UDP ports. Replies to an allowed
+// remote end pass, and a TCP segment of no connection does not. The table has a fixed size and
+// allocates nothing: it has sets of four entries, in which a new flow replaces the least recently
+// seen one. A guest that fills the table loses only its own flows.
 import type { Frame } from './frame.js';
 
 const SETS = 4096;
 const WAYS = 4;
-/** Words of an entry: remote address, ports (the guest's in the high half), kind, time last seen. */
+/**
+ * Words of an entry: remote address, ports (the guest's in the high half), kind, time last seen.
+ */
 const WORDS = 7;
 const PORTS = 4;
 const KIND = 5;
@@ -15,7 +18,8 @@ export class Flows {
   readonly #entries = new Uint32Array(SETS * WAYS * WORDS);
 
   /**
-   * Returns true if the frame belongs to a flow that was last seen at most `patience` seconds ago, and updates that time.
+   * Returns true if the frame belongs to a flow that was last seen at most `patience` seconds ago,
+   * and updates that time.
    * @param outgoing the guest sends the frame
    * @param now in seconds, above 0
    */

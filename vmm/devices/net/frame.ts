@@ -1,10 +1,14 @@
-// The headers of an Ethernet frame from or to a guest: Ethernet, ARP (RFC 826), IPv4 (RFC 791), IPv6 (RFC 8200),
-// TCP (RFC 9293), UDP (RFC 768), ICMP echo (RFC 792, RFC 4443) and neighbour discovery (RFC 4861). A frame with
-// anything else is rejected: fragments, IPv4 options, IPv6 extension headers, other protocols. The parser checks the
-// frame's length before it reads a header, so reads are in bounds.
+// The headers of an Ethernet frame from or to a guest: Ethernet, ARP (RFC 826), IPv4 (RFC 791),
+// IPv6 (RFC 8200), TCP (RFC 9293), UDP (RFC 768), ICMP echo (RFC 792, RFC 4443) and neighbour
+// discovery (RFC 4861). A frame with anything else is rejected: fragments, IPv4 options, IPv6
+// extension headers, other protocols. The parser checks the frame's length before it reads a
+// header, so reads are in bounds.
 import { isIPv4Address } from './address.js';
 
-/** The longest headers of a frame in bytes: Ethernet, IPv6, TCP with options. ARP and NDP are shorter. */
+/**
+ * The longest headers of a frame in bytes: Ethernet, IPv6, TCP with options. ARP and NDP are
+ * shorter.
+ */
 export const MAX_HEADERS = 14 + 40 + 60;
 export const ETHERNET_HEADER = 14;
 
@@ -74,8 +78,8 @@ export class Frame {
   }
 
   /**
-   * Parses the frame of `length` bytes at `start` of `bytes`, which holds at least the first {@link MAX_HEADERS} bytes
-   * of a longer frame. The fields' offsets are relative to `start`.
+   * Parses the frame of `length` bytes at `start` of `bytes`, which holds at least the first
+   * {@link MAX_HEADERS} bytes of a longer frame. The fields' offsets are relative to `start`.
    * @returns false if the kind is `other`
    */
   parse(bytes: Uint8Array, start: number, length: number): boolean {

@@ -1,6 +1,7 @@
-// The header before each frame of a virtio-net device (virtio 1.2, 5.1.6 "Device Operation"): the pending checksum and
-// segmentation. The driver's header is never passed on. It is checked against the frame and rebuilt, because completing a
-// checksum writes two bytes at an offset that the header gives.
+// The header before each frame of a virtio-net device (virtio 1.2, 5.1.6 "Device Operation"): the
+// pending checksum and segmentation. The driver's header is never passed on. It is checked against
+// the frame and rebuilt, because completing a checksum writes two bytes at an offset that the
+// header gives.
 import { type Frame, TCP, UDP, u16 } from './frame.js';
 
 /** `struct virtio_net_hdr` with `num_buffers`. */
@@ -66,7 +67,8 @@ export class NetHeader {
 }
 
 /**
- * Adds the Internet checksum's sum (RFC 1071) over `length` bytes to `sum`. {@link foldChecksum} makes a checksum of it.
+ * Adds the Internet checksum's sum (RFC 1071) over `length` bytes to `sum`. {@link foldChecksum}
+ * makes a checksum of it.
  */
 export function addChecksum(bytes: Uint8Array, start: number, length: number, sum = 0): number {
   let total = sum;

@@ -1,7 +1,8 @@
-// The host's ports that are published for the guest: checked, and chosen where any free port will do. passt binds them
-// itself a moment later. Until then, a socket that is bound but does not listen reserves each port. passt can bind beside
-// it, because both sockets have SO_REUSEADDR (socket(7)), but the kernel does not choose the port for a bind to port 0.
-// So two processes that choose at the same time never get the same port.
+// The host's ports that are published for the guest: checked, and chosen where any free port will
+// do. passt binds them itself a moment later. Until then, a socket that is bound but does not
+// listen reserves each port. passt can bind beside it, because both sockets have SO_REUSEADDR
+// (socket(7)), but the kernel does not choose the port for a bind to port 0. So two processes that
+// choose at the same time never get the same port.
 import * as libc from '../../host/libc.js';
 import { MachineError, type PublishedPorts } from '../../machine.js';
 import { isIPv4Address, parseAddress } from './address.js';
@@ -117,7 +118,8 @@ function bindSocket(protocol: Protocol, text: string, port: number): number {
   if (fd < 0) throw unavailable(protocol, text, port, libc.errno());
   const one = Int32Array.of(1);
   if (family === libc.AF_INET6) libc.setsockopt(fd, libc.IPPROTO_IPV6, libc.IPV6_V6ONLY, one, 4);
-  // Connections in TIME_WAIT must not block the port. A datagram socket of another process must, even with SO_REUSEADDR.
+  // Connections in TIME_WAIT must not block the port. A datagram socket of another process must,
+  // even with SO_REUSEADDR.
   if (protocol === 'tcp') libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_REUSEADDR, one, 4);
   if (libc.bind(fd, address, address.length) < 0) {
     const errno = libc.errno();

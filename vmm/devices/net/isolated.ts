@@ -1,5 +1,6 @@
-// The back end of a guest whose networks are all internal. It drops every frame except ARP requests: the guest sends its
-// peers' frames to the gateway, so the back end answers for the gateway's address (RFC 826).
+// The back end of a guest whose networks are all internal. It drops every frame except ARP
+// requests: the guest sends its peers' frames to the gateway, so the back end answers for the
+// gateway's address (RFC 826).
 import { type CheckedFrame, type FrameReceiver, HEADROOM, type NetBackEnd } from './back-end.js';
 import { ETHERNET_HEADER, ETHERTYPE_ARP, u16 } from './frame.js';
 import { NET_HEADER } from './header.js';

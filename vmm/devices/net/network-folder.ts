@@ -1,5 +1,5 @@
-// The folder of a private network. It has the members' sockets, each named by its guest's IPv4 address, and symbolic links
-// from the guests' names to these addresses.
+// The folder of a private network. It has the members' sockets, each named by its guest's IPv4
+// address, and symbolic links from the guests' names to these addresses.
 import { existsSync, readdirSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import * as libc from '../../host/libc.js';

@@ -5,7 +5,11 @@ import { isLinkLocal } from './address.js';
 
 const NETMASK = 24;
 
-/** passt's arguments. @param ports with the chosen ports @throws RangeError if the guest has no address */
+/**
+ * passt's arguments.
+ * @param ports with the chosen ports
+ * @throws RangeError if the guest has no address
+ */
 export function passtArguments(spec: NetworkSpec, backEnd: PasstSpec, ports: readonly PublishedPorts[]): string[] {
   const [address, ...more] = spec.addresses.filter((text) => !isLinkLocal(text));
   if (address === undefined) throw new RangeError('the guest has no address');

@@ -6,14 +6,17 @@ import { addChecksum, foldChecksum } from './header.js';
 
 const IPV6_HEADER = 40;
 const ADVERTISEMENT = 24;
-/** The hop limit that neighbour discovery requires: no router forwards it unchanged (RFC 4861, 7.1). */
+/**
+ * The hop limit that neighbour discovery requires: no router forwards it unchanged (RFC 4861, 7.1).
+ */
 const HOP_LIMIT = 255;
 /** The flag Override of an advertisement. */
 const OVERRIDE = 0x20;
 
 /**
- * The frames. The first, if the guest has IPv6, announces its link-local address: passt sends it what comes from the
- * host's loopback address. The last is an ARP request, whose reply shows that passt is serving.
+ * The frames. The first, if the guest has IPv6, announces its link-local address: passt sends it
+ * what comes from the host's loopback address. The last is an ARP request, whose reply shows that
+ * passt is serving.
  */
 export function greeting(spec: NetworkSpec): Uint8Array[] {
   const local = spec.addresses.find(isLinkLocal);
@@ -22,7 +25,9 @@ export function greeting(spec: NetworkSpec): Uint8Array[] {
   return [...(isDual ? [advertisement(spec, local, gateway)] : []), arpRequest(spec)];
 }
 
-/** An unsolicited neighbour advertisement of the guest's address (RFC 4861, 4.4). It has no reply. */
+/**
+ * An unsolicited neighbour advertisement of the guest's address (RFC 4861, 4.4). It has no reply.
+ */
 function advertisement({ mac, gatewayMac }: NetworkSpec, address: string, gateway: string): Uint8Array {
   const header = ETHERNET_HEADER;
   const message = header + IPV6_HEADER;

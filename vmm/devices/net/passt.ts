@@ -1,6 +1,7 @@
-// passt(1) as a network device's back end: a child of the machine process that turns the guest's connections into sockets
-// of the host. Frames go over a stream socket, each after its length (32 bits, big-endian), like QEMU's `-netdev stream`.
-// passt confines itself (namespaces, seccomp), and exits when its socket closes.
+// passt(1) as a network device's back end: a child of the machine process that turns the guest's
+// connections into sockets of the host. Frames go over a stream socket, each after its length (32
+// bits, big-endian), like QEMU's `-netdev stream`. passt confines itself (namespaces, seccomp), and
+// exits when its socket closes.
 import { type ChildEnd, ChildProcess, findProgram } from '../../host/child-process.js';
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
@@ -57,7 +58,11 @@ export class PasstBackEnd implements NetBackEnd {
   /** The guest has no room. */
   #full = false;
 
-  /** Starts passt. @throws MachineError `no-network` if it is not installed, or a port of the host is not available */
+  /**
+   * Starts passt.
+   * @throws MachineError `no-network` if it is not installed, or a port of the host is not
+   * available
+   */
   constructor(spec: NetworkSpec, backEnd: PasstSpec, options: PasstOptions) {
     this.#options = options;
     this.#loop = options.loop;
@@ -113,7 +118,8 @@ export class PasstBackEnd implements NetBackEnd {
 
   #watch(): void {
     if (this.#down) return;
-    // Frames are dropped until the guest's driver is ready: passt then sends only what remote hosts sent unasked.
+    // Frames are dropped until the guest's driver is ready: passt then sends only what remote hosts
+    // sent unasked.
     this.#loop.modify(this.#fd, (this.#full ? 0 : libc.EPOLLIN) | (this.busy ? libc.EPOLLOUT : 0));
   }
 
@@ -180,7 +186,8 @@ export class PasstBackEnd implements NetBackEnd {
     const total = LENGTH + length;
     const written = Math.max(libc.writev(this.#fd, this.#iovecs, count), 0);
     if (written === total) return;
-    // A frame that was begun must be finished, as soon as there is room. On an error, a frame that was not begun is dropped.
+    // A frame that was begun must be finished, as soon as there is room. On an error, a frame that
+    // was not begun is dropped.
     if (written === 0 && libc.errno() !== libc.EAGAIN) return;
     const unsent = this.#unsent;
     unsent.set(bytes.subarray(start, HEADROOM + copied));

@@ -1,11 +1,12 @@
-// The private networks of a guest. Its peers are the network devices of other machines, connected directly, without a
-// switch. A network is a folder that only one user can access. Each member listens there on a SOCK_SEQPACKET socket named
-// after its guest's IPv4 address, and a link is a connection between two members. A message is virtio's header and a
-// frame; the first message of a connection is the connecting member's address. A member that dies leaves a dead socket.
+// The private networks of a guest. Its peers are the network devices of other machines, connected
+// directly, without a switch. A network is a folder that only one user can access. Each member
+// listens there on a SOCK_SEQPACKET socket named after its guest's IPv4 address, and a link is a
+// connection between two members. A message is virtio's header and a frame; the first message of a
+// connection is the connecting member's address. A member that dies leaves a dead socket.
 //
-// The guest sends all its frames to its gateway, so peers need no neighbour discovery and may come and go while the guest
-// runs. The sending device routes a packet by its IP address, and the receiving device fills in the hardware addresses
-// that its guest knows.
+// The guest sends all its frames to its gateway, so peers need no neighbour discovery and may come
+// and go while the guest runs. The sending device routes a packet by its IP address, and the
+// receiving device fills in the hardware addresses that its guest knows.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { messageOf } from '../../../errors/index.js';
@@ -24,7 +25,9 @@ const MAX_IOVECS = 257;
 const MAX_MESSAGE = NET_HEADER + 65535 + 14;
 /** Messages of a link in one turn of the event loop. */
 const BATCH = 64;
-/** Milliseconds that a peer has to make room for a frame. All of the guest's frames wait meanwhile. */
+/**
+ * Milliseconds that a peer has to make room for a frame. All of the guest's frames wait meanwhile.
+ */
 const PATIENCE = 20;
 const HELLO = 4;
 const BACKLOG = 64;
@@ -35,7 +38,10 @@ export interface Link {
   readonly folder: string;
   /** The peer's IPv4 address; 0 until its first message. */
   address: number;
-  /** The peer did not make room in time. Frames that find no room are dropped at once, until one is sent. */
+  /**
+   * The peer did not make room in time. Frames that find no room are dropped at once, until one is
+   * sent.
+   */
   stalled: boolean;
 }
 
@@ -43,9 +49,14 @@ export interface PeersOptions {
   loop: EventLoop;
   /** The guest's IPv4 address. */
   address: string;
-  /** Ranges of the members' addresses. The last word of each address is the member's IPv4 address. */
+  /**
+   * Ranges of the members' addresses. The last word of each address is the member's IPv4 address.
+   */
   ranges: readonly string[];
-  /** Takes a peer's message: header and frame. Returns false if there is no room, until {@link Peers.resume}. */
+  /**
+   * Takes a peer's message: header and frame. Returns false if there is no room, until
+   * {@link Peers.resume}.
+   */
   onMessage(link: Link, bytes: Uint8Array, length: number): boolean;
   /** All available messages were received. */
   onFlush(): void;
@@ -87,7 +98,10 @@ export class Peers implements Disposable {
     return this.#waiting !== undefined;
   }
 
-  /** Joins a network. @throws MachineError `no-network` if another member has the address, or the folder is unusable */
+  /**
+   * Joins a network.
+   * @throws MachineError `no-network` if another member has the address, or the folder is unusable
+   */
   join(network: PeerNetwork): void {
     const { folder, names } = network;
     if (this.#members.has(folder)) return;
@@ -120,7 +134,10 @@ export class Peers implements Disposable {
     removeMember(folder, this.#options.address, member.network.names);
   }
 
-  /** Returns the link to the peer with this address, connecting if necessary; undefined if there is no such peer. */
+  /**
+   * Returns the link to the peer with this address, connecting if necessary; undefined if there is
+   * no such peer.
+   */
   find(destination: Uint32Array): Link | undefined {
     if (this.#members.size === 0) return undefined;
     const word = destination[3]!;
@@ -128,7 +145,10 @@ export class Peers implements Disposable {
     return this.#byAddress.get(word) ?? this.#connect(word);
   }
 
-  /** Returns the address of a live member by its name, `web` or `web.network`; undefined if there is none. */
+  /**
+   * Returns the address of a live member by its name, `web` or `web.network`; undefined if there is
+   * none.
+   */
   resolve(name: string): Uint32Array | undefined {
     for (const [folder, { network }] of this.#members) {
       const suffix = `.${network.name.toLowerCase()}`;

@@ -1,5 +1,6 @@
-// What a guest may send. Each of its frames is examined, and passes only if it is understood and allowed. Frames to the
-// guest are examined too: for connections that they open, and for answers of the resolver.
+// What a guest may send. Each of its frames is examined, and passes only if it is understood and
+// allowed. Frames to the guest are examined too: for connections that they open, and for answers of
+// the resolver.
 import type { NetworkRule, NetworkSpec, RefusalReason } from '../../machine.js';
 import {
   type Address,
@@ -88,7 +89,8 @@ export class Policy {
 
   /**
    * Returns the reason to refuse one of the guest's frames; undefined if it may pass.
-   * @param toPeer the frame is for a peer in a private network, where everything is allowed as on a cable
+   * @param toPeer the frame is for a peer in a private network, where everything is allowed as on a
+   * cable
    * @param bytes the frame's headers, or the whole frame if it has at most `whole` bytes
    * @param now in seconds, above 0
    */
@@ -112,7 +114,10 @@ export class Policy {
     return isHeard && isOneOf(this.#gateways, frame.destination) ? undefined : 'next-hop';
   }
 
-  /** Neighbour discovery: the guest may ask for the gateway's address, and announce its own to the gateway. */
+  /**
+   * Neighbour discovery: the guest may ask for the gateway's address, and announce its own to the
+   * gateway.
+   */
   #discovery(frame: Frame, bytes: Uint8Array, isForGateway: boolean): RefusalReason | undefined {
     const { destination, target } = frame;
     // The only hardware address in a message must be the guest's own.
@@ -172,8 +177,9 @@ export class Policy {
   }
 
   /**
-   * Judges a query to the guest's resolver, whose address needs no rule. If rules restrict names, the query must be
-   * understood and ask for an allowed name. Otherwise the guest could send data to anyone in the names that it queries.
+   * Judges a query to the guest's resolver, whose address needs no rule. If rules restrict names,
+   * the query must be understood and ask for an allowed name. Otherwise the guest could send data
+   * to anyone in the names that it queries.
    */
   #query(frame: Frame, bytes: Uint8Array, whole: number): RefusalReason | undefined {
     const byRange = this.#rules.filter(
@@ -202,7 +208,10 @@ export class Policy {
     return frame.kind === UDP && frame.destinationPort === DNS_PORT && isOneOf(this.#resolvers, frame.destination);
   }
 
-  /** Returns true if a peer's frame is from the peer's own address, to the guest, and of an allowed kind. */
+  /**
+   * Returns true if a peer's frame is from the peer's own address, to the guest, and of an allowed
+   * kind.
+   */
   isFromPeer(frame: Frame, address: number): boolean {
     if (frame.kind !== TCP && frame.kind !== UDP && frame.kind !== ECHO) return false;
     const { source } = frame;

@@ -26,7 +26,10 @@ export class RefusalLog {
   }
 }
 
-/** Returns true for frames that are not worth a report: a kernel's own, and segments of a connection that has ended. */
+/**
+ * Returns true for frames that are not worth a report: a kernel's own, and segments of a connection
+ * that has ended.
+ */
 function isUsual(reason: RefusalReason, frame: Frame): boolean {
   if (reason === 'no-connection' || frame.kind === ARP || frame.kind === NEIGHBOUR) return true;
   // Router solicitations and multicast listener reports.

@@ -1,5 +1,6 @@
-// The reply to a refused frame, so that a program in the guest fails at once rather than after minutes. A TCP connection
-// is reset (RFC 9293, 3.5.2), and a DNS query is answered REFUSED. Other frames have no reply.
+// The reply to a refused frame, so that a program in the guest fails at once rather than after
+// minutes. A TCP connection is reset (RFC 9293, 3.5.2), and a DNS query is answered REFUSED. Other
+// frames have no reply.
 import type { RefusalReason } from '../../machine.js';
 import { DNS_PORT, refuseQuery } from './dns.js';
 import {
@@ -63,7 +64,10 @@ export function datagram(frame: Frame, bytes: Uint8Array, payload: Uint8Array): 
   return envelope(frame, bytes, PROTOCOL_UDP, segment, 6);
 }
 
-/** Wraps the segment in a frame to the sender of `frame`. @param checksumAt offset of the segment's checksum */
+/**
+ * Wraps the segment in a frame to the sender of `frame`.
+ * @param checksumAt offset of the segment's checksum
+ */
 function envelope(
   frame: Frame,
   bytes: Uint8Array,

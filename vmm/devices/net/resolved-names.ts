@@ -1,10 +1,13 @@
-// The addresses that the resolver gave the guest for the names of its rules, each for the lifetime of its answer. The
-// table is bounded: the oldest address is dropped first.
+// The addresses that the resolver gave the guest for the names of its rules, each for the lifetime
+// of its answer. The table is bounded: the oldest address is dropped first.
 import { parseAnswer, type Question } from './dns.js';
 
 const MAX_ADDRESSES = 4096;
 const MAX_QUERIES = 512;
-/** Bounds of an answer's lifetime in seconds. A program connects some time after its query, whatever the answer says. */
+/**
+ * Bounds of an answer's lifetime in seconds. A program connects some time after its query, whatever
+ * the answer says.
+ */
 const MIN_TIME = 60;
 const MAX_TIME = 24 * 3600;
 

@@ -1,5 +1,6 @@
-// A tap interface of the host as a network device's back end (Linux, Documentation/networking/tuntap.rst). Frames have
-// virtio's own header before them, so the kernel does checksums and segmentation.
+// A tap interface of the host as a network device's back end (Linux,
+// Documentation/networking/tuntap.rst). Frames have virtio's own header before them, so the kernel
+// does checksums and segmentation.
 import { readFileSync } from 'node:fs';
 import { messageOf } from '../../../errors/index.js';
 import type { EventLoop } from '../../host/event-loop.js';
@@ -41,7 +42,9 @@ export class TapBackEnd implements NetBackEnd {
   #kept = 0;
   #receiver: FrameReceiver | undefined;
 
-  /** @throws MachineError `no-network` if the interface does not exist or belongs to another user */
+  /**
+   * @throws MachineError `no-network` if the interface does not exist or belongs to another user
+   */
   constructor({ interface: name }: TapSpec, loop: EventLoop) {
     this.#loop = loop;
     this.#fd = openTap(name);

@@ -27,7 +27,10 @@ export class Backlog {
     this.#length += length;
   }
 
-  /** Writes to `fd` until it is full or nothing waits. Returns the bytes written, or -1 if the socket is broken. */
+  /**
+   * Writes to `fd` until it is full or nothing waits. Returns the bytes written, or -1 if the
+   * socket is broken.
+   */
   writeTo(fd: number): number {
     let done = 0;
     while (this.#length > 0) {

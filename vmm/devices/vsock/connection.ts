@@ -1,5 +1,6 @@
-// One stream between a guest's port and a host's unix socket: credit both ways (virtio 1.2, 5.10.6.3 "Buffer Space
-// Management"), and how far each direction has been shut down. Counts of bytes are modulo 2^32, as on the wire.
+// One stream between a guest's port and a host's unix socket: credit both ways (virtio 1.2,
+// 5.10.6.3 "Buffer Space Management"), and how far each direction has been shut down. Counts of
+// bytes are modulo 2^32, as on the wire.
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
 import type { BufferList } from '../../virtio/buffers.js';
@@ -29,9 +30,13 @@ export type Reading = 'response' | 'socket' | 'buffers' | 'credit' | 'done';
 const DISCARD = new Uint8Array(64 * 1024);
 const UNREGISTERED = -1;
 
-/** Closes a socket so that its peer sees an end of file and no reset, even if bytes of the peer were not read. */
+/**
+ * Closes a socket so that its peer sees an end of file and no reset, even if bytes of the peer were
+ * not read.
+ */
 function closeSocket(fd: number): void {
-  // The kernel resets the peer if a unix socket is closed with unread bytes. After the shutdown, no more can arrive.
+  // The kernel resets the peer if a unix socket is closed with unread bytes. After the shutdown, no
+  // more can arrive.
   libc.shutdown(fd, libc.SHUT_RD);
   while (libc.read(fd, DISCARD, DISCARD.length) > 0);
   libc.close(fd);
@@ -70,7 +75,10 @@ export class Connection {
   /** The socket accepts no more data: the guest's bytes are dropped. */
   #writeClosed = false;
 
-  /** Takes ownership of `fd`, a non-blocking unix socket. `onEvents` gets its events while it is {@link poll}ed. */
+  /**
+   * Takes ownership of `fd`, a non-blocking unix socket. `onEvents` gets its events while it is
+   * {@link poll}ed.
+   */
   constructor(
     fd: number,
     readonly hostPort: number,
@@ -129,8 +137,9 @@ export class Connection {
   }
 
   /**
-   * Takes `length` bytes from the guest, at `offset` of `source`. Writes what it can to the socket, the rest to the
-   * backlog. Returns false if the guest had no credit for them, or had shut down sending.
+   * Takes `length` bytes from the guest, at `offset` of `source`. Writes what it can to the socket,
+   * the rest to the backlog. Returns false if the guest had no credit for them, or had shut down
+   * sending.
    */
   receive(source: BufferList, offset: number, length: number, iovecs: Uint32Array): boolean {
     if ((this.guestShutdown & VIRTIO_VSOCK_SHUTDOWN_SEND) !== 0 || !this.established) return false;
@@ -240,7 +249,10 @@ export class Connection {
     return libc.readv(this.#fd, iovecs, count);
   }
 
-  /** Registers the socket's events with the event loop, or closes the socket if there is nothing to wait for. */
+  /**
+   * Registers the socket's events with the event loop, or closes the socket if there is nothing to
+   * wait for.
+   */
   poll(): void {
     if (this.#fd < 0) return;
     const writing = this.backlogLength > 0;

@@ -1,6 +1,7 @@
-// The socket device (virtio 1.2, 5.10 "Socket Device"): streams between the guest and unix sockets of the host. readv and
-// writev move bytes directly between sockets and guest memory. Connections do not survive save and restore: the restored
-// device sends TRANSPORT_RESET, on which the driver resets every connection it has (5.10.6.7).
+// The socket device (virtio 1.2, 5.10 "Socket Device"): streams between the guest and unix sockets
+// of the host. readv and writev move bytes directly between sockets and guest memory. Connections
+// do not survive save and restore: the restored device sends TRANSPORT_RESET, on which the driver
+// resets every connection it has (5.10.6.7).
 
 import * as libc from '../../host/libc.js';
 import { type NoState, noState } from '../../saved-state.js';
@@ -65,7 +66,10 @@ export class VirtioVsock implements VirtioDevice<NoState> {
   readonly #iovecs = allocateIovecs(QUEUE_SIZE);
   /** By guest port, then host port. */
   readonly #table = new Map<number, Map<number, Connection>>();
-  /** The connections of the table, and those that the guest reset while their bytes were on the way to the host. */
+  /**
+   * The connections of the table, and those that the guest reset while their bytes were on the way
+   * to the host.
+   */
   readonly #connections = new Set<Connection>();
   #nextHostPort = FIRST_HOST_PORT;
   #txPaused = false;
@@ -80,7 +84,8 @@ export class VirtioVsock implements VirtioDevice<NoState> {
 
   /**
    * Listens at `path` at once: who connects before the guest is up waits.
-   * @throws MachineError `bad-spec` for a path that is too long, `host` if the socket cannot be made.
+   * @throws MachineError `bad-spec` for a path that is too long, `host` if the socket cannot be
+   * made.
    */
   constructor({ guestCid, path }: VsockOptions) {
     this.#guestCid = guestCid;
@@ -152,7 +157,10 @@ export class VirtioVsock implements VirtioDevice<NoState> {
     this.#rx?.settle(connection);
   }
 
-  /** Handles a packet of a connection. Returns false if it breaks the protocol, which ends the connection. */
+  /**
+   * Handles a packet of a connection. Returns false if it breaks the protocol, which ends the
+   * connection.
+   */
   #receiveNext(connection: Connection, header: PacketHeader, packet: BufferList): boolean {
     const { length } = header;
     switch (header.operation) {
@@ -219,7 +227,10 @@ export class VirtioVsock implements VirtioDevice<NoState> {
     this.#pump();
   }
 
-  /** Ends a finished connection. The RST is the reply to the guest's SHUTDOWN (virtio 1.2, 5.10.6.6). */
+  /**
+   * Ends a finished connection. The RST is the reply to the guest's SHUTDOWN (virtio 1.2,
+   * 5.10.6.6).
+   */
   #end(connection: Connection): void {
     if (connection.forgotten) this.#drop(connection);
     else this.#abort(connection);
@@ -267,7 +278,10 @@ export class VirtioVsock implements VirtioDevice<NoState> {
     for (const queue of [RX, TX, EVENT]) this.kick(queue);
   }
 
-  /** Tells the driver, as soon as there is an event buffer, that its connections are gone (virtio 1.2, 5.10.6.7). */
+  /**
+   * Tells the driver, as soon as there is an event buffer, that its connections are gone (virtio
+   * 1.2, 5.10.6.7).
+   */
   #sendTransportReset(): void {
     const queue = this.#context?.queues[EVENT];
     if (!this.#transportReset || queue === undefined || this.#chain === undefined) return;

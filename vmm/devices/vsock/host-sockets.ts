@@ -1,6 +1,6 @@
-// The host side of the socket device, compatible with Firecracker. A guest's connection to host port N goes to the unix
-// socket `${path}_N`. A host process connects to the unix socket `path`, sends `CONNECT port\n`, and reaches the guest's
-// port.
+// The host side of the socket device, compatible with Firecracker. A guest's connection to host
+// port N goes to the unix socket `${path}_N`. A host process connects to the unix socket `path`,
+// sends `CONNECT port\n`, and reaches the guest's port.
 import { unlinkSync } from 'node:fs';
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
@@ -13,7 +13,10 @@ const MAX_HANDSHAKES = 64;
 /** `CONNECT 4294967295\n`. */
 const MAX_LINE = 19;
 
-/** Connects to the socket of host port `port`. Returns a non-blocking descriptor, or -1 if no process accepts. */
+/**
+ * Connects to the socket of host port `port`. Returns a non-blocking descriptor, or -1 if no
+ * process accepts.
+ */
 export function connectToHost(path: string, port: number): number {
   const fd = libc.socket(libc.AF_UNIX, libc.SOCK_STREAM | libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC, 0);
   if (fd < 0) return -1;
@@ -48,7 +51,10 @@ export class HostListener implements Disposable {
   #accepting = false;
   #onConnect: (fd: number, guestPort: number) => void = () => {};
 
-  /** @throws MachineError `bad-spec` for a path that is too long; `host` if the socket cannot be created */
+  /**
+   * @throws MachineError `bad-spec` for a path that is too long; `host` if the socket cannot be
+   * created
+   */
   constructor(path: string) {
     const length = Buffer.byteLength(path);
     if (length > MAX_PATH) throw new MachineError('bad-spec', `vsock path is longer than ${MAX_PATH} bytes: ${path}`);
@@ -61,7 +67,10 @@ export class HostListener implements Disposable {
     }
   }
 
-  /** Starts calling `onConnect` with each socket that asked for a guest port. The callee owns the socket. */
+  /**
+   * Starts calling `onConnect` with each socket that asked for a guest port. The callee owns the
+   * socket.
+   */
   start(loop: EventLoop, onConnect: (fd: number, guestPort: number) => void): void {
     this.#loop = loop;
     this.#onConnect = onConnect;

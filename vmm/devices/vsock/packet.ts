@@ -1,4 +1,5 @@
-// Packets of the socket device (virtio 1.2, 5.10.6 "Device Operation"): the header before each packet's payload.
+// Packets of the socket device (virtio 1.2, 5.10.6 "Device Operation"): the header before each
+// packet's payload.
 
 /** `struct virtio_vsock_hdr` in bytes. */
 export const HEADER_SIZE = 44;
@@ -17,12 +18,16 @@ export const VIRTIO_VSOCK_OP_RW = 5;
 export const VIRTIO_VSOCK_OP_CREDIT_UPDATE = 6;
 export const VIRTIO_VSOCK_OP_CREDIT_REQUEST = 7;
 
-// Flags of SHUTDOWN: the sender will not receive any more, will not send any more (virtio 1.2, 5.10.6.6).
+// Flags of SHUTDOWN: the sender will not receive any more, will not send any more (virtio 1.2,
+// 5.10.6.6).
 export const VIRTIO_VSOCK_SHUTDOWN_RCV = 1;
 export const VIRTIO_VSOCK_SHUTDOWN_SEND = 2;
 export const SHUTDOWN_BOTH = VIRTIO_VSOCK_SHUTDOWN_RCV | VIRTIO_VSOCK_SHUTDOWN_SEND;
 
-/** One header, read or written field by field over {@link bytes}. A context identifier is 64 bits, exact up to 2^53. */
+/**
+ * One header, read or written field by field over {@link bytes}. A context identifier is 64 bits,
+ * exact up to 2^53.
+ */
 export class PacketHeader {
   readonly bytes = new Uint8Array(HEADER_SIZE);
   readonly #view = new DataView(this.bytes.buffer);

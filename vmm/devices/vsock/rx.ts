@@ -1,6 +1,6 @@
-// Everything that goes to the guest through the rx queue: resets, then packets that connections owe, then bytes read
-// from sockets directly into the guest's buffers. When buffers run out, everything waits in order and no socket is polled.
-// A kick of the rx queue continues.
+// Everything that goes to the guest through the rx queue: resets, then packets that connections
+// owe, then bytes read from sockets directly into the guest's buffers. When buffers run out,
+// everything waits in order and no socket is polled. A kick of the rx queue continues.
 import * as libc from '../../host/libc.js';
 import { allocateIovecs } from '../../virtio/buffers.js';
 import type { DeviceContext } from '../../virtio/device.js';
@@ -33,7 +33,10 @@ const MAX_BATCH = 32;
 const MAX_READS = 64;
 /** IOV_MAX of Linux. */
 const MAX_IOVECS = 1024;
-/** The most resets that wait for rx buffers. {@link RxQueue.congested} stops the guest's packets well before. */
+/**
+ * The most resets that wait for rx buffers. {@link RxQueue.congested} stops the guest's packets
+ * well before.
+ */
 const MAX_RESETS = 1024;
 
 /** A RST: its source and its destination port in the guest. */
@@ -53,7 +56,10 @@ export class RxQueue {
   readonly #iovecs = allocateIovecs(MAX_IOVECS);
   readonly #header = new PacketHeader();
   #resets: Reset[] = [];
-  /** Connections that owe packets, and connections whose socket waits for buffers. Both in order of arrival. */
+  /**
+   * Connections that owe packets, and connections whose socket waits for buffers. Both in order of
+   * arrival.
+   */
   readonly #owing: Connection[] = [];
   readonly #waiting: Connection[] = [];
   #deferred = false;
@@ -72,7 +78,10 @@ export class RxQueue {
     this.#queue?.disableKicks();
   }
 
-  /** True while so many resets wait that no more packets, each of which may cause one, should be taken. */
+  /**
+   * True while so many resets wait that no more packets, each of which may cause one, should be
+   * taken.
+   */
   get congested(): boolean {
     return this.#resets.length > MAX_RESETS / 2;
   }
@@ -112,7 +121,10 @@ export class RxQueue {
     this.settle(connection);
   }
 
-  /** Reads the socket of `connection`, which may have bytes, after the connections that already wait. */
+  /**
+   * Reads the socket of `connection`, which may have bytes, after the connections that already
+   * wait.
+   */
   wait(connection: Connection): void {
     connection.waitFor('buffers');
     this.#waiting.push(connection);
@@ -220,7 +232,10 @@ export class RxQueue {
     this.#queue!.push(chain.head, HEADER_SIZE + payload);
   }
 
-  /** Reads the socket once, into as many buffers as credit and `batch` allow. Returns false if there are no buffers. */
+  /**
+   * Reads the socket once, into as many buffers as credit and `batch` allow. Returns false if there
+   * are no buffers.
+   */
   #readSocket(connection: Connection): boolean {
     const credit = connection.peerCredit;
     if (credit === 0) {
