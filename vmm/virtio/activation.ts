@@ -1,4 +1,5 @@
-// Activation of a device, the same for each transport: the options of its queues, and the device's context.
+// Activation of a device, the same for each transport: the options of its queues, and the device's
+// context.
 import type { EventLoop } from '../host/event-loop.js';
 import type { GuestMemory } from '../host/memory.js';
 import type { VirtioDevice } from './device.js';
@@ -8,17 +9,17 @@ import { VIRTIO_F_EVENT_IDX, VIRTIO_F_INDIRECT_DESC, type Virtqueue, type Virtqu
 export interface Transport {
   readonly memory: GuestMemory;
   readonly loop: EventLoop;
-  /** Whether the driver accepted the feature bit. */
+  /** Returns true if the driver accepted the feature bit. */
   hasFeature(bit: number): boolean;
   /** Interrupts the driver for used buffers of the queue. */
   interrupt(queue: number): void;
   /** Tells the driver that the configuration space changed. */
   configChanged(): void;
-  /** The driver broke the protocol. */
+  /** Reports that the driver broke the protocol. */
   fail(reason: string): void;
 }
 
-/** The options of each queue, by the ring's features. */
+/** Returns the options of each queue, according to the ring's features. */
 export function queueOptions({ memory, hasFeature, fail }: Omit<Transport, 'loop'>): VirtqueueOptions {
   return {
     memory,
@@ -28,7 +29,10 @@ export function queueOptions({ memory, hasFeature, fail }: Omit<Transport, 'loop
   };
 }
 
-/** DRIVER_OK: gives the device its queues, by index; undefined for a queue that the driver did not set up. */
+/**
+ * Gives the device its queues on DRIVER_OK, by index; undefined for a queue that the driver did not
+ * set up.
+ */
 export function activateDevice(
   device: VirtioDevice,
   { memory, loop, hasFeature, interrupt, configChanged, fail }: Transport,

@@ -1,12 +1,13 @@
-// The buffers of one direction of a descriptor chain: their addresses, and copies in and out of them. A driver may cut
-// a request into buffers of any size (virtio 1.2, 2.7.4 "Message Framing"), so all access is by offset into the whole.
-// Every index below is smaller than `count`, and every offset was checked when its buffer was added.
+// The buffers of one direction of a descriptor chain: their addresses, and copies in and out of
+// them. A driver may cut a request into buffers of any size (virtio 1.2, 2.7.4 "Message Framing"),
+// so all access is by offset into the whole. Every index below is smaller than `count`, and every
+// offset was checked when its buffer was added.
 import type { GuestMemory } from '../host/memory.js';
 
 /** `struct iovec` on x86-64 in 32-bit words: u64 base, u64 length. */
 export const IOVEC_WORDS = 4;
 
-/** Room for `count` iovecs, for preadv, writev and their like. */
+/** Allocates `count` iovecs for preadv, writev and similar calls. */
 export function allocateIovecs(count: number): Uint32Array {
   return new Uint32Array(count * IOVEC_WORDS);
 }
@@ -23,13 +24,13 @@ export function setIovec(iovecs: Uint32Array, address: number, length: number, a
 }
 
 /**
- * A fixed number of buffers at most, all in guest memory: each is checked when it is added.
+ * A list of buffers in guest memory with a fixed capacity. Each buffer is checked when it is added.
  * One object serves all requests of a queue, so a request allocates nothing.
  */
 export class BufferList {
   /** Number of buffers, none of them empty. */
   count = 0;
-  /** Bytes in all of them. */
+  /** Bytes in all buffers. */
   length = 0;
   readonly #memory: GuestMemory;
   readonly #guest: Float64Array;
@@ -51,7 +52,10 @@ export class BufferList {
     this.length = 0;
   }
 
-  /** Adds a buffer. Returns false if the list is full, or if part of the buffer is outside guest memory. */
+  /**
+   * Adds a buffer. Returns false if the list is full, or if part of the buffer is outside guest
+   * memory.
+   */
   add(guestAddress: number, length: number): boolean {
     const host = this.#memory.hostAddress(guestAddress, length);
     if (host === 0) return false;
@@ -66,8 +70,9 @@ export class BufferList {
   }
 
   /**
-   * Writes iovecs for `length` bytes from `offset` to `iovecs`, starting at slot `at`. Returns their number. The caller
-   * keeps `offset + length` within {@link length}, and `iovecs` has room for {@link capacity} more after `at`.
+   * Writes iovecs for `length` bytes from `offset` to `iovecs`, starting at slot `at`. Returns
+   * their number. The caller keeps `offset + length` within {@link length}, and `iovecs` has room
+   * for {@link capacity} more after `at`.
    */
   iovecs(offset: number, length: number, iovecs: Uint32Array, at = 0): number {
     let skip = offset;
@@ -98,7 +103,10 @@ export class BufferList {
     return this.#copy(offset, target, length, false);
   }
 
-  /** Copies the first `length` bytes of `source` to `offset`, up to the end. Returns the number of bytes copied. */
+  /**
+   * Copies the first `length` bytes of `source` to `offset`, up to the end. Returns the number of
+   * bytes copied.
+   */
   write(offset: number, source: Uint8Array, length = source.length): number {
     return this.#copy(offset, source, length, true);
   }

@@ -1,6 +1,7 @@
-// The contract of every virtio device, for each transport (virtio 1.2, 2 "Basic Facilities of a Virtio
-// Device"). A device runs in the device thread. It knows its queues and its configuration space; the transport
-// (virtio/mmio.ts, virtio/vhost-user.ts) knows registers, feature negotiation and interrupts.
+// The contract of every virtio device, for each transport (virtio 1.2, 2 "Basic Facilities of a
+// Virtio Device"). A device runs in the device thread. It knows its queues and its configuration
+// space; the transport (virtio/mmio, virtio/vhost-user) knows registers, feature negotiation and
+// interrupts.
 import type { EventLoop } from '../host/event-loop.js';
 import type { GuestMemory } from '../host/memory.js';
 import type { Check } from '../saved-state.js';
@@ -12,40 +13,63 @@ export interface DeviceContext {
   loop: EventLoop;
   /** The queues by index; undefined for a queue that the driver did not enable. */
   queues: (Virtqueue | undefined)[];
-  /** Whether the driver accepted the feature bit. */
+  /** Returns true if the driver accepted the feature bit. */
   hasFeature(bit: number): boolean;
-  /** Interrupts the driver for used buffers, unless it suppressed that (virtio 1.2, 2.7.7 and 2.7.10). */
+  /**
+   * Interrupts the driver for used buffers, unless it suppressed the interrupt (virtio 1.2, 2.7.7
+   * and 2.7.10).
+   */
   notify(queue: number): void;
   /** Tells the driver that the configuration space changed. */
   configChanged(): void;
-  /** The driver broke the protocol: sets DEVICE_NEEDS_RESET and stops the device until it is reset. */
+  /**
+   * Reports that the driver broke the protocol. Sets DEVICE_NEEDS_RESET and stops the device until
+   * it is reset.
+   */
   fail(reason: string): void;
 }
 
-/** A device whose saved state, plain JSON, is a `State`. */
+/** A virtio device. Its saved state is a `State`, which is plain JSON. */
 export interface VirtioDevice<State = unknown> extends Disposable {
   /** Device type (virtio 1.2, 5 "Device Types"). */
   readonly type: number;
   /** Short name for logs: `blk`, `vsock`. */
   readonly name: string;
-  /** Feature bits of the device type offered to the driver; the transport adds VIRTIO_F_VERSION_1 and the ring's. */
+  /**
+   * The device type's feature bits that the driver is offered. The transport adds
+   * VIRTIO_F_VERSION_1 and the ring's bits.
+   */
   readonly features: readonly number[];
   /** Largest size of each queue; its length is the number of queues. Powers of two. */
   readonly queueSizes: readonly number[];
-  /** Configuration space as the driver reads it, little-endian; its length is the space's length. */
+  /**
+   * Configuration space as the driver reads it, little-endian; its length is the space's length.
+   */
   readonly config: Uint8Array;
-  /** The driver wrote `data` at `offset` of the configuration space; the transport checked the bounds. */
+  /**
+   * The driver wrote `data` at `offset` of the configuration space; the transport checked the
+   * bounds.
+   */
   writeConfig?(offset: number, data: Uint8Array): void;
-  /** DRIVER_OK: from now on queues may be used. */
+  /** The driver set DRIVER_OK: the device may use its queues from now on. */
   activate(context: DeviceContext): void;
-  /** The driver kicked queue `index`. Never throws because of the guest: see {@link DeviceContext.fail}. */
+  /**
+   * The driver kicked queue `index`. Never throws because of the guest: see
+   * {@link DeviceContext.fail}.
+   */
   kick(index: number): void;
   /** Returns to the state before {@link activate}: drops pending work and the context. */
   reset(): void;
   /** Returns what {@link restore} needs, except queues and features, which the transport saves. */
   save(): State;
-  /** Checks a state that was saved, perhaps by another process, before {@link restore}. Changes nothing. */
+  /**
+   * Checks a state that was saved, perhaps by another process, before {@link restore}. Changes
+   * nothing.
+   */
   readonly checkState: Check<State>;
-  /** Continues from a saved state. Called once, on a new device, after `activate` with the saved queues. */
+  /**
+   * Continues from a saved state. Called once, on a new device, after `activate` with the saved
+   * queues.
+   */
   restore(state: State): void;
 }

@@ -1,9 +1,9 @@
-// Feature bits (virtio 1.2, 2.2), as transports have them: 64 bits in two words.
+// Feature bits (virtio 1.2, 2.2) as transports represent them: 64 bits in two words.
 
 /** Bits 0 to 31, and bits 32 to 63. */
 export type FeatureWords = [low: number, high: number];
 
-/** The words that have these bits, each from 0 to 63. */
+/** Returns the words that have these bits set. Each bit is from 0 to 63. */
 export function featureWords(bits: Iterable<number>): FeatureWords {
   let low = 0;
   let high = 0;

@@ -1,7 +1,8 @@
-// The split virtqueue, the device's side (virtio 1.2, 2.7 "Split Virtqueues"), with indirect descriptors and event
-// index. The rings are guest memory: each value is read once, checked, and only then used. When the driver breaks the
-// rules, the queue calls `fail` with the reason and is empty from then on. Ring indexes are masked or checked against
-// the queue's size, so typed-array reads of the rings are always in bounds.
+// The split virtqueue, the device's side (virtio 1.2, 2.7 "Split Virtqueues"), with indirect
+// descriptors and event index. The rings are guest memory: each value is read once, checked, and
+// only then used. When the driver breaks the rules, the queue calls `fail` with the reason and is
+// empty from then on. Ring indexes are masked or checked against the queue's size, so typed-array
+// reads of the rings are always in bounds.
 import type { GuestMemory } from '../host/memory.js';
 import { record, u16 } from '../saved-state.js';
 import { BufferList } from './buffers.js';
@@ -64,14 +65,19 @@ export interface VirtqueueState {
 
 export const checkVirtqueueState = record<VirtqueueState>({ nextAvailable: u16, nextUsed: u16 });
 
-/** A request: first the buffers that the device reads, then those that it writes (virtio 1.2, 2.7.4.2). */
+/**
+ * A request: first the buffers that the device reads, then those that it writes (virtio 1.2,
+ * 2.7.4.2).
+ */
 export class DescriptorChain {
   /** Index of the first descriptor. {@link Virtqueue.push} takes it. */
   head = 0;
   readonly readable: BufferList;
   readonly writable: BufferList;
 
-  /** @param capacity the largest number of buffers in one direction; a longer chain breaks the queue */
+  /**
+   * @param capacity the largest number of buffers in one direction; a longer chain breaks the queue
+   */
   constructor(memory: GuestMemory, capacity: number) {
     this.readable = new BufferList(memory, capacity);
     this.writable = new BufferList(memory, capacity);
@@ -97,7 +103,10 @@ export class Virtqueue {
   #notifiedUsed = 0;
   #stopped = false;
 
-  /** @throws VirtqueueError if virtio 1.2, 2.7 does not allow the size, alignment or address of a ring */
+  /**
+   * @throws VirtqueueError if virtio 1.2, 2.7 does not allow the size, alignment or address of a
+   * ring
+   */
   constructor(layout: VirtqueueLayout, { memory, eventIndex, indirect, fail }: VirtqueueOptions) {
     const { size } = layout;
     if (!(size > 0 && size <= MAX_QUEUE_SIZE && (size & (size - 1)) === 0)) {
@@ -129,7 +138,10 @@ export class Virtqueue {
     this.#availEvent = RING_START + size * 4;
   }
 
-  /** Makes the queue empty for ever: the device failed, or the driver disabled the queue. Pushed chains are dropped. */
+  /**
+   * Makes the queue permanently empty: the device failed, or the driver disabled the queue. Pushed
+   * chains are dropped.
+   */
   stop(): void {
     this.#stopped = true;
   }
@@ -140,7 +152,10 @@ export class Virtqueue {
     return false;
   }
 
-  /** Takes the next available chain. Returns false if there is none, or if the driver broke the queue. */
+  /**
+   * Takes the next available chain. Returns false if there is none, or if the driver broke the
+   * queue.
+   */
   pop(chain: DescriptorChain): boolean {
     if (this.#stopped) return false;
     const pending = (Atomics.load(this.#available, RING_INDEX) - this.#nextAvailable) & 0xffff;
@@ -152,7 +167,10 @@ export class Virtqueue {
     return true;
   }
 
-  /** Returns the last `count` popped chains to the available ring. None of them may have been pushed. */
+  /**
+   * Returns the last `count` popped chains to the available ring. None of them may have been
+   * pushed.
+   */
   unpop(count: number): void {
     this.#nextAvailable = (this.#nextAvailable - count) & 0xffff;
   }
@@ -225,13 +243,19 @@ export class Virtqueue {
     return true;
   }
 
-  /** Returns the chain `head` to the driver. The device wrote the first `written` of its writable bytes. */
+  /**
+   * Returns the chain `head` to the driver. The device wrote the first `written` of its writable
+   * bytes.
+   */
   push(head: number, written: number): void {
     this.stage(head, written);
     this.publish();
   }
 
-  /** Like {@link push}, but invisible to the driver until {@link publish}: for data that spans several chains. */
+  /**
+   * Like {@link push}, but invisible to the driver until {@link publish}: for data that spans
+   * several chains.
+   */
   stage(head: number, written: number): void {
     if (this.#stopped) return;
     const element = (this.#nextUsed & (this.size - 1)) * 2;
@@ -248,13 +272,14 @@ export class Virtqueue {
   /** Makes all staged chains visible to the driver. */
   publish(): void {
     if (this.#stopped) return;
-    // Sequentially consistent: the element is visible before the index, and the index before needsNotification reads.
+    // Sequentially consistent: the element is visible before the index, and the index before
+    // needsNotification reads.
     Atomics.store(this.#used, RING_INDEX, this.#nextUsed);
   }
 
   /**
-   * Returns true if the driver wants an interrupt for the chains pushed since the last call (virtio 1.2, 2.7.7). Each
-   * transport's `notify` calls this.
+   * Returns true if the driver wants an interrupt for the chains pushed since the last call (virtio
+   * 1.2, 2.7.7). Each transport's `notify` calls this.
    */
   needsNotification(): boolean {
     const before = this.#notifiedUsed;
@@ -266,15 +291,18 @@ export class Virtqueue {
     return ((this.#nextUsed - event - 1) & 0xffff) < fresh;
   }
 
-  /** Asks the driver not to kick while the device is reading the queue anyway (virtio 1.2, 2.7.10). */
+  /**
+   * Asks the driver not to kick while the device is reading the queue anyway (virtio 1.2, 2.7.10).
+   */
   disableKicks(): void {
-    // With event index, the driver kicks when it passes avail_event, which does not move until enableKicks.
+    // With event index, the driver kicks when it passes avail_event, which does not move until
+    // enableKicks.
     if (!this.#stopped && !this.#eventIndex) this.#used[RING_FLAGS] = VIRTQ_USED_F_NO_NOTIFY;
   }
 
   /**
-   * Asks the driver to kick when it adds a chain. Returns true if chains are already available: the driver may have
-   * added them without a kick, so the device must look again.
+   * Asks the driver to kick when it adds a chain. Returns true if chains are already available: the
+   * driver may have added them without a kick, so the device must look again.
    */
   enableKicks(): boolean {
     if (this.#stopped) return false;

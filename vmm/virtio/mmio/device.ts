@@ -1,5 +1,6 @@
-// The virtio-mmio transport (virtio 1.2, 4.2 "Virtio Over MMIO"), version 2 registers only. It runs in the device
-// thread. A vCPU thread may serve InterruptStatus and InterruptACK itself, from the shared status word.
+// The virtio-mmio transport (virtio 1.2, 4.2 "Virtio Over MMIO"), version 2 registers only. It runs
+// in the device thread. A vCPU thread may serve InterruptStatus and InterruptACK itself, from the
+// shared status word.
 
 import type { EventLoop } from '../../host/event-loop.js';
 import type { GuestMemory } from '../../host/memory.js';
@@ -53,7 +54,10 @@ import { isRunning, mmioState, type VirtioMmioState } from './state.js';
 export interface VirtioMmioOptions {
   memory: GuestMemory;
   loop: EventLoop;
-  /** InterruptStatus: one element of a SharedArrayBuffer. The transport sets bits; serving InterruptACK clears them. */
+  /**
+   * InterruptStatus: one element of a SharedArrayBuffer. The transport sets bits; serving
+   * InterruptACK clears them.
+   */
   interruptStatus: Int32Array;
   /** Raises the device's interrupt, which is edge-triggered: writes the irqfd's eventfd. */
   raiseInterrupt: () => void;
@@ -131,7 +135,7 @@ export class VirtioMmio<State = unknown> {
       case SHM_LEN_HIGH:
       case SHM_BASE_LOW:
       case SHM_BASE_HIGH:
-        // virtio 1.2, 4.2.2: a region that is not there has the length and the base 2^64 - 1.
+        // virtio 1.2, 4.2.2: a missing region has the length and the base 2^64 - 1.
         return 0xffffffff;
       case CONFIG_GENERATION:
         return this.#configGeneration;
@@ -278,7 +282,10 @@ export class VirtioMmio<State = unknown> {
     if (isRunning(this.#status) && this.#queues[queue] !== undefined) this.device.kick(queue);
   }
 
-  /** Returns the state of the transport and its device. Call it between two callbacks of the event loop. */
+  /**
+   * Returns the state of the transport and its device. Call it between two callbacks of the event
+   * loop.
+   */
   save(): VirtioMmioState<State> {
     // The device comes first: saving it may raise the interrupt.
     const device = this.device.save();
@@ -300,8 +307,8 @@ export class VirtioMmio<State = unknown> {
   }
 
   /**
-   * Continues from a saved state. Called on a new transport over a new device of the same kind, with memory that has the
-   * saved contents. Raises a pending interrupt again.
+   * Continues from a saved state. Called on a new transport over a new device of the same kind,
+   * with memory that has the saved contents. Raises a pending interrupt again.
    * @throws MachineError `bad-snapshot`; transport and device are then unchanged
    */
   restore(saved: unknown): void {

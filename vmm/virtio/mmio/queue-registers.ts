@@ -15,12 +15,12 @@ export interface QueueRegisters extends VirtqueueLayout {
   ready: boolean;
 }
 
-/** `ring`: null for a queue that does not run. */
 export interface QueueState extends QueueRegisters {
+  /** Null for a queue that does not run. */
   ring: VirtqueueState | null;
 }
 
-/** 64 bits, of which a double keeps the upper 53. Addresses of guest memory are far smaller. */
+/** 64 bits. A double keeps the upper 53. Addresses of guest memory are far smaller. */
 const address = integer(0, 2 ** 64);
 
 export const checkQueueState: Check<QueueState> = record<QueueState>({
@@ -32,7 +32,10 @@ export const checkQueueState: Check<QueueState> = record<QueueState>({
   ring: nullable(checkVirtqueueState),
 });
 
-/** The registers after a reset. @param size the largest size of the queue */
+/**
+ * Returns the registers after a reset.
+ * @param size the largest size of the queue
+ */
 export function resetQueue(size: number): QueueRegisters {
   return { size, ready: false, descriptorTable: 0, availableRing: 0, usedRing: 0 };
 }

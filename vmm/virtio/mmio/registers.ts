@@ -1,4 +1,5 @@
-// The registers of virtio-mmio, version 2 (virtio 1.2, 4.2.2 "MMIO Device Register Layout"), and the bits in them.
+// The registers of virtio-mmio, version 2 (virtio 1.2, 4.2.2 "MMIO Device Register Layout"), and
+// the bits in them.
 
 // Offsets, in bytes.
 export const MAGIC_VALUE = 0x000;

@@ -40,7 +40,10 @@ export function isRunning(status: number): boolean {
   return (status & (STATUS_DRIVER_OK | STATUS_DEVICE_NEEDS_RESET)) === STATUS_DRIVER_OK;
 }
 
-/** The check of a state of this device. `offered`: the features that the transport and the device offer. */
+/**
+ * Returns the check of this device's saved state.
+ * @param offered the features that the transport and the device offer
+ */
 export function mmioState<State>(
   device: VirtioDevice<State>,
   offered: Readonly<FeatureWords>,

@@ -1,6 +1,7 @@
-// The vhost-user transport (QEMU, docs/interop/vhost-user.rst), back-end side: a foreign VMM, the front-end, has the
-// registers and the guest's memory, and one of our devices serves the queues. One connection serves one device, in the
-// device thread. Messages are checked as strictly as the guest's data. An invalid one ends the connection, nothing else.
+// The vhost-user transport (QEMU, docs/interop/vhost-user.rst), back-end side. Another VMM, the
+// front-end, has the registers and the guest's memory, and a device here serves the queues. One
+// connection serves one device, in the device thread. Messages are checked as strictly as the
+// guest's data. An invalid message ends the connection and has no other effect.
 
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
@@ -23,11 +24,16 @@ export interface VhostUserOptions {
   onOwned?: () => void;
   /** Called with the reason when the driver broke the rules of a queue, and the device stopped. */
   onFailure?: (reason: string) => void;
-  /** Called with the reason when the front-end broke the protocol, and the connection was closed. */
+  /**
+   * Called with the reason when the front-end broke the protocol and the connection was closed.
+   */
   onBroken?: (reason: string) => void;
 }
 
-/** The back-end of one device. Owns the connection and everything received over it, but not the device. */
+/**
+ * The back-end of one device. Owns the connection and everything received over it, but not the
+ * device.
+ */
 export class VhostUserBackend<State = unknown> implements Disposable {
   readonly device: VirtioDevice<State>;
   readonly #options: VhostUserOptions;
@@ -42,7 +48,9 @@ export class VhostUserBackend<State = unknown> implements Disposable {
   #queues: (Virtqueue | undefined)[] = [];
   #closed = false;
 
-  /** Serves `device` to the front-end that is connected to the socket `fd`. Takes ownership of `fd`. */
+  /**
+   * Serves `device` to the front-end that is connected to the socket `fd`. Takes ownership of `fd`.
+   */
   constructor(device: VirtioDevice<State>, fd: number, options: VhostUserOptions) {
     this.device = device;
     this.#options = options;
@@ -155,7 +163,8 @@ export class VhostUserBackend<State = unknown> implements Disposable {
     if (this.#queues[index] !== undefined) throw new VhostUserError(`request ${request} for ring ${index}, which runs`);
     switch (request) {
       case vhost.SET_VRING_NUM:
-        // The protocol cannot report a largest size. An invalid size is refused when the ring starts.
+        // The protocol cannot report a largest size. An invalid size is refused when the ring
+        // starts.
         ring.size = value;
         return;
       case vhost.SET_VRING_BASE:
@@ -226,9 +235,9 @@ export class VhostUserBackend<State = unknown> implements Disposable {
   }
 
   /**
-   * Starts the device with the rings that are set up, as soon as one of them is enabled. A device takes all its queues
-   * at once, so it is restarted when another ring is set up.
-   * @param state of the device, if it ran before
+   * Starts the device with the rings that are set up, as soon as one of them is enabled. A device
+   * takes all its queues at once, so it is restarted when another ring is set up.
+   * @param state the device's state, if the device ran before
    */
   #update(state?: State): void {
     const ready = this.#rings.map((ring) => ring.isSetUp);

@@ -1,4 +1,5 @@
-// Guest memory that a vhost-user front-end shares: the regions of its memory table, mapped into this process.
+// Guest memory that a vhost-user front-end shares: the regions of its memory table, mapped into
+// this process.
 import * as libc from '../../host/libc.js';
 import { GuestMemory, type MemoryRegion, PAGE_SIZE } from '../../host/memory.js';
 import { MAX_REGIONS, type Message, REGION_SIZE, readU64, VhostUserError } from './messages.js';
@@ -8,7 +9,10 @@ const MAX_LENGTH = 2 ** 40;
 const MAX_ADDRESS = 2 ** 48;
 
 interface SharedRegion extends MemoryRegion {
-  /** The region's address in the front-end's process. Ring addresses are given in this address space. */
+  /**
+   * The region's address in the front-end's process. Ring addresses are given in this address
+   * space.
+   */
   userAddress: number;
 }
 
@@ -21,9 +25,9 @@ export class SharedMemory extends GuestMemory implements Disposable {
   }
 
   /**
-   * Maps the regions of a SET_MEM_TABLE message, which has passed `checkMessage`. A front-end that truncates a file
-   * later crashes its own machine.
-   * @throws VhostUserError for a table that is not valid
+   * Maps the regions of a SET_MEM_TABLE message, which has passed `checkMessage`. A front-end that
+   * truncates a file later crashes its own machine.
+   * @throws VhostUserError for an invalid table
    */
   static map({ payload, fds }: Message): SharedMemory {
     const count = payload.getUint32(0, true);
@@ -38,7 +42,10 @@ export class SharedMemory extends GuestMemory implements Disposable {
     }
   }
 
-  /** Translates a front-end address of `length` bytes to a guest address; undefined if not all of them are shared. */
+  /**
+   * Translates the front-end address of `length` bytes to a guest address. Returns undefined unless
+   * all of the bytes are shared.
+   */
   guestAddressOf(userAddress: number, length: number): number | undefined {
     for (const region of this.#regions) {
       const offset = userAddress - region.userAddress;

@@ -1,5 +1,5 @@
-// The messages of the vhost-user protocol (QEMU, docs/interop/vhost-user.rst): numbers, sizes and fields.
-// Everything is little-endian, the machine's byte order.
+// The messages of the vhost-user protocol (QEMU, docs/interop/vhost-user.rst): numbers, sizes and
+// fields. Everything is little-endian, the machine's byte order.
 
 // Front-end requests.
 export const GET_FEATURES = 1;
@@ -36,17 +36,20 @@ export const FLAG_VERSION = 1;
 export const FLAG_REPLY = 4;
 export const FLAG_NEED_REPLY = 8;
 
-/** The most memory regions of one table, and so the most file descriptors of one message. */
+/** The most memory regions of one table, and therefore the most file descriptors of one message. */
 export const MAX_REGIONS = 8;
 export const REGION_SIZE = 32;
 /** VHOST_USER_MAX_CONFIG_SIZE of QEMU. */
 export const MAX_CONFIG = 256;
-/** Of a configuration space message: offset, size, flags. */
+/** Header of a configuration space message: offset, size, flags. */
 export const CONFIG_HEADER_SIZE = 12;
 /** The largest payload of the requests above: a configuration space, or a memory table. */
 export const MAX_PAYLOAD = Math.max(CONFIG_HEADER_SIZE + MAX_CONFIG, 8 + MAX_REGIONS * REGION_SIZE);
 
-/** In the payload of SET_VRING_KICK, CALL and ERR: the ring's index, and the flag that there is no descriptor. */
+/**
+ * In the payload of SET_VRING_KICK, CALL and ERR: the ring's index, and the flag for a message
+ * without a descriptor.
+ */
 export const VRING_INDEX_MASK = 0xff;
 export const VRING_NO_FD = 0x100;
 
@@ -70,7 +73,10 @@ export interface Message {
   request: number;
   flags: number;
   payload: DataView;
-  /** Descriptors of the message, close-on-exec. A handler removes those it keeps; the rest are closed. */
+  /**
+   * Descriptors of the message, close-on-exec. A handler removes those it keeps; the rest are
+   * closed.
+   */
   fds: number[];
 }
 
@@ -116,7 +122,9 @@ function expectedFds(request: number, payload: DataView): number {
   }
 }
 
-/** Reads an address or a length of 64 bits. A value above 2^53 loses bits, and is above every bound. */
+/**
+ * Reads an address or a length of 64 bits. A value above 2^53 loses bits, but exceeds every bound.
+ */
 export function readU64(payload: DataView, offset: number): number {
   return payload.getUint32(offset, true) + payload.getUint32(offset + 4, true) * 2 ** 32;
 }

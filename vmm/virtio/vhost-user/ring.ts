@@ -1,4 +1,4 @@
-// One ring as the vhost-user front-end has set it up: addresses, position and eventfds.
+// One ring as the vhost-user front-end set it up: addresses, position and eventfds.
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
 import { Virtqueue, VirtqueueError, type VirtqueueOptions } from '../queue.js';
@@ -34,7 +34,10 @@ export class Ring implements Disposable {
     return this.addresses !== undefined && this.#fds.kick !== NONE;
   }
 
-  /** Takes ownership of a descriptor and closes the previous one. undefined: no descriptor from now on. */
+  /**
+   * Takes ownership of a descriptor and closes the previous one. With undefined, the ring has no
+   * descriptor from now on.
+   */
   setDescriptor(event: RingEvent, fd = NONE): void {
     // A full eventfd, or another kind of file, must not block the device thread.
     if (fd !== NONE) libc.fcntl(fd, libc.F_SETFL, libc.O_RDWR | libc.O_NONBLOCK);
@@ -68,16 +71,19 @@ export class Ring implements Disposable {
     this.#watched = false;
   }
 
-  /** Consumes pending kicks. Returns false if there are none: the front-end consumes them before it stops a ring. */
+  /**
+   * Consumes pending kicks. Returns false if there are none: a front-end consumes them itself
+   * before it stops a ring.
+   */
   takeKicks(): boolean {
     const count = libc.read(this.#fds.kick, this.#count, 8);
     if (count < 0 && libc.errno() === libc.EAGAIN) return false;
-    // A readable file that is no eventfd would stay readable for ever.
+    // A readable file that is not an eventfd would stay readable for ever.
     if (count !== 8) throw new VhostUserError('a kick descriptor that is no eventfd');
     return true;
   }
 
-  /** @throws VhostUserError if size, alignment or address of the ring is not valid */
+  /** @throws VhostUserError if the ring's size, alignment or address is invalid */
   createQueue(memory: SharedMemory, options: VirtqueueOptions): Virtqueue {
     const translate = (address = 0) => {
       const guestAddress = memory.guestAddressOf(address, 1);
@@ -93,7 +99,8 @@ export class Ring implements Disposable {
     try {
       // Also checks that the rings end inside guest memory.
       const queue = new Virtqueue(layout, options);
-      // A device never stops while it holds a chain, so the used ring is at the same index as the available ring.
+      // A device never stops while it holds a chain, so the used ring is at the same index as the
+      // available ring.
       queue.restore({ nextAvailable: this.base, nextUsed: this.base });
       return queue;
     } catch (error) {

@@ -1,4 +1,5 @@
-// The back-end's socket of a vhost-user connection: whole messages with their file descriptors (unix(7), SCM_RIGHTS).
+// The back-end's socket of a vhost-user connection: whole messages with their file descriptors
+// (unix(7), SCM_RIGHTS).
 import * as libc from '../../host/libc.js';
 import {
   FLAG_REPLY,
@@ -12,7 +13,8 @@ import {
   VhostUserError,
 } from './messages.js';
 
-// Layout of a page for system calls: `struct msghdr`, `struct iovec`, control messages, the message.
+// Layout of a page for system calls: `struct msghdr`, `struct iovec`, control messages, the
+// message.
 const SCRATCH_SIZE = 4096;
 const IOVEC = 64;
 const CONTROL = 128;
@@ -65,7 +67,7 @@ export class VhostUserSocket implements Disposable {
     }
   }
 
-  /** Bytes to have: the header, then the whole message. */
+  /** Returns the number of bytes to receive: the header's, then the whole message's. */
   #wanted(): number {
     if (this.#filled < HEADER_SIZE) return HEADER_SIZE;
     const size = this.#view.getUint32(DATA + 8, true);
@@ -116,7 +118,10 @@ export class VhostUserSocket implements Disposable {
     return { request: this.#view.getUint32(DATA, true), flags, payload: new DataView(bytes), fds };
   }
 
-  /** Replies to `request`. @throws VhostUserError if the front-end is gone or does not read its replies */
+  /**
+   * Replies to `request`.
+   * @throws VhostUserError if the front-end is gone or does not read its replies
+   */
   reply(request: number, payload: Uint8Array): void {
     const bytes = Buffer.alloc(HEADER_SIZE + payload.length);
     bytes.writeUInt32LE(request, 0);
