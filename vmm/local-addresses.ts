@@ -1,4 +1,5 @@
-// The addresses that the host's kernel answers to, read from procfs. They change while a guest runs.
+// The addresses that the host's kernel answers to, read from procfs. They change while a guest
+// runs.
 import { readFileSync } from 'node:fs';
 import { isIP } from 'node:net';
 
@@ -7,17 +8,23 @@ const IPV6_ROUTE = '/proc/net/ipv6_route';
 /** linux/ipv6_route.h */
 const RTF_LOCAL = 0x80000000;
 
-/** The IPv4 addresses of all interfaces, and the ranges that lead to the host itself (`127.0.0.0/8`). */
+/**
+ * Returns the IPv4 addresses of all interfaces, and the ranges that lead to the host itself
+ * (`127.0.0.0/8`).
+ */
 export function readLocalAddresses(): string[] {
   return parseLocalAddresses(read(FIB_TRIE));
 }
 
-/** The IPv6 addresses and ranges, likewise. */
+/** Returns the IPv6 addresses and ranges of the same kinds. */
 export function readLocalAddresses6(): string[] {
   return parseLocalAddresses6(read(IPV6_ROUTE));
 }
 
-/** Of `/proc/net/fib_trie`: an address, and below it `/32 host LOCAL`; a range has fewer bits. */
+/**
+ * Parses `/proc/net/fib_trie`. A line with an address is followed by `/32 host LOCAL`. A range has
+ * fewer bits.
+ */
 export function parseLocalAddresses(trie: string): string[] {
   const found = new Set<string>();
   let address = '';
@@ -29,7 +36,7 @@ export function parseLocalAddresses(trie: string): string[] {
   return [...found].filter((each) => isIP(each.replace(/\/.*/, '')) === 4);
 }
 
-/** Of `/proc/net/ipv6_route`: the routes whose flags, in the ninth column, have RTF_LOCAL. */
+/** Parses `/proc/net/ipv6_route`: takes the routes whose flags (ninth column) have RTF_LOCAL. */
 export function parseLocalAddresses6(routes: string): string[] {
   return routes.split('\n').flatMap((line) => {
     const [destination = '', bits = '', , , , , , , flags] = line.trim().split(/\s+/);
@@ -40,7 +47,7 @@ export function parseLocalAddresses6(routes: string): string[] {
   });
 }
 
-/** The text of a file; empty if there is none: a kernel without IPv6 has no such routes. */
+/** Returns the text of a file; empty if it is missing. A kernel without IPv6 has no such file. */
 function read(path: string): string {
   try {
     return readFileSync(path, 'latin1');

@@ -1,12 +1,14 @@
-// Checks of saved state, which comes from a disk: it may be damaged, hostile, or of another version of this program.
-// Each device describes its state with these few functions. They are all that is needed of a schema library, and the
-// machine process loads no other module for them.
+// Checks of saved state, which comes from a disk: it may be damaged, hostile, or of another version
+// of this program. Each device describes its state with these few functions. They replace a schema
+// library, which the machine process would have to load.
 import { MachineError } from './machine.js';
 
 /** Returns `value` if it is a `T`, else throws {@link FieldError}. {@link parseState} calls it. */
 export type Check<T> = (value: unknown) => T;
 
-/** A value that a check refused. Every record and list around the value puts its own step before `path`. */
+/**
+ * A check refused a value. Every record and list around the value puts its own step before `path`.
+ */
 export class FieldError extends Error {
   /**
    * @param wanted completes "is not ...": `true or false`
@@ -24,7 +26,8 @@ export class FieldError extends Error {
 /**
  * Returns the state if `check` accepts all of it.
  * @param name of what was saved: `blk`
- * @throws MachineError `bad-snapshot`, whose message names the first field that is wrong: `blk.device.writeback`
+ * @throws MachineError `bad-snapshot`, whose message names the first field that is wrong:
+ * `blk.device.writeback`
  */
 export function parseState<T>(name: string, check: Check<T>, state: unknown): T {
   try {
@@ -37,7 +40,10 @@ export function parseState<T>(name: string, check: Check<T>, state: unknown): T 
   }
 }
 
-/** Checks a part of a value. `step` leads to it: a field's name, or an index. Paths are made for errors alone. */
+/**
+ * Checks a part of a value. `step` leads to it: a field's name, or an index. The path is built only
+ * for an error.
+ */
 function within<T>(step: string | number, check: Check<T>, part: unknown): T {
   try {
     return check(part);
@@ -47,7 +53,7 @@ function within<T>(step: string | number, check: Check<T>, part: unknown): T {
   }
 }
 
-/** A number from `least` to `most`. */
+/** Accepts a number from `least` to `most`. */
 export function real(least: number, most: number): Check<number> {
   return (value) => {
     if (typeof value === 'number' && value >= least && value <= most) return value;
@@ -55,7 +61,7 @@ export function real(least: number, most: number): Check<number> {
   };
 }
 
-/** A whole number from `least` to `most`. */
+/** Accepts a whole number from `least` to `most`. */
 export function integer(least: number, most: number): Check<number> {
   return (value) => {
     if (typeof value === 'number' && Number.isInteger(value) && value >= least && value <= most) return value;
@@ -72,7 +78,7 @@ export const boolean: Check<boolean> = (value) => {
   throw new FieldError('true or false');
 };
 
-/** A string that matches `pattern`, which `wanted` describes. */
+/** Accepts a string that matches `pattern`. `wanted` describes the pattern. */
 export function text(pattern: RegExp, wanted: string): Check<string> {
   return (value) => {
     if (typeof value === 'string' && pattern.test(value)) return value;
@@ -80,12 +86,12 @@ export function text(pattern: RegExp, wanted: string): Check<string> {
   };
 }
 
-/** `null`, or what `check` accepts. */
+/** Accepts `null`, and what `check` accepts. */
 export function nullable<T>(check: Check<T>): Check<T | null> {
   return (value) => (value === null ? null : check(value));
 }
 
-/** A list of `least` to `most` items. */
+/** Accepts a list of `least` to `most` items. */
 export function list<T>(item: Check<T>, least: number, most: number): Check<T[]> {
   return (value) => {
     if (!Array.isArray(value) || value.length < least || value.length > most) {
@@ -95,7 +101,7 @@ export function list<T>(item: Check<T>, least: number, most: number): Check<T[]>
   };
 }
 
-/** An object with exactly these fields. */
+/** Accepts an object with exactly these fields. */
 export function record<T extends object>(fields: { [Key in keyof T]: Check<T[Key]> }): Check<T> {
   const names = Object.keys(fields) as (keyof T & string)[];
   return (value) => {

@@ -95,7 +95,7 @@ const CODE_BYTES = [
   0xe6, STEP_PORT,                                        // out STEP_PORT, al
   0xb9, 0x81, 0, 0, 0xc0,                                 // mov ecx, 0xc0000081 (STAR)
   0x31, 0xc0,                                             // xor eax, eax
-  0xba, 0x08, 0x00, 0x10, 0x00,                           // mov edx, 0x00100008 (bases of user and kernel selectors)
+  0xba, 0x08, 0x00, 0x10, 0x00,                           // mov edx, 0x00100008 (selector bases)
   0x0f, 0x30,                                             // wrmsr
   0xff, 0xc1,                                             // inc ecx (LSTAR)
   0xb8, 0x00, 0x82, 0, 0,                                 // mov eax, SYSCALL_ENTRY

@@ -1,6 +1,6 @@
 // Layouts of the structures of <linux/kvm.h> on x86-64: sizes, and byte offsets of the fields in
-// use. A nested field is named by its C path. test/kvm/structs.test.ts compares all of them with
-// the C compiler's values.
+// use. A nested field has its C path as its name. test/kvm/structs.test.ts compares all of them
+// with the C compiler's values.
 
 export const kvm_userspace_memory_region = {
   size: 32,

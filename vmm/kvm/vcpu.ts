@@ -205,7 +205,8 @@ export class Vcpu implements Disposable {
 
   /**
    * Continues a saved vCPU on a new one with the same ID, whose VM has the same devices.
-   * @throws MachineError `bad-snapshot`, and then nothing is changed; libc.SystemError if KVM refuses
+   * @throws MachineError `bad-snapshot`, and then nothing is changed; libc.SystemError if KVM
+   * refuses
    */
   restore(saved: unknown): void {
     const { cpuid, tscKhz, xsave, msrs, structures } = parseState('vcpu', this.#checkState(), saved);
@@ -231,7 +232,7 @@ export class Vcpu implements Disposable {
     for (const name of names) this.#ioctl(STRUCTURES[name][1], structures[name]);
   }
 
-  /** Above 4096 only with features such as AMX, which need KVM_GET_XSAVE2. */
+  /** Bytes. More than 4096 only with features such as AMX, which need KVM_GET_XSAVE2. */
   #xsaveSize(): number {
     return Math.max(structs.kvm_xsave.size, this.vm.kvm.checkExtension(KVM_CAP_XSAVE2));
   }

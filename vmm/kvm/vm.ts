@@ -42,7 +42,10 @@ export class Vm implements Disposable {
     readonly fd: number,
   ) {}
 
-  /** Creates an empty VM. @throws libc.SystemError if KVM refuses */
+  /**
+   * Creates an empty VM.
+   * @throws libc.SystemError if KVM refuses
+   */
   static create(kvm: Kvm): Vm {
     // KVM_CREATE_VM waits for the other CPUs, and any signal interrupts it.
     for (;;) {
@@ -144,7 +147,8 @@ export class Vm implements Disposable {
 
   /**
    * Continues a saved VM on one with the same devices, before its vCPUs run.
-   * @throws MachineError `bad-snapshot`, and then nothing is changed; libc.SystemError if KVM refuses
+   * @throws MachineError `bad-snapshot`, and then nothing is changed; libc.SystemError if KVM
+   * refuses
    */
   restore(saved: unknown): void {
     const { irqchips, pit, clock } = parseState('vm', checkState, saved);
