@@ -1,5 +1,5 @@
-// A blob as it comes from a registry: broken downloads go on where they broke off (OCI distribution-spec 1.1, "Pulling
-// blobs"; RFC 9110, 14), at another server if there is one.
+// Downloads a blob from a registry. An interrupted download resumes where it ended, at another
+// server if there is one (OCI distribution-spec 1.1, "Pulling blobs"; RFC 9110, 14).
 
 import { ImageError } from '../errors.js';
 import type { Descriptor } from '../source/manifest.js';
@@ -9,7 +9,7 @@ import { parseContentLength, parseContentRange } from './headers.js';
 import { failureOf } from './refusal.js';
 import { ATTEMPTS, asFinal, backOff, TransientError } from './transient.js';
 
-/** Bytes of progress after which earlier failures are forgotten. */
+/** Bytes of progress that reset the count of failures. */
 const PROGRESS = 64 << 10;
 
 interface BlobRequest {
@@ -18,19 +18,19 @@ interface BlobRequest {
   digest: string;
   /** Bytes. */
   size: number;
-  /** What it is, for messages: `a layer`. */
+  /** Describes the blob in messages: `a layer`. */
   what: string;
 }
 
-/** What is asked of a registry for reading a repository. */
+/** The token scope for pulling from a repository. */
 export function pullScope(repository: string): string {
   return `repository:${repository}:pull`;
 }
 
 /**
- * The bytes of a blob, no more than its size; that they are the right ones is for the caller to check.
+ * Yields the bytes of a blob, at most its size. The caller verifies the digest.
  *
- * @param endpoints asked in their order, the next one when one fails for good
+ * @param endpoints tried in order: the next one when one fails permanently
  * @param delay milliseconds of the first wait after a failure
  * @throws ImageError `network`, `unauthorized`, `corrupt`
  */
@@ -49,7 +49,7 @@ export async function* downloadBlob(
           at += chunk.length;
           yield chunk;
         }
-        if (at < blob.size) throw new TransientError(`${endpoint.host} broke ${blob.what} off at byte ${at}`);
+        if (at < blob.size) throw new TransientError(`${endpoint.host} ended ${blob.what} early, at byte ${at}`);
         return;
       } catch (error) {
         if (at - failedAt >= PROGRESS) failures = 0;
@@ -64,7 +64,7 @@ export async function* downloadBlob(
   }
 }
 
-/** What is left of a blob from `at` on. */
+/** Yields the bytes of a blob from `at` on. */
 async function* rest(endpoint: Endpoint, blob: BlobRequest, at: number): AsyncGenerator<Buffer> {
   const { repository, digest, size, what } = blob;
   const headers: Record<string, string> = at > 0 ? { range: `bytes=${at}-` } : {};
@@ -80,7 +80,7 @@ async function* rest(endpoint: Endpoint, blob: BlobRequest, at: number): AsyncGe
     const range = parseContentRange(answer.headers['content-range'] ?? '');
     if (!range || range.first > at || (range.size !== null && range.size !== size)) {
       discard(answer);
-      throw new ImageError('corrupt', `${endpoint.host} gives another part of ${what} than it was asked for`);
+      throw new ImageError('corrupt', `${endpoint.host} sent the wrong part of ${what}`);
     }
     start = range.first;
   }
@@ -89,7 +89,7 @@ async function* rest(endpoint: Endpoint, blob: BlobRequest, at: number): AsyncGe
     discard(answer);
     throw new ImageError('corrupt', `${what} has ${length} bytes instead of ${size}: ${digest}`);
   }
-  // A server that does not know ranges begins anew.
+  // A server that ignores Range starts over, or earlier than asked: skip what we have.
   let skip = at - start;
   let position = at;
   for await (const chunk of bodyOf(answer)) {
@@ -102,7 +102,7 @@ async function* rest(endpoint: Endpoint, blob: BlobRequest, at: number): AsyncGe
   }
 }
 
-/** A blob's descriptor as a request. */
+/** Makes a request from a blob's descriptor. */
 export function blobRequest(repository: string, { digest, size }: Descriptor, what: string): BlobRequest {
   return { repository, digest, size, what };
 }

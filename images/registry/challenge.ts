@@ -1,9 +1,10 @@
-// What a server asks for before it answers: the WWW-Authenticate header (RFC 9110, 11.3 and 11.6.1).
+// Parses the WWW-Authenticate header, by which a server asks for credentials (RFC 9110, 11.3 and
+// 11.6.1).
 
 export interface Challenge {
   /** In lower case: `basic`, `bearer`. */
   scheme: string;
-  /** Names in lower case; of a name given twice the first counts. */
+  /** Names are in lower case. If a name occurs twice, the first one counts. */
   parameters: Map<string, string>;
 }
 
@@ -13,7 +14,10 @@ const EQUALS = /[ \t]*=[ \t]*/y;
 const QUOTED = /"((?:[^"\\]|\\.)*)"/sy;
 const TOKEN68 = /[ \t]+[A-Za-z0-9._~+/-]+=*(?=[ \t]*(?:,|$))/y;
 
-/** Reads the challenges of a header, several of which may be joined by commas. What follows nonsense is left out. */
+/**
+ * Parses the challenges of a header, which are separated by commas. Parsing stops at the first
+ * syntax error.
+ */
 export function parseChallenges(header: string): Challenge[] {
   const challenges: Challenge[] = [];
   let at = 0;

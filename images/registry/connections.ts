@@ -1,5 +1,6 @@
-// HTTP exchanges over connections that are kept: certificates checked against the system's and a registry's own, and
-// nothing waited for longer than its registry's settings say.
+// HTTP exchanges over connections that are kept alive. Server certificates are checked against the
+// system's authorities and those of the registry's settings. Every wait has the timeout of the
+// registry's settings.
 
 import { X509Certificate } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
@@ -20,9 +21,9 @@ import type { Settings } from './settings.js';
 import { TransientError } from './transient.js';
 
 const SYSTEM_CERTIFICATES = '/etc/ssl/certs/ca-certificates.crt';
-/** Bytes of a body that is read to be thrown away. */
+/** The longest body, in bytes, that is read only to keep its connection usable. */
 const MAX_DISCARDED = 64 << 10;
-/** Connections to one server at once. */
+/** Simultaneous connections to one server. */
 const MAX_SOCKETS = 8;
 
 interface HttpRequest {
@@ -36,46 +37,49 @@ export interface Answer {
   url: URL;
   status: number;
   headers: IncomingHttpHeaders;
-  /** The body, read by `bodyOf` or thrown away by `discard`. */
+  /** The body: pass it to `bodyOf` or `discard`. */
   message: IncomingMessage;
-  /** Milliseconds without a byte that are too many. */
+  /** Milliseconds without a byte after which reading the body fails. */
   timeout: number;
 }
 
-/** The server at the other end does not speak TLS. */
+/** The server does not speak TLS. */
 export class NoTlsError extends Error {
   override readonly name = 'NoTlsError';
 }
 
-/** Whether a host is this machine, whose traffic nobody else sees. */
+/** Returns true for this machine's own names and addresses: such traffic never leaves it. */
 function isLoopback(hostname: string): boolean {
   return /^(localhost|.+\.localhost|127(\.\d{1,3}){3}|\[::1\])$/.test(hostname);
 }
 
-/** All connections of one piece of work; disposing of it closes them. */
+/** All connections of one operation. Disposing of it closes them. */
 export class Connections implements Disposable {
   readonly #agents = new Map<string, HttpsAgent>();
-  /** By the file of certificates beside the system's; to read those takes some 60 ms. */
+  /**
+   * By the path of the extra certificates; null is for the system's alone. Cached because reading
+   * the system's takes some 60 ms.
+   */
   readonly #contexts = new Map<string | null, SecureContext>();
   readonly #plain = new HttpAgent({ keepAlive: true, maxSockets: MAX_SOCKETS });
   readonly #requests = new Set<ClientRequest>();
 
   constructor(readonly settings: Settings) {}
 
-  /** Whether a server may be spoken to without encryption. */
+  /** Returns true if plain HTTP to this server is allowed. */
   mayBePlain(url: URL): boolean {
     return isLoopback(url.hostname) || this.settings.of(url.host).insecure;
   }
 
-  /** Whether we may be sent on to a server. */
+  /** Returns true if a redirect, or a challenge, may lead to this URL. */
   mayAsk(url: URL): boolean {
     return url.protocol === 'https:' || (url.protocol === 'http:' && this.mayBePlain(url));
   }
 
   /**
-   * Sends a request and waits for the head of the answer.
+   * Sends a request and waits for the response's headers.
    *
-   * @throws TransientError, NoTlsError, or ImageError `network` if there is no such server
+   * @throws TransientError, NoTlsError, or ImageError `network` if the server cannot be reached
    */
   exchange({ method, url, headers, body }: HttpRequest): Promise<Answer> {
     const { timeout } = this.settings.of(url.host);
@@ -96,7 +100,7 @@ export class Connections implements Disposable {
       const timer = setTimeout(() => request.destroy(silent(url, timeout)), timeout);
       request.on('response', (message) => {
         clearTimeout(timer);
-        // Whoever reads the body learns of its end by reading.
+        // The reader of the body gets this error from its read.
         message.on('error', () => {});
         resolve({ url, status: message.statusCode ?? 0, headers: message.headers, message, timeout });
       });
@@ -131,14 +135,17 @@ export class Connections implements Disposable {
   }
 }
 
-/** What is trusted: what the system trusts, as OpenSSL's programs find it, and what the registry's settings add. */
+/**
+ * Trusts the system's authorities, found as OpenSSL's programs find them, and those that the
+ * registry's settings add.
+ */
 function trusting(ca: string | null): SecureContext {
   const system = process.env.SSL_CERT_FILE || SYSTEM_CERTIFICATES;
   const trusted: (string | Buffer)[] = existsSync(system) ? [readFileSync(system)] : [...rootCertificates];
   try {
     if (ca !== null) {
       const own = readFileSync(ca);
-      // A context passes over what is no certificate.
+      // createSecureContext ignores text that is not a certificate; this throws.
       new X509Certificate(own);
       trusted.push(own);
     }
@@ -149,13 +156,13 @@ function trusting(ca: string | null): SecureContext {
   }
 }
 
-/** Errors that do not go away by trying again. */
+/** Errors for which a retry does not help. */
 const LASTING = new Set(['ENOTFOUND', 'EAI_AGAIN', 'ECONNREFUSED', 'ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EPERM']);
 
 function describeFailure(error: unknown, url: URL): Error {
   if (error instanceof TransientError) return error;
   const code = codeOf(error) ?? '';
-  // Of several addresses, each with its own failure, the last one's is told.
+  // If a host has several addresses, each failed on its own. Report the last failure.
   const last: unknown = error instanceof AggregateError ? error.errors.at(-1) : undefined;
   const message = oneLine(messageOf(error) || (last instanceof Error && last.message) || code);
   if (code === 'EPROTO' || code.startsWith('ERR_SSL_')) {
@@ -169,20 +176,20 @@ function describeFailure(error: unknown, url: URL): Error {
 }
 
 function silent(url: URL, timeout: number): TransientError {
-  return new TransientError(`${url.host} has been silent for ${timeout / 1000} seconds`);
+  return new TransientError(`${url.host} sent nothing for ${timeout / 1000} seconds`);
 }
 
 /**
- * An answer's body as it comes.
+ * Yields the body of an answer.
  *
- * @throws TransientError if it breaks off or stalls
+ * @throws TransientError if the connection breaks or stalls
  */
 export async function* bodyOf({ message, url, timeout }: Answer): AsyncGenerator<Buffer> {
   const chunks = message[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
   let timer: NodeJS.Timeout | undefined;
   try {
     for (;;) {
-      // Only while we wait for the server: it is not its fault that we are busy.
+      // Time only the wait for the server, not the consumer's own work.
       timer = setTimeout(() => message.destroy(silent(url, timeout)), timeout);
       const { done, value } = await chunks.next();
       clearTimeout(timer);
@@ -198,7 +205,7 @@ export async function* bodyOf({ message, url, timeout }: Answer): AsyncGenerator
 }
 
 /**
- * A whole body of no more than `limit` bytes.
+ * Reads a whole body of at most `limit` bytes.
  *
  * @throws TransientError; ImageError `too-large`
  */
@@ -213,7 +220,10 @@ export async function readBody(answer: Answer, limit: number, what: string): Pro
   return Buffer.concat(chunks);
 }
 
-/** Leaves a body unread. A short one is thrown away as it comes, so that its connection can be used again. */
+/**
+ * Discards a body. If it is known to be short, it is read to its end, so that its connection can be
+ * used again. Otherwise the connection is closed.
+ */
 export function discard({ message, headers }: Answer): void {
   const length = parseContentLength(headers['content-length']);
   if (length !== null && length <= MAX_DISCARDED) message.resume();

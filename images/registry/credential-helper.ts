@@ -1,5 +1,6 @@
-// docker-credential-X programs, which keep credentials where the system keeps secrets (docker-credential-helpers): a word
-// of what to do, JSON or a server's name on stdin, JSON on stdout.
+// Runs docker-credential-X programs, which store credentials in the system's keychain
+// (docker-credential-helpers). The argument is the action. Standard input is JSON or a server's
+// name; standard output is JSON.
 
 import { execa } from 'execa';
 import { messageOf } from '../../errors/index.js';
@@ -8,11 +9,11 @@ import { object, parseJson, string } from '../source/json.js';
 import type { Credentials } from './docker-config.js';
 import { oneLine } from './one-line.js';
 
-/** Characters of an answer. */
+/** Maximum characters of an answer. */
 const MAX_ANSWER = 1 << 20;
-/** Milliseconds: a helper may ask a person. */
+/** Milliseconds. A helper may prompt the user. */
 const PATIENCE = 120_000;
-/** The user name with which a helper says that the secret is an identity token. */
+/** The user name by which a helper marks its secret as an identity token. */
 const TOKEN_USER = '<token>';
 const NOT_FOUND = 'credentials not found in native keychain';
 
@@ -21,7 +22,7 @@ const NOT_FOUND = 'credentials not found in native keychain';
  *
  * @param helper `X` of `docker-credential-X`
  * @returns null if it has none
- * @throws ImageError `bad-settings` if there is no such program or it fails
+ * @throws ImageError `bad-settings` if the program is missing or fails
  */
 export async function helperGet(helper: string, server: string): Promise<Credentials | null> {
   const answer = await run(helper, 'get', server);
@@ -42,21 +43,22 @@ export function parseHelperAnswer(answer: string, helper: string): Credentials |
   }
 }
 
-/** Gives a helper credentials to keep. @throws ImageError `bad-settings` */
+/** Stores credentials in a helper. @throws ImageError `bad-settings` */
 export async function helperStore(helper: string, server: string, credentials: Credentials): Promise<void> {
   const [username, secret] =
     credentials.kind === 'password' ? [credentials.username, credentials.password] : [TOKEN_USER, credentials.token];
   await run(helper, 'store', JSON.stringify({ ServerURL: server, Username: username, Secret: secret }));
 }
 
-/** Lets a helper forget a server. @throws ImageError `bad-settings` */
+/** Erases a server's credentials from a helper. @throws ImageError `bad-settings` */
 export async function helperErase(helper: string, server: string): Promise<void> {
   await run(helper, 'erase', server);
 }
 
-/** What the helper prints, or null if it says that it knows nothing of the server. */
+/** Returns what the helper prints, or null if it has no credentials for the server. */
 async function run(helper: string, action: string, input: string): Promise<string | null> {
-  if (!/^[A-Za-z0-9._-]+$/.test(helper)) throw failure(helper, 'that is no name of a program', undefined);
+  if (!/^[A-Za-z0-9._-]+$/.test(helper))
+    throw failure(helper, 'its name may only have letters, digits and ._-', undefined);
   const result = await execa(`docker-credential-${helper}`, [action], {
     input,
     reject: false,
@@ -67,13 +69,13 @@ async function run(helper: string, action: string, input: string): Promise<strin
   if (!result.failed) return result.stdout;
   if (result.stdout.trim() === NOT_FOUND) return null;
   if (result.code === 'ENOENT') throw failure(helper, 'it is not in $PATH', result.cause);
-  if (result.timedOut) throw failure(helper, 'it does not answer', result.cause);
+  if (result.timedOut) throw failure(helper, 'it did not answer', result.cause);
   const said = oneLine(result.stdout) || oneLine(result.stderr);
   throw failure(helper, said || oneLine(result.shortMessage), result.cause);
 }
 
 function failure(helper: string, why: string, cause: unknown): ImageError {
-  return new ImageError('bad-settings', `the credential helper docker-credential-${oneLine(helper)} fails: ${why}`, {
+  return new ImageError('bad-settings', `the credential helper docker-credential-${oneLine(helper)} failed: ${why}`, {
     cause,
   });
 }

@@ -1,4 +1,5 @@
-// Who we are to a registry: found where Docker keeps it, and kept there.
+// A registry's credentials, which are read from and stored in Docker's own places: its config file
+// or a credential helper.
 
 import {
   type Credentials,
@@ -9,15 +10,15 @@ import {
 } from './docker-config.js';
 import { canonicalHost, DOCKER_HUB, hostOf } from './host.js';
 
-/** What Docker calls its own registry where it keeps credentials. */
+/** The key under which Docker stores the credentials of its own registry. */
 const DOCKER_HUB_SERVER = 'https://index.docker.io/v1/';
 
-/** What a registry is called where credentials are kept. */
+/** The key under which a registry's credentials are stored. */
 function serverName(host: string): string {
   return canonicalHost(host) === DOCKER_HUB ? DOCKER_HUB_SERVER : host;
 }
 
-/** Whether an entry, which may be a URL, is a registry's. */
+/** Returns true if a key, which may be a URL, belongs to the registry. */
 function isServer(entry: string, host: string): boolean {
   return canonicalHost(hostOf(entry)) === canonicalHost(host);
 }
@@ -28,9 +29,9 @@ function helperOf(config: DockerConfig, host: string): string {
 }
 
 /**
- * Looks for a registry's credentials in Docker's configuration.
+ * Finds a registry's credentials in Docker's configuration.
  *
- * @param host with its port, if it has one
+ * @param host `HOST[:PORT]`
  * @returns null if there are none
  * @throws ImageError `bad-settings`
  */
@@ -48,9 +49,9 @@ export async function findCredentials(host: string): Promise<Credentials | null>
 }
 
 /**
- * Keeps a registry's credentials.
+ * Stores a registry's credentials.
  *
- * @returns the file that holds them readable, or null if a helper took them
+ * @returns the path of the file that holds them in readable form, or null if a helper holds them
  * @throws ImageError
  */
 export async function storeCredentials(host: string, credentials: Credentials): Promise<string | null> {
@@ -68,7 +69,7 @@ export async function storeCredentials(host: string, credentials: Credentials): 
 }
 
 /**
- * Forgets a registry's credentials.
+ * Erases a registry's credentials.
  *
  * @returns false if there were none
  * @throws ImageError

@@ -1,5 +1,5 @@
-// Docker's ~/.docker/config.json, as far as it is about credentials (docker/cli, cli/config/configfile). What else is in
-// the file stays as it is when a login changes it.
+// The credentials in Docker's ~/.docker/config.json (docker/cli, cli/config/configfile). A login
+// keeps all other fields of the file unchanged.
 
 import { randomBytes } from 'node:crypto';
 import { chmodSync, mkdirSync, readFileSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
@@ -9,32 +9,32 @@ import { hasCode, messageOf } from '../../errors/index.js';
 import { ImageError } from '../errors.js';
 import { type Json, object, optionalObject, string, stringMap } from '../source/json.js';
 
-/** What lets somebody in: a name and a password, or a token that stands for them. */
+/** A name and a password, or a token in their place. */
 export type Credentials =
   | { kind: 'password'; username: string; password: string }
-  /** Is exchanged for access tokens (OAuth 2's refresh token). */
+  /** Exchanged for access tokens (OAuth 2's refresh token). */
   | { kind: 'identity-token'; token: string }
-  /** Is given to the registry as it is. */
+  /** Sent to the registry unchanged. */
   | { kind: 'registry-token'; token: string };
 
 export interface DockerConfig {
-  /** By the server's name as the file spells it. An empty entry says that a helper has them. */
+  /** By the server's name as spelled in the file. Null if the entry is empty: a helper has them. */
   auths: Map<string, Credentials | null>;
-  /** `X` of the program `docker-credential-X` that keeps all credentials, or ''. */
+  /** `X` of the program `docker-credential-X` that stores all credentials, or ''. */
   credsStore: string;
-  /** The same for single servers. */
+  /** The helper of a single server, by the server's name. Overrides `credsStore`. */
   credHelpers: Record<string, string>;
 }
 
 const MAX_BYTES = 16 << 20;
 
-/** $DOCKER_CONFIG/config.json, or ~/.docker/config.json. */
+/** `$DOCKER_CONFIG/config.json`, or `~/.docker/config.json`. */
 export function dockerConfigPath(): string {
   return join(process.env.DOCKER_CONFIG || join(homedir(), '.docker'), 'config.json');
 }
 
 /**
- * Reads the file; one that is not there has nothing in it.
+ * Reads the file. A missing file counts as an empty one.
  *
  * @throws ImageError `bad-settings`
  */
@@ -74,14 +74,15 @@ function parseEntry(entry: Json, server: string): Credentials | null {
   const text = Buffer.from(auth, 'base64').toString('utf8');
   const colon = text.indexOf(':');
   if (colon < 1) throw new ImageError('bad-settings', `auth of ${server} is not NAME:PASSWORD in base64`);
-  // Docker pads with NULs at the end.
+  // Docker pads passwords with NULs.
   return { kind: 'password', username: text.slice(0, colon), password: text.slice(colon + 1).replace(/\0+$/, '') };
 }
 
 /**
- * Changes one server's entry, in place of all others that stand for the same server.
+ * Replaces all entries of one server.
  *
- * @param credentials null takes the entry away; `'in-helper'` notes that a helper has them
+ * @param isSame returns true for the key of an entry of this server
+ * @param credentials null removes the entry; `'in-helper'` records that a helper has them
  * @throws ImageError `bad-settings`, `no-permission`, `no-space`, `io`
  */
 export function changeDockerConfig(
@@ -127,7 +128,10 @@ function readJson(path: string): unknown {
   }
 }
 
-/** Replaces the file whole, where it really is, for nobody else to read. */
+/**
+ * Replaces the file atomically; if it is a symbolic link, its target. A new file has mode 0600, an
+ * existing one keeps its mode.
+ */
 function write(path: string, text: string): void {
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const mode = statSync(path, { throwIfNoEntry: false })?.mode;

@@ -1,5 +1,5 @@
-// One server that speaks the OCI distribution protocol: requests with the authorization it asks for, redirects followed
-// without telling another host who we are.
+// One server that speaks the OCI distribution protocol. Requests carry the authorization that it
+// asks for. Redirects to another host do not carry it.
 
 import { ImageError } from '../errors.js';
 import { parseChallenges } from './challenge.js';
@@ -9,20 +9,20 @@ import { follow } from './redirects.js';
 import { describeRefusal } from './refusal.js';
 import { basic, fetchToken, type Token } from './tokens.js';
 
-/** Milliseconds before its end at which a token counts as expired. */
+/** A token counts as expired this many milliseconds early. */
 const TOKEN_MARGIN = 5_000;
 
 export class Endpoint {
   #base: URL;
-  /** By scope; a promise, so that several requests wait for one token. */
+  /** By scope. Promises, so that parallel requests share one token. */
   readonly #tokens = new Map<string, Promise<Token>>();
   #basic: string | null = null;
   #credentials: Promise<Credentials | null> | null = null;
 
   /**
-   * @param host what its credentials are kept under
-   * @param base its URL, under which `/v2/` lies
-   * @param find looks for our credentials, once they are asked for
+   * @param host the key of its credentials
+   * @param base the URL that contains `/v2/`
+   * @param find finds the credentials. Called once, when the server first asks for them.
    */
   constructor(
     readonly host: string,
@@ -34,10 +34,10 @@ export class Endpoint {
   }
 
   /**
-   * Asks for what lies at a path.
+   * Sends a GET request.
    *
-   * @param path under the base, without a leading slash: `v2/library/debian/manifests/12`
-   * @param scope what a token has to be for: `repository:library/debian:pull`
+   * @param path relative to the base, without a leading slash: `v2/library/debian/manifests/12`
+   * @param scope the token scope that the request needs: `repository:library/debian:pull`
    * @throws TransientError; ImageError `unauthorized`, `network`, `bad-settings`
    */
   async get(path: string, scope: string, headers: Record<string, string> = {}): Promise<Answer> {
@@ -69,14 +69,14 @@ export class Endpoint {
     return new URL(path, this.#base.href.replace(/\/*$/, '/'));
   }
 
-  /** The Authorization header that was good for a scope before, or null. */
+  /** The Authorization header of an earlier request of this scope, or null. */
   async #known(scope: string): Promise<string | null> {
     if (this.#basic !== null) return this.#basic;
     const token = await this.#tokens.get(scope);
     return token && token.expires - TOKEN_MARGIN > Date.now() ? token.authorization : null;
   }
 
-  /** Gets the Authorization header that the challenges of an answer ask for. */
+  /** Makes the Authorization header that the challenges of an answer ask for. */
   async #authorize(answer: Answer, scope: string): Promise<string> {
     const challenges = parseChallenges(answer.headers['www-authenticate'] ?? '');
     const bearer = challenges.find(({ scheme }) => scheme === 'bearer');
@@ -91,10 +91,10 @@ export class Endpoint {
       return (await token).authorization;
     }
     if (!challenges.some(({ scheme }) => scheme === 'basic')) {
-      throw new ImageError('unauthorized', `${this.host} wants to know who asks, in a way that tsvm does not know`);
+      throw new ImageError('unauthorized', `${this.host} asks for an authentication scheme that tsvm lacks`);
     }
     if (credentials?.kind !== 'password') {
-      throw new ImageError('unauthorized', `${this.host} wants a user name and a password: tsvm login ${this.host}`);
+      throw new ImageError('unauthorized', `${this.host} asks for a user name and a password: tsvm login ${this.host}`);
     }
     this.#basic = basic(credentials.username, credentials.password);
     return this.#basic;

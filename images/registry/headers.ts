@@ -1,13 +1,16 @@
-// Header fields whose numbers are used: each is read strictly, for a stranger wrote it.
+// Parses header fields with numbers. Parsing is strict: the server may be hostile.
 
-/** The range of an answer to a Range request, bytes; `last` included, `size` null where the server does not know it. */
+/**
+ * The range of an answer to a Range request, in bytes. `last` is inclusive; `size` is null if
+ * unknown.
+ */
 interface ContentRange {
   first: number;
   last: number;
   size: number | null;
 }
 
-/** Reads a Content-Range header (RFC 9110, 14.4); null if it gives no range of bytes. */
+/** Parses a Content-Range header (RFC 9110, 14.4). Returns null if it has no byte range. */
 export function parseContentRange(header: string): ContentRange | null {
   const match = /^bytes[ \t]+(\d{1,15})-(\d{1,15})\/(\d{1,15}|\*)$/i.exec(header);
   if (!match) return null;
@@ -15,15 +18,16 @@ export function parseContentRange(header: string): ContentRange | null {
   return range.first <= range.last && (range.size === null || range.last < range.size) ? range : null;
 }
 
-/** Reads a Content-Length header, bytes; null if it is absent or no number. */
+/** Parses a Content-Length header, in bytes. Returns null if it is absent or not a number. */
 export function parseContentLength(header: string | undefined): number | null {
   return header !== undefined && /^\d{1,15}$/.test(header) ? Number(header) : null;
 }
 
 /**
- * Reads a Retry-After header (RFC 9110, 10.2.3): seconds, or a date.
+ * Parses a Retry-After header (RFC 9110, 10.2.3): seconds, or a date.
  *
- * @returns milliseconds from `now`, not negative; null if the header is neither
+ * @param now milliseconds since 1970
+ * @returns milliseconds from `now`, at least 0; null if the header is neither
  */
 export function parseRetryAfter(header: string, now: number): number | null {
   if (/^\d{1,9}$/.test(header)) return Number(header) * 1000;

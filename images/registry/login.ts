@@ -1,4 +1,4 @@
-// Logging in: credentials are tried at the registry before they are kept.
+// Login and logout. A login checks the credentials with the registry before it stores them.
 
 import { Connections, discard } from './connections.js';
 import { eraseCredentials, storeCredentials } from './credentials.js';
@@ -9,13 +9,15 @@ import { failureOf } from './refusal.js';
 import { readSettings } from './settings.js';
 import { retrying } from './transient.js';
 
+/** Milliseconds of the first wait after a failure. */
 const DELAY = 500;
 
 /**
- * Tries a name and a password at a registry and keeps them.
+ * Checks a name and a password with a registry, and stores them.
  *
- * @param host as `registryHost` gives it
- * @returns the file in which the password can be read, or null if a credential helper keeps it
+ * @param host as returned by `registryHost`
+ * @returns the path of the file that holds the password in readable form, or null if a credential
+ *   helper holds it
  * @throws ImageError `unauthorized`, `network`, `bad-settings`
  */
 export async function login(host: string, username: string, password: string): Promise<string | null> {
@@ -31,9 +33,9 @@ export async function login(host: string, username: string, password: string): P
 }
 
 /**
- * Forgets what `login` kept.
+ * Erases the credentials that `login` stored.
  *
- * @returns false if there was nothing
+ * @returns false if there were none
  * @throws ImageError `bad-settings`
  */
 export function logout(host: string): Promise<boolean> {

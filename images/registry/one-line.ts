@@ -1,8 +1,11 @@
-// What a stranger says, made fit for a message of one line.
+// Makes untrusted text fit for a message of one line.
 
 const MAX_CHARACTERS = 200;
 
-/** Text without control characters and without length. */
+/**
+ * Replaces control characters and whitespace by single spaces and truncates. Returns '' for
+ * anything but a string.
+ */
 export function oneLine(text: unknown): string {
   if (typeof text !== 'string') return '';
   const shown = text

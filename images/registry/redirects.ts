@@ -1,4 +1,4 @@
-// GET requests that are sent on to other places, which learn nothing of who we are (RFC 9110, 15.4).
+// GET requests that follow redirects (RFC 9110, 15.4). Other servers never get our credentials.
 
 import { ImageError } from '../errors.js';
 import { type Answer, type Connections, discard } from './connections.js';
@@ -6,7 +6,8 @@ import { type Answer, type Connections, discard } from './connections.js';
 const MAX_REDIRECTS = 10;
 
 /**
- * Asks for a URL, and for those that it leads to. Once another server is asked, the Authorization header is left out.
+ * Sends a GET request and follows redirects. The first redirect to another origin drops the
+ * Authorization header.
  *
  * @throws TransientError, NoTlsError; ImageError `network`
  */
@@ -18,9 +19,10 @@ export async function follow(connections: Connections, start: URL, headers: Reco
     const target = redirectOf(answer);
     if (target === null) return answer;
     discard(answer);
-    if (redirects === MAX_REDIRECTS) throw new ImageError('network', `${start.host} redirects again and again`);
+    if (redirects === MAX_REDIRECTS)
+      throw new ImageError('network', `${start.host} redirects more than ${MAX_REDIRECTS} times`);
     if (!connections.mayAsk(target)) {
-      throw new ImageError('network', `${url.host} redirects to ${target.host}, not over TLS`);
+      throw new ImageError('network', `${url.host} redirects to ${target.host} without TLS`);
     }
     if (target.origin !== url.origin) {
       const { authorization: _, ...others } = sent;
@@ -30,7 +32,7 @@ export async function follow(connections: Connections, start: URL, headers: Reco
   }
 }
 
-/** Where an answer sends us on to, or null. */
+/** The target of a redirect, or null if the answer is not one. */
 function redirectOf({ status, headers, url }: Answer): URL | null {
   if (![301, 302, 303, 307, 308].includes(status) || headers.location === undefined) return null;
   return URL.canParse(headers.location, url.href) ? new URL(headers.location, url) : null;

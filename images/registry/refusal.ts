@@ -1,4 +1,4 @@
-// What a registry says when it says no (OCI distribution-spec 1.1, "Error Codes"), made into an error of ours.
+// Turns a registry's error response into an error (OCI distribution-spec 1.1, "Error Codes").
 
 import { ImageError } from '../errors.js';
 import { type Answer, readBody } from './connections.js';
@@ -8,7 +8,12 @@ import { TransientError } from './transient.js';
 
 const MAX_ERROR_BYTES = 64 << 10;
 
-/** Reads an error's body: `: DENIED: requested access to the resource is denied`, or '' if it says nothing. */
+/**
+ * Reads the body of an error response.
+ *
+ * @returns a suffix for a message, `: requested access to the resource is denied`, or '' if there
+ *   is no description
+ */
 export async function describeRefusal(answer: Answer): Promise<string> {
   let text: string;
   try {
@@ -20,7 +25,7 @@ export async function describeRefusal(answer: Answer): Promise<string> {
   return said === '' ? '' : `: ${said}`;
 }
 
-/** The first error of a registry's or a token server's answer, on one line. */
+/** The first error in the body of a registry or token server, on one line; '' if there is none. */
 export function parseRefusal(text: string): string {
   try {
     const json = JSON.parse(text) as { errors?: { message?: unknown; code?: unknown }[]; details?: unknown };
@@ -31,7 +36,7 @@ export function parseRefusal(text: string): string {
   }
 }
 
-/** The error for an answer that nobody wants. A server that is busy or broken may be asked again. */
+/** Makes an error of an unexpected status. For a busy or broken server it is a `TransientError`. */
 export async function failureOf(answer: Answer, what: string): Promise<Error> {
   const { status, url, headers } = answer;
   const message = `${url.host} gives no ${what.replace(/^an? /, '')}: HTTP status ${status}${await describeRefusal(answer)}`;

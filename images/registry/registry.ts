@@ -1,4 +1,4 @@
-// Images in registries: from a name over mirrors and manifests to an image whose layers can be streamed (OCI
+// Finds an image in a registry or its mirrors by name, and streams its layers (OCI
 // distribution-spec 1.1, "Pull").
 
 import { createHash } from 'node:crypto';
@@ -23,14 +23,14 @@ const ACCEPT = [...MANIFEST_TYPES, ...INDEX_TYPES].join(', ');
 const DELAY = 500;
 
 export interface RegistryOptions {
-  /** Default: those of the file that docs/registries.md names. */
+  /** Default: the settings of the file that docs/registries.md describes. */
   settings?: Settings;
   /** Milliseconds of the first wait after a failure. */
   delay?: number;
 }
 
 interface RegistryImage {
-  /** `sha256:<hex>` of the manifest or index that the name stands for. */
+  /** `sha256:<hex>` of the manifest or index that the name refers to. */
   digest: string;
   image: SourceImage;
 }
@@ -40,7 +40,10 @@ interface Manifest {
   descriptor: Descriptor;
 }
 
-/** The registries that settings lead to. Disposing of it closes all connections and ends what is still being read. */
+/**
+ * The registries of one set of settings. Disposing of it closes all connections and aborts reads in
+ * progress.
+ */
 export class Registry implements Disposable {
   readonly #settings: Settings;
   readonly #connections: Connections;
@@ -54,9 +57,10 @@ export class Registry implements Disposable {
   }
 
   /**
-   * Finds an image. Its layers are fetched when they are streamed, while this is open.
+   * Finds an image. Its layers are downloaded when they are streamed, which must be before
+   * disposal.
    *
-   * @param platform which variant is wanted
+   * @param platform the variant to choose
    * @throws ImageError
    */
   async find(reference: NameReference, platform: Platform): Promise<RegistryImage> {
@@ -64,7 +68,7 @@ export class Registry implements Disposable {
     for (const [i, endpoint] of all.entries()) {
       try {
         const top = await this.#manifest(endpoint, reference, reference.digest ?? reference.tag ?? 'latest');
-        // The mirrors before this one have nothing, or are not there.
+        // The servers before this one failed: do not ask them for blobs.
         const image = await this.#open([endpoint, ...all.slice(i + 1)], reference, top, platform);
         return { digest: top.descriptor.digest, image };
       } catch (error) {
@@ -115,7 +119,7 @@ export class Registry implements Disposable {
     });
   }
 
-  /** Opens an image of the first endpoint, which has the manifest; blobs may come from the others. */
+  /** Opens an image whose manifest the first endpoint has. Its blobs may come from the others. */
   #open(
     endpoints: [Endpoint, ...Endpoint[]],
     reference: NameReference,
@@ -142,7 +146,10 @@ export class Registry implements Disposable {
   }
 }
 
-/** What Docker says of a repository that is not for us to see, or is none: registries do not tell them apart. */
+/**
+ * Turns `unauthorized` into Docker's message. Registries do not tell a private repository from a
+ * missing one.
+ */
 function denied(error: unknown, reference: NameReference): unknown {
   if (!(error instanceof ImageError) || error.code !== 'unauthorized') return error;
   const login = reference.domain === 'docker.io' ? 'tsvm login' : `tsvm login ${reference.domain}`;

@@ -1,4 +1,5 @@
-// Our own file of settings: for each registry its mirrors, its certificates, and whether it may do without encryption.
+// The file of registry settings: for each registry its mirrors, its certificates, its timeout, and
+// whether plain HTTP is allowed.
 
 import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -8,28 +9,32 @@ import { ImageError } from '../errors.js';
 import { canonicalHost } from './host.js';
 
 interface RegistrySettings {
-  /** Base URLs that are asked first, in their order. */
+  /** Base URLs that are tried before the registry, in order. */
   mirrors: URL[];
-  /** Its certificate is not checked, and it may speak plain HTTP. */
+  /** If true, the certificate is not checked, and plain HTTP is allowed. */
   insecure: boolean;
-  /** Path of PEM certificates that are trusted beside the system's. */
+  /** Path of PEM certificates to trust in addition to the system's, or null. */
   ca: string | null;
-  /** Milliseconds without a byte after which a connection is given up. */
+  /** Milliseconds without a byte after which a connection fails. */
   timeout: number;
 }
 
 export interface Settings {
-  /** @param host as a reference spells it, with its port if it has one */
+  /** @param host `HOST[:PORT]`, as spelled in a reference */
   of(host: string): RegistrySettings;
 }
 
+/** Milliseconds. */
 const DEFAULT_TIMEOUT = 30_000;
 const MAX_TIMEOUT_SECONDS = 3600;
 const SYSTEM_FILE = '/etc/tsvm/registries.json';
 const DEFAULTS: RegistrySettings = { mirrors: [], insecure: false, ca: null, timeout: DEFAULT_TIMEOUT };
 
 /**
- * Reads the first file there is: $TSVM_REGISTRIES, $XDG_CONFIG_HOME/tsvm/registries.json, /etc/tsvm/registries.json.
+ * Reads the first of these files that exists; `$TSVM_REGISTRIES` must exist if it is set:
+ * - `$TSVM_REGISTRIES`
+ * - `$XDG_CONFIG_HOME/tsvm/registries.json`
+ * - `/etc/tsvm/registries.json`
  *
  * @throws ImageError `bad-settings`
  */
@@ -55,8 +60,10 @@ function read(path: string): string {
 }
 
 /**
- * @param path of the file: what is relative in it is so to its folder
- * @throws ImageError `bad-settings` for anything but what docs/registries.md describes
+ * Parses the settings that docs/registries.md describes.
+ *
+ * @param path the file's path. Paths in the file are relative to its folder.
+ * @throws ImageError `bad-settings`
  */
 export function parseSettings(text: string, path: string): Settings {
   const fail = (what: string): never => {
@@ -69,11 +76,11 @@ export function parseSettings(text: string, path: string): Settings {
     throw new ImageError('bad-settings', `${path} is not JSON: ${messageOf(cause)}`, { cause });
   }
   const registries = new Map<string, RegistrySettings>();
-  for (const [host, value] of Object.entries(asObject(json) ?? fail('an object is wanted'))) {
-    const fields = asObject(value) ?? fail(`'${host}' is no object`);
+  for (const [host, value] of Object.entries(asObject(json) ?? fail('expected an object'))) {
+    const fields = asObject(value) ?? fail(`'${host}' is not an object`);
     const settings = { ...DEFAULTS };
     for (const [name, field] of Object.entries(fields)) {
-      const wrong = (wanted: string) => fail(`'${name}' of '${host}': ${wanted} is wanted`);
+      const wrong = (wanted: string) => fail(`'${name}' of '${host}': expected ${wanted}`);
       if (name === 'mirrors') {
         const list: unknown[] = Array.isArray(field) ? field : wrong('a list of URLs');
         settings.mirrors = list.map((item) => mirrorUrl(item) ?? wrong('a list of http or https URLs'));
@@ -85,7 +92,7 @@ export function parseSettings(text: string, path: string): Settings {
         const inRange = typeof field === 'number' && field > 0 && field <= MAX_TIMEOUT_SECONDS;
         settings.timeout = inRange ? field * 1000 : wrong(`a number of seconds up to ${MAX_TIMEOUT_SECONDS}`);
       } else {
-        fail(`'${name}' of '${host}' is unknown: mirrors, insecure, ca and timeout are known`);
+        fail(`'${name}' of '${host}' is unknown: expected mirrors, insecure, ca or timeout`);
       }
     }
     registries.set(canonicalHost(host), settings);

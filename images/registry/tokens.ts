@@ -1,5 +1,5 @@
-// Access tokens: what a token server gives for credentials, or for nothing (distribution, spec/auth/token.md and
-// oauth.md).
+// Gets access tokens from a token server, with or without credentials (distribution,
+// spec/auth/token.md and oauth.md).
 
 import { messageOf } from '../../errors/index.js';
 import { ImageError } from '../errors.js';
@@ -11,21 +11,21 @@ import { follow } from './redirects.js';
 import { describeRefusal, failureOf } from './refusal.js';
 
 const MAX_TOKEN_BYTES = 1 << 20;
-/** What a token without a time lives, seconds. */
+/** Lifetime of a token that does not state one, in seconds. */
 const DEFAULT_LIFE = 60;
 const CLIENT = 'tsvm';
 
 export interface Token {
   /** The value of an Authorization header. */
   authorization: string;
-  /** Milliseconds since 1970 after which it is not used any more. */
+  /** Milliseconds since 1970. */
   expires: number;
 }
 
 /**
- * Asks the token server that a challenge names.
+ * Requests a token from the server that a challenge names.
  *
- * @param scope what the token is for, unless the challenge says; '' for nothing but to be known
+ * @param scope the scope if the challenge names none; '' only authenticates
  * @throws TransientError; ImageError `unauthorized`, `network`
  */
 export async function fetchToken(
@@ -38,7 +38,7 @@ export async function fetchToken(
   if (!URL.canParse(realm)) throw new ImageError('network', 'the registry names no token server');
   const url = new URL(realm);
   if (!connections.mayAsk(url)) {
-    throw new ImageError('network', `the token server ${url.host} is not asked: it is not reached over TLS`);
+    throw new ImageError('network', `the token server ${url.host} is not trusted: its URL is not https`);
   }
   const query = new URLSearchParams();
   const service = parameters.get('service');
@@ -69,7 +69,12 @@ export async function fetchToken(
   return parseToken(await readBody(answer, MAX_TOKEN_BYTES, 'the token'), Date.now());
 }
 
-/** @throws ImageError `network` if it is no token that can be put into a header */
+/**
+ * Parses a token server's answer.
+ *
+ * @param now milliseconds since 1970
+ * @throws ImageError `network` if it has no token that fits a header
+ */
 export function parseToken(bytes: Buffer, now: number): Token {
   try {
     const json = object(parseJson(bytes, 'the answer'), 'the answer');
@@ -83,7 +88,7 @@ export function parseToken(bytes: Buffer, now: number): Token {
   }
 }
 
-/** The Basic scheme's Authorization header (RFC 7617). */
+/** The Authorization header of the Basic scheme (RFC 7617). */
 export function basic(username: string, password: string): string {
   return `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
 }

@@ -1,19 +1,20 @@
-// Failures that may not happen again, and how long to wait before another attempt.
+// Failures that a retry may fix, and the waits between attempts.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ImageError } from '../errors.js';
 
-/** Attempts until a failure is taken for good. */
+/** Attempts before a failure is final. */
 export const ATTEMPTS = 6;
+/** Milliseconds of the longest wait, before the random factor. */
 const MAX_DELAY = 20_000;
-/** Milliseconds a server may ask us to wait, and no more. */
+/** Milliseconds of the longest wait that a server may ask for. */
 const MAX_RETRY_AFTER = 120_000;
 
-/** Something broke that may be whole next time: a connection, a server that is busy. */
+/** A failure that a retry may fix: a broken connection, a busy server. */
 export class TransientError extends Error {
   override readonly name = 'TransientError';
 
-  /** @param retryAfter milliseconds that the server asks us to wait, or null */
+  /** @param retryAfter milliseconds that the server asks to wait, or null */
   constructor(
     message: string,
     readonly retryAfter: number | null = null,
@@ -23,17 +24,18 @@ export class TransientError extends Error {
   }
 }
 
-/** What a transient failure is called once it is taken for good. */
+/** Turns a transient failure into a final one: an `ImageError` `network`. */
 export function asFinal(error: unknown): unknown {
   return error instanceof TransientError ? new ImageError('network', error.message, { cause: error }) : error;
 }
 
 /**
- * Waits before the next attempt: as long as the server asked, or twice as long each time, more or less.
+ * Waits before the next attempt. The wait is what the server asked for; otherwise it doubles each
+ * time, with a random factor of 0.5 to 1.5.
  *
- * @param failures so far, 1 or more
+ * @param failures number of failures so far, at least 1
  * @param delay milliseconds of the first wait
- * @throws ImageError `network` if the server asks for too long a wait
+ * @throws ImageError `network` if the server asks for more than two minutes
  */
 export async function backOff(error: TransientError, failures: number, delay: number): Promise<void> {
   if (error.retryAfter === null) {
@@ -43,15 +45,15 @@ export async function backOff(error: TransientError, failures: number, delay: nu
     await sleep(error.retryAfter);
   } else {
     const seconds = Math.ceil(error.retryAfter / 1000);
-    throw new ImageError('network', `${error.message}: it asks to come back in ${seconds} seconds`, { cause: error });
+    throw new ImageError('network', `${error.message}: it asks to retry after ${seconds} seconds`, { cause: error });
   }
 }
 
 /**
- * Attempts something until it succeeds, fails for good, or has failed too often.
+ * Repeats an attempt until it succeeds, fails permanently, or has failed `ATTEMPTS` times.
  *
  * @param delay milliseconds of the first wait
- * @throws what it fails with, `ImageError` `network` for what is transient
+ * @throws the last error; a transient one becomes `ImageError` `network`
  */
 export async function retrying<T>(delay: number, attempt: () => Promise<T>): Promise<T> {
   for (let failures = 1; ; failures++) {

@@ -135,8 +135,8 @@ describe('a registry with passwords', () => {
     ['no object', [], /cannot understand .*config\.json: it is not an object/],
     ['a wrong entry', { auths: { x: 5 } }, /the entry of x is not an object/],
     ['auth without a colon', { auths: { x: { auth: 'eA==' } } }, /auth of x is not NAME:PASSWORD/],
-    ['a helper that is not there', { credsStore: 'nowhere' }, /docker-credential-nowhere fails: it is not in \$PATH/],
-    ['a helper that climbs', { credsStore: '../../bin/sh' }, /fails: that is no name of a program/],
+    ['a helper that is not there', { credsStore: 'nowhere' }, /docker-credential-nowhere failed: it is not in \$PATH/],
+    ['a helper that climbs', { credsStore: '../../bin/sh' }, /failed: its name may only have letters/],
   ])('is not asked with a configuration that makes no sense: %s', async (_, config, message) => {
     writeFileSync(join(dockerConfig, 'config.json'), typeof config === 'string' ? config : JSON.stringify(config));
     await expect(pull()).rejects.toEqual(failure('bad-settings', message));
@@ -283,9 +283,9 @@ describe('a registry with a token server', () => {
   });
 
   test.each([
-    ['not over TLS', 'Bearer realm="http://192.0.2.1/token"', /192\.0\.2\.1 is not asked: it is not reached over TLS/],
+    ['not over TLS', 'Bearer realm="http://192.0.2.1/token"', /192\.0\.2\.1 is not trusted: its URL is not https/],
     ['nowhere', 'Bearer service="x"', /names no token server/],
-    ['of another kind', 'Negotiate', /in a way that tsvm does not know/],
+    ['of another kind', 'Negotiate', /asks for an authentication scheme that tsvm lacks/],
   ])('is not followed to a token server %s', async (_, challenge, message) => {
     await using proxy = await startFaultyProxy(registry.host, {
       answer: (_request, response) => {
