@@ -1,6 +1,7 @@
-// Brings an image into the store: converts the layers that are not there yet, makes the disk's metadata, and in one
-// short locked moment renames all of it into place. Until then nothing is visible, and what a failure or a crash leaves
-// is a workspace to be swept.
+// Brings an image into the store: converts the layers that the store lacks, writes the disk's
+// metadata, then renames all of it into place under the store's lock, which is held briefly.
+// Nothing is visible before that. A failure or a crash leaves only a workspace, which the next
+// process sweeps.
 
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
@@ -22,15 +23,18 @@ import { isUsable, layersOf, readRecord, sha256 } from './record.js';
 import { putName } from './tag.js';
 import { moveTo, syncDirectory, type Workspace, writeSynced } from './workspace.js';
 
-/** Layers converted at once: decompression and disk writes of one go on beside the hashing of another. */
+/**
+ * Layers converted at the same time. One layer is decompressed and written while another is hashed.
+ */
 const PARALLEL_LAYERS = 3;
-/** How often layers that another process removes in between are made again. */
+/** How often layers are converted again if another process removes them meanwhile. */
 const MAX_ATTEMPTS = 5;
 
 export type OnProgress = ((progress: Progress) => void) | undefined;
 
 /**
- * Adds an image, and a name for it if one is given. An image that is there already, and whole, only gets the name.
+ * Adds an image, and a name for it if one is given. If the store has the whole image already, only
+ * the name is added.
  *
  * @throws ImageError
  */
@@ -54,8 +58,12 @@ export async function addImage(
 }
 
 /**
- * Converts a stream to a layer in the workspace and gives its diff-id; `expected` is what it has to be. Once `signal` is
- * aborted, it fails with its reason.
+ * Converts a stream to a layer in the workspace.
+ *
+ * @param expected the diff-id that the contents must have; null accepts any
+ * @param signal once aborted, the conversion fails with its reason
+ * @returns the layer's diff-id
+ * @throws ImageError
  */
 export async function convertInto(
   workspace: Workspace,
@@ -132,7 +140,7 @@ async function convertMissing(
     }
   }
   const queue = [...missing.values()];
-  // The first failure ends the others too.
+  // The first failure stops the other conversions.
   const stop = new AbortController();
   async function work(): Promise<void> {
     for (let layer = queue.shift(); layer && !stop.signal.aborted; layer = queue.shift()) {
@@ -147,7 +155,7 @@ async function convertMissing(
   stop.signal.throwIfAborted();
 }
 
-/** Null if a layer of the store was removed since it was seen there. */
+/** Returns null if a layer was removed from the store after it was found there. */
 function readIndexes(home: string, workspace: Workspace, layers: SourceLayer[]): LayerIndex[] | null {
   const indexes = new Map<string, LayerIndex>();
   for (const { diffId } of layers) {
@@ -170,7 +178,10 @@ async function makeImageFolder(workspace: Workspace, image: SourceImage, indexes
   return folder;
 }
 
-/** Renames all into place; false if a layer has gone. The caller holds the store's lock. */
+/**
+ * Renames everything into place. Returns false if a layer is gone. The caller holds the store's
+ * lock.
+ */
 async function publish(
   home: string,
   workspace: Workspace,
@@ -200,7 +211,7 @@ async function nameExisting(
   return true;
 }
 
-/** Whether the image is there, as whole as it would be made. */
+/** Returns true if the store has the image with everything that `addImage` would make. */
 function isThere(home: string, { digest, manifestBytes, layers }: SourceImage): boolean {
   if (manifestBytes !== null && readRecord(home, digest)?.manifest !== sha256(manifestBytes)) return false;
   return isUsable(home, digest) && layers.every(({ diffId }) => isWhole(home, diffId));
@@ -208,9 +219,10 @@ function isThere(home: string, { digest, manifestBytes, layers }: SourceImage): 
 
 async function publishLayer(home: string, workspace: Workspace, diffId: string): Promise<void> {
   const path = layerPath(home, diffId);
-  // Another process has brought it meanwhile.
+  // Another process has added it meanwhile.
   if (isWhole(home, diffId)) return;
-  // A damaged layer is replaced. Disks made of it may place contents otherwise: they are made anew when they are needed.
+  // A damaged layer is replaced. The new data file may place contents elsewhere, so the disks made
+  // from this layer are deleted. They are made again when they are needed.
   if (existsSync(path)) {
     for (const digest of imageDigests(home)) {
       if (layersOf(home, digest).includes(diffId)) await rm(join(imagePath(home, digest), DISK), { force: true });
@@ -219,7 +231,10 @@ async function publishLayer(home: string, workspace: Workspace, diffId: string):
   await publishFolder(workspaceLayer(workspace, diffId), path);
 }
 
-/** Puts a folder into the store; what was in its place goes with the workspace. */
+/**
+ * Moves a folder into the store. A folder already there takes its place in the workspace and is
+ * deleted with it.
+ */
 async function publishFolder(from: string, to: string): Promise<void> {
   if (!existsSync(to)) return moveTo(from, to);
   exchange(from, to);

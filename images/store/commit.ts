@@ -1,4 +1,4 @@
-// `docker commit`: an image and one more layer become an image.
+// `docker commit`: makes an image from an image and one more layer.
 
 import { ImageError, toImageError } from '../errors.js';
 import { applyChanges } from '../import-changes.js';
@@ -52,7 +52,10 @@ export async function commitLayer(
   }
 }
 
-/** The layers are there, and their image is held: what is asked for again was removed by force. */
+/**
+ * The layers are in the store and their image is held, so none is read again unless it was removed
+ * by force.
+ */
 function gone(diffId: string): never {
   throw new ImageError('unknown-image', `the layer ${diffId} of the image has been removed`);
 }

@@ -1,4 +1,4 @@
-// What things take on the host's disk: blocks, not lengths, for files have holes.
+// Space on the host's disk, counted in blocks: files have holes, so their lengths say too much.
 
 import { lstatSync } from 'node:fs';
 import { join } from 'node:path';
@@ -6,7 +6,7 @@ import { list } from './names.js';
 
 const BLOCK = 512;
 
-/** Bytes that a file, or a folder with all that is in it, takes; 0 for what is not there. */
+/** Bytes on disk of a file, or of a folder and everything in it. Returns 0 if it does not exist. */
 export function bytesOnDisk(path: string): number {
   const stat = lstatSync(path, { throwIfNoEntry: false });
   if (!stat) return 0;

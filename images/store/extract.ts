@@ -1,5 +1,8 @@
-// What an image has at a path, as files of the host. The image is a stranger's: its names are single components (the
-// merge sees to that), everything is made new in a folder that is ours alone, and no symbolic link is followed.
+// Copies what an image has at a path to files of the host. The image is untrusted. Three things
+// keep the copy inside its folder:
+// - Every name is a single path component. The merge of the layers ensures that.
+// - Everything is newly created in a folder that only this process uses.
+// - No symbolic link is followed.
 
 import {
   closeSync,
@@ -29,7 +32,7 @@ import { damaged, layersOf } from './record.js';
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 const CHUNK = 1 << 20;
-/** Attributes of a file that mean the same on the host. */
+/** Extended attributes that mean the same on the host. */
 const KEPT_XATTR = /^(user\.|security\.capability$|system\.posix_acl_)/;
 
 const lseek = libcFunction<[fd: number, offset: number, whence: number]>(
@@ -41,9 +44,9 @@ const fsetxattr = libcFunction<[fd: number, name: string, value: Uint8Array, siz
 const syncfs = libcFunction<[fd: number]>('int syncfs(int fd)');
 
 /**
- * What `Store.extract` does.
+ * Implements `Store.extract`.
  *
- * @throws ImageError `corrupt` for a damaged store or a path that is no directory
+ * @throws ImageError `corrupt` if the store is damaged or the path is not a directory
  */
 export async function extractPath(home: string, digest: string, path: string, folder: string): Promise<boolean> {
   const diffIds = layersOf(home, digest);
@@ -64,14 +67,14 @@ function fail(digest: string): never {
 class Extraction {
   readonly #layers: readonly string[];
   readonly #isRoot = process.geteuid?.() === 0;
-  /** A name of each file that has several. */
+  /** One path of each file that has several names. */
   readonly #links = new Map<Inode, Buffer>();
 
   constructor(layers: readonly string[]) {
     this.#layers = layers;
   }
 
-  /** Fills a directory that is there, and writes everything out. */
+  /** Fills an existing directory and syncs it to the disk. */
   async directory(inode: Inode, path: Buffer): Promise<void> {
     await this.#fill(inode, path);
     const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
@@ -113,7 +116,7 @@ class Extraction {
         await this.#file(inode, path);
         break;
       default:
-        // Devices and pipes of a guest are nothing on the host.
+        // Device nodes and pipes of a guest have no use on the host.
         return;
     }
     if (inode.names > 1) this.#links.set(inode, path);
@@ -129,21 +132,25 @@ class Extraction {
     }
   }
 
-  /** Modes come after owners: a change of owner takes set-id bits away. */
+  /** Sets the mode after the owner: a change of owner clears the set-id bits. */
   #setMetadata({ xattrs, uid, gid, mode, mtime }: Inode, fd: number): void {
     if (this.#isRoot) fchownSync(fd, uid, gid);
     for (const [name, value] of xattrs ?? []) {
-      // What the host's file system or its user may not have is left out.
+      // Fails if the host's file system or this user may not have the attribute. It is then left
+      // out.
       if (KEPT_XATTR.test(name)) fsetxattr(fd, name, value, value.length, 0);
     }
-    // Without owners, a program must not become privileged as somebody else.
+    // Owners are not copied unless the caller is root. Set-id bits would then give a program the
+    // rights of the wrong user.
     fchmodSync(fd, mode & (this.#isRoot ? 0o7777 : 0o1777));
     const time = mtime.seconds + mtime.nanoseconds / 1e9;
     futimesSync(fd, time, time);
   }
 }
 
-/** Copies `size` bytes of a file from `position` to the beginning of a new one, holes as holes. */
+/**
+ * Copies `size` bytes of a file from `position` to the beginning of a new file. Holes stay holes.
+ */
 async function copy(source: string, position: number, output: FileHandle, size: number): Promise<void> {
   const buffer = Buffer.allocUnsafe(Math.min(size, CHUNK));
   const end = position + size;

@@ -1,5 +1,6 @@
-// Who needs an image. A machine that runs has its disk's files open and locked, which the kernel takes back when it
-// dies; who is not running, as a stopped container, leaves a file that names the image.
+// The containers that need an image. A running machine has its disk's files open and locked, and
+// the kernel drops the lock when the machine dies. A container that does not run, such as a stopped
+// one, keeps a file that names the image.
 
 import { closeSync, openSync } from 'node:fs';
 import { unlink } from 'node:fs/promises';
@@ -14,11 +15,11 @@ import { moveTo, openWorkspace, syncDirectory, writeSynced } from './workspace.j
 
 const HOLDER = /^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$/;
 
-/** What `Store.hold` does. */
+/** Implements `Store.hold`. */
 export async function holdImage(home: string, holder: string, text: string): Promise<string> {
   const path = holderPath(home, holder);
   try {
-    // A store that has nothing is not made for the sake of being searched.
+    // Fails before a workspace is opened, so that a search does not create an empty store.
     findStored(home, text);
     await using workspace = await openWorkspace(home);
     const file = join(workspace.path, 'holder');
@@ -33,7 +34,7 @@ export async function holdImage(home: string, holder: string, text: string): Pro
   }
 }
 
-/** What `Store.release` does. */
+/** Implements `Store.release`. */
 export async function releaseImage(home: string, holder: string): Promise<void> {
   const path = holderPath(home, holder);
   try {
@@ -49,7 +50,7 @@ function holderPath(home: string, holder: string): string {
   return join(home, HOLDERS, holder);
 }
 
-/** Who holds each image, by its ID. */
+/** Returns the holders of each image, by image ID. */
 export function heldImages(home: string): Map<string, string[]> {
   const held = new Map<string, string[]>();
   for (const holder of list(join(home, HOLDERS))) {
@@ -61,7 +62,7 @@ export function heldImages(home: string): Map<string, string[]> {
   return held;
 }
 
-/** Whether a machine runs the image now. */
+/** Returns true if a running machine uses the image. */
 export function isRunning(home: string, digest: string): boolean {
   let fd: number;
   try {

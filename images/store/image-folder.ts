@@ -1,5 +1,5 @@
-// An image's own files: its config and manifest as they came, and what is made of them and the layers: the metadata of
-// its disk, and its record.
+// An image's own files: its config and manifest as the source gave them, and two files derived from
+// the config and the layers: the metadata of its disk, and its record.
 
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -20,7 +20,7 @@ interface DiskSource {
   diffIds: string[];
 }
 
-/** Makes the disk's metadata and the record, into `folder`. */
+/** Writes the disk's metadata and the record into `folder`. */
 export async function writeDisk(folder: string, image: DiskSource, indexes: LayerIndex[]): Promise<ImageRecord> {
   const root = mergeLayers(indexes.map((index) => index.entries()));
   const metadata = writeErofs(
@@ -42,9 +42,9 @@ export async function writeDisk(folder: string, image: DiskSource, indexes: Laye
 }
 
 /**
- * Makes an image's disk and record anew from its config and layers.
+ * Makes an image's disk and record again from its config and layers.
  *
- * @throws ImageError `corrupt` if those are damaged too
+ * @throws ImageError `corrupt` if the config or a layer is damaged too
  */
 export async function rebuild(home: string, digest: string): Promise<Image> {
   const { config, diffIds } = parseConfig(readConfig(home, digest));
@@ -56,7 +56,8 @@ export async function rebuild(home: string, digest: string): Promise<Image> {
     return index;
   });
   const record = await writeDisk(workspace.path, { digest, config, manifestBytes, diffIds }, indexes);
-  // A crash in between leaves a record that does not match the disk, and both are made once more.
+  // A crash between the renames leaves a record that does not match the disk. Both are then made
+  // again.
   for (const name of [DISK, RECORD]) await rename(join(workspace.path, name), join(imagePath(home, digest), name));
   await syncDirectory(imagePath(home, digest));
   const image = imageOf(home, record);

@@ -1,4 +1,4 @@
-// `docker import`: a root file system's tar becomes an image of one layer.
+// `docker import`: makes an image of one layer from a root file system's tar.
 
 import { createHash } from 'node:crypto';
 import { statSync } from 'node:fs';
@@ -58,7 +58,7 @@ function familiar(text: string): string {
   }
 }
 
-/** What `docker import` says of an image it knows nothing of. */
+/** The config that `docker import` gives an image. */
 function defaultConfig(): ImageConfig {
   return {
     architecture: 'amd64',

@@ -1,4 +1,5 @@
-// What an image says of itself: its config as it came, in the shape that `docker inspect` and `docker history` give it.
+// Describes an image: its config as the source gave it, in the shape of `docker inspect` and
+// `docker history`.
 
 import { existsSync } from 'node:fs';
 import { ImageError, toImageError } from '../errors.js';
@@ -12,10 +13,10 @@ import { summarize } from './list.js';
 import { allNames, findStored } from './names.js';
 import { readConfig } from './record.js';
 
-/** What Docker says where a config does not. */
+/** What Docker prints for fields that a config lacks. */
 const NO_CONFIG = { User: '', Env: null, Cmd: null, Entrypoint: null, Volumes: null, WorkingDir: '', Labels: null };
 
-/** What `Store.inspect` does. */
+/** Implements `Store.inspect`. */
 export async function inspectImage(home: string, text: string): Promise<ImageDetails> {
   try {
     const { digest } = findStored(home, text);
@@ -44,7 +45,7 @@ export async function inspectImage(home: string, text: string): Promise<ImageDet
   }
 }
 
-/** What `Store.history` does. */
+/** Implements `Store.history`. */
 export async function historyOf(home: string, text: string): Promise<HistoryEntry[]> {
   try {
     const { digest } = findStored(home, text);
@@ -61,7 +62,7 @@ export async function historyOf(home: string, text: string): Promise<HistoryEntr
         size: diffId === null ? 0 : layerSize(home, diffId),
       };
     });
-    // A config may say nothing of its layers' origin.
+    // A config may lack the history of its layers.
     for (const layer of layers) {
       entries.push({ created: config.created, createdBy: '', comment: '', layer, size: layerSize(home, layer) });
     }

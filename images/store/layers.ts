@@ -1,4 +1,4 @@
-// The layers of the store: which of them are whole, and which nothing needs any more.
+// The layers of the store: which are whole, and which no image needs.
 
 import { readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,7 +9,10 @@ import { DATA, FRAMING, INDEX, LAYERS, layerPath } from './layout.js';
 import { imageDigests, list } from './names.js';
 import { layersOf } from './record.js';
 
-/** Whether a layer is there with an index that is as it was written and files of the right lengths. */
+/**
+ * Returns true if a layer is in the store, its index is unchanged and its files have the right
+ * lengths.
+ */
 export function isWhole(home: string, diffId: string): boolean {
   const folder = layerPath(home, diffId);
   try {
@@ -28,7 +31,7 @@ export function isWhole(home: string, diffId: string): boolean {
 /**
  * Reads a layer's index.
  *
- * @returns null if the layer is not there
+ * @returns null if the store lacks the layer
  * @throws ImageError `corrupt`
  */
 export function readIndex(folder: string): LayerIndex | null {
@@ -40,7 +43,10 @@ export function readIndex(folder: string): LayerIndex | null {
   }
 }
 
-/** The diff-ids of layers that no image has: of images that were removed, or that a crash kept from being made. */
+/**
+ * Returns the diff-ids of layers that belong to no image: the image was removed, or a crash came
+ * before it was added.
+ */
 export function unusedLayers(home: string): string[] {
   const used = new Set(imageDigests(home).flatMap((digest) => layersOf(home, digest)));
   return list(join(home, LAYERS))

@@ -1,21 +1,26 @@
-// Where things lie in the store's folder, $TSVM_HOME/store-<format>. What has a digest for its name is never changed once
-// it is there: it is made in tmp/ and renamed into place whole, so that a crash leaves it either there or not. What is
-// derived from it (an image's record and disk) can be lost and is made again.
+// The layout of the store's folder, $TSVM_HOME/store-<format>. A file or folder named by a digest
+// never changes: it is made in tmp/ and renamed into place, so after a crash it is there whole or
+// not at all. What is derived from it (an image's record and disk) can be lost: it is made again.
 //
-//   layers/<diff-id>/data, index,      a layer's contents; its names and metadata; and the rest of its tar, from which
-//                    framing           together with the contents the tar comes back
-//   images/<config digest>/            an image: config.json, manifest.json (as they came); record.json (what a run
-//                                      reads) and disk.erofs (its disk's metadata), derived from config and layers
-//   names/<repository>/<tag>           the digest of the image that has this name; `/` is written `+`
-//   names/<repository>/sha256:<hex>    the same for a name with the digest of a manifest or an image index
-//   holders/<holder>                   the digest of an image that somebody needs who may not be running
-//   tmp/<random>/                      what a process is making or removing; locked while that process lives
-//   lock                               locked for the moments in which names and digests come and go
+//   layers/<diff-id>/                data: the file contents. index: names and metadata. framing: the
+//                                    rest of the tar. With the contents it gives the tar back
+//   images/<config digest>/          config.json, manifest.json: as the source gave them.
+//                                    record.json (what a run reads), disk.erofs (the disk's
+//                                    metadata): derived from the config and the layers
+//   names/<repository>/<tag>         the digest of the image with this name; `/` is written `+`
+//   names/<repository>/sha256:<hex>  the same, for the digest of a manifest or an image index
+//   holders/<holder>                 the digest of an image that a container needs, even while it
+//                                    does not run
+//   tmp/<random>/                    what a process is making or removing; locked while it lives
+//   lock                             locked while names and digests are added or removed
 
 import { join } from 'node:path';
 import type { NameReference } from '../reference.js';
 
-/** The number is the format's: what an older tsvm stored is left alone, and an older tsvm leaves this alone. */
+/**
+ * The number is the format's version. Each version of the format has its own folder, so older and
+ * newer versions of tsvm leave each other's stores alone.
+ */
 export const STORE = 'store-2';
 
 export const LAYERS = 'layers';
@@ -44,7 +49,7 @@ export function imagePath(home: string, digest: string): string {
   return join(home, IMAGES, hex(digest));
 }
 
-/** The file that holds a name's digest. */
+/** The path of the file that holds the digest of a name. */
 export function namePath(home: string, { domain, path, tag, digest }: NameReference): string {
   return join(home, NAMES, `${domain}/${path}`.replaceAll('/', '+'), digest ?? tag ?? 'latest');
 }
@@ -56,7 +61,7 @@ export function nameOf(directory: string, file: string): NameReference {
   return { kind: 'name', domain, path: path.join('/'), tag, digest };
 }
 
-/** The digits of a digest, `sha256:<hex>`. */
+/** The hex digits of a digest, `sha256:<hex>`. */
 export function hex(digest: string): string {
   return digest.slice('sha256:'.length);
 }

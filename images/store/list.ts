@@ -1,4 +1,4 @@
-// What is in the store, and what it takes of the host's disk.
+// Lists what is in the store, and its space on the host's disk.
 
 import { join } from 'node:path';
 import { toImageError } from '../errors.js';
@@ -10,7 +10,7 @@ import { IMAGES, imagePath, LAYERS, layerPath, TMP } from './layout.js';
 import { allNames, imageDigests, list } from './names.js';
 import { layersOf, readRecord } from './record.js';
 
-/** All images, newest first; one that has no name is listed once, without. */
+/** Lists all images, newest first. An image without a name has one line. */
 export async function listImages(home: string): Promise<ImageSummary[]> {
   try {
     const names = allNames(home);
@@ -18,7 +18,7 @@ export async function listImages(home: string): Promise<ImageSummary[]> {
       .flatMap((summary) => {
         const own = names.filter((name) => name.digest === summary.digest);
         if (own.length === 0) return [summary];
-        // As Docker: a name by digest is only shown where its repository has no tag.
+        // As Docker: a name by digest is shown only if its repository has no tag.
         const tagged = new Set(own.filter(({ name }) => name.tag !== null).map(({ name }) => familiarName(name)));
         return own
           .filter(({ name }) => name.tag !== null || !tagged.has(familiarName(name)))
@@ -33,7 +33,7 @@ export async function listImages(home: string): Promise<ImageSummary[]> {
   }
 }
 
-/** What there is to say of one image, its names aside. */
+/** Describes one image without its names. */
 export function summarize(home: string, digest: string): ImageSummary {
   return summarizeAll(home).find((summary) => summary.digest === digest)!;
 }
@@ -47,7 +47,7 @@ function summarizeAll(home: string): ImageSummary[] {
   return digests.map((digest) => {
     const own = layers.get(digest)!;
     const shared = own.filter((diffId) => users.get(diffId)! > 1);
-    // A damaged record says nothing; the image is made whole when it is used.
+    // A damaged record is skipped: it is made again when the image is used.
     const record = readRecord(home, digest);
     return {
       name: null,
@@ -66,7 +66,7 @@ function sum(diffIds: string[], sizes: Map<string, number>): number {
   return diffIds.reduce((total, diffId) => total + sizes.get(diffId)!, 0);
 }
 
-/** What `Store.usage` does. */
+/** Implements `Store.usage`. */
 export async function storeUsage(home: string): Promise<StoreUsage> {
   try {
     const held = heldImages(home);

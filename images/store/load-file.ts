@@ -1,4 +1,4 @@
-// Images that lie in a directory or an archive: found there, and brought into the store unless it has them.
+// Finds images in a directory or an archive, and adds them to the store if it lacks them.
 
 import { createWriteStream, statSync } from 'node:fs';
 import { join } from 'node:path';
@@ -17,9 +17,9 @@ import { isUsable } from './record.js';
 import type { Workspace } from './workspace.js';
 
 /**
- * Finds the image that a file reference names, and brings it into the store.
+ * Finds the image that a file reference names, and adds it to the store.
  *
- * @returns its ID
+ * @returns the image ID
  * @throws ImageError
  */
 export async function loadFile(home: string, reference: FileReference, options: ResolveOptions): Promise<string> {
@@ -48,7 +48,7 @@ export async function loadFile(home: string, reference: FileReference, options: 
   return await take(await spooledTree(workspace, path, wholeFile(path, stat.size).stream()), workspace);
 }
 
-/** The files of an archive that cannot be read in place, for it is compressed or a stream. */
+/** The files of an archive that cannot be read in place because it is compressed or a stream. */
 async function spooledTree(workspace: Workspace, path: string, bytes: AsyncIterable<Buffer>): Promise<FileTree> {
   const { decompress } = await import('../decompress.js');
   const plain = join(workspace.path, 'archive.tar');
@@ -56,7 +56,7 @@ async function spooledTree(workspace: Workspace, path: string, bytes: AsyncItera
   return archiveTree(path, indexArchive(plain));
 }
 
-/** What `Store.load` does. */
+/** Implements `Store.load`. */
 export async function loadArchive(
   home: string,
   source: string | AsyncIterable<Buffer>,
@@ -82,7 +82,10 @@ export async function loadArchive(
   }
 }
 
-/** Docker's own archives are both an OCI layout and, for its older versions, a docker archive. */
+/**
+ * Archives of `docker save` are an OCI layout and, for older versions of Docker, also a docker
+ * archive.
+ */
 async function loadTree(
   home: string,
   opened: Workspace | null,
@@ -91,7 +94,7 @@ async function loadTree(
 ): Promise<LoadedImage[]> {
   const images = tree.find('index.json') ? await listOciLayout(tree) : await listDockerArchive(tree);
   if (images.length === 0) throw new ImageError('not-an-image', 'it holds no image');
-  // Names that are none are found before anything is brought.
+  // Checks all names before anything is added.
   const named = images.map(({ names, open }) => ({ names: names.map(parseName).filter(isTag), open }));
   const [{ openWorkspace }, { addImage }] = await Promise.all([import('./workspace.js'), import('./add-image.js')]);
   await using own = opened ? null : await openWorkspace(home);
@@ -106,7 +109,7 @@ async function loadTree(
   return loaded;
 }
 
-/** The name by digest is for the registry that the image came from to give. */
+/** Only the registry that the image came from can give a name by digest. */
 function isTag({ digest }: NameReference): boolean {
   return digest === null;
 }

@@ -1,5 +1,5 @@
-// Locks between processes: flock(2), which the kernel takes back when its holder dies, however it dies. Node has no
-// binding for it.
+// Locks between processes: flock(2). The kernel releases such a lock when its holder dies, however
+// it dies. Node.js has no binding for it.
 
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { join } from 'node:path';
@@ -14,7 +14,9 @@ const LOCK_NB = 4;
 const EWOULDBLOCK = 11;
 const AT_FDCWD = -100;
 const RENAME_EXCHANGE = 2;
-/** The lock is held for milliseconds; whoever holds it longer is stuck. */
+/**
+ * The lock is normally held for milliseconds. A process that holds it longer than this is stuck.
+ */
 const PATIENCE_MS = 60_000;
 
 const flock = libcFunction<[fd: number, operation: number]>('int flock(int fd, int operation)');
@@ -22,7 +24,10 @@ const renameat2 = libcFunction<[fromFd: number, from: string, toFd: number, to: 
   'int renameat2(int, const char *, int, const char *, uint)',
 );
 
-/** Locks an open file or directory if nobody else has it locked. The lock lasts until the descriptor is closed. */
+/**
+ * Locks an open file or directory. Returns false if it is locked already. The lock lasts until the
+ * descriptor is closed.
+ */
 export function tryLock(fd: number): boolean {
   if (flock(fd, LOCK_EX | LOCK_NB) === 0) return true;
   const code = errno();
@@ -30,7 +35,7 @@ export function tryLock(fd: number): boolean {
   throw new ImageError('io', `cannot lock the image store: flock fails with errno ${code}`);
 }
 
-/** Swaps two files or folders of one file system at one stroke. */
+/** Swaps two files or folders of one file system atomically. */
 export function exchange(one: string, other: string): void {
   if (renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE) === 0) return;
   throw new ImageError('io', `cannot swap ${one} and ${other}: renameat2 fails with errno ${errno()}`);

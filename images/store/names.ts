@@ -1,4 +1,4 @@
-// From what a person calls an image to its digest.
+// From the name, ID or ID prefix that a user writes to the digest of the image.
 
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import { readRecord } from './record.js';
 
 const DIGEST = /^sha256:[0-9a-f]{64}\n$/;
 
-/** The image a name stands for, `sha256:<hex>`, or null. */
+/** Returns the ID of the image with this name, `sha256:<hex>`, or null. */
 export function readName(home: string, name: NameReference): string | null {
   const text = readNameFile(home, name);
   if (text === null) return null;
@@ -29,7 +29,7 @@ function readNameFile(home: string, name: NameReference): string | null {
   }
 }
 
-/** What a name's file holds. */
+/** The contents of a name's file. */
 export function nameContents(digest: string): string {
   return `${digest}\n`;
 }
@@ -37,9 +37,9 @@ export function nameContents(digest: string): string {
 /**
  * Finds the image that a name, an ID or the beginning of an ID stands for.
  *
- * @param text the reference as it was given
- * @returns its ID, `sha256:<hex>`
- * @throws ImageError `unknown-image`, in Docker's words
+ * @param text the reference as the user wrote it
+ * @returns the image ID, `sha256:<hex>`
+ * @throws ImageError `unknown-image`, worded as Docker does
  */
 export function findImage(home: string, reference: NameReference | IdReference, text: string): string {
   const digest = tryFindImage(home, reference, text);
@@ -47,7 +47,7 @@ export function findImage(home: string, reference: NameReference | IdReference, 
   return digest;
 }
 
-/** As `findImage`, but null for what is not there. */
+/** As `findImage`, but returns null if the store lacks the image. */
 export function tryFindImage(home: string, reference: NameReference | IdReference, text: string): string | null {
   const digest =
     reference.kind === 'id' ? reference.digest : (findByName(home, reference) ?? findByIdPrefix(home, text));
@@ -55,7 +55,7 @@ export function tryFindImage(home: string, reference: NameReference | IdReferenc
 }
 
 /**
- * As `findImage`, for what is to be a name or an ID in the store.
+ * As `findImage`, for text that must be a name or an ID in the store.
  *
  * @throws ImageError `bad-reference`, `unknown-image`
  */
@@ -90,14 +90,14 @@ function findByIdPrefix(home: string, text: string): string | null {
   return found[0] ?? null;
 }
 
-/** All images of the store, `sha256:<hex>`. */
+/** The IDs of all images in the store, `sha256:<hex>`. */
 export function imageDigests(home: string): string[] {
   return list(join(home, IMAGES))
     .filter((name) => /^[0-9a-f]{64}$/.test(name))
     .map((hex) => `sha256:${hex}`);
 }
 
-/** All names of the store, but those whose files are damaged. */
+/** All names in the store, except those whose files are damaged. */
 export function allNames(home: string): { name: NameReference; digest: string }[] {
   return list(join(home, NAMES)).flatMap((directory) =>
     list(join(home, NAMES, directory)).flatMap((tag) => {
@@ -108,7 +108,7 @@ export function allNames(home: string): { name: NameReference; digest: string }[
   );
 }
 
-/** The names in a directory; none if it is not there. */
+/** The names in a directory. Returns an empty list if the directory does not exist. */
 export function list(directory: string): string[] {
   try {
     return readdirSync(directory);

@@ -1,4 +1,4 @@
-// Images from registries: found there, and brought into the store as far as it lacks them.
+// Finds images in registries, and adds what the store lacks of them.
 
 import { ImageError, toImageError } from '../errors.js';
 import { MACHINE, parsePlatform } from '../platform.js';
@@ -25,7 +25,7 @@ export async function pullImage(
 ): Promise<Pulled> {
   const parsed = parseReference(text);
   if (parsed.kind !== 'name') throw new ImageError('bad-reference', `${text} is no name of an image in a registry`);
-  // As Docker: a digest says all, and the tag beside it is not kept.
+  // As Docker: a digest is enough to find the image, so a tag beside it is dropped.
   const name: NameReference = parsed.digest === null ? parsed : { ...parsed, tag: null };
   const machine = platform === undefined ? MACHINE : parsePlatform(platform);
   try {
@@ -45,7 +45,7 @@ export async function pullImage(
   }
 }
 
-/** Says what could not be pulled, unless the error does. */
+/** Adds which image could not be pulled, unless the error says so already. */
 function pullError(error: unknown, name: string): ImageError {
   const doing = `cannot pull ${name}`;
   if (!(error instanceof ImageError)) return toImageError(error, doing);

@@ -1,4 +1,4 @@
-// An image's record: all that a run needs to know of it, in one small file.
+// An image's record: everything that a run needs to know of the image, in one small file.
 
 import { createHash } from 'node:crypto';
 import { readFileSync, statSync } from 'node:fs';
@@ -22,7 +22,7 @@ export interface ImageRecord {
   metadataLength: number;
   /** `sha256:<hex>` of disk.erofs. */
   metadataDigest: string;
-  /** From the bottom up; `dataLength` in bytes. */
+  /** From the bottom up. `dataLength` is in bytes. */
   layers: { diffId: string; dataLength: number }[];
 }
 
@@ -38,7 +38,7 @@ export function sha256(bytes: Buffer | string): string {
  * Reads an image's record.
  *
  * @param digest `sha256:<hex>`
- * @returns null if it is not there or damaged
+ * @returns null if the record is missing or damaged
  */
 export function readRecord(home: string, digest: string): ImageRecord | null {
   const text = readIfThere(join(imagePath(home, digest), RECORD));
@@ -52,7 +52,7 @@ export function readRecord(home: string, digest: string): ImageRecord | null {
 }
 
 /**
- * Reads an image's config, which all else can be made from.
+ * Reads an image's config. Everything else of the image can be made from it and the layers.
  *
  * @throws ImageError `corrupt`
  */
@@ -62,7 +62,9 @@ export function readConfig(home: string, digest: string): Buffer {
   return bytes;
 }
 
-/** The diff-ids of an image's layers; none if it is damaged beyond repair. */
+/**
+ * The diff-ids of an image's layers. Returns an empty list if the image is damaged beyond repair.
+ */
 export function layersOf(home: string, digest: string): string[] {
   const record = readRecord(home, digest);
   if (record) return record.layers.map(({ diffId }) => diffId);
@@ -75,10 +77,10 @@ export function layersOf(home: string, digest: string): string[] {
 }
 
 /**
- * Checks an image's files and gives its disk.
+ * Checks an image's files and returns its disk.
  *
- * @returns null if the disk's metadata are lost or have changed since they were written
- * @throws ImageError `corrupt` if a layer is lost or damaged
+ * @returns null if the disk's metadata are missing or have changed since they were written
+ * @throws ImageError `corrupt` if a layer is missing or damaged
  */
 export function imageOf(home: string, record: ImageRecord): Image | null {
   const metadata = join(imagePath(home, record.digest), DISK);
@@ -97,7 +99,7 @@ export function imageOf(home: string, record: ImageRecord): Image | null {
   return { digest: record.digest, config: record.config, disk };
 }
 
-/** Whether an image is there and its files are whole. */
+/** Returns true if the image is in the store and its files are whole. */
 export function isUsable(home: string, digest: string): boolean {
   const record = readRecord(home, digest);
   try {
@@ -112,7 +114,7 @@ function extent(path: string, length: number): Extent {
   return { path, offset: 0, length };
 }
 
-/** The contents of a file, or null if there is none. */
+/** Reads a file. Returns null if it does not exist. */
 export function readIfThere(path: string): Buffer | null {
   try {
     return readFileSync(path);

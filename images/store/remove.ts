@@ -1,5 +1,5 @@
-// Takes names and images away. What a running VM has open stays readable for it: its files only lose their names. No
-// file is made on the way, so that space can be given back on a disk that is full.
+// Removes names and images. A running VM can still read the files that it has open: they only lose
+// their names. Removal creates no file, so it works on a full disk.
 
 import { rmdir, unlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
@@ -14,10 +14,10 @@ import { withStoreLock } from './lock.js';
 import { allNames, findStored, imageDigests, list, readName } from './names.js';
 import { destroy, discard, syncDirectory, takeWaste } from './workspace.js';
 
-/** What `Store.remove` does. */
+/** Implements `Store.remove`. */
 export async function removeImage(home: string, text: string, { force = false }: RemoveOptions): Promise<Removal> {
   try {
-    // A store that has nothing is not made for the sake of being searched.
+    // Fails before the store is locked, so that a search does not create an empty store.
     findStored(home, text);
     const removal: Removal = { untagged: [], deleted: [] };
     const waste = await withStoreLock(home, async () => {
@@ -46,7 +46,7 @@ export async function removeImage(home: string, text: string, { force = false }:
   }
 }
 
-/** What `Store.prune` does. */
+/** Implements `Store.prune`. */
 export async function pruneImages(home: string, { all = false, keep = () => false }: PruneOptions): Promise<Pruned> {
   try {
     const pruned: Pruned = { untagged: [], deleted: [], reclaimed: 0 };
@@ -77,7 +77,10 @@ function namesOf(home: string, digest: string): NameReference[] {
     .map(({ name }) => name);
 }
 
-/** A repository's last tag takes the names by digest with it, which were given along with the tag or by a pull. */
+/**
+ * The names to remove together with `taken`. A repository's last tag takes its names by digest
+ * along: they were given with the tag or by a pull.
+ */
 function namesTaken(names: NameReference[], taken: NameReference): NameReference[] {
   const others = names.filter(
     (name) => isSameRepository(name, taken) && familiarReference(name) !== familiarReference(taken),
@@ -85,7 +88,7 @@ function namesTaken(names: NameReference[], taken: NameReference): NameReference
   return others.some(({ tag }) => tag !== null) ? [taken] : [taken, ...others];
 }
 
-/** Whether an image has more names than a tag and the digests beside it. */
+/** Returns true if an image has names besides one tag and the digests of the same repository. */
 function areSeveral(names: NameReference[]): boolean {
   const [first] = names;
   if (first === undefined) return false;
@@ -96,14 +99,14 @@ function isSameRepository(one: NameReference, other: NameReference): boolean {
   return one.domain === other.domain && one.path === other.path;
 }
 
-/** What keeps an image from being removed, in words; null if nothing does. */
+/** What keeps the image from being removed, for a message. Returns null if nothing does. */
 function userOf(home: string, digest: string): string | null {
   const [holder] = heldImages(home).get(digest) ?? [];
   if (holder !== undefined) return `container ${holder.slice(0, 12)}`;
   return isRunning(home, digest) ? 'a running container' : null;
 }
 
-/** In Docker's words. */
+/** Worded as Docker does. */
 function conflict(text: string, force: string, by: string): ImageError {
   const why = by === 'multiple repositories' ? `referenced in ${by}` : `being used by ${by}`;
   return new ImageError('in-use', `conflict: unable to delete ${text} (${force}) - image is ${why}`);
@@ -113,19 +116,22 @@ async function removeName(home: string, name: NameReference): Promise<void> {
   const path = namePath(home, name);
   await unlink(path);
   await syncDirectory(dirname(path));
-  // The repository's folder goes with its last tag.
+  // The repository's folder is removed with its last tag.
   await rmdir(dirname(path)).then(
     () => syncDirectory(join(home, NAMES)),
     () => {},
   );
 }
 
-/** What a process left that was killed between a repository's folder and its first tag, or after its last. */
+/**
+ * Removes empty folders. They are left by a process killed between the creation of a repository's
+ * folder and of its first tag, or after the removal of its last tag.
+ */
 async function removeEmptyRepositories(home: string): Promise<void> {
   for (const repository of list(join(home, NAMES))) await rmdir(join(home, NAMES, repository)).catch(() => {});
 }
 
-/** Takes out an image, and the layers that no other has. */
+/** Removes an image, and the layers that no other image has. */
 async function take(home: string, digest: string, removal: Removal, waste: string[]): Promise<void> {
   waste.push(await discard(home, imagePath(home, digest)));
   removal.deleted.push(digest);

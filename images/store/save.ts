@@ -1,6 +1,7 @@
-// Images out of the store, as an archive that is two things at once, as `docker save` writes it: an OCI layout (OCI
-// image-spec 1.1, image-layout.md) and a docker archive (manifest.json). Layers are the uncompressed tars, put together
-// again: their digests are known beforehand, so that everything streams, and are checked while it does.
+// Writes images of the store as one archive in two formats, as `docker save` does: an OCI layout
+// (OCI image-spec 1.1, image-layout.md) and a docker archive (manifest.json). Layers are written as
+// their uncompressed tars. Their digests are known before the tars are put together, so the archive
+// can be streamed. They are checked while it is.
 
 import { createHash } from 'node:crypto';
 import { closeSync, openSync } from 'node:fs';
@@ -30,28 +31,28 @@ interface Descriptor {
   annotations?: Record<string, string>;
 }
 
-/** What is written as one file. */
+/** The contents of one file of the archive. */
 type Blob = Buffer | { diffId: string; size: number };
 
 interface SavedImage {
   config: Buffer;
   diffIds: string[];
-  /** By what a person calls them. */
+  /** By familiar name. */
   names: Map<string, NameReference>;
 }
 
-/** What `Store.save` does. */
+/** Implements `Store.save`. */
 export async function saveImages(home: string, references: string[], output: Writable): Promise<void> {
   try {
     const images = findImages(home, references);
-    // What is not ours to end is the process's own.
+    // Standard output belongs to the process, so it is left open.
     await pipeline(Readable.from(archive(home, images)), output, { end: output !== process.stdout });
   } catch (error) {
     throw toImageError(error, `cannot save ${references.join(', ')}`);
   }
 }
 
-/** The images that are meant, each once, in order. */
+/** The images that the references name, each once, in order. */
 function findImages(home: string, references: string[]): Map<string, SavedImage> {
   const images = new Map<string, SavedImage>();
   for (const text of references) {
@@ -63,7 +64,7 @@ function findImages(home: string, references: string[]): Map<string, SavedImage>
       for (const diffId of image.diffIds) if (!isWhole(home, diffId)) throw damaged(digest);
       images.set(digest, image);
     }
-    // What looks like a name can be the beginning of an ID.
+    // A reference that looks like a name can be the beginning of an ID.
     if (reference.kind === 'name' && reference.digest === null && readName(home, reference) === digest) {
       image.names.set(familiarReference(reference), reference);
     }

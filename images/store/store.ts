@@ -1,4 +1,5 @@
-// The store of one $TSVM_HOME: what is on the way of every run is here, the rest is loaded when it is asked for.
+// The store of one $TSVM_HOME. The code that every run needs is here. The rest is imported on first
+// use.
 
 import { join } from 'node:path';
 import { ImageError, toImageError } from '../errors.js';
@@ -10,8 +11,10 @@ import { findImage, tryFindImage } from './names.js';
 import { imageOf, readRecord } from './record.js';
 
 /**
- * The store of the $TSVM_HOME `place`, which need not exist yet. Reads nothing until it is asked something, and writes
- * nothing until an image is added or removed.
+ * Opens the store of a $TSVM_HOME, which need not exist yet. Nothing is read until a method is
+ * called, and nothing is written until an image is added or removed.
+ *
+ * @param place path of the $TSVM_HOME
  */
 export function openStore(place: string): Store {
   const home = join(place, STORE);
@@ -103,14 +106,17 @@ async function resolve(home: string, text: string, options: ResolveOptions): Pro
   }
   if (pull === 'never' || reference.kind === 'id') return usableImage(home, findImage(home, reference, text));
   const found = pull === 'always' ? null : tryFindImage(home, reference, text);
-  // The name may be of an image for another machine.
+  // The name may refer to an image for another platform.
   if (found !== null && isFor(readRecord(home, found)?.config, platform)) return usableImage(home, found);
   if (pull === 'missing') onMissing?.(text);
   const { pullImage } = await import('./pull-image.js');
   return usableImage(home, (await pullImage(home, text, pullOptions)).digest);
 }
 
-/** An image's disk, whose metadata are made anew from the layers if they are lost or damaged. */
+/**
+ * Returns an image whose disk is whole. If the disk's metadata are missing or damaged, they are
+ * made again from the layers.
+ */
 async function usableImage(home: string, digest: string): Promise<Image> {
   const record = readRecord(home, digest);
   const whole = record && imageOf(home, record);

@@ -1,4 +1,4 @@
-// Gives an image one more name.
+// Gives an image another name.
 
 import { join } from 'node:path';
 import { ImageError, toImageError } from '../errors.js';
@@ -8,14 +8,14 @@ import { withStoreLock } from './lock.js';
 import { findStored, nameContents } from './names.js';
 import { moveTo, openWorkspace, type Workspace, writeSynced } from './workspace.js';
 
-/** What `Store.tag` does. */
+/** Implements `Store.tag`. */
 export async function tagImage(home: string, text: string, nameText: string): Promise<void> {
   const name = parseName(nameText);
   if (name.digest !== null) {
     throw new ImageError('bad-reference', 'refusing to create a tag with a digest reference');
   }
   try {
-    // A store that has nothing is not made for the sake of being searched.
+    // Fails before a workspace is opened, so that a search does not create an empty store.
     findStored(home, text);
     await using workspace = await openWorkspace(home);
     await withStoreLock(home, () => putName(home, workspace, findStored(home, text).digest, name));
@@ -24,7 +24,10 @@ export async function tagImage(home: string, text: string, nameText: string): Pr
   }
 }
 
-/** Gives an image a name, which another may have had. The caller holds the store's lock. */
+/**
+ * Gives an image a name. If another image has the name, it loses it. The caller holds the store's
+ * lock.
+ */
 export async function putName(home: string, workspace: Workspace, digest: string, name: NameReference): Promise<void> {
   const file = join(workspace.path, 'name');
   await writeSynced(file, nameContents(digest));

@@ -1,5 +1,6 @@
-// A folder of one process under tmp/, in the store's own file system, where things are made before they are renamed
-// into place. It is locked while its owner lives; a folder that can be locked belongs to nobody and is swept.
+// A folder of one process under tmp/, in the store's own file system. Things are made there and
+// then renamed into place. The folder is locked while its owner lives. A folder that is not locked
+// has no owner, and the next process sweeps it.
 
 import { closeSync, mkdirSync, mkdtempSync, openSync } from 'node:fs';
 import { mkdir, open, rename, rm } from 'node:fs/promises';
@@ -14,7 +15,7 @@ export interface Workspace extends AsyncDisposable {
   path: string;
 }
 
-/** Makes a workspace, and sweeps what dead processes have left. */
+/** Makes a workspace, and sweeps what dead processes left. */
 export async function openWorkspace(home: string): Promise<Workspace> {
   const { workspace, waste } = await withStoreLock(home, async () => {
     const waste = await takeWaste(home);
@@ -35,9 +36,10 @@ export async function openWorkspace(home: string): Promise<Workspace> {
 }
 
 /**
- * Takes out of the store what a dead process has left: its workspace, and layers whose image it did not come to.
+ * Takes what dead processes left out of the store: their workspaces, and layers whose image was
+ * never added.
  *
- * @returns what is to be destroyed once the store's lock is given back
+ * @returns the paths to pass to `destroy` once the store's lock is released
  */
 export async function takeWaste(home: string): Promise<string[]> {
   const tmp = join(home, TMP);
@@ -49,7 +51,10 @@ export async function takeWaste(home: string): Promise<string[]> {
   return waste;
 }
 
-/** Takes a folder out of the store at one stroke. The new path is for `destroy`, or for whoever sweeps. */
+/**
+ * Takes a folder out of the store atomically. Returns its new path, for `destroy`. If the process
+ * dies before that, the next one sweeps the folder.
+ */
 export async function discard(home: string, path: string): Promise<string> {
   const target = join(home, TMP, `removed-${path.split('/').slice(-2).join('-')}-${process.pid}-${discarded++}`);
   await rename(path, target);
@@ -59,7 +64,7 @@ export async function discard(home: string, path: string): Promise<string> {
 
 let discarded = 0;
 
-/** Gives back the space of what was discarded. What cannot be destroyed now is swept later. */
+/** Deletes what was discarded. What cannot be deleted now is swept later. */
 export async function destroy(paths: string[]): Promise<void> {
   for (const path of paths) await rm(path, { recursive: true, force: true }).catch(() => {});
 }
@@ -80,7 +85,7 @@ function isAbandoned(path: string): boolean {
   }
 }
 
-/** Renames a file or folder into the store, so that it outlasts a power failure. */
+/** Renames a file or folder into the store durably: the change survives a power failure. */
 export async function moveTo(from: string, to: string): Promise<void> {
   const folder = dirname(to);
   const made = await mkdir(folder, { recursive: true, mode: 0o700 });
@@ -90,7 +95,7 @@ export async function moveTo(from: string, to: string): Promise<void> {
   for (let path = folder; path !== dirname(made); path = dirname(path)) await syncDirectory(dirname(path));
 }
 
-/** Makes what was renamed into or out of a directory outlast a power failure. */
+/** Makes renames into or out of a directory durable. */
 export async function syncDirectory(path: string): Promise<void> {
   const directory = await open(path, 'r');
   try {
@@ -100,7 +105,7 @@ export async function syncDirectory(path: string): Promise<void> {
   }
 }
 
-/** Writes a whole file so that it outlasts a power failure once its directory is synced. */
+/** Writes a whole file. It is durable once its directory is synced. */
 export async function writeSynced(path: string, bytes: Buffer | string): Promise<void> {
   const file = await open(path, 'wx', 0o600);
   try {
