@@ -54,7 +54,7 @@ export async function addImage(
     onProgress?.({ phase: 'disk', layer: '', done: 0, total: undefined });
     if (await withStoreLock(home, () => publish(home, workspace, image, folder, name))) return;
   }
-  throw new ImageError('io', 'other processes keep removing the layers of this image');
+  throw new ImageError('io', 'other processes keep removing the layers of this image: try again');
 }
 
 /**

@@ -54,7 +54,7 @@ export async function extractPath(home: string, digest: string, path: string, fo
   const root = mergeLayers(indexes.map((index) => index.entries()));
   const inode = findInode(root, Buffer.from(path).toString('latin1'));
   if (inode === null) return false;
-  if (inode.kind !== 'directory') throw new ImageError('corrupt', `${path} is a file in the image, no directory`);
+  if (inode.kind !== 'directory') throw new ImageError('corrupt', `${path} is not a directory in the image`);
   const extraction = new Extraction(diffIds.map((diffId) => join(layerPath(home, diffId), DATA)));
   await extraction.directory(inode, Buffer.from(folder));
   return true;
@@ -79,7 +79,7 @@ class Extraction {
     await this.#fill(inode, path);
     const fd = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
     try {
-      if (syncfs(fd) !== 0) throw new ImageError('io', `syncfs fails with errno ${errno()}`);
+      if (syncfs(fd) !== 0) throw new ImageError('io', `syncfs failed with errno ${errno()}`);
     } finally {
       closeSync(fd);
     }
@@ -161,7 +161,7 @@ async function copy(source: string, position: number, output: FileHandle, size: 
       const hole = Math.min(Number(lseek(input, at, SEEK_HOLE)), end);
       while (at < hole) {
         const length = readSync(input, buffer, 0, Math.min(hole - at, CHUNK), at);
-        if (length === 0) throw new ImageError('corrupt', "a layer's data are cut short: load the image again");
+        if (length === 0) throw new ImageError('corrupt', "a layer's data file is cut short: load the image again");
         await writeAll(output, buffer.subarray(0, length), at - position);
         at += length;
       }

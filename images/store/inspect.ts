@@ -74,7 +74,7 @@ export async function historyOf(home: string, text: string): Promise<HistoryEntr
 
 function layerSize(home: string, diffId: string): number {
   const path = layerPath(home, diffId);
-  if (!existsSync(path)) throw new ImageError('corrupt', `the layer ${diffId} is lost: load the image again`);
+  if (!existsSync(path)) throw new ImageError('corrupt', `the layer ${diffId} is missing: load the image again`);
   return bytesOnDisk(path);
 }
 

@@ -88,7 +88,7 @@ export async function storeUsage(home: string): Promise<StoreUsage> {
       temporary: { total: list(join(home, TMP)).length, size: folderSize(home, TMP) },
     };
   } catch (error) {
-    throw toImageError(error, `cannot look at the images in ${home}`);
+    throw toImageError(error, `cannot read the disk usage of the images in ${home}`);
   }
 }
 

@@ -93,7 +93,7 @@ async function loadTree(
   onProgress: OnProgress,
 ): Promise<LoadedImage[]> {
   const images = tree.find('index.json') ? await listOciLayout(tree) : await listDockerArchive(tree);
-  if (images.length === 0) throw new ImageError('not-an-image', 'it holds no image');
+  if (images.length === 0) throw new ImageError('not-an-image', 'it contains no image');
   // Checks all names before anything is added.
   const named = images.map(({ names, open }) => ({ names: names.map(parseName).filter(isTag), open }));
   const [{ openWorkspace }, { addImage }] = await Promise.all([import('./workspace.js'), import('./add-image.js')]);

@@ -32,13 +32,13 @@ export function tryLock(fd: number): boolean {
   if (flock(fd, LOCK_EX | LOCK_NB) === 0) return true;
   const code = errno();
   if (code === EWOULDBLOCK) return false;
-  throw new ImageError('io', `cannot lock the image store: flock fails with errno ${code}`);
+  throw new ImageError('io', `cannot lock the image store: flock failed with errno ${code}`);
 }
 
 /** Swaps two files or folders of one file system atomically. */
 export function exchange(one: string, other: string): void {
   if (renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE) === 0) return;
-  throw new ImageError('io', `cannot swap ${one} and ${other}: renameat2 fails with errno ${errno()}`);
+  throw new ImageError('io', `cannot swap ${one} and ${other}: renameat2 failed with errno ${errno()}`);
 }
 
 /**

@@ -62,7 +62,7 @@ export function tryFindImage(home: string, reference: NameReference | IdReferenc
 export function findStored(home: string, text: string): { digest: string; reference: NameReference | IdReference } {
   const reference = parseReference(text);
   if (reference.kind !== 'name' && reference.kind !== 'id') {
-    throw new ImageError('bad-reference', `${text} is not in the store: a name or an ID is needed`);
+    throw new ImageError('bad-reference', `${text} is not a stored image: give a name or an ID`);
   }
   return { digest: findImage(home, reference, text), reference };
 }
@@ -85,7 +85,7 @@ function findByIdPrefix(home: string, text: string): string | null {
   if (prefix === undefined) return null;
   const found = imageDigests(home).filter((digest) => digest.startsWith(`sha256:${prefix}`));
   if (found.length > 1) {
-    throw new ImageError('bad-reference', `the image ID ${text} is the beginning of ${found.length} images' IDs`);
+    throw new ImageError('bad-reference', `the image ID ${text} is ambiguous: ${found.length} image IDs begin with it`);
   }
   return found[0] ?? null;
 }

@@ -145,7 +145,7 @@ function tarLength(home: string, diffId: string): number {
 async function* layerTar(home: string, diffId: string): AsyncGenerator<Buffer> {
   const folder = layerPath(home, diffId);
   const index = readIndex(folder);
-  if (!index) throw new ImageError('io', `the layer ${diffId} was removed meanwhile`);
+  if (!index) throw new ImageError('io', `the layer ${diffId} was removed by another process while it was saved`);
   const positions = Float64Array.from(Array.from(index.entries(), ({ page }) => page * PAGE_SIZE));
   const framing = openSync(join(folder, FRAMING), 'r');
   const data = openSync(join(folder, DATA), 'r');

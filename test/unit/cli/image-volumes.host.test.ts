@@ -209,7 +209,7 @@ test('a process killed while it fills a new volume leaves no volume, or an empty
 });
 
 test.each<[string, string[], string]>([
-  ['a VOLUME that is a file', ['/hello'], 'tsvm: /hello is a file in the image, no directory\n'],
+  ['a VOLUME that is a file', ['/hello'], 'tsvm: /hello is not a directory in the image\n'],
   ['the root', ['//'], 'tsvm: the image\'s VOLUME "//" is not a valid path for a volume\n'],
   ['a way out', ['/a/../../b'], 'tsvm: the image\'s VOLUME "/a/../../b" is not a valid path for a volume\n'],
   ['too many', Array.from({ length: 257 }, (_, n) => `/${n}`), 'tsvm: the image has 257 VOLUMEs; the limit is 256\n'],

@@ -109,7 +109,7 @@ test.each<[string, string[], string, RegExp]>([
   ['a prompt without a terminal', ['login', 'HOST'], '', /without a terminal/],
   ['an invalid registry', ['login', '-u', 'me', '--password-stdin', 'a b'], 'x', /invalid registry 'a b'/],
   ['nothing to pull', ['pull'], '', /missing required argument/],
-  ['pulling a file', ['pull', 'oci:layout'], '', /oci:layout is no name of an image in a registry/],
+  ['pulling a file', ['pull', 'oci:layout'], '', /oci:layout is not the name of an image in a registry/],
   ['a bad platform', ['pull', '--platform', '/', 'HOST/app:1'], '', /invalid platform '\/'/],
   ['an unreachable registry', ['pull', '127.0.0.1:9/app'], '', /cannot pull 127\.0\.0\.1:9\/app:latest: cannot reach/],
 ])('one line reports %s', (_, args, input, message) => {
