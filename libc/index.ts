@@ -1,4 +1,5 @@
-// The C library, through koffi, for the calls that Node.js has no binding for. Every room may import this one.
+// The C library through koffi, for calls that Node.js has no binding for. Every room may import
+// this.
 import { createRequire } from 'node:module';
 import type Koffi from 'koffi';
 import type { LibraryHandle } from 'koffi';
@@ -11,7 +12,10 @@ export interface Libc {
 
 let loaded: Libc | undefined;
 
-/** Returns the C library. The first call loads koffi, which takes some 10 ms: most short commands never need it. */
+/**
+ * Returns the C library. The first call loads koffi, which takes about 10 ms. Most short commands
+ * never need it.
+ */
 export function loadLibc(): Libc {
   if (loaded === undefined) {
     const koffi = createRequire(import.meta.url)('koffi') as typeof Koffi;
@@ -21,8 +25,8 @@ export function loadLibc(): Libc {
 }
 
 /**
- * Returns a function of the C library, which its first call binds.
- * @param prototype as C declares it: `int flock(int fd, int operation)`
+ * Returns a function of the C library. Its first call binds it.
+ * @param prototype as declared in C: `int flock(int fd, int operation)`
  */
 export function libcFunction<Arguments extends unknown[]>(prototype: string): (...args: Arguments) => number {
   let bound: ((...args: Arguments) => number) | undefined;
@@ -32,7 +36,7 @@ export function libcFunction<Arguments extends unknown[]>(prototype: string): (.
   };
 }
 
-/** Returns `errno` as the calling thread's last call left it. */
+/** Returns `errno` after the calling thread's last call. */
 export function errno(): number {
   return loadLibc().koffi.errno();
 }

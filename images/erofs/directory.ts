@@ -1,5 +1,6 @@
-// A directory's data: blocks of dirents, each block an array of fixed-size entries followed by their names, sorted by
-// the names' bytes through all blocks (Linux, fs/erofs/dir.c and namei.c, which search them by bisection).
+// A directory's data: blocks of dirents. A block is an array of fixed-size entries followed by
+// their names. Names are sorted by their bytes through all blocks, because Linux searches them by
+// bisection (Linux, fs/erofs/dir.c and namei.c).
 
 import { BLOCK_SIZE, DIRENT_SIZE } from './format.js';
 
@@ -10,20 +11,20 @@ export interface Dirent {
   fileType: number;
 }
 
-/** How sorted names fall into blocks. */
+/** How sorted names are divided into blocks. */
 export interface DirectoryShape {
   /** The number of names in each block. */
   counts: number[];
-  /** Bytes of the directory: whole blocks, but the last. */
+  /** Bytes of the directory: whole blocks, except the last. */
   size: number;
 }
 
-/** Orders names of bytes as memcmp does. */
+/** Orders names by their bytes, as memcmp does. */
 export function compareNames(a: string, b: string): number {
   return a < b ? -1 : a > b ? 1 : 0;
 }
 
-/** Lays names out, without writing: sizes have to be known before addresses are. */
+/** Divides names into blocks without writing them: sizes must be known before addresses are. */
 export function shapeDirectory(sortedNames: string[]): DirectoryShape {
   const counts: number[] = [];
   let used = 0;
@@ -42,7 +43,10 @@ export function shapeDirectory(sortedNames: string[]): DirectoryShape {
   return { counts, size: (counts.length - 1) * BLOCK_SIZE + used };
 }
 
-/** Writes the block of `dirents` from `first` on, `count` of them, at `offset`; names are not padded behind the last. */
+/**
+ * Writes a block of `count` dirents, starting with `dirents[first]`, at `offset`. Nothing pads the
+ * names after the last one.
+ */
 export function writeDirentBlock(into: Buffer, offset: number, dirents: Dirent[], first: number, count: number): void {
   let nameOffset = count * DIRENT_SIZE;
   for (const [i, { name, nid, fileType }] of dirents.slice(first, first + count).entries()) {

@@ -1,5 +1,5 @@
-// The EROFS on-disk format, what of it is written here (Linux, fs/erofs/erofs_fs.h; all of it is read by Linux 5.4 and
-// later). Numbers are little-endian, blocks 4096 bytes.
+// The part of the EROFS on-disk format that is written here (Linux, fs/erofs/erofs_fs.h). Linux 5.4
+// and later read all of it. Numbers are little-endian, blocks 4096 bytes.
 
 export const BLOCK_SIZE = 4096;
 
@@ -19,9 +19,9 @@ export const INODE_EXTENDED_SIZE = 64;
 export const LAYOUT_COMPACT = 0;
 export const LAYOUT_EXTENDED = 1;
 export const DATA_LAYOUT_BIT = 1;
-/** All data in blocks of its own. */
+/** All data is in blocks of its own. */
 export const FLAT_PLAIN = 0;
-/** The last, partial block behind the inode, in the same block. */
+/** The last, partial block follows the inode, in the same block. */
 export const FLAT_INLINE = 2;
 
 /** struct erofs_dirent. */
@@ -31,7 +31,7 @@ export const DIRENT_SIZE = 12;
 export const XATTR_HEADER_SIZE = 12;
 export const XATTR_ENTRY_SIZE = 4;
 
-/** Attribute names are stored as the number of a prefix and the rest of the name. */
+/** An attribute name is stored as the number of a prefix and the rest of the name. */
 export const XATTR_PREFIXES: [prefix: string, index: number][] = [
   ['user.', 1],
   ['system.posix_acl_access', 2],

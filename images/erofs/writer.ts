@@ -1,10 +1,13 @@
-// Writes the metadata of an EROFS file system: the superblock, the inodes, the directories. File contents are not here:
-// they stay in the layers' data files, which lie behind the metadata on the disk, and inodes point at them by block.
+// Writes the metadata of an EROFS file system: the superblock, the inodes, the directories. File
+// contents stay in the layers' data files, which follow the metadata on the disk. Inodes refer to
+// them by block.
 //
-// Two passes: the first gives every inode its place, the second writes, when all addresses are known.
+// There are two passes: the first places every inode, and the second writes, once all addresses are
+// known.
 //
-//   block 0      superblock; the root's inode behind it, then the other inodes, each with its attributes and, where it
-//                fits into the same block, the tail of its directory or its symlink's target
+//   block 0      the superblock, the root's inode, then the other inodes. Each is followed by its
+//                attributes and, if it fits into the same block, by the tail of its directory or by
+//                its symlink's target
 //   then         whole blocks of directories, and long symlink targets
 //   then         the data files, in the order of the layers
 
@@ -18,21 +21,21 @@ import * as format from './format.js';
 import { BLOCK_SIZE, INODE_SLOT } from './format.js';
 import { encodeXattrs, xattrCount } from './xattrs.js';
 
-/** Where an inode goes, and what stands behind it. */
+/** An inode's place, and what follows the inode. */
 interface Placed {
   inode: Inode;
   parent: Placed | null;
   links: number;
   extended: boolean;
   xattrs: Buffer;
-  /** Bytes in the metadata. */
+  /** Bytes into the metadata. */
   offset: number;
   /** Bytes of the file. */
   size: number;
-  /** Sorted names, '.' and '..' among them, and how many go into each block; of directories. */
+  /** A directory's sorted names, '.' and '..' included, and the number of them in each block. */
   names: string[];
   counts: number[];
-  /** Whether the last block, or all of a symlink, stands behind the inode. */
+  /** True if the last block of a directory, or a whole symlink target, follows the inode. */
   inline: boolean;
   /** The first whole block of a directory, or of a symlink's target. */
   block: number;
@@ -50,12 +53,14 @@ const TYPES: Record<InodeKind, { mode: number; fileType: number }> = {
 const NO_XATTRS = Buffer.alloc(0);
 
 /**
- * Lays a tree out as EROFS metadata.
+ * Writes a tree as EROFS metadata.
  *
  * @param root the root directory
- * @param dataLengths bytes of each layer's data file, multiples of 4096, in the order the tree's `layer` counts them
- * @param identity seeds the volume's UUID, so that the same image makes the same bytes
- * @returns the metadata, a multiple of 4096: with the data files behind it, a whole file system
+ * @param dataLengths bytes of each layer's data file, multiples of 4096, indexed by the tree's
+ *   `layer`
+ * @param identity seeds the volume's UUID, so that the same image gives the same bytes
+ * @returns the metadata, a multiple of 4096 bytes. Followed by the data files, it is a whole file
+ *   system
  * @throws ImageError `too-large` if the blocks do not fit into EROFS's 32-bit addresses
  */
 export function writeErofs(root: Inode, dataLengths: number[], identity: string): Buffer {
@@ -83,14 +88,17 @@ export function writeErofs(root: Inode, dataLengths: number[], identity: string)
   return metadata;
 }
 
-/** The most frequent time: inodes that have it, and are small in all else, need half the space. */
+/**
+ * The most frequent time. Inodes with this time take half the space if all their other values are
+ * small too.
+ */
 function commonTime(root: Inode): Timestamp {
-  // The keys are rounded: times closer than a microsecond are counted as one, which does no harm.
+  // The keys are rounded: times closer than a microsecond count as one, which does no harm.
   const counts = new Map<number, number>();
   let best = root.mtime;
   let most = 0;
   const seen = new Set<Inode>([root]);
-  // A Set visits what is added on the way.
+  // A Set's iteration includes members that are added during it.
   for (const { mtime, children } of seen) {
     const key = mtime.seconds + mtime.nanoseconds / 1e9;
     const count = (counts.get(key) ?? 0) + 1;
@@ -115,7 +123,7 @@ function needsExtended({ uid, gid, size, names, mtime }: Inode, buildTime: Times
   );
 }
 
-/** Lists every inode once, directories before what is in them. */
+/** Lists every inode once. A directory comes before its contents. */
 function collect(root: Inode, extended: (inode: Inode) => boolean): Placed[] {
   const placed: Placed[] = [];
   const seen = new Set<Inode>();
@@ -144,8 +152,9 @@ function collect(root: Inode, extended: (inode: Inode) => boolean): Placed[] {
 }
 
 /**
- * Whether an overlay takes it for the mark of a removed file (Linux, Documentation/filesystems/overlayfs.rst): a lower
- * layer cannot show a character device 0:0. Left in, its name would be listed and could not be opened.
+ * Returns true for a character device 0:0, which an overlay reads as the mark of a removed file
+ * (Linux, Documentation/filesystems/overlayfs.rst). A lower layer cannot show one: its name would
+ * be listed and could not be opened.
  */
 function isOverlayWhiteout({ kind, device }: Inode): boolean {
   return kind === 'char' && device === 0;
@@ -167,14 +176,15 @@ function newPlaced(inode: Inode, parent: Placed | null, extended: boolean): Plac
   };
 }
 
-/** Gives each inode its offset, the root the first; the end of the last. */
+/** Gives each inode its offset, the root first. Returns the end of the last. */
 function placeInodes(placed: Placed[]): number {
   let end = format.SUPER_OFFSET + format.SUPER_SIZE;
   for (const place of placed) {
     const { kind } = place.inode;
     const tail = kind === 'symlink' ? place.size : kind === 'directory' ? place.size % BLOCK_SIZE : 0;
     const head = inodeSize(place) + place.xattrs.length;
-    // The tail must lie in one block, and the kernel reads a symlink fastest whose inode is in the same one.
+    // The tail must lie in one block. The kernel also reads a symlink fastest if the inode is in
+    // the same block.
     place.inline = tail > 0 && head + tail <= BLOCK_SIZE;
     const size = head + (place.inline ? tail : 0);
     place.offset = roundUp(end, INODE_SLOT);
@@ -185,7 +195,10 @@ function placeInodes(placed: Placed[]): number {
   return end;
 }
 
-/** Gives directories and symlinks the blocks they need besides; the number of the first free block. */
+/**
+ * Gives directories and symlinks the other blocks that they need. Returns the number of the first
+ * free block.
+ */
 function placeBlocks(placed: Placed[], firstBlock: number): number {
   let block = firstBlock;
   for (const place of placed) {
@@ -244,7 +257,7 @@ function writeDirectory(into: Buffer, place: Placed, byInode: Map<Inode, Placed>
   }
 }
 
-/** Where the last, partial block of a directory or a symlink's target stands. */
+/** The offset of a directory's last, partial block, or of a symlink's target. */
 function tailOffset(place: Placed): number {
   if (place.inline) return place.offset + inodeSize(place) + place.xattrs.length;
   return (place.block + Math.ceil(place.size / BLOCK_SIZE) - 1) * BLOCK_SIZE;

@@ -1,4 +1,4 @@
-// Extended attributes as they stand behind an inode (Linux, fs/erofs/xattr.c).
+// Extended attributes, in the format that follows an inode (Linux, fs/erofs/xattr.c).
 
 import { XATTR_ENTRY_SIZE, XATTR_HEADER_SIZE, XATTR_PREFIXES } from './format.js';
 
@@ -6,12 +6,12 @@ import { XATTR_ENTRY_SIZE, XATTR_HEADER_SIZE, XATTR_PREFIXES } from './format.js
  * Encodes an inode's attributes.
  *
  * @param xattrs full names (latin1) and values
- * @returns the bytes to stand behind the inode, a multiple of 4; empty if no name has a prefix EROFS knows (Linux has
- *   no other namespaces that a file system like it could hold)
+ * @returns the bytes that follow the inode, a multiple of 4. Empty if no name has a prefix that
+ *   EROFS knows (Linux has no other namespaces that such a file system could hold)
  */
 export function encodeXattrs(xattrs: Map<string, Buffer>): Buffer {
   const parts: Buffer[] = [];
-  // In order of name, so that the same files make the same bytes.
+  // Sorted by name, so that the same files give the same bytes.
   for (const name of [...xattrs.keys()].sort()) {
     const value = xattrs.get(name)!;
     const [prefix, index] = XATTR_PREFIXES.find(([start]) => name.startsWith(start)) ?? ['', 0];
@@ -29,7 +29,7 @@ export function encodeXattrs(xattrs: Map<string, Buffer>): Buffer {
   return Buffer.concat([Buffer.alloc(XATTR_HEADER_SIZE), ...parts]);
 }
 
-/** The `i_xattr_icount` of an inode whose attributes take `bytes`: the header counts as one. */
+/** The `i_xattr_icount` of an inode with `bytes` bytes of attributes: the header counts as one. */
 export function xattrCount(bytes: number): number {
   return bytes === 0 ? 0 : (bytes - XATTR_HEADER_SIZE) / 4 + 1;
 }

@@ -1,5 +1,6 @@
-// A layer's tar becomes a data file and an index, in one pass, while it streams: what the layer does to the tree
-// (OCI image-spec 1.1, layer.md) is checked and written down here, and applied when images are put together.
+// Converts a layer's tar to a data file and an index in one pass, while it streams. What the layer
+// does to the tree (OCI image-spec 1.1, layer.md) is checked and recorded here. It is applied when
+// the layers of an image are merged.
 
 import type { FileHandle } from 'node:fs/promises';
 import { ImageError } from '../errors.js';
@@ -20,8 +21,9 @@ const WHITEOUT_PREFIX = '.wh.';
 const OPAQUE_WHITEOUT = '.wh..wh..opq';
 
 /**
- * Attributes that say something of the machine a layer was made on, not of the file; what the container world's other
- * unpackers leave out. An overlay mount in the guest would take `trusted.overlay.*` for its own.
+ * Attributes that describe the machine a layer was made on, not the file. Other unpackers of
+ * container images drop them too. An overlay mount in the guest would interpret `trusted.overlay.*`
+ * itself.
  */
 const IGNORED_XATTRS = /^(security\.selinux|system\.nfs4_acl|trusted\.overlay\..*)$/s;
 
@@ -35,10 +37,11 @@ export interface ConvertedLayer {
  * Converts one layer.
  *
  * @param tar the decompressed tar
- * @param data an empty file for the contents
- * @param framing an empty file for the rest of the tar; both are complete and synced when this resolves
- * @param maxTarBytes how long the tar may be
- * @throws ImageError `corrupt`, `unsupported`, `too-large`, `not-an-image`; or what the stream or the file fail with
+ * @param data an empty file for the contents. Complete and synced when this resolves
+ * @param framing an empty file for the rest of the tar. Complete and synced when this resolves
+ * @param maxTarBytes limit of the tar's length, in bytes
+ * @throws ImageError `corrupt`, `unsupported`, `too-large`, `not-an-image`; the error of the stream
+ *   or of a file
  */
 export async function convertLayer(
   tar: AsyncIterable<Buffer>,
@@ -82,7 +85,8 @@ function addEntry(index: LayerIndexWriter, contents: DataFileWriter, entry: TarE
   const name = path.slice(path.lastIndexOf('/') + 1);
   const whiteout = name.startsWith(WHITEOUT_PREFIX);
   const kind: LayerEntryKind = !whiteout ? entry.type : name === OPAQUE_WHITEOUT ? 'opaque' : 'whiteout';
-  // A whiteout counts by its name, whatever its type; one with contents still has them in the stream.
+  // The name alone makes an entry a whiteout, whatever its type. The stream still has the contents
+  // of a whiteout that is a regular file.
   const page = entry.type === 'file' ? contents.begin(entry.size) : 0;
   index.add({
     kind,
@@ -100,8 +104,10 @@ function addEntry(index: LayerIndexWriter, contents: DataFileWriter, entry: TarE
 }
 
 /**
- * Takes a path of the archive apart and puts it together without `.`, `..` and double slashes, all of it inside the
- * root: `/../a//./b/../c` is `a/c`. Symbolic links are the merge's business.
+ * Normalises a path of the archive: no `.`, `..` or double slashes, and all of it inside the root.
+ * `/../a//./b/../c` becomes `a/c`. The merge resolves symbolic links.
+ *
+ * @throws ImageError `too-large`, `corrupt`
  */
 export function cleanPath(path: string): string {
   if (path.length > MAX_PATH_BYTES) {
@@ -115,7 +121,7 @@ export function cleanPath(path: string): string {
       components.pop();
       continue;
     }
-    // A whiteout's own name is longer than the one that it removes.
+    // A whiteout's name is longer than the name that it removes.
     const most = MAX_NAME_BYTES + (component.startsWith(WHITEOUT_PREFIX) ? WHITEOUT_PREFIX.length : 0);
     if (component.length > most) {
       throw new ImageError('too-large', `a name of ${component.length} bytes; the limit is ${MAX_NAME_BYTES}`);
@@ -142,19 +148,22 @@ function linkOf(entry: TarEntry, path: string): string {
   if (entry.type === 'link') return cleanPath(entry.linkname);
   if (entry.type !== 'symlink') return '';
   const length = entry.linkname.length;
-  // The kernel's own limit counts the NUL at the end.
+  // The kernel's limit includes the NUL at the end.
   if (length === 0 || length >= MAX_PATH_BYTES || entry.linkname.includes('\0')) {
     throw new ImageError('corrupt', `the layer has a symbolic link with a bad target: ${printable(path)}`);
   }
   return entry.linkname;
 }
 
-/** chown(2) takes the last number for `leave it`, and what an unpacker makes is root's. */
+/**
+ * chown(2) reads the highest ID as "leave unchanged". An unpacker creates files as root, so such a
+ * file is root's.
+ */
 function ownerOf(id: number): number {
   return id === 0xffffffff ? 0 : id;
 }
 
-/** A device number as Linux's new_encode_dev() writes it: 12 bits of major, 20 of minor. */
+/** A device number in the format of Linux's new_encode_dev(): 12 bits of major, 20 of minor. */
 function encodeDevice({ devMajor, devMinor }: TarEntry, path: string): number {
   if (devMajor < 0 || devMajor > 0xfff || devMinor < 0 || devMinor > 0xfffff) {
     throw new ImageError(
@@ -183,7 +192,10 @@ function checkXattrs(xattrs: Map<string, Buffer>, path: string): Map<string, Buf
   return kept.size > 0 ? kept : null;
 }
 
-/** A name of bytes as text for a message: what is not printable ASCII is escaped, what is long is cut. */
+/**
+ * A name of bytes as text for a message. Bytes other than printable ASCII are escaped, and a long
+ * name is cut.
+ */
 export function printable(path: string): string {
   const shown = path.length > 200 ? `${path.slice(0, 200)}...` : path;
   return shown.replace(/[^\x20-\x7e]/g, (byte) => `\\x${byte.charCodeAt(0).toString(16).padStart(2, '0')}`) || '/';

@@ -1,6 +1,6 @@
-// A layer's file contents, laid end to end, each file at the start of a 4096-byte page, so that a disk can point at
-// them and a guest's page cache can map them. Written in large pieces while the tar streams by; long runs of zeros
-// become holes.
+// A layer's file contents, end to end. Each file starts at a 4096-byte page, so a disk can refer to
+// it and a guest's page cache can map it. The file is written in large pieces while the tar
+// streams. Long runs of zeros become holes.
 
 import type { FileHandle } from 'node:fs/promises';
 import { ImageError } from '../errors.js';
@@ -8,17 +8,20 @@ import { MAX_LAYER_DATA_BYTES } from '../limits.js';
 
 export const PAGE_SIZE = 4096;
 const BUFFER_SIZE = 4 << 20;
-/** Shorter runs of zero pages are written: a hole would cost a write more than it saves. */
+/**
+ * Shorter runs of zero pages are written: a hole would cost more by splitting a write than it
+ * saves.
+ */
 const MIN_HOLE_PAGES = 16;
-/** Buffers on their way to the disk before `ready` makes the writer wait. */
+/** More buffers than this on their way to the disk make `ready` wait. */
 const MAX_WRITES = 2;
 const ZERO_PAGE = Buffer.alloc(PAGE_SIZE);
 
-/** Writes one layer's contents, in order of offset. Its owner closes the file. */
+/** Writes one layer's contents, in order of offset. The caller closes the file. */
 export class DataFileWriter {
   readonly #file: FileHandle;
   #buffer: Buffer = Buffer.alloc(BUFFER_SIZE);
-  /** Where the buffer belongs in the file, a multiple of 4096, and how much of it holds data. */
+  /** Where the buffer belongs in the file, a multiple of 4096, and the number of bytes in it. */
   #base = 0;
   #fill = 0;
   #spare: Buffer[] = [];
@@ -40,7 +43,8 @@ export class DataFileWriter {
    * Makes room for the next file.
    *
    * @param size bytes, holes included
-   * @returns the page its contents begin at
+   * @returns the page where its contents begin
+   * @throws ImageError `too-large`
    */
   begin(size: number): number {
     this.#start = this.#length;
@@ -51,7 +55,7 @@ export class DataFileWriter {
     return this.#start / PAGE_SIZE;
   }
 
-  /** Copies bytes to `offset` of the current file; offsets only grow. */
+  /** Copies bytes to `offset` of the current file. Offsets only grow. */
   write(offset: number, bytes: Buffer): void {
     let position = this.#start + offset;
     let at = 0;
@@ -65,13 +69,18 @@ export class DataFileWriter {
     }
   }
 
-  /** Resolves when more may be written: keeps a fast source from filling the memory before a slow disk. */
+  /**
+   * Resolves when more may be written. Keeps a fast source from filling the memory when the disk is
+   * slow.
+   *
+   * @throws the error of an earlier write
+   */
   async ready(): Promise<void> {
     while (this.#writes.size > MAX_WRITES) await Promise.race(this.#writes);
     if (this.#failure) throw this.#failure;
   }
 
-  /** Puts everything on the disk and gives the file its full length. */
+  /** Writes everything to the disk and gives the file its full length. */
   async finish(): Promise<void> {
     this.#flush(this.#length);
     await Promise.all(this.#writes);

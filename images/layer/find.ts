@@ -1,4 +1,5 @@
-// Resolves a path in an image as a process would whose root directory is the image (path_resolution(7)).
+// Resolves a path in an image as a process with the image as its root directory would
+// (path_resolution(7)).
 
 import type { Inode } from './merge.js';
 

@@ -1,9 +1,14 @@
-// What a layer's tar holds besides file contents: its headers, padding and end mark, byte for byte. With it and the
-// data file the very tar comes back, whose digest is the layer's diff-id, though the store keeps no blob.
+// The framing of a layer: everything in its tar besides file contents, byte for byte (headers,
+// padding, end mark). The framing and the data file together give the original tar back, whose
+// digest is the layer's diff-id. So the store need not keep the blob.
 //
-// The file is a header of 16 bytes, the magic and the tar's length (u64, little-endian), and a raw deflate stream of
-// pieces in the tar's order. A piece begins with a number: twice its length, and 1 more for contents. Then come the
-// bytes themselves; or, of contents, how many entries further on in the index their file is, and their offset in it.
+// The file has a 16-byte header: the magic and the tar's length (u64, little-endian). A raw deflate
+// stream of pieces follows, in the tar's order. A piece begins with a number: twice its length,
+// plus 1 if it is contents. Then come:
+// - for framing, the bytes themselves
+// - for contents, how many entries further on in the index their file is, and their offset in the
+//   file
+//
 // Numbers are LEB128.
 
 import { once } from 'node:events';
@@ -18,17 +23,17 @@ import { writeAll } from './data-file.js';
 /** The last byte is the format's version. */
 const MAGIC = Buffer.from('tsvmtar\x01', 'latin1');
 const HEADER_SIZE = 16;
-/** Bytes of the tar in one piece, of those that are kept here. */
+/** Most bytes of framing in one piece. */
 const MAX_LITERAL = 32 * 1024;
-/** Bytes of the numbers in front of a piece, at most. */
+/** Most bytes of the numbers in front of a piece. */
 const MAX_NUMBERS = 30;
 const PIECES_SIZE = 4 * MAX_LITERAL;
-/** zlib's: stronger ones take 5 times as long for a fifth less. */
+/** zlib's level. Higher levels take 5 times as long to save a fifth. */
 const LEVEL = 3;
 const INPUT_SIZE = 64 * 1024;
 const OUTPUT_SIZE = 1 << 20;
 
-/** Writes a layer's framing while its tar streams by. Its owner closes the file. */
+/** Writes a layer's framing while its tar streams. The caller closes the file. */
 export class FramingWriter {
   readonly #file: FileHandle;
   readonly #deflate = createDeflateRaw({ level: LEVEL });
@@ -36,10 +41,10 @@ export class FramingWriter {
   #pieces = Buffer.allocUnsafe(PIECES_SIZE);
   #fill = 0;
   #chunk: Buffer = Buffer.alloc(0);
-  /** How far the chunk is told. */
+  /** Bytes of the chunk that have been handled. */
   #at = 0;
   #tarLength = 0;
-  /** Contents seen last and not written yet, for more of them may follow. */
+  /** The latest contents. They are not written yet, because more of the same may follow. */
   #pending = { entry: 0, offset: 0, length: 0 };
   #lastEntry = 0;
   #failure: unknown = null;
@@ -59,7 +64,7 @@ export class FramingWriter {
     });
   }
 
-  /** Takes the tar's next bytes, which stay as they are until `endChunk`. */
+  /** Takes the tar's next bytes. They must not change until `endChunk`. */
   beginChunk(chunk: Buffer): void {
     this.#chunk = chunk;
     this.#at = 0;
@@ -67,7 +72,7 @@ export class FramingWriter {
   }
 
   /**
-   * Says that a part of the chunk is contents.
+   * Marks a part of the chunk as contents.
    *
    * @param entry number of the file's entry in the index
    * @param offset bytes into the file
@@ -90,13 +95,17 @@ export class FramingWriter {
     this.#literal(this.#chunk.length);
   }
 
-  /** Resolves when more may be told. */
+  /**
+   * Resolves when the next chunk may be passed.
+   *
+   * @throws the error of an earlier write
+   */
   async ready(): Promise<void> {
     if (this.#failure) throw this.#failure;
     if (this.#deflate.writableNeedDrain) await Promise.race([once(this.#deflate, 'drain'), this.#written]);
   }
 
-  /** Puts everything on the disk. */
+  /** Writes everything to the disk. */
   async finish(): Promise<void> {
     this.#putPending();
     this.#deflate.end(this.#pieces.subarray(0, this.#fill));
@@ -108,12 +117,12 @@ export class FramingWriter {
     await this.#file.sync();
   }
 
-  /** Gives up: the compressor is no longer fed. */
+  /** Stops the compressor, if the layer cannot be finished. */
   abandon(): void {
     this.#deflate.destroy();
   }
 
-  /** Keeps the chunk's bytes up to `end`. */
+  /** Adds the chunk's bytes up to `end` as framing. */
   #literal(end: number): void {
     if (this.#at < end) this.#putPending();
     while (this.#at < end) {
@@ -170,11 +179,11 @@ export function framedLength(framing: number): number {
 }
 
 /**
- * Puts a layer's tar together again. Whether it is the right one is for the caller to see, by its digest.
+ * Puts a layer's tar together again. The caller has to check its digest.
  *
  * @param framing the open framing file
  * @param data the open data file
- * @param positions where in the data file the contents of each entry of the index begin, bytes
+ * @param positions bytes: where each index entry's contents begin in the data file
  * @throws ImageError `corrupt`
  */
 export async function* readTar(framing: number, data: number, positions: Float64Array): AsyncGenerator<Buffer> {
@@ -213,7 +222,7 @@ export async function* readTar(framing: number, data: number, positions: Float64
 
 interface Piece {
   length: number;
-  /** The bytes; null of contents. */
+  /** The bytes, or null for contents. */
   literal: Buffer | null;
   entry: number;
   offset: number;
@@ -251,7 +260,10 @@ function* compressed(framing: number): Generator<Buffer> {
   }
 }
 
-/** The piece at the cursor, which moves behind it; null if not all of it is there. */
+/**
+ * Reads the piece at the cursor and moves the cursor past it. Returns null if the piece is
+ * incomplete.
+ */
 function parsePiece(bytes: Buffer, cursor: { at: number }): Piece | null {
   const next = { at: cursor.at };
   const head = parseNumber(bytes, next);

@@ -1,10 +1,12 @@
-// A layer's index: the entries of its tar in their order, without the file contents, in a compact form that loads
-// fast. The file is a 64-byte header, one 64-byte record for each entry, and a heap of names, link targets and extended
-// attributes; numbers are little-endian.
+// A layer's index: the entries of its tar, in order and without file contents, in a compact format
+// that loads fast. The file is a 64-byte header, one 64-byte record for each entry, and a heap of
+// names, link targets and extended attributes. Numbers are little-endian.
 //
-//   header  0 magic[8]  8 entries u32  12 heap bytes u32  16 data bytes u64  32 sha256[32] of all that follows
-//   record  0 kind u8  2 mode u16  4 uid u32  8 gid u32  12 mtime ns u32  16 mtime s i64  24 size u64  32 page u32
-//          36 device u32  40 path u32  44 link u32  48 xattrs u32  52 xattr bytes u32  56 path bytes u16  58 link bytes u16
+//   header  0 magic[8]  8 entries u32  12 heap bytes u32  16 data bytes u64
+//          32 sha256[32] of everything that follows
+//   record  0 kind u8  2 mode u16  4 uid u32  8 gid u32  12 mtime ns u32  16 mtime s i64
+//          24 size u64  32 page u32  36 device u32  40 path u32  44 link u32  48 xattrs u32
+//          52 xattr bytes u32  56 path bytes u16  58 link bytes u16
 //   xattr   0 name bytes u16  2 value bytes u16  4 name, value
 
 import { createHash } from 'node:crypto';
@@ -31,30 +33,35 @@ export type LayerEntryKind =
 
 const KINDS: LayerEntryKind[] = ['file', 'link', 'symlink', 'char', 'block', 'directory', 'fifo', 'whiteout', 'opaque'];
 
-/** One change a layer makes to the tree below it. Strings hold one byte for each character (latin1). */
+/**
+ * One change that a layer makes to the tree below it. Strings hold one byte for each character
+ * (latin1).
+ */
 export interface LayerEntry {
   kind: LayerEntryKind;
   /**
-   * Components joined by `/`, cleaned, without a leading `/`; '' is the root. Of a whiteout, the path it removes; of an
-   * opaque mark, the directory it empties.
+   * Components joined by `/`, normalised, without a leading `/`. '' is the root. For a whiteout,
+   * the path that it removes. For an opaque mark, the directory that it empties.
    */
   path: string;
-  /** Of a symlink, its target as it is; of a hard link, the cleaned path of the other name; else ''. */
+  /**
+   * A symlink's target, unchanged. A hard link's other name, normalised. '' for every other kind.
+   */
   link: string;
   mode: number;
   uid: number;
   gid: number;
   mtime: Timestamp;
-  /** Bytes, of a regular file. */
+  /** Bytes of a regular file. */
   size: number;
   /** The page of the layer's data file where the contents begin. */
   page: number;
-  /** Of a device node, as Linux encodes it in 32 bits. */
+  /** A device node's number, in Linux's 32-bit encoding. */
   device: number;
   xattrs: Map<string, Buffer> | null;
 }
 
-/** Collects entries and lays them out as an index. */
+/** Collects entries and writes them as an index. */
 export class LayerIndexWriter {
   #records = Buffer.alloc(1024 * RECORD_SIZE);
   #count = 0;
@@ -92,7 +99,11 @@ export class LayerIndexWriter {
     record.writeUInt16LE(entry.link.length, at + 58);
   }
 
-  /** @param dataLength bytes of the layer's data file */
+  /**
+   * Returns the index file.
+   *
+   * @param dataLength bytes of the layer's data file
+   */
   finish(dataLength: number): Buffer {
     const header = Buffer.alloc(HEADER_SIZE);
     MAGIC.copy(header);
@@ -135,7 +146,7 @@ export class LayerIndexWriter {
   }
 }
 
-/** An index as read from the store. */
+/** An index read from the store. */
 export interface LayerIndex {
   /** Bytes of the index itself. */
   length: number;
@@ -145,7 +156,7 @@ export interface LayerIndex {
 }
 
 /**
- * Checks that layers' indexes are not too much for the memory together.
+ * Checks that the indexes of an image's layers together fit into the memory set aside for them.
  *
  * @throws ImageError `too-large`
  */
@@ -161,9 +172,9 @@ export function checkTotalLength(indexes: Iterable<Pick<LayerIndex, 'length'>>):
 }
 
 /**
- * Checks an index file and gives its entries.
+ * Checks an index file and returns its entries.
  *
- * @throws ImageError `corrupt` if it is of another version or has changed since it was written
+ * @throws ImageError `corrupt` if it has another version or has changed since it was written
  */
 export function readLayerIndex(file: Buffer): LayerIndex {
   if (file.length < HEADER_SIZE || !file.subarray(0, 8).equals(MAGIC)) throw damaged('is not one this version reads');

@@ -1,6 +1,8 @@
-// Layers, applied one over the other in order, as a tree (OCI image-spec 1.1, layer.md, "Applying Changesets"). What
-// the specification leaves open is decided as umoci decides it: parents that are symbolic links are resolved inside
-// the root, missing parents are made, a whiteout spares what its own layer has put there.
+// Merges layers, from the bottom up, into one tree (OCI image-spec 1.1, layer.md, "Applying
+// Changesets"). Where the specification leaves a choice, this follows umoci:
+// - Parents that are symbolic links are resolved inside the root.
+// - Missing parents are created.
+// - A whiteout does not remove what its own layer added.
 
 import { ImageError } from '../errors.js';
 import {
@@ -16,7 +18,7 @@ import type { LayerEntry } from './layer-index.js';
 
 export type InodeKind = 'file' | 'symlink' | 'char' | 'block' | 'directory' | 'fifo';
 
-/** A file, whatever names it has. Strings hold one byte for each character (latin1). */
+/** A file, with any number of names. Strings hold one byte for each character (latin1). */
 export interface Inode {
   kind: InodeKind;
   mode: number;
@@ -24,44 +26,47 @@ export interface Inode {
   gid: number;
   mtime: Timestamp;
   xattrs: Map<string, Buffer> | null;
-  /** How many names it has. */
+  /** Number of its names. */
   names: number;
-  /** Of a regular file: bytes, and where they begin: a page of the data file of a layer (counted from 0). */
+  /** A regular file's bytes. They begin at `page` of the data file of `layer`, counted from 0. */
   size: number;
   layer: number;
   page: number;
-  /** Of a symlink. */
+  /** A symlink's target. */
   target: string;
-  /** Of a device node, as Linux encodes it. */
+  /** A device node's number, in Linux's encoding. */
   device: number;
-  /** Of a directory: its names; of anything else, empty and shared. */
+  /** A directory's names. Every other kind has the same empty map. */
   children: Map<string, Name>;
 }
 
 /** One name in a directory. */
 export interface Name {
   inode: Inode;
-  /** The last layer that put this name here, changed it, or put something below it. */
+  /** The last layer that added this name, changed it, or added something below it. */
   layer: number;
 }
 
 const NO_CHILDREN: Map<string, Name> = new Map();
-/** As the kernel's MAXSYMLINKS would be too strict for a path walked in one go; as filepath-securejoin. */
+/**
+ * As filepath-securejoin. The kernel's MAXSYMLINKS (40) would be too strict for a path walked in
+ * one go.
+ */
 const MAX_SYMLINKS = 255;
 const EPOCH: Timestamp = { seconds: 0, nanoseconds: 0 };
 
 type Metadata = Pick<Inode, 'mode' | 'uid' | 'gid' | 'mtime' | 'xattrs'>;
 
-/** A parent that the layer does not mention. */
+/** The metadata of a parent that the layer does not mention. */
 const IMPLICIT_DIRECTORY: Metadata = { mode: 0o755, uid: 0, gid: 0, mtime: EPOCH, xattrs: null };
 
 /**
- * Puts layers together.
+ * Merges layers.
  *
  * @param layers from the bottom up
  * @returns the root directory
- * @throws ImageError `corrupt` if an entry cannot be applied: a parent that is a file, a hard link to nothing;
- *   `too-large`
+ * @throws ImageError `corrupt` if an entry cannot be applied: a parent is a file, or a hard link
+ *   has no target; `too-large`
  */
 export function mergeLayers(layers: Iterable<Iterable<LayerEntry>>): Inode {
   const tree = new Tree();
@@ -72,7 +77,7 @@ export function mergeLayers(layers: Iterable<Iterable<LayerEntry>>): Inode {
   return tree.root;
 }
 
-/** A directory, found, and the way to it: the names passed, each in the directory before it. */
+/** A directory, and the names on the path to it, each in the directory before it. */
 interface Place {
   directory: Inode;
   trail: Name[];
@@ -84,9 +89,9 @@ class Tree {
   #entries = 0;
   #names = 0;
   #steps = 0;
-  /** Directories that hold nothing of lower layers any more. */
+  /** Directories with nothing of lower layers left in them. */
   readonly #emptied = new Set<Inode>();
-  /** The last parent and where it was found: entries come sorted by directory more often than not. */
+  /** The last parent and its place. Entries usually come sorted by directory. */
   #lastPath: string | null = null;
   #lastPlace: Place | null = null;
 
@@ -162,7 +167,7 @@ class Tree {
     else if (found.inode.kind === 'directory') this.#removeLower(found.inode);
   }
 
-  /** Removes all below `directory` that lower layers have put there. */
+  /** Removes everything below `directory` that lower layers added. */
   #removeLower(directory: Inode): void {
     if (this.#emptied.has(directory)) return;
     this.#emptied.add(directory);
@@ -187,19 +192,19 @@ class Tree {
     return name;
   }
 
-  /** Drops the remembered place, because a path may lead elsewhere now. */
+  /** Drops the remembered place: its path may lead elsewhere now. */
   #forget(): void {
     this.#lastPath = null;
     this.#lastPlace = null;
   }
 
-  /** The directory at `path`, symbolic links followed inside the root, or null. */
+  /** Returns the directory at `path`, or null. Symbolic links are followed inside the root. */
   #find(path: string): Place | null {
     if (this.#lastPath === path) return this.#lastPlace;
     return this.#walk(path, null);
   }
 
-  /** As `find`, but makes what is missing. */
+  /** As `find`, but creates missing directories. */
   #make(path: string, entry: LayerEntry): Place {
     if (this.#lastPath === path && this.#lastPlace) return this.#lastPlace;
     const place = this.#walk(path, entry)!;
@@ -208,7 +213,10 @@ class Tree {
     return place;
   }
 
-  /** Walks to a directory. What is missing is made if there is an entry `maker` that needs it, else the answer is null. */
+  /**
+   * Walks to a directory. Missing directories are created for the entry `maker`. Without one, the
+   * walk returns null at a missing directory.
+   */
   #walk(path: string, maker: LayerEntry | null): Place | null {
     const names = this.#resolve(path, maker);
     const trail: Name[] = [];
@@ -230,8 +238,8 @@ class Tree {
   }
 
   /**
-   * Follows symbolic links until none is left, with `..` and absolute targets kept inside the root. What is not there
-   * is taken as it is spelled.
+   * Follows all symbolic links, with `..` and absolute targets kept inside the root. Components
+   * that do not exist are kept as they are.
    */
   #resolve(path: string, maker: LayerEntry | null): string[] {
     if (path === '') return [];

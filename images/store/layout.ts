@@ -2,8 +2,8 @@
 // never changes: it is made in tmp/ and renamed into place, so after a crash it is there whole or
 // not at all. What is derived from it (an image's record and disk) can be lost: it is made again.
 //
-//   layers/<diff-id>/                data: the file contents. index: names and metadata. framing: the
-//                                    rest of the tar. With the contents it gives the tar back
+//   layers/<diff-id>/                data: the file contents. index: names and metadata. framing:
+//                                    the rest of the tar. With the contents it gives the tar back
 //   images/<config digest>/          config.json, manifest.json: as the source gave them.
 //                                    record.json (what a run reads), disk.erofs (the disk's
 //                                    metadata): derived from the config and the layers

@@ -1,6 +1,6 @@
-// The headers before an entry's own header, for values that do not fit into it: PAX records ('x'), GNU
-// long names ('L') and long link targets ('K'). Their bodies arrive in pieces. Their size is checked
-// before they are kept.
+// The headers before an entry's own header, for values that do not fit into it: PAX records ('x'),
+// GNU long names ('L') and long link targets ('K'). Their bodies arrive in pieces. Their size is
+// checked before they are kept.
 
 import { ImageError } from '../errors.js';
 import { MAX_EXTENDED_HEADER_BYTES } from '../limits.js';
@@ -59,7 +59,7 @@ export class ExtendedHeaders {
         this.#extension.longLink = cString(body);
         break;
       default:
-        // Global headers: checked, but without effect, as in every other reader of layers.
+        // Global headers are checked but have no effect, as in every other reader of layers.
         parsePax(body);
         this.#bytes = 0;
     }

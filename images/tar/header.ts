@@ -1,6 +1,7 @@
-// One 512-byte tar header block, in any of the formats layers are written in: V7, ustar, PAX's ustar, GNU and star
-// (POSIX.1-2017 pax, "ustar Interchange Format"; GNU tar manual, "Basic Tar Format"). Names stay bytes: each character
-// of a string here is one byte (latin1), because a file name need not be UTF-8.
+// One 512-byte tar header block, in any of the formats of layers: V7, ustar, PAX's ustar, GNU and
+// star (POSIX.1-2017 pax, "ustar Interchange Format"; GNU tar manual, "Basic Tar Format"). Names
+// stay bytes: each character of a string here is one byte (latin1), because a file name need not be
+// UTF-8.
 
 import { ImageError } from '../errors.js';
 
@@ -9,7 +10,7 @@ export const BLOCK_SIZE = 512;
 /** The fields of a header block, before extended headers override them. */
 export interface TarHeader {
   name: string;
-  /** The typeflag character; '\0' of V7 archives stays as it is. */
+  /** The typeflag character. '\0', as in V7 archives, is kept. */
   typeflag: string;
   mode: number;
   uid: number;
@@ -55,7 +56,7 @@ function isHeader(buffer: Buffer, offset: number): boolean {
 /**
  * Decodes the header block at `offset`.
  *
- * @throws ImageError `corrupt` if the checksum is wrong or a number is not one
+ * @throws ImageError `corrupt` if the checksum is wrong or a numeric field is not a number
  */
 export function parseHeader(buffer: Buffer, offset: number): TarHeader {
   if (!isHeader(buffer, offset)) throw badTar('a header has a wrong checksum');
@@ -83,15 +84,15 @@ export function parseHeader(buffer: Buffer, offset: number): TarHeader {
   };
 }
 
-/** A field of text: up to its first NUL. */
+/** A text field, up to its first NUL. */
 export function text(buffer: Buffer, offset: number, length: number): string {
   const end = buffer.indexOf(0, offset);
   return buffer.toString('latin1', offset, end === -1 ? offset + length : Math.min(end, offset + length));
 }
 
 /**
- * A numeric field: octal digits between spaces and NULs, or, where the first bit is set, a big-endian two's complement
- * number (GNU's "base-256").
+ * A numeric field: octal digits between spaces and NULs. If the first bit is set, it is a
+ * big-endian two's complement number (GNU's "base-256").
  */
 export function integer(buffer: Buffer, offset: number, length: number, field: string): number {
   const value = buffer[offset]! & 0x80 ? base256(buffer, offset, length) : octal(buffer, offset, length);

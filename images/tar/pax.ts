@@ -1,9 +1,13 @@
-// The extended header records of one tar entry (POSIX.1-2017 pax, "pax Extended Header"), with the two families of
-// vendor records that layers use: SCHILY.xattr.* for extended attributes and GNU.sparse.* for sparse files.
+// The extended header records of one tar entry (POSIX.1-2017 pax, "pax Extended Header"), with the
+// two families of vendor records that layers use: SCHILY.xattr.* for extended attributes and
+// GNU.sparse.* for sparse files.
 
 import { badTar } from './header.js';
 
-/** A point in time. `seconds` since 1970, negative before; `nanoseconds` 0 to 999,999,999, always forwards. */
+/**
+ * A point in time. `seconds` since 1970, negative before. `nanoseconds` is 0 to 999,999,999 and
+ * always counts forwards.
+ */
 export interface Timestamp {
   seconds: number;
   nanoseconds: number;
@@ -16,18 +20,18 @@ export interface PaxRecords {
   uid?: number;
   gid?: number;
   mtime?: Timestamp;
-  /** Names as latin1, values as they are. */
+  /** Names as latin1, values unchanged. */
   xattrs?: Map<string, Buffer>;
   sparse?: PaxSparse;
 }
 
-/** The GNU.sparse.* records, of formats 0.0, 0.1 and 1.0. */
+/** The GNU.sparse.* records of formats 0.0, 0.1 and 1.0. */
 export interface PaxSparse {
   major?: string;
   minor?: string;
   name?: string;
   realSize?: number;
-  /** Offsets and lengths in turn; 1.0 has them in front of the file's data instead. */
+  /** Offsets and lengths in turn. Format 1.0 has them in front of the file's data instead. */
   map?: number[];
 }
 
@@ -58,7 +62,7 @@ export function parsePax(data: Buffer): PaxRecords {
 }
 
 function setRecord(records: PaxRecords, key: string, value: Buffer): void {
-  // An empty value takes back what an earlier header said; nothing earlier applies here.
+  // An empty value cancels the value of an earlier header. There is no earlier header here.
   if (value.length === 0) return;
   switch (key) {
     case 'path':

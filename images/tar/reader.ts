@@ -1,6 +1,7 @@
-// A streaming tar reader: bytes are pushed in, entries and ranges of file data come out. It reads the
-// formats of layers (ustar, PAX, GNU, star), keeps names and attribute values as bytes, and copies no
-// file data. The archive is hostile: every length is checked before memory is kept for it.
+// A streaming tar reader: bytes are pushed in, entries and ranges of file data come out. It reads
+// the formats of layers (ustar, PAX, GNU, star), keeps names and attribute values as bytes, and
+// copies no file data. The archive is hostile: every length is checked before memory is kept for
+// it.
 
 import { ImageError } from '../errors.js';
 import { MAX_FILE_BYTES } from '../limits.js';
@@ -21,7 +22,7 @@ export interface TarEntry {
   mode: number;
   uid: number;
   gid: number;
-  /** Bytes of the file, holes included; 0 for all that is no regular file. */
+  /** Bytes of the file, holes included. 0 for everything but a regular file. */
   size: number;
   mtime: Timestamp;
   devMajor: number;
@@ -29,10 +30,15 @@ export interface TarEntry {
   xattrs: Map<string, Buffer> | null;
 }
 
-/** The reader's callbacks, called in the archive's order. A buffer is valid only during the call. */
+/**
+ * The reader's callbacks, called in the archive's order. A buffer is valid only during the call.
+ */
 export interface TarSink {
   entry(entry: TarEntry): void;
-  /** Bytes of the last entry, which belong at `offset` of its file. Offsets only grow; gaps are holes. */
+  /**
+   * Bytes of the last entry, which belong at `offset` of its file. Offsets only grow; gaps are
+   * holes.
+   */
   data(offset: number, bytes: Buffer): void;
 }
 
@@ -66,7 +72,10 @@ export class TarReader {
 
   readonly #extended = new ExtendedHeaders();
 
-  /** The sparse file whose table is being read, and the segments of the file whose data is. */
+  /**
+   * The sparse file whose table is being read, and the segments of the file whose data is being
+   * read.
+   */
   #sparseEntry: TarEntry | null = null;
   #sparseTable = new PaxSparseTable();
   #segments: Segment[] = [];
@@ -80,7 +89,8 @@ export class TarReader {
   /**
    * Takes the next bytes of the archive, any number of them.
    *
-   * @throws ImageError `corrupt`, `unsupported` or `too-large`. The reader cannot be used afterwards.
+   * @throws ImageError `corrupt`, `unsupported` or `too-large`. The reader cannot be used
+   *   afterwards.
    */
   write(chunk: Buffer): void {
     let at = 0;
@@ -131,7 +141,7 @@ export class TarReader {
     }
   }
 
-  /** Gathers a 512-byte block, in place where the chunk has all of it. */
+  /** Gathers a 512-byte block. It is not copied if the chunk has all of it. */
   #takeBlock(chunk: Buffer, at: number): number {
     if (this.#blockFill === 0 && chunk.length - at >= BLOCK_SIZE) {
       this.#onBlock(chunk, at);
@@ -177,7 +187,7 @@ export class TarReader {
       return;
     }
     if (header.typeflag === 'V') {
-      // A volume label: a name for the archive, no file.
+      // A volume label names the archive. It is not a file.
       this.#startBody('skip', header.size);
       return;
     }
@@ -203,7 +213,7 @@ export class TarReader {
     }
     const path = longName ?? pax.path ?? header.name;
     const entry: TarEntry = {
-      // V7 has no directory type: a name with a slash at its end is one.
+      // V7 has no directory type: a name that ends with a slash is a directory.
       type: header.typeflag === '\0' && path.endsWith('/') ? 'directory' : type,
       path,
       linkname: longLink ?? pax.linkpath ?? header.linkname,
@@ -300,7 +310,7 @@ export class TarReader {
     }
   }
 
-  /** Passes over the padding behind a finished body; the number of bytes taken. */
+  /** Skips the padding after a finished body. Returns the number of bytes taken. */
   #takePadding(available: number): number {
     const length = Math.min(this.#padding, available);
     this.#padding -= length;

@@ -1,6 +1,6 @@
-// Where the data of a sparse file lies (GNU tar manual, "Storing Sparse Files"): the old GNU header's table, and the
-// table that PAX format 1.0 puts in front of the data. A table says which ranges of the file are stored; the rest is
-// zeros.
+// Which ranges of a sparse file are stored; the rest is zeros. Two formats of such a table are read
+// (GNU tar manual, "Storing Sparse Files"): that of the old GNU header, and that of PAX format 1.0,
+// which precedes the data.
 
 import { ImageError } from '../errors.js';
 import { MAX_SPARSE_SEGMENTS } from '../limits.js';
@@ -19,7 +19,9 @@ const OLD_GNU_REAL_SIZE = 483;
 const EXTENSION_ENTRIES = 21;
 const EXTENSION_EXTENDED = 504;
 
-/** The table of an old GNU sparse header: its first segments, and whether extension blocks follow. */
+/**
+ * The table of an old GNU sparse header: its first segments, and whether extension blocks follow.
+ */
 export function oldGnuTable(buffer: Buffer, offset: number): { segments: Segment[]; more: boolean; realSize: number } {
   const segments: Segment[] = [];
   readTable(buffer, offset + OLD_GNU_TABLE, OLD_GNU_TABLE_ENTRIES, segments);
@@ -27,7 +29,7 @@ export function oldGnuTable(buffer: Buffer, offset: number): { segments: Segment
   return { segments, more: buffer[offset + OLD_GNU_EXTENDED] !== 0, realSize };
 }
 
-/** Adds the segments of an extension block; true if another follows. */
+/** Adds the segments of an extension block. Returns true if another block follows. */
 export function oldGnuExtension(buffer: Buffer, offset: number, segments: Segment[]): boolean {
   readTable(buffer, offset, EXTENSION_ENTRIES, segments);
   if (segments.length > MAX_SPARSE_SEGMENTS) throw tooManySegments();
@@ -46,14 +48,15 @@ function readTable(buffer: Buffer, offset: number, entries: number, segments: Se
 }
 
 /**
- * Reads format 1.0's table from the blocks in front of a file's data, a block at a time: decimal numbers, each with a
- * newline, the first the count of segments; the table ends at a block boundary.
+ * Reads the table of format 1.0 from the blocks in front of a file's data, one block at a time. It
+ * is a list of decimal numbers, each followed by a newline. The first is the number of segments.
+ * The table ends at a block boundary.
  */
 export class PaxSparseTable {
   readonly #numbers: number[] = [];
   #digits = '';
 
-  /** Takes the next block; the segments once they are complete, else null. */
+  /** Takes the next block. Returns the segments once they are complete, and null before. */
   push(buffer: Buffer, offset: number): Segment[] | null {
     for (let i = offset; i < offset + BLOCK_SIZE; i++) {
       const byte = buffer[i]!;
@@ -83,8 +86,11 @@ export function pairs(numbers: number[]): Segment[] {
 }
 
 /**
- * Checks a table against the file's size and the bytes that are stored: segments in order, apart, inside the file.
- * Empty segments (writers mark the file's end with one) are dropped.
+ * Checks a table against the file's size and the number of stored bytes: segments must be in order,
+ * must not overlap, and must lie inside the file. Returns the segments without empty ones, which
+ * writers use to mark the file's end.
+ *
+ * @throws ImageError `corrupt`
  */
 export function checkSegments(segments: Segment[], realSize: number, storedSize: number): Segment[] {
   let end = 0;

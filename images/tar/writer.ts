@@ -1,17 +1,18 @@
-// The headers of a plain archive (POSIX.1-2017 pax, "ustar Interchange Format"): regular files with short names.
+// Headers for a plain archive of regular files with short names (POSIX.1-2017 pax, "ustar
+// Interchange Format").
 
 import { BLOCK_SIZE } from './header.js';
 
 const MAX_OCTAL_SIZE = 8 ** 11 - 1;
 
-/** Two zero blocks: where an archive ends. */
+/** Two zero blocks, the end of an archive. */
 export const END_MARK = Buffer.alloc(2 * BLOCK_SIZE);
 
 /**
  * The header block of a regular file.
  *
  * @param name at most 100 bytes
- * @param size bytes; of 8 GiB and more, in GNU's base-256, which all readers know
+ * @param size bytes. 8 GiB and more are written in GNU's base-256, which all readers know
  */
 export function fileHeader(name: string, size: number): Buffer {
   const block = Buffer.alloc(BLOCK_SIZE);
@@ -24,7 +25,7 @@ export function fileHeader(name: string, size: number): Buffer {
     block[124] = 0x80;
     block.writeBigUInt64BE(BigInt(size), 128);
   }
-  // The time is always 0, so that archives of the same images are the same bytes.
+  // The time is always 0, so that archives of the same images have the same bytes.
   block.write('00000000000\0', 136, 'latin1');
   block.write('0', 156, 'latin1');
   block.write('ustar\x0000', 257, 'latin1');
@@ -34,7 +35,7 @@ export function fileHeader(name: string, size: number): Buffer {
   return block;
 }
 
-/** The zeros behind a file of `size` bytes. */
+/** The zeros after a file of `size` bytes. */
 export function filePadding(size: number): Buffer {
   return Buffer.alloc((BLOCK_SIZE - (size % BLOCK_SIZE)) % BLOCK_SIZE);
 }
