@@ -111,9 +111,9 @@ function addEntry(index: LayerIndexWriter, contents: DataFileWriter, entry: TarE
  */
 export function cleanPath(path: string): string {
   if (path.length > MAX_PATH_BYTES) {
-    throw new ImageError('too-large', `a name of ${path.length} bytes; the limit is ${MAX_PATH_BYTES}`);
+    throw new ImageError('too-large', `the layer has a name of ${path.length} bytes; the limit is ${MAX_PATH_BYTES}`);
   }
-  if (path.includes('\0')) throw new ImageError('corrupt', 'a name with a NUL in it');
+  if (path.includes('\0')) throw new ImageError('corrupt', 'the layer has a name with a NUL in it');
   const components: string[] = [];
   for (const component of path.split('/')) {
     if (component === '' || component === '.') continue;
@@ -124,12 +124,18 @@ export function cleanPath(path: string): string {
     // A whiteout's name is longer than the name that it removes.
     const most = MAX_NAME_BYTES + (component.startsWith(WHITEOUT_PREFIX) ? WHITEOUT_PREFIX.length : 0);
     if (component.length > most) {
-      throw new ImageError('too-large', `a name of ${component.length} bytes; the limit is ${MAX_NAME_BYTES}`);
+      throw new ImageError(
+        'too-large',
+        `the layer has a name of ${component.length} bytes; the limit is ${MAX_NAME_BYTES}`,
+      );
     }
     components.push(component);
   }
   if (components.length > MAX_DEPTH) {
-    throw new ImageError('too-large', `a path of ${components.length} directories; the limit is ${MAX_DEPTH}`);
+    throw new ImageError(
+      'too-large',
+      `the layer has a path of ${components.length} directories; the limit is ${MAX_DEPTH}`,
+    );
   }
   return components.join('/');
 }

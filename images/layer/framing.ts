@@ -299,7 +299,7 @@ function parseNumber(bytes: Buffer, cursor: { at: number }): number | null {
 }
 
 function damaged(cause?: unknown): ImageError {
-  return new ImageError('corrupt', 'what the store keeps of a layer is damaged: remove the image and load it again', {
+  return new ImageError('corrupt', 'a layer in the store is damaged: remove its image and load it again', {
     cause,
   });
 }

@@ -177,7 +177,7 @@ export function checkTotalLength(indexes: Iterable<Pick<LayerIndex, 'length'>>):
  * @throws ImageError `corrupt` if it has another version or has changed since it was written
  */
 export function readLayerIndex(file: Buffer): LayerIndex {
-  if (file.length < HEADER_SIZE || !file.subarray(0, 8).equals(MAGIC)) throw damaged('is not one this version reads');
+  if (file.length < HEADER_SIZE || !file.subarray(0, 8).equals(MAGIC)) throw damaged('has an unknown format');
   const heapStart = HEADER_SIZE + file.readUInt32LE(8) * RECORD_SIZE;
   if (file.length !== heapStart + file.readUInt32LE(12)) throw damaged('has a wrong length');
   const sum = createHash('sha256').update(file.subarray(HEADER_SIZE)).digest();

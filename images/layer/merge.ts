@@ -155,7 +155,7 @@ class Tree {
     const slash = entry.link.lastIndexOf('/');
     const place = this.#find(slash === -1 ? '' : entry.link.slice(0, slash));
     const target = place?.directory.children.get(entry.link.slice(slash + 1))?.inode;
-    if (!target) throw cannot(entry, `it is a hard link to ${printable(entry.link)}, which is not there`);
+    if (!target) throw cannot(entry, `it is a hard link to ${printable(entry.link)}, which does not exist`);
     if (target.kind === 'directory') throw cannot(entry, 'it is a hard link to a directory');
     return target;
   }
@@ -262,7 +262,10 @@ class Tree {
       const inode = inodes[inodes.length - 1]?.children.get(name)?.inode;
       if (inode?.kind === 'symlink') {
         if (++links > MAX_SYMLINKS) {
-          throw new ImageError('corrupt', `a path has too many symbolic links: ${printable(maker?.path ?? path)}`);
+          throw new ImageError(
+            'corrupt',
+            `the image has a path with too many symbolic links: ${printable(maker?.path ?? path)}`,
+          );
         }
         if (inode.target.startsWith('/')) {
           names.length = 0;
@@ -272,11 +275,14 @@ class Tree {
         continue;
       }
       if (name.length > MAX_NAME_BYTES) {
-        throw new ImageError('too-large', `a name of ${name.length} bytes; the limit is ${MAX_NAME_BYTES}`);
+        throw new ImageError(
+          'too-large',
+          `the image has a name of ${name.length} bytes; the limit is ${MAX_NAME_BYTES}`,
+        );
       }
       if (names.length >= MAX_DEPTH) {
         const shown = printable(maker?.path ?? path);
-        throw new ImageError('too-large', `a path of more than ${MAX_DEPTH} directories, the limit: ${shown}`);
+        throw new ImageError('too-large', `the image has a path of more than ${MAX_DEPTH} directories: ${shown}`);
       }
       names.push(name);
       inodes.push(inode);

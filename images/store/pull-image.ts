@@ -24,7 +24,8 @@ export async function pullImage(
   registryOptions?: RegistryOptions,
 ): Promise<Pulled> {
   const parsed = parseReference(text);
-  if (parsed.kind !== 'name') throw new ImageError('bad-reference', `${text} is not the name of an image in a registry`);
+  if (parsed.kind !== 'name')
+    throw new ImageError('bad-reference', `${text} is not the name of an image in a registry`);
   // As Docker: a digest is enough to find the image, so a tag beside it is dropped.
   const name: NameReference = parsed.digest === null ? parsed : { ...parsed, tag: null };
   const machine = platform === undefined ? MACHINE : parsePlatform(platform);

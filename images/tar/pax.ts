@@ -131,13 +131,13 @@ function name(value: Buffer): string {
 function integer(value: Buffer): number {
   const digits = value.toString('latin1');
   const number = /^[+-]?\d{1,19}$/.test(digits) ? Number(digits) : Number.NaN;
-  if (!Number.isSafeInteger(number)) throw badTar('a PAX record that should be a number and is not');
+  if (!Number.isSafeInteger(number)) throw badTar('a PAX record with an invalid number');
   return number;
 }
 
 function time(value: Buffer): Timestamp {
   const match = /^(-?)(\d{1,15})(?:\.(\d*))?$/.exec(value.toString('latin1'));
-  if (!match) throw badTar('a PAX time that is not a number');
+  if (!match) throw badTar('a PAX record with an invalid time');
   const seconds = Number(match[2]);
   const nanoseconds = Number((match[3] ?? '').slice(0, 9).padEnd(9, '0'));
   if (match[1] === '') return { seconds, nanoseconds };
