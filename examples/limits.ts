@@ -19,7 +19,7 @@ console.log('hog', hog.code);
 try {
   await sandbox.run(['sleep', '1000'], { signal: AbortSignal.timeout(500) });
 } catch (error) {
-  console.log((error as Error).name);
+  console.log(error instanceof Error && error.name);
 }
 
 const { memoryLimit, pids } = await sandbox.usage();

@@ -1,9 +1,11 @@
 // `npm run bench`: measures, prints a table, and writes JSON. What needs KVM runs in the lab where this machine's KVM
 // can't run a stock kernel; the lab is this program once more, inside.
+
 import { execFileSync, spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { availableParallelism, cpus, release } from 'node:os';
 import { parseArgs } from 'node:util';
+import { messageOf } from '../../errors/index.js';
 import { prepareGuest } from './bench-guest.js';
 import { besideQemu } from './beside-qemu.js';
 import { cliStart } from './cli-start.js';
@@ -77,7 +79,7 @@ async function measureHere(benchmarks: readonly Benchmark[], options: BenchmarkO
     try {
       results.push({ title, measurements: await measure(options) });
     } catch (error) {
-      results.push({ title, measurements: [], failure: (error as Error).message });
+      results.push({ title, measurements: [], failure: messageOf(error) });
     }
   }
   return results;

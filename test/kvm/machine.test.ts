@@ -1,9 +1,11 @@
 // The life of a machine, which is the same for each kind: what each call does, and which calls each
 // state forbids.
+
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { codeOf, messageOf } from '../../errors/index.js';
 import { createMachine } from '../../vmm/accel/create.js';
 import { MachineShared } from '../../vmm/accel/kvm/vcpu-shared.js';
 import type { Machine } from '../../vmm/accel/machine.js';
@@ -104,8 +106,7 @@ function refusal(call: () => void): string {
   try {
     call();
   } catch (error) {
-    const { code, message } = error as MachineError;
-    return `${code}: ${message}`;
+    return `${codeOf(error)}: ${messageOf(error)}`;
   }
   return 'no error';
 }

@@ -3,6 +3,7 @@
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { messageOf } from '../../../errors/index.js';
 import { writeErofs } from '../../../images/erofs/writer.js';
 import { ImageError } from '../../../images/index.js';
 import { cleanPath } from '../../../images/layer/convert.js';
@@ -64,7 +65,7 @@ describe('a tar', () => {
       reader.end();
     } catch (error) {
       expectRefusal(error);
-      seen.refused = (error as Error).message;
+      seen.refused = messageOf(error);
     }
     return seen;
   }

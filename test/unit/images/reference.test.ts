@@ -78,7 +78,7 @@ describe('a reference', () => {
           parsed = parseReference(input);
         } catch (error) {
           expect(error).toBeInstanceOf(ImageError);
-          expect((error as ImageError).code).toBe('bad-reference');
+          expect(error).toMatchObject({ code: 'bad-reference' });
           return;
         }
         if (parsed.kind === 'name') expect(parseReference(familiarReference(parsed))).toEqual(parsed);

@@ -30,7 +30,7 @@ describe('parseDuration', () => {
             (value: number) => Number.isSafeInteger(value) && value >= 0,
           );
         } catch (error) {
-          expect((error as Error).name).toBe('UsageError');
+          expect(error).toMatchObject({ name: 'UsageError' });
         }
       }),
     );

@@ -64,7 +64,7 @@ describe('parseEnvFile', () => {
         try {
           for (const [name] of parseEnvFile(bytes, 'vars', {})) expect(name).toMatch(/^[^=\s][^=]*$/);
         } catch (error) {
-          expect((error as Error).name).toBe('UsageError');
+          expect(error).toMatchObject({ name: 'UsageError' });
         }
       }),
     );

@@ -1,7 +1,9 @@
 // --filter and its patterns follow Docker's rules.
+
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { booleanFilter, hasLabels, matchesPattern, parseFilters } from '../../../../cli/options/filter.js';
+import { messageOf } from '../../../../errors/index.js';
 
 describe('filters', () => {
   test('are collected by key', () => {
@@ -54,7 +56,7 @@ describe('a pattern', () => {
         try {
           expect(typeof matchesPattern(pattern, name)).toBe('boolean');
         } catch (error) {
-          expect((error as Error).message).toMatch(/syntax error in pattern/);
+          expect(messageOf(error)).toMatch(/syntax error in pattern/);
         }
       }),
     );

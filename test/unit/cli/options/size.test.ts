@@ -33,7 +33,7 @@ describe('parseSize', () => {
           const bytes = parseSize(text, '--disk');
           expect(Number.isSafeInteger(bytes) && bytes >= 0).toBe(true);
         } catch (error) {
-          expect((error as Error).name).toBe('UsageError');
+          expect(error).toMatchObject({ name: 'UsageError' });
         }
       }),
     );

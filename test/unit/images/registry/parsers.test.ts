@@ -2,6 +2,7 @@
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
+import { messageOf } from '../../../../errors/index.js';
 import { ImageError } from '../../../../images/index.js';
 import { formatPlatform, parsePlatform, suitability } from '../../../../images/platform.js';
 import { parseChallenges } from '../../../../images/registry/challenge.js';
@@ -21,7 +22,7 @@ function readOrRefuse<T>(read: () => T): T | null {
     return read();
   } catch (error) {
     expect(error).toBeInstanceOf(ImageError);
-    expect((error as Error).message).not.toMatch(/\n/);
+    expect(messageOf(error)).not.toMatch(/\n/);
     return null;
   }
 }

@@ -1,10 +1,12 @@
 // A saved state comes from a disk. One with anything wrong is refused with the name of the field, and leaves the device
 // as it was.
+
 import { constants, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { messageOf } from '../../../../errors/index.js';
 import { VirtioBlk } from '../../../../vmm/devices/blk/device.js';
 import { VirtioFs } from '../../../../vmm/devices/fs/device.js';
 import * as fuse from '../../../../vmm/devices/fs/fuse.js';
@@ -38,7 +40,7 @@ function refusal(act: () => void): string {
   } catch (error) {
     expect(error).toBeInstanceOf(MachineError);
     expect(error).toMatchObject({ code: 'bad-snapshot' });
-    return (error as MachineError).message;
+    return messageOf(error);
   }
   throw new Error('the state was not refused');
 }

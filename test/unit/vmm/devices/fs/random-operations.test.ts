@@ -1,5 +1,6 @@
 // A hundred thousand operations drawn by chance, each done by the guest in a shared folder and by this process in a
 // folder of its own: answers, and in the end the folders, are the same. The seed is in the test's name.
+
 import {
   appendFileSync,
   chmodSync,
@@ -29,6 +30,7 @@ import { dirname, join } from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import koffi from 'koffi';
 import { expect, test } from 'vitest';
+import { codeOf } from '../../../../../errors/index.js';
 import * as fuse from '../../../../../vmm/devices/fs/fuse.js';
 import { FuseError, FuseGuest } from '../../../../fixtures/fuse-guest.js';
 import { Random } from '../../../../fixtures/random.js';
@@ -117,7 +119,7 @@ class Pair implements Disposable {
         return side();
       } catch (error) {
         if (error instanceof FuseError) return `errno ${error.errno}`;
-        const { code } = error as NodeJS.ErrnoException;
+        const code = codeOf(error);
         if (code === undefined) throw error;
         return `errno ${errnoOf.get(code)}`;
       }

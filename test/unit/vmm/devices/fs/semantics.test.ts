@@ -21,7 +21,7 @@ import * as fuse from '../../../../../vmm/devices/fs/fuse.js';
 import type { FuseOptions } from '../../../../../vmm/devices/fs/server.js';
 import { MachineError } from '../../../../../vmm/machine.js';
 import { INTERRUPT_USED_BUFFER } from '../../../../../vmm/virtio/mmio/registers.js';
-import { args, type FuseError, FuseGuest, MAX_WRITE } from '../../../../fixtures/fuse-guest.js';
+import { args, FuseError, FuseGuest, MAX_WRITE } from '../../../../fixtures/fuse-guest.js';
 import type { DriverQueue, Piece } from '../../../../fixtures/virtio-driver.js';
 
 const { errno } = constants;
@@ -48,7 +48,8 @@ function refusal(act: () => unknown): number {
   try {
     act();
   } catch (error) {
-    return (error as FuseError).errno;
+    if (error instanceof FuseError) return error.errno;
+    throw error;
   }
   return 0;
 }
