@@ -1,9 +1,10 @@
 // The container's cgroup. Kernel documentation: admin-guide/cgroup-v2.rst.
 #include "container/cgroup.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -120,21 +121,61 @@ bool cgroup_oom_killed(int directory, unsigned long *kills)
 	return *kills > before;
 }
 
-static int remove_directory(const char *path, const struct stat *status, int type, struct FTW *walk)
+// Stores the name of a cgroup in `directory`, whose other entries are files. Returns false if there
+// is none.
+static bool find_inner(int directory, char name[NAME_MAX + 1])
 {
-	(void)status;
-	(void)walk;
-	if (type == FTW_DP)
-		rmdir(path);
-	return 0;
+	int copy = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *entries = copy >= 0 ? fdopendir(copy) : NULL;
+	const struct dirent *entry;
+	bool found = false;
+
+	if (entries == NULL) {
+		if (copy >= 0)
+			close(copy);
+		return false;
+	}
+	while (!found && (entry = readdir(entries)) != NULL) {
+		found = entry->d_type == DT_DIR && strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
+		if (found)
+			strcpy(name, entry->d_name);
+	}
+	closedir(entries);
+	return found;
 }
 
+// Removes one cgroup in `path` that has no others in it. It may be nested more deeply than
+// descriptors could be open. Returns false if none can be removed.
+static bool remove_innermost(const char *path)
+{
+	int outer = -1;
+	int inner = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	char removable[NAME_MAX + 1];
+	char name[NAME_MAX + 1];
+	bool removed;
+
+	while (inner >= 0 && find_inner(inner, name)) {
+		if (outer >= 0)
+			close(outer);
+		outer = inner;
+		strcpy(removable, name);
+		inner = openat(outer, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	}
+	removed = inner >= 0 && outer >= 0 && unlinkat(outer, removable, AT_REMOVEDIR) == 0;
+	if (inner >= 0)
+		close(inner);
+	if (outer >= 0)
+		close(outer);
+	return removed;
+}
+
+// A privileged container may have made cgroups in its own.
 void cgroup_remove(uint32_t id)
 {
-	enum { DESCRIPTORS = 16 };
 	char path[PATH_SIZE];
 
 	path_of(id, path);
-	nftw(path, remove_directory, DESCRIPTORS, FTW_DEPTH | FTW_PHYS);
+	while (rmdir(path) != 0 && remove_innermost(path))
+		;
 	unlink(LINK);
 }

@@ -711,6 +711,22 @@ describe('several containers in one machine', () => {
     expect(await session.answer(1)).toEqual({ type: 'done', request: 1 });
   });
 
+  test('leave no cgroup when they are removed, however deeply they have nested their own', async () => {
+    const nest = 'cd /sys/fs/cgroup && for i in 0 1 2 3 4; do mkdir -p a/a/a/a/a && cd a/a/a/a/a; done';
+    const privileged = { capabilities: [...CAPABILITIES] };
+    await using session = await boot([
+      { type: 'machine', request: MACHINE },
+      container(71, { privileged: true }),
+      process(71, 1, nest, privileged),
+    ]);
+    expect(await session.exited(1)).toMatchObject({ code: 0 });
+    session.send({ type: 'remove', request: 1, container: BOX + 71 });
+    session.send({ ...container(71, { privileged: true }), request: 2 });
+    session.send(process(71, 2, 'cd /sys/fs/cgroup && ls -d a || mkdir a && rmdir a', privileged));
+    expect(await session.output(2, 'stdout')).toBe('');
+    expect(await session.exited(2)).toMatchObject({ code: 0 });
+  });
+
   test('number at most 64', async () => {
     const ids = Array.from({ length: 65 }, (_, index) => 300 + index);
     await using session = await boot([{ type: 'machine', request: MACHINE }, ...ids.map((id) => container(id))]);
