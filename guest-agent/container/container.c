@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -33,6 +34,18 @@ struct container *container_find(uint32_t id, struct failure *failure)
 	if (container == NULL)
 		fail(failure, ERROR_NO_SUCH_CONTAINER, 0, "no container %u", id);
 	return container;
+}
+
+// Two overlays in one writable layer would destroy it.
+static bool scratch_is_free(const char *scratch, struct failure *failure)
+{
+	for (size_t i = 0; scratch != NULL && i < MAX_CONTAINERS; i++) {
+		if (containers[i].id != 0 && containers[i].spec->root.scratch != NULL &&
+		    strcmp(containers[i].spec->root.scratch, scratch) == 0)
+			return fail(failure, ERROR_BAD_REQUEST, 0, "container %u has scratch disk %s", containers[i].id,
+				    scratch);
+	}
+	return true;
 }
 
 static bool make_directory(const char *path, struct failure *failure)
@@ -77,6 +90,8 @@ bool container_create(struct request *request, struct failure *failure)
 		return fail(failure, ERROR_BAD_REQUEST, 0, "container %u exists", id);
 	if (container == NULL)
 		return fail(failure, ERROR_SETUP_FAILED, 0, "more than %d containers", MAX_CONTAINERS);
+	if (!scratch_is_free(request->container.root.scratch, failure))
+		return false;
 	*container = (struct container){ .id = id, .request = *request, .cgroup = -1, .pidfd = -1 };
 	container->spec = &container->request.container;
 	snprintf(container->directory, sizeof container->directory, CONTAINERS "/%u", id);

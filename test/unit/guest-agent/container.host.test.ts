@@ -727,6 +727,23 @@ describe('several containers in one machine', () => {
     expect(await session.exited(2)).toMatchObject({ code: 0 });
   });
 
+  test('cannot have the same scratch disk', async () => {
+    using scratch = makeScratchDisk();
+    const root = { device: image.device, scratch: scratch.device };
+    await using session = await boot([
+      { type: 'machine', request: MACHINE },
+      container(81, { root }),
+      container(82, { root }),
+      { type: 'remove', request: 1, container: BOX + 81 },
+      { ...container(82, { root }), request: 2 },
+    ]);
+    expect(await session.error(182)).toMatchObject({
+      kind: 'bad-request',
+      message: `container ${BOX + 81} has scratch disk ${scratch.device}`,
+    });
+    expect(await session.answer(2)).toEqual({ type: 'done', request: 2 });
+  });
+
   test('number at most 64', async () => {
     const ids = Array.from({ length: 65 }, (_, index) => 300 + index);
     await using session = await boot([{ type: 'machine', request: MACHINE }, ...ids.map((id) => container(id))]);
