@@ -131,6 +131,10 @@ bool process_start(uint16_t request, const struct process_request *spec, struct 
 		return false;
 	if (container->state != CONTAINER_CREATED && container->state != CONTAINER_RUNNING)
 		return fail(failure, ERROR_BAD_REQUEST, 0, "container %u is not running", spec->container);
+	// As process 1 it would give the agent's mounts to the container's other processes.
+	if (container->state == CONTAINER_CREATED && is_outside(spec))
+		return fail(failure, ERROR_BAD_REQUEST, 0, "tool %s needs container %u to run", spec->argv.items[0],
+			    spec->container);
 	if (!id_is_free(spec->id))
 		return fail(failure, ERROR_BAD_REQUEST, 0, "process %u exists", spec->id);
 	if (process_count == MAX_PROCESSES)

@@ -744,6 +744,20 @@ describe('several containers in one machine', () => {
     expect(await session.answer(2)).toEqual({ type: 'done', request: 2 });
   });
 
+  test("never have a tool of the agent's mounts as process 1", async () => {
+    await using session = await boot([
+      { type: 'machine', request: MACHINE },
+      container(91),
+      process(91, 1, '', { argv: ['statistics'], tool: true }),
+      process(91, 2, 'cat /proc/1/comm'),
+    ]);
+    expect(await session.error(201)).toMatchObject({
+      kind: 'bad-request',
+      message: `tool statistics needs container ${BOX + 91} to run`,
+    });
+    expect(await session.output(2, 'stdout')).toBe('sh\n');
+  });
+
   test('number at most 64', async () => {
     const ids = Array.from({ length: 65 }, (_, index) => 300 + index);
     await using session = await boot([{ type: 'machine', request: MACHINE }, ...ids.map((id) => container(id))]);
