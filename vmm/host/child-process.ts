@@ -68,6 +68,8 @@ export class ChildProcess implements Disposable {
   readonly #readers = new Map<number, (bytes: Buffer) => void>();
   readonly #chunk = Buffer.alloc(CHUNK);
   #stderr = '';
+  /** True once the child is reaped: its process id may then be another process's. */
+  #isReaped = false;
 
   /** @throws MachineError `host` if the child cannot be started; libc.SystemError */
   constructor(options: ChildOptions) {
@@ -119,6 +121,7 @@ export class ChildProcess implements Disposable {
     // siginfo_t: si_code at byte 8, si_status at byte 24.
     const info = new Int32Array(32);
     libc.waitid(libc.P_PIDFD, this.#pidFd, info, libc.WEXITED);
+    this.#isReaped = true;
     const [code, status] = [info[2], info[6]];
     const exited = code === libc.CLD_EXITED;
     this.#options.onEnd({
@@ -128,20 +131,24 @@ export class ChildProcess implements Disposable {
     });
   }
 
+  #signal(signal: number): void {
+    if (!this.#isReaped) libc.kill(this.#pid, signal);
+  }
+
   /** Suspends the process. On return, none of its threads runs, or the process has ended. */
   suspend(): void {
-    libc.kill(this.#pid, libc.SIGSTOP);
+    this.#signal(libc.SIGSTOP);
     libc.waitid(libc.P_PIDFD, this.#pidFd, new Int32Array(32), libc.WSTOPPED | libc.WEXITED | libc.WNOWAIT);
   }
 
   /** Lets a suspended process run again. */
   resume(): void {
-    libc.kill(this.#pid, libc.SIGCONT);
+    this.#signal(libc.SIGCONT);
   }
 
   /** Kills the process. It may still be exiting when this returns. */
   [Symbol.dispose](): void {
-    libc.kill(this.#pid, libc.SIGKILL);
+    this.#signal(libc.SIGKILL);
     for (const fd of [...this.#readers.keys(), this.#pidFd]) {
       this.#loop.remove(fd);
       libc.close(fd);
