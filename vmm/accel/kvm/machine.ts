@@ -191,12 +191,16 @@ export class KvmMachine implements Machine, Bus {
     this.#lifecycle.require('start', 'built');
     this.#lifecycle.become({ name: 'starting' });
     this.#threads.start(this.#vcpus, this.#context.loop, this, {
-      onStart: (startTime) => {
-        this.#lifecycle.become({ name: 'running', startTime });
-        this.#context.onStart(startTime);
-      },
+      onStart: (startTime) => this.#onStart(startTime),
       onEnd: (end) => this.#onEnd(end),
     });
+  }
+
+  /** A machine that crashed because another thread did not start in time stays crashed. */
+  #onStart(startTime: number): void {
+    if (this.state.name !== 'starting') return;
+    this.#lifecycle.become({ name: 'running', startTime });
+    this.#context.onStart(startTime);
   }
 
   #onEnd(end: VcpuEnd): void {
