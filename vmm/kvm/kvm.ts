@@ -79,10 +79,10 @@ function openError(path: string, cause: libc.SystemError): MachineError {
       });
     case libc.EACCES:
     case libc.EPERM: {
-      const message = `${path} may not be opened: add the user to its group (sudo usermod -aG kvm "$USER") and log in again`;
+      const message = `no permission to open ${path}: add the user to its group (sudo usermod -aG kvm "$USER") and log in again`;
       return new MachineError('kvm-permission', message, { cause });
     }
     default:
-      return new MachineError('host', `${path} could not be opened: ${cause.code}`, { cause });
+      return new MachineError('host', `cannot open ${path}: ${cause.code}`, { cause });
   }
 }

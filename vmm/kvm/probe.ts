@@ -210,6 +210,6 @@ export function probeKvm(kvm: Kvm): ProbeResult {
   if (step === LAST_STEP && end === exitName(KVM_EXIT_HLT)) {
     return { usable: true, reason: 'KVM can run a stock kernel' };
   }
-  const reason = `this host's KVM cannot run a stock kernel: a guest ended at ${STEPS[step] ?? 'its end'} (KVM exit ${end})`;
+  const reason = `this host's KVM cannot run a stock kernel: the test guest failed at ${STEPS[step] ?? 'its end'} (KVM exit ${end})`;
   return { usable: false, code: 'kvm-unusable', reason };
 }

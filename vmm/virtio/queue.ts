@@ -160,7 +160,7 @@ export class Virtqueue {
     if (this.#stopped) return false;
     const pending = (Atomics.load(this.#available, RING_INDEX) - this.#nextAvailable) & 0xffff;
     if (pending === 0) return false;
-    if (pending > this.size) return this.#broken(`available index is ${pending} ahead in a queue of ${this.size}`);
+    if (pending > this.size) return this.#broken(`the available index is ${pending} ahead in a queue of ${this.size}`);
     const head = this.#available[RING_START + (this.#nextAvailable & (this.size - 1))]!;
     if (!this.#walk(chain, head)) return false;
     this.#nextAvailable = (this.#nextAvailable + 1) & 0xffff;
@@ -182,27 +182,28 @@ export class Virtqueue {
     let index = head;
     // Each step takes one descriptor, so a chain with more steps than descriptors has a loop.
     for (let steps = 0; steps < this.size; steps++) {
-      if (index >= this.size) return this.#broken(`descriptor ${index} in a queue of ${this.size}`);
+      if (index >= this.size) return this.#broken(`descriptor ${index} is beyond the queue size ${this.size}`);
       const word = index * 4;
       const address = this.#descriptors[word]! + this.#descriptors[word + 1]! * 2 ** 32;
       const length = this.#descriptors[word + 2]!;
       const flagsAndNext = this.#descriptors[word + 3]!;
       const flags = flagsAndNext & 0xffff;
       if ((flags & VIRTQ_DESC_F_INDIRECT) !== 0) {
-        if ((flags & VIRTQ_DESC_F_NEXT) !== 0) return this.#broken('indirect descriptor with a next one');
+        if ((flags & VIRTQ_DESC_F_NEXT) !== 0) return this.#broken('an indirect descriptor has a next descriptor');
         return this.#walkIndirect(chain, address, length);
       }
       if (!this.#add(chain, address, length, flags)) return false;
       if ((flags & VIRTQ_DESC_F_NEXT) === 0) return true;
       index = flagsAndNext >>> 16;
     }
-    return this.#broken('descriptor chain has a loop');
+    return this.#broken('a descriptor chain has a loop');
   }
 
   #walkIndirect(chain: DescriptorChain, table: number, tableLength: number): boolean {
-    if (!this.#indirect) return this.#broken('indirect descriptor that was not negotiated');
+    if (!this.#indirect) return this.#broken('indirect descriptors were not negotiated');
     const count = tableLength / DESCRIPTOR_SIZE;
-    if (count < 1 || !Number.isInteger(count)) return this.#broken(`indirect table of ${tableLength} bytes`);
+    if (count < 1 || !Number.isInteger(count))
+      return this.#broken(`an indirect table has an invalid length of ${tableLength} bytes`);
     const window = this.#memory.window(table, tableLength);
     if (window === undefined) return this.#broken(`indirect table at 0x${table.toString(16)} is outside guest memory`);
     const start = table - window.guestAddress;
@@ -210,35 +211,36 @@ export class Virtqueue {
     const limit = Math.min(count, chain.readable.capacity + chain.writable.capacity);
     let index = 0;
     for (let steps = 0; steps < limit; steps++) {
-      if (index >= count) return this.#broken(`descriptor ${index} in an indirect table of ${count}`);
+      if (index >= count) return this.#broken(`descriptor ${index} is beyond the indirect table of ${count}`);
       const at = start + index * DESCRIPTOR_SIZE;
       const address = view.getUint32(at, true) + view.getUint32(at + 4, true) * 2 ** 32;
       const length = view.getUint32(at + 8, true);
       const flagsAndNext = view.getUint32(at + 12, true);
       const flags = flagsAndNext & 0xffff;
-      if ((flags & VIRTQ_DESC_F_INDIRECT) !== 0) return this.#broken('indirect descriptor in an indirect table');
+      if ((flags & VIRTQ_DESC_F_INDIRECT) !== 0)
+        return this.#broken('an indirect table contains an indirect descriptor');
       if (!this.#add(chain, address, length, flags)) return false;
       if ((flags & VIRTQ_DESC_F_NEXT) === 0) return true;
       index = flagsAndNext >>> 16;
     }
-    return this.#broken('indirect descriptor chain has a loop or too many descriptors');
+    return this.#broken('an indirect descriptor chain has a loop or too many descriptors');
   }
 
   #add(chain: DescriptorChain, address: number, length: number, flags: number): boolean {
     const writable = (flags & VIRTQ_DESC_F_WRITE) !== 0;
-    if (!writable && chain.writable.count > 0) return this.#broken('readable descriptor behind a writable one');
+    if (!writable && chain.writable.count > 0) return this.#broken('a readable descriptor follows a writable one');
     const list = writable ? chain.writable : chain.readable;
     if (!list.add(address, length)) {
       const where = `0x${address.toString(16)} + ${length}`;
       return this.#broken(
         list.count === list.capacity
-          ? `descriptor chain of more than ${list.capacity} buffers`
+          ? `a descriptor chain has more than ${list.capacity} buffers`
           : `descriptor at ${where} is outside guest memory`,
       );
     }
     // virtio 1.2, 2.7.5: a chain is at most 2^32 bytes long.
     if (chain.readable.length + chain.writable.length > 2 ** 32) {
-      return this.#broken('descriptor chain of more than 2^32 bytes');
+      return this.#broken('a descriptor chain has more than 2^32 bytes');
     }
     return true;
   }

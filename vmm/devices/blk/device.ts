@@ -166,7 +166,7 @@ export class VirtioBlk implements VirtioDevice<BlkState> {
     // device cannot answer.
     const room = writable.length - 1;
     if (room < 0 || readable.read(0, this.#header) !== HEADER_SIZE) {
-      this.#context?.fail('request without header or status');
+      this.#context?.fail('a request has no header or no room for its status');
       return 0;
     }
     const type = this.#headerView.getUint32(0, true);

@@ -17,7 +17,7 @@ function openFile(path: string, readOnly: boolean): number {
     return fd;
   }
   const cause = new libc.SystemError('open', libc.errno());
-  throw new MachineError('host', `disk file ${path} cannot be opened: ${cause.code}`, { cause });
+  throw new MachineError('host', `cannot open disk file ${path}: ${cause.code}`, { cause });
 }
 
 function checkExtent(extent: DiskExtent): void {
@@ -25,7 +25,7 @@ function checkExtent(extent: DiskExtent): void {
   const aligned = Number.isSafeInteger(offset) && offset >= 0 && offset % SECTOR_SIZE === 0;
   const whole = Number.isSafeInteger(length) && length > 0 && length % SECTOR_SIZE === 0;
   if (aligned && whole && Number.isSafeInteger(offset + length)) return;
-  throw new MachineError('bad-spec', `disk extent ${offset} + ${length} of ${path} is not whole sectors`);
+  throw new MachineError('bad-spec', `disk extent ${offset} + ${length} of ${path} does not consist of whole sectors`);
 }
 
 /**
@@ -78,8 +78,9 @@ export class Disk implements Disposable {
         files.set(extent.path, fd);
         const status = fstatSync(fd);
         if (status.isFile() && status.size < extent.offset + extent.length) {
-          const wanted = `${extent.offset + extent.length} are wanted`;
-          throw new MachineError('host', `disk file ${extent.path} has ${status.size} bytes where ${wanted}`);
+          const needed = extent.offset + extent.length;
+          const message = `disk file ${extent.path} has ${status.size} bytes, but its extent needs ${needed}`;
+          throw new MachineError('host', message);
         }
       }
       return new Disk(spec, files);

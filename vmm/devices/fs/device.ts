@@ -95,7 +95,7 @@ export class VirtioFs implements VirtioDevice<FuseState> {
   #serveRequest(chain: DescriptorChain, queue: Virtqueue): number {
     const written = this.server.serve(chain);
     if (written < 0) {
-      this.#context?.fail('request without header or room for its reply');
+      this.#context?.fail('a request has no header or no room for its reply');
       return 0;
     }
     queue.push(chain.head, written);

@@ -182,18 +182,18 @@ export class FuseServer implements Disposable {
       const fd = openShared(path);
       if (host.statx(fd) < 0) {
         host.close(fd);
-        throw new MachineError('host', `${path} cannot be shared: it has no attributes`);
+        throw new MachineError('host', `cannot share ${path}: it has no attributes`);
       }
       const device = host.stat(STATX_DEV_MAJOR) * 2 ** 20 + host.stat(STATX_DEV_MINOR);
       const share: Share = { readOnly, owner, device, inodes: new Map(), root: undefined };
       share.root = this.#session.inodes.addRoot(share, fuse.FUSE_ROOT_ID + 1 + shares.length, fd);
       shares.push(share);
       if (share.root.type !== S_IFDIR && share.root.type !== S_IFREG) {
-        throw new MachineError('host', `${path} cannot be shared: it is neither a folder nor a file`);
+        throw new MachineError('host', `cannot share ${path}: it is neither a folder nor a file`);
       }
     } catch (cause) {
       if (!(cause instanceof SystemError)) throw cause;
-      throw new MachineError('host', `${path} cannot be shared: ${cause.code}`, { cause });
+      throw new MachineError('host', `cannot share ${path}: ${cause.code}`, { cause });
     }
   }
 

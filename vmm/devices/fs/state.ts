@@ -49,7 +49,7 @@ const minorVersion: Check<number> = (value) =>
 
 const fileType: Check<number> = (value) => {
   if (typeof value === 'number' && (value & S_IFMT) === value) return value;
-  throw new FieldError('the type of a file');
+  throw new FieldError('a file type');
 };
 
 const inodeNumber = integer(0, Number.MAX_SAFE_INTEGER);
@@ -113,7 +113,7 @@ function checkInodes(
   for (const { node, type, share } of roots) files.set(node, { type, readOnly: share.readOnly });
   for (const [at, { node, parent, type }] of inodes.entries()) {
     if (node < firstNode || node >= nextNode || files.has(node)) {
-      throw new FieldError(`a node of its own from ${firstNode} to nextNode`, `.inodes[${at}].node`);
+      throw new FieldError(`a unique node from ${firstNode} to nextNode`, `.inodes[${at}].node`);
     }
     const directory = files.get(parent);
     if (directory?.type !== S_IFDIR) {
@@ -128,17 +128,17 @@ function checkInodes(
 function checkHandles({ handles }: FuseState, files: ReadonlyMap<number, KnownFile>): void {
   const taken = new Set<number>();
   for (const [at, { handle, node, flags, isDirectory }] of handles.entries()) {
-    if (taken.has(handle)) throw new FieldError('a handle of its own', `.handles[${at}].handle`);
+    if (taken.has(handle)) throw new FieldError('a unique handle', `.handles[${at}].handle`);
     taken.add(handle);
     // Undefined for a file that had lost its name when it was saved: it is gone.
     const file = files.get(node);
     if (file !== undefined && file.type !== (isDirectory ? S_IFDIR : S_IFREG)) {
-      throw new FieldError('what the file is', `.handles[${at}].isDirectory`);
+      throw new FieldError("in agreement with the file's type", `.handles[${at}].isDirectory`);
     }
     const access = flags & ACCESS_MODE;
     const isKept = isDirectory ? flags === 0 : (flags & ~KEPT_FLAGS) === 0 && access !== ACCESS_MODE;
     if (!isKept || (file?.readOnly && access !== constants.O_RDONLY)) {
-      throw new FieldError('a way to open the file', `.handles[${at}].flags`);
+      throw new FieldError('a valid way to open the file', `.handles[${at}].flags`);
     }
   }
 }

@@ -121,7 +121,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     this.#refusals = new RefusalLog(onRefusal);
     if (spec.peers !== undefined) {
       const [address] = spec.addresses;
-      if (address === undefined) throw new RangeError('a guest in private networks has no address');
+      if (address === undefined) throw new RangeError('a guest in private networks needs an address');
       this.#peers = new Peers({
         loop,
         address,
@@ -164,7 +164,8 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
 
   /** Joins a private network. @throws MachineError `no-network` */
   join(network: PeerNetwork): void {
-    if (this.#peers === undefined) throw new MachineError('no-network', 'the machine cannot be in private networks');
+    if (this.#peers === undefined)
+      throw new MachineError('no-network', 'the machine was not started for private networks');
     this.#peers.join(network);
   }
 
@@ -235,7 +236,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     const { readable } = chain;
     const total = readable.length - NET_HEADER;
     if (readable.read(0, this.#header.bytes) !== NET_HEADER || total > MAX_FRAME) {
-      this.#context?.fail('a frame without header, or longer than a frame can be');
+      this.#context?.fail('a frame has no header or is too long');
       return;
     }
     const whole = total <= COPIED;
@@ -323,7 +324,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     if (!this.#popRoom(queue, first)) return false;
     const room = first.writable.length - NET_HEADER;
     if (room < 0) {
-      this.#context?.fail('a receive buffer that is shorter than a header');
+      this.#context?.fail('a receive buffer is shorter than a header');
       return true;
     }
     let done = first.writable.write(NET_HEADER, bytes.subarray(start, start + Math.min(length, room)));

@@ -76,7 +76,7 @@ export class VirtioVsock implements VirtioDevice<NoState> {
   #transportReset = false;
   readonly #serveTx = (chain: DescriptorChain, queue: Virtqueue) => {
     if (this.#receivePacket(chain.readable)) queue.push(chain.head, 0);
-    else this.#context?.fail('tx packet without a header');
+    else this.#context?.fail('a tx packet has no header');
     return chain.readable.length;
   };
   readonly #again = () => this.kick(TX);

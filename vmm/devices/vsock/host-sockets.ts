@@ -63,7 +63,7 @@ export class HostListener implements Disposable {
       this.#fd = listenAt(path);
     } catch (cause) {
       if (!(cause instanceof libc.SystemError)) throw cause;
-      throw new MachineError('host', `vsock socket ${path} cannot be made: ${cause.code}`, { cause });
+      throw new MachineError('host', `cannot create vsock socket ${path}: ${cause.code}`, { cause });
     }
   }
 

@@ -161,7 +161,7 @@ export class RxQueue {
     if (queue === undefined) return false;
     if (!queue.pop(chain) && !(queue.enableKicks() && queue.pop(chain))) return false;
     if (chain.writable.length > HEADER_SIZE) return true;
-    this.#context.fail('rx buffer without room for a packet');
+    this.#context.fail('an rx buffer has no room for a packet');
     return false;
   }
 

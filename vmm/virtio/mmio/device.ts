@@ -236,7 +236,8 @@ export class VirtioMmio<State = unknown> {
   #createQueue(registers: QueueRegisters, index: number, options: VirtqueueOptions): Virtqueue | undefined {
     if (!registers.ready) return undefined;
     const largest = this.device.queueSizes[index] ?? 0;
-    if (registers.size > largest) throw new VirtqueueError(`queue size ${registers.size} is above ${largest}`);
+    if (registers.size > largest)
+      throw new VirtqueueError(`queue size ${registers.size} exceeds the maximum ${largest}`);
     return new Virtqueue(registers, options);
   }
 
@@ -344,7 +345,7 @@ export class VirtioMmio<State = unknown> {
         return queue;
       } catch (error) {
         if (!(error instanceof VirtqueueError)) throw error;
-        throw new FieldError(`a queue that can run: ${error.message}`, `.queues[${index}]`);
+        throw new FieldError(`a valid queue: ${error.message}`, `.queues[${index}]`);
       }
     });
     return { state, queues };

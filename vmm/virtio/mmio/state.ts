@@ -32,7 +32,7 @@ const deviceStatus: Check<number> = (value) => {
   const status = integer(0, STATUS_MASK)(value);
   const isRunnable = (status & STATUS_DRIVER_OK) === 0 || (status & STATUS_FEATURES_OK) !== 0;
   if ((status & ~STATUS_MASK) === 0 && isRunnable) return status;
-  throw new FieldError('a status that a device can have');
+  throw new FieldError('a valid device status');
 };
 
 /** Returns true if the driver has started the device and the device has not failed. */
@@ -66,7 +66,7 @@ export function mmioState<State>(
     if (unknownFeature) throw new FieldError('false after FEATURES_OK', '.unknownFeature');
     const accepted: FeatureWords = [driverFeatures.low, driverFeatures.high];
     if (!areOffered(accepted, offered) || !hasFeature(accepted, VIRTIO_F_VERSION_1)) {
-      throw new FieldError('a choice of the features that the device offers', '.driverFeatures');
+      throw new FieldError('a valid choice of the offered features', '.driverFeatures');
     }
     return state;
   };

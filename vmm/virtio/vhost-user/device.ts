@@ -109,7 +109,7 @@ export class VhostUserBackend<State = unknown> implements Disposable {
         return u64(this.#offeredProtocol);
       case vhost.SET_PROTOCOL_FEATURES:
         if ((payload.getUint32(0, true) & ~this.#offeredProtocol) !== 0 || payload.getUint32(4, true) !== 0) {
-          throw new VhostUserError('protocol features that were not offered');
+          throw new VhostUserError('the front-end accepted protocol features that were not offered');
         }
         this.#protocolFeatures = payload.getUint32(0, true);
         return;
@@ -160,7 +160,8 @@ export class VhostUserBackend<State = unknown> implements Disposable {
         this.#update();
         return;
     }
-    if (this.#queues[index] !== undefined) throw new VhostUserError(`request ${request} for ring ${index}, which runs`);
+    if (this.#queues[index] !== undefined)
+      throw new VhostUserError(`request ${request} changes ring ${index} while it runs`);
     switch (request) {
       case vhost.SET_VRING_NUM:
         // The protocol cannot report a largest size. An invalid size is refused when the ring
@@ -187,13 +188,14 @@ export class VhostUserBackend<State = unknown> implements Disposable {
 
   #ring(index: number): Ring {
     const ring = this.#rings[index];
-    if (ring === undefined) throw new VhostUserError(`there is no ring ${index}`);
+    if (ring === undefined) throw new VhostUserError(`the device has no ring ${index}`);
     return ring;
   }
 
   #setFeatures(payload: DataView): void {
     const features: FeatureWords = [payload.getUint32(0, true), payload.getUint32(4, true)];
-    if (!areOffered(features, this.#offered)) throw new VhostUserError('features that were not offered');
+    if (!areOffered(features, this.#offered))
+      throw new VhostUserError('the front-end accepted features that were not offered');
     this.#stop();
     this.#accepted = features;
     this.#update();
@@ -217,7 +219,7 @@ export class VhostUserBackend<State = unknown> implements Disposable {
     const offset = payload.getUint32(0, true);
     const data = new Uint8Array(payload.buffer, vhost.CONFIG_HEADER_SIZE);
     if (offset + data.length > this.device.config.length) {
-      throw new VhostUserError('a write beyond the configuration space');
+      throw new VhostUserError('a write goes beyond the configuration space');
     }
     this.device.writeConfig?.(offset, data);
   }
@@ -259,7 +261,7 @@ export class VhostUserBackend<State = unknown> implements Disposable {
   }
 
   #start(ready: readonly boolean[], memory: SharedMemory): void {
-    if (!this.#hasFeature(VIRTIO_F_VERSION_1)) throw new VhostUserError('a driver older than virtio 1.0');
+    if (!this.#hasFeature(VIRTIO_F_VERSION_1)) throw new VhostUserError('the driver is older than virtio 1.0');
     const transport: Transport = {
       memory,
       loop: this.#options.loop,

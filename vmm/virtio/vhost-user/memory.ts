@@ -31,7 +31,8 @@ export class SharedMemory extends GuestMemory implements Disposable {
    */
   static map({ payload, fds }: Message): SharedMemory {
     const count = payload.getUint32(0, true);
-    if (count === 0 || count > MAX_REGIONS) throw new VhostUserError(`a memory table of ${count} regions`);
+    if (count === 0 || count > MAX_REGIONS)
+      throw new VhostUserError(`the memory table has ${count} regions instead of 1 to ${MAX_REGIONS}`);
     const regions: SharedRegion[] = [];
     try {
       for (const [index, fd] of fds.entries()) regions.push(mapRegion(payload, 8 + index * REGION_SIZE, fd));
@@ -66,16 +67,17 @@ function mapRegion(payload: DataView, at: number, fd: number): SharedRegion {
   const userAddress = readU64(payload, at + 16);
   const offset = readU64(payload, at + 24);
   if (length === 0 || length > MAX_LENGTH || Math.max(guestAddress, userAddress, offset) > MAX_ADDRESS) {
-    throw new VhostUserError('a memory region out of all bounds');
+    throw new VhostUserError('the length or an address of a memory region is out of range');
   }
-  if (offset % PAGE_SIZE !== 0) throw new VhostUserError('a memory region that starts within a page');
+  if (offset % PAGE_SIZE !== 0)
+    throw new VhostUserError('a memory region does not start at a page boundary of its file');
   if (libc.lseek(fd, 0, libc.SEEK_END) < offset + length) {
-    throw new VhostUserError('a memory region that goes beyond its file');
+    throw new VhostUserError('a memory region ends beyond its file');
   }
   const flags = libc.MAP_SHARED | libc.MAP_NORESERVE;
   const hostAddress = libc.mmap(null, length, libc.PROT_READ | libc.PROT_WRITE, flags, fd, offset);
   if (hostAddress < 0) {
-    throw new VhostUserError('a memory region that cannot be mapped', {
+    throw new VhostUserError('cannot map a memory region', {
       cause: new libc.SystemError('mmap', libc.errno()),
     });
   }

@@ -104,9 +104,11 @@ export function checkMessage({ request, payload, fds }: Message): void {
     expected = size < CONFIG_HEADER_SIZE ? CONFIG_HEADER_SIZE : CONFIG_HEADER_SIZE + payload.getUint32(4, true);
   }
   if (expected === undefined) throw new VhostUserError(`unknown request ${request}`);
-  if (size !== expected) throw new VhostUserError(`request ${request} of ${size} bytes, not ${expected}`);
+  if (size !== expected)
+    throw new VhostUserError(`request ${request} has ${size} bytes of payload instead of ${expected}`);
   const most = expectedFds(request, payload);
-  if (fds.length !== most) throw new VhostUserError(`request ${request} with ${fds.length} descriptors, not ${most}`);
+  if (fds.length !== most)
+    throw new VhostUserError(`request ${request} has ${fds.length} descriptors instead of ${most}`);
 }
 
 function expectedFds(request: number, payload: DataView): number {

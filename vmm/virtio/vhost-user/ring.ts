@@ -60,7 +60,7 @@ export class Ring implements Disposable {
     try {
       this.#loop.add(this.#fds.kick, libc.EPOLLIN, onKick);
     } catch (cause) {
-      throw new VhostUserError('a kick descriptor that cannot be waited for', { cause });
+      throw new VhostUserError('cannot wait for a kick descriptor', { cause });
     }
     this.#watched = true;
     return true;
@@ -79,7 +79,7 @@ export class Ring implements Disposable {
     const count = libc.read(this.#fds.kick, this.#count, 8);
     if (count < 0 && libc.errno() === libc.EAGAIN) return false;
     // A readable file that is not an eventfd would stay readable for ever.
-    if (count !== 8) throw new VhostUserError('a kick descriptor that is no eventfd');
+    if (count !== 8) throw new VhostUserError('a kick descriptor is not an eventfd');
     return true;
   }
 
@@ -87,7 +87,7 @@ export class Ring implements Disposable {
   createQueue(memory: SharedMemory, options: VirtqueueOptions): Virtqueue {
     const translate = (address = 0) => {
       const guestAddress = memory.guestAddressOf(address, 1);
-      if (guestAddress === undefined) throw new VhostUserError('a ring outside guest memory');
+      if (guestAddress === undefined) throw new VhostUserError('a ring is outside guest memory');
       return guestAddress;
     };
     const layout = {

@@ -71,7 +71,8 @@ export class VhostUserSocket implements Disposable {
   #wanted(): number {
     if (this.#filled < HEADER_SIZE) return HEADER_SIZE;
     const size = this.#view.getUint32(DATA + 8, true);
-    if (size > MAX_PAYLOAD) throw new VhostUserError(`a message of ${size} bytes`);
+    if (size > MAX_PAYLOAD)
+      throw new VhostUserError(`a message has ${size} bytes of payload; at most ${MAX_PAYLOAD} are allowed`);
     return HEADER_SIZE + size;
   }
 
@@ -104,13 +105,14 @@ export class VhostUserSocket implements Disposable {
       }
     }
     if ((this.#view.getUint32(MSG_FLAGS, true) & libc.MSG_CTRUNC) !== 0 || this.#fds.length > MAX_REGIONS) {
-      throw new VhostUserError('too many file descriptors in a message');
+      throw new VhostUserError(`a message has more than ${MAX_REGIONS} file descriptors`);
     }
   }
 
   #take(): Message {
     const flags = this.#view.getUint32(DATA + 4, true);
-    if ((flags & FLAG_VERSION_MASK) !== FLAG_VERSION) throw new VhostUserError(`a message with flags ${flags}`);
+    if ((flags & FLAG_VERSION_MASK) !== FLAG_VERSION)
+      throw new VhostUserError(`a message with flags ${flags} is not of version ${FLAG_VERSION}`);
     const bytes = this.#view.buffer.slice(DATA + HEADER_SIZE, DATA + this.#filled);
     const fds = this.#fds;
     this.#filled = 0;
@@ -130,7 +132,7 @@ export class VhostUserSocket implements Disposable {
     bytes.set(payload, HEADER_SIZE);
     // A reply has a few hundred bytes. A full socket means that the front-end does not read.
     const count = libc.send(this.fd, bytes, bytes.length, libc.MSG_DONTWAIT | libc.MSG_NOSIGNAL);
-    if (count !== bytes.length) throw new VhostUserError('the front-end takes no answer');
+    if (count !== bytes.length) throw new VhostUserError('the front-end does not read its replies');
   }
 
   [Symbol.dispose](): void {

@@ -124,7 +124,7 @@ describe('a transport refuses a state whose fields are right and do not go toget
     ['DRIVER_OK before FEATURES_OK', (state) => (state.status &= ~8), /rng\.status/],
     ['a status bit that is none', (state) => (state.status |= 16), /rng\.status/],
     ['rings outside guest memory', (state) => (state.queues[0]!.usedRing = 2 ** 40), /rng\.queues\[0\].*outside/],
-    ['a queue above the largest size', (state) => (state.queues[0]!.size = 1024), /rng\.queues\[0\].*above 64/],
+    ['a queue above the largest size', (state) => (state.queues[0]!.size = 1024), /rng\.queues\[0\].*the maximum 64/],
     ['a ready queue without a ring', (state) => (state.queues[0]!.ring = null), /rng\.queues\[0\].*no ring/],
     ['a queue too few', (state) => (state.queues.length = 0), /rng\.queues is not a list of 1$/],
   ])('%s', (_, change, message) => {

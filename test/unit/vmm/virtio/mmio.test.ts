@@ -152,7 +152,7 @@ describe('virtio-mmio', () => {
   });
 
   test.each([
-    ['above the largest size', { size: 32 }, /queue size 32 is above 16/],
+    ['above the largest size', { size: 32 }, /queue size 32 exceeds the maximum 16/],
     ['outside memory', { used: 2 ** 40 }, /used ring at 0x10000000000 is outside guest memory/],
     ['misaligned', { descriptors: 0x10008 }, /not aligned to 16/],
   ])('a queue %s makes the device need a reset, and a reset helps', (_, change, reason) => {
@@ -176,7 +176,7 @@ describe('virtio-mmio', () => {
     using driver = started();
     driver.queueAt(0).makeAvailable(99);
     driver.queueAt(0).kick();
-    expect(driver.failures).toEqual(['counting: descriptor 99 in a queue of 8']);
+    expect(driver.failures).toEqual(['counting: descriptor 99 is beyond the queue size 8']);
     expect(driver.readRegister(STATUS) & 64).toBe(64);
     expect(driver.interrupts).toBe(1);
     driver.transport.kick(1);

@@ -179,20 +179,32 @@ describe('virtqueue', () => {
     const start = 0x10000;
     const end = start + 1024 * 1024;
     const cases: [string, RegExp, (pair: Pair) => void][] = [
-      ['a head beyond the table', /descriptor 8 in a queue of 8/, (p) => p.driverQueue.makeAvailable(8)],
-      ['a next beyond the table', /descriptor 9 in a queue/, (p) => p.offer(start, 1, NEXT, 9)],
+      ['a head beyond the table', /descriptor 8 is beyond the queue size 8/, (p) => p.driverQueue.makeAvailable(8)],
+      ['a next beyond the table', /descriptor 9 is beyond the queue/, (p) => p.offer(start, 1, NEXT, 9)],
       ['a loop', /loop/, (p) => p.offer(start, 1, NEXT, 0)],
       ['a buffer below memory', /outside guest memory/, (p) => p.offer(start - 1, 2, 0)],
       ['a buffer beyond memory', /outside guest memory/, (p) => p.offer(end - 1, 2, 0)],
       ['an address that wraps', /outside guest memory/, (p) => p.offer(2 ** 53, 0xffffffff, 0)],
       ['an empty buffer outside', /outside guest memory/, (p) => p.offer(end + 1, 0, WRITE)],
       ['an indirect table outside', /indirect table at .* outside/, (p) => p.offer(end - 8, 16, INDIRECT)],
-      ['an empty indirect table', /indirect table of 0 bytes/, (p) => p.offer(start, 0, INDIRECT)],
-      ['a ragged indirect table', /indirect table of 24 bytes/, (p) => p.offer(start, 24, INDIRECT)],
-      ['an indirect one with a next', /with a next one/, (p) => p.offer(start, 16, INDIRECT | NEXT, 1)],
+      [
+        'an empty indirect table',
+        /an indirect table has an invalid length of 0 bytes/,
+        (p) => p.offer(start, 0, INDIRECT),
+      ],
+      [
+        'a ragged indirect table',
+        /an indirect table has an invalid length of 24 bytes/,
+        (p) => p.offer(start, 24, INDIRECT),
+      ],
+      [
+        'an indirect one with a next',
+        /an indirect descriptor has a next/,
+        (p) => p.offer(start, 16, INDIRECT | NEXT, 1),
+      ],
       [
         'an indirect one in an indirect table',
-        /indirect descriptor in an indirect table/,
+        /an indirect table contains an indirect descriptor/,
         (p) => {
           const table = p.allocate(16);
           p.driverQueue.writeDescriptor(table.address, start, 16, INDIRECT, 0);
@@ -210,7 +222,7 @@ describe('virtqueue', () => {
       ],
       [
         'a readable buffer behind a writable one',
-        /readable descriptor behind/,
+        /readable descriptor follows/,
         (p) => {
           p.driverQueue.writeDescriptor(p.driverQueue.descriptors + 16, start, 1, 0, 0);
           p.offer(start, 1, WRITE | NEXT, 1);

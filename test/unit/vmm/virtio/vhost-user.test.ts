@@ -88,7 +88,7 @@ describe('a device behind vhost-user', () => {
     frontEnd.send(vhost.SET_CONFIG, Buffer.concat([payload(32, 1, 0), Buffer.of(0)]));
     expect(frontEnd.device.config[32]).toBe(0);
     frontEnd.send(vhost.SET_CONFIG, Buffer.concat([payload(59, 2, 0), Buffer.of(0, 0)]));
-    expect(frontEnd.broken).toEqual(['blk: a write beyond the configuration space']);
+    expect(frontEnd.broken).toEqual(['blk: a write goes beyond the configuration space']);
   });
 
   test('acknowledges what asks for it', () => {
@@ -160,7 +160,7 @@ describe('rings', () => {
     frontEnd.queueAt(0).makeAvailable(999);
     frontEnd.queueAt(0).kick();
     frontEnd.turn();
-    expect(frontEnd.failures).toEqual(['rng: descriptor 999 in a queue of 16']);
+    expect(frontEnd.failures).toEqual(['rng: descriptor 999 is beyond the queue size 16']);
     expect(libc.drainEventFd(errFd)).toBe(true);
     expect(frontEnd.ask(vhost.GET_FEATURES)).toHaveLength(8);
   });

@@ -244,7 +244,7 @@ describe('blk', () => {
     using driver = BlkDriver.open([{ path: file(pattern(SECTOR)), offset: 0, length: SECTOR }]);
     driver.queueAt(0).add([driver.allocate(15)], [driver.allocate(1)]);
     driver.queueAt(0).kick();
-    expect(driver.failures).toEqual(['blk: request without header or status']);
+    expect(driver.failures).toEqual(['blk: a request has no header or no room for its status']);
     expect(driver.readRegister(STATUS) & 64).toBe(64);
     expect(driver.readRegister(INTERRUPT_STATUS)).toBe(2);
     driver.writeRegister(STATUS, 0);
@@ -256,13 +256,13 @@ describe('blk', () => {
     const open = (extents: DiskExtent[]) => () => VirtioBlk.open({ id: 'x', readOnly: true, extents });
     const missing = join(folder, 'missing');
     expect(open([{ path: missing, offset: 0, length: SECTOR }])).toThrow(
-      new MachineError('host', `disk file ${missing} cannot be opened: ENOENT`),
+      new MachineError('host', `cannot open disk file ${missing}: ENOENT`),
     );
     expect(open([{ path, offset: SECTOR, length: 4 * SECTOR }])).toThrow(
-      new MachineError('host', `disk file ${path} has 2048 bytes where 2560 are wanted`),
+      new MachineError('host', `disk file ${path} has 2048 bytes, but its extent needs 2560`),
     );
-    expect(open([{ path, offset: 1, length: SECTOR }])).toThrow(/is not whole sectors/);
-    expect(open([{ path, offset: 0, length: -SECTOR }])).toThrow(/is not whole sectors/);
+    expect(open([{ path, offset: 1, length: SECTOR }])).toThrow(/does not consist of whole sectors/);
+    expect(open([{ path, offset: 0, length: -SECTOR }])).toThrow(/does not consist of whole sectors/);
     expect(open([])).toThrow(/has no extents/);
   });
 

@@ -307,10 +307,10 @@ describe('vsock', () => {
     using scene = new Scene();
     scene.guest.queueAt(1).add([scene.guest.allocate(43)], []);
     scene.guest.queueAt(1).kick();
-    expect(scene.guest.failures).toEqual(['vsock: tx packet without a header']);
+    expect(scene.guest.failures).toEqual(['vsock: a tx packet has no header']);
     using small = new Scene({ bufferSize: 44 });
     small.guest.connect(7, 1);
-    expect(small.guest.failures).toEqual(['vsock: rx buffer without room for a packet']);
+    expect(small.guest.failures).toEqual(['vsock: an rx buffer has no room for a packet']);
     scene.guest.loop.poll(0);
   });
 
@@ -397,7 +397,7 @@ describe('vsock', () => {
     expect(() => new VirtioVsock({ guestCid: 3, path: long })).toThrow(/vsock path is longer than 96 bytes/);
     const path = join(folder, 'taken');
     using first = new VirtioVsock({ guestCid: 3, path });
-    expect(() => new VirtioVsock({ guestCid: 3, path })).toThrow(`vsock socket ${path} cannot be made: EADDRINUSE`);
+    expect(() => new VirtioVsock({ guestCid: 3, path })).toThrow(`cannot create vsock socket ${path}: EADDRINUSE`);
     expect(first.name).toBe('vsock');
   });
 });
