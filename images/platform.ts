@@ -14,8 +14,8 @@ export interface Platform {
 export const MACHINE: Platform = { os: 'linux', architecture: 'amd64', variant: '' };
 
 const WORD = /^[a-z0-9_.-]{1,64}$/;
-const SAME: Record<string, string> = { x86_64: 'amd64', 'x86-64': 'amd64', aarch64: 'arm64', i386: '386' };
-const USUAL_VARIANT: Record<string, string> = { amd64: 'v1', arm64: 'v8', arm: 'v7' };
+const SAME = new Map(Object.entries({ x86_64: 'amd64', 'x86-64': 'amd64', aarch64: 'arm64', i386: '386' }));
+const USUAL_VARIANT = new Map(Object.entries({ amd64: 'v1', arm64: 'v8', arm: 'v7' }));
 
 /**
  * Reads `OS/ARCH[/VARIANT]`, or `ARCH` alone.
@@ -35,8 +35,8 @@ export function parsePlatform(text: string): Platform {
 
 /** One spelling for each platform. */
 export function normalize({ os, architecture, variant }: Platform): Platform {
-  const name = SAME[architecture] ?? architecture;
-  return { os, architecture: name, variant: variant === USUAL_VARIANT[name] ? '' : variant };
+  const name = SAME.get(architecture) ?? architecture;
+  return { os, architecture: name, variant: variant === USUAL_VARIANT.get(name) ? '' : variant };
 }
 
 export function formatPlatform({ os, architecture, variant }: Platform): string {
@@ -61,7 +61,7 @@ export function suitability(offered: Platform, machine: Platform): number {
 }
 
 function variantNumber({ architecture, variant }: Platform): number | null {
-  const digits = /^v(\d{1,2})$/.exec(variant === '' ? (USUAL_VARIANT[architecture] ?? '') : variant);
+  const digits = /^v(\d{1,2})$/.exec(variant === '' ? (USUAL_VARIANT.get(architecture) ?? '') : variant);
   return digits && Number(digits[1]);
 }
 

@@ -336,6 +336,8 @@ describe('a platform', () => {
     ['linux/arm/v7', 'linux/arm'],
     ['linux/arm/v6', 'linux/arm/v6'],
     ['windows/amd64', 'windows/amd64'],
+    ['linux/__proto__', 'linux/__proto__'],
+    ['linux/constructor', 'linux/constructor'],
   ])('is read: %s', (text, expected) => {
     expect(formatPlatform(parsePlatform(text))).toBe(expected);
   });
