@@ -1,4 +1,5 @@
-// Detects a compression format by the first bytes of the data. File names and media types are ignored.
+// Detects a compression format by the first bytes of the data. File names and media types are
+// ignored.
 
 export type Compression = 'none' | 'gzip' | 'zstd' | 'xz' | 'bzip2';
 

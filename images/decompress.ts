@@ -1,4 +1,5 @@
-// A layer's bytes, decompressed while they stream. gzip is Node's own; zstd and xz are the programs of those names.
+// Decompresses a layer as a stream: gzip with Node's zlib, zstd and xz with the programs of those
+// names.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -10,7 +11,7 @@ import { type Compression, compressionOf, MAGIC_SIZE } from './compression.js';
 import { ImageError } from './errors.js';
 import { MAX_EXPANSION_BYTES, MAX_EXPANSION_RATIO } from './limits.js';
 
-/** Pieces of 256 KiB, of which zlib's thread may be sixteen ahead. */
+/** Chunks of 256 KiB. zlib's thread may be sixteen of them ahead of the reader. */
 const GZIP: ZlibOptions & TransformOptions = { chunkSize: 256 * 1024, readableHighWaterMark: 4 << 20 };
 
 interface Program {
@@ -19,14 +20,15 @@ interface Program {
   debianPackage: string;
 }
 
-/** Memory limits are above what either program's strongest usual setting needs. */
+/** The memory limits exceed what the strongest usual setting of each program needs. */
 const ZSTD: Program = { name: 'zstd', arguments: ['-dcq', '--memory=512MB'], debianPackage: 'zstd' };
 const XZ: Program = { name: 'xz', arguments: ['-dcq', '--memlimit-decompress=512MiB'], debianPackage: 'xz-utils' };
 
 /**
- * Decompresses a stream.
+ * Decompresses a stream. The format is detected from the first bytes; uncompressed data passes
+ * through.
  *
- * @throws ImageError `corrupt`, `unsupported`, `missing-program`, `too-large`; or what the source fails with
+ * @throws ImageError `corrupt`, `unsupported`, `missing-program`, `too-large`; the source's errors
  */
 export async function* decompress(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   let read = 0;
@@ -48,7 +50,7 @@ export async function* decompress(source: AsyncIterable<Buffer>): AsyncGenerator
     if (written > MAX_EXPANSION_BYTES && written > read * MAX_EXPANSION_RATIO) {
       throw new ImageError(
         'too-large',
-        `its ${compression} data become more than ${MAX_EXPANSION_RATIO} times as many bytes`,
+        `its ${compression} data expand to more than ${MAX_EXPANSION_RATIO} times their size`,
       );
     }
     yield chunk;
@@ -64,7 +66,7 @@ function decompressor(compression: Exclude<Compression, 'none'>, source: AsyncIt
     case 'xz':
       return through(XZ, source);
     case 'bzip2':
-      throw new ImageError('unsupported', 'it is compressed with bzip2, which tsvm does not read');
+      throw new ImageError('unsupported', 'it is compressed with bzip2, which tsvm does not support');
   }
 }
 
@@ -98,8 +100,8 @@ async function* gunzip(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   const stream = createGunzip(GZIP);
   const closed = once(stream, 'close').catch(() => {});
   let abandoned = false;
-  // By hand, because a pipeline calls it a failure that gzip data end before their file does: what some writers put
-  // behind them is no harm, but is to be read, for the digest counts it.
+  // Fed by hand: a pipeline fails if the gzip data end before the source does. Some writers append
+  // bytes after the gzip data. These are harmless, but must be read: the digest covers them.
   async function feed(): Promise<void> {
     try {
       for await (const chunk of source) {
@@ -151,7 +153,8 @@ async function* through(program: Program, source: AsyncIterable<Buffer>): AsyncG
       throw error;
     }
   }
-  // The program closes its input early when it finds damage: its exit status says so, not the broken pipe.
+  // If the program finds damage it closes its input early. The exit status reports that, so the
+  // broken pipe is ignored.
   const fed = pipeline(watched(), child.stdin).catch(() => {});
   try {
     for await (const chunk of child.stdout) yield chunk;

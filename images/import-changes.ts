@@ -1,5 +1,5 @@
-// `docker import --change`: the Dockerfile instructions that need no build and set how an image is run
-// (Dockerfile reference).
+// `docker import --change`: the Dockerfile instructions that need no build and set how an image is
+// run (Dockerfile reference).
 
 import { ImageError } from './errors.js';
 import type { ImageConfig } from './types.js';

@@ -1,16 +1,16 @@
-// Which machine an image is for: Docker's OS/ARCH[/VARIANT] (containerd, platforms), with the names that builders use for
-// the same thing made one.
+// Platforms of images and machines: Docker's `OS/ARCH[/VARIANT]` (containerd, platforms). Synonyms
+// that builders use become one name.
 
 import { ImageError } from './errors.js';
 
 export interface Platform {
   os: string;
   architecture: string;
-  /** `v8`, or '' for the architecture's usual one. */
+  /** `v8`, or '' for the architecture's usual variant. */
   variant: string;
 }
 
-/** What a guest of tsvm is. */
+/** The platform of tsvm's guests. */
 export const MACHINE: Platform = { os: 'linux', architecture: 'amd64', variant: '' };
 
 const WORD = /^[a-z0-9_.-]{1,64}$/;
@@ -18,7 +18,7 @@ const SAME = new Map(Object.entries({ x86_64: 'amd64', 'x86-64': 'amd64', aarch6
 const USUAL_VARIANT = new Map(Object.entries({ amd64: 'v1', arm64: 'v8', arm: 'v7' }));
 
 /**
- * Reads `OS/ARCH[/VARIANT]`, or `ARCH` alone.
+ * Parses `OS/ARCH[/VARIANT]`, or `ARCH` alone.
  *
  * @throws ImageError `bad-reference`
  */
@@ -28,12 +28,15 @@ export function parsePlatform(text: string): Platform {
   const [os, architecture, variant = ''] = words;
   const isWhole = words.length <= 3 && words.every((word) => WORD.test(word));
   if (!isWhole || os === undefined || architecture === undefined) {
-    throw new ImageError('bad-reference', `invalid platform '${text}': OS/ARCH[/VARIANT] is wanted, as linux/amd64`);
+    throw new ImageError(
+      'bad-reference',
+      `invalid platform '${text}': expected OS/ARCH[/VARIANT], such as linux/amd64`,
+    );
   }
   return normalize({ os, architecture, variant });
 }
 
-/** One spelling for each platform. */
+/** The canonical spelling of a platform. */
 export function normalize({ os, architecture, variant }: Platform): Platform {
   const name = SAME.get(architecture) ?? architecture;
   return { os, architecture: name, variant: variant === USUAL_VARIANT.get(name) ? '' : variant };
@@ -43,14 +46,14 @@ export function formatPlatform({ os, architecture, variant }: Platform): string 
   return `${os}/${architecture}${variant === '' ? '' : `/${variant}`}`;
 }
 
-/** Whether both are for the same kind of machine, its variant aside. */
+/** Returns true if both have the same operating system and architecture. */
 export function isSameMachine(a: Platform, b: Platform): boolean {
   return a.os === b.os && a.architecture === b.architecture;
 }
 
 /**
- * How well what is `offered` suits a machine: 0 not at all, and the more the better. A machine runs what is for its own
- * variant, or for a lesser one.
+ * Rates how well an offered platform suits a machine: 0 means that it cannot run, higher is better.
+ * A machine runs images for its own variant and for lower ones.
  */
 export function suitability(offered: Platform, machine: Platform): number {
   if (!isSameMachine(offered, machine)) return 0;
@@ -65,25 +68,25 @@ function variantNumber({ architecture, variant }: Platform): number | null {
   return digits && Number(digits[1]);
 }
 
-/** What an image says it is for. */
+/** The platform fields of an image config. */
 interface ImagePlatform {
   os: string;
   architecture: string;
 }
 
-/** Whether an image is for a machine. What it does not say of itself is no hindrance. */
+/** Returns true if an image is for a machine. Empty fields match every machine. */
 export function isFor(image: ImagePlatform | undefined, machine: Platform): boolean {
   return image === undefined || isSameMachine(platformOf(image, machine), machine);
 }
 
 /**
- * Refuses an image that is for another machine.
+ * Checks that an image is for a machine.
  *
  * @throws ImageError `unsupported`
  */
 export function checkPlatform(image: ImagePlatform, machine: Platform): void {
   if (isFor(image, machine)) return;
-  const wanted = isSameMachine(machine, MACHINE) ? 'this machine runs' : 'wanted is';
+  const wanted = isSameMachine(machine, MACHINE) ? 'this machine runs' : 'the requested platform is';
   const own = formatPlatform(platformOf(image, machine));
   throw new ImageError('unsupported', `the image is for ${own}; ${wanted} ${formatPlatform(machine)}`);
 }

@@ -1,5 +1,5 @@
-// Finds the files of a tar archive without reading their contents: an image's archive holds a few large blobs, which
-// are read in place later.
+// Indexes the files of a tar archive without reading their contents. An image's archive holds a few
+// large blobs, which are read in place later.
 
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs';
 import { posix } from 'node:path';
@@ -8,22 +8,26 @@ import { MAX_ARCHIVE_ENTRIES, MAX_PATH_BYTES } from '../limits.js';
 import { BLOCK_SIZE, badTar } from '../tar/header.js';
 import { TarReader } from '../tar/reader.js';
 
-/** Links to links, as `docker save` once wrote for layers that images share. */
+/**
+ * Longest chain of links. Old versions of `docker save` wrote links for layers that images share.
+ */
 const MAX_LINKS = 8;
 
+/** Where a file's contents are in the archive, in bytes. */
 export interface ArchivePlace {
-  /** Bytes. */
   offset: number;
   size: number;
 }
 
 export interface ArchiveIndex {
+  /** The archive's path on the host. */
   path: string;
+  /** Finds a file by name and follows links. Returns null if there is none. */
   find(name: string): ArchivePlace | null;
 }
 
 /**
- * Reads an uncompressed archive's headers.
+ * Reads the headers of an uncompressed archive.
  *
  * @throws ImageError `not-an-image`, `corrupt`, `too-large`
  */

@@ -1,5 +1,5 @@
-// The image config (OCI image-spec 1.1, config.md; Docker's is the same but for names): read, and written for images
-// made here.
+// Parses image configs, and writes those of images made here (OCI image-spec 1.1, config.md;
+// Docker's format differs only in names).
 
 import { ImageError } from '../errors.js';
 import { MAX_LAYERS } from '../limits.js';
@@ -18,7 +18,7 @@ export interface ParsedConfig {
 /**
  * Reads an image config.
  *
- * @param platform what it has to be for, if that matters
+ * @param platform the platform the image must be for; any by default
  * @throws ImageError `corrupt`, `not-an-image`, or `unsupported` if it is for another machine
  */
 export function parseConfig(bytes: Buffer, platform?: Platform): ParsedConfig {
@@ -51,15 +51,16 @@ export function parseConfig(bytes: Buffer, platform?: Platform): ParsedConfig {
   return { config: parsed, diffIds };
 }
 
-/** Some old builders wrote a single string where a list belongs. */
+/** Accepts a string too: some old builders wrote one where a list belongs. */
 function command(value: unknown, what: string): string[] {
   return typeof value === 'string' ? ['/bin/sh', '-c', value] : strings(list(value, what), what);
 }
 
 /**
- * Checks that a digest is one that can be verified.
+ * Checks that a digest is a well-formed sha256 digest.
  *
  * @returns its 64 hexadecimal digits
+ * @throws ImageError `corrupt`, or `unsupported` for sha512
  */
 export function checkDigest(digest: string): string {
   if (DIGEST.test(digest)) return digest.slice('sha256:'.length);
@@ -68,7 +69,12 @@ export function checkDigest(digest: string): string {
   throw new ImageError('corrupt', 'the image has a malformed digest');
 }
 
-/** An image config as JSON, for an image of the given layers. */
+/**
+ * Writes an image config as JSON.
+ *
+ * @param diffIds `sha256:<hex>` of each layer's tar, from the bottom up
+ * @param comment of the one history entry
+ */
 export function writeConfig(config: ImageConfig, diffIds: string[], comment: string): Buffer {
   const set = (keys: string[]): object | undefined =>
     keys.length > 0 ? Object.fromEntries(keys.map((key) => [key, {}])) : undefined;

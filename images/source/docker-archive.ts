@@ -1,4 +1,5 @@
-// What `docker save` writes: a tar whose manifest.json names a config and layers for each image (moby image-spec v1.2).
+// Reads the output of `docker save`: a tar whose manifest.json names the config and layers of each
+// image (moby image-spec v1.2).
 
 import { createHash } from 'node:crypto';
 import { ImageError } from '../errors.js';
@@ -19,7 +20,7 @@ interface ManifestItem {
 /**
  * Finds an image in an archive.
  *
- * @param tag a name the archive gives to an image (`debian:12`), or null for the only image there is
+ * @param tag the image's name in the archive (`debian:12`), or null for its only image
  * @throws ImageError `not-an-image`, `unknown-image`, `corrupt`, `unsupported`, `too-large`
  */
 export async function openDockerArchive(tree: FileTree, tag: string | null): Promise<SourceImage> {
@@ -95,7 +96,10 @@ function names(items: ManifestItem[]): string {
   return all.length > 0 ? `it has ${all.slice(0, 10).join(', ')}${all.length > 10 ? ', ...' : ''}` : 'none has a name';
 }
 
-/** The whole name, so that `debian:12` finds `docker.io/library/debian:12`; null for what is no name. */
+/**
+ * The full form of a name, so that `debian:12` finds `docker.io/library/debian:12`; null if it is
+ * invalid.
+ */
 function canonical(name: string): string | null {
   try {
     const { domain, path, tag } = parseName(name);

@@ -1,4 +1,4 @@
-// Where an image's files lie: in a directory, or in an archive that is read in place. Both give files by name.
+// The files of an image by name, from a directory or from an archive that is read in place.
 
 import { createReadStream, statSync } from 'node:fs';
 import { open } from 'node:fs/promises';
@@ -8,20 +8,21 @@ import type { ArchiveIndex } from './archive.js';
 
 const READ_SIZE = 1 << 20;
 
-/** A file of an image: its size, and its bytes as often as they are asked for. */
 export interface TreeFile {
+  /** Bytes. */
   size: number;
+  /** Reads the whole file. Can be called more than once. */
   stream(): AsyncIterable<Buffer>;
 }
 
 export interface FileTree {
-  /** What it is, for messages: the path the person gave. */
+  /** The path that the user gave, for messages. */
   path: string;
-  /** The file of that name, or null. */
+  /** Returns the file with this name, or null. */
   find(name: string): TreeFile | null;
 }
 
-/** The files under a directory. Names come from this program, not from the image. */
+/** The files in a directory. Safe only because this program, not the image, chooses the names. */
 export function directoryTree(path: string): FileTree {
   return {
     path,
@@ -44,12 +45,12 @@ export function archiveTree(path: string, index: ArchiveIndex): FileTree {
   };
 }
 
-/** A host file, streamed in large pieces. */
+/** A file of the host, streamed in large chunks. */
 export function wholeFile(path: string, size: number): TreeFile {
   return { size, stream: () => createReadStream(path, { highWaterMark: READ_SIZE }) };
 }
 
-/** Reads a small file whole. */
+/** Reads a whole file of at most `limit` bytes. @throws ImageError `too-large` */
 export async function readSmall(file: TreeFile, limit: number, what: string): Promise<Buffer> {
   if (file.size > limit) throw new ImageError('too-large', `${what} is ${file.size} bytes; the limit is ${limit}`);
   const chunks: Buffer[] = [];
@@ -62,7 +63,7 @@ export async function readSmall(file: TreeFile, limit: number, what: string): Pr
   return Buffer.concat(chunks);
 }
 
-/** The first bytes of a file, as many as there are up to `length`. */
+/** Reads the first `length` bytes of a file, or all if it is shorter. */
 export async function readStart(path: string, length: number): Promise<Buffer> {
   const file = await open(path);
   try {

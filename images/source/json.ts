@@ -1,4 +1,5 @@
-// JSON that a stranger wrote: parsed once, and looked at through functions that check what they give.
+// Reads untrusted JSON through functions that check the type of each value. All throw `ImageError`
+// `corrupt`; `what` describes the value in its message.
 
 import { ImageError } from '../errors.js';
 
@@ -13,25 +14,25 @@ export function parseJson(bytes: Buffer, what: string): unknown {
   }
 }
 
-/** @throws ImageError `corrupt` if it is anything but an object */
+/** Returns an object. @throws ImageError `corrupt` for any other value */
 export function object(value: unknown, what: string): Json {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) throw wrong(what, 'an object');
   return value as Json;
 }
 
-/** An object, or an empty one for what is absent. */
+/** Returns an object; an empty one for undefined and null. */
 export function optionalObject(value: unknown, what: string): Json {
   return value === undefined || value === null ? {} : object(value, what);
 }
 
-/** A list, or an empty one for what is absent. */
+/** Returns a list; an empty one for undefined and null. */
 export function list(value: unknown, what: string): unknown[] {
   if (value === undefined || value === null) return [];
   if (!Array.isArray(value)) throw wrong(what, 'a list');
   return value;
 }
 
-/** A string, or '' for what is absent. */
+/** Returns a string; '' for undefined and null. */
 export function string(value: unknown, what: string): string {
   if (value === undefined || value === null) return '';
   if (typeof value !== 'string') throw wrong(what, 'a string');
@@ -42,7 +43,7 @@ export function strings(value: unknown, what: string): string[] {
   return list(value, what).map((item) => string(item, what));
 }
 
-/** An object whose values are all strings. */
+/** Returns an object whose values are strings; an empty one for undefined and null. */
 export function stringMap(value: unknown, what: string): Record<string, string> {
   const result: Record<string, string> = Object.create(null);
   for (const [key, item] of Object.entries(optionalObject(value, what))) result[key] = string(item, what);

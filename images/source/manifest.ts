@@ -1,6 +1,6 @@
-// Manifests and indexes, OCI's (image-spec 1.1, manifest.md and image-index.md) and Docker's (distribution, schema 2), from
-// wherever their blobs come: the way from a first descriptor to an image, each step checked against the digest that
-// names it.
+// Follows descriptors from a first one through indexes and a manifest to an image config, and
+// checks each blob against its digest. Reads the formats of OCI (image-spec 1.1, manifest.md and
+// image-index.md) and of Docker (distribution, schema 2), from any source of blobs.
 
 import { createHash } from 'node:crypto';
 import { ImageError } from '../errors.js';
@@ -21,7 +21,7 @@ const CONFIG_TYPES = ['application/vnd.oci.image.config.v1+json', 'application/v
 const LAYER_TYPE =
   /^application\/vnd\.(oci\.image\.layer\.v1\.tar(\+gzip|\+zstd|\+xz)?|docker\.image\.rootfs\.diff\.tar(\.gzip|\.zstd)?)$/;
 const FOREIGN_LAYER_TYPE = /nondistributable|foreign/;
-/** Image indexes in image indexes. */
+/** Depth of nested image indexes. */
 const MAX_INDEX_DEPTH = 4;
 
 export interface Descriptor {
@@ -34,24 +34,24 @@ export interface Descriptor {
   platform: Platform | null;
 }
 
-/** Where an image's blobs come from. */
+/** A source of an image's blobs. */
 interface BlobSource {
-  /** The bytes of a manifest, an index or a config, not verified yet; no more than `MAX_JSON_BYTES`. */
+  /** Reads a manifest, an index or a config: at most `MAX_JSON_BYTES`, not yet verified. */
   read(descriptor: Descriptor, what: string): Promise<Buffer>;
-  /** The bytes of a layer, not verified. */
+  /** Streams a layer, not verified. */
   stream(descriptor: Descriptor): AsyncIterable<Buffer>;
 }
 
 /**
- * Goes from a descriptor over image indexes to a manifest and its config.
+ * Follows a descriptor through image indexes to a manifest and its config.
  *
- * @param platform which variant is wanted
- * @throws ImageError `not-an-image`, `corrupt`, `unsupported`, `too-large`; or what the source fails with
+ * @param platform the variant to choose
+ * @throws ImageError `not-an-image`, `corrupt`, `unsupported`, `too-large`; the source's errors
  */
 export async function openManifest(blobs: BlobSource, first: Descriptor, platform: Platform): Promise<SourceImage> {
   let descriptor = first;
   for (let depth = 0; INDEX_TYPES.includes(descriptor.mediaType); depth++) {
-    if (depth === MAX_INDEX_DEPTH) throw new ImageError('corrupt', 'image indexes too deep inside one another');
+    if (depth === MAX_INDEX_DEPTH) throw new ImageError('corrupt', 'image indexes are nested too deeply');
     const { json } = await readJson(blobs, descriptor, 'an image index');
     descriptor = choosePlatform(list(json.manifests, 'manifests').map(parseDescriptor), platform);
   }
@@ -86,7 +86,7 @@ export async function openManifest(blobs: BlobSource, first: Descriptor, platfor
   };
 }
 
-/** @throws ImageError `corrupt`, or `unsupported` for another digest than sha256 */
+/** Parses a descriptor. @throws ImageError `corrupt`, or `unsupported` for sha512 digests */
 export function parseDescriptor(value: unknown): Descriptor {
   const json = object(value, 'a descriptor');
   const digest = string(json.digest, "a descriptor's digest");
@@ -113,7 +113,8 @@ function parseDescribedPlatform(value: unknown): Platform {
 }
 
 /**
- * The variant that suits a machine best, the first of equals; or the only one, if it does not say what it is for.
+ * Chooses the variant that suits a machine best, the first among equals. A single descriptor
+ * without a platform is chosen too.
  *
  * @throws ImageError `unsupported`
  */

@@ -1,5 +1,6 @@
-// An OCI image layout (OCI image-spec 1.1, image-layout.md), in a directory or an archive: from index.json over image
-// indexes and the manifest to the config, each checked against the digest that names it.
+// Reads an OCI image layout (OCI image-spec 1.1, image-layout.md) in a directory or an archive:
+// from index.json through image indexes and the manifest to the config, each checked against its
+// digest.
 
 import { ImageError } from '../errors.js';
 import { MAX_JSON_BYTES } from '../limits.js';
@@ -11,13 +12,13 @@ import { choosePlatform, type Descriptor, openManifest, parseDescriptor } from '
 import type { NamedImage, SourceImage } from './source-image.js';
 
 const TAG_ANNOTATION = 'org.opencontainers.image.ref.name';
-/** Docker's and containerd's, for the whole name. */
+/** The annotation of Docker and containerd, which holds the full name. */
 const NAME_ANNOTATION = 'io.containerd.image.name';
 
 /**
  * Finds an image in a layout.
  *
- * @param tag the name annotated in index.json, or null for the only image there is
+ * @param tag the name annotated in index.json, or null for its only image
  * @throws ImageError `not-an-image`, `unknown-image`, `corrupt`, `unsupported`, `too-large`
  */
 export async function openOciLayout(tree: FileTree, tag: string | null): Promise<SourceImage> {
@@ -25,7 +26,8 @@ export async function openOciLayout(tree: FileTree, tag: string | null): Promise
 }
 
 /**
- * Lists the images of a layout, with the names that are whole references: a bare tag names nothing outside the layout.
+ * Lists the images of a layout. Their names include full references only: a bare tag means nothing
+ * outside of the layout.
  *
  * @throws ImageError `not-an-image`, `corrupt`, `too-large`
  */
@@ -45,10 +47,7 @@ export async function listOciLayout(tree: FileTree): Promise<NamedImage[]> {
 async function readIndex(tree: FileTree): Promise<Descriptor[]> {
   const indexFile = tree.find('index.json');
   if (!indexFile || !tree.find('oci-layout')) {
-    throw new ImageError(
-      'not-an-image',
-      `${tree.path} is not an OCI image layout: it has no oci-layout and index.json`,
-    );
+    throw new ImageError('not-an-image', `${tree.path} is not an OCI image layout: it lacks oci-layout or index.json`);
   }
   const bytes = await readSmall(indexFile, MAX_JSON_BYTES, 'index.json');
   const index = object(parseJson(bytes, 'index.json'), 'index.json');
@@ -70,7 +69,7 @@ function choose(manifests: Descriptor[], tag: string | null, path: string): Desc
     .filter((name): name is string => typeof name === 'string')
     .sort();
   if (tag !== null) {
-    // Of several with one name the last is the newest: tools append.
+    // Tools append to the index: if several have this name, the last one is the newest.
     const found = manifests.findLast(({ annotations }) => annotations[TAG_ANNOTATION] === tag);
     if (!found) throw new ImageError('unknown-image', `No such image: ${path} has no tag ${tag}${among(tags)}`);
     return found;

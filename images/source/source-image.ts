@@ -1,14 +1,15 @@
-// An image outside the store, found and understood, none of its layers read yet.
+// An image outside of the store whose config is parsed and whose layers are not read yet.
 
 import type { ImageConfig } from '../types.js';
 
 export interface SourceLayer {
   /** `sha256:<hex>` of the decompressed tar, from the image config. */
   diffId: string;
-  /** `sha256:<hex>` and bytes of the blob, from the manifest; null where the format does not say. */
+  /** `sha256:<hex>` of the blob, from the manifest; null if the format has none. */
   digest: string | null;
+  /** Bytes of the blob, from the manifest; null if the format has none. */
   size: number | null;
-  /** The blob's bytes, maybe compressed. */
+  /** Streams the blob, which may be compressed. */
   stream(): AsyncIterable<Buffer>;
 }
 
@@ -16,16 +17,16 @@ export interface SourceImage {
   /** `sha256:<hex>` of the config: the image ID. */
   digest: string;
   config: ImageConfig;
-  /** The config's bytes as they are: what the digest is of. */
+  /** The unchanged bytes of the config, which the digest covers. */
   configBytes: Buffer;
-  /** The manifest's bytes, or null where there is none. */
+  /** The unchanged bytes of the manifest, or null if there is none. */
   manifestBytes: Buffer | null;
   layers: SourceLayer[];
 }
 
-/** An image of a file that may hold several. */
+/** An image in a file that may hold several. */
 export interface NamedImage {
-  /** What the file calls it: references, as `debian:12`. */
+  /** Its names in the file, such as `debian:12`. */
   names: string[];
   open(): Promise<SourceImage>;
 }

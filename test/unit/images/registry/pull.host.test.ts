@@ -194,7 +194,7 @@ describe('an image for several machines', () => {
       failure('unsupported', /no variant for linux\/s390x/),
     );
     await expect(scene.pull(`${registry.host}/app:1`, { platform: 'linux/s390x' })).rejects.toEqual(
-      failure('unsupported', /image is for linux\/amd64; wanted is linux\/s390x/),
+      failure('unsupported', /image is for linux\/amd64; the requested platform is linux\/s390x/),
     );
     expectNothing(scene);
   });
