@@ -1,4 +1,5 @@
-// The images room as a program of its own, for tests in which a process is killed or two work at once.
+// Runs the images room in processes of its own, for tests that kill a process or let two work at
+// the same time.
 
 import { type ChildProcess, spawn } from 'node:child_process';
 import { symlinkSync, writeFileSync } from 'node:fs';
@@ -10,8 +11,8 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '../../..');
 
 /**
  * Bundles the room.
- *
- * @returns starts a process that runs an expression of `store`, an open store, and prints its value as JSON
+ * @returns a function that starts a process. The process evaluates an expression with `store`, an
+ *   open store, and prints the value as JSON
  */
 export async function bundleImages(work: string): Promise<(home: string, expression: string) => ChildProcess> {
   symlinkSync(join(root, 'node_modules'), join(work, 'node_modules'));
@@ -35,7 +36,7 @@ export async function bundleImages(work: string): Promise<(home: string, express
     spawn(process.execPath, [join(work, 'run.mjs'), home, expression], { stdio: ['pipe', 'pipe', 'pipe'] });
 }
 
-/** What a process prints and how it ends. */
+/** Resolves with what a process prints and its exit code. */
 export async function finished(child: ChildProcess): Promise<{ code: number | null; stdout: string; stderr: string }> {
   let stdout = '';
   let stderr = '';

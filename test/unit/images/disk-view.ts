@@ -1,5 +1,5 @@
-// Looks at an image's disk from outside: erofs-utils checks it, the kernel mounts it, dump-tree writes down what is
-// there.
+// Checks an image's disk with other programs: erofs-utils checks it, the kernel mounts it,
+// dump-tree prints its contents.
 
 import { execFileSync } from 'node:child_process';
 import { closeSync, ftruncateSync, mkdirSync, openSync, readFileSync, readSync, rmSync, writeSync } from 'node:fs';
@@ -12,7 +12,10 @@ const lseek = koffi.load('libc.so.6').func('int64_t lseek(int fd, int64_t offset
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 
-/** Lays the extents end to end in one file, as the guest's disk is, and lets fsck.erofs check it. */
+/**
+ * Writes the extents end to end into one file, as the guest's disk is, and checks it with
+ * fsck.erofs.
+ */
 export function checkedDisk(disk: Extent[], file: string): string {
   const to = openSync(file, 'w');
   let at = 0;
@@ -27,7 +30,10 @@ export function checkedDisk(disk: Extent[], file: string): string {
   return file;
 }
 
-/** Copies a file to `at` of another, but not its holes: some disks here are larger than the machine's. */
+/**
+ * Copies a file to `at` of another, without its holes: some disks here are larger than the
+ * machine's disk.
+ */
 function copyData(path: string, to: number, at: number): void {
   const from = openSync(path, 'r');
   const buffer = Buffer.alloc(1 << 20);
@@ -42,7 +48,7 @@ function copyData(path: string, to: number, at: number): void {
   closeSync(from);
 }
 
-/** Mounts a disk and gives what `look` sees in it. */
+/** Mounts a disk and returns the result of `look`, which gets the mount point. */
 export function mounted<T>(file: string, work: string, look: (directory: string) => T): T {
   if (!readFileSync('/proc/filesystems', 'utf8').includes('\terofs\n')) execFileSync('modprobe', ['erofs']);
   const directory = join(work, 'mount');
@@ -55,7 +61,7 @@ export function mounted<T>(file: string, work: string, look: (directory: string)
   }
 }
 
-/** What dump-tree prints of a disk. */
+/** The lines that dump-tree prints for a disk. */
 export function dumpDisk(disk: Extent[], work: string, program: string): string[] {
   const file = checkedDisk(disk, join(work, 'disk.erofs'));
   try {

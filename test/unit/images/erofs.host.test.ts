@@ -1,3 +1,5 @@
+// Proves that the EROFS disks of images hold what their tars hold: fsck.erofs, dump.erofs and the
+// kernel read them.
 import { execFileSync } from 'node:child_process';
 import {
   closeSync,
@@ -33,7 +35,9 @@ afterAll(() => {
   rmSync(work, { recursive: true, force: true });
 });
 
-/** Imports a tar into a store of its own and gives the disk; `use` has it while it is there. */
+/**
+ * Imports a tar into its own store and passes the disk to `use`. The store is removed afterwards.
+ */
 async function withDisk<T>(
   archive: Buffer | AsyncIterable<Uint8Array>,
   use: (disk: { path: string; offset: number; length: number }[], place: string) => T,
@@ -67,7 +71,7 @@ const TYPE_BITS: Record<string, number> = {
   '6': 0o010000,
 };
 
-/** The line dump-tree has to print for a member. */
+/** The line that dump-tree prints for a member. */
 function expectedLine(member: TarMember, links: number): string {
   const { path, type = '0', mode = 0o644, uid = 0, gid = 0, mtime = [0, 0], xattrs = {} } = member;
   const data = Buffer.from(member.data ?? '');
@@ -113,7 +117,7 @@ const name = fc
 const xattrName = fc
   .tuple(fc.constantFrom('user.', 'trusted.', 'security.'), fc.stringMatching(/^[a-z][a-z.]{0,40}$/))
   .map((parts) => parts.join(''))
-  // What the kernel checks or makes up by itself.
+  // Attributes that the kernel checks or makes up itself.
   .filter((text) => !/^security\.(capability|selinux|ima|evm|apparmor|SMACK)|^trusted\.overlay\./i.test(text));
 
 const latin1 = (maxLength: number) =>
@@ -157,7 +161,10 @@ const member = fc
     parent,
   }));
 
-/** Hangs each member under some directory before it; names that are taken are left out. */
+/**
+ * Puts each member into a directory that comes before it. Members with a name that is taken are
+ * dropped.
+ */
 function asTree(items: { member: TarMember; parent: number }[]): TarMember[] {
   const members: TarMember[] = [];
   const directories = [''];
@@ -173,7 +180,7 @@ function asTree(items: { member: TarMember; parent: number }[]): TarMember[] {
 }
 
 describe('an EROFS disk', () => {
-  test('holds any tree as it is', async () => {
+  test('holds any tree unchanged', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(member, { maxLength: 60 }), metadata, async (items, rootMetadata) => {
         const root: TarMember = { path: './', type: '5', ...rootMetadata };
@@ -203,7 +210,7 @@ describe('an EROFS disk', () => {
     });
   });
 
-  test('holds files of more than 4 GiB, and takes no room for their holes', async () => {
+  test('holds files of more than 4 GiB, and takes no space for their holes', async () => {
     const far = 5 * 2 ** 30;
     const sparse: TarMember = {
       path: 'big',
@@ -226,7 +233,7 @@ describe('an EROFS disk', () => {
     });
   });
 
-  test('makes holes of zeros that a tar has written out', async () => {
+  test('turns the zeros of a tar into holes', async () => {
     async function* stream(): AsyncGenerator<Buffer> {
       const size = 256 << 20;
       yield tarMember({ path: 'zeros', size, data: '' });
@@ -262,7 +269,7 @@ describe('an EROFS disk', () => {
     expect((await dump(members)).slice(1)).toEqual(members.map((item) => expectedLine(item, 1)));
   });
 
-  test('leaves out attributes of other machines and of no namespace', async () => {
+  test('leaves out attributes that describe another machine or have no known namespace', async () => {
     const xattrs = {
       'trusted.overlay.opaque': 'y',
       'security.selinux': 'x',
@@ -273,7 +280,7 @@ describe('an EROFS disk', () => {
     expect((await dump([{ path: 'a', xattrs }]))[1]).toBe(expectedLine({ path: 'a' }, 1));
   });
 
-  test('is made the same again out of the same image', async () => {
+  test('has the same bytes when it is made again from the same image', async () => {
     const archive = tar([
       { path: 'a/', type: '5' },
       { path: 'a/b', data: 'x', xattrs: { 'user.b': '1', 'user.a': '2' } },
@@ -281,7 +288,8 @@ describe('an EROFS disk', () => {
     const digestOf = () =>
       withDisk(archive, (disk) => {
         const metadata = readFileSync(disk[0]!.path);
-        // The UUID comes from the image ID, which has the time of the import in it; the checksum follows.
+        // The UUID comes from the image ID, which includes the time of the import. The checksum
+        // covers the UUID.
         metadata.fill(0, 1024 + 48, 1024 + 64);
         metadata.fill(0, 1024 + 4, 1024 + 8);
         return metadata.toString('hex');
@@ -289,7 +297,7 @@ describe('an EROFS disk', () => {
     expect(await digestOf()).toBe(await digestOf());
   });
 
-  test('is only a root directory when the image is empty', async () => {
+  test('has only a root directory if the image is empty', async () => {
     const lines = await withDisk(Buffer.alloc(1024), (disk, place) => {
       expect(disk).toHaveLength(1);
       return dumpDisk(disk, place, program);
@@ -298,7 +306,7 @@ describe('an EROFS disk', () => {
   });
 });
 
-test('dump.erofs reads what the superblock says', async () => {
+test('dump.erofs reads the superblock', async () => {
   const text = await withDisk(tar([{ path: 'a', data: 'x', mtime: [1_700_000_000, 0] }]), (disk, place) =>
     execFileSync('dump.erofs', ['-s', checkedDisk(disk, join(place, 'disk'))], { encoding: 'utf8' }),
   );
@@ -307,7 +315,7 @@ test('dump.erofs reads what the superblock says', async () => {
   expect(text).toMatch(/features:\s+sb_csum mtime/);
 });
 
-test('crc32c gives the check value of its definition', () => {
-  // The catalogue's value is with the final inversion.
+test('crc32c returns the published check value', () => {
+  // The published check value includes the final inversion.
   expect((crc32c(Buffer.from('123456789')) ^ 0xffffffff) >>> 0).toBe(0xe3069283);
 });

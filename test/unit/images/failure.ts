@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
 
-/** Matches the error that a store rejects with. */
+/** Matches an ImageError with this code and message. */
 export function failure(code: string, message?: string | RegExp): object {
   return expect.objectContaining({
     name: 'ImageError',

@@ -1,5 +1,5 @@
-// Fuzz targets, one for each kind of bytes that strangers write: never more than an ImageError of one line, and no more
-// work than the bytes are worth.
+// Fuzz targets for each kind of untrusted bytes. A parser throws nothing but an ImageError with a
+// one-line message, and its work is bounded by the size of its input.
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -22,7 +22,7 @@ import { sha256 } from '../../fixtures/oci-layout.js';
 import { RandomLayers } from '../../fixtures/random-layers.js';
 import { checksummed, paxRecord, tar } from '../../fixtures/tar-writer.js';
 
-/** What `look` gives, or null for bytes that are refused as they should be. */
+/** Returns the result of `look`, or null if it refuses the bytes with an ImageError. */
 function orRefused<T>(look: () => T): T | null {
   try {
     return look();
@@ -41,7 +41,7 @@ describe('a tar', () => {
   interface Seen {
     entries: TarEntry[];
     bytes: number;
-    /** Whether data came twice, or for behind the end of their file. */
+    /** True if data came twice, or from beyond the end of its file. */
     outside: boolean;
     refused: string | null;
   }
@@ -70,14 +70,14 @@ describe('a tar', () => {
     return seen;
   }
 
-  /** Whole archives with all that archives have, some blocks moved and some bytes changed. */
+  /** Whole archives with every kind of member, with some blocks moved and some bytes changed. */
   const damaged = fc
     .record({
       seed: fc.nat(1000),
       changes: fc.array(fc.tuple(fc.nat(), fc.oneof(fc.nat(255), fc.constantFrom(0, 0x30, 0x37, 0x80, 0xff))), {
         maxLength: 12,
       }),
-      /** From where, to where, and how many blocks. */
+      /** The source, the target and the number of blocks of each move. */
       moves: fc.array(fc.tuple(fc.nat(), fc.nat(), fc.integer({ min: 1, max: 8 })), { maxLength: 3 }),
       length: fc.option(fc.nat()),
       mend: fc.boolean(),
@@ -88,10 +88,10 @@ describe('a tar', () => {
       for (const [from, to, count] of moves) {
         archive.copyWithin((to % blocks) * 512, (from % blocks) * 512, ((from % blocks) + count) * 512);
       }
-      // Headers are where it matters: the first bytes of blocks more than others.
+      // Headers matter most, so the first bytes of blocks are changed most often.
       for (const [at, byte] of changes)
         archive[at % 2 === 0 ? at % archive.length : (at % blocks) * 512 + (at % 512)] = byte;
-      // With their checksums mended, damaged headers get further.
+      // A damaged header with a correct checksum gets further.
       if (mend) {
         for (let at = 0; at < archive.length; at += 512) {
           if (archive.toString('latin1', at + 257, at + 262) === 'ustar') checksummed(archive.subarray(at, at + 512));
@@ -100,7 +100,7 @@ describe('a tar', () => {
       return length === null ? archive : archive.subarray(0, length % (archive.length + 1));
     });
 
-  test('is read or refused, the same however it is cut into pieces', () => {
+  test('is read or refused, with the same result for pieces of any size', () => {
     fc.assert(
       fc.property(damaged, fc.integer({ min: 1, max: 2000 }), (archive, pieceLength) => {
         const whole = read(archive, archive.length || 1);
@@ -180,7 +180,7 @@ describe('layers', () => {
     }));
   const layers = fc.array(fc.array(entry, { maxLength: 15 }), { maxLength: 5 });
 
-  /** How often each file is named; and that the tree is one. */
+  /** Counts the names of each file, and checks that each directory has only one. */
   function countNames(root: Inode): Map<Inode, number> {
     const counts = new Map<Inode, number>();
     const visit = (inode: Inode, depth: number): void => {
@@ -289,7 +289,7 @@ describe('the JSON of an image', () => {
     }
   }
 
-  test('config is read or refused, and never of other types than it should be', () => {
+  test('config is read or refused, and has the right types', () => {
     fc.assert(
       fc.property(changes, (edits) => {
         const parsed = orRefused(() => parseConfig(Buffer.from(JSON.stringify(changed(config, edits)))));
@@ -303,13 +303,13 @@ describe('the JSON of an image', () => {
     );
   });
 
-  test('config is refused when it is deep or no JSON', () => {
+  test('config is refused if it is too deep or not JSON', () => {
     for (const text of ['['.repeat(1_000_000), '{"a":'.repeat(500_000), '\xff\xfe', '', '9'.repeat(1_000_000)]) {
       expect(orRefused(() => parseConfig(Buffer.from(text, 'latin1')))).toBe(null);
     }
   });
 
-  test('layout is opened or refused, whatever its index and manifest say', async () => {
+  test('layout is opened or refused, with any index and manifest', async () => {
     const files: Record<string, Buffer> = { 'oci-layout': Buffer.from('{}') };
     const put = (value: Value, mediaType: string) => {
       const bytes = Buffer.from(JSON.stringify(value));
@@ -336,7 +336,7 @@ describe('the JSON of an image', () => {
     );
   });
 
-  test("archive's manifest is read or refused, whatever it says", async () => {
+  test("archive's manifest is read or refused, with any contents", async () => {
     await fc.assert(
       fc.asyncProperty(changes, changes, async (manifestEdits, configEdits) => {
         const manifest = [{ Config: 'c.json', RepoTags: ['a:1'], Layers: ['l.tar'] }];

@@ -1,3 +1,4 @@
+// Proves that a store stays whole when processes that change it are killed at any moment.
 import { execFileSync } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -17,14 +18,14 @@ import { push } from './registry/scene.js';
 
 const ROUNDS = 50;
 const IMAGES = ['one', 'two', 'three'];
-/** Milliseconds in which a process that has begun is killed. */
+/** A process is killed within this many milliseconds of its start of work. */
 const LIFE = 150;
 
 let work: string;
 let home: string;
 let store: Store;
 let registry: RunningRegistry;
-/** Loops that never end, one for each command. */
+/** Endless loops, one for each command. */
 let loops: Record<'load' | 'pull' | 'prune', string>;
 let layouts: string[];
 
@@ -55,7 +56,7 @@ afterAll(async () => {
   rmSync(work, { recursive: true, force: true });
 });
 
-/** Every file of the store, with what would change if it were written. */
+/** Every file of the store, with values that change if it is written. */
 function fingerprint(): string {
   return execFileSync('find', [home, '-printf', '%p %i %s %T@ %C@\n'], { encoding: 'utf8' });
 }
@@ -63,7 +64,9 @@ function fingerprint(): string {
 const ls = (folder: string): string[] =>
   existsSync(join(home, STORE, folder)) ? readdirSync(join(home, STORE, folder)) : [];
 
-/** Each image has a disk that fsck.erofs accepts, and layers that give back the tars they came from. */
+/**
+ * Checks that fsck.erofs accepts the disk of each image, and that the layers give their tars back.
+ */
 async function checkImages(): Promise<number> {
   const images = await store.list();
   for (const { digest } of images) {
@@ -73,7 +76,7 @@ async function checkImages(): Promise<number> {
   return images.length;
 }
 
-test(`processes that pull, load and prune leave whole images, killed ${2 * ROUNDS} times, two at once`, {
+test(`images stay whole when two processes that pull, load or prune are killed, ${2 * ROUNDS} times in all`, {
   timeout: 600_000,
 }, async () => {
   const run = await bundleImages(work);

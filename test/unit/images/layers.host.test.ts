@@ -1,3 +1,4 @@
+// Proves that an image of many layers has the tree that umoci unpacks.
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,11 +16,11 @@ import {
 import { dumpDisk } from './disk-view.js';
 
 const CORPUS = 200;
-/** Images compared at once. */
+/** Images compared at the same time. */
 const LANES = 3;
 
 let work: string;
-/** In memory, where it costs nothing that a store syncs all it writes. */
+/** In memory, where the syncs of a store cost nothing. */
 let stores: string;
 let program: string;
 
@@ -34,7 +35,7 @@ afterAll(() => {
   rmSync(stores, { recursive: true, force: true });
 });
 
-/** Both views of an image: our disk's, which fsck.erofs has accepted, and umoci's. */
+/** Two views of an image: its disk, checked by fsck.erofs, and umoci's unpacked tree. */
 async function views(image: LayeredImage, place: string): Promise<{ ours: string[]; umoci: string[] }> {
   const since = Math.floor(Date.now() / 1000);
   const unpacked = umociUnpack(image.umociLayout, join(place, 'bundle'));
@@ -47,14 +48,14 @@ async function views(image: LayeredImage, place: string): Promise<{ ours: string
 }
 
 describe('an image of many layers', () => {
-  test('looks as umoci unpacks it, through 40 layers', async () => {
+  test('has the tree that umoci unpacks, through 40 layers', async () => {
     const place = mkdtempSync(join(work, 'forty-'));
     const { ours, umoci } = await views(writeLayeredImage(place, program, { layers: 40, seed: 7 }), place);
     expect(ours.length).toBeGreaterThan(100);
     expect(ours).toEqual(umoci);
   });
 
-  test(`looks as umoci unpacks it, whatever the layers do: ${CORPUS} images`, { timeout: 600_000 }, async () => {
+  test(`has the tree that umoci unpacks, for ${CORPUS} images of random layers`, { timeout: 600_000 }, async () => {
     const numbers = Array.from({ length: CORPUS }, (_, number) => number).reverse();
     let nodes = 0;
     async function lane(): Promise<void> {

@@ -1,3 +1,4 @@
+// Proves which texts are references of images, and what they name.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { ImageError } from '../../../images/index.js';
@@ -21,7 +22,7 @@ describe('a reference', () => {
     ['a__b/c.d-e---f', { domain: 'docker.io', path: 'a__b/c.d-e---f', tag: 'latest', digest: null }],
     [`app@sha256:${HEX}`, { domain: 'docker.io', path: 'library/app', tag: null, digest: `sha256:${HEX}` }],
     [`app:1@sha256:${HEX}`, { domain: 'docker.io', path: 'library/app', tag: '1', digest: `sha256:${HEX}` }],
-  ])('names what Docker says it names: %s', (text, fields) => {
+  ])('names the same image as in Docker: %s', (text, fields) => {
     expect(parseReference(text)).toEqual({ kind: 'name', ...fields });
   });
 
@@ -33,7 +34,7 @@ describe('a reference', () => {
     ['docker-archive:file.tar:debian:12', { kind: 'docker-archive', path: 'file.tar', tag: 'debian:12' }],
     [`sha256:${HEX}`, { kind: 'id', digest: `sha256:${HEX}` }],
     [HEX, { kind: 'id', digest: `sha256:${HEX}` }],
-  ])('names a place: %s', (text, expected) => {
+  ])('names an ID or a file: %s', (text, expected) => {
     expect(parseReference(text)).toEqual(expected);
   });
 
@@ -64,11 +65,11 @@ describe('a reference', () => {
     `${HEX}:x`,
     'x'.repeat(256),
     'http://debian',
-  ])('is refused when it is none: %j', (text) => {
+  ])('is refused if it is invalid: %j', (text) => {
     expect(() => parseReference(text)).toThrow(expect.objectContaining({ name: 'ImageError', code: 'bad-reference' }));
   });
 
-  test('is read or refused, whatever the text, and reads the same when it is written again', () => {
+  test('is read or refused for any text, and reads the same when it is written again', () => {
     const alphabet = fc.constantFrom(...'abcAB019./:@-_[]%\\ \0\n\u00e9'.split(''));
     const text = fc.oneof(fc.string(), fc.string({ unit: alphabet, maxLength: 40 }), fc.string({ unit: 'binary' }));
     fc.assert(
@@ -87,7 +88,7 @@ describe('a reference', () => {
     );
   });
 
-  test('has a file of its own in the store, and nowhere else', () => {
+  test('has its own file in the folder of names', () => {
     const component = fc.stringMatching(/^[a-z0-9]{1,8}([._-][a-z0-9]{1,4})?$/);
     const tag = fc.stringMatching(/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,10}$/);
     const domain = fc.constantFrom('', 'localhost/', 'registry.example/', 'host:5000/');

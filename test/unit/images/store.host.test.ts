@@ -1,3 +1,4 @@
+// Proves what a store promises: names, shared layers, removal, damage, and concurrent processes.
 import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
@@ -45,7 +46,7 @@ afterAll(() => {
   rmSync(work, { recursive: true, force: true });
 });
 
-/** Writes a tar and gives its path. */
+/** Writes a tar and returns its path. */
 function tarFile(name: string, members: TarMember[]): string {
   const path = join(place, name);
   writeFileSync(path, tar(members));
@@ -61,7 +62,7 @@ const ls = (folder: string): string[] =>
   existsSync(join(home, STORE, folder)) ? readdirSync(join(home, STORE, folder)) : [];
 
 describe('a store', () => {
-  test('that is not there has no images, and is not made by asking', async () => {
+  test('that does not exist has no images, and a query does not create it', async () => {
     expect(await store.list()).toEqual([]);
     await expect(store.resolve('foo')).rejects.toEqual(failure('unknown-image', 'No such image: foo:latest'));
     await expect(store.remove('foo:1')).rejects.toEqual(failure('unknown-image', 'No such image: foo:1'));
@@ -82,7 +83,7 @@ describe('a store', () => {
     await expect(store.resolve('foo/bar:1/x')).rejects.toEqual(failure('bad-reference'));
   });
 
-  test('gives a name to the newest image that asks for it', async () => {
+  test('moves a name to the newest image that is given it', async () => {
     const first = await store.import(tarFile('a.tar', [{ path: 'a' }]), 'foo');
     const second = await store.import(tarFile('b.tar', [{ path: 'b' }]), 'foo');
     expect((await store.resolve('foo')).digest).toBe(second.digest);
@@ -93,7 +94,7 @@ describe('a store', () => {
     ]);
   });
 
-  test('keeps a layer once for all images that have it, until the last of them goes', async () => {
+  test('keeps one copy of a layer for all its images, until the last of them is removed', async () => {
     const base: TarMember[] = [{ path: 'base', data: 'base' }];
     const one = await store.resolve(layout('one', [base, [{ path: 'one', data: '1' }]]));
     const two = await store.resolve(layout('two', [base, [{ path: 'two', data: '2' }]]));
@@ -107,7 +108,7 @@ describe('a store', () => {
     expect([ls('layers'), ls('images'), ls('names'), ls('tmp')]).toEqual([[], [], [], []]);
   });
 
-  test('takes only the name away from an image that has another', async () => {
+  test('removes only the name from an image that has another', async () => {
     const { digest } = await store.import(tarFile('a.tar', [{ path: 'a' }]), 'foo:1');
     mkdirSync(join(home, STORE, 'names', 'docker.io+library+bar'));
     writeFileSync(join(home, STORE, 'names', 'docker.io+library+bar', 'x'), `${digest}\n`);
@@ -120,7 +121,7 @@ describe('a store', () => {
     expect(await store.list()).toEqual([]);
   });
 
-  test('leaves the bytes to who has them open', async () => {
+  test('leaves files that are open readable after a removal', async () => {
     await store.import(tarFile('a.tar', [{ path: 'a', data: 'still here' }]), 'foo');
     const { disk } = await store.resolve('foo');
     const file = openSync(disk[1]!.path, 'r');
@@ -141,7 +142,7 @@ describe('a store', () => {
     expect(execFileSync('find', [home, '-printf', '%p %T@ %C@\n'], { encoding: 'utf8' })).toBe(before);
   });
 
-  test('says so when an image in it is damaged, and forgets the image all the same', async () => {
+  test('reports a damaged image, and can still remove it', async () => {
     await store.import(tarFile('a.tar', [{ path: 'a', data: 'a' }]), 'foo');
     const { disk } = await store.resolve('foo');
     truncateSync(disk[1]!.path, 0);
@@ -150,7 +151,7 @@ describe('a store', () => {
     expect(await store.list()).toEqual([]);
   });
 
-  test('notices an index that has changed since it was written, and brings the layer once more', async () => {
+  test('detects an index that has changed since it was written, and adds the layer again', async () => {
     const one = await store.resolve(layout('one', [[{ path: 'base', data: 'base' }]]));
     const index = join(home, STORE, 'layers', ls('layers')[0]!, 'index');
     const bytes = readFileSync(index);
@@ -166,7 +167,7 @@ describe('a store', () => {
     expect(await store.resolve(one.digest)).toEqual(one);
   });
 
-  test('is as it was after an import that fails', async () => {
+  test('is unchanged after an import that fails', async () => {
     const file = join(place, 'cut.tar');
     writeFileSync(file, tar([{ path: 'a', data: 'a'.repeat(10_000) }]).subarray(0, 5000));
     await expect(store.import(file, 'foo')).rejects.toEqual(failure('corrupt', /cut\.tar.*middle of an entry/));
@@ -189,7 +190,7 @@ describe('a store that several processes use', () => {
     writeFileSync(big, tar(members));
   });
 
-  test('has one image and one layer when two bring the same at once', async () => {
+  test('has one copy of an image that three processes add at the same time', async () => {
     const directory = join(place, 'layout');
     writeLayout(directory, [readFileSync(big), tar([{ path: 'x', data: 'x' }])]);
     const expression = `store.resolve(${JSON.stringify(`oci:${directory}`)})`;
@@ -199,7 +200,7 @@ describe('a store that several processes use', () => {
     checkedDisk((await store.resolve(`oci:${directory}`)).disk, join(place, 'disk'));
   });
 
-  test('is whole while some bring images and others take them away', async () => {
+  test('is whole while some processes add images and another removes them', async () => {
     const references = ['one', 'two', 'three'].map((name) =>
       layout(name, [[{ path: 'shared', data: 'shared' }], [{ path: name, data: name }]]),
     );
@@ -212,11 +213,11 @@ describe('a store that several processes use', () => {
     for (const reference of references) checkedDisk((await store.resolve(reference)).disk, join(place, 'disk'));
   });
 
-  test('is none the worse for a process killed while it imports', async () => {
+  test('is whole after a process is killed while it imports', async () => {
     const random = new Random(2);
     for (let i = 0; i < 8; i++) {
       const child = run(home, `store.import(${JSON.stringify(big)}, 'killed')`);
-      // Killed at some moment after it has begun to write.
+      // The process is killed at a random moment after it begins to write.
       while (child.exitCode === null && ls('tmp').length === 0) await sleep(5);
       await sleep(random.below(120));
       child.kill('SIGKILL');
@@ -232,7 +233,7 @@ describe('a store that several processes use', () => {
     expect([ls('layers').length, ls('images').length]).toEqual([1, 1]);
   });
 
-  test('does not sweep what a living process is making', async () => {
+  test('does not sweep the workspace of a living process', async () => {
     const child = run(home, `store.import('-', 'slow')`);
     const archive = readFileSync(big);
     child.stdin!.write(archive.subarray(0, 100_000));

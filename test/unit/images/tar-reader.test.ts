@@ -1,3 +1,4 @@
+// Proves that the tar reader reads every format of layers, and refuses damaged archives.
 import { execFileSync } from 'node:child_process';
 import { closeSync, mkdtempSync, openSync, rmSync, truncateSync, writeFileSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -10,7 +11,7 @@ import { paxRecord, type TarMember, tar, tarMember } from '../../fixtures/tar-wr
 
 type Read = TarEntry & { data: Buffer };
 
-/** Reads an archive given in pieces of `pieceLength` bytes. */
+/** Reads an archive that is passed in pieces of `pieceLength` bytes. */
 function read(archive: Buffer, pieceLength = archive.length): Read[] {
   const entries: Read[] = [];
   const reader = new TarReader({
@@ -35,7 +36,7 @@ function failure(code: string, message?: RegExp): unknown {
 }
 
 describe('a tar entry', () => {
-  test('keeps all that PAX says of it', () => {
+  test('has all the fields of its PAX records', () => {
     const [entry] = read(
       tar([
         {
@@ -65,7 +66,7 @@ describe('a tar entry', () => {
     ]);
   });
 
-  test('keeps all that GNU says of it', () => {
+  test('has all the fields of its GNU headers', () => {
     const path = `${'p'.repeat(150)}\xe4`;
     const link = 'l'.repeat(150);
     const [entry] = read(tar([{ path, type: '2', link, uid: 5_000_000, gid: 2 ** 32 - 1, format: 'gnu' }]));
@@ -82,14 +83,14 @@ describe('a tar entry', () => {
     });
   });
 
-  test('has the size of its PAX record, more than the 8 GiB a header can say', () => {
+  test('has the size of its PAX record, above the 8 GiB that fit into a header', () => {
     const entries: TarEntry[] = [];
     const reader = new TarReader({ entry: (entry) => entries.push(entry), data() {} });
     reader.write(tarMember({ path: 'big', pax: { size: `${20 * 2 ** 30}` } }));
     expect(entries[0]!.size).toBe(20 * 2 ** 30);
   });
 
-  test('has no body when its type has none, whatever its size field says', () => {
+  test('has no body if its type has none, whatever its size field says', () => {
     const entries = read(tar([{ path: 'dir/', type: '5', size: 4096 }, { path: 'after' }]));
     expect(entries.map(({ path, size }) => [path, size])).toEqual([
       ['dir/', 0],
@@ -97,11 +98,11 @@ describe('a tar entry', () => {
     ]);
   });
 
-  test('is a directory in a V7 archive when its name ends with a slash', () => {
+  test('is a directory in a V7 archive if its name ends with a slash', () => {
     expect(read(tar([{ path: 'old/', type: '\0' }]))[0]!.type).toBe('directory');
   });
 
-  test('is not touched by global headers and volume labels', () => {
+  test('is not changed by global headers and volume labels', () => {
     const members: TarMember[] = [
       { path: 'label', type: 'V' },
       { path: 'g', type: 'g', data: paxRecord(['path', 'elsewhere']) },
@@ -117,7 +118,7 @@ describe('a tar entry', () => {
     expect(read(archive)[0]!.path).toBe('\xff\xff');
   });
 
-  test('comes out the same however the archive is cut into pieces', () => {
+  test('is the same for an archive in pieces of any size', () => {
     const archive = tar([
       { path: 'a', data: 'x'.repeat(1000), xattrs: { 'user.a': 'b' } },
       { path: 'b'.repeat(200), data: 'y'.repeat(512), format: 'gnu' },
@@ -135,7 +136,7 @@ describe('a sparse file written by GNU tar', () => {
   beforeAll(() => {
     work = mkdtempSync(join(tmpdir(), 'tsvm-sparse-'));
     const file = openSync(join(work, 'sparse'), 'w');
-    // More islands than an old GNU header and its first extension block can name.
+    // More islands of data than an old GNU header and its first extension block can list.
     for (let i = 0; i < 60; i++) {
       const text = `island ${i}`;
       writeSync(file, text, i * 10_000 + 3);
@@ -155,7 +156,7 @@ describe('a sparse file written by GNU tar', () => {
     ['PAX 0.0', ['--format=pax', '--sparse-version=0.0']],
     ['PAX 0.1', ['--format=pax', '--sparse-version=0.1']],
     ['PAX 1.0', ['--format=pax', '--sparse-version=1.0']],
-  ])('is whole again: %s', (_, options) => {
+  ])('is read whole: %s', (_, options) => {
     const archive = execFileSync('tar', ['-C', work, '-cS', ...options, 'sparse', 'after'], { maxBuffer: 1 << 26 });
     for (const pieceLength of [archive.length, 1000]) {
       const [sparse, after] = read(archive, pieceLength);
@@ -174,7 +175,7 @@ describe('a damaged archive', () => {
     { path: 's', type: 'S', data: 'z' },
   ]);
 
-  test('is noticed where it is cut off', () => {
+  test('is detected wherever it is cut off', () => {
     const boundaries = new Set<number>();
     for (let length = 1; length < archive.length - 1024; length++) {
       try {
@@ -184,7 +185,7 @@ describe('a damaged archive', () => {
         expect(error).toBeInstanceOf(ImageError);
       }
     }
-    // Between entries an end without an end mark is allowed.
+    // An archive may end without an end mark between entries.
     expect(boundaries.size).toBe(2);
   });
 
@@ -202,7 +203,7 @@ describe('a damaged archive', () => {
     ['an owner of 33 bits', tar([{ path: 'a', pax: { uid: '4294967296' } }]), failure('corrupt')],
     ['headers of 2 MiB', tar([{ path: 'a', xattrs: { 'user.a': 'x'.repeat(2 << 20) } }]), failure('too-large')],
     [
-      'headers of 1 MiB, again and again',
+      'repeated headers, 1.5 MB in all',
       Buffer.concat(Array.from({ length: 3 }, () => tarMember({ path: 'L', type: 'L', data: 'x'.repeat(500_000) }))),
       failure('too-large'),
     ],
@@ -221,7 +222,7 @@ describe('a damaged archive', () => {
       tar([{ path: 'a', data: '9'.repeat(512), pax: { 'GNU.sparse.major': '1', 'GNU.sparse.minor': '0' } }]),
       failure('corrupt', /sparse/),
     ],
-  ])('is refused with a word: %s', (_, bytes, expected) => {
+  ])('is refused: %s', (_, bytes, expected) => {
     expect(() => read(bytes)).toThrow(expected as Error);
   });
 });

@@ -1,3 +1,4 @@
+// Proves how built kernels are hashed, found and listed.
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -18,7 +19,7 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(cache, { recursive: true, force: true }));
 
-/** What a build leaves in the cache. */
+/** Creates the files that a build leaves in the cache. */
 function place(entry: string, files = ['vmlinux', 'bzImage', 'config']): string {
   const directory = join(cache, entry);
   mkdirSync(directory);
@@ -36,18 +37,18 @@ describe('hashFragments', () => {
     expect(hash('CONFIG_A=y')).toBe(hash('CONFIG_A=y'));
   });
 
-  it('changes with a fragment, their order, and where one ends', () => {
+  it('changes with a fragment, the order of the fragments, and where one ends', () => {
     const hashes = [hash('ab', 'c'), hash('a', 'bc'), hash('c', 'ab'), hash('abc'), hash('ab', 'd')];
     expect(new Set(hashes).size).toBe(hashes.length);
   });
 
-  it('tells the kernels apart', () => {
+  it('differs between the kernels', () => {
     expect(kernelHash('guest')).not.toBe(kernelHash('lab'));
   });
 });
 
 describe('kernelCache', () => {
-  it("is $TSVM_KERNEL_CACHE, else in $XDG_CACHE_HOME, else in the user's .cache", () => {
+  it("is $TSVM_KERNEL_CACHE, or in $XDG_CACHE_HOME, or in the user's .cache", () => {
     expect(kernelCache({ TSVM_KERNEL_CACHE: '/k', XDG_CACHE_HOME: '/x' })).toBe('/k');
     expect(kernelCache({ XDG_CACHE_HOME: '/x' })).toBe('/x/tsvm/kernels');
     expect(kernelCache({ XDG_CACHE_HOME: '' })).toMatch(/\/\.cache\/tsvm\/kernels$/);
@@ -55,12 +56,12 @@ describe('kernelCache', () => {
 });
 
 describe('kernelPath', () => {
-  it('is undefined where there is no cache, or nothing in it', () => {
+  it('is undefined if there is no cache, or an empty one', () => {
     expect(kernelPath('guest', join(cache, 'none'))).toBeUndefined();
     expect(kernelPath('guest', cache)).toBeUndefined();
   });
 
-  it('finds the kernel made of the fragments as they are', () => {
+  it('finds the kernel of the current fragments', () => {
     place(directoryName('guest', '6.2', OTHER_HASH));
     place(directoryName('lab', '6.1.9', kernelHash('lab')));
     const directory = place(directoryName('guest', '6.1.9', kernelHash('guest')));
@@ -68,14 +69,14 @@ describe('kernelPath', () => {
     expect(kernelPath('guest', cache)).toBe(join(directory, 'vmlinux'));
   });
 
-  it('prefers the newest source, number by number', () => {
+  it('prefers the newest source, and compares versions number by number', () => {
     const [, newest] = ['6.1.9-1', '6.1.10-1', '6.1.10'].map((version) =>
       place(directoryName('guest', version, kernelHash('guest'))),
     );
     expect(kernelDirectory('guest', cache)).toBe(newest);
   });
 
-  it('passes over folders without a kernel in them, and what a build at work has', () => {
+  it('skips folders without a kernel, and those of a build in progress', () => {
     place(directoryName('guest', '6.1.9', kernelHash('guest')), ['config']);
     place('.build-01234567-1-89abcdef');
     place(`guest-${kernelHash('guest')}`);
@@ -84,7 +85,7 @@ describe('kernelPath', () => {
 });
 
 describe('listKernels', () => {
-  it('has every kernel, by name, the newest source first, and says which are of the fragments as they are', () => {
+  it('lists every kernel by name, the newest source first, and marks those of the current fragments', () => {
     place(directoryName('lab', '6.1.9', OTHER_HASH));
     place(directoryName('guest', '6.1.9', OTHER_HASH));
     place(directoryName('guest', '6.1.10-2', kernelHash('guest')));

@@ -1,10 +1,11 @@
+// Proves how config fragments are read, and how lost options are found.
 import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import { lostOptions, parseOptions } from '../../../kernels/fragments.js';
 import { fragmentPaths, KERNEL_NAMES } from '../../../kernels/index.js';
 
 describe('parseOptions', () => {
-  it('reads values as written, and what is not set as n', () => {
+  it('reads values as written, and unset options as n', () => {
     const options = parseOptions('CONFIG_A=y\nCONFIG_B=64\nCONFIG_C="a b"\n# CONFIG_D is not set\n');
     expect([...options]).toEqual([
       ['CONFIG_A', 'y'],
@@ -14,7 +15,7 @@ describe('parseOptions', () => {
     ]);
   });
 
-  it('lets the last word on an option count, over fragments too', () => {
+  it('uses the last value of an option, across fragments too', () => {
     const options = parseOptions('CONFIG_A=y\nCONFIG_B=y', '# CONFIG_A is not set', 'CONFIG_B=m');
     expect([...options]).toEqual([
       ['CONFIG_A', 'n'],
@@ -22,7 +23,7 @@ describe('parseOptions', () => {
     ]);
   });
 
-  it('passes over comments and empty lines', () => {
+  it('skips comments and empty lines', () => {
     expect(parseOptions('# Memory\n\n# CONFIG_A is what this says nothing of\n').size).toBe(0);
   });
 
@@ -40,16 +41,16 @@ describe('parseOptions', () => {
 describe('lostOptions', () => {
   const lost = (wanted: string, resolved: string) => lostOptions(parseOptions(wanted), parseOptions(resolved));
 
-  it('is empty where every option survived', () => {
+  it('is empty if every option has its value', () => {
     expect(lost('CONFIG_A=y\n# CONFIG_B is not set', 'CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C=y')).toEqual([]);
   });
 
-  it('takes an option that the configuration does not name for one that is off', () => {
+  it('reads an option that the configuration lacks as off', () => {
     expect(lost('# CONFIG_A is not set', '')).toEqual([]);
     expect(lost('CONFIG_A=y', '')).toEqual(['CONFIG_A=y (became n)']);
   });
 
-  it('names every option that changed, in the order of the fragments', () => {
+  it('lists every option that changed, in the order of the fragments', () => {
     const resolved = 'CONFIG_B=y\nCONFIG_C=100\nCONFIG_D="x"\n# CONFIG_A is not set';
     expect(lost('CONFIG_A=y\n# CONFIG_B is not set\nCONFIG_C=64\nCONFIG_D="y"', resolved)).toEqual([
       'CONFIG_A=y (became n)',

@@ -1,3 +1,4 @@
+// Proves how a kernel's source is found, and its version read.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -14,14 +15,14 @@ afterEach(() => rmSync(tree, { recursive: true, force: true }));
 const makefile = (text: string) => writeFileSync(join(tree, 'Makefile'), text);
 
 describe('treeVersion', () => {
-  it("is what the tree's Makefile says", () => {
+  it("is read from the tree's Makefile", () => {
     makefile('# SPDX\nVERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 99\nEXTRAVERSION =\nNAME = Curry Ramen\n');
     expect(treeVersion(tree)).toBe('6.1.99');
     makefile('VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 0\nEXTRAVERSION = -rc3\n');
     expect(treeVersion(tree)).toBe('6.12.0-rc3');
   });
 
-  it('refuses a folder that is no kernel source', () => {
+  it('refuses a folder that is not a kernel source', () => {
     expect(() => treeVersion(tree)).toThrow(KernelError);
     makefile('all:\n\techo hello\n');
     expect(() => treeVersion(tree)).toThrow(/is not a kernel source tree/);
@@ -29,7 +30,7 @@ describe('treeVersion', () => {
 });
 
 describe('findSource', () => {
-  it('takes a given tree as it is', async () => {
+  it('uses a given tree unchanged', async () => {
     makefile('VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 99\n');
     expect(await findSource(tree)).toEqual({ version: '6.1.99', path: tree, packed: false });
   });
