@@ -1,3 +1,4 @@
+// The reference of the SDK is complete: TypeDoc makes it from the comments in the code without a warning.
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
