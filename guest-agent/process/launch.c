@@ -59,7 +59,7 @@ bool launch_receive(int status, struct launch_message *message, int *master)
 	};
 
 	*master = -1;
-	if (recvmsg(status, &header, MSG_CMSG_CLOEXEC) != (ssize_t)sizeof *message)
+	if (recvmsg(status, &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) != (ssize_t)sizeof *message)
 		return false;
 	if (header.msg_controllen >= CMSG_LEN(sizeof *master) && control.header.cmsg_type == SCM_RIGHTS)
 		memcpy(master, CMSG_DATA(&control.header), sizeof *master);

@@ -28,8 +28,8 @@ struct launch_message {
 // Runs in the child. Becomes the process, or reports a failure and exits.
 _Noreturn void launch(const struct launch *launch);
 
-// Receives a message. `master` is -1 unless the message carries one. Returns false if the sender
-// has executed its program or died.
+// Receives a message that has arrived. `master` is -1 unless the message carries one. Returns false
+// if there is none: the sender has executed its program or died.
 bool launch_receive(int status, struct launch_message *message, int *master);
 
 #endif

@@ -256,7 +256,7 @@ static void reaped(struct process *process, int wait_status)
 	uint8_t frame[AGENT_FRAME_SIZE];
 
 	while (process->status >= 0)
-		take_launch_message(process); // its other end is closed: this does not block
+		take_launch_message(process);
 	process->pid = 0;
 	if (process->failed) {
 		outbox_send(frame, frame_error(frame, process->request, &process->failure));
