@@ -70,6 +70,12 @@ export function isInRange({ address, prefix }: AddressRange, words: Uint32Array,
   return true;
 }
 
+/** Returns true if the address is in one of the ranges. Allocates nothing: it is asked for each frame. */
+export function isInAnyRange(ranges: readonly AddressRange[], words: Uint32Array): boolean {
+  for (const range of ranges) if (isInRange(range, words)) return true;
+  return false;
+}
+
 /** Returns true if `outer` contains all of `inner`. */
 export function isWithin(inner: AddressRange, outer: AddressRange): boolean {
   return inner.prefix >= outer.prefix && isInRange(outer, inner.address);

@@ -15,7 +15,7 @@ import * as libc from '../../host/libc.js';
 import { Timer } from '../../host/timer.js';
 import { MachineError, type PeerNetwork } from '../../machine.js';
 import { allocateIovecs, setIovec } from '../../virtio/buffers.js';
-import { type AddressRange, formatAddress, isInRange, parseAddress, parseRange } from './address.js';
+import { type AddressRange, formatAddress, isInAnyRange, parseAddress, parseRange } from './address.js';
 import { type CheckedFrame, HEADROOM } from './back-end.js';
 import { NET_HEADER } from './header.js';
 import { connectTo, readName, removeMember, SEQPACKET, sweep, writeName } from './network-folder.js';
@@ -141,7 +141,7 @@ export class Peers implements Disposable {
   find(destination: Uint32Array): Link | undefined {
     if (this.#members.size === 0) return undefined;
     const word = destination[3]!;
-    if (word === this.#own || !this.#ranges.some((range) => isInRange(range, destination))) return undefined;
+    if (word === this.#own || !isInAnyRange(this.#ranges, destination)) return undefined;
     return this.#byAddress.get(word) ?? this.#connect(word);
   }
 

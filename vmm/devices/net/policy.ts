@@ -5,6 +5,7 @@ import type { NetworkRule, NetworkSpec, RefusalReason } from '../../machine.js';
 import {
   type Address,
   type AddressRange,
+  isInAnyRange,
   isInRange,
   isSameAddress,
   isSameMac,
@@ -215,7 +216,7 @@ export class Policy {
   isFromPeer(frame: Frame, address: number): boolean {
     if (frame.kind !== TCP && frame.kind !== UDP && frame.kind !== ECHO) return false;
     const { source } = frame;
-    if (source[3] !== address || !this.#peerRanges.some((range) => isInRange(range, source))) return false;
+    if (source[3] !== address || !isInAnyRange(this.#peerRanges, source)) return false;
     return isOneOf(this.#own, frame.destination);
   }
 
