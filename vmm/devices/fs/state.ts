@@ -42,7 +42,8 @@ export interface FuseState {
   handles: SavedHandle[];
 }
 
-const anyNode = integer(1, Number.MAX_SAFE_INTEGER);
+/** Far from the largest number that can be counted up: a server that goes on gives each new file the next node. */
+const anyNode = integer(1, 2 ** 52);
 
 const minorVersion: Check<number> = (value) =>
   value === 0 ? 0 : integer(FUSE_LEAST_MINOR_VERSION, FUSE_KERNEL_MINOR_VERSION)(value);

@@ -68,7 +68,8 @@ export function writeQueueRegister(queue: QueueRegisters, offset: number, value:
 }
 
 function withLow(address: number, low: number): number {
-  return Math.floor(address / 2 ** 32) * 2 ** 32 + low;
+  // The address may have been rounded up to 2^64 before.
+  return Math.min(Math.floor(address / 2 ** 32) * 2 ** 32 + low, 2 ** 64);
 }
 
 function withHigh(address: number, high: number): number {

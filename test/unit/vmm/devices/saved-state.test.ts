@@ -16,7 +16,7 @@ import { VirtioRng } from '../../../../vmm/devices/rng.js';
 import { Serial } from '../../../../vmm/devices/serial.js';
 import { MachineError } from '../../../../vmm/machine.js';
 import type { VirtioDevice } from '../../../../vmm/virtio/device.js';
-import { QUEUE_SEL } from '../../../../vmm/virtio/mmio/registers.js';
+import { QUEUE_DESC_HIGH, QUEUE_DESC_LOW, QUEUE_SEL } from '../../../../vmm/virtio/mmio/registers.js';
 import type { VirtioMmioState } from '../../../../vmm/virtio/mmio/state.js';
 import { args, FuseGuest } from '../../../fixtures/fuse-guest.js';
 import { mutations } from '../../../fixtures/state-mutations.js';
@@ -137,6 +137,16 @@ describe('a transport refuses a state whose fields are right and do not go toget
   });
 });
 
+test('a transport takes the state of a queue whose address is the largest, however often it was written', () => {
+  using first = new VirtioDriver(new VirtioRng());
+  first.writeRegister(QUEUE_DESC_HIGH, 0xffffffff);
+  for (let count = 0; count < 3; count++) first.writeRegister(QUEUE_DESC_LOW, 0xffffffff);
+  using target = new VirtioDriver(new VirtioRng());
+  const state = first.transport.save();
+  target.transport.restore(throughJson(state));
+  expect(target.transport.save()).toEqual(state);
+});
+
 /** The state of a file system whose guest has a file open in a folder, and the folder too. */
 function savedFiles(): VirtioMmioState<FuseState> {
   mkdirSync(join(folder, 'folder'));
@@ -161,6 +171,7 @@ describe('a file system refuses a state whose fields are right and do not go tog
     ["a file with a share's node", ({ inodes }) => (first(inodes).node = 2), /inodes\[0\]\.node/],
     ['a node that is still to come', (state) => (state.nextNode = first(state.inodes).node), /inodes\[0\]\.node/],
     ["a next node that is a share's", (state) => (state.nextNode = 2), /nextNode/],
+    ['a next node after which there are none', (state) => (state.nextNode = Number.MAX_SAFE_INTEGER), /nextNode/],
     ['a name that leads up', ({ inodes }) => (inodes[1]!.name = '..'), /inodes\[1\]\.name/],
     ['a protocol older than is spoken', (state) => (state.minor = 12), /minor/],
     ['one handle twice', ({ handles }) => (handles[1]!.handle = handles[0]!.handle), /handles\[1\]\.handle/],
