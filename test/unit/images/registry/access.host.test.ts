@@ -1,3 +1,5 @@
+// Proves that a pull finds credentials and certificates, sends passwords to no other host, and
+// that login stores credentials safely.
 import { execFileSync } from 'node:child_process';
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -52,7 +54,10 @@ function base64(text: string): string {
   return Buffer.from(text).toString('base64');
 }
 
-/** A credential helper that keeps what it is told in a file; a real program, as Docker's are. */
+/**
+ * Installs a credential helper that stores credentials in a file. It is a real program, as Docker's
+ * are.
+ */
 function installHelper(name: string, kept: object = {}): string {
   const folder = mkdtempSync(join(work, 'helper-'));
   const file = join(folder, 'kept.json');
@@ -106,13 +111,13 @@ describe('a registry with passwords', () => {
     }
   };
 
-  test('gives nothing to who does not say who he is', async () => {
+  test('refuses a pull without credentials', async () => {
     await expect(pull()).rejects.toEqual(
       failure('unauthorized', /^pull access denied for .*app, repository does not exist or may require 'tsvm login /),
     );
   });
 
-  test('gives nothing for a wrong password', async () => {
+  test('refuses a pull with a wrong password', async () => {
     writeConfig({ auths: { [registry.host]: { auth: base64(`${USER}:wrong`) } } });
     await expect(pull()).rejects.toEqual(failure('unauthorized', /^pull access denied for /));
   });
@@ -125,24 +130,24 @@ describe('a registry with passwords', () => {
       'among others',
       (host) => ({ auths: { x: {}, [host]: { auth: base64(`${USER}:${PASSWORD}`) }, y: { auth: base64('y:y') } } }),
     ],
-  ])('takes credentials from the configuration of Docker: %s', async (_, config) => {
+  ])('gets credentials from the configuration of Docker: %s', async (_, config) => {
     writeConfig(config(registry.host));
     expect(await pull()).toBe(written.imageId);
   });
 
   test.each<[string, unknown, RegExp]>([
-    ['no JSON', '{', /config\.json is not JSON/],
-    ['no object', [], /cannot understand .*config\.json: it is not an object/],
+    ['not JSON', '{', /config\.json is not JSON/],
+    ['not an object', [], /cannot understand .*config\.json: it is not an object/],
     ['a wrong entry', { auths: { x: 5 } }, /the entry of x is not an object/],
     ['auth without a colon', { auths: { x: { auth: 'eA==' } } }, /auth of x is not NAME:PASSWORD/],
-    ['a helper that is not there', { credsStore: 'nowhere' }, /docker-credential-nowhere failed: it is not in \$PATH/],
-    ['a helper that climbs', { credsStore: '../../bin/sh' }, /failed: its name may only have letters/],
-  ])('is not asked with a configuration that makes no sense: %s', async (_, config, message) => {
+    ['a missing helper', { credsStore: 'nowhere' }, /docker-credential-nowhere failed: it is not in \$PATH/],
+    ['a helper with a path for a name', { credsStore: '../../bin/sh' }, /failed: its name may only have letters/],
+  ])('is not contacted if the configuration is invalid: %s', async (_, config, message) => {
     writeFileSync(join(dockerConfig, 'config.json'), typeof config === 'string' ? config : JSON.stringify(config));
     await expect(pull()).rejects.toEqual(failure('bad-settings', message));
   });
 
-  test('takes credentials from a helper, for all or for one server', async () => {
+  test('gets credentials from a helper for all servers or for one', async () => {
     installHelper('test', { [registry.host]: [USER, PASSWORD] });
     writeConfig({ credsStore: 'test' });
     expect(await pull()).toBe(written.imageId);
@@ -150,13 +155,13 @@ describe('a registry with passwords', () => {
     expect(await pull()).toBe(written.imageId);
   });
 
-  test('gives nothing where a helper knows nothing', async () => {
+  test('refuses a pull if the helper has no credentials', async () => {
     installHelper('empty');
     writeConfig({ credsStore: 'empty' });
     await expect(pull()).rejects.toEqual(failure('unauthorized', /pull access denied/));
   });
 
-  test('lets who logs in pull until he logs out', async () => {
+  test('allows pulls after a login, until the logout', async () => {
     writeConfig({ detachKeys: 'ctrl-x', auths: { other: { auth: base64('a:b') } } });
     const file = await login(registry.host, USER, PASSWORD);
     expect(file).toBe(join(dockerConfig, 'config.json'));
@@ -171,7 +176,7 @@ describe('a registry with passwords', () => {
     await expect(pull()).rejects.toEqual(failure('unauthorized', /pull access denied/));
   });
 
-  test('keeps a password for nobody else to read, and where a link leads', async () => {
+  test('has its password stored in a private file, through a symbolic link', async () => {
     rmSync(dockerConfig, { recursive: true });
     await login(registry.host, USER, PASSWORD);
     expect(statSync(join(dockerConfig, 'config.json')).mode & 0o777).toBe(0o600);
@@ -185,7 +190,7 @@ describe('a registry with passwords', () => {
     expect(statSync(real).mode & 0o777).toBe(0o640);
   });
 
-  test('gives the password to a helper where there is one', async () => {
+  test('has its password stored in the configured helper', async () => {
     const kept = installHelper('keeper');
     writeConfig({ credsStore: 'keeper' });
     expect(await login(registry.host, USER, PASSWORD)).toBe(null);
@@ -197,7 +202,7 @@ describe('a registry with passwords', () => {
     expect(JSON.parse(readFileSync(kept, 'utf8'))).toEqual({});
   });
 
-  test('does not let in who has a wrong password, and nothing is kept of it', async () => {
+  test('refuses a login with a wrong password, and nothing is stored', async () => {
     await expect(login(registry.host, USER, 'wrong')).rejects.toEqual(failure('unauthorized', /refuses access/));
     expect(() => readConfig()).toThrow(/ENOENT/);
   });
@@ -228,12 +233,12 @@ describe('a registry with a token server', () => {
     await tokens[Symbol.asyncDispose]();
   });
 
-  test('gives what is public to anybody, for one token', async () => {
+  test('allows a public pull without credentials, with one token', async () => {
     expect((await newScene(work).pull(`${registry.host}/public/app:1`)).digest).toBe(written.imageId);
     expect(tokens.requests).toEqual([{ scopes: ['repository:public/app:pull'], user: '' }]);
   });
 
-  test('gives what is private to who may have it', async () => {
+  test('allows a private pull with credentials only', async () => {
     const scene = newScene(work);
     await expect(scene.pull(`${registry.host}/private/app:1`)).rejects.toEqual(
       failure('unauthorized', /access denied/),
@@ -244,13 +249,13 @@ describe('a registry with a token server', () => {
     expect(tokens.requests.at(-1)).toEqual({ scopes: ['repository:private/app:pull'], user: USER });
   });
 
-  test('is asked with a new token when the old one is over', async () => {
+  test('gets a new token once the old one has expired', async () => {
     tokens.life = 1;
     expect((await newScene(work).pull(`${registry.host}/public/app:1`)).digest).toBe(written.imageId);
     expect(tokens.requests.length).toBeGreaterThan(1);
   });
 
-  test('takes an identity token for a password', async () => {
+  test('accepts an identity token in place of a password', async () => {
     writeConfig({ auths: { [registry.host]: { identitytoken: tokens.identityToken } } });
     expect((await newScene(work).pull(`${registry.host}/private/app:1`)).digest).toBe(written.imageId);
     writeConfig({ auths: { [registry.host]: { identitytoken: 'another' } } });
@@ -259,14 +264,14 @@ describe('a registry with a token server', () => {
     );
   });
 
-  test('is logged in to at its token server', async () => {
+  test('has logins checked by its token server', async () => {
     await expect(login(registry.host, USER, 'wrong')).rejects.toEqual(failure('unauthorized', /refuses a token/));
     await login(registry.host, USER, PASSWORD);
     expect(Object.keys(readConfig().auths!)).toEqual([registry.host]);
     expect((await newScene(work).pull(`${registry.host}/private/app:1`)).digest).toBe(written.imageId);
   });
 
-  test('does not have its token server send our password on to another host', async () => {
+  test('gets no password sent to another host by a redirect of its token server', async () => {
     await using elsewhere = await startFaultyProxy('127.0.0.1:9', {
       answer: (_, response) => {
         response.writeHead(200).end('{"token":"x"}');
@@ -283,10 +288,10 @@ describe('a registry with a token server', () => {
   });
 
   test.each([
-    ['not over TLS', 'Bearer realm="http://192.0.2.1/token"', /192\.0\.2\.1 is not trusted: its URL is not https/],
-    ['nowhere', 'Bearer service="x"', /names no token server/],
-    ['of another kind', 'Negotiate', /asks for an authentication scheme that tsvm lacks/],
-  ])('is not followed to a token server %s', async (_, challenge, message) => {
+    ['without TLS', 'Bearer realm="http://192.0.2.1/token"', /192\.0\.2\.1 is not trusted: its URL is not https/],
+    ['without a URL', 'Bearer service="x"', /names no token server/],
+    ['of an unknown scheme', 'Negotiate', /asks for an authentication scheme that tsvm lacks/],
+  ])('cannot send us to a token server %s', async (_, challenge, message) => {
     await using proxy = await startFaultyProxy(registry.host, {
       answer: (_request, response) => {
         response.writeHead(401, { 'www-authenticate': challenge }).end();
@@ -313,23 +318,23 @@ describe('a registry with TLS', () => {
 
   afterAll(() => registry[Symbol.asyncDispose]());
 
-  test('is not trusted for a certificate of nobody', async () => {
+  test('is not trusted if its certificate has an unknown authority', async () => {
     const scene = newScene(work);
     await expect(scene.pull(name)).rejects.toEqual(failure('network', /certificate of .* is not trusted/));
     expectNothing(scene);
   });
 
-  test('is trusted for the certificate of its authority', async () => {
+  test('is trusted if the settings name its authority', async () => {
     const settings = { [registry.host]: { ca: certificates.authority } };
     expect((await newScene(work).pull(name, { settings })).digest).toBe(written.imageId);
   });
 
-  test('is trusted without, where that is asked for', async () => {
+  test('is trusted without a check if the settings say insecure', async () => {
     const settings = { [registry.host]: { insecure: true } };
     expect((await newScene(work).pull(name, { settings })).digest).toBe(written.imageId);
   });
 
-  test('is found with its settings in the file of settings', async () => {
+  test('gets its settings from the file of settings', async () => {
     const folder = join(work, 'config/tsvm');
     mkdirSync(folder, { recursive: true });
     writeFileSync(join(folder, 'registries.json'), JSON.stringify({ [registry.host]: { ca: '../../ca.crt' } }));
@@ -340,9 +345,9 @@ describe('a registry with TLS', () => {
   });
 
   test.each([
-    ['nowhere', 'nowhere.crt'],
-    ['no certificates', 'layout/oci-layout'],
-  ])('is not asked with certificates that are %s', async (_, file) => {
+    ['missing', 'nowhere.crt'],
+    ['not certificates', 'layout/oci-layout'],
+  ])('is not contacted if its configured certificates are %s', async (_, file) => {
     const settings = { [registry.host]: { ca: join(work, file) } };
     await expect(newScene(work).pull(name, { settings })).rejects.toEqual(
       failure('bad-settings', /cannot use the certificates in/),
@@ -358,11 +363,11 @@ describe('a registry to log in to', () => {
     ['registry.example', 'registry.example'],
     ['https://registry.example:5000/v2/', 'registry.example:5000'],
     ['[::1]:5000', '[::1]:5000'],
-  ])('may be spelled as people do: %s', (server, host) => {
+  ])('may be a host, a host with a port, or a URL: %s', (server, host) => {
     expect(registryHost(server)).toBe(host);
   });
 
-  test.each(['', 'a b', 'host:port', 'user@host'])('is a host: %j', (server) => {
+  test.each(['', 'a b', 'host:port', 'user@host'])('must be a host: %j', (server) => {
     expect(() => registryHost(server)).toThrow(/invalid registry/);
   });
 });

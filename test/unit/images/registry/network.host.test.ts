@@ -1,3 +1,5 @@
+// Proves that a pull survives broken connections and busy servers, uses mirrors, and detects a
+// registry that lies.
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -48,14 +50,14 @@ async function expectRight(scene: Scene, digest: string): Promise<void> {
 }
 
 describe('a connection that breaks', () => {
-  test.each([1, 2, 3, 4, 5])('at random: the right bytes come all the same, seed %i', async (seed) => {
+  test.each([1, 2, 3, 4, 5])('at random still gives the right bytes: seed %i', async (seed) => {
     const random = new Random(seed);
     const proxy = await proxyWith({ breakAfter: () => (random.chance(0.5) ? random.below(150_000) : null) });
     const scene = newScene(work);
     await expectRight(scene, (await scene.pull(`${proxy.host}/app:1`)).digest);
   });
 
-  test('goes on where it broke off', async () => {
+  test('resumes where it broke', async () => {
     let broken = 0;
     const proxy = await proxyWith({ breakAfter: (request) => (isLargeLayer(request) && broken++ < 4 ? 70_000 : null) });
     const scene = newScene(work);
@@ -67,7 +69,7 @@ describe('a connection that breaks', () => {
     expect(starts[4]).toBeGreaterThan(starts[1]!);
   });
 
-  test('begins anew where the server knows no ranges', async () => {
+  test('starts over if the server ignores ranges', async () => {
     let broken = 0;
     const proxy = await proxyWith({
       breakAfter: (request) => (isLargeLayer(request) && broken++ < 3 ? 100_000 : null),
@@ -79,14 +81,14 @@ describe('a connection that breaks', () => {
     await expectRight(scene, (await scene.pull(`${proxy.host}/app:1`)).digest);
   });
 
-  test('is given up when nothing comes, attempt after attempt', async () => {
+  test('fails the pull after six attempts without a byte', async () => {
     const proxy = await proxyWith({ breakAfter: (request) => (isLargeLayer(request) ? 0 : null) });
     const scene = newScene(work);
     await expect(scene.pull(`${proxy.host}/app:1`)).rejects.toEqual(failure('network', /cannot pull .*app:1: /));
     expectNothing(scene);
   });
 
-  test('that stalls is given up for another', async () => {
+  test('that stalls is replaced by another', async () => {
     let stalled = 0;
     const proxy = await proxyWith({ stallAfter: (request) => (isLargeLayer(request) && stalled++ < 1 ? 1000 : null) });
     const scene = newScene(work);
@@ -99,7 +101,7 @@ describe('a connection that breaks', () => {
     ['another part', 'bytes 5-10/400000'],
     ['another size', `bytes 70000-399999/400000`],
     ['nonsense', 'bytes ?'],
-  ])('is not mended with %s', async (_, range) => {
+  ])('is not resumed with %s', async (_, range) => {
     let broken = 0;
     const proxy = await proxyWith({
       breakAfter: (request) => (isLargeLayer(request) && broken++ < 1 ? 70_000 : null),
@@ -124,7 +126,7 @@ describe('a server that is busy', () => {
     [503, { 'retry-after': new Date(0).toUTCString() }],
     [500, {}],
     [502, { 'retry-after': 'soon' }],
-  ])('is asked again: %i %o', async (status, headers) => {
+  ])('is retried: %i %o', async (status, headers) => {
     const turnedAway = new Set<string>();
     const proxy = await proxyWith({
       answer: (request, response) => {
@@ -139,7 +141,7 @@ describe('a server that is busy', () => {
     expect(turnedAway.size).toBe(5);
   });
 
-  test('is not waited for longer than makes sense', async () => {
+  test('is not waited for longer than two minutes', async () => {
     const proxy = await proxyWith({
       answer: (request, response) => {
         if (!isBlob(request)) return false;
@@ -155,7 +157,7 @@ describe('a server that is busy', () => {
     expectNothing(scene);
   });
 
-  test('is given up when it stays so', async () => {
+  test('fails the pull if it stays busy for six attempts', async () => {
     const proxy = await proxyWith({
       answer: (_, response) => {
         response.writeHead(503).end();
@@ -169,13 +171,13 @@ describe('a server that is busy', () => {
   });
 });
 
-describe('a server that sends us elsewhere', () => {
+describe('a redirect', () => {
   function redirect(response: ServerResponse, location: string): true {
     response.writeHead(307, { location }).end();
     return true;
   }
 
-  test('is followed to a place that learns nothing of who we are', async () => {
+  test('to another host is followed without our credentials', async () => {
     const storage = await proxyWith({});
     const wantsPassword = await proxyWith({
       answer: (request, response) => {
@@ -202,9 +204,9 @@ describe('a server that sends us elsewhere', () => {
   });
 
   test.each([
-    ['round in circles', (host: string, path: string) => `http://${host}${path}`, /redirects more than 10 times/],
+    ['to itself', (host: string, path: string) => `http://${host}${path}`, /redirects more than 10 times/],
     ['to another host without TLS', (_: string, path: string) => `http://192.0.2.1${path}`, /without TLS/],
-    ['to what is no web server', () => 'file:///etc/passwd', /without TLS/],
+    ['to another protocol', () => 'file:///etc/passwd', /without TLS/],
   ])('%s is not followed', async (_, target, message) => {
     const proxy: FaultyProxy = await proxyWith({
       answer: (request, response) => isBlob(request) && redirect(response, target(proxy.host, request.url!)),
@@ -216,7 +218,7 @@ describe('a server that sends us elsewhere', () => {
 });
 
 describe('a mirror', () => {
-  test('is asked in place of the registry', async () => {
+  test('is used in place of the registry', async () => {
     const mirror = await proxyWith({});
     const upstream = await proxyWith({});
     const scene = newScene(work);
@@ -228,9 +230,9 @@ describe('a mirror', () => {
   });
 
   test.each([
-    ['is not there', 'http://127.0.0.1:9/'],
+    ['is down', 'http://127.0.0.1:9/'],
     ['lacks the image', null],
-  ])('that %s is passed over', async (_, url) => {
+  ])('that %s is skipped', async (_, url) => {
     const mirror = await proxyWith({
       answer: (_request, response) => {
         response.writeHead(404).end();
@@ -242,7 +244,7 @@ describe('a mirror', () => {
     await expectRight(scene, (await scene.pull(`${registry.host}/app:1`, { settings })).digest);
   });
 
-  test('that breaks down in the middle of a layer is taken over from', async () => {
+  test('that fails in the middle of a layer is replaced: the registry sends the rest', async () => {
     let asked = 0;
     const mirror = await proxyWith({
       breakAfter: (request) => (isLargeLayer(request) ? (asked++ === 0 ? 200_000 : 0) : null),
@@ -281,8 +283,8 @@ describe('a registry that lies', () => {
   }
 
   test.each<[string, Buffer | (() => Buffer), object]>([
-    ['no JSON', Buffer.from('<html>'), failure('corrupt', /not JSON/)],
-    ['no object', Buffer.from('[]'), failure('corrupt', /not an object/)],
+    ['not JSON', Buffer.from('<html>'), failure('corrupt', /not JSON/)],
+    ['not an object', Buffer.from('[]'), failure('corrupt', /not an object/)],
     ['an endless manifest', Buffer.alloc(5 << 20, ' '), failure('too-large', /longer than/)],
     [
       'an endless config',
@@ -333,11 +335,11 @@ describe('a registry that lies', () => {
         }),
       failure('corrupt', /instead of 10/),
     ],
-  ])('about its manifest is found out: %s', async (_, bytes, expected) => {
+  ])('about its manifest is detected: %s', async (_, bytes, expected) => {
     expect(await pullManifest(typeof bytes === 'function' ? bytes() : bytes)).toEqual(expected);
   });
 
-  test('about a digest is found out', async () => {
+  test('about a digest is detected', async () => {
     const bytes = manifestWith(() => {});
     const headers = { 'docker-content-digest': sha256('else') };
     expect(await pullManifest(bytes, headers)).toEqual(failure('corrupt', /does not match its digest/));

@@ -1,4 +1,5 @@
-// What strangers wrote is read, or refused with an ImageError; it never gives anything else. Properties for each parser.
+// Proves that the parsers of untrusted text return a valid value or throw an ImageError, and
+// nothing else. Each parser has a property test.
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
@@ -16,7 +17,7 @@ import { parseToken } from '../../../../images/registry/tokens.js';
 import { type Descriptor, openManifest, parseDescriptor } from '../../../../images/source/manifest.js';
 import { sha256 } from '../../../fixtures/oci-layout.js';
 
-/** The value, or null if it was refused as a stranger's nonsense is. */
+/** Returns the value, or null if the parser threw an ImageError of one line. */
 function readOrRefuse<T>(read: () => T): T | null {
   try {
     return read();
@@ -56,7 +57,7 @@ describe('a WWW-Authenticate header', () => {
     ['realm="a"', []],
     ['', []],
     [',, ,', []],
-  ])('is read: %s', (header, expected) => {
+  ])('is parsed: %s', (header, expected) => {
     const read = parseChallenges(header).map(({ scheme, parameters }) => [scheme, Object.fromEntries(parameters)]);
     expect(read).toEqual(expected);
   });
@@ -64,7 +65,7 @@ describe('a WWW-Authenticate header', () => {
   const token = fc.stringMatching(/^[a-z][a-z0-9-]{0,9}$/);
   const challenge = fc.record({ scheme: token, parameters: fc.dictionary(token, fc.string({ maxLength: 20 })) });
 
-  test('is read as it was written', () => {
+  test('gives the challenges it was formatted from', () => {
     fc.assert(
       fc.property(fc.array(challenge, { maxLength: 4 }), (challenges) => {
         const quote = (value: string) => `"${value.replace(/["\\]/g, '\\$&')}"`;
@@ -82,7 +83,7 @@ describe('a WWW-Authenticate header', () => {
     );
   });
 
-  test('may be anything, and is read soon', () => {
+  test('may be any text, and is parsed quickly', () => {
     fc.assert(
       fc.property(fc.oneof(fc.string(), fc.stringMatching(/^[Ba ="\\,]{0,200}$/)), (text) => {
         for (const { scheme } of parseChallenges(text)) expect(scheme).toMatch(/^\S+$/);
@@ -93,8 +94,8 @@ describe('a WWW-Authenticate header', () => {
   });
 });
 
-describe('a header of numbers', () => {
-  test('gives a range that makes sense, or none', () => {
+describe('a header with numbers', () => {
+  test('gives a valid range, or null', () => {
     const number = fc.oneof(fc.nat(), fc.constant(2 ** 53), fc.constant('*'), fc.string());
     fc.assert(
       fc.property(
@@ -117,7 +118,7 @@ describe('a header of numbers', () => {
     }
   });
 
-  test('gives a length, or none', () => {
+  test('gives a length, or null', () => {
     fc.assert(
       fc.property(fc.nat(), (length) => {
         expect(parseContentLength(String(length))).toBe(length);
@@ -127,7 +128,7 @@ describe('a header of numbers', () => {
       expect(parseContentLength(bad)).toBe(null);
   });
 
-  test('gives a time to wait that is not negative, or none', () => {
+  test('gives a wait of at least 0, or null', () => {
     const now = Date.UTC(2026, 0, 1);
     fc.assert(
       fc.property(
@@ -149,8 +150,8 @@ describe('a header of numbers', () => {
   });
 });
 
-describe('JSON of strangers', () => {
-  /** Any JSON, but mostly with the names that the parsers look for. */
+describe('untrusted JSON', () => {
+  /** The keys of the generated JSON: mostly those that the parsers look for. */
   const names = [
     ...[
       'auths',
@@ -198,7 +199,7 @@ describe('JSON of strangers', () => {
     ),
   }));
 
-  test('is a Docker configuration, or none', () => {
+  test('is a Docker configuration, or is refused', () => {
     fc.assert(
       fc.property(json, (value) => {
         const config = readOrRefuse(() => parseDockerConfig(value, 'config.json'));
@@ -211,7 +212,7 @@ describe('JSON of strangers', () => {
     );
   });
 
-  test('gives back the credentials that were written', () => {
+  test('gives the credentials that were encoded', () => {
     const name = fc.string({ minLength: 1, unit: 'grapheme' }).filter((text) => !/[:\0]/.test(text));
     const word = fc.string({ unit: 'grapheme' }).filter((text) => !text.includes('\0'));
     fc.assert(
@@ -223,7 +224,7 @@ describe('JSON of strangers', () => {
     );
   });
 
-  test('is a token that fits into a header, or none', () => {
+  test('is a token that fits a header, or is refused', () => {
     fc.assert(
       fc.property(
         fc.oneof(
@@ -246,7 +247,7 @@ describe('JSON of strangers', () => {
     expect(() => parseToken(Buffer.from('{"token":"a\\r\\nHost: x"}'), 0)).toThrow(/it has no token/);
   });
 
-  test('is the answer of a credential helper, or none', () => {
+  test('is the answer of a credential helper, or is refused', () => {
     fc.assert(
       fc.property(
         fc.oneof(
@@ -265,7 +266,7 @@ describe('JSON of strangers', () => {
     expect(parseHelperAnswer('{"Username":"","Secret":""}', 'x')).toBe(null);
   });
 
-  test('is the error of a registry on one line that can be shown, or nothing', () => {
+  test('is the error of a registry, on one line without control characters', () => {
     fc.assert(
       fc.property(
         fc.oneof(
@@ -281,7 +282,7 @@ describe('JSON of strangers', () => {
     expect(parseRefusal('{"errors":[{"code":"DENIED"}]}')).toBe('DENIED');
   });
 
-  test('is the settings of registries, or none', () => {
+  test('is the settings of registries, or is refused', () => {
     fc.assert(
       fc.property(
         fc.oneof(
@@ -298,10 +299,10 @@ describe('JSON of strangers', () => {
     );
   });
 
-  test('is a manifest or index, or none, whatever its blobs are', async () => {
+  test('is a manifest or index, or is refused, with any blobs', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(json, { minLength: 1, maxLength: 4 }), types, async (values, mediaType) => {
-        // Digests in the JSON stand for the blobs that there are.
+        // Digests in the JSON that match no blob lead to the first one.
         const blobs = values.map((value) => Buffer.from(JSON.stringify(value)));
         const known = new Map(blobs.map((bytes) => [sha256(bytes), bytes]));
         const first = { mediaType, digest: sha256(blobs[0]!), size: blobs[0]!.length, annotations: {}, platform: null };
@@ -315,7 +316,7 @@ describe('JSON of strangers', () => {
     );
   });
 
-  test('is a descriptor, or none', () => {
+  test('is a descriptor, or is refused', () => {
     fc.assert(
       fc.property(json, (value) => {
         const descriptor = readOrRefuse(() => parseDescriptor(value));
@@ -338,11 +339,11 @@ describe('a platform', () => {
     ['windows/amd64', 'windows/amd64'],
     ['linux/__proto__', 'linux/__proto__'],
     ['linux/constructor', 'linux/constructor'],
-  ])('is read: %s', (text, expected) => {
+  ])('is parsed: %s', (text, expected) => {
     expect(formatPlatform(parsePlatform(text))).toBe(expected);
   });
 
-  test('is read or refused, and reads the same when it is written again', () => {
+  test('is refused, or stays the same when formatted and parsed again', () => {
     fc.assert(
       fc.property(fc.oneof(fc.string(), fc.stringMatching(/^[a-z0-9]{1,6}(\/[a-z0-9]{1,6}){0,3}$/)), (text) => {
         const platform = readOrRefuse(() => parsePlatform(text));
@@ -351,7 +352,7 @@ describe('a platform', () => {
     );
   });
 
-  test('suits what is for it, best what is for just it, and nothing else', () => {
+  test('suits its own variant best, lower variants less, and no other platform', () => {
     const machine = parsePlatform('linux/amd64/v3');
     const rank = (text: string) => suitability(parsePlatform(text), machine);
     expect(rank('linux/amd64/v3')).toBeGreaterThan(rank('linux/amd64/v2'));
@@ -362,7 +363,7 @@ describe('a platform', () => {
   });
 });
 
-test('what is shown of a stranger is one line, whatever it was', () => {
+test('untrusted text becomes one bounded line without control characters', () => {
   fc.assert(
     fc.property(fc.oneof(fc.anything(), fc.string({ unit: 'binary' })), (value) => {
       expect(oneLine(value)).toMatch(/^[^\p{Cc}]{0,203}$/u);

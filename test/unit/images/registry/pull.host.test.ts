@@ -1,3 +1,5 @@
+// Proves that a pulled image equals the pushed one, that layers in the store are not downloaded,
+// and that damage is detected.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -35,7 +37,7 @@ afterAll(async () => {
 });
 
 describe('an image in a registry', () => {
-  test('becomes the image that its layout becomes', async () => {
+  test('gives the same image as its layout', async () => {
     const scene = newScene(work);
     const pulled = await scene.pull(`${registry.host}/app:1`);
     expect(pulled).toEqual({
@@ -69,14 +71,14 @@ describe('an image in a registry', () => {
     checkedDisk((await storeOf(scene).resolve(imageId)).disk, join(work, 'disk'));
   });
 
-  test('may be in the format of Docker', async () => {
+  test("may be in Docker's format", async () => {
     await skopeo(`oci:${layout}`, `docker://${registry.host}/docker:1`, '--dest-tls-verify=false', '--format=v2s2');
     const scene = newScene(work);
     const { digest } = await scene.pull(`${registry.host}/docker:1`);
     checkedDisk((await storeOf(scene).resolve(digest)).disk, join(work, 'disk'));
   });
 
-  test('is not fetched again while its name stands for it', async () => {
+  test('is not downloaded again while its name refers to it', async () => {
     const scene = newScene(work);
     await scene.pull(`${registry.host}/app:1`);
     const before = scene.contents();
@@ -86,7 +88,7 @@ describe('an image in a registry', () => {
     expect(scene.contents()).toEqual(before);
   });
 
-  test('that is there under another name only gets one more', async () => {
+  test('that is in the store under another name only gets a second name', async () => {
     const scene = newScene(work);
     await scene.pull(`${registry.host}/app:1`);
     await push(layout, `${registry.host}/other:2`);
@@ -97,7 +99,7 @@ describe('an image in a registry', () => {
     expect(names.sort()).toEqual([`${registry.host}/app:1`, `${registry.host}/other:2`].sort());
   });
 
-  test('leaves out the layers that are there', async () => {
+  test('is pulled without the layers that are in the store', async () => {
     const own = join(work, 'layout-more');
     const more = writeLayout(own, [...someLayers(), someLayers(7)[1]!]);
     await push(own, `${registry.host}/app:more`);
@@ -112,7 +114,7 @@ describe('an image in a registry', () => {
     expect(layersIn('layer')).toEqual(more.layerDigests.slice(3));
   });
 
-  test('may be named by its digest, and then is found by it', async () => {
+  test('can be pulled by its digest, and then resolved by it', async () => {
     const scene = newScene(work);
     const name = `${registry.host}/app@${written.manifestDigest}`;
     expect(await scene.pull(`${registry.host}/app:9@${written.manifestDigest}`)).toMatchObject({ name, changed: true });
@@ -130,14 +132,14 @@ describe('an image in a registry', () => {
     [`app:nosuch`, failure('unknown-image', /^No such image: .* has no .*app:nosuch$/)],
     [`nosuch:1`, failure('unknown-image', /nosuch:1/)],
     [`app@sha256:${'0'.repeat(64)}`, failure('unknown-image', /app@sha256:0000/)],
-  ])('that is not there is no image: %s', async (name, expected) => {
+  ])('that does not exist is an unknown image: %s', async (name, expected) => {
     const scene = newScene(work);
     await expect(scene.pull(`${registry.host}/${name}`)).rejects.toEqual(expected);
     expectNothing(scene);
   });
 });
 
-describe('an image for several machines', () => {
+describe('an image with several variants', () => {
   const ids: Record<string, string> = {};
   let indexDigest: string;
 
@@ -164,13 +166,13 @@ describe('an image for several machines', () => {
     expect((await fetch(url, { method: 'PUT', headers, body: text })).status).toBe(201);
   });
 
-  test('gives the one for this machine', async () => {
+  test('gives the variant for this machine', async () => {
     const scene = newScene(work);
     const pulled = await scene.pull(`${registry.host}/multi:1`);
     expect(pulled).toMatchObject({ digest: ids['amd64 undefined'], manifest: indexDigest });
   });
 
-  test('gives the one that is asked for', async () => {
+  test('gives the variant for the requested platform', async () => {
     const scene = newScene(work);
     const { digest } = await scene.pull(`${registry.host}/multi:1`, { platform: 'linux/amd64/v3' });
     expect(digest).toBe(ids['amd64 v3']);
@@ -179,7 +181,7 @@ describe('an image for several machines', () => {
     );
   });
 
-  test('may be stored for another machine, and does not run here', async () => {
+  test('can be stored for another machine, but does not run here', async () => {
     const scene = newScene(work);
     const { digest } = await scene.pull(`${registry.host}/multi:1`, { platform: 'arm64' });
     expect(digest).toBe(ids['arm64 v8']);
@@ -188,7 +190,7 @@ describe('an image for several machines', () => {
     );
   });
 
-  test('is refused where none suits', async () => {
+  test('is refused if no variant suits', async () => {
     const scene = newScene(work);
     await expect(scene.pull(`${registry.host}/multi:1`, { platform: 'linux/s390x' })).rejects.toEqual(
       failure('unsupported', /no variant for linux\/s390x/),
@@ -206,7 +208,7 @@ describe('an image for several machines', () => {
   });
 });
 
-describe('a registry whose files are damaged', () => {
+describe('a registry with damaged files', () => {
   const damages: [string, (file: string) => void, object][] = [
     ['changed', (file) => change(file), failure('corrupt', /layer sha256:.* is damaged|gzip data/)],
     ['cut short', (file) => truncateSync(file, 1000), failure('corrupt', /1000 bytes instead of/)],
@@ -216,7 +218,7 @@ describe('a registry whose files are damaged', () => {
       failure('corrupt', /bytes instead of/),
     ],
     ['empty', (file) => truncateSync(file, 0), failure('corrupt', /instead of/)],
-    ['gone', (file) => rmSync(file), failure('corrupt', /lacks a layer/)],
+    ['missing', (file) => rmSync(file), failure('corrupt', /lacks a layer/)],
   ];
 
   function change(file: string): void {
@@ -253,7 +255,7 @@ describe('a registry whose files are damaged', () => {
 });
 
 describe('the store', () => {
-  test('pulls what it lacks, when it is asked to', async () => {
+  test('pulls an image that it lacks if `pull` is `missing`', async () => {
     const scene = newScene(work);
     const store = storeOf(scene);
     const name = `${registry.host}/app:1`;
@@ -266,7 +268,7 @@ describe('the store', () => {
     expect(missing).toEqual([name]);
   });
 
-  test('asks the registry always, when it is asked to', async () => {
+  test('pulls every time if `pull` is `always`', async () => {
     const scene = newScene(work);
     const store = storeOf(scene);
     const name = `${registry.host}/moving:1`;

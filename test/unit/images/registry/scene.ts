@@ -1,4 +1,5 @@
-// What the tests of pulling have in common: layouts pushed to a registry, a store of its own, and a look at what is in it.
+// Shared by the tests of pulling: pushes layouts to a registry, and makes stores whose contents can
+// be listed.
 
 import { execFile } from 'node:child_process';
 import { lstatSync, mkdtempSync, readdirSync, readFileSync } from 'node:fs';
@@ -14,7 +15,7 @@ import type { Pulled } from '../../../../images/types.js';
 import { Random } from '../../../fixtures/random.js';
 import { tar } from '../../../fixtures/tar-writer.js';
 
-/** Three layers: one of some hundred kB that does not compress, and two small ones. */
+/** Three layers: one of 400 kB that does not compress, and two small ones. */
 export function someLayers(seed = 1): Buffer[] {
   return [
     tar([{ path: 'bin' }, { path: 'large', data: new Random(seed).bytes(400_000) }]),
@@ -28,20 +29,21 @@ export async function skopeo(from: string, to: string, ...options: string[]): Pr
   await promisify(execFile)('skopeo', ['copy', '--quiet', ...options, from, to], { timeout: 30_000 });
 }
 
-/** Pushes a layout's image to a registry that speaks plain HTTP. */
+/** Pushes a layout's image to a registry over plain HTTP. */
 export function push(layout: string, name: string, ...options: string[]): Promise<void> {
   return skopeo(`oci:${layout}`, `docker://${name}`, '--dest-tls-verify=false', ...options);
 }
 
+/** A store of its own. */
 export interface Scene {
   home: string;
-  /** Pulls into the scene's store; waits after failures are of a few milliseconds. */
+  /** Pulls into the store. The first wait after a failure is 5 ms. */
   pull(name: string, options?: { platform?: string; settings?: object }): Promise<Pulled>;
-  /** What was told while pulling. */
+  /** The progress reported by `pull`. */
   progress: Progress[];
-  /** Everything in the store, contents and all; what is being made is none of it. */
+  /** Path and contents of each file in the store, except in its tmp/. */
   contents(): string[];
-  /** What lies in the store's tmp/. */
+  /** The names in the store's tmp/. */
   leftovers(): string[];
 }
 
@@ -69,7 +71,7 @@ export function storeOf({ home }: Scene) {
   return openStore(home);
 }
 
-/** A store of which nothing has become. */
+/** Expects that the store is empty. */
 export function expectNothing(scene: Scene): void {
   expect([scene.contents(), scene.leftovers()]).toEqual([[], []]);
 }
