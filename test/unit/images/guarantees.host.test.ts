@@ -1,3 +1,5 @@
+// Proves what the store guarantees: lost and damaged files are rebuilt, images in use stay, and a
+// full or read-only disk gives one clear error.
 import { execFileSync, spawnSync } from 'node:child_process';
 import {
   existsSync,
@@ -46,19 +48,19 @@ afterAll(() => {
 const ls = (folder: string): string[] =>
   existsSync(join(home, STORE, folder)) ? readdirSync(join(home, STORE, folder)) : [];
 
-/** Every file of the store, with what would change if it were written. */
+/** Every file of the store, with the inode number, size and times that a write would change. */
 function fingerprint(): string {
   return execFileSync('find', [home, '-printf', '%p %i %s %T@ %C@\n'], { encoding: 'utf8' });
 }
 
-/** Writes a layout whose image is called `name:1`. */
+/** Writes a layout whose image is tagged `name:1`. */
 function layout(name: string, layers: TarMember[][], folder = place): string {
   const directory = join(folder, name);
   writeLayout(directory, layers.map(tar), { tag: `${name}:1` });
   return directory;
 }
 
-describe('what is derived from layers', () => {
+describe("an image's disk", () => {
   const lose = {
     'a lost disk': (disk: string) => rmSync(disk),
     'a disk cut short': (disk: string) => truncateSync(disk, 4096),
@@ -74,7 +76,7 @@ describe('what is derived from layers', () => {
     },
   };
 
-  test.each(Object.entries(lose))('is made anew: %s', async (_, damage) => {
+  test.each(Object.entries(lose))('is rebuilt after damage: %s', async (_, damage) => {
     const files = Array.from({ length: 200 }, (_, i) => ({ path: `file-${i}`, data: `${i}` }));
     await store.load(layout('image', [files, [{ path: '.wh.file-7' }]]));
     const before = await store.resolve('image:1');
@@ -90,7 +92,7 @@ describe('what is derived from layers', () => {
     expect(ls('tmp')).toEqual([]);
   });
 
-  test('is made by one of several that find it lost, or by all', async () => {
+  test('can be rebuilt by several processes at once', async () => {
     await store.load(layout('image', [[{ path: 'a', data: 'a' }]]));
     const { disk } = await store.resolve('image:1');
     rmSync(disk[0]!.path);
@@ -101,7 +103,7 @@ describe('what is derived from layers', () => {
 });
 
 describe('a damaged layer', () => {
-  test.each(['data', 'index', 'framing'])('is replaced when its image is loaded again: its %s', async (file) => {
+  test.each(['data', 'index', 'framing'])('is replaced when its image is loaded again: the %s', async (file) => {
     const directory = layout('image', [[{ path: 'a', data: 'contents' }]]);
     await store.load(directory);
     const { disk } = await store.resolve('image:1');
@@ -115,7 +117,7 @@ describe('a damaged layer', () => {
 });
 
 describe('the next command that writes', () => {
-  test('sweeps layers without an image, and what dead processes were making', async () => {
+  test('removes layers without an image and the temporary files of dead processes', async () => {
     await store.load(layout('image', [[{ path: 'a', data: 'a' }]]));
     const layer = ls('layers')[0];
     execFileSync('cp', ['-r', join(home, STORE, 'layers', layer!), join(home, STORE, 'layers', '0'.repeat(64))]);
@@ -125,8 +127,8 @@ describe('the next command that writes', () => {
   });
 });
 
-describe('an image that is needed', () => {
-  test('stays as long as a machine has its disk', async () => {
+describe('an image in use', () => {
+  test('stays while a machine has its disk open', async () => {
     await store.load(layout('image', [[{ path: 'a', data: 'a' }]]));
     const { digest, disk } = await store.resolve('image:1');
     await store.tag('image:1', 'second');
@@ -147,7 +149,7 @@ describe('an image that is needed', () => {
     expect((await store.prune()).deleted).toContain(digest);
   });
 
-  test('stays as long as a holder is named, whoever runs', async () => {
+  test('stays while a holder holds it, even without a machine', async () => {
     await store.load(layout('image', [[{ path: 'a', data: 'a' }]]));
     const digest = await store.hold('0123456789abcdef', 'image:1');
     await expect(store.remove('image:1')).rejects.toEqual(failure('in-use', /used by container 0123456789ab$/));
@@ -163,7 +165,7 @@ describe('an image that is needed', () => {
 describe('names by digest', () => {
   const digest = `sha256:${'ab'.repeat(32)}`;
 
-  test('go with the last tag of their repository, and are no hindrance', async () => {
+  test('do not count as tags, and go with the last tag of their repository', async () => {
     await store.load(layout('image', [[{ path: 'a', data: 'a' }]]));
     const { digest: id } = await store.resolve('image:1');
     const beside = join(home, STORE, 'names', 'docker.io+library+image', digest);
@@ -179,7 +181,7 @@ describe('names by digest', () => {
 });
 
 describe('pruning', () => {
-  test('takes what has no name, or all but what is to stay', async () => {
+  test('removes images without a name, or all but those to keep', async () => {
     const base: TarMember[] = [{ path: 'base', data: Buffer.alloc(50_000, 1) }];
     for (const name of ['one', 'two', 'three']) await store.load(layout(name, [base, [{ path: name, data: name }]]));
     const [one, two, three] = await Promise.all(['one:1', 'two:1', 'three:1'].map((name) => store.resolve(name)));
@@ -195,7 +197,7 @@ describe('pruning', () => {
     checkedDisk((await store.resolve('three:1')).disk, join(place, 'disk'));
   });
 
-  test('takes the folder of a repository that a killed process left without a tag', async () => {
+  test('removes the folder of a repository that a killed process left without a tag', async () => {
     await store.load(layout('one', [[{ path: 'one', data: 'one' }]]));
     const names = ls('names');
     mkdirSync(join(home, STORE, 'names/127.0.0.1:5000+two'));
@@ -205,7 +207,7 @@ describe('pruning', () => {
 });
 
 describe('a full disk', () => {
-  test('is told in one line, leaves nothing, and can be made room on', async () => {
+  test('gives one clear error, keeps nothing of the new image, and allows removals', async () => {
     mkdirSync(home);
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=2m', 'tmpfs', home]);
     try {
@@ -217,7 +219,7 @@ describe('a full disk', () => {
       await expect(store.load(large)).rejects.toEqual(failure('no-space', message));
       expect([ls('tmp'), ls('images').length, ls('layers').length]).toEqual([[], 1, 1]);
       expect(fingerprint().split('\n').length).toBe(before.split('\n').length);
-      // Not one block is free.
+      // Fill the last free block.
       spawnSync('dd', ['if=/dev/zero', `of=${join(home, 'filler')}`, 'bs=4096', 'status=none']);
       await expect(store.tag('small:1', 'small:2')).rejects.toEqual(failure('no-space'));
       checkedDisk((await store.resolve('small:1')).disk, join(place, 'disk'));
@@ -231,7 +233,7 @@ describe('a full disk', () => {
 });
 
 describe('a read-only store', () => {
-  test('resolves and lists images, and says in one line that it cannot be written', async () => {
+  test('resolves and lists images, and refuses writes with one clear error', async () => {
     const directory = layout('image', [[{ path: 'a', data: 'a' }]]);
     await store.load(directory);
     const other = layout('other', [[{ path: 'b', data: 'b' }]]);

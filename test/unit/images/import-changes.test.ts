@@ -39,7 +39,7 @@ describe('a change', () => {
   });
 
   test.each(['', 'CMD', 'RUN ls', 'FROM x', 'CMD ["a"', 'CMD [1]', 'ENV =1', 'ENV A="', 'EXPOSE http'])(
-    'is refused when it is none: %j',
+    'is refused if it is invalid: %j',
     (change) => {
       expect(() => applyChanges(config(), [change])).toThrow(failure('bad-change') as Error);
     },

@@ -1,3 +1,5 @@
+// Proves that an imported root file system becomes an image with the expected files and config, and
+// that an invalid one is refused and leaves nothing in the store.
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -47,7 +49,7 @@ describe('an imported root file system', () => {
     ['gzip', (bytes: Buffer) => gzipSync(bytes)],
     ['zstd', (bytes: Buffer) => execFileSync('zstd', ['-cq'], { input: bytes })],
     ['xz', (bytes: Buffer) => execFileSync('xz', ['-cq'], { input: bytes })],
-  ])('is the same layer however it is compressed: %s', async (_, compress) => {
+  ])('gives the same layer from a file and from a stream: %s', async (_, compress) => {
     const file = join(place, 'root.tar');
     writeFileSync(file, compress(archive));
     await store.import(file, 'file');
@@ -57,7 +59,7 @@ describe('an imported root file system', () => {
     expect(dumpDisk(file1.disk, place, program)).toHaveLength(2);
   });
 
-  test('has the config of docker import, and the changes asked for', async () => {
+  test('has the config of docker import, with the requested changes', async () => {
     const before = new Date().toISOString();
     await store.import(pieces(archive), 'plain');
     const plain = await store.resolve('plain');
@@ -76,7 +78,7 @@ describe('an imported root file system', () => {
     });
   });
 
-  test('stays inside its root, whatever its names are', async () => {
+  test('stays inside its root with any names', async () => {
     const outside = join(place, 'outside');
     const climbing: TarMember[] = [
       { path: '../../../../outside1', data: '1' },
@@ -95,7 +97,7 @@ describe('an imported root file system', () => {
     );
   });
 
-  test('makes the parents that it lacks', async () => {
+  test('gets the parents that it lacks', async () => {
     await store.import(pieces(tar([{ path: 'a/b/c', data: 'x' }])), 'sparse');
     const lines = dumpDisk((await store.resolve('sparse')).disk, place, program);
     expect(lines.slice(1, 3)).toEqual(['/a 040755 0:0 0.000000000', '/a/b 040755 0:0 0.000000000']);
@@ -111,7 +113,7 @@ describe('an imported root file system', () => {
     ['a hard link to nothing', tar([{ path: 'a', type: '1', link: 'b' }]), failure('corrupt', /hard link to b/)],
     ['a hard link to itself', tar([{ path: 'a' }, { path: 'a', type: '1', link: 'a' }]), failure('corrupt')],
     ['a hard link to a directory', tar([{ path: 'a', type: '1', link: '/' }]), failure('corrupt')],
-    ['a file for a parent', tar([{ path: 'a' }, { path: 'a/b' }]), failure('corrupt', /parent is not a directory/)],
+    ['a parent that is a file', tar([{ path: 'a' }, { path: 'a/b' }]), failure('corrupt', /parent is not a directory/)],
     ['a root that is a file', tar([{ path: './' }]), failure('corrupt', /root/)],
     ['a loop', tar([{ path: 'a', type: '2', link: 'a' }, { path: 'a/b' }]), failure('corrupt', /symbolic links/)],
     ['a whiteout of nothing', tar([{ path: 'a/.wh.' }]), failure('corrupt', /whiteout/)],
@@ -119,7 +121,7 @@ describe('an imported root file system', () => {
     ['a link to nowhere', tar([{ path: 'a', type: '2', link: '' }]), failure('corrupt', /target/)],
     ['a device out of range', tar([{ path: 'a', type: '3', device: [4096, 0] }]), failure('corrupt', /4096:0/)],
     [
-      'links that lead through long paths again and again',
+      'links that lead through too many path components',
       tar([
         { path: 'l0', type: '2', link: './'.repeat(2000) },
         ...Array.from({ length: 250 }, (_, i) => ({
@@ -132,12 +134,12 @@ describe('an imported root file system', () => {
       ]),
       failure('corrupt', /symbolic links/),
     ],
-  ])('is refused, and nothing of it stays: %s', async (_, bytes, expected) => {
+  ])('is refused and leaves nothing behind: %s', async (_, bytes, expected) => {
     await expect(store.import(pieces(bytes, 1 << 20), 'bad')).rejects.toEqual(expected);
     expect(stored(home)).toEqual([]);
   });
 
-  test('needs a program that is not there, and says which', async () => {
+  test('names the program that is missing to decompress it', async () => {
     const path = process.env.PATH;
     const bytes = execFileSync('zstd', ['-cq'], { input: archive });
     process.env.PATH = place;
@@ -148,7 +150,7 @@ describe('an imported root file system', () => {
     }
   });
 
-  test('does not fit on a full disk, and leaves it as it was', async () => {
+  test('that does not fit on the disk leaves nothing behind', async () => {
     const mount = join(place, 'home');
     execFileSync('mkdir', [mount]);
     execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', mount]);

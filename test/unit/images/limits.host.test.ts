@@ -30,7 +30,7 @@ afterAll(() => {
   rmSync(work, { recursive: true, force: true });
 });
 
-/** What the error of an exceeded limit looks like: it names the limit. */
+/** Matches the error of an exceeded limit, which names the limit. */
 function exceeded(limit: number): object {
   return expect.objectContaining({
     name: 'ImageError',
@@ -40,9 +40,9 @@ function exceeded(limit: number): object {
 }
 
 describe('a layer', () => {
-  test.each(['zstd', 'xz'])('of which %s data become too many bytes is refused, in little memory', async (program) => {
+  test.each(['zstd', 'xz'])('whose %s data expand too far is refused, in little memory', async (program) => {
     const compress = (input: Buffer): Buffer => execFileSync(program, ['-c', '-9'], { input, maxBuffer: 1 << 30 });
-    // What begins a file of 4 GiB is followed by zeros. Compressed data may stand one behind the other.
+    // The header of a file of 4 GiB, followed by zeros. Compressed data may be concatenated.
     const zeros = compress(Buffer.alloc(64 * MIB));
     const file = join(place, 'bomb');
     writeFileSync(file, compress(tarMember({ path: 'zeros', size: 2 ** 32, data: '' })));
@@ -55,7 +55,7 @@ describe('a layer', () => {
 });
 
 describe('an archive', () => {
-  test('that becomes too many bytes is refused before it fills the disk', async () => {
+  test('whose data expand too far is refused before it fills the disk', async () => {
     mkdirSync(home);
     const file = join(place, 'archive.tar.zst');
     const zeros = execFileSync('zstd', ['-c'], { input: Buffer.alloc(64 * MIB) });

@@ -1,3 +1,5 @@
+// Proves that an image beyond any limit of images/limits.ts is refused with the limit in the
+// message, and leaves nothing in the store.
 import { execFileSync } from 'node:child_process';
 import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { open } from 'node:fs/promises';
@@ -35,7 +37,7 @@ afterAll(() => {
   rmSync(work, { recursive: true, force: true });
 });
 
-/** What the error of an exceeded limit looks like: it names the limit. */
+/** Matches the error of an exceeded limit, which names the limit. */
 function exceeded(limit: number): object {
   return expect.objectContaining({
     name: 'ImageError',
@@ -44,7 +46,7 @@ function exceeded(limit: number): object {
   });
 }
 
-/** Members, as often as they are asked for, in pieces of about a mebibyte. */
+/** Yields the members `times` times, in chunks of about 1 MiB, and then the end mark. */
 async function* endless(members: TarMember[], times: number): AsyncGenerator<Buffer> {
   const once = Buffer.concat(members.map(tarMember));
   const perPiece = Math.max(1, Math.floor(MIB / once.length));
@@ -82,14 +84,14 @@ const LAYERS: [string, number, () => AsyncIterable<Buffer>][] = [
   ['bytes of a whiteout', limits.MAX_NAME_BYTES, () => once(tar([{ path: `.wh.${'x'.repeat(256)}` }]))],
   ['bytes of a path', limits.MAX_PATH_BYTES, () => once(tar([{ path: 'x/'.repeat(2049) }]))],
   ['bytes of a hard link', limits.MAX_PATH_BYTES, () => once(tar([{ path: 'a', type: '1', link: 'x/'.repeat(2049) }]))],
-  ['directories inside one another', limits.MAX_DEPTH, () => once(tar([{ path: `${'d/'.repeat(1025)}f` }]))],
+  ['nested directories', limits.MAX_DEPTH, () => once(tar([{ path: `${'d/'.repeat(1025)}f` }]))],
   [
-    'directories inside one another, by symbolic links',
+    'nested directories through symbolic links',
     limits.MAX_DEPTH,
     () => once(tar([{ path: 'l', type: '2', link: 'd/'.repeat(1000) }, { path: `l/${'e/'.repeat(100)}f` }])),
   ],
   [
-    'bytes of a name, by symbolic links',
+    'bytes of a name through symbolic links',
     limits.MAX_NAME_BYTES,
     () => once(tar([{ path: 'l', type: '2', link: 'd'.repeat(256) }, { path: 'l/f' }])),
   ],
@@ -104,12 +106,12 @@ const LAYERS: [string, number, () => AsyncIterable<Buffer>][] = [
     () => once(tar([{ path: 'x'.repeat(MIB), format: 'gnu' }])),
   ],
   [
-    'bytes of one extended header after the other',
+    'bytes of consecutive extended headers',
     limits.MAX_EXTENDED_HEADER_BYTES,
     () => endless([{ path: 'L', type: 'L', data: 'x' }], 2000),
   ],
   [
-    'bytes of a header that is only announced',
+    'bytes in the size field of an extended header',
     limits.MAX_EXTENDED_HEADER_BYTES,
     () => once(tar([{ path: 'x', type: 'x', size: 2 ** 33 - 1, data: '' }])),
   ],
@@ -159,21 +161,21 @@ const LAYERS: [string, number, () => AsyncIterable<Buffer>][] = [
 ];
 
 describe('a layer', () => {
-  test.each(LAYERS)('of too many %s is refused, and nothing is kept', async (_, limit, layer) => {
+  test.each(LAYERS)('with too many %s is refused, and nothing is kept', async (_, limit, layer) => {
     await expect(store.import(layer(), 'bomb')).rejects.toEqual(exceeded(limit));
     expect(stored(home)).toEqual([]);
   });
 
-  test('longer than a tar may be is refused', async () => {
+  test('longer than the limit of a tar is refused', async () => {
     const files = await Promise.all(['data', 'framing'].map((name) => open(join(place, name), 'w')));
     const layer = endless([{ path: 'a', data: Buffer.alloc(MIB, 1) }], 100);
     await expect(convertLayer(layer, files[0]!, files[1]!, 10 * MIB)).rejects.toEqual(exceeded(10 * MIB));
     await Promise.all(files.map((file) => file.close()));
   });
 
-  test.each(['gzip'])('of which %s data become too many bytes is refused, in little memory', async (program) => {
+  test.each(['gzip'])('whose %s data expand too far is refused, in little memory', async (program) => {
     const compress = (input: Buffer): Buffer => execFileSync(program, ['-c', '-9'], { input, maxBuffer: 1 << 30 });
-    // What begins a file of 4 GiB is followed by zeros. Compressed data may stand one behind the other.
+    // The header of a file of 4 GiB, followed by zeros. Compressed data may be concatenated.
     const zeros = compress(Buffer.alloc(64 * MIB));
     const file = join(place, 'bomb');
     writeFileSync(file, compress(tarMember({ path: 'zeros', size: 2 ** 32, data: '' })));
@@ -184,7 +186,7 @@ describe('a layer', () => {
     expect(stored(home)).toEqual([]);
   });
 
-  test('may consist of few bytes that become many, within reason', async () => {
+  test('of less than MAX_EXPANSION_BYTES may exceed MAX_EXPANSION_RATIO', async () => {
     const zeros = gzipSync(Buffer.concat([tarMember({ path: 'zeros', data: Buffer.alloc(64 * MIB) })]));
     expect(64 * MIB).toBeGreaterThan(zeros.length * limits.MAX_EXPANSION_RATIO);
     await store.import(once(zeros), 'image');
@@ -211,19 +213,19 @@ describe('an image', () => {
     for (let i = 0; i < count; i++) yield make(i);
   }
 
-  test('of too many entries in all layers is refused', () => {
+  test('with too many entries in all layers is refused', () => {
     const layer = Array.from({ length: 10_000 }, () => node('a'));
     const layers = Array.from({ length: limits.MAX_ENTRIES_PER_IMAGE / layer.length + 1 }, () => layer);
     expect(() => mergeLayers(layers)).toThrow(exceeded(limits.MAX_ENTRIES_PER_IMAGE) as Error);
   });
 
-  test('of too many names is refused, whichever are of parents that no layer mentions', () => {
+  test('with too many names is refused, including parents that no layer mentions', () => {
     const deep = 'd/'.repeat(limits.MAX_DEPTH - 2);
     const layer = many(1000, (i) => node(`${i}/${deep}f`));
     expect(() => mergeLayers([layer])).toThrow(exceeded(limits.MAX_NAMES_PER_IMAGE) as Error);
   });
 
-  test('whose symbolic links lead through long paths again and again is refused', () => {
+  test('whose symbolic links lead through too many path components is refused', () => {
     const links = [
       node('l0', { kind: 'symlink', link: './'.repeat(2000) }),
       ...many(200, (i) => node(`l${i + 1}`, { kind: 'symlink', link: `l${i}/${'./'.repeat(2000)}` })),
@@ -232,20 +234,20 @@ describe('an image', () => {
     expect(() => mergeLayers([links, layer])).toThrow(exceeded(limits.MAX_PATH_STEPS_PER_IMAGE) as Error);
   });
 
-  test('whose indexes would fill the memory is refused', () => {
+  test('with too many bytes of indexes is refused', () => {
     const index = { length: limits.MAX_INDEX_BYTES_PER_IMAGE / 2 };
     checkTotalLength([index, index]);
     expect(() => checkTotalLength([index, index, index])).toThrow(exceeded(limits.MAX_INDEX_BYTES_PER_IMAGE) as Error);
   });
 
-  test('of a disk that EROFS cannot address is refused', async () => {
+  test('whose disk is too large for EROFS is refused', async () => {
     const layers = ['a', 'b'].map((path) => tar([sparse(path, limits.MAX_FILE_BYTES), sparse(`${path}2`, 4096e9)]));
     writeLayout(join(place, 'layout'), [...layers, tar([sparse('c', limits.MAX_FILE_BYTES)])]);
     await expect(store.resolve(`oci:${place}/layout`)).rejects.toEqual(exceeded(limits.MAX_IMAGE_BYTES));
     expect(stored(home)).toEqual([]);
   });
 
-  test('of too many layers is refused', async () => {
+  test('with too many layers is refused', async () => {
     const layer = tar([{ path: 'a' }]);
     const layers = Array.from({ length: limits.MAX_LAYERS + 1 }, () => layer);
     writeLayout(join(place, 'layout'), layers, { compress: plainLayer });
@@ -290,7 +292,7 @@ describe('an archive', () => {
       limits.MAX_JSON_BYTES,
       () => tar([{ path: 'manifest.json', data: Buffer.alloc(limits.MAX_JSON_BYTES + 1, ' ') }]),
     ],
-  ])('of too many %s is refused', async (_, limit, archive) => {
+  ])('with too many %s is refused', async (_, limit, archive) => {
     const file = join(place, 'archive.tar');
     writeFileSync(file, archive());
     await expect(store.resolve(`docker-archive:${file}`)).rejects.toEqual(exceeded(limit));

@@ -1,3 +1,5 @@
+// Proves that a saved archive has the original layers byte for byte, is accepted by other tools,
+// and that damage in the store is detected.
 import { execFileSync } from 'node:child_process';
 import { createWriteStream, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -30,7 +32,10 @@ afterAll(() => {
   rmSync(work, { recursive: true, force: true });
 });
 
-/** Layers of all that a tar can say: sparse files, long names, attributes, whiteouts, what stands behind the end. */
+/**
+ * Layers with every feature of tars: sparse files, long names, attributes, whiteouts, data behind
+ * the end mark.
+ */
 const BASE = tar([
   { path: 'd/', type: '5', mode: 0o755 },
   { path: 'd/file', data: 'contents', mtime: [1_700_000_000, 123_456_789], xattrs: { 'user.a': 'b\0c' } },
@@ -49,7 +54,7 @@ const TOP = Buffer.concat([
   Buffer.from('behind the end'),
 ]);
 
-/** Saves images and gives the archive's path. */
+/** Saves images. Returns the archive's path. */
 async function save(...references: string[]): Promise<string> {
   const file = join(mkdtempSync(join(place, 'saved-')), 'archive.tar');
   await store.save(references, createWriteStream(file));
@@ -63,7 +68,7 @@ async function load(name: string, layers: Buffer[], config = {}): Promise<{ imag
   return written;
 }
 
-/** An archive's files by name, as tar(1) finds them. */
+/** Unpacks an archive with tar(1). Returns the directory. */
 function unpacked(archive: string): string {
   const directory = `${archive}.d`;
   mkdirSync(directory);
@@ -74,7 +79,7 @@ function unpacked(archive: string): string {
 const tool = (name: string, ...args: string[]): string => execFileSync(name, args, { encoding: 'utf8', stdio: 'pipe' });
 
 describe('a saved image', () => {
-  test('has the layers it came with, byte for byte, though the store keeps no blobs', async () => {
+  test('has the original layers byte for byte, though the store keeps no blobs', async () => {
     const { imageId, diffIds } = await load('image', [BASE, TOP]);
     const directory = unpacked(await save('image:1'));
     const blobs = join(directory, 'blobs/sha256');
@@ -84,7 +89,7 @@ describe('a saved image', () => {
     expect(readdirSync(blobs)).toContain(imageId.slice(7));
   });
 
-  test('comes back as the same image with the same layers and disk', async () => {
+  test('loads as the same image with the same layers and disk', async () => {
     const { imageId } = await load('image', [BASE, TOP], { Cmd: ['/x'] });
     const before = await store.inspect('image:1');
     const archive = await save('image:1');
@@ -102,7 +107,7 @@ describe('a saved image', () => {
     expect(readFileSync(await save('image:1')).equals(readFileSync(archive))).toBe(true);
   });
 
-  test('is taken by skopeo, as an OCI archive and as a docker archive', async () => {
+  test('is accepted by skopeo as an OCI archive and as a docker archive', async () => {
     const { imageId, diffIds } = await load('image', [BASE, TOP]);
     const archive = await save('image:1');
     for (const source of [`oci-archive:${archive}:1`, `docker-archive:${archive}:image:1`]) {
@@ -114,7 +119,7 @@ describe('a saved image', () => {
     }
   });
 
-  test('is taken by umoci once it is unpacked', async () => {
+  test('is accepted by umoci once the archive is unpacked', async () => {
     await load('image', [BASE, TOP]);
     const directory = unpacked(await save('image:1'));
     tool('umoci', 'unpack', '--image', `${directory}:1`, join(place, 'bundle'));
@@ -122,7 +127,7 @@ describe('a saved image', () => {
     expect(readdirSync(join(place, 'bundle/rootfs/d'))).not.toContain('file');
   });
 
-  test('is saved with others, layers that they share once, and names that are asked for', async () => {
+  test('shares layers with other images of the archive, and has only the requested names', async () => {
     const one = await load('one', [BASE, tar([{ path: 'one' }])]);
     const two = await load('two', [BASE, tar([{ path: 'two' }])]);
     await store.tag('one:1', 'example.org/uno');
@@ -139,7 +144,7 @@ describe('a saved image', () => {
     ]);
   });
 
-  test('comes from an imported tar and from a docker archive of other tools alike', async () => {
+  test('may come from an imported tar, and loads from the docker archive of another tool', async () => {
     await store.import(pieces(BASE), 'imported');
     const archive = await save('imported');
     const other = join(place, 'skopeo.tar');
@@ -157,7 +162,7 @@ async function* pieces(bytes: Buffer): AsyncGenerator<Buffer> {
   for (let at = 0; at < bytes.length; at += 10_007) yield bytes.subarray(at, at + 10_007);
 }
 
-test('an archive with a name that is none is refused before anything of it is stored', async () => {
+test('an archive with an invalid name is refused before any of it is stored', async () => {
   const config = JSON.stringify({ rootfs: { type: 'layers', diff_ids: [] } });
   const items = ['fine:1', 'Not/Fine'].map((name) => ({ Config: 'config', RepoTags: [name], Layers: [] }));
   const archive = tar([
@@ -170,7 +175,7 @@ test('an archive with a name that is none is refused before anything of it is st
 });
 
 describe('saving', () => {
-  test('gives back any tar, however it arrives', { timeout: 300_000 }, async () => {
+  test('reproduces any tar, in chunks of any size', { timeout: 300_000 }, async () => {
     const member = fc.record({
       path: fc.constantFrom('a', 'b/c', 'b/d', 'x'.repeat(150)),
       size: fc.constantFrom(0, 1, 511, 512, 513, 5000, 40_000, 300_000),
@@ -203,7 +208,7 @@ describe('saving', () => {
     );
   });
 
-  test('notices contents that have changed since they were stored', async () => {
+  test('detects contents that have changed since they were stored', async () => {
     const { diffIds } = await load('image', [BASE]);
     const data = join(place, 'home', STORE, 'layers', diffIds[0]!.slice(7), 'data');
     const bytes = readFileSync(data);
@@ -212,7 +217,7 @@ describe('saving', () => {
     await expect(save('image:1')).rejects.toEqual(failure('corrupt', /stored layer .* is damaged/));
   });
 
-  test('notices any damage to what is kept of the tar, in one line', async () => {
+  test('detects damage to the stored framing of the tar', async () => {
     const { diffIds } = await load('image', [BASE]);
     const framing = join(place, 'home', STORE, 'layers', diffIds[0]!.slice(7), 'framing');
     const whole = readFileSync(framing);
@@ -224,7 +229,7 @@ describe('saving', () => {
       for (let n = random.below(3); n >= 0; n--) bytes[random.below(bytes.length)]! ^= 1 + random.below(255);
       writeFileSync(framing, random.chance(0.2) ? bytes.subarray(0, 1 + random.below(bytes.length - 1)) : bytes);
       try {
-        // Some bits of a deflate stream mean nothing.
+        // Some bits of a deflate stream have no meaning.
         expect(readFileSync(await save('image:1')).equals(archive)).toBe(true);
       } catch (error) {
         expect(error).toEqual(failure('corrupt'));
@@ -234,7 +239,7 @@ describe('saving', () => {
     expect(noticed).toBeGreaterThan(40);
   });
 
-  test('fails as its output fails', async () => {
+  test('fails with the error of its output', async () => {
     await load('image', [BASE]);
     const output = new Writable({ write: (_chunk, _encoding, done) => done(new Error('no more')) });
     await expect(store.save(['image:1'], output)).rejects.toEqual(failure('io', 'cannot save image:1: no more'));

@@ -1,3 +1,5 @@
+// Proves that images are read from OCI layouts and archives in every supported form, and that
+// damaged ones are refused and leave nothing in the store.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -45,13 +47,13 @@ afterAll(() => {
 // biome-ignore lint/suspicious/noExplicitAny: these tests take JSON apart to damage it
 type AnyJson = any;
 
-/** Changes index.json, or any JSON blob, giving it a new digest. */
+/** Changes a JSON file of the layout in place. */
 function edit(file: string, change: (json: AnyJson) => unknown): void {
   const path = join(layout, file);
   writeFileSync(path, JSON.stringify(change(JSON.parse(readFileSync(path, 'utf8')))));
 }
 
-/** Changes the manifest and lets index.json name the new one. */
+/** Writes a changed manifest under its new digest, and refers index.json to it. */
 function editManifest(written: WrittenLayout, change: (json: AnyJson) => unknown): void {
   const old = readFileSync(join(layout, 'blobs/sha256', written.manifestDigest.slice(7)), 'utf8');
   const manifest = JSON.stringify(change(JSON.parse(old)));
@@ -72,7 +74,7 @@ describe('an OCI layout', () => {
     ],
     ['xz', (bytes: Buffer) => ({ bytes: execFileSync('xz', ['-cq'], { input: bytes }), mediaType: LAYER_TYPE })],
     [
-      'gzip of several members and with zeros behind it',
+      'gzip of several members followed by zeros',
       (bytes: Buffer) => ({
         bytes: Buffer.concat([gzipSync(bytes.subarray(0, 700)), gzipSync(bytes.subarray(700)), Buffer.alloc(100)]),
         mediaType: `${LAYER_TYPE}+gzip`,
@@ -88,7 +90,7 @@ describe('an OCI layout', () => {
     expect((await store.resolve(written.imageId)).disk).toEqual(image.disk);
   });
 
-  test('says how far it is', async () => {
+  test('reports its progress', async () => {
     const { layerDigests } = writeLayout(layout, LAYERS);
     const seen = new Map<string, number>();
     await store.resolve(`oci:${layout}`, {
@@ -99,7 +101,7 @@ describe('an OCI layout', () => {
     expect([...seen.keys()].sort()).toEqual(layerDigests.toSorted());
   });
 
-  test('is asked for one of its tags', async () => {
+  test('with several images needs a tag', async () => {
     writeLayout(layout, LAYERS, { tag: 'one' });
     const index = JSON.parse(readFileSync(join(layout, 'index.json'), 'utf8'));
     const two = writeLayout(layout, LAYERS.slice(0, 1), { tag: 'two' });
@@ -109,7 +111,7 @@ describe('an OCI layout', () => {
     await expect(store.resolve(`oci:${layout}:x`)).rejects.toEqual(failure('unknown-image', /no tag x.*one, two/));
   });
 
-  test('gives the variant for this machine out of an image index', async () => {
+  test('gives the variant for this machine from an image index', async () => {
     const arm = writeLayout(layout, LAYERS, { architecture: 'arm64' });
     const armIndex = JSON.parse(readFileSync(join(layout, 'index.json'), 'utf8'));
     const amd = writeLayout(layout, LAYERS);
@@ -132,7 +134,7 @@ describe('an OCI layout', () => {
     expect(arm.imageId).not.toBe(amd.imageId);
   });
 
-  test('that is none is refused', async () => {
+  test('is refused if it is missing or something else', async () => {
     await expect(store.resolve(`oci:${layout}`)).rejects.toEqual(failure('unknown-image', /does not exist/));
     mkdirSync(layout);
     await expect(store.resolve(`oci:${layout}`)).rejects.toEqual(failure('not-an-image', /oci-layout/));
@@ -144,16 +146,20 @@ describe('an OCI layout', () => {
 
   const damages: [string, (written: WrittenLayout) => void, object][] = [
     ['a layer changed', ({ layerDigests }) => change(layerDigests[0]!), failure('corrupt')],
-    ['a layer cut off', ({ layerDigests }) => truncateSync(blob(layerDigests[0]!), 50), failure('corrupt', /50 bytes/)],
+    [
+      'a layer cut short',
+      ({ layerDigests }) => truncateSync(blob(layerDigests[0]!), 50),
+      failure('corrupt', /50 bytes/),
+    ],
     ['a layer missing', ({ layerDigests }) => rmSync(blob(layerDigests[1]!)), failure('corrupt', /lacks a layer/)],
     ['the config changed', ({ imageId }) => change(imageId), failure('corrupt', /does not match its digest/)],
     ['the manifest changed', ({ manifestDigest }) => change(manifestDigest), failure('corrupt', /match its digest/)],
-    ['no JSON', () => writeFileSync(join(layout, 'index.json'), '{'), failure('corrupt', /not JSON/)],
+    ['invalid JSON', () => writeFileSync(join(layout, 'index.json'), '{'), failure('corrupt', /not JSON/)],
     ['a huge index', () => writeFileSync(join(layout, 'index.json'), ' '.repeat(5 << 20)), failure('too-large')],
-    ['no list', () => edit('index.json', () => ({ manifests: {} })), failure('corrupt', /not a list/)],
+    ['an object for a list', () => edit('index.json', () => ({ manifests: {} })), failure('corrupt', /not a list/)],
     ['no images', () => edit('index.json', () => ({ manifests: [] })), failure('not-an-image')],
     [
-      'a digest that climbs',
+      'a digest with a path',
       () =>
         edit('index.json', (json) => {
           json.manifests[0].digest = 'sha256:../../../../etc/passwd';
@@ -180,7 +186,7 @@ describe('an OCI layout', () => {
       failure('unsupported', /foreign/),
     ],
     [
-      'a layer too few',
+      'one layer too few',
       (written) => editManifest(written, (json) => ({ ...json, layers: json.layers.slice(1) })),
       failure('corrupt', /1 layers, the image config 2/),
     ],
@@ -229,7 +235,7 @@ describe('an archive', () => {
     return path;
   }
 
-  test('of an OCI layout is read in place, and compressed ones too', async () => {
+  test('of an OCI layout is read in place, or decompressed first', async () => {
     const { imageId } = writeLayout(layout, LAYERS, { tag: 'v1' });
     const path = archive('image.tar', layout);
     expect((await store.resolve(`oci-archive:${path}`)).digest).toBe(imageId);
@@ -241,7 +247,7 @@ describe('an archive', () => {
     expect(readdirSync(join(home, STORE, 'tmp'))).toEqual([]);
   });
 
-  test('that is cut off is refused', async () => {
+  test('that is cut short is refused', async () => {
     writeLayout(layout, LAYERS, { compress: plainLayer });
     const path = archive('image.tar', layout);
     truncateSync(path, readFileSync(path).indexOf('a'.repeat(1000)) + 2000);
@@ -264,7 +270,7 @@ describe('an archive', () => {
     const members: TarMember[] = [
       { path: 'c.json', data: config },
       { path: 'one/layer.tar', data: LAYERS[0]! },
-      // What older versions write for a layer that is there already.
+      // Old versions write a link for a layer that the archive has already.
       { path: 'two/layer.tar', type: '2', link: '../three/layer.tar' },
       { path: 'three/layer.tar', data: gzipSync(LAYERS[1]!) },
       ...more,
@@ -286,8 +292,8 @@ describe('an archive', () => {
 
   test.each<[string, string, object]>([
     ['a missing layer', 'nowhere.tar', failure('corrupt', /lacks a file/)],
-    ['a name that climbs', '../../../../../../etc/passwd', failure('corrupt', /lacks a file/)],
-    ['a link that goes round', 'round', failure('corrupt', /lacks a file/)],
+    ['a path out of the archive', '../../../../../../etc/passwd', failure('corrupt', /lacks a file/)],
+    ['a link to itself', 'round', failure('corrupt', /lacks a file/)],
     ['the wrong layer', 'three/layer.tar', failure('corrupt', /do not match/)],
   ])('of docker save with %s is refused', async (_, layer, expected) => {
     const path = dockerArchive(
@@ -300,8 +306,8 @@ describe('an archive', () => {
 
   test.each<[string, unknown]>([
     ['an object', {}],
-    ['of nothing', []],
-    ['of numbers', [1]],
+    ['empty', []],
+    ['a list of numbers', [1]],
     ['without a config', [{ Layers: [] }]],
   ])('of docker save whose manifest is %s is refused', async (_, manifest) => {
     const path = dockerArchive(() => manifest);
