@@ -628,7 +628,8 @@ describe('several containers in one machine', () => {
     ]);
     await session.outputUpTo(1, 'stdout', 'up\n');
     await session.outputUpTo(2, 'stdout', 'up\n');
-    const look = 'uname -n; cat /file; grep -c sleep /proc/[0-9]*/comm | grep -c ":1"';
+    const started = 'until grep -qs sleep /proc/[0-9]*/comm; do :; done';
+    const look = `${started}; uname -n; cat /file; grep -c sleep /proc/[0-9]*/comm | grep -c ":1"`;
     session.send(process(21, 3, look));
     session.send(process(22, 4, look));
     expect(await session.output(3, 'stdout')).toBe('box-21\nfirst\n1\n');
