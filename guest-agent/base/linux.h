@@ -82,9 +82,6 @@ struct filter_program {
 #define CLONE_NEWCGROUP 0x02000000
 #endif
 
-// linux/close_range.h
-#define CLOSE_RANGE_CLOEXEC 4
-
 // asm-generic/ioctls.h: _IO('T', 0x41)
 #ifndef TIOCGPTPEER
 #define TIOCGPTPEER 0x5441

@@ -165,6 +165,20 @@ static bool change_directory_as_user(const char *cwd, struct failure *failure)
 	       fail(failure, program_error_kind(errno), errno, "chdir to %s", cwd);
 }
 
+// Closes the agent's descriptors: its connections, and those of other containers. `status` closes
+// when the program is executed. Once it has dropped its privileges, processes of the container may
+// trace this one and use what it has open.
+static bool close_descriptors(int status, struct failure *failure)
+{
+	const unsigned first = STDERR_FILENO + 1;
+	const unsigned kept = (unsigned)status;
+
+	if ((kept > first && syscall(SYS_close_range, first, kept - 1, 0) != 0) ||
+	    syscall(SYS_close_range, kept + 1, ~0U, 0) != 0)
+		return fail(failure, ERROR_SETUP_FAILED, errno, "close descriptors");
+	return true;
+}
+
 // Runs a tool as root with all privileges. Returns only on failure.
 static bool become_tool(const struct launch *launch, struct failure *failure)
 {
@@ -210,11 +224,10 @@ static bool become(const struct launch *launch, struct failure *failure)
 	env = program_environment(process, &user);
 	if (env == NULL)
 		return fail(failure, ERROR_SETUP_FAILED, ENOMEM, "environment");
-	if (!privileges_drop(process, &user, failure) || !change_directory_as_user(process->cwd, failure))
+	if (!close_descriptors(launch->status, failure) || !privileges_drop(process, &user, failure) ||
+	    !change_directory_as_user(process->cwd, failure))
 		return false;
 	umask(022);
-	if (syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, CLOSE_RANGE_CLOEXEC) != 0)
-		return fail(failure, ERROR_SETUP_FAILED, errno, "close descriptors");
 	if (!send_message(launch->status, &ready, -1))
 		return fail(failure, ERROR_SETUP_FAILED, errno, "report");
 	if (launch->first && launch->container->spec->init) {
