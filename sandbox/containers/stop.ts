@@ -14,7 +14,7 @@ const LEAVE_TIMEOUT = 20_000;
  */
 export async function stopContainer(folder: ContainerFolder, timeout: number, signal: number): Promise<void> {
   try {
-    using client = await openRequest(folder, { type: 'stop', signal, timeout });
+    using client = await openRequest(folder, { type: 'stop', signal, timeout: timeout / 1000 });
     await client.next();
   } catch (error) {
     if (!hasCode(error, 'not-running')) throw error;

@@ -15,7 +15,10 @@ const MAX_LINE = 8 * 1024 * 1024;
 export type ControlRequest =
   /** Sends a signal. Answered by `done`. */
   | { type: 'signal'; signal: number }
-  /** Sends `signal`, and SIGKILL after `timeout` milliseconds. Answered by `exited`. */
+  /**
+   * Sends `signal`, and SIGKILL after `timeout` seconds. Answered by `exited`. The unit is that of
+   * earlier builds: a container that one of them started may still run after an update.
+   */
   | { type: 'stop'; signal: number; timeout: number }
   /** Pauses or resumes the machine. Answered by `done`. */
   | { type: 'pause'; paused: boolean }

@@ -131,7 +131,7 @@ export class ControlServer {
         return undefined;
       case 'stop':
         this.#waiting.add(socket);
-        controlled.stop(request.signal, request.timeout);
+        controlled.stop(request.signal, request.timeout * 1000);
         return undefined;
       case 'exec':
         return this.#exec(socket, await controlled.running().exec(request.process));
