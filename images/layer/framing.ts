@@ -117,7 +117,7 @@ export class FramingWriter {
     await this.#file.sync();
   }
 
-  /** Stops the compressor, if the layer cannot be finished. */
+  /** Stops the compressor. Does nothing after `finish`. */
   abandon(): void {
     this.#deflate.destroy();
   }
