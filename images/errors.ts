@@ -38,7 +38,9 @@ export type ImageErrorCode =
 
 const MAX_MESSAGE = 1000;
 
-/** An image could not be read, stored or removed. The message is one line, fit to be shown as it is. */
+/**
+ * An image could not be read, stored or removed. The message is one line, fit to be shown as it is.
+ */
 export class ImageError extends Error {
   override readonly name = 'ImageError';
   readonly code: ImageErrorCode;
@@ -49,7 +51,9 @@ export class ImageError extends Error {
   }
 }
 
-/** Messages quote hostile input: no control characters reach a terminal, and the length is bounded. */
+/**
+ * Messages quote hostile input: no control characters reach a terminal, and the length is bounded.
+ */
 function shown(message: string): string {
   const cut = message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)}...` : message;
   return cut.replace(/\p{C}|\p{Zl}|\p{Zp}/gu, (character) =>

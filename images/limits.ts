@@ -1,14 +1,19 @@
-// The limits of a hostile image. Each is far above what real images need and far below what would hurt
-// the machine. Exceeding one is the error `too-large`, whose message names the limit. docs/images.md
-// lists them.
+// The limits of a hostile image. Each is far above what real images need and far below what would
+// hurt the machine. Exceeding one is the error `too-large`, whose message names the limit.
+// docs/images.md lists them.
 
 export const MAX_LAYERS = 512;
 export const MAX_ENTRIES_PER_LAYER = 1_000_000;
 /** Entries of all layers. An entry that occurs twice counts twice. */
 export const MAX_ENTRIES_PER_IMAGE = 4_000_000;
-/** Names in one image: files, directories and all else, including parents that no layer mentions. */
+/**
+ * Names in one image: files, directories and all else, including parents that no layer mentions.
+ */
 export const MAX_NAMES_PER_IMAGE = 1_000_000;
-/** Path components visited to resolve one image's paths. Bounds symbolic links that lead through long paths. */
+/**
+ * Path components visited to resolve one image's paths. Bounds symbolic links that lead through
+ * long paths.
+ */
 export const MAX_PATH_STEPS_PER_IMAGE = 50_000_000;
 /** Bytes, as Linux's NAME_MAX. */
 export const MAX_NAME_BYTES = 255;
@@ -20,19 +25,25 @@ export const MAX_DEPTH = 1024;
 export const MAX_EXTENDED_HEADER_BYTES = 1 << 20;
 /** Data segments of one sparse file. */
 export const MAX_SPARSE_SEGMENTS = 1 << 20;
-/** Bytes of one extended attribute's value, and of all of one file's names and values; as Linux's XATTR_SIZE_MAX. */
+/**
+ * Bytes of one extended attribute's value, and of all of one file's names and values; as Linux's
+ * XATTR_SIZE_MAX.
+ */
 export const MAX_XATTR_VALUE_BYTES = 65535;
 export const MAX_XATTR_BYTES = 128 * 1024;
 /** Bytes of one file, holes counted. */
 export const MAX_FILE_BYTES = 4 * 2 ** 40;
 /** Bytes of one layer's tar, decompressed. */
 export const MAX_LAYER_TAR_BYTES = 512 * 2 ** 30;
-/** Bytes of one layer's contents with holes counted: EROFS addresses 2^32 blocks of 4 KiB for the whole image. */
+/**
+ * Bytes of one layer's contents with holes counted: EROFS addresses 2^32 blocks of 4 KiB for the
+ * whole image.
+ */
 export const MAX_LAYER_DATA_BYTES = 8 * 2 ** 40;
 export const MAX_IMAGE_BYTES = 16 * 2 ** 40 - 4096;
 /**
- * How far compressed data may expand: to this many bytes in any case, and beyond that to this many times
- * their size. gzip expands at most 1032 times, zstd and xz tens of thousands of times.
+ * How far compressed data may expand: to this many bytes in any case, and beyond that to this many
+ * times their size. gzip expands at most 1032 times, zstd and xz tens of thousands of times.
  */
 export const MAX_EXPANSION_BYTES = 2 ** 30;
 export const MAX_EXPANSION_RATIO = 500;

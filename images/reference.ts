@@ -3,7 +3,10 @@
 
 import { ImageError } from './errors.js';
 
-/** A name in the store or a registry. `path` of `debian` is `library/debian`, its `domain` `docker.io`. */
+/**
+ * A name in the store or a registry. `path` of `debian` is `library/debian`, its `domain`
+ * `docker.io`.
+ */
 export interface NameReference {
   kind: 'name';
   domain: string;
@@ -99,8 +102,8 @@ export function parseName(text: string): NameReference {
 }
 
 /**
- * Splits off the first component if it is a host: it has a dot or a port, is `localhost`, or is not in
- * lower case.
+ * Splits off the first component if it is a host: it has a dot or a port, is `localhost`, or is not
+ * in lower case.
  */
 function splitDomain(name: string): { domain: string; path: string } {
   const slash = name.indexOf('/');

@@ -10,8 +10,9 @@ export interface Extent {
 }
 
 /**
- * The fields of an OCI image config that a run needs (OCI image-spec 1.1, config.md), with absent ones filled in:
- * an absent list is empty, an absent string is ''. `ExposedPorts` and `Volumes` are the keys of the OCI sets.
+ * The fields of an OCI image config that a run needs (OCI image-spec 1.1, config.md), with absent
+ * ones filled in: an absent list is empty, an absent string is ''. `ExposedPorts` and `Volumes` are
+ * the keys of the OCI sets.
  */
 export interface ImageConfig {
   architecture: string;
@@ -56,8 +57,8 @@ export interface ImageSummary {
   created: string;
   labels: Record<string, string>;
   /**
-   * Bytes of the host's disk that its layers and disk metadata take. A layer shared by several images
-   * counts in each of them.
+   * Bytes of the host's disk that its layers and disk metadata take. A layer shared by several
+   * images counts in each of them.
    */
   size: number;
   /** Of these, the bytes of layers shared with other images. */
@@ -72,7 +73,10 @@ export interface ImageDetails {
   Comment: string;
   Created: string;
   Author: string;
-  /** The `config` of the image config, unchanged, with null or '' for the usual fields that it lacks. */
+  /**
+   * The `config` of the image config, unchanged, with null or '' for the usual fields that it
+   * lacks.
+   */
   Config: Record<string, unknown>;
   Architecture: string;
   Os: string;
@@ -95,7 +99,10 @@ export interface HistoryEntry {
 
 /** How much of the host's disk the store uses, in bytes. */
 export interface StoreUsage {
-  /** `active` counts images in use by a container; `reclaimable` is what removing the others would free. */
+  /**
+   * `active` counts images in use by a container; `reclaimable` is what removing the others would
+   * free.
+   */
   images: { total: number; active: number; size: number; reclaimable: number };
   /** Files still being written, or left behind by a process that died. */
   temporary: { total: number; size: number };
@@ -109,14 +116,20 @@ export interface LoadedImage {
   names: string[];
 }
 
-/** What `remove` did: names that were removed, and image IDs and layer diff-ids whose bytes were deleted. */
+/**
+ * What `remove` did: names that were removed, and image IDs and layer diff-ids whose bytes were
+ * deleted.
+ */
 export interface Removal {
   untagged: string[];
   deleted: string[];
 }
 
 export interface RemoveOptions {
-  /** Also remove all names of an image that has several, and the names of an image in use, which then stays. */
+  /**
+   * Also remove all names of an image that has several, and the names of an image in use, which
+   * then stays.
+   */
   force?: boolean;
 }
 
@@ -197,26 +210,34 @@ export interface CommitOptions {
 export interface ImportOptions {
   /** Overrides the defaults. Applied before `changes`. */
   config?: Partial<ImageConfig>;
-  /** Dockerfile-like instructions, as `docker import --change`: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, ... */
+  /**
+   * Dockerfile-like instructions, as `docker import --change`: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL,
+   * ...
+   */
   changes?: string[];
   onProgress?: (progress: Progress) => void;
 }
 
 /**
- * The images of one `$TSVM_HOME`. Every method fails with an `ImageError`. Several processes may use one store at
- * once.
+ * The images of one `$TSVM_HOME`. Every method fails with an `ImageError`. Several processes may
+ * use one store at once.
  */
 export interface Store {
   /**
-   * Finds the image a reference names: a local name or ID, or `oci:DIR[:TAG]`, `oci-archive:FILE[:TAG]`,
-   * `docker-archive:FILE[:TAG]`. An image in a file is first loaded into the store if it is not there yet.
-   * A name that the store lacks is pulled from its registry if `pull` allows it.
+   * Finds the image a reference names: a local name or ID, or `oci:DIR[:TAG]`,
+   * `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:TAG]`. An image in a file is first loaded into
+   * the store if it is not there yet. A name that the store lacks is pulled from its registry if
+   * `pull` allows it.
    */
   resolve(reference: string, options?: ResolveOptions): Promise<Image>;
-  /** Pulls an image from its registry into the store and names it. Layers that the store has are not downloaded. */
+  /**
+   * Pulls an image from its registry into the store and names it. Layers that the store has are not
+   * downloaded.
+   */
   pull(reference: string, options?: PullOptions): Promise<Pulled>;
   /**
-   * Makes an image of one layer out of a root file system's tar, plain or compressed with gzip, zstd or xz.
+   * Makes an image of one layer out of a root file system's tar, plain or compressed with gzip,
+   * zstd or xz.
    *
    * @param source a path, `-` for standard input, or a stream of bytes
    * @param name `NAME[:TAG]`. The image that has the name now loses it
@@ -231,8 +252,8 @@ export interface Store {
    */
   load(source: string | AsyncIterable<Buffer>, options?: LoadOptions): Promise<LoadedImage[]>;
   /**
-   * Writes images as one archive that is both an OCI layout and an input of `docker load`. Layers are
-   * uncompressed, so image IDs stay the same.
+   * Writes images as one archive that is both an OCI layout and an input of `docker load`. Layers
+   * are uncompressed, so image IDs stay the same.
    *
    * @param references names, each of which the archive gives to its image, or IDs
    * @throws ImageError if the output fails. What was written by then is incomplete: discard it.
@@ -245,8 +266,8 @@ export interface Store {
   /** Gives an image in the store another name. If another image has that name, it loses it. */
   tag(reference: string, name: string): Promise<void>;
   /**
-   * Removes a name. With its last name the image goes, and each layer that no other image has. An ID removes
-   * the image together with the one name it may have.
+   * Removes a name. With its last name the image goes, and each layer that no other image has. An
+   * ID removes the image together with the one name it may have.
    */
   remove(reference: string, options?: RemoveOptions): Promise<Removal>;
   /** Removes images that have no name and no container. */
@@ -260,18 +281,19 @@ export interface Store {
    */
   commit(base: string, layer: AsyncIterable<Buffer>, options?: CommitOptions): Promise<string>;
   /**
-   * Copies a directory of an image into a folder of the host: files, directories and symbolic links, with
-   * modes, times, hard links and holes. Owners and set-id bits are copied if the caller is root. Everything
-   * is synced to the disk.
+   * Copies a directory of an image into a folder of the host: files, directories and symbolic
+   * links, with modes, times, hard links and holes. Owners and set-id bits are copied if the caller
+   * is root. Everything is synced to the disk.
    *
    * @param digest the image ID
-   * @param folder exists, is empty, and belongs to the caller. Gets the directory's owner, mode and time too.
+   * @param folder exists, is empty, and belongs to the caller. Gets the directory's owner, mode and
+   *   time too.
    * @returns false if the image has nothing at `path`
    */
   extract(digest: string, path: string, folder: string): Promise<boolean>;
   /**
-   * Keeps an image in the store until `release`, even after this process ends. A running machine needs no
-   * holder: it locks the files of its disk.
+   * Keeps an image in the store until `release`, even after this process ends. A running machine
+   * needs no holder: it locks the files of its disk.
    *
    * @param holder a container's ID. It holds one image at a time.
    * @returns the image ID
