@@ -1,3 +1,4 @@
+// The virtio-mmio transport as a driver sees it: registers, feature negotiation, queues, failures.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { record, u32 } from '../../../../vmm/saved-state.js';
@@ -28,7 +29,7 @@ interface CountingState {
   served: number;
 }
 
-/** A device that counts: it gives every chain back, and remembers how it was called. */
+/** A device that returns every chain, counts the chains, and records the calls it receives. */
 class CountingDevice implements VirtioDevice<CountingState> {
   readonly checkState = record<CountingState>({ served: u32 });
   readonly type = 42;
@@ -76,7 +77,7 @@ function started(options = {}): VirtioDriver & { device: CountingDevice } {
 }
 
 describe('virtio-mmio', () => {
-  test('a driver finds a version 2 device with its type and its features', () => {
+  test('a driver sees a version 2 device, its type and its features', () => {
     using driver = new VirtioDriver(new CountingDevice());
     expect(driver.readRegister(MAGIC_VALUE)).toBe(0x74726976);
     expect(driver.readRegister(VERSION)).toBe(2);
@@ -91,11 +92,11 @@ describe('virtio-mmio', () => {
   });
 
   test.each([
-    ['the device offers', [VIRTIO_F_VERSION_1, 5, 40], true],
+    ['offered', [VIRTIO_F_VERSION_1, 5, 40], true],
     ['without VERSION_1', [5], false],
-    ['with one it does not offer in the low word', [VIRTIO_F_VERSION_1, 7], false],
-    ['with one it does not offer in the high word', [VIRTIO_F_VERSION_1, 41], false],
-  ])('features %s keep FEATURES_OK or lose it', (_, features, accepted) => {
+    ['not offered, in the low word', [VIRTIO_F_VERSION_1, 7], false],
+    ['not offered, in the high word', [VIRTIO_F_VERSION_1, 41], false],
+  ])('FEATURES_OK stays set only for acceptable features: %s', (_, features, accepted) => {
     using driver = new VirtioDriver(new CountingDevice());
     expect(driver.negotiate(features)).toBe(accepted);
     if (!accepted) driver.writeRegister(STATUS, 15);
@@ -118,7 +119,7 @@ describe('virtio-mmio', () => {
     expect(driver.device.context!.hasFeature(40)).toBe(false);
   });
 
-  test('a kick reaches the device, and its answer the driver as an interrupt', () => {
+  test('a kick reaches the device, and the used buffer interrupts the driver', () => {
     using driver = started();
     const queue = driver.queueAt(1);
     queue.add([driver.allocate(4)], []);
@@ -141,7 +142,7 @@ describe('virtio-mmio', () => {
     expect(driver.device).toMatchObject({ kicks: [] });
   });
 
-  test('queues that do not exist have size 0 and take no registers', () => {
+  test('a queue that does not exist has size 0 and ignores writes to its registers', () => {
     using driver = new VirtioDriver(new CountingDevice());
     driver.writeRegister(QUEUE_SEL, 1);
     expect(driver.readRegister(QUEUE_NUM_MAX)).toBe(16);
@@ -152,10 +153,10 @@ describe('virtio-mmio', () => {
   });
 
   test.each([
-    ['above the largest size', { size: 32 }, /queue size 32 exceeds the maximum 16/],
+    ['larger than the maximum size', { size: 32 }, /queue size 32 exceeds the maximum 16/],
     ['outside memory', { used: 2 ** 40 }, /used ring at 0x10000000000 is outside guest memory/],
     ['misaligned', { descriptors: 0x10008 }, /not aligned to 16/],
-  ])('a queue %s makes the device need a reset, and a reset helps', (_, change, reason) => {
+  ])('a queue %s sets DEVICE_NEEDS_RESET, and the device works after the reset', (_, change, reason) => {
     using driver = new VirtioDriver(new CountingDevice());
     driver.negotiate([VIRTIO_F_VERSION_1]);
     const queue = new DriverQueue(1, 16, driver);
@@ -172,7 +173,7 @@ describe('virtio-mmio', () => {
     expect(driver.readRegister(STATUS)).toBe(15);
   });
 
-  test('a broken ring stops the device: interrupt, status, and no more kicks until the reset', () => {
+  test('a broken ring stops the device: interrupt, status, no kicks until the reset', () => {
     using driver = started();
     driver.queueAt(0).makeAvailable(99);
     driver.queueAt(0).kick();
@@ -186,7 +187,7 @@ describe('virtio-mmio', () => {
     expect(driver.readRegister(QUEUE_READY)).toBe(0);
   });
 
-  test('configuration space is read and written in any width, and only inside', () => {
+  test('configuration space is accessible in any width, and only within its bounds', () => {
     using driver = started();
     for (const width of [1, 2, 4, 8]) {
       const data = new Uint8Array(width);
@@ -201,7 +202,7 @@ describe('virtio-mmio', () => {
     expect([...driver.device.config]).toEqual([1, 2, 77, 4, 5, 6, 7, 8, 9, 10]);
   });
 
-  test('a changed configuration has a new generation and an interrupt', () => {
+  test('a configuration change causes a new generation and an interrupt', () => {
     using driver = started();
     const before = driver.readRegister(CONFIG_GENERATION);
     driver.device.context!.configChanged();
@@ -209,7 +210,7 @@ describe('virtio-mmio', () => {
     expect(driver.readRegister(INTERRUPT_STATUS)).toBe(2);
   });
 
-  test('a restored transport goes on in the middle of its queues', () => {
+  test('a restored transport continues in the middle of its queues', () => {
     using driver = started();
     const piece = driver.allocate(4);
     for (let count = 0; count < 5; count++) {
@@ -252,7 +253,7 @@ describe('virtio-mmio', () => {
           if (write) driver.transport.write(offset, data);
           else driver.transport.read(offset, data);
         }
-        // Whatever state that was, it can be saved and restored.
+        // Any resulting state can be saved and restored.
         driver.replaceDevice(() => new CountingDevice());
       }),
       { numRuns: 500 },

@@ -1,3 +1,4 @@
+// The device's side of a split virtqueue: chains, notifications, and refusal of invalid rings.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { VirtioRng } from '../../../../vmm/devices/rng.js';
@@ -9,7 +10,7 @@ const NEXT = 1;
 const WRITE = 2;
 const INDIRECT = 4;
 
-/** A queue on both sides, without a device: the test is the device. */
+/** A queue with the driver's side and the device's side. The test acts as the device. */
 class Pair extends VirtioDriver {
   readonly driverQueue: DriverQueue;
   readonly queue: Virtqueue;
@@ -33,7 +34,7 @@ class Pair extends VirtioDriver {
     return { size, descriptorTable: descriptors, availableRing: available, usedRing: used };
   }
 
-  /** Where the iovecs of a chain say that its buffers lie, as guest addresses. */
+  /** Returns the guest addresses of a chain's buffers, computed from its iovecs. */
   pieces(list: DescriptorChain['readable']): Piece[] {
     const iovecs = allocateIovecs(list.capacity);
     const count = list.iovecs(0, list.length, iovecs);
@@ -44,7 +45,7 @@ class Pair extends VirtioDriver {
     }));
   }
 
-  /** Makes one descriptor available as it is. */
+  /** Makes one descriptor available unchanged. */
   offer(address: number, length: number, flags: number, next = 0): void {
     this.driverQueue.writeDescriptor(this.driverQueue.descriptors, address, length, flags, next);
     this.driverQueue.makeAvailable(0);
@@ -52,7 +53,7 @@ class Pair extends VirtioDriver {
 }
 
 describe('virtqueue', () => {
-  test('chains come out as they went in, past the wrap of the indices', () => {
+  test('popped chains equal the added ones, also when the indices wrap', () => {
     const chain = fc.record({
       readable: fc.array(fc.integer({ min: 1, max: 3000 }), { maxLength: 3 }),
       writable: fc.array(fc.integer({ min: 1, max: 3000 }), { maxLength: 3 }),
@@ -102,7 +103,7 @@ describe('virtqueue', () => {
   });
 
   test.each([true, false])(
-    'no chain and no used buffer is overlooked when both sides sleep (event index: %s)',
+    'when both sides sleep, no available chain and no used buffer remains (event index: %s)',
     (eventIndex) => {
       const step = fc.record({ add: fc.nat({ max: 5 }), serve: fc.nat({ max: 5 }) });
       fc.assert(
@@ -117,7 +118,7 @@ describe('virtqueue', () => {
               pair.driverQueue.add([piece], []);
               outstanding++;
             }
-            // The device wakes only by a kick, and sleeps only when enableKicks says that nothing is there.
+            // A kick wakes the device. It sleeps only after enableKicks found no chain.
             if (pair.driverQueue.wantsKick) awake = true;
             if (awake) {
               pair.queue.disableKicks();
@@ -128,13 +129,14 @@ describe('virtqueue', () => {
               }
               if (served < serve) awake = pair.queue.enableKicks();
             }
-            const told = pair.queue.needsNotification();
+            const interrupts = pair.queue.needsNotification();
             let taken = 0;
-            if (told) while (pair.driverQueue.takeUsed() !== undefined) taken++;
+            if (interrupts) while (pair.driverQueue.takeUsed() !== undefined) taken++;
             outstanding -= taken;
-            // Asleep device: nothing is available. Driver that was not told: nothing is used.
+            // If the device sleeps, no chain is available. If the driver was not interrupted, no
+            // buffer is used.
             if (!awake) expect(pair.queue.pop(pair.chain)).toBe(false);
-            if (!told) expect(pair.driverQueue.takeUsed()).toBeUndefined();
+            if (!interrupts) expect(pair.driverQueue.takeUsed()).toBeUndefined();
             if (!awake) expect(outstanding).toBe(0);
           }
         }),
@@ -143,7 +145,7 @@ describe('virtqueue', () => {
     },
   );
 
-  test('a driver that suppresses interrupts is not told', () => {
+  test('a driver that suppresses interrupts receives none', () => {
     using plain = new Pair(8, { eventIndex: false });
     plain.driverQueue.suppressInterrupts(true);
     plain.driverQueue.add([plain.allocate(4)], []);
@@ -152,16 +154,16 @@ describe('virtqueue', () => {
     expect(plain.queue.needsNotification()).toBe(false);
     using indexed = new Pair(8);
     indexed.driverQueue.requestInterruptAt(1);
-    for (const told of [false, true, false]) {
+    for (const interrupts of [false, true, false]) {
       indexed.driverQueue.add([indexed.allocate(4)], []);
       indexed.queue.pop(indexed.chain);
       indexed.queue.push(indexed.chain.head, 0);
-      expect(indexed.queue.needsNotification()).toBe(told);
+      expect(indexed.queue.needsNotification()).toBe(interrupts);
       expect(indexed.queue.needsNotification()).toBe(false);
     }
   });
 
-  test('a chain given back is popped again', () => {
+  test('a chain that was returned with unpop is popped again', () => {
     using pair = new Pair(8);
     const heads = [pair.driverQueue.add([pair.allocate(4)], []), pair.driverQueue.add([pair.allocate(4)], [])];
     for (const head of heads) {
@@ -175,35 +177,39 @@ describe('virtqueue', () => {
     }
   });
 
-  test('each way of breaking the rules breaks the queue, with a reason', () => {
+  test('each violation of the protocol breaks the queue and reports a reason', () => {
     const start = 0x10000;
     const end = start + 1024 * 1024;
     const cases: [string, RegExp, (pair: Pair) => void][] = [
-      ['a head beyond the table', /descriptor 8 is beyond the queue size 8/, (p) => p.driverQueue.makeAvailable(8)],
-      ['a next beyond the table', /descriptor 9 is beyond the queue/, (p) => p.offer(start, 1, NEXT, 9)],
+      [
+        'a head index beyond the table',
+        /descriptor 8 is beyond the queue size 8/,
+        (p) => p.driverQueue.makeAvailable(8),
+      ],
+      ['a next index beyond the table', /descriptor 9 is beyond the queue/, (p) => p.offer(start, 1, NEXT, 9)],
       ['a loop', /loop/, (p) => p.offer(start, 1, NEXT, 0)],
       ['a buffer below memory', /outside guest memory/, (p) => p.offer(start - 1, 2, 0)],
       ['a buffer beyond memory', /outside guest memory/, (p) => p.offer(end - 1, 2, 0)],
       ['an address that wraps', /outside guest memory/, (p) => p.offer(2 ** 53, 0xffffffff, 0)],
-      ['an empty buffer outside', /outside guest memory/, (p) => p.offer(end + 1, 0, WRITE)],
-      ['an indirect table outside', /indirect table at .* outside/, (p) => p.offer(end - 8, 16, INDIRECT)],
+      ['an empty buffer outside memory', /outside guest memory/, (p) => p.offer(end + 1, 0, WRITE)],
+      ['an indirect table outside memory', /indirect table at .* outside/, (p) => p.offer(end - 8, 16, INDIRECT)],
       [
         'an empty indirect table',
         /an indirect table has an invalid length of 0 bytes/,
         (p) => p.offer(start, 0, INDIRECT),
       ],
       [
-        'a ragged indirect table',
+        'an indirect table of one and a half descriptors',
         /an indirect table has an invalid length of 24 bytes/,
         (p) => p.offer(start, 24, INDIRECT),
       ],
       [
-        'an indirect one with a next',
+        'an indirect descriptor with a next one',
         /an indirect descriptor has a next/,
         (p) => p.offer(start, 16, INDIRECT | NEXT, 1),
       ],
       [
-        'an indirect one in an indirect table',
+        'an indirect descriptor in an indirect table',
         /an indirect table contains an indirect descriptor/,
         (p) => {
           const table = p.allocate(16);
@@ -221,7 +227,7 @@ describe('virtqueue', () => {
         },
       ],
       [
-        'a readable buffer behind a writable one',
+        'a readable buffer after a writable one',
         /readable descriptor follows/,
         (p) => {
           p.driverQueue.writeDescriptor(p.driverQueue.descriptors + 16, start, 1, 0, 0);
@@ -236,7 +242,7 @@ describe('virtqueue', () => {
         },
       ],
       [
-        'more buffers than the device takes',
+        'more buffers than the device accepts',
         /more than 8 buffers/,
         (p) => {
           const table = p.allocate(16 * 9);
@@ -262,7 +268,7 @@ describe('virtqueue', () => {
     expect(pair.reasons[0]).toMatch(/not negotiated/);
   });
 
-  test('rings that are misaligned, outside memory or of a wrong size are refused', () => {
+  test('rings that are misaligned, outside memory or of an invalid size are refused', () => {
     using memory = GuardedMemory.allocate(1024 * 1024);
     const good = { size: 8, descriptorTable: 0x10000, availableRing: 0x11000, usedRing: 0x12000 };
     const options = { memory, eventIndex: true, indirect: true, fail: () => {} };
@@ -284,7 +290,7 @@ describe('virtqueue', () => {
     }
   });
 
-  test('random rings never lead outside memory and never hang', () => {
+  test('random rings never yield buffers outside memory and never hang', () => {
     const near = fc.oneof(fc.nat({ max: 0x30000 }), fc.constantFrom(0x10000, 0x1fff0, 0x20000, 2 ** 40, 2 ** 63));
     const descriptor = fc.record({
       address: near,
@@ -329,7 +335,7 @@ describe('virtqueue', () => {
     );
   });
 
-  test('bytes are copied in and out across buffers at any offset', () => {
+  test('copies work across buffers and at any offset', () => {
     using pair = new Pair(16);
     const pieces = [5, 1, 200, 64, 65].map((length) => pair.allocate(length));
     pair.driverQueue.add([], pieces);

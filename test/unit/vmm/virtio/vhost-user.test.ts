@@ -1,3 +1,4 @@
+// The vhost-user back-end: devices served to a front-end, and the messages that it refuses.
 import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -26,7 +27,7 @@ function openFds(): number {
   return readdirSync('/proc/self/fd').length;
 }
 
-/** Asks the entropy device for bytes; how many came. */
+/** Requests bytes from the entropy device. Returns the number of bytes received. */
 function askForBytes(frontEnd: VhostUserFrontEnd, length = 32): number | undefined {
   const queue = frontEnd.queueAt(0);
   queue.add([], [frontEnd.allocate(length)]);
@@ -45,7 +46,7 @@ describe('a device behind vhost-user', () => {
     expect(frontEnd.broken).toEqual([]);
   });
 
-  test('takes rings of any size', () => {
+  test('accepts rings of any size', () => {
     using frontEnd = new VhostUserFrontEnd(new VirtioRng()).start(1024);
     expect(askForBytes(frontEnd)).toBe(32);
   });
@@ -74,7 +75,7 @@ describe('a device behind vhost-user', () => {
     );
   });
 
-  test('shows its configuration space, and 0 behind it', () => {
+  test('returns its configuration space, and 0 beyond its end', () => {
     using frontEnd = new VhostUserFrontEnd(openBlk(Buffer.alloc(512 * 5)));
     frontEnd.negotiate();
     const whole = frontEnd.ask(vhost.GET_CONFIG, Buffer.concat([payload(0, 256, 0), Buffer.alloc(256)]));
@@ -83,7 +84,7 @@ describe('a device behind vhost-user', () => {
     expect(frontEnd.ask(vhost.GET_CONFIG, payload(8, 4, 0, 0)).subarray(12)).toEqual(whole.subarray(20, 24));
   });
 
-  test('has its configuration space written within bounds', () => {
+  test('accepts writes within the bounds of its configuration space', () => {
     using frontEnd = new VhostUserFrontEnd(openBlk(Buffer.alloc(512))).start();
     frontEnd.send(vhost.SET_CONFIG, Buffer.concat([payload(32, 1, 0), Buffer.of(0)]));
     expect(frontEnd.device.config[32]).toBe(0);
@@ -91,7 +92,7 @@ describe('a device behind vhost-user', () => {
     expect(frontEnd.broken).toEqual(['blk: a write goes beyond the configuration space']);
   });
 
-  test('acknowledges what asks for it', () => {
+  test('acknowledges a message that asks for it', () => {
     using frontEnd = new VhostUserFrontEnd(new VirtioRng());
     frontEnd.negotiate();
     frontEnd.send(vhost.SET_MEM_TABLE, memoryTable([frontEnd.region]), [frontEnd.memoryFd], vhost.FLAG_NEED_REPLY);
@@ -99,7 +100,7 @@ describe('a device behind vhost-user', () => {
     expect(frontEnd.ask(vhost.GET_QUEUE_NUM).readBigUInt64LE()).toBe(1n);
   });
 
-  test('takes a message that comes byte by byte', () => {
+  test('accepts a message that arrives byte by byte', () => {
     using frontEnd = new VhostUserFrontEnd(new VirtioRng());
     for (const byte of payload(vhost.GET_FEATURES, vhost.FLAG_VERSION, 0)) {
       frontEnd.sendBytes(Uint8Array.of(byte));
@@ -110,7 +111,7 @@ describe('a device behind vhost-user', () => {
 });
 
 describe('rings', () => {
-  test('wait until they are enabled, where there are protocol features', () => {
+  test('wait until they are enabled if there are protocol features', () => {
     using frontEnd = new VhostUserFrontEnd(new VirtioRng());
     frontEnd.negotiate();
     frontEnd.shareMemory();
@@ -120,7 +121,7 @@ describe('rings', () => {
     expect(frontEnd.queueAt(0).takeUsed()?.length).toBe(32);
   });
 
-  test('start at once, where there are none', () => {
+  test('start at once if there are no protocol features', () => {
     using frontEnd = new VhostUserFrontEnd(new VirtioRng());
     frontEnd.negotiate(false);
     frontEnd.shareMemory();
@@ -128,7 +129,7 @@ describe('rings', () => {
     expect(askForBytes(frontEnd)).toBe(32);
   });
 
-  test('are stopped by asking where they are, and go on from there', () => {
+  test('are stopped by GET_VRING_BASE, and continue from its reply', () => {
     using frontEnd = new VhostUserFrontEnd(new VirtioRng()).start();
     for (let request = 0; request < 3; request++) askForBytes(frontEnd);
     expect(frontEnd.ask(vhost.GET_VRING_BASE, payload(0, 0))).toEqual(payload(0, 3));
@@ -138,7 +139,7 @@ describe('rings', () => {
     expect(askForBytes(frontEnd)).toBe(32);
   });
 
-  test('rest while they are disabled', () => {
+  test('are not served while they are disabled', () => {
     using frontEnd = new VhostUserFrontEnd(new VirtioRng()).start();
     frontEnd.enableRing(0, false);
     expect(askForBytes(frontEnd)).toBeUndefined();
@@ -146,14 +147,14 @@ describe('rings', () => {
     expect(frontEnd.queueAt(0).takeUsed()?.length).toBe(32);
   });
 
-  test('go on when memory is told anew', () => {
+  test('continue after a new memory table', () => {
     using frontEnd = new VhostUserFrontEnd(new VirtioRng()).start();
     askForBytes(frontEnd);
     frontEnd.shareMemory();
     expect(askForBytes(frontEnd)).toBe(32);
   });
 
-  test('that the driver breaks stop the device and signal an error, and the connection stays', () => {
+  test('that the driver breaks stop the device and signal an error; the connection stays', () => {
     using frontEnd = new VhostUserFrontEnd(new VirtioRng()).start();
     const errFd = frontEnd.createEventFd();
     frontEnd.send(vhost.SET_VRING_ERR, payload(0n), [errFd]);
@@ -173,35 +174,35 @@ describe('the connection is closed by', () => {
     ['a message of another version', (it) => it.sendBytes(payload(vhost.GET_FEATURES, 2, 0))],
     ['a message that is too long', (it) => it.sendBytes(payload(vhost.SET_FEATURES, 1, 0xffffffff))],
     ['a payload of the wrong size', (it) => it.send(vhost.SET_VRING_NUM, payload(0))],
-    ['descriptors where none belong', (it) => it.send(vhost.GET_FEATURES, payload(), [it.memoryFd])],
+    ['descriptors with a request that has none', (it) => it.send(vhost.GET_FEATURES, payload(), [it.memoryFd])],
     ['too many descriptors', (it) => it.send(vhost.SET_MEM_TABLE, payload(0, 0), Array(9).fill(it.memoryFd))],
     ['features that were not offered', (it) => it.send(vhost.SET_FEATURES, payload(1n << 60n))],
     ['protocol features that were not offered', (it) => it.send(vhost.SET_PROTOCOL_FEATURES, payload(1n << 40n))],
-    ['a ring that is not there', (it) => it.send(vhost.SET_VRING_NUM, payload(1, 16))],
-    ['a table of no regions', (it) => it.send(vhost.SET_MEM_TABLE, payload(0, 0))],
-    ['a table with too few descriptors', (it) => it.send(vhost.SET_MEM_TABLE, memoryTable([good]))],
+    ['a ring that does not exist', (it) => it.send(vhost.SET_VRING_NUM, payload(1, 16))],
+    ['an empty memory table', (it) => it.send(vhost.SET_MEM_TABLE, payload(0, 0))],
+    ['a memory table with too few descriptors', (it) => it.send(vhost.SET_MEM_TABLE, memoryTable([good]))],
     [
       'a region beyond its file',
       (it) => it.send(vhost.SET_MEM_TABLE, memoryTable([{ ...good, offset: 2 ** 22 }]), [it.memoryFd]),
     ],
+    ['an empty region', (it) => it.send(vhost.SET_MEM_TABLE, memoryTable([{ ...good, length: 0 }]), [it.memoryFd])],
     [
-      'a region of no bytes',
-      (it) => it.send(vhost.SET_MEM_TABLE, memoryTable([{ ...good, length: 0 }]), [it.memoryFd]),
-    ],
-    [
-      'a region within a page',
+      'a region that starts within a page',
       (it) => it.send(vhost.SET_MEM_TABLE, memoryTable([{ ...good, offset: 8 }]), [it.memoryFd]),
     ],
-    ['memory that is none', (it) => it.send(vhost.SET_MEM_TABLE, memoryTable([good]), [it.createEventFd()])],
     [
-      'a kick that cannot be waited for',
+      'a descriptor that cannot be mapped',
+      (it) => it.send(vhost.SET_MEM_TABLE, memoryTable([good]), [it.createEventFd()]),
+    ],
+    [
+      'a kick descriptor that epoll does not support',
       (it) => {
         it.start();
         it.send(vhost.SET_VRING_KICK, payload(0n), [it.memoryFd]);
       },
     ],
     [
-      'a kick that is a socket without a peer',
+      'a kick descriptor that is a socket without a peer',
       (it) => {
         it.start();
         const [kept, closed] = libc.createSocketPair();
@@ -233,7 +234,7 @@ describe('the connection is closed by', () => {
       },
     ],
     [
-      'changes to a ring that runs',
+      'a change to a running ring',
       (it) => {
         it.start();
         it.send(vhost.SET_VRING_NUM, payload(0, 8));
@@ -253,7 +254,7 @@ describe('the connection is closed by', () => {
     expect(openFds()).toBe(before);
   });
 
-  test('a front-end that goes away, which is no fault', () => {
+  test('a front-end that disconnects, which is not a fault', () => {
     using frontEnd = new VhostUserFrontEnd(new VirtioRng()).start();
     frontEnd.disconnect();
     expect(frontEnd.isClosed).toBe(true);
@@ -261,7 +262,7 @@ describe('the connection is closed by', () => {
   });
 });
 
-test('no sequence of messages does more than close the connection', () => {
+test('a random sequence of messages at most closes the connection', () => {
   const word = fc.oneof(fc.integer({ min: 0, max: 40 }), fc.integer({ min: 0, max: 0xffffffff }));
   const message = fc.record({
     request: fc.integer({ min: 0, max: 42 }),
@@ -289,7 +290,7 @@ test('no sequence of messages does more than close the connection', () => {
   );
 });
 
-test('random bytes do no more than close the connection', () => {
+test('random bytes at most close the connection', () => {
   fc.assert(
     fc.property(fc.array(fc.uint8Array({ maxLength: 64 }), { maxLength: 8 }), (pieces) => {
       using frontEnd = new VhostUserFrontEnd(new VirtioRng());
