@@ -1,3 +1,4 @@
+// The memory balloon: free page reporting, and pages that the driver puts in unasked.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { VirtioBalloon } from '../../../../vmm/devices/balloon.js';
@@ -11,7 +12,7 @@ class BalloonDriver extends VirtioDriver {
     return new BalloonDriver(new VirtioBalloon(), options).start();
   }
 
-  /** Pages with a byte in each that is not zero. */
+  /** Allocates pages and fills them with a byte that is not zero. */
   pages(count: number): Piece {
     const piece = this.allocate(count * PAGE, PAGE);
     this.bytes(piece).fill(0xaa);
@@ -26,7 +27,7 @@ class BalloonDriver extends VirtioDriver {
     expect(this.queueAt(queue).takeUsed()?.length).toBe(0);
   }
 
-  /** Which of the pages hold what was written: x, and which zeroes: dot. */
+  /** Returns one character per page: `x` for the written byte, a dot for zeroes, else `?`. */
   look({ address, length }: Piece): string {
     const firsts = Array.from({ length: length / PAGE }, (_, page) =>
       this.bytes({ address: address + page * PAGE, length: PAGE }),
@@ -38,7 +39,7 @@ class BalloonDriver extends VirtioDriver {
 }
 
 describe('balloon', () => {
-  test('pages that nobody asked for are put in and taken out, and stay as they are', () => {
+  test('pages that the driver inflates and deflates unasked keep their contents', () => {
     using driver = BalloonDriver.open();
     const pages = driver.pages(2);
     const first = pages.address / PAGE;
@@ -47,7 +48,7 @@ describe('balloon', () => {
     expect(driver.look(pages)).toBe('xx');
   });
 
-  test('free pages that are reported are given back, but no part of a page', () => {
+  test('reported free pages are returned to the host, but only whole pages', () => {
     using driver = BalloonDriver.open();
     const pages = driver.pages(9);
     const at = (page: number, length: number, skip = 0) => ({ address: pages.address + page * PAGE + skip, length });
@@ -57,7 +58,7 @@ describe('balloon', () => {
     expect(driver.look(pages)).toBe('..x.x.xxx');
   });
 
-  test('without reporting, nothing is taken for a report', () => {
+  test('without the reporting feature, the reporting queue is ignored', () => {
     using driver = BalloonDriver.open({ features: [] });
     const pages = driver.pages(1);
     driver.queueAt(REPORTING).add([], [pages]);
@@ -65,7 +66,7 @@ describe('balloon', () => {
     expect(driver.look(pages)).toBe('x');
   });
 
-  test('a new device goes on where a saved one was', () => {
+  test('a restored device continues where the saved one stopped', () => {
     using driver = BalloonDriver.open();
     const pages = driver.pages(2);
     driver.queueAt(REPORTING).add([], [{ ...pages, length: PAGE }]);
@@ -73,7 +74,7 @@ describe('balloon', () => {
     expect(driver.look(pages)).toBe('.x');
   });
 
-  test('whatever numbers come, only whole pages of the guest change', () => {
+  test('for any page numbers, only whole pages of the guest change', () => {
     const memory = 1024 * 1024;
     fc.assert(
       fc.property(
@@ -88,7 +89,7 @@ describe('balloon', () => {
           driver.queueAt(INFLATE).add([piece], []);
           driver.queueAt(INFLATE).kick();
           driver.queueAt(REPORTING).kick();
-          // Guards on both sides are looked at when the driver is disposed of.
+          // The guards on both sides are checked when the driver is disposed.
           expect(driver.look(pages)).not.toContain('?');
         },
       ),

@@ -1,3 +1,4 @@
+// The virtio console: output of the guest, input to the guest, and saved state.
 import { describe, expect, test } from 'vitest';
 import { VirtioConsole } from '../../../../vmm/devices/console.js';
 import { VirtioDriver } from '../../../fixtures/virtio-driver.js';
@@ -21,7 +22,7 @@ function terminal() {
 }
 
 describe('console', () => {
-  test('what the guest writes comes out, however it is cut and however long it is', () => {
+  test('output of any length and in any number of buffers arrives complete', () => {
     const { driver, seen } = terminal();
     using _ = driver;
     const text = 'Linux version 6.1\n'.repeat(1000);
@@ -40,7 +41,7 @@ describe('console', () => {
     expect(driver.queueAt(TRANSMIT).takeUsed()?.length).toBe(0);
   });
 
-  test('input goes as far as the guest has room, and a kick says that there is more', () => {
+  test('input is accepted while the guest has room, and a kick reports new room', () => {
     const { driver, seen, device } = terminal();
     using _ = driver;
     const room = driver.allocate(4);
@@ -54,7 +55,7 @@ describe('console', () => {
     expect(driver.interrupts).toBe(1);
   });
 
-  test('a new device goes on where a saved one was', () => {
+  test('a restored device continues where the saved one stopped', () => {
     const { driver, seen, create, device } = terminal();
     using _ = driver;
     const room = driver.allocate(4);

@@ -1,3 +1,4 @@
+// Draining a queue: when the driver is notified, and when the event loop gets its turn.
 import { expect, test } from 'vitest';
 import { drain } from '../../../../vmm/devices/drain.js';
 import { VirtioRng } from '../../../../vmm/devices/rng.js';
@@ -19,7 +20,7 @@ test.each([
   [8, 1],
   [100 * 1024, 2],
   [2 ** 20, 5],
-])('of chains of %i bytes the driver is told as they are served or together', (length, told) => {
+])('four chains of %i bytes cause %i notifications', (length, expected) => {
   using driver = new VirtioDriver(new VirtioRng());
   const ring = new DriverQueue(0, 8, driver);
   const piece = driver.allocate(8);
@@ -31,11 +32,11 @@ test.each([
     return length;
   };
   drain(context, 0, new DescriptorChain(driver.memory, 8), serve, () => {});
-  expect(notified).toBe(told);
+  expect(notified).toBe(expected);
   for (let chain = 0; chain < 4; chain++) expect(ring.takeUsed()).toBeDefined();
 });
 
-test('a driver that never stops adding chains does not keep the event loop from going round', () => {
+test('a driver that never stops adding chains does not block the event loop', () => {
   using driver = new VirtioDriver(new VirtioRng());
   const ring = new DriverQueue(0, 8, driver);
   const context = openQueue(driver, ring, () => {});

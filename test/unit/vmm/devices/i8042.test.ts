@@ -1,10 +1,11 @@
+// The keyboard controller: the reset command, and the replies to a driver's probe.
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { I8042 } from '../../../../vmm/devices/i8042.js';
 
 const [DATA, COMMAND] = [0x60, 0x64];
 
-test('command 0xfe resets the machine, and no other does', () => {
+test('only command 0xfe resets the machine', () => {
   let resets = 0;
   const i8042 = new I8042(() => resets++);
   for (let command = 0; command < 0xfe; command++) i8042.out(COMMAND, command);
@@ -14,7 +15,7 @@ test('command 0xfe resets the machine, and no other does', () => {
   expect(resets).toBe(1);
 });
 
-test('is always ready for a command, and idle when a driver drains it', () => {
+test('the controller is always ready for a command, and empty after a driver drains it', () => {
   const i8042 = new I8042(() => {});
   expect(i8042.in(COMMAND) & 0x03).toBe(0);
   i8042.out(COMMAND, 0xaa);
@@ -23,7 +24,7 @@ test('is always ready for a command, and idle when a driver drains it', () => {
   expect(i8042.in(COMMAND) & 0x03).toBe(0);
 });
 
-test('keeps its configuration byte', () => {
+test('the configuration byte reads back as written', () => {
   const i8042 = new I8042(() => {});
   i8042.out(COMMAND, 0x60);
   i8042.out(DATA, 0x47);
@@ -32,13 +33,13 @@ test('keeps its configuration byte', () => {
   expect(i8042.in(DATA)).toBe(0x47);
 });
 
-test('says that no keyboard is there', () => {
+test('the test of the keyboard interface fails: there is no keyboard', () => {
   const i8042 = new I8042(() => {});
   i8042.out(COMMAND, 0xab);
   expect(i8042.in(DATA)).not.toBe(0);
 });
 
-test('a restored controller goes on where the saved one was', () => {
+test('a restored controller behaves like the saved one', () => {
   const port = fc.constantFrom(DATA, COMMAND);
   const command = fc.oneof(fc.constantFrom(0x20, 0x60, 0xaa, 0xab), fc.nat(0xfd));
   const steps = fc.array(fc.record({ port, value: fc.option(command) }));

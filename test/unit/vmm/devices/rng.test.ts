@@ -1,9 +1,10 @@
+// The entropy device: how much of each request it fills.
 import { describe, expect, test } from 'vitest';
 import { VirtioRng } from '../../../../vmm/devices/rng.js';
 import { VirtioDriver } from '../../../fixtures/virtio-driver.js';
 
 describe('rng', () => {
-  test('every byte asked for is written, in all buffers of the request', () => {
+  test('every requested byte is written, in all buffers of the request', () => {
     using driver = new VirtioDriver(new VirtioRng()).start();
     const pieces = [64, 1000].map((length) => driver.allocate(length));
     driver.queueAt(0).add([], pieces);
@@ -12,7 +13,7 @@ describe('rng', () => {
     for (const piece of pieces) expect(new Set(driver.bytes(piece)).size).toBeGreaterThan(16);
   });
 
-  test('a request for megabytes is answered with a part of them', () => {
+  test('a request for a mebibyte receives 64 KiB', () => {
     using driver = new VirtioDriver(new VirtioRng()).start();
     const piece = driver.allocate(1024 * 1024);
     driver.queueAt(0).add([], [piece]);
@@ -27,14 +28,14 @@ describe('rng', () => {
     ).toBe(true);
   });
 
-  test('a request without room is given back empty', () => {
+  test('a request without writable buffers is returned with length 0', () => {
     using driver = new VirtioDriver(new VirtioRng()).start();
     driver.queueAt(0).add([driver.allocate(8)], []);
     driver.queueAt(0).kick();
     expect(driver.queueAt(0).takeUsed()?.length).toBe(0);
   });
 
-  test('a new device serves what was asked of a saved one', () => {
+  test('a restored device serves the requests of the saved one', () => {
     using driver = new VirtioDriver(new VirtioRng()).start();
     driver.queueAt(0).add([], [driver.allocate(8)]);
     driver.replaceDevice(() => new VirtioRng());

@@ -1,5 +1,5 @@
-// A saved state comes from a disk. One with anything wrong is refused with the name of the field, and leaves the device
-// as it was.
+// The checks of saved state, which comes from a disk. An invalid state is refused with the name of
+// the wrong field and leaves the device unchanged.
 
 import { constants, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -33,7 +33,7 @@ function throughJson<T>(value: T): T {
   return JSON.parse(JSON.stringify(value));
 }
 
-/** The message of the MachineError `bad-snapshot` that `act` throws. */
+/** Returns the message of the MachineError `bad-snapshot` that `act` throws. */
 function refusal(act: () => void): string {
   try {
     act();
@@ -45,13 +45,13 @@ function refusal(act: () => void): string {
   throw new Error('the state was not refused');
 }
 
-/** Something that is saved and restored: a transport with its device, or a device without one. */
+/** A transport with its device, or a device without a transport. */
 interface Saved {
   save(): unknown;
   restore(state: unknown): void;
 }
 
-/** Every mutation of `state` is refused by `target`, which stays as it is; `state` itself is taken. */
+/** Checks that `target` refuses every mutation of `state` unchanged, and accepts `state` itself. */
 function refusesMutations(name: string, state: unknown, target: Saved, nullable?: RegExp): void {
   const before = throughJson(target.save());
   fc.assert(
@@ -64,7 +64,7 @@ function refusesMutations(name: string, state: unknown, target: Saved, nullable?
   target.restore(state);
 }
 
-/** The state of a device that a driver has started, and a driver for one that is to take it. */
+/** Returns the state of a started device, and a driver for a device that will restore it. */
 function states(create: () => VirtioDevice, use: (driver: VirtioDriver) => void = () => {}) {
   const first = new VirtioDriver(create()).start();
   use(first);
@@ -73,7 +73,7 @@ function states(create: () => VirtioDevice, use: (driver: VirtioDriver) => void 
   return { state, driver: new VirtioDriver(create()) };
 }
 
-describe('a state with one thing wrong is refused', () => {
+describe('a state with one wrong field is refused', () => {
   test('by a disk', () => {
     const path = join(folder, 'disk');
     writeFileSync(path, Buffer.alloc(4096));
@@ -85,7 +85,7 @@ describe('a state with one thing wrong is refused', () => {
     expect(target.transport.save()).toMatchObject({ status: 15, selectors: { queue: 3 } });
   });
 
-  test('by a source of entropy, which has nothing to save', () => {
+  test('by the entropy device, which saves nothing', () => {
     const { state, driver } = states(() => new VirtioRng());
     using target = driver;
     refusesMutations('rng', state, target.transport);
@@ -112,7 +112,7 @@ describe('a state with one thing wrong is refused', () => {
   });
 });
 
-describe('a transport refuses a state whose fields are right and do not go together', () => {
+describe('a transport refuses a state whose fields are valid but inconsistent', () => {
   test.each<[string, (state: VirtioMmioState) => void, RegExp]>([
     [
       'features that the device does not offer',
@@ -120,13 +120,13 @@ describe('a transport refuses a state whose fields are right and do not go toget
       /rng\.driverFeatures/,
     ],
     ['a driver older than virtio 1.0', (state) => (state.driverFeatures.high = 0), /rng\.driverFeatures/],
-    ['an unknown feature that was accepted', (state) => (state.unknownFeature = true), /rng\.unknownFeature/],
+    ['an accepted feature that is unknown', (state) => (state.unknownFeature = true), /rng\.unknownFeature/],
     ['DRIVER_OK before FEATURES_OK', (state) => (state.status &= ~8), /rng\.status/],
-    ['a status bit that is none', (state) => (state.status |= 16), /rng\.status/],
+    ['an undefined status bit', (state) => (state.status |= 16), /rng\.status/],
     ['rings outside guest memory', (state) => (state.queues[0]!.usedRing = 2 ** 40), /rng\.queues\[0\].*outside/],
-    ['a queue above the largest size', (state) => (state.queues[0]!.size = 1024), /rng\.queues\[0\].*the maximum 64/],
+    ['a queue above the maximum size', (state) => (state.queues[0]!.size = 1024), /rng\.queues\[0\].*the maximum 64/],
     ['a ready queue without a ring', (state) => (state.queues[0]!.ring = null), /rng\.queues\[0\].*no ring/],
-    ['a queue too few', (state) => (state.queues.length = 0), /rng\.queues is not a list of 1$/],
+    ['a missing queue', (state) => (state.queues.length = 0), /rng\.queues is not a list of 1$/],
   ])('%s', (_, change, message) => {
     const { state, driver } = states(() => new VirtioRng());
     using target = driver;
@@ -137,7 +137,7 @@ describe('a transport refuses a state whose fields are right and do not go toget
   });
 });
 
-test('a transport takes the state of a queue whose address is the largest, however often it was written', () => {
+test('a transport accepts the state of a queue with the largest address, written several times', () => {
   using first = new VirtioDriver(new VirtioRng());
   first.writeRegister(QUEUE_DESC_HIGH, 0xffffffff);
   for (let count = 0; count < 3; count++) first.writeRegister(QUEUE_DESC_LOW, 0xffffffff);
@@ -147,7 +147,7 @@ test('a transport takes the state of a queue whose address is the largest, howev
   expect(target.transport.save()).toEqual(state);
 });
 
-/** The state of a file system whose guest has a file open in a folder, and the folder too. */
+/** Returns the state of a file system whose guest has a folder open, and a file in the folder. */
 function savedFiles(): VirtioMmioState<FuseState> {
   mkdirSync(join(folder, 'folder'));
   writeFileSync(join(folder, 'folder', 'file'), 'text');
@@ -160,24 +160,24 @@ function savedFiles(): VirtioMmioState<FuseState> {
   return guest.transport.save() as VirtioMmioState<FuseState>;
 }
 
-describe('a file system refuses a state whose fields are right and do not go together', () => {
+describe('a file system refuses a state whose fields are valid but inconsistent', () => {
   const first = (list: SavedInode[]) => list[0]!;
   const open = (list: SavedHandle[]) => list.find(({ isDirectory }) => !isDirectory)!;
   test.each<[string, (state: FuseState) => void, RegExp]>([
-    ['a file that is its own directory', ({ inodes }) => (first(inodes).parent = first(inodes).node), /parent/],
+    ['a file that is its own parent', ({ inodes }) => (first(inodes).parent = first(inodes).node), /parent/],
     ['a file before its directory', ({ inodes }) => inodes.reverse(), /inodes\[0\]\.parent/],
     ['a file in a file', ({ inodes }) => (first(inodes).type = 0o100000), /inodes\[1\]\.parent/],
-    ['two files of one node', ({ inodes }) => (inodes[1]!.node = first(inodes).node), /inodes\[1\]\.node/],
+    ['two files with the same node', ({ inodes }) => (inodes[1]!.node = first(inodes).node), /inodes\[1\]\.node/],
     ["a file with a share's node", ({ inodes }) => (first(inodes).node = 2), /inodes\[0\]\.node/],
-    ['a node that is still to come', (state) => (state.nextNode = first(state.inodes).node), /inodes\[0\]\.node/],
+    ['a node that was not assigned yet', (state) => (state.nextNode = first(state.inodes).node), /inodes\[0\]\.node/],
     ["a next node that is a share's", (state) => (state.nextNode = 2), /nextNode/],
-    ['a next node after which there are none', (state) => (state.nextNode = Number.MAX_SAFE_INTEGER), /nextNode/],
-    ['a name that leads up', ({ inodes }) => (inodes[1]!.name = '..'), /inodes\[1\]\.name/],
-    ['a protocol older than is spoken', (state) => (state.minor = 12), /minor/],
-    ['one handle twice', ({ handles }) => (handles[1]!.handle = handles[0]!.handle), /handles\[1\]\.handle/],
+    ['a next node without a successor', (state) => (state.nextNode = Number.MAX_SAFE_INTEGER), /nextNode/],
+    ['the name ..', ({ inodes }) => (inodes[1]!.name = '..'), /inodes\[1\]\.name/],
+    ['a protocol version that is too old', (state) => (state.minor = 12), /minor/],
+    ['a duplicate handle', ({ handles }) => (handles[1]!.handle = handles[0]!.handle), /handles\[1\]\.handle/],
     ['a folder open as a file', ({ handles }) => (handles[1]!.isDirectory = false), /handles\[1\]/],
-    ['a file open in no way there is', ({ handles }) => (open(handles).flags = 3), /handles\[0\]\.flags/],
-    ['a file that is to be cut', ({ handles }) => (open(handles).flags |= 0o1000), /handles\[0\]\.flags/],
+    ['a file with an invalid access mode', ({ handles }) => (open(handles).flags = 3), /handles\[0\]\.flags/],
+    ['a file open with O_TRUNC', ({ handles }) => (open(handles).flags |= 0o1000), /handles\[0\]\.flags/],
   ])('%s', (_, change, message) => {
     const state = throughJson(savedFiles());
     change(state.device);
@@ -185,7 +185,7 @@ describe('a file system refuses a state whose fields are right and do not go tog
     expect(refusal(() => target.transport.restore(state))).toMatch(message);
   });
 
-  test('a file open for writing in a share that is read-only', () => {
+  test('a file open for writing in a read-only share', () => {
     const state = throughJson(savedFiles());
     using target = new VirtioDriver(VirtioFs.open([{ path: folder, readOnly: true }]));
     expect(refusal(() => target.transport.restore(state))).toMatch(/handles\[0\]\.flags/);

@@ -1,8 +1,9 @@
+// The 16550A serial port: sending, receiving, interrupts, and the probe of Linux's driver.
 import fc from 'fast-check';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { Serial } from '../../../../vmm/devices/serial.js';
 
-// Register offsets and bits of the PC16550D's data sheet.
+// Register offsets and bits from the PC16550D's data sheet.
 const [DATA, IER, IIR, LCR, MCR, LSR, MSR, SCR] = [0, 1, 2, 3, 4, 5, 6, 7];
 const FCR = IIR;
 const OUT2 = 8;
@@ -23,7 +24,7 @@ beforeEach(() => {
 });
 
 describe('sending', () => {
-  test('is done at once, and the port is always ready for more', () => {
+  test('happens at once, and the transmitter is always empty', () => {
     for (const byte of Buffer.from('hello')) {
       expect(serial.in(LSR) & 0x60).toBe(0x60);
       serial.out(DATA, byte);
@@ -32,7 +33,7 @@ describe('sending', () => {
     expect(levels).toEqual([]);
   });
 
-  test('interrupts when the transmitter is empty, until IIR was read', () => {
+  test('interrupts when the transmitter is empty, until IIR is read', () => {
     serial.out(MCR, OUT2);
     serial.out(IER, 2);
     expect(levels).toEqual([true]);
@@ -56,7 +57,7 @@ describe('sending', () => {
 });
 
 describe('receiving', () => {
-  test('takes as many bytes as the FIFO holds', () => {
+  test('accepts as many bytes as the FIFO holds', () => {
     expect(serial.receive(Buffer.alloc(20, 'x'))).toBe(16);
     expect(serial.receive(Buffer.from('y'))).toBe(0);
     for (let count = 0; count < 16; count++) {
@@ -66,7 +67,7 @@ describe('receiving', () => {
     expect(serial.in(LSR) & 1).toBe(0);
   });
 
-  test('interrupts until all bytes are read, before an empty transmitter does', () => {
+  test('interrupts until all bytes are read, with priority over the empty transmitter', () => {
     serial.out(IER, 3);
     serial.in(IIR);
     levels = [];
@@ -78,7 +79,7 @@ describe('receiving', () => {
     expect(levels).toEqual([true, false]);
   });
 
-  test('forgets what the guest clears', () => {
+  test('discards the bytes when the guest clears the FIFO', () => {
     serial.receive(Buffer.from('ab'));
     serial.out(FCR, 3);
     expect(serial.in(LSR) & 1).toBe(0);
@@ -95,7 +96,7 @@ describe("the probe of Linux's 8250 driver finds a 16550A", () => {
     expect(serial.in(IER)).toBe(0x0f);
   });
 
-  test('loopback gives the outputs back as inputs', () => {
+  test('in loopback mode, the modem outputs are the modem inputs', () => {
     serial.out(MCR, LOOP | 0x0a);
     expect(serial.in(MSR) & 0xf0).toBe(0x90);
     serial.out(MCR, LOOP | 0x05);
@@ -104,7 +105,7 @@ describe("the probe of Linux's 8250 driver finds a 16550A", () => {
     expect(serial.in(MSR) & 0xf0).toBe(0xb0);
   });
 
-  test('loopback gives bytes back and sends none', () => {
+  test('in loopback mode, sent bytes are received and none leaves the port', () => {
     serial.out(MCR, LOOP);
     serial.out(DATA, 0x5a);
     expect(serial.receive(Buffer.from('x'))).toBe(0);
@@ -112,7 +113,7 @@ describe("the probe of Linux's 8250 driver finds a 16550A", () => {
     expect(sent).toEqual([]);
   });
 
-  test('the FIFO shows in IIR, and is no 16650 or 16750', () => {
+  test('IIR shows a FIFO that is not that of a 16650 or 16750', () => {
     serial.out(FCR, 0);
     expect(serial.in(IIR) >> 6).toBe(0);
     serial.out(FCR, 1);
@@ -122,7 +123,7 @@ describe("the probe of Linux's 8250 driver finds a 16550A", () => {
     expect(serial.in(IIR) & 0x20).toBe(0);
   });
 
-  test('the divisor latch and the scratch register keep what is written', () => {
+  test('the divisor latch and the scratch register read back as written', () => {
     serial.out(LCR, 0x83);
     serial.out(DATA, 0x34);
     serial.out(IER, 0x12);
@@ -135,7 +136,7 @@ describe("the probe of Linux's 8250 driver finds a 16550A", () => {
   });
 });
 
-/** What a guest may do to the port, and what a line may. */
+/** A guest's access to the port, or bytes that arrive on the line. */
 const access = fc.oneof(
   fc.record({ in: fc.nat(7) }),
   fc.record({ out: fc.nat(7), value: fc.nat(255) }),
@@ -150,7 +151,7 @@ function perform(port: Serial, step: Access): number {
   return 0;
 }
 
-test('whatever the guest does, it reads bytes', () => {
+test('after any accesses, every read returns a byte', () => {
   fc.assert(
     fc.property(fc.array(access), (steps) => {
       const port = makeSerial();
@@ -162,7 +163,7 @@ test('whatever the guest does, it reads bytes', () => {
   );
 });
 
-test('a restored port goes on where the saved one was', () => {
+test('a restored port behaves like the saved one', () => {
   fc.assert(
     fc.property(fc.array(access), fc.array(access), (before, after) => {
       const first = makeSerial();

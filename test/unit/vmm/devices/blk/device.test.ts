@@ -1,3 +1,4 @@
+// The block device: requests, disks made of extents, rates, invalid requests and saved state.
 import {
   closeSync,
   mkdtempSync,
@@ -57,7 +58,7 @@ function file(contents: Buffer): string {
   return path;
 }
 
-/** A block driver: one request at a time, cut into pieces as the test likes. */
+/** A block driver. It sends one request at a time, cut into pieces as the test specifies. */
 class BlkDriver extends VirtioDriver {
   readonly #header = this.allocate(16);
   readonly #status = this.allocate(1, 1);
@@ -68,7 +69,7 @@ class BlkDriver extends VirtioDriver {
     return new BlkDriver(VirtioBlk.open({ id: 'scratch', readOnly, extents }), options).start();
   }
 
-  /** The data area cut at `cuts`. */
+  /** Returns the data area, cut at `cuts`. */
   #pieces(length: number, cuts: number[]): Piece[] {
     const edges = [0, ...cuts.filter((cut) => cut > 0 && cut < length).sort((a, b) => a - b), length];
     return edges.slice(1).map((end, index) => ({
@@ -114,7 +115,7 @@ class BlkDriver extends VirtioDriver {
 }
 
 describe('blk', () => {
-  test('a disk is its extents end to end, and a read may cross them', () => {
+  test('a disk is its extents laid end to end, and a read may span several', () => {
     const a = file(pattern(8 * SECTOR, 1));
     const b = file(pattern(16 * SECTOR, 2));
     const extents = [
@@ -131,7 +132,7 @@ describe('blk', () => {
     expect(used).toBe(disk.length + 1);
   });
 
-  test('a read-only disk says so and refuses writes without touching the file', () => {
+  test('a read-only disk reports that it is and refuses writes without changing the file', () => {
     const contents = pattern(8 * SECTOR);
     const path = file(contents);
     using driver = BlkDriver.open([{ path, offset: 0, length: 8 * SECTOR }], true);
@@ -142,7 +143,7 @@ describe('blk', () => {
     expect(readFileSync(path).equals(contents)).toBe(true);
   });
 
-  test('get-id answers with the serial, padded with zeroes', () => {
+  test('get-id returns the serial number, padded with zeroes', () => {
     using driver = BlkDriver.open([{ path: file(pattern(SECTOR)), offset: 0, length: SECTOR }]);
     const { status, data } = driver.request(VIRTIO_BLK_T_GET_ID, 0, { room: 20 });
     expect(status).toBe(VIRTIO_BLK_S_OK);
@@ -193,8 +194,8 @@ describe('blk', () => {
     expect(readFileSync(path).equals(model)).toBe(true);
   });
 
-  test('zeroes are written where the file system cannot zero a range', () => {
-    // A memfd lies in tmpfs, which has holes but no FALLOC_FL_ZERO_RANGE.
+  test('zeroes are written if the file system cannot zero a range', () => {
+    // A memfd is in tmpfs, which has holes but no FALLOC_FL_ZERO_RANGE.
     const fd = libc.memfd_create('disk', 0);
     const path = `/proc/self/fd/${fd}`;
     const model = pattern(300 * SECTOR);
@@ -208,7 +209,7 @@ describe('blk', () => {
     libc.close(fd);
   });
 
-  test('a request of more than 32 MiB, all of it in the same memory, is refused', () => {
+  test('a request of more than 32 MiB, all in the same memory, is refused', () => {
     const path = file(Buffer.alloc(0));
     truncateSync(path, 64 * 1024 * 1024);
     using driver = BlkDriver.open([{ path, offset: 0, length: 64 * 1024 * 1024 }]);
@@ -219,7 +220,7 @@ describe('blk', () => {
     expect(driver.bytes(status)[0]).toBe(VIRTIO_BLK_S_IOERR);
   });
 
-  test('what the disk does not hold or the type does not exist is an error, and the next request works', () => {
+  test('a range beyond the disk or an unknown type is an error, and the next request works', () => {
     using driver = BlkDriver.open([{ path: file(pattern(8 * SECTOR)), offset: 0, length: 8 * SECTOR }]);
     expect(driver.request(VIRTIO_BLK_T_IN, 8, { room: SECTOR }).status).toBe(VIRTIO_BLK_S_IOERR);
     expect(driver.request(VIRTIO_BLK_T_IN, 7, { room: 2 * SECTOR }).status).toBe(VIRTIO_BLK_S_IOERR);
@@ -240,7 +241,7 @@ describe('blk', () => {
     expect(driver.request(VIRTIO_BLK_T_IN, 0, { room: 4 * SECTOR }).status).toBe(VIRTIO_BLK_S_IOERR);
   });
 
-  test('a request without header or status breaks the device until it is reset', () => {
+  test('a request without header or status breaks the device until a reset', () => {
     using driver = BlkDriver.open([{ path: file(pattern(SECTOR)), offset: 0, length: SECTOR }]);
     driver.queueAt(0).add([driver.allocate(15)], [driver.allocate(1)]);
     driver.queueAt(0).kick();
@@ -251,7 +252,7 @@ describe('blk', () => {
     expect(driver.readRegister(STATUS)).toBe(0);
   });
 
-  test('a missing, short or misaligned file is one clear error', () => {
+  test('a missing, short or misaligned file causes one clear error', () => {
     const path = file(pattern(4 * SECTOR));
     const open = (extents: DiskExtent[]) => () => VirtioBlk.open({ id: 'x', readOnly: true, extents });
     const missing = join(folder, 'missing');
@@ -266,7 +267,7 @@ describe('blk', () => {
     expect(open([])).toThrow(/has no extents/);
   });
 
-  test('a new device goes on where a saved one was', () => {
+  test('a restored device continues where the saved one stopped', () => {
     const path = file(pattern(8 * SECTOR));
     const extents = [{ path, offset: 0, length: 8 * SECTOR }];
     using driver = BlkDriver.open(extents);
@@ -284,7 +285,7 @@ describe('blk', () => {
     const extents = () => [{ path: file(pattern(64 * SECTOR)), offset: 0, length: 64 * SECTOR }];
     const open = (rates: DiskRates, disk = extents(), options = {}) =>
       new VirtioDriver(VirtioBlk.open({ id: 'x', readOnly: false, extents: disk, rates }), options).start();
-    /** Makes a request with room for `sectors` available; returns where its status will be. */
+    /** Makes a request for `sectors` sectors available. Returns the buffer of its status. */
     const add = (driver: VirtioDriver, sectors: number, type = VIRTIO_BLK_T_IN): Piece => {
       const [header, status] = [driver.allocate(16), driver.allocate(1)];
       driver.bytes(header).writeUInt32LE(type, 0);
@@ -295,13 +296,14 @@ describe('blk', () => {
     const servedOf = (driver: VirtioDriver, statuses: Piece[]) =>
       statuses.filter((status) => driver.bytes(status)[0] === VIRTIO_BLK_S_OK).length;
 
-    test.each([true, false])('requests wait for those before them to be paid off (event index %s)', (eventIndex) => {
-      // A hundred large ones in a second: ten go at once, one makes the debt, and the others wait 10 ms each.
+    test.each([true, false])('requests wait until earlier ones are paid off (event index %s)', (eventIndex) => {
+      // The rate is a hundred of these requests per second: ten pass at once, one incurs the debt,
+      // and each of the others waits 10 ms.
       using driver = open({ readBytes: 6400 * SECTOR }, extents(), { eventIndex });
       const statuses = Array.from({ length: 20 }, () => add(driver, 64));
       driver.queueAt(0).kick();
       expect(servedOf(driver, statuses)).toBeLessThan(20);
-      // Nobody is asked to kick for what waits, and nothing goes round.
+      // While requests wait, the driver is not asked to kick, and the event loop is idle.
       statuses.push(add(driver, 64));
       expect(driver.queueAt(0).kick()).toBe(false);
       let turns = 0;
@@ -313,7 +315,7 @@ describe('blk', () => {
       while (servedOf(driver, statuses) < 22) driver.loop.poll(-1);
     });
 
-    test('a request without a rate goes at once, unless it is behind one that waits', () => {
+    test('a request without a rate passes at once unless it is behind a waiting one', () => {
       using driver = open({ readOperations: 1 });
       const statuses = [
         VIRTIO_BLK_T_FLUSH,
@@ -326,7 +328,7 @@ describe('blk', () => {
       expect(statuses.map((status) => driver.bytes(status)[0])).toEqual([0, 0, 0, 0xff, 0xff]);
     });
 
-    test('a new device takes over the debt, and the requests that wait', () => {
+    test('a restored device takes over the debt and the waiting requests', () => {
       const disk = extents();
       const rates = { readOperations: 10 };
       using driver = open(rates, disk);
@@ -338,7 +340,7 @@ describe('blk', () => {
       while (servedOf(driver, statuses) < 3) driver.loop.poll(-1);
     });
 
-    test('a device that is reset waits for nothing any more', () => {
+    test('a reset drops the waiting requests', () => {
       using driver = open({ readOperations: 100 });
       for (let count = 0; count < 20; count++) add(driver, 1);
       driver.queueAt(0).kick();
@@ -347,7 +349,7 @@ describe('blk', () => {
     });
   });
 
-  test('random requests read and write what a buffer would', () => {
+  test('random requests have the same effect as on a buffer', () => {
     const sectors = 48;
     const operation = fc.record({
       write: fc.boolean(),
@@ -390,7 +392,7 @@ describe('blk', () => {
     );
   });
 
-  test('random bytes as requests never reach beyond guest memory or the disk', () => {
+  test('random bytes as requests never access anything beyond guest memory or the disk', () => {
     const path = join(folder, 'hostile');
     const outside = pattern(4 * SECTOR, 5);
     const fd = openSync(path, 'w+');

@@ -1,9 +1,10 @@
+// The token buckets of a disk's rates.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { RateLimit, TokenBucket } from '../../../../../vmm/devices/blk/rate-limit.js';
 
 describe('a token bucket', () => {
-  test('lets a burst go, then one request after what it owes', () => {
+  test('admits a burst, then the next request after the debt is paid', () => {
     const bucket = new TokenBucket(1000, 0);
     expect(bucket.delay(0)).toBe(0);
     bucket.take(100);
@@ -14,14 +15,14 @@ describe('a token bucket', () => {
     expect(bucket.delay(500)).toBe(0);
   });
 
-  test('saves up no more than a burst', () => {
+  test('accumulates at most one burst', () => {
     const bucket = new TokenBucket(1000, 0);
     expect(bucket.delay(1e6)).toBe(0);
     bucket.take(150);
     expect(bucket.delay(1e6)).toBe(50);
   });
 
-  test('keeps the rate, whatever is asked of it', () => {
+  test('keeps the rate for any requests', () => {
     const request = fc.record({ pause: fc.nat({ max: 300 }), cost: fc.nat({ max: 5000 }) });
     fc.assert(
       fc.property(fc.integer({ min: 1, max: 10_000 }), fc.array(request, { maxLength: 50 }), (rate, requests) => {
@@ -32,7 +33,7 @@ describe('a token bucket', () => {
           now += pause;
           now += bucket.delay(now);
           expect(bucket.delay(now)).toBeLessThan(1e-6);
-          // What went before this one fits the time, but for a burst.
+          // Apart from one burst, the earlier requests fit the elapsed time.
           expect(before).toBeLessThanOrEqual((rate * now) / 1000 + rate * 0.1 + 1e-3);
           bucket.take(cost);
           before += cost;
@@ -43,7 +44,7 @@ describe('a token bucket', () => {
 });
 
 describe('the rates of a disk', () => {
-  test('of reads and writes, bytes and operations, are apart', () => {
+  test('of reads and writes, of bytes and operations, are independent', () => {
     let now = 0;
     const limit = new RateLimit({ readBytes: 1000, writeOperations: 10 }, () => now);
     expect(limit.admit(false, 5000)).toBe(0);
@@ -56,7 +57,7 @@ describe('the rates of a disk', () => {
     expect(limit.admit(false, 1)).toBe(4800);
   });
 
-  test('are owed by a new limit that goes on for a saved one', () => {
+  test('keep their debt when a saved limit is restored', () => {
     const limit = new RateLimit({ writeBytes: 1000 }, () => 0);
     limit.admit(true, 1100);
     const next = new RateLimit({ writeBytes: 1000 }, () => 777);

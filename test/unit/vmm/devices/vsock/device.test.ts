@@ -1,3 +1,4 @@
+// The socket device: connections both ways, credit, shutdown, invalid packets and saved state.
 import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -25,7 +26,7 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** A guest, a host that listens for port 7, and as many streams between them as asked for. */
+/** A guest, a host that listens for port 7, and the requested number of streams between them. */
 class Scene implements Disposable {
   readonly path = join(folder, `v${names++}`);
   readonly server = new UnixServer(`${this.path}_7`);
@@ -59,7 +60,7 @@ function openDescriptors(): number {
 const received = (stream: GuestStream) => Buffer.concat(stream.data).toString();
 
 describe('vsock', () => {
-  test('a connection of the guest reaches the unix socket of its port, and bytes go both ways', () => {
+  test('a connection of the guest reaches the unix socket of its port, and bytes pass both ways', () => {
     using scene = new Scene();
     const { stream, peer } = scene.connect();
     expect(stream).toMatchObject({ state: 'open', hostAllocation: BUFFER_ALLOCATION });
@@ -70,7 +71,7 @@ describe('vsock', () => {
     expect(received(stream)).toBe('to the guest');
   });
 
-  test('a port that nobody listens at, and one whose backlog is full, is reset', () => {
+  test('a connection to a port without a listener, or with a full backlog, is reset', () => {
     using scene = new Scene();
     const nobody = scene.guest.connect(8, 1);
     using full = new UnixServer(`${scene.path}_9`, 0);
@@ -86,7 +87,7 @@ describe('vsock', () => {
     using peer = UnixPeer.connect(scene.path);
     peer.write(Buffer.from('CONN'));
     scene.guest.settle();
-    // What follows the line belongs to the stream already.
+    // The bytes after the line belong to the stream.
     peer.write(Buffer.from('ECT 52\nearly'));
     const request = scene.guest.settle().find(({ op }) => op === OP.request);
     expect(request?.guestPort).toBe(52);
@@ -100,7 +101,7 @@ describe('vsock', () => {
     expect(peer.read()?.toString()).toBe('late');
   });
 
-  test('a host that says anything else, or asks for a port the guest refuses, is hung up on', () => {
+  test('a host that sends anything else, or asks for a port that the guest refuses, is disconnected', () => {
     using scene = new Scene();
     for (const line of ['CONNECT\n', 'CONNECT -1\n', 'CONNECT 4294967296\n', `${'x'.repeat(40)}\n`, 'connect 1\n']) {
       using peer = UnixPeer.connect(scene.path);
@@ -115,7 +116,7 @@ describe('vsock', () => {
     expect(peer.read()).toBe('end');
   });
 
-  test('a host that goes away before the guest answers resets the request', () => {
+  test('if the host disconnects before the guest answers, the request is reset', () => {
     using scene = new Scene();
     const peer = UnixPeer.connect(scene.path);
     peer.write(Buffer.from('CONNECT 52\n'));
@@ -125,7 +126,7 @@ describe('vsock', () => {
     expect(scene.guest.stream(request.hostPort, 52)?.state).toBe('reset');
   });
 
-  test('each side can end its direction, and the other one goes on', () => {
+  test('each side can end its direction while the other direction continues', () => {
     using scene = new Scene();
     const { stream, peer } = scene.connect();
     scene.guest.write(stream, Buffer.from('last words'));
@@ -142,7 +143,7 @@ describe('vsock', () => {
     expect(stream.state).toBe('reset');
   });
 
-  test('the end of the host comes after all its bytes, though they wait for credit and buffers', () => {
+  test("the host's end of file follows all its bytes, also if they wait for credit and buffers", () => {
     using scene = new Scene({ buffers: 2, bufferSize: 100 });
     const { stream, peer } = scene.connect(1000, 150);
     const sent = Buffer.from('0123456789'.repeat(200));
@@ -156,7 +157,7 @@ describe('vsock', () => {
     expect(stream.shutdown).toBe(SEND | RCV);
   });
 
-  test('bytes that the host has not read yet are delivered after the guest closed, and then the end', () => {
+  test('bytes that the host has not read are delivered after the guest closes, then end of file', () => {
     using scene = new Scene();
     const { stream, peer } = scene.connect();
     let sent = 0;
@@ -165,7 +166,7 @@ describe('vsock', () => {
       sent += count;
       scene.guest.settle();
     }
-    // The socket is full and so is the room that was granted.
+    // The socket is full, and the granted credit is used up.
     expect(scene.guest.credit(stream)).toBe(0);
     expect(sent).toBeGreaterThan(BUFFER_ALLOCATION);
     scene.guest.send(stream, OP.shutdown, SEND | RCV);
@@ -183,7 +184,7 @@ describe('vsock', () => {
     expect(stream.state).toBe('reset');
   });
 
-  test('a guest that resets the connection still has its bytes delivered, and may use the port again', () => {
+  test('bytes of a connection that the guest resets are delivered, and the port is usable again', () => {
     using scene = new Scene();
     const { stream, peer } = scene.connect();
     let sent = 0;
@@ -205,7 +206,7 @@ describe('vsock', () => {
     expect(received(again.stream)).toBe('fresh');
   });
 
-  test('a guest that stops reading breaks the pipe of the host, and the host sees a clean end', () => {
+  test('if the guest stops receiving, the host gets EPIPE and a clean end of file', () => {
     using scene = new Scene();
     const { stream, peer } = scene.connect();
     peer.write(Buffer.from('never read'));
@@ -219,7 +220,7 @@ describe('vsock', () => {
     expect(stream.state).toBe('reset');
   });
 
-  test('a host that stops reading is told to the guest at once, and what the guest sends has credit', () => {
+  test('if the host stops reading, the guest is told at once, and what it sends gets credit', () => {
     using scene = new Scene();
     const { stream, peer } = scene.connect();
     peer[Symbol.dispose]();
@@ -235,7 +236,7 @@ describe('vsock', () => {
     expect(scene.guest.strays).toEqual([]);
   });
 
-  test('a guest that sends more than it was granted is reset', () => {
+  test('a guest that sends more than its credit is reset', () => {
     using scene = new Scene();
     const { stream } = scene.connect();
     const header = () => {
@@ -253,7 +254,7 @@ describe('vsock', () => {
 
   test.each<[string, (guest: VsockGuest, stream: GuestStream) => void]>([
     [
-      'whose length is more than its bytes',
+      'whose length exceeds its bytes',
       (guest, stream) => {
         const header = guest.header(stream, OP.rw);
         header.length = 5;
@@ -263,9 +264,9 @@ describe('vsock', () => {
     ['with an unknown operation', (guest, stream) => guest.send(stream, 99)],
     ['with operation 0', (guest, stream) => guest.send(stream, 0)],
     ['that asks for the connection again', (guest, stream) => guest.send(stream, OP.request)],
-    ['that answers what was not asked', (guest, stream) => guest.send(stream, OP.response)],
+    ['that answers a request that was not sent', (guest, stream) => guest.send(stream, OP.response)],
     [
-      'with bytes after the end',
+      'with bytes after the shutdown',
       (guest, stream) => {
         guest.send(stream, OP.shutdown, SEND);
         guest.write(stream, Buffer.from('x'));
@@ -281,7 +282,7 @@ describe('vsock', () => {
     expect(scene.guest.failures).toEqual([]);
   });
 
-  test('packets of no connection, of other types and to other contexts are reset, other names are dropped', () => {
+  test('a packet of no connection, another type or another destination is reset; of another source, dropped', () => {
     using scene = new Scene();
     const nobody = { hostPort: 5, guestPort: 6, allocation: 0, taken: 0 } as GuestStream;
     scene.guest.send(nobody, OP.rw);
@@ -314,13 +315,13 @@ describe('vsock', () => {
     scene.guest.loop.poll(0);
   });
 
-  test('resets beyond what the driver has room for wait, and none is lost', () => {
+  test('resets for which the driver has no room wait, and none is lost', () => {
     using scene = new Scene({ buffers: 1, bufferSize: 64 });
     const total = 3000;
     let sent = 0;
     const nobody = { hostPort: 5, guestPort: 0, allocation: 0, taken: 0 } as GuestStream;
     while (sent < total && scene.guest.send({ ...nobody, guestPort: sent }, OP.rw)) sent++;
-    // The device stops taking packets before it keeps thousands of answers.
+    // The device stops taking packets before it holds thousands of replies.
     expect(sent).toBeLessThan(1200);
     while (sent < total) {
       scene.guest.settle();
@@ -330,7 +331,7 @@ describe('vsock', () => {
     expect(scene.guest.strays.map(({ guestPort }) => guestPort)).toEqual(Array.from({ length: total }, (_, at) => at));
   });
 
-  test('connections beyond the limit are reset, and closed ones make room', () => {
+  test('connections above the limit are reset, and closed ones make room', () => {
     using scene = new Scene();
     const streams: GuestStream[] = [];
     const open = () => {
@@ -348,7 +349,7 @@ describe('vsock', () => {
     expect(open()).toBe('open');
   });
 
-  test('a busy connection does not keep another waiting', () => {
+  test('a busy connection does not delay another', () => {
     using scene = new Scene({ buffers: 4 });
     const busy = scene.connect(1);
     const quiet = scene.connect(2);
@@ -377,7 +378,7 @@ describe('vsock', () => {
     expect(openDescriptors()).toBe(before + 3);
   });
 
-  test('a restored device resets the connections of the guest by an event, and takes new ones', () => {
+  test("a restored device resets the guest's connections by an event, and accepts new ones", () => {
     using scene = new Scene();
     const { peer } = scene.connect();
     scene.guest.replaceDevice(() => {
@@ -392,7 +393,7 @@ describe('vsock', () => {
     expect(next.read()?.toString()).toBe('again');
   });
 
-  test('a path that is too long or taken is one clear error', () => {
+  test('a path that is too long or in use causes one clear error', () => {
     const long = join(folder, 'x'.repeat(100));
     expect(() => new VirtioVsock({ guestCid: 3, path: long })).toThrow(/vsock path is longer than 96 bytes/);
     const path = join(folder, 'taken');
@@ -402,7 +403,7 @@ describe('vsock', () => {
   });
 });
 
-/** What the guest and the hosts do, in any order. `which` chooses among the connections there are. */
+/** An action of the guest or of a host. `which` selects one of the open connections. */
 const action = fc.record({
   do: fc.constantFrom(
     'connect',
@@ -419,8 +420,8 @@ const action = fc.record({
   size: fc.oneof(fc.nat({ max: 40 }), fc.nat({ max: 300_000 })),
 });
 
-describe('vsock, at random', () => {
-  test('every byte arrives once, in order, within the credit, whatever the order of things', () => {
+describe('vsock with random actions', () => {
+  test('delivers every byte once, in order and within the credit', () => {
     const scenes = fc.record({
       buffers: fc.integer({ min: 1, max: 64 }),
       bufferSize: fc.constantFrom(60, 300, 3776, 70_000),
@@ -471,7 +472,7 @@ describe('vsock, at random', () => {
           if (what === 'guestEnd' && ended.size === 0) ended.add(stream) && guest.send(stream, OP.shutdown, SEND);
           if (what === 'hostEnd' && which === 0) peer.end();
         }
-        // Let everything arrive.
+        // Wait until everything has arrived.
         for (let quiet = 0, rounds = 0; quiet < 3; rounds++) {
           expect(rounds).toBeLessThan(500_000);
           let moved = guest.settle().length > 0;
@@ -494,7 +495,7 @@ describe('vsock, at random', () => {
     );
   });
 
-  test('random packets never crash the device, hang it, or leave a descriptor behind', () => {
+  test('survives random packets without a crash, a hang or a leaked descriptor', () => {
     const packet = fc.record({
       source: fc.constantFrom(GUEST_CID, GUEST_CID, GUEST_CID, 4, 2 ** 52),
       destination: fc.constantFrom(2, 2, 2, 3, 2 ** 52),
@@ -543,7 +544,7 @@ describe('vsock, at random', () => {
           if (step.host === 'end') peer?.end();
           if (step.host === 'close') scene.peers.pop()?.[Symbol.dispose]();
         }
-        // When nothing happens any more, nothing is polled any more.
+        // When nothing is pending, no descriptor is polled.
         let rounds = 0;
         while (guest.loop.poll(0) > 0) {
           guest.receive();

@@ -1,3 +1,4 @@
+// The socket device with a real server in another process.
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -6,14 +7,14 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { OP, SEND, VsockGuest } from '../../../../fixtures/vsock-guest.js';
 
-/** Echoes what it is sent, and ends when its caller ends. */
+/** A program that echoes the bytes it receives. It exits when its parent exits. */
 const SERVER = `
   const server = require('node:net').createServer({ allowHalfOpen: true }, (socket) => socket.pipe(socket));
   server.listen(process.argv[1], () => process.stdout.write('ready'));
   process.stdin.resume().on('end', () => process.exit());
 `;
 
-test('100 MB to a server in another process and back arrive unchanged, and then the end', async () => {
+test('100 MB to a server in another process and back arrive unchanged, then end of file', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-echo-'));
   const path = join(folder, 'v');
   const server = spawn(process.execPath, ['-e', SERVER, `${path}_7`], { stdio: ['pipe', 'pipe', 'inherit'] });
