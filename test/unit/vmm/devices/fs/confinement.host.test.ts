@@ -1,5 +1,5 @@
-// A secret lies beside the shared folder. Whatever the guest asks, and whatever happens to the folder on the host
-// meanwhile, it never gets it, and nothing is made or changed outside.
+// Confinement of a share. A secret lies beside the shared folder. The guest never reads it, and
+// never creates or changes anything outside the folder, even while the folder changes on the host.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import {
   closeSync,
@@ -27,8 +27,9 @@ const TRIES = 100_000;
 const SECRET = 'nobody in the guest may read this';
 
 /**
- * Swaps, while the test lives, a directory and a file of the folder with links to the secret and to where it is, renames a directory,
- * and replaces a regular file by a pipe and by a device of the host's.
+ * A program that changes the folder while the test runs. It swaps a directory and a file with links
+ * to the secret and to its directory, renames a directory, and replaces a regular file by a pipe
+ * and by a device of the host.
  */
 const SWAPPER = `
 const fs = require('fs');
@@ -76,7 +77,7 @@ beforeEach(() => {
   writeFileSync(join(shared, 'secret'), 'harmless');
   writeFileSync(join(shared, 'directory/secret'), 'harmless');
   execFileSync('mkfifo', [join(shared, 'pipe')]);
-  // /dev/zero: what reads it gets zeroes, and never comes to an end.
+  // /dev/zero: a reader gets zeroes and never reaches the end.
   execFileSync('mknod', [join(shared, 'device'), 'c', '1', '5']);
 });
 
@@ -86,7 +87,7 @@ afterEach(() => {
   rmSync(base, { recursive: true });
 });
 
-/** What a request gives, or undefined where it is refused. */
+/** Returns the result of a request; undefined if it is refused. */
 function tried<T>(act: () => T): T | undefined {
   try {
     return act();
@@ -102,11 +103,12 @@ const NAMES = [
   ...['/etc/passwd', '/proc/self/root', 'outside', 'secret\0/../..', '..\0', '.../..'],
 ];
 
-/** Whether this process gets the secret by a path that leads through the folder. */
+/** Returns true if this process reads the secret by a path through the folder. */
 function fallsForIt(): boolean {
   let file: number | undefined;
   try {
-    // The guest may have put a pipe there, whose opening waits for a writer, or a device that never ends.
+    // The guest may have put a pipe there, which waits for a writer when opened, or a device
+    // without an end.
     file = openSync(join(shared, 'directory/secret'), fs.O_RDONLY | fs.O_NONBLOCK);
     return fstatSync(file).isFile() && readFileSync(file, 'utf8') === SECRET;
   } catch {
@@ -116,7 +118,7 @@ function fallsForIt(): boolean {
   }
 }
 
-test('a hundred thousand tries to reach a secret beside the folder, while it changes, all fail', async () => {
+test('100,000 attempts to reach a secret beside the changing folder all fail', async () => {
   swapper = spawn(process.execPath, ['-e', SWAPPER, shared, outside], { stdio: ['ignore', 'pipe', 'inherit'] });
   await new Promise((resolve) => swapper!.stdout!.once('data', resolve));
   using guest = FuseGuest.mount([{ path: shared, readOnly: false }], {
@@ -151,7 +153,7 @@ test('a hundred thousand tries to reach a secret beside the folder, while it cha
         const handle = tried(() => guest.open(node, random.pick([fs.O_RDONLY, fs.O_RDWR])));
         if (handle === undefined) break;
         const text = guest.read(handle, 0, 100).toString();
-        // Or what the guest made of it.
+        // The text may also be a change of the guest's.
         expect(text).not.toContain(SECRET);
         if (text === 'harmless') reads++;
         guest.release(handle);
@@ -189,14 +191,15 @@ test('a hundred thousand tries to reach a secret beside the folder, while it cha
           () => seen(guest.symlink(node, name, `${outside}/secret`)),
           () => seen(guest.mkdir(node, name)),
         ];
-        // What the guest changes for good would end the race: the host puts the rest back.
+        // The host restores everything but these names. If the guest changed them, the race would
+        // end.
         if (!['directory', 'secret', 'pipe', 'device'].includes(name)) tried(random.pick(rounds));
         break;
       }
       default:
         tried(() => guest.readlink(node));
     }
-    // Whoever goes by paths falls for it.
+    // A process that uses paths does read the secret.
     if (tries % 50 === 0) fallen += fallsForIt() ? 1 : 0;
     if (nodes.length > 40) {
       for (const known of nodes.slice(1)) guest.forget(known, 1000);
@@ -216,7 +219,7 @@ test('a hundred thousand tries to reach a secret beside the folder, while it cha
   expect(execFileSync('python3', ['-c', listing, ...paths], { encoding: 'utf8' })).toBe('[]\n');
 });
 
-test('a link is text, wherever it leads, and no directory', () => {
+test('a symbolic link to any target is text and not a directory', () => {
   symlinkSync(outside, join(shared, 'absolute'));
   symlinkSync('..', join(shared, 'up'));
   symlinkSync(`/proc/${process.pid}/root`, join(shared, 'magic'));
@@ -239,7 +242,7 @@ test('a link is text, wherever it leads, and no directory', () => {
   }
 });
 
-test('a directory that the host moves out of the folder leads no further', () => {
+test('a directory that the host moves out of the folder gives no access to its new place', () => {
   using guest = FuseGuest.mount([{ path: shared, readOnly: false }]);
   const root = guest.share(0);
   const directory = guest.lookup(root, 'directory').node;
@@ -250,7 +253,7 @@ test('a directory that the host moves out of the folder leads no further', () =>
   expect(() => guest.lookup(root, 'directory')).toThrow(FuseError);
 });
 
-test('a hard link to the secret is in the folder, as the host put it there', () => {
+test('a hard link to the secret is readable, because the host put it into the folder', () => {
   linkSync(join(outside, 'secret'), join(shared, 'linked'));
   using guest = FuseGuest.mount([{ path: shared, readOnly: true }]);
   const { node } = guest.lookup(guest.share(0), 'linked');

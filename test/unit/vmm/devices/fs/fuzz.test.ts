@@ -1,4 +1,4 @@
-// A guest that sends whatever it likes: every request gets a sound answer, and nothing else happens.
+// Random FUSE requests of a guest: each gets a valid reply and has no effect outside the share.
 import { constants as fs, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -22,14 +22,14 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(base, { recursive: true }));
 
-/** Those that Linux has, served or not. */
+/** The last opcode that Linux defines. Not all opcodes are served. */
 const LAST_OPCODE = 52;
 const opcode = fc.oneof(
   { weight: 20, arbitrary: fc.integer({ min: 1, max: LAST_OPCODE }) },
   { weight: 1, arbitrary: fc.nat({ max: 0xffff_ffff }) },
 );
 
-/** Nodes and handles as a guest has them soon, and others. */
+/** A node or handle: mostly small numbers, which a guest soon has, and some others. */
 const reference = fc.oneof(
   { weight: 8, arbitrary: fc.bigInt({ min: 0n, max: 8n }) },
   { weight: 1, arbitrary: fc.bigInt({ min: 0n, max: 2n ** 64n - 1n }) },
@@ -53,7 +53,7 @@ const argument = fc
   .array(fc.oneof({ weight: 3, arbitrary: wide }, { weight: 3, arbitrary: narrow }, name, bytes), { maxLength: 10 })
   .map((parts) => args(...parts));
 
-/** Requests whose arguments have the right shape, so that fuzzing comes further than the first check. */
+/** Requests with arguments of the right shape, so that fuzzing gets past the first check. */
 const shaped = fc
   .tuple(reference, narrow, narrow, name, name, wide)
   .chain(([handle, first, second, one, two, offset]) =>
@@ -91,7 +91,7 @@ const request = fc.record({
   room: fc.oneof(fc.constantFrom(16, 17, 144, 4096, 65536), fc.nat({ max: 70_000 })),
 });
 
-test('every request, sound or not, is answered', () => {
+test('every request, valid or not, gets a reply', () => {
   writeFileSync(join(base, 'beside'), 'untouched');
   fc.assert(
     fc.property(fc.array(request, { minLength: 1, maxLength: 60 }), (requests) => {
@@ -128,11 +128,11 @@ test('every request, sound or not, is answered', () => {
 });
 
 test.each([
-  ['no request', 0, 16],
+  ['no bytes', 0, 16],
   ['half a header', 20, 16],
-  ['no room for the answer', 56, 0],
-  ['too little room for the answer', 56, 15],
-])('%s breaks the device, until it is reset', (_, length, room) => {
+  ['no room for the reply', 56, 0],
+  ['too little room for the reply', 56, 15],
+])('a request with %s breaks the device until it is reset', (_, length, room) => {
   using guest = FuseGuest.mount([{ path: shared, readOnly: false }]);
   const bytes = Buffer.alloc(length);
   if (length > 0) bytes.set(args(length, fuse.FUSE_GETATTR, 1n, 1n).subarray(0, length));
@@ -142,7 +142,7 @@ test.each([
   expect(guest.readRegister(INTERRUPT_STATUS)).not.toBe(0);
 });
 
-test('nothing is served before the guest says which protocol it speaks', () => {
+test('no request is served before a valid FUSE_INIT', () => {
   using guest = new FuseGuest(VirtioFs.open([{ path: shared, readOnly: false }]));
   guest.start();
   expect(guest.request(fuse.FUSE_GETATTR, 1, args(0, 0, 0n)).error).toBe(5);

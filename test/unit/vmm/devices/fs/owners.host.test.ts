@@ -1,4 +1,4 @@
-// A file server that is root makes a guest's files as the users that the guest names.
+// Owners of files if the file server is root: it creates a file as the user that the guest names.
 import { constants as fs, lstatSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';

@@ -1,5 +1,6 @@
-// A hundred thousand operations drawn by chance, each done by the guest in a shared folder and by this process in a
-// folder of its own: answers, and in the end the folders, are the same. The seed is in the test's name.
+// A hundred thousand random operations. The guest does each in a shared folder, and this process
+// does the same in its own folder. The results, and the folders at the end, are equal. The test's
+// name has the seed.
 
 import {
   appendFileSync,
@@ -39,7 +40,7 @@ const OPERATIONS = 25_000;
 const COMPARE_EVERY = 2500;
 const MAX_OPEN = 12;
 const MAX_FILE = 300_000;
-/** Of this process, as of the guest's. */
+/** The umask of this process and of the guest's. */
 const UMASK = process.umask();
 const NAMES = ['a', 'b', 'c', 'd', 'e'];
 
@@ -47,7 +48,7 @@ const libc = koffi.load('libc.so.6');
 const renameat2 = libc.func('int renameat2(int, const char *, int, const char *, unsigned int)');
 const errnoOf = new Map(Object.entries(constants.errno).map(([name, number]) => [name, number as number]));
 
-/** An open file on both sides. */
+/** A file that is open on both sides. */
 interface OpenPair {
   handle: number;
   fd: number;
@@ -55,11 +56,11 @@ interface OpenPair {
   append: boolean;
 }
 
-/** One side's answer: what it is does not matter, as long as the other side's is the same. */
+/** The result of one side. It may be anything: it is only compared with the other side's. */
 type Answer = unknown;
 
 function attributesOf({ mode, nlink, size }: { mode: number; nlink: number; size: number }): Answer {
-  // The size of a directory is its file system's affair.
+  // The size of a directory depends on its file system.
   return { mode, nlink, size: (mode & fs.S_IFMT) === fs.S_IFDIR ? 0 : size };
 }
 
@@ -76,26 +77,26 @@ class Pair implements Disposable {
     this.#random = new Random(seed);
     mkdirSync(this.shared);
     mkdirSync(this.own);
-    // So few descriptors that files are reached by their names again and again.
+    // With so few descriptors, the server must often reopen files by name.
     const limits = { inodes: 5000, descriptors: 64, handles: 100 };
     this.#guest = FuseGuest.mount([{ path: this.shared, readOnly: false }], { limits });
     this.#root = this.#guest.share(0);
   }
 
-  /** A path of one to four names. */
+  /** Returns a path of one to four names. */
   #path(): string {
     const depth = 1 + this.#random.below(4);
     return Array.from({ length: depth }, () => this.#random.pick(NAMES)).join('/');
   }
 
-  /** Calls `act` with the node of the path's directory, which is forgotten again. */
+  /** Calls `act` with the node of the path's directory, then forgets the node. */
   #inDirectory<T>(path: string, act: (parent: number, name: string) => T): T {
     const directory = dirname(path);
     const name = path.slice(path.lastIndexOf('/') + 1);
     if (directory === '.') return act(this.#root, name);
     const { node, mode } = this.#guest.walk(this.#root, directory);
     try {
-      // The guest's kernel sees as much.
+      // The guest's kernel finds this out from the lookup.
       if ((mode & fs.S_IFMT) !== fs.S_IFDIR) throw new FuseError(fuse.FUSE_LOOKUP, constants.errno.ENOTDIR);
       return act(node, name);
     } finally {
@@ -112,7 +113,7 @@ class Pair implements Disposable {
     }
   }
 
-  /** What both sides say to the same request. */
+  /** Returns the results of both sides for the same request. */
   #both(guest: () => Answer, own: () => Answer): { guest: Answer; own: Answer } {
     const answer = (side: () => Answer): Answer => {
       try {
@@ -128,7 +129,7 @@ class Pair implements Disposable {
   }
 
   #ours(path: string): string {
-    // Links are not followed on the guest's side: a path that leads through one ends there.
+    // The guest's side does not follow links: a path through a link fails there.
     let walked = this.own;
     for (const name of dirname(path).split('/')) {
       walked = join(walked, name);
@@ -137,7 +138,7 @@ class Pair implements Disposable {
     return join(this.own, path);
   }
 
-  /** Makes a file or opens one. */
+  /** Creates or opens a file. */
   #openFile(): { guest: Answer; own: Answer } {
     const path = this.#path();
     const create = this.#random.chance(0.6);
@@ -154,7 +155,7 @@ class Pair implements Disposable {
         } else {
           const { node, mode: is } = this.#guest.walk(this.#root, path);
           try {
-            // Of a directory the guest's kernel says so without asking.
+            // For a directory, the guest's kernel fails without a request.
             if ((is & fs.S_IFMT) === fs.S_IFDIR) throw new FuseError(fuse.FUSE_OPEN, constants.errno.EISDIR);
             pair.handle = this.#guest.open(node, flags);
             pair.node = node;
@@ -313,7 +314,7 @@ class Pair implements Disposable {
     }
   }
 
-  /** What the guest sees of a node. */
+  /** Returns a node as the guest sees it. */
   #describe(node: number): Answer {
     const attributes = this.#guest.attributes(node);
     const type = attributes.mode & fs.S_IFMT;
@@ -326,7 +327,7 @@ class Pair implements Disposable {
     return { about, names: entries.map(({ name }) => name).sort() };
   }
 
-  /** One operation; fails when the sides' answers differ. */
+  /** Performs one operation. Fails if the results of the sides differ. */
   step(number: number): void {
     const chance = this.#random.fraction();
     const { guest, own } = chance < 0.15 ? this.#openFile() : chance < 0.5 ? this.#onOpenFile() : this.#onName();
@@ -334,7 +335,7 @@ class Pair implements Disposable {
     if (!isDeepStrictEqual(guest, own)) expect(guest, `operation ${number}`).toEqual(own);
   }
 
-  /** Compares everything below both folders, and what the guest sees of its own. */
+  /** Compares everything below both folders, also as the guest sees its folder. */
   compare(): void {
     expect(treeOf(this.shared)).toEqual(treeOf(this.own));
     const see = (node: number): Record<string, unknown> =>
@@ -355,11 +356,11 @@ class Pair implements Disposable {
         }),
       );
     expect(see(this.#root)).toEqual(treeOf(this.own));
-    // Only what is open is remembered.
+    // The server remembers only open files.
     expect(this.#guest.fs.server.usage.inodes).toBeLessThanOrEqual(1 + this.#open.length * 5);
   }
 
-  /** Closes what is open: then nothing is remembered any more. */
+  /** Closes all open files, after which the server remembers none. */
   closeAll(): void {
     while (this.#open.length > 0) this.#close(0);
     expect(this.#guest.fs.server.usage).toEqual({ inodes: 1, descriptors: 0, handles: 0 });
@@ -392,7 +393,7 @@ function treeOf(folder: string): Record<string, unknown> {
   );
 }
 
-test.each([1, 2, 3, 4])('the guest and the host agree on what each operation does (seed %d)', (seed) => {
+test.each([1, 2, 3, 4])('the guest and the host agree on the result of each operation (seed %d)', (seed) => {
   using pair = new Pair(seed);
   for (let number = 1; number <= OPERATIONS; number++) {
     pair.step(number);
@@ -401,7 +402,7 @@ test.each([1, 2, 3, 4])('the guest and the host agree on what each operation doe
   pair.closeAll();
 });
 
-test('a difference would be seen', () => {
+test('a difference between the sides is detected', () => {
   using pair = new Pair(5);
   for (let number = 1; number <= 200; number++) pair.step(number);
   appendFileSync(join(pair.shared, 'one more'), '');

@@ -1,4 +1,5 @@
-// What a guest's files do, seen through the queue and, beside it, in the host's folder.
+// The behaviour of files in a share, seen by the guest through the queue and by the host in the
+// folder.
 import {
   chmodSync,
   existsSync,
@@ -36,14 +37,14 @@ let root: number;
 
 const at = (...names: string[]) => join(folder, ...names);
 
-/** Mounts the folder anew, in place of what was mounted. */
+/** Mounts the folder again, in place of the current mount. */
 function mount({ readOnly = false, ...options }: FuseOptions & { readOnly?: boolean } = {}): void {
   guest[Symbol.dispose]();
   guest = FuseGuest.mount([{ path: folder, readOnly }], options);
   root = guest.share(0);
 }
 
-/** The errno of a request that is refused. */
+/** Returns the errno of a refused request; 0 if the request succeeds. */
 function refusal(act: () => unknown): number {
   try {
     act();
@@ -66,7 +67,7 @@ afterEach(() => {
 });
 
 describe('a share', () => {
-  test('is found by its place in the list, and a file system of its own where it is one on the host', () => {
+  test('is named by its index, and is a separate file system where it is one on the host', () => {
     const other = mkdtempSync(join(tmpdir(), 'tsvm-fs-'));
     writeFileSync(join(other, 'file'), 'one file');
     using two = FuseGuest.mount([
@@ -92,7 +93,7 @@ describe('a share', () => {
 });
 
 describe('a file', () => {
-  test('is made, written, read and removed', () => {
+  test('is created, written, read and removed', () => {
     const { entry, handle } = guest.create(root, 'file', fs.O_RDWR, 0o640, 0o022);
     expect(entry).toMatchObject({ size: 0, mode: 0o100640, nlink: 1 });
     expect(guest.write(handle, 0, Buffer.from('hello'))).toBe(5);
@@ -106,7 +107,7 @@ describe('a file', () => {
     expect(refusal(() => guest.lookup(root, 'file'))).toBe(errno.ENOENT);
   });
 
-  test('takes a mebibyte in one request, and gives it back', () => {
+  test('is written and read with a mebibyte per request', () => {
     const bytes = Buffer.alloc(MAX_WRITE, 'abcdefg');
     const { handle } = guest.create(root, 'file', fs.O_RDWR);
     expect(guest.write(handle, 0, bytes)).toBe(bytes.length);
@@ -115,7 +116,7 @@ describe('a file', () => {
     expect(guest.read(handle, MAX_WRITE, MAX_WRITE)).toHaveLength(0);
   });
 
-  test('that is open answers for itself, whatever the host did with its name', () => {
+  test('that is open stays accessible if the host gives its name to another file', () => {
     const { entry, handle } = guest.create(root, 'file', fs.O_RDWR, 0o644);
     const second = guest.open(entry.node, fs.O_RDONLY);
     rmSync(at('file'));
@@ -131,7 +132,7 @@ describe('a file', () => {
     expect(refusal(() => guest.attributes(entry.node))).toBe(errno.ESTALE);
   });
 
-  test('lives on without a name while it is open', () => {
+  test('stays accessible without a name while it is open', () => {
     const { entry, handle } = guest.create(root, 'file', fs.O_RDWR);
     guest.unlink(root, 'file');
     guest.write(handle, 0, Buffer.from('still here'));
@@ -141,18 +142,18 @@ describe('a file', () => {
     expect(guest.setattr(entry.node, { size: 3 }, handle).size).toBe(3);
   });
 
-  test('is written at its end by who appends, and in its place from the page cache', () => {
+  test('is written at its end with O_APPEND, and at the offset from the page cache', () => {
     const { handle } = guest.create(root, 'file', fs.O_RDWR | fs.O_APPEND);
     guest.write(handle, 0, Buffer.from('one '), fs.O_APPEND);
     writeFileSync(at('file'), 'one two ');
     guest.write(handle, 4, Buffer.from('three'), fs.O_APPEND);
     guest.write(handle, 0, Buffer.from('ONE'), fs.O_APPEND, fuse.FUSE_WRITE_CACHE);
-    // fcntl(2) took O_APPEND away.
+    // fcntl(2) removed O_APPEND.
     guest.write(handle, 4, Buffer.from('TWO'));
     expect(readFileSync(at('file'), 'utf8')).toBe('ONE TWO three');
   });
 
-  test('is cut as it is opened, and cut and grown later', () => {
+  test('is truncated by open, and truncated and extended later', () => {
     writeFileSync(at('file'), 'contents');
     const { node } = guest.lookup(root, 'file');
     const handle = guest.open(node, fs.O_RDWR | fs.O_TRUNC);
@@ -162,7 +163,7 @@ describe('a file', () => {
     expect(refusal(() => guest.setattr(root, { size: 5 }))).toBe(errno.EISDIR);
   });
 
-  test('is made once by who asks for it to be new, and opened by who does not', () => {
+  test('that exists is refused with O_EXCL, and opened without', () => {
     writeFileSync(at('file'), 'there');
     expect(refusal(() => guest.create(root, 'file', fs.O_RDWR | fs.O_EXCL))).toBe(errno.EEXIST);
     const { entry, handle } = guest.create(root, 'file', fs.O_RDWR);
@@ -171,19 +172,19 @@ describe('a file', () => {
     expect(guest.create(root, 'file', fs.O_RDWR | fs.O_TRUNC).entry.size).toBe(0);
   });
 
-  test('keeps its place in the page cache only while nobody changed it', () => {
+  test('stays in the page cache only while it is unchanged', () => {
     const flagsOf = (of: FuseGuest, node: number) =>
       of.call(fuse.FUSE_OPEN, node, args(fs.O_RDONLY, 0)).readUInt32LE(8);
     writeFileSync(at('fresh'), 'contents');
     const { node } = guest.lookup(root, 'fresh');
-    // What changed moments ago may change again in the same tick of the clock.
+    // A file that changed moments ago may change again within the same tick of the clock.
     expect([flagsOf(guest, node), flagsOf(guest, node)]).toEqual([0, 0]);
     using other = FuseGuest.mount([{ path: dirname(process.execPath), readOnly: true }]);
     const old = other.lookup(other.share(0), basename(process.execPath)).node;
     expect([flagsOf(other, old), flagsOf(other, old)]).toEqual([0, fuse.FOPEN_KEEP_CACHE]);
   });
 
-  test('has holes, room and copies', () => {
+  test('has holes, allocated space and copied ranges', () => {
     const { entry, handle } = guest.create(root, 'file', fs.O_RDWR);
     const block = 65536;
     guest.write(handle, 4 * block, Buffer.alloc(block, 1));
@@ -206,7 +207,7 @@ describe('a file', () => {
     expect(readFileSync(at('copy'), 'latin1')).toBe('\0\0copy me');
   });
 
-  test('is made durable', () => {
+  test('can be synced', () => {
     const { entry, handle } = guest.create(root, 'file', fs.O_RDWR);
     guest.call(fuse.FUSE_FSYNC, entry.node, args(BigInt(handle), 0, 0));
     guest.call(fuse.FUSE_FSYNC, entry.node, args(BigInt(handle), 1, 0));
@@ -216,11 +217,11 @@ describe('a file', () => {
     expect(refusal(() => guest.call(fuse.FUSE_FSYNC, entry.node, args(99n, 0, 0)))).toBe(errno.EBADF);
   });
 
-  test('loses set-user-ID to a writer without privilege', () => {
+  test('loses set-user-ID when it is written without privilege', () => {
     const { entry, handle } = guest.create(root, 'file', fs.O_RDWR, 0o755);
     const mode = () => guest.setattr(entry.node, { mode: 0o6755 }).mode;
     expect(mode()).toBe(0o106755);
-    // The host's kernel clears them when a server without privilege writes.
+    // The host's kernel clears the bits when a server without privilege writes.
     guest.write(handle, 0, Buffer.from('x'));
     expect(guest.attributes(entry.node).mode).toBe(process.geteuid?.() === 0 ? 0o106755 : 0o100755);
     mode();
@@ -233,7 +234,7 @@ describe('a file', () => {
 });
 
 describe('names', () => {
-  test('move, with what is below them, and take the place of others', () => {
+  test('are renamed, with everything below them, and replace others', () => {
     mkdirSync(at('a/deep'), { recursive: true });
     writeFileSync(at('a/deep/file'), 'moved');
     writeFileSync(at('target'), 'replaced');
@@ -251,7 +252,7 @@ describe('names', () => {
     expect(guest.attributes(target).nlink).toBe(0);
   });
 
-  test('change places, and never replace by force', () => {
+  test('are exchanged, and not replaced with RENAME_NOREPLACE', () => {
     writeFileSync(at('a'), 'A');
     mkdirSync(at('b'));
     const a = guest.lookup(root, 'a').node;
@@ -266,7 +267,7 @@ describe('names', () => {
     expect(refusal(() => guest.rename(root, 'c', root, 'd', 8))).toBe(errno.EINVAL);
   });
 
-  test('can be several for one file', () => {
+  test('of one file can be several', () => {
     writeFileSync(at('a'), 'A');
     const { node } = guest.lookup(root, 'a');
     const other = guest.link(node, root, 'b');
@@ -278,7 +279,7 @@ describe('names', () => {
     expect(guest.attributes(node).nlink).toBe(1);
   });
 
-  test('may be any bytes, and as long as the host lets them be', () => {
+  test("may have any bytes, up to the host's maximum length", () => {
     for (const name of ['\xff\xfe', 'with space\n', 'ä'.repeat(100), 'x'.repeat(255), '-rf', '...']) {
       guest.release(guest.create(root, name, fs.O_RDWR | fs.O_EXCL).handle);
       expect(guest.list(root).map((entry) => entry.name)).toContain(name);
@@ -287,7 +288,7 @@ describe('names', () => {
     expect(refusal(() => guest.mkdir(root, 'x'.repeat(256)))).toBe(errno.ENAMETOOLONG);
   });
 
-  test('in other shares are on other file systems', () => {
+  test('in different shares are on different file systems', () => {
     using two = FuseGuest.mount([
       { path: folder, readOnly: false },
       { path: folder, readOnly: false },
@@ -312,7 +313,7 @@ describe('names', () => {
     expect(readlinkSync(at('hard'))).toBe('/etc/passwd');
   });
 
-  test('of directories go when they are empty', () => {
+  test('of directories are removed only if the directory is empty', () => {
     const directory = guest.mkdir(root, 'd', 0o777, 0o027);
     expect(directory.mode).toBe(0o040750);
     guest.mkdir(directory.node, 'e');
@@ -320,25 +321,25 @@ describe('names', () => {
     expect(refusal(() => guest.unlink(root, 'd'))).toBe(errno.EISDIR);
     guest.rmdir(directory.node, 'e');
     guest.rmdir(root, 'd');
-    // Somebody may stand in it.
+    // A process of the guest may still have it as its working directory.
     expect(guest.attributes(directory.node).nlink).toBe(0);
     expect(refusal(() => guest.mkdir(directory.node, 'x'))).toBe(errno.ENOENT);
   });
 
-  test('of pipes and sockets are made, of devices not', () => {
+  test('of pipes and sockets are created, those of devices are not', () => {
     expect(guest.mknod(root, 'pipe', S_IFIFO | 0o644).mode).toBe(S_IFIFO | 0o644);
     expect(guest.mknod(root, 'socket', S_IFSOCK | 0o644).mode).toBe(S_IFSOCK | 0o644);
     expect(guest.mknod(root, 'file', 0o100600).mode).toBe(0o100600);
     for (const type of [S_IFCHR, S_IFBLK]) {
       expect(refusal(() => guest.mknod(root, 'device', type | 0o666, 0x103))).toBe(errno.EPERM);
     }
-    // The pipe is the guest's own: the host never waits for its other end.
+    // The guest's kernel handles the pipe. The host never waits for its other end.
     expect(refusal(() => guest.open(guest.lookup(root, 'pipe').node, fs.O_RDONLY))).toBe(errno.ENXIO);
   });
 });
 
 describe('a directory', () => {
-  test('of thousands of names is listed whole, with attributes and without', () => {
+  test('of thousands of names is listed completely, with and without attributes', () => {
     const names = Array.from({ length: 3000 }, (_, index) => `file-${index}`);
     for (const name of names) writeFileSync(at(name), '');
     for (const plus of [false, true]) {
@@ -352,7 +353,7 @@ describe('a directory', () => {
     expect(guest.fs.server.usage).toEqual({ inodes: 1, descriptors: 0, handles: 0 });
   });
 
-  test('can be read on from any offset while it changes', () => {
+  test('can be read from any offset while it changes', () => {
     for (let index = 0; index < 500; index++) writeFileSync(at(`file-${index}`), '');
     const handle = guest.opendir(root);
     const all: { name: string; offset: bigint }[] = [];
@@ -391,7 +392,7 @@ describe('a directory', () => {
     guest.releasedir(handle);
   });
 
-  test('with too little room for one entry says so', () => {
+  test('cannot be read with too little room, an invalid handle or as a file', () => {
     const handle = guest.opendir(root);
     expect(refusal(() => guest.readdir(handle, 0n, 16))).toBe(errno.EINVAL);
     expect(refusal(() => guest.readdir(99, 0n))).toBe(errno.EBADF);
@@ -401,7 +402,7 @@ describe('a directory', () => {
 });
 
 describe('attributes', () => {
-  test('are set one by one', () => {
+  test('are set individually', () => {
     writeFileSync(at('file'), '');
     const { node } = guest.lookup(root, 'file');
     expect(guest.setattr(node, { mode: 0o4711 }).mode).toBe(0o104711);
@@ -414,7 +415,7 @@ describe('attributes', () => {
     expect(refusal(() => guest.setattr(link, { mode: 0o600 }))).toBe(errno.EOPNOTSUPP);
   });
 
-  test('have root for the owner of a server without privilege, and nobody for all others', () => {
+  test('show root for the user of an unprivileged server, and nobody for all others', () => {
     writeFileSync(at('mine'), '');
     mount({ owner: { uid: process.geteuid!(), gid: process.getegid!() } });
     const { node, uid, gid } = guest.lookup(root, 'mine');
@@ -426,7 +427,7 @@ describe('attributes', () => {
     expect(guest.setattr(guest.lookup(root, 'mine').node, { uid: 65534 }).uid).toBe(65534);
   });
 
-  test('that are extended are set, listed and removed', () => {
+  test('of the extended kind are set, listed and removed', () => {
     writeFileSync(at('file'), '');
     const { node } = guest.lookup(root, 'file');
     guest.setxattr(node, 'user.one', 'first');
@@ -444,7 +445,7 @@ describe('attributes', () => {
     expect(refusal(() => guest.getxattr(node, 'security.selinux'))).toBe(errno.ENODATA);
   });
 
-  test('tell how much room there is', () => {
+  test('of the file system report its free space', () => {
     const payload = guest.call(fuse.FUSE_STATFS, root);
     expect(payload).toHaveLength(80);
     expect(payload.readBigUInt64LE(0)).toBeGreaterThan(0n);
@@ -454,7 +455,7 @@ describe('attributes', () => {
 });
 
 describe('a read-only share', () => {
-  test('is read, and refuses every change', () => {
+  test('can be read and refuses every change', () => {
     writeFileSync(at('file'), 'contents');
     mkdirSync(at('directory'));
     mount({ readOnly: true });
@@ -493,8 +494,8 @@ describe('a read-only share', () => {
   });
 });
 
-describe('what the guest knows', () => {
-  test('is forgotten when it says so, parents last', () => {
+describe('a file that the guest knows', () => {
+  test('is forgotten on request, and its parents after it', () => {
     mkdirSync(at('a/b/c'), { recursive: true });
     const a = guest.lookup(root, 'a').node;
     const b = guest.lookup(a, 'b').node;
@@ -512,7 +513,7 @@ describe('what the guest knows', () => {
     expect(guest.attributes(root).mode).toBe(0o040755);
   });
 
-  test('needs no more descriptors than there may be', () => {
+  test('needs no descriptor above the limit', () => {
     const limits = { inodes: 100_000, descriptors: 64, handles: 10 };
     mount({ limits });
     const nodes: number[] = [];
@@ -533,7 +534,7 @@ describe('what the guest knows', () => {
     expect(guest.list(root)).toHaveLength(1);
   });
 
-  test('is bounded, and so is what it holds open without a name', () => {
+  test('counts towards a limit, also if it is open without a name', () => {
     mount({ limits: { inodes: 200, descriptors: 64, handles: 1000 } });
     const made: number[] = [];
     const error = refusal(() => {
@@ -547,7 +548,7 @@ describe('what the guest knows', () => {
     expect(guest.mkdir(root, 'again').mode).toBe(0o040755);
   });
 
-  test('is out of date when the host has put something else in its place', () => {
+  test('is stale if the host put another file in its place', () => {
     mount({ limits: { inodes: 1000, descriptors: 64, handles: 10 } });
     writeFileSync(at('file'), 'old');
     const { node } = guest.lookup(root, 'file');
@@ -562,7 +563,7 @@ describe('what the guest knows', () => {
   });
 });
 
-test('a machine that was saved goes on with its files', () => {
+test('a restored machine continues with its files', () => {
   mkdirSync(at('d'));
   const directory = guest.lookup(root, 'd').node;
   const { entry, handle } = guest.create(directory, 'file', fs.O_RDWR);
@@ -587,7 +588,7 @@ test('a machine that was saved goes on with its files', () => {
   expect(guest.mkdir(root, 'new').node).toBeGreaterThan(entry.node);
 });
 
-describe('of what it forgot the driver is told', () => {
+describe('the driver is notified of forget requests', () => {
   let queue: DriverQueue;
   let request: Piece;
   let told: number;
@@ -603,12 +604,12 @@ describe('of what it forgot the driver is told', () => {
     expect(guest.interrupts).toBe(told);
   });
 
-  test('after a moment', () => {
+  test('after a delay', () => {
     guest.loop.poll(10_000);
     expect(guest.interrupts).toBe(told + 1);
   });
 
-  test('when it is much', () => {
+  test('after 64 of them', () => {
     for (let count = 1; count < 64; count++) {
       expect(guest.interrupts).toBe(told);
       queue.add([request], []);
