@@ -1,3 +1,4 @@
+// Addresses and ranges: parsing, formatting and containment.
 import { isIPv6 } from 'node:net';
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
@@ -10,7 +11,7 @@ import {
   parseRange,
 } from '../../../../../vmm/devices/net/address.js';
 
-test('an address is the same after it was written and read again', () => {
+test('an address survives formatting and parsing', () => {
   fc.assert(
     fc.property(fc.oneof(fc.ipV4(), fc.ipV6()), (text) => {
       const address = parseAddress(text);
@@ -31,11 +32,11 @@ test.each([
   ['2001:db8::/33', '2001:db8:7fff::1', true],
   ['2001:db8::/33', '2001:db8:8000::1', false],
   ['192.0.2.1', '192.0.2.1', true],
-])('%s has %s: %s', (range, address, expected) => {
+])('%s contains %s: %s', (range, address, expected) => {
   expect(isInRange(parseRange(range), parseAddress(address))).toBe(expected);
 });
 
-test('a range is within one that is as wide or wider', () => {
+test('a range is within an equal or a wider range', () => {
   expect(isWithin(parseRange('10.1.0.0/16'), parseRange('10.0.0.0/8'))).toBe(true);
   expect(isWithin(parseRange('10.0.0.0/8'), parseRange('10.0.0.0/8'))).toBe(true);
   expect(isWithin(parseRange('0.0.0.0/0'), parseRange('10.0.0.0/8'))).toBe(false);
@@ -43,7 +44,7 @@ test('a range is within one that is as wide or wider', () => {
 });
 
 test.each(['', '10.0.0', '10.0.0.0/33', '10.0.0.0/8/8', '10.0.0.0/x', '::/129', 'fe80::1%eth0', 'host'])(
-  '%j is no range',
+  '%j is not a range',
   (text) => {
     expect(() => parseRange(text)).toThrow(RangeError);
   },

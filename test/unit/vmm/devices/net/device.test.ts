@@ -1,3 +1,4 @@
+// The network device: sending, receiving, offloads, refused frames and saved state.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { CheckedFrame, FrameReceiver, NetBackEnd } from '../../../../../vmm/devices/net/back-end.js';
@@ -20,13 +21,13 @@ const HEADER = 12;
 const RESOLVER = '10.255.255.53';
 const RST_ACK = 0x14;
 
-/** A back end that keeps what it is sent, and gives what the test has for the guest. */
+/** A back end that records the guest's frames and delivers the test's frames to the guest. */
 class Wire implements NetBackEnd {
   readonly offloads = true;
   busy = false;
   readonly sent: { header: Buffer; frame: Buffer }[] = [];
   receiver: FrameReceiver | undefined;
-  /** Frames for the guest that it has no room for. */
+  /** Frames that wait for room in the guest. */
   readonly waiting: Buffer[] = [];
   disposed = false;
 
@@ -94,7 +95,7 @@ function network(options: { rules?: NetworkRule[]; features?: number[] } = {}) {
     get device() {
       return driver.device as VirtioNet;
     },
-    /** Puts a frame into the transmit queue, cut at these offsets, and kicks. */
+    /** Adds a frame, cut at these offsets, to the transmit queue and kicks. */
     transmit(frame: Uint8Array, header = new Uint8Array(HEADER), cuts: number[] = []) {
       const whole = driver.allocate(HEADER + frame.length, 1);
       driver.bytes(whole).set(header);
@@ -108,13 +109,13 @@ function network(options: { rules?: NetworkRule[]; features?: number[] } = {}) {
       driver.queueAt(TRANSMIT).kick();
       return whole;
     },
-    /** Gives the device room for frames. */
+    /** Adds a receive buffer. */
     room(length: number): Piece {
       const piece = driver.allocate(length, 1);
       driver.queueAt(RECEIVE).add([], [piece]);
       return piece;
     },
-    /** The next frame that the guest got, put together of `pieces`. */
+    /** Returns the next frame that the guest received, assembled from `pieces`. */
     take(pieces: Piece[]): { header: Buffer; frame: Buffer } | undefined {
       const first = driver.queueAt(RECEIVE).takeUsed();
       if (first === undefined) return undefined;
@@ -132,14 +133,14 @@ function network(options: { rules?: NetworkRule[]; features?: number[] } = {}) {
 const inbound = { sourceMac: GATEWAY.mac, destinationMac: GUEST.mac, source: '203.0.113.1', destination: GUEST.ipv4 };
 
 describe('network device', () => {
-  test('tells the driver its address, its MTU and that the link is up', () => {
+  test('the driver reads its address, its MTU and that the link is up', () => {
     using it = network().driver;
     const config = Buffer.from(it.device.config);
     expect(config.subarray(0, 6).toString('hex')).toBe(GUEST.mac.replaceAll(':', ''));
     expect([config.readUInt16LE(6), config.readUInt16LE(8), config.readUInt16LE(10)]).toEqual([1, 1, 65520]);
   });
 
-  test('frames go out as they are, of any length and however they are cut', () => {
+  test('frames of any length and in any number of buffers are sent unchanged', () => {
     const it = network();
     using _ = it.driver;
     fc.assert(
@@ -153,7 +154,7 @@ describe('network device', () => {
     );
   });
 
-  test('what lies behind a packet does not go out with it', () => {
+  test('bytes after a packet are not sent', () => {
     const it = network();
     using _ = it.driver;
     const frame = udp();
@@ -161,7 +162,7 @@ describe('network device', () => {
     expect(it.wire.sent[0]?.frame.equals(frame)).toBe(true);
   });
 
-  test('what was checked is what goes out, though the guest changes it meanwhile', () => {
+  test('the headers that were checked are sent, even if the guest changes them meanwhile', () => {
     const it = network();
     using _ = it.driver;
     const frame = tcp({ payload: Buffer.alloc(8000, 1) });
@@ -179,7 +180,7 @@ describe('network device', () => {
     expect(wire.sent[0]?.frame.subarray(0, 54).equals(frame.subarray(0, 54))).toBe(true);
   });
 
-  test('while the back end is busy frames wait, and none is lost', () => {
+  test('frames wait while the back end is busy, and none is lost', () => {
     const it = network();
     using _ = it.driver;
     it.wire.busy = true;
@@ -190,7 +191,7 @@ describe('network device', () => {
     expect(it.wire.sent.map(({ frame }) => frame.readUInt16BE(34))).toEqual([1, 2, 3, 4, 5]);
   });
 
-  test('a checksum that is to be completed is passed on where it belongs, and nowhere else', () => {
+  test("a pending checksum is accepted only at the offset of the protocol's checksum", () => {
     const it = network();
     using _ = it.driver;
     const header = (start: number, offset: number) => {
@@ -204,7 +205,7 @@ describe('network device', () => {
     expect(it.wire.sent.pop()?.header.equals(header(34, 16))).toBe(true);
     it.transmit(udp(), header(34, 6));
     expect(it.wire.sent.pop()?.header.equals(header(34, 6))).toBe(true);
-    // The sum of a checksum in the place of an address would lead the frame elsewhere after it was checked.
+    // A checksum written over an address would redirect the frame after its check.
     for (const [start, offset] of [
       [14, 16],
       [34, 6],
@@ -218,7 +219,7 @@ describe('network device', () => {
     expect(it.device.refused).toEqual({ malformed: 5 });
   });
 
-  test('segments are passed on with headers of our own count', () => {
+  test("segmentation is passed on with the device's own header length", () => {
     const it = network();
     using _ = it.driver;
     const header = Buffer.from([1, 1, 0xff, 0xff, 0xb4, 5, 34, 0, 16, 0, 9, 9]);
@@ -242,7 +243,7 @@ describe('network device', () => {
     expect(it.wire.sent).toHaveLength(0);
   });
 
-  test('frames come in, whole or over as many buffers as they need', () => {
+  test('frames are received in one buffer, or in as many as they need', () => {
     const it = network();
     using _ = it.driver;
     fc.assert(
@@ -262,7 +263,7 @@ describe('network device', () => {
     );
   });
 
-  test('a frame that finds too little room waits for a kick, whole', () => {
+  test('a frame without enough room waits completely for a kick', () => {
     const it = network();
     using _ = it.driver;
     const frame = tcp({ ...inbound, payload: Buffer.alloc(3000, 'x') });
@@ -275,7 +276,7 @@ describe('network device', () => {
     expect(it.wire.waiting).toHaveLength(0);
   });
 
-  test('without merging, a frame that is too long for a buffer is lost, and the next one comes', () => {
+  test('without merging, a frame that is longer than a buffer is dropped, and the next one arrives', () => {
     const it = network({ features: [VIRTIO_NET_F_CSUM, VIRTIO_NET_F_GUEST_CSUM] });
     using _ = it.driver;
     const pieces = [it.room(1000)];
@@ -308,7 +309,7 @@ describe('network device', () => {
     ]);
   });
 
-  test('a query for a name that is not allowed is refused as by a resolver', () => {
+  test('a query for a name that is not allowed is answered REFUSED', () => {
     const it = network({ rules: [{ allow: true, name: 'example.com' }] });
     using _ = it.driver;
     const pieces = [it.room(2000)];
@@ -319,7 +320,7 @@ describe('network device', () => {
     expect(message.subarray(12).equals(query('example.net').subarray(12))).toBe(true);
   });
 
-  test('what is no query, of whatever length, breaks nothing where names are not free', () => {
+  test('invalid queries of any length do no harm if rules restrict names', () => {
     const it = network({ rules: [{ allow: true, name: 'example.com' }] });
     using _ = it.driver;
     for (let length = 0; length < 20; length++) {
@@ -329,7 +330,7 @@ describe('network device', () => {
     expect(it.driver.failures).toEqual([]);
   });
 
-  test('refusals are counted, and each destination is told once', () => {
+  test('refusals are counted, and each destination is reported once', () => {
     const it = network();
     using _ = it.driver;
     for (let count = 0; count < 3; count++) it.transmit(udp({ destination: '10.0.0.1' }));
@@ -347,7 +348,7 @@ describe('network device', () => {
     expect(it.driver.interruptStatus[0]! & 2).toBe(2);
   });
 
-  test('a frame without a header breaks the device, and nothing else', () => {
+  test('a frame without a header breaks only the device', () => {
     const it = network();
     using _ = it.driver;
     it.driver.queueAt(TRANSMIT).add([it.driver.allocate(HEADER - 1)], []);
@@ -357,7 +358,7 @@ describe('network device', () => {
     it.driver.memory.assertGuardsIntact();
   });
 
-  test('any bytes as header and frame leave the device as it should be', () => {
+  test('random bytes as header and frame leave the device intact', () => {
     const it = network();
     using _ = it.driver;
     const damaged = fc
@@ -379,7 +380,7 @@ describe('network device', () => {
         expect(it.driver.queueAt(TRANSMIT).takeUsed()?.length).toBe(0);
         for (const { header: sent, frame: out } of it.wire.sent.splice(0)) {
           expect(out.length).toBeLessThanOrEqual(frame.length);
-          // Whoever completes the checksum writes into the transport's header of this frame.
+          // The checksum's offset is inside the frame's transport header.
           if ((sent.readUInt8() & 1) !== 0) expect([34, 54]).toContain(sent.readUInt16LE(6));
           if ((sent.readUInt8() & 1) !== 0) expect([6, 16]).toContain(sent.readUInt16LE(8));
         }
@@ -389,7 +390,7 @@ describe('network device', () => {
     it.driver.memory.assertGuardsIntact();
   });
 
-  test('a new device goes on where a saved one was', () => {
+  test('a restored device continues where the saved one stopped', () => {
     const it = network();
     using _ = it.driver;
     const pieces = [it.room(2000)];

@@ -1,3 +1,4 @@
+// DNS messages: the queries and answers that the policy accepts, and those that the device makes.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { answerQuery, parseAnswer, parseQuery, refuseQuery } from '../../../../../vmm/devices/net/dns.js';
@@ -7,7 +8,7 @@ const QUESTION = parseQuery(query('example.com'))!;
 const texts = (message: Buffer) => parseAnswer(message, QUESTION).map(({ bytes }) => bytes.join('.'));
 
 describe('a query', () => {
-  test('is a question, and options that a cookie fits in', () => {
+  test('has one question, and options that may hold a cookie', () => {
     expect(QUESTION).toEqual({ id: 7, name: 'example.com', type: 1, end: 29 });
     const options = Buffer.from([0, 0, 41, 0x10, 0, 0, 0, 0, 0, 0, 12, 0, 10, 0, 8, 1, 2, 3, 4, 5, 6, 7, 8]);
     const message = Buffer.concat([query('example.com'), options]);
@@ -15,7 +16,7 @@ describe('a query', () => {
     expect(parseQuery(message)?.name).toBe('example.com');
   });
 
-  test('is nothing else', () => {
+  test('has nothing else', () => {
     const change = (at: number, value: number) => {
       const message = query('example.com');
       message[at] = value;
@@ -31,23 +32,23 @@ describe('a query', () => {
       ['an answer', change(2, 0x81)],
       ['another operation', change(2, 0x29)],
       ['two questions', change(5, 2)],
-      ['none', change(5, 0)],
+      ['no question', change(5, 0)],
       ['with answers', change(7, 1)],
       ['with authorities', change(9, 1)],
       ['another class', change(28, 3)],
-      ['a name that goes on for ever', change(12, 0xc0)],
+      ['a name that never ends', change(12, 0xc0)],
       ['a label that is too long', change(12, 64)],
       ['a label of other bytes', change(13, 0)],
       ['cut short', query('example.com').subarray(0, 20)],
-      ['more behind it', Buffer.concat([query('example.com'), Buffer.from('x')])],
-      ['options that a message fits in', large],
+      ['bytes after the question', Buffer.concat([query('example.com'), Buffer.from('x')])],
+      ['options that may hold a message', large],
     ];
     for (const [why, message] of cases) expect(parseQuery(message), why).toBeUndefined();
   });
 });
 
 describe('an answer', () => {
-  test('has the addresses of the name and of what it is an alias of', () => {
+  test('has the addresses of the name and of the names that it is an alias of', () => {
     const message = answer('example.com', [
       { alias: 'a.example.net' },
       { owner: 'a.example.net', alias: 'b.example.net' },
@@ -57,14 +58,14 @@ describe('an answer', () => {
     expect(texts(message)).toEqual(['192.0.2.1']);
   });
 
-  test('that is refused, cut short or has a loop has none', () => {
+  test('that is refused, cut short or has a loop has no addresses', () => {
     const sound = answer('example.com', [{ address: '192.0.2.1' }]);
     const change = (at: number, value: number) => {
       const message = Buffer.from(sound);
       message[at] = value;
       return message;
     };
-    // The owner's pointer leads to itself, or forward.
+    // Some of these make the owner's pointer lead to itself or forward.
     for (const message of [
       change(3, 0x83),
       change(2, 0x83),
@@ -78,7 +79,7 @@ describe('an answer', () => {
     for (let length = 0; length < sound.length; length++) expect(texts(sound.subarray(0, length))).toEqual([]);
   });
 
-  test('of any bytes is read without harm', () => {
+  test('of random bytes is parsed without harm', () => {
     const sound = answer('example.com', [{ alias: 'example.net' }, { owner: 'example.net', address: '192.0.2.1' }]);
     const damaged = fc
       .array(fc.tuple(fc.nat(sound.length - 1), fc.nat(255)), { maxLength: 6 })
@@ -94,7 +95,7 @@ describe('an answer', () => {
   });
 });
 
-test('an answer of our own is one that is understood, with the addresses of the type that was asked for', () => {
+test('answerQuery makes a valid answer with the addresses of the requested type', () => {
   const addresses = [Uint8Array.of(198, 19, 1, 2), new Uint8Array(16).fill(7)];
   for (const [type, length] of [
     [1, 4],

@@ -1,3 +1,4 @@
+// The host's published ports: specified ones are checked, others are chosen and reserved.
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
@@ -11,7 +12,7 @@ const tcp = (more: Partial<PublishedPorts>): PublishedPorts => ({
   ...more,
 });
 
-/** As {@link tcp}, at all addresses of the host. */
+/** Like {@link tcp}, at all addresses of the host. */
 function everywhere(more: Partial<PublishedPorts> = {}): PublishedPorts {
   const { address: _, ...ports } = tcp(more);
   return ports;
@@ -23,7 +24,7 @@ afterEach(() => {
   for (const each of toClose.splice(0)) each.close();
 });
 
-/** A port of TCP that somebody listens at. */
+/** Returns a TCP port with a listener. */
 async function listen(address = LOOPBACK): Promise<number> {
   const server = createServer().listen(0, address);
   toClose.push(server);
@@ -39,7 +40,7 @@ async function bindUdp(): Promise<number> {
   return socket.address().port;
 }
 
-describe('a port that is named', () => {
+describe('a specified port', () => {
   test('must be free', async () => {
     const port = await listen();
     const inUse = `cannot publish port ${LOOPBACK}:${port}/tcp: it is in use`;
@@ -47,25 +48,25 @@ describe('a port that is named', () => {
     expect(() => new HostPorts([everywhere({ host: port })], ['0.0.0.0'])).toThrow(/it is in use$/);
   });
 
-  test("must be free of UDP, though another's may be shared", async () => {
+  test('of UDP must be free, even if the other socket allows sharing', async () => {
     const port = await bindUdp();
     expect(() => new HostPorts([tcp({ protocol: 'udp', host: port })], [])).toThrow(/it is in use$/);
     using tcpPort = new HostPorts([tcp({ host: port })], []);
     expect(tcpPort.chosen[0]?.host).toBe(port);
   });
 
-  test("must be at an address of the host's", () => {
+  test('must be at an address of the host', () => {
     expect(() => new HostPorts([tcp({ host: 8080, address: '203.0.113.99' })], [])).toThrow(/no such address$/);
   });
 
-  test('of IPv6 is had where a route leads out by that', () => {
+  test('of IPv6 needs an IPv6 route of the host', () => {
     const ports = [tcp({ host: 8080, address: '::1' })];
     expect(() => new HostPorts(ports, ['0.0.0.0'])).toThrow(
       /^cannot publish port \[::1\]:8080\/tcp: no route of the host/,
     );
   });
 
-  test('leads to one place', async () => {
+  test('can be published only once', async () => {
     using free = new HostPorts([tcp({})], []);
     const { host } = free.chosen[0]!;
     free[Symbol.dispose]();
@@ -73,8 +74,8 @@ describe('a port that is named', () => {
   });
 });
 
-describe('a port that is to be found', () => {
-  test('is nobody else’s, however many are found at once', () => {
+describe('a chosen port', () => {
+  test('is unique, also if many are chosen at once', () => {
     const many = Array.from(
       { length: 4 },
       () => new HostPorts([tcp({ count: 50 }), tcp({ protocol: 'udp', count: 50 })], []),
@@ -88,11 +89,12 @@ describe('a port that is to be found', () => {
     for (const each of many) each[Symbol.dispose]();
   });
 
-  test('is held against others until it is let go of', async () => {
+  test('is reserved until it is released', async () => {
     const ports = new HostPorts([tcp({})], []);
     const { host } = ports.chosen[0]!;
     const attempt = () => once(createServer().listen({ port: host, host: LOOPBACK, exclusive: true }), 'listening');
-    // Who listens with SO_REUSEADDR, as passt and Node do, may; who is given any port is never given this one.
+    // passt and Node listen with SO_REUSEADDR and may bind the port. The kernel never chooses it
+    // for a bind to port 0.
     for (let count = 0; count < 50; count++) expect(await listen()).not.toBe(host);
     ports[Symbol.dispose]();
     const [server] = [createServer().listen(host, LOOPBACK)];
@@ -108,7 +110,7 @@ describe('a port that is to be found', () => {
     expect(ports.chosen).toEqual([everywhere({ host })]);
   });
 
-  test('is the first of those that are named that is free', async () => {
+  test('from a range is the first free one', async () => {
     const host = await listen();
     using ports = new HostPorts([tcp({ host, last: host + 20 })], []);
     expect(ports.chosen[0]?.host).toBeGreaterThan(host);

@@ -1,4 +1,4 @@
-// The back end against the real passt: connections of a guest that is made of frames.
+// The passt back end with the real passt. The guest's connections are frames that the test makes.
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -84,7 +84,7 @@ class Peer implements FrameReceiver, Disposable {
     });
   }
 
-  /** Runs the loop, and lets servers of this process have their turn, until `done`. */
+  /** Runs the event loop and this process's servers in turn until `done` returns true. */
   async until(done: () => unknown): Promise<void> {
     while (!done()) {
       this.loop.poll(5);
@@ -121,19 +121,19 @@ async function listen(): Promise<{ server: ReturnType<typeof createServer>; port
   return { server, port: (server.address() as { port: number }).port };
 }
 
-test('it says when it serves, and a connection of the guest is one of the host', async () => {
+test('passt reports when it serves, and turns a connection of the guest into one of the host', async () => {
   using peer = new Peer(passt());
   const { server, port } = await listen();
   await peer.until(() => peer.up);
   peer.send(tcp({ destination: GATEWAY.ipv4, destinationPort: port }));
   const answer = await peer.tcpFrame(SYN | ACK);
   expect([answer.sourcePort, answer.destinationPort]).toEqual([port, 40000]);
-  // The answer to our own question is not the guest's to see.
+  // The guest does not see the reply to the back end's own ARP request.
   expect(peer.frames.every((frame) => frame.readUInt16BE(12) !== 0x0806)).toBe(true);
   server.close();
 });
 
-test('the host is out of reach unless it was asked for', async () => {
+test('the host is unreachable unless the spec allows it', async () => {
   const { server, port } = await listen();
   using peer = new Peer(passt({ reachHost: false }));
   await peer.until(() => peer.up);
@@ -142,14 +142,14 @@ test('the host is out of reach unless it was asked for', async () => {
     connections++;
   });
   peer.send(tcp({ destination: GATEWAY.ipv4, destinationPort: port }));
-  // Another connection, of which the answer comes, was asked for later.
+  // This connection is requested later, and its reply arrives.
   peer.send(tcp({ sourcePort: 40001, destination: '127.0.0.1', destinationPort: 1 }));
   await peer.tcpFrame(RST);
   expect(connections).toBe(0);
   server.close();
 });
 
-test('frames that the guest has no room for wait, and come later', async () => {
+test('frames for which the guest has no room wait until there is room', async () => {
   using peer = new Peer(passt());
   const { server, port } = await listen();
   await peer.until(() => peer.up);
@@ -163,14 +163,14 @@ test('frames that the guest has no room for wait, and come later', async () => {
   server.close();
 });
 
-test('a port that is in use is told', async () => {
+test('a port that is in use causes an error', async () => {
   const { server, port } = await listen();
   const ports: PublishedPorts[] = [{ protocol: 'tcp', address: '127.0.0.1', host: port, guest: 80, count: 1 }];
   expect(() => new Peer(passt({ ports }))).toThrow(`cannot publish port 127.0.0.1:${port}/tcp: it is in use`);
   server.close();
 });
 
-test('ports that are chosen are told, and lead to the guest', async () => {
+test('chosen ports are reported and lead to the guest', async () => {
   const address = '127.0.0.1';
   const ports: PublishedPorts[] = [{ protocol: 'tcp', address, host: 0, guest: 80, count: 1 }];
   using peer = new Peer(passt({ ports }));
@@ -184,7 +184,7 @@ test('ports that are chosen are told, and lead to the guest', async () => {
   client.destroy();
 });
 
-test('its death is told, and takes the link down', async () => {
+test('the death of passt is reported and takes the link down', async () => {
   using peer = new Peer(passt());
   await peer.until(() => peer.up);
   const pid = childrenNamed('passt')[0]!;
@@ -192,11 +192,11 @@ test('its death is told, and takes the link down', async () => {
   await peer.until(() => peer.error);
   expect(peer.error?.message).toBe('passt ended (signal 9)');
   expect(peer.isLost).toBe(true);
-  // Frames go nowhere.
+  // A frame is now dropped.
   peer.send(tcp());
 });
 
-test('it ends with its back end, and runs as nobody, without a file system', async () => {
+test('passt exits with its back end, and runs without capabilities and without a file system', async () => {
   const peer = new Peer(passt());
   await peer.until(() => peer.up);
   const pid = childrenNamed('passt')[0]!;
@@ -215,7 +215,7 @@ test('it ends with its back end, and runs as nobody, without a file system', asy
   libc.close(ended);
 });
 
-test('the guest is announced to it by both families, in frames that are understood', () => {
+test('the greeting announces the guest to passt in valid frames of both address families', () => {
   const spec = networkSpec(passt());
   const [request, ...none] = greeting(spec) as [Uint8Array];
   expect(none).toEqual([]);
@@ -230,7 +230,7 @@ test('the guest is announced to it by both families, in frames that are understo
   expect(frame.parse(request, 0, request.length) && frame.kind).toBe(ARP);
 });
 
-test('its words say the addresses, the ports and what it may not do', () => {
+test('the arguments of passt contain the addresses, the ports and the restrictions', () => {
   const { interface: _, ...backEnd } = passt({
     ports: [
       { protocol: 'tcp', host: 8080, guest: 80, count: 1 },

@@ -1,4 +1,5 @@
-// Private networks: two machines' devices that reach each other, and what each of them may make the other's guest see.
+// Private networks: the devices of two machines reach each other, and each checks the frames that
+// the other one sends to its guest.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -31,7 +32,7 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
-/** A machine with the guest 198.19.1.`number`. */
+/** A machine whose guest has the address 198.19.1.`number`. */
 function machine(number: number, names: string[] = [], features?: number[]) {
   const address = `198.19.1.${number}`;
   const mac = `02:74:c6:13:01:0${number}`;
@@ -65,14 +66,14 @@ function machine(number: number, names: string[] = [], features?: number[]) {
       driver.queueAt(TRANSMIT).kick();
       while (driver.queueAt(TRANSMIT).takeUsed() !== undefined);
     },
-    /** Makes room for a frame. */
+    /** Adds a receive buffer for one frame. */
     room() {
       const piece = driver.allocate(70_000, 1);
       driver.queueAt(RECEIVE).add([], [piece]);
       driver.queueAt(RECEIVE).kick();
       rooms.push(piece);
     },
-    /** What the guest gets next; undefined when nothing is under way. */
+    /** Returns the next frame that the guest receives; undefined if there is none. */
     receive(): { header: Buffer; frame: Buffer } | undefined {
       if (rooms.length === 0) this.room();
       for (let turn = 0; turn < 10; turn++) loop.poll(0);
@@ -92,7 +93,7 @@ const from = (sender: Machine, to: Machine | string, more: FrameFields = {}) => 
   ...more,
 });
 
-test('peers reach each other, both ways, and see the gateway as their neighbour', () => {
+test('peers reach each other both ways and see the gateway as their neighbour', () => {
   const [a, b] = [machine(1), machine(2)];
   a.send(tcp(from(a, b, { destinationPort: 5432, payload: Buffer.alloc(9000, 'x') })));
   const there = b.receive()!.frame;
@@ -113,17 +114,17 @@ test('peers reach each other, both ways, and see the gateway as their neighbour'
   expect(b.receive()?.frame[34]).toBe(8);
 });
 
-test('segments and checksums that are not complete stay so between guests that take them', () => {
+test('segmentation and checksums stay pending between guests that support it', () => {
   const [a, b] = [machine(1), machine(2)];
   a.send(tcp(from(a, b, { payload: Buffer.alloc(20_000) })), SEGMENTS);
   expect(b.receive()?.header.toString('hex')).toBe('01013600b405220010000100');
 });
 
-test('a guest that takes no incomplete checksum gets complete ones', () => {
+test('a guest that does not support pending checksums receives complete ones', () => {
   const [a, b] = [machine(1), machine(2, [], [VIRTIO_NET_F_MAC])];
   const complete = tcp(from(a, b, { payload: Buffer.from('odd') }));
   const partial = Buffer.from(complete);
-  // As a driver leaves it: the sum of the pseudo header.
+  // A driver leaves the sum of the pseudo header in the checksum field.
   let sum = 6 + 23;
   for (let at = 26; at < 34; at += 2) sum += partial.readUInt16BE(at);
   partial.writeUInt16BE((sum & 0xffff) + (sum >>> 16), 50);
@@ -135,7 +136,7 @@ test('a guest that takes no incomplete checksum gets complete ones', () => {
   expect(b.receive()).toBeUndefined();
 });
 
-test('what is not from its sender, to its receiver, or not understood does not pass', () => {
+test('a frame that is spoofed, malformed or not to the gateway is refused', () => {
   const [a, b] = [machine(1), machine(2)];
   a.send(udp(from(a, b, { source: '198.19.1.3' })));
   a.send(udp(from(a, b, { sourceMac: b.mac })));
@@ -145,7 +146,7 @@ test('what is not from its sender, to its receiver, or not understood does not p
   expect(a.device.refused).toEqual({ spoofed: 2, malformed: 1, 'next-hop': 1 });
 });
 
-test('a machine that is not ours to trust makes no other pretend, either', () => {
+test('the receiver refuses invalid frames of an untrusted peer', () => {
   const b = machine(2);
   const fd = libc.check(libc.socket(libc.AF_UNIX, libc.SOCK_SEQPACKET, 0), 'socket');
   const path = libc.unixAddress(join(folder, b.address));
@@ -168,7 +169,7 @@ test('a machine that is not ours to trust makes no other pretend, either', () =>
   libc.close(fd);
 });
 
-test('who says it is nobody is not listened to', () => {
+test('a peer that announces an invalid address is disconnected', () => {
   const b = machine(2);
   for (const hello of [[198, 19, 1, 9], [198, 19, 1, 2], [1], [0, 0, 0, 0]]) {
     const fd = libc.check(libc.socket(libc.AF_UNIX, libc.SOCK_SEQPACKET, 0), 'socket');
@@ -181,7 +182,7 @@ test('who says it is nobody is not listened to', () => {
   }
 });
 
-test('names are those of members that are alive, with the network or without', () => {
+test('names of live members resolve, with or without the name of the network', () => {
   const [a, b] = [machine(1), machine(2, ['Web', 'db'])];
   const ask = (name: string) => {
     a.room();
@@ -199,7 +200,7 @@ test('names are those of members that are alive, with the network or without', (
   expect(ask('web').readUInt16BE(2) & 0xf).toBe(5);
 });
 
-test('who left or died is nobody, and gives way', () => {
+test('a member that left or died is unreachable, and its address can be reused', () => {
   const [a, b] = [machine(1), machine(2, ['web'])];
   a.send(udp(from(a, b)));
   expect(b.receive()).toBeDefined();
@@ -207,7 +208,7 @@ test('who left or died is nobody, and gives way', () => {
   for (let turn = 0; turn < 5; turn++) loop.poll(0);
   a.send(tcp(from(a, b)));
   expect(a.refused.map(({ reason }) => reason)).toEqual(['denied']);
-  // As after kill -9: a socket that nobody has, with a name of its own.
+  // The state after kill -9: a socket file that no process listens on.
   const dead = libc.check(libc.socket(libc.AF_UNIX, libc.SOCK_SEQPACKET, 0), 'socket');
   const path = libc.unixAddress(join(folder, '198.19.1.2'));
   libc.check(libc.bind(dead, path, path.length), 'bind');
@@ -221,11 +222,11 @@ test('who left or died is nobody, and gives way', () => {
   expect(() => machine(2)).toThrow(/^cannot join network lan: bind: EADDRINUSE$/);
 });
 
-test('a peer that takes nothing holds its sender up for a moment only', () => {
+test('a peer that takes no frames delays the sender only briefly', () => {
   const [a, b, c] = [machine(1), machine(2), machine(3)];
   a.send(udp(from(a, b)));
   a.send(udp(from(a, c)));
-  // b has no room for the first of these, and is not asked to read the others.
+  // b has no room for the first frame and never reads the others.
   for (let count = 0; count < 150; count++) a.send(udp(from(a, b, { payload: Buffer.alloc(60_000) })));
   a.send(udp(from(a, c, { payload: Buffer.from('still here') })));
   const texts: string[] = [];

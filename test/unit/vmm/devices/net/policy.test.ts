@@ -1,4 +1,4 @@
-// What a guest may send: every way out that is not allowed is closed.
+// The network policy: which frames a guest may send. Everything that is not allowed is refused.
 
 import { networkInterfaces } from 'node:os';
 import fc from 'fast-check';
@@ -34,7 +34,7 @@ const toGateway = { destination: GATEWAY.ipv6, destinationMac: GATEWAY.mac };
 
 interface Guest {
   policy: Policy;
-  /** Why the frame does not pass. */
+  /** Returns the reason for which the frame is refused; undefined if it passes. */
   sends(frame: Buffer, now?: number): string | undefined;
   gets(frame: Buffer, now?: number): void;
 }
@@ -99,7 +99,7 @@ describe('by default', () => {
     ['UDP', udp({ destination: PUBLIC })],
     ['ping', icmp({ destination: PUBLIC })],
     ['ping by IPv6', icmp({ destination: PUBLIC_6 })],
-    ['a name server of its own choice', udp({ destination: '9.9.9.9', destinationPort: 53, payload: query('a.b') })],
+    ['a name server that the guest chose', udp({ destination: '9.9.9.9', destinationPort: 53, payload: query('a.b') })],
     ['its resolver', ask('example.com')],
     ['its resolver by TCP', tcp({ destination: RESOLVER, destinationPort: 53 })],
     ["its gateway's hardware address", arp()],
@@ -113,10 +113,11 @@ describe('by default', () => {
     ...['169.254.169.254', '169.254.170.2', '100.100.100.200', '168.63.129.16', '198.18.0.1', '192.0.0.1'],
     ...['224.0.0.251', '239.255.255.250', '255.255.255.255', '240.0.0.1'],
     ...['::1', '::', 'fe80::5', 'fc00::1', 'fd00:ec2::254', 'ff02::fb', 'fec0::1'],
-    // IPv4 addresses within: NAT64, 6to4 and its relays, Teredo, compatible, translated, ISATAP under any prefix.
+    // Addresses that contain an IPv4 address: NAT64, 6to4 and its relays, Teredo, compatible,
+    // translated, ISATAP under any prefix.
     ...['64:ff9b::a9fe:a9fe', '64:ff9b:1::a00:1', '2002:a9fe:a9fe::1', '192.88.99.1', '2001:0:1::1', '::10.0.0.1'],
     ...['::ffff:0:10.0.0.1', '2606:4700::5efe:10.0.0.1', '2606:4700::200:5efe:10.0.0.1'],
-    // A router's port control, and what is no unicast address of anybody.
+    // A router's port control, and addresses that are not assigned for unicast.
     ...['192.0.0.9', '2001:1::1', '100::1', '5f00::1', '4000::1', 'e000::1'],
     ...[GATEWAY.ipv4, GATEWAY.ipv6, RESOLVER],
   ])('%s is closed', (destination) => {
@@ -125,7 +126,7 @@ describe('by default', () => {
     expect(guest().sends(icmp({ destination }))).toBe('closed');
   });
 
-  test("the host's own addresses are closed, whatever they are, and those that it gets later", () => {
+  test("the host's own addresses are closed, public ones and later ones too", () => {
     const closed = [PUBLIC];
     const { sends } = guest([], closed);
     expect(sends(tcp({ destination: PUBLIC }))).toBe('closed');
@@ -135,7 +136,7 @@ describe('by default', () => {
     expect(guest([allow(PUBLIC)], closed).sends(tcp({ destination: PUBLIC }))).toBeUndefined();
   });
 
-  test("the host's own addresses are read of its kernel", () => {
+  test("the host's own addresses are read from its kernel", () => {
     const ranges = new HostAddresses().ranges(1);
     expect(ranges.some((range) => isInRange(range, parseAddress('127.0.0.1')))).toBe(true);
     const own = Object.values(networkInterfaces()).flatMap((each = []) => each.map(({ address }) => address));
@@ -143,34 +144,42 @@ describe('by default', () => {
   });
 });
 
-describe('no way around', () => {
+describe('attempts to bypass the policy', () => {
   const everything = [allow('0.0.0.0/0'), allow('::/0')];
 
   test.each([
     ['from another hardware address', tcp({ sourceMac: '02:00:00:00:00:09' }), 'spoofed'],
     ['from another address', tcp({ source: '198.19.0.9' }), 'spoofed'],
     ['from another IPv6 address', tcp({ source: '2606:4700::9', destination: PUBLIC_6 }), 'spoofed'],
-    ['from its IPv4 address in IPv6', tcp({ source: '::ffff:198.19.0.2', destination: PUBLIC_6 }), 'malformed'],
-    ['to an IPv4 address in IPv6', tcp({ destination: '::ffff:10.0.0.1' }), 'malformed'],
-    ['by another neighbour', tcp({ destinationMac: '02:00:00:00:00:09' }), 'next-hop'],
+    ['from its IPv4 address mapped to IPv6', tcp({ source: '::ffff:198.19.0.2', destination: PUBLIC_6 }), 'malformed'],
+    ['to an IPv4 address mapped to IPv6', tcp({ destination: '::ffff:10.0.0.1' }), 'malformed'],
+    ['through another neighbour', tcp({ destinationMac: '02:00:00:00:00:09' }), 'next-hop'],
     ['to all neighbours', udp({ destinationMac: 'ff:ff:ff:ff:ff:ff' }), 'next-hop'],
     ["asking for another neighbour's address", arp({ destination: '198.19.0.9' }), 'next-hop'],
-    ['asking with the address of another', arp({ source: '198.19.0.9' }), 'spoofed'],
-    ['claiming the gateway', arp({ source: GATEWAY.ipv4, operation: 2 }), 'spoofed'],
-    ['claiming its address for another', arp({ senderMac: '02:00:00:00:00:09' }), 'spoofed'],
-    ['asking for its own address by RARP', arp({ operation: 3 }), 'malformed'],
-    ['claiming to be the IPv6 gateway', solicitation(GATEWAY.ipv6, { type: 136, ...toGateway }), 'spoofed'],
-    ['telling a neighbour its address', solicitation(GUEST.ipv6, { type: 136 }), 'next-hop'],
-    ['telling its address as that of another', solicitation(GATEWAY.ipv6, { optionMac: GATEWAY.mac }), 'spoofed'],
-    ['asking somebody far away', solicitation(GATEWAY.ipv6, { destination: PUBLIC_6 }), 'next-hop'],
-    ['asking by one neighbour alone', solicitation(GATEWAY.ipv6, { destinationMac: '02:00:00:00:00:09' }), 'next-hop'],
-    ['asking with more than a question', solicitation(GATEWAY.ipv6, { payload: Buffer.alloc(8, 1) }), 'malformed'],
-    ['asking with an option of another kind', solicitation(GATEWAY.ipv6, { option: 5 }), 'malformed'],
-    ['asking for an address', udp({ ...DHCP, destinationMac: 'ff:ff:ff:ff:ff:ff' }), 'spoofed'],
-    ['asking for an address with its own', udp({ ...DHCP, source: GUEST.ipv4 }), 'closed'],
-    ['asking for an IPv6 address', udp({ destination: 'ff02::1:2', sourcePort: 546, destinationPort: 547 }), 'closed'],
-    ['asking for an IPv6 neighbour', solicitation('fe80::9'), 'next-hop'],
-    ['asking with the IPv6 address of another', solicitation(GATEWAY.ipv6, { source: 'fe80::9' }), 'spoofed'],
+    ['an ARP request with another address', arp({ source: '198.19.0.9' }), 'spoofed'],
+    ["claiming the gateway's address", arp({ source: GATEWAY.ipv4, operation: 2 }), 'spoofed'],
+    ['claiming its address for another hardware address', arp({ senderMac: '02:00:00:00:00:09' }), 'spoofed'],
+    ['a RARP request for its own address', arp({ operation: 3 }), 'malformed'],
+    ["claiming the IPv6 gateway's address", solicitation(GATEWAY.ipv6, { type: 136, ...toGateway }), 'spoofed'],
+    ['advertising its address to a neighbour', solicitation(GUEST.ipv6, { type: 136 }), 'next-hop'],
+    [
+      "a solicitation with the gateway's hardware address",
+      solicitation(GATEWAY.ipv6, { optionMac: GATEWAY.mac }),
+      'spoofed',
+    ],
+    ['a solicitation to a remote address', solicitation(GATEWAY.ipv6, { destination: PUBLIC_6 }), 'next-hop'],
+    [
+      'a solicitation to one neighbour',
+      solicitation(GATEWAY.ipv6, { destinationMac: '02:00:00:00:00:09' }),
+      'next-hop',
+    ],
+    ['a solicitation with additional bytes', solicitation(GATEWAY.ipv6, { payload: Buffer.alloc(8, 1) }), 'malformed'],
+    ['a solicitation with another option', solicitation(GATEWAY.ipv6, { option: 5 }), 'malformed'],
+    ['a DHCP request', udp({ ...DHCP, destinationMac: 'ff:ff:ff:ff:ff:ff' }), 'spoofed'],
+    ['a DHCP request from its own address', udp({ ...DHCP, source: GUEST.ipv4 }), 'closed'],
+    ['a DHCPv6 request', udp({ destination: 'ff02::1:2', sourcePort: 546, destinationPort: 547 }), 'closed'],
+    ['a solicitation for a neighbour', solicitation('fe80::9'), 'next-hop'],
+    ['a solicitation from another IPv6 address', solicitation(GATEWAY.ipv6, { source: 'fe80::9' }), 'spoofed'],
     ['a first fragment', udp({ fragment: 0x2000 }), 'malformed'],
     ['a later fragment', udp({ fragment: 1 }), 'malformed'],
     ['IPv4 options', tcp({ options: 2 }), 'malformed'],
@@ -178,11 +187,11 @@ describe('no way around', () => {
     ['IPv6 hop-by-hop options', tcp({ destination: PUBLIC_6, protocol: 0 }), 'malformed'],
     ['IPv6 destination options', tcp({ destination: PUBLIC_6, protocol: 60 }), 'malformed'],
     ['an authentication header', tcp({ destination: PUBLIC_6, protocol: 51 }), 'malformed'],
-    ['nothing behind an IPv6 header', tcp({ destination: PUBLIC_6, protocol: 59 }), 'malformed'],
+    ['an IPv6 header without a payload', tcp({ destination: PUBLIC_6, protocol: 59 }), 'malformed'],
     ["the other family's ICMP", icmp({ protocol: 58 }), 'malformed'],
     ["the other family's ICMP by IPv6", icmp({ destination: PUBLIC_6, protocol: 1 }), 'malformed'],
-    ['IPv6 by the type of IPv4', ethernet(0x0800, tcp({ destination: PUBLIC_6 }).subarray(14)), 'malformed'],
-    ['IPv4 by the type of IPv6', ethernet(0x86dd, tcp().subarray(14)), 'malformed'],
+    ['IPv6 with the EtherType of IPv4', ethernet(0x0800, tcp({ destination: PUBLIC_6 }).subarray(14)), 'malformed'],
+    ['IPv4 with the EtherType of IPv6', ethernet(0x86dd, tcp().subarray(14)), 'malformed'],
     ['IGMP', tcp({ protocol: 2 }), 'malformed'],
     ['UDP-Lite', udp({ protocol: 136 }), 'malformed'],
     ['an IPv6 routing header', tcp({ destination: PUBLIC_6, protocol: 43 }), 'malformed'],
@@ -193,26 +202,26 @@ describe('no way around', () => {
     ['a redirect', icmp({ type: 5 }), 'malformed'],
     ['a router advertisement', icmp({ destination: 'ff02::1', type: 134 }), 'malformed'],
     ['VLAN tags', ethernet(0x8100, tcp().subarray(12)), 'malformed'],
-    ['VLAN tags of a provider', ethernet(0x88a8, tcp().subarray(12)), 'malformed'],
+    ['provider VLAN tags', ethernet(0x88a8, tcp().subarray(12)), 'malformed'],
     ['LLDP', ethernet(0x88cc, Buffer.alloc(64)), 'malformed'],
-    ['an answer to a ping', icmp({ type: 0 }), 'malformed'],
-    ['a question for the time', icmp({ type: 13 }), 'malformed'],
+    ['an echo reply', icmp({ type: 0 }), 'malformed'],
+    ['an ICMP timestamp request', icmp({ type: 13 }), 'malformed'],
     ['PPPoE', ethernet(0x8864, Buffer.alloc(64)), 'malformed'],
-    ['a length in place of a type', ethernet(64, Buffer.alloc(64)), 'malformed'],
-    ['a segment of no connection', tcp({ flags: ACK }), 'no-connection'],
-    ['an answer that nobody asked for', tcp({ flags: SYN | ACK }), 'no-connection'],
-    ['a header alone', Buffer.alloc(14), 'spoofed'],
-  ])('even where all is allowed: %s', (_, frame, reason) => {
+    ['a length instead of an EtherType', ethernet(64, Buffer.alloc(64)), 'malformed'],
+    ['a segment without a connection', tcp({ flags: ACK }), 'no-connection'],
+    ['a SYN ACK without a SYN', tcp({ flags: SYN | ACK }), 'no-connection'],
+    ['only an Ethernet header', Buffer.alloc(14), 'spoofed'],
+  ])('are refused even if a rule allows everything: %s', (_, frame, reason) => {
     expect(guest(everything).sends(frame)).toBe(reason);
   });
 
-  test('a rule of the whole Internet opens nothing that is closed', () => {
+  test('fail with a rule for the whole Internet: it opens no closed address', () => {
     for (const destination of ['10.0.0.1', '169.254.169.254', '127.0.0.1', 'fd00::1', 'fe80::9']) {
       expect(guest(everything).sends(tcp({ destination }))).toBe('closed');
     }
   });
 
-  test('a rule of one family says nothing of the other', () => {
+  test('fail with the other address family: a rule for one does not open the other', () => {
     const { sends } = guest([allow('::/0')]);
     expect(sends(tcp({ destination: PUBLIC_6 }))).toBeUndefined();
     expect(sends(tcp({ destination: PUBLIC }))).toBe('not-allowed');
@@ -220,21 +229,21 @@ describe('no way around', () => {
     expect(guest([deny('0.0.0.0/0')]).sends(tcp({ destination: PUBLIC_6 }))).toBeUndefined();
   });
 
-  test('what lies behind a question for the gateway is no part of it', () => {
+  test('fail with bytes after an ARP request: they are not sent', () => {
     const frame = new Frame();
     const padded = Buffer.concat([arp(), Buffer.from('secret')]);
     expect(frame.parse(padded, 0, padded.length) && frame.end).toBe(arp().length);
     expect(guest(everything).sends(padded)).toBeUndefined();
   });
 
-  test('a rule of link-local addresses does not open the metadata, which its own address does', () => {
+  test("fail with a rule for link-local addresses: only the metadata service's own address opens it", () => {
     const linkLocal = guest([allow('169.254.0.0/16')]);
     expect(linkLocal.sends(tcp({ destination: '169.254.1.1' }))).toBeUndefined();
     expect(linkLocal.sends(tcp({ destination: '169.254.169.254' }))).toBe('closed');
     expect(guest([allow('169.254.169.254')]).sends(tcp({ destination: '169.254.169.254' }))).toBeUndefined();
   });
 
-  test('nothing at all passes whose source, next hop or kind is not understood, whatever the bytes', () => {
+  test('fail with random and damaged frames: only a frame of known source, next hop and kind passes', () => {
     const { sends } = guest([allow('198.51.100.0/24', [443, 443])]);
     const bytes = fc.uint8Array({ maxLength: 120 });
     const damaged = fc
@@ -251,7 +260,7 @@ describe('no way around', () => {
     fc.assert(
       fc.property(fc.oneof(bytes, damaged), (frame) => {
         if (sends(Buffer.from(frame)) !== undefined) return;
-        // What passed is for the gateway alone, from the guest, and one of the few kinds that may.
+        // A frame that passed is from the guest, to the gateway, and of an allowed kind.
         const parsed = new Frame();
         expect(parsed.parse(frame, 0, frame.length)).toBe(true);
         expect(parsed.end).toBeLessThanOrEqual(frame.length);
@@ -264,8 +273,8 @@ describe('no way around', () => {
   });
 });
 
-describe('a list of what is allowed', () => {
-  test('lets nothing else pass', () => {
+describe('rules', () => {
+  test('that allow destinations refuse everything else', () => {
     const { sends } = guest([allow('198.51.100.0/24', [443, 443]), allow('2606:4700::/32')]);
     expect(sends(tcp({ destination: '198.51.100.7', destinationPort: 443 }))).toBeUndefined();
     expect(sends(tcp({ destination: '198.51.100.7', destinationPort: 80 }))).toBe('not-allowed');
@@ -278,19 +287,19 @@ describe('a list of what is allowed', () => {
     );
   });
 
-  test('a rule that denies wins', () => {
+  test('that deny have priority', () => {
     const { sends } = guest([allow('198.51.100.0/24'), deny('198.51.100.7')]);
     expect(sends(tcp({ destination: '198.51.100.8' }))).toBeUndefined();
     expect(sends(tcp({ destination: '198.51.100.7' }))).toBe('denied');
   });
 
-  test('what is denied alone leaves the rest', () => {
+  test('that only deny leave everything else allowed', () => {
     const { sends } = guest([deny('203.0.113.0/24', [25, 25])]);
     expect(sends(tcp({ destination: PUBLIC }))).toBeUndefined();
     expect(sends(tcp({ destination: PUBLIC, destinationPort: 25 }))).toBe('denied');
   });
 
-  test('private addresses are open where they are named', () => {
+  test('that name private addresses open them', () => {
     const { sends } = guest([allow('10.1.0.0/16', [5432, 5432])]);
     expect(sends(tcp({ destination: '10.1.2.3', destinationPort: 5432 }))).toBeUndefined();
     expect(sends(tcp({ destination: '10.1.2.3', destinationPort: 22 }))).toBe('closed');
@@ -298,11 +307,11 @@ describe('a list of what is allowed', () => {
   });
 });
 
-describe('names', () => {
+describe('rules of names', () => {
   const rules = [allowName('example.com', [443, 443]), allowName('*.example.org')];
   const to = (destination: string, destinationPort = 443) => tcp({ destination, destinationPort });
 
-  test('are followed through the answers that the guest got', () => {
+  test("apply to the addresses in the resolver's answers to the guest", () => {
     const { sends, gets } = guest(rules);
     expect(sends(to(PUBLIC))).toBe('not-allowed');
     expect(sends(ask('EXAMPLE.com'))).toBeUndefined();
@@ -312,7 +321,7 @@ describe('names', () => {
     expect(sends(to('203.0.113.2'))).toBe('not-allowed');
   });
 
-  test('below a name are those with something before it', () => {
+  test('with a wildcard match only names below the name', () => {
     const { sends, gets } = guest(rules);
     expect(sends(ask('www.example.org'))).toBeUndefined();
     expect(sends(ask('example.org'))).toBe('name');
@@ -321,7 +330,7 @@ describe('names', () => {
     expect(sends(to(PUBLIC, 1234))).toBeUndefined();
   });
 
-  test('that are not allowed are not asked for: a name carries nothing out', () => {
+  test('refuse queries for other names, which could carry data out', () => {
     const { sends } = guest(rules);
     expect(sends(ask('c2VjcmV0.attacker.example'))).toBe('name');
     expect(sends(udp({ destination: RESOLVER, destinationPort: 53, payload: Buffer.from('secret') }))).toBe('name');
@@ -332,15 +341,15 @@ describe('names', () => {
     expect(sends(Buffer.concat([fits, Buffer.from('behind the packet')]))).toBeUndefined();
   });
 
-  test('are learned of the resolver alone, by the question that was asked', () => {
+  test("accept only the resolver's answers to the guest's own queries", () => {
     const cases: [string, (answers: Answer[]) => Buffer][] = [
       ['another server', (answers) => told('example.com', answers, { source: '9.9.9.9' })],
       ['another port of the resolver', (answers) => told('example.com', answers, { sourcePort: 54 })],
       ['another port of the guest', (answers) => told('example.com', answers, { destinationPort: 40001 })],
-      ['another number', (answers) => told('', [], { payload: answer('example.com', answers, 8) })],
+      ['another ID', (answers) => told('', [], { payload: answer('example.com', answers, 8) })],
       ['another name', (answers) => told('example.net', answers)],
       ['another type', (answers) => told('', [], { payload: answer('example.com', answers, 7, 28) })],
-      ["a record of another's", (answers) => told('example.com', [{ ...answers[0], owner: 'evil.example' }])],
+      ['a record of another name', (answers) => told('example.com', [{ ...answers[0], owner: 'evil.example' }])],
     ];
     for (const [, made] of cases) {
       const { sends, gets } = guest(rules);
@@ -352,7 +361,7 @@ describe('names', () => {
     }
   });
 
-  test('do not open what is closed', () => {
+  test('do not open closed addresses', () => {
     const { sends, gets } = guest(rules);
     sends(ask('example.com'));
     gets(told('example.com', [{ address: '169.254.169.254' }, { address: '10.0.0.1' }]));
@@ -360,7 +369,7 @@ describe('names', () => {
     expect(sends(to('10.0.0.1'))).toBe('closed');
   });
 
-  test('hold as long as the answer does, a minute at least; a connection that there is goes on', () => {
+  test('apply for the lifetime of the answer, at least a minute; open connections continue', () => {
     const { sends, gets } = guest(rules);
     sends(ask('example.com'));
     gets(told('example.com', [{ address: PUBLIC, timeToLive: 1 }]));
@@ -369,7 +378,7 @@ describe('names', () => {
     expect(sends(tcp({ destination: PUBLIC, destinationPort: 443, flags: ACK }), 10_000)).toBeUndefined();
   });
 
-  test('that are denied are neither asked for nor connected to', () => {
+  test('that deny refuse queries and connections', () => {
     const { sends, gets } = guest([{ allow: false, name: 'example.com' }]);
     expect(sends(ask('example.com'))).toBe('name');
     expect(sends(ask('example.net'))).toBeUndefined();
@@ -382,7 +391,7 @@ describe('names', () => {
     gets(told('example.com', [{ address: PUBLIC }]));
   });
 
-  test('are free where a rule names the resolver', () => {
+  test('allow any query if another rule names the resolver', () => {
     const { sends } = guest([...rules, allow(RESOLVER, [53, 53])]);
     expect(sends(ask('anything.example'))).toBeUndefined();
     expect(sends(tcp({ destination: RESOLVER, destinationPort: 53 }))).toBeUndefined();
@@ -392,7 +401,7 @@ describe('names', () => {
 describe('connections from outside', () => {
   const inbound = { sourceMac: GATEWAY.mac, destinationMac: GUEST.mac, source: '192.168.1.5', destination: GUEST.ipv4 };
 
-  test('are answered, wherever they come from, and to nobody else', () => {
+  test('may be answered from any address, and only to their sender', () => {
     const { sends, gets } = guest();
     const reply = { destination: '192.168.1.5', sourcePort: 80, destinationPort: 50000 };
     expect(sends(tcp({ ...reply, flags: SYN | ACK }))).toBe('no-connection');
@@ -400,11 +409,11 @@ describe('connections from outside', () => {
     expect(sends(tcp({ ...reply, flags: SYN | ACK }))).toBeUndefined();
     expect(sends(tcp({ ...reply, flags: ACK }))).toBeUndefined();
     expect(sends(tcp({ ...reply, destinationPort: 50001, flags: ACK }))).toBe('no-connection');
-    // A connection of its own is another matter.
+    // A new connection by the guest is still refused.
     expect(sends(tcp(reply))).toBe('closed');
   });
 
-  test('datagrams are answered for some minutes', () => {
+  test('with datagrams may be answered for some minutes', () => {
     const { sends, gets } = guest();
     const reply = { destination: '192.168.1.5', sourcePort: 53, destinationPort: 50000 };
     expect(sends(udp(reply))).toBe('closed');
@@ -415,7 +424,7 @@ describe('connections from outside', () => {
   });
 });
 
-test('a packet whose lengths disagree is not understood', () => {
+test('a packet with inconsistent lengths is malformed', () => {
   const { sends } = guest();
   const frame = ip(6, Buffer.alloc(20), { destination: PUBLIC });
   for (const length of [0, 19, 41, 65535]) {
