@@ -48,8 +48,11 @@ sent, received = exchange(connection)
 print(peer[0], [received, sent] == container.communicate()[0].split(), container.returncode)
 print(*(open(f'/sys/class/net/tap0/statistics/{way}_packets').read().strip() for way in ('rx', 'tx')))`;
 
+// The time-out is the connection's alone. Python's sendall() would take it for all 20 MB.
 const GUEST_OF_EXCHANGE = `${EXCHANGE}
-print(*exchange(socket.create_connection((sys.argv[1], 5000), timeout=60)))`;
+connection = socket.create_connection((sys.argv[1], 5000), timeout=60)
+connection.settimeout(None)
+print(*exchange(connection))`;
 
 /**
  * The host's end of a tap interface, which tells of each frame what it carries, after the word that each frame of the
