@@ -1,4 +1,4 @@
-// Files of a sandbox: written, read, listed, watched.
+// Writes, reads, lists and watches files of a sandbox.
 import { Sandbox, SandboxError } from 'tsvm';
 
 await using sandbox = await Sandbox.create('debian:12', { network: { mode: 'none' } });

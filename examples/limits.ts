@@ -1,4 +1,4 @@
-// What a stranger's program may take: time, memory, processes; and how its end is told.
+// Limits the time, memory and processes of an untrusted program, and reports how it ended.
 import { Sandbox, SandboxError } from 'tsvm';
 
 await using sandbox = await Sandbox.create('debian:12', {

@@ -1,4 +1,4 @@
-// A sandbox with several commands in it: streams both ways, users, environments, signals.
+// Runs several commands in one sandbox: streams both ways, users, environments, signals.
 import { pipeline } from 'node:stream/promises';
 import { Sandbox } from 'tsvm';
 

@@ -1,4 +1,4 @@
-// The last line of a test run: how many tests passed and failed, for people and for continuous integration.
+// Prints the last line of a test run: how many tests passed and failed.
 import type { Reporter, TestModule } from 'vitest/node';
 
 export default class CountReporter implements Reporter {
@@ -9,7 +9,7 @@ export default class CountReporter implements Reporter {
       const tests = [...module.children.allTests()];
       passed += tests.filter((test) => test.result().state === 'passed').length;
       failed += tests.filter((test) => test.result().state === 'failed').length;
-      // A file that could not be loaded has no tests to count.
+      // A file that failed to load has no tests: it counts as one failure.
       if (tests.length === 0 || module.errors().length > 0) failed += 1;
     }
     process.on('exit', () => console.log(`${passed} passed, ${failed} failed`));

@@ -1,8 +1,8 @@
-// Runs tests, and before them the part of the set-up that their lanes need.
-//   npm test                       all: set-up, type check, lint, each lane
+// Sets up what the chosen lanes need, then runs their tests.
+//   npm test                       everything: set-up, type check, lint, every lane
 //   npm test -- NAME...            the test files whose path contains a NAME
 //   npm run test:unit -- NAME...   one lane, or its files whose path contains a NAME
-// Options (`-t 'words of a test name'`) are vitest's.
+// Options such as `-t 'words of a test name'` are passed to vitest.
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { dirname } from 'node:path';
@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 
 const project = dirname(dirname(fileURLToPath(import.meta.url)));
 
-/** What makes what a lane needs. The command of a lane includes those of the lanes before it. */
+/** The set-up command of each lane. It includes the set-up of the lanes before it. */
 const SET_UP = {
   unit: ['node', 'build.mjs', '--programs'],
   host: ['./quickstart', '--setup-only', '--test=host'],
@@ -19,17 +19,17 @@ const SET_UP = {
 };
 const LANES = Object.keys(SET_UP);
 
-/** Options of vitest's that are followed by a value. */
+/** The vitest options that take a value. */
 const WITH_VALUE = ['-t', '--testNamePattern', '--reporter', '--testTimeout'];
 
-/** The lane of a test file. vitest.config.ts has the same as patterns. */
+/** Returns the lane of a test file. `vitest.config.ts` has the same rules as patterns. */
 function laneOf(path) {
   if (path.startsWith('test/e2e/')) return 'e2e';
   if (path.startsWith('test/kvm/')) return 'kvm';
   return path.endsWith('.host.test.ts') ? 'host' : 'unit';
 }
 
-/** Runs a command in the project's root. If it fails, so does this process, at once. */
+/** Runs a command in the project's root. Exits with its status if it fails. */
 function must([command, ...words]) {
   const { status, error } = spawnSync(command, words, { cwd: project, stdio: 'inherit' });
   if (error !== undefined) console.error(`test: ${command}: ${error.message}`);

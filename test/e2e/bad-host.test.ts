@@ -1,14 +1,14 @@
-// A host without a usable KVM, and a kernel that is none, are told in one clear line.
+// A host without a usable KVM, or a file that is not a kernel, gives a one-line error.
 import { describe, expect, test } from 'vitest';
 import { DEBIAN, machines, run, TSVM } from './machine.js';
 
-// Mounts and changes of owner are made in a mount namespace, and are gone with it.
+// Mounts are made in a mount namespace: the host's /dev/kvm keeps its owner and mode.
 const ENTER = ['unshare', '--mount', '--propagation', 'private', 'bash', '-ec'];
 
 const NODE = 'kvm=$(mktemp -u); mknod "$kvm" c 10 232; trap "rm -f $kvm" EXIT';
 
 describe.each(machines)('on $name', (machine) => {
-  /** Runs `prepare`, then tsvm by `as`. */
+  /** Runs the shell commands `prepare`, then tsvm with the command prefix `as`. */
   const runOn = (prepare: string, as = '', words = DEBIAN) =>
     run(machine, [...ENTER, `${prepare}; ${as} "$TSVM" run --rm --accel kvm ${words} true`], { env: { TSVM } });
 
@@ -18,7 +18,7 @@ describe.each(machines)('on $name', (machine) => {
     stderr: expect.stringMatching(new RegExp(`^tsvm: [^\\n]*${message.source}[^\\n]*\\n$`)),
   });
 
-  test('without /dev/kvm there is one clear line', async () => {
+  test('a missing /dev/kvm is a one-line error', async () => {
     const devices = ['null 3', 'zero 5', 'random 8', 'urandom 9'];
     const nodes = devices
       .map((device) => device.split(' '))
@@ -27,17 +27,17 @@ describe.each(machines)('on $name', (machine) => {
     expect(await runOn(hide)).toEqual(oneLine(/\/dev\/kvm/));
   });
 
-  test('without permission on /dev/kvm there is one clear line', async () => {
+  test('a /dev/kvm without permission is a one-line error', async () => {
     const forbid = `${NODE}; chown 65534 "$kvm"; chmod 600 "$kvm"; mount --bind "$kvm" /dev/kvm`;
     const bounded = 'setpriv --bounding-set=-dac_override,-dac_read_search --inh-caps=-dac_override,-dac_read_search';
     expect(await runOn(forbid, bounded)).toEqual(oneLine(/\/dev\/kvm/));
   });
 
-  test('with a /dev/kvm that is none there is one clear line', async () => {
+  test('a /dev/kvm that is another device is a one-line error', async () => {
     expect(await runOn('mount --bind /dev/null /dev/kvm')).toEqual(oneLine(/KVM|kvm/));
   });
 
-  test('with a kernel that is none there is one clear line', async () => {
+  test('a --kernel file that is not a kernel is a one-line error', async () => {
     expect(await runOn('true', '', `--kernel /etc/passwd ${DEBIAN}`)).toEqual(oneLine(/kernel/));
   });
 });

@@ -1,10 +1,10 @@
-// Containers in the background, as a person drives them.
+// The life of a container: background and foreground, pause, copy, commit, kill, remove.
 import { describe, expect, test } from 'vitest';
 import { DEBIAN, fastest, type Machine, machines, type RunOptions, readUntil, run, TSVM } from './machine.js';
 
 const LIVES = 'trap "echo bye; exit 7" TERM; echo up; while :; do sleep 0.1; done';
 
-/** Runs a script of commands of which `tsvm` is one; what it said. */
+/** Runs a shell script in which `tsvm` is a command. Returns its output. */
 async function script(machine: Machine, text: string, options: RunOptions = {}): Promise<string> {
   const env = { TSVM, XDG_RUNTIME_DIR: '', ...options.env };
   const prelude = 'tsvm() { "$TSVM" "$@"; }; set -e; ';
@@ -13,7 +13,7 @@ async function script(machine: Machine, text: string, options: RunOptions = {}):
   return stdout;
 }
 
-/** Containers whose names begin with `name`, which go when the test ends. */
+/** Names for containers of one test. Disposing of it removes the containers. */
 function ownContainers(machine: Machine) {
   const name = `t${process.pid}-${++tests}`;
   return {
@@ -26,7 +26,7 @@ function ownContainers(machine: Machine) {
 let tests = 0;
 
 describe.each(machines)('on $name', (machine) => {
-  test('kill -9 of a machine or a supervisor is told as it is, and stops nothing else', async () => {
+  test('kill -9 of a machine or a supervisor is reported, and stops nothing else', async () => {
     await using own = ownContainers(machine);
     const { name } = own;
     const said = await script(
@@ -53,7 +53,7 @@ describe.each(machines)('on $name', (machine) => {
     );
   });
 
-  test('a container stands still while it is paused, and tells what it does and uses', async () => {
+  test('a paused container stands still, and top, stats and events report on it', async () => {
     await using own = ownContainers(machine);
     const { name } = own;
     const said = await script(
@@ -79,7 +79,7 @@ describe.each(machines)('on $name', (machine) => {
 });
 
 describe.each(fastest)('on $name', (machine) => {
-  test('a container runs in the background, is spoken to, ends, runs again with what it wrote, and goes', async () => {
+  test('a background container takes exec, stops, starts again with its files, and is removed', async () => {
     await using own = ownContainers(machine);
     const { name } = own;
     const said = await script(
@@ -112,7 +112,7 @@ describe.each(fastest)('on $name', (machine) => {
     );
   });
 
-  test('a container that was created is started with its output, and exits as its command', async () => {
+  test('start -a of a created container shows its output and exits with its code', async () => {
     await using own = ownContainers(machine);
     const { name } = own;
     const said = await script(
@@ -132,7 +132,7 @@ describe.each(fastest)('on $name', (machine) => {
     expect(said).toBe('create 125\none\ntwo\nexit 3\ntwo\nsized\nExited (3)\n');
   });
 
-  test('with --rm nothing is left; a command that is not there leaves what says so', async () => {
+  test('--rm leaves nothing; a command that is not found leaves a container with the error', async () => {
     await using own = ownContainers(machine);
     const { name } = own;
     const said = await script(
@@ -151,7 +151,7 @@ describe.each(fastest)('on $name', (machine) => {
     expect(said.replace(/^0\n/, '')).toBe(`${name}-end\nrun 127\ncreated 127\n`);
   });
 
-  test('a container in the foreground is seen, told and kept like any other', async () => {
+  test('a foreground container takes exec and stop, and is kept, like any other', async () => {
     await using own = ownContainers(machine);
     const { name } = own;
     const env = { XDG_RUNTIME_DIR: '' };
@@ -164,7 +164,7 @@ describe.each(fastest)('on $name', (machine) => {
     expect(await script(machine, after)).toBe(`up\nbye\n${name}-front\n`);
   });
 
-  test('files go in and out, of a container that runs and of one that does not; what was written becomes an image', async () => {
+  test('cp works on running and stopped containers, and commit makes an image of the writes', async () => {
     await using own = ownContainers(machine);
     const { name } = own;
     const said = await script(

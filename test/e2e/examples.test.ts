@@ -1,4 +1,4 @@
-// The examples of the SDK run as they are, and say what they should.
+// The SDK's examples run unchanged and print what they should.
 import { readdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';

@@ -1,4 +1,4 @@
-// Fifty sandboxes at once answer, stop, and leave nothing.
+// Fifty sandboxes at once answer, stop, and leave nothing behind.
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { machines, run } from './machine.js';
@@ -6,7 +6,7 @@ import { machines, run } from './machine.js';
 const COUNT = 50;
 const FLEET = fileURLToPath(new URL('../../dist/fleet.js', import.meta.url));
 
-/** The lab has not the memory for so many. */
+/** The lab does not have the memory for so many. */
 const here = machines.filter(({ name }) => name !== 'the lab');
 
 describe.each(here)('on $name', (machine) => {

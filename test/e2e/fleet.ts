@@ -1,9 +1,9 @@
-// Fifty sandboxes at once, as a program has them: prints what each answered, what was left, and the memory they took.
-// Built to dist/fleet.js. Argument: how many.
+// Runs many sandboxes at once from one program. Prints what each answered, what was left behind,
+// and how much memory they took. Built to dist/fleet.js. Argument: the number of sandboxes.
 import { readdirSync, readFileSync } from 'node:fs';
 import { Container, Home, Sandbox } from 'tsvm';
 
-/** How many start at once: more only wait for a processor. */
+/** Sandboxes that start at once: more would only wait for a CPU. */
 const AT_ONCE = 4;
 const MIB = 2 ** 20;
 
@@ -19,7 +19,7 @@ async function startSome(): Promise<void> {
   }
 }
 
-/** Processes that this one has started, and theirs: their number, and the bytes of memory that are theirs alone or their share. */
+/** Returns the number of this process's descendants, and their memory (PSS) in bytes. */
 function descendants(): { processes: number; memory: number } {
   const parents = new Map<number, number>();
   for (const name of readdirSync('/proc').filter((text) => /^\d+$/.test(text))) {
@@ -29,7 +29,7 @@ function descendants(): { processes: number; memory: number } {
         .split(' ');
       if (fields[0] !== 'Z') parents.set(Number(name), Number(fields[1]));
     } catch {
-      // It has just ended.
+      // The process has just ended.
     }
   }
   const isOurs = (pid: number): boolean => pid === process.pid || (parents.has(pid) && isOurs(parents.get(pid)!));

@@ -1,6 +1,9 @@
-// What all end-to-end tests share: one lab, which boots when the first of them needs it, and for each host that tsvm runs on a home of its own with the images that
-// `./quickstart --setup-only --test` made. The lab has this machine's files but not its kernel: a home of both would
-// hold locks that only one of them sees, and each would take the other's containers for dead.
+// Sets up what all end-to-end tests share:
+// - one lab, which boots when the first test needs it;
+// - two homes with the images that `./quickstart --setup-only --test` made: one for the lab, one
+//   for this machine.
+// The lab shares this machine's files but not its kernel. In a shared home, each would miss the
+// other's locks and take the other's containers for dead.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -18,7 +21,7 @@ declare module 'vitest' {
   }
 }
 
-/** The store's files never change, so that links to them are as good as copies. */
+/** Hard-links the stores of a home. Their files never change, so links are as good as copies. */
 function linkStore(from: string, to: string): string {
   mkdirSync(to);
   const stores = readdirSync(from).filter((name) => name.startsWith('store-'));
@@ -26,7 +29,7 @@ function linkStore(from: string, to: string): string {
   return to;
 }
 
-/** The containers that are left in a home, by what they were to run. */
+/** Lists the containers left in a home, with their commands. */
 function containersIn(home: string): string[] {
   return Container.list(new Home(home)).map(({ config, name }) => `${name} (${config.argv.join(' ')})`);
 }

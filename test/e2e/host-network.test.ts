@@ -1,9 +1,9 @@
-// Networks of hosts of other kinds than the one that tests run on: with a tap interface, with IPv6 alone, with IPv4 alone.
-// Each is a network namespace, where whoever tests is root.
+// Containers reach the network on hosts with a tap interface, with IPv6 only, and with IPv4 only.
+// Each such host is a network namespace in which the test is root.
 import { describe, expect, test } from 'vitest';
 import { fastest, type Machine, machines, PYTHON, run, TSVM } from './machine.js';
 
-/** Runs a Python program in a network of its own, which ends with it. */
+/** Runs a Python program in a network namespace of its own, which ends with the program. */
 function inNetwork(machine: Machine, setUp: readonly string[], program: string, ...words: string[]) {
   const namespaces = ['--map-root-user', '--net', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc'];
   const lines = ['mount -t sysfs sysfs /sys', 'ip link set lo up', ...setUp, 'exec /usr/bin/python3 -c "$@"'];
@@ -12,11 +12,11 @@ function inNetwork(machine: Machine, setUp: readonly string[], program: string, 
 
 const TAP = ['ip tuntap add tap0 mode tap', 'ip addr add 192.168.77.1/24 dev tap0', 'ip link set tap0 up'];
 
-/** Sends 20 MB by a connection and receives as many at the same time; what was sent and received. */
+/** Sends 20 MB over a connection while it receives 20 MB. Returns what was sent and received. */
 const EXCHANGE = `
 import hashlib, os, socket, subprocess, sys, threading
 def exchange(connection):
-  # Nowhere the same, and cheap where all is emulated.
+  # Each block differs by its number. Random bytes for each would be slow under emulation.
   noise = os.urandom(999_992)
   data = b''.join(number.to_bytes(8, 'big') + noise for number in range(20))
   def send(): connection.sendall(data); connection.shutdown(socket.SHUT_WR)
@@ -27,7 +27,7 @@ def exchange(connection):
   return hashlib.blake2b(data, digest_size=16).hexdigest(), received.hexdigest()
 `;
 
-/** Waits for what `attempt` does as long as there is a container. */
+/** Repeats `attempt` while it times out, for as long as the container runs. */
 const WHILE_IT_RUNS = `
 import socket, subprocess, sys
 def wait(attempt):
@@ -37,7 +37,10 @@ def wait(attempt):
       if container.poll() is not None: sys.exit(f'the container ended with {container.returncode}')
 `;
 
-/** The host's end of the exchange with a container, whose words begin with the second; how many frames it took. */
+/**
+ * The host's end of the exchange. Argument 1 is its address, the others are the container's command.
+ * Prints the result and the number of frames each way.
+ */
 const HOST_OF_EXCHANGE = `${EXCHANGE}${WHILE_IT_RUNS}
 listener = socket.create_server((sys.argv[1], 5000))
 container = subprocess.Popen(sys.argv[2:], stdout=subprocess.PIPE, text=True)
@@ -48,15 +51,15 @@ sent, received = exchange(connection)
 print(peer[0], [received, sent] == container.communicate()[0].split(), container.returncode)
 print(*(open(f'/sys/class/net/tap0/statistics/{way}_packets').read().strip() for way in ('rx', 'tx')))`;
 
-// The time-out is the connection's alone. Python's sendall() would take it for all 20 MB.
+// The timeout is for the connection only: Python's sendall() would apply it to all 20 MB.
 const GUEST_OF_EXCHANGE = `${EXCHANGE}
 connection = socket.create_connection((sys.argv[1], 5000), timeout=60)
 connection.settimeout(None)
 print(*exchange(connection))`;
 
 /**
- * The host's end of a tap interface, which tells of each frame what it carries, after the word that each frame of the
- * container's has: up to the last.
+ * The host's end of a tap interface. Collects the name in `FRAME<name>` of each frame that arrives,
+ * up to the frame named `the last`, and prints the names.
  */
 const HOST_OF_FRAMES = `${WHILE_IT_RUNS}
 import re
@@ -67,17 +70,17 @@ container = subprocess.Popen(sys.argv[1:])
 seen = []
 while 'the last' not in seen:
   frame, (interface, protocol, kind, *rest) = wait(lambda: wire.recvfrom(1 << 16))
-  # 4 is what this host sent itself.
+  # 4 (PACKET_OUTGOING) marks a frame that this host sent.
   if kind != 4: seen += [name.decode() for name in re.findall(rb'FRAME<(.*?)>', frame)]
 print(seen, container.wait())`;
 
-/** Sends frames as root of the container may, each with a word of its own. */
+/** Sends hostile frames, as root of the container can. Each has a name of its own. */
 const GUEST_OF_FRAMES = `
 import socket, struct
 own, host = b'\\xc0\\xa8\\x4d\\x02', b'\\xc0\\xa8\\x4d\\x01'
 wire = socket.socket(socket.AF_PACKET, socket.SOCK_RAW); wire.bind(('eth0', 0))
 mac = wire.getsockname()[4]
-# The host's hardware address, by a question to it.
+# A datagram to the host makes the kernel look up its hardware address.
 socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'FRAME<hello>', ('192.168.77.1', 5000))
 gateway = next(bytes.fromhex(line.split()[3].replace(':', '')) for attempt in iter(int, 1) for line in open('/proc/net/arp')
   if line.startswith('192.168.77.1 ') and line.split()[2] != '0x0')
@@ -120,7 +123,7 @@ send(question + b'FRAME<behind a question>', 0x0806, b'\\xff' * 6)
 send(udp(b'as it should be'))
 send(udp(b'the last') + b'FRAME<behind a packet>')`;
 
-/** Says once who connected, to whoever it is. */
+/** Accepts one connection and sends the peer its own address. */
 const GREETER = `
 import socket, sys
 family = socket.AF_INET6 if ':' in sys.argv[1] else socket.AF_INET
@@ -129,7 +132,7 @@ print('ready', flush=True)
 connection, peer = listener.accept()
 connection.sendall(peer[0].encode())`;
 
-/** Connects out, and then answers so many requests. */
+/** Connects out, then answers as many requests as argument 2 says. */
 const GUEST_OF_SERVER = `
 import http.server, socket, sys
 print(socket.create_connection((sys.argv[1], 5000), timeout=60).recv(100).decode(), flush=True)
@@ -144,7 +147,10 @@ for attempt in range(3000):
   except OSError as error: last = error; time.sleep(0.2)
 print(sys.argv[1], last)`;
 
-/** Runs a container that connects out and is connected to, from the host itself and from outside, where an address is. */
+/**
+ * Runs a container that connects to `address`, which is outside. Fetches each URL from it: those of
+ * a loopback address from the host, the others from outside.
+ */
 const HOST_OF_SERVER = `
 import os, subprocess, sys
 greeter, fetch, address, urls, *words = sys.argv[1:]
@@ -158,14 +164,17 @@ for url in urls.split():
   subprocess.run([*(['/usr/bin/python3', '-c'] if here else outside), fetch, url])
 container.wait()`;
 
-/** Connects to each address that it is told of, and says what came of it. */
+/** Connects to each address read from stdin, and prints the result. */
 const GUEST_OF_ADDRESSES = `
 import socket, sys
 for address in sys.stdin:
   try: socket.create_connection((address.strip(), 5000), timeout=60).close(); print('connected', flush=True)
   except OSError as error: print(type(error).__name__, flush=True)`;
 
-/** Has a server on all of its addresses, and gets one while a container runs, whose attempts are to end as told. */
+/**
+ * Serves on all addresses of the host, one of which is added while the container runs. Prints how
+ * the container's attempts to connect ended.
+ */
 const HOST_OF_ADDRESSES = `
 import socket, subprocess, sys, time
 listener = socket.create_server(('0.0.0.0', 5000))
@@ -176,7 +185,7 @@ def attempt(address):
   return container.stdout.readline().strip()
 ends = [attempt('203.0.113.77')]
 subprocess.run(['ip', 'addr', 'add', '203.0.113.88/32', 'dev', 'lo'], check=True)
-# Until the device takes another look, which it does the more seldom the longer a look takes.
+# Wait until the device looks again: the longer a look takes, the less often it does.
 for again in range(60):
   end = attempt('203.0.113.88')
   if end == wanted: break
@@ -184,10 +193,10 @@ for again in range(60):
 container.stdin.close()
 print(*ends, end, container.wait())`;
 
-/** A way out by a cable of two interfaces, the other of which is in a network of its own. */
+/** Set-up of a veth pair: `out0` here is the way out, `in0` is in another network namespace. */
 const cable = (...addresses: string[]) => [
   'unshare --net sleep infinity & export OUTSIDE=$!',
-  // Until it is in its network.
+  // Wait until the process has entered its network namespace.
   'while [ "$(readlink /proc/self/ns/net)" = "$(readlink /proc/$OUTSIDE/ns/net)" ]; do sleep 0.1; done',
   'ip link add out0 type veth peer name in0',
   'ip link set in0 netns $OUTSIDE',
@@ -197,7 +206,7 @@ const cable = (...addresses: string[]) => [
 const outside = (command: string) => `nsenter --net --target $OUTSIDE ip ${command}`;
 
 describe.each(machines)('on $name', (machine) => {
-  test('20 MB pass a tap interface both ways, in frames longer than its own', async () => {
+  test('20 MB pass a tap interface both ways, in frames longer than its MTU', async () => {
     const options = ['run', '--rm', '--network', 'tap:tap0', '--allow-net', 'host-gateway:5000', PYTHON];
     const container = [TSVM, ...options, 'python3', '-c', GUEST_OF_EXCHANGE, '192.168.77.1'];
     const { stdout, stderr } = await inNetwork(machine, TAP, HOST_OF_EXCHANGE, '192.168.77.1', ...container);
@@ -209,14 +218,14 @@ describe.each(machines)('on $name', (machine) => {
 });
 
 describe.each(fastest)('on $name', (machine) => {
-  test('frames of a container that may not leave it do not reach the wire', async () => {
+  test('forbidden frames of a container do not reach the wire', async () => {
     const options = ['run', '--rm', '--network', 'tap:tap0', '--allow-net', 'host-gateway:5000', PYTHON];
     const container = [TSVM, ...options, 'python3', '-c', GUEST_OF_FRAMES];
     const { stdout, stderr } = await inNetwork(machine, TAP, HOST_OF_FRAMES, ...container);
     expect({ stdout, stderr }).toEqual({ stdout: "['hello', 'as it should be', 'the last'] 0\n", stderr: '' });
   });
 
-  test("the host's addresses are closed on any interface, from when it has them, unless a rule names them", async () => {
+  test("the host's addresses, new ones included, are closed on any interface unless a rule names them", async () => {
     const setUp = ['ip addr add 203.0.113.77/32 dev lo'];
     const attempt = async (wanted: string, ...options: string[]) => {
       const container = [TSVM, 'run', '--rm', '-i', ...options, PYTHON, 'python3', '-c', GUEST_OF_ADDRESSES];
@@ -229,7 +238,7 @@ describe.each(fastest)('on $name', (machine) => {
     await attempt('connected', ...named);
   });
 
-  test('a host that has IPv6 alone leads containers out, and to published ports', async () => {
+  test('a host with IPv6 only lets containers out, and serves their published ports', async () => {
     const setUp = cable(
       'ip addr add 2001:db8::2/64 dev out0 nodad',
       outside('addr add 2001:db8::1/64 dev in0 nodad'),
@@ -245,7 +254,7 @@ describe.each(fastest)('on $name', (machine) => {
     expect(stdout).toBe(`2001:db8::2\n${urls.map((url) => `${url} 200\n`).join('')}`);
   });
 
-  test('a host that has IPv4 alone does too, and has no port of IPv6 to publish', async () => {
+  test('a host with IPv4 only does too, and refuses to publish an IPv6 port', async () => {
     const setUp = cable(
       'echo 1 > /proc/sys/net/ipv6/conf/out0/disable_ipv6',
       'ip addr add 203.0.113.2/24 dev out0',

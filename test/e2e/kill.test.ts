@@ -1,13 +1,13 @@
-// After kills at random moments of its start and its life, a run leaves nothing that later runs trip over.
+// A run that is killed at any moment leaves nothing that disturbs later runs.
 import { describe, expect, test } from 'vitest';
 import { DEBIAN, isLab, machines, run, TSVM } from './machine.js';
 
-/** How many runs at once: the host has two processors. */
+/** Runs at once: the host has two CPUs. */
 const AT_ONCE = 2;
 
 /**
- * Starts a run, kills its CLI or its machine process at a random moment of `$WITHIN` seconds, and waits until both are
- * gone. Prints `cli CODE` or `machine CODE`, and what was said to stderr.
+ * Starts a run, kills its CLI or its machine process at a random moment within `$WITHIN` seconds,
+ * and waits until both have ended. Prints `cli CODE` or `machine CODE`, and the run's stderr.
  */
 const KILL_ONE = `
   "$TSVM" run --rm ${DEBIAN} sleep 1000 2> "$XDG_RUNTIME_DIR/stderr.$1" &
@@ -22,12 +22,13 @@ const KILL_ONE = `
 `;
 
 describe.each(machines)('on $name', (machine) => {
-  // Seconds: a start takes about two, and ten in the lab.
+  // `within` is in seconds: a start takes about two, and ten in the lab.
   const [kills, within] = isLab(machine) ? [8, 12] : [20, 4];
 
-  test(`after ${kills} kills of CLI or machine process at random moments, nothing is in the way`, async () => {
+  test(`after ${kills} kills of CLI or machine process at random moments, the next run works and nothing is left`, async () => {
     const env = { TSVM, KILL_ONE, WITHIN: String(within), XDG_RUNTIME_DIR: '/tmp/tsvm-kill-test' };
-    // A folder that was being made when its run died goes when it is older than any such folder of a run that lives.
+    // A half-made `.new` folder of a dead run is removed only once it is older than that of any
+    // living run can be: `touch` makes it so.
     const script = `
       rm -rf "$XDG_RUNTIME_DIR"; mkdir -m 700 "$XDG_RUNTIME_DIR"
       seq ${kills} | xargs -P ${AT_ONCE} -I{} bash -c "$KILL_ONE" kill {}

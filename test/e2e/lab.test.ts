@@ -1,4 +1,4 @@
-// The lab runs commands as spawning a process does, and outlives its machine's death.
+// The lab runs commands as if they were spawned here, and replaces a machine that dies.
 import { createHash, randomBytes } from 'node:crypto';
 import { expect, inject, test } from 'vitest';
 import { runInLab, spawnInLab } from '../lab/client.js';
@@ -11,17 +11,17 @@ test('the lab has a KVM and AMD virtualisation', async () => {
   expect(stdout.toString()).toBe('3\nkvm\n');
 });
 
-test("no program runs on the lab's first CPU, of which the emulator loses flags", async () => {
+test("no program runs on the lab's first CPU, whose flags the emulator loses", async () => {
   const { stdout } = await run(['grep', '-h', 'Cpus_allowed_list', '/proc/self/status', '/proc/1/status']);
   expect(stdout.toString()).toBe('Cpus_allowed_list:\t1-2\n'.repeat(2));
 });
 
-test('stdout, stderr and the exit code come back apart', async () => {
+test('stdout, stderr and the exit code come back separately', async () => {
   const { stdout, stderr, exitCode, signal } = await run(['sh', '-c', 'echo out; echo err >&2; exit 3']);
   expect([stdout.toString(), stderr.toString(), exitCode, signal]).toEqual(['out\n', 'err\n', 3, null]);
 });
 
-test('a command that is not there says so', async () => {
+test('a command that is not found exits with 127 and an error', async () => {
   const { stderr, exitCode } = await run(['nosuchcommand']);
   expect([stderr.toString(), exitCode]).toEqual(['lab: nosuchcommand: No such file or directory\n', 127]);
 });
@@ -42,7 +42,7 @@ test('a signal reaches a command that does not read its stdin', async () => {
   expect(await command.exit).toEqual({ exitCode: null, signal: 'SIGTERM' });
 });
 
-test('a command whose time is over ends with all its children', async () => {
+test('a command that times out ends with all its children', async () => {
   const script = 'sleep 98765 & sleep 98765';
   await expect(run(['sh', '-c', script], { timeout: 2000 })).rejects.toThrow(/no end after 2000 ms/);
   expect((await run(['pgrep', '-f', '-x', 'sleep 98765'])).exitCode).toBe(1);

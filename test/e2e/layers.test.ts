@@ -15,7 +15,7 @@ import {
 import { fastest, machines, tsvmRun } from './machine.js';
 
 const LAYERS = 40;
-/** Some of the corpus that the unit tests compare on the host. */
+/** A sample of the corpus that the unit tests compare on the host. */
 const SAMPLE = [41, 75, 102];
 
 interface Compared {
@@ -23,7 +23,7 @@ interface Compared {
   umoci: string[];
 }
 
-/** A folder that the lab has too. */
+/** A folder that the lab sees too. */
 let folder: string;
 let since: number;
 const images = new Map<string, Compared>();
@@ -47,7 +47,7 @@ beforeAll(async () => {
 afterAll(() => rmSync(folder, { recursive: true }));
 
 describe.each(machines)('on $name', (machine) => {
-  // The disk's contents are the same on each machine, and so is the guest's kernel: the others are for the fastest alone.
+  // Disk and guest kernel are the same on each machine, so only the fastest tests the whole sample.
   const here = fastest.includes(machine) ? ['forty', ...SAMPLE.map((number) => `corpus-${number}`)] : ['forty'];
 
   test.each(here)(`a guest sees the image '%s' as umoci unpacks it`, async (name) => {
@@ -56,7 +56,7 @@ describe.each(machines)('on $name', (machine) => {
     const { code, stdout, stderr } = await tsvmRun(machine, [`oci:${layout}`], { env });
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     const ours = stdout.trimEnd().split('\n');
-    // xattr(7): only CAP_SYS_ADMIN, which a container does not have, sees trusted attributes.
+    // xattr(7): trusted attributes need CAP_SYS_ADMIN, which a container does not have.
     const seen = umoci.map((line) => line.replace(/ trusted\.\S+/g, ''));
     expect(ours).toEqual(expectedTree(seen, ours, since));
   });

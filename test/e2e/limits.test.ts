@@ -1,10 +1,10 @@
-// Each limit binds: what goes beyond it fails, and the machine goes on.
+// Each limit holds: what exceeds it fails, and the machine goes on.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DEBIAN, fastest, machines, type RunOptions, readUntil, run, TSVM, tsvmRun } from './machine.js';
 
-/** A folder that the lab has too. */
+/** A folder that the lab sees too. */
 let folder: string;
 
 beforeAll(() => {
@@ -20,9 +20,9 @@ function seccompProfile(profile: object): string[] {
 }
 
 describe.each(machines)('on $name', (machine) => {
-  test('the host has the memory back that a guest frees, and stats shows it', async () => {
+  test('memory that a guest frees returns to the host, and stats shows it', async () => {
     const name = `returns-${process.pid}-${Date.now()}`;
-    /** Megabytes. */
+    /** The guest's memory on the host, in megabytes. */
     const resident = async () => {
       const words = ['stats', '--no-stream', '--format', '{{.GuestMem}}', name];
       const { stdout } = await run(machine, [TSVM, ...words]);
@@ -44,12 +44,12 @@ describe.each(machines)('on $name', (machine) => {
 });
 
 describe.each(fastest)('on $name', (machine) => {
-  /** Runs a shell script; what it said and its exit code. */
+  /** Runs a shell script in a container. Returns its output and exit code. */
   const shell = (options: string[], script: string, more?: RunOptions) =>
     tsvmRun(machine, [...options, DEBIAN, 'sh', '-c', script], more);
 
   test('a fork bomb ends at --pids-limit, and the container lives on', async () => {
-    // While the bomb goes off, the shell can start nothing either: it waits, and kills, by itself.
+    // The shell cannot start processes either meanwhile, so it uses builtins to wait and kill.
     const script = [
       'cd /sys/fs/cgroup; bomb() { bomb | bomb & }; bomb 2>/dev/null',
       'until read word refused < pids.events && [ $refused -gt 0 ]; do :; done',
@@ -60,7 +60,7 @@ describe.each(fastest)('on $name', (machine) => {
     expect({ code, stdout }).toEqual({ code: 0, stdout: '40\n' });
   });
 
-  test('a container whose process there was no memory for says so by exit code 137 and OOMKilled', async () => {
+  test('a process without memory ends with exit code 137, and inspect shows OOMKilled', async () => {
     const inspect = async (id: string) => {
       const { stdout } = await run(machine, [TSVM, 'inspect', id]);
       const [{ State }] = JSON.parse(stdout);
@@ -79,7 +79,7 @@ describe.each(fastest)('on $name', (machine) => {
     }
   });
 
-  test('a full disk and a full tmpfs are errors to who writes, and to nobody else', async () => {
+  test('a full disk or tmpfs fails only the process that writes to it', async () => {
     const fill =
       'head -c 200m /dev/zero > $place/file || echo full; rm $place/file; echo ok > $place/file; cat $place/file';
     const script = `for place in /root /small /dev/shm; do ${fill}; done 2>/dev/null`;
@@ -88,8 +88,8 @@ describe.each(fastest)('on $name', (machine) => {
     expect({ code, stdout }).toEqual({ code: 0, stdout: 'full\nok\n'.repeat(3) });
   });
 
-  // At least ten seconds of work at the limit: the device lets the last request go before its cost is paid. A busy host
-  // makes both disks slower, never faster. The four wait at the same time.
+  // Each is at least ten seconds of work at the limit, because the device does not hold the last
+  // request back. A busy host makes both disks slower, never faster. The four run at once.
   test.concurrent.each([
     ['--device-write-bps', '128kb', 'if=/dev/zero of=/file oflag=direct', 'bs=256k count=6'],
     ['--device-write-iops', '5', 'if=/dev/zero of=/file oflag=direct', 'bs=4k count=60'],
@@ -120,7 +120,7 @@ describe.each(fastest)('on $name', (machine) => {
     expect(count('usage_usec')).toBeLessThan((count('nr_periods') + 2) * 25_000);
   });
 
-  test('resource limits, groups and capabilities are as asked', async () => {
+  test('resource limits, groups and capabilities are applied', async () => {
     const options = [
       ...['--ulimit', 'nofile=64:128', '--ulimit', 'core=0', '--group-add', '1234', '--group-add', 'video'],
       ...['--cap-drop', 'chown', '--cap-add', 'SYS_TIME', '--security-opt', 'no-new-privileges'],
@@ -135,7 +135,7 @@ describe.each(fastest)('on $name', (machine) => {
     expect({ code, stdout }).toEqual({ code: 0, stdout: `${expected.join('\n')}\n` });
   });
 
-  test('kernel parameters are as asked; one that the kernel lacks is an error', async () => {
+  test('kernel parameters are set; one that the kernel lacks is an error', async () => {
     const options = ['--sysctl', 'net.ipv4.ip_forward=1', '--sysctl', 'vm.max_map_count=262144'];
     const { stdout } = await shell(options, 'cat /proc/sys/net/ipv4/ip_forward /proc/sys/vm/max_map_count');
     expect(stdout).toBe('1\n262144\n');
@@ -152,7 +152,7 @@ describe.each(fastest)('on $name', (machine) => {
     expect((await shell([], script)).stdout).toBe('');
   });
 
-  test('a seccomp profile denies what it says to root and to others, and the rest goes on', async () => {
+  test('a seccomp profile denies its system calls to root and to others, and allows the rest', async () => {
     const options = seccompProfile({
       defaultAction: 'SCMP_ACT_ALLOW',
       syscalls: [
@@ -180,7 +180,7 @@ describe.each(fastest)('on $name', (machine) => {
     expect((await shell(['--security-opt', 'seccomp=unconfined'], script)).stdout).toContain('Seccomp:\t0\n');
   });
 
-  test('a process that joins the container may do no more than its first, unless it is privileged', async () => {
+  test('exec has the privileges of the first process and no more, unless it is privileged', async () => {
     const options = ['--cap-drop', 'ALL', '--security-opt', 'no-new-privileges', '--ulimit', 'nofile=33'];
     const created = await run(machine, [TSVM, 'run', '-d', '--rm', ...options, DEBIAN, 'sleep', '1000']);
     const id = created.stdout.trim();
@@ -195,14 +195,14 @@ describe.each(fastest)('on $name', (machine) => {
     }
   });
 
-  test('an init hands on the signal that ends a command which, as process 1, would ignore it', async () => {
+  test('--init forwards a signal to a command that would ignore it as process 1', async () => {
     const command = machine.spawn([TSVM, 'run', '--rm', '--init', DEBIAN, 'sh', '-c', 'echo up; exec sleep 1000']);
     await readUntil(command.stdout, 'up');
     command.kill('SIGTERM');
     expect(await command.exit).toBe(143);
   });
 
-  test('a container without capabilities has none, and may not even change owners', async () => {
+  test('a container with --cap-drop ALL has no capabilities, and cannot change owners', async () => {
     const { stdout } = await shell(
       ['--cap-drop', 'ALL'],
       'grep CapEff /proc/self/status; chown 1 /root || echo refused',

@@ -1,5 +1,5 @@
-// Where the product is tested: in the lab; on this machine with an emulated CPU, and by its KVM where that can run a
-// stock kernel.
+// The machines that end-to-end tests run on: the lab, this machine with an emulated CPU, and this
+// machine's KVM if it can run a stock kernel.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { PassThrough, type Readable, type Writable } from 'node:stream';
@@ -9,7 +9,7 @@ import { spawnInLab } from '../lab/client.js';
 
 export const TSVM = fileURLToPath(new URL('../../bin/tsvm', import.meta.url));
 
-/** Milliseconds. Longer than any run takes in the lab on a busy machine. */
+/** Default timeout in milliseconds: longer than any run takes in the lab on a busy machine. */
 const TIMEOUT = 540_000;
 
 /** The images that `./quickstart --setup-only --test` makes. */
@@ -20,7 +20,7 @@ export interface RunningCommand {
   stdin: Writable;
   stdout: Readable;
   stderr: Readable;
-  /** The exit code, 128+n for a command that signal n ended. */
+  /** The exit code: 128+n if signal n ended the command. */
   exit: Promise<number>;
   kill(signal: NodeJS.Signals): void;
 }
@@ -33,13 +33,13 @@ export interface Result {
 
 export interface RunOptions {
   env?: Record<string, string>;
-  /** Default: nothing, and then its end. */
+  /** Default: empty. */
   stdin?: string | Buffer;
-  /** Milliseconds. */
+  /** Milliseconds. Default: `TIMEOUT`. */
   timeout?: number;
 }
 
-/** A machine that tsvm runs on. Both have the same files, but for /tmp and /run. */
+/** A machine that tsvm runs on. All have the same files, except /tmp, /run and /dev/shm. */
 export interface Machine {
   name: string;
   spawn(argv: string[], options?: { env?: Record<string, string> }): RunningCommand;
@@ -53,7 +53,7 @@ function spawnHere(
   const exit = once(child, 'close').then(([code, signal]) => toExitCode(code, signal));
   return {
     stdin: child.stdin!,
-    // What nobody has begun to read when the process ends, Node throws away.
+    // Node discards output that is unread when the process ends: the PassThrough keeps it.
     stdout: child.stdout!.pipe(new PassThrough()),
     stderr: child.stderr!.pipe(new PassThrough()),
     exit,
@@ -70,7 +70,8 @@ const lab: Machine = {
   spawn(argv, { env = {} } = {}) {
     const { exit, ...command } = spawnInLab(inject('lab'), argv, { env: { TSVM_HOME: inject('homes').lab, ...env } });
     const code = exit.then(({ exitCode, signal }) => toExitCode(exitCode, signal));
-    // Who waits for it hears that the lab died; a test that has failed by then does not wait any more.
+    // A caller that awaits `exit` learns that the lab died. A test that failed earlier no longer
+    // awaits it: without this handler the rejection would be unhandled.
     code.catch(() => {});
     return { ...command, exit: code };
   },
@@ -80,7 +81,7 @@ function isKvmUsableHere(): boolean {
   try {
     return JSON.parse(execFileSync(TSVM, ['doctor', '--format', 'json'], { encoding: 'utf8' })).kvm.usable;
   } catch (error) {
-    // Something else may be missing; that is another test's affair.
+    // doctor exits with 1 if anything is missing, but still prints its report.
     const { stdout } = error as { stdout?: string };
     return stdout ? JSON.parse(stdout).kvm.usable : false;
   }
@@ -94,18 +95,18 @@ function here(accel: 'kvm' | 'tcg'): Machine {
   };
 }
 
-/** Each kind of machine there is: for tests of what differs between them, which is processor, KVM and transport. */
+/** Every machine: for tests of what differs between them, which is CPU, KVM and transport. */
 export const machines: Machine[] = [lab, here('tcg'), ...(isKvmUsableHere() ? [here('kvm')] : [])];
 
-/** The fastest of them: for tests of the command line, of containers and of the agent, which are the same on each. */
+/** The fastest machine: for tests of what is the same on each (CLI, containers, agent). */
 export const fastest: Machine[] = machines.slice(-1);
 
-/** Whether all is emulated twice, and takes ten times as long. */
+/** Whether `machine` is the lab, where a guest is emulated twice and takes ten times as long. */
 export function isLab(machine: Machine): boolean {
   return machine === lab;
 }
 
-/** Runs a command to its end. */
+/** Runs a command until it ends. */
 export async function run(
   machine: Machine,
   argv: string[],
@@ -123,7 +124,7 @@ export async function run(
   }
 }
 
-/** Runs `tsvm run --rm` with the words after it. */
+/** Runs `tsvm run --rm` with these arguments. */
 export function tsvmRun(machine: Machine, words: string[], options?: RunOptions): Promise<Result> {
   return run(machine, [TSVM, 'run', '--rm', ...words], options);
 }
@@ -134,7 +135,7 @@ async function text(stream: Readable): Promise<string> {
   return Buffer.concat(chunks).toString();
 }
 
-/** Reads a stream until it has said `wanted`; the text so far. */
+/** Reads a stream until its text contains or satisfies `wanted`. Returns the text so far. */
 export async function readUntil(stream: Readable, wanted: string | ((said: string) => boolean)): Promise<string> {
   let said = '';
   stream.setEncoding('utf8');

@@ -1,13 +1,13 @@
-// Networks with real programs: what is published is reached, what is asked for is fetched, and the rest is closed.
+// Real programs use the network: published ports and allowed addresses work, all else is closed.
 import { randomInt } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 import { debianImages } from '../fixtures/debian-images.js';
 import { DEBIAN, fastest, type Machine, machines, PYTHON, readUntil, run, TSVM, tsvmRun } from './machine.js';
 
-/** A port of the host, hardly anybody else's. */
+/** Returns a random port of the host, probably free. */
 const port = () => randomInt(20_000, 30_000);
 
-/** What a server on the machine's loopback interface says to whoever connects to `from`; ended by `stop`. */
+/** Starts a server at port `on` of the machine's loopback interface. Disposing of it ends it. */
 async function serve(machine: Machine, on: number, program: string) {
   const server = machine.spawn(['/usr/bin/python3', '-u', '-c', program, String(on)]);
   await readUntil(server.stdout, 'ready');
@@ -39,7 +39,7 @@ for attempt in range(600):
   try: sys.exit(print(urllib.request.urlopen(sys.argv[1], timeout=60).read().decode()))
   except OSError: time.sleep(0.2)`;
 
-/** Connects to each of the addresses, and says what came of it. */
+/** Connects to each address given as an argument, and prints the result. */
 const CONNECT = `
 import socket, sys
 for word in sys.argv[1:]:
@@ -52,7 +52,7 @@ const python = (machine: Machine, options: string[], program: string, ...words: 
   tsvmRun(machine, [...options, PYTHON, 'python3', '-c', program, ...words]);
 
 describe.each(machines)('on $name', (machine) => {
-  test("what a server of the host's loopback interface has is fetched whole, where that was asked for", async () => {
+  test("a container fetches a whole file from the host's loopback interface if a rule allows it", async () => {
     const at = port();
     await using _ = await serve(machine, at, FILE_SERVER);
     const here = await run(machine, ['/usr/bin/python3', '-c', DOWNLOAD, `http://127.0.0.1:${at}/`]);
@@ -64,7 +64,7 @@ describe.each(machines)('on $name', (machine) => {
 });
 
 describe.each(fastest)('on $name', (machine) => {
-  test('nginx is reached at the port it is published at', async () => {
+  test('nginx answers at its published port', async () => {
     const at = port();
     const image = `oci:${debianImages()}:nginx`;
     const argv = ['nginx', '-g', 'daemon off;'];
@@ -78,7 +78,7 @@ describe.each(fastest)('on $name', (machine) => {
     }
   });
 
-  test('ports of the host that are free are chosen, told, and lead to the container', async () => {
+  test('free ports of the host are chosen and reported, and lead to the container', async () => {
     const name = `ports-${port()}`;
     const tsvm = async (...words: string[]) => (await run(machine, [TSVM, ...words])).stdout;
     const server = [PYTHON, 'python3', '-m', 'http.server', '80'];
@@ -105,7 +105,7 @@ describe.each(fastest)('on $name', (machine) => {
     }
   });
 
-  test('the host, private networks and metadata are refused at once unless they are asked for', async () => {
+  test('the host, private networks and metadata are refused at once unless a rule allows them', async () => {
     const at = port();
     await using _ = await serve(machine, at, FILE_SERVER);
     const closed = [`198.19.0.1:${at}`, '169.254.169.254:80', '10.0.0.1:80', '192.168.1.1:80', '172.17.0.1:22'];
@@ -140,7 +140,7 @@ describe.each(fastest)('on $name', (machine) => {
     expect((await tsvm('network', 'rm', lan)).code).toBe(0);
   });
 
-  test('a container enters a network while it runs, is told of there, and leaves it', async () => {
+  test('a running container joins a network, is resolved by name there, and leaves it', async () => {
     const [lan, web, client] = [`lan-${port()}`, `web-${port()}`, `client-${port()}`];
     const tsvm = (...words: string[]) => run(machine, [TSVM, ...words]);
     const id = (await tsvm('network', 'create', '--internal', lan)).stdout.trim();
@@ -188,7 +188,7 @@ describe.each(fastest)('on $name', (machine) => {
     expect(stdout.trim().split('\n')).not.toContain('eth0');
   });
 
-  test('what cannot be had is one clear line', async () => {
+  test('a network that cannot be set up is a one-line error', async () => {
     const at = port();
     await using _ = await serve(machine, at, FILE_SERVER);
     const cases: [string[], RegExp][] = [

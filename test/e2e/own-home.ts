@@ -1,9 +1,10 @@
-// A TSVM_HOME for tests: containers, networks and volumes of its own, and the images of the user's.
+// A TSVM_HOME for tests: its own containers, networks and volumes, and the images of the default
+// home.
 import { mkdtempSync, readdirSync, realpathSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { Home } from '../../sandbox/home/home.js';
 
-/** In a folder that the lab has too. Disposing of it removes it. */
+/** A home in a folder that the lab sees too. Disposing of it removes the folder. */
 export class OwnHome implements Disposable {
   readonly path = mkdtempSync('/var/tmp/tsvm-home-');
 
@@ -14,7 +15,7 @@ export class OwnHome implements Disposable {
     }
   }
 
-  /** What containers have left: their folders, their names, their disks. */
+  /** What containers left behind: folders, names, disks. */
   get left(): string[] {
     return [
       ...list(join(this.path, 'containers')).filter((name) => !/^(names|lock|events\.json(\.1)?)$/.test(name)),
@@ -28,7 +29,7 @@ export class OwnHome implements Disposable {
   }
 }
 
-/** The names in a folder; none if it was never made. */
+/** Returns the names in a folder, none if the folder does not exist. */
 export function list(folder: string): string[] {
   try {
     return readdirSync(folder);

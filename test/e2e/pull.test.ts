@@ -1,4 +1,4 @@
-// `run` pulls an image that is missing from a registry.
+// `run` pulls an image that the store lacks from a registry.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -10,7 +10,7 @@ import { fastest, type Machine, type Result, run, TSVM } from './machine.js';
 const PORT = 5999;
 const NAME = `127.0.0.1:${PORT}/app:1`;
 
-/** A folder that the lab has too. */
+/** A folder that the lab sees too. */
 let folder: string;
 let config: string;
 

@@ -1,4 +1,4 @@
-// What commands say, and what is left, when processes are killed at random under them.
+// Commands stay truthful, and nothing is left, when processes are killed at random under them.
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { DEBIAN, fastest, run, TSVM } from './machine.js';
@@ -8,7 +8,7 @@ const KILLS = 40;
 const SEED = process.env.TSVM_KILLS_SEED ?? '1';
 
 describe.each(fastest)('on $name', (machine) => {
-  test(`commands beside ${KILLS} random kills tell the truth or say in one line why not, and nothing is left`, async () => {
+  test(`commands beside ${KILLS} random kills report the truth or a one-line error, and nothing is left`, async () => {
     const argv = [process.execPath, PROGRAM, TSVM, DEBIAN, SEED, String(KILLS)];
     const { code, stdout, stderr } = await run(machine, argv, { timeout: 900_000 });
     expect(code, stderr).toBe(0);

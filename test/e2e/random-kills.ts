@@ -1,5 +1,6 @@
-// Commands in loops against two containers whose machines, supervisors and callers are killed at random: prints, as JSON,
-// what went wrong and what was done. Built to dist/random-kills.js. Arguments: path of tsvm, an image, seed, kills.
+// Runs commands in loops against two containers while their machines, supervisors and callers are
+// killed at random. Prints, as JSON, what went wrong and what was done. Built to
+// dist/random-kills.js. Arguments: path of tsvm, an image, seed, number of kills.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -10,22 +11,26 @@ import { list, OwnHome } from './own-home.js';
 
 const NAMES = ['one', 'two'];
 const TICKS = 'i=0; while :; do echo "tick $((i += 1))"; sleep 0.2; done';
-/** How many commands are at work at once, besides those that start what was killed. */
+/** Commands that run at once, besides those that restart the containers. */
 const LOOPS = 3;
-/** Milliseconds between two kills, at most. */
+/** Maximum time between two kills, in milliseconds. */
 const PAUSE = 2500;
-/** Milliseconds that a command may take, and what is killed to be gone: longer than any takes on a busy machine. */
+/**
+ * Maximum time for a command to end, or for a killed process to disappear, in milliseconds: longer
+ * than either takes on a busy machine.
+ */
 const PATIENCE = 120_000;
 
-/** Exit code of a container whose machine was lost, and of what was ended by `rm -f` or with its container. */
+/** Exit code of a container whose machine was lost. */
 const LOST = 255;
+/** Exit code of a container that `rm -f` killed, and of a process that ended with its container. */
 const KILLED = 137;
 
 interface Kind {
   words(name: string): string[];
-  /** All that it says when it succeeds, or is ended by the container's end. */
+  /** Matches all of stdout if the command succeeds or ends with its container. */
   answer: RegExp;
-  /** Codes that are an answer too, besides 0. */
+  /** Exit codes that count as success too, besides 0. */
   codes?: readonly number[];
 }
 
@@ -53,7 +58,7 @@ interface Result {
 const [tsvm = '', image = '', seed, kills] = process.argv.slice(2);
 using home = new OwnHome();
 const runtime = mkdtempSync('/tmp/tsvm-kills-');
-/** Tells our processes from all others. */
+/** The environment that marks our processes: `processes` looks for its TSVM_HOME. */
 const env = { ...process.env, TSVM_HOME: home.path, XDG_RUNTIME_DIR: runtime };
 const random = new Random(Number(seed));
 const callers = new Set<ChildProcess>();
@@ -61,7 +66,7 @@ const faults: string[] = [];
 const done: Record<string, number> = {};
 let ending = false;
 
-/** Runs a command to its end, or to the end of our patience. */
+/** Runs a command until it ends, or for `patience` milliseconds. */
 async function run(words: readonly string[], patience = PATIENCE): Promise<Result> {
   const child = spawn(tsvm, words, { stdio: ['ignore', 'pipe', 'pipe'], env });
   callers.add(child);
@@ -81,9 +86,9 @@ async function run(words: readonly string[], patience = PATIENCE): Promise<Resul
   return { code, ...said };
 }
 
-/** Whether a command ended with what is true, or with one line that says why not. */
+/** Whether a command ended with a valid answer or with a one-line error. */
 function isClear({ code, stdout, stderr }: Result, { answer, codes = [] }: Pick<Kind, 'answer' | 'codes'>): boolean {
-  // It was a victim itself.
+  // The command itself was killed.
   if (code === null) return true;
   if (code === 0 || codes.includes(code)) return answer.test(stdout) && stderr === '';
   return code === 125 && /^tsvm: (?!internal error)[^\n]+\n$/.test(stderr);
@@ -101,7 +106,7 @@ async function runMany(): Promise<void> {
   while (!ending) await runKind(random.pick(KINDS));
 }
 
-/** Starts what does not run, so that there is always something to kill. */
+/** Starts the container again whenever it has ended, so that there is always something to kill. */
 async function keepStarting(name: string): Promise<void> {
   while (!ending) {
     await runKind({ words: () => ['start', name], answer: RegExp(`^${name}\n$`) });
@@ -121,7 +126,7 @@ const ROLES: readonly [role: string, program: RegExp][] = [
   ['supervisor', /dist\/supervisor\.js/],
 ];
 
-/** The processes that have our home. */
+/** Lists the processes whose environment has our home. */
 function processes(): Process[] {
   return list('/proc').flatMap((name) => {
     if (!/^\d+$/.test(name)) return [];
@@ -130,13 +135,13 @@ function processes(): Process[] {
       const words = readFileSync(`/proc/${name}/cmdline`, 'latin1');
       return [{ pid: Number(name), role: ROLES.find(([, program]) => program.test(words))?.[0] ?? 'caller' }];
     } catch {
-      // It has just ended.
+      // The process has just ended.
       return [];
     }
   });
 }
 
-/** Kills one process of a kind that chance picks. */
+/** Kills one random process of a random role. */
 function killOne(): void {
   const found = processes();
   const roles = [...new Set(found.map(({ role }) => role))].sort();
@@ -147,11 +152,14 @@ function killOne(): void {
     process.kill(pid, 'SIGKILL');
     done[`killed ${role}`] = (done[`killed ${role}`] ?? 0) + 1;
   } catch {
-    // It has just ended.
+    // The process has just ended.
   }
 }
 
-/** Whether `ps` says of each container what is the case: one that runs answers. A supervisor may just be noticing a death. */
+/**
+ * Checks that `ps` reports each container truthfully: a running one answers `exec`. Tries for
+ * `PATIENCE`, because a supervisor needs a moment to notice a death.
+ */
 async function checkTruth(): Promise<void> {
   for (const name of NAMES) {
     for (const start = performance.now(); ; ) {

@@ -1,11 +1,11 @@
-// One run: what a container is given, and how its end is told.
+// One `tsvm run`: what the container gets, and how its end is reported.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { DEBIAN, fastest, machines, PYTHON, tsvmRun } from './machine.js';
 
-/** A folder that the lab has too. */
+/** A folder that the lab sees too. */
 let folder: string;
 
 beforeAll(() => {
@@ -15,7 +15,7 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true }));
 
 describe.each(machines)('on $name', (machine) => {
-  test('an image answers, with a kernel of its own', async () => {
+  test('a container runs the image on a kernel of its own', async () => {
     const { code, stdout, stderr } = await tsvmRun(machine, [DEBIAN, 'sh', '-c', 'cat /etc/os-release; uname -r']);
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
     const lines = stdout.trimEnd().split('\n');
@@ -34,7 +34,7 @@ describe.each(machines)('on $name', (machine) => {
     expect(code).toBe(0);
     const [processors, total] = stdout.trim().split('\n').map(Number);
     expect(processors).toBe(Number(cpus));
-    // The kernel keeps some for itself: its image, and a structure for each page.
+    // The kernel keeps some memory for its image and for a structure for each page.
     expect(total).toBeGreaterThan(mebibytes * 0.96 - 30);
     expect(total).toBeLessThanOrEqual(mebibytes);
   });
@@ -66,19 +66,19 @@ describe.each(fastest)('on $name', (machine) => {
       });
     });
 
-    test('137 says that the guest had no memory left', async () => {
+    test('137 means that the guest had no memory left', async () => {
       const { code } = await tsvmRun(machine, ['-m', '96M', DEBIAN, 'tail', '/dev/zero']);
       expect(code).toBe(137);
     });
 
-    test('124 says that its time was over, even if SIGTERM is ignored', async () => {
+    test('124 means that --timeout expired, even if SIGTERM is ignored', async () => {
       const script = 'trap "echo asked" TERM; while :; do sleep 1; done';
       const { code, stdout } = await tsvmRun(machine, ['--timeout', '3s', DEBIAN, 'sh', '-c', script]);
       expect({ code, stdout }).toEqual({ code: 124, stdout: 'asked\n' });
     });
   });
 
-  test('environment, user, folder, host name, tmpfs and a read-only root are as asked', async () => {
+  test('environment, user, folder, host name, tmpfs and a read-only root are applied', async () => {
     const file = join(folder, 'vars');
     writeFileSync(file, '# variables\nFROM_FILE= as it is \nBOTH=file\nMINE\n');
     const script = [
@@ -99,7 +99,7 @@ describe.each(fastest)('on $name', (machine) => {
     });
   });
 
-  test('--entrypoint takes the place of the image entrypoint, and no words follow but the own', async () => {
+  test('--entrypoint replaces the entrypoint of the image and drops its Cmd', async () => {
     const { code, stdout } = await tsvmRun(machine, ['--entrypoint', '/bin/echo', DEBIAN, 'own', 'words']);
     expect({ code, stdout }).toEqual({ code: 0, stdout: 'own words\n' });
   });

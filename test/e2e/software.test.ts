@@ -1,4 +1,4 @@
-// Servers and jobs as people run them, from Debian's packages.
+// Servers and jobs from Debian's packages run in containers as on any host.
 import { execFileSync } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -20,17 +20,18 @@ import {
 } from './machine.js';
 
 const PROGRAMS = fileURLToPath(new URL('../fixtures/guest-programs', import.meta.url));
-/** Milliseconds for a server to begin to answer. */
+/** Maximum time for a server to begin to answer, in milliseconds. */
 const PATIENCE = 200_000;
-/** Milliseconds: in the lab, every start after a kill takes half a minute on a busy host. */
+/** Milliseconds. In the lab, each start after a kill takes half a minute on a busy host. */
 const KILLS_TIMEOUT = 1_200_000;
 
-/** A folder that every machine has. */
+/** A folder that every machine sees. */
 let folder: string;
-/** In it, a store that the lab has too: the images are converted here, once for all machines. */
+/** A home in `folder`: the images are converted here, once for all machines. */
 let home: string;
-/** IDs of an image with all the servers, and of one that has a VOLUME too. */
+/** ID of an image with all the servers. */
 let image: string;
+/** ID of the same image with a VOLUME. */
 let withVolume: string;
 
 beforeAll(async () => {
@@ -43,7 +44,7 @@ beforeAll(async () => {
 
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** What the tests do on a machine. */
+/** Returns the functions that the tests use on a machine. */
 function prepare(machine: Machine) {
   const env = () => ({ TSVM_HOME: home });
   const command = (...argv: string[]): Promise<Result> => run(machine, argv, { env: env() });
@@ -54,14 +55,14 @@ function prepare(machine: Machine) {
     return stdout.trim();
   };
 
-  /** A container in the background, a port of which is published; it goes when the test ends. */
+  /** Starts a background container with a published port. Disposing of it removes it. */
   const serve = async (port: number, words: string[], argv: string[]) => {
     const server = removed(await tsvm('run', '-d', '-p', `127.0.0.1::${port}`, ...words, image, ...argv));
     const [host = '', at = ''] = (await tsvm('port', server.id, String(port))).split(':');
     return { ...server, host, at };
   };
 
-  /** A container that goes when the test ends. */
+  /** A container that is removed when disposed of. */
   const removed = (id: string) => ({
     id,
     [Symbol.asyncDispose]: async () => {
@@ -69,7 +70,7 @@ function prepare(machine: Machine) {
     },
   });
 
-  /** What a command on this machine says, tried until it succeeds: a server needs its time. */
+  /** Repeats a command on this machine until it succeeds: a server takes a while to answer. */
   const eventually = async (...argv: string[]): Promise<string> => {
     for (const deadline = performance.now() + PATIENCE; ; ) {
       const { code, stdout, stderr } = await command(...argv);
@@ -83,10 +84,10 @@ function prepare(machine: Machine) {
 
 describe.each(machines)('on $name', (machine) => {
   const { command, tsvm, removed, serve, eventually } = prepare(machine);
-  // Every start takes half a minute in the lab, and what a mounted folder keeps is the same there.
+  // A start takes half a minute in the lab, and what a mounted folder keeps is the same there.
   const kills = isLab(machine) ? 2 : 10;
 
-  test('nginx answers all that wrk asks', async () => {
+  test('nginx answers every request of wrk', async () => {
     await using web = await serve(80, [], ['nginx', '-g', 'daemon off;']);
     const url = `http://${web.host}:${web.at}/`;
     expect(await eventually('curl', '-sf', url)).toContain('Welcome to nginx!');
@@ -132,7 +133,7 @@ describe.each(machines)('on $name', (machine) => {
 describe.each(fastest)('on $name', (machine) => {
   const { command, tsvm, serve, eventually } = prepare(machine);
 
-  test('redis-server does all that redis-benchmark asks', async () => {
+  test('redis-server answers every request of redis-benchmark', async () => {
     await using redis = await serve(6379, [], ['redis-server', '--protected-mode', 'no', '--save', '']);
     const here = ['-h', redis.host, '-p', redis.at];
     const ask = (...words: string[]) => eventually('redis-cli', '-e', ...here, ...words);
@@ -148,7 +149,7 @@ describe.each(fastest)('on $name', (machine) => {
     expect((await ask('info', 'errorstats')).trim()).toBe('# Errorstats');
   });
 
-  test('the VOLUMEs of an image outlive a container that is kept, and go with rm -v', async () => {
+  test('the VOLUMEs of an image outlive a removed container, unless rm has -v', async () => {
     const id = await tsvm('create', withVolume, 'sh', '-c', 'echo mail > /var/mail/new');
     await tsvm('start', '-a', id);
     const [{ Name: volume, Source: mail }] = JSON.parse(await tsvm('inspect', '-f', '{{json .Mounts}}', id));
@@ -164,7 +165,7 @@ describe.each(fastest)('on $name', (machine) => {
     await tsvm('volume', 'rm', volume);
   });
 
-  test('a program in a mounted folder serves with Node.js', async () => {
+  test('Node.js serves a program from a mounted folder', async () => {
     const app = join(folder, `node-${machine.name}`);
     mkdirSync(app, { recursive: true });
     writeFileSync(
@@ -195,14 +196,17 @@ describe.each(fastest)('on $name', (machine) => {
     expect(stdout).toMatch(
       /\nhello of libgreet, configured\ngreet install ok installed\nlibgreet install ok installed\n$/,
     );
-    // Closed unless it is asked for.
+    // Without --allow-net the interface is closed.
     const closed = await command(TSVM, 'run', '--rm', ...options.slice(2), image, 'sh', '-c', script);
     expect(closed.code).toBe(100);
     expect(closed.stderr).toContain('Unable to locate package greet');
   });
 });
 
-/** Waits until so many starts of the container have acknowledged some rows, and notes them and all before. */
+/**
+ * Waits until more than `starts` starts of the container have acknowledged rows, and adds all rows
+ * acknowledged so far to `acknowledged`.
+ */
 async function committed(machine: Machine, id: string, starts: number, acknowledged: Set<string>): Promise<void> {
   const wanted = (said: string) => said.split(/^sent \d+, 0, 5$/m).length > starts;
   const follow = machine.spawn([TSVM, 'logs', '-f', id], { env: { TSVM_HOME: home } });
@@ -213,7 +217,7 @@ async function committed(machine: Machine, id: string, starts: number, acknowled
   }
 }
 
-/** The rows before those that clients send are committed. */
+/** Adds the committed rows: when a client sends a row, the one before it is committed. */
 function note(said: string, acknowledged: Set<string>): void {
   for (const [, of, n] of said.matchAll(/^sent (\d+, \d+), (\d+)$/gm)) {
     if (n !== '1') acknowledged.add(`${of}, ${Number(n) - 1}`);
@@ -229,7 +233,7 @@ async function stop(command: RunningCommand): Promise<void> {
   await command.exit;
 }
 
-/** A folder that a server on the machine's loopback interface has, at a port that is free. */
+/** Serves a folder over HTTP at a free port of the machine's loopback interface. */
 async function serveFolder(machine: Machine, path: string) {
   const program = `
 import functools, http.server
@@ -241,7 +245,7 @@ print('port', server.server_port, 'ready', flush=True); server.serve_forever()`;
   return { port, [Symbol.asyncDispose]: () => stop(server) };
 }
 
-/** A package repository of two packages, the first of which needs the second. */
+/** Makes a package repository of two packages; the first depends on the second. */
 function makeRepository(path: string): string {
   const packages: { name: string; depends?: string; files: Record<string, string>; postinst?: string }[] = [
     {

@@ -1,4 +1,4 @@
-// The image store outlives kills of its writers, and may be read-only.
+// The image store survives kills of its writers, and works read-only.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -9,7 +9,7 @@ import { fastest, run, TSVM } from './machine.js';
 
 const ROUNDS = 8;
 
-/** A folder that the lab has too, with the layouts `one` and `two`. */
+/** A folder that the lab sees too, with the layouts `one` and `two`. */
 let folder: string;
 
 beforeAll(() => {
@@ -23,7 +23,7 @@ beforeAll(() => {
 
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** Kills two commands that write, each at a random moment, again and again; then runs each image that is listed. */
+/** Repeatedly kills two writing commands at random moments, then runs each listed image. */
 const KILL_AND_RUN = `
   for round in $(seq ${ROUNDS}); do
     "$TSVM" load -q -i "$FOLDER/one" > /dev/null & first=$!
@@ -41,7 +41,7 @@ const KILL_AND_RUN = `
   find "$TSVM_HOME"/store-*/tmp -mindepth 1
 `;
 
-/** A home in which nothing can be written, as far as these processes see it. */
+/** Uses a home that a mount makes read-only for these processes. */
 const READ_ONLY = `
   mount --bind "$TSVM_HOME" "$TSVM_HOME" && mount -o remount,ro,bind "$TSVM_HOME" || exit 1
   "$TSVM" images --format '{{.Repository}}'
@@ -57,7 +57,7 @@ describe.each(fastest)('on $name', (machine) => {
     expect({ code, stdout }).toEqual({ code: 0, stdout: 'Loaded image: one:1\n' });
   });
 
-  test('images of a read-only home run, and are not removed', async () => {
+  test('a read-only home runs its images and refuses to remove them', async () => {
     expect(
       (await run(machine, ['bash', '-c', '"$TSVM" prune -af; "$TSVM" load -i "$FOLDER/one"'], { env: env() })).code,
     ).toBe(0);

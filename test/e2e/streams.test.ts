@@ -1,16 +1,16 @@
-// A container's streams and signals are its caller's.
+// A container's streams and signals are those of `tsvm run`.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { DEBIAN, fastest, type Machine, machines, readUntil, run, TSVM, tsvmRun } from './machine.js';
 
 const MEGABYTES = 100;
 
-/** Runs a script of bash's, in which `$TSVM` is the command. */
+/** Runs a bash script in which `$TSVM` is the command. */
 const shell = (machine: Machine, script: string) =>
   run(machine, ['bash', '-c', `set -o pipefail; ${script}`], { env: { TSVM } });
 
 describe.each(machines)('on $name', (machine) => {
-  test('what is piped in comes out', async () => {
+  test('cat returns what is piped in', async () => {
     expect(await tsvmRun(machine, ['-i', DEBIAN, 'cat'], { stdin: 'hi\n' })).toEqual({
       code: 0,
       stdout: 'hi\n',
@@ -28,9 +28,9 @@ describe.each(machines)('on $name', (machine) => {
     expect(stdout).toBe(stderr);
   });
 
-  test('SIGINT ends a run whose process is not there yet', async () => {
+  test('SIGINT ends a run whose process has not started', async () => {
     const command = machine.spawn([TSVM, 'run', '--rm', '--console', DEBIAN, 'sleep', '1000']);
-    // The guest's kernel speaks.
+    // The guest's kernel boots, its process has not started.
     await readUntil(command.stderr, 'Linux version');
     command.kill('SIGINT');
     expect(await command.exit).toBe(130);
@@ -38,13 +38,13 @@ describe.each(machines)('on $name', (machine) => {
 });
 
 describe.each(fastest)('on $name', (machine) => {
-  test('stdout and stderr stay apart; without -i stdin is empty', async () => {
+  test('stdout and stderr stay separate; without -i stdin is empty', async () => {
     const script = 'cat; echo out; echo err >&2';
     const result = await tsvmRun(machine, [DEBIAN, 'sh', '-c', script], { stdin: 'not for the command' });
     expect(result).toEqual({ code: 0, stdout: 'out\n', stderr: 'err\n' });
   });
 
-  test('a slow reader slows the process, and one that leaves ends it without a word', async () => {
+  test('a slow reader slows the process, and a reader that closes ends it silently', async () => {
     const { code, stdout, stderr } = await shell(
       machine,
       `"$TSVM" run --rm ${DEBIAN} yes | { sleep 5; head -n 1; }; echo "\${PIPESTATUS[0]}"`,
@@ -53,14 +53,14 @@ describe.each(fastest)('on $name', (machine) => {
     expect(stdout).toMatch(/^y\n(1|141)\n$/);
   });
 
-  test('a process that ends does not wait for the stdin that is still open', async () => {
+  test('a run ends with its process although stdin is still open', async () => {
     const command = machine.spawn([TSVM, 'run', '--rm', '-i', DEBIAN, 'head', '-n', '1']);
     command.stdin.write('first\n');
     expect(await readUntil(command.stdout, '\n')).toBe('first\n');
     expect(await command.exit).toBe(0);
   });
 
-  test('SIGTERM reaches the process, which may answer it', async () => {
+  test('SIGTERM reaches the process, which can handle it', async () => {
     const script = 'trap "echo got it; exit 9" TERM; echo ready; while :; do sleep 0.2; done';
     const command = machine.spawn([TSVM, 'run', '--rm', DEBIAN, 'sh', '-c', script]);
     await readUntil(command.stdout, 'ready');
@@ -70,7 +70,7 @@ describe.each(fastest)('on $name', (machine) => {
   });
 
   test('the third SIGINT that a process ignores ends its machine', async () => {
-    // A shell would answer a SIGINT that comes before its exec.
+    // The trap is for a SIGINT that arrives before the exec: the shell would handle it.
     const script = 'trap "" INT; echo ready; exec sleep 1000';
     const command = machine.spawn([TSVM, 'run', '--rm', DEBIAN, 'sh', '-c', script]);
     await readUntil(command.stdout, 'ready');
@@ -78,7 +78,7 @@ describe.each(fastest)('on $name', (machine) => {
     command.exit.then(() => {
       ended = true;
     });
-    // Signals of one kind that are pending at once count as one, so that three may not suffice.
+    // Pending signals of one kind merge into one, so three may not suffice.
     while (!ended) {
       command.kill('SIGINT');
       await sleep(500);

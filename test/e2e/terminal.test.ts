@@ -1,14 +1,14 @@
-// Containers at a terminal, driven by tmux as a person drives them.
+// Containers at a terminal behave as for a person: tmux types and reads the screen.
 import { describe, expect, test } from 'vitest';
 import { DEBIAN, fastest, type Machine, machines, run, TSVM } from './machine.js';
 
-/** A person at a terminal: tmux. */
+/** A terminal with a shell command in it, run by tmux. */
 class Terminal implements AsyncDisposable {
   readonly #socket = `tsvm-test-${Math.random().toString(36).slice(2)}`;
 
   private constructor(private readonly machine: Machine) {}
 
-  /** @param command of the shell */
+  /** @param command shell command to run */
   static async open(machine: Machine, command: string, [columns, rows]: [number, number]): Promise<Terminal> {
     const terminal = new Terminal(machine);
     await terminal.#tmux('-f', '/dev/null', 'new-session', '-d', '-x', `${columns}`, '-y', `${rows}`, command);
@@ -25,7 +25,7 @@ class Terminal implements AsyncDisposable {
     return this.#tmux('send-keys', '-l', text);
   }
 
-  /** @param key by tmux's name: Enter, C-c */
+  /** @param key tmux's name of the key: Enter, C-c */
   press(key: string): Promise<string> {
     return this.#tmux('send-keys', key);
   }
@@ -34,7 +34,7 @@ class Terminal implements AsyncDisposable {
     return this.#tmux('resize-window', '-x', `${columns}`, '-y', `${rows}`);
   }
 
-  /** Waits until the screen shows `wanted`; `prompt` is pressed again and again meanwhile. */
+  /** Waits until the screen matches `wanted`, calling `prompt` before each further look. */
   async shows(wanted: RegExp, prompt?: () => Promise<unknown>): Promise<void> {
     for (let tries = 0; tries < 200; tries++) {
       const screen = await this.#tmux('capture-pane', '-p');
@@ -51,7 +51,7 @@ class Terminal implements AsyncDisposable {
 }
 
 describe.each(fastest)('on $name', (machine) => {
-  test('a shell in a terminal is resized, interrupted, and leaves the terminal as it was', async () => {
+  test('a shell in a terminal follows resizes and Ctrl-C, and leaves the terminal as it was', async () => {
     const after = 'echo "code $?, $(stty -a | grep -o -- "-\\?icanon")"; sleep 1000';
     const command = `'${TSVM}' run --rm -it --hostname box ${DEBIAN} bash --norc; ${after}`;
     await using terminal = await Terminal.open(machine, command, [80, 24]);
@@ -78,7 +78,7 @@ describe.each(fastest)('on $name', (machine) => {
     await terminal.shows(/^code 7, icanon$/m);
   });
 
-  test('a shell that runs is left by keys, attached to and left again, and ends as it says', async () => {
+  test('a running shell is detached from, attached to and detached from again, and ends with its code', async () => {
     const name = `t${process.pid}-${machines.indexOf(machine)}-${Date.now()}`;
     await using terminal = await Terminal.open(machine, 'PS1="here> " bash --norc', [80, 24]);
     const line = async (text: string) => {
@@ -112,7 +112,7 @@ describe.each(fastest)('on $name', (machine) => {
     await terminal.shows(/^code 7\nhere>$/m);
   });
 
-  test('Ctrl-C ends a command, whether it has been started yet or not, and nothing is left of it', async () => {
+  test('Ctrl-C ends a run before and after its command starts, and leaves nothing', async () => {
     const name = `t${process.pid}-${machines.indexOf(machine)}-${Date.now()}`;
     const ps = `'${TSVM}' ps -a --filter name=${name} --format "{{.Names}}"`;
     const words = `run --rm -it --name ${name} ${DEBIAN} sh -c 'sleep 1000; exit 130'`;
@@ -120,11 +120,11 @@ describe.each(fastest)('on $name', (machine) => {
     await using terminal = await Terminal.open(machine, command, [80, 24]);
     while ((await run(machine, ['sh', '-c', ps])).stdout === '');
     await terminal.shows(/code 130$/m, () => terminal.press('C-c'));
-    // Whoever was to supervise it may be about to see that it is not wanted any more.
+    // The supervisor may need a moment to notice that the run was cancelled.
     while ((await run(machine, ['sh', '-c', ps])).stdout !== '');
   });
 
-  test('a run ends with its terminal, though its process takes no notice', async () => {
+  test('a run ends with its terminal even if its process ignores SIGHUP', async () => {
     const folder = `/tmp/tsvm-hangup-${Date.now()}`;
     const shell = (script: string) => run(machine, ['bash', '-c', script]);
     await shell(`mkdir ${folder}`);
@@ -137,7 +137,7 @@ describe.each(fastest)('on $name', (machine) => {
     expect((await shell(`${gone}; cat ${folder}/stderr; rm -r ${folder}`)).stdout).toBe('tsvm: the terminal is gone\n');
   });
 
-  test('-t without -i gives a terminal that nothing is typed into', async () => {
+  test('-t without -i gives a terminal without input', async () => {
     const words = [TSVM, 'run', '--rm', '-t', DEBIAN, 'sh', '-c', 'tty; echo "$TERM"'];
     const { code, stdout } = await run(machine, words, { stdin: 'not for the command' });
     expect({ code, stdout }).toEqual({ code: 0, stdout: '/dev/pts/0\r\nxterm\r\n' });

@@ -1,4 +1,4 @@
-// Mounted folders and volumes: what programs do in them, what the host sees of it, and what is refused.
+// Programs use mounted folders and volumes like disks, and the host sees the same files.
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import {
@@ -17,10 +17,10 @@ import {
 const PROGRAMS = fileURLToPath(new URL('../fixtures/guest-programs', import.meta.url));
 const RANDOM_OPERATIONS = 3000;
 
-/** On the machine's own disk, which in the lab is memory. */
+/** A folder of the machine's own /tmp, which is in memory in the lab. */
 const folder = `/tmp/tsvm-volumes-${process.pid}`;
 
-/** A machine on which `folder` is. */
+/** Makes `folder` on the machine. Returns functions that run scripts there and in a container. */
 function prepare(machine: Machine) {
   const here = async (script: string): Promise<string> => {
     const { code, stdout, stderr } = await run(machine, ['sh', '-c', script]);
@@ -42,7 +42,7 @@ function prepare(machine: Machine) {
 describe.each(machines)('on $name', (machine) => {
   const { here } = prepare(machine);
 
-  test('programs use a mounted folder as they use a disk', async () => {
+  test('programs use a mounted folder like a disk', async () => {
     await here(`mkdir -p ${folder}/used`);
     const words = ['-v', `${PROGRAMS}:/programs:ro`, '-v', `${folder}/used:/data`, PYTHON];
     const result = await tsvmRun(machine, [...words, 'python3', '/programs/use-files.py', '/data']);
@@ -52,7 +52,7 @@ describe.each(machines)('on $name', (machine) => {
     );
   });
 
-  test(`${RANDOM_OPERATIONS} operations drawn by chance do in it what they do in a tmpfs`, async () => {
+  test(`${RANDOM_OPERATIONS} random operations have the same results in a mounted folder as in a tmpfs`, async () => {
     await here(`mkdir -p ${folder}/random`);
     const mounts = ['-v', `${PROGRAMS}:/programs:ro`, '-v', `${folder}/random:/data`, '--tmpfs', '/own:mode=755'];
     const script = ['/programs/random-files.py', '/data', '/own', '7', String(RANDOM_OPERATIONS)];
@@ -68,7 +68,7 @@ describe.each(machines)('on $name', (machine) => {
 describe.each(fastest)('on $name', (machine) => {
   const { here, inside } = prepare(machine);
 
-  test("a Python job of a user reads and writes a mounted folder, and what it makes is that user's", async () => {
+  test("a user's Python job reads and writes a mounted folder, and owns the files it makes", async () => {
     await here(
       `mkdir -p ${folder}/job; seq 1 1000 | sed 's/$/,x/' > ${folder}/job/in.csv; chown -R 1234:5678 ${folder}/job`,
     );
@@ -83,7 +83,7 @@ json.dump({'count': len(rows), 'sum': sum(rows)}, open('/job/out.json', 'w'))`;
     expect(await here(`stat -c '%u %g %a' ${folder}/job/out.json`)).toBe('1234 5678 644\n');
   });
 
-  test('a read-only mount stays as it is, also for root who mounts it anew', async () => {
+  test('a read-only mount stays read-only, even if root remounts it', async () => {
     await here(`mkdir -p ${folder}/fixed; echo kept > ${folder}/fixed/file`);
     const script = `mount -o remount,rw /data; mount -t virtiofs tsvm /mnt
       for at in /data /mnt/0; do
@@ -95,7 +95,7 @@ json.dump({'count': len(rows), 'sum': sum(rows)}, open('/job/out.json', 'w'))`;
     expect(await here(`cd ${folder}/fixed; ls; cat file; stat -c %a file`)).toBe('file\nkept\n644\n');
   });
 
-  test('a folder, a file, a volume and a tmpfs are mounted within one another, in any order', async () => {
+  test('a folder, a file, a volume and a tmpfs mount within one another in any order', async () => {
     await here(`mkdir -p ${folder}/outer ${folder}/deep; echo one > ${folder}/one; echo deep > ${folder}/deep/file`);
     const mounts = [
       ...['-v', `${folder}/deep:/a/b/c/d:ro`, '-v', `${folder}/one:/a/one`, '--tmpfs', '/a/b/c', '-v', 'nested:/a/b'],
@@ -109,7 +109,7 @@ json.dump({'count': len(rows), 'sum': sum(rows)}, open('/job/out.json', 'w'))`;
     await run(machine, [TSVM, 'volume', 'rm', 'nested']);
   });
 
-  test('what the image has at the place of a new volume is in it, with its owners, also where it is read-only', async () => {
+  test('a new volume gets the files of the image with their owners, also if mounted read-only', async () => {
     const look = 'stat -c "%n %U %G %a" /var/mail /var/lib/apt/lists/partial';
     const plain = await inside([], look);
     expect(plain.stdout).toContain('/var/mail root mail 2775\n/var/lib/apt/lists/partial _apt root 700\n');
@@ -120,7 +120,7 @@ json.dump({'count': len(rows), 'sum': sum(rows)}, open('/job/out.json', 'w'))`;
     expect((await run(machine, [TSVM, 'volume', 'rm', 'lists'])).code).toBe(0);
   });
 
-  test('the host sees what the guest does at once, the guest what the host does within seconds', async () => {
+  test('the host sees changes of the guest at once, the guest those of the host within seconds', async () => {
     await here(`mkdir -p ${folder}/both`);
     const script = 'echo first > /data/guest; until [ -e /data/host ]; do sleep 0.1; done; cat /data/host /data/guest';
     const command = machine.spawn([TSVM, 'run', '--rm', '-v', `${folder}/both:/data`, DEBIAN, 'sh', '-c', script]);
