@@ -1,4 +1,5 @@
-// The guest that is the same under our machine and under QEMU: an init of a few lines, and an image's disk as one file.
+// The guest that our machine and QEMU both run: an init of a few lines, and an image's disk in one
+// file.
 import { execFileSync } from 'node:child_process';
 import { closeSync, mkdirSync, openSync, readFileSync, readSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
@@ -9,9 +10,9 @@ import { BENCH_FOLDER, GUEST_INIT_SOURCE } from './paths.js';
 
 export const GUEST_INITRAMFS = join(BENCH_FOLDER, 'initramfs.cpio');
 export const GUEST_DISK = join(BENCH_FOLDER, 'disk.erofs');
-/** What the guest says when it has read its disk. */
+/** The start of the guest's line, which it prints when it has read its disk. */
 export const GUEST_LINE = 'guest says ';
-/** Given to the guest's init by the kernel: stay after the line. */
+/** Words of the kernel command line that tell the guest's init to stay after its line. */
 export const HOLD_WORDS = '-- hold';
 
 const S_IFDIR = 0o040755;
@@ -39,7 +40,7 @@ function writeDisk(extents: readonly Extent[]): void {
   closeSync(target);
 }
 
-/** Builds the guest's initial RAM file system and its disk, of `image`. */
+/** Builds the guest's initial RAM file system, and its disk from `image`. */
 export async function prepareGuest(image: string): Promise<void> {
   mkdirSync(BENCH_FOLDER, { recursive: true });
   const init = join(BENCH_FOLDER, 'guest-init');

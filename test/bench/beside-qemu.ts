@@ -1,4 +1,5 @@
-// Our machine beside QEMU's microvm, on KVM: the same kernel, initial RAM file system and disk, one vCPU, 256 MiB.
+// Compares our machine with QEMU's microvm on KVM. Both have the same kernel, initial RAM file
+// system and disk, one vCPU and 256 MiB.
 import type { ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -23,7 +24,7 @@ export function guestKernel(): string {
   return kernel;
 }
 
-/** A VMM that runs the guest once; `words` go to the end of the kernel command line. */
+/** Runs the guest once on a VMM. `words` go to the end of the kernel command line. */
 type Vmm = (words: string, options: StopwatchOptions) => Promise<Timing>;
 
 async function runOurs(words: string, options: StopwatchOptions): Promise<Timing> {
@@ -52,7 +53,7 @@ async function runOurs(words: string, options: StopwatchOptions): Promise<Timing
 }
 
 function runQemu(words: string, options: StopwatchOptions): Promise<Timing> {
-  // This microvm has no i8042; a triple fault resets it.
+  // This microvm has no i8042. A triple fault resets it.
   const commandLine = baseCommandLine({ devices: [], console: false, reboot: 't' });
   const args = [
     ['-accel', 'kvm', '-cpu', 'host', '-smp', '1', '-m', `${MEMORY_MIB}M`],
@@ -86,7 +87,7 @@ async function measureTimes(name: string, vmm: Vmm, samples: Samples): Promise<v
   }
 }
 
-/** What there is to see while the guest waits after its line. */
+/** Measures memory and KVM's counters while the guest waits after its line, and kills the VMM. */
 async function measureStanding(name: string, vmm: Vmm, samples: Samples): Promise<void> {
   const counted = mountKvmCounters();
   const onOutput = ({ pid }: ChildProcess) => {

@@ -1,9 +1,9 @@
-// What the CLI costs before it does anything: `tsvm --version` beside the runtime it is written for.
+// The cost of starting the CLI: `tsvm --version`, compared with a bare start of node.
 import { type Benchmark, measurement, ratio } from './measurement.js';
 import { CLI } from './paths.js';
 import { timeSuccess } from './stopwatch.js';
 
-/** One start is short and noisy. */
+/** Starts per run, as one start is short and noisy. */
 const REPETITIONS = 4;
 
 export const cliStart: Benchmark = {

@@ -1,5 +1,8 @@
-// Containers that stay: what a command in one costs beside runc's, a list of a hundred beside podman's and node's own
-// start, how fast they start in the background, and what an idle one takes of the host.
+// Containers that stay:
+// - the cost of a command in one, compared with runc
+// - the cost of a list of a hundred, compared with podman and with a bare start of node
+// - the time that `tsvm run -d` takes
+// - the host memory of an idle container
 import { execFileSync } from 'node:child_process';
 import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -16,14 +19,14 @@ function tsvm(...args: string[]): string {
   return execFileSync(CLI, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }).trim();
 }
 
-/** Milliseconds that a command takes. */
+/** Returns the milliseconds that a command takes. @throws Error if it fails */
 async function timeEnd(command: string, ...args: string[]): Promise<number> {
   const { exit, code, text } = await time(command, args);
   if (code !== 0) throw new Error(`${command} ${args.join(' ')}: exit code ${code}: ${text}`);
   return exit;
 }
 
-/** A container of runc's with the programs that it needs. Disposing of it ends it. */
+/** Starts a container of runc with the programs that the benchmark needs. Disposal ends it. */
 function startRunc(folder: string): Disposable & { id: string } {
   const id = `tsvm-bench-${process.pid}`;
   for (const program of PROGRAMS) {
@@ -41,7 +44,10 @@ function startRunc(folder: string): Disposable & { id: string } {
   return { id, [Symbol.dispose]: () => execFileSync('runc', ['delete', '--force', id], { stdio: 'ignore' }) };
 }
 
-/** As many containers of podman's, which never run; a store of its own. Disposing of it removes them. */
+/**
+ * Creates `CONTAINERS` containers of podman in a store of its own. None runs. Disposal removes
+ * them.
+ */
 function createInPodman(folder: string): Disposable & { words: string[] } {
   const words = ['--root', join(folder, 'podman'), '--runroot', join(folder, 'run'), '--storage-driver', 'vfs'];
   const create = ['create', '--network', 'none', '--rootfs', join(folder, 'rootfs'), '/bin/true'];

@@ -1,4 +1,4 @@
-// A container that is talked to line by line: `tsvm run -i`.
+// A container of `tsvm run -i` that exchanges lines with the benchmark.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
@@ -6,7 +6,7 @@ import { need } from './measurement.js';
 import { CLI } from './paths.js';
 import { childrenOf } from './proc.js';
 
-/** A container's command that answers lines with lines. */
+/** A container whose command answers lines with lines. Disposal ends it. */
 export class Conversation implements AsyncDisposable {
   readonly #child: ChildProcess;
   readonly #lines: AsyncIterator<string>;
@@ -17,7 +17,7 @@ export class Conversation implements AsyncDisposable {
     this.#lines = createInterface({ input: this.#child.stdout! })[Symbol.asyncIterator]();
   }
 
-  /** The machine's process. */
+  /** The pid of the machine process. */
   get machine(): number {
     return need(childrenOf(this.#child.pid!)[0], 'machine process');
   }
@@ -26,7 +26,7 @@ export class Conversation implements AsyncDisposable {
     this.#child.stdin!.write(`${line}\n`);
   }
 
-  /** The container's next line. */
+  /** Resolves to the container's next line. @throws Error if its output ends */
   async hear(): Promise<string> {
     const { value, done } = await this.#lines.next();
     if (done) throw new Error('the container said nothing more');

@@ -1,5 +1,5 @@
-// The emulated machine's disk: fio in the guest on our vhost-user blk, and on qemu-storage-daemon's of the same file. The
-// file is in the page cache: what is measured is the way to it.
+// The disk of an emulated machine: fio in the guest, on our vhost-user blk and on that of
+// qemu-storage-daemon. Both serve the same file from the page cache, so the path to it is measured.
 import { spawn } from 'node:child_process';
 import { closeSync, existsSync, mkdtempSync, openSync, rmSync, writeSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -34,7 +34,7 @@ const JOBS: readonly Job[] = [
   ]),
 ];
 
-// fio looks at the time less often than it could: under an emulated CPU that is most of its work.
+// gtod_reduce: fio reads the clock less often. On an emulated CPU that is most of its work.
 const GLOBAL_OPTIONS = `[global]
 filename=/dev/vda
 direct=1
@@ -83,12 +83,17 @@ async function runWithDaemon(folder: string): Promise<string> {
   }
 }
 
-/** fio(1), "TERSE OUTPUT" version 3: where the KiB are that were read or written; KiB/s, IOPS and milliseconds follow. */
+/**
+ * Index of the total `KiB` of reads and of writes: fio(1), "TERSE OUTPUT" version 3. The next
+ * fields are KiB/s, IOPS and milliseconds.
+ */
 const TOTALS = { read: 5, write: 46 };
 
-/** As many fields has a line at least. */
+/** A complete line has more fields than this. */
 const LEAST_FIELDS = 120;
-/** By so much at most the rate that fio tells is off the one that follows from what it did and how long. */
+/**
+ * Bound on the relative difference of a rate that fio reports and its total divided by its time.
+ */
 const ROUNDING = 0.01;
 
 interface Rates {
@@ -98,7 +103,7 @@ interface Rates {
   iops: number;
 }
 
-/** What fio said of a job that went well; nothing where characters of it were lost. */
+/** Parses fio's report of a successful job. Returns undefined if the report lost characters. */
 function ratesOf(output: string, job: Job): Rates | undefined {
   const lines = output.split('\n').map((line) => line.trim().split(';'));
   const fields = lines.find(
@@ -113,7 +118,10 @@ function ratesOf(output: string, job: Job): Rates | undefined {
   return { bandwidth, iops };
 }
 
-/** Runs the guest until fio's word on every job has come whole: a busy serial port loses some characters now and then. */
+/**
+ * Runs the guest until fio's report on every job is complete, at most three times. A busy serial
+ * port sometimes loses characters.
+ */
 async function saidOfAll(run: (folder: string) => Promise<string>): Promise<string> {
   for (let left = 3; ; left--) {
     const folder = mkdtempSync(join(tmpdir(), 'tsvm-bench-'));

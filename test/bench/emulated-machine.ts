@@ -1,5 +1,6 @@
-// The two machines that the benchmarks of the CPU emulator set side by side: ours, and QEMU called as a person would who
-// knows it well. The same kernel and initial RAM file system, one CPU; the guest runs one program and resets the machine.
+// The two machines that the benchmarks of the CPU emulator compare: ours, and QEMU with the
+// arguments that an expert would choose. Both have the same kernel and initial RAM file system, and
+// one CPU. The guest runs one program and resets the machine.
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -12,14 +13,14 @@ import { BENCH_FOLDER, GUEST_RUN_SOURCE, MACHINE_PROGRAM } from './paths.js';
 import { type Timing, time } from './stopwatch.js';
 
 const MEMORY = 512 * 2 ** 20;
-/** What the guest says last. */
+/** The start of the guest's last line. The program's exit code follows. */
 const UNTIL = 'guest: ended with ';
 
 const S_IFDIR = 0o040755;
 const S_IFREG = 0o100755;
 const S_IFCHR = 0o020600;
 
-/** Builds a static program of the benchmarks' own. */
+/** Builds a static program from a C source of the benchmarks, and returns it. */
 export function buildProgram(source: string, name: string): Buffer {
   mkdirSync(BENCH_FOLDER, { recursive: true });
   const program = join(BENCH_FOLDER, name);
@@ -27,7 +28,10 @@ export function buildProgram(source: string, name: string): Buffer {
   return readFileSync(program);
 }
 
-/** Writes an initial RAM file system with `files`, by absolute path, that can {@link GuestRun} one of them. */
+/**
+ * Writes an initial RAM file system to `path`. Its init runs a program as {@link GuestRun} says.
+ * `files` are keyed by absolute path.
+ */
 export function buildInitramfs(path: string, files: ReadonlyMap<string, Uint8Array>): void {
   const content = new Map([...files, ['/init', buildProgram(GUEST_RUN_SOURCE, 'guest-run')]]);
   const folders = new Set(['/dev', '/proc', '/sys', '/tmp']);
@@ -41,21 +45,21 @@ export function buildInitramfs(path: string, files: ReadonlyMap<string, Uint8Arr
   writeFileSync(path, makeCpio(entries));
 }
 
-/** A program of this machine, and the libraries that it loads. */
+/** Returns a program of the host and the libraries that it loads, by absolute path. */
 export function programFiles(program: string): Map<string, Uint8Array> {
   const libraries = execFileSync('ldd', [program], { encoding: 'utf8' }).match(/\/\S+/g) ?? [];
   return new Map([program, ...libraries].map((path) => [path, readFileSync(path)]));
 }
 
-/** What a guest is to do: a program of its initial RAM file system, and its arguments. */
+/** The job of a guest: a program of its initial RAM file system, and its arguments. */
 export interface GuestRun {
   initramfs: string;
   command: readonly string[];
-  /** Default: the guest's own. */
+  /** Default: the guest kernel. */
   kernel?: string;
 }
 
-/** What the guest's program printed. */
+/** Returns the output of the guest's program. @throws Error if the program or the machine failed */
 function outputOf(who: string, { output, text, answer }: Timing): string {
   const [said = '', code = ''] = text.split(UNTIL);
   if (output === undefined || !code.startsWith('0')) throw new Error(`${who}: the guest failed\n${text}${answer}`);
@@ -63,8 +67,9 @@ function outputOf(who: string, { output, text, answer }: Timing): string {
 }
 
 /**
- * Runs the guest on our machine, with `disks`, `shares`, a `network`, and a vsock device whose host side is at `vsock`; what it
- * printed.
+ * Runs the guest on our machine. The host side of its vsock device is at the path `vsock`.
+ * @returns the output of the guest's program
+ * @throws Error if the program or the machine failed
  */
 export async function runOurs(
   { initramfs, command }: GuestRun,
@@ -91,12 +96,19 @@ export async function runOurs(
   return outputOf('tsvm', await time(process.execPath, [MACHINE_PROGRAM], { until: UNTIL, request }));
 }
 
-/** Runs the guest on QEMU with more `devices`, in QEMU's own words; what it printed. */
+/**
+ * Runs the guest on QEMU.
+ * @param devices arguments of QEMU for further devices
+ * @returns the output of the guest's program
+ * @throws Error if the program or the machine failed
+ */
 export async function runQemu({ initramfs, command, kernel }: GuestRun, devices: readonly string[]): Promise<string> {
-  // Without the time stamp counter's frequency its clock is made of timer interrupts, of which a busy host loses some.
+  // Without the frequency of the time stamp counter the guest's clock counts timer interrupts, and
+  // a busy host loses some of them.
   const words = [baseCommandLine({ devices: [], console: false, reboot: 't' }), ...emulationParameters(1)].join(' ');
   const args = [
-    // With room for one CPU only the emulator drops memory barriers, and a vhost-user device's queue gets stuck in the end.
+    // With room for only one CPU the emulator omits memory barriers, and the queue of a vhost-user
+    // device gets stuck sooner or later.
     ['-accel', 'tcg', '-cpu', 'max', '-smp', '1,maxcpus=2', '-m', `${MEMORY}B`],
     ['-M', 'microvm,acpi=off,x-option-roms=off,memory-backend=ram'],
     ['-object', `memory-backend-memfd,id=ram,size=${MEMORY},share=on`],

@@ -1,5 +1,5 @@
-// The network of an emulated machine: our virtio-net, with its policy, beside QEMU's own with `-netdev stream`, both by
-// passt to a server on this machine's loopback interface.
+// The network of an emulated machine: our virtio-net with its policy, compared with QEMU's
+// virtio-net with `-netdev stream`. Both use passt, to a server on the host's loopback interface.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { once } from 'node:events';
@@ -24,7 +24,7 @@ const NETWORK: NetworkSpec = {
   backEnd: PASST,
 };
 
-/** Starts the host's end; resolves when it listens. */
+/** Starts the server on the host. Resolves when it listens. */
 async function startServer(port: number): Promise<ChildProcess> {
   const program = join(BENCH_FOLDER, STREAM_PROGRAM);
   const server = spawn(program, ['listen-tcp', String(port)], { stdio: ['ignore', 'pipe', 'inherit'] });
@@ -44,7 +44,7 @@ async function runWithOurs(folder: string, port: number): Promise<string> {
 
 async function runWithQemu(folder: string, port: number): Promise<string> {
   const socket = join(folder, 'passt');
-  // Started by root, it is nobody when it makes its socket.
+  // If root starts passt, it makes its socket as the user nobody.
   chmodSync(folder, 0o777);
   const args = passtArguments(NETWORK, PASST, PASST.ports).flatMap((word) =>
     word === '--fd' ? ['--socket'] : word === String(FIRST_INHERITED_FD) ? [socket] : [word],

@@ -1,5 +1,6 @@
-// Streams between the emulated machine and the host: our vsock beside a bare virtio-serial port of QEMU's, the guest's
-// program and the host's the same. The host's end is a unix socket on both.
+// Streams between an emulated machine and the host: our vsock, compared with a bare virtio-serial
+// port of QEMU. The programs in the guest and on the host are the same. The host's end is a unix
+// socket in both cases.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -12,7 +13,7 @@ import { BENCH_FOLDER, GUEST_STREAM_SOURCE } from './paths.js';
 export const STREAM_PROGRAM = 'guest-stream';
 const INITRAMFS = join(BENCH_FOLDER, 'stream.cpio');
 const PORT = 1025;
-/** What the guest says, in this order. */
+/** The figures that the guest reports, in order. */
 const KINDS: [name: string, unit: Measurement['unit']][] = [
   ['guest to host', 'MiB/s'],
   ['host to guest', 'MiB/s'],
@@ -24,7 +25,7 @@ function guest(...words: string[]): GuestRun {
   return { initramfs: INITRAMFS, command: ['/stream', ...words] };
 }
 
-/** Starts the host's end, which listens at `path`. */
+/** Starts the program on the host. Resolves when it listens at `path`. */
 async function startPeer(path: string): Promise<ChildProcess> {
   const peer = spawn(join(BENCH_FOLDER, STREAM_PROGRAM), ['listen', path], { stdio: ['ignore', 'ignore', 'inherit'] });
   while (!existsSync(path) && peer.exitCode === null) await sleep(10);
@@ -54,15 +55,18 @@ async function runSerial(folder: string): Promise<string> {
   }
 }
 
-/** A way between guest and host: its name, and a run of the guest's program over it, with a folder of its own. */
+/** A transport between guest and host: its name, and a run of the guest's program over it. */
 type Way = [name: string, run: (folder: string) => Promise<string>];
 
-/** The initramfs of the guest's program. */
+/** Writes the initial RAM file system with the guest's program to `path`. */
 export function buildStreamInitramfs(path: string): void {
   buildInitramfs(path, new Map([['/stream', buildProgram(GUEST_STREAM_SOURCE, STREAM_PROGRAM)]]));
 }
 
-/** Runs the guest's program over two ways by turns; the figures of both, and the first's beside the second's. */
+/**
+ * Runs the guest's program over two transports in turn.
+ * @returns the figures of both, and the ratios of the first to the second
+ */
 export async function compareStreams(runs: number, [ours, runOurs]: Way, [theirs, runTheirs]: Way) {
   const [first, second] = [new Samples(), new Samples()];
   for (let run = 0; run < runs; run++) {
@@ -79,7 +83,7 @@ export async function compareStreams(runs: number, [ours, runOurs]: Way, [theirs
   return [...mine, ...other, ...ratios];
 }
 
-/** Adds what the guest's program said. */
+/** Adds the figures that the guest's program printed. @throws Error if it printed none */
 function addSamples(samples: Samples, who: string, output: string): void {
   const values = LINE.exec(output)?.slice(1);
   if (values === undefined) throw new Error(`${who}: the guest said no figures\n${output}`);

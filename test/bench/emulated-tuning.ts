@@ -1,5 +1,6 @@
-// How QEMU and the guest's kernel are best called where QEMU emulates the CPU: the same guest with one thing changed at a
-// time, and what the kernel does until its init. The guest mounts a disk, says a line, and resets the machine.
+// Finds the best arguments of QEMU and of the guest's kernel on an emulated CPU. It runs the same
+// guest with one thing changed at a time, and measures what the kernel does until its init. The
+// guest mounts a disk, prints a line and resets the machine.
 import { emulationParameters } from '../../vmm/accel/tcg/machine.js';
 import { baseCommandLine } from '../../vmm/boot/command-line.js';
 import { GUEST_DISK, GUEST_INITRAMFS, GUEST_LINE } from './bench-guest.js';
@@ -17,7 +18,7 @@ interface Setting {
 
 const words = emulationParameters(1);
 
-/** As vmm/accel/ has it. */
+/** The setting of vmm/accel/. */
 const OURS: Setting = {
   machine: 'rtc=on',
   accel: 'tcg,thread=multi',
@@ -40,10 +41,10 @@ const VARIANTS: readonly [name: string, change: Partial<Setting>][] = [
   ['-cpu EPYC', { cpu: 'EPYC' }],
 ];
 
-/** Initcalls of the kernel that are named, by the time they take. */
+/** Number of the kernel's slowest initcalls that the results name. */
 const NAMED_INITCALLS = 10;
 
-/** `bash` says what processor time its child took, user's and system's. */
+/** `bash` prints the user and system CPU time of its child, in seconds. */
 const TIMED = ['-c', 'TIMEFORMAT="took %U %S"; time "$@"', 'bash', 'qemu-system-x86_64'];
 
 async function run({ machine, accel, cpu, smp, words }: Setting, more: readonly string[] = []): Promise<Timing> {
@@ -60,7 +61,10 @@ async function run({ machine, accel, cpu, smp, words }: Setting, more: readonly 
   return timing;
 }
 
-/** What of the way to its init the kernel spends in which initcall: Documentation/admin-guide, `initcall_debug`. */
+/**
+ * Measures the initcalls of the kernel before its init: Documentation/admin-guide,
+ * `initcall_debug`.
+ */
 async function measureInitcalls(samples: Samples): Promise<void> {
   const { text } = await run(OURS, ['initcall_debug', 'ignore_loglevel']);
   const all = [...text.matchAll(/initcall (\w+).* returned -?\d+ after (\d+) usecs/g)];

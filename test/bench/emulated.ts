@@ -1,5 +1,6 @@
-// The emulated machine, where KVM cannot be used: `tsvm run` beside a bare QEMU on the same emulator, which boots the
-// same kernel from an initial RAM file system, looks at the same disk, and ends.
+// The emulated machine, for hosts without a usable KVM: `tsvm run`, compared with a bare QEMU on
+// the same emulator. The bare QEMU boots the same kernel from an initial RAM file system, looks at
+// the same disk, and ends.
 import { baseCommandLine } from '../../vmm/boot/command-line.js';
 import { GUEST_DISK, GUEST_INITRAMFS, GUEST_LINE } from './bench-guest.js';
 import { guestKernel } from './beside-qemu.js';
@@ -11,7 +12,7 @@ const OURS = 'tsvm run to exit';
 const QEMU = 'QEMU to exit';
 const MEMORY = '512M';
 
-/** As a person would call it who knows QEMU well. */
+/** Runs QEMU with the arguments that an expert would choose. */
 async function runQemu(samples: Samples): Promise<void> {
   const words = `${baseCommandLine({ devices: [], console: false, reboot: 't' })} mitigations=off`;
   const args = [

@@ -1,5 +1,5 @@
-// The time to the first byte of a file that the guest has not read before, on an emulated CPU: from our disk, which is
-// put together of the files in the store, and from QEMU's virtio-blk on one file with the same bytes.
+// The time to the first byte of a file that the guest has not read before, on an emulated CPU. Our
+// disk is composed of files in the store. QEMU's virtio-blk serves one file with the same bytes.
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,7 +15,7 @@ const QEMU_DISK = [
   ...['-device', 'virtio-blk-device,drive=image'],
 ];
 
-/** The microseconds that a file took in the mean. */
+/** Returns the mean time per file in microseconds. */
 function microseconds(output: string): number {
   const [, files, nanoseconds] = /took (\d+) (\d+)/.exec(output) ?? [];
   return Number(nanoseconds) / Number(files) / 1000;

@@ -1,5 +1,6 @@
-// Mounts an image's disk and reads the first byte of some of its files, none of which was read before. Prints how many,
-// and the nanoseconds that all of them took: an emulated machine's clock may tick as rarely as every 10 ms.
+// Mounts an image's disk and reads the first byte of some of its files, none of which was read
+// before. Prints their number and the total time in nanoseconds. The time is that of all files,
+// because the clock of an emulated machine may tick as rarely as every 10 ms.
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <ftw.h>
@@ -40,7 +41,8 @@ int main(void)
 	nftw("/tmp", add, 32, FTW_PHYS | FTW_MOUNT);
 	long start = now();
 	for (int i = 0; i < WANTED && count > 0; i++) {
-		// Spread over the whole disk, so that reading ahead for one file seldom reads another.
+		// Files spread over the whole disk, so that readahead for one file seldom reads
+		// another.
 		const char *path = files[(long)i * count / WANTED];
 		char byte;
 		int file = open(path, O_RDONLY);

@@ -1,5 +1,5 @@
-// The least that a guest can do with a disk: mounts the image, says what it is, and resets the machine. With the
-// argument "hold" it stays until it is killed from outside.
+// A minimal init with a disk: mounts the image, prints its name, and resets the machine. With the
+// argument "hold" it waits until the VMM is killed.
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>

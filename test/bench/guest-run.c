@@ -1,5 +1,7 @@
-// An init that runs one program and resets the machine: `run=PROGRAM,ARGUMENT,...` of the kernel command line, which the
-// kernel hands on as a variable. (QEMU adds words to the line's end, where a `--` would hide them from the kernel.)
+// An init that runs one program and resets the machine. The kernel command line names the program
+// as `run=PROGRAM,ARGUMENT,...`, which the kernel passes to init as an environment variable.
+// Arguments after a `--` would not do: QEMU appends words to the line, and a `--` would hide them
+// from the kernel.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

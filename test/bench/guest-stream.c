@@ -1,7 +1,15 @@
-// How fast a stream between guest and host is. In the guest `stream vsock PORT` or `stream DEVICE` sends bytes, then takes
-// as many, then sends single bytes and waits for each to come back; it says three numbers. On the host `stream listen
-// PATH` is the other end of one such stream, over a unix socket. Bytes of the guest's bulk are answered by one. `stream tcp
-// PORT` and `stream listen-tcp PORT` do the same over a network whose guest is 198.19.0.2 and whose host 198.19.0.1.
+// Measures the speed of a stream between guest and host. In the guest:
+//
+//     stream vsock PORT | stream DEVICE | stream tcp PORT
+//
+// sends bytes in bulk, receives as many, then sends single bytes and waits for each to come back.
+// It prints three numbers. On the host, for one stream:
+//
+//     stream listen PATH        the other end, over a unix socket
+//     stream listen-tcp PORT    the other end of `stream tcp`
+//
+// The host answers the guest's bulk with one byte. Over TCP the guest is 198.19.0.2, the host
+// 198.19.0.1.
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <net/if.h>

@@ -1,13 +1,14 @@
-// How often guests left for the host kernel: KVM's own counters in debugfs, where they can be read.
+// The number of exits of guests to the host kernel: KVM's counters in debugfs, if they are
+// readable.
 import { execFileSync } from 'node:child_process';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 
 const FOLDER = '/sys/kernel/debug/kvm';
 
-/** Counters of {@link readKvmCounters} that are worth a line. */
+/** The counters that {@link readKvmCounters} reads. */
 export const KVM_COUNTERS = ['exits', 'io_exits', 'mmio_exits', 'halt_exits', 'irq_injections', 'insn_emulation'];
 
-/** Makes the counters readable if that is possible here. */
+/** Mounts debugfs if necessary. Returns true if the counters are readable. */
 export function mountKvmCounters(): boolean {
   if (existsSync(FOLDER)) return true;
   try {
@@ -18,7 +19,9 @@ export function mountKvmCounters(): boolean {
   return existsSync(FOLDER);
 }
 
-/** The counters of the VM of process `pid`, over its vCPUs. */
+/**
+ * Returns the counters of the VM of process `pid`, summed over its vCPUs. Empty if it has no VM.
+ */
 export function readKvmCounters(pid: number): Record<string, number> {
   const vm = readdirSync(FOLDER).find((name) => name.startsWith(`${pid}-`));
   if (vm === undefined) return {};

@@ -1,5 +1,6 @@
-// `npm run bench`: measures, prints a table, and writes JSON. What needs KVM runs in the lab where this machine's KVM
-// can't run a stock kernel; the lab is this program once more, inside.
+// `npm run bench`: measures, prints a table, and writes JSON. If the host's KVM cannot run a stock
+// kernel, benchmarks that need KVM run in the lab. This program then runs a second time, in the
+// lab.
 
 import { execFileSync, spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
@@ -56,7 +57,7 @@ const BENCHMARKS: readonly Benchmark[] = [
 const USAGE = `usage: npm run bench -- [--runs N] [--image IMAGE] [--json FILE] [NAME...]
 names: ${BENCHMARKS.map(({ name }) => name).join(', ')}`;
 
-/** Marks the JSON of the program inside the lab among what else is printed there. */
+/** Marks the line with the JSON of the program in the lab among other output. */
 const RESULT_MARK = 'tsvm-bench-results ';
 
 function kvmUsable(): boolean {
@@ -67,7 +68,7 @@ function kvmUsable(): boolean {
     });
     return JSON.parse(report).kvm?.usable === true;
   } catch {
-    // The doctor exits with 1 when there is something to do.
+    // The doctor exits with code 1 if it found a problem.
     return false;
   }
 }
@@ -85,7 +86,7 @@ async function measureHere(benchmarks: readonly Benchmark[], options: BenchmarkO
   return results;
 }
 
-/** Runs the benchmarks in the lab. */
+/** Runs the benchmarks in the lab. @throws Error if the program there fails */
 function measureInLab(benchmarks: readonly Benchmark[], { runs, image }: BenchmarkOptions): BenchmarkResult[] {
   const names = benchmarks.map(({ name }) => name);
   const args = [

@@ -1,9 +1,9 @@
-// What a benchmark finds: samples of named quantities.
+// The results of benchmarks: samples of named quantities.
 
 export interface Measurement {
   name: string;
   unit: 'ms' | 'us' | 'MiB' | 'MiB/s' | '1/s' | 'ratio' | 'count';
-  /** The samples' median. */
+  /** The median of the samples. */
   value: number;
   samples: number[];
 }
@@ -11,27 +11,27 @@ export interface Measurement {
 export interface BenchmarkResult {
   title: string;
   measurements: Measurement[];
-  /** Why there are no measurements. */
+  /** The error, if the benchmark failed. */
   failure?: string;
 }
 
 export interface BenchmarkOptions {
   /** How often each thing is measured. */
   runs: number;
-  /** The image that runs: one with a shell and coreutils. */
+  /** The image to run. It needs a shell and coreutils. */
   image: string;
 }
 
-/** One question and how it is answered. */
+/** One question and the measurements that answer it. */
 export interface Benchmark {
   name: string;
   title: string;
-  /** Needs a KVM that can run a stock kernel. */
+  /** True if the benchmark needs a KVM that can run a stock kernel. */
   needsKvm: boolean;
   measure(options: BenchmarkOptions): Promise<Measurement[]>;
 }
 
-/** A value that a benchmark cannot go on without. @throws Error that names it if it is missing */
+/** Returns a value that a benchmark needs. @throws Error that names the value if it is missing */
 export function need<T>(value: T | undefined, name: string): T {
   if (value === undefined) throw new Error(`the benchmark has no ${name}`);
   return value;
@@ -48,12 +48,12 @@ export function measurement(name: string, unit: Measurement['unit'], samples: re
   return { name, unit, value: median(samples), samples: [...samples] };
 }
 
-/** The ratio of two measurements' medians. @throws Error if one of them was not measured */
+/** Returns the ratio of the medians of two measurements. @throws Error if one is missing */
 export function ratio(name: string, over: Measurement | undefined, under: Measurement | undefined): Measurement {
   return measurement(name, 'ratio', [need(over, name).value / need(under, name).value]);
 }
 
-/** Samples by name, in order of the first of each name. */
+/** Samples by name, in the order in which the names were first added. */
 export class Samples {
   readonly #samples = new Map<string, { unit: Measurement['unit']; values: number[] }>();
 

@@ -1,14 +1,17 @@
-// How much of the memory that a guest fills and frees goes back to the host, and how soon.
+// How much of the memory that a guest fills and frees returns to the host, and how soon.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Conversation } from './conversation.js';
 import { type Benchmark, Samples } from './measurement.js';
 import { guestResident } from './proc.js';
 
 const MIB = 200;
-/** Milliseconds: the guest's kernel reports free pages two seconds after they were freed, and again until there are none. */
+/**
+ * Milliseconds to wait at most. The guest's kernel reports free pages two seconds after they were
+ * freed, and repeats that until none are left.
+ */
 const PATIENCE = 30_000;
 const POLL = 100;
-/** Of what was freed. */
+/** The part of the freed memory whose return is timed. */
 const MOST = 0.9;
 
 const SCRIPT = `trap 'exit 0' TERM; echo up; read go
@@ -19,7 +22,7 @@ async function measureOnce(samples: Samples, accel: string, image: string): Prom
   const options = ['--accel', accel, '-m', '512m', '--tmpfs', '/fill:size=300m'];
   await using guest = new Conversation(options, image, SCRIPT);
   await guest.hear();
-  // What the guest never used was reported too, and is nothing to the host.
+  // By then the guest has also reported pages that it never used. They take no host memory.
   await sleep(3000);
   const { machine } = guest;
   const before = guestResident(machine);

@@ -1,6 +1,7 @@
-// What a container's network costs at its start: `tsvm run` of a short command without one, by passt, with a published
-// port, and in private networks, in turn within one run, so that all meet the same weather: each ratio is of two runs that
-// followed each other closely.
+// The cost of a network at the start of a container: `tsvm run` of a short command without a
+// network, with passt, with a published port, and in private networks. Each round measures all of
+// them in turn, so each ratio compares two runs that are close in time and meet the same load of
+// the host.
 import { execFileSync } from 'node:child_process';
 import { type Benchmark, Samples } from './measurement.js';
 import { CLI } from './paths.js';
@@ -9,7 +10,7 @@ import { timeSuccess } from './stopwatch.js';
 const OPEN = `bench-${process.pid}`;
 const INTERNAL = `bench-internal-${process.pid}`;
 
-/** The first is what the others are measured beside. */
+/** The others are compared with the first. */
 const WAYS: [name: string, options: string[]][] = [
   ['no network', ['--network', 'none']],
   ['passt', ['--network', 'passt']],
@@ -36,7 +37,7 @@ export const networkStart: Benchmark = {
         for (const [name, options] of WAYS) {
           const { exit } = await timeSuccess(CLI, ['run', '--rm', ...options, image, 'echo', 'hello']);
           without ??= exit;
-          // The first run of all prepares what is kept.
+          // The very first round fills the caches.
           if (run < 0) continue;
           samples.add(name, 'ms', exit);
           if (name !== WAYS[0]?.[0]) samples.add(`${name}, beside none`, 'ratio', exit / without);

@@ -1,5 +1,8 @@
-// What a container that computes without end does to another one's latency: lines to `tsvm run -i` and back, with nobody
-// beside it, with a neighbour on as many CPUs as the host has, and with one that `--cpus` holds to a part of one.
+// The effect of a container that computes without end on the latency of another one. The latency is
+// that of lines to `tsvm run -i` and back, measured:
+// - without a neighbour
+// - with a neighbour on as many CPUs as the host has
+// - with a neighbour that `--cpus` limits to a part of one CPU
 import { availableParallelism } from 'node:os';
 import { Conversation } from './conversation.js';
 import { type Benchmark, type Measurement, measurement, median, need, ratio } from './measurement.js';
@@ -9,7 +12,7 @@ const ECHO = 'trap "exit 0" TERM; echo up; while read line; do echo "$line"; don
 const SPIN =
   'trap "exit 0" TERM; spin() { while :; do :; done; }; for cpu in $(seq $(nproc)); do spin & done; echo up; wait';
 
-/** Milliseconds that each line took to come back. */
+/** Returns the round trip time of each line in milliseconds. */
 async function roundTrips(conversation: Conversation): Promise<number[]> {
   const samples: number[] = [];
   for (let round = 0; round < ROUNDS; round++) {
@@ -45,7 +48,7 @@ export const noisyNeighbour: Benchmark = {
     const tails = neighbours.map((): number[] => []);
     await using conversation = new Conversation([], image, ECHO);
     await conversation.hear();
-    // The first lines are slower, whoever is beside.
+    // The first lines are slower, with or without a neighbour.
     await roundTrips(conversation);
     for (let run = 0; run < runs; run++) {
       for (const [index, [, options]] of neighbours.entries()) {

@@ -1,4 +1,4 @@
-// The programs that are measured, as they are built.
+// Paths of the built programs that the benchmarks measure, and of the benchmarks' own files.
 import { fileURLToPath } from 'node:url';
 
 const root = new URL(import.meta.url.endsWith('.ts') ? '../../' : '../', import.meta.url);
@@ -12,5 +12,5 @@ export const GUEST_FIRST_BYTE_SOURCE = fileURLToPath(new URL('test/bench/guest-f
 export const GUEST_RUN_SOURCE = fileURLToPath(new URL('test/bench/guest-run.c', root));
 export const GUEST_STREAM_SOURCE = fileURLToPath(new URL('test/bench/guest-stream.c', root));
 export const GUEST_VOLUMES_SCRIPT = fileURLToPath(new URL('test/bench/guest-volumes.sh', root));
-/** What is made for the benchmarks alone. */
+/** Folder for files that only the benchmarks need. */
 export const BENCH_FOLDER = fileURLToPath(new URL('dist/bench/', root));

@@ -1,21 +1,21 @@
-// What processes take of the host's memory: proc(5), /proc/PID/smaps and status.
+// The host memory of processes: proc(5), /proc/PID/smaps and status.
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
 
 const MIB_OF_KIB = 1 / 1024;
 
 export interface MemoryUse {
-  /** Proportional set size, MiB: shared pages count in parts. */
+  /** Proportional set size in `MiB`: a shared page counts in part for each process. */
   pss: number;
-  /** Of these, the guest's own memory. */
+  /** The part of `pss` that is guest memory, in `MiB`. */
   guestPss: number;
-  /** Peak resident set size, MiB, the guest's memory among it. */
+  /** Peak resident set size in `MiB`, including guest memory. */
   peakRss: number;
 }
 
-/** Guest memory is a memfd in all that is measured here. */
+/** In every VMM measured here, guest memory is a memfd. */
 const GUEST_MAPPING = /\/memfd:/;
 
-/** The memory of process `pid`. */
+/** Returns the memory of process `pid`. */
 export function memoryUse(pid: number): MemoryUse {
   let guest = false;
   const use = { pss: 0, guestPss: 0, peakRss: 0 };
@@ -31,7 +31,10 @@ export function memoryUse(pid: number): MemoryUse {
   return use;
 }
 
-/** MiB that the guest's memory takes of the host's, in the machine process `pid`: the blocks of its memfd. */
+/**
+ * Returns the host memory that the guest memory of machine process `pid` takes, in `MiB`: the
+ * blocks of its memfd.
+ */
 export function guestResident(pid: number): number {
   const folder = `/proc/${pid}/fd`;
   const memory = readdirSync(folder).find((fd) => readLink(`${folder}/${fd}`).startsWith('/memfd:tsvm-guest-memory'));
@@ -43,12 +46,12 @@ function readLink(path: string): string {
   try {
     return readlinkSync(path);
   } catch {
-    // It was closed since it was listed.
+    // The descriptor was closed after it was listed.
     return '';
   }
 }
 
-/** The children of process `pid`. */
+/** Returns the pids of the children of process `pid`. */
 export function childrenOf(pid: number): number[] {
   const processes = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
   return processes.map(Number).filter((process) => parentOf(process) === pid);
@@ -58,7 +61,7 @@ function parentOf(pid: number): number | undefined {
   try {
     return Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]);
   } catch {
-    // It ended since it was listed.
+    // The process ended after it was listed.
     return undefined;
   }
 }

@@ -1,5 +1,6 @@
-// An image of some 300 MB from a registry on loopback, until it is ready to be run: ours beside skopeo and umoci, which
-// unpack it, and beside podman, which unpacks it into its own store.
+// The pull of an image of some 300 MB from a registry on loopback, until it is ready to run. It is
+// compared with skopeo and umoci, which unpack it, and with podman, which unpacks it into its own
+// store.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, renameSync, rmSync } from 'node:fs';
@@ -13,7 +14,7 @@ import { BENCH_FOLDER, CLI } from './paths.js';
 import { time } from './stopwatch.js';
 
 const PACKAGES = 'python3,nodejs';
-/** What each layer has of the root file system: tar's arguments. */
+/** The part of the root file system in each layer, as arguments of tar. */
 const LAYERS = [
   ['--exclude=./usr/lib', '--exclude=./usr/share', '--exclude=./dev', '.'],
   ['./usr/share'],
@@ -22,7 +23,7 @@ const LAYERS = [
 ];
 const MAX_LAYER = 2 ** 30;
 
-/** Makes an OCI layout of a Debian root, once. */
+/** Makes an OCI layout of a Debian root, if there is none yet. Returns its path. */
 function prepareLayout(): string {
   const layout = join(BENCH_FOLDER, 'pull-layout');
   if (existsSync(layout)) return layout;
@@ -43,7 +44,7 @@ function prepareLayout(): string {
 
 interface Way {
   name: string;
-  /** Commands that bring an image to an empty folder. */
+  /** Returns the commands that bring the image `from` to an empty folder. */
   commands: (from: string, folder: string) => string[][];
   env?: (folder: string) => NodeJS.ProcessEnv;
 }

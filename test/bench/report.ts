@@ -1,4 +1,4 @@
-// Results as people read them.
+// Results in a readable form.
 import type { BenchmarkResult, Measurement } from './measurement.js';
 
 const DIGITS: Record<Measurement['unit'], number> = { ms: 1, us: 1, MiB: 1, 'MiB/s': 0, '1/s': 0, ratio: 2, count: 0 };
@@ -12,7 +12,7 @@ function suffix({ unit }: Measurement): string {
   return unit === 'ratio' ? 'x' : ` ${unit}`;
 }
 
-/** A table of one benchmark: medians, and from where to where the samples go. */
+/** Returns the table of one benchmark: the median and the range of the samples of each quantity. */
 export function formatResult({ title, measurements, failure }: BenchmarkResult): string {
   if (failure !== undefined) return `${title}\n  failed: ${failure}\n`;
   const width = Math.max(...measurements.map(({ name }) => name.length));

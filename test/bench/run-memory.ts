@@ -1,11 +1,11 @@
-// What the processes of a run take of the host's memory while a container idles.
+// The host memory of the processes of a run while its container idles.
 import type { ChildProcess } from 'node:child_process';
 import { type Benchmark, need, Samples } from './measurement.js';
 import { CLI } from './paths.js';
 import { childrenOf, type MemoryUse, memoryUse } from './proc.js';
 import { time } from './stopwatch.js';
 
-/** Milliseconds for what is left over from the start to be freed. */
+/** Milliseconds to wait until memory that only the start needed is freed. */
 const SETTLE = 1000;
 
 export const runMemory: Benchmark = {

@@ -1,4 +1,5 @@
-// `tsvm run` of a short command, as the shell sees it and cut into the phases of a run.
+// The time of `tsvm run` of a short command: in total, as the shell sees it, and by phase of the
+// run.
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -8,7 +9,10 @@ import { type Benchmark, type BenchmarkOptions, type Measurement, Samples } from
 import { CLI } from './paths.js';
 import { timeSuccess } from './stopwatch.js';
 
-/** Where each stretch of a run ends; it begins where the one before ended, the first when the shell starts the CLI. */
+/**
+ * The phase at which each stretch of a run ends. A stretch begins where the one before it ends. The
+ * first one begins when the shell starts the CLI.
+ */
 const STRETCHES: [name: string, end: Phase][] = [
   ['CLI start', 'machineSpawned'],
   ['image and folders', 'foldersMade'],
@@ -46,7 +50,10 @@ async function measureRun(accel: Accelerator, image: string, traceFile: string, 
   if (ioctls > 0) samples.add('KVM ioctls until the process started, other than KVM_RUN', 'count', ioctls);
 }
 
-/** Measures runs of `image` on an accelerator; `beside` is called before each, so that both meet the same weather. */
+/**
+ * Measures runs of `image` on an accelerator. `beside` is called before each run, so that both meet
+ * the same load of the host.
+ */
 export async function measurePhases(
   accel: Accelerator,
   { runs, image }: BenchmarkOptions,
@@ -55,7 +62,7 @@ export async function measurePhases(
   const folder = mkdtempSync(join(tmpdir(), 'tsvm-bench-'));
   try {
     const samples = new Samples();
-    // The first run of all prepares what is kept: the image's disk, the verdict on KVM.
+    // The very first run fills the caches: the image's disk and the result of the KVM probe.
     await measureRun(accel, image, join(folder, 'first'), new Samples());
     for (let run = 0; run < runs; run++) {
       await beside?.();

@@ -1,33 +1,34 @@
-// Runs a command and says when it spoke and when it ended.
+// Runs a command and measures the time to its output and to its end.
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Socket } from 'node:net';
 
-/** Characters of output that are kept. */
+/** Number of characters of output that are kept. */
 const KEPT_TEXT = 2 ** 18;
 
 export interface Timing {
-  /** Milliseconds from the start of the process. `output` is undefined when `until` was never written. */
+  /** Milliseconds from the start of the process to `until`. Undefined if it never wrote that. */
   output: number | undefined;
+  /** Milliseconds from the start of the process to its end. */
   exit: number;
   code: number | null;
-  /** The last of what the command printed, and of what of that is stdout. */
+  /** The last characters of the output: of both streams in `text`, of stdout in `stdout`. */
   text: string;
   stdout: string;
-  /** What the command wrote to file descriptor 3. */
+  /** The data that the command wrote to file descriptor 3. */
   answer: string;
 }
 
 export interface StopwatchOptions {
-  /** What the output to wait for has in it. Default: any byte. */
+  /** The text to wait for in the output. Default: any byte. */
   until?: string;
   env?: NodeJS.ProcessEnv;
-  /** Given to the command on file descriptor 3, a socket that stays open. */
+  /** Sent to the command on file descriptor 3, a socket that stays open. */
   request?: string;
-  /** Called once when `until` was written; the command goes on meanwhile. */
+  /** Called once when the command has written `until`. The command keeps running meanwhile. */
   onOutput?: (child: ChildProcess) => Promise<void> | void;
 }
 
-/** Runs `command` to its end; stdout and stderr are both output. */
+/** Runs `command` to its end. Both stdout and stderr count as output. */
 export function time(command: string, args: readonly string[], options: StopwatchOptions = {}): Promise<Timing> {
   const { until = '', env = process.env, request, onOutput } = options;
   return new Promise((resolve, reject) => {
@@ -69,7 +70,7 @@ export function time(command: string, args: readonly string[], options: Stopwatc
   });
 }
 
-/** Like {@link time}, and fails when the command does. */
+/** Like {@link time}. @throws Error if the command fails */
 export async function timeSuccess(
   command: string,
   args: readonly string[],

@@ -1,4 +1,4 @@
-// What ten images that share a base take of the host's disk: in our store, and in podman's.
+// The disk space of ten images that share a base, in our store and in podman's.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { mkdirSync, readFileSync, rmSync } from 'node:fs';
@@ -11,12 +11,12 @@ import { type Benchmark, type Measurement, measurement, ratio } from './measurem
 import { CLI } from './paths.js';
 
 const IMAGES = 10;
-/** Files of each image's own layer, and their largest size in bytes. */
+/** Number of files in each image's own layer, and the bound on their size in bytes. */
 const FILES = 200;
 const MAX_FILE = 40_000;
 const MIB = 2 ** 20;
 
-/** The layers of an image in the store, as tars. */
+/** Returns the layers of an image in the store, as tar archives. */
 function layersOf(image: string, folder: string): Buffer[] {
   mkdirSync(folder);
   const archive = join(folder, 'archive.tar');
@@ -26,7 +26,7 @@ function layersOf(image: string, folder: string): Buffer[] {
   return Layers.map((name: string) => readFileSync(join(folder, name)));
 }
 
-/** An image's own files: half of them text, half random. */
+/** Returns the layer with an image's own files. Half of them are text, half random bytes. */
 function ownLayer(number: number): Buffer {
   const random = new Random(number);
   const members = Array.from({ length: FILES }, (_, file): TarMember => {
@@ -43,7 +43,7 @@ function bytesIn(folder: string): number {
   return Number.parseInt(execFileSync('du', ['-s', '--block-size=1', folder], { encoding: 'utf8' }), 10) / MIB;
 }
 
-/** The two stores, with a command that brings an image into each. */
+/** Returns the two stores, each with a function that loads an image into it. */
 function stores(folder: string): { name: string; root: string; load: (layout: string, tag: string) => void }[] {
   const ours = join(folder, 'tsvm');
   const podman = join(folder, 'podman');
@@ -65,7 +65,7 @@ export const storeSize: Benchmark = {
   title: `Disk used by ${IMAGES} images that share a base, beside podman's store (overlay)`,
   needsKvm: false,
   async measure({ image }) {
-    // Podman names an image after the layout's path, in which it wants no capitals.
+    // Podman names an image after the layout's path, which must not contain capitals.
     const folder = join(tmpdir(), `tsvm-bench-${randomBytes(6).toString('hex')}`);
     mkdirSync(folder);
     const both = stores(folder);

@@ -1,4 +1,5 @@
-// Bytes through the devices: streams over vsock, the image's disk, the scratch disk, the network to this machine.
+// The throughput of the devices: streams over vsock, the image's disk, the scratch disk, and the
+// network to the host.
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { type Benchmark, Samples } from './measurement.js';
@@ -8,8 +9,8 @@ import { timeSuccess } from './stopwatch.js';
 const MIB = 2 ** 20;
 
 /**
- * Shell commands that move bytes and tell how many. They run in the container, which times them itself: the machine's
- * start is no part of them.
+ * Shell commands that move bytes and print the number of bytes. The container runs and times them,
+ * so the start of the machine is not included.
  */
 const TASKS: [name: string, options: string[], command: string][] = [
   ['vsock, guest to host', [], 'head -c 67108864 /dev/zero >&2 && echo 67108864'],
@@ -22,17 +23,20 @@ const TASKS: [name: string, options: string[], command: string][] = [
 ];
 
 const NETWORK_BYTES = 64 * MIB;
-/** The gateway, where a server of the host's is. */
+/** The gateway's address, at which the container reaches a server on the host. */
 const HOST = '198.19.0.1';
-/** Words of the shell that the image has by the name of bash, which alone has /dev/tcp. */
+/**
+ * Words that run `command` in the image's bash, as only bash has /dev/tcp. Descriptor 3 is the
+ * connection.
+ */
 const overNetwork = (port: number, command: string) => `bash -c 'exec 3<>/dev/tcp/${HOST}/${port}; ${command}'`;
 const NETWORK_TASKS: [name: string, serve: (socket: Socket) => void, command: string][] = [
-  // The host's answer says that it has got all.
+  // The host answers when it has received everything.
   ['network by passt, guest to host', answerAfter, `head -c ${NETWORK_BYTES} /dev/zero >&3; head -c 8 <&3`],
   ['network by passt, host to guest', (socket) => socket.end(Buffer.alloc(NETWORK_BYTES)), 'wc -c <&3'],
 ];
 
-/** Says how much was received when that is all. */
+/** Sends the number of received bytes when all have arrived, and ends the connection. */
 function answerAfter(socket: Socket): void {
   let received = 0;
   socket.on('data', ({ length }) => {

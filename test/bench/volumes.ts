@@ -1,6 +1,8 @@
-// Shared folders: our virtio-fs beside Debian's virtiofsd, on the same kernel, as it comes and with the extended attributes
-// and access control lists that ours has; and QEMU's 9p, which the guest's kernel lacks: its kernel is the lab's, of the
-// same source. The same folder, programs and CPU emulator.
+// Shared folders. Our virtio-fs is compared with:
+// - Debian's virtiofsd with its default options, on the same kernel
+// - the same with extended attributes and access control lists, which ours has
+// - QEMU's 9p, on the lab's kernel, as the guest's has no 9p. Both kernels are of the same source.
+// The folder, the programs and the CPU emulator are the same.
 import { execFileSync, spawn } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -14,13 +16,13 @@ import { BENCH_FOLDER, GUEST_VOLUMES_SCRIPT } from './paths.js';
 const VIRTIOFSD = '/usr/lib/qemu/virtiofsd';
 const INITRAMFS = join(BENCH_FOLDER, 'volumes.cpio');
 const PROGRAMS = ['dash', 'mount', 'mkdir', 'date', 'git', 'tar', 'rm', 'fio'];
-/** Where the folder is: a disk's own time would be in all figures. */
+/** The shared folder is in memory, so that no figure includes the time of a disk. */
 const MEMORY = '/dev/shm';
 const FILES = 10_000;
 const FILES_IN_A_FOLDER = 100;
 const OURS = 'tsvm';
 
-/** What the guest says of each, and how it is called here. */
+/** The guest's name of each timed task, and its name in the results. */
 const TIMES: [said: string, name: string][] = [
   ['git-status', `git status in ${FILES} files`],
   ['tar-x', `tar x of ${FILES} small files`],
