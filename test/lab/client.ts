@@ -1,20 +1,21 @@
-// Runs commands in a lab that is up, over its socket: like spawning a process, but on the other machine.
+// Runs commands in a running lab, over its socket: like spawning a process, but on the lab's
+// machine.
 import { createConnection } from 'node:net';
 import { constants } from 'node:os';
 import { PassThrough, Readable, Writable } from 'node:stream';
 import { encodeCommand, encodeFrame, FrameReader, FrameType, STDIN_WINDOW } from './frames.js';
 
 export interface LabCommandOptions {
-  /** Default: this process's working directory, which the lab has too. */
+  /** Default: this process's working directory, which also exists in the lab. */
   cwd?: string;
   /** Added to the lab's own environment (PATH, HOME, ...). */
   env?: Record<string, string>;
-  /** Ends the command and its process group. */
+  /** Aborting it kills the command and its process group. */
   signal?: AbortSignal;
 }
 
 export interface LabExit {
-  /** Null when a signal ended the command. */
+  /** Null if a signal ended the command. */
   exitCode: number | null;
   signal: NodeJS.Signals | null;
 }
@@ -28,7 +29,7 @@ export interface LabProcess {
   stdin: Writable;
   stdout: Readable;
   stderr: Readable;
-  /** Rejects if the lab went away before the command ended. */
+  /** Resolves when the command has ended. Rejects if the lab ends before the command. */
   exit: Promise<LabExit>;
   kill(signal?: NodeJS.Signals): void;
 }
@@ -40,7 +41,7 @@ function decodeStatus(status: number): LabExit {
   return { exitCode: null, signal: (name ?? `SIG${number}`) as NodeJS.Signals };
 }
 
-/** What a command finds in its environment: the tools of this machine, and folders that are not on 9p. */
+/** The environment of a command: the tools of the host, and folders that are not on 9p. */
 function environment(): Record<string, string> {
   const { PATH = '/usr/sbin:/usr/bin:/sbin:/bin', HOME = '/root', LANG = 'C.UTF-8', TSVM_KERNEL_CACHE } = process.env;
   return {
@@ -53,7 +54,7 @@ function environment(): Record<string, string> {
   };
 }
 
-/** Starts `argv` in the lab behind `socketPath`. */
+/** Starts `argv` in the lab that listens at `socketPath`. */
 export function spawnInLab(socketPath: string, argv: readonly string[], options: LabCommandOptions = {}): LabProcess {
   const socket = createConnection(socketPath);
   const stdout = new PassThrough();
@@ -61,7 +62,7 @@ export function spawnInLab(socketPath: string, argv: readonly string[], options:
   let credit = STDIN_WINDOW;
   let onCredit = () => {};
   const send = (type: number, payload?: Uint8Array) => {
-    // A command that is over takes no more, as a pipe without a reader.
+    // A command that has ended takes no more input, like a pipe without a reader.
     if (socket.writable) socket.write(encodeFrame(type, payload));
   };
   const stdin = new Writable({
@@ -129,11 +130,11 @@ async function collect(stream: Readable): Promise<Buffer> {
 
 export interface LabRunOptions extends LabCommandOptions {
   stdin?: Buffer | string | Readable;
-  /** Milliseconds after which the command is killed and the call rejects. */
+  /** `ms` after which the command is killed and the call rejects. */
   timeout?: number;
 }
 
-/** Runs `argv` in the lab to its end. */
+/** Runs `argv` to its end in the lab that listens at `socketPath`. */
 export async function runInLab(
   socketPath: string,
   argv: readonly string[],

@@ -1,25 +1,31 @@
-// What a client of the lab and the lab's PID 1 (init.c) say to each other, one command per connection. A frame is a
-// type byte, a little-endian u32 length of at most 1 MiB, and that many bytes.
+// The protocol between a client of the lab and the lab's PID 1 (init.c), one command per
+// connection. A frame is a type byte, a little-endian `u32` length of at most 1 MiB, and that many
+// bytes.
 
-/** Bytes of stdin that may be on their way to a command that has not read them: frames of other types overtake none. */
+/**
+ * Bytes of stdin that may be in flight to a command that has not read them. Frames of other types
+ * do not overtake them.
+ */
 export const STDIN_WINDOW = 256 * 1024;
 
 export const FrameType = {
-  /** To the lab: working directory, number of arguments, arguments, environment; each word ends in NUL. */
+  /** To the lab: working directory, argument count, arguments, environment. Each ends in NUL. */
   start: 0x53,
-  /** To the lab: bytes for stdin, and stdin's end. */
+  /** To the lab: bytes for stdin. */
   stdin: 0x49,
+  /** To the lab: the end of stdin. */
   stdinEnd: 0x45,
-  /** To the lab: a signal's number (i32) for the command. */
+  /** To the lab: the number (`i32`) of a signal for the command. */
   kill: 0x4b,
-  /** To the lab: end the command and all of its process group. */
+  /** To the lab: kill the command and its process group. */
   abort: 0x41,
-  /** From the lab: the command read that many bytes (u32) of its stdin. */
+  /** From the lab: the command has read this number (`u32`) of bytes of its stdin. */
   credit: 0x43,
-  /** From the lab: bytes of stdout and stderr. */
+  /** From the lab: bytes of stdout. */
   stdout: 0x4f,
+  /** From the lab: bytes of stderr. */
   stderr: 0x52,
-  /** From the lab: the wait status (u32); nothing follows. */
+  /** From the lab: the wait status (`u32`). It is the last frame. */
   exit: 0x58,
 } as const;
 
@@ -39,7 +45,7 @@ export function encodeFrame(type: number, payload: Uint8Array = new Uint8Array()
   return frame;
 }
 
-/** The start frame's payload. */
+/** Returns the payload of a start frame. */
 export function encodeCommand(cwd: string, argv: readonly string[], env: Record<string, string>): Buffer {
   const words = [cwd, String(argv.length), ...argv, ...Object.entries(env).map(([name, value]) => `${name}=${value}`)];
   return Buffer.from(words.map((word) => `${word}\0`).join(''));

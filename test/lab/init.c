@@ -1,5 +1,6 @@
-// PID 1 of the lab. Its root is the host's own file tree over 9p. It mounts what a Linux system has, then serves
-// commands: each of SLOTS virtio-serial ports carries one command at a time, in frames (test/lab/frames.ts).
+// PID 1 of the lab. Its root is the host's own file tree over 9p. It mounts the usual file systems
+// of Linux, then serves commands. Each of SLOTS virtio-serial ports carries one command at a time,
+// in frames (test/lab/frames.ts).
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -55,7 +56,7 @@ static void mount_at(const char *type, const char *path, const char *options)
 		perror(path);
 }
 
-// A tmpfs on /tmp keeps sockets and locks off 9p; a project that lies below /tmp has to stay in sight.
+// A tmpfs on /tmp keeps sockets and locks off 9p. A project below /tmp has to stay visible.
 static void mount_tmp(const char *project)
 {
 	int keep = project != NULL && strncmp(project, "/tmp/", 5) == 0 ? open(project, O_PATH | O_DIRECTORY) : -1;
@@ -119,7 +120,7 @@ struct input {
 	char bytes[HEADER + MAX_FRAME];
 };
 
-// Reads what there is.
+// Reads the bytes that are available.
 static void fill(int port, struct input *input)
 {
 	ssize_t got = read(port, input->bytes + input->length, sizeof input->bytes - input->length);
@@ -131,7 +132,7 @@ static void fill(int port, struct input *input)
 		die("port");
 }
 
-// The type and length of the first whole frame; 0 when there is none yet.
+// Returns the type of the first complete frame and sets its length. Returns 0 if there is none yet.
 static int peek(const struct input *input, uint32_t *length)
 {
 	*length = 0;
@@ -153,12 +154,14 @@ struct command {
 	pid_t pid;
 	int pidfd, in, out, err;
 	bool ended;
-	// What the host sent for stdin and the command has not read: the host never has more than STDIN_WINDOW under way.
+	// Bytes that the host sent for stdin and the command has not read. The host never has more
+	// than STDIN_WINDOW in flight.
 	size_t pending;
 	char stdin_bytes[STDIN_WINDOW];
 };
 
-// The start frame: words that end in NUL: working directory, number of arguments, arguments, environment.
+// Starts the command of a start frame: working directory, number of arguments, arguments,
+// environment. Each ends in NUL. Returns false if the frame is malformed.
 static bool start(char *frame, uint32_t length, struct command *command)
 {
 	char *words[MAX_WORDS + 1];
@@ -219,7 +222,8 @@ static void shut(int *fd)
 	*fd = -1;
 }
 
-// Passes on one chunk of output; closes the pipe at its end. False when there is nothing now.
+// Passes on one chunk of output. Closes the pipe at its end. Returns false if nothing was
+// available.
 static bool relay(int port, char type, int *pipe)
 {
 	static char chunk[CHUNK];
@@ -233,13 +237,14 @@ static bool relay(int port, char type, int *pipe)
 	return got > 0;
 }
 
-// Gives the command what it will take of its stdin, and the host leave to send as much again.
+// Writes as much of stdin as the command takes, and tells the host that it may send as much again.
 static void feed(int port, struct command *command)
 {
 	ssize_t taken = write(command->in, command->stdin_bytes, command->pending);
 	if (taken < 0 && (errno == EAGAIN || errno == EINTR))
 		return;
-	// A command that closed its stdin takes everything, as far as the host has to know.
+	// If the command closed its stdin, the host gets credit as if the command had read
+	// everything.
 	uint32_t credit = taken < 0 ? (uint32_t)command->pending : (uint32_t)taken;
 	if (taken < 0)
 		shut(&command->in);
@@ -274,7 +279,7 @@ static void serve_frame(int port, struct command *command, int type, const char 
 	}
 }
 
-// Runs one command to its end and tells the host.
+// Serves one command to its end and reports its wait status to the host.
 static void serve_command(int port, struct input *input, struct command *command)
 {
 	for (;;) {
@@ -303,7 +308,8 @@ static void serve_command(int port, struct input *input, struct command *command
 			relay(port, 'R', &command->err);
 		int status;
 		if (polled[4].revents && waitpid(command->pid, &status, WNOHANG) == command->pid) {
-			// What was written before the end is passed on, a pipe's capacity at most; what still writes is not waited for.
+			// Pass on what was written before the end, at most a pipe's capacity. Do
+			// not wait for other processes that still write.
 			for (int chunks = 0; chunks < LAST_CHUNKS && relay(port, 'O', &command->out); chunks++)
 				continue;
 			for (int chunks = 0; chunks < LAST_CHUNKS && relay(port, 'R', &command->err); chunks++)
@@ -315,10 +321,11 @@ static void serve_command(int port, struct input *input, struct command *command
 	}
 }
 
-// The port's device: its first number is that of the bus's device, which depends on the others.
+// Opens the device of a port, /dev/vportNpM. N is the number of the bus's device, which depends on
+// the other devices.
 static int open_port(int number)
 {
-	// The kernel makes the node when the device's control queue has told of the port.
+	// The kernel makes the node when the device's control queue has announced the port.
 	for (int tries = 0; tries < 1000; tries++) {
 		char pattern[32];
 		snprintf(pattern, sizeof pattern, "/dev/vport*p%d", number);
@@ -345,7 +352,7 @@ static _Noreturn void serve_slot(int slot)
 			fill(port, &input);
 			continue;
 		}
-		// Frames for a command that is over arrive late, and mean nothing.
+		// Late frames for a command that has ended are ignored.
 		bool started = type == 'S';
 		if (started && !start(input.bytes + HEADER, length, &command))
 			die("start frame");

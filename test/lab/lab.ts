@@ -1,7 +1,8 @@
-// The lab: a machine with hardware-like KVM, in software. QEMU's CPU emulator plays an AMD processor with SVM and
-// nested paging, under a kernel of kernels/lab.config, on this machine's own files (9p, read and write). So it runs this
-// machine's own node and programs, and its /dev/kvm boots unmodified kernels. This is its door: a socket whose clients
-// (client.ts) get slots of a machine (qemu.ts).
+// The lab: a machine whose KVM works like that of hardware, in software. QEMU emulates an AMD
+// processor with SVM and nested paging. The kernel is that of kernels/lab.config. The root file
+// system is the host's own (9p, read and write), so the lab runs the host's own node and programs,
+// and its /dev/kvm boots unmodified kernels. This file is the entry to the lab: a socket whose
+// clients (client.ts) get slots of a machine (qemu.ts).
 import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -10,18 +11,19 @@ import { messageOf } from '../../errors/index.js';
 import { encodeFrame, FrameReader, FrameType } from './frames.js';
 import { LabMachine } from './qemu.js';
 
-/** A client that has a slot, until its command's exit frame. */
+/** A client and its slot, until the exit frame of its command. */
 interface Session {
   client: Socket;
   slot: Socket;
 }
 
-/** Machines that may die before the lab gives up. */
+/** Number of machines that may die before the lab gives up. */
 const SPARE_MACHINES = 5;
 
 /**
- * A running lab. It ends with the process that started it, however that ends. A machine that dies is told on
- * stderr and followed by another. Commands that ran in it fail; those that wait go on.
+ * A running lab. It ends with the process that started it, however that process ends. If its
+ * machine dies, the lab reports that on stderr and boots another one. Commands that ran in the old
+ * machine fail. Waiting ones run in the new one.
  */
 export class Lab implements AsyncDisposable {
   readonly #folder = mkdtempSync(join(tmpdir(), 'tsvm-lab-'));
@@ -34,7 +36,7 @@ export class Lab implements AsyncDisposable {
   #spare = SPARE_MACHINES;
   #stopping = false;
 
-  /** Clients connect here: see client.ts. */
+  /** The socket for clients: see client.ts. */
   readonly socketPath = join(this.#folder, 'lab');
 
   private constructor() {
@@ -46,7 +48,7 @@ export class Lab implements AsyncDisposable {
     });
   }
 
-  /** Boots a lab. @throws Error with the console's last words when it does not come up. */
+  /** Boots a lab. @throws Error with the end of the console's output if the lab does not come up */
   static async start(): Promise<Lab> {
     const lab = await Lab.onDemand();
     try {
@@ -58,7 +60,7 @@ export class Lab implements AsyncDisposable {
     }
   }
 
-  /** A lab that boots when its first client connects. */
+  /** Returns a lab that boots when its first client connects. */
   static async onDemand(): Promise<Lab> {
     const lab = new Lab();
     await new Promise<void>((resolve) => lab.#broker.listen(lab.socketPath, resolve));
@@ -99,12 +101,14 @@ export class Lab implements AsyncDisposable {
     for (const client of this.#waiting) client.destroy();
   }
 
-  /** A slot's connection stays for the lab's life; commands follow each other on it. */
+  /**
+   * Adds a slot. Its connection lasts as long as its machine and carries one command after another.
+   */
   #addSlot(slot: Socket): void {
     const reader = new FrameReader();
     slot.on('error', () => slot.destroy());
     slot.on('close', () => {
-      // Its machine is gone, and so are the others.
+      // The machine is gone, and with it all other slots.
       this.#free = [];
       this.#sessions.get(slot)?.client.destroy();
     });
@@ -123,7 +127,7 @@ export class Lab implements AsyncDisposable {
     this.#free.push(slot);
   }
 
-  /** Gives clients that wait slots that are free. */
+  /** Gives free slots to waiting clients. */
   #dispatch(): void {
     while (this.#free.length > 0 && this.#waiting.length > 0) {
       const client = this.#waiting.shift()!;
@@ -131,7 +135,7 @@ export class Lab implements AsyncDisposable {
     }
   }
 
-  /** Passes whole frames on: a client that breaks off within one harms nobody. */
+  /** Passes on complete frames only, so a client that disconnects within a frame does no harm. */
   #serve(session: Session): void {
     const { client, slot } = session;
     const reader = new FrameReader();

@@ -1,13 +1,14 @@
-// `npm run lab -- CMD...`: runs a command in the lab, with this process's stdin, stdout, stderr and exit code.
-//   npm run lab                  a shell in a lab of its own
-//   npm run lab -- --serve       boots a lab that stays, and says how other calls use it
+// `npm run lab -- CMD...`: runs a command in the lab, with this process's stdin, stdout, stderr and
+// exit code.
+//   npm run lab                  runs a shell in a lab of its own
+//   npm run lab -- --serve       boots a lab that stays, and prints how other calls use it
 import { constants } from 'node:os';
 import { spawnInLab } from './client.js';
 import { Lab } from './lab.js';
 
 const SOCKET_VARIABLE = 'TSVM_LAB';
 
-/** A command on a terminal gets a pseudo-terminal of the lab's own, as large as this one. */
+/** Wraps a command so that it gets a pseudo-terminal in the lab, as large as this terminal. */
 function withTerminal(argv: string[]): string[] {
   const { columns = 80, rows = 24 } = process.stdout;
   const quoted = argv.map((word) => `'${word.replaceAll("'", `'\\''`)}'`).join(' ');
@@ -40,7 +41,7 @@ async function main(argv: string[]): Promise<number> {
   const running = process.env[SOCKET_VARIABLE];
   if (running !== undefined) return run(running, argv.length > 0 ? argv : ['bash']);
   await using lab = await Lab.start();
-  // Awaited here: the lab must outlive the command.
+  // `await` keeps the lab until the command has ended.
   if (argv[0] !== '--serve') return await run(lab.socketPath, argv.length > 0 ? argv : ['bash']);
   console.log(`export ${SOCKET_VARIABLE}=${lab.socketPath}`);
   await new Promise((resolve) => process.once('SIGINT', resolve).once('SIGTERM', resolve));

@@ -1,4 +1,5 @@
-// One QEMU that is the lab's machine: its arguments, its start, and the connections to the slots of its PID 1.
+// The lab's machine, one QEMU: its arguments, its start, and the connections to the slots of its
+// PID 1.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
@@ -9,29 +10,30 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { kernelPath } from '../../kernels/index.js';
 
-/** As many commands run at once as PID 1 has slots (init.c). */
+/** Number of commands that can run at once: the slots of PID 1 (init.c). */
 const SLOTS = 8;
-/** Milliseconds. */
+/** `ms` for the machine to come up. */
 const BOOT_TIMEOUT = 120_000;
-/** Characters that explain a death: of the console, from the kernel's first complaint. */
+/** Characters of the console in an error: from the kernel's first complaint, else the last ones. */
 const LAST_WORDS = 8000;
 const COMPLAINT = /BUG: |Oops|\bfault\b|panic/;
 /**
- * Without XSAVE: the emulator's SVM seems not to intercept XSETBV, so that guest and host share XCR0; guests, QEMU's own
- * too, warned of inconsistent XSAVE sizes.
+ * The CPU has no XSAVE. The emulator's SVM seems not to intercept XSETBV, so guest and host share
+ * XCR0. Guests, also those of QEMU, warned of inconsistent XSAVE sizes.
  */
 const CPU = 'EPYC,+svm,+npt,-xsave,-avx,-avx2,-fma,-f16c';
 /**
- * The first CPU is left to interrupts: whoever restores a floating point state on any CPU clears a flag of the first one
- * (`cpu_clear_ignne` of QEMU's target/i386, in 7.2 as in 10.0) by a read and a write that are not atomic. A guest that
- * the first CPU enters at that time loses its nested paging, and with it the lab its memory.
+ * The first CPU serves only interrupts, because of a race in QEMU. Restoring a floating point state
+ * on any CPU clears a flag of the first one by a read and a write that are not atomic
+ * (`cpu_clear_ignne` of QEMU's target/i386, in 7.2 and in 10.0). If the first CPU enters a guest at
+ * that time, the guest loses its nested paging, and the lab's memory is corrupted.
  */
 const CPUS = 3;
 const SCHEDULED_CPUS = 'isolcpus=0';
-/** Touched lazily by QEMU: guests of 6 GiB fit, and cost nothing before they use it. */
+/** Room for guests of 6 GiB. QEMU touches memory lazily, so it costs nothing until it is used. */
 const MEMORY = '10G';
 
-/** The project's root, from this file's place in test/lab as from its bundle's in dist. */
+/** The project's root. It is found from this file in test/lab and from its bundle in dist. */
 const project = findProject(dirname(fileURLToPath(import.meta.url)));
 
 function findProject(folder: string): string {
@@ -39,13 +41,16 @@ function findProject(folder: string): string {
 }
 
 /**
- * The emulated CPU's time stamp counter is this machine's own, in step on all CPUs. The kernel can't tell: it does not
- * trust an AMD processor that does not promise it, and would then count ticks, of which a busy host loses many; and it
- * can't measure the frequency against an emulated timer. Without the frequency KVM_RUN never enters a guest.
+ * Returns the kernel parameters of the time stamp counter. The emulated CPU has the counter of the
+ * host, in step on all CPUs. The kernel cannot find that out:
+ * - It does not trust the counter of an AMD processor that does not promise this. It would then
+ *   count ticks, and a busy host loses many of them.
+ * - It cannot measure the frequency against an emulated timer. Without the frequency KVM_RUN never
+ *   enters a guest.
  */
 function timeStampCounter(): string {
   const bogoMips = /^bogomips\s*:\s*([\d.]+)$/m.exec(readFileSync('/proc/cpuinfo', 'utf8'))?.[1];
-  // A kernel derives BogoMIPS from the frequency: twice its MHz.
+  // A kernel derives BogoMIPS from the frequency: twice the MHz.
   return bogoMips === undefined ? '' : `tsc=reliable tsc_early_khz=${Math.round(Number(bogoMips) * 500)}`;
 }
 
@@ -72,7 +77,7 @@ function qemuArguments(folder: string, kernel: string, init: string): string[] {
   ];
 }
 
-/** A connection to a unix socket, or undefined while nobody listens there. */
+/** Connects to a unix socket. Resolves to undefined if no process listens there. */
 async function connectTo(path: string): Promise<Socket | undefined> {
   const socket = createConnection(path);
   try {
@@ -83,14 +88,16 @@ async function connectTo(path: string): Promise<Socket | undefined> {
   }
 }
 
-/** A machine that is up. It ends with the process that started it, however that ends. */
+/** A running machine. It ends with the process that started it, however that process ends. */
 export class LabMachine {
   readonly #qemu: ChildProcess;
   readonly #folder: string;
   #alive = true;
-  /** Connections to PID 1's slots, which stay for the machine's life. */
+  /** Connections to the slots of PID 1. They last as long as the machine. */
   readonly slots: Socket[] = [];
-  /** Resolves when QEMU is gone, with how it ended and the console's last words. */
+  /**
+   * Resolves when QEMU has ended, to its exit code or signal and the end of the console's output.
+   */
   readonly ended: Promise<string>;
 
   private constructor(qemu: ChildProcess, folder: string) {
@@ -104,14 +111,14 @@ export class LabMachine {
     });
   }
 
-  /** Boots a machine. @throws Error with the console's last words when it does not come up. */
+  /** Boots a machine. @throws Error with the end of the console's output if it does not come up */
   static async start(): Promise<LabMachine> {
     const kernel = kernelPath('lab');
     if (kernel === undefined) throw new Error('the lab has no kernel: run `tsvm kernel build lab`');
     const folder = mkdtempSync(join(tmpdir(), 'tsvm-lab-'));
     const init = join(folder, 'init');
     execFileSync('gcc', ['-O2', '-static', '-o', init, join(project, 'test/lab/init.c')]);
-    // The parent-death signal ends QEMU even when this process is killed.
+    // The parent-death signal ends QEMU even if this process is killed.
     const argv = ['--pdeathsig', 'KILL', 'qemu-system-x86_64'];
     const qemu = spawn('setpriv', [...argv, ...qemuArguments(folder, join(dirname(kernel), 'bzImage'), init)], {
       stdio: ['ignore', openSync(join(folder, 'console'), 'w'), openSync(join(folder, 'stderr'), 'w')],
@@ -147,7 +154,7 @@ export class LabMachine {
   #lastWords(): string {
     const read = (name: string): string => readFileSync(join(this.#folder, name), 'utf8');
     const [stderr, console] = [read('stderr'), read('console')];
-    // QEMU lists each time what the emulated processor lacks.
+    // At every start QEMU lists the features that the emulated processor lacks.
     const errors = stderr.replaceAll(/^.*TCG doesn't support requested feature.*\n/gm, '');
     const complaint = console.search(COMPLAINT);
     const words = complaint < 0 ? console.slice(-LAST_WORDS) : console.slice(complaint, complaint + LAST_WORDS);
