@@ -242,8 +242,8 @@ struct remove_request {
 	uint32_t container; // id of the container, which is free afterwards
 };
 
-// A decoded request. It owns the payload, which its texts and programs point into, and its lists. An
-// absent text is NULL or its preset.
+// A decoded request. It owns the payload, which its texts and programs point into, and its lists.
+// An absent text is NULL or its preset.
 struct request {
 	enum frame_type type;
 	uint8_t *payload;

@@ -1,4 +1,5 @@
-// Writing archives: names, owners, modes, times to the nanosecond, hard links, extended attributes, devices.
+// Writes archives: names, owners, modes, times to the nanosecond, hard links, extended attributes
+// and devices.
 #include "tools/archive.h"
 
 #include <dirent.h>
@@ -251,7 +252,8 @@ static bool put_contents(int file, uint64_t size)
 	return pad(size);
 }
 
-// The name under which the file was written before. If there is none, remembers `name` and returns NULL.
+// Returns the name under which the file was written before. If there is none, remembers `name` and
+// returns NULL.
 static const char *find_link(const struct stat *status, const char *name)
 {
 	struct written **bucket = &links[status->st_ino % LINK_BUCKETS];

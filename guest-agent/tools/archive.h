@@ -11,8 +11,8 @@ enum archive_kind {
 	ARCHIVE_LAYER, // an overlay's upper directory, with OCI whiteouts
 };
 
-// Adds `path`, relative to the directory `at`, and everything below it, as `name`. Returns false if it
-// fails, after reporting why.
+// Adds `path`, relative to the directory `at`, and everything below it, as `name`. Returns false if
+// it fails, after reporting why.
 bool archive_add(int at, const char *path, const char *name, enum archive_kind kind);
 
 // Ends the archive.

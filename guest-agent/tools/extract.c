@@ -168,7 +168,8 @@ static bool drain(void)
 	return count == 0 || tool_fail("archive");
 }
 
-// extract DIRECTORY [owners]: the archive on stdin. Root owns the files unless owners are to be kept.
+// extract DIRECTORY [owners]: extracts the archive on stdin. Root owns the files, unless `owners`
+// is given.
 bool tool_extract(char **arguments)
 {
 	if (arguments[0] == NULL)

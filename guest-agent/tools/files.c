@@ -17,8 +17,8 @@
 
 enum { CHUNK = 64 * 1024 };
 
-// archive PATH NAME [follow]: PATH and everything below it, as NAME. A symbolic link at PATH is archived
-// itself, unless `follow` is given.
+// archive PATH NAME [follow]: archives PATH and everything below it, as NAME. A symbolic link at
+// PATH is archived itself, unless `follow` is given.
 bool tool_archive(char **arguments)
 {
 	char *resolved;
@@ -161,8 +161,8 @@ static const char *event_name(uint32_t mask)
 	return "change";
 }
 
-// watch PATH: prints `create`, `change` or `delete` and a name for each event of PATH, or of the entries of
-// a directory. Ends when stdout is closed.
+// watch PATH: prints `create`, `change` or `delete` and a name for each event of PATH, or of the
+// entries of a directory. Ends when stdout is closed.
 bool tool_watch(char **arguments)
 {
 	_Alignas(struct inotify_event) static char events[CHUNK];
@@ -262,8 +262,8 @@ static bool print_changes(int upper, int lower, const char *path)
 	return done;
 }
 
-// changes: each path that the container added (A), changed (C) or deleted (D), ended by a NUL. `c` is a
-// directory of which at most the entries changed.
+// changes: prints each path that the container added (A), changed (C) or deleted (D), ended by a
+// NUL. `c` is a directory of which at most the entries changed.
 bool tool_changes(char **arguments)
 {
 	int upper = open(DISK_UPPER, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

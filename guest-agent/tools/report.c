@@ -44,7 +44,8 @@ static unsigned uid_of(const char *folder)
 	return stat(folder, &status) == 0 ? status.st_uid : 0;
 }
 
-// uid, pid, parent's pid, start and CPU time in clock ticks (100 a second), terminal's device, command; ended by a NUL.
+// Prints uid, pid, parent's pid, start and CPU time in clock ticks (100 a second), terminal's
+// device and command. Ends with a NUL.
 static void print_process(const char *pid)
 {
 	static char command[TEXT_SIZE];
@@ -126,8 +127,8 @@ static void print_file(const char *name, const char *path)
 	printf("%s%c%s%c", name, '\0', text, '\0');
 }
 
-// statistics: names and contents of files of the kernel, each ended by a NUL, and the used and total
-// bytes of the writable layer.
+// statistics: prints names and contents of files of the kernel, each ended by a NUL, and the used
+// and total bytes of the writable layer.
 bool tool_statistics(char **arguments)
 {
 	struct statvfs layer;

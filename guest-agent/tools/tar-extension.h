@@ -1,5 +1,5 @@
-// What stands before the header of a tar entry and overrules it: pax records ('x'), GNU's long names
-// ('L') and long link targets ('K').
+// Extended headers, which precede the header of a tar entry and overrule it: pax records ('x'),
+// GNU's long names ('L') and long link targets ('K').
 #ifndef TSVM_TAR_EXTENSION_H
 #define TSVM_TAR_EXTENSION_H
 
@@ -25,8 +25,8 @@ struct tar_extension {
 	size_t length;
 };
 
-// Takes the contents of an extended header of type 'x', 'L' or 'K'. `text` is at least one byte from
-// malloc, which the extension owns from now on. Returns false if they are malformed.
+// Takes the contents of an extended header of type 'x', 'L' or 'K'. `text` is at least one byte
+// from malloc, and the extension owns it from now on. Returns false if the contents are malformed.
 bool tar_extension_take(struct tar_extension *extension, char type, char *text, size_t length);
 
 // `name` is terminated and at most 255 bytes long; `value` is not terminated.

@@ -21,8 +21,8 @@ static bool broken(struct tar_reader *reader, const char *why)
 	return false;
 }
 
-// Reads `count` bytes, all or an error. The end of the file before the first byte sets `*end` if the
-// caller expects it, and is an error otherwise.
+// Reads exactly `count` bytes, or fails. The end of the file before the first byte sets `*end` if
+// the caller expects it, and is an error otherwise.
 static bool take(struct tar_reader *reader, void *bytes, size_t count, bool *end)
 {
 	for (size_t done = 0; done < count;) {
@@ -231,7 +231,8 @@ static bool read_entry(struct tar_reader *reader, const struct tar_header *heade
 	return read_numbers(header, extension, entry) || broken(reader, "a header's number is wrong");
 }
 
-// Reads the block behind a zero block. The end mark is two of them; some writers leave the second out.
+// Reads the block after a zero block. The end mark is two zero blocks. Some writers omit the second
+// one.
 static bool read_end_mark(struct tar_reader *reader, bool *end)
 {
 	struct tar_header second;

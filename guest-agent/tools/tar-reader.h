@@ -42,8 +42,8 @@ enum tar_event {
 // Passes over what is left of the current entry and reads the next one.
 enum tar_event tar_next(struct tar_reader *reader);
 
-// Reads up to `size` bytes of the current entry's contents. `*count` is 0 at their end. Returns false on
-// an error, and `error` says why.
+// Reads up to `size` bytes of the current entry's contents. `*count` is 0 at their end. Returns
+// false on an error, and `error` says why.
 bool tar_read(struct tar_reader *reader, void *bytes, size_t size, size_t *count);
 
 // Frees what the reader holds. The file stays open.

@@ -1,5 +1,5 @@
-// The tools: processes of the agent itself, so that an image needs no programs of its own. A tool starts
-// like any process and has its own streams. PROTOCOL.md, "Tools".
+// The tools: processes of the agent itself, so that an image needs no programs of its own. A tool
+// starts like any process and has its own streams. PROTOCOL.md, "Tools".
 #ifndef TSVM_TOOL_H
 #define TSVM_TOOL_H
 
@@ -18,7 +18,8 @@ const struct tool *tool_find(const char *name);
 // Prints `what` and the text of errno to stderr. Returns false.
 bool tool_fail(const char *what);
 
-// The next entry of a directory other than "." and "..". NULL at the end, with errno 0, and on an error.
+// Returns the next entry of a directory other than "." and "..". Returns NULL at the end, with
+// errno 0, and on an error.
 struct dirent *tool_next_entry(DIR *directory);
 
 // Reports a missing or malformed argument on stderr. Returns false.
