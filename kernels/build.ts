@@ -1,6 +1,6 @@
-// Builds a kernel from Linux's source and config fragments, in a folder inside the cache, and renames it
-// into place when it is complete:
-// Documentation/kbuild/kbuild.rst and reproducible-builds.rst in the kernel's source.
+// Builds a kernel from Linux's source and config fragments, in a folder inside the cache, and
+// renames it into place when it is complete: Documentation/kbuild/kbuild.rst and
+// reproducible-builds.rst in the kernel's source.
 import { randomBytes } from 'node:crypto';
 import { existsSync, readFileSync } from 'node:fs';
 import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
@@ -130,13 +130,14 @@ async function unpack(build: Build, archive: string): Promise<string> {
   return tree;
 }
 
-/** @throws KernelError that names every option of the fragments that is not in the .config at the end */
+/** @throws KernelError that names every option of the fragments that the final .config lacks */
 async function configure(build: Build, tree: string, output: string, fragments: string[]): Promise<void> {
   const config = join(output, '.config');
   await make(build, tree, output, ['tinyconfig']);
   const fragment = join(build.folder, 'fragments.config');
   await writeFile(fragment, fragments.join('\n'));
-  // -m: merge only, into $output/.config. The script only warns about lost options, so they are checked below.
+  // -m: merge only, into $output/.config. The script only warns about lost options, so they are
+  // checked below.
   await run(build, join(tree, 'scripts/kconfig/merge_config.sh'), ['-m', '-O', output, config, fragment], tree);
   await make(build, tree, output, ['olddefconfig']);
   const lost = lostOptions(parseOptions(...fragments), parseOptions(await readFile(config, 'utf8')));
@@ -164,7 +165,10 @@ async function run(build: Build, command: string, args: string[], cwd?: string, 
   await running;
 }
 
-/** Renames a complete kernel into place. Of two concurrent builds, which are identical, the first one wins. */
+/**
+ * Renames a complete kernel into place. Of two concurrent builds, which are identical, the first
+ * one wins.
+ */
 async function publish(result: string, directory: string): Promise<void> {
   if (!isWhole(directory)) await rm(directory, { recursive: true, force: true });
   try {
@@ -183,7 +187,10 @@ function leftoverName(pid: number, suffix: string): string {
   return `.build-${bootId()}-${pid}-${suffix}`;
 }
 
-/** Removes the folders of builds that were killed on this machine. Another machine may share the cache. */
+/**
+ * Removes the folders of builds that were killed on this machine. Another machine may share the
+ * cache.
+ */
 async function removeLeftovers(cache: string): Promise<void> {
   for (const entry of await readdir(cache)) {
     const match = /^\.build-([0-9a-f]+)-(\d+)-/.exec(entry);
@@ -206,7 +213,10 @@ function bootId(): string {
   return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').slice(0, 8);
 }
 
-/** The most useful line of the log: the first error of the compiler or of make, else the command's message. */
+/**
+ * The most useful line of the log: the first error of the compiler or of make, else the command's
+ * message.
+ */
 function firstError(log: string, error: ExecaError): string {
   try {
     const lines = readFileSync(log, 'utf8').split('\n');

@@ -1,5 +1,5 @@
-// Finds built kernels. A kernel is identified by its name and the hash of its config fragments, so it is
-// found without its source. Every run loads this file, so it imports only Node's own modules.
+// Finds built kernels. A kernel is identified by its name and the hash of its config fragments, so
+// it is found without its source. Every run loads this file, so it imports only Node's own modules.
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -68,7 +68,9 @@ export function listKernels(cache: string = kernelCache()): BuiltKernel[] {
   return kernels.sort((a, b) => a.name.localeCompare(b.name) || compareVersions(b.version, a.version));
 }
 
-/** The folder with `vmlinux`, `bzImage` and `config` of the newest kernel made of today's fragments. */
+/**
+ * The folder with `vmlinux`, `bzImage` and `config` of the newest kernel made of today's fragments.
+ */
 export function kernelDirectory(name: KernelName = 'guest', cache: string = kernelCache()): string | undefined {
   const hash = kernelHash(name);
   return [...cached(cache)]

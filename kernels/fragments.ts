@@ -1,7 +1,10 @@
-// Config fragments: lines of a kernel .config (Documentation/kbuild/kconfig-language.rst in the kernel's
-// source). The last value of an option counts.
+// Config fragments: lines of a kernel .config (Documentation/kbuild/kconfig-language.rst in the
+// kernel's source). The last value of an option counts.
 
-/** An option's name, with CONFIG_, to its value as written: `y`, `64`, `"text"`; `n` where it is not set. */
+/**
+ * Maps an option's name, with CONFIG_, to its value as written: `y`, `64`, `"text"`; `n` if it is
+ * not set.
+ */
 export type Options = ReadonlyMap<string, string>;
 
 /**
@@ -27,7 +30,8 @@ export function parseOptions(...texts: readonly string[]): Options {
  * The options that Kconfig changed or dropped: a line each, with the wanted and the actual value.
  *
  * @param wanted the options of the fragments
- * @param resolved the .config after `make olddefconfig`. An option that it lacks is off, or unknown to this source.
+ * @param resolved the .config after `make olddefconfig`. An option that it lacks is off, or unknown
+ * to this source.
  */
 export function lostOptions(wanted: Options, resolved: Options): string[] {
   const lost: string[] = [];

@@ -1,5 +1,5 @@
-// The door of this room: where built kernels are, and the build of one that is missing. The build is
-// loaded only when it is asked for.
+// The entry of this folder: finds built kernels, and builds a missing one. The code of the build is
+// loaded only when a build starts.
 import type { BuildOptions } from './build.js';
 import type { KernelName } from './cache.js';
 
@@ -22,7 +22,8 @@ export { KernelError } from './errors.js';
  * Builds a kernel if the cache lacks it: minutes, or nothing.
  *
  * @returns its folder
- * @throws KernelError if tools, the source or options of the fragments are missing, or the compiler fails
+ * @throws KernelError if tools, the source or options of the fragments are missing, or the compiler
+ * fails
  */
 export async function buildKernel(name: KernelName = 'guest', options: BuildOptions = {}): Promise<string> {
   const { build } = await import('./build.js');
