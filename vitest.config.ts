@@ -15,7 +15,8 @@ export default defineConfig({
           name: 'unit',
           include: ['test/unit/**/*.test.ts'],
           exclude: ['test/unit/**/*.host.test.ts'],
-          // The files of one worker share its modules: a third less processor time than one process for each file.
+          // The files of one worker share its modules. That takes a third less CPU time than one
+          // process per file.
           isolate: false,
           ...patience(120_000),
         },

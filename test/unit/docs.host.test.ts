@@ -1,4 +1,5 @@
-// The reference of the SDK is complete: TypeDoc makes it from the comments in the code without a warning.
+// The reference of the SDK is complete: TypeDoc builds it from the comments in the code, without a
+// warning.
 import { execFileSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';

@@ -1,4 +1,5 @@
-// No code casts what was thrown: a `catch` binds `unknown`, and errors/ or `instanceof` asks it what it is.
+// No code casts a thrown value: a `catch` binds `unknown`, and errors/ or `instanceof` determines
+// its type.
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';

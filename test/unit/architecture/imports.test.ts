@@ -1,5 +1,7 @@
-// Imports run one way: each room imports what the table of ARCHITECTURE.md allows it, the table allows nothing that no
-// room uses, and neither files nor rooms form a circle, by values or by types.
+// Imports run one way:
+// - each room imports only what the table of ARCHITECTURE.md allows
+// - the table allows nothing that its room does not use
+// - neither files nor rooms form a circle, by values or by types
 import { readdirSync, readFileSync } from 'node:fs';
 import { dirname, join, normalize } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -33,9 +35,10 @@ const inBackticks = (text: string): string[] => [...text.matchAll(/`([^`]+)`/g)]
 const nameOf = (path: string): string => path.replace(/\/$/, '');
 
 /**
- * The table under "The rooms". A row is `| paths | job | imports |`. The first path, without its slash, is the room's
- * name. Imports are names of rooms, `-` if there are none. What follows `types:` is imported for its types alone. A room
- * that every room may import says so in its last column, and is named by no other.
+ * Reads the table under "The rooms". A row is `| paths | job | imports |`. The first path, without
+ * its slash, is the room's name. Imports are names of rooms, `-` if there are none. Rooms after
+ * `types:` are imported for their types alone. A room that every room may import says so in its
+ * last column, and no other row names it.
  */
 function readTable(): Room[] {
   const text = readFileSync(join(project, 'ARCHITECTURE.md'), 'utf8');
@@ -60,7 +63,9 @@ function filesOfProject(): string[] {
     .filter((path) => path.endsWith('.ts'));
 }
 
-/** `import ... from`, `export ... from`, `import '...'`; and `import('...')`, of a value or a type. */
+/**
+ * `import ... from`, `export ... from`, `import '...'`, and `import('...')` of a value or a type.
+ */
 const STATEMENT = /^(?:import|export)\s+(type\s)?(?:[^'";]*?\sfrom\s+)?'([^']+)'/gm;
 const CALL = /(\btypeof\s+|[:<|&=]\s*)?\bimport\('([^']+)'\)(\.[A-Z])?/g;
 
@@ -99,7 +104,10 @@ const crossing = imports.flatMap((each) => {
   return from === undefined || to === undefined || from === to ? [] : [{ ...each, room: from, imported: to.name }];
 });
 
-/** The nodes of each circle of a graph: its strongly connected parts of more than one node (Tarjan). */
+/**
+ * Returns the nodes of each circle of a graph: its strongly connected parts of more than one node
+ * (Tarjan).
+ */
 function circles(edges: readonly { from: string; to: string }[]): string[][] {
   const next = new Map<string, Set<string>>();
   for (const { from, to } of edges) next.set(from, (next.get(from) ?? new Set()).add(to));

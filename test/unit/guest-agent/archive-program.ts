@@ -1,4 +1,5 @@
-// The agent's tar reader, built for this machine with AddressSanitizer and UndefinedBehaviorSanitizer.
+// The agent's tar reader, built for this machine with AddressSanitizer and
+// UndefinedBehaviorSanitizer.
 import { execFileSync } from 'node:child_process';
 import { buildSanitized } from './sanitized.js';
 

@@ -1,12 +1,15 @@
-// The agent's parsers and writers as a program, to be built with AddressSanitizer and fed by the tests.
+// The agent's parsers and writers as a program. The tests build it with AddressSanitizer and feed
+// it.
 //
 //     codec frames       cases on stdin: u32 chunk size, u32 length, bytes of a control connection
 //                        for each, one line: a JSON array of what the agent understood
-//     codec users        cases on stdin: passwd, group, user, further group; each u32 length and bytes
+//     codec users        cases on stdin: passwd, group, user, further group; each u32 length, bytes
 //                        for each, one line: JSON of the user found, or of the error
-//     codec hello KERNEL MICROSECONDS | started REQUEST PROCESS PID | exited PROCESS CONTAINER WAIT-STATUS
-//           OOM-KILLED |
-//           error REQUEST KIND ERRNO MESSAGE | stream PROCESS STREAM | done REQUEST | pong REQUEST
+//     codec hello KERNEL MICROSECONDS |
+//           started REQUEST PROCESS PID |
+//           exited PROCESS CONTAINER WAIT-STATUS OOM-KILLED |
+//           error REQUEST KIND ERRNO MESSAGE |
+//           stream PROCESS STREAM | done REQUEST | pong REQUEST
 //                        the frame on stdout
 #include <linux/capability.h>
 #include <stdio.h>
@@ -284,7 +287,8 @@ static bool read_number(uint32_t *number)
 	return fread(number, sizeof *number, 1, stdin) == 1;
 }
 
-// In a block of its own of exactly that size, terminated on demand, so that AddressSanitizer sees every overrun.
+// Reads bytes into a block of exactly their size, with a terminator on demand, so that
+// AddressSanitizer sees every overrun.
 static char *read_bytes(uint32_t *length, bool terminated)
 {
 	char *bytes;

@@ -1,4 +1,5 @@
-// Builds C programs of the tests with the agent's sources, AddressSanitizer and UndefinedBehaviorSanitizer.
+// Builds C programs of the tests with the agent's sources, AddressSanitizer and
+// UndefinedBehaviorSanitizer.
 import { execFileSync } from 'node:child_process';
 import { basename, join } from 'node:path';
 

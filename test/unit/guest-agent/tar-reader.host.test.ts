@@ -1,5 +1,5 @@
-// Proves that the agent's tar reader, under AddressSanitizer, reads what archives hold, agrees with the
-// image store's reader about damaged ones, and never takes a broken archive for a whole one.
+// Proves that the agent's tar reader, under AddressSanitizer, reads what archives hold, agrees with
+// the image store's reader about damaged ones, and never takes a broken archive for a whole one.
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -285,7 +285,9 @@ const edit = fc.record({
   byte: fc.oneof(fc.nat(255), fc.constantFrom(0, 0x20, 0x30, 0x39, 0x4c, 0x67, 0x78, 0x80, 0xff)),
 });
 
-/** Archives with some bytes changed, added and removed, and most of their headers' checksums mended. */
+/**
+ * Archives with some bytes changed, added and removed. The checksums of most headers are repaired.
+ */
 const damaged = fc
   .record({
     sound: archive,
@@ -317,7 +319,10 @@ const TYPES: Record<TarEntryType, string> = {
   fifo: '6',
 };
 
-/** What the image store's reader makes of an archive, or null where it refuses it or gives it another meaning. */
+/**
+ * Returns the entries that the image store's reader finds in an archive. Null if it refuses the
+ * archive or gives it another meaning.
+ */
 function readByStore(bytes: Buffer): TarEntry[] | null {
   const entries: TarEntry[] = [];
   const reader = new TarReader({ entry: (entry) => entries.push(entry), data: () => {} });
@@ -354,7 +359,10 @@ function asAgent(entry: TarEntry): Omit<AgentEntry, 'contents'> {
   };
 }
 
-/** The agent's entry as the store tells it, which keeps the last of equal attributes, and none that is empty. */
+/**
+ * Converts the agent's entry to the store's form. The store keeps the last of equal attributes, and
+ * no empty ones.
+ */
 function asStore({ contents: _, ...entry }: AgentEntry): Omit<AgentEntry, 'contents'> {
   return { ...entry, xattrs: [...new Map(entry.xattrs.filter(([, value]) => value !== ''))] };
 }

@@ -1,4 +1,5 @@
-// The agent's tools in a real container on this machine's kernel, and tar(1) at the other end of their archives.
+// The agent's tools in a real container on the host's kernel, with tar(1) at the other end of their
+// archives.
 import { execFileSync } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';

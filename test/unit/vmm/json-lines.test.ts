@@ -1,4 +1,5 @@
-// The reader of JSON lines: lines cut anywhere, the limit on their length, and what lies behind the last one.
+// The reader of JSON lines: lines cut anywhere, the limit on their length, and bytes after the last
+// line.
 import { expect, test } from 'vitest';
 import { JsonLineError, JsonLines } from '../../../vmm/json-lines.js';
 
