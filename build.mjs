@@ -1,5 +1,6 @@
-// Bundles the programs into dist/: the CLI (one file, compiled ahead), the SDK, the supervisor, the machine process and
-// its vCPU worker, the lab, the benchmarks, the examples; and builds the guest agent's initramfs.
+// Bundles the programs into dist/: the CLI (one file, compiled ahead), the SDK, the supervisor, the
+// machine process and its vCPU worker, the lab, the benchmarks and the examples. It also builds the
+// guest agent's initramfs.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -39,8 +40,8 @@ const { metafile } = await build({
   },
 });
 
-// One file for all commands. Finding and loading many files costs more than reading one whose code V8
-// has mostly compiled already.
+// One file for all commands. Finding and loading many files costs more than reading one whose code
+// V8 has mostly compiled already.
 const cli = join(dist, 'cli.cjs');
 const { outputFiles } = await build({
   ...common,
@@ -78,7 +79,8 @@ await build({
 const tests = ['fleet', 'random-kills'];
 await build({ ...common, entryPoints: tests.map((name) => `test/e2e/${name}.ts`), external: ['tsvm'] });
 
-// Programs that run from dist survive a build: files are replaced first, and old chunks removed last.
+// Programs that run from dist survive a build: files are replaced first, and old chunks removed
+// last.
 const built = new Set(Object.keys(metafile.outputs).map((path) => basename(path)));
 for (const name of readdirSync(dist)) {
   if (name.endsWith('.js') && !tests.includes(basename(name, '.js')) && !built.has(name)) rmSync(join(dist, name));

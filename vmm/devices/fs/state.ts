@@ -42,7 +42,9 @@ export interface FuseState {
   handles: SavedHandle[];
 }
 
-/** Far from the largest number that can be counted up: a server that goes on gives each new file the next node. */
+/**
+ * Far below the largest safe integer: a restored server gives each new file the next node number.
+ */
 const anyNode = integer(1, 2 ** 52);
 
 const minorVersion: Check<number> = (value) =>

@@ -70,7 +70,10 @@ export function isInRange({ address, prefix }: AddressRange, words: Uint32Array,
   return true;
 }
 
-/** Returns true if the address is in one of the ranges. Allocates nothing: it is asked for each frame. */
+/**
+ * Returns true if the address is in one of the ranges. Allocates nothing, as it runs for each
+ * frame.
+ */
 export function isInAnyRange(ranges: readonly AddressRange[], words: Uint32Array): boolean {
   for (const range of ranges) if (isInRange(range, words)) return true;
   return false;
