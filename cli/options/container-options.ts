@@ -97,7 +97,7 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
   { flags: '--read-only', help: 'mount the root file system read-only', field: 'readOnly' },
   {
     flags: '--disk <SIZE>',
-    help: 'put the writable layer on a disk of this size, not in memory',
+    help: 'disk size of the writable layer (default: 10g; with --rm: in memory)',
     field: 'disk',
     parse: parseSize,
   },
