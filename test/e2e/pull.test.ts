@@ -24,7 +24,7 @@ beforeAll(async () => {
 
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** Runs tsvm beside a registry. The lab has a network of its own, so that each machine has its own registry. */
+/** Runs tsvm beside a registry on the same machine: the lab has a network of its own. */
 function besideRegistry(machine: Machine, ...words: string[]): Promise<Result> {
   const script = `
     docker-registry serve ${config} >/dev/null 2>&1 &
@@ -37,13 +37,13 @@ function besideRegistry(machine: Machine, ...words: string[]): Promise<Result> {
 }
 
 describe.each(fastest)('on $name', (machine) => {
-  test('run pulls the image that it lacks, once', async () => {
+  test('run pulls a missing image once', async () => {
     const first = await besideRegistry(machine, 'run', NAME);
     expect(first.code).toBe(0);
     expect(first.stdout).toContain('\n/special/zeros ');
     expect(first.stderr).toMatch(/^Unable to find image '127\.0\.0\.1:5999\/app:1' locally\n\w{12}: Pulling \d+/);
     expect(first.stderr.match(/^\w{12}: Download complete$/gm)).toHaveLength(12);
-    // The registry is gone, and nobody asks for it.
+    // The registry has ended: the second run does not need it.
     const again = await run(machine, [TSVM, 'run', NAME], { env: { TSVM_HOME: join(folder, machine.name) } });
     expect(again).toEqual({ code: 0, stdout: first.stdout, stderr: '' });
   });
