@@ -1,4 +1,5 @@
 // Reports a failure: the message for the user, and the exit code.
+import { codeOf } from '../../errors/index.js';
 
 /** Docker's exit code for a failure of tsvm itself. */
 export const FAILED = 125;
@@ -18,7 +19,8 @@ export class UsageError extends Error {
 
 /** Docker's exit code for the error that ended a command. */
 export function exitCode(error: unknown): number {
-  const { code, signal } = error as { code?: unknown; signal?: unknown };
+  const code = codeOf(error);
+  const signal = error instanceof Error && 'signal' in error ? error.signal : undefined;
   if (code === 'aborted' && typeof signal === 'number') return 128 + signal;
   if (code === 'not-found') return 127;
   if (code === 'cannot-invoke') return 126;

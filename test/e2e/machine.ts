@@ -82,8 +82,8 @@ function isKvmUsableHere(): boolean {
     return JSON.parse(execFileSync(TSVM, ['doctor', '--format', 'json'], { encoding: 'utf8' })).kvm.usable;
   } catch (error) {
     // doctor exits with 1 if anything is missing, but still prints its report.
-    const { stdout } = error as { stdout?: string };
-    return stdout ? JSON.parse(stdout).kvm.usable : false;
+    const stdout = error instanceof Error && 'stdout' in error ? String(error.stdout) : '';
+    return stdout !== '' && JSON.parse(stdout).kvm.usable;
   }
 }
 

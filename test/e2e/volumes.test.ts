@@ -20,6 +20,23 @@ const RANDOM_OPERATIONS = 3000;
 /** A folder of the machine's own /tmp, which is in memory in the lab. */
 const folder = `/tmp/tsvm-volumes-${process.pid}`;
 
+/**
+ * A container appends lines to a file in a mounted folder, and prints each one after it is written.
+ * After 100 lines its machine is killed. Prints the exit code of the run, the last line printed,
+ * the last line in the file, and whether the file has all lines up to there.
+ */
+const WRITE_UNTIL_KILLED = `
+  mkdir -p "$path"
+  "$TSVM" run --rm -v "$path:/data" ${DEBIAN} sh -c \
+    'n=0; while :; do n=$((n + 1)); echo $n >> /data/lines; echo $n; done' > "$path.printed" 2> "$path.errors" &
+  cli=$!
+  for _ in $(seq 3000); do [ "$(wc -l < "$path.printed")" -lt 100 ] || break; sleep 0.1; done
+  kill -9 "$(pgrep -P "$cli" node)"
+  wait "$cli"; echo $?
+  tail -n 1 "$path.printed"; tail -n 1 "$path/lines"
+  seq "$(tail -n 1 "$path/lines")" | cmp - "$path/lines" && echo in order
+`;
+
 /** Makes `folder` on the machine. Returns functions that run scripts there and in a container. */
 function prepare(machine: Machine) {
   const here = async (script: string): Promise<string> => {
@@ -62,6 +79,16 @@ describe.each(machines)('on $name', (machine) => {
     const digest = `import runpy; print(runpy.run_path('${PROGRAMS}/random-files.py')['digest']('${folder}/random'))`;
     const argv = ['/usr/bin/python3', '-c', `import sys; sys.argv += ['', '', '0', '0']; ${digest}`];
     expect((await run(machine, argv)).stdout).toBe(stdout);
+  });
+
+  test('a killed machine loses no line that its container had written before it printed it', async () => {
+    const path = `${folder}/killed`;
+    const { code, stdout, stderr } = await run(machine, ['bash', '-c', WRITE_UNTIL_KILLED], { env: { TSVM, path } });
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+    const [exit, printed, written, order] = stdout.split('\n');
+    expect({ exit, order }).toEqual({ exit: '125', order: 'in order' });
+    expect(Number(printed)).toBeGreaterThanOrEqual(100);
+    expect(Number(written)).toBeGreaterThanOrEqual(Number(printed));
   });
 });
 
