@@ -143,8 +143,8 @@ export function header() {
     ...requests
       .filter(([, { fields }]) => fields.length > 0)
       .flatMap(([name, { doc, fields }]) => [`// ${plain(doc)}`, ...struct(`${name}_request`, fields)]),
-    '// A decoded request. It owns the payload, which its texts and programs point into, and its lists. An',
-    '// absent text is NULL or its preset.',
+    '// A decoded request. It owns the payload, which its texts and programs point into, and its lists.',
+    '// An absent text is NULL or its preset.',
     'struct request {',
     '\tenum frame_type type;',
     '\tuint8_t *payload;',
