@@ -7,6 +7,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { openStore, type Store } from '../../../images/index.js';
 import * as limits from '../../../images/limits.js';
 import { tarMember } from '../../fixtures/tar-writer.js';
+import { exceeded } from './failure.js';
 import { stored } from './stored.js';
 
 const MIB = 1 << 20;
@@ -29,15 +30,6 @@ beforeEach(() => {
 afterAll(() => {
   rmSync(work, { recursive: true, force: true });
 });
-
-/** Matches the error of an exceeded limit, which names the limit. */
-function exceeded(limit: number): object {
-  return expect.objectContaining({
-    name: 'ImageError',
-    code: 'too-large',
-    message: expect.stringMatching(new RegExp(`(^|\\D)${limit}(\\D|$)`)),
-  });
-}
 
 describe('a layer', () => {
   test.each(['zstd', 'xz'])('whose %s data expand too far is refused, in little memory', async (program) => {

@@ -14,6 +14,7 @@ import { mergeLayers } from '../../../images/layer/merge.js';
 import * as limits from '../../../images/limits.js';
 import { plainLayer, sha256, writeLayout } from '../../fixtures/oci-layout.js';
 import { type TarMember, tar, tarMember } from '../../fixtures/tar-writer.js';
+import { exceeded } from './failure.js';
 import { stored } from './stored.js';
 
 const MIB = 1 << 20;
@@ -36,15 +37,6 @@ beforeEach(() => {
 afterAll(() => {
   rmSync(work, { recursive: true, force: true });
 });
-
-/** Matches the error of an exceeded limit, which names the limit. */
-function exceeded(limit: number): object {
-  return expect.objectContaining({
-    name: 'ImageError',
-    code: 'too-large',
-    message: expect.stringMatching(new RegExp(`(^|\\D)${limit}(\\D|$)`)),
-  });
-}
 
 /** Yields the members `times` times, in chunks of about 1 MiB, and then the end mark. */
 async function* endless(members: TarMember[], times: number): AsyncGenerator<Buffer> {
