@@ -116,6 +116,7 @@ export interface IsolatedSpec {
  * - `not-allowed`: there are rules that allow, and none of them allows the destination.
  * - `name`: the frame is a query for a name that no rule allows.
  * - `no-connection`: a TCP segment that belongs to no connection.
+ * - `limit`: the guest has `maxConnections` connections.
  */
 export type RefusalReason =
   | 'malformed'
@@ -125,7 +126,8 @@ export type RefusalReason =
   | 'denied'
   | 'not-allowed'
   | 'name'
-  | 'no-connection';
+  | 'no-connection'
+  | 'limit';
 
 /** A destination that the guest tried to reach and may not. */
 export interface Refusal {
@@ -162,6 +164,11 @@ export interface NetworkSpec {
    * member.
    */
   peerRanges: string[];
+  /**
+   * Connections and pairs of UDP ports with the outside that may be open at once, in both
+   * directions together.
+   */
+  maxConnections: number;
   /** If true, the machine boots without a network when the back end fails, and reports why. */
   optional: boolean;
   /** Absent: the guest is in no private network and cannot join one. */

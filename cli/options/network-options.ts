@@ -2,6 +2,7 @@
 import type { NetworkOptions } from '../../sandbox/internal.js';
 import { UsageError } from '../output/errors.js';
 import { type Declaration, text, texts } from './declaration.js';
+import { parseInteger } from './number.js';
 import { networkNames } from './values.js';
 
 export const NETWORK_OPTIONS: readonly Declaration<NetworkOptions>[] = [
@@ -55,6 +56,12 @@ export const NETWORK_OPTIONS: readonly Declaration<NetworkOptions>[] = [
     field: 'deny',
     values: ['host-gateway'],
     parse: texts,
+  },
+  {
+    flags: '--max-connections <N>',
+    help: 'limit the connections that are open at once (default: 16384)',
+    field: 'maxConnections',
+    parse: parseInteger,
   },
   { flags: '--mac-address <MAC>', help: 'MAC address of the container', field: 'mac', parse: text },
 ];

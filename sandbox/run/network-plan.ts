@@ -9,7 +9,7 @@ import type { InterfaceSpec } from '../agent/protocol.js';
 import { defined } from '../defined.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerNetworks } from '../home/networks.js';
-import { type NetworkOptions, networkRules, TAP } from '../spec/network.js';
+import { DEFAULT_MAX_CONNECTIONS, type NetworkOptions, networkRules, TAP } from '../spec/network.js';
 import { imagePorts, parseExposed, parsePublished, publishAll } from '../spec/published-ports.js';
 import { type HostNetwork, isLoopback, numberOf, readInterface } from './host-network.js';
 
@@ -95,6 +95,7 @@ export function planNetwork(
       resolvers: nameservers,
       rules: allRules,
       peerRanges: PEER_RANGES,
+      maxConnections: options.maxConnections ?? DEFAULT_MAX_CONNECTIONS,
       optional: !isAskedFor(options) && networks.peers.length === 0,
       peers: isTap ? undefined : networks.peers,
       backEnd: backEnd(),

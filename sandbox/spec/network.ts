@@ -9,6 +9,9 @@ import { parseExposed, parsePublished } from './published-ports.js';
 export const TAP = 'tap:';
 /** Stands for the gateway's address where options are only checked. */
 const ANY_ADDRESS = '0.0.0.0';
+export const DEFAULT_MAX_CONNECTIONS = 16_384;
+/** The network device keeps some 50 bytes for each (vmm/devices/net/flows.ts). */
+const MAX_CONNECTIONS = 2 ** 20;
 
 export interface NetworkOptions {
   /**
@@ -32,6 +35,11 @@ export interface NetworkOptions {
    */
   allow?: readonly string[];
   deny?: readonly string[];
+  /**
+   * Connections with the outside that may be open at once: 1 to 1048576. Default:
+   * {@link DEFAULT_MAX_CONNECTIONS}.
+   */
+  maxConnections?: number;
   /** Further names of the container in its private network. */
   aliases?: readonly string[];
   /** MAC address: `02:00:00:00:00:01`. The first byte is even. */
@@ -43,12 +51,18 @@ export interface NetworkOptions {
  * @throws SandboxError `bad-spec`
  */
 export function checkNetwork(options: NetworkOptions): void {
-  const { mode = 'passt', mac, aliases = [] } = options;
+  const { mode = 'passt', mac, aliases = [], maxConnections = DEFAULT_MAX_CONNECTIONS } = options;
   if (!/^(none|passt|tap:[^\s/]{1,15})$/.test(mode) && !isNetworkName(mode)) {
     throw new SandboxError('bad-spec', `invalid network '${mode}': none, passt, tap:INTERFACE or a name is needed`);
   }
   if (mac !== undefined && !/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/i.test(mac)) {
     throw new SandboxError('bad-spec', `invalid MAC address '${mac}': six bytes are needed, the first of them even`);
+  }
+  if (!Number.isInteger(maxConnections) || maxConnections < 1 || maxConnections > MAX_CONNECTIONS) {
+    throw new SandboxError(
+      'bad-spec',
+      `invalid number of connections ${maxConnections}: 1 to ${MAX_CONNECTIONS} are possible`,
+    );
   }
   for (const address of options.dns ?? []) {
     if (!isIPv4(address) && !isIPv6(address)) {

@@ -19,7 +19,14 @@ const HOST = '198.19.0.1';
 const PASST: PasstSpec = { kind: 'passt', ports: [], reachHost: true, interface: 'lo' };
 const NETWORK: NetworkSpec = {
   ...{ mac: '02:74:c6:13:00:02', gatewayMac: '02:74:c6:13:00:01', mtu: 65520 },
-  ...{ addresses: ['198.19.0.2'], gateways: [HOST], resolvers: [], peerRanges: [], optional: false },
+  ...{
+    addresses: ['198.19.0.2'],
+    gateways: [HOST],
+    resolvers: [],
+    peerRanges: [],
+    maxConnections: 100,
+    optional: false,
+  },
   rules: [{ allow: true, range: HOST }],
   backEnd: PASST,
 };

@@ -68,6 +68,7 @@ const NETWORK_FIELDS: Record<keyof NetworkOptions, string[]> = {
   hosts: ['--add-host'],
   allow: ['--allow-net'],
   deny: ['--deny-net'],
+  maxConnections: ['--max-connections'],
   mac: ['--mac-address'],
 };
 

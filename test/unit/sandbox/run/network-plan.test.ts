@@ -109,6 +109,11 @@ describe('the plan of a network', () => {
     ]);
   });
 
+  test('limits the connections to 16384 unless the options say otherwise', () => {
+    expect(plan().machine.maxConnections).toBe(16_384);
+    expect(plan({ maxConnections: 7 }).machine.maxConnections).toBe(7);
+  });
+
   test('fails for a tap interface that does not exist', () => {
     expect(() => plan({ mode: 'tap:nope0' })).toThrow(/^interface nope0 is down, missing/);
   });
@@ -119,6 +124,9 @@ test.each<[NetworkOptions, RegExp]>([
   [{ mode: 'host' }, /^invalid network 'host'/],
   [{ mode: 'tap:' }, /^invalid network/],
   [{ mode: 'tap:../x' }, /^invalid network/],
+  [{ maxConnections: 0 }, /^invalid number of connections 0/],
+  [{ maxConnections: 1.5 }, /^invalid number of connections/],
+  [{ maxConnections: 2 ** 21 }, /^invalid number of connections/],
   [{ mac: '03:00:00:00:00:01' }, /^invalid MAC address/],
   [{ mac: '02:00' }, /^invalid MAC address/],
   [{ mode: 'lan', aliases: ['a b'] }, /^invalid network alias 'a b'/],

@@ -76,6 +76,7 @@ function network(options: { rules?: NetworkRule[]; features?: number[] } = {}) {
         ...{ mac: GUEST.mac, gatewayMac: GATEWAY.mac, mtu: 65520, optional: false },
         ...{ addresses: [GUEST.ipv4, GUEST.ipv6], gateways: [GATEWAY.ipv4], resolvers: [RESOLVER] },
         peerRanges: PEER_RANGES,
+        maxConnections: 16_384,
         rules: options.rules ?? [],
         backEnd: { kind: 'tap', interface: 'none' },
       },

@@ -24,7 +24,14 @@ const RST = 4;
 function networkSpec(backEnd: PasstSpec): NetworkSpec {
   return {
     ...{ mac: GUEST.mac, gatewayMac: GATEWAY.mac, mtu: 65520, optional: false },
-    ...{ addresses: [GUEST.ipv4], gateways: [GATEWAY.ipv4], resolvers: [], rules: [], peerRanges: PEER_RANGES },
+    ...{
+      addresses: [GUEST.ipv4],
+      gateways: [GATEWAY.ipv4],
+      resolvers: [],
+      rules: [],
+      peerRanges: PEER_RANGES,
+      maxConnections: 100,
+    },
     backEnd,
   };
 }

@@ -43,6 +43,7 @@ function machine(number: number, names: string[] = [], features?: number[]) {
       ...{
         resolvers: [RESOLVER],
         peerRanges: PEER_RANGES,
+        maxConnections: 16_384,
         rules: [{ allow: false, range: '0.0.0.0/0' }],
         backEnd: { kind: 'none' },
       },

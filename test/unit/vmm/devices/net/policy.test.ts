@@ -48,6 +48,7 @@ function guest(rules: NetworkRule[] = [], closed: string[] = []): Guest {
       gateways: [GATEWAY.ipv4, GATEWAY.ipv6],
       resolvers: [RESOLVER],
       peerRanges: PEER_RANGES,
+      maxConnections: 16_384,
       rules,
       optional: false,
     },
