@@ -16,15 +16,16 @@ import {
 import { type NoState, noState } from '../../saved-state.js';
 import type { DeviceContext, VirtioDevice } from '../../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
-import { parseMac } from './address.js';
+import { type Address, parseMac } from './address.js';
 import { type CheckedFrame, type FrameReceiver, HEADROOM, type NetBackEnd } from './back-end.js';
 import { answerQuery, parseQuery } from './dns.js';
-import { ETHERNET_HEADER, Frame, MAX_HEADERS } from './frame.js';
-import { completeChecksum, NET_HEADER, NetHeader, NUM_BUFFERS } from './header.js';
+import type { ForgottenFlow } from './flows.js';
+import { ETHERNET_HEADER, Frame, MAX_HEADERS, TCP } from './frame.js';
+import { completeChecksum, NET_HEADER, NetHeader, NUM_BUFFERS, VIRTIO_NET_HDR_F_NEEDS_CSUM } from './header.js';
 import { type Link, Peers } from './peers.js';
 import { Policy } from './policy.js';
 import { RefusalLog } from './refusal-log.js';
-import { answerRefusal, datagram } from './refusal-reply.js';
+import { answerRefusal, datagram, resetOf, tcpReset } from './refusal-reply.js';
 
 const VIRTIO_ID_NET = 1;
 
@@ -98,6 +99,8 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
   readonly #gatewayMac: Uint8Array;
   readonly #noOffload = new Uint8Array(NET_HEADER);
   readonly #checked: CheckedFrame;
+  /** The device's own frames to the outside that are not sent yet. */
+  readonly #own: Uint8Array[] = [];
   #context: DeviceContext | undefined;
   #chain: DescriptorChain | undefined;
   /** The first chain of a received frame, and each further one. */
@@ -117,7 +120,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
   constructor({ spec, backEnd, onRefusal, loop }: NetOptions) {
     this.spec = spec;
     this.#backEnd = backEnd;
-    this.#policy = new Policy(spec);
+    this.#policy = new Policy({ ...spec, onForgotten: (flow, own) => this.#forget(flow, own) });
     this.#refusals = new RefusalLog(onRefusal);
     if (spec.peers !== undefined) {
       const [address] = spec.addresses;
@@ -254,6 +257,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
       this.#refuse('malformed', copied);
       return;
     }
+    this.#policy.departs(frame, this.#head, this.#header.needsChecksum, now);
     // Bytes after the packet are not sent.
     const checked = this.#checked;
     checked.length = frame.end;
@@ -261,6 +265,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     checked.offset = NET_HEADER + checked.copied;
     if (link === undefined) this.#backEnd.send(checked);
     else this.#peers?.send(link, checked);
+    this.#sendOwn();
   }
 
   /**
@@ -305,11 +310,62 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     if (answer !== undefined) this.#deliver(this.#noOffload, answer, 0, answer.length);
   }
 
+  /** Resets both sides of a connection that gives its place to another. */
+  #forget({ remote, guestPort, remotePort, guestExpects, remoteExpects }: ForgottenFlow, own: Address): void {
+    const fromGuest = {
+      ...{ sourceMac: this.#mac, source: own, sourcePort: guestPort },
+      ...{ destinationMac: this.#gatewayMac, destination: remote, destinationPort: remotePort },
+    };
+    const toGuest = {
+      ...{ sourceMac: this.#gatewayMac, source: remote, sourcePort: remotePort },
+      ...{ destinationMac: this.#mac, destination: own, destinationPort: guestPort },
+    };
+    this.#own.push(tcpReset(fromGuest, remoteExpects, guestExpects));
+    const reset = tcpReset(toGuest, guestExpects, remoteExpects);
+    this.#deliver(this.#noOffload, reset, 0, reset.length);
+  }
+
+  /** Sends the device's own frames outside. One that finds no room is lost, as on any network. */
+  #sendOwn(): void {
+    for (const frame of this.#own.splice(0)) {
+      if (this.#backEnd.busy) continue;
+      const checked = this.#checked;
+      this.#head.set(frame);
+      this.#header.bytes.fill(0);
+      checked.length = frame.length;
+      checked.copied = frame.length;
+      checked.offset = NET_HEADER;
+      this.#backEnd.send(checked);
+    }
+  }
+
   receive(header: Uint8Array, bytes: Uint8Array, start: number, length: number): boolean {
     if (length < ETHERNET_HEADER || length > MAX_FRAME) return true;
-    this.#frame.parse(bytes, start, length);
-    if (!this.#deliver(this.#givesChecksum ? header : this.#noOffload, bytes, start, length)) return false;
-    this.#policy.incoming(this.#frame, bytes, start, performance.now() / 1000 + 1);
+    const frame = this.#frame;
+    const now = performance.now() / 1000 + 1;
+    frame.parse(bytes, start, length);
+    const arrival = this.#policy.incoming(frame, now);
+    if (arrival === 'answer') return this.#receiveAnswer(header, bytes, start, length, now);
+    if (arrival === 'pass') return this.#deliver(this.#offload(header), bytes, start, length);
+    if (arrival === 'limit') this.#refusals.add(arrival, frame);
+    const reset = frame.kind === TCP ? resetOf(frame, bytes.subarray(start)) : undefined;
+    if (reset !== undefined) this.#own.push(reset);
+    this.#sendOwn();
+    return true;
+  }
+
+  /** The header for the guest, of a frame with this one. */
+  #offload(header: Uint8Array): Uint8Array {
+    return this.#givesChecksum ? header : this.#noOffload;
+  }
+
+  /** Receives the answer to a question that the device asked in its own words. */
+  #receiveAnswer(header: Uint8Array, bytes: Uint8Array, start: number, length: number, now: number): boolean {
+    const isPending = (header[0]! & VIRTIO_NET_HDR_F_NEEDS_CSUM) !== 0;
+    const answer = this.#policy.translate(this.#frame, bytes.subarray(start, start + length), isPending, now);
+    if (answer === undefined) return true;
+    if (!this.#deliver(this.#offload(header), answer, 0, length)) return false;
+    this.#policy.answered(this.#frame, bytes, start, now);
     return true;
   }
 

@@ -18,6 +18,9 @@ const TYPE_A = 1;
 const TYPE_CNAME = 5;
 const TYPE_AAAA = 28;
 const TYPE_OPT = 41;
+/** Meta types (RFC 6895, 3.1): TKEY, TSIG, transfers of zones, mailboxes, everything. */
+const FIRST_META_TYPE = 249;
+const LAST_META_TYPE = 255;
 const CLASS_IN = 1;
 
 const MAX_NAME = 255;
@@ -56,6 +59,41 @@ export function parseQuery(message: Uint8Array): Question | undefined {
   const additional = u16(message, 10);
   if (question === undefined || u16(message, 6) !== 0 || u16(message, 8) !== 0 || additional > 1) return undefined;
   return optionsEnd(message, question.end, additional) === message.length ? question : undefined;
+}
+
+/** Returns true if the question is about a name, rather than a zone, a key or everything at once. */
+export function isPlain({ type }: Question): boolean {
+  return type < FIRST_META_TYPE || type > LAST_META_TYPE;
+}
+
+/** The questions of a TCP segment (RFC 1035, 4.2.2); undefined unless it has whole queries only. */
+export function parseQueries(segment: Uint8Array): Question[] | undefined {
+  const questions: Question[] = [];
+  for (let at = 0; at < segment.length; ) {
+    const end = at + 2 + u16(segment, at);
+    const question = end <= segment.length ? parseQuery(segment.subarray(at + 2, end)) : undefined;
+    if (question === undefined) return undefined;
+    questions.push(question);
+    at = end;
+  }
+  return questions;
+}
+
+/** The question that a response answers; undefined for any other message. */
+export function questionOf(message: Uint8Array): Question | undefined {
+  if (message.length < HEADER || (u16(message, 2) & FLAG_RESPONSE) === 0) return undefined;
+  return parseQuestion(message);
+}
+
+/** Returns true for an error response without the question, as to a query in an unknown format. */
+export function isBareRefusal(message: Uint8Array, id: number): boolean {
+  if (message.length !== HEADER || u16(message, 0) !== id || u16(message, 4) !== 0) return false;
+  return (u16(message, 2) & FLAG_RESPONSE) !== 0 && (u16(message, 2) & RCODE) !== 0;
+}
+
+/** Returns true for a response that says that TCP has the rest. */
+export function isTruncated(message: Uint8Array): boolean {
+  return message.length >= HEADER && (u16(message, 2) & FLAG_TRUNCATED) !== 0;
 }
 
 /**

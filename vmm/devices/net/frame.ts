@@ -21,6 +21,7 @@ export const PROTOCOL_TCP = 6;
 export const PROTOCOL_UDP = 17;
 export const PROTOCOL_ICMPV6 = 58;
 
+export const TCP_FIN = 1;
 export const TCP_SYN = 2;
 export const TCP_RST = 4;
 export const TCP_ACK = 16;
@@ -63,6 +64,9 @@ export class Frame {
   sourcePort = 0;
   destinationPort = 0;
   tcpFlags = 0;
+  /** Of TCP, else 0. The acknowledgment number counts only with its flag. */
+  sequence = 0;
+  acknowledgment = 0;
   /** ARP's operation, or the type of ICMP. */
   operation = 0;
   /** An echo reply rather than a request. */
@@ -87,6 +91,8 @@ export class Frame {
     this.sourcePort = 0;
     this.destinationPort = 0;
     this.tcpFlags = 0;
+    this.sequence = 0;
+    this.acknowledgment = 0;
     if (length < ETHERNET_HEADER) return this.#refuse('a frame cut short');
     this.etherType = u16(bytes, start + 12);
     switch (this.etherType) {
@@ -158,6 +164,8 @@ export class Frame {
         const header = (bytes[at + 12]! >> 4) * 4;
         if (header < TCP_HEADER || header > length) return this.#refuse('a malformed TCP header');
         this.tcpFlags = bytes[at + 13]!;
+        this.sequence = u32(bytes, at + 4);
+        this.acknowledgment = u32(bytes, at + 8);
         return this.#hasPorts(TCP, bytes, at, offset + header);
       }
       case PROTOCOL_UDP:

@@ -1,22 +1,19 @@
 // What a guest may send. Each of its frames is examined, and passes only if it is understood and
 // allowed. Frames to the guest are examined too: for connections that they open, and for answers of
 // the resolver.
-import type { NetworkRule, NetworkSpec, RefusalReason } from '../../machine.js';
+import type { NetworkSpec, RefusalReason } from '../../machine.js';
 import {
   type Address,
   type AddressRange,
   isInAnyRange,
-  isInRange,
   isSameAddress,
   isSameMac,
-  isWithin,
   parseAddress,
   parseMac,
   parseRange,
 } from './address.js';
-import { closedRanges } from './closed-ranges.js';
-import { DNS_PORT, parseQuery } from './dns.js';
-import { Flows } from './flows.js';
+import { DNS_PORT, isPlain, parseQueries, parseQuery, type Question } from './dns.js';
+import { Flows, type ForgottenFlow } from './flows.js';
 import {
   ARP,
   ECHO,
@@ -32,21 +29,9 @@ import {
   u32,
 } from './frame.js';
 import { HostAddresses } from './host-addresses.js';
-import { matchesName, ResolvedNames } from './resolved-names.js';
-
-/** Seconds without a datagram after which a UDP flow ends. */
-const UDP_PATIENCE = 180;
-
-interface Rule {
-  allow: boolean;
-  range: AddressRange | undefined;
-  name: string | undefined;
-  ports: readonly [number, number] | undefined;
-}
-
-function compileRule({ allow, range, name, ports }: NetworkRule): Rule {
-  return { allow, range: range === undefined ? undefined : parseRange(range), name: name?.toLowerCase(), ports };
-}
+import { Questions } from './questions.js';
+import { ResolvedNames } from './resolved-names.js';
+import { Rules } from './rules.js';
 
 /** Offsets of an Ethernet frame's addresses. */
 const DESTINATION_MAC = 0;
@@ -57,35 +42,47 @@ const ARP_REQUEST = 1;
 const ARP_REPLY = 2;
 const BROADCAST = Uint8Array.of(0xff, 0xff, 0xff, 0xff, 0xff, 0xff);
 
+/**
+ * What becomes of a frame to the guest: it passes; it is for a port from which the device asked a
+ * question, so that only the answer passes; it belongs to no connection; it opens one too many.
+ */
+export type Arrival = 'pass' | 'answer' | 'no-connection' | 'limit';
+
+export interface PolicyOptions extends Omit<NetworkSpec, 'mtu' | 'optional' | 'peers'> {
+  /** Default: the addresses and routes of this host. */
+  host?: Pick<HostAddresses, 'ranges'>;
+  /** Called for a connection that gives its place to another, with the guest's address. */
+  onForgotten: (flow: ForgottenFlow, own: Address) => void;
+}
+
 export class Policy {
   readonly #mac: Uint8Array;
   readonly #gatewayMac: Uint8Array;
   readonly #own: Address[];
   readonly #gateways: Address[];
   readonly #resolvers: Address[];
-  readonly #rules: Rule[];
+  readonly #rules: Rules;
   readonly #peerRanges: AddressRange[];
-  readonly #host: Pick<HostAddresses, 'ranges'>;
   readonly #names: ResolvedNames;
-  /** Some rule allows something, so nothing else is allowed. */
-  readonly #isList: boolean;
-  readonly #hasNames: boolean;
-  readonly #flows = new Flows();
+  readonly #published: ReadonlySet<number>;
+  readonly #questions: Questions;
+  readonly #flows: Flows;
+  /** The question of the frame that passed last, if the device asks it in its own words. */
+  #question: Question | undefined;
 
   /** @throws RangeError for an invalid address or range */
-  constructor(spec: Omit<NetworkSpec, 'backEnd' | 'mtu'>, host: Pick<HostAddresses, 'ranges'> = new HostAddresses()) {
-    this.#host = host;
+  constructor({ host = new HostAddresses(), onForgotten, ...spec }: PolicyOptions) {
     this.#mac = parseMac(spec.mac);
     this.#gatewayMac = parseMac(spec.gatewayMac);
     this.#own = spec.addresses.map(parseAddress);
     this.#gateways = spec.gateways.map(parseAddress);
     this.#resolvers = spec.resolvers.map(parseAddress);
-    this.#rules = spec.rules.map(compileRule);
+    this.#rules = new Rules(spec.rules, host);
     this.#peerRanges = spec.peerRanges.map(parseRange);
-    this.#isList = this.#rules.some(({ allow }) => allow);
-    const names = this.#rules.flatMap(({ name }) => name ?? []);
-    this.#hasNames = names.length > 0;
-    this.#names = new ResolvedNames(names);
+    this.#names = new ResolvedNames(this.#rules.names);
+    this.#published = publishedPorts(spec);
+    this.#questions = new Questions((port) => this.#published.has(port));
+    this.#flows = new Flows(spec.maxConnections, (flow) => onForgotten(flow, this.#own[flow.own]!));
   }
 
   /**
@@ -96,15 +93,17 @@ export class Policy {
    * @param now in seconds, above 0
    */
   outgoing(frame: Frame, bytes: Uint8Array, whole: number, now: number, toPeer = false): RefusalReason | undefined {
+    this.#question = undefined;
     if (!isSameMac(this.#mac, bytes, SOURCE_MAC)) return 'spoofed';
     const isForGateway = isSameMac(this.#gatewayMac, bytes, DESTINATION_MAC);
     if (frame.kind === ARP) return this.#resolution(frame, bytes, isForGateway);
     if (frame.kind === NEIGHBOUR) return this.#discovery(frame, bytes, isForGateway);
     if (frame.kind !== TCP && frame.kind !== UDP && frame.kind !== ECHO) return 'malformed';
-    if (!isOneOf(this.#own, frame.source)) return 'spoofed';
+    const own = indexOf(this.#own, frame.source);
+    if (own < 0) return 'spoofed';
     if (!isForGateway) return 'next-hop';
     if (toPeer) return undefined;
-    return this.#packet(frame, bytes, whole, now);
+    return this.#packet(frame, bytes, whole, now, own);
   }
 
   /** ARP: the guest may ask for the gateway's address, and announce its own. */
@@ -134,74 +133,70 @@ export class Policy {
     return isHeard && isOneOf(this.#gateways, target) ? undefined : 'next-hop';
   }
 
-  #packet(frame: Frame, bytes: Uint8Array, whole: number, now: number): RefusalReason | undefined {
-    const isOpening = frame.kind === TCP && (frame.tcpFlags & (TCP_SYN | TCP_ACK)) === TCP_SYN;
-    const isQuery = frame.destinationPort === DNS_PORT && isOneOf(this.#resolvers, frame.destination);
-    if (frame.kind === TCP && !isOpening) {
-      return this.#flows.has(frame, true, now, Number.POSITIVE_INFINITY) ? undefined : 'no-connection';
+  #packet(frame: Frame, bytes: Uint8Array, whole: number, now: number, own: number): RefusalReason | undefined {
+    const isToResolver = frame.destinationPort === DNS_PORT && isOneOf(this.#resolvers, frame.destination);
+    if (frame.kind === TCP && !isOpening(frame)) {
+      if (!this.#flows.has(frame, true, now)) return 'no-connection';
+      return isToResolver ? this.#segment(frame, bytes, whole, now) : undefined;
     }
-    if (frame.kind === UDP && !isQuery && this.#flows.has(frame, true, now, UDP_PATIENCE)) return undefined;
+    // A query needs no flow: each is judged, and its answers are told by their source.
+    if (frame.kind === UDP && isToResolver) return this.#query(frame, bytes, whole, now);
+    if (frame.kind === UDP && this.#flows.has(frame, true, now)) return undefined;
     if (frame.kind === ECHO && frame.isReply) return 'malformed';
-    const reason = isQuery ? this.#query(frame, bytes, whole) : this.#judge(frame, now);
-    if (reason === undefined && frame.kind !== ECHO) this.#flows.add(frame, true, now);
-    return reason;
-  }
-
-  #judge(frame: Frame, now: number): RefusalReason | undefined {
-    let allowed = !this.#isList;
-    for (const rule of this.#rules) {
-      if (!this.#matches(rule, frame, now)) continue;
-      if (!rule.allow) return 'denied';
-      allowed = true;
-    }
-    const closed = closedRanges(frame.destination, this.#host.ranges(now));
-    if (!closed.every((range) => this.#opens(range, frame))) return 'closed';
-    return allowed ? undefined : 'not-allowed';
-  }
-
-  #matches({ range, name, ports }: Rule, frame: Frame, now: number): boolean {
-    if (!hasPort(ports, frame)) return false;
-    if (range !== undefined) return isInRange(range, frame.destination);
-    return name !== undefined && this.#names.has(frame.destination, name, now);
-  }
-
-  /** Returns true if a rule whose range is within the closed range allows the frame. */
-  #opens(closed: AddressRange, frame: Frame): boolean {
-    return this.#rules.some(
-      ({ allow, range, ports }) =>
-        allow &&
-        range !== undefined &&
-        isWithin(range, closed) &&
-        isInRange(range, frame.destination) &&
-        hasPort(ports, frame),
-    );
+    const reason = isToResolver ? this.#query(frame, bytes, whole, now) : this.#rules.judge(frame, this.#names, now);
+    if (reason !== undefined || frame.kind === ECHO) return reason;
+    return this.#flows.open(frame, true, now, own) ? undefined : 'limit';
   }
 
   /**
    * Judges a query to the guest's resolver, whose address needs no rule. If rules restrict names,
    * the query must be understood and ask for an allowed name. Otherwise the guest could send data
-   * to anyone in the names that it queries.
+   * to anyone in the names that it queries. A resolver in a closed range is asked about names only:
+   * its zones are not the guest's to read as a whole, or to change.
    */
-  #query(frame: Frame, bytes: Uint8Array, whole: number): RefusalReason | undefined {
-    const byRange = this.#rules.filter(
-      ({ range, ports }) => range !== undefined && isInRange(range, frame.destination) && hasPort(ports, frame),
-    );
-    if (byRange.some(({ allow }) => !allow)) return 'denied';
-    const isFree = byRange.length > 0 || (!this.#isList && !this.#hasNames);
-    if (frame.kind === TCP) return isFree ? undefined : 'name';
-    if (isFree && !this.#hasNames) return undefined;
+  #query(frame: Frame, bytes: Uint8Array, whole: number, now: number): RefusalReason | undefined {
+    const access = this.#resolverAccess(frame, now);
+    if (access === 'denied') return 'denied';
+    if (frame.kind === TCP) {
+      if (access === 'plain') return this.#questions.hasTruncated(frame.destination, now) ? undefined : 'name';
+      return access === 'names' ? 'name' : undefined;
+    }
+    if (access === 'free' && this.#rules.names.length === 0) return undefined;
     const question = frame.end <= whole ? parseQuery(bytes.subarray(frame.payload, frame.end)) : undefined;
-    if (question === undefined) return isFree ? undefined : 'name';
-    if (!isFree && !this.#mayAsk(question.name)) return 'name';
-    this.#names.asked(frame.destination, frame.sourcePort, question);
+    if (question === undefined) return access === 'free' ? undefined : 'name';
+    if (access === 'names' && !this.#rules.mayAsk(question.name)) return 'name';
+    if (access !== 'free' && !isPlain(question) && !this.#rules.isOpen(frame, now)) return 'name';
+    this.#question = question;
     return undefined;
   }
 
-  #mayAsk(name: string): boolean {
-    const rules = this.#rules.filter((rule) => rule.name !== undefined && matchesName(rule.name, name));
-    // A rule with ports denies only those ports, not the name.
-    if (rules.some(({ allow, ports }) => !allow && ports === undefined)) return false;
-    return !this.#isList || rules.some(({ allow }) => allow);
+  /**
+   * What the guest may ask the resolver that the frame is for: everything; what names names, if
+   * they are not restricted; names that the rules allow.
+   */
+  #resolverAccess(frame: Frame, now: number): 'denied' | 'free' | 'plain' | 'names' {
+    const byAddress = this.#rules.byAddress(frame);
+    if (byAddress !== undefined) return byAddress === 'denied' ? 'denied' : 'free';
+    if (this.#rules.restrictNames) return 'names';
+    return this.#rules.isOpen(frame, now) ? 'free' : 'plain';
+  }
+
+  /** Judges a segment to a resolver, to which a connection was let through. */
+  #segment(frame: Frame, bytes: Uint8Array, whole: number, now: number): RefusalReason | undefined {
+    if (frame.end === frame.payload || this.#resolverAccess(frame, now) !== 'plain') return undefined;
+    const questions = frame.end <= whole ? parseQueries(bytes.subarray(frame.payload, frame.end)) : undefined;
+    const mayAsk = (question: Question) =>
+      isPlain(question) && this.#questions.isTruncated(frame.destination, question.name, now);
+    return questions?.every(mayAsk) === true ? undefined : 'name';
+  }
+
+  /**
+   * Completes a frame that passed: asks the guest's question in the device's own words.
+   * @param bytes the frame's headers, or the whole frame; changed in place
+   * @param pending the checksum is not complete yet
+   */
+  departs(frame: Frame, bytes: Uint8Array, pending: boolean, now: number): void {
+    if (this.#question !== undefined) this.#questions.ask(frame, bytes, this.#question, pending, now);
   }
 
   /** Returns true for a UDP query to one of the guest's resolvers. */
@@ -220,28 +215,68 @@ export class Policy {
     return isOneOf(this.#own, frame.destination);
   }
 
-  /** Records a frame to the guest. The whole frame is at `start` of `bytes`. */
-  incoming(frame: Frame, bytes: Uint8Array, start: number, now: number): void {
+  /**
+   * Judges a frame to the guest, and records it: a connection or datagram that comes unasked opens a
+   * flow. May be called again for a frame that found no room.
+   */
+  incoming(frame: Frame, now: number): Arrival {
     if (frame.kind === TCP) {
-      if ((frame.tcpFlags & (TCP_SYN | TCP_ACK)) === TCP_SYN) this.#flows.add(frame, false, now);
-    } else if (frame.kind === UDP) {
-      if (this.#hasNames && frame.sourcePort === DNS_PORT && isOneOf(this.#resolvers, frame.source)) {
-        const message = bytes.subarray(start + frame.payload, start + frame.end);
-        this.#names.answered(frame.source, frame.destinationPort, message, now);
-      }
-      this.#flows.add(frame, false, now);
+      if (isOpening(frame)) return this.#flows.open(frame, false, now, this.#indexOf(frame)) ? 'pass' : 'limit';
+      return this.#flows.has(frame, false, now) ? 'pass' : 'no-connection';
     }
+    if (frame.kind !== UDP) return 'pass';
+    if (this.#isFromResolver(frame)) {
+      if (this.#questions.isForOwnPort(frame, now)) return 'answer';
+      // Nothing that comes to a published port is an answer.
+      if (!this.#published.has(frame.destinationPort)) return 'pass';
+    }
+    return this.#flows.has(frame, false, now) || this.#flows.open(frame, false, now) ? 'pass' : 'limit';
+  }
+
+  #isFromResolver(frame: Frame): boolean {
+    return frame.sourcePort === DNS_PORT && isOneOf(this.#resolvers, frame.source);
+  }
+
+  /**
+   * The guest's copy of an arrived `answer`; undefined if it answers none of the questions.
+   * @param bytes the whole frame
+   * @param pending the checksum is not complete yet
+   */
+  translate(frame: Frame, bytes: Uint8Array, pending: boolean, now: number): Uint8Array | undefined {
+    return this.#questions.translate(frame, bytes, pending, now);
+  }
+
+  /** Records an `answer` that reached the guest. The whole frame is at `start` of `bytes`. */
+  answered(frame: Frame, bytes: Uint8Array, start: number, now: number): void {
+    const question = this.#questions.close(frame, bytes, start, now);
+    if (question === undefined || this.#rules.names.length === 0) return;
+    this.#names.answered(question, bytes.subarray(start + frame.payload, start + frame.end), now);
+  }
+
+  #indexOf(frame: Frame): number {
+    return Math.max(0, indexOf(this.#own, frame.destination));
   }
 }
 
-function hasPort(ports: Rule['ports'], frame: Frame): boolean {
-  if (ports === undefined) return true;
-  return frame.kind !== ECHO && frame.destinationPort >= ports[0] && frame.destinationPort <= ports[1];
+/** Returns true for the first segment of a connection. */
+function isOpening(frame: Frame): boolean {
+  return (frame.tcpFlags & (TCP_SYN | TCP_ACK)) === TCP_SYN;
+}
+
+/** The guest's UDP ports that clients outside reach. */
+function publishedPorts({ backEnd }: Pick<NetworkSpec, 'backEnd'>): Set<number> {
+  const ports = 'ports' in backEnd ? backEnd.ports.filter(({ protocol }) => protocol === 'udp') : [];
+  return new Set(ports.flatMap(({ guest, count }) => Array.from({ length: count }, (_, index) => guest + index)));
 }
 
 function isOneOf(addresses: readonly Address[], words: Uint32Array): boolean {
-  for (const address of addresses) if (isSameAddress(address, words)) return true;
-  return false;
+  return indexOf(addresses, words) >= 0;
+}
+
+/** Allocates nothing, as it runs for each frame. */
+function indexOf(addresses: readonly Address[], words: Uint32Array): number {
+  for (let index = 0; index < addresses.length; index++) if (isSameAddress(addresses[index]!, words)) return index;
+  return -1;
 }
 
 /** ff02::1:ff00:0/104 and the last 24 bits of the target (RFC 4291, 2.7.1). */

@@ -14,7 +14,7 @@ import {
 } from '../../../../../vmm/devices/net/device.js';
 import { EventLoop } from '../../../../../vmm/host/event-loop.js';
 import type { NetworkRule, Refusal } from '../../../../../vmm/machine.js';
-import { GATEWAY, GUEST, PEER_RANGES, query, SYN, tcp, udp } from '../../../../fixtures/frames.js';
+import { answer, GATEWAY, GUEST, PEER_RANGES, query, RST, SYN, tcp, udp } from '../../../../fixtures/frames.js';
 import { type Piece, VirtioDriver } from '../../../../fixtures/virtio-driver.js';
 
 const HEADER = 12;
@@ -66,7 +66,7 @@ class Wire implements NetBackEnd {
   }
 }
 
-function network(options: { rules?: NetworkRule[]; features?: number[] } = {}) {
+function network(options: { rules?: NetworkRule[]; features?: number[]; maxConnections?: number } = {}) {
   let wire = new Wire();
   const refused: Refusal[] = [];
   const create = () => {
@@ -76,7 +76,7 @@ function network(options: { rules?: NetworkRule[]; features?: number[] } = {}) {
         ...{ mac: GUEST.mac, gatewayMac: GATEWAY.mac, mtu: 65520, optional: false },
         ...{ addresses: [GUEST.ipv4, GUEST.ipv6], gateways: [GATEWAY.ipv4], resolvers: [RESOLVER] },
         peerRanges: PEER_RANGES,
-        maxConnections: 16_384,
+        maxConnections: options.maxConnections ?? 16_384,
         rules: options.rules ?? [],
         backEnd: { kind: 'tap', interface: 'none' },
       },
@@ -308,6 +308,54 @@ describe('network device', () => {
       { reason: 'closed', what: 'tcp', destination: '10.0.0.1:5432' },
       { reason: 'closed', what: 'tcp', destination: '[fd00::1]:80' },
     ]);
+  });
+
+  test('a segment of no connection is reset, from either side', () => {
+    const it = network();
+    const pieces = [it.room(2000)];
+    it.transmit(tcp({ flags: 0x10, payload: Buffer.from('data') }));
+    const { frame } = it.take(pieces)!;
+    expect([frame[47], frame.readUInt32BE(38)]).toEqual([RST, 0]);
+    expect(it.device.refused).toEqual({ 'no-connection': 1 });
+    it.wire.give(tcp({ ...inbound, flags: 0x10 }), tcp({ ...inbound, flags: RST }));
+    expect(it.wire.sent).toHaveLength(1);
+    const { frame: reply } = it.wire.sent[0]!;
+    expect(reply[47]).toBe(RST);
+    expect(reply.subarray(26, 34)).toEqual(Buffer.from([198, 19, 0, 2, 203, 0, 113, 1]));
+    expect(reply.subarray(34, 38)).toEqual(Buffer.from([0, 80, 156, 64]));
+    expect(it.take(pieces)).toBeUndefined();
+  });
+
+  test('a connection above the limit is reset at once, in either direction, and reported', () => {
+    const it = network({ maxConnections: 1 });
+    it.transmit(tcp());
+    const pieces = [it.room(2000)];
+    it.transmit(tcp({ sourcePort: 40001 }));
+    expect(it.take(pieces)!.frame[47]).toBe(RST_ACK);
+    it.wire.give(tcp({ ...inbound, sourcePort: 5555, destinationPort: 80 }));
+    expect(it.wire.sent.map(({ frame }) => frame[47])).toEqual([SYN, RST_ACK]);
+    expect(it.device.refused).toEqual({ limit: 2 });
+    expect(it.refused).toEqual([
+      { reason: 'limit', what: 'tcp', destination: '203.0.113.1:80' },
+      { reason: 'limit', what: 'tcp', destination: '198.19.0.2:80' },
+    ]);
+  });
+
+  test("the answer to a question reaches the guest's port, once there is room", () => {
+    const it = network({ rules: [{ allow: true, name: 'example.com' }] });
+    it.transmit(udp({ destination: RESOLVER, destinationPort: 53, payload: query('example.com', 99) }));
+    const { frame } = it.wire.sent[0]!;
+    const payload = answer('example.com', [{ address: '203.0.113.7' }], frame.readUInt16BE(42));
+    const from = { ...inbound, source: RESOLVER, sourcePort: 53, destinationPort: frame.readUInt16BE(34) };
+    it.wire.give(udp({ ...from, payload }));
+    it.wire.give(udp({ ...from, payload }));
+    const pieces = [it.room(2000), it.room(2000)];
+    it.driver.queueAt(RECEIVE).kick();
+    const got = it.take(pieces)!.frame;
+    expect([got.readUInt16BE(36), got.readUInt16BE(42)]).toEqual([40000, 99]);
+    expect(it.take(pieces)).toBeUndefined();
+    it.transmit(tcp({ destination: '203.0.113.7' }));
+    expect(it.wire.sent).toHaveLength(2);
   });
 
   test('a query for a name that is not allowed is answered REFUSED', () => {

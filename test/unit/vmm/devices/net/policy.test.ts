@@ -4,22 +4,27 @@ import { networkInterfaces } from 'node:os';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { isInRange, parseAddress, parseRange } from '../../../../../vmm/devices/net/address.js';
+import type { ForgottenFlow } from '../../../../../vmm/devices/net/flows.js';
 import { Frame } from '../../../../../vmm/devices/net/frame.js';
+import { addChecksum, foldChecksum } from '../../../../../vmm/devices/net/header.js';
 import { HostAddresses } from '../../../../../vmm/devices/net/host-addresses.js';
 import { Policy } from '../../../../../vmm/devices/net/policy.js';
-import type { NetworkRule } from '../../../../../vmm/machine.js';
+import type { NetworkRule, PublishedPorts } from '../../../../../vmm/machine.js';
 import {
   ACK,
   type Answer,
   answer,
   arp,
   ethernet,
+  FIN,
+  type FrameFields,
   GATEWAY,
   GUEST,
   icmp,
   ip,
   PEER_RANGES,
   query,
+  RST,
   SYN,
   solicitation,
   tcp,
@@ -27,6 +32,7 @@ import {
 } from '../../../../fixtures/frames.js';
 
 const RESOLVER = '10.255.255.53';
+const PUBLIC_RESOLVER = '8.8.8.8';
 const PUBLIC = '203.0.113.1';
 const PUBLIC_6 = '2606:4700::1111';
 const DHCP = { source: '0.0.0.0', destination: '255.255.255.255', sourcePort: 68, destinationPort: 67 };
@@ -36,36 +42,83 @@ interface Guest {
   policy: Policy;
   /** Returns the reason for which the frame is refused; undefined if it passes. */
   sends(frame: Buffer, now?: number): string | undefined;
-  gets(frame: Buffer, now?: number): void;
+  /** Returns what becomes of a frame to the guest. */
+  gets(frame: Buffer, now?: number): string;
+  /** The frame that left last. */
+  sent: Buffer;
+  /** The guest gets an answer to the question that left last. Returns what it gets. */
+  told(name: string, answers: Answer[], fields?: ToldFields, now?: number): Buffer | string;
+  forgotten: ForgottenFlow[];
 }
 
-function guest(rules: NetworkRule[] = [], closed: string[] = []): Guest {
-  const policy = new Policy(
-    {
-      mac: GUEST.mac,
-      gatewayMac: GATEWAY.mac,
-      addresses: [GUEST.ipv4, GUEST.ipv6, GUEST.local],
-      gateways: [GATEWAY.ipv4, GATEWAY.ipv6],
-      resolvers: [RESOLVER],
-      peerRanges: PEER_RANGES,
-      maxConnections: 16_384,
-      rules,
-      optional: false,
-    },
-    { ranges: () => closed.map(parseRange) },
-  );
+interface ToldFields extends FrameFields {
+  id?: number;
+  type?: number;
+  truncated?: boolean;
+}
+
+interface GuestOptions {
+  closed?: string[];
+  maxConnections?: number;
+  published?: PublishedPorts[];
+  resolvers?: string[];
+}
+
+function guest(
+  rules: NetworkRule[] = [],
+  { closed = [], maxConnections = 1000, published = [], resolvers = [RESOLVER, PUBLIC_RESOLVER] }: GuestOptions = {},
+): Guest {
+  const forgotten: ForgottenFlow[] = [];
+  const policy = new Policy({
+    mac: GUEST.mac,
+    gatewayMac: GATEWAY.mac,
+    addresses: [GUEST.ipv4, GUEST.ipv6, GUEST.local],
+    gateways: [GATEWAY.ipv4, GATEWAY.ipv6],
+    resolvers,
+    peerRanges: PEER_RANGES,
+    maxConnections,
+    rules,
+    backEnd: { kind: 'passt', ports: published, reachHost: false },
+    host: { ranges: () => closed.map(parseRange) },
+    onForgotten: (flow) => forgotten.push(flow),
+  });
   const frame = new Frame();
-  return {
+  const it: Guest = {
     policy,
+    forgotten,
+    sent: Buffer.alloc(0),
     sends: (bytes, now = 1) => {
-      frame.parse(bytes, 0, bytes.length);
-      return policy.outgoing(frame, bytes, bytes.length, now);
+      const copy = Buffer.from(bytes);
+      frame.parse(copy, 0, copy.length);
+      const reason = policy.outgoing(frame, copy, copy.length, now);
+      if (reason !== undefined) return reason;
+      policy.departs(frame, copy, false, now);
+      it.sent = copy;
+      return undefined;
     },
     gets: (bytes, now = 1) => {
       frame.parse(bytes, 0, bytes.length);
-      policy.incoming(frame, bytes, 0, now);
+      return policy.incoming(frame, now);
+    },
+    told: (name, answers, fields = {}, now = 1) => {
+      const { id = it.sent.readUInt16BE(42), type = 1, truncated = false } = fields;
+      const payload = answer(name, answers, id, type);
+      if (truncated) payload[2] = payload[2]! | 2;
+      const source = it.sent.subarray(30, 34).join('.');
+      const bytes = udp({
+        ...{ sourceMac: GATEWAY.mac, destinationMac: GUEST.mac, source, destination: GUEST.ipv4 },
+        ...{ sourcePort: 53, destinationPort: it.sent.readUInt16BE(34), payload },
+        ...fields,
+      });
+      const arrival = it.gets(bytes, now);
+      if (arrival !== 'answer') return arrival;
+      const translated = policy.translate(frame, bytes, false, now);
+      if (translated === undefined) return 'dropped';
+      policy.answered(frame, bytes, 0, now);
+      return Buffer.from(translated);
     },
   };
+  return it;
 }
 
 const allow = (range: string, ports?: [number, number]): NetworkRule => ({
@@ -86,12 +139,11 @@ const deny = (range: string, ports?: [number, number]): NetworkRule => ({
 
 const ask = (name: string, fields = {}) =>
   udp({ destination: RESOLVER, destinationPort: 53, payload: query(name), ...fields });
-const told = (name: string, answers: Answer[], fields = {}) =>
-  udp({
-    ...{ sourceMac: GATEWAY.mac, destinationMac: GUEST.mac, source: RESOLVER, destination: GUEST.ipv4 },
-    ...{ sourcePort: 53, destinationPort: 40000, payload: answer(name, answers) },
-    ...fields,
-  });
+/** Returns true if the UDP checksum of an IPv4 frame is right. */
+function checksumIsRight(frame: Buffer): boolean {
+  const length = frame.length - 34;
+  return foldChecksum(addChecksum(frame, 34, length, addChecksum(frame, 26, 8, 17 + length))) === 0;
+}
 
 describe('by default', () => {
   test.each([
@@ -102,7 +154,7 @@ describe('by default', () => {
     ['ping by IPv6', icmp({ destination: PUBLIC_6 })],
     ['a name server that the guest chose', udp({ destination: '9.9.9.9', destinationPort: 53, payload: query('a.b') })],
     ['its resolver', ask('example.com')],
-    ['its resolver by TCP', tcp({ destination: RESOLVER, destinationPort: 53 })],
+    ['a public resolver of its own, by TCP', tcp({ destination: PUBLIC_RESOLVER, destinationPort: 53 })],
     ["its gateway's hardware address", arp()],
     ["its IPv6 gateway's", solicitation(GATEWAY.ipv6)],
   ])('the guest reaches the public Internet: %s', (_, frame) => {
@@ -129,12 +181,12 @@ describe('by default', () => {
 
   test("the host's own addresses are closed, public ones and later ones too", () => {
     const closed = [PUBLIC];
-    const { sends } = guest([], closed);
+    const { sends } = guest([], { closed });
     expect(sends(tcp({ destination: PUBLIC }))).toBe('closed');
     expect(sends(tcp({ destination: PUBLIC_6 }))).toBeUndefined();
     closed.push('2606:4700::/64');
     expect(sends(tcp({ destination: PUBLIC_6, sourcePort: 40001 }))).toBe('closed');
-    expect(guest([allow(PUBLIC)], closed).sends(tcp({ destination: PUBLIC }))).toBeUndefined();
+    expect(guest([allow(PUBLIC)], { closed }).sends(tcp({ destination: PUBLIC }))).toBeUndefined();
   });
 
   test("the host's own addresses are read from its kernel", () => {
@@ -313,21 +365,21 @@ describe('rules of names', () => {
   const to = (destination: string, destinationPort = 443) => tcp({ destination, destinationPort });
 
   test("apply to the addresses in the resolver's answers to the guest", () => {
-    const { sends, gets } = guest(rules);
+    const { sends, told } = guest(rules);
     expect(sends(to(PUBLIC))).toBe('not-allowed');
     expect(sends(ask('EXAMPLE.com'))).toBeUndefined();
-    gets(told('example.com', [{ alias: 'cdn.example.net' }, { owner: 'cdn.example.net', address: PUBLIC }]));
+    told('example.com', [{ alias: 'cdn.example.net' }, { owner: 'cdn.example.net', address: PUBLIC }]);
     expect(sends(to(PUBLIC))).toBeUndefined();
     expect(sends(to(PUBLIC, 80))).toBe('not-allowed');
     expect(sends(to('203.0.113.2'))).toBe('not-allowed');
   });
 
   test('with a wildcard match only names below the name', () => {
-    const { sends, gets } = guest(rules);
+    const { sends, told } = guest(rules);
     expect(sends(ask('www.example.org'))).toBeUndefined();
     expect(sends(ask('example.org'))).toBe('name');
     expect(sends(ask('badexample.org'))).toBe('name');
-    gets(told('www.example.org', [{ address: PUBLIC }]));
+    told('www.example.org', [{ address: PUBLIC }]);
     expect(sends(to(PUBLIC, 1234))).toBeUndefined();
   });
 
@@ -342,60 +394,268 @@ describe('rules of names', () => {
     expect(sends(Buffer.concat([fits, Buffer.from('behind the packet')]))).toBeUndefined();
   });
 
-  test("accept only the resolver's answers to the guest's own queries", () => {
-    const cases: [string, (answers: Answer[]) => Buffer][] = [
-      ['another server', (answers) => told('example.com', answers, { source: '9.9.9.9' })],
-      ['another port of the resolver', (answers) => told('example.com', answers, { sourcePort: 54 })],
-      ['another port of the guest', (answers) => told('example.com', answers, { destinationPort: 40001 })],
-      ['another ID', (answers) => told('', [], { payload: answer('example.com', answers, 8) })],
-      ['another name', (answers) => told('example.net', answers)],
-      ['another type', (answers) => told('', [], { payload: answer('example.com', answers, 7, 28) })],
-      ['a record of another name', (answers) => told('example.com', [{ ...answers[0], owner: 'evil.example' }])],
+  test('accept only the answer to the question that the device asked', () => {
+    const cases: [string, string, ToldFields][] = [
+      ['another server', 'example.com', { source: '9.9.9.9' }],
+      ['another port of the resolver', 'example.com', { sourcePort: 54 }],
+      ["the guest's own port", 'example.com', { destinationPort: 40000 }],
+      ['another ID', 'example.com', { id: 7 }],
+      ['another name', 'example.net', {}],
+      ['another type', 'example.com', { type: 28 }],
     ];
-    for (const [, made] of cases) {
-      const { sends, gets } = guest(rules);
+    for (const [, name, fields] of cases) {
+      const { sends, told } = guest(rules);
       sends(ask('example.com'));
-      gets(made([{ address: PUBLIC }]));
+      told(name, [{ address: PUBLIC }], fields);
       expect(sends(to(PUBLIC))).toBe('not-allowed');
-      gets(told('example.com', [{ address: PUBLIC }]));
+      sends(ask('example.com'));
+      told('example.com', [{ owner: 'evil.example', address: PUBLIC }]);
+      expect(sends(to(PUBLIC))).toBe('not-allowed');
+      sends(ask('example.com'));
+      told('example.com', [{ address: PUBLIC }]);
       expect(sends(to(PUBLIC))).toBeUndefined();
     }
   });
 
-  test('do not open closed addresses', () => {
-    const { sends, gets } = guest(rules);
+  test("ask with an ID and a port of the device's own, and give the guest its own back", () => {
+    const it = guest(rules);
+    const asked = Array.from({ length: 40 }, (_, index) => {
+      expect(it.sends(ask('example.com', { payload: query('example.com', index), sourcePort: 2000 + index }))).toBe(
+        undefined,
+      );
+      expect(checksumIsRight(it.sent)).toBe(true);
+      return `${it.sent.readUInt16BE(34)} ${it.sent.readUInt16BE(42)}`;
+    });
+    expect(new Set(asked).size).toBe(40);
+    const got = it.told('example.com', [{ address: PUBLIC }]) as Buffer;
+    expect([got.readUInt16BE(36), got.readUInt16BE(42)]).toEqual([2039, 39]);
+    expect(checksumIsRight(got)).toBe(true);
+  });
+
+  test('accept one answer for each question', () => {
+    const { sends, told } = guest(rules);
     sends(ask('example.com'));
-    gets(told('example.com', [{ address: '169.254.169.254' }, { address: '10.0.0.1' }]));
+    expect(told('example.com', [{ address: '203.0.113.2' }])).toBeInstanceOf(Buffer);
+    expect(told('example.com', [{ address: PUBLIC }])).toBe('dropped');
+    expect(sends(to(PUBLIC))).toBe('not-allowed');
+  });
+
+  test('accept no answer that is late', () => {
+    const { sends, told } = guest(rules);
+    sends(ask('example.com'), 1);
+    expect(told('example.com', [{ address: PUBLIC }], {}, 32)).not.toBeInstanceOf(Buffer);
+    expect(sends(to(PUBLIC), 32)).toBe('not-allowed');
+  });
+
+  test('repeat a question that the guest repeats', () => {
+    const it = guest(rules);
+    it.sends(ask('example.com'));
+    const first = it.sent;
+    it.sends(ask('example.com'));
+    expect(it.sent).toEqual(first);
+    it.sends(ask('example.com', { sourcePort: 40001 }));
+    expect(it.sent).not.toEqual(first);
+  });
+
+  test('are not opened by datagrams at a published port, from whoever', () => {
+    const published: PublishedPorts[] = [{ protocol: 'udp', host: 5000, guest: 40000, count: 2 }];
+    const { sends, gets } = guest(rules, { published });
+    sends(ask('example.com'));
+    const forged = (fields: FrameFields) =>
+      udp({
+        ...{ sourceMac: GATEWAY.mac, destinationMac: GUEST.mac, source: RESOLVER, sourcePort: 53 },
+        ...{ destination: GUEST.ipv4, payload: answer('example.com', [{ address: PUBLIC }]), ...fields },
+      });
+    for (const destinationPort of [40000, 40001]) expect(gets(forged({ destinationPort }))).toBe('pass');
+    expect(sends(to(PUBLIC))).toBe('not-allowed');
+  });
+
+  test('never ask from a published port', () => {
+    const published: PublishedPorts[] = [{ protocol: 'udp', host: 1, guest: 1, count: 65_000 }];
+    const it = guest(rules, { published });
+    for (let id = 0; id < 20; id++) {
+      it.sends(ask('example.com', { payload: query('example.com', id) }));
+      expect(it.sent.readUInt16BE(34)).toBeGreaterThan(65_000);
+    }
+  });
+
+  test("an error without a question reaches the guest if its ID is the device's", () => {
+    const it = guest(rules);
+    it.sends(ask('example.com'));
+    const bare = (id: number) => Buffer.of(id >> 8, id & 255, 0x81, 0x81, 0, 0, 0, 0, 0, 0, 0, 0);
+    const id = it.sent.readUInt16BE(42);
+    expect(it.told('', [], { payload: bare(id ^ 1) })).toBe('dropped');
+    expect((it.told('', [], { payload: bare(id) }) as Buffer).readUInt16BE(42)).toBe(7);
+  });
+
+  test('do not open closed addresses', () => {
+    const { sends, told } = guest(rules);
+    sends(ask('example.com'));
+    told('example.com', [{ address: '169.254.169.254' }, { address: '10.0.0.1' }]);
     expect(sends(to('169.254.169.254'))).toBe('closed');
     expect(sends(to('10.0.0.1'))).toBe('closed');
   });
 
   test('apply for the lifetime of the answer, at least a minute; open connections continue', () => {
-    const { sends, gets } = guest(rules);
+    const { sends, told } = guest(rules);
     sends(ask('example.com'));
-    gets(told('example.com', [{ address: PUBLIC, timeToLive: 1 }]));
+    told('example.com', [{ address: PUBLIC, timeToLive: 1 }]);
     expect(sends(to(PUBLIC), 60)).toBeUndefined();
     expect(sends(to(PUBLIC), 62)).toBe('not-allowed');
     expect(sends(tcp({ destination: PUBLIC, destinationPort: 443, flags: ACK }), 10_000)).toBeUndefined();
   });
 
   test('that deny refuse queries and connections', () => {
-    const { sends, gets } = guest([{ allow: false, name: 'example.com' }]);
+    const { sends, told } = guest([{ allow: false, name: 'example.com' }]);
     expect(sends(ask('example.com'))).toBe('name');
     expect(sends(ask('example.net'))).toBeUndefined();
     expect(sends(to(PUBLIC))).toBeUndefined();
     const byPort = guest([{ allow: false, name: 'example.com', ports: [80, 80] }]);
     expect(byPort.sends(ask('example.com'))).toBeUndefined();
-    byPort.gets(told('example.com', [{ address: PUBLIC }]));
+    byPort.told('example.com', [{ address: PUBLIC }]);
     expect(byPort.sends(to(PUBLIC, 80))).toBe('denied');
     expect(byPort.sends(to(PUBLIC, 443))).toBeUndefined();
-    gets(told('example.com', [{ address: PUBLIC }]));
+    told('example.com', [{ address: PUBLIC }]);
   });
 
   test('allow any query if another rule names the resolver', () => {
     const { sends } = guest([...rules, allow(RESOLVER, [53, 53])]);
     expect(sends(ask('anything.example'))).toBeUndefined();
     expect(sends(tcp({ destination: RESOLVER, destinationPort: 53 }))).toBeUndefined();
+  });
+});
+
+describe('a resolver in a closed range', () => {
+  const dns = (message: Uint8Array, fields: FrameFields = {}) =>
+    udp({ destination: RESOLVER, destinationPort: 53, payload: message, ...fields });
+  const withOpcode = (opcode: number) => {
+    const message = query('example.com');
+    message[2] = opcode << 3;
+    return message;
+  };
+  const segment = (payload: Uint8Array, flags = ACK) =>
+    tcp({ destination: RESOLVER, destinationPort: 53, flags, payload });
+  const prefixed = (...messages: Buffer[]) =>
+    Buffer.concat(messages.flatMap((message) => [Buffer.of(message.length >> 8, message.length), message]));
+
+  test.each([
+    ['an update of a zone', withOpcode(5)],
+    ['a notification', withOpcode(4)],
+    ['a status request', withOpcode(2)],
+    ['bytes of any kind', Buffer.alloc(1400, 'x')],
+    ['a response', answer('example.com', [])],
+    ['a query with bytes behind it', Buffer.concat([query('example.com'), Buffer.from('secret')])],
+    ['IXFR', query('example.com', 7, 251)],
+    ['AXFR', query('example.com', 7, 252)],
+    ['ANY', query('example.com', 7, 255)],
+    ['TKEY', query('example.com', 7, 249)],
+  ])('gets no %s', (_, message) => {
+    expect(guest().sends(dns(message))).toBe('name');
+    // A rule that names the resolver allows it.
+    expect(guest([allow(RESOLVER, [53, 53])]).sends(dns(message))).toBeUndefined();
+    // The range may be the host's own.
+    const own = { closed: ['8.8.8.0/24'] };
+    expect(guest([], own).sends(dns(message, { destination: PUBLIC_RESOLVER }))).toBe('name');
+    expect(guest().sends(dns(message, { destination: PUBLIC_RESOLVER }))).toBeUndefined();
+  });
+
+  test.each([1, 2, 5, 6, 12, 15, 16, 28, 33, 64, 65])('is asked for records of type %i', (type) => {
+    expect(guest().sends(dns(query('_sip._tcp.example.com', 7, type)))).toBeUndefined();
+  });
+
+  test('is asked by TCP after a truncated answer only', () => {
+    const { sends, told } = guest();
+    expect(sends(segment(Buffer.alloc(0), SYN))).toBe('name');
+    sends(dns(query('example.com')));
+    told('example.com', [{ address: PUBLIC }]);
+    expect(sends(segment(Buffer.alloc(0), SYN))).toBe('name');
+    sends(dns(query('example.com')));
+    told('example.com', [], { truncated: true });
+    expect(sends(segment(Buffer.alloc(0), SYN))).toBeUndefined();
+    expect(sends(segment(Buffer.alloc(0)))).toBeUndefined();
+    expect(sends(segment(prefixed(query('example.com'))))).toBeUndefined();
+    // As a C library asks for both kinds of addresses.
+    expect(sends(segment(prefixed(query('example.com', 1), query('example.com', 2, 28))))).toBeUndefined();
+  });
+
+  test.each([
+    ['another name', prefixed(query('example.net'))],
+    ['a transfer', prefixed(query('example.com', 7, 252))],
+    ['an update', prefixed(withOpcode(5))],
+    ['an update behind a query', prefixed(query('example.com'), withOpcode(5))],
+    ['half a message', prefixed(query('example.com')).subarray(0, -1)],
+    ['bytes behind a message', Buffer.concat([prefixed(query('example.com')), Buffer.of(0)])],
+    ['a length alone', Buffer.of(0, 29)],
+  ])('gets no %s by TCP', (_, payload) => {
+    const { sends, told } = guest();
+    sends(dns(query('example.com')));
+    told('example.com', [], { truncated: true });
+    expect(sends(segment(Buffer.alloc(0), SYN))).toBeUndefined();
+    expect(sends(segment(payload))).toBe('name');
+  });
+
+  test('is asked by TCP for some seconds after a truncated answer', () => {
+    const { sends, told } = guest();
+    sends(dns(query('example.com')));
+    told('example.com', [], { truncated: true });
+    expect(sends(segment(Buffer.alloc(0), SYN), 32)).toBe('name');
+  });
+});
+
+describe('the limit of connections', () => {
+  const open = (sourcePort: number) => tcp({ destination: PUBLIC, sourcePort });
+  const reply = (sourcePort: number, flags: number) =>
+    tcp({
+      ...{ sourceMac: GATEWAY.mac, destinationMac: GUEST.mac, source: PUBLIC, sourcePort: 80 },
+      ...{ destination: GUEST.ipv4, destinationPort: sourcePort, flags },
+    });
+  const more = (sourcePort: number, flags: number) => tcp({ destination: PUBLIC, sourcePort, flags });
+
+  test('refuses one more, from either side, and lets it through once another has ended', () => {
+    const { sends, gets } = guest([], { maxConnections: 2 });
+    for (const port of [1, 2]) {
+      expect(sends(open(port))).toBeUndefined();
+      expect(gets(reply(port, SYN | ACK))).toBe('pass');
+    }
+    expect(sends(open(3))).toBe('limit');
+    const inbound = tcp({ source: PUBLIC, sourcePort: 9, destination: GUEST.ipv4, destinationPort: 80 });
+    expect(gets(inbound)).toBe('limit');
+    expect(sends(udp({ destination: PUBLIC }))).toBe('limit');
+    expect(sends(more(1, ACK))).toBeUndefined();
+    expect(gets(reply(1, RST))).toBe('pass');
+    expect(sends(open(3))).toBeUndefined();
+    expect(sends(more(1, ACK))).toBe('no-connection');
+    expect(sends(more(2, ACK))).toBeUndefined();
+  });
+
+  test('lets 16,000 short connections pass beside 30 open ones, which still answer', () => {
+    const { sends, gets } = guest([], { maxConnections: 16_384 });
+    const idle = Array.from({ length: 30 }, (_, index) => 1000 + index);
+    for (const port of idle) {
+      expect(sends(open(port))).toBeUndefined();
+      gets(reply(port, SYN | ACK));
+      sends(more(port, ACK));
+    }
+    for (let count = 0; count < 40_000; count++) {
+      const port = 2000 + (count % 60_000);
+      if (sends(open(port), 2) !== undefined) throw new Error(`connection ${count} is refused`);
+      gets(reply(port, SYN | ACK), 2);
+      sends(more(port, ACK | FIN), 2);
+      gets(reply(port, ACK | FIN), 2);
+    }
+    for (const port of idle) {
+      expect(gets(reply(port, ACK), 3)).toBe('pass');
+      expect(sends(more(port, ACK), 3)).toBeUndefined();
+    }
+  });
+
+  test('counts queries to the resolver not at all', () => {
+    const { sends } = guest([], { maxConnections: 1 });
+    sends(open(1));
+    for (let id = 0; id < 100; id++) {
+      expect(sends(ask('example.com', { sourcePort: 1000 + id }))).toBeUndefined();
+      expect(sends(ask('example.com', { sourcePort: 1000 + id, destination: PUBLIC_RESOLVER }))).toBeUndefined();
+    }
   });
 });
 
