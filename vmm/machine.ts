@@ -111,10 +111,12 @@ export interface IsolatedSpec {
  * - `malformed`: the frame cannot be parsed.
  * - `spoofed`: the source address is not the guest's.
  * - `next-hop`: the destination MAC address is not the gateway's.
- * - `closed`: the destination is outside the public Internet, and no rule opens it.
+ * - `closed`: the destination is outside the public Internet or one of the host's own networks, and
+ *   no rule opens it.
  * - `denied`: a rule denies the destination.
  * - `not-allowed`: there are rules that allow, and none of them allows the destination.
- * - `name`: the frame is a query for a name that no rule allows.
+ * - `name`: the frame is a query for a name that no rule allows, or one that the resolver may not
+ *   get.
  * - `no-connection`: a TCP segment that belongs to no connection.
  * - `limit`: the guest has `maxConnections` connections.
  */
@@ -156,7 +158,7 @@ export interface NetworkSpec {
   resolvers: string[];
   /**
    * If no rule allows anything, every destination is allowed that is not closed
-   * (vmm/devices/net/closed-ranges.ts).
+   * (addresses/closed-ranges.ts).
    */
   rules: NetworkRule[];
   /**

@@ -22,6 +22,7 @@ import { answerQuery, parseQuery } from './dns.js';
 import type { ForgottenFlow } from './flows.js';
 import { ETHERNET_HEADER, Frame, MAX_HEADERS, TCP } from './frame.js';
 import { completeChecksum, NET_HEADER, NetHeader, NUM_BUFFERS, VIRTIO_NET_HDR_F_NEEDS_CSUM } from './header.js';
+import { HostAddresses } from './host-addresses.js';
 import { type Link, Peers } from './peers.js';
 import { Policy } from './policy.js';
 import { RefusalLog } from './refusal-log.js';
@@ -84,6 +85,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
   readonly config = new Uint8Array(CONFIG_LENGTH);
   readonly spec: NetworkSpec;
   readonly #backEnd: NetBackEnd;
+  readonly #host = new HostAddresses();
   readonly #policy: Policy;
   /** Undefined: the guest is in no private network and cannot join one. */
   readonly #peers: Peers | undefined;
@@ -120,7 +122,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
   constructor({ spec, backEnd, onRefusal, loop }: NetOptions) {
     this.spec = spec;
     this.#backEnd = backEnd;
-    this.#policy = new Policy({ ...spec, onForgotten: (flow, own) => this.#forget(flow, own) });
+    this.#policy = new Policy({ ...spec, host: this.#host, onForgotten: (flow, own) => this.#forget(flow, own) });
     this.#refusals = new RefusalLog(onRefusal);
     if (spec.peers !== undefined) {
       const [address] = spec.addresses;
@@ -451,6 +453,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     this.reset();
     this.#peers?.[Symbol.dispose]();
     this.#backEnd[Symbol.dispose]();
+    this.#host[Symbol.dispose]();
     libc.munmap(this.#memory, HEADROOM + COPIED);
   }
 }

@@ -1,27 +1,37 @@
-// The addresses that the host's kernel answers to, held for a moment. They change while a guest
-// runs (an address of another network, the temporary addresses of RFC 8981), and a new one is as
-// closed as the others.
-import { readLocalAddresses, readLocalAddresses6 } from '../../local-addresses.js';
-import { type AddressRange, parseRange } from './address.js';
+// What is the host's own: the addresses that its kernel answers to, and the links and networks that
+// it has routes to, held for a moment. They change while a guest runs (an address of another
+// network, the temporary addresses of RFC 8981, a VPN), and a new one is as closed as the others.
+import type { AddressRange } from '../../../addresses/ip.js';
+import { closedByRoutes } from './closed-routes.js';
+import { HostRoutes } from './host-routes.js';
 
 /**
- * Seconds for which the addresses read are used. On a host with many routes: the seconds that
- * reading took, times 50.
+ * Seconds for which the routes read are used. On a host with many routes: the seconds that reading
+ * took, times 50.
  */
 const PATIENCE = 1;
 const PATIENCE_FACTOR = 50;
 
-export class HostAddresses {
-  #ranges: readonly AddressRange[] = [];
+export class HostAddresses implements Disposable {
+  readonly #routes = new HostRoutes();
+  #ranges: readonly AddressRange[] = closedByRoutes(this.#routes.read());
   #heldUntil = Number.NEGATIVE_INFINITY;
 
-  /** @param now in seconds */
+  /** The closed ranges. @param now in seconds */
   ranges(now: number): readonly AddressRange[] {
     if (now < this.#heldUntil) return this.#ranges;
     const began = performance.now();
-    this.#ranges = [...readLocalAddresses(), ...readLocalAddresses6()].map(parseRange);
+    try {
+      this.#ranges = closedByRoutes(this.#routes.read());
+    } catch {
+      // What was closed stays closed.
+    }
     const seconds = (performance.now() - began) / 1000;
     this.#heldUntil = now + Math.max(PATIENCE, PATIENCE_FACTOR * seconds);
     return this.#ranges;
+  }
+
+  [Symbol.dispose](): void {
+    this.#routes[Symbol.dispose]();
   }
 }

@@ -28,7 +28,7 @@ import {
   u16,
   u32,
 } from './frame.js';
-import { HostAddresses } from './host-addresses.js';
+import type { HostAddresses } from './host-addresses.js';
 import { Questions } from './questions.js';
 import { ResolvedNames } from './resolved-names.js';
 import { Rules } from './rules.js';
@@ -49,8 +49,7 @@ const BROADCAST = Uint8Array.of(0xff, 0xff, 0xff, 0xff, 0xff, 0xff);
 export type Arrival = 'pass' | 'answer' | 'no-connection' | 'limit';
 
 export interface PolicyOptions extends Omit<NetworkSpec, 'mtu' | 'optional' | 'peers'> {
-  /** Default: the addresses and routes of this host. */
-  host?: Pick<HostAddresses, 'ranges'>;
+  host: Pick<HostAddresses, 'ranges'>;
   /** Called for a connection that gives its place to another, with the guest's address. */
   onForgotten: (flow: ForgottenFlow, own: Address) => void;
 }
@@ -71,7 +70,7 @@ export class Policy {
   #question: Question | undefined;
 
   /** @throws RangeError for an invalid address or range */
-  constructor({ host = new HostAddresses(), onForgotten, ...spec }: PolicyOptions) {
+  constructor({ host, onForgotten, ...spec }: PolicyOptions) {
     this.#mac = parseMac(spec.mac);
     this.#gatewayMac = parseMac(spec.gatewayMac);
     this.#own = spec.addresses.map(parseAddress);

@@ -1,6 +1,7 @@
-// Ranges that are closed to a guest unless a rule opens them: addresses outside the public Internet
-// (IANA's special-purpose registries, RFC 6890), and the metadata services of clouds.
-import { type AddressRange, isInRange, parseRange } from './address.js';
+// Ranges that are closed to strangers, which are a guest unless a rule opens them, and what a
+// registry leads to: addresses outside the public Internet (IANA's special-purpose registries, RFC
+// 6890), and the metadata services of clouds.
+import { type AddressRange, isInRange, isWithin, parseAddress, parseRange } from './ip.js';
 
 const RANGES = [
   // This network, private use (RFC 1918), shared by carriers, loopback, link-local.
@@ -37,4 +38,14 @@ export function closedRanges(words: Uint32Array, more: readonly AddressRange[]):
   // A tunnel end point, whose address contains an IPv4 address, under any prefix.
   if ((words[2]! & ~ISATAP_UNIVERSAL) === ISATAP) closed.push({ address: words, prefix: 128 });
   return closed;
+}
+
+/** Returns true if the address is on the public Internet. @throws RangeError for another text */
+export function isPublic(address: string): boolean {
+  return closedRanges(parseAddress(address), []).length === 0;
+}
+
+/** Returns true if all of the range is closed, whatever else is. */
+export function isClosedRange(range: AddressRange): boolean {
+  return RANGES.some((closed) => isWithin(range, closed));
 }
