@@ -1,7 +1,7 @@
 // Ranges that are closed to strangers, which are a guest unless a rule opens them, and what a
 // registry leads to: addresses outside the public Internet (IANA's special-purpose registries, RFC
 // 6890), and the metadata services of clouds.
-import { type AddressRange, isInRange, isWithin, parseAddress, parseRange } from './ip.js';
+import { type AddressRange, isInRange, isWithin, parseRange } from './ip.js';
 
 const RANGES = [
   // This network, private use (RFC 1918), shared by carriers, loopback, link-local.
@@ -40,9 +40,9 @@ export function closedRanges(words: Uint32Array, more: readonly AddressRange[]):
   return closed;
 }
 
-/** Returns true if the address is on the public Internet. @throws RangeError for another text */
-export function isPublic(address: string): boolean {
-  return closedRanges(parseAddress(address), []).length === 0;
+/** Returns true if the address is on the public Internet. */
+export function isPublic(words: Uint32Array): boolean {
+  return closedRanges(words, []).length === 0;
 }
 
 /** Returns true if all of the range is closed, whatever else is. */

@@ -17,28 +17,40 @@ import { codeOf, messageOf } from '../../errors/index.js';
 import { ImageError } from '../errors.js';
 import { parseContentLength } from './headers.js';
 import { oneLine } from './one-line.js';
+import { checkHost, farther, lookupWithin, type Reach, reachOf } from './reach.js';
 import type { Settings } from './settings.js';
 import { TransientError } from './transient.js';
 
 const SYSTEM_CERTIFICATES = '/etc/ssl/certs/ca-certificates.crt';
 /** The longest body, in bytes, that is read only to keep its connection usable. */
 const MAX_DISCARDED = 64 << 10;
+/**
+ * Bytes in a second that a server must send at least, over each time of the registry's timeout. A
+ * byte now and then would keep a pull waiting for days.
+ */
+const MIN_RATE = 1024;
 /** Simultaneous connections to one server. */
 const MAX_SOCKETS = 8;
 
 interface HttpRequest {
   method: 'GET' | 'POST';
   url: URL;
+  /** How near the server may be. */
+  reach: Reach;
   headers: Record<string, string>;
   body?: string;
 }
 
 export interface Answer {
   url: URL;
+  /** How near the servers may be that the answer leads to. */
+  reach: Reach;
   status: number;
   headers: IncomingHttpHeaders;
   /** The body: pass it to `bodyOf` or `discard`. */
   message: IncomingMessage;
+  /** It is from another server than the one that was asked. */
+  isElsewhere?: boolean;
   /** Milliseconds without a byte after which reading the body fails. */
   timeout: number;
 }
@@ -55,25 +67,30 @@ function isLoopback(hostname: string): boolean {
 
 /** All connections of one operation. Disposing of it closes them. */
 export class Connections implements Disposable {
+  /** By reach and host. A connection is used again for requests of the same reach only. */
   readonly #agents = new Map<string, HttpsAgent>();
   /**
    * By the path of the extra certificates; null is for the system's alone. Cached because reading
    * the system's takes some 60 ms.
    */
   readonly #contexts = new Map<string | null, SecureContext>();
-  readonly #plain = new HttpAgent({ keepAlive: true, maxSockets: MAX_SOCKETS });
+  readonly #plain = new Map<Reach, HttpAgent>();
   readonly #requests = new Set<ClientRequest>();
 
   constructor(readonly settings: Settings) {}
 
-  /** Returns true if plain HTTP to this server is allowed. */
+  /** Returns true if plain HTTP to this registry is allowed. */
   mayBePlain(url: URL): boolean {
     return isLoopback(url.hostname) || this.settings.of(url.host).insecure;
   }
 
-  /** Returns true if a redirect, or a challenge, may lead to this URL. */
-  mayAsk(url: URL): boolean {
-    return url.protocol === 'https:' || (url.protocol === 'http:' && this.mayBePlain(url));
+  /**
+   * Returns true if the redirect or the challenge of an answer may lead to this URL, which
+   * `exchange` checks further. A registry on this host may lead to others on this host without TLS.
+   */
+  mayLead(answer: Answer, url: URL): boolean {
+    if (url.protocol !== 'http:') return url.protocol === 'https:';
+    return this.settings.of(url.host).insecure || (answer.reach === 'host' && isLoopback(url.hostname));
   }
 
   /**
@@ -81,12 +98,14 @@ export class Connections implements Disposable {
    *
    * @throws TransientError, NoTlsError, or ImageError `network` if the server cannot be reached
    */
-  exchange({ method, url, headers, body }: HttpRequest): Promise<Answer> {
-    const { timeout } = this.settings.of(url.host);
+  async exchange({ method, url, reach, headers, body }: HttpRequest): Promise<Answer> {
+    const { timeout, internal } = this.settings.of(url.host);
+    const limit = internal ? 'host' : reach;
+    checkHost(url.hostname, limit);
     const secure = url.protocol === 'https:';
     const options = {
       method,
-      agent: secure ? this.#secureAgent(url.host) : this.#plain,
+      agent: secure ? this.#secureAgent(url.host, limit) : this.#plainAgent(limit),
       headers: {
         ...headers,
         'user-agent': 'tsvm',
@@ -102,7 +121,10 @@ export class Connections implements Disposable {
         clearTimeout(timer);
         // The reader of the body gets this error from its read.
         message.on('error', () => {});
-        resolve({ url, status: message.statusCode ?? 0, headers: message.headers, message, timeout });
+        const { remoteAddress } = message.socket;
+        const near = remoteAddress === undefined ? 'public' : farther(reachOf(remoteAddress), limit);
+        const answer = { url, reach: near, status: message.statusCode ?? 0, headers: message.headers };
+        resolve({ ...answer, message, timeout });
       });
       request.on('error', (error) => {
         clearTimeout(timer);
@@ -115,11 +137,20 @@ export class Connections implements Disposable {
 
   [Symbol.dispose](): void {
     for (const request of this.#requests) request.destroy();
-    for (const agent of [this.#plain, ...this.#agents.values()]) agent.destroy();
+    for (const agent of [...this.#plain.values(), ...this.#agents.values()]) agent.destroy();
   }
 
-  #secureAgent(host: string): HttpsAgent {
-    const known = this.#agents.get(host);
+  #plainAgent(reach: Reach): HttpAgent {
+    const known = this.#plain.get(reach);
+    if (known) return known;
+    const agent = new HttpAgent({ keepAlive: true, maxSockets: MAX_SOCKETS, lookup: lookupWithin(reach) });
+    this.#plain.set(reach, agent);
+    return agent;
+  }
+
+  #secureAgent(host: string, reach: Reach): HttpsAgent {
+    const key = `${reach} ${host}`;
+    const known = this.#agents.get(key);
     if (known) return known;
     const { insecure, ca } = this.settings.of(host);
     const secureContext = this.#contexts.get(ca) ?? trusting(ca);
@@ -129,8 +160,9 @@ export class Connections implements Disposable {
       maxSockets: MAX_SOCKETS,
       rejectUnauthorized: !insecure,
       secureContext,
+      lookup: lookupWithin(reach),
     } as ConstructorParameters<typeof HttpsAgent>[0]);
-    this.#agents.set(host, agent);
+    this.#agents.set(key, agent);
     return agent;
   }
 }
@@ -160,7 +192,7 @@ function trusting(ca: string | null): SecureContext {
 const LASTING = new Set(['ENOTFOUND', 'EAI_AGAIN', 'ECONNREFUSED', 'ENETUNREACH', 'EHOSTUNREACH', 'EACCES', 'EPERM']);
 
 function describeFailure(error: unknown, url: URL): Error {
-  if (error instanceof TransientError) return error;
+  if (error instanceof TransientError || error instanceof ImageError) return error;
   const code = codeOf(error) ?? '';
   // If a host has several addresses, each failed on its own. Report the last failure.
   const last: unknown = error instanceof AggregateError ? error.errors.at(-1) : undefined;
@@ -179,21 +211,33 @@ function silent(url: URL, timeout: number): TransientError {
   return new TransientError(`${url.host} sent nothing for ${timeout / 1000} seconds`);
 }
 
+function slow(url: URL, received: number, waited: number): TransientError {
+  return new TransientError(`${url.host} sent only ${received} bytes in ${Math.round(waited / 1000)} seconds`);
+}
+
 /**
  * Yields the body of an answer.
  *
- * @throws TransientError if the connection breaks or stalls
+ * @throws TransientError if the connection breaks, stalls or is too slow
  */
 export async function* bodyOf({ message, url, timeout }: Answer): AsyncGenerator<Buffer> {
   const chunks = message[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
   let timer: NodeJS.Timeout | undefined;
+  let [waited, received] = [0, 0];
   try {
     for (;;) {
       // Time only the wait for the server, not the consumer's own work.
+      const began = performance.now();
       timer = setTimeout(() => message.destroy(silent(url, timeout)), timeout);
       const { done, value } = await chunks.next();
       clearTimeout(timer);
       if (done) return;
+      waited += performance.now() - began;
+      received += value.length;
+      if (waited >= timeout) {
+        if (received < (MIN_RATE * waited) / 1000) throw slow(url, received, waited);
+        [waited, received] = [0, 0];
+      }
       yield value;
     }
   } catch (error) {

@@ -54,14 +54,14 @@ export class Endpoint {
 
   async #send(path: string, headers: Record<string, string>): Promise<Answer> {
     try {
-      return await follow(this.connections, this.#url(path), headers);
+      return await follow(this.connections, this.#url(path), 'host', headers);
     } catch (error) {
       if (!(error instanceof NoTlsError)) throw error;
       if (this.#base.protocol !== 'https:' || !this.connections.mayBePlain(this.#base)) {
         throw new ImageError('network', error.message, { cause: error });
       }
       this.#base = new URL(this.#base.href.replace(/^https:/, 'http:'));
-      return follow(this.connections, this.#url(path), headers);
+      return follow(this.connections, this.#url(path), 'host', headers);
     }
   }
 
@@ -85,7 +85,7 @@ export class Endpoint {
       const token: Promise<Token> =
         credentials?.kind === 'registry-token'
           ? Promise.resolve({ authorization: `Bearer ${credentials.token}`, expires: Number.POSITIVE_INFINITY })
-          : fetchToken(this.connections, bearer, scope, credentials);
+          : fetchToken(this.connections, answer, bearer, scope, credentials);
       this.#tokens.set(scope, token);
       token.catch(() => this.#tokens.delete(scope));
       return (await token).authorization;

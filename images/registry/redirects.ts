@@ -2,26 +2,34 @@
 
 import { ImageError } from '../errors.js';
 import { type Answer, type Connections, discard } from './connections.js';
+import type { Reach } from './reach.js';
 
 const MAX_REDIRECTS = 10;
 
 /**
- * Sends a GET request and follows redirects. The first redirect to another origin drops the
+ * Sends a GET request and follows redirects, none of which may lead nearer to this host. The first redirect to another origin drops the
  * Authorization header.
  *
+ * @param reach how near the first server may be
  * @throws TransientError, NoTlsError; ImageError `network`
  */
-export async function follow(connections: Connections, start: URL, headers: Record<string, string>): Promise<Answer> {
+export async function follow(
+  connections: Connections,
+  start: URL,
+  reach: Reach,
+  headers: Record<string, string>,
+): Promise<Answer> {
   let url = start;
+  let near = reach;
   let sent = headers;
   for (let redirects = 0; ; redirects++) {
-    const answer = await connections.exchange({ method: 'GET', url, headers: sent });
+    const answer = await connections.exchange({ method: 'GET', url, reach: near, headers: sent });
     const target = redirectOf(answer);
-    if (target === null) return answer;
+    if (target === null) return { ...answer, isElsewhere: url.origin !== start.origin };
     discard(answer);
     if (redirects === MAX_REDIRECTS)
       throw new ImageError('network', `${start.host} redirects more than ${MAX_REDIRECTS} times`);
-    if (!connections.mayAsk(target)) {
+    if (!connections.mayLead(answer, target)) {
       throw new ImageError('network', `${url.host} redirects to ${target.host} without TLS`);
     }
     if (target.origin !== url.origin) {
@@ -29,6 +37,7 @@ export async function follow(connections: Connections, start: URL, headers: Reco
       sent = others;
     }
     url = target;
+    near = answer.reach;
   }
 }
 

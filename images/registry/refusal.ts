@@ -1,7 +1,7 @@
 // Turns a registry's error response into an error (OCI distribution-spec 1.1, "Error Codes").
 
 import { ImageError } from '../errors.js';
-import { type Answer, readBody } from './connections.js';
+import { type Answer, discard, readBody } from './connections.js';
 import { parseRetryAfter } from './headers.js';
 import { oneLine } from './one-line.js';
 import { TransientError } from './transient.js';
@@ -9,12 +9,17 @@ import { TransientError } from './transient.js';
 const MAX_ERROR_BYTES = 64 << 10;
 
 /**
- * Reads the body of an error response.
+ * Reads the body of an error response. What a server says to which a registry redirected is not
+ * told: the registry's user may have no business there.
  *
  * @returns a suffix for a message, `: requested access to the resource is denied`, or '' if there
  *   is no description
  */
 export async function describeRefusal(answer: Answer): Promise<string> {
+  if (answer.isElsewhere === true) {
+    discard(answer);
+    return '';
+  }
   let text: string;
   try {
     text = (await readBody(answer, MAX_ERROR_BYTES, 'an error')).toString('utf8');

@@ -13,6 +13,8 @@ interface RegistrySettings {
   mirrors: URL[];
   /** If true, the certificate is not checked, and plain HTTP is allowed. */
   insecure: boolean;
+  /** If true, any server may lead to this one, however near it is to this host. */
+  internal: boolean;
   /** Path of PEM certificates to trust in addition to the system's, or null. */
   ca: string | null;
   /** Milliseconds without a byte after which a connection fails. */
@@ -28,7 +30,13 @@ export interface Settings {
 const DEFAULT_TIMEOUT = 30_000;
 const MAX_TIMEOUT_SECONDS = 3600;
 const SYSTEM_FILE = '/etc/tsvm/registries.json';
-const DEFAULTS: RegistrySettings = { mirrors: [], insecure: false, ca: null, timeout: DEFAULT_TIMEOUT };
+const DEFAULTS: RegistrySettings = {
+  mirrors: [],
+  insecure: false,
+  internal: false,
+  ca: null,
+  timeout: DEFAULT_TIMEOUT,
+};
 
 /**
  * Reads the first of these files that exists; `$TSVM_REGISTRIES` must exist if it is set:
@@ -84,15 +92,15 @@ export function parseSettings(text: string, path: string): Settings {
       if (name === 'mirrors') {
         const list: unknown[] = Array.isArray(field) ? field : wrong('a list of URLs');
         settings.mirrors = list.map((item) => mirrorUrl(item) ?? wrong('a list of http or https URLs'));
-      } else if (name === 'insecure') {
-        settings.insecure = typeof field === 'boolean' ? field : wrong('true or false');
+      } else if (name === 'insecure' || name === 'internal') {
+        settings[name] = typeof field === 'boolean' ? field : wrong('true or false');
       } else if (name === 'ca') {
         settings.ca = typeof field === 'string' ? resolve(dirname(path), field) : wrong('a file');
       } else if (name === 'timeout') {
         const inRange = typeof field === 'number' && field > 0 && field <= MAX_TIMEOUT_SECONDS;
         settings.timeout = inRange ? field * 1000 : wrong(`a number of seconds up to ${MAX_TIMEOUT_SECONDS}`);
       } else {
-        fail(`'${name}' of '${host}' is unknown: expected mirrors, insecure, ca or timeout`);
+        fail(`'${name}' of '${host}' is unknown: expected mirrors, insecure, internal, ca or timeout`);
       }
     }
     registries.set(canonicalHost(host), settings);

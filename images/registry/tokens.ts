@@ -25,11 +25,13 @@ export interface Token {
 /**
  * Requests a token from the server that a challenge names.
  *
+ * @param challenged the answer with the challenge
  * @param scope the scope if the challenge names none; '' only authenticates
  * @throws TransientError; ImageError `unauthorized`, `network`
  */
 export async function fetchToken(
   connections: Connections,
+  challenged: Answer,
   { parameters }: Challenge,
   scope: string,
   credentials: Credentials | null,
@@ -37,9 +39,10 @@ export async function fetchToken(
   const realm = parameters.get('realm') ?? '';
   if (!URL.canParse(realm)) throw new ImageError('network', 'the registry names no token server');
   const url = new URL(realm);
-  if (!connections.mayAsk(url)) {
+  if (!connections.mayLead(challenged, url)) {
     throw new ImageError('network', `the token server ${url.host} is not trusted: its URL is not https`);
   }
+  const { reach } = challenged;
   const query = new URLSearchParams();
   const service = parameters.get('service');
   if (service !== undefined) query.set('service', service);
@@ -52,7 +55,7 @@ export async function fetchToken(
     query.set('refresh_token', credentials.token);
     if (scopes.length > 0) query.set('scope', scopes.join(' '));
     headers['content-type'] = 'application/x-www-form-urlencoded';
-    answer = await connections.exchange({ method: 'POST', url, headers, body: query.toString() });
+    answer = await connections.exchange({ method: 'POST', url, reach, headers, body: query.toString() });
   } else {
     for (const word of scopes) query.append('scope', word);
     if (credentials?.kind === 'password') {
@@ -60,7 +63,7 @@ export async function fetchToken(
       headers.authorization = basic(credentials.username, credentials.password);
     }
     for (const [name, value] of query) url.searchParams.append(name, value);
-    answer = await follow(connections, url, headers);
+    answer = await follow(connections, url, reach, headers);
   }
   if (answer.status === 401 || answer.status === 403) {
     throw new ImageError('unauthorized', `${url.host} refuses a token${await describeRefusal(answer)}`);

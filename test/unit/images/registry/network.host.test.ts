@@ -88,6 +88,46 @@ describe('a connection that breaks', () => {
     expectNothing(scene);
   });
 
+  test('that is too slow fails the pull', async () => {
+    const proxy = await proxyWith({
+      answer: (request, response) => {
+        if (!isLargeLayer(request)) return false;
+        response.writeHead(200);
+        const timer = setInterval(() => response.write('x'), 20);
+        response.on('close', () => clearInterval(timer));
+        return true;
+      },
+    });
+    const scene = newScene(work);
+    const settings = { [proxy.host]: { timeout: 0.3 } };
+    await expect(scene.pull(`${proxy.host}/app:1`, { settings })).rejects.toEqual(
+      failure('network', /sent only \d+ bytes in 0 seconds/),
+    );
+    expectNothing(scene);
+  });
+
+  test('that becomes too slow is replaced by another, which resumes', async () => {
+    const served: (string | undefined)[] = [];
+    const proxy = await proxyWith({
+      answer: (request, response) => {
+        if (!isLargeLayer(request)) return false;
+        served.push(request.headers.range);
+        if (served.length > 1) return false;
+        const layer = readFileSync(join(work, 'layout/blobs/sha256', written.layerDigests[0]!.slice(7)));
+        response.writeHead(200, { 'content-length': String(layer.length) });
+        response.write(layer.subarray(0, 100_000));
+        let at = 100_000;
+        const timer = setInterval(() => response.write(layer.subarray(at, ++at)), 20);
+        response.on('close', () => clearInterval(timer));
+        return true;
+      },
+    });
+    const scene = newScene(work);
+    const settings = { [proxy.host]: { timeout: 0.3 } };
+    await expectRight(scene, (await scene.pull(`${proxy.host}/app:1`, { settings })).digest);
+    expect(served).toEqual([undefined, expect.stringMatching(/^bytes=10\d{4}-$/)]);
+  });
+
   test('that stalls is replaced by another', async () => {
     let stalled = 0;
     const proxy = await proxyWith({ stallAfter: (request) => (isLargeLayer(request) && stalled++ < 1 ? 1000 : null) });
