@@ -133,7 +133,6 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
         ranges: spec.peerRanges,
         onMessage: (link, bytes, length) => this.#receivePeer(link, bytes, length),
         onFlush: () => this.flush(),
-        onReady: () => this.ready(),
       });
       for (const network of spec.peers) this.#peers.join(network);
     }
@@ -204,10 +203,6 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     }
   }
 
-  get #isBusy(): boolean {
-    return this.#backEnd.busy || this.#peers?.busy === true;
-  }
-
   /**
    * Sends up to as many frames as the queue's size, and defers the rest to the next turn of the
    * event loop.
@@ -221,13 +216,13 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     let budget = queue.size;
     queue.disableKicks();
     do {
-      while (budget > 0 && !this.#isBusy && queue.pop(chain)) {
+      while (budget > 0 && !this.#backEnd.busy && queue.pop(chain)) {
         budget--;
         this.#send(chain, now);
         queue.push(chain.head, 0);
       }
       // `ready` continues.
-      if (this.#isBusy) break;
+      if (this.#backEnd.busy) break;
       if (budget === 0) {
         context.loop.defer(() => this.kick(TRANSMIT));
         break;

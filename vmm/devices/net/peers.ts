@@ -12,7 +12,6 @@ import { join } from 'node:path';
 import { messageOf } from '../../../errors/index.js';
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
-import { Timer } from '../../host/timer.js';
 import { MachineError, type PeerNetwork } from '../../machine.js';
 import { allocateIovecs, setIovec } from '../../virtio/buffers.js';
 import { type AddressRange, formatAddress, isInAnyRange, parseAddress, parseRange } from './address.js';
@@ -26,9 +25,11 @@ const MAX_MESSAGE = NET_HEADER + 65535 + 14;
 /** Messages of a link in one turn of the event loop. */
 const BATCH = 64;
 /**
- * Milliseconds that a peer has to make room for a frame. All of the guest's frames wait meanwhile.
+ * Bytes of frames that wait for a peer without room, and for all such peers together. Further frames
+ * for such a peer are lost, as on any network, and no other frame waits for it.
  */
-const PATIENCE = 20;
+const MAX_WAITING = 1024 * 1024;
+const MAX_ALL_WAITING = 8 * 1024 * 1024;
 const HELLO = 4;
 const BACKLOG = 64;
 
@@ -38,11 +39,9 @@ export interface Link {
   readonly folder: string;
   /** The peer's IPv4 address; 0 until its first message. */
   address: number;
-  /**
-   * The peer did not make room in time. Frames that find no room are dropped at once, until one is
-   * sent.
-   */
-  stalled: boolean;
+  /** Messages that wait until the peer has room, and their bytes. */
+  readonly waiting: Buffer[];
+  waitingBytes: number;
 }
 
 export interface PeersOptions {
@@ -60,8 +59,6 @@ export interface PeersOptions {
   onMessage(link: Link, bytes: Uint8Array, length: number): boolean;
   /** All available messages were received. */
   onFlush(): void;
-  /** {@link Peers.busy} is false again. */
-  onReady(): void;
 }
 
 interface Membership {
@@ -79,23 +76,16 @@ export class Peers implements Disposable {
   readonly #byAddress = new Map<number, Link>();
   readonly #buffer = new Uint8Array(MAX_MESSAGE);
   readonly #iovecs = allocateIovecs(MAX_IOVECS);
-  readonly #timer: Timer;
   /** The message in the buffer while the guest has no room for it. */
   #kept: { link: Link; length: number } | undefined;
-  /** A frame that waits until its peer has room. */
-  #waiting: { link: Link; message: Buffer } | undefined;
+  /** Bytes that wait for peers, of all links. */
+  #waitingBytes = 0;
 
   /** @throws RangeError for an address or a range that is not valid */
   constructor(options: PeersOptions) {
     this.#options = options;
     this.#own = parseAddress(options.address)[3]!;
     this.#ranges = options.ranges.map(parseRange);
-    this.#timer = new Timer(options.loop, () => this.#giveUp());
-  }
-
-  /** True while a frame waits until its peer has room. */
-  get busy(): boolean {
-    return this.#waiting !== undefined;
   }
 
   /**
@@ -168,7 +158,7 @@ export class Peers implements Disposable {
       const hello = Buffer.alloc(HELLO);
       hello.writeUInt32BE(this.#own);
       libc.send(fd, hello, HELLO, libc.MSG_NOSIGNAL);
-      return this.#addLink({ fd, folder, address: word, stalled: false });
+      return this.#addLink({ fd, folder, address: word, waiting: [], waitingBytes: 0 });
     }
     return undefined;
   }
@@ -176,7 +166,7 @@ export class Peers implements Disposable {
   #accept(folder: string, listener: number): void {
     const fd = libc.accept4(listener, null, null, libc.SOCK_CLOEXEC | libc.SOCK_NONBLOCK);
     if (fd < 0) return;
-    this.#addLink({ fd, folder, address: 0, stalled: false });
+    this.#addLink({ fd, folder, address: 0, waiting: [], waitingBytes: 0 });
   }
 
   #addLink(link: Link): Link {
@@ -194,16 +184,17 @@ export class Peers implements Disposable {
     this.#options.loop.remove(link.fd);
     libc.close(link.fd);
     if (this.#kept?.link === link) this.#kept = undefined;
-    if (this.#waiting?.link === link) this.#giveUp();
+    this.#count(link, -link.waitingBytes);
+    link.waiting.length = 0;
   }
 
   #watch(link: Link): void {
-    const events = (this.#kept === undefined ? libc.EPOLLIN : 0) | (this.#waiting?.link === link ? libc.EPOLLOUT : 0);
+    const events = (this.#kept === undefined ? libc.EPOLLIN : 0) | (link.waiting.length > 0 ? libc.EPOLLOUT : 0);
     this.#options.loop.modify(link.fd, events);
   }
 
   #onEvents(link: Link, events: number): void {
-    if ((events & libc.EPOLLOUT) !== 0 && this.#waiting?.link === link) this.#sendWaiting();
+    if ((events & libc.EPOLLOUT) !== 0 && !this.#sendWaiting(link)) return;
     if ((events & (libc.EPOLLIN | libc.EPOLLHUP | libc.EPOLLERR)) !== 0 && this.#kept === undefined) this.#read(link);
   }
 
@@ -250,54 +241,53 @@ export class Peers implements Disposable {
     this.#options.onFlush();
   }
 
-  /** Sends a frame. Must not be called while busy. */
+  /** Sends a frame, after those that wait for the same peer. */
   send(link: Link, { header, memory, bytes, copied, rest, offset, length }: CheckedFrame): void {
     const start = HEADROOM - NET_HEADER;
     bytes.set(header.bytes, start);
-    setIovec(this.#iovecs, memory + start, NET_HEADER + copied);
-    const count = 1 + rest.iovecs(offset, length - copied, this.#iovecs, 1);
-    if (libc.writev(link.fd, this.#iovecs, count) >= 0) {
-      link.stalled = false;
-      return;
+    if (link.waiting.length === 0) {
+      setIovec(this.#iovecs, memory + start, NET_HEADER + copied);
+      const count = 1 + rest.iovecs(offset, length - copied, this.#iovecs, 1);
+      if (libc.writev(link.fd, this.#iovecs, count) >= 0) return;
+      if (libc.errno() !== libc.EAGAIN) {
+        this.#close(link);
+        return;
+      }
     }
-    if (libc.errno() !== libc.EAGAIN) {
-      this.#close(link);
-      return;
-    }
-    if (link.stalled) return;
-    const message = Buffer.alloc(NET_HEADER + length);
+    const total = NET_HEADER + length;
+    if (link.waitingBytes + total > MAX_WAITING || this.#waitingBytes + total > MAX_ALL_WAITING) return;
+    const message = Buffer.alloc(total);
     message.set(bytes.subarray(start, HEADROOM + copied));
     rest.read(offset, message.subarray(NET_HEADER + copied));
-    this.#waiting = { link, message };
-    this.#timer.set(PATIENCE);
+    link.waiting.push(message);
+    this.#count(link, total);
+    if (link.waiting.length === 1) this.#watch(link);
+  }
+
+  #count(link: Link, bytes: number): void {
+    link.waitingBytes += bytes;
+    this.#waitingBytes += bytes;
+  }
+
+  /** Sends what waits for a peer, as far as it has room. Returns false if the link is closed. */
+  #sendWaiting(link: Link): boolean {
+    let sent = 0;
+    for (const message of link.waiting) {
+      if (libc.send(link.fd, message, message.length, libc.MSG_NOSIGNAL) < 0) {
+        if (libc.errno() === libc.EAGAIN) break;
+        this.#close(link);
+        return false;
+      }
+      this.#count(link, -message.length);
+      sent++;
+    }
+    link.waiting.splice(0, sent);
     this.#watch(link);
-  }
-
-  #sendWaiting(): void {
-    const { link, message } = this.#waiting!;
-    const sent = libc.send(link.fd, message, message.length, libc.MSG_NOSIGNAL);
-    if (sent < 0 && libc.errno() === libc.EAGAIN) return;
-    this.#waiting = undefined;
-    this.#timer.clear();
-    if (sent < 0) this.#close(link);
-    else this.#watch(link);
-    this.#options.onReady();
-  }
-
-  /** Drops the waiting frame, so that a peer that hangs does not delay other peers. */
-  #giveUp(): void {
-    const waiting = this.#waiting;
-    if (waiting === undefined) return;
-    waiting.link.stalled = true;
-    this.#waiting = undefined;
-    this.#timer.clear();
-    this.#watch(waiting.link);
-    this.#options.onReady();
+    return true;
   }
 
   [Symbol.dispose](): void {
     for (const folder of [...this.#members.keys()]) this.leave(folder);
-    this.#timer[Symbol.dispose]();
   }
 }
 
