@@ -45,8 +45,12 @@ export type SandboxErrorCode =
   | 'no-such-file'
   /** An operation on files in the container failed for another reason. */
   | 'tool'
-  /** A command took longer than its `timeout`. */
-  | 'timeout';
+  /** A call took longer than its `timeout`. */
+  | 'timeout'
+  /** The guest did not answer a request in time, or a transfer stood still. */
+  | 'unresponsive'
+  /** A command or a guest's answer wrote more than the limit. */
+  | 'output';
 
 /** An error of the sandbox. The message is one line that can be shown to a user. */
 export class SandboxError extends Error {

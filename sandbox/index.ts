@@ -16,6 +16,7 @@ export {
   type MachineErrorCode,
   type PublishedPorts,
 } from '../vmm/machine.js';
+export type { CallOptions } from './abort.js';
 export type { ContainerIo } from './agent/process-io.js';
 export type { Rlimit, TerminalSize, TmpfsMount } from './agent/protocol.js';
 export type { Attachment } from './containers/attach.js';
@@ -27,7 +28,7 @@ export {
   type StopOptions,
 } from './containers/container.js';
 export type { CreateOptions } from './containers/create.js';
-export type { Exec, ExecSpec } from './containers/exec.js';
+export type { Exec, ExecOptions, ExecSpec } from './containers/exec.js';
 export type { Change, ContainerFiles, FileEvent, FileInfo, FileType } from './containers/files.js';
 export type { ProcessInfo, Usage } from './containers/report.js';
 export { SandboxError, type SandboxErrorCode } from './errors.js';
@@ -45,6 +46,7 @@ export type { Volume, VolumeContents, VolumeStore } from './home/volumes.js';
 export {
   type ProcessOptions,
   type ProcessResult,
+  type RunCommandOptions,
   Sandbox,
   type SandboxOptions,
   type SandboxProcess,

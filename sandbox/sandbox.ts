@@ -1,8 +1,11 @@
 // A sandbox: a machine that lives as long as the program wants it, and runs commands.
 import { PassThrough, Readable, type Writable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Progress } from '../images/index.js';
+import { CallLimit, type CallOptions, unlessAborted } from './abort.js';
 import type { TerminalSize } from './agent/protocol.js';
 import { Container } from './containers/container.js';
+import type { Exec } from './containers/exec.js';
 import type { ContainerFiles } from './containers/files.js';
 import type { Usage } from './containers/report.js';
 import { SandboxError } from './errors.js';
@@ -15,14 +18,20 @@ import type { Signal } from './spec/signal-number.js';
 import type { Supervision } from './supervision/supervision.js';
 
 const SIGKILL = 9;
+/** Milliseconds that a killed command has to exit, before its caller is told all the same. */
+const KILL_GRACE = 2_000;
+/** Bytes of each stream that `run` keeps. */
+const MAX_OUTPUT = 16 * 1024 * 1024;
 
 /** Options of a sandbox: those of `tsvm run`, and a few more. */
 export interface SandboxOptions
-  extends Omit<ContainerSpec, 'image' | 'command' | 'autoRemove' | 'restart' | 'noCommand'> {
+  extends Omit<ContainerSpec, 'image' | 'command' | 'autoRemove' | 'restart' | 'noCommand' | 'timeout'> {
   /** Default: `new Home()`. */
   home?: Home | undefined;
   /** Ends the sandbox, also while it starts. */
   signal?: AbortSignal | undefined;
+  /** Milliseconds from the call after which a sandbox that has not started is given up. */
+  timeout?: number | undefined;
   /** Called with the progress while an image is pulled and converted. */
   onProgress?: ((progress: Progress) => void) | undefined;
 }
@@ -41,12 +50,23 @@ export interface ProcessOptions {
   stdin?: 'pipe' | string | Uint8Array | Readable | undefined;
   /** Gives the command a terminal of this size. All its output is on `stdout` then. */
   terminal?: TerminalSize | undefined;
-  /** Kills the command. */
+  /** Ends the call and kills the command. The reason is what the call or `exit` rejects with. */
   signal?: AbortSignal | undefined;
-  /** Milliseconds after which the command is killed. */
+  /** Milliseconds from the call after which the command is killed. */
   timeout?: number | undefined;
   /** If true, the command has all capabilities. */
   privileged?: boolean | undefined;
+}
+
+/** Options of a command whose output is collected. */
+export interface RunCommandOptions extends ProcessOptions {
+  /** The most bytes of stdout, and of stderr. Default: 16 MiB each. */
+  maxOutput?: number | undefined;
+  /**
+   * What happens to a command that writes more: `kill` (the default) kills it, and the call rejects
+   * with a SandboxError `output`; `truncate` drops the rest.
+   */
+  onMaxOutput?: 'kill' | 'truncate' | undefined;
 }
 
 /** The result of a command. */
@@ -55,6 +75,8 @@ export interface ProcessResult {
   code: number;
   stdout: string;
   stderr: string;
+  /** True if output was dropped: see `onMaxOutput`. */
+  truncated: boolean;
 }
 
 /** A command that runs in a sandbox. */
@@ -68,7 +90,8 @@ export interface SandboxProcess {
   /**
    * Resolves to the exit code, or to 128+n if signal n ended the command, once the output has been
    * read. Rejects with the reason of `signal` if that ended the command, or with a SandboxError
-   * `timeout` or `machine-died`.
+   * `timeout` or `machine-died`. After `signal` or `timeout` it rejects within two seconds, also if
+   * the guest does not react.
    */
   readonly exit: Promise<number>;
   /** Sends a signal. Default SIGKILL. @throws SandboxError `bad-spec` */
@@ -101,17 +124,24 @@ export class Sandbox implements AsyncDisposable {
 
   /**
    * Starts a sandbox of an image. No command runs in it yet.
-   * @throws SandboxError, ImageError, MachineError; the reason of `options.signal`
+   * @throws SandboxError (`timeout` if it has not started in time), ImageError, MachineError; the
+   *   reason of `options.signal`
    */
   static async create(image: string, options: SandboxOptions = {}): Promise<Sandbox> {
-    const { home = new Home(), signal, onProgress, ...spec } = options;
-    signal?.throwIfAborted();
+    const { home = new Home(), signal, timeout, onProgress, ...spec } = options;
+    using limit = new CallLimit({ signal, timeout });
+    limit.signal.throwIfAborted();
     // It takes longest to start. The supervision owns it later.
     const machine = new MachineClient();
     let container: Container;
     try {
       const described = { ...spec, image, command: [], autoRemove: true, noCommand: true };
-      container = await Container.create(home, described, { onProgress });
+      const creating = Container.create(home, described, { onProgress });
+      // A container that is made too late is removed.
+      container = await unlessAborted(creating, limit.signal).catch((error: unknown) => {
+        if (limit.signal.aborted) creating.then((late) => late.remove()).catch(() => {});
+        throw error;
+      });
     } catch (error) {
       machine[Symbol.dispose]();
       throw error;
@@ -123,9 +153,10 @@ export class Sandbox implements AsyncDisposable {
     sandbox.#ended.then(() => signal?.removeEventListener('abort', abort));
     if (signal?.aborted) abort();
     try {
-      await Promise.race([supervision.started, supervision.exit]);
+      await unlessAborted(Promise.race([supervision.started, supervision.exit]), limit.signal);
     } catch (error) {
-      signal?.throwIfAborted();
+      abort();
+      limit.signal.throwIfAborted();
       throw error;
     }
     return sandbox;
@@ -135,7 +166,7 @@ export class Sandbox implements AsyncDisposable {
   static async run(
     image: string,
     command: readonly string[],
-    options: SandboxOptions & { process?: ProcessOptions } = {},
+    options: SandboxOptions & { process?: RunCommandOptions } = {},
   ): Promise<ProcessResult> {
     const { process, ...rest } = options;
     await using sandbox = await Sandbox.create(image, rest);
@@ -166,53 +197,87 @@ export class Sandbox implements AsyncDisposable {
     return this.#ended;
   }
 
-  /** Current use of resources, in the guest and on the host. @throws SandboxError `not-running` */
-  usage(): Promise<Usage> {
-    return this.#container.usage();
+  /**
+   * True while the guest has let the deadline of a request pass (30 s). Requests fail at once with
+   * `unresponsive` then, and `close` ends the sandbox at once.
+   */
+  get suspect(): boolean {
+    return this.#container.state.unresponsive === true;
+  }
+
+  /**
+   * Current use of resources, in the guest and on the host.
+   * @throws SandboxError `not-running`, `unresponsive`, `timeout`; the reason of `options.signal`
+   */
+  usage(options?: CallOptions): Promise<Usage> {
+    return this.#container.usage(options);
   }
 
   /**
    * Starts a command.
-   * @throws SandboxError `not-found`, `cannot-invoke`, `bad-spec`, `not-running`; the reason of
-   *   `options.signal`
+   * @throws SandboxError `not-found`, `cannot-invoke`, `bad-spec`, `not-running`, `unresponsive`,
+   *   `timeout`; the reason of `options.signal`
    */
   async exec(command: readonly string[], options: ProcessOptions = {}): Promise<SandboxProcess> {
-    const { env, cwd, user, stdin, terminal, signal, timeout, privileged } = options;
-    signal?.throwIfAborted();
+    return this.#exec(command, options, new CallLimit(options));
+  }
+
+  /** @param limit ends the command; disposed of with it */
+  async #exec(command: readonly string[], options: ProcessOptions, limit: CallLimit): Promise<SandboxProcess> {
+    const { env, cwd, user, stdin, terminal, privileged } = options;
     const input = stdin === 'pipe' ? new PassThrough() : toReadable(stdin);
     const stdout = new PassThrough();
     const stderr = new PassThrough();
-    const process = await this.#container.exec(
-      {
-        ...{ command, env, cwd, user, privileged },
-        terminal: terminal !== undefined,
-        stdin: input !== undefined,
-      },
-      { stdin: input, stdout, stderr, terminalSize: terminal },
-    );
-    const kill = (which: Signal = SIGKILL) => process.signal(which);
+    let process: Exec;
+    try {
+      limit.signal.throwIfAborted();
+      process = await this.#container.exec(
+        {
+          ...{ command, env, cwd, user, privileged },
+          terminal: terminal !== undefined,
+          stdin: input !== undefined,
+        },
+        { stdin: input, stdout, stderr, terminalSize: terminal },
+        { signal: limit.signal },
+      );
+    } catch (error) {
+      limit[Symbol.dispose]();
+      throw error;
+    }
     return {
       pid: process.pid,
       stdin: stdin === 'pipe' ? (input as PassThrough) : undefined,
       stdout,
       stderr,
-      exit: watched(process.exit, () => kill(), { signal, timeout }).finally(() => {
+      exit: exitWithin(process, limit).finally(() => {
         stdout.end();
         stderr.end();
       }),
-      kill,
+      kill: (which: Signal = SIGKILL) => process.signal(which),
       resize: (size) => process.resize(size),
     };
   }
 
   /**
    * Runs a command to its end, and returns its output as text.
-   * @throws as `exec`, and as `SandboxProcess.exit`
+   * @throws as `exec`, and as `SandboxProcess.exit`; SandboxError `output`
    */
-  async run(command: readonly string[], options: ProcessOptions = {}): Promise<ProcessResult> {
-    const process = await this.exec(command, options);
-    const [stdout, stderr, code] = await Promise.all([text(process.stdout), text(process.stderr), process.exit]);
-    return { code, stdout, stderr };
+  async run(command: readonly string[], options: RunCommandOptions = {}): Promise<ProcessResult> {
+    const { maxOutput = MAX_OUTPUT, onMaxOutput = 'kill' } = options;
+    const limit = new CallLimit(options);
+    const process = await this.#exec(command, options, limit);
+    let truncated = false;
+    const onMore = (name: string) => {
+      truncated = true;
+      if (onMaxOutput === 'truncate') return;
+      limit.abort(new SandboxError('output', `the command wrote more than ${maxOutput} bytes to ${name}`));
+    };
+    const [stdout, stderr, code] = await Promise.all([
+      collect(process.stdout, maxOutput, () => onMore('stdout')),
+      collect(process.stderr, maxOutput, () => onMore('stderr')),
+      process.exit,
+    ]);
+    return { code, stdout, stderr, truncated };
   }
 
   /** Ends the sandbox with everything in it. */
@@ -226,30 +291,18 @@ export class Sandbox implements AsyncDisposable {
   }
 }
 
-/** The exit of a process, which a timeout or an `AbortSignal` may kill first. */
-async function watched(
-  exit: Promise<number>,
-  kill: () => void,
-  { signal, timeout }: Pick<ProcessOptions, 'signal' | 'timeout'>,
-): Promise<number> {
-  let timedOut = false;
-  const timer =
-    timeout === undefined
-      ? undefined
-      : setTimeout(() => {
-          timedOut = true;
-          kill();
-        }, timeout);
-  signal?.addEventListener('abort', kill, { once: true });
-  if (signal?.aborted) kill();
+/** The exit of a process, which a limit may kill first. */
+async function exitWithin(process: Exec, limit: CallLimit): Promise<number> {
+  using _limit = limit;
   try {
-    const code = await exit;
-    signal?.throwIfAborted();
-    if (timedOut) throw new SandboxError('timeout', `the command took longer than ${timeout} ms`);
-    return code;
-  } finally {
-    clearTimeout(timer);
-    signal?.removeEventListener('abort', kill);
+    return await unlessAborted(process.exit, limit.signal);
+  } catch (error) {
+    if (!limit.signal.aborted) throw error;
+    process.signal(SIGKILL);
+    const gone = process.exit.catch(() => {});
+    await Promise.race([gone, sleep(KILL_GRACE, undefined, { ref: false })]);
+    process.abandon();
+    throw error;
   }
 }
 
@@ -258,8 +311,15 @@ function toReadable(input: ProcessOptions['stdin']): Readable | undefined {
   return Readable.from([Buffer.from(input as Uint8Array)]);
 }
 
-async function text(stream: Readable): Promise<string> {
+/** The first `max` bytes of a stream. The rest is read and dropped. */
+async function collect(stream: Readable, max: number, onMore: () => void): Promise<string> {
   const chunks: Buffer[] = [];
-  for await (const chunk of stream) chunks.push(chunk as Buffer);
+  let length = 0;
+  for await (const chunk of stream as AsyncIterable<Buffer>) {
+    if (length + chunk.length > max) onMore();
+    const kept = chunk.subarray(0, max - length);
+    if (kept.length > 0) chunks.push(kept);
+    length += kept.length;
+  }
   return Buffer.concat(chunks).toString();
 }

@@ -6,6 +6,8 @@ import { type Copy, copy } from './streams.js';
 
 /** Milliseconds without a byte after which the output of an exited process counts as ended. */
 const OUTPUT_STALL = 10_000;
+/** The number of checks in the time after which streams count as idle. */
+const IDLE_CHECKS = 10;
 
 /**
  * The caller's streams for a process. The output of a terminal goes to `stdout`. None of the
@@ -34,6 +36,7 @@ export interface ProcessIoEvents {
 /** The connected streams of one process. */
 export class ProcessIo {
   readonly #outputs: Copy[] = [];
+  #input: { copy: Copy; hasEnded: boolean } | undefined;
   readonly #io: ContainerIo;
   readonly #events: ProcessIoEvents;
 
@@ -76,9 +79,41 @@ export class ProcessIo {
     });
   }
 
+  /**
+   * Resolves when no byte has passed in either direction for `timeout` milliseconds in which only
+   * the guest was waited for: not for the caller's input, nor for a reader of the output.
+   * @param own takes the timer, to be disposed of with the process
+   */
+  idle(timeout: number, own: (timer: Disposable) => void): Promise<void> {
+    return new Promise((resolve) => {
+      let seen = -1;
+      let idle = 0;
+      const timer = setInterval(() => {
+        const chunks = this.outputChunks + (this.#input?.copy.chunks ?? 0);
+        idle = chunks === seen && this.#awaitsGuest ? idle + 1 : 0;
+        seen = chunks;
+        if (idle === IDLE_CHECKS) resolve();
+      }, timeout / IDLE_CHECKS);
+      own({ [Symbol.dispose]: () => clearInterval(timer) });
+    });
+  }
+
+  get #awaitsGuest(): boolean {
+    if (this.#outputs.some(({ blocked }) => blocked)) return false;
+    return this.#input === undefined || this.#input.hasEnded || this.#input.copy.blocked;
+  }
+
   #feed(stream: Socket): void {
-    if (this.#io.stdin === undefined) stream.end();
-    else copy(this.#io.stdin, stream).done.then(() => stream.end());
+    if (this.#io.stdin === undefined) {
+      stream.end();
+      return;
+    }
+    const input = { copy: copy(this.#io.stdin, stream), hasEnded: false };
+    this.#input = input;
+    input.copy.done.then(() => {
+      input.hasEnded = true;
+      stream.end();
+    });
   }
 
   async #drain(stream: Socket, sink: Writable): Promise<void> {

@@ -22,26 +22,39 @@ import {
   type StreamFrame,
   type StreamName,
 } from './protocol.js';
+import { type RequestOptions, Responsiveness } from './responsiveness.js';
 import { StreamListener } from './stream-listener.js';
+
+/** Milliseconds to set a machine up, to make a container and to start its first process. */
+export const START_TIMEOUT = 120_000;
+/** Bytes of frames that the guest has not read, after which those without an answer are dropped. */
+const MAX_UNREAD = 1024 * 1024;
+const SIGKILL = 9;
+
+type Answer = StartedFrame | DoneFrame;
 
 /** One guest's agent. Owns the listening socket and every connection. */
 export class AgentSession implements Disposable {
   readonly #hello = defer<HelloFrame>();
   readonly #lost = defer<never>();
-  readonly #requests = new Map<number, Deferred<StartedFrame | DoneFrame>>();
+  readonly #requests = new Map<number, Deferred<Answer>>();
+  readonly #responsiveness: Responsiveness;
   readonly #exits = new Map<number, Deferred<ExitedFrame>>();
   #listener!: StreamListener;
   #control: Socket | undefined;
   #lastRequest = 0;
 
-  private constructor() {}
+  private constructor(responsiveness: Responsiveness) {
+    this.#responsiveness = responsiveness;
+  }
 
   /**
    * Listens for the connections of the guest's agent.
+   * @param responsiveness the deadlines of the guest's answers
    * @throws SandboxError `state` if `path` cannot be listened on
    */
-  static async listen(path: string): Promise<AgentSession> {
-    const session = new AgentSession();
+  static async listen(path: string, responsiveness = new Responsiveness()): Promise<AgentSession> {
+    const session = new AgentSession(responsiveness);
     session.#listener = await StreamListener.listen(path, {
       wants: () => session.#control === undefined,
       adopt: (socket, decoder, hello, more) => session.#adopt(socket, decoder, hello, more),
@@ -68,7 +81,7 @@ export class AgentSession implements Disposable {
    * @throws SandboxError `agent` if the guest refuses
    */
   async setUp(machine: MachineSetup): Promise<void> {
-    await this.#request((request) => ({ ...machine, type: 'machine', request }));
+    await this.#request((request) => ({ ...machine, type: 'machine', request }), { timeout: START_TIMEOUT });
   }
 
   /**
@@ -77,20 +90,28 @@ export class AgentSession implements Disposable {
    * @throws SandboxError `bad-spec` if the request cannot be encoded, `agent` if the guest refuses
    */
   async create(container: ContainerSetup): Promise<void> {
-    await this.#request((request) => ({ ...container, type: 'container', request }));
+    await this.#request((request) => ({ ...container, type: 'container', request }), { timeout: START_TIMEOUT });
   }
 
   /**
    * Starts a process in a container. The first one is its process 1, with which the container ends.
    * Need not wait for `create`. The process's streams arrive here unless it names its own port.
-   * @throws SandboxError `not-found`, `cannot-invoke`, `bad-spec`, or `agent` for any other refusal
+   * @throws SandboxError `not-found`, `cannot-invoke`, `bad-spec`, `unresponsive`, or `agent` for
+   *   any other refusal
    */
-  async start(process: ProcessSpec & { container: number }): Promise<StartedFrame> {
+  async start(
+    process: ProcessSpec & { container: number },
+    { timeout }: { timeout?: number } = {},
+  ): Promise<StartedFrame> {
     const { id } = process;
     if (process.port === undefined) this.#listener.expect(process);
     this.#exits.set(id, defer());
     try {
-      const answer = await this.#request((request) => ({ ...process, type: 'process', request }));
+      const answer = await this.#request((request) => ({ ...process, type: 'process', request }), {
+        timeout,
+        // Nothing waits for a process that started too late.
+        onLate: ({ type }) => type === 'started' && this.signal(id, SIGKILL),
+      });
       if (answer.type !== 'started')
         throw new SandboxError('agent', `the guest agent answered a start with '${answer.type}'`);
       return answer;
@@ -109,9 +130,13 @@ export class AgentSession implements Disposable {
   }
 
   /** Sends a request before it returns. Resolves with the answer. */
-  async #request(frame: (request: number) => HostFrame): Promise<StartedFrame | DoneFrame> {
+  #request(frame: (request: number) => HostFrame, options?: RequestOptions<Answer>): Promise<Answer> {
+    return this.#responsiveness.inTime(() => this.#ask(frame), options);
+  }
+
+  async #ask(frame: (request: number) => HostFrame): Promise<Answer> {
     const request = this.#nextRequest();
-    const answer = defer<StartedFrame | DoneFrame>();
+    const answer = defer<Answer>();
     this.#requests.set(request, answer);
     try {
       this.#send(frame(request));
@@ -143,12 +168,12 @@ export class AgentSession implements Disposable {
 
   /** Sends a signal, 1 to 64, to a process. Ignored if the process is gone. */
   signal(process: number, signal: number): void {
-    this.#send({ type: 'signal', request: this.#nextRequest(), process, signal });
+    this.#notify({ type: 'signal', request: this.#nextRequest(), process, signal });
   }
 
   /** Sets the size of a process's terminal. */
   resize(process: number, columns: number, rows: number): void {
-    this.#send({ type: 'resize', request: this.#nextRequest(), process, columns, rows });
+    this.#notify({ type: 'resize', request: this.#nextRequest(), process, columns, rows });
   }
 
   /** Asks the agent to write the disks out and to stop the machine. */
@@ -157,6 +182,7 @@ export class AgentSession implements Disposable {
   }
 
   [Symbol.dispose](): void {
+    this.#responsiveness[Symbol.dispose]();
     this.#listener[Symbol.dispose]();
   }
 
@@ -165,6 +191,11 @@ export class AgentSession implements Disposable {
     do this.#lastRequest = (this.#lastRequest % 0xffff) + 1;
     while (this.#requests.has(this.#lastRequest));
     return this.#lastRequest;
+  }
+
+  /** Sends a frame without an answer. Dropped if the guest has not read those before it. */
+  #notify(frame: HostFrame): void {
+    if ((this.#control?.writableLength ?? 0) < MAX_UNREAD) this.#send(frame);
   }
 
   /** Sends a frame, in one piece with others of the same tick: each piece interrupts the guest. */

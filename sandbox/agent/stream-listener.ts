@@ -4,6 +4,7 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { type Deferred, defer } from '../deferred.js';
 import { SandboxError } from '../errors.js';
+import { SilentConnections } from '../silent-connections.js';
 import {
   type AgentFrame,
   FrameDecoder,
@@ -15,8 +16,8 @@ import {
 
 /** The most connections at once: two or three for each of the agent's 256 processes. */
 const MAX_CONNECTIONS = 1024;
-/** Milliseconds for a connection to send its first frame. */
-const FIRST_FRAME_TIMEOUT = 10_000;
+/** The most connections that have not sent their first frame. */
+const MAX_SILENT = 32;
 
 /** Takes the control connection, on the one listener that expects it. */
 export interface ControlTaker {
@@ -31,6 +32,7 @@ export interface ControlTaker {
 export class StreamListener implements Disposable {
   readonly #server: Server;
   readonly #connections = new Set<Socket>();
+  readonly #silent = new SilentConnections(MAX_SILENT);
   readonly #streams = new Map<string, Promise<Socket>>();
   /** Streams that have not arrived yet. */
   readonly #awaited = new Map<string, Deferred<Socket>>();
@@ -91,7 +93,7 @@ export class StreamListener implements Disposable {
     socket.on('error', () => {});
     socket.once('close', () => this.#connections.delete(socket));
     const decoder = new FrameDecoder();
-    const timer = setTimeout(() => socket.destroy(), FIRST_FRAME_TIMEOUT);
+    this.#silent.add(socket);
     const identify = (chunk: Buffer) => {
       let frames: AgentFrame[];
       try {
@@ -102,7 +104,7 @@ export class StreamListener implements Disposable {
       }
       const [first, ...more] = frames;
       if (first === undefined) return;
-      clearTimeout(timer);
+      this.#silent.delete(socket);
       socket.off('data', identify).off('end', refuse);
       if (first.type === 'hello' && this.#control?.wants()) this.#control.adopt(socket, decoder, first, more);
       else if (first.type === 'stream') this.#attach(socket, decoder, first);
@@ -110,7 +112,6 @@ export class StreamListener implements Disposable {
     };
     const refuse = () => socket.destroy();
     socket.on('data', identify).once('end', refuse);
-    socket.once('close', () => clearTimeout(timer));
   }
 
   #attach(socket: Socket, decoder: FrameDecoder, { process, stream }: StreamFrame): void {

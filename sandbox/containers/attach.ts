@@ -1,20 +1,25 @@
 // Attaching to the streams of a container that another process supervises.
-import { once } from 'node:events';
-import { connect, type Socket } from 'node:net';
+import type { Socket } from 'node:net';
+import type { Writable } from 'node:stream';
 import type { ContainerIo } from '../agent/process-io.js';
 import type { TerminalSize } from '../agent/protocol.js';
 import { copy } from '../agent/streams.js';
+import { defer } from '../deferred.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
-import { controlSocket } from '../home/socket-folder.js';
 import { type Signal, signalNumber } from '../spec/signal-number.js';
-import { openRequest } from '../supervision/control-client.js';
+import { connectToControl, openRequest } from '../supervision/control-client.js';
 import { type AttachedStream, sendLine } from '../supervision/control-protocol.js';
+
+const SIGPIPE = 13;
 
 export interface Attachment {
   /** True if the process has a terminal. */
   readonly terminal: boolean;
-  /** The exit code of the container. Resolves when all output has reached the caller. */
+  /**
+   * The exit code of the container. Resolves when all output has reached the caller; to 141 if the
+   * reader of the output goes away.
+   */
   readonly exit: Promise<number>;
   readonly outputChunks: number;
   /** @throws SandboxError `bad-spec` */
@@ -56,8 +61,16 @@ export async function attach(folder: ContainerFolder, io: ContainerIo): Promise<
       if (reply?.type !== 'joined') throw ended();
       return stream;
     };
-    const outputs = [copy(await join('stdout'), io.stdout, () => chunks++).done];
-    if (!attached.terminal) outputs.push(copy(await join('stderr'), io.stderr, () => chunks++).done);
+    const unread = defer<number>();
+    const drain = async (stream: Socket, sink: Writable) => {
+      const end = await copy(stream, sink, () => chunks++).done;
+      if (end.reason === 'end') return;
+      // An output without a reader ends the attachment, not the container.
+      if (end.error.code === 'EPIPE') unread.resolve(128 + SIGPIPE);
+      else leave(new SandboxError('state', `cannot write the output: ${end.error.message}`, { cause: end.error }));
+    };
+    const outputs = [drain(await join('stdout'), io.stdout)];
+    if (!attached.terminal) outputs.push(drain(await join('stderr'), io.stderr));
     if (io.stdin !== undefined && attached.stdin) {
       const input = await join('stdin');
       copy(io.stdin, input).done.then(() => input.end());
@@ -70,7 +83,7 @@ export async function attach(folder: ContainerFolder, io: ContainerIo): Promise<
     };
     return {
       terminal: attached.terminal,
-      exit: end().finally(close),
+      exit: Promise.race([end(), unread.promise]).finally(close),
       get outputChunks() {
         return chunks;
       },
@@ -85,13 +98,8 @@ export async function attach(folder: ContainerFolder, io: ContainerIo): Promise<
 }
 
 async function joinStream(sockets: string, key: number, name: AttachedStream): Promise<Socket> {
-  const socket = connect({ path: controlSocket(sockets), allowHalfOpen: true });
-  try {
-    await once(socket, 'connect');
-  } catch {
-    throw ended();
-  }
-  socket.on('error', () => {});
+  const socket = await connectToControl(sockets);
+  if (socket === undefined) throw ended();
   socket.pause();
   sendLine(socket, { type: 'stream', key, name });
   return socket;

@@ -4,6 +4,7 @@
 import { PassThrough } from 'node:stream';
 import { hasCode } from '../../errors/index.js';
 import type { CommitOptions } from '../../images/index.js';
+import { type CallOptions, limited } from '../abort.js';
 import type { ContainerIo } from '../agent/process-io.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
@@ -21,7 +22,7 @@ import { type StartOptions, SupervisorProcess } from '../supervision/supervisor-
 import { type Attachment, attach } from './attach.js';
 import { connectContainer, disconnectContainer } from './connect.js';
 import { type CreateOptions, createContainer } from './create.js';
-import { type Exec, type ExecSpec, exec, execDetached } from './exec.js';
+import { type Exec, type ExecOptions, type ExecSpec, exec, execDetached } from './exec.js';
 import { ContainerFiles } from './files.js';
 import { describeContainer } from './inspect.js';
 import { diskUsage, type ProcessInfo, readProcesses, readUsage, type Usage } from './report.js';
@@ -158,10 +159,10 @@ export class Container {
 
   /**
    * Starts another process in it.
-   * @throws SandboxError `not-running`, `not-found`, `cannot-invoke`, `agent`
+   * @throws SandboxError `not-running`, `not-found`, `cannot-invoke`, `unresponsive`, `agent`
    */
-  exec(spec: ExecSpec, io: ContainerIo): Promise<Exec> {
-    return exec(this.#folder, this.config, spec, io);
+  exec(spec: ExecSpec, io: ContainerIo, options?: ExecOptions): Promise<Exec> {
+    return exec(this.#folder, this.config, spec, io, options);
   }
 
   /** Starts another process without streams. @throws SandboxError as `exec` */
@@ -203,16 +204,19 @@ export class Container {
     return new ContainerFiles(this.#stored);
   }
 
-  /** Its processes. @throws SandboxError `not-running` */
-  async processes(): Promise<ProcessInfo[]> {
+  /** Its processes. @throws SandboxError `not-running`, `unresponsive`, `timeout` */
+  async processes(options: CallOptions = {}): Promise<ProcessInfo[]> {
     this.#checkRunning();
-    return readProcesses(this.#folder);
+    return limited(options, (signal) => readProcesses(this.#folder, signal));
   }
 
-  /** Its current use of CPU, memory, disk and network. @throws SandboxError `not-running` */
-  async usage(): Promise<Usage> {
+  /**
+   * Its current use of CPU, memory, disk and network.
+   * @throws SandboxError `not-running`, `unresponsive`, `timeout`
+   */
+  async usage(options: CallOptions = {}): Promise<Usage> {
     this.#checkRunning();
-    return readUsage(this.#folder, this.config);
+    return limited(options, (signal) => readUsage(this.#folder, this.config, signal));
   }
 
   /**

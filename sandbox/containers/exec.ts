@@ -2,13 +2,17 @@
 // The streams come straight from the machine, on a vsock port of this process.
 import { randomInt } from 'node:crypto';
 import { existsSync } from 'node:fs';
+import { unlessAborted } from '../abort.js';
 import { type ContainerIo, ProcessIo } from '../agent/process-io.js';
 import { CAPABILITIES, type ProcessSpec, type TerminalSize } from '../agent/protocol.js';
+import { unresponsive } from '../agent/responsiveness.js';
 import { StreamListener } from '../agent/stream-listener.js';
+import { defer } from '../deferred.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
 import type { ContainerConfig } from '../home/container-record.js';
 import { portSocket } from '../home/socket-folder.js';
+import { ResourceStack } from '../run/resource-stack.js';
 import { checkCwd, checkEnvironment, mergeEnvironment } from '../spec/process-spec.js';
 import type { Environment } from '../spec/run-spec.js';
 import { type Signal, signalNumber } from '../spec/signal-number.js';
@@ -18,6 +22,9 @@ import { type ControlClient, openRequest } from '../supervision/control-client.j
 const FIRST_PORT = 2 ** 20;
 /** The last port to use. `randomInt` is limited to 2^48, a port to 2^32. */
 const LAST_PORT = 2 ** 32 - 2;
+const SIGPIPE = 13;
+/** Milliseconds that a process has to exit when the reader of its output is gone. */
+const PIPE_GRACE = 2_000;
 
 export interface ExecSpec {
   /** At least one argument. */
@@ -46,6 +53,15 @@ export interface Exec {
   /** @throws SandboxError `bad-spec` */
   signal(signal: Signal): void;
   resize(size: TerminalSize): void;
+  /** Closes its streams and stops waiting for it: `exit` rejects. The process may go on. */
+  abandon(): void;
+}
+
+export interface ExecOptions {
+  /** Ends the start: a process that starts all the same is killed. */
+  signal?: AbortSignal | undefined;
+  /** Milliseconds without a byte from or to the guest, after which `exit` rejects. */
+  idleTimeout?: number | undefined;
 }
 
 /**
@@ -57,29 +73,45 @@ export async function execDetached(folder: ContainerFolder, config: ContainerCon
   await expectStarted(client);
 }
 
-/** Starts a process with the caller's streams. @throws SandboxError as `execDetached` */
-export function exec(folder: ContainerFolder, config: ContainerConfig, spec: ExecSpec, io: ContainerIo): Promise<Exec> {
-  return execProcess(folder, processSpec(config, spec, io.terminalSize), io);
+/**
+ * Starts a process with the caller's streams.
+ * @throws SandboxError as `execDetached`; the reason of `options.signal`
+ */
+export function exec(
+  folder: ContainerFolder,
+  config: ContainerConfig,
+  spec: ExecSpec,
+  io: ContainerIo,
+  options?: ExecOptions,
+): Promise<Exec> {
+  return execProcess(folder, processSpec(config, spec, io.terminalSize), io, options);
 }
 
 /**
  * Starts a process from the spec that the agent takes, with a port of our choice.
- * @throws SandboxError as `execDetached`
+ * @throws SandboxError as `exec`
  */
-export async function execProcess(folder: ContainerFolder, described: ProcessSpec, io: ContainerIo): Promise<Exec> {
+export async function execProcess(
+  folder: ContainerFolder,
+  described: ProcessSpec,
+  io: ContainerIo,
+  { signal, idleTimeout }: ExecOptions = {},
+): Promise<Exec> {
   const { sockets } = folder;
   if (sockets === undefined || !existsSync(sockets))
     throw new SandboxError('not-running', `container ${folder.shortId} is not running`);
   const port = randomInt(FIRST_PORT, LAST_PORT);
   const listener = await StreamListener.listen(portSocket(sockets, port));
-  let client: ControlClient | undefined;
+  let opening: Promise<ControlClient> | undefined;
   try {
     const process = { ...described, port };
     listener.expect(process);
-    client = await openRequest(folder, { type: 'exec', process });
-    const control = client;
+    opening = openRequest(folder, { type: 'exec', process });
+    const control = await unlessAborted(opening, signal);
+    const unread = defer<number>();
     const streams = new ProcessIo(io, {
-      onBrokenPipe: () => {},
+      // The process gets EPIPE. If it ignores that, it is left to itself.
+      onBrokenPipe: () => setTimeout(() => unread.resolve(128 + SIGPIPE), PIPE_GRACE).unref(),
       onWriteError: () => control[Symbol.dispose](),
     });
     const source = (name: 'stdin' | 'stdout' | 'stderr' | 'terminal') => listener.stream(process.id, name);
@@ -87,34 +119,52 @@ export async function execProcess(folder: ContainerFolder, described: ProcessSpe
       terminal: process.terminal !== undefined,
       stdin: process.stdin === true,
     });
-    const pid = await expectStarted(client);
+    const pid = await unlessAborted(expectStarted(control), signal);
     return {
       pid,
-      exit: finish(control, streams, output).finally(() => listener[Symbol.dispose]()),
+      exit: Promise.race([finish(control, streams, output, idleTimeout), unread.promise]).finally(() => {
+        control[Symbol.dispose]();
+        listener[Symbol.dispose]();
+      }),
       get outputChunks() {
         return streams.outputChunks;
       },
       signal: (signal) => control.send({ type: 'signal', signal: signalNumber(signal) }),
       resize: (size) => control.send({ type: 'resize', size }),
+      abandon: () => {
+        control[Symbol.dispose]();
+        listener[Symbol.dispose]();
+      },
     };
   } catch (error) {
-    client?.[Symbol.dispose]();
+    opening?.then(
+      (client) => client[Symbol.dispose](),
+      () => {},
+    );
     listener[Symbol.dispose]();
     throw error;
   }
 }
 
-async function finish(client: ControlClient, streams: ProcessIo, output: Promise<void>): Promise<number> {
+async function finish(
+  client: ControlClient,
+  streams: ProcessIo,
+  output: Promise<void>,
+  idleTimeout: number | undefined,
+): Promise<number> {
   using _client = client;
-  const reply = await client.next();
+  using timers = new ResourceStack();
+  const own = (timer: Disposable) => timers.add(timer);
+  const reply = await (idleTimeout === undefined
+    ? client.next()
+    : Promise.race([client.next(), streams.idle(idleTimeout, own).then(() => standsStill(idleTimeout))]));
   if (reply?.type !== 'exited') throw new SandboxError('machine-died', 'the container was lost');
-  let timer: Disposable | undefined;
-  const stalled = streams.stalled((started) => {
-    timer = started;
-  });
-  await Promise.race([output, stalled]);
-  timer?.[Symbol.dispose]();
+  await Promise.race([output, streams.stalled(own)]);
   return reply.code;
+}
+
+function standsStill(timeout: number): never {
+  throw unresponsive(`has moved no byte in ${timeout / 1000} s`);
 }
 
 async function expectStarted(client: ControlClient): Promise<number> {

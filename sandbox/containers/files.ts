@@ -1,5 +1,6 @@
 // The files of a container, by the tools of the agent, whether the container runs or not.
 import { PassThrough, Readable, type Writable } from 'node:stream';
+import { type CallOptions, limited } from '../abort.js';
 import { SandboxError } from '../errors.js';
 import type { Supervised } from '../supervision/supervision.js';
 import { askTool, runTool, splitAnswer, type ToolIo, withGuest } from './tools.js';
@@ -15,6 +16,9 @@ const TYPES: Record<string, FileType> = {
   p: 'fifo',
   s: 'socket',
 };
+
+/** Bytes. An event has one name, of at most 255 bytes. */
+const MAX_EVENT = 4096;
 
 /** A file in an answer of the agent: type, octal mode, uid, gid, size, mtime in seconds, name. */
 const FILE = /^(\S) (\S+) (\S+) (\S+) (\S+) (\S+) (.*)$/s;
@@ -45,7 +49,7 @@ export interface Change {
 
 /**
  * Every method takes absolute paths, and rejects with a SandboxError: `no-such-file`, `tool`,
- * `not-running`, `agent`.
+ * `not-running`, `unresponsive`, `output`, `agent`; or as its `signal` and `timeout` say.
  */
 export class ContainerFiles {
   readonly #container: Supervised;
@@ -56,31 +60,35 @@ export class ContainerFiles {
   }
 
   /** The file at `path`, following symbolic links. For a dangling link, the link itself. */
-  async stat(path: string): Promise<FileInfo> {
-    const files = parseFiles(await this.#ask('stat', path));
+  async stat(path: string, options: CallOptions = {}): Promise<FileInfo> {
+    const files = parseFiles(await this.#ask(options, 'stat', path));
     return files.at(-1) ?? unexpected();
   }
 
   /** The file at `path`, without following a symbolic link. */
-  async lstat(path: string): Promise<FileInfo> {
-    const [file] = parseFiles(await this.#ask('stat', path));
+  async lstat(path: string, options: CallOptions = {}): Promise<FileInfo> {
+    const [file] = parseFiles(await this.#ask(options, 'stat', path));
     return file ?? unexpected();
   }
 
   /** The files in a directory, sorted by name. */
-  async list(path: string): Promise<FileInfo[]> {
-    return parseFiles(await this.#ask('list', path)).sort((a, b) => (a.name < b.name ? -1 : 1));
+  async list(path: string, options: CallOptions = {}): Promise<FileInfo[]> {
+    return parseFiles(await this.#ask(options, 'list', path)).sort((a, b) => (a.name < b.name ? -1 : 1));
   }
 
   /** The contents of a file. */
-  read(path: string): Promise<Buffer> {
-    return this.#ask('read', path);
+  read(path: string, options: CallOptions = {}): Promise<Buffer> {
+    return this.#ask(options, 'read', path);
   }
 
   /** Writes a file. `mode` applies to a new one. */
-  async write(path: string, data: string | Uint8Array | Readable, { mode = 0o644 } = {}): Promise<void> {
+  async write(
+    path: string,
+    data: string | Uint8Array | Readable,
+    { mode = 0o644, ...limits }: { mode?: number } & CallOptions = {},
+  ): Promise<void> {
     const stdin = data instanceof Readable ? data : Readable.from([Buffer.from(data as Uint8Array)]);
-    await this.#run(['write', path, mode.toString(8)], { stdin });
+    await this.#run(['write', path, mode.toString(8)], { stdin }, limits);
   }
 
   /** The changes of a file, or in a directory, from now on until `signal` aborts. */
@@ -88,7 +96,11 @@ export class ContainerFiles {
     const output = new PassThrough();
     const ended = new AbortController();
     const stop = AbortSignal.any(signal === undefined ? [ended.signal] : [ended.signal, signal]);
-    const done = runTool(this.#container.folder, ['watch', path], { stdout: output, signal: stop }).then(
+    const done = runTool(this.#container.folder, ['watch', path], {
+      stdout: output,
+      signal: stop,
+      waits: true,
+    }).then(
       () => output.end(),
       (error) => output.destroy(stop.aborted ? undefined : error),
     );
@@ -98,6 +110,7 @@ export class ContainerFiles {
         const bytes = Buffer.concat([rest, chunk]);
         const end = bytes.lastIndexOf(0) + 1;
         rest = bytes.subarray(end);
+        if (rest.length > MAX_EVENT) throw unexpected();
         for (const text of splitAnswer(bytes.subarray(0, end))) {
           const [type, name = ''] = text.split(/ (.*)/s, 2);
           if (type !== 'ready') yield { type: type as FileEvent['type'], name };
@@ -112,21 +125,30 @@ export class ContainerFiles {
   }
 
   /** Writes a tar archive of `path` and everything below it, whose root is called `name`. */
-  archive(path: string, name: string, output: Writable, { follow = false } = {}): Promise<void> {
-    return this.#run(['archive', path, name, ...(follow ? ['follow'] : [])], { stdout: output });
+  archive(
+    path: string,
+    name: string,
+    output: Writable,
+    { follow = false, ...limits }: { follow?: boolean | undefined } & CallOptions = {},
+  ): Promise<void> {
+    return this.#run(['archive', path, name, ...(follow ? ['follow'] : [])], { stdout: output }, limits);
   }
 
   /**
    * Extracts a tar archive into a directory. Files belong to root, or with `owners` to the owners
    * in the archive.
    */
-  extract(directory: string, archive: Readable, { owners = false } = {}): Promise<void> {
-    return this.#run(['extract', directory, ...(owners ? ['owners'] : [])], { stdin: archive });
+  extract(
+    directory: string,
+    archive: Readable,
+    { owners = false, ...limits }: { owners?: boolean | undefined } & CallOptions = {},
+  ): Promise<void> {
+    return this.#run(['extract', directory, ...(owners ? ['owners'] : [])], { stdin: archive }, limits);
   }
 
   /** The changes of the container to its image, sorted by path. */
-  async changes(): Promise<Change[]> {
-    const told = splitAnswer(await this.#ask('changes'))
+  async changes(options: CallOptions = {}): Promise<Change[]> {
+    const told = splitAnswer(await this.#ask(options, 'changes'))
       .map((text) => ({ kind: text.charAt(0), path: text.slice(2) }))
       .sort((a, b) => (`${a.path}/` < `${b.path}/` ? -1 : 1));
     const holders = new Set<string>();
@@ -140,15 +162,17 @@ export class ContainerFiles {
 
   /** Writes the changes of the container as a layer of an image, a tar archive. */
   layer(output: Writable): Promise<void> {
-    return this.#run(['layer'], { stdout: output });
+    return this.#run(['layer'], { stdout: output }, {});
   }
 
-  #ask(...argv: string[]): Promise<Buffer> {
-    return withGuest(this.#container, () => askTool(this.#container.folder, ...argv));
+  #ask(options: CallOptions, ...argv: string[]): Promise<Buffer> {
+    const { folder } = this.#container;
+    return limited(options, (signal) => withGuest(this.#container, () => askTool({ folder, signal }, ...argv)));
   }
 
-  #run(argv: string[], io: ToolIo): Promise<void> {
-    return withGuest(this.#container, () => runTool(this.#container.folder, argv, io));
+  #run(argv: string[], io: ToolIo, options: CallOptions): Promise<void> {
+    const { folder } = this.#container;
+    return limited(options, (signal) => withGuest(this.#container, () => runTool(folder, argv, { ...io, signal })));
   }
 
   /** Runs `act`, and boots a container that does not run only once for all that it does. */

@@ -34,6 +34,7 @@ export function describeContainer({ home, folder, config }: Supervised): object 
       Restarting: status === 'restarting',
       OOMKilled: state.oomKilled,
       Dead: false,
+      Unresponsive: state.unresponsive === true,
       Pid: state.machinePid ?? 0,
       ExitCode: state.exitCode,
       Error: state.error ?? '',

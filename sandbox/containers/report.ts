@@ -62,8 +62,8 @@ export interface Usage {
   };
 }
 
-export async function readProcesses(folder: ContainerFolder): Promise<ProcessInfo[]> {
-  return splitAnswer(await askTool(folder, 'processes')).map((text) => {
+export async function readProcesses(folder: ContainerFolder, signal?: AbortSignal): Promise<ProcessInfo[]> {
+  return splitAnswer(await askTool({ folder, signal }, 'processes')).map((text) => {
     const match = PROCESS.exec(text);
     if (match === null) throw new SandboxError('agent', "the guest's answer about processes cannot be read");
     const [, uid, pid, parent, start, cpu, terminal, command = ''] = match;
@@ -79,9 +79,13 @@ export async function readProcesses(folder: ContainerFolder): Promise<ProcessInf
   });
 }
 
-export async function readUsage(folder: ContainerFolder, { spec }: ContainerConfig): Promise<Usage> {
+export async function readUsage(
+  folder: ContainerFolder,
+  { spec }: ContainerConfig,
+  signal?: AbortSignal,
+): Promise<Usage> {
   const [answer, guestMemory] = await Promise.all([
-    askTool(folder, 'statistics').then(splitAnswer),
+    askTool({ folder, signal }, 'statistics').then(splitAnswer),
     readGuestMemory(folder),
   ]);
   const files = new Map<string, string>();

@@ -2,6 +2,8 @@
 // not.
 import { randomInt } from 'node:crypto';
 import { type Readable, Writable } from 'node:stream';
+import { unlessAborted } from '../abort.js';
+import { REQUEST_TIMEOUT } from '../agent/responsiveness.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
 import { keepsLayer, type Supervised, Supervision } from '../supervision/supervision.js';
@@ -10,18 +12,22 @@ import { execProcess } from './exec.js';
 const SIGKILL = 9;
 /** The most characters of an error message of a tool. */
 const MAX_COMPLAINT = 4096;
-/** The most bytes of an answer in memory. */
-const MAX_ANSWER = 256 * 1024 * 1024;
+/** The most bytes of all answers of a container that are in memory at once. */
+const MAX_ANSWERS = 256 * 1024 * 1024;
 
 export interface ToolIo {
-  stdin?: Readable;
-  stdout?: Writable;
-  signal?: AbortSignal;
+  stdin?: Readable | undefined;
+  stdout?: Writable | undefined;
+  signal?: AbortSignal | undefined;
+  /** If true, the tool waits for something to happen: there is no deadline after its start. */
+  waits?: boolean | undefined;
 }
 
 /**
- * Runs a tool to its end.
- * @throws SandboxError `not-running`; `no-such-file` or `tool` with the message of the tool
+ * Runs a tool to its end. The guest has `REQUEST_TIMEOUT` to start it, and as long for each further
+ * byte.
+ * @throws SandboxError `not-running`, `unresponsive`; `no-such-file` or `tool` with the message of
+ *   the tool; the reason of `io.signal`
  */
 export async function runTool(folder: ContainerFolder, argv: readonly string[], io: ToolIo = {}): Promise<void> {
   let complaint = '';
@@ -36,36 +42,59 @@ export async function runTool(folder: ContainerFolder, argv: readonly string[], 
     folder,
     { id: randomInt(1, 2 ** 32), argv: [...argv], tool: true, stdin: io.stdin !== undefined },
     { stdout, stderr, ...(io.stdin !== undefined && { stdin: io.stdin }) },
+    { signal: io.signal, ...(!io.waits && { idleTimeout: REQUEST_TIMEOUT }) },
   );
-  const stop = () => tool.signal(SIGKILL);
-  io.signal?.addEventListener('abort', stop, { once: true });
-  if (io.signal?.aborted) stop();
   try {
-    const code = await tool.exit;
-    io.signal?.throwIfAborted();
+    const code = await unlessAborted(tool.exit, io.signal);
     if (code !== 0) throw toolError(complaint, code);
-  } finally {
-    io.signal?.removeEventListener('abort', stop);
+  } catch (error) {
+    tool.signal(SIGKILL);
+    tool.abandon();
+    throw error;
   }
 }
 
+/** Bytes of the answers in memory, by the container's ID. */
+const answers = new Map<string, number>();
+
 /**
  * Runs a tool and returns its output.
- * @throws SandboxError as `runTool`; `agent` if the output is too long
+ * @throws SandboxError as `runTool`; `output` if the answers of the container become too long
  */
-export async function askTool(folder: ContainerFolder, ...argv: string[]): Promise<Buffer> {
+export async function askTool(
+  { folder, signal }: { folder: ContainerFolder; signal?: AbortSignal | undefined },
+  ...argv: string[]
+): Promise<Buffer> {
   const chunks: Buffer[] = [];
   let length = 0;
+  const full = new AbortController();
+  const count = (bytes: number) => {
+    const total = (answers.get(folder.id) ?? 0) + bytes;
+    if (total > 0) answers.set(folder.id, total);
+    else answers.delete(folder.id);
+    return total;
+  };
   const stdout = new Writable({
     write(chunk: Buffer, _encoding, done) {
-      length += chunk.length;
-      if (length <= MAX_ANSWER) chunks.push(chunk);
+      if (!full.signal.aborted) {
+        chunks.push(chunk);
+        length += chunk.length;
+        if (count(chunk.length) > MAX_ANSWERS) full.abort(tooLong());
+      }
       done();
     },
   });
-  await runTool(folder, argv, { stdout });
-  if (length > MAX_ANSWER) throw new SandboxError('agent', `the guest's answer is longer than ${MAX_ANSWER} bytes`);
-  return Buffer.concat(chunks);
+  const signals = signal === undefined ? [full.signal] : [full.signal, signal];
+  try {
+    await runTool(folder, argv, { stdout, signal: AbortSignal.any(signals) });
+    return Buffer.concat(chunks);
+  } finally {
+    count(-length);
+  }
+}
+
+function tooLong(): SandboxError {
+  return new SandboxError('output', `the guest's answers are longer than ${MAX_ANSWERS} bytes`);
 }
 
 /**
@@ -104,6 +133,7 @@ export async function withGuest<T>(container: Supervised, act: () => Promise<T>)
     await Promise.race([supervision.started, failed]);
     return await Promise.race([act(), failed]);
   } finally {
+    // The guest writes its disk out, or is killed if it does not answer.
     supervision.signal(SIGKILL);
     await ended;
   }

@@ -66,6 +66,8 @@ export interface ContainerState {
   machinePid?: number;
   /** The supervisor was killed. Set when the state is read, never written. */
   isOrphaned?: true;
+  /** The guest has let the deadline of a request pass, and has not answered since. */
+  unresponsive?: true;
   /** Its IPv4 address. */
   address?: string;
   /** Published ports, with the host ports in use. */
@@ -81,7 +83,7 @@ const ORPHANED = 255;
 
 /** The state of a container whose record says that it is alive, but whose supervisor is dead. */
 export function orphaned(state: ContainerState): ContainerState {
-  const { supervisorPid, machinePid, sockets, ...kept } = state;
+  const { supervisorPid, machinePid, sockets, unresponsive, ...kept } = state;
   const rest = { ...kept, isOrphaned: true as const };
   if (state.status === 'created' || state.status === 'exited') return rest;
   return { ...rest, status: 'exited', exitCode: ORPHANED, error: 'the process that supervised it was killed' };

@@ -4,6 +4,8 @@ import { randomInt } from 'node:crypto';
 import type { MachineStatistics, PeerNetwork, PublishedPorts } from '../../vmm/machine.js';
 import { type ContainerIo, ProcessIo } from '../agent/process-io.js';
 import type { BpfInstruction, ExitedFrame, ProcessSpec, TerminalSize } from '../agent/protocol.js';
+import { REQUEST_TIMEOUT } from '../agent/responsiveness.js';
+import { START_TIMEOUT } from '../agent/session.js';
 import { defer } from '../deferred.js';
 import { defined } from '../defined.js';
 import { SandboxError } from '../errors.js';
@@ -101,6 +103,7 @@ export class ContainerRun {
       onWriteError: (cause) =>
         this.abort(new SandboxError('state', `cannot write the output: ${cause.message}`, { cause })),
     });
+    this.#machine.responsiveness.onChange = (suspect) => options.onSuspect?.(suspect);
     this.started = this.#started.promise;
     this.exit = this.#run();
   }
@@ -127,6 +130,16 @@ export class ContainerRun {
     return this.#ports;
   }
 
+  /** True while the guest has let the deadline of a request pass. */
+  get isSuspect(): boolean {
+    return this.#machine.responsiveness.isSuspect;
+  }
+
+  /** Stops the deadlines of the guest's answers while it is paused. */
+  hold(isPaused: boolean): void {
+    this.#machine.responsiveness.hold(isPaused);
+  }
+
   /** Sends a signal, 1 to 64, to the process. Ignored unless the process runs. */
   signal(signal: number): void {
     if (this.#state.name === 'running') this.#state.process.signal(signal);
@@ -140,7 +153,7 @@ export class ContainerRun {
   /**
    * Starts a further process. Its streams arrive at the port that its spec names; without a port
    * they are discarded.
-   * @throws SandboxError `not-running`, `not-found`, `cannot-invoke` or `agent`
+   * @throws SandboxError `not-running`, `not-found`, `cannot-invoke`, `unresponsive` or `agent`
    */
   async exec(described: ProcessSpec): Promise<StartedProcess> {
     const { container, seccomp } = this.#running();
@@ -187,11 +200,25 @@ export class ContainerRun {
     this.#aborted.reject(error);
   }
 
-  /** Kills the process. If it still runs after the grace period, kills the machine. */
+  /**
+   * Kills the process. If it still runs after the grace period, or the guest is suspect, kills the
+   * machine. A guest that syncs its disk after the exit has its own deadline.
+   */
   kill(): void {
     this.signal(SIGKILL);
     const why = 'the process did not exit after SIGKILL: its machine was killed';
-    this.#timers.after(KILL_GRACE, () => this.abort(new SandboxError('agent', why)));
+    const killMachine = () => {
+      if (this.#state.name !== 'stopping') this.abort(new SandboxError('agent', why));
+    };
+    if (this.isSuspect) killMachine();
+    else this.#timers.after(KILL_GRACE, killMachine);
+  }
+
+  /** Kills the process, and gives the guest the time of a request before its machine is killed. */
+  finish(): void {
+    this.signal(SIGKILL);
+    if (this.isSuspect) this.kill();
+    else this.#timers.after(REQUEST_TIMEOUT, () => this.kill());
   }
 
   /** @throws SandboxError `not-running` */
@@ -259,7 +286,7 @@ export class ContainerRun {
     });
     this.#machine.setUp(requests.machine);
     const container = this.#machine.createContainer(requests.container);
-    const process = container.start({ ...requests.process, seccomp });
+    const process = container.start({ ...requests.process, seccomp }, { timeout: START_TIMEOUT });
     const streams = options.noCommand
       ? { terminal: false, stdin: false }
       : { terminal: spec.terminal === true, stdin: spec.stdin === true };

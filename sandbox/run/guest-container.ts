@@ -33,9 +33,10 @@ export class GuestContainer {
    * Starts a process: the first one is the container's process 1. Its streams arrive at the port
    * that it names, or here. If the container could not be made, `started` of the process rejects
    * with that error.
+   * @param options.timeout milliseconds for the guest to answer
    */
-  start(process: ProcessSpec): GuestProcess {
-    const started = inOrder(this.#made, this.#session.start({ ...process, container: this.#id }));
+  start(process: ProcessSpec, options?: { timeout?: number }): GuestProcess {
+    const started = inOrder(this.#made, this.#session.start({ ...process, container: this.#id }, options));
     return new GuestProcess(this.#machine, this.#session, process, started);
   }
 }
@@ -70,7 +71,8 @@ export class GuestProcess {
   /**
    * Waits for the start.
    * @returns the process id in the guest's outermost pid namespace
-   * @throws SandboxError `not-found`, `cannot-invoke`, `agent`; what ended the machine
+   * @throws SandboxError `not-found`, `cannot-invoke`, `unresponsive`, `agent`; what ended the
+   *   machine
    */
   async started(): Promise<number> {
     const { pid } = await this.#machine.whileAlive(this.#started);

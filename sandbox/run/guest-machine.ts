@@ -2,6 +2,7 @@
 // down. It lives as long as its machine process, and may hold zero, one or several containers.
 import type { MachineSpec, MachineStatistics, PeerNetwork } from '../../vmm/machine.js';
 import type { ContainerSetup, MachineSetup } from '../agent/protocol.js';
+import { Responsiveness } from '../agent/responsiveness.js';
 import { AgentSession } from '../agent/session.js';
 import { defer } from '../deferred.js';
 import { SandboxError } from '../errors.js';
@@ -41,6 +42,8 @@ export class GuestMachine implements Disposable {
   readonly #log: Log;
   readonly #resources = new ResourceStack();
   readonly #lost = defer<never>();
+  /** The deadlines of whatever the guest and its machine process are asked. */
+  readonly responsiveness = this.#resources.add(new Responsiveness());
   #state: GuestMachineState = { name: 'spawned' };
   /** Resolves when the agent has set the machine up. */
   #isSetUp: Promise<void> = Promise.resolve();
@@ -90,7 +93,7 @@ export class GuestMachine implements Disposable {
    */
   async listen(path: string): Promise<void> {
     this.#expect('spawned');
-    const session = this.own(await AgentSession.listen(path));
+    const session = this.own(await AgentSession.listen(path, this.responsiveness));
     this.#expect('spawned');
     this.#state = { name: 'listening', session };
     session.lost.catch(async (error) => {
@@ -163,23 +166,23 @@ export class GuestMachine implements Disposable {
     return new GuestContainer(this, session, container.id, made);
   }
 
-  /** The machine's statistics so far. @throws SandboxError `not-running` */
+  /** The machine's statistics so far. @throws SandboxError `not-running`, `unresponsive` */
   async statistics(): Promise<MachineStatistics> {
     const notRunning = () => new SandboxError('not-running', 'the machine is not running');
     if (this.#state.name === 'stopped') throw notRunning();
     const ended = this.#client.ended.then(() => {
       throw notRunning();
     });
-    return Promise.race([this.#client.statistics(), ended]);
+    return Promise.race([this.responsiveness.inTime(() => this.#client.statistics()), ended]);
   }
 
   /**
    * Joins a private network.
-   * @throws SandboxError `network`, `wrong-state`; what ended the machine
+   * @throws SandboxError `network`, `unresponsive`, `wrong-state`; what ended the machine
    */
   joinNetwork(network: PeerNetwork): Promise<void> {
     this.#expect('ready');
-    return this.whileAlive(this.#client.join(network));
+    return this.whileAlive(this.responsiveness.inTime(() => this.#client.join(network)));
   }
 
   /** Leaves the private network whose members meet in `folder`. */

@@ -34,6 +34,8 @@ export interface RunOptions {
   onNoNetwork?: ((reason: string) => void) | undefined;
   /** Called for each connection that the network policy refuses. Default: logs it at `info`. */
   onRefusal?: ((refusal: Refusal) => void) | undefined;
+  /** Called when the guest lets a deadline pass, and when it answers again. */
+  onSuspect?: ((suspect: boolean) => void) | undefined;
   /** Level of the machine process's log, which goes to `io.stderr`. Default `warn`. */
   machineLog?: MachineSpec['logLevel'] | undefined;
 }

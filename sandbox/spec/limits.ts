@@ -147,13 +147,14 @@ export function processLimits(
 }
 
 /**
- * The seccomp filter of each process of the container. Without a profile there is none: the kernel
- * that it would protect is the container's own.
+ * The seccomp filter of each process of the container. Without a profile it only refuses AF_VSOCK,
+ * the agent's way to the host: the kernel that a profile would protect is the container's own. A
+ * privileged container has no filter.
  *
  * @param kernelRelease release of the guest's kernel, which rules may depend on
  * @throws SandboxError `bad-spec` if the filter is too long
  */
 export function seccompFilter(spec: RunSpec, kernelRelease: string): BpfInstruction[] | undefined {
-  if (spec.seccomp === undefined || spec.privileged) return undefined;
+  if (spec.privileged) return undefined;
   return compileSeccomp(spec.seccomp, { capabilities: capabilities(spec), kernelRelease });
 }

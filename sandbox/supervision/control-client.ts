@@ -1,6 +1,8 @@
 // The client of the control socket.
 import { once } from 'node:events';
 import { connect, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { hasCode } from '../../errors/index.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
 import { controlSocket } from '../home/socket-folder.js';
@@ -11,6 +13,10 @@ import {
   readMessages,
   sendLine,
 } from './control-protocol.js';
+
+/** Milliseconds to connect to a server whose queue is full, and between two attempts. */
+const CONNECT_TIMEOUT = 10_000;
+const CONNECT_PAUSE = 20;
 
 /** The connection of one request to the supervisor: replies, and updates of the request. */
 export class ControlClient implements Disposable {
@@ -65,16 +71,31 @@ export class ControlClient implements Disposable {
 async function connectToSupervisor(folder: ContainerFolder, request: ControlRequest): Promise<Socket> {
   const { sockets } = folder;
   if (sockets === undefined) throw notRunning(folder);
-  const socket = connect({ path: controlSocket(sockets), allowHalfOpen: true });
-  try {
-    await once(socket, 'connect');
-  } catch {
-    // The supervisor has exited meanwhile.
-    throw notRunning(folder);
-  }
-  socket.on('error', () => {});
+  const socket = await connectToControl(sockets);
+  // The supervisor may have exited meanwhile.
+  if (socket === undefined) throw notRunning(folder);
   sendLine(socket, request);
   return socket;
+}
+
+/**
+ * Connects to the control socket in a folder of sockets. Undefined if it has no server.
+ * @throws SandboxError `state` if the server does not accept in time
+ */
+export async function connectToControl(sockets: string): Promise<Socket | undefined> {
+  const deadline = performance.now() + CONNECT_TIMEOUT;
+  for (;;) {
+    const socket = connect({ path: controlSocket(sockets), allowHalfOpen: true });
+    try {
+      await once(socket, 'connect');
+      return socket.on('error', () => {});
+    } catch (error) {
+      // The queue of the socket is full.
+      if (!hasCode(error, 'EAGAIN')) return undefined;
+      if (performance.now() > deadline) throw new SandboxError('state', 'the supervisor of the container is too busy');
+      await sleep(CONNECT_PAUSE);
+    }
+  }
 }
 
 /** @throws SandboxError `not-running` */

@@ -3,9 +3,11 @@ import { once } from 'node:events';
 import { createServer, type Server, type Socket } from 'node:net';
 import type { Writable } from 'node:stream';
 import { messageOf } from '../../errors/index.js';
+import type { ProcessSpec } from '../agent/protocol.js';
 import { defined } from '../defined.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerRun, StartedProcess } from '../run/container-run.js';
+import { SilentConnections } from '../silent-connections.js';
 import {
   type AttachedStream,
   type ControlReply,
@@ -33,10 +35,15 @@ export interface Controlled {
   pause(paused: boolean): void;
 }
 
+const SIGKILL = 9;
+/** The most connections that have not sent a request. */
+const MAX_SILENT = 64;
+
 /** Serves the control socket of one supervision. */
 export class ControlServer {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  readonly #silent = new SilentConnections(MAX_SILENT);
   /** Connections that are told of the end. */
   readonly #waiting = new Set<Socket>();
   /** Connections that attached, by the key of their streams. */
@@ -76,6 +83,7 @@ export class ControlServer {
   /** A connection that its client ends is closed, whatever its request still waits for. */
   #accept(socket: Socket): void {
     this.#sockets.add(socket);
+    this.#silent.add(socket);
     socket.on('error', () => {});
     socket.once('close', () => {
       this.#sockets.delete(socket);
@@ -87,6 +95,7 @@ export class ControlServer {
         update(message as ControlUpdate);
         return undefined;
       }
+      this.#silent.delete(socket);
       const request = message as ControlRequest;
       if (request.type === 'stream') return () => this.#join(socket, request.key, request.name);
       update = () => {};
@@ -134,7 +143,7 @@ export class ControlServer {
         controlled.stop(request.signal, request.timeout * 1000);
         return undefined;
       case 'exec':
-        return this.#exec(socket, await controlled.running().exec(request.process));
+        return this.#exec(socket, request.process, await controlled.running().exec(request.process));
       case 'attach': {
         const { terminal, stdin } = controlled;
         const key = ++this.#lastKey;
@@ -151,7 +160,10 @@ export class ControlServer {
     }
   }
 
-  #exec(socket: Socket, process: StartedProcess): (update: ControlUpdate) => void {
+  #exec(socket: Socket, { port }: ProcessSpec, process: StartedProcess): (update: ControlUpdate) => void {
+    // The caller left before the start, and took the process's streams with it. As in Docker, a
+    // process whose caller leaves later goes on.
+    if (socket.destroyed && port !== undefined) process.signal(SIGKILL);
     sendLine(socket, { type: 'started', pid: process.pid });
     process.exited.then(
       ({ code, signal, oomKilled }) => {

@@ -67,7 +67,13 @@ export class StateRecorder {
   ended(how: Pick<ContainerState, 'exitCode'> & Partial<Pick<ContainerState, 'oomKilled' | 'error'>>): void {
     if (how.oomKilled) this.record('oom');
     this.record('die', { exitCode: String(how.exitCode) });
-    this.write({ ...how, status: 'exited', finishedAt: new Date().toISOString(), machinePid: undefined });
+    this.write({
+      ...how,
+      status: 'exited',
+      finishedAt: new Date().toISOString(),
+      machinePid: undefined,
+      unresponsive: undefined,
+    });
   }
 
   /** Records a connection that the network policy refused. */

@@ -108,7 +108,9 @@ export class Supervision {
     this.#recorder.record('kill', { signal: String(signal) });
     // As in Docker, a paused container is resumed to be stopped.
     if (this.#stopped && this.#recorder.state.status === 'paused') this.pause(false);
-    this.#run?.signal(signal);
+    // A guest that stands still does not keep the container alive.
+    if (signal === SIGKILL) this.#run?.finish();
+    else this.#run?.signal(signal);
   }
 
   resize(size: { columns: number; rows: number }): void {
@@ -132,6 +134,7 @@ export class Supervision {
     }
     // The machine process leads a process group, which includes the emulator's processes.
     process.kill(-pid, paused ? 'SIGSTOP' : 'SIGCONT');
+    this.#run?.hold(paused);
     this.#recorder.write({ status: paused ? 'paused' : 'running' });
     this.#recorder.record(paused ? 'pause' : 'unpause');
   }
@@ -151,7 +154,7 @@ export class Supervision {
       return;
     }
     if (this.#recorder.state.status === 'paused') this.pause(false);
-    if (timeout === 0) {
+    if (timeout === 0 || run.isSuspect) {
       run.kill();
       return;
     }
@@ -256,6 +259,7 @@ export class Supervision {
         onFallback,
         onNoNetwork,
         networks: this.#options.filesOnly ? undefined : home.networks.ofContainer(this.#folder, this.#config),
+        onSuspect: (suspect) => this.#recorder.write({ unresponsive: suspect ? true : undefined }),
         onRefusal: (refusal) => this.#recorder.refused(refusal),
       });
       this.#run = run;

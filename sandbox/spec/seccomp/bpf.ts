@@ -19,7 +19,7 @@ const MAX_JUMP = 255;
 /** Offsets in `struct seccomp_data`: int nr, u32 arch, u64 instruction pointer, u64 args[6]. */
 export const DATA_NR = 0;
 export const DATA_ARCH = 4;
-const DATA_ARGS = 16;
+export const DATA_ARGS = 16;
 
 /** Return values of a filter. The low 16 bits are data (seccomp(2)). */
 export const SECCOMP_RET_KILL_PROCESS = 0x80000000;
@@ -42,6 +42,11 @@ export function ret(value: number): BpfInstruction {
   return instruction(BPF_RET_K, value);
 }
 
+/** Keeps the accumulator's bits of `mask`. */
+export function keep(mask: number): BpfInstruction {
+  return instruction(BPF_ALU_AND_K, mask);
+}
+
 /** Runs `high` if the accumulator is at least `k`, else `low`. Both must return. */
 export function branch(k: number, low: Code, high: Code): Code {
   if (low.length <= MAX_JUMP) return [instruction(BPF_JGE_K, k, low.length, 0), ...low, ...high];
@@ -51,6 +56,11 @@ export function branch(k: number, low: Code, high: Code): Code {
 /** Runs `body` unless the accumulator is `k`. */
 export function unless(k: number, body: Code): Code {
   return [instruction(BPF_JEQ_K, k, body.length, 0), ...body];
+}
+
+/** Runs `body` if the accumulator is `k`. */
+export function when(k: number, body: Code): Code {
+  return [instruction(BPF_JEQ_K, k, 0, body.length), ...body];
 }
 
 const NEGATED: ReadonlySet<Operator> = new Set(['SCMP_CMP_NE', 'SCMP_CMP_LT', 'SCMP_CMP_LE']);

@@ -23,6 +23,7 @@ import {
 } from './bpf.js';
 import type { Action, ArgumentCondition, RuleFilter, SeccompProfile } from './profile.js';
 import { SYSCALLS } from './syscalls.js';
+import { REFUSE_VSOCK, REFUSE_VSOCK_64 } from './vsock.js';
 
 /** linux/audit.h: EM_X86_64, 64 bits, little-endian. */
 const AUDIT_ARCH_X86_64 = 0xc000003e;
@@ -141,14 +142,17 @@ function search(all: readonly Piece[]): Code {
 }
 
 /**
- * The filter of a profile. It kills a process that makes system calls of another architecture.
+ * The filter of a container: it has no AF_VSOCK, and `profile` decides about the rest. A profile
+ * kills a process that makes system calls of another architecture.
  * @throws SandboxError `bad-spec` if the filter is longer than the kernel allows
  */
-export function compileSeccomp(profile: SeccompProfile, target: SeccompTarget): BpfInstruction[] {
+export function compileSeccomp(profile: SeccompProfile | undefined, target: SeccompTarget): BpfInstruction[] {
+  if (profile === undefined) return [...REFUSE_VSOCK, ret(SECCOMP_RET_ALLOW)];
   const byDefault = returned(profile.defaultAction, profile.defaultErrnoRet);
   const program = [
     load(DATA_ARCH),
     ...unless(AUDIT_ARCH_X86_64, [ret(SECCOMP_RET_KILL_PROCESS)]),
+    ...REFUSE_VSOCK_64,
     load(DATA_NR),
     ...search(pieces(decisions(profile, target, byDefault), byDefault)),
   ];

@@ -39,6 +39,13 @@ const QUEUE_SIZE = 128;
 
 /** The most connections. Each may hold its whole credit in memory while its host socket is full. */
 export const MAX_CONNECTIONS = 512;
+/**
+ * From this host port on, a port is one process's: it is chosen at random, and lives as long as the
+ * process. Any process in the guest knows the ports below, and could fill the device with them.
+ */
+export const FIRST_PRIVATE_PORT = 2 ** 20;
+/** Connections that only the private ports and the host may use. */
+export const PRIVATE_CONNECTIONS = 128;
 /** First host port of connections from the host: far above ports that services use. */
 const FIRST_HOST_PORT = 2 ** 30;
 
@@ -71,6 +78,8 @@ export class VirtioVsock implements VirtioDevice<NoState> {
    * to the host.
    */
   readonly #connections = new Set<Connection>();
+  /** The number of connections to host ports below the private ones. */
+  #toKnownPorts = 0;
   #nextHostPort = FIRST_HOST_PORT;
   #txPaused = false;
   #transportReset = false;
@@ -145,7 +154,10 @@ export class VirtioVsock implements VirtioDevice<NoState> {
   }
 
   #receiveFirst(header: PacketHeader): void {
-    const free = this.#connections.size < MAX_CONNECTIONS;
+    const isKnown = header.destinationPort < FIRST_PRIVATE_PORT;
+    const free =
+      this.#connections.size < MAX_CONNECTIONS &&
+      !(isKnown && this.#toKnownPorts >= MAX_CONNECTIONS - PRIVATE_CONNECTIONS);
     const fd =
       header.operation === VIRTIO_VSOCK_OP_REQUEST && free ? connectToHost(this.#path, header.destinationPort) : -1;
     if (fd < 0) {
@@ -211,6 +223,7 @@ export class VirtioVsock implements VirtioDevice<NoState> {
     if (ofPort === undefined) this.#table.set(guestPort, new Map([[hostPort, connection]]));
     else ofPort.set(hostPort, connection);
     this.#connections.add(connection);
+    if (hostPort < FIRST_PRIVATE_PORT) this.#toKnownPorts++;
     connection.poll();
     return connection;
   }
@@ -244,7 +257,7 @@ export class VirtioVsock implements VirtioDevice<NoState> {
 
   #drop(connection: Connection): void {
     this.#forget(connection);
-    this.#connections.delete(connection);
+    if (this.#connections.delete(connection) && connection.hostPort < FIRST_PRIVATE_PORT) this.#toKnownPorts--;
     connection.close();
     this.#listener.resume();
   }
@@ -262,6 +275,7 @@ export class VirtioVsock implements VirtioDevice<NoState> {
     this.#listener.stop();
     for (const connection of this.#connections) connection.close();
     this.#connections.clear();
+    this.#toKnownPorts = 0;
     this.#table.clear();
     this.#context = undefined;
     this.#rx = undefined;

@@ -7,9 +7,12 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { stopContainer } from '../../../../sandbox/containers/stop.js';
+import { defer } from '../../../../sandbox/deferred.js';
 import { SandboxError } from '../../../../sandbox/errors.js';
 import { ContainerFolder } from '../../../../sandbox/home/container-folder.js';
 import { CREATED } from '../../../../sandbox/home/container-record.js';
+import type { ContainerRun } from '../../../../sandbox/run/container-run.js';
+import { connectToControl } from '../../../../sandbox/supervision/control-client.js';
 import { ControlServer } from '../../../../sandbox/supervision/control-server.js';
 import { OutputFanOut } from '../../../../sandbox/supervision/output-fan-out.js';
 
@@ -52,6 +55,58 @@ test('a client that leaves at any point leaves no descriptor behind', async () =
   server.close();
   rmSync(folder, { recursive: true });
   expect(descriptors()).toBeLessThan(before);
+});
+
+test('a thousand connections that say nothing take no room from a request', async () => {
+  const folder = mkdtempSync('/tmp/tsvm-test-');
+  const [stdout, stderr] = [new OutputFanOut('stdout', {}), new OutputFanOut('stderr', {})];
+  const server = await ControlServer.listen(join(folder, 'control'), { ...IDLE, stdout, stderr });
+  // More at once than the queue of the socket holds: a client waits for its turn.
+  const silent = (await Promise.all(Array.from({ length: 1000 }, () => connectToControl(folder)))).map((socket) =>
+    socket!.resume(),
+  );
+  // All but 64 are closed, without a deadline that has to pass.
+  while (silent.filter(({ readableEnded }) => readableEnded).length < 1000 - 64) await sleep(5);
+  const asking = connect(join(folder, 'control'));
+  asking.write('{"type":"statistics"}\n');
+  const [answer] = await once(asking, 'data');
+  expect(JSON.parse(answer)).toMatchObject({ type: 'failed', code: 'not-running' });
+  for (const socket of [...silent, asking]) socket.destroy();
+  server.close();
+  rmSync(folder, { recursive: true });
+});
+
+test('a process whose caller left before its start is killed, and one whose caller left later goes on', async () => {
+  const folder = mkdtempSync('/tmp/tsvm-test-');
+  const [stdout, stderr] = [new OutputFanOut('stdout', {}), new OutputFanOut('stderr', {})];
+  const start = defer<void>();
+  const signals: number[] = [];
+  const exec = async () => {
+    await start.promise;
+    return { pid: 2, exited: new Promise<never>(() => {}), signal: (signal: number) => signals.push(signal) };
+  };
+  const running = () => ({ exec }) as unknown as ContainerRun;
+  const server = await ControlServer.listen(join(folder, 'control'), { ...IDLE, running, stdout, stderr });
+  const ask = async (process: object) => {
+    const socket = connect(join(folder, 'control'));
+    socket.write(`${JSON.stringify({ type: 'exec', process: { id: 1, argv: ['true'], ...process } })}\n`);
+    await once(socket, 'connect');
+    return socket;
+  };
+  const early = await ask({ port: 2 ** 20 });
+  await sleep(20);
+  early.destroy();
+  await sleep(20);
+  start.resolve();
+  for (const process of [{ port: 2 ** 20 }, {}]) {
+    const late = await ask(process);
+    await once(late, 'data');
+    late.destroy();
+  }
+  await sleep(20);
+  expect(signals).toEqual([9]);
+  server.close();
+  rmSync(folder, { recursive: true });
 });
 
 test('the timeout of a stop is milliseconds for both ends, and seconds on the socket', async () => {

@@ -20,6 +20,10 @@ const X86_64 = 0xc000003e;
 const ALLOW = 0x7fff0000;
 const ERRNO = 0x00050000;
 const KILL_PROCESS = 0x80000000;
+const I386 = 0x40000003;
+const X32 = 0x40000000;
+const AF_VSOCK = 40;
+const NO_FAMILY = ERRNO + 97;
 const target: SeccompTarget = { capabilities: DEFAULT_CAPABILITIES, kernelRelease: '6.1.192-tsvm' };
 
 const number = (name: string) => SYSCALLS.get(name)!;
@@ -245,5 +249,42 @@ describe('a filter', () => {
       }),
       { numRuns: 500 },
     );
+  });
+});
+
+describe('AF_VSOCK', () => {
+  const families = [1, 2, 10, 16, 40, 41, 2n ** 32n + 40n, 2n ** 63n + 40n];
+  const isVsock = (family: number | bigint) => BigInt.asUintN(32, BigInt(family)) === 40n;
+  const allowing: SeccompProfile = { defaultAction: 'SCMP_ACT_ERRNO', syscalls: [allow(['socket'])] };
+
+  test.each([
+    ['without a profile', undefined],
+    ['beside a profile that allows sockets', allowing],
+  ])('is refused to a container %s, and other families are not', (_, profile) => {
+    const program = compileSeccomp(profile, target);
+    checkProgram(program);
+    for (const family of families) {
+      expect(runProgram(program, call('socket', family, 1, 0))).toBe(isVsock(family) ? NO_FAMILY : ALLOW);
+    }
+  });
+
+  test('is refused by the numbers of x32 and i386 too', () => {
+    const program = compileSeccomp(undefined, target);
+    const i386 = (number: number, ...args: number[]) =>
+      runProgram(program, { ...call(number, ...args), architecture: I386 });
+    for (const family of families) {
+      const wanted = isVsock(family) ? NO_FAMILY : ALLOW;
+      expect(runProgram(program, call(X32 + number('socket'), family))).toBe(wanted);
+      expect(i386(359, Number(BigInt.asUintN(32, BigInt(family))))).toBe(wanted);
+    }
+    // socketcall(2): its arguments are out of reach, so socket(2) by it is refused as a whole.
+    expect([i386(102, 1), i386(102, 3), i386(41, AF_VSOCK)]).toEqual([NO_FAMILY, ALLOW, ALLOW]);
+  });
+
+  test('is nothing that other system calls are asked about', () => {
+    const program = compileSeccomp(undefined, target);
+    for (const name of SYSCALLS.keys()) {
+      if (name !== 'socket') expect(runProgram(program, call(name, AF_VSOCK, 1))).toBe(ALLOW);
+    }
   });
 });

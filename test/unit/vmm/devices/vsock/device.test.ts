@@ -5,7 +5,12 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { BUFFER_ALLOCATION } from '../../../../../vmm/devices/vsock/connection.js';
-import { MAX_CONNECTIONS, VirtioVsock } from '../../../../../vmm/devices/vsock/device.js';
+import {
+  FIRST_PRIVATE_PORT,
+  MAX_CONNECTIONS,
+  PRIVATE_CONNECTIONS,
+  VirtioVsock,
+} from '../../../../../vmm/devices/vsock/device.js';
 import { STATUS } from '../../../../../vmm/virtio/mmio/registers.js';
 import { UnixPeer, UnixServer } from '../../../../fixtures/unix-peer.js';
 import {
@@ -334,19 +339,26 @@ describe('vsock', () => {
   test('connections above the limit are reset, and closed ones make room', () => {
     using scene = new Scene();
     const streams: GuestStream[] = [];
-    const open = () => {
-      const stream = scene.guest.connect(7, 10_000 + streams.length);
+    using own = new UnixServer(`${scene.path}_${FIRST_PRIVATE_PORT}`);
+    const open = (port: number, server: UnixServer) => {
+      const stream = scene.guest.connect(port, 10_000 + streams.length);
       streams.push(stream);
       scene.guest.settle();
-      const peer = scene.server.accept();
+      const peer = server.accept();
       if (peer !== undefined) scene.peers.push(peer);
       return stream.state;
     };
-    for (let count = 0; count < MAX_CONNECTIONS; count++) expect(open()).toBe('open');
-    expect(open()).toBe('reset');
+    const openKnown = () => open(7, scene.server);
+    const openPrivate = () => open(FIRST_PRIVATE_PORT, own);
+    // A port that each process of the guest knows takes no room from the others.
+    for (let count = PRIVATE_CONNECTIONS; count < MAX_CONNECTIONS; count++) expect(openKnown()).toBe('open');
+    expect(openKnown()).toBe('reset');
+    for (let count = 0; count < PRIVATE_CONNECTIONS; count++) expect(openPrivate()).toBe('open');
+    expect(openPrivate()).toBe('reset');
     scene.guest.send(streams[0]!, OP.shutdown, SEND | RCV);
     scene.guest.settle();
-    expect(open()).toBe('open');
+    expect(openKnown()).toBe('open');
+    expect(openKnown()).toBe('reset');
   });
 
   test('a busy connection does not delay another', () => {
