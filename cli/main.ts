@@ -3,6 +3,7 @@
 import { isatty } from 'node:tty';
 import type { EarlyProcesses } from './commands/command.js';
 import { FAILED } from './output/errors.js';
+import { endWhenUnread } from './output/reader.js';
 
 /**
  * Runs a command line and exits the process.
@@ -11,9 +12,7 @@ import { FAILED } from './output/errors.js';
  * @param version the version of tsvm
  */
 export async function main(argv: readonly string[], version: string): Promise<never> {
-  // If the reader of a pipe exits (`tsvm ... | head`), writes fail. That must not print a stack
-  // trace.
-  for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+  endWhenUnread();
   process.on('uncaughtException', (error) => {
     process.stderr.write(`tsvm: internal error: ${error.stack}\n`);
     process.exit(FAILED);

@@ -8,6 +8,7 @@ import {
   SandboxError,
   SupervisorProcess,
 } from '../../sandbox/internal.js';
+import { passOutputThrough } from '../output/reader.js';
 import { type DetachKeys, watchForKeys } from './detach-keys.js';
 import { forwardSignals } from './signals.js';
 import { attachTerminal, type Foreground, terminalSize } from './terminal.js';
@@ -25,8 +26,9 @@ export interface ForegroundOptions {
   signals?: boolean | undefined;
 }
 
-/** The caller's streams. */
+/** The caller's streams, which are the container's from now on. */
 export function callerIo(stdin: boolean): ContainerIo {
+  passOutputThrough();
   const size = terminalSize(process.stdout);
   return {
     ...(stdin && { stdin: process.stdin }),

@@ -4,6 +4,7 @@ import { Container, Home, SandboxError } from '../../../sandbox/internal.js';
 import { attachCaller } from '../../foreground/foreground.js';
 import { addOptions, readOptions } from '../../options/declaration.js';
 import { DEFAULT_DETACH_KEYS, DETACH_KEYS_OPTION } from '../../options/detach-keys.js';
+import { endWithReader } from '../../output/reader.js';
 import { type Context, createCommand } from '../command.js';
 
 const EXAMPLES = `
@@ -27,6 +28,7 @@ export function command(context: Context): Command {
       if (status !== 'running')
         throw new SandboxError('not-running', `container ${reference} is ${status}, not running`);
       const input = stdin && container.config.spec.stdin === true;
+      if (!input) endWithReader();
       context.exitCode = await attachCaller(container, { stdin: input, signals: sigProxy, keys: detachKeys });
     });
 }

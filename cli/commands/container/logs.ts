@@ -4,6 +4,7 @@ import { Container, Home } from '../../../sandbox/internal.js';
 import { addOptions, type Declaration, readOptions } from '../../options/declaration.js';
 import { parseTime } from '../../options/duration.js';
 import { UsageError } from '../../output/errors.js';
+import { endWithReader } from '../../output/reader.js';
 import { type Context, createCommand } from '../command.js';
 
 const EXAMPLES = `
@@ -44,6 +45,7 @@ export function command(context: Context): Command {
     .addHelpText('after', EXAMPLES)
     .action(async (reference: string) => {
       const { timestamps, ...options } = readOptions(OPTIONS, command);
+      if (options.follow) endWithReader();
       // An entry without a newline is continued by the next one of its stream.
       const atStart = { stdout: true, stderr: true };
       for await (const { log, stream, time } of Container.find(new Home(), reference).logs(options)) {

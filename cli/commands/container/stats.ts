@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { Container, Home, type Usage } from '../../../sandbox/internal.js';
 import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
+import { endWithReader } from '../../output/reader.js';
 import { formatBytes } from '../../output/table.js';
 import { type Context, createCommand } from '../command.js';
 
@@ -66,6 +67,7 @@ export function command(context: Context): Command {
 }
 
 async function show(references: readonly string[], { all = false, stream, format }: Options): Promise<void> {
+  if (stream) endWithReader();
   // A container that is named must run. Without names, all running ones are shown.
   let last = await look(references);
   for (;;) {

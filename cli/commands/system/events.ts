@@ -4,6 +4,7 @@ import { type ContainerEvent, Home } from '../../../sandbox/internal.js';
 import { addOptions, type Declaration, readOptions, text, texts } from '../../options/declaration.js';
 import { parseTime } from '../../options/duration.js';
 import { type Filters, parseFilters } from '../../options/filter.js';
+import { endWithReader } from '../../output/reader.js';
 import { fillTemplate } from '../../output/template.js';
 import { type Context, createCommand } from '../command.js';
 
@@ -44,6 +45,7 @@ export function command(context: Context): Command {
     .action(async () => {
       const { since = Date.now(), filter = [], format, ...until } = readOptions(OPTIONS, command);
       const filters = parseFilters(filter, FILTERS);
+      endWithReader();
       for await (const event of new Home().events.read({ since, ...until })) {
         if (fits(event, filters)) process.stdout.write(`${formatEvent(event, format)}\n`);
       }
