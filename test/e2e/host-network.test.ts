@@ -193,17 +193,26 @@ for again in range(60):
 container.stdin.close()
 print(*ends, end, container.wait())`;
 
-/** Set-up of a veth pair: `out0` here is the way out, `in0` is in another network namespace. */
+const outside = (command: string) => `nsenter --net --target $OUTSIDE ip ${command}`;
+
+/** Addresses outside, behind a router: a host's neighbours are closed to its containers. */
+const OUTSIDE = { ipv4: '198.51.100.7', ipv6: '2606:4700::7' };
+
+/**
+ * Set-up of a veth pair: `out0` here is the way out, `in0` is in another network namespace, which has
+ * the addresses of OUTSIDE.
+ */
 const cable = (...addresses: string[]) => [
   'unshare --net sleep infinity & export OUTSIDE=$!',
   // Wait until the process has entered its network namespace.
   'while [ "$(readlink /proc/self/ns/net)" = "$(readlink /proc/$OUTSIDE/ns/net)" ]; do sleep 0.1; done',
   'ip link add out0 type veth peer name in0',
   'ip link set in0 netns $OUTSIDE',
+  outside('link set lo up'),
+  outside(`addr add ${OUTSIDE.ipv4}/32 dev lo`),
+  outside(`addr add ${OUTSIDE.ipv6}/128 dev lo`),
   ...addresses,
 ];
-
-const outside = (command: string) => `nsenter --net --target $OUTSIDE ip ${command}`;
 
 describe.each(machines)('on $name', (machine) => {
   test('20 MB pass a tap interface both ways, in frames longer than its MTU', async () => {
@@ -248,8 +257,8 @@ describe.each(fastest)('on $name', (machine) => {
     );
     const urls = ['http://[::1]:8080/etc/', 'http://127.0.0.1:8080/etc/', 'http://[2001:db8::2]:8080/etc/'];
     const options = ['run', '--rm', '-p', '8080:80', PYTHON];
-    const container = [TSVM, ...options, 'python3', '-c', GUEST_OF_SERVER, '2001:db8::1', String(urls.length)];
-    const words = [GREETER, FETCH, '2001:db8::1', urls.join(' '), ...container];
+    const container = [TSVM, ...options, 'python3', '-c', GUEST_OF_SERVER, OUTSIDE.ipv6, String(urls.length)];
+    const words = [GREETER, FETCH, OUTSIDE.ipv6, urls.join(' '), ...container];
     const { stdout } = await inNetwork(machine, setUp, HOST_OF_SERVER, ...words);
     expect(stdout).toBe(`2001:db8::2\n${urls.map((url) => `${url} 200\n`).join('')}`);
   });
@@ -265,8 +274,8 @@ describe.each(fastest)('on $name', (machine) => {
     );
     const urls = ['http://127.0.0.1:8080/etc/', 'http://203.0.113.2:8080/etc/'];
     const options = ['run', '--rm', '-p', '8080:80', PYTHON];
-    const container = [TSVM, ...options, 'python3', '-c', GUEST_OF_SERVER, '203.0.113.1', String(urls.length)];
-    const words = [GREETER, FETCH, '203.0.113.1', urls.join(' '), ...container];
+    const container = [TSVM, ...options, 'python3', '-c', GUEST_OF_SERVER, OUTSIDE.ipv4, String(urls.length)];
+    const words = [GREETER, FETCH, OUTSIDE.ipv4, urls.join(' '), ...container];
     const { stdout } = await inNetwork(machine, setUp, HOST_OF_SERVER, ...words);
     expect(stdout).toBe(`203.0.113.2\n${urls.map((url) => `${url} 200\n`).join('')}`);
     const run = 'import subprocess, sys; sys.exit(subprocess.run(sys.argv[1:]).returncode)';
