@@ -140,6 +140,32 @@ http.server.HTTPServer.address_family = socket.AF_INET6
 server = http.server.HTTPServer(('::', 80), http.server.SimpleHTTPRequestHandler)
 for request in range(int(sys.argv[2])): server.handle_request()`;
 
+/** Serves argument 1 as the address of www.example by DNS, and accepts connections at port 443. */
+const NAME_SERVER = `
+import socket, struct, sys, threading
+address = sys.argv[1]
+names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); names.bind((address, 53))
+listener = socket.create_server((address, 443))
+def answer():
+  while True:
+    query, peer = names.recvfrom(4096)
+    end = query.index(b'\\0', 12) + 5
+    known = query[12:end - 5] == b'\\x03www\\x07example' and query[end - 4:end - 2] == b'\\0\\1'
+    record = b'\\xc0\\x0c' + struct.pack('>HHIH', 1, 1, 60, 4) + socket.inet_aton(address) if known else b''
+    names.sendto(query[:2] + struct.pack('>HHHHH', 0x8180, 1, known, 0, 0) + query[12:end] + record, peer)
+threading.Thread(target=answer, daemon=True).start()
+print('ready', flush=True)
+while True: listener.accept()[0].close()`;
+
+/** Connects to each argument. Prints the results on one line. */
+const GUEST_OF_NAMES = `
+import socket, sys
+def attempt(word):
+  host, port = word.split(':')
+  try: socket.create_connection((host, int(port)), timeout=60).close(); return 'connected'
+  except OSError as error: return type(error).__name__
+print(*map(attempt, sys.argv[1:]), flush=True)`;
+
 const FETCH = `
 import sys, time, urllib.request
 for attempt in range(3000):
@@ -261,6 +287,36 @@ describe.each(fastest)('on $name', (machine) => {
     const words = [GREETER, FETCH, OUTSIDE.ipv6, urls.join(' '), ...container];
     const { stdout } = await inNetwork(machine, setUp, HOST_OF_SERVER, ...words);
     expect(stdout).toBe(`2001:db8::2\n${urls.map((url) => `${url} 200\n`).join('')}`);
+  });
+
+  test("a name of a rule is resolved by the container's own name server, and opens its address", async () => {
+    const setUp = cable(
+      'ip addr add 203.0.113.2/24 dev out0',
+      outside('addr add 203.0.113.1/24 dev in0'),
+      outside('link set in0 up'),
+      'ip link set out0 up',
+      'ip route add default via 203.0.113.1',
+    );
+    const options = ['run', '--rm', '--dns', OUTSIDE.ipv4, '--allow-net', 'www.example:443', PYTHON];
+    const tries = [
+      `${OUTSIDE.ipv4}:443`,
+      'www.example:443',
+      `${OUTSIDE.ipv4}:443`,
+      'www.example:80',
+      'other.example:443',
+    ];
+    const container = [TSVM, ...options, 'python3', '-c', GUEST_OF_NAMES, ...tries];
+    const { stdout } = await inNetwork(
+      machine,
+      setUp,
+      HOST_OF_SERVER,
+      NAME_SERVER,
+      FETCH,
+      OUTSIDE.ipv4,
+      '',
+      ...container,
+    );
+    expect(stdout).toBe('ConnectionRefusedError connected connected ConnectionRefusedError gaierror\n');
   });
 
   test('a host with IPv4 only does too, and refuses to publish an IPv6 port', async () => {

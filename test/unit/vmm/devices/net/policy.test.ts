@@ -457,7 +457,7 @@ describe('rules of names', () => {
     expect(it.sent).not.toEqual(first);
   });
 
-  test('are not opened by datagrams at a published port, from whoever', () => {
+  test('are not opened by datagrams at a published port', () => {
     const published: PublishedPorts[] = [{ protocol: 'udp', host: 5000, guest: 40000, count: 2 }];
     const { sends, gets } = guest(rules, { published });
     sends(ask('example.com'));
@@ -670,7 +670,7 @@ describe('the limit of connections', () => {
     }
   });
 
-  test('counts queries to the resolver not at all', () => {
+  test('does not count queries to the resolver', () => {
     const { sends } = guest([], { maxConnections: 1 });
     sends(open(1));
     for (let id = 0; id < 100; id++) {
