@@ -210,8 +210,17 @@ export class MachineClient implements Disposable {
     return new SandboxError('machine-died', `the machine process died (${how})${why === undefined ? '' : `: ${why}`}`);
   }
 
+  /** Kills the machine process and the programs that it started: one that is stopped outlives it. */
   #kill(): void {
-    this.#child.kill('SIGKILL');
+    const { pid, exitCode, signalCode } = this.#child;
+    // The number of a process that is gone may be another's.
+    if (pid === undefined || exitCode !== null || signalCode !== null) return;
+    try {
+      process.kill(-pid, 'SIGKILL');
+    } catch {
+      // It has not become the leader of its group yet.
+      this.#child.kill('SIGKILL');
+    }
   }
 
   /** Kills the machine. Its process may still be exiting when this returns: see `gone`. */

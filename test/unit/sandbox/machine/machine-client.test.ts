@@ -1,7 +1,8 @@
 // The client of a machine process turns its lines into events, and each way of dying into one clear
 // error.
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { MachineClient } from '../../../../sandbox/machine/machine-client.js';
 
@@ -101,4 +102,20 @@ test('disposing of a machine kills its process', async () => {
   it[Symbol.dispose]();
   await it.ended;
   expect(() => process.kill(it.pid!, 0)).toThrow('ESRCH');
+});
+
+test('a program that the machine started ends with it, even if it is stopped', async () => {
+  const it = machine(`
+    const { spawn } = await import('node:child_process');
+    const { pid } = spawn('sleep', ['1000'], { stdio: 'ignore' });
+    process.kill(pid, 'SIGSTOP');
+    say({ type: 'refused', refusal: { reason: 'rule', what: String(pid) } });
+  `);
+  const pid = await new Promise<string>((resolve) => {
+    it.onRefusal = ({ what }) => resolve(what);
+  });
+  it[Symbol.dispose]();
+  await it.gone;
+  while (existsSync(`/proc/${pid}`) && !/^State:\tZ/m.test(readFileSync(`/proc/${pid}/status`, 'latin1')))
+    await sleep(5);
 });
