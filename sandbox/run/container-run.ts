@@ -26,6 +26,8 @@ import { Trace } from './trace.js';
  * Milliseconds from SIGTERM to SIGKILL after a timeout, and from SIGKILL to the end of the machine.
  */
 const KILL_GRACE = 2_000;
+/** Bytes of console and log that wait for their reader, after which more is dropped. */
+const MAX_UNWRITTEN = 1024 * 1024;
 /** Milliseconds to wait for the exit of a killed machine process. */
 const KILL_TIMEOUT = 10_000;
 
@@ -95,7 +97,10 @@ export class ContainerRun {
     this.#trace = options.trace ?? new Trace();
     this.#log = options.log ?? SILENT;
     const client = options.machine ?? new MachineClient();
-    if (config.spec.console || options.machineLog !== 'silent') client.onStderr = (chunk) => io.stderr.write(chunk);
+    if (config.spec.console || options.machineLog !== 'silent') {
+      // A guest may write to its console without an end, and its reader may be slow.
+      client.onStderr = (chunk) => io.stderr.writableLength < MAX_UNWRITTEN && io.stderr.write(chunk);
+    }
     this.#machine = new GuestMachine(client, { trace: this.#trace, log: this.#log });
     this.#io = new ProcessIo(io, {
       onFirstOutput: () => this.#trace.mark('firstOutput'),

@@ -105,6 +105,10 @@ describe.each(fastest)('on $name', (machine) => {
   test('a guest that stands still keeps nothing waiting', async () => {
     const home = new Home(inject('homes').here);
     await using sandbox = await Sandbox.create(DEBIAN, { home, network: { mode: 'none' } });
+    // Its output is bounded as well.
+    await expect(sandbox.run(['yes'], { maxOutput: 1000 })).rejects.toMatchObject({ code: 'output' });
+    const { truncated, stdout: kept } = await sandbox.run(['seq', '9999'], { maxOutput: 6, onMaxOutput: 'truncate' });
+    expect([truncated, kept]).toEqual([true, '1\n2\n3\n']);
     const { stdout } = await tsvm(machine, 'inspect', '--format', '{{.State.Pid}}', NAME, sandbox.id);
     const [pid, other] = stdout.trim().split('\n').map(Number);
     const signal = async (name: string, group: number | undefined) =>
