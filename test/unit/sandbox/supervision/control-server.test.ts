@@ -2,8 +2,9 @@
 // builds.
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { connect } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import { stopContainer } from '../../../../sandbox/containers/stop.js';
@@ -106,6 +107,24 @@ test('a process whose caller left before its start is killed, and one whose call
   await sleep(20);
   expect(signals).toEqual([9]);
   server.close();
+  rmSync(folder, { recursive: true });
+});
+
+test('a reader of an attachment that reads nothing holds the output, and takes no memory', async () => {
+  const folder = mkdtempSync('/tmp/tsvm-test-');
+  const output = new OutputFanOut('stdout', {});
+  const listener = createServer((socket) => output.attach(socket.on('error', () => {}))).listen(join(folder, 'x'));
+  const reader = connect(join(folder, 'x')).pause();
+  const [stuck] = await once(listener, 'connection');
+  const source = Readable.from(Array.from({ length: 1000 }, () => Buffer.alloc(2 ** 16)));
+  source.pipe(output);
+  await sleep(50);
+  expect(stuck.writableLength + output.writableLength).toBeLessThanOrEqual(4 * 2 ** 16);
+  expect(output.writableFinished).toBe(false);
+  // Once it is gone, the output goes on.
+  reader.destroy();
+  await once(output, 'finish');
+  listener.close();
   rmSync(folder, { recursive: true });
 });
 
