@@ -35,10 +35,7 @@ export interface NetworkOptions {
    */
   allow?: readonly string[];
   deny?: readonly string[];
-  /**
-   * Connections with the outside that may be open at once: 1 to 1048576. Default:
-   * {@link DEFAULT_MAX_CONNECTIONS}.
-   */
+  /** Connections with the outside that may be open at once: 1 to 1048576. Default: 16384. */
   maxConnections?: number;
   /** Further names of the container in its private network. */
   aliases?: readonly string[];
