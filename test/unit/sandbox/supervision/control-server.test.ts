@@ -2,7 +2,7 @@
 // builds.
 import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
-import { connect, createServer } from 'node:net';
+import { connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -62,10 +62,8 @@ test('a thousand connections that say nothing take no room from a request', asyn
   const folder = mkdtempSync('/tmp/tsvm-test-');
   const [stdout, stderr] = [new OutputFanOut('stdout', {}), new OutputFanOut('stderr', {})];
   const server = await ControlServer.listen(join(folder, 'control'), { ...IDLE, stdout, stderr });
-  // More at once than the queue of the socket holds: a client waits for its turn.
-  const silent = (await Promise.all(Array.from({ length: 1000 }, () => connectToControl(folder)))).map((socket) =>
-    socket!.resume(),
-  );
+  const silent: Socket[] = [];
+  for (let count = 0; count < 1000; count++) silent.push((await connectToControl(folder))!.resume());
   // All but 64 are closed, without a deadline that has to pass.
   while (silent.filter(({ readableEnded }) => readableEnded).length < 1000 - 64) await sleep(5);
   const asking = connect(join(folder, 'control'));
@@ -74,6 +72,21 @@ test('a thousand connections that say nothing take no room from a request', asyn
   expect(JSON.parse(answer)).toMatchObject({ type: 'failed', code: 'not-running' });
   for (const socket of [...silent, asking]) socket.destroy();
   server.close();
+  rmSync(folder, { recursive: true });
+});
+
+test('a client waits for a server whose queue is full, which is no stopped container', async () => {
+  const folder = mkdtempSync('/tmp/tsvm-test-');
+  const server = createServer((socket) => socket.on('error', () => {}).end('here\n'));
+  server.listen({ path: join(folder, 'control'), backlog: 1 });
+  await once(server, 'listening');
+  const clients = await Promise.all(Array.from({ length: 20 }, () => connectToControl(folder)));
+  const said = await Promise.all(clients.map(async (client) => String((await once(client!, 'data'))[0])));
+  expect(said).toEqual(Array.from({ length: 20 }, () => 'here\n'));
+  for (const client of clients) client?.destroy();
+  server.close();
+  await once(server, 'close');
+  expect(await connectToControl(folder)).toBeUndefined();
   rmSync(folder, { recursive: true });
 });
 
