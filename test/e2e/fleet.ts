@@ -47,17 +47,20 @@ function shareOf(pid: number): number {
 }
 
 let starting = 0;
-const before = Container.list(new Home()).length;
 await Promise.all(Array.from({ length: AT_ONCE }, startSome));
-const names = new Set(Container.list(new Home()).map(({ config }) => config.id));
-const listed = sandboxes.filter(({ id }) => names.has(id)).length;
+/** Other programs use the same home: only this one's containers count. */
+const countListed = (): number => {
+  const ids = new Set(Container.list(new Home()).map(({ config }) => config.id));
+  return sandboxes.filter(({ id }) => ids.has(id)).length;
+};
+const listed = countListed();
 const answers = new Set<string>();
 for (const sandbox of sandboxes) answers.add((await sandbox.run(['hostname'])).stdout.trim());
 const { processes, memory } = descendants();
 await Promise.all(sandboxes.map((sandbox) => sandbox.close()));
 for (let wait = 0; wait < 100 && descendants().processes > 0; wait++)
   await new Promise((resolve) => setTimeout(resolve, 100));
-const left = { processes: descendants().processes, containers: Container.list(new Home()).length - before };
+const left = { processes: descendants().processes, containers: countListed() };
 const result = { listed, answers: answers.size, atLeastOneProcessEach: processes >= count, left };
 console.log(JSON.stringify(result));
 console.error(`${(memory / MIB / count).toFixed(1)} MiB of the host for each`);
