@@ -1,6 +1,6 @@
-// Ranges that are closed to strangers, which are a guest unless a rule opens them, and what a
-// registry leads to: addresses outside the public Internet (IANA's special-purpose registries, RFC
-// 6890), and the metadata services of clouds.
+// Ranges that are closed to a guest unless a rule opens them, and to what a public registry leads
+// to: addresses outside the public Internet (IANA's special-purpose registries, RFC 6890), and the
+// metadata services of clouds.
 import { type AddressRange, isInRange, isWithin, parseRange } from './ip.js';
 
 const RANGES = [

@@ -1,9 +1,9 @@
 // Creates the network device of a machine and its back end.
 
-import { parseMac } from '../devices/net/address.js';
 import type { NetBackEnd } from '../devices/net/back-end.js';
 import { VirtioNet } from '../devices/net/device.js';
 import { IsolatedBackEnd } from '../devices/net/isolated.js';
+import { parseMac } from '../devices/net/mac-address.js';
 import { PasstBackEnd } from '../devices/net/passt.js';
 import { TapBackEnd } from '../devices/net/tap.js';
 import type { EventLoop } from '../host/event-loop.js';

@@ -3,6 +3,7 @@
 // (policy.ts) before it reaches the back end. The policy examines a copy of the headers, which the
 // guest cannot change afterwards.
 
+import type { Address } from '../../../addresses/ip.js';
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
 import {
@@ -16,13 +17,13 @@ import {
 import { type NoState, noState } from '../../saved-state.js';
 import type { DeviceContext, VirtioDevice } from '../../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
-import { type Address, parseMac } from './address.js';
 import { type CheckedFrame, type FrameReceiver, HEADROOM, type NetBackEnd } from './back-end.js';
 import { answerQuery, parseQuery } from './dns.js';
 import type { ForgottenFlow } from './flows.js';
 import { ETHERNET_HEADER, Frame, MAX_HEADERS, TCP } from './frame.js';
 import { completeChecksum, NET_HEADER, NetHeader, NUM_BUFFERS, VIRTIO_NET_HDR_F_NEEDS_CSUM } from './header.js';
 import { HostAddresses } from './host-addresses.js';
+import { parseMac } from './mac-address.js';
 import { type Link, Peers } from './peers.js';
 import { Policy } from './policy.js';
 import { RefusalLog } from './refusal-log.js';

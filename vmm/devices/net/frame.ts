@@ -3,7 +3,7 @@
 // discovery (RFC 4861). A frame with anything else is rejected: fragments, IPv4 options, IPv6
 // extension headers, other protocols. The parser checks the frame's length before it reads a
 // header, so reads are in bounds.
-import { isIPv4Address } from './address.js';
+import { isIPv4Address } from '../../../addresses/ip.js';
 
 /**
  * The longest headers of a frame in bytes: Ethernet, IPv6, TCP with options. ARP and NDP are

@@ -3,9 +3,10 @@
 // listen reserves each port. passt can bind beside it, because both sockets have SO_REUSEADDR
 // (socket(7)), but the kernel does not choose the port for a bind to port 0. So two processes that
 // choose at the same time never get the same port.
+
+import { isIPv4Address, parseAddress } from '../../../addresses/ip.js';
 import * as libc from '../../host/libc.js';
 import { MachineError, type PublishedPorts } from '../../machine.js';
-import { isIPv4Address, parseAddress } from './address.js';
 
 /** Attempts to find a port that is free at all addresses. */
 const MAX_ATTEMPTS = 100;

@@ -2,8 +2,8 @@
 // address, and symbolic links from the guests' names to these addresses.
 import { existsSync, readdirSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { parseAddress } from '../../../addresses/ip.js';
 import * as libc from '../../host/libc.js';
-import { parseAddress } from './address.js';
 
 /** Prefix of the links that are members' names, so that no name looks like an address. */
 const NAME = 'name=';

@@ -1,7 +1,8 @@
 // The command line of passt(1).
+
+import { isLinkLocal } from '../../../addresses/ip.js';
 import { FIRST_INHERITED_FD } from '../../host/child-process.js';
 import type { NetworkSpec, PasstSpec, PublishedPorts } from '../../machine.js';
-import { isLinkLocal } from './address.js';
 
 const NETMASK = 24;
 

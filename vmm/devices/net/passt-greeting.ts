@@ -1,8 +1,10 @@
 // The frames that are sent to passt(1) in the guest's name before the guest runs.
+
+import { isIPv4Address, isLinkLocal, parseAddress } from '../../../addresses/ip.js';
 import type { NetworkSpec } from '../../machine.js';
-import { isIPv4Address, isLinkLocal, parseAddress, parseMac } from './address.js';
 import { ETHERNET_HEADER, ETHERTYPE_ARP, ETHERTYPE_IPV6, ICMPV6_ADVERTISEMENT, PROTOCOL_ICMPV6 } from './frame.js';
 import { addChecksum, foldChecksum } from './header.js';
+import { parseMac } from './mac-address.js';
 
 const IPV6_HEADER = 40;
 const ADVERTISEMENT = 24;

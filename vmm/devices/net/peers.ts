@@ -9,12 +9,12 @@
 // receiving device fills in the hardware addresses that its guest knows.
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { type AddressRange, formatAddress, isInAnyRange, parseAddress, parseRange } from '../../../addresses/ip.js';
 import { messageOf } from '../../../errors/index.js';
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
 import { MachineError, type PeerNetwork } from '../../machine.js';
 import { allocateIovecs, setIovec } from '../../virtio/buffers.js';
-import { type AddressRange, formatAddress, isInAnyRange, parseAddress, parseRange } from './address.js';
 import { type CheckedFrame, HEADROOM } from './back-end.js';
 import { NET_HEADER } from './header.js';
 import { connectTo, readName, removeMember, SEQPACKET, sweep, writeName } from './network-folder.js';

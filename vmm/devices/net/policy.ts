@@ -1,17 +1,16 @@
 // What a guest may send. Each of its frames is examined, and passes only if it is understood and
 // allowed. Frames to the guest are examined too: for connections that they open, and for answers of
 // the resolver.
-import type { NetworkSpec, RefusalReason } from '../../machine.js';
+
 import {
   type Address,
   type AddressRange,
   isInAnyRange,
   isSameAddress,
-  isSameMac,
   parseAddress,
-  parseMac,
   parseRange,
-} from './address.js';
+} from '../../../addresses/ip.js';
+import type { NetworkSpec, RefusalReason } from '../../machine.js';
 import { DNS_PORT, isPlain, parseQueries, parseQuery, type Question } from './dns.js';
 import { Flows, type ForgottenFlow } from './flows.js';
 import {
@@ -29,6 +28,7 @@ import {
   u32,
 } from './frame.js';
 import type { HostAddresses } from './host-addresses.js';
+import { isSameMac, parseMac } from './mac-address.js';
 import { Questions } from './questions.js';
 import { ResolvedNames } from './resolved-names.js';
 import { Rules } from './rules.js';

@@ -1,6 +1,7 @@
 // Counts refused frames, and reports each destination once.
+
+import { formatAddress } from '../../../addresses/ip.js';
 import type { Refusal, RefusalCounts, RefusalReason } from '../../machine.js';
-import { formatAddress } from './address.js';
 import { ARP, ECHO, ETHERTYPE_IPV6, type Frame, KINDS, NEIGHBOUR, OTHER, TCP, UDP } from './frame.js';
 
 /** The most reports. A guest that tries all addresses causes no more. */

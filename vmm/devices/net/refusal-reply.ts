@@ -1,8 +1,9 @@
 // The reply to a refused frame, so that a program in the guest or outside fails at once rather than
 // after minutes. A TCP connection is reset (RFC 9293, 3.5.2), and a DNS query is answered REFUSED.
 // Other frames have no reply.
+
+import { isIPv4Address } from '../../../addresses/ip.js';
 import type { RefusalReason } from '../../machine.js';
-import { isIPv4Address } from './address.js';
 import { DNS_PORT, refuseQuery } from './dns.js';
 import {
   ETHERNET_HEADER,

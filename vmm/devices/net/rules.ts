@@ -1,8 +1,8 @@
 // The rules of a guest's network, and what they say about a destination and about a name.
 
 import { closedRanges } from '../../../addresses/closed-ranges.js';
+import { type AddressRange, isInRange, isWithin, parseRange } from '../../../addresses/ip.js';
 import type { NetworkRule } from '../../machine.js';
-import { type AddressRange, isInRange, isWithin, parseRange } from './address.js';
 import { ECHO, type Frame } from './frame.js';
 import type { HostAddresses } from './host-addresses.js';
 import { matchesName, type ResolvedNames } from './resolved-names.js';

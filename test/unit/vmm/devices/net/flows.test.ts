@@ -3,7 +3,7 @@
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { formatAddress, parseAddress } from '../../../../../vmm/devices/net/address.js';
+import { formatAddress, parseAddress } from '../../../../../addresses/ip.js';
 import { Flows, type ForgottenFlow } from '../../../../../vmm/devices/net/flows.js';
 import { Frame, TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN, UDP } from '../../../../../vmm/devices/net/frame.js';
 

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { expect, test } from 'vitest';
-import { formatAddress } from '../../../../../vmm/devices/net/address.js';
+import { formatAddress } from '../../../../../addresses/ip.js';
 import type { FrameReceiver } from '../../../../../vmm/devices/net/back-end.js';
 import { HEADROOM } from '../../../../../vmm/devices/net/back-end.js';
 import { ARP, Frame, NEIGHBOUR, TCP } from '../../../../../vmm/devices/net/frame.js';

@@ -3,7 +3,7 @@
 import { networkInterfaces } from 'node:os';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { isInRange, parseAddress, parseRange } from '../../../../../vmm/devices/net/address.js';
+import { isInRange, parseAddress, parseRange } from '../../../../../addresses/ip.js';
 import type { ForgottenFlow } from '../../../../../vmm/devices/net/flows.js';
 import { Frame } from '../../../../../vmm/devices/net/frame.js';
 import { addChecksum, foldChecksum } from '../../../../../vmm/devices/net/header.js';

@@ -1,5 +1,4 @@
-// The addresses in a guest's frames: IP addresses, and MAC addresses, which are six bytes.
-export * from '../../../addresses/ip.js';
+// MAC addresses, which are six bytes.
 
 /** @throws RangeError for text that is not a MAC address of six bytes */
 export function parseMac(text: string): Uint8Array {
