@@ -136,7 +136,7 @@ export class Sandbox implements AsyncDisposable {
     let container: Container;
     try {
       const described = { ...spec, image, command: [], autoRemove: true, noCommand: true };
-      const creating = Container.create(home, described, { onProgress });
+      const creating = Container.create(home, described, { onProgress, isSupervised: true });
       // A container that is made too late is removed.
       container = await unlessAborted(creating, limit.signal).catch((error: unknown) => {
         if (limit.signal.aborted) creating.then((late) => late.remove()).catch(() => {});

@@ -306,7 +306,7 @@ export class Container {
     if (force) await killContainer(this.#folder);
     // A container with `--rm` has removed itself.
     if (this.#folder.config() === undefined) return;
-    using lock = this.#folder.lock();
+    using lock = this.#stored.lock ?? this.#folder.lock();
     if (lock === undefined) {
       throw new SandboxError('running', `container ${this.#folder.shortId} is running: stop it first, or use --force`);
     }

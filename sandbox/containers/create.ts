@@ -9,6 +9,7 @@ import { checkName } from '../home/container-names.js';
 import type { ContainerConfig } from '../home/container-record.js';
 import { containerMounts, fillVolumes, haveVolumes } from '../home/container-volumes.js';
 import type { Home } from '../home/home.js';
+import type { FileLock } from '../home/lock.js';
 import { randomName } from '../home/random-name.js';
 import { builtKernel } from '../run/machine-spec.js';
 import { checkRunSpec } from '../spec/check-run-spec.js';
@@ -25,12 +26,19 @@ export interface CreateOptions {
   onProgress?: ((progress: Progress) => void) | undefined;
   /** Called before an image is pulled because it is missing. */
   onMissing?: ((reference: string) => void) | undefined;
+  /**
+   * This process supervises the container. If it is killed before it does, a container with `--rm`
+   * is as stale as one whose supervisor was killed later.
+   */
+  isSupervised?: boolean | undefined;
 }
 
 export interface Created {
   folder: ContainerFolder;
   config: ContainerConfig;
   image: Image;
+  /** With `isSupervised`. */
+  lock?: FileLock | undefined;
 }
 
 /**
@@ -45,7 +53,7 @@ export async function createContainer(home: Home, spec: ContainerSpec, options: 
   home.openRuntime();
   const store = home.images;
   const { pull = 'missing', platform } = spec;
-  const { onMissing, onProgress } = options;
+  const { onMissing, onProgress, isSupervised = false } = options;
   const image = await store.resolve(spec.image, defined({ pull, platform, onMissing, onProgress }));
   const mounts = containerMounts(home, spec, image);
   const id = randomBytes(32).toString('hex');
@@ -70,32 +78,40 @@ export async function createContainer(home: Home, spec: ContainerSpec, options: 
   if (!spec.autoRemove) await store.hold(id, image.digest);
   try {
     // `volume prune` may remove a volume between its filling and the lock. Then fill it again.
-    for (let isPublished = false; !isPublished; ) {
+    for (;;) {
       await fillVolumes(home, mounts, image);
-      isPublished = await home.containers.withLock(() => haveVolumes(home, mounts) && publish(home, folder, config));
+      const published = await home.containers.withLock(() =>
+        haveVolumes(home, mounts) ? publish(home, folder, config, isSupervised) : undefined,
+      );
+      if (published !== undefined) return { folder, config, image, ...published };
     }
   } catch (error) {
     await store.release(id);
     await home.volumes.removeAnonymous(mounts);
     throw error;
   }
-  return { folder, config, image };
 }
 
 /**
  * Writes the record and claims the name. The caller holds the lock of all containers.
  * @throws SandboxError `conflict`, `state`
  */
-function publish(home: Home, folder: ContainerFolder, config: ContainerConfig): true {
+function publish(
+  home: Home,
+  folder: ContainerFolder,
+  config: ContainerConfig,
+  isSupervised: boolean,
+): { lock: FileLock | undefined } {
   const { id } = folder;
   const { spec } = config;
   const { containers } = home;
   containers.sweep();
   const name = spec.name ?? freeName(home);
-  if (containers.names.ownerOf(name) === undefined) folder.make(config);
+  const isFree = containers.names.ownerOf(name) === undefined;
+  const lock = isFree ? folder.make(config, { isSupervised }) : undefined;
   containers.names.claim(name, id);
   home.events.record(id, 'create', { image: spec.image, name });
-  return true;
+  return { lock };
 }
 
 /** @throws SandboxError `bad-spec` */

@@ -5,7 +5,7 @@ import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node
 import { join } from 'node:path';
 import { hasCode, messageOf } from '../../errors/index.js';
 import { SandboxError } from '../errors.js';
-import { type ContainerConfig, type ContainerState, CREATED, orphaned } from './container-record.js';
+import { bootId, type ContainerConfig, type ContainerState, CREATED, orphaned } from './container-record.js';
 import { FileLock, isLocked } from './lock.js';
 
 const CONFIG = 'config.json';
@@ -49,16 +49,23 @@ export class ContainerFolder {
 
   /**
    * Makes the folder and its files, then gives it its name: a visible folder is always complete.
+   * With `isSupervised`, this process is the supervisor from the beginning.
+   * @returns the supervisor's lock, with `isSupervised`
    * @throws SandboxError `state`
    */
-  make(config: ContainerConfig): void {
+  make(config: ContainerConfig, { isSupervised = false } = {}): FileLock | undefined {
     const aside = `${this.path}${REMOVED}`;
+    const state = isSupervised ? { ...CREATED, supervisorPid: process.pid, bootId: bootId() } : CREATED;
+    let lock: FileLock | undefined;
     try {
       mkdirSync(aside, { recursive: true, mode: 0o700 });
       writeFileSync(join(aside, CONFIG), JSON.stringify(config), { mode: 0o600 });
-      writeFileSync(join(aside, STATE), JSON.stringify(CREATED), { mode: 0o600 });
+      writeFileSync(join(aside, STATE), JSON.stringify(state), { mode: 0o600 });
+      if (isSupervised) lock = FileLock.take(join(aside, LOCK));
       renameSync(aside, this.path);
+      return lock;
     } catch (cause) {
+      lock?.[Symbol.dispose]();
       rmSync(aside, { recursive: true, force: true });
       throw new SandboxError('state', `cannot make ${this.path}: ${messageOf(cause)}`, { cause });
     }

@@ -11,6 +11,7 @@ import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
 import { bootId, type ContainerConfig, isRunning } from '../home/container-record.js';
 import type { Home } from '../home/home.js';
+import type { FileLock } from '../home/lock.js';
 import { LogWriter } from '../home/log-file.js';
 import { SocketFolder } from '../home/socket-folder.js';
 import { type Log, SILENT } from '../log.js';
@@ -62,6 +63,8 @@ export interface Supervised {
   readonly config: ContainerConfig;
   /** The container's image, if it is already resolved. */
   readonly image?: Image | undefined;
+  /** The supervisor's lock, if this process holds it already. */
+  readonly lock?: FileLock | undefined;
 }
 
 /** Supervises a container from now to its end. */
@@ -85,7 +88,7 @@ export class Supervision {
   #aborted: Error | undefined;
   #wake = () => {};
 
-  constructor({ home, folder, config, image }: Supervised, options: SuperviseOptions = {}) {
+  constructor({ home, folder, config, image, lock }: Supervised, options: SuperviseOptions = {}) {
     this.#home = home;
     this.#folder = folder;
     this.#config = config;
@@ -94,7 +97,7 @@ export class Supervision {
     this.#log = options.log ?? SILENT;
     this.#recorder = new StateRecorder(home, folder, config, { isSilent: options.filesOnly, log: this.#log });
     this.started = this.#started.promise;
-    this.exit = this.#supervise();
+    this.exit = this.#supervise(lock);
   }
 
   /** Number of output chunks of the current run. */
@@ -166,9 +169,9 @@ export class Supervision {
     );
   }
 
-  async #supervise(): Promise<ExitStatus> {
+  async #supervise(held: FileLock | undefined): Promise<ExitStatus> {
     const { machine } = this.#options;
-    const lock = this.#folder.lock();
+    const lock = held ?? this.#folder.lock();
     if (lock === undefined) {
       machine?.[Symbol.dispose]();
       throw new SandboxError('running', `container ${this.#folder.shortId} is running already`);

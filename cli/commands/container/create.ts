@@ -16,7 +16,7 @@ export function command(context: Context): Command {
     .addHelpText('after', EXAMPLES)
     .action(async (image: string, words: string[]) => {
       const { cidfile } = readOptions([CIDFILE_OPTION], create);
-      const { id } = await newContainer(toContainerSpec(image, words, create), context, cidfile);
+      const { id } = await newContainer(toContainerSpec(image, words, create), context, { cidfile });
       process.stdout.write(`${id}\n`);
     });
 }

@@ -5,11 +5,14 @@ import { Container, type ContainerSpec, Home, SandboxError } from '../../../sand
 import { openPullProgress } from '../../output/pull-progress.js';
 import type { Context } from '../command.js';
 
-/** @param cidfile path of a new file for the container's ID */
+/**
+ * @param cidfile path of a new file for the container's ID
+ * @param isSupervised as in `CreateOptions`
+ */
 export async function newContainer(
   spec: ContainerSpec,
   { options: { quiet } }: Context,
-  cidfile?: string,
+  { cidfile, isSupervised }: { cidfile?: string | undefined; isSupervised?: boolean } = {},
 ): Promise<Container> {
   if (cidfile !== undefined && existsSync(cidfile)) {
     throw new SandboxError('bad-spec', `the container ID file ${cidfile} already exists: remove it`);
@@ -17,6 +20,7 @@ export async function newContainer(
   using bars = openPullProgress(quiet);
   if (spec.pull === 'always') bars.pulling();
   const container = await Container.create(new Home(), spec, {
+    isSupervised,
     onProgress: bars.update.bind(bars),
     onMissing: (image) => {
       bars.pulling();

@@ -59,7 +59,8 @@ async function run(
 ): Promise<number> {
   const log = await openLog(context);
   const ending = endBetweenTurns();
-  const container = await newContainer(spec, context, cidfile);
+  const isSupervised = !detach && !needsSupervisor(spec, log.level);
+  const container = await newContainer(spec, context, { cidfile, isSupervised });
   ending[Symbol.dispose]();
   const { machine, supervisor } = context.early;
   const started = supervisor && { supervisor };
@@ -72,7 +73,7 @@ async function run(
     process.stdout.write(`${container.id}\n`);
     return 0;
   }
-  if (needsSupervisor(spec, log.level)) {
+  if (!isSupervised) {
     return startAttached(container, { stdin: spec.stdin === true, keys, ...started, ...warnings });
   }
   const supervision = container.supervise({

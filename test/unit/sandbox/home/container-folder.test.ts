@@ -140,6 +140,19 @@ describe('cleaning up', () => {
     expect(readdirSync(home.containers.path).sort()).toEqual(['lock', 'names']);
   });
 
+  test('removes a container with --rm whose supervisor was killed before it supervised', async () => {
+    const config = containerConfig({ autoRemove: true });
+    const folder = home.containers.folder(config.id);
+    using lock = folder.make(config, { isSupervised: true });
+    expect(Container.list(home)).toMatchObject([{ config, state: { status: 'created' } }]);
+    await home.removeStale();
+    expect(folder.config()).toBeDefined();
+    lock?.[Symbol.dispose]();
+    expect(Container.list(home)).toEqual([]);
+    await home.removeStale();
+    expect(folder.config()).toBeUndefined();
+  });
+
   test('removes a folder that was being made or removed', async () => {
     const folder = await makeContainer(home, 'box');
     const { path } = folder;
