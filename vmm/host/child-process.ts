@@ -1,7 +1,8 @@
 // A child of the machine process. The machine process blocks in its event loop, so everything about
 // a child is a file descriptor.
-import { spawn } from 'node:child_process';
+import { type ChildProcess as NodeChild, spawn } from 'node:child_process';
 import { accessSync, constants } from 'node:fs';
+import { constants as os } from 'node:os';
 import { join } from 'node:path';
 import { MachineError } from '../machine.js';
 import type { EventLoop } from './event-loop.js';
@@ -62,7 +63,7 @@ function isExecutable(path: string): boolean {
 export class ChildProcess implements Disposable {
   readonly #loop: EventLoop;
   readonly #options: ChildOptions;
-  readonly #pid: number;
+  readonly #child: NodeChild;
   readonly #pidFd: number;
   /** The consumer of each stream of the child. */
   readonly #readers = new Map<number, (bytes: Buffer) => void>();
@@ -83,13 +84,13 @@ export class ChildProcess implements Disposable {
     const log = onLog === undefined ? [] : [this.#openStream((bytes) => onLog(bytes))];
     // The parent-death signal survives exec, and ends the child even if this process is killed.
     const argv = ['--pdeathsig', 'KILL', options.program, ...options.args];
-    // Node.js never delivers its events about the child: this thread does not return to Node's
-    // event loop.
+    // The machine process does not return to Node's event loop, so Node.js delivers no events about
+    // the child.
     const child = spawn('setpriv', argv, { stdio: ['ignore', stdout, stderr, ...options.inherited, ...log] });
     child.on('error', () => {});
     for (const fd of [stdout, stderr, ...log]) libc.close(fd);
     if (child.pid === undefined) throw new MachineError('host', 'cannot start setpriv: install util-linux');
-    this.#pid = child.pid;
+    this.#child = child;
     this.#pidFd = libc.pidfdOpen(child.pid);
     for (const fd of this.#readers.keys()) this.#loop.add(fd, libc.EPOLLIN, () => this.#receive(fd));
     this.#loop.add(this.#pidFd, libc.EPOLLIN, () => this.#ended());
@@ -118,21 +119,28 @@ export class ChildProcess implements Disposable {
   #ended(): void {
     this.#loop.remove(this.#pidFd);
     for (const fd of this.#readers.keys()) while (this.#receive(fd));
-    // siginfo_t: si_code at byte 8, si_status at byte 24.
-    const info = new Int32Array(32);
-    libc.waitid(libc.P_PIDFD, this.#pidFd, info, libc.WEXITED);
-    this.#isReaped = true;
-    const [code, status] = [info[2], info[6]];
-    const exited = code === libc.CLD_EXITED;
+    const { exitCode, signal } = this.#reap();
     this.#options.onEnd({
-      exitCode: exited ? status : undefined,
-      outcome: exited ? `exit code ${status}` : `signal ${status}`,
+      exitCode,
+      outcome: exitCode === undefined ? `signal ${signal}` : `exit code ${exitCode}`,
       stderr: this.#stderr.replace(/[^\x20-\x7e\n]+/g, ' ').trim(),
     });
   }
 
+  #reap(): { exitCode?: number | undefined; signal?: number | undefined } {
+    // siginfo_t: si_code at byte 8, si_status at byte 24.
+    const info = new Int32Array(32);
+    const result = libc.waitid(libc.P_PIDFD, this.#pidFd, info, libc.WEXITED);
+    this.#isReaped = true;
+    const [code, status] = [info[2], info[6]];
+    if (result === 0) return code === libc.CLD_EXITED ? { exitCode: status } : { signal: status };
+    // A thread that returns to Node's event loop finds that Node.js has reaped the child.
+    const { exitCode, signalCode } = this.#child;
+    return signalCode === null ? { exitCode: exitCode ?? undefined } : { signal: os.signals[signalCode] };
+  }
+
   #signal(signal: number): void {
-    if (!this.#isReaped) libc.kill(this.#pid, signal);
+    if (!this.#isReaped) this.#child.kill(signal);
   }
 
   /** Suspends the process. On return, none of its threads runs, or the process has ended. */

@@ -191,7 +191,6 @@ export const getrandom: Call<[buffer: Address, length: number, flags: number]> =
 );
 export const getpid: Call<[]> = libc.func('int getpid()');
 export const gettid: Call<[]> = libc.func('int gettid()');
-export const kill: Call<[pid: number, signal: number]> = libc.func('int kill(int, int)');
 /** `info` is a `siginfo_t` of 128 bytes. */
 export const waitid: Call<[type: number, id: number, info: Address, options: number]> = libc.func(
   'int waitid(int, uint, void *, int)',

@@ -1,49 +1,81 @@
-// Proves that a child is signalled only while its process id is its own.
-import { expect, test, vi } from 'vitest';
-import { ChildProcess } from '../../../../vmm/host/child-process.js';
+// Proves that a child is signalled only while its process id is its own, and that its end is
+// reported.
+import { ChildProcess as NodeChild } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { afterEach, expect, test, vi } from 'vitest';
+import { type ChildEnd, ChildProcess } from '../../../../vmm/host/child-process.js';
 import { EventLoop } from '../../../../vmm/host/event-loop.js';
 
-const signals = vi.hoisted((): number[] => []);
+const signals = vi.spyOn(NodeChild.prototype, 'kill');
 
-vi.mock('../../../../vmm/host/libc.js', async (importOriginal) => {
-  const libc = await importOriginal<typeof import('../../../../vmm/host/libc.js')>();
-  const kill = (pid: number, signal: number): number => {
-    signals.push(signal);
-    return libc.kill(pid, signal);
-  };
-  return { ...libc, kill };
+afterEach(() => {
+  signals.mockClear();
 });
 
+class Shell {
+  readonly loop = new EventLoop();
+  readonly child: ChildProcess;
+  output = '';
+  end: ChildEnd | undefined;
+
+  constructor(script: string) {
+    this.child = new ChildProcess({
+      program: '/bin/sh',
+      args: ['-c', script],
+      inherited: [],
+      loop: this.loop,
+      onOutput: (bytes) => {
+        this.output += Buffer.from(bytes).toString('latin1');
+      },
+      onEnd: (end) => {
+        this.end = end;
+      },
+    });
+  }
+
+  /** Runs the event loop, and never Node's. */
+  until(done: () => unknown): void {
+    while (!done()) this.loop.poll(100);
+  }
+
+  [Symbol.dispose](): void {
+    this.child[Symbol.dispose]();
+    this.loop[Symbol.dispose]();
+  }
+}
+
 test('a child that has ended gets no more signals', () => {
-  using loop = new EventLoop();
-  let exitCode: number | undefined;
-  const child = new ChildProcess({
-    program: '/bin/sh',
-    args: ['-c', 'exit 7'],
-    inherited: [],
-    loop,
-    onOutput: () => {},
-    onEnd: (end) => {
-      exitCode = end.exitCode;
-    },
-  });
-  while (exitCode === undefined) loop.poll(100);
-  expect(exitCode).toBe(7);
-  child.resume();
-  child[Symbol.dispose]();
-  expect(signals).toEqual([]);
+  {
+    using shell = new Shell('exit 7');
+    shell.until(() => shell.end);
+    expect(shell.end).toMatchObject({ exitCode: 7, outcome: 'exit code 7' });
+    shell.child.resume();
+  }
+  expect(signals).not.toHaveBeenCalled();
 });
 
 test('a child that runs is killed when it is disposed of', () => {
-  using loop = new EventLoop();
-  const child = new ChildProcess({
-    program: '/bin/sleep',
-    args: ['1000'],
-    inherited: [],
-    loop,
-    onOutput: () => {},
-    onEnd: () => {},
-  });
-  child[Symbol.dispose]();
-  expect(signals).toEqual([9]);
+  {
+    using _shell = new Shell('exec sleep 1000');
+  }
+  expect(signals.mock.calls).toEqual([[9]]);
+});
+
+test('the signal that ended a child is reported', () => {
+  using shell = new Shell('kill -SEGV $$');
+  shell.until(() => shell.end);
+  expect(shell.end).toMatchObject({ exitCode: undefined, outcome: 'signal 11' });
+});
+
+test.each([
+  ['echo $$; exec sleep 1000', 'SIGKILL', 'signal 9'],
+  ["trap 'exit 3' TERM; echo $$; while :; do sleep 0.1; done", 'SIGTERM', 'exit code 3'],
+] as const)('the end of a child that Node.js has reaped is reported: %s', async (script, signal, outcome) => {
+  using shell = new Shell(script);
+  shell.until(() => shell.output.endsWith('\n'));
+  const pid = Number(shell.output);
+  process.kill(pid, signal);
+  while (existsSync(`/proc/${pid}`)) await new Promise(setImmediate);
+  shell.until(() => shell.end);
+  expect(shell.end?.outcome).toBe(outcome);
 });
