@@ -36,9 +36,10 @@ export interface DiskRates {
 
 /**
  * A host folder or file that the guest finds on its virtio-fs device, under its index in the list.
+ * The owner opens it and sends it before `boot`: its path may lead elsewhere later.
  */
 export interface ShareSpec {
-  /** An absolute path. */
+  /** Its path, for messages. */
   path: string;
   /** Enforced by the device, whatever the guest's mount options are. */
   readOnly: boolean;
@@ -215,6 +216,8 @@ export interface MachineSpec {
 
 /**
  * What the owner sends to the machine process:
+ * - `descriptors`: carries open files (unix(7), SCM_RIGHTS) for the shares of `boot`, in their
+ *   order. Not answered.
  * - `boot`: build and start the machine. Answered by `booted`.
  * - `probe`: find out whether KVM is usable. Answered by `probed`.
  * - `statistics`: answered by `statistics`.
@@ -224,6 +227,7 @@ export interface MachineSpec {
  *   `stopped`.
  */
 export type MachineRequest =
+  | { type: 'descriptors' }
   | { type: 'boot'; spec: MachineSpec }
   | { type: 'probe' }
   | { type: 'statistics' }

@@ -10,10 +10,12 @@ import type { ContainerConfig } from '../home/container-record.js';
 import { containerMounts, fillVolumes, haveVolumes } from '../home/container-volumes.js';
 import type { Home } from '../home/home.js';
 import type { FileLock } from '../home/lock.js';
+import { findSource } from '../home/mount-sources.js';
 import { randomName } from '../home/random-name.js';
 import { builtKernel } from '../run/machine-spec.js';
 import { checkRunSpec } from '../spec/check-run-spec.js';
 import type { ContainerSpec } from '../spec/container-spec.js';
+import type { Mount } from '../spec/mounts.js';
 import { resolveProcess } from '../spec/process-spec.js';
 import { eachPort, formatPort, imagePorts, parseExposed, parsePublished } from '../spec/published-ports.js';
 import { signalNumber } from '../spec/signal-number.js';
@@ -54,8 +56,9 @@ export async function createContainer(home: Home, spec: ContainerSpec, options: 
   const store = home.images;
   const { pull = 'missing', platform } = spec;
   const { onMissing, onProgress, isSupervised = false } = options;
+  const sources = findSources(home, spec.mounts);
   const image = await store.resolve(spec.image, defined({ pull, platform, onMissing, onProgress }));
-  const mounts = containerMounts(home, spec, image);
+  const mounts = containerMounts(home, { ...spec, mounts: sources }, image);
   const id = randomBytes(32).toString('hex');
   const folder = home.containers.folder(id);
   const hostname = spec.hostname ?? folder.shortId;
@@ -106,12 +109,20 @@ function publish(
   const { spec } = config;
   const { containers } = home;
   containers.sweep();
+  home.sharedFolders.add(spec.mounts ?? []);
   const name = spec.name ?? freeName(home);
   const isFree = containers.names.ownerOf(name) === undefined;
   const lock = isFree ? folder.make(config, { isSupervised }) : undefined;
   containers.names.claim(name, id);
   home.events.record(id, 'create', { image: spec.image, name });
   return { lock };
+}
+
+/** @throws SandboxError `bad-spec` for the source of a bind mount */
+function findSources({ sharedFolders }: Home, mounts: readonly Mount[] = []): Mount[] {
+  return mounts.map((mount) =>
+    mount.type === 'bind' ? { ...mount, file: findSource(mount.source, sharedFolders) } : mount,
+  );
 }
 
 /** @throws SandboxError `bad-spec` */

@@ -6,6 +6,7 @@ import { ContainerStore, isReadOnly, type StoredContainer } from './container-st
 import { EventLog } from './event-log.js';
 import { NetworkStore } from './networks.js';
 import { defaultHome, defaultRuntime, probeCachePath } from './paths.js';
+import { SharedFolders } from './shared-folders.js';
 import { openRuntimeFolder } from './socket-folder.js';
 import { VolumeStore } from './volumes.js';
 
@@ -43,6 +44,14 @@ export class Home {
   get volumes(): VolumeStore {
     this.#volumes ??= new VolumeStore(this.path, this.containers);
     return this.#volumes;
+  }
+
+  /**
+   * Folders of the host that containers may have written.
+   * @internal
+   */
+  get sharedFolders(): SharedFolders {
+    return new SharedFolders(this.containers, this.volumes.path);
   }
 
   /** Private networks. */

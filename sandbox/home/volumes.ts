@@ -1,10 +1,22 @@
 // Volumes: folders that outlive containers, in `$TSVM_HOME/volumes/NAME`. A volume is made under
 // another name, filled, and renamed once it is complete, so a crash never leaves half a volume.
 import { randomBytes } from 'node:crypto';
-import { chmodSync, lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  closeSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { hasCode, messageOf } from '../../errors/index.js';
 import { bytesOnDisk } from '../../images/index.js';
+import { O_PATH, openat2, RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS } from '../../libc/openat2.js';
 import { SandboxError } from '../errors.js';
 import { checkVolumeName, type Mount } from '../spec/mounts.js';
 import type { ContainerStore } from './container-store.js';
@@ -39,7 +51,8 @@ export type VolumeContents = (folder: string) => Promise<boolean>;
 
 /** The volumes of one home. */
 export class VolumeStore {
-  readonly #path: string;
+  /** Path of the folder of all volumes. @internal */
+  readonly path: string;
   readonly #containers: ContainerStore;
 
   /**
@@ -48,7 +61,7 @@ export class VolumeStore {
    */
   constructor(home: string, containers: ContainerStore) {
     this.#containers = containers;
-    this.#path = join(home, 'volumes');
+    this.path = join(home, 'volumes');
   }
 
   /**
@@ -57,7 +70,7 @@ export class VolumeStore {
    */
   find(name: string): Volume | undefined {
     checkVolumeName(name);
-    const folder = join(this.#path, name);
+    const folder = join(this.path, name);
     try {
       const { createdAt, labels } = JSON.parse(readFileSync(join(folder, ABOUT), 'utf8'));
       return { name, mountpoint: join(folder, DATA), createdAt, labels };
@@ -89,6 +102,24 @@ export class VolumeStore {
     } finally {
       rmSync(unfinished, { recursive: true, force: true });
     }
+  }
+
+  /**
+   * Opens the folder with the files of a volume, which is made if it is missing, with O_PATH. No
+   * link is followed.
+   * @throws SandboxError `bad-spec` for an invalid name, `state`
+   * @internal
+   */
+  openFolder(name: string): { fd: number; path: string } {
+    const { mountpoint: path } = this.open(name);
+    return attempt('open', name, () => {
+      const folder = openSync(this.path, O_PATH);
+      try {
+        return { fd: openat2(folder, `${name}/${DATA}`, O_PATH, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS), path };
+      } finally {
+        closeSync(folder);
+      }
+    });
   }
 
   /** Makes a volume with a random name. @throws SandboxError `state` */
@@ -135,12 +166,12 @@ export class VolumeStore {
    */
   async remove(name: string): Promise<void> {
     if (this.find(name) === undefined) throw new SandboxError('no-such-volume', `no such volume: ${name}`);
-    const doomed = join(this.#path, `${UNFINISHED}${name}-${randomBytes(8).toString('hex')}`);
+    const doomed = join(this.path, `${UNFINISHED}${name}-${randomBytes(8).toString('hex')}`);
     // Under the lock, no container is made between check and removal.
     await this.#containers.withLock(() => {
       const users = this.users(name);
       if (users.length > 0) throw new SandboxError('conflict', `volume is in use: ${name}: [${users.join(', ')}]`);
-      attempt('remove', name, () => renameSync(join(this.#path, name), doomed));
+      attempt('remove', name, () => renameSync(join(this.path, name), doomed));
     });
     attempt('remove', name, () => rmSync(doomed, { recursive: true, force: true }));
   }
@@ -163,11 +194,11 @@ export class VolumeStore {
   /** Removes the unfinished folders of processes that were killed. */
   sweep(): void {
     for (const name of this.#entries()) {
-      const path = join(this.#path, name);
+      const path = join(this.path, name);
       const made = name.startsWith(UNFINISHED) ? lstatSync(path, { throwIfNoEntry: false })?.mtimeMs : undefined;
       if (made === undefined || Date.now() - made <= UNDER_WAY) continue;
       // Renamed first: a process that still works on it fails, rather than find a part of it.
-      const doomed = join(this.#path, `${UNFINISHED}${randomBytes(8).toString('hex')}`);
+      const doomed = join(this.path, `${UNFINISHED}${randomBytes(8).toString('hex')}`);
       try {
         renameSync(path, doomed);
       } catch {
@@ -183,10 +214,10 @@ export class VolumeStore {
    * set-user-ID programs in it.
    */
   #begin(name: string, labels: Readonly<Record<string, string>>): string {
-    const unfinished = join(this.#path, `${UNFINISHED}${name}-${randomBytes(8).toString('hex')}`);
+    const unfinished = join(this.path, `${UNFINISHED}${name}-${randomBytes(8).toString('hex')}`);
     const createdAt = new Date().toISOString();
     return attempt('make', name, () => {
-      mkdirSync(this.#path, { recursive: true, mode: 0o700 });
+      mkdirSync(this.path, { recursive: true, mode: 0o700 });
       mkdirSync(unfinished, { mode: 0o700 });
       mkdirSync(join(unfinished, DATA));
       // The mode is that of Docker, whatever the umask.
@@ -200,7 +231,7 @@ export class VolumeStore {
   #finish(name: string, unfinished: string): Volume {
     attempt('make', name, () => {
       try {
-        renameSync(unfinished, join(this.#path, name));
+        renameSync(unfinished, join(this.path, name));
       } catch (error) {
         if (this.find(name) === undefined) throw error;
       }
@@ -212,7 +243,7 @@ export class VolumeStore {
 
   #entries(): string[] {
     try {
-      return readdirSync(this.#path);
+      return readdirSync(this.path);
     } catch (cause) {
       if (hasCode(cause, 'ENOENT')) return [];
       throw new SandboxError('state', `cannot list the volumes: ${messageOf(cause)}`, { cause });

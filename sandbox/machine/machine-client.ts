@@ -9,6 +9,7 @@ import {
   MachineError,
   type MachineEvent,
   type MachineRequest,
+  type MachineSpec,
   type MachineStatistics,
   type PeerNetwork,
   type Refusal,
@@ -16,6 +17,7 @@ import {
 import { SandboxError } from '../errors.js';
 import { defaultHome, probeCachePath } from '../home/paths.js';
 import { MACHINE_PROGRAM } from '../programs.js';
+import { sendBoot } from './boot-request.js';
 
 /**
  * Bytes. Lines of the control socket are shorter. The longest are errors with the last output of
@@ -134,6 +136,15 @@ export class MachineClient implements Disposable {
   send(request: MachineRequest): void {
     if (request.type === 'shutdown') this.#asked = true;
     this.#control.write(`${JSON.stringify(request)}\n`);
+  }
+
+  /**
+   * Boots the machine.
+   * @param shares descriptors of the spec's shares. The caller may close them afterwards.
+   * @throws Error if there are shares and the machine process is gone
+   */
+  boot(spec: MachineSpec, shares: readonly number[]): void {
+    sendBoot(this.#control, spec, shares);
   }
 
   /** Asks for the machine's statistics. Never settles if the machine ends before it answers. */

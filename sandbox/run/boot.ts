@@ -10,14 +10,14 @@ import { builtKernel, type LayerDisk, machineSpec } from './machine-spec.js';
 import { type NetworkPlan, planNetwork } from './network-plan.js';
 import type { RunOptions } from './run-options.js';
 import { keptDisk, ScratchDisk } from './scratch-disk.js';
-import { resolveMounts, type Share } from './shares.js';
+import { openShares, type Share } from './shares.js';
 import type { Trace } from './trace.js';
 
 /** The parts of the machine that its guest must be told of. */
 export interface Boot {
   /** True if the machine has a disk for the writable layer. */
   layer: boolean;
-  shares: Share[];
+  shares: readonly Share[];
   /** Undefined if the machine has no network. */
   network: NetworkPlan | undefined;
 }
@@ -39,12 +39,12 @@ export async function bootMachine(
     Promise.all([machine.listen(folder.agentSocket), layerDisk(machine, home, spec, options)]),
   );
   trace.mark('foldersMade');
-  const shares = resolveMounts(spec.mounts ?? [], home);
+  using shares = openShares(spec.mounts ?? [], home);
   const wanted = options.online === false ? { mode: 'none' } : (spec.network ?? {});
   const exposed = image.config.ExposedPorts;
   const network = planNetwork(wanted, readHostNetwork(), { id: folder.id, networks: options.networks, exposed });
-  const parts = { kernel, image, layer, shares, network, vsock: folder.vsock, home, logLevel: machineLog };
-  machine.boot(machineSpec(spec, parts), ({ accel, reason }) => {
+  const parts = { kernel, image, layer, shares: shares.all, network, vsock: folder.vsock, home, logLevel: machineLog };
+  machine.boot(machineSpec(spec, parts), shares.descriptors, ({ accel, reason }) => {
     if (reason !== undefined) options.onFallback?.(reason);
     log.debug('booted', { accel, image: image.digest });
     // The machine has the file open. Without a name the kernel frees it when the machine ends,
@@ -55,7 +55,7 @@ export async function bootMachine(
     (swept) => swept.length > 0 && log.debug('removed the socket folders of dead runs', { swept }),
     (error) => log.warn(`cannot remove the socket folders of dead runs: ${messageOf(error)}`),
   );
-  return { layer: layer !== undefined, shares, network };
+  return { layer: layer !== undefined, shares: shares.all, network };
 }
 
 async function layerDisk(

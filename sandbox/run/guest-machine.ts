@@ -105,12 +105,17 @@ export class GuestMachine implements Disposable {
 
   /**
    * Tells the machine to boot. Does not wait.
+   * @param shares descriptors of the spec's shares. The caller may close them afterwards.
    * @param onBooted called when the vCPUs run; the machine has then opened all files of the spec
    * @throws SandboxError `wrong-state`
    */
-  boot(spec: MachineSpec, onBooted: (how: { accel: string; reason: string | undefined }) => void): void {
+  boot(
+    spec: MachineSpec,
+    shares: readonly number[],
+    onBooted: (how: { accel: string; reason: string | undefined }) => void,
+  ): void {
     const { session } = this.#expect('listening');
-    this.#client.send({ type: 'boot', spec });
+    this.#client.boot(spec, shares);
     this.#state = { name: 'booting', session };
     this.#trace.mark('bootSent');
     this.#client.booted.then(({ accel, reason, times }) => {

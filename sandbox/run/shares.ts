@@ -1,25 +1,51 @@
-// The folders and files of the host that a machine shares with its guest.
-import type { ShareSpec } from '../../vmm/machine.js';
-import type { ShareMount } from '../agent/protocol.js';
+// The folders and files of the host that a machine shares with its guest. They are opened here,
+// once for each start, and the machine gets the descriptors: a path may lead elsewhere later.
+import { closeSync } from 'node:fs';
 import type { Home } from '../home/home.js';
-import { checkBindSource, type Mount, normalizedPath } from '../spec/mounts.js';
+import { openSource } from '../home/mount-sources.js';
+import { type Mount, normalizedPath } from '../spec/mounts.js';
 
 /** Both ends of a mount. The guest refers to the machine's share by its index in the list. */
 export interface Share {
-  host: ShareSpec;
-  guest: Omit<ShareMount, 'index'>;
+  /** Path on the host, for messages. */
+  path: string;
+  /** Path in the container. */
+  target: string;
+  readOnly: boolean;
+}
+
+/** Shares that are open. Disposing of them closes the descriptors. */
+export class OpenShares implements Disposable {
+  readonly all: Share[] = [];
+  /** Opened with O_PATH, in the order of `all`. */
+  readonly descriptors: number[] = [];
+
+  add(share: Share, fd: number): void {
+    this.all.push(share);
+    this.descriptors.push(fd);
+  }
+
+  [Symbol.dispose](): void {
+    for (const fd of this.descriptors.splice(0)) closeSync(fd);
+  }
 }
 
 /**
- * The shares for the mounts of a container. Makes volumes that do not exist.
- * @throws SandboxError `bad-spec` if a bind mount's source is gone, `state` if a volume cannot be
- *   made
+ * Opens what the mounts of a container share. Makes volumes that do not exist.
+ * @throws SandboxError `bad-spec` if a bind mount's source is gone or another, `state` if a volume
+ *   cannot be made or opened
  */
-export function resolveMounts(mounts: readonly Mount[], home: Home): Share[] {
-  return mounts.map((mount) => {
-    const readOnly = mount.readOnly ?? false;
-    if (mount.type === 'bind') checkBindSource(mount.source);
-    const path = mount.type === 'bind' ? mount.source : home.volumes.open(mount.source).mountpoint;
-    return { host: { path, readOnly }, guest: { path: normalizedPath(mount.target), readonly: readOnly } };
-  });
+export function openShares(mounts: readonly Mount[], home: Home): OpenShares {
+  const shares = new OpenShares();
+  try {
+    for (const mount of mounts) {
+      const { fd, path } =
+        mount.type === 'bind' ? openSource(mount, home.sharedFolders) : home.volumes.openFolder(mount.source);
+      shares.add({ path, target: normalizedPath(mount.target), readOnly: mount.readOnly ?? false }, fd);
+    }
+    return shares;
+  } catch (error) {
+    shares[Symbol.dispose]();
+    throw error;
+  }
 }

@@ -45,7 +45,7 @@ export function startRequests(config: ContainerConfig, parts: StartParts): Start
       hostname,
       root: { device: '/dev/vda', scratch: parts.layer ? '/dev/vdb' : undefined, readonly: spec.readOnly },
       tmpfs: spec.tmpfs && [...spec.tmpfs],
-      shares: shares.map(({ guest }, index) => ({ index, ...guest })),
+      shares: shares.map(({ target, readOnly }, index) => ({ index, path: target, readonly: readOnly })),
       hosts: hostsFile(spec, hostname, network),
       // Without a network, a resolver fails at once when it is asked.
       resolvConf: network?.resolvConf ?? '',

@@ -2,9 +2,11 @@
 // system and disk, one vCPU and 256 MiB.
 import type { ChildProcess } from 'node:child_process';
 import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { kernelPath } from '../../kernels/index.js';
+import { sendBoot } from '../../sandbox/machine/boot-request.js';
 import { baseCommandLine } from '../../vmm/boot/command-line.js';
 import type { MachineEvent, MachineSpec } from '../../vmm/machine.js';
 import { GUEST_DISK, GUEST_INITRAMFS, GUEST_LINE, HOLD_WORDS } from './bench-guest.js';
@@ -44,7 +46,7 @@ async function runOurs(words: string, options: StopwatchOptions): Promise<Timing
     logLevel: 'error',
     probeCache: join(tmpdir(), 'tsvm-bench-probe.json'),
   };
-  const request = `${JSON.stringify({ type: 'boot', spec })}\n`;
+  const request = (control: Socket) => sendBoot(control, spec, []);
   try {
     return await time(process.execPath, [MACHINE_PROGRAM], { ...options, request });
   } finally {

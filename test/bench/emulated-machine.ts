@@ -2,8 +2,11 @@
 // arguments that an expert would choose. Both have the same kernel and initial RAM file system, and
 // one CPU. The guest runs one program and resets the machine.
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { dirname, join } from 'node:path';
+import { O_PATH } from '../../libc/openat2.js';
+import { sendBoot } from '../../sandbox/machine/boot-request.js';
 import { emulationParameters } from '../../vmm/accel/tcg/machine.js';
 import { baseCommandLine } from '../../vmm/boot/command-line.js';
 import type { DiskSpec, MachineSpec, NetworkSpec, ShareSpec } from '../../vmm/machine.js';
@@ -92,7 +95,11 @@ export async function runOurs(
     console: true,
     logLevel: 'error',
   };
-  const request = `${JSON.stringify({ type: 'boot', spec })}\n`;
+  const opened = shares.map(({ path }) => openSync(path, O_PATH));
+  const request = (control: Socket) => {
+    sendBoot(control, spec, opened);
+    for (const fd of opened) closeSync(fd);
+  };
   return outputOf('tsvm', await time(process.execPath, [MACHINE_PROGRAM], { until: UNTIL, request }));
 }
 

@@ -22,8 +22,8 @@ export interface StopwatchOptions {
   /** The text to wait for in the output. Default: any byte. */
   until?: string;
   env?: NodeJS.ProcessEnv;
-  /** Sent to the command on file descriptor 3, a socket that stays open. */
-  request?: string;
+  /** Writes to the command's file descriptor 3, a socket that stays open. */
+  request?: (control: Socket) => void;
   /** Called once when the command has written `until`. The command keeps running meanwhile. */
   onOutput?: (child: ChildProcess) => Promise<void> | void;
 }
@@ -63,7 +63,7 @@ export function time(command: string, args: readonly string[], options: Stopwatc
         answer += chunk.toString('latin1');
       });
       control.on('error', () => {});
-      control.write(request);
+      request(control);
     }
     child.on('error', reject);
     child.on('close', (code) => resolve({ output, exit: performance.now() - start, code, text, stdout, answer }));

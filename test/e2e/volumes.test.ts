@@ -122,6 +122,39 @@ json.dump({'count': len(rows), 'sum': sum(rows)}, open('/job/out.json', 'w'))`;
     expect(await here(`cd ${folder}/fixed; ls; cat file; stat -c %a file`)).toBe('file\nkept\n644\n');
   });
 
+  test('a guest that replaces the source of a mount by a link gets nothing else of the host', async () => {
+    const name = `swap-${process.pid}`;
+    await here(`cd ${folder}; mkdir -p proj/cache host; echo secret > host/file; echo own > proj/file`);
+    const mounts = `-v ${folder}/proj:/work -v ${folder}/proj/cache:/cache -v ${folder}/proj/file:/file`;
+    const attack = 'rmdir /work/cache; ln -s ../host /work/cache; rm /work/file; ln -s ../host/file /work/file; exit 1';
+    const script = `
+      t='${TSVM}'
+      $t run -d --name ${name} --restart on-failure:2 ${mounts} ${DEBIAN} sh -c '${attack}' > ${folder}/id
+      $t wait ${name}
+      $t inspect -f '{{.RestartCount}} {{.State.Error}}' ${name}
+      $t start ${name} 2>&1 || echo "start $?"
+      $t rm ${name} > ${folder}/id
+      $t run --rm -v ${folder}/proj/cache:/cache ${DEBIAN} ls /cache 2>&1 || echo "run $?"
+      $t run --rm -v ${folder}/proj/file:/file ${DEBIAN} cat /file 2>&1 || echo "run $?"
+      ls ${folder}/host; cat ${folder}/host/file`;
+    const refusal = (file: string, why: string) => `bind source path cannot be mounted: ${folder}/proj/${file}: ${why}`;
+    const since = refusal('cache', 'a link is on its path since the container was created');
+    const made = (file: string) =>
+      refusal(file, `a container may have made the link ${folder}/proj/${file}: give the path that it leads to`);
+    expect((await here(script)).trimEnd().split('\n')).toEqual([
+      '125',
+      `2 ${since}`,
+      `tsvm: ${since}`,
+      'start 125',
+      `tsvm: ${made('cache')}`,
+      'run 125',
+      `tsvm: ${made('file')}`,
+      'run 125',
+      'file',
+      'secret',
+    ]);
+  });
+
   test('a folder, a file, a volume and a tmpfs mount within one another in any order', async () => {
     await here(`mkdir -p ${folder}/outer ${folder}/deep; echo one > ${folder}/one; echo deep > ${folder}/deep/file`);
     const mounts = [

@@ -64,6 +64,7 @@ class TestedMachine implements Disposable {
     };
     this.machine = createMachine({
       spec,
+      shares: [],
       accel,
       reserve: { kvm, workerUrl: new URL('vcpu.js', programs), shared: new MachineShared(), started: [] },
       context: {

@@ -1,4 +1,5 @@
 // Creates the machine that a specification asks for, with its devices.
+import type { OpenShare } from '../devices/fs/server.js';
 import type { VirtioNet } from '../devices/net/device.js';
 import type { Kvm } from '../kvm/kvm.js';
 import { type Accelerator, MachineError, type MachineSpec } from '../machine.js';
@@ -24,6 +25,8 @@ export interface KvmReserve {
 
 export interface CreateOptions {
   spec: MachineSpec;
+  /** Opened by the owner. */
+  shares: readonly OpenShare[];
   accel: Accelerator;
   reserve: KvmReserve;
   context: MachineContext;
@@ -41,9 +44,9 @@ export interface CreatedMachine {
  * and the kernel reclaims everything.
  * @throws MachineError of any code except `bad-state`; libc.SystemError if the host refuses
  */
-export function createMachine({ spec, accel, reserve, context, network }: CreateOptions): CreatedMachine {
+export function createMachine({ spec, shares, accel, reserve, context, network }: CreateOptions): CreatedMachine {
   if (accel === 'tcg') {
-    const { devices, net } = createDevices(spec, accel, network);
+    const { devices, net } = createDevices(spec, shares, accel, network);
     return { machine: new TcgMachine(spec, devices, context), net };
   }
   const { kvm, workerUrl, shared, started } = reserve;
@@ -51,6 +54,6 @@ export function createMachine({ spec, accel, reserve, context, network }: Create
   // Threads take longest to start, so they start while the devices are opened.
   const threads = new VcpuThreads(workerUrl, shared, started);
   threads.prepare(spec.cpus);
-  const { devices, net } = createDevices(spec, accel, network);
+  const { devices, net } = createDevices(spec, shares, accel, network);
   return { machine: new KvmMachine(spec, devices, context, { kvm, threads }), net };
 }

@@ -2,6 +2,7 @@
 import { VirtioBalloon } from '../devices/balloon.js';
 import { VirtioBlk } from '../devices/blk/device.js';
 import { VirtioFs } from '../devices/fs/device.js';
+import type { OpenShare } from '../devices/fs/server.js';
 import type { VirtioNet } from '../devices/net/device.js';
 import { VirtioRng } from '../devices/rng.js';
 import { VirtioVsock } from '../devices/vsock/device.js';
@@ -18,11 +19,15 @@ export interface MachineDevices {
 
 /**
  * Creates the machine's devices. Only KVM gets the balloon: QEMU has its own.
- * @throws MachineError if a disk file or a share cannot be opened, the vsock path cannot be bound,
+ * @throws MachineError if a disk file cannot be opened, a share is neither a folder nor a file, the vsock path cannot be bound,
  * or a network that is not optional does not come up
  */
-export function createDevices(spec: MachineSpec, accel: Accelerator, network: NetworkContext): MachineDevices {
-  const shares = spec.shares ?? [];
+export function createDevices(
+  spec: MachineSpec,
+  shares: readonly OpenShare[],
+  accel: Accelerator,
+  network: NetworkContext,
+): MachineDevices {
   const net = spec.network === undefined ? undefined : createNet(spec.network, network);
   const devices = [
     ...spec.disks.map((disk) => VirtioBlk.open(disk)),

@@ -1,4 +1,5 @@
 // The control socket of the machine process: JSON lines in both directions (machine.ts).
+import { DescriptorReader } from '../host/descriptor-reader.js';
 import type { EventLoop } from '../host/event-loop.js';
 import * as libc from '../host/libc.js';
 import { JsonLineError, JsonLines } from '../json-lines.js';
@@ -16,7 +17,7 @@ const MAX_REQUEST = 16 * 2 ** 20;
  */
 export class ControlSocket {
   readonly #fd: number;
-  readonly #chunk = Buffer.alloc(CHUNK);
+  readonly #reader: DescriptorReader;
   readonly #lines = new JsonLines(MAX_REQUEST);
 
   /**
@@ -25,6 +26,7 @@ export class ControlSocket {
    */
   constructor(fd: number, loop: EventLoop, onRequest: (request: MachineRequest) => void, onClosed: () => void) {
     this.#fd = fd;
+    this.#reader = new DescriptorReader(fd, CHUNK);
     loop.add(fd, libc.EPOLLIN, () => {
       if (this.#receive(onRequest)) return;
       loop.remove(fd);
@@ -34,16 +36,24 @@ export class ControlSocket {
 
   /** Returns false at the end of the stream, or if the owner broke the protocol. */
   #receive(onRequest: (request: MachineRequest) => void): boolean {
-    const count = libc.read(this.#fd, this.#chunk, CHUNK);
-    if (count < 0) return libc.errno() === libc.EAGAIN || libc.errno() === libc.EINTR;
+    const count = this.#reader.receive(0, CHUNK);
+    if (count < 0) return count === -libc.EAGAIN || count === -libc.EINTR;
     if (count === 0) return false;
+    const { buffer, byteOffset } = this.#reader.data;
     try {
-      for (const request of this.#lines.read(this.#chunk.subarray(0, count))) onRequest(request as MachineRequest);
+      for (const request of this.#lines.read(new Uint8Array(buffer, byteOffset, count))) {
+        onRequest(request as MachineRequest);
+      }
       return true;
     } catch (error) {
       if (error instanceof JsonLineError) return false;
       throw error;
     }
+  }
+
+  /** Returns the open files that came so far, in their order. The caller owns them. */
+  takeDescriptors(): number[] {
+    return this.#reader.take();
   }
 
   /** Sends an event. The event is lost if the owner is gone or does not read. */

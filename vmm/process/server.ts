@@ -6,6 +6,7 @@ import { chooseAccelerator } from '../accel/choose.js';
 import { createMachine, type KvmReserve } from '../accel/create.js';
 import type { Machine, MachineContext } from '../accel/machine.js';
 import type { NetworkContext } from '../accel/network.js';
+import type { OpenShare } from '../devices/fs/server.js';
 import type { VirtioNet } from '../devices/net/device.js';
 import { EventLoop } from '../host/event-loop.js';
 import * as libc from '../host/libc.js';
@@ -21,6 +22,7 @@ import {
   type MachineStatistics,
   type PeerNetwork,
   type ProbeResult,
+  type ShareSpec,
 } from '../machine.js';
 import { ConsoleTail } from './console-tail.js';
 import { ControlSocket } from './control.js';
@@ -65,6 +67,9 @@ class MachineServer {
 
   #onRequest(request: MachineRequest): void {
     switch (request.type) {
+      case 'descriptors':
+        // The control socket keeps them until the machine boots.
+        break;
       case 'boot':
         if (this.#machine !== undefined) throw new MachineError('bad-state', 'the machine is booted already');
         this.#boot(request.spec);
@@ -103,7 +108,8 @@ class MachineServer {
       onCrash: (error) => this.#fail(error),
     };
     const network = this.#networkContext(spec);
-    const { machine, net } = createMachine({ spec, accel, reserve: this.#reserve, context, network });
+    const shares = openShares(spec.shares ?? [], this.#control.takeDescriptors());
+    const { machine, net } = createMachine({ spec, shares, accel, reserve: this.#reserve, context, network });
     this.#machine = machine;
     this.#net = net;
     machine.start();
@@ -176,6 +182,17 @@ class MachineServer {
     libc._exit(event.type === 'failed' ? 1 : 0);
     throw new Error('_exit returned');
   }
+}
+
+/** @throws MachineError `bad-spec` if there is not one open file for each share */
+function openShares(specs: readonly ShareSpec[], descriptors: readonly number[]): OpenShare[] {
+  if (specs.length !== descriptors.length) {
+    throw new MachineError('bad-spec', `${descriptors.length} open files came for ${specs.length} shares`);
+  }
+  return specs.flatMap((spec, index) => {
+    const fd = descriptors[index];
+    return fd === undefined ? [] : [{ ...spec, fd }];
+  });
 }
 
 function openKvm(): Kvm | MachineError {

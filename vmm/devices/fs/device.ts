@@ -4,12 +4,11 @@
 // host file system that hangs stops all devices of the machine.
 
 import { Timer } from '../../host/timer.js';
-import type { ShareSpec } from '../../machine.js';
 import type { Check } from '../../saved-state.js';
 import type { DeviceContext, VirtioDevice } from '../../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
 import { drain } from '../drain.js';
-import { type FuseOptions, FuseServer } from './server.js';
+import { type FuseOptions, FuseServer, type OpenShare } from './server.js';
 import type { FuseState } from './state.js';
 
 const VIRTIO_ID_FS = 26;
@@ -62,10 +61,10 @@ export class VirtioFs implements VirtioDevice<FuseState> {
   }
 
   /**
-   * Opens the shares and creates their device.
-   * @throws MachineError `host` for a share that cannot be opened
+   * Creates the device of shares, and takes ownership of their descriptors.
+   * @throws MachineError `host` for a share that is neither a folder nor a file
    */
-  static open(shares: readonly ShareSpec[], options?: FuseOptions): VirtioFs {
+  static open(shares: readonly OpenShare[], options?: FuseOptions): VirtioFs {
     return new VirtioFs(new FuseServer(shares, options));
   }
 

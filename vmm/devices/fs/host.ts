@@ -330,8 +330,3 @@ export class Host implements Disposable {
     libc.munmap(this.#address, ARENA_SIZE);
   }
 }
-
-/** Opens a shared folder or file, by a path that the host's user gave. @throws libc.SystemError */
-export function openShared(path: string): number {
-  return libc.check(libc.open(path, O_PATH | libc.O_CLOEXEC, 0), 'open');
-}

@@ -3,7 +3,6 @@
 // does too (FUSE_SUBMOUNTS). A request is copied out of guest memory before it is examined; only
 // the data of reads and writes is transferred in place.
 import { constants } from 'node:os';
-import { SystemError } from '../../host/libc.js';
 import { MachineError, type ShareSpec } from '../../machine.js';
 import type { Check } from '../../saved-state.js';
 import type { DescriptorChain } from '../../virtio/queue.js';
@@ -16,7 +15,6 @@ import {
   Host,
   MAX_REPLY,
   MAX_REQUEST,
-  openShared,
   REPLY,
   REQUEST,
   S_IFDIR,
@@ -129,6 +127,12 @@ on(fuse.FUSE_BATCH_FORGET, 8, namespace.batchForget, NO_REPLY);
 // Each request is answered before the next is read, so there is never one to interrupt.
 on(fuse.FUSE_INTERRUPT, 8, () => 0, NO_REPLY);
 
+/** A share that is open. */
+export interface OpenShare extends ShareSpec {
+  /** The folder or file, opened with O_PATH. */
+  fd: number;
+}
+
 export interface FuseOptions {
   /**
    * Owner of the files. By default, users are the same as on the host if this process may create
@@ -154,8 +158,11 @@ export class FuseServer implements Disposable {
   /** The protocol's minor version; 0 before FUSE_INIT. */
   #minor = 0;
 
-  /** @throws MachineError `host` for a share that cannot be opened */
-  constructor(specs: readonly ShareSpec[], { owner, limits }: FuseOptions = {}) {
+  /**
+   * Takes ownership of the shares' descriptors.
+   * @throws MachineError `host` for a share that is neither a folder nor a file
+   */
+  constructor(opened: readonly OpenShare[], { owner, limits }: FuseOptions = {}) {
     const host = new Host();
     this.#host = host;
     this.#header = host.bytes.subarray(REQUEST, REQUEST + fuse.IN_HEADER_SIZE);
@@ -163,37 +170,28 @@ export class FuseServer implements Disposable {
     this.#writeArguments = this.#arguments.subarray(0, fuse.WRITE_IN_SIZE);
     this.#reply = host.bytes.subarray(REPLY, PAYLOAD + MAX_REPLY);
     const { inodes: inodeLimit, descriptors, handles: handleLimit } = limits ?? hostLimits(host);
-    const inodes = new Inodes(host, { inodes: inodeLimit, descriptors }, firstNode(specs.length));
+    const inodes = new Inodes(host, { inodes: inodeLimit, descriptors }, firstNode(opened.length));
     const handles = new Handles(host, inodes, handleLimit);
     const shares: Share[] = [];
     this.#session = new Session(host, shares, inodes, handles);
     const us = owner ?? (host.canSwitchUser ? undefined : { uid: process.geteuid!(), gid: process.getegid!() });
     try {
-      for (const spec of specs) this.#open(spec, us, shares);
+      for (const share of opened) this.#add(share, us, shares);
     } catch (error) {
       this[Symbol.dispose]();
       throw error;
     }
   }
 
-  #open({ path, readOnly }: ShareSpec, owner: Owner | undefined, shares: Share[]): void {
+  #add({ fd, path, readOnly }: OpenShare, owner: Owner | undefined, shares: Share[]): void {
     const host = this.#host;
-    try {
-      const fd = openShared(path);
-      if (host.statx(fd) < 0) {
-        host.close(fd);
-        throw new MachineError('host', `cannot share ${path}: it has no attributes`);
-      }
-      const device = host.stat(STATX_DEV_MAJOR) * 2 ** 20 + host.stat(STATX_DEV_MINOR);
-      const share: Share = { readOnly, owner, device, inodes: new Map(), root: undefined };
-      share.root = this.#session.inodes.addRoot(share, fuse.FUSE_ROOT_ID + 1 + shares.length, fd);
-      shares.push(share);
-      if (share.root.type !== S_IFDIR && share.root.type !== S_IFREG) {
-        throw new MachineError('host', `cannot share ${path}: it is neither a folder nor a file`);
-      }
-    } catch (cause) {
-      if (!(cause instanceof SystemError)) throw cause;
-      throw new MachineError('host', `cannot share ${path}: ${cause.code}`, { cause });
+    if (host.statx(fd) < 0) throw new MachineError('host', `cannot share ${path}: it has no attributes`);
+    const device = host.stat(STATX_DEV_MAJOR) * 2 ** 20 + host.stat(STATX_DEV_MINOR);
+    const share: Share = { readOnly, owner, device, inodes: new Map(), root: undefined };
+    share.root = this.#session.inodes.addRoot(share, fuse.FUSE_ROOT_ID + 1 + shares.length, fd);
+    shares.push(share);
+    if (share.root.type !== S_IFDIR && share.root.type !== S_IFREG) {
+      throw new MachineError('host', `cannot share ${path}: it is neither a folder nor a file`);
     }
   }
 

@@ -72,7 +72,7 @@ function guestMachine(script: string): GuestMachine {
 /** Boots the machine and says hello to it; what it asks its agent for. */
 async function ready(): Promise<() => Promise<HostFrame[]>> {
   await machine.listen(agentSocket);
-  machine.boot(SPEC, () => {});
+  machine.boot(SPEC, [], () => {});
   const socket = connect(agentSocket);
   agent = socket;
   socket.write(encodeFrame({ type: 'hello', protocol: PROTOCOL_VERSION, agent: 'test', kernel: '6.1' }));
@@ -90,7 +90,7 @@ test('its state follows its life', async () => {
   expect(machine.state.name).toBe('spawned');
   await machine.listen(agentSocket);
   expect(machine.state.name).toBe('listening');
-  machine.boot(SPEC, () => {});
+  machine.boot(SPEC, [], () => {});
   expect(machine.state.name).toBe('booting');
   machine[Symbol.dispose]();
   expect(machine.state).toMatchObject({ name: 'stopped', error: { code: 'not-running' } });
@@ -99,7 +99,7 @@ test('its state follows its life', async () => {
 
 describe('a call that its state does not take is an error with a code', () => {
   test.each<[string, () => unknown]>([
-    ['boot before listen', () => machine.boot(SPEC, () => {})],
+    ['boot before listen', () => machine.boot(SPEC, [], () => {})],
     ['hello before boot', () => machine.hello()],
     ['a container before hello', () => machine.createContainer(container(1))],
     ['shutdown before hello', () => machine.shutdown()],
@@ -148,7 +148,7 @@ describe('when its process dies', () => {
     machine[Symbol.dispose]();
     machine = guestMachine(DEATH);
     await machine.listen(agentSocket);
-    machine.boot(SPEC, () => {});
+    machine.boot(SPEC, [], () => {});
     await expect(machine.hello()).rejects.toMatchObject({ code: 'machine-died' });
     expect(machine.state).toMatchObject({ name: 'stopped', error: { message: /too far/ } });
   });

@@ -18,7 +18,7 @@ import { MachineError } from '../../../../vmm/machine.js';
 import type { VirtioDevice } from '../../../../vmm/virtio/device.js';
 import { QUEUE_DESC_HIGH, QUEUE_DESC_LOW, QUEUE_SEL } from '../../../../vmm/virtio/mmio/registers.js';
 import type { VirtioMmioState } from '../../../../vmm/virtio/mmio/state.js';
-import { args, FuseGuest } from '../../../fixtures/fuse-guest.js';
+import { args, FuseGuest, openShare } from '../../../fixtures/fuse-guest.js';
 import { mutations } from '../../../fixtures/state-mutations.js';
 import { VirtioDriver } from '../../../fixtures/virtio-driver.js';
 
@@ -93,7 +93,7 @@ describe('a state with one wrong field is refused', () => {
 
   test('by a file system', () => {
     const state = throughJson(savedFiles());
-    using target = new VirtioDriver(VirtioFs.open([{ path: folder, readOnly: false }]));
+    using target = new VirtioDriver(VirtioFs.open([openShare({ path: folder, readOnly: false })]));
     refusesMutations('fs', state, target.transport);
   });
 
@@ -181,13 +181,13 @@ describe('a file system refuses a state whose fields are valid but inconsistent'
   ])('%s', (_, change, message) => {
     const state = throughJson(savedFiles());
     change(state.device);
-    using target = new VirtioDriver(VirtioFs.open([{ path: folder, readOnly: false }]));
+    using target = new VirtioDriver(VirtioFs.open([openShare({ path: folder, readOnly: false })]));
     expect(refusal(() => target.transport.restore(state))).toMatch(message);
   });
 
   test('a file open for writing in a read-only share', () => {
     const state = throughJson(savedFiles());
-    using target = new VirtioDriver(VirtioFs.open([{ path: folder, readOnly: true }]));
+    using target = new VirtioDriver(VirtioFs.open([openShare({ path: folder, readOnly: true })]));
     expect(refusal(() => target.transport.restore(state))).toMatch(/handles\[0\]\.flags/);
   });
 

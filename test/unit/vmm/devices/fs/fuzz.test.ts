@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { VirtioFs } from '../../../../../vmm/devices/fs/device.js';
 import * as fuse from '../../../../../vmm/devices/fs/fuse.js';
 import { INTERRUPT_STATUS, STATUS } from '../../../../../vmm/virtio/mmio/registers.js';
-import { args, FuseGuest } from '../../../../fixtures/fuse-guest.js';
+import { args, FuseGuest, openShare } from '../../../../fixtures/fuse-guest.js';
 
 const STATUS_DEVICE_NEEDS_RESET = 64;
 const NO_REPLY = [fuse.FUSE_FORGET, fuse.FUSE_BATCH_FORGET, fuse.FUSE_INTERRUPT];
@@ -143,7 +143,7 @@ test.each([
 });
 
 test('no request is served before a valid FUSE_INIT', () => {
-  using guest = new FuseGuest(VirtioFs.open([{ path: shared, readOnly: false }]));
+  using guest = new FuseGuest(VirtioFs.open([openShare({ path: shared, readOnly: false })]));
   guest.start();
   expect(guest.request(fuse.FUSE_GETATTR, 1, args(0, 0, 0n)).error).toBe(5);
   for (const [major, minor, flags] of [

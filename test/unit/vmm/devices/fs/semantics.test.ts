@@ -87,8 +87,8 @@ describe('a share', () => {
     rmSync(other, { recursive: true });
   });
 
-  test.each(['/nonexistent', '/dev/null'])('of %s is refused', (path) => {
-    expect(() => FuseGuest.mount([{ path, readOnly: false }])).toThrow(MachineError);
+  test('of a device is refused', () => {
+    expect(() => FuseGuest.mount([{ path: '/dev/null', readOnly: false }])).toThrow(MachineError);
   });
 });
 
