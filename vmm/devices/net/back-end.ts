@@ -1,5 +1,6 @@
 // The back end of a network device: sends the guest's frames, and receives frames for it.
 import type { BufferList } from '../../virtio/buffers.js';
+import type { Frame } from './frame.js';
 import type { NetHeader } from './header.js';
 
 /** Bytes before a frame's copied part, where a back end may write a header. */
@@ -12,6 +13,8 @@ export const HEADROOM = 16;
 export interface CheckedFrame {
   /** Settled: see {@link NetHeader.settle}. */
   header: NetHeader;
+  /** The parsed headers. Valid until the back end passes on a frame for the guest. */
+  frame: Frame;
   /** {@link HEADROOM} bytes, and then the frame's first `copied` bytes. */
   bytes: Uint8Array;
   /** Address of `bytes` in this process. */
@@ -39,6 +42,8 @@ export interface FrameReceiver {
   ready(): void;
   /** The back end has failed and does not come back. */
   lost(): void;
+  /** All connections are gone, and new ones can be made. */
+  interrupted(): void;
 }
 
 export interface NetBackEnd extends Disposable {

@@ -104,6 +104,8 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
   readonly #checked: CheckedFrame;
   /** The device's own frames to the outside that are not sent yet. */
   readonly #own: Uint8Array[] = [];
+  /** Resets for the guest that are not delivered yet. */
+  readonly #resets: Uint8Array[] = [];
   #context: DeviceContext | undefined;
   #chain: DescriptorChain | undefined;
   /** The first chain of a received frame, and each further one. */
@@ -153,6 +155,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     this.#head = this.#bytes.subarray(HEADROOM);
     this.#checked = {
       header: this.#header,
+      frame: this.#frame,
       bytes: this.#bytes,
       memory: this.#memory,
       copied: 0,
@@ -199,8 +202,10 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     if (index === TRANSMIT) this.#transmit();
     else if (index === RECEIVE) {
       this.#context.queues[RECEIVE]?.disableKicks();
+      this.#deliverResets();
       this.#backEnd.resume();
       this.#peers?.resume();
+      this.flush();
     }
   }
 
@@ -309,18 +314,31 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
   }
 
   /** Resets both sides of a connection that gives its place to another. */
-  #forget({ remote, guestPort, remotePort, guestExpects, remoteExpects }: ForgottenFlow, own: Address): void {
+  #forget(flow: ForgottenFlow, own: Address): void {
+    const { remote, guestPort, remotePort, guestExpects, remoteExpects } = flow;
     const fromGuest = {
       ...{ sourceMac: this.#mac, source: own, sourcePort: guestPort },
       ...{ destinationMac: this.#gatewayMac, destination: remote, destinationPort: remotePort },
     };
+    this.#own.push(tcpReset(fromGuest, remoteExpects, guestExpects));
+    this.#resetGuest(flow, own);
+  }
+
+  #resetGuest({ remote, guestPort, remotePort, guestExpects, remoteExpects }: ForgottenFlow, own: Address): void {
     const toGuest = {
       ...{ sourceMac: this.#gatewayMac, source: remote, sourcePort: remotePort },
       ...{ destinationMac: this.#mac, destination: own, destinationPort: guestPort },
     };
-    this.#own.push(tcpReset(fromGuest, remoteExpects, guestExpects));
-    const reset = tcpReset(toGuest, guestExpects, remoteExpects);
-    this.#deliver(this.#noOffload, reset, 0, reset.length);
+    this.#resets.push(tcpReset(toGuest, guestExpects, remoteExpects));
+    this.#deliverResets();
+  }
+
+  /** A reset that finds no room waits: a guest that only reads would not notice otherwise. */
+  #deliverResets(): void {
+    for (let reset = this.#resets.at(-1); reset !== undefined; reset = this.#resets.at(-1)) {
+      if (!this.#deliver(this.#noOffload, reset, 0, reset.length)) return;
+      this.#resets.pop();
+    }
   }
 
   /** Sends the device's own frames outside. One that finds no room is lost, as on any network. */
@@ -329,6 +347,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
       if (this.#backEnd.busy) continue;
       const checked = this.#checked;
       this.#head.set(frame);
+      this.#frame.parse(frame, 0, frame.length);
       this.#header.bytes.fill(0);
       checked.length = frame.length;
       checked.copied = frame.length;
@@ -427,8 +446,14 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     this.#context?.configChanged();
   }
 
+  interrupted(): void {
+    for (const { flow, own } of this.#policy.clear()) this.#resetGuest(flow, own);
+    this.flush();
+  }
+
   reset(): void {
     this.#backEnd.detach();
+    this.#resets.length = 0;
     this.#context = undefined;
     this.#chain = undefined;
     this.#first = undefined;

@@ -3,7 +3,7 @@
 // the guest may have. A new flow takes the place of one that has ended, was never answered or is
 // idle for long; it never takes the place of an open one. If there is no place, it is refused.
 import { randomBytes } from 'node:crypto';
-import { type Frame, TCP, TCP_ACK, TCP_FIN, TCP_RST } from './frame.js';
+import { type Frame, TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from './frame.js';
 
 /** Seconds without a datagram after which a pair of UDP ports is judged anew. */
 const UDP_PATIENCE = 180;
@@ -29,7 +29,10 @@ const KIND = 5;
 const SEEN = 6;
 const LIST = 7;
 const FLAGS = 8;
-/** What guest and remote end acknowledged last: the sequence number that each expects. */
+/**
+ * The sequence number that each expects: the remote end acknowledged it last; the guest did, or has
+ * got what comes before it.
+ */
 const GUEST_EXPECTS = 9;
 const REMOTE_EXPECTS = 10;
 /** The next entry of the bucket. */
@@ -115,9 +118,14 @@ export class Flows {
   }
 
   /** Moves a connection on as the segment says. */
-  #follow(at: number, { tcpFlags, acknowledgment }: Frame, outgoing: boolean): void {
+  #follow(at: number, frame: Frame, outgoing: boolean): void {
+    const { tcpFlags, acknowledgment } = frame;
     const entries = this.#entries;
-    if ((tcpFlags & TCP_ACK) !== 0) entries[at + (outgoing ? GUEST_EXPECTS : REMOTE_EXPECTS)] = acknowledgment;
+    if (!outgoing) this.#passOn(at, frame);
+    if ((tcpFlags & TCP_ACK) !== 0) {
+      if (outgoing) this.#expects(at, acknowledgment, tcpFlags);
+      else entries[at + REMOTE_EXPECTS] = acknowledgment;
+    }
     if (entries[at + LIST] === CLOSED) return;
     if ((tcpFlags & TCP_RST) !== 0) {
       this.#relist(at, CLOSED);
@@ -128,6 +136,34 @@ export class Flows {
     if ((tcpFlags & TCP_FIN) === 0) return;
     entries[at + FLAGS] = entries[at + FLAGS]! | (outgoing ? GUEST_FINISHED : REMOTE_FINISHED);
     this.#relist(at, (entries[at + FLAGS]! & FINISHED) === FINISHED ? CLOSED : CLOSING);
+  }
+
+  /** Notes that the guest gets a segment. It acknowledges it a moment later. */
+  #passOn(at: number, { tcpFlags, sequence, payload, end }: Frame): void {
+    const length = end - payload + ((tcpFlags & (TCP_SYN | TCP_FIN)) === 0 ? 0 : 1);
+    if (length > 0) this.#expects(at, (sequence + length) >>> 0, tcpFlags);
+  }
+
+  /** The number that the guest expects only grows, once a SYN has said where it begins. */
+  #expects(at: number, next: number, tcpFlags: number): void {
+    const entries = this.#entries;
+    const isFirst = (tcpFlags & TCP_SYN) !== 0;
+    if (isFirst || ((next - entries[at + GUEST_EXPECTS]!) | 0) > 0) entries[at + GUEST_EXPECTS] = next;
+  }
+
+  /**
+   * Forgets all flows.
+   * @returns the connections among them that were established and have not ended
+   */
+  clear(): ForgottenFlow[] {
+    const open: ForgottenFlow[] = [];
+    for (let at = WORDS; at <= this.#used * WORDS; at += WORDS) {
+      const list = this.#entries[at + LIST];
+      if (list === OPEN || list === CLOSING) open.push(this.#describe(at));
+    }
+    this.#used = 0;
+    for (const lists of [this.#buckets, this.#first, this.#last]) lists.fill(0);
+    return open;
   }
 
   /** An entry for a new flow, in no bucket; 0 if there is none. */

@@ -59,7 +59,7 @@ function setAddress(view: DataView, at: number, text: string): void {
 }
 
 /** An ARP request for the gateway's address (RFC 826). */
-function arpRequest({ mac, addresses, gateways }: NetworkSpec): Uint8Array {
+export function arpRequest({ mac, addresses, gateways }: NetworkSpec): Uint8Array {
   const bytes = new Uint8Array(42);
   const view = new DataView(bytes.buffer);
   bytes.fill(0xff, 0, 6);

@@ -1,62 +1,69 @@
-// passt(1) as a network device's back end: a child of the machine process that turns the guest's
-// connections into sockets of the host. Frames go over a stream socket, each after its length (32
-// bits, big-endian), like QEMU's `-netdev stream`. passt confines itself (namespaces, seccomp), and
-// exits when its socket closes.
-import { type ChildEnd, ChildProcess, findProgram } from '../../host/child-process.js';
+// passt(1) as a network device's back end, which turns the guest's connections into sockets of the
+// host. A passt that ends or stands still is replaced by another with the same ports: its
+// connections are gone, and new ones can be made.
+import { findProgram } from '../../host/child-process.js';
 import type { EventLoop } from '../../host/event-loop.js';
-import * as libc from '../../host/libc.js';
+import { Timer } from '../../host/timer.js';
 import { MachineError, type NetworkSpec, type PasstSpec, type PublishedPorts } from '../../machine.js';
-import { allocateIovecs, setIovec } from '../../virtio/buffers.js';
 import { type CheckedFrame, type FrameReceiver, HEADROOM, type NetBackEnd } from './back-end.js';
-import { ETHERNET_HEADER, ETHERTYPE_ARP, u16, u32 } from './frame.js';
+import { ETHERNET_HEADER, ETHERTYPE_ARP, u16 } from './frame.js';
 import { NET_HEADER, VIRTIO_NET_HDR_F_DATA_VALID } from './header.js';
 import { HostPorts } from './host-ports.js';
 import { passtArguments } from './passt-arguments.js';
 import { greeting } from './passt-greeting.js';
+import { Handshakes } from './passt-handshakes.js';
+import { MAX_FRAME, PasstProcess } from './passt-process.js';
 
 const PROGRAM = 'passt';
-const LENGTH = 4;
-/** Linux's longest frame, and passt's. */
-const MAX_FRAME = 65535;
-const BUFFER = 512 * 1024;
-/** passt drops frames that do not fit into its socket. */
-const SOCKET_BUFFER = 4 * 1024 * 1024;
-/** The copied part of a frame, and as many buffers as a chain can have. */
-const MAX_IOVECS = 257;
+/** Milliseconds before passt is started again, doubled each time, and at most. */
+const FIRST_DELAY = 100;
+const MAX_DELAY = 10_000;
+/** Milliseconds after which a passt is one that works. The next one is started without a delay. */
+const PROVEN_AFTER = 60_000;
+/**
+ * Milliseconds between two questions whether passt still answers. One that has not answered for two
+ * of them stands still.
+ */
+const PATIENCE = 10_000;
+const MAX_SILENCE = 2;
 
 export interface PasstOptions {
   loop: EventLoop;
-  /** passt is serving, and these ports of the host are bound. */
+  /** passt is serving, and these ports of the host are bound. Called again after `onDown`. */
   onUp(ports: PublishedPorts[]): void;
-  /** passt exited. Before `onUp`, it could not do what was asked of it. */
+  /**
+   * passt ended. Before the first `onUp`, it could not do what was asked of it, and is not started
+   * again.
+   */
   onDown(error: MachineError): void;
+  /** Default: {@link PATIENCE}. */
+  patience?: number;
 }
 
 export class PasstBackEnd implements NetBackEnd {
   /** passt accepts segments of any size, and ignores the guest's checksums. */
   readonly offloads = true;
-  readonly #loop: EventLoop;
+  readonly #spec: NetworkSpec;
+  readonly #backEnd: PasstSpec;
   readonly #options: PasstOptions;
-  readonly #fd: number;
-  readonly #child: ChildProcess;
-  /** Reserved until passt has bound them. */
-  readonly #ports: HostPorts;
-  readonly #iovecs = allocateIovecs(MAX_IOVECS);
+  readonly #program: string;
+  /** Fires when passt is asked whether it answers, or is started again. */
+  readonly #timer: Timer;
   /** passt's checksums are valid: the guest need not verify them. */
   readonly #header = new Uint8Array(NET_HEADER);
-  readonly #buffer = Buffer.alloc(BUFFER);
-  /** The bytes that were read and not yet delivered: from `start` to `end`. */
-  #start = 0;
-  #end = 0;
-  /** The rest of a frame that the socket had no room for. */
-  readonly #unsent = Buffer.alloc(LENGTH + MAX_FRAME);
-  #unsentStart = 0;
-  #unsentEnd = 0;
+  /** Reserved until passt has bound them. */
+  #ports: HostPorts;
+  #process: PasstProcess | undefined;
+  #handshakes: Handshakes;
   #receiver: FrameReceiver | undefined;
-  #up = false;
-  #down = false;
-  /** The guest has no room. */
-  #full = false;
+  /** The current passt serves. */
+  #isUp = false;
+  #wasUp = false;
+  #failed = false;
+  #silence = 0;
+  /** Time at which the current passt began to serve. */
+  #upSince = 0;
+  #delay = 0;
 
   /**
    * Starts passt.
@@ -64,180 +71,164 @@ export class PasstBackEnd implements NetBackEnd {
    * available
    */
   constructor(spec: NetworkSpec, backEnd: PasstSpec, options: PasstOptions) {
+    this.#spec = spec;
+    this.#backEnd = backEnd;
     this.#options = options;
-    this.#loop = options.loop;
     const program = findProgram(PROGRAM);
     if (program === undefined) throw new MachineError('no-network', 'passt is not installed: apt-get install passt');
-    this.#ports = new HostPorts(backEnd.ports, spec.gateways.length > 1 ? ['0.0.0.0', '::'] : ['0.0.0.0']);
+    this.#program = program;
     this.#header[0] = VIRTIO_NET_HDR_F_DATA_VALID;
-    const [ours, theirs] = libc.createSocketPair();
-    this.#fd = ours;
-    libc.fcntl(ours, libc.F_SETFL, libc.O_RDWR | libc.O_NONBLOCK);
-    for (const fd of [ours, theirs]) setSendBuffer(fd);
-    this.#child = new ChildProcess({
-      program,
-      args: passtArguments(spec, backEnd, this.#ports.chosen),
-      inherited: [theirs],
-      loop: options.loop,
-      onOutput: () => {},
-      onEnd: (end) => this.#ended(end),
+    this.#handshakes = new Handshakes(spec);
+    this.#ports = this.#reserve(backEnd.ports);
+    this.#timer = new Timer(options.loop, () => this.#onTime());
+    try {
+      this.#start();
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  #reserve(ports: readonly PublishedPorts[]): HostPorts {
+    return new HostPorts(ports, this.#spec.gateways.length > 1 ? ['0.0.0.0', '::'] : ['0.0.0.0']);
+  }
+
+  #start(): void {
+    const process = new PasstProcess({
+      loop: this.#options.loop,
+      program: this.#program,
+      args: passtArguments(this.#spec, this.#backEnd, this.#ports.chosen),
+      onFrame: (bytes, start, length) => this.#receive(bytes, start, length),
+      onIdle: () => this.#receiver?.flush(),
+      onReady: () => this.#receiver?.ready(),
+      onEnd: (reason) => this.#ended(process, reason),
     });
-    libc.close(theirs);
-    this.#loop.add(ours, libc.EPOLLIN, (events) => this.#onEvents(events));
+    this.#process = process;
+    this.#handshakes = new Handshakes(this.#spec);
+    this.#silence = 0;
+    this.#timer.set(this.#patience);
     // The reply shows that passt is serving.
-    this.#write(greeting(spec));
+    for (const frame of greeting(this.#spec)) process.write(frame);
+  }
+
+  get #patience(): number {
+    return this.#options.patience ?? PATIENCE;
   }
 
   get busy(): boolean {
-    return this.#unsentEnd > 0;
+    return this.#process?.busy ?? false;
   }
 
   attach(receiver: FrameReceiver): void {
     this.#receiver = receiver;
-    if (this.#down) receiver.lost();
+    if (this.#failed) receiver.lost();
     else this.resume();
   }
 
+  /**
+   * Frames are dropped until the guest's driver is ready: passt then sends only what remote hosts
+   * sent unasked.
+   */
   detach(): void {
     this.#receiver = undefined;
-    this.#full = false;
-    this.#watch();
-  }
-
-  #ended({ outcome, stderr }: ChildEnd): void {
-    this.#fail(new MachineError('no-network', `passt ended (${outcome})${lastWords(stderr)}`));
-  }
-
-  #fail(error: MachineError): void {
-    if (this.#down) return;
-    this.#down = true;
-    this.#loop.remove(this.#fd);
-    this.#receiver?.lost();
-    this.#options.onDown(error);
-  }
-
-  #watch(): void {
-    if (this.#down) return;
-    // Frames are dropped until the guest's driver is ready: passt then sends only what remote hosts
-    // sent unasked.
-    this.#loop.modify(this.#fd, (this.#full ? 0 : libc.EPOLLIN) | (this.busy ? libc.EPOLLOUT : 0));
-  }
-
-  #onEvents(events: number): void {
-    if ((events & libc.EPOLLOUT) !== 0) this.#flushUnsent();
-    if ((events & (libc.EPOLLIN | libc.EPOLLHUP | libc.EPOLLERR)) !== 0 && !this.#full) this.#read();
-  }
-
-  #read(): void {
-    if (this.#start > 0) {
-      this.#buffer.copyWithin(0, this.#start, this.#end);
-      this.#end -= this.#start;
-      this.#start = 0;
-    }
-    const room = this.#buffer.subarray(this.#end);
-    const count = libc.read(this.#fd, room, room.length);
-    if (count < 0 && libc.errno() === libc.EAGAIN) return;
-    if (count <= 0) {
-      // `#ended` reports the reason.
-      this.#loop.modify(this.#fd, 0);
-      this.#loop.remove(this.#fd);
-      return;
-    }
-    this.#end += count;
     this.resume();
   }
 
   resume(): void {
-    this.#full = false;
-    while (this.#end - this.#start >= LENGTH) {
-      const length = u32(this.#buffer, this.#start);
-      if (length > MAX_FRAME) {
-        this.#fail(new MachineError('no-network', `passt sent a frame of ${length} bytes`));
-        return;
-      }
-      if (this.#end - this.#start < LENGTH + length) break;
-      if (!this.#receive(this.#start + LENGTH, length)) {
-        this.#full = true;
-        break;
-      }
-      this.#start += LENGTH + length;
-    }
-    this.#receiver?.flush();
-    this.#watch();
+    this.#process?.resume();
   }
 
-  #receive(at: number, length: number): boolean {
-    if (!this.#up) {
-      this.#up = true;
-      this.#ports[Symbol.dispose]();
-      this.#options.onUp(this.#ports.bound);
+  #receive(bytes: Uint8Array, at: number, length: number): boolean {
+    if (!this.#isUp) {
+      this.#serves();
       // The reply to the greeting, which the guest did not send.
-      if (length >= ETHERNET_HEADER && u16(this.#buffer, at + 12) === ETHERTYPE_ARP) return true;
+      if (length >= ETHERNET_HEADER && u16(bytes, at + 12) === ETHERTYPE_ARP) return true;
     }
-    return this.#receiver?.receive(this.#header, this.#buffer, at, length) ?? true;
+    const forGuest = this.#handshakes.incoming(bytes, at, length);
+    if (forGuest === undefined) return true;
+    if (forGuest === true) return this.#receiver?.receive(this.#header, bytes, at, length) ?? true;
+    // One that finds no room is lost, as on any network: the guest repeats its SYN-ACK.
+    this.#receiver?.receive(this.#header, forGuest, 0, forGuest.length);
+    return true;
   }
 
-  send({ memory, bytes, copied, rest, offset, length }: CheckedFrame): void {
-    if (this.#down || length > MAX_FRAME) return;
-    const start = HEADROOM - LENGTH;
-    new DataView(bytes.buffer, bytes.byteOffset).setUint32(start, length);
-    setIovec(this.#iovecs, memory + start, LENGTH + copied);
-    const count = 1 + rest.iovecs(offset, length - copied, this.#iovecs, 1);
-    const total = LENGTH + length;
-    const written = Math.max(libc.writev(this.#fd, this.#iovecs, count), 0);
-    if (written === total) return;
-    // A frame that was begun must be finished, as soon as there is room. On an error, a frame that
-    // was not begun is dropped.
-    if (written === 0 && libc.errno() !== libc.EAGAIN) return;
-    const unsent = this.#unsent;
-    unsent.set(bytes.subarray(start, HEADROOM + copied));
-    rest.read(offset, unsent.subarray(LENGTH + copied, total));
-    this.#unsentStart = written;
-    this.#unsentEnd = total;
-    this.#watch();
+  #serves(): void {
+    this.#isUp = true;
+    this.#wasUp = true;
+    this.#upSince = performance.now();
+    this.#ports[Symbol.dispose]();
+    this.#options.onUp(this.#ports.bound);
   }
 
-  #write(frames: readonly Uint8Array[]): void {
-    for (const frame of frames) {
-      this.#unsent.writeUInt32BE(frame.length, this.#unsentEnd);
-      this.#unsent.set(frame, this.#unsentEnd + LENGTH);
-      this.#unsentEnd += LENGTH + frame.length;
-    }
-    this.#flushUnsent();
+  send(checked: CheckedFrame): void {
+    const process = this.#process;
+    if (process === undefined || checked.length > MAX_FRAME) return;
+    const verdict = this.#handshakes.outgoing(checked.frame, checked.bytes.subarray(HEADROOM));
+    if (verdict === false) return;
+    process.send(checked);
+    if (verdict !== true) process.write(verdict);
   }
 
-  #flushUnsent(): void {
-    const unsent = this.#unsent.subarray(this.#unsentStart, this.#unsentEnd);
-    const written = libc.write(this.#fd, unsent, unsent.length);
-    if (written < 0 && libc.errno() !== libc.EAGAIN) this.#unsentStart = this.#unsentEnd;
-    else this.#unsentStart += Math.max(written, 0);
-    if (this.#unsentStart < this.#unsentEnd) {
-      this.#watch();
+  #onTime(): void {
+    const process = this.#process;
+    if (process === undefined) {
+      this.#restart();
       return;
     }
-    this.#unsentStart = 0;
-    this.#unsentEnd = 0;
-    this.#watch();
+    this.#timer.set(this.#patience);
+    // A guest that takes no frames keeps passt's answers waiting. The first start has no deadline.
+    const isSilent = this.#wasUp && !process.isHeard && !process.isFull;
+    this.#silence = isSilent ? this.#silence + 1 : 0;
+    if (this.#silence > MAX_SILENCE) {
+      this.#ended(process, 'passt does not answer');
+      return;
+    }
+    process.isHeard = false;
+    process.write(this.#handshakes.probe());
+  }
+
+  #ended(process: PasstProcess, reason: string): void {
+    if (process !== this.#process) return;
+    const wasUp = this.#isUp;
+    process[Symbol.dispose]();
+    this.#process = undefined;
+    this.#isUp = false;
+    if (!this.#wasUp) {
+      this.#failed = true;
+      this.#timer.clear();
+      this.#receiver?.lost();
+      this.#options.onDown(new MachineError('no-network', reason));
+      return;
+    }
+    if (wasUp && performance.now() - this.#upSince > PROVEN_AFTER) this.#delay = 0;
+    this.#restartLater();
+    if (!wasUp) return;
+    this.#receiver?.interrupted();
+    this.#options.onDown(new MachineError('no-network', reason));
+    // What waited for passt to read is lost.
     this.#receiver?.ready();
   }
 
-  [Symbol.dispose](): void {
-    this.#ports[Symbol.dispose]();
-    this.#child[Symbol.dispose]();
-    this.#loop.remove(this.#fd);
-    libc.close(this.#fd);
+  #restartLater(): void {
+    this.#timer.set(this.#delay);
+    this.#delay = Math.min(Math.max(FIRST_DELAY, this.#delay * 2), MAX_DELAY);
   }
-}
 
-function setSendBuffer(fd: number): void {
-  const size = Int32Array.of(SOCKET_BUFFER);
-  // Root can exceed the host's limit; other users get as much as the host allows.
-  if (libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_SNDBUFFORCE, size, 4) === 0) return;
-  libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_SNDBUF, size, 4);
-}
+  #restart(): void {
+    try {
+      this.#ports[Symbol.dispose]();
+      this.#ports = this.#reserve(this.#ports.chosen);
+      this.#start();
+    } catch {
+      // Another program has one of the ports, or the host has no memory: that may pass.
+      this.#restartLater();
+    }
+  }
 
-/** passt's last line of output, without its messages about a missing system log. */
-function lastWords(said: string): string {
-  const lines = said.split('\n').filter((line) => line !== '' && !/syslog|^Don't run as root/.test(line));
-  return lines.length === 0 ? '' : `: ${lines.pop()}`;
+  [Symbol.dispose](): void {
+    this.#timer[Symbol.dispose]();
+    this.#ports[Symbol.dispose]();
+    this.#process?.[Symbol.dispose]();
+    this.#process = undefined;
+  }
 }

@@ -5,122 +5,16 @@ import { readFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { expect, test } from 'vitest';
 import { formatAddress } from '../../../../../addresses/ip.js';
-import type { FrameReceiver } from '../../../../../vmm/devices/net/back-end.js';
-import { HEADROOM } from '../../../../../vmm/devices/net/back-end.js';
-import { ARP, Frame, NEIGHBOUR, TCP } from '../../../../../vmm/devices/net/frame.js';
-import { NetHeader } from '../../../../../vmm/devices/net/header.js';
-import { PasstBackEnd } from '../../../../../vmm/devices/net/passt.js';
+import { ARP, Frame, NEIGHBOUR } from '../../../../../vmm/devices/net/frame.js';
 import { passtArguments } from '../../../../../vmm/devices/net/passt-arguments.js';
 import { greeting } from '../../../../../vmm/devices/net/passt-greeting.js';
 import { EventLoop } from '../../../../../vmm/host/event-loop.js';
 import * as libc from '../../../../../vmm/host/libc.js';
-import type { MachineError, NetworkSpec, PasstSpec, PublishedPorts } from '../../../../../vmm/machine.js';
-import { BufferList } from '../../../../../vmm/virtio/buffers.js';
-import { ACK, GATEWAY, GUEST, PEER_RANGES, SYN, tcp } from '../../../../fixtures/frames.js';
-import { GuardedMemory } from '../../../../fixtures/virtio-driver.js';
+import type { PublishedPorts } from '../../../../../vmm/machine.js';
+import { ACK, GATEWAY, GUEST, SYN, tcp } from '../../../../fixtures/frames.js';
+import { networkSpec, Peer, passt } from './passt-peer.js';
 
 const RST = 4;
-
-function networkSpec(backEnd: PasstSpec): NetworkSpec {
-  return {
-    ...{ mac: GUEST.mac, gatewayMac: GATEWAY.mac, mtu: 65520, optional: false },
-    ...{
-      addresses: [GUEST.ipv4],
-      gateways: [GATEWAY.ipv4],
-      resolvers: [],
-      rules: [],
-      peerRanges: PEER_RANGES,
-      maxConnections: 100,
-    },
-    backEnd,
-  };
-}
-
-const passt = (more: Partial<PasstSpec> = {}): PasstSpec => ({
-  ...{ kind: 'passt', ports: [], reachHost: true, interface: 'lo' },
-  ...more,
-});
-
-class Peer implements FrameReceiver, Disposable {
-  readonly loop = new EventLoop();
-  readonly frames: Buffer[] = [];
-  readonly backEnd: PasstBackEnd;
-  readonly #memory = GuardedMemory.allocate(65536);
-  up = false;
-  ports: PublishedPorts[] = [];
-  error: MachineError | undefined;
-  isLost = false;
-  hasRoom = true;
-
-  constructor(backEnd: PasstSpec) {
-    this.backEnd = new PasstBackEnd(networkSpec(backEnd), backEnd, {
-      loop: this.loop,
-      onUp: (ports) => {
-        this.up = true;
-        this.ports = ports;
-      },
-      onDown: (error) => {
-        this.error = error;
-      },
-    });
-    this.backEnd.attach(this);
-  }
-
-  receive(_header: Uint8Array, bytes: Uint8Array, start: number, length: number): boolean {
-    if (this.hasRoom) this.frames.push(Buffer.from(bytes.subarray(start, start + length)));
-    return this.hasRoom;
-  }
-
-  flush(): void {}
-  ready(): void {}
-  lost(): void {
-    this.isLost = true;
-  }
-
-  send(frame: Buffer): void {
-    const window = this.#memory.bytes(this.#memory.start, HEADROOM + frame.length);
-    window.set(frame, HEADROOM);
-    this.backEnd.send({
-      header: new NetHeader(),
-      bytes: window,
-      memory: this.#memory.hostAddress(this.#memory.start, 1),
-      copied: frame.length,
-      rest: new BufferList(this.#memory, 1),
-      offset: 0,
-      length: frame.length,
-    });
-  }
-
-  /** Runs the event loop and this process's servers in turn until `done` returns true. */
-  async until(done: () => unknown): Promise<void> {
-    while (!done()) {
-      this.loop.poll(5);
-      await new Promise(setImmediate);
-    }
-  }
-
-  async tcpFrame(flags: number): Promise<Frame> {
-    const frame = new Frame();
-    await this.until(() =>
-      this.frames.some((bytes) => {
-        frame.parse(bytes, 0, bytes.length);
-        return frame.kind === TCP && (frame.tcpFlags & flags) === flags;
-      }),
-    );
-    return frame;
-  }
-
-  [Symbol.dispose](): void {
-    this.backEnd[Symbol.dispose]();
-    this.loop[Symbol.dispose]();
-    this.#memory[Symbol.dispose]();
-  }
-}
-
-function childrenNamed(name: string): number[] {
-  const children = readFileSync(`/proc/${process.pid}/task/${process.pid}/children`, 'latin1').trim().split(' ');
-  return children.map(Number).filter((pid) => pid > 0 && readFileSync(`/proc/${pid}/comm`, 'latin1').startsWith(name));
-}
 
 async function listen(): Promise<{ server: ReturnType<typeof createServer>; port: number }> {
   const server = createServer((socket) => socket.on('error', () => {}).end('hello')).listen(0, '127.0.0.1');
@@ -191,22 +85,10 @@ test('chosen ports are reported and lead to the guest', async () => {
   client.destroy();
 });
 
-test('the death of passt is reported and takes the link down', async () => {
-  using peer = new Peer(passt());
-  await peer.until(() => peer.up);
-  const pid = childrenNamed('passt')[0]!;
-  process.kill(pid, 'SIGKILL');
-  await peer.until(() => peer.error);
-  expect(peer.error?.message).toBe('passt ended (signal 9)');
-  expect(peer.isLost).toBe(true);
-  // A frame is now dropped.
-  peer.send(tcp());
-});
-
 test('passt exits with its back end, and runs without capabilities and without a file system', async () => {
   const peer = new Peer(passt());
   await peer.until(() => peer.up);
-  const pid = childrenNamed('passt')[0]!;
+  const { pid } = peer;
   const status = readFileSync(`/proc/${pid}/status`, 'latin1');
   expect(status).toMatch(/^Seccomp:\t2$/m);
   expect(status).toMatch(/^CapEff:\t0+$/m);
