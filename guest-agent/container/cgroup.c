@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #define HIERARCHY "/sys/fs/cgroup"
+// Begins the line of the unified hierarchy in /proc/PID/cgroup.
+#define UNIFIED "0::"
 // In the container's directory.
 #define LINK "cgroup"
 
@@ -106,6 +108,28 @@ bool cgroup_create(uint32_t id, const struct limits_spec *limits, int *directory
 	return set_limit(*directory, "memory.max", limits->memory, memory, failure) &&
 	       set_limit(*directory, "pids.max", limits->pids, pids, failure) &&
 	       set_limit(*directory, "cpu.max", limits->cpu_quota, cpu, failure);
+}
+
+int cgroup_of(pid_t pid)
+{
+	char name[64];
+	char text[PATH_MAX];
+	char path[sizeof HIERARCHY + sizeof text];
+	const char *line;
+	char *end;
+
+	snprintf(name, sizeof name, "/proc/%d/cgroup", (int)pid);
+	read_file(AT_FDCWD, name, text, sizeof text);
+	line = strstr(text, UNIFIED); // a test's machine may have version 1 as well
+	end = line != NULL ? strchr(line, '\n') : NULL;
+	// Without the end of its line, the path is too long.
+	if (end == NULL) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	*end = '\0';
+	snprintf(path, sizeof path, HIERARCHY "%s", line + strlen(UNIFIED));
+	return open(path, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
 bool cgroup_oom_killed(int directory, unsigned long *kills)

@@ -40,14 +40,15 @@ static bool is_special(const char *name)
 
 static bool copy_devices(const char *from, int to, int depth, struct failure *failure);
 
-// Entries that exist stay: the container's own pts, shm, console.
+// Entries that exist stay: the container's own pts and shm. Its console is its terminal, if it has
+// one.
 static bool copy_entry(int directory, const char *path, const char *name, int to, int depth, struct failure *failure)
 {
 	struct stat status;
 	bool copied;
 	int inner;
 
-	if (fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) != 0)
+	if ((depth == 0 && strcmp(name, "console") == 0) || fstatat(directory, name, &status, AT_SYMLINK_NOFOLLOW) != 0)
 		return true;
 	if (S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode)) {
 		return mknodat(to, name, status.st_mode, status.st_rdev) == 0 || errno == EEXIST ||

@@ -59,7 +59,7 @@ bool disk_mount(const struct root_spec *root, struct failure *failure)
 	if (!mount_layer(root, failure) || !make_upper(failure) || !make_directory(WORK, failure))
 		return false;
 	if (mount("overlay", DISK_ROOT, "overlay", 0,
-		  "lowerdir=" DISK_IMAGE ",upperdir=" DISK_UPPER ",workdir=" WORK) != 0)
+		  "xino=on,lowerdir=" DISK_IMAGE ",upperdir=" DISK_UPPER ",workdir=" WORK) != 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "mount overlay");
 	return true;
 }

@@ -11,6 +11,7 @@
 
 #include "base/linux.h"
 #include "base/loop.h"
+#include "container/cgroup.h"
 
 pid_t fork_first(struct container *container)
 {
@@ -41,22 +42,48 @@ static int own_pid_namespace(void)
 	return own;
 }
 
-// setns(2) changes the pid namespace of future children only. The second call resets it for later
-// ones.
-pid_t fork_into(const struct container *container)
+static pid_t fork_in_cgroup(int cgroup)
 {
 	struct clone_args arguments = {
 		.flags = CLONE_INTO_CGROUP,
 		.exit_signal = SIGCHLD,
-		.cgroup = (uint64_t)container->cgroup,
+		.cgroup = (uint64_t)cgroup,
 	};
+
+	return (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
+}
+
+// A cgroup that has enabled a controller for inner ones takes no process (cgroup-v2.rst, "No Internal
+// Process Constraint"). The process then joins process 1, as with runc.
+static pid_t fork_beside(const struct container *container)
+{
+	pid_t pid = fork_in_cgroup(container->cgroup);
+	int inner;
+	int error;
+
+	if (pid >= 0 || errno != EBUSY)
+		return pid;
+	inner = cgroup_of(container->pid);
+	if (inner < 0)
+		return -1;
+	pid = fork_in_cgroup(inner);
+	error = errno;
+	close(inner);
+	errno = error;
+	return pid;
+}
+
+// setns(2) changes the pid namespace of future children only. The second call resets it for later
+// ones.
+pid_t fork_into(const struct container *container)
+{
 	int own = own_pid_namespace();
 	pid_t pid;
 	int error;
 
 	if (own < 0 || setns(container->pidfd, CLONE_NEWPID) != 0)
 		return -1;
-	pid = (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
+	pid = fork_beside(container);
 	error = errno;
 	if (pid != 0 && setns(own, CLONE_NEWPID) != 0)
 		loop_stop("cannot return to the agent's pid namespace");

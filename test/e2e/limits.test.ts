@@ -184,6 +184,42 @@ describe.each(fastest)('on $name', (machine) => {
     expect((await shell([...options, '--privileged'], script)).stdout).toContain('Seccomp:\t0\n');
   });
 
+  test('exec, cp, diff, stats and top work in a container that nests cgroups, and it has a console', async () => {
+    // The container's own cgroup then takes no process (cgroup-v2.rst).
+    const nest = `set -e; cd /sys/fs/cgroup; mkdir leaf; echo $$ > leaf/cgroup.procs
+      echo +memory +pids > cgroup.subtree_control; stat -c '%t:%T' /dev/console; echo nested; exec sleep 1000`;
+    const created = await run(machine, [TSVM, 'run', '-d', '-t', '--privileged', DEBIAN, 'sh', '-c', nest]);
+    const id = created.stdout.trim();
+    try {
+      const logs = machine.spawn([TSVM, 'logs', '-f', id]);
+      expect(await readUntil(logs.stdout, 'nested')).toMatch(/^88:0\r?\nnested/);
+      logs.kill('SIGKILL');
+      const script = `set -e; t='${TSVM}'
+        $t exec ${id} cat /proc/self/cgroup
+        $t cp ${id}:/etc/debian_version - | tar tf -
+        $t exec ${id} touch /made; $t diff ${id}
+        $t top ${id} | tail -n +2 | wc -l; $t stats --no-stream --format '{{.PIDs}}' ${id}`;
+      const used = await run(machine, ['sh', '-c', script]);
+      expect(used).toEqual({ code: 0, stdout: '0::/leaf\ndebian_version\nA /made\n1\n1\n', stderr: '' });
+    } finally {
+      await run(machine, [TSVM, 'rm', '-f', id]);
+    }
+  });
+
+  test.each([
+    ['in memory', []],
+    ['on a disk', ['--disk', '64m']],
+  ])('a root %s is one file system, whichever layer a file is in', async (_, options) => {
+    const { stdout } = await shell(
+      options,
+      `touch /usr/own; chmod 700 /usr/share/doc
+         [ "$(du -sx /usr)" = "$(du -s /usr)" ] && find /usr /var -xdev -printf '%D\n' | sort -u | wc -l
+         cd /usr && ls -aU1i | sort > /tmp/names && stat -c '%i %n' .* * | sort > /tmp/files
+         sed 's/^ *//' /tmp/names | grep -v ' .' | sort > /tmp/a; grep -v ' .' /tmp/files | sort | cmp - /tmp/a && echo same`,
+    );
+    expect(stdout).toBe('1\nsame\n');
+  });
+
   test('exec has the privileges of the first process and no more, unless it is privileged', async () => {
     const options = ['--cap-drop', 'ALL', '--security-opt', 'no-new-privileges', '--ulimit', 'nofile=33'];
     const created = await run(machine, [TSVM, 'run', '-d', '--rm', ...options, DEBIAN, 'sleep', '1000']);
