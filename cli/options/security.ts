@@ -4,6 +4,9 @@ import { messageOf } from '../../errors/index.js';
 import { parseSeccompProfile, type SeccompProfile } from '../../sandbox/internal.js';
 import { UsageError } from '../output/errors.js';
 
+/** Unlike no profile, it allows what a container is refused by default. */
+const UNCONFINED: SeccompProfile = { defaultAction: 'SCMP_ACT_ALLOW' };
+
 /**
  * Parses `no-new-privileges`, alone or with a boolean, or `seccomp=FILE`. As in Docker, `:` may
  * stand for `=`.
@@ -11,13 +14,13 @@ import { UsageError } from '../output/errors.js';
  */
 export function parseSecurityOption(text: string): {
   noNewPrivileges?: boolean;
-  seccomp?: SeccompProfile | undefined;
+  seccomp?: SeccompProfile;
 } {
   const [, name, value] = /^([^=:]*)(?:[=:](.*))?$/s.exec(text) ?? [];
   if (name === 'no-new-privileges' && (value === undefined || value === 'true' || value === 'false')) {
     return { noNewPrivileges: value !== 'false' };
   }
-  if (name === 'seccomp' && value) return { seccomp: value === 'unconfined' ? undefined : readProfile(value) };
+  if (name === 'seccomp' && value) return { seccomp: value === 'unconfined' ? UNCONFINED : readProfile(value) };
   throw new UsageError(`invalid --security-opt '${text}': expected no-new-privileges or seccomp=FILE`);
 }
 

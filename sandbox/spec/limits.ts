@@ -147,9 +147,9 @@ export function processLimits(
 }
 
 /**
- * The seccomp filter of each process of the container. Without a profile it only refuses AF_VSOCK,
- * the agent's way to the host: the kernel that a profile would protect is the container's own. A
- * privileged container has no filter.
+ * The seccomp filter of each process of the container. Without a profile it refuses little (see
+ * seccomp/refused.ts): the kernel that a profile would protect is the container's own. A privileged
+ * container has no filter.
  *
  * @param kernelRelease release of the guest's kernel, which rules may depend on
  * @throws SandboxError `bad-spec` if the filter is too long

@@ -84,7 +84,7 @@ export interface RunSpec {
    * its child.
    */
   init?: boolean;
-  /** Seccomp profile of each process. Default: no filter. */
+  /** Seccomp profile of each process. Default: all but AF_VSOCK, AF_ALG and key rings. */
   seccomp?: SeccompProfile;
   /** If true, programs gain no privileges: set-uid bits and file capabilities have no effect. */
   noNewPrivileges?: boolean;

@@ -48,10 +48,11 @@ describe('--security-opt', () => {
     expect(parseSecurityOption(option)).toEqual({ noNewPrivileges });
   });
 
-  test('seccomp=unconfined removes a profile', () => {
-    expect(parseSecurityOption('seccomp=unconfined')).toEqual({ seccomp: undefined });
+  test('seccomp=unconfined is the profile that allows everything', () => {
+    expect(parseSecurityOption('seccomp=unconfined')).toEqual({ seccomp: { defaultAction: 'SCMP_ACT_ALLOW' } });
     expect(spec('--security-opt', 'seccomp=unconfined', '--security-opt', 'no-new-privileges')).toEqual({
       ...{ image: 'image', command: [], network: {} },
+      seccomp: { defaultAction: 'SCMP_ACT_ALLOW' },
       noNewPrivileges: true,
     });
   });

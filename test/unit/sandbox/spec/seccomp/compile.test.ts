@@ -24,6 +24,7 @@ const I386 = 0x40000003;
 const X32 = 0x40000000;
 const AF_VSOCK = 40;
 const NO_FAMILY = ERRNO + 97;
+const KEYS = ['add_key', 'request_key', 'keyctl'];
 const target: SeccompTarget = { capabilities: DEFAULT_CAPABILITIES, kernelRelease: '6.1.192-tsvm' };
 
 const number = (name: string) => SYSCALLS.get(name)!;
@@ -253,27 +254,27 @@ describe('a filter', () => {
 });
 
 describe('AF_VSOCK', () => {
-  const families = [1, 2, 10, 16, 40, 41, 2n ** 32n + 40n, 2n ** 63n + 40n];
-  const isVsock = (family: number | bigint) => BigInt.asUintN(32, BigInt(family)) === 40n;
+  const families = [1, 2, 10, 16, 38, 40, 41, 2n ** 32n + 40n, 2n ** 63n + 38n];
+  const isOneOf = (family: number | bigint, ...refused: bigint[]) =>
+    refused.includes(BigInt.asUintN(32, BigInt(family)));
   const allowing: SeccompProfile = { defaultAction: 'SCMP_ACT_ERRNO', syscalls: [allow(['socket'])] };
 
-  test.each([
-    ['without a profile', undefined],
-    ['beside a profile that allows sockets', allowing],
-  ])('is refused to a container %s, and other families are not', (_, profile) => {
-    const program = compileSeccomp(profile, target);
+  test('is refused beside a profile that allows sockets, and other families are not', () => {
+    const program = compileSeccomp(allowing, target);
     checkProgram(program);
     for (const family of families) {
-      expect(runProgram(program, call('socket', family, 1, 0))).toBe(isVsock(family) ? NO_FAMILY : ALLOW);
+      expect(runProgram(program, call('socket', family, 1, 0))).toBe(isOneOf(family, 40n) ? NO_FAMILY : ALLOW);
     }
   });
 
-  test('is refused by the numbers of x32 and i386 too', () => {
+  test('is refused with AF_ALG to a container without a profile, by the numbers of x32 and i386 too', () => {
     const program = compileSeccomp(undefined, target);
+    checkProgram(program);
     const i386 = (number: number, ...args: number[]) =>
       runProgram(program, { ...call(number, ...args), architecture: I386 });
     for (const family of families) {
-      const wanted = isVsock(family) ? NO_FAMILY : ALLOW;
+      const wanted = isOneOf(family, 38n, 40n) ? NO_FAMILY : ALLOW;
+      expect(runProgram(program, call('socket', family, 1, 0))).toBe(wanted);
       expect(runProgram(program, call(X32 + number('socket'), family))).toBe(wanted);
       expect(i386(359, Number(BigInt.asUintN(32, BigInt(family))))).toBe(wanted);
     }
@@ -284,7 +285,26 @@ describe('AF_VSOCK', () => {
   test('is nothing that other system calls are asked about', () => {
     const program = compileSeccomp(undefined, target);
     for (const name of SYSCALLS.keys()) {
-      if (name !== 'socket') expect(runProgram(program, call(name, AF_VSOCK, 1))).toBe(ALLOW);
+      if (name !== 'socket' && !KEYS.includes(name)) expect(runProgram(program, call(name, AF_VSOCK, 1))).toBe(ALLOW);
     }
+  });
+});
+
+describe('key rings', () => {
+  test('are missing in a container without a profile, by the numbers of x32 and i386 too', () => {
+    const program = compileSeccomp(undefined, target);
+    for (const name of KEYS) {
+      expect(runProgram(program, call(name))).toBe(ERRNO + 38);
+      expect(runProgram(program, call(X32 + number(name)))).toBe(ERRNO + 38);
+    }
+    // Their numbers on i386, and those before and after (arch/x86/entry/syscalls/syscall_32.tbl).
+    const decide = (number: number) => runProgram(program, { ...call(number), architecture: I386 });
+    expect([285, 286, 287, 288, 289, 248].map(decide)).toEqual([ALLOW, ...KEYS.map(() => ERRNO + 38), ALLOW, ALLOW]);
+  });
+
+  test('and AF_ALG are decided about by a profile', () => {
+    const decide = compile({ defaultAction: 'SCMP_ACT_ALLOW' });
+    expect(KEYS.map((name) => decide(name))).toEqual(KEYS.map(() => ALLOW));
+    expect([decide('socket', 38), decide('socket', AF_VSOCK)]).toEqual([ALLOW, NO_FAMILY]);
   });
 });
