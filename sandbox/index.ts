@@ -52,6 +52,7 @@ export {
   type SandboxProcess,
 } from './sandbox.js';
 export type { ContainerSpec, LogLimits, RestartPolicy } from './spec/container-spec.js';
+export type { Device } from './spec/devices.js';
 export type { BindMount, Mount, VolumeMount } from './spec/mounts.js';
 export type { NetworkOptions } from './spec/network.js';
 export type { BoundPort, ExposedPort } from './spec/published-ports.js';

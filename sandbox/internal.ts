@@ -19,6 +19,7 @@ export type { MachineClient } from './machine/machine-client.js';
 export { probeMachine } from './machine/probe.js';
 export type { ExitStatus } from './run/run-options.js';
 export { type Phase, Trace } from './run/trace.js';
+export { isDeviceAccess } from './spec/devices.js';
 export { MAX_CPUS } from './spec/limits.js';
 export { eachPort, formatPort, parseExposed } from './spec/published-ports.js';
 export { DEFAULT_MEMORY, MIN_MEMORY } from './spec/run-spec.js';

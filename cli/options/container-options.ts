@@ -4,6 +4,7 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import type { ContainerSpec } from '../../sandbox/internal.js';
 import { addOptions, type Declaration, entries, list, readOptions, text, texts } from './declaration.js';
+import { parseDevice } from './device.js';
 import { parseDuration } from './duration.js';
 import { parseLabel, readLabelFile } from './labels.js';
 import { parseSysctl, parseUlimit, rate } from './limits.js';
@@ -181,6 +182,13 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
     flags: '--privileged',
     help: 'give all capabilities and devices, and write access to /proc and /sys',
     field: 'privileged',
+  },
+  {
+    flags: '--device <DEVICE[:PATH[:ACCESS]]>',
+    help: "give a device of the guest's kernel: /dev/fuse, /dev/net/tun, /dev/loop0, ...",
+    field: 'devices',
+    values: ['/dev/fuse', '/dev/loop-control', '/dev/net/tun'],
+    parse: list(parseDevice),
   },
   {
     flags: '--group-add <GROUP>',

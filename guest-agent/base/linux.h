@@ -78,6 +78,52 @@ struct filter_program {
 };
 #define SECCOMP_SET_MODE_FILTER 1
 
+// linux/bpf.h and linux/bpf_common.h
+struct bpf_instruction {
+	uint8_t code;
+	uint8_t destination : 4;
+	uint8_t source : 4;
+	int16_t offset;
+	int32_t value;
+};
+struct bpf_load {
+	uint32_t type;
+	uint32_t length; // instructions
+	uint64_t code;
+	uint64_t license;
+	uint32_t log_level;
+	uint32_t log_size;
+	uint64_t log;
+	uint32_t kernel_version;
+	uint32_t flags;
+};
+struct bpf_attach {
+	uint32_t target;
+	uint32_t program;
+	uint32_t type;
+	uint32_t flags;
+};
+#define BPF_PROG_LOAD 5
+#define BPF_PROG_ATTACH 8
+#define BPF_PROG_TYPE_CGROUP_DEVICE 15
+#define BPF_CGROUP_DEVICE 6
+#define BPF_F_ALLOW_MULTI 2
+#define BPF_DEVCG_ACC_MKNOD 1
+#define BPF_DEVCG_ACC_READ 2
+#define BPF_DEVCG_ACC_WRITE 4
+#define BPF_DEVCG_DEV_BLOCK 1
+#define BPF_DEVCG_DEV_CHAR 2
+#define BPF_LOAD_WORD 0x61
+#define BPF_MOVE 0xbf
+#define BPF_MOVE_VALUE 0xb7
+#define BPF_AND_VALUE 0x57
+#define BPF_SHIFT_RIGHT 0x77
+#define BPF_JUMP_NOT_EQUAL 0x55
+#define BPF_RETURN 0x95
+
+// linux/loop.h
+#define LOOP_CTL_ADD 0x4C80
+
 #ifndef CLONE_NEWCGROUP
 #define CLONE_NEWCGROUP 0x02000000
 #endif

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "container/cgroup.h"
+#include "container/device-rules.h"
 #include "container/disk.h"
 #include "container/rootfs.h"
 #include "protocol/request.h"
@@ -57,7 +58,8 @@ static bool make_directory(const char *path, struct failure *failure)
 static bool make(struct container *container, struct failure *failure)
 {
 	return disk_mount(&container->spec->root, failure) && rootfs_write_files(container->spec, failure) &&
-	       cgroup_create(container->id, &container->spec->limits, &container->cgroup, failure);
+	       cgroup_create(container->id, &container->spec->limits, &container->cgroup, failure) &&
+	       device_rules_set(container->cgroup, container->spec, failure);
 }
 
 // Undoes make(), even if that failed halfway. Called in the container's directory.

@@ -4,10 +4,17 @@
 
 #include <stdbool.h>
 
-#include "protocol/failure.h"
+#include <sys/stat.h>
 
-// Makes devices and links in /dev of the container at `root`. /dev is a fresh tmpfs, so no name in
-// it is the image's. `all` adds the devices of the machine.
-bool devices_make(int root, bool all, struct failure *failure);
+#include "protocol/failure.h"
+#include "protocol/protocol.h"
+
+// Looks up a device of the machine, in the machine's /dev. A loop device that is missing is made.
+bool devices_find(const char *path, struct stat *status, struct failure *failure);
+
+// Makes devices and links in /dev of the container at `root`, and the devices of the request. /dev
+// is a fresh tmpfs, so no name in it is the image's. A privileged container has all devices of the
+// machine.
+bool devices_make(int root, const struct container_request *container, struct failure *failure);
 
 #endif

@@ -152,7 +152,7 @@ bool rootfs_enter(const struct container_request *container, const char *cwd, st
 	root = open(DISK_ROOT, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, DISK_ROOT);
-	if (!mount_defaults(root, container, failure) || !devices_make(root, container->privileged, failure))
+	if (!mount_defaults(root, container, failure) || !devices_make(root, container, failure))
 		return false;
 	if (!mounts_make(root, container, failure) || !mount_files(root, container, failure))
 		return false;

@@ -152,6 +152,19 @@ struct share_list {
 	size_t capacity;
 };
 
+// A device of the machine in the container. A /dev/loopN is made if it is missing.
+struct device_spec {
+	const char *path;   // in the machine's /dev: /dev/fuse
+	const char *target; // in the container; folders are made if missing
+	uint64_t access;    // what the container may do with it, one bit each
+};
+
+struct device_list {
+	struct device_spec *items;
+	size_t count;
+	size_t capacity;
+};
+
 // The machine's network interface besides the loopback interface.
 struct network_spec {
 	const char *interface;      // eth0
@@ -202,6 +215,7 @@ struct container_request {
 	struct sysctl_list sysctls; // kernel parameters
 	bool privileged;            // all devices of the machine; /proc, /sys and cgroups are writable
 	bool init;                  // process 1 of the container is the agent's, which reaps; the program is its child
+	struct device_list devices; // devices of the machine, beside those that every container has
 };
 
 // Starts a process in a container. The first one is process 1 of the container.

@@ -54,6 +54,15 @@ static const struct group_rule share_rule = {
 	.name = "share", .size = sizeof(struct share_spec), .fields = share_fields, .count = 3,
 };
 
+static const struct field_rule device_fields[] = {
+	{ .tag = 1, .name = "path", .kind = FIELD_PATH, .required = true, .offset = offsetof(struct device_spec, path), .max = 4095 },
+	{ .tag = 2, .name = "target", .kind = FIELD_PATH, .required = true, .offset = offsetof(struct device_spec, target), .max = 4095 },
+	{ .tag = 3, .name = "access", .kind = FIELD_INTEGER, .required = true, .offset = offsetof(struct device_spec, access), .size = sizeof(uint64_t), .max = UINT64_MAX },
+};
+static const struct group_rule device_rule = {
+	.name = "device", .size = sizeof(struct device_spec), .fields = device_fields, .count = 3,
+};
+
 static const struct field_rule network_fields[] = {
 	{ .tag = 1, .name = "interface", .kind = FIELD_TEXT, .required = true, .offset = offsetof(struct network_spec, interface), .max = 15 },
 	{ .tag = 2, .name = "addresses", .kind = FIELD_TEXT, .repeated = true, .offset = offsetof(struct network_spec, addresses), .max = 49 },
@@ -103,9 +112,10 @@ static const struct field_rule container_request_fields[] = {
 	{ .tag = 10, .name = "sysctls", .kind = FIELD_GROUP, .repeated = true, .offset = offsetof(struct container_request, sysctls), .group = &sysctl_rule },
 	{ .tag = 11, .name = "privileged", .kind = FIELD_FLAG, .offset = offsetof(struct container_request, privileged) },
 	{ .tag = 12, .name = "init", .kind = FIELD_FLAG, .offset = offsetof(struct container_request, init) },
+	{ .tag = 13, .name = "devices", .kind = FIELD_GROUP, .repeated = true, .offset = offsetof(struct container_request, devices), .group = &device_rule },
 };
 static const struct group_rule container_request_rule = {
-	.name = "container", .size = sizeof(struct container_request), .fields = container_request_fields, .count = 12,
+	.name = "container", .size = sizeof(struct container_request), .fields = container_request_fields, .count = 13,
 };
 
 static const struct field_rule process_request_fields[] = {

@@ -89,6 +89,11 @@ export const names = {
       ...['msgqueue', 'nice', 'rtprio', 'rttime'],
     ],
   },
+  DEVICE_ACCESS: {
+    type: 'DeviceAccess',
+    doc: 'What a container may do with a device; the index of each is its bit (linux/bpf.h, BPF_DEVCG_ACC_MKNOD).',
+    names: ['mknod', 'read', 'write'],
+  },
   ERROR_KINDS: {
     type: 'AgentErrorKind',
     doc: 'Why a request failed; the number of each is its index plus 1.',
@@ -167,6 +172,15 @@ export const groups = {
       optional(3, 'readonly', flag, 'mount it read-only'),
     ],
   },
+  device: {
+    type: 'DeviceSpec',
+    doc: 'A device of the machine in the container. A `/dev/loopN` is made if it is missing.',
+    fields: [
+      required(1, 'path', path, "in the machine's `/dev`: `/dev/fuse`"),
+      required(2, 'target', path, 'in the container; folders are made if missing'),
+      required(3, 'access', bits('DEVICE_ACCESS'), 'what the container may do with it, one bit each'),
+    ],
+  },
   network: {
     type: 'InterfaceSpec',
     doc: "The machine's network interface besides the loopback interface.",
@@ -230,6 +244,7 @@ export const frames = {
       repeated(10, 'sysctls', group('sysctl'), 'kernel parameters'),
       optional(11, 'privileged', flag, 'all devices of the machine; `/proc`, `/sys` and cgroups are writable'),
       optional(12, 'init', flag, "process 1 of the container is the agent's, which reaps; the program is its child"),
+      repeated(13, 'devices', group('device'), 'devices of the machine, beside those that every container has'),
     ],
   },
   process: {

@@ -2,7 +2,7 @@
 // Generated from guest-agent/protocol/table.mjs by `npm run generate`: do not edit.
 
 import type { Fields, FrameType } from './fields.js';
-import { CAPABILITIES, ERROR_KINDS, RLIMITS, STREAMS } from './frames.generated.js';
+import { CAPABILITIES, DEVICE_ACCESS, ERROR_KINDS, RLIMITS, STREAMS } from './frames.generated.js';
 
 const terminal: Fields = [
   { tag: 1, name: 'columns', kind: 'integer', max: 65535, required: true },
@@ -38,6 +38,12 @@ const share: Fields = [
   { tag: 1, name: 'index', kind: 'integer', max: 99999, required: true },
   { tag: 2, name: 'path', kind: 'text', max: 4095, required: true },
   { tag: 3, name: 'readonly', kind: 'flag' },
+];
+
+const device: Fields = [
+  { tag: 1, name: 'path', kind: 'text', max: 4095, required: true },
+  { tag: 2, name: 'target', kind: 'text', max: 4095, required: true },
+  { tag: 3, name: 'access', kind: 'bits', names: DEVICE_ACCESS, required: true },
 ];
 
 const network: Fields = [
@@ -88,6 +94,7 @@ export const FRAMES: readonly FrameType[] = [
       { tag: 10, name: 'sysctls', kind: 'group', fields: sysctl, repeated: true },
       { tag: 11, name: 'privileged', kind: 'flag' },
       { tag: 12, name: 'init', kind: 'flag' },
+      { tag: 13, name: 'devices', kind: 'group', fields: device, repeated: true },
     ],
   },
   {

@@ -87,6 +87,10 @@ export const RLIMITS = [
 ] as const;
 export type RlimitName = (typeof RLIMITS)[number];
 
+/** What a container may do with a device; the index of each is its bit (linux/bpf.h, BPF_DEVCG_ACC_MKNOD). */
+export const DEVICE_ACCESS = ['mknod', 'read', 'write'] as const;
+export type DeviceAccess = (typeof DEVICE_ACCESS)[number];
+
 /** Why a request failed; the number of each is its index plus 1. */
 export const ERROR_KINDS = [
   /** The frame is malformed, or the request is impossible in this state. Exit code 125. */
@@ -188,6 +192,16 @@ export interface ShareMount {
   readonly?: boolean | undefined;
 }
 
+/** A device of the machine in the container. A `/dev/loopN` is made if it is missing. */
+export interface DeviceSpec {
+  /** In the machine's `/dev`: `/dev/fuse`. */
+  path: string;
+  /** In the container; folders are made if missing. */
+  target: string;
+  /** What the container may do with it, one bit each. */
+  access: DeviceAccess[];
+}
+
 /** The machine's network interface besides the loopback interface. */
 export interface InterfaceSpec {
   /** `eth0`. */
@@ -260,6 +274,8 @@ export interface ContainerRequest {
   privileged?: boolean | undefined;
   /** Process 1 of the container is the agent's, which reaps; the program is its child. */
   init?: boolean | undefined;
+  /** Devices of the machine, beside those that every container has. */
+  devices?: DeviceSpec[] | undefined;
 }
 
 /** Starts a process in a container. The first one is process 1 of the container. */

@@ -2,6 +2,7 @@
 // (guest-agent/PROTOCOL.md).
 import type { ContainerSetup, MachineSetup, ProcessSpec, TerminalSize } from '../agent/protocol.js';
 import type { ContainerConfig } from '../home/container-record.js';
+import { deviceSpecs } from '../spec/devices.js';
 import { cgroupLimits, processLimits, resolveSysctls } from '../spec/limits.js';
 import { hostNames } from '../spec/network.js';
 import type { RunSpec } from '../spec/run-spec.js';
@@ -54,6 +55,7 @@ export function startRequests(config: ContainerConfig, parts: StartParts): Start
       sysctls: resolveSysctls(spec.sysctls),
       privileged: spec.privileged,
       init: spec.init,
+      devices: deviceSpecs(spec.devices),
     },
     process: parts.noCommand
       ? { id: parts.process, argv: ['hold'], tool: true }

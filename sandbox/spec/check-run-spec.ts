@@ -1,5 +1,6 @@
 // Checks a whole run spec.
 import { SandboxError } from '../errors.js';
+import { checkDevices } from './devices.js';
 import { checkLimits } from './limits.js';
 import { checkMounts } from './mounts.js';
 import { checkNetwork } from './network.js';
@@ -23,6 +24,7 @@ export function checkRunSpec(spec: RunSpec): void {
   }
   checkCwd(cwd);
   checkEnvironment(env);
+  checkDevices(spec.devices);
   checkNetwork(spec.network ?? {});
   checkMounts(spec.mounts ?? [], spec.tmpfs ?? []);
 }

@@ -2,6 +2,7 @@
 import type { PullPolicy } from '../../images/index.js';
 import type { Accelerator, DiskRates } from '../../vmm/machine.js';
 import type { Rlimit, TmpfsMount } from '../agent/protocol.js';
+import type { Device } from './devices.js';
 import type { Mount } from './mounts.js';
 import type { NetworkOptions } from './network.js';
 import type { SeccompProfile } from './seccomp/profile.js';
@@ -58,6 +59,8 @@ export interface RunSpec {
   mounts?: readonly Mount[];
   /** Rate limits of disks. */
   deviceRates?: readonly DeviceRate[];
+  /** Devices of the guest's kernel. The host's own cannot be given. */
+  devices?: readonly Device[];
   /** Default: outbound connections to the public Internet only. */
   network?: NetworkOptions;
   /** The most processes and threads. 0 and -1 mean no limit. Default: no limit. */

@@ -1,6 +1,6 @@
 // Generates arbitrary requests, valid and damaged.
 import fc from 'fast-check';
-import { CAPABILITIES, encodeFrame, type HostFrame, RLIMITS } from '../../../sandbox/agent/protocol.js';
+import { CAPABILITIES, DEVICE_ACCESS, encodeFrame, type HostFrame, RLIMITS } from '../../../sandbox/agent/protocol.js';
 
 const u32 = fc.integer({ min: 1, max: 0xffff_ffff });
 const u16 = fc.integer({ min: 0, max: 0xffff });
@@ -60,6 +60,10 @@ export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
       sysctls: fc.array(fc.record({ path: text, value: text }), { minLength: 1, maxLength: 3 }),
       privileged: fc.constant(true),
       init: fc.constant(true),
+      devices: fc.array(fc.record({ path, target: path, access: fc.subarray([...DEVICE_ACCESS]) }), {
+        minLength: 1,
+        maxLength: 3,
+      }),
     },
     { requiredKeys: ['type', 'request', 'id', 'hostname', 'root'] },
   ),

@@ -11,6 +11,7 @@
 //           error REQUEST KIND ERRNO MESSAGE |
 //           stream PROCESS STREAM | done REQUEST | pong REQUEST
 //                        the frame on stdout
+#include <linux/bpf.h>
 #include <linux/capability.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,10 +24,12 @@
 #include "../../../guest-agent/process/user.h"
 
 // The kernel's own numbers, against which the host's tables are compared.
-static const struct {
+struct bit {
 	unsigned number;
 	const char *name;
-} capabilities[] = {
+};
+
+static const struct bit capabilities[] = {
 	{ CAP_CHOWN, "CHOWN" },
 	{ CAP_DAC_OVERRIDE, "DAC_OVERRIDE" },
 	{ CAP_DAC_READ_SEARCH, "DAC_READ_SEARCH" },
@@ -70,6 +73,9 @@ static const struct {
 	{ CAP_CHECKPOINT_RESTORE, "CHECKPOINT_RESTORE" },
 };
 
+_Static_assert(BPF_DEVCG_ACC_MKNOD == 1 && BPF_DEVCG_ACC_READ == 2 && BPF_DEVCG_ACC_WRITE == 4, "bits 0 to 2");
+static const struct bit accesses[] = { { 0, "mknod" }, { 1, "read" }, { 2, "write" } };
+
 static const char *const rlimits[] = {
 	[RLIMIT_CPU] = "cpu",           [RLIMIT_FSIZE] = "fsize",
 	[RLIMIT_DATA] = "data",         [RLIMIT_STACK] = "stack",
@@ -95,20 +101,27 @@ static void print_text(const char *text)
 	putchar('"');
 }
 
-// The fields whose numbers have names on the host.
-static bool print_named(const char *name, uint64_t value)
+static void print_bits(const struct bit *bits, size_t count, uint64_t value)
 {
 	const char *comma = "";
 
-	if (strcmp(name, "capabilities") == 0) {
-		putchar('[');
-		for (size_t i = 0; i < sizeof capabilities / sizeof *capabilities; i++) {
-			if ((value >> capabilities[i].number & 1) != 0) {
-				printf("%s\"%s\"", comma, capabilities[i].name);
-				comma = ",";
-			}
+	putchar('[');
+	for (size_t i = 0; i < count; i++) {
+		if ((value >> bits[i].number & 1) != 0) {
+			printf("%s\"%s\"", comma, bits[i].name);
+			comma = ",";
 		}
-		putchar(']');
+	}
+	putchar(']');
+}
+
+// The fields whose numbers have names on the host.
+static bool print_named(const char *name, uint64_t value)
+{
+	if (strcmp(name, "capabilities") == 0) {
+		print_bits(capabilities, sizeof capabilities / sizeof *capabilities, value);
+	} else if (strcmp(name, "access") == 0) {
+		print_bits(accesses, sizeof accesses / sizeof *accesses, value);
 	} else if (strcmp(name, "name") == 0) {
 		printf("\"%s\"", rlimits[value]);
 	} else if (value == UNLIMITED) {

@@ -40,7 +40,7 @@ const PROGRAMS = [
     'grep',
     'chmod',
   ],
-  ...['ln', 'rm', 'mv', 'mkfifo', 'chown', 'find', 'sort', 'sed', 'md5sum'],
+  ...['ln', 'rm', 'mv', 'mkfifo', 'mknod', 'chown', 'find', 'sort', 'sed', 'md5sum'],
 ];
 
 function libraries(program: string): string[] {

@@ -350,6 +350,50 @@ describe('a privileged container', () => {
   });
 });
 
+describe('a container with devices', () => {
+  // The machine of this test is the host, whose devices these are.
+  const open = (path: string) => `(exec 3<>${path}) 2>/dev/null && echo ${path} || echo "${path} refused"; `;
+
+  test('opens its default devices, and no other, whatever files it makes', async () => {
+    const made = 'mknod /dev/msg c 1 11; mknod /dev/zero2 c 1 5; mknod /dev/disk b 7 0; ';
+    const stdout = await shell(
+      `${made}${['/dev/null', '/dev/zero2', '/dev/msg', '/dev/disk'].map(open).join('')}ls /dev/msg`,
+    );
+    expect(stdout).toBe('/dev/null\n/dev/zero2\n/dev/msg refused\n/dev/disk refused\n/dev/msg\n');
+  });
+
+  test('has the devices of its request where the request says, with the rights that it gives', async () => {
+    const devices: ContainerRequest['devices'] = [
+      { path: '/dev/loop-control', target: '/dev/loop-control', access: ['read'] },
+      { path: '/dev/loop-control', target: '/new/folder/control', access: ['mknod'] },
+    ];
+    const stdout = await shell(
+      `stat -c "%n %t:%T" /dev/loop-control /new/folder/control; (exec 3</dev/loop-control) && echo read; ${open('/dev/loop-control')}`,
+      {},
+      { devices },
+    );
+    expect(stdout).toBe('/dev/loop-control a:ed\n/new/folder/control a:ed\nread\n/dev/loop-control refused\n');
+  });
+
+  test.each(['/dev/no-such-device', '/dev/fd', '/dev'])('cannot have %s, which is no device', async (path) => {
+    const devices: ContainerRequest['devices'] = [{ path, target: '/dev/x', access: ['read'] }];
+    await using session = await boot(startRequests({}, { devices }));
+    expect(await session.error(CONTAINER)).toMatchObject({
+      kind: 'setup-failed',
+      message: expect.stringContaining(`no device ${path} in the guest's kernel`),
+    });
+  });
+
+  test.each([
+    ['/etc/passwd', 'File exists'],
+    ['/etc/passwd/device', 'Not a directory'],
+  ])('cannot have one at %s', async (target, message) => {
+    const devices: ContainerRequest['devices'] = [{ path: '/dev/null', target, access: ['read'] }];
+    await using session = await boot(startRequests({}, { devices }));
+    expect(await session.error(1)).toMatchObject({ kind: 'setup-failed', message: expect.stringContaining(message) });
+  });
+});
+
 describe('an init', () => {
   const withInit = { init: true };
 

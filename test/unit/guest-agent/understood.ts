@@ -53,6 +53,7 @@ export function withDefaults(frame: HostFrame): Understood {
     ...frame,
     root: { tmpfsSize: 0, readonly: false, ...frame.root },
     tmpfs: (frame.tmpfs ?? []).map((mount) => ({ size: 0, mode: 0o1777, uid: 0, gid: 0, ...off, ...mount })),
+    devices: frame.devices ?? [],
     shares: (frame.shares ?? []).map((mount) => ({ readonly: false, ...mount })),
     limits: frame.limits && { memory: 0, pids: 0, cpuQuota: 0, cpuPeriod: 0, ...frame.limits },
   };

@@ -47,6 +47,7 @@ const CONTAINER_FIELDS: Record<
   pidsLimit: ['--pids-limit'],
   ulimits: ['--ulimit'],
   privileged: ['--privileged'],
+  devices: ['--device'],
   groupAdd: ['--group-add'],
   capAdd: ['--cap-add'],
   capDrop: ['--cap-drop'],
