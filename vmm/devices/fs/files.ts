@@ -170,6 +170,38 @@ export function create(session: Session, node: number): number {
 }
 
 /**
+ * `fuse_create_in` for O_TMPFILE: u32 flags, mode, umask, open_flags; `/` in place of a name.
+ * Answered as {@link create}. FUSE_LINK may give the file a name later.
+ */
+export function createUnnamed(session: Session, node: number): number {
+  const { host, inodes } = session;
+  const directory = inodes.get(node);
+  if (directory === undefined) return -ESTALE;
+  const refusal = session.mayChange(directory);
+  if (refusal < 0) return refusal;
+  const flags = session.u32(0);
+  if ((flags & ACCESS_MODE) === ACCESS_MODE) return -EINVAL;
+  const directoryFd = inodes.descriptor(directory);
+  if (directoryFd < 0) return directoryFd;
+  const act = () => host.createUnnamed(directoryFd, flags & KEPT_FLAGS, session.u32(4) & 0o7777);
+  const fd = host.as(session.uid, session.gid, session.u32(8) & 0o777, act);
+  if (fd < 0) return fd;
+  const error = host.statx(fd);
+  const inode = error < 0 ? undefined : inodes.adoptUnnamed(directory.share);
+  if (inode === undefined) {
+    host.close(fd);
+    return error < 0 ? error : -ENFILE;
+  }
+  const opened = putOpen(session, ENTRY_OUT_SIZE, inode, fd, flags, false);
+  if (opened < 0) {
+    // The guest does not learn of the inode.
+    inodes.forget(inode.node, 0);
+    return opened;
+  }
+  return session.putEntry(0, inode) + opened;
+}
+
+/**
  * Clears set-user-ID and set-group-ID, as the kernel does when an unprivileged user changes a file
  * (FUSE_HANDLE_KILLPRIV_V2). If this process has no privileges, the host's kernel does that anyway.
  */

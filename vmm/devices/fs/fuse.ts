@@ -49,6 +49,7 @@ export const FUSE_RENAME2 = 45;
 export const FUSE_LSEEK = 46;
 export const FUSE_COPY_FILE_RANGE = 47;
 export const FUSE_SYNCFS = 50;
+export const FUSE_TMPFILE = 51;
 
 // FUSE_INIT flags.
 export const FUSE_ASYNC_READ = 1 << 0;

@@ -55,6 +55,7 @@ export const AT_EMPTY_PATH = 0x1000;
 const O_PATH = 0o10000000;
 const O_NOFOLLOW = 0o400000;
 export const O_DIRECTORY = 0o200000;
+const O_TMPFILE = 0o20000000 | O_DIRECTORY;
 const O_CREAT = 0o100;
 const O_EXCL = 0o200;
 
@@ -245,6 +246,11 @@ export class Host implements Disposable {
   /** Creates and opens the regular file `name` in `parent`. Fails if it exists. */
   create(parent: number, name: number, flags: number, mode: number): number {
     return this.#openat2(parent, name, flags | O_CREAT | O_EXCL | O_NOFOLLOW | libc.O_NONBLOCK, mode);
+  }
+
+  /** Creates and opens a regular file without a name, on the file system of `directory`. */
+  createUnnamed(directory: number, flags: number, mode: number): number {
+    return this.#openat2(directory, this.#address + DOT, flags | O_TMPFILE | libc.O_NONBLOCK, mode);
   }
 
   #openat2(parent: number, name: number, flags: number, mode: number): number {

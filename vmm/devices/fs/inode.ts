@@ -24,8 +24,8 @@ export interface Inode {
   /** S_IFREG, S_IFDIR, ... */
   readonly type: number;
   /**
-   * Undefined for the share's root, and for a file whose known name was removed; its descriptor
-   * stays open.
+   * Undefined for the share's root, for a file whose known name was removed, and for one that was
+   * created without a name. A descriptor of it stays open as long as the guest may use it.
    */
   parent: Inode | undefined;
   /** Bytes as Latin-1. */

@@ -124,8 +124,20 @@ export class Inodes {
       return known;
     }
     if (this.#byNode.size >= this.#limits.inodes) return undefined;
-    const inode = this.#fromStat(share, this.#nextNode++, parent, name);
     parent.users++;
+    return this.#add(share, parent, name);
+  }
+
+  /**
+   * A new inode for the file of {@link STATX}, which was just created, and has no name. The caller
+   * registers its open file. Undefined if there are too many.
+   */
+  adoptUnnamed(share: Share): Inode | undefined {
+    return this.#byNode.size >= this.#limits.inodes ? undefined : this.#add(share, undefined, '');
+  }
+
+  #add(share: Share, parent: Inode | undefined, name: string): Inode {
+    const inode = this.#fromStat(share, this.#nextNode++, parent, name);
     this.#byNode.set(inode.node, inode);
     // The file that had the inode number before is gone from the host. The guest's node of it
     // stays, and is stale.

@@ -121,6 +121,7 @@ on(fuse.FUSE_FALLOCATE, 32, files.fallocate);
 on(fuse.FUSE_LSEEK, 24, files.lseek);
 on(fuse.FUSE_COPY_FILE_RANGE, 56, files.copyFileRange);
 on(fuse.FUSE_SYNCFS, 8, attributes.syncfs);
+on(fuse.FUSE_TMPFILE, 18, files.createUnnamed);
 on(fuse.FUSE_IOCTL, 0, () => -ENOTTY);
 on(fuse.FUSE_FORGET, 8, namespace.forget, NO_REPLY);
 on(fuse.FUSE_BATCH_FORGET, 8, namespace.batchForget, NO_REPLY);

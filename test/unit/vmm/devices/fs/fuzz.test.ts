@@ -60,6 +60,7 @@ const shaped = fc
     fc.constantFrom<[number, Buffer]>(
       [fuse.FUSE_LOOKUP, args(one)],
       [fuse.FUSE_CREATE, args(fs.O_RDWR, first, second, 0, one)],
+      [fuse.FUSE_TMPFILE, args(fs.O_RDWR, first, second, 0, one)],
       [fuse.FUSE_MKDIR, args(first, second, one)],
       [fuse.FUSE_MKNOD, args(first, 0, 0, 0, one)],
       [fuse.FUSE_SYMLINK, args(one, two)],

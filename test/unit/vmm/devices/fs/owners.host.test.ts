@@ -14,7 +14,8 @@ test('files have the same users in the guest as on the host', () => {
     guest.gid = 4321;
     const file = guest.create(root, 'file', fs.O_RDWR).entry;
     const directory = guest.mkdir(root, 'directory');
-    for (const made of [file, directory, guest.symlink(root, 'link', 'x')]) {
+    const unnamed = guest.createUnnamed(root, fs.O_RDWR).entry;
+    for (const made of [file, directory, guest.symlink(root, 'link', 'x'), unnamed]) {
       expect(made).toMatchObject({ uid: 1234, gid: 4321 });
     }
     expect(guest.setattr(file.node, { uid: 5 })).toMatchObject({ uid: 5, gid: 4321 });

@@ -7,6 +7,7 @@ import {
   lstatSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   readlinkSync,
   renameSync,
@@ -140,6 +141,38 @@ describe('a file', () => {
     expect(guest.attributes(entry.node)).toMatchObject({ size: 10, nlink: 0 });
     expect(guest.setattr(entry.node, { mode: 0o600 }).mode).toBe(0o100600);
     expect(guest.setattr(entry.node, { size: 3 }, handle).size).toBe(3);
+  });
+
+  test('is created without a name, and gets one by a link', () => {
+    const { entry, handle } = guest.createUnnamed(root, fs.O_RDWR, 0o666, 0o027);
+    expect(entry).toMatchObject({ size: 0, mode: 0o100640, nlink: 0 });
+    expect(readdirSync(folder)).toEqual([]);
+    guest.write(handle, 0, Buffer.from('no name yet'));
+    expect(guest.setattr(entry.node, { mode: 0o600 })).toMatchObject({ size: 11, mode: 0o100600, nlink: 0 });
+    expect(guest.read(guest.open(entry.node, fs.O_RDONLY), 3, 4).toString()).toBe('name');
+    expect(guest.link(entry.node, root, 'file')).toMatchObject({ node: entry.node, nlink: 1 });
+    expect(readFileSync(at('file'), 'latin1')).toBe('no name yet');
+    expect(guest.lookup(root, 'file').node).toBe(entry.node);
+    expect(refusal(() => guest.link(entry.node, root, 'file'))).toBe(errno.EEXIST);
+  });
+
+  test('without a name is gone from the host when it is closed', () => {
+    const before = guest.fs.server.usage;
+    const { entry, handle } = guest.createUnnamed(root, fs.O_WRONLY);
+    guest.release(handle);
+    expect(refusal(() => guest.attributes(entry.node))).toBe(errno.ESTALE);
+    expect(refusal(() => guest.link(entry.node, root, 'file'))).toBe(errno.ESTALE);
+    guest.forget(entry.node);
+    expect(guest.fs.server.usage).toEqual(before);
+    expect(readdirSync(folder)).toEqual([]);
+  });
+
+  test('without a name needs a directory and write access', () => {
+    const { entry } = guest.create(root, 'file', fs.O_RDWR);
+    const create = (node: number, flags: number) => refusal(() => guest.createUnnamed(node, flags));
+    expect(create(entry.node, fs.O_RDWR)).toBe(errno.ENOTDIR);
+    expect(create(fuse.FUSE_ROOT_ID, fs.O_RDWR)).toBe(errno.ESTALE);
+    expect([create(root, fs.O_RDONLY), create(root, 3)]).toEqual([errno.EINVAL, errno.EINVAL]);
   });
 
   test('is written at its end with O_APPEND, and at the offset from the page cache', () => {
@@ -471,6 +504,7 @@ describe('a read-only share', () => {
       () => guest.write(handle, 0, Buffer.from('x')),
       () => guest.create(root, 'new', fs.O_RDWR),
       () => guest.create(root, 'file', fs.O_RDWR),
+      () => guest.createUnnamed(root, fs.O_RDWR),
       () => guest.mkdir(root, 'new'),
       () => guest.mknod(root, 'new', S_IFIFO | 0o644),
       () => guest.symlink(root, 'new', 'x'),
