@@ -1,9 +1,10 @@
 // `docker cp`: copies files between the host and a container, to the destinations that Docker's
 // rules give.
-import { lstatSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { lstatSync, mkdtempSync, statSync } from 'node:fs';
 import { basename, dirname, join, posix, resolve } from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import { hasCode, messageOf } from '../../errors/index.js';
+import { removeTree } from '../../libc/trees.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFiles, FileInfo } from './files.js';
 
@@ -85,7 +86,7 @@ export function copyOut(files: ContainerFiles, from: string, to: string, options
     } catch (error) {
       throw toSandboxError(error);
     } finally {
-      rmSync(folder, { recursive: true, force: true });
+      removeTree(folder);
     }
   });
 }

@@ -16,13 +16,13 @@ import {
   openSync,
   readdirSync,
   renameSync,
-  rmSync,
   symlinkSync,
   utimesSync,
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { type TarEntry, TarReader } from '../../images/index.js';
+import { removeTree } from '../../libc/trees.js';
 import { SandboxError } from '../errors.js';
 
 /** Extracts an archive, chunk by chunk, into an empty folder. */
@@ -159,7 +159,7 @@ export function moveInto(from: string, to: string): void {
     return;
   }
   for (const name of readdirSync(from)) moveInto(join(from, name), join(to, name));
-  rmSync(from, { recursive: true, force: true });
+  removeTree(from);
 }
 
 /**

@@ -10,13 +10,12 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
-  rmSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
 import { hasCode, messageOf } from '../../errors/index.js';
-import { bytesOnDisk } from '../../images/index.js';
 import { O_PATH, openat2, RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS } from '../../libc/openat2.js';
+import { measureTree, removeTree, TreeError } from '../../libc/trees.js';
 import { SandboxError } from '../errors.js';
 import { checkVolumeName, type Mount } from '../spec/mounts.js';
 import type { ContainerStore } from './container-store.js';
@@ -100,7 +99,7 @@ export class VolumeStore {
     try {
       return this.#finish(name, unfinished);
     } finally {
-      rmSync(unfinished, { recursive: true, force: true });
+      discard(unfinished);
     }
   }
 
@@ -148,7 +147,7 @@ export class VolumeStore {
         if (this.users(name).length === 0) replaceEmpty(volume, data);
       });
     } finally {
-      rmSync(unfinished, { recursive: true, force: true });
+      discard(unfinished);
     }
   }
 
@@ -173,7 +172,7 @@ export class VolumeStore {
       if (users.length > 0) throw new SandboxError('conflict', `volume is in use: ${name}: [${users.join(', ')}]`);
       attempt('remove', name, () => renameSync(join(this.path, name), doomed));
     });
-    attempt('remove', name, () => rmSync(doomed, { recursive: true, force: true }));
+    attempt('remove', name, () => removeTree(doomed), `what is left is in ${doomed}`);
   }
 
   /**
@@ -191,6 +190,15 @@ export class VolumeStore {
     }
   }
 
+  /** Number and bytes on disk of the folders that are being made or removed, or could not be. */
+  unfinished(): { total: number; size: number } {
+    const names = this.#entries().filter((name) => name.startsWith(UNFINISHED));
+    return {
+      total: names.length,
+      size: names.reduce((sum, name) => sum + measureTree(join(this.path, name)).bytes, 0),
+    };
+  }
+
   /** Removes the unfinished folders of processes that were killed. */
   sweep(): void {
     for (const name of this.#entries()) {
@@ -205,7 +213,7 @@ export class VolumeStore {
         // Another process has removed or finished it.
         continue;
       }
-      rmSync(doomed, { recursive: true, force: true });
+      discard(doomed);
     }
   }
 
@@ -260,9 +268,18 @@ export function isAnonymous({ labels }: Volume): boolean {
   return ANONYMOUS in labels;
 }
 
-/** Bytes on disk of the files of a volume. */
+/** Bytes on disk of the files of a volume, as far as this user can read its folders. */
 export function volumeSize({ mountpoint }: Volume): number {
-  return bytesOnDisk(mountpoint);
+  return measureTree(mountpoint).bytes;
+}
+
+/** Removes an unfinished folder. What cannot be removed stays, and a sweep tries it again. */
+function discard(path: string): void {
+  try {
+    removeTree(path);
+  } catch (error) {
+    if (!(error instanceof TreeError)) throw error;
+  }
 }
 
 function isEmpty({ name, mountpoint }: Volume): boolean {
@@ -281,10 +298,11 @@ function replaceEmpty({ name, mountpoint }: Volume, by: string): void {
   });
 }
 
-function attempt<T>(what: string, name: string, act: () => T): T {
+function attempt<T>(what: string, name: string, act: () => T, hint?: string): T {
   try {
     return act();
   } catch (cause) {
-    throw new SandboxError('state', `cannot ${what} the volume ${name}: ${messageOf(cause)}`, { cause });
+    const message = [messageOf(cause), hint].filter((part) => part !== undefined).join('; ');
+    throw new SandboxError('state', `cannot ${what} the volume ${name}: ${message}`, { cause });
   }
 }

@@ -122,6 +122,17 @@ json.dump({'count': len(rows), 'sum': sum(rows)}, open('/job/out.json', 'w'))`;
     expect(await here(`cd ${folder}/fixed; ls; cat file; stat -c %a file`)).toBe('file\nkept\n644\n');
   });
 
+  test('a volume whose tree is too deep for a path, with names that are no text, is measured and removed', async () => {
+    const name = `deep-${process.pid}`;
+    const make = `cd /data; n=$(printf "%0250d" 0); for i in $(seq 30); do mkdir $n; cd -P $n; done
+      head -c 3000000 /dev/zero > fill; cd /data; mkdir "$(printf "\\377\\n.")"; mkdir closed; chmod 0 closed`;
+    const script = `
+      '${TSVM}' run --rm -v ${name}:/data ${DEBIAN} sh -c '${make}'
+      '${TSVM}' df > ${folder}/df
+      '${TSVM}' volume rm ${name}; ls -A "$TSVM_HOME/volumes" | grep -c ${name} || :`;
+    expect(await here(script)).toBe(`${name}\n0\n`);
+  });
+
   test('a guest that replaces the source of a mount by a link gets nothing else of the host', async () => {
     const name = `swap-${process.pid}`;
     await here(`cd ${folder}; mkdir -p proj/cache host; echo secret > host/file; echo own > proj/file`);

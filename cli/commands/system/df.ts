@@ -25,11 +25,17 @@ export function command(context: Context): Command {
         );
       else {
         const { images, temporary } = await store.usage();
+        const unfinished = home.volumes.unfinished();
         const kinds = [
           toRow('Images', images),
           toRow('Containers', containersUsage(home)),
           toRow('Local Volumes', volumesUsage(home)),
-          toRow('Temporary', { ...temporary, active: 0, reclaimable: 0 }),
+          toRow('Temporary', {
+            total: temporary.total + unfinished.total,
+            size: temporary.size + unfinished.size,
+            active: 0,
+            reclaimable: 0,
+          }),
         ];
         process.stdout.write(formatList(kinds, COLUMNS, format));
       }

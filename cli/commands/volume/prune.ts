@@ -3,9 +3,10 @@ import type { Command } from 'commander';
 import { hasCode } from '../../../errors/index.js';
 import { Home, isAnonymous, volumeSize } from '../../../sandbox/internal.js';
 import { type Filters, parseFilters } from '../../options/filter.js';
+import { describeError, exitCode } from '../../output/errors.js';
 import { confirmed } from '../../output/prompt.js';
 import { formatBytes } from '../../output/table.js';
-import { type Context, collect, createCommand } from '../command.js';
+import { type Context, collect, createCommand, openLog } from '../command.js';
 import { selectVolumes } from './select.js';
 
 export function command(context: Context): Command {
@@ -19,11 +20,13 @@ export function command(context: Context): Command {
       const labels = parseFilters(filter, ['label']);
       const which = all ? 'all volumes' : 'all anonymous volumes';
       if (!force && !(await confirmed(`This will remove ${which} not used by at least one container.`))) return;
-      await prune(labels, all);
+      await prune(labels, all, context);
     });
 }
 
-async function prune(labels: Filters, all: boolean): Promise<void> {
+/** A volume that cannot be removed is logged, and does not keep the others. */
+async function prune(labels: Filters, all: boolean, context: Context): Promise<void> {
+  const log = await openLog(context);
   const removed: string[] = [];
   let reclaimed = 0;
   const { volumes } = new Home();
@@ -36,7 +39,9 @@ async function prune(labels: Filters, all: boolean): Promise<void> {
     } catch (error) {
       // A container uses it meanwhile, or another process removed it.
       if (hasCode(error, 'conflict', 'no-such-volume')) continue;
-      throw error;
+      log.error(describeError(error).message);
+      context.exitCode = exitCode(error);
+      continue;
     }
     removed.push(volume.name);
     reclaimed += size;
