@@ -23,6 +23,14 @@ const KILL_GRACE = 2_000;
 /** Bytes of each stream that `run` keeps. */
 const MAX_OUTPUT = 16 * 1024 * 1024;
 
+/** A wrong result must not come without it. Node.js prints it to stderr, or the program handles it. */
+function onEmulatedCpus(cpus: number): void {
+  process.emitWarning(`QEMU emulates ${cpus} CPUs: programs that change their own code may crash or err`, {
+    type: 'TsvmWarning',
+    code: 'TSVM_EMULATED_CPUS',
+  });
+}
+
 /** Options of a sandbox: those of `tsvm run`, and a few more. */
 export interface SandboxOptions
   extends Omit<ContainerSpec, 'image' | 'command' | 'autoRemove' | 'restart' | 'noCommand' | 'timeout'> {
@@ -146,7 +154,7 @@ export class Sandbox implements AsyncDisposable {
       machine[Symbol.dispose]();
       throw error;
     }
-    const supervision = container.supervise({ machine });
+    const supervision = container.supervise({ machine, onEmulatedCpus });
     const sandbox = new Sandbox(container, supervision);
     const abort = () => supervision.abort(new SandboxError('aborted', 'aborted'));
     signal?.addEventListener('abort', abort, { once: true });

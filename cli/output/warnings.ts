@@ -7,9 +7,17 @@ import type { CliLog } from './log.js';
 /** What emulation by QEMU means to the user. */
 export const EMULATION = 'QEMU emulates the CPU, and programs run 5 to 20 times slower';
 
+/** What several emulated CPUs mean to the user. */
+export const STALE_CODE = 'programs that change their own code, such as Java and .NET, may crash or err on several';
+
 /** @param reason why KVM cannot be used, from the machine process */
 export function warnOfEmulation(reason: string, log: CliLog, home = new Home().path): void {
   warnOnce('told-of-emulation', reason, `${reason}: ${EMULATION} (see: tsvm doctor)`, log, home);
+}
+
+/** Said at each start: a wrong result must not come without it. */
+export function warnOfEmulatedCpus(cpus: number, log: CliLog): void {
+  log.warn(`QEMU emulates ${cpus} CPUs, and ${STALE_CODE}; --cpus 1 is safe`);
 }
 
 /** @param reason why there is no network, from the machine process */

@@ -3,6 +3,7 @@ import { messageOf } from '../../errors/index.js';
 import type { Home } from '../home/home.js';
 import { sweepSocketFolders } from '../home/socket-folder.js';
 import type { Log } from '../log.js';
+import { vcpuCount } from '../spec/limits.js';
 import type { RunSpec } from '../spec/run-spec.js';
 import type { GuestMachine } from './guest-machine.js';
 import { readHostNetwork } from './host-network.js';
@@ -46,6 +47,7 @@ export async function bootMachine(
   const parts = { kernel, image, layer, shares: shares.all, network, vsock: folder.vsock, home, logLevel: machineLog };
   machine.boot(machineSpec(spec, parts), shares.descriptors, ({ accel, reason }) => {
     if (reason !== undefined) options.onFallback?.(reason);
+    if (accel === 'tcg' && vcpuCount(spec.cpus) > 1) options.onEmulatedCpus?.(vcpuCount(spec.cpus));
     log.debug('booted', { accel, image: image.digest });
     // The machine has the file open. Without a name the kernel frees it when the machine ends,
     // however that ends.

@@ -46,7 +46,7 @@ export interface RunSpec {
   hostname?: string;
   /**
    * CPUs, 0.01 to 64. The machine has the number rounded up; a CPU quota limits a fraction. Default
-   * 1.
+   * 1. On several emulated CPUs, programs that change their own code may crash or err.
    */
   cpus?: number;
   /** Guest memory in bytes, at least 64 MiB. Default 512 MiB. */

@@ -48,6 +48,7 @@ export type ControlReply =
   | { type: 'statistics'; statistics: MachineStatistics }
   /** Sent during a start: the host lacks something, and `reason` says what. */
   | { type: 'warning'; of: 'fallback' | 'network'; reason: string }
+  | { type: 'warning'; of: 'cpus'; cpus: number }
   | { type: 'attached'; key: number; terminal: boolean; stdin: boolean }
   /** The stream is connected: from now on it loses no bytes. */
   | { type: 'joined'; name: AttachedStream }

@@ -44,6 +44,8 @@ export interface SuperviseOptions {
   trace?: Trace | undefined;
   /** Called with the reason if the accelerator is `auto` and the machine is emulated. */
   onFallback?: ((reason: string) => void) | undefined;
+  /** Called with how many CPUs are emulated, if several are: one may run what another has changed. */
+  onEmulatedCpus?: ((cpus: number) => void) | undefined;
   /** Called with the reason if an optional network failed to come up. */
   onNoNetwork?: ((reason: string) => void) | undefined;
   /** Level of the machine process's log. Default `warn`; `silent` without the caller's streams. */
@@ -246,7 +248,7 @@ export class Supervision {
   async #runOnce(count: number, sockets: SocketFolder, io: ContainerIo): Promise<ExitStatus | Error> {
     const { spec } = this.#config;
     const home = this.#home;
-    const { machine, trace, machineLog, onFallback, onNoNetwork } = this.#options;
+    const { machine, trace, machineLog, onFallback, onEmulatedCpus, onNoNetwork } = this.#options;
     try {
       const run = new ContainerRun(this.#config, io, {
         image: this.#image ?? (await home.images.resolve(this.#config.image)),
@@ -260,6 +262,7 @@ export class Supervision {
         online: !this.#options.filesOnly,
         machineLog: machineLog ?? (this.#options.io === undefined ? 'silent' : undefined),
         onFallback,
+        onEmulatedCpus,
         onNoNetwork,
         networks: this.#options.filesOnly ? undefined : home.networks.ofContainer(this.#folder, this.#config),
         onSuspect: (suspect) => this.#recorder.write({ unresponsive: suspect ? true : undefined }),

@@ -19,6 +19,8 @@ export interface StartOptions {
   onListening?: (() => Promise<void>) | undefined;
   /** Called with the reason if the accelerator is `auto` and the machine is emulated. */
   onFallback?: ((reason: string) => void) | undefined;
+  /** Called with how many CPUs are emulated, if several are: one may run what another has changed. */
+  onEmulatedCpus?: ((cpus: number) => void) | undefined;
   /** Called with the reason if an optional network failed to come up. */
   onNoNetwork?: ((reason: string) => void) | undefined;
 }
@@ -65,7 +67,7 @@ export class SupervisorProcess implements Disposable {
     this[Symbol.dispose]();
   }
 
-  async #expect(type: 'done' | 'started', { onFallback, onNoNetwork }: StartOptions): Promise<void> {
+  async #expect(type: 'done' | 'started', { onFallback, onEmulatedCpus, onNoNetwork }: StartOptions): Promise<void> {
     for (;;) {
       const reply = await this.#replies.next();
       if (reply?.type === type) return;
@@ -73,6 +75,7 @@ export class SupervisorProcess implements Disposable {
         throw new SandboxError('state', "the container's supervisor died as it was started");
       }
       if (reply.of === 'fallback') onFallback?.(reply.reason);
+      else if (reply.of === 'cpus') onEmulatedCpus?.(reply.cpus);
       else onNoNetwork?.(reply.reason);
     }
   }

@@ -66,6 +66,7 @@ async function supervise(order: Extract<SupervisorOrder, { type: 'supervise' }>)
         return go.promise;
       },
       onFallback: (reason) => say({ type: 'warning', of: 'fallback', reason }),
+      onEmulatedCpus: (cpus) => say({ type: 'warning', of: 'cpus', cpus }),
       onNoNetwork: (reason) => say({ type: 'warning', of: 'network', reason }),
     },
   );

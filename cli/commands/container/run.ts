@@ -9,7 +9,7 @@ import { addOptions, type Declaration, readOptions } from '../../options/declara
 import { DEFAULT_DETACH_KEYS, DETACH_KEYS_OPTION } from '../../options/detach-keys.js';
 import { UsageError } from '../../output/errors.js';
 import type { Level } from '../../output/log.js';
-import { warnOfEmulation, warnOfNoNetwork } from '../../output/warnings.js';
+import { warnOfEmulatedCpus, warnOfEmulation, warnOfNoNetwork } from '../../output/warnings.js';
 import { type Context, createCommand, openLog } from '../command.js';
 import { newContainer } from './new-container.js';
 
@@ -66,6 +66,7 @@ async function run(
   const started = supervisor && { supervisor };
   const warnings = {
     onFallback: (reason: string) => warnOfEmulation(reason, log),
+    onEmulatedCpus: (cpus: number) => warnOfEmulatedCpus(cpus, log),
     onNoNetwork: (reason: string) => warnOfNoNetwork(reason, log),
   };
   if (detach) {

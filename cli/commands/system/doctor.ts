@@ -8,7 +8,7 @@ import { messageOf } from '../../../errors/index.js';
 import { kernelPath } from '../../../kernels/index.js';
 import { DEFAULT_MEMORY, Home, probeMachine } from '../../../sandbox/internal.js';
 import { formatBytes } from '../../output/table.js';
-import { EMULATION } from '../../output/warnings.js';
+import { EMULATION, STALE_CODE } from '../../output/warnings.js';
 import { type Context, createCommand } from '../command.js';
 
 /** Exit code: containers cannot run on this host. */
@@ -47,7 +47,7 @@ export function command(context: Context): Command {
         home: checkHome(),
         memory: checkMemory(),
         'mkfs.ext4': await checkProgram('mkfs.ext4', ['-V'], 'for --disk: apt-get install e2fsprogs'),
-        qemu,
+        qemu: accelerator === 'tcg' ? { ...qemu, advice: `with --cpus 2 or more, ${STALE_CODE}` } : qemu,
         passt: await checkProgram('passt', ['--version'], 'for a network: apt-get install passt'),
         versions: { verdict: 'ok', found: `tsvm ${context.version}, node ${process.version}, Linux ${release()}` },
       };

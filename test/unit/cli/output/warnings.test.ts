@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import type { CliLog, Level } from '../../../../cli/output/log.js';
-import { warnOfEmulation } from '../../../../cli/output/warnings.js';
+import { warnOfEmulatedCpus, warnOfEmulation } from '../../../../cli/output/warnings.js';
 
 let home: string;
 beforeEach(() => {
@@ -28,6 +28,17 @@ test('the reason for emulation is reported once, and again if it changes', () =>
 test('a quiet log gets no warning, which does not count as reported', () => {
   expect(told('no KVM', 'error')).toEqual([]);
   expect(told('no KVM')).toHaveLength(1);
+});
+
+test('several emulated CPUs are reported at each start', () => {
+  const messages: string[] = [];
+  const log: CliLog = { level: 'warn', debug() {}, info() {}, error() {}, warn: (message) => messages.push(message) };
+  warnOfEmulatedCpus(2, log);
+  warnOfEmulatedCpus(2, log);
+  expect(messages).toEqual([
+    expect.stringMatching(/^QEMU emulates 2 CPUs, .*; --cpus 1 is safe$/),
+    expect.stringMatching(/^QEMU emulates 2 CPUs/),
+  ]);
 });
 
 test('a home that cannot be written is not an error', () => {
