@@ -1,5 +1,7 @@
 // The process of the command, from start to exit code. The machine process takes longest to start,
 // so it (or the supervisor that starts it) is spawned before the rest of the program is loaded.
+import '../libc/no-debugger.js';
+
 import { isatty } from 'node:tty';
 import type { EarlyProcesses } from './commands/command.js';
 import { FAILED } from './output/errors.js';

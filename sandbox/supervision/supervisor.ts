@@ -1,5 +1,7 @@
 // The program that supervises a container in the background (supervisor-process.ts). The machine
 // process starts first, since it takes longest.
+import '../../libc/no-debugger.js';
+
 import { Socket } from 'node:net';
 import { defer } from '../deferred.js';
 import { SandboxError } from '../errors.js';

@@ -3,6 +3,8 @@
 //
 // Everything slow starts before the specification arrives: the first vCPU's thread, unless KVM is
 // known to be unusable, and the loading of the rest of the program.
+import '../../libc/no-debugger.js';
+
 import { MachineShared } from '../accel/kvm/vcpu-shared.js';
 import { startVcpuThread } from '../accel/kvm/vcpu-start.js';
 import { storedProbe } from './probe-cache.js';
