@@ -71,6 +71,8 @@ export function describeContainer({ home, folder, config }: Supervised): object 
       },
     },
     NetworkSettings: {
+      Down: state.networkDown ?? '',
+      Restarts: state.networkRestarts ?? 0,
       IPAddress: isRunning(state) ? (state.address ?? '') : '',
       Ports: isRunning(state) ? hostPorts(config, state) : {},
       Networks: networks(folder, config, isRunning(state) ? (state.address ?? '') : ''),

@@ -68,6 +68,10 @@ export interface ContainerState {
   isOrphaned?: true;
   /** The guest has let the deadline of a request pass, and has not answered since. */
   unresponsive?: true;
+  /** Why it has no network now, though it had one. */
+  networkDown?: string;
+  /** How often its network came up again since the container started. */
+  networkRestarts?: number;
   /** Its IPv4 address. */
   address?: string;
   /** Published ports, with the host ports in use. */
@@ -83,7 +87,7 @@ const ORPHANED = 255;
 
 /** The state of a container whose record says that it is alive, but whose supervisor is dead. */
 export function orphaned(state: ContainerState): ContainerState {
-  const { supervisorPid, machinePid, sockets, unresponsive, ...kept } = state;
+  const { supervisorPid, machinePid, sockets, unresponsive, networkDown, ...kept } = state;
   const rest = { ...kept, isOrphaned: true as const };
   if (state.status === 'created' || state.status === 'exited') return rest;
   return { ...rest, status: 'exited', exitCode: ORPHANED, error: 'the process that supervised it was killed' };

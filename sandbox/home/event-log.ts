@@ -14,7 +14,7 @@ export interface ContainerEvent {
   time: string;
   Type: 'container';
   /** `create`, `start`, `die`, `oom`, `stop`, `kill`, `pause`, `unpause`, `rename`, `destroy`,
-   * `network-refused`. */
+   * `network-refused`, `network-down`, `network-up`. */
   Action: string;
   Actor: { ID: string; Attributes: Record<string, string> };
 }

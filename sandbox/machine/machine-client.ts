@@ -42,8 +42,11 @@ export class MachineClient implements Disposable {
   readonly probed: Promise<Event<'probed'>>;
   /** Resolves when the network is up or has failed. */
   readonly network: Promise<Event<'network'>>;
-  /** Called with the reason when the network goes down after it was up. */
-  onNetworkLost?: (reason: string) => void;
+  /**
+   * Called with the reason when the network goes down after it was up, and without one when it is
+   * up again.
+   */
+  onNetworkChange?: (reason: string | undefined) => void;
   onRefusal?: (refusal: Refusal) => void;
   /** Resolves when the machine reports its end, or its process exits. */
   readonly ended: Promise<MachineEnd>;
@@ -66,7 +69,7 @@ export class MachineClient implements Disposable {
   #boot!: (event: Event<'booted'>) => void;
   #probe!: (event: Event<'probed'>) => void;
   #network!: (event: Event<'network'>) => void;
-  #hasNetwork = false;
+  #hadNetwork = false;
   readonly #joining: { done: () => void; fail: (error: Error) => void }[] = [];
   readonly #statistics: ((statistics: MachineStatistics) => void)[] = [];
   #end!: (end: MachineEnd) => void;
@@ -184,8 +187,8 @@ export class MachineClient implements Disposable {
         this.#probe(event);
         break;
       case 'network':
-        if (this.#hasNetwork && !event.up) this.onNetworkLost?.(event.reason);
-        this.#hasNetwork = event.up;
+        if (this.#hadNetwork) this.onNetworkChange?.(event.up ? undefined : event.reason);
+        this.#hadNetwork ||= event.up;
         this.#network(event);
         break;
       case 'joined': {

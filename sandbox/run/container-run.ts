@@ -319,10 +319,14 @@ export class ContainerRun {
    * reported, not thrown.
    */
   async #online(plan: NetworkPlan): Promise<NetworkPlan | undefined> {
-    const { onRefusal, onNoNetwork } = this.options;
+    const { onRefusal, onNoNetwork, onNetworkChange } = this.options;
     const network = await this.#machine.network({
       onRefusal: onRefusal ?? ((refusal) => this.#log.info('the network refused', { ...refusal })),
-      onNetworkLost: (reason) => this.#log.warn(`the container's network is gone: ${reason}`),
+      onNetworkChange: (reason) => {
+        if (reason === undefined) this.#log.info("the container's network is up again");
+        else this.#log.warn(`the container's network is down: ${reason}`);
+        onNetworkChange?.(reason);
+      },
     });
     if (network.up) this.#ports = network.ports;
     else onNoNetwork?.(network.reason);

@@ -143,9 +143,9 @@ export class GuestMachine implements Disposable {
   }
 
   /** Waits until the machine's network is up or has failed. @throws what ended the machine */
-  network(events: Required<Pick<MachineClient, 'onRefusal' | 'onNetworkLost'>>): Promise<Network> {
+  network(events: Required<Pick<MachineClient, 'onRefusal' | 'onNetworkChange'>>): Promise<Network> {
     this.#client.onRefusal = events.onRefusal;
-    this.#client.onNetworkLost = events.onNetworkLost;
+    this.#client.onNetworkChange = events.onNetworkChange;
     return this.whileAlive(this.#client.network);
   }
 

@@ -36,6 +36,11 @@ export interface RunOptions {
   onNoNetwork?: ((reason: string) => void) | undefined;
   /** Called for each connection that the network policy refuses. Default: logs it at `info`. */
   onRefusal?: ((refusal: Refusal) => void) | undefined;
+  /**
+   * Called with the reason when the network goes down after it was up, and without one when it is
+   * up again.
+   */
+  onNetworkChange?: ((reason: string | undefined) => void) | undefined;
   /** Called when the guest lets a deadline pass, and when it answers again. */
   onSuspect?: ((suspect: boolean) => void) | undefined;
   /** Level of the machine process's log, which goes to `io.stderr`. Default `warn`. */

@@ -73,6 +73,7 @@ export class StateRecorder {
       finishedAt: new Date().toISOString(),
       machinePid: undefined,
       unresponsive: undefined,
+      networkDown: undefined,
     });
   }
 
@@ -81,6 +82,14 @@ export class StateRecorder {
     this.#log.info('the network refused', { ...refusal });
     const { reason, what, destination = '' } = refusal;
     this.home.events.record(this.folder.id, 'network-refused', { reason, what, destination });
+  }
+
+  /** Records that the network is down, and why; or, without a reason, that it is up again. */
+  networkChanged(reason: string | undefined): void {
+    if (reason === undefined) this.record('network-up');
+    else this.record('network-down', { reason });
+    const { networkRestarts = 0 } = this.#state;
+    this.write({ networkDown: reason, networkRestarts: networkRestarts + (reason === undefined ? 1 : 0) });
   }
 
   /** Records the end of the supervision. With `--rm`, removes the container. */

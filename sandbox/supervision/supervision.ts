@@ -267,6 +267,7 @@ export class Supervision {
         networks: this.#options.filesOnly ? undefined : home.networks.ofContainer(this.#folder, this.#config),
         onSuspect: (suspect) => this.#recorder.write({ unresponsive: suspect ? true : undefined }),
         onRefusal: (refusal) => this.#recorder.refused(refusal),
+        onNetworkChange: (reason) => this.#recorder.networkChanged(reason),
       });
       this.#run = run;
       if (this.#aborted !== undefined) run.abort(this.#aborted);
@@ -281,6 +282,7 @@ export class Supervision {
           finishedAt: undefined,
           exitCode: 0,
           oomKilled: false,
+          networkRestarts: undefined,
           machinePid: run.machinePid,
           address: run.address,
           ports: run.ports,

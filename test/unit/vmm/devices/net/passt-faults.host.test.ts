@@ -1,5 +1,6 @@
 // What Debian's passt does wrong, and what becomes of a guest's network when passt ends.
-import { connect, type Socket } from 'node:net';
+import { once } from 'node:events';
+import { connect, createServer, type Socket } from 'node:net';
 import { expect, test } from 'vitest';
 import { formatAddress } from '../../../../../addresses/ip.js';
 import type { Frame } from '../../../../../vmm/devices/net/frame.js';
@@ -92,8 +93,8 @@ test('segments that a guest repeats while passt is busy do not stop passt', asyn
   process.kill(peer.pid, 'SIGSTOP');
   const { port } = client.socket.address() as { port: number };
   for (const flags of [SYN | ACK, SYN | ACK, ACK]) peer.send(tcp({ ...to, flags, tcpOptions: OPTIONS }));
-  // A connection of the guest's own, to a port that is closed.
-  for (const flags of [SYN, SYN]) peer.send(tcp({ destination: GATEWAY.ipv4, destinationPort: port, flags }));
+  // A connection of the guest's own.
+  for (let count = 0; count < 2; count++) peer.send(tcp({ destination: GATEWAY.ipv4, destinationPort: port }));
   process.kill(peer.pid, 'SIGCONT');
   await peer.tcpFrame(ACK);
   peer.send(tcp({ ...to, flags: ACK, sequence: 1001, payload: Buffer.from(BANNER) }));
@@ -154,4 +155,37 @@ test('passt that stands still is replaced', async () => {
   expect(peer.error?.message).toBe('passt does not answer');
   await peer.until(() => peer.up);
   expect(peer.pid).not.toBe(pid);
+});
+
+test('acknowledgments for a connection that never began do not end passt', async () => {
+  using peer = new Peer(passt({ ports: published('127.0.0.1') }));
+  await peer.until(() => peer.up);
+  const client = listener(peer, '127.0.0.1');
+  const to = answerTo(await peer.tcpFrame(SYN));
+  // As a guest answers that still has an old connection of the same ports.
+  process.kill(peer.pid, 'SIGSTOP');
+  for (let count = 0; count < 3; count++) peer.send(tcp({ ...to, flags: ACK }));
+  process.kill(peer.pid, 'SIGCONT');
+  await peer.until(() => client.isClosed());
+  peer.frames.length = 0;
+  const next = listener(peer, '127.0.0.1');
+  await peer.tcpFrame(SYN);
+  expect([peer.error, peer.interruptions]).toEqual([undefined, 0]);
+  next.socket.destroy();
+});
+
+test('a maximum segment size of next to nothing does not end passt', async () => {
+  const server = createServer((socket) => socket.on('error', () => {}).end('hello')).listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as { port: number };
+  using peer = new Peer(passt());
+  await peer.until(() => peer.up);
+  const to = { destination: GATEWAY.ipv4, destinationPort: port };
+  peer.send(tcp({ ...to, tcpOptions: [2, 4, 0, 3] }));
+  peer.send(tcp({ ...to, tcpOptions: [2, 4, 0, 4] }));
+  const { sequence } = await peer.tcpFrame(SYN | ACK);
+  peer.send(tcp({ ...to, flags: ACK, sequence: 1001, acknowledgment: sequence + 1 }));
+  await peer.until(() => peer.frames.some((frame) => frame.subarray(54).toString() === 'hell'));
+  expect(peer.interruptions).toBe(0);
+  server.close();
 });
