@@ -23,6 +23,7 @@ import type { RestartPolicy } from '../spec/container-spec.js';
 import { type ControlReply, toReply } from './control-protocol.js';
 import { ControlServer } from './control-server.js';
 import { OutputFanOut } from './output-fan-out.js';
+import { PauseGuard } from './pause-guard.js';
 import { StateRecorder } from './state-recorder.js';
 
 const SIGKILL = 9;
@@ -85,6 +86,7 @@ export class Supervision {
   readonly #stdin = new PassThrough();
   readonly #recorder: StateRecorder;
   #run: ContainerRun | undefined;
+  #guard: PauseGuard | undefined;
   #stopped = false;
   #everStarted = false;
   #aborted: Error | undefined;
@@ -137,8 +139,10 @@ export class Supervision {
     if (pid === undefined || this.#recorder.state.status !== from) {
       throw new SandboxError('not-running', `container ${this.#folder.shortId} is not ${from}`);
     }
-    // The machine process leads a process group, which includes the emulator's processes.
+    if (paused) this.#guard = new PauseGuard(pid, this.#log);
+    // The machine process leads a process group, which includes the emulator's processes and passt.
     process.kill(-pid, paused ? 'SIGSTOP' : 'SIGCONT');
+    if (!paused) this.#guard?.[Symbol.dispose]();
     this.#run?.hold(paused);
     this.#recorder.write({ status: paused ? 'paused' : 'running' });
     this.#recorder.record(paused ? 'pause' : 'unpause');
@@ -303,6 +307,7 @@ export class Supervision {
       return asError(error);
     } finally {
       this.#run = undefined;
+      this.#guard?.[Symbol.dispose]();
     }
   }
 

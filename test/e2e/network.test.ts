@@ -47,6 +47,30 @@ for word in sys.argv[1:]:
   try: socket.create_connection((host, int(port)), timeout=20).close(); print(word, 'connected')
   except OSError as error: print(word, type(error).__name__)`;
 
+/** Serves clients that only listen: greets each, and keeps its connection. */
+const GREETER = `
+import socket, time
+listener = socket.create_server(('', 22))
+clients = []
+print('ready', flush=True)
+while True:
+  client, _ = listener.accept()
+  client.sendall(b'SSH-2.0-greeter\\n')
+  clients.append(client)`;
+
+/** Listens at each port given as an argument until it gets a line, and prints the line. */
+const LISTEN = `
+import socket, sys, time
+def listen(port):
+  while True:
+    try:
+      with socket.create_connection(('127.0.0.1', port)) as server:
+        line = server.recv(100)
+        if line: return line
+    except OSError: pass
+    time.sleep(0.1)
+print(listen(int(sys.argv[1])).decode().strip())`;
+
 /** Runs a Python program in a container. */
 const python = (machine: Machine, options: string[], program: string, ...words: string[]) =>
   tsvmRun(machine, [...options, PYTHON, 'python3', '-c', program, ...words]);
@@ -75,6 +99,43 @@ describe.each(fastest)('on $name', (machine) => {
     } finally {
       web.kill('SIGTERM');
       await web.exit;
+    }
+  });
+
+  test('a server that speaks first is heard, also after passt was killed, and a killed pause leaves nothing', async () => {
+    const [name, at] = [`greeter-${port()}`, String(port())];
+    const tsvm = async (...words: string[]) => (await run(machine, [TSVM, ...words])).stdout.trim();
+    const sh = async (script: string, ...words: string[]) =>
+      (await run(machine, ['bash', '-c', script, 'bash', ...words])).stdout.trim();
+    const listen = () => run(machine, ['/usr/bin/python3', '-c', LISTEN, at]);
+    const passtOf = async () => sh('pgrep -P "$1" passt', await tsvm('inspect', '-f', '{{.State.Pid}}', name));
+    await tsvm('run', '-d', '--name', name, '-p', `127.0.0.1:${at}:22`, PYTHON, 'python3', '-c', GREETER);
+    try {
+      while (!(await tsvm('logs', name)).includes('ready'));
+      expect(await listen()).toMatchObject({ code: 0, stdout: 'SSH-2.0-greeter\n' });
+      const first = await passtOf();
+      expect(first).toMatch(/^\d+$/);
+      await sh('kill -9 "$1"', first);
+      expect(await listen()).toMatchObject({ code: 0, stdout: 'SSH-2.0-greeter\n' });
+      while ((await tsvm('inspect', '-f', '{{.NetworkSettings.Restarts}}', name)) !== '1');
+      expect(await tsvm('inspect', '-f', '{{.NetworkSettings.Down}}', name)).toBe('');
+      const period = ['--since', '1h', '--until', '0s', '--format', 'json', '--filter', `container=${name}`];
+      const events = await tsvm('events', ...period, '--filter', 'event=network-down', '--filter', 'event=network-up');
+      const changes = events.split('\n').map((line) => JSON.parse(line));
+      expect(changes.map(({ Action, Actor }) => [Action, Actor.Attributes.reason])).toEqual([
+        ['network-down', 'passt ended (signal 9)'],
+        ['network-up', undefined],
+      ]);
+      const second = await passtOf();
+      expect(second).not.toBe(first);
+      await tsvm('pause', name);
+      expect(await sh('cut -d" " -f3 "/proc/$1/stat"', second)).toBe('T');
+      const supervisor = await sh('ps -o ppid= -p "$1"', await tsvm('inspect', '-f', '{{.State.Pid}}', name));
+      await sh('kill -9 "$1"; while kill -0 "$2"; do sleep 0.1; done 2>/dev/null', supervisor, second);
+      await tsvm('start', name);
+      expect(await listen()).toMatchObject({ code: 0, stdout: 'SSH-2.0-greeter\n' });
+    } finally {
+      await tsvm('rm', '-f', name);
     }
   });
 

@@ -124,12 +124,12 @@ function sizeOf(id: string): string {
 }
 
 function formatStatus({ state }: ContainerInfo): string {
-  const { status, startedAt, finishedAt, exitCode, unresponsive } = state;
+  const { status, startedAt, finishedAt, exitCode, unresponsive, networkDown } = state;
   switch (status) {
     case 'created':
       return 'Created';
     case 'running':
-      return `Up ${formatDuration(startedAt!)}${unresponsive ? ' (unresponsive)' : ''}`;
+      return `Up ${formatDuration(startedAt!)}${unresponsive ? ' (unresponsive)' : networkDown ? ' (network down)' : ''}`;
     case 'paused':
       return `Up ${formatDuration(startedAt!)} (Paused)`;
     case 'restarting':

@@ -1,0 +1,31 @@
+// Lets a paused machine's processes run again if its supervisor is killed, or the machine is. The
+// kernel then kills the machine and the emulator, but not passt: it has changed its user, which
+// clears its parent-death signal (prctl(2)), and it ends by itself only if it runs. A stopped one
+// would hold the container's published ports for ever.
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { Log } from '../log.js';
+
+/** Continues the process group $1 at the end of stdin. */
+const SCRIPT = 'read -r _; kill -s CONT -- "-$1"';
+
+export class PauseGuard implements Disposable {
+  readonly #shell: ChildProcess;
+
+  /** @param group of the processes that are about to be stopped */
+  constructor(group: number, log: Log) {
+    // In a session of its own: a signal for the supervisor's process group does not end it.
+    this.#shell = spawn('/bin/sh', ['-c', SCRIPT, 'sh', String(group)], {
+      stdio: ['pipe', 'ignore', 'ignore'],
+      detached: true,
+    });
+    this.#shell.on('error', (error) => log.warn(`nothing guards the paused container: ${error.message}`));
+    // The shell is gone already.
+    this.#shell.stdin?.on('error', () => {});
+    this.#shell.unref();
+  }
+
+  /** Continues the processes, as the end of this process does. */
+  [Symbol.dispose](): void {
+    this.#shell.stdin?.end();
+  }
+}
