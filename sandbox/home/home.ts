@@ -26,7 +26,7 @@ export class Home {
    * @param path Default: `$TSVM_HOME`, `$XDG_DATA_HOME/tsvm` or `~/.local/share/tsvm`.
    * @param runtime Default: `$XDG_RUNTIME_DIR/tsvm` or `/tmp/tsvm-UID`. Sockets need a short path.
    */
-  constructor(path = defaultHome(), runtime = defaultRuntime()) {
+  constructor(path = defaultHome(), runtime = defaultRuntime(path)) {
     this.path = path;
     this.runtime = runtime;
   }

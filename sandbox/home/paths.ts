@@ -1,7 +1,7 @@
 // Where the default home and the default runtime folder are. The only file that reads the
 // environment for them. It is small because the machine process, which needs it, starts before
 // anything else is loaded.
-import { statSync } from 'node:fs';
+import { lstatSync, statSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
@@ -11,13 +11,21 @@ export function defaultHome(): string {
   return TSVM_HOME || join(XDG_DATA_HOME || join(homedir(), '.local', 'share'), 'tsvm');
 }
 
-/** `$XDG_RUNTIME_DIR/tsvm` or `/tmp/tsvm-UID`: the folder for sockets, which need short paths. */
-export function defaultRuntime(): string {
+/**
+ * `$XDG_RUNTIME_DIR/tsvm` or `/tmp/tsvm-UID`: the folder for sockets, which need short paths. Any user
+ * may make that name in /tmp. If another did, the folder is `run` in the home at `home`, and stays
+ * there.
+ * @param temporary instead of /tmp, for tests
+ */
+export function defaultRuntime(home = defaultHome(), temporary = '/tmp'): string {
   const uid = process.getuid!();
   const base = process.env.XDG_RUNTIME_DIR;
   // After su or sudo the variable may name the folder of another user.
   const usable = base !== undefined && statSync(base, { throwIfNoEntry: false })?.uid === uid;
-  return usable ? join(base, 'tsvm') : `/tmp/tsvm-${uid}`;
+  if (usable) return join(base, 'tsvm');
+  const [own, shared] = [join(home, 'run'), join(temporary, `tsvm-${uid}`)];
+  const isTaken = (lstatSync(shared, { throwIfNoEntry: false })?.uid ?? uid) !== uid;
+  return isTaken || lstatSync(own, { throwIfNoEntry: false }) !== undefined ? own : shared;
 }
 
 /** Path of the cached verdict of the KVM probe in the home at `path`. */

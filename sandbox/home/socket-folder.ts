@@ -3,7 +3,7 @@
 // ends that however the process dies.
 import { lstatSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { hasCode, messageOf } from '../../errors/index.js';
 import { AGENT_PORT } from '../agent/protocol.js';
 import { SandboxError } from '../errors.js';
@@ -36,6 +36,8 @@ const LONGEST_SOCKET = `${VSOCK}_${2 ** 32 - 1}`;
 export function openRuntimeFolder(path: string): string {
   const uid = process.getuid!();
   try {
+    // Its parent may be a home that does not exist yet.
+    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
     mkdirSync(path, { mode: 0o700 });
   } catch (error) {
     if (!hasCode(error, 'EEXIST')) {

@@ -55,6 +55,23 @@ describe('the runtime folder', () => {
     expect(runtimeFolder()).toBe(`/tmp/tsvm-${process.getuid!()}`);
   });
 
+  test('is in the home if another user made the name in /tmp, and stays there', () => {
+    const home = join(base, 'home');
+    const shared = join(base, `tsvm-${process.getuid!()}`);
+    const runtime = (): string => defaultRuntime(home, base);
+    vi.stubEnv('XDG_RUNTIME_DIR', undefined);
+    expect(runtime()).toBe(shared);
+    mkdirSync(shared);
+    expect(runtime()).toBe(shared);
+    rmSync(shared, { recursive: true });
+    vi.spyOn(process, 'getuid').mockImplementation(() => statSync(base).uid + 1);
+    mkdirSync(join(base, `tsvm-${process.getuid!()}`));
+    expect(runtime()).toBe(join(home, 'run'));
+    vi.mocked(process.getuid!).mockRestore();
+    openRuntimeFolder(join(home, 'run'));
+    expect(runtime()).toBe(join(home, 'run'));
+  });
+
   test('is refused if other users may enter it', () => {
     mkdirSync(join(base, 'tsvm'));
     chmodSync(join(base, 'tsvm'), 0o755);
