@@ -1,8 +1,9 @@
 // The log behind `tsvm events`: one line of JSON for each event of a container, appended by the
 // process that caused it.
-import { appendFileSync, mkdirSync, renameSync, statSync } from 'node:fs';
+import { closeSync, mkdirSync, renameSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { openForLines } from './log-file.js';
 import { readLog } from './log-reader.js';
 
 const FILE = 'events.json';
@@ -46,7 +47,13 @@ export class EventLog {
     try {
       const size = statSync(path, { throwIfNoEntry: false })?.size ?? 0;
       if (size > MAX_SIZE) renameSync(path, `${path}.1`);
-      appendFileSync(path, `${JSON.stringify(event)}\n`, { mode: 0o600 });
+      const fd = openForLines(path);
+      try {
+        // One write, so that events of other processes stay apart.
+        writeSync(fd, `${JSON.stringify(event)}\n`);
+      } finally {
+        closeSync(fd);
+      }
     } catch {
       // The disk is full, or another process has just rotated the file.
     }

@@ -1,7 +1,7 @@
 // The output of a container on disk, in the format of Docker's json-file driver: one line of JSON
 // for each line of output, or for each piece of a line that was written in pieces. A full file is
 // rotated: `log.json` becomes `log.json.1` and so on.
-import { closeSync, fstatSync, openSync, renameSync, rmSync, writeSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readSync, renameSync, rmSync, writeSync } from 'node:fs';
 import { StringDecoder } from 'node:string_decoder';
 import { hasCode } from '../../errors/index.js';
 import type { LogLimits } from '../spec/container-spec.js';
@@ -9,6 +9,7 @@ import type { LogLimits } from '../spec/container-spec.js';
 export const DEFAULT_LOG_LIMITS: LogLimits = { maxSize: 10_000_000, maxFiles: 3 };
 /** Characters of an entry. Longer lines are split. */
 const MAX_TEXT = 16_384;
+const LINE_END = 0x0a;
 
 export type LogStream = 'stdout' | 'stderr';
 
@@ -63,7 +64,7 @@ export class LogWriter implements Disposable {
   }
 
   #open(): void {
-    this.#fd = openSync(this.#path, 'a', 0o600);
+    this.#fd = openForLines(this.#path);
     this.#size = fstatSync(this.#fd).size;
   }
 
@@ -84,6 +85,23 @@ export class LogWriter implements Disposable {
       }
     }
     this.#open();
+  }
+}
+
+/**
+ * Opens a file of lines to append to it. Half a line at its end, which a writer left that was killed
+ * or met a full disk, ends here, so that the next line is not lost with it.
+ */
+export function openForLines(path: string): number {
+  const fd = openSync(path, 'a+', 0o600);
+  try {
+    const { size } = fstatSync(fd);
+    const last = Buffer.alloc(1);
+    if (size > 0 && readSync(fd, last, 0, 1, size - 1) === 1 && last[0] !== LINE_END) writeSync(fd, '\n');
+    return fd;
+  } catch (error) {
+    closeSync(fd);
+    throw error;
   }
 }
 

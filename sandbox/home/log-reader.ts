@@ -113,7 +113,8 @@ class LogCursor<Entry> implements Disposable {
     this.#line = lines.pop()!;
     return lines.flatMap((line) => {
       try {
-        return [JSON.parse(line) as Entry];
+        // JSON has no NUL: a host that went down leaves them in place of lost entries.
+        return [JSON.parse(line.slice(line.lastIndexOf('\0') + 1)) as Entry];
       } catch {
         // Incomplete, because the host went down.
         return [];

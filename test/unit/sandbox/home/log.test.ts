@@ -1,8 +1,9 @@
 // Proves that output is logged in the format of json-file, rotated, and read back completely.
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, expect, test } from 'vitest';
+import { type ContainerEvent, EventLog } from '../../../../sandbox/home/event-log.js';
 import { type LogEntry, LogWriter } from '../../../../sandbox/home/log-file.js';
 import { type ReadLogOptions, readLog } from '../../../../sandbox/home/log-reader.js';
 
@@ -118,6 +119,31 @@ test('a log is read between two times', async () => {
   write(writer, 'late\n');
   expect(await text({ since: between })).toBe('late\n');
   expect(await text({ until: between })).toBe('early\n');
+});
+
+test('what is damaged loses only itself', async () => {
+  using first = new LogWriter(path);
+  write(first, ...['one\n', 'two\n', 'three\n', 'four\n']);
+  const bytes = readFileSync(path);
+  const [start, end] = [bytes.indexOf('\n') + 1, bytes.indexOf('three')];
+  // A host that goes down leaves zeros where it had not written yet, and half an entry at the end.
+  bytes.fill(0, start, bytes.lastIndexOf('\n', end) + 1);
+  writeFileSync(path, bytes.subarray(0, -10));
+  using second = new LogWriter(path);
+  write(second, 'five\n', 'six\n');
+  expect(await text()).toBe('one\nthree\nfive\nsix\n');
+  expect(await text({ tail: 3 })).toBe('three\nfive\nsix\n');
+  expect(await text({ since: 1 })).toBe('one\nthree\nfive\nsix\n');
+});
+
+test('an event after half an event is not lost with it', async () => {
+  const events = new EventLog(folder);
+  events.record('1', 'create');
+  appendFileSync(join(folder, 'events.json'), '{"time":"2026-01-');
+  events.record('2', 'start');
+  const actions: string[] = [];
+  for await (const { Action } of readLog<ContainerEvent>(join(folder, 'events.json'))) actions.push(Action);
+  expect(actions).toEqual(['create', 'start']);
 });
 
 test('a missing log is empty', async () => {
