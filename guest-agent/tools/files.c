@@ -1,4 +1,4 @@
-// Tools for files: archive, layer, stat, list, read, write, watch, changes.
+// Tools for files: archive, layer, stat, follow, list, read, write, watch, changes.
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +15,11 @@
 #include "container/disk.h"
 #include "tools/tool.h"
 
-enum { CHUNK = 64 * 1024 };
+enum {
+	CHUNK = 64 * 1024,
+	// Linux's own limit.
+	MAX_LINKS = 40,
+};
 
 // archive PATH NAME [follow]: archives PATH and everything below it, as NAME. A symbolic link at
 // PATH is archived itself, unless `follow` is given.
@@ -79,6 +83,38 @@ bool tool_stat(char **arguments)
 	print_file(&status, type_of(&status), arguments[0]);
 	if (S_ISLNK(status.st_mode) && stat(arguments[0], &status) == 0)
 		print_file(&status, type_of(&status), arguments[0]);
+	return fflush(stdout) == 0 || tool_fail("write");
+}
+
+// follow PATH: prints where the symbolic link PATH leads to, or PATH if it is none. The end need not
+// exist. The container may change the links meanwhile: the answer is a path inside it all the same.
+bool tool_follow(char **arguments)
+{
+	char path[PATH_MAX];
+	char text[PATH_MAX];
+	ssize_t length;
+	int links = 0;
+
+	if (arguments[0] == NULL)
+		return tool_bad_arguments();
+	if (snprintf(path, sizeof path, "%s", arguments[0]) >= (int)sizeof path) {
+		errno = ENAMETOOLONG;
+		return tool_fail(arguments[0]);
+	}
+	while ((length = readlink(path, text, sizeof text)) >= 0) {
+		char *slash = strrchr(path, '/');
+		// An absolute link replaces the whole path, another one its last name.
+		size_t kept = text[0] == '/' || slash == NULL ? 0 : (size_t)(slash + 1 - path);
+
+		errno = ++links > MAX_LINKS ? ELOOP : kept + (size_t)length >= sizeof path ? ENAMETOOLONG : 0;
+		if (errno != 0)
+			return tool_fail(arguments[0]);
+		memcpy(path + kept, text, (size_t)length);
+		path[kept + (size_t)length] = '\0';
+	}
+	if (errno != EINVAL && errno != ENOENT)
+		return tool_fail(path);
+	printf("%s%c", path, '\0');
 	return fflush(stdout) == 0 || tool_fail("write");
 }
 

@@ -31,6 +31,7 @@ bool tool_layer(char **arguments);
 bool tool_extract(char **arguments);
 bool tool_changes(char **arguments);
 bool tool_stat(char **arguments);
+bool tool_follow(char **arguments);
 bool tool_list(char **arguments);
 bool tool_read(char **arguments);
 bool tool_write(char **arguments);

@@ -3,10 +3,10 @@
 import { lstatSync, mkdtempSync, statSync } from 'node:fs';
 import { basename, dirname, join, posix, resolve } from 'node:path';
 import { Readable, Writable } from 'node:stream';
-import { hasCode, messageOf } from '../../errors/index.js';
+import { messageOf } from '../../errors/index.js';
 import { removeTree } from '../../libc/trees.js';
 import { SandboxError } from '../errors.js';
-import type { ContainerFiles, FileInfo } from './files.js';
+import type { ContainerFiles, FileType } from './files.js';
 
 export interface CopyOptions {
   /** Keeps owners. Default: root in the container, the caller on the host. */
@@ -14,6 +14,14 @@ export interface CopyOptions {
   /** Copies the target of a symbolic link at the source. */
   followLink?: boolean;
 }
+
+/** What stands for something else than bytes on disk is not copied to the host. */
+const NOT_COPIED: Partial<Record<FileType, string>> = {
+  character: 'a device',
+  block: 'a device',
+  fifo: 'a named pipe',
+  socket: 'a socket',
+};
 
 /** Name of the root of the archive while it is extracted on the host. */
 const ROOT = 'root';
@@ -35,9 +43,7 @@ export function copyIn(files: ContainerFiles, from: string, to: string, options:
   const status = source(from, { throwIfNoEntry: false });
   if (status === undefined) throw new SandboxError('no-such-file', `no such file or directory: ${from}`);
   return files.together(async () => {
-    const place = await placeFor(from, status.isDirectory(), absolute(to), posix, (path) =>
-      guestDirectory(files, path),
-    );
+    const place = await placeFor(from, status.isDirectory(), absolute(to), posix, (path) => guestPlace(files, path));
     const { archiveHost } = await import('./host-archive.js');
     const archive = archiveHost(from, place.name, { follow: options.followLink });
     await files.extract(place.directory, Readable.from(archive), { owners: options.archive });
@@ -52,12 +58,14 @@ export function copyOut(files: ContainerFiles, from: string, to: string, options
   return files.together(async () => {
     const path = absolute(from);
     const info = await (options.followLink ? files.stat(path) : files.lstat(path));
+    const special = NOT_COPIED[info.type];
+    if (special !== undefined) throw new SandboxError('tool', `cannot copy ${path} to the host: it is ${special}`);
     const place = await placeFor(
       path,
       info.type === 'directory',
       resolve(to) + (to.endsWith('/') ? '/' : ''),
       { basename, dirname },
-      hostDirectory,
+      hostPlace,
     );
     const { HostExtractor, moveInto } = await import('./host-extract.js');
     const folder = mkdtempSync(join(place.directory, '.tsvm-cp-'));
@@ -91,6 +99,13 @@ export function copyOut(files: ContainerFiles, from: string, to: string, options
   });
 }
 
+/** Where a path leads to. */
+interface Found {
+  path: string;
+  /** Undefined if nothing is there. */
+  isDirectory: boolean | undefined;
+}
+
 /**
  * Finds the destination by Docker's rules (docker cp). It depends on what exists there, and on how
  * both paths end.
@@ -100,42 +115,40 @@ async function placeFor(
   isDirectory: boolean,
   to: string,
   path: { basename(path: string): string; dirname(path: string): string },
-  directoryAt: (path: string) => Promise<boolean | undefined>,
+  find: (path: string) => Promise<Found>,
 ): Promise<Place> {
-  const there = await directoryAt(to);
-  if (there === true) {
+  const there = await find(to);
+  if (there.isDirectory === true) {
     if (isDirectory && (from.endsWith('/.') || from === '.')) return { directory: to, name: '.' };
     return { directory: to, name: basename(resolve('/', from)) || '.' };
   }
-  if (there === false && (isDirectory || to.endsWith('/'))) {
+  if (there.isDirectory === false && (isDirectory || to.endsWith('/'))) {
     throw new SandboxError(
       'tool',
       isDirectory ? `cannot copy a directory to the file ${to}` : `not a directory: ${to}`,
     );
   }
-  if (there === undefined && to.endsWith('/') && !isDirectory) {
+  if (there.isDirectory === undefined && to.endsWith('/') && !isDirectory) {
     throw new SandboxError('no-such-file', `no such directory: ${to}`);
   }
-  const directory = path.dirname(to);
-  if ((await directoryAt(directory)) !== true)
+  const directory = path.dirname(there.path);
+  if ((await find(directory)).isDirectory !== true)
     throw new SandboxError('no-such-file', `no such directory: ${directory}`);
-  return { directory, name: path.basename(to) };
+  return { directory, name: path.basename(there.path) };
 }
 
-/** Resolves to true for a directory, false for another file, undefined if nothing is there. */
-async function guestDirectory(files: ContainerFiles, path: string): Promise<boolean | undefined> {
-  let info: FileInfo;
-  try {
-    info = await files.stat(path);
-  } catch (error) {
-    if (hasCode(error, 'no-such-file')) return undefined;
-    throw error;
-  }
-  return info.type === 'directory';
+/** A symbolic link of the container is followed, as `docker cp` does: its target is replaced. */
+async function guestPlace(files: ContainerFiles, at: string): Promise<Found> {
+  const { path, type } = await files.destination(at);
+  return { path, isDirectory: type === undefined ? undefined : type === 'directory' };
 }
 
-async function hostDirectory(path: string): Promise<boolean | undefined> {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory();
+/**
+ * A symbolic link of the host at the end is replaced, not followed: a container may have made it in
+ * a folder that it shares.
+ */
+async function hostPlace(path: string): Promise<Found> {
+  return { path, isDirectory: statSync(path, { throwIfNoEntry: false })?.isDirectory() };
 }
 
 /** Errors of the host's file system are reported as `tool`. */

@@ -1,5 +1,6 @@
 // The files of a container, by the tools of the agent, whether the container runs or not.
 import { PassThrough, Readable, type Writable } from 'node:stream';
+import { hasCode } from '../../errors/index.js';
 import { type CallOptions, limited } from '../abort.js';
 import { SandboxError } from '../errors.js';
 import type { Supervised } from '../supervision/supervision.js';
@@ -69,6 +70,24 @@ export class ContainerFiles {
   async lstat(path: string, options: CallOptions = {}): Promise<FileInfo> {
     const [file] = parseFiles(await this.#ask(options, 'stat', path));
     return file ?? unexpected();
+  }
+
+  /**
+   * Where a copy to `path` goes: `path`, or what a symbolic link there leads to, which need not
+   * exist. `type` is undefined if it does not.
+   */
+  async destination(path: string, options: CallOptions = {}): Promise<{ path: string; type: FileType | undefined }> {
+    let files: FileInfo[];
+    try {
+      files = parseFiles(await this.#ask(options, 'stat', path));
+    } catch (error) {
+      if (hasCode(error, 'no-such-file')) return { path, type: undefined };
+      throw error;
+    }
+    const [first, target] = files;
+    if (first?.type !== 'symlink' || target?.type === 'directory') return { path, type: files.at(-1)?.type };
+    const [followed = unexpected()] = splitAnswer(await this.#ask(options, 'follow', path));
+    return { path: followed, type: target?.type };
   }
 
   /** The files in a directory, sorted by name. */

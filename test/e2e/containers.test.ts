@@ -178,8 +178,10 @@ describe.each(fastest)('on $name', (machine) => {
       tsvm cp ${name}-files:/out copied; cat copied/made
       echo two | tee b | tsvm cp b ${name}-files:/srv/src/b
       tsvm diff ${name}-files | grep -E '^. /(etc/issue|out/made|srv/src/b)$'
+      tsvm cp b ${name}-files:/srv/src/link; tsvm cp ${name}-files:/srv/src/a -  | tar -xO
       tsvm cp ${name}-files:/srv/src - | tar -t | sort | tr '\\n' ' '; echo
       tsvm cp ${name}-files:/none . 2>&1 || echo "cp $?"
+      tsvm cp ${name}-files:/dev/null . 2>&1 || echo "cp $?"
       tsvm commit -c 'CMD ["cat", "/srv/src/b"]' ${name}-files ${name}-image:1 > /dev/null
       tsvm run --rm ${name}-image:1
       tsvm rm ${name}-files > /dev/null; tsvm rmi ${name}-image:1 > /dev/null; rm -r "$work"`,
@@ -187,8 +189,10 @@ describe.each(fastest)('on $name', (machine) => {
     expect(said).toBe(
       [
         ...['one', '750 root', 'made', 'D /etc/issue', 'A /out/made', 'A /srv/src/b'],
+        'two',
         'src/ src/a src/b src/link src/sub/ ',
-        ...['tsvm: /none: No such file or directory', 'cp 125', 'two', ''],
+        ...['tsvm: /none: No such file or directory', 'cp 125'],
+        ...['tsvm: cannot copy /dev/null to the host: it is a device', 'cp 125', 'two', ''],
       ].join('\n'),
     );
   });

@@ -193,6 +193,24 @@ test('the layer and the changes say what was added, changed and deleted', async 
   expect(names).toEqual(expect.arrayContaining(['./', 'new/', 'new/file', 'etc/', `etc/.wh.${file.slice(5)}`]));
 });
 
+test('symbolic links are followed to their end, which need not exist', async () => {
+  await using guest = await Guest.boot();
+  await guest.shell(
+    'mkdir -p /l/real && cd /l && ln -s real dir && ln -s ../new real/rel && ln -s /l/dir/rel abs && ln -s abs chain && ln -s loop loop',
+  );
+  const follow = async (path: string) => (await guest.tool(['follow', path])).toString();
+  for (const path of ['/l/none', '/l/real']) expect(await follow(path)).toBe(`${path}\0`);
+  for (const path of ['/l/dir/rel', '/l/abs', '/l/chain']) expect(await follow(path)).toBe('/l/dir/../new\0');
+  for (const [path, message] of [
+    ['/l/loop', 'Symbolic link loop'],
+    ['/bin/sh/none', 'Not a directory'],
+    [`/${'x'.repeat(4096)}`, 'Filename too long'],
+  ]) {
+    const { err, code } = await guest.run({ argv: ['follow', path!], tool: true });
+    expect([code, err]).toEqual([1, `${path}: ${message}\n`]);
+  }
+});
+
 test('files are read, written, listed and looked at, whatever their names', async () => {
   await using guest = await Guest.boot();
   const data = readFileSync('/proc/self/exe').subarray(0, 300_000);
