@@ -1,5 +1,6 @@
 // Connects the caller's terminal to the process: raw mode for its input, and its size.
 import type { ReadStream } from 'node:tty';
+import { passOutput } from '../../libc/termios.js';
 import type { TerminalSize } from '../../sandbox/internal.js';
 
 /** A process in the foreground. */
@@ -28,12 +29,21 @@ export function terminalSize(output: NodeJS.WriteStream): TerminalSize | undefin
  *
  * @param input is set to raw mode; absent if the process does not read it
  */
-export function attachTerminal(run: Foreground, input: ReadStream | undefined, output: NodeJS.WriteStream): Disposable {
+export function attachTerminal(
+  run: Foreground,
+  input: (ReadStream & { fd: number }) | undefined,
+  output: NodeJS.WriteStream,
+): Disposable {
   let disposed = false;
   const resize = () => run.resize(terminalSize(output)!);
   const start = () => {
     if (disposed) return;
-    input?.setRawMode(true);
+    if (input !== undefined) {
+      input.setRawMode(true);
+      // Node.js leaves the output of a terminal in raw mode as it was. The container's own terminal
+      // adds the carriage returns. The end of raw mode restores all settings.
+      passOutput(input.fd);
+    }
     if (!output.isTTY) return;
     output.on('resize', resize);
     // The size may have changed while the guest booted.

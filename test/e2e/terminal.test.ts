@@ -52,7 +52,7 @@ class Terminal implements AsyncDisposable {
 
 describe.each(fastest)('on $name', (machine) => {
   test('a shell in a terminal follows resizes and Ctrl-C, and leaves the terminal as it was', async () => {
-    const after = 'echo "code $?, $(stty -a | grep -o -- "-\\?icanon")"; sleep 1000';
+    const after = 'echo "code $?, $(stty -a | grep -oE -- "-?(icanon|opost)" | xargs)"; sleep 1000';
     const command = `'${TSVM}' run --rm -it --hostname box ${DEBIAN} bash --norc; ${after}`;
     await using terminal = await Terminal.open(machine, command, [80, 24]);
     await terminal.shows(/bash-5\.2#$/m);
@@ -72,10 +72,16 @@ describe.each(fastest)('on $name', (machine) => {
     await terminal.shows(/^up 42$/m);
     await terminal.press('C-c');
     await terminal.shows(/\^C\nbash-5\.2#$/m);
-    await terminal.type('echo "[$?]"; exit 7');
+    await terminal.type('echo "[$?]"');
     await terminal.press('Enter');
     await terminal.shows(/^\[130\]$/m);
-    await terminal.shows(/^code 7, icanon$/m);
+    // In raw mode, a newline only goes down.
+    await terminal.type("clear; stty raw; printf 'ab\\ncd\\r\\n'; stty sane");
+    await terminal.press('Enter');
+    await terminal.shows(/^ab\n {2}cd\nbash-5\.2#$/m);
+    await terminal.type('exit 7');
+    await terminal.press('Enter');
+    await terminal.shows(/^code 7, (icanon opost|opost icanon)$/m);
   });
 
   test('a running shell is detached from, attached to and detached from again, and ends with its code', async () => {
