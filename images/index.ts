@@ -12,6 +12,7 @@ export type {
   HistoryEntry,
   Image,
   ImageConfig,
+  ImageContents,
   ImageDetails,
   ImageSummary,
   ImportOptions,

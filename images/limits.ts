@@ -55,3 +55,9 @@ export const MAX_INDEX_BYTES_PER_IMAGE = 512 << 20;
 export const MAX_JSON_BYTES = 4 << 20;
 /** Files of an archive that holds an image. */
 export const MAX_ARCHIVE_ENTRIES = 100_000;
+/**
+ * Names, and bytes of files and attributes, that the VOLUMEs of one image may have in common. Each
+ * gets a copy on the host.
+ */
+export const MAX_REPEATED_NAMES = 100_000;
+export const MAX_REPEATED_BYTES = 256 << 20;

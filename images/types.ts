@@ -97,6 +97,28 @@ export interface HistoryEntry {
   size: number;
 }
 
+/** The files of an image. */
+export interface ImageContents {
+  /**
+   * Copies a directory of an image into a folder of the host: files, directories and symbolic
+   * links, with modes, times, hard links and holes. Owners and set-id bits are copied if the caller
+   * is root. Everything is synced to the disk.
+   *
+   * @param folder exists, is empty, and belongs to the caller. Gets the directory's owner, mode and
+   *   time too.
+   * @returns false if the image has nothing at `path`
+   * @throws ImageError `corrupt` if the store is damaged or the path is not a directory, `too-large`
+   */
+  extract(path: string, folder: string, options?: ExtractOptions): Promise<boolean>;
+}
+
+export interface ExtractOptions {
+  /** Directories to leave empty. Paths below the directory that is copied. */
+  covered?: readonly string[];
+  /** Limits what this and other counted copies have in common (`MAX_REPEATED_BYTES`). */
+  isCounted?: boolean;
+}
+
 /** How much of the host's disk the store uses, in bytes. */
 export interface StoreUsage {
   /**
@@ -281,16 +303,11 @@ export interface Store {
    */
   commit(base: string, layer: AsyncIterable<Buffer>, options?: CommitOptions): Promise<string>;
   /**
-   * Copies a directory of an image into a folder of the host: files, directories and symbolic
-   * links, with modes, times, hard links and holes. Owners and set-id bits are copied if the caller
-   * is root. Everything is synced to the disk.
+   * Opens the files of an image, for copies to the host.
    *
    * @param digest the image ID
-   * @param folder exists, is empty, and belongs to the caller. Gets the directory's owner, mode and
-   *   time too.
-   * @returns false if the image has nothing at `path`
    */
-  extract(digest: string, path: string, folder: string): Promise<boolean>;
+  open(digest: string): Promise<ImageContents>;
   /**
    * Keeps an image in the store until `release`, even after this process ends. A running machine
    * needs no holder: it locks the files of its disk.

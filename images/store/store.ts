@@ -74,13 +74,9 @@ export function openStore(place: string): Store {
       const { storeUsage } = await import('./list.js');
       return storeUsage(home);
     },
-    async extract(digest, path, folder) {
-      const { extractPath } = await import('./extract.js');
-      try {
-        return await extractPath(home, digest, path, folder);
-      } catch (error) {
-        throw toImageError(error, `cannot copy ${path} out of the image`);
-      }
+    async open(digest) {
+      const { openContents } = await import('./extract.js');
+      return openContents(home, digest);
     },
     async hold(holder, reference) {
       const { holdImage } = await import('./holders.js');

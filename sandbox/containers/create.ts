@@ -82,7 +82,7 @@ export async function createContainer(home: Home, spec: ContainerSpec, options: 
   try {
     // `volume prune` may remove a volume between its filling and the lock. Then fill it again.
     for (;;) {
-      await fillVolumes(home, mounts, image);
+      await fillVolumes(home, config.spec, image);
       const published = await home.containers.withLock(() =>
         haveVolumes(home, mounts) ? publish(home, folder, config, isSupervised) : undefined,
       );

@@ -1,7 +1,7 @@
 // The volumes of a container: those of its mounts, and an anonymous one for each VOLUME of its
 // image (Docker's reference, "VOLUME"). A new volume starts with a copy of what the image has at
 // its path. The host copies it; nothing of the image runs.
-import type { Image } from '../../images/index.js';
+import type { Image, ImageContents } from '../../images/index.js';
 import { SandboxError } from '../errors.js';
 import { type Mount, normalizedPath, type VolumeMount } from '../spec/mounts.js';
 import type { RunSpec } from '../spec/run-spec.js';
@@ -48,16 +48,35 @@ function imageVolumes({ config }: Image): string[] {
 }
 
 /**
- * Makes the volumes that are missing, and fills those that are empty.
+ * Makes the volumes that are missing, and fills those that are empty. An anonymous volume gets
+ * nothing that another mount covers: VOLUMEs within one another would multiply an image. A named
+ * volume may be mounted elsewhere without the other mount, so it gets everything, as Docker's.
  * @throws SandboxError, ImageError
  */
-export async function fillVolumes(home: Home, mounts: readonly Mount[], image: Image): Promise<void> {
-  for (const { source, target, ...mount } of mounts.filter((each) => each.type === 'volume')) {
-    const labels = mount.anonymous ? ANONYMOUS_LABELS : {};
-    const isCopied = async (folder: string) =>
-      !mount.noCopy && (await home.images.extract(image.digest, normalizedPath(target), folder));
-    await home.volumes.fill(source, labels, isCopied);
+export async function fillVolumes(home: Home, { mounts = [], tmpfs = [] }: RunSpec, image: Image): Promise<void> {
+  const targets = [...mounts.map(({ target }) => target), ...tmpfs.map(({ path }) => path)].map(normalizedPath);
+  let contents: ImageContents | undefined;
+  for (const mount of mounts) {
+    if (mount.type !== 'volume') continue;
+    const { source, noCopy, anonymous = false } = mount;
+    const path = normalizedPath(mount.target);
+    await home.volumes.fill(source, anonymous ? ANONYMOUS_LABELS : {}, async (folder) => {
+      if (noCopy) return false;
+      contents ??= await home.images.open(image.digest);
+      const covered = anonymous ? below(path, targets) : [];
+      return contents.extract(path, folder, { covered, isCounted: anonymous });
+    });
   }
+}
+
+/** The paths that are below `path`, relative to it, without those that are below another of them. */
+function below(path: string, paths: readonly string[]): string[] {
+  const outermost: string[] = [];
+  const candidates = paths.filter((each) => each.startsWith(`${path}/`)).sort((a, b) => a.length - b.length);
+  for (const each of candidates) {
+    if (!outermost.some((outer) => each === outer || each.startsWith(`${outer}/`))) outermost.push(each);
+  }
+  return outermost.map((each) => each.slice(path.length + 1));
 }
 
 /** Returns true if all volumes of the mounts exist. */

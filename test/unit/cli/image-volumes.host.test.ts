@@ -58,10 +58,10 @@ function tsvm(...args: string[]) {
 let id: string;
 
 /** Loads the image for the containers. */
-function image(volumes: string[]): void {
+function image(volumes: string[], root = ROOT): void {
   const layout = join(folder, 'layout');
   const config = { Volumes: Object.fromEntries(volumes.map((path) => [path, {}])) };
-  id = writeLayout(layout, [tar(ROOT)], { compress: plainLayer, config }).imageId;
+  id = writeLayout(layout, [tar(root)], { compress: plainLayer, config }).imageId;
   expect(tsvm('load', '-i', layout)).toMatchObject({ status: 0 });
 }
 
@@ -162,6 +162,84 @@ describe('a volume that is mounted for the first time', () => {
     made('-v', 'mine:/nosuch');
     made('-v', 'mine:/srv/data');
     expect(readdirSync(mountpoint('mine'))).toEqual([]);
+  });
+});
+
+describe('VOLUMEs within one another', () => {
+  /** `count` directories in one another, and a file of `bytes` in the innermost. */
+  const nested = (count: number, bytes: number): { paths: string[]; root: TarMember[] } => {
+    const paths = Array.from({ length: count }, (_, depth) => '/d'.repeat(depth + 1));
+    return {
+      paths,
+      root: [
+        { path: 'hello', data: 'hi', mode: 0o755 },
+        ...paths.map((path): TarMember => ({ path: path.slice(1), type: '5', mode: 0o750, uid: 101 })),
+        { path: `${paths.at(-1)!.slice(1)}/file`, data: Buffer.alloc(bytes, 'A') },
+      ],
+    };
+  };
+  const used = (): number =>
+    Number.parseInt(spawnSync('du', ['-s', '-B1', join(folder, 'home/volumes')], { encoding: 'utf8' }).stdout, 10);
+
+  test('have a copy of each file of the image once, where it is seen', () => {
+    const { paths, root } = nested(40, 1 << 20);
+    image(paths, root);
+    const mounts = JSON.parse(tsvm('inspect', '--format', '{{json .Mounts}}', made()).stdout);
+    expect(names()).toHaveLength(40);
+    for (const { Destination, Source } of mounts) {
+      const last = Destination === paths.at(-1);
+      expect(readdirSync(Source)).toEqual([last ? 'file' : 'd']);
+      expect(statSync(last ? `${Source}/file` : `${Source}/d`).size).toBeGreaterThan(0);
+      if (!last) expect(statSync(`${Source}/d`)).toMatchObject({ mode: 0o40750, uid: 101 });
+      if (!last) expect(readdirSync(`${Source}/d`)).toEqual([]);
+    }
+    expect(used()).toBeLessThan(3 << 20);
+  });
+
+  test('leave out what any other mount covers; siblings and files stay', () => {
+    mkdirSync(join(folder, 'host'));
+    const files = ['a/b/c/x', 'a/b/y', 'a/bb/z', 'a/t/u', 'a/h/v', 'a/file'];
+    const folders = ['a', 'a/b', 'a/b/c', 'a/bb', 'a/t', 'a/h'];
+    image(
+      ['/a', '/a/b/c', '/a/file/none'],
+      [
+        { path: 'hello', data: 'hi', mode: 0o755 },
+        ...folders.map((path): TarMember => ({ path, type: '5', mode: 0o755 })),
+        ...files.map((path): TarMember => ({ path, data: path })),
+      ],
+    );
+    const id = made('--tmpfs', '/a/t', '-v', `${folder}/host:/a//h/`);
+    const mounts = JSON.parse(tsvm('inspect', '--format', '{{json .Mounts}}', id).stdout);
+    const sources = new Map<string, string>(
+      mounts.map(({ Destination, Source }: Record<string, string>) => [Destination, Source]),
+    );
+    const found = spawnSync('find', ['.', '-type', 'f'], { cwd: sources.get('/a')!, encoding: 'utf8' });
+    expect(found.stdout.split('\n').filter(Boolean).sort()).toEqual(['./b/y', './bb/z', './file']);
+    for (const empty of ['b/c', 't', 'h']) expect(readdirSync(join(sources.get('/a')!, empty))).toEqual([]);
+    expect(readdirSync(sources.get('/a/b/c')!)).toEqual(['x']);
+  });
+
+  test('do not shorten a named volume, which may be mounted elsewhere', () => {
+    image(['/srv/data']);
+    made('-v', 'mine:/srv');
+    expect(readdirSync(join(mountpoint('mine'), 'data')).sort()).toEqual(FILLED);
+    const [other] = names().filter((name) => name !== 'mine');
+    expect(readdirSync(mountpoint(other!)).sort()).toEqual(FILLED);
+  });
+
+  test('that reach the same files by symbolic links are refused beyond a limit, which leaves nothing', () => {
+    const { root } = nested(1, 16 << 20);
+    const links = Array.from({ length: 20 }, (_, number) => `/l${number}`);
+    image(links, [...root, ...links.map((path): TarMember => ({ path: path.slice(1), type: '2', link: '/d' }))]);
+    expect(create()).toEqual({
+      status: 125,
+      stdout: '',
+      stderr: "tsvm: the image's VOLUMEs have more than 268435456 bytes in common\n",
+    });
+    expect(readdirSync(join(folder, 'home/volumes'))).toEqual([]);
+    // 17 copies, of which 16 repeat the first, are at the limit.
+    made(...links.slice(17).flatMap((path) => ['--tmpfs', path]));
+    expect(names()).toHaveLength(17);
   });
 });
 
