@@ -28,6 +28,16 @@ struct in6_ifreq {
 	int ifr6_ifindex;
 };
 
+// linux/magic.h
+#define BPF_FS_MAGIC 0xcafe4a11
+#define CGROUP2_SUPER_MAGIC 0x63677270
+#define DEBUGFS_MAGIC 0x64626720
+#define DEVPTS_SUPER_MAGIC 0x1cd1
+#define PROC_SUPER_MAGIC 0x9fa0
+#define SECURITYFS_MAGIC 0x73636673
+#define SYSFS_MAGIC 0x62656572
+#define TRACEFS_MAGIC 0x74726163
+
 // linux/openat2.h
 struct open_how {
 	uint64_t flags;

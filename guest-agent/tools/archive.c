@@ -9,10 +9,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/vfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
+#include "base/linux.h"
 #include "tools/tar.h"
 #include "tools/tool.h"
 
@@ -371,6 +374,30 @@ static bool add_children(int directory, const char *name, enum archive_kind kind
 	return added;
 }
 
+// Returns true for a file system that shows the kernel's state: what looks like files there is none.
+static bool is_kernels(int directory)
+{
+	static const unsigned long kinds[] = {
+		PROC_SUPER_MAGIC, SYSFS_MAGIC,   CGROUP2_SUPER_MAGIC, DEVPTS_SUPER_MAGIC,
+		SECURITYFS_MAGIC, TRACEFS_MAGIC, DEBUGFS_MAGIC,       BPF_FS_MAGIC,
+	};
+	struct statfs status;
+
+	if (fstatfs(directory, &status) != 0)
+		return false;
+	for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+		if ((unsigned long)status.f_type == kinds[i])
+			return true;
+	}
+	return false;
+}
+
+// Returns true if a file system of the kernel's is mounted at `directory`, an entry of `parent`.
+static bool begins_kernels(int parent, int directory)
+{
+	return parent != AT_FDCWD && is_kernels(directory) && !is_kernels(parent);
+}
+
 static bool add_directory(int at, const char *path, const char *name, const struct stat *status, enum archive_kind kind)
 {
 	int directory = openat(at, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -388,6 +415,10 @@ static bool add_directory(int at, const char *path, const char *name, const stru
 	if (!added) {
 		close(directory);
 		return false;
+	}
+	if (begins_kernels(at, directory)) {
+		close(directory);
+		return true;
 	}
 	return add_children(directory, name, kind);
 }

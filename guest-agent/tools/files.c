@@ -22,7 +22,7 @@ enum {
 };
 
 // archive PATH NAME [follow]: archives PATH and everything below it, as NAME. A symbolic link at
-// PATH is archived itself, unless `follow` is given.
+// PATH is archived itself, unless `follow` is given. /proc and its like below PATH are left empty.
 bool tool_archive(char **arguments)
 {
 	char *resolved;

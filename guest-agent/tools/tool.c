@@ -9,13 +9,19 @@
 #include <unistd.h>
 
 static const struct tool tools[] = {
-	{ "hold", tool_hold, false },          { "archive", tool_archive, false },
-	{ "layer", tool_layer, true },         { "extract", tool_extract, false },
-	{ "changes", tool_changes, true },     { "stat", tool_stat, false },
+	{ "hold", tool_hold, false },
+	{ "archive", tool_archive, false },
+	{ "layer", tool_layer, true },
+	{ "extract", tool_extract, false },
+	{ "changes", tool_changes, true },
+	{ "stat", tool_stat, false },
 	{ "follow", tool_follow, false },
-	{ "list", tool_list, false },          { "read", tool_read, false },
-	{ "write", tool_write, false },        { "watch", tool_watch, false },
-	{ "processes", tool_processes, true }, { "statistics", tool_statistics, true },
+	{ "list", tool_list, false },
+	{ "read", tool_read, false },
+	{ "write", tool_write, false },
+	{ "watch", tool_watch, false },
+	{ "processes", tool_processes, true },
+	{ "statistics", tool_statistics, true },
 };
 
 const struct tool *tool_find(const char *name)

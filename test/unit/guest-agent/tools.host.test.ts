@@ -114,6 +114,23 @@ describe('an archive', () => {
     expect(file.filter((line) => / link to /.test(line))).toHaveLength(1);
   });
 
+  test('of the root has every file, and nothing that the kernel only shows', async () => {
+    await using guest = await Guest.boot();
+    await guest.shell('echo text > /made');
+    const names = tar(['-tf', '-'], await guest.tool(['archive', '/', 'root']))
+      .toString()
+      .split('\n');
+    const below = (path: string) => names.filter((name) => name.startsWith(path));
+    expect(names).toContain('root/made');
+    expect(['root/proc/', 'root/sys/', 'root/dev/pts/'].map(below)).toEqual([
+      ['root/proc/'],
+      ['root/sys/'],
+      ['root/dev/pts/'],
+    ]);
+    const shown = tar(['-tf', '-'], await guest.tool(['archive', '/proc/sys/kernel/random', 'random']));
+    expect(shown.toString()).toContain('random/uuid\n');
+  });
+
   test('is extracted as it was made, and again over itself', async () => {
     await using guest = await Guest.boot();
     await guest.shell(TREE);
