@@ -1,12 +1,12 @@
 // The log behind `tsvm events`: one line of JSON for each event of a container, appended by the
 // process that caused it.
-import { appendFileSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdirSync, readFileSync, renameSync, statSync, writeFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { hasCode } from '../../errors/index.js';
 import { keepFairly } from './fair-history.js';
 import { FileLock } from './lock.js';
-import { rotated } from './log-file.js';
+import { openForLines, rotated } from './log-file.js';
 import { readLog } from './log-reader.js';
 
 const FILE = 'events.json';
@@ -24,7 +24,7 @@ export interface ContainerEvent {
   time: string;
   Type: 'container';
   /** `create`, `start`, `die`, `oom`, `stop`, `kill`, `pause`, `unpause`, `rename`, `destroy`,
-   * `network-refused`. */
+   * `network-refused`, `network-down`, `network-up`. */
   Action: string;
   Actor: { ID: string; Attributes: Record<string, string> };
 }
@@ -58,7 +58,13 @@ export class EventLog {
       // The disk is full. The file grows until a later event can rotate it.
     }
     try {
-      appendFileSync(this.#path, `${JSON.stringify(event)}\n`, { mode: 0o600 });
+      const fd = openForLines(this.#path);
+      try {
+        // One write, so that events of other processes stay apart.
+        writeSync(fd, `${JSON.stringify(event)}\n`);
+      } finally {
+        closeSync(fd);
+      }
     } catch {
       // The disk is full.
     }
