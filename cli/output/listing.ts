@@ -1,4 +1,5 @@
 // Formats lists of commands: as a table, as lines of JSON, or by a template.
+import { printableJson } from './printable.js';
 import { formatTable } from './table.js';
 import { fillTemplate, parseTemplate } from './template.js';
 
@@ -18,7 +19,7 @@ export function formatList<Row extends Record<keyof Row, unknown>>(
   columns: Columns<Row>,
   format?: string,
 ): string {
-  if (format === 'json' || format === '{{json .}}') return rows.map((row) => `${JSON.stringify(row)}\n`).join('');
+  if (format === 'json' || format === '{{json .}}') return rows.map((row) => `${printableJson(row)}\n`).join('');
   if (!format || format === 'table') {
     return formatTable(
       columns.map(([heading]) => heading),
@@ -55,7 +56,7 @@ export function formatLabels(labels: Readonly<Record<string, string>>): string {
  * @throws UsageError for an invalid template
  */
 export function formatObjects(found: readonly object[], format: string | undefined): string {
-  if (!format) return `${JSON.stringify(found, null, 4)}\n`;
-  if (format === 'json') return `${JSON.stringify(found)}\n`;
+  if (!format) return `${printableJson(found, 4)}\n`;
+  if (format === 'json') return `${printableJson(found)}\n`;
   return found.map((each) => `${fillTemplate(format, each)}\n`).join('');
 }

@@ -1,5 +1,6 @@
 // The log on stderr: lines of text, or JSON (pino) for programs.
 import type { Log } from '../../sandbox/internal.js';
+import { printableJson, printableLine } from './printable.js';
 
 export const LEVELS = ['silent', 'error', 'warn', 'info', 'debug', 'trace'] as const;
 export type Level = (typeof LEVELS)[number];
@@ -37,7 +38,9 @@ function textLog(level: Level): CliLog {
   const write = (of: Level, word: string) => {
     if (LEVELS.indexOf(of) > LEVELS.indexOf(level)) return () => {};
     return (message: string, fields?: object) => {
-      process.stderr.write(`tsvm: ${word}${message}${fields === undefined ? '' : ` ${JSON.stringify(fields)}`}\n`);
+      process.stderr.write(
+        `tsvm: ${word}${printableLine(message)}${fields === undefined ? '' : ` ${printableJson(fields)}`}\n`,
+      );
     };
   };
   return {

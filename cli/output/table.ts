@@ -1,8 +1,12 @@
 // Formats tables, sizes and times as Docker does.
+import { printableLine } from './printable.js';
 
-/** Formats rows below a heading. Columns are aligned, with three spaces between them. */
+/**
+ * Formats rows below a heading. Columns are aligned, with three spaces between them. Cells are made
+ * harmless for a terminal.
+ */
 export function formatTable(heading: readonly string[], rows: readonly (readonly string[])[]): string {
-  const all = [heading, ...rows];
+  const all = [heading, ...rows.map((row) => row.map(printableLine))];
   const widths = heading.map((_, column) => Math.max(...all.map((row) => row[column]?.length ?? 0)));
   return all
     .map(

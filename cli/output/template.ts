@@ -2,6 +2,7 @@
 // has fields, the functions json, index, len, join, upper, lower and println, parentheses with
 // fields, pipes, if and range.
 import { UsageError } from './errors.js';
+import { printableJson, printableText } from './printable.js';
 
 type Render = (dot: unknown) => string;
 type Evaluate = (dot: unknown) => unknown;
@@ -12,12 +13,14 @@ export function fillTemplate(template: string, value: unknown): string {
 }
 
 /**
- * Parses a template once, for many values.
+ * Parses a template once, for many values. What it shows is made harmless if it goes to a terminal; to
+ * a pipe it goes as it is.
  * @throws UsageError; the result throws as `fillTemplate` does
  */
 export function parseTemplate(template: string): Render {
   const reader: Reader<string> = { items: template.split(/(\{\{-?.*?-?\}\})/s), next: 0 };
-  return parseBlock(reader, []);
+  const render = parseBlock(reader, []);
+  return process.stdout.isTTY ? (dot) => printableText(render(dot)) : render;
 }
 
 interface Reader<T> {
@@ -82,7 +85,7 @@ function parseAction(reader: Reader<string>, action: string): Render {
 }
 
 const FUNCTIONS: Record<string, (...args: unknown[]) => unknown> = {
-  json: (value) => JSON.stringify(value ?? null),
+  json: (value) => printableJson(value ?? null),
   len: (value) => (typeof value === 'string' ? value.length : Object.keys((value ?? {}) as object).length),
   index: (value, ...keys) => keys.reduce((at, key) => own(at, String(key)) ?? '', value),
   join: (value, separator) => (value as unknown[]).map(show).join(String(separator)),

@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 import { Container, Home } from '../../../sandbox/internal.js';
 import { formatList } from '../../output/listing.js';
+import { printableName } from '../../output/printable.js';
 import { type Context, createCommand } from '../command.js';
 
 export function command(context: Context): Command {
@@ -14,8 +15,7 @@ export function command(context: Context): Command {
     .action(async (reference: string, { format }: { format?: string }) => {
       const changes = await Container.find(new Home(), reference).files.changes();
       const rows = changes.map(({ kind, path }) => ({ Kind: kind, Path: path }));
-      // The guest chose the names. Control characters in them must not reach the terminal.
-      const lines = rows.map(({ Kind, Path }) => `${Kind} ${Path.replace(/[^\x20-\x7e\u00a0-\uffff]/g, '?')}\n`);
+      const lines = rows.map(({ Kind, Path }) => `${Kind} ${printableName(Path)}\n`);
       process.stdout.write(format === undefined ? lines.join('') : formatList(rows, [['PATH', 'Path']], format));
     });
 }

@@ -5,6 +5,7 @@ import { parseContainerFilters } from '../../options/container-filters.js';
 import { parseCount } from '../../options/number.js';
 import { type Columns, FORMAT_HELP, formatLabels, formatList } from '../../output/listing.js';
 import { formatPorts } from '../../output/ports.js';
+import { printableLine } from '../../output/printable.js';
 import { formatAge, formatBytes, formatDuration } from '../../output/table.js';
 import { type Context, collect, createCommand } from '../command.js';
 
@@ -97,7 +98,7 @@ function isAlive(status: string): boolean {
 }
 
 function toRow({ config, state, name }: ContainerInfo, trunc: boolean, sized: boolean): Row {
-  const words = config.argv.join(' ').replace(/[^\x20-\x7e\u00a0-\uffff]+/g, ' ');
+  const words = printableLine(config.argv.join(' '));
   const short = trunc && words.length > COMMAND_WIDTH ? `${words.slice(0, COMMAND_WIDTH - 1)}…` : words;
   return {
     ID: trunc ? config.id.slice(0, 12) : config.id,

@@ -34,7 +34,7 @@ export function command(context: Context): Command {
         PID: String(pid),
         PPID: String(parent),
         TIME: formatTime(cpu / 1000),
-        CMD: command.replace(/[^\x20-\x7e\u00a0-\uffff]+/g, ' '),
+        CMD: command,
       }));
       process.stdout.write(formatList(rows, COLUMNS, format));
     });

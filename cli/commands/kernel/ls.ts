@@ -1,6 +1,7 @@
 // tsvm kernel ls: lists the built kernels.
 import { type Command, Option } from 'commander';
 import { listKernels } from '../../../kernels/index.js';
+import { printableJson } from '../../output/printable.js';
 import { formatTable } from '../../output/table.js';
 import { type Context, createCommand } from '../command.js';
 
@@ -11,7 +12,7 @@ export function command(context: Context): Command {
     .addOption(new Option('--format <FORMAT>', 'output format').choices(['table', 'json']).default('table'))
     .action(({ format }: { format: string }) => {
       const kernels = listKernels();
-      if (format === 'json') process.stdout.write(kernels.map((it) => `${JSON.stringify(it)}\n`).join(''));
+      if (format === 'json') process.stdout.write(kernels.map((it) => `${printableJson(it)}\n`).join(''));
       else process.stdout.write(kernelTable(kernels));
     });
 }

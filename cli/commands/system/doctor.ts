@@ -7,6 +7,7 @@ import { type Command, Option } from 'commander';
 import { messageOf } from '../../../errors/index.js';
 import { kernelPath } from '../../../kernels/index.js';
 import { DEFAULT_MEMORY, Home, probeMachine } from '../../../sandbox/internal.js';
+import { printableJson } from '../../output/printable.js';
 import { formatBytes } from '../../output/table.js';
 import { EMULATION, STALE_CODE } from '../../output/warnings.js';
 import { type Context, createCommand } from '../command.js';
@@ -53,7 +54,7 @@ export function command(context: Context): Command {
       };
       const ok = Object.values(checks).every(({ verdict }) => verdict !== 'missing');
       const report = { ok, accelerator, ...checks, kvm: { ...kvm, ...result } };
-      if (format === 'json') process.stdout.write(`${JSON.stringify(report)}\n`);
+      if (format === 'json') process.stdout.write(`${printableJson(report)}\n`);
       else process.stdout.write(Object.entries(checks).map(describeCheck).join(''));
       if (!ok) context.exitCode = UNFIT;
     });

@@ -4,6 +4,7 @@ import { type ContainerEvent, Home } from '../../../sandbox/internal.js';
 import { addOptions, type Declaration, readOptions, text, texts } from '../../options/declaration.js';
 import { parseTime } from '../../options/duration.js';
 import { type Filters, parseFilters } from '../../options/filter.js';
+import { printableJson, printableLine } from '../../output/printable.js';
 import { endWithReader } from '../../output/reader.js';
 import { fillTemplate } from '../../output/template.js';
 import { type Context, createCommand } from '../command.js';
@@ -63,9 +64,9 @@ function fits({ Type, Action, Actor }: ContainerEvent, filters: Filters): boolea
 }
 
 function formatEvent(event: ContainerEvent, format: string | undefined): string {
-  if (format === 'json') return JSON.stringify(event);
+  if (format === 'json') return printableJson(event);
   if (format !== undefined) return fillTemplate(format, event);
   const { time, Type, Action, Actor } = event;
   const attributes = Object.entries(Actor.Attributes).map(([name, value]) => `${name}=${value}`);
-  return `${time} ${Type} ${Action} ${Actor.ID} (${attributes.join(', ')})`;
+  return printableLine(`${time} ${Type} ${Action} ${Actor.ID} (${attributes.join(', ')})`);
 }
