@@ -88,7 +88,7 @@ export async function convertInto(
     }
   }
   async function* hashed(): AsyncGenerator<Buffer> {
-    for await (const chunk of decompress(counted())) {
+    for await (const chunk of workspace.budget.counted(decompress(counted()))) {
       diffHash.update(chunk);
       yield chunk;
     }
@@ -114,6 +114,7 @@ export async function convertInto(
     );
   }
   await writeSynced(join(folder, INDEX), index);
+  workspace.budget.check();
   await syncDirectory(folder);
   await rename(folder, workspaceLayer(workspace, diffId));
   return diffId;
@@ -194,6 +195,7 @@ async function publish(
     if (existsSync(workspaceLayer(workspace, diffId))) own.push(diffId);
     else if (!existsSync(layerPath(home, diffId))) return false;
   }
+  workspace.budget.check();
   for (const diffId of own) await publishLayer(home, workspace, diffId);
   if (!isThere(home, image)) await publishFolder(folder, imagePath(home, image.digest));
   if (name) await putName(home, workspace, image.digest, name);

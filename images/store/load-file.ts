@@ -52,7 +52,7 @@ export async function loadFile(home: string, reference: FileReference, options: 
 async function spooledTree(workspace: Workspace, path: string, bytes: AsyncIterable<Buffer>): Promise<FileTree> {
   const { decompress } = await import('../decompress.js');
   const plain = join(workspace.path, 'archive.tar');
-  await pipeline(decompress(bytes), createWriteStream(plain, { mode: 0o600 }));
+  await pipeline(workspace.budget.counted(decompress(bytes)), createWriteStream(plain, { mode: 0o600 }));
   return archiveTree(path, indexArchive(plain));
 }
 

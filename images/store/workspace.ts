@@ -6,6 +6,7 @@ import { closeSync, mkdirSync, mkdtempSync, openSync } from 'node:fs';
 import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { hasCode } from '../../errors/index.js';
+import { openBudget, type StoreBudget } from './budget.js';
 import { unusedLayers } from './layers.js';
 import { layerPath, TMP } from './layout.js';
 import { tryLock, withStoreLock } from './lock.js';
@@ -13,10 +14,13 @@ import { list } from './names.js';
 
 export interface Workspace extends AsyncDisposable {
   path: string;
+  /** Whatever is written into the store is counted here. */
+  budget: StoreBudget;
 }
 
 /** Makes a workspace, and sweeps what dead processes left. */
 export async function openWorkspace(home: string): Promise<Workspace> {
+  const budget = openBudget(home);
   const { workspace, waste } = await withStoreLock(home, async () => {
     const waste = await takeWaste(home);
     const path = mkdtempSync(join(home, TMP, 'w'));
@@ -24,6 +28,7 @@ export async function openWorkspace(home: string): Promise<Workspace> {
     tryLock(fd);
     const workspace: Workspace = {
       path,
+      budget,
       async [Symbol.asyncDispose]() {
         await rm(path, { recursive: true, force: true });
         closeSync(fd);
