@@ -40,6 +40,8 @@ export function baseCommandLine({ devices, console, reboot = 'k' }: CommandLineO
     // No device here needs buffers below 4 GiB. With 6 GiB of memory they cost 65 MiB and half of
     // the boot time.
     'swiotlb=noforce',
+    // Per-CPU memory in units of 2 MiB has 4 MiB of accounts for each unit after the first.
+    'percpu_alloc=page',
     // The kernel does not probe for devices that this machine does not have.
     'i8042.noaux',
     'i8042.nokbd',
