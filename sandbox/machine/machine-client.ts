@@ -18,6 +18,7 @@ import { SandboxError } from '../errors.js';
 import { defaultHome, probeCachePath } from '../home/paths.js';
 import { MACHINE_PROGRAM } from '../programs.js';
 import { sendBoot } from './boot-request.js';
+import { ConsoleText } from './console-text.js';
 
 /**
  * Bytes. Lines of the control socket are shorter. The longest are errors with the last output of
@@ -55,13 +56,14 @@ export class MachineClient implements Disposable {
   /** Time of the start, in milliseconds since the epoch. */
   readonly spawned: number;
   /**
-   * Called with the stderr of the machine process: console and log. It writes nothing before it
-   * boots.
+   * Called with the stderr of the machine process: console and log, harmless for a terminal. It
+   * writes nothing before it boots.
    */
-  onStderr?: (chunk: Buffer) => void;
+  onStderr?: (text: string) => void;
   readonly #child: ChildProcess;
   readonly #stderr: Readable;
   readonly #control: Socket;
+  readonly #stderrText = new ConsoleText();
   #lastStderr = '';
   readonly #lines = new JsonLines(MAX_LINE);
   #asked = false;
@@ -110,8 +112,9 @@ export class MachineClient implements Disposable {
     if (stderr === null || !(control instanceof Socket)) throw new TypeError('the child process has no pipes');
     this.#stderr = stderr;
     this.#stderr.on('data', (chunk: Buffer) => {
-      this.#lastStderr = (this.#lastStderr + chunk.toString('latin1')).slice(-KEPT_STDERR);
-      this.onStderr?.(chunk);
+      const text = this.#stderrText.write(chunk);
+      this.#lastStderr = (this.#lastStderr + text).slice(-KEPT_STDERR);
+      if (text !== '') this.onStderr?.(text);
     });
     this.#control = control;
     this.#control.on('data', (chunk: Buffer) => this.#read(chunk));

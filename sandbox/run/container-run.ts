@@ -99,7 +99,7 @@ export class ContainerRun {
     const client = options.machine ?? new MachineClient();
     if (config.spec.console || options.machineLog !== 'silent') {
       // A guest may write to its console without an end, and its reader may be slow.
-      client.onStderr = (chunk) => io.stderr.writableLength < MAX_UNWRITTEN && io.stderr.write(chunk);
+      client.onStderr = (text) => io.stderr.writableLength < MAX_UNWRITTEN && io.stderr.write(text);
     }
     this.#machine = new GuestMachine(client, { trace: this.#trace, log: this.#log });
     this.#io = new ProcessIo(io, {

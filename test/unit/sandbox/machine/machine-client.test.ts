@@ -42,6 +42,11 @@ describe('a machine process that ends without being asked to', () => {
     ['by SIGKILL', "process.kill(process.pid, 'SIGKILL');", 'the machine process died (SIGKILL)'],
     ['with exit code 0', 'process.exit(0);', 'the machine process died (exit code 0)'],
     ['with an exception', "throw new RangeError('too far');", 'died (exit code 1): RangeError: too far'],
+    [
+      "with an error on its guest's console",
+      "process.stderr.write('Error: \\x1b]52;c;eA==\\x07\\x1b[2J\\n'); process.exitCode = 1; control.end();",
+      'the machine process died (exit code 1): Error: \\x1b]52;c;eA==\\x07\\x1b[2J',
+    ],
     ['with a line that is not JSON', "control.write('hello\\n');", 'cannot be understood'],
     ['with a line without an end', "control.write('x'.repeat(1100000));", 'cannot be understood'],
     [
@@ -69,6 +74,16 @@ describe('a machine process that ends without being asked to', () => {
     await it.ended;
     expect(await it.isAlive()).toBe(false);
   });
+});
+
+test("a guest's console reaches no terminal with what controls one", async () => {
+  using it = machine("process.stderr.write('[0.1] Linux\\r\\n\\x1b]0;mine\\x07\\x9b2J\\rpaid\\n'); control.end();");
+  let console = '';
+  it.onStderr = (text) => {
+    console += text;
+  };
+  await it.ended;
+  expect(console).toBe('[0.1] Linux\r\n\\x1b]0;mine\\x07\\x9b2J\\x0dpaid\n');
 });
 
 test('a machine answers each request for statistics', async () => {
