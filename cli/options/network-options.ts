@@ -38,6 +38,18 @@ export const NETWORK_OPTIONS: readonly Declaration<NetworkOptions>[] = [
   },
   { flags: '--dns <IP>', help: 'set a DNS server', field: 'dns', parse: texts },
   {
+    flags: '--dns-search <DOMAIN>',
+    help: 'look names up in a domain; . for none',
+    field: 'dnsSearch',
+    parse: texts,
+  },
+  {
+    flags: '--dns-option <OPTION>',
+    help: 'set an option of resolv.conf, such as ndots:2',
+    field: 'dnsOptions',
+    parse: texts,
+  },
+  {
     flags: '--add-host <NAME:IP>',
     help: 'add an entry to /etc/hosts; host-gateway is the host',
     field: 'hosts',

@@ -55,6 +55,8 @@ export function describeContainer({ home, folder, config }: Supervised): object 
       PortBindings: portBindings(spec.network?.publish ?? []),
       PublishAllPorts: spec.network?.publishAll === true,
       Dns: spec.network?.dns ?? [],
+      DnsSearch: spec.network?.dnsSearch ?? [],
+      DnsOptions: spec.network?.dnsOptions ?? [],
       ExtraHosts: spec.network?.hosts ?? null,
       CapAdd: spec.capAdd ?? null,
       CapDrop: spec.capDrop ?? null,

@@ -109,10 +109,12 @@ export function planNetwork(
     gateway: endpoint.gateway,
     resolvConf: [
       ...nameservers.map((address) => `nameserver ${address}`),
-      ...settings,
+      ...resolverSettings(options, settings),
       // Names of peers have no dots. Without this, the resolver would look them up in the search
       // domains first.
-      ...(networks.peers.length > 0 ? ['options ndots:0'] : []),
+      ...(networks.peers.length > 0 && !options.dnsOptions?.some((text) => text.startsWith('ndots:'))
+        ? ['options ndots:0']
+        : []),
       '',
     ].join('\n'),
   };
@@ -220,6 +222,17 @@ function resolver({ dns = [], mode }: NetworkOptions, { resolver: host }: HostNe
   if (nameservers.length > 0 || host.nameservers.length === 0 || mode?.startsWith(TAP))
     return { nameservers, settings, forward: false };
   return { nameservers: [DNS_ADDRESS], settings, forward: true };
+}
+
+/** The lines of resolv.conf besides name servers: the host's, except what the options set. */
+function resolverSettings({ dnsSearch = [], dnsOptions = [] }: NetworkOptions, ofHost: readonly string[]): string[] {
+  const domains = dnsSearch.filter((domain) => domain !== '.');
+  const isKept = (line: string) => (/^options\s/.test(line) ? dnsOptions : dnsSearch).length === 0;
+  return [
+    ...ofHost.filter(isKept),
+    ...(domains.length > 0 ? [`search ${domains.join(' ')}`] : []),
+    ...(dnsOptions.length > 0 ? [`options ${dnsOptions.join(' ')}`] : []),
+  ];
 }
 
 /** A locally administered MAC address that contains the IPv4 address. */

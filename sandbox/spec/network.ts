@@ -27,6 +27,10 @@ export interface NetworkOptions {
   expose?: readonly string[];
   /** Name servers instead of the host's. */
   dns?: readonly string[];
+  /** Domains in which names are looked up, instead of the host's; `.` for none. */
+  dnsSearch?: readonly string[];
+  /** Options of resolv.conf(5) instead of the host's: `ndots:2`. */
+  dnsOptions?: readonly string[];
   /** Entries of /etc/hosts: `name:address`, `name:host-gateway`. */
   hosts?: readonly string[];
   /**
@@ -65,6 +69,12 @@ export function checkNetwork(options: NetworkOptions): void {
     if (!isIPv4(address) && !isIPv6(address)) {
       throw new SandboxError('bad-spec', `invalid name server '${address}': an IP address is needed`);
     }
+  }
+  const domain = options.dnsSearch?.find((text) => text !== '.' && !isName(text));
+  if (domain !== undefined) throw new SandboxError('bad-spec', `invalid search domain '${domain}'`);
+  const option = options.dnsOptions?.find((text) => !/^[a-z0-9-]+(:\d+)?$/.test(text));
+  if (option !== undefined) {
+    throw new SandboxError('bad-spec', `invalid option '${option}' of the resolver: NAME or NAME:N is needed`);
   }
   checkAliases(aliases);
   if (aliases.length > 0 && !isNetworkName(mode)) {

@@ -66,6 +66,8 @@ const NETWORK_FIELDS: Record<keyof NetworkOptions, string[]> = {
   publishAll: ['--publish-all'],
   expose: ['--expose'],
   dns: ['--dns'],
+  dnsSearch: ['--dns-search'],
+  dnsOptions: ['--dns-option'],
   hosts: ['--add-host'],
   allow: ['--allow-net'],
   deny: ['--deny-net'],

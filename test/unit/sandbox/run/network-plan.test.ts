@@ -76,6 +76,10 @@ describe('the plan of a network', () => {
   test("has the resolvers of the options, or the host's without those on its loopback interface", () => {
     expect(plan().resolvConf).toBe('nameserver 10.1.1.1\nnameserver 2001:db8::53\nsearch example.com\n');
     expect(plan({ dns: ['9.9.9.9'] }).machine.resolvers).toEqual(['9.9.9.9']);
+    const settings = (options: NetworkOptions) => plan(options).resolvConf.split('\n').slice(2, -1);
+    expect(settings({ dnsSearch: ['a.example', 'b.example'] })).toEqual(['search a.example b.example']);
+    expect(settings({ dnsSearch: ['.'] })).toEqual([]);
+    expect(settings({ dnsOptions: ['ndots:2', 'rotate'] })).toEqual(['search example.com', 'options ndots:2 rotate']);
     const local = plan({}, { ...host, resolver: { nameservers: ['127.0.0.53'], settings: [] } });
     expect(local.machine.resolvers).toEqual(['198.19.0.3']);
     expect(local.machine.backEnd).toMatchObject({ forwardDns: '198.19.0.3' });
@@ -132,6 +136,9 @@ test.each<[NetworkOptions, RegExp]>([
   [{ mode: 'lan', aliases: ['a b'] }, /^invalid network alias 'a b'/],
   [{ aliases: ['db'] }, /^network-scoped aliases are only supported/],
   [{ dns: ['resolver'] }, /^invalid name server/],
+  [{ dnsSearch: ['a b'] }, /^invalid search domain 'a b'/],
+  [{ dnsSearch: ['a\nnameserver 1.2.3.4'] }, /^invalid search domain/],
+  [{ dnsOptions: ['ndots:2\nnameserver'] }, /^invalid option/],
   [{ hosts: ['x'] }, /^invalid host/],
   [{ allow: ['10.0.0.0/99'] }, /^invalid network rule/],
   [{ publish: ['x'] }, /^invalid published port/],
