@@ -8,7 +8,7 @@ import type { Log } from '../log.js';
 /** Continues the process group $1 at the end of stdin. */
 const SCRIPT = 'read -r _; kill -s CONT -- "-$1"';
 
-export class PauseGuard implements Disposable {
+export class PauseGuard {
   readonly #shell: ChildProcess;
 
   /** @param group of the processes that are about to be stopped */
@@ -25,7 +25,12 @@ export class PauseGuard implements Disposable {
   }
 
   /** Continues the processes, as the end of this process does. */
-  [Symbol.dispose](): void {
+  release(): void {
     this.#shell.stdin?.end();
+  }
+
+  /** The processes run again already. */
+  cancel(): void {
+    this.#shell.kill('SIGKILL');
   }
 }

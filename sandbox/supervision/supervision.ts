@@ -142,7 +142,7 @@ export class Supervision {
     if (paused) this.#guard = new PauseGuard(pid, this.#log);
     // The machine process leads a process group, which includes the emulator's processes and passt.
     process.kill(-pid, paused ? 'SIGSTOP' : 'SIGCONT');
-    if (!paused) this.#guard?.[Symbol.dispose]();
+    if (!paused) this.#guard?.cancel();
     this.#run?.hold(paused);
     this.#recorder.write({ status: paused ? 'paused' : 'running' });
     this.#recorder.record(paused ? 'pause' : 'unpause');
@@ -307,7 +307,7 @@ export class Supervision {
       return asError(error);
     } finally {
       this.#run = undefined;
-      this.#guard?.[Symbol.dispose]();
+      this.#guard?.release();
     }
   }
 

@@ -154,6 +154,11 @@ export class ChildProcess implements Disposable {
     this.#signal(libc.SIGCONT);
   }
 
+  /** Kills the process. Its end is reported as any other. */
+  kill(): void {
+    this.#signal(libc.SIGKILL);
+  }
+
   /** Kills the process. It may still be exiting when this returns. */
   [Symbol.dispose](): void {
     this.#signal(libc.SIGKILL);

@@ -30,7 +30,7 @@ export interface PasstProcessOptions {
   onIdle(): void;
   /** {@link PasstProcess.busy} has become false. */
   onReady(): void;
-  /** passt exited, or cannot be understood. */
+  /** passt exited. */
   onEnd(reason: string): void;
 }
 
@@ -50,6 +50,7 @@ export class PasstProcess implements Disposable {
   #unsentEnd = 0;
   /** True while a frame is kept. */
   isFull = false;
+  #reason: string | undefined;
   /** passt has sent something since this was last set to false. */
   isHeard = false;
 
@@ -68,7 +69,7 @@ export class PasstProcess implements Disposable {
         inherited: [theirs],
         loop: options.loop,
         onOutput: () => {},
-        onEnd: ({ outcome, stderr }: ChildEnd) => options.onEnd(`passt ended (${outcome})${lastWords(stderr)}`),
+        onEnd: (end) => options.onEnd(this.#reason ?? describe(end)),
       });
     } catch (error) {
       libc.close(ours);
@@ -117,8 +118,7 @@ export class PasstProcess implements Disposable {
     while (this.#end - this.#start >= LENGTH) {
       const length = u32(this.#buffer, this.#start);
       if (length > MAX_FRAME) {
-        this.#loop.remove(this.#fd);
-        this.#options.onEnd(`passt sent a frame of ${length} bytes`);
+        this.kill(`passt sent a frame of ${length} bytes`);
         return;
       }
       if (this.#end - this.#start < LENGTH + length) break;
@@ -185,6 +185,13 @@ export class PasstProcess implements Disposable {
     this.#unsentEnd = 0;
   }
 
+  /** Kills passt. {@link PasstProcessOptions.onEnd} gets this reason. */
+  kill(reason: string): void {
+    this.#reason ??= reason;
+    this.#loop.remove(this.#fd);
+    this.#child.kill();
+  }
+
   /** Ends passt. */
   [Symbol.dispose](): void {
     this.#child[Symbol.dispose]();
@@ -198,6 +205,10 @@ function setSendBuffer(fd: number): void {
   // Root can exceed the host's limit; other users get as much as the host allows.
   if (libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_SNDBUFFORCE, size, 4) === 0) return;
   libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_SNDBUF, size, 4);
+}
+
+function describe({ outcome, stderr }: ChildEnd): string {
+  return `passt ended (${outcome})${lastWords(stderr)}`;
 }
 
 /** passt's last line of output, without its messages about a missing system log. */

@@ -180,7 +180,7 @@ export class PasstBackEnd implements NetBackEnd {
     const isSilent = this.#wasUp && !process.isHeard && !process.isFull;
     this.#silence = isSilent ? this.#silence + 1 : 0;
     if (this.#silence > MAX_SILENCE) {
-      this.#ended(process, 'passt does not answer');
+      process.kill('passt does not answer');
       return;
     }
     process.isHeard = false;

@@ -4,8 +4,9 @@ import { connect, createServer, type Socket } from 'node:net';
 import { expect, test } from 'vitest';
 import { formatAddress } from '../../../../../addresses/ip.js';
 import type { Frame } from '../../../../../vmm/devices/net/frame.js';
+import * as libc from '../../../../../vmm/host/libc.js';
 import type { PublishedPorts } from '../../../../../vmm/machine.js';
-import { ACK, GATEWAY, SYN, tcp } from '../../../../fixtures/frames.js';
+import { ACK, arp, GATEWAY, SYN, tcp } from '../../../../fixtures/frames.js';
 import { Link } from '../../../../fixtures/linked-namespaces.js';
 import { Peer, passt } from './passt-peer.js';
 
@@ -155,6 +156,7 @@ test('passt that stands still is replaced', async () => {
   expect(peer.error?.message).toBe('passt does not answer');
   await peer.until(() => peer.up);
   expect(peer.pid).not.toBe(pid);
+  expect(peer.error?.message).toBe('passt does not answer');
 });
 
 test('acknowledgments for a connection that never began do not end passt', async () => {
@@ -188,4 +190,30 @@ test('a maximum segment size of next to nothing does not end passt', async () =>
   await peer.until(() => peer.frames.some((frame) => frame.subarray(54).toString() === 'hell'));
   expect(peer.interruptions).toBe(0);
   server.close();
+});
+
+test('a connection whose SYN is repeated before the server answers is not reset', async () => {
+  const server = libc.check(libc.socket(libc.AF_INET, libc.SOCK_STREAM | libc.SOCK_CLOEXEC, 0), 'socket');
+  const address = Buffer.from([libc.AF_INET, 0, 0, 0, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
+  libc.check(libc.bind(server, address, address.length), 'bind');
+  libc.check(libc.listen(server, 0), 'listen');
+  libc.check(libc.getsockname(server, address, Int32Array.of(address.length)), 'getsockname');
+  const port = address.readUInt16BE(2);
+  // It fills the queue, and the kernel drops other SYNs.
+  const first = connect(port, '127.0.0.1');
+  await once(first, 'connect');
+  using peer = new Peer(passt());
+  await peer.until(() => peer.up);
+  for (let count = 0; count < 3; count++) {
+    peer.send(tcp({ destination: GATEWAY.ipv4, destinationPort: port }));
+    peer.send(arp());
+    // passt has read the SYN.
+    await peer.until(() => peer.frames.filter((frame) => frame.readUInt16BE(12) === 0x0806).length > count);
+  }
+  libc.close(libc.check(libc.accept4(server, null, null, 0), 'accept4'));
+  await peer.until(() => peer.frames.some((frame) => frame.readUInt16BE(12) === 0x0800));
+  const answer = await peer.tcpFrame(ACK);
+  expect(answer.tcpFlags).toBe(SYN | ACK);
+  libc.close(server);
+  first.destroy();
 });
