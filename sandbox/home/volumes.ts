@@ -10,6 +10,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -17,7 +18,7 @@ import { hasCode, messageOf } from '../../errors/index.js';
 import { O_PATH, openat2, RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS } from '../../libc/openat2.js';
 import { measureTree, removeTree, TreeError } from '../../libc/trees.js';
 import { SandboxError } from '../errors.js';
-import { checkVolumeName, type Mount } from '../spec/mounts.js';
+import { checkVolumeName, isVolumeName, type Mount } from '../spec/mounts.js';
 import type { ContainerStore } from './container-store.js';
 
 const DATA = '_data';
@@ -71,8 +72,9 @@ export class VolumeStore {
     checkVolumeName(name);
     const folder = join(this.path, name);
     try {
-      const { createdAt, labels } = JSON.parse(readFileSync(join(folder, ABOUT), 'utf8'));
-      return { name, mountpoint: join(folder, DATA), createdAt, labels };
+      const about = parseAbout(readFileSync(join(folder, ABOUT), 'utf8'));
+      const createdAt = about?.createdAt ?? statSync(folder).mtime.toISOString();
+      return { name, mountpoint: join(folder, DATA), createdAt, labels: about?.labels ?? {} };
     } catch (cause) {
       if (hasCode(cause, 'ENOENT')) return undefined;
       throw new SandboxError('state', `cannot read the volume ${name}: ${messageOf(cause)}`, { cause });
@@ -81,8 +83,9 @@ export class VolumeStore {
 
   /** All volumes, sorted by name. @throws SandboxError `state` */
   list(): Volume[] {
+    // Other folders are not ours: `lost+found`, if a disk is mounted here.
     return this.#entries()
-      .filter((name) => !name.startsWith(UNFINISHED))
+      .filter(isVolumeName)
       .sort()
       .flatMap((name) => this.find(name) ?? []);
   }
@@ -180,14 +183,17 @@ export class VolumeStore {
    * @internal
    */
   async removeAnonymous(mounts: readonly Mount[] = []): Promise<void> {
+    let failure: unknown;
     for (const mount of mounts) {
       if (mount.type !== 'volume' || !mount.anonymous) continue;
       try {
         await this.remove(mount.source);
       } catch (error) {
-        if (!hasCode(error, 'conflict', 'no-such-volume')) throw error;
+        // The others are removed all the same.
+        if (!hasCode(error, 'conflict', 'no-such-volume')) failure ??= error;
       }
     }
+    if (failure !== undefined) throw failure;
   }
 
   /** Number and bytes on disk of the folders that are being made or removed, or could not be. */
@@ -257,6 +263,20 @@ export class VolumeStore {
       throw new SandboxError('state', `cannot list the volumes: ${messageOf(cause)}`, { cause });
     }
   }
+}
+
+/** Undefined if the file is incomplete because the host went down before it was written. */
+function parseAbout(text: string): Pick<Volume, 'createdAt' | 'labels'> | undefined {
+  let about: unknown;
+  try {
+    about = JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+  if (typeof about !== 'object' || about === null || !('createdAt' in about) || !('labels' in about)) return undefined;
+  const { createdAt, labels } = about;
+  if (typeof createdAt !== 'string' || typeof labels !== 'object' || labels === null) return undefined;
+  return { createdAt, labels: Object.fromEntries(Object.entries(labels).map(([key, value]) => [key, `${value}`])) };
 }
 
 /** A random name for an anonymous volume, as Docker makes them. */

@@ -71,9 +71,13 @@ export function checkMounts(mounts: readonly Mount[], tmpfs: readonly { path: st
   }
 }
 
+export function isVolumeName(name: string): boolean {
+  return /^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}$/.test(name);
+}
+
 /** @throws SandboxError `bad-spec` for an invalid name */
 export function checkVolumeName(name: string): void {
-  if (/^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,254}$/.test(name)) return;
+  if (isVolumeName(name)) return;
   const wanted = 'two or more letters, digits, dots, underscores and hyphens, a letter or digit first';
   const hint = name.includes('/') ? '; a folder of the host is given by its absolute path' : '';
   throw new SandboxError('bad-spec', `invalid volume name '${name}': ${wanted}${hint}`);

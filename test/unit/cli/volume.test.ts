@@ -1,6 +1,6 @@
 // The commands of volumes, with containers that never run.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, mkdtempSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, expect, test } from 'vitest';
@@ -108,6 +108,26 @@ test('leftovers of a crash are not volumes, and prune removes them', () => {
   utimesSync(left, 0, 0);
   expect(volume('prune', '-f')).toMatchObject({ status: 0 });
   expect(existsSync(left)).toBe(false);
+});
+
+test("what is not a volume's folder is left alone and keeps nothing else from being listed or removed", () => {
+  expect(volume('create', 'data')).toEqual(said('data\n'));
+  for (const name of ['lost+found', 'x', 'a b']) mkdirSync(join(folder, 'home/volumes', name));
+  expect(volume('ls', '-q')).toEqual(said('data\n'));
+  expect(tsvm(['df', '--format', '{{.Type}} {{.TotalCount}}'])).toMatchObject({
+    ...{ status: 0, stderr: '' },
+    stdout: expect.stringContaining('Local Volumes 1\n'),
+  });
+  expect(volume('prune', '-a', '-f')).toMatchObject({ status: 0, stderr: '' });
+  expect(readdirSync(join(folder, 'home/volumes')).sort()).toEqual(['a b', 'lost+found', 'x']);
+});
+
+test('a volume whose record was lost with the power is listed with the others, used and removed', () => {
+  volume('create', 'data');
+  writeFileSync(join(folder, 'home/volumes/data/volume.json'), '');
+  expect(volume('ls', '-q')).toEqual(said('data\n'));
+  expect(tsvm(['df'])).toMatchObject({ status: 0, stderr: '' });
+  expect(volume('rm', 'data')).toEqual(said('data\n'));
 });
 
 test('an anonymous volume has a random name, and prune removes it', () => {

@@ -46,6 +46,35 @@ describe('a volume', () => {
     expect(existsSync(made.mountpoint)).toBe(true);
   });
 
+  test.each(['', '{"createdAt":', 'null', '[]', '{"createdAt":1,"labels":[]}', '{"createdAt":"x","labels":null}'])(
+    'whose record is %j after a power failure is there with its files, and is removed',
+    async (text) => {
+      const { mountpoint } = home.volumes.open('data', { use: 'test' });
+      const other = home.volumes.open('other');
+      writeFileSync(join(mountpoint, '../volume.json'), text);
+      writeFileSync(join(mountpoint, 'file'), 'kept');
+      const found = {
+        ...{ name: 'data', mountpoint, labels: {} },
+        createdAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT/),
+      };
+      expect(home.volumes.list()).toEqual([found, other]);
+      expect(home.volumes.open('data')).toEqual(found);
+      expect(readdirSync(mountpoint)).toEqual(['file']);
+      await home.volumes.remove('data');
+      expect(home.volumes.list()).toEqual([other]);
+    },
+  );
+
+  test('is removed with its container, also if another one cannot be', async () => {
+    home.volumes.open('second');
+    const mounts = ['no/volume', 'second'].map((source) => ({
+      ...{ type: 'volume' as const, target: `/${source}` },
+      ...{ source, anonymous: true },
+    }));
+    await expect(home.volumes.removeAnonymous(mounts)).rejects.toMatchObject({ code: 'bad-spec' });
+    expect(home.volumes.list()).toEqual([]);
+  });
+
   test('is removed when no container has it', async () => {
     home.volumes.open('data');
     const web = await makeContainer(home, 'web', { mounts: [{ type: 'volume', source: 'data', target: '/data' }] });
