@@ -43,6 +43,11 @@ export interface ShareSpec {
   path: string;
   /** Enforced by the device, whatever the guest's mount options are. */
   readOnly: boolean;
+  /**
+   * If true, files keep the set-user-ID and set-group-ID bits and the capabilities that the guest
+   * gives them: other users of the host cannot enter the folder. Default false.
+   */
+  keepSetId?: boolean;
 }
 
 /**

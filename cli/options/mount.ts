@@ -27,6 +27,7 @@ export function parseVolume(text: string, flag: string): Mount {
   const mount: Mount = { type: source.startsWith('/') ? 'bind' : 'volume', source, target };
   for (const option of options === '' ? [] : options.split(',')) {
     if (option === 'ro') mount.readOnly = true;
+    else if (option === 'suid' && mount.type === 'bind') mount.suid = true;
     else if (option === 'nocopy' && mount.type === 'volume') mount.noCopy = true;
     else if (!WITHOUT_EFFECT.has(option)) fail(`unknown option '${option}'`);
   }
@@ -74,7 +75,7 @@ export function parseMount(text: string, flag: string): Mounts {
   } else if (type === 'bind') {
     const source = take('source') ?? fail('expected source=');
     if (!source.startsWith('/')) fail(`the path on the host, '${source}', must be absolute`);
-    mounts.mounts.push({ type, source, target, readOnly });
+    mounts.mounts.push({ type, source, target, readOnly, ...(isTrue('suid') && { suid: true }) });
   } else if (type === 'volume') {
     const mount: Mount = { type, source: take('source') ?? '', target, readOnly };
     if (isTrue('volume-nocopy')) mount.noCopy = true;

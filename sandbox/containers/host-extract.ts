@@ -127,7 +127,8 @@ export class HostExtractor implements Disposable {
       closeSync(fd);
     }
     if (this.#keepOwners) lchownSync(path, entry.uid, entry.gid);
-    chmodSync(path, entry.mode & (this.#keepOwners ? 0o7777 : 0o1777));
+    // A program of the container must not run with another user's rights here.
+    chmodSync(path, entry.mode & 0o1777);
     utimesSync(path, entry.mtime.seconds, entry.mtime.seconds);
   }
 

@@ -12,6 +12,8 @@ export interface Share {
   /** Path in the container. */
   target: string;
   readOnly: boolean;
+  /** Files keep set-user-ID bits and capabilities. */
+  keepSetId: boolean;
 }
 
 /** Shares that are open. Disposing of them closes the descriptors. */
@@ -41,7 +43,9 @@ export function openShares(mounts: readonly Mount[], home: Home): OpenShares {
     for (const mount of mounts) {
       const { fd, path } =
         mount.type === 'bind' ? openSource(mount, home.sharedFolders) : home.volumes.openFolder(mount.source);
-      shares.add({ path, target: normalizedPath(mount.target), readOnly: mount.readOnly ?? false }, fd);
+      // Other users cannot enter the folder of a volume.
+      const keepSetId = mount.type === 'volume' || mount.suid === true;
+      shares.add({ path, target: normalizedPath(mount.target), readOnly: mount.readOnly ?? false, keepSetId }, fd);
     }
     return shares;
   } catch (error) {

@@ -9,6 +9,11 @@ export interface BindMount {
   /** Absolute path in the container, other than `/`. */
   target: string;
   readOnly?: boolean;
+  /**
+   * If true, files keep the set-user-ID and set-group-ID bits and the capabilities that the
+   * container gives them. Other users of the host may run them, if they can enter the folder.
+   */
+  suid?: boolean;
   /** What was at `source` when the container was created. Absent before, and in old records. */
   file?: SourceFile;
 }

@@ -2,7 +2,7 @@
 // of the file system.
 import { constants as fs } from 'node:fs';
 import { constants } from 'node:os';
-import { killSetId } from './files.js';
+import { clearSetId, killSetId } from './files.js';
 import {
   FATTR_ATIME,
   FATTR_ATIME_NOW,
@@ -44,7 +44,7 @@ import {
   SYS_SYNCFS,
   SYS_UTIMENSAT,
 } from './host.js';
-import { type Inode, openDescriptor } from './inode.js';
+import { fileMode, type Inode, openDescriptor } from './inode.js';
 import { toGuest, toHost } from './owner.js';
 import { PAYLOAD, type Session } from './session.js';
 
@@ -54,6 +54,8 @@ const KSTATFS_SIZE = 80;
 // utimensat(2), in the nanoseconds.
 const UTIME_NOW = 0x3fffffff;
 const UTIME_OMIT = 0x3ffffffe;
+/** The attribute with a file's capabilities (capabilities(7)). */
+const CAPABILITY = 'security.capability';
 /** As a user or group: leave it unchanged. */
 const SAME = -1;
 
@@ -94,9 +96,10 @@ export function setattr(session: Session, node: number): number {
 
 function changeMode({ host }: Session, inode: Inode, fd: number, mode: number): number {
   if (inode.type === S_IFLNK) return -EOPNOTSUPP;
+  const kept = inode.type === S_IFDIR ? mode & 0o7777 : fileMode(inode.share, mode);
   const open = openDescriptor(inode);
-  if (open >= 0) return host.call(SYS_FCHMOD, open, mode & 0o7777);
-  return host.call(SYS_FCHMODAT, AT_FDCWD, host.procPath(fd), mode & 0o7777);
+  if (open >= 0) return host.call(SYS_FCHMOD, open, kept);
+  return host.call(SYS_FCHMODAT, AT_FDCWD, host.procPath(fd), kept);
 }
 
 function changeOwner(session: Session, inode: Inode, fd: number, valid: number): number {
@@ -129,6 +132,7 @@ function changeSize(session: Session, inode: Inode, fd: number, valid: number): 
   if ((valid & FATTR_FH) !== 0 && open?.inode !== inode) return -EBADF;
   const file = open?.fd ?? host.reopen(fd, fs.O_WRONLY);
   if (file < 0) return file;
+  clearSetId(session, inode, file);
   const error = host.call(SYS_FTRUNCATE, file, size);
   if (error === 0 && (valid & FATTR_KILL_SUIDGID) !== 0) killSetId(session, inode, file);
   if (open === undefined) host.close(file);
@@ -183,7 +187,7 @@ export function syncfs(session: Session, node: number): number {
  * contain users, which differ if owners are mapped.
  */
 function isShared(name: string, { share }: Inode): boolean {
-  if (name.startsWith('user.') || name === 'security.capability') return true;
+  if (name.startsWith('user.') || name === CAPABILITY) return true;
   return share.owner === undefined && (name === 'system.posix_acl_access' || name === 'system.posix_acl_default');
 }
 
@@ -274,6 +278,8 @@ export function setxattr(session: Session, node: number): number {
   if (refusal < 0) return refusal;
   const attribute = attributeOf(session, node, 16, EOPNOTSUPP);
   if (typeof attribute === 'number') return attribute;
+  const { share } = attribute.inode;
+  if (!share.keepSetId && session.string(16, attribute.end - 17) === CAPABILITY) return -EOPNOTSUPP;
   const size = session.u32(0);
   if (attribute.end + size > session.length) return -EINVAL;
   const { host } = session;

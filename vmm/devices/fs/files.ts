@@ -35,7 +35,7 @@ import {
   SYS_PREADV,
   SYS_PWRITEV2,
 } from './host.js';
-import type { Inode } from './inode.js';
+import { fileMode, type Inode } from './inode.js';
 import { PAYLOAD, type Session } from './session.js';
 import { KEPT_FLAGS } from './state.js';
 
@@ -66,8 +66,7 @@ const SETTLED = 2;
 /** Returns 0 if the guest may open the file with these flags, or the negative errno. */
 function mayOpen(session: Session, inode: Inode, flags: number): number {
   if ((flags & ACCESS_MODE) === ACCESS_MODE) return -EINVAL;
-  if ((flags & ACCESS_MODE) === fs.O_RDONLY && (flags & fs.O_TRUNC) === 0) return 0;
-  return session.mayChange(inode);
+  return isWriting(flags) ? session.mayChange(inode) : 0;
 }
 
 /**
@@ -76,8 +75,14 @@ function mayOpen(session: Session, inode: Inode, flags: number): number {
  */
 function openFile(session: Session, inode: Inode, flags: number): number {
   if (inode.type !== S_IFREG) return inode.type === S_IFDIR ? -EISDIR : inode.type === S_IFLNK ? -ELOOP : -ENXIO;
-  const fd = session.inodes.descriptor(inode);
-  return fd < 0 ? fd : session.host.reopen(fd, (flags & (ACCESS_MODE | HOST_FLAGS)) >>> 0);
+  const path = session.inodes.descriptor(inode);
+  const fd = path < 0 ? path : session.host.reopen(path, (flags & (ACCESS_MODE | HOST_FLAGS)) >>> 0);
+  if (fd >= 0 && isWriting(flags)) clearSetId(session, inode, fd);
+  return fd;
+}
+
+function isWriting(flags: number): boolean {
+  return (flags & ACCESS_MODE) !== fs.O_RDONLY || (flags & fs.O_TRUNC) !== 0;
 }
 
 /**
@@ -143,7 +148,7 @@ export function create(session: Session, node: number): number {
   if (directory < 0) return directory;
   const name = session.address(16);
   const hostFlags = flags & KEPT_FLAGS;
-  const act = () => host.create(directory, name, hostFlags, session.u32(4) & 0o7777);
+  const act = () => host.create(directory, name, hostFlags, fileMode(parent.share, session.u32(4)));
   let fd = host.as(session.uid, session.gid, session.u32(8) & 0o777, act);
   const exists = fd === -EEXIST && (flags & fs.O_EXCL) === 0;
   const error = exists ? host.statxName(directory, name) : fd < 0 ? fd : host.statx(fd);
@@ -183,7 +188,7 @@ export function createUnnamed(session: Session, node: number): number {
   if ((flags & ACCESS_MODE) === ACCESS_MODE) return -EINVAL;
   const directoryFd = inodes.descriptor(directory);
   if (directoryFd < 0) return directoryFd;
-  const act = () => host.createUnnamed(directoryFd, flags & KEPT_FLAGS, session.u32(4) & 0o7777);
+  const act = () => host.createUnnamed(directoryFd, flags & KEPT_FLAGS, fileMode(directory.share, session.u32(4)));
   const fd = host.as(session.uid, session.gid, session.u32(8) & 0o777, act);
   if (fd < 0) return fd;
   const error = host.statx(fd);
@@ -199,6 +204,17 @@ export function createUnnamed(session: Session, node: number): number {
     return opened;
   }
   return session.putEntry(0, inode) + opened;
+}
+
+/**
+ * Clears set-user-ID and set-group-ID of a file that the guest may now fill, unless the share keeps
+ * them: another user of the host could run it.
+ */
+export function clearSetId({ host }: Session, { share }: Inode, fd: number): void {
+  if (share.keepSetId || host.statx(fd) < 0) return;
+  const mode = host.stat(STATX_MODE) & 0o7777;
+  const left = mode & ~(S_ISUID | S_ISGID);
+  if (left !== mode) host.call(SYS_FCHMOD, fd, left);
 }
 
 /**
@@ -288,7 +304,10 @@ export function fallocate(session: Session): number {
   const offset = session.u64(8);
   const length = session.u64(16);
   if (offset + length > Number.MAX_SAFE_INTEGER) return -EFBIG;
-  return session.host.call(SYS_FALLOCATE, file.fd, session.u32(24), offset, length);
+  const error = session.host.call(SYS_FALLOCATE, file.fd, session.u32(24), offset, length);
+  // The guest's kernel leaves that to the device, and does not say who may keep them.
+  if (error === 0 && session.uid !== 0) killSetId(session, file.inode, file.fd);
+  return error;
 }
 
 /** `fuse_lseek_in`: u64 fh, offset, u32 whence. The host handles SEEK_DATA and SEEK_HOLE only. */
@@ -320,6 +339,7 @@ export function copyFileRange(session: Session): number {
   const length = Math.min(session.u64(40), MAX_COPY);
   const copied = host.call(SYS_COPY_FILE_RANGE, from.fd, host.at(SCRATCH), to.fd, host.at(SCRATCH + 8), length, 0);
   if (copied < 0) return copied;
+  if (session.uid !== 0) killSetId(session, to.inode, to.fd);
   const at = PAYLOAD / 4;
   host.words[at] = copied;
   host.words[at + 1] = 0;

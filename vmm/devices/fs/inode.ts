@@ -4,6 +4,8 @@ import type { Owner } from './owner.js';
 /** A shared folder or file. */
 export interface Share {
   readonly readOnly: boolean;
+  /** Files may have set-user-ID and set-group-ID bits, and capabilities. */
+  readonly keepSetId: boolean;
   readonly owner: Owner | undefined;
   /** Device number of its root, as {@link Inode.device}. */
   readonly device: number;
@@ -45,6 +47,11 @@ export interface Inode {
    * Size and times at the guest's last open, if the file had not changed just before; else empty.
    */
   stamp: string;
+}
+
+/** The mode that a new file of the share gets for the one that the guest chose. Not for folders. */
+export function fileMode({ keepSetId }: Share, mode: number): number {
+  return mode & (keepSetId ? 0o7777 : 0o1777);
 }
 
 /** Returns the descriptor of an open file of the inode, or -1. */

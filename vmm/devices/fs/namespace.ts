@@ -17,7 +17,7 @@ import {
   SYS_SYMLINKAT,
   SYS_UNLINKAT,
 } from './host.js';
-import type { Inode } from './inode.js';
+import { fileMode, type Inode } from './inode.js';
 import { PAYLOAD, type Session } from './session.js';
 
 const { EINVAL, EPERM, ESTALE, EXDEV } = constants.errno;
@@ -79,7 +79,7 @@ export function mknod(session: Session, node: number): number {
   // A device node in a shared folder would give access to the host's device.
   if (![0, S_IFREG, S_IFIFO, S_IFSOCK].includes(type)) return -EPERM;
   const { host } = session;
-  const act = () => host.call(SYS_MKNODAT, entry.fd, entry.address, mode & (S_IFMT | 0o7777), 0);
+  const act = () => host.call(SYS_MKNODAT, entry.fd, entry.address, type | fileMode(entry.directory.share, mode), 0);
   return made(session, entry, host.as(session.uid, session.gid, session.u32(8) & 0o777, act));
 }
 

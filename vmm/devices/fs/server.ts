@@ -184,11 +184,11 @@ export class FuseServer implements Disposable {
     }
   }
 
-  #add({ fd, path, readOnly }: OpenShare, owner: Owner | undefined, shares: Share[]): void {
+  #add({ fd, path, readOnly, keepSetId = false }: OpenShare, owner: Owner | undefined, shares: Share[]): void {
     const host = this.#host;
     if (host.statx(fd) < 0) throw new MachineError('host', `cannot share ${path}: it has no attributes`);
     const device = host.stat(STATX_DEV_MAJOR) * 2 ** 20 + host.stat(STATX_DEV_MINOR);
-    const share: Share = { readOnly, owner, device, inodes: new Map(), root: undefined };
+    const share: Share = { readOnly, keepSetId, owner, device, inodes: new Map(), root: undefined };
     share.root = this.#session.inodes.addRoot(share, fuse.FUSE_ROOT_ID + 1 + shares.length, fd);
     shares.push(share);
     if (share.root.type !== S_IFDIR && share.root.type !== S_IFREG) {

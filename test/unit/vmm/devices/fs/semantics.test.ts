@@ -39,9 +39,13 @@ let root: number;
 const at = (...names: string[]) => join(folder, ...names);
 
 /** Mounts the folder again, in place of the current mount. */
-function mount({ readOnly = false, ...options }: FuseOptions & { readOnly?: boolean } = {}): void {
+function mount({
+  readOnly = false,
+  keepSetId = false,
+  ...options
+}: FuseOptions & { readOnly?: boolean; keepSetId?: boolean } = {}): void {
   guest[Symbol.dispose]();
-  guest = FuseGuest.mount([{ path: folder, readOnly }], options);
+  guest = FuseGuest.mount([{ path: folder, readOnly, keepSetId }], options);
   root = guest.share(0);
 }
 
@@ -251,6 +255,7 @@ describe('a file', () => {
   });
 
   test('loses set-user-ID when it is written without privilege', () => {
+    mount({ keepSetId: true });
     const { entry, handle } = guest.create(root, 'file', fs.O_RDWR, 0o755);
     const mode = () => guest.setattr(entry.node, { mode: 0o6755 }).mode;
     expect(mode()).toBe(0o106755);
@@ -438,7 +443,7 @@ describe('attributes', () => {
   test('are set individually', () => {
     writeFileSync(at('file'), '');
     const { node } = guest.lookup(root, 'file');
-    expect(guest.setattr(node, { mode: 0o4711 }).mode).toBe(0o104711);
+    expect(guest.setattr(node, { mode: 0o711 }).mode).toBe(0o100711);
     expect(guest.setattr(node, { mtime: 1e9 })).toMatchObject({ mtime: 1e9 });
     expect(guest.setattr(node, { atime: 2e9 })).toMatchObject({ mtime: 1e9, atime: 2e9 });
     expect(refusal(() => guest.setattr(77_777, { mode: 0 }))).toBe(errno.ESTALE);
