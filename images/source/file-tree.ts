@@ -1,9 +1,11 @@
 // The files of an image by name, from a directory or from an archive that is read in place.
 
-import { createReadStream, statSync } from 'node:fs';
+import { closeSync, constants, createReadStream, fstatSync, openSync } from 'node:fs';
 import { open } from 'node:fs/promises';
-import { join } from 'node:path';
+import { hasCode, messageOf } from '../../errors/index.js';
+import { O_PATH, openat2, RESOLVE_BENEATH, RESOLVE_NO_MAGICLINKS } from '../../libc/openat2.js';
 import { ImageError } from '../errors.js';
+import { printable } from '../layer/convert.js';
 import type { ArchiveIndex } from './archive.js';
 
 const READ_SIZE = 1 << 20;
@@ -22,16 +24,52 @@ export interface FileTree {
   find(name: string): TreeFile | null;
 }
 
-/** The files in a directory. Safe only because this program, not the image, chooses the names. */
+/**
+ * The files in a directory. The image chooses some of the names, and a container may have written the
+ * directory: neither a name nor a link leads out of it.
+ */
 export function directoryTree(path: string): FileTree {
   return {
     path,
     find(name) {
-      const file = join(path, name);
-      const stat = statSync(file, { throwIfNoEntry: false });
-      return stat?.isFile() ? wholeFile(file, stat.size) : null;
+      const found = openBeneath(path, name);
+      if (found === undefined) return null;
+      closeSync(found.fd);
+      return { size: found.size, stream: () => streamBeneath(path, name) };
     },
   };
+}
+
+/**
+ * Opens a regular file of a directory; undefined if there is none of that name.
+ * @throws ImageError `corrupt` for a name or a link that leads out of it
+ */
+function openBeneath(path: string, name: string): { fd: number; size: number } | undefined {
+  const folder = openSync(path, O_PATH);
+  try {
+    const fd = openat2(
+      folder,
+      name,
+      constants.O_RDONLY | constants.O_NONBLOCK,
+      RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
+    );
+    const status = fstatSync(fd);
+    if (status.isFile()) return { fd, size: status.size };
+    closeSync(fd);
+    return undefined;
+  } catch (cause) {
+    if (hasCode(cause, 'ENOENT', 'ENOTDIR', 'ENXIO', 'ELOOP')) return undefined;
+    const why = hasCode(cause, 'EXDEV') ? 'it leads out of the folder' : messageOf(cause);
+    throw new ImageError('corrupt', `cannot read ${printable(name)} of ${path}: ${why}`, { cause });
+  } finally {
+    closeSync(folder);
+  }
+}
+
+async function* streamBeneath(path: string, name: string): AsyncGenerator<Buffer> {
+  const found = openBeneath(path, name);
+  if (found === undefined) throw new ImageError('corrupt', `${printable(name)} of ${path} is gone`);
+  yield* createReadStream('', { fd: found.fd, highWaterMark: READ_SIZE });
 }
 
 /** The files in an uncompressed tar. */

@@ -37,7 +37,7 @@ export class HostExtractor implements Disposable {
 
   /**
    * @param folder path of an empty folder that no other process uses
-   * @param keepOwners gives files the owners and set-id bits of the archive
+   * @param keepOwners gives files the owners of the archive
    */
   constructor(folder: string, keepOwners: boolean) {
     this.#folder = folder;
