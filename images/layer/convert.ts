@@ -72,7 +72,8 @@ export async function convertLayer(
       await contents.ready();
       await frame.ready();
     }
-    reader.end();
+    // Other engines take a layer of no bytes for an empty one.
+    if (total > 0) reader.end();
     await Promise.all([contents.finish(), frame.finish()]);
   } finally {
     frame.abandon();

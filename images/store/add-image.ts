@@ -8,10 +8,10 @@ import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { decompress } from '../decompress.js';
-import { ImageError } from '../errors.js';
+import { ImageError, type ImageErrorCode } from '../errors.js';
 import { convertLayer } from '../layer/convert.js';
 import { checkTotalLength, type LayerIndex } from '../layer/layer-index.js';
-import type { NameReference } from '../reference.js';
+import { familiarReference, type NameReference } from '../reference.js';
 import type { SourceImage, SourceLayer } from '../source/source-image.js';
 import type { Progress } from '../types.js';
 import { writeDisk } from './image-folder.js';
@@ -47,7 +47,8 @@ export async function addImage(
 ): Promise<void> {
   for (let attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
     if (isThere(home, image) && (await withStoreLock(home, () => nameExisting(home, workspace, image, name)))) return;
-    await convertMissing(home, workspace, image.layers, onProgress);
+    const what = name === null ? image.digest : familiarReference(name);
+    await convertMissing(home, workspace, image.layers, what, onProgress);
     const indexes = readIndexes(home, workspace, image.layers);
     if (!indexes) continue;
     const folder = await makeImageFolder(workspace, image, indexes);
@@ -81,7 +82,7 @@ export async function convertInto(
     for await (const chunk of layer.stream()) {
       signal?.throwIfAborted();
       done += chunk.length;
-      if (layer.size !== null && done > layer.size) throw mismatch(layer, `it is longer than ${layer.size} bytes`);
+      if (layer.size !== null && done > layer.size) throw mismatch(`it is longer than ${layer.size} bytes`);
       if (layer.digest !== null) blobHash.update(chunk);
       onProgress?.({ phase: 'layer', layer: layer.digest ?? expected ?? '', done, total: layer.size ?? undefined });
       yield chunk;
@@ -101,17 +102,15 @@ export async function convertInto(
   } finally {
     await Promise.all([data.close(), framing.close()]);
   }
-  if (layer.size !== null && done !== layer.size) throw mismatch(layer, `it is ${done} bytes instead of ${layer.size}`);
+  if (expected === null && done === 0) throw new ImageError('not-an-image', 'it is not a tar archive');
+  if (layer.size !== null && done !== layer.size) throw mismatch(`it is ${done} bytes instead of ${layer.size}`);
   if (layer.digest !== null) {
     const digest = `sha256:${blobHash.digest('hex')}`;
-    if (digest !== layer.digest) throw mismatch(layer, `its digest is ${digest}`);
+    if (digest !== layer.digest) throw mismatch(`its digest is ${digest}`);
   }
   const diffId = `sha256:${diffHash.digest('hex')}`;
   if (expected !== null && diffId !== expected) {
-    throw new ImageError(
-      'corrupt',
-      `a layer's contents do not match the image config: ${diffId} instead of ${expected}`,
-    );
+    throw new ImageError('corrupt', `its contents do not match the image config: ${diffId} instead of ${expected}`);
   }
   await writeSynced(join(folder, INDEX), index);
   workspace.budget.check();
@@ -120,8 +119,17 @@ export async function convertInto(
   return diffId;
 }
 
-function mismatch(layer: Omit<SourceLayer, 'diffId'>, how: string): ImageError {
-  return new ImageError('corrupt', `the layer ${layer.digest ?? ''} is damaged: ${how}`.replace('  ', ' '));
+function mismatch(how: string): ImageError {
+  return new ImageError('corrupt', `it is damaged: ${how}`);
+}
+
+/** Faults of an image, not of the host or of a connection. */
+const FAULTS: readonly ImageErrorCode[] = ['corrupt', 'not-an-image', 'too-large', 'unsupported'];
+
+/** Names the layer and the image that an error is about. */
+function ofLayer(error: unknown, { digest, diffId }: SourceLayer, what: string): unknown {
+  if (!(error instanceof ImageError) || !FAULTS.includes(error.code)) return error;
+  return new ImageError(error.code, `layer ${digest ?? diffId} of ${what}: ${error.message}`, { cause: error });
 }
 
 function workspaceLayer(workspace: Workspace, diffId: string): string {
@@ -132,6 +140,7 @@ async function convertMissing(
   home: string,
   workspace: Workspace,
   layers: SourceLayer[],
+  what: string,
   onProgress: OnProgress,
 ): Promise<void> {
   const missing = new Map<string, SourceLayer>();
@@ -148,7 +157,7 @@ async function convertMissing(
       try {
         await convertInto(workspace, layer, layer.diffId, onProgress, stop.signal);
       } catch (error) {
-        stop.abort(error);
+        stop.abort(ofLayer(error, layer, what));
       }
     }
   }
