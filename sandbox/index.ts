@@ -53,7 +53,7 @@ export {
 } from './sandbox.js';
 export type { ContainerSpec, LogLimits, RestartPolicy } from './spec/container-spec.js';
 export type { Device } from './spec/devices.js';
-export type { BindMount, Mount, VolumeMount } from './spec/mounts.js';
+export type { BindMount, Mount, SourceFile, VolumeMount } from './spec/mounts.js';
 export type { NetworkOptions } from './spec/network.js';
 export type { BoundPort, ExposedPort } from './spec/published-ports.js';
 export type { DeviceRate, Environment, RunSpec } from './spec/run-spec.js';

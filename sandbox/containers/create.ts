@@ -31,6 +31,7 @@ export interface CreateOptions {
   /**
    * This process supervises the container. If it is killed before it does, a container with `--rm`
    * is as stale as one whose supervisor was killed later.
+   * @internal
    */
   isSupervised?: boolean | undefined;
 }
