@@ -1,9 +1,10 @@
 // `docker cp`: copies files between the host and a container, to the destinations that Docker's
 // rules give.
-import { lstatSync, mkdtempSync, statSync } from 'node:fs';
+import { closeSync, constants, lstatSync, mkdtempSync, openSync, statSync } from 'node:fs';
 import { basename, dirname, join, posix, resolve } from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import { messageOf } from '../../errors/index.js';
+import { O_PATH } from '../../libc/openat2.js';
 import { removeTree } from '../../libc/trees.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFiles, FileType } from './files.js';
@@ -67,8 +68,10 @@ export function copyOut(files: ContainerFiles, from: string, to: string, options
       { basename, dirname },
       hostPlace,
     );
-    const { HostExtractor, moveInto } = await import('./host-extract.js');
-    const folder = mkdtempSync(join(place.directory, '.tsvm-cp-'));
+    const { HostExtractor, inDirectory, moveInto } = await import('./host-extract.js');
+    // A container may write the directory around it, so it is found once.
+    const directory = openSync(place.directory, O_PATH | constants.O_DIRECTORY);
+    const folder = mkdtempSync(inDirectory(directory, '.tsvm-cp-'));
     try {
       using extractor = new HostExtractor(folder, options.archive === true);
       const output = new Writable({
@@ -90,11 +93,12 @@ export function copyOut(files: ContainerFiles, from: string, to: string, options
       });
       if (failure !== undefined) throw failure;
       extractor.end();
-      moveInto(join(folder, ROOT), join(place.directory, place.name));
+      moveInto(join(folder, ROOT), inDirectory(directory, place.name), join(place.directory, place.name));
     } catch (error) {
       throw toSandboxError(error);
     } finally {
       removeTree(folder);
+      closeSync(directory);
     }
   });
 }

@@ -1,13 +1,15 @@
 // Makes a tar archive (POSIX.1-2001 pax) of a folder or file of the host, for a container to
 // extract. The headers are written by the `tar` package. The walk is our own: that of the package
-// leaves out FIFOs, and fails if a file shrinks while it is read.
-import { createReadStream, type Stats } from 'node:fs';
-import { lstat, readdir, readlink, stat } from 'node:fs/promises';
-import { join } from 'node:path';
+// leaves out FIFOs, and fails if a file shrinks while it is read. A container may write the folder
+// meanwhile: so what is looked at is opened first, without following a link, and read by its
+// descriptor.
+import { closeSync, constants, createReadStream, fstatSync, openSync, type Stats } from 'node:fs';
+import { readdir, readlink } from 'node:fs/promises';
 import { Header, type HeaderData } from 'tar/header';
 import { Pax } from 'tar/pax';
 import type { EntryTypeName } from 'tar/types';
 import { hasCode, messageOf } from '../../errors/index.js';
+import { O_PATH } from '../../libc/openat2.js';
 import { SandboxError } from '../errors.js';
 
 const BLOCK = 512;
@@ -24,18 +26,44 @@ type Links = Map<string, string>;
  */
 export async function* archiveHost(path: string, name: string, { follow = false } = {}): AsyncGenerator<Buffer> {
   try {
-    yield* entries(path, name, new Map(), follow);
+    yield* entries({ place: path, shown: path }, name, new Map(), follow);
   } catch (cause) {
-    throw new SandboxError(hasCode(cause, 'ENOENT') ? 'no-such-file' : 'tool', messageOf(cause), { cause });
+    if (cause instanceof SandboxError) throw cause;
+    throw new SandboxError('tool', messageOf(cause), { cause });
   }
   yield END;
 }
 
-async function* entries(path: string, name: string, links: Links, follow = false): AsyncGenerator<Buffer> {
-  const status = await (follow ? stat(path) : lstat(path));
+/** Where a file is: a path that leads through no name but the last, and the one for messages. */
+interface Source {
+  place: string;
+  shown: string;
+}
+
+async function* entries(source: Source, name: string, links: Links, follow = false): AsyncGenerator<Buffer> {
+  let place = source.place;
+  let fd: number | undefined;
+  try {
+    fd = openSync(place, follow ? O_PATH : O_PATH | constants.O_NOFOLLOW);
+    place = `/proc/self/fd/${fd}`;
+    yield* entriesOf(fd, source, name, links);
+  } catch (cause) {
+    if (cause instanceof SandboxError) throw cause;
+    const message = messageOf(cause).replaceAll(place, () => source.shown);
+    throw new SandboxError(hasCode(cause, 'ENOENT') ? 'no-such-file' : 'tool', message, { cause });
+  } finally {
+    if (fd !== undefined) closeSync(fd);
+  }
+}
+
+async function* entriesOf(fd: number, source: Source, name: string, links: Links): AsyncGenerator<Buffer> {
+  const status = fstatSync(fd);
+  const place = `/proc/self/fd/${fd}`;
   if (status.isDirectory()) {
     yield header(`${name}/`, status, 'Directory');
-    for (const child of (await readdir(path)).sort()) yield* entries(join(path, child), `${name}/${child}`, links);
+    for (const child of (await readdir(place)).sort()) {
+      yield* entries({ place: `${place}/${child}`, shown: `${source.shown}/${child}` }, `${name}/${child}`, links);
+    }
     return;
   }
   const inode = `${status.dev} ${status.ino}`;
@@ -45,11 +73,11 @@ async function* entries(path: string, name: string, links: Links, follow = false
     return;
   }
   links.set(inode, name);
-  if (status.isSymbolicLink()) yield header(name, status, 'SymbolicLink', await readlink(path));
+  if (status.isSymbolicLink()) yield header(name, status, 'SymbolicLink', await readlink(source.place));
   else if (status.isFIFO()) yield header(name, status, 'FIFO');
   else if (status.isFile()) {
     yield header(name, status, 'File');
-    yield* contents(path, status.size);
+    yield* contents(place, status.size);
   }
 }
 

@@ -1,13 +1,17 @@
 // Extracts a tar archive from a guest into files of the host. The guest is hostile. Everything is
 // made in a new folder of our own, and the parent of an entry must be a directory that this archive
-// made, so no link leads out of the folder.
+// made. Another guest may write the folder around it: so each place is reached by the descriptor of
+// its parent, which is opened without following a link.
 //
 // The reader is that of the image store. The one of the `tar` package decompresses any input that
 // begins like gzip, which cannot be turned off, and skips sparse entries without an error.
 import {
-  chmodSync,
   closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
   ftruncateSync,
+  futimesSync,
   lchownSync,
   linkSync,
   lstatSync,
@@ -17,30 +21,38 @@ import {
   readdirSync,
   renameSync,
   symlinkSync,
-  utimesSync,
   writeSync,
 } from 'node:fs';
-import { join } from 'node:path';
 import { type TarEntry, TarReader } from '../../images/index.js';
+import { O_PATH, openat2, RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS } from '../../libc/openat2.js';
 import { removeTree } from '../../libc/trees.js';
 import { SandboxError } from '../errors.js';
 
+const { O_DIRECTORY, O_NOFOLLOW, O_RDONLY } = constants;
+const WITHIN = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS;
+
+/** A path that leads through no name but the last: `name` in an open directory. */
+export function inDirectory(fd: number, name: string): string {
+  return `/proc/self/fd/${fd}/${name}`;
+}
+
 /** Extracts an archive, chunk by chunk, into an empty folder. */
 export class HostExtractor implements Disposable {
-  readonly #folder: string;
+  /** The folder, opened with O_PATH. */
+  readonly #folder: number;
   readonly #keepOwners: boolean;
   readonly #reader: TarReader;
   /** Relative paths of what this archive has made. */
   readonly #directories = new Map<string, TarEntry | undefined>([['', undefined]]);
   readonly #files = new Set<string>();
-  #open: { fd: number; path: string; entry: TarEntry } | undefined;
+  #open: { fd: number; entry: TarEntry } | undefined;
 
   /**
    * @param folder path of an empty folder that no other process uses
    * @param keepOwners gives files the owners of the archive
    */
   constructor(folder: string, keepOwners: boolean) {
-    this.#folder = folder;
+    this.#folder = openSync(folder, O_PATH | O_DIRECTORY | O_NOFOLLOW);
     this.#keepOwners = keepOwners;
     this.#reader = new TarReader({
       entry: (entry) => this.#make(entry),
@@ -65,26 +77,46 @@ export class HostExtractor implements Disposable {
     // Times and modes of directories come last: until now files were made in them.
     for (const [path, entry] of [...this.#directories].reverse()) {
       if (entry === undefined) continue;
-      const place = join(this.#folder, path);
-      if (this.#keepOwners) lchownSync(place, entry.uid, entry.gid);
-      chmodSync(place, entry.mode & 0o1777);
-      utimesSync(place, entry.mtime.seconds, entry.mtime.seconds);
+      const fd = openat2(this.#folder, path, O_RDONLY | O_DIRECTORY, WITHIN);
+      try {
+        this.#finish(fd, entry);
+      } finally {
+        closeSync(fd);
+      }
+    }
+  }
+
+  #finish(fd: number, { uid, gid, mode, mtime }: TarEntry): void {
+    if (this.#keepOwners) fchownSync(fd, uid, gid);
+    // A program of the container must not run with another user's rights here.
+    fchmodSync(fd, mode & 0o1777);
+    futimesSync(fd, mtime.seconds, mtime.seconds);
+  }
+
+  /** Calls `act` with the place of an entry. */
+  #at<T>(path: string, act: (place: string) => T): T {
+    const end = path.lastIndexOf('/');
+    const parent = openat2(this.#folder, end < 0 ? '.' : path.slice(0, end), O_PATH | O_DIRECTORY, WITHIN);
+    try {
+      return act(inDirectory(parent, path.slice(end + 1)));
+    } finally {
+      closeSync(parent);
     }
   }
 
   [Symbol.dispose](): void {
     if (this.#open !== undefined) closeSync(this.#open.fd);
     this.#open = undefined;
+    closeSync(this.#folder);
   }
 
   #make(entry: TarEntry): void {
     this.#finishFile();
     const path = cleaned(entry.path);
-    const place = join(this.#folder, path);
     if (entry.type === 'directory') {
       if (path !== '' && !this.#directories.has(path)) {
         this.#checkNew(path);
-        mkdirSync(place, { mode: 0o700 });
+        this.#at(path, (place) => mkdirSync(place, { mode: 0o700 }));
       }
       this.#directories.set(path, path === '' ? undefined : entry);
       return;
@@ -93,43 +125,41 @@ export class HostExtractor implements Disposable {
     this.#files.add(path);
     switch (entry.type) {
       case 'file': {
-        const fd = openSync(place, 'wx', 0o600);
-        this.#open = { fd, path: place, entry };
+        const fd = this.#at(path, (place) => openSync(place, 'wx', 0o600));
+        this.#open = { fd, entry };
         return;
       }
       case 'symlink':
         if (entry.linkname === '') throw refused(`${printable(path)} is a link without a target`);
-        symlinkSync(bytesOf(entry.linkname), place);
-        break;
+        this.#at(path, (place) => {
+          symlinkSync(bytesOf(entry.linkname), place);
+          if (this.#keepOwners) lchownSync(place, entry.uid, entry.gid);
+          lutimesSync(place, entry.mtime.seconds, entry.mtime.seconds);
+        });
+        return;
       case 'link': {
         const target = cleaned(entry.linkname);
         if (target === path || !this.#files.has(target))
           throw refused(`${printable(path)} is a hard link to a file outside of it`);
-        linkSync(join(this.#folder, target), place);
+        this.#at(path, (place) => this.#at(target, (file) => linkSync(file, place)));
         return;
       }
       default:
         // Devices and pipes are left out.
         this.#files.delete(path);
-        return;
     }
-    if (this.#keepOwners) lchownSync(place, entry.uid, entry.gid);
-    lutimesSync(place, entry.mtime.seconds, entry.mtime.seconds);
   }
 
   #finishFile(): void {
     if (this.#open === undefined) return;
-    const { fd, path, entry } = this.#open;
+    const { fd, entry } = this.#open;
     this.#open = undefined;
     try {
       ftruncateSync(fd, entry.size);
+      this.#finish(fd, entry);
     } finally {
       closeSync(fd);
     }
-    if (this.#keepOwners) lchownSync(path, entry.uid, entry.gid);
-    // A program of the container must not run with another user's rights here.
-    chmodSync(path, entry.mode & 0o1777);
-    utimesSync(path, entry.mtime.seconds, entry.mtime.seconds);
   }
 
   #checkNew(path: string): void {
@@ -142,10 +172,12 @@ export class HostExtractor implements Disposable {
 }
 
 /**
- * Moves extracted files to their destination. Directories are merged; other files are replaced.
+ * Moves extracted files to their destination. Directories are merged; other files are replaced. No link
+ * is followed below either path.
+ * @param shown the destination, for messages
  * @throws SandboxError `tool` if a directory would replace another file, or the reverse
  */
-export function moveInto(from: string, to: string): void {
+export function moveInto(from: string, to: string, shown = to): void {
   const there = lstatSync(to, { throwIfNoEntry: false });
   const coming = lstatSync(from);
   if (there === undefined) {
@@ -153,13 +185,25 @@ export function moveInto(from: string, to: string): void {
     return;
   }
   if (there.isDirectory() !== coming.isDirectory()) {
-    throw new SandboxError('tool', `cannot overwrite ${there.isDirectory() ? 'directory' : 'file'} ${to}`);
+    throw new SandboxError('tool', `cannot overwrite ${there.isDirectory() ? 'directory' : 'file'} ${shown}`);
   }
   if (!coming.isDirectory()) {
     renameSync(from, to);
     return;
   }
-  for (const name of readdirSync(from)) moveInto(join(from, name), join(to, name));
+  const source = openSync(from, O_PATH | O_DIRECTORY | O_NOFOLLOW);
+  try {
+    const target = openSync(to, O_PATH | O_DIRECTORY | O_NOFOLLOW);
+    try {
+      for (const name of readdirSync(inDirectory(source, '.'))) {
+        moveInto(inDirectory(source, name), inDirectory(target, name), `${shown}/${name}`);
+      }
+    } finally {
+      closeSync(target);
+    }
+  } finally {
+    closeSync(source);
+  }
   removeTree(from);
 }
 

@@ -9,6 +9,7 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   symlinkSync,
   truncateSync,
@@ -194,5 +195,55 @@ describe('moving into place', () => {
     mkdirSync(join(folder, 'to'));
     writeFileSync(join(folder, 'from'), '');
     expect(() => moveInto(join(folder, 'from'), join(folder, 'to'))).toThrow(/cannot overwrite directory/);
+  });
+});
+
+describe('a folder that is replaced by a link meanwhile', () => {
+  beforeEach(() => {
+    mkdirSync(join(folder, 'outside'));
+    writeFileSync(join(folder, 'outside/b'), 'secret');
+  });
+
+  test('is archived as it was', async () => {
+    mkdirSync(join(folder, 'tree/dir'), { recursive: true });
+    for (const name of ['a', 'b']) writeFileSync(join(folder, 'tree/dir', name), 'own');
+    const chunks: Buffer[] = [];
+    for await (const chunk of archiveHost(join(folder, 'tree'), 'copy')) {
+      if (chunks.length === 2) {
+        renameSync(join(folder, 'tree/dir'), join(folder, 'old'));
+        symlinkSync('../outside', join(folder, 'tree/dir'));
+      }
+      chunks.push(chunk);
+    }
+    const bytes = Buffer.concat(chunks);
+    expect(bytes.includes('copy/dir/b')).toBe(true);
+    expect(bytes.includes('secret')).toBe(false);
+  });
+
+  test('is not written to, and the place of the extraction neither', () => {
+    const archive = tar([
+      { path: 'root', type: '5' },
+      { path: 'root/dir', type: '5' },
+      { path: 'root/dir/b', data: 'evil' },
+    ]);
+    for (const replaced of ['to', 'to/root', 'to/root/dir']) {
+      mkdirSync(join(folder, 'to'));
+      {
+        using extractor = new HostExtractor(join(folder, 'to'), false);
+        // Both headers of folders.
+        extractor.write(archive.subarray(0, 1024));
+        renameSync(join(folder, replaced), join(folder, 'old'));
+        symlinkSync(join(folder, 'outside'), join(folder, replaced));
+        try {
+          extractor.write(archive.subarray(1024));
+          extractor.end();
+        } catch (error) {
+          expect(messageOf(error)).toMatch(/ELOOP|ENOTDIR/);
+        }
+      }
+      expect(readdirSync(join(folder, 'outside'))).toEqual(['b']);
+      expect(readFileSync(join(folder, 'outside/b'), 'utf8')).toBe('secret');
+      for (const left of ['to', 'old']) rmSync(join(folder, left), { recursive: true });
+    }
   });
 });
