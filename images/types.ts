@@ -107,7 +107,8 @@ export interface ImageContents {
    * @param folder exists, is empty, and belongs to the caller. Gets the directory's owner, mode and
    *   time too.
    * @returns false if the image has nothing at `path`
-   * @throws ImageError `corrupt` if the store is damaged or the path is not a directory, `too-large`
+   * @throws ImageError `corrupt` if the store is damaged or the path is not a directory,
+   *   `too-large`
    */
   extract(path: string, folder: string, options?: ExtractOptions): Promise<boolean>;
 }

@@ -1,3 +1,3 @@
-// Imported first by each program. At SIGUSR1 Node.js opens its debugger on a TCP port, which any user
-// of the host can reach, unless the program has a handler of its own.
+// Imported first by each program. At SIGUSR1 Node.js opens its debugger on a TCP port, which any
+// user of the host can reach, unless the program has a handler of its own.
 process.on('SIGUSR1', () => {});

@@ -1,5 +1,6 @@
 // A walk through a tree that a hostile process made and may be changing. It has no recursion, holds
-// few descriptors however deep the tree is, and uses no path: one name at a time below a descriptor.
+// few descriptors however deep the tree is, and uses no path: one name at a time below a
+// descriptor.
 import { type DirectoryCalls, directoryCalls, type EntryVisitor } from './directory-calls.js';
 
 /** Folders of the current path that stay open. A folder above them is opened again by `..`. */
@@ -22,7 +23,9 @@ export interface Level {
 export interface Walker {
   /** An entry of `level`. Returns true for a folder to walk through. */
   entry(level: Level, address: number, type: number): boolean;
-  /** Opens the folder `name` of `level`. Returns its descriptor, or a negative number to pass by. */
+  /**
+   * Opens the folder `name` of `level`. Returns its descriptor, or a negative number to pass by.
+   */
   enter(level: Level, name: string): number;
   /** A folder cannot be read. */
   unreadable(level: Level, errno: number): void;

@@ -1,6 +1,6 @@
-// Measures and removes trees of files that a guest or an image made. Their names are bytes, they may
-// be deeper than a path can say, and other processes may be changing them. No link is followed, and
-// no mount is crossed.
+// Measures and removes trees of files that a guest or an image made. Their names are bytes, they
+// may be deeper than a path can say, and other processes may be changing them. No link is followed,
+// and no mount is crossed.
 import { basename, dirname } from 'node:path';
 import { getSystemErrorMap } from 'node:util';
 import {

@@ -23,7 +23,9 @@ const KILL_GRACE = 2_000;
 /** Bytes of each stream that `run` keeps. */
 const MAX_OUTPUT = 16 * 1024 * 1024;
 
-/** A wrong result must not come without it. Node.js prints it to stderr, or the program handles it. */
+/**
+ * A wrong result must not come without it. Node.js prints it to stderr, or the program handles it.
+ */
 function onEmulatedCpus(cpus: number): void {
   process.emitWarning(`QEMU emulates ${cpus} CPUs: programs that change their own code may crash or err`, {
     type: 'TsvmWarning',

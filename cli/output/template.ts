@@ -13,8 +13,8 @@ export function fillTemplate(template: string, value: unknown): string {
 }
 
 /**
- * Parses a template once, for many values. What it shows is made harmless if it goes to a terminal; to
- * a pipe it goes as it is.
+ * Parses a template once, for many values. What it shows is made harmless if it goes to a terminal;
+ * to a pipe it goes as it is.
  * @throws UsageError; the result throws as `fillTemplate` does
  */
 export function parseTemplate(template: string): Render {

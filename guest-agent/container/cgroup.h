@@ -14,7 +14,8 @@
 // process would cost a grace period of the kernel, about 10 ms.
 bool cgroup_create(uint32_t id, const struct limits_spec *limits, int *directory, struct failure *failure);
 
-// Returns the cgroup of a process, as `cgroup_create` stores one; -1 with errno if it cannot be opened.
+// Returns the cgroup of a process, as `cgroup_create` stores one; -1 with errno if it cannot be
+// opened.
 int cgroup_of(pid_t pid);
 
 // Returns true if the kernel killed a process of the cgroup for lack of memory since the last call.

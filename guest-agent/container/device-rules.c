@@ -129,7 +129,8 @@ static bool attach(int cgroup, const struct rules *rules, struct failure *failur
 				       .code = (uintptr_t)rules->code,
 				       .license = (uintptr_t) "" };
 	int loaded = (int)syscall(SYS_bpf, BPF_PROG_LOAD, &load, sizeof load);
-	// Several programs may be attached, so an engine inside can restrict its own containers further.
+	// Several programs may be attached, so an engine inside can restrict its own containers
+	// further.
 	const struct bpf_attach request = { .target = (uint32_t)cgroup,
 					    .program = (uint32_t)loaded,
 					    .type = BPF_CGROUP_DEVICE,

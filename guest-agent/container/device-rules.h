@@ -1,5 +1,5 @@
-// Which devices the processes of a cgroup may open. Kernel documentation: admin-guide/cgroup-v2.rst,
-// "Device controller".
+// Which devices the processes of a cgroup may open. Kernel documentation:
+// admin-guide/cgroup-v2.rst, "Device controller".
 #ifndef TSVM_DEVICE_RULES_H
 #define TSVM_DEVICE_RULES_H
 

@@ -1,5 +1,5 @@
-// The container's device files: the "Default Devices" of the OCI runtime specification, those of the
-// request, or all of the machine's.
+// The container's device files: the "Default Devices" of the OCI runtime specification, those of
+// the request, or all of the machine's.
 #include "container/devices.h"
 
 #include <dirent.h>

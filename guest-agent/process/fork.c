@@ -53,8 +53,8 @@ static pid_t fork_in_cgroup(int cgroup)
 	return (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
 }
 
-// A cgroup that has enabled a controller for inner ones takes no process (cgroup-v2.rst, "No Internal
-// Process Constraint"). The process then joins process 1, as with runc.
+// A cgroup that has enabled a controller for inner ones takes no process (cgroup-v2.rst, "No
+// Internal Process Constraint"). The process then joins process 1, as with runc.
 static pid_t fork_beside(const struct container *container)
 {
 	pid_t pid = fork_in_cgroup(container->cgroup);

@@ -374,7 +374,8 @@ static bool add_children(int directory, const char *name, enum archive_kind kind
 	return added;
 }
 
-// Returns true for a file system that shows the kernel's state: what looks like files there is none.
+// Returns true for a file system that shows the kernel's state: what looks like files there is
+// none.
 static bool is_kernels(int directory)
 {
 	static const unsigned long kinds[] = {

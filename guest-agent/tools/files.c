@@ -86,8 +86,9 @@ bool tool_stat(char **arguments)
 	return fflush(stdout) == 0 || tool_fail("write");
 }
 
-// follow PATH: prints where the symbolic link PATH leads to, or PATH if it is none. The end need not
-// exist. The container may change the links meanwhile: the answer is a path inside it all the same.
+// follow PATH: prints where the symbolic link PATH leads to, or PATH if it is none. The end need
+// not exist. The container may change the links meanwhile: the answer is a path inside it all the
+// same.
 bool tool_follow(char **arguments)
 {
 	char path[PATH_MAX];

@@ -25,8 +25,8 @@ export interface FileTree {
 }
 
 /**
- * The files in a directory. The image chooses some of the names, and a container may have written the
- * directory: neither a name nor a link leads out of it.
+ * The files in a directory. The image chooses some of the names, and a container may have written
+ * the directory: neither a name nor a link leads out of it.
  */
 export function directoryTree(path: string): FileTree {
   return {

@@ -46,8 +46,8 @@ const fsetxattr = libcFunction<[fd: number, name: string, value: Uint8Array, siz
 const syncfs = libcFunction<[fd: number]>('int syncfs(int fd)');
 
 /**
- * Implements `Store.open`. The layers are merged when the first directory is asked for, once for all
- * volumes of a container.
+ * Implements `Store.open`. The layers are merged when the first directory is asked for, once for
+ * all volumes of a container.
  */
 export function openContents(home: string, digest: string): ImageContents {
   let opened: { root: Inode; data: string[] } | undefined;
@@ -85,7 +85,9 @@ function latin1(path: string): string {
   return Buffer.from(path).toString('latin1');
 }
 
-/** Names on the way to directories whose contents are not copied. The last one of a way is empty. */
+/**
+ * Names on the way to directories whose contents are not copied. The last one of a way is empty.
+ */
 type Cover = Map<string, Cover>;
 
 function coverOf(paths: readonly string[]): Cover {

@@ -172,8 +172,8 @@ export class HostExtractor implements Disposable {
 }
 
 /**
- * Moves extracted files to their destination. Directories are merged; other files are replaced. No link
- * is followed below either path.
+ * Moves extracted files to their destination. Directories are merged; other files are replaced. No
+ * link is followed below either path.
  * @param shown the destination, for messages
  * @throws SandboxError `tool` if a directory would replace another file, or the reverse
  */

@@ -69,7 +69,9 @@ export async function fillVolumes(home: Home, { mounts = [], tmpfs = [] }: RunSp
   }
 }
 
-/** The paths that are below `path`, relative to it, without those that are below another of them. */
+/**
+ * The paths that are below `path`, relative to it, without those that are below another of them.
+ */
 function below(path: string, paths: readonly string[]): string[] {
   const outermost: string[] = [];
   const candidates = paths.filter((each) => each.startsWith(`${path}/`)).sort((a, b) => a.length - b.length);

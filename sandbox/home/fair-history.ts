@@ -39,7 +39,9 @@ export function keepFairly(lines: readonly string[], { groupOf, budget }: Fairne
   return kept.reverse();
 }
 
-/** The highest share at which parties that want `sizes`, none more than the share, fit the budget. */
+/**
+ * The highest share at which parties that want `sizes`, none more than the share, fit the budget.
+ */
 function equalShare(sizes: number[], budget: number): number {
   sizes.sort((a, b) => a - b);
   let rest = budget;

@@ -89,8 +89,8 @@ export class LogWriter implements Disposable {
 }
 
 /**
- * Opens a file of lines to append to it. Half a line at its end, which a writer left that was killed
- * or met a full disk, ends here, so that the next line is not lost with it.
+ * Opens a file of lines to append to it. Half a line at its end, which a writer left that was
+ * killed or met a full disk, ends here, so that the next line is not lost with it.
  */
 export function openForLines(path: string): number {
   const fd = openSync(path, 'a+', 0o600);

@@ -1,6 +1,6 @@
-// The sources of bind mounts. A source is a file, not a name: `create` finds it once, and each start
-// opens the same path without following a link. Otherwise a guest that may write a folder could
-// replace a source in it by a link to any folder of the host.
+// The sources of bind mounts. A source is a file, not a name: `create` finds it once, and each
+// start opens the same path without following a link. Otherwise a guest that may write a folder
+// could replace a source in it by a link to any folder of the host.
 import { closeSync, constants, fstatSync, lstatSync, openSync, readlinkSync } from 'node:fs';
 import { hasCode, messageOf } from '../../errors/index.js';
 import { AT_FDCWD, O_PATH, openat2, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS } from '../../libc/openat2.js';

@@ -12,9 +12,9 @@ export function defaultHome(): string {
 }
 
 /**
- * `$XDG_RUNTIME_DIR/tsvm` or `/tmp/tsvm-UID`: the folder for sockets, which need short paths. Any user
- * may make that name in /tmp. If another did, the folder is `run` in the home at `home`, and stays
- * there.
+ * `$XDG_RUNTIME_DIR/tsvm` or `/tmp/tsvm-UID`: the folder for sockets, which need short paths. Any
+ * user may make that name in /tmp. If another did, the folder is `run` in the home at `home`, and
+ * stays there.
  * @param temporary instead of /tmp, for tests
  */
 export function defaultRuntime(home = defaultHome(), temporary = '/tmp'): string {

@@ -227,7 +227,9 @@ export class MachineClient implements Disposable {
     return new SandboxError('machine-died', `the machine process died (${how})${why === undefined ? '' : `: ${why}`}`);
   }
 
-  /** Kills the machine process and the programs that it started: one that is stopped outlives it. */
+  /**
+   * Kills the machine process and the programs that it started: one that is stopped outlives it.
+   */
   #kill(): void {
     const { pid, exitCode, signalCode } = this.#child;
     // The number of a process that is gone may be another's.

@@ -268,7 +268,8 @@ export class ContainerRun {
     if (!(await machine.isAlive())) await machine.lost;
     if (options.layer !== undefined) {
       this.#state = { name: 'stopping' };
-      // Without its agent the guest cannot write its disk out. The exit status is known all the same.
+      // Without its agent the guest cannot write its disk out. The exit status is known all the
+      // same.
       if (machine.state.name === 'ready') await machine.shutdown();
     }
     return this.#status(exited);

@@ -28,7 +28,9 @@ export interface RunOptions {
   trace?: Trace | undefined;
   /** Called with the reason if the accelerator is `auto` and the machine is emulated. */
   onFallback?: ((reason: string) => void) | undefined;
-  /** Called with how many CPUs are emulated, if several are: one may run what another has changed. */
+  /**
+   * Called with how many CPUs are emulated, if several are: one may run what another has changed.
+   */
   onEmulatedCpus?: ((cpus: number) => void) | undefined;
   /** The private networks of the container. */
   networks?: ContainerNetworks | undefined;

@@ -9,7 +9,9 @@ export interface Device {
   path: string;
   /** Absolute path in the container. Default: `path`. */
   target?: string;
-  /** What the container may do: `r` read, `w` write, `m` make files of the device. Default `rwm`. */
+  /**
+   * What the container may do: `r` read, `w` write, `m` make files of the device. Default `rwm`.
+   */
   access?: string;
 }
 

@@ -19,7 +19,9 @@ export interface StartOptions {
   onListening?: (() => Promise<void>) | undefined;
   /** Called with the reason if the accelerator is `auto` and the machine is emulated. */
   onFallback?: ((reason: string) => void) | undefined;
-  /** Called with how many CPUs are emulated, if several are: one may run what another has changed. */
+  /**
+   * Called with how many CPUs are emulated, if several are: one may run what another has changed.
+   */
   onEmulatedCpus?: ((cpus: number) => void) | undefined;
   /** Called with the reason if an optional network failed to come up. */
   onNoNetwork?: ((reason: string) => void) | undefined;

@@ -1,5 +1,6 @@
 // A single CPU runs code as another thread has just changed it, which docs/emulation.md promises of
-// emulated ones too. Several emulated CPUs do not, and a start says so (run.test.ts for `tsvm run`).
+// emulated ones too. Several emulated CPUs do not, and a start says so (run.test.ts for `tsvm
+// run`).
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';

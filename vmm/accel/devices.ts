@@ -19,7 +19,8 @@ export interface MachineDevices {
 
 /**
  * Creates the machine's devices. Only KVM gets the balloon: QEMU has its own.
- * @throws MachineError if a disk file cannot be opened, a share is neither a folder nor a file, the vsock path cannot be bound,
+ * @throws MachineError if a disk file cannot be opened, a share is neither a folder nor a file, the
+ *   vsock path cannot be bound,
  * or a network that is not optional does not come up
  */
 export function createDevices(

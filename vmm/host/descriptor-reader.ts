@@ -81,7 +81,10 @@ export class DescriptorReader implements Disposable {
     return this.#descriptors.length;
   }
 
-  /** Returns the descriptors that are kept, in the order in which they were sent. The caller owns them. */
+  /**
+   * Returns the descriptors that are kept, in the order in which they were sent. The caller owns
+   * them.
+   */
   take(): number[] {
     const taken = this.#descriptors;
     this.#descriptors = [];

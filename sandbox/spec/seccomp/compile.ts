@@ -143,8 +143,8 @@ function search(all: readonly Piece[]): Code {
 
 /**
  * The filter of a container: it has no AF_VSOCK, and `profile` decides about the rest. Without one,
- * AF_ALG and key rings are refused too. A profile kills a process that makes system calls of another
- * architecture.
+ * AF_ALG and key rings are refused too. A profile kills a process that makes system calls of
+ * another architecture.
  * @throws SandboxError `bad-spec` if the filter is longer than the kernel allows
  */
 export function compileSeccomp(profile: SeccompProfile | undefined, target: SeccompTarget): BpfInstruction[] {

@@ -1,5 +1,5 @@
-// Proves that a store takes no more of the disk than `$TSVM_STORE_SIZE` says, by whichever way images
-// come in, and that what is refused leaves nothing.
+// Proves that a store takes no more of the disk than `$TSVM_STORE_SIZE` says, by whichever way
+// images come in, and that what is refused leaves nothing.
 import { randomBytes } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,5 +1,5 @@
-// Proves that a layer without bytes is an empty layer, and that an error of a layer names it and its
-// image.
+// Proves that a layer without bytes is an empty layer, and that an error of a layer names it and
+// its image.
 import { randomBytes } from 'node:crypto';
 import { createWriteStream, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';

@@ -1,5 +1,5 @@
-// Proves that trees which a guest makes can be measured and removed, whatever their names, depth and
-// modes, and that nothing outside of them is touched.
+// Proves that trees which a guest makes can be measured and removed, whatever their names, depth
+// and modes, and that nothing outside of them is touched.
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {

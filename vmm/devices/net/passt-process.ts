@@ -24,7 +24,9 @@ export interface PasstProcessOptions {
   /** Path of passt. */
   program: string;
   args: readonly string[];
-  /** Takes a frame from passt. Returns false if it must be kept until {@link PasstProcess.resume}. */
+  /**
+   * Takes a frame from passt. Returns false if it must be kept until {@link PasstProcess.resume}.
+   */
   onFrame(bytes: Uint8Array, start: number, length: number): boolean;
   /** There are no more frames for now. */
   onIdle(): void;
@@ -153,8 +155,8 @@ export class PasstProcess implements Disposable {
   }
 
   /**
-   * Sends a short frame of the back end's own, after what is not sent yet. Returns false if there is
-   * no room for it.
+   * Sends a short frame of the back end's own, after what is not sent yet. Returns false if there
+   * is no room for it.
    */
   write(frame: Uint8Array): boolean {
     const end = this.#unsentEnd + LENGTH + frame.length;

@@ -215,8 +215,8 @@ export class Policy {
   }
 
   /**
-   * Judges a frame to the guest, and records it: a connection or datagram that comes unasked opens a
-   * flow. May be called again for a frame that found no room.
+   * Judges a frame to the guest, and records it: a connection or datagram that comes unasked opens
+   * a flow. May be called again for a frame that found no room.
    */
   incoming(frame: Frame, now: number): Arrival {
     if (frame.kind === TCP) {

@@ -4,7 +4,9 @@ import { afterEach, expect, test } from 'vitest';
 import { formatList, formatObjects } from '../../../../cli/output/listing.js';
 import { printableJson, printableLine, printableName, printableText } from '../../../../cli/output/printable.js';
 
-/** Clears the screen, sets the title and the clipboard, turns text round; then C1 forms of the same. */
+/**
+ * Clears the screen, sets the title and the clipboard, turns text round; then C1 forms of the same.
+ */
 const HARMFUL = '\x1b[2J\x1b]0;title\x07\x1b]52;c;ZXZpbA==\x07\u202egpj.exe\u009b2J\u2066\r\b\x7f';
 /** What acts on a terminal, but for lines and tabs. */
 const ACTS = /[\0-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/;
