@@ -103,8 +103,9 @@ function walk(source: string, shared: SharedFolders): OpenSource {
       const target = readlinkSync(`/proc/self/fd/${fd}/${name}`);
       names.unshift(...namesOf(target));
       if (target.startsWith('/')) {
+        const root = openSync('/', O_PATH);
         closeSync(fd);
-        fd = openSync('/', O_PATH);
+        fd = root;
       }
     }
     return { fd, path: pathOf(fd, source) };
