@@ -218,7 +218,8 @@ test('a source is found where the kernel finds it, whatever links are on the way
         }
       }
       const source = join(root, ...path);
-      const found = existsSync(source) ? realpathSync(source) : undefined;
+      // Node's own realpath takes `link/..` for nothing, before it has seen the link.
+      const found = existsSync(source) ? realpathSync.native(source) : undefined;
       const find = () => findSource(source, home.sharedFolders).path;
       if (found === undefined) expect(find).toThrow(/bind source path/);
       else expect(find()).toBe(found);
