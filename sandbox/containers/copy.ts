@@ -4,8 +4,8 @@ import { closeSync, constants, lstatSync, mkdtempSync, openSync, statSync } from
 import { basename, dirname, join, posix, resolve } from 'node:path';
 import { Readable, Writable } from 'node:stream';
 import { messageOf } from '../../errors/index.js';
-import { O_PATH } from '../../libc/openat2.js';
-import { removeTree } from '../../libc/trees.js';
+import { O_PATH, OpenError } from '../../libc/openat2.js';
+import { removeTree, TreeError } from '../../libc/trees.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFiles, FileType } from './files.js';
 
@@ -68,39 +68,56 @@ export function copyOut(files: ContainerFiles, from: string, to: string, options
       { basename, dirname },
       hostPlace,
     );
-    const { HostExtractor, inDirectory, moveInto } = await import('./host-extract.js');
-    // A container may write the directory around it, so it is found once.
-    const directory = openSync(place.directory, O_PATH | constants.O_DIRECTORY);
-    const folder = mkdtempSync(inDirectory(directory, '.tsvm-cp-'));
     try {
-      using extractor = new HostExtractor(folder, options.archive === true);
-      const output = new Writable({
-        write(chunk: Buffer, _encoding, done) {
-          try {
-            extractor.write(chunk);
-            done();
-          } catch (error) {
-            done(error instanceof Error ? error : new Error(messageOf(error)));
-          }
-        },
-      });
-      let failure: Error | undefined;
-      output.on('error', (error) => {
-        failure = error;
-      });
-      await files.archive(path, ROOT, output, { follow: options.followLink }).catch((error) => {
-        throw failure ?? error;
-      });
-      if (failure !== undefined) throw failure;
-      extractor.end();
-      moveInto(join(folder, ROOT), inDirectory(directory, place.name), join(place.directory, place.name));
+      // A container may write the directory around it, so it is found once.
+      const directory = openSync(place.directory, O_PATH | constants.O_DIRECTORY);
+      try {
+        await copyTo(directory, place, (output) => files.archive(path, ROOT, output, { follow: options.followLink }), {
+          keepOwners: options.archive === true,
+        });
+      } finally {
+        closeSync(directory);
+      }
     } catch (error) {
-      throw toSandboxError(error);
-    } finally {
-      removeTree(folder);
-      closeSync(directory);
+      throw toSandboxError(error, place.directory);
     }
   });
+}
+
+/** Extracts what `archive` writes beside its destination, and moves it there. */
+async function copyTo(
+  directory: number,
+  place: Place,
+  archive: (output: Writable) => Promise<unknown>,
+  { keepOwners }: { keepOwners: boolean },
+): Promise<void> {
+  const { HostExtractor, inDirectory, moveInto } = await import('./host-extract.js');
+  const folder = mkdtempSync(inDirectory(directory, '.tsvm-cp-'));
+  try {
+    using extractor = new HostExtractor(folder, keepOwners);
+    const output = new Writable({
+      write(chunk: Buffer, _encoding, done) {
+        try {
+          extractor.write(chunk);
+          done();
+        } catch (error) {
+          done(error instanceof Error ? error : new Error(messageOf(error)));
+        }
+      },
+    });
+    let failure: Error | undefined;
+    output.on('error', (error) => {
+      failure = error;
+    });
+    await archive(output).catch((error) => {
+      throw failure ?? error;
+    });
+    if (failure !== undefined) throw failure;
+    extractor.end();
+    moveInto(join(folder, ROOT), inDirectory(directory, place.name), join(place.directory, place.name));
+  } finally {
+    removeTree(folder);
+  }
 }
 
 /** Where a path leads to. */
@@ -156,9 +173,15 @@ async function hostPlace(path: string): Promise<Found> {
 }
 
 /** Errors of the host's file system are reported as `tool`. */
-function toSandboxError(error: unknown): unknown {
-  const isSystemError = error instanceof Error && 'syscall' in error;
-  return isSystemError ? new SandboxError('tool', error.message, { cause: error }) : error;
+function toSandboxError(error: unknown, directory: string): unknown {
+  const isOfHost =
+    error instanceof Error && ('syscall' in error || error instanceof OpenError || error instanceof TreeError);
+  if (!isOfHost) return error;
+  return new SandboxError(
+    'tool',
+    error.message.replaceAll(/\/proc\/self\/fd\/\d+/g, () => directory),
+    { cause: error },
+  );
 }
 
 /** Docker resolves paths in a container from its root. */

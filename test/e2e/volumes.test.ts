@@ -136,8 +136,8 @@ json.dump({'count': len(rows), 'sum': sum(rows)}, open('/job/out.json', 'w'))`;
   test('a guest that replaces the source of a mount by a link gets nothing else of the host', async () => {
     const name = `swap-${process.pid}`;
     await here(`cd ${folder}; mkdir -p proj/cache host; echo secret > host/file; echo own > proj/file`);
-    const mounts = `-v ${folder}/proj:/work -v ${folder}/proj/cache:/cache -v ${folder}/proj/file:/file`;
-    const attack = 'rmdir /work/cache; ln -s ../host /work/cache; rm /work/file; ln -s ../host/file /work/file; exit 1';
+    const mounts = `-v ${folder}/proj:/outer -v ${folder}/proj/cache:/cache -v ${folder}/proj/file:/file`;
+    const attack = 'cd /outer; rmdir cache; ln -s ../host cache; rm file; ln -s ../host/file file; exit 1';
     const script = `
       t='${TSVM}'
       $t run -d --name ${name} --restart on-failure:2 ${mounts} ${DEBIAN} sh -c '${attack}' > ${folder}/id
