@@ -311,7 +311,7 @@ export class Container {
       throw new SandboxError('running', `container ${this.#folder.shortId} is running: stop it first, or use --force`);
     }
     await containers.withLock(() => containers.names.release(this.id));
-    this.#folder.remove();
+    this.#folder.remove(this.home.runtime);
     const { image, mounts, autoRemove } = this.config.spec;
     if (volumes || autoRemove) await allVolumes.removeAnonymous(mounts);
     events.record(this.id, 'destroy', { image });

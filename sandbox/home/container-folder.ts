@@ -7,6 +7,7 @@ import { hasCode, messageOf } from '../../errors/index.js';
 import { SandboxError } from '../errors.js';
 import { bootId, type ContainerConfig, type ContainerState, CREATED, orphaned } from './container-record.js';
 import { FileLock, isLocked } from './lock.js';
+import { removeSocketFolder } from './socket-folder.js';
 
 const CONFIG = 'config.json';
 const STATE = 'state.json';
@@ -122,12 +123,16 @@ export class ContainerFolder {
   }
 
   /**
-   * Removes the folder. Only the supervisor, which holds the lock, may call this.
+   * Removes the folder, and the sockets of a supervisor that was killed. Only the supervisor, which
+   * holds the lock, may call this.
+   * @param runtime path of the runtime folder
    * @throws SandboxError `state`
    */
-  remove(): void {
+  remove(runtime: string): void {
     const aside = `${this.path}${REMOVED}`;
+    const sockets = join(runtime, this.shortId);
     try {
+      for (const path of new Set([sockets, this.sockets ?? sockets])) removeSocketFolder(path);
       renameSync(this.path, aside);
     } catch (cause) {
       if (hasCode(cause, 'ENOENT')) return;

@@ -116,7 +116,7 @@ export class Home {
     using lock = folder.lock();
     if (lock === undefined) return;
     await this.containers.withLock(() => this.containers.names.release(folder.id));
-    folder.remove();
+    folder.remove(this.runtime);
     await this.volumes.removeAnonymous(config.spec.mounts);
   }
 }

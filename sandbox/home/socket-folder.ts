@@ -133,6 +133,14 @@ export class SocketFolder implements Disposable {
 }
 
 /**
+ * Removes the socket folder whose final path is `path`, made or half-made, of a dead supervisor.
+ * Does nothing if there is none.
+ */
+export function removeSocketFolder(path: string): void {
+  for (const each of [path, path + NEW]) rmSync(each, { recursive: true, force: true });
+}
+
+/**
  * Removes the socket folders whose supervisor is dead.
  * @returns their names
  */

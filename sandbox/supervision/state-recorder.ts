@@ -109,7 +109,7 @@ export class StateRecorder {
     await containers
       .withLock(() => containers.names.release(this.folder.id))
       .catch((error) => this.#log.warn(messageOf(error)));
-    this.folder.remove();
+    this.folder.remove(this.home.runtime);
     await volumes.removeAnonymous(mounts).catch((error) => this.#log.warn(messageOf(error)));
     this.record('destroy');
   }

@@ -9,6 +9,7 @@ import { Container } from '../../../../sandbox/containers/container.js';
 import type { ContainerFolder } from '../../../../sandbox/home/container-folder.js';
 import { bootId, CREATED } from '../../../../sandbox/home/container-record.js';
 import { Home } from '../../../../sandbox/home/home.js';
+import { openRuntimeFolder, SocketFolder } from '../../../../sandbox/home/socket-folder.js';
 import { bundleProgram } from './bundle.js';
 import { containerConfig, makeContainer } from './containers.js';
 
@@ -153,10 +154,28 @@ describe('cleaning up', () => {
     expect(folder.config()).toBeUndefined();
   });
 
+  test.each(['published', 'unpublished', 'published in another runtime folder'])(
+    'removes sockets of a killed supervisor, %s, with its container',
+    async (kind) => {
+      const runtimes = ['runtime', 'other'].map((name) => join(home.path, name));
+      const [runtime = '', other = ''] = runtimes;
+      const own = new Home(home.path, runtime);
+      const folder = await makeContainer(own, 'box');
+      const root = openRuntimeFolder(kind.endsWith('another runtime folder') ? other : runtime);
+      const sockets = new SocketFolder(folder.shortId, root);
+      if (kind !== 'unpublished') {
+        sockets.publish();
+        folder.writeState({ ...CREATED, sockets: sockets.path });
+      }
+      await Container.find(own, 'box').remove();
+      expect(readdirSync(root)).toEqual([]);
+    },
+  );
+
   test('removes a folder that was being made or removed', async () => {
     const folder = await makeContainer(home, 'box');
     const { path } = folder;
-    folder.remove();
+    folder.remove(home.runtime);
     writeFileSync(`${path}.removed`, '');
     home.containers.sweep();
     expect(readdirSync(home.containers.path).sort()).toEqual(['lock', 'names']);

@@ -51,7 +51,7 @@ test('a name is free again when its container was removed or has vanished', asyn
   const first = await makeContainer(home, 'box');
   await expect(makeContainer(home, 'box')).rejects.toMatchObject({ code: 'conflict' });
   // As after a crash between the removal of the folder and of the name.
-  first.remove();
+  first.remove(home.runtime);
   const second = await makeContainer(home, 'box');
   expect(home.containers.names.ownerOf('box')).toBe(second.id);
   await Container.find(home, 'box').remove();

@@ -80,7 +80,7 @@ describe('a volume', () => {
     const web = await makeContainer(home, 'web', { mounts: [{ type: 'volume', source: 'data', target: '/data' }] });
     expect(home.volumes.users('data')).toEqual([web.id]);
     await expect(home.volumes.remove('data')).rejects.toMatchObject({ code: 'conflict' });
-    web.remove();
+    web.remove(home.runtime);
     await home.volumes.remove('data');
     await expect(home.volumes.remove('data')).rejects.toMatchObject({ code: 'no-such-volume' });
   });

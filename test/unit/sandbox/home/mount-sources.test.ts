@@ -47,7 +47,7 @@ async function share(path: string, readOnly = false): Promise<() => void> {
   const mounts = [{ ...bind(path), readOnly }];
   const container = await makeContainer(home, `box-${basename(path)}`, { mounts });
   await home.containers.withLock(() => home.sharedFolders.add(mounts));
-  return () => container.remove();
+  return () => container.remove(home.runtime);
 }
 
 function opened(mount: BindMount): string {
