@@ -12,12 +12,17 @@ import type { SharedFolders } from './shared-folders.js';
 const MAX_LINKS = 40;
 const NO_LINKS = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
 
-/** An open source. The caller owns the descriptor. */
-interface OpenSource {
+/** The caller owns the descriptor. */
+interface OpenFile {
   /** Opened with O_PATH. */
   fd: number;
   /** Its path without links. */
   path: string;
+}
+
+/** An open source. */
+interface OpenSource extends OpenFile {
+  file: SourceFile;
 }
 
 /**
@@ -43,8 +48,9 @@ export function openSource({ source, file }: BindMount, shared: SharedFolders): 
   // The record of an older version has no file.
   const open = file === undefined ? walk(source, shared) : { fd: openWithoutLinks(file.path, source), path: file.path };
   try {
-    checkLike(identify(open, source), file, source);
-    return open;
+    const found = identify(open, source);
+    checkLike(found, file, source);
+    return { ...open, file: found };
   } catch (error) {
     closeSync(open.fd);
     throw error;
@@ -54,15 +60,19 @@ export function openSource({ source, file }: BindMount, shared: SharedFolders): 
 /** @throws SandboxError `bad-spec` */
 function checkLike(found: SourceFile, known: SourceFile | undefined, source: string): void {
   if (known === undefined) return;
-  const isSame = found.device === known.device && found.inode === known.inode && found.birth === known.birth;
+  const isSame = isSameFile(found, known);
   const hasSameOwner = found.uid === known.uid && found.gid === known.gid;
   if (found.type === known.type && (isSame || hasSameOwner)) return;
   const why = 'it was replaced by a file of another type or owner since the container was created';
   throw new SandboxError('bad-spec', `bind source path cannot be mounted: ${source}: ${why}`);
 }
 
+export function isSameFile(one: SourceFile, other: SourceFile): boolean {
+  return one.device === other.device && one.inode === other.inode && one.birth === other.birth;
+}
+
 /** @throws SandboxError `bad-spec` for what is neither a folder nor a regular file */
-function identify({ fd, path }: OpenSource, source: string): SourceFile {
+function identify({ fd, path }: OpenFile, source: string): SourceFile {
   const status = fstatSync(fd);
   const { dev: device, ino: inode, birthtimeMs: birth, uid, gid } = status;
   if (status.isDirectory()) return { path, type: 'folder', device, inode, birth, uid, gid };
@@ -84,21 +94,21 @@ function openWithoutLinks(path: string, source: string): number {
  * Opens `source` name by name, so that each link is seen before it is followed.
  * @throws SandboxError `bad-spec`
  */
-function walk(source: string, shared: SharedFolders): OpenSource {
+function walk(source: string, shared: SharedFolders): OpenFile {
   const names = namesOf(source);
   let fd = openSync('/', O_PATH);
   let links = 0;
   try {
     for (let name = names.shift(); name !== undefined; name = names.shift()) {
       const next = openat2(fd, name, O_PATH | constants.O_NOFOLLOW, RESOLVE_NO_MAGICLINKS);
-      if (!fstatSync(next).isSymbolicLink()) {
+      if (!isLink(next)) {
         closeSync(fd);
         fd = next;
         continue;
       }
       closeSync(next);
       const folder = pathOf(fd, source);
-      if (shared.cover(folder)) throw new GuestLink(`${folder === '/' ? '' : folder}/${name}`);
+      if (shared.cover(fd, folder)) throw new GuestLink(`${folder === '/' ? '' : folder}/${name}`);
       if (++links > MAX_LINKS) throw new SandboxError('bad-spec', `bind source path has too many links: ${source}`);
       const target = readlinkSync(`/proc/self/fd/${fd}/${name}`);
       names.unshift(...namesOf(target));
@@ -117,6 +127,16 @@ function walk(source: string, shared: SharedFolders): OpenSource {
 
 /** A link that a guest may have made. */
 class GuestLink extends Error {}
+
+/** Closes what it cannot look at. */
+function isLink(fd: number): boolean {
+  try {
+    return fstatSync(fd).isSymbolicLink();
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
 
 function namesOf(path: string): string[] {
   return path.split('/').filter((name) => name !== '' && name !== '.');

@@ -1,15 +1,18 @@
 // The folders of the host that containers of a home may have written. A link in one of them is a
 // guest's word, not the user's. The list outlives the containers: a guest's link does too.
-import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, fstatSync, readFileSync, type Stats } from 'node:fs';
 import { join } from 'node:path';
 import { hasCode, messageOf } from '../../errors/index.js';
+import { O_PATH, openat2, RESOLVE_NO_MAGICLINKS } from '../../libc/openat2.js';
 import { SandboxError } from '../errors.js';
-import type { Mount } from '../spec/mounts.js';
+import type { Mount, SourceFile } from '../spec/mounts.js';
 import type { ContainerStore } from './container-store.js';
+import { writeRecord } from './records.js';
 
 const LIST = 'shared-folders.json';
-/** With more folders, those that are gone are forgotten: so are the links in them. */
-const MANY = 1000;
+
+/** A folder, known by its identity after the user renamed it. */
+type SharedFolder = Pick<SourceFile, 'path' | 'device' | 'inode' | 'birth'>;
 
 export class SharedFolders {
   readonly #containers: ContainerStore;
@@ -26,28 +29,37 @@ export class SharedFolders {
    * @throws SandboxError `state`
    */
   add(mounts: readonly Mount[]): void {
-    const known = new Set(this.#listed());
-    const added = writable(mounts).filter((path) => !known.has(path));
+    const listed = this.#listed();
+    const known = new Set(listed.map(keyOf));
+    const added = writable(mounts).filter((folder) => !known.has(keyOf(folder)));
     if (added.length === 0) return;
-    const all = [...known, ...added];
     const path = join(this.#containers.path, LIST);
     try {
-      writeFileSync(`${path}.new`, JSON.stringify(all.length > MANY ? all.filter(existsSync) : all), { mode: 0o600 });
-      renameSync(`${path}.new`, path);
+      // A folder that is gone may be back later, under this path or another. So none is forgotten.
+      writeRecord(path, [...listed, ...added]);
     } catch (cause) {
       throw new SandboxError('state', `cannot write ${path}: ${messageOf(cause)}`, { cause });
     }
   }
 
-  /** Returns true if `folder`, a path without links, is one of them or lies in one. */
-  cover(folder: string): boolean {
+  /**
+   * Returns true if an open folder is one of them or lies in one.
+   * @param fd opened with O_PATH
+   * @param path its path without links
+   */
+  cover(fd: number, path: string): boolean {
     const containers = this.#containers.list().flatMap(({ config }) => writable(config.spec.mounts ?? []));
-    return [this.#volumes, ...this.#listed(), ...containers].some(
-      (path) => path === '/' || folder === path || folder.startsWith(`${path}/`),
+    const folders = [...this.#listed(), ...containers];
+    const paths = [this.#volumes, ...folders.map((folder) => (typeof folder === 'string' ? folder : folder.path))];
+    if (paths.some((known) => known === '/' || path === known || path.startsWith(`${known}/`))) return true;
+    const identities = new Set(folders.flatMap((folder) => (typeof folder === 'string' ? [] : [identityOf(folder)])));
+    return someAbove(fd, ({ dev: device, ino: inode, birthtimeMs: birth }) =>
+      identities.has(identityOf({ device, inode, birth })),
     );
   }
 
-  #listed(): string[] {
+  /** A record of an older version is a path. */
+  #listed(): (SharedFolder | string)[] {
     const path = join(this.#containers.path, LIST);
     try {
       return JSON.parse(readFileSync(path, 'utf8'));
@@ -58,8 +70,47 @@ export class SharedFolders {
   }
 }
 
-function writable(mounts: readonly Mount[]): string[] {
-  return mounts.flatMap((mount) =>
-    mount.type === 'bind' && !mount.readOnly && mount.file?.type !== 'file' ? [mount.file?.path ?? mount.source] : [],
-  );
+/**
+ * The identity of a folder. Its device is left out where it has a birth time: a disk may have
+ * another number after the host was restarted, and no other folder has the same inode and birth
+ * time. A folder without a birth time is then known by its path alone.
+ */
+function identityOf({ device, inode, birth }: Omit<SharedFolder, 'path'>): string {
+  return birth === 0 ? `${inode} on ${device}` : `${inode} of ${birth}`;
+}
+
+function keyOf(folder: SharedFolder | string): string {
+  return typeof folder === 'string' ? folder : `${identityOf(folder)} ${folder.path}`;
+}
+
+function writable(mounts: readonly Mount[]): (SharedFolder | string)[] {
+  return mounts.flatMap((mount): (SharedFolder | string)[] => {
+    if (mount.type !== 'bind' || mount.readOnly || mount.file?.type === 'file') return [];
+    // The record of an older version has no file.
+    if (mount.file === undefined) return [mount.source];
+    const { path, device, inode, birth } = mount.file;
+    return [{ path, device, inode, birth }];
+  });
+}
+
+/** Returns true if `test` holds for an open folder or one above it. */
+function someAbove(fd: number, test: (status: Stats) => boolean): boolean {
+  let at = open(fd, '.');
+  try {
+    for (let status = fstatSync(at); ; ) {
+      if (test(status)) return true;
+      const above = open(at, '..');
+      closeSync(at);
+      at = above;
+      const next = fstatSync(at);
+      if (next.dev === status.dev && next.ino === status.ino) return false;
+      status = next;
+    }
+  } finally {
+    closeSync(at);
+  }
+}
+
+function open(fd: number, name: '.' | '..'): number {
+  return openat2(fd, name, O_PATH | constants.O_DIRECTORY, RESOLVE_NO_MAGICLINKS);
 }

@@ -40,7 +40,7 @@ export async function bootMachine(
     Promise.all([machine.listen(folder.agentSocket), layerDisk(machine, home, spec, options)]),
   );
   trace.mark('foldersMade');
-  using shares = openShares(spec.mounts ?? [], home);
+  using shares = await openShares(spec.mounts ?? [], home);
   const wanted = options.online === false ? { mode: 'none' } : (spec.network ?? {});
   const exposed = image.config.ExposedPorts;
   const network = planNetwork(wanted, readHostNetwork(), { id: folder.id, networks: options.networks, exposed });

@@ -20,6 +20,7 @@ import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Home } from '../../../../sandbox/home/home.js';
 import { findSource, openSource } from '../../../../sandbox/home/mount-sources.js';
+import { openShares } from '../../../../sandbox/run/shares.js';
 import type { BindMount } from '../../../../sandbox/spec/mounts.js';
 import { makeContainer } from './containers.js';
 
@@ -153,6 +154,30 @@ describe('a link that a container may have made is not followed', () => {
     expect(opened(bind('secret'))).toBe(join(folder, 'secret'));
   });
 
+  test.each(['moved/cache', 'moved/cache/deep'])('after the user renamed its folder to %s', async (source) => {
+    const remove = await share('work');
+    remove();
+    swap('work/cache', '../secret');
+    renameSync(join(folder, 'work'), join(folder, 'moved'));
+    expect(() => bind(source)).toThrow(
+      `bind source path cannot be mounted: ${join(folder, source)}: a container may have made the link ` +
+        `${join(folder, 'moved/cache')}: give the path that it leads to`,
+    );
+    // Its path stays known.
+    mkdirSync(join(folder, 'work'));
+    symlinkSync('../secret', join(folder, 'work/cache'));
+    expect(() => bind('work/cache')).toThrow(/a container may have made the link/);
+  });
+
+  test('after the user renamed a folder above its folder', async () => {
+    mkdirSync(join(folder, 'projects/one/deep/er'), { recursive: true });
+    const remove = await share('projects/one');
+    remove();
+    symlinkSync('/etc', join(folder, 'projects/one/deep/er/link'));
+    renameSync(join(folder, 'projects'), join(folder, 'archive'));
+    expect(() => bind('archive/one/deep/er/link')).toThrow(/a container may have made the link/);
+  });
+
   test('in a volume', () => {
     const { mountpoint } = home.volumes.open('data');
     symlinkSync(join(folder, 'secret'), join(mountpoint, 'link'));
@@ -174,16 +199,79 @@ describe('a link that a container may have made is not followed', () => {
   });
 });
 
-test('folders that are gone are forgotten when there are many', async () => {
+test('no folder is forgotten, however many there are', async () => {
   await share('work');
+  const { file } = bind('secret');
   const gone = Array.from({ length: 1000 }, (_, index) => ({
-    ...bind('secret'),
-    file: { ...bind('secret').file!, path: join(folder, `gone-${index}`) },
+    ...{ ...bind('secret'), file: { ...file!, inode: file!.inode + index, path: join(folder, `gone-${index}`) } },
   }));
   await home.containers.withLock(() => home.sharedFolders.add(gone));
-  expect(JSON.parse(readFileSync(join(home.containers.path, 'shared-folders.json'), 'utf8'))).toEqual([
-    join(folder, 'work'),
-  ]);
+  swap('work/cache', '../secret');
+  renameSync(join(folder, 'work'), join(folder, 'moved'));
+  expect(() => bind('moved/cache')).toThrow(/a container may have made the link/);
+});
+
+describe('the list of folders that containers could write', () => {
+  const list = () => join(home.containers.path, 'shared-folders.json');
+
+  test('has each folder once', async () => {
+    await share('work');
+    const written = readFileSync(list(), 'utf8');
+    await home.containers.withLock(() => home.sharedFolders.add([bind('work'), bind('work')]));
+    expect(readFileSync(list(), 'utf8')).toBe(written);
+    expect(JSON.parse(written)).toEqual([
+      { path: join(folder, 'work'), inode: expect.any(Number), device: expect.any(Number), birth: expect.any(Number) },
+    ]);
+  });
+
+  test('of an older version is read, and kept', async () => {
+    const remove = await share('work');
+    remove();
+    writeFileSync(list(), JSON.stringify([join(folder, 'work')]));
+    await home.containers.withLock(() => home.sharedFolders.add([bind('secret')]));
+    swap('work/cache', '../secret');
+    expect(() => bind('work/cache')).toThrow(/a container may have made the link/);
+    expect(JSON.parse(readFileSync(list(), 'utf8'))).toMatchObject([
+      join(folder, 'work'),
+      { path: join(folder, 'secret') },
+    ]);
+  });
+
+  test('knows a folder after the host was restarted and its disk has another number', async () => {
+    const remove = await share('work');
+    remove();
+    const [entry] = JSON.parse(readFileSync(list(), 'utf8'));
+    writeFileSync(list(), JSON.stringify([{ ...entry, device: entry.device + 1 }]));
+    swap('work/cache', '../secret');
+    renameSync(join(folder, 'work'), join(folder, 'moved'));
+    expect(() => bind('moved/cache')).toThrow(/a container may have made the link/);
+  });
+
+  test('does not know a folder by its inode alone, which another file system or a new folder may have', async () => {
+    const remove = await share('work');
+    remove();
+    const [entry] = JSON.parse(readFileSync(list(), 'utf8'));
+    const others = [
+      { ...entry, path: '/other', birth: entry.birth - 1 },
+      { ...entry, path: '/other', birth: 0, device: entry.device + 1 },
+    ];
+    writeFileSync(list(), JSON.stringify(others));
+    swap('work/cache', '../secret');
+    expect(opened(bind('work/cache'))).toBe(join(folder, 'secret'));
+  });
+
+  test('has a folder that replaced another one since the container was created', async () => {
+    const mounts = [bind('work')];
+    const container = await makeContainer(home, 'box', { mounts });
+    await home.containers.withLock(() => home.sharedFolders.add(mounts));
+    renameSync(join(folder, 'work'), join(folder, 'old'));
+    mkdirSync(join(folder, 'work'));
+    symlinkSync('../secret', join(folder, 'work/link'));
+    using _shares = await openShares(mounts, home);
+    container.remove(home.runtime);
+    renameSync(join(folder, 'work'), join(folder, 'moved'));
+    expect(() => bind('moved/link')).toThrow(/a container may have made the link/);
+  });
 });
 
 test.each([
