@@ -17,6 +17,8 @@ export interface DiskSpec {
   /** virtio-blk serial (virtio 1.2, 5.2.6, VIRTIO_BLK_T_GET_ID): at most 20 bytes of ASCII. */
   id: string;
   readOnly: boolean;
+  /** If true, the contents end with the machine: a flush need not reach the host's disk. */
+  volatile?: boolean;
   /** The offset and length of each extent are multiples of 512 bytes. */
   extents: DiskExtent[];
   /** Absent: no limits. */

@@ -98,9 +98,9 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
   { flags: '--read-only', help: 'mount the root file system read-only', field: 'readOnly' },
   {
     flags: '--disk <SIZE>',
-    help: 'disk size of the writable layer (default: 10g; with --rm: in memory)',
+    help: 'disk size of the writable layer (default: 10g), or memory, with --rm',
     field: 'disk',
-    parse: parseSize,
+    parse: (text, flag) => (text === 'memory' ? text : parseSize(text, flag)),
   },
   {
     flags: '--tmpfs <DIR[:OPTIONS]>',

@@ -180,8 +180,22 @@ export class Container {
    * Sends its stop signal, then SIGKILL. Does nothing if it does not run.
    * @throws SandboxError `bad-spec` for a signal that does not exist
    */
-  async stop({ timeout, signal = this.config.stopSignal }: StopOptions = {}): Promise<void> {
-    await stopContainer(this.#folder, timeout ?? stopTimeoutOf(this.config), signalNumber(signal));
+  async stop(options: StopOptions = {}): Promise<void> {
+    await this.#stop(options);
+  }
+
+  /**
+   * Stops it if it runs, and starts it again in the background with its writable layer.
+   * @throws SandboxError `bad-spec` for a signal that does not exist, or as `start`
+   */
+  async restart(options: StopOptions = {}): Promise<void> {
+    await this.#stop({ ...options, keep: true });
+    await this.start();
+  }
+
+  async #stop({ timeout, signal = this.config.stopSignal, keep }: StopOptions & { keep?: true }): Promise<void> {
+    const patience = timeout ?? stopTimeoutOf(this.config);
+    await stopContainer(this.#folder, { timeout: patience, signal: signalNumber(signal), keep });
   }
 
   /**

@@ -127,10 +127,13 @@ function findSources({ sharedFolders }: Home, mounts: readonly Mount[] = []): Mo
 }
 
 /** @throws SandboxError `bad-spec` */
-function checkContainerSpec({ name, autoRemove, restart, stopSignal: signal }: ContainerSpec): void {
+function checkContainerSpec({ name, autoRemove, restart, disk, stopSignal: signal }: ContainerSpec): void {
   if (name !== undefined) checkName(name);
   if (autoRemove && restart !== undefined && restart.name !== 'no') {
     throw new SandboxError('bad-spec', 'conflicting options: cannot specify both --restart and --rm');
+  }
+  if (disk === 'memory' && !autoRemove) {
+    throw new SandboxError('bad-spec', 'conflicting options: a layer in memory is lost at each end: add --rm');
   }
   if (signal !== undefined) signalNumber(signal);
 }

@@ -10,11 +10,15 @@ const LEAVE_TIMEOUT = 20_000;
 
 /**
  * Sends `signal`, and SIGKILL after `timeout` milliseconds. Resolves when the container has no
- * supervisor any more. Does nothing if the container does not run.
+ * supervisor any more. Does nothing if the container does not run. With `keep`, a container with
+ * `--rm` is not removed.
  */
-export async function stopContainer(folder: ContainerFolder, timeout: number, signal: number): Promise<void> {
+export async function stopContainer(
+  folder: ContainerFolder,
+  { timeout, signal, keep }: { timeout: number; signal: number; keep?: boolean | undefined },
+): Promise<void> {
   try {
-    using client = await openRequest(folder, { type: 'stop', signal, timeout: timeout / 1000 });
+    using client = await openRequest(folder, { type: 'stop', signal, timeout: timeout / 1000, keep });
     await client.next();
   } catch (error) {
     if (!hasCode(error, 'not-running')) throw error;
@@ -24,7 +28,7 @@ export async function stopContainer(folder: ContainerFolder, timeout: number, si
 
 /** Kills the container, and its supervisor too if that does not answer. */
 export async function killContainer(folder: ContainerFolder): Promise<void> {
-  const stopped = stopContainer(folder, 0, SIGKILL).then(
+  const stopped = stopContainer(folder, { timeout: 0, signal: SIGKILL }).then(
     () => true,
     () => false,
   );

@@ -6,7 +6,7 @@ import { unlessAborted } from '../abort.js';
 import { REQUEST_TIMEOUT } from '../agent/responsiveness.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
-import { keepsLayer, type Supervised, Supervision } from '../supervision/supervision.js';
+import { hasLayerDisk, type Supervised, Supervision } from '../supervision/supervision.js';
 import { execProcess } from './exec.js';
 
 const SIGKILL = 9;
@@ -114,10 +114,10 @@ export function splitAnswer(answer: Buffer): string[] {
 export async function withGuest<T>(container: Supervised, act: () => Promise<T>): Promise<T> {
   const { folder, config } = container;
   if (folder.state().sockets !== undefined) return act();
-  if (!keepsLayer(config)) {
+  if (!hasLayerDisk(config)) {
     throw new SandboxError(
       'bad-spec',
-      `container ${folder.shortId} has no files while it does not run (--rm, --read-only)`,
+      `container ${folder.shortId} has no files while it does not run (--disk memory, --read-only)`,
     );
   }
   const supervision = new Supervision(container, { filesOnly: true });

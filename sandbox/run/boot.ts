@@ -1,16 +1,15 @@
 // The first part of a run: makes everything that the machine needs, and tells it to boot.
 import { messageOf } from '../../errors/index.js';
-import type { Home } from '../home/home.js';
 import { sweepSocketFolders } from '../home/socket-folder.js';
 import type { Log } from '../log.js';
 import { vcpuCount } from '../spec/limits.js';
 import type { RunSpec } from '../spec/run-spec.js';
 import type { GuestMachine } from './guest-machine.js';
 import { readHostNetwork } from './host-network.js';
-import { builtKernel, type LayerDisk, machineSpec } from './machine-spec.js';
+import { layerDisk } from './layer-disk.js';
+import { builtKernel, machineSpec } from './machine-spec.js';
 import { type NetworkPlan, planNetwork } from './network-plan.js';
 import type { RunOptions } from './run-options.js';
-import { keptDisk, ScratchDisk } from './scratch-disk.js';
 import { openShares, type Share } from './shares.js';
 import type { Trace } from './trace.js';
 
@@ -37,7 +36,10 @@ export async function bootMachine(
   const kernel = spec.kernel ?? builtKernel();
   folder.clear();
   const [, layer] = await machine.whileAlive(
-    Promise.all([machine.listen(folder.agentSocket), layerDisk(machine, home, spec, options)]),
+    Promise.all([
+      machine.listen(folder.agentSocket),
+      options.layer && layerDisk(options.layer, spec.disk === 'memory' ? undefined : spec.disk),
+    ]),
   );
   trace.mark('foldersMade');
   using shares = await openShares(spec.mounts ?? [], home);
@@ -49,23 +51,10 @@ export async function bootMachine(
     if (reason !== undefined) options.onFallback?.(reason);
     if (accel === 'tcg' && vcpuCount(spec.cpus) > 1) options.onEmulatedCpus?.(vcpuCount(spec.cpus));
     log.debug('booted', { accel, image: image.digest });
-    // The machine has the file open. Without a name the kernel frees it when the machine ends,
-    // however that ends.
-    if (layer instanceof ScratchDisk) layer[Symbol.dispose]();
   });
   sweepSocketFolders(folder.root).then(
     (swept) => swept.length > 0 && log.debug('removed the socket folders of dead runs', { swept }),
     (error) => log.warn(`cannot remove the socket folders of dead runs: ${messageOf(error)}`),
   );
   return { layer: layer !== undefined, shares: shares.all, network };
-}
-
-async function layerDisk(
-  machine: GuestMachine,
-  home: Home,
-  { disk }: RunSpec,
-  { layer, folder }: RunOptions,
-): Promise<LayerDisk | undefined> {
-  if (layer !== undefined) return keptDisk(layer, disk);
-  return disk === undefined ? undefined : machine.own(await ScratchDisk.create(home.path, folder.id, disk));
 }

@@ -20,6 +20,7 @@ export interface LayerDisk {
   path: string;
   /** Bytes. */
   size: number;
+  kept: boolean;
 }
 
 /** The parts of a machine that the run spec does not name. */
@@ -39,8 +40,8 @@ export interface MachineParts {
 export function machineSpec(spec: RunSpec, parts: MachineParts): MachineSpec {
   const disks: MachineSpec['disks'] = [{ id: 'image', readOnly: true, extents: parts.image.disk }];
   if (parts.layer !== undefined) {
-    const { path, size } = parts.layer;
-    disks.push({ id: 'scratch', readOnly: false, extents: [{ path, offset: 0, length: size }] });
+    const { path, size, kept } = parts.layer;
+    disks.push({ id: 'layer', readOnly: false, volatile: !kept, extents: [{ path, offset: 0, length: size }] });
   }
   return defined({
     accel: spec.accel ?? 'auto',

@@ -8,6 +8,13 @@ import type { Log } from '../log.js';
 import type { MachineClient } from '../machine/machine-client.js';
 import type { Trace } from './trace.js';
 
+/** Where the disk of the writable layer is. */
+export interface Layer {
+  path: string;
+  /** If false, the layer need not outlive a crash of the host. */
+  kept: boolean;
+}
+
 export interface RunOptions {
   image: Image;
   /** The folder of the container's sockets, already published. The run does not dispose of it. */
@@ -16,11 +23,8 @@ export interface RunOptions {
   noCommand?: boolean | undefined;
   /** If false, the container has no network, whatever its spec asks for. Default true. */
   online?: boolean | undefined;
-  /**
-   * Path of the disk that keeps the writable layer; made if missing. Without it the layer ends with
-   * the run.
-   */
-  layer?: string | undefined;
+  /** The disk of the writable layer, made if missing. Without it the layer is in memory. */
+  layer?: Layer | undefined;
   home: Home;
   /** A machine process that was started in advance. The run owns it from now on. */
   machine?: MachineClient | undefined;

@@ -26,6 +26,10 @@ const CPU_PERIOD = 100_000;
 /** The kernel's limit of pid_max on 64-bit machines (PID_MAX_LIMIT). */
 const MAX_PIDS = 2 ** 22;
 
+const MIN_DISK = 16 * 2 ** 20;
+/** Bytes that ext4's 32-bit block numbers address. */
+const MAX_DISK = 16 * 2 ** 40;
+
 /**
  * systemd's limits for services, which containers have elsewhere too. The kernel's default hard
  * limit of 4096 is too low for a database. A soft limit of a million slows programs that close
@@ -42,9 +46,12 @@ function refuse(message: string): never {
  * @throws SandboxError `bad-spec`
  */
 export function checkLimits(spec: RunSpec): void {
-  const { cpus = 1, pidsLimit = 0, shmSize = 1, ulimits = [], groupAdd = [] } = spec;
+  const { cpus = 1, disk = MIN_DISK, pidsLimit = 0, shmSize = 1, ulimits = [], groupAdd = [] } = spec;
   if (!(cpus >= MIN_CPUS && cpus <= MAX_CPUS)) {
     refuse(`invalid number of CPUs ${cpus}: ${MIN_CPUS} to ${MAX_CPUS} are possible`);
+  }
+  if (disk !== 'memory' && !(Number.isSafeInteger(disk) && disk >= MIN_DISK && disk <= MAX_DISK)) {
+    refuse('invalid disk size: must be 16MB to 16TB');
   }
   if (!Number.isInteger(pidsLimit) || pidsLimit < -1 || pidsLimit > MAX_PIDS) {
     refuse(`invalid pids limit ${pidsLimit}: 1 to ${MAX_PIDS} processes, or -1 for no limit`);

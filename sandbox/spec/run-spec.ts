@@ -51,8 +51,11 @@ export interface RunSpec {
   cpus?: number;
   /** Guest memory in bytes, at least 64 MiB. Default 512 MiB. */
   memory?: number;
-  /** Bytes of a disk for the writable layer. Default: a tmpfs of half the guest's memory. */
-  disk?: number;
+  /**
+   * Bytes of the disk of the writable layer, or `memory` for a tmpfs of half the guest's memory,
+   * which only a container that is removed at its end can have. Default 10 GiB.
+   */
+  disk?: number | 'memory';
   /** If true, the root file system is read-only. */
   readOnly?: boolean;
   tmpfs?: readonly TmpfsMount[];

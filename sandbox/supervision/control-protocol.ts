@@ -17,9 +17,10 @@ export type ControlRequest =
   | { type: 'signal'; signal: number }
   /**
    * Sends `signal`, and SIGKILL after `timeout` seconds. Answered by `exited`. The unit is that of
-   * earlier builds: a container that one of them started may still run after an update.
+   * earlier builds: a container that one of them started may still run after an update. With
+   * `keep`, a container with `--rm` is not removed: it is started again.
    */
-  | { type: 'stop'; signal: number; timeout: number }
+  | { type: 'stop'; signal: number; timeout: number; keep?: boolean | undefined }
   /** Pauses or resumes the machine. Answered by `done`. */
   | { type: 'pause'; paused: boolean }
   /** Joins a private network. Answered by `done`. */

@@ -31,7 +31,7 @@ export interface Controlled {
   /** The current run, if its process runs and is not paused. @throws SandboxError `not-running` */
   running(): ContainerRun;
   signal(signal: number): void;
-  stop(signal: number, timeout: number): void;
+  stop(signal: number, timeout: number, keep?: boolean): void;
   pause(paused: boolean): void;
 }
 
@@ -140,7 +140,7 @@ export class ControlServer {
         return undefined;
       case 'stop':
         this.#waiting.add(socket);
-        controlled.stop(request.signal, request.timeout * 1000);
+        controlled.stop(request.signal, request.timeout * 1000, request.keep);
         return undefined;
       case 'exec':
         return this.#exec(socket, request.process, await controlled.running().exec(request.process));

@@ -25,6 +25,7 @@ export class StateRecorder {
   readonly #name: string | undefined;
   readonly #isSilent: boolean;
   readonly #log: Log;
+  #isKept = false;
   #state: ContainerState;
 
   constructor(
@@ -92,11 +93,16 @@ export class StateRecorder {
     this.write({ networkDown: reason, networkRestarts: networkRestarts + (reason === undefined ? 1 : 0) });
   }
 
+  /** Leaves the container at the end of the supervision, also with `--rm`. */
+  keep(): void {
+    this.#isKept = true;
+  }
+
   /** Records the end of the supervision. With `--rm`, removes the container. */
   async close(): Promise<void> {
     const { containers, volumes } = this.home;
     const { autoRemove, mounts } = this.config.spec;
-    if (!autoRemove || this.#isSilent) {
+    if (!autoRemove || this.#isSilent || this.#isKept) {
       const { status } = this.#state;
       this.write({
         status: status === 'created' ? 'created' : 'exited',

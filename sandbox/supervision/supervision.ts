@@ -1,6 +1,7 @@
 // Supervises a container: holds its lock, serves its control socket, and runs it again as its
 // restart policy says. `tsvm run` in the foreground does it itself; otherwise a process of its own
 // does.
+import { rmSync } from 'node:fs';
 import { PassThrough, type Readable } from 'node:stream';
 import { hasCode, messageOf } from '../../errors/index.js';
 import type { Image } from '../../images/index.js';
@@ -150,9 +151,13 @@ export class Supervision {
     this.#recorder.record(paused ? 'pause' : 'unpause');
   }
 
-  /** Sends `signal`, and SIGKILL after `timeout` milliseconds. The container is not restarted. */
-  stop(signal: number, timeout: number): void {
+  /**
+   * Sends `signal`, and SIGKILL after `timeout` milliseconds. The container is not restarted. With
+   * `keep`, it is not removed either.
+   */
+  stop(signal: number, timeout: number, keep = false): void {
     this.#stopped = true;
+    if (keep) this.#recorder.keep();
     this.#wake();
     const run = this.#run;
     if (!this.#everStarted) {
@@ -194,6 +199,7 @@ export class Supervision {
       const stderr = new OutputFanOut('stderr', { log, primary: io?.stderr });
       server = await ControlServer.listen(sockets.control, this.#controlled(stdout, stderr));
       sockets.publish();
+      this.#dropLostLayer();
       this.#recorder.write({
         supervisorPid: process.pid,
         bootId: bootId(),
@@ -259,7 +265,7 @@ export class Supervision {
       const run = new ContainerRun(this.#config, io, {
         image: this.#image ?? (await home.images.resolve(this.#config.image)),
         folder: sockets,
-        layer: keepsLayer(this.#config) ? this.#folder.layer : undefined,
+        layer: hasLayerDisk(this.#config) ? { path: this.#folder.layer, kept: this.#keepsLayer() } : undefined,
         home,
         machine: count === 0 ? machine : undefined,
         log: this.#log,
@@ -313,6 +319,18 @@ export class Supervision {
     }
   }
 
+  /** A container with `--rm` is gone after a crash, unless it was not yet started. */
+  #keepsLayer(): boolean {
+    return !this.#config.spec.autoRemove || this.#options.filesOnly === true;
+  }
+
+  /** A layer that is not kept was never written out if the host went down under the container. */
+  #dropLostLayer(): void {
+    const { startedAt, bootId: boot } = this.#recorder.state;
+    if (this.#keepsLayer() || startedAt === undefined || boot === bootId()) return;
+    rmSync(this.#folder.layer, { force: true });
+  }
+
   /** A container in the foreground with `--rm` has no log. */
   #openLog(): LogWriter | undefined {
     const { spec } = this.#config;
@@ -344,7 +362,7 @@ export class Supervision {
         return this.#run;
       },
       signal: (signal: number) => this.signal(signal),
-      stop: (signal: number, timeout: number) => this.stop(signal, timeout),
+      stop: (signal: number, timeout: number, keep?: boolean) => this.stop(signal, timeout, keep),
       pause: (paused: boolean) => this.pause(paused),
     };
   }
@@ -371,9 +389,9 @@ function asError(thrown: unknown): Error {
   return thrown instanceof Error ? thrown : new Error(messageOf(thrown));
 }
 
-/** Returns true if the writable layer outlives the run. */
-export function keepsLayer({ spec }: ContainerConfig): boolean {
-  return !spec.autoRemove && !spec.readOnly;
+/** Returns true if the writable layer is a disk. Nothing can be written to a read-only root. */
+export function hasLayerDisk({ spec }: ContainerConfig): boolean {
+  return !spec.readOnly && spec.disk !== 'memory';
 }
 
 function restarts(policy: RestartPolicy | undefined, failed: boolean, count: number): boolean {

@@ -132,6 +132,39 @@ describe.each(fastest)('on $name', (machine) => {
     expect(said).toBe('create 125\none\ntwo\nexit 3\ntwo\nsized\nExited (3)\n');
   });
 
+  test('a container with --rm has the disk of any other, before its start and over a restart', async () => {
+    await using own = ownContainers(machine);
+    const { name } = own;
+    const writes =
+      'dd if=/dev/zero of=/direct oflag=direct bs=64k count=4 2> /dev/null; ' +
+      'perl -e "exit syscall(188, my \\$file = q(/direct), my \\$name = q(user.a), my \\$value = q(b), 1, 0)" && ' +
+      'echo $(stat -c %s /direct) $(cat /before) $(ls /during 2> /dev/null); touch /during; exec sleep 1000';
+    const said = await script(
+      machine,
+      `
+      tsvm create --rm --name ${name}-disk ${DEBIAN} sh -c '${writes}' > /dev/null
+      file=$(mktemp); echo early > $file; tsvm cp $file ${name}-disk:/before; rm $file
+      said() { until [ "$(tsvm logs ${name}-disk 2> /dev/null | wc -l)" = $1 ]; do sleep 0.1; done; }
+      tsvm start ${name}-disk; said 1
+      tsvm restart -t 1 ${name}-disk; said 2
+      tsvm logs ${name}-disk
+      tsvm stop -t 1 ${name}-disk
+      tsvm ps -aq --filter name=${name}-disk
+      tsvm run --disk memory ${DEBIAN} true 2>&1 || echo "run $?"
+      tsvm run --rm --disk memory ${DEBIAN} sh -c 'df --output=source,size / | tail -1 | tr -s " "' 2> /dev/null`,
+    );
+    const [disk, restarted] = [`262144 early`, `262144 early /during`];
+    expect(said).toBe(
+      [
+        ...[`${name}-disk`, `${name}-disk`, disk, restarted, `${name}-disk`],
+        'tsvm: conflicting options: a layer in memory is lost at each end: add --rm',
+        'run 125',
+        'overlay 249584',
+        '',
+      ].join('\n'),
+    );
+  });
+
   test('--rm leaves nothing; a command that is not found leaves a container with the error', async () => {
     await using own = ownContainers(machine);
     const { name } = own;

@@ -207,8 +207,8 @@ describe.each(fastest)('on $name', (machine) => {
   });
 
   test.each([
-    ['in memory', []],
-    ['on a disk', ['--disk', '64m']],
+    ['in memory', ['--disk', 'memory']],
+    ['on a disk', []],
   ])('a root %s is one file system, whichever layer a file is in', async (_, options) => {
     const { stdout } = await shell(
       options,

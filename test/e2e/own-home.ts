@@ -15,12 +15,11 @@ export class OwnHome implements Disposable {
     }
   }
 
-  /** What containers left behind: folders, names, disks. */
+  /** What containers left behind: folders and names. */
   get left(): string[] {
     return [
       ...list(join(this.path, 'containers')).filter((name) => !/^(names|lock|events\.json(\.1)?)$/.test(name)),
       ...list(join(this.path, 'containers/names')),
-      ...list(join(this.path, 'scratch')),
     ];
   }
 

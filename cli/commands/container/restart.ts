@@ -20,8 +20,7 @@ export function command(context: Context): Command {
     .action((references: string[]) => {
       const options = readOptions(STOP_OPTIONS, command);
       return forEachContainer(references, context, async (container) => {
-        await container.stop(options);
-        await container.start();
+        await container.restart(options);
         return undefined;
       });
     });

@@ -47,7 +47,7 @@ export function command(context: Context): Command {
         kernel: checkKernel(),
         home: checkHome(),
         memory: checkMemory(),
-        'mkfs.ext4': await checkProgram('mkfs.ext4', ['-V'], 'for --disk: apt-get install e2fsprogs'),
+        'mkfs.ext4': await checkProgram('mkfs.ext4', ['-V'], 'for the disks of containers: apt-get install e2fsprogs'),
         qemu: accelerator === 'tcg' ? { ...qemu, advice: `with --cpus 2 or more, ${STALE_CODE}` } : qemu,
         passt: await checkProgram('passt', ['--version'], 'for a network: apt-get install passt'),
         versions: { verdict: 'ok', found: `tsvm ${context.version}, node ${process.version}, Linux ${release()}` },

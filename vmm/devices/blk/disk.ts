@@ -36,6 +36,7 @@ export class Disk implements Disposable {
   readonly readOnly: boolean;
   /** Bytes. */
   readonly length: number;
+  readonly #isVolatile: boolean;
   readonly #files: number[];
   /**
    * By extent: its file, its start in the file, its start on the disk. The last start is the disk's
@@ -49,6 +50,7 @@ export class Disk implements Disposable {
   private constructor(spec: DiskSpec, files: ReadonlyMap<string, number>) {
     const count = spec.extents.length;
     this.readOnly = spec.readOnly;
+    this.#isVolatile = spec.volatile === true;
     this.#files = [...files.values()];
     this.#fd = new Int32Array(count);
     this.#fileOffset = new Float64Array(count);
@@ -133,9 +135,9 @@ export class Disk implements Disposable {
     return true;
   }
 
-  /** Makes writes durable. */
+  /** Makes writes durable, unless the disk ends with the machine. */
   flush(): boolean {
-    return this.#files.every((fd) => libc.fdatasync(fd) === 0);
+    return this.#isVolatile || this.#files.every((fd) => libc.fdatasync(fd) === 0);
   }
 
   /**

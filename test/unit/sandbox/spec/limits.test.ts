@@ -31,6 +31,10 @@ describe('limits', () => {
     [{ cpus: 0.001 }, 'invalid number of CPUs 0.001'],
     [{ cpus: 65 }, 'invalid number of CPUs 65'],
     [{ cpus: Number.NaN }, 'invalid number of CPUs NaN'],
+    [{ disk: 2 ** 24 - 1 }, 'invalid disk size'],
+    [{ disk: 2 ** 44 + 1 }, 'invalid disk size'],
+    [{ disk: 2 ** 24 + 0.5 }, 'invalid disk size'],
+    [{ disk: Number.NaN }, 'invalid disk size'],
     [{ pidsLimit: 1.5 }, 'invalid pids limit 1.5'],
     [{ pidsLimit: -2 }, 'invalid pids limit -2'],
     [{ shmSize: 0 }, 'invalid size 0 of /dev/shm'],
@@ -64,7 +68,7 @@ describe('limits', () => {
 });
 
 describe('rates of disks', () => {
-  const disks = ['image', 'scratch'].map((id) => ({ id, readOnly: true, extents: [] }));
+  const disks = ['image', 'layer'].map((id) => ({ id, readOnly: true, extents: [] }));
 
   test('apply to the named disk, or to each disk; the last one wins', () => {
     const deviceRates = [

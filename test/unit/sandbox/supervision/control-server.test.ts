@@ -147,19 +147,19 @@ test('the timeout of a stop is milliseconds for both ends, and seconds on the so
   mkdirSync(folder.path);
   folder.writeState({ ...CREATED, sockets: root });
   const [stdout, stderr] = [new OutputFanOut('stdout', {}), new OutputFanOut('stderr', {})];
-  const stopped: [signal: number, timeout: number][] = [];
-  const stop = (signal: number, timeout: number) => {
-    stopped.push([signal, timeout]);
+  const stopped: [signal: number, timeout: number, keep: boolean | undefined][] = [];
+  const stop = (signal: number, timeout: number, keep?: boolean) => {
+    stopped.push([signal, timeout, keep]);
     server.end({ type: 'exited', code: 0 });
   };
   const server = await ControlServer.listen(join(root, 'control'), { ...IDLE, stdout, stderr, stop });
-  await stopContainer(folder, 2500, 15);
+  await stopContainer(folder, { timeout: 2500, signal: 15, keep: true });
   const again = await ControlServer.listen(join(root, 'control'), {
     ...IDLE,
     stdout,
     stderr,
-    stop: (signal, timeout) => {
-      stopped.push([signal, timeout]);
+    stop: (signal, timeout, keep) => {
+      stopped.push([signal, timeout, keep]);
       again.end({ type: 'exited', code: 0 });
     },
   });
@@ -169,7 +169,7 @@ test('the timeout of a stop is milliseconds for both ends, and seconds on the so
   await once(socket.resume(), 'close');
   rmSync(root, { recursive: true });
   expect(stopped).toEqual([
-    [15, 2500],
-    [2, 10_000],
+    [15, 2500, true],
+    [2, 10_000, undefined],
   ]);
 });

@@ -20,7 +20,7 @@ function openBlk(contents: Buffer): VirtioBlk {
   const path = join(folder, 'disk');
   writeFileSync(path, contents);
   const extents = [{ path, offset: 0, length: contents.length }];
-  return VirtioBlk.open({ id: 'scratch', readOnly: false, extents });
+  return VirtioBlk.open({ id: 'layer', readOnly: false, extents });
 }
 
 function openFds(): number {

@@ -66,7 +66,7 @@ class BlkDriver extends VirtioDriver {
   readonly #table = this.allocate(4096);
 
   static open(extents: DiskExtent[], readOnly = false, options = {}): BlkDriver {
-    return new BlkDriver(VirtioBlk.open({ id: 'scratch', readOnly, extents }), options).start();
+    return new BlkDriver(VirtioBlk.open({ id: 'layer', readOnly, extents }), options).start();
   }
 
   /** Returns the data area, cut at `cuts`. */
@@ -143,11 +143,23 @@ describe('blk', () => {
     expect(readFileSync(path).equals(contents)).toBe(true);
   });
 
+  test.each([
+    ['fails if the file cannot be flushed', undefined, VIRTIO_BLK_S_IOERR],
+    ['does not reach the file of a volatile disk', true, VIRTIO_BLK_S_OK],
+  ])('a flush %s', (_, volatile, status) => {
+    // A character device takes writes, but fdatasync(2) refuses it.
+    const extents = [{ path: '/dev/null', offset: 0, length: SECTOR }];
+    const device = VirtioBlk.open({ id: 'layer', readOnly: false, ...(volatile && { volatile }), extents });
+    using driver = new BlkDriver(device).start();
+    expect(driver.request(VIRTIO_BLK_T_OUT, 0, { data: Buffer.alloc(SECTOR) }).status).toBe(VIRTIO_BLK_S_OK);
+    expect(driver.request(VIRTIO_BLK_T_FLUSH, 0, {}).status).toBe(status);
+  });
+
   test('get-id returns the serial number, padded with zeroes', () => {
     using driver = BlkDriver.open([{ path: file(pattern(SECTOR)), offset: 0, length: SECTOR }]);
     const { status, data } = driver.request(VIRTIO_BLK_T_GET_ID, 0, { room: 20 });
     expect(status).toBe(VIRTIO_BLK_S_OK);
-    expect(data.toString('latin1')).toBe('scratch'.padEnd(20, '\0'));
+    expect(data.toString('latin1')).toBe('layer'.padEnd(20, '\0'));
   });
 
   test('discarded and zeroed ranges read as zeroes, and their neighbours do not', () => {
@@ -274,7 +286,7 @@ describe('blk', () => {
     const written = pattern(SECTOR, 9);
     driver.request(VIRTIO_BLK_T_OUT, 1, { data: written });
     driver.transport.write(0x100 + 32, new Uint8Array([0]));
-    driver.replaceDevice(() => VirtioBlk.open({ id: 'scratch', readOnly: false, extents }));
+    driver.replaceDevice(() => VirtioBlk.open({ id: 'layer', readOnly: false, extents }));
     expect(driver.device.features).toContain(VIRTIO_BLK_F_CONFIG_WCE);
     expect(driver.device.config[32]).toBe(0);
     expect(driver.request(VIRTIO_BLK_T_IN, 1, { room: SECTOR, indirect: true }).data.equals(written)).toBe(true);
