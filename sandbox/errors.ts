@@ -11,6 +11,8 @@ export type SandboxErrorCode =
   | 'state'
   /** The machine process ended without being asked to. */
   | 'machine-died'
+  /** A record of the state folder is incomplete: the host went down before it was written. */
+  | 'damaged'
   /** The guest's agent did not say hello in time. */
   | 'boot-timeout'
   /** The network that the spec asks for is not available. */

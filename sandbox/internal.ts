@@ -10,6 +10,7 @@ export type {
   RefusalReason,
 } from '../vmm/machine.js';
 export { type CopyOptions, copyIn, copyOut } from './containers/copy.js';
+export { diskUsage as containerDiskUsage } from './containers/report.js';
 export { isRunning } from './home/container-record.js';
 export type { ContainerEvent } from './home/event-log.js';
 export { isAnonymous, volumeSize } from './home/volumes.js';

@@ -8,15 +8,22 @@ import { type Context, openLog } from './command.js';
  * Acts on all containers at once. Prints what `act` returns, or else the reference as the caller
  * wrote it; logs each failure.
  */
-export async function forEachContainer(
+export function forEachContainer(
   references: readonly string[],
   context: Context,
   act: (container: Container) => Promise<string | undefined> | string | undefined,
 ): Promise<void> {
+  return forEachReference(references, context, (reference) => act(Container.find(new Home(), reference)));
+}
+
+/** As `forEachContainer`, for containers that may be damaged. */
+export async function forEachReference(
+  references: readonly string[],
+  context: Context,
+  act: (reference: string) => Promise<string | undefined> | string | undefined,
+): Promise<void> {
   const log = await openLog(context);
-  const outcomes = await Promise.allSettled(
-    references.map(async (reference) => (await act(Container.find(new Home(), reference))) ?? reference),
-  );
+  const outcomes = await Promise.allSettled(references.map(async (reference) => (await act(reference)) ?? reference));
   for (const outcome of outcomes) {
     if (outcome.status === 'fulfilled') process.stdout.write(`${outcome.value}\n`);
     else {

@@ -5,7 +5,7 @@ import type { ContainerFolder } from '../home/container-folder.js';
 import { type ContainerConfig, type ContainerState, isRunning, stopTimeoutOf } from '../home/container-record.js';
 import type { Home } from '../home/home.js';
 import { DEFAULT_LOG_LIMITS } from '../home/log-file.js';
-import { membershipsOf } from '../home/networks.js';
+import { shownMemberships } from '../home/networks.js';
 import type { Mount } from '../spec/mounts.js';
 import { isNetworkName } from '../spec/network.js';
 import { eachPort, formatPort, parsePublished } from '../spec/published-ports.js';
@@ -110,7 +110,7 @@ function describeMount({ volumes }: Home, { type, source, target, readOnly = fal
  */
 function networks(folder: ContainerFolder, config: ContainerConfig, address: string): Record<string, object> {
   const { mode = 'passt' } = config.spec.network ?? {};
-  const memberships = Object.entries(membershipsOf(folder, config));
+  const memberships = Object.entries(shownMemberships(folder, config));
   if (memberships.length === 0 && !isNetworkName(mode)) return { [mode]: { IPAddress: address, Aliases: null } };
   const endpoint = (aliases: readonly string[]) => ({
     IPAddress: address,

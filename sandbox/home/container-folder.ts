@@ -1,12 +1,13 @@
 // The folder of a container, `$TSVM_HOME/containers/ID`. Its supervisor holds the kernel lock of
 // the file `lock` in it, so a state of "running" is true only while that lock is held. No repair is
 // ever needed.
-import { mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { hasCode, messageOf } from '../../errors/index.js';
 import { SandboxError } from '../errors.js';
 import { bootId, type ContainerConfig, type ContainerState, CREATED, orphaned } from './container-record.js';
 import { FileLock, isLocked } from './lock.js';
+import { readRecord, syncFolder, writeSynced } from './records.js';
 import { removeSocketFolder } from './socket-folder.js';
 
 const CONFIG = 'config.json';
@@ -49,7 +50,8 @@ export class ContainerFolder {
   }
 
   /**
-   * Makes the folder and its files, then gives it its name: a visible folder is always complete.
+   * Makes the folder and its files, then gives it its name: a visible folder is always complete,
+   * also after a power failure if the container is kept.
    * With `isSupervised`, this process is the supervisor from the beginning.
    * @returns the supervisor's lock, with `isSupervised`
    * @throws SandboxError `state`
@@ -60,10 +62,14 @@ export class ContainerFolder {
     let lock: FileLock | undefined;
     try {
       mkdirSync(aside, { recursive: true, mode: 0o700 });
-      writeFileSync(join(aside, CONFIG), JSON.stringify(config), { mode: 0o600 });
+      const isKept = config.spec.autoRemove !== true;
+      const write = isKept ? writeSynced : (path: string, text: string) => writeFileSync(path, text, { mode: 0o600 });
+      write(join(aside, CONFIG), JSON.stringify(config));
       writeFileSync(join(aside, STATE), JSON.stringify(state), { mode: 0o600 });
       if (isSupervised) lock = FileLock.take(join(aside, LOCK));
+      if (isKept) syncFolder(aside);
       renameSync(aside, this.path);
+      if (isKept) syncFolder(dirname(this.path));
       return lock;
     } catch (cause) {
       lock?.[Symbol.dispose]();
@@ -72,9 +78,20 @@ export class ContainerFolder {
     }
   }
 
-  /** Undefined if there is no such container, or it was removed. @throws SandboxError `state` */
+  /**
+   * Undefined if there is no such container, it was removed, or `isDamaged`.
+   * @throws SandboxError `state`
+   */
   config(): ContainerConfig | undefined {
-    return readJson<ContainerConfig>(join(this.path, CONFIG));
+    return readIfThere<ContainerConfig>(join(this.path, CONFIG));
+  }
+
+  /**
+   * True if the container is there and its configuration is lost: an older version wrote it, and
+   * the host went down.
+   */
+  isDamaged(): boolean {
+    return this.config() === undefined && existsSync(this.path);
   }
 
   /**
@@ -96,7 +113,7 @@ export class ContainerFolder {
   }
 
   #written(): ContainerState {
-    return readJson<ContainerState>(join(this.path, STATE)) ?? CREATED;
+    return readIfThere<ContainerState>(join(this.path, STATE)) ?? CREATED;
   }
 
   /** Only the supervisor, which holds the lock, may call this. @throws SandboxError `state` */
@@ -142,20 +159,12 @@ export class ContainerFolder {
   }
 }
 
-/**
- * Undefined if the file is missing, or incomplete because the host went down before it was written.
- */
-function readJson<T>(path: string): T | undefined {
-  let text: string;
+/** Undefined if the record is missing or incomplete. @throws SandboxError `state` */
+function readIfThere<T extends object>(path: string): T | undefined {
   try {
-    text = readFileSync(path, 'utf8');
+    return readRecord<T>(path);
   } catch (error) {
     if (hasCode(error, 'ENOENT', 'ENOTDIR')) return undefined;
     throw new SandboxError('state', `cannot read ${path}: ${messageOf(error)}`, { cause: error });
-  }
-  try {
-    return JSON.parse(text) as T;
-  } catch {
-    return undefined;
   }
 }

@@ -60,9 +60,13 @@ export class ContainerNames {
 
   /** The ID of the container that has a name; undefined if the name is free. */
   ownerOf(name: string): string | undefined {
-    if (!isName(name)) return undefined;
-    const id = this.#target(name);
+    const id = this.idOf(name);
     return id !== undefined && new ContainerFolder(this.#containers, id).config() !== undefined ? id : undefined;
+  }
+
+  /** The ID that a name stands for. The container may be gone or damaged, and the name is free then. */
+  idOf(name: string): string | undefined {
+    return isName(name) ? this.#target(name) : undefined;
   }
 
   /**

@@ -1,6 +1,6 @@
 // The containers of one home. `$TSVM_HOME/containers` has a folder for each, their names, and the
 // lock for making, naming and renaming them.
-import { accessSync, constants, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { accessSync, constants, existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasCode, messageOf } from '../../errors/index.js';
 import { SandboxError } from '../errors.js';
@@ -76,24 +76,36 @@ export class ContainerStore {
   /**
    * Finds a container by its ID, its name, or the beginning of its ID, in this order, as Docker
    * does.
-   * @throws SandboxError `no-such-container`, `ambiguous`
+   * @throws SandboxError `no-such-container`, `ambiguous`, `damaged`
    */
   find(reference: string): StoredContainer {
-    const exact = ID.test(reference) ? stored(this.folder(reference)) : undefined;
-    if (exact !== undefined) return exact;
-    const named = this.names.ownerOf(reference);
-    const owner = named === undefined ? undefined : stored(this.folder(named));
-    if (owner !== undefined) return owner;
-    const matches = /^[0-9a-f]{1,64}$/.test(reference)
-      ? this.folders().filter(({ id }) => id.startsWith(reference))
-      : [];
-    const [match] = matches;
-    if (matches.length > 1) {
+    const folder = this.findFolder(reference);
+    const config = folder.config();
+    if (config !== undefined) return { folder, config };
+    if (!folder.isDamaged()) throw noSuchContainer(reference);
+    throw new SandboxError('damaged', `the record of container ${folder.shortId} is damaged: tsvm rm removes it`);
+  }
+
+  /**
+   * As `find`, for a container that may be damaged.
+   * @throws SandboxError `no-such-container`, `ambiguous`
+   */
+  findFolder(reference: string): ContainerFolder {
+    for (const id of [reference, this.names.idOf(reference)]) {
+      if (id !== undefined && ID.test(id) && existsSync(this.folder(id).path)) return this.folder(id);
+    }
+    const isPrefix = /^[0-9a-f]{1,64}$/.test(reference);
+    const [match, other] = isPrefix ? this.folders().filter(({ id }) => id.startsWith(reference)) : [];
+    if (other !== undefined) {
       throw new SandboxError('ambiguous', `several containers have IDs that begin with ${reference}`);
     }
-    const found = match === undefined ? undefined : stored(match);
-    if (found !== undefined) return found;
-    throw new SandboxError('no-such-container', `no such container: ${reference.replace(/[^\x20-\x7e]+/g, '?')}`);
+    if (match === undefined) throw noSuchContainer(reference);
+    return match;
+  }
+
+  /** The containers whose configuration is lost. @throws SandboxError `state` */
+  damaged(): ContainerFolder[] {
+    return this.folders().filter((folder) => folder.isDamaged());
   }
 
   /**
@@ -127,9 +139,8 @@ export class ContainerStore {
   }
 }
 
-function stored(folder: ContainerFolder): StoredContainer | undefined {
-  const config = folder.config();
-  return config === undefined ? undefined : { folder, config };
+function noSuchContainer(reference: string): SandboxError {
+  return new SandboxError('no-such-container', `no such container: ${reference.replace(/[^\x20-\x7e]+/g, '?')}`);
 }
 
 /** Returns true if the home at `path` exists and cannot be written. */

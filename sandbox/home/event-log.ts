@@ -146,7 +146,8 @@ function linesOf(text: string): string[] {
 /** Undefined if the host went down while the line was written. */
 function parse(line: string): ContainerEvent | undefined {
   try {
-    return JSON.parse(line) as ContainerEvent;
+    const event: Partial<ContainerEvent> | null = JSON.parse(line);
+    return typeof event?.time === 'string' && event.Actor?.ID !== undefined ? (event as ContainerEvent) : undefined;
   } catch {
     return undefined;
   }

@@ -1,6 +1,8 @@
 // A home is a state folder, with everything that tsvm keeps on this host. All state is reached
 // through a `Home`. Two homes share nothing but the host.
 import { openStore, type Store } from '../../images/index.js';
+import { SandboxError } from '../errors.js';
+import type { ContainerFolder } from './container-folder.js';
 import { isStale } from './container-record.js';
 import { ContainerStore, isReadOnly, type StoredContainer } from './container-store.js';
 import { EventLog } from './event-log.js';
@@ -109,6 +111,21 @@ export class Home {
       const config = folder.config();
       if (config !== undefined && isStale(config, folder.state())) await this.#removeStale({ folder, config });
     }
+  }
+
+  /**
+   * Removes a container whose configuration is lost. Its anonymous volumes are not known, and are
+   * left to `volume prune`.
+   * @throws SandboxError `running`, `state`
+   * @internal
+   */
+  async removeDamaged(folder: ContainerFolder): Promise<void> {
+    using lock = folder.lock();
+    if (lock === undefined) throw new SandboxError('running', `container ${folder.shortId} is running`);
+    await this.containers.withLock(() => this.containers.names.release(folder.id));
+    folder.remove(this.runtime);
+    this.events.record(folder.id, 'destroy');
+    await this.images.release(folder.id);
   }
 
   /** Removes a stale container, unless a supervisor has just started it. */

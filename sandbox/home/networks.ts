@@ -2,7 +2,7 @@
 // sockets beside the socket folders of containers (vmm/devices/net/peers.ts). The spec of a
 // container names its networks until `connect` or `disconnect` changes them.
 import { randomBytes } from 'node:crypto';
-import { linkSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { hasCode, messageOf } from '../../errors/index.js';
 import type { PeerNetwork } from '../../vmm/machine.js';
@@ -11,6 +11,7 @@ import { isNetworkName } from '../spec/network.js';
 import type { ContainerFolder } from './container-folder.js';
 import type { ContainerConfig } from './container-record.js';
 import type { ContainerStore } from './container-store.js';
+import { readRecord, syncFolder, writeRecord, writeSynced } from './records.js';
 import { NETWORKS, openRuntimeFolder } from './socket-folder.js';
 
 export interface Network {
@@ -32,30 +33,55 @@ export interface ContainerNetworks {
 }
 
 const ENDING = '.json';
+/** A record of which only a part was written. */
+const DAMAGED = Symbol('damaged');
 /** A network ID or the beginning of one. */
 const ID = /^[0-9a-f]{1,64}$/;
 
 /** The private networks of a container by name, each with the aliases of the container in it. */
 export type Memberships = Readonly<Record<string, readonly string[]>>;
 
-export function membershipsOf(folder: ContainerFolder, { spec }: ContainerConfig): Memberships {
+/** @throws SandboxError `damaged` */
+export function membershipsOf(folder: ContainerFolder, config: ContainerConfig): Memberships {
+  const memberships = knownMemberships(folder, config);
+  if (memberships !== undefined) return memberships;
+  // Each guess could connect it with what it was disconnected from.
+  const why = `the list of networks of container ${folder.shortId} is damaged`;
+  throw new SandboxError('damaged', `${why}: remove ${folder.networks} to give it those that it was made with`);
+}
+
+/** As `membershipsOf`, for a display. Empty if the list is damaged. */
+export function shownMemberships(folder: ContainerFolder, config: ContainerConfig): Memberships {
+  return knownMemberships(folder, config) ?? {};
+}
+
+/** The names of the networks that a container is in, as far as they are known. */
+export function networksOf(folder: ContainerFolder, config: ContainerConfig): string[] {
+  return Object.keys(shownMemberships(folder, config));
+}
+
+/** Undefined if the list is damaged. */
+function knownMemberships({ networks }: ContainerFolder, { spec }: ContainerConfig): Memberships | undefined {
   try {
-    return JSON.parse(readFileSync(folder.networks, 'utf8'));
-  } catch {
+    return readRecord<Memberships>(networks);
+  } catch (cause) {
+    if (!hasCode(cause, 'ENOENT'))
+      throw new SandboxError('state', `cannot read ${networks}: ${messageOf(cause)}`, { cause });
     const { mode, aliases = [] } = spec.network ?? {};
     return mode !== undefined && isNetworkName(mode) ? { [mode]: aliases } : {};
   }
 }
 
-/** The names of the networks that a container is in. */
-export function networksOf(folder: ContainerFolder, config: ContainerConfig): string[] {
-  return Object.keys(membershipsOf(folder, config));
-}
-
-/** Records the networks of a container, in place of those in its spec. */
-export function setMemberships(folder: ContainerFolder, memberships: Memberships): void {
-  writeFileSync(`${folder.networks}.new`, JSON.stringify(memberships), { mode: 0o600 });
-  renameSync(`${folder.networks}.new`, folder.networks);
+/**
+ * Records the networks of a container, in place of those in its spec.
+ * @throws SandboxError `state`
+ */
+export function setMemberships({ networks }: ContainerFolder, memberships: Memberships): void {
+  try {
+    writeRecord(networks, memberships);
+  } catch (cause) {
+    throw new SandboxError('state', `cannot write ${networks}: ${messageOf(cause)}`, { cause });
+  }
 }
 
 /** The private networks of one home. */
@@ -96,9 +122,10 @@ export class NetworkStore {
     const unfinished = join(this.#path, `.${network.id}`);
     try {
       mkdirSync(this.#path, { recursive: true, mode: 0o700 });
-      writeFileSync(unfinished, JSON.stringify(network), { mode: 0o600 });
+      writeSynced(unfinished, JSON.stringify(network));
       // Fails if the name is in use.
       linkSync(unfinished, this.#pathOf(name));
+      syncFolder(this.#path);
     } catch (cause) {
       if (hasCode(cause, 'EEXIST')) {
         throw new SandboxError('conflict', `network with name ${name} already exists`);
@@ -112,7 +139,7 @@ export class NetworkStore {
 
   /**
    * Finds a network by its name, its ID or the beginning of its ID.
-   * @throws SandboxError `no-such-network`, `ambiguous`, `state`
+   * @throws SandboxError `no-such-network`, `ambiguous`, `damaged`, `state`
    */
   find(reference: string): Network {
     const named = isNetworkName(reference) ? this.#read(reference) : undefined;
@@ -122,18 +149,21 @@ export class NetworkStore {
     return found[0] ?? notFound(reference);
   }
 
-  /** All networks, sorted by name. @throws SandboxError `state` */
+  /** All networks except damaged ones, sorted by name. @throws SandboxError `state` */
   list(): Network[] {
-    let entries: string[];
-    try {
-      entries = readdirSync(this.#path);
-    } catch {
-      return [];
-    }
-    return entries
-      .filter((entry) => entry.endsWith(ENDING))
-      .sort()
-      .flatMap((entry) => this.#read(entry.slice(0, -ENDING.length)) ?? []);
+    return this.#names().flatMap((name) => {
+      const network = this.#record(name);
+      return network === undefined || network === DAMAGED ? [] : [network];
+    });
+  }
+
+  /**
+   * Names of the networks whose record is lost: an older version wrote it, and the host went down.
+   * `remove` removes them.
+   * @throws SandboxError `state`
+   */
+  damaged(): string[] {
+    return this.#names().filter((name) => this.#record(name) === DAMAGED);
   }
 
   /** IDs of the containers in a network, running or not. */
@@ -146,8 +176,9 @@ export class NetworkStore {
    * @throws SandboxError `no-such-network`, `conflict` while a container runs in it
    */
   async remove(reference: string): Promise<void> {
-    const network = this.find(reference);
-    const { name } = network;
+    const isDamaged = isNetworkName(reference) && this.#record(reference) === DAMAGED;
+    const network = isDamaged ? undefined : this.find(reference);
+    const name = network?.name ?? reference;
     await this.#containers.withLock(() => {
       const users = this.#members(name).filter((folder) => folder.isSupervised());
       if (users.length > 0) {
@@ -156,7 +187,7 @@ export class NetworkStore {
       }
       rmSync(this.#pathOf(name), { force: true });
     });
-    rmSync(this.meetingFolder(network), { recursive: true, force: true });
+    if (network !== undefined) rmSync(this.meetingFolder(network), { recursive: true, force: true });
   }
 
   /**
@@ -206,19 +237,50 @@ export class NetworkStore {
       .map(({ folder }) => folder);
   }
 
-  /** Undefined if there is no network of that name. @throws SandboxError `state` */
+  /** Undefined if there is no network of that name. @throws SandboxError `damaged`, `state` */
   #read(name: string): Network | undefined {
+    const network = this.#record(name);
+    if (network !== DAMAGED) return network;
+    const hint = `remove it by 'tsvm network rm ${name}' and make it again`;
+    throw new SandboxError('damaged', `the record of the network ${name} is damaged: ${hint}`);
+  }
+
+  /** @throws SandboxError `state` */
+  #record(name: string): Network | typeof DAMAGED | undefined {
     try {
-      return JSON.parse(readFileSync(this.#pathOf(name), 'utf8'));
+      const network = readRecord<Network>(this.#pathOf(name));
+      return network !== undefined && isNetwork(network, name) ? network : DAMAGED;
     } catch (cause) {
       if (hasCode(cause, 'ENOENT')) return undefined;
       throw new SandboxError('state', `cannot read the network ${name}: ${messageOf(cause)}`, { cause });
     }
   }
 
+  /** The names of all networks, sorted. */
+  #names(): string[] {
+    let entries: string[];
+    try {
+      entries = readdirSync(this.#path);
+    } catch (cause) {
+      if (hasCode(cause, 'ENOENT')) return [];
+      throw new SandboxError('state', `cannot list the networks: ${messageOf(cause)}`, { cause });
+    }
+    return entries
+      .filter((entry) => entry.endsWith(ENDING))
+      .map((entry) => entry.slice(0, -ENDING.length))
+      .filter(isNetworkName)
+      .sort();
+  }
+
   #pathOf(name: string): string {
     return join(this.#path, `${name}${ENDING}`);
   }
+}
+
+function isNetwork(record: Partial<Network>, name: string): boolean {
+  const { id = '', createdAt, internal, labels } = record;
+  const isWhole = /^[0-9a-f]{64}$/.test(id) && typeof createdAt === 'string' && typeof internal === 'boolean';
+  return isWhole && record.name === name && typeof labels === 'object' && labels !== null;
 }
 
 function notFound(reference: string): never {

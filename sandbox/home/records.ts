@@ -1,6 +1,21 @@
-// Writes the records of a home so that a power failure leaves the old one or the new one.
-import { closeSync, constants, fsyncSync, openSync, renameSync, writeFileSync } from 'node:fs';
+// The records of a home: objects in JSON. A record that is written here is the old one or the new
+// one after a power failure; of records of older versions a part may be left, or nothing.
+import { closeSync, constants, fsyncSync, openSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
+
+/**
+ * Reads a record. Undefined if only a part of it was written.
+ * @throws Error of the file system
+ */
+export function readRecord<T extends object>(path: string): T | undefined {
+  const text = readFileSync(path, 'utf8');
+  try {
+    const record: unknown = JSON.parse(text);
+    return typeof record === 'object' && record !== null && !Array.isArray(record) ? (record as T) : undefined;
+  } catch {
+    return undefined;
+  }
+}
 
 /**
  * Replaces the record at `path`, and waits until it is on the disk. Other writers are kept away by

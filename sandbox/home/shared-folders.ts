@@ -26,7 +26,7 @@ export class SharedFolders {
 
   /**
    * Adds the folders that a container may write. Call it under the lock of all containers.
-   * @throws SandboxError `state`
+   * @throws SandboxError `state`, `damaged`
    */
   add(mounts: readonly Mount[]): void {
     const listed = this.#listed();
@@ -61,12 +61,28 @@ export class SharedFolders {
   /** A record of an older version is a path. */
   #listed(): (SharedFolder | string)[] {
     const path = join(this.#containers.path, LIST);
+    let text: string;
     try {
-      return JSON.parse(readFileSync(path, 'utf8'));
+      text = readFileSync(path, 'utf8');
     } catch (cause) {
       if (hasCode(cause, 'ENOENT')) return [];
       throw new SandboxError('state', `cannot read ${path}: ${messageOf(cause)}`, { cause });
     }
+    const list = parseList(text);
+    if (list !== undefined) return list;
+    // A list that begins anew would let links of containers that are gone be followed.
+    const hint = 'remove it, if containers that are gone left no links in folders that you mount';
+    throw new SandboxError('damaged', `${path}, the list of folders that containers could write, is damaged: ${hint}`);
+  }
+}
+
+/** Undefined if only a part of it was written. */
+function parseList(text: string): (SharedFolder | string)[] | undefined {
+  try {
+    const list: unknown = JSON.parse(text);
+    return Array.isArray(list) ? list : undefined;
+  } catch {
+    return undefined;
   }
 }
 

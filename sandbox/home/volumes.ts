@@ -8,7 +8,6 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
-  readFileSync,
   renameSync,
   statSync,
   writeFileSync,
@@ -20,6 +19,7 @@ import { measureTree, removeTree, TreeError } from '../../libc/trees.js';
 import { SandboxError } from '../errors.js';
 import { checkVolumeName, isVolumeName, type Mount } from '../spec/mounts.js';
 import type { ContainerStore } from './container-store.js';
+import { readRecord } from './records.js';
 
 const DATA = '_data';
 const ABOUT = 'volume.json';
@@ -71,10 +71,11 @@ export class VolumeStore {
   find(name: string): Volume | undefined {
     checkVolumeName(name);
     const folder = join(this.path, name);
+    const mountpoint = join(folder, DATA);
     try {
-      const about = parseAbout(readFileSync(join(folder, ABOUT), 'utf8'));
+      const about = readAbout(folder);
       const createdAt = about?.createdAt ?? statSync(folder).mtime.toISOString();
-      return { name, mountpoint: join(folder, DATA), createdAt, labels: about?.labels ?? {} };
+      return { name, mountpoint, createdAt, labels: about?.labels ?? {} };
     } catch (cause) {
       if (hasCode(cause, 'ENOENT')) return undefined;
       throw new SandboxError('state', `cannot read the volume ${name}: ${messageOf(cause)}`, { cause });
@@ -265,16 +266,18 @@ export class VolumeStore {
   }
 }
 
-/** Undefined if the file is incomplete because the host went down before it was written. */
-function parseAbout(text: string): Pick<Volume, 'createdAt' | 'labels'> | undefined {
-  let about: unknown;
+/**
+ * Undefined if the record is missing or incomplete because the host went down before it was written.
+ * @throws Error of the file system; ENOENT if there is no volume
+ */
+function readAbout(folder: string): Pick<Volume, 'createdAt' | 'labels'> | undefined {
+  let about: { createdAt?: unknown; labels?: unknown } | undefined;
   try {
-    about = JSON.parse(text);
-  } catch {
-    return undefined;
+    about = readRecord(join(folder, ABOUT));
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT') || !lstatSync(join(folder, DATA)).isDirectory()) throw error;
   }
-  if (typeof about !== 'object' || about === null || !('createdAt' in about) || !('labels' in about)) return undefined;
-  const { createdAt, labels } = about;
+  const { createdAt, labels } = about ?? {};
   if (typeof createdAt !== 'string' || typeof labels !== 'object' || labels === null) return undefined;
   return { createdAt, labels: Object.fromEntries(Object.entries(labels).map(([key, value]) => [key, `${value}`])) };
 }

@@ -1,6 +1,6 @@
 // tsvm container prune: removes all stopped containers.
 import type { Command } from 'commander';
-import { Container, Home, SandboxError } from '../../../sandbox/internal.js';
+import { Container, containerDiskUsage, Home, SandboxError } from '../../../sandbox/internal.js';
 import { hasLabels, parseFilters } from '../../options/filter.js';
 import { describeError, exitCode } from '../../output/errors.js';
 import { confirmed } from '../../output/prompt.js';
@@ -38,6 +38,14 @@ export function command(context: Context): Command {
           log.error(describeError(error).message);
           context.exitCode = exitCode(error);
         }
+      }
+      const home = new Home();
+      // The labels of a damaged container are lost.
+      for (const folder of labels === undefined ? home.containers.damaged() : []) {
+        const size = containerDiskUsage(folder);
+        await home.removeDamaged(folder);
+        removed.push(folder.id);
+        reclaimed += size;
       }
       if (removed.length > 0) process.stdout.write(`Deleted Containers:\n${removed.join('\n')}\n\n`);
       process.stdout.write(`Total reclaimed space: ${formatBytes(reclaimed)}\n`);

@@ -7,7 +7,7 @@ import { type Columns, FORMAT_HELP, formatLabels, formatList } from '../../outpu
 import { formatPorts } from '../../output/ports.js';
 import { printableLine } from '../../output/printable.js';
 import { formatAge, formatBytes, formatDuration } from '../../output/table.js';
-import { type Context, collect, createCommand } from '../command.js';
+import { type Context, collect, createCommand, openLog } from '../command.js';
 
 const EXAMPLES = `
 Examples:
@@ -46,8 +46,13 @@ export function command(context: Context): Command {
     .option('-s, --size', 'show the disk usage of each container')
     .option('--no-trunc', 'do not truncate IDs and commands')
     .addHelpText('after', EXAMPLES)
-    .action((options: Options) => {
+    .action(async (options: Options) => {
       process.stdout.write(listContainers(options, context.options.quiet));
+      if (!options.all) return;
+      const log = await openLog(context);
+      for (const { shortId } of new Home().containers.damaged()) {
+        log.warn(`the record of container ${shortId} is damaged: tsvm rm removes it`);
+      }
     });
 }
 

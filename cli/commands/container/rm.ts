@@ -1,7 +1,8 @@
 // tsvm rm: removes containers with their files.
 import type { Command } from 'commander';
+import { Container, Home } from '../../../sandbox/internal.js';
 import { type Context, createCommand } from '../command.js';
-import { forEachContainer } from '../operands.js';
+import { forEachReference } from '../operands.js';
 
 const EXAMPLES = `
 Examples:
@@ -17,9 +18,16 @@ export function command(context: Context): Command {
     .option('-v, --volumes', 'remove their anonymous volumes too')
     .addHelpText('after', EXAMPLES)
     .action((references: string[], options: { force?: boolean; volumes?: boolean }) =>
-      forEachContainer(references, context, async (container) => {
-        await container.remove(options);
+      forEachReference(references, context, async (reference) => {
+        await remove(reference, options);
         return undefined;
       }),
     );
+}
+
+async function remove(reference: string, options: { force?: boolean; volumes?: boolean }): Promise<void> {
+  const home = new Home();
+  const folder = home.containers.findFolder(reference);
+  if (folder.isDamaged()) await home.removeDamaged(folder);
+  else await Container.find(home, reference).remove(options);
 }

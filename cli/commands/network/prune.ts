@@ -17,15 +17,17 @@ export function command(context: Context): Command {
       const labels = parseFilters(filter, ['label']).get('label');
       const warning = 'This will remove all custom networks not used by at least one container.';
       if (!force && !(await confirmed(warning))) return;
-      const unused = selectNetworks(['dangling=true']).filter((each) => hasLabels(each.labels, labels));
+      const { networks } = new Home();
+      const unused = selectNetworks(['dangling=true'])
+        .filter((each) => hasLabels(each.labels, labels))
+        .map(({ name }) => name);
+      // The labels of a damaged network are lost.
+      const damaged = labels === undefined ? networks.damaged() : [];
+      unused.push(...damaged.filter((name) => networks.members(name).length === 0));
       if (unused.length > 0) process.stdout.write('Deleted Networks:\n');
-      await forEachName(
-        unused.map(({ name }) => name),
-        context,
-        async (name) => {
-          await new Home().networks.remove(name);
-          process.stdout.write(`${name}\n`);
-        },
-      );
+      await forEachName(unused, context, async (name) => {
+        await networks.remove(name);
+        process.stdout.write(`${name}\n`);
+      });
     });
 }

@@ -1,7 +1,7 @@
 // tsvm df: shows disk usage.
 import type { Command } from 'commander';
 import type { StoreUsage } from '../../../images/index.js';
-import { Container, Home, isRunning, volumeSize } from '../../../sandbox/internal.js';
+import { Container, containerDiskUsage, Home, isRunning, volumeSize } from '../../../sandbox/internal.js';
 import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
 import { formatBytes } from '../../output/table.js';
 import { type Context, createCommand } from '../command.js';
@@ -59,7 +59,8 @@ function containersUsage(home: Home): Usage {
       return [];
     }
   });
-  return usageOf(containers);
+  const damaged = home.containers.damaged().map((folder) => ({ size: containerDiskUsage(folder), active: false }));
+  return usageOf([...containers, ...damaged]);
 }
 
 function volumesUsage({ volumes }: Home): Usage {
