@@ -1,6 +1,6 @@
 // -e and --env-file, by Docker's rules (docker/cli, opts/env.go and opts/file.go).
-import { readFileSync } from 'node:fs';
 import { messageOf } from '../../errors/index.js';
+import { readUserFile } from '../../user-files/index.js';
 import { UsageError } from '../output/errors.js';
 
 /** The longest line that Docker reads (bufio.MaxScanTokenSize). */
@@ -58,7 +58,7 @@ export function parseEnvFile(
 export function readEnvFile(file: string): [name: string, value: string][] {
   let content: Buffer;
   try {
-    content = readFileSync(file === '-' ? 0 : file);
+    content = readUserFile(file, { stdin: true });
   } catch (error) {
     throw new UsageError(`cannot read env file ${file}: ${messageOf(error)}`);
   }

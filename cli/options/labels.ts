@@ -1,6 +1,6 @@
 // --label and --label-file.
-import { readFileSync } from 'node:fs';
 import { messageOf } from '../../errors/index.js';
+import { readUserFile } from '../../user-files/index.js';
 import { UsageError } from '../output/errors.js';
 
 /** Name and value of `NAME=VALUE`. The value of `NAME` alone is empty. @throws UsageError */
@@ -12,12 +12,13 @@ export function parseLabel(text: string): [name: string, value: string] {
 
 /**
  * The labels of a file, one on each line. Empty lines and lines that start with `#` are skipped.
+ * @param path `-` for standard input
  * @throws UsageError
  */
 export function readLabelFile(path: string): [name: string, value: string][] {
   let text: string;
   try {
-    text = readFileSync(path, 'utf8');
+    text = readUserFile(path, { stdin: true }).toString();
   } catch (error) {
     throw new UsageError(`cannot read label file ${path}: ${messageOf(error)}`);
   }

@@ -1,7 +1,7 @@
 // --security-opt, in Docker's form.
-import { readFileSync } from 'node:fs';
 import { messageOf } from '../../errors/index.js';
 import { parseSeccompProfile, type SeccompProfile } from '../../sandbox/internal.js';
+import { readUserFile } from '../../user-files/index.js';
 import { UsageError } from '../output/errors.js';
 
 /** Unlike no profile, it allows what a container is refused by default. */
@@ -27,7 +27,7 @@ export function parseSecurityOption(text: string): {
 function readProfile(file: string): SeccompProfile {
   let json: string;
   try {
-    json = readFileSync(file, 'utf8');
+    json = readUserFile(file).toString();
   } catch (error) {
     throw new UsageError(`cannot read seccomp profile ${file}: ${messageOf(error)}`);
   }

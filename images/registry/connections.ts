@@ -3,7 +3,7 @@
 // registry's settings.
 
 import { X509Certificate } from 'node:crypto';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import {
   type ClientRequest,
   Agent as HttpAgent,
@@ -14,6 +14,7 @@ import {
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { createSecureContext, rootCertificates, type SecureContext } from 'node:tls';
 import { codeOf, messageOf } from '../../errors/index.js';
+import { readUserFile } from '../../user-files/index.js';
 import { ImageError } from '../errors.js';
 import { parseContentLength } from './headers.js';
 import { oneLine } from './one-line.js';
@@ -173,10 +174,10 @@ export class Connections implements Disposable {
  */
 function trusting(ca: string | null): SecureContext {
   const system = process.env.SSL_CERT_FILE || SYSTEM_CERTIFICATES;
-  const trusted: (string | Buffer)[] = existsSync(system) ? [readFileSync(system)] : [...rootCertificates];
+  const trusted: (string | Buffer)[] = existsSync(system) ? [readUserFile(system)] : [...rootCertificates];
   try {
     if (ca !== null) {
-      const own = readFileSync(ca);
+      const own = readUserFile(ca);
       // createSecureContext ignores text that is not a certificate; this throws.
       new X509Certificate(own);
       trusted.push(own);

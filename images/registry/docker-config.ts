@@ -2,10 +2,11 @@
 // keeps all other fields of the file unchanged.
 
 import { randomBytes } from 'node:crypto';
-import { chmodSync, mkdirSync, readFileSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, realpathSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { hasCode, messageOf } from '../../errors/index.js';
+import { readUserFile } from '../../user-files/index.js';
 import { ImageError } from '../errors.js';
 import { type Json, object, optionalObject, string, stringMap } from '../source/json.js';
 
@@ -25,8 +26,6 @@ export interface DockerConfig {
   /** The helper of a single server, by the server's name. Overrides `credsStore`. */
   credHelpers: Record<string, string>;
 }
-
-const MAX_BYTES = 16 << 20;
 
 /** `$DOCKER_CONFIG/config.json`, or `~/.docker/config.json`. */
 export function dockerConfigPath(): string {
@@ -113,11 +112,9 @@ function entryOf(credentials: Credentials): Json {
 function readJson(path: string): unknown {
   let text: string;
   try {
-    if (statSync(path).size > MAX_BYTES) throw new ImageError('bad-settings', `${path} is too large`);
-    text = readFileSync(path, 'utf8');
+    text = readUserFile(path).toString();
   } catch (cause) {
     if (hasCode(cause, 'ENOENT')) return {};
-    if (cause instanceof ImageError) throw cause;
     throw new ImageError('bad-settings', `cannot read ${path}: ${messageOf(cause)}`, { cause });
   }
   if (text.trim() === '') return {};

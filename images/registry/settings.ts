@@ -1,10 +1,10 @@
 // The file of registry settings: for each registry its mirrors, its certificates, its timeout, and
 // whether plain HTTP is allowed.
 
-import { readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { hasCode, messageOf } from '../../errors/index.js';
+import { readUserFile } from '../../user-files/index.js';
 import { ImageError } from '../errors.js';
 import { canonicalHost } from './host.js';
 
@@ -61,7 +61,7 @@ export function readSettings(): Settings {
 
 function read(path: string): string {
   try {
-    return readFileSync(path, 'utf8');
+    return readUserFile(path).toString();
   } catch (cause) {
     throw new ImageError('bad-settings', `cannot read ${path}: ${messageOf(cause)}`, { cause });
   }
