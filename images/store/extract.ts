@@ -27,19 +27,15 @@ import { findInode } from '../layer/find.js';
 import { type Inode, mergeLayers } from '../layer/merge.js';
 import { MAX_REPEATED_BYTES, MAX_REPEATED_NAMES } from '../limits.js';
 import type { ImageContents } from '../types.js';
+import { type Cover, checkRoom, dataRuns } from './extract-room.js';
 import { readIndex } from './layers.js';
 import { DATA, layerPath } from './layout.js';
 import { damaged, layersOf } from './record.js';
 
-const SEEK_DATA = 3;
-const SEEK_HOLE = 4;
 const CHUNK = 1 << 20;
 /** Extended attributes that mean the same on the host. */
 const KEPT_XATTR = /^(user\.|security\.capability$|system\.posix_acl_)/;
 
-const lseek = libcFunction<[fd: number, offset: number, whence: number]>(
-  'int64_t lseek(int fd, int64_t offset, int whence)',
-);
 const fsetxattr = libcFunction<[fd: number, name: string, value: Uint8Array, size: number, flags: number]>(
   'int fsetxattr(int fd, const char *name, const void *value, size_t size, int flags)',
 );
@@ -59,8 +55,10 @@ export function openContents(home: string, digest: string): ImageContents {
         const inode = findInode(opened.root, latin1(path));
         if (inode === null) return false;
         if (inode.kind !== 'directory') throw new ImageError('corrupt', `${path} is not a directory in the image`);
+        const cover = coverOf(covered.map(latin1));
+        checkRoom({ directory: inode, data: opened.data, cover }, path, folder);
         const extraction = new Extraction(opened.data, isCounted ? repeats : undefined);
-        await extraction.directory(inode, Buffer.from(folder), coverOf(covered.map(latin1)));
+        await extraction.directory(inode, Buffer.from(folder), cover);
         return true;
       } catch (error) {
         throw toImageError(error, `cannot copy ${path} out of the image`);
@@ -84,11 +82,6 @@ function fail(digest: string): never {
 function latin1(path: string): string {
   return Buffer.from(path).toString('latin1');
 }
-
-/**
- * Names on the way to directories whose contents are not copied. The last one of a way is empty.
- */
-type Cover = Map<string, Cover>;
 
 function coverOf(paths: readonly string[]): Cover {
   const cover: Cover = new Map();
@@ -241,20 +234,17 @@ async function copy(
   count: (bytes: number) => void,
 ): Promise<void> {
   const buffer = Buffer.allocUnsafe(Math.min(size, CHUNK));
-  const end = position + size;
   const input = openSync(source, 'r');
   try {
     await output.truncate(size);
-    for (let at = Number(lseek(input, position, SEEK_DATA)); at >= position && at < end; ) {
-      const hole = Math.min(Number(lseek(input, at, SEEK_HOLE)), end);
-      while (at < hole) {
-        const length = readSync(input, buffer, 0, Math.min(hole - at, CHUNK), at);
+    for (const run of dataRuns(input, position, position + size)) {
+      for (let at = run.start; at < run.end; ) {
+        const length = readSync(input, buffer, 0, Math.min(run.end - at, CHUNK), at);
         if (length === 0) throw new ImageError('corrupt', "a layer's data file is cut short: load the image again");
         count(length);
         await writeAll(output, buffer.subarray(0, length), at - position);
         at += length;
       }
-      at = Number(lseek(input, at, SEEK_DATA));
     }
   } finally {
     closeSync(input);

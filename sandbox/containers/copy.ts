@@ -3,7 +3,7 @@
 import { closeSync, constants, lstatSync, mkdtempSync, openSync, statSync } from 'node:fs';
 import { basename, dirname, join, posix, resolve } from 'node:path';
 import { Readable, Writable } from 'node:stream';
-import { messageOf } from '../../errors/index.js';
+import { hasCode, messageOf } from '../../errors/index.js';
 import { O_PATH, OpenError } from '../../libc/openat2.js';
 import { removeTree, TreeError } from '../../libc/trees.js';
 import { SandboxError } from '../errors.js';
@@ -177,11 +177,10 @@ function toSandboxError(error: unknown, directory: string): unknown {
   const isOfHost =
     error instanceof Error && ('syscall' in error || error instanceof OpenError || error instanceof TreeError);
   if (!isOfHost) return error;
-  return new SandboxError(
-    'tool',
-    error.message.replaceAll(/\/proc\/self\/fd\/\d+/g, () => directory),
-    { cause: error },
-  );
+  const message = error.message.replaceAll(/\/proc\/self\/fd\/\d+/g, () => directory);
+  // A call on a descriptor, such as a write to a full disk, names no file.
+  const isPlaced = message.includes(directory) || !hasCode(error, 'ENOSPC', 'EDQUOT', 'EFBIG', 'EIO');
+  return new SandboxError('tool', isPlaced ? message : `${resolve(directory)}: ${message}`, { cause: error });
 }
 
 /** Docker resolves paths in a container from its root. */

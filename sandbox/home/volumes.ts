@@ -234,11 +234,16 @@ export class VolumeStore {
     return attempt('make', name, () => {
       mkdirSync(this.path, { recursive: true, mode: 0o700 });
       mkdirSync(unfinished, { mode: 0o700 });
-      mkdirSync(join(unfinished, DATA));
-      // The mode is that of Docker, whatever the umask.
-      chmodSync(join(unfinished, DATA), 0o755);
-      writeFileSync(join(unfinished, ABOUT), JSON.stringify({ createdAt, labels }));
-      return unfinished;
+      try {
+        mkdirSync(join(unfinished, DATA));
+        // The mode is that of Docker, whatever the umask.
+        chmodSync(join(unfinished, DATA), 0o755);
+        writeFileSync(join(unfinished, ABOUT), JSON.stringify({ createdAt, labels }));
+        return unfinished;
+      } catch (error) {
+        discard(unfinished);
+        throw error;
+      }
     });
   }
 
