@@ -26,8 +26,8 @@ export interface DiskSpec {
 }
 
 /**
- * What a disk may do in one second. An absent rate is not limited. Writes include discards and
- * write-zeroes.
+ * What a disk may do in one second. An absent rate is not limited. Writes include discards,
+ * write-zeroes and flushes.
  */
 export interface DiskRates {
   readBytes?: number;
@@ -151,6 +151,12 @@ export interface Refusal {
 /** Number of refused frames by reason. */
 export type RefusalCounts = Partial<Record<RefusalReason, number>>;
 
+/** Frames are counted in packets of the MTU. */
+export interface NetworkRates {
+  bytes?: number;
+  packets?: number;
+}
+
 /** The guest's network interface. All addresses are text. */
 export interface NetworkSpec {
   /** MAC address of the guest; `gatewayMac` is that of its only neighbour. `02:00:00:00:00:01`. */
@@ -179,6 +185,10 @@ export interface NetworkSpec {
    * directions together.
    */
   maxConnections: number;
+  /**
+   * What the guest may send in one second, and what it may receive. An absent rate is not limited.
+   */
+  rates?: NetworkRates;
   /** If true, the machine boots without a network when the back end fails, and reports why. */
   optional: boolean;
   /** Absent: the guest is in no private network and cannot join one. */

@@ -3,6 +3,7 @@ import type { NetworkOptions } from '../../sandbox/internal.js';
 import { UsageError } from '../output/errors.js';
 import { type Declaration, text, texts } from './declaration.js';
 import { parseInteger } from './number.js';
+import { parseSize } from './size.js';
 import { networkNames } from './values.js';
 
 export const NETWORK_OPTIONS: readonly Declaration<NetworkOptions>[] = [
@@ -73,6 +74,18 @@ export const NETWORK_OPTIONS: readonly Declaration<NetworkOptions>[] = [
     flags: '--max-connections <N>',
     help: 'limit the connections that are open at once (default: 16384)',
     field: 'maxConnections',
+    parse: parseInteger,
+  },
+  {
+    flags: '--network-bps <RATE>',
+    help: 'limit the bytes sent in a second, and those received',
+    field: 'bytesPerSecond',
+    parse: parseSize,
+  },
+  {
+    flags: '--network-pps <N>',
+    help: 'limit the packets sent in a second, and those received',
+    field: 'packetsPerSecond',
     parse: parseInteger,
   },
   { flags: '--mac-address <MAC>', help: 'MAC address of the container', field: 'mac', parse: text },

@@ -4,7 +4,7 @@
 import { existsSync } from 'node:fs';
 import { isIPv4 } from 'node:net';
 import { join } from 'node:path';
-import type { NetworkSpec, PublishedPorts } from '../../vmm/machine.js';
+import type { NetworkRates, NetworkSpec, PublishedPorts } from '../../vmm/machine.js';
 import type { InterfaceSpec } from '../agent/protocol.js';
 import { defined } from '../defined.js';
 import { SandboxError } from '../errors.js';
@@ -96,6 +96,7 @@ export function planNetwork(
       rules: allRules,
       peerRanges: PEER_RANGES,
       maxConnections: options.maxConnections ?? DEFAULT_MAX_CONNECTIONS,
+      rates: ratesOf(options),
       optional: !isAskedFor(options) && networks.peers.length === 0,
       peers: isTap ? undefined : networks.peers,
       backEnd: backEnd(),
@@ -118,6 +119,10 @@ export function planNetwork(
       '',
     ].join('\n'),
   };
+}
+
+function ratesOf({ bytesPerSecond: bytes, packetsPerSecond: packets }: NetworkOptions): NetworkRates | undefined {
+  return bytes === undefined && packets === undefined ? undefined : defined({ bytes, packets });
 }
 
 function publishedPorts(options: NetworkOptions, exposed: readonly string[]): PublishedPorts[] {

@@ -41,6 +41,10 @@ export interface NetworkOptions {
   deny?: readonly string[];
   /** Connections with the outside that may be open at once: 1 to 1048576. Default: 16384. */
   maxConnections?: number;
+  /** Bytes that the container may send in a second, and receive. Default: no limit. */
+  bytesPerSecond?: number;
+  /** Packets that it may send in a second, and receive. Default: no limit. */
+  packetsPerSecond?: number;
   /** Further names of the container in its private network. */
   aliases?: readonly string[];
   /** MAC address: `02:00:00:00:00:01`. The first byte is even. */
@@ -64,6 +68,11 @@ export function checkNetwork(options: NetworkOptions): void {
       'bad-spec',
       `invalid number of connections ${maxConnections}: 1 to ${MAX_CONNECTIONS} are possible`,
     );
+  }
+  for (const rate of [options.bytesPerSecond, options.packetsPerSecond]) {
+    if (rate !== undefined && !(Number.isSafeInteger(rate) && rate >= 1)) {
+      throw new SandboxError('bad-spec', `invalid rate ${rate} of the network: at least 1 in a second is needed`);
+    }
   }
   for (const address of options.dns ?? []) {
     if (!isIPv4(address) && !isIPv6(address)) {

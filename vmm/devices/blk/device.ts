@@ -216,6 +216,7 @@ export class VirtioBlk implements VirtioDevice<BlkState> {
         return rates.admit(false, Math.min(room, MAX_REQUEST));
       case VIRTIO_BLK_T_OUT:
         return rates.admit(true, Math.min(readable.length - HEADER_SIZE, MAX_REQUEST));
+      case VIRTIO_BLK_T_FLUSH:
       case VIRTIO_BLK_T_DISCARD:
         return rates.admit(true, 0);
       case VIRTIO_BLK_T_WRITE_ZEROES: {

@@ -6,6 +6,7 @@
 import type { Address } from '../../../addresses/ip.js';
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
+import { Timer } from '../../host/timer.js';
 import {
   MachineError,
   type NetworkSpec,
@@ -17,6 +18,7 @@ import {
 import { type NoState, noState } from '../../saved-state.js';
 import type { DeviceContext, VirtioDevice } from '../../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
+import { Rate } from '../rate.js';
 import { type CheckedFrame, type FrameReceiver, HEADROOM, type NetBackEnd } from './back-end.js';
 import { answerQuery, parseQuery } from './dns.js';
 import type { ForgottenFlow } from './flows.js';
@@ -117,6 +119,13 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
   #takesSegments = false;
   #merges = false;
   #received = false;
+  readonly #sending: Rate | undefined;
+  readonly #receiving: Rate | undefined;
+  /** Each is set while its direction waits for its rate. */
+  #sendTimer: Timer | undefined;
+  #receiveTimer: Timer | undefined;
+  #sendWaits = false;
+  #receiveWaits = false;
 
   /**
    * Takes ownership of the back end.
@@ -125,6 +134,11 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
   constructor({ spec, backEnd, onRefusal, loop }: NetOptions) {
     this.spec = spec;
     this.#backEnd = backEnd;
+    if (spec.rates !== undefined) {
+      const rates = { bytes: spec.rates.bytes, requests: spec.rates.packets };
+      this.#sending = new Rate(rates, performance.now());
+      this.#receiving = new Rate(rates, performance.now());
+    }
     this.#policy = new Policy({ ...spec, host: this.#host, onForgotten: (flow, own) => this.#forget(flow, own) });
     this.#refusals = new RefusalLog(onRefusal);
     if (spec.peers !== undefined) {
@@ -194,6 +208,16 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     this.#merges = context.hasFeature(VIRTIO_NET_F_MRG_RXBUF);
     // A kick for new buffers is useful only after a frame found none.
     context.queues[RECEIVE]?.disableKicks();
+    if (this.spec.rates !== undefined) {
+      this.#sendTimer ??= new Timer(context.loop, () => {
+        this.#sendWaits = false;
+        this.kick(TRANSMIT);
+      });
+      this.#receiveTimer ??= new Timer(context.loop, () => {
+        this.#receiveWaits = false;
+        this.#resumeReceiving();
+      });
+    }
     this.#backEnd.attach(this);
   }
 
@@ -203,10 +227,44 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     else if (index === RECEIVE) {
       this.#context.queues[RECEIVE]?.disableKicks();
       this.#deliverResets();
-      this.#backEnd.resume();
-      this.#peers?.resume();
-      this.flush();
+      this.#resumeReceiving();
     }
+  }
+
+  #resumeReceiving(): void {
+    this.#backEnd.resume();
+    this.#peers?.resume();
+    this.flush();
+  }
+
+  /** Returns true if the rate holds a frame back that the guest sends. */
+  #holdsSending(length: number): boolean {
+    if (this.#sending === undefined) return false;
+    const delay = this.#sending.delay(performance.now());
+    if (delay === 0) {
+      // A malformed frame may have any length.
+      const cost = Math.min(Math.max(0, length), MAX_FRAME);
+      this.#sending.take(cost, this.#packets(cost));
+      return false;
+    }
+    this.#sendWaits = true;
+    this.#sendTimer?.set(delay);
+    return true;
+  }
+
+  /** Returns true if the rate holds frames for the guest back. */
+  #holdsReceiving(): boolean {
+    if (this.#receiving === undefined || this.#receiveWaits) return this.#receiveWaits;
+    const delay = this.#receiving.delay(performance.now());
+    if (delay === 0) return false;
+    this.#receiveWaits = true;
+    this.#receiveTimer?.set(delay);
+    return true;
+  }
+
+  /** A segmented frame stands for several packets. */
+  #packets(length: number): number {
+    return Math.max(1, Math.ceil(length / this.spec.mtu));
   }
 
   /**
@@ -217,18 +275,22 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     const context = this.#context;
     const queue = context?.queues[TRANSMIT];
     const chain = this.#chain;
-    if (context === undefined || queue === undefined || chain === undefined) return;
+    if (context === undefined || queue === undefined || chain === undefined || this.#sendWaits) return;
     const now = performance.now() / 1000 + 1;
     let budget = queue.size;
     queue.disableKicks();
     do {
       while (budget > 0 && !this.#backEnd.busy && queue.pop(chain)) {
+        if (this.#holdsSending(chain.readable.length - NET_HEADER)) {
+          queue.unpop(1);
+          break;
+        }
         budget--;
         this.#send(chain, now);
         queue.push(chain.head, 0);
       }
-      // `ready` continues.
-      if (this.#backEnd.busy) break;
+      // `ready`, or the timer, continues.
+      if (this.#backEnd.busy || this.#sendWaits) break;
       if (budget === 0) {
         context.loop.defer(() => this.kick(TRANSMIT));
         break;
@@ -294,6 +356,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
    * guest has no room.
    */
   #receivePeer(link: Link, bytes: Uint8Array, length: number): boolean {
+    if (this.#holdsReceiving()) return false;
     const frame = this.#frame;
     frame.parse(bytes, NET_HEADER, length - NET_HEADER);
     const header = this.#peerHeader;
@@ -358,6 +421,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
 
   receive(header: Uint8Array, bytes: Uint8Array, start: number, length: number): boolean {
     if (length < ETHERNET_HEADER || length > MAX_FRAME) return true;
+    if (this.#holdsReceiving()) return false;
     const frame = this.#frame;
     const now = performance.now() / 1000 + 1;
     frame.parse(bytes, start, length);
@@ -416,6 +480,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
       done += count;
       buffers++;
     }
+    this.#receiving?.take(length, this.#packets(length));
     first.writable.write(0, header);
     first.writable.write(NUM_BUFFERS, Uint8Array.of(buffers & 0xff, buffers >> 8));
     queue.publish();
@@ -454,6 +519,10 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
   reset(): void {
     this.#backEnd.detach();
     this.#resets.length = 0;
+    this.#sendWaits = false;
+    this.#receiveWaits = false;
+    this.#sendTimer?.clear();
+    this.#receiveTimer?.clear();
     this.#context = undefined;
     this.#chain = undefined;
     this.#first = undefined;
@@ -475,6 +544,8 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     this.#peers?.[Symbol.dispose]();
     this.#backEnd[Symbol.dispose]();
     this.#host[Symbol.dispose]();
+    this.#sendTimer?.[Symbol.dispose]();
+    this.#receiveTimer?.[Symbol.dispose]();
     libc.munmap(this.#memory, HEADROOM + COPIED);
   }
 }

@@ -72,6 +72,8 @@ const NETWORK_FIELDS: Record<keyof NetworkOptions, string[]> = {
   allow: ['--allow-net'],
   deny: ['--deny-net'],
   maxConnections: ['--max-connections'],
+  bytesPerSecond: ['--network-bps'],
+  packetsPerSecond: ['--network-pps'],
   mac: ['--mac-address'],
 };
 

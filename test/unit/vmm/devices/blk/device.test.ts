@@ -340,6 +340,13 @@ describe('blk', () => {
       expect(statuses.map((status) => driver.bytes(status)[0])).toEqual([0, 0, 0, 0xff, 0xff]);
     });
 
+    test('a flush counts as a write', () => {
+      using driver = open({ writeOperations: 1 });
+      const statuses = [0, 0, 0].map(() => add(driver, 0, VIRTIO_BLK_T_FLUSH));
+      driver.queueAt(0).kick();
+      expect(statuses.map((status) => driver.bytes(status)[0])).toEqual([0, 0xff, 0xff]);
+    });
+
     test('a restored device takes over the debt and the waiting requests', () => {
       const disk = extents();
       const rates = { readOperations: 10 };

@@ -13,7 +13,7 @@ import {
   VirtioNet,
 } from '../../../../../vmm/devices/net/device.js';
 import { EventLoop } from '../../../../../vmm/host/event-loop.js';
-import type { NetworkRule, Refusal } from '../../../../../vmm/machine.js';
+import type { NetworkRates, NetworkRule, Refusal } from '../../../../../vmm/machine.js';
 import { ACK, answer, GATEWAY, GUEST, PEER_RANGES, query, RST, SYN, tcp, udp } from '../../../../fixtures/frames.js';
 import { type Piece, VirtioDriver } from '../../../../fixtures/virtio-driver.js';
 
@@ -66,7 +66,14 @@ class Wire implements NetBackEnd {
   }
 }
 
-function network(options: { rules?: NetworkRule[]; features?: number[]; maxConnections?: number } = {}) {
+interface Options {
+  rules?: NetworkRule[];
+  features?: number[];
+  maxConnections?: number;
+  rates?: NetworkRates;
+}
+
+function network(options: Options = {}) {
   let wire = new Wire();
   const refused: Refusal[] = [];
   const create = () => {
@@ -78,6 +85,7 @@ function network(options: { rules?: NetworkRule[]; features?: number[]; maxConne
         peerRanges: PEER_RANGES,
         maxConnections: options.maxConnections ?? 16_384,
         rules: options.rules ?? [],
+        ...(options.rates && { rates: options.rates }),
         backEnd: { kind: 'tap', interface: 'none' },
       },
       backEnd: wire,
@@ -179,6 +187,54 @@ describe('network device', () => {
     wire.busy = false;
     wire.receiver?.ready();
     expect(wire.sent[0]?.frame.subarray(0, 54).equals(frame.subarray(0, 54))).toBe(true);
+  });
+
+  describe.each([
+    ['bytes', { bytes: 100_000 }],
+    // A frame of 1000 bytes is one packet.
+    ['packets', { packets: 100 }],
+  ])('with a rate of %s', (_, rates) => {
+    const payload = Buffer.alloc(1000 - 54);
+    const ports = Array.from({ length: 20 }, (_, index) => index + 1);
+
+    test('frames wait to be sent until earlier ones are paid off, and none is lost', () => {
+      const it = network({ rates });
+      using _ = it.driver;
+      for (const sourcePort of ports) it.transmit(tcp({ sourcePort, flags: SYN, payload }));
+      expect(it.wire.sent.length).toBeLessThan(20);
+      // While frames wait, the driver is not asked to kick, and the event loop is idle.
+      expect(it.driver.queueAt(TRANSMIT).kick()).toBe(false);
+      let turns = 0;
+      for (; it.wire.sent.length < 20; turns++) it.driver.loop.poll(-1);
+      expect(turns).toBeLessThan(60);
+      expect(it.wire.sent.map(({ frame }) => frame.readUInt16BE(34))).toEqual(ports);
+    });
+
+    test('frames wait to be received, and none is lost', () => {
+      const it = network({ rates });
+      using _ = it.driver;
+      for (const sourcePort of ports) it.transmit(tcp({ sourcePort, destinationPort: 443, flags: SYN }));
+      while (it.wire.sent.length < 20) it.driver.loop.poll(-1);
+      const rooms = ports.map(() => it.room(2048));
+      it.wire.give(
+        ...ports.map((port) =>
+          tcp({ ...inbound, source: '203.0.113.1', sourcePort: 443, destinationPort: port, flags: ACK, payload }),
+        ),
+      );
+      expect(it.wire.waiting.length).toBeGreaterThan(0);
+      while (it.wire.waiting.length > 0) it.driver.loop.poll(-1);
+      const got = ports.map(() => it.take(rooms)?.frame.readUInt16BE(36));
+      expect(got).toEqual(ports);
+    });
+  });
+
+  test('a frame of any length that the guest gives counts as one that could be sent', () => {
+    const it = network({ rates: { bytes: 1 } });
+    using _ = it.driver;
+    const whole = it.driver.allocate(4, 1);
+    it.driver.queueAt(TRANSMIT).add([whole], []);
+    it.driver.queueAt(TRANSMIT).kick();
+    expect(it.driver.queueAt(TRANSMIT).takeUsed()).toBeUndefined();
   });
 
   test('frames wait while the back end is busy, and none is lost', () => {
