@@ -49,7 +49,8 @@ const MAP_PRIVATE_ANONYMOUS = 0x22;
 
 // The arena: what system calls read and write.
 const ENTRIES = 0;
-const ENTRIES_SIZE = 64 * 1024;
+/** Some 500 names: a walk pauses after them if its time is over. */
+const ENTRIES_SIZE = 16 * 1024;
 const STATX = ENTRIES_SIZE;
 const HOW = STATX + 256;
 const NAME = HOW + 24;
@@ -192,20 +193,22 @@ export class DirectoryCalls {
     };
   }
 
-  /** Reads a folder from where it stands to its end. Returns 0 or an errno. */
-  read(fd: number, visit: EntryVisitor): number {
-    for (;;) {
-      const length = this.#call(SYS_GETDENTS64, fd, this.#address + ENTRIES, ENTRIES_SIZE);
-      // A folder that was removed meanwhile has no entries.
-      if (length <= 0) return length === -ENOENT ? 0 : length;
-      for (let at = ENTRIES; at < ENTRIES + length; at += this.#bytes.readUInt16LE(at + RECORD_LENGTH)) {
-        const name = at + RECORD_NAME;
-        const isDots =
-          this.#bytes[name] === 0x2e &&
-          (this.#bytes[name + 1] === 0 || (this.#bytes[name + 1] === 0x2e && this.#bytes[name + 2] === 0));
-        if (!isDots) visit(this.#address + name, this.#bytes[at + RECORD_TYPE]!);
-      }
+  /**
+   * Reads some entries of a folder from where it stands. Returns a positive number, 0 at the end, or
+   * an errno.
+   */
+  readSome(fd: number, visit: EntryVisitor): number {
+    const length = this.#call(SYS_GETDENTS64, fd, this.#address + ENTRIES, ENTRIES_SIZE);
+    // A folder that was removed meanwhile has no entries.
+    if (length <= 0) return length === -ENOENT ? 0 : length;
+    for (let at = ENTRIES; at < ENTRIES + length; at += this.#bytes.readUInt16LE(at + RECORD_LENGTH)) {
+      const name = at + RECORD_NAME;
+      const isDots =
+        this.#bytes[name] === 0x2e &&
+        (this.#bytes[name + 1] === 0 || (this.#bytes[name + 1] === 0x2e && this.#bytes[name + 2] === 0));
+      if (!isDots) visit(this.#address + name, this.#bytes[at + RECORD_TYPE]!);
     }
+    return length;
   }
 
   /** Begins a folder again. */

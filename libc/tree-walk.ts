@@ -1,11 +1,14 @@
 // A walk through a tree that a hostile process made and may be changing. It has no recursion, holds
 // few descriptors however deep the tree is, and uses no path: one name at a time below a
-// descriptor.
+// descriptor. It pauses again and again, so that a large tree does not stop its process.
+import { setImmediate as pause } from 'node:timers/promises';
 import { type DirectoryCalls, directoryCalls, type EntryVisitor } from './directory-calls.js';
 
 /** Folders of the current path that stay open. A folder above them is opened again by `..`. */
 const OPEN = 32;
 const CLOSED = -1;
+/** Milliseconds after which a walk pauses. */
+const SLICE = 10;
 
 /** A folder of the current path. */
 export interface Level {
@@ -39,9 +42,17 @@ export interface Walker {
  * Walks the folder of an open descriptor, which is closed at the end.
  * @param name its name in its parent, for the walker
  */
-export function walkTree(fd: number, name: string, walker: Walker): void {
-  new Walk(walker).run(fd, name);
+export async function walkTree(fd: number, name: string, walker: Walker): Promise<void> {
+  let end = performance.now() + SLICE;
+  for (const _step of new Walk(walker).run(fd, name)) {
+    if (performance.now() < end) continue;
+    await pause();
+    end = performance.now() + SLICE;
+  }
 }
+
+/** The end of a step of a walk. What system calls have returned is used up. */
+type Steps = Generator<void, void, void>;
 
 class Walk {
   readonly #calls: DirectoryCalls = directoryCalls();
@@ -52,24 +63,24 @@ class Walk {
     this.#walker = walker;
   }
 
-  run(fd: number, name: string): void {
+  *run(fd: number, name: string): Steps {
     try {
-      this.#push(fd, name);
+      yield* this.#push(fd, name);
       for (let level = this.#path.at(-1); level !== undefined; level = this.#path.at(-1)) {
         const next = level.folders.pop();
         if (next !== undefined) {
           const child = this.#walker.enter(level, next);
-          if (child >= 0) this.#push(child, next);
+          if (child >= 0) yield* this.#push(child, next);
           continue;
         }
-        this.#leave(level);
+        yield* this.#leave(level);
       }
     } finally {
       for (const level of this.#path) this.#close(level);
     }
   }
 
-  #push(fd: number, name: string): void {
+  *#push(fd: number, name: string): Steps {
     const status = this.#calls.statusOf(fd);
     const identity = typeof status === 'number' ? '' : status.identity;
     const level: Level = { fd, name, identity, folders: [], failed: false };
@@ -77,24 +88,28 @@ class Walk {
     // The first folder stays open: it is where a lost walk goes on.
     const old = this.#path.length - 1 - OPEN;
     if (old > 0) this.#close(this.#path[old]!);
-    this.#read(level);
+    yield* this.#read(level);
   }
 
-  #read(level: Level): void {
+  *#read(level: Level): Steps {
     const visit: EntryVisitor = (address, type) => {
       if (this.#walker.entry(level, address, type)) level.folders.push(this.#calls.nameAt(address));
     };
-    const result = this.#calls.read(level.fd, visit);
-    if (result < 0) this.#walker.unreadable(level, -result);
+    for (;;) {
+      const result = this.#calls.readSome(level.fd, visit);
+      if (result < 0) this.#walker.unreadable(level, -result);
+      yield;
+      if (result <= 0) return;
+    }
   }
 
-  #leave(level: Level): void {
+  *#leave(level: Level): Steps {
     const above = this.#path.length > 1 ? this.#above(level) : undefined;
     // The walk was lost, and goes on in a folder further up.
     if (this.#path.at(-1) !== level) return;
     if (this.#walker.leave(level, above)) {
       this.#calls.rewind(level.fd);
-      this.#read(level);
+      yield* this.#read(level);
       return;
     }
     this.#path.pop();

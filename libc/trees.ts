@@ -49,7 +49,7 @@ export class TreeError extends Error {
 }
 
 /** Measures a file, or a folder with everything in it. What does not exist has 0 bytes. */
-export function measureTree(path: string): TreeSize {
+export async function measureTree(path: string): Promise<TreeSize> {
   const calls = directoryCalls();
   const root = openRoot(calls, path);
   if (root === undefined) return { bytes: 0, unread: 0 };
@@ -57,7 +57,7 @@ export function measureTree(path: string): TreeSize {
   try {
     if (measure.entry({ fd: root.parent }, calls.put(root.name), DT_UNKNOWN)) {
       const fd = measure.enter({ fd: root.parent }, root.name);
-      if (fd >= 0) walkTree(fd, root.name, measure);
+      if (fd >= 0) await walkTree(fd, root.name, measure);
     }
     return { bytes: measure.bytes, unread: measure.unread };
   } finally {
@@ -70,7 +70,7 @@ export function measureTree(path: string): TreeSize {
  * does not exist is removed.
  * @throws TreeError
  */
-export function removeTree(path: string): void {
+export async function removeTree(path: string): Promise<void> {
   const calls = directoryCalls();
   const root = openRoot(calls, path);
   if (root === undefined) return;
@@ -79,7 +79,7 @@ export function removeTree(path: string): void {
   try {
     if (removal.entry(top, calls.put(root.name), DT_UNKNOWN)) {
       const fd = removal.enter(top, root.name);
-      if (fd >= 0) walkTree(fd, root.name, removal);
+      if (fd >= 0) await walkTree(fd, root.name, removal);
     }
   } finally {
     calls.close(root.parent);

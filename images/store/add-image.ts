@@ -113,7 +113,7 @@ export async function convertInto(
     throw new ImageError('corrupt', `its contents do not match the image config: ${diffId} instead of ${expected}`);
   }
   await writeSynced(join(folder, INDEX), index);
-  workspace.budget.check();
+  await workspace.budget.check();
   await syncDirectory(folder);
   await rename(folder, workspaceLayer(workspace, diffId));
   return diffId;
@@ -204,7 +204,7 @@ async function publish(
     if (existsSync(workspaceLayer(workspace, diffId))) own.push(diffId);
     else if (!existsSync(layerPath(home, diffId))) return false;
   }
-  workspace.budget.check();
+  await workspace.budget.check();
   for (const diffId of own) await publishLayer(home, workspace, diffId);
   if (!isThere(home, image)) await publishFolder(folder, imagePath(home, image.digest));
   if (name) await putName(home, workspace, image.digest, name);

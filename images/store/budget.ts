@@ -28,18 +28,18 @@ export class StoreBudget {
   async *counted(bytes: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
     for await (const chunk of bytes) {
       this.#left -= chunk.length;
-      if (this.#left < 0) this.check();
+      if (this.#left < 0) await this.check();
       yield chunk;
     }
   }
 
   /** @throws ImageError `no-space` if the store exceeds the limit */
-  check(): void {
+  async check(): Promise<void> {
     if (this.#limit === Number.POSITIVE_INFINITY) {
       this.#left = this.#limit;
       return;
     }
-    const room = this.#limit - measureTree(this.#home).bytes;
+    const room = this.#limit - (await measureTree(this.#home)).bytes;
     if (room < 0) {
       throw new ImageError(
         'no-space',

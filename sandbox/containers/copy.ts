@@ -114,9 +114,9 @@ async function copyTo(
     });
     if (failure !== undefined) throw failure;
     extractor.end();
-    moveInto(join(folder, ROOT), inDirectory(directory, place.name), join(place.directory, place.name));
+    await moveInto(join(folder, ROOT), inDirectory(directory, place.name), join(place.directory, place.name));
   } finally {
-    removeTree(folder);
+    await removeTree(folder);
   }
 }
 

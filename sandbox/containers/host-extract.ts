@@ -177,7 +177,7 @@ export class HostExtractor implements Disposable {
  * @param shown the destination, for messages
  * @throws SandboxError `tool` if a directory would replace another file, or the reverse
  */
-export function moveInto(from: string, to: string, shown = to): void {
+export async function moveInto(from: string, to: string, shown = to): Promise<void> {
   const there = lstatSync(to, { throwIfNoEntry: false });
   const coming = lstatSync(from);
   if (there === undefined) {
@@ -196,7 +196,7 @@ export function moveInto(from: string, to: string, shown = to): void {
     const target = openSync(to, O_PATH | O_DIRECTORY | O_NOFOLLOW);
     try {
       for (const name of readdirSync(inDirectory(source, '.'))) {
-        moveInto(inDirectory(source, name), inDirectory(target, name), `${shown}/${name}`);
+        await moveInto(inDirectory(source, name), inDirectory(target, name), `${shown}/${name}`);
       }
     } finally {
       closeSync(target);
@@ -204,7 +204,7 @@ export function moveInto(from: string, to: string, shown = to): void {
   } finally {
     closeSync(source);
   }
-  removeTree(from);
+  await removeTree(from);
 }
 
 /**

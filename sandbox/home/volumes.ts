@@ -9,6 +9,7 @@ import {
   openSync,
   readdirSync,
   renameSync,
+  rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs';
@@ -103,7 +104,8 @@ export class VolumeStore {
     try {
       return this.#finish(name, unfinished);
     } finally {
-      discard(unfinished);
+      // Nothing is in it that we did not make.
+      rmSync(unfinished, { recursive: true, force: true });
     }
   }
 
@@ -151,7 +153,7 @@ export class VolumeStore {
         if (this.users(name).length === 0) replaceEmpty(volume, data);
       });
     } finally {
-      discard(unfinished);
+      await discard(unfinished);
     }
   }
 
@@ -176,7 +178,11 @@ export class VolumeStore {
       if (users.length > 0) throw new SandboxError('conflict', `volume is in use: ${name}: [${users.join(', ')}]`);
       attempt('remove', name, () => renameSync(join(this.path, name), doomed));
     });
-    attempt('remove', name, () => removeTree(doomed), `what is left is in ${doomed}`);
+    try {
+      await removeTree(doomed);
+    } catch (cause) {
+      throw failure('remove', name, cause, `what is left is in ${doomed}`);
+    }
   }
 
   /**
@@ -198,16 +204,15 @@ export class VolumeStore {
   }
 
   /** Number and bytes on disk of the folders that are being made or removed, or could not be. */
-  unfinished(): { total: number; size: number } {
+  async unfinished(): Promise<{ total: number; size: number }> {
     const names = this.#entries().filter((name) => name.startsWith(UNFINISHED));
-    return {
-      total: names.length,
-      size: names.reduce((sum, name) => sum + measureTree(join(this.path, name)).bytes, 0),
-    };
+    let size = 0;
+    for (const name of names) size += (await measureTree(join(this.path, name))).bytes;
+    return { total: names.length, size };
   }
 
   /** Removes the unfinished folders of processes that were killed. */
-  sweep(): void {
+  async sweep(): Promise<void> {
     for (const name of this.#entries()) {
       const path = join(this.path, name);
       const made = name.startsWith(UNFINISHED) ? lstatSync(path, { throwIfNoEntry: false })?.mtimeMs : undefined;
@@ -220,7 +225,7 @@ export class VolumeStore {
         // Another process has removed or finished it.
         continue;
       }
-      discard(doomed);
+      await discard(doomed);
     }
   }
 
@@ -241,7 +246,7 @@ export class VolumeStore {
         writeFileSync(join(unfinished, ABOUT), JSON.stringify({ createdAt, labels }));
         return unfinished;
       } catch (error) {
-        discard(unfinished);
+        rmSync(unfinished, { recursive: true, force: true });
         throw error;
       }
     });
@@ -297,14 +302,14 @@ export function isAnonymous({ labels }: Volume): boolean {
 }
 
 /** Bytes on disk of the files of a volume, as far as this user can read its folders. */
-export function volumeSize({ mountpoint }: Volume): number {
-  return measureTree(mountpoint).bytes;
+export async function volumeSize({ mountpoint }: Volume): Promise<number> {
+  return (await measureTree(mountpoint)).bytes;
 }
 
 /** Removes an unfinished folder. What cannot be removed stays, and a sweep tries it again. */
-function discard(path: string): void {
+async function discard(path: string): Promise<void> {
   try {
-    removeTree(path);
+    await removeTree(path);
   } catch (error) {
     if (!(error instanceof TreeError)) throw error;
   }
@@ -326,11 +331,15 @@ function replaceEmpty({ name, mountpoint }: Volume, by: string): void {
   });
 }
 
-function attempt<T>(what: string, name: string, act: () => T, hint?: string): T {
+function attempt<T>(what: string, name: string, act: () => T): T {
   try {
     return act();
   } catch (cause) {
-    const message = [messageOf(cause), hint].filter((part) => part !== undefined).join('; ');
-    throw new SandboxError('state', `cannot ${what} the volume ${name}: ${message}`, { cause });
+    throw failure(what, name, cause);
   }
+}
+
+function failure(what: string, name: string, cause: unknown, hint?: string): SandboxError {
+  const message = [messageOf(cause), hint].filter((part) => part !== undefined).join('; ');
+  return new SandboxError('state', `cannot ${what} the volume ${name}: ${message}`, { cause });
 }

@@ -25,11 +25,11 @@ export function command(context: Context): Command {
         );
       else {
         const { images, temporary } = await store.usage();
-        const unfinished = home.volumes.unfinished();
+        const unfinished = await home.volumes.unfinished();
         const kinds = [
           toRow('Images', images),
           toRow('Containers', containersUsage(home)),
-          toRow('Local Volumes', volumesUsage(home)),
+          toRow('Local Volumes', await volumesUsage(home)),
           toRow('Temporary', {
             total: temporary.total + unfinished.total,
             size: temporary.size + unfinished.size,
@@ -63,13 +63,12 @@ function containersUsage(home: Home): Usage {
   return usageOf([...containers, ...damaged]);
 }
 
-function volumesUsage({ volumes }: Home): Usage {
-  return usageOf(
-    volumes.list().map((volume) => ({
-      size: volumeSize(volume),
-      active: volumes.users(volume.name).length > 0,
-    })),
-  );
+async function volumesUsage({ volumes }: Home): Promise<Usage> {
+  const items: Item[] = [];
+  for (const volume of volumes.list()) {
+    items.push({ size: await volumeSize(volume), active: volumes.users(volume.name).length > 0 });
+  }
+  return usageOf(items);
 }
 
 function usageOf(items: Item[]): Usage {

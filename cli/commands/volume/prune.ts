@@ -30,10 +30,10 @@ async function prune(labels: Filters, all: boolean, context: Context): Promise<v
   const removed: string[] = [];
   let reclaimed = 0;
   const { volumes } = new Home();
-  volumes.sweep();
+  await volumes.sweep();
   for (const volume of selectVolumes(volumes, new Map([...labels, ['dangling', ['true']]]))) {
     if (!all && !isAnonymous(volume)) continue;
-    const size = volumeSize(volume);
+    const size = await volumeSize(volume);
     try {
       await volumes.remove(volume.name);
     } catch (error) {

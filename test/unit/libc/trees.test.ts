@@ -48,7 +48,7 @@ function perl(script: string, ...words: string[]): void {
   execFileSync('perl', ['-e', script, ...words]);
 }
 
-test('a random tree has the size that du tells, and is gone afterwards', () => {
+test('a random tree has the size that du tells, and is gone afterwards', async () => {
   const name = fc
     .uint8Array({ minLength: 1, maxLength: 60 })
     .map((bytes) => Buffer.from(bytes.map((byte) => (byte === 0 || byte === 0x2f ? 0x41 : byte))))
@@ -59,8 +59,8 @@ test('a random tree has the size that du tells, and is gone afterwards', () => {
     kind: fc.constantFrom('folder', 'folder', 'file', 'link', 'hard link', 'closed folder'),
     size: fc.nat(20_000),
   });
-  fc.assert(
-    fc.property(fc.array(entry, { maxLength: 40 }), (entries) => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(entry, { maxLength: 40 }), async (entries) => {
       mkdirSync(tree);
       const folders: Buffer[] = [Buffer.from(tree)];
       const files: Buffer[] = [];
@@ -79,9 +79,9 @@ test('a random tree has the size that du tells, and is gone afterwards', () => {
         }
       }
       const before = descriptors();
-      expect(measureTree(tree)).toEqual({ bytes: du(tree), unread: 0 });
+      expect(await measureTree(tree)).toEqual({ bytes: du(tree), unread: 0 });
       for (const path of closed) chmodSync(path, 0);
-      removeTree(tree);
+      await removeTree(tree);
       expect(existsSync(tree)).toBe(false);
       expect(descriptors()).toBe(before);
     }),
@@ -89,47 +89,47 @@ test('a random tree has the size that du tells, and is gone afterwards', () => {
   );
 });
 
-test('a tree that is deeper than a path can say', () => {
+test('a tree that is deeper than a path can say', async () => {
   mkdirSync(tree);
   perl(
     'chdir shift; for (1..1500) { mkdir "d" x 200; chdir "d" x 200 or die $! } open F, ">file"; print F "x" x 9000',
     tree,
   );
   const before = descriptors();
-  const { bytes, unread } = measureTree(tree);
+  const { bytes, unread } = await measureTree(tree);
   expect(unread).toBe(0);
   expect(bytes).toBeGreaterThanOrEqual(9000);
-  removeTree(tree);
+  await removeTree(tree);
   expect(existsSync(tree)).toBe(false);
   expect(descriptors()).toBe(before);
 });
 
-test('a tree with many names in each of its deep folders', () => {
+test('a tree with many names in each of its deep folders', async () => {
   mkdirSync(tree);
   perl('chdir shift; for (1..60) { for (1..30) { open F, ">$_" } mkdir "a"; mkdir "b"; chdir "a" }', tree);
-  expect(measureTree(tree)).toEqual({ bytes: du(tree), unread: 0 });
-  removeTree(tree);
+  expect(await measureTree(tree)).toEqual({ bytes: du(tree), unread: 0 });
+  await removeTree(tree);
   expect(existsSync(tree)).toBe(false);
 });
 
-test('folders that their owner may not read are removed', () => {
+test('folders that their owner may not read are removed', async () => {
   mkdirSync(join(tree, 'a/b/c'), { recursive: true });
   writeFileSync(join(tree, 'a/b/file'), '');
   for (const path of ['a/b/c', 'a/b', 'a', '']) chmodSync(join(tree, path), 0);
-  removeTree(tree);
+  await removeTree(tree);
   expect(existsSync(tree)).toBe(false);
 });
 
-test('a file, a link and nothing', () => {
+test('a file, a link and nothing', async () => {
   writeFileSync(tree, 'x');
-  expect(measureTree(tree).bytes).toBe(statSync(tree).blocks * 512);
-  removeTree(tree);
+  expect((await measureTree(tree)).bytes).toBe(statSync(tree).blocks * 512);
+  await removeTree(tree);
   symlinkSync(outside, tree);
-  removeTree(tree);
+  await removeTree(tree);
   expect(existsSync(tree)).toBe(false);
-  expect(measureTree(tree)).toEqual({ bytes: 0, unread: 0 });
-  removeTree(tree);
-  removeTree(join(folder, 'absent/tree'));
+  expect(await measureTree(tree)).toEqual({ bytes: 0, unread: 0 });
+  await removeTree(tree);
+  await removeTree(join(folder, 'absent/tree'));
 });
 
 test('a tree whose folders are swapped for links and moved meanwhile leads nowhere else', async () => {
@@ -145,29 +145,62 @@ test('a tree whose folders are swapped for links and moved meanwhile leads nowhe
   const swapper = spawn('perl', ['-e', script, tree, outside], { stdio: ['ignore', 'pipe', 'ignore'] });
   await once(swapper.stdout, 'data');
   for (let turn = 0; turn < 3; turn++) {
-    measureTree(tree);
+    await measureTree(tree);
     try {
-      removeTree(tree);
+      await removeTree(tree);
     } catch (error) {
       expect(error).toBeInstanceOf(TreeError);
     }
   }
   swapper.kill('SIGKILL');
   await once(swapper, 'close');
-  removeTree(tree);
+  await removeTree(tree);
   expect(existsSync(tree)).toBe(false);
 });
 
-test('a tree that cannot be removed is an error of one short line', () => {
-  expect(() => removeTree('/proc/self/task')).toThrow(TreeError);
+test('a tree that cannot be removed is an error of one short line', async () => {
+  await expect(removeTree('/proc/self/task')).rejects.toThrow(TreeError);
   mkdirSync(tree);
   const name = `${'\n\u001b[2J'.repeat(5)}${'n'.repeat(200)}`;
   mkdirSync(join(tree, name));
   try {
-    removeTree(`/proc/self/${name}/x`);
-    removeTree('/proc/self');
+    await removeTree(`/proc/self/${name}/x`);
+    await removeTree('/proc/self');
   } catch (error) {
     expect(String(error)).toMatch(/^TreeError: [\x20-\x7e]{1,120}$/);
   }
   rmSync(tree, { recursive: true });
+});
+
+test.each([
+  ['in one folder', 'chdir shift; for (1..30000) { open F, ">$_" }'],
+  ['in many folders', 'chdir shift; for $a (1..300) { mkdir $a; for (1..100) { open F, ">$a/$_" } }'],
+])('a large tree, %s, does not stop its process', async (_, script) => {
+  mkdirSync(tree);
+  perl(script, tree);
+  let turns = 0;
+  const timer = setInterval(() => turns++, 1);
+  const { unread } = await measureTree(tree);
+  const measured = turns;
+  await removeTree(tree);
+  clearInterval(timer);
+  expect({ unread, exists: existsSync(tree) }).toEqual({ unread: 0, exists: false });
+  expect(measured).toBeGreaterThan(0);
+  expect(turns - measured).toBeGreaterThan(0);
+});
+
+test('two walks at once each have their own tree', async () => {
+  const trees = ['one', 'two', 'three'].map((name) => join(folder, name));
+  for (const [index, path] of trees.entries()) {
+    mkdirSync(path);
+    perl(`chdir shift; for (1..${4000 + index * 1000}) { open F, ">$_"; print F "x" if $_ % 2 }`, path);
+  }
+  const [one, two, three] = trees as [string, string, string];
+  const sizes = { one: du(one), three: du(three) };
+  const [, ...measured] = await Promise.all([removeTree(two), measureTree(one), measureTree(three)]);
+  expect(measured).toEqual([
+    { bytes: sizes.one, unread: 0 },
+    { bytes: sizes.three, unread: 0 },
+  ]);
+  expect(existsSync(two)).toBe(false);
 });

@@ -177,24 +177,24 @@ describe('an archive from a hostile guest', () => {
 });
 
 describe('moving into place', () => {
-  test('merges directories, and replaces files and links without following them', () => {
+  test('merges directories, and replaces files and links without following them', async () => {
     for (const path of ['from/d', 'to/d']) mkdirSync(join(folder, path), { recursive: true });
     writeFileSync(join(folder, 'from/d/new'), 'new');
     writeFileSync(join(folder, 'from/link'), 'file');
     writeFileSync(join(folder, 'to/d/old'), 'old');
     writeFileSync(join(folder, 'elsewhere'), 'untouched');
     symlinkSync(join(folder, 'elsewhere'), join(folder, 'to/link'));
-    moveInto(join(folder, 'from'), join(folder, 'to'));
+    await moveInto(join(folder, 'from'), join(folder, 'to'));
     expect(readFileSync(join(folder, 'to/d/new'), 'utf8')).toBe('new');
     expect(readFileSync(join(folder, 'to/d/old'), 'utf8')).toBe('old');
     expect(lstatSync(join(folder, 'to/link')).isFile()).toBe(true);
     expect(readFileSync(join(folder, 'elsewhere'), 'utf8')).toBe('untouched');
   });
 
-  test('does not replace a directory', () => {
+  test('does not replace a directory', async () => {
     mkdirSync(join(folder, 'to'));
     writeFileSync(join(folder, 'from'), '');
-    expect(() => moveInto(join(folder, 'from'), join(folder, 'to'))).toThrow(/cannot overwrite directory/);
+    await expect(moveInto(join(folder, 'from'), join(folder, 'to'))).rejects.toThrow(/cannot overwrite directory/);
   });
 });
 
