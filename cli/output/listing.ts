@@ -1,5 +1,5 @@
 // Formats lists of commands: as a table, as lines of JSON, or by a template.
-import { printableJson } from './printable.js';
+import { printableJson } from '../../printable/index.js';
 import { formatTable } from './table.js';
 import { fillTemplate, parseTemplate } from './template.js';
 

@@ -1,6 +1,7 @@
 // The log on stderr: lines of text, or JSON (pino) for programs.
+
+import { printableJson, printableLine } from '../../printable/index.js';
 import type { Log } from '../../sandbox/internal.js';
-import { printableJson, printableLine } from './printable.js';
 
 export const LEVELS = ['silent', 'error', 'warn', 'info', 'debug', 'trace'] as const;
 export type Level = (typeof LEVELS)[number];

@@ -1,5 +1,5 @@
 // Formats tables, sizes and times as Docker does.
-import { printableLine } from './printable.js';
+import { printableLine } from '../../printable/index.js';
 
 /**
  * Formats rows below a heading. Columns are aligned, with three spaces between them. Cells are made

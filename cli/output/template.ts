@@ -1,8 +1,9 @@
 // Templates of --format: the part of Go's text/template that is common with Docker's commands. It
 // has fields, the functions json, index, len, join, upper, lower and println, parentheses with
 // fields, pipes, if and range.
+
+import { printableJson, printableText } from '../../printable/index.js';
 import { UsageError } from './errors.js';
-import { printableJson, printableText } from './printable.js';
 
 type Render = (dot: unknown) => string;
 type Evaluate = (dot: unknown) => unknown;

@@ -1,8 +1,8 @@
 // tsvm diff: shows the changes to a container's files.
 import type { Command } from 'commander';
+import { printableName } from '../../../printable/index.js';
 import { Container, Home } from '../../../sandbox/internal.js';
 import { formatList } from '../../output/listing.js';
-import { printableName } from '../../output/printable.js';
 import { type Context, createCommand } from '../command.js';
 
 export function command(context: Context): Command {

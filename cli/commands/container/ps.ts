@@ -1,11 +1,11 @@
 // tsvm ps: lists containers.
 import type { Command } from 'commander';
+import { printableLine } from '../../../printable/index.js';
 import { Container, type ContainerInfo, Home } from '../../../sandbox/internal.js';
 import { parseContainerFilters } from '../../options/container-filters.js';
 import { parseCount } from '../../options/number.js';
 import { type Columns, FORMAT_HELP, formatLabels, formatList } from '../../output/listing.js';
 import { formatPorts } from '../../output/ports.js';
-import { printableLine } from '../../output/printable.js';
 import { formatAge, formatBytes, formatDuration } from '../../output/table.js';
 import { type Context, collect, createCommand, openLog } from '../command.js';
 

@@ -1,7 +1,7 @@
 // tsvm kernel ls: lists the built kernels.
 import { type Command, Option } from 'commander';
 import { listKernels } from '../../../kernels/index.js';
-import { printableJson } from '../../output/printable.js';
+import { printableJson } from '../../../printable/index.js';
 import { formatTable } from '../../output/table.js';
 import { type Context, createCommand } from '../command.js';
 

@@ -1,10 +1,10 @@
 // tsvm events: shows events of containers.
 import type { Command } from 'commander';
+import { printableJson, printableLine } from '../../../printable/index.js';
 import { type ContainerEvent, Home } from '../../../sandbox/internal.js';
 import { addOptions, type Declaration, readOptions, text, texts } from '../../options/declaration.js';
 import { parseTime } from '../../options/duration.js';
 import { type Filters, parseFilters } from '../../options/filter.js';
-import { printableJson, printableLine } from '../../output/printable.js';
 import { endWithReader } from '../../output/reader.js';
 import { fillTemplate } from '../../output/template.js';
 import { type Context, createCommand } from '../command.js';

@@ -8,6 +8,7 @@ const HARMFUL = /[\p{Cc}\p{Cs}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff
 const RUNS = new RegExp(`${HARMFUL.source}+`, 'gu');
 const EACH = new RegExp(HARMFUL.source, 'gu');
 const EACH_BUT_LINES = new RegExp(`(?![\\n\\t])${HARMFUL.source}`, 'gu');
+const EACH_BUT_LINE_ENDS = new RegExp(`(?![\\n\\t]|\\r\\n)${HARMFUL.source}`, 'gu');
 /** JSON.stringify escapes the others. */
 const RAW_IN_JSON = new RegExp(`(?![\\0-\\x1f])${HARMFUL.source}`, 'gu');
 
@@ -26,8 +27,23 @@ export function printableText(text: string): string {
   return text.replace(EACH_BUT_LINES, '?');
 }
 
+/**
+ * The text with its lines, which may end with a carriage return and a newline, and tabs: each
+ * harmful character is an escape, `\x1b` or `\u202e`.
+ */
+export function escapedText(text: string): string {
+  return text.replace(EACH_BUT_LINE_ENDS, (character) => {
+    const code = character.charCodeAt(0);
+    return code < 0x100 ? `\\x${hexadecimal(code, 2)}` : `\\u${hexadecimal(code, 4)}`;
+  });
+}
+
 /** A value as JSON, with harmful characters escaped. */
 export function printableJson(value: unknown, indent?: number): string {
-  const code = (character: string) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`;
+  const code = (character: string) => `\\u${hexadecimal(character.charCodeAt(0), 4)}`;
   return JSON.stringify(value, null, indent).replace(RAW_IN_JSON, code);
+}
+
+function hexadecimal(number: number, digits: number): string {
+  return number.toString(16).padStart(digits, '0');
 }

@@ -1,8 +1,8 @@
 // Proves that nothing that an image, a registry or a guest says acts on the caller's terminal.
 import fc from 'fast-check';
 import { afterEach, expect, test } from 'vitest';
-import { formatList, formatObjects } from '../../../../cli/output/listing.js';
-import { printableJson, printableLine, printableName, printableText } from '../../../../cli/output/printable.js';
+import { formatList, formatObjects } from '../../../cli/output/listing.js';
+import { printableJson, printableLine, printableName, printableText } from '../../../printable/index.js';
 
 /**
  * Clears the screen, sets the title and the clipboard, turns text round; then C1 forms of the same.
