@@ -26,4 +26,4 @@ export { eachPort, formatPort, parseExposed } from './spec/published-ports.js';
 export { DEFAULT_MEMORY, MIN_MEMORY } from './spec/run-spec.js';
 export { signalNumber } from './spec/signal-number.js';
 export { type Supervised, type SuperviseOptions, Supervision } from './supervision/supervision.js';
-export { SupervisorProcess } from './supervision/supervisor-process.js';
+export { type StartOptions, SupervisorProcess } from './supervision/supervisor-process.js';

@@ -1,7 +1,7 @@
 // Warns once per boot of the host about what it lacks.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Home } from '../../sandbox/internal.js';
+import { Home, type StartOptions } from '../../sandbox/internal.js';
 import type { CliLog } from './log.js';
 
 /** What emulation by QEMU means to the user. */
@@ -23,6 +23,15 @@ export function warnOfEmulatedCpus(cpus: number, log: CliLog): void {
 /** @param reason why there is no network, from the machine process */
 export function warnOfNoNetwork(reason: string, log: CliLog, home = new Home().path): void {
   warnOnce('told-of-no-network', reason, `containers have no network: ${reason}`, log, home);
+}
+
+/** What a start tells of its machine. */
+export function startWarnings(log: CliLog): Pick<StartOptions, 'onFallback' | 'onEmulatedCpus' | 'onNoNetwork'> {
+  return {
+    onFallback: (reason) => warnOfEmulation(reason, log),
+    onEmulatedCpus: (cpus) => warnOfEmulatedCpus(cpus, log),
+    onNoNetwork: (reason) => warnOfNoNetwork(reason, log),
+  };
 }
 
 function warnOnce(file: string, reason: string, message: string, log: CliLog, home: string): void {

@@ -188,9 +188,9 @@ export class Container {
    * Stops it if it runs, and starts it again in the background with its writable layer.
    * @throws SandboxError `bad-spec` for a signal that does not exist, or as `start`
    */
-  async restart(options: StopOptions = {}): Promise<void> {
-    await this.#stop({ ...options, keep: true });
-    await this.start();
+  async restart({ timeout, signal, ...options }: StopOptions & StartOptions = {}): Promise<void> {
+    await this.#stop({ timeout, signal, keep: true });
+    await this.start(options);
   }
 
   async #stop({ timeout, signal = this.config.stopSignal, keep }: StopOptions & { keep?: true }): Promise<void> {

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { DEBIAN, fastest, machines, PYTHON, tsvmRun } from './machine.js';
+import { DEBIAN, fastest, machines, PYTHON, run, TSVM, tsvmRun } from './machine.js';
 
 /** A folder that the lab sees too. */
 let folder: string;
@@ -25,13 +25,13 @@ describe.each(machines)('on $name', (machine) => {
   });
 
   test.each([
-    ['1', '96M', 96],
-    ['2', '1g', 1024],
-    ['4', '6G', 6144],
-  ])('a guest has the CPUs (%s) and the memory (%s) it was given', async (cpus, memory, mebibytes) => {
+    ['1', '96M', 96, '"$0" run --rm "$@"'],
+    ['2', '1g', 1024, '"$0" run --rm "$@"'],
+    ['4', '6G', 6144, '"$0" start -a $("$0" create --rm "$@")'],
+  ])('a guest has the CPUs (%s) and the memory (%s) it was given', async (cpus, memory, mebibytes, start) => {
     const script = "nproc; awk '/MemTotal/ { print int($2 / 1024) }' /proc/meminfo";
-    const options = ['--cpus', cpus, '-m', memory];
-    const { code, stdout, stderr } = await tsvmRun(machine, [...options, DEBIAN, 'sh', '-c', script]);
+    const words = ['--cpus', cpus, '-m', memory, DEBIAN, 'sh', '-c', script];
+    const { code, stdout, stderr } = await run(machine, ['sh', '-c', start, TSVM, ...words]);
     expect(code).toBe(0);
     const isUnsafe = machine.name.endsWith('by tcg') && cpus !== '1';
     expect(stderr).toMatch(isUnsafe ? new RegExp(`^tsvm: .*QEMU emulates ${cpus} CPUs, .*\n$`) : /^$/);

@@ -1,7 +1,8 @@
 // tsvm restart: stops and starts containers.
 import type { Command } from 'commander';
 import { addOptions, readOptions } from '../../options/declaration.js';
-import { type Context, createCommand } from '../command.js';
+import { startWarnings } from '../../output/warnings.js';
+import { type Context, createCommand, openLog } from '../command.js';
 import { forEachContainer } from '../operands.js';
 import { STOP_OPTIONS } from './stop.js';
 
@@ -17,9 +18,9 @@ export function command(context: Context): Command {
     .argument('<CONTAINER...>', 'names or IDs');
   return addOptions(command, STOP_OPTIONS)
     .addHelpText('after', EXAMPLES)
-    .action((references: string[]) => {
-      const options = readOptions(STOP_OPTIONS, command);
-      return forEachContainer(references, context, async (container) => {
+    .action(async (references: string[]) => {
+      const options = { ...readOptions(STOP_OPTIONS, command), ...startWarnings(await openLog(context)) };
+      await forEachContainer(references, context, async (container) => {
         await container.restart(options);
         return undefined;
       });

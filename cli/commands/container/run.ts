@@ -9,7 +9,7 @@ import { addOptions, type Declaration, readOptions } from '../../options/declara
 import { DEFAULT_DETACH_KEYS, DETACH_KEYS_OPTION } from '../../options/detach-keys.js';
 import { UsageError } from '../../output/errors.js';
 import type { Level } from '../../output/log.js';
-import { warnOfEmulatedCpus, warnOfEmulation, warnOfNoNetwork } from '../../output/warnings.js';
+import { startWarnings } from '../../output/warnings.js';
 import { type Context, createCommand, openLog } from '../command.js';
 import { newContainer } from './new-container.js';
 
@@ -64,11 +64,7 @@ async function run(
   ending[Symbol.dispose]();
   const { machine, supervisor } = context.early;
   const started = supervisor && { supervisor };
-  const warnings = {
-    onFallback: (reason: string) => warnOfEmulation(reason, log),
-    onEmulatedCpus: (cpus: number) => warnOfEmulatedCpus(cpus, log),
-    onNoNetwork: (reason: string) => warnOfNoNetwork(reason, log),
-  };
+  const warnings = startWarnings(log);
   if (detach) {
     await container.start({ ...started, ...warnings });
     process.stdout.write(`${container.id}\n`);

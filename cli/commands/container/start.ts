@@ -6,7 +6,8 @@ import { startAttached } from '../../foreground/foreground.js';
 import { addOptions, type Declaration, readOptions } from '../../options/declaration.js';
 import { DEFAULT_DETACH_KEYS, DETACH_KEYS_OPTION } from '../../options/detach-keys.js';
 import { UsageError } from '../../output/errors.js';
-import { type Context, createCommand } from '../command.js';
+import { startWarnings } from '../../output/warnings.js';
+import { type Context, createCommand, openLog } from '../command.js';
 import { forEachContainer } from '../operands.js';
 
 const EXAMPLES = `
@@ -35,6 +36,7 @@ export function command(context: Context): Command {
     .addHelpText('after', EXAMPLES)
     .action(async (references: string[]) => {
       const { attach, interactive = false, detachKeys = DEFAULT_DETACH_KEYS } = readOptions(OPTIONS, command);
+      const warnings = startWarnings(await openLog(context));
       if (attach || interactive) {
         const [reference, ...more] = references;
         if (reference === undefined || more.length > 0) {
@@ -44,6 +46,7 @@ export function command(context: Context): Command {
         context.exitCode = await startAttached(Container.find(new Home(), reference), {
           stdin: interactive,
           keys: detachKeys,
+          ...warnings,
           ...(supervisor && { supervisor }),
         });
         return;
@@ -51,7 +54,7 @@ export function command(context: Context): Command {
       await forEachContainer(references, context, async (container) => {
         const { supervisor } = context.early;
         context.early.supervisor = undefined;
-        await container.start(supervisor && { supervisor });
+        await container.start({ ...(supervisor && { supervisor }), ...warnings });
         return undefined;
       });
     });
