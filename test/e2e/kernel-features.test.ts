@@ -15,6 +15,7 @@ describe.each(fastest)('on $name', (machine) => {
     expect(stdout.trim().split('\n')).toEqual([
       ...['links', 'no_link_unasked', 'wireguard', 'shaping', 'iptables_legacy', 'iptables_nft', 'nft', 'loop'],
       ...['partitions', 'binfmt_misc', 'pressure', 'config', 'bbr', 'kernel_tls', 'mptcp', 'af_alg', 'key_rings'],
+      'io_uring',
     ]);
   });
 
@@ -37,6 +38,7 @@ describe.each(fastest)('on $name', (machine) => {
       'mptcp',
       'af_alg: OSError: [Errno 97] Address family not supported by protocol',
       'key_rings: OSError: [Errno 38] Function not implemented',
+      'io_uring: OSError: [Errno 38] Function not implemented',
       'sh: 1: cannot open control: Operation not permitted',
       'sh: 1: cannot open layer: Operation not permitted',
     ]);

@@ -63,6 +63,11 @@ export function when(k: number, body: Code): Code {
   return [instruction(BPF_JEQ_K, k, 0, body.length), ...body];
 }
 
+/** Runs `body`, which is short, if the accumulator is at least `k`. */
+export function whenAtLeast(k: number, body: Code): Code {
+  return [instruction(BPF_JGE_K, k, 0, body.length), ...body];
+}
+
 const NEGATED: ReadonlySet<Operator> = new Set(['SCMP_CMP_NE', 'SCMP_CMP_LT', 'SCMP_CMP_LE']);
 
 /**

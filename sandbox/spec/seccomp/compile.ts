@@ -22,7 +22,7 @@ import {
   whenAll,
 } from './bpf.js';
 import type { Action, ArgumentCondition, RuleFilter, SeccompProfile } from './profile.js';
-import { REFUSE_BY_DEFAULT, REFUSE_VSOCK_64 } from './refused.js';
+import { REFUSE_VSOCK_64, refuseByDefault } from './refused.js';
 import { SYSCALLS } from './syscalls.js';
 
 /** linux/audit.h: EM_X86_64, 64 bits, little-endian. */
@@ -143,12 +143,12 @@ function search(all: readonly Piece[]): Code {
 
 /**
  * The filter of a container: it has no AF_VSOCK, and `profile` decides about the rest. Without one,
- * AF_ALG and key rings are refused too. A profile kills a process that makes system calls of
+ * AF_ALG, key rings, io_uring and more are refused too. A profile kills a process that makes system calls of
  * another architecture.
  * @throws SandboxError `bad-spec` if the filter is longer than the kernel allows
  */
 export function compileSeccomp(profile: SeccompProfile | undefined, target: SeccompTarget): BpfInstruction[] {
-  if (profile === undefined) return [...REFUSE_BY_DEFAULT, ret(SECCOMP_RET_ALLOW)];
+  if (profile === undefined) return [...refuseByDefault(target.capabilities), ret(SECCOMP_RET_ALLOW)];
   const byDefault = returned(profile.defaultAction, profile.defaultErrnoRet);
   const program = [
     load(DATA_ARCH),
