@@ -3,6 +3,9 @@ import type { ReadStream } from 'node:tty';
 import { passOutput } from '../../libc/termios.js';
 import type { TerminalSize } from '../../sandbox/internal.js';
 
+/** Signals that end this process if it does not forward them. Node.js restores a terminal at two. */
+const ENDING = ['SIGHUP', 'SIGINT', 'SIGQUIT', 'SIGALRM', 'SIGTERM', 'SIGUSR1', 'SIGUSR2'] as const;
+
 /** A process in the foreground. */
 export interface Foreground {
   /** Resolves when the process runs; may reject. */
@@ -35,10 +38,17 @@ export function attachTerminal(
   output: NodeJS.WriteStream,
 ): Disposable {
   let disposed = false;
+  const end = (name: NodeJS.Signals) => {
+    if (process.listenerCount(name) > 1) return;
+    input?.setRawMode(false);
+    process.off(name, end);
+    process.kill(process.pid, name);
+  };
   const resize = () => run.resize(terminalSize(output)!);
   const start = () => {
     if (disposed) return;
     if (input !== undefined) {
+      for (const name of ENDING) process.on(name, end);
       input.setRawMode(true);
       // Node.js leaves the output of a terminal in raw mode as it was. The container's own terminal
       // adds the carriage returns. The end of raw mode restores all settings.
@@ -55,6 +65,7 @@ export function attachTerminal(
       disposed = true;
       output.off('resize', resize);
       input?.setRawMode(false);
+      for (const name of ENDING) process.off(name, end);
     },
   };
 }
