@@ -257,6 +257,7 @@ static void reaped(struct process *process, int wait_status)
 
 	while (process->status >= 0)
 		take_launch_message(process);
+	stream_release_terminal(process->id);
 	process->pid = 0;
 	if (process->failed) {
 		outbox_send(frame, frame_error(frame, process->request, &process->failure));

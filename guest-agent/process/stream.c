@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -31,6 +32,8 @@ struct stream {
 	bool joined;          // false: a terminal that does not exist yet
 	int source;           // what the process writes arrives here; -1: nothing or no more
 	int sink;             // what the process reads is put here; -1: nothing or no more
+	bool in_use;          // a terminal whose process lives
+	int reopening;        // an epoll that tells when a terminal that all have closed is opened again; -1: it is open
 	struct buffer output; // to the host
 	struct buffer input;  // to the process
 };
@@ -78,8 +81,32 @@ static bool drain(struct buffer *buffer, int fd)
 	return true;
 }
 
+static void stop_waiting(struct stream *stream)
+{
+	if (stream->reopening >= 0)
+		close(stream->reopening);
+	stream->reopening = -1;
+}
+
+// A closed terminal polls as hung up, so only the edges of an epoll tell that something has changed.
+// A descriptor of the other side would keep the terminal up, but the kernel would then discard what
+// is unread when the session leader exits.
+static bool wait_for_reopening(struct stream *stream)
+{
+	struct epoll_event event = { .events = EPOLLIN | EPOLLOUT | EPOLLET };
+
+	if (stream->reopening >= 0)
+		return true;
+	stream->reopening = epoll_create1(EPOLL_CLOEXEC);
+	if (stream->reopening >= 0 && epoll_ctl(stream->reopening, EPOLL_CTL_ADD, stream->source, &event) == 0)
+		return true;
+	stop_waiting(stream);
+	return false;
+}
+
 static void close_source(struct stream *stream)
 {
+	stop_waiting(stream);
 	if (stream->source >= 0 && stream->source != stream->sink)
 		close(stream->source);
 	stream->source = -1;
@@ -149,7 +176,8 @@ static void connection_ready(void *owner, short events)
 	end_if_done(stream);
 }
 
-// Reading a terminal whose last slave is closed fails with EIO.
+// Reading a terminal whose last slave is closed fails with EIO. While its process lives, it may be
+// opened again: systemd opens /dev/console for each message.
 static void source_ready(void *owner, short events)
 {
 	struct stream *stream = owner;
@@ -157,13 +185,27 @@ static void source_ready(void *owner, short events)
 	(void)events;
 	if (stream->source < 0)
 		return;
-	if (fill(&stream->output, stream->source) < 0) {
+	if (fill(&stream->output, stream->source) >= 0) {
+		stop_waiting(stream);
+	} else if (!stream->in_use || !wait_for_reopening(stream)) {
 		if (stream->kind == STREAM_TERMINAL)
 			close_sink(stream);
 		close_source(stream);
 	}
 	send_output(stream);
 	end_if_done(stream);
+}
+
+static void terminal_changed(void *owner, short events)
+{
+	struct stream *stream = owner;
+	struct epoll_event edge;
+
+	if (stream->reopening < 0)
+		return;
+	(void)!epoll_wait(stream->reopening, &edge, 1, 0);
+	send_input(stream);
+	source_ready(stream, events);
 }
 
 static void sink_ready(void *owner, short events)
@@ -189,6 +231,10 @@ static void watch(struct stream *stream)
 		events |= POLLIN;
 	if (events != 0)
 		loop_watch(stream->connection, events, connection_ready, stream);
+	if (stream->reopening >= 0) {
+		loop_watch(stream->reopening, POLLIN, terminal_changed, stream);
+		return;
+	}
 	if (stream->source >= 0 && !is_full(&stream->output))
 		loop_watch(stream->source, POLLIN, source_ready, stream);
 	if (stream->sink >= 0 && !is_empty(&stream->input))
@@ -229,6 +275,8 @@ bool stream_open(const struct process_request *process, enum stream_kind kind, i
 	stream->joined = kind != STREAM_TERMINAL;
 	stream->source = kind == STREAM_STDOUT || kind == STREAM_STDERR ? descriptor : -1;
 	stream->sink = kind == STREAM_STDIN ? descriptor : -1;
+	stream->in_use = kind == STREAM_TERMINAL;
+	stream->reopening = -1;
 	stream->input.start = 0;
 	stream->input.end = 0;
 	stream->output.start = 0;
@@ -266,6 +314,17 @@ void stream_join_terminal(uint32_t process, int master)
 	stream->source = master;
 	stream->sink = master;
 	stream->joined = true;
+}
+
+void stream_release_terminal(uint32_t process)
+{
+	struct stream *stream = find_terminal(process);
+
+	if (stream == NULL)
+		return;
+	stream->in_use = false;
+	if (stream->reopening >= 0)
+		source_ready(stream, POLLHUP);
 }
 
 int stream_terminal(uint32_t process)

@@ -17,6 +17,9 @@ bool stream_open(const struct process_request *process, enum stream_kind kind, i
 // Joins a terminal stream to the master, which the stream then owns.
 void stream_join_terminal(uint32_t process, int master);
 
+// The process is gone: its terminal ends once no other process has it open.
+void stream_release_terminal(uint32_t process);
+
 // Returns the master of a process's terminal stream, or -1.
 int stream_terminal(uint32_t process);
 

@@ -544,6 +544,21 @@ describe('a terminal', () => {
     expect(await session.exited(1)).toMatchObject({ signal: 9 });
   });
 
+  test('goes on in both directions after all processes have closed it, until its process ends', async () => {
+    const script = `exec <>/dev/null >&0 2>&0
+      for n in 1 2 3; do sleep 0.1; echo "line $n" >/dev/console; done
+      sleep 0.1; read typed </dev/console; sleep 0.1; echo "read $typed" >/dev/console; sleep 0.1; exit 7`;
+    await using session = await boot(
+      startRequests({ argv: ['sh', '-c', script], terminal: { columns: 80, rows: 24 } }),
+    );
+    const terminal = await session.stream(1, 'terminal');
+    const shown = await session.outputUpTo(1, 'terminal', 'line 3\r\n');
+    terminal.write('hello\n');
+    const rest = await session.output(1, 'terminal');
+    expect((shown + rest).split('\r\n').sort()).toEqual(['', 'hello', 'line 1', 'line 2', 'line 3', 'read hello']);
+    expect(await session.exited(1)).toMatchObject({ code: 7 });
+  });
+
   test('delivers all output before its end', async () => {
     await using session = await boot(
       startRequests({
