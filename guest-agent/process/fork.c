@@ -53,24 +53,18 @@ static pid_t fork_in_cgroup(int cgroup)
 	return (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
 }
 
-// A cgroup that has enabled a controller for inner ones takes no process (cgroup-v2.rst, "No
-// Internal Process Constraint"). The process then joins process 1, as with runc.
+// The process joins process 1, wherever that has moved. In the container's own cgroup it could be in
+// the way: a cgroup that has processes cannot enable a controller for inner ones (cgroup-v2.rst, "No
+// Internal Process Constraint"), and systemd would then limit no unit. The container's own is left for
+// when process 1 moves at this moment.
 static pid_t fork_beside(const struct container *container)
 {
-	pid_t pid = fork_in_cgroup(container->cgroup);
-	int inner;
-	int error;
+	int inner = cgroup_of(container->pid);
+	pid_t pid = inner >= 0 ? fork_in_cgroup(inner) : -1;
 
-	if (pid >= 0 || errno != EBUSY)
-		return pid;
-	inner = cgroup_of(container->pid);
-	if (inner < 0)
-		return -1;
-	pid = fork_in_cgroup(inner);
-	error = errno;
-	close(inner);
-	errno = error;
-	return pid;
+	if (inner >= 0 && pid != 0)
+		close(inner);
+	return pid >= 0 ? pid : fork_in_cgroup(container->cgroup);
 }
 
 // setns(2) changes the pid namespace of future children only. The second call resets it for later

@@ -606,6 +606,16 @@ describe('a further process', () => {
     expect(await session.output(2, 'terminal')).toBe('11 33\r\nxterm\r\n');
   });
 
+  test('joins the cgroup that process 1 has moved to, where it keeps no controller from being enabled', async () => {
+    const nest = 'cd /sys/fs/cgroup && mkdir leaf && echo $$ >leaf/cgroup.procs && echo moved && exec sleep 1000';
+    await using session = await boot(
+      startRequests({ argv: ['sh', '-c', nest], capabilities: [...CAPABILITIES] }, { privileged: true }),
+    );
+    await session.outputUpTo(1, 'stdout', 'moved');
+    session.send({ type: 'process', request: 2, container: BOX, id: 2, argv: ['cat', '/proc/self/cgroup'] });
+    expect(await session.output(2, 'stdout')).toMatch(/^0::\/leaf$/m);
+  });
+
   test('is refused with a taken id, while process 1 is started, and after the end', async () => {
     await using session = await boot(startRequests({ argv: ['sleep', '1000'] }));
     session.send({ type: 'process', request: 2, container: BOX, id: 2, argv: ['true'] });
