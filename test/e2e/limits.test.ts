@@ -19,6 +19,12 @@ function seccompProfile(profile: object): string[] {
   return ['--security-opt', `seccomp=${file}`];
 }
 
+/** Prints the number of devices of the root's files, and that names have the inodes of their files. */
+const ONE_FILE_SYSTEM = `touch /usr/own; chmod 700 /usr/share/doc
+  [ "$(du -sx /usr)" = "$(du -s /usr)" ] && find /usr /var -xdev -printf '%D\n' | sort -u | wc -l
+  cd /usr && ls -aU1i | sort > /tmp/names && stat -c '%i %n' .* * | sort > /tmp/files
+  sed 's/^ *//' /tmp/names | grep -v ' .' | sort > /tmp/a; grep -v ' .' /tmp/files | sort | cmp - /tmp/a && echo same`;
+
 describe.each(machines)('on $name', (machine) => {
   test('memory that a guest frees returns to the host, and stats shows it', async () => {
     const name = `returns-${process.pid}-${Date.now()}`;
@@ -184,10 +190,10 @@ describe.each(fastest)('on $name', (machine) => {
     expect((await shell([...options, '--privileged'], script)).stdout).toContain('Seccomp:\t0\n');
   });
 
-  test('exec, cp, diff, stats and top work in a container that nests cgroups, and it has a console', async () => {
+  test('exec, cp, diff, stats, top and stop work in a container that nests cgroups, and it has a console', async () => {
     // The container's own cgroup then takes no process (cgroup-v2.rst).
     const nest = `set -e; cd /sys/fs/cgroup; mkdir leaf; echo $$ > leaf/cgroup.procs
-      echo +memory +pids > cgroup.subtree_control; stat -c '%t:%T' /dev/console; echo nested; exec sleep 1000`;
+      echo +memory +pids > cgroup.subtree_control; stat -c '%t:%T' /dev/console; sleep 1000 & echo nested; exec sleep 1000`;
     const created = await run(machine, [TSVM, 'run', '-d', '-t', '--privileged', DEBIAN, 'sh', '-c', nest]);
     const id = created.stdout.trim();
     try {
@@ -198,9 +204,14 @@ describe.each(fastest)('on $name', (machine) => {
         $t exec ${id} cat /proc/self/cgroup
         $t cp ${id}:/etc/debian_version - | tar tf -
         $t exec ${id} touch /made; $t diff ${id}
-        $t top ${id} | tail -n +2 | wc -l; $t stats --no-stream --format '{{.PIDs}}' ${id}`;
+        $t top ${id} | tail -n +2 | wc -l; $t stats --no-stream --format '{{.PIDs}}' ${id}
+        $t stop -t 1 ${id} > /dev/null; $t inspect -f '{{.State.Status}} {{.State.ExitCode}}' ${id}`;
       const used = await run(machine, ['sh', '-c', script]);
-      expect(used).toEqual({ code: 0, stdout: '0::/leaf\ndebian_version\nA /made\n1\n1\n', stderr: '' });
+      expect(used).toEqual({
+        code: 0,
+        stdout: '0::/leaf\ndebian_version\nA /made\n2\n2\nexited 137\n',
+        stderr: '',
+      });
     } finally {
       await run(machine, [TSVM, 'rm', '-f', id]);
     }
@@ -210,14 +221,14 @@ describe.each(fastest)('on $name', (machine) => {
     ['in memory', ['--disk', 'memory']],
     ['on a disk', []],
   ])('a root %s is one file system, whichever layer a file is in', async (_, options) => {
-    const { stdout } = await shell(
-      options,
-      `touch /usr/own; chmod 700 /usr/share/doc
-         [ "$(du -sx /usr)" = "$(du -s /usr)" ] && find /usr /var -xdev -printf '%D\n' | sort -u | wc -l
-         cd /usr && ls -aU1i | sort > /tmp/names && stat -c '%i %n' .* * | sort > /tmp/files
-         sed 's/^ *//' /tmp/names | grep -v ' .' | sort > /tmp/a; grep -v ' .' /tmp/files | sort | cmp - /tmp/a && echo same`,
-    );
+    const { stdout } = await shell(options, ONE_FILE_SYSTEM);
     expect(stdout).toBe('1\nsame\n');
+  });
+
+  test('so is the root of a kept container, also when it is started again', async () => {
+    const script = `id=$("$0" create "$@"); for start in 1 2; do "$0" start -a $id; done; "$0" rm $id > /dev/null`;
+    const { stdout } = await run(machine, ['sh', '-c', script, TSVM, DEBIAN, 'sh', '-c', ONE_FILE_SYSTEM]);
+    expect(stdout).toBe('1\nsame\n1\nsame\n');
   });
 
   test('exec has the privileges of the first process and no more, unless it is privileged', async () => {
