@@ -72,6 +72,13 @@ describe('an OCI layout', () => {
       'zstd',
       (bytes: Buffer) => ({ bytes: execFileSync('zstd', ['-cq'], { input: bytes }), mediaType: `${LAYER_TYPE}+zstd` }),
     ],
+    [
+      "zstd under Docker's type",
+      (bytes: Buffer) => ({
+        bytes: execFileSync('zstd', ['-cq'], { input: bytes }),
+        mediaType: 'application/vnd.docker.image.rootfs.diff.tar.zstd',
+      }),
+    ],
     ['xz', (bytes: Buffer) => ({ bytes: execFileSync('xz', ['-cq'], { input: bytes }), mediaType: LAYER_TYPE })],
     [
       'gzip of several members followed by zeros',
@@ -132,6 +139,26 @@ describe('an OCI layout', () => {
     edit('index.json', () => armIndex);
     await expect(store.resolve(`oci:${layout}`)).rejects.toEqual(failure('unsupported', /linux\/arm64/));
     expect(arm.imageId).not.toBe(amd.imageId);
+  });
+
+  // containerd#8243, inspektor-gadget#5494, socktainer#314
+  test('has attestations, an unknown platform and an image that is not there beside the one for this machine', async () => {
+    const amd = writeLayout(layout, LAYERS);
+    const [own] = JSON.parse(readFileSync(join(layout, 'index.json'), 'utf8')).manifests;
+    const absent = { ...own, digest: sha256('not there') };
+    const attestation = { 'vnd.docker.reference.type': 'attestation-manifest' };
+    const platform = (os: string, architecture: string) => ({ platform: { os, architecture } });
+    edit('index.json', (index) => ({
+      ...index,
+      manifests: [
+        { ...absent, ...platform('unknown', 'unknown'), annotations: attestation },
+        { ...absent, ...platform('linux', '') },
+        { ...absent, ...platform('linux', 'arm64') },
+        { ...own, ...platform('linux', 'amd64') },
+        { ...absent, ...platform('unknown', 'unknown'), annotations: attestation },
+      ],
+    }));
+    expect((await store.resolve(`oci:${layout}`)).digest).toBe(amd.imageId);
   });
 
   test('is refused if it is missing or something else', async () => {
