@@ -4,7 +4,7 @@ import type { NetBackEnd } from '../devices/net/back-end.js';
 import { VirtioNet } from '../devices/net/device.js';
 import { IsolatedBackEnd } from '../devices/net/isolated.js';
 import { parseMac } from '../devices/net/mac-address.js';
-import { PasstBackEnd } from '../devices/net/passt.js';
+import { RelayedBackEnd } from '../devices/net/relayed.js';
 import { TapBackEnd } from '../devices/net/tap.js';
 import type { EventLoop } from '../host/event-loop.js';
 import { MachineError, type NetworkSpec, type PublishedPorts, type Refusal } from '../machine.js';
@@ -41,7 +41,7 @@ export function createNet(spec: NetworkSpec, context: NetworkContext): VirtioNet
 function createBackEnd(spec: NetworkSpec, context: NetworkContext): NetBackEnd {
   const { backEnd } = spec;
   if (backEnd.kind === 'passt') {
-    return new PasstBackEnd(spec, backEnd, {
+    return new RelayedBackEnd(spec, backEnd, {
       loop: context.loop,
       onUp: (ports) => context.onNetworkUp(ports),
       onDown: (error) => context.onNetworkDown(error),

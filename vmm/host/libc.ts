@@ -34,6 +34,9 @@ export const EPOLLIN = 1;
 export const EPOLLOUT = 4;
 export const EPOLLERR = 8;
 export const EPOLLHUP = 0x10;
+export const EPOLLRDHUP = 0x2000;
+/** Reports a change of a descriptor's events once. */
+export const EPOLLET = 0x80000000;
 
 export const AF_UNIX = 1;
 export const AF_INET = 2;
@@ -47,12 +50,21 @@ export const SHUT_RD = 0;
 export const SHUT_WR = 1;
 export const SOL_SOCKET = 1;
 export const SO_REUSEADDR = 2;
+export const SO_ERROR = 4;
 export const SO_SNDBUF = 7;
+export const SO_KEEPALIVE = 9;
+export const SO_OOBINLINE = 10;
+export const SO_LINGER = 13;
 export const SO_SNDBUFFORCE = 32;
+export const SO_MEMINFO = 55;
+export const IPPROTO_TCP = 6;
+export const TCP_NODELAY = 1;
 export const IPPROTO_IPV6 = 41;
 export const IPV6_V6ONLY = 26;
 export const SCM_RIGHTS = 1;
+export const MSG_PEEK = 2;
 export const MSG_CTRUNC = 8;
+export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_NOSIGNAL = 0x4000;
 export const MSG_CMSG_CLOEXEC = 0x40000000;
@@ -85,15 +97,21 @@ export const ENOENT = 2;
 export const EINTR = 4;
 export const ENXIO = 6;
 export const EAGAIN = 11;
-export const ENODEV = 19;
+export const ENOMEM = 12;
 export const EACCES = 13;
+export const ENODEV = 19;
+export const ENFILE = 23;
+export const EMFILE = 24;
 export const ENOSPC = 28;
 export const EPIPE = 32;
 export const EOPNOTSUPP = 95;
 export const EAFNOSUPPORT = 97;
 export const EADDRINUSE = 98;
+export const ECONNABORTED = 103;
 export const ECONNRESET = 104;
+export const ENOBUFS = 105;
 export const ECONNREFUSED = 111;
+export const EINPROGRESS = 115;
 
 /**
  * An address argument: a number (a virtual address of this process), or a buffer whose memory is
@@ -184,6 +202,13 @@ export const sendmsg: Call<[fd: number, message: Address, flags: number]> = libc
 export const recvmsg: Call<[fd: number, message: Address, flags: number]> = libc.func('long recvmsg(int, void *, int)');
 export const setsockopt: Call<[fd: number, level: number, option: number, value: Address, length: number]> = libc.func(
   'int setsockopt(int, int, int, const void *, uint)',
+);
+/** `length` is an `int32_t`: the room at `value`. */
+export const getsockopt: Call<[fd: number, level: number, option: number, value: Address, length: Address]> = libc.func(
+  'int getsockopt(int, int, int, void *, void *)',
+);
+export const recv: Call<[fd: number, buffer: Address, length: number, flags: number]> = libc.func(
+  'long recv(int, void *, size_t, int)',
 );
 export const shutdown: Call<[fd: number, how: number]> = libc.func('int shutdown(int, int)');
 export const getrandom: Call<[buffer: Address, length: number, flags: number]> = libc.func(

@@ -28,6 +28,8 @@ export interface CheckedFrame {
 }
 
 export interface FrameReceiver {
+  /** True if the guest takes TCP segments larger than its maximum segment size. */
+  readonly takesSegments: boolean;
   /**
    * Takes a frame for the guest: `length` bytes from `start` of `bytes`, which are valid during the
    * call only. `header` describes pending checksums and segmentation; the receiver writes its
@@ -42,8 +44,6 @@ export interface FrameReceiver {
   ready(): void;
   /** The back end has failed and does not come back. */
   lost(): void;
-  /** All connections are gone, and new ones can be made. */
-  interrupted(): void;
 }
 
 export interface NetBackEnd extends Disposable {

@@ -116,7 +116,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
   #hasChecksum = false;
   #hasSegmentation = false;
   #givesChecksum = false;
-  #takesSegments = false;
+  takesSegments = false;
   #merges = false;
   #received = false;
   readonly #sending: Rate | undefined;
@@ -204,7 +204,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     this.#hasChecksum = context.hasFeature(VIRTIO_NET_F_CSUM);
     this.#hasSegmentation = context.hasFeature(VIRTIO_NET_F_HOST_TSO4) || context.hasFeature(VIRTIO_NET_F_HOST_TSO6);
     this.#givesChecksum = context.hasFeature(VIRTIO_NET_F_GUEST_CSUM);
-    this.#takesSegments = context.hasFeature(VIRTIO_NET_F_GUEST_TSO4) && context.hasFeature(VIRTIO_NET_F_GUEST_TSO6);
+    this.takesSegments = context.hasFeature(VIRTIO_NET_F_GUEST_TSO4) && context.hasFeature(VIRTIO_NET_F_GUEST_TSO6);
     this.#merges = context.hasFeature(VIRTIO_NET_F_MRG_RXBUF);
     // A kick for new buffers is useful only after a frame found none.
     context.queues[RECEIVE]?.disableKicks();
@@ -364,7 +364,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     if (!this.#policy.isFromPeer(frame, link.address) || header.settle(frame, true, true) !== undefined) return true;
     bytes.set(this.#mac, NET_HEADER);
     bytes.set(this.#gatewayMac, NET_HEADER + MAC_LENGTH);
-    if (header.isSegmented && !this.#takesSegments) return true;
+    if (header.isSegmented && !this.takesSegments) return true;
     if (header.needsChecksum && !this.#givesChecksum) completeChecksum(header, bytes, NET_HEADER, frame);
     return this.#deliver(header.bytes, bytes, NET_HEADER, frame.end);
   }
@@ -427,12 +427,21 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
     frame.parse(bytes, start, length);
     const arrival = this.#policy.incoming(frame, now);
     if (arrival === 'answer') return this.#receiveAnswer(header, bytes, start, length, now);
-    if (arrival === 'pass') return this.#deliver(this.#offload(header), bytes, start, length);
+    if (arrival === 'pass') return this.#pass(header, bytes, start, length);
     if (arrival === 'limit') this.#refusals.add(arrival, frame);
     const reset = frame.kind === TCP ? resetOf(frame, bytes.subarray(start)) : undefined;
     if (reset !== undefined) this.#own.push(reset);
     this.#sendOwn();
     return true;
+  }
+
+  /** Delivers a frame whose checksum may be pending. */
+  #pass(header: Uint8Array, bytes: Uint8Array, start: number, length: number): boolean {
+    if (!this.#givesChecksum && (header[0]! & VIRTIO_NET_HDR_F_NEEDS_CSUM) !== 0) {
+      this.#peerHeader.bytes.set(header);
+      completeChecksum(this.#peerHeader, bytes, start, this.#frame);
+    }
+    return this.#deliver(this.#offload(header), bytes, start, length);
   }
 
   /** The header for the guest, of a frame with this one. */
@@ -509,11 +518,6 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
   lost(): void {
     this.config[CONFIG_STATUS] = 0;
     this.#context?.configChanged();
-  }
-
-  interrupted(): void {
-    for (const { flow, own } of this.#policy.clear()) this.#resetGuest(flow, own);
-    this.flush();
   }
 
   reset(): void {

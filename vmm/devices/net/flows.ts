@@ -151,21 +151,6 @@ export class Flows {
     if (isFirst || ((next - entries[at + GUEST_EXPECTS]!) | 0) > 0) entries[at + GUEST_EXPECTS] = next;
   }
 
-  /**
-   * Forgets all flows.
-   * @returns the connections among them that were established and have not ended
-   */
-  clear(): ForgottenFlow[] {
-    const open: ForgottenFlow[] = [];
-    for (let at = WORDS; at <= this.#used * WORDS; at += WORDS) {
-      const list = this.#entries[at + LIST];
-      if (list === OPEN || list === CLOSING) open.push(this.#describe(at));
-    }
-    this.#used = 0;
-    for (const lists of [this.#buckets, this.#first, this.#last]) lists.fill(0);
-    return open;
-  }
-
   /** An entry for a new flow, in no bucket; 0 if there is none. */
   #place(now: number): number {
     if (this.#used < this.#capacity) return ++this.#used * WORDS;

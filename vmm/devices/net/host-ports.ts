@@ -1,8 +1,8 @@
-// The host's ports that are published for the guest: checked, and chosen where any free port will
-// do. passt binds them itself a moment later. Until then, a socket that is bound but does not
-// listen reserves each port. passt can bind beside it, because both sockets have SO_REUSEADDR
-// (socket(7)), but the kernel does not choose the port for a bind to port 0. So two processes that
-// choose at the same time never get the same port.
+// The host's ports that are published for the guest: checked, chosen where any free port will do,
+// and bound. The relay listens at those of TCP. passt binds those of UDP itself a moment later. It
+// can bind beside the socket here, because both have SO_REUSEADDR (socket(7)), but the kernel does
+// not choose the port for a bind to port 0. So two processes that choose at the same time never get
+// the same port.
 
 import { isIPv4Address, parseAddress } from '../../../addresses/ip.js';
 import * as libc from '../../host/libc.js';
@@ -16,13 +16,19 @@ const IPV6_LENGTH = 28;
 
 type Protocol = PublishedPorts['protocol'];
 
+/** A bound TCP socket, and the guest's port that it is published for. */
+export interface Listener {
+  fd: number;
+  guest: number;
+}
+
 export class HostPorts implements Disposable {
   /** The published ports with every port 0 replaced. */
   readonly chosen: PublishedPorts[];
   /** The same ports, each with its address. */
   readonly bound: PublishedPorts[];
   readonly #everywhere: readonly string[];
-  readonly #sockets: number[] = [];
+  readonly #sockets: Listener[] = [];
   /** Reserved ports: `tcp 8080`. passt forwards a port to one destination, for all addresses. */
   readonly #taken = new Set<string>();
 
@@ -53,12 +59,12 @@ export class HostPorts implements Disposable {
   #take({ last, ...ports }: PublishedPorts): PublishedPorts {
     const { host, count } = ports;
     if (last === undefined) {
-      for (let port = host; port < host + count; port++) this.#hold(ports, port);
+      for (let at = 0; at < count; at++) this.#hold(ports, host + at, ports.guest + at);
       return ports;
     }
     for (let port = host; ; port++) {
       try {
-        return { ...ports, host: this.#hold(ports, port) };
+        return { ...ports, host: this.#hold(ports, port, ports.guest) };
       } catch (error) {
         if (port === last || !isInUse(error)) throw error;
       }
@@ -70,7 +76,8 @@ export class HostPorts implements Disposable {
     return Array.from({ length: ports.count }, (_, index) => {
       for (let attempt = 1; ; attempt++) {
         try {
-          return { ...ports, host: this.#hold(ports, 0), guest: ports.guest + index, count: 1 };
+          const guest = ports.guest + index;
+          return { ...ports, host: this.#hold(ports, 0, guest), guest, count: 1 };
         } catch (error) {
           if (attempt === MAX_ATTEMPTS || !isInUse(error)) throw error;
         }
@@ -84,7 +91,7 @@ export class HostPorts implements Disposable {
    * @returns the port
    * @throws MachineError `no-network`
    */
-  #hold(ports: PublishedPorts, asked: number): number {
+  #hold(ports: PublishedPorts, asked: number, guest: number): number {
     const { protocol } = ports;
     const sockets: number[] = [];
     let port = asked;
@@ -99,14 +106,19 @@ export class HostPorts implements Disposable {
       for (const socket of sockets) libc.close(socket);
       throw error;
     }
-    this.#sockets.push(...sockets);
+    this.#sockets.push(...sockets.map((fd) => ({ fd, guest })));
     this.#taken.add(`${protocol} ${port}`);
     return port;
   }
 
+  /** Gives the sockets away. */
+  take(): Listener[] {
+    return this.#sockets.splice(0);
+  }
+
   /** Releases the ports: passt has bound them, or never will. */
   [Symbol.dispose](): void {
-    for (const socket of this.#sockets.splice(0)) libc.close(socket);
+    for (const { fd } of this.#sockets.splice(0)) libc.close(fd);
   }
 }
 

@@ -20,11 +20,11 @@ export function passtArguments(spec: NetworkSpec, backEnd: PasstSpec, ports: rea
     ...['--address', address, '--netmask', String(NETMASK), '--mac-addr', spec.gatewayMac, '--mtu', String(spec.mtu)],
     ...spec.gateways.flatMap((gateway) => ['--gateway', gateway]),
     ...(isDual ? more.slice(0, 1).flatMap((text) => ['--address', text]) : ['--ipv4-only']),
-    ...['--no-dhcp', '--no-dhcpv6', '--no-ra'],
+    ...['--no-tcp', '--no-dhcp', '--no-dhcpv6', '--no-ra'],
     ...(backEnd.forwardDns === undefined ? [] : ['--dns-forward', backEnd.forwardDns]),
     ...(backEnd.reachHost ? [] : ['--no-map-gw']),
     ...(backEnd.interface === undefined ? [] : ['--interface', backEnd.interface]),
-    ...ports.flatMap((each) => [each.protocol === 'tcp' ? '--tcp-ports' : '--udp-ports', portsWord(each)]),
+    ...ports.flatMap((each) => ['--udp-ports', portsWord(each)]),
   ];
 }
 

@@ -1,8 +1,17 @@
-// The frames that are sent to passt(1) in the guest's name before the guest runs.
+// The frames that passt(1) is sent in the guest's name: those that announce the guest before it runs,
+// and the question whether passt still answers.
 
 import { isIPv4Address, isLinkLocal, parseAddress } from '../../../addresses/ip.js';
 import type { NetworkSpec } from '../../machine.js';
-import { ETHERNET_HEADER, ETHERTYPE_ARP, ETHERTYPE_IPV6, ICMPV6_ADVERTISEMENT, PROTOCOL_ICMPV6 } from './frame.js';
+import {
+  ETHERNET_HEADER,
+  ETHERTYPE_ARP,
+  ETHERTYPE_IPV6,
+  ICMPV6_ADVERTISEMENT,
+  PROTOCOL_ICMPV6,
+  u16,
+  u32,
+} from './frame.js';
 import { addChecksum, foldChecksum } from './header.js';
 import { parseMac } from './mac-address.js';
 
@@ -14,6 +23,13 @@ const ADVERTISEMENT = 24;
 const HOP_LIMIT = 255;
 /** The flag Override of an advertisement. */
 const OVERRIDE = 0x20;
+/** Of an ARP frame, and offsets in it: the sender, and the target's hardware address and address. */
+const ARP_LENGTH = ETHERNET_HEADER + 28;
+const ARP_OPERATION = ETHERNET_HEADER + 6;
+const ARP_SENDER = ETHERNET_HEADER + 8;
+const ARP_TARGET = ETHERNET_HEADER + 18;
+const ARP_TARGET_ADDRESS = ETHERNET_HEADER + 24;
+const ARP_REPLY = 2;
 
 /**
  * The frames. The first, if the guest has IPv6, announces its link-local address: passt sends it
@@ -58,8 +74,26 @@ function setAddress(view: DataView, at: number, text: string): void {
   });
 }
 
+/**
+ * An ARP request that passt answers at once. It asks in the name of 0.0.0.0, which the guest may
+ * not use (RFC 5227, 2.1.1).
+ */
+export function probe(spec: NetworkSpec): Uint8Array {
+  return arpRequest(spec).fill(0, ARP_SENDER, ARP_TARGET);
+}
+
+/** Returns true for the reply to {@link probe}: `length` bytes at `start` of `bytes`. */
+export function isProbeReply(bytes: Uint8Array, start: number, length: number): boolean {
+  return (
+    length >= ARP_LENGTH &&
+    u16(bytes, start + 12) === ETHERTYPE_ARP &&
+    u16(bytes, start + ARP_OPERATION) === ARP_REPLY &&
+    u32(bytes, start + ARP_TARGET_ADDRESS) === 0
+  );
+}
+
 /** An ARP request for the gateway's address (RFC 826). */
-export function arpRequest({ mac, addresses, gateways }: NetworkSpec): Uint8Array {
+function arpRequest({ mac, addresses, gateways }: NetworkSpec): Uint8Array {
   const bytes = new Uint8Array(42);
   const view = new DataView(bytes.buffer);
   bytes.fill(0xff, 0, 6);

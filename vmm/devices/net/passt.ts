@@ -1,17 +1,15 @@
-// passt(1) as a network device's back end, which turns the guest's connections into sockets of the
-// host. A passt that ends or stands still is replaced by another with the same ports: its
-// connections are gone, and new ones can be made.
+// passt(1) as a network device's back end, which turns the guest's datagrams and pings into those of
+// the host. A passt that ends or stands still is replaced by another with the same ports.
 import { findProgram } from '../../host/child-process.js';
 import type { EventLoop } from '../../host/event-loop.js';
 import { Timer } from '../../host/timer.js';
 import { MachineError, type NetworkSpec, type PasstSpec, type PublishedPorts } from '../../machine.js';
-import { type CheckedFrame, type FrameReceiver, HEADROOM, type NetBackEnd } from './back-end.js';
+import type { CheckedFrame, FrameReceiver, NetBackEnd } from './back-end.js';
 import { ETHERNET_HEADER, ETHERTYPE_ARP, u16 } from './frame.js';
 import { NET_HEADER, VIRTIO_NET_HDR_F_DATA_VALID } from './header.js';
 import { HostPorts } from './host-ports.js';
 import { passtArguments } from './passt-arguments.js';
-import { greeting } from './passt-greeting.js';
-import { Handshakes } from './passt-handshakes.js';
+import { greeting, isProbeReply, probe } from './passt-greeting.js';
 import { MAX_FRAME, PasstProcess } from './passt-process.js';
 
 const PROGRAM = 'passt';
@@ -54,7 +52,6 @@ export class PasstBackEnd implements NetBackEnd {
   /** Reserved until passt has bound them. */
   #ports: HostPorts;
   #process: PasstProcess | undefined;
-  #handshakes: Handshakes;
   #receiver: FrameReceiver | undefined;
   /** The current passt serves. */
   #isUp = false;
@@ -78,7 +75,6 @@ export class PasstBackEnd implements NetBackEnd {
     if (program === undefined) throw new MachineError('no-network', 'passt is not installed: apt-get install passt');
     this.#program = program;
     this.#header[0] = VIRTIO_NET_HDR_F_DATA_VALID;
-    this.#handshakes = new Handshakes(spec);
     this.#ports = this.#reserve(backEnd.ports);
     this.#timer = new Timer(options.loop, () => this.#onTime());
     try {
@@ -104,7 +100,6 @@ export class PasstBackEnd implements NetBackEnd {
       onEnd: (reason) => this.#ended(process, reason),
     });
     this.#process = process;
-    this.#handshakes = new Handshakes(this.#spec);
     this.#silence = 0;
     this.#timer.set(this.#patience);
     // The reply shows that passt is serving.
@@ -144,12 +139,8 @@ export class PasstBackEnd implements NetBackEnd {
       // The reply to the greeting, which the guest did not send.
       if (length >= ETHERNET_HEADER && u16(bytes, at + 12) === ETHERTYPE_ARP) return true;
     }
-    const forGuest = this.#handshakes.incoming(bytes, at, length);
-    if (forGuest === undefined) return true;
-    if (forGuest === true) return this.#receiver?.receive(this.#header, bytes, at, length) ?? true;
-    // One that finds no room is lost, as on any network: the guest repeats its SYN-ACK.
-    this.#receiver?.receive(this.#header, forGuest, 0, forGuest.length);
-    return true;
+    if (isProbeReply(bytes, at, length)) return true;
+    return this.#receiver?.receive(this.#header, bytes, at, length) ?? true;
   }
 
   #serves(): void {
@@ -163,10 +154,7 @@ export class PasstBackEnd implements NetBackEnd {
   send(checked: CheckedFrame): void {
     const process = this.#process;
     if (process === undefined || checked.length > MAX_FRAME) return;
-    const verdict = this.#handshakes.outgoing(checked.frame, checked.bytes.subarray(HEADROOM));
-    if (verdict === false) return;
     process.send(checked);
-    if (verdict !== true) process.write(verdict);
   }
 
   #onTime(): void {
@@ -184,7 +172,7 @@ export class PasstBackEnd implements NetBackEnd {
       return;
     }
     process.isHeard = false;
-    process.write(this.#handshakes.probe());
+    process.write(probe(this.#spec));
   }
 
   #ended(process: PasstProcess, reason: string): void {
@@ -203,7 +191,6 @@ export class PasstBackEnd implements NetBackEnd {
     if (wasUp && performance.now() - this.#upSince > PROVEN_AFTER) this.#delay = 0;
     this.#restartLater();
     if (!wasUp) return;
-    this.#receiver?.interrupted();
     this.#options.onDown(new MachineError('no-network', reason));
     // What waited for passt to read is lost.
     this.#receiver?.ready();

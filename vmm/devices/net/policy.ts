@@ -252,11 +252,6 @@ export class Policy {
     this.#names.answered(question, bytes.subarray(start + frame.payload, start + frame.end), now);
   }
 
-  /** Forgets all flows. @returns the open connections, each with the guest's address */
-  clear(): { flow: ForgottenFlow; own: Address }[] {
-    return this.#flows.clear().map((flow) => ({ flow, own: this.#own[flow.own]! }));
-  }
-
   #indexOf(frame: Frame): number {
     return Math.max(0, indexOf(this.#own, frame.destination));
   }

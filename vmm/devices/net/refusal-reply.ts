@@ -84,24 +84,6 @@ function replyTo(frame: Frame, bytes: Uint8Array): Direction {
 
 /** A TCP reset. @param acknowledgment undefined: the segment acknowledges nothing */
 export function tcpReset(direction: Direction, sequence: number, acknowledgment: number | undefined): Uint8Array {
-  return tcpSegment(direction, TCP_RST, sequence, acknowledgment, 0);
-}
-
-/**
- * The segment that acknowledges one that opens a connection, to its sender.
- * @param window as in the header: scaled
- */
-export function acknowledgmentOf(frame: Frame, bytes: Uint8Array, window: number): Uint8Array {
-  return tcpSegment(replyTo(frame, bytes), 0, frame.acknowledgment, (frame.sequence + 1) >>> 0, window);
-}
-
-function tcpSegment(
-  direction: Direction,
-  flags: number,
-  sequence: number,
-  acknowledgment: number | undefined,
-  window: number,
-): Uint8Array {
   const segment = new Uint8Array(TCP_HEADER);
   const view = new DataView(segment.buffer);
   view.setUint16(0, direction.sourcePort);
@@ -109,8 +91,7 @@ function tcpSegment(
   view.setUint32(4, sequence);
   view.setUint32(8, acknowledgment ?? 0);
   segment[12] = (TCP_HEADER / 4) << 4;
-  segment[13] = acknowledgment === undefined ? flags : flags | TCP_ACK;
-  view.setUint16(14, window);
+  segment[13] = acknowledgment === undefined ? TCP_RST : TCP_RST | TCP_ACK;
   return packet(direction, PROTOCOL_TCP, segment, TCP_CHECKSUM);
 }
 

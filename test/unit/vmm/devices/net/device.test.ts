@@ -453,40 +453,6 @@ describe('network device', () => {
     expect(it.driver.interruptStatus[0]! & 2).toBe(2);
   });
 
-  test('the connections of a back end that was interrupted are reset, even if there is no room now', () => {
-    const it = network();
-    using driver = it.driver;
-    const SYN_ACK = SYN | ACK;
-    const open = (sourcePort: number) => {
-      it.transmit(tcp({ sourcePort, destination: inbound.source, destinationPort: 443 }));
-      const back = { ...inbound, sourcePort: 443, destinationPort: sourcePort };
-      it.wire.give(
-        tcp({ ...back, flags: SYN_ACK, sequence: 5000, acknowledgment: 1001 }),
-        tcp({ ...back, flags: ACK, sequence: 5001, acknowledgment: 1001, payload: Buffer.alloc(10) }),
-      );
-      it.transmit(tcp({ sourcePort, destination: inbound.source, destinationPort: 443, flags: ACK, sequence: 1001 }));
-      it.wire.give(tcp({ ...back, flags: ACK, sequence: 5001, acknowledgment: 1001 }));
-    };
-    const pieces = Array.from({ length: 6 }, () => it.room(2048));
-    open(40001);
-    open(40002);
-    for (let count = 0; count < 6; count++) it.take(pieces);
-    it.wire.receiver?.interrupted();
-    pieces.push(...Array.from({ length: 2 }, () => it.room(2048)));
-    driver.queueAt(RECEIVE).kick();
-    const resets = [it.take(pieces), it.take(pieces)].map((each) => each!.frame);
-    const of = (frame: Buffer) => [frame.readUInt16BE(36), frame.readUInt32BE(38), frame[47]];
-    expect(resets.map(of).sort()).toEqual([
-      [40001, 5011, RST_ACK],
-      [40002, 5011, RST_ACK],
-    ]);
-    // What the guest sends all the same belongs to no connection.
-    it.transmit(tcp({ sourcePort: 40001, destination: inbound.source, destinationPort: 443, flags: ACK }));
-    expect(it.device.refused).toEqual({ 'no-connection': 1 });
-    // The link stays up.
-    expect(it.device.config[6]).toBe(1);
-  });
-
   test('a frame without a header breaks only the device', () => {
     const it = network();
     using _ = it.driver;

@@ -21,7 +21,15 @@ beforeAll(async () => {
   symlinkSync(join(here, '../../../../../node_modules'), join(work, 'node_modules'));
   program = join(work, 'guest.mjs');
   const entryPoints = [join(here, 'guest-in-namespace.ts')];
-  await build({ entryPoints, bundle: true, format: 'esm', platform: 'node', external: ['koffi'], outfile: program });
+  await build({
+    entryPoints,
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+    external: ['koffi'],
+    outfile: program,
+  });
 });
 
 afterAll(() => rmSync(work, { recursive: true }));

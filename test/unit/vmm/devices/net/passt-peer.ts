@@ -1,10 +1,10 @@
-// The real passt behind its back end. The guest's frames are made by the test.
+// The relay and the real passt behind the back end. The guest's frames are made by the test.
 import { readFileSync } from 'node:fs';
 import type { FrameReceiver } from '../../../../../vmm/devices/net/back-end.js';
 import { HEADROOM } from '../../../../../vmm/devices/net/back-end.js';
 import { Frame, TCP } from '../../../../../vmm/devices/net/frame.js';
 import { NetHeader } from '../../../../../vmm/devices/net/header.js';
-import { PasstBackEnd } from '../../../../../vmm/devices/net/passt.js';
+import { RelayedBackEnd } from '../../../../../vmm/devices/net/relayed.js';
 import { EventLoop } from '../../../../../vmm/host/event-loop.js';
 import type { MachineError, NetworkSpec, PasstSpec, PublishedPorts } from '../../../../../vmm/machine.js';
 import { BufferList } from '../../../../../vmm/virtio/buffers.js';
@@ -35,17 +35,19 @@ export const passt = (more: Partial<PasstSpec> = {}): PasstSpec => ({
 export class Peer implements FrameReceiver, Disposable {
   readonly loop = new EventLoop();
   readonly frames: Buffer[] = [];
-  readonly backEnd: PasstBackEnd;
+  readonly backEnd: RelayedBackEnd;
   readonly #memory = GuardedMemory.allocate(65536);
   up = false;
   ports: PublishedPorts[] = [];
   error: MachineError | undefined;
+  /** How often passt ended. */
+  ends = 0;
   isLost = false;
-  interruptions = 0;
   hasRoom = true;
+  readonly takesSegments = false;
 
   constructor(backEnd: PasstSpec, { ipv6 = false, patience }: { ipv6?: boolean; patience?: number } = {}) {
-    this.backEnd = new PasstBackEnd(networkSpec(backEnd, ipv6), backEnd, {
+    this.backEnd = new RelayedBackEnd(networkSpec(backEnd, ipv6), backEnd, {
       loop: this.loop,
       onUp: (ports) => {
         this.up = true;
@@ -53,6 +55,7 @@ export class Peer implements FrameReceiver, Disposable {
       },
       onDown: (error) => {
         this.up = false;
+        this.ends++;
         this.error = error;
       },
       ...(patience === undefined ? {} : { patience }),
@@ -69,10 +72,6 @@ export class Peer implements FrameReceiver, Disposable {
   ready(): void {}
   lost(): void {
     this.isLost = true;
-  }
-
-  interrupted(): void {
-    this.interruptions++;
   }
 
   send(frame: Buffer): void {
@@ -108,6 +107,12 @@ export class Peer implements FrameReceiver, Disposable {
         return frame.kind === TCP && (frame.tcpFlags & flags) === flags;
       }),
     );
+    return frame;
+  }
+
+  parse(bytes: Uint8Array): Frame {
+    const frame = new Frame();
+    frame.parse(bytes, 0, bytes.length);
     return frame;
   }
 

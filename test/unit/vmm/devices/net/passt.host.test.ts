@@ -1,4 +1,4 @@
-// The passt back end with the real passt. The guest's connections are frames that the test makes.
+// The default back end: the relay and the real passt. The guest's connections are frames that the test makes.
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
@@ -122,7 +122,7 @@ test('the greeting announces the guest to passt in valid frames of both address 
 test('the arguments of passt contain the addresses, the ports and the restrictions', () => {
   const { interface: _, ...backEnd } = passt({
     ports: [
-      { protocol: 'tcp', host: 8080, guest: 80, count: 1 },
+      { protocol: 'udp', host: 8080, guest: 80, count: 1 },
       { protocol: 'udp', address: '::1', host: 5000, guest: 53, count: 3 },
     ],
     reachHost: false,
@@ -135,7 +135,8 @@ test('the arguments of passt contain the addresses, the ports and the restrictio
   expect(words).toContain('--address 198.19.0.2 --netmask 24');
   expect(words).toContain('--address fd74:7376:6d::2 ');
   expect(words).toContain('--gateway 198.19.0.1 --gateway fe80::1');
-  expect(words).toContain('--tcp-ports 8080:80 --udp-ports ::1/5000-5002:53-55');
+  expect(words).toContain('--udp-ports 8080:80 --udp-ports ::1/5000-5002:53-55');
   expect(words).toContain('--no-map-gw');
+  expect(words).toContain('--no-tcp');
   expect(words).not.toContain('--ipv4-only');
 });

@@ -1,0 +1,244 @@
+// The guest's TCP: each of its connections ends here, and goes on as a socket of the host. The link
+// to the guest is memory, so it needs windows and next to no repetition. Nothing is buffered between
+// the two: bytes for the guest stay in the host's socket until the guest has acknowledged them, and
+// the guest's are acknowledged once the host's socket has taken them.
+import type { EventLoop } from '../../../host/event-loop.js';
+import * as libc from '../../../host/libc.js';
+import { Timer } from '../../../host/timer.js';
+import type { NetworkSpec, PasstSpec } from '../../../machine.js';
+import { type CheckedFrame, type FrameReceiver, HEADROOM } from '../back-end.js';
+import { type Frame, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from '../frame.js';
+import type { Listener } from '../host-ports.js';
+import { parseMac } from '../mac-address.js';
+import { AddressMap } from './address-map.js';
+import { FlowTable, portsOf } from './flow-table.js';
+import { GuestLink, PAYLOAD } from './link.js';
+import { SocketAddress } from './socket-address.js';
+import { TcpConnection, type TcpContext } from './tcp-connection.js';
+import { parseSynOptions } from './tcp-options.js';
+import { connectSocket, Peeker, prepareSocket, SendRoom } from './tcp-socket.js';
+
+/** Milliseconds between two looks at what waits for the guest. */
+const TICK = 200;
+/** Connections that may wait to be accepted; the host's limit is lower. */
+const BACKLOG = 65535;
+/** Connections that are accepted before others get their turn. */
+const ACCEPT_BUDGET = 64;
+
+export interface RelayOptions {
+  loop: EventLoop;
+  /** Bound sockets of the published ports. The relay owns them. */
+  listeners: readonly Listener[];
+}
+
+export class TcpRelay implements Disposable, TcpContext {
+  readonly loop: EventLoop;
+  readonly link: GuestLink;
+  readonly peeker = new Peeker();
+  readonly room = new SendRoom();
+  readonly mtu: number;
+  readonly #map: AddressMap;
+  readonly #listeners: readonly Listener[];
+  readonly #connections = new FlowTable<TcpConnection>();
+  readonly #timer: Timer;
+  readonly #address = new SocketAddress();
+  readonly #here = new SocketAddress();
+  readonly #sequence = new Int32Array(1);
+  #due: TcpConnection[] = [];
+  #isDeferred = false;
+  #isWatching = false;
+  /** Listeners that found no descriptor or no memory for a client. */
+  readonly #waiting = new Set<Listener>();
+
+  constructor(spec: NetworkSpec, backEnd: PasstSpec, { loop, listeners }: RelayOptions) {
+    this.loop = loop;
+    this.mtu = spec.mtu;
+    this.#map = new AddressMap(spec, backEnd);
+    this.link = new GuestLink({ mac: parseMac(spec.mac), gatewayMac: parseMac(spec.gatewayMac) });
+    this.#listeners = listeners;
+    this.#timer = new Timer(loop, () => this.#tick());
+    for (const listener of listeners) {
+      libc.fcntl(listener.fd, libc.F_SETFL, libc.O_RDWR | libc.O_NONBLOCK);
+      libc.check(libc.listen(listener.fd, BACKLOG), 'listen');
+      loop.add(listener.fd, libc.EPOLLIN, () => this.#accept(listener));
+    }
+  }
+
+  get own(): readonly Uint32Array[] {
+    return this.#map.own;
+  }
+
+  get now(): number {
+    return performance.now();
+  }
+
+  attach(receiver: FrameReceiver): void {
+    this.link.receiver = receiver;
+    this.resume();
+  }
+
+  /** The guest's driver is gone, and with it all that its kernel knew of connections. */
+  detach(): void {
+    this.link.receiver = undefined;
+    this.#connections.forEach((connection) => {
+      connection.close(false);
+    });
+  }
+
+  /** The guest has room again. */
+  resume(): void {
+    this.link.full = false;
+    this.#serve();
+  }
+
+  /** Takes a segment of the guest. */
+  send(checked: CheckedFrame): void {
+    const { frame, bytes } = checked;
+    const local = this.#map.localOf(frame.source);
+    const ports = portsOf(frame.sourcePort, frame.destinationPort);
+    const connection = this.#connections.find(local, frame.destination, ports);
+    if (connection !== undefined) connection.segment(checked);
+    else if ((frame.tcpFlags & (TCP_SYN | TCP_ACK | TCP_RST)) === TCP_SYN) this.#connect(frame, bytes, local, ports);
+    else this.#reset(frame, local, ports);
+    this.#flushSoon();
+  }
+
+  #connect(frame: Frame, bytes: Uint8Array, local: number, ports: number): void {
+    const target = this.#map.outward(frame.destination);
+    const fd = target === undefined ? -1 : connectSocket(this.#address.set(target, frame.destinationPort));
+    if (fd < 0) {
+      this.#reset(frame, local, ports);
+      return;
+    }
+    const connection = this.#add(fd, local, frame.destination.slice(), ports);
+    const tcp = HEADROOM + frame.transport;
+    connection.wait(bytes, tcp, parseSynOptions(bytes, tcp, frame.payload - frame.transport));
+  }
+
+  #add(fd: number, local: number, remote: Uint32Array, ports: number): TcpConnection {
+    libc.getrandom(this.#sequence, 4, 0);
+    const connection = new TcpConnection(this, fd, local, remote, ports, this.#sequence[0]!);
+    this.#connections.add(connection);
+    return connection;
+  }
+
+  /** Answers a segment that belongs to no connection (RFC 9293, 3.10.7.1). */
+  #reset({ tcpFlags, sequence, acknowledgment, payload, end, destination }: Frame, local: number, ports: number): void {
+    if ((tcpFlags & TCP_RST) !== 0 || local < 0) return;
+    const hasAck = (tcpFlags & TCP_ACK) !== 0;
+    const isOne = (flag: number) => ((tcpFlags & flag) === 0 ? 0 : 1);
+    const next = sequence + end - payload + isOne(TCP_SYN) + isOne(TCP_FIN);
+    const [number, acknowledged, flags] = hasAck ? [acknowledgment, 0, TCP_RST] : [0, next, TCP_RST | TCP_ACK];
+    // One that finds no room is lost: the guest repeats its segment.
+    this.link.tcp(destination.slice(), this.own[local]!, ports, number, acknowledged, flags, 0, PAYLOAD, 0);
+  }
+
+  #accept(listener: Listener): void {
+    for (let budget = ACCEPT_BUDGET; budget > 0; budget--) {
+      const address = this.#address.clear();
+      const flags = libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC;
+      const fd = libc.accept4(listener.fd, address.bytes, address.size, flags);
+      if (fd >= 0) {
+        this.#accepted(fd, listener.guest);
+        continue;
+      }
+      const errno = libc.errno();
+      if (errno === libc.EMFILE || errno === libc.ENFILE || errno === libc.ENOBUFS || errno === libc.ENOMEM) {
+        // Looked at again in a moment.
+        this.loop.modify(listener.fd, 0);
+        this.#waiting.add(listener);
+        this.watch();
+      }
+      // Of the others, EAGAIN says that there is none, and the rest are about one client.
+      if (errno !== libc.ECONNABORTED && errno !== libc.EINTR) break;
+    }
+    this.#flushSoon();
+  }
+
+  #accepted(fd: number, guestPort: number): void {
+    const { words, port } = this.#address.read();
+    const here = this.#here.clear();
+    libc.getsockname(fd, here.bytes, here.size);
+    const remote = this.#map.inward(words, here.read().words);
+    const local = remote === undefined ? -1 : this.#map.localFor(remote);
+    if (remote === undefined || local < 0) {
+      libc.close(fd);
+      return;
+    }
+    // Two clients of this host that connected to different addresses of it may have the same port.
+    let seen = port;
+    while (this.#connections.find(local, remote, portsOf(guestPort, seen)) !== undefined) seen = (seen % 65535) + 1;
+    prepareSocket(fd);
+    this.#add(fd, local, remote, portsOf(guestPort, seen)).announce();
+  }
+
+  later(connection: TcpConnection): void {
+    if (!connection.queued) {
+      connection.queued = true;
+      this.#due.push(connection);
+    }
+    this.#flushSoon();
+  }
+
+  /** Serves what is due, and notifies the guest, once at the end of this turn. */
+  #flushSoon(): void {
+    if (this.#isDeferred) return;
+    this.#isDeferred = true;
+    this.loop.defer(() => {
+      this.#isDeferred = false;
+      this.#serve();
+    });
+  }
+
+  #serve(): void {
+    if (!this.link.full) {
+      const due = this.#due;
+      this.#due = [];
+      for (const connection of due) {
+        connection.queued = false;
+        if (this.link.full || !connection.serve()) this.later(connection);
+      }
+    }
+    this.link.receiver?.flush();
+  }
+
+  watch(): void {
+    if (this.#isWatching) return;
+    this.#isWatching = true;
+    this.#timer.set(TICK);
+  }
+
+  #tick(): void {
+    this.#isWatching = false;
+    for (const { fd } of this.#waiting) this.loop.modify(fd, libc.EPOLLIN);
+    this.#waiting.clear();
+    let waits = false;
+    this.#connections.forEach((connection) => {
+      if (connection.tick()) waits = true;
+    });
+    if (waits) this.watch();
+    this.#flushSoon();
+  }
+
+  refuse(connection: TcpConnection, received: number): void {
+    const { remote, local, ports } = connection;
+    this.link.tcp(remote, this.own[local]!, ports, 0, received, TCP_RST | TCP_ACK, 0, PAYLOAD, 0);
+    this.#flushSoon();
+  }
+
+  remove(connection: TcpConnection): void {
+    this.#connections.delete(connection);
+  }
+
+  /** Bytes that the host's sockets have taken are still sent. */
+  [Symbol.dispose](): void {
+    this.detach();
+    this.#timer[Symbol.dispose]();
+    for (const { fd } of this.#listeners) {
+      this.loop.remove(fd);
+      libc.close(fd);
+    }
+    this.peeker[Symbol.dispose]();
+    this.link[Symbol.dispose]();
+  }
+}
