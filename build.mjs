@@ -79,6 +79,16 @@ await build({
 const tests = ['fleet', 'random-kills'];
 await build({ ...common, entryPoints: tests.map((name) => `test/e2e/${name}.ts`), external: ['tsvm'] });
 
+// The network device of the benchmark `flows` is a process of its own.
+const device = 'test/fixtures/flows/device.ts';
+await build({
+  ...common,
+  entryPoints: [device],
+  outdir: undefined,
+  outfile: join(dist, 'bench/device.mjs'),
+  external: ['koffi'],
+});
+
 // Programs that run from dist survive a build: files are replaced first, and old chunks removed
 // last.
 const built = new Set(Object.keys(metafile.outputs).map((path) => basename(path)));

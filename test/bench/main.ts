@@ -18,6 +18,7 @@ import { emulatedNetwork } from './emulated-network.js';
 import { emulatedStream } from './emulated-stream.js';
 import { emulatedTuning } from './emulated-tuning.js';
 import { firstByte } from './first-byte.js';
+import { flows } from './flows.js';
 import type { Benchmark, BenchmarkOptions, BenchmarkResult } from './measurement.js';
 import { emulatedMemoryReturned, memoryReturned } from './memory-returned.js';
 import { networkStart } from './network-start.js';
@@ -41,6 +42,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   emulatedDisk,
   emulatedStream,
   emulatedNetwork,
+  flows,
   networkStart,
   emulatedTuning,
   firstByte,

@@ -12,5 +12,8 @@ export const GUEST_FIRST_BYTE_SOURCE = fileURLToPath(new URL('test/bench/guest-f
 export const GUEST_RUN_SOURCE = fileURLToPath(new URL('test/bench/guest-run.c', root));
 export const GUEST_STREAM_SOURCE = fileURLToPath(new URL('test/bench/guest-stream.c', root));
 export const GUEST_VOLUMES_SCRIPT = fileURLToPath(new URL('test/bench/guest-volumes.sh', root));
+export const CONNECTIONS_SOURCE = fileURLToPath(new URL('test/bench/connections.c', root));
+/** test/fixtures/flows/device.ts */
+export const FLOWS_DEVICE = fileURLToPath(new URL('dist/bench/device.mjs', root));
 /** Folder for files that only the benchmarks need. */
 export const BENCH_FOLDER = fileURLToPath(new URL('dist/bench/', root));

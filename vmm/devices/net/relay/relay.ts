@@ -16,7 +16,7 @@ import { GuestLink, PAYLOAD } from './link.js';
 import { SocketAddress } from './socket-address.js';
 import { TcpConnection, type TcpContext } from './tcp-connection.js';
 import { parseSynOptions } from './tcp-options.js';
-import { connectSocket, Peeker, prepareSocket, SendRoom } from './tcp-socket.js';
+import { abortSocket, connectSocket, Peeker, prepareSocket, SendRoom } from './tcp-socket.js';
 
 /** Milliseconds between two looks at what waits for the guest. */
 const TICK = 200;
@@ -24,6 +24,11 @@ const TICK = 200;
 const BACKLOG = 65535;
 /** Connections that are accepted before others get their turn. */
 const ACCEPT_BUDGET = 64;
+/**
+ * The policy counts the guest's connections. A connection that the guest's frames made the policy
+ * forget, and this relay not, still counts here.
+ */
+const MAX_PER_PLACE = 2;
 
 export interface RelayOptions {
   loop: EventLoop;
@@ -38,6 +43,7 @@ export class TcpRelay implements Disposable, TcpContext {
   readonly room = new SendRoom();
   readonly mtu: number;
   readonly #map: AddressMap;
+  readonly #most: number;
   readonly #listeners: readonly Listener[];
   readonly #connections = new FlowTable<TcpConnection>();
   readonly #timer: Timer;
@@ -54,6 +60,7 @@ export class TcpRelay implements Disposable, TcpContext {
     this.loop = loop;
     this.mtu = spec.mtu;
     this.#map = new AddressMap(spec, backEnd);
+    this.#most = spec.maxConnections * MAX_PER_PLACE;
     this.link = new GuestLink({ mac: parseMac(spec.mac), gatewayMac: parseMac(spec.gatewayMac) });
     this.#listeners = listeners;
     this.#timer = new Timer(loop, () => this.#tick());
@@ -105,7 +112,8 @@ export class TcpRelay implements Disposable, TcpContext {
 
   #connect(frame: Frame, bytes: Uint8Array, local: number, ports: number): void {
     const target = this.#map.outward(frame.destination);
-    const fd = target === undefined ? -1 : connectSocket(this.#address.set(target, frame.destinationPort));
+    const isRefused = target === undefined || this.#connections.size >= this.#most;
+    const fd = isRefused ? -1 : connectSocket(this.#address.set(target, frame.destinationPort));
     if (fd < 0) {
       this.#reset(frame, local, ports);
       return;
@@ -161,8 +169,8 @@ export class TcpRelay implements Disposable, TcpContext {
     libc.getsockname(fd, here.bytes, here.size);
     const remote = this.#map.inward(words, here.read().words);
     const local = remote === undefined ? -1 : this.#map.localFor(remote);
-    if (remote === undefined || local < 0) {
-      libc.close(fd);
+    if (remote === undefined || local < 0 || this.#connections.size >= this.#most) {
+      abortSocket(fd);
       return;
     }
     // Two clients of this host that connected to different addresses of it may have the same port.

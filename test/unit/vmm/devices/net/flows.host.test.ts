@@ -162,3 +162,26 @@ test('two thousand connections at once are all answered', async () => {
   await using world = await World.create();
   for (const way of [WAYS[0]!, WAYS[3]!]) await whole(world, way, 'request', 2000, 2000);
 });
+
+test('one connection too many is refused either way, and the others stay', async () => {
+  const most = 40;
+  await using world = await World.create(most);
+  const hold = (from: 'guest' | 'far', host: string, port: number) =>
+    world.clients[from].do({ order: 'hold', host, port, count: most / 2 });
+  expect((await hold('guest', INTERNET.ipv4, portOf('echo'))).ends).toEqual({ ok: most / 2 });
+  expect((await hold('far', HOST.ipv4, portOf('echo', PUBLISHED))).ends).toEqual({ ok: most / 2 });
+  for (const [from, host, first] of [
+    ['guest', INTERNET.ipv4, FIRST],
+    ['host', '127.0.0.1', PUBLISHED],
+  ] as const) {
+    const order = { order: 'converse', conversation: 'request', host, port: first, count: 20, width: 5 } as const;
+    const { ends } = await world.clients[from].do(order);
+    const [end] = Object.keys(ends);
+    expect(end).toMatch(/ECONNREFUSED|ECONNRESET/);
+  }
+  for (const from of ['guest', 'far'] as const) {
+    expect((await world.clients[from].do({ order: 'touch' })).ends).toEqual({ ok: most / 2 });
+    expect((await world.clients[from].do({ order: 'release' })).ends).toEqual({ ok: most / 2 });
+  }
+  await whole(world, WAYS[1]!, 'request', 20, 5);
+});
