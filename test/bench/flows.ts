@@ -5,7 +5,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { KernelGuest } from '../fixtures/flows/kernel-guest.js';
+import { childrenNamed, KernelGuest } from '../fixtures/flows/kernel-guest.js';
 import { GATEWAY, GUEST } from '../fixtures/frames.js';
 import { Link, Namespace, type Program } from '../fixtures/linked-namespaces.js';
 import { type Benchmark, type Measurement, ratio, Samples } from './measurement.js';
@@ -44,15 +44,16 @@ function end(program: Program): Promise<void> {
   return Promise.resolve();
 }
 
-/** pasta makes the namespace itself, for a user without rights. */
+/** pasta makes the namespace itself. */
 async function pasta(link: Link): Promise<Guest> {
-  const words = ['--config-net', '--quiet', '--ipv4-only', '--mtu', MTU];
+  const words = ['--runas', '0', '--config-net', '--quiet', '--ipv4-only', '--mtu', MTU];
   words.push('--address', GUEST.ipv4, '--netmask', '24', '--gateway', GATEWAY.ipv4);
   for (const ports of ['-t', '-u', '-T', '-U']) words.push(ports, 'none');
-  const program = link.host.start('pasta', ...words, '--', 'sh', '-c', 'echo $$; exec cat');
-  const pid = Number(await program.line());
+  const program = link.host.start('pasta', ...words, '--', 'sh', '-c', 'echo up; exec cat');
+  await program.line();
+  const namespace = Namespace.of(childrenNamed(program.child.pid!, '')[0]!);
   return {
-    ...{ name: 'pasta', namespace: Namespace.of(pid), host: GATEWAY.ipv4, pids: [program.child.pid!] },
+    ...{ name: 'pasta', namespace, host: GATEWAY.ipv4, pids: [program.child.pid!] },
     [Symbol.asyncDispose]: () => end(program),
   };
 }

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { CONVERSATIONS, type Conversation } from '../../../../fixtures/flows/conversations.js';
 import type { Counted, Order, Served } from '../../../../fixtures/flows/ends.js';
 import { KernelGuest } from '../../../../fixtures/flows/kernel-guest.js';
@@ -15,6 +15,9 @@ import { INTERNET, Link, type Namespace, type Program } from '../../../../fixtur
 const flows = fileURLToPath(new URL('../../../../fixtures/flows/', import.meta.url));
 /** The first port of a server. */
 const FIRST = 9000;
+
+// Thousands of connections take minutes on a host that other work keeps busy.
+vi.setConfig({ testTimeout: 600_000 });
 
 let work: string;
 const programs = { device: '', ends: '' };
