@@ -16,17 +16,21 @@ export function forEachContainer(
   return forEachReference(references, context, (reference) => act(Container.find(new Home(), reference)));
 }
 
-/** As `forEachContainer`, for containers that may be damaged. */
+/**
+ * As `forEachContainer`, for containers that may be damaged or missing. Prints nothing if `act`
+ * returns null.
+ */
 export async function forEachReference(
   references: readonly string[],
   context: Context,
-  act: (reference: string) => Promise<string | undefined> | string | undefined,
+  act: (reference: string) => Promise<string | null | undefined> | string | null | undefined,
 ): Promise<void> {
   const log = await openLog(context);
-  const outcomes = await Promise.allSettled(references.map(async (reference) => (await act(reference)) ?? reference));
-  for (const outcome of outcomes) {
-    if (outcome.status === 'fulfilled') process.stdout.write(`${outcome.value}\n`);
-    else {
+  const outcomes = await Promise.allSettled(references.map(async (reference) => act(reference)));
+  for (const [index, outcome] of outcomes.entries()) {
+    if (outcome.status === 'fulfilled') {
+      if (outcome.value !== null) process.stdout.write(`${outcome.value ?? references[index]}\n`);
+    } else {
       log.error(describeError(outcome.reason).message);
       context.exitCode = exitCode(outcome.reason);
     }

@@ -205,6 +205,8 @@ describe.each(fastest)('on $name', (machine) => {
       `
       work=$(mktemp -d); cd "$work"; mkdir -p src/sub; echo one > src/a; ln -s a src/link; chmod 750 src/sub
       tsvm run -d --name ${name}-files ${DEBIAN} sh -c 'rm /etc/issue; mkdir /out; echo made > /out/made; ${LIVES}' > /dev/null
+      tsvm start ${name}-files | sed 's/.*-//'; tsvm pause ${name}-files > /dev/null
+      tsvm start ${name}-files 2>&1 | sed 's/container [0-9a-f]*/container ID/'; tsvm unpause ${name}-files > /dev/null
       tsvm cp src ${name}-files:/srv
       tsvm exec ${name}-files sh -c 'cat /srv/src/link; stat -c "%a %U" /srv/src/sub'
       tsvm stop ${name}-files > /dev/null
@@ -224,6 +226,7 @@ describe.each(fastest)('on $name', (machine) => {
     );
     expect(said).toBe(
       [
+        ...['files', 'tsvm: container ID is paused: unpause it first'],
         ...['one', '750 root', 'made', 'D /etc/issue', 'A /out/made', 'A /srv/src/b'],
         'two',
         'src/ src/a src/b src/link src/sub/ ',

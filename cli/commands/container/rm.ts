@@ -1,5 +1,6 @@
 // tsvm rm: removes containers with their files.
 import type { Command } from 'commander';
+import { hasCode } from '../../../errors/index.js';
 import { Container, Home } from '../../../sandbox/internal.js';
 import { type Context, createCommand } from '../command.js';
 import { forEachReference } from '../operands.js';
@@ -14,13 +15,19 @@ export function command(context: Context): Command {
     .description('Removes containers with their files.')
     .usage('[options] CONTAINER...')
     .argument('<CONTAINER...>', 'names or IDs')
-    .option('-f, --force', 'kill and remove running containers too')
+    .option('-f, --force', 'kill and remove running containers too; ignore names that do not exist')
     .option('-v, --volumes', 'remove their anonymous volumes too')
     .addHelpText('after', EXAMPLES)
     .action((references: string[], options: { force?: boolean; volumes?: boolean }) =>
       forEachReference(references, context, async (reference) => {
-        await remove(reference, options);
-        return undefined;
+        try {
+          await remove(reference, options);
+          return undefined;
+        } catch (error) {
+          // As in Docker, since 20.10.
+          if (options.force && hasCode(error, 'no-such-container')) return null;
+          throw error;
+        }
       }),
     );
 }

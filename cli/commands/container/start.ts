@@ -1,8 +1,9 @@
 // tsvm start: starts stopped containers.
 import type { Command } from 'commander';
-import { Container, Home } from '../../../sandbox/internal.js';
+import { hasCode } from '../../../errors/index.js';
+import { Container, Home, SandboxError } from '../../../sandbox/internal.js';
 import type { DetachKeys } from '../../foreground/detach-keys.js';
-import { startAttached } from '../../foreground/foreground.js';
+import { attachCaller, startAttached } from '../../foreground/foreground.js';
 import { addOptions, type Declaration, readOptions } from '../../options/declaration.js';
 import { DEFAULT_DETACH_KEYS, DETACH_KEYS_OPTION } from '../../options/detach-keys.js';
 import { UsageError } from '../../output/errors.js';
@@ -43,19 +44,38 @@ export function command(context: Context): Command {
           throw new UsageError('only one container can be started with --attach');
         }
         const { supervisor } = context.early;
-        context.exitCode = await startAttached(Container.find(new Home(), reference), {
-          stdin: interactive,
-          keys: detachKeys,
-          ...warnings,
-          ...(supervisor && { supervisor }),
-        });
+        const container = Container.find(new Home(), reference);
+        const options = { stdin: interactive, keys: detachKeys };
+        try {
+          context.exitCode = await startAttached(container, {
+            ...options,
+            ...warnings,
+            ...(supervisor && { supervisor }),
+          });
+        } catch (error) {
+          throwUnlessRunning(error, container);
+          context.exitCode = await attachCaller(container, options);
+        }
         return;
       }
       await forEachContainer(references, context, async (container) => {
         const { supervisor } = context.early;
         context.early.supervisor = undefined;
-        await container.start({ ...(supervisor && { supervisor }), ...warnings });
+        try {
+          await container.start({ ...(supervisor && { supervisor }), ...warnings });
+        } catch (error) {
+          throwUnlessRunning(error, container);
+        }
         return undefined;
       });
     });
+}
+
+/** As in Docker, a container that runs is started already. */
+function throwUnlessRunning(error: unknown, container: Container): void {
+  const { status } = container.state;
+  if (hasCode(error, 'running') && status === 'paused') {
+    throw new SandboxError('running', `container ${container.id.slice(0, 12)} is paused: unpause it first`);
+  }
+  if (!hasCode(error, 'running') || (status !== 'running' && status !== 'restarting')) throw error;
 }

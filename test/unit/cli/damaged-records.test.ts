@@ -152,6 +152,15 @@ describe.each(CUTS)('%s', (_, cut) => {
   });
 });
 
+test('a container that does not exist is an error for rm, and none for rm --force; others are removed', () => {
+  expect(tsvm('rm', 'none', 'kept')).toEqual({
+    status: 125,
+    stdout: 'kept\n',
+    stderr: 'tsvm: no such container: none\n',
+  });
+  expect(tsvm('rm', '-f', 'none', 'box')).toEqual(said('box\n'));
+});
+
 test('a volume that lost its record keeps its files, and is removed', () => {
   rmSync(join(home, 'volumes/data/volume.json'));
   writeFileSync(join(home, 'volumes/data/_data/file'), 'kept');
