@@ -1,0 +1,47 @@
+// Java, Go, Cargo, npm and podman build and run programs in containers as on any host.
+import { dirname } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { describe, expect, test } from 'vitest';
+import { DEBIAN, fastest, tsvmRun } from './machine.js';
+
+const HELLO = fileURLToPath(new URL('../fixtures/guest-programs/hello', import.meta.url));
+/** The image that `./quickstart --setup-only --test` makes. */
+const BUILDERS = 'builders:12';
+/** This machine's own Node.js and npm. */
+const NODE = dirname(dirname(process.execPath));
+
+describe.each(fastest)('on $name', (machine) => {
+  const runs = async (options: string[], ...argv: string[]) => {
+    const words = ['--network', 'none', '-v', `${HELLO}:/hello:ro`, '-w', '/work', ...options, ...argv];
+    const { code, stdout, stderr } = await tsvmRun(machine, words);
+    expect(code, stdout + stderr).toBe(0);
+    return stdout;
+  };
+
+  test('java compiles and runs a program with a pool of threads', async () => {
+    const options = ['-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'];
+    expect(await runs([], BUILDERS, 'java', ...options, '/hello/java/Pool.java')).toBe('java 2047968000\n');
+  });
+
+  test('go builds and runs a module of two packages', async () => {
+    const script = 'cp -r /hello/go/. . && go build -o hello . && ./hello';
+    expect(await runs(['-m', '1g'], BUILDERS, 'sh', '-c', script)).toBe('go 42\n');
+  });
+
+  test('cargo builds and runs a package', async () => {
+    const script = 'cp -r /hello/cargo/. . && cargo build --offline && target/debug/hello';
+    expect(await runs(['-m', '1g'], BUILDERS, 'sh', '-c', script)).toBe('cargo 42\n');
+  });
+
+  test('npm installs a package from an archive', async () => {
+    const script = `cp -r /hello/npm/app . && tar -czf greet.tgz -C /hello/npm --transform s/greet/package/ greet
+      cd app && npm install --silent --no-audit --no-fund --offline ../greet.tgz && node -p 'require("greet")(20, 22)'`;
+    const options = ['-v', `${NODE}:${NODE}:ro`, '-e', `PATH=${NODE}/bin:/usr/bin:/bin`];
+    expect(await runs(options, DEBIAN, 'sh', '-c', script)).toBe('npm 42\n');
+  });
+
+  test('podman makes an image and runs a container of it, on an overlay and with limits', async () => {
+    const options = ['-m', '1g', '--privileged', '--tmpfs', '/var/lib/containers', '-e', 'STORAGE_DRIVER=overlay'];
+    expect(await runs(options, BUILDERS, '/hello/podman.sh')).toBe('podman 42\n');
+  });
+});
