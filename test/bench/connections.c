@@ -24,6 +24,8 @@
 #define MESSAGE 100
 #define MAX_FDS 262144
 #define EVENTS 256
+// Seconds for which a held connection waits for its peer.
+#define PATIENCE 20
 
 static char buffer[1 << 18];
 static struct {

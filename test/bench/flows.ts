@@ -16,10 +16,10 @@ const PROGRAM = join(BENCH_FOLDER, 'connections');
 const PORT = 9000;
 const MTU = '65520';
 const MIB = 2 ** 20;
-const TURNS = 2000;
-const SHORT = 5000;
+const TURNS = 1000;
+const SHORT = 3000;
 const WIDTH = 100;
-const STREAM = 512 * MIB;
+const STREAM = 256 * MIB;
 const HELD = [0, 1000, 10_000];
 
 /** A guest, the address of the host that it sees, and the processes of its network. */
@@ -94,7 +94,8 @@ async function measureMemory(guest: Guest, samples: Samples): Promise<void> {
   for (const count of HELD) {
     const words = ['hold', guest.host, String(PORT), String(count)];
     const client = count === 0 ? undefined : guest.namespace.start(PROGRAM, ...words);
-    if (client !== undefined && (await client.line()) !== 'held') throw new Error(`${guest.name} held no ${count}`);
+    // A peer that cannot hold as many has no figure.
+    if (client !== undefined && (await client.line()) !== 'held') return;
     const total = guest.pids.reduce((sum, pid) => sum + memoryUse(pid).pss, 0);
     samples.add(`${guest.name}: memory with ${count} connections`, 'MiB', total);
     if (client !== undefined) await end(client);
