@@ -28,12 +28,12 @@ struct stream {
 	enum stream_kind kind;
 	int connection; // -1: the stream has ended
 	bool connected;
-	bool host_ended;      // the host sends no more
-	bool joined;          // false: a terminal that does not exist yet
-	int source;           // what the process writes arrives here; -1: nothing or no more
-	int sink;             // what the process reads is put here; -1: nothing or no more
-	bool in_use;          // a terminal whose process lives
-	int reopening;        // an epoll that tells when a terminal that all have closed is opened again; -1: it is open
+	bool host_ended; // the host sends no more
+	bool joined;     // false: a terminal that does not exist yet
+	int source;      // what the process writes arrives here; -1: nothing or no more
+	int sink;        // what the process reads is put here; -1: nothing or no more
+	bool in_use;     // a terminal whose process lives
+	int reopening;   // an epoll that tells when a terminal that all have closed is opened again; -1: it is open
 	struct buffer output; // to the host
 	struct buffer input;  // to the process
 };
