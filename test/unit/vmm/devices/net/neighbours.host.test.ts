@@ -3,6 +3,7 @@
 // neighbour, a router, and the Internet behind it.
 import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -50,7 +51,8 @@ async function tries(guest: Program, ...addresses: string[]): Promise<string[]> 
 
 /** Tries until the host's changed routes are seen. */
 async function becomes(guest: Program, address: string, wanted: string): Promise<void> {
-  while ((await tries(guest, address))[0] !== wanted);
+  // Each attempt takes a port of the guest.
+  while ((await tries(guest, address))[0] !== wanted) await sleep(20);
 }
 
 test('the neighbours are closed, by public addresses too, and what is behind the router is open', async () => {
