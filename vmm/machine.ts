@@ -79,7 +79,10 @@ export interface PublishedPorts {
   count: number;
 }
 
-/** passt, which opens a host connection for each connection of the guest. */
+/**
+ * The host's own sockets: the relay's for each TCP connection of the guest, passt's for UDP and
+ * ping.
+ */
 export interface PasstSpec {
   kind: 'passt';
   ports: PublishedPorts[];

@@ -1,13 +1,15 @@
 // The host's ports that are published for the guest: checked, chosen where any free port will do,
-// and bound. The relay listens at those of TCP. passt binds those of UDP itself a moment later. It
-// can bind beside the socket here, because both have SO_REUSEADDR (socket(7)), but the kernel does
-// not choose the port for a bind to port 0. So two processes that choose at the same time never get
-// the same port.
+// and bound. The sockets of TCP listen at once: two may be bound to one port until one listens.
+// passt binds the ports of UDP itself a moment later. It can bind beside the socket here, because
+// both have SO_REUSEADDR (socket(7)), but the kernel does not choose the port for a bind to port 0.
+// So two processes that choose at the same time never get the same port.
 
 import { isIPv4Address, parseAddress } from '../../../addresses/ip.js';
 import * as libc from '../../host/libc.js';
 import { MachineError, type PublishedPorts } from '../../machine.js';
 
+/** Connections that may wait to be accepted; the host's limit is lower. */
+const BACKLOG = 65535;
 /** Attempts to find a port that is free at all addresses. */
 const MAX_ATTEMPTS = 100;
 /** `struct sockaddr_in` and `struct sockaddr_in6`: family, port (big-endian), ... */
@@ -16,7 +18,7 @@ const IPV6_LENGTH = 28;
 
 type Protocol = PublishedPorts['protocol'];
 
-/** A bound TCP socket, and the guest's port that it is published for. */
+/** A listening TCP socket, and the guest's port that it is published for. */
 export interface Listener {
   fd: number;
   guest: number;
@@ -122,7 +124,10 @@ export class HostPorts implements Disposable {
   }
 }
 
-/** Binds a socket, beside which another socket may then bind. @throws MachineError `no-network` */
+/**
+ * Binds a socket. One of TCP listens; beside one of UDP another socket may then bind.
+ * @throws MachineError `no-network`
+ */
 function bindSocket(protocol: Protocol, text: string, port: number): number {
   const address = socketAddress(text, port);
   const family = address.readUInt16LE(0);
@@ -134,12 +139,12 @@ function bindSocket(protocol: Protocol, text: string, port: number): number {
   // Connections in TIME_WAIT must not block the port. A datagram socket of another process must,
   // even with SO_REUSEADDR.
   if (protocol === 'tcp') libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_REUSEADDR, one, 4);
-  if (libc.bind(fd, address, address.length) < 0) {
+  if (libc.bind(fd, address, address.length) < 0 || (protocol === 'tcp' && libc.listen(fd, BACKLOG) < 0)) {
     const errno = libc.errno();
     libc.close(fd);
     throw unavailable(protocol, text, port, errno);
   }
-  libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_REUSEADDR, one, 4);
+  if (protocol === 'udp') libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_REUSEADDR, one, 4);
   return fd;
 }
 

@@ -5,15 +5,7 @@
 import { isIPv4Address } from '../../../../addresses/ip.js';
 import * as libc from '../../../host/libc.js';
 import type { FrameReceiver } from '../back-end.js';
-import {
-  ETHERNET_HEADER,
-  ETHERTYPE_IPV4,
-  ETHERTYPE_IPV6,
-  PROTOCOL_ICMP,
-  PROTOCOL_ICMPV6,
-  PROTOCOL_TCP,
-  PROTOCOL_UDP,
-} from '../frame.js';
+import { ETHERNET_HEADER, ETHERTYPE_IPV4, ETHERTYPE_IPV6, PROTOCOL_ICMPV6, PROTOCOL_TCP } from '../frame.js';
 import {
   addChecksum,
   foldChecksum,
@@ -31,9 +23,7 @@ const TTL = 64;
 const IPV4_HEADER = 20;
 const IPV6_HEADER = 40;
 const TCP_HEADER = 20;
-const UDP_HEADER = 8;
 const TCP_CHECKSUM = 16;
-const UDP_CHECKSUM = 6;
 const DONT_FRAGMENT = 0x4000;
 
 export interface LinkOptions {
@@ -105,33 +95,6 @@ export class GuestLink implements Disposable {
       this.#headerView.setUint16(4, mss, true);
     }
     return this.#send(start, at + length - start);
-  }
-
-  /** Sends a datagram whose payload is at `at`. Returns false if the guest has no room. */
-  udp(remote: Uint32Array, local: Uint32Array, ports: number, at: number, length: number): boolean {
-    const udp = at - UDP_HEADER;
-    this.view.setUint16(udp, ports);
-    this.view.setUint16(udp + 2, ports >>> 16);
-    this.view.setUint16(udp + 4, UDP_HEADER + length);
-    this.view.setUint16(udp + 6, 0);
-    const start = this.#envelope(udp, UDP_HEADER + length, PROTOCOL_UDP, remote, local, UDP_CHECKSUM);
-    return this.#send(start, at + length - start);
-  }
-
-  /** Sends an ICMP message, whose checksum is still 0, at `at`. Returns false without room. */
-  icmp(remote: Uint32Array, local: Uint32Array, at: number, length: number): boolean {
-    const isIPv4 = isIPv4Address(remote);
-    const start = this.#envelope(at, length, isIPv4 ? PROTOCOL_ICMP : PROTOCOL_ICMPV6, remote, local, -1);
-    this.view.setUint16(at + 2, 0);
-    const pseudo = isIPv4 ? 0 : pseudoSum(remote, local, PROTOCOL_ICMPV6, length);
-    this.view.setUint16(at + 2, foldChecksum(addChecksum(this.bytes, at, length, pseudo)));
-    return this.#send(start, at + length - start);
-  }
-
-  /** Sends the frame of `length` bytes at {@link PAYLOAD}. Returns false without room. */
-  raw(length: number): boolean {
-    this.#header.fill(0);
-    return this.#send(PAYLOAD, length);
   }
 
   /**

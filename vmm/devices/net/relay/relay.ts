@@ -20,8 +20,6 @@ import { abortSocket, connectSocket, Peeker, prepareSocket, SendRoom } from './t
 
 /** Milliseconds between two looks at what waits for the guest. */
 const TICK = 200;
-/** Connections that may wait to be accepted; the host's limit is lower. */
-const BACKLOG = 65535;
 /** Connections that are accepted before others get their turn. */
 const ACCEPT_BUDGET = 64;
 /**
@@ -32,7 +30,7 @@ const MAX_PER_PLACE = 2;
 
 export interface RelayOptions {
   loop: EventLoop;
-  /** Bound sockets of the published ports. The relay owns them. */
+  /** Listening sockets of the published ports. The relay owns them. */
   listeners: readonly Listener[];
 }
 
@@ -66,7 +64,6 @@ export class TcpRelay implements Disposable, TcpContext {
     this.#timer = new Timer(loop, () => this.#tick());
     for (const listener of listeners) {
       libc.fcntl(listener.fd, libc.F_SETFL, libc.O_RDWR | libc.O_NONBLOCK);
-      libc.check(libc.listen(listener.fd, BACKLOG), 'listen');
       loop.add(listener.fd, libc.EPOLLIN, () => this.#accept(listener));
     }
   }

@@ -131,10 +131,6 @@ export class TcpConnection implements Flow {
     context.loop.add(fd, SOCKET_EVENTS, (events) => this.#onEvents(events));
   }
 
-  get isHalfOpen(): boolean {
-    return this.state !== OPEN;
-  }
-
   /** The guest's SYN, which waits for the host's connection. */
   wait(bytes: Uint8Array, tcp: number, options: SynOptions): void {
     this.#received = (u32(bytes, tcp + 4) + 1) | 0;

@@ -93,8 +93,9 @@ describe('a chosen port', () => {
     const ports = new HostPorts([tcp({})], []);
     const { host } = ports.chosen[0]!;
     const attempt = () => once(createServer().listen({ port: host, host: LOOPBACK, exclusive: true }), 'listening');
-    // passt and Node listen with SO_REUSEADDR and may bind the port. The kernel never chooses it
-    // for a bind to port 0.
+    // A second container that asks for the port is told, and the kernel never chooses it for a bind
+    // to port 0.
+    expect(() => new HostPorts([tcp({ host })], [])).toThrow(/it is in use$/);
     for (let count = 0; count < 50; count++) expect(await listen()).not.toBe(host);
     ports[Symbol.dispose]();
     const [server] = [createServer().listen(host, LOOPBACK)];
