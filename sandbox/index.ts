@@ -9,6 +9,7 @@ export {
   type Progress,
   type PullPolicy,
 } from '../images/index.js';
+export type { ArgumentCondition, RuleFilter, SeccompProfile, SyscallRule, Unsigned64 } from '../seccomp/profile.js';
 export {
   type Accelerator,
   type DiskRates,
@@ -57,13 +58,6 @@ export type { BindMount, Mount, SourceFile, VolumeMount } from './spec/mounts.js
 export type { NetworkOptions } from './spec/network.js';
 export type { BoundPort, ExposedPort } from './spec/published-ports.js';
 export type { DeviceRate, Environment, RunSpec } from './spec/run-spec.js';
-export {
-  type ArgumentCondition,
-  parseSeccompProfile,
-  type RuleFilter,
-  type SeccompProfile,
-  type SyscallRule,
-  type Unsigned64,
-} from './spec/seccomp/profile.js';
+export { parseSeccompProfile } from './spec/seccomp/profile.js';
 export type { Signal } from './spec/signal-number.js';
 export type { StartOptions } from './supervision/supervisor-process.js';

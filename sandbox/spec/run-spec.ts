@@ -1,11 +1,11 @@
 // The spec of a run, as plain data. Names are Docker's.
 import type { PullPolicy } from '../../images/index.js';
+import type { SeccompProfile } from '../../seccomp/profile.js';
 import type { Accelerator, DiskRates } from '../../vmm/machine.js';
 import type { Rlimit, TmpfsMount } from '../agent/protocol.js';
 import type { Device } from './devices.js';
 import type { Mount } from './mounts.js';
 import type { NetworkOptions } from './network.js';
-import type { SeccompProfile } from './seccomp/profile.js';
 
 export const DEFAULT_MEMORY = 512 * 2 ** 20;
 /** With less, the guest's kernel, agent and page cache leave no memory for a process. */

@@ -2,7 +2,7 @@
 // that hand every user a part of the kernel that was often broken. Docker's profile refuses them too.
 // io_uring would pass by the rules for sockets (IORING_OP_SOCKET). A profile may allow it, so the
 // vsock device and its listeners have bounds as well.
-import type { Capability } from '../../agent/frames.js';
+
 import {
   type Code,
   DATA_ARCH,
@@ -14,7 +14,8 @@ import {
   SECCOMP_RET_ERRNO,
   when,
   whenAtLeast,
-} from './bpf.js';
+} from '../../../seccomp/bpf.js';
+import type { Capability } from '../../agent/frames.js';
 
 const AUDIT_ARCH_X86_64 = 0xc000003e;
 const AUDIT_ARCH_I386 = 0x40000003;

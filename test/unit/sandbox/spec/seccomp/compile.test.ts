@@ -5,15 +5,15 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { CAPABILITIES } from '../../../../../sandbox/agent/frames.js';
 import { DEFAULT_CAPABILITIES } from '../../../../../sandbox/spec/capabilities.js';
-import { compileSeccomp, type SeccompTarget } from '../../../../../sandbox/spec/seccomp/compile.js';
+import { type ContainerTarget, compileSeccomp } from '../../../../../sandbox/spec/seccomp/compile.js';
 import {
   ACTIONS,
   type ArgumentCondition,
   OPERATORS,
   type SeccompProfile,
   type SyscallRule,
-} from '../../../../../sandbox/spec/seccomp/profile.js';
-import { SYSCALLS } from '../../../../../sandbox/spec/seccomp/syscalls.js';
+} from '../../../../../seccomp/profile.js';
+import { SYSCALLS } from '../../../../../seccomp/syscalls.js';
 import { checkProgram, runProgram, type SystemCall } from './bpf-interpreter.js';
 
 const X86_64 = 0xc000003e;
@@ -29,7 +29,7 @@ const IO_URING = ['io_uring_setup', 'io_uring_enter', 'io_uring_register'];
 /** System calls that a container without a profile has not. */
 const REFUSED = [...KEYS, ...IO_URING, 'userfaultfd', 'perf_event_open', 'bpf'];
 const NO_CALL = ERRNO + 38;
-const target: SeccompTarget = { capabilities: DEFAULT_CAPABILITIES, kernelRelease: '6.1.192-tsvm' };
+const target: ContainerTarget = { capabilities: DEFAULT_CAPABILITIES, kernelRelease: '6.1.192-tsvm' };
 
 const number = (name: string) => SYSCALLS.get(name)!;
 
@@ -38,7 +38,7 @@ function call(name: string | number, ...args: (number | bigint)[]): SystemCall {
   return { number: typeof name === 'string' ? number(name) : name, architecture: X86_64, args: six };
 }
 
-function compile(profile: SeccompProfile, more: Partial<SeccompTarget> = {}) {
+function compile(profile: SeccompProfile, more: Partial<ContainerTarget> = {}) {
   const program = compileSeccomp(profile, { ...target, ...more });
   checkProgram(program);
   return (...words: Parameters<typeof call>) => runProgram(program, call(...words));

@@ -1,8 +1,16 @@
 // Classic BPF over `struct seccomp_data`, as the kernel takes it for a filter (linux/bpf_common.h,
 // linux/seccomp.h). Code is a list of instructions whose jumps stay within the list, so that lists
 // can be concatenated.
-import type { BpfInstruction } from '../../agent/frames.js';
 import type { ArgumentCondition, Operator } from './profile.js';
+
+/** `struct sock_filter`. */
+export interface BpfInstruction {
+  code: number;
+  /** Instructions to skip if the test holds, and if it does not. */
+  jt: number;
+  jf: number;
+  k: number;
+}
 
 export type Code = readonly BpfInstruction[];
 
