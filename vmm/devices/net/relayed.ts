@@ -6,6 +6,7 @@ import type { CheckedFrame, FrameReceiver, NetBackEnd } from './back-end.js';
 import { TCP } from './frame.js';
 import { HostPorts } from './host-ports.js';
 import { PasstBackEnd } from './passt.js';
+import { type OutsideSockets, OwnSockets } from './relay/outside-sockets.js';
 import { TcpRelay } from './relay/relay.js';
 
 export interface RelayedOptions {
@@ -15,6 +16,8 @@ export interface RelayedOptions {
   /** See {@link PasstBackEnd}. */
   onDown(error: MachineError): void;
   patience?: number;
+  /** Connects for the guest. Default: this process. */
+  sockets?: OutsideSockets;
 }
 
 export class RelayedBackEnd implements NetBackEnd {
@@ -24,7 +27,8 @@ export class RelayedBackEnd implements NetBackEnd {
   readonly #relay: TcpRelay;
 
   /** @throws MachineError `no-network` if passt is not installed, or a port is not available */
-  constructor(spec: NetworkSpec, backEnd: PasstSpec, { loop, onUp, onDown, patience }: RelayedOptions) {
+  constructor(spec: NetworkSpec, backEnd: PasstSpec, options: RelayedOptions) {
+    const { loop, onUp, onDown, patience, sockets = new OwnSockets() } = options;
     const of = (protocol: string) => backEnd.ports.filter((each) => each.protocol === protocol);
     const everywhere = spec.gateways.length > 1 ? ['0.0.0.0', '::'] : ['0.0.0.0'];
     using ports = new HostPorts(of('tcp'), everywhere);
@@ -36,7 +40,7 @@ export class RelayedBackEnd implements NetBackEnd {
         ...(patience === undefined ? {} : { patience }),
       },
     );
-    this.#relay = new TcpRelay(spec, backEnd, { loop, listeners: ports.take() });
+    this.#relay = new TcpRelay(spec, backEnd, { loop, listeners: ports.take(), sockets });
   }
 
   get busy(): boolean {

@@ -13,10 +13,11 @@ import { parseMac } from '../mac-address.js';
 import { AddressMap } from './address-map.js';
 import { FlowTable, portsOf } from './flow-table.js';
 import { GuestLink, PAYLOAD } from './link.js';
+import type { OutsideSockets } from './outside-sockets.js';
 import { SocketAddress } from './socket-address.js';
-import { TcpConnection, type TcpContext } from './tcp-connection.js';
+import { CLOSED, TcpConnection, type TcpContext } from './tcp-connection.js';
 import { parseSynOptions } from './tcp-options.js';
-import { abortSocket, connectSocket, Peeker, prepareSocket, SendRoom } from './tcp-socket.js';
+import { abortSocket, Peeker, prepareSocket, SendRoom } from './tcp-socket.js';
 
 /** Milliseconds between two looks at what waits for the guest. */
 const TICK = 200;
@@ -32,6 +33,8 @@ export interface RelayOptions {
   loop: EventLoop;
   /** Listening sockets of the published ports. The relay owns them. */
   listeners: readonly Listener[];
+  /** Connects for the guest. */
+  sockets: OutsideSockets;
 }
 
 export class TcpRelay implements Disposable, TcpContext {
@@ -43,24 +46,28 @@ export class TcpRelay implements Disposable, TcpContext {
   readonly #map: AddressMap;
   readonly #most: number;
   readonly #listeners: readonly Listener[];
+  readonly #sockets: OutsideSockets;
   readonly #connections = new FlowTable<TcpConnection>();
   readonly #timer: Timer;
   readonly #address = new SocketAddress();
   readonly #here = new SocketAddress();
   readonly #sequence = new Int32Array(1);
+  /** Sockets that were asked for and have not come, for connections that may have ended. */
+  #unanswered = 0;
   #due: TcpConnection[] = [];
   #isDeferred = false;
   #isWatching = false;
   /** Listeners that found no descriptor or no memory for a client. */
   readonly #waiting = new Set<Listener>();
 
-  constructor(spec: NetworkSpec, backEnd: PasstSpec, { loop, listeners }: RelayOptions) {
+  constructor(spec: NetworkSpec, backEnd: PasstSpec, { loop, listeners, sockets }: RelayOptions) {
     this.loop = loop;
     this.mtu = spec.mtu;
     this.#map = new AddressMap(spec, backEnd);
     this.#most = spec.maxConnections * MAX_PER_PLACE;
     this.link = new GuestLink({ mac: parseMac(spec.mac), gatewayMac: parseMac(spec.gatewayMac) });
     this.#listeners = listeners;
+    this.#sockets = sockets;
     this.#timer = new Timer(loop, () => this.#tick());
     for (const listener of listeners) {
       libc.fcntl(listener.fd, libc.F_SETFL, libc.O_RDWR | libc.O_NONBLOCK);
@@ -109,20 +116,29 @@ export class TcpRelay implements Disposable, TcpContext {
 
   #connect(frame: Frame, bytes: Uint8Array, local: number, ports: number): void {
     const target = this.#map.outward(frame.destination);
-    const isRefused = target === undefined || this.#connections.size >= this.#most;
-    const fd = isRefused ? -1 : connectSocket(this.#address.set(target, frame.destinationPort));
-    if (fd < 0) {
+    if (target === undefined || this.#connections.size >= this.#most || this.#unanswered >= this.#most) {
       this.#reset(frame, local, ports);
       return;
     }
-    const connection = this.#add(fd, local, frame.destination.slice(), ports);
+    const connection = this.#add(local, frame.destination.slice(), ports);
     const tcp = HEADROOM + frame.transport;
     connection.wait(bytes, tcp, parseSynOptions(bytes, tcp, frame.payload - frame.transport));
+    this.#unanswered++;
+    this.#sockets.connect(target, frame.destinationPort, (fd) => this.#answered(connection, fd));
   }
 
-  #add(fd: number, local: number, remote: Uint32Array, ports: number): TcpConnection {
+  /** @param fd a socket, or the negated errno */
+  #answered(connection: TcpConnection, fd: number): void {
+    this.#unanswered--;
+    if (connection.state === CLOSED) {
+      if (fd >= 0) abortSocket(fd);
+    } else if (fd >= 0) connection.begin(fd);
+    else connection.refuse();
+  }
+
+  #add(local: number, remote: Uint32Array, ports: number): TcpConnection {
     libc.getrandom(this.#sequence, 4, 0);
-    const connection = new TcpConnection(this, fd, local, remote, ports, this.#sequence[0]!);
+    const connection = new TcpConnection(this, local, remote, ports, this.#sequence[0]!);
     this.#connections.add(connection);
     return connection;
   }
@@ -174,7 +190,9 @@ export class TcpRelay implements Disposable, TcpContext {
     let seen = port;
     while (this.#connections.find(local, remote, portsOf(guestPort, seen)) !== undefined) seen = (seen % 65535) + 1;
     prepareSocket(fd);
-    this.#add(fd, local, remote, portsOf(guestPort, seen)).announce();
+    const connection = this.#add(local, remote, portsOf(guestPort, seen));
+    connection.begin(fd);
+    connection.announce();
   }
 
   later(connection: TcpConnection): void {

@@ -15,14 +15,15 @@ import { abortSocket, discard, MAX_SKIP, type Peeker, type SendRoom, SOCKET_EVEN
 const TCP_FIN = 1;
 const TCP_PSH = 8;
 
-/** The host's socket is connecting; the guest waits for the answer to its SYN. */
-export const CONNECTING = 0;
+/** The host's socket has not come yet; it is connecting. The guest waits for the answer to its SYN. */
+export const WAITING = 0;
+export const CONNECTING = 1;
 /** Our SYN, our answer to the guest's SYN, is not acknowledged yet. */
-export const SYN_SENT = 1;
-export const SYN_RECEIVED = 2;
+export const SYN_SENT = 2;
+export const SYN_RECEIVED = 3;
 /** Open in both directions, or in one. */
-export const OPEN = 3;
-export const CLOSED = 4;
+export const OPEN = 4;
+export const CLOSED = 5;
 
 /** Of the windows that we offer: 2^8 bytes. */
 const SCALE = 8;
@@ -77,9 +78,9 @@ export class TcpConnection implements Flow {
   next: Flow | undefined = undefined;
   /** {@link TcpContext.later} has it. */
   queued = false;
-  state = CONNECTING;
+  state = WAITING;
   readonly #context: TcpContext;
-  readonly #fd: number;
+  #fd = -1;
   /** Sequence numbers of our data: the first not acknowledged, the next, the highest sent. */
   #una: number;
   #nxt: number;
@@ -110,25 +111,32 @@ export class TcpConnection implements Flow {
   /** When the guest last made progress, or was last reminded. */
   #since: number;
 
-  /**
-   * Takes ownership of the socket.
-   * @param sequence our initial sequence number
-   */
+  /** @param sequence our initial sequence number */
   constructor(
     context: TcpContext,
-    fd: number,
     readonly local: number,
     readonly remote: Uint32Array,
     readonly ports: number,
     sequence: number,
   ) {
     this.#context = context;
-    this.#fd = fd;
     this.#una = sequence | 0;
     this.#nxt = this.#una;
     this.#max = this.#una;
     this.#since = context.now;
-    context.loop.add(fd, SOCKET_EVENTS, (events) => this.#onEvents(events));
+  }
+
+  /** Takes ownership of the socket, which connects or is connected. */
+  begin(fd: number): void {
+    this.#fd = fd;
+    this.state = CONNECTING;
+    this.#context.loop.add(fd, SOCKET_EVENTS, (events) => this.#onEvents(events));
+  }
+
+  /** The host cannot connect. */
+  refuse(): void {
+    this.#context.refuse(this, this.#received);
+    this.close(false);
   }
 
   /** The guest's SYN, which waits for the host's connection. */
@@ -173,8 +181,7 @@ export class TcpConnection implements Flow {
 
   #connected(): void {
     if (takeError(this.#fd) !== 0) {
-      this.#context.refuse(this, this.#received);
-      this.close(false);
+      this.refuse();
       return;
     }
     this.state = SYN_RECEIVED;
@@ -194,7 +201,7 @@ export class TcpConnection implements Flow {
     const flags = bytes[tcp + 13]!;
     const window = u16(bytes, tcp + 14);
     const length = end - payload;
-    if (this.state === CONNECTING) {
+    if (this.state === WAITING || this.state === CONNECTING) {
       if ((flags & TCP_RST) !== 0 && sequence === this.#received) this.close(true);
       return;
     }
@@ -351,7 +358,7 @@ export class TcpConnection implements Flow {
 
   /** Does what is due. Returns false if the guest has no room. */
   serve(): boolean {
-    if (this.state === CLOSED || this.state === CONNECTING) return true;
+    if (this.state === CLOSED || this.state === WAITING || this.state === CONNECTING) return true;
     if (this.#synDue && !this.#sendSyn()) return false;
     if (this.state === OPEN && !this.#push()) return false;
     if (this.#failed && (this.state === OPEN || this.state === SYN_RECEIVED)) {
@@ -482,7 +489,7 @@ export class TcpConnection implements Flow {
   tick(): boolean {
     const { now } = this.#context;
     const waited = now - this.#since;
-    if (this.state === CONNECTING) {
+    if (this.state === WAITING || this.state === CONNECTING) {
       if (waited > MAX_CONNECTING) this.close(true);
       return true;
     }
@@ -519,9 +526,10 @@ export class TcpConnection implements Flow {
   close(abort: boolean): void {
     if (this.state === CLOSED) return;
     this.state = CLOSED;
+    this.#context.remove(this);
+    if (this.#fd < 0) return;
     this.#context.loop.remove(this.#fd);
     if (abort) abortSocket(this.#fd);
     else libc.close(this.#fd);
-    this.#context.remove(this);
   }
 }

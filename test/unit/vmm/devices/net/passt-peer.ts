@@ -4,6 +4,7 @@ import type { FrameReceiver } from '../../../../../vmm/devices/net/back-end.js';
 import { HEADROOM } from '../../../../../vmm/devices/net/back-end.js';
 import { Frame, TCP } from '../../../../../vmm/devices/net/frame.js';
 import { NetHeader } from '../../../../../vmm/devices/net/header.js';
+import type { OutsideSockets } from '../../../../../vmm/devices/net/relay/outside-sockets.js';
 import { RelayedBackEnd } from '../../../../../vmm/devices/net/relayed.js';
 import { EventLoop } from '../../../../../vmm/host/event-loop.js';
 import type { MachineError, NetworkSpec, PasstSpec, PublishedPorts } from '../../../../../vmm/machine.js';
@@ -32,6 +33,12 @@ export const passt = (more: Partial<PasstSpec> = {}): PasstSpec => ({
   ...more,
 });
 
+export interface PeerOptions {
+  ipv6?: boolean;
+  patience?: number;
+  sockets?: OutsideSockets;
+}
+
 export class Peer implements FrameReceiver, Disposable {
   readonly loop = new EventLoop();
   readonly frames: Buffer[] = [];
@@ -46,7 +53,7 @@ export class Peer implements FrameReceiver, Disposable {
   hasRoom = true;
   readonly takesSegments = false;
 
-  constructor(backEnd: PasstSpec, { ipv6 = false, patience }: { ipv6?: boolean; patience?: number } = {}) {
+  constructor(backEnd: PasstSpec, { ipv6 = false, ...options }: PeerOptions = {}) {
     this.backEnd = new RelayedBackEnd(networkSpec(backEnd, ipv6), backEnd, {
       loop: this.loop,
       onUp: (ports) => {
@@ -58,7 +65,7 @@ export class Peer implements FrameReceiver, Disposable {
         this.ends++;
         this.error = error;
       },
-      ...(patience === undefined ? {} : { patience }),
+      ...options,
     });
     this.backEnd.attach(this);
   }

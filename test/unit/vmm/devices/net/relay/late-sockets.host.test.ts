@@ -1,0 +1,142 @@
+// The relay with a source of sockets that answers late, with an error, or never: a SYN waits for its
+// socket as long as for the server, and a socket that comes too late is closed.
+import { expect, test } from 'vitest';
+import { formatAddress } from '../../../../../../addresses/ip.js';
+import type { OutsideSockets } from '../../../../../../vmm/devices/net/relay/outside-sockets.js';
+import * as libc from '../../../../../../vmm/host/libc.js';
+import { ACK, GATEWAY, RST, SYN, tcp } from '../../../../../fixtures/frames.js';
+import { Peer, passt } from '../passt-peer.js';
+
+/** Of `passt-peer.ts`: twice `maxConnections`. */
+const MOST = 200;
+const TO = { destination: '203.0.113.1', destinationPort: 80 };
+
+/** Answers when the test says so. */
+class LateSockets implements OutsideSockets {
+  readonly asked: { to: string; done: (fd: number) => void }[] = [];
+
+  connect(address: Uint32Array, port: number, done: (fd: number) => void): void {
+    this.asked.push({ to: `${formatAddress(address)} ${port}`, done });
+  }
+}
+
+/** A connected socket, and the end of its peer. */
+function socketPair(): readonly [number, Disposable & { fd: number; isAtEnd(): boolean }] {
+  const [given, kept] = libc.createSocketPair();
+  libc.fcntl(given, libc.F_SETFL, libc.O_RDWR | libc.O_NONBLOCK);
+  const isAtEnd = () => libc.recv(kept, new Uint8Array(1), 1, libc.MSG_DONTWAIT) === 0;
+  return [given, { fd: kept, isAtEnd, [Symbol.dispose]: () => libc.close(kept) }];
+}
+
+async function upPeer() {
+  const sockets = new LateSockets();
+  const peer = new Peer(passt(), { sockets });
+  await peer.until(() => peer.up);
+  peer.frames.length = 0;
+  return { peer, sockets, [Symbol.dispose]: () => peer[Symbol.dispose]() };
+}
+
+/** Lets the device do what is due. */
+function settle(peer: Peer): void {
+  for (let turn = 0; turn < 3; turn++) peer.loop.poll(1);
+}
+
+test('a SYN waits for its socket, is asked for once, and then opens', async () => {
+  using up = await upPeer();
+  const { peer, sockets } = up;
+  for (let count = 0; count < 3; count++) {
+    peer.send(tcp(TO));
+    settle(peer);
+  }
+  expect(sockets.asked.map(({ to }) => to)).toEqual(['203.0.113.1 80']);
+  expect(peer.frames).toEqual([]);
+  const [given, end] = socketPair();
+  using _ = end;
+  sockets.asked[0]!.done(given);
+  const { sequence } = await peer.tcpFrame(SYN | ACK);
+  const acknowledgment = (sequence + 1) >>> 0;
+  peer.send(tcp({ ...TO, flags: ACK, sequence: 1001, acknowledgment, payload: Buffer.from('hello') }));
+  const heard = Buffer.alloc(5);
+  await peer.until(() => libc.recv(end.fd, heard, heard.length, libc.MSG_DONTWAIT) === heard.length);
+  expect(heard.toString()).toBe('hello');
+});
+
+test("the gateway's address is asked for as the host's loopback interface", async () => {
+  using up = await upPeer();
+  up.peer.send(tcp({ destination: GATEWAY.ipv4, destinationPort: 22 }));
+  expect(up.sockets.asked.map(({ to }) => to)).toEqual(['127.0.0.1 22']);
+});
+
+test('an error that comes late is a reset, and the next SYN asks again', async () => {
+  using up = await upPeer();
+  const { peer, sockets } = up;
+  peer.send(tcp(TO));
+  settle(peer);
+  sockets.asked[0]!.done(-libc.ECONNREFUSED);
+  expect(await peer.tcpFrame(RST)).toMatchObject({ acknowledgment: 1001, tcpFlags: RST | ACK });
+  peer.send(tcp({ ...TO, sequence: 5000 }));
+  expect(sockets.asked).toHaveLength(2);
+});
+
+test("a socket that comes after the guest's reset is closed", async () => {
+  using up = await upPeer();
+  const { peer, sockets } = up;
+  peer.send(tcp(TO));
+  peer.send(tcp({ ...TO, flags: RST, sequence: 1001 }));
+  // The same ports again, before the first answer.
+  peer.send(tcp({ ...TO, sequence: 5000 }));
+  expect(sockets.asked).toHaveLength(2);
+  const [first, gone] = socketPair();
+  const [second, alive] = socketPair();
+  using _ = gone;
+  using __ = alive;
+  sockets.asked[0]!.done(first);
+  expect(gone.isAtEnd()).toBe(true);
+  settle(peer);
+  expect(peer.frames).toEqual([]);
+  sockets.asked[1]!.done(second);
+  expect((await peer.tcpFrame(SYN | ACK)).acknowledgment).toBe(5001);
+  expect(alive.isAtEnd()).toBe(false);
+});
+
+test('a socket or an error that comes after a reset of the device, or its end, changes nothing', async () => {
+  const up = await upPeer();
+  const { peer, sockets } = up;
+  for (const sourcePort of [40000, 40001, 40002, 40003]) peer.send(tcp({ ...TO, sourcePort }));
+  peer.backEnd.detach();
+  peer.backEnd.attach(peer);
+  // The driver's next connection has the ports of one before.
+  peer.send(tcp({ ...TO, sourcePort: 40000 }));
+  const pairs = sockets.asked.map(() => socketPair());
+  sockets.asked[0]!.done(pairs[0]![0]);
+  sockets.asked[1]!.done(-libc.ECONNREFUSED);
+  expect(pairs[0]![1].isAtEnd()).toBe(true);
+  settle(peer);
+  expect(peer.frames).toEqual([]);
+  up[Symbol.dispose]();
+  for (const index of [2, 4]) {
+    sockets.asked[index]!.done(pairs[index]![0]);
+    expect(pairs[index]![1].isAtEnd()).toBe(true);
+  }
+  sockets.asked[3]!.done(-libc.ECONNREFUSED);
+  for (const [, end] of pairs) end[Symbol.dispose]();
+  for (const index of [1, 3]) libc.close(pairs[index]![0]);
+});
+
+test('a source that never answers is asked for so many sockets and no more', async () => {
+  using up = await upPeer();
+  const { peer, sockets } = up;
+  // Each is reset at once by the guest: no connection is left that could be counted.
+  for (let sourcePort = 1; sourcePort <= MOST; sourcePort++) {
+    peer.send(tcp({ ...TO, sourcePort }));
+    peer.send(tcp({ ...TO, sourcePort, flags: RST, sequence: 1001 }));
+  }
+  settle(peer);
+  expect([sockets.asked.length, peer.frames.length]).toEqual([MOST, 0]);
+  peer.send(tcp({ ...TO, sourcePort: 40000 }));
+  expect((await peer.tcpFrame(RST)).destinationPort).toBe(40000);
+  expect(sockets.asked).toHaveLength(MOST);
+  sockets.asked[0]!.done(-libc.ECONNREFUSED);
+  peer.send(tcp({ ...TO, sourcePort: 40001 }));
+  expect(sockets.asked).toHaveLength(MOST + 1);
+});
