@@ -18,7 +18,6 @@ import {
 } from './fuse.js';
 import {
   AT_EMPTY_PATH,
-  AT_FDCWD,
   MAX_REPLY,
   S_IFDIR,
   S_IFLNK,
@@ -28,13 +27,7 @@ import {
   STATX_GID,
   STATX_MODE,
   STATX_UID,
-  SYS_FCHMOD,
-  SYS_FCHMODAT,
   SYS_FCHOWNAT,
-  SYS_FGETXATTR,
-  SYS_FLISTXATTR,
-  SYS_FREMOVEXATTR,
-  SYS_FSETXATTR,
   SYS_FSTATFS,
   SYS_FTRUNCATE,
   SYS_GETXATTR,
@@ -44,7 +37,7 @@ import {
   SYS_SYNCFS,
   SYS_UTIMENSAT,
 } from './host.js';
-import { fileMode, type Inode, openDescriptor } from './inode.js';
+import { fileMode, type Inode } from './inode.js';
 import { toGuest, toHost } from './owner.js';
 import { PAYLOAD, type Session } from './session.js';
 
@@ -97,9 +90,7 @@ export function setattr(session: Session, node: number): number {
 function changeMode({ host }: Session, inode: Inode, fd: number, mode: number): number {
   if (inode.type === S_IFLNK) return -EOPNOTSUPP;
   const kept = inode.type === S_IFDIR ? mode & 0o7777 : fileMode(inode.share, mode);
-  const open = openDescriptor(inode);
-  if (open >= 0) return host.call(SYS_FCHMOD, open, kept);
-  return host.call(SYS_FCHMODAT, AT_FDCWD, host.procPath(fd), kept);
+  return host.chmod(fd, kept);
 }
 
 function changeOwner(session: Session, inode: Inode, fd: number, valid: number): number {
@@ -193,12 +184,8 @@ function isShared(name: string, { share }: Inode): boolean {
 
 interface Attribute {
   inode: Inode;
-  /**
-   * For the calls that take a descriptor; or the address of the file's path, for those that take
-   * one.
-   */
-  file: number;
-  isOpen: boolean;
+  /** Address of a path of the file, until the next call that takes one. */
+  path: number;
   /** Address of the attribute's name. */
   name: number;
   /** Offset of the argument after the name. */
@@ -215,9 +202,7 @@ function attributeOf(session: Session, node: number, at: number, refused: number
   if (!isShared(session.string(at, length), inode)) return -refused;
   const fd = inodes.descriptor(inode);
   if (fd < 0) return fd;
-  const open = openDescriptor(inode);
-  const isOpen = open >= 0;
-  return { inode, file: isOpen ? open : host.procPath(fd), isOpen, name: session.address(at), end: at + length + 1 };
+  return { inode, path: host.procPath(fd), name: session.address(at), end: at + length + 1 };
 }
 
 /**
@@ -229,8 +214,7 @@ export function getxattr(session: Session, node: number): number {
   const { host } = session;
   const size = session.u32(0);
   const room = Math.min(size, MAX_REPLY);
-  const call = attribute.isOpen ? SYS_FGETXATTR : SYS_GETXATTR;
-  const length = host.call(call, attribute.file, attribute.name, host.at(PAYLOAD), room);
+  const length = host.call(SYS_GETXATTR, attribute.path, attribute.name, host.at(PAYLOAD), room);
   return length >= 0 && size === 0 ? putSize(session, length) : length;
 }
 
@@ -251,11 +235,7 @@ export function listxattr(session: Session, node: number): number {
   if (inode === undefined) return -ESTALE;
   const fd = inodes.descriptor(inode);
   if (fd < 0) return fd;
-  const open = openDescriptor(inode);
-  const length =
-    open < 0
-      ? host.call(SYS_LISTXATTR, host.procPath(fd), host.at(PAYLOAD), MAX_REPLY)
-      : host.call(SYS_FLISTXATTR, open, host.at(PAYLOAD), MAX_REPLY);
+  const length = host.call(SYS_LISTXATTR, host.procPath(fd), host.at(PAYLOAD), MAX_REPLY);
   if (length < 0) return length;
   let kept = 0;
   for (let at = 0; at < length; ) {
@@ -284,8 +264,7 @@ export function setxattr(session: Session, node: number): number {
   if (attribute.end + size > session.length) return -EINVAL;
   const { host } = session;
   const value = session.address(attribute.end);
-  const call = attribute.isOpen ? SYS_FSETXATTR : SYS_SETXATTR;
-  const error = host.call(call, attribute.file, attribute.name, value, size, session.u32(4));
+  const error = host.call(SYS_SETXATTR, attribute.path, attribute.name, value, size, session.u32(4));
   if (error === 0 && (session.u32(8) & FUSE_SETXATTR_ACL_KILL_SGID) !== 0) dropGroupId(session, attribute.inode);
   return error;
 }
@@ -295,7 +274,7 @@ function dropGroupId({ host, inodes }: Session, inode: Inode): void {
   const fd = inodes.descriptor(inode);
   if (fd < 0 || host.statx(fd) < 0) return;
   const mode = host.stat(STATX_MODE) & 0o7777;
-  if ((mode & S_ISGID) !== 0) host.call(SYS_FCHMODAT, AT_FDCWD, host.procPath(fd), mode & ~S_ISGID);
+  if ((mode & S_ISGID) !== 0) host.chmod(fd, mode & ~S_ISGID);
 }
 
 /** Name. */
@@ -305,5 +284,5 @@ export function removexattr(session: Session, node: number): number {
   if (refusal < 0) return refusal;
   const attribute = attributeOf(session, node, 0, EOPNOTSUPP);
   if (typeof attribute === 'number') return attribute;
-  return session.host.call(attribute.isOpen ? SYS_FREMOVEXATTR : SYS_REMOVEXATTR, attribute.file, attribute.name);
+  return session.host.call(SYS_REMOVEXATTR, attribute.path, attribute.name);
 }

@@ -28,7 +28,6 @@ import {
   STATX_SIZE,
   SYS_COPY_FILE_RANGE,
   SYS_FALLOCATE,
-  SYS_FCHMOD,
   SYS_FDATASYNC,
   SYS_FSYNC,
   SYS_LSEEK,
@@ -214,7 +213,7 @@ export function clearSetId({ host }: Session, { share }: Inode, fd: number): voi
   if (share.keepSetId || host.statx(fd) < 0) return;
   const mode = host.stat(STATX_MODE) & 0o7777;
   const left = mode & ~(S_ISUID | S_ISGID);
-  if (left !== mode) host.call(SYS_FCHMOD, fd, left);
+  if (left !== mode) host.chmod(fd, left);
 }
 
 /**
@@ -226,7 +225,7 @@ export function killSetId({ host }: Session, inode: Inode, fd: number): void {
   const mode = host.stat(STATX_MODE) & 0o7777;
   const groupToo = (mode & (S_ISGID | S_IXGRP)) === (S_ISGID | S_IXGRP);
   const left = mode & ~(groupToo ? S_ISUID | S_ISGID : S_ISUID);
-  if (left !== mode) host.call(SYS_FCHMOD, fd, left);
+  if (left !== mode) host.chmod(fd, left);
 }
 
 /** `fuse_release_in`: u64 fh. */

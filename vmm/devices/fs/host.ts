@@ -11,22 +11,16 @@ export const SYS_LSEEK = 8;
 export const SYS_FSYNC = 74;
 export const SYS_FDATASYNC = 75;
 export const SYS_FTRUNCATE = 77;
-export const SYS_FCHMOD = 91;
 export const SYS_UMASK = 95;
 const SYS_SETFSUID = 122;
 const SYS_SETFSGID = 123;
 export const SYS_FSTATFS = 138;
 const SYS_PRCTL = 157;
 export const SYS_SETXATTR = 188;
-export const SYS_FSETXATTR = 190;
 export const SYS_GETXATTR = 191;
-export const SYS_FGETXATTR = 193;
 export const SYS_LISTXATTR = 194;
-export const SYS_FLISTXATTR = 196;
 export const SYS_REMOVEXATTR = 197;
-export const SYS_FREMOVEXATTR = 199;
 export const SYS_GETDENTS64 = 217;
-const SYS_OPENAT = 257;
 export const SYS_MKDIRAT = 258;
 export const SYS_MKNODAT = 259;
 export const SYS_FCHOWNAT = 260;
@@ -34,7 +28,7 @@ export const SYS_UNLINKAT = 263;
 export const SYS_LINKAT = 265;
 export const SYS_SYMLINKAT = 266;
 export const SYS_READLINKAT = 267;
-export const SYS_FCHMODAT = 268;
+const SYS_FCHMODAT = 268;
 export const SYS_UTIMENSAT = 280;
 export const SYS_FALLOCATE = 285;
 export const SYS_PREADV = 295;
@@ -59,9 +53,11 @@ const O_TMPFILE = 0o20000000 | O_DIRECTORY;
 const O_CREAT = 0o100;
 const O_EXCL = 0o200;
 
-/** Magic links of /proc are not followed, and no path leads above its starting directory. */
-const RESOLVE_NO_MAGICLINKS = 0x02;
-const RESOLVE_BENEATH = 0x08;
+/**
+ * RESOLVE_NO_MAGICLINKS, RESOLVE_BENEATH: magic links of /proc are not followed, and no path leads
+ * above its starting directory.
+ */
+const RESOLVE_CONFINED = 0x02 | 0x08;
 
 const STATX_BASIC_STATS_AND_BTIME = 0xfff;
 
@@ -253,11 +249,11 @@ export class Host implements Disposable {
     return this.#openat2(directory, this.#address + DOT, flags | O_TMPFILE | libc.O_NONBLOCK, mode);
   }
 
-  #openat2(parent: number, name: number, flags: number, mode: number): number {
+  #openat2(parent: number, name: number, flags: number, mode: number, resolve = RESOLVE_CONFINED): number {
     const word = HOW / 4;
     this.words[word] = (flags | libc.O_CLOEXEC) >>> 0;
     this.words[word + 2] = mode;
-    this.words[word + 4] = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS;
+    this.words[word + 4] = resolve;
     return this.call(SYS_OPENAT2, parent, name, this.#address + HOW, 24);
   }
 
@@ -271,8 +267,12 @@ export class Host implements Disposable {
    * for another process's lease on it.
    */
   reopen(fd: number, flags: number): number {
-    const all = flags | libc.O_NONBLOCK | libc.O_CLOEXEC;
-    return this.call(SYS_OPENAT, this.#procFds, this.procPath(fd, true), all, 0);
+    return this.#openat2(this.#procFds, this.procPath(fd, true), flags | libc.O_NONBLOCK, 0, 0);
+  }
+
+  /** Changes the mode of what `fd` stands for, which is no link. */
+  chmod(fd: number, mode: number): number {
+    return this.call(SYS_FCHMODAT, this.#procFds, this.procPath(fd, true), mode);
   }
 
   /** Fills {@link STATX} with what `fd` stands for. */

@@ -145,6 +145,12 @@ describe('a file', () => {
     expect(guest.attributes(entry.node)).toMatchObject({ size: 10, nlink: 0 });
     expect(guest.setattr(entry.node, { mode: 0o600 }).mode).toBe(0o100600);
     expect(guest.setattr(entry.node, { size: 3 }, handle).size).toBe(3);
+    guest.setxattr(entry.node, 'user.kept', 'yes');
+    expect(guest.getxattr(entry.node, 'user.kept').toString()).toBe('yes');
+    expect(guest.listxattr(entry.node)).toEqual(['user.kept']);
+    guest.call(fuse.FUSE_REMOVEXATTR, entry.node, args('user.kept'));
+    expect(guest.listxattr(entry.node)).toEqual([]);
+    expect(guest.read(guest.open(entry.node, fs.O_RDONLY), 0, 100).toString()).toBe('sti');
   });
 
   test('is created without a name, and gets one by a link', () => {
