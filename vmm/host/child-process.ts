@@ -69,8 +69,6 @@ export class ChildProcess implements Disposable {
   readonly #readers = new Map<number, (bytes: Buffer) => void>();
   readonly #chunk = Buffer.alloc(CHUNK);
   #stderr = '';
-  /** True once the child is reaped: its process id may then be another process's. */
-  #isReaped = false;
 
   /** @throws MachineError `host` if the child cannot be started; libc.SystemError */
   constructor(options: ChildOptions) {
@@ -131,7 +129,6 @@ export class ChildProcess implements Disposable {
     // siginfo_t: si_code at byte 8, si_status at byte 24.
     const info = new Int32Array(32);
     const result = libc.waitid(libc.P_PIDFD, this.#pidFd, info, libc.WEXITED);
-    this.#isReaped = true;
     const [code, status] = [info[2], info[6]];
     if (result === 0) return code === libc.CLD_EXITED ? { exitCode: status } : { signal: status };
     // A thread that returns to Node's event loop finds that Node.js has reaped the child.
@@ -140,7 +137,7 @@ export class ChildProcess implements Disposable {
   }
 
   #signal(signal: number): void {
-    if (!this.#isReaped) this.#child.kill(signal);
+    libc.signalProcess(this.#pidFd, signal);
   }
 
   /** Suspends the process. On return, none of its threads runs, or the process has ended. */

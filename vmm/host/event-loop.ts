@@ -1,8 +1,10 @@
-// The event loop of the device thread: one level-triggered epoll instance, and a callback for each
-// file descriptor.
+// The event loop of the device thread: one level-triggered epoll instance, a callback for each file
+// descriptor, and timers, which need no descriptors.
 import * as libc from './libc.js';
 
 const MAX_EVENTS = 64;
+/** Milliseconds that epoll can wait for. */
+const MAX_WAIT = 2 ** 31 - 1;
 /** `struct epoll_event` is packed on x86-64: u32 events, u64 data. */
 const EVENT_SIZE = 12;
 
@@ -12,6 +14,13 @@ interface Source {
   fd: number;
   generation: number;
   callback: EventCallback;
+}
+
+/** What the loop needs to know of a timer. */
+export interface Deadline {
+  /** Milliseconds, as performance.now(). */
+  readonly due: number;
+  fire(): void;
 }
 
 /**
@@ -24,6 +33,9 @@ export class EventLoop implements Disposable {
   readonly #control = new Uint32Array(3);
   readonly #events = new Uint32Array((MAX_EVENTS * EVENT_SIZE) / 4);
   #deferred: (() => void)[] = [];
+  readonly #deadlines = new Set<Deadline>();
+  /** When the first of them was due at the last wait. */
+  #firstDue = Number.POSITIVE_INFINITY;
   #generation = 0;
   #running = false;
 
@@ -63,6 +75,15 @@ export class EventLoop implements Disposable {
     this.#deferred.push(callback);
   }
 
+  /** Calls `fire` when it is due, and once. Machines have few timers. */
+  arm(deadline: Deadline): void {
+    this.#deadlines.add(deadline);
+  }
+
+  disarm(deadline: Deadline): void {
+    this.#deadlines.delete(deadline);
+  }
+
   /** Runs callbacks until {@link stop}. */
   run(): void {
     this.#running = true;
@@ -73,16 +94,39 @@ export class EventLoop implements Disposable {
     this.#running = false;
   }
 
+  /** Milliseconds to wait for descriptors: at most `timeout` (-1: no limit). */
+  #wait(timeout: number): number {
+    if (this.#deferred.length > 0) return 0;
+    if (this.#deadlines.size === 0) return timeout;
+    this.#firstDue = Number.POSITIVE_INFINITY;
+    for (const { due } of this.#deadlines) this.#firstDue = Math.min(this.#firstDue, due);
+    const left = Math.min(Math.max(0, Math.ceil(this.#firstDue - performance.now())), MAX_WAIT);
+    return timeout < 0 ? left : Math.min(timeout, left);
+  }
+
+  /** Returns the number of timers that fired. */
+  #fire(): number {
+    const now = this.#deadlines.size === 0 ? 0 : performance.now();
+    if (now < this.#firstDue) return 0;
+    let count = 0;
+    for (const deadline of [...this.#deadlines]) {
+      // An earlier callback may have cleared it, or set it to a later time.
+      if (deadline.due > now || !this.#deadlines.delete(deadline)) continue;
+      deadline.fire();
+      count++;
+    }
+    return count;
+  }
+
   /**
    * Waits at most `timeout` milliseconds (-1: no limit), then runs the callbacks that are due.
-   * Returns the number of descriptors that were ready.
+   * Returns the number of descriptors that were ready and of timers that fired.
    */
   poll(timeout: number): number {
-    const wait = this.#deferred.length > 0 ? 0 : timeout;
-    const count = libc.epoll_wait(this.#epoll, this.#events, MAX_EVENTS, wait);
+    const count = libc.epoll_pwait(this.#epoll, this.#events, MAX_EVENTS, this.#wait(timeout), null);
     if (count < 0) {
       if (libc.errno() === libc.EINTR) return 0;
-      libc.check(count, 'epoll_wait');
+      libc.check(count, 'epoll_pwait');
     }
     for (let index = 0; index < count; index++) {
       const at = (index * EVENT_SIZE) / 4;
@@ -92,16 +136,18 @@ export class EventLoop implements Disposable {
       // reused.
       if (source !== undefined && source.generation === this.#events[at + 2]) source.callback(this.#events[at]!);
     }
+    const fired = this.#fire();
     if (this.#deferred.length > 0) {
       const due = this.#deferred;
       this.#deferred = [];
       for (const callback of due) callback();
     }
-    return count;
+    return count + fired;
   }
 
   [Symbol.dispose](): void {
     this.#sources.clear();
+    this.#deadlines.clear();
     libc.close(this.#epoll);
   }
 }

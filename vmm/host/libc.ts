@@ -23,10 +23,6 @@ export const MFD_CLOEXEC = 1;
 export const EFD_CLOEXEC = O_CLOEXEC;
 export const EFD_NONBLOCK = O_NONBLOCK;
 
-export const CLOCK_MONOTONIC = 1;
-export const TFD_CLOEXEC = O_CLOEXEC;
-export const TFD_NONBLOCK = O_NONBLOCK;
-
 export const EPOLL_CTL_ADD = 1;
 export const EPOLL_CTL_DEL = 2;
 export const EPOLL_CTL_MOD = 3;
@@ -66,13 +62,11 @@ export const MSG_PEEK = 2;
 export const MSG_CTRUNC = 8;
 export const MSG_TRUNC = 0x20;
 export const MSG_DONTWAIT = 0x40;
-export const MSG_NOSIGNAL = 0x4000;
 export const MSG_CMSG_CLOEXEC = 0x40000000;
 
 export const F_SETFL = 4;
 export const LOCK_SH = 1;
 export const LOCK_NB = 4;
-export const SEEK_END = 2;
 
 export const SIGKILL = 9;
 export const SIGCONT = 18;
@@ -82,6 +76,7 @@ export const WSTOPPED = 2;
 export const WEXITED = 4;
 export const WNOWAIT = 0x01000000;
 export const CLD_EXITED = 1;
+const SYS_PIDFD_SEND_SIGNAL = 424;
 const SYS_PIDFD_OPEN = 434;
 
 export const FALLOC_FL_KEEP_SIZE = 1;
@@ -127,15 +122,18 @@ export const read: Call<[fd: number, buffer: Address, length: number]> = libc.fu
 export const write: Call<[fd: number, buffer: Address, length: number]> = libc.func(
   'long write(int, const void *, size_t)',
 );
-export const preadv: Call<[fd: number, iov: Address, count: number, offset: number]> = libc.func(
-  'long preadv(int, const void *, int, long)',
-);
-export const pwritev: Call<[fd: number, iov: Address, count: number, offset: number]> = libc.func(
-  'long pwritev(int, const void *, int, long)',
-);
-export const readv: Call<[fd: number, iov: Address, count: number]> = libc.func('long readv(int, const void *, int)');
-export const writev: Call<[fd: number, iov: Address, count: number]> = libc.func('long writev(int, const void *, int)');
-export const lseek: Call<[fd: number, offset: number, whence: number]> = libc.func('long lseek(int, long, int)');
+type Vectored = Call<[fd: number, iov: Address, count: number, offset: number, flags: number]>;
+const preadv2: Vectored = libc.func('long preadv2(int, const void *, int, long, int)');
+const pwritev2: Vectored = libc.func('long pwritev2(int, const void *, int, long, int)');
+/** As an offset: the file's position, as a stream has none. */
+const AT_POSITION = -1;
+// Two system calls serve files and streams, which keeps the machine process's list of calls short.
+export const preadv = (fd: number, iov: Address, count: number, offset: number): number =>
+  preadv2(fd, iov, count, offset, 0);
+export const pwritev = (fd: number, iov: Address, count: number, offset: number): number =>
+  pwritev2(fd, iov, count, offset, 0);
+export const readv = (fd: number, iov: Address, count: number): number => preadv2(fd, iov, count, AT_POSITION, 0);
+export const writev = (fd: number, iov: Address, count: number): number => pwritev2(fd, iov, count, AT_POSITION, 0);
 export const fcntl: Call<[fd: number, command: number, argument: number]> = libc.func('int fcntl(int, int, long)');
 export const flock: Call<[fd: number, operation: number]> = libc.func('int flock(int, int)');
 export const fdatasync: Call<[fd: number]> = libc.func('int fdatasync(int)');
@@ -161,18 +159,13 @@ export const madvise: Call<[address: number, length: number, advice: number]> = 
 );
 export const memfd_create: Call<[name: string, flags: number]> = libc.func('int memfd_create(const char *, uint)');
 export const eventfd: Call<[initial: number, flags: number]> = libc.func('int eventfd(uint, int)');
-export const timerfd_create: Call<[clock: number, flags: number]> = libc.func('int timerfd_create(int, int)');
-/** `setting` and `old` are `struct itimerspec`. */
-export const timerfd_settime: Call<[fd: number, flags: number, setting: Address, old: Address]> = libc.func(
-  'int timerfd_settime(int, int, const void *, void *)',
-);
 export const epoll_create1: Call<[flags: number]> = libc.func('int epoll_create1(int)');
 export const epoll_ctl: Call<[epoll: number, operation: number, fd: number, event: Address]> = libc.func(
   'int epoll_ctl(int, int, int, void *)',
 );
-export const epoll_wait: Call<[epoll: number, events: Address, maxEvents: number, timeout: number]> = libc.func(
-  'int epoll_wait(int, void *, int, int)',
-);
+/** `mask` is a `sigset_t`; null: signals are as they were. libuv makes this call too. */
+export const epoll_pwait: Call<[epoll: number, events: Address, maxEvents: number, timeout: number, mask: Address]> =
+  libc.func('int epoll_pwait(int, void *, int, int, const void *)');
 export const socket: Call<[domain: number, type: number, protocol: number]> = libc.func('int socket(int, int, int)');
 export const connect: Call<[fd: number, address: Address, length: number]> = libc.func(
   'int connect(int, const void *, uint)',
@@ -191,9 +184,6 @@ export const accept4: Call<[fd: number, address: Address, length: Address, flags
 export const pipe2: Call<[fds: Address, flags: number]> = libc.func('int pipe2(void *, int)');
 export const socketpair: Call<[domain: number, type: number, protocol: number, fds: Address]> = libc.func(
   'int socketpair(int, int, int, void *)',
-);
-export const send: Call<[fd: number, buffer: Address, length: number, flags: number]> = libc.func(
-  'long send(int, const void *, size_t, int)',
 );
 /** `message` is a `struct msghdr`, as for {@link recvmsg}. */
 export const sendmsg: Call<[fd: number, message: Address, flags: number]> = libc.func(
@@ -283,6 +273,14 @@ export function createEventFd(): number {
 /** Returns a descriptor that becomes readable when the process `pid` ends (pidfd_open(2)). */
 export function pidfdOpen(pid: number): number {
   return check(syscall(SYS_PIDFD_OPEN, pid, 0, 0, 0, 0, 0), 'pidfd_open');
+}
+
+/**
+ * Sends a signal to the process that `pidFd` stands for, and never to another one
+ * (pidfd_send_signal(2)). One that has ended gets none.
+ */
+export function signalProcess(pidFd: number, signal: number): void {
+  syscall(SYS_PIDFD_SEND_SIGNAL, pidFd, signal, 0, 0, 0, 0);
 }
 
 /** Creates two connected stream sockets, both close-on-exec. */

@@ -1,12 +1,13 @@
 // A disk made of extents of host files, laid end to end. Each file is opened once, however many
 // extents it has.
-import { fstatSync, writeSync } from 'node:fs';
+import { fstatSync } from 'node:fs';
 import * as libc from '../../host/libc.js';
 import { type DiskExtent, type DiskSpec, MachineError } from '../../machine.js';
-import { allocateIovecs, type BufferList, IOVEC_WORDS } from '../../virtio/buffers.js';
+import { allocateIovecs, type BufferList, IOVEC_WORDS, setIovec } from '../../virtio/buffers.js';
 
 export const SECTOR_SIZE = 512;
-const ZEROES = new Uint8Array(64 * 1024);
+/** Bytes of zeroes that one write takes. */
+const ZEROES = 64 * 1024;
 
 function openFile(path: string, readOnly: boolean): number {
   const fd = libc.open(path, (readOnly ? libc.O_RDONLY : libc.O_RDWR) | libc.O_CLOEXEC, 0);
@@ -177,14 +178,19 @@ export class Disk implements Disposable {
   }
 }
 
+/** Address of {@link ZEROES} bytes. They are mapped when first needed. */
+let zeroes = -1;
+const zeroIovec = allocateIovecs(1);
+
 function writeZeroBytes(fd: number, offset: number, length: number): boolean {
-  try {
-    for (let done = 0; done < length; ) {
-      done += writeSync(fd, ZEROES, 0, Math.min(ZEROES.length, length - done), offset + done);
-    }
-    return true;
-  } catch {
+  if (zeroes < 0) zeroes = libc.mmap(null, ZEROES, libc.PROT_READ, libc.MAP_PRIVATE | libc.MAP_ANONYMOUS, -1, 0);
+  if (zeroes < 0) return false;
+  for (let done = 0; done < length; ) {
+    setIovec(zeroIovec, zeroes, Math.min(ZEROES, length - done));
+    const written = libc.pwritev(fd, zeroIovec, 1, offset + done);
+    if (written > 0) done += written;
     // No space, or the file is gone. The guest gets an I/O error.
-    return false;
+    else if (libc.errno() !== libc.EINTR) return false;
   }
+  return true;
 }

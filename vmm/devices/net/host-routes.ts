@@ -76,7 +76,7 @@ export class HostRoutes implements Disposable {
     request.writeUInt16LE(NLM_F_REQUEST | NLM_F_DUMP, 6);
     request.writeUInt32LE(++this.#sequence, 8);
     request[HEADER] = family;
-    libc.check(libc.send(this.#fd, request, request.length, 0), 'send');
+    libc.check(libc.write(this.#fd, request, request.length), 'write');
     const routes: Route[] = [];
     let isWhole = true;
     for (;;) {

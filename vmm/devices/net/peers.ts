@@ -157,7 +157,7 @@ export class Peers implements Disposable {
       if (fd < 0) continue;
       const hello = Buffer.alloc(HELLO);
       hello.writeUInt32BE(this.#own);
-      libc.send(fd, hello, HELLO, libc.MSG_NOSIGNAL);
+      libc.write(fd, hello, HELLO);
       return this.#addLink({ fd, folder, address: word, waiting: [], waitingBytes: 0 });
     }
     return undefined;
@@ -273,7 +273,7 @@ export class Peers implements Disposable {
   #sendWaiting(link: Link): boolean {
     let sent = 0;
     for (const message of link.waiting) {
-      if (libc.send(link.fd, message, message.length, libc.MSG_NOSIGNAL) < 0) {
+      if (libc.write(link.fd, message, message.length) < 0) {
         if (libc.errno() === libc.EAGAIN) break;
         this.#close(link);
         return false;

@@ -1,5 +1,6 @@
 // Guest memory that a vhost-user front-end shares: the regions of its memory table, mapped into
 // this process.
+import { fstatSync } from 'node:fs';
 import * as libc from '../../host/libc.js';
 import { GuestMemory, type MemoryRegion, PAGE_SIZE } from '../../host/memory.js';
 import { MAX_REGIONS, type Message, REGION_SIZE, readU64, VhostUserError } from './messages.js';
@@ -71,7 +72,7 @@ function mapRegion(payload: DataView, at: number, fd: number): SharedRegion {
   }
   if (offset % PAGE_SIZE !== 0)
     throw new VhostUserError('a memory region does not start at a page boundary of its file');
-  if (libc.lseek(fd, 0, libc.SEEK_END) < offset + length) {
+  if (fstatSync(fd).size < offset + length) {
     throw new VhostUserError('a memory region ends beyond its file');
   }
   const flags = libc.MAP_SHARED | libc.MAP_NORESERVE;

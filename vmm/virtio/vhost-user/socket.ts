@@ -14,12 +14,13 @@ import {
   VhostUserError,
 } from './messages.js';
 
-/** Owns the socket, which may be in blocking mode. */
+/** Owns the socket, and makes it non-blocking. */
 export class VhostUserSocket implements Disposable {
   readonly #reader: DescriptorReader;
   #filled = 0;
 
   constructor(readonly fd: number) {
+    libc.fcntl(fd, libc.F_SETFL, libc.O_RDWR | libc.O_NONBLOCK);
     this.#reader = new DescriptorReader(fd, HEADER_SIZE + MAX_PAYLOAD);
   }
 
@@ -80,7 +81,8 @@ export class VhostUserSocket implements Disposable {
     bytes.writeUInt32LE(payload.length, 8);
     bytes.set(payload, HEADER_SIZE);
     // A reply has a few hundred bytes. A full socket means that the front-end does not read.
-    const count = libc.send(this.fd, bytes, bytes.length, libc.MSG_DONTWAIT | libc.MSG_NOSIGNAL);
+    // Node.js ignores SIGPIPE.
+    const count = libc.write(this.fd, bytes, bytes.length);
     if (count !== bytes.length) throw new VhostUserError('the front-end does not read its replies');
   }
 

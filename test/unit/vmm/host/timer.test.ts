@@ -1,6 +1,7 @@
 // Timers of the event loop.
 import { describe, expect, test } from 'vitest';
 import { EventLoop } from '../../../../vmm/host/event-loop.js';
+import * as libc from '../../../../vmm/host/libc.js';
 import { Timer } from '../../../../vmm/host/timer.js';
 
 describe('a timer', () => {
@@ -27,6 +28,24 @@ describe('a timer', () => {
     timer.set(1e15);
     expect(loop.poll(5)).toBe(0);
     expect(fired).toBe(0);
+  });
+
+  test('waits for the first of several, beside descriptors that are ready', () => {
+    using loop = new EventLoop();
+    const fired: string[] = [];
+    using late = new Timer(loop, () => fired.push('late'));
+    using soon = new Timer(loop, () => fired.push('soon'));
+    late.set(1e9);
+    soon.set(2);
+    const fd = libc.createEventFd();
+    libc.signalEventFd(fd);
+    loop.add(fd, libc.EPOLLIN, () => {});
+    while (fired.length === 0) expect(loop.poll(-1)).toBeGreaterThan(0);
+    libc.drainEventFd(fd);
+    expect(loop.poll(0)).toBe(0);
+    expect(fired).toEqual(['soon']);
+    loop.remove(fd);
+    libc.close(fd);
   });
 
   test('that is due does not fire if another callback of the same round sets it to a later time', () => {
