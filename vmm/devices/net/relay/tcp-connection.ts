@@ -165,12 +165,13 @@ export class TcpConnection implements Flow {
 
   #onEvents(events: number): void {
     if (this.state === CLOSED) return;
+    // A server may have said all and closed before it is known here that it accepted.
+    if ((events & libc.EPOLLRDHUP) !== 0) this.#ended = true;
     if (this.state === CONNECTING) {
       if ((events & (libc.EPOLLOUT | libc.EPOLLERR | libc.EPOLLHUP)) !== 0) this.#connected();
       return;
     }
     if ((events & (libc.EPOLLIN | libc.EPOLLRDHUP | libc.EPOLLHUP | libc.EPOLLERR)) !== 0) this.#readable = true;
-    if ((events & libc.EPOLLRDHUP) !== 0) this.#ended = true;
     if ((events & libc.EPOLLERR) !== 0 && takeError(this.#fd) !== 0) this.#failed = true;
     if ((events & libc.EPOLLOUT) !== 0 && this.#waitsForRoom) {
       this.#waitsForRoom = false;

@@ -157,6 +157,26 @@ test('what the guest does not acknowledge is sent again, the end as well', async
   close(server, undefined);
 });
 
+test('a server that says all and closes before the relay sees it accept is heard to its end', async () => {
+  const server = createServer().listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as { port: number };
+  const to = { destination: GATEWAY.ipv4, destinationPort: port };
+  using peer = await upPeer();
+  peer.send(tcp({ ...to, tcpOptions: OPTIONS }));
+  const [socket] = await once(server, 'connection');
+  socket.end('go away');
+  await once(socket, 'finish');
+  const answer = await peer.tcpFrame(SYN | ACK);
+  const acknowledgment = (answer.sequence + 1) >>> 0;
+  peer.send(tcp({ ...to, flags: ACK, sequence: 1001, acknowledgment }));
+  const fin = await peer.tcpFrame(FIN);
+  expect(fin.sequence).toBe((acknowledgment + 7) >>> 0);
+  expect(payloads(peer)).toEqual([[acknowledgment, 'go away']]);
+  socket.destroy();
+  server.close();
+});
+
 test('bytes that come again, or before others, reach the host once and in order', async () => {
   using peer = await upPeer();
   let ear: Ear | undefined;
