@@ -1,0 +1,77 @@
+// What is asked of a jail, and what was reached.
+#ifndef TSVM_JAIL_H
+#define TSVM_JAIL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define MAX_WORDS 64
+#define MAX_DESCRIPTORS 1024
+
+// Exit codes: as of env(1) and other launchers.
+#define EXIT_LAUNCHER 125
+#define EXIT_NOT_EXECUTED 126
+
+// The program and its surroundings, as the command line describes them.
+struct jail_spec {
+	// Files and folders that the program may read and execute. Those that do not exist are left out.
+	const char *readable[MAX_WORDS];
+	int readable_count;
+	// Names in /dev.
+	const char *devices[MAX_WORDS];
+	int device_count;
+	// Open files and folders beneath which the program may do anything.
+	int writable[MAX_DESCRIPTORS];
+	int writable_count;
+	// Descriptors that stay open, beside 0 to 2.
+	int kept[MAX_DESCRIPTORS];
+	int kept_count;
+	// The whole environment of the program: `NAME=VALUE`.
+	char *environment[MAX_WORDS + 1];
+	int environment_count;
+	// Bits of capabilities that root keeps.
+	uint64_t capabilities;
+	// Descriptor for the report; -1: no report.
+	int report;
+	char **command;
+};
+
+// Why a part was not reached: one line of printable ASCII without quotes; empty if it was reached.
+struct reason {
+	char text[160];
+};
+
+// What keeps the program from the host. A part that is not reached has a reason.
+struct jail_report {
+	bool has_user_namespace;
+	// Namespaces, all or none: mount, process, IPC, host name, cgroup.
+	bool has_namespaces;
+	bool has_network_namespace;
+	struct reason no_namespaces;
+	struct reason no_network_namespace;
+	// Version of landlock's interface; 0: the kernel has none.
+	int landlock;
+	bool landlock_files;
+	bool landlock_network;
+	// Signals to processes outside, and abstract sockets of theirs.
+	bool landlock_scope;
+	struct reason no_landlock;
+};
+
+// Writes `what: error` of errno.
+void reason_set(struct reason *reason, const char *what);
+
+// Makes the namespaces and goes on in them, in a child that is process 1. The parent waits for the child and ends as
+// it ends. If the host refuses, returns in the first process, unchanged, with the reasons in the report.
+void enter_namespaces(const struct jail_spec *spec, struct jail_report *report);
+
+// Gives up what landlock can take: files unless there is a mount namespace, TCP, signals, abstract sockets.
+void restrict_by_landlock(const struct jail_spec *spec, struct jail_report *report);
+
+// Gives up all capabilities but those that the spec keeps, for this process and all that it executes.
+bool drop_capabilities(uint64_t kept);
+
+// True if this process may make namespaces without a user namespace.
+bool has_capability(int capability);
+
+#endif

@@ -1,0 +1,193 @@
+// Starts a program in a jail: with the descriptors, the environment and the files that it needs, and nothing else of
+// the host. Does what the host allows, and reports in one line of JSON what it did.
+//
+//     tsvm-jail [--keep FD]... [--env NAME=VALUE]... [--read PATH]... [--device NAME]... [--write FD]...
+//               [--capabilities HEX] [--report FD] -- PROGRAM ARGUMENT...
+#include "jail.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+// What a machine with a thousand open files and shares needs, far below what exhausts a kernel.
+#define MAX_OPEN_FILES 65536
+
+void reason_set(struct reason *reason, const char *what)
+{
+	snprintf(reason->text, sizeof reason->text, "%s: %s", what, strerror(errno));
+}
+
+static _Noreturn void refuse(const char *what)
+{
+	fprintf(stderr, "tsvm-jail: %s\n", what);
+	_exit(EXIT_LAUNCHER);
+}
+
+static int descriptor(const char *word)
+{
+	char *end;
+	long fd = strtol(word, &end, 10);
+	if (end == word || *end != 0 || fd < 0 || fd > 1 << 20)
+		refuse("not a descriptor");
+	return (int)fd;
+}
+
+static void add_word(const char **words, int *count, const char *word)
+{
+	if (*count == MAX_WORDS)
+		refuse("too many words");
+	words[(*count)++] = word;
+}
+
+static void add_descriptor(int *fds, int *count, int fd)
+{
+	if (*count == MAX_DESCRIPTORS)
+		refuse("too many descriptors");
+	fds[(*count)++] = fd;
+}
+
+static void parse(char **words, struct jail_spec *spec)
+{
+	spec->report = -1;
+	for (words++; *words != NULL && strcmp(*words, "--") != 0; words += 2) {
+		const char *option = *words;
+		char *value = words[1];
+		if (value == NULL)
+			refuse("an option lacks its value");
+		if (strcmp(option, "--keep") == 0)
+			add_descriptor(spec->kept, &spec->kept_count, descriptor(value));
+		else if (strcmp(option, "--write") == 0)
+			add_descriptor(spec->writable, &spec->writable_count, descriptor(value));
+		else if (strcmp(option, "--report") == 0)
+			spec->report = descriptor(value);
+		else if (strcmp(option, "--read") == 0)
+			add_word(spec->readable, &spec->readable_count, value);
+		else if (strcmp(option, "--device") == 0)
+			add_word(spec->devices, &spec->device_count, value);
+		else if (strcmp(option, "--env") == 0)
+			add_word((const char **)spec->environment, &spec->environment_count, value);
+		else if (strcmp(option, "--capabilities") == 0)
+			spec->capabilities = strtoull(value, NULL, 16);
+		else
+			refuse("unknown option");
+	}
+	if (*words == NULL || words[1] == NULL)
+		refuse("no program is given");
+	spec->command = words + 1;
+}
+
+static bool is_kept(const struct jail_spec *spec, int fd)
+{
+	if (fd <= STDERR_FILENO || fd == spec->report)
+		return true;
+	for (int index = 0; index < spec->kept_count; index++) {
+		if (spec->kept[index] == fd)
+			return true;
+	}
+	for (int index = 0; index < spec->writable_count; index++) {
+		if (spec->writable[index] == fd)
+			return true;
+	}
+	return false;
+}
+
+static void close_others(const struct jail_spec *spec)
+{
+	int last = STDERR_FILENO;
+	for (int index = 0; index < spec->kept_count; index++)
+		last = spec->kept[index] > last ? spec->kept[index] : last;
+	for (int index = 0; index < spec->writable_count; index++)
+		last = spec->writable[index] > last ? spec->writable[index] : last;
+	last = spec->report > last ? spec->report : last;
+	for (int fd = STDERR_FILENO + 1; fd <= last; fd++) {
+		if (!is_kept(spec, fd))
+			close(fd);
+	}
+	if (syscall(SYS_close_range, (unsigned)last + 1, ~0u, 0) == 0)
+		return;
+	// Before Linux 5.9.
+	long most = sysconf(_SC_OPEN_MAX);
+	for (int fd = last + 1; fd < most; fd++)
+		close(fd);
+}
+
+static void set_limits(void)
+{
+	struct rlimit files;
+	const struct rlimit none = {0, 0};
+	if (setrlimit(RLIMIT_CORE, &none) != 0 || getrlimit(RLIMIT_NOFILE, &files) != 0)
+		refuse("the limits cannot be set");
+	if (files.rlim_max > MAX_OPEN_FILES)
+		files.rlim_max = MAX_OPEN_FILES;
+	files.rlim_cur = files.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &files) != 0)
+		refuse("the limits cannot be set");
+}
+
+// A part and what reaches it: `"files":"namespace"`; or `"files":null`, and a reason under `missing`.
+static void part(FILE *out, const char *name, const char *how)
+{
+	if (how == NULL)
+		fprintf(out, "\"%s\":null,", name);
+	else
+		fprintf(out, "\"%s\":\"%s\",", name, how);
+}
+
+static void write_report(const struct jail_spec *spec, const struct jail_report *report)
+{
+	if (spec->report < 0)
+		return;
+	FILE *out = fdopen(spec->report, "w");
+	if (out == NULL)
+		refuse("the report cannot be written");
+	const char *namespace = report->has_namespaces ? "namespace" : NULL;
+	const char *scope = report->landlock_scope ? "landlock" : NULL;
+	fputc('{', out);
+	part(out, "files", namespace != NULL ? namespace : report->landlock_files ? "landlock" : NULL);
+	part(out, "network",
+	     report->has_network_namespace ? "namespace"
+	     : report->landlock_network    ? "landlock"
+					   : NULL);
+	part(out, "processes", namespace != NULL ? namespace : scope);
+	part(out, "sockets", report->has_network_namespace ? "namespace" : scope);
+	part(out, "ipc", namespace);
+	fprintf(out, "\"user\":%s,\"landlock\":%d", report->has_user_namespace ? "true" : "false", report->landlock);
+	if (report->no_namespaces.text[0] != 0)
+		fprintf(out, ",\"noNamespaces\":\"%s\"", report->no_namespaces.text);
+	else if (report->no_network_namespace.text[0] != 0)
+		fprintf(out, ",\"noNamespaces\":\"%s\"", report->no_network_namespace.text);
+	if (report->no_landlock.text[0] != 0)
+		fprintf(out, ",\"noLandlock\":\"%s\"", report->no_landlock.text);
+	fputs("}\n", out);
+	if (fclose(out) != 0)
+		refuse("the report cannot be written");
+}
+
+int main(int argc, char **argv)
+{
+	static struct jail_spec spec;
+	static struct jail_report report;
+	if (argc < 2)
+		refuse("usage: tsvm-jail [OPTION VALUE]... -- PROGRAM [ARGUMENT]...");
+	parse(argv, &spec);
+	close_others(&spec);
+	set_limits();
+	// The program ends with the process that started it, however that ends.
+	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	enter_namespaces(&spec, &report);
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+		refuse("no_new_privs cannot be set");
+	restrict_by_landlock(&spec, &report);
+	if (!drop_capabilities(spec.capabilities))
+		refuse("the capabilities cannot be given up");
+	write_report(&spec, &report);
+	execve(spec.command[0], spec.command, spec.environment);
+	fprintf(stderr, "tsvm-jail: cannot execute %s: %s\n", spec.command[0], strerror(errno));
+	return EXIT_NOT_EXECUTED;
+}
