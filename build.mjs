@@ -1,6 +1,6 @@
 // Bundles the programs into dist/: the CLI (one file, compiled ahead), the SDK, the supervisor, the
 // machine process and its vCPU worker, the lab, the benchmarks and the examples. It also builds the
-// guest agent's initramfs.
+// guest agent's initramfs and the launcher of jails.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
@@ -96,7 +96,9 @@ for (const name of readdirSync(dist)) {
   if (name.endsWith('.js') && !tests.includes(basename(name, '.js')) && !built.has(name)) rmSync(join(dist, name));
 }
 
-// `--programs`: only what Node.js runs. The agent needs a C compiler.
+// `--programs`: only what Node.js runs. The agent and the launcher need a C compiler.
 if (!process.argv.includes('--programs')) {
-  execFileSync('make', ['-s', '-C', 'guest-agent', `OUT=${dist}`], { stdio: 'inherit' });
+  for (const folder of ['guest-agent', 'jail']) {
+    execFileSync('make', ['-s', '-C', folder, `OUT=${dist}`], { stdio: 'inherit' });
+  }
 }

@@ -10,8 +10,8 @@
 
 bool has_capability(int capability)
 {
-	struct cap_header header = {LINUX_CAPABILITY_VERSION_3, 0};
-	struct cap_data data[2] = {{0}};
+	struct cap_header header = { LINUX_CAPABILITY_VERSION_3, 0 };
+	struct cap_data data[2] = { { 0 } };
 	if (syscall(SYS_capget, &header, data) != 0)
 		return false;
 	return (data[capability / 32].effective & (1u << (capability % 32))) != 0;
@@ -27,8 +27,8 @@ bool drop_capabilities(uint64_t kept)
 			return false;
 	}
 	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
-	struct cap_header header = {LINUX_CAPABILITY_VERSION_3, 0};
-	struct cap_data data[2] = {{0}};
+	struct cap_header header = { LINUX_CAPABILITY_VERSION_3, 0 };
+	struct cap_data data[2] = { { 0 } };
 	if (syscall(SYS_capget, &header, data) != 0)
 		return false;
 	for (int word = 0; word < 2; word++) {

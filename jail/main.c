@@ -120,7 +120,7 @@ static void close_others(const struct jail_spec *spec)
 static void set_limits(void)
 {
 	struct rlimit files;
-	const struct rlimit none = {0, 0};
+	const struct rlimit none = { 0, 0 };
 	if (setrlimit(RLIMIT_CORE, &none) != 0 || getrlimit(RLIMIT_NOFILE, &files) != 0)
 		refuse("the limits cannot be set");
 	if (files.rlim_max > MAX_OPEN_FILES)
@@ -151,9 +151,9 @@ static void write_report(const struct jail_spec *spec, const struct jail_report 
 	fputc('{', out);
 	part(out, "files", namespace != NULL ? namespace : report->landlock_files ? "landlock" : NULL);
 	part(out, "network",
-	     report->has_network_namespace ? "namespace"
-	     : report->landlock_network    ? "landlock"
-					   : NULL);
+	     report->has_network_namespace ? "namespace" :
+	     report->landlock_network      ? "landlock" :
+					     NULL);
 	part(out, "processes", namespace != NULL ? namespace : scope);
 	part(out, "sockets", report->has_network_namespace ? "namespace" : scope);
 	part(out, "ipc", namespace);

@@ -90,11 +90,10 @@ static bool open_source(const char *path, uint64_t attributes, struct source *so
 		source->link[length > 0 ? length : 0] = 0;
 		return length > 0;
 	}
-	source->tree =
-		(int)syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
+	source->tree = (int)syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_RECURSIVE);
 	if (source->tree < 0)
 		return false;
-	struct mount_attr attr = {.attr_set = attributes};
+	struct mount_attr attr = { .attr_set = attributes };
 	return syscall(SYS_mount_setattr, source->tree, "", AT_EMPTY_PATH | AT_RECURSIVE, &attr, sizeof attr) == 0;
 }
 
@@ -158,7 +157,8 @@ static bool mount_proc(void)
 	if (mkdir("proc", 0555) != 0)
 		return false;
 	// The program's own processes only. Linux 5.8 and later.
-	return mount("proc", "proc", "proc", flags, "subset=pid") == 0 || mount("proc", "proc", "proc", flags, NULL) == 0;
+	return mount("proc", "proc", "proc", flags, "subset=pid") == 0 ||
+	       mount("proc", "proc", "proc", flags, NULL) == 0;
 }
 
 static bool make_root(const struct jail_spec *spec, struct reason *why)
@@ -186,7 +186,7 @@ static bool make_root(const struct jail_spec *spec, struct reason *why)
 		return failed(why, "dev");
 	if (syscall(SYS_pivot_root, ".", ".") != 0 || umount2(".", MNT_DETACH) != 0 || chdir("/") != 0)
 		return failed(why, "pivot_root");
-	struct mount_attr attr = {.attr_set = MOUNT_ATTR_RDONLY};
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };
 	if (syscall(SYS_mount_setattr, AT_FDCWD, "/", 0, &attr, sizeof attr) != 0)
 		return failed(why, "read-only root");
 	return true;
@@ -287,7 +287,7 @@ void enter_namespaces(const struct jail_spec *spec, struct jail_report *report)
 	close(outcome.write);
 	close(go.read);
 	if (child > 0) {
-		struct reason why = {"the launcher ended early"};
+		struct reason why = { "the launcher ended early" };
 		ssize_t count = read(outcome.read, &why, sizeof why);
 		if (count == sizeof why && why.text[0] == 0 && write(go.write, "", 1) == 1)
 			end_as((pid_t)child);

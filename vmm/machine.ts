@@ -3,6 +3,50 @@
 
 /** File descriptor of the control socket in the machine process. */
 export const CONTROL_FD = 3;
+/** File descriptor of /dev/kvm in the machine process. */
+export const KVM_FD = 4;
+
+// The names under which the owner sends what it opened.
+
+/** A kernel, an initial RAM file system, or a file of a disk. */
+export function fileName(path: string, readOnly: boolean): string {
+  return `${readOnly ? 'read' : 'write'} ${path}`;
+}
+
+/** The socket at which QEMU finds the network device, beside the vsock device's socket at `path`. */
+export function qemuNetSocket(path: string): string {
+  return `${path}.net`;
+}
+
+/** The file of a unix socket, opened with O_PATH, for a process that connects to it. */
+export function socketName(path: string): string {
+  return `socket ${path}`;
+}
+
+/** A socket to the host's routes (vmm/outside/route-socket.ts). */
+export const ROUTE_SOCKET = 'routes';
+/** The back end of the network device: a tap interface, or a socket to passt. */
+export const NETWORK_BACK_END = 'network';
+
+/** The share of this index, opened with O_PATH. */
+export function shareName(index: number): string {
+  return `share ${index}`;
+}
+
+/** The listening TCP socket of this index in {@link PasstSpec.listeners}. */
+export function publishedName(index: number): string {
+  return `published ${index}`;
+}
+
+/** A unix socket that listens at this path. */
+export function listenerName(path: string): string {
+  return `listen ${path}`;
+}
+
+/** A folder of unix sockets, opened with O_PATH. */
+export function socketFolderName(path: string): string {
+  return `folder ${path}`;
+}
 
 /**
  * A run of bytes in a host file. Extents laid end to end are a disk. Offsets and lengths in bytes.
@@ -86,6 +130,8 @@ export interface PublishedPorts {
 export interface PasstSpec {
   kind: 'passt';
   ports: PublishedPorts[];
+  /** The guest's port of each listening TCP socket that the owner sends. Absent: there is none. */
+  listeners?: number[];
   /** Queries to this address go to the host's own resolver. */
   forwardDns?: string;
   /** If true, a connection to the gateway reaches the host's loopback interface. */
@@ -229,30 +275,36 @@ export interface MachineSpec {
   network?: NetworkSpec;
   /** If true, the guest's serial console is copied to the machine process's stderr. */
   console: boolean;
-  /** File that caches the result of the KVM probe between runs. Absent: every run probes. */
-  probeCache?: string;
+  /** The result of an earlier probe of this host's KVM. Absent: the machine probes if it must know. */
+  probe?: ProbeResult;
+  /** Frequency of the host's time stamp counter in kHz, which emulated CPUs share. */
+  tscKhz?: number;
   logLevel: 'silent' | 'error' | 'warn' | 'info' | 'debug' | 'trace';
 }
 
 /**
  * What the owner sends to the machine process:
- * - `descriptors`: carries open files (unix(7), SCM_RIGHTS) for the shares of `boot`, in their
- *   order. Not answered.
+ * - `files`: carries one open file or socket (unix(7), SCM_RIGHTS) for each of the names. `boot` and
+ *   `join` follow those that they need. Not answered.
  * - `boot`: build and start the machine. Answered by `booted`.
  * - `probe`: find out whether KVM is usable. Answered by `probed`.
  * - `statistics`: answered by `statistics`.
  * - `join`: add the guest to a private network. Answered by `joined`.
  * - `leave`: remove the guest from the private network of `folder`. Not answered.
+ * - `passt-started`: another passt has been started, whose socket came before. Not answered.
+ * - `passt-ended`: passt has ended, or could not be started again. Not answered.
  * - `shutdown`: stop the vCPUs at once; the guest has synced its disks before. Answered by
  *   `stopped`.
  */
 export type MachineRequest =
-  | { type: 'descriptors' }
+  | { type: 'files'; names: string[] }
   | { type: 'boot'; spec: MachineSpec }
   | { type: 'probe' }
   | { type: 'statistics' }
   | { type: 'join'; network: PeerNetwork }
   | { type: 'leave'; folder: string }
+  | { type: 'passt-started' }
+  | { type: 'passt-ended'; reason: string }
   | { type: 'shutdown' };
 
 /**
@@ -317,9 +369,13 @@ export interface ProbeResult {
 
 /**
  * What the machine process sends to its owner. It exits after `stopped`, `failed` or `probed`.
+ * - `kvm`: the machine probed KVM, because its spec had no result.
  * - `booted`: a vCPU runs. `reason` says why `auto` did not choose KVM.
- * - `network`: the outside network came up, with these published host ports; or it is down, and
- *   why.
+ * - `network`: the outside network came up, with these published host ports, which the owner fills
+ *   in; or it is down, and why.
+ * - `passt-restart`: passt has ended, and another one is needed. Answered by `passt-started` or
+ *   `passt-ended`.
+ * - `passt-kill`: passt is of no use any more. Answered by `passt-ended`.
  * - `refused`: the guest tried a destination that it may not reach. Sent once per destination.
  * - `joined`: the answer to `join`; `error` says why it failed.
  * - `stopped`: the machine ended. A kernel panic is a `reset` whose `console` shows the panic.
@@ -328,10 +384,13 @@ export interface ProbeResult {
  * `console` is the end of the guest's serial output, at most 16 KiB.
  */
 export type MachineEvent =
+  | { type: 'kvm'; result: ProbeResult }
   | { type: 'booted'; accel: Accelerator; reason?: string; times: MachineTimes }
   | { type: 'statistics'; statistics: MachineStatistics }
   | { type: 'network'; up: true; ports: PublishedPorts[] }
   | { type: 'network'; up: false; reason: string }
+  | { type: 'passt-restart' }
+  | { type: 'passt-kill'; reason: string }
   | { type: 'refused'; refusal: Refusal }
   | { type: 'joined'; error?: string }
   | { type: 'stopped'; reason: 'shutdown' | 'reset'; statistics: MachineStatistics; console?: string }

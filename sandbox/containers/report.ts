@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { bytesOnDisk } from '../../images/index.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
-import type { ContainerConfig } from '../home/container-record.js';
+import type { ContainerConfig, ContainerState } from '../home/container-record.js';
 import { DEFAULT_MEMORY } from '../spec/run-spec.js';
 import { openRequest } from '../supervision/control-client.js';
 import { askTool, splitAnswer } from './tools.js';
@@ -110,7 +110,7 @@ export async function readUsage(
     ...network,
     layer,
     layerLimit,
-    machine: machineUsage(folder.state().machinePid, guestMemory),
+    machine: machineUsage(folder.state(), guestMemory),
   };
 }
 
@@ -138,12 +138,12 @@ async function readGuestMemory(folder: ContainerFolder): Promise<number> {
 }
 
 /**
- * Use of the machine process and the processes that it started (an emulator). They are one process
- * group, and all map the memory of the guest.
+ * Use of the machine process and the processes that it started (an emulator), and of passt. Each
+ * leads a process group. Those of the first map the memory of the guest.
  */
-function machineUsage(pid: number | undefined, guestMemory: number): Usage['machine'] {
+function machineUsage({ machinePid, passtPid }: ContainerState, guestMemory: number): Usage['machine'] {
   const sums = { cpu: 0, memory: guestMemory, guestMemory };
-  if (pid === undefined) return sums;
+  if (machinePid === undefined) return sums;
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue;
     try {
@@ -151,7 +151,7 @@ function machineUsage(pid: number | undefined, guestMemory: number): Usage['mach
       const fields = readFileSync(`/proc/${name}/stat`, 'latin1')
         .replace(/^.*\) /s, '')
         .split(' ');
-      if (Number(fields[2]) !== pid) continue;
+      if (![machinePid, passtPid].includes(Number(fields[2]))) continue;
       sums.cpu += (Number(fields[11]) + Number(fields[12])) * TICK;
       sums.memory += ownMemory(name);
     } catch {

@@ -64,6 +64,8 @@ export interface ContainerState {
   bootId?: string;
   /** The machine process. */
   machinePid?: number;
+  /** passt, which carries its network. */
+  passtPid?: number;
   /** The supervisor was killed. Set when the state is read, never written. */
   isOrphaned?: true;
   /** The guest has let the deadline of a request pass, and has not answered since. */
@@ -87,7 +89,7 @@ const ORPHANED = 255;
 
 /** The state of a container whose record says that it is alive, but whose supervisor is dead. */
 export function orphaned(state: ContainerState): ContainerState {
-  const { supervisorPid, machinePid, sockets, unresponsive, networkDown, ...kept } = state;
+  const { supervisorPid, machinePid, passtPid, sockets, unresponsive, networkDown, ...kept } = state;
   const rest = { ...kept, isOrphaned: true as const };
   if (state.status === 'created' || state.status === 'exited') return rest;
   return { ...rest, status: 'exited', exitCode: ORPHANED, error: 'the process that supervised it was killed' };

@@ -1,6 +1,7 @@
 // The client of a machine process: starts it, talks to it over its control socket (JSON lines,
 // vmm/machine.ts), ends it.
 import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { messageOf } from '../../errors/index.js';
@@ -9,16 +10,17 @@ import {
   MachineError,
   type MachineEvent,
   type MachineRequest,
-  type MachineSpec,
   type MachineStatistics,
   type PeerNetwork,
   type Refusal,
 } from '../../vmm/machine.js';
 import { SandboxError } from '../errors.js';
-import { defaultHome, probeCachePath } from '../home/paths.js';
 import { MACHINE_PROGRAM } from '../programs.js';
-import { sendBoot } from './boot-request.js';
 import { ConsoleText } from './console-text.js';
+import type { MachineFiles } from './machine-files.js';
+import { openKvm } from './open-kvm.js';
+import type { MachineOutside } from './outside.js';
+import { lineOf, sendWithFiles } from './send-files.js';
 
 /**
  * Bytes. Lines of the control socket are shorter. The longest are errors with the last output of
@@ -72,12 +74,19 @@ export class MachineClient implements Disposable {
   #probe!: (event: Event<'probed'>) => void;
   #network!: (event: Event<'network'>) => void;
   #hadNetwork = false;
+  #hasBooted = false;
   readonly #joining: { done: () => void; fail: (error: Error) => void }[] = [];
   readonly #statistics: ((statistics: MachineStatistics) => void)[] = [];
   #end!: (end: MachineEnd) => void;
+  #outside: MachineOutside | undefined;
+  /** Sends that wait until Node.js has written all before them. */
+  #waiting: (() => void)[] | undefined;
 
-  /** @param program path of the machine's program */
-  constructor(program = MACHINE_PROGRAM) {
+  /**
+   * @param program path of the machine's program
+   * @param probes the machine is to probe KVM, whatever an earlier probe found
+   */
+  constructor(program = MACHINE_PROGRAM, probes = false) {
     this.booted = new Promise((resolve) => {
       this.#boot = resolve;
     });
@@ -92,10 +101,12 @@ export class MachineClient implements Disposable {
     });
     // In a session of its own: Ctrl-C on the terminal is for the process in the guest, not for the
     // machine.
-    this.#child = spawn(process.execPath, [program, probeCachePath(defaultHome())], {
-      stdio: ['ignore', 'ignore', 'pipe', 'pipe'],
+    const kvm = openKvm(probes);
+    this.#child = spawn(process.execPath, [program, kvm.argument], {
+      stdio: ['ignore', 'ignore', 'pipe', 'pipe', kvm.fd ?? 'ignore'],
       detached: true,
     });
+    if (kvm.fd !== undefined) closeSync(kvm.fd);
     this.gone = new Promise((resolve) => {
       this.#child.once('exit', () => resolve());
       this.#child.once('error', () => resolve());
@@ -141,16 +152,49 @@ export class MachineClient implements Disposable {
 
   send(request: MachineRequest): void {
     if (request.type === 'shutdown') this.#asked = true;
-    this.#control.write(`${JSON.stringify(request)}\n`);
+    this.#inTurn(() => this.#control.write(lineOf(request)));
   }
 
   /**
    * Boots the machine.
-   * @param shares descriptors of the spec's shares. The caller may close them afterwards.
-   * @throws Error if there are shares and the machine process is gone
+   * @param outside what the owner opened for the machine, owned from now on
    */
-  boot(spec: MachineSpec, shares: readonly number[]): void {
-    sendBoot(this.#control, spec, shares);
+  boot(outside: MachineOutside): void {
+    this.#outside = outside;
+    const { spec, files, networkFailure } = outside;
+    outside.events = {
+      onPasstStarted: (opened) => this.#sendWith(opened, { type: 'passt-started' }),
+      onPasstEnded: (reason) => this.send({ type: 'passt-ended', reason }),
+    };
+    this.#sendWith(files, { type: 'boot', spec });
+    if (networkFailure !== undefined) this.#network({ type: 'network', up: false, reason: networkFailure });
+  }
+
+  /** Sends a request after the files that it needs, and closes them. */
+  #sendWith(files: MachineFiles, request: MachineRequest): void {
+    this.#inTurn(() => {
+      try {
+        sendWithFiles(this.#control, files, request);
+      } catch {
+        // The death of the machine process is reported by 'close'.
+      } finally {
+        files[Symbol.dispose]();
+      }
+    });
+  }
+
+  /** Calls `send` when Node.js has written everything: files pass by its queue. */
+  #inTurn(send: () => void): void {
+    if (this.#waiting !== undefined) this.#waiting.push(send);
+    else if (this.#control.writableLength === 0) send();
+    else {
+      const waiting = [send];
+      this.#waiting = waiting;
+      this.#control.write('', () => {
+        this.#waiting = undefined;
+        for (const each of waiting) this.#inTurn(each);
+      });
+    }
   }
 
   /** Asks for the machine's statistics. Never settles if the machine ends before it answers. */
@@ -163,9 +207,26 @@ export class MachineClient implements Disposable {
    * Joins a private network. Never settles if the machine ends first.
    * @throws SandboxError `network`
    */
-  join(network: PeerNetwork): Promise<void> {
-    this.send({ type: 'join', network });
-    return new Promise((done, fail) => this.#joining.push({ done, fail }));
+  async join(network: PeerNetwork): Promise<void> {
+    const outside = this.#outside;
+    if (outside === undefined) throw new SandboxError('wrong-state', 'the machine was not told to boot');
+    try {
+      this.#sendWith(outside.enter(network), { type: 'join', network });
+    } catch (cause) {
+      throw new SandboxError('network', messageOf(cause), { cause });
+    }
+    await new Promise<void>((done, fail) => this.#joining.push({ done, fail }));
+  }
+
+  /** Leaves the private network whose members meet in `folder`. */
+  leave(folder: string): void {
+    this.send({ type: 'leave', folder });
+    this.#outside?.leave(folder);
+  }
+
+  /** Process id of passt, which leads a process group; undefined while there is none. */
+  get passtPid(): number | undefined {
+    return this.#outside?.passtPid;
   }
 
   #read(chunk: Buffer): void {
@@ -183,13 +244,26 @@ export class MachineClient implements Disposable {
 
   #handle(event: MachineEvent): void {
     switch (event.type) {
+      case 'kvm':
+        // A guest that has taken over its machine has no say in how others run.
+        if (!this.#hasBooted) this.#outside?.kvmProbed(event.result);
+        break;
       case 'booted':
+        this.#hasBooted = true;
+        this.#outside?.booted();
         this.#boot(event);
+        break;
+      case 'passt-restart':
+        this.#outside?.restartPasst();
+        break;
+      case 'passt-kill':
+        this.#outside?.killPasst(event.reason);
         break;
       case 'probed':
         this.#probe(event);
         break;
       case 'network':
+        if (event.up) event.ports = this.#outside?.networkUp() ?? event.ports;
         if (this.#hadNetwork) this.onNetworkChange?.(event.up ? undefined : event.reason);
         this.#hadNetwork ||= event.up;
         this.#network(event);
@@ -245,6 +319,7 @@ export class MachineClient implements Disposable {
   /** Kills the machine. Its process may still be exiting when this returns: see `gone`. */
   [Symbol.dispose](): void {
     this.#kill();
+    this.#outside?.[Symbol.dispose]();
     this.#control.destroy();
     this.#stderr.destroy();
   }

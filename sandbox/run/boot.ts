@@ -42,12 +42,14 @@ export async function bootMachine(
     ]),
   );
   trace.mark('foldersMade');
+  const { MachineOutside } = await machine.whileAlive(import('../machine/outside.js'));
   using shares = await openShares(spec.mounts ?? [], home);
   const wanted = options.online === false ? { mode: 'none' } : (spec.network ?? {});
   const exposed = image.config.ExposedPorts;
   const network = planNetwork(wanted, readHostNetwork(), { id: folder.id, networks: options.networks, exposed });
   const parts = { kernel, image, layer, shares: shares.all, network, vsock: folder.vsock, home, logLevel: machineLog };
-  machine.boot(machineSpec(spec, parts), shares.descriptors, ({ accel, reason }) => {
+  const outside = new MachineOutside(machineSpec(spec, parts), shares.take(), home.probeCache);
+  machine.boot(outside, ({ accel, reason }) => {
     if (reason !== undefined) options.onFallback?.(reason);
     if (accel === 'tcg' && vcpuCount(spec.cpus) > 1) options.onEmulatedCpus?.(vcpuCount(spec.cpus));
     log.debug('booted', { accel, image: image.digest });

@@ -123,6 +123,16 @@ export class ContainerRun {
     return this.#machine.pid;
   }
 
+  /** Process id of passt; undefined while there is none. */
+  get passtPid(): number | undefined {
+    return this.#machine.passtPid;
+  }
+
+  /** The process groups of the machine: of its process with the emulator, and of passt. */
+  get processGroups(): number[] {
+    return [this.machinePid, this.passtPid].filter((pid) => pid !== undefined);
+  }
+
   /**
    * The container's IPv4 address. Undefined without a network, and before the network is planned.
    */

@@ -1,6 +1,6 @@
 // A machine together with the agent in its guest: it boots, says hello, gets containers, and shuts
 // down. It lives as long as its machine process, and may hold zero, one or several containers.
-import type { MachineSpec, MachineStatistics, PeerNetwork } from '../../vmm/machine.js';
+import type { MachineStatistics, PeerNetwork } from '../../vmm/machine.js';
 import type { ContainerSetup, MachineSetup } from '../agent/protocol.js';
 import { Responsiveness } from '../agent/responsiveness.js';
 import { AgentSession } from '../agent/session.js';
@@ -8,6 +8,7 @@ import { defer } from '../deferred.js';
 import { SandboxError } from '../errors.js';
 import type { Log } from '../log.js';
 import type { MachineClient } from '../machine/machine-client.js';
+import type { MachineOutside } from '../machine/outside.js';
 import { GuestContainer, inOrder } from './guest-container.js';
 import { ResourceStack } from './resource-stack.js';
 import type { Trace } from './trace.js';
@@ -71,6 +72,11 @@ export class GuestMachine implements Disposable {
     return this.#client.pid;
   }
 
+  /** Process id of passt, which leads a process group; undefined while there is none. */
+  get passtPid(): number | undefined {
+    return this.#client.passtPid;
+  }
+
   /** Resolves when the machine process has exited and its files are closed. */
   get gone(): Promise<void> {
     return this.#client.gone;
@@ -105,17 +111,13 @@ export class GuestMachine implements Disposable {
 
   /**
    * Tells the machine to boot. Does not wait.
-   * @param shares descriptors of the spec's shares. The caller may close them afterwards.
+   * @param outside what was opened for the machine, owned from now on
    * @param onBooted called when the vCPUs run; the machine has then opened all files of the spec
    * @throws SandboxError `wrong-state`
    */
-  boot(
-    spec: MachineSpec,
-    shares: readonly number[],
-    onBooted: (how: { accel: string; reason: string | undefined }) => void,
-  ): void {
-    const { session } = this.#expect('listening');
-    this.#client.boot(spec, shares);
+  boot(outside: MachineOutside, onBooted: (how: { accel: string; reason: string | undefined }) => void): void {
+    const { session } = this.#expectFor(outside, 'listening');
+    this.#client.boot(outside);
     this.#state = { name: 'booting', session };
     this.#trace.mark('bootSent');
     this.#client.booted.then(({ accel, reason, times }) => {
@@ -192,7 +194,7 @@ export class GuestMachine implements Disposable {
 
   /** Leaves the private network whose members meet in `folder`. */
   leaveNetwork(folder: string): void {
-    this.#client.send({ type: 'leave', folder });
+    this.#client.leave(folder);
   }
 
   /**
@@ -227,6 +229,16 @@ export class GuestMachine implements Disposable {
     if (this.#state.name === 'stopped') return;
     this.#state = { name: 'stopped', error };
     this.#lost.reject(error);
+  }
+
+  /** Like `#expect`. Disposes of what a call in the wrong state was given. */
+  #expectFor<N extends StateName>(given: Disposable, name: N): Extract<GuestMachineState, { name: N }> {
+    try {
+      return this.#expect(name);
+    } catch (error) {
+      given[Symbol.dispose]();
+      throw error;
+    }
   }
 
   /**

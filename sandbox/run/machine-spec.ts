@@ -55,7 +55,6 @@ export function machineSpec(spec: RunSpec, parts: MachineParts): MachineSpec {
     vsock: { guestCid: GUEST_CID, path: parts.vsock },
     network: parts.network?.machine,
     console: spec.console ?? false,
-    probeCache: parts.home.probeCache,
     logLevel: parts.logLevel,
   });
 }

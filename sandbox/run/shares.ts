@@ -27,6 +27,11 @@ export class OpenShares implements Disposable {
     this.descriptors.push(fd);
   }
 
+  /** Returns the descriptors, which the caller owns from now on. */
+  take(): number[] {
+    return this.descriptors.splice(0);
+  }
+
   [Symbol.dispose](): void {
     for (const fd of this.descriptors.splice(0)) closeSync(fd);
   }

@@ -5,16 +5,16 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Log } from '../log.js';
 
-/** Continues the process group $1 at the end of stdin. */
-const SCRIPT = 'read -r _; kill -s CONT -- "-$1"';
+/** Continues the process groups of the arguments at the end of stdin. */
+const SCRIPT = 'read -r _; for group; do kill -s CONT -- "-$group"; done';
 
 export class PauseGuard {
   readonly #shell: ChildProcess;
 
-  /** @param group of the processes that are about to be stopped */
-  constructor(group: number, log: Log) {
+  /** @param groups of the processes that are about to be stopped */
+  constructor(groups: readonly number[], log: Log) {
     // In a session of its own: a signal for the supervisor's process group does not end it.
-    this.#shell = spawn('/bin/sh', ['-c', SCRIPT, 'sh', String(group)], {
+    this.#shell = spawn('/bin/sh', ['-c', SCRIPT, 'sh', ...groups.map(String)], {
       stdio: ['pipe', 'ignore', 'ignore'],
       detached: true,
     });

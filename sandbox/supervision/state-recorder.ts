@@ -73,6 +73,7 @@ export class StateRecorder {
       status: 'exited',
       finishedAt: new Date().toISOString(),
       machinePid: undefined,
+      passtPid: undefined,
       unresponsive: undefined,
       networkDown: undefined,
     });
@@ -85,12 +86,15 @@ export class StateRecorder {
     this.home.events.record(this.folder.id, 'network-refused', { reason, what, destination });
   }
 
-  /** Records that the network is down, and why; or, without a reason, that it is up again. */
-  networkChanged(reason: string | undefined): void {
+  /**
+   * Records that the network is down, and why; or, without a reason, that it is up again.
+   * @param passtPid process id of passt, if it runs
+   */
+  networkChanged(reason: string | undefined, passtPid: number | undefined): void {
     if (reason === undefined) this.record('network-up');
     else this.record('network-down', { reason });
     const { networkRestarts = 0 } = this.#state;
-    this.write({ networkDown: reason, networkRestarts: networkRestarts + (reason === undefined ? 1 : 0) });
+    this.write({ networkDown: reason, passtPid, networkRestarts: networkRestarts + (reason === undefined ? 1 : 0) });
   }
 
   /** Leaves the container at the end of the supervision, also with `--rm`. */
@@ -108,6 +112,7 @@ export class StateRecorder {
         status: status === 'created' ? 'created' : 'exited',
         supervisorPid: undefined,
         machinePid: undefined,
+        passtPid: undefined,
         sockets: undefined,
       });
       return;

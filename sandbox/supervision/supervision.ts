@@ -137,14 +137,13 @@ export class Supervision {
 
   /** Stops or resumes the machine's processors and clock. @throws SandboxError `not-running` */
   pause(paused: boolean): void {
-    const pid = this.#run?.machinePid;
+    const groups = this.#run?.processGroups ?? [];
     const from = paused ? 'running' : 'paused';
-    if (pid === undefined || this.#recorder.state.status !== from) {
+    if (groups.length === 0 || this.#recorder.state.status !== from) {
       throw new SandboxError('not-running', `container ${this.#folder.shortId} is not ${from}`);
     }
-    if (paused) this.#guard = new PauseGuard(pid, this.#log);
-    // The machine process leads a process group, which includes the emulator's processes and passt.
-    process.kill(-pid, paused ? 'SIGSTOP' : 'SIGCONT');
+    if (paused) this.#guard = new PauseGuard(groups, this.#log);
+    for (const group of groups) process.kill(-group, paused ? 'SIGSTOP' : 'SIGCONT');
     if (!paused) this.#guard?.cancel();
     this.#run?.hold(paused);
     this.#recorder.write({ status: paused ? 'paused' : 'running' });
@@ -279,7 +278,7 @@ export class Supervision {
         networks: this.#options.filesOnly ? undefined : home.networks.ofContainer(this.#folder, this.#config),
         onSuspect: (suspect) => this.#recorder.write({ unresponsive: suspect ? true : undefined }),
         onRefusal: (refusal) => this.#recorder.refused(refusal),
-        onNetworkChange: (reason) => this.#recorder.networkChanged(reason),
+        onNetworkChange: (reason) => this.#recorder.networkChanged(reason, this.#run?.passtPid),
       });
       this.#run = run;
       if (this.#aborted !== undefined) run.abort(this.#aborted);
@@ -296,6 +295,7 @@ export class Supervision {
           oomKilled: false,
           networkRestarts: undefined,
           machinePid: run.machinePid,
+          passtPid: run.passtPid,
           address: run.address,
           ports: run.ports,
         });

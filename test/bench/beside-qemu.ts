@@ -6,7 +6,8 @@ import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { kernelPath } from '../../kernels/index.js';
-import { sendBoot } from '../../sandbox/machine/boot-request.js';
+import { MachineOutside } from '../../sandbox/machine/outside.js';
+import { sendWithFiles } from '../../sandbox/machine/send-files.js';
 import { baseCommandLine } from '../../vmm/boot/command-line.js';
 import type { MachineEvent, MachineSpec } from '../../vmm/machine.js';
 import { GUEST_DISK, GUEST_INITRAMFS, GUEST_LINE, HOLD_WORDS } from './bench-guest.js';
@@ -44,9 +45,9 @@ async function runOurs(words: string, options: StopwatchOptions): Promise<Timing
     vsock: { guestCid: 3, path: join(folder, 'vsock') },
     console: true,
     logLevel: 'error',
-    probeCache: join(tmpdir(), 'tsvm-bench-probe.json'),
   };
-  const request = (control: Socket) => sendBoot(control, spec, []);
+  using outside = new MachineOutside(spec, [], join(tmpdir(), 'tsvm-bench-probe.json'));
+  const request = (control: Socket) => sendWithFiles(control, outside.files, { type: 'boot', spec: outside.spec });
   try {
     return await time(process.execPath, [MACHINE_PROGRAM], { ...options, request });
   } finally {

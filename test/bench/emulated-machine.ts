@@ -2,11 +2,12 @@
 // arguments that an expert would choose. Both have the same kernel and initial RAM file system, and
 // one CPU. The guest runs one program and resets the machine.
 import { execFileSync } from 'node:child_process';
-import { closeSync, mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { O_PATH } from '../../libc/openat2.js';
-import { sendBoot } from '../../sandbox/machine/boot-request.js';
+import { MachineOutside, readTscKhz } from '../../sandbox/machine/outside.js';
+import { sendWithFiles } from '../../sandbox/machine/send-files.js';
 import { emulationParameters } from '../../vmm/accel/tcg/machine.js';
 import { baseCommandLine } from '../../vmm/boot/command-line.js';
 import type { DiskSpec, MachineSpec, NetworkSpec, ShareSpec } from '../../vmm/machine.js';
@@ -96,11 +97,15 @@ export async function runOurs(
     logLevel: 'error',
   };
   const opened = shares.map(({ path }) => openSync(path, O_PATH));
-  const request = (control: Socket) => {
-    sendBoot(control, spec, opened);
-    for (const fd of opened) closeSync(fd);
-  };
+  using outside = new MachineOutside(spec, opened);
+  const request = (control: Socket) => sendWithFiles(control, outside.files, { type: 'boot', spec: outside.spec });
   return outputOf('tsvm', await time(process.execPath, [MACHINE_PROGRAM], { until: UNTIL, request }));
+}
+
+/** The kernel parameters of one emulated CPU on this host. */
+export function hostParameters(): string[] {
+  const tscKhz = readTscKhz();
+  return emulationParameters({ cpus: 1, ...(tscKhz === undefined ? {} : { tscKhz }) });
 }
 
 /**
@@ -112,7 +117,7 @@ export async function runOurs(
 export async function runQemu({ initramfs, command, kernel }: GuestRun, devices: readonly string[]): Promise<string> {
   // Without the frequency of the time stamp counter the guest's clock counts timer interrupts, and
   // a busy host loses some of them.
-  const words = [baseCommandLine({ devices: [], console: false, reboot: 't' }), ...emulationParameters(1)].join(' ');
+  const words = [baseCommandLine({ devices: [], console: false, reboot: 't' }), ...hostParameters()].join(' ');
   const args = [
     // With room for only one CPU the emulator omits memory barriers, and the queue of a vhost-user
     // device gets stuck sooner or later.

@@ -6,9 +6,8 @@ import { once } from 'node:events';
 import { chmodSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { passtArguments } from '../../vmm/devices/net/passt-arguments.js';
-import { FIRST_INHERITED_FD } from '../../vmm/host/child-process.js';
 import type { NetworkSpec, PasstSpec } from '../../vmm/machine.js';
+import { PASST_FD, passtArguments } from '../../vmm/outside/passt-arguments.js';
 import { runOurs, runQemu } from './emulated-machine.js';
 import { buildStreamInitramfs, compareStreams, STREAM_PROGRAM } from './emulated-stream.js';
 import type { Benchmark } from './measurement.js';
@@ -55,7 +54,7 @@ async function runWithQemu(folder: string, port: number): Promise<string> {
   chmodSync(folder, 0o777);
   const words = passtArguments(NETWORK, PASST, PASST.ports).filter((word) => word !== '--no-tcp');
   const args = words.flatMap((word) =>
-    word === '--fd' ? ['--socket'] : word === String(FIRST_INHERITED_FD) ? [socket] : [word],
+    word === '--fd' ? ['--socket'] : word === String(PASST_FD) ? [socket] : [word],
   );
   const passt = spawn('passt', ['--one-off', ...args], { stdio: 'ignore' });
   try {

@@ -1,10 +1,10 @@
 // Finds the best arguments of QEMU and of the guest's kernel on an emulated CPU. It runs the same
 // guest with one thing changed at a time, and measures what the kernel does until its init. The
 // guest mounts a disk, prints a line and resets the machine.
-import { emulationParameters } from '../../vmm/accel/tcg/machine.js';
 import { baseCommandLine } from '../../vmm/boot/command-line.js';
 import { GUEST_DISK, GUEST_INITRAMFS, GUEST_LINE } from './bench-guest.js';
 import { guestKernel } from './beside-qemu.js';
+import { hostParameters } from './emulated-machine.js';
 import { type Benchmark, Samples } from './measurement.js';
 import { type Timing, time } from './stopwatch.js';
 
@@ -16,7 +16,7 @@ interface Setting {
   words: readonly string[];
 }
 
-const words = emulationParameters(1);
+const words = hostParameters();
 
 /** The setting of vmm/accel/. */
 const OURS: Setting = {

@@ -10,6 +10,7 @@ import { createMachine } from '../../vmm/accel/create.js';
 import { MachineShared } from '../../vmm/accel/kvm/vcpu-shared.js';
 import type { Machine } from '../../vmm/accel/machine.js';
 import { EventLoop } from '../../vmm/host/event-loop.js';
+import { OWN_FILES } from '../../vmm/host/files.js';
 import { createLogger } from '../../vmm/host/log.js';
 import { Kvm } from '../../vmm/kvm/kvm.js';
 import type { Accelerator, MachineError, MachineSpec } from '../../vmm/machine.js';
@@ -68,6 +69,7 @@ class TestedMachine implements Disposable {
       accel,
       reserve: { kvm, workerUrl: new URL('vcpu.js', programs), shared: new MachineShared(), started: [] },
       context: {
+        files: OWN_FILES,
         loop,
         log: createLogger('silent'),
         writeConsole: (bytes) => {
@@ -80,7 +82,17 @@ class TestedMachine implements Disposable {
           this.error = error;
         },
       },
-      network: { loop, onNetworkUp: unexpected, onNetworkDown: unexpected, onRefusal: unexpected },
+      network: {
+        loop,
+        routeSocket: unexpected,
+        backEnd: unexpected,
+        listeners: unexpected,
+        passt: { restart: unexpected, kill: unexpected },
+        folders: { enter: unexpected, leave: unexpected, reach: unexpected },
+        onNetworkUp: unexpected,
+        onNetworkDown: unexpected,
+        onRefusal: unexpected,
+      },
     }).machine;
   }
 

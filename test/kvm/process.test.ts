@@ -2,26 +2,26 @@
 // result of the KVM probe themselves: such kernels run where a stock kernel does not.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
-import type { Duplex } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import type { MachineEvent, MachineSpec } from '../../vmm/machine.js';
-import { hostIdentity } from '../../vmm/process/probe-cache.js';
+import { MachineOutside } from '../../sandbox/machine/outside.js';
+import { sendWithFiles } from '../../sandbox/machine/send-files.js';
+import type { MachineEvent, MachineSpec, ProbeResult } from '../../vmm/machine.js';
 import { assembleKernel, bundle } from './guest.js';
 
 let programs: URL;
 const folder = mkdtempSync(join(tmpdir(), 'tsvm-process-'));
 const initramfs = join(folder, 'initramfs');
-const probeCache = join(folder, 'probe.json');
+const probe: ProbeResult = { usable: true, reason: 'for the test' };
 
 beforeAll(async () => {
   programs = await bundle('process', { machine: 'vmm/process/main.ts', vcpu: 'vmm/accel/kvm/vcpu-worker.ts' });
   writeFileSync(initramfs, 'unused');
-  writeFileSync(probeCache, JSON.stringify({ host: hostIdentity(), result: { usable: true, reason: 'for the test' } }));
 });
 afterAll(() => {
   rmSync(programs, { recursive: true, force: true });
@@ -31,14 +31,16 @@ afterAll(() => {
 /** A machine process, and the events that it sends. */
 class MachineClient {
   readonly child: ChildProcess;
-  readonly control: Duplex;
+  readonly control: Socket;
   readonly #events: AsyncIterator<string>;
   readonly exited: Promise<unknown[]>;
 
   constructor(env: NodeJS.ProcessEnv) {
     const program = new URL('machine.js', programs).pathname;
-    this.child = spawn(process.execPath, [program], { stdio: ['ignore', 'inherit', 'inherit', 'pipe'], env });
-    this.control = this.child.stdio[3] as Duplex;
+    const kvm = openSync('/dev/kvm', 'r+');
+    this.child = spawn(process.execPath, [program], { stdio: ['ignore', 'inherit', 'inherit', 'pipe', kvm], env });
+    closeSync(kvm);
+    this.control = this.child.stdio[3] as Socket;
     this.exited = once(this.child, 'exit');
     this.#events = createInterface({ input: this.control })[Symbol.asyncIterator]();
   }
@@ -79,12 +81,13 @@ function boot(source: string, changes: Partial<MachineSpec> = {}, env?: NodeJS.P
     disks: [],
     vsock: { guestCid: 3, path: join(folder, `vsock-${kernels}`) },
     console: false,
-    probeCache,
+    probe,
     logLevel: 'silent',
     ...changes,
   };
   const machine = start(env);
-  machine.send({ type: 'boot', spec });
+  using outside = new MachineOutside(spec, []);
+  sendWithFiles(machine.control, outside.files, { type: 'boot', spec: outside.spec });
   return machine;
 }
 
@@ -154,8 +157,6 @@ test.each([
   [{ cpus: 65 }, 'bad-spec', 'a machine has 1 to 64 CPUs, not 65'],
   [{ memory: 2 ** 20 }, 'bad-spec', 'a machine has 64 MiB to 1048576 MiB of memory, not 1 MiB'],
   [{ memory: 2 ** 27 + 1 }, 'bad-spec', 'memory of 134217729 bytes is not a multiple of 4096'],
-  [{ kernel: '/nonexistent/vmlinux' }, 'bad-kernel', 'kernel: no such file: /nonexistent/vmlinux'],
-  [{ initramfs: '/nonexistent' }, 'bad-spec', 'initramfs: no such file: /nonexistent'],
   [{ vsock: { guestCid: 2, path: '/tmp/v' } }, 'bad-spec', "2 is not a guest's vsock CID"],
 ])('a specification with %j is refused: %s', async (changes, code, message) => {
   const machine = boot(SPIN, changes);
@@ -215,9 +216,7 @@ describe('on an emulated CPU', () => {
   });
 
   test('it is chosen if KVM is unusable, and the reason is reported', async () => {
-    const unusable = join(folder, 'unusable.json');
-    writeFileSync(unusable, JSON.stringify({ host: hostIdentity(), result: { usable: false, reason: 'too slow' } }));
-    const machine = boot(SPIN, { probeCache: unusable });
+    const machine = boot(SPIN, { probe: { usable: false, reason: 'too slow' } });
     expect(await machine.event()).toMatchObject({ type: 'booted', accel, reason: 'too slow' });
   });
 

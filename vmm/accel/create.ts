@@ -1,6 +1,5 @@
 // Creates the machine that a specification asks for, with its devices.
 import type { OpenShare } from '../devices/fs/server.js';
-import type { VirtioNet } from '../devices/net/device.js';
 import type { Kvm } from '../kvm/kvm.js';
 import { type Accelerator, MachineError, type MachineSpec } from '../machine.js';
 import { createDevices } from './devices.js';
@@ -9,7 +8,7 @@ import type { MachineShared } from './kvm/vcpu-shared.js';
 import type { StartedThread } from './kvm/vcpu-start.js';
 import { VcpuThreads } from './kvm/vcpu-threads.js';
 import type { Machine, MachineContext } from './machine.js';
-import type { NetworkContext } from './network.js';
+import type { CreatedNet, NetworkContext } from './network.js';
 import { TcgMachine } from './tcg/machine.js';
 
 /** What the process prepares for a machine on KVM before the specification arrives. */
@@ -36,7 +35,7 @@ export interface CreateOptions {
 export interface CreatedMachine {
   machine: Machine;
   /** Undefined if the guest has no network device. */
-  net: VirtioNet | undefined;
+  network: CreatedNet | undefined;
 }
 
 /**
@@ -44,16 +43,17 @@ export interface CreatedMachine {
  * and the kernel reclaims everything.
  * @throws MachineError of any code except `bad-state`; libc.SystemError if the host refuses
  */
-export function createMachine({ spec, shares, accel, reserve, context, network }: CreateOptions): CreatedMachine {
+export function createMachine(options: CreateOptions): CreatedMachine {
+  const { spec, shares, accel, reserve, context } = options;
   if (accel === 'tcg') {
-    const { devices, net } = createDevices(spec, shares, accel, network);
-    return { machine: new TcgMachine(spec, devices, context), net };
+    const { devices, network } = createDevices(spec, shares, accel, context.files, options.network);
+    return { machine: new TcgMachine(spec, devices, context), network };
   }
   const { kvm, workerUrl, shared, started } = reserve;
   if (kvm instanceof MachineError) throw kvm;
   // Threads take longest to start, so they start while the devices are opened.
   const threads = new VcpuThreads(workerUrl, shared, started);
   threads.prepare(spec.cpus);
-  const { devices, net } = createDevices(spec, shares, accel, network);
-  return { machine: new KvmMachine(spec, devices, context, { kvm, threads }), net };
+  const { devices, network } = createDevices(spec, shares, accel, context.files, options.network);
+  return { machine: new KvmMachine(spec, devices, context, { kvm, threads }), network };
 }

@@ -3,40 +3,40 @@ import { VirtioBalloon } from '../devices/balloon.js';
 import { VirtioBlk } from '../devices/blk/device.js';
 import { VirtioFs } from '../devices/fs/device.js';
 import type { OpenShare } from '../devices/fs/server.js';
-import type { VirtioNet } from '../devices/net/device.js';
 import { VirtioRng } from '../devices/rng.js';
 import { VirtioVsock } from '../devices/vsock/device.js';
+import type { HostFiles } from '../host/files.js';
 import type { Accelerator, MachineSpec } from '../machine.js';
 import type { VirtioDevice } from '../virtio/device.js';
-import { createNet, type NetworkContext } from './network.js';
+import { type CreatedNet, createNet, type NetworkContext } from './network.js';
 
 export interface MachineDevices {
   /** In the order in which the guest finds them: disks first. */
   devices: VirtioDevice[];
   /** One of `devices`; undefined if the guest has no network device. */
-  net: VirtioNet | undefined;
+  network: CreatedNet | undefined;
 }
 
 /**
  * Creates the machine's devices. Only KVM gets the balloon: QEMU has its own.
  * @throws MachineError if a disk file cannot be opened, a share is neither a folder nor a file, the
- *   vsock path cannot be bound,
- * or a network that is not optional does not come up
+ *   vsock path cannot be bound, or the guest cannot join its networks
  */
 export function createDevices(
   spec: MachineSpec,
   shares: readonly OpenShare[],
   accel: Accelerator,
-  network: NetworkContext,
+  files: HostFiles,
+  context: NetworkContext,
 ): MachineDevices {
-  const net = spec.network === undefined ? undefined : createNet(spec.network, network);
+  const network = spec.network === undefined ? undefined : createNet(spec.network, context);
   const devices = [
-    ...spec.disks.map((disk) => VirtioBlk.open(disk)),
-    new VirtioVsock(spec.vsock),
+    ...spec.disks.map((disk) => VirtioBlk.open(disk, files)),
+    new VirtioVsock(spec.vsock, files),
     new VirtioRng(),
     ...(shares.length > 0 ? [VirtioFs.open(shares)] : []),
-    ...(net === undefined ? [] : [net]),
+    ...(network === undefined ? [] : [network.net]),
     ...(accel === 'kvm' ? [new VirtioBalloon()] : []),
   ];
-  return { devices, net };
+  return { devices, network };
 }

@@ -1,12 +1,14 @@
 // What every machine is, however its CPUs run. The machine process uses this interface only. Each
 // kind of machine has a folder beside this file and one case in create.ts.
 import type { EventLoop } from '../host/event-loop.js';
+import type { HostFiles } from '../host/files.js';
 import type { Logger } from '../host/log.js';
 import { MachineError, type MachineStatistics } from '../machine.js';
 import type { SavedMachine } from './saved-machine.js';
 
 /** What the process gives to its machine. Callbacks run inside the event loop, or inside `stop`. */
 export interface MachineContext {
+  files: HostFiles;
   loop: EventLoop;
   log: Logger;
   /** The guest wrote to its serial console. The bytes are valid during the call only. */

@@ -4,35 +4,50 @@ import type { NetBackEnd } from '../devices/net/back-end.js';
 import { VirtioNet } from '../devices/net/device.js';
 import { IsolatedBackEnd } from '../devices/net/isolated.js';
 import { parseMac } from '../devices/net/mac-address.js';
+import type { PasstBackEnd, PasstOwner } from '../devices/net/passt.js';
+import type { NetworkFolders } from '../devices/net/peers.js';
+import type { Listener } from '../devices/net/relay/relay.js';
 import { RelayedBackEnd } from '../devices/net/relayed.js';
 import { TapBackEnd } from '../devices/net/tap.js';
 import type { EventLoop } from '../host/event-loop.js';
-import { MachineError, type NetworkSpec, type PublishedPorts, type Refusal } from '../machine.js';
+import { MachineError, type NetworkSpec, type Refusal } from '../machine.js';
 
-/** Receives events of the network. Callbacks run inside the event loop. */
+/** What the owner of the machine opened and started for its network, and the network's events. */
 export interface NetworkContext {
   loop: EventLoop;
-  /** @param ports published host ports, each with its address */
-  onNetworkUp(ports: PublishedPorts[]): void;
+  /** From openRouteSocket. The device owns it. */
+  routeSocket: () => number;
+  /** The descriptor of the back end: of a tap interface, or a socket to passt. The device owns it. */
+  backEnd: () => number;
+  /** Listening sockets of the published TCP ports. The device owns them. */
+  listeners: () => Listener[];
+  passt: PasstOwner;
+  folders: NetworkFolders;
+  // Callbacks run inside the event loop.
+  onNetworkUp(): void;
   onNetworkDown(error: MachineError): void;
   onRefusal(refusal: Refusal): void;
 }
 
+export interface CreatedNet {
+  net: VirtioNet;
+  /** Undefined for other back ends. */
+  passt: PasstBackEnd | undefined;
+}
+
 /**
- * Returns undefined if the network is optional and failed to come up. The failure is reported to
- * `context`, not thrown.
- * @throws MachineError `no-network` if the network does not come up; `bad-spec` for a malformed
- * address
+ * @throws MachineError `no-network` if the guest cannot join its private networks; `bad-spec` for a
+ * malformed address
  */
-export function createNet(spec: NetworkSpec, context: NetworkContext): VirtioNet | undefined {
+export function createNet(spec: NetworkSpec, context: NetworkContext): CreatedNet {
   try {
     const backEnd = createBackEnd(spec, context);
-    return new VirtioNet({ spec, backEnd, loop: context.loop, onRefusal: (refusal) => context.onRefusal(refusal) });
+    const { loop, folders } = context;
+    const routeSocket = context.routeSocket();
+    const onRefusal = (refusal: Refusal) => context.onRefusal(refusal);
+    const net = new VirtioNet({ spec, backEnd, loop, routeSocket, folders, onRefusal });
+    return { net, passt: backEnd instanceof RelayedBackEnd ? backEnd.passt : undefined };
   } catch (error) {
-    if (error instanceof MachineError && spec.optional) {
-      context.onNetworkDown(error);
-      return undefined;
-    }
     if (error instanceof RangeError) throw new MachineError('bad-spec', error.message, { cause: error });
     throw error;
   }
@@ -42,13 +57,18 @@ function createBackEnd(spec: NetworkSpec, context: NetworkContext): NetBackEnd {
   const { backEnd } = spec;
   if (backEnd.kind === 'passt') {
     return new RelayedBackEnd(spec, backEnd, {
+      listeners: context.listeners(),
+      passt: context.backEnd(),
       loop: context.loop,
-      onUp: (ports) => context.onNetworkUp(ports),
+      owner: context.passt,
+      onUp: () => context.onNetworkUp(),
       onDown: (error) => context.onNetworkDown(error),
     });
   }
   const other =
-    backEnd.kind === 'tap' ? new TapBackEnd(backEnd, context.loop) : new IsolatedBackEnd(parseMac(spec.gatewayMac));
-  context.onNetworkUp([]);
+    backEnd.kind === 'tap'
+      ? new TapBackEnd(context.backEnd(), context.loop)
+      : new IsolatedBackEnd(parseMac(spec.gatewayMac));
+  context.onNetworkUp();
   return other;
 }

@@ -1,6 +1,8 @@
 // A file that a machine boots from, read straight into guest memory.
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
-import { hasCode, messageOf } from '../../errors/index.js';
+import { closeSync, constants, fstatSync, readSync } from 'node:fs';
+import { messageOf } from '../../errors/index.js';
+import type { HostFiles } from '../host/files.js';
+import * as libc from '../host/libc.js';
 import { MachineError, type MachineErrorCode } from '../machine.js';
 
 /**
@@ -17,13 +19,14 @@ export class BootFile implements Disposable {
     readonly what: string,
     readonly path: string,
     readonly code: MachineErrorCode,
+    files: HostFiles,
   ) {
-    try {
-      // Non-blocking: opening a FIFO would wait for a writer.
-      this.#fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
-    } catch (error) {
-      const reason = hasCode(error, 'ENOENT') ? 'no such file' : messageOf(error);
-      throw new MachineError(code, `${what} ${path}: ${reason}`, { cause: error });
+    // Non-blocking: opening a FIFO would wait for a writer.
+    this.#fd = files.open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+    if (this.#fd < 0) {
+      const cause = new libc.SystemError('open', -this.#fd);
+      const reason = cause.errno === libc.ENOENT ? 'no such file' : cause.message;
+      throw new MachineError(code, `${what} ${path}: ${reason}`, { cause });
     }
     const stat = fstatSync(this.#fd);
     if (!stat.isFile()) {

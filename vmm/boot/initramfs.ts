@@ -1,5 +1,6 @@
 // Loads the initial RAM file system as high below the hole as the kernel accepts, to leave the
 // kernel its room.
+import { type HostFiles, OWN_FILES } from '../host/files.js';
 import { type GuestMemory, PAGE_SIZE } from '../host/memory.js';
 import { BootFile } from './boot-file.js';
 import type { LoadedInitramfs, LoadedKernel } from './loaded.js';
@@ -9,8 +10,13 @@ import { tooLittleMemory } from './placement.js';
  * Loads the file at `path` for `kernel`, which must be loaded already.
  * @throws MachineError `bad-spec` if the file is empty or cannot be read, or if memory is too small
  */
-export function loadInitramfs(memory: GuestMemory, path: string, kernel: LoadedKernel): LoadedInitramfs {
-  using file = new BootFile('initramfs', path, 'bad-spec');
+export function loadInitramfs(
+  memory: GuestMemory,
+  path: string,
+  kernel: LoadedKernel,
+  files: HostFiles = OWN_FILES,
+): LoadedInitramfs {
+  using file = new BootFile('initramfs', path, 'bad-spec', files);
   const { size } = file;
   if (size === 0) throw file.error('empty');
   const address = Math.floor((kernel.initramfsLimit - size) / PAGE_SIZE) * PAGE_SIZE;

@@ -1,4 +1,5 @@
 // Loads a kernel in either of the two formats.
+import { type HostFiles, OWN_FILES } from '../host/files.js';
 import type { GuestMemory } from '../host/memory.js';
 import { BootFile } from './boot-file.js';
 import { isBzImage, loadBzImage } from './bzimage.js';
@@ -14,8 +15,8 @@ const ELF_MAGIC = 0x464c457f;
  * @throws MachineError `bad-kernel` if the file is not a bootable kernel, `bad-spec` if memory is
  * too small
  */
-export function loadKernel(memory: GuestMemory, kernelPath: string): LoadedKernel {
-  using file = new BootFile('kernel', kernelPath, 'bad-kernel');
+export function loadKernel(memory: GuestMemory, kernelPath: string, files: HostFiles = OWN_FILES): LoadedKernel {
+  using file = new BootFile('kernel', kernelPath, 'bad-kernel', files);
   const head = new Uint8Array(Math.min(SETUP_HEADER_END, file.size));
   file.read(0, head);
   const view = new DataView(head.buffer);

@@ -1,9 +1,7 @@
 // A child of the machine process. The machine process blocks in its event loop, so everything about
 // a child is a file descriptor.
 import { type ChildProcess as NodeChild, spawn } from 'node:child_process';
-import { accessSync, constants } from 'node:fs';
 import { constants as os } from 'node:os';
-import { join } from 'node:path';
 import { MachineError } from '../machine.js';
 import type { EventLoop } from './event-loop.js';
 import * as libc from './libc.js';
@@ -40,23 +38,6 @@ export interface ChildOptions {
   onLog?(bytes: Uint8Array): void;
   /** The child ended by itself. */
   onEnd(end: ChildEnd): void;
-}
-
-/** Returns the path of a program in $PATH, or undefined. */
-export function findProgram(name: string): string | undefined {
-  return (process.env.PATH ?? '')
-    .split(':')
-    .map((folder) => join(folder, name))
-    .find(isExecutable);
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }
 
 /** A running program. It ends with this process, even if this process is killed. */

@@ -25,7 +25,7 @@ export class DescriptorReader implements Disposable {
   readonly #address: number;
   readonly #size: number;
   readonly #header: DataView;
-  #descriptors: number[] = [];
+  readonly #descriptors: number[] = [];
 
   /** @param capacity bytes that `data` has */
   constructor(
@@ -82,13 +82,11 @@ export class DescriptorReader implements Disposable {
   }
 
   /**
-   * Returns the descriptors that are kept, in the order in which they were sent. The caller owns
-   * them.
+   * Returns the descriptors that are kept, in the order in which they were sent, or the first of
+   * them. The caller owns them.
    */
-  take(): number[] {
-    const taken = this.#descriptors;
-    this.#descriptors = [];
-    return taken;
+  take(count = this.#descriptors.length): number[] {
+    return this.#descriptors.splice(0, count);
   }
 
   [Symbol.dispose](): void {

@@ -65,6 +65,7 @@ export const MSG_DONTWAIT = 0x40;
 export const MSG_CMSG_CLOEXEC = 0x40000000;
 
 export const F_SETFL = 4;
+export const F_DUPFD_CLOEXEC = 1030;
 export const LOCK_SH = 1;
 export const LOCK_NB = 4;
 
@@ -84,6 +85,7 @@ export const FALLOC_FL_PUNCH_HOLE = 2;
 export const FALLOC_FL_ZERO_RANGE = 0x10;
 
 export const PR_SET_PDEATHSIG = 1;
+export const PR_SET_DUMPABLE = 4;
 export const PR_SET_NO_NEW_PRIVS = 38;
 export const RLIMIT_CORE = 4;
 

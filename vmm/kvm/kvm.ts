@@ -24,7 +24,16 @@ export class Kvm implements Disposable {
    */
   static open(path = '/dev/kvm'): Kvm {
     const fd = libc.open(path, libc.O_RDWR | libc.O_CLOEXEC, 0);
-    if (fd < 0) throw openError(path, new libc.SystemError('open', libc.errno()));
+    return Kvm.opened(fd < 0 ? -libc.errno() : fd, path);
+  }
+
+  /**
+   * @param fd of `/dev/kvm`, owned from now on; or the negative errno with which it could not be
+   *   opened
+   * @throws MachineError as {@link open}
+   */
+  static opened(fd: number, path = '/dev/kvm'): Kvm {
+    if (fd < 0) throw openError(path, new libc.SystemError('open', -fd));
     const kvm = new Kvm(fd);
     const version = libc.ioctl(fd, IOCTLS.KVM_GET_API_VERSION, 0);
     if (version !== API_VERSION) {

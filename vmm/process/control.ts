@@ -51,9 +51,9 @@ export class ControlSocket {
     }
   }
 
-  /** Returns the open files that came so far, in their order. The caller owns them. */
-  takeDescriptors(): number[] {
-    return this.#reader.take();
+  /** Returns the first open files that came, at most so many. The caller owns them. */
+  takeDescriptors(count: number): number[] {
+    return this.#reader.take(count);
   }
 
   /** Sends an event. The event is lost if the owner is gone or does not read. */

@@ -1,5 +1,8 @@
-// The machine process. Its owner starts it with the control socket as descriptor 3 (machine.ts).
-// The optional argument is the file that caches the result of the KVM probe.
+// The machine process. Its owner starts it with the control socket as descriptor 3 and /dev/kvm as
+// descriptor 4 (machine.ts). The argument says what there is of KVM:
+// - `kvm`: descriptor 4 is /dev/kvm.
+// - `unusable`: descriptor 4 is /dev/kvm, and cannot run a stock kernel as an earlier probe found.
+// - a negative errno: the owner could not open /dev/kvm.
 //
 // Everything slow starts before the specification arrives: the first vCPU's thread, unless KVM is
 // known to be unusable, and the loading of the rest of the program.
@@ -7,11 +10,12 @@ import '../../libc/no-debugger.js';
 
 import { MachineShared } from '../accel/kvm/vcpu-shared.js';
 import { startVcpuThread } from '../accel/kvm/vcpu-start.js';
-import { storedProbe } from './probe-cache.js';
+import { KVM_FD } from '../machine.js';
 
 const workerUrl = new URL('./vcpu.js', import.meta.url);
 const shared = new MachineShared();
-const [, , probeCache = ''] = process.argv;
-const started = storedProbe(probeCache)?.usable === false ? [] : [startVcpuThread(shared, workerUrl)];
+const [, , kvm = 'kvm'] = process.argv;
+const errno = Number(kvm);
+const started = kvm === 'kvm' ? [startVcpuThread(shared, workerUrl)] : [];
 const { serveMachine } = await import('./server.js');
-serveMachine({ shared, workerUrl, started });
+serveMachine({ shared, workerUrl, started }, errno < 0 ? errno : KVM_FD);

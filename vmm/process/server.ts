@@ -1,32 +1,36 @@
 // Runs the one machine of the machine process. The main thread is the device thread: it blocks in
 // the event loop from the start. The owner sends requests over the control socket. If the owner is
 // gone, the machine ends.
+import { join } from 'node:path';
 import { messageOf } from '../../errors/index.js';
 import { chooseAccelerator } from '../accel/choose.js';
 import { createMachine, type KvmReserve } from '../accel/create.js';
 import type { Machine, MachineContext } from '../accel/machine.js';
-import type { NetworkContext } from '../accel/network.js';
-import type { OpenShare } from '../devices/fs/server.js';
-import type { VirtioNet } from '../devices/net/device.js';
+import type { CreatedNet, NetworkContext } from '../accel/network.js';
 import { EventLoop } from '../host/event-loop.js';
+import { GivenFiles } from '../host/files.js';
 import * as libc from '../host/libc.js';
 import { createLogger, type Logger } from '../host/log.js';
 import { Kvm } from '../kvm/kvm.js';
 import { probeKvm } from '../kvm/probe.js';
 import {
   CONTROL_FD,
+  listenerName,
   MachineError,
   type MachineEvent,
   type MachineRequest,
   type MachineSpec,
   type MachineStatistics,
+  NETWORK_BACK_END,
   type PeerNetwork,
   type ProbeResult,
-  type ShareSpec,
+  publishedName,
+  ROUTE_SOCKET,
+  shareName,
+  socketFolderName,
 } from '../machine.js';
 import { ConsoleTail } from './console-tail.js';
 import { ControlSocket } from './control.js';
-import { cachedProbe } from './probe-cache.js';
 import { checkSpec } from './spec.js';
 
 const STDERR = 2;
@@ -39,7 +43,8 @@ class MachineServer {
   readonly #control: ControlSocket;
   #log: Logger = createLogger('error');
   #machine: Machine | undefined;
-  #net: VirtioNet | undefined;
+  #network: CreatedNet | undefined;
+  readonly #files = new GivenFiles();
 
   constructor(reserve: KvmReserve) {
     this.#reserve = reserve;
@@ -67,8 +72,8 @@ class MachineServer {
 
   #onRequest(request: MachineRequest): void {
     switch (request.type) {
-      case 'descriptors':
-        // The control socket keeps them until the machine boots.
+      case 'files':
+        this.#files.add(request.names, this.#control.takeDescriptors(request.names.length));
         break;
       case 'boot':
         if (this.#machine !== undefined) throw new MachineError('bad-state', 'the machine is booted already');
@@ -84,7 +89,13 @@ class MachineServer {
         this.#control.send({ type: 'joined', ...this.#join(request.network) });
         break;
       case 'leave':
-        this.#net?.leave(request.folder);
+        this.#network?.net.leave(request.folder);
+        break;
+      case 'passt-started':
+        this.#network?.passt?.started(this.#files.take(NETWORK_BACK_END));
+        break;
+      case 'passt-ended':
+        this.#network?.passt?.ended(request.reason);
         break;
       case 'shutdown':
         this.#stop('shutdown');
@@ -95,8 +106,10 @@ class MachineServer {
     const specReceived = performance.timeOrigin + performance.now();
     this.#log = createLogger(spec.logLevel);
     checkSpec(spec);
-    const { accel, reason } = chooseAccelerator(spec.accel, () => this.#probe(spec.probeCache));
+    const { accel, reason } = chooseAccelerator(spec.accel, () => spec.probe ?? this.#probeOnce());
+    if (accel === 'tcg') this.#closeKvm();
     const context: MachineContext = {
+      files: this.#files,
       loop: this.#loop,
       log: this.#log,
       writeConsole: (bytes) => this.#writeConsole(bytes, spec.console),
@@ -107,19 +120,25 @@ class MachineServer {
       onReset: () => this.#stop('reset'),
       onCrash: (error) => this.#fail(error),
     };
-    const network = this.#networkContext(spec);
-    const shares = openShares(spec.shares ?? [], this.#control.takeDescriptors());
-    const { machine, net } = createMachine({ spec, shares, accel, reserve: this.#reserve, context, network });
-    this.#machine = machine;
-    this.#net = net;
-    machine.start();
+    const shares = (spec.shares ?? []).map((share, index) => ({ ...share, fd: this.#files.take(shareName(index)) }));
+    const created = createMachine({
+      spec,
+      shares,
+      accel,
+      reserve: this.#reserve,
+      context,
+      network: this.#networkContext(spec),
+    });
+    this.#machine = created.machine;
+    this.#network = created.network;
+    created.machine.start();
   }
 
   /** Returns the reason if joining failed. */
   #join(network: PeerNetwork): { error?: string } {
-    if (this.#net === undefined) return { error: 'the machine has no network device' };
+    if (this.#network === undefined) return { error: 'the machine has no network device' };
     try {
-      this.#net.join(network);
+      this.#network.net.join(network);
       return {};
     } catch (error) {
       return { error: messageOf(error) };
@@ -134,9 +153,24 @@ class MachineServer {
     let wasUp = false;
     return {
       loop: this.#loop,
-      onNetworkUp: (ports) => {
+      routeSocket: () => this.#files.take(ROUTE_SOCKET),
+      backEnd: () => this.#files.take(NETWORK_BACK_END),
+      listeners: () => {
+        const guestPorts = network?.backEnd.kind === 'passt' ? network.backEnd.listeners : undefined;
+        return (guestPorts ?? []).map((guest, index) => ({ guest, fd: this.#files.take(publishedName(index)) }));
+      },
+      passt: {
+        restart: () => this.#control.send({ type: 'passt-restart' }),
+        kill: (reason) => this.#control.send({ type: 'passt-kill', reason }),
+      },
+      folders: {
+        enter: ({ folder }, address) => this.#files.take(listenerName(join(folder, address))),
+        leave: ({ folder }) => this.#files.drop(socketFolderName(folder)),
+        reach: (path) => this.#files.reach(path),
+      },
+      onNetworkUp: () => {
         wasUp = true;
-        this.#control.send({ type: 'network', up: true, ports });
+        this.#control.send({ type: 'network', up: true, ports: [] });
       },
       onNetworkDown: (error) => {
         if (!wasUp && network?.optional === false) this.#fail(error);
@@ -146,13 +180,23 @@ class MachineServer {
     };
   }
 
-  /**
-   * Probes this host's KVM. The result is cached in the file at `cache` once KVM could be opened.
-   */
-  #probe(cache?: string): ProbeResult {
+  /** Probes this host's KVM. */
+  #probe(): ProbeResult {
     const { kvm } = this.#reserve;
     if (kvm instanceof MachineError) return { usable: false, code: kvm.code, reason: kvm.message };
-    return cachedProbe(cache, () => probeKvm(kvm));
+    return probeKvm(kvm);
+  }
+
+  /** The owner remembers the result, unless KVM could not be opened. */
+  #probeOnce(): ProbeResult {
+    const result = this.#probe();
+    if (!(this.#reserve.kvm instanceof MachineError)) this.#control.send({ type: 'kvm', result });
+    return result;
+  }
+
+  #closeKvm(): void {
+    const { kvm } = this.#reserve;
+    if (!(kvm instanceof MachineError)) kvm[Symbol.dispose]();
   }
 
   #writeConsole(bytes: Uint8Array, isShown: boolean): void {
@@ -162,7 +206,7 @@ class MachineServer {
 
   #statistics(): MachineStatistics {
     const statistics = this.#machine?.statistics() ?? { exits: {}, ioctls: {} };
-    return this.#net === undefined ? statistics : { ...statistics, refused: this.#net.refused };
+    return this.#network === undefined ? statistics : { ...statistics, refused: this.#network.net.refused };
   }
 
   #stop(reason: 'shutdown' | 'reset'): never {
@@ -184,20 +228,9 @@ class MachineServer {
   }
 }
 
-/** @throws MachineError `bad-spec` if there is not one open file for each share */
-function openShares(specs: readonly ShareSpec[], descriptors: readonly number[]): OpenShare[] {
-  if (specs.length !== descriptors.length) {
-    throw new MachineError('bad-spec', `${descriptors.length} open files came for ${specs.length} shares`);
-  }
-  return specs.flatMap((spec, index) => {
-    const fd = descriptors[index];
-    return fd === undefined ? [] : [{ ...spec, fd }];
-  });
-}
-
-function openKvm(): Kvm | MachineError {
+function openKvm(fd: number): Kvm | MachineError {
   try {
-    return Kvm.open();
+    return Kvm.opened(fd);
   } catch (error) {
     return toMachineError(error);
   }
@@ -209,18 +242,22 @@ function toMachineError(error: unknown): MachineError {
 }
 
 /**
- * Limits a process that holds guest memory and runs hostile code: no core dump, and no set-uid
- * program can be started.
+ * Limits a process that holds guest memory and runs hostile code: no core dump, no other process of
+ * the user reads its memory, and no set-uid program can be started.
  */
 function harden(): void {
   // The control socket reports the owner's death too, but not to a process that is stopped.
   libc.prctl(libc.PR_SET_PDEATHSIG, libc.SIGKILL, 0, 0, 0);
   libc.setrlimit(libc.RLIMIT_CORE, new BigUint64Array(2));
+  libc.prctl(libc.PR_SET_DUMPABLE, 0, 0, 0, 0);
   libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
-/** Runs the machine that the owner asks for. Never returns: the process exits with the machine. */
-export function serveMachine(reserve: Omit<KvmReserve, 'kvm'>): never {
+/**
+ * Runs the machine that the owner asks for. Never returns: the process exits with the machine.
+ * @param kvmFd of /dev/kvm, or the negative errno with which the owner could not open it
+ */
+export function serveMachine(reserve: Omit<KvmReserve, 'kvm'>, kvmFd: number): never {
   harden();
-  return new MachineServer({ ...reserve, kvm: openKvm() }).run();
+  return new MachineServer({ ...reserve, kvm: openKvm(kvmFd) }).run();
 }

@@ -1,5 +1,4 @@
 // Checks a machine's specification once, where it enters the machine process.
-import { statSync } from 'node:fs';
 import { PAGE_SIZE } from '../host/memory.js';
 import { type DiskSpec, MachineError, type MachineSpec } from '../machine.js';
 
@@ -16,7 +15,7 @@ const MAX_VSOCK_PATH = 107 - 11;
 
 /**
  * Checks everything that no later step checks when it opens or loads it.
- * @throws MachineError `bad-spec`; `bad-kernel` if the kernel file is missing; `no-accelerator`
+ * @throws MachineError `bad-spec`, `no-accelerator`
  */
 export function checkSpec(spec: MachineSpec): void {
   if (!['auto', 'kvm', 'tcg'].includes(spec.accel)) {
@@ -28,8 +27,6 @@ export function checkSpec(spec: MachineSpec): void {
   }
   if (spec.memory % PAGE_SIZE !== 0) bad(`memory of ${spec.memory} bytes is not a multiple of ${PAGE_SIZE}`);
   for (const disk of spec.disks) checkRates(disk);
-  checkFile('kernel', spec.kernel, 'bad-kernel');
-  checkFile('initramfs', spec.initramfs, 'bad-spec');
   const { guestCid, path } = spec.vsock;
   if (!isInteger(guestCid, MIN_GUEST_CID, MAX_GUEST_CID)) bad(`${guestCid} is not a guest's vsock CID`);
   if (Buffer.byteLength(path) > MAX_VSOCK_PATH) bad(`vsock path is longer than ${MAX_VSOCK_PATH} bytes: ${path}`);
@@ -38,12 +35,6 @@ export function checkSpec(spec: MachineSpec): void {
 function checkRates({ id, rates = {} }: DiskSpec): void {
   for (const [name, rate] of Object.entries(rates)) {
     if (!(rate > 0 && rate <= Number.MAX_SAFE_INTEGER)) bad(`disk ${id}: ${name} is out of range: ${rate} per second`);
-  }
-}
-
-function checkFile(what: string, path: string, code: 'bad-kernel' | 'bad-spec'): void {
-  if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) {
-    throw new MachineError(code, `${what}: no such file: ${path}`);
   }
 }
 

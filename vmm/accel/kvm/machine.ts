@@ -173,8 +173,8 @@ export class KvmMachine implements Machine, Bus {
 
   /** Only the first vCPU gets registers. The others wait for its INIT and SIPI. */
   #load(spec: MachineSpec, devices: readonly MmioDevice[]): void {
-    const kernel = loadKernel(this.#memory, spec.kernel);
-    const initramfs = loadInitramfs(this.#memory, spec.initramfs, kernel);
+    const kernel = loadKernel(this.#memory, spec.kernel, this.#context.files);
+    const initramfs = loadInitramfs(this.#memory, spec.initramfs, kernel, this.#context.files);
     const commandLine = joinCommandLine(baseCommandLine({ devices, console: spec.console }), spec.commandLine);
     this.#context.log.debug({ commandLine, kernel: kernel.format }, 'boot');
     const boot = writeBootState(this.#memory, { kernel, initramfs, commandLine, cpus: spec.cpus });

@@ -2,7 +2,6 @@
 // Our devices live in this process, as on KVM, and QEMU reaches them over vhost-user. Memory,
 // kernel and boot state are made here by the same code as on KVM. A firmware of a few instructions
 // takes QEMU's CPU from its reset to the kernel.
-import { readFileSync, unlinkSync } from 'node:fs';
 import {
   baseCommandLine,
   joinCommandLine,
@@ -14,7 +13,7 @@ import {
 import { type ChildProcess, FIRST_INHERITED_FD } from '../../host/child-process.js';
 import * as libc from '../../host/libc.js';
 import { AllocatedMemory } from '../../host/memory.js';
-import { MachineError, type MachineSpec, type MachineStatistics } from '../../machine.js';
+import { MachineError, type MachineSpec, type MachineStatistics, qemuNetSocket } from '../../machine.js';
 import type { VirtioDevice } from '../../virtio/device.js';
 import { VhostUserBackend, type VhostUserOptions } from '../../virtio/vhost-user/device.js';
 import { checkLimits } from '../choose.js';
@@ -63,15 +62,16 @@ export class TcgMachine implements Machine {
   /** Loads the kernel and returns the firmware. */
   #load(): Uint8Array {
     const { spec, memory } = { spec: this.#spec, memory: this.#memory };
-    const kernel = loadKernel(memory, spec.kernel);
-    const initramfs = loadInitramfs(memory, spec.initramfs, kernel);
+    const { files } = this.#context;
+    const kernel = loadKernel(memory, spec.kernel, files);
+    const initramfs = loadInitramfs(memory, spec.initramfs, kernel, files);
     const devices = Array.from({ length: this.#devices.length + QEMU_DEVICES }, (_, index) => ({
       address: TRANSPORT_BASE + index * TRANSPORT_SIZE,
       irq: TRANSPORT_FIRST_IRQ + index,
       length: String(TRANSPORT_SIZE),
     }));
     const base = baseCommandLine({ devices, console: spec.console });
-    const commandLine = joinCommandLine([base, ...emulationParameters(spec.cpus)].join(' '), spec.commandLine);
+    const commandLine = joinCommandLine([base, ...emulationParameters(spec)].join(' '), spec.commandLine);
     this.#context.log.debug({ commandLine, kernel: kernel.format }, 'boot');
     const { cpus } = spec;
     return resetImage(memory, writeBootState(memory, { kernel, initramfs, commandLine, cpus, timerPin: TIMER_PIN }));
@@ -85,13 +85,15 @@ export class TcgMachine implements Machine {
   start(): void {
     this.#lifecycle.require('start', 'built');
     this.#lifecycle.become({ name: 'starting' });
-    const netSocket = `${this.#spec.vsock.path}.net`;
+    const { files } = this.#context;
+    const netSocket = qemuNetSocket(this.#spec.vsock.path);
     const inherited = [this.#memory.fd, this.#firmware];
     const pairs: { device: VirtioDevice; ours: number; theirs: number }[] = [];
     const devices = this.#devices.map((device): QemuDevice => {
       if (connectsByPath(device)) {
-        this.#listen(device, netSocket);
-        return { device, socket: { path: netSocket } };
+        this.#accept(device, files.listen(netSocket, libc.SOCK_STREAM | libc.SOCK_CLOEXEC | libc.SOCK_NONBLOCK, 1));
+        inherited.push(files.openSocket(netSocket));
+        return { device, socket: { path: `/dev/fd/${FIRST_INHERITED_FD + inherited.length - 1}` } };
       }
       const [ours, theirs] = libc.createSocketPair();
       pairs.push({ device, ours, theirs });
@@ -180,19 +182,13 @@ export class TcgMachine implements Machine {
    * Serves the device to the first client of the socket. Only this user may enter the socket's
    * folder.
    */
-  #listen(device: VirtioDevice, path: string): void {
+  #accept(device: VirtioDevice, listener: number): void {
     const { loop } = this.#context;
-    const address = libc.unixAddress(path);
-    const type = libc.SOCK_STREAM | libc.SOCK_CLOEXEC | libc.SOCK_NONBLOCK;
-    const listener = libc.check(libc.socket(libc.AF_UNIX, type, 0), 'socket');
-    libc.check(libc.bind(listener, address, address.length), 'bind');
-    libc.check(libc.listen(listener, 1), 'listen');
     loop.add(listener, libc.EPOLLIN, () => {
       const connection = libc.accept4(listener, null, null, libc.SOCK_CLOEXEC);
       if (connection < 0) return;
       loop.remove(listener);
       libc.close(listener);
-      unlinkSync(path);
       this.#serve(device, connection);
     });
   }
@@ -212,14 +208,13 @@ export class TcgMachine implements Machine {
 }
 
 /** Returns the kernel parameters for emulated CPUs. */
-export function emulationParameters(cpus: number): string[] {
+export function emulationParameters({ cpus, tscKhz }: Pick<MachineSpec, 'cpus' | 'tscKhz'>): string[] {
   const parameters = ['mitigations=off'];
   // Calibrating the local APIC's timer takes a tenth of a second or more. The PIT needs no
   // calibration, but ticks for one CPU only.
   if (cpus === 1) parameters.push('nolapic_timer');
-  // The emulated time stamp counter is the host's. The kernel derives BogoMIPS from its frequency.
-  const bogoMips = /^bogomips\s*:\s*([\d.]+)$/m.exec(readFileSync('/proc/cpuinfo', 'latin1'))?.[1];
-  if (bogoMips !== undefined) parameters.push(`tsc_early_khz=${Math.round(Number(bogoMips) * 500)}`);
+  // The emulated time stamp counter is the host's.
+  if (tscKhz !== undefined) parameters.push(`tsc_early_khz=${tscKhz}`);
   return parameters;
 }
 

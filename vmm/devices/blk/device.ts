@@ -7,6 +7,7 @@
 // On a disk with rates, a request that must wait stays in the queue until a timer fires, and so do
 // those behind it.
 
+import { type HostFiles, OWN_FILES } from '../../host/files.js';
 import { Timer } from '../../host/timer.js';
 import type { DiskRates, DiskSpec } from '../../machine.js';
 import { integer, nullable, record } from '../../saved-state.js';
@@ -134,8 +135,8 @@ export class VirtioBlk implements VirtioDevice<BlkState> {
    * Opens the disk's files and creates their device.
    * @throws MachineError as {@link Disk.open}
    */
-  static open(spec: DiskSpec): VirtioBlk {
-    return new VirtioBlk(Disk.open(spec), spec.id, spec.rates);
+  static open(spec: DiskSpec, files: HostFiles = OWN_FILES): VirtioBlk {
+    return new VirtioBlk(Disk.open(spec, files), spec.id, spec.rates);
   }
 
   /** The driver chooses between write-back and write-through (virtio 1.2, 5.2.5.2). */

@@ -1,6 +1,7 @@
 // A disk made of extents of host files, laid end to end. Each file is opened once, however many
 // extents it has.
 import { fstatSync } from 'node:fs';
+import { type HostFiles, OWN_FILES } from '../../host/files.js';
 import * as libc from '../../host/libc.js';
 import { type DiskExtent, type DiskSpec, MachineError } from '../../machine.js';
 import { allocateIovecs, type BufferList, IOVEC_WORDS, setIovec } from '../../virtio/buffers.js';
@@ -9,15 +10,15 @@ export const SECTOR_SIZE = 512;
 /** Bytes of zeroes that one write takes. */
 const ZEROES = 64 * 1024;
 
-function openFile(path: string, readOnly: boolean): number {
-  const fd = libc.open(path, (readOnly ? libc.O_RDONLY : libc.O_RDWR) | libc.O_CLOEXEC, 0);
+function openFile(files: HostFiles, path: string, readOnly: boolean): number {
+  const fd = files.open(path, readOnly ? libc.O_RDONLY : libc.O_RDWR);
   if (fd >= 0) {
     // The shared lock shows other processes that the file is in use. A file system without locks is
     // accepted.
     if (readOnly) libc.flock(fd, libc.LOCK_SH | libc.LOCK_NB);
     return fd;
   }
-  const cause = new libc.SystemError('open', libc.errno());
+  const cause = new libc.SystemError('open', -fd);
   throw new MachineError('host', `cannot open disk file ${path}: ${cause.code}`, { cause });
 }
 
@@ -71,13 +72,13 @@ export class Disk implements Disposable {
    * @throws MachineError `bad-spec` for an extent that is not whole sectors, or a disk without
    * extents; `host` for a file that cannot be opened or is shorter than its extents
    */
-  static open(spec: DiskSpec): Disk {
+  static open(spec: DiskSpec, from: HostFiles = OWN_FILES): Disk {
     if (spec.extents.length === 0) throw new MachineError('bad-spec', `disk ${spec.id} has no extents`);
     const files = new Map<string, number>();
     try {
       for (const extent of spec.extents) {
         checkExtent(extent);
-        const fd = files.get(extent.path) ?? openFile(extent.path, spec.readOnly);
+        const fd = files.get(extent.path) ?? openFile(from, extent.path, spec.readOnly);
         files.set(extent.path, fd);
         const status = fstatSync(fd);
         if (status.isFile() && status.size < extent.offset + extent.length) {

@@ -26,7 +26,7 @@ import { ETHERNET_HEADER, Frame, MAX_HEADERS, TCP } from './frame.js';
 import { completeChecksum, NET_HEADER, NetHeader, NUM_BUFFERS, VIRTIO_NET_HDR_F_NEEDS_CSUM } from './header.js';
 import { HostAddresses } from './host-addresses.js';
 import { parseMac } from './mac-address.js';
-import { type Link, Peers } from './peers.js';
+import { type Link, type NetworkFolders, Peers } from './peers.js';
 import { Policy } from './policy.js';
 import { RefusalLog } from './refusal-log.js';
 import { answerRefusal, datagram, resetOf, tcpReset } from './refusal-reply.js';
@@ -77,6 +77,10 @@ export interface NetOptions {
   onRefusal: (refusal: Refusal) => void;
   /** The event loop for private networks. */
   loop: EventLoop;
+  /** From openRouteSocket. The device owns it. */
+  routeSocket: number;
+  /** What private networks are on the host. */
+  folders: NetworkFolders;
 }
 
 export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
@@ -88,7 +92,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
   readonly config = new Uint8Array(CONFIG_LENGTH);
   readonly spec: NetworkSpec;
   readonly #backEnd: NetBackEnd;
-  readonly #host = new HostAddresses();
+  readonly #host: HostAddresses;
   readonly #policy: Policy;
   /** Undefined: the guest is in no private network and cannot join one. */
   readonly #peers: Peers | undefined;
@@ -131,8 +135,9 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
    * Takes ownership of the back end.
    * @throws RangeError for an invalid address; libc.SystemError
    */
-  constructor({ spec, backEnd, onRefusal, loop }: NetOptions) {
+  constructor({ spec, backEnd, onRefusal, loop, routeSocket, folders }: NetOptions) {
     this.spec = spec;
+    this.#host = new HostAddresses(routeSocket);
     this.#backEnd = backEnd;
     if (spec.rates !== undefined) {
       const rates = { bytes: spec.rates.bytes, requests: spec.rates.packets };
@@ -148,6 +153,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
         loop,
         address,
         ranges: spec.peerRanges,
+        folders,
         onMessage: (link, bytes, length) => this.#receivePeer(link, bytes, length),
         onFlush: () => this.flush(),
       });

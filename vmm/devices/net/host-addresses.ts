@@ -13,9 +13,15 @@ const PATIENCE = 1;
 const PATIENCE_FACTOR = 50;
 
 export class HostAddresses implements Disposable {
-  readonly #routes = new HostRoutes();
-  #ranges: readonly AddressRange[] = closedByRoutes(this.#routes.read());
+  readonly #routes: HostRoutes;
+  #ranges: readonly AddressRange[];
   #heldUntil = Number.NEGATIVE_INFINITY;
+
+  /** @param routeSocket from openRouteSocket, owned from now on */
+  constructor(routeSocket: number) {
+    this.#routes = new HostRoutes(routeSocket);
+    this.#ranges = closedByRoutes(this.#routes.read());
+  }
 
   /** The closed ranges. @param now in seconds */
   ranges(now: number): readonly AddressRange[] {

@@ -19,10 +19,6 @@ export interface Route {
   way: string;
 }
 
-const AF_NETLINK = 16;
-const SOCK_RAW = 3;
-const NETLINK_ROUTE = 0;
-
 // Messages (netlink(7)).
 const HEADER = 16;
 const NLMSG_ERROR = 2;
@@ -52,12 +48,14 @@ const BUFFER = 64 * 1024;
 const ATTEMPTS = 3;
 
 export class HostRoutes implements Disposable {
-  readonly #fd = libc.check(
-    libc.socket(AF_NETLINK, SOCK_RAW | libc.SOCK_CLOEXEC | libc.SOCK_NONBLOCK, NETLINK_ROUTE),
-    'socket',
-  );
+  readonly #fd: number;
   readonly #buffer = Buffer.alloc(BUFFER);
   #sequence = 0;
+
+  /** @param fd from openRouteSocket, owned from now on */
+  constructor(fd: number) {
+    this.#fd = fd;
+  }
 
   /** @throws libc.SystemError; Error if the kernel refuses */
   read(): Route[] {

@@ -1,18 +1,15 @@
 // passt(1) as a network device's back end, which turns the guest's datagrams and pings into those of
-// the host. A passt that ends or stands still is replaced by another with the same ports.
-import { findProgram } from '../../host/child-process.js';
+// the host. The owner of the machine starts it. A passt that ends or stands still is replaced by
+// another with the same ports.
 import type { EventLoop } from '../../host/event-loop.js';
 import { Timer } from '../../host/timer.js';
-import { MachineError, type NetworkSpec, type PasstSpec, type PublishedPorts } from '../../machine.js';
+import { MachineError, type NetworkSpec } from '../../machine.js';
 import type { CheckedFrame, FrameReceiver, NetBackEnd } from './back-end.js';
 import { ETHERNET_HEADER, ETHERTYPE_ARP, u16 } from './frame.js';
 import { NET_HEADER, VIRTIO_NET_HDR_F_DATA_VALID } from './header.js';
-import { HostPorts } from './host-ports.js';
-import { passtArguments } from './passt-arguments.js';
 import { greeting, isProbeReply, probe } from './passt-greeting.js';
-import { MAX_FRAME, PasstProcess } from './passt-process.js';
+import { MAX_FRAME, PasstStream } from './passt-stream.js';
 
-const PROGRAM = 'passt';
 /** Milliseconds before passt is started again, doubled each time, and at most. */
 const FIRST_DELAY = 100;
 const MAX_DELAY = 10_000;
@@ -25,10 +22,19 @@ const PROVEN_AFTER = 60_000;
 const PATIENCE = 10_000;
 const MAX_SILENCE = 2;
 
+/** The owner of the machine, which starts passt outside of the machine process. */
+export interface PasstOwner {
+  /** Asks for another passt. {@link PasstBackEnd.started} or `ended` answers. */
+  restart(): void;
+  /** Asks for the end of passt. {@link PasstBackEnd.ended} answers. */
+  kill(reason: string): void;
+}
+
 export interface PasstOptions {
   loop: EventLoop;
-  /** passt is serving, and these ports of the host are bound. Called again after `onDown`. */
-  onUp(ports: PublishedPorts[]): void;
+  owner: PasstOwner;
+  /** passt is serving. Called again after `onDown`. */
+  onUp(): void;
   /**
    * passt ended. Before the first `onUp`, it could not do what was asked of it, and is not started
    * again.
@@ -42,16 +48,12 @@ export class PasstBackEnd implements NetBackEnd {
   /** passt accepts segments of any size, and ignores the guest's checksums. */
   readonly offloads = true;
   readonly #spec: NetworkSpec;
-  readonly #backEnd: PasstSpec;
   readonly #options: PasstOptions;
-  readonly #program: string;
   /** Fires when passt is asked whether it answers, or is started again. */
   readonly #timer: Timer;
   /** passt's checksums are valid: the guest need not verify them. */
   readonly #header = new Uint8Array(NET_HEADER);
-  /** Reserved until passt has bound them. */
-  #ports: HostPorts;
-  #process: PasstProcess | undefined;
+  #stream: PasstStream | undefined;
   #receiver: FrameReceiver | undefined;
   /** The current passt serves. */
   #isUp = false;
@@ -62,48 +64,31 @@ export class PasstBackEnd implements NetBackEnd {
   #upSince = 0;
   #delay = 0;
 
-  /**
-   * Starts passt.
-   * @throws MachineError `no-network` if it is not installed, or a port of the host is not
-   * available
-   */
-  constructor(spec: NetworkSpec, backEnd: PasstSpec, options: PasstOptions) {
+  /** @param socket to a passt that has been started. The back end owns it. */
+  constructor(spec: NetworkSpec, socket: number, options: PasstOptions) {
     this.#spec = spec;
-    this.#backEnd = backEnd;
     this.#options = options;
-    const program = findProgram(PROGRAM);
-    if (program === undefined) throw new MachineError('no-network', 'passt is not installed: apt-get install passt');
-    this.#program = program;
     this.#header[0] = VIRTIO_NET_HDR_F_DATA_VALID;
-    this.#ports = this.#reserve(backEnd.ports);
     this.#timer = new Timer(options.loop, () => this.#onTime());
-    try {
-      this.#start();
-    } catch (error) {
-      this[Symbol.dispose]();
-      throw error;
-    }
+    this.started(socket);
   }
 
-  #reserve(ports: readonly PublishedPorts[]): HostPorts {
-    return new HostPorts(ports, this.#spec.gateways.length > 1 ? ['0.0.0.0', '::'] : ['0.0.0.0']);
-  }
-
-  #start(): void {
-    const process = new PasstProcess({
+  /** @param socket to a new passt. The back end owns it. */
+  started(socket: number): void {
+    this.#stream?.[Symbol.dispose]();
+    const stream = new PasstStream({
       loop: this.#options.loop,
-      program: this.#program,
-      args: passtArguments(this.#spec, this.#backEnd, this.#ports.chosen),
+      fd: socket,
       onFrame: (bytes, start, length) => this.#receive(bytes, start, length),
       onIdle: () => this.#receiver?.flush(),
       onReady: () => this.#receiver?.ready(),
-      onEnd: (reason) => this.#ended(process, reason),
+      onBroken: (reason) => this.#options.owner.kill(reason),
     });
-    this.#process = process;
+    this.#stream = stream;
     this.#silence = 0;
     this.#timer.set(this.#patience);
     // The reply shows that passt is serving.
-    for (const frame of greeting(this.#spec)) process.write(frame);
+    for (const frame of greeting(this.#spec)) stream.write(frame);
   }
 
   get #patience(): number {
@@ -111,7 +96,7 @@ export class PasstBackEnd implements NetBackEnd {
   }
 
   get busy(): boolean {
-    return this.#process?.busy ?? false;
+    return this.#stream?.busy ?? false;
   }
 
   attach(receiver: FrameReceiver): void {
@@ -130,7 +115,7 @@ export class PasstBackEnd implements NetBackEnd {
   }
 
   resume(): void {
-    this.#process?.resume();
+    this.#stream?.resume();
   }
 
   #receive(bytes: Uint8Array, at: number, length: number): boolean {
@@ -147,39 +132,39 @@ export class PasstBackEnd implements NetBackEnd {
     this.#isUp = true;
     this.#wasUp = true;
     this.#upSince = performance.now();
-    this.#ports[Symbol.dispose]();
-    this.#options.onUp(this.#ports.bound);
+    this.#options.onUp();
   }
 
   send(checked: CheckedFrame): void {
-    const process = this.#process;
-    if (process === undefined || checked.length > MAX_FRAME) return;
-    process.send(checked);
+    const stream = this.#stream;
+    if (stream === undefined || checked.length > MAX_FRAME) return;
+    stream.send(checked);
   }
 
   #onTime(): void {
-    const process = this.#process;
-    if (process === undefined) {
-      this.#restart();
+    const stream = this.#stream;
+    if (stream === undefined) {
+      this.#options.owner.restart();
       return;
     }
     this.#timer.set(this.#patience);
     // A guest that takes no frames keeps passt's answers waiting. The first start has no deadline.
-    const isSilent = this.#wasUp && !process.isHeard && !process.isFull;
+    const isSilent = this.#wasUp && !stream.isHeard && !stream.isFull;
     this.#silence = isSilent ? this.#silence + 1 : 0;
     if (this.#silence > MAX_SILENCE) {
-      process.kill('passt does not answer');
+      this.#options.owner.kill('passt does not answer');
       return;
     }
-    process.isHeard = false;
-    process.write(probe(this.#spec));
+    stream.isHeard = false;
+    stream.write(probe(this.#spec));
   }
 
-  #ended(process: PasstProcess, reason: string): void {
-    if (process !== this.#process) return;
+  /** passt has ended, or could not be started again. */
+  ended(reason: string): void {
+    if (this.#failed) return;
     const wasUp = this.#isUp;
-    process[Symbol.dispose]();
-    this.#process = undefined;
+    this.#stream?.[Symbol.dispose]();
+    this.#stream = undefined;
     this.#isUp = false;
     if (!this.#wasUp) {
       this.#failed = true;
@@ -201,21 +186,9 @@ export class PasstBackEnd implements NetBackEnd {
     this.#delay = Math.min(Math.max(FIRST_DELAY, this.#delay * 2), MAX_DELAY);
   }
 
-  #restart(): void {
-    try {
-      this.#ports[Symbol.dispose]();
-      this.#ports = this.#reserve(this.#ports.chosen);
-      this.#start();
-    } catch {
-      // Another program has one of the ports, or the host has no memory: that may pass.
-      this.#restartLater();
-    }
-  }
-
   [Symbol.dispose](): void {
     this.#timer[Symbol.dispose]();
-    this.#ports[Symbol.dispose]();
-    this.#process?.[Symbol.dispose]();
-    this.#process = undefined;
+    this.#stream?.[Symbol.dispose]();
+    this.#stream = undefined;
   }
 }

@@ -14,10 +14,10 @@ import { messageOf } from '../../../errors/index.js';
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
 import { MachineError, type PeerNetwork } from '../../machine.js';
+import { connectTo, nameLink, readName } from '../../outside/network-folder.js';
 import { allocateIovecs, setIovec } from '../../virtio/buffers.js';
 import { type CheckedFrame, HEADROOM } from './back-end.js';
 import { NET_HEADER } from './header.js';
-import { connectTo, readName, removeMember, SEQPACKET, sweep, writeName } from './network-folder.js';
 
 const SOCKET_BUFFER = 4 * 1024 * 1024;
 const MAX_IOVECS = 257;
@@ -31,7 +31,6 @@ const BATCH = 64;
 const MAX_WAITING = 1024 * 1024;
 const MAX_ALL_WAITING = 8 * 1024 * 1024;
 const HELLO = 4;
-const BACKLOG = 64;
 
 /** A connection with a peer. */
 export interface Link {
@@ -44,8 +43,18 @@ export interface Link {
   waitingBytes: number;
 }
 
+/** What the machine has of the folders of private networks, which its owner fills. */
+export interface NetworkFolders {
+  /** The socket of the guest in the folder. @throws Error */
+  enter(network: PeerNetwork, address: string): number;
+  leave(network: PeerNetwork, address: string): void;
+  /** The path under which this process reaches the file at `path`, in a folder that was entered. */
+  reach(path: string): string;
+}
+
 export interface PeersOptions {
   loop: EventLoop;
+  folders: NetworkFolders;
   /** The guest's IPv4 address. */
   address: string;
   /**
@@ -93,20 +102,13 @@ export class Peers implements Disposable {
    * @throws MachineError `no-network` if another member has the address, or the folder is unusable
    */
   join(network: PeerNetwork): void {
-    const { folder, names } = network;
+    const { folder } = network;
     if (this.#members.has(folder)) return;
     try {
-      sweep(folder);
-      const path = join(folder, this.#options.address);
-      const listener = libc.check(libc.socket(libc.AF_UNIX, SEQPACKET, 0), 'socket');
+      const listener = this.#options.folders.enter(network, this.#options.address);
       this.#members.set(folder, { network, listener });
-      const address = libc.unixAddress(path);
-      libc.check(libc.bind(listener, address, address.length), 'bind');
-      libc.check(libc.listen(listener, BACKLOG), 'listen');
       this.#options.loop.add(listener, libc.EPOLLIN, () => this.#accept(folder, listener));
-      for (const name of names) writeName(folder, name, this.#options.address);
     } catch (cause) {
-      this.leave(folder);
       throw new MachineError('no-network', `cannot join network ${network.name}: ${messageOf(cause)}`, {
         cause,
       });
@@ -121,7 +123,7 @@ export class Peers implements Disposable {
     this.#options.loop.remove(member.listener);
     libc.close(member.listener);
     for (const link of [...this.#links.values()]) if (link.folder === folder) this.#close(link);
-    removeMember(folder, this.#options.address, member.network.names);
+    this.#options.folders.leave(member.network, this.#options.address);
   }
 
   /**
@@ -143,17 +145,21 @@ export class Peers implements Disposable {
     for (const [folder, { network }] of this.#members) {
       const suffix = `.${network.name.toLowerCase()}`;
       for (const candidate of name.endsWith(suffix) ? [name, name.slice(0, -suffix.length)] : [name]) {
-        const address = readName(folder, candidate);
+        const address = readName(this.#reach(folder, nameLink(candidate)));
         if (address !== undefined && (address[3] === this.#own || this.find(address) !== undefined)) return address;
       }
     }
     return undefined;
   }
 
+  #reach(folder: string, name: string): string {
+    return this.#options.folders.reach(join(folder, name));
+  }
+
   #connect(word: number): Link | undefined {
     const text = formatAddress(Uint32Array.of(0, 0, 0xffff, word));
     for (const folder of this.#members.keys()) {
-      const fd = connectTo(join(folder, text));
+      const fd = connectTo(this.#reach(folder, text));
       if (fd < 0) continue;
       const hello = Buffer.alloc(HELLO);
       hello.writeUInt32BE(this.#own);
@@ -226,7 +232,7 @@ export class Peers implements Disposable {
     if (length !== HELLO) return false;
     const word = new DataView(this.#buffer.buffer).getUint32(0);
     const text = formatAddress(Uint32Array.of(0, 0, 0xffff, word));
-    if (word === this.#own || !existsSync(join(link.folder, text))) return false;
+    if (word === this.#own || !existsSync(this.#reach(link.folder, text))) return false;
     link.address = word;
     this.#byAddress.set(word, link);
     return true;

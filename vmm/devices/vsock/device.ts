@@ -3,6 +3,7 @@
 // do not survive save and restore: the restored device sends TRANSPORT_RESET, on which the driver
 // resets every connection it has (5.10.6.7).
 
+import { type HostFiles, OWN_FILES } from '../../host/files.js';
 import * as libc from '../../host/libc.js';
 import { type NoState, noState } from '../../saved-state.js';
 import { allocateIovecs, type BufferList } from '../../virtio/buffers.js';
@@ -96,10 +97,10 @@ export class VirtioVsock implements VirtioDevice<NoState> {
    * @throws MachineError `bad-spec` for a path that is too long, `host` if the socket cannot be
    * made.
    */
-  constructor({ guestCid, path }: VsockOptions) {
+  constructor({ guestCid, path }: VsockOptions, files: HostFiles = OWN_FILES) {
     this.#guestCid = guestCid;
-    this.#path = path;
-    this.#listener = new HostListener(path);
+    this.#listener = new HostListener(path, files);
+    this.#path = files.reach(path);
     new DataView(this.config.buffer).setUint32(0, guestCid, true);
   }
 

@@ -3,6 +3,7 @@
 // sends `CONNECT port\n`, and reaches the guest's port.
 import { unlinkSync } from 'node:fs';
 import type { EventLoop } from '../../host/event-loop.js';
+import type { HostFiles } from '../../host/files.js';
 import * as libc from '../../host/libc.js';
 import { MachineError } from '../../machine.js';
 
@@ -27,20 +28,6 @@ export function connectToHost(path: string, port: number): number {
   return -1;
 }
 
-function listenAt(path: string): number {
-  const type = libc.SOCK_STREAM | libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC;
-  const fd = libc.check(libc.socket(libc.AF_UNIX, type, 0), 'socket');
-  try {
-    const address = libc.unixAddress(path);
-    libc.check(libc.bind(fd, address, address.length), 'bind');
-    libc.check(libc.listen(fd, BACKLOG), 'listen');
-    return fd;
-  } catch (error) {
-    libc.close(fd);
-    throw error;
-  }
-}
-
 /** Listens at `path`, reads each client's CONNECT line, and passes the socket on. */
 export class HostListener implements Disposable {
   readonly #path: string;
@@ -55,12 +42,12 @@ export class HostListener implements Disposable {
    * @throws MachineError `bad-spec` for a path that is too long; `host` if the socket cannot be
    * created
    */
-  constructor(path: string) {
+  constructor(path: string, files: HostFiles) {
     const length = Buffer.byteLength(path);
     if (length > MAX_PATH) throw new MachineError('bad-spec', `vsock path is longer than ${MAX_PATH} bytes: ${path}`);
     this.#path = path;
     try {
-      this.#fd = listenAt(path);
+      this.#fd = files.listen(path, libc.SOCK_STREAM | libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC, BACKLOG);
     } catch (cause) {
       if (!(cause instanceof libc.SystemError)) throw cause;
       throw new MachineError('host', `cannot create vsock socket ${path}: ${cause.code}`, { cause });

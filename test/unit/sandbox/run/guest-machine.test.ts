@@ -14,24 +14,30 @@ import {
 } from '../../../../sandbox/agent/protocol.js';
 import { SILENT } from '../../../../sandbox/log.js';
 import { MachineClient } from '../../../../sandbox/machine/machine-client.js';
+import { MachineOutside } from '../../../../sandbox/machine/outside.js';
 import { GuestMachine } from '../../../../sandbox/run/guest-machine.js';
 import { Trace } from '../../../../sandbox/run/trace.js';
 import type { MachineSpec } from '../../../../vmm/machine.js';
 
-const SPEC: MachineSpec = {
-  accel: 'auto',
-  kernel: '/kernel',
-  initramfs: '/initramfs',
-  commandLine: '',
-  cpus: 1,
-  memory: 2 ** 26,
-  disks: [],
-  shares: [],
-  vsock: { guestCid: 3, path: '/vsock' },
-  console: false,
-  probeCache: '/cache',
-  logLevel: 'warn',
-};
+/** What is opened for a machine, whose process boots nothing. */
+function opened(): MachineOutside {
+  const file = join(folder, 'file');
+  writeFileSync(file, 'a kernel');
+  const spec: MachineSpec = {
+    accel: 'auto',
+    kernel: file,
+    initramfs: file,
+    commandLine: '',
+    cpus: 1,
+    memory: 2 ** 26,
+    disks: [],
+    shares: [],
+    vsock: { guestCid: 3, path: join(folder, 'vsock') },
+    console: false,
+    logLevel: 'warn',
+  };
+  return new MachineOutside(spec, []);
+}
 
 const container = (id: number): ContainerSetup => ({ id, hostname: 'box', root: { device: '/dev/vda' } });
 
@@ -72,7 +78,7 @@ function guestMachine(script: string): GuestMachine {
 /** Boots the machine and says hello to it; what it asks its agent for. */
 async function ready(): Promise<() => Promise<HostFrame[]>> {
   await machine.listen(agentSocket);
-  machine.boot(SPEC, [], () => {});
+  machine.boot(opened(), () => {});
   const socket = connect(agentSocket);
   agent = socket;
   socket.write(encodeFrame({ type: 'hello', protocol: PROTOCOL_VERSION, agent: 'test', kernel: '6.1' }));
@@ -90,7 +96,7 @@ test('its state follows its life', async () => {
   expect(machine.state.name).toBe('spawned');
   await machine.listen(agentSocket);
   expect(machine.state.name).toBe('listening');
-  machine.boot(SPEC, [], () => {});
+  machine.boot(opened(), () => {});
   expect(machine.state.name).toBe('booting');
   machine[Symbol.dispose]();
   expect(machine.state).toMatchObject({ name: 'stopped', error: { code: 'not-running' } });
@@ -99,7 +105,7 @@ test('its state follows its life', async () => {
 
 describe('a call that its state does not take is an error with a code', () => {
   test.each<[string, () => unknown]>([
-    ['boot before listen', () => machine.boot(SPEC, [], () => {})],
+    ['boot before listen', () => machine.boot(opened(), () => {})],
     ['hello before boot', () => machine.hello()],
     ['a container before hello', () => machine.createContainer(container(1))],
     ['shutdown before hello', () => machine.shutdown()],
@@ -148,7 +154,7 @@ describe('when its process dies', () => {
     machine[Symbol.dispose]();
     machine = guestMachine(DEATH);
     await machine.listen(agentSocket);
-    machine.boot(SPEC, [], () => {});
+    machine.boot(opened(), () => {});
     await expect(machine.hello()).rejects.toMatchObject({ code: 'machine-died' });
     expect(machine.state).toMatchObject({ name: 'stopped', error: { message: /too far/ } });
   });

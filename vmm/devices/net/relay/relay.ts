@@ -8,7 +8,6 @@ import { Timer } from '../../../host/timer.js';
 import type { NetworkSpec, PasstSpec } from '../../../machine.js';
 import { type CheckedFrame, type FrameReceiver, HEADROOM } from '../back-end.js';
 import { type Frame, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from '../frame.js';
-import type { Listener } from '../host-ports.js';
 import { parseMac } from '../mac-address.js';
 import { AddressMap } from './address-map.js';
 import { FlowTable, portsOf } from './flow-table.js';
@@ -28,6 +27,12 @@ const ACCEPT_BUDGET = 64;
  * forget, and this relay not, still counts here.
  */
 const MAX_PER_PLACE = 2;
+
+/** A listening TCP socket, and the guest's port that it is published for. */
+export interface Listener {
+  fd: number;
+  guest: number;
+}
 
 export interface RelayOptions {
   loop: EventLoop;

@@ -15,6 +15,7 @@ import {
 import { EventLoop } from '../../../../../vmm/host/event-loop.js';
 import type { NetworkRates, NetworkRule, Refusal } from '../../../../../vmm/machine.js';
 import { ACK, answer, GATEWAY, GUEST, PEER_RANGES, query, RST, SYN, tcp, udp } from '../../../../fixtures/frames.js';
+import { ownNetwork } from '../../../../fixtures/own-network.js';
 import { type Piece, VirtioDriver } from '../../../../fixtures/virtio-driver.js';
 
 const HEADER = 12;
@@ -90,6 +91,7 @@ function network(options: Options = {}) {
       },
       backEnd: wire,
       loop: new EventLoop(),
+      ...ownNetwork(),
       onRefusal: (refusal) => refused.push(refusal),
     });
   };

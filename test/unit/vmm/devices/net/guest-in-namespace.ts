@@ -5,7 +5,10 @@ import { createNet } from '../../../../../vmm/accel/network.js';
 import { RECEIVE, TRANSMIT } from '../../../../../vmm/devices/net/device.js';
 import { Frame, TCP, TCP_ACK, TCP_RST, TCP_SYN } from '../../../../../vmm/devices/net/frame.js';
 import { EventLoop } from '../../../../../vmm/host/event-loop.js';
+import type { NetworkSpec } from '../../../../../vmm/machine.js';
+import { PasstProgram } from '../../../../../vmm/outside/passt-program.js';
 import { GATEWAY, GUEST, PEER_RANGES, tcp } from '../../../../fixtures/frames.js';
+import { ownNetwork } from '../../../../fixtures/own-network.js';
 import { VirtioDriver } from '../../../../fixtures/virtio-driver.js';
 
 const HEADER = 12;
@@ -14,23 +17,28 @@ const BUFFERS = 64;
 const PORT = 8080;
 
 const loop = new EventLoop();
-const device = createNet(
-  {
-    ...{ mac: GUEST.mac, gatewayMac: GATEWAY.mac, mtu: 1500, optional: false },
-    ...{ addresses: [GUEST.ipv4, GUEST.ipv6], gateways: [GATEWAY.ipv4, GATEWAY.ipv6], resolvers: [] },
-    ...{ peerRanges: PEER_RANGES, maxConnections: 100, rules: JSON.parse(process.argv[2] ?? '[]') },
-    backEnd: { kind: 'passt', ports: [], reachHost: false },
-  },
-  {
-    loop,
-    onNetworkUp: () => {},
-    onNetworkDown: (error) => {
-      throw error;
-    },
-    onRefusal: () => {},
-  },
-);
-if (device === undefined) throw new Error('there is no network');
+const spec: NetworkSpec = {
+  ...{ mac: GUEST.mac, gatewayMac: GATEWAY.mac, mtu: 1500, optional: false },
+  ...{ addresses: [GUEST.ipv4, GUEST.ipv6], gateways: [GATEWAY.ipv4, GATEWAY.ipv6], resolvers: [] },
+  ...{ peerRanges: PEER_RANGES, maxConnections: 100, rules: JSON.parse(process.argv[2] ?? '[]') },
+  backEnd: { kind: 'passt', ports: [], reachHost: false },
+};
+const fail = (reason: unknown): never => {
+  throw new Error(String(reason));
+};
+const program = new PasstProgram(spec, { kind: 'passt', ports: [], reachHost: false }, fail);
+const { routeSocket, folders } = ownNetwork();
+const { net: device } = createNet(spec, {
+  loop,
+  routeSocket: () => routeSocket,
+  backEnd: () => program.start(),
+  listeners: () => [],
+  passt: { restart: () => fail('restart'), kill: fail },
+  folders,
+  onNetworkUp: () => {},
+  onNetworkDown: fail,
+  onRefusal: () => {},
+});
 const driver = new VirtioDriver(device, { memorySize: 4 * 1024 * 1024, features: undefined }).start();
 const rooms = Array.from({ length: BUFFERS }, () => driver.allocate(ROOM, 1));
 for (const room of rooms) driver.queueAt(RECEIVE).add([], [room]);

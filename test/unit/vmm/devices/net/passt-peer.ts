@@ -1,5 +1,4 @@
 // The relay and the real passt behind the back end. The guest's frames are made by the test.
-import { readFileSync } from 'node:fs';
 import type { FrameReceiver } from '../../../../../vmm/devices/net/back-end.js';
 import { HEADROOM } from '../../../../../vmm/devices/net/back-end.js';
 import { Frame, TCP } from '../../../../../vmm/devices/net/frame.js';
@@ -8,6 +7,8 @@ import type { OutsideSockets } from '../../../../../vmm/devices/net/relay/outsid
 import { RelayedBackEnd } from '../../../../../vmm/devices/net/relayed.js';
 import { EventLoop } from '../../../../../vmm/host/event-loop.js';
 import type { MachineError, NetworkSpec, PasstSpec, PublishedPorts } from '../../../../../vmm/machine.js';
+import { publishPorts } from '../../../../../vmm/outside/host-ports.js';
+import { PasstProgram } from '../../../../../vmm/outside/passt-program.js';
 import { BufferList } from '../../../../../vmm/virtio/buffers.js';
 import { GATEWAY, GUEST, PEER_RANGES } from '../../../../fixtures/frames.js';
 import { GuardedMemory } from '../../../../fixtures/virtio-driver.js';
@@ -42,6 +43,7 @@ export interface PeerOptions {
 export class Peer implements FrameReceiver, Disposable {
   readonly loop = new EventLoop();
   readonly frames: Buffer[] = [];
+  readonly program: PasstProgram;
   readonly backEnd: RelayedBackEnd;
   readonly #memory = GuardedMemory.allocate(65536);
   up = false;
@@ -54,11 +56,21 @@ export class Peer implements FrameReceiver, Disposable {
   readonly takesSegments = false;
 
   constructor(backEnd: PasstSpec, { ipv6 = false, ...options }: PeerOptions = {}) {
-    this.backEnd = new RelayedBackEnd(networkSpec(backEnd, ipv6), backEnd, {
+    const spec = networkSpec(backEnd, ipv6);
+    using tcp = publishPorts('tcp', spec, backEnd);
+    this.program = new PasstProgram(spec, backEnd, (reason) => this.backEnd.passt.ended(reason));
+    this.backEnd = new RelayedBackEnd(spec, backEnd, {
+      listeners: tcp.take(),
+      passt: this.program.start(),
       loop: this.loop,
-      onUp: (ports) => {
+      owner: {
+        restart: () => this.#restart(),
+        kill: (reason) => this.program.kill(reason),
+      },
+      onUp: () => {
         this.up = true;
-        this.ports = ports;
+        this.program.served();
+        this.ports = [...tcp.bound, ...this.program.ports];
       },
       onDown: (error) => {
         this.up = false;
@@ -68,6 +80,14 @@ export class Peer implements FrameReceiver, Disposable {
       ...options,
     });
     this.backEnd.attach(this);
+  }
+
+  #restart(): void {
+    try {
+      this.backEnd.passt.started(this.program.start());
+    } catch (error) {
+      this.backEnd.passt.ended(String(error));
+    }
   }
 
   receive(_header: Uint8Array, bytes: Uint8Array, start: number, length: number): boolean {
@@ -125,17 +145,13 @@ export class Peer implements FrameReceiver, Disposable {
 
   /** The process id of passt. */
   get pid(): number {
-    return childrenNamed('passt')[0]!;
+    return this.program.pid!;
   }
 
   [Symbol.dispose](): void {
     this.backEnd[Symbol.dispose]();
+    this.program[Symbol.dispose]();
     this.loop[Symbol.dispose]();
     this.#memory[Symbol.dispose]();
   }
-}
-
-export function childrenNamed(name: string): number[] {
-  const children = readFileSync(`/proc/${process.pid}/task/${process.pid}/children`, 'latin1').trim().split(' ');
-  return children.map(Number).filter((pid) => pid > 0 && readFileSync(`/proc/${pid}/comm`, 'latin1').startsWith(name));
 }

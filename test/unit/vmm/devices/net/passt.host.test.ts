@@ -6,11 +6,11 @@ import { connect, createServer } from 'node:net';
 import { expect, test } from 'vitest';
 import { formatAddress } from '../../../../../addresses/ip.js';
 import { ARP, Frame, NEIGHBOUR } from '../../../../../vmm/devices/net/frame.js';
-import { passtArguments } from '../../../../../vmm/devices/net/passt-arguments.js';
 import { greeting } from '../../../../../vmm/devices/net/passt-greeting.js';
 import { EventLoop } from '../../../../../vmm/host/event-loop.js';
 import * as libc from '../../../../../vmm/host/libc.js';
 import type { PublishedPorts } from '../../../../../vmm/machine.js';
+import { passtArguments } from '../../../../../vmm/outside/passt-arguments.js';
 import { ACK, GATEWAY, GUEST, SYN, tcp } from '../../../../fixtures/frames.js';
 import { networkSpec, Peer, passt } from './passt-peer.js';
 

@@ -11,6 +11,7 @@ import { EventLoop } from '../../../../../vmm/host/event-loop.js';
 import * as libc from '../../../../../vmm/host/libc.js';
 import type { Refusal } from '../../../../../vmm/machine.js';
 import { arp, type FrameFields, GATEWAY, icmp, PEER_RANGES, query, tcp, udp } from '../../../../fixtures/frames.js';
+import { ownNetwork } from '../../../../fixtures/own-network.js';
 import { type Piece, VirtioDriver } from '../../../../fixtures/virtio-driver.js';
 
 const HEADER = 12;
@@ -51,6 +52,7 @@ function machine(number: number, names: string[] = [], features?: number[]) {
     },
     backEnd: new IsolatedBackEnd(parseMac(GATEWAY.mac)),
     loop,
+    ...ownNetwork(),
     onRefusal: (refusal) => refused.push(refusal),
   });
   const driver = new VirtioDriver(device, { memorySize: 32 * 1024 * 1024, features }).start();

@@ -10,6 +10,7 @@ import { addChecksum, foldChecksum } from '../../../../../vmm/devices/net/header
 import { HostAddresses } from '../../../../../vmm/devices/net/host-addresses.js';
 import { Policy } from '../../../../../vmm/devices/net/policy.js';
 import type { NetworkRule, PublishedPorts } from '../../../../../vmm/machine.js';
+import { openRouteSocket } from '../../../../../vmm/outside/route-socket.js';
 import {
   ACK,
   type Answer,
@@ -190,7 +191,7 @@ describe('by default', () => {
   });
 
   test("the host's own addresses are read from its kernel", () => {
-    const ranges = new HostAddresses().ranges(1);
+    const ranges = new HostAddresses(openRouteSocket()).ranges(1);
     expect(ranges.some((range) => isInRange(range, parseAddress('127.0.0.1')))).toBe(true);
     const own = Object.values(networkInterfaces()).flatMap((each = []) => each.map(({ address }) => address));
     for (const address of own) expect(ranges.some((range) => isInRange(range, parseAddress(address)))).toBe(true);

@@ -1,7 +1,5 @@
-// One passt(1): a child of the machine process, and the stream socket that frames go over, each
-// after its length (32 bits, big-endian), like QEMU's `-netdev stream`. passt confines itself
-// (namespaces, seccomp), and exits when its socket closes.
-import { type ChildEnd, ChildProcess } from '../../host/child-process.js';
+// The stream socket to one passt(1). Frames go over it, each after its length (32 bits,
+// big-endian), like QEMU's `-netdev stream`. passt exits when the socket closes.
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
 import { allocateIovecs, setIovec } from '../../virtio/buffers.js';
@@ -12,35 +10,31 @@ const LENGTH = 4;
 /** Linux's longest frame, and passt's. */
 export const MAX_FRAME = 65535;
 const BUFFER = 512 * 1024;
-/** passt drops frames that do not fit into its socket. */
-const SOCKET_BUFFER = 4 * 1024 * 1024;
 /** The copied part of a frame, and as many buffers as a chain can have. */
 const MAX_IOVECS = 257;
 /** Frames of the back end's own that wait beside the rest of one of the guest's. */
 const OWN_FRAMES = 1024;
 
-export interface PasstProcessOptions {
+export interface PasstStreamOptions {
   loop: EventLoop;
-  /** Path of passt. */
-  program: string;
-  args: readonly string[];
+  /** The socket, non-blocking. The stream owns it. */
+  fd: number;
   /**
-   * Takes a frame from passt. Returns false if it must be kept until {@link PasstProcess.resume}.
+   * Takes a frame from passt. Returns false if it must be kept until {@link PasstStream.resume}.
    */
   onFrame(bytes: Uint8Array, start: number, length: number): boolean;
   /** There are no more frames for now. */
   onIdle(): void;
-  /** {@link PasstProcess.busy} has become false. */
+  /** {@link PasstStream.busy} has become false. */
   onReady(): void;
-  /** passt exited. */
-  onEnd(reason: string): void;
+  /** passt broke the protocol, and is of no use any more. */
+  onBroken(reason: string): void;
 }
 
-export class PasstProcess implements Disposable {
-  readonly #options: PasstProcessOptions;
+export class PasstStream implements Disposable {
+  readonly #options: PasstStreamOptions;
   readonly #loop: EventLoop;
   readonly #fd: number;
-  readonly #child: ChildProcess;
   readonly #iovecs = allocateIovecs(MAX_IOVECS);
   readonly #buffer = Buffer.alloc(BUFFER);
   /** The bytes that were read and not yet delivered: from `start` to `end`. */
@@ -52,34 +46,14 @@ export class PasstProcess implements Disposable {
   #unsentEnd = 0;
   /** True while a frame is kept. */
   isFull = false;
-  #reason: string | undefined;
   /** passt has sent something since this was last set to false. */
   isHeard = false;
 
-  /** @throws MachineError `host` */
-  constructor(options: PasstProcessOptions) {
+  constructor(options: PasstStreamOptions) {
     this.#options = options;
     this.#loop = options.loop;
-    const [ours, theirs] = libc.createSocketPair();
-    this.#fd = ours;
-    libc.fcntl(ours, libc.F_SETFL, libc.O_RDWR | libc.O_NONBLOCK);
-    for (const fd of [ours, theirs]) setSendBuffer(fd);
-    try {
-      this.#child = new ChildProcess({
-        program: options.program,
-        args: options.args,
-        inherited: [theirs],
-        loop: options.loop,
-        onOutput: () => {},
-        onEnd: (end) => options.onEnd(this.#reason ?? describe(end)),
-      });
-    } catch (error) {
-      libc.close(ours);
-      throw error;
-    } finally {
-      libc.close(theirs);
-    }
-    this.#loop.add(ours, libc.EPOLLIN, (events) => this.#onEvents(events));
+    this.#fd = options.fd;
+    this.#loop.add(this.#fd, libc.EPOLLIN, (events) => this.#onEvents(events));
   }
 
   get busy(): boolean {
@@ -105,7 +79,7 @@ export class PasstProcess implements Disposable {
     const count = libc.read(this.#fd, room, room.length);
     if (count < 0 && libc.errno() === libc.EAGAIN) return;
     if (count <= 0) {
-      // The end of the child reports the reason.
+      // The owner of the machine reports the end of passt, and its reason.
       this.#loop.remove(this.#fd);
       return;
     }
@@ -120,7 +94,8 @@ export class PasstProcess implements Disposable {
     while (this.#end - this.#start >= LENGTH) {
       const length = u32(this.#buffer, this.#start);
       if (length > MAX_FRAME) {
-        this.kill(`passt sent a frame of ${length} bytes`);
+        this.#loop.remove(this.#fd);
+        this.#options.onBroken(`passt sent a frame of ${length} bytes`);
         return;
       }
       if (this.#end - this.#start < LENGTH + length) break;
@@ -187,34 +162,9 @@ export class PasstProcess implements Disposable {
     this.#unsentEnd = 0;
   }
 
-  /** Kills passt. {@link PasstProcessOptions.onEnd} gets this reason. */
-  kill(reason: string): void {
-    this.#reason ??= reason;
-    this.#loop.remove(this.#fd);
-    this.#child.kill();
-  }
-
   /** Ends passt. */
   [Symbol.dispose](): void {
-    this.#child[Symbol.dispose]();
     this.#loop.remove(this.#fd);
     libc.close(this.#fd);
   }
-}
-
-function setSendBuffer(fd: number): void {
-  const size = Int32Array.of(SOCKET_BUFFER);
-  // Root can exceed the host's limit; other users get as much as the host allows.
-  if (libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_SNDBUFFORCE, size, 4) === 0) return;
-  libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_SNDBUF, size, 4);
-}
-
-function describe({ outcome, stderr }: ChildEnd): string {
-  return `passt ended (${outcome})${lastWords(stderr)}`;
-}
-
-/** passt's last line of output, without its messages about a missing system log. */
-function lastWords(said: string): string {
-  const lines = said.split('\n').filter((line) => line !== '' && !/syslog|^Don't run as root/.test(line));
-  return lines.length === 0 ? '' : `: ${lines.pop()}`;
 }

@@ -3,8 +3,8 @@ import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
-import { HostPorts } from '../../../../../vmm/devices/net/host-ports.js';
-import type { PublishedPorts } from '../../../../../vmm/machine.js';
+import type { PublishedPorts } from '../../../../vmm/machine.js';
+import { HostPorts } from '../../../../vmm/outside/host-ports.js';
 
 const LOOPBACK = '127.0.0.1';
 const tcp = (more: Partial<PublishedPorts>): PublishedPorts => ({

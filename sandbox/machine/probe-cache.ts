@@ -3,7 +3,7 @@
 import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { dirname } from 'node:path';
-import type { ProbeResult } from '../machine.js';
+import type { ProbeResult } from '../../vmm/machine.js';
 
 /** Raised when the probe learns to check more. */
 const VERSION = 1;
@@ -19,17 +19,9 @@ export function storedProbe(path: string): ProbeResult | undefined {
   return stored?.host === hostIdentity() ? stored.result : undefined;
 }
 
-/**
- * Returns the result in the file at `path`, or else runs `probe` and stores its result there. A
- * file that is missing, malformed, or may not be read or written counts as an empty cache.
- */
-export function cachedProbe(path: string | undefined, probe: () => ProbeResult): ProbeResult {
-  if (path === undefined) return probe();
-  const stored = storedProbe(path);
-  if (stored !== undefined) return stored;
-  const result = probe();
+/** Stores a result in the file at `path`. A file that cannot be written is left as it is. */
+export function storeProbe(path: string, result: ProbeResult): void {
   write(path, { host: hostIdentity(), result });
-  return result;
 }
 
 interface StoredProbe {

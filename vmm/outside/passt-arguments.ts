@@ -1,10 +1,11 @@
 // The command line of passt(1).
 
-import { isLinkLocal } from '../../../addresses/ip.js';
-import { FIRST_INHERITED_FD } from '../../host/child-process.js';
-import type { NetworkSpec, PasstSpec, PublishedPorts } from '../../machine.js';
+import { isLinkLocal } from '../../addresses/ip.js';
+import type { NetworkSpec, PasstSpec, PublishedPorts } from '../machine.js';
 
 const NETMASK = 24;
+/** passt's end of the socket pair, after stdin, stdout and stderr. */
+export const PASST_FD = 3;
 
 /**
  * passt's arguments.
@@ -16,7 +17,7 @@ export function passtArguments(spec: NetworkSpec, backEnd: PasstSpec, ports: rea
   if (address === undefined) throw new RangeError('the guest has no address');
   const isDual = spec.gateways.length > 1;
   return [
-    ...['--foreground', '--quiet', '--fd', String(FIRST_INHERITED_FD)],
+    ...['--foreground', '--quiet', '--fd', String(PASST_FD)],
     ...['--address', address, '--netmask', String(NETMASK), '--mac-addr', spec.gatewayMac, '--mtu', String(spec.mtu)],
     ...spec.gateways.flatMap((gateway) => ['--gateway', gateway]),
     ...(isDual ? more.slice(0, 1).flatMap((text) => ['--address', text]) : ['--ipv4-only']),

@@ -4,9 +4,9 @@
 // both have SO_REUSEADDR (socket(7)), but the kernel does not choose the port for a bind to port 0.
 // So two processes that choose at the same time never get the same port.
 
-import { isIPv4Address, parseAddress } from '../../../addresses/ip.js';
-import * as libc from '../../host/libc.js';
-import { MachineError, type PublishedPorts } from '../../machine.js';
+import { isIPv4Address, parseAddress } from '../../addresses/ip.js';
+import * as libc from '../host/libc.js';
+import { MachineError, type NetworkSpec, type PasstSpec, type PublishedPorts } from '../machine.js';
 
 /** Connections that may wait to be accepted; the host's limit is lower. */
 const BACKLOG = 65535;
@@ -22,6 +22,15 @@ type Protocol = PublishedPorts['protocol'];
 export interface Listener {
   fd: number;
   guest: number;
+}
+
+/** Reserves the published ports of one protocol. @throws MachineError `no-network` */
+export function publishPorts(protocol: Protocol, spec: NetworkSpec, { ports }: PasstSpec): HostPorts {
+  const everywhere = spec.gateways.length > 1 ? ['0.0.0.0', '::'] : ['0.0.0.0'];
+  return new HostPorts(
+    ports.filter((each) => each.protocol === protocol),
+    everywhere,
+  );
 }
 
 export class HostPorts implements Disposable {
@@ -113,7 +122,7 @@ export class HostPorts implements Disposable {
     return port;
   }
 
-  /** Gives the sockets away. */
+  /** Gives the sockets away: listening ones of TCP. */
   take(): Listener[] {
     return this.#sockets.splice(0);
   }

@@ -1,0 +1,26 @@
+// Opens /dev/kvm for a machine process.
+import { constants, openSync } from 'node:fs';
+import { constants as os } from 'node:os';
+import { codeOf } from '../../errors/index.js';
+import { defaultHome, probeCachePath } from '../home/paths.js';
+import { storedProbe } from './probe-cache.js';
+
+const PATH = '/dev/kvm';
+
+export interface OpenedKvm {
+  /** Undefined if it could not be opened. The caller owns it. */
+  fd: number | undefined;
+  /** The argument of the machine's program (vmm/process/main.ts). */
+  argument: string;
+}
+
+/** @param probes whatever an earlier probe found, KVM is to be probed */
+export function openKvm(probes: boolean): OpenedKvm {
+  const isUnusable = !probes && storedProbe(probeCachePath(defaultHome()))?.usable === false;
+  try {
+    return { fd: openSync(PATH, constants.O_RDWR), argument: isUnusable ? 'unusable' : 'kvm' };
+  } catch (error) {
+    const errno = Object.entries(os.errno).find(([name]) => name === codeOf(error))?.[1] ?? os.errno.EIO;
+    return { fd: undefined, argument: String(-errno) };
+  }
+}

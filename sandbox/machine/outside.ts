@@ -1,0 +1,275 @@
+// What a machine needs from the host, in the hands of its owner. The machine process opens no path
+// of the host and starts no passt: it gets descriptors.
+import { constants, openSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { codeOf, messageOf } from '../../errors/index.js';
+import { OWN_FILES } from '../../vmm/host/files.js';
+import * as libc from '../../vmm/host/libc.js';
+import {
+  fileName,
+  listenerName,
+  MachineError,
+  type MachineErrorCode,
+  type MachineSpec,
+  NETWORK_BACK_END,
+  type NetworkSpec,
+  type PasstSpec,
+  type PeerNetwork,
+  type ProbeResult,
+  type PublishedPorts,
+  publishedName,
+  qemuNetSocket,
+  ROUTE_SOCKET,
+  shareName,
+  socketFolderName,
+  socketName,
+} from '../../vmm/machine.js';
+import { publishPorts } from '../../vmm/outside/host-ports.js';
+import { enterNetwork, leaveNetwork } from '../../vmm/outside/network-folder.js';
+import { PasstProgram } from '../../vmm/outside/passt-program.js';
+import { openRouteSocket } from '../../vmm/outside/route-socket.js';
+import { openTap } from '../../vmm/outside/tap-interface.js';
+import { MachineFiles } from './machine-files.js';
+import { storedProbe, storeProbe } from './probe-cache.js';
+
+const O_PATH = 0o10000000;
+/** The most connections that wait for the machine to accept them. */
+const VSOCK_BACKLOG = 128;
+const STREAM = libc.SOCK_STREAM | libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC;
+
+/** What {@link MachineOutside} tells the machine process. */
+export interface OutsideEvents {
+  /** Another passt has been started. The files hold its socket. */
+  onPasstStarted(files: MachineFiles): void;
+  onPasstEnded(reason: string): void;
+}
+
+/**
+ * Everything that was opened and started for one machine. Disposing of it ends what runs, and
+ * removes the sockets that it made.
+ */
+export class MachineOutside implements Disposable {
+  /** For the machine. Without the network, if that is optional and failed. */
+  readonly spec: MachineSpec;
+  /** What the spec needs. The caller sends it. */
+  readonly files = new MachineFiles();
+  /** Why an optional network failed. */
+  readonly networkFailure: string | undefined;
+  events: OutsideEvents | undefined;
+  #passt: PasstProgram | undefined;
+  #published: PublishedPorts[] = [];
+  /** The guest's port of each listening socket in `files`. */
+  readonly #listeners: number[] = [];
+  readonly #joined = new Map<string, PeerNetwork>();
+  readonly #address: string | undefined;
+  readonly #probeCache: string | undefined;
+
+  /**
+   * Opens what the spec names, and starts passt.
+   * @param shares descriptors of the spec's shares, owned from now on
+   * @param probeCache path of the file with the result of the KVM probe. Absent: the machine probes.
+   * @throws MachineError
+   */
+  constructor(spec: MachineSpec, shares: readonly number[], probeCache?: string) {
+    this.#probeCache = probeCache;
+    for (const [index, fd] of shares.entries()) this.files.add(shareName(index), fd);
+    this.#address = spec.network?.addresses[0];
+    try {
+      this.#openFiles(spec);
+      this.networkFailure = spec.network === undefined ? undefined : this.#openNetwork(spec.network, spec.vsock.path);
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
+    const { network, ...others } = spec;
+    const tscKhz = spec.tscKhz ?? readTscKhz();
+    const probe = spec.probe ?? (probeCache === undefined ? undefined : storedProbe(probeCache));
+    this.spec = {
+      ...others,
+      ...(probe === undefined ? {} : { probe }),
+      ...(tscKhz === undefined ? {} : { tscKhz }),
+      ...(network === undefined || this.networkFailure !== undefined ? {} : { network: this.#withListeners(network) }),
+    };
+  }
+
+  #withListeners({ backEnd, ...network }: NetworkSpec): NetworkSpec {
+    const listeners = this.#listeners;
+    return { ...network, backEnd: backEnd.kind === 'passt' ? { ...backEnd, listeners } : backEnd };
+  }
+
+  #openFiles({ kernel, initramfs, disks, vsock }: MachineSpec): void {
+    this.#openBootFile('kernel', kernel, 'bad-kernel');
+    this.#openBootFile('initramfs', initramfs, 'bad-spec');
+    const names = new Set<string>();
+    for (const { readOnly, extents } of disks) {
+      for (const { path } of extents) {
+        const name = fileName(path, readOnly);
+        if (names.has(name)) continue;
+        names.add(name);
+        this.files.add(name, open(path, readOnly ? constants.O_RDONLY : constants.O_RDWR, 'cannot open disk file'));
+      }
+    }
+    this.files.add(listenerName(vsock.path), listen(vsock.path, 'vsock socket', VSOCK_BACKLOG));
+    this.#openFolder(dirname(vsock.path));
+  }
+
+  #openBootFile(what: string, path: string, code: MachineErrorCode): void {
+    if (statSync(path, { throwIfNoEntry: false })?.isFile() !== true) {
+      throw new MachineError(code, `${what}: no such file: ${path}`);
+    }
+    // Non-blocking: opening a FIFO would wait for a writer.
+    this.files.add(fileName(path, true), open(path, constants.O_RDONLY | constants.O_NONBLOCK, what, code));
+  }
+
+  #openFolder(path: string): void {
+    this.files.add(socketFolderName(path), open(path, O_PATH | constants.O_DIRECTORY, 'cannot open'));
+  }
+
+  /** Returns the reason if an optional network failed. @throws MachineError */
+  #openNetwork(spec: NetworkSpec, vsock: string): string | undefined {
+    const { backEnd } = spec;
+    using files = new MachineFiles();
+    try {
+      if (backEnd.kind === 'tap') files.add(NETWORK_BACK_END, openTap(backEnd.interface));
+      if (backEnd.kind === 'passt') {
+        this.#publish(spec, backEnd, files);
+        this.#passt = new PasstProgram(spec, backEnd, (reason) => this.events?.onPasstEnded(reason));
+        files.add(NETWORK_BACK_END, this.#passt.start());
+      }
+      for (const network of spec.peers ?? []) this.#enter(network, files);
+    } catch (error) {
+      if (!spec.optional || !(error instanceof MachineError)) throw error;
+      this.#closeNetwork();
+      return error.message;
+    }
+    files.add(ROUTE_SOCKET, openRouteSocket());
+    const path = qemuNetSocket(vsock);
+    files.add(listenerName(path), listen(path, 'network socket', 1));
+    files.add(socketName(path), open(path, O_PATH, 'cannot open'));
+    this.files.take(files);
+    return undefined;
+  }
+
+  /** Listens at the published ports of TCP. */
+  #publish(spec: NetworkSpec, backEnd: PasstSpec, files: MachineFiles): void {
+    using ports = publishPorts('tcp', spec, backEnd);
+    this.#published = ports.bound;
+    for (const { fd, guest } of ports.take()) {
+      files.add(publishedName(this.#listeners.length), fd);
+      this.#listeners.push(guest);
+    }
+  }
+
+  #enter(network: PeerNetwork, files: MachineFiles): void {
+    const { folder, name } = network;
+    if (this.#joined.has(folder)) return;
+    const address = this.#address;
+    if (address === undefined) throw new MachineError('bad-spec', 'a guest in private networks needs an address');
+    try {
+      files.add(listenerName(join(folder, address)), enterNetwork(network, address));
+      this.#joined.set(folder, network);
+      files.add(socketFolderName(folder), open(folder, O_PATH | constants.O_DIRECTORY, 'cannot open'));
+    } catch (cause) {
+      throw new MachineError('no-network', `cannot join network ${name}: ${messageOf(cause)}`, { cause });
+    }
+  }
+
+  /**
+   * Makes the guest a member of a private network.
+   * @returns what the machine needs to join it
+   * @throws MachineError `no-network` if another member has the address, or the folder is unusable
+   */
+  enter(network: PeerNetwork): MachineFiles {
+    const files = new MachineFiles();
+    try {
+      this.#enter(network, files);
+      return files;
+    } catch (error) {
+      files[Symbol.dispose]();
+      this.leave(network.folder);
+      throw error;
+    }
+  }
+
+  /** Removes the guest from a private network, if it is a member. */
+  leave(folder: string): void {
+    const network = this.#joined.get(folder);
+    if (network === undefined || this.#address === undefined) return;
+    this.#joined.delete(folder);
+    leaveNetwork(network, this.#address);
+  }
+
+  /** The machine has probed KVM. */
+  kvmProbed(result: ProbeResult): void {
+    if (this.#probeCache !== undefined) storeProbe(this.#probeCache, result);
+  }
+
+  /** The machine has opened all that the spec names, and QEMU runs if the machine needs it. */
+  booted(): void {
+    rmSync(qemuNetSocket(this.spec.vsock.path), { force: true });
+  }
+
+  /** The network is up. @returns the published ports, each with its address */
+  networkUp(): PublishedPorts[] {
+    this.#passt?.served();
+    return [...this.#published, ...(this.#passt?.ports ?? [])];
+  }
+
+  /** The machine needs another passt. */
+  restartPasst(): void {
+    try {
+      const socket = this.#passt?.start();
+      if (socket === undefined) return;
+      using files = new MachineFiles();
+      files.add(NETWORK_BACK_END, socket);
+      this.events?.onPasstStarted(files);
+    } catch (error) {
+      // Another program has one of the ports, or the host has no memory: that may pass.
+      this.events?.onPasstEnded(messageOf(error));
+    }
+  }
+
+  killPasst(reason: string): void {
+    this.#passt?.kill(reason);
+  }
+
+  /** Process id of passt, which leads a process group. Undefined while there is none. */
+  get passtPid(): number | undefined {
+    return this.#passt?.pid;
+  }
+
+  #closeNetwork(): void {
+    for (const folder of [...this.#joined.keys()]) this.leave(folder);
+    this.#passt?.[Symbol.dispose]();
+    this.#passt = undefined;
+  }
+
+  [Symbol.dispose](): void {
+    this.events = undefined;
+    this.files[Symbol.dispose]();
+    this.#closeNetwork();
+  }
+}
+
+function open(path: string, flags: number, what: string, code: MachineErrorCode = 'host'): number {
+  try {
+    return openSync(path, flags);
+  } catch (cause) {
+    throw new MachineError(code, `${what} ${path}: ${codeOf(cause) ?? messageOf(cause)}`, { cause });
+  }
+}
+
+function listen(path: string, what: string, backlog: number): number {
+  try {
+    return OWN_FILES.listen(path, STREAM, backlog);
+  } catch (cause) {
+    if (cause instanceof RangeError) throw new MachineError('bad-spec', cause.message, { cause });
+    throw new MachineError('host', `cannot create ${what} ${path}: ${codeOf(cause) ?? messageOf(cause)}`, { cause });
+  }
+}
+
+/** The kernel derives BogoMIPS from the frequency of the time stamp counter. */
+export function readTscKhz(): number | undefined {
+  const bogoMips = /^bogomips\s*:\s*([\d.]+)$/m.exec(readFileSync('/proc/cpuinfo', 'latin1'))?.[1];
+  return bogoMips === undefined ? undefined : Math.round(Number(bogoMips) * 500);
+}

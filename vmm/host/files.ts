@@ -1,0 +1,102 @@
+// The files and sockets of the host that a machine uses. Its owner opens them and sends the
+// descriptors: the machine process opens no path of the host.
+import { closeSync } from 'node:fs';
+import { basename, dirname } from 'node:path';
+import { fileName, listenerName, MachineError, socketFolderName, socketName } from '../machine.js';
+import * as libc from './libc.js';
+
+const O_PATH = 0o10000000;
+
+/** Where devices get their files from. The caller owns each descriptor that it gets. */
+export interface HostFiles {
+  /** The file at `path`. Returns the negative errno if it cannot be opened. */
+  open(path: string, flags: number): number;
+  /** A unix socket that listens at `path`. @throws libc.SystemError, MachineError */
+  listen(path: string, type: number, backlog: number): number;
+  /** The file of the socket at `path`, opened with O_PATH. @throws libc.SystemError, MachineError */
+  openSocket(path: string): number;
+  /** The path under which this process reaches the socket at `path`. */
+  reach(path: string): string;
+}
+
+/** Opens paths in this process, for programs that are machine and owner in one. */
+export const OWN_FILES: HostFiles = {
+  open(path, flags) {
+    const fd = libc.open(path, flags | libc.O_CLOEXEC, 0);
+    return fd < 0 ? -libc.errno() : fd;
+  },
+  listen(path, type, backlog) {
+    const fd = libc.check(libc.socket(libc.AF_UNIX, type, 0), 'socket');
+    try {
+      const address = libc.unixAddress(path);
+      libc.check(libc.bind(fd, address, address.length), 'bind');
+      libc.check(libc.listen(fd, backlog), 'listen');
+      return fd;
+    } catch (error) {
+      libc.close(fd);
+      throw error;
+    }
+  },
+  openSocket: (path) => libc.check(libc.open(path, O_PATH | libc.O_CLOEXEC, 0), 'open'),
+  reach: (path) => path,
+};
+
+/** What the owner sent. */
+export class GivenFiles implements HostFiles {
+  readonly #descriptors = new Map<string, number>();
+
+  /** Takes ownership of the descriptors. A later one of the same name replaces an earlier one. */
+  add(names: readonly string[], descriptors: readonly number[]): void {
+    if (names.length !== descriptors.length) {
+      for (const fd of descriptors) closeSync(fd);
+      throw new MachineError('bad-spec', `${descriptors.length} open files came for ${names.length} names`);
+    }
+    for (const [index, name] of names.entries()) {
+      this.drop(name);
+      this.#descriptors.set(name, descriptors[index]!);
+    }
+  }
+
+  /** Returns the descriptor of this name, which the caller owns from now on. @throws MachineError */
+  take(name: string): number {
+    const fd = this.#descriptors.get(name);
+    if (fd === undefined) throw missing(name);
+    this.#descriptors.delete(name);
+    return fd;
+  }
+
+  /** Closes the descriptor of this name, if there is one. */
+  drop(name: string): void {
+    const fd = this.#descriptors.get(name);
+    if (fd !== undefined) libc.close(fd);
+    this.#descriptors.delete(name);
+  }
+
+  /** The descriptor of this name, which stays here. @throws MachineError */
+  #get(name: string): number {
+    const fd = this.#descriptors.get(name);
+    if (fd === undefined) throw missing(name);
+    return fd;
+  }
+
+  open(path: string, flags: number): number {
+    const fd = libc.fcntl(this.#get(fileName(path, (flags & libc.O_RDWR) === 0)), libc.F_DUPFD_CLOEXEC, 0);
+    return fd < 0 ? -libc.errno() : fd;
+  }
+
+  listen(path: string): number {
+    return this.take(listenerName(path));
+  }
+
+  openSocket(path: string): number {
+    return this.take(socketName(path));
+  }
+
+  reach(path: string): string {
+    return `/proc/self/fd/${this.#get(socketFolderName(dirname(path)))}/${basename(path)}`;
+  }
+}
+
+function missing(name: string): MachineError {
+  return new MachineError('bad-spec', `the owner of the machine did not send: ${name}`);
+}
