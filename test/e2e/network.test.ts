@@ -108,7 +108,8 @@ describe.each(fastest)('on $name', (machine) => {
     const sh = async (script: string, ...words: string[]) =>
       (await run(machine, ['bash', '-c', script, 'bash', ...words])).stdout.trim();
     const listen = () => run(machine, ['/usr/bin/python3', '-c', LISTEN, at]);
-    const passtOf = async () => sh('pgrep -P "$1" passt', await tsvm('inspect', '-f', '{{.State.Pid}}', name));
+    const supervisorOf = async () => sh('ps -o ppid= -p "$1"', await tsvm('inspect', '-f', '{{.State.Pid}}', name));
+    const passtOf = async () => sh('pgrep -P "$1" passt', await supervisorOf());
     await tsvm('run', '-d', '--name', name, '-p', `127.0.0.1:${at}:22`, PYTHON, 'python3', '-c', GREETER);
     try {
       while (!(await tsvm('logs', name)).includes('ready'));
@@ -130,7 +131,7 @@ describe.each(fastest)('on $name', (machine) => {
       expect(second).not.toBe(first);
       await tsvm('pause', name);
       expect(await sh('cut -d" " -f3 "/proc/$1/stat"', second)).toBe('T');
-      const supervisor = await sh('ps -o ppid= -p "$1"', await tsvm('inspect', '-f', '{{.State.Pid}}', name));
+      const supervisor = await supervisorOf();
       await sh('kill -9 "$1"; while kill -0 "$2"; do sleep 0.1; done 2>/dev/null', supervisor, second);
       await tsvm('start', name);
       expect(await listen()).toMatchObject({ code: 0, stdout: 'SSH-2.0-greeter\n' });

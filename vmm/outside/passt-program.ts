@@ -1,6 +1,7 @@
 // passt(1) as the owner of a machine starts it: outside of the machine's jail, in the host's
 // network. passt confines itself (namespaces, seccomp), and exits when its socket closes.
 import { type ChildProcess, spawn } from 'node:child_process';
+import { constants } from 'node:os';
 import { findProgram } from '../host/find-program.js';
 import * as libc from '../host/libc.js';
 import { MachineError, type NetworkSpec, type PasstSpec, type PublishedPorts } from '../machine.js';
@@ -97,7 +98,7 @@ export class PasstProgram implements Disposable {
     child.on('close', (code, signal) => {
       if (this.#child !== child) return;
       this.#child = undefined;
-      const how = signal === null ? `exit code ${code}` : signal;
+      const how = signal === null ? `exit code ${code}` : `signal ${constants.signals[signal]}`;
       this.#onEnd(this.#reason ?? `passt ended (${how})${lastWords(stderr)}`);
     });
     return child;
