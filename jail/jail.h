@@ -71,6 +71,9 @@ void restrict_by_landlock(const struct jail_spec *spec, struct jail_report *repo
 // Gives up all capabilities but those that the spec keeps, for this process and all that it executes.
 bool drop_capabilities(uint64_t kept);
 
+// Sends the line over the socket with a detached mount of each of the descriptors. Returns the exit code.
+int pass_trees(int socket, const char *line, char **words);
+
 // True if this process may make namespaces without a user namespace.
 bool has_capability(int capability);
 

@@ -25,6 +25,16 @@ struct mount_attr {
 #define AT_RECURSIVE 0x8000
 #endif
 
+// linux/openat2.h
+#define RESOLVE_NO_MAGICLINKS 0x02
+#define RESOLVE_NO_SYMLINKS 0x04
+
+struct open_how {
+	uint64_t flags;
+	uint64_t mode;
+	uint64_t resolve;
+};
+
 // linux/capability.h
 #define LINUX_CAPABILITY_VERSION_3 0x20080522
 #define CAP_SYS_ADMIN 21

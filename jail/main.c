@@ -3,6 +3,7 @@
 //
 //     tsvm-jail [--keep FD]... [--env NAME=VALUE]... [--read PATH]... [--device NAME]... [--write FD]...
 //               [--capabilities HEX] [--report FD] -- PROGRAM ARGUMENT...
+//     tsvm-jail pass SOCKET LINE FD...
 #include "jail.h"
 
 #include <errno.h>
@@ -175,6 +176,8 @@ int main(int argc, char **argv)
 	static struct jail_report report;
 	if (argc < 2)
 		refuse("usage: tsvm-jail [OPTION VALUE]... -- PROGRAM [ARGUMENT]...");
+	if (argc > 3 && strcmp(argv[1], "pass") == 0)
+		return pass_trees(descriptor(argv[2]), argv[3], argv + 4);
 	parse(argv, &spec);
 	close_others(&spec);
 	set_limits();

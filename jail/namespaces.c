@@ -38,15 +38,21 @@ static bool write_file(const char *path, const char *text)
 	return written;
 }
 
-static bool map_user(uid_t uid, gid_t gid)
+// A user, as the namespace outside knows it.
+struct identity {
+	uid_t uid;
+	gid_t gid;
+};
+
+static bool map_user(const struct identity *user)
 {
 	char map[64];
 	if (!write_file("/proc/self/setgroups", "deny"))
 		return false;
-	snprintf(map, sizeof map, "%u %u 1", uid, uid);
+	snprintf(map, sizeof map, "%u %u 1", user->uid, user->uid);
 	if (!write_file("/proc/self/uid_map", map))
 		return false;
-	snprintf(map, sizeof map, "%u %u 1", gid, gid);
+	snprintf(map, sizeof map, "%u %u 1", user->gid, user->gid);
 	return write_file("/proc/self/gid_map", map);
 }
 
@@ -230,17 +236,15 @@ static bool open_channel(struct channel *channel)
 }
 
 // In the child. Returns once the parent knows that the namespaces are complete.
-static void set_up(const struct jail_spec *spec, bool user, struct channel outcome, struct channel go)
+static void set_up(const struct jail_spec *spec, const struct identity *user, struct channel outcome, struct channel go)
 {
 	static struct reason why;
-	uid_t uid = getuid();
-	gid_t gid = getgid();
 	close(outcome.read);
 	close(go.write);
 	char byte = 0;
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)
 		reason_set(&why, "prctl");
-	else if (user && !map_user(uid, gid))
+	else if (user != NULL && !map_user(user))
 		reason_set(&why, "user namespace");
 	else if (make_root(spec, &why) && sethostname("jail", 4) != 0)
 		reason_set(&why, "host name");
@@ -256,8 +260,7 @@ static void set_up(const struct jail_spec *spec, bool user, struct channel outco
 void enter_namespaces(const struct jail_spec *spec, struct jail_report *report)
 {
 	struct channel outcome, go;
-	uid_t uid = getuid();
-	gid_t gid = getgid();
+	const struct identity identity = {getuid(), getgid()};
 	bool user = !has_capability(CAP_SYS_ADMIN);
 	bool network = has_namespace("net");
 	int flags = CLONE_NEWNS | CLONE_NEWPID | SIGCHLD;
@@ -272,11 +275,9 @@ void enter_namespaces(const struct jail_spec *spec, struct jail_report *report)
 		reason_set(&report->no_namespaces, "pipe");
 		return;
 	}
-	(void)uid;
-	(void)gid;
 	long child = syscall(SYS_clone, flags, NULL, NULL, NULL, NULL);
 	if (child == 0) {
-		set_up(spec, user, outcome, go);
+		set_up(spec, user ? &identity : NULL, outcome, go);
 		report->has_user_namespace = user;
 		report->has_namespaces = true;
 		report->has_network_namespace = network;

@@ -13,6 +13,8 @@ export type SandboxErrorCode =
   | 'machine-died'
   /** A record of the state folder is incomplete: the host went down before it was written. */
   | 'damaged'
+  /** A jail is required, and the host does not allow it. */
+  | 'jail'
   /** The guest's agent did not say hello in time. */
   | 'boot-timeout'
   /** The network that the spec asks for is not available. */

@@ -1,9 +1,5 @@
 // The client of a machine process: starts it, talks to it over its control socket (JSON lines,
 // vmm/machine.ts), ends it.
-import { type ChildProcess, spawn } from 'node:child_process';
-import { closeSync } from 'node:fs';
-import { Socket } from 'node:net';
-import type { Readable } from 'node:stream';
 import { messageOf } from '../../errors/index.js';
 import { JsonLines } from '../../vmm/json-lines.js';
 import {
@@ -15,12 +11,14 @@ import {
   type Refusal,
 } from '../../vmm/machine.js';
 import { SandboxError } from '../errors.js';
+import { defaultJailMode, type JailMode } from '../jail-mode.js';
+import { type JailReport, whatIsMissing } from '../jail-report.js';
 import { MACHINE_PROGRAM } from '../programs.js';
 import { ConsoleText } from './console-text.js';
+import { hasLauncher, type JailNeeds, NO_NEEDS } from './jail.js';
 import type { MachineFiles } from './machine-files.js';
-import { openKvm } from './open-kvm.js';
+import { MachineProcess } from './machine-process.js';
 import type { MachineOutside } from './outside.js';
-import { lineOf, sendWithFiles } from './send-files.js';
 
 /**
  * Bytes. Lines of the control socket are shorter. The longest are errors with the last output of
@@ -36,6 +34,17 @@ type Event<T extends MachineEvent['type']> = Extract<MachineEvent, { type: T }>;
 export interface MachineEnd {
   statistics?: MachineStatistics;
   error: Error | undefined;
+}
+
+interface Options {
+  /** Path of the machine's program. */
+  program?: string;
+  /** The machine is to probe KVM, whatever an earlier probe found. */
+  probes?: boolean;
+  /** Default: what the environment says. */
+  jail?: JailMode;
+  /** A guess: the machine has shares. If it is wrong, the machine starts later. */
+  shares?: boolean;
 }
 
 /** A machine process and its control socket. Disposing of it kills it. */
@@ -62,9 +71,10 @@ export class MachineClient implements Disposable {
    * writes nothing before it boots.
    */
   onStderr?: (text: string) => void;
-  readonly #child: ChildProcess;
-  readonly #stderr: Readable;
-  readonly #control: Socket;
+  readonly #program: string;
+  readonly #probes: boolean;
+  #process: MachineProcess;
+  #jail: JailReport | undefined;
   readonly #stderrText = new ConsoleText();
   #lastStderr = '';
   readonly #lines = new JsonLines(MAX_LINE);
@@ -78,15 +88,17 @@ export class MachineClient implements Disposable {
   readonly #joining: { done: () => void; fail: (error: Error) => void }[] = [];
   readonly #statistics: ((statistics: MachineStatistics) => void)[] = [];
   #end!: (end: MachineEnd) => void;
+  #exit!: () => void;
   #outside: MachineOutside | undefined;
-  /** Sends that wait until Node.js has written all before them. */
-  #waiting: (() => void)[] | undefined;
+  #isDisposed = false;
+  /** Sends that wait for the one before them. */
+  readonly #sends: (() => void | Promise<void>)[] = [];
+  #isSending = false;
 
-  /**
-   * @param program path of the machine's program
-   * @param probes the machine is to probe KVM, whatever an earlier probe found
-   */
-  constructor(program = MACHINE_PROGRAM, probes = false) {
+  /** @throws SandboxError `bad-spec` if the environment asks for a jail in words that it has not */
+  constructor({ program = MACHINE_PROGRAM, probes = false, jail = defaultJailMode(), shares = false }: Options = {}) {
+    this.#program = program;
+    this.#probes = probes;
     this.booted = new Promise((resolve) => {
       this.#boot = resolve;
     });
@@ -99,45 +111,50 @@ export class MachineClient implements Disposable {
     this.ended = new Promise((resolve) => {
       this.#end = resolve;
     });
-    // In a session of its own: Ctrl-C on the terminal is for the process in the guest, not for the
-    // machine.
-    const kvm = openKvm(probes);
-    this.#child = spawn(process.execPath, [program, kvm.argument], {
-      stdio: ['ignore', 'ignore', 'pipe', 'pipe', kvm.fd ?? 'ignore'],
-      detached: true,
-    });
-    if (kvm.fd !== undefined) closeSync(kvm.fd);
     this.gone = new Promise((resolve) => {
-      this.#child.once('exit', () => resolve());
-      this.#child.once('error', () => resolve());
+      this.#exit = resolve;
     });
+    this.#process = this.#start(jail === 'off' ? undefined : { ...NO_NEEDS, hasShares: shares });
     this.spawned = performance.timeOrigin + performance.now();
-    this.#child.on('error', (error) => {
-      this.#end({ error: new SandboxError('machine-died', `cannot start the machine process: ${error.message}`) });
+  }
+
+  #start(needs: JailNeeds | undefined): MachineProcess {
+    // A process that was replaced has no more to say.
+    const current = (act: () => void) => (this.#process === started ? act() : undefined);
+    const started = new MachineProcess({
+      program: this.#program,
+      probes: this.#probes,
+      needs,
+      onControl: (chunk) => current(() => this.#read(chunk)),
+      onStderr: (chunk) => current(() => this.#readStderr(chunk)),
+      onControlEnd: () =>
+        current(() => {
+          this.#alive = false;
+        }),
+      onError: (error) =>
+        current(() => {
+          this.#exit();
+          this.#end({ error: new SandboxError('machine-died', `cannot start the machine process: ${error.message}`) });
+        }),
+      onExit: () => current(() => this.#exit()),
+      onClose: (code, signal) => current(() => this.#end({ error: this.#death(code, signal) })),
     });
-    // 'close' follows the last byte of stderr and of the control socket. 'exit' may come before
-    // them.
-    this.#child.on('close', (code, signal) => this.#end({ error: this.#death(code, signal) }));
-    const { stderr, stdio } = this.#child;
-    const control = stdio[3];
-    if (stderr === null || !(control instanceof Socket)) throw new TypeError('the child process has no pipes');
-    this.#stderr = stderr;
-    this.#stderr.on('data', (chunk: Buffer) => {
-      const text = this.#stderrText.write(chunk);
-      this.#lastStderr = (this.#lastStderr + text).slice(-KEPT_STDERR);
-      if (text !== '') this.onStderr?.(text);
-    });
-    this.#control = control;
-    this.#control.on('data', (chunk: Buffer) => this.#read(chunk));
-    this.#control.on('end', () => {
-      this.#alive = false;
-    });
-    // A write to a process that has just died fails. The death itself is reported by 'close'.
-    this.#control.on('error', () => {});
+    return started;
   }
 
   get pid(): number | undefined {
-    return this.#child.pid;
+    return this.#process.pid;
+  }
+
+  /** What the machine is jailed by, once it was told to boot. Undefined: nothing. */
+  get jail(): JailReport | undefined {
+    return this.#jail;
+  }
+
+  #readStderr(chunk: Buffer): void {
+    const text = this.#stderrText.write(chunk);
+    this.#lastStderr = (this.#lastStderr + text).slice(-KEPT_STDERR);
+    if (text !== '') this.onStderr?.(text);
   }
 
   /**
@@ -152,49 +169,90 @@ export class MachineClient implements Disposable {
 
   send(request: MachineRequest): void {
     if (request.type === 'shutdown') this.#asked = true;
-    this.#inTurn(() => this.#control.write(lineOf(request)));
+    this.#inTurn(() => this.#process.write(request));
   }
 
   /**
-   * Boots the machine.
+   * Boots the machine. Does not wait.
    * @param outside what the owner opened for the machine, owned from now on
    */
   boot(outside: MachineOutside): void {
     this.#outside = outside;
     const { spec, files, networkFailure } = outside;
     outside.events = {
-      onPasstStarted: (opened) => this.#sendWith(opened, { type: 'passt-started' }),
+      onPasstStarted: (opened) => this.#pass(opened, { type: 'passt-started' }).catch(() => {}),
       onPasstEnded: (reason) => this.send({ type: 'passt-ended', reason }),
     };
-    this.#sendWith(files, { type: 'boot', spec });
+    this.#inTurn(() => this.#jailFor(outside));
+    this.#pass(files, { type: 'boot', spec }).catch((error: Error) => this.#fail(error));
     if (networkFailure !== undefined) this.#network({ type: 'network', up: false, reason: networkFailure });
   }
 
-  /** Sends a request after the files that it needs, and closes them. */
-  #sendWith(files: MachineFiles, request: MachineRequest): void {
-    this.#inTurn(() => {
-      try {
-        sendWithFiles(this.#control, files, request);
-      } catch {
-        // The death of the machine process is reported by 'close'.
-      } finally {
-        files[Symbol.dispose]();
-      }
+  /** Starts the process again if its jail does not fit the machine. */
+  async #jailFor(outside: MachineOutside): Promise<void> {
+    const { jail: mode = defaultJailMode(), shares } = outside;
+    const before = this.#process.needs;
+    let report = await this.#process.report;
+    const hasShares = shares.length > 0;
+    const byLandlock = report?.files === 'landlock' && hasShares;
+    const isRoot = process.getuid?.() === 0;
+    const fits =
+      mode === 'off'
+        ? before === undefined
+        : before === undefined
+          ? !hasLauncher()
+          : !byLandlock && (!isRoot || before.hasShares === hasShares);
+    if (!fits && !this.#isDisposed) {
+      const needs = { hasShares, shares: byLandlock ? shares : [] };
+      const previous = this.#process;
+      this.#process = this.#start(mode === 'off' ? undefined : needs);
+      previous[Symbol.dispose]();
+      report = await this.#process.report;
+    }
+    this.#jail = report;
+    if (mode !== 'require') return;
+    const missing = whatIsMissing(report);
+    if (missing !== undefined) this.#fail(new SandboxError('jail', `${missing}: a jail is required`));
+  }
+
+  #fail(error: Error): void {
+    this.#end({ error });
+    this.#process.kill();
+  }
+
+  /**
+   * Sends a request after the files that it needs, and closes them.
+   * @throws SandboxError `state` if a folder cannot be confined
+   */
+  #pass(files: MachineFiles, request: MachineRequest): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#inTurn(async () => {
+        try {
+          await this.#process.pass(files);
+          this.#process.write(request);
+          resolve();
+        } catch (error) {
+          reject(error instanceof SandboxError ? error : new SandboxError('machine-died', messageOf(error)));
+        } finally {
+          files[Symbol.dispose]();
+        }
+      });
     });
   }
 
-  /** Calls `send` when Node.js has written everything: files pass by its queue. */
-  #inTurn(send: () => void): void {
-    if (this.#waiting !== undefined) this.#waiting.push(send);
-    else if (this.#control.writableLength === 0) send();
-    else {
-      const waiting = [send];
-      this.#waiting = waiting;
-      this.#control.write('', () => {
-        this.#waiting = undefined;
-        for (const each of waiting) this.#inTurn(each);
-      });
+  /** Calls `send` after those before it. */
+  #inTurn(send: () => void | Promise<void>): void {
+    this.#sends.push(send);
+    if (!this.#isSending) void this.#sendAll();
+  }
+
+  async #sendAll(): Promise<void> {
+    this.#isSending = true;
+    for (let send = this.#sends.shift(); send !== undefined; send = this.#sends.shift()) {
+      const sent = send();
+      if (sent !== undefined) await sent;
     }
+    this.#isSending = false;
   }
 
   /** Asks for the machine's statistics. Never settles if the machine ends before it answers. */
@@ -211,8 +269,9 @@ export class MachineClient implements Disposable {
     const outside = this.#outside;
     if (outside === undefined) throw new SandboxError('wrong-state', 'the machine was not told to boot');
     try {
-      this.#sendWith(outside.enter(network), { type: 'join', network });
+      await this.#pass(outside.enter(network), { type: 'join', network });
     } catch (cause) {
+      outside.leave(network.folder);
       throw new SandboxError('network', messageOf(cause), { cause });
     }
     await new Promise<void>((done, fail) => this.#joining.push({ done, fail }));
@@ -238,7 +297,7 @@ export class MachineClient implements Disposable {
     } catch (cause) {
       const message = `the machine process cannot be understood: ${messageOf(cause)}`;
       this.#end({ error: new SandboxError('machine-died', message, { cause }) });
-      this.#kill();
+      this.#process.kill();
     }
   }
 
@@ -297,31 +356,15 @@ export class MachineClient implements Disposable {
     if (this.#asked && code === 0) return undefined;
     const how = signal === null ? `exit code ${code}` : signal;
     // Node.js prints the name of an uncaught error at the start of a line.
-    const why = this.#lastStderr.split('\n').find((line) => /^\w*Error\b/.test(line));
+    const why = this.#lastStderr.split('\n').find((line) => /^(\w*Error\b|tsvm-jail: )/.test(line));
     return new SandboxError('machine-died', `the machine process died (${how})${why === undefined ? '' : `: ${why}`}`);
-  }
-
-  /**
-   * Kills the machine process and the programs that it started: one that is stopped outlives it.
-   */
-  #kill(): void {
-    const { pid, exitCode, signalCode } = this.#child;
-    // The number of a process that is gone may be another's.
-    if (pid === undefined || exitCode !== null || signalCode !== null) return;
-    try {
-      process.kill(-pid, 'SIGKILL');
-    } catch {
-      // It has not become the leader of its group yet.
-      this.#child.kill('SIGKILL');
-    }
   }
 
   /** Kills the machine. Its process may still be exiting when this returns: see `gone`. */
   [Symbol.dispose](): void {
-    this.#kill();
+    this.#isDisposed = true;
+    this.#process[Symbol.dispose]();
     this.#outside?.[Symbol.dispose]();
-    this.#control.destroy();
-    this.#stderr.destroy();
   }
 }
 

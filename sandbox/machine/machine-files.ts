@@ -2,13 +2,33 @@
 import { closeSync } from 'node:fs';
 import { MAX_DESCRIPTORS } from '../../libc/pass-descriptors.js';
 
+interface Entry {
+  name: string;
+  fd: number;
+  isTree: boolean;
+}
+
+/** Some of the files: as many as fit into one message. */
+export interface Portion {
+  names: string[];
+  descriptors: number[];
+}
+
 /** What was opened for a machine. Disposing of it closes what is there. */
 export class MachineFiles implements Disposable {
-  readonly #opened: { name: string; fd: number }[] = [];
+  readonly #opened: Entry[] = [];
 
   /** Takes ownership of the descriptor. */
   add(name: string, fd: number): void {
-    this.#opened.push({ name, fd });
+    this.#opened.push({ name, fd, isTree: false });
+  }
+
+  /**
+   * Takes ownership of a descriptor, opened with O_PATH, from which paths lead on: a folder. A machine
+   * process in another root gets a mount of it, which no path leaves.
+   */
+  addTree(name: string, fd: number): void {
+    this.#opened.push({ name, fd, isTree: true });
   }
 
   /** Takes what the other has. */
@@ -16,17 +36,28 @@ export class MachineFiles implements Disposable {
     this.#opened.push(...other.#opened.splice(0));
   }
 
-  /** In portions that fit into one message. */
-  get portions(): { names: string[]; descriptors: number[] }[] {
-    const portions: { names: string[]; descriptors: number[] }[] = [];
-    for (let at = 0; at < this.#opened.length; at += MAX_DESCRIPTORS) {
-      const portion = this.#opened.slice(at, at + MAX_DESCRIPTORS);
-      portions.push({ names: portion.map(({ name }) => name), descriptors: portion.map(({ fd }) => fd) });
-    }
-    return portions;
+  get all(): Portion[] {
+    return portions(this.#opened);
+  }
+
+  get trees(): Portion[] {
+    return portions(this.#opened.filter(({ isTree }) => isTree));
+  }
+
+  get others(): Portion[] {
+    return portions(this.#opened.filter(({ isTree }) => !isTree));
   }
 
   [Symbol.dispose](): void {
     for (const { fd } of this.#opened.splice(0)) closeSync(fd);
   }
+}
+
+function portions(entries: readonly Entry[]): Portion[] {
+  const found: Portion[] = [];
+  for (let at = 0; at < entries.length; at += MAX_DESCRIPTORS) {
+    const some = entries.slice(at, at + MAX_DESCRIPTORS);
+    found.push({ names: some.map(({ name }) => name), descriptors: some.map(({ fd }) => fd) });
+  }
+  return found;
 }

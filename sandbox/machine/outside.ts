@@ -29,6 +29,7 @@ import { enterNetwork, leaveNetwork } from '../../vmm/outside/network-folder.js'
 import { PasstProgram } from '../../vmm/outside/passt-program.js';
 import { openRouteSocket } from '../../vmm/outside/route-socket.js';
 import { openTap } from '../../vmm/outside/tap-interface.js';
+import type { JailMode } from '../jail-mode.js';
 import { MachineFiles } from './machine-files.js';
 import { storedProbe, storeProbe } from './probe-cache.js';
 
@@ -44,6 +45,13 @@ export interface OutsideEvents {
   onPasstEnded(reason: string): void;
 }
 
+export interface OutsideOptions {
+  /** Path of the file with the result of the KVM probe. Absent: the machine probes. */
+  probeCache?: string | undefined;
+  /** Default: what the environment says. */
+  jail?: JailMode | undefined;
+}
+
 /**
  * Everything that was opened and started for one machine. Disposing of it ends what runs, and
  * removes the sockets that it made.
@@ -53,6 +61,9 @@ export class MachineOutside implements Disposable {
   readonly spec: MachineSpec;
   /** What the spec needs. The caller sends it. */
   readonly files = new MachineFiles();
+  /** Descriptors of the shares. They are among the files. */
+  readonly shares: readonly number[];
+  readonly jail: JailMode | undefined;
   /** Why an optional network failed. */
   readonly networkFailure: string | undefined;
   events: OutsideEvents | undefined;
@@ -67,12 +78,13 @@ export class MachineOutside implements Disposable {
   /**
    * Opens what the spec names, and starts passt.
    * @param shares descriptors of the spec's shares, owned from now on
-   * @param probeCache path of the file with the result of the KVM probe. Absent: the machine probes.
    * @throws MachineError
    */
-  constructor(spec: MachineSpec, shares: readonly number[], probeCache?: string) {
+  constructor(spec: MachineSpec, shares: readonly number[], { probeCache, jail }: OutsideOptions = {}) {
+    this.shares = [...shares];
+    this.jail = jail;
     this.#probeCache = probeCache;
-    for (const [index, fd] of shares.entries()) this.files.add(shareName(index), fd);
+    for (const [index, fd] of shares.entries()) this.files.addTree(shareName(index), fd);
     this.#address = spec.network?.addresses[0];
     try {
       this.#openFiles(spec);
@@ -122,7 +134,7 @@ export class MachineOutside implements Disposable {
   }
 
   #openFolder(path: string): void {
-    this.files.add(socketFolderName(path), open(path, O_PATH | constants.O_DIRECTORY, 'cannot open'));
+    this.files.addTree(socketFolderName(path), open(path, O_PATH | constants.O_DIRECTORY, 'cannot open'));
   }
 
   /** Returns the reason if an optional network failed. @throws MachineError */
@@ -168,7 +180,7 @@ export class MachineOutside implements Disposable {
     try {
       files.add(listenerName(join(folder, address)), enterNetwork(network, address));
       this.#joined.set(folder, network);
-      files.add(socketFolderName(folder), open(folder, O_PATH | constants.O_DIRECTORY, 'cannot open'));
+      files.addTree(socketFolderName(folder), open(folder, O_PATH | constants.O_DIRECTORY, 'cannot open'));
     } catch (cause) {
       throw new MachineError('no-network', `cannot join network ${name}: ${messageOf(cause)}`, { cause });
     }

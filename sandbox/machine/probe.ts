@@ -5,7 +5,7 @@ import { MachineClient } from './machine-client.js';
 
 /** @throws SandboxError `machine-died` if the machine process ends without an answer */
 export async function probeMachine(): Promise<ProbeResult> {
-  using machine = new MachineClient(undefined, true);
+  using machine = new MachineClient({ probes: true });
   machine.send({ type: 'probe' });
   const failed = machine.ended.then(({ error }) => {
     throw error ?? new SandboxError('machine-died', 'the machine process gave no answer');

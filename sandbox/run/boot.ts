@@ -48,7 +48,10 @@ export async function bootMachine(
   const exposed = image.config.ExposedPorts;
   const network = planNetwork(wanted, readHostNetwork(), { id: folder.id, networks: options.networks, exposed });
   const parts = { kernel, image, layer, shares: shares.all, network, vsock: folder.vsock, home, logLevel: machineLog };
-  const outside = new MachineOutside(machineSpec(spec, parts), shares.take(), home.probeCache);
+  const outside = new MachineOutside(machineSpec(spec, parts), shares.take(), {
+    probeCache: home.probeCache,
+    jail: spec.jail,
+  });
   machine.boot(outside, ({ accel, reason }) => {
     if (reason !== undefined) options.onFallback?.(reason);
     if (accel === 'tcg' && vcpuCount(spec.cpus) > 1) options.onEmulatedCpus?.(vcpuCount(spec.cpus));

@@ -3,6 +3,7 @@ import type { PullPolicy } from '../../images/index.js';
 import type { SeccompProfile } from '../../seccomp/profile.js';
 import type { Accelerator, DiskRates } from '../../vmm/machine.js';
 import type { Rlimit, TmpfsMount } from '../agent/protocol.js';
+import type { JailMode } from '../jail-mode.js';
 import type { Device } from './devices.js';
 import type { Mount } from './mounts.js';
 import type { NetworkOptions } from './network.js';
@@ -72,6 +73,8 @@ export interface RunSpec {
   ulimits?: readonly Rlimit[];
   /** Bytes of /dev/shm. Default 64 MiB. */
   shmSize?: number;
+  /** How much of a jail the machine process is in. Default: what `TSVM_JAIL` says, else `auto`. */
+  jail?: JailMode;
   /** Additional groups of the user, names or numbers. */
   groupAdd?: readonly string[];
   /** Capabilities added to Docker's default set, or `ALL`. */

@@ -6,8 +6,8 @@ import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { kernelPath } from '../../kernels/index.js';
+import { sendWithFiles } from '../../sandbox/machine/machine-process.js';
 import { MachineOutside } from '../../sandbox/machine/outside.js';
-import { sendWithFiles } from '../../sandbox/machine/send-files.js';
 import { baseCommandLine } from '../../vmm/boot/command-line.js';
 import type { MachineEvent, MachineSpec } from '../../vmm/machine.js';
 import { GUEST_DISK, GUEST_INITRAMFS, GUEST_LINE, HOLD_WORDS } from './bench-guest.js';
@@ -46,7 +46,7 @@ async function runOurs(words: string, options: StopwatchOptions): Promise<Timing
     console: true,
     logLevel: 'error',
   };
-  using outside = new MachineOutside(spec, [], join(tmpdir(), 'tsvm-bench-probe.json'));
+  using outside = new MachineOutside(spec, [], { probeCache: join(tmpdir(), 'tsvm-bench-probe.json') });
   const request = (control: Socket) => sendWithFiles(control, outside.files, { type: 'boot', spec: outside.spec });
   try {
     return await time(process.execPath, [MACHINE_PROGRAM], { ...options, request });

@@ -26,7 +26,7 @@ function machine(script: string): MachineClient {
      const say = (event) => control.write(JSON.stringify(event) + '\\n');
      ${script}`,
   );
-  return new MachineClient(program);
+  return new MachineClient({ program, jail: 'off' });
 }
 
 test('an answer arrives as an event', async () => {
@@ -107,7 +107,7 @@ test('a machine that was asked to stop reports its statistics', async () => {
 });
 
 test('a program that cannot be run is reported as the end of the machine', async () => {
-  using it = new MachineClient(join(folder, 'nonexistent.mjs'));
+  using it = new MachineClient({ program: join(folder, 'nonexistent.mjs'), jail: 'off' });
   const { error } = await it.ended;
   expect(error?.message).toMatch(/the machine process died \(exit code 1\): Error: Cannot find module/);
 });

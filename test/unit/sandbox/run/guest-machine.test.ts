@@ -36,7 +36,7 @@ function opened(): MachineOutside {
     console: false,
     logLevel: 'warn',
   };
-  return new MachineOutside(spec, []);
+  return new MachineOutside(spec, [], { jail: 'off' });
 }
 
 const container = (id: number): ContainerSetup => ({ id, hostname: 'box', root: { device: '/dev/vda' } });
@@ -72,7 +72,7 @@ function guestMachine(script: string): GuestMachine {
      control.on('data', () => {});
      ${script}`,
   );
-  return new GuestMachine(new MachineClient(program), { trace: new Trace(), log: SILENT });
+  return new GuestMachine(new MachineClient({ program, jail: 'off' }), { trace: new Trace(), log: SILENT });
 }
 
 /** Boots the machine and says hello to it; what it asks its agent for. */

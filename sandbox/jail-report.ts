@@ -1,0 +1,43 @@
+// What the launcher of a jail reports.
+import { SandboxError } from './errors.js';
+
+/** What keeps a part of the host from a machine process; null: nothing. */
+type Means = 'namespace' | 'landlock' | null;
+
+/** The parts of a jail, and what reaches each. Closed descriptors and an empty environment go without saying. */
+export interface JailReport {
+  /** Files of the host. */
+  files: Means;
+  /** Its network: connections by TCP, and with a namespace everything. */
+  network: Means;
+  /** Signals to its processes; with a namespace, they cannot be seen either. */
+  processes: Means;
+  /** Its abstract unix sockets. */
+  sockets: Means;
+  /** System V IPC and POSIX message queues. */
+  ipc: Means;
+  /** True if the namespaces are in a user namespace. */
+  user: boolean;
+  /** Version of landlock's interface; 0: the kernel has none. */
+  landlock: number;
+  /** Why there are no namespaces. */
+  noNamespaces?: string;
+  noLandlock?: string;
+}
+
+const PARTS = ['files', 'network', 'processes', 'sockets', 'ipc'] as const;
+
+/** Why the jail lacks namespaces, in words; undefined if it lacks nothing. */
+export function whatIsMissing(report: JailReport | undefined): string | undefined {
+  if (report === undefined) return 'there is no jail';
+  const missing = PARTS.filter((part) => report[part] !== 'namespace');
+  if (missing.length === 0) return undefined;
+  return `no namespaces for ${missing.join(', ')} (${report.noNamespaces ?? 'unknown'})`;
+}
+
+/** @throws SandboxError `machine-died` for a line that is no report */
+export function parseJailReport(line: string): JailReport {
+  const value: unknown = JSON.parse(line);
+  if (typeof value === 'object' && value !== null && PARTS.every((part) => part in value)) return value as JailReport;
+  throw new SandboxError('machine-died', 'the launcher of the jail cannot be understood');
+}

@@ -1,0 +1,189 @@
+// A machine process: its start, in a jail or without one, and what goes to it.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync } from 'node:fs';
+import { Socket } from 'node:net';
+import type { Readable } from 'node:stream';
+import { passDescriptors } from '../../libc/pass-descriptors.js';
+import type { MachineRequest } from '../../vmm/machine.js';
+import { SandboxError } from '../errors.js';
+import { type JailReport, parseJailReport } from '../jail-report.js';
+import { JAIL_LAUNCHER } from '../programs.js';
+import { hasLauncher, type JailNeeds, jailedCommand, REPORT_FD } from './jail.js';
+import type { MachineFiles, Portion } from './machine-files.js';
+import { openKvm } from './open-kvm.js';
+
+/** Descriptors of a child process. */
+const STDERR = 2;
+const CONTROL = 3;
+
+export interface ProcessOptions {
+  /** Path of the machine's program. */
+  program: string;
+  /** KVM is to be probed, whatever an earlier probe found. */
+  probes: boolean;
+  /** Undefined: no jail. */
+  needs: JailNeeds | undefined;
+  onControl(bytes: Buffer): void;
+  onStderr(bytes: Buffer): void;
+  /** The control socket has ended: the process exits. */
+  onControlEnd(): void;
+  /** The process cannot be started. */
+  onError(error: Error): void;
+  /** The process has exited. Its last bytes may still come. */
+  onExit(): void;
+  /** The process has exited, and its last bytes have come. */
+  onClose(code: number | null, signal: string | null): void;
+}
+
+export class MachineProcess implements Disposable {
+  /** Undefined: no jail. */
+  readonly needs: JailNeeds | undefined;
+  /** What the launcher reports. Undefined without a jail, and if the launcher fails. */
+  readonly report: Promise<JailReport | undefined>;
+  readonly #child: ChildProcess;
+  readonly #stderr: Readable;
+  readonly #control: Socket;
+
+  constructor({ program, probes, needs, ...on }: ProcessOptions) {
+    const kvm = openKvm(probes);
+    const isJailed = needs !== undefined && hasLauncher();
+    this.needs = isJailed ? needs : undefined;
+    const [command = '', ...words] = isJailed
+      ? jailedCommand(program, [kvm.argument], needs)
+      : [process.execPath, program, kvm.argument];
+    // In a session of its own: Ctrl-C on the terminal is for the process in the guest, not for the
+    // machine.
+    this.#child = spawn(command, words, {
+      stdio: [
+        ...(['ignore', 'ignore', 'pipe', 'pipe', kvm.fd ?? 'ignore'] as const),
+        ...(isJailed ? ['pipe' as const, ...needs.shares] : []),
+      ],
+      detached: true,
+      env: { PATH: process.env.PATH },
+    });
+    if (kvm.fd !== undefined) closeSync(kvm.fd);
+    this.#child.once('exit', () => on.onExit());
+    this.#child.on('error', (error) => on.onError(error));
+    // 'close' follows the last byte of stderr and of the control socket. 'exit' may come before
+    // them.
+    this.#child.on('close', (code, signal) => on.onClose(code, signal));
+    const stdio: readonly unknown[] = this.#child.stdio;
+    const [stderr, control, report] = [stdio[STDERR], stdio[CONTROL], stdio[REPORT_FD]];
+    if (!(stderr instanceof Socket && control instanceof Socket)) throw new TypeError('the child process has no pipes');
+    this.#stderr = stderr;
+    this.#control = control;
+    stderr.on('data', (chunk: Buffer) => on.onStderr(chunk));
+    control.on('data', (chunk: Buffer) => on.onControl(chunk));
+    control.on('end', () => on.onControlEnd());
+    // A write to a process that has just died fails. The death itself is reported by 'close'.
+    control.on('error', () => {});
+    this.report = report instanceof Socket ? readReport(report) : Promise.resolve(undefined);
+  }
+
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  write(request: MachineRequest): void {
+    this.#control.write(lineOf(request));
+  }
+
+  /**
+   * Sends files, before whatever is written later.
+   * @throws SandboxError `state` if a folder cannot be confined; Error if the process is gone
+   */
+  async pass(files: MachineFiles): Promise<void> {
+    // Descriptors do not go through the queue of Node.js.
+    if (this.#control.writableLength > 0) await new Promise((resolve) => this.#control.write('', resolve));
+    const hasRoot = this.needs !== undefined && (await this.report)?.files === 'namespace';
+    for (const portion of hasRoot ? files.others : files.all) {
+      passDescriptors(descriptorOf(this.#control), portion.descriptors, Buffer.from(filesLine(portion)));
+    }
+    for (const portion of hasRoot ? files.trees : []) await this.#passTrees(portion);
+  }
+
+  #passTrees(portion: Portion): Promise<void> {
+    const first = CONTROL + 1;
+    const fds = portion.descriptors.map((_, index) => String(first + index));
+    const passer = spawn(JAIL_LAUNCHER, ['pass', String(CONTROL), filesLine(portion), ...fds], {
+      stdio: ['ignore', 'ignore', 'pipe', descriptorOf(this.#control), ...portion.descriptors],
+      env: {},
+    });
+    let said = '';
+    passer.stderr?.on('data', (chunk: Buffer) => {
+      said = (said + chunk.toString('latin1')).slice(0, 200);
+    });
+    return new Promise((resolve, reject) => {
+      passer.once('error', reject);
+      passer.once('close', (code) => {
+        if (code === 0) return resolve();
+        const why = said.replace(/[^\x20-\x7e]+/g, ' ').trim();
+        reject(new SandboxError('state', `a folder of the host cannot be confined for the machine: ${why}`));
+      });
+    });
+  }
+
+  /**
+   * Kills the process and the programs that it started: one that is stopped outlives it.
+   */
+  kill(): void {
+    const { pid, exitCode, signalCode } = this.#child;
+    // The number of a process that is gone may be another's.
+    if (pid === undefined || exitCode !== null || signalCode !== null) return;
+    try {
+      process.kill(-pid, 'SIGKILL');
+    } catch {
+      // It has not become the leader of its group yet.
+      this.#child.kill('SIGKILL');
+    }
+  }
+
+  /** Kills the process, which may still be exiting when this returns. */
+  [Symbol.dispose](): void {
+    this.kill();
+    this.#control.destroy();
+    this.#stderr.destroy();
+  }
+}
+
+/** Sends files and a request to a process that is not jailed, and got nothing before. */
+export function sendWithFiles(control: Socket, files: MachineFiles, request: MachineRequest): void {
+  for (const portion of files.all) {
+    passDescriptors(descriptorOf(control), portion.descriptors, Buffer.from(filesLine(portion)));
+  }
+  control.write(lineOf(request));
+}
+
+function readReport(pipe: Socket): Promise<JailReport | undefined> {
+  return new Promise((resolve) => {
+    let text = '';
+    pipe.on('data', (chunk: Buffer) => {
+      text += chunk.toString('latin1');
+    });
+    pipe.on('error', () => {});
+    pipe.once('close', () => {
+      try {
+        resolve(parseJailReport(text));
+      } catch {
+        // The launcher has failed. Its end is reported by 'close'.
+        resolve(undefined);
+      }
+    });
+  });
+}
+
+function filesLine({ names }: Portion): string {
+  return lineOf({ type: 'files', names });
+}
+
+function lineOf(request: MachineRequest): string {
+  return `${JSON.stringify(request)}\n`;
+}
+
+/** Node.js has no public name for the descriptor of a socket. */
+function descriptorOf(socket: Socket): number {
+  const handle: unknown = Reflect.get(socket, '_handle');
+  const fd: unknown = typeof handle === 'object' && handle !== null ? Reflect.get(handle, 'fd') : undefined;
+  if (typeof fd === 'number' && fd >= 0) return fd;
+  throw new Error('the socket is closed');
+}
