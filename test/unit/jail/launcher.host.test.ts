@@ -1,0 +1,112 @@
+// A program in a jail reaches nothing of the host, as root and as an ordinary user, with namespaces
+// and with what is left where the host refuses them; and the launcher says which it is.
+import { execFileSync } from 'node:child_process';
+import { chmodSync, chownSync, copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { JailReport } from '../../../sandbox/jail-report.js';
+
+const here = fileURLToPath(new URL('.', import.meta.url));
+const CFLAGS = ['-std=gnu11', '-D_GNU_SOURCE', '-static', '-O1', '-Wall', '-Wextra', '-Werror'];
+const USER = 12345;
+
+let folder: string;
+let cases = 0;
+
+beforeAll(() => {
+  folder = mkdtempSync('/tmp/tsvm-jail-');
+  chmodSync(folder, 0o755);
+  for (const name of ['exploit', 'refuse']) {
+    execFileSync('gcc', [...CFLAGS, '-o', join(folder, name), join(here, `${name}.c`)]);
+  }
+  execFileSync('make', ['-s', '-C', join(here, '../../../jail'), `OUT=${folder}`]);
+  copyFileSync(join(here, 'owner.mjs'), join(folder, 'owner.mjs'));
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+interface Outcome {
+  /** By name: `yes`, or the error. */
+  attempts: Record<string, string>;
+  report: JailReport | null;
+  status: number | null;
+  stderr: string;
+}
+
+/** Runs the exploit for an owner who is this user. */
+function exploit(uid: number, { refused, isJailed = true }: { refused?: string; isJailed?: boolean } = {}): Outcome {
+  const own = join(folder, `case-${cases++}`);
+  mkdirSync(own, { mode: 0o700 });
+  chownSync(own, uid, uid);
+  const prefix = refused === undefined ? [] : [join(folder, 'refuse'), refused, '--'];
+  const launcher = isJailed ? [join(folder, 'tsvm-jail')] : [];
+  const words = [join(folder, 'owner.mjs'), own, join(folder, 'exploit'), ...prefix, ...launcher];
+  // What an attempt changes ends with these namespaces, also where it succeeds.
+  const apart = ['--mount', '--ipc', '--propagation', 'private'];
+  const user = ['setpriv', '--reuid', `${uid}`, '--regid', `${uid}`, '--clear-groups'];
+  const command = [...apart, ...(uid === 0 ? [] : user), process.execPath, ...words];
+  const text = execFileSync('unshare', command, { encoding: 'utf8', cwd: '/' });
+  return JSON.parse(text) as Outcome;
+}
+
+const reached = ({ attempts }: Outcome) =>
+  Object.entries(attempts)
+    .filter(([, result]) => result === 'yes')
+    .map(([name]) => name)
+    .sort();
+
+/** What the program may do: use the folder that it was given. */
+const GIVEN = ['passed-folder', 'passed-write'];
+
+/** What an ordinary process of root reaches. */
+const FREE = [
+  ...['abstract-socket', 'capability', 'environment', 'environment-words', 'execute-shell', 'inherited-descriptor'],
+  ...['list-folder', 'list-homes', 'list-root-home', 'mount', 'owner-memory', 'path-socket', 'privileges', 'raw-disk'],
+  ...['read-passwd', 'read-secret', 'read-shadow', 'see-processes', 'shared-memory', 'signal-init', 'signal-owner'],
+  ...['tcp', 'trace-owner', 'udp', 'write-core-pattern', 'write-folder', 'write-root', 'write-tmp'],
+];
+
+test('without a jail the exploit reaches what it tries to reach', () => {
+  // The limit of core files is the caller's.
+  expect(reached(exploit(0, { isJailed: false })).filter((name) => name !== 'core')).toEqual(FREE);
+});
+
+describe.each([
+  ['root', 0],
+  ['an ordinary user', USER],
+])('as %s', (_, uid) => {
+  test('namespaces leave nothing to reach', () => {
+    const outcome = exploit(uid);
+    expect(outcome).toMatchObject({ status: 0, stderr: '' });
+    expect(outcome.report).toMatchObject({
+      ...{ files: 'namespace', network: 'namespace', processes: 'namespace', sockets: 'namespace', ipc: 'namespace' },
+      user: uid !== 0,
+    });
+    expect(outcome.report).not.toHaveProperty('noNamespaces');
+    expect(reached(outcome)).toEqual(GIVEN);
+  });
+
+  test.each(['namespaces', 'mounts'])(
+    'where the host refuses %s, landlock closes files, TCP and processes',
+    (refused) => {
+      const outcome = exploit(uid, { refused });
+      expect(outcome).toMatchObject({ status: 0, stderr: '' });
+      expect(outcome.report).toMatchObject({
+        ...{ files: 'landlock', network: 'landlock', processes: 'landlock', sockets: 'landlock', ipc: null },
+        noNamespaces: expect.stringMatching(/Operation not permitted/),
+      });
+      // Landlock knows neither datagrams, nor sockets with a path, nor System V IPC.
+      expect(reached(outcome)).toEqual([...GIVEN, 'path-socket', 'shared-memory', 'socket-above-passed', 'udp'].sort());
+    },
+  );
+
+  test('without namespaces and landlock, descriptors, environment and privileges are still closed', () => {
+    const outcome = exploit(uid, { refused: 'landlock' });
+    expect(outcome).toMatchObject({ status: 0, stderr: '' });
+    expect(outcome.report).toMatchObject({ files: null, network: null, processes: null, sockets: null, ipc: null });
+    expect(outcome.report?.noLandlock).toMatch(/Function not implemented/);
+    for (const name of ['environment', 'inherited-descriptor', 'capability', 'core', 'privileges', 'mount']) {
+      expect([name, outcome.attempts[name]]).not.toEqual([name, 'yes']);
+    }
+  });
+});
