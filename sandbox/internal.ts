@@ -15,6 +15,7 @@ export { isRunning } from './home/container-record.js';
 export type { ContainerEvent } from './home/event-log.js';
 export { isAnonymous, volumeSize } from './home/volumes.js';
 export * from './index.js';
+export { JAIL_PARTS, type JailReport } from './jail-report.js';
 export type { Log } from './log.js';
 export type { MachineClient } from './machine/machine-client.js';
 export { probeMachine } from './machine/probe.js';

@@ -19,6 +19,14 @@ export function defaultJailMode(): JailMode {
   return parseJailMode(word, VARIABLE);
 }
 
+/**
+ * The mode with which a machine process starts before its spec is known. Words that the environment
+ * has wrong are refused once the spec is.
+ */
+export function earlyJailMode(): JailMode {
+  return process.env[VARIABLE] === 'off' ? 'off' : 'auto';
+}
+
 /** @param what where the word stands, for the message. @throws SandboxError `bad-spec` */
 export function parseJailMode(word: string, what: string): JailMode {
   const mode = JAIL_MODES.find((each) => each === word);

@@ -25,12 +25,12 @@ export interface JailReport {
   noLandlock?: string;
 }
 
-const PARTS = ['files', 'network', 'processes', 'sockets', 'ipc'] as const;
+export const JAIL_PARTS = ['files', 'network', 'processes', 'sockets', 'ipc'] as const;
 
 /** Why the jail lacks namespaces, in words; undefined if it lacks nothing. */
 export function whatIsMissing(report: JailReport | undefined): string | undefined {
   if (report === undefined) return 'there is no jail';
-  const missing = PARTS.filter((part) => report[part] !== 'namespace');
+  const missing = JAIL_PARTS.filter((part) => report[part] !== 'namespace');
   if (missing.length === 0) return undefined;
   return `no namespaces for ${missing.join(', ')} (${report.noNamespaces ?? 'unknown'})`;
 }
@@ -38,6 +38,7 @@ export function whatIsMissing(report: JailReport | undefined): string | undefine
 /** @throws SandboxError `machine-died` for a line that is no report */
 export function parseJailReport(line: string): JailReport {
   const value: unknown = JSON.parse(line);
-  if (typeof value === 'object' && value !== null && PARTS.every((part) => part in value)) return value as JailReport;
+  if (typeof value === 'object' && value !== null && JAIL_PARTS.every((part) => part in value))
+    return value as JailReport;
   throw new SandboxError('machine-died', 'the launcher of the jail cannot be understood');
 }

@@ -233,6 +233,13 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
     choices: ['auto', 'kvm', 'tcg'],
     env: 'TSVM_ACCEL',
   },
+  {
+    flags: '--jail <MODE>',
+    help: 'jail of the machine process: as the host allows, required, or none (default: auto)',
+    field: 'jail',
+    choices: ['auto', 'require', 'off'],
+    env: 'TSVM_JAIL',
+  },
 ];
 
 /** The file for the ID. It is not part of the spec. */

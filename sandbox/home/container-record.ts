@@ -2,6 +2,7 @@
 // change.
 import { readFileSync } from 'node:fs';
 import type { PublishedPorts } from '../../vmm/machine.js';
+import type { JailReport } from '../jail-report.js';
 import type { ContainerSpec } from '../spec/container-spec.js';
 
 /** Written when the container is created, and never changed. */
@@ -66,6 +67,8 @@ export interface ContainerState {
   machinePid?: number;
   /** passt, which carries its network. */
   passtPid?: number;
+  /** What its machine is jailed by. Absent: nothing. */
+  jail?: JailReport;
   /** The supervisor was killed. Set when the state is read, never written. */
   isOrphaned?: true;
   /** The guest has let the deadline of a request pass, and has not answered since. */
@@ -89,7 +92,7 @@ const ORPHANED = 255;
 
 /** The state of a container whose record says that it is alive, but whose supervisor is dead. */
 export function orphaned(state: ContainerState): ContainerState {
-  const { supervisorPid, machinePid, passtPid, sockets, unresponsive, networkDown, ...kept } = state;
+  const { supervisorPid, machinePid, passtPid, jail, sockets, unresponsive, networkDown, ...kept } = state;
   const rest = { ...kept, isOrphaned: true as const };
   if (state.status === 'created' || state.status === 'exited') return rest;
   return { ...rest, status: 'exited', exitCode: ORPHANED, error: 'the process that supervised it was killed' };

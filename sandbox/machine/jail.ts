@@ -46,7 +46,8 @@ export function jailedCommand(program: string, words: readonly string[], needs: 
     JAIL_LAUNCHER,
     ...option('--report', [REPORT_FD]),
     ...option('--keep', [3, 4]),
-    ...option('--env', [`PATH=${process.env.PATH ?? ''}`]),
+    // Node.js would read OpenSSL's configuration, and ends if it may not.
+    ...option('--env', [`PATH=${process.env.PATH ?? ''}`, 'OPENSSL_CONF=/dev/null']),
     ...option('--read', [...LIBRARIES, node, ...programFiles(program), ...emulatorFiles()]),
     ...option('--device', DEVICES),
     ...option(

@@ -11,7 +11,7 @@ import {
   type Refusal,
 } from '../../vmm/machine.js';
 import { SandboxError } from '../errors.js';
-import { defaultJailMode, type JailMode } from '../jail-mode.js';
+import { earlyJailMode, type JailMode } from '../jail-mode.js';
 import { type JailReport, whatIsMissing } from '../jail-report.js';
 import { MACHINE_PROGRAM } from '../programs.js';
 import { ConsoleText } from './console-text.js';
@@ -95,8 +95,7 @@ export class MachineClient implements Disposable {
   readonly #sends: (() => void | Promise<void>)[] = [];
   #isSending = false;
 
-  /** @throws SandboxError `bad-spec` if the environment asks for a jail in words that it has not */
-  constructor({ program = MACHINE_PROGRAM, probes = false, jail = defaultJailMode(), shares = false }: Options = {}) {
+  constructor({ program = MACHINE_PROGRAM, probes = false, jail = earlyJailMode(), shares = false }: Options = {}) {
     this.#program = program;
     this.#probes = probes;
     this.booted = new Promise((resolve) => {
@@ -146,6 +145,11 @@ export class MachineClient implements Disposable {
     return this.#process.pid;
   }
 
+  /** What the first process was jailed by. Undefined: nothing. */
+  get firstJail(): Promise<JailReport | undefined> {
+    return this.#process.report;
+  }
+
   /** What the machine is jailed by, once it was told to boot. Undefined: nothing. */
   get jail(): JailReport | undefined {
     return this.#jail;
@@ -190,7 +194,7 @@ export class MachineClient implements Disposable {
 
   /** Starts the process again if its jail does not fit the machine. */
   async #jailFor(outside: MachineOutside): Promise<void> {
-    const { jail: mode = defaultJailMode(), shares } = outside;
+    const { jail: mode = 'auto', shares } = outside;
     const before = this.#process.needs;
     let report = await this.#process.report;
     const hasShares = shares.length > 0;
@@ -232,7 +236,9 @@ export class MachineClient implements Disposable {
           this.#process.write(request);
           resolve();
         } catch (error) {
-          reject(error instanceof SandboxError ? error : new SandboxError('machine-died', messageOf(error)));
+          // The death of the machine process is reported by 'close'.
+          if (error instanceof SandboxError) reject(error);
+          else resolve();
         } finally {
           files[Symbol.dispose]();
         }

@@ -48,7 +48,7 @@ export interface OutsideEvents {
 export interface OutsideOptions {
   /** Path of the file with the result of the KVM probe. Absent: the machine probes. */
   probeCache?: string | undefined;
-  /** Default: what the environment says. */
+  /** Default: `auto`. */
   jail?: JailMode | undefined;
 }
 

@@ -1,6 +1,7 @@
 // The first part of a run: makes everything that the machine needs, and tells it to boot.
 import { messageOf } from '../../errors/index.js';
 import { sweepSocketFolders } from '../home/socket-folder.js';
+import { defaultJailMode, parseJailMode } from '../jail-mode.js';
 import type { Log } from '../log.js';
 import { vcpuCount } from '../spec/limits.js';
 import type { RunSpec } from '../spec/run-spec.js';
@@ -50,7 +51,7 @@ export async function bootMachine(
   const parts = { kernel, image, layer, shares: shares.all, network, vsock: folder.vsock, home, logLevel: machineLog };
   const outside = new MachineOutside(machineSpec(spec, parts), shares.take(), {
     probeCache: home.probeCache,
-    jail: spec.jail,
+    jail: spec.jail === undefined ? defaultJailMode() : parseJailMode(spec.jail, 'jail'),
   });
   machine.boot(outside, ({ accel, reason }) => {
     if (reason !== undefined) options.onFallback?.(reason);

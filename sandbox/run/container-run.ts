@@ -10,6 +10,7 @@ import { defer } from '../deferred.js';
 import { defined } from '../defined.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerConfig } from '../home/container-record.js';
+import type { JailReport } from '../jail-report.js';
 import { type Log, SILENT } from '../log.js';
 import { MachineClient } from '../machine/machine-client.js';
 import { processLimits, seccompFilter } from '../spec/limits.js';
@@ -121,6 +122,11 @@ export class ContainerRun {
   /** Process id of the machine process; undefined if it could not be started. */
   get machinePid(): number | undefined {
     return this.#machine.pid;
+  }
+
+  /** What the machine is jailed by, once it was told to boot. Undefined: nothing. */
+  get jail(): JailReport | undefined {
+    return this.#machine.jail;
   }
 
   /** Process id of passt; undefined while there is none. */

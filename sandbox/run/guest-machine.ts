@@ -6,6 +6,7 @@ import { Responsiveness } from '../agent/responsiveness.js';
 import { AgentSession } from '../agent/session.js';
 import { defer } from '../deferred.js';
 import { SandboxError } from '../errors.js';
+import type { JailReport } from '../jail-report.js';
 import type { Log } from '../log.js';
 import type { MachineClient } from '../machine/machine-client.js';
 import type { MachineOutside } from '../machine/outside.js';
@@ -70,6 +71,11 @@ export class GuestMachine implements Disposable {
   /** Process id of the machine process; undefined if it could not be started. */
   get pid(): number | undefined {
     return this.#client.pid;
+  }
+
+  /** What the machine is jailed by, once it was told to boot. Undefined: nothing. */
+  get jail(): JailReport | undefined {
+    return this.#client.jail;
   }
 
   /** Process id of passt, which leads a process group; undefined while there is none. */

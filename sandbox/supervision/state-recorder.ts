@@ -74,6 +74,7 @@ export class StateRecorder {
       finishedAt: new Date().toISOString(),
       machinePid: undefined,
       passtPid: undefined,
+      jail: undefined,
       unresponsive: undefined,
       networkDown: undefined,
     });
@@ -113,6 +114,7 @@ export class StateRecorder {
         supervisorPid: undefined,
         machinePid: undefined,
         passtPid: undefined,
+        jail: undefined,
         sockets: undefined,
       });
       return;

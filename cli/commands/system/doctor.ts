@@ -7,7 +7,14 @@ import { type Command, Option } from 'commander';
 import { messageOf } from '../../../errors/index.js';
 import { kernelPath } from '../../../kernels/index.js';
 import { printableJson } from '../../../printable/index.js';
-import { DEFAULT_MEMORY, Home, probeMachine } from '../../../sandbox/internal.js';
+import {
+  DEFAULT_MEMORY,
+  Home,
+  JAIL_PARTS,
+  type JailReport,
+  type ProbeResult,
+  probeMachine,
+} from '../../../sandbox/internal.js';
 import { formatBytes } from '../../output/table.js';
 import { EMULATION, STALE_CODE } from '../../output/warnings.js';
 import { type Context, createCommand } from '../command.js';
@@ -33,17 +40,22 @@ const ADVICE: Record<string, string> = {
   'kvm-unusable': 'use a host with hardware virtualisation: this KVM only runs kernels built for it',
 };
 
+const JAIL_ADVICE =
+  'for all of it, allow user namespaces (Ubuntu: sysctl kernel.apparmor_restrict_unprivileged_userns=0), or run as root';
+
 export function command(context: Context): Command {
   return createCommand('tsvm doctor', context)
     .description('Checks whether this host can run containers. Exits with 1 if it cannot.')
     .addOption(new Option('--format <FORMAT>', 'output format').choices(['text', 'json']).default('text'))
     .action(async ({ format }: { format: string }) => {
       const qemu = await checkProgram(QEMU, ['--version'], 'to run without KVM: apt-get install qemu-system-x86');
-      const { result, check: kvm } = await checkKvm(qemu);
+      const { jail, ...result } = await probeMachine();
+      const kvm = checkKvm(result, qemu);
       // What `--accel auto` selects.
       const accelerator = result.usable ? 'kvm' : qemu.verdict === 'ok' ? 'tcg' : null;
       const checks: Record<string, Check> = {
         kvm,
+        jail: checkJail(jail),
         kernel: checkKernel(),
         home: checkHome(),
         memory: checkMemory(),
@@ -66,17 +78,31 @@ function describeCheck([name, { verdict, found, advice }]: [string, Check]): str
 }
 
 /** A host without usable KVM still runs containers if QEMU is installed. */
-async function checkKvm(qemu: Check) {
-  const result = await probeMachine();
-  const { usable, code = '', reason } = result;
-  if (usable) return { result, check: { verdict: 'ok', found: reason } satisfies Check };
+function checkKvm({ usable, code, reason }: ProbeResult, qemu: Check): Check {
+  if (usable) return { verdict: 'ok', found: reason };
   const instead = qemu.verdict === 'ok' ? `without it ${EMULATION}; for full speed: ` : '';
-  const check: Check = {
+  return {
     verdict: qemu.verdict === 'ok' ? 'warning' : 'missing',
     found: reason,
-    advice: `${instead}${ADVICE[code] ?? 'use a host with KVM'}`,
+    advice: `${instead}${ADVICE[code ?? ''] ?? 'use a host with KVM'}`,
   };
-  return { result, check };
+}
+
+/** What keeps a machine process from the host. */
+function checkJail(report: JailReport | undefined): Check {
+  if (report === undefined) {
+    const [found, advice] =
+      process.env.TSVM_JAIL === 'off'
+        ? ['there is none: TSVM_JAIL is off', 'unset TSVM_JAIL']
+        : ['there is none: its launcher is not built', 'build it: npm run build'];
+    return { verdict: 'warning', found, advice };
+  }
+  const landlock = report.landlock > 0 ? `landlock ${report.landlock}` : 'no landlock';
+  const means = JAIL_PARTS.map((part) => `${part}: ${report[part] ?? 'open'}`).join(', ');
+  const found = `${means} (${landlock})`;
+  const reason = report.noNamespaces ?? report.noLandlock;
+  if (reason === undefined) return { verdict: 'ok', found };
+  return { verdict: 'warning', found: `${found}: ${reason}`, advice: JAIL_ADVICE };
 }
 
 function checkKernel(): Check {

@@ -57,6 +57,7 @@ const CONTAINER_FIELDS: Record<
   kernel: ['--kernel'],
   console: ['--console'],
   accel: ['--accel'],
+  jail: ['--jail'],
 };
 
 const NETWORK_FIELDS: Record<keyof NetworkOptions, string[]> = {
