@@ -6,18 +6,25 @@ import { DEBIAN, isLab, machines, run, TSVM } from './machine.js';
 const AT_ONCE = 2;
 
 /**
- * Starts a run, kills its CLI or its machine process at a random moment within `$WITHIN` seconds,
- * and waits until both have ended. Prints `cli CODE` or `machine CODE`, and the run's stderr.
+ * Starts a run, kills its CLI, its machine process or the launcher of that at a random moment within
+ * `$WITHIN` seconds, and waits until all have ended. Prints the victim, the exit code, and the run's
+ * stderr.
  */
 const KILL_ONE = `
   "$TSVM" run --rm ${DEBIAN} sleep 1000 2> "$XDG_RUNTIME_DIR/stderr.$1" &
   cli=$!
   sleep "$((RANDOM % WITHIN)).$((RANDOM % 10))"
-  machine=$(pgrep -P "$cli" node)
-  if [ -n "$machine" ] && [ "$(($1 % 2))" = 0 ]; then victim=machine; kill -9 "$machine"; else victim=cli; kill -9 "$cli"; fi
+  launcher=$(pgrep -P "$cli" tsvm-jail | head -n 1)
+  machine=$([ -z "$launcher" ] || pgrep -P "$launcher" node)
+  emulator=$([ -z "$machine" ] || pgrep -P "$machine" qemu)
+  victim=cli
+  if [ -n "$machine" ]; then case $(($1 % 3)) in 0) victim=launcher;; 1) victim=machine;; esac; fi
+  kill -9 "\${!victim}"
   wait "$cli"; code=$?
-  for _ in $(seq 600); do [ -n "$machine" ] && kill -0 "$machine" || break; sleep 0.1; done 2>/dev/null
-  [ -z "$machine" ] || ! kill -0 "$machine" 2>/dev/null || victim="left $victim"
+  for pid in $launcher $machine $emulator; do
+    for _ in $(seq 600); do kill -0 "$pid" || break; sleep 0.1; done 2>/dev/null
+    ! kill -0 "$pid" 2>/dev/null || victim="left $victim"
+  done
   echo "$victim $code $(cat "$XDG_RUNTIME_DIR/stderr.$1")"
 `;
 
@@ -25,7 +32,7 @@ describe.each(machines)('on $name', (machine) => {
   // `within` is in seconds: a start takes about two, and ten in the lab.
   const [kills, within] = isLab(machine) ? [8, 12] : [20, 4];
 
-  test(`after ${kills} kills of CLI or machine process at random moments, the next run works and nothing is left`, async () => {
+  test(`after ${kills} kills of CLI, launcher or machine process at random moments, the next run works and nothing is left`, async () => {
     const env = { TSVM, KILL_ONE, WITHIN: String(within), XDG_RUNTIME_DIR: '/tmp/tsvm-kill-test' };
     // A half-made `.new` folder of a dead run is removed only once it is older than that of any
     // living run can be: `touch` makes it so.
@@ -41,8 +48,8 @@ describe.each(machines)('on $name', (machine) => {
     expect(lines.pop()).toBe('fine');
     expect(lines).toHaveLength(kills);
     for (const line of lines) {
-      expect(line).toMatch(/^(cli 137 |machine 125 tsvm: the machine process died \(SIGKILL\))$/);
+      expect(line).toMatch(/^(cli 137 |(machine|launcher) 125 tsvm: the machine process died \(SIGKILL\))$/);
     }
-    expect(lines.filter((line) => line.startsWith('machine')).length).toBeGreaterThan(0);
+    for (const victim of ['machine', 'launcher']) expect(lines.some((line) => line.startsWith(victim))).toBe(true);
   }, 600_000);
 });

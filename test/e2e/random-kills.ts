@@ -122,28 +122,57 @@ interface Process {
 const ROLES: readonly [role: string, program: RegExp][] = [
   ['emulator', /^[^\0]*qemu/],
   ['passt', /^[^\0]*passt/],
+  // The launcher too.
   ['machine', /dist\/machine\.js/],
+  ['passer', /tsvm-jail\0pass\0/],
   ['supervisor', /dist\/supervisor\.js/],
 ];
 
-/** Lists the processes whose environment has our home. */
+/** Processes that were ours when they were last seen: start time by process id. */
+const known = new Map<number, string>();
+
+/** Reads a process: an empty list if it has just ended. */
+function readProcess(pid: number) {
+  try {
+    // The second field, a name, may contain anything.
+    const fields = readFileSync(`/proc/${pid}/stat`, 'latin1')
+      .replace(/^.*\) /s, '')
+      .split(' ');
+    const hasHome = readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`TSVM_HOME=${home.path}\0`);
+    const words = readFileSync(`/proc/${pid}/cmdline`, 'latin1');
+    return [{ pid, state: fields[0], parent: Number(fields[1]), started: fields[19] ?? '', hasHome, words }];
+  } catch {
+    return [];
+  }
+}
+
+/**
+ * Lists the processes whose environment has our home, their descendants, whose environment is empty,
+ * and those that were such descendants before their parent was killed.
+ */
 function processes(): Process[] {
-  return list('/proc').flatMap((name) => {
-    if (!/^\d+$/.test(name)) return [];
-    try {
-      if (!readFileSync(`/proc/${name}/environ`, 'latin1').includes(`TSVM_HOME=${home.path}\0`)) return [];
-      const words = readFileSync(`/proc/${name}/cmdline`, 'latin1');
-      return [{ pid: Number(name), role: ROLES.find(([, program]) => program.test(words))?.[0] ?? 'caller' }];
-    } catch {
-      // The process has just ended.
-      return [];
+  const all = list('/proc').flatMap((name) => (/^\d+$/.test(name) ? readProcess(Number(name)) : []));
+  const found = all.filter((each) => each.state !== 'Z');
+  const ours = new Set<number>();
+  for (let before = -1; before < ours.size; ) {
+    before = ours.size;
+    for (const { pid, parent, started, hasHome } of found) {
+      if (hasHome || ours.has(parent) || known.get(pid) === started) ours.add(pid);
     }
-  });
+  }
+  known.clear();
+  return found
+    .filter(({ pid, words }) => ours.has(pid) && words !== '')
+    .map(({ pid, started, words }) => {
+      known.set(pid, started);
+      return { pid, role: ROLES.find(([, program]) => program.test(words))?.[0] ?? 'caller' };
+    });
 }
 
 /** Kills one random process of a random role. */
 function killOne(): void {
-  const found = processes();
+  // A start without its passer fails with a message of its own.
+  const found = processes().filter(({ role }) => role !== 'passer');
   const roles = [...new Set(found.map(({ role }) => role))].sort();
   if (roles.length === 0) return;
   const role = random.pick(roles);
