@@ -1,0 +1,89 @@
+// The machine process of a container is in a jail: of namespaces where the host allows them, of
+// landlock where it does not, and of nothing if the user says so.
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { DEBIAN, fastest, run, TSVM } from './machine.js';
+
+const REFUSE = fileURLToPath(new URL('../unit/jail/refuse.c', import.meta.url));
+const NAMESPACES = {
+  ...{ files: 'namespace', network: 'namespace', processes: 'namespace', sockets: 'namespace', ipc: 'namespace' },
+};
+const LANDLOCK = { files: 'landlock', network: 'landlock', processes: 'landlock', sockets: 'landlock', ipc: null };
+
+/** Prints what the machine process of the container $1 has of the host. */
+const LOOK = `
+  launcher=$("$TSVM" inspect -f '{{.State.Pid}}' "$1"); machine=$(pgrep -P "$launcher")
+  tr '\\0' '\\n' < "/proc/$machine/environ" | cut -d= -f1 | sort | xargs
+  ls "/proc/$machine/root" | xargs
+  ls "/proc/$machine/root/root" "/proc/$machine/root/home" "/proc/$machine/root/etc/passwd" 2>&1 | grep -c 'No such file'
+  grep -E '^(CapPrm|CapBnd|NoNewPrivs)' "/proc/$machine/status" | cut -f2 | xargs
+  ls -l "/proc/$machine/fd" | grep -c "$FOREIGN"
+`;
+
+let folder: string;
+beforeAll(() => {
+  folder = mkdtempSync('/tmp/tsvm-e2e-jail-');
+  execFileSync('gcc', ['-std=gnu11', '-D_GNU_SOURCE', '-static', '-o', join(folder, 'refuse'), REFUSE]);
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+describe.each(fastest)('on $name', (machine) => {
+  const sh = (script: string, words: string[], env: Record<string, string> = {}) =>
+    run(machine, ['bash', '-c', script, 'bash', ...words], { env: { TSVM, ...env } });
+  const refusing = (what: string, words: string[]) =>
+    run(machine, [join(folder, 'refuse'), what, TSVM, ...words], { env: { TSVM } });
+
+  test('its machine process has no file, secret or right of the host, and inspect says so', async () => {
+    const name = `jailed-${process.pid}`;
+    const start = `exec 7< "$FOREIGN"; "$TSVM" run -d --name "$1" ${DEBIAN} sleep 1000 > /dev/null`;
+    const foreign = { FOREIGN: '/etc/hostname', SECRET_TOKEN: 'a secret' };
+    expect(await sh(start, [name], foreign)).toMatchObject({ code: 0 });
+    try {
+      const { stdout: report } = await run(machine, [TSVM, 'inspect', '-f', '{{json .State.Jail}}', name]);
+      expect(JSON.parse(report)).toMatchObject(NAMESPACES);
+      const { stdout } = await sh(LOOK, [name], foreign);
+      const [environment, root = '', missing, rights, descriptors] = stdout.trimEnd().split('\n');
+      expect(environment).toBe('OPENSSL_CONF PATH');
+      expect(root.split(' ')).toEqual(expect.arrayContaining(['dev', 'proc', 'usr']));
+      expect(missing).toBe('3');
+      expect(rights).toBe('0000000000000000 0000000000000000 1');
+      expect(descriptors).toBe('0');
+    } finally {
+      await run(machine, [TSVM, 'rm', '-f', name]);
+    }
+  });
+
+  test('where the host refuses namespaces, landlock jails it, with a mounted folder too', async () => {
+    const name = `landlocked-${process.pid}`;
+    const own = join(folder, 'own');
+    await sh('mkdir -p "$1"; echo inside > "$1/file"', [own]);
+    const script =
+      'cat /x/file; mkdir /x/a; mv /x/file /x/a/moved; echo more >> /x/a/moved; cat /x/a/moved; rm -r /x/a';
+    const words = ['run', '--name', name, '--network', 'none', '-v', `${own}:/x`, DEBIAN, 'sh', '-c', script];
+    expect(await refusing('namespaces', words)).toMatchObject({ code: 0, stdout: 'inside\ninside\nmore\n' });
+    await run(machine, [TSVM, 'rm', name]);
+    const held = ['run', '-d', '--name', name, '--network', 'none', DEBIAN, 'sleep', '1000'];
+    expect(await refusing('namespaces', held)).toMatchObject({ code: 0 });
+    const { stdout: report } = await run(machine, [TSVM, 'inspect', '-f', '{{json .State.Jail}}', name]);
+    await run(machine, [TSVM, 'rm', '-f', name]);
+    expect(JSON.parse(report)).toMatchObject(LANDLOCK);
+  });
+
+  test('--jail require refuses a host that cannot, and --jail off does without', async () => {
+    const words = ['run', '--rm', '--network', 'none', DEBIAN, 'true'];
+    const [command = '', ...rest] = words;
+    expect(await refusing('namespaces', [command, '--jail', 'require', ...rest])).toMatchObject({
+      code: 125,
+      stderr: expect.stringMatching(/^tsvm: no namespaces for files, .*not permitted\): a jail is required\n$/),
+    });
+    expect(await run(machine, [TSVM, command, '--jail', 'require', ...rest])).toMatchObject({ code: 0 });
+    expect(await run(machine, [TSVM, command, '--jail', 'off', ...rest])).toMatchObject({ code: 0 });
+    expect(await run(machine, [TSVM, ...words], { env: { TSVM_JAIL: 'tight' } })).toMatchObject({
+      code: 125,
+      stderr: expect.stringContaining("invalid argument 'tight' for TSVM_JAIL: expected auto, require or off"),
+    });
+  });
+});
