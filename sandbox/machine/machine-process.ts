@@ -62,7 +62,10 @@ export class MachineProcess implements Disposable {
       env: { PATH: process.env.PATH },
     });
     if (kvm.fd !== undefined) closeSync(kvm.fd);
-    this.#child.once('exit', () => on.onExit());
+    this.#child.once('exit', () => {
+      this.#killGroup();
+      on.onExit();
+    });
     this.#child.on('error', (error) => on.onError(error));
     // 'close' follows the last byte of stderr and of the control socket. 'exit' may come before
     // them.
@@ -130,11 +133,17 @@ export class MachineProcess implements Disposable {
     const { pid, exitCode, signalCode } = this.#child;
     // The number of a process that is gone may be another's.
     if (pid === undefined || exitCode !== null || signalCode !== null) return;
+    // It may not have become the leader of its group yet.
+    if (!this.#killGroup()) this.#child.kill('SIGKILL');
+  }
+
+  /** Kills what the process started, also after its end. Returns false if there is nothing. */
+  #killGroup(): boolean {
+    const { pid } = this.#child;
     try {
-      process.kill(-pid, 'SIGKILL');
+      return pid !== undefined && process.kill(-pid, 'SIGKILL');
     } catch {
-      // It has not become the leader of its group yet.
-      this.#child.kill('SIGKILL');
+      return false;
     }
   }
 

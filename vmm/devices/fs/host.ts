@@ -166,7 +166,13 @@ export class Host implements Disposable {
     // setfsuid returns the previous user, not whether it succeeded.
     const switched = this.call(SYS_SETFSUID, 0) === 1;
     this.call(SYS_PRCTL, PR_SET_SECUREBITS, this.#securebits);
+    this.#endWithParent();
     return switched;
+  }
+
+  /** A change of the user clears the parent-death signal (prctl(2)). */
+  #endWithParent(): void {
+    this.call(SYS_PRCTL, libc.PR_SET_PDEATHSIG, libc.SIGKILL);
   }
 
   /**
@@ -322,6 +328,7 @@ export class Host implements Disposable {
         this.call(SYS_SETFSGID, 0);
         // Child processes must not inherit it: they would keep capabilities that they mean to drop.
         this.call(SYS_PRCTL, PR_SET_SECUREBITS, this.#securebits);
+        this.#endWithParent();
       }
       this.call(SYS_UMASK, before);
     }
