@@ -260,7 +260,7 @@ static void set_up(const struct jail_spec *spec, const struct identity *user, st
 void enter_namespaces(const struct jail_spec *spec, struct jail_report *report)
 {
 	struct channel outcome, go;
-	const struct identity identity = {getuid(), getgid()};
+	const struct identity identity = { getuid(), getgid() };
 	bool user = !has_capability(CAP_SYS_ADMIN);
 	bool network = has_namespace("net");
 	int flags = CLONE_NEWNS | CLONE_NEWPID | SIGCHLD;

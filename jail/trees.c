@@ -30,7 +30,7 @@ static int find_again(int fd)
 {
 	char link[64], path[PATH_MAX];
 	struct stat given, found;
-	struct open_how how = {.flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS};
+	struct open_how how = { .flags = O_PATH | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS };
 	snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
 	ssize_t length = readlink(link, path, sizeof path - 1);
 	if (length < 0)
@@ -50,7 +50,7 @@ static int find_again(int fd)
 
 static int detach(int fd)
 {
-	struct mount_attr attr = {.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV};
+	struct mount_attr attr = { .attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV };
 	int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE;
 	int tree = (int)syscall(SYS_open_tree, fd, "", flags);
 	if (tree < 0)
@@ -66,7 +66,7 @@ static bool send_trees(int socket, const char *line, const int *trees, size_t co
 		char bytes[CMSG_SPACE(sizeof(int) * MAX_PASSED)];
 		struct cmsghdr header;
 	} control;
-	struct iovec data = {.iov_base = (char *)(uintptr_t)line, .iov_len = strlen(line)};
+	struct iovec data = { .iov_base = (char *)(uintptr_t)line, .iov_len = strlen(line) };
 	struct msghdr message = {
 		.msg_iov = &data,
 		.msg_iovlen = 1,

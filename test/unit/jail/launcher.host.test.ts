@@ -6,6 +6,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { JailReport } from '../../../sandbox/jail-report.js';
+import { jailedCommand, NO_NEEDS } from '../../../sandbox/machine/jail.js';
+import { MACHINE_PROGRAM } from '../../../sandbox/programs.js';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 const CFLAGS = ['-std=gnu11', '-D_GNU_SOURCE', '-static', '-O1', '-Wall', '-Wextra', '-Werror'];
@@ -33,13 +35,22 @@ interface Outcome {
   stderr: string;
 }
 
+/** What a machine process gets of the host: files, devices, environment. */
+function machineOptions(): string[] {
+  const [, ...words] = jailedCommand(MACHINE_PROGRAM, [], NO_NEEDS);
+  const options = words.slice(0, words.indexOf('--'));
+  return options.flatMap((word, at) =>
+    at % 2 === 0 && !['--report', '--keep'].includes(word) ? [word, options[at + 1]!] : [],
+  );
+}
+
 /** Runs the exploit for an owner who is this user. */
 function exploit(uid: number, { refused, isJailed = true }: { refused?: string; isJailed?: boolean } = {}): Outcome {
   const own = join(folder, `case-${cases++}`);
   mkdirSync(own, { mode: 0o700 });
   chownSync(own, uid, uid);
   const prefix = refused === undefined ? [] : [join(folder, 'refuse'), refused, '--'];
-  const launcher = isJailed ? [join(folder, 'tsvm-jail')] : [];
+  const launcher = isJailed ? [join(folder, 'tsvm-jail'), ...machineOptions()] : [];
   const words = [join(folder, 'owner.mjs'), own, join(folder, 'exploit'), ...prefix, ...launcher];
   // What an attempt changes ends with these namespaces, also where it succeeds.
   const apart = ['--mount', '--ipc', '--propagation', 'private'];

@@ -1,6 +1,6 @@
 // An owner of a jailed process, for launcher.host.test.ts: has what the exploit tries to reach, runs
 // it, and prints what it reached as one line of JSON: `{ attempts, report, status, stderr }`.
-//     owner.mjs FOLDER EXPLOIT [PREFIX... --] [LAUNCHER]
+//     owner.mjs FOLDER EXPLOIT [PREFIX... --] [LAUNCHER [OPTION VALUE]...]
 // With a prefix it passes its folder as it is, else as a mount of its own, as the machine's owner does.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -10,7 +10,7 @@ import { createServer } from 'node:net';
 const O_PATH = 0o10000000;
 const [, , folder, exploit, ...words] = process.argv;
 const prefix = words.includes('--') ? words.splice(0, words.indexOf('--') + 1).slice(0, -1) : [];
-const [launcher] = words;
+const [launcher, ...options] = words;
 
 writeFileSync(`${folder}/secret`, 'a secret');
 mkdirSync(`${folder}/shared`);
@@ -56,18 +56,7 @@ const found = Object.fromEntries(
 console.log(JSON.stringify({ attempts: found, report: report === '' ? null : JSON.parse(report), status, stderr }));
 process.exit(0);
 
-/** As much of the host as a machine process gets. A passed folder is writable where landlock says so. */
+/** The descriptors of a machine process. A folder that is passed as it is, is writable by a rule. */
 function jailWords() {
-  return [
-    '--report',
-    '3',
-    ...(prefix.length > 0 ? ['--write', '4'] : ['--keep', '4']),
-    '--read',
-    exploit,
-    '--device',
-    'null',
-    '--env',
-    'ONE=word',
-    '--',
-  ];
+  return [...['--report', '3', prefix.length > 0 ? '--write' : '--keep', '4', '--read', exploit], ...options, '--'];
 }

@@ -23,7 +23,7 @@
 
 static int install(struct sock_filter *filter, size_t count)
 {
-	struct sock_fprog program = {.len = (unsigned short)count, .filter = filter};
+	struct sock_fprog program = { .len = (unsigned short)count, .filter = filter };
 	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 ? prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) : -1;
 }
 
@@ -45,7 +45,7 @@ static int refuse_namespaces(void)
 
 static int refuse_call(unsigned number, unsigned error)
 {
-	struct sock_filter filter[] = {LOAD(nr), IF(number), REFUSE(error), ALLOW};
+	struct sock_filter filter[] = { LOAD(nr), IF(number), REFUSE(error), ALLOW };
 	return install(filter, sizeof filter / sizeof *filter);
 }
 
