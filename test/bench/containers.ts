@@ -9,7 +9,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { type Benchmark, need, ratio, Samples } from './measurement.js';
 import { CLI } from './paths.js';
-import { childrenOf, memoryUse } from './proc.js';
+import { descendantsOf, memoryUse } from './proc.js';
 import { time } from './stopwatch.js';
 
 const CONTAINERS = 100;
@@ -77,7 +77,7 @@ export const containers: Benchmark = {
       for (const id of made) {
         const machine = Number(tsvm('inspect', '-f', '{{.State.Pid}}', id));
         const supervisor = Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${machine}/status`, 'utf8'))?.[1]);
-        const all = [supervisor, machine, ...childrenOf(machine)].map(memoryUse);
+        const all = [supervisor, ...descendantsOf(supervisor)].map(memoryUse);
         samples.add(
           'host memory of an idle container of 128 MiB (PSS)',
           'MiB',

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { need } from './measurement.js';
 import { CLI } from './paths.js';
-import { childrenOf } from './proc.js';
+import { machineOf } from './proc.js';
 
 /** A container whose command answers lines with lines. Disposal ends it. */
 export class Conversation implements AsyncDisposable {
@@ -19,7 +19,7 @@ export class Conversation implements AsyncDisposable {
 
   /** The pid of the machine process. */
   get machine(): number {
-    return need(childrenOf(this.#child.pid!)[0], 'machine process');
+    return need(machineOf(this.#child.pid!), 'machine process');
   }
 
   say(line: string): void {

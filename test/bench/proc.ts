@@ -51,17 +51,30 @@ function readLink(path: string): string {
   }
 }
 
-/** Returns the pids of the children of process `pid`. */
-export function childrenOf(pid: number): number[] {
+/** Returns the pid of the machine process that process `pid` started, by a launcher or itself. */
+export function machineOf(pid: number): number | undefined {
+  return descendantsOf(pid).find((each) => read(each, 'cmdline').split('\0')[1]?.endsWith('/machine.js'));
+}
+
+/** Returns the pids of the processes that process `pid` started, and of those that they started. */
+export function descendantsOf(pid: number): number[] {
+  return childrenOf(pid).flatMap((child) => [child, ...descendantsOf(child)]);
+}
+
+function read(pid: number, file: string): string {
+  try {
+    return readFileSync(`/proc/${pid}/${file}`, 'latin1');
+  } catch {
+    // The process ended after it was listed.
+    return '';
+  }
+}
+
+function childrenOf(pid: number): number[] {
   const processes = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
   return processes.map(Number).filter((process) => parentOf(process) === pid);
 }
 
-function parentOf(pid: number): number | undefined {
-  try {
-    return Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]);
-  } catch {
-    // The process ended after it was listed.
-    return undefined;
-  }
+function parentOf(pid: number): number {
+  return Number(/^PPid:\s+(\d+)$/m.exec(read(pid, 'status'))?.[1]);
 }

@@ -2,7 +2,7 @@
 import type { ChildProcess } from 'node:child_process';
 import { type Benchmark, need, Samples } from './measurement.js';
 import { CLI } from './paths.js';
-import { childrenOf, type MemoryUse, memoryUse } from './proc.js';
+import { type MemoryUse, machineOf, memoryUse } from './proc.js';
 import { time } from './stopwatch.js';
 
 /** Milliseconds to wait until memory that only the start needed is freed. */
@@ -20,7 +20,7 @@ export const runMemory: Benchmark = {
     };
     const onOutput = async ({ pid }: ChildProcess) => {
       await new Promise((resolve) => setTimeout(resolve, SETTLE));
-      const machine = need(childrenOf(pid!)[0], 'machine process');
+      const machine = need(machineOf(pid!), 'machine process');
       const machineUse = memoryUse(machine);
       add('CLI', memoryUse(pid!));
       add('machine', machineUse);
