@@ -62,7 +62,7 @@ export function jailedCommand(program: string, words: readonly string[], needs: 
 /** The folder of the program, the package file that says what its modules are, and koffi. */
 function programFiles(program: string): string[] {
   const folder = realpathSync(dirname(program));
-  const modules = dirname(dirname(createRequire(program).resolve('koffi')));
+  const modules = dirname(dirname(createRequire(import.meta.url).resolve('koffi')));
   return [folder, join(dirname(folder), 'package.json'), join(modules, 'koffi'), join(modules, '@koromix')];
 }
 

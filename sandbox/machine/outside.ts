@@ -40,7 +40,7 @@ const STREAM = libc.SOCK_STREAM | libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC;
 
 /** What {@link MachineOutside} tells the machine process. */
 export interface OutsideEvents {
-  /** Another passt has been started. The files hold its socket. */
+  /** Another passt has been started. The files hold its socket, and are owned by the callee. */
   onPasstStarted(files: MachineFiles): void;
   onPasstEnded(reason: string): void;
 }
@@ -232,9 +232,10 @@ export class MachineOutside implements Disposable {
     try {
       const socket = this.#passt?.start();
       if (socket === undefined) return;
-      using files = new MachineFiles();
+      const files = new MachineFiles();
       files.add(NETWORK_BACK_END, socket);
-      this.events?.onPasstStarted(files);
+      if (this.events === undefined) files[Symbol.dispose]();
+      else this.events.onPasstStarted(files);
     } catch (error) {
       // Another program has one of the ports, or the host has no memory: that may pass.
       this.events?.onPasstEnded(messageOf(error));
