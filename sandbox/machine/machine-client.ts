@@ -45,6 +45,8 @@ interface Options {
   jail?: JailMode;
   /** A guess: the machine has shares. If it is wrong, the machine starts later. */
   shares?: boolean;
+  /** A guess likewise: the machine has an outside network. Default true. */
+  network?: boolean;
 }
 
 /** A machine process and its control socket. Disposing of it kills it. */
@@ -95,7 +97,13 @@ export class MachineClient implements Disposable {
   readonly #sends: (() => void | Promise<void>)[] = [];
   #isSending = false;
 
-  constructor({ program = MACHINE_PROGRAM, probes = false, jail = earlyJailMode(), shares = false }: Options = {}) {
+  constructor({
+    program = MACHINE_PROGRAM,
+    probes = false,
+    jail = earlyJailMode(),
+    shares = false,
+    network = true,
+  }: Options = {}) {
     this.#program = program;
     this.#probes = probes;
     this.booted = new Promise((resolve) => {
@@ -113,7 +121,7 @@ export class MachineClient implements Disposable {
     this.gone = new Promise((resolve) => {
       this.#exit = resolve;
     });
-    this.#process = this.#start(jail === 'off' ? undefined : { ...NO_NEEDS, hasShares: shares });
+    this.#process = this.#start(jail === 'off' ? undefined : { ...NO_NEEDS, hasShares: shares, hostNetwork: network });
     this.spawned = performance.timeOrigin + performance.now();
   }
 
@@ -198,6 +206,7 @@ export class MachineClient implements Disposable {
     const before = this.#process.needs;
     let report = await this.#process.report;
     const hasShares = shares.length > 0;
+    const hostNetwork = outside.spec.network?.backEnd.kind === 'passt';
     const byLandlock = report?.files === 'landlock' && hasShares;
     const isRoot = process.getuid?.() === 0;
     const fits =
@@ -205,9 +214,9 @@ export class MachineClient implements Disposable {
         ? before === undefined
         : before === undefined
           ? !hasLauncher()
-          : !byLandlock && (!isRoot || before.hasShares === hasShares);
+          : !byLandlock && (!isRoot || before.hasShares === hasShares) && before.hostNetwork === hostNetwork;
     if (!fits && !this.#isDisposed) {
-      const needs = { hasShares, shares: byLandlock ? shares : [] };
+      const needs = { hasShares, hostNetwork, shares: byLandlock ? shares : [] };
       const previous = this.#process;
       this.#process = this.#start(mode === 'off' ? undefined : needs);
       previous[Symbol.dispose]();

@@ -38,7 +38,7 @@ describe.each(fastest)('on $name', (machine) => {
 
   test('its machine process has no file, secret or right of the host, and inspect says so', async () => {
     const name = `jailed-${process.pid}`;
-    const start = `exec 7< "$FOREIGN"; "$TSVM" run -d --name "$1" ${DEBIAN} sleep 1000 > /dev/null`;
+    const start = `exec 7< "$FOREIGN"; "$TSVM" run -d --network none --name "$1" ${DEBIAN} sleep 1000 > /dev/null`;
     const foreign = { FOREIGN: '/etc/hostname', SECRET_TOKEN: 'a secret' };
     expect(await sh(start, [name], foreign)).toMatchObject({ code: 0 });
     try {
@@ -80,6 +80,10 @@ describe.each(fastest)('on $name', (machine) => {
       stderr: expect.stringMatching(/^tsvm: no namespaces for files, .*not permitted\): a jail is required\n$/),
     });
     expect(await run(machine, [TSVM, command, '--jail', 'require', ...rest])).toMatchObject({ code: 0 });
+    expect(await run(machine, [TSVM, command, '--jail', 'require', '--rm', DEBIAN, 'true'])).toMatchObject({
+      code: 125,
+      stderr: "tsvm: no namespaces for network, sockets (the machine needs the host's network): a jail is required\n",
+    });
     expect(await run(machine, [TSVM, command, '--jail', 'off', ...rest])).toMatchObject({ code: 0 });
     expect(await run(machine, [TSVM, ...words], { env: { TSVM_JAIL: 'tight' } })).toMatchObject({
       code: 125,
