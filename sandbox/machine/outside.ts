@@ -24,6 +24,7 @@ import {
   socketFolderName,
   socketName,
 } from '../../vmm/machine.js';
+import { checkSpec } from '../../vmm/outside/check-spec.js';
 import { publishPorts } from '../../vmm/outside/host-ports.js';
 import { enterNetwork, leaveNetwork } from '../../vmm/outside/network-folder.js';
 import { PasstProgram } from '../../vmm/outside/passt-program.js';
@@ -87,6 +88,7 @@ export class MachineOutside implements Disposable {
     for (const [index, fd] of shares.entries()) this.files.addTree(shareName(index), fd);
     this.#address = spec.network?.addresses[0];
     try {
+      checkSpec(spec);
       this.#openFiles(spec);
       this.networkFailure = spec.network === undefined ? undefined : this.#openNetwork(spec.network, spec.vsock.path);
     } catch (error) {

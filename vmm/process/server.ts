@@ -31,7 +31,6 @@ import {
 } from '../machine.js';
 import { ConsoleTail } from './console-tail.js';
 import { ControlSocket } from './control.js';
-import { checkSpec } from './spec.js';
 
 const STDERR = 2;
 
@@ -105,7 +104,6 @@ class MachineServer {
   #boot(spec: MachineSpec): void {
     const specReceived = performance.timeOrigin + performance.now();
     this.#log = createLogger(spec.logLevel);
-    checkSpec(spec);
     const { accel, reason } = chooseAccelerator(spec.accel, () => spec.probe ?? this.#probeOnce());
     if (accel === 'tcg') this.#closeKvm();
     const context: MachineContext = {

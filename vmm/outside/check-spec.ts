@@ -1,4 +1,4 @@
-// Checks a machine's specification once, where it enters the machine process.
+// Checks a machine's specification once, before its owner opens what it names.
 import { PAGE_SIZE } from '../host/memory.js';
 import { type DiskSpec, MachineError, type MachineSpec } from '../machine.js';
 
