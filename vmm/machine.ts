@@ -188,6 +188,9 @@ export type RefusalReason =
   | 'no-connection'
   | 'limit';
 
+/** The most refusals that a machine reports. A guest that tries all addresses causes no more. */
+export const MAX_REFUSALS = 256;
+
 /** A destination that the guest tried to reach and may not. */
 export interface Refusal {
   reason: RefusalReason;

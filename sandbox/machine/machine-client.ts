@@ -1,7 +1,6 @@
 // The client of a machine process: starts it, talks to it over its control socket (JSON lines,
 // vmm/machine.ts), ends it.
 import { messageOf } from '../../errors/index.js';
-import { JsonLines } from '../../vmm/json-lines.js';
 import {
   MachineError,
   type MachineEvent,
@@ -16,15 +15,11 @@ import { type JailReport, whatIsMissing } from '../jail-report.js';
 import { MACHINE_PROGRAM } from '../programs.js';
 import { ConsoleText } from './console-text.js';
 import { hasLauncher, type JailNeeds, NO_NEEDS } from './jail.js';
+import { MachineEvents } from './machine-events.js';
 import type { MachineFiles } from './machine-files.js';
 import { MachineProcess } from './machine-process.js';
 import type { MachineOutside } from './outside.js';
 
-/**
- * Bytes. Lines of the control socket are shorter. The longest are errors with the last output of
- * the console.
- */
-const MAX_LINE = 1024 * 1024;
 /** Bytes of stderr that are kept for the error message of a death. */
 const KEPT_STDERR = 4096;
 
@@ -79,9 +74,11 @@ export class MachineClient implements Disposable {
   #jail: JailReport | undefined;
   readonly #stderrText = new ConsoleText();
   #lastStderr = '';
-  readonly #lines = new JsonLines(MAX_LINE);
+  readonly #events = new MachineEvents();
   #asked = false;
   #alive = true;
+  /** False once the machine process has said what no machine process says. */
+  #isUnderstood = true;
   #boot!: (event: Event<'booted'>) => void;
   #probe!: (event: Event<'probed'>) => void;
   #network!: (event: Event<'network'>) => void;
@@ -304,12 +301,11 @@ export class MachineClient implements Disposable {
   }
 
   #read(chunk: Buffer): void {
+    if (!this.#isUnderstood) return;
     try {
-      for (const value of this.#lines.read(chunk)) {
-        if (!isEvent(value)) throw new RangeError('a line that is not an event');
-        this.#handle(value);
-      }
+      for (const event of this.#events.read(chunk)) this.#handle(event);
     } catch (cause) {
+      this.#isUnderstood = false;
       const message = `the machine process cannot be understood: ${messageOf(cause)}`;
       this.#end({ error: new SandboxError('machine-died', message, { cause }) });
       this.#process.kill();
@@ -343,16 +339,16 @@ export class MachineClient implements Disposable {
         this.#network(event);
         break;
       case 'joined': {
-        const { done, fail } = this.#joining.shift() ?? {};
-        if (event.error === undefined) done?.();
-        else fail?.(new SandboxError('network', event.error));
+        const { done, fail } = asked(this.#joining);
+        if (event.error === undefined) done();
+        else fail(new SandboxError('network', event.error));
         break;
       }
       case 'refused':
         this.onRefusal?.(event.refusal);
         break;
       case 'statistics':
-        this.#statistics.shift()?.(event.statistics);
+        asked(this.#statistics)(event.statistics);
         break;
       case 'stopped': {
         const { statistics, console } = event;
@@ -383,9 +379,11 @@ export class MachineClient implements Disposable {
   }
 }
 
-/** The machine process is of our own build, so the type of an event implies its other fields. */
-function isEvent(value: unknown): value is MachineEvent {
-  return typeof value === 'object' && value !== null && 'type' in value && typeof value.type === 'string';
+/** What waits for the next answer. @throws RangeError if nothing does */
+function asked<T>(waiting: T[]): T {
+  const first = waiting.shift();
+  if (first === undefined) throw new RangeError('an answer to no question');
+  return first;
 }
 
 /** The reason for the stop of a guest that was not asked to stop. */

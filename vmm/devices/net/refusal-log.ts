@@ -1,11 +1,8 @@
 // Counts refused frames, and reports each destination once.
 
 import { formatAddress } from '../../../addresses/ip.js';
-import type { Refusal, RefusalCounts, RefusalReason } from '../../machine.js';
+import { MAX_REFUSALS, type Refusal, type RefusalCounts, type RefusalReason } from '../../machine.js';
 import { ARP, ECHO, ETHERTYPE_IPV6, type Frame, KINDS, NEIGHBOUR, OTHER, TCP, UDP } from './frame.js';
-
-/** The most reports. A guest that tries all addresses causes no more. */
-const MAX_TOLD = 256;
 
 export class RefusalLog {
   readonly counts: RefusalCounts = {};
@@ -18,7 +15,7 @@ export class RefusalLog {
 
   add(reason: RefusalReason, frame: Frame): void {
     this.counts[reason] = (this.counts[reason] ?? 0) + 1;
-    if (this.#told.size === MAX_TOLD || isUsual(reason, frame)) return;
+    if (this.#told.size === MAX_REFUSALS || isUsual(reason, frame)) return;
     const refusal = describe(reason, frame);
     const key = `${refusal.reason} ${refusal.what} ${refusal.destination}`;
     if (this.#told.has(key)) return;

@@ -14,6 +14,8 @@ beforeAll(() => {
 
 afterAll(() => rmSync(folder, { recursive: true }));
 
+const BOOTED = "say({ type: 'booted', accel: 'kvm', times: { processStarted: 1, specReceived: 2, vcpusStarted: 3 } });";
+
 /**
  * A machine process that runs `script`, with `say` and `control` for its end of the control socket.
  */
@@ -54,10 +56,23 @@ describe('a machine process that ends without being asked to', () => {
       "say({ type: 'failed', code: 'no-kvm', message: 'there is no /dev/kvm' }); process.exitCode = 1; control.end();",
       'there is no /dev/kvm',
     ],
-    ['by a reset of its guest', "say({ type: 'stopped', reason: 'reset' });", 'the guest stopped by itself'],
+    ['with an event of no type', 'say({ up: true });', 'cannot be understood: an event of no known type'],
+    ['with an event that is nothing', 'say(null);', 'cannot be understood: event is not an object'],
+    ['with an answer to no question', "say({ type: 'joined' });", 'cannot be understood: an answer to no question'],
+    ['with two boots', `${BOOTED} ${BOOTED}`, 'cannot be understood: too many events: booted'],
+    [
+      'with a failure of many lines',
+      "say({ type: 'failed', code: 'host', message: 'one\\ntwo \\x1b[2J' }); process.exitCode = 1; control.end();",
+      'one two  [2J',
+    ],
+    [
+      'by a reset of its guest',
+      "say({ type: 'stopped', reason: 'reset', statistics: { exits: {}, ioctls: {} } });",
+      'the guest stopped by itself',
+    ],
     [
       "by a panic of its guest's kernel",
-      "say({ type: 'stopped', reason: 'reset', console: 'x\\r\\n[1.0] Kernel panic - not syncing: No \\x1b[2Jinit\\r\\n' });",
+      "say({ type: 'stopped', reason: 'reset', statistics: { exits: {}, ioctls: {} }, console: 'x\\r\\n[1.0] Kernel panic - not syncing: No \\x1b[2Jinit\\r\\n' });",
       "the guest's kernel panicked: No  [2Jinit",
     ],
   ])('%s is reported in one line', async (_, script, message) => {
@@ -68,7 +83,7 @@ describe('a machine process that ends without being asked to', () => {
   });
 
   test('is no longer alive', async () => {
-    using it = machine("say({ type: 'booted', accel: 'kvm', times: {} }); setTimeout(() => process.exit(1), 100);");
+    using it = machine(`${BOOTED} setTimeout(() => process.exit(1), 100);`);
     await it.booted;
     expect(await it.isAlive()).toBe(true);
     await it.ended;
@@ -84,6 +99,17 @@ test("a guest's console reaches no terminal with what controls one", async () =>
   };
   await it.ended;
   expect(console).toBe('[0.1] Linux\r\n\\x1b]0;mine\\x07\\x9b2J\\x0dpaid\n');
+});
+
+test('what a machine process says after it could not be understood is not heard', async () => {
+  using it = machine(`say({ type: 'nonsense' });
+    setInterval(() => say({ type: 'refused', refusal: { reason: 'closed', what: 'tcp' } }), 1);`);
+  let refusals = 0;
+  it.onRefusal = () => {
+    refusals++;
+  };
+  await it.gone;
+  expect(refusals).toBe(0);
 });
 
 test('a machine answers each request for statistics', async () => {
@@ -124,7 +150,7 @@ test('a program that the machine started ends with it, even if it is stopped', a
     const { spawn } = await import('node:child_process');
     const { pid } = spawn('sleep', ['1000'], { stdio: 'ignore' });
     process.kill(pid, 'SIGSTOP');
-    say({ type: 'refused', refusal: { reason: 'rule', what: String(pid) } });
+    say({ type: 'refused', refusal: { reason: 'denied', what: String(pid) } });
   `);
   const pid = await new Promise<string>((resolve) => {
     it.onRefusal = ({ what }) => resolve(what);
