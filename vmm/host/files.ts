@@ -72,6 +72,12 @@ export class GivenFiles implements HostFiles {
     this.#descriptors.delete(name);
   }
 
+  /** Closes all but the folders of sockets: the machine has what it needs of the others. */
+  keepFolders(): void {
+    const folder = socketFolderName('');
+    for (const name of [...this.#descriptors.keys()]) if (!name.startsWith(folder)) this.drop(name);
+  }
+
   /** The descriptor of this name, which stays here. @throws MachineError */
   #get(name: string): number {
     const fd = this.#descriptors.get(name);

@@ -130,6 +130,7 @@ class MachineServer {
     this.#machine = created.machine;
     this.#network = created.network;
     created.machine.start();
+    this.#files.keepFolders();
   }
 
   /** Returns the reason if joining failed. */
