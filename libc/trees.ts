@@ -31,6 +31,8 @@ const SHOWN = 60;
 export interface TreeSize {
   /** On the disk, as `du` counts: folders too, a file with several names once. */
   bytes: number;
+  /** Files and folders, a file with several names once. */
+  inodes: number;
   /** Folders that this user may not read, or that were moved while they were measured. */
   unread: number;
 }
@@ -52,14 +54,14 @@ export class TreeError extends Error {
 export async function measureTree(path: string): Promise<TreeSize> {
   const calls = directoryCalls();
   const root = openRoot(calls, path);
-  if (root === undefined) return { bytes: 0, unread: 0 };
+  if (root === undefined) return { bytes: 0, inodes: 0, unread: 0 };
   const measure = new Measure(calls);
   try {
     if (measure.entry({ fd: root.parent }, calls.put(root.name), DT_UNKNOWN)) {
       const fd = measure.enter({ fd: root.parent }, root.name);
       if (fd >= 0) await walkTree(fd, root.name, measure);
     }
-    return { bytes: measure.bytes, unread: measure.unread };
+    return { bytes: measure.bytes, inodes: measure.inodes, unread: measure.unread };
   } finally {
     calls.close(root.parent);
   }
@@ -102,6 +104,7 @@ const GONE = [-ENOENT, -ENOTDIR, -ELOOP];
 
 class Measure implements Walker {
   bytes = 0;
+  inodes = 0;
   unread = 0;
   /** Files with several names that were counted. */
   readonly #counted = new Set<string>();
@@ -123,7 +126,7 @@ class Measure implements Walker {
       if (this.#counted.has(status.identity)) return false;
       this.#counted.add(status.identity);
     }
-    this.bytes += status.size;
+    this.#count(status);
     return false;
   }
 
@@ -141,7 +144,9 @@ class Measure implements Walker {
   }
 
   #count(status: ReturnType<DirectoryCalls['status']>): void {
-    if (typeof status !== 'number') this.bytes += status.size;
+    if (typeof status === 'number') return;
+    this.bytes += status.size;
+    this.inodes++;
   }
 
   unreadable(): void {

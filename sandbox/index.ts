@@ -43,7 +43,8 @@ export { Home } from './home/home.js';
 export type { LogEntry, LogStream } from './home/log-file.js';
 export type { ReadLogOptions } from './home/log-reader.js';
 export type { Network, NetworkStore } from './home/networks.js';
-export type { Volume, VolumeContents, VolumeStore } from './home/volumes.js';
+export type { VolumeUse } from './home/volume-count.js';
+export type { Volume, VolumeBounds, VolumeContents, VolumeStore } from './home/volumes.js';
 export {
   type ProcessOptions,
   type ProcessResult,

@@ -33,6 +33,11 @@ export function shareName(index: number): string {
   return `share ${index}`;
 }
 
+/** The count of the budget of the share of this index (vmm/devices/fs/budget.ts). */
+export function countName(index: number): string {
+  return `count of share ${index}`;
+}
+
 /** The listening TCP socket of this index in {@link PasstSpec.listeners}. */
 export function publishedName(index: number): string {
   return `published ${index}`;
@@ -94,6 +99,16 @@ export interface ShareSpec {
    * gives them: other users of the host cannot enter the folder. Default false.
    */
   keepSetId?: boolean;
+  /**
+   * If present, the owner also sends the file that has the share's count.
+   */
+  budget?: ShareBudget;
+}
+
+/** What a share may have at most: bytes on the host's disk, files and folders. Absent: no bound. */
+export interface ShareBudget {
+  bytes?: number;
+  inodes?: number;
 }
 
 /**

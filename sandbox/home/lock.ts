@@ -8,6 +8,7 @@ import { SandboxError } from '../errors.js';
 
 const F_OFD_GETLK = 36;
 const F_OFD_SETLK = 37;
+const F_RDLCK = 0;
 const F_WRLCK = 1;
 const F_UNLCK = 2;
 const EAGAIN = 11;
@@ -69,6 +70,21 @@ export class FileLock implements Disposable {
     if (this.#fd >= 0) closeSync(this.#fd);
     this.#fd = -1;
   }
+}
+
+/**
+ * Locks one byte of an open file, or changes the lock that its description has. It lasts until the
+ * last copy of the descriptor is closed, in whatever process. Returns false if another one has it.
+ * @throws SandboxError `state`
+ */
+export function tryLockByte(fd: number, type: 'read' | 'write', at: number): boolean {
+  const flock = wholeFile(type === 'read' ? F_RDLCK : F_WRLCK);
+  flock.writeBigInt64LE(BigInt(at), 8);
+  flock.writeBigInt64LE(1n, 16);
+  if (fcntl(fd, F_OFD_SETLK, flock) === 0) return true;
+  const code = errno();
+  if (code === EAGAIN || code === EACCES) return false;
+  throw new SandboxError('state', `cannot lock a file of the home: errno ${code}`);
 }
 
 /** Returns true if a process holds the lock of the file at `path`. @throws SandboxError `state` */

@@ -20,10 +20,12 @@ import { measureTree, removeTree, TreeError } from '../../libc/trees.js';
 import { SandboxError } from '../errors.js';
 import { checkVolumeName, isVolumeName, type Mount } from '../spec/mounts.js';
 import type { ContainerStore } from './container-store.js';
-import { readRecord } from './records.js';
+import { readRecord, writeSynced } from './records.js';
+import { openCount, readCount, type VolumeUse } from './volume-count.js';
 
 const DATA = '_data';
 const ABOUT = 'volume.json';
+const COUNT = 'count';
 /** Begins the name of a folder that is being made or removed. No volume name begins so. */
 const UNFINISHED = '.';
 /**
@@ -35,7 +37,15 @@ const UNDER_WAY = 600_000;
 const ANONYMOUS = 'com.docker.volume.anonymous';
 export const ANONYMOUS_LABELS: Readonly<Record<string, string>> = { [ANONYMOUS]: '' };
 
-export interface Volume {
+/** What a volume may have at most. Absent: as much as the host's disk has room for. */
+export interface VolumeBounds {
+  /** Bytes on the host's disk, holes left out. */
+  size?: number;
+  /** Files and folders, the volume's own included. */
+  inodes?: number;
+}
+
+export interface Volume extends VolumeBounds {
   name: string;
   /** Path of the folder with its files. */
   mountpoint: string;
@@ -74,9 +84,8 @@ export class VolumeStore {
     const folder = join(this.path, name);
     const mountpoint = join(folder, DATA);
     try {
-      const about = readAbout(folder);
-      const createdAt = about?.createdAt ?? statSync(folder).mtime.toISOString();
-      return { name, mountpoint, createdAt, labels: about?.labels ?? {} };
+      const { createdAt = statSync(folder).mtime.toISOString(), labels = {}, ...bounds } = readAbout(folder) ?? {};
+      return { name, mountpoint, createdAt, labels, ...bounds };
     } catch (cause) {
       if (hasCode(cause, 'ENOENT')) return undefined;
       throw new SandboxError('state', `cannot read the volume ${name}: ${messageOf(cause)}`, { cause });
@@ -94,13 +103,15 @@ export class VolumeStore {
 
   /**
    * Returns the volume of that name, which is made if it is missing. `labels` are those of a new
-   * one.
-   * @throws SandboxError `bad-spec` for an invalid name, `state`
+   * one. A bound is not given to a volume that exists.
+   * @throws SandboxError `bad-spec` for an invalid name or bound, `conflict` if it exists with other
+   *   bounds, `state`
    */
-  open(name: string, labels: Record<string, string> = {}): Volume {
+  open(name: string, labels: Record<string, string> = {}, bounds: VolumeBounds = {}): Volume {
+    checkVolumeBounds(bounds);
     const known = this.find(name);
-    if (known !== undefined) return known;
-    const unfinished = this.#begin(name, labels);
+    if (known !== undefined) return withBounds(known, bounds);
+    const unfinished = this.#begin(name, labels, bounds);
     try {
       return this.#finish(name, unfinished);
     } finally {
@@ -115,21 +126,46 @@ export class VolumeStore {
    * @throws SandboxError `bad-spec` for an invalid name, `state`
    * @internal
    */
-  openFolder(name: string): { fd: number; path: string } {
-    const { mountpoint: path } = this.open(name);
+  openFolder(name: string): { fd: number; volume: Volume } {
+    const volume = this.open(name);
     return attempt('open', name, () => {
       const folder = openSync(this.path, O_PATH);
       try {
-        return { fd: openat2(folder, `${name}/${DATA}`, O_PATH, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS), path };
+        return { fd: openat2(folder, `${name}/${DATA}`, O_PATH, RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS), volume };
       } finally {
         closeSync(folder);
       }
     });
   }
 
-  /** Makes a volume with a random name. @throws SandboxError `state` */
-  openAnonymous(labels: Record<string, string> = {}): Volume {
-    return this.open(drawVolumeName(), { ...labels, ...ANONYMOUS_LABELS });
+  /**
+   * Opens the count of a volume with bounds. The volume is in use while it is open anywhere.
+   * @throws SandboxError `state`
+   * @internal
+   */
+  async openCount({ name, mountpoint }: Volume): Promise<number> {
+    try {
+      return await openCount(join(this.path, name, COUNT), mountpoint);
+    } catch (cause) {
+      throw failure('count', name, cause);
+    }
+  }
+
+  /**
+   * What a volume has: counted by the last machine that had it, if it has bounds, or measured.
+   * @throws SandboxError `state`
+   */
+  async use({ name, mountpoint, size, inodes }: Volume): Promise<VolumeUse> {
+    const isCounted = size !== undefined || inodes !== undefined;
+    const counted = isCounted ? readCount(join(this.path, name, COUNT)) : undefined;
+    if (counted !== undefined) return counted;
+    const measured = await measureTree(mountpoint);
+    return { bytes: measured.bytes, inodes: measured.inodes };
+  }
+
+  /** Makes a volume with a random name. @throws SandboxError `bad-spec`, `state` */
+  openAnonymous(labels: Record<string, string> = {}, bounds: VolumeBounds = {}): Volume {
+    return this.open(drawVolumeName(), { ...labels, ...ANONYMOUS_LABELS }, bounds);
   }
 
   /**
@@ -145,6 +181,7 @@ export class VolumeStore {
     try {
       const data = join(unfinished, DATA);
       const isFilled = await contents(data);
+      if (isFilled && known !== undefined) await checkFits(known, data);
       const volume = known ?? this.#finish(name, unfinished);
       // If the folder is still there, it did not become the volume: another process made that.
       if (!isFilled || lstatSync(data, { throwIfNoEntry: false }) === undefined) return;
@@ -233,7 +270,7 @@ export class VolumeStore {
    * Makes the folder that becomes a volume. It is closed to other users, because a guest may leave
    * set-user-ID programs in it.
    */
-  #begin(name: string, labels: Readonly<Record<string, string>>): string {
+  #begin(name: string, labels: Readonly<Record<string, string>>, bounds: VolumeBounds = {}): string {
     const unfinished = join(this.path, `${UNFINISHED}${name}-${randomBytes(8).toString('hex')}`);
     const createdAt = new Date().toISOString();
     return attempt('make', name, () => {
@@ -243,7 +280,10 @@ export class VolumeStore {
         mkdirSync(join(unfinished, DATA));
         // The mode is that of Docker, whatever the umask.
         chmodSync(join(unfinished, DATA), 0o755);
-        writeFileSync(join(unfinished, ABOUT), JSON.stringify({ createdAt, labels }));
+        const about = JSON.stringify({ createdAt, labels, ...bounds });
+        // A volume must not lose its bounds with the host's power.
+        if (Object.keys(bounds).length > 0) writeSynced(join(unfinished, ABOUT), about);
+        else writeFileSync(join(unfinished, ABOUT), about);
         return unfinished;
       } catch (error) {
         rmSync(unfinished, { recursive: true, force: true });
@@ -280,16 +320,47 @@ export class VolumeStore {
  * Undefined if the record is missing or incomplete because the host went down before it was written.
  * @throws Error of the file system; ENOENT if there is no volume
  */
-function readAbout(folder: string): Pick<Volume, 'createdAt' | 'labels'> | undefined {
-  let about: { createdAt?: unknown; labels?: unknown } | undefined;
+function readAbout(folder: string): (Pick<Volume, 'createdAt' | 'labels'> & VolumeBounds) | undefined {
+  let about: { createdAt?: unknown; labels?: unknown; size?: unknown; inodes?: unknown } | undefined;
   try {
     about = readRecord(join(folder, ABOUT));
   } catch (error) {
     if (!hasCode(error, 'ENOENT') || !lstatSync(join(folder, DATA)).isDirectory()) throw error;
   }
-  const { createdAt, labels } = about ?? {};
+  const { createdAt, labels, size, inodes } = about ?? {};
   if (typeof createdAt !== 'string' || typeof labels !== 'object' || labels === null) return undefined;
-  return { createdAt, labels: Object.fromEntries(Object.entries(labels).map(([key, value]) => [key, `${value}`])) };
+  return {
+    createdAt,
+    labels: Object.fromEntries(Object.entries(labels).map(([key, value]) => [key, `${value}`])),
+    ...(isBound(size) ? { size } : {}),
+    ...(isBound(inodes) ? { inodes } : {}),
+  };
+}
+
+function isBound(value: unknown): value is number {
+  return Number.isSafeInteger(value) && Number(value) > 0;
+}
+
+function checkVolumeBounds({ size, inodes }: VolumeBounds): void {
+  for (const [what, bound] of Object.entries({ size, inodes })) {
+    if (bound === undefined || isBound(bound)) continue;
+    throw new SandboxError('bad-spec', `invalid ${what} ${bound} of a volume: a whole number above 0 is needed`);
+  }
+}
+
+/** @throws SandboxError `conflict` if other bounds are wanted */
+function withBounds(volume: Volume, { size = volume.size, inodes = volume.inodes }: VolumeBounds): Volume {
+  if (size === volume.size && inodes === volume.inodes) return volume;
+  throw new SandboxError('conflict', `the volume ${volume.name} exists with another size or number of inodes`);
+}
+
+/** @throws SandboxError `bad-spec` if the contents of an image exceed the bounds of the volume */
+async function checkFits({ name, size, inodes }: Volume, data: string): Promise<void> {
+  if (size === undefined && inodes === undefined) return;
+  const has = await measureTree(data);
+  if (has.bytes <= (size ?? has.bytes) && has.inodes <= (inodes ?? has.inodes)) return;
+  const what = `${has.bytes} bytes, ${has.inodes} inodes`;
+  throw new SandboxError('bad-spec', `the image's files do not fit into the volume ${name}: they take ${what}`);
 }
 
 /** A random name for an anonymous volume, as Docker makes them. */

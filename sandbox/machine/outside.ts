@@ -6,6 +6,7 @@ import { codeOf, messageOf } from '../../errors/index.js';
 import { OWN_FILES } from '../../vmm/host/files.js';
 import * as libc from '../../vmm/host/libc.js';
 import {
+  countName,
   fileName,
   listenerName,
   MachineError,
@@ -78,14 +79,19 @@ export class MachineOutside implements Disposable {
 
   /**
    * Opens what the spec names, and starts passt.
-   * @param shares descriptors of the spec's shares, owned from now on
+   * @param shares descriptors of the spec's shares, and then of the counts of those with a budget,
+   *   owned from now on
    * @throws MachineError
    */
   constructor(spec: MachineSpec, shares: readonly number[], { probeCache, jail }: OutsideOptions = {}) {
-    this.shares = [...shares];
+    const budgets = (spec.shares ?? []).flatMap(({ budget }, index) => (budget === undefined ? [] : [index]));
+    this.shares = shares.slice(0, shares.length - budgets.length);
     this.jail = jail;
     this.#probeCache = probeCache;
-    for (const [index, fd] of shares.entries()) this.files.addTree(shareName(index), fd);
+    for (const [index, fd] of this.shares.entries()) this.files.addTree(shareName(index), fd);
+    for (const [index, fd] of shares.slice(this.shares.length).entries()) {
+      this.files.add(countName(budgets[index] ?? index), fd);
+    }
     this.#address = spec.network?.addresses[0];
     try {
       checkSpec(spec);

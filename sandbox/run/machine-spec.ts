@@ -51,7 +51,7 @@ export function machineSpec(spec: RunSpec, parts: MachineParts): MachineSpec {
     cpus: vcpuCount(spec.cpus),
     memory: Math.ceil((spec.memory ?? DEFAULT_MEMORY) / PAGE) * PAGE,
     disks: withRates(disks, spec),
-    shares: parts.shares.map(({ path, readOnly, keepSetId }) => ({ path, readOnly, keepSetId })),
+    shares: parts.shares.map(({ path, readOnly, keepSetId, budget }) => defined({ path, readOnly, keepSetId, budget })),
     vsock: { guestCid: GUEST_CID, path: parts.vsock },
     network: parts.network?.machine,
     console: spec.console ?? false,

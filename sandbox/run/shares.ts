@@ -1,6 +1,8 @@
 // The folders and files of the host that a machine shares with its guest. They are opened here,
 // once for each start, and the machine gets the descriptors: a path may lead elsewhere later.
 import { closeSync } from 'node:fs';
+import type { ShareBudget } from '../../vmm/machine.js';
+import { defined } from '../defined.js';
 import type { Home } from '../home/home.js';
 import { isSameFile, openSource } from '../home/mount-sources.js';
 import { type BindMount, type Mount, normalizedPath } from '../spec/mounts.js';
@@ -14,26 +16,36 @@ export interface Share {
   readOnly: boolean;
   /** Files keep set-user-ID bits and capabilities. */
   keepSetId: boolean;
+  /** What it may have at most. Absent: no bound. */
+  budget?: ShareBudget;
 }
 
 /** Shares that are open. Disposing of them closes the descriptors. */
 export class OpenShares implements Disposable {
   readonly all: Share[] = [];
-  /** Opened with O_PATH, in the order of `all`. */
-  readonly descriptors: number[] = [];
+  readonly #shares: number[] = [];
+  readonly #counts: number[] = [];
 
   add(share: Share, fd: number): void {
     this.all.push(share);
-    this.descriptors.push(fd);
+    this.#shares.push(fd);
   }
 
-  /** Returns the descriptors, which the caller owns from now on. */
+  /** Adds the count of the last share. */
+  addCount(fd: number): void {
+    this.#counts.push(fd);
+  }
+
+  /**
+   * Returns the descriptors, which the caller owns from now on: the shares, opened with O_PATH, in the
+   * order of `all`; then the counts of those with a budget.
+   */
   take(): number[] {
-    return this.descriptors.splice(0);
+    return [...this.#shares.splice(0), ...this.#counts.splice(0)];
   }
 
   [Symbol.dispose](): void {
-    for (const fd of this.descriptors.splice(0)) closeSync(fd);
+    for (const fd of this.take()) closeSync(fd);
   }
 }
 
@@ -47,11 +59,13 @@ export async function openShares(mounts: readonly Mount[], home: Home): Promise<
   const replaced: BindMount[] = [];
   try {
     for (const mount of mounts) {
-      const isBind = mount.type === 'bind';
-      const { fd, path } = isBind ? openBind(mount, home, replaced) : home.volumes.openFolder(mount.source);
-      // Other users cannot enter the folder of a volume.
-      const keepSetId = mount.type === 'volume' || mount.suid === true;
-      shares.add({ path, target: normalizedPath(mount.target), readOnly: mount.readOnly ?? false, keepSetId }, fd);
+      const common = { target: normalizedPath(mount.target), readOnly: mount.readOnly ?? false };
+      if (mount.type === 'bind') {
+        const { fd, path } = openBind(mount, home, replaced);
+        shares.add({ ...common, path, keepSetId: mount.suid === true }, fd);
+      } else {
+        await addVolume(shares, mount.source, common, home);
+      }
     }
     if (replaced.length > 0) await home.containers.withLock(() => home.sharedFolders.add(replaced));
     return shares;
@@ -59,6 +73,22 @@ export async function openShares(mounts: readonly Mount[], home: Home): Promise<
     shares[Symbol.dispose]();
     throw error;
   }
+}
+
+async function addVolume(
+  shares: OpenShares,
+  name: string,
+  common: Pick<Share, 'target' | 'readOnly'>,
+  home: Home,
+): Promise<void> {
+  const { fd, volume } = home.volumes.openFolder(name);
+  const { mountpoint: path, size, inodes } = volume;
+  const isBounded = !common.readOnly && (size !== undefined || inodes !== undefined);
+  // Other users cannot enter the folder of a volume.
+  const share: Share = { ...common, path, keepSetId: true };
+  if (isBounded) share.budget = defined({ bytes: size, inodes });
+  shares.add(share, fd);
+  if (isBounded) shares.addCount(await home.volumes.openCount(volume));
 }
 
 /** Adds the mount to `replaced` if its source is another file than when the container was created. */

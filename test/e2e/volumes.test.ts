@@ -133,6 +133,40 @@ json.dump({'count': len(rows), 'sum': sum(rows)}, open('/job/out.json', 'w'))`;
     expect(await here(script)).toBe(`${name}\n0\n`);
   });
 
+  test('a volume takes no more than its size and inodes, also after a restart, and no other volume less', async () => {
+    const names = [`full-${process.pid}`, `other-${process.pid}`];
+    await here(`"${TSVM}" volume create --size 16m --inodes 500 ${names[0]} >/dev/null`);
+    const mounts = names.flatMap((name, index) => ['-v', `${name}:/${['full', 'other'][index]}`]);
+    try {
+      const script = `cd /full
+        fallocate -l 5G file; truncate -s 5G file; stat -c '%s %b' file; rm file
+        perl -e 'for (1..10000) { mkdir $_ or do { print "$_: $!\n"; exit } }'; rmdir *
+        dd if=/dev/zero of=file bs=1M count=99; stat -c %s file
+        df -B1 --output=size,avail,itotal,iavail . | tail -n 1 | tr -s ' '
+        dd if=/dev/zero of=/other/file bs=1M count=32; stat -c %s /other/file`;
+      const first = await inside(mounts, `exec 2>&1; ${script.replaceAll(/(dd [^;\n]+)/g, '$1 status=none')}`);
+      expect({ code: first.code, lines: first.stdout.trim().split('\n') }).toEqual({
+        code: 0,
+        lines: [
+          'fallocate: fallocate failed: Disk quota exceeded',
+          '5368709120 0',
+          '500: Disk quota exceeded',
+          "dd: error writing 'file': Disk quota exceeded",
+          expect.stringMatching(/^16[67]\d{5}$/),
+          expect.stringMatching(/^ ?16777216 [0-4]?\d{0,4} 500 498$/),
+          '33554432',
+        ],
+      });
+      const again = await inside(
+        mounts,
+        'echo x > /full/new; echo x > /other/new && rm /full/file && echo x > /full/new',
+      );
+      expect(again).toMatchObject({ code: 0, stderr: expect.stringMatching(/cannot create \/full\/new: Disk quota/) });
+    } finally {
+      await here(`"${TSVM}" volume rm ${names.join(' ')} >/dev/null`);
+    }
+  });
+
   test('a guest that replaces the source of a mount by a link gets nothing else of the host', async () => {
     const name = `swap-${process.pid}`;
     await here(`cd ${folder}; mkdir -p proj/cache host; echo secret > host/file; echo own > proj/file`);

@@ -15,6 +15,7 @@ import { Kvm } from '../kvm/kvm.js';
 import { probeKvm } from '../kvm/probe.js';
 import {
   CONTROL_FD,
+  countName,
   listenerName,
   MachineError,
   type MachineEvent,
@@ -118,7 +119,11 @@ class MachineServer {
       onReset: () => this.#stop('reset'),
       onCrash: (error) => this.#fail(error),
     };
-    const shares = (spec.shares ?? []).map((share, index) => ({ ...share, fd: this.#files.take(shareName(index)) }));
+    const shares = (spec.shares ?? []).map((share, index) => ({
+      ...share,
+      fd: this.#files.take(shareName(index)),
+      ...(share.budget === undefined ? {} : { countFd: this.#files.take(countName(index)) }),
+    }));
     const created = createMachine({
       spec,
       shares,

@@ -19,14 +19,17 @@ export function selectVolumes(volumes: VolumeStore, filters: Filters): Volume[] 
 }
 
 /** The details of a volume, in Docker's form. */
-export function describeVolume({ name, mountpoint, createdAt, labels }: Volume) {
+export function describeVolume({ name, mountpoint, createdAt, labels, size, inodes }: Volume) {
   return {
     CreatedAt: createdAt,
     Driver: 'local',
     Labels: labels,
     Mountpoint: mountpoint,
     Name: name,
-    Options: {},
+    Options: {
+      ...(size === undefined ? {} : { size: String(size) }),
+      ...(inodes === undefined ? {} : { inodes: String(inodes) }),
+    },
     Scope: 'local',
   };
 }

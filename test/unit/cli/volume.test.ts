@@ -69,6 +69,60 @@ test('a volume is created once, listed, inspected and removed', () => {
   expect(volume('ls', '-q')).toEqual(said(''));
 });
 
+test('a volume has the bounds that it was made with', () => {
+  expect(volume('create', '--size', '1g', '--inodes', '5000', 'data')).toEqual(said('data\n'));
+  expect(volume('create', '-o', 'size=64m', '--opt', 'inodes=7', 'small')).toEqual(said('small\n'));
+  expect(volume('create', 'data')).toEqual(said('data\n'));
+  expect(volume('create', '--size', '1g', 'data')).toEqual(said('data\n'));
+  const taken = 'tsvm: the volume data exists with another size or number of inodes\n';
+  expect(volume('create', '--size', '2g', 'data')).toEqual({ status: 125, stdout: '', stderr: taken });
+  const [about] = JSON.parse(volume('inspect', 'data').stdout);
+  expect(about).toMatchObject({ Options: { size: '1073741824', inodes: '5000' }, Status: { inodes: 1 } });
+  const made = volume('inspect', '-f', '{{.Options.size}} {{.Options.inodes}}', 'small');
+  expect(made).toEqual(said('67108864 7\n'));
+  volume('create', 'free');
+  expect(
+    volume('ls')
+      .stdout.split('\n')
+      .map((line) => line.split(/ {2,}/)),
+  ).toEqual([
+    ['DRIVER', 'VOLUME NAME', 'SIZE LIMIT', 'INODE LIMIT'],
+    ['local', 'data', '1.07GB', '5000'],
+    ['local', 'free', '-', '-'],
+    ['local', 'small', '67.1MB', '7'],
+    [''],
+  ]);
+});
+
+test.each([
+  [['--size', '0'], "invalid argument '0' for --size: must be above 0"],
+  [['--size', 'big'], "invalid argument 'big' for --size: expected a size such as 512m or 2g"],
+  [['--inodes', '-1'], "invalid argument '-1' for --inodes: expected a number"],
+  [['-o', 'size'], "invalid argument '' for --opt size: expected a size such as 512m or 2g"],
+  [['-o', 'type=tmpfs'], "invalid argument 'type=tmpfs' for --opt: expected size=SIZE or inodes=N"],
+])('volume create %j is refused', (args, message) => {
+  const { status, stderr } = volume('create', ...args, 'data');
+  expect({ status, stderr: stderr.split('\n')[0] }).toEqual({ status: 125, stderr: `tsvm: ${message}` });
+  expect(volume('ls', '-q')).toEqual(said(''));
+});
+
+test("an image's files that do not fit into a volume are refused", () => {
+  volume('create', '--inodes', '2', 'data');
+  writeFileSync(
+    join(folder, 'root.tar'),
+    tar([
+      { path: 'srv/one', data: Buffer.from('1') },
+      { path: 'srv/two', data: Buffer.from('2') },
+    ]),
+  );
+  tsvm(['import', join(folder, 'root.tar'), 'small:1']);
+  const refused = tsvm(['create', '--kernel', TSVM, '-v', 'data:/srv', 'small:1', '/hello']);
+  expect(refused).toMatchObject({ status: 125, stdout: '' });
+  expect(refused.stderr).toMatch(
+    /^tsvm: the image's files do not fit into the volume data: they take \d+ bytes, 3 inodes\n$/,
+  );
+});
+
 test('a volume that a container uses cannot be removed', () => {
   volume('create', 'data');
   volume('create', 'other');

@@ -44,6 +44,10 @@ function du(path: string): number {
   return Number.parseInt(execFileSync('du', ['-s', '--block-size=1', path], { encoding: 'latin1' }), 10);
 }
 
+function inodes(path: string): number {
+  return Number.parseInt(execFileSync('du', ['-s', '--inodes', path], { encoding: 'latin1' }), 10);
+}
+
 function perl(script: string, ...words: string[]): void {
   execFileSync('perl', ['-e', script, ...words]);
 }
@@ -79,7 +83,7 @@ test('a random tree has the size that du tells, and is gone afterwards', async (
         }
       }
       const before = descriptors();
-      expect(await measureTree(tree)).toEqual({ bytes: du(tree), unread: 0 });
+      expect(await measureTree(tree)).toEqual({ bytes: du(tree), inodes: inodes(tree), unread: 0 });
       for (const path of closed) chmodSync(path, 0);
       await removeTree(tree);
       expect(existsSync(tree)).toBe(false);
@@ -107,7 +111,7 @@ test('a tree that is deeper than a path can say', async () => {
 test('a tree with many names in each of its deep folders', async () => {
   mkdirSync(tree);
   perl('chdir shift; for (1..60) { for (1..30) { open F, ">$_" } mkdir "a"; mkdir "b"; chdir "a" }', tree);
-  expect(await measureTree(tree)).toEqual({ bytes: du(tree), unread: 0 });
+  expect(await measureTree(tree)).toEqual({ bytes: du(tree), inodes: inodes(tree), unread: 0 });
   await removeTree(tree);
   expect(existsSync(tree)).toBe(false);
 });
@@ -127,7 +131,7 @@ test('a file, a link and nothing', async () => {
   symlinkSync(outside, tree);
   await removeTree(tree);
   expect(existsSync(tree)).toBe(false);
-  expect(await measureTree(tree)).toEqual({ bytes: 0, unread: 0 });
+  expect(await measureTree(tree)).toEqual({ bytes: 0, inodes: 0, unread: 0 });
   await removeTree(tree);
   await removeTree(join(folder, 'absent/tree'));
 });
@@ -196,11 +200,8 @@ test('two walks at once each have their own tree', async () => {
     perl(`chdir shift; for (1..${4000 + index * 1000}) { open F, ">$_"; print F "x" if $_ % 2 }`, path);
   }
   const [one, two, three] = trees as [string, string, string];
-  const sizes = { one: du(one), three: du(three) };
+  const sizes = [one, three].map((path) => ({ bytes: du(path), inodes: inodes(path), unread: 0 }));
   const [, ...measured] = await Promise.all([removeTree(two), measureTree(one), measureTree(three)]);
-  expect(measured).toEqual([
-    { bytes: sizes.one, unread: 0 },
-    { bytes: sizes.three, unread: 0 },
-  ]);
+  expect(measured).toEqual(sizes);
   expect(existsSync(two)).toBe(false);
 });

@@ -2,6 +2,7 @@
 // of the file system.
 import { constants as fs } from 'node:fs';
 import { constants } from 'node:os';
+import type { Budget } from './budget.js';
 import { clearSetId, killSetId } from './files.js';
 import {
   FATTR_ATIME,
@@ -19,6 +20,7 @@ import {
 import {
   AT_EMPTY_PATH,
   MAX_REPLY,
+  PAYLOAD,
   S_IFDIR,
   S_IFLNK,
   S_IFREG,
@@ -39,7 +41,7 @@ import {
 } from './host.js';
 import { fileMode, type Inode } from './inode.js';
 import { toGuest, toHost } from './owner.js';
-import { PAYLOAD, type Session } from './session.js';
+import type { Session } from './session.js';
 
 const { EBADF, EFBIG, EINVAL, EISDIR, ENODATA, EOPNOTSUPP, EPERM, ERANGE, ESTALE } = constants.errno;
 
@@ -124,7 +126,9 @@ function changeSize(session: Session, inode: Inode, fd: number, valid: number): 
   const file = open?.fd ?? host.reopen(fd, fs.O_WRONLY);
   if (file < 0) return file;
   clearSetId(session, inode, file);
-  const error = host.call(SYS_FTRUNCATE, file, size);
+  const act = () => host.call(SYS_FTRUNCATE, file, size);
+  const { budget } = inode.share;
+  const error = budget === undefined ? act() : budget.shrink(file, act);
   if (error === 0 && (valid & FATTR_KILL_SUIDGID) !== 0) killSetId(session, inode, file);
   if (open === undefined) host.close(file);
   return error;
@@ -156,7 +160,26 @@ export function statfs(session: Session, node: number): number {
   host.words[to + 10] = host.words[from + 2]!;
   host.words[to + 11] = host.words[from + 16]!;
   host.words[to + 12] = host.words[from + 18]!;
+  if (inode.share.budget !== undefined) putBudget(session, inode.share.budget);
   return KSTATFS_SIZE;
+}
+
+/** The share is no larger than its budget, and no emptier than the host's file system. */
+function putBudget({ host }: Session, budget: Budget): void {
+  const { view, words } = host;
+  const at = PAYLOAD;
+  const { bytes, files, mostBytes, mostFiles } = budget.read();
+  const unit = words[at / 4 + 12] || words[at / 4 + 10] || 1;
+  const bound = (offset: number, most: number) => {
+    const value = view.getUint32(at + offset, true) + view.getUint32(at + offset + 4, true) * 2 ** 32;
+    if (most >= value) return;
+    view.setUint32(at + offset, most % 2 ** 32, true);
+    view.setUint32(at + offset + 4, Math.floor(most / 2 ** 32), true);
+  };
+  bound(0, Math.floor(mostBytes / unit));
+  for (const free of [8, 16]) bound(free, Math.floor(Math.max(mostBytes - bytes, 0) / unit));
+  bound(24, mostFiles);
+  bound(32, Math.max(mostFiles - files, 0));
 }
 
 /** Makes all writes to the file system durable. */
@@ -186,6 +209,8 @@ interface Attribute {
   inode: Inode;
   /** Address of a path of the file, until the next call that takes one. */
   path: number;
+  /** A descriptor of the file, open or O_PATH. */
+  fd: number;
   /** Address of the attribute's name. */
   name: number;
   /** Offset of the argument after the name. */
@@ -202,7 +227,7 @@ function attributeOf(session: Session, node: number, at: number, refused: number
   if (!isShared(session.string(at, length), inode)) return -refused;
   const fd = inodes.descriptor(inode);
   if (fd < 0) return fd;
-  return { inode, path: host.procPath(fd), name: session.address(at), end: at + length + 1 };
+  return { inode, path: host.procPath(fd), fd, name: session.address(at), end: at + length + 1 };
 }
 
 /**
@@ -264,7 +289,9 @@ export function setxattr(session: Session, node: number): number {
   if (attribute.end + size > session.length) return -EINVAL;
   const { host } = session;
   const value = session.address(attribute.end);
-  const error = host.call(SYS_SETXATTR, attribute.path, attribute.name, value, size, session.u32(4));
+  const act = () => host.call(SYS_SETXATTR, attribute.path, attribute.name, value, size, session.u32(4));
+  const { budget } = share;
+  const error = budget === undefined ? act() : budget.changeAttribute(attribute.fd, size, act);
   if (error === 0 && (session.u32(8) & FUSE_SETXATTR_ACL_KILL_SGID) !== 0) dropGroupId(session, attribute.inode);
   return error;
 }
@@ -284,5 +311,7 @@ export function removexattr(session: Session, node: number): number {
   if (refusal < 0) return refusal;
   const attribute = attributeOf(session, node, 0, EOPNOTSUPP);
   if (typeof attribute === 'number') return attribute;
-  return session.host.call(SYS_REMOVEXATTR, attribute.path, attribute.name);
+  const act = () => session.host.call(SYS_REMOVEXATTR, attribute.path, attribute.name);
+  const { budget } = attribute.inode.share;
+  return budget === undefined ? act() : budget.settle(attribute.fd, act);
 }

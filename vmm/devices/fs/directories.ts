@@ -7,13 +7,14 @@ import {
   DIRENTS,
   MAX_DIRENTS,
   MAX_REPLY,
+  PAYLOAD,
   S_IFDIR,
   SYS_FDATASYNC,
   SYS_FSYNC,
   SYS_GETDENTS64,
   SYS_LSEEK,
 } from './host.js';
-import { PAYLOAD, type Session } from './session.js';
+import type { Session } from './session.js';
 
 const { EBADF, EINVAL, ENOTDIR, ESTALE } = constants.errno;
 

@@ -15,6 +15,7 @@ import {
   WRITE_IN_SIZE,
 } from './fuse.js';
 import {
+  PAYLOAD,
   S_IFDIR,
   S_IFLNK,
   S_IFREG,
@@ -35,7 +36,7 @@ import {
   SYS_PWRITEV2,
 } from './host.js';
 import { fileMode, type Inode } from './inode.js';
-import { PAYLOAD, type Session } from './session.js';
+import type { Session } from './session.js';
 import { KEPT_FLAGS } from './state.js';
 
 const { EBADF, EEXIST, EFBIG, EINVAL, EISDIR, ELOOP, ENFILE, ENXIO, EROFS, ESTALE } = constants.errno;
@@ -53,6 +54,9 @@ const FILE_SYNC = fs.O_SYNC & ~fs.O_DSYNC;
 const RWF_DSYNC = 2;
 const RWF_SYNC = 4;
 const RWF_APPEND = 0x10;
+
+const FALLOC_FL_PUNCH_HOLE = 2;
+const FALLOC_FL_COLLAPSE_RANGE = 8;
 
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
@@ -75,7 +79,10 @@ function mayOpen(session: Session, inode: Inode, flags: number): number {
 function openFile(session: Session, inode: Inode, flags: number): number {
   if (inode.type !== S_IFREG) return inode.type === S_IFDIR ? -EISDIR : inode.type === S_IFLNK ? -ELOOP : -ENXIO;
   const path = session.inodes.descriptor(inode);
-  const fd = path < 0 ? path : session.host.reopen(path, (flags & (ACCESS_MODE | HOST_FLAGS)) >>> 0);
+  if (path < 0) return path;
+  const act = () => session.host.reopen(path, (flags & (ACCESS_MODE | HOST_FLAGS)) >>> 0);
+  const { budget } = inode.share;
+  const fd = budget === undefined || (flags & fs.O_TRUNC) === 0 ? act() : budget.shrink(path, act);
   if (fd >= 0 && isWriting(flags)) clearSetId(session, inode, fd);
   return fd;
 }
@@ -147,8 +154,10 @@ export function create(session: Session, node: number): number {
   if (directory < 0) return directory;
   const name = session.address(16);
   const hostFlags = flags & KEPT_FLAGS;
-  const act = () => host.create(directory, name, hostFlags, fileMode(parent.share, session.u32(4)));
-  let fd = host.as(session.uid, session.gid, session.u32(8) & 0o777, act);
+  const make = () => host.create(directory, name, hostFlags, fileMode(parent.share, session.u32(4)));
+  const act = () => host.as(session.uid, session.gid, session.u32(8) & 0o777, make);
+  const { budget } = parent.share;
+  let fd = budget === undefined ? act() : budget.add(directory, name, true, act);
   const exists = fd === -EEXIST && (flags & fs.O_EXCL) === 0;
   const error = exists ? host.statxName(directory, name) : fd < 0 ? fd : host.statx(fd);
   if (error < 0) {
@@ -187,15 +196,19 @@ export function createUnnamed(session: Session, node: number): number {
   if ((flags & ACCESS_MODE) === ACCESS_MODE) return -EINVAL;
   const directoryFd = inodes.descriptor(directory);
   if (directoryFd < 0) return directoryFd;
-  const act = () => host.createUnnamed(directoryFd, flags & KEPT_FLAGS, fileMode(directory.share, session.u32(4)));
-  const fd = host.as(session.uid, session.gid, session.u32(8) & 0o777, act);
+  const make = () => host.createUnnamed(directoryFd, flags & KEPT_FLAGS, fileMode(directory.share, session.u32(4)));
+  const act = () => host.as(session.uid, session.gid, session.u32(8) & 0o777, make);
+  const { budget } = directory.share;
+  const fd = budget === undefined ? act() : budget.add(directoryFd, 0, true, act);
   if (fd < 0) return fd;
   const error = host.statx(fd);
   const inode = error < 0 ? undefined : inodes.adoptUnnamed(directory.share);
   if (inode === undefined) {
+    budget?.drop(fd);
     host.close(fd);
     return error < 0 ? error : -ENFILE;
   }
+  inode.orphan = true;
   const opened = putOpen(session, ENTRY_OUT_SIZE, inode, fd, flags, false);
   if (opened < 0) {
     // The guest does not learn of the inode.
@@ -229,8 +242,14 @@ export function killSetId({ host }: Session, inode: Inode, fd: number): void {
 }
 
 /** `fuse_release_in`: u64 fh. */
-export function release(session: Session): number {
-  return session.handles.release(session.u64(0), false);
+export function release({ handles, inodes }: Session, handle: number): number {
+  const file = handles.file(handle);
+  const budget = file?.inode.share.budget;
+  if (file === undefined || budget === undefined || !isWriting(file.flags)) return handles.release(handle, false);
+  // The host may take back blocks that it reserved while the file was open.
+  inodes.hold(file.inode);
+  const { fd } = file.inode;
+  return fd < 0 ? handles.release(handle, false) : budget.settle(fd, () => handles.release(handle, false));
 }
 
 /**
@@ -263,9 +282,16 @@ export function write(session: Session, { readable }: DescriptorChain): number {
   if (file.inode.share.readOnly) return -EROFS;
   const flags = session.u32(20);
   const { host } = session;
-  const count = readable.iovecs(start, size, host.iovecs);
   const how = writeFlags(session.u32(32), flags);
-  const written = host.call(SYS_PWRITEV2, file.fd, host.iovecsAddress, count, offset, 0, how);
+  const act = (length: number) => {
+    const count = readable.iovecs(start, length, host.iovecs);
+    return host.call(SYS_PWRITEV2, file.fd, host.iovecsAddress, count, offset, 0, how);
+  };
+  const { budget } = file.inode.share;
+  const at = (how & RWF_APPEND) !== 0 ? undefined : offset;
+  // The guest's kernel takes a page that was written in part for written.
+  const whole = (flags & FUSE_WRITE_CACHE) !== 0;
+  const written = budget === undefined ? act(size) : budget.write(file.fd, at, size, whole, act);
   if (written < 0) return written;
   if ((flags & FUSE_WRITE_KILL_SUIDGID) !== 0) killSetId(session, file.inode, file.fd);
   const to = PAYLOAD / 4;
@@ -303,7 +329,12 @@ export function fallocate(session: Session): number {
   const offset = session.u64(8);
   const length = session.u64(16);
   if (offset + length > Number.MAX_SAFE_INTEGER) return -EFBIG;
-  const error = session.host.call(SYS_FALLOCATE, file.fd, session.u32(24), offset, length);
+  const mode = session.u32(24);
+  const act = () => session.host.call(SYS_FALLOCATE, file.fd, mode, offset, length);
+  const { budget } = file.inode.share;
+  const shrinks = (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE)) !== 0;
+  const counted = shrinks ? budget?.shrink(file.fd, act) : budget?.grow(file.fd, { offset, length }, act);
+  const error = counted ?? act();
   // The guest's kernel leaves that to the device, and does not say who may keep them.
   if (error === 0 && session.uid !== 0) killSetId(session, file.inode, file.fd);
   return error;
@@ -335,8 +366,11 @@ export function copyFileRange(session: Session): number {
   if (refusal < 0) return refusal;
   host.view.setBigUint64(SCRATCH, session.bigint(8), true);
   host.view.setBigUint64(SCRATCH + 8, session.bigint(32), true);
-  const length = Math.min(session.u64(40), MAX_COPY);
-  const copied = host.call(SYS_COPY_FILE_RANGE, from.fd, host.at(SCRATCH), to.fd, host.at(SCRATCH + 8), length, 0);
+  const range = { offset: session.u64(32), length: Math.min(session.u64(40), MAX_COPY) };
+  const act = () =>
+    host.call(SYS_COPY_FILE_RANGE, from.fd, host.at(SCRATCH), to.fd, host.at(SCRATCH + 8), range.length, 0);
+  const { budget } = to.inode.share;
+  const copied = budget === undefined ? act() : budget.grow(to.fd, range, act);
   if (copied < 0) return copied;
   if (session.uid !== 0) killSetId(session, to.inode, to.fd);
   const at = PAYLOAD / 4;

@@ -3,11 +3,14 @@
 // negative errno.
 import { constants } from 'node:os';
 import * as libc from '../../host/libc.js';
+import { OUT_HEADER_SIZE } from './fuse.js';
 
 const { EINTR } = constants.errno;
 
 // System calls of x86-64.
 export const SYS_LSEEK = 8;
+export const SYS_IOCTL = 16;
+export const SYS_FCNTL = 72;
 export const SYS_FSYNC = 74;
 export const SYS_FDATASYNC = 75;
 export const SYS_FTRUNCATE = 77;
@@ -87,6 +90,8 @@ export const MAX_IOVECS = 512;
 // The arena, in bytes.
 export const REQUEST = 0;
 export const REPLY = MAX_REQUEST + 4096;
+/** The payload of the reply, behind its header. */
+export const PAYLOAD = REPLY + OUT_HEADER_SIZE;
 export const DIRENTS = REPLY + MAX_REPLY + 4096;
 const IOVECS = DIRENTS + MAX_DIRENTS;
 /** `struct statx` of the last {@link Host.statx} or {@link Host.statxName}. */
@@ -98,7 +103,11 @@ const EMPTY = HOW + 24;
 const DOT = EMPTY + 8;
 const PATH = DOT + 8;
 const NAME = PATH + 64;
-const ARENA_SIZE = NAME + 512;
+/** `struct flock`; the count of a budget, and a `struct iovec` for it. */
+export const FLOCK = NAME + 512;
+export const COUNT = FLOCK + 32;
+export const COUNT_IOVEC = COUNT + 16;
+const ARENA_SIZE = COUNT_IOVEC + 16;
 
 // `struct statx` in 32-bit words, from its start.
 export const STATX_BLKSIZE = 1;

@@ -1,4 +1,5 @@
 // A share and the files of it that the guest knows.
+import type { Budget, CountedFile } from './budget.js';
 import type { Owner } from './owner.js';
 
 /** A shared folder or file. */
@@ -7,6 +8,8 @@ export interface Share {
   /** Files may have set-user-ID and set-group-ID bits, and capabilities. */
   readonly keepSetId: boolean;
   readonly owner: Owner | undefined;
+  /** Undefined: as much as the host has room for. */
+  readonly budget: Budget | undefined;
   /** Device number of its root, as {@link Inode.device}. */
   readonly device: number;
   /** By host inode number; for files on other devices, by device and inode number. */
@@ -15,7 +18,7 @@ export interface Share {
 }
 
 /** A file of a share. */
-export interface Inode {
+export interface Inode extends CountedFile {
   readonly node: number;
   readonly share: Share;
   /** Its key in `share.inodes`. */
@@ -32,14 +35,10 @@ export interface Inode {
   parent: Inode | undefined;
   /** Bytes as Latin-1. */
   name: string;
-  /** O_PATH, or -1. */
-  fd: number;
   /** Lookups by the guest that it has not forgotten. */
   lookups: number;
   /** Number of child inodes and open files. The inode is kept while there are any. */
   users: number;
-  /** Descriptors of its open files. */
-  readonly openFds: number[];
   /** Index in the clock of closable descriptors, or -1. */
   place: number;
   recentlyUsed: boolean;

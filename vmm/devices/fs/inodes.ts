@@ -87,6 +87,7 @@ export class Inodes {
       lookups: 0,
       users: 0,
       openFds: [],
+      orphan: false,
       place: -1,
       recentlyUsed: false,
       stamp: '',
@@ -181,6 +182,17 @@ export class Inodes {
     inode.openFds.push(fd);
   }
 
+  /** `fd`, an open file of the inode, is about to be closed. */
+  closing(inode: Inode, fd: number): void {
+    if (inode.fd < 0 && inode.openFds.length === 1) this.#dropOrphan(inode, fd);
+  }
+
+  /** The last descriptor of the inode is about to be closed. */
+  #dropOrphan(inode: Inode, fd: number): void {
+    if (inode.orphan) inode.share.budget?.drop(fd);
+    inode.orphan = false;
+  }
+
   /** Unregisters `fd`, an open file of the inode that was closed. */
   closed(inode: Inode, fd: number): void {
     inode.openFds.splice(inode.openFds.indexOf(fd), 1);
@@ -264,6 +276,7 @@ export class Inodes {
   #close(inode: Inode): void {
     if (inode.fd < 0) return;
     this.#mustStay(inode);
+    if (inode.openFds.length === 0) this.#dropOrphan(inode, inode.fd);
     this.#host.close(inode.fd);
     inode.fd = -1;
     this.#descriptors--;
@@ -348,7 +361,7 @@ export class Inodes {
       if (parent === undefined) continue;
       const { share } = parent;
       parent.users++;
-      const fresh = { fd: -1, users: 0, openFds: [], place: -1, recentlyUsed: false, stamp: '' };
+      const fresh = { fd: -1, users: 0, openFds: [], orphan: false, place: -1, recentlyUsed: false, stamp: '' };
       const inode: Inode = { ...known, ...fresh, share, parent };
       this.#byNode.set(inode.node, inode);
       share.inodes.set(inode.key, inode);

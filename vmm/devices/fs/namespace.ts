@@ -4,6 +4,7 @@ import {
   AT_FDCWD,
   AT_REMOVEDIR,
   AT_SYMLINK_FOLLOW,
+  PAYLOAD,
   S_IFIFO,
   S_IFLNK,
   S_IFMT,
@@ -18,12 +19,13 @@ import {
   SYS_UNLINKAT,
 } from './host.js';
 import { fileMode, type Inode } from './inode.js';
-import { PAYLOAD, type Session } from './session.js';
+import type { Session } from './session.js';
 
 const { EINVAL, EPERM, ESTALE, EXDEV } = constants.errno;
 
 const PATH_MAX = 4096;
 const RENAME_EXCHANGE = 2;
+const RENAME_WHITEOUT = 4;
 
 /** A directory of the guest's, open, and a name in it. */
 interface NamedEntry {
@@ -63,8 +65,14 @@ export function lookup(session: Session, node: number): number {
   return session.entryOf(entry.directory, entry.fd, entry.address, entry.name);
 }
 
-/** Replies with the entry of the file that was just created. */
-function made(session: Session, { directory, address, name }: NamedEntry, result: number): number {
+/**
+ * Runs `act`, which adds the entry, and replies with it.
+ * @param isNew a file is made, and not only a name for one
+ */
+function make(session: Session, entry: NamedEntry, isNew: boolean, act: () => number): number {
+  const { directory, address, name } = entry;
+  const { budget } = directory.share;
+  const result = budget === undefined ? act() : budget.add(entry.fd, address, isNew, act);
   if (result < 0) return result;
   const fd = session.inodes.descriptor(directory);
   return fd < 0 ? fd : session.entryOf(directory, fd, address, name);
@@ -80,7 +88,7 @@ export function mknod(session: Session, node: number): number {
   if (![0, S_IFREG, S_IFIFO, S_IFSOCK].includes(type)) return -EPERM;
   const { host } = session;
   const act = () => host.call(SYS_MKNODAT, entry.fd, entry.address, type | fileMode(entry.directory.share, mode), 0);
-  return made(session, entry, host.as(session.uid, session.gid, session.u32(8) & 0o777, act));
+  return make(session, entry, true, () => host.as(session.uid, session.gid, session.u32(8) & 0o777, act));
 }
 
 /** `fuse_mkdir_in`: u32 mode, umask; name. */
@@ -89,7 +97,7 @@ export function mkdir(session: Session, node: number): number {
   if (typeof entry === 'number') return entry;
   const { host } = session;
   const act = () => host.call(SYS_MKDIRAT, entry.fd, entry.address, session.u32(0) & 0o7777);
-  return made(session, entry, host.as(session.uid, session.gid, session.u32(4) & 0o777, act));
+  return make(session, entry, true, () => host.as(session.uid, session.gid, session.u32(4) & 0o777, act));
 }
 
 /** Name, and what the link says. */
@@ -100,7 +108,7 @@ export function symlink(session: Session, node: number): number {
   if (session.stringLength(target) <= 0) return -EINVAL;
   const { host } = session;
   const act = () => host.call(SYS_SYMLINKAT, session.address(target), entry.fd, entry.address);
-  return made(session, entry, host.as(session.uid, session.gid, 0, act));
+  return make(session, entry, true, () => host.as(session.uid, session.gid, 0, act));
 }
 
 /** `fuse_link_in`: u64 oldnodeid; name. */
@@ -116,8 +124,11 @@ export function link(session: Session, node: number): number {
   // Opening it may have closed the directory's descriptor.
   const directory = inodes.descriptor(entry.directory);
   if (directory < 0) return directory;
-  const from = host.procPath(fd);
-  return made(session, entry, host.call(SYS_LINKAT, AT_FDCWD, from, directory, entry.address, AT_SYMLINK_FOLLOW));
+  const act = () => host.call(SYS_LINKAT, AT_FDCWD, host.procPath(fd), directory, entry.address, AT_SYMLINK_FOLLOW);
+  const reply = make(session, { ...entry, fd: directory }, false, act);
+  // A file without a name has one now.
+  if (reply >= 0) file.orphan = false;
+  return reply;
 }
 
 export function readlink(session: Session, node: number): number {
@@ -153,7 +164,9 @@ function remove(session: Session, node: number, flags: number): number {
   const inode = holdFileAt(session, entry);
   const fd = inodes.descriptor(entry.directory);
   if (fd < 0) return fd;
-  const result = host.call(SYS_UNLINKAT, fd, entry.address, flags);
+  const { budget } = entry.directory.share;
+  const act = () => host.call(SYS_UNLINKAT, fd, entry.address, flags);
+  const result = budget === undefined ? act() : budget.remove(fd, entry.address, inode, act);
   if (result === 0) forgetName(session, inode, entry);
   return result;
 }
@@ -189,9 +202,20 @@ function move(session: Session, node: number, at: number, flags: number): number
   const moving = host.statxName(fromFd, from.address) < 0 ? undefined : inodes.find(from.directory.share);
   const toFd = inodes.descriptor(to.directory);
   if (toFd < 0) return toFd;
-  const result = host.call(SYS_RENAMEAT2, fromFd, from.address, toFd, to.address, flags);
+  const { budget } = from.directory.share;
+  const exchanges = (flags & RENAME_EXCHANGE) !== 0;
+  const act = () => host.call(SYS_RENAMEAT2, fromFd, from.address, toFd, to.address, flags);
+  const result =
+    budget === undefined
+      ? act()
+      : budget.move(
+          { fd: fromFd, address: from.address },
+          { fd: toFd, address: to.address },
+          { replaced, exchanges, leaves: (flags & RENAME_WHITEOUT) !== 0 },
+          act,
+        );
   if (result < 0) return result;
-  if ((flags & RENAME_EXCHANGE) !== 0) {
+  if (exchanges) {
     if (replaced !== undefined) inodes.moved(replaced, from.directory, from.name);
   } else if (replaced !== moving) {
     forgetName(session, replaced, to);

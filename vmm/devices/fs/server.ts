@@ -7,6 +7,7 @@ import { MachineError, type ShareSpec } from '../../machine.js';
 import type { Check } from '../../saved-state.js';
 import type { DescriptorChain } from '../../virtio/queue.js';
 import * as attributes from './attributes.js';
+import { Budget } from './budget.js';
 import * as directories from './directories.js';
 import * as files from './files.js';
 import * as fuse from './fuse.js';
@@ -15,6 +16,7 @@ import {
   Host,
   MAX_REPLY,
   MAX_REQUEST,
+  PAYLOAD,
   REPLY,
   REQUEST,
   S_IFDIR,
@@ -27,7 +29,7 @@ import type { Share } from './inode.js';
 import { Inodes } from './inodes.js';
 import * as namespace from './namespace.js';
 import type { Owner } from './owner.js';
-import { PAYLOAD, Session } from './session.js';
+import { Session } from './session.js';
 import { type FuseState, fuseState, MAX_HANDLES, MAX_INODES } from './state.js';
 
 const { E2BIG, EINVAL, EIO, ENOENT, ENOSYS, ENOTTY, EPROTO } = constants.errno;
@@ -99,7 +101,7 @@ on(fuse.FUSE_OPEN, 8, files.open);
 on(fuse.FUSE_READ, 40, (session, _node, _server, chain) => files.read(session, chain));
 on(fuse.FUSE_WRITE, 40, (session, _node, _server, chain) => files.write(session, chain));
 on(fuse.FUSE_STATFS, 0, attributes.statfs);
-on(fuse.FUSE_RELEASE, 24, files.release);
+on(fuse.FUSE_RELEASE, 24, (session) => files.release(session, session.u64(0)));
 on(fuse.FUSE_FSYNC, 16, files.fsync);
 on(fuse.FUSE_SETXATTR, 18, attributes.setxattr);
 on(fuse.FUSE_GETXATTR, 10, attributes.getxattr);
@@ -132,6 +134,8 @@ on(fuse.FUSE_INTERRUPT, 8, () => 0, NO_REPLY);
 export interface OpenShare extends ShareSpec {
   /** The folder or file, opened with O_PATH. */
   fd: number;
+  /** The file with the count of the budget, for reading and writing. Present if there is one. */
+  countFd?: number;
 }
 
 export interface FuseOptions {
@@ -184,11 +188,16 @@ export class FuseServer implements Disposable {
     }
   }
 
-  #add({ fd, path, readOnly, keepSetId = false }: OpenShare, owner: Owner | undefined, shares: Share[]): void {
+  #add(
+    { fd, countFd, path, readOnly, keepSetId = false, budget: limits = {} }: OpenShare,
+    owner: Owner | undefined,
+    shares: Share[],
+  ): void {
     const host = this.#host;
+    const budget = countFd === undefined ? undefined : new Budget(host, countFd, limits);
     if (host.statx(fd) < 0) throw new MachineError('host', `cannot share ${path}: it has no attributes`);
     const device = host.stat(STATX_DEV_MAJOR) * 2 ** 20 + host.stat(STATX_DEV_MINOR);
-    const share: Share = { readOnly, keepSetId, owner, device, inodes: new Map(), root: undefined };
+    const share: Share = { readOnly, keepSetId, owner, budget, device, inodes: new Map(), root: undefined };
     share.root = this.#session.inodes.addRoot(share, fuse.FUSE_ROOT_ID + 1 + shares.length, fd);
     shares.push(share);
     if (share.root.type !== S_IFDIR && share.root.type !== S_IFREG) {
@@ -352,7 +361,10 @@ export class FuseServer implements Disposable {
 
   [Symbol.dispose](): void {
     this.clear();
-    for (const { root } of this.#session.shares) if (root !== undefined) this.#host.close(root.fd);
+    for (const { root, budget } of this.#session.shares) {
+      if (root !== undefined) this.#host.close(root.fd);
+      budget?.[Symbol.dispose]();
+    }
     this.#host[Symbol.dispose]();
   }
 }

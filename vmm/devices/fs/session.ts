@@ -1,11 +1,11 @@
 // One FUSE session: the current request and its reply, in the arena, and the files that they refer
 // to.
 import { constants } from 'node:os';
-import { ATTR_OUT_SIZE, ENTRY_OUT_SIZE, FUSE_ATTR_SUBMOUNT, IN_HEADER_SIZE, OUT_HEADER_SIZE } from './fuse.js';
+import { ATTR_OUT_SIZE, ENTRY_OUT_SIZE, FUSE_ATTR_SUBMOUNT, IN_HEADER_SIZE } from './fuse.js';
 import type { Handles } from './handles.js';
 import {
   type Host,
-  REPLY,
+  PAYLOAD,
   REQUEST,
   S_IFDIR,
   STATX_ATIME,
@@ -28,9 +28,8 @@ import { toGuest } from './owner.js';
 
 const { EINVAL, ENAMETOOLONG, ENFILE, EROFS } = constants.errno;
 
-/** Offsets of a request's arguments and of a reply's payload in the arena, in bytes. */
+/** Offset of a request's arguments in the arena, in bytes. */
 const ARGUMENTS = REQUEST + IN_HEADER_SIZE;
-export const PAYLOAD = REPLY + OUT_HEADER_SIZE;
 
 const MAX_NAME = 255;
 const SLASH = 0x2f;

@@ -32,8 +32,11 @@ import { isDeepStrictEqual } from 'node:util';
 import koffi from 'koffi';
 import { expect, test } from 'vitest';
 import { codeOf } from '../../../../../errors/index.js';
+import { measureTree } from '../../../../../libc/trees.js';
+import { openCount, readCount } from '../../../../../sandbox/home/volume-count.js';
+import { VirtioFs } from '../../../../../vmm/devices/fs/device.js';
 import * as fuse from '../../../../../vmm/devices/fs/fuse.js';
-import { FuseError, FuseGuest } from '../../../../fixtures/fuse-guest.js';
+import { FuseError, FuseGuest, openShare } from '../../../../fixtures/fuse-guest.js';
 import { Random } from '../../../../fixtures/random.js';
 
 const OPERATIONS = 25_000;
@@ -73,13 +76,18 @@ class Pair implements Disposable {
   readonly #root: number;
   readonly #open: OpenPair[] = [];
 
-  constructor(seed: number) {
+  /** @param countFd the count of the guest's budget, which is so large that it refuses nothing */
+  constructor(seed: number, countFd?: number) {
     this.#random = new Random(seed);
     mkdirSync(this.shared);
     mkdirSync(this.own);
     // With so few descriptors, the server must often reopen files by name.
     const limits = { inodes: 5000, descriptors: 64, handles: 100 };
-    this.#guest = FuseGuest.mount([{ path: this.shared, readOnly: false }], { limits });
+    const share = openShare({ path: this.shared, readOnly: false, budget: { bytes: 2 ** 40, inodes: 2 ** 30 } });
+    const shares = [{ ...share, ...(countFd === undefined ? {} : { countFd }) }];
+    this.#guest = new FuseGuest(VirtioFs.open(shares, { limits }));
+    this.#guest.start();
+    this.#guest.init();
     this.#root = this.#guest.share(0);
   }
 
@@ -392,6 +400,24 @@ function treeOf(folder: string): Record<string, unknown> {
     }),
   );
 }
+
+test('the budget of the share counts what the host has (seed 6)', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'tsvm-random-'));
+  try {
+    mkdirSync(join(folder, 'empty'));
+    const count = join(folder, 'count');
+    using pair = new Pair(6, await openCount(count, join(folder, 'empty')));
+    for (let number = 1; number <= OPERATIONS / 2; number++) pair.step(number);
+    pair.closeAll();
+    const { bytes, inodes } = await measureTree(pair.shared);
+    const counted = readCount(count);
+    expect(counted?.inodes).toBe(inodes);
+    // The file system adds blocks of its own to files in pieces when it writes them to the disk.
+    expect(Math.abs(counted!.bytes - bytes)).toBeLessThanOrEqual(inodes * 4096);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+});
 
 test.each([1, 2, 3, 4])('the guest and the host agree on the result of each operation (seed %d)', (seed) => {
   using pair = new Pair(seed);
