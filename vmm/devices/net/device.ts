@@ -15,6 +15,7 @@ import {
   type RefusalCounts,
   type RefusalReason,
 } from '../../machine.js';
+import { HostAddresses } from '../../outside/host-addresses.js';
 import { type NoState, noState } from '../../saved-state.js';
 import type { DeviceContext, VirtioDevice } from '../../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
@@ -24,7 +25,6 @@ import { answerQuery, parseQuery } from './dns.js';
 import type { ForgottenFlow } from './flows.js';
 import { ETHERNET_HEADER, Frame, MAX_HEADERS, TCP } from './frame.js';
 import { completeChecksum, NET_HEADER, NetHeader, NUM_BUFFERS, VIRTIO_NET_HDR_F_NEEDS_CSUM } from './header.js';
-import { HostAddresses } from './host-addresses.js';
 import { parseMac } from './mac-address.js';
 import { type Link, type NetworkFolders, Peers } from './peers.js';
 import { Policy } from './policy.js';

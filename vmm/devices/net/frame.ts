@@ -81,6 +81,10 @@ export class Frame {
     return this.etherType === ETHERTYPE_IPV4;
   }
 
+  get isPing(): boolean {
+    return this.kind === ECHO;
+  }
+
   /**
    * Parses the frame of `length` bytes at `start` of `bytes`, which holds at least the first
    * {@link MAX_HEADERS} bytes of a longer frame. The fields' offsets are relative to `start`.

@@ -11,6 +11,8 @@ import {
   parseRange,
 } from '../../../addresses/ip.js';
 import type { NetworkSpec, RefusalReason } from '../../machine.js';
+import type { HostAddresses } from '../../outside/host-addresses.js';
+import { Rules } from '../../outside/rules.js';
 import { DNS_PORT, isPlain, parseQueries, parseQuery, type Question } from './dns.js';
 import { Flows, type ForgottenFlow } from './flows.js';
 import {
@@ -27,11 +29,9 @@ import {
   u16,
   u32,
 } from './frame.js';
-import type { HostAddresses } from './host-addresses.js';
 import { isSameMac, parseMac } from './mac-address.js';
 import { Questions } from './questions.js';
 import { ResolvedNames } from './resolved-names.js';
-import { Rules } from './rules.js';
 
 /** Offsets of an Ethernet frame's addresses. */
 const DESTINATION_MAC = 0;

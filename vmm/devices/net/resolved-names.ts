@@ -1,5 +1,6 @@
 // The addresses that the resolver gave the guest for the names of its rules, each for the lifetime
 // of its answer. The table is bounded: the oldest address is dropped first.
+import { matchesName } from '../../outside/rules.js';
 import { parseAnswer, type Question } from './dns.js';
 
 const MAX_ADDRESSES = 4096;
@@ -9,11 +10,6 @@ const MAX_ADDRESSES = 4096;
  */
 const MIN_TIME = 60;
 const MAX_TIME = 3600;
-
-/** Returns true if the rule, `example.com` or `*.example.com`, matches the name. */
-export function matchesName(rule: string, name: string): boolean {
-  return rule.startsWith('*.') ? name.endsWith(rule.slice(1)) && name.length > rule.length - 1 : name === rule;
-}
 
 export class ResolvedNames {
   readonly #rules: readonly string[];

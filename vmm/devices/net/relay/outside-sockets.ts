@@ -1,7 +1,7 @@
 // Where the relay gets its sockets to hosts outside from: this process, or another that may answer
 // later.
 
-import { SocketAddress } from './socket-address.js';
+import { SocketAddress } from '../../../outside/socket-address.js';
 import { connectSocket } from './tcp-socket.js';
 
 export interface OutsideSockets {

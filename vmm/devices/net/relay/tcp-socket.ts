@@ -1,7 +1,7 @@
 // The host's side of a TCP connection: a non-blocking socket (tcp(7)).
 import * as libc from '../../../host/libc.js';
+import type { SocketAddress } from '../../../outside/socket-address.js';
 import { setIovec } from '../../../virtio/buffers.js';
-import type { SocketAddress } from './socket-address.js';
 
 /** Edge-triggered, so that data that stay in the socket do not wake the event loop again. */
 export const SOCKET_EVENTS = libc.EPOLLIN | libc.EPOLLOUT | libc.EPOLLRDHUP | libc.EPOLLET;

@@ -7,9 +7,9 @@ import { isInRange, parseAddress, parseRange } from '../../../../../addresses/ip
 import type { ForgottenFlow } from '../../../../../vmm/devices/net/flows.js';
 import { Frame } from '../../../../../vmm/devices/net/frame.js';
 import { addChecksum, foldChecksum } from '../../../../../vmm/devices/net/header.js';
-import { HostAddresses } from '../../../../../vmm/devices/net/host-addresses.js';
 import { Policy } from '../../../../../vmm/devices/net/policy.js';
 import type { NetworkRule, PublishedPorts } from '../../../../../vmm/machine.js';
+import { HostAddresses } from '../../../../../vmm/outside/host-addresses.js';
 import { openRouteSocket } from '../../../../../vmm/outside/route-socket.js';
 import {
   ACK,

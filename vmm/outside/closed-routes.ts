@@ -1,7 +1,7 @@
 // Which of the host's routes lead to its own surroundings rather than to the public Internet: the
 // links that it is on, its VPNs, whatever has a route more specific than the default.
-import { isClosedRange } from '../../../addresses/closed-ranges.js';
-import { type AddressRange, isInRange, parseRange } from '../../../addresses/ip.js';
+import { isClosedRange } from '../../addresses/closed-ranges.js';
+import { type AddressRange, isInRange, parseRange } from '../../addresses/ip.js';
 import { type Route, RTN_ANYCAST, RTN_BROADCAST, RTN_LOCAL, RTN_UNICAST } from './host-routes.js';
 
 const IPV4_OFFSET = 96;

@@ -1,8 +1,7 @@
 // The host's routes, of all routing tables, read from its kernel by netlink (rtnetlink(7)). The
 // socket belongs to the network namespace in which it was made.
-import type { AddressRange } from '../../../addresses/ip.js';
-import * as libc from '../../host/libc.js';
-import { u32 } from './frame.js';
+import type { AddressRange } from '../../addresses/ip.js';
+import * as libc from '../host/libc.js';
 
 /** `rtm_type` of linux/rtnetlink.h. */
 export const RTN_UNICAST = 1;
@@ -119,7 +118,7 @@ function parseRoute(message: Buffer): Route | undefined {
     const attribute = message.readUInt16LE(at + 2);
     const value = message.subarray(at + 4, at + length);
     if (attribute === RTA_DST && value.length === (isIPv4 ? 4 : 16)) {
-      for (let word = 0; word < value.length / 4; word++) address[isIPv4 ? 3 : word] = u32(value, word * 4);
+      for (let word = 0; word < value.length / 4; word++) address[isIPv4 ? 3 : word] = value.readUInt32BE(word * 4);
     }
     if (WAY.includes(attribute)) way.push(`${attribute}:${value.toString('hex')}`);
     at += (length + 3) & ~3;

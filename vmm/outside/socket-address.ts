@@ -1,9 +1,8 @@
 // `struct sockaddr_in` and `struct sockaddr_in6` (ip(7), ipv6(7)). One object is reused for all
 // calls.
 
-import { isIPv4Address } from '../../../../addresses/ip.js';
-import * as libc from '../../../host/libc.js';
-import { u16, u32 } from '../frame.js';
+import { isIPv4Address } from '../../addresses/ip.js';
+import * as libc from '../host/libc.js';
 
 const IPV4_LENGTH = 16;
 const IPV6_LENGTH = 28;
@@ -25,7 +24,7 @@ export class SocketAddress {
   }
 
   get port(): number {
-    return u16(this.bytes, PORT);
+    return this.#view.getUint16(PORT);
   }
 
   get length(): number {
@@ -58,9 +57,9 @@ export class SocketAddress {
         ? word === 2
           ? 0xffff
           : word === 3
-            ? u32(this.bytes, IPV4)
+            ? this.#view.getUint32(IPV4)
             : 0
-        : u32(this.bytes, IPV6 + word * 4);
+        : this.#view.getUint32(IPV6 + word * 4);
     }
     return this;
   }

@@ -1,7 +1,7 @@
 // What is the host's own: the addresses that its kernel answers to, and the links and networks that
 // it has routes to, held for a moment. They change while a guest runs (an address of another
 // network, the temporary addresses of RFC 8981, a VPN), and a new one is as closed as the others.
-import type { AddressRange } from '../../../addresses/ip.js';
+import type { AddressRange } from '../../addresses/ip.js';
 import { closedByRoutes } from './closed-routes.js';
 import { HostRoutes } from './host-routes.js';
 

@@ -3,10 +3,10 @@
 
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { isClosedRange } from '../../../../../addresses/closed-ranges.js';
-import { isInAnyRange, parseAddress, parseRange } from '../../../../../addresses/ip.js';
-import { closedByRoutes } from '../../../../../vmm/devices/net/closed-routes.js';
-import { RTN_ANYCAST, RTN_BROADCAST, RTN_LOCAL, RTN_UNICAST } from '../../../../../vmm/devices/net/host-routes.js';
+import { isClosedRange } from '../../../../addresses/closed-ranges.js';
+import { isInAnyRange, parseAddress, parseRange } from '../../../../addresses/ip.js';
+import { closedByRoutes } from '../../../../vmm/outside/closed-routes.js';
+import { RTN_ANYCAST, RTN_BROADCAST, RTN_LOCAL, RTN_UNICAST } from '../../../../vmm/outside/host-routes.js';
 
 const TYPES: Record<string, number> = { local: RTN_LOCAL, broadcast: RTN_BROADCAST, anycast: RTN_ANYCAST };
 
