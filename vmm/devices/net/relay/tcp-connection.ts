@@ -275,6 +275,8 @@ export class TcpConnection implements Flow {
 
   #open(): void {
     this.state = OPEN;
+    // A repeated SYN that found no room: the guest has answered an earlier one.
+    this.#synDue = false;
     this.#tries = 0;
     this.#since = this.#context.now;
   }

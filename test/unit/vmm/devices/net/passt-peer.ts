@@ -53,6 +53,8 @@ export class Peer implements FrameReceiver, Disposable {
   ends = 0;
   isLost = false;
   hasRoom = true;
+  /** Frames that found no room. */
+  refused = 0;
   readonly takesSegments = false;
 
   constructor(backEnd: PasstSpec, { ipv6 = false, ...options }: PeerOptions = {}) {
@@ -92,6 +94,7 @@ export class Peer implements FrameReceiver, Disposable {
 
   receive(_header: Uint8Array, bytes: Uint8Array, start: number, length: number): boolean {
     if (this.hasRoom) this.frames.push(Buffer.from(bytes.subarray(start, start + length)));
+    else this.refused++;
     return this.hasRoom;
   }
 

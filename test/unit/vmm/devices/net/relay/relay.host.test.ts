@@ -146,6 +146,21 @@ test('a SYN that the guest repeats while the server does not answer is one conne
   first.destroy();
 });
 
+test('a SYN that is repeated without room is not sent any more once the guest has answered', async () => {
+  using peer = await upPeer(published('127.0.0.1'));
+  const client = new Ear(connect(peer.ports[0]!.host, '127.0.0.1'));
+  const to = answerTo(await peer.tcpFrame(SYN));
+  peer.frames.length = 0;
+  peer.hasRoom = false;
+  await peer.until(() => peer.refused > 0);
+  peer.send(tcp({ ...to, flags: SYN | ACK, tcpOptions: OPTIONS }));
+  peer.hasRoom = true;
+  peer.backEnd.resume();
+  await peer.tcpFrame(ACK);
+  expect(peer.frames.map((bytes) => peer.parse(bytes).tcpFlags)).toEqual([ACK]);
+  client.socket.destroy();
+});
+
 test('what the guest does not acknowledge is sent again, the end as well', async () => {
   using peer = await upPeer();
   const { server, acknowledgment } = await connected(peer, (socket) => socket.end('hello'));
