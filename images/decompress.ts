@@ -1,18 +1,22 @@
 // Decompresses a layer as a stream: gzip with Node's zlib, zstd and xz with the programs of those
-// names.
+// names, each in a jail.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import type { TransformOptions } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, type ZlibOptions } from 'node:zlib';
-import { codeOf, hasCode, messageOf } from '../errors/index.js';
+import { codeOf, messageOf } from '../errors/index.js';
+import { filterCommand } from '../jail/launcher.js';
 import { type Compression, compressionOf, MAGIC_SIZE } from './compression.js';
 import { ImageError } from './errors.js';
 import { MAX_EXPANSION_BYTES, MAX_EXPANSION_RATIO } from './limits.js';
 
 /** Chunks of 256 KiB. zlib's thread may be sixteen of them ahead of the reader. */
 const GZIP: ZlibOptions & TransformOptions = { chunkSize: 256 * 1024, readableHighWaterMark: 4 << 20 };
+
+/** Begins what the launcher of jails says where it cannot start a program. */
+const LAUNCHER_COMPLAINT = 'tsvm-jail: ';
 
 interface Program {
   name: string;
@@ -131,15 +135,19 @@ async function* gunzip(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
 }
 
 async function* through(program: Program, source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  const child = spawn(program.name, program.arguments, { stdio: ['pipe', 'pipe', 'pipe'] });
-  let spawnFailure: NodeJS.ErrnoException | null = null;
-  const exited = new Promise<number | null>((resolve) => {
-    child.once('error', (error) => {
-      spawnFailure = error;
-      resolve(null);
-    });
+  const [command, ...words] = filterCommand(program.name, program.arguments) ?? [];
+  if (command === undefined) {
+    throw new ImageError(
+      'missing-program',
+      `it is compressed with ${program.name}, which is not installed: apt install ${program.debianPackage}`,
+    );
+  }
+  const child = spawn(command, words, { stdio: ['pipe', 'pipe', 'pipe'], env: { PATH: process.env.PATH } });
+  const exited = new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject);
     child.once('close', resolve);
   });
+  exited.catch(() => {});
   let complaint = '';
   child.stderr.on('data', (chunk: Buffer) => {
     if (complaint.length < 1000) complaint += chunk.toString();
@@ -161,18 +169,12 @@ async function* through(program: Program, source: AsyncIterable<Buffer>): AsyncG
     const code = await exited;
     await fed;
     if (code !== 0) {
+      if (complaint.startsWith(LAUNCHER_COMPLAINT)) throw new ImageError('missing-program', complaint.trim());
       const reason = complaint.trim().split('\n')[0] || `exit status ${code}`;
       throw new ImageError('corrupt', `its ${program.name} data are damaged or cut short (${reason})`);
     }
   } catch (cause) {
     if (sourceFailure) throw sourceFailure;
-    if (hasCode(spawnFailure, 'ENOENT')) {
-      throw new ImageError(
-        'missing-program',
-        `it is compressed with ${program.name}, which is not installed: apt install ${program.debianPackage}`,
-        { cause },
-      );
-    }
     throw cause;
   } finally {
     child.kill();

@@ -1,4 +1,5 @@
 // How much of a jail a machine process is to be in.
+import { JAIL_VARIABLE, wantsNoJail } from '../jail/launcher.js';
 import { SandboxError } from './errors.js';
 
 /**
@@ -9,14 +10,11 @@ import { SandboxError } from './errors.js';
 export type JailMode = 'auto' | 'require' | 'off';
 export const JAIL_MODES: readonly JailMode[] = ['auto', 'require', 'off'];
 
-/** The environment variable with the mode of machines that have none. */
-const VARIABLE = 'TSVM_JAIL';
-
 /** The mode that the environment asks for. @throws SandboxError `bad-spec` */
 export function defaultJailMode(): JailMode {
-  const word = process.env[VARIABLE] ?? '';
+  const word = process.env[JAIL_VARIABLE] ?? '';
   if (word === '') return 'auto';
-  return parseJailMode(word, VARIABLE);
+  return parseJailMode(word, JAIL_VARIABLE);
 }
 
 /**
@@ -24,7 +22,7 @@ export function defaultJailMode(): JailMode {
  * has wrong are refused once the spec is.
  */
 export function earlyJailMode(): JailMode {
-  return process.env[VARIABLE] === 'off' ? 'off' : 'auto';
+  return wantsNoJail() ? 'off' : 'auto';
 }
 
 /** @param what where the word stands, for the message. @throws SandboxError `bad-spec` */

@@ -7,7 +7,5 @@ const folder = import.meta.url.endsWith('.ts') ? '../dist/' : './';
 export const MACHINE_PROGRAM = fileURLToPath(new URL(`${folder}machine.js`, import.meta.url));
 /** The program that supervises a container in the background. */
 export const SUPERVISOR_PROGRAM = fileURLToPath(new URL(`${folder}supervisor.js`, import.meta.url));
-/** The launcher of jails. */
-export const JAIL_LAUNCHER = fileURLToPath(new URL(`${folder}tsvm-jail`, import.meta.url));
 /** The guest's initial RAM file system: the agent. */
 export const INITRAMFS = fileURLToPath(new URL(`${folder}initramfs.cpio`, import.meta.url));

@@ -1,9 +1,9 @@
 // The command line of the launcher of jails (jail/) for a machine process.
-import { existsSync, realpathSync } from 'node:fs';
+import { realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { findProgram } from '../../vmm/host/find-program.js';
-import { JAIL_LAUNCHER } from '../programs.js';
+import { JAIL_LAUNCHER, LIBRARIES, option, programFiles } from '../../jail/launcher.js';
+import { findProgram } from '../../programs/index.js';
 
 /** What a machine process needs of a jail before it starts. */
 export interface JailNeeds {
@@ -26,22 +26,14 @@ export const REPORT_FD = 5;
  */
 const FILE_SERVER = [0, 1, 3, 4, 6, 7, 8, 31].reduce((bits, each) => bits + 2 ** each, 0);
 
-const LIBRARIES = ['/lib', '/lib64', '/usr/lib', '/usr/lib64', '/usr/local/lib', '/etc/ld.so.cache'];
 const DEVICES = ['null', 'zero', 'random', 'urandom'];
 /** QEMU, its data, and the program that starts it. */
 const EMULATOR = ['qemu-system-x86_64', 'setpriv'];
 const EMULATOR_DATA = ['/usr/share/qemu', '/usr/share/seabios'];
 
-/** True if this installation has a launcher: it needs a C compiler to be built. */
-export function hasLauncher(): boolean {
-  return existsSync(JAIL_LAUNCHER);
-}
-
 /** The command line that starts a program of Node.js in a jail, with descriptors 3 and 4. */
 export function jailedCommand(program: string, words: readonly string[], needs: JailNeeds): string[] {
   const { hasShares, hostNetwork, shares } = needs;
-  const option = (name: string, values: readonly (string | number)[]) =>
-    values.flatMap((value) => [name, String(value)]);
   const node = realpathSync(process.execPath);
   const isRoot = process.getuid?.() === 0;
   return [
@@ -50,7 +42,7 @@ export function jailedCommand(program: string, words: readonly string[], needs: 
     ...option('--keep', [3, 4]),
     // Node.js would read OpenSSL's configuration, and ends if it may not.
     ...option('--env', [`PATH=${process.env.PATH ?? ''}`, 'OPENSSL_CONF=/dev/null']),
-    ...option('--read', [...LIBRARIES, node, ...programFiles(program), ...emulatorFiles()]),
+    ...option('--read', [...LIBRARIES, node, ...modulesOf(program), ...emulatorFiles()]),
     ...option('--device', DEVICES),
     ...option('--network', hostNetwork ? ['host'] : []),
     ...option(
@@ -63,7 +55,7 @@ export function jailedCommand(program: string, words: readonly string[], needs: 
 }
 
 /** The folder of the program, the package file that says what its modules are, and koffi. */
-function programFiles(program: string): string[] {
+function modulesOf(program: string): string[] {
   const folder = realpathSync(dirname(program));
   const modules = dirname(dirname(createRequire(import.meta.url).resolve('koffi')));
   return [folder, join(dirname(folder), 'package.json'), join(modules, 'koffi'), join(modules, '@koromix')];
@@ -71,5 +63,5 @@ function programFiles(program: string): string[] {
 
 function emulatorFiles(): string[] {
   const programs = EMULATOR.map(findProgram).filter((path) => path !== undefined);
-  return [...new Set(programs.flatMap((path) => [path, realpathSync(path)])), ...EMULATOR_DATA];
+  return [...programFiles(programs), ...EMULATOR_DATA];
 }

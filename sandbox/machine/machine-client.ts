@@ -1,6 +1,7 @@
 // The client of a machine process: starts it, talks to it over its control socket (JSON lines,
 // vmm/machine.ts), ends it.
 import { messageOf } from '../../errors/index.js';
+import { hasLauncher } from '../../jail/launcher.js';
 import {
   MachineError,
   type MachineEvent,
@@ -14,7 +15,7 @@ import { earlyJailMode, type JailMode } from '../jail-mode.js';
 import { type JailReport, whatIsMissing } from '../jail-report.js';
 import { MACHINE_PROGRAM } from '../programs.js';
 import { ConsoleText } from './console-text.js';
-import { hasLauncher, type JailNeeds, NO_NEEDS } from './jail.js';
+import { type JailNeeds, NO_NEEDS } from './jail.js';
 import { MachineEvents } from './machine-events.js';
 import type { MachineFiles } from './machine-files.js';
 import { MachineProcess } from './machine-process.js';

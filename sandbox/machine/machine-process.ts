@@ -3,12 +3,12 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { closeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
+import { hasLauncher, JAIL_LAUNCHER } from '../../jail/launcher.js';
 import { passDescriptors } from '../../libc/pass-descriptors.js';
 import type { MachineRequest } from '../../vmm/machine.js';
 import { SandboxError } from '../errors.js';
 import { type JailReport, parseJailReport } from '../jail-report.js';
-import { JAIL_LAUNCHER } from '../programs.js';
-import { hasLauncher, type JailNeeds, jailedCommand, REPORT_FD } from './jail.js';
+import { type JailNeeds, jailedCommand, REPORT_FD } from './jail.js';
 import type { MachineFiles, Portion } from './machine-files.js';
 import { openKvm } from './open-kvm.js';
 

@@ -2,7 +2,7 @@
 // network. passt confines itself (namespaces, seccomp), and exits when its socket closes.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { constants } from 'node:os';
-import { findProgram } from '../host/find-program.js';
+import { findProgram } from '../../programs/index.js';
 import * as libc from '../host/libc.js';
 import { MachineError, type NetworkSpec, type PasstSpec, type PublishedPorts } from '../machine.js';
 import { type HostPorts, publishPorts } from './host-ports.js';

@@ -5,6 +5,7 @@ import { chmodSync, chownSync, copyFileSync, mkdirSync, mkdtempSync, rmSync } fr
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { filterCommand } from '../../../jail/launcher.js';
 import type { JailReport } from '../../../sandbox/jail-report.js';
 import { jailedCommand, NO_NEEDS } from '../../../sandbox/machine/jail.js';
 import { MACHINE_PROGRAM } from '../../../sandbox/programs.js';
@@ -35,22 +36,31 @@ interface Outcome {
   stderr: string;
 }
 
-/** What a machine process gets of the host: files, devices, environment. */
-function machineOptions(): string[] {
-  const [, ...words] = jailedCommand(MACHINE_PROGRAM, [], NO_NEEDS);
+function optionsOf([, ...words]: string[]): string[] {
   const options = words.slice(0, words.indexOf('--'));
   return options.flatMap((word, at) =>
     at % 2 === 0 && !['--report', '--keep'].includes(word) ? [word, options[at + 1]!] : [],
   );
 }
 
+/** What a machine process gets of the host: files, devices, environment; and a decompressor. */
+const machineOptions = () => optionsOf(jailedCommand(MACHINE_PROGRAM, [], NO_NEEDS));
+const filterOptions = () => optionsOf(filterCommand('zstd', []) ?? []);
+
+interface Case {
+  refused?: string;
+  isJailed?: boolean;
+  /** Default: a machine's. */
+  options?: string[];
+}
+
 /** Runs the exploit for an owner who is this user. */
-function exploit(uid: number, { refused, isJailed = true }: { refused?: string; isJailed?: boolean } = {}): Outcome {
+function exploit(uid: number, { refused, isJailed = true, options = machineOptions() }: Case = {}): Outcome {
   const own = join(folder, `case-${cases++}`);
   mkdirSync(own, { mode: 0o700 });
   chownSync(own, uid, uid);
   const prefix = refused === undefined ? [] : [join(folder, 'refuse'), refused, '--'];
-  const launcher = isJailed ? [join(folder, 'tsvm-jail'), ...machineOptions()] : [];
+  const launcher = isJailed ? [join(folder, 'tsvm-jail'), ...options] : [];
   const words = [join(folder, 'owner.mjs'), own, join(folder, 'exploit'), ...prefix, ...launcher];
   // What an attempt changes ends with these namespaces, also where it succeeds.
   const apart = ['--mount', '--ipc', '--propagation', 'private'];
@@ -94,6 +104,12 @@ describe.each([
       user: uid !== 0,
     });
     expect(outcome.report).not.toHaveProperty('noNamespaces');
+    expect(reached(outcome)).toEqual(GIVEN);
+  });
+
+  test('in the place of a decompressor too', () => {
+    const outcome = exploit(uid, { options: filterOptions() });
+    expect(outcome).toMatchObject({ status: 0, stderr: '', report: { files: 'namespace', network: 'namespace' } });
     expect(reached(outcome)).toEqual(GIVEN);
   });
 

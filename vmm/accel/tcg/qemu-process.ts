@@ -1,7 +1,8 @@
 // Runs QEMU as a child of the machine process.
+
+import { findProgram } from '../../../programs/index.js';
 import { ChildProcess, FIRST_INHERITED_FD } from '../../host/child-process.js';
 import type { EventLoop } from '../../host/event-loop.js';
-import { findProgram } from '../../host/find-program.js';
 import { MachineError } from '../../machine.js';
 
 const PROGRAM = 'qemu-system-x86_64';

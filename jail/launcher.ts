@@ -1,0 +1,44 @@
+// The command lines of the launcher of jails (main.c).
+import { existsSync, realpathSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { findProgram } from '../programs/index.js';
+
+const folder = import.meta.url.endsWith('.ts') ? '../dist/' : './';
+export const JAIL_LAUNCHER = fileURLToPath(new URL(`${folder}tsvm-jail`, import.meta.url));
+
+/** What a program that is linked dynamically is loaded with. */
+export const LIBRARIES = ['/lib', '/lib64', '/usr/lib', '/usr/lib64', '/usr/local/lib', '/etc/ld.so.cache'];
+
+/** The environment variable with the jail of machines that have none, and of programs. */
+export const JAIL_VARIABLE = 'TSVM_JAIL';
+
+/** True if this installation has a launcher: it needs a C compiler to be built. */
+export function hasLauncher(): boolean {
+  return existsSync(JAIL_LAUNCHER);
+}
+
+/** True if the environment asks for no jails, to debug. */
+export function wantsNoJail(): boolean {
+  return process.env[JAIL_VARIABLE] === 'off';
+}
+
+/** Words of the launcher's command line: the option once for each value. */
+export function option(name: string, values: readonly (string | number)[]): string[] {
+  return values.flatMap((value) => [name, String(value)]);
+}
+
+/** Paths under which a program finds itself: its name, and the file if that is a link. */
+export function programFiles(paths: readonly string[]): string[] {
+  return [...new Set(paths.flatMap((path) => [path, realpathSync(path)]))];
+}
+
+/**
+ * The command line of a program that reads stdin and writes stdout, and needs nothing else: in a jail
+ * if there is a launcher. Undefined if the program is not installed.
+ */
+export function filterCommand(name: string, words: readonly string[]): string[] | undefined {
+  const program = findProgram(name);
+  if (program === undefined) return undefined;
+  if (!hasLauncher() || wantsNoJail()) return [program, ...words];
+  return [JAIL_LAUNCHER, ...option('--read', [...LIBRARIES, ...programFiles([program])]), '--', program, ...words];
+}
