@@ -34,7 +34,7 @@ export function createDevices(
     ...spec.disks.map((disk) => VirtioBlk.open(disk, files)),
     new VirtioVsock(spec.vsock, files),
     new VirtioRng(),
-    ...(shares.length > 0 ? [VirtioFs.open(shares)] : []),
+    ...(shares.length > 0 ? [VirtioFs.open(shares, { memory: spec.memory })] : []),
     ...(network === undefined ? [] : [network.net]),
     ...(accel === 'kvm' ? [new VirtioBalloon()] : []),
   ];

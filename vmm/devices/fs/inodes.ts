@@ -3,8 +3,12 @@
 // descriptor is opened when needed, one name at a time down from the share's own, and closed when
 // there are too many. If the name means another file by then, the result is ESTALE, and the guest
 // looks the name up again.
+//
+// A guest remembers as many files as its memory holds, and cannot be asked to forget some. So if
+// there are too many, the one that was not used for longest is forgotten here. The guest gets ESTALE
+// for its number, and looks the name up again.
 import { constants } from 'node:os';
-import { type Host, S_IFMT, STATX_BTIME, STATX_DEV_MAJOR, STATX_DEV_MINOR, STATX_INO, STATX_MODE } from './host.js';
+import { type Host, S_IFDIR, S_IFMT, STATX_BTIME, STATX_DEV_MAJOR, STATX_DEV_MINOR, STATX_INO, STATX_MODE } from './host.js';
 import { type Inode, openDescriptor, type Share } from './inode.js';
 import type { SavedInode } from './state.js';
 
@@ -29,6 +33,8 @@ export class Inodes {
   readonly #clock: Inode[] = [];
   #hand = 0;
   #descriptors = 0;
+  /** Inodes that may be forgotten, the one that was not used for longest first. */
+  readonly #forgettable = { files: new Set<Inode>(), folders: new Set<Inode>() };
 
   /** @param firstNode the first node that is no share's root */
   constructor(host: Host, limits: InodeLimits, firstNode: number) {
@@ -122,11 +128,14 @@ export class Inodes {
     const known = share.inodes.get(this.#key(share));
     if (known !== undefined && this.#isOf(known)) {
       if (known !== share.root && (known.parent !== parent || known.name !== name)) this.moved(known, parent, name);
+      known.recentlyUsed = true;
       return known;
     }
-    if (this.#byNode.size >= this.#limits.inodes) return undefined;
-    parent.users++;
-    return this.#add(share, parent, name);
+    // The parent is in use before room is made, so that it stays.
+    this.#use(parent);
+    if (this.#hasRoom()) return this.#add(share, parent, name);
+    this.#unuse(parent);
+    return undefined;
   }
 
   /**
@@ -134,7 +143,43 @@ export class Inodes {
    * registers its open file. Undefined if there are too many.
    */
   adoptUnnamed(share: Share): Inode | undefined {
-    return this.#byNode.size >= this.#limits.inodes ? undefined : this.#add(share, undefined, '');
+    return this.#hasRoom() ? this.#add(share, undefined, '') : undefined;
+  }
+
+  /** Forgets a file if there are too many. Returns false if all are in use. */
+  #hasRoom(): boolean {
+    const { files, folders } = this.#forgettable;
+    // A folder may be the working directory of a process, which cannot look it up again.
+    return this.#byNode.size < this.#limits.inodes || this.#forgetOne(files) || this.#forgetOne(folders);
+  }
+
+  #forgetOne(candidates: Set<Inode>): boolean {
+    for (const inode of candidates) {
+      candidates.delete(inode);
+      if (inode.recentlyUsed) {
+        // It comes again when all others have come.
+        inode.recentlyUsed = false;
+        candidates.add(inode);
+        continue;
+      }
+      inode.lookups = 0;
+      this.#drop(inode);
+      return true;
+    }
+    return false;
+  }
+
+  #setOf({ type }: Inode): Set<Inode> {
+    return type === S_IFDIR ? this.#forgettable.folders : this.#forgettable.files;
+  }
+
+  /** The inode may be forgotten, unless it is in use or has no name by which it is found again. */
+  #mayForget(inode: Inode): void {
+    if (inode.users === 0 && inode.parent !== undefined) this.#setOf(inode).add(inode);
+  }
+
+  #use(inode: Inode): void {
+    if (inode.users++ === 0) this.#setOf(inode).delete(inode);
   }
 
   #add(share: Share, parent: Inode | undefined, name: string): Inode {
@@ -143,15 +188,17 @@ export class Inodes {
     // The file that had the inode number before is gone from the host. The guest's node of it
     // stays, and is stale.
     share.inodes.set(inode.key, inode);
+    this.#mayForget(inode);
     return inode;
   }
 
   /** The inode is now `name` in `parent`. */
   moved(inode: Inode, parent: Inode, name: string): void {
     const before = inode.parent;
-    parent.users++;
+    this.#use(parent);
     inode.parent = parent;
     inode.name = name;
+    this.#mayForget(inode);
     if (inode.fd >= 0) this.#mayClose(inode);
     if (before !== undefined) this.#unuse(before);
   }
@@ -163,6 +210,7 @@ export class Inodes {
     const { parent } = inode;
     if (parent === undefined) return;
     this.#mustStay(inode);
+    this.#setOf(inode).delete(inode);
     inode.parent = undefined;
     inode.name = '';
     this.#unuse(parent);
@@ -178,7 +226,7 @@ export class Inodes {
 
   /** Registers `fd`, an open file of the inode. */
   opened(inode: Inode, fd: number): void {
-    inode.users++;
+    this.#use(inode);
     inode.openFds.push(fd);
   }
 
@@ -201,6 +249,7 @@ export class Inodes {
 
   #unuse(inode: Inode): void {
     inode.users--;
+    this.#mayForget(inode);
     this.#drop(inode);
   }
 
@@ -209,10 +258,14 @@ export class Inodes {
     for (let inode: Inode | undefined = from; inode !== undefined; ) {
       if (inode.lookups > 0 || inode.users > 0 || inode === inode.share.root) return;
       this.#byNode.delete(inode.node);
+      this.#setOf(inode).delete(inode);
       if (inode.share.inodes.get(inode.key) === inode) inode.share.inodes.delete(inode.key);
       this.#close(inode);
       const parent: Inode | undefined = inode.parent;
-      if (parent !== undefined) parent.users--;
+      if (parent !== undefined) {
+        parent.users--;
+        this.#mayForget(parent);
+      }
       inode = parent;
     }
   }
@@ -319,6 +372,7 @@ export class Inodes {
 
   /** Forgets everything except the shares' roots. */
   clear(): void {
+    for (const set of Object.values(this.#forgettable)) set.clear();
     for (const inode of this.#byNode.values()) {
       if (inode === inode.share.root) {
         inode.users = 0;
@@ -360,11 +414,12 @@ export class Inodes {
       const parent = this.#byNode.get(parentNode);
       if (parent === undefined) continue;
       const { share } = parent;
-      parent.users++;
+      this.#use(parent);
       const fresh = { fd: -1, users: 0, openFds: [], orphan: false, place: -1, recentlyUsed: false, stamp: '' };
       const inode: Inode = { ...known, ...fresh, share, parent };
       this.#byNode.set(inode.node, inode);
       share.inodes.set(inode.key, inode);
+      this.#mayForget(inode);
     }
   }
 

@@ -39,6 +39,10 @@ const RLIMIT_NOFILE = 7;
 /** Descriptors reserved for the rest of the machine. */
 const RESERVED_DESCRIPTORS = 256;
 
+/** Bytes of the guest's memory for each file that is remembered, and the least number of files. */
+const MEMORY_PER_INODE = 8192;
+const LEAST_INODES = 2 ** 16;
+
 const PAGE = 4096;
 /** The most pages of a read or write: Linux's own limit. */
 const MAX_PAGES = 256;
@@ -145,10 +149,12 @@ export interface FuseOptions {
    */
   owner?: Owner;
   /**
-   * The most files remembered, descriptors for them, and open files. By default as many as the host
-   * allows.
+   * The most files remembered, descriptors for them, and open files. By default as many as the
+   * guest's memory and the host allow.
    */
   limits?: { inodes: number; descriptors: number; handles: number };
+  /** Bytes of the guest's memory, for the default of `limits`. */
+  memory?: number;
 }
 
 /** Serves shares, and owns their descriptors. */
@@ -167,14 +173,14 @@ export class FuseServer implements Disposable {
    * Takes ownership of the shares' descriptors.
    * @throws MachineError `host` for a share that is neither a folder nor a file
    */
-  constructor(opened: readonly OpenShare[], { owner, limits }: FuseOptions = {}) {
+  constructor(opened: readonly OpenShare[], { owner, limits, memory = 0 }: FuseOptions = {}) {
     const host = new Host();
     this.#host = host;
     this.#header = host.bytes.subarray(REQUEST, REQUEST + fuse.IN_HEADER_SIZE);
     this.#arguments = host.bytes.subarray(REQUEST + fuse.IN_HEADER_SIZE, REQUEST + MAX_REQUEST);
     this.#writeArguments = this.#arguments.subarray(0, fuse.WRITE_IN_SIZE);
     this.#reply = host.bytes.subarray(REPLY, PAYLOAD + MAX_REPLY);
-    const { inodes: inodeLimit, descriptors, handles: handleLimit } = limits ?? hostLimits(host);
+    const { inodes: inodeLimit, descriptors, handles: handleLimit } = limits ?? defaultLimits(host, memory);
     const inodes = new Inodes(host, { inodes: inodeLimit, descriptors }, firstNode(opened.length));
     const handles = new Handles(host, inodes, handleLimit);
     const shares: Share[] = [];
@@ -369,18 +375,26 @@ export class FuseServer implements Disposable {
   }
 }
 
+/**
+ * The most files that are remembered for a guest with so many bytes of memory. Each takes up to 800
+ * bytes of this process: a tenth of the guest's memory, or 50 MiB if that is more.
+ */
+export function inodeLimit(memory: number): number {
+  return Math.min(Math.max(Math.floor(memory / MEMORY_PER_INODE), LEAST_INODES), MAX_INODES);
+}
+
 /** The first node that is no share's root. */
 function firstNode(shares: number): number {
   return fuse.FUSE_ROOT_ID + 1 + shares;
 }
 
 /**
- * Limits by the host: half of the descriptors for files that the guest knows, half for files that
- * it has open.
+ * Limits by the guest's memory, and by the host: half of the descriptors for files that the guest
+ * knows, half for files that it has open.
  */
-function hostLimits(host: Host): { inodes: number; descriptors: number; handles: number } {
+function defaultLimits(host: Host, memory: number): { inodes: number; descriptors: number; handles: number } {
   const error = host.call(SYS_PRLIMIT64, 0, RLIMIT_NOFILE, 0, host.at(SCRATCH));
   const most = error < 0 ? 1024 : Number(host.view.getBigUint64(SCRATCH, true));
   const share = Math.max(Math.floor((most - RESERVED_DESCRIPTORS) / 2), 64);
-  return { inodes: MAX_INODES, descriptors: Math.min(share, 2 ** 14), handles: Math.min(share, MAX_HANDLES) };
+  return { inodes: inodeLimit(memory), descriptors: Math.min(share, 2 ** 14), handles: Math.min(share, MAX_HANDLES) };
 }

@@ -20,7 +20,7 @@ import { constants, tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import * as fuse from '../../../../../vmm/devices/fs/fuse.js';
-import type { FuseOptions } from '../../../../../vmm/devices/fs/server.js';
+import { type FuseOptions, inodeLimit } from '../../../../../vmm/devices/fs/server.js';
 import { MachineError } from '../../../../../vmm/machine.js';
 import { INTERRUPT_USED_BUFFER } from '../../../../../vmm/virtio/mmio/registers.js';
 import { args, FuseError, FuseGuest, MAX_WRITE } from '../../../../fixtures/fuse-guest.js';
@@ -579,15 +579,58 @@ describe('a file that the guest knows', () => {
     expect(guest.list(root)).toHaveLength(1);
   });
 
-  test('counts towards a limit, also if it is open without a name', () => {
+  test('that was not used for long is forgotten in place of an error, and found again by its name', () => {
     mount({ limits: { inodes: 200, descriptors: 64, handles: 1000 } });
+    const { node: folder } = guest.mkdir(root, 'folder');
     const made: number[] = [];
+    for (let index = 0; index < 2000; index++) {
+      made.push(guest.mknod(folder, `${index}`, fs.S_IFREG | 0o644).node);
+      // A program that uses one file all the time does not lose it.
+      if (index > 0) expect(guest.attributes(made[1] ?? made[0]!).nlink).toBe(1);
+      expect(guest.fs.server.usage.inodes).toBeLessThanOrEqual(200);
+    }
+    expect(guest.attributes(folder).nlink).toBe(2);
+    expect(refusal(() => guest.attributes(made[0]!))).toBe(errno.ESTALE);
+    guest.forget(made[0]!);
+    expect(guest.attributes(guest.lookup(folder, '0').node).mode).toBe(0o100644);
+    expect(guest.list(folder, { plus: true })).toHaveLength(2000);
+    expect(guest.fs.server.usage.inodes).toBeLessThanOrEqual(200);
+  });
+
+  test('that is a folder is forgotten only when there is no other, and never one with known files', () => {
+    mount({ limits: { inodes: 20, descriptors: 64, handles: 1000 } });
+    const { node: kept } = guest.mkdir(root, 'kept');
+    guest.mknod(kept, 'file', fs.S_IFREG | 0o644);
+    const { node: folder } = guest.mkdir(root, 'folder');
+    for (let index = 0; index < 100; index++) guest.mknod(root, `${index}`, fs.S_IFREG | 0o644);
+    expect(guest.attributes(folder).nlink).toBe(2);
+    for (let index = 0; index < 100; index++) guest.mkdir(root, `d${index}`);
+    expect(refusal(() => guest.attributes(folder))).toBe(errno.ESTALE);
+    const { node: deep } = guest.mkdir(guest.lookup(root, 'kept').node, 'deep');
+    const inside = guest.create(deep, 'file', fs.O_RDWR);
+    for (let index = 0; index < 100; index++) guest.lookup(root, `d${index}`);
+    expect(guest.attributes(deep).nlink).toBe(2);
+    expect(guest.write(inside.handle, 0, Buffer.from('x'))).toBe(1);
+  });
+
+  test('that is open is never forgotten: with too many of them, no other is found', () => {
+    mount({ limits: { inodes: 50, descriptors: 64, handles: 1000 } });
+    const open: number[] = [];
     const error = refusal(() => {
-      for (let index = 0; ; index++) made.push(guest.mkdir(root, `d${index}`).node);
+      for (let index = 0; ; index++) open.push(guest.create(root, `${index}`, fs.O_RDWR).handle);
     });
-    expect([error, made.length]).toEqual([errno.ENFILE, 199]);
+    expect([error, open.length]).toEqual([errno.ENFILE, 49]);
+    for (const handle of open) expect(guest.write(handle, 0, Buffer.from('x'))).toBe(1);
+    guest.release(open[0]!);
+    expect(guest.create(root, 'again', fs.O_RDWR).entry.size).toBe(0);
+  });
+
+  test('that lost its name counts towards a limit until the guest forgets it', () => {
+    mount({ limits: { inodes: 200, descriptors: 64, handles: 1000 } });
+    const made = Array.from({ length: 199 }, (_, index) => guest.mkdir(root, `d${index}`).node);
     for (let index = 0; index < 199; index++) guest.rmdir(root, `d${index}`);
-    expect(guest.fs.server.usage.descriptors).toBe(64);
+    expect(guest.fs.server.usage).toEqual({ inodes: 200, descriptors: 64, handles: 0 });
+    expect(refusal(() => guest.mkdir(root, 'one more'))).toBe(errno.ENFILE);
     for (const node of made) guest.forget(node);
     expect(guest.fs.server.usage).toEqual({ inodes: 1, descriptors: 0, handles: 0 });
     expect(guest.mkdir(root, 'again').mode).toBe(0o040755);
@@ -606,6 +649,15 @@ describe('a file that the guest knows', () => {
     expect(guest.lookup(root, 'away').node).toBe(node);
     expect(guest.read(guest.open(node, fs.O_RDONLY), 0, 10).toString()).toBe('old');
   });
+});
+
+test.each([
+  [64, 2 ** 16],
+  [512, 2 ** 16],
+  [1024, 2 ** 17],
+  [16_384, 2 ** 19],
+])('a guest with %d MiB of memory makes the device remember %d files at most', (mebibytes, files) => {
+  expect(inodeLimit(mebibytes * 2 ** 20)).toBe(files);
 });
 
 test('a restored machine continues with its files', () => {
