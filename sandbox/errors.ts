@@ -15,6 +15,8 @@ export type SandboxErrorCode =
   | 'damaged'
   /** A jail is required, and the host does not allow it. */
   | 'jail'
+  /** This host has no machine with the isolation that the spec asks for. */
+  | 'isolation'
   /** The guest's agent did not say hello in time. */
   | 'boot-timeout'
   /** The network that the spec asks for is not available. */

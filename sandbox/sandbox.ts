@@ -1,7 +1,9 @@
 // A sandbox: a machine that lives as long as the program wants it, and runs commands.
+
 import { PassThrough, Readable, type Writable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Progress } from '../images/index.js';
+import type { Accelerator } from '../vmm/machine.js';
 import { CallLimit, type CallOptions, unlessAborted } from './abort.js';
 import type { TerminalSize } from './agent/protocol.js';
 import { Container } from './containers/container.js';
@@ -213,6 +215,11 @@ export class Sandbox implements AsyncDisposable {
    */
   get suspect(): boolean {
     return this.#container.state.unresponsive === true;
+  }
+
+  /** What runs the guest: `kvm`, or `tcg` for QEMU's emulator. Undefined once the sandbox has ended. */
+  get accelerator(): Accelerator | undefined {
+    return this.#container.state.accelerator;
   }
 
   /**

@@ -234,6 +234,13 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
     env: 'TSVM_ACCEL',
   },
   {
+    flags: '--isolation <KIND>',
+    help: 'vm: refuse to emulate the CPU where KVM is not usable (default: default)',
+    field: 'isolation',
+    choices: ['default', 'vm'],
+    env: 'TSVM_ISOLATION',
+  },
+  {
     flags: '--jail <MODE>',
     help: 'jail of the machine process: as the host allows, required, or none (default: auto)',
     field: 'jail',

@@ -1,7 +1,7 @@
 // The record of a container: its configuration, written once, and its state, written at each
 // change.
 import { readFileSync } from 'node:fs';
-import type { PublishedPorts } from '../../vmm/machine.js';
+import type { Accelerator, PublishedPorts } from '../../vmm/machine.js';
 import type { JailReport } from '../jail-report.js';
 import type { ContainerSpec } from '../spec/container-spec.js';
 
@@ -67,6 +67,8 @@ export interface ContainerState {
   machinePid?: number;
   /** passt, which carries its network. */
   passtPid?: number;
+  /** What runs its machine. Absent while there is none, and in old records. */
+  accelerator?: Accelerator;
   /** What its machine is jailed by. Absent: nothing. */
   jail?: JailReport;
   /** The supervisor was killed. Set when the state is read, never written. */
@@ -92,7 +94,8 @@ const ORPHANED = 255;
 
 /** The state of a container whose record says that it is alive, but whose supervisor is dead. */
 export function orphaned(state: ContainerState): ContainerState {
-  const { supervisorPid, machinePid, passtPid, jail, sockets, unresponsive, networkDown, ...kept } = state;
+  const { supervisorPid, machinePid, passtPid, accelerator, jail, ...others } = state;
+  const { sockets, unresponsive, networkDown, ...kept } = others;
   const rest = { ...kept, isOrphaned: true as const };
   if (state.status === 'created' || state.status === 'exited') return rest;
   return { ...rest, status: 'exited', exitCode: ORPHANED, error: 'the process that supervised it was killed' };

@@ -1,7 +1,7 @@
 // One life of a container, from its configuration to its exit status. The machine process starts
 // first since it takes longest; the run prepares everything else meanwhile.
 import { randomInt } from 'node:crypto';
-import type { MachineStatistics, PeerNetwork, PublishedPorts } from '../../vmm/machine.js';
+import type { Accelerator, MachineStatistics, PeerNetwork, PublishedPorts } from '../../vmm/machine.js';
 import { type ContainerIo, ProcessIo } from '../agent/process-io.js';
 import type { BpfInstruction, ExitedFrame, ProcessSpec, TerminalSize } from '../agent/protocol.js';
 import { REQUEST_TIMEOUT } from '../agent/responsiveness.js';
@@ -10,6 +10,7 @@ import { defer } from '../deferred.js';
 import { defined } from '../defined.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerConfig } from '../home/container-record.js';
+import { explainIsolation } from '../isolation.js';
 import type { JailReport } from '../jail-report.js';
 import { type Log, SILENT } from '../log.js';
 import { MachineClient } from '../machine/machine-client.js';
@@ -127,6 +128,11 @@ export class ContainerRun {
   /** What the machine is jailed by, once it was told to boot. Undefined: nothing. */
   get jail(): JailReport | undefined {
     return this.#machine.jail;
+  }
+
+  /** What runs the guest. Undefined before it runs. */
+  get accelerator(): Accelerator | undefined {
+    return this.#machine.accelerator;
   }
 
   /** Process id of passt; undefined while there is none. */
@@ -271,7 +277,9 @@ export class ContainerRun {
     const machine = this.#machine;
     const boot = await bootMachine(machine, spec, options, { trace: this.#trace, log: this.#log });
     this.#address = boot.network?.address;
-    const kernel = await machine.hello();
+    const kernel = await machine.hello().catch((error) => {
+      throw explainIsolation(error, spec.isolation);
+    });
     const { process, output } = await this.#start({
       ...boot,
       seccomp: seccompFilter(spec, kernel),

@@ -1,6 +1,6 @@
 // A machine together with the agent in its guest: it boots, says hello, gets containers, and shuts
 // down. It lives as long as its machine process, and may hold zero, one or several containers.
-import type { MachineStatistics, PeerNetwork } from '../../vmm/machine.js';
+import type { Accelerator, MachineStatistics, PeerNetwork } from '../../vmm/machine.js';
 import type { ContainerSetup, MachineSetup } from '../agent/protocol.js';
 import { Responsiveness } from '../agent/responsiveness.js';
 import { AgentSession } from '../agent/session.js';
@@ -40,6 +40,7 @@ type StateName = GuestMachineState['name'];
 /** A machine with an agent. Disposing of it kills the machine process. */
 export class GuestMachine implements Disposable {
   readonly #client: MachineClient;
+  #accelerator: Accelerator | undefined;
   readonly #trace: Trace;
   readonly #log: Log;
   readonly #resources = new ResourceStack();
@@ -76,6 +77,11 @@ export class GuestMachine implements Disposable {
   /** What the machine is jailed by, once it was told to boot. Undefined: nothing. */
   get jail(): JailReport | undefined {
     return this.#client.jail;
+  }
+
+  /** What runs the guest. Undefined before it runs. */
+  get accelerator(): Accelerator | undefined {
+    return this.#accelerator;
   }
 
   /** Process id of passt, which leads a process group; undefined while there is none. */
@@ -127,6 +133,7 @@ export class GuestMachine implements Disposable {
     this.#state = { name: 'booting', session };
     this.#trace.mark('bootSent');
     this.#client.booted.then(({ accel, reason, times }) => {
+      this.#accelerator = accel;
       this.#trace.markMachine(times);
       onBooted({ accel, reason });
     });

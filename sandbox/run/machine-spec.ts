@@ -6,6 +6,7 @@ import type { MachineSpec } from '../../vmm/machine.js';
 import { defined } from '../defined.js';
 import { SandboxError } from '../errors.js';
 import type { Home } from '../home/home.js';
+import { acceleratorOf } from '../isolation.js';
 import { INITRAMFS } from '../programs.js';
 import { vcpuCount, withRates } from '../spec/limits.js';
 import { DEFAULT_MEMORY, type RunSpec } from '../spec/run-spec.js';
@@ -44,7 +45,7 @@ export function machineSpec(spec: RunSpec, parts: MachineParts): MachineSpec {
     disks.push({ id: 'layer', readOnly: false, volatile: !kept, extents: [{ path, offset: 0, length: size }] });
   }
   return defined({
-    accel: spec.accel ?? 'auto',
+    accel: acceleratorOf(spec),
     kernel: parts.kernel,
     initramfs: INITRAMFS,
     commandLine: '',

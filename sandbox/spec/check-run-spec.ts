@@ -1,5 +1,6 @@
 // Checks a whole run spec.
 import { SandboxError } from '../errors.js';
+import { acceleratorOf } from '../isolation.js';
 import { checkDevices } from './devices.js';
 import { checkLimits } from './limits.js';
 import { checkMounts } from './mounts.js';
@@ -11,7 +12,7 @@ const MIB = 2 ** 20;
 
 /**
  * Refuses a spec that no machine could be made of. Called once, when the container is created.
- * @throws SandboxError `bad-spec`
+ * @throws SandboxError `bad-spec`, `isolation`
  */
 export function checkRunSpec(spec: RunSpec): void {
   const { memory = DEFAULT_MEMORY, hostname, cwd, env = {} } = spec;
@@ -27,4 +28,5 @@ export function checkRunSpec(spec: RunSpec): void {
   checkDevices(spec.devices);
   checkNetwork(spec.network ?? {});
   checkMounts(spec.mounts ?? [], spec.tmpfs ?? []);
+  acceleratorOf(spec);
 }

@@ -3,6 +3,7 @@ import type { PullPolicy } from '../../images/index.js';
 import type { SeccompProfile } from '../../seccomp/profile.js';
 import type { Accelerator, DiskRates } from '../../vmm/machine.js';
 import type { Rlimit, TmpfsMount } from '../agent/protocol.js';
+import type { Isolation } from '../isolation.js';
 import type { JailMode } from '../jail-mode.js';
 import type { Device } from './devices.js';
 import type { Mount } from './mounts.js';
@@ -106,6 +107,8 @@ export interface RunSpec {
   /** If true, the guest's serial console is written to stderr. */
   console?: boolean;
   accel?: Accelerator | 'auto';
+  /** `vm` refuses the emulator. Default: what `TSVM_ISOLATION` says, else `default`. */
+  isolation?: Isolation;
   /** Milliseconds that the process may run. It gets SIGTERM then, and SIGKILL 2 seconds later. */
   timeout?: number;
 }

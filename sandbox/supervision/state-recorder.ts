@@ -74,6 +74,7 @@ export class StateRecorder {
       finishedAt: new Date().toISOString(),
       machinePid: undefined,
       passtPid: undefined,
+      accelerator: undefined,
       jail: undefined,
       unresponsive: undefined,
       networkDown: undefined,
@@ -114,6 +115,7 @@ export class StateRecorder {
         supervisorPid: undefined,
         machinePid: undefined,
         passtPid: undefined,
+        accelerator: undefined,
         jail: undefined,
         sockets: undefined,
       });

@@ -296,6 +296,7 @@ export class Supervision {
           networkRestarts: undefined,
           machinePid: run.machinePid,
           passtPid: run.passtPid,
+          accelerator: run.accelerator,
           jail: run.jail,
           address: run.address,
           ports: run.ports,

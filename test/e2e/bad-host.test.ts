@@ -18,13 +18,19 @@ describe.each(machines)('on $name', (machine) => {
     stderr: expect.stringMatching(new RegExp(`^tsvm: [^\\n]*${message.source}[^\\n]*\\n$`)),
   });
 
+  const devices = ['null 3', 'zero 5', 'random 8', 'urandom 9'];
+  const nodes = devices
+    .map((device) => device.split(' '))
+    .map(([name, minor]) => `mknod -m 666 /dev/${name} c 1 ${minor}`);
+  const hide = ['mount -t tmpfs none /dev', ...nodes].join('; ');
+
   test('a missing /dev/kvm is a one-line error', async () => {
-    const devices = ['null 3', 'zero 5', 'random 8', 'urandom 9'];
-    const nodes = devices
-      .map((device) => device.split(' '))
-      .map(([name, minor]) => `mknod -m 666 /dev/${name} c 1 ${minor}`);
-    const hide = ['mount -t tmpfs none /dev', ...nodes].join('; ');
     expect(await runOn(hide)).toEqual(oneLine(/\/dev\/kvm/));
+  });
+
+  test('a missing /dev/kvm is no reason to emulate with --isolation vm', async () => {
+    const words = `--accel auto --isolation vm ${DEBIAN}`;
+    expect(await runOn(hide, '', words)).toEqual(oneLine(/isolation vm refuses the emulator/));
   });
 
   test('a /dev/kvm without permission is a one-line error', async () => {

@@ -77,6 +77,8 @@ interface Row {
   Ports: string;
   Names: string;
   Labels: string;
+  /** `kvm`, or `tcg` for an emulated CPU. Empty if it does not run. */
+  Accelerator: string;
   /** Empty unless asked for, as it takes a walk over all files. */
   Size: string;
 }
@@ -116,6 +118,7 @@ function toRow({ config, state, name }: ContainerInfo, trunc: boolean, sized: bo
     Ports: formatPorts({ config, state }),
     Names: name ?? '',
     Labels: formatLabels(config.labels),
+    Accelerator: state.accelerator ?? '',
     Size: sized ? sizeOf(config.id) : '',
   };
 }

@@ -8,7 +8,16 @@
 // there are too many, the one that was not used for longest is forgotten here. The guest gets ESTALE
 // for its number, and looks the name up again.
 import { constants } from 'node:os';
-import { type Host, S_IFDIR, S_IFMT, STATX_BTIME, STATX_DEV_MAJOR, STATX_DEV_MINOR, STATX_INO, STATX_MODE } from './host.js';
+import {
+  type Host,
+  S_IFDIR,
+  S_IFMT,
+  STATX_BTIME,
+  STATX_DEV_MAJOR,
+  STATX_DEV_MINOR,
+  STATX_INO,
+  STATX_MODE,
+} from './host.js';
 import { type Inode, openDescriptor, type Share } from './inode.js';
 import type { SavedInode } from './state.js';
 

@@ -57,6 +57,7 @@ const CONTAINER_FIELDS: Record<
   kernel: ['--kernel'],
   console: ['--console'],
   accel: ['--accel'],
+  isolation: ['--isolation'],
   jail: ['--jail'],
 };
 
