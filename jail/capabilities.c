@@ -27,6 +27,10 @@ bool drop_capabilities(uint64_t kept)
 			return false;
 	}
 	prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+	// The program gets what is kept as ambient capabilities, so that it can start others without them. Where
+	// CAP_SETPCAP is missing, root's id gives them to others too.
+	if (kept != 0)
+		prctl(PR_SET_SECUREBITS, SECBITS_NO_ROOT, 0, 0, 0);
 	struct cap_header header = { LINUX_CAPABILITY_VERSION_3, 0 };
 	struct cap_data data[2] = { { 0 } };
 	if (syscall(SYS_capget, &header, data) != 0)
@@ -34,7 +38,14 @@ bool drop_capabilities(uint64_t kept)
 	for (int word = 0; word < 2; word++) {
 		data[word].permitted &= (uint32_t)(kept >> (32 * word));
 		data[word].effective = data[word].permitted;
-		data[word].inheritable = 0;
+		data[word].inheritable = data[word].permitted;
 	}
-	return syscall(SYS_capset, &header, data) == 0;
+	if (syscall(SYS_capset, &header, data) != 0)
+		return false;
+	for (int each = 0; each <= LAST_POSSIBLE; each++) {
+		bool has = (data[each / 32].permitted & (1u << (each % 32))) != 0;
+		if (has && prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, each, 0, 0) != 0)
+			return false;
+	}
+	return true;
 }

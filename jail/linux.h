@@ -77,4 +77,7 @@ struct __attribute__((packed)) landlock_path_beneath_attr {
 	int32_t parent_fd;
 };
 
+// linux/securebits.h: root has no capabilities by its user id alone, and this stays so.
+#define SECBITS_NO_ROOT 3
+
 #endif

@@ -87,6 +87,8 @@ export const FALLOC_FL_ZERO_RANGE = 0x10;
 export const PR_SET_PDEATHSIG = 1;
 export const PR_SET_DUMPABLE = 4;
 export const PR_SET_NO_NEW_PRIVS = 38;
+export const PR_CAP_AMBIENT = 47;
+export const PR_CAP_AMBIENT_CLEAR_ALL = 4;
 export const RLIMIT_CORE = 4;
 
 export const EPERM = 1;

@@ -255,6 +255,8 @@ function harden(): void {
   libc.setrlimit(libc.RLIMIT_CORE, new BigUint64Array(2));
   libc.prctl(libc.PR_SET_DUMPABLE, 0, 0, 0, 0);
   libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  // QEMU gets none of the capabilities that root's file server keeps.
+  libc.prctl(libc.PR_CAP_AMBIENT, libc.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 }
 
 /**

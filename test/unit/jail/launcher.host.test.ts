@@ -92,6 +92,22 @@ test('without a jail the exploit reaches what it tries to reach', () => {
   expect(reached(exploit(0, { isJailed: false })).filter((name) => name !== 'core')).toEqual(FREE);
 });
 
+test("root's file server keeps its capabilities, and what it starts has none of them", () => {
+  const options = optionsOf(jailedCommand(MACHINE_PROGRAM, [], { ...NO_NEEDS, hasShares: true }));
+  const look = 'grep CapEff /proc/self/status';
+  const words = [
+    ...options,
+    '--read',
+    '/usr/bin',
+    '--',
+    '/usr/bin/dash',
+    '-c',
+    `${look}; setpriv --ambient-caps=-all ${look}`,
+  ];
+  const lines = execFileSync(join(folder, 'tsvm-jail'), words, { encoding: 'utf8' }).trim().split('\n');
+  expect(lines.map((line) => line.split('\t')[1])).toEqual(['00000000800001db', '0000000000000000']);
+});
+
 describe.each([
   ['root', 0],
   ['an ordinary user', USER],
