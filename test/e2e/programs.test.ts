@@ -1,4 +1,4 @@
-// Java, Go, Cargo, npm and podman build and run programs in containers as on any host.
+// Java, Go, Cargo, npm, podman and Chromium build and run programs in containers as on any host.
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
@@ -6,7 +6,7 @@ import { DEBIAN, fastest, tsvmRun } from './machine.js';
 
 const HELLO = fileURLToPath(new URL('../fixtures/guest-programs/hello', import.meta.url));
 /** The image that `./quickstart --setup-only --test` makes. */
-const BUILDERS = 'builders:12';
+const PROGRAMS = 'programs:12';
 /** This machine's own Node.js and npm. */
 const NODE = dirname(dirname(process.execPath));
 
@@ -20,17 +20,17 @@ describe.each(fastest)('on $name', (machine) => {
 
   test('java compiles and runs a program with a pool of threads', async () => {
     const options = ['-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'];
-    expect(await runs([], BUILDERS, 'java', ...options, '/hello/java/Pool.java')).toBe('java 2047968000\n');
+    expect(await runs([], PROGRAMS, 'java', ...options, '/hello/java/Pool.java')).toBe('java 2047968000\n');
   });
 
   test('go builds and runs a module of two packages', async () => {
     const script = 'cp -r /hello/go/. . && go build -o hello . && ./hello';
-    expect(await runs(['-m', '1g'], BUILDERS, 'sh', '-c', script)).toBe('go 42\n');
+    expect(await runs(['-m', '1g'], PROGRAMS, 'sh', '-c', script)).toBe('go 42\n');
   });
 
   test('cargo builds and runs a package', async () => {
     const script = 'cp -r /hello/cargo/. . && cargo build --offline && target/debug/hello';
-    expect(await runs(['-m', '1g'], BUILDERS, 'sh', '-c', script)).toBe('cargo 42\n');
+    expect(await runs(['-m', '1g'], PROGRAMS, 'sh', '-c', script)).toBe('cargo 42\n');
   });
 
   test('npm installs a package from an archive', async () => {
@@ -42,6 +42,13 @@ describe.each(fastest)('on $name', (machine) => {
 
   test('podman makes an image and runs a container of it, on an overlay and with limits', async () => {
     const options = ['-m', '1g', '--privileged', '--tmpfs', '/var/lib/containers', '-e', 'STORAGE_DRIVER=overlay'];
-    expect(await runs(options, BUILDERS, '/hello/podman.sh')).toBe('podman 42\n');
+    expect(await runs(options, PROGRAMS, '/hello/podman.sh')).toBe('podman 42\n');
+  });
+
+  test('chromium runs the script of a page', async () => {
+    const options = ['-m', '1g', '--shm-size', '256m'];
+    const chromium = ['chromium-headless-shell', '--no-sandbox', '--disable-gpu'];
+    const page = await runs(options, PROGRAMS, ...chromium, '--dump-dom', 'file:///hello/page/index.html');
+    expect(page).toContain('<ul id="list"><li>1</li><li>4</li><li>9</li></ul>');
   });
 });
