@@ -12,6 +12,7 @@ import {
   umociUnpack,
   writeCorpusImage,
   writeLayeredImage,
+  writeReportedImage,
 } from '../../fixtures/layered-image.js';
 import { dumpDisk } from './disk-view.js';
 
@@ -52,6 +53,15 @@ describe('an image of many layers', () => {
     const place = mkdtempSync(join(work, 'forty-'));
     const { ours, umoci } = await views(writeLayeredImage(place, program, { layers: 40, seed: 7 }), place);
     expect(ours.length).toBeGreaterThan(100);
+    expect(ours).toEqual(umoci);
+  });
+
+  test('has the tree that umoci unpacks, where other engines were reported to have another', async () => {
+    const place = mkdtempSync(join(work, 'reported-'));
+    const { ours, umoci } = await views(writeReportedImage(place, program), place);
+    const files = ours.map((line) => line.split(' ')[0]);
+    expect(files).toEqual(expect.arrayContaining(['/tree/implied/deep/hard', '/tree/late/above', '/tree/names/third']));
+    expect(files).not.toContain('/tree/late/below');
     expect(ours).toEqual(umoci);
   });
 

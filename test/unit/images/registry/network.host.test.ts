@@ -299,6 +299,20 @@ describe('a mirror', () => {
   });
 });
 
+test('a registry that does not name the digest of a manifest is believed the bytes alone', async () => {
+  const manifest = readFileSync(join(work, 'layout/blobs/sha256', written.manifestDigest.slice(7)));
+  const proxy = await proxyWith({
+    answer: ({ url = '' }, response) => {
+      if (!url.includes('/manifests/')) return false;
+      response.writeHead(200, { 'content-type': 'application/vnd.oci.image.manifest.v1+json' }).end(manifest);
+      return true;
+    },
+  });
+  const scene = newScene(work);
+  await expectRight(scene, (await scene.pull(`${proxy.host}/app:1`)).digest);
+  expect((await storeOf(scene).resolve(`${proxy.host}/app@${written.manifestDigest}`)).digest).toBe(written.imageId);
+});
+
 describe('a registry that lies', () => {
   function manifestWith(change: (manifest: Record<string, unknown>) => void): Buffer {
     const path = join(work, 'layout/blobs/sha256', written.manifestDigest.slice(7));
