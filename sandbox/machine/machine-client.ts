@@ -302,7 +302,7 @@ export class MachineClient implements Disposable {
   }
 
   #read(chunk: Buffer): void {
-    if (!this.#isUnderstood) return;
+    if (!this.#isUnderstood || this.#isDisposed) return;
     try {
       for (const event of this.#events.read(chunk)) this.#handle(event);
     } catch (cause) {

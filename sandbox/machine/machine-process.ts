@@ -29,7 +29,7 @@ export interface ProcessOptions {
   onControlEnd(): void;
   /** The process cannot be started. */
   onError(error: Error): void;
-  /** The process has exited. Its last bytes may still come. */
+  /** The process has exited, and its files are closed. Its last bytes of stderr may still come. */
   onExit(): void;
   /** The process has exited, and its last bytes have come. */
   onClose(code: number | null, signal: string | null): void;
@@ -62,10 +62,6 @@ export class MachineProcess implements Disposable {
       env: { PATH: process.env.PATH },
     });
     if (kvm.fd !== undefined) closeSync(kvm.fd);
-    this.#child.once('exit', () => {
-      this.#killGroup();
-      on.onExit();
-    });
     this.#child.on('error', (error) => on.onError(error));
     // 'close' follows the last byte of stderr and of the control socket. 'exit' may come before
     // them.
@@ -80,6 +76,18 @@ export class MachineProcess implements Disposable {
     control.on('end', () => on.onControlEnd());
     // A write to a process that has just died fails. The death itself is reported by 'close'.
     control.on('error', () => {});
+    // The launcher may end before the process that it started. That one has the control socket.
+    let isOpen = true;
+    let runs = true;
+    control.once('close', () => {
+      isOpen = false;
+      if (!runs) on.onExit();
+    });
+    this.#child.once('exit', () => {
+      runs = false;
+      this.#killGroup();
+      if (!isOpen) on.onExit();
+    });
     this.report = report instanceof Socket ? readReport(report) : Promise.resolve(undefined);
   }
 
@@ -150,7 +158,8 @@ export class MachineProcess implements Disposable {
   /** Kills the process, which may still be exiting when this returns. */
   [Symbol.dispose](): void {
     this.kill();
-    this.#control.destroy();
+    // Its end tells when the process is gone.
+    this.#control.end().unref();
     this.#stderr.destroy();
   }
 }
