@@ -283,6 +283,8 @@ export interface MachineSpec {
    * The guest sees `0`, `1`, ... on the virtio-fs device `tsvm`. Absent or empty: no such device.
    */
   shares?: ShareSpec[];
+  /** What all shares together may do in one second. Absent: no limits. */
+  shareRates?: DiskRates;
   /**
    * Host side of the vsock device. A guest connection to host port N arrives at the unix socket
    * `${path}_N`. A host connection to the unix socket `path` sends `CONNECT port\n` to reach a

@@ -2,10 +2,13 @@
 import type { DeviceRate, Rlimit } from '../../sandbox/internal.js';
 import { UsageError } from '../output/errors.js';
 
-/** A parser of the rate of one disk (`/dev/vda:1mb`) or of all disks (`1mb`). @throws UsageError */
+/**
+ * A parser of the rate of one disk (`/dev/vda:1mb`), of the mounts (`shares:1mb`) or of each (`1mb`).
+ * @throws UsageError
+ */
 export function rate(of: DeviceRate['of'], parse: (text: string, flag: string) => number) {
   return (text: string, flag: string): DeviceRate => {
-    const [, device, amount = ''] = /^(?:(\/[^:]*):)?(.*)$/s.exec(text) ?? [];
+    const [, device, amount = ''] = /^(?:(\/[^:]*|shares):)?(.*)$/s.exec(text) ?? [];
     const rate = parse(amount, flag);
     if (rate < 1) throw new UsageError(`invalid argument '${text}' for ${flag}: the rate must be at least 1`);
     return device === undefined ? { of, rate } : { device, of, rate };

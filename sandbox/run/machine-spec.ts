@@ -8,7 +8,7 @@ import { SandboxError } from '../errors.js';
 import type { Home } from '../home/home.js';
 import { acceleratorOf } from '../isolation.js';
 import { INITRAMFS } from '../programs.js';
-import { vcpuCount, withRates } from '../spec/limits.js';
+import { shareRates, vcpuCount, withRates } from '../spec/limits.js';
 import { DEFAULT_MEMORY, type RunSpec } from '../spec/run-spec.js';
 import type { NetworkPlan } from './network-plan.js';
 import type { Share } from './shares.js';
@@ -53,6 +53,7 @@ export function machineSpec(spec: RunSpec, parts: MachineParts): MachineSpec {
     memory: Math.ceil((spec.memory ?? DEFAULT_MEMORY) / PAGE) * PAGE,
     disks: withRates(disks, spec),
     shares: parts.shares.map(({ path, readOnly, keepSetId, budget }) => defined({ path, readOnly, keepSetId, budget })),
+    shareRates: shareRates(spec),
     vsock: { guestCid: GUEST_CID, path: parts.vsock },
     network: parts.network?.machine,
     console: spec.console ?? false,

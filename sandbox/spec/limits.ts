@@ -1,6 +1,6 @@
 // The limits and rights of a container: their checks, and their translation for the machine and the
 // agent.
-import type { DiskSpec } from '../../vmm/machine.js';
+import type { DiskRates, DiskSpec } from '../../vmm/machine.js';
 import {
   type BpfInstruction,
   CAPABILITIES,
@@ -13,7 +13,7 @@ import {
 } from '../agent/protocol.js';
 import { SandboxError } from '../errors.js';
 import { resolveCapabilities } from './capabilities.js';
-import type { RunSpec } from './run-spec.js';
+import type { DeviceRate, RunSpec } from './run-spec.js';
 import { compileSeccomp } from './seccomp/compile.js';
 import { checkSeccompProfile } from './seccomp/profile.js';
 
@@ -25,6 +25,9 @@ const MIN_CPUS = 0.01;
 const CPU_PERIOD = 100_000;
 /** The kernel's limit of pid_max on 64-bit machines (PID_MAX_LIMIT). */
 const MAX_PIDS = 2 ** 22;
+
+/** Stands for all mounted folders and volumes in place of a device. */
+const SHARES = 'shares';
 
 const MIN_DISK = 16 * 2 ** 20;
 /** Bytes that ext4's 32-bit block numbers address. */
@@ -105,20 +108,33 @@ export function resolveSysctls(sysctls: RunSpec['sysctls'] = {}): Sysctl[] {
   });
 }
 
+/** The rates of mounted folders and volumes. They also have those of all disks. */
+export function shareRates({ deviceRates = [] }: RunSpec): DiskRates | undefined {
+  return ratesOf(deviceRates, SHARES);
+}
+
 /**
  * Adds the rates of the spec to the disks.
  * @throws SandboxError `bad-spec` for a rate of a disk that does not exist
  */
-export function withRates(disks: readonly DiskSpec[], { deviceRates = [] }: RunSpec): DiskSpec[] {
+export function withRates(disks: readonly DiskSpec[], spec: RunSpec): DiskSpec[] {
+  const deviceRates = (spec.deviceRates ?? []).filter(({ device }) => device !== SHARES);
   const names = disks.map((_, index) => `/dev/vd${String.fromCharCode('a'.charCodeAt(0) + index)}`);
   const unknown = deviceRates.find(({ device }) => device !== undefined && !names.includes(device));
   if (unknown !== undefined)
-    refuse(`no such device '${unknown.device}': the container's disks are ${names.join(', ')}`);
+    refuse(
+      `no such device '${unknown.device}': the container's disks are ${names.join(', ')}; '${SHARES}' are its mounts`,
+    );
   return disks.map((disk, index) => {
-    // A rate of one disk overrides a rate of all disks, in whatever order the two are given.
-    const own = [undefined, names[index]].flatMap((name) => deviceRates.filter(({ device }) => device === name));
-    return own.length === 0 ? disk : { ...disk, rates: Object.fromEntries(own.map(({ of, rate }) => [of, rate])) };
+    const rates = ratesOf(deviceRates, names[index]);
+    return rates === undefined ? disk : { ...disk, rates };
   });
+}
+
+/** A rate of one device overrides a rate of all, in whatever order the two are given. */
+function ratesOf(deviceRates: readonly DeviceRate[], name: string | undefined): DiskRates | undefined {
+  const own = [undefined, name].flatMap((wanted) => deviceRates.filter(({ device }) => device === wanted));
+  return own.length === 0 ? undefined : Object.fromEntries(own.map(({ of, rate }) => [of, rate]));
 }
 
 /** Number of vCPUs for `cpus`, rounded up. {@link cgroupLimits} limits their time to a fraction. */

@@ -16,7 +16,8 @@ export const MIN_MEMORY = 64 * 2 ** 20;
 /** A rate limit of one of the guest's disks, or of each disk. */
 export interface DeviceRate {
   /**
-   * `/dev/vda` (the image) or `/dev/vdb` (the writable layer, if it is a disk). Default: each disk.
+   * `/dev/vda` (the image), `/dev/vdb` (the writable layer, if it is a disk) or `shares` (all mounted
+   * folders and volumes together). Default: each of them.
    */
   device?: string;
   of: keyof DiskRates;

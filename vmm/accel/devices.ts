@@ -34,7 +34,7 @@ export function createDevices(
     ...spec.disks.map((disk) => VirtioBlk.open(disk, files)),
     new VirtioVsock(spec.vsock, files),
     new VirtioRng(),
-    ...(shares.length > 0 ? [VirtioFs.open(shares, { memory: spec.memory })] : []),
+    ...(shares.length > 0 ? [VirtioFs.open(shares, { memory: spec.memory, rates: spec.shareRates })] : []),
     ...(network === undefined ? [] : [network.net]),
     ...(accel === 'kvm' ? [new VirtioBalloon()] : []),
   ];

@@ -6,11 +6,18 @@ import { allocateIovecs, IOVEC_WORDS } from '../virtio/buffers.js';
 import type { DeviceContext, VirtioDevice } from '../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../virtio/queue.js';
 import { drain } from './drain.js';
+import { Hold } from './hold.js';
+import { Rate } from './rate.js';
 
 const VIRTIO_ID_RNG = 4;
 const QUEUE_SIZE = 64;
 /** The most bytes for one request. A driver that wants more asks again. */
 const MAX_BYTES = 64 * 1024;
+/**
+ * What a second may bring: a hundred times as much as a kernel asks for that seeds its generator
+ * again and again. /dev/urandom does not come from here.
+ */
+const RATES = { bytes: 2 ** 20, requests: 1000 };
 
 export class VirtioRng implements VirtioDevice<NoState> {
   readonly type = VIRTIO_ID_RNG;
@@ -22,8 +29,13 @@ export class VirtioRng implements VirtioDevice<NoState> {
   readonly #iovecs = allocateIovecs(QUEUE_SIZE);
   #context: DeviceContext | undefined;
   #chain: DescriptorChain | undefined;
+  readonly #rate = new Rate(RATES, performance.now());
+  readonly #hold = new Hold();
   readonly #serve = (chain: DescriptorChain, queue: Virtqueue) => {
+    const delay = this.#rate.delay(performance.now());
+    if (delay > 0) return this.#hold.back(queue, delay);
     const filled = this.#fill(chain);
+    this.#rate.take(filled, 1);
     queue.push(chain.head, filled);
     return filled;
   };
@@ -32,10 +44,11 @@ export class VirtioRng implements VirtioDevice<NoState> {
   activate(context: DeviceContext): void {
     this.#context = context;
     this.#chain = new DescriptorChain(context.memory, QUEUE_SIZE);
+    this.#hold.start(context.loop, this.#again);
   }
 
   kick(index: number): void {
-    if (this.#context === undefined || this.#chain === undefined) return;
+    if (this.#context === undefined || this.#chain === undefined || this.#hold.isHeld) return;
     drain(this.#context, index, this.#chain, this.#serve, this.#again);
   }
 
@@ -56,6 +69,7 @@ export class VirtioRng implements VirtioDevice<NoState> {
   reset(): void {
     this.#context = undefined;
     this.#chain = undefined;
+    this.#hold[Symbol.dispose]();
   }
 
   save(): NoState {

@@ -1,6 +1,6 @@
 // Checks a machine's specification once, before its owner opens what it names.
 import { PAGE_SIZE } from '../host/memory.js';
-import { type DiskSpec, MachineError, type MachineSpec } from '../machine.js';
+import { type DiskRates, MachineError, type MachineSpec } from '../machine.js';
 
 const MIB = 2 ** 20;
 /** A kernel with less memory does not reach its first process. */
@@ -26,15 +26,16 @@ export function checkSpec(spec: MachineSpec): void {
     bad(`a machine has ${MIN_MEMORY / MIB} MiB to ${MAX_MEMORY / MIB} MiB of memory, not ${spec.memory / MIB} MiB`);
   }
   if (spec.memory % PAGE_SIZE !== 0) bad(`memory of ${spec.memory} bytes is not a multiple of ${PAGE_SIZE}`);
-  for (const disk of spec.disks) checkRates(disk);
+  for (const { id, rates } of spec.disks) checkRates(`disk ${id}`, rates);
+  checkRates('shares', spec.shareRates);
   const { guestCid, path } = spec.vsock;
   if (!isInteger(guestCid, MIN_GUEST_CID, MAX_GUEST_CID)) bad(`${guestCid} is not a guest's vsock CID`);
   if (Buffer.byteLength(path) > MAX_VSOCK_PATH) bad(`vsock path is longer than ${MAX_VSOCK_PATH} bytes: ${path}`);
 }
 
-function checkRates({ id, rates = {} }: DiskSpec): void {
+function checkRates(what: string, rates: DiskRates = {}): void {
   for (const [name, rate] of Object.entries(rates)) {
-    if (!(rate > 0 && rate <= Number.MAX_SAFE_INTEGER)) bad(`disk ${id}: ${name} is out of range: ${rate} per second`);
+    if (!(rate > 0 && rate <= Number.MAX_SAFE_INTEGER)) bad(`${what}: ${name} is out of range: ${rate} per second`);
   }
 }
 

@@ -8,12 +8,12 @@
 // those behind it.
 
 import { type HostFiles, OWN_FILES } from '../../host/files.js';
-import { Timer } from '../../host/timer.js';
 import type { DiskRates, DiskSpec } from '../../machine.js';
 import { integer, nullable, record } from '../../saved-state.js';
 import type { DeviceContext, VirtioDevice } from '../../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
-import { drain, END_OF_TURN } from '../drain.js';
+import { drain } from '../drain.js';
+import { Hold } from '../hold.js';
 import { Disk, SECTOR_SIZE } from './disk.js';
 import { checkRateLimitState, RateLimit, type RateLimitState } from './rate-limit.js';
 
@@ -114,9 +114,7 @@ export class VirtioBlk implements VirtioDevice<BlkState> {
   readonly #serve = (chain: DescriptorChain, queue: Virtqueue) => this.#serveRequest(chain, queue);
   readonly #again = () => this.kick(0);
   readonly #rates: RateLimit | undefined;
-  #timer: Timer | undefined;
-  /** The first request in the queue waits for the timer. */
-  #isWaiting = false;
+  readonly #hold = new Hold();
   #context: DeviceContext | undefined;
   #chain: DescriptorChain | undefined;
 
@@ -148,16 +146,11 @@ export class VirtioBlk implements VirtioDevice<BlkState> {
   activate(context: DeviceContext): void {
     this.#context = context;
     this.#chain = new DescriptorChain(context.memory, QUEUE_SIZE);
-    if (this.#rates !== undefined) {
-      this.#timer ??= new Timer(context.loop, () => {
-        this.#isWaiting = false;
-        this.kick(0);
-      });
-    }
+    this.#hold.start(context.loop, this.#again);
   }
 
   kick(index: number): void {
-    if (this.#context === undefined || this.#chain === undefined || this.#isWaiting) return;
+    if (this.#context === undefined || this.#chain === undefined || this.#hold.isHeld) return;
     drain(this.#context, index, this.#chain, this.#serve, this.#again);
   }
 
@@ -173,12 +166,7 @@ export class VirtioBlk implements VirtioDevice<BlkState> {
     const type = this.#headerView.getUint32(0, true);
     const sector = this.#headerView.getUint32(8, true) + this.#headerView.getUint32(12, true) * 2 ** 32;
     const delay = this.#rates === undefined ? 0 : this.#admit(this.#rates, chain, type, room);
-    if (delay > 0) {
-      queue.unpop(1);
-      this.#isWaiting = true;
-      this.#timer?.set(delay);
-      return END_OF_TURN;
-    }
+    if (delay > 0) return this.#hold.back(queue, delay);
     let written = 0;
     let status: number;
     switch (type) {
@@ -291,8 +279,7 @@ export class VirtioBlk implements VirtioDevice<BlkState> {
   reset(): void {
     this.#context = undefined;
     this.#chain = undefined;
-    this.#isWaiting = false;
-    this.#timer?.clear();
+    this.#hold[Symbol.dispose]();
     this.config[CONFIG_WRITEBACK] = 1;
   }
 
@@ -308,7 +295,7 @@ export class VirtioBlk implements VirtioDevice<BlkState> {
   }
 
   [Symbol.dispose](): void {
-    this.#timer?.[Symbol.dispose]();
+    this.#hold[Symbol.dispose]();
     this.#disk[Symbol.dispose]();
   }
 }

@@ -4,10 +4,14 @@
 // host file system that hangs stops all devices of the machine.
 
 import { Timer } from '../../host/timer.js';
+import type { DiskRates } from '../../machine.js';
 import type { Check } from '../../saved-state.js';
 import type { DeviceContext, VirtioDevice } from '../../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
+import { RateLimit } from '../blk/rate-limit.js';
 import { drain } from '../drain.js';
+import { Hold } from '../hold.js';
+import { admit } from './rates.js';
 import { type FuseOptions, FuseServer, type OpenShare } from './server.js';
 import type { FuseState } from './state.js';
 
@@ -53,10 +57,13 @@ export class VirtioFs implements VirtioDevice<FuseState> {
   #untoldTimer: Timer | undefined;
   #untold = 0;
   #chain: DescriptorChain | undefined;
+  readonly #rates: RateLimit | undefined;
+  readonly #hold = new Hold();
 
   /** Takes ownership of `server`. */
-  constructor(server: FuseServer) {
+  constructor(server: FuseServer, rates?: DiskRates) {
     this.server = server;
+    this.#rates = rates === undefined ? undefined : new RateLimit(rates);
     this.checkState = server.checkState;
   }
 
@@ -64,8 +71,8 @@ export class VirtioFs implements VirtioDevice<FuseState> {
    * Creates the device of shares, and takes ownership of their descriptors.
    * @throws MachineError `host` for a share that is neither a folder nor a file
    */
-  static open(shares: readonly OpenShare[], options?: FuseOptions): VirtioFs {
-    return new VirtioFs(new FuseServer(shares, options));
+  static open(shares: readonly OpenShare[], options: FuseOptions & { rates?: DiskRates | undefined } = {}): VirtioFs {
+    return new VirtioFs(new FuseServer(shares, options), options.rates);
   }
 
   activate(context: DeviceContext): void {
@@ -73,11 +80,13 @@ export class VirtioFs implements VirtioDevice<FuseState> {
     this.#hiprioContext = { ...context, notify: () => this.#tellLater() };
     this.#untoldTimer = new Timer(context.loop, () => this.#tell());
     this.#chain = new DescriptorChain(context.memory, FS_QUEUE_SIZE);
+    this.#hold.start(context.loop, this.#again);
   }
 
   kick(index: number): void {
     const context = index === HIPRIO_QUEUE ? this.#hiprioContext : this.#context;
     if (context === undefined || this.#chain === undefined) return;
+    if (index !== HIPRIO_QUEUE && this.#hold.isHeld) return;
     drain(context, index, this.#chain, this.#serve, index === HIPRIO_QUEUE ? this.#againHiprio : this.#again);
   }
 
@@ -92,6 +101,10 @@ export class VirtioFs implements VirtioDevice<FuseState> {
   }
 
   #serveRequest(chain: DescriptorChain, queue: Virtqueue): number {
+    // No process waits for the requests of the other queue, and they cost little.
+    const isLimited = this.#rates !== undefined && queue !== this.#context?.queues[HIPRIO_QUEUE];
+    const delay = isLimited ? admit(this.#rates, chain) : 0;
+    if (delay > 0) return this.#hold.back(queue, delay);
     const written = this.server.serve(chain);
     if (written < 0) {
       this.#context?.fail('a request has no header or no room for its reply');
@@ -107,6 +120,7 @@ export class VirtioFs implements VirtioDevice<FuseState> {
     this.#untoldTimer?.[Symbol.dispose]();
     this.#untoldTimer = undefined;
     this.#untold = 0;
+    this.#hold[Symbol.dispose]();
     this.#chain = undefined;
     this.server.reset();
   }

@@ -10,6 +10,8 @@ import { allocateIovecs, type BufferList } from '../../virtio/buffers.js';
 import type { DeviceContext, VirtioDevice } from '../../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
 import { drain } from '../drain.js';
+import { Hold } from '../hold.js';
+import { Rate } from '../rate.js';
 import { Connection, OWES_CREDIT_UPDATE } from './connection.js';
 import { connectToHost, HostListener } from './host-sockets.js';
 import {
@@ -47,6 +49,14 @@ export const MAX_CONNECTIONS = 512;
 export const FIRST_PRIVATE_PORT = 2 ** 20;
 /** Connections that only the private ports and the host may use. */
 export const PRIVATE_CONNECTIONS = 128;
+/**
+ * Packets that the guest may send in one second. Streams reach 6 GB/s with as many full ones. A
+ * storm of empty ones takes less than half of the device thread.
+ */
+const PACKET_RATE = 100_000;
+/** A connection costs as much as so many packets: a socket is made, and may be refused. */
+const PACKETS_PER_CONNECTION = 20;
+
 /** First host port of connections from the host: far above ports that services use. */
 const FIRST_HOST_PORT = 2 ** 30;
 
@@ -84,7 +94,12 @@ export class VirtioVsock implements VirtioDevice<NoState> {
   #nextHostPort = FIRST_HOST_PORT;
   #txPaused = false;
   #transportReset = false;
+  readonly #rate = new Rate({ bytes: undefined, requests: PACKET_RATE }, performance.now());
+  readonly #hold = new Hold();
   readonly #serveTx = (chain: DescriptorChain, queue: Virtqueue) => {
+    const delay = this.#rate.delay(performance.now());
+    if (delay > 0) return this.#hold.back(queue, delay);
+    this.#rate.take(0, 1);
     if (this.#receivePacket(chain.readable)) queue.push(chain.head, 0);
     else this.#context?.fail('a tx packet has no header');
     return chain.readable.length;
@@ -108,6 +123,7 @@ export class VirtioVsock implements VirtioDevice<NoState> {
     this.#context = context;
     this.#rx = new RxQueue(context, RX, QUEUE_SIZE, this.#guestCid);
     this.#chain = new DescriptorChain(context.memory, QUEUE_SIZE);
+    this.#hold.start(context.loop, this.#again);
     this.#listener.start(context.loop, (fd, port) => this.#connectToGuest(fd, port));
   }
 
@@ -119,6 +135,8 @@ export class VirtioVsock implements VirtioDevice<NoState> {
 
   #drainTx(): void {
     if (this.#context === undefined || this.#chain === undefined) return;
+    // The timer of the rate serves the queue again.
+    if (this.#hold.isHeld) return;
     this.#txPaused = this.#rx?.congested === true;
     if (!this.#txPaused) drain(this.#context, TX, this.#chain, this.#serveTx, this.#again);
   }
@@ -155,6 +173,7 @@ export class VirtioVsock implements VirtioDevice<NoState> {
   }
 
   #receiveFirst(header: PacketHeader): void {
+    if (header.operation === VIRTIO_VSOCK_OP_REQUEST) this.#rate.take(0, PACKETS_PER_CONNECTION);
     const isKnown = header.destinationPort < FIRST_PRIVATE_PORT;
     const free =
       this.#connections.size < MAX_CONNECTIONS &&
@@ -273,6 +292,7 @@ export class VirtioVsock implements VirtioDevice<NoState> {
   }
 
   reset(): void {
+    this.#hold[Symbol.dispose]();
     this.#listener.stop();
     for (const connection of this.#connections) connection.close();
     this.#connections.clear();

@@ -37,6 +37,9 @@ test('a device rate applies to one disk or to all', () => {
     { of: 'readBytes', rate: 2048 },
     { device: '/dev/vda', of: 'writeOperations', rate: 100 },
   ]);
+  expect(spec('--device-write-bps', 'shares:1m').deviceRates).toEqual([
+    { device: 'shares', of: 'writeBytes', rate: 1_048_576 },
+  ]);
 });
 
 describe('--security-opt', () => {

@@ -5,6 +5,7 @@ import {
   checkLimits,
   processLimits,
   resolveSysctls,
+  shareRates,
   vcpuCount,
   withRates,
 } from '../../../../sandbox/spec/limits.js';
@@ -81,6 +82,20 @@ describe('rates of disks', () => {
       { readBytes: 2 },
     ]);
     expect(withRates(disks, spec({}))).toEqual(disks);
+  });
+
+  test('apply to mounted folders and volumes by the name shares, or to each device', () => {
+    const deviceRates = [
+      { of: 'readBytes' as const, rate: 1 },
+      { of: 'writeBytes' as const, rate: 2, device: 'shares' },
+      { of: 'writeBytes' as const, rate: 3, device: '/dev/vda' },
+    ];
+    expect(shareRates(spec({ deviceRates }))).toEqual({ readBytes: 1, writeBytes: 2 });
+    expect(withRates(disks, spec({ deviceRates })).map(({ rates }) => rates)).toEqual([
+      { readBytes: 1, writeBytes: 3 },
+      { readBytes: 1 },
+    ]);
+    expect(shareRates(spec({}))).toBeUndefined();
   });
 
   test('of one disk override those of all disks, in whatever order', () => {

@@ -1,5 +1,5 @@
 // The entropy device: how much of each request it fills.
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { VirtioRng } from '../../../../vmm/devices/rng.js';
 import { VirtioDriver } from '../../../fixtures/virtio-driver.js';
 
@@ -33,6 +33,32 @@ describe('rng', () => {
     driver.queueAt(0).add([driver.allocate(8)], []);
     driver.queueAt(0).kick();
     expect(driver.queueAt(0).takeUsed()?.length).toBe(0);
+  });
+
+  test('a storm of requests is served at the rate of the device, and none is lost', () => {
+    const clock = vi.spyOn(performance, 'now').mockReturnValue(1000);
+    onTestFinished(() => clock.mockRestore());
+    using driver = new VirtioDriver(new VirtioRng()).start();
+    const queue = driver.queueAt(0);
+    const piece = driver.allocate(64 * 1024);
+    const used = () => {
+      let bytes = 0;
+      for (let next = queue.takeUsed(); next !== undefined; next = queue.takeUsed()) bytes += next.length;
+      return bytes;
+    };
+    for (let count = 0; count < 32; count++) queue.add([], [piece]);
+    queue.kick();
+    // A tenth of a second's worth of 1 MiB, and the request that incurs the debt.
+    expect(used()).toBe(2 * 64 * 1024);
+    expect(queue.kick()).toBe(false);
+    clock.mockReturnValue(2000);
+    for (let turn = 0; turn < 3; turn++) driver.loop.poll(0);
+    expect(used()).toBe(2 * 64 * 1024);
+    for (let now = 2000; now <= 5000; now += 10) {
+      clock.mockReturnValue(now);
+      driver.loop.poll(0);
+    }
+    expect(used()).toBe(28 * 64 * 1024);
   });
 
   test('a restored device serves the requests of the saved one', () => {

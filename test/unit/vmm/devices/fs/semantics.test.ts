@@ -18,10 +18,10 @@ import {
 } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, onTestFinished, test, vi } from 'vitest';
 import * as fuse from '../../../../../vmm/devices/fs/fuse.js';
 import { type FuseOptions, inodeLimit } from '../../../../../vmm/devices/fs/server.js';
-import { MachineError } from '../../../../../vmm/machine.js';
+import { type DiskRates, MachineError } from '../../../../../vmm/machine.js';
 import { INTERRUPT_USED_BUFFER } from '../../../../../vmm/virtio/mmio/registers.js';
 import { args, FuseError, FuseGuest, MAX_WRITE } from '../../../../fixtures/fuse-guest.js';
 import type { DriverQueue, Piece } from '../../../../fixtures/virtio-driver.js';
@@ -683,6 +683,46 @@ test('a restored machine continues with its files', () => {
   expect(refusal(() => guest.attributes(gone.entry.node))).toBe(errno.ESTALE);
   expect(refusal(() => guest.read(gone.handle, 0, 10))).toBe(errno.EBADF);
   expect(guest.mkdir(root, 'new').node).toBeGreaterThan(entry.node);
+});
+
+describe('with rates', () => {
+  /** A clock that stands still until it is set. */
+  const stopClock = () => {
+    const clock = vi.spyOn(performance, 'now').mockReturnValue(1000);
+    onTestFinished(() => clock.mockRestore());
+    return clock;
+  };
+  const remount = (rates: DiskRates) => {
+    guest[Symbol.dispose]();
+    guest = FuseGuest.mount([{ path: folder, readOnly: false }], { rates });
+    root = guest.share(0);
+  };
+
+  test('a request beyond them waits, and is served when its time has come', () => {
+    const clock = stopClock();
+    remount({ writeOperations: 10 });
+    guest.mkdir(root, 'a');
+    guest.mkdir(root, 'b');
+    expect(() => guest.mkdir(root, 'c')).toThrow('no answer');
+    expect(existsSync(at('c'))).toBe(false);
+    clock.mockReturnValue(1100);
+    for (let turn = 0; turn < 3; turn++) guest.loop.poll(0);
+    expect(existsSync(at('c'))).toBe(true);
+  });
+
+  test('bytes count that are read, written and copied, in each direction apart', () => {
+    const clock = stopClock();
+    remount({ readBytes: MAX_WRITE, writeBytes: MAX_WRITE });
+    const { entry, handle } = guest.create(root, 'file', fs.O_RDWR);
+    guest.write(handle, 0, Buffer.alloc(MAX_WRITE));
+    expect(guest.attributes(entry.node).size).toBe(MAX_WRITE);
+    expect(guest.read(handle, 0, MAX_WRITE)).toHaveLength(MAX_WRITE);
+    const copy = args(BigInt(handle), 0n, BigInt(entry.node), BigInt(handle), BigInt(MAX_WRITE), BigInt(MAX_WRITE), 0n);
+    expect(() => guest.call(fuse.FUSE_COPY_FILE_RANGE, 0, copy)).toThrow('no answer');
+    clock.mockReturnValue(1950);
+    for (let turn = 0; turn < 3; turn++) guest.loop.poll(0);
+    expect(statSync(at('file')).size).toBe(2 * MAX_WRITE);
+  });
 });
 
 describe('the driver is notified of forget requests', () => {

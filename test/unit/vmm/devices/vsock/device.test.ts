@@ -3,7 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
-import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { BUFFER_ALLOCATION } from '../../../../../vmm/devices/vsock/connection.js';
 import {
   FIRST_PRIVATE_PORT,
@@ -334,6 +334,24 @@ describe('vsock', () => {
     }
     scene.guest.settle();
     expect(scene.guest.strays.map(({ guestPort }) => guestPort)).toEqual(Array.from({ length: total }, (_, at) => at));
+  });
+
+  test('a storm of connections is served at the rate of the device, and each is answered', () => {
+    const clock = vi.spyOn(performance, 'now').mockReturnValue(1000);
+    onTestFinished(() => clock.mockRestore());
+    using scene = new Scene();
+    const { guest } = scene;
+    const streams: GuestStream[] = [];
+    for (let port = 1; port <= 530; port++) {
+      streams.push(guest.connect(9, port));
+      guest.settle();
+    }
+    const refused = () => streams.filter(({ state }) => state === 'reset').length;
+    // A tenth of a second's worth of 100,000 packets, of which a connection costs 21.
+    expect(refused()).toBe(477);
+    clock.mockReturnValue(1100);
+    guest.settle();
+    expect(refused()).toBe(530);
   });
 
   test('connections above the limit are reset, and closed ones make room', () => {
