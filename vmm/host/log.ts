@@ -1,7 +1,9 @@
-// The machine process's log: pino, written to stderr. pino is loaded with the first record, because
-// most runs write none and loading it takes about as long as building a machine.
-import { createRequire } from 'node:module';
+// The machine process's log, written to stderr in pino's form. pino itself would be loaded from
+// files, with the first record: the jail has none of them, and the filter of system calls lets the
+// process open none.
+import { hostname } from 'node:os';
 import type { MachineSpec } from '../machine.js';
+import * as libc from './libc.js';
 
 export type LogLevel = MachineSpec['logLevel'];
 
@@ -15,24 +17,27 @@ export interface Logger {
   debug: Write;
 }
 
-const ORDER = ['debug', 'info', 'warn', 'error'] as const;
-type Level = (typeof ORDER)[number];
+const STDERR = 2;
+/** pino's numbers. */
+const LEVELS = { trace: 10, debug: 20, info: 30, warn: 40, error: 50, silent: Number.POSITIVE_INFINITY } as const;
 
-/** Returns a logger that writes records of `level` and above to stderr. */
-export function createLogger(level: LogLevel): Logger {
-  let pino: Logger | undefined;
-  const load = (): Logger => {
-    const require = createRequire(import.meta.url);
-    const create = require('pino') as typeof import('pino').pino;
-    return create({ name: 'tsvm-machine', level }, create.destination({ fd: 2, sync: true }));
-  };
-  const lowest = level === 'trace' ? 0 : level === 'silent' ? ORDER.length : ORDER.indexOf(level);
-  const writer = (name: Level): Write => {
-    if (ORDER.indexOf(name) < lowest) return () => {};
-    return (fields, message) => {
-      pino ??= load();
-      pino[name](fields, message);
+/** Returns a logger that writes records of `level` and above. */
+export function createLogger(level: LogLevel, fd = STDERR): Logger {
+  const base = { pid: process.pid, hostname: hostname(), name: 'tsvm-machine' };
+  const writer = (name: keyof Logger): Write => {
+    if (LEVELS[name] < LEVELS[level]) return () => {};
+    return (fields, msg) => {
+      const record = { level: LEVELS[name], time: Date.now(), ...base, ...fields, msg };
+      const line = Buffer.from(`${JSON.stringify(record, describe)}\n`);
+      libc.write(fd, line, line.length);
     };
   };
   return { debug: writer('debug'), info: writer('info'), warn: writer('warn'), error: writer('error') };
+}
+
+/** Errors as pino has them. */
+function describe(_key: string, value: unknown): unknown {
+  return value instanceof Error
+    ? { type: value.name, message: value.message, stack: value.stack, cause: value.cause }
+    : value;
 }
