@@ -23,6 +23,12 @@ export const TIMER_PIN = 2;
  */
 const ORDERED_CPUS = 2;
 
+/**
+ * MiB of translated code, after which the emulator begins anew. Its own limit is an eighth of the
+ * host's memory, which a guest could fill.
+ */
+const TRANSLATED_CODE = 256;
+
 export interface QemuSpec {
   cpus: number;
   /** Size in bytes, a multiple of 8 KiB; and the descriptor of its file, as numbered in QEMU. */
@@ -73,7 +79,7 @@ export function qemuArguments({ cpus, memory, firmwareFd, devices }: QemuSpec): 
     ...['-machine', 'microvm,acpi=off,x-option-roms=off,rtc=on,isa-serial=on,memory-backend=memory'],
     ...['-object', `memory-backend-file,id=memory,size=${memory.size},mem-path=/dev/fd/${memory.fd},share=on`],
     ...['-m', `${memory.size}B`, '-smp', `${cpus},maxcpus=${Math.max(cpus, ORDERED_CPUS)}`, '-cpu', 'max'],
-    ...['-accel', 'tcg,thread=multi'],
+    ...['-accel', `tcg,thread=multi,tb-size=${TRANSLATED_CODE}`],
     ...['-bios', `/dev/fd/${firmwareFd}`],
     // The kernel resets the machine through it. Otherwise it would reset by a triple fault, which
     // could not be told from a crash.
