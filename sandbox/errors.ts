@@ -17,6 +17,8 @@ export type SandboxErrorCode =
   | 'jail'
   /** This host has no machine with the isolation that the spec asks for. */
   | 'isolation'
+  /** The cgroup of a machine cannot be made, used or removed. */
+  | 'cgroup'
   /** The guest's agent did not say hello in time. */
   | 'boot-timeout'
   /** The network that the spec asks for is not available. */

@@ -1,0 +1,70 @@
+// The limits of a machine's cgroup, from what its container may use.
+
+const MIB = 2 ** 20;
+
+/** Bytes beside the memory of the guest: the machine process, passt, and their page cache. */
+const OVERHEAD = 256 * MIB;
+/** Bytes of QEMU, most of them a buffer of translated code (vmm/accel/qemu.ts). */
+const EMULATOR = 384 * MIB;
+/** Page tables, and the page cache of disks, grow with the guest. */
+const OVERHEAD_SHARE = 1 / 8;
+
+/** Microseconds: the kernel's default, and Docker's. */
+const CPU_PERIOD = 100_000;
+/** CPUs for the devices, beside those of the guest: half as many, within these. */
+const MIN_DEVICE_CPUS = 0.5;
+const MAX_DEVICE_CPUS = 1;
+
+/** Threads of Node.js, QEMU and passt without those of the guest's CPUs: 17 were seen. */
+const THREADS = 64;
+/** Each CPU has a worker of Node.js or a thread of QEMU. */
+const THREADS_PER_CPU = 4;
+
+/** What a container may use. */
+export interface MachineSize {
+  /** Bytes of the guest. */
+  memory: number;
+  /** May be a fraction. */
+  cpus: number;
+  /** The machine may be emulated. */
+  mayEmulate: boolean;
+}
+
+export interface CgroupLimits {
+  /** Bytes. */
+  memory: number;
+  /** Bytes of swap, beside `memory`. */
+  swap: number;
+  /** Microseconds of CPU time in each `cpuPeriod`. */
+  cpuQuota: number;
+  cpuPeriod: number;
+  /** Processes and threads. */
+  pids: number;
+}
+
+export function cgroupLimits({ memory, cpus, mayEmulate }: MachineSize): CgroupLimits {
+  const overhead = OVERHEAD + memory * OVERHEAD_SHARE + (mayEmulate ? EMULATOR : 0);
+  const deviceCpus = Math.min(Math.max(cpus / 2, MIN_DEVICE_CPUS), MAX_DEVICE_CPUS);
+  return {
+    memory: Math.ceil(memory + overhead),
+    // As Docker: as much swap as memory.
+    swap: memory,
+    cpuQuota: Math.round((cpus + deviceCpus) * CPU_PERIOD),
+    cpuPeriod: CPU_PERIOD,
+    pids: THREADS + THREADS_PER_CPU * Math.ceil(cpus),
+  };
+}
+
+/** The files of a cgroup with what is written to them. */
+export function limitFiles({ memory, swap, cpuQuota, cpuPeriod, pids }: CgroupLimits): [file: string, value: string][] {
+  return [
+    ['memory.max', String(memory)],
+    ['memory.swap.max', String(swap)],
+    // A machine that lost one of its processes is of no use.
+    ['memory.oom.group', '1'],
+    ['cpu.max', `${cpuQuota} ${cpuPeriod}`],
+    ['pids.max', String(pids)],
+    // So it can be removed once its processes have ended.
+    ['cgroup.max.descendants', '0'],
+  ];
+}

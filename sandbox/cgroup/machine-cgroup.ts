@@ -1,0 +1,166 @@
+// The cgroup of one machine: what is in it, what it may use, and its end.
+import { closeSync, constants, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { codeOf, hasCode, messageOf } from '../../errors/index.js';
+import { AT_FDCWD, O_PATH, openat2, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS } from '../../libc/openat2.js';
+import { SandboxError } from '../errors.js';
+import { isCgroup } from './hierarchy.js';
+import { type CgroupLimits, limitFiles } from './limits.js';
+import { processTree } from './processes.js';
+
+/** Milliseconds that killed processes have to end. */
+const KILL_TIMEOUT = 10_000;
+/** Milliseconds between two looks: the kernel has no event for a cgroup that can be removed. */
+const INTERVAL = 5;
+
+const NO_LINKS = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
+
+/** What a machine needs of its cgroup. */
+export interface MachineCgroup {
+  /** Puts a process and those that it started into the cgroup. @throws SandboxError `cgroup` */
+  add(pid: number): Promise<void>;
+  /** Why the kernel ended the machine, if it did for lack of memory. */
+  outOfMemory(): string | undefined;
+  /** Kills what is left in it, and removes it. */
+  remove(): Promise<void>;
+}
+
+/** The name of the cgroup of the container `id`. */
+export function cgroupName(id: string): string {
+  return `tsvm-${id}`;
+}
+
+/** A cgroup in a folder that belongs to this user. */
+export class FolderCgroup implements MachineCgroup {
+  readonly #limits: CgroupLimits;
+
+  private constructor(
+    readonly path: string,
+    limits: CgroupLimits,
+  ) {
+    this.#limits = limits;
+  }
+
+  /**
+   * Makes the cgroup at `path`. What a machine that was killed left there is removed before.
+   * @throws SandboxError `cgroup`
+   */
+  static async make(path: string, limits: CgroupLimits): Promise<FolderCgroup> {
+    try {
+      await removeCgroup(path);
+      mkdirSync(path, { mode: 0o755 });
+      for (const [file, value] of limitFiles(limits)) writeLimit(join(path, file), value);
+      return new FolderCgroup(path, limits);
+    } catch (cause) {
+      await removeCgroup(path).catch(() => {});
+      throw cannot('make', path, cause);
+    }
+  }
+
+  async add(pid: number): Promise<void> {
+    try {
+      for (const each of processTree(pid)) enter(this.path, each);
+    } catch (cause) {
+      throw cannot('use', this.path, cause);
+    }
+  }
+
+  outOfMemory(): string | undefined {
+    return describeOutOfMemory(this.path, this.#limits);
+  }
+
+  remove(): Promise<void> {
+    return removeCgroup(this.path);
+  }
+}
+
+/** One line if the kernel has killed processes of the cgroup for lack of memory. */
+export function describeOutOfMemory(path: string, { memory }: CgroupLimits): string | undefined {
+  try {
+    const kills = /^oom_kill (\d+)$/m.exec(readFileSync(join(path, 'memory.events'), 'latin1'))?.[1];
+    if (kills === undefined || kills === '0') return undefined;
+  } catch {
+    return undefined;
+  }
+  return `the machine was ended: it used more memory than ${Math.floor(memory / 2 ** 20)} MiB on the host`;
+}
+
+/**
+ * Kills what is in the cgroup at `path`, and removes it. Does nothing if there is none.
+ * @throws SandboxError `cgroup` if its processes do not end
+ */
+export async function removeCgroup(path: string): Promise<void> {
+  const folder = openCgroup(path);
+  if (folder === undefined) return;
+  try {
+    killAll(`/proc/self/fd/${folder}`);
+    const late = performance.now() + KILL_TIMEOUT;
+    while (!isRemoved(path)) {
+      if (performance.now() > late) throw cannot('remove', path, new Error('its processes do not end'));
+      await new Promise((resolve) => setTimeout(resolve, INTERVAL));
+    }
+  } finally {
+    closeSync(folder);
+  }
+}
+
+/** True if `path`, as a record has it, is the cgroup of the container `id`. */
+export function isCgroupOf(path: string, id: string): boolean {
+  return [cgroupName(id), `${cgroupName(id)}.scope`].includes(basename(path));
+}
+
+/** Undefined if there is none: also for a folder that is no cgroup. */
+function openCgroup(path: string): number | undefined {
+  try {
+    const fd = openat2(AT_FDCWD, path, O_PATH | constants.O_DIRECTORY, NO_LINKS);
+    if (isCgroup(`/proc/self/fd/${fd}`)) return fd;
+    closeSync(fd);
+    return undefined;
+  } catch (error) {
+    if (hasCode(error, 'ENOENT', 'ENOTDIR', 'ELOOP')) return undefined;
+    throw cannot('open', path, error);
+  }
+}
+
+/** Linux 5.14 and later. Before, the machine process has ended what it started. */
+function killAll(folder: string): void {
+  try {
+    writeFileSync(join(folder, 'cgroup.kill'), '1', { flag: 'r+' });
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT', 'ENODEV')) throw error;
+  }
+}
+
+/** False while it has processes. */
+function isRemoved(path: string): boolean {
+  try {
+    rmdirSync(path);
+    return true;
+  } catch (error) {
+    if (hasCode(error, 'EBUSY')) return false;
+    if (hasCode(error, 'ENOENT')) return true;
+    throw cannot('remove', path, error);
+  }
+}
+
+/** A process that has ended needs no cgroup. */
+function enter(folder: string, pid: number): void {
+  try {
+    writeFileSync(join(folder, 'cgroup.procs'), String(pid), { flag: 'r+' });
+  } catch (error) {
+    if (!hasCode(error, 'ESRCH')) throw error;
+  }
+}
+
+/** A kernel without swap accounting has no `memory.swap.max`, and `memory.oom.group` is of 4.19. */
+export function writeLimit(path: string, value: string): void {
+  try {
+    writeFileSync(path, value, { flag: 'r+' });
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT')) throw error;
+  }
+}
+
+function cannot(what: string, path: string, cause: unknown): SandboxError {
+  return new SandboxError('cgroup', `cannot ${what} cgroup ${path}: ${codeOf(cause) ?? messageOf(cause)}`, { cause });
+}

@@ -1,0 +1,123 @@
+// The cgroup of a machine as a scope of the user's systemd, which moves the processes: an ordinary
+// user may not take a process out of the cgroup of a login. busctl is a part of systemd. A library
+// for D-Bus would be larger than these two calls.
+import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { basename, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { hasCode, messageOf } from '../../errors/index.js';
+import { SandboxError } from '../errors.js';
+import { cgroupOf } from './hierarchy.js';
+import type { CgroupLimits } from './limits.js';
+import { describeOutOfMemory, type MachineCgroup, removeCgroup, writeLimit } from './machine-cgroup.js';
+import { processTree } from './processes.js';
+
+/** Milliseconds for systemd to answer, and to start a scope. */
+const PATIENCE = 10_000;
+const INTERVAL = 2;
+
+const MANAGER = ['org.freedesktop.systemd1', '/org/freedesktop/systemd1', 'org.freedesktop.systemd1.Manager'];
+
+/** True if the user's systemd can be called. */
+export function hasUserBus(uid: number): boolean {
+  return process.env.DBUS_SESSION_BUS_ADDRESS !== undefined || existsSync(busSocket(uid));
+}
+
+function busSocket(uid: number): string {
+  return join(process.env.XDG_RUNTIME_DIR ?? `/run/user/${uid}`, 'bus');
+}
+
+export class SystemdScope implements MachineCgroup {
+  readonly path: string;
+  readonly #mount: string;
+  readonly #limits: CgroupLimits;
+  #isStarted = false;
+
+  /**
+   * @param slice path of the cgroup of the user's `app.slice`
+   * @param name of the scope, without its ending
+   * @param mount path of cgroup v2
+   */
+  constructor({ slice, name, mount }: { slice: string; name: string; mount: string }, limits: CgroupLimits) {
+    this.path = join(slice, `${name}.scope`);
+    this.#mount = mount;
+    this.#limits = limits;
+  }
+
+  async add(pid: number): Promise<void> {
+    const pids = processTree(pid);
+    if (this.#isStarted) await call('AttachProcessesToUnit', 'ssau', [basename(this.path), '', ...counted(pids)]);
+    else await this.#start(pids);
+    this.#isStarted = true;
+  }
+
+  /** systemd starts no scope without a process. */
+  async #start(pids: readonly number[]): Promise<void> {
+    const unit = basename(this.path);
+    await call('StartTransientUnit', 'ssa(sv)a(sa(sv))', [unit, 'fail', ...properties(pids, this.#limits), '0']);
+    const late = performance.now() + PATIENCE;
+    // The answer is that of a job, which moves the processes later.
+    while (pids.some((pid) => !this.#has(pid))) {
+      if (performance.now() > late) throw new SandboxError('cgroup', `systemd does not start ${unit}`);
+      await sleep(INTERVAL);
+    }
+    // systemd of Debian 12 has no property for it.
+    writeLimit(join(this.path, 'memory.oom.group'), '1');
+  }
+
+  /** A process that has ended needs no cgroup. */
+  #has(pid: number): boolean {
+    try {
+      return cgroupOf(pid, this.#mount) === this.path;
+    } catch (error) {
+      if (hasCode(error, 'ENOENT', 'ESRCH')) return true;
+      throw error;
+    }
+  }
+
+  outOfMemory(): string | undefined {
+    return describeOutOfMemory(this.path, this.#limits);
+  }
+
+  /** systemd removes an empty scope too. */
+  remove(): Promise<void> {
+    return removeCgroup(this.path);
+  }
+}
+
+function properties(
+  pids: readonly number[],
+  { memory, swap, cpuQuota, cpuPeriod, pids: tasks }: CgroupLimits,
+): string[] {
+  const all = [
+    ['PIDs', 'au', ...counted(pids)],
+    ['Description', 's', 'virtual machine of tsvm'],
+    ['Slice', 's', 'app.slice'],
+    ['Delegate', 'b', 'true'],
+    ['CollectMode', 's', 'inactive-or-failed'],
+    ['MemoryMax', 't', String(memory)],
+    ['MemorySwapMax', 't', String(swap)],
+    ['CPUQuotaPerSecUSec', 't', String(Math.round((cpuQuota / cpuPeriod) * 1e6))],
+    ['TasksMax', 't', String(tasks)],
+  ];
+  return [String(all.length), ...all.flat()];
+}
+
+function counted(pids: readonly number[]): string[] {
+  return [String(pids.length), ...pids.map(String)];
+}
+
+/** @throws SandboxError `cgroup` */
+function call(method: string, signature: string, values: readonly string[]): Promise<void> {
+  const uid = process.getuid?.() ?? 0;
+  const { DBUS_SESSION_BUS_ADDRESS = `unix:path=${busSocket(uid)}` } = process.env;
+  const words = ['--user', '--quiet', 'call', ...MANAGER, method, signature, ...values];
+  const env = { ...process.env, DBUS_SESSION_BUS_ADDRESS };
+  return new Promise((resolve, reject) => {
+    execFile('busctl', words, { timeout: PATIENCE, env }, (error, _stdout, stderr) => {
+      if (error === null) return resolve();
+      const why = stderr.trim().split('\n')[0] || messageOf(error);
+      reject(new SandboxError('cgroup', `systemd refuses a cgroup: ${why}`, { cause: error }));
+    });
+  });
+}

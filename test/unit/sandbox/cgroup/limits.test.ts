@@ -1,0 +1,55 @@
+// What a machine may use of the host follows from what its container may use.
+import { expect, test } from 'vitest';
+import { cgroupLimits, limitFiles } from '../../../../sandbox/cgroup/limits.js';
+
+const MIB = 2 ** 20;
+
+test('memory is that of the guest, an eighth of it, and a constant', () => {
+  const size = { memory: 512 * MIB, cpus: 1, mayEmulate: false };
+  expect(cgroupLimits(size).memory).toBe((512 + 64 + 256) * MIB);
+  expect(cgroupLimits({ ...size, memory: 64 * MIB }).memory).toBe((64 + 8 + 256) * MIB);
+  expect(cgroupLimits({ ...size, memory: 2 ** 40 }).memory).toBe(2 ** 40 + 2 ** 37 + 256 * MIB);
+});
+
+test('a machine that may be emulated has memory for the emulator', () => {
+  const size = { memory: 512 * MIB, cpus: 1 };
+  const [kvm, emulated] = [false, true].map((mayEmulate) => cgroupLimits({ ...size, mayEmulate }).memory);
+  expect(emulated).toBe(384 * MIB + (kvm ?? 0));
+});
+
+test('an odd size is a whole number of bytes', () => {
+  const { memory } = cgroupLimits({ memory: 64 * MIB + 1, cpus: 1, mayEmulate: false });
+  expect(memory).toBe((64 + 8 + 256) * MIB + 2);
+});
+
+test.each([
+  [0.01, 0.51],
+  [0.25, 0.75],
+  [1, 1.5],
+  [1.5, 2.25],
+  [2, 3],
+  [4, 5],
+  [64, 65],
+])('%d CPUs of the guest are %d of the host, with those of the devices', (cpus, ofHost) => {
+  const { cpuQuota, cpuPeriod } = cgroupLimits({ memory: 64 * MIB, cpus, mayEmulate: false });
+  expect(cpuQuota).toBe(Math.round(ofHost * cpuPeriod));
+  // The kernel refuses a quota below a millisecond.
+  expect(cpuQuota).toBeGreaterThan(1000);
+});
+
+test('the number of threads grows with the CPUs', () => {
+  const pids = (cpus: number) => cgroupLimits({ memory: 64 * MIB, cpus, mayEmulate: false }).pids;
+  expect([pids(0.5), pids(1), pids(1.5), pids(64)]).toEqual([68, 68, 72, 320]);
+});
+
+test('each limit is written to its file', () => {
+  const limits = { memory: 1000, swap: 500, cpuQuota: 150_000, cpuPeriod: 100_000, pids: 68 };
+  expect(Object.fromEntries(limitFiles(limits))).toEqual({
+    'memory.max': '1000',
+    'memory.swap.max': '500',
+    'memory.oom.group': '1',
+    'cpu.max': '150000 100000',
+    'pids.max': '68',
+    'cgroup.max.descendants': '0',
+  });
+});
