@@ -241,6 +241,13 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
     env: 'TSVM_ISOLATION',
   },
   {
+    flags: '--cgroup-parent <DIR>',
+    help: 'make the cgroup of the machine in this folder of cgroup v2',
+    field: 'cgroupParent',
+    parse: text,
+    env: 'TSVM_CGROUP_PARENT',
+  },
+  {
     flags: '--jail <MODE>',
     help: 'jail of the machine process: as the host allows, required, or none (default: auto)',
     field: 'jail',

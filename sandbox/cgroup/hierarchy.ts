@@ -41,7 +41,7 @@ export function mountedHierarchy(): string | undefined {
 /** Path of a process's cgroup below `mount`; undefined if it is not known. */
 export function cgroupOf(pid: number | 'self', mount: string): string | undefined {
   const path = cgroupInHierarchy(readFileSync(`/proc/${pid}/cgroup`, 'utf8'));
-  return path === undefined ? undefined : join(mount, path);
+  return path === undefined ? undefined : join(mount, path).replace(/\/$/, '');
 }
 
 export function isCgroup(path: string): boolean {

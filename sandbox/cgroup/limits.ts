@@ -11,9 +11,11 @@ const OVERHEAD_SHARE = 1 / 8;
 
 /** Microseconds: the kernel's default, and Docker's. */
 const CPU_PERIOD = 100_000;
-/** CPUs for the devices, beside those of the guest: half as many, within these. */
-const MIN_DEVICE_CPUS = 0.5;
-const MAX_DEVICE_CPUS = 1;
+/** CPUs beside those of the guest: one thread serves the devices. */
+const DEVICE_CPUS = 1;
+/** The kernel's weight of a cgroup, here of one with one CPU, and its range. */
+const CPU_WEIGHT = 100;
+const MAX_CPU_WEIGHT = 10_000;
 
 /** Threads of Node.js, QEMU and passt without those of the guest's CPUs: 17 were seen. */
 const THREADS = 64;
@@ -38,31 +40,41 @@ export interface CgroupLimits {
   /** Microseconds of CPU time in each `cpuPeriod`. */
   cpuQuota: number;
   cpuPeriod: number;
+  /** Share of the host's CPUs while they do not suffice for all. */
+  cpuWeight: number;
   /** Processes and threads. */
   pids: number;
 }
 
 export function cgroupLimits({ memory, cpus, mayEmulate }: MachineSize): CgroupLimits {
   const overhead = OVERHEAD + memory * OVERHEAD_SHARE + (mayEmulate ? EMULATOR : 0);
-  const deviceCpus = Math.min(Math.max(cpus / 2, MIN_DEVICE_CPUS), MAX_DEVICE_CPUS);
   return {
     memory: Math.ceil(memory + overhead),
     // As Docker: as much swap as memory.
     swap: memory,
-    cpuQuota: Math.round((cpus + deviceCpus) * CPU_PERIOD),
+    cpuQuota: Math.round((cpus + DEVICE_CPUS) * CPU_PERIOD),
     cpuPeriod: CPU_PERIOD,
+    cpuWeight: Math.min(Math.max(Math.round(cpus * CPU_WEIGHT), 1), MAX_CPU_WEIGHT),
     pids: THREADS + THREADS_PER_CPU * Math.ceil(cpus),
   };
 }
 
 /** The files of a cgroup with what is written to them. */
-export function limitFiles({ memory, swap, cpuQuota, cpuPeriod, pids }: CgroupLimits): [file: string, value: string][] {
+export function limitFiles({
+  memory,
+  swap,
+  cpuQuota,
+  cpuPeriod,
+  cpuWeight,
+  pids,
+}: CgroupLimits): [file: string, value: string][] {
   return [
     ['memory.max', String(memory)],
     ['memory.swap.max', String(swap)],
     // A machine that lost one of its processes is of no use.
     ['memory.oom.group', '1'],
     ['cpu.max', `${cpuQuota} ${cpuPeriod}`],
+    ['cpu.weight', String(cpuWeight)],
     ['pids.max', String(pids)],
     // So it can be removed once its processes have ended.
     ['cgroup.max.descendants', '0'],

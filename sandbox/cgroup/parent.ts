@@ -30,7 +30,7 @@ export function delegatedParent(path: string): string {
   const refuse = (why: string) => new SandboxError('cgroup', `cgroup parent ${path}: ${why}`);
   const mount = mountedHierarchy();
   if (mount === undefined) throw refuse('this host has no cgroup v2: mount -t cgroup2 none /sys/fs/cgroup');
-  const full = path === mount || path.startsWith(`${mount}/`) ? path : join(mount, path);
+  const full = join(path === mount || path.startsWith(`${mount}/`) ? '/' : mount, path).replace(/\/+$/, '');
   prepare(full, mount, refuse);
   return full;
 }

@@ -87,7 +87,7 @@ export class SystemdScope implements MachineCgroup {
 
 function properties(
   pids: readonly number[],
-  { memory, swap, cpuQuota, cpuPeriod, pids: tasks }: CgroupLimits,
+  { memory, swap, cpuQuota, cpuPeriod, cpuWeight, pids: tasks }: CgroupLimits,
 ): string[] {
   const all = [
     ['PIDs', 'au', ...counted(pids)],
@@ -98,6 +98,7 @@ function properties(
     ['MemoryMax', 't', String(memory)],
     ['MemorySwapMax', 't', String(swap)],
     ['CPUQuotaPerSecUSec', 't', String(Math.round((cpuQuota / cpuPeriod) * 1e6))],
+    ['CPUWeight', 't', String(cpuWeight)],
     ['TasksMax', 't', String(tasks)],
   ];
   return [String(all.length), ...all.flat()];

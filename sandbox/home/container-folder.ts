@@ -4,6 +4,7 @@
 import { existsSync, mkdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { hasCode, messageOf } from '../../errors/index.js';
+import { isCgroupOf, removeCgroup } from '../cgroup/machine-cgroup.js';
 import { SandboxError } from '../errors.js';
 import { bootId, type ContainerConfig, type ContainerState, CREATED, orphaned } from './container-record.js';
 import { FileLock, isLocked } from './lock.js';
@@ -137,6 +138,16 @@ export class ContainerFolder {
 
   isSupervised(): boolean {
     return isLocked(join(this.path, LOCK));
+  }
+
+  /**
+   * Ends what a supervisor that was killed left of the machine, with its cgroup. Only the
+   * supervisor, which holds the lock, may call this.
+   * @throws SandboxError `cgroup`
+   */
+  async removeCgroup(): Promise<void> {
+    const { cgroup } = this.#written();
+    if (cgroup !== undefined && isCgroupOf(cgroup, this.shortId)) await removeCgroup(cgroup);
   }
 
   /**

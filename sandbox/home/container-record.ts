@@ -69,6 +69,8 @@ export interface ContainerState {
   passtPid?: number;
   /** What runs its machine. Absent while there is none, and in old records. */
   accelerator?: Accelerator;
+  /** Path of the cgroup of its machine: also after the supervisor was killed. */
+  cgroup?: string;
   /** What its machine is jailed by. Absent: nothing. */
   jail?: JailReport;
   /** The supervisor was killed. Set when the state is read, never written. */

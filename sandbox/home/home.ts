@@ -102,14 +102,20 @@ export class Home {
   }
 
   /**
-   * Removes stale containers: those with `--rm` whose supervisor was killed before it could.
-   * @throws SandboxError `state`
+   * Removes stale containers: those with `--rm` whose supervisor was killed before it could. Of
+   * others whose supervisor was killed, removes the cgroup.
+   * @throws SandboxError `state`, `cgroup`
    * @internal
    */
   async removeStale(): Promise<void> {
     for (const folder of this.containers.folders()) {
       const config = folder.config();
-      if (config !== undefined && isStale(config, folder.state())) await this.#removeStale({ folder, config });
+      const state = folder.state();
+      if (config !== undefined && isStale(config, state)) await this.#removeStale({ folder, config });
+      else if (state.isOrphaned && state.cgroup !== undefined) {
+        using lock = folder.lock();
+        if (lock !== undefined) await folder.removeCgroup();
+      }
     }
   }
 
@@ -122,6 +128,7 @@ export class Home {
   async removeDamaged(folder: ContainerFolder): Promise<void> {
     using lock = folder.lock();
     if (lock === undefined) throw new SandboxError('running', `container ${folder.shortId} is running`);
+    await folder.removeCgroup();
     await this.containers.withLock(() => this.containers.names.release(folder.id));
     folder.remove(this.runtime);
     this.events.record(folder.id, 'destroy');
@@ -132,6 +139,7 @@ export class Home {
   async #removeStale({ folder, config }: StoredContainer): Promise<void> {
     using lock = folder.lock();
     if (lock === undefined) return;
+    await folder.removeCgroup();
     await this.containers.withLock(() => this.containers.names.release(folder.id));
     folder.remove(this.runtime);
     await this.volumes.removeAnonymous(config.spec.mounts);

@@ -114,7 +114,7 @@ export class MachineClient implements Disposable {
       this.#network = resolve;
     });
     this.ended = new Promise((resolve) => {
-      this.#end = resolve;
+      this.#end = ({ error, ...end }) => resolve({ ...end, error: error && this.#outOfMemory(error) });
     });
     this.gone = new Promise((resolve) => {
       this.#exit = resolve;
@@ -194,6 +194,7 @@ export class MachineClient implements Disposable {
       onPasstEnded: (reason) => this.send({ type: 'passt-ended', reason }),
     };
     this.#inTurn(() => this.#jailFor(outside));
+    this.#inTurn(() => outside.bound(this.pid).catch((error: Error) => this.#fail(error)));
     this.#pass(files, { type: 'boot', spec }).catch((error: Error) => this.#fail(error));
     if (networkFailure !== undefined) this.#network({ type: 'network', up: false, reason: networkFailure });
   }
@@ -224,6 +225,12 @@ export class MachineClient implements Disposable {
     if (mode !== 'require') return;
     const missing = whatIsMissing(report);
     if (missing !== undefined) this.#fail(new SandboxError('jail', `${missing}: a jail is required`));
+  }
+
+  /** A machine whose processes the kernel kills may report something else before it is gone. */
+  #outOfMemory(error: Error): Error {
+    const why = this.#outside?.outOfMemory();
+    return why === undefined ? error : new SandboxError('machine-died', why, { cause: error });
   }
 
   #fail(error: Error): void {

@@ -31,6 +31,8 @@ import { enterNetwork, leaveNetwork } from '../../vmm/outside/network-folder.js'
 import { PasstProgram } from '../../vmm/outside/passt-program.js';
 import { openRouteSocket } from '../../vmm/outside/route-socket.js';
 import { openTap } from '../../vmm/outside/tap-interface.js';
+import type { MachineCgroup } from '../cgroup/machine-cgroup.js';
+import { boundWithoutCgroup } from '../cgroup/without.js';
 import type { JailMode } from '../jail-mode.js';
 import { MachineFiles } from './machine-files.js';
 import { storedProbe, storeProbe } from './probe-cache.js';
@@ -52,6 +54,8 @@ export interface OutsideOptions {
   probeCache?: string | undefined;
   /** Default: `auto`. */
   jail?: JailMode | undefined;
+  /** The cgroup of the machine. The caller removes it. */
+  cgroup?: MachineCgroup | undefined;
 }
 
 /**
@@ -66,6 +70,7 @@ export class MachineOutside implements Disposable {
   /** Descriptors of the shares. They are among the files. */
   readonly shares: readonly number[];
   readonly jail: JailMode | undefined;
+  readonly #cgroup: MachineCgroup | undefined;
   /** Why an optional network failed. */
   readonly networkFailure: string | undefined;
   events: OutsideEvents | undefined;
@@ -83,10 +88,11 @@ export class MachineOutside implements Disposable {
    *   owned from now on
    * @throws MachineError
    */
-  constructor(spec: MachineSpec, shares: readonly number[], { probeCache, jail }: OutsideOptions = {}) {
+  constructor(spec: MachineSpec, shares: readonly number[], { probeCache, jail, cgroup }: OutsideOptions = {}) {
     const budgets = (spec.shares ?? []).flatMap(({ budget }, index) => (budget === undefined ? [] : [index]));
     this.shares = shares.slice(0, shares.length - budgets.length);
     this.jail = jail;
+    this.#cgroup = cgroup;
     this.#probeCache = probeCache;
     for (const [index, fd] of this.shares.entries()) this.files.addTree(shareName(index), fd);
     for (const [index, fd] of shares.slice(this.shares.length).entries()) {
@@ -235,11 +241,31 @@ export class MachineOutside implements Disposable {
     return [...this.#published, ...(this.#passt?.ports ?? [])];
   }
 
+  /**
+   * Bounds the machine process and passt, before they do anything for a guest.
+   * @throws SandboxError `cgroup`
+   */
+  async bound(pid: number | undefined): Promise<void> {
+    for (const each of [pid, this.passtPid]) await this.#bound(each);
+  }
+
+  async #bound(pid: number | undefined): Promise<void> {
+    if (pid === undefined) return;
+    if (this.#cgroup === undefined) boundWithoutCgroup(pid, this.spec.cpus);
+    else await this.#cgroup.add(pid);
+  }
+
+  /** Why the kernel ended the machine, if it did for lack of memory. */
+  outOfMemory(): string | undefined {
+    return this.#cgroup?.outOfMemory();
+  }
+
   /** The machine needs another passt. */
   restartPasst(): void {
     try {
       const socket = this.#passt?.start();
       if (socket === undefined) return;
+      this.#bound(this.passtPid).catch((error: Error) => this.killPasst(error.message));
       const files = new MachineFiles();
       files.add(NETWORK_BACK_END, socket);
       if (this.events === undefined) files[Symbol.dispose]();

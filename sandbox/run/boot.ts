@@ -1,10 +1,11 @@
 // The first part of a run: makes everything that the machine needs, and tells it to boot.
 import { messageOf } from '../../errors/index.js';
+import { cgroupLimits } from '../cgroup/limits.js';
 import { sweepSocketFolders } from '../home/socket-folder.js';
 import { defaultJailMode, parseJailMode } from '../jail-mode.js';
 import type { Log } from '../log.js';
 import { vcpuCount } from '../spec/limits.js';
-import type { RunSpec } from '../spec/run-spec.js';
+import { DEFAULT_MEMORY, type RunSpec } from '../spec/run-spec.js';
 import type { GuestMachine } from './guest-machine.js';
 import { readHostNetwork } from './host-network.js';
 import { layerDisk } from './layer-disk.js';
@@ -49,8 +50,19 @@ export async function bootMachine(
   const exposed = image.config.ExposedPorts;
   const network = planNetwork(wanted, readHostNetwork(), { id: folder.id, networks: options.networks, exposed });
   const parts = { kernel, image, layer, shares: shares.all, network, vsock: folder.vsock, home, logLevel: machineLog };
+  const cgroup = await machine.makeCgroup({
+    id: folder.id,
+    parent: spec.cgroupParent,
+    limits: cgroupLimits({
+      memory: spec.memory ?? DEFAULT_MEMORY,
+      cpus: spec.cpus ?? 1,
+      mayEmulate: spec.accel !== 'kvm',
+    }),
+    onPath: (path) => options.onCgroup?.(path),
+  });
   const outside = new MachineOutside(machineSpec(spec, parts), shares.take(), {
     probeCache: home.probeCache,
+    cgroup,
     jail: spec.jail === undefined ? defaultJailMode() : parseJailMode(spec.jail, 'jail'),
   });
   machine.boot(outside, ({ accel, reason }) => {

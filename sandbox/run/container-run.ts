@@ -264,6 +264,7 @@ export class ContainerRun {
       // Until the machine process is gone it may write to the kept disk, which must not get another
       // user.
       if (this.options.layer !== undefined) await Promise.race([this.#machine.gone, sleep(KILL_TIMEOUT)]);
+      await this.#machine.removeCgroup();
       this.#trace.mark('done');
       this.#trace.write();
       this.#log.debug('run ended', { phases: this.#trace.phases, statistics: this.#trace.statistics });

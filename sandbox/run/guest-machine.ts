@@ -1,9 +1,12 @@
 // A machine together with the agent in its guest: it boots, says hello, gets containers, and shuts
 // down. It lives as long as its machine process, and may hold zero, one or several containers.
+import { messageOf } from '../../errors/index.js';
 import type { Accelerator, MachineStatistics, PeerNetwork } from '../../vmm/machine.js';
 import type { ContainerSetup, MachineSetup } from '../agent/protocol.js';
 import { Responsiveness } from '../agent/responsiveness.js';
 import { AgentSession } from '../agent/session.js';
+import type { MachineCgroup } from '../cgroup/machine-cgroup.js';
+import { type CgroupOptions, makeCgroup } from '../cgroup/make.js';
 import { defer } from '../deferred.js';
 import { SandboxError } from '../errors.js';
 import type { JailReport } from '../jail-report.js';
@@ -45,6 +48,8 @@ export class GuestMachine implements Disposable {
   readonly #log: Log;
   readonly #resources = new ResourceStack();
   readonly #lost = defer<never>();
+  #cgroup: Promise<MachineCgroup | undefined> | undefined;
+  #onCgroup: CgroupOptions['onPath'] | undefined;
   /** The deadlines of whatever the guest and its machine process are asked. */
   readonly responsiveness = this.#resources.add(new Responsiveness());
   #state: GuestMachineState = { name: 'spawned' };
@@ -87,6 +92,30 @@ export class GuestMachine implements Disposable {
   /** Process id of passt, which leads a process group; undefined while there is none. */
   get passtPid(): number | undefined {
     return this.#client.passtPid;
+  }
+
+  /**
+   * Makes the cgroup of the machine, with everything that belongs to it.
+   * @returns undefined if this host gives this user none
+   * @throws SandboxError `cgroup`
+   */
+  makeCgroup(options: Omit<CgroupOptions, 'log'>): Promise<MachineCgroup | undefined> {
+    this.#onCgroup = options.onPath;
+    this.#cgroup = makeCgroup({ ...options, log: this.#log });
+    return this.#cgroup;
+  }
+
+  /** Kills what is left of the machine, and removes its cgroup. */
+  async removeCgroup(): Promise<void> {
+    try {
+      const cgroup = await this.#cgroup?.catch(() => undefined);
+      if (cgroup === undefined) return;
+      await cgroup.remove();
+      this.#onCgroup?.(undefined);
+    } catch (error) {
+      // The next run removes it.
+      this.#log.warn(messageOf(error));
+    }
   }
 
   /** Resolves when the machine process has exited and its files are closed. */

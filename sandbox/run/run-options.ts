@@ -47,6 +47,11 @@ export interface RunOptions {
    * up again.
    */
   onNetworkChange?: ((reason: string | undefined) => void) | undefined;
+  /**
+   * Called with the path of the machine's cgroup before it is made, and without one once there is
+   * none.
+   */
+  onCgroup?: ((path: string | undefined) => void) | undefined;
   /** Called when the guest lets a deadline pass, and when it answers again. */
   onSuspect?: ((suspect: boolean) => void) | undefined;
   /** Level of the machine process's log, which goes to `io.stderr`. Default `warn`. */

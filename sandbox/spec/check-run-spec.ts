@@ -1,4 +1,5 @@
 // Checks a whole run spec.
+import { checkParentName } from '../cgroup/parent-name.js';
 import { SandboxError } from '../errors.js';
 import { acceleratorOf } from '../isolation.js';
 import { checkDevices } from './devices.js';
@@ -17,6 +18,7 @@ const MIB = 2 ** 20;
 export function checkRunSpec(spec: RunSpec): void {
   const { memory = DEFAULT_MEMORY, hostname, cwd, env = {} } = spec;
   checkLimits(spec);
+  if (spec.cgroupParent !== undefined) checkParentName(spec.cgroupParent);
   if (memory < MIN_MEMORY) {
     throw new SandboxError('bad-spec', `minimum memory limit allowed is ${MIN_MEMORY / MIB}MB`);
   }

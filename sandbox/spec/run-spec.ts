@@ -75,6 +75,11 @@ export interface RunSpec {
   ulimits?: readonly Rlimit[];
   /** Bytes of /dev/shm. Default 64 MiB. */
   shmSize?: number;
+  /**
+   * The folder of cgroup v2 in which the machine gets a cgroup of its own. Default: what
+   * `TSVM_CGROUP_PARENT` says, else the host's place for this user, if it has one.
+   */
+  cgroupParent?: string;
   /** How much of a jail the machine process is in. Default: what `TSVM_JAIL` says, else `auto`. */
   jail?: JailMode;
   /** Additional groups of the user, names or numbers. */

@@ -276,6 +276,7 @@ export class Supervision {
         onEmulatedCpus,
         onNoNetwork,
         networks: this.#options.filesOnly ? undefined : home.networks.ofContainer(this.#folder, this.#config),
+        onCgroup: (path) => this.#recorder.write({ cgroup: path }),
         onSuspect: (suspect) => this.#recorder.write({ unresponsive: suspect ? true : undefined }),
         onRefusal: (refusal) => this.#recorder.refused(refusal),
         onNetworkChange: (reason) => this.#recorder.networkChanged(reason, this.#run?.passtPid),

@@ -9,6 +9,8 @@ import { kernelPath } from '../../../kernels/index.js';
 import { printableJson } from '../../../printable/index.js';
 import {
   DEFAULT_MEMORY,
+  findCgroupPlace,
+  givenCgroupParent,
   Home,
   JAIL_PARTS,
   type JailReport,
@@ -56,6 +58,7 @@ export function command(context: Context): Command {
       const checks: Record<string, Check> = {
         kvm,
         jail: checkJail(jail),
+        cgroup: checkCgroup(),
         kernel: checkKernel(),
         home: checkHome(),
         memory: checkMemory(),
@@ -103,6 +106,18 @@ function checkJail(report: JailReport | undefined): Check {
   const reason = report.noNamespaces ?? report.noLandlock;
   if (reason === undefined) return { verdict: 'ok', found };
   return { verdict: 'warning', found: `${found}: ${reason}`, advice: JAIL_ADVICE };
+}
+
+/** What bounds a machine on the host. */
+function checkCgroup(): Check {
+  try {
+    const place = findCgroupPlace(givenCgroupParent(undefined));
+    if (place.kind === 'folder') return { verdict: 'ok', found: `each machine has its own in ${place.path}` };
+    if (place.kind === 'systemd') return { verdict: 'ok', found: 'each machine is a scope of your systemd' };
+    return { verdict: 'warning', found: `machines are not bounded: ${place.why}`, advice: place.advice };
+  } catch (error) {
+    return { verdict: 'warning', found: messageOf(error), advice: 'containers will not start' };
+  }
 }
 
 function checkKernel(): Check {

@@ -58,6 +58,7 @@ const CONTAINER_FIELDS: Record<
   console: ['--console'],
   accel: ['--accel'],
   isolation: ['--isolation'],
+  cgroupParent: ['--cgroup-parent'],
   jail: ['--jail'],
 };
 

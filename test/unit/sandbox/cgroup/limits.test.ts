@@ -23,18 +23,17 @@ test('an odd size is a whole number of bytes', () => {
 });
 
 test.each([
-  [0.01, 0.51],
-  [0.25, 0.75],
-  [1, 1.5],
-  [1.5, 2.25],
-  [2, 3],
-  [4, 5],
-  [64, 65],
-])('%d CPUs of the guest are %d of the host, with those of the devices', (cpus, ofHost) => {
-  const { cpuQuota, cpuPeriod } = cgroupLimits({ memory: 64 * MIB, cpus, mayEmulate: false });
+  [0.01, 1.01, 1],
+  [0.001, 1.001, 1],
+  [0.25, 1.25, 25],
+  [1, 2, 100],
+  [1.5, 2.5, 150],
+  [64, 65, 6400],
+  [1000, 1001, 10_000],
+])('%d CPUs of the guest are %d of the host, with that of the devices, and a weight of %d', (cpus, ofHost, weight) => {
+  const { cpuQuota, cpuPeriod, cpuWeight } = cgroupLimits({ memory: 64 * MIB, cpus, mayEmulate: false });
   expect(cpuQuota).toBe(Math.round(ofHost * cpuPeriod));
-  // The kernel refuses a quota below a millisecond.
-  expect(cpuQuota).toBeGreaterThan(1000);
+  expect(cpuWeight).toBe(weight);
 });
 
 test('the number of threads grows with the CPUs', () => {
@@ -43,12 +42,13 @@ test('the number of threads grows with the CPUs', () => {
 });
 
 test('each limit is written to its file', () => {
-  const limits = { memory: 1000, swap: 500, cpuQuota: 150_000, cpuPeriod: 100_000, pids: 68 };
+  const limits = { memory: 1000, swap: 500, cpuQuota: 150_000, cpuPeriod: 100_000, cpuWeight: 50, pids: 68 };
   expect(Object.fromEntries(limitFiles(limits))).toEqual({
     'memory.max': '1000',
     'memory.swap.max': '500',
     'memory.oom.group': '1',
     'cpu.max': '150000 100000',
+    'cpu.weight': '50',
     'pids.max': '68',
     'cgroup.max.descendants': '0',
   });

@@ -3,11 +3,12 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { getPriority, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, expect, test, vi } from 'vitest';
-import { isCgroupOf, removeCgroup } from '../../../../sandbox/cgroup/machine-cgroup.js';
+import { cgroupLimits } from '../../../../sandbox/cgroup/limits.js';
+import { describeOutOfMemory, isCgroupOf, removeCgroup } from '../../../../sandbox/cgroup/machine-cgroup.js';
 import { delegatedParent } from '../../../../sandbox/cgroup/parent.js';
 import { checkParentName, givenParent } from '../../../../sandbox/cgroup/parent-name.js';
 import { processTree } from '../../../../sandbox/cgroup/processes.js';
@@ -46,6 +47,25 @@ test('the record of a container names no cgroup but its own', () => {
   expect(isCgroupOf(`/sys/fs/cgroup/user.slice/tsvm-${id}.scope`, id)).toBe(true);
   expect(isCgroupOf('/sys/fs/cgroup/system.slice', id)).toBe(false);
   expect(isCgroupOf(`/sys/fs/cgroup/tsvm-${id}/other`, id)).toBe(false);
+});
+
+test('a machine that the kernel ended for lack of memory is told from one that ended otherwise', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'tsvm-cgroup-'));
+  const limits = cgroupLimits({ memory: 64 * 2 ** 20, cpus: 1, mayEmulate: false });
+  // The texts are those of Linux 6.1.
+  const events = (kills: number) =>
+    `low 0\nhigh 0\nmax 212\noom ${kills}\noom_kill ${kills}\noom_group_kill ${kills}\n`;
+  try {
+    expect(describeOutOfMemory(folder, limits)).toBeUndefined();
+    writeFileSync(join(folder, 'memory.events'), events(0));
+    expect(describeOutOfMemory(folder, limits)).toBeUndefined();
+    writeFileSync(join(folder, 'memory.events'), events(1));
+    expect(describeOutOfMemory(folder, limits)).toBe(
+      'the machine was ended: it used more memory than 328 MiB on the host',
+    );
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
 });
 
 test('a folder that is no cgroup is not removed', async () => {
