@@ -23,6 +23,12 @@ const TICK = 200;
 /** Connections that are accepted before others get their turn. */
 const ACCEPT_BUDGET = 64;
 /**
+ * Connections to one port that the guest has not answered yet. Others wait in the listening socket.
+ * A guest that gets thousands of SYNs at once answers with SYN cookies. If its answers wait to be
+ * read here, then repeated SYNs meet a second state of the same connection, and it is reset.
+ */
+const MOST_UNANSWERED = 64;
+/**
  * The policy counts the guest's connections. A connection that the guest's frames made the policy
  * forget, and this relay not, still counts here.
  */
@@ -40,6 +46,13 @@ export interface RelayOptions {
   listeners: readonly Listener[];
   /** Connects for the guest. */
   sockets: OutsideSockets;
+}
+
+/** A listening socket, and its connections that the guest has not answered. */
+interface Door {
+  listener: Listener;
+  unanswered: number;
+  isShut: boolean;
 }
 
 export class TcpRelay implements Disposable, TcpContext {
@@ -76,7 +89,8 @@ export class TcpRelay implements Disposable, TcpContext {
     this.#timer = new Timer(loop, () => this.#tick());
     for (const listener of listeners) {
       libc.fcntl(listener.fd, libc.F_SETFL, libc.O_RDWR | libc.O_NONBLOCK);
-      loop.add(listener.fd, libc.EPOLLIN, () => this.#accept(listener));
+      const door = { listener, unanswered: 0, isShut: false };
+      loop.add(listener.fd, libc.EPOLLIN, () => this.#accept(door));
     }
   }
 
@@ -159,13 +173,19 @@ export class TcpRelay implements Disposable, TcpContext {
     this.link.tcp(destination.slice(), this.own[local]!, ports, number, acknowledged, flags, 0, PAYLOAD, 0);
   }
 
-  #accept(listener: Listener): void {
+  #accept(door: Door): void {
+    const { listener } = door;
     for (let budget = ACCEPT_BUDGET; budget > 0; budget--) {
+      if (door.unanswered >= MOST_UNANSWERED) {
+        door.isShut = true;
+        this.loop.modify(listener.fd, 0);
+        break;
+      }
       const address = this.#address.clear();
       const flags = libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC;
       const fd = libc.accept4(listener.fd, address.bytes, address.size, flags);
       if (fd >= 0) {
-        this.#accepted(fd, listener.guest);
+        this.#accepted(fd, door);
         continue;
       }
       const errno = libc.errno();
@@ -181,7 +201,8 @@ export class TcpRelay implements Disposable, TcpContext {
     this.#flushSoon();
   }
 
-  #accepted(fd: number, guestPort: number): void {
+  #accepted(fd: number, door: Door): void {
+    const guestPort = door.listener.guest;
     const { words, port } = this.#address.read();
     const here = this.#here.clear();
     libc.getsockname(fd, here.bytes, here.size);
@@ -197,7 +218,12 @@ export class TcpRelay implements Disposable, TcpContext {
     prepareSocket(fd);
     const connection = this.#add(local, remote, portsOf(guestPort, seen));
     connection.begin(fd);
-    connection.announce();
+    door.unanswered++;
+    connection.announce(() => {
+      door.unanswered--;
+      if (door.isShut) this.loop.modify(door.listener.fd, libc.EPOLLIN);
+      door.isShut = false;
+    });
   }
 
   later(connection: TcpConnection): void {

@@ -106,6 +106,7 @@ export class TcpConnection implements Flow {
   #waitsForRoom = false;
   #synDue = false;
   #ackDue = false;
+  #onSettled: (() => void) | undefined;
   #duplicates = 0;
   #tries = 0;
   /** When the guest last made progress, or was last reminded. */
@@ -148,13 +149,23 @@ export class TcpConnection implements Flow {
     this.#context.watch();
   }
 
-  /** A client's connection to a published port, of which the guest is told. */
-  announce(): void {
+  /**
+   * A client's connection to a published port, of which the guest is told.
+   * @param onSettled the guest has answered, or did not in time, or the connection has ended
+   */
+  announce(onSettled: () => void): void {
+    this.#onSettled = onSettled;
     this.state = SYN_SENT;
     this.#nxt = (this.#una + 1) | 0;
     this.#max = this.#nxt;
     this.#sendSyn();
     this.#context.watch();
+  }
+
+  #settle(): void {
+    const onSettled = this.#onSettled;
+    this.#onSettled = undefined;
+    onSettled?.();
   }
 
   #take({ mss, scale }: SynOptions): void {
@@ -275,6 +286,7 @@ export class TcpConnection implements Flow {
 
   #open(): void {
     this.state = OPEN;
+    this.#settle();
     // A repeated SYN that found no room: the guest has answered an earlier one.
     this.#synDue = false;
     this.#tries = 0;
@@ -501,6 +513,7 @@ export class TcpConnection implements Flow {
     if (this.state !== OPEN) {
       if (!isDue) return true;
       this.#since = now;
+      this.#settle();
       if (++this.#tries > MAX_SYN_TRIES) this.close(true);
       else this.#sendSyn();
       return true;
@@ -529,6 +542,7 @@ export class TcpConnection implements Flow {
   close(abort: boolean): void {
     if (this.state === CLOSED) return;
     this.state = CLOSED;
+    this.#settle();
     this.#context.remove(this);
     if (this.#fd < 0) return;
     this.#context.loop.remove(this.#fd);

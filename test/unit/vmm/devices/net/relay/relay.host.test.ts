@@ -124,6 +124,17 @@ test('a SYN that the guest does not answer is repeated, and an old connection in
   client.socket.destroy();
 });
 
+test('clients of a port are announced a few at a time, and the others once those are answered or late', async () => {
+  using peer = await upPeer(published('127.0.0.1'));
+  const clients = Array.from({ length: 200 }, () => new Ear(connect(peer.ports[0]!.host, '127.0.0.1')));
+  await Promise.all(clients.map(({ socket }) => once(socket, 'connect')));
+  const announced = () => peer.frames.map((bytes) => peer.parse(bytes).sequence);
+  await peer.until(() => new Set(announced()).size === 200);
+  const isFirst = announced().map((sequence, at) => announced().indexOf(sequence) === at);
+  expect(isFirst.indexOf(false)).toBe(64);
+  for (const each of clients) each.socket.destroy();
+});
+
 test('a SYN that the guest repeats while the server does not answer is one connection', async () => {
   const server = libc.check(libc.socket(libc.AF_INET, libc.SOCK_STREAM | libc.SOCK_CLOEXEC, 0), 'socket');
   const address = Buffer.from([libc.AF_INET, 0, 0, 0, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
