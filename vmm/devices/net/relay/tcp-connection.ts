@@ -107,6 +107,11 @@ export class TcpConnection implements Flow {
   #synDue = false;
   #ackDue = false;
   #onSettled: (() => void) | undefined;
+  /**
+   * The guest has shown that it knows the connection. Before, its SYN cookie may be all that there is
+   * of it (its server is slow to accept): it resets what is not at the first number.
+   */
+  #isKnown = true;
   #duplicates = 0;
   #tries = 0;
   /** When the guest last made progress, or was last reminded. */
@@ -155,6 +160,7 @@ export class TcpConnection implements Flow {
    */
   announce(onSettled: () => void): void {
     this.#onSettled = onSettled;
+    this.#isKnown = false;
     this.state = SYN_SENT;
     this.#nxt = (this.#una + 1) | 0;
     this.#max = this.#nxt;
@@ -313,6 +319,7 @@ export class TcpConnection implements Flow {
     // An old one, of which only the data are of interest.
     if (ahead < 0) return true;
     if (ahead > 0) {
+      this.#isKnown = true;
       // Our FIN, which is the last number, is not in the socket.
       const isWhole = this.#finKnown && ack === this.#max;
       discard(this.#fd, isWhole ? ahead - 1 : ahead);
@@ -338,6 +345,7 @@ export class TcpConnection implements Flow {
 
   /** Writes the segment's data after the first `skip` bytes to the socket. */
   #data({ memory, copied, rest, offset, frame }: CheckedFrame, skip: number, length: number, fin: boolean): void {
+    this.#isKnown = true;
     this.#ackDue = true;
     this.#context.later(this);
     if (this.#finReceived) return;
@@ -393,7 +401,7 @@ export class TcpConnection implements Flow {
   #push(): boolean {
     for (let budget = BUDGET; ; ) {
       const inFlight = (this.#nxt - this.#una) | 0;
-      if (!this.#readable || this.#finSent) return true;
+      if (!this.#readable || this.#finSent || (inFlight > 0 && !this.#isKnown)) return true;
       if (inFlight > FEW_IN_FLIGHT) return true;
       const want = Math.min(this.#window, MAX_IN_FLIGHT, inFlight + ROOM) - inFlight;
       if (want <= 0 && inFlight > 0) return true;
@@ -423,6 +431,7 @@ export class TcpConnection implements Flow {
           return false;
         }
         this.#advance(length);
+        if (!this.#isKnown) return true;
         done += length;
       }
       if (fresh === want) continue;
@@ -456,7 +465,7 @@ export class TcpConnection implements Flow {
   }
 
   #sendAck(): boolean {
-    return this.#send(TCP_ACK, this.#nxt, 0);
+    return this.#send(TCP_ACK, this.#isKnown ? this.#nxt : this.#una, 0);
   }
 
   #sendSyn(): boolean {

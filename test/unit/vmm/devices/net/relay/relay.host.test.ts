@@ -135,6 +135,35 @@ test('clients of a port are announced a few at a time, and the others once those
   for (const each of clients) each.socket.destroy();
 });
 
+test('until the guest knows a connection, nothing is sent that its SYN cookie does not fit', async () => {
+  using peer = await upPeer(published('127.0.0.1'));
+  const client = new Ear(connect(peer.ports[0]!.host, '127.0.0.1'));
+  client.socket.end(Buffer.alloc(100_000, 'x'));
+  const to = answerTo(await peer.tcpFrame(SYN));
+  peer.send(tcp({ ...to, flags: SYN | ACK, tcpOptions: OPTIONS }));
+  await peer.until(() => payloads(peer).length > 0);
+  peer.frames.length = 0;
+  // To a repeated SYN a guest without room may answer with another number.
+  peer.send(tcp({ ...to, flags: SYN | ACK, sequence: 7000, tcpOptions: OPTIONS }));
+  const ack = await peer.tcpFrame(ACK);
+  expect([ack.sequence, ack.acknowledgment, ack.end]).toEqual([to.acknowledgment, 1001, ack.payload]);
+  // Repeated as long as it is not acknowledged.
+  await peer.until(() => payloads(peer).length > 1);
+  expect(new Set(payloads(peer).map(([sequence]) => sequence))).toEqual(new Set([to.acknowledgment]));
+  for (let known = to.acknowledgment; ; ) {
+    const last = peer.frames.map((bytes) => peer.parse(bytes)).find(({ tcpFlags }) => (tcpFlags & FIN) !== 0);
+    if (last !== undefined) {
+      expect(last.sequence).toBe((to.acknowledgment + 100_000) >>> 0);
+      break;
+    }
+    const [, text] = payloads(peer).find(([sequence]) => sequence === known) ?? [];
+    if (text !== undefined) known = (known + text.length) >>> 0;
+    peer.send(tcp({ ...to, flags: ACK, sequence: 1001, acknowledgment: known }));
+    peer.loop.poll(10);
+  }
+  client.socket.destroy();
+});
+
 test('a SYN that the guest repeats while the server does not answer is one connection', async () => {
   const server = libc.check(libc.socket(libc.AF_INET, libc.SOCK_STREAM | libc.SOCK_CLOEXEC, 0), 'socket');
   const address = Buffer.from([libc.AF_INET, 0, 0, 0, 127, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0]);
