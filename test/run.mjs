@@ -4,7 +4,7 @@
 //   npm run test:unit -- NAME...   one lane, or its files whose path contains a NAME
 // Options such as `-t 'words of a test name'` are passed to vitest.
 import { spawnSync } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -50,6 +50,11 @@ if (files.length === 0) {
   process.exit(1);
 }
 const lanes = LANES.filter((name) => files.some((path) => laneOf(path) === name));
+// The set-up of the other lanes installs the modules.
+if (lanes.at(-1) === 'unit' && !existsSync(`${project}/node_modules/.package-lock.json`)) {
+  console.error('test: the npm modules are missing: run `npm ci`');
+  process.exit(1);
+}
 must(SET_UP[lanes.at(-1)]);
 if (lane === undefined && words.length === 0) must(['npm', 'run', '--silent', 'check']);
 must(['node_modules/.bin/vitest', 'run', ...lanes.flatMap((name) => ['--project', name]), ...words]);
