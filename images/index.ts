@@ -3,6 +3,7 @@
 
 export { ImageError, type ImageErrorCode } from './errors.js';
 export { registryHost } from './registry/host.js';
+export { homeLimit, sizeSetting } from './store/budget.js';
 export { bytesOnDisk } from './store/disk-space.js';
 export { openStore } from './store/store.js';
 export { type TarEntry, TarReader } from './tar/reader.js';

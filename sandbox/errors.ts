@@ -13,6 +13,8 @@ export type SandboxErrorCode =
   | 'machine-died'
   /** A record of the state folder is incomplete: the host went down before it was written. */
   | 'damaged'
+  /** The home is full (`TSVM_HOME_SIZE`). */
+  | 'no-space'
   /** A jail is required, and the host does not allow it. */
   | 'jail'
   /** This host has no machine with the isolation that the spec asks for. */

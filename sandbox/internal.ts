@@ -15,6 +15,7 @@ export { type CopyOptions, copyIn, copyOut } from './containers/copy.js';
 export { diskUsage as containerDiskUsage } from './containers/report.js';
 export { isRunning } from './home/container-record.js';
 export type { ContainerEvent } from './home/event-log.js';
+export { homeSize } from './home/home-size.js';
 export { isAnonymous, volumeSize } from './home/volumes.js';
 export * from './index.js';
 export { JAIL_PARTS, type JailReport } from './jail-report.js';

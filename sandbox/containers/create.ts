@@ -9,6 +9,7 @@ import { checkName } from '../home/container-names.js';
 import type { ContainerConfig } from '../home/container-record.js';
 import { containerMounts, fillVolumes, haveVolumes } from '../home/container-volumes.js';
 import type { Home } from '../home/home.js';
+import { roomInHome } from '../home/home-size.js';
 import type { FileLock } from '../home/lock.js';
 import { findSource } from '../home/mount-sources.js';
 import { randomName } from '../home/random-name.js';
@@ -54,6 +55,7 @@ export async function createContainer(home: Home, spec: ContainerSpec, options: 
   // Neither is needed yet, but without them the container could not be started.
   if (spec.kernel === undefined) builtKernel();
   home.openRuntime();
+  await roomInHome(home.path);
   const store = home.images;
   const { pull = 'missing', platform } = spec;
   const { onMissing, onProgress, isSupervised = false } = options;

@@ -15,6 +15,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { hasCode, messageOf } from '../../errors/index.js';
+import { sizeSetting } from '../../images/index.js';
 import { O_PATH, openat2, RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS } from '../../libc/openat2.js';
 import { measureTree, removeTree, TreeError } from '../../libc/trees.js';
 import { SandboxError } from '../errors.js';
@@ -273,6 +274,8 @@ export class VolumeStore {
   #begin(name: string, labels: Readonly<Record<string, string>>, bounds: VolumeBounds = {}): string {
     const unfinished = join(this.path, `${UNFINISHED}${name}-${randomBytes(8).toString('hex')}`);
     const createdAt = new Date().toISOString();
+    const size = bounds.size ?? sizeSetting('TSVM_VOLUME_SIZE');
+    const given = size === undefined ? bounds : { ...bounds, size };
     return attempt('make', name, () => {
       mkdirSync(this.path, { recursive: true, mode: 0o700 });
       mkdirSync(unfinished, { mode: 0o700 });
@@ -280,9 +283,9 @@ export class VolumeStore {
         mkdirSync(join(unfinished, DATA));
         // The mode is that of Docker, whatever the umask.
         chmodSync(join(unfinished, DATA), 0o755);
-        const about = JSON.stringify({ createdAt, labels, ...bounds });
+        const about = JSON.stringify({ createdAt, labels, ...given });
         // A volume must not lose its bounds with the host's power.
-        if (Object.keys(bounds).length > 0) writeSynced(join(unfinished, ABOUT), about);
+        if (Object.keys(given).length > 0) writeSynced(join(unfinished, ABOUT), about);
         else writeFileSync(join(unfinished, ABOUT), about);
         return unfinished;
       } catch (error) {

@@ -1,7 +1,10 @@
 // The first part of a run: makes everything that the machine needs, and tells it to boot.
 import { messageOf } from '../../errors/index.js';
 import { cgroupLimits } from '../cgroup/limits.js';
+import type { Home } from '../home/home.js';
+import { roomForDisk } from '../home/home-size.js';
 import { sweepSocketFolders } from '../home/socket-folder.js';
+import { acceleratorOf } from '../isolation.js';
 import { defaultJailMode, parseJailMode } from '../jail-mode.js';
 import type { Log } from '../log.js';
 import { vcpuCount } from '../spec/limits.js';
@@ -9,9 +12,9 @@ import { DEFAULT_MEMORY, type RunSpec } from '../spec/run-spec.js';
 import type { GuestMachine } from './guest-machine.js';
 import { readHostNetwork } from './host-network.js';
 import { layerDisk } from './layer-disk.js';
-import { builtKernel, machineSpec } from './machine-spec.js';
+import { builtKernel, type LayerDisk, machineSpec } from './machine-spec.js';
 import { type NetworkPlan, planNetwork } from './network-plan.js';
-import type { RunOptions } from './run-options.js';
+import type { Layer, RunOptions } from './run-options.js';
 import { openShares, type Share } from './shares.js';
 import type { Trace } from './trace.js';
 
@@ -38,10 +41,7 @@ export async function bootMachine(
   const kernel = spec.kernel ?? builtKernel();
   folder.clear();
   const [, layer] = await machine.whileAlive(
-    Promise.all([
-      machine.listen(folder.agentSocket),
-      options.layer && layerDisk(options.layer, spec.disk === 'memory' ? undefined : spec.disk),
-    ]),
+    Promise.all([machine.listen(folder.agentSocket), options.layer && openLayer(options.layer, spec, home)]),
   );
   trace.mark('foldersMade');
   const { MachineOutside } = await machine.whileAlive(import('../machine/outside.js'));
@@ -56,7 +56,7 @@ export async function bootMachine(
     limits: cgroupLimits({
       memory: spec.memory ?? DEFAULT_MEMORY,
       cpus: spec.cpus ?? 1,
-      mayEmulate: spec.accel !== 'kvm',
+      mayEmulate: acceleratorOf(spec) !== 'kvm',
     }),
     onPath: (path) => options.onCgroup?.(path),
   });
@@ -75,4 +75,8 @@ export async function bootMachine(
     (error) => log.warn(`cannot remove the socket folders of dead runs: ${messageOf(error)}`),
   );
   return { layer: layer !== undefined, shares: shares.all, network };
+}
+
+async function openLayer(layer: Layer, { disk }: RunSpec, home: Home): Promise<LayerDisk> {
+  return layerDisk(layer, disk === 'memory' ? undefined : disk, await roomForDisk(home));
 }

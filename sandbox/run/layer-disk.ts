@@ -12,6 +12,7 @@ import type { Layer } from './run-options.js';
 const BLOCK = 4096;
 /** Size in bytes if the spec has none. */
 const DEFAULT_SIZE = 10 * 1024 ** 3;
+const MIN_SIZE = 16 * 1024 ** 2;
 /** Bytes. On a smaller disk the journal would take too large a part. */
 const MIN_JOURNALED = 64 * 1024 * 1024;
 
@@ -25,12 +26,18 @@ const KEPT_OPTIONS = ['-O', 'has_journal,^resize_inode', '-J', 'size=8'];
  * The disk at `path`, which is made if it does not exist. One caller at a time for a path: it holds
  * the container's lock.
  *
- * @param size in bytes, rounded up to whole blocks; ignored if the disk exists
- * @throws SandboxError `state` if the file cannot be made
+ * @param wanted in bytes, rounded up to whole blocks; ignored if the disk exists
+ * @param room bytes that the home has room for
+ * @throws SandboxError `no-space`; `state` if the file cannot be made
  */
-export async function layerDisk({ path, kept }: Layer, size = DEFAULT_SIZE): Promise<LayerDisk> {
+export async function layerDisk(
+  { path, kept }: Layer,
+  wanted?: number,
+  room = Number.POSITIVE_INFINITY,
+): Promise<LayerDisk> {
   const found = statSync(path, { throwIfNoEntry: false });
   if (found !== undefined) return { path, size: found.size, kept };
+  const size = boundedSize(room, wanted);
   const made = `${path}.new`;
   const whole = Math.ceil(size / BLOCK) * BLOCK;
   try {
@@ -42,6 +49,14 @@ export async function layerDisk({ path, kept }: Layer, size = DEFAULT_SIZE): Pro
     rmSync(made, { force: true });
     throw failure(dirname(path), cause);
   }
+}
+
+/** A disk that is not given a size leaves half of the room to others. */
+function boundedSize(room: number, wanted: number | undefined): number {
+  const size = wanted ?? Math.min(DEFAULT_SIZE, Math.floor(room / 2));
+  if (size <= room && size >= MIN_SIZE) return size;
+  const message = `no room for a disk of ${wanted ?? MIN_SIZE} bytes: the home has ${room} left (TSVM_HOME_SIZE)`;
+  throw new SandboxError('no-space', message);
 }
 
 async function makeExt4(path: string, size: number, options: readonly string[]): Promise<void> {

@@ -1,7 +1,7 @@
 // tsvm df: shows disk usage.
 import type { Command } from 'commander';
 import type { StoreUsage } from '../../../images/index.js';
-import { Container, containerDiskUsage, Home, isRunning, volumeSize } from '../../../sandbox/internal.js';
+import { Container, containerDiskUsage, Home, homeSize, isRunning, volumeSize } from '../../../sandbox/internal.js';
 import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
 import { formatBytes } from '../../output/table.js';
 import { type Context, createCommand } from '../command.js';
@@ -38,6 +38,11 @@ export function command(context: Context): Command {
           }),
         ];
         process.stdout.write(formatList(kinds, COLUMNS, format));
+        const size = format === undefined ? await homeSize(home.path) : undefined;
+        if (size !== undefined) {
+          const [used, limit] = [formatBytes(size.used), formatBytes(size.limit)];
+          process.stdout.write(`\nHome: ${used} of ${limit} (TSVM_HOME_SIZE)\n`);
+        }
       }
     });
 }

@@ -17,8 +17,8 @@ beforeEach(() => {
 
 afterEach(() => rmSync(folder, { recursive: true }));
 
-function tsvm(args: string[], input = '') {
-  const env = { ...process.env, TSVM_HOME: join(folder, 'home'), XDG_RUNTIME_DIR: join(folder, 'runtime') };
+function tsvm(args: string[], input = '', more: NodeJS.ProcessEnv = {}) {
+  const env = { ...process.env, ...more, TSVM_HOME: join(folder, 'home'), XDG_RUNTIME_DIR: join(folder, 'runtime') };
   const { status, stdout, stderr } = spawnSync(TSVM, args, { encoding: 'utf8', env, input });
   return { status, stdout, stderr };
 }
@@ -92,6 +92,18 @@ test('a volume has the bounds that it was made with', () => {
     ['local', 'small', '67.1MB', '7'],
     [''],
   ]);
+});
+
+test('df shows how full a home is that has a size, and a full one takes no container', () => {
+  expect(tsvm(['df']).stdout).not.toContain('Home:');
+  expect(tsvm(['df'], '', { TSVM_HOME_SIZE: '1g' }).stdout).toMatch(
+    /\nHome: [\d.]+(kB|B|MB) of 1\.07GB \(TSVM_HOME_SIZE\)\n$/,
+  );
+  container('data:/data');
+  const words = ['create', '--kernel', TSVM, 'small:1', '/hello'];
+  const { status, stdout, stderr } = tsvm(words, '', { TSVM_HOME_SIZE: '1k' });
+  expect({ status, stdout }).toEqual({ status: 125, stdout: '' });
+  expect(stderr).toMatch(/^tsvm: the home has \d+ of 1024 bytes \(TSVM_HOME_SIZE\): see 'tsvm df'[^\n]*\n$/);
 });
 
 test.each([
