@@ -42,17 +42,12 @@ async function startEarly([name, ...words]: readonly string[]): Promise<EarlyPro
   }
   if (name !== 'run') return {};
   const { MachineClient } = await import('../sandbox/machine/machine-client.js');
-  return { machine: new MachineClient({ shares: words.some(isShare), network: !words.some(isNetwork) }) };
+  return { machine: new MachineClient({ shares: words.some(isShare) }) };
 }
 
 /** Returns true for an option that shares a folder of the host. */
 function isShare(word: string): boolean {
   return /^(-v|--volume|--mount)/.test(word);
-}
-
-/** Returns true for an option that names a network: most such words ask for none. */
-function isNetwork(word: string): boolean {
-  return /^--net(work)?\b/.test(word);
 }
 
 /** The short forms of the long options that matter here. */

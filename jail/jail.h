@@ -31,8 +31,6 @@ struct jail_spec {
 	int environment_count;
 	// Bits of capabilities that root keeps.
 	uint64_t capabilities;
-	// The program needs TCP of the host's network, and stays in its namespace.
-	bool host_network;
 	// Descriptor for the report; -1: no report.
 	int report;
 	char **command;

@@ -89,9 +89,8 @@ void restrict_by_landlock(const struct jail_spec *spec, struct jail_report *repo
 	bool files = !report->has_namespaces && (abi >= ABI_REFER || spec->writable_count == 0);
 	struct landlock_ruleset_attr attributes = {
 		.handled_access_fs = files ? file_rights(report->landlock) : 0,
-		.handled_access_net = abi >= ABI_TCP && !spec->host_network ?
-					      LANDLOCK_ACCESS_NET_BIND_TCP | LANDLOCK_ACCESS_NET_CONNECT_TCP :
-					      0,
+		.handled_access_net =
+			abi >= ABI_TCP ? LANDLOCK_ACCESS_NET_BIND_TCP | LANDLOCK_ACCESS_NET_CONNECT_TCP : 0,
 		.scoped = abi >= ABI_SCOPE ? LANDLOCK_SCOPE_ABSTRACT_UNIX_SOCKET | LANDLOCK_SCOPE_SIGNAL : 0,
 	};
 	if (attributes.handled_access_fs == 0 && attributes.handled_access_net == 0)

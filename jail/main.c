@@ -2,7 +2,7 @@
 // the host. Does what the host allows, and reports in one line of JSON what it did.
 //
 //     tsvm-jail [--keep FD]... [--env NAME=VALUE]... [--read PATH]... [--device NAME]... [--write FD]...
-//               [--capabilities HEX] [--network host] [--report FD] -- PROGRAM ARGUMENT...
+//               [--capabilities HEX] [--report FD] -- PROGRAM ARGUMENT...
 //     tsvm-jail pass SOCKET LINE FD...
 #include "jail.h"
 
@@ -75,8 +75,6 @@ static void parse(char **words, struct jail_spec *spec)
 			add_word((const char **)spec->environment, &spec->environment_count, value);
 		else if (strcmp(option, "--capabilities") == 0)
 			spec->capabilities = strtoull(value, NULL, 16);
-		else if (strcmp(option, "--network") == 0 && strcmp(value, "host") == 0)
-			spec->host_network = true;
 		else
 			refuse("unknown option");
 	}

@@ -262,14 +262,12 @@ void enter_namespaces(const struct jail_spec *spec, struct jail_report *report)
 	struct channel outcome, go;
 	const struct identity identity = { getuid(), getgid() };
 	bool user = !has_capability(CAP_SYS_ADMIN);
-	bool network = !spec->host_network && has_namespace("net");
+	bool network = has_namespace("net");
 	int flags = CLONE_NEWNS | CLONE_NEWPID | SIGCHLD;
 	flags |= (user ? CLONE_NEWUSER : 0) | (network ? CLONE_NEWNET : 0);
 	flags |= (has_namespace("ipc") ? CLONE_NEWIPC : 0) | (has_namespace("cgroup") ? CLONE_NEWCGROUP : 0) |
 		 (has_namespace("uts") ? CLONE_NEWUTS : 0);
-	if (spec->host_network)
-		report->no_network_namespace = (struct reason){ "the machine needs the host's network" };
-	else if (!network) {
+	if (!network) {
 		errno = ENOSYS;
 		reason_set(&report->no_network_namespace, "network namespaces");
 	}

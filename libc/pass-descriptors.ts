@@ -35,6 +35,12 @@ function bind(): Sendmsg {
  * @throws Error if the peer is gone, or the socket is full
  */
 export function passDescriptors(socket: number, descriptors: readonly number[], bytes: Uint8Array): void {
+  const errno = tryPassDescriptors(socket, descriptors, bytes);
+  if (errno !== 0) throw new Error(`sendmsg: ${errno < 0 ? 'incomplete' : getSystemErrorName(-errno)}`);
+}
+
+/** As {@link passDescriptors}. Returns the errno: 0 if all were sent, -1 if only some bytes were. */
+export function tryPassDescriptors(socket: number, descriptors: readonly number[], bytes: Uint8Array): number {
   const length = CMSG_HEADER + 4 * descriptors.length;
   const control = Buffer.alloc(Math.ceil(length / 8) * 8);
   control.writeUInt32LE(length, 0);
@@ -46,12 +52,12 @@ export function passDescriptors(socket: number, descriptors: readonly number[], 
     nameLength: 0,
     iov: [{ base: bytes, length: bytes.length }],
     iovLength: 1,
-    control,
-    controlLength: control.length,
+    control: descriptors.length > 0 ? control : null,
+    controlLength: descriptors.length > 0 ? control.length : 0,
     flags: 0,
   };
   sendmsg ??= bind();
   const count = sendmsg(socket, message, MSG_DONTWAIT | MSG_NOSIGNAL);
-  if (count === bytes.length) return;
-  throw new Error(`sendmsg: ${count < 0 ? getSystemErrorName(-errno()) : 'incomplete'}`);
+  if (count < 0) return errno();
+  return count === bytes.length ? 0 : -1;
 }

@@ -302,6 +302,22 @@ export interface MachineSpec {
   logLevel: 'silent' | 'error' | 'warn' | 'info' | 'debug' | 'trace';
 }
 
+/** A number that the machine chose; a port; the four words of an address as the guest sees it. */
+export type ConnectRequest = [id: number, port: number, ...address: [number, number, number, number]];
+
+/** The number of the request, and 0 for a socket that connects or is connected, else an errno. */
+export type ConnectAnswer = [id: number, errno: number];
+
+/** The most requests of one `connect`, and answers of one `connected`. */
+export const MAX_CONNECTS = 64;
+
+/**
+ * The policy counts the guest's connections ({@link NetworkSpec.maxConnections}). The relay has, and
+ * has asked for, at most this many times as many: one that the guest's frames made the policy forget,
+ * and the relay not, still counts there.
+ */
+export const MAX_PER_PLACE = 2;
+
 /**
  * What the owner sends to the machine process:
  * - `files`: carries one open file or socket (unix(7), SCM_RIGHTS) for each of the names. `boot` and
@@ -313,6 +329,7 @@ export interface MachineSpec {
  * - `leave`: remove the guest from the private network of `folder`. Not answered.
  * - `passt-started`: another passt has been started, whose socket came before. Not answered.
  * - `passt-ended`: passt has ended, or could not be started again. Not answered.
+ * - `connected`: the answers to `connect`. Carries a socket for each that has one. Not answered.
  * - `shutdown`: stop the vCPUs at once; the guest has synced its disks before. Answered by
  *   `stopped`.
  */
@@ -325,6 +342,7 @@ export type MachineRequest =
   | { type: 'leave'; folder: string }
   | { type: 'passt-started' }
   | { type: 'passt-ended'; reason: string }
+  | { type: 'connected'; answers: ConnectAnswer[] }
   | { type: 'shutdown' };
 
 /**
@@ -396,6 +414,7 @@ export interface ProbeResult {
  * - `passt-restart`: passt has ended, and another one is needed. Answered by `passt-started` or
  *   `passt-ended`.
  * - `passt-kill`: passt is of no use any more. Answered by `passt-ended`.
+ * - `connect`: sockets are needed that connect by TCP. Each is answered by `connected`.
  * - `refused`: the guest tried a destination that it may not reach. Sent once per destination.
  * - `joined`: the answer to `join`; `error` says why it failed.
  * - `stopped`: the machine ended. A kernel panic is a `reset` whose `console` shows the panic.
@@ -411,6 +430,7 @@ export type MachineEvent =
   | { type: 'network'; up: false; reason: string }
   | { type: 'passt-restart' }
   | { type: 'passt-kill'; reason: string }
+  | { type: 'connect'; asked: ConnectRequest[] }
   | { type: 'refused'; refusal: Refusal }
   | { type: 'joined'; error?: string }
   | { type: 'stopped'; reason: 'shutdown' | 'reset'; statistics: MachineStatistics; console?: string }

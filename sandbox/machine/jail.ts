@@ -9,13 +9,11 @@ import { findProgram } from '../../programs/index.js';
 export interface JailNeeds {
   /** The machine has shares: as root, it keeps the capabilities of a file server. */
   hasShares: boolean;
-  /** The relay of the machine connects by TCP in the host's network. */
-  hostNetwork: boolean;
   /** Descriptors of the shares, where landlock alone confines files. */
   shares: readonly number[];
 }
 
-export const NO_NEEDS: JailNeeds = { hasShares: false, hostNetwork: false, shares: [] };
+export const NO_NEEDS: JailNeeds = { hasShares: false, shares: [] };
 
 /** The first descriptor of the launcher that is not the machine's: for its report. */
 export const REPORT_FD = 5;
@@ -33,7 +31,7 @@ const EMULATOR_DATA = ['/usr/share/qemu', '/usr/share/seabios'];
 
 /** The command line that starts a program of Node.js in a jail, with descriptors 3 and 4. */
 export function jailedCommand(program: string, words: readonly string[], needs: JailNeeds): string[] {
-  const { hasShares, hostNetwork, shares } = needs;
+  const { hasShares, shares } = needs;
   const node = realpathSync(process.execPath);
   const isRoot = process.getuid?.() === 0;
   return [
@@ -44,7 +42,6 @@ export function jailedCommand(program: string, words: readonly string[], needs: 
     ...option('--env', [`PATH=${process.env.PATH ?? ''}`, 'OPENSSL_CONF=/dev/null']),
     ...option('--read', [...LIBRARIES, node, ...modulesOf(program), ...emulatorFiles()]),
     ...option('--device', DEVICES),
-    ...option('--network', hostNetwork ? ['host'] : []),
     ...option(
       '--write',
       shares.map((_, index) => REPORT_FD + 1 + index),

@@ -41,8 +41,6 @@ interface Options {
   jail?: JailMode;
   /** A guess: the machine has shares. If it is wrong, the machine starts later. */
   shares?: boolean;
-  /** A guess likewise: the machine has an outside network. Default true. */
-  network?: boolean;
 }
 
 /** A machine process and its control socket. Disposing of it kills it. */
@@ -95,13 +93,7 @@ export class MachineClient implements Disposable {
   readonly #sends: (() => void | Promise<void>)[] = [];
   #isSending = false;
 
-  constructor({
-    program = MACHINE_PROGRAM,
-    probes = false,
-    jail = earlyJailMode(),
-    shares = false,
-    network = true,
-  }: Options = {}) {
+  constructor({ program = MACHINE_PROGRAM, probes = false, jail = earlyJailMode(), shares = false }: Options = {}) {
     this.#program = program;
     this.#probes = probes;
     this.booted = new Promise((resolve) => {
@@ -119,7 +111,7 @@ export class MachineClient implements Disposable {
     this.gone = new Promise((resolve) => {
       this.#exit = resolve;
     });
-    this.#process = this.#start(jail === 'off' ? undefined : { ...NO_NEEDS, hasShares: shares, hostNetwork: network });
+    this.#process = this.#start(jail === 'off' ? undefined : { ...NO_NEEDS, hasShares: shares });
     this.spawned = performance.timeOrigin + performance.now();
   }
 
@@ -192,6 +184,8 @@ export class MachineClient implements Disposable {
     outside.events = {
       onPasstStarted: (opened) => this.#pass(opened, { type: 'passt-started' }).catch(() => {}),
       onPasstEnded: (reason) => this.send({ type: 'passt-ended', reason }),
+      isRead: () => this.#process.isRead,
+      onConnected: (answers, sockets) => this.#process.tryPass({ type: 'connected', answers }, sockets),
     };
     this.#inTurn(() => this.#jailFor(outside));
     this.#inTurn(() => outside.bound(this.pid).catch((error: Error) => this.#fail(error)));
@@ -205,7 +199,6 @@ export class MachineClient implements Disposable {
     const before = this.#process.needs;
     let report = await this.#process.report;
     const hasShares = shares.length > 0;
-    const hostNetwork = outside.spec.network?.backEnd.kind === 'passt';
     const byLandlock = report?.files === 'landlock' && hasShares;
     const isRoot = process.getuid?.() === 0;
     const fits =
@@ -213,9 +206,9 @@ export class MachineClient implements Disposable {
         ? before === undefined
         : before === undefined
           ? !hasLauncher()
-          : !byLandlock && (!isRoot || before.hasShares === hasShares) && before.hostNetwork === hostNetwork;
+          : !byLandlock && (!isRoot || before.hasShares === hasShares);
     if (!fits && !this.#isDisposed) {
-      const needs = { hasShares, hostNetwork, shares: byLandlock ? shares : [] };
+      const needs = { hasShares, shares: byLandlock ? shares : [] };
       const previous = this.#process;
       this.#process = this.#start(mode === 'off' ? undefined : needs);
       previous[Symbol.dispose]();
@@ -352,6 +345,10 @@ export class MachineClient implements Disposable {
         else fail(new SandboxError('network', event.error));
         break;
       }
+      case 'connect':
+        if (this.#outside === undefined) throw new RangeError('a connection before boot');
+        this.#outside.connect(event.asked);
+        break;
       case 'refused':
         this.onRefusal?.(event.refusal);
         break;

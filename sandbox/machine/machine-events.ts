@@ -4,6 +4,8 @@ import { printableLine } from '../../printable/index.js';
 import { JsonLines } from '../../vmm/json-lines.js';
 import {
   type Accelerator,
+  type ConnectRequest,
+  MAX_CONNECTS,
   MAX_REFUSALS,
   type MachineErrorCode,
   type MachineEvent,
@@ -38,6 +40,8 @@ const LIMITS: Record<MachineEvent['type'], Limit> = {
   ...{ network: SOMETIMES, 'passt-restart': SOMETIMES, 'passt-kill': SOMETIMES },
   refused: { most: MAX_REFUSALS, every: Number.POSITIVE_INFINITY },
   ...{ joined: ALWAYS, statistics: ALWAYS },
+  // The connector counts what it has not answered.
+  connect: ALWAYS,
 };
 
 /** The words of a union, each once. */
@@ -101,6 +105,8 @@ function readEvent(value: unknown): MachineEvent {
       // The owner knows which ports it has bound.
       if (flag(event.up, 'up')) return { type: 'network', up: true, ports: [] };
       return { type: 'network', up: false, reason: message(event.reason, 'reason') };
+    case 'connect':
+      return { type: 'connect', asked: list(event.asked, 1, MAX_CONNECTS, 'asked').map(connectRequest) };
     case 'passt-restart':
       return { type: 'passt-restart' };
     case 'passt-kill':
@@ -139,6 +145,13 @@ function refusal(value: unknown): Refusal {
   };
 }
 
+function connectRequest(value: unknown): ConnectRequest {
+  const [id, port, first, second, third, last] = list(value, 6, 6, 'request');
+  const word32 = (each: unknown) => below(each, 2 ** 32, 'request');
+  const address = [word32(first), word32(second), word32(third), word32(last)] as const;
+  return [word32(id), below(port, 2 ** 16, 'port'), ...address];
+}
+
 function times(value: unknown): MachineTimes {
   const { processStarted, specReceived, vcpusStarted } = fields(value, 'times');
   return {
@@ -172,6 +185,11 @@ function counts(value: unknown, what: string): Record<string, number> {
 function fields(value: unknown, what: string): Fields {
   if (typeof value === 'object' && value !== null && !Array.isArray(value)) return { ...value };
   throw new RangeError(`${what} is not an object`);
+}
+
+function list(value: unknown, least: number, most: number, what: string): unknown[] {
+  if (Array.isArray(value) && value.length >= least && value.length <= most) return value;
+  throw new RangeError(`${what} is not a list of ${least} to ${most}`);
 }
 
 function optional<K extends string, V>(
@@ -215,6 +233,12 @@ function flag(value: unknown, what: string): boolean {
 function time(value: unknown, what: string): number {
   if (typeof value === 'number' && Number.isFinite(value)) return value;
   throw new RangeError(`${what} is not a time`);
+}
+
+function below(value: unknown, limit: number, what: string): number {
+  const number = count(value, what);
+  if (number < limit) return number;
+  throw new RangeError(`${what} is out of range`);
 }
 
 function count(value: unknown, what: string): number {

@@ -4,7 +4,8 @@ import { closeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { hasLauncher, JAIL_LAUNCHER } from '../../jail/launcher.js';
-import { passDescriptors } from '../../libc/pass-descriptors.js';
+import { passDescriptors, tryPassDescriptors } from '../../libc/pass-descriptors.js';
+import * as libc from '../../vmm/host/libc.js';
 import type { MachineRequest } from '../../vmm/machine.js';
 import { SandboxError } from '../errors.js';
 import { type JailReport, parseJailReport } from '../jail-report.js';
@@ -15,6 +16,8 @@ import { openKvm } from './open-kvm.js';
 /** Descriptors of a child process. */
 const STDERR = 2;
 const CONTROL = 3;
+/** linux/sockios.h: bytes of a socket that its peer has not read. */
+const SIOCOUTQ = 0x5411;
 
 export interface ProcessOptions {
   /** Path of the machine's program. */
@@ -111,6 +114,22 @@ export class MachineProcess implements Disposable {
       passDescriptors(descriptorOf(this.#control), portion.descriptors, Buffer.from(filesLine(portion)));
     }
     for (const portion of hasRoot ? files.trees : []) await this.#passTrees(portion);
+  }
+
+  /** True if the process has read all that it was sent. */
+  get isRead(): boolean {
+    if (this.#control.destroyed || this.#control.writableLength > 0) return false;
+    const unread = new Int32Array(1);
+    return libc.ioctlPointer(descriptorOf(this.#control), SIOCOUTQ, unread) === 0 && unread[0] === 0;
+  }
+
+  /**
+   * Sends a request with descriptors, at once.
+   * @returns false if there is no room for it, or the process is gone
+   */
+  tryPass(request: MachineRequest, descriptors: readonly number[]): boolean {
+    if (this.#control.destroyed || this.#control.writableLength > 0) return false;
+    return tryPassDescriptors(descriptorOf(this.#control), descriptors, Buffer.from(lineOf(request))) === 0;
   }
 
   #passTrees(portion: Portion): Promise<void> {

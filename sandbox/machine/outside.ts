@@ -6,6 +6,8 @@ import { codeOf, messageOf } from '../../errors/index.js';
 import { OWN_FILES } from '../../vmm/host/files.js';
 import * as libc from '../../vmm/host/libc.js';
 import {
+  type ConnectAnswer,
+  type ConnectRequest,
   countName,
   fileName,
   listenerName,
@@ -26,6 +28,7 @@ import {
   socketName,
 } from '../../vmm/machine.js';
 import { checkSpec } from '../../vmm/outside/check-spec.js';
+import { type AnswerChannel, Connector } from '../../vmm/outside/connector.js';
 import { publishPorts } from '../../vmm/outside/host-ports.js';
 import { enterNetwork, leaveNetwork } from '../../vmm/outside/network-folder.js';
 import { PasstProgram } from '../../vmm/outside/passt-program.js';
@@ -47,6 +50,10 @@ export interface OutsideEvents {
   /** Another passt has been started. The files hold its socket, and are owned by the callee. */
   onPasstStarted(files: MachineFiles): void;
   onPasstEnded(reason: string): void;
+  /** True if the machine process has read all that it was sent. */
+  isRead(): boolean;
+  /** The machine's connections. Returns false if they cannot be sent now. */
+  onConnected(answers: ConnectAnswer[], sockets: readonly number[]): boolean;
 }
 
 export interface OutsideOptions {
@@ -75,6 +82,7 @@ export class MachineOutside implements Disposable {
   readonly networkFailure: string | undefined;
   events: OutsideEvents | undefined;
   #passt: PasstProgram | undefined;
+  #connector: Connector | undefined;
   #published: PublishedPorts[] = [];
   /** The guest's port of each listening socket in `files`. */
   readonly #listeners: number[] = [];
@@ -161,6 +169,7 @@ export class MachineOutside implements Disposable {
         this.#publish(spec, backEnd, files);
         this.#passt = new PasstProgram(spec, backEnd, (reason) => this.events?.onPasstEnded(reason));
         files.add(NETWORK_BACK_END, this.#passt.start());
+        this.#connector = new Connector(spec, backEnd, this.#channel());
       }
       for (const network of spec.peers ?? []) this.#enter(network, files);
     } catch (error) {
@@ -174,6 +183,22 @@ export class MachineOutside implements Disposable {
     files.add(socketName(path), open(path, O_PATH, 'cannot open'));
     this.files.take(files);
     return undefined;
+  }
+
+  #channel(): AnswerChannel {
+    const events = () => this.events;
+    return {
+      get isRead() {
+        return events()?.isRead() ?? false;
+      },
+      send: (answers, sockets) => events()?.onConnected(answers, sockets) ?? false,
+    };
+  }
+
+  /** Connects for the machine. @throws RangeError for more than a machine process asks for */
+  connect(asked: readonly ConnectRequest[]): void {
+    if (this.#connector === undefined) throw new RangeError('a connection without a network');
+    this.#connector.ask(asked);
   }
 
   /** Listens at the published ports of TCP. */
@@ -289,6 +314,8 @@ export class MachineOutside implements Disposable {
     for (const folder of [...this.#joined.keys()]) this.leave(folder);
     this.#passt?.[Symbol.dispose]();
     this.#passt = undefined;
+    this.#connector?.[Symbol.dispose]();
+    this.#connector = undefined;
   }
 
   [Symbol.dispose](): void {

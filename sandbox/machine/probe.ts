@@ -6,7 +6,7 @@ import { MachineClient } from './machine-client.js';
 
 /** @throws SandboxError `machine-died` if the machine process ends without an answer */
 export async function probeMachine(): Promise<ProbeResult & { jail: JailReport | undefined }> {
-  using machine = new MachineClient({ probes: true, network: false });
+  using machine = new MachineClient({ probes: true });
   machine.send({ type: 'probe' });
   const failed = machine.ended.then(({ error }) => {
     throw error ?? new SandboxError('machine-died', 'the machine process gave no answer');

@@ -80,10 +80,8 @@ describe.each(fastest)('on $name', (machine) => {
       stderr: expect.stringMatching(/^tsvm: no namespaces for files, .*not permitted\): a jail is required\n$/),
     });
     expect(await run(machine, [TSVM, command, '--jail', 'require', ...rest])).toMatchObject({ code: 0 });
-    expect(await run(machine, [TSVM, command, '--jail', 'require', '--rm', DEBIAN, 'true'])).toMatchObject({
-      code: 125,
-      stderr: "tsvm: no namespaces for network, sockets (the machine needs the host's network): a jail is required\n",
-    });
+    const outside = [TSVM, command, '--jail', 'require', '--rm', DEBIAN, 'true'];
+    expect(await run(machine, outside)).toMatchObject({ code: 0 });
     expect(await run(machine, [TSVM, command, '--jail', 'off', ...rest])).toMatchObject({ code: 0 });
     expect(await run(machine, [TSVM, ...words], { env: { TSVM_JAIL: 'tight' } })).toMatchObject({
       code: 125,

@@ -87,6 +87,7 @@ class TestedMachine implements Disposable {
         routeSocket: unexpected,
         backEnd: unexpected,
         listeners: unexpected,
+        sockets: { connect: unexpected },
         passt: { restart: unexpected, kill: unexpected },
         folders: { enter: unexpected, leave: unexpected, reach: unexpected },
         onNetworkUp: unexpected,

@@ -6,6 +6,7 @@ import { IsolatedBackEnd } from '../devices/net/isolated.js';
 import { parseMac } from '../devices/net/mac-address.js';
 import type { PasstBackEnd, PasstOwner } from '../devices/net/passt.js';
 import type { NetworkFolders } from '../devices/net/peers.js';
+import type { OutsideSockets } from '../devices/net/relay/outside-sockets.js';
 import type { Listener } from '../devices/net/relay/relay.js';
 import { RelayedBackEnd } from '../devices/net/relayed.js';
 import { TapBackEnd } from '../devices/net/tap.js';
@@ -21,6 +22,8 @@ export interface NetworkContext {
   backEnd: () => number;
   /** Listening sockets of the published TCP ports. The device owns them. */
   listeners: () => Listener[];
+  /** Connects for the guest. */
+  sockets: OutsideSockets;
   passt: PasstOwner;
   folders: NetworkFolders;
   // Callbacks run inside the event loop.
@@ -56,9 +59,10 @@ export function createNet(spec: NetworkSpec, context: NetworkContext): CreatedNe
 function createBackEnd(spec: NetworkSpec, context: NetworkContext): NetBackEnd {
   const { backEnd } = spec;
   if (backEnd.kind === 'passt') {
-    return new RelayedBackEnd(spec, backEnd, {
+    return new RelayedBackEnd(spec, {
       listeners: context.listeners(),
       passt: context.backEnd(),
+      sockets: context.sockets,
       loop: context.loop,
       owner: context.passt,
       onUp: () => context.onNetworkUp(),

@@ -30,6 +30,7 @@ import {
   shareName,
   socketFolderName,
 } from '../machine.js';
+import { AskedSockets } from './asked-sockets.js';
 import { ConsoleTail } from './console-tail.js';
 import { ControlSocket } from './control.js';
 
@@ -45,6 +46,7 @@ class MachineServer {
   #machine: Machine | undefined;
   #network: CreatedNet | undefined;
   readonly #files = new GivenFiles();
+  readonly #sockets = new AskedSockets(this.#loop, (asked) => this.#control.send({ type: 'connect', asked }));
 
   constructor(reserve: KvmReserve) {
     this.#reserve = reserve;
@@ -96,6 +98,9 @@ class MachineServer {
         break;
       case 'passt-ended':
         this.#network?.passt?.ended(request.reason);
+        break;
+      case 'connected':
+        this.#sockets.answered(request.answers, (count) => this.#control.takeDescriptors(count));
         break;
       case 'shutdown':
         this.#stop('shutdown');
@@ -163,6 +168,7 @@ class MachineServer {
         const guestPorts = network?.backEnd.kind === 'passt' ? network.backEnd.listeners : undefined;
         return (guestPorts ?? []).map((guest, index) => ({ guest, fd: this.#files.take(publishedName(index)) }));
       },
+      sockets: this.#sockets,
       passt: {
         restart: () => this.#control.send({ type: 'passt-restart' }),
         kill: (reason) => this.#control.send({ type: 'passt-kill', reason }),

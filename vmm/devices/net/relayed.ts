@@ -1,11 +1,11 @@
 // The default back end: TCP by the relay, which is part of this process, and UDP and ping by passt.
 // The end of passt costs no connection.
 import type { EventLoop } from '../../host/event-loop.js';
-import type { NetworkSpec, PasstSpec } from '../../machine.js';
+import type { NetworkSpec } from '../../machine.js';
 import type { CheckedFrame, FrameReceiver, NetBackEnd } from './back-end.js';
 import { TCP } from './frame.js';
 import { PasstBackEnd, type PasstOptions } from './passt.js';
-import { type OutsideSockets, OwnSockets } from './relay/outside-sockets.js';
+import type { OutsideSockets } from './relay/outside-sockets.js';
 import { type Listener, TcpRelay } from './relay/relay.js';
 
 export interface RelayedOptions extends PasstOptions {
@@ -14,8 +14,8 @@ export interface RelayedOptions extends PasstOptions {
   listeners: readonly Listener[];
   /** A socket to a passt that has been started. The back end owns it. */
   passt: number;
-  /** Connects for the guest. Default: this process. */
-  sockets?: OutsideSockets;
+  /** Connects for the guest. */
+  sockets: OutsideSockets;
 }
 
 export class RelayedBackEnd implements NetBackEnd {
@@ -24,10 +24,10 @@ export class RelayedBackEnd implements NetBackEnd {
   readonly passt: PasstBackEnd;
   readonly #relay: TcpRelay;
 
-  constructor(spec: NetworkSpec, backEnd: PasstSpec, options: RelayedOptions) {
-    const { loop, listeners, sockets = new OwnSockets() } = options;
+  constructor(spec: NetworkSpec, options: RelayedOptions) {
+    const { loop, listeners, sockets } = options;
     this.passt = new PasstBackEnd(spec, options.passt, options);
-    this.#relay = new TcpRelay(spec, backEnd, { loop, listeners, sockets });
+    this.#relay = new TcpRelay(spec, { loop, listeners, sockets });
   }
 
   get busy(): boolean {

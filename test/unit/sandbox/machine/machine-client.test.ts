@@ -59,6 +59,11 @@ describe('a machine process that ends without being asked to', () => {
     ['with an event of no type', 'say({ up: true });', 'cannot be understood: an event of no known type'],
     ['with an event that is nothing', 'say(null);', 'cannot be understood: event is not an object'],
     ['with an answer to no question', "say({ type: 'joined' });", 'cannot be understood: an answer to no question'],
+    [
+      'with a connection before boot',
+      "say({ type: 'connect', asked: [[1, 80, 0, 0, 0xffff, 1]] });",
+      'cannot be understood: a connection before boot',
+    ],
     ['with two boots', `${BOOTED} ${BOOTED}`, 'cannot be understood: too many events: booted'],
     [
       'with a failure of many lines',

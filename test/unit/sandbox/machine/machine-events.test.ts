@@ -22,6 +22,13 @@ const EVENTS: MachineEvent[] = [
   { type: 'passt-kill', reason: 'passt does not answer' },
   { type: 'refused', refusal: { reason: 'closed', what: 'tcp', destination: '10.0.0.1:80' } },
   { type: 'refused', refusal: { reason: 'malformed', what: 'a fragment' } },
+  {
+    type: 'connect',
+    asked: [
+      [1, 443, 0, 0, 0xffff, 0x01010101],
+      [2 ** 32 - 1, 0, 0x26064700, 0, 0, 1],
+    ],
+  },
   { type: 'joined' },
   { type: 'joined', error: 'in use' },
   { type: 'stopped', reason: 'reset', statistics: { exits: {}, ioctls: {} }, console: 'one\r\ntwo' },
@@ -57,6 +64,17 @@ test.each([
   ['a count that is text', { type: 'statistics', statistics: { exits: { io: '1' }, ioctls: {} } }],
   ['counts that are a list', { type: 'statistics', statistics: { exits: [], ioctls: {} } }],
   ['an unknown code', { type: 'failed', code: 'toString', message: 'x' }],
+  ['no connection', { type: 'connect', asked: [] }],
+  ['connections that are no list', { type: 'connect', asked: { length: 1 } }],
+  ['too many connections', { type: 'connect', asked: Array(65).fill([1, 80, 0, 0, 0xffff, 1]) }],
+  ['a connection of no address', { type: 'connect', asked: [[1, 80]] }],
+  ['a connection of too many words', { type: 'connect', asked: [[1, 80, 0, 0, 0xffff, 1, 1]] }],
+  ['a connection to a text', { type: 'connect', asked: [[1, 80, 0, 0, 0xffff, '1']] }],
+  ['a connection to no word', { type: 'connect', asked: [[1, 80, 0, 0, 0xffff, 2 ** 32]] }],
+  ['a connection to a negative word', { type: 'connect', asked: [[1, 80, -1, 0, 0xffff, 1]] }],
+  ['a connection to half a port', { type: 'connect', asked: [[1, 80.5, 0, 0, 0xffff, 1]] }],
+  ['a connection to no port', { type: 'connect', asked: [[1, 65536, 0, 0, 0xffff, 1]] }],
+  ['a connection of no number', { type: 'connect', asked: [[2 ** 32, 80, 0, 0, 0xffff, 1]] }],
   ['a probe of nothing', { type: 'kvm', result: { usable: 'yes', reason: 'x' } }],
 ])('%s is refused', (_, value) => {
   expect(() => read(value)).toThrow(RangeError);
@@ -107,7 +125,19 @@ test('refusals are bounded for the whole life, and restarts of passt in any whil
 
 test('whatever a machine process says is an event or refused', () => {
   const type = fc.constantFrom(...EVENTS.map((event) => event.type), 'x');
-  const names = ['result', 'accel', 'reason', 'times', 'statistics', 'up', 'refusal', 'error', 'code', 'message'];
+  const names = [
+    'result',
+    'accel',
+    'reason',
+    'times',
+    'statistics',
+    'up',
+    'refusal',
+    'error',
+    'code',
+    'message',
+    'asked',
+  ];
   const others = fc.dictionary(fc.constantFrom(...names, 'console', '__proto__'), fc.jsonValue());
   const given = fc.oneof(fc.constantFrom(...EVENTS), fc.jsonValue());
   fc.assert(

@@ -33,7 +33,7 @@ test.each([
 ])('when %s', async (_, end) => {
   const program = join(folder, 'program.mjs');
   writeFileSync(program, PROGRAM);
-  using it = new MachineClient({ program, jail: 'auto', network: false });
+  using it = new MachineClient({ program, jail: 'auto' });
   await it.booted;
   const children = readFileSync(`/proc/${it.pid}/task/${it.pid}/children`, 'latin1').trim().split(' ').map(Number);
   expect(children).toHaveLength(1);

@@ -1,5 +1,4 @@
-// Which host address stands behind an address that the guest sees. The gateway is the host's
-// loopback interface. All others are themselves.
+// The addresses of a guest, and which address it sees of a client of the host.
 import {
   type Address,
   isInAnyRange,
@@ -8,41 +7,25 @@ import {
   parseAddress,
   parseRange,
 } from '../../../../addresses/ip.js';
-import type { NetworkSpec, PasstSpec } from '../../../machine.js';
+import type { NetworkSpec } from '../../../machine.js';
+import { LOOPBACKS } from '../../../outside/outward-address.js';
 
-const LOOPBACK = parseAddress('127.0.0.1');
-const LOOPBACK_6 = parseAddress('::1');
-const LOOPBACKS = ['127.0.0.0/8', '::1'].map(parseRange);
-/** A socket cannot connect to these, or means another address: the unspecified one is the host. */
-const UNUSABLE = ['0.0.0.0/8', '224.0.0.0/4', '255.255.255.255', '::', 'ff00::/8', 'fe80::/10'].map(parseRange);
 const LINK_LOCAL = [parseRange('fe80::/10')];
 
 export class AddressMap {
   /** The guest's addresses. A flow names one by its index. */
   readonly own: readonly Address[];
   readonly #gateways: readonly Address[];
-  readonly #reachHost: boolean;
 
   /** @throws RangeError for an invalid address */
-  constructor({ addresses, gateways }: Pick<NetworkSpec, 'addresses' | 'gateways'>, { reachHost }: PasstSpec) {
+  constructor({ addresses, gateways }: Pick<NetworkSpec, 'addresses' | 'gateways'>) {
     this.own = addresses.map(parseAddress);
     this.#gateways = gateways.map(parseAddress);
-    this.#reachHost = reachHost;
   }
 
   /** The index of the guest's address; -1 for another's. */
   localOf(words: Uint32Array): number {
     return this.own.findIndex((own) => isSameAddress(own, words));
-  }
-
-  /** Returns the host's address for a destination of the guest; undefined if there is none. */
-  outward(words: Uint32Array): Uint32Array | undefined {
-    if (this.#gateways.some((gateway) => isSameAddress(gateway, words))) {
-      if (!this.#reachHost) return undefined;
-      return isIPv4Address(words) ? LOOPBACK : LOOPBACK_6;
-    }
-    // The loopback interface is behind the gateway's address only.
-    return isInAnyRange(LOOPBACKS, words) || isInAnyRange(UNUSABLE, words) ? undefined : words;
   }
 
   /**

@@ -5,7 +5,7 @@
 import type { EventLoop } from '../../../host/event-loop.js';
 import * as libc from '../../../host/libc.js';
 import { Timer } from '../../../host/timer.js';
-import type { NetworkSpec, PasstSpec } from '../../../machine.js';
+import { MAX_PER_PLACE, type NetworkSpec } from '../../../machine.js';
 import { SocketAddress } from '../../../outside/socket-address.js';
 import { type CheckedFrame, type FrameReceiver, HEADROOM } from '../back-end.js';
 import { type Frame, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from '../frame.js';
@@ -16,7 +16,7 @@ import { GuestLink, PAYLOAD } from './link.js';
 import type { OutsideSockets } from './outside-sockets.js';
 import { CLOSED, TcpConnection, type TcpContext } from './tcp-connection.js';
 import { parseSynOptions } from './tcp-options.js';
-import { abortSocket, Peeker, prepareSocket, SendRoom } from './tcp-socket.js';
+import { abortSocket, Peeker, SendRoom } from './tcp-socket.js';
 
 /** Milliseconds between two looks at what waits for the guest. */
 const TICK = 200;
@@ -28,11 +28,6 @@ const ACCEPT_BUDGET = 64;
  * read here, then repeated SYNs meet a second state of the same connection, and it is reset.
  */
 const MOST_UNANSWERED = 64;
-/**
- * The policy counts the guest's connections. A connection that the guest's frames made the policy
- * forget, and this relay not, still counts here.
- */
-const MAX_PER_PLACE = 2;
 
 /** A listening TCP socket, and the guest's port that it is published for. */
 export interface Listener {
@@ -78,10 +73,10 @@ export class TcpRelay implements Disposable, TcpContext {
   /** Listeners that found no descriptor or no memory for a client. */
   readonly #waiting = new Set<Listener>();
 
-  constructor(spec: NetworkSpec, backEnd: PasstSpec, { loop, listeners, sockets }: RelayOptions) {
+  constructor(spec: NetworkSpec, { loop, listeners, sockets }: RelayOptions) {
     this.loop = loop;
     this.mtu = spec.mtu;
-    this.#map = new AddressMap(spec, backEnd);
+    this.#map = new AddressMap(spec);
     this.#most = spec.maxConnections * MAX_PER_PLACE;
     this.link = new GuestLink({ mac: parseMac(spec.mac), gatewayMac: parseMac(spec.gatewayMac) });
     this.#listeners = listeners;
@@ -134,8 +129,7 @@ export class TcpRelay implements Disposable, TcpContext {
   }
 
   #connect(frame: Frame, bytes: Uint8Array, local: number, ports: number): void {
-    const target = this.#map.outward(frame.destination);
-    if (target === undefined || this.#connections.size >= this.#most || this.#unanswered >= this.#most) {
+    if (this.#connections.size >= this.#most || this.#unanswered >= this.#most) {
       this.#reset(frame, local, ports);
       return;
     }
@@ -143,7 +137,7 @@ export class TcpRelay implements Disposable, TcpContext {
     const tcp = HEADROOM + frame.transport;
     connection.wait(bytes, tcp, parseSynOptions(bytes, tcp, frame.payload - frame.transport));
     this.#unanswered++;
-    this.#sockets.connect(target, frame.destinationPort, (fd) => this.#answered(connection, fd));
+    this.#sockets.connect(frame.destination, frame.destinationPort, (fd) => this.#answered(connection, fd));
   }
 
   /** @param fd a socket, or the negated errno */
@@ -215,7 +209,6 @@ export class TcpRelay implements Disposable, TcpContext {
     // Two clients of this host that connected to different addresses of it may have the same port.
     let seen = port;
     while (this.#connections.find(local, remote, portsOf(guestPort, seen)) !== undefined) seen = (seen % 65535) + 1;
-    prepareSocket(fd);
     const connection = this.#add(local, remote, portsOf(guestPort, seen));
     connection.begin(fd);
     door.unanswered++;

@@ -10,7 +10,16 @@ import { TCP_ACK, TCP_RST, TCP_SYN, u16, u32 } from '../frame.js';
 import type { Flow } from './flow-table.js';
 import { type GuestLink, PAYLOAD, ROOM } from './link.js';
 import { parseSynOptions, type SynOptions, writeSynOptions } from './tcp-options.js';
-import { abortSocket, discard, MAX_SKIP, type Peeker, type SendRoom, SOCKET_EVENTS, takeError } from './tcp-socket.js';
+import {
+  abortSocket,
+  discard,
+  MAX_SKIP,
+  type Peeker,
+  prepareSocket,
+  type SendRoom,
+  SOCKET_EVENTS,
+  takeError,
+} from './tcp-socket.js';
 
 const TCP_FIN = 1;
 const TCP_PSH = 8;
@@ -136,6 +145,7 @@ export class TcpConnection implements Flow {
   begin(fd: number): void {
     this.#fd = fd;
     this.state = CONNECTING;
+    prepareSocket(fd);
     this.#context.loop.add(fd, SOCKET_EVENTS, (events) => this.#onEvents(events));
   }
 

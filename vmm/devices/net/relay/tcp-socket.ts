@@ -1,6 +1,5 @@
 // The host's side of a TCP connection: a non-blocking socket (tcp(7)).
 import * as libc from '../../../host/libc.js';
-import type { SocketAddress } from '../../../outside/socket-address.js';
 import { setIovec } from '../../../virtio/buffers.js';
 
 /** Edge-triggered, so that data that stay in the socket do not wake the event loop again. */
@@ -28,22 +27,6 @@ export function prepareSocket(fd: number): void {
   libc.setsockopt(fd, libc.IPPROTO_TCP, libc.TCP_NODELAY, one, 4);
   libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_KEEPALIVE, one, 4);
   libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_OOBINLINE, one, 4);
-}
-
-/**
- * Begins to connect.
- * @returns the socket, or the negated errno
- */
-export function connectSocket(address: SocketAddress): number {
-  const fd = libc.socket(address.family, libc.SOCK_STREAM | libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC, 0);
-  if (fd < 0) return -libc.errno();
-  prepareSocket(fd);
-  if (libc.connect(fd, address.bytes, address.length) < 0 && libc.errno() !== libc.EINPROGRESS) {
-    const errno = libc.errno();
-    libc.close(fd);
-    return -errno;
-  }
-  return fd;
 }
 
 /** Returns the socket's pending error and clears it. */

@@ -20,12 +20,12 @@ const FIRST = 9000;
 vi.setConfig({ testTimeout: 600_000 });
 
 let work: string;
-const programs = { device: '', ends: '' };
+const programs = { device: '', owner: '', ends: '' };
 
 beforeAll(async () => {
   work = mkdtempSync('/tmp/tsvm-test-');
   symlinkSync(join(flows, '../../../node_modules'), join(work, 'node_modules'));
-  for (const name of ['device', 'ends'] as const) {
+  for (const name of ['device', 'owner', 'ends'] as const) {
     programs[name] = join(work, `${name}.mjs`);
     const entryPoints = [join(flows, `${name}.ts`)];
     await build({
@@ -83,7 +83,7 @@ class World implements AsyncDisposable {
   static async create(maxConnections?: number): Promise<World> {
     const link = await Link.create();
     const guest = await KernelGuest.create({
-      ...{ host: link.host, program: programs.device },
+      ...{ host: link.host, program: programs.device, owner: programs.owner },
       ports: [
         { protocol: 'tcp', host: PUBLISHED, guest: FIRST, count: CONVERSATIONS.length },
         { protocol: 'udp', host: PUBLISHED, guest: FIRST, count: 1 },

@@ -5,10 +5,10 @@ import { createNet } from '../../../../../vmm/accel/network.js';
 import { RECEIVE, TRANSMIT } from '../../../../../vmm/devices/net/device.js';
 import { Frame, TCP, TCP_ACK, TCP_RST, TCP_SYN } from '../../../../../vmm/devices/net/frame.js';
 import { EventLoop } from '../../../../../vmm/host/event-loop.js';
-import type { NetworkSpec } from '../../../../../vmm/machine.js';
+import type { NetworkSpec, PasstSpec } from '../../../../../vmm/machine.js';
 import { PasstProgram } from '../../../../../vmm/outside/passt-program.js';
 import { GATEWAY, GUEST, PEER_RANGES, tcp } from '../../../../fixtures/frames.js';
-import { ownNetwork } from '../../../../fixtures/own-network.js';
+import { ownNetwork, ownSockets } from '../../../../fixtures/own-network.js';
 import { VirtioDriver } from '../../../../fixtures/virtio-driver.js';
 
 const HEADER = 12;
@@ -17,22 +17,24 @@ const BUFFERS = 64;
 const PORT = 8080;
 
 const loop = new EventLoop();
+const passt: PasstSpec = { kind: 'passt', ports: [], reachHost: false };
 const spec: NetworkSpec = {
   ...{ mac: GUEST.mac, gatewayMac: GATEWAY.mac, mtu: 1500, optional: false },
   ...{ addresses: [GUEST.ipv4, GUEST.ipv6], gateways: [GATEWAY.ipv4, GATEWAY.ipv6], resolvers: [] },
   ...{ peerRanges: PEER_RANGES, maxConnections: 100, rules: JSON.parse(process.argv[2] ?? '[]') },
-  backEnd: { kind: 'passt', ports: [], reachHost: false },
+  backEnd: passt,
 };
 const fail = (reason: unknown): never => {
   throw new Error(String(reason));
 };
-const program = new PasstProgram(spec, { kind: 'passt', ports: [], reachHost: false }, fail);
+const program = new PasstProgram(spec, passt, fail);
 const { routeSocket, folders } = ownNetwork();
 const { net: device } = createNet(spec, {
   loop,
   routeSocket: () => routeSocket,
   backEnd: () => program.start(),
   listeners: () => [],
+  sockets: ownSockets(spec, passt),
   passt: { restart: () => fail('restart'), kill: fail },
   folders,
   onNetworkUp: () => {},

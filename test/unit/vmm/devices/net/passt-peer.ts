@@ -11,6 +11,7 @@ import { publishPorts } from '../../../../../vmm/outside/host-ports.js';
 import { PasstProgram } from '../../../../../vmm/outside/passt-program.js';
 import { BufferList } from '../../../../../vmm/virtio/buffers.js';
 import { GATEWAY, GUEST, PEER_RANGES } from '../../../../fixtures/frames.js';
+import { ownSockets } from '../../../../fixtures/own-network.js';
 import { GuardedMemory } from '../../../../fixtures/virtio-driver.js';
 
 /** @param ipv6 the guest has IPv6 as well */
@@ -61,7 +62,8 @@ export class Peer implements FrameReceiver, Disposable {
     const spec = networkSpec(backEnd, ipv6);
     using tcp = publishPorts('tcp', spec, backEnd);
     this.program = new PasstProgram(spec, backEnd, (reason) => this.backEnd.passt.ended(reason));
-    this.backEnd = new RelayedBackEnd(spec, backEnd, {
+    this.backEnd = new RelayedBackEnd(spec, {
+      sockets: ownSockets(spec, backEnd),
       listeners: tcp.take(),
       passt: this.program.start(),
       loop: this.loop,

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { formatAddress } from '../../../../../../addresses/ip.js';
 import type { OutsideSockets } from '../../../../../../vmm/devices/net/relay/outside-sockets.js';
 import * as libc from '../../../../../../vmm/host/libc.js';
-import { ACK, GATEWAY, RST, SYN, tcp } from '../../../../../fixtures/frames.js';
+import { ACK, RST, SYN, tcp } from '../../../../../fixtures/frames.js';
 import { Peer, passt } from '../passt-peer.js';
 
 /** Of `passt-peer.ts`: twice `maxConnections`. */
@@ -59,12 +59,6 @@ test('a SYN waits for its socket, is asked for once, and then opens', async () =
   const heard = Buffer.alloc(5);
   await peer.until(() => libc.recv(end.fd, heard, heard.length, libc.MSG_DONTWAIT) === heard.length);
   expect(heard.toString()).toBe('hello');
-});
-
-test("the gateway's address is asked for as the host's loopback interface", async () => {
-  using up = await upPeer();
-  up.peer.send(tcp({ destination: GATEWAY.ipv4, destinationPort: 22 }));
-  expect(up.sockets.asked.map(({ to }) => to)).toEqual(['127.0.0.1 22']);
 });
 
 test('an error that comes late is a reset, and the next SYN asks again', async () => {

@@ -1,0 +1,174 @@
+// The owner's side of the machine's connections: each request gets one answer, closed destinations are
+// refused, and a machine process that asks for too many, or reads no answer, costs the owner nothing.
+
+import { once } from 'node:events';
+import { createServer, type Server, type Socket } from 'node:net';
+import { afterEach, expect, test, vi } from 'vitest';
+import { parseAddress } from '../../../../addresses/ip.js';
+import * as libc from '../../../../vmm/host/libc.js';
+import type { ConnectAnswer, ConnectRequest } from '../../../../vmm/machine.js';
+import { type AnswerChannel, Connector } from '../../../../vmm/outside/connector.js';
+import { GATEWAY } from '../../../fixtures/frames.js';
+
+const SPEC = {
+  gateways: [GATEWAY.ipv4],
+  resolvers: [],
+  rules: [{ allow: true, range: GATEWAY.ipv4 }],
+  maxConnections: 10_000,
+};
+
+/** A machine process that reads, or does not. */
+class Machine implements AnswerChannel, Disposable {
+  isRead = true;
+  hasRoom = true;
+  /** How often an answer found no room. */
+  refused = 0;
+  readonly answers: ConnectAnswer[] = [];
+  readonly sockets: number[] = [];
+
+  send(answers: ConnectAnswer[], sockets: readonly number[]): boolean {
+    if (!this.hasRoom) {
+      this.refused++;
+      return false;
+    }
+    this.answers.push(...answers);
+    for (const fd of sockets) this.sockets.push(libc.check(libc.fcntl(fd, libc.F_DUPFD_CLOEXEC, 0), 'fcntl'));
+    return true;
+  }
+
+  [Symbol.dispose](): void {
+    for (const fd of this.sockets) libc.close(fd);
+  }
+}
+
+async function until(done: () => boolean): Promise<void> {
+  while (!done()) await new Promise((resolve) => setTimeout(resolve, 2));
+}
+
+const request = (id: number, port: number, to: string): ConnectRequest => {
+  const [a, b, c, d] = [...parseAddress(to)] as [number, number, number, number];
+  return [id, port, a, b, c, d];
+};
+const requests = (count: number, port: number, to: string) =>
+  Array.from({ length: count }, (_, id) => request(id, port, to));
+
+const open: Disposable[] = [];
+afterEach(() => {
+  for (const each of open.splice(0)) each[Symbol.dispose]();
+});
+
+function start(maxConnections = SPEC.maxConnections) {
+  const machine = new Machine();
+  const connector = new Connector({ ...SPEC, maxConnections }, { reachHost: true }, machine);
+  open.push(connector, machine);
+  return { machine, connector };
+}
+
+async function listening(): Promise<{ server: Server; port: number; clients: Socket[] }> {
+  const clients: Socket[] = [];
+  const server = createServer((socket) => clients.push(socket.on('error', () => {})));
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  open.push({
+    [Symbol.dispose]: () => {
+      server.close();
+      for (const socket of clients) socket.destroy();
+    },
+  });
+  const { port } = server.address() as { port: number };
+  return { server, port, clients };
+}
+
+test('a request is answered with a socket that is connected', async () => {
+  const { port, clients } = await listening();
+  const { machine, connector } = start();
+  connector.ask([request(7, port, GATEWAY.ipv4)]);
+  expect(machine.answers).toEqual([[7, 0]]);
+  await until(() => clients.length === 1);
+  libc.write(machine.sockets[0]!, Buffer.from('hello'), 5);
+  expect((await once(clients[0]!, 'data')).toString()).toBe('hello');
+});
+
+test('closed destinations are refused beside others, each by its number', async () => {
+  const { port } = await listening();
+  const { machine, connector } = start();
+  connector.ask([
+    request(1, port, '127.0.0.1'),
+    request(2, port, GATEWAY.ipv4),
+    request(3, 80, '169.254.169.254'),
+    request(4, 80, '1.1.1.1'),
+  ]);
+  expect(machine.answers).toEqual([
+    [1, libc.EACCES],
+    [2, 0],
+    [3, libc.EACCES],
+    [4, libc.EACCES],
+  ]);
+  expect(machine.sockets).toHaveLength(1);
+});
+
+test('an error of the host is the answer', () => {
+  const { machine, connector } = start();
+  // Loopback refuses at once, or later by the socket itself.
+  connector.ask([request(1, 0, GATEWAY.ipv4)]);
+  expect(machine.answers.map(([id]) => id)).toEqual([1]);
+});
+
+test('more requests than a relay has, without an answer, are refused', () => {
+  const { machine, connector } = start(100);
+  machine.hasRoom = false;
+  connector.ask(requests(200, 80, '10.0.0.1'));
+  expect(() => connector.ask(requests(1, 80, '10.0.0.1'))).toThrow('too many connections are asked for');
+  expect(machine.answers).toEqual([]);
+});
+
+test('what finds no room is answered later, each once and in order', async () => {
+  const { machine, connector } = start();
+  machine.hasRoom = false;
+  connector.ask(requests(150, 80, '10.0.0.1'));
+  await until(() => machine.refused > 3);
+  machine.hasRoom = true;
+  await until(() => machine.answers.length >= 150);
+  expect(machine.answers.map(([id]) => id)).toEqual(Array.from({ length: 150 }, (_, id) => id));
+});
+
+test('a machine that reads nothing has few sockets on their way', async () => {
+  const { port } = await listening();
+  const { machine, connector } = start();
+  machine.isRead = false;
+  connector.ask(requests(1000, port, GATEWAY.ipv4));
+  // Two portions, and then attempts that send nothing.
+  await until(() => machine.answers.length === 128);
+  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setTimeout(resolve, 2));
+  expect(machine.sockets).toHaveLength(128);
+  machine.isRead = true;
+  await until(() => machine.answers.length === 1000);
+});
+
+test('more than the rate wait for the next moment', async () => {
+  vi.useFakeTimers();
+  try {
+    const { machine, connector } = start();
+    connector.ask(requests(20_000, 80, '10.0.0.1'));
+    await vi.advanceTimersByTimeAsync(500);
+    const early = machine.answers.length;
+    // The first second's, and half a second's more.
+    expect(early).toBeGreaterThanOrEqual(10_000);
+    expect(early).toBeLessThanOrEqual(15_100);
+    await vi.advanceTimersByTimeAsync(1000);
+    expect(machine.answers).toHaveLength(20_000);
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+test('nothing is answered after the end', async () => {
+  const { machine, connector } = start();
+  machine.hasRoom = false;
+  connector.ask(requests(10, 80, '10.0.0.1'));
+  open.splice(0, 1);
+  connector[Symbol.dispose]();
+  machine.hasRoom = true;
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(machine.answers).toEqual([]);
+});

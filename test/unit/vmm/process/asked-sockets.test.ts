@@ -1,0 +1,71 @@
+// The machine's side of its connections: requests of one turn go together, each is answered once by
+// its number, and an owner that answers something else ends the machine.
+import { expect, test } from 'vitest';
+import { parseAddress } from '../../../../addresses/ip.js';
+import { EventLoop } from '../../../../vmm/host/event-loop.js';
+import * as libc from '../../../../vmm/host/libc.js';
+import type { ConnectRequest } from '../../../../vmm/machine.js';
+import { AskedSockets } from '../../../../vmm/process/asked-sockets.js';
+
+const ADDRESS = parseAddress('1.2.3.4');
+
+function start() {
+  const loop = new EventLoop();
+  const sent: ConnectRequest[][] = [];
+  const sockets = new AskedSockets(loop, (asked) => sent.push(asked));
+  const came: [number, number][] = [];
+  const ask = (port: number) => sockets.connect(ADDRESS, port, (fd) => came.push([port, fd]));
+  return { loop, sent, sockets, came, ask, [Symbol.dispose]: () => loop[Symbol.dispose]() };
+}
+
+const none = () => [];
+
+test('requests of one turn go in one message, and many in several', () => {
+  using it = start();
+  it.ask(80);
+  it.ask(81);
+  expect(it.sent).toEqual([]);
+  it.loop.poll(0);
+  const words = [...ADDRESS];
+  expect(it.sent).toEqual([
+    [
+      [1, 80, ...words],
+      [2, 81, ...words],
+    ],
+  ]);
+  for (let port = 1; port <= 150; port++) it.ask(port);
+  it.loop.poll(0);
+  expect(it.sent.slice(1).map(({ length }) => length)).toEqual([64, 64, 22]);
+  it.loop.poll(0);
+  expect(it.sent).toHaveLength(4);
+});
+
+test('answers find their requests in any order, with sockets for those that have one', () => {
+  using it = start();
+  for (const port of [80, 81, 82]) it.ask(port);
+  it.sockets.answered(
+    [
+      [3, 0],
+      [1, libc.ECONNREFUSED],
+      [2, 0],
+    ],
+    (count) => [100, 101, 102].slice(0, count),
+  );
+  expect(it.came).toEqual([
+    [82, 100],
+    [80, -libc.ECONNREFUSED],
+    [81, 101],
+  ]);
+});
+
+test('an answer to no request, a second one, or one without its socket, is an error, and sockets are closed', () => {
+  using it = start();
+  it.ask(80);
+  expect(() => it.sockets.answered([[1, 0]], none)).toThrow('answers what was not asked');
+  const [given, kept] = libc.createSocketPair();
+  expect(() => it.sockets.answered([[7, 0]], () => [given])).toThrow('answers what was not asked');
+  expect(libc.recv(kept, Buffer.alloc(1), 1, libc.MSG_DONTWAIT)).toBe(0);
+  libc.close(kept);
+  it.sockets.answered([[1, libc.ECONNREFUSED]], none);
+  expect(() => it.sockets.answered([[1, libc.ECONNREFUSED]], none)).toThrow('answers what was not asked');
+});
