@@ -21,6 +21,7 @@ const LOOK = `
   ls "/proc/$machine/root/root" "/proc/$machine/root/home" "/proc/$machine/root/etc/passwd" 2>&1 | grep -c 'No such file'
   grep -E '^(CapPrm|CapBnd|NoNewPrivs)' "/proc/$machine/status" | cut -f2 | xargs
   ls -l "/proc/$machine/fd" | grep -c "$FOREIGN"
+  tail -n +3 "/proc/$machine/net/dev" | cut -d: -f1 | xargs
 `;
 
 let folder: string;
@@ -38,19 +39,21 @@ describe.each(fastest)('on $name', (machine) => {
 
   test('its machine process has no file, secret or right of the host, and inspect says so', async () => {
     const name = `jailed-${process.pid}`;
-    const start = `exec 7< "$FOREIGN"; "$TSVM" run -d --network none --name "$1" ${DEBIAN} sleep 1000 > /dev/null`;
+    const start = `exec 7< "$FOREIGN"; "$TSVM" run -d --name "$1" ${DEBIAN} sleep 1000 > /dev/null`;
     const foreign = { FOREIGN: '/etc/hostname', SECRET_TOKEN: 'a secret' };
     expect(await sh(start, [name], foreign)).toMatchObject({ code: 0 });
     try {
       const { stdout: report } = await run(machine, [TSVM, 'inspect', '-f', '{{json .State.Jail}}', name]);
       expect(JSON.parse(report)).toMatchObject(NAMESPACES);
       const { stdout } = await sh(LOOK, [name], foreign);
-      const [environment, root = '', missing, rights, descriptors] = stdout.trimEnd().split('\n');
+      const [environment, root = '', missing, rights, descriptors, interfaces] = stdout.trimEnd().split('\n');
       expect(environment).toBe('OPENSSL_CONF PATH');
       expect(root.split(' ')).toEqual(expect.arrayContaining(['dev', 'proc', 'usr']));
       expect(missing).toBe('3');
       expect(rights).toBe('0000000000000000 0000000000000000 1');
       expect(descriptors).toBe('0');
+      // The default network, which is the owner's.
+      expect(interfaces).toBe('lo');
     } finally {
       await run(machine, [TSVM, 'rm', '-f', name]);
     }
