@@ -5,6 +5,7 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { childrenNamed, KernelGuest } from '../fixtures/flows/kernel-guest.js';
 import { GATEWAY, GUEST } from '../fixtures/frames.js';
 import { Link, Namespace, type Program } from '../fixtures/linked-namespaces.js';
@@ -21,6 +22,8 @@ const SHORT = 3000;
 const WIDTH = 100;
 const STREAM = 256 * MIB;
 const HELD = [0, 1000, 10_000];
+/** Milliseconds after which a peer does not hold as many: slirp4netns then stands still. */
+const HOLD_PATIENCE = 120_000;
 
 /** A guest, the address of the host that it sees, and the processes of its network. */
 interface Guest extends AsyncDisposable {
@@ -94,8 +97,11 @@ async function measureMemory(guest: Guest, samples: Samples): Promise<void> {
   for (const count of HELD) {
     const words = ['hold', guest.host, String(PORT), String(count)];
     const client = count === 0 ? undefined : guest.namespace.start(PROGRAM, ...words);
-    // A peer that cannot hold as many has no figure.
-    if (client !== undefined && (await client.line()) !== 'held') return;
+    if (client !== undefined) {
+      const said = await Promise.race([client.line(), sleep(HOLD_PATIENCE, 'late', { ref: false })]);
+      // A peer that cannot hold as many has no figure.
+      if (said !== 'held') return end(client);
+    }
     const total = guest.pids.reduce((sum, pid) => sum + memoryUse(pid).pss, 0);
     samples.add(`${guest.name}: memory with ${count} connections`, 'MiB', total);
     if (client !== undefined) await end(client);
