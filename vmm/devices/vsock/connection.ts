@@ -9,6 +9,8 @@ import { SHUTDOWN_BOTH, VIRTIO_VSOCK_SHUTDOWN_RCV, VIRTIO_VSOCK_SHUTDOWN_SEND } 
 
 /** Bytes of buffer that each connection grants the guest. A Linux guest uses no more by default. */
 export const BUFFER_ALLOCATION = 256 * 1024;
+/** The same for a connection that is one of many. */
+export const SMALL_ALLOCATION = 64 * 1024;
 
 /** Packets that a connection still has to send to the guest, as bits. Lower bits are sent first. */
 export const OWES_REQUEST = 1;
@@ -86,6 +88,8 @@ export class Connection {
     loop: EventLoop,
     onEvents: (connection: Connection, events: number) => void,
     initiatedByHost: boolean,
+    /** Bytes of buffer that it grants the guest. */
+    readonly allocation: number,
   ) {
     this.#fd = fd;
     this.#loop = loop;
@@ -143,7 +147,7 @@ export class Connection {
    */
   receive(source: BufferList, offset: number, length: number, iovecs: Uint32Array): boolean {
     if ((this.guestShutdown & VIRTIO_VSOCK_SHUTDOWN_SEND) !== 0 || !this.established) return false;
-    if (((this.#received - this.#advertised) >>> 0) + length > BUFFER_ALLOCATION) return false;
+    if (((this.#received - this.#advertised) >>> 0) + length > this.allocation) return false;
     this.#received = (this.#received + length) >>> 0;
     let written = 0;
     if (this.backlogLength === 0 && !this.#writeClosed && length > 0) {
@@ -156,7 +160,7 @@ export class Connection {
     }
     if (this.#writeClosed) written = length;
     else if (written < length) {
-      this.#backlog ??= new Backlog(BUFFER_ALLOCATION);
+      this.#backlog ??= new Backlog(this.allocation);
       this.#backlog.append(source, offset + written, length - written);
       this.poll();
     }
@@ -176,7 +180,7 @@ export class Connection {
   #forward(length: number): void {
     this.#forwarded = (this.#forwarded + length) >>> 0;
     // Reports each quarter of the guest's window: rarely, and long before it is used up.
-    const window = Math.min(BUFFER_ALLOCATION, this.#peerAllocation);
+    const window = Math.min(this.allocation, this.#peerAllocation);
     const untold = (this.#forwarded - this.#advertised) >>> 0;
     if (untold > 0 && untold >= window / 4) this.owes |= OWES_CREDIT_UPDATE;
   }

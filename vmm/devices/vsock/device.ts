@@ -12,7 +12,7 @@ import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
 import { drain } from '../drain.js';
 import { Hold } from '../hold.js';
 import { Rate } from '../rate.js';
-import { Connection, OWES_CREDIT_UPDATE } from './connection.js';
+import { BUFFER_ALLOCATION, Connection, OWES_CREDIT_UPDATE, SMALL_ALLOCATION } from './connection.js';
 import { connectToHost, HostListener } from './host-sockets.js';
 import {
   HEADER_SIZE,
@@ -42,6 +42,11 @@ const QUEUE_SIZE = 128;
 
 /** The most connections. Each may hold its whole credit in memory while its host socket is full. */
 export const MAX_CONNECTIONS = 512;
+/**
+ * With so many connections, further ones get less credit: together they hold at most 44 MiB in
+ * memory.
+ */
+const ROOMY_CONNECTIONS = 64;
 /**
  * From this host port on, a port is one process's: it is chosen at random, and lives as long as the
  * process. Any process in the guest knows the ports below, and could fill the device with them.
@@ -238,7 +243,8 @@ export class VirtioVsock implements VirtioDevice<NoState> {
 
   #add(fd: number, hostPort: number, guestPort: number, initiatedByHost: boolean): Connection {
     const { loop } = this.#context!;
-    const connection = new Connection(fd, hostPort, guestPort, loop, this.#onSocket, initiatedByHost);
+    const allocation = this.#connections.size < ROOMY_CONNECTIONS ? BUFFER_ALLOCATION : SMALL_ALLOCATION;
+    const connection = new Connection(fd, hostPort, guestPort, loop, this.#onSocket, initiatedByHost, allocation);
     const ofPort = this.#table.get(guestPort);
     if (ofPort === undefined) this.#table.set(guestPort, new Map([[hostPort, connection]]));
     else ofPort.set(hostPort, connection);

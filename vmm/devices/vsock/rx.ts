@@ -5,14 +5,7 @@ import * as libc from '../../host/libc.js';
 import { allocateIovecs } from '../../virtio/buffers.js';
 import type { DeviceContext } from '../../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
-import {
-  BUFFER_ALLOCATION,
-  type Connection,
-  OWES_CREDIT_REQUEST,
-  OWES_CREDIT_UPDATE,
-  OWES_REQUEST,
-  OWES_RESPONSE,
-} from './connection.js';
+import { type Connection, OWES_CREDIT_REQUEST, OWES_CREDIT_UPDATE, OWES_REQUEST, OWES_RESPONSE } from './connection.js';
 import {
   HEADER_SIZE,
   HOST_CID,
@@ -223,7 +216,7 @@ export class RxQueue {
     header.destinationPort = connection.guestPort;
     header.type = VIRTIO_VSOCK_TYPE_STREAM;
     header.operation = operation;
-    header.bufferAllocation = BUFFER_ALLOCATION;
+    header.bufferAllocation = connection.allocation;
     header.forwardCount = connection.takeForwardCount();
   }
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
-import { BUFFER_ALLOCATION } from '../../../../../vmm/devices/vsock/connection.js';
+import { BUFFER_ALLOCATION, SMALL_ALLOCATION } from '../../../../../vmm/devices/vsock/connection.js';
 import {
   FIRST_PRIVATE_PORT,
   MAX_CONNECTIONS,
@@ -373,6 +373,12 @@ describe('vsock', () => {
     expect(openKnown()).toBe('reset');
     for (let count = 0; count < PRIVATE_CONNECTIONS; count++) expect(openPrivate()).toBe('open');
     expect(openPrivate()).toBe('reset');
+    // What all of them may hold in the device's memory.
+    const granted = streams.reduce(
+      (sum, { state, hostAllocation }) => sum + (state === 'open' ? hostAllocation : 0),
+      0,
+    );
+    expect(granted).toBe(64 * BUFFER_ALLOCATION + (MAX_CONNECTIONS - 64) * SMALL_ALLOCATION);
     scene.guest.send(streams[0]!, OP.shutdown, SEND | RCV);
     scene.guest.settle();
     expect(openKnown()).toBe('open');
