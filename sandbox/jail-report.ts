@@ -20,6 +20,11 @@ export interface JailReport {
   user: boolean;
   /** Version of landlock's interface; 0: the kernel has none. */
   landlock: number;
+  /**
+   * What a system call leads to that a machine process does not need. Absent: the machine was not
+   * told to boot.
+   */
+  seccomp?: 'kill' | 'refuse' | 'log' | 'off';
   /** Why there are no namespaces. */
   noNamespaces?: string;
   noLandlock?: string;
@@ -27,11 +32,13 @@ export interface JailReport {
 
 export const JAIL_PARTS = ['files', 'network', 'processes', 'sockets', 'ipc'] as const;
 
-/** Why the jail lacks namespaces, in words; undefined if it lacks nothing. */
+/** What the jail lacks, in words; undefined if it lacks nothing. */
 export function whatIsMissing(report: JailReport | undefined): string | undefined {
   if (report === undefined) return 'there is no jail';
   const missing = JAIL_PARTS.filter((part) => report[part] !== 'namespace');
-  if (missing.length === 0) return undefined;
+  if (missing.length === 0) {
+    return report.seccomp === 'kill' ? undefined : 'no filter of system calls ends the machine process';
+  }
   return `no namespaces for ${missing.join(', ')} (${report.noNamespaces ?? 'unknown'})`;
 }
 

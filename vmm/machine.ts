@@ -265,6 +265,15 @@ export interface NetworkSpec {
 
 export type Accelerator = 'kvm' | 'tcg';
 
+/**
+ * What a system call that a running machine process does not need leads to (accel/system-calls.ts):
+ * - kill: the end of the process.
+ * - refuse: EPERM, to debug.
+ * - log: a line in the kernel's log, to debug.
+ * - off: there is no filter, to debug.
+ */
+export type SystemCallFilter = 'kill' | 'refuse' | 'log' | 'off';
+
 export interface MachineSpec {
   accel: Accelerator | 'auto';
   /** Path of an ELF `vmlinux` or a `bzImage`. */
@@ -299,6 +308,8 @@ export interface MachineSpec {
   probe?: ProbeResult;
   /** Frequency of the host's time stamp counter in kHz, which emulated CPUs share. */
   tscKhz?: number;
+  /** Default: kill. */
+  systemCalls?: SystemCallFilter;
   logLevel: 'silent' | 'error' | 'warn' | 'info' | 'debug' | 'trace';
 }
 

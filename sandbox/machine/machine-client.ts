@@ -214,9 +214,9 @@ export class MachineClient implements Disposable {
       previous[Symbol.dispose]();
       report = await this.#process.report;
     }
-    this.#jail = report;
+    this.#jail = report && { ...report, seccomp: outside.spec.systemCalls ?? 'off' };
     if (mode !== 'require') return;
-    const missing = whatIsMissing(report);
+    const missing = whatIsMissing(this.#jail);
     if (missing !== undefined) this.#fail(new SandboxError('jail', `${missing}: a jail is required`));
   }
 
@@ -370,6 +370,10 @@ export class MachineClient implements Disposable {
 
   #death(code: number | null, signal: string | null): Error | undefined {
     if (this.#asked && code === 0) return undefined;
+    if (signal === 'SIGSYS') {
+      const what = 'made a system call that is not on its list, and was killed (SIGSYS): dmesg says which';
+      return new SandboxError('machine-died', `the machine process ${what}`);
+    }
     const how = signal === null ? `exit code ${code}` : signal;
     // Node.js prints the name of an uncaught error at the start of a line.
     const why = this.#lastStderr.split('\n').find((line) => /^(\w*Error\b|tsvm-jail: )/.test(line));

@@ -1,8 +1,10 @@
 // Asks a machine process whether this host's KVM can run a stock kernel, and what it is jailed by.
 import type { ProbeResult } from '../../vmm/machine.js';
 import { SandboxError } from '../errors.js';
+import { defaultJailMode } from '../jail-mode.js';
 import type { JailReport } from '../jail-report.js';
 import { MachineClient } from './machine-client.js';
+import { systemCallFilter } from './system-calls.js';
 
 /** @throws SandboxError `machine-died` if the machine process ends without an answer */
 export async function probeMachine(): Promise<ProbeResult & { jail: JailReport | undefined }> {
@@ -12,5 +14,6 @@ export async function probeMachine(): Promise<ProbeResult & { jail: JailReport |
     throw error ?? new SandboxError('machine-died', 'the machine process gave no answer');
   });
   const { result } = await Promise.race([machine.probed, failed]);
-  return { ...result, jail: await machine.firstJail };
+  const report = await machine.firstJail;
+  return { ...result, jail: report && { ...report, seccomp: systemCallFilter(defaultJailMode()) } };
 }

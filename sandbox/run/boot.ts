@@ -7,6 +7,7 @@ import { sweepSocketFolders } from '../home/socket-folder.js';
 import { acceleratorOf } from '../isolation.js';
 import { defaultJailMode, parseJailMode } from '../jail-mode.js';
 import type { Log } from '../log.js';
+import { systemCallFilter } from '../machine/system-calls.js';
 import { vcpuCount } from '../spec/limits.js';
 import { DEFAULT_MEMORY, type RunSpec } from '../spec/run-spec.js';
 import type { GuestMachine } from './guest-machine.js';
@@ -60,11 +61,9 @@ export async function bootMachine(
     }),
     onPath: (path) => options.onCgroup?.(path),
   });
-  const outside = new MachineOutside(machineSpec(spec, parts), shares.take(), {
-    probeCache: home.probeCache,
-    cgroup,
-    jail: spec.jail === undefined ? defaultJailMode() : parseJailMode(spec.jail, 'jail'),
-  });
+  const jail = spec.jail === undefined ? defaultJailMode() : parseJailMode(spec.jail, 'jail');
+  const filtered = { ...machineSpec(spec, parts), systemCalls: systemCallFilter(jail) };
+  const outside = new MachineOutside(filtered, shares.take(), { probeCache: home.probeCache, cgroup, jail });
   machine.boot(outside, ({ accel, reason }) => {
     if (reason !== undefined) options.onFallback?.(reason);
     if (accel === 'tcg' && vcpuCount(spec.cpus) > 1) options.onEmulatedCpus?.(vcpuCount(spec.cpus));

@@ -10,8 +10,16 @@ import { DEBIAN, fastest, run, TSVM } from './machine.js';
 const REFUSE = fileURLToPath(new URL('../unit/jail/refuse.c', import.meta.url));
 const NAMESPACES = {
   ...{ files: 'namespace', network: 'namespace', processes: 'namespace', sockets: 'namespace', ipc: 'namespace' },
+  seccomp: 'kill',
 };
-const LANDLOCK = { files: 'landlock', network: 'landlock', processes: 'landlock', sockets: 'landlock', ipc: null };
+const LANDLOCK = {
+  files: 'landlock',
+  network: 'landlock',
+  processes: 'landlock',
+  sockets: 'landlock',
+  ipc: null,
+  seccomp: 'kill',
+};
 
 /** Prints what the machine process of the container $1 has of the host. */
 const LOOK = `
@@ -19,7 +27,7 @@ const LOOK = `
   tr '\\0' '\\n' < "/proc/$machine/environ" | cut -d= -f1 | sort | xargs
   ls "/proc/$machine/root" | xargs
   ls "/proc/$machine/root/root" "/proc/$machine/root/home" "/proc/$machine/root/etc/passwd" 2>&1 | grep -c 'No such file'
-  grep -E '^(CapPrm|CapBnd|NoNewPrivs)' "/proc/$machine/status" | cut -f2 | xargs
+  grep -E '^(CapPrm|CapBnd|NoNewPrivs|Seccomp):' "/proc/$machine/status" | cut -f2 | xargs
   ls -l "/proc/$machine/fd" | grep -c "$FOREIGN"
   tail -n +3 "/proc/$machine/net/dev" | cut -d: -f1 | xargs
 `;
@@ -50,7 +58,7 @@ describe.each(fastest)('on $name', (machine) => {
       expect(environment).toBe('OPENSSL_CONF PATH');
       expect(root.split(' ')).toEqual(expect.arrayContaining(['dev', 'proc', 'usr']));
       expect(missing).toBe('3');
-      expect(rights).toBe('0000000000000000 0000000000000000 1');
+      expect(rights).toBe('0000000000000000 0000000000000000 1 2');
       expect(descriptors).toBe('0');
       // The default network, which is the owner's.
       expect(interfaces).toBe('lo');
@@ -85,6 +93,13 @@ describe.each(fastest)('on $name', (machine) => {
     expect(await run(machine, [TSVM, command, '--jail', 'require', ...rest])).toMatchObject({ code: 0 });
     const outside = [TSVM, command, '--jail', 'require', '--rm', DEBIAN, 'true'];
     expect(await run(machine, outside)).toMatchObject({ code: 0 });
+    expect(await run(machine, [TSVM, command, '--jail', 'require', ...rest], { env: { TSVM_SECCOMP: 'log' } })).toEqual(
+      {
+        code: 125,
+        stdout: '',
+        stderr: 'tsvm: no filter of system calls ends the machine process: a jail is required\n',
+      },
+    );
     expect(await run(machine, [TSVM, command, '--jail', 'off', ...rest])).toMatchObject({ code: 0 });
     expect(await run(machine, [TSVM, ...words], { env: { TSVM_JAIL: 'tight' } })).toMatchObject({
       code: 125,

@@ -2,7 +2,16 @@
 // result of the KVM probe themselves: such kernels run where a stock kernel does not.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -121,6 +130,34 @@ test('a kernel runs until it resets the machine, and the end of its console is r
 test('a shutdown stops a guest that spins', async () => {
   const machine = boot(SPIN, { cpus: 3 });
   expect(await machine.event()).toMatchObject({ type: 'booted' });
+  machine.send({ type: 'shutdown' });
+  expect(await machine.event()).toMatchObject({ type: 'stopped', reason: 'shutdown' });
+  expect(await machine.exited).toEqual([0, null]);
+});
+
+/** `Seccomp_filters` of each thread of a process, by number of filters. */
+function filtersOf(pid: number): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const thread of readdirSync(`/proc/${pid}/task`)) {
+    const status = readFileSync(`/proc/${pid}/task/${thread}/status`, 'latin1');
+    const [, count = '?'] = /^Seccomp_filters:\t(\d+)$/m.exec(status) ?? [];
+    counts[count] = (counts[count] ?? 0) + 1;
+  }
+  return counts;
+}
+
+test('all threads have a filter of system calls, and those of vCPUs two', async () => {
+  const machine = boot(SPIN, { cpus: 2 });
+  expect(await machine.event()).toMatchObject({ type: 'booted' });
+  const pid = machine.child.pid!;
+  // The threads take the filters while the guest runs already.
+  while (filtersOf(pid)['2'] !== 2) await sleep(10);
+  expect(Object.keys(filtersOf(pid)).sort()).toEqual(['1', '2']);
+  machine.send({ type: 'statistics' });
+  expect(await machine.event()).toMatchObject({
+    type: 'statistics',
+    statistics: { exits: { intr: expect.any(Number) } },
+  });
   machine.send({ type: 'shutdown' });
   expect(await machine.event()).toMatchObject({ type: 'stopped', reason: 'shutdown' });
   expect(await machine.exited).toEqual([0, null]);

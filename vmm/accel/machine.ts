@@ -17,6 +17,13 @@ export interface MachineContext {
    * The first vCPU began to run, at `time` in milliseconds since the epoch. Called at most once.
    */
   onStart(time: number): void;
+  /**
+   * All threads run, and nothing is left to open or start: the process may take its filter. Threads
+   * of vCPUs are paused. Called at most once. Absent: there is no filter.
+   * @param emulator descriptor of QEMU's process; undefined on KVM
+   * Returns the address of the filter that each vCPU's thread adds; 0: none.
+   */
+  confine?: (emulator: number | undefined) => number;
   /** The guest asked for a reset. It may run on until `stop`. */
   onReset(): void;
   /** The guest cannot go on. */

@@ -121,6 +121,11 @@ export class ChildProcess implements Disposable {
     libc.signalProcess(this.#pidFd, signal);
   }
 
+  /** The descriptor that stands for the process (pidfd_open(2)). */
+  get pidFd(): number {
+    return this.#pidFd;
+  }
+
   /** Suspends the process. On return, none of its threads runs, or the process has ended. */
   suspend(): void {
     this.#signal(libc.SIGSTOP);

@@ -5,6 +5,7 @@ import { loadLibc } from '../../libc/index.js';
 
 const { koffi, library: libc } = loadLibc();
 
+export const AT_FDCWD = -100;
 export const O_RDONLY = 0;
 export const O_RDWR = 2;
 export const O_NONBLOCK = 0o4000;
@@ -121,6 +122,9 @@ export type Address = number | NodeJS.TypedArray | null;
 type Call<A extends unknown[]> = (...args: A) => number;
 
 export const open: Call<[path: string, flags: number, mode: number]> = libc.func('int open(const char *, int, int)');
+export const readlinkat: Call<[directory: number, path: string, buffer: Address, length: number]> = libc.func(
+  'long readlinkat(int, const char *, void *, size_t)',
+);
 export const close: Call<[fd: number]> = libc.func('int close(int)');
 export const read: Call<[fd: number, buffer: Address, length: number]> = libc.func('long read(int, void *, size_t)');
 export const write: Call<[fd: number, buffer: Address, length: number]> = libc.func(

@@ -1,12 +1,14 @@
 // The folder of a private network. It has the members' sockets, each named by its guest's IPv4
 // address, and symbolic links from the guests' names to these addresses. The owner of a machine
 // makes what is in it; the machine only connects.
-import { existsSync, readdirSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseAddress } from '../../addresses/ip.js';
 import * as libc from '../host/libc.js';
 import type { PeerNetwork } from '../machine.js';
 
+/** Bytes of an address as text, and more than any has. */
+const LONGEST_ADDRESS = 64;
 /** Prefix of the links that are members' names, so that no name looks like an address. */
 const NAME = 'name=';
 
@@ -89,7 +91,10 @@ export function nameLink(name: string): string {
   return NAME + name;
 }
 
-/** The address that the link at `path` stands for; undefined if there is none. */
+/**
+ * The address that the link at `path` stands for; undefined if there is none. Machine processes
+ * read names too, and make this call for links alone (accel/system-calls.ts).
+ */
 export function readName(path: string): Uint32Array | undefined {
   const address = readlink(path);
   try {
@@ -100,9 +105,7 @@ export function readName(path: string): Uint32Array | undefined {
 }
 
 function readlink(path: string): string | undefined {
-  try {
-    return readlinkSync(path);
-  } catch {
-    return undefined;
-  }
+  const bytes = Buffer.alloc(LONGEST_ADDRESS);
+  const length = libc.readlinkat(libc.AT_FDCWD, path, bytes, bytes.length);
+  return length < 0 ? undefined : bytes.toString('latin1', 0, length);
 }

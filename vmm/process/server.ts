@@ -7,10 +7,12 @@ import { chooseAccelerator } from '../accel/choose.js';
 import { createMachine, type KvmReserve } from '../accel/create.js';
 import type { Machine, MachineContext } from '../accel/machine.js';
 import type { CreatedNet, NetworkContext } from '../accel/network.js';
+import { compile, processProfile, vcpuProfile } from '../accel/system-calls.js';
 import { EventLoop } from '../host/event-loop.js';
 import { GivenFiles } from '../host/files.js';
 import * as libc from '../host/libc.js';
 import { createLogger, type Logger } from '../host/log.js';
+import { filterProcess, placeFilter } from '../host/seccomp.js';
 import { Kvm } from '../kvm/kvm.js';
 import { probeKvm } from '../kvm/probe.js';
 import {
@@ -35,6 +37,8 @@ import { ConsoleTail } from './console-tail.js';
 import { ControlSocket } from './control.js';
 
 const STDERR = 2;
+/** Milliseconds that a thread may take to load its program. */
+const THREAD_TIMEOUT = 20_000;
 
 /** Serves the process's machine to its owner. Nothing here is ever closed: the process exits. */
 class MachineServer {
@@ -121,6 +125,7 @@ class MachineServer {
         const times = { processStarted: performance.timeOrigin, specReceived, vcpusStarted };
         this.#control.send({ type: 'booted', accel, ...(reason === undefined ? {} : { reason }), times });
       },
+      ...(spec.systemCalls === 'off' ? {} : { confine: (emulator) => this.#confine(spec, emulator) }),
       onReset: () => this.#stop('reset'),
       onCrash: (error) => this.#fail(error),
     };
@@ -141,6 +146,27 @@ class MachineServer {
     this.#network = created.network;
     created.machine.start();
     this.#files.keepFolders();
+  }
+
+  /** Filters the system calls of this process from now on, and places the filter of vCPU threads. */
+  #confine({ systemCalls = 'kill', shares = [], network }: MachineSpec, emulator: number | undefined): number {
+    if (systemCalls === 'off') return 0;
+    // An emulated machine has no use for the thread that was started for KVM, which still loads.
+    if (!this.#reserve.started.every(({ shared }) => shared.waitForThread(THREAD_TIMEOUT))) {
+      throw new MachineError('host', 'a thread did not start: the host is out of memory or of threads');
+    }
+    const machine = {
+      pid: process.pid,
+      hasShares: shares.length > 0,
+      hasBudget: shares.some(({ budget }) => budget !== undefined),
+      hasNetwork: network !== undefined,
+      hasRelay: network?.backEnd.kind === 'passt',
+      isRoot: process.geteuid?.() === 0,
+      emulator,
+    };
+    const forVcpus = emulator === undefined ? placeFilter(compile(vcpuProfile(systemCalls))) : 0;
+    filterProcess(placeFilter(compile(processProfile(machine, systemCalls))));
+    return forVcpus;
   }
 
   /** Returns the reason if joining failed. */
@@ -258,6 +284,8 @@ function toMachineError(error: unknown): MachineError {
 function harden(): void {
   // The control socket reports the owner's death too, but not to a process that is stopped.
   libc.prctl(libc.PR_SET_PDEATHSIG, libc.SIGKILL, 0, 0, 0);
+  // The guest's processes have umasks of their own. This process makes files for them alone.
+  process.umask(0);
   libc.setrlimit(libc.RLIMIT_CORE, new BigUint64Array(2));
   libc.prctl(libc.PR_SET_DUMPABLE, 0, 0, 0, 0);
   libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);

@@ -102,7 +102,7 @@ function checkJail(report: JailReport | undefined): Check {
   }
   const landlock = report.landlock > 0 ? `landlock ${report.landlock}` : 'no landlock';
   const means = JAIL_PARTS.map((part) => `${part}: ${report[part] ?? 'open'}`).join(', ');
-  const found = `${means} (${landlock})`;
+  const found = `${means}, system calls: ${report.seccomp ?? 'open'} (${landlock})`;
   const reason = report.noNamespaces ?? report.noLandlock;
   if (reason === undefined) return { verdict: 'ok', found };
   return { verdict: 'warning', found: `${found}: ${reason}`, advice: JAIL_ADVICE };

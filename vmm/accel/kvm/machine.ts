@@ -190,8 +190,10 @@ export class KvmMachine implements Machine, Bus {
   start(): void {
     this.#lifecycle.require('start', 'built');
     this.#lifecycle.become({ name: 'starting' });
+    const { confine } = this.#context;
     this.#threads.start(this.#vcpus, this.#context.loop, this, {
       onStart: (startTime) => this.#onStart(startTime),
+      ...(confine === undefined ? {} : { confine: () => confine(undefined) }),
       onEnd: (end) => this.#onEnd(end),
     });
   }

@@ -25,7 +25,7 @@ const EXITS = 16;
 const EXIT_REASONS = 64;
 const WORDS = EXITS + EXIT_REASONS;
 const NUMBERS_AT = WORDS * 4;
-const NUMBERS = 4;
+const NUMBERS = 5;
 const MESSAGE_AT = NUMBERS_AT + NUMBERS * 8;
 const MESSAGE_SIZE = 1024;
 
@@ -51,8 +51,8 @@ export class VcpuShared {
   /** Exits to user space by KVM_EXIT_* number. Counted by the thread. */
   readonly exits: Int32Array;
   /**
-   * The vCPU's file descriptor, address and size of its `kvm_run`, and the time when it began to
-   * run.
+   * The vCPU's file descriptor, address and size of its `kvm_run`, the time when it began to run,
+   * and the address of its filter.
    */
   readonly #numbers: Float64Array;
   readonly #message: Uint8Array;
@@ -66,6 +66,14 @@ export class VcpuShared {
 
   load(word: number): number {
     return Atomics.load(this.words, word);
+  }
+
+  /**
+   * Waits until the thread has loaded its program, and waits for its vCPU. Returns false if it has
+   * not after that time.
+   */
+  waitForThread(milliseconds: number): boolean {
+    return Atomics.wait(this.words, TID, 0, milliseconds) !== 'timed-out';
   }
 
   /** Writes a word and wakes the thread that waits for it. */
@@ -94,6 +102,15 @@ export class VcpuShared {
 
   set startTime(time: number) {
     this.#numbers[3] = time;
+  }
+
+  /** The address of the filter that the thread adds when it goes on after a pause; 0: none. */
+  get filter(): number {
+    return this.#numbers[4] ?? 0;
+  }
+
+  set filter(address: number) {
+    this.#numbers[4] = address;
   }
 
   /** Counts an exit to user space. A reason without a counter is not counted. */

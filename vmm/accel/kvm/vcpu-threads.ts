@@ -39,6 +39,11 @@ export type VcpuEnd = { kind: 'exit'; vcpu: Vcpu; reason: number } | { kind: 'er
 export interface VcpuEvents {
   /** The first vCPU began to run, at `time` in milliseconds since the epoch. */
   onStart(time: number): void;
+  /**
+   * All threads have started, and are paused. Called once, inside the event loop. Returns the
+   * address of the filter that each adds before it goes on; 0: none. Absent: threads are not paused.
+   */
+  confine?: () => number;
   /** A vCPU ended without {@link VcpuThreads.stop}. */
   onEnd(end: VcpuEnd): void;
 }
@@ -64,6 +69,8 @@ export class VcpuThreads implements Disposable {
   /** Undefined once called. */
   #onStart: VcpuEvents['onStart'] | undefined;
   #onEnd: VcpuEvents['onEnd'] | undefined;
+  /** Undefined once called. */
+  #onConfine: VcpuEvents['confine'] | undefined;
   #loop: EventLoop | undefined;
   #startTimer: Timer | undefined;
 
@@ -97,15 +104,17 @@ export class VcpuThreads implements Disposable {
    * guest's accesses. A thread takes tens of milliseconds to start, or seconds on a loaded host. A
    * thread that does not start within 20 s ends its vCPU by an error.
    */
-  start(vcpus: readonly Vcpu[], loop: EventLoop, bus: Bus, { onStart, onEnd }: VcpuEvents): void {
+  start(vcpus: readonly Vcpu[], loop: EventLoop, bus: Bus, { onStart, onEnd, confine }: VcpuEvents): void {
     this.prepare(vcpus.length);
     this.#bus = bus;
     this.#onStart = onStart;
     this.#onEnd = onEnd;
+    this.#onConfine = confine;
     this.#loop = loop;
     loop.add(this.shared.wakeFd, libc.EPOLLIN, () => {
       libc.drainEventFd(this.shared.wakeFd);
       this.#serve();
+      this.#confine();
     });
     this.#startTimer = new Timer(loop, () => this.#checkStart());
     this.#startTimer.set(START_TIMEOUT);
@@ -128,6 +137,22 @@ export class VcpuThreads implements Disposable {
     const onStart = this.#onStart;
     this.#onStart = undefined;
     onStart?.(time);
+  }
+
+  /**
+   * Once all threads run, has them add their filters. Threads signal when they begin to run. A
+   * thread that is paused, or has ended, leaves it to a later signal.
+   */
+  #confine(): void {
+    const confine = this.#onConfine;
+    const running = this.#threads.filter(({ vcpu }) => vcpu !== undefined);
+    if (confine === undefined || !running.every(({ shared }) => shared.load(Word.STATE) === ThreadState.running))
+      return;
+    this.#onConfine = undefined;
+    this.pause();
+    const filter = confine();
+    for (const { shared } of running) shared.filter = filter;
+    this.resume();
   }
 
   #checkStart(): void {

@@ -7,6 +7,7 @@ import { messageOf } from '../../../errors/index.js';
 import { I8042_COMMAND_PORT, I8042_DATA_PORT } from '../../devices/i8042.js';
 import { SERIAL_PORT, SERIAL_PORT_LENGTH } from '../../devices/serial.js';
 import * as libc from '../../host/libc.js';
+import { filterThread } from '../../host/seccomp.js';
 import { KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IO_IN, KVM_EXIT_MMIO } from '../../kvm/exits.js';
 import { IOCTLS } from '../../kvm/ioctl.js';
 import { kvm_run } from '../../kvm/structs.js';
@@ -82,6 +83,15 @@ function answerMmio(run: DataView): void {
   }
 }
 
+let hasFilter = false;
+
+/** Adds the thread's filter, once the device thread has placed it. */
+function takeFilter(): void {
+  if (hasFilter || shared.filter === 0) return;
+  hasFilter = true;
+  filterThread(shared.filter);
+}
+
 /**
  * Runs the vCPU. Returns true when it is stopped, false when an exit ends it. The device thread
  * finds that exit in `kvm_run`.
@@ -104,6 +114,7 @@ function runVcpu(): boolean {
       if (command === ThreadCommand.pause) {
         shared.store(Word.STATE, ThreadState.paused);
         waitForCommand(ThreadCommand.pause);
+        takeFilter();
         shared.store(Word.STATE, ThreadState.running);
       }
       continue;
@@ -118,7 +129,7 @@ function runVcpu(): boolean {
 
 function main(): number {
   try {
-    shared.words[Word.TID] = libc.gettid();
+    shared.store(Word.TID, libc.gettid());
     waitForCommand(ThreadCommand.wait);
     if (shared.load(Word.COMMAND) === ThreadCommand.stop) return ThreadEnd.stopped;
     shared.startTime = performance.timeOrigin + performance.now();
@@ -134,3 +145,5 @@ function main(): number {
 shared.words[Word.END] = main();
 shared.store(Word.STATE, ThreadState.ended);
 libc.signalEventFd(machine.wakeFd);
+// Node.js ends a thread by system calls that the filter forbids. The process ends with the machine.
+while (hasFilter) Atomics.wait(shared.words, Word.STATE, ThreadState.ended);

@@ -118,6 +118,7 @@ export class TcgMachine implements Machine {
       // QEMU takes its devices over one after the other, and then starts the guest.
       this.#serve(pair.device, pair.ours, pair === last ? { onOwned: () => this.#onStart() } : {});
     }
+    this.#context.confine?.(this.#qemu.pidFd);
   }
 
   /** A QEMU that its guest has taken over may take a device over again. */

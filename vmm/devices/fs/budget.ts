@@ -19,7 +19,7 @@ import {
   STATX_NLINK,
   STATX_SIZE,
   SYS_FCNTL,
-  SYS_PREADV,
+  SYS_PREADV2,
   SYS_PWRITEV2,
 } from './host.js';
 
@@ -378,7 +378,7 @@ export class Budget implements Disposable {
 
   #load(): void {
     this.#hasChanged = false;
-    if (this.#host.call(SYS_PREADV, this.#fd, this.#countBuffer, 1, 0) !== COUNT_SIZE) return;
+    if (this.#host.call(SYS_PREADV2, this.#fd, this.#countBuffer, 1, 0, 0, 0) !== COUNT_SIZE) return;
     const { view } = this.#host;
     this.#bytes = view.getUint32(COUNT, true) + view.getUint32(COUNT + 4, true) * 2 ** 32;
     this.#files = view.getUint32(COUNT + 8, true) + view.getUint32(COUNT + 12, true) * 2 ** 32;

@@ -32,7 +32,7 @@ import {
   SYS_FDATASYNC,
   SYS_FSYNC,
   SYS_LSEEK,
-  SYS_PREADV,
+  SYS_PREADV2,
   SYS_PWRITEV2,
 } from './host.js';
 import { fileMode, type Inode } from './inode.js';
@@ -154,8 +154,9 @@ export function create(session: Session, node: number): number {
   if (directory < 0) return directory;
   const name = session.address(16);
   const hostFlags = flags & KEPT_FLAGS;
-  const make = () => host.create(directory, name, hostFlags, fileMode(parent.share, session.u32(4)));
-  const act = () => host.as(session.uid, session.gid, session.u32(8) & 0o777, make);
+  const mode = host.masked(directory, fileMode(parent.share, session.u32(4)), session.u32(8));
+  const make = () => host.create(directory, name, hostFlags, mode);
+  const act = () => host.as(session.uid, session.gid, make);
   const { budget } = parent.share;
   let fd = budget === undefined ? act() : budget.add(directory, name, true, act);
   const exists = fd === -EEXIST && (flags & fs.O_EXCL) === 0;
@@ -196,8 +197,9 @@ export function createUnnamed(session: Session, node: number): number {
   if ((flags & ACCESS_MODE) === ACCESS_MODE) return -EINVAL;
   const directoryFd = inodes.descriptor(directory);
   if (directoryFd < 0) return directoryFd;
-  const make = () => host.createUnnamed(directoryFd, flags & KEPT_FLAGS, fileMode(directory.share, session.u32(4)));
-  const act = () => host.as(session.uid, session.gid, session.u32(8) & 0o777, make);
+  const mode = host.masked(directoryFd, fileMode(directory.share, session.u32(4)), session.u32(8));
+  const make = () => host.createUnnamed(directoryFd, flags & KEPT_FLAGS, mode);
+  const act = () => host.as(session.uid, session.gid, make);
   const { budget } = directory.share;
   const fd = budget === undefined ? act() : budget.add(directoryFd, 0, true, act);
   if (fd < 0) return fd;
@@ -264,7 +266,7 @@ export function read(session: Session, { writable }: DescriptorChain): number {
   const size = Math.min(session.u32(16), writable.length - OUT_HEADER_SIZE);
   const { host } = session;
   const count = writable.iovecs(OUT_HEADER_SIZE, size, host.iovecs);
-  return host.call(SYS_PREADV, file.fd, host.iovecsAddress, count, offset);
+  return host.call(SYS_PREADV2, file.fd, host.iovecsAddress, count, offset, 0, 0);
 }
 
 /**

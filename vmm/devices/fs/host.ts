@@ -14,7 +14,6 @@ export const SYS_FCNTL = 72;
 export const SYS_FSYNC = 74;
 export const SYS_FDATASYNC = 75;
 export const SYS_FTRUNCATE = 77;
-export const SYS_UMASK = 95;
 const SYS_SETFSUID = 122;
 const SYS_SETFSGID = 123;
 export const SYS_FSTATFS = 138;
@@ -34,7 +33,7 @@ export const SYS_READLINKAT = 267;
 const SYS_FCHMODAT = 268;
 export const SYS_UTIMENSAT = 280;
 export const SYS_FALLOCATE = 285;
-export const SYS_PREADV = 295;
+export const SYS_PREADV2 = 327;
 export const SYS_SYNCFS = 306;
 export const SYS_RENAMEAT2 = 316;
 export const SYS_COPY_FILE_RANGE = 326;
@@ -101,7 +100,8 @@ export const SCRATCH = STATX + 256;
 const HOW = SCRATCH + 256;
 const EMPTY = HOW + 24;
 const DOT = EMPTY + 8;
-const PATH = DOT + 8;
+const DEFAULT_ACL = DOT + 8;
+const PATH = DEFAULT_ACL + 32;
 const NAME = PATH + 64;
 /** `struct flock`; the count of a budget, and a `struct iovec` for it. */
 export const FLOCK = NAME + 512;
@@ -162,6 +162,7 @@ export class Host implements Disposable {
     this.iovecs = new Uint32Array(buffer, IOVECS, MAX_IOVECS * 4);
     this.iovecsAddress = this.#address + IOVECS;
     this.bytes[DOT] = 0x2e;
+    this.bytes.set(Buffer.from('system.posix_acl_default'), DEFAULT_ACL);
     // Stays open, so that later changes of this process's root and mounts do not matter.
     this.#procFds = libc.check(libc.open('/proc/self/fd', O_PATH | O_DIRECTORY | libc.O_CLOEXEC, 0), 'open');
     this.#securebits = this.call(SYS_PRCTL, PR_GET_SECUREBITS);
@@ -318,12 +319,19 @@ export class Host implements Disposable {
   }
 
   /**
-   * Runs `act`, which creates files, as a user and with a umask. The user applies only if
-   * {@link canSwitchUser}.
+   * The mode of a new file in the directory `parent` whose creator has this umask: a default access
+   * control list takes the place of the umask (acl(5)). The machine process has umask 0.
    */
-  as(uid: number, gid: number, umask: number, act: () => number): number {
+  masked(parent: number, mode: number, umask: number): number {
+    const bits = umask & 0o777;
+    if ((mode & bits) === 0) return mode;
+    const hasDefault = this.call(SYS_GETXATTR, this.procPath(parent), this.#address + DEFAULT_ACL, 0, 0) > 0;
+    return hasDefault ? mode : mode & ~bits;
+  }
+
+  /** Runs `act`, which creates files, as a user, if {@link canSwitchUser}. */
+  as(uid: number, gid: number, act: () => number): number {
     const switches = this.canSwitchUser && (uid !== 0 || gid !== 0);
-    const before = this.call(SYS_UMASK, umask);
     if (switches) {
       this.call(SYS_PRCTL, PR_SET_SECUREBITS, this.#keepingBits);
       this.call(SYS_SETFSGID, gid);
@@ -339,7 +347,6 @@ export class Host implements Disposable {
         this.call(SYS_PRCTL, PR_SET_SECUREBITS, this.#securebits);
         this.#endWithParent();
       }
-      this.call(SYS_UMASK, before);
     }
   }
 

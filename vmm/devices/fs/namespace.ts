@@ -87,8 +87,9 @@ export function mknod(session: Session, node: number): number {
   // A device node in a shared folder would give access to the host's device.
   if (![0, S_IFREG, S_IFIFO, S_IFSOCK].includes(type)) return -EPERM;
   const { host } = session;
-  const act = () => host.call(SYS_MKNODAT, entry.fd, entry.address, type | fileMode(entry.directory.share, mode), 0);
-  return make(session, entry, true, () => host.as(session.uid, session.gid, session.u32(8) & 0o777, act));
+  const all = type | host.masked(entry.fd, fileMode(entry.directory.share, mode), session.u32(8));
+  const act = () => host.call(SYS_MKNODAT, entry.fd, entry.address, all, 0);
+  return make(session, entry, true, () => host.as(session.uid, session.gid, act));
 }
 
 /** `fuse_mkdir_in`: u32 mode, umask; name. */
@@ -96,8 +97,9 @@ export function mkdir(session: Session, node: number): number {
   const entry = findWritableEntry(session, node, 8);
   if (typeof entry === 'number') return entry;
   const { host } = session;
-  const act = () => host.call(SYS_MKDIRAT, entry.fd, entry.address, session.u32(0) & 0o7777);
-  return make(session, entry, true, () => host.as(session.uid, session.gid, session.u32(4) & 0o777, act));
+  const mode = host.masked(entry.fd, session.u32(0) & 0o7777, session.u32(4));
+  const act = () => host.call(SYS_MKDIRAT, entry.fd, entry.address, mode);
+  return make(session, entry, true, () => host.as(session.uid, session.gid, act));
 }
 
 /** Name, and what the link says. */
@@ -108,7 +110,7 @@ export function symlink(session: Session, node: number): number {
   if (session.stringLength(target) <= 0) return -EINVAL;
   const { host } = session;
   const act = () => host.call(SYS_SYMLINKAT, session.address(target), entry.fd, entry.address);
-  return make(session, entry, true, () => host.as(session.uid, session.gid, 0, act));
+  return make(session, entry, true, () => host.as(session.uid, session.gid, act));
 }
 
 /** `fuse_link_in`: u64 oldnodeid; name. */

@@ -42,6 +42,11 @@ test('an answer arrives as an event', async () => {
 describe('a machine process that ends without being asked to', () => {
   test.each([
     ['by SIGKILL', "process.kill(process.pid, 'SIGKILL');", 'the machine process died (SIGKILL)'],
+    [
+      'by a system call',
+      "process.kill(process.pid, 'SIGSYS');",
+      'the machine process made a system call that is not on its list, and was killed (SIGSYS): dmesg says which',
+    ],
     ['with exit code 0', 'process.exit(0);', 'the machine process died (exit code 0)'],
     ['with an exception', "throw new RangeError('too far');", 'died (exit code 1): RangeError: too far'],
     [

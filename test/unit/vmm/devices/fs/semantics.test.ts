@@ -446,6 +446,23 @@ describe('a directory', () => {
 });
 
 describe('attributes', () => {
+  test('of new files follow the umask, or the default access control list of the folder', () => {
+    const { node } = guest.mkdir(root, 'folder', 0o777, 0o027);
+    expect(guest.attributes(node).mode).toBe(0o040750);
+    const inFolder = () => [
+      guest.create(node, 'file', fs.O_RDWR, 0o640, 0o077).entry.mode & 0o777,
+      guest.createUnnamed(node, fs.O_RDWR, 0o640, 0o077).entry.mode & 0o777,
+      guest.mkdir(node, 'sub', 0o750, 0o077).mode & 0o777,
+    ];
+    expect(inFolder()).toEqual([0o600, 0o600, 0o700]);
+    guest.unlink(node, 'file');
+    guest.rmdir(node, 'sub');
+    // Everything for owner, group and others: version 2; tag, permissions and user of each entry.
+    const list = Buffer.concat([args(2), ...[1, 4, 0x20].map((tag) => args(tag | (7 << 16), 0xffffffff))]);
+    guest.call(fuse.FUSE_SETXATTR, node, Buffer.concat([args(list.length, 0, 0, 0, 'system.posix_acl_default'), list]));
+    expect(inFolder()).toEqual([0o640, 0o640, 0o750]);
+  });
+
   test('are set individually', () => {
     writeFileSync(at('file'), '');
     const { node } = guest.lookup(root, 'file');

@@ -1,0 +1,32 @@
+// What a system call leads to that a machine process does not need.
+import { readFileSync } from 'node:fs';
+import type { SystemCallFilter } from '../../vmm/machine.js';
+import { SandboxError } from '../errors.js';
+import type { JailMode } from '../jail-mode.js';
+
+/** To debug: the environment variable that chooses it. */
+const VARIABLE = 'TSVM_SECCOMP';
+const FILTERS: readonly SystemCallFilter[] = ['kill', 'refuse', 'log', 'off'];
+/** What the host's kernel can do to a process for a system call; missing on one without filters. */
+const ACTIONS = '/proc/sys/kernel/seccomp/actions_avail';
+
+/**
+ * Without a jail, or on a kernel without filters, there is none. A filter that is asked for is
+ * installed, or the machine does not run.
+ * @throws SandboxError `bad-spec`
+ */
+export function systemCallFilter(jail: JailMode): SystemCallFilter {
+  const word = process.env[VARIABLE] ?? '';
+  if (word === '') return jail === 'off' || !canFilter() ? 'off' : 'kill';
+  const filter = FILTERS.find((each) => each === word);
+  if (filter !== undefined) return filter;
+  throw new SandboxError('bad-spec', `${VARIABLE} is ${JSON.stringify(word)}: use ${FILTERS.join(', ')}`);
+}
+
+function canFilter(): boolean {
+  try {
+    return readFileSync(ACTIONS, 'latin1').split(/\s+/).includes('kill_process');
+  } catch {
+    return false;
+  }
+}

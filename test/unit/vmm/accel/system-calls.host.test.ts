@@ -1,0 +1,67 @@
+// The kernel ends a process that has a machine process's filter and makes a system call which that
+// never needs.
+import { execFileSync, spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { SeccompProfile } from '../../../../seccomp/profile.js';
+import { compile, processProfile, vcpuProfile } from '../../../../vmm/accel/system-calls.js';
+
+const SOURCE = fileURLToPath(new URL('hostile.c', import.meta.url));
+const CONTROL = 'futex';
+const CALLS = [...readFileSync(SOURCE, 'utf8').matchAll(/CALL\("(\w+)"/g)]
+  .map(([, name = '']) => name)
+  .filter((name) => name !== CONTROL);
+/** Refused by EACCES, because glibc and Node.js try it for files that they do without. */
+const WITHOUT_DEATH = ['create', 'openat'];
+
+const folder = mkdtempSync(join(tmpdir(), 'tsvm-hostile-'));
+const program = join(folder, 'hostile');
+beforeAll(() => {
+  execFileSync('cc', ['-O1', '-Wall', '-Werror', '-o', program, SOURCE]);
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+/** Writes a filter as the kernel has it, and returns its path. */
+function place(name: string, profile: SeccompProfile): string {
+  const code = compile(profile);
+  const bytes = Buffer.alloc(code.length * 8);
+  for (const [index, instruction] of code.entries()) {
+    bytes.writeUInt16LE(instruction.code, index * 8);
+    bytes.writeUInt8(instruction.jt, index * 8 + 2);
+    bytes.writeUInt8(instruction.jf, index * 8 + 3);
+    bytes.writeUInt32LE(instruction.k, index * 8 + 4);
+  }
+  writeFileSync(join(folder, name), bytes);
+  return join(folder, name);
+}
+
+const machine = { pid: 2 ** 22, hasBudget: false, hasNetwork: true, hasRelay: false, isRoot: true };
+const kvm = place('kvm', processProfile({ ...machine, hasShares: false, emulator: undefined }, 'kill'));
+const emulated = place('emulated', processProfile({ ...machine, hasShares: false, emulator: 2 ** 22 }, 'kill'));
+const shared = place('shared', processProfile({ ...machine, hasShares: true, emulator: undefined }, 'kill'));
+const vcpu = place('vcpu', vcpuProfile('kill'));
+
+describe.each([
+  ['a machine on KVM', [kvm]],
+  ['an emulated machine', [emulated]],
+  ['a machine with shares', [shared]],
+  // As in the process: the filter of all threads first, and then the thread's own.
+  ['a vCPU', [kvm, vcpu]],
+])('in the place of %s', (name, filters) => {
+  const run = (call: string) => spawnSync(program, [call, ...filters]);
+
+  test('a call that it needs returns', () => {
+    // A vCPU's thread never ends its process.
+    expect(run(CONTROL)).toMatchObject(name === 'a vCPU' ? { signal: 'SIGSYS' } : { status: 0, signal: null });
+  });
+
+  test.each(CALLS)('%s is refused', (call) => {
+    const { status, signal } = run(call);
+    if (WITHOUT_DEATH.includes(call) && name !== 'a vCPU') expect(status).toBe(0);
+    else expect({ status, signal }).toEqual({ status: null, signal: 'SIGSYS' });
+    expect(() => readFileSync('/tmp/hostile')).toThrow();
+  });
+});

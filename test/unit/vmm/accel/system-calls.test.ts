@@ -1,0 +1,148 @@
+// The system calls that a machine process may make, by name. A list that grows must be changed here
+// too, and its count is in docs/isolation.md.
+import { describe, expect, test } from 'vitest';
+import type { SeccompProfile } from '../../../../seccomp/profile.js';
+import { SYSCALLS } from '../../../../seccomp/syscalls.js';
+import { compile, type FilteredMachine, processProfile, vcpuProfile } from '../../../../vmm/accel/system-calls.js';
+import { IOCTLS } from '../../../../vmm/kvm/ioctl.js';
+import { runProgram } from '../../sandbox/spec/seccomp/bpf-interpreter.js';
+
+const ALLOW = 0x7fff0000;
+const KILL = 0x80000000;
+const EACCES = 0x00050000 + 13;
+const X86_64 = 0xc000003e;
+const PID = 4711;
+const QEMU = 7;
+
+const machine: FilteredMachine = {
+  pid: PID,
+  hasShares: false,
+  hasBudget: false,
+  hasNetwork: true,
+  hasRelay: false,
+  isRoot: true,
+  emulator: undefined,
+};
+const kvm = processProfile(machine, 'kill');
+const emulated = processProfile({ ...machine, emulator: QEMU }, 'kill');
+const shared = processProfile({ ...machine, hasShares: true }, 'kill');
+const bounded = processProfile({ ...machine, hasShares: true, hasBudget: true }, 'kill');
+const relayed = processProfile({ ...machine, hasRelay: true }, 'kill');
+const vcpu = vcpuProfile('kill');
+
+function allowed({ syscalls = [] }: SeccompProfile): string[] {
+  const names = syscalls.filter(({ action }) => action === 'SCMP_ACT_ALLOW').flatMap((rule) => rule.names);
+  return [...new Set(names)].sort();
+}
+
+/** What the filter makes of a call. */
+function result(profile: SeccompProfile, name: string, ...args: number[]): number {
+  const six = [...args, 0, 0, 0, 0, 0, 0].slice(0, 6).map(BigInt);
+  return runProgram(compile(profile), { number: SYSCALLS.get(name)!, architecture: X86_64, args: six });
+}
+
+describe('the number of system calls', () => {
+  const none = { hasNetwork: false };
+  const outside = { hasRelay: true };
+  const files = { hasShares: true, isRoot: false };
+  const asRoot = { hasShares: true };
+  // As docs/isolation.md has them.
+  test.each<[string, number, Partial<FilteredMachine>]>([
+    ['no network', 29, none],
+    ['a private network', 31, {}],
+    ['an outside network', 34, outside],
+    ['shared folders', 51, { ...files, ...none }],
+    ['shared folders and a private network', 52, files],
+    ['shared folders and an outside network', 55, { ...files, ...outside }],
+    ['a bounded volume', 52, { ...files, ...none, hasBudget: true }],
+    ['shared folders of root', 54, { ...asRoot, ...none }],
+    ['shared folders of root and a private network', 55, asRoot],
+    ['shared folders of root and an outside network', 58, { ...asRoot, ...outside }],
+  ])('of a machine with %s is %i, on KVM and emulated', (_, count, parts) => {
+    expect(allowed(processProfile({ ...machine, ...parts }, 'kill'))).toHaveLength(count);
+    expect(allowed(processProfile({ ...machine, ...parts, emulator: QEMU }, 'kill'))).toHaveLength(count);
+  });
+
+  test('of a vCPU is 12', () => {
+    expect(allowed(vcpu)).toHaveLength(12);
+  });
+
+  test('every name is a system call', () => {
+    for (const { syscalls = [] } of [kvm, emulated, shared, vcpu]) {
+      for (const name of syscalls.flatMap(({ names }) => names)) expect(SYSCALLS.has(name), name).toBe(true);
+    }
+  });
+
+  test('a vCPU has only what all threads have', () => {
+    expect(allowed(vcpu).filter((name) => !allowed(kvm).includes(name))).toEqual([]);
+    expect(allowed(vcpu)).toEqual(
+      'brk clock_gettime futex gettimeofday ioctl madvise mmap mprotect munmap read rt_sigreturn write'.split(' '),
+    );
+  });
+});
+
+describe('arguments', () => {
+  test('a vCPU makes one ioctl', () => {
+    const allowedRequests = Object.values(IOCTLS).filter((request) => result(vcpu, 'ioctl', 5, request) === ALLOW);
+    expect(allowedRequests).toEqual([IOCTLS.KVM_RUN]);
+  });
+
+  test.each(['KVM_CREATE_VM', 'KVM_SET_USER_MEMORY_REGION', 'KVM_CREATE_VCPU', 'KVM_SET_MSRS', 'KVM_IRQFD'] as const)(
+    'no thread makes %s',
+    (name) => {
+      expect(result(kvm, 'ioctl', 5, IOCTLS[name])).toBe(KILL);
+      expect(result(emulated, 'ioctl', 5, IOCTLS[name])).toBe(KILL);
+    },
+  );
+
+  test.each<[string, SeccompProfile, string, number[], number]>([
+    ['memory', kvm, 'mmap', [0, 4096, 3, 0x22], ALLOW],
+    ['code', kvm, 'mmap', [0, 4096, 7, 0x22], KILL],
+    ['code of a vCPU', vcpu, 'mmap', [0, 4096, 5, 0x22], KILL],
+    ['a unix socket', kvm, 'socket', [1, 1], ALLOW],
+    ['an IPv4 socket', kvm, 'socket', [2, 1], KILL],
+    ['an IPv6 socket', kvm, 'socket', [10, 1], KILL],
+    ['a netlink socket', kvm, 'socket', [16, 3], KILL],
+    ['a packet socket', kvm, 'socket', [17, 3], KILL],
+    ['a signal to a thread of its own', kvm, 'tgkill', [PID, 9, 12], ALLOW],
+    ['a signal to a thread of QEMU', kvm, 'tgkill', [QEMU, 9, 12], KILL],
+    ['a signal to QEMU', emulated, 'pidfd_send_signal', [QEMU, 9], ALLOW],
+    ['a signal by another descriptor', emulated, 'pidfd_send_signal', [QEMU + 1, 9], KILL],
+    ['a signal to all', emulated, 'kill', [2 ** 32 - 1, 9], KILL],
+    ['an IPv4 socket beside the relay', relayed, 'socket', [2, 1], KILL],
+    ['a unix socket beside the relay', relayed, 'socket', [1, 1], ALLOW],
+    ['a netlink socket beside the relay', relayed, 'socket', [16, 3], KILL],
+    ['another filter', kvm, 'seccomp', [1, 0], ALLOW],
+    ['another filter for all threads', kvm, 'seccomp', [1, 1], KILL],
+    ['notifications of a filter', kvm, 'seccomp', [1, 8], KILL],
+    ['a file without shares', kvm, 'openat', [0, 0, 0], EACCES],
+    ['a file of a share', shared, 'openat2', [5, 0, 0, 24], ALLOW],
+    ['another file with shares', shared, 'openat', [0, 0, 2], EACCES],
+    ['a look at glibc files', vcpu, 'openat', [0, 0, 0], EACCES],
+    ['the blocks of a file', bounded, 'ioctl', [5, 0xc020660b], ALLOW],
+    ['the blocks of a file without a budget', shared, 'ioctl', [5, 0xc020660b], KILL],
+    ['the flags of a file', bounded, 'ioctl', [5, 0x40086602], KILL],
+    ['the secure bits', shared, 'prctl', [28], ALLOW],
+    ['the signal at the death of the parent', shared, 'prctl', [1, 9], ALLOW],
+    ['the secure bits without shares', kvm, 'prctl', [28], KILL],
+    ['dumpable', shared, 'prctl', [4, 1], KILL],
+    ['owner of a descriptor', emulated, 'fcntl', [3, 8, 1], KILL],
+    ['flags of a descriptor', emulated, 'fcntl', [3, 4, 0o4000], ALLOW],
+  ])('%s', (_, profile, name, args, expected) => {
+    expect(result(profile, name, ...args)).toBe(expected);
+  });
+});
+
+test('a call of another architecture ends the process, and x32 has no calls', () => {
+  const call = { number: 1, args: [0n, 0n, 0n, 0n, 0n, 0n] };
+  expect(runProgram(compile(shared), { ...call, architecture: 0x40000003 })).toBe(KILL);
+  expect(runProgram(compile(shared), { ...call, number: 0x40000001, architecture: X86_64 })).toBe(0x00050000 + 38);
+});
+
+test.each([
+  ['refuse', 0x00050001],
+  ['log', 0x7ffc0000],
+] as const)('to debug, what is not allowed is met by %s', (mode, expected) => {
+  expect(result(processProfile(machine, mode), 'execve')).toBe(expected);
+  expect(result(vcpuProfile(mode), 'execve')).toBe(expected);
+});

@@ -1,0 +1,210 @@
+// The system calls of a machine process whose guest runs, as profiles in Docker's format
+// (seccomp/profile.ts). The process takes the filter when all its threads have started and nothing
+// is left to open, and before the guest can have made it do anything. It is never taken back.
+// test/unit/vmm/accel/system-calls.test.ts counts the calls.
+import type { BpfInstruction } from '../../seccomp/bpf.js';
+import { compileProfile } from '../../seccomp/compile.js';
+import type { Action, ArgumentCondition, SeccompProfile, SyscallRule } from '../../seccomp/profile.js';
+import * as libc from '../host/libc.js';
+import { IOCTLS, type IoctlName } from '../kvm/ioctl.js';
+import type { SystemCallFilter } from '../machine.js';
+
+const EPERM = 1;
+const PROT_EXEC = 4;
+const SECCOMP_SET_MODE_FILTER = 1;
+const PR_SET_SECUREBITS = 28;
+const FS_IOC_FIEMAP = 0xc020660b;
+const F_OFD_SETLK = 37;
+
+/** What the filter of a machine process depends on. */
+export interface FilteredMachine {
+  /** Process id of the machine process. */
+  pid: number;
+  /** The machine has a virtio-fs device. */
+  hasShares: boolean;
+  hasNetwork: boolean;
+  /** A share has a budget of bytes and files. */
+  hasBudget: boolean;
+  /** The machine has the relay of TCP connections. */
+  hasRelay: boolean;
+  /** The machine process is root, in its user namespace. */
+  isRoot: boolean;
+  /** Descriptor of QEMU's process (pidfd_open(2)); undefined on KVM. */
+  emulator: number | undefined;
+}
+
+const isEqual = (index: number, value: number): ArgumentCondition => ({ index, op: 'SCMP_CMP_EQ', value });
+const lacks = (index: number, bits: number): ArgumentCondition => ({
+  index,
+  op: 'SCMP_CMP_MASKED_EQ',
+  value: bits,
+  valueTwo: 0,
+});
+const allow = (names: string[], args: ArgumentCondition[] = []): SyscallRule => ({
+  names,
+  action: 'SCMP_ACT_ALLOW',
+  args,
+});
+const fail = (names: string[], errnoRet: number): SyscallRule => ({ names, action: 'SCMP_ACT_ERRNO', errnoRet });
+
+/** V8 (compiler, garbage collector, its worker threads), glibc's heap, and the return from a signal. */
+const RUNTIME: SyscallRule[] = [
+  allow(['futex', 'munmap', 'mprotect', 'madvise', 'brk', 'rt_sigreturn']),
+  // Made by the vDSO without a system call, unless the host's clock cannot be read in user space.
+  allow(['clock_gettime', 'gettimeofday']),
+  // V8 reserves the room of its code without access, and changes that by mprotect.
+  allow(['mmap'], [lacks(2, PROT_EXEC)]),
+];
+
+/** What fails without harm to its caller. */
+const FAILING: SyscallRule[] = [
+  // glibc and Node.js do without the files that they look up here.
+  fail(['openat', 'open', 'newfstatat', 'readlink'], libc.EACCES),
+  // glibc moves a large block of its heap by a copy instead.
+  fail(['mremap'], libc.ENOMEM),
+  // V8 and libuv spin a little longer. V8 puts the number into traces, which there are none of.
+  fail(['sched_yield', 'getpid'], EPERM),
+  // A wait with a deadline that SIGSTOP and SIGCONT interrupted ends early, as by any other signal.
+  fail(['restart_syscall'], libc.EINTR),
+];
+
+/** Of all threads but the vCPUs. */
+const PROCESS: SyscallRule[] = [
+  // The event loop. The thread of Node.js that runs V8's delayed tasks waits so too.
+  allow(['epoll_pwait', 'epoll_ctl']),
+  // The end of the machine.
+  allow(['exit_group', 'close']),
+  // Eventfds, pipes, the console, the control socket, disks, a tap interface, and streams.
+  allow(['read', 'write', 'preadv2', 'pwritev2']),
+  // virtio-rng.
+  allow(['getrandom']),
+  // Peers and vsock: connections by unix sockets. The owner has opened the listeners.
+  allow(['socket'], [isEqual(0, libc.AF_UNIX)]),
+  allow(['connect', 'accept4', 'recvmsg', 'shutdown']),
+  // virtio-blk.
+  allow(['fdatasync', 'fallocate']),
+  // How much of the guest's memory the host holds, and whether a peer is there.
+  allow(['statx']),
+];
+
+/**
+ * The length of the queue of a socket to a peer, and the link that a peer's name is. A guest may
+ * join a private network while it runs.
+ */
+const NETWORK: SyscallRule[] = [allow(['setsockopt', 'readlinkat'])];
+
+/** TCP sockets of the host (devices/net/relay), which the owner makes. */
+const RELAY: SyscallRule[] = [allow(['getsockopt', 'getsockname', 'recvfrom'])];
+
+/** Reading the state of a machine that is saved, or that crashed. */
+const SAVING: IoctlName[] = [
+  'KVM_CHECK_EXTENSION',
+  'KVM_GET_CPUID2',
+  'KVM_GET_REGS',
+  'KVM_GET_SREGS',
+  'KVM_GET_MSR_INDEX_LIST',
+  'KVM_GET_MSRS',
+  'KVM_GET_LAPIC',
+  'KVM_GET_MP_STATE',
+  'KVM_GET_VCPU_EVENTS',
+  'KVM_GET_DEBUGREGS',
+  'KVM_GET_XSAVE',
+  'KVM_GET_XSAVE2',
+  'KVM_GET_XCRS',
+  'KVM_GET_TSC_KHZ',
+  'KVM_GET_IRQCHIP',
+  'KVM_GET_PIT2',
+  'KVM_GET_CLOCK',
+  'KVM_KVMCLOCK_CTRL',
+];
+
+const requests = (names: readonly IoctlName[]) => names.map((name) => isEqual(1, IOCTLS[name]));
+
+function kvmRules(pid: number): SyscallRule[] {
+  return [
+    // The serial port's interrupt. The other devices have eventfds.
+    allow(['ioctl'], requests(['KVM_RUN', 'KVM_IRQ_LINE', ...SAVING])),
+    // Makes a vCPU leave KVM_RUN.
+    allow(['tgkill'], [isEqual(0, pid)]),
+    // A vCPU's thread takes its own filter after this one.
+    allow(['seccomp'], [isEqual(0, SECCOMP_SET_MODE_FILTER), isEqual(1, 0)]),
+  ];
+}
+
+function emulatorRules(pidFd: number): SyscallRule[] {
+  return [
+    // Pauses, resumes and kills QEMU, and reads how it ended.
+    allow(['pidfd_send_signal'], [isEqual(0, pidFd)]),
+    allow(['waitid']),
+    // vhost-user: descriptors that QEMU passes become non-blocking.
+    allow(['fcntl'], [isEqual(1, libc.F_SETFL)]),
+  ];
+}
+
+/** virtio-fs: each call of the file server (devices/fs), all on descriptors. */
+const SHARES: SyscallRule[] = [
+  allow(['openat2', 'mkdirat', 'mknodat', 'unlinkat', 'linkat', 'symlinkat', 'readlinkat', 'renameat2']),
+  allow(['lseek', 'getdents64', 'copy_file_range', 'ftruncate', 'fsync', 'syncfs', 'fstatfs']),
+  allow(['fchmodat', 'fchownat', 'utimensat', 'getxattr', 'setxattr', 'listxattr', 'removexattr']),
+];
+
+/** A share's budget: the blocks of a file, and the lock of the count. */
+const BUDGET: SyscallRule[] = [
+  allow(['ioctl'], [isEqual(1, FS_IOC_FIEMAP)]),
+  allow(['fcntl'], [isEqual(1, F_OFD_SETLK)]),
+];
+
+/** virtio-fs as root: new files belong to the guest's user. */
+const OWNERS: SyscallRule[] = [
+  allow(['setfsuid', 'setfsgid']),
+  allow(['prctl'], [isEqual(0, PR_SET_SECUREBITS), isEqual(0, libc.PR_SET_PDEATHSIG)]),
+];
+
+const DEFAULTS: Record<Exclude<SystemCallFilter, 'off'>, Action> = {
+  kill: 'SCMP_ACT_KILL_PROCESS',
+  refuse: 'SCMP_ACT_ERRNO',
+  log: 'SCMP_ACT_LOG',
+};
+
+type Mode = keyof typeof DEFAULTS;
+
+/** The profile of all threads of a machine process. */
+export function processProfile(machine: FilteredMachine, mode: Mode): SeccompProfile {
+  const { pid, hasShares, hasBudget, hasNetwork, hasRelay, isRoot, emulator } = machine;
+  return {
+    defaultAction: DEFAULTS[mode],
+    defaultErrnoRet: EPERM,
+    syscalls: [
+      ...RUNTIME,
+      ...FAILING,
+      ...PROCESS,
+      ...(emulator === undefined ? kvmRules(pid) : emulatorRules(emulator)),
+      ...(hasNetwork ? NETWORK : []),
+      ...(hasRelay ? RELAY : []),
+      ...(hasShares ? SHARES : []),
+      ...(hasBudget ? BUDGET : []),
+      ...(hasShares && isRoot ? OWNERS : []),
+    ],
+  };
+}
+
+/** The profile of a thread that runs a vCPU, beside that of all threads. */
+export function vcpuProfile(mode: Mode): SeccompProfile {
+  return {
+    defaultAction: DEFAULTS[mode],
+    defaultErrnoRet: EPERM,
+    syscalls: [
+      ...RUNTIME,
+      ...FAILING,
+      allow(['ioctl'], requests(['KVM_RUN'])),
+      // Wakes the device thread; the handler of the signal that ends KVM_RUN (libuv) reads and
+      // writes a pipe.
+      allow(['read', 'write']),
+    ],
+  };
+}
+
+/** The host's kernel and the process's capabilities do not matter to these profiles. */
+export function compile(profile: SeccompProfile): BpfInstruction[] {
+  return compileProfile(profile, { capabilities: [], kernelRelease: '' });
+}
