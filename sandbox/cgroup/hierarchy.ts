@@ -1,5 +1,5 @@
 // The cgroup v2 hierarchy of this host: where it is mounted, and where this process is in it.
-import { accessSync, constants, readFileSync, statfsSync, statSync } from 'node:fs';
+import { accessSync, closeSync, constants, openSync, readFileSync, statfsSync, statSync, writeSync } from 'node:fs';
 import { dirname, join, relative, sep } from 'node:path';
 import { hasCode } from '../../errors/index.js';
 
@@ -57,6 +57,16 @@ export function wordsOf(path: string): string[] {
   } catch (error) {
     if (hasCode(error, 'ENOENT')) return [];
     throw error;
+  }
+}
+
+/** Writes a file of a cgroup, if it is there. An ordinary user may not read all of them. */
+export function writeControl(path: string, value: string): void {
+  const fd = openSync(path, constants.O_WRONLY);
+  try {
+    writeSync(fd, value);
+  } finally {
+    closeSync(fd);
   }
 }
 

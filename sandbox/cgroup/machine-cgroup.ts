@@ -1,10 +1,10 @@
 // The cgroup of one machine: what is in it, what it may use, and its end.
-import { closeSync, constants, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, mkdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { codeOf, hasCode, messageOf } from '../../errors/index.js';
 import { AT_FDCWD, O_PATH, openat2, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS } from '../../libc/openat2.js';
 import { SandboxError } from '../errors.js';
-import { isCgroup } from './hierarchy.js';
+import { isCgroup, writeControl } from './hierarchy.js';
 import { type CgroupLimits, limitFiles } from './limits.js';
 import { processTree } from './processes.js';
 
@@ -122,10 +122,13 @@ function openCgroup(path: string): number | undefined {
   }
 }
 
-/** Linux 5.14 and later. Before, the machine process has ended what it started. */
+/**
+ * Linux 5.14 and later. Before, the machine process has ended what it started. The file cannot be
+ * read.
+ */
 function killAll(folder: string): void {
   try {
-    writeFileSync(join(folder, 'cgroup.kill'), '1', { flag: 'r+' });
+    writeControl(join(folder, 'cgroup.kill'), '1');
   } catch (error) {
     if (!hasCode(error, 'ENOENT', 'ENODEV')) throw error;
   }
@@ -146,7 +149,7 @@ function isRemoved(path: string): boolean {
 /** A process that has ended needs no cgroup. */
 function enter(folder: string, pid: number): void {
   try {
-    writeFileSync(join(folder, 'cgroup.procs'), String(pid), { flag: 'r+' });
+    writeControl(join(folder, 'cgroup.procs'), String(pid));
   } catch (error) {
     if (!hasCode(error, 'ESRCH')) throw error;
   }
@@ -155,7 +158,7 @@ function enter(folder: string, pid: number): void {
 /** A kernel without swap accounting has no `memory.swap.max`, and `memory.oom.group` is of 4.19. */
 export function writeLimit(path: string, value: string): void {
   try {
-    writeFileSync(path, value, { flag: 'r+' });
+    writeControl(path, value);
   } catch (error) {
     if (!hasCode(error, 'ENOENT')) throw error;
   }

@@ -1,5 +1,5 @@
 // The folder in which cgroups of machines are made: one that was delegated, or root's own.
-import { closeSync, constants, mkdirSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { codeOf, hasCode, messageOf } from '../../errors/index.js';
 import { AT_FDCWD, O_PATH, openat2, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS } from '../../libc/openat2.js';
@@ -14,6 +14,7 @@ import {
   mountedHierarchy,
   ownerOf,
   wordsOf,
+  writeControl,
 } from './hierarchy.js';
 
 /** Root's folder in the hierarchy. */
@@ -114,7 +115,7 @@ function enable(folder: string, available: readonly string[]): void {
   const enabled = wordsOf(join(folder, SUBTREE_CONTROL));
   const wanted = [...CONTROLLERS, 'io'].filter((name) => available.includes(name) && !enabled.includes(name));
   if (wanted.length === 0) return;
-  writeFileSync(join(folder, SUBTREE_CONTROL), wanted.map((name) => `+${name}`).join(' '), { flag: 'r+' });
+  writeControl(join(folder, SUBTREE_CONTROL), wanted.map((name) => `+${name}`).join(' '));
 }
 
 function busy(path: string): string {

@@ -72,8 +72,8 @@ describe.each(machines.filter(isLab))('on $name', (machine) => {
       until_gone "$own"
       tsvm inspect -f '{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}' "$1"
       tsvm exec "$1-other" echo answers`;
-    const { code, stdout } = await sh(script, [name]);
-    expect({ code, lines: stdout.trimEnd().split('\n') }).toEqual({
+    const { code, stdout, stderr } = await sh(script, [name]);
+    expect({ code, lines: stdout.trimEnd().split('\n') }, stderr).toEqual({
       code: 0,
       lines: [
         '/sys/fs/cgroup/tsvm/tsvm 37',
