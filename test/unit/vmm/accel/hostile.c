@@ -16,83 +16,86 @@
 #define MAX_FILTERS 2
 static struct sock_filter code[MAX_FILTERS][4096];
 static struct sock_fprog programs[MAX_FILTERS];
-static char *const no_words[] = {NULL};
+static char *const no_words[] = { NULL };
 
-static void load(int at, const char *path) {
-    FILE *file = fopen(path, "r");
-    if (!file)
-        _exit(100);
-    size_t count = fread(code[at], sizeof code[at][0], 4096, file);
-    fclose(file);
-    programs[at] = (struct sock_fprog){.len = (unsigned short)count, .filter = code[at]};
+static void load(int at, const char *path)
+{
+	FILE *file = fopen(path, "r");
+	if (!file)
+		_exit(100);
+	size_t count = fread(code[at], sizeof code[at][0], 4096, file);
+	fclose(file);
+	programs[at] = (struct sock_fprog){ .len = (unsigned short)count, .filter = code[at] };
 }
 
-#define CALL(name, ...)                                                                            \
-    if (strcmp(call, name) == 0) {                                                                 \
-        syscall(__VA_ARGS__);                                                                      \
-        return 1;                                                                                  \
-    }
+#define CALL(name, ...)                \
+	if (strcmp(call, name) == 0) { \
+		syscall(__VA_ARGS__);  \
+		return 1;              \
+	}
 
-static int make(const char *call) {
-    // A control: what the process needs returns.
-    CALL("futex", SYS_futex, &(int){0}, 1, 1, NULL, NULL, 0)
-    CALL("execve", SYS_execve, "/bin/true", no_words, no_words)
-    CALL("execveat", SYS_execveat, AT_FDCWD, "/bin/true", no_words, no_words, 0)
-    CALL("fork", SYS_fork)
-    CALL("vfork", SYS_clone, 0x4111, 0, 0, 0, 0)
-    CALL("clone3", SYS_clone3, NULL, 0)
-    CALL("ptrace", SYS_ptrace, 16, 1, 0, 0)
-    CALL("process_vm_readv", SYS_process_vm_readv, 1, NULL, 0, NULL, 0, 0)
-    CALL("process_vm_writev", SYS_process_vm_writev, 1, NULL, 0, NULL, 0, 0)
-    CALL("pidfd_getfd", SYS_pidfd_getfd, 3, 0, 0)
-    CALL("pidfd_open", SYS_pidfd_open, 1, 0)
-    CALL("kill", SYS_kill, 1, 0)
-    CALL("tgkill", SYS_tgkill, 1, 1, 0)
-    CALL("inet", SYS_socket, AF_INET, SOCK_STREAM, 0)
-    CALL("inet6", SYS_socket, AF_INET6, SOCK_DGRAM, 0)
-    CALL("netlink", SYS_socket, AF_NETLINK, SOCK_RAW, 0)
-    CALL("packet", SYS_socket, AF_PACKET, SOCK_RAW, 0)
-    CALL("vsock", SYS_socket, AF_VSOCK, SOCK_STREAM, 0)
-    CALL("alg", SYS_socket, AF_ALG, SOCK_SEQPACKET, 0)
-    CALL("create", SYS_open, "/tmp/hostile", O_CREAT | O_WRONLY | O_EXCL, 0600)
-    CALL("creat", SYS_creat, "/tmp/hostile", 0600)
-    CALL("openat", SYS_openat, AT_FDCWD, "/tmp/hostile", O_CREAT | O_WRONLY | O_EXCL, 0600)
-    CALL("bpf", SYS_bpf, 0, NULL, 0)
-    CALL("userfaultfd", SYS_userfaultfd, 0)
-    CALL("perf_event_open", SYS_perf_event_open, NULL, 0, -1, -1, 0)
-    CALL("keyctl", SYS_keyctl, 0, 0, 0, 0, 0)
-    CALL("add_key", SYS_add_key, NULL, NULL, NULL, 0, 0)
-    CALL("io_uring_setup", SYS_io_uring_setup, 1, NULL)
-    CALL("io_uring_enter", SYS_io_uring_enter, -1, 0, 0, 0, NULL, 0)
-    CALL("unshare", SYS_unshare, 0)
-    CALL("setns", SYS_setns, -1, 0)
-    CALL("mount", SYS_mount, NULL, NULL, NULL, 0, NULL)
-    CALL("umount2", SYS_umount2, "/nowhere", 0)
-    CALL("pivot_root", SYS_pivot_root, NULL, NULL)
-    CALL("chroot", SYS_chroot, NULL)
-    CALL("setuid", SYS_setuid, 0)
-    CALL("capset", SYS_capset, NULL, NULL)
-    CALL("init_module", SYS_init_module, NULL, 0, NULL)
-    CALL("memfd_create", SYS_memfd_create, "", 0)
-    CALL("code", SYS_mmap, NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-    CALL("personality", SYS_personality, 0xffffffff)
-    CALL("prctl", SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0)
-    CALL("ioctl", SYS_ioctl, 0, 0x5412, "x")
-    CALL("open_by_handle_at", SYS_open_by_handle_at, -1, NULL, 0)
-    CALL("shmget", SYS_shmget, 0, 0, 0)
-    return 0;
+static int make(const char *call)
+{
+	// A control: what the process needs returns.
+	CALL("futex", SYS_futex, &(int){ 0 }, 1, 1, NULL, NULL, 0)
+	CALL("execve", SYS_execve, "/bin/true", no_words, no_words)
+	CALL("execveat", SYS_execveat, AT_FDCWD, "/bin/true", no_words, no_words, 0)
+	CALL("fork", SYS_fork)
+	CALL("vfork", SYS_clone, 0x4111, 0, 0, 0, 0)
+	CALL("clone3", SYS_clone3, NULL, 0)
+	CALL("ptrace", SYS_ptrace, 16, 1, 0, 0)
+	CALL("process_vm_readv", SYS_process_vm_readv, 1, NULL, 0, NULL, 0, 0)
+	CALL("process_vm_writev", SYS_process_vm_writev, 1, NULL, 0, NULL, 0, 0)
+	CALL("pidfd_getfd", SYS_pidfd_getfd, 3, 0, 0)
+	CALL("pidfd_open", SYS_pidfd_open, 1, 0)
+	CALL("kill", SYS_kill, 1, 0)
+	CALL("tgkill", SYS_tgkill, 1, 1, 0)
+	CALL("inet", SYS_socket, AF_INET, SOCK_STREAM, 0)
+	CALL("inet6", SYS_socket, AF_INET6, SOCK_DGRAM, 0)
+	CALL("netlink", SYS_socket, AF_NETLINK, SOCK_RAW, 0)
+	CALL("packet", SYS_socket, AF_PACKET, SOCK_RAW, 0)
+	CALL("vsock", SYS_socket, AF_VSOCK, SOCK_STREAM, 0)
+	CALL("alg", SYS_socket, AF_ALG, SOCK_SEQPACKET, 0)
+	CALL("create", SYS_open, "/tmp/hostile", O_CREAT | O_WRONLY | O_EXCL, 0600)
+	CALL("creat", SYS_creat, "/tmp/hostile", 0600)
+	CALL("openat", SYS_openat, AT_FDCWD, "/tmp/hostile", O_CREAT | O_WRONLY | O_EXCL, 0600)
+	CALL("bpf", SYS_bpf, 0, NULL, 0)
+	CALL("userfaultfd", SYS_userfaultfd, 0)
+	CALL("perf_event_open", SYS_perf_event_open, NULL, 0, -1, -1, 0)
+	CALL("keyctl", SYS_keyctl, 0, 0, 0, 0, 0)
+	CALL("add_key", SYS_add_key, NULL, NULL, NULL, 0, 0)
+	CALL("io_uring_setup", SYS_io_uring_setup, 1, NULL)
+	CALL("io_uring_enter", SYS_io_uring_enter, -1, 0, 0, 0, NULL, 0)
+	CALL("unshare", SYS_unshare, 0)
+	CALL("setns", SYS_setns, -1, 0)
+	CALL("mount", SYS_mount, NULL, NULL, NULL, 0, NULL)
+	CALL("umount2", SYS_umount2, "/nowhere", 0)
+	CALL("pivot_root", SYS_pivot_root, NULL, NULL)
+	CALL("chroot", SYS_chroot, NULL)
+	CALL("setuid", SYS_setuid, 0)
+	CALL("capset", SYS_capset, NULL, NULL)
+	CALL("init_module", SYS_init_module, NULL, 0, NULL)
+	CALL("memfd_create", SYS_memfd_create, "", 0)
+	CALL("code", SYS_mmap, NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+	CALL("personality", SYS_personality, 0xffffffff)
+	CALL("prctl", SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0)
+	CALL("ioctl", SYS_ioctl, 0, 0x5412, "x")
+	CALL("open_by_handle_at", SYS_open_by_handle_at, -1, NULL, 0)
+	CALL("shmget", SYS_shmget, 0, 0, 0)
+	return 0;
 }
 
-int main(int argc, char **argv) {
-    int filters = argc - 2;
-    if (filters < 1 || filters > MAX_FILTERS)
-        return 100;
-    for (int at = 0; at < filters; at++)
-        load(at, argv[at + 2]);
-    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
-        return 101;
-    for (int at = 0; at < filters; at++)
-        if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &programs[at]) != 0)
-            return 101;
-    syscall(SYS_exit_group, make(argv[1]) ? 0 : 102);
+int main(int argc, char **argv)
+{
+	int filters = argc - 2;
+	if (filters < 1 || filters > MAX_FILTERS)
+		return 100;
+	for (int at = 0; at < filters; at++)
+		load(at, argv[at + 2]);
+	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+		return 101;
+	for (int at = 0; at < filters; at++)
+		if (syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &programs[at]) != 0)
+			return 101;
+	syscall(SYS_exit_group, make(argv[1]) ? 0 : 102);
 }
