@@ -45,6 +45,9 @@ export type { ReadLogOptions } from './home/log-reader.js';
 export type { Network, NetworkStore } from './home/networks.js';
 export type { VolumeUse } from './home/volume-count.js';
 export type { Volume, VolumeBounds, VolumeContents, VolumeStore } from './home/volumes.js';
+export type { Isolation } from './isolation.js';
+export type { JailMode } from './jail-mode.js';
+export type { JailMeans, JailReport } from './jail-report.js';
 export {
   type ProcessOptions,
   type ProcessResult,

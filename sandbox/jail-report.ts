@@ -2,20 +2,20 @@
 import { SandboxError } from './errors.js';
 
 /** What keeps a part of the host from a machine process; null: nothing. */
-type Means = 'namespace' | 'landlock' | null;
+export type JailMeans = 'namespace' | 'landlock' | null;
 
 /** The parts of a jail, and what reaches each. Closed descriptors and an empty environment go without saying. */
 export interface JailReport {
   /** Files of the host. */
-  files: Means;
+  files: JailMeans;
   /** Its network: connections by TCP, and with a namespace everything. */
-  network: Means;
+  network: JailMeans;
   /** Signals to its processes; with a namespace, they cannot be seen either. */
-  processes: Means;
+  processes: JailMeans;
   /** Its abstract unix sockets. */
-  sockets: Means;
+  sockets: JailMeans;
   /** System V IPC and POSIX message queues. */
-  ipc: Means;
+  ipc: JailMeans;
   /** True if the namespaces are in a user namespace. */
   user: boolean;
   /** Version of landlock's interface; 0: the kernel has none. */

@@ -117,8 +117,10 @@ export class MachineClient implements Disposable {
 
   #start(needs: JailNeeds | undefined): MachineProcess {
     // A process that was replaced has no more to say.
-    const current = (act: () => void) => (this.#process === started ? act() : undefined);
-    const started = new MachineProcess({
+    const current = (act: () => void): void => {
+      if (this.#process === started) act();
+    };
+    const started: MachineProcess = new MachineProcess({
       program: this.#program,
       probes: this.#probes,
       needs,
