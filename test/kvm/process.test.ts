@@ -44,10 +44,13 @@ class MachineClient {
   readonly #events: AsyncIterator<string>;
   readonly exited: Promise<unknown[]>;
 
-  constructor(env: NodeJS.ProcessEnv) {
+  constructor(env: NodeJS.ProcessEnv, words: readonly string[]) {
     const program = new URL('machine.js', programs).pathname;
     const kvm = openSync('/dev/kvm', 'r+');
-    this.child = spawn(process.execPath, [program], { stdio: ['ignore', 'inherit', 'inherit', 'pipe', kvm], env });
+    this.child = spawn(process.execPath, [program, ...words], {
+      stdio: ['ignore', 'inherit', 'inherit', 'pipe', kvm],
+      env,
+    });
     closeSync(kvm);
     this.control = this.child.stdio[3] as Socket;
     this.exited = once(this.child, 'exit');
@@ -66,8 +69,8 @@ class MachineClient {
 }
 
 const running: MachineClient[] = [];
-function start(env = process.env): MachineClient {
-  const machine = new MachineClient(env);
+function start(env = process.env, words: readonly string[] = []): MachineClient {
+  const machine = new MachineClient(env, words);
   running.push(machine);
   return machine;
 }
@@ -76,8 +79,16 @@ afterEach(() => {
 });
 
 let kernels = 0;
-/** Boots a kernel of assembly, with `changes` to its specification. */
-function boot(source: string, changes: Partial<MachineSpec> = {}, env?: NodeJS.ProcessEnv): MachineClient {
+/**
+ * Boots a kernel of assembly, with `changes` to its specification.
+ * @param words arguments of the machine's program (vmm/process/main.ts)
+ */
+function boot(
+  source: string,
+  changes: Partial<MachineSpec> = {},
+  env?: NodeJS.ProcessEnv,
+  words?: readonly string[],
+): MachineClient {
   const kernel = join(folder, `kernel-${kernels++}`);
   writeFileSync(kernel, assembleKernel(source));
   const spec: MachineSpec = {
@@ -94,7 +105,7 @@ function boot(source: string, changes: Partial<MachineSpec> = {}, env?: NodeJS.P
     logLevel: 'silent',
     ...changes,
   };
-  const machine = start(env);
+  const machine = start(env, words);
   using outside = new MachineOutside(spec, []);
   sendWithFiles(machine.control, outside.files, { type: 'boot', spec: outside.spec });
   return machine;
@@ -208,6 +219,18 @@ test('a probe reports its result and ends the process', async () => {
   expect(probed).toMatchObject({ type: 'probed', result: { usable: expect.any(Boolean), reason: expect.any(String) } });
   expect(await machine.exited).toEqual([0, null]);
 });
+
+test.each([true, false])(
+  'a KVM that cannot be opened is reported as that, if an earlier probe found %s',
+  async (usable) => {
+    const machine = boot(SPIN, { accel: 'kvm', probe: { usable, reason: 'earlier' } }, undefined, ['-13']);
+    expect(await machine.event()).toMatchObject({
+      type: 'failed',
+      code: 'kvm-permission',
+      message: expect.stringContaining('/dev/kvm'),
+    });
+  },
+);
 
 describe('on an emulated CPU', () => {
   const accel = 'tcg';

@@ -114,7 +114,7 @@ class MachineServer {
   #boot(spec: MachineSpec): void {
     const specReceived = performance.timeOrigin + performance.now();
     this.#log = createLogger(spec.logLevel);
-    const { accel, reason } = chooseAccelerator(spec.accel, () => spec.probe ?? this.#probeOnce());
+    const { accel, reason } = chooseAccelerator(spec.accel, () => this.#probeOnce(spec.probe));
     if (accel === 'tcg') this.#closeKvm();
     const context: MachineContext = {
       files: this.#files,
@@ -223,10 +223,12 @@ class MachineServer {
     return probeKvm(kvm);
   }
 
-  /** The owner remembers the result, unless KVM could not be opened. */
-  #probeOnce(): ProbeResult {
+  /** The owner remembers the result, unless KVM cannot be opened: that may change. */
+  #probeOnce(earlier: ProbeResult | undefined): ProbeResult {
+    if (this.#reserve.kvm instanceof MachineError) return this.#probe();
+    if (earlier !== undefined) return earlier;
     const result = this.#probe();
-    if (!(this.#reserve.kvm instanceof MachineError)) this.#control.send({ type: 'kvm', result });
+    this.#control.send({ type: 'kvm', result });
     return result;
   }
 
