@@ -93,7 +93,7 @@ export async function removeCgroup(path: string): Promise<void> {
   const folder = openCgroup(path);
   if (folder === undefined) return;
   try {
-    killAll(`/proc/self/fd/${folder}`);
+    killAll(`/proc/self/fd/${folder}`, path);
     const late = performance.now() + KILL_TIMEOUT;
     while (!isRemoved(path)) {
       if (performance.now() > late) throw cannot('remove', path, new Error('its processes do not end'));
@@ -126,11 +126,11 @@ function openCgroup(path: string): number | undefined {
  * Linux 5.14 and later. Before, the machine process has ended what it started. The file cannot be
  * read.
  */
-function killAll(folder: string): void {
+function killAll(folder: string, path: string): void {
   try {
     writeControl(join(folder, 'cgroup.kill'), '1');
   } catch (error) {
-    if (!hasCode(error, 'ENOENT', 'ENODEV')) throw error;
+    if (!hasCode(error, 'ENOENT', 'ENODEV')) throw cannot('remove', path, error);
   }
 }
 
