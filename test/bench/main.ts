@@ -19,6 +19,7 @@ import { emulatedStream } from './emulated-stream.js';
 import { emulatedTuning } from './emulated-tuning.js';
 import { firstByte } from './first-byte.js';
 import { flows } from './flows.js';
+import { jailStart } from './jail-start.js';
 import type { Benchmark, BenchmarkOptions, BenchmarkResult } from './measurement.js';
 import { emulatedMemoryReturned, memoryReturned } from './memory-returned.js';
 import { networkStart } from './network-start.js';
@@ -44,6 +45,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   emulatedNetwork,
   flows,
   networkStart,
+  jailStart,
   emulatedTuning,
   firstByte,
   storeSize,
