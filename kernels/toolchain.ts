@@ -1,7 +1,6 @@
 // Checks for the programs and headers that a kernel build needs, and names their Debian packages.
-import { accessSync, constants } from 'node:fs';
-import { delimiter, join } from 'node:path';
 import { execa } from 'execa';
+import { findProgram } from '../programs/index.js';
 import { KernelError } from './errors.js';
 
 /** Programs, and the Debian package of each. */
@@ -30,9 +29,8 @@ export async function checkToolchain(): Promise<void> {
 }
 
 function missingPrograms(): string[] {
-  const folders = (process.env.PATH ?? '').split(delimiter);
   return Object.entries(PROGRAMS)
-    .filter(([program]) => !folders.some((folder) => isExecutable(join(folder, program))))
+    .filter(([program]) => findProgram(program) === undefined)
     .map(([, owner]) => owner);
 }
 
@@ -43,13 +41,4 @@ async function missingHeaders(): Promise<string[]> {
     if (failed) missing.push(owner);
   }
   return missing;
-}
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
 }

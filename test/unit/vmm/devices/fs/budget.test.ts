@@ -18,7 +18,7 @@ import { openCount, readCount } from '../../../../../sandbox/home/volume-count.j
 import { VirtioFs } from '../../../../../vmm/devices/fs/device.js';
 import * as fuse from '../../../../../vmm/devices/fs/fuse.js';
 import type { ShareBudget } from '../../../../../vmm/machine.js';
-import { args, FuseError, FuseGuest, MAX_WRITE, openShare } from '../../../../fixtures/fuse-guest.js';
+import { args, FuseGuest, MAX_WRITE, openShare, refusal } from '../../../../fixtures/fuse-guest.js';
 
 const { EDQUOT, EEXIST } = constants.errno;
 const KIB = 1024;
@@ -58,16 +58,6 @@ async function start(budget: ShareBudget): Promise<{ guest: FuseGuest; root: num
 function stop(guest: FuseGuest): void {
   guests.splice(guests.indexOf(guest), 1);
   guest[Symbol.dispose]();
-}
-
-function refusal(act: () => unknown): number {
-  try {
-    act();
-  } catch (error) {
-    if (error instanceof FuseError) return error.errno;
-    throw error;
-  }
-  return 0;
 }
 
 const measured = async () => {

@@ -23,7 +23,7 @@ import * as fuse from '../../../../../vmm/devices/fs/fuse.js';
 import { type FuseOptions, inodeLimit } from '../../../../../vmm/devices/fs/server.js';
 import { type DiskRates, MachineError } from '../../../../../vmm/machine.js';
 import { INTERRUPT_USED_BUFFER } from '../../../../../vmm/virtio/mmio/registers.js';
-import { args, FuseError, FuseGuest, MAX_WRITE } from '../../../../fixtures/fuse-guest.js';
+import { args, FuseGuest, MAX_WRITE, refusal } from '../../../../fixtures/fuse-guest.js';
 import type { DriverQueue, Piece } from '../../../../fixtures/virtio-driver.js';
 
 const { errno } = constants;
@@ -47,17 +47,6 @@ function mount({
   guest[Symbol.dispose]();
   guest = FuseGuest.mount([{ path: folder, readOnly, keepSetId }], options);
   root = guest.share(0);
-}
-
-/** Returns the errno of a refused request; 0 if the request succeeds. */
-function refusal(act: () => unknown): number {
-  try {
-    act();
-  } catch (error) {
-    if (error instanceof FuseError) return error.errno;
-    throw error;
-  }
-  return 0;
 }
 
 beforeEach(() => {
