@@ -1,6 +1,6 @@
 // The entropy device (virtio 1.2, 5.4 "Entropy Device"): the host's random bytes straight into
 // guest memory.
-import * as libc from '../host/libc.js';
+import { fillRandom } from '../host/random.js';
 import { type NoState, noState } from '../saved-state.js';
 import { allocateIovecs, IOVEC_WORDS } from '../virtio/buffers.js';
 import type { DeviceContext, VirtioDevice } from '../virtio/device.js';
@@ -59,7 +59,7 @@ export class VirtioRng implements VirtioDevice<NoState> {
     for (let word = 0; word < count * IOVEC_WORDS; word += IOVEC_WORDS) {
       const address = this.#iovecs[word]! + this.#iovecs[word + 1]! * 2 ** 32;
       const length = this.#iovecs[word + 2]!;
-      const got = libc.getrandom(address, length, 0);
+      const got = fillRandom(address, length);
       filled += Math.max(got, 0);
       if (got !== length) break;
     }

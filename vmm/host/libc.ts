@@ -205,13 +205,9 @@ export const setsockopt: Call<[fd: number, level: number, option: number, value:
 export const getsockopt: Call<[fd: number, level: number, option: number, value: Address, length: Address]> = libc.func(
   'int getsockopt(int, int, int, void *, void *)',
 );
-export const recv: Call<[fd: number, buffer: Address, length: number, flags: number]> = libc.func(
-  'long recv(int, void *, size_t, int)',
-);
+/** The clock of dates. `time` is a `struct timespec`: u64 seconds, u64 nanoseconds. */
+const clock_gettime: Call<[clock: number, time: Address]> = libc.func('int clock_gettime(int, void *)');
 export const shutdown: Call<[fd: number, how: number]> = libc.func('int shutdown(int, int)');
-export const getrandom: Call<[buffer: Address, length: number, flags: number]> = libc.func(
-  'long getrandom(void *, size_t, uint)',
-);
 export const getpid: Call<[]> = libc.func('int getpid()');
 export const gettid: Call<[]> = libc.func('int gettid()');
 /** `info` is a `siginfo_t` of 128 bytes. */
@@ -271,6 +267,15 @@ export function check(result: number, syscall: string): number {
  */
 export function viewMemory(address: number, length: number): ArrayBuffer {
   return koffi.view(address, length);
+}
+
+/** linux/asm-generic/ioctls.h. */
+export const FIONBIO = 0x5421;
+const on = Int32Array.of(1);
+
+/** Makes a descriptor of any kind non-blocking. */
+export function setNonBlocking(fd: number): void {
+  ioctlPointer(fd, FIONBIO, on);
 }
 
 /** Creates a non-blocking, close-on-exec eventfd with count 0. */
@@ -333,4 +338,16 @@ export function unixAddress(path: string): Uint8Array {
   address.writeUInt16LE(AF_UNIX, 0);
   bytes.copy(address, 2);
   return address;
+}
+
+const CLOCK_REALTIME = 0;
+const date = new Uint32Array(4);
+
+/**
+ * Milliseconds since 1970, as `Date.now()`. V8 reads that by gettimeofday(2), where the host's clock
+ * cannot be read in user space: the filter of system calls does not have it (accel/system-calls.ts).
+ */
+export function now(): number {
+  clock_gettime(CLOCK_REALTIME, date);
+  return (date[0]! + date[1]! * 2 ** 32) * 1000 + Math.floor(date[2]! / 1e6);
 }

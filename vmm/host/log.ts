@@ -27,7 +27,7 @@ export function createLogger(level: LogLevel, fd = STDERR): Logger {
   const writer = (name: keyof Logger): Write => {
     if (LEVELS[name] < LEVELS[level]) return () => {};
     return (fields, msg) => {
-      const record = { level: LEVELS[name], time: Date.now(), ...base, ...fields, msg };
+      const record = { level: LEVELS[name], time: libc.now(), ...base, ...fields, msg };
       const line = Buffer.from(`${JSON.stringify(record, describe)}\n`);
       libc.write(fd, line, line.length);
     };

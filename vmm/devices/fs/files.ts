@@ -1,6 +1,7 @@
 // Requests about open regular files. Bytes go between the file and guest memory directly.
 import { constants as fs } from 'node:fs';
 import { constants } from 'node:os';
+import * as libc from '../../host/libc.js';
 import type { DescriptorChain } from '../../virtio/queue.js';
 import {
   ENTRY_OUT_SIZE,
@@ -22,12 +23,10 @@ import {
   S_ISGID,
   S_ISUID,
   S_IXGRP,
-  SCRATCH,
   STATX_CTIME,
   STATX_MODE,
   STATX_MTIME,
   STATX_SIZE,
-  SYS_COPY_FILE_RANGE,
   SYS_FALLOCATE,
   SYS_FDATASYNC,
   SYS_FSYNC,
@@ -61,8 +60,6 @@ const FALLOC_FL_COLLAPSE_RANGE = 8;
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
 
-/** Bytes of one copy: a few milliseconds of work. The guest asks again for the rest. */
-const MAX_COPY = 16 * 1024 * 1024;
 /** Seconds after which any change shows in a file's times, however coarse they are. */
 const SETTLED = 2;
 
@@ -118,7 +115,7 @@ function isUnchanged({ host }: Session, inode: Inode, fd: number): boolean {
   const size = of(STATX_SIZE) + of(STATX_SIZE + 1) * 2 ** 32;
   const stamp = `${size} ${of(STATX_MTIME)} ${of(STATX_MTIME + 2)} ${of(STATX_CTIME)} ${of(STATX_CTIME + 2)}`;
   const unchanged = inode.stamp === stamp;
-  const age = Date.now() / 1000 - of(STATX_CTIME);
+  const age = libc.now() / 1000 - of(STATX_CTIME);
   inode.stamp = age >= SETTLED ? stamp : '';
   return unchanged;
 }
@@ -355,28 +352,5 @@ export function lseek(session: Session): number {
   const to = PAYLOAD / 4;
   session.host.words[to] = found % 2 ** 32;
   session.host.words[to + 1] = Math.floor(found / 2 ** 32);
-  return 8;
-}
-
-/** `fuse_copy_file_range_in`: u64 fh_in, off_in, nodeid_out, fh_out, off_out, len, flags. */
-export function copyFileRange(session: Session): number {
-  const { handles, host } = session;
-  const from = handles.file(session.u64(0));
-  const to = handles.file(session.u64(24));
-  if (from === undefined || to === undefined) return -EBADF;
-  const refusal = session.mayChange(to.inode);
-  if (refusal < 0) return refusal;
-  host.view.setBigUint64(SCRATCH, session.bigint(8), true);
-  host.view.setBigUint64(SCRATCH + 8, session.bigint(32), true);
-  const range = { offset: session.u64(32), length: Math.min(session.u64(40), MAX_COPY) };
-  const act = () =>
-    host.call(SYS_COPY_FILE_RANGE, from.fd, host.at(SCRATCH), to.fd, host.at(SCRATCH + 8), range.length, 0);
-  const { budget } = to.inode.share;
-  const copied = budget === undefined ? act() : budget.grow(to.fd, range, act);
-  if (copied < 0) return copied;
-  if (session.uid !== 0) killSetId(session, to.inode, to.fd);
-  const at = PAYLOAD / 4;
-  host.words[at] = copied;
-  host.words[at + 1] = 0;
   return 8;
 }

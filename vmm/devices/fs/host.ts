@@ -3,6 +3,7 @@
 // negative errno.
 import { constants } from 'node:os';
 import * as libc from '../../host/libc.js';
+import { setIovec } from '../../virtio/buffers.js';
 import { OUT_HEADER_SIZE } from './fuse.js';
 
 const { EINTR } = constants.errno;
@@ -36,7 +37,6 @@ export const SYS_FALLOCATE = 285;
 export const SYS_PREADV2 = 327;
 export const SYS_SYNCFS = 306;
 export const SYS_RENAMEAT2 = 316;
-export const SYS_COPY_FILE_RANGE = 326;
 export const SYS_PWRITEV2 = 328;
 const SYS_STATX = 332;
 const SYS_OPENAT2 = 437;
@@ -107,7 +107,10 @@ const NAME = PATH + 64;
 export const FLOCK = NAME + 512;
 export const COUNT = FLOCK + 32;
 export const COUNT_IOVEC = COUNT + 16;
-const ARENA_SIZE = COUNT_IOVEC + 16;
+/** What a copy is read into. */
+export const COPY = COUNT_IOVEC + 16;
+export const COPY_SIZE = 256 * 1024;
+const ARENA_SIZE = COPY + COPY_SIZE;
 
 // `struct statx` in 32-bit words, from its start.
 export const STATX_BLKSIZE = 1;
@@ -202,6 +205,12 @@ export class Host implements Disposable {
   /** The address of a byte of the arena. */
   at(offset: number): number {
     return this.#address + offset;
+  }
+
+  /** The address of an iovec of a part of the arena, until the next call that takes iovecs. */
+  iovecOf(offset: number, length: number): number {
+    setIovec(this.iovecs, this.at(offset), length);
+    return this.iovecsAddress;
   }
 
   /** Makes a system call, and repeats it after EINTR. */

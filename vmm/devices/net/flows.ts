@@ -2,7 +2,7 @@
 // remote end pass, and a TCP segment of no connection does not. The table holds as many flows as
 // the guest may have. A new flow takes the place of one that has ended, was never answered or is
 // idle for long; it never takes the place of an open one. If there is no place, it is refused.
-import { randomBytes } from 'node:crypto';
+import { randomWord } from '../../host/random.js';
 import { type Frame, TCP, TCP_ACK, TCP_FIN, TCP_RST, TCP_SYN } from './frame.js';
 
 /** Seconds without a datagram after which a pair of UDP ports is judged anew. */
@@ -66,7 +66,7 @@ export class Flows {
   readonly #entries: Uint32Array;
   readonly #buckets: Uint32Array;
   /** Guests choose ports and addresses, and must not be able to choose a bucket. */
-  readonly #seed = randomBytes(4).readUInt32LE();
+  readonly #seed = randomWord();
   /** The least and the most recently seen flow of each list. */
   readonly #first = new Uint32Array(LISTS.length);
   readonly #last = new Uint32Array(LISTS.length);

@@ -1,7 +1,7 @@
 // The guest's questions to its resolvers, asked in the device's own words: with a random ID from a
 // random port (RFC 5452), neither of which the guest chooses. So a forged answer has to guess both,
 // and an accomplice of the guest outside cannot know them. A question has one answer.
-import { randomInt } from 'node:crypto';
+import { randomBetween } from '../../host/random.js';
 import { isBareRefusal, isTruncated, type Question, questionOf } from './dns.js';
 import { type Frame, u16 } from './frame.js';
 
@@ -49,7 +49,15 @@ export class Questions {
       if (this.#asked.size === MAX_QUESTIONS) forgetFirst(this.#asked);
       const port = this.#freePort(destination);
       const key = keyOf(destination, port);
-      asked = { key, question, guestPort: sourcePort, port, id: randomInt(0x10000), time: now, isAnswered: false };
+      asked = {
+        key,
+        question,
+        guestPort: sourcePort,
+        port,
+        id: randomBetween(0, 0x10000),
+        time: now,
+        isAnswered: false,
+      };
       this.#asked.set(key, asked);
     }
     asked.time = now;
@@ -68,7 +76,7 @@ export class Questions {
 
   #freePort(resolver: Uint32Array): number {
     for (;;) {
-      const port = randomInt(FIRST_PORT, PORTS);
+      const port = randomBetween(FIRST_PORT, PORTS);
       if (!this.#published(port) && !this.#asked.has(keyOf(resolver, port))) return port;
     }
   }

@@ -40,7 +40,7 @@ export class Ring implements Disposable {
    */
   setDescriptor(event: RingEvent, fd = NONE): void {
     // A full eventfd, or another kind of file, must not block the device thread.
-    if (fd !== NONE) libc.fcntl(fd, libc.F_SETFL, libc.O_RDWR | libc.O_NONBLOCK);
+    if (fd !== NONE) libc.setNonBlocking(fd);
     if (event === 'kick') this.unwatch();
     if (this.#fds[event] !== NONE) libc.close(this.#fds[event]);
     this.#fds[event] = fd;

@@ -20,7 +20,7 @@ export class VhostUserSocket implements Disposable {
   #filled = 0;
 
   constructor(readonly fd: number) {
-    libc.fcntl(fd, libc.F_SETFL, libc.O_RDWR | libc.O_NONBLOCK);
+    libc.setNonBlocking(fd);
     this.#reader = new DescriptorReader(fd, HEADER_SIZE + MAX_PAYLOAD);
   }
 

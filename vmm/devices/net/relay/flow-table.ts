@@ -1,6 +1,6 @@
 // A hash table of flows by their addresses and ports. A lookup allocates nothing. The hash is
 // seeded, so that a peer that chooses its ports cannot choose its bucket.
-import * as libc from '../../../host/libc.js';
+import { randomWord } from '../../../host/random.js';
 
 const BUCKETS = 16384;
 
@@ -23,13 +23,7 @@ export function portsOf(guest: number, remote: number): number {
 export class FlowTable<F extends Flow> {
   size = 0;
   readonly #buckets: (Flow | undefined)[] = new Array(BUCKETS).fill(undefined);
-  readonly #seed: number;
-
-  constructor() {
-    const seed = new Int32Array(1);
-    libc.getrandom(seed, 4, 0);
-    this.#seed = seed[0]!;
-  }
+  readonly #seed = randomWord() | 0;
 
   #bucketOf(local: number, remote: Uint32Array, ports: number): number {
     let hash = this.#seed ^ ports ^ local;

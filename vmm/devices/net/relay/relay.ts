@@ -4,6 +4,7 @@
 // the guest's are acknowledged once the host's socket has taken them.
 import type { EventLoop } from '../../../host/event-loop.js';
 import * as libc from '../../../host/libc.js';
+import { randomWord } from '../../../host/random.js';
 import { Timer } from '../../../host/timer.js';
 import { MAX_PER_PLACE, type NetworkSpec } from '../../../machine.js';
 import { SocketAddress } from '../../../outside/socket-address.js';
@@ -64,7 +65,6 @@ export class TcpRelay implements Disposable, TcpContext {
   readonly #timer: Timer;
   readonly #address = new SocketAddress();
   readonly #here = new SocketAddress();
-  readonly #sequence = new Int32Array(1);
   /** Sockets that were asked for and have not come, for connections that may have ended. */
   #unanswered = 0;
   #due: TcpConnection[] = [];
@@ -83,7 +83,7 @@ export class TcpRelay implements Disposable, TcpContext {
     this.#sockets = sockets;
     this.#timer = new Timer(loop, () => this.#tick());
     for (const listener of listeners) {
-      libc.fcntl(listener.fd, libc.F_SETFL, libc.O_RDWR | libc.O_NONBLOCK);
+      libc.setNonBlocking(listener.fd);
       const door = { listener, unanswered: 0, isShut: false };
       loop.add(listener.fd, libc.EPOLLIN, () => this.#accept(door));
     }
@@ -150,8 +150,7 @@ export class TcpRelay implements Disposable, TcpContext {
   }
 
   #add(local: number, remote: Uint32Array, ports: number): TcpConnection {
-    libc.getrandom(this.#sequence, 4, 0);
-    const connection = new TcpConnection(this, local, remote, ports, this.#sequence[0]!);
+    const connection = new TcpConnection(this, local, remote, ports, randomWord() | 0);
     this.#connections.add(connection);
     return connection;
   }

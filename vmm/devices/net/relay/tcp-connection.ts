@@ -12,7 +12,6 @@ import { type GuestLink, PAYLOAD, ROOM } from './link.js';
 import { parseSynOptions, type SynOptions, writeSynOptions } from './tcp-options.js';
 import {
   abortSocket,
-  discard,
   MAX_SKIP,
   type Peeker,
   prepareSocket,
@@ -332,7 +331,7 @@ export class TcpConnection implements Flow {
       this.#isKnown = true;
       // Our FIN, which is the last number, is not in the socket.
       const isWhole = this.#finKnown && ack === this.#max;
-      discard(this.#fd, isWhole ? ahead - 1 : ahead);
+      this.#context.peeker.discard(this.#fd, isWhole ? ahead - 1 : ahead);
       if (isWhole) this.#finSent = true;
       this.#una = ack;
       if (((this.#nxt - ack) | 0) < 0) this.#nxt = ack;

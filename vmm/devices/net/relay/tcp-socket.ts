@@ -92,15 +92,26 @@ export class Peeker implements Disposable {
    * @returns the number of bytes, including those skipped; 0 at the end of the stream, -1 on error
    */
   peek(fd: number, skip: number, address: number, length: number): number {
-    if (skip === 0) return libc.recv(fd, address, length, libc.MSG_PEEK | libc.MSG_DONTWAIT);
     const iovecs = this.#iovecs;
-    const words = this.#words;
     let count = 0;
     for (let left = skip; left > 0; left -= DISCARD) setIovec(iovecs, this.#memory, Math.min(left, DISCARD), count++);
     setIovec(iovecs, address, length, count++);
-    words.fill(0, 0, MESSAGE_WORDS);
-    setIovec(words, this.#memory + DISCARD + MESSAGE_WORDS * 4, count, 1);
-    return libc.recvmsg(fd, this.#memory + DISCARD, libc.MSG_PEEK | libc.MSG_DONTWAIT);
+    return this.#receive(fd, count, libc.MSG_PEEK);
+  }
+
+  /** Takes the first `length` bytes of the socket's data, which the guest has acknowledged. */
+  discard(fd: number, length: number): void {
+    if (length === 0) return;
+    // The kernel copies nothing.
+    setIovec(this.#iovecs, 0, length);
+    this.#receive(fd, 1, libc.MSG_TRUNC);
+  }
+
+  /** By recvmsg alone, which the process needs for descriptors too. */
+  #receive(fd: number, iovecs: number, flags: number): number {
+    this.#words.fill(0, 0, MESSAGE_WORDS);
+    setIovec(this.#words, this.#memory + DISCARD + MESSAGE_WORDS * 4, iovecs, 1);
+    return libc.recvmsg(fd, this.#memory + DISCARD, flags | libc.MSG_DONTWAIT);
   }
 
   [Symbol.dispose](): void {
@@ -110,8 +121,3 @@ export class Peeker implements Disposable {
 
 /** The most bytes that {@link Peeker.peek} can skip. */
 export const MAX_SKIP = DISCARD * (MAX_IOVECS - 1);
-
-/** Takes the first `length` bytes of the socket's data, which the guest has acknowledged. */
-export function discard(fd: number, length: number): void {
-  if (length > 0) libc.recv(fd, null, length, libc.MSG_TRUNC | libc.MSG_DONTWAIT);
-}

@@ -239,6 +239,25 @@ describe('a file', () => {
     expect(readFileSync(at('copy'), 'latin1')).toBe('\0\0copy me');
   });
 
+  test('can be copied on the host, whatever the offsets, up to its end', () => {
+    const bytes = Buffer.from(Array.from({ length: 700_000 }, (_, index) => index % 251));
+    writeFileSync(at('file'), bytes);
+    const { node } = guest.lookup(root, 'file');
+    const from = guest.open(node, fs.O_RDONLY);
+    const { entry, handle: to } = guest.create(root, 'copy', fs.O_RDWR);
+    const copy = (start: number, target: number, length: number, source = from) => {
+      const range = [BigInt(source), BigInt(start), BigInt(entry.node), BigInt(to), BigInt(target), BigInt(length), 0n];
+      return guest.call(fuse.FUSE_COPY_FILE_RANGE, node, args(...range)).readUInt32LE();
+    };
+    expect(copy(0, 0, bytes.length)).toBe(bytes.length);
+    expect(readFileSync(at('copy')).equals(bytes)).toBe(true);
+    expect(copy(1, 4096, 2 ** 40)).toBe(bytes.length - 1);
+    expect(readFileSync(at('copy')).equals(Buffer.concat([bytes.subarray(0, 4096), bytes.subarray(1)]))).toBe(true);
+    expect(copy(bytes.length, 0, 1)).toBe(0);
+    expect(refusal(() => copy(0, 2 ** 60, 1))).toBe(errno.EFBIG);
+    expect(refusal(() => copy(0, 0, 1, guest.open(node, fs.O_WRONLY)))).toBe(errno.EBADF);
+  });
+
   test('can be synced', () => {
     const { entry, handle } = guest.create(root, 'file', fs.O_RDWR);
     guest.call(fuse.FUSE_FSYNC, entry.node, args(BigInt(handle), 0, 0));

@@ -23,8 +23,8 @@ class LateSockets implements OutsideSockets {
 /** A connected socket, and the end of its peer. */
 function socketPair(): readonly [number, Disposable & { fd: number; isAtEnd(): boolean }] {
   const [given, kept] = libc.createSocketPair();
-  libc.fcntl(given, libc.F_SETFL, libc.O_RDWR | libc.O_NONBLOCK);
-  const isAtEnd = () => libc.recv(kept, new Uint8Array(1), 1, libc.MSG_DONTWAIT) === 0;
+  for (const fd of [given, kept]) libc.setNonBlocking(fd);
+  const isAtEnd = () => libc.read(kept, new Uint8Array(1), 1) === 0;
   return [given, { fd: kept, isAtEnd, [Symbol.dispose]: () => libc.close(kept) }];
 }
 
@@ -57,7 +57,7 @@ test('a SYN waits for its socket, is asked for once, and then opens', async () =
   const acknowledgment = (sequence + 1) >>> 0;
   peer.send(tcp({ ...TO, flags: ACK, sequence: 1001, acknowledgment, payload: Buffer.from('hello') }));
   const heard = Buffer.alloc(5);
-  await peer.until(() => libc.recv(end.fd, heard, heard.length, libc.MSG_DONTWAIT) === heard.length);
+  await peer.until(() => libc.read(end.fd, heard, heard.length) === heard.length);
   expect(heard.toString()).toBe('hello');
 });
 
