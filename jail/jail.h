@@ -33,6 +33,8 @@ struct jail_spec {
 	uint64_t capabilities;
 	// Descriptor for the report; -1: no report.
 	int report;
+	// Descriptor at which the launcher waits for a byte before it executes the program; -1: it does not wait.
+	int start;
 	char **command;
 };
 

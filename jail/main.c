@@ -2,7 +2,7 @@
 // the host. Does what the host allows, and reports in one line of JSON what it did.
 //
 //     tsvm-jail [--keep FD]... [--env NAME=VALUE]... [--read PATH]... [--device NAME]... [--write FD]...
-//               [--capabilities HEX] [--report FD] -- PROGRAM ARGUMENT...
+//               [--capabilities HEX] [--report FD] [--start FD] -- PROGRAM ARGUMENT...
 //     tsvm-jail pass SOCKET LINE FD...
 #include "jail.h"
 
@@ -56,6 +56,7 @@ static void add_descriptor(int *fds, int *count, int fd)
 static void parse(char **words, struct jail_spec *spec)
 {
 	spec->report = -1;
+	spec->start = -1;
 	for (words++; *words != NULL && strcmp(*words, "--") != 0; words += 2) {
 		const char *option = *words;
 		char *value = words[1];
@@ -67,6 +68,8 @@ static void parse(char **words, struct jail_spec *spec)
 			add_descriptor(spec->writable, &spec->writable_count, descriptor(value));
 		else if (strcmp(option, "--report") == 0)
 			spec->report = descriptor(value);
+		else if (strcmp(option, "--start") == 0)
+			spec->start = descriptor(value);
 		else if (strcmp(option, "--read") == 0)
 			add_word(spec->readable, &spec->readable_count, value);
 		else if (strcmp(option, "--device") == 0)
@@ -85,7 +88,7 @@ static void parse(char **words, struct jail_spec *spec)
 
 static bool is_kept(const struct jail_spec *spec, int fd)
 {
-	if (fd <= STDERR_FILENO || fd == spec->report)
+	if (fd <= STDERR_FILENO || fd == spec->report || fd == spec->start)
 		return true;
 	for (int index = 0; index < spec->kept_count; index++) {
 		if (spec->kept[index] == fd)
@@ -106,6 +109,7 @@ static void close_others(const struct jail_spec *spec)
 	for (int index = 0; index < spec->writable_count; index++)
 		last = spec->writable[index] > last ? spec->writable[index] : last;
 	last = spec->report > last ? spec->report : last;
+	last = spec->start > last ? spec->start : last;
 	for (int fd = STDERR_FILENO + 1; fd <= last; fd++) {
 		if (!is_kept(spec, fd))
 			close(fd);
@@ -170,6 +174,21 @@ static void write_report(const struct jail_spec *spec, const struct jail_report 
 		refuse("the report cannot be written");
 }
 
+// The jail is made meanwhile. At the end of file, whoever would have started the program is gone, or has no need of it.
+static void wait_for_start(int fd)
+{
+	char byte;
+	ssize_t count;
+	if (fd < 0)
+		return;
+	do
+		count = read(fd, &byte, 1);
+	while (count < 0 && errno == EINTR);
+	if (count != 1)
+		_exit(EXIT_LAUNCHER);
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	static struct jail_spec spec;
@@ -190,6 +209,7 @@ int main(int argc, char **argv)
 	if (!drop_capabilities(spec.capabilities))
 		refuse("the capabilities cannot be given up");
 	write_report(&spec, &report);
+	wait_for_start(spec.start);
 	execve(spec.command[0], spec.command, spec.environment);
 	fprintf(stderr, "tsvm-jail: cannot execute %s: %s\n", spec.command[0], strerror(errno));
 	return EXIT_NOT_EXECUTED;

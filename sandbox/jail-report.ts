@@ -25,6 +25,8 @@ export interface JailReport {
    * told to boot.
    */
   seccomp?: 'kill' | 'refuse' | 'log' | 'off';
+  /** Of QEMU, which is in a jail of its own. Absent: the machine has none. */
+  companion?: JailReport;
   /** Why there are no namespaces. */
   noNamespaces?: string;
   noLandlock?: string;

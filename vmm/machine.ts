@@ -13,14 +13,31 @@ export function fileName(path: string, readOnly: boolean): string {
   return `${readOnly ? 'read' : 'write'} ${path}`;
 }
 
+/** The file of guest memory of an emulated machine, which QEMU has too. */
+export const GUEST_MEMORY = 'guest memory';
+/** The empty file for the firmware of an emulated machine, which QEMU reads. */
+export const FIRMWARE = 'firmware';
+
+/** The machine's end of the vhost-user connection of the device of this index. */
+export function vhostName(index: number): string {
+  return `vhost-user ${index}`;
+}
+
+/** The name by which the guest mounts the virtio-fs device. */
+export const FS_TAG = 'tsvm';
+/** Room for requests of 1 MiB in pages with their headers. */
+export const FS_QUEUE_SIZE = 512;
+
+/** A pipe to the companion of the machine process (sandbox/machine/companion.ts): a line starts it. */
+export const COMPANION_START = 'start of the companion';
+/** A pipe with the companion's stdout: the serial console. */
+export const COMPANION_CONSOLE = 'console of the companion';
+/** A pipe with the companion's log. */
+export const COMPANION_LOG = 'log of the companion';
+
 /** The socket at which QEMU finds the network device, beside the vsock device's socket at `path`. */
 export function qemuNetSocket(path: string): string {
   return `${path}.net`;
-}
-
-/** The file of a unix socket, opened with O_PATH, for a process that connects to it. */
-export function socketName(path: string): string {
-  return `socket ${path}`;
 }
 
 /** A socket to the host's routes (vmm/outside/route-socket.ts). */
@@ -308,9 +325,21 @@ export interface MachineSpec {
   probe?: ProbeResult;
   /** Frequency of the host's time stamp counter in kHz, which emulated CPUs share. */
   tscKhz?: number;
+  /** Why the owner has no emulator for the machine. Absent: it has sent what an emulated one needs. */
+  noEmulator?: string;
   /** Default: kill. */
   systemCalls?: SystemCallFilter;
   logLevel: 'silent' | 'error' | 'warn' | 'info' | 'debug' | 'trace';
+}
+
+/** How the companion of a machine process ended. */
+export interface CompanionEnd {
+  /** Undefined if a signal ended it. */
+  exitCode?: number;
+  /** `exit code 1`, `signal 9`. */
+  outcome: string;
+  /** The last line of its stderr, as printable text; may be empty. */
+  said: string;
 }
 
 /** A number that the machine chose; a port; the four words of an address as the guest sees it. */
@@ -340,6 +369,7 @@ export const MAX_PER_PLACE = 2;
  * - `leave`: remove the guest from the private network of `folder`. Not answered.
  * - `passt-started`: another passt has been started, whose socket came before. Not answered.
  * - `passt-ended`: passt has ended, or could not be started again. Not answered.
+ * - `companion-ended`: the companion has ended. All that it wrote is in its pipes. Not answered.
  * - `connected`: the answers to `connect`. Carries a socket for each that has one. Not answered.
  * - `shutdown`: stop the vCPUs at once; the guest has synced its disks before. Answered by
  *   `stopped`.
@@ -353,6 +383,7 @@ export type MachineRequest =
   | { type: 'leave'; folder: string }
   | { type: 'passt-started' }
   | { type: 'passt-ended'; reason: string }
+  | { type: 'companion-ended'; end: CompanionEnd }
   | { type: 'connected'; answers: ConnectAnswer[] }
   | { type: 'shutdown' };
 

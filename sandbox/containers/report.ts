@@ -138,10 +138,10 @@ async function readGuestMemory(folder: ContainerFolder): Promise<number> {
 }
 
 /**
- * Use of the machine process and the processes that it started (an emulator), and of passt. Each
- * leads a process group. Those of the first map the memory of the guest.
+ * Use of the machine process, of its companion (an emulator), and of passt. Each leads a process
+ * group. Those of the first two map the memory of the guest.
  */
-function machineUsage({ machinePid, passtPid }: ContainerState, guestMemory: number): Usage['machine'] {
+function machineUsage({ machinePid, companionPid, passtPid }: ContainerState, guestMemory: number): Usage['machine'] {
   const sums = { cpu: 0, memory: guestMemory, guestMemory };
   if (machinePid === undefined) return sums;
   for (const name of readdirSync('/proc')) {
@@ -151,7 +151,7 @@ function machineUsage({ machinePid, passtPid }: ContainerState, guestMemory: num
       const fields = readFileSync(`/proc/${name}/stat`, 'latin1')
         .replace(/^.*\) /s, '')
         .split(' ');
-      if (![machinePid, passtPid].includes(Number(fields[2]))) continue;
+      if (![machinePid, companionPid, passtPid].includes(Number(fields[2]))) continue;
       sums.cpu += (Number(fields[11]) + Number(fields[12])) * TICK;
       sums.memory += ownMemory(name);
     } catch {

@@ -65,6 +65,8 @@ export interface ContainerState {
   bootId?: string;
   /** The machine process. */
   machinePid?: number;
+  /** QEMU, if it is emulated: the launcher of its jail. */
+  companionPid?: number;
   /** passt, which carries its network. */
   passtPid?: number;
   /** What runs its machine. Absent while there is none, and in old records. */
@@ -96,7 +98,7 @@ const ORPHANED = 255;
 
 /** The state of a container whose record says that it is alive, but whose supervisor is dead. */
 export function orphaned(state: ContainerState): ContainerState {
-  const { supervisorPid, machinePid, passtPid, accelerator, jail, ...others } = state;
+  const { supervisorPid, machinePid, companionPid, passtPid, accelerator, jail, ...others } = state;
   const { sockets, unresponsive, networkDown, ...kept } = others;
   const rest = { ...kept, isOrphaned: true as const };
   if (state.status === 'created' || state.status === 'exited') return rest;

@@ -3,7 +3,6 @@ import { realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { JAIL_LAUNCHER, LIBRARIES, option, programFiles } from '../../jail/launcher.js';
-import { findProgram } from '../../programs/index.js';
 
 /** What a machine process needs of a jail before it starts. */
 export interface JailNeeds {
@@ -25,9 +24,6 @@ export const REPORT_FD = 5;
 const FILE_SERVER = [0, 1, 3, 4, 6, 7, 8, 31].reduce((bits, each) => bits + 2 ** each, 0);
 
 const DEVICES = ['null', 'zero', 'random', 'urandom'];
-/** QEMU, its data, and the program that starts it. */
-const EMULATOR = ['qemu-system-x86_64', 'setpriv'];
-const EMULATOR_DATA = ['/usr/share/qemu', '/usr/share/seabios'];
 
 /** The command line that starts a program of Node.js in a jail, with descriptors 3 and 4. */
 export function jailedCommand(program: string, words: readonly string[], needs: JailNeeds): string[] {
@@ -39,8 +35,8 @@ export function jailedCommand(program: string, words: readonly string[], needs: 
     ...option('--report', [REPORT_FD]),
     ...option('--keep', [3, 4]),
     // Node.js would read OpenSSL's configuration, and ends if it may not.
-    ...option('--env', [`PATH=${process.env.PATH ?? ''}`, 'OPENSSL_CONF=/dev/null']),
-    ...option('--read', [...LIBRARIES, node, ...modulesOf(program), ...emulatorFiles()]),
+    ...option('--env', ['OPENSSL_CONF=/dev/null']),
+    ...option('--read', [...LIBRARIES, node, ...modulesOf(program)]),
     ...option('--device', DEVICES),
     ...option(
       '--write',
@@ -58,7 +54,41 @@ function modulesOf(program: string): string[] {
   return [folder, join(dirname(folder), 'package.json'), join(modules, 'koffi'), join(modules, '@koromix')];
 }
 
-function emulatorFiles(): string[] {
-  const programs = EMULATOR.map(findProgram).filter((path) => path !== undefined);
-  return [...programFiles(programs), ...EMULATOR_DATA];
+/** A program that a machine needs beside its process. */
+export interface CompanionProgram {
+  /** Its path. */
+  path: string;
+  args: readonly string[];
+  /** Files and folders that it reads, beside its own and the libraries. */
+  readable?: readonly string[];
+  /** Names in /dev. */
+  devices?: readonly string[];
+}
+
+/** Descriptors of a companion: the one at which its launcher waits, and the first of its own. */
+export const START_FD = 3;
+export const FIRST_COMPANION_FD = 4;
+
+/**
+ * The command line that starts a companion in a jail, with this many descriptors of its own, and the
+ * launcher's report after them.
+ */
+export function jailedCompanion(companion: CompanionProgram, count: number): string[] {
+  const { path, args, readable = [], devices = [] } = companion;
+  const kept = Array.from({ length: count }, (_, index) => FIRST_COMPANION_FD + index);
+  return [
+    JAIL_LAUNCHER,
+    ...option('--start', [START_FD]),
+    ...option('--report', [FIRST_COMPANION_FD + count]),
+    ...option('--keep', kept),
+    ...option('--read', [...LIBRARIES, ...programFiles([path]), ...readable]),
+    ...option('--device', devices),
+    ...['--', path, ...args],
+  ];
+}
+
+/** The command line that starts a companion without a jail. It ends with the process that starts it. */
+export function freeCompanion({ path, args }: CompanionProgram): string[] {
+  const script = `IFS= read -r _ <&${START_FD} && exec ${START_FD}<&- && exec "$@"`;
+  return ['/bin/sh', '-c', script, 'sh', 'setpriv', '--pdeathsig', 'KILL', path, ...args];
 }

@@ -109,7 +109,11 @@ export class MachineClient implements Disposable {
       this.#end = ({ error, ...end }) => resolve({ ...end, error: error && this.#outOfMemory(error) });
     });
     this.gone = new Promise((resolve) => {
-      this.#exit = resolve;
+      this.#exit = () => {
+        const companion = this.#outside?.companion;
+        companion?.kill();
+        resolve(companion?.ended.then(() => {}));
+      };
     });
     this.#process = this.#start(jail === 'off' ? undefined : { ...NO_NEEDS, hasShares: shares });
     this.spawned = performance.timeOrigin + performance.now();
@@ -192,6 +196,7 @@ export class MachineClient implements Disposable {
     this.#inTurn(() => this.#jailFor(outside));
     this.#inTurn(() => outside.bound(this.pid).catch((error: Error) => this.#fail(error)));
     this.#pass(files, { type: 'boot', spec }).catch((error: Error) => this.#fail(error));
+    outside.companion?.ended.then((end) => this.send({ type: 'companion-ended', end }));
     if (networkFailure !== undefined) this.#network({ type: 'network', up: false, reason: networkFailure });
   }
 
@@ -216,7 +221,8 @@ export class MachineClient implements Disposable {
       previous[Symbol.dispose]();
       report = await this.#process.report;
     }
-    this.#jail = report && { ...report, seccomp: outside.spec.systemCalls ?? 'off' };
+    const companion = await outside.companion?.report;
+    this.#jail = report && { ...report, seccomp: outside.spec.systemCalls ?? 'off', ...(companion && { companion }) };
     if (mode !== 'require') return;
     const missing = whatIsMissing(this.#jail);
     if (missing !== undefined) this.#fail(new SandboxError('jail', `${missing}: a jail is required`));
@@ -303,6 +309,11 @@ export class MachineClient implements Disposable {
     return this.#outside?.passtPid;
   }
 
+  /** Process id of the companion, which leads a process group; undefined while there is none. */
+  get companionPid(): number | undefined {
+    return this.#outside?.companion?.pid;
+  }
+
   #read(chunk: Buffer): void {
     if (!this.#isUnderstood || this.#isDisposed) return;
     try {
@@ -323,7 +334,11 @@ export class MachineClient implements Disposable {
         break;
       case 'booted':
         this.#hasBooted = true;
-        this.#outside?.booted();
+        this.#outside?.booted(event.accel);
+        if (event.accel === 'kvm' && this.#jail?.companion !== undefined) {
+          const { companion: _, ...own } = this.#jail;
+          this.#jail = own;
+        }
         this.#boot(event);
         break;
       case 'passt-restart':

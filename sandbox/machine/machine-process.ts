@@ -6,7 +6,7 @@ import type { Readable } from 'node:stream';
 import { hasLauncher, JAIL_LAUNCHER } from '../../jail/launcher.js';
 import { passDescriptors, tryPassDescriptors } from '../../libc/pass-descriptors.js';
 import * as libc from '../../vmm/host/libc.js';
-import type { MachineRequest } from '../../vmm/machine.js';
+import type { CompanionEnd, MachineRequest, MachineSpec } from '../../vmm/machine.js';
 import { SandboxError } from '../errors.js';
 import { type JailReport, parseJailReport } from '../jail-report.js';
 import { type JailNeeds, jailedCommand, REPORT_FD } from './jail.js';
@@ -183,15 +183,25 @@ export class MachineProcess implements Disposable {
   }
 }
 
-/** Sends files and a request to a process that is not jailed, and got nothing before. */
-export function sendWithFiles(control: Socket, files: MachineFiles, request: MachineRequest): void {
+/** What {@link bootUnjailed} needs of what was opened for a machine. */
+interface Bootable {
+  files: MachineFiles;
+  spec: MachineSpec;
+  companion: { ended: Promise<CompanionEnd> } | undefined;
+}
+
+/** Boots a process that is not jailed, and got nothing before. */
+export function bootUnjailed(control: Socket, { files, spec, companion }: Bootable): void {
   for (const portion of files.all) {
     passDescriptors(descriptorOf(control), portion.descriptors, Buffer.from(filesLine(portion)));
   }
-  control.write(lineOf(request));
+  // The machine runs the companion while it has the pipe for that.
+  files[Symbol.dispose]();
+  control.write(lineOf({ type: 'boot', spec }));
+  companion?.ended.then((end) => control.write(lineOf({ type: 'companion-ended', end })));
 }
 
-function readReport(pipe: Socket): Promise<JailReport | undefined> {
+export function readReport(pipe: Socket): Promise<JailReport | undefined> {
   return new Promise((resolve) => {
     let text = '';
     pipe.on('data', (chunk: Buffer) => {

@@ -1,5 +1,5 @@
 // Opens /dev/kvm for a machine process.
-import { constants, openSync } from 'node:fs';
+import { accessSync, constants, openSync } from 'node:fs';
 import { constants as os } from 'node:os';
 import { codeOf } from '../../errors/index.js';
 import { defaultHome, probeCachePath } from '../home/paths.js';
@@ -12,6 +12,16 @@ export interface OpenedKvm {
   fd: number | undefined;
   /** The argument of the machine's program (vmm/process/main.ts). */
   argument: string;
+}
+
+/** True if this user may open /dev/kvm. */
+export function canOpenKvm(): boolean {
+  try {
+    accessSync(PATH, constants.R_OK | constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 /** @param probes whatever an earlier probe found, KVM is to be probed */

@@ -1,11 +1,10 @@
 // What a machine needs from the host, in the hands of its owner. The machine process opens no path
 // of the host and starts no passt: it gets descriptors.
-import { constants, openSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { constants, readFileSync, rmSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { codeOf, messageOf } from '../../errors/index.js';
-import { OWN_FILES } from '../../vmm/host/files.js';
-import * as libc from '../../vmm/host/libc.js';
+import { messageOf } from '../../errors/index.js';
 import {
+  type Accelerator,
   type ConnectAnswer,
   type ConnectRequest,
   countName,
@@ -25,7 +24,6 @@ import {
   ROUTE_SOCKET,
   shareName,
   socketFolderName,
-  socketName,
 } from '../../vmm/machine.js';
 import { checkSpec } from '../../vmm/outside/check-spec.js';
 import { type AnswerChannel, Connector } from '../../vmm/outside/connector.js';
@@ -37,13 +35,16 @@ import { openTap } from '../../vmm/outside/tap-interface.js';
 import type { MachineCgroup } from '../cgroup/machine-cgroup.js';
 import { boundWithoutCgroup } from '../cgroup/without.js';
 import type { JailMode } from '../jail-mode.js';
+import type { Companion } from './companion.js';
+import { readyEmulator } from './emulator.js';
 import { MachineFiles } from './machine-files.js';
+import { listen, open } from './open-files.js';
+import { canOpenKvm } from './open-kvm.js';
 import { storedProbe, storeProbe } from './probe-cache.js';
 
 const O_PATH = 0o10000000;
 /** The most connections that wait for the machine to accept them. */
 const VSOCK_BACKLOG = 128;
-const STREAM = libc.SOCK_STREAM | libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC;
 
 /** What {@link MachineOutside} tells the machine process. */
 export interface OutsideEvents {
@@ -80,6 +81,8 @@ export class MachineOutside implements Disposable {
   readonly #cgroup: MachineCgroup | undefined;
   /** Why an optional network failed. */
   readonly networkFailure: string | undefined;
+  /** What runs the guest where KVM may not. Undefined: nothing does. */
+  readonly companion: Companion | undefined;
   events: OutsideEvents | undefined;
   #passt: PasstProgram | undefined;
   #connector: Connector | undefined;
@@ -110,7 +113,7 @@ export class MachineOutside implements Disposable {
     try {
       checkSpec(spec);
       this.#openFiles(spec);
-      this.networkFailure = spec.network === undefined ? undefined : this.#openNetwork(spec.network, spec.vsock.path);
+      this.networkFailure = spec.network === undefined ? undefined : this.#openNetwork(spec.network);
     } catch (error) {
       this[Symbol.dispose]();
       throw error;
@@ -118,12 +121,24 @@ export class MachineOutside implements Disposable {
     const { network, ...others } = spec;
     const tscKhz = spec.tscKhz ?? readTscKhz();
     const probe = spec.probe ?? (probeCache === undefined ? undefined : storedProbe(probeCache));
-    this.spec = {
+    const machine = {
       ...others,
       ...(probe === undefined ? {} : { probe }),
       ...(tscKhz === undefined ? {} : { tscKhz }),
       ...(network === undefined || this.networkFailure !== undefined ? {} : { network: this.#withListeners(network) }),
     };
+    let noEmulator: string | undefined;
+    try {
+      if (mayEmulate(machine)) this.companion = readyEmulator(machine, this.files, jail !== 'off');
+      else noEmulator = 'KVM was usable before';
+    } catch (error) {
+      if (!(error instanceof MachineError && error.code === 'no-accelerator')) {
+        this[Symbol.dispose]();
+        throw error;
+      }
+      noEmulator = error.message;
+    }
+    this.spec = noEmulator === undefined ? machine : { ...machine, noEmulator };
   }
 
   #withListeners({ backEnd, ...network }: NetworkSpec): NetworkSpec {
@@ -160,7 +175,7 @@ export class MachineOutside implements Disposable {
   }
 
   /** Returns the reason if an optional network failed. @throws MachineError */
-  #openNetwork(spec: NetworkSpec, vsock: string): string | undefined {
+  #openNetwork(spec: NetworkSpec): string | undefined {
     const { backEnd } = spec;
     using files = new MachineFiles();
     try {
@@ -178,9 +193,6 @@ export class MachineOutside implements Disposable {
       return error.message;
     }
     files.add(ROUTE_SOCKET, openRouteSocket());
-    const path = qemuNetSocket(vsock);
-    files.add(listenerName(path), listen(path, 'network socket', 1));
-    files.add(socketName(path), open(path, O_PATH, 'cannot open'));
     this.files.take(files);
     return undefined;
   }
@@ -255,9 +267,10 @@ export class MachineOutside implements Disposable {
     if (this.#probeCache !== undefined) storeProbe(this.#probeCache, result);
   }
 
-  /** The machine has opened all that the spec names, and QEMU runs if the machine needs it. */
-  booted(): void {
+  /** The machine has opened all that the spec names, and runs on this. */
+  booted(accel: Accelerator): void {
     rmSync(qemuNetSocket(this.spec.vsock.path), { force: true });
+    if (accel === 'kvm') this.companion?.kill();
   }
 
   /** The network is up. @returns the published ports, each with its address */
@@ -267,11 +280,13 @@ export class MachineOutside implements Disposable {
   }
 
   /**
-   * Bounds the machine process and passt, before they do anything for a guest.
+   * Bounds the machine process, its companion and passt, before they do anything for a guest.
    * @throws SandboxError `cgroup`
    */
   async bound(pid: number | undefined): Promise<void> {
-    for (const each of [pid, this.passtPid]) await this.#bound(each);
+    // Its launcher has started the last process of its own.
+    await this.companion?.report;
+    for (const each of [pid, this.companion?.pid, this.passtPid]) await this.#bound(each);
   }
 
   async #bound(pid: number | undefined): Promise<void> {
@@ -321,25 +336,14 @@ export class MachineOutside implements Disposable {
   [Symbol.dispose](): void {
     this.events = undefined;
     this.files[Symbol.dispose]();
+    this.companion?.[Symbol.dispose]();
     this.#closeNetwork();
   }
 }
 
-function open(path: string, flags: number, what: string, code: MachineErrorCode = 'host'): number {
-  try {
-    return openSync(path, flags);
-  } catch (cause) {
-    throw new MachineError(code, `${what} ${path}: ${codeOf(cause) ?? messageOf(cause)}`, { cause });
-  }
-}
-
-function listen(path: string, what: string, backlog: number): number {
-  try {
-    return OWN_FILES.listen(path, STREAM, backlog);
-  } catch (cause) {
-    if (cause instanceof RangeError) throw new MachineError('bad-spec', cause.message, { cause });
-    throw new MachineError('host', `cannot create ${what} ${path}: ${codeOf(cause) ?? messageOf(cause)}`, { cause });
-  }
+/** True unless it is certain that the machine is on KVM. */
+function mayEmulate({ accel, probe }: MachineSpec): boolean {
+  return accel === 'tcg' || (accel === 'auto' && !(probe?.usable === true && canOpenKvm()));
 }
 
 /** The kernel derives BogoMIPS from the frequency of the time stamp counter. */

@@ -135,14 +135,19 @@ export class ContainerRun {
     return this.#machine.accelerator;
   }
 
+  /** Process id of QEMU's launcher; undefined while there is none. */
+  get companionPid(): number | undefined {
+    return this.#machine.companionPid;
+  }
+
   /** Process id of passt; undefined while there is none. */
   get passtPid(): number | undefined {
     return this.#machine.passtPid;
   }
 
-  /** The process groups of the machine: of its process with the emulator, and of passt. */
+  /** The process groups of the machine: of its process, of its companion, and of passt. */
   get processGroups(): number[] {
-    return [this.machinePid, this.passtPid].filter((pid) => pid !== undefined);
+    return [this.machinePid, this.companionPid, this.passtPid].filter((pid) => pid !== undefined);
   }
 
   /**

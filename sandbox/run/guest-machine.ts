@@ -89,6 +89,11 @@ export class GuestMachine implements Disposable {
     return this.#accelerator;
   }
 
+  /** Process id of the companion, which leads a process group; undefined while there is none. */
+  get companionPid(): number | undefined {
+    return this.#client.companionPid;
+  }
+
   /** Process id of passt, which leads a process group; undefined while there is none. */
   get passtPid(): number | undefined {
     return this.#client.passtPid;

@@ -296,6 +296,7 @@ export class Supervision {
           oomKilled: false,
           networkRestarts: undefined,
           machinePid: run.machinePid,
+          companionPid: run.companionPid,
           passtPid: run.passtPid,
           accelerator: run.accelerator,
           jail: run.jail,

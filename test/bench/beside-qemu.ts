@@ -6,7 +6,7 @@ import type { Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { kernelPath } from '../../kernels/index.js';
-import { sendWithFiles } from '../../sandbox/machine/machine-process.js';
+import { bootUnjailed } from '../../sandbox/machine/machine-process.js';
 import { MachineOutside } from '../../sandbox/machine/outside.js';
 import { baseCommandLine } from '../../vmm/boot/command-line.js';
 import type { MachineEvent, MachineSpec } from '../../vmm/machine.js';
@@ -47,7 +47,7 @@ async function runOurs(words: string, options: StopwatchOptions): Promise<Timing
     logLevel: 'error',
   };
   using outside = new MachineOutside(spec, [], { probeCache: join(tmpdir(), 'tsvm-bench-probe.json') });
-  const request = (control: Socket) => sendWithFiles(control, outside.files, { type: 'boot', spec: outside.spec });
+  const request = (control: Socket) => bootUnjailed(control, outside);
   try {
     return await time(process.execPath, [MACHINE_PROGRAM], { ...options, request });
   } finally {

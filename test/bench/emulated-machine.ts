@@ -6,7 +6,7 @@ import { mkdirSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import { O_PATH } from '../../libc/openat2.js';
-import { sendWithFiles } from '../../sandbox/machine/machine-process.js';
+import { bootUnjailed } from '../../sandbox/machine/machine-process.js';
 import { MachineOutside, readTscKhz } from '../../sandbox/machine/outside.js';
 import { emulationParameters } from '../../vmm/accel/tcg/machine.js';
 import { baseCommandLine } from '../../vmm/boot/command-line.js';
@@ -98,7 +98,7 @@ export async function runOurs(
   };
   const opened = shares.map(({ path }) => openSync(path, O_PATH));
   using outside = new MachineOutside(spec, opened);
-  const request = (control: Socket) => sendWithFiles(control, outside.files, { type: 'boot', spec: outside.spec });
+  const request = (control: Socket) => bootUnjailed(control, outside);
   return outputOf('tsvm', await time(process.execPath, [MACHINE_PROGRAM], { until: UNTIL, request }));
 }
 

@@ -18,7 +18,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
-import { sendWithFiles } from '../../sandbox/machine/machine-process.js';
+import { bootUnjailed } from '../../sandbox/machine/machine-process.js';
 import { MachineOutside } from '../../sandbox/machine/outside.js';
 import type { MachineEvent, MachineSpec, ProbeResult } from '../../vmm/machine.js';
 import { assembleKernel, bundle } from './guest.js';
@@ -107,7 +107,7 @@ function boot(
   };
   const machine = start(env, words);
   using outside = new MachineOutside(spec, []);
-  sendWithFiles(machine.control, outside.files, { type: 'boot', spec: outside.spec });
+  bootUnjailed(machine.control, outside);
   return machine;
 }
 

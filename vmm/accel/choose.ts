@@ -1,7 +1,5 @@
 // Chooses the accelerator of a machine, and checks the limits of each.
-import { messageOf } from '../../errors/index.js';
 import { type Accelerator, MachineError, type MachineSpec, type ProbeResult } from '../machine.js';
-import { findQemu } from './tcg/qemu-process.js';
 
 /**
  * The most devices of a machine. Each disk is one; the vsock, entropy and balloon devices are three
@@ -21,20 +19,19 @@ export interface Choice {
  * @throws MachineError with the code of the probe's result if KVM was asked for; `no-accelerator`
  * if neither is available
  */
-export function chooseAccelerator(asked: MachineSpec['accel'], probe: () => ProbeResult): Choice {
+export function chooseAccelerator(
+  { accel: asked, noEmulator }: Pick<MachineSpec, 'accel' | 'noEmulator'>,
+  probe: () => ProbeResult,
+): Choice {
   if (asked === 'tcg') {
-    findQemu();
+    if (noEmulator !== undefined) throw new MachineError('no-accelerator', noEmulator);
     return { accel: 'tcg' };
   }
   const { usable, code = 'kvm-unusable', reason } = probe();
   if (usable) return { accel: 'kvm' };
   if (asked === 'kvm') throw new MachineError(code, reason);
-  try {
-    findQemu();
-  } catch (cause) {
-    throw new MachineError('no-accelerator', `${reason}; the emulator is not available either: ${messageOf(cause)}`, {
-      cause,
-    });
+  if (noEmulator !== undefined) {
+    throw new MachineError('no-accelerator', `${reason}; the emulator is not available either: ${noEmulator}`);
   }
   return { accel: 'tcg', reason };
 }

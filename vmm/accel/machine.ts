@@ -3,7 +3,7 @@
 import type { EventLoop } from '../host/event-loop.js';
 import type { HostFiles } from '../host/files.js';
 import type { Logger } from '../host/log.js';
-import { MachineError, type MachineStatistics } from '../machine.js';
+import { type CompanionEnd, MachineError, type MachineStatistics } from '../machine.js';
 import type { SavedMachine } from './saved-machine.js';
 
 /** What the process gives to its machine. Callbacks run inside the event loop, or inside `stop`. */
@@ -20,10 +20,9 @@ export interface MachineContext {
   /**
    * All threads run, and nothing is left to open or start: the process may take its filter. Threads
    * of vCPUs are paused. Called at most once. Absent: there is no filter.
-   * @param emulator descriptor of QEMU's process; undefined on KVM
    * Returns the address of the filter that each vCPU's thread adds; 0: none.
    */
-  confine?: (emulator: number | undefined) => number;
+  confine?: () => number;
   /** The guest asked for a reset. It may run on until `stop`. */
   onReset(): void;
   /** The guest cannot go on. */
@@ -65,6 +64,8 @@ export interface Machine extends Disposable {
   resume(): void;
   /** Ends the guest at once, in any state. Takes a few seconds at most. */
   stop(): void;
+  /** The companion of the process has ended. A machine on KVM has none. */
+  companionEnded(end: CompanionEnd): void;
   /** Returns all state of a paused machine except its memory. */
   save(): SavedMachine;
   /** Returns the counters so far. Legal in every state. */

@@ -31,8 +31,8 @@ export interface FilteredMachine {
   hasRelay: boolean;
   /** The machine process is root, in its user namespace. */
   isRoot: boolean;
-  /** Descriptor of QEMU's process (pidfd_open(2)); undefined on KVM. */
-  emulator: number | undefined;
+  /** QEMU runs the guest, and not KVM. */
+  isEmulated: boolean;
 }
 
 const isEqual = (index: number, value: number): ArgumentCondition => ({ index, op: 'SCMP_CMP_EQ', value });
@@ -135,15 +135,8 @@ function kvmRules(pid: number): SyscallRule[] {
   ];
 }
 
-function emulatorRules(pidFd: number): SyscallRule[] {
-  return [
-    // Pauses, resumes and kills QEMU, and reads how it ended.
-    allow(['pidfd_send_signal'], [isEqual(0, pidFd)]),
-    allow(['waitid']),
-    // vhost-user: descriptors that QEMU passes become non-blocking.
-    allow(['ioctl'], [isEqual(1, libc.FIONBIO)]),
-  ];
-}
+/** vhost-user: descriptors that QEMU passes become non-blocking. */
+const EMULATED: SyscallRule[] = [allow(['ioctl'], [isEqual(1, libc.FIONBIO)])];
 
 /** virtio-fs: each call of the file server (devices/fs), all on descriptors. */
 const SHARES: SyscallRule[] = [
@@ -176,7 +169,7 @@ type Mode = keyof typeof DEFAULTS;
 
 /** The profile of all threads of a machine process. */
 export function processProfile(machine: FilteredMachine, mode: Mode): SeccompProfile {
-  const { pid, hasShares, hasBudget, hasNetwork, hasRelay, isRoot, emulator } = machine;
+  const { pid, hasShares, hasBudget, hasNetwork, hasRelay, isRoot, isEmulated } = machine;
   return {
     defaultAction: DEFAULTS[mode],
     defaultErrnoRet: EPERM,
@@ -184,7 +177,7 @@ export function processProfile(machine: FilteredMachine, mode: Mode): SeccompPro
       ...RUNTIME,
       ...FAILING,
       ...PROCESS,
-      ...(emulator === undefined ? kvmRules(pid) : emulatorRules(emulator)),
+      ...(isEmulated ? EMULATED : kvmRules(pid)),
       ...(hasNetwork ? NETWORK : []),
       ...(hasRelay ? RELAY : []),
       ...(hasShares ? SHARES : []),

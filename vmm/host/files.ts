@@ -2,10 +2,8 @@
 // descriptors: the machine process opens no path of the host.
 import { closeSync } from 'node:fs';
 import { basename, dirname } from 'node:path';
-import { fileName, listenerName, MachineError, socketFolderName, socketName } from '../machine.js';
+import { fileName, listenerName, MachineError, socketFolderName } from '../machine.js';
 import * as libc from './libc.js';
-
-const O_PATH = 0o10000000;
 
 /** Where devices get their files from. The caller owns each descriptor that it gets. */
 export interface HostFiles {
@@ -13,8 +11,8 @@ export interface HostFiles {
   open(path: string, flags: number): number;
   /** A unix socket that listens at `path`. @throws libc.SystemError, MachineError */
   listen(path: string, type: number, backlog: number): number;
-  /** The file of the socket at `path`, opened with O_PATH. @throws libc.SystemError, MachineError */
-  openSocket(path: string): number;
+  /** What the owner sent under this name. @throws MachineError if it sent nothing */
+  take(name: string): number;
   /** The path under which this process reaches the socket at `path`. */
   reach(path: string): string;
 }
@@ -37,7 +35,9 @@ export const OWN_FILES: HostFiles = {
       throw error;
     }
   },
-  openSocket: (path) => libc.check(libc.open(path, O_PATH | libc.O_CLOEXEC, 0), 'open'),
+  take(name) {
+    throw missing(name);
+  },
   reach: (path) => path,
 };
 
@@ -92,10 +92,6 @@ export class GivenFiles implements HostFiles {
 
   listen(path: string): number {
     return this.take(listenerName(path));
-  }
-
-  openSocket(path: string): number {
-    return this.take(socketName(path));
   }
 
   reach(path: string): string {

@@ -7,6 +7,13 @@ import * as libc from './libc.js';
 export const PAGE_SIZE = 4096;
 const GIB = 2 ** 30;
 
+// linux/memfd.h and linux/fcntl.h.
+const MFD_ALLOW_SEALING = 2;
+const F_ADD_SEALS = 1033;
+const F_SEAL_SEAL = 1;
+const F_SEAL_SHRINK = 2;
+const F_SEAL_GROW = 4;
+
 /**
  * The hole below 4 GiB is for devices and interrupt controllers. Guest RAM above 3 GiB continues at
  * 4 GiB.
@@ -143,7 +150,24 @@ export class GuestMemory {
   }
 }
 
-/** Guest memory that this process allocates: one memfd, laid out around the hole below 4 GiB. */
+/**
+ * Creates a file for guest memory, a memfd. Its size is final: of the processes that map it, none
+ * can take it from the others. Nothing is resident until it is touched.
+ * @throws libc.SystemError if the host refuses
+ */
+export function createMemory(size: number): number {
+  const fd = libc.check(libc.memfd_create('tsvm-guest-memory', libc.MFD_CLOEXEC | MFD_ALLOW_SEALING), 'memfd_create');
+  try {
+    libc.check(libc.ftruncate(fd, size), 'ftruncate');
+    libc.check(libc.fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW), 'fcntl');
+    return fd;
+  } catch (error) {
+    libc.close(fd);
+    throw error;
+  }
+}
+
+/** Guest memory that this process maps: one memfd, laid out around the hole below 4 GiB. */
 export class AllocatedMemory extends GuestMemory implements Disposable {
   private constructor(
     readonly fd: number,
@@ -159,9 +183,15 @@ export class AllocatedMemory extends GuestMemory implements Disposable {
    * @throws libc.SystemError if the host refuses
    */
   static allocate(size: number): AllocatedMemory {
-    const fd = libc.check(libc.memfd_create('tsvm-guest-memory', libc.MFD_CLOEXEC), 'memfd_create');
+    return AllocatedMemory.over(createMemory(size), size);
+  }
+
+  /**
+   * Lays guest memory out over a file of `size` bytes, and takes ownership of its descriptor.
+   * @throws libc.SystemError if the host refuses
+   */
+  static over(fd: number, size: number): AllocatedMemory {
     try {
-      libc.check(libc.ftruncate(fd, size), 'ftruncate');
       const flags = libc.MAP_SHARED | libc.MAP_NORESERVE;
       const mapping = libc.check(libc.mmap(null, size, libc.PROT_READ | libc.PROT_WRITE, flags, fd, 0), 'mmap');
       const low = Math.min(size, HOLE_START);

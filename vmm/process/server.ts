@@ -103,6 +103,9 @@ class MachineServer {
       case 'passt-ended':
         this.#network?.passt?.ended(request.reason);
         break;
+      case 'companion-ended':
+        this.#machine?.companionEnded(request.end);
+        break;
       case 'connected':
         this.#sockets.answered(request.answers, (count) => this.#control.takeDescriptors(count));
         break;
@@ -114,7 +117,7 @@ class MachineServer {
   #boot(spec: MachineSpec): void {
     const specReceived = performance.timeOrigin + performance.now();
     this.#log = createLogger(spec.logLevel);
-    const { accel, reason } = chooseAccelerator(spec.accel, () => this.#probeOnce(spec.probe));
+    const { accel, reason } = chooseAccelerator(spec, () => this.#probeOnce(spec.probe));
     if (accel === 'tcg') this.#closeKvm();
     const context: MachineContext = {
       files: this.#files,
@@ -125,7 +128,7 @@ class MachineServer {
         const times = { processStarted: performance.timeOrigin, specReceived, vcpusStarted };
         this.#control.send({ type: 'booted', accel, ...(reason === undefined ? {} : { reason }), times });
       },
-      ...(spec.systemCalls === 'off' ? {} : { confine: (emulator) => this.#confine(spec, emulator) }),
+      ...(spec.systemCalls === 'off' ? {} : { confine: () => this.#confine(spec, accel === 'tcg') }),
       onReset: () => this.#stop('reset'),
       onCrash: (error) => this.#fail(error),
     };
@@ -149,7 +152,7 @@ class MachineServer {
   }
 
   /** Filters the system calls of this process from now on, and places the filter of vCPU threads. */
-  #confine({ systemCalls = 'kill', shares = [], network }: MachineSpec, emulator: number | undefined): number {
+  #confine({ systemCalls = 'kill', shares = [], network }: MachineSpec, isEmulated: boolean): number {
     if (systemCalls === 'off') return 0;
     // An emulated machine has no use for the thread that was started for KVM, which still loads.
     if (!this.#reserve.started.every(({ shared }) => shared.waitForThread(THREAD_TIMEOUT))) {
@@ -162,9 +165,9 @@ class MachineServer {
       hasNetwork: network !== undefined,
       hasRelay: network?.backEnd.kind === 'passt',
       isRoot: process.geteuid?.() === 0,
-      emulator,
+      isEmulated,
     };
-    const forVcpus = emulator === undefined ? placeFilter(compile(vcpuProfile(systemCalls))) : 0;
+    const forVcpus = isEmulated ? 0 : placeFilter(compile(vcpuProfile(systemCalls)));
     filterProcess(placeFilter(compile(processProfile(machine, systemCalls))));
     return forVcpus;
   }
@@ -291,8 +294,6 @@ function harden(): void {
   libc.setrlimit(libc.RLIMIT_CORE, new BigUint64Array(2));
   libc.prctl(libc.PR_SET_DUMPABLE, 0, 0, 0, 0);
   libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-  // QEMU gets none of the capabilities that root's file server keeps.
-  libc.prctl(libc.PR_CAP_AMBIENT, libc.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
 }
 
 /**

@@ -193,7 +193,7 @@ export class KvmMachine implements Machine, Bus {
     const { confine } = this.#context;
     this.#threads.start(this.#vcpus, this.#context.loop, this, {
       onStart: (startTime) => this.#onStart(startTime),
-      ...(confine === undefined ? {} : { confine: () => confine(undefined) }),
+      ...(confine === undefined ? {} : { confine }),
       onEnd: (end) => this.#onEnd(end),
     });
   }
@@ -227,6 +227,9 @@ export class KvmMachine implements Machine, Bus {
     this.#lifecycle.become({ name: 'running', startTime });
     this.#threads.resume();
   }
+
+  /** The owner did not know that the machine is on KVM, and had made an emulator ready. */
+  companionEnded(): void {}
 
   stop(): void {
     this.#threads.stop();

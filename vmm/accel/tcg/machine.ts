@@ -1,7 +1,7 @@
-// The machine for hosts without usable KVM. QEMU emulates CPUs, interrupt controllers and timer.
-// Our devices live in this process, as on KVM, and QEMU reaches them over vhost-user. Memory,
-// kernel and boot state are made here by the same code as on KVM. A firmware of a few instructions
-// takes QEMU's CPU from its reset to the kernel.
+// The machine for hosts without usable KVM. QEMU emulates CPUs, interrupt controllers and timer. The
+// owner of the machine starts it, in a jail of its own. Our devices live in this process, as on KVM,
+// and QEMU reaches them over vhost-user. Memory, kernel and boot state are made here by the same
+// code as on KVM. A firmware of a few instructions takes QEMU's CPU from its reset to the kernel.
 import {
   baseCommandLine,
   joinCommandLine,
@@ -10,30 +10,43 @@ import {
   resetImage,
   writeBootState,
 } from '../../boot/index.js';
-import { type ChildProcess, FIRST_INHERITED_FD } from '../../host/child-process.js';
+import { Companion } from '../../host/companion.js';
 import * as libc from '../../host/libc.js';
 import { AllocatedMemory } from '../../host/memory.js';
-import { MachineError, type MachineSpec, type MachineStatistics, qemuNetSocket } from '../../machine.js';
+import {
+  COMPANION_CONSOLE,
+  COMPANION_LOG,
+  COMPANION_START,
+  type CompanionEnd,
+  FIRMWARE,
+  GUEST_MEMORY,
+  MachineError,
+  type MachineSpec,
+  type MachineStatistics,
+  qemuNetSocket,
+  vhostName,
+} from '../../machine.js';
+import {
+  connectsByPath,
+  emulatedMemory,
+  TIMER_PIN,
+  TRANSPORT_BASE,
+  TRANSPORT_FIRST_IRQ,
+  TRANSPORT_SIZE,
+} from '../../outside/qemu-arguments.js';
 import type { VirtioDevice } from '../../virtio/device.js';
 import { VhostUserBackend, type VhostUserOptions } from '../../virtio/vhost-user/device.js';
 import { checkLimits } from '../choose.js';
 import { Lifecycle, type Machine, type MachineContext, type MachineState } from '../machine.js';
 import type { SavedMachine } from '../saved-machine.js';
-import {
-  connectsByPath,
-  type QemuDevice,
-  qemuArguments,
-  TIMER_PIN,
-  TRANSPORT_BASE,
-  TRANSPORT_FIRST_IRQ,
-  TRANSPORT_SIZE,
-} from './qemu-arguments.js';
-import { startQemu } from './qemu-process.js';
 
-/** QEMU's unit of memory size: 8 KiB. */
-const MEMORY_UNIT = 8192;
 /** QEMU's own balloon, which comes after our devices. */
 const QEMU_DEVICES = 1;
+/**
+ * How QEMU's log ends if a triple fault, rather than a device, reset the machine. The exit code is
+ * the same.
+ */
+const TRIPLE_FAULT = 'Triple fault\n';
 
 /** A machine on QEMU's CPU emulator. Owns its devices and everything that it creates. */
 export class TcgMachine implements Machine {
@@ -42,12 +55,13 @@ export class TcgMachine implements Machine {
   readonly #lifecycle = new Lifecycle();
   readonly #devices: readonly VirtioDevice[];
   readonly #memory: AllocatedMemory;
-  readonly #firmware: number;
   readonly #backends: VhostUserBackend[] = [];
-  #qemu: ChildProcess | undefined;
+  readonly #qemu: Companion;
+  /** The last bytes of QEMU's log. A guest can make QEMU log without limit. */
+  #logged = '';
 
   /**
-   * Allocates memory and loads the kernel.
+   * Loads the kernel.
    * @throws MachineError `bad-spec`, `bad-kernel`; libc.SystemError if the host refuses
    */
   constructor(spec: MachineSpec, devices: readonly VirtioDevice[], context: MachineContext) {
@@ -55,8 +69,23 @@ export class TcgMachine implements Machine {
     this.#context = context;
     this.#devices = devices;
     checkLimits('tcg', devices.length + QEMU_DEVICES);
-    this.#memory = AllocatedMemory.allocate(Math.floor(spec.memory / MEMORY_UNIT) * MEMORY_UNIT);
-    this.#firmware = createFile('tsvm-firmware', this.#load());
+    const { files, loop } = context;
+    this.#memory = AllocatedMemory.over(files.take(GUEST_MEMORY), emulatedMemory(spec));
+    const firmware = files.take(FIRMWARE);
+    const image = this.#load();
+    libc.check(libc.write(firmware, image, image.length), 'write');
+    libc.close(firmware);
+    this.#qemu = new Companion(loop, {
+      start: files.take(COMPANION_START),
+      outputs: new Map([
+        [files.take(COMPANION_CONSOLE), (bytes) => context.writeConsole(bytes)],
+        [files.take(COMPANION_LOG), (bytes) => this.#readLog(bytes)],
+      ]),
+    });
+  }
+
+  #readLog(bytes: Uint8Array): void {
+    this.#logged = (this.#logged + Buffer.from(bytes).toString('latin1')).slice(-TRIPLE_FAULT.length);
   }
 
   /** Loads the kernel and returns the firmware. */
@@ -81,44 +110,24 @@ export class TcgMachine implements Machine {
     return this.#lifecycle.state;
   }
 
-  /** Starts QEMU. @throws MachineError `no-accelerator` if QEMU is not installed; `host` */
+  /** Lets QEMU run. @throws MachineError `bad-spec` if the owner has not sent what QEMU is connected to */
   start(): void {
     this.#lifecycle.require('start', 'built');
     this.#lifecycle.become({ name: 'starting' });
     const { files } = this.#context;
     const netSocket = qemuNetSocket(this.#spec.vsock.path);
-    const inherited = [this.#memory.fd, this.#firmware];
-    const pairs: { device: VirtioDevice; ours: number; theirs: number }[] = [];
-    const devices = this.#devices.map((device): QemuDevice => {
-      if (connectsByPath(device)) {
+    const last = this.#devices.findLastIndex(({ name }) => !connectsByPath(name));
+    for (const [index, device] of this.#devices.entries()) {
+      if (connectsByPath(device.name)) {
         this.#accept(device, files.listen(netSocket, libc.SOCK_STREAM | libc.SOCK_CLOEXEC | libc.SOCK_NONBLOCK, 1));
-        inherited.push(files.openSocket(netSocket));
-        return { device, socket: { path: `/dev/fd/${FIRST_INHERITED_FD + inherited.length - 1}` } };
+        continue;
       }
-      const [ours, theirs] = libc.createSocketPair();
-      pairs.push({ device, ours, theirs });
-      inherited.push(theirs);
-      return { device, socket: { fd: FIRST_INHERITED_FD + inherited.length - 1 } };
-    });
-    this.#qemu = startQemu({
-      args: qemuArguments({
-        cpus: this.#spec.cpus,
-        memory: { size: this.#memory.size, fd: FIRST_INHERITED_FD },
-        firmwareFd: FIRST_INHERITED_FD + 1,
-        devices,
-      }),
-      inherited,
-      loop: this.#context.loop,
-      onOutput: (bytes) => this.#context.writeConsole(bytes),
-      onEnd: (error) => this.#onEnd(error),
-    });
-    const last = pairs.at(-1);
-    for (const pair of pairs) {
-      libc.close(pair.theirs);
       // QEMU takes its devices over one after the other, and then starts the guest.
-      this.#serve(pair.device, pair.ours, pair === last ? { onOwned: () => this.#onStart() } : {});
+      const onOwned = index === last ? { onOwned: () => this.#onStart() } : {};
+      this.#serve(device, files.take(vhostName(index)), onOwned);
     }
-    this.#context.confine?.(this.#qemu.pidFd);
+    this.#qemu.start();
+    this.#context.confine?.();
   }
 
   /** A QEMU that its guest has taken over may take a device over again. */
@@ -129,8 +138,11 @@ export class TcgMachine implements Machine {
     this.#context.onStart(startTime);
   }
 
-  /** QEMU ended by itself. Without `error`, its guest asked for a reset. */
-  #onEnd(error: MachineError | undefined): void {
+  /** QEMU ended by itself: its guest asked for a reset, or one of both broke. */
+  companionEnded(end: CompanionEnd): void {
+    if (this.state.name === 'stopped') return;
+    this.#qemu.drain();
+    const error = this.#errorOf(end);
     if (error === undefined) {
       this.#lifecycle.become({ name: 'stopped' });
       this.#context.onReset();
@@ -140,22 +152,26 @@ export class TcgMachine implements Machine {
     }
   }
 
+  #errorOf({ exitCode, outcome, said }: CompanionEnd): MachineError | undefined {
+    if (exitCode !== 0) return new MachineError('host', `QEMU ended (${outcome})${said === '' ? '' : `: ${said}`}`);
+    const crashed = this.#logged.endsWith(TRIPLE_FAULT);
+    return crashed ? new MachineError('guest-crash', 'the guest crashed: triple fault') : undefined;
+  }
+
+  /** @throws MachineError `unsupported`, always: the owner stops QEMU together with this process */
   pause(): void {
-    const { startTime } = this.#lifecycle.require('pause', 'running');
-    this.#qemu?.suspend();
-    this.#lifecycle.become({ name: 'paused', startTime });
+    throw new MachineError('unsupported', 'an emulated machine is paused by its owner');
   }
 
+  /** @throws MachineError `unsupported`, always */
   resume(): void {
-    const { startTime } = this.#lifecycle.require('resume', 'paused');
-    this.#lifecycle.become({ name: 'running', startTime });
-    this.#qemu?.resume();
+    this.pause();
   }
 
-  /** Kills QEMU. */
+  /** Lets go of QEMU, which the owner kills when this process ends. */
   stop(): void {
-    this.#qemu?.[Symbol.dispose]();
-    this.#qemu = undefined;
+    this.#qemu[Symbol.dispose]();
+    for (const backend of this.#backends) backend[Symbol.dispose]();
     this.#lifecycle.become({ name: 'stopped' });
   }
 
@@ -201,9 +217,7 @@ export class TcgMachine implements Machine {
 
   [Symbol.dispose](): void {
     this.stop();
-    for (const backend of this.#backends) backend[Symbol.dispose]();
     for (const device of this.#devices) device[Symbol.dispose]();
-    libc.close(this.#firmware);
     this.#memory[Symbol.dispose]();
   }
 }
@@ -217,10 +231,4 @@ export function emulationParameters({ cpus, tscKhz }: Pick<MachineSpec, 'cpus' |
   // The emulated time stamp counter is the host's.
   if (tscKhz !== undefined) parameters.push(`tsc_early_khz=${tscKhz}`);
   return parameters;
-}
-
-function createFile(name: string, bytes: Uint8Array): number {
-  const fd = libc.check(libc.memfd_create(name, libc.MFD_CLOEXEC), 'memfd_create');
-  libc.check(libc.write(fd, bytes, bytes.length), 'write');
-  return fd;
 }

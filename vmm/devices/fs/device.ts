@@ -4,7 +4,7 @@
 // host file system that hangs stops all devices of the machine.
 
 import { Timer } from '../../host/timer.js';
-import type { DiskRates } from '../../machine.js';
+import { type DiskRates, FS_QUEUE_SIZE, FS_TAG } from '../../machine.js';
 import type { Check } from '../../saved-state.js';
 import type { DeviceContext, VirtioDevice } from '../../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
@@ -16,8 +16,6 @@ import { type FuseOptions, FuseServer, type OpenShare } from './server.js';
 import type { FuseState } from './state.js';
 
 const VIRTIO_ID_FS = 26;
-/** The name by which the guest mounts the device. */
-export const FS_TAG = 'tsvm';
 const TAG_SIZE = 36;
 
 /** The high-priority queue, for FUSE_FORGET. */
@@ -29,8 +27,6 @@ const HIPRIO_QUEUE = 0;
  */
 const UNTOLD_TIME = 10;
 const MAX_UNTOLD = 64;
-/** Room for requests of 1 MiB in pages with their headers. */
-export const FS_QUEUE_SIZE = 512;
 
 /** `struct virtio_fs_config`: tag, le32 num_request_queues. */
 function configSpace(): Uint8Array {

@@ -60,7 +60,7 @@ function specIn(own: string): MachineSpec {
   const file = join(own, 'file');
   writeFileSync(file, 'a kernel');
   return {
-    ...{ accel: 'auto', kernel: file, initramfs: file, commandLine: '', cpus: 1, memory: 2 ** 26, disks: [] },
+    ...{ accel: 'kvm', kernel: file, initramfs: file, commandLine: '', cpus: 1, memory: 2 ** 26, disks: [] },
     ...{ vsock: { guestCid: 3, path: join(own, 'vsock') }, console: false, logLevel: 'warn' },
     network: networkSpec(passt()),
   };

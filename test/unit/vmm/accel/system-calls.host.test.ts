@@ -39,9 +39,9 @@ function place(name: string, profile: SeccompProfile): string {
 }
 
 const machine = { pid: 2 ** 22, hasBudget: false, hasNetwork: true, hasRelay: false, isRoot: true };
-const kvm = place('kvm', processProfile({ ...machine, hasShares: false, emulator: undefined }, 'kill'));
-const emulated = place('emulated', processProfile({ ...machine, hasShares: false, emulator: 2 ** 22 }, 'kill'));
-const shared = place('shared', processProfile({ ...machine, hasShares: true, emulator: undefined }, 'kill'));
+const kvm = place('kvm', processProfile({ ...machine, hasShares: false, isEmulated: false }, 'kill'));
+const emulated = place('emulated', processProfile({ ...machine, hasShares: false, isEmulated: true }, 'kill'));
+const shared = place('shared', processProfile({ ...machine, hasShares: true, isEmulated: false }, 'kill'));
 const vcpu = place('vcpu', vcpuProfile('kill'));
 
 describe.each([

@@ -2,8 +2,7 @@
 // port, and virtio-mmio transports that reach our devices over vhost-user. QEMU,
 // docs/system/i386/microvm.rst.
 
-import { MachineError } from '../../machine.js';
-import type { VirtioDevice } from '../../virtio/device.js';
+import { FS_QUEUE_SIZE, FS_TAG, type MachineSpec, type NetworkSpec } from '../machine.js';
 
 /**
  * The virtio-mmio transports of QEMU's microvm: addresses, sizes and interrupt lines (QEMU,
@@ -29,6 +28,14 @@ const ORDERED_CPUS = 2;
  */
 const TRANSLATED_CODE = 256;
 
+/** QEMU's unit of memory size: 8 KiB. */
+const MEMORY_UNIT = 8192;
+
+/** Bytes of memory of an emulated machine. */
+export function emulatedMemory({ memory }: Pick<MachineSpec, 'memory'>): number {
+  return Math.floor(memory / MEMORY_UNIT) * MEMORY_UNIT;
+}
+
 export interface QemuSpec {
   cpus: number;
   /** Size in bytes, a multiple of 8 KiB; and the descriptor of its file, as numbered in QEMU. */
@@ -38,29 +45,39 @@ export interface QemuSpec {
    * 4 GiB.
    */
   firmwareFd: number;
-  devices: readonly QemuDevice[];
+  /** Descriptor to which QEMU writes each reset of a CPU. */
+  logFd: number;
+  devices: readonly ConnectedDevice[];
 }
 
-/** One of our devices, and its vhost-user socket: a connected descriptor of QEMU's, or a path. */
-export interface QemuDevice {
-  device: VirtioDevice;
+/** A device of ours behind a vhost-user front-end of QEMU's, by its name (VirtioDevice). */
+export type QemuDevice = { name: 'blk' | 'vsock' | 'rng' | 'fs' } | { name: 'net'; network: NetworkSpec };
+
+/** A device and its vhost-user socket: a connected descriptor of QEMU's, or a path. */
+export interface ConnectedDevice {
+  device: QemuDevice;
   socket: { fd: number } | { path: string };
 }
 
-// Configuration spaces (virtio 1.2, 5.1.4 and 5.11.4).
-const NET_MAC_LENGTH = 6;
-const NET_MTU = 10;
-const FS_TAG_LENGTH = 36;
+/**
+ * The devices of an emulated machine in the order in which the guest finds them, as the machine
+ * process creates them (vmm/accel/devices.ts). QEMU's own balloon comes after them.
+ */
+export function qemuDevices({ disks, shares = [], network }: MachineSpec): QemuDevice[] {
+  return [
+    ...disks.map(() => ({ name: 'blk' }) as const),
+    { name: 'vsock' },
+    { name: 'rng' },
+    ...(shares.length > 0 ? [{ name: 'fs' } as const] : []),
+    ...(network === undefined ? [] : [{ name: 'net', network } as const]),
+  ];
+}
 
-/** QEMU's front-ends, by the names of our devices. */
-const FRONT_ENDS: Record<string, (device: VirtioDevice) => string> = {
-  blk: () => 'vhost-user-blk,num-queues=1',
-  vsock: () => 'vhost-user-vsock-device',
-  rng: () => 'vhost-user-rng',
-  fs: ({ config, queueSizes }) => {
-    const tag = Buffer.from(config.subarray(0, FS_TAG_LENGTH)).toString().replace(/\0+$/, '');
-    return `vhost-user-fs-device,tag=${tag},queue-size=${Math.max(...queueSizes)}`;
-  },
+const FRONT_ENDS = {
+  blk: 'vhost-user-blk,num-queues=1',
+  vsock: 'vhost-user-vsock-device',
+  rng: 'vhost-user-rng',
+  fs: `vhost-user-fs-device,tag=${FS_TAG},queue-size=${FS_QUEUE_SIZE}`,
 };
 
 /**
@@ -70,7 +87,7 @@ const FRONT_ENDS: Record<string, (device: VirtioDevice) => string> = {
 const BALLOON = 'free-page-reporting=on,deflate-on-oom=on';
 
 /** Returns the arguments. QEMU's stdout is the serial console. */
-export function qemuArguments({ cpus, memory, firmwareFd, devices }: QemuSpec): string[] {
+export function qemuArguments({ cpus, memory, firmwareFd, logFd, devices }: QemuSpec): string[] {
   return [
     ...['-nodefaults', '-no-user-config', '-display', 'none', '-no-reboot'],
     // A guest that takes over QEMU can neither start a program nor gain a privilege.
@@ -91,6 +108,7 @@ export function qemuArguments({ cpus, memory, firmwareFd, devices }: QemuSpec): 
       return ['-chardev', `socket,id=vhost${index},${end}`, ...frontEnd(device, index)];
     }),
     ...['-device', `virtio-balloon-device,${BALLOON},bus=virtio-mmio-bus.${devices.length}`],
+    ...['-d', 'cpu_reset', '-D', `/dev/fd/${logFd}`],
   ];
 }
 
@@ -105,25 +123,20 @@ const OWN_FEATURES = [
 ];
 
 /**
- * Returns true if QEMU connects to the device by path. It takes no descriptor for a network device.
+ * Returns true if QEMU connects to the device of this name by path. It takes no descriptor for a network device.
  */
-export function connectsByPath(device: VirtioDevice): boolean {
-  return device.name === 'net';
+export function connectsByPath(name: string): boolean {
+  return name === 'net';
 }
 
-function frontEnd(device: VirtioDevice, index: number): string[] {
+function frontEnd(device: QemuDevice, index: number): string[] {
   const bus = `bus=virtio-mmio-bus.${index}`;
-  if (device.name === 'net') return netFrontEnd(device, index, bus);
-  const describe = FRONT_ENDS[device.name];
-  if (describe === undefined)
-    throw new MachineError('unsupported', `QEMU has no front-end for the ${device.name} device`);
-  return ['-device', `${describe(device)},chardev=vhost${index},${bus}`];
+  if (device.name === 'net') return netFrontEnd(device.network, index, bus);
+  return ['-device', `${FRONT_ENDS[device.name]},chardev=vhost${index},${bus}`];
 }
 
 /** QEMU keeps the configuration space of a network device itself, so the values are arguments. */
-function netFrontEnd({ config }: VirtioDevice, index: number, bus: string): string[] {
-  const mac = Array.from(config.subarray(0, NET_MAC_LENGTH), (byte) => byte.toString(16).padStart(2, '0')).join(':');
-  const mtu = new DataView(config.buffer, config.byteOffset).getUint16(NET_MTU, true);
+function netFrontEnd({ mac, mtu }: NetworkSpec, index: number, bus: string): string[] {
   const without = OWN_FEATURES.map((feature) => `${feature}=off`);
   const own = [`mac=${mac}`, `host_mtu=${mtu}`, ...without].join(',');
   return [

@@ -1,0 +1,95 @@
+// A companion of a machine process: a program that the machine needs beside it, such as QEMU. The
+// owner of the machine starts it in a jail of its own, with descriptors and nothing else of the host.
+// Its launcher waits for a line in a pipe whose other end the machine process has: the jail is made
+// while the machine process loads, and a companion that is not needed never runs.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { Socket } from 'node:net';
+import { constants } from 'node:os';
+import { hasLauncher } from '../../jail/launcher.js';
+import type { CompanionEnd } from '../../vmm/machine.js';
+import type { JailReport } from '../jail-report.js';
+import { type CompanionProgram, FIRST_COMPANION_FD, freeCompanion, jailedCompanion } from './jail.js';
+import { readReport } from './machine-process.js';
+
+/** Bytes of stderr that are kept to explain how it ended. */
+const KEPT_STDERR = 4096;
+
+export interface CompanionOptions {
+  /** Read end of a pipe: a line lets the companion run, the end of file ends it before. */
+  start: number;
+  stdout: number;
+  /** Its other descriptors, numbered from {@link FIRST_COMPANION_FD} on. */
+  descriptors: readonly number[];
+  /** Default true, if there is a launcher. */
+  isJailed?: boolean;
+}
+
+/** Disposing of it kills it. The caller may close the descriptors once it is constructed. */
+export class Companion implements Disposable {
+  /** What keeps it from the host. Undefined without a jail, and if the launcher fails. */
+  readonly report: Promise<JailReport | undefined>;
+  /** Resolves when it has ended and its files are closed. */
+  readonly ended: Promise<CompanionEnd>;
+  readonly #child: ChildProcess;
+
+  constructor(program: CompanionProgram, { start, stdout, descriptors, isJailed = true }: CompanionOptions) {
+    const inJail = isJailed && hasLauncher();
+    const [command = '', ...words] = inJail ? jailedCompanion(program, descriptors.length) : freeCompanion(program);
+    // In a session of its own: Ctrl-C on the terminal is for the process in the guest.
+    const child = spawn(command, words, {
+      stdio: ['ignore', stdout, 'pipe', start, ...descriptors, ...(inJail ? (['pipe'] as const) : [])],
+      detached: true,
+      env: inJail ? {} : { PATH: process.env.PATH },
+    });
+    this.#child = child;
+    let said = '';
+    child.stderr?.on('data', (bytes: Buffer) => {
+      said = (said + bytes.toString('latin1')).slice(-KEPT_STDERR);
+    });
+    // The launcher may end before the program that it started.
+    child.once('exit', () => this.#killGroup());
+    this.ended = new Promise((resolve) => {
+      child.once('error', ({ message }) => resolve({ outcome: message, said: '' }));
+      // Follows the last byte of stderr, which only the program has.
+      child.once('close', (code, signal) => resolve(describeEnd(code, signal, said)));
+    });
+    const report: unknown = inJail ? child.stdio[FIRST_COMPANION_FD + descriptors.length] : undefined;
+    this.report = report instanceof Socket ? readReport(report) : Promise.resolve(undefined);
+  }
+
+  /** Leads a process group. Undefined once it has ended: the number may be another's. */
+  get pid(): number | undefined {
+    const { pid, exitCode, signalCode } = this.#child;
+    return exitCode === null && signalCode === null ? pid : undefined;
+  }
+
+  /** Its end is reported as any other. */
+  kill(): void {
+    if (this.pid === undefined) return;
+    // It may not have become the leader of its group yet.
+    if (!this.#killGroup()) this.#child.kill('SIGKILL');
+  }
+
+  /** Returns false if there is nothing. */
+  #killGroup(): boolean {
+    const { pid } = this.#child;
+    try {
+      return pid !== undefined && process.kill(-pid, 'SIGKILL');
+    } catch {
+      return false;
+    }
+  }
+
+  [Symbol.dispose](): void {
+    this.kill();
+    this.#child.unref();
+    if (this.#child.stderr instanceof Socket) this.#child.stderr.unref();
+  }
+}
+
+function describeEnd(exitCode: number | null, signal: NodeJS.Signals | null, stderr: string): CompanionEnd {
+  const lines = stderr.replace(/[^\x20-\x7e\n]+/g, ' ').split('\n');
+  const said = lines.filter((line) => line.trim() !== '' && !line.includes(': warning: ')).at(-1) ?? '';
+  const outcome = signal === null ? `exit code ${exitCode}` : `signal ${constants.signals[signal]}`;
+  return { ...(exitCode === null ? {} : { exitCode }), outcome, said: said.trim() };
+}

@@ -1,0 +1,109 @@
+// QEMU as the companion of a machine process. The owner of the machine makes what the two share:
+// guest memory, the file of the firmware, sockets and pipes.
+import { closeSync } from 'node:fs';
+import { messageOf } from '../../errors/index.js';
+import { O_PATH } from '../../libc/openat2.js';
+import { findProgram } from '../../programs/index.js';
+import * as libc from '../../vmm/host/libc.js';
+import { createMemory } from '../../vmm/host/memory.js';
+import {
+  COMPANION_CONSOLE,
+  COMPANION_LOG,
+  COMPANION_START,
+  FIRMWARE,
+  GUEST_MEMORY,
+  listenerName,
+  MachineError,
+  type MachineSpec,
+  qemuNetSocket,
+  vhostName,
+} from '../../vmm/machine.js';
+import {
+  type ConnectedDevice,
+  connectsByPath,
+  emulatedMemory,
+  qemuArguments,
+  qemuDevices,
+} from '../../vmm/outside/qemu-arguments.js';
+import { Companion } from './companion.js';
+import { FIRST_COMPANION_FD } from './jail.js';
+import { MachineFiles } from './machine-files.js';
+import { listen, open } from './open-files.js';
+
+const PROGRAM = 'qemu-system-x86_64';
+
+/**
+ * Makes QEMU ready. It runs once the machine process says so.
+ * @param files gets the machine's side
+ * @throws MachineError `no-accelerator` if QEMU is not installed; `host`
+ */
+export function readyEmulator(spec: MachineSpec, files: MachineFiles, isJailed: boolean): Companion {
+  const path = findProgram(PROGRAM);
+  if (path === undefined) {
+    throw new MachineError('no-accelerator', `${PROGRAM} is not installed: apt-get install qemu-system-x86`);
+  }
+  using ours = new MachineFiles();
+  using theirs = new Descriptors();
+  try {
+    const shared = (name: string, fd: number): number => {
+      ours.add(name, fd);
+      return theirs.add(libc.check(libc.fcntl(fd, libc.F_DUPFD_CLOEXEC, 0), 'fcntl'));
+    };
+    const memory = shared(GUEST_MEMORY, createMemory(emulatedMemory(spec)));
+    const firmware = shared(FIRMWARE, libc.check(libc.memfd_create('tsvm-firmware', libc.MFD_CLOEXEC), 'memfd_create'));
+    const log = theirs.add(readByMachine(ours, COMPANION_LOG));
+    const devices = qemuDevices(spec).map((device, index): ConnectedDevice => {
+      if (connectsByPath(device.name)) return { device, socket: listenForQemu(spec, ours, theirs) };
+      const [machines, emulators] = libc.createSocketPair();
+      ours.add(vhostName(index), machines);
+      return { device, socket: { fd: theirs.add(emulators) } };
+    });
+    const args = qemuArguments({
+      cpus: spec.cpus,
+      memory: { size: emulatedMemory(spec), fd: memory },
+      firmwareFd: firmware,
+      logFd: log,
+      devices,
+    });
+    const descriptors = [...theirs.all];
+    const [start, starter] = libc.createPipe();
+    theirs.add(start);
+    ours.add(COMPANION_START, starter);
+    const stdout = readByMachine(ours, COMPANION_CONSOLE);
+    theirs.add(stdout);
+    const companion = new Companion({ path, args }, { start, stdout, descriptors, isJailed });
+    files.take(ours);
+    return companion;
+  } catch (cause) {
+    if (cause instanceof MachineError) throw cause;
+    throw new MachineError('host', `QEMU cannot be started: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** Creates a pipe that the machine process reads, and returns the other end. */
+function readByMachine(files: MachineFiles, name: string): number {
+  const [read, write] = libc.createPipe();
+  files.add(name, read);
+  return write;
+}
+
+/** QEMU takes no descriptor for a network device: it connects to a socket, through the socket's file. */
+function listenForQemu({ vsock }: MachineSpec, ours: MachineFiles, theirs: Descriptors): { path: string } {
+  const socket = qemuNetSocket(vsock.path);
+  ours.add(listenerName(socket), listen(socket, 'network socket', 1));
+  return { path: `/dev/fd/${theirs.add(open(socket, O_PATH, 'cannot open'))}` };
+}
+
+/** Descriptors of this process, on their way to the companion. */
+class Descriptors implements Disposable {
+  readonly all: number[] = [];
+
+  /** Takes ownership of a descriptor. Returns its number in the companion. */
+  add(fd: number): number {
+    return FIRST_COMPANION_FD + this.all.push(fd) - 1;
+  }
+
+  [Symbol.dispose](): void {
+    for (const fd of this.all.splice(0)) closeSync(fd);
+  }
+}
