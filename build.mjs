@@ -1,14 +1,17 @@
 // Bundles the programs into dist/: the CLI (one file, compiled ahead), the SDK, the supervisor, the
-// machine process and its vCPU worker, the lab, the benchmarks and the examples. It also builds the
-// guest agent's initramfs and the launcher of jails.
+// machine process and its vCPU worker, koffi, the lab, the benchmarks and the examples. It also
+// builds the guest agent's initramfs and the launcher of jails.
+//
+// The output depends on the sources and the modules alone, except for V8's compiled code.
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
-const dist = new URL('dist/', import.meta.url).pathname;
+const dist = fileURLToPath(new URL('dist/', import.meta.url));
 
 const common = {
   outdir: dist,
@@ -19,47 +22,56 @@ const common = {
   logLevel: 'warning',
 };
 
-const { metafile } = await build({
+/** What the product's programs have in common. They load koffi from dist/, those of the tests from node_modules. */
+const product = {
   ...common,
+  external: ['koffi'],
+  define: { KOFFI: '"./koffi/index.cjs"' },
+  minifySyntax: true,
+  legalComments: 'none',
+  metafile: true,
+};
+
+/** For ES modules: CommonJS packages inside a bundle ask for `require`. */
+const banner = {
+  js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
+};
+
+/** Replaces a file: programs that run from dist survive a build. */
+function replace(path, data) {
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(`${path}.new`, data);
+  renameSync(`${path}.new`, path);
+}
+
+const programs = await build({
+  ...product,
   entryPoints: {
     machine: 'vmm/process/main.ts',
     vcpu: 'vmm/accel/kvm/vcpu-worker.ts',
     supervisor: 'sandbox/supervision/supervisor.ts',
     sdk: 'sandbox/index.ts',
-    lab: 'test/lab/main.ts',
-    bench: 'test/bench/main.ts',
   },
   splitting: true,
-  external: ['koffi'],
-  minifySyntax: true,
-  legalComments: 'none',
-  metafile: true,
-  // CommonJS packages inside an ES module bundle ask for `require`.
-  banner: {
-    js: "import { createRequire as __createRequire } from 'node:module'; const require = __createRequire(import.meta.url);",
-  },
+  banner,
 });
 
 // One file for all commands. Finding and loading many files costs more than reading one whose code
 // V8 has mostly compiled already.
 const cli = join(dist, 'cli.cjs');
-const { outputFiles } = await build({
-  ...common,
+const command = await build({
+  ...product,
   entryPoints: ['cli/main.ts'],
   format: 'cjs',
-  external: ['koffi'],
-  minifySyntax: true,
-  legalComments: 'none',
   write: false,
-  define: { 'import.meta.url': '__url' },
+  define: { ...product.define, 'import.meta.url': '__url' },
   banner: {
     js: "(function (exports, require, module, __filename, __dirname) { const __url = require('node:url').pathToFileURL(__filename).href;",
   },
   footer: { js: '})' },
 });
-const hash = createHash('sha256').update(outputFiles[0].contents).digest('hex');
-writeFileSync(`${cli}.new`, `${outputFiles[0].text}//${hash}\n`);
-renameSync(`${cli}.new`, cli);
+const [bundle] = command.outputFiles;
+replace(cli, `${bundle.text}//${createHash('sha256').update(bundle.contents).digest('hex')}\n`);
 for (const name of readdirSync(dist).filter((name) => /^cli\.cjs\.[0-9a-f]+$/.test(name))) rmSync(join(dist, name));
 const empty = mkdtempSync(join(tmpdir(), 'tsvm-build-'));
 execFileSync(process.execPath, ['bin/compile.cjs', cli], {
@@ -67,6 +79,54 @@ execFileSync(process.execPath, ['bin/compile.cjs', cli], {
   stdio: 'inherit',
 });
 rmSync(empty, { recursive: true });
+
+// koffi: its loader, and its program for this platform. So an installed package needs no other.
+const KOFFI_PROGRAM = '@koromix/koffi-linux-x64';
+const koffi = await build({
+  ...product,
+  entryPoints: { 'koffi/index': 'node_modules/koffi/index.cjs' },
+  outExtension: { '.js': '.cjs' },
+  format: 'cjs',
+  plugins: [
+    {
+      name: 'the program of this platform',
+      setup({ onResolve }) {
+        const path = (name) => (name === KOFFI_PROGRAM ? './linux-x64/index.js' : name);
+        onResolve({ filter: /^@koromix\// }, (wanted) => ({ path: path(wanted.path), external: true }));
+      },
+    },
+  ],
+});
+for (const file of ['package.json', 'index.js', 'linux_x64/koffi.node']) {
+  replace(join(dist, 'koffi/linux-x64', file), readFileSync(join('node_modules', KOFFI_PROGRAM, file)));
+}
+
+/** The licences of the packages that are part of the bundles: they must come with each copy. */
+function licences() {
+  const inputs = [programs, command, koffi].flatMap(({ metafile }) => Object.keys(metafile.inputs));
+  const names = inputs.map((path) => /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1]);
+  return [...new Set(names.filter((name) => name !== undefined))].sort().map((name) => {
+    const folder = join('node_modules', name);
+    const { version, license } = JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8'));
+    const file = readdirSync(folder).find((entry) => /^licen[cs]e(\.|$)/i.test(entry));
+    const text = file === undefined ? '' : `\n${readFileSync(join(folder, file), 'utf8').trim()}\n`;
+    return `${name} ${version} (${license})\n${text}`;
+  });
+}
+replace(join(dist, 'licences.txt'), licences().join(`\n${'-'.repeat(80)}\n\n`));
+
+// The lab, the benchmarks and what tests run. None of it is installed.
+const tests = ['fleet', 'random-kills'];
+const grounds = await build({
+  ...common,
+  entryPoints: { lab: 'test/lab/main.ts', bench: 'test/bench/main.ts' },
+  chunkNames: 'test-[hash]',
+  splitting: true,
+  external: ['koffi'],
+  metafile: true,
+  banner,
+});
+await build({ ...common, entryPoints: tests.map((name) => `test/e2e/${name}.ts`), external: ['tsvm'] });
 
 // The examples import the package by its name, as a user's program does.
 const examples = readdirSync(new URL('examples/', import.meta.url)).filter((name) => name.endsWith('.ts'));
@@ -76,14 +136,11 @@ await build({
   outdir: join(dist, 'examples'),
   external: ['tsvm'],
 });
-const tests = ['fleet', 'random-kills'];
-await build({ ...common, entryPoints: tests.map((name) => `test/e2e/${name}.ts`), external: ['tsvm'] });
 
 // The network device of the benchmark `flows` is a process of its own.
-const device = 'test/fixtures/flows/device.ts';
 await build({
   ...common,
-  entryPoints: [device],
+  entryPoints: ['test/fixtures/flows/device.ts'],
   outdir: undefined,
   outfile: join(dist, 'bench/device.mjs'),
   external: ['koffi'],
@@ -91,14 +148,16 @@ await build({
 
 // Programs that run from dist survive a build: files are replaced first, and old chunks removed
 // last.
-const built = new Set(Object.keys(metafile.outputs).map((path) => basename(path)));
+const outputs = [programs, grounds].flatMap(({ metafile }) => Object.keys(metafile.outputs));
+const built = new Set([...outputs.map((path) => basename(path)), ...tests.map((name) => `${name}.js`)]);
 for (const name of readdirSync(dist)) {
-  if (name.endsWith('.js') && !tests.includes(basename(name, '.js')) && !built.has(name)) rmSync(join(dist, name));
+  if (name.endsWith('.js') && !built.has(name)) rmSync(join(dist, name));
 }
 
 // `--programs`: only what Node.js runs. The agent and the launcher need a C compiler.
 if (!process.argv.includes('--programs')) {
   for (const folder of ['guest-agent', 'jail']) {
-    execFileSync('make', ['-s', '-C', folder, `OUT=${dist}`], { stdio: 'inherit' });
+    // To ../dist: make knows no path with a space.
+    execFileSync('make', ['-s', '-C', folder], { stdio: 'inherit' });
   }
 }

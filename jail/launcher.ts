@@ -1,10 +1,9 @@
 // The command lines of the launcher of jails (main.c).
 import { existsSync, realpathSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { builtFile } from '../installation/index.js';
 import { findProgram } from '../programs/index.js';
 
-const folder = import.meta.url.endsWith('.ts') ? '../dist/' : './';
-export const JAIL_LAUNCHER = fileURLToPath(new URL(`${folder}tsvm-jail`, import.meta.url));
+export const JAIL_LAUNCHER = builtFile('tsvm-jail');
 
 /** What a program that is linked dynamically is loaded with. */
 export const LIBRARIES = ['/lib', '/lib64', '/usr/lib', '/usr/lib64', '/usr/local/lib', '/etc/ld.so.cache'];

@@ -1,26 +1,18 @@
-// Builds a kernel from Linux's source and config fragments, in a folder inside the cache, and
-// renames it into place when it is complete: Documentation/kbuild/kbuild.rst and
-// reproducible-builds.rst in the kernel's source.
-import { randomBytes } from 'node:crypto';
+// Builds a kernel from Linux's source and config fragments, in a folder inside the cache, and moves
+// it into place when it is complete: Documentation/kbuild/kbuild.rst and reproducible-builds.rst in
+// the kernel's source.
 import { existsSync, readFileSync } from 'node:fs';
-import { copyFile, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { join, resolve } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
 import { ExecaError, execa } from 'execa';
-import { hasCode } from '../errors/index.js';
-import {
-  directoryName,
-  fragmentPaths,
-  KERNEL_FILES,
-  type KernelName,
-  kernelCache,
-  kernelDirectory,
-  kernelHash,
-} from './cache.js';
+import { directoryName, fragmentPaths, KERNEL_FILES, type KernelName, kernelCache, kernelHash } from './cache.js';
 import { KernelError } from './errors.js';
 import { lostOptions, parseOptions } from './fragments.js';
+import { kernelPath } from './packed.js';
 import { findSource, type KernelSource } from './source.js';
 import { checkToolchain } from './toolchain.js';
+import { makeWorkFolder, placeFiles } from './work-folder.js';
 
 export interface BuildOptions {
   /** A kernel source tree. Default: Debian's package. */
@@ -66,23 +58,20 @@ export async function build(name: KernelName, options: BuildOptions): Promise<st
   const cache = resolve(options.cache ?? kernelCache());
   const source = await findSource(options.source);
   if (source === undefined) {
-    const built = kernelDirectory(name, cache);
-    if (built) return built;
+    const path = kernelPath(name, cache);
+    if (path !== undefined) return dirname(path);
     throw new KernelError('no kernel source: apt-get install linux-source-6.1, or name a tree with --source');
   }
   const directory = join(cache, directoryName(name, source.version, kernelHash(name)));
   if (isWhole(directory)) return directory;
 
   await checkToolchain();
-  await mkdir(cache, { recursive: true });
-  await removeLeftovers(cache);
-  const folder = join(cache, leftoverName(process.pid, randomBytes(4).toString('hex')));
+  const folder = makeWorkFolder(cache);
   const log = join(folder, 'log');
-  await mkdir(folder);
   try {
     const onProgress: Build['onProgress'] = (phase, done = 0) =>
       options.onProgress?.({ phase, done, total: Math.max(done, OBJECTS[name]) });
-    await publish(await compile({ name, folder, log, onProgress }, source), directory);
+    placeFiles(await compile({ name, folder, log, onProgress }, source), directory, KERNEL_FILES);
   } catch (error) {
     if (!(error instanceof ExecaError)) throw error;
     const kept = join(cache, `${name}.log`);
@@ -165,52 +154,8 @@ async function run(build: Build, command: string, args: string[], cwd?: string, 
   await running;
 }
 
-/**
- * Renames a complete kernel into place. Of two concurrent builds, which are identical, the first
- * one wins.
- */
-async function publish(result: string, directory: string): Promise<void> {
-  if (!isWhole(directory)) await rm(directory, { recursive: true, force: true });
-  try {
-    await rename(result, directory);
-  } catch (error) {
-    if (!isWhole(directory)) throw error;
-  }
-}
-
 function isWhole(directory: string): boolean {
   return KERNEL_FILES.every((file) => existsSync(join(directory, file)));
-}
-
-/** The name of a build's folder. It identifies the process, and the boot, that owns it. */
-function leftoverName(pid: number, suffix: string): string {
-  return `.build-${bootId()}-${pid}-${suffix}`;
-}
-
-/**
- * Removes the folders of builds that were killed on this machine. Another machine may share the
- * cache.
- */
-async function removeLeftovers(cache: string): Promise<void> {
-  for (const entry of await readdir(cache)) {
-    const match = /^\.build-([0-9a-f]+)-(\d+)-/.exec(entry);
-    if (match && match[1] === bootId() && !isAlive(Number(match[2]))) {
-      await rm(join(cache, entry), { recursive: true, force: true });
-    }
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return hasCode(error, 'EPERM');
-  }
-}
-
-function bootId(): string {
-  return readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').slice(0, 8);
 }
 
 /**

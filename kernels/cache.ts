@@ -1,30 +1,32 @@
 // Finds built kernels. A kernel is identified by its name and the hash of its config fragments, so
-// it is found without its source. Every run loads this file, so it imports only Node's own modules.
+// it is found without its source. Every run loads this file, so it imports little.
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { sourceFile } from '../installation/index.js';
 
 /** `guest` runs a container; `lab` is a host with KVM, in software. */
 export const KERNEL_NAMES = ['guest', 'lab'] as const;
 export type KernelName = (typeof KERNEL_NAMES)[number];
 
-/** The files of a built kernel: the ELF file, the compressed image, and the .config of both. */
-export const KERNEL_FILES = ['vmlinux', 'bzImage', 'config'] as const;
+/** The files of a built kernel: the .config, the compressed image, and the ELF file, which comes last. */
+export const KERNEL_FILES = ['config', 'bzImage', 'vmlinux'] as const;
 
 /** Increased when build.ts makes a different kernel from the same fragments. */
 const RECIPE = 1;
 
-/** The bundles are in a folder beside this one, so this relative path holds for them too. */
-const FRAGMENTS = fileURLToPath(new URL('../kernels/', import.meta.url));
+const FRAGMENTS = sourceFile('kernels');
 
-export interface BuiltKernel {
+export interface KernelFolder {
   name: KernelName;
   /** The version of the source: 6.1.99, or Debian's 6.1.99-1. */
   version: string;
   hash: string;
   directory: string;
+}
+
+export interface BuiltKernel extends KernelFolder {
   /** True if it was made from the current fragments. */
   current: boolean;
 }
@@ -57,51 +59,57 @@ export function directoryName(name: KernelName, version: string, hash: string): 
   return `${name}-${version}-${hash}`;
 }
 
-/** All kernels of the cache, by name, then newest version first. */
-export function listKernels(cache: string = kernelCache()): BuiltKernel[] {
+/**
+ * All kernels of the cache, by name, then newest version first.
+ * @param file what makes a folder a kernel
+ */
+export function listKernels(cache: string = kernelCache(), file = 'vmlinux'): BuiltKernel[] {
   const current = new Map<KernelName, string>();
   const kernels: BuiltKernel[] = [];
-  for (const { name, version, hash, directory } of cached(cache)) {
-    if (!current.has(name)) current.set(name, kernelHash(name));
-    kernels.push({ name, version, hash, directory, current: current.get(name) === hash });
+  for (const kernel of foldersWith(file, cache)) {
+    if (!current.has(kernel.name)) current.set(kernel.name, kernelHash(kernel.name));
+    kernels.push({ ...kernel, current: current.get(kernel.name) === kernel.hash });
   }
   return kernels.sort((a, b) => a.name.localeCompare(b.name) || compareVersions(b.version, a.version));
 }
 
 /**
+ * The newest kernel made of today's fragments, among the folders that have a file.
+ * @param file what makes a folder a kernel
+ * @param parent the cache's folder
+ */
+export function newestKernel(name: KernelName, file: string, parent: string): KernelFolder | undefined {
+  const hash = kernelHash(name);
+  return foldersWith(file, parent)
+    .filter((kernel) => kernel.name === name && kernel.hash === hash)
+    .sort((a, b) => compareVersions(b.version, a.version))[0];
+}
+
+/**
  * The folder with `vmlinux`, `bzImage` and `config` of the newest kernel made of today's fragments.
+ * One that came with the package has no `bzImage`.
  */
 export function kernelDirectory(name: KernelName = 'guest', cache: string = kernelCache()): string | undefined {
-  const hash = kernelHash(name);
-  return [...cached(cache)]
-    .filter((kernel) => kernel.name === name && kernel.hash === hash)
-    .sort((a, b) => compareVersions(b.version, a.version))[0]?.directory;
+  return newestKernel(name, 'vmlinux', cache)?.directory;
 }
 
-/** The ELF file to boot, or undefined if it is not built. */
-export function kernelPath(name: KernelName = 'guest', cache: string = kernelCache()): string | undefined {
-  const directory = kernelDirectory(name, cache);
-  return directory && join(directory, 'vmlinux');
-}
-
-function* cached(cache: string) {
+function foldersWith(file: string, parent: string): KernelFolder[] {
   let entries: string[];
   try {
-    entries = readdirSync(cache);
+    entries = readdirSync(parent);
   } catch {
-    return;
+    return [];
   }
-  for (const entry of entries) {
+  return entries.flatMap((entry) => {
     const [, called, version, hash] = /^([a-z]+)-(.+)-([0-9a-f]{16})$/.exec(entry) ?? [];
     const name = KERNEL_NAMES.find((known) => known === called);
-    const directory = join(cache, entry);
-    if (version !== undefined && hash !== undefined && name && existsSync(join(directory, 'vmlinux'))) {
-      yield { name, version, hash, directory };
-    }
-  }
+    const directory = join(parent, entry);
+    if (version === undefined || hash === undefined || !name || !existsSync(join(directory, file))) return [];
+    return [{ name, version, hash, directory }];
+  });
 }
 
 /** Compares versions number by number: 6.1.9 is before 6.1.10. */
-function compareVersions(a: string, b: string): number {
+export function compareVersions(a: string, b: string): number {
   return a.localeCompare(b, 'en', { numeric: true });
 }

@@ -1,4 +1,4 @@
-// The entry of this folder: finds built kernels, and builds a missing one. The code of the build is
+// The entry of this folder: finds built and packed kernels, and builds a missing one. The code of the build is
 // loaded only when a build starts.
 import type { BuildOptions } from './build.js';
 import type { KernelName } from './cache.js';
@@ -13,10 +13,10 @@ export {
   kernelCache,
   kernelDirectory,
   kernelHash,
-  kernelPath,
   listKernels,
 } from './cache.js';
 export { KernelError } from './errors.js';
+export { type AvailableKernel, availableKernel, kernelPath, packedKernels } from './packed.js';
 
 /**
  * Builds a kernel if the cache lacks it: minutes, or nothing.

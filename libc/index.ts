@@ -4,6 +4,9 @@ import { createRequire } from 'node:module';
 import type Koffi from 'koffi';
 import type { LibraryHandle } from 'koffi';
 
+/** The build's own copy of koffi, relative to its bundles. Programs that run from source have none. */
+declare const KOFFI: string | undefined;
+
 /** koffi itself, and the C library that it has opened. */
 export interface Libc {
   koffi: typeof Koffi;
@@ -18,7 +21,7 @@ let loaded: Libc | undefined;
  */
 export function loadLibc(): Libc {
   if (loaded === undefined) {
-    const koffi = createRequire(import.meta.url)('koffi') as typeof Koffi;
+    const koffi = createRequire(import.meta.url)(typeof KOFFI === 'undefined' ? 'koffi' : KOFFI) as typeof Koffi;
     loaded = { koffi, library: koffi.load('libc.so.6') };
   }
   return loaded;

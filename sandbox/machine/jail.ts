@@ -1,6 +1,5 @@
 // The command line of the launcher of jails (jail/) for a machine process.
 import { realpathSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { JAIL_LAUNCHER, LIBRARIES, option, programFiles } from '../../jail/launcher.js';
 
@@ -47,11 +46,10 @@ export function jailedCommand(program: string, words: readonly string[], needs: 
   ];
 }
 
-/** The folder of the program, the package file that says what its modules are, and koffi. */
+/** The folder of the program, which has all its modules, and the package file that says what they are. */
 function modulesOf(program: string): string[] {
   const folder = realpathSync(dirname(program));
-  const modules = dirname(dirname(createRequire(import.meta.url).resolve('koffi')));
-  return [folder, join(dirname(folder), 'package.json'), join(modules, 'koffi'), join(modules, '@koromix')];
+  return [folder, join(dirname(folder), 'package.json')];
 }
 
 /** A program that a machine needs beside its process. */

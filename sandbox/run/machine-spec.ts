@@ -1,7 +1,7 @@
 // The machine spec (vmm/machine.ts) of a run: kernel, memory, and disks in the order that the guest
 // expects.
 import type { Image } from '../../images/index.js';
-import { kernelPath } from '../../kernels/index.js';
+import { KernelError, kernelPath } from '../../kernels/index.js';
 import type { MachineSpec } from '../../vmm/machine.js';
 import { defined } from '../defined.js';
 import { SandboxError } from '../errors.js';
@@ -61,9 +61,15 @@ export function machineSpec(spec: RunSpec, parts: MachineParts): MachineSpec {
   });
 }
 
-/** Path of the built guest kernel. @throws SandboxError `no-kernel` */
+/** Path of the built or packed guest kernel. @throws SandboxError `no-kernel` */
 export function builtKernel(): string {
-  const path = kernelPath();
+  let path: string | undefined;
+  try {
+    path = kernelPath();
+  } catch (cause) {
+    if (cause instanceof KernelError) throw new SandboxError('no-kernel', cause.message, { cause });
+    throw cause;
+  }
   if (path === undefined) throw new SandboxError('no-kernel', 'no guest kernel is built, run: tsvm kernel build');
   return path;
 }

@@ -2,10 +2,11 @@
 import { execFile } from 'node:child_process';
 import { accessSync, constants, mkdirSync, statfsSync } from 'node:fs';
 import { freemem, release, totalmem } from 'node:os';
+import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { type Command, Option } from 'commander';
 import { messageOf } from '../../../errors/index.js';
-import { kernelPath } from '../../../kernels/index.js';
+import { availableKernel } from '../../../kernels/index.js';
 import { printableJson } from '../../../printable/index.js';
 import {
   DEFAULT_MEMORY,
@@ -121,9 +122,13 @@ function checkCgroup(): Check {
 }
 
 function checkKernel(): Check {
-  const path = kernelPath();
-  if (path === undefined) return { verdict: 'missing', found: 'not built', advice: 'run: tsvm kernel build' };
-  return { verdict: 'ok', found: path };
+  const kernel = availableKernel();
+  if (kernel === undefined) return { verdict: 'missing', found: 'not built', advice: 'run: tsvm kernel build' };
+  const { packed, isUnpacked, directory } = kernel;
+  const path = join(directory, 'vmlinux');
+  if (packed === undefined) return { verdict: 'ok', found: path };
+  const where = isUnpacked ? path : `the first run unpacks it to ${directory}`;
+  return { verdict: 'ok', found: `${packed.source}, which came with tsvm: ${where}` };
 }
 
 function checkHome(): Check {

@@ -9,9 +9,9 @@ import {
   kernelCache,
   kernelDirectory,
   kernelHash,
-  kernelPath,
   listKernels,
 } from '../../../kernels/cache.js';
+import { kernelPath } from '../../../kernels/index.js';
 
 let cache: string;
 beforeEach(() => {
