@@ -21,6 +21,7 @@ import {
 import { formatBytes } from '../../output/table.js';
 import { EMULATION, STALE_CODE } from '../../output/warnings.js';
 import { type Context, createCommand } from '../command.js';
+import { nodeRelease } from './node-release.js';
 
 /** Exit code: containers cannot run on this host. */
 const UNFIT = 1;
@@ -65,7 +66,14 @@ export function command(context: Context): Command {
         memory: checkMemory(),
         'mkfs.ext4': await checkProgram('mkfs.ext4', ['-V'], 'for the disks of containers: apt-get install e2fsprogs'),
         qemu: accelerator === 'tcg' ? { ...qemu, advice: `with --cpus 2 or more, ${STALE_CODE}` } : qemu,
+        zstd: await checkProgram('zstd', ['--version'], 'for images that zstd compresses: apt-get install zstd'),
+        xz: await checkProgram(
+          'xz',
+          ['--version'],
+          'for images and archives that xz compresses: apt-get install xz-utils',
+        ),
         passt: await checkProgram('passt', ['--version'], 'for a network: apt-get install passt'),
+        node: checkNode(),
         versions: { verdict: 'ok', found: `tsvm ${context.version}, node ${process.version}, Linux ${release()}` },
       };
       const ok = Object.values(checks).every(({ verdict }) => verdict !== 'missing');
@@ -129,6 +137,11 @@ function checkKernel(): Check {
   if (packed === undefined) return { verdict: 'ok', found: path };
   const where = isUnpacked ? path : `the first run unpacks it to ${directory}`;
   return { verdict: 'ok', found: `${packed.source}, which came with tsvm: ${where}` };
+}
+
+function checkNode(): Check {
+  const release = nodeRelease(process.version, new Date());
+  return { verdict: release.advice === undefined ? 'ok' : 'warning', ...release };
 }
 
 function checkHome(): Check {

@@ -1,9 +1,10 @@
 // The command line as a whole: help, errors of usage, exit codes, and commands that need no
 // machine.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { transform } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { tar } from '../../fixtures/tar-writer.js';
 
@@ -275,6 +276,37 @@ test('a closed pipe is not reported as an error', () => {
     encoding: 'utf8',
   });
   expect({ status, stderr }).toEqual({ status: 141, stderr: '' });
+});
+
+/** Runs the command as a release of Node.js would that says it is this one. */
+function tsvmOn(release: string, ...words: string[]) {
+  const preload = join(folder, 'release.cjs');
+  writeFileSync(
+    preload,
+    `Object.defineProperty(process, 'versions', { value: { ...process.versions, node: '${release}' } });
+     Object.defineProperty(process, 'version', { value: 'v${release}' });`,
+  );
+  const { status, stdout, stderr } = spawnSync(process.execPath, ['-r', preload, TSVM, ...words], { encoding: 'utf8' });
+  return { status, stdout, stderr };
+}
+
+test.each(['0.12.18', '6.17.1', '18.20.8', '19.9.0'])('Node.js %s is refused in one line', (release) => {
+  expect(tsvmOn(release, 'ps')).toEqual({
+    status: 125,
+    stdout: '',
+    stderr: `tsvm: Node.js 20 or later is needed, and this is v${release}: https://nodejs.org\n`,
+  });
+  expect(tsvmOn(release, '--version')).toMatchObject({ status: 0, stderr: '' });
+});
+
+test.each(['20.0.0', '24.11.0', '100.0.0'])('Node.js %s is not', (release) => {
+  expect(tsvmOn(release, 'version-of-nothing').stderr).toMatch(/is not a tsvm command/);
+});
+
+test('the command is read by releases of Node.js that are too old for the program', async () => {
+  const source = readFileSync(TSVM, 'utf8');
+  const read = (target: string) => transform(source, { target, minifyWhitespace: true });
+  expect((await read('es2015')).code).toBe((await read('esnext')).code);
 });
 
 test('a program that is not built is one clear error', () => {
