@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define MAX_WORDS 64
 #define MAX_DESCRIPTORS 1024
@@ -31,6 +32,14 @@ struct jail_spec {
 	int environment_count;
 	// Bits of capabilities that root keeps.
 	uint64_t capabilities;
+	// User IDs of which root takes one for the program.
+	uint32_t first_user;
+	uint32_t user_count;
+	// The one that was taken; 0: the program keeps the user of the launcher.
+	uint32_t user;
+	// Descriptors that hold it: of the launcher, and of the program.
+	int user_lock;
+	int program_lock;
 	// Descriptor for the report; -1: no report.
 	int report;
 	// Descriptor at which the launcher waits for a byte before it executes the program; -1: it does not wait.
@@ -58,14 +67,29 @@ struct jail_report {
 	// Signals to processes outside, and abstract sockets of theirs.
 	bool landlock_scope;
 	struct reason no_landlock;
+	// Why the program has no user of its own, if root asked for one.
+	struct reason no_user;
+	// Process ID of the program, as the process that started the launcher knows it.
+	pid_t pid;
 };
 
 // Writes `what: error` of errno.
 void reason_set(struct reason *reason, const char *what);
 
 // Makes the namespaces and goes on in them, in a child that is process 1. The parent waits for the child and ends as
-// it ends. If the host refuses, returns in the first process, unchanged, with the reasons in the report.
-void enter_namespaces(const struct jail_spec *spec, struct jail_report *report);
+// it ends. If the host refuses, returns without them, with the reasons in the report: in the first process, or, with a
+// user of its own, in a child for which the parent waits.
+void enter_jail(struct jail_spec *spec, struct jail_report *report);
+
+// Takes a user of the range for the program, until both launcher and program have ended. The reason is in the report if
+// there is none.
+void take_user(struct jail_spec *spec, struct jail_report *report);
+
+// Gives it back.
+void leave_user(struct jail_spec *spec);
+
+// Becomes the user, with all capabilities until they are dropped. Clears the parent-death signal.
+bool become_user(const struct jail_spec *spec, struct reason *why);
 
 // Gives up what landlock can take: files unless there is a mount namespace, TCP, signals, abstract sockets.
 void restrict_by_landlock(const struct jail_spec *spec, struct jail_report *report);

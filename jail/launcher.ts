@@ -2,6 +2,7 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { builtFile } from '../installation/index.js';
 import { findProgram } from '../programs/index.js';
+import { userRange } from './user-range.js';
 
 export const JAIL_LAUNCHER = builtFile('tsvm-jail');
 
@@ -26,6 +27,12 @@ export function option(name: string, values: readonly (string | number)[]): stri
   return values.flatMap((value) => [name, String(value)]);
 }
 
+/** Root's jails each have a user of their own. */
+export function userOptions(): string[] {
+  const range = userRange();
+  return typeof range === 'object' ? option('--users', [`${range.first}:${range.count}`]) : [];
+}
+
 /** Paths under which a program finds itself: its name, and the file if that is a link. */
 export function programFiles(paths: readonly string[]): string[] {
   return [...new Set(paths.flatMap((path) => [path, realpathSync(path)]))];
@@ -39,5 +46,6 @@ export function filterCommand(name: string, words: readonly string[]): string[] 
   const program = findProgram(name);
   if (program === undefined) return undefined;
   if (!hasLauncher() || wantsNoJail()) return [program, ...words];
-  return [JAIL_LAUNCHER, ...option('--read', [...LIBRARIES, ...programFiles([program])]), '--', program, ...words];
+  const readable = option('--read', [...LIBRARIES, ...programFiles([program])]);
+  return [JAIL_LAUNCHER, ...userOptions(), ...readable, '--', program, ...words];
 }

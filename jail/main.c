@@ -2,7 +2,7 @@
 // the host. Does what the host allows, and reports in one line of JSON what it did.
 //
 //     tsvm-jail [--keep FD]... [--env NAME=VALUE]... [--read PATH]... [--device NAME]... [--write FD]...
-//               [--capabilities HEX] [--report FD] [--start FD] -- PROGRAM ARGUMENT...
+//               [--capabilities HEX] [--users FIRST:COUNT] [--report FD] [--start FD] -- PROGRAM ARGUMENT...
 //     tsvm-jail pass SOCKET LINE FD...
 #include "jail.h"
 
@@ -53,6 +53,13 @@ static void add_descriptor(int *fds, int *count, int fd)
 	fds[(*count)++] = fd;
 }
 
+static void parse_users(const char *word, struct jail_spec *spec)
+{
+	if (sscanf(word, "%u:%u", &spec->first_user, &spec->user_count) != 2 || spec->first_user == 0 ||
+	    spec->user_count > UINT32_MAX - spec->first_user)
+		refuse("not a range of users");
+}
+
 static void parse(char **words, struct jail_spec *spec)
 {
 	spec->report = -1;
@@ -78,6 +85,8 @@ static void parse(char **words, struct jail_spec *spec)
 			add_word((const char **)spec->environment, &spec->environment_count, value);
 		else if (strcmp(option, "--capabilities") == 0)
 			spec->capabilities = strtoull(value, NULL, 16);
+		else if (strcmp(option, "--users") == 0)
+			parse_users(value, spec);
 		else
 			refuse("unknown option");
 	}
@@ -162,6 +171,9 @@ static void write_report(const struct jail_spec *spec, const struct jail_report 
 	part(out, "processes", namespace != NULL ? namespace : scope);
 	part(out, "sockets", report->has_network_namespace ? "namespace" : scope);
 	part(out, "ipc", namespace);
+	fprintf(out, "\"pid\":%d,\"uid\":%u,", report->pid, getuid());
+	if (report->no_user.text[0] != 0)
+		fprintf(out, "\"noUser\":\"%s\",", report->no_user.text);
 	fprintf(out, "\"user\":%s,\"landlock\":%d", report->has_user_namespace ? "true" : "false", report->landlock);
 	if (report->no_namespaces.text[0] != 0)
 		fprintf(out, ",\"noNamespaces\":\"%s\"", report->no_namespaces.text);
@@ -202,7 +214,8 @@ int main(int argc, char **argv)
 	set_limits();
 	// The program ends with the process that started it, however that ends.
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-	enter_namespaces(&spec, &report);
+	take_user(&spec, &report);
+	enter_jail(&spec, &report);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		refuse("no_new_privs cannot be set");
 	restrict_by_landlock(&spec, &report);

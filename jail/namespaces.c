@@ -205,11 +205,13 @@ static bool has_namespace(const char *name)
 	return access(path, F_OK) == 0;
 }
 
-// Ends this process as the child ended.
-static _Noreturn void end_as(pid_t child)
+// Ends this process as the child ended. Keeps the descriptor that holds the program's user until then.
+static _Noreturn void end_as(pid_t child, int user_lock)
 {
 	// The program alone decides how long its sockets and pipes live.
-	syscall(SYS_close_range, 0, ~0u, 0);
+	if (user_lock > 0)
+		syscall(SYS_close_range, 0, user_lock - 1, 0);
+	syscall(SYS_close_range, user_lock + 1, ~0u, 0);
 	int status;
 	while (waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;
@@ -235,67 +237,101 @@ static bool open_channel(struct channel *channel)
 	return true;
 }
 
-// In the child. Returns once the parent knows that the namespaces are complete.
-static void set_up(const struct jail_spec *spec, const struct identity *user, struct channel outcome, struct channel go)
+// What the child tells its parent: why it cannot have namespaces, or a user of its own. Empty: it has.
+struct outcome {
+	struct reason namespaces;
+	struct reason user;
+};
+
+// In the child. Returns once the parent knows that the jail is complete, with the child's process ID.
+static pid_t set_up(const struct jail_spec *spec, bool namespaces, const struct identity *user, struct channel result,
+		    struct channel go)
 {
-	static struct reason why;
-	close(outcome.read);
+	static struct outcome outcome;
+	pid_t pid;
+	close(result.read);
 	close(go.write);
-	char byte = 0;
-	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0)
-		reason_set(&why, "prctl");
-	else if (user != NULL && !map_user(user))
-		reason_set(&why, "user namespace");
-	else if (make_root(spec, &why) && sethostname("jail", 4) != 0)
-		reason_set(&why, "host name");
-	if (write(outcome.write, &why, sizeof why) != sizeof why || why.text[0] != 0)
+	if (namespaces && user != NULL && !map_user(user))
+		reason_set(&outcome.namespaces, "user namespace");
+	else if (namespaces && make_root(spec, &outcome.namespaces) && sethostname("jail", 4) != 0)
+		reason_set(&outcome.namespaces, "host name");
+	bool complete = outcome.namespaces.text[0] == 0 && (spec->user == 0 || become_user(spec, &outcome.user));
+	// A change of the user clears it.
+	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) != 0) {
+		reason_set(&outcome.namespaces, "prctl");
+		complete = false;
+	}
+	if (write(result.write, &outcome, sizeof outcome) != sizeof outcome || !complete)
 		_exit(0);
 	// At the end of file: the parent died before the signal for that was set.
-	if (read(go.read, &byte, 1) != 1)
+	if (read(go.read, &pid, sizeof pid) != sizeof pid)
 		_exit(EXIT_LAUNCHER);
-	close(outcome.write);
+	close(result.write);
 	close(go.read);
+	return pid;
 }
 
-void enter_namespaces(const struct jail_spec *spec, struct jail_report *report)
+// Goes on in a child, with namespaces or without. Returns true in the child, and false in this process, with reasons
+// in the report, if the jail cannot be completed.
+static bool enter_child(const struct jail_spec *spec, bool namespaces, struct jail_report *report)
 {
-	struct channel outcome, go;
+	struct channel result, go;
+	struct reason *why = namespaces ? &report->no_namespaces : &report->no_user;
 	const struct identity identity = { getuid(), getgid() };
 	bool user = !has_capability(CAP_SYS_ADMIN);
 	bool network = has_namespace("net");
-	int flags = CLONE_NEWNS | CLONE_NEWPID | SIGCHLD;
+	int flags = CLONE_NEWNS | CLONE_NEWPID;
 	flags |= (user ? CLONE_NEWUSER : 0) | (network ? CLONE_NEWNET : 0);
 	flags |= (has_namespace("ipc") ? CLONE_NEWIPC : 0) | (has_namespace("cgroup") ? CLONE_NEWCGROUP : 0) |
 		 (has_namespace("uts") ? CLONE_NEWUTS : 0);
-	if (!network) {
+	if (!open_channel(&result) || !open_channel(&go))
+		return failed(why, "pipe");
+	long child = syscall(SYS_clone, (namespaces ? flags : 0) | SIGCHLD, NULL, NULL, NULL, NULL);
+	if (child == 0) {
+		report->pid = set_up(spec, namespaces, user ? &identity : NULL, result, go);
+		report->has_user_namespace = namespaces && user;
+		report->has_namespaces = namespaces;
+		report->has_network_namespace = namespaces && network;
+		return true;
+	}
+	if (child < 0)
+		reason_set(why, user ? "user namespaces" : "namespaces");
+	close(result.write);
+	close(go.read);
+	if (child > 0) {
+		struct outcome outcome = { { "the launcher ended early" }, { "" } };
+		pid_t pid = (pid_t)child;
+		ssize_t count = read(result.read, &outcome, sizeof outcome);
+		if (count == sizeof outcome && outcome.namespaces.text[0] == 0 && outcome.user.text[0] == 0 &&
+		    write(go.write, &pid, sizeof pid) == sizeof pid)
+			end_as(pid, spec->user == 0 ? -1 : spec->user_lock);
+		if (outcome.user.text[0] != 0)
+			report->no_user = outcome.user;
+		else
+			*why = outcome.namespaces;
+		while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+			;
+	}
+	close(result.read);
+	close(go.write);
+	return false;
+}
+
+void enter_jail(struct jail_spec *spec, struct jail_report *report)
+{
+	report->pid = getpid();
+	if (!has_namespace("net")) {
 		errno = ENOSYS;
 		reason_set(&report->no_network_namespace, "network namespaces");
 	}
-	if (!open_channel(&outcome) || !open_channel(&go)) {
-		reason_set(&report->no_namespaces, "pipe");
+	if (enter_child(spec, true, report))
 		return;
-	}
-	long child = syscall(SYS_clone, flags, NULL, NULL, NULL, NULL);
-	if (child == 0) {
-		set_up(spec, user ? &identity : NULL, outcome, go);
-		report->has_user_namespace = user;
-		report->has_namespaces = true;
-		report->has_network_namespace = network;
+	if (spec->user != 0 && report->no_user.text[0] == 0 && enter_child(spec, false, report))
 		return;
+	// Namespaces do not depend on the user.
+	if (report->no_user.text[0] != 0 && spec->user != 0) {
+		leave_user(spec);
+		if (report->no_namespaces.text[0] == 0)
+			enter_child(spec, true, report);
 	}
-	if (child < 0)
-		reason_set(&report->no_namespaces, user ? "user namespaces" : "namespaces");
-	close(outcome.write);
-	close(go.read);
-	if (child > 0) {
-		struct reason why = { "the launcher ended early" };
-		ssize_t count = read(outcome.read, &why, sizeof why);
-		if (count == sizeof why && why.text[0] == 0 && write(go.write, "", 1) == 1)
-			end_as((pid_t)child);
-		report->no_namespaces = why;
-		while (waitpid((pid_t)child, NULL, 0) < 0 && errno == EINTR)
-			;
-	}
-	close(outcome.read);
-	close(go.write);
 }

@@ -18,6 +18,10 @@ export interface JailReport {
   ipc: JailMeans;
   /** True if the namespaces are in a user namespace. */
   user: boolean;
+  /** User ID of the program, on the host. Root's jails each have their own; 0: root. */
+  uid?: number;
+  /** Why a jail of root's has no user of its own. */
+  noUser?: string;
   /** Version of landlock's interface; 0: the kernel has none. */
   landlock: number;
   /**
@@ -37,6 +41,8 @@ export const JAIL_PARTS = ['files', 'network', 'processes', 'sockets', 'ipc'] as
 /** What the jail lacks, in words; undefined if it lacks nothing. */
 export function whatIsMissing(report: JailReport | undefined): string | undefined {
   if (report === undefined) return 'there is no jail';
+  const asRoot = [report, report.companion].find((each) => each?.uid === 0);
+  if (asRoot !== undefined) return `no user of its own (${asRoot.noUser ?? 'unknown'})`;
   const missing = JAIL_PARTS.filter((part) => report[part] !== 'namespace');
   if (missing.length === 0) {
     return report.seccomp === 'kill' ? undefined : 'no filter of system calls ends the machine process';
@@ -44,10 +50,18 @@ export function whatIsMissing(report: JailReport | undefined): string | undefine
   return `no namespaces for ${missing.join(', ')} (${report.noNamespaces ?? 'unknown'})`;
 }
 
+/** What the launcher reports, and the process ID of the program that it starts. */
+export interface LauncherReport {
+  pid: number;
+  jail: JailReport;
+}
+
 /** @throws SandboxError `machine-died` for a line that is no report */
-export function parseJailReport(line: string): JailReport {
+export function parseJailReport(line: string): LauncherReport {
   const value: unknown = JSON.parse(line);
-  if (typeof value === 'object' && value !== null && JAIL_PARTS.every((part) => part in value))
-    return value as JailReport;
+  if (typeof value === 'object' && value !== null && 'pid' in value && JAIL_PARTS.every((part) => part in value)) {
+    const { pid, ...jail } = value as JailReport & { pid: number };
+    return { pid, jail };
+  }
   throw new SandboxError('machine-died', 'the launcher of the jail cannot be understood');
 }

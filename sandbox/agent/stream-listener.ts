@@ -51,7 +51,8 @@ export class StreamListener implements Disposable {
       listener.#server.on('error', (cause) => {
         reject(new SandboxError('state', `cannot listen on ${path}: ${cause.message}`, { cause }));
       });
-      listener.#server.listen(path, () => resolve(listener));
+      // The machine process connects, which may have a user of its own. Its folder decides who may.
+      listener.#server.listen({ path, writableAll: true }, () => resolve(listener));
     });
   }
 

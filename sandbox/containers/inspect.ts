@@ -35,7 +35,7 @@ export function describeContainer({ home, folder, config }: Supervised): object 
       OOMKilled: state.oomKilled,
       Dead: false,
       Unresponsive: state.unresponsive === true,
-      Pid: state.machinePid ?? 0,
+      Pid: state.pid ?? state.machinePid ?? 0,
       Accelerator: state.accelerator ?? '',
       Jail: state.jail ?? null,
       Cgroup: isRunning(state) ? (state.cgroup ?? '') : '',

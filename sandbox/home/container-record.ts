@@ -63,7 +63,9 @@ export interface ContainerState {
    * another machine.
    */
   bootId?: string;
-  /** The machine process. */
+  /** The machine process. Absent in old records. */
+  pid?: number;
+  /** The leader of its process group: the launcher of its jail, or itself. */
   machinePid?: number;
   /** QEMU, if it is emulated: the launcher of its jail. */
   companionPid?: number;
@@ -98,7 +100,7 @@ const ORPHANED = 255;
 
 /** The state of a container whose record says that it is alive, but whose supervisor is dead. */
 export function orphaned(state: ContainerState): ContainerState {
-  const { supervisorPid, machinePid, companionPid, passtPid, accelerator, jail, ...others } = state;
+  const { supervisorPid, pid, machinePid, companionPid, passtPid, accelerator, jail, ...others } = state;
   const { sockets, unresponsive, networkDown, ...kept } = others;
   const rest = { ...kept, isOrphaned: true as const };
   if (state.status === 'created' || state.status === 'exited') return rest;

@@ -54,7 +54,7 @@ export class Companion implements Disposable {
       child.once('close', (code, signal) => resolve(describeEnd(code, signal, said)));
     });
     const report: unknown = inJail ? child.stdio[FIRST_COMPANION_FD + descriptors.length] : undefined;
-    this.report = report instanceof Socket ? readReport(report) : Promise.resolve(undefined);
+    this.report = report instanceof Socket ? readReport(report).then((it) => it?.jail) : Promise.resolve(undefined);
   }
 
   /** Leads a process group. Undefined once it has ended: the number may be another's. */

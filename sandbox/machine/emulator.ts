@@ -1,6 +1,6 @@
 // QEMU as the companion of a machine process. The owner of the machine makes what the two share:
 // guest memory, the file of the firmware, sockets and pipes.
-import { closeSync } from 'node:fs';
+import { chmodSync, closeSync, fchmodSync } from 'node:fs';
 import { messageOf } from '../../errors/index.js';
 import { O_PATH } from '../../libc/openat2.js';
 import { findProgram } from '../../programs/index.js';
@@ -83,6 +83,8 @@ export function readyEmulator(spec: MachineSpec, files: MachineFiles, isJailed: 
 /** Creates a pipe that the machine process reads, and returns the other end. */
 function readByMachine(files: MachineFiles, name: string): number {
   const [read, write] = libc.createPipe();
+  // QEMU opens its log again, by /dev/fd, and may have a user of its own.
+  fchmodSync(write, 0o666);
   files.add(name, read);
   return write;
 }
@@ -91,6 +93,8 @@ function readByMachine(files: MachineFiles, name: string): number {
 function listenForQemu({ vsock }: MachineSpec, ours: MachineFiles, theirs: Descriptors): { path: string } {
   const socket = qemuNetSocket(vsock.path);
   ours.add(listenerName(socket), listen(socket, 'network socket', 1));
+  // QEMU may have a user of its own. The folder is closed to others.
+  chmodSync(socket, 0o666);
   return { path: `/dev/fd/${theirs.add(open(socket, O_PATH, 'cannot open'))}` };
 }
 

@@ -1,7 +1,7 @@
 // The command line of the launcher of jails (jail/) for a machine process.
 import { realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { JAIL_LAUNCHER, LIBRARIES, option, programFiles } from '../../jail/launcher.js';
+import { JAIL_LAUNCHER, LIBRARIES, option, programFiles, userOptions } from '../../jail/launcher.js';
 
 /** What a machine process needs of a jail before it starts. */
 export interface JailNeeds {
@@ -31,6 +31,7 @@ export function jailedCommand(program: string, words: readonly string[], needs: 
   const isRoot = process.getuid?.() === 0;
   return [
     JAIL_LAUNCHER,
+    ...userOptions(),
     ...option('--report', [REPORT_FD]),
     ...option('--keep', [3, 4]),
     // Node.js would read OpenSSL's configuration, and ends if it may not.
@@ -76,6 +77,7 @@ export function jailedCompanion(companion: CompanionProgram, count: number): str
   const kept = Array.from({ length: count }, (_, index) => FIRST_COMPANION_FD + index);
   return [
     JAIL_LAUNCHER,
+    ...userOptions(),
     ...option('--start', [START_FD]),
     ...option('--report', [FIRST_COMPANION_FD + count]),
     ...option('--keep', kept),

@@ -145,6 +145,12 @@ export class MachineClient implements Disposable {
     return started;
   }
 
+  /** Process ID of what was started first, which leads the process group of the machine. */
+  get groupPid(): number | undefined {
+    return this.#process.groupPid;
+  }
+
+  /** Process ID of the machine process. Undefined before its jail is known. */
   get pid(): number | undefined {
     return this.#process.pid;
   }
@@ -194,7 +200,7 @@ export class MachineClient implements Disposable {
       onConnected: (answers, sockets) => this.#process.tryPass({ type: 'connected', answers }, sockets),
     };
     this.#inTurn(() => this.#jailFor(outside));
-    this.#inTurn(() => outside.bound(this.pid).catch((error: Error) => this.#fail(error)));
+    this.#inTurn(() => outside.bound(this.groupPid).catch((error: Error) => this.#fail(error)));
     this.#pass(files, { type: 'boot', spec }).catch((error: Error) => this.#fail(error));
     outside.companion?.ended.then((end) => this.send({ type: 'companion-ended', end }));
     if (networkFailure !== undefined) this.#network({ type: 'network', up: false, reason: networkFailure });
@@ -221,6 +227,7 @@ export class MachineClient implements Disposable {
       previous[Symbol.dispose]();
       report = await this.#process.report;
     }
+    if (report?.uid !== undefined && isRoot && report.uid !== 0) outside.grant(report.uid);
     const companion = await outside.companion?.report;
     this.#jail = report && { ...report, seccomp: outside.spec.systemCalls ?? 'off', ...(companion && { companion }) };
     if (mode !== 'require') return;

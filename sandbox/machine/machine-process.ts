@@ -4,11 +4,12 @@ import { closeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { hasLauncher, JAIL_LAUNCHER } from '../../jail/launcher.js';
+import { userRange } from '../../jail/user-range.js';
 import { passDescriptors, tryPassDescriptors } from '../../libc/pass-descriptors.js';
 import * as libc from '../../vmm/host/libc.js';
 import type { CompanionEnd, MachineRequest, MachineSpec } from '../../vmm/machine.js';
 import { SandboxError } from '../errors.js';
-import { type JailReport, parseJailReport } from '../jail-report.js';
+import { type JailReport, type LauncherReport, parseJailReport } from '../jail-report.js';
 import { type JailNeeds, jailedCommand, REPORT_FD } from './jail.js';
 import type { MachineFiles, Portion } from './machine-files.js';
 import { openKvm } from './open-kvm.js';
@@ -46,6 +47,7 @@ export class MachineProcess implements Disposable {
   readonly #child: ChildProcess;
   readonly #stderr: Readable;
   readonly #control: Socket;
+  #pid: number | undefined;
 
   constructor({ program, probes, needs, ...on }: ProcessOptions) {
     const kvm = openKvm(probes);
@@ -91,11 +93,24 @@ export class MachineProcess implements Disposable {
       this.#killGroup();
       if (!isOpen) on.onExit();
     });
-    this.report = report instanceof Socket ? readReport(report) : Promise.resolve(undefined);
+    this.#pid = isJailed ? undefined : this.#child.pid;
+    this.report = report instanceof Socket ? this.#readReport(report) : Promise.resolve(undefined);
   }
 
-  get pid(): number | undefined {
+  /** Process ID of what was started, the launcher if there is a jail. It leads a process group. */
+  get groupPid(): number | undefined {
     return this.#child.pid;
+  }
+
+  /** Process ID of the machine process. Undefined before the launcher has reported. */
+  get pid(): number | undefined {
+    return this.#pid;
+  }
+
+  async #readReport(pipe: Socket): Promise<JailReport | undefined> {
+    const report = await readReport(pipe);
+    this.#pid = report?.pid;
+    return report?.jail;
   }
 
   write(request: MachineRequest): void {
@@ -201,7 +216,15 @@ export function bootUnjailed(control: Socket, { files, spec, companion }: Bootab
   companion?.ended.then((end) => control.write(lineOf({ type: 'companion-ended', end })));
 }
 
-export function readReport(pipe: Socket): Promise<JailReport | undefined> {
+/** Resolves to undefined if the launcher fails. */
+export async function readReport(pipe: Socket): Promise<LauncherReport | undefined> {
+  const report = await readLine(pipe);
+  const range = userRange();
+  if (report === undefined || typeof range !== 'string') return report;
+  return { ...report, jail: { ...report.jail, noUser: range } };
+}
+
+function readLine(pipe: Socket): Promise<LauncherReport | undefined> {
   return new Promise((resolve) => {
     let text = '';
     pipe.on('data', (chunk: Buffer) => {

@@ -1,6 +1,6 @@
 // What a machine needs from the host, in the hands of its owner. The machine process opens no path
 // of the host and starts no passt: it gets descriptors.
-import { constants, readFileSync, rmSync, statSync } from 'node:fs';
+import { chmodSync, chownSync, constants, readFileSync, rmSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { messageOf } from '../../errors/index.js';
 import {
@@ -260,6 +260,16 @@ export class MachineOutside implements Disposable {
     if (network === undefined || this.#address === undefined) return;
     this.#joined.delete(folder);
     leaveNetwork(network, this.#address);
+  }
+
+  /**
+   * Lets a machine process with a user of its own connect to the sockets in its folder. No other
+   * user gets into the folder above it.
+   */
+  grant(user: number): void {
+    const folder = dirname(this.spec.vsock.path);
+    chownSync(folder, 0, user);
+    chmodSync(folder, 0o710);
   }
 
   /** The machine has probed KVM. */

@@ -120,9 +120,14 @@ export class ContainerRun {
     return this.#io.outputChunks;
   }
 
-  /** Process id of the machine process; undefined if it could not be started. */
-  get machinePid(): number | undefined {
+  /** Process id of the machine process; undefined before it is known. */
+  get pid(): number | undefined {
     return this.#machine.pid;
+  }
+
+  /** Process id of the leader of its process group; undefined if it could not be started. */
+  get machinePid(): number | undefined {
+    return this.#machine.groupPid;
   }
 
   /** What the machine is jailed by, once it was told to boot. Undefined: nothing. */

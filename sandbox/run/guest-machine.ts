@@ -74,9 +74,14 @@ export class GuestMachine implements Disposable {
     return this.#lost.promise;
   }
 
-  /** Process id of the machine process; undefined if it could not be started. */
+  /** Process id of the machine process; undefined before it is known. */
   get pid(): number | undefined {
     return this.#client.pid;
+  }
+
+  /** Process id of the leader of its process group; undefined if it could not be started. */
+  get groupPid(): number | undefined {
+    return this.#client.groupPid;
   }
 
   /** What the machine is jailed by, once it was told to boot. Undefined: nothing. */

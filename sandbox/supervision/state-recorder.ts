@@ -72,6 +72,7 @@ export class StateRecorder {
       ...how,
       status: 'exited',
       finishedAt: new Date().toISOString(),
+      pid: undefined,
       machinePid: undefined,
       companionPid: undefined,
       passtPid: undefined,
@@ -114,6 +115,7 @@ export class StateRecorder {
       this.write({
         status: status === 'created' ? 'created' : 'exited',
         supervisorPid: undefined,
+        pid: undefined,
         machinePid: undefined,
         companionPid: undefined,
         passtPid: undefined,

@@ -295,6 +295,7 @@ export class Supervision {
           exitCode: 0,
           oomKilled: false,
           networkRestarts: undefined,
+          pid: run.pid,
           machinePid: run.machinePid,
           companionPid: run.companionPid,
           passtPid: run.passtPid,

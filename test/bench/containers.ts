@@ -76,7 +76,10 @@ export const containers: Benchmark = {
       }
       for (const id of made) {
         const machine = Number(tsvm('inspect', '-f', '{{.State.Pid}}', id));
-        const supervisor = Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${machine}/status`, 'utf8'))?.[1]);
+        const parentOf = (pid: number) =>
+          Number(/^PPid:\s+(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]);
+        // Between them is the launcher of the jail.
+        const supervisor = parentOf(parentOf(machine));
         const all = [supervisor, ...descendantsOf(supervisor)].map(memoryUse);
         samples.add(
           'host memory of an idle container of 128 MiB (PSS)',

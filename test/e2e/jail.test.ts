@@ -12,6 +12,8 @@ const NAMESPACES = {
   ...{ files: 'namespace', network: 'namespace', processes: 'namespace', sockets: 'namespace', ipc: 'namespace' },
   seccomp: 'kill',
 };
+/** The first of the users of root's jails. */
+const FIRST_USER = 2_130_706_432;
 const LANDLOCK = {
   files: 'landlock',
   network: 'landlock',
@@ -23,13 +25,17 @@ const LANDLOCK = {
 
 /** Prints what the machine process of the container $1 has of the host. */
 const LOOK = `
-  launcher=$("$TSVM" inspect -f '{{.State.Pid}}' "$1"); machine=$(pgrep -P "$launcher")
+  machine=$("$TSVM" inspect -f '{{.State.Pid}}' "$1")
   tr '\\0' '\\n' < "/proc/$machine/environ" | cut -d= -f1 | sort | xargs
   ls "/proc/$machine/root" | xargs
   ls "/proc/$machine/root/root" "/proc/$machine/root/home" "/proc/$machine/root/etc/passwd" 2>&1 | grep -c 'No such file'
   grep -E '^(CapPrm|CapBnd|NoNewPrivs|Seccomp):' "/proc/$machine/status" | cut -f2 | xargs
   ls -l "/proc/$machine/fd" | grep -c "$FOREIGN"
   tail -n +3 "/proc/$machine/net/dev" | cut -d: -f1 | xargs
+  ps -o comm= -p "$machine"
+  # The users of its threads, and of what it has started.
+  for pid in "$machine" $(pgrep -P "$machine"); do grep -hE '^[UG]id:' "/proc/$pid/task"/*/status; done | cut -f2- |
+    tr '\t' '\n' | sort -u | xargs
 `;
 
 let folder: string;
@@ -52,9 +58,13 @@ describe.each(fastest)('on $name', (machine) => {
     expect(await sh(start, [name], foreign)).toMatchObject({ code: 0 });
     try {
       const { stdout: report } = await run(machine, [TSVM, 'inspect', '-f', '{{json .State.Jail}}', name]);
-      expect(JSON.parse(report)).toMatchObject(NAMESPACES);
+      const jail = JSON.parse(report);
+      expect(jail).toMatchObject(NAMESPACES);
+      expect(jail.uid).toBeGreaterThanOrEqual(FIRST_USER);
       const { stdout } = await sh(LOOK, [name], foreign);
-      const [environment, root = '', missing, rights, descriptors, interfaces] = stdout.trimEnd().split('\n');
+      const [environment, root = '', missing, rights, descriptors, interfaces, program, users] = stdout
+        .trimEnd()
+        .split('\n');
       expect(environment).toBe('OPENSSL_CONF');
       expect(root.split(' ')).toEqual(expect.arrayContaining(['dev', 'proc', 'usr']));
       expect(missing).toBe('3');
@@ -62,6 +72,8 @@ describe.each(fastest)('on $name', (machine) => {
       expect(descriptors).toBe('0');
       // The default network, which is the owner's.
       expect(interfaces).toBe('lo');
+      expect(program).toBe('node');
+      expect(users).toBe(`${jail.uid}`);
     } finally {
       await run(machine, [TSVM, 'rm', '-f', name]);
     }
@@ -100,6 +112,14 @@ describe.each(fastest)('on $name', (machine) => {
         stderr: 'tsvm: no filter of system calls ends the machine process: a jail is required\n',
       },
     );
+    const users = { TSVM_UIDS: 'many' };
+    expect(await run(machine, [TSVM, command, '--jail', 'require', ...rest], { env: users })).toEqual({
+      code: 125,
+      stdout: '',
+      stderr:
+        'tsvm: no user of its own (TSVM_UIDS is "many": use FIRST:COUNT, user IDs that no other user has): a jail is required\n',
+    });
+    expect(await run(machine, [TSVM, ...words], { env: users })).toMatchObject({ code: 0 });
     expect(await run(machine, [TSVM, command, '--jail', 'off', ...rest])).toMatchObject({ code: 0 });
     expect(await run(machine, [TSVM, ...words], { env: { TSVM_JAIL: 'tight' } })).toMatchObject({
       code: 125,

@@ -108,7 +108,9 @@ describe.each(fastest)('on $name', (machine) => {
     const sh = async (script: string, ...words: string[]) =>
       (await run(machine, ['bash', '-c', script, 'bash', ...words])).stdout.trim();
     const listen = () => run(machine, ['/usr/bin/python3', '-c', LISTEN, at]);
-    const supervisorOf = async () => sh('ps -o ppid= -p "$1"', await tsvm('inspect', '-f', '{{.State.Pid}}', name));
+    // Above the machine process is the launcher of its jail.
+    const supervisorOf = async () =>
+      sh('ps -o ppid= -p "$(ps -o ppid= -p "$1")"', await tsvm('inspect', '-f', '{{.State.Pid}}', name));
     const passtOf = async () => sh('pgrep -P "$1" passt', await supervisorOf());
     await tsvm('run', '-d', '--name', name, '-p', `127.0.0.1:${at}:22`, PYTHON, 'python3', '-c', GREETER);
     try {

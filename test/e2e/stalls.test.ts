@@ -110,7 +110,8 @@ describe.each(fastest)('on $name', (machine) => {
     const { truncated, stdout: kept } = await sandbox.run(['seq', '9999'], { maxOutput: 6, onMaxOutput: 'truncate' });
     expect([truncated, kept]).toEqual([true, '1\n2\n3\n']);
     const { stdout } = await tsvm(machine, 'inspect', '--format', '{{.State.Pid}}', NAME, sandbox.id);
-    const [pid, other] = stdout.trim().split('\n').map(Number);
+    const groups = `for pid in ${stdout.trim().split('\n').join(' ')}; do ps -o pgid= -p "$pid"; done`;
+    const [pid, other] = (await shell(machine, groups)).stdout.trim().split('\n').map(Number);
     const signal = async (name: string, group: number | undefined) =>
       expect(await shell(machine, `kill -${name} -- -${group}`)).toMatchObject({ code: 0 });
     await signal('STOP', other);

@@ -29,8 +29,8 @@ export interface FilteredMachine {
   hasBudget: boolean;
   /** The machine has the relay of TCP connections. */
   hasRelay: boolean;
-  /** The machine process is root, in its user namespace. */
-  isRoot: boolean;
+  /** Files are made as any user: the machine process has root's capabilities for that. */
+  canSwitchUser: boolean;
   /** QEMU runs the guest, and not KVM. */
   isEmulated: boolean;
 }
@@ -169,7 +169,7 @@ type Mode = keyof typeof DEFAULTS;
 
 /** The profile of all threads of a machine process. */
 export function processProfile(machine: FilteredMachine, mode: Mode): SeccompProfile {
-  const { pid, hasShares, hasBudget, hasNetwork, hasRelay, isRoot, isEmulated } = machine;
+  const { pid, hasShares, hasBudget, hasNetwork, hasRelay, canSwitchUser, isEmulated } = machine;
   return {
     defaultAction: DEFAULTS[mode],
     defaultErrnoRet: EPERM,
@@ -182,7 +182,7 @@ export function processProfile(machine: FilteredMachine, mode: Mode): SeccompPro
       ...(hasRelay ? RELAY : []),
       ...(hasShares ? SHARES : []),
       ...(hasBudget ? BUDGET : []),
-      ...(hasShares && isRoot ? OWNERS : []),
+      ...(hasShares && canSwitchUser ? OWNERS : []),
     ],
   };
 }

@@ -1,7 +1,7 @@
 // The folder of a private network. It has the members' sockets, each named by its guest's IPv4
 // address, and symbolic links from the guests' names to these addresses. The owner of a machine
 // makes what is in it; the machine only connects.
-import { existsSync, readdirSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseAddress } from '../../addresses/ip.js';
 import * as libc from '../host/libc.js';
@@ -51,6 +51,9 @@ export function enterNetwork({ folder, names }: PeerNetwork, address: string): n
     const path = libc.unixAddress(join(folder, address));
     libc.check(libc.bind(fd, path, path.length), 'bind');
     libc.check(libc.listen(fd, BACKLOG), 'listen');
+    // Machines connect, each of which may have a user of its own. The folder above is closed to others.
+    chmodSync(folder, 0o711);
+    chmodSync(join(folder, address), 0o666);
   } catch (error) {
     libc.close(fd);
     throw error;

@@ -8,6 +8,7 @@ import { createMachine, type KvmReserve } from '../accel/create.js';
 import type { Machine, MachineContext } from '../accel/machine.js';
 import type { CreatedNet, NetworkContext } from '../accel/network.js';
 import { compile, processProfile, vcpuProfile } from '../accel/system-calls.js';
+import { CAP_SETUID, hasCapability } from '../host/capabilities.js';
 import { EventLoop } from '../host/event-loop.js';
 import { GivenFiles } from '../host/files.js';
 import * as libc from '../host/libc.js';
@@ -164,7 +165,7 @@ class MachineServer {
       hasBudget: shares.some(({ budget }) => budget !== undefined),
       hasNetwork: network !== undefined,
       hasRelay: network?.backEnd.kind === 'passt',
-      isRoot: process.geteuid?.() === 0,
+      canSwitchUser: hasCapability(CAP_SETUID),
       isEmulated,
     };
     const forVcpus = isEmulated ? 0 : placeFilter(compile(vcpuProfile(systemCalls)));

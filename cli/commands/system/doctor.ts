@@ -47,6 +47,8 @@ const ADVICE: Record<string, string> = {
 const JAIL_ADVICE =
   'for all of it, allow user namespaces (Ubuntu: sysctl kernel.apparmor_restrict_unprivileged_userns=0), or run as root';
 
+const USER_ADVICE = 'until then machines run as root: docs/isolation.md, users';
+
 export function command(context: Context): Command {
   return createCommand('tsvm doctor', context)
     .description('Checks whether this host can run containers. Exits with 1 if it cannot.')
@@ -111,10 +113,12 @@ function checkJail(report: JailReport | undefined): Check {
   }
   const landlock = report.landlock > 0 ? `landlock ${report.landlock}` : 'no landlock';
   const means = JAIL_PARTS.map((part) => `${part}: ${report[part] ?? 'open'}`).join(', ');
-  const found = `${means}, system calls: ${report.seccomp ?? 'open'} (${landlock})`;
+  const user = report.uid === 0 ? 'root' : process.geteuid?.() === 0 ? 'its own' : 'yours';
+  const found = `${means}, system calls: ${report.seccomp ?? 'open'}, user: ${user} (${landlock})`;
   const reason = report.noNamespaces ?? report.noLandlock;
-  if (reason === undefined) return { verdict: 'ok', found };
-  return { verdict: 'warning', found: `${found}: ${reason}`, advice: JAIL_ADVICE };
+  if (reason !== undefined) return { verdict: 'warning', found: `${found}: ${reason}`, advice: JAIL_ADVICE };
+  if (report.noUser === undefined) return { verdict: 'ok', found };
+  return { verdict: 'warning', found: `${found}: ${report.noUser}`, advice: USER_ADVICE };
 }
 
 /** What bounds a machine on the host. */

@@ -66,8 +66,13 @@ describe.each(['zstd', 'xz'])('%s', (name) => {
     expect(seen.namespaces.filter((each) => own.includes(each))).toEqual([]);
     for (const folder of ['etc/passwd', 'home', 'root', 'tmp', 'var']) expect(seen.root).not.toContain(folder);
     expect(seen.environment).toBe('');
-    // Node.js makes its three pipes as sockets. xz has a pipe to itself.
-    expect(seen.descriptors.filter((link) => !/^(socket|pipe):/.test(link))).toEqual([]);
+    // Node.js makes its three pipes as sockets. xz has a pipe to itself. One file holds its user.
+    const others = seen.descriptors.filter((link) => !/^(socket|pipe):/.test(link));
+    expect(others).toEqual([expect.stringMatching(/^\/run\/tsvm\/users\/[0-9]+$/)]);
+    const uid = others[0]?.split('/').pop();
+    expect(seen.status).toMatch(new RegExp(`^Uid:(\t${uid}){4}$`, 'm'));
+    expect(seen.status).toMatch(new RegExp(`^Gid:(\t${uid}){4}$`, 'm'));
+    expect(seen.status).toMatch(/^Groups:\t *$/m);
     expect(seen.descriptors.filter((link) => link.startsWith('socket:'))).toHaveLength(3);
     expect(seen.status).toMatch(/^CapPrm:\t0+$/m);
     expect(seen.status).toMatch(/^CapBnd:\t0+$/m);

@@ -4,7 +4,7 @@
 // With a prefix it passes its folder as it is, else as a mount of its own, as the machine's owner does.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdirSync, openSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 
 const O_PATH = 0o10000000;
@@ -14,6 +14,8 @@ const [launcher, ...options] = words;
 
 writeFileSync(`${folder}/secret`, 'a secret');
 mkdirSync(`${folder}/shared`);
+// Root's jail has a user of its own.
+chmodSync(`${folder}/shared`, 0o777);
 writeFileSync(`${folder}/shared/inside`, '');
 const abstract = `tsvm-exploit-${process.pid}`;
 const tcp = createServer().listen(0, '127.0.0.1');

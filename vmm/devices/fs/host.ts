@@ -174,10 +174,12 @@ export class Host implements Disposable {
   }
 
   #trySwitchUser(): boolean {
-    if (process.geteuid?.() !== 0 || this.call(SYS_PRCTL, PR_SET_SECUREBITS, this.#keepingBits) < 0) return false;
+    if (this.call(SYS_PRCTL, PR_SET_SECUREBITS, this.#keepingBits) < 0) return false;
     this.call(SYS_SETFSUID, 1);
-    // setfsuid returns the previous user, not whether it succeeded.
+    // setfsuid returns the previous user, not whether it succeeded. Root's machine process may have a
+    // user of its own: this thread accesses files as root.
     const switched = this.call(SYS_SETFSUID, 0) === 1;
+    this.call(SYS_SETFSGID, 0);
     this.call(SYS_PRCTL, PR_SET_SECUREBITS, this.#securebits);
     this.#endWithParent();
     return switched;

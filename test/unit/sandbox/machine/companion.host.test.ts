@@ -121,7 +121,7 @@ test('in a jail it has its own descriptors, without those that start it and repo
   using shell = new Shell('ls -l /proc/self/fd | tail -n +2 | wc -l; readlink /proc/self/fd/4', true, [fd]);
   shell.start();
   await shell.companion.ended;
-  // 0, 1, 2, the pipe, and the folder that ls reads.
-  expect(shell.read().split('\n')).toEqual(['5', readlinkSync(`/proc/self/fd/${fd}`), '']);
+  // 0, 1, 2, the pipe, the file that holds its user, and the folder that ls reads.
+  expect(shell.read().split('\n')).toEqual(['6', readlinkSync(`/proc/self/fd/${fd}`), '']);
   closeSync(fd);
 });

@@ -28,17 +28,19 @@ function openFiles(pid: number): string[] {
 }
 
 test.each([
-  ['its launcher is killed', (it: MachineClient) => process.kill(it.pid!, 'SIGKILL')],
+  ['its launcher is killed', (it: MachineClient) => process.kill(it.groupPid!, 'SIGKILL')],
   ['its owner ends it', (it: MachineClient) => it[Symbol.dispose]()],
 ])('when %s', async (_, end) => {
   const program = join(folder, 'program.mjs');
   writeFileSync(program, PROGRAM);
   using it = new MachineClient({ program, jail: 'auto' });
   await it.booted;
-  const children = readFileSync(`/proc/${it.pid}/task/${it.pid}/children`, 'latin1').trim().split(' ').map(Number);
-  expect(children).toHaveLength(1);
-  expect(openFiles(children[0]!)).not.toEqual([]);
+  await it.firstJail;
+  const launcher = it.groupPid!;
+  const machine = it.pid!;
+  expect(readFileSync(`/proc/${launcher}/task/${launcher}/children`, 'latin1')).toBe(`${machine} `);
+  expect(openFiles(machine)).not.toEqual([]);
   end(it);
   await it.gone;
-  expect(openFiles(children[0]!)).toEqual([]);
+  expect(openFiles(machine)).toEqual([]);
 });

@@ -20,7 +20,7 @@ const machine: FilteredMachine = {
   hasBudget: false,
   hasNetwork: true,
   hasRelay: false,
-  isRoot: true,
+  canSwitchUser: true,
   isEmulated: false,
 };
 const kvm = processProfile(machine, 'kill');
@@ -45,7 +45,7 @@ describe('the number of system calls', () => {
   // As docs/isolation.md has them.
   const none = { hasNetwork: false };
   const outside = { hasRelay: true };
-  const files = { hasShares: true, isRoot: false };
+  const files = { hasShares: true, canSwitchUser: false };
   const asRoot = { hasShares: true };
   const count = (parts: Partial<FilteredMachine>) => allowed(processProfile({ ...machine, ...parts }, 'kill')).length;
   test.each<[string, { onKvm: number; emulated: number }, Partial<FilteredMachine>]>([
@@ -70,7 +70,7 @@ describe('the number of system calls', () => {
       hasBudget: true,
       hasNetwork: true,
       hasRelay: true,
-      isRoot: true,
+      canSwitchUser: true,
       isEmulated: false,
     };
     expect(count(everything)).toBe(53);
