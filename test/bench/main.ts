@@ -23,13 +23,13 @@ import { jailStart } from './jail-start.js';
 import type { Benchmark, BenchmarkOptions, BenchmarkResult } from './measurement.js';
 import { emulatedMemoryReturned, memoryReturned } from './memory-returned.js';
 import { networkStart } from './network-start.js';
-import { noisyNeighbour } from './noisy-neighbour.js';
 import { BENCH_PROGRAM, CLI, LAB_PROGRAM } from './paths.js';
 import { pull } from './pull.js';
 import { formatResult } from './report.js';
 import { runMemory } from './run-memory.js';
 import { runPhases } from './run-phases.js';
 import { storeSize } from './store-size.js';
+import { tenants } from './tenants.js';
 import { throughput } from './throughput.js';
 import { volumes } from './volumes.js';
 
@@ -52,7 +52,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   convert,
   memoryReturned,
   emulatedMemoryReturned,
-  noisyNeighbour,
+  tenants,
   volumes,
   pull,
   containers,

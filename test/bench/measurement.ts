@@ -6,6 +6,8 @@ export interface Measurement {
   /** The median of the samples. */
   value: number;
   samples: number[];
+  /** The value that is the goal, at most. */
+  goal?: number;
 }
 
 export interface BenchmarkResult {
@@ -42,6 +44,12 @@ export function median(samples: readonly number[]): number {
   const middle = sorted.length >> 1;
   const upper = need(sorted[middle], 'a sample');
   return sorted.length % 2 === 1 ? upper : (need(sorted[middle - 1], 'a sample') + upper) / 2;
+}
+
+/** Returns the sample that `percent` of all do not exceed. */
+export function percentile(samples: readonly number[], percent: number): number {
+  const sorted = [...samples].sort((a, b) => a - b);
+  return need(sorted[Math.ceil((sorted.length * percent) / 100) - 1], 'a sample');
 }
 
 export function measurement(name: string, unit: Measurement['unit'], samples: readonly number[]): Measurement {

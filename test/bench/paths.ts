@@ -13,6 +13,7 @@ export const GUEST_RUN_SOURCE = fileURLToPath(new URL('test/bench/guest-run.c', 
 export const GUEST_STREAM_SOURCE = fileURLToPath(new URL('test/bench/guest-stream.c', root));
 export const GUEST_VOLUMES_SCRIPT = fileURLToPath(new URL('test/bench/guest-volumes.sh', root));
 export const CONNECTIONS_SOURCE = fileURLToPath(new URL('test/bench/connections.c', root));
+export const TENANT_SOURCES = fileURLToPath(new URL('test/fixtures/tenants/', root));
 /** test/fixtures/flows/device.ts */
 export const FLOWS_DEVICE = fileURLToPath(new URL('dist/bench/device.mjs', root));
 /** Folder for files that only the benchmarks need. */

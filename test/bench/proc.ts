@@ -75,6 +75,6 @@ function childrenOf(pid: number): number[] {
   return processes.map(Number).filter((process) => parentOf(process) === pid);
 }
 
-function parentOf(pid: number): number {
+export function parentOf(pid: number): number {
   return Number(/^PPid:\s+(\d+)$/m.exec(read(pid, 'status'))?.[1]);
 }

@@ -12,6 +12,11 @@ function suffix({ unit }: Measurement): string {
   return unit === 'ratio' ? 'x' : ` ${unit}`;
 }
 
+function miss(measurement: Measurement): string {
+  const { value, goal } = measurement;
+  return goal === undefined || value <= goal ? '' : `  ABOVE ${number(measurement, goal)}`;
+}
+
 /** Returns the table of one benchmark: the median and the range of the samples of each quantity. */
 export function formatResult({ title, measurements, failure }: BenchmarkResult): string {
   if (failure !== undefined) return `${title}\n  failed: ${failure}\n`;
@@ -21,7 +26,7 @@ export function formatResult({ title, measurements, failure }: BenchmarkResult):
     const median = `${number(measurement, value)}${suffix(measurement)}`.padStart(12);
     const [least, most] = [Math.min(...samples), Math.max(...samples)];
     const range = samples.length > 1 ? `  ${number(measurement, least)} to ${number(measurement, most)}` : '';
-    return `  ${name.padEnd(width)} ${median}${range}`;
+    return `  ${name.padEnd(width)} ${median}${range}${miss(measurement)}`;
   });
   return `${title}\n${lines.join('\n')}\n`;
 }
