@@ -30,6 +30,8 @@ export interface MachineSize {
   cpus: number;
   /** The machine may be emulated. */
   mayEmulate: boolean;
+  /** Lines of `io.max`. */
+  io?: readonly string[];
 }
 
 export interface CgroupLimits {
@@ -44,9 +46,11 @@ export interface CgroupLimits {
   cpuWeight: number;
   /** Processes and threads. */
   pids: number;
+  /** Lines of `io.max`, one for each disk of the host. */
+  io: readonly string[];
 }
 
-export function cgroupLimits({ memory, cpus, mayEmulate }: MachineSize): CgroupLimits {
+export function cgroupLimits({ memory, cpus, mayEmulate, io = [] }: MachineSize): CgroupLimits {
   const overhead = OVERHEAD + memory * OVERHEAD_SHARE + (mayEmulate ? EMULATOR : 0);
   return {
     memory: Math.ceil(memory + overhead),
@@ -56,6 +60,7 @@ export function cgroupLimits({ memory, cpus, mayEmulate }: MachineSize): CgroupL
     cpuPeriod: CPU_PERIOD,
     cpuWeight: Math.min(Math.max(Math.round(cpus * CPU_WEIGHT), 1), MAX_CPU_WEIGHT),
     pids: THREADS + THREADS_PER_CPU * Math.ceil(cpus),
+    io,
   };
 }
 
@@ -67,6 +72,7 @@ export function limitFiles({
   cpuPeriod,
   cpuWeight,
   pids,
+  io,
 }: CgroupLimits): [file: string, value: string][] {
   return [
     ['memory.max', String(memory)],
@@ -76,6 +82,7 @@ export function limitFiles({
     ['cpu.max', `${cpuQuota} ${cpuPeriod}`],
     ['cpu.weight', String(cpuWeight)],
     ['pids.max', String(pids)],
+    ...io.map((line): [string, string] => ['io.max', line]),
     // So it can be removed once its processes have ended.
     ['cgroup.max.descendants', '0'],
   ];

@@ -155,12 +155,16 @@ function enter(folder: string, pid: number): void {
   }
 }
 
-/** A kernel without swap accounting has no `memory.swap.max`, and `memory.oom.group` is of 4.19. */
+/**
+ * A kernel without swap accounting has no `memory.swap.max`, `memory.oom.group` is of 4.19, and
+ * `io.max` needs a controller that not every user has. ENODEV and EOPNOTSUPP: a disk that the kernel
+ * cannot limit.
+ */
 export function writeLimit(path: string, value: string): void {
   try {
     writeControl(path, value);
   } catch (error) {
-    if (!hasCode(error, 'ENOENT')) throw error;
+    if (!hasCode(error, 'ENOENT', 'ENODEV', 'EOPNOTSUPP')) throw error;
   }
 }
 

@@ -63,6 +63,8 @@ export class SystemdScope implements MachineCgroup {
     }
     // systemd of Debian 12 has no property for it.
     writeLimit(join(this.path, 'memory.oom.group'), '1');
+    // Its properties for disks take paths in /dev. The file is there if the user's systemd has the controller.
+    for (const line of this.#limits.io) writeLimit(join(this.path, 'io.max'), line);
   }
 
   /** A process that has ended needs no cgroup. */

@@ -2,6 +2,7 @@
 // machine process.
 import { readdirSync, readFileSync } from 'node:fs';
 import { bytesOnDisk } from '../../images/index.js';
+import { cgroupUsage } from '../cgroup/usage.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
 import type { ContainerConfig, ContainerState } from '../home/container-record.js';
@@ -59,6 +60,10 @@ export interface Usage {
     memory: number;
     /** The part of it that is memory of the guest: touched, and not freed since. */
     guestMemory: number;
+    /** Processes and threads. */
+    pids: number;
+    /** Bytes from and to disks of the host. Absent where the machine has no cgroup that counts them. */
+    disk?: { read: number; written: number };
   };
 }
 
@@ -137,12 +142,20 @@ async function readGuestMemory(folder: ContainerFolder): Promise<number> {
   return reply?.type === 'statistics' ? (reply.statistics.memory?.resident ?? 0) : 0;
 }
 
+/** As the cgroup of the machine counts it, which has all that belongs to it. */
+function machineUsage(state: ContainerState, guestMemory: number): Usage['machine'] {
+  const counted = state.cgroup === undefined ? undefined : cgroupUsage(state.cgroup);
+  if (counted === undefined) return processUsage(state, guestMemory);
+  const { disk, ...others } = counted;
+  return { ...others, guestMemory, ...(disk && { disk }) };
+}
+
 /**
  * Use of the machine process, of its companion (an emulator), and of passt. Each leads a process
  * group. Those of the first two map the memory of the guest.
  */
-function machineUsage({ machinePid, companionPid, passtPid }: ContainerState, guestMemory: number): Usage['machine'] {
-  const sums = { cpu: 0, memory: guestMemory, guestMemory };
+function processUsage({ machinePid, companionPid, passtPid }: ContainerState, guestMemory: number): Usage['machine'] {
+  const sums = { cpu: 0, memory: guestMemory, guestMemory, pids: 0 };
   if (machinePid === undefined) return sums;
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue;
@@ -154,6 +167,8 @@ function machineUsage({ machinePid, companionPid, passtPid }: ContainerState, gu
       if (![machinePid, companionPid, passtPid].includes(Number(fields[2]))) continue;
       sums.cpu += (Number(fields[11]) + Number(fields[12])) * TICK;
       sums.memory += ownMemory(name);
+      // The number of threads.
+      sums.pids += Number(fields[17]);
     } catch {
       // The process has just ended.
     }

@@ -1,5 +1,7 @@
 // The first part of a run: makes everything that the machine needs, and tells it to boot.
 import { messageOf } from '../../errors/index.js';
+import type { MachineSpec } from '../../vmm/machine.js';
+import { type IoUse, ioLimits } from '../cgroup/io-limits.js';
 import { cgroupLimits } from '../cgroup/limits.js';
 import type { Home } from '../home/home.js';
 import { roomForDisk } from '../home/home-size.js';
@@ -51,6 +53,8 @@ export async function bootMachine(
   const exposed = image.config.ExposedPorts;
   const network = planNetwork(wanted, readHostNetwork(), { id: folder.id, networks: options.networks, exposed });
   const parts = { kernel, image, layer, shares: shares.all, network, vsock: folder.vsock, home, logLevel: machineLog };
+  const jail = spec.jail === undefined ? defaultJailMode() : parseJailMode(spec.jail, 'jail');
+  const filtered = { ...machineSpec(spec, parts), systemCalls: systemCallFilter(jail) };
   const cgroup = await machine.makeCgroup({
     id: folder.id,
     parent: spec.cgroupParent,
@@ -58,11 +62,10 @@ export async function bootMachine(
       memory: spec.memory ?? DEFAULT_MEMORY,
       cpus: spec.cpus ?? 1,
       mayEmulate: acceleratorOf(spec) !== 'kvm',
+      io: ioLimits(ioUses(filtered)),
     }),
     onPath: (path) => options.onCgroup?.(path),
   });
-  const jail = spec.jail === undefined ? defaultJailMode() : parseJailMode(spec.jail, 'jail');
-  const filtered = { ...machineSpec(spec, parts), systemCalls: systemCallFilter(jail) };
   const outside = new MachineOutside(filtered, shares.take(), { probeCache: home.probeCache, cgroup, jail });
   machine.boot(outside, ({ accel, reason }) => {
     if (reason !== undefined) options.onFallback?.(reason);
@@ -74,6 +77,17 @@ export async function bootMachine(
     (error) => log.warn(`cannot remove the socket folders of dead runs: ${messageOf(error)}`),
   );
   return { layer: layer !== undefined, shares: shares.all, network };
+}
+
+/** What the machine reads and writes on the host's disks. */
+function ioUses({ disks, shares = [], shareRates }: MachineSpec): IoUse[] {
+  return [
+    ...disks.flatMap(({ readOnly, rates, extents }) =>
+      // The layers of an image are beside each other.
+      extents.slice(0, 1).map(({ path }) => ({ path, readOnly, rates })),
+    ),
+    ...[...new Set(shares.map(({ path }) => path))].map((path) => ({ path, readOnly: false, rates: shareRates })),
+  ];
 }
 
 async function openLayer(layer: Layer, { disk }: RunSpec, home: Home): Promise<LayerDisk> {

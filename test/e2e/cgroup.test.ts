@@ -14,6 +14,8 @@ const FUNCTIONS = `
   tsvm() { "$TSVM" "$@"; }
   look() { tsvm inspect -f '{{.State.Cgroup}} {{.State.Pid}}' "$1"; }
   parent() { ps -o ppid= -p "$1" | tr -d ' '; }
+  # Of a machine process, whose parent is the launcher of its jail.
+  owner() { parent "$(parent "$1")"; }
   below() { local pid; for pid in $(pgrep -P "$1"); do echo "$pid"; below "$pid"; done; }
   until_gone() { while [ -d "$1" ]; do sleep 0.1; done; }
   # Runs sh -c "$2" as a process of the cgroup $1.
@@ -48,7 +50,7 @@ describe.each(machines.filter(isLab))('on $name', (machine) => {
       trap 'tsvm rm -f "$1" "$1-other" > /dev/null 2>&1' EXIT
       tsvm run -d --accel kvm --name "$1-other" -m 64m --network none ${DEBIAN} sleep 1000 > /dev/null || exit
       tsvm run -d --accel kvm --name "$1" -m 64m --cpus 0.5 ${DEBIAN} sleep 1000 > /dev/null || exit
-      read -r own machine <<< "$(look "$1")"; owner=$(parent "$machine")
+      read -r own machine <<< "$(look "$1")"; owner=$(owner "$machine")
       echo "\${own%-*} \${#own}"
       for pid in $(below "$owner"); do
         grep -qx "$pid" "$own/cgroup.procs" || echo "outside: $pid $(cat "/proc/$pid/comm")"
@@ -88,6 +90,35 @@ describe.each(machines.filter(isLab))('on $name', (machine) => {
     });
   });
 
+  test('rates of disks bind what the host writes later too, and stats tells it', async () => {
+    const script = `
+      home="/tmp/home-$1"; export TSVM_HOME="$home/tsvm"
+      trap 'tsvm rm -f slow > /dev/null 2>&1; umount "$home"; rm -rf "$home" "$home.ext4"' EXIT
+      mkdir "$home"; truncate -s 200M "$home.ext4"; mkfs.ext4 -q "$home.ext4"; mount -o loop "$home.ext4" "$home"
+      tsvm import - sleeper < "$FOLDER/sleeper.tar" > /dev/null
+      tsvm run -d --name slow --accel kvm -m 64m --disk 32m --network none --kernel "$FOLDER/kernel" \\
+        --device-write-bps 1mb --device-read-iops 100 sleeper /sleeper > /dev/null || exit
+      read -r own machine <<< "$(look slow)"
+      sed 's/^[0-9]*:[0-9]* //' "$own/io.max"
+      [ "$(stat -c %d "$home")" -eq "$(( $(cut -d: -f1 "$own/io.max") * 256 + $(cut -d' ' -f1 "$own/io.max" | cut -d: -f2) ))" ] &&
+        echo 'its disk'
+      # What a machine process that a guest has taken over would do. No device sees it.
+      start=$(date +%s%N)
+      inside "$own" "dd if=/dev/zero of=$home/file bs=1M count=8 conv=fsync status=none"
+      echo "$(( ($(date +%s%N) - start) / 1000000000 ))"
+      tsvm stats --no-stream --format '{{.HostBlockIO}}' slow
+      tsvm stats --no-stream --format '{{.HostPIDs}}' slow`;
+    const { stdout, stderr } = await sh(script, [String(process.pid)]);
+    const [limits, disk, seconds, usage, pids] = stdout.trimEnd().split('\n');
+    // Of the image, which is not written, and of the layer.
+    expect(limits, stderr).toBe('rbps=max wbps=1250000 riops=800 wiops=max');
+    expect(disk).toBe('its disk');
+    expect(Number(seconds)).toBeGreaterThanOrEqual(5);
+    expect(usage).toMatch(/^.* \/ (8|9|1\d)(\.\d+)?MB$/);
+    // Node.js alone has more than one. The limit is 68.
+    expect([Number(pids) > 1, Number(pids) <= 68]).toEqual([true, true]);
+  });
+
   test('an ordinary user gives machines a delegated folder, and no other', async () => {
     const script = `
       user=12345 base=/sys/fs/cgroup/delegated-$1
@@ -117,7 +148,7 @@ describe.each(machines.filter(isLab))('on $name', (machine) => {
       dirname "$own"; cat "$own/cpu.max"
       for pid in "$machine" $(below "$machine"); do grep -qx "$pid" "$own/cgroup.procs" || echo "outside: $pid"; done
       # Its owner is killed. Its cgroup goes when the next machine starts.
-      kill -9 "$(parent "$machine")"
+      kill -9 "$(owner "$machine")"
       while [ -n "$(cat "$own/cgroup.procs")" ]; do sleep 0.1; done; [ -d "$own" ] && echo left
       PARENT=$base start -d --name second || exit
       until_gone "$own"; echo swept

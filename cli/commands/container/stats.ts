@@ -12,8 +12,8 @@ Examples:
   tsvm stats
   tsvm stats --no-stream --format '{{.Name}} {{.MemUsage}}' web
 
-CPU, MEM, NET and BLOCK are measured in the guest. DISK is the writable layer. HOST CPU and HOST MEM are what the
-machine uses on the host. GUEST MEM is the guest's part of that: it falls when the guest frees memory.`;
+CPU, MEM, NET and BLOCK are measured in the guest. DISK is the writable layer. The HOST columns are what the
+machine uses on the host, by its cgroup if it has one. GUEST MEM is the guest's part of that: it falls when the guest frees memory.`;
 
 /** Milliseconds between two samples. */
 const INTERVAL = 1000;
@@ -30,6 +30,8 @@ interface Row {
   Disk: string;
   HostCPUPerc: string;
   HostMem: string;
+  HostPIDs: string;
+  HostBlockIO: string;
   GuestMem: string;
 }
 
@@ -45,6 +47,8 @@ const COLUMNS: Columns<Row> = [
   ['DISK', 'Disk'],
   ['HOST CPU %', 'HostCPUPerc'],
   ['HOST MEM', 'HostMem'],
+  ['HOST PIDS', 'HostPIDs'],
+  ['HOST BLOCK I/O', 'HostBlockIO'],
   ['GUEST MEM', 'GuestMem'],
 ];
 
@@ -120,6 +124,7 @@ function toRow(container: Container, usage: Usage, before: Usage | undefined): R
     if (before === undefined || usage.time === before.time) return '--';
     return `${((100 * (of(usage) - of(before))) / (usage.time - before.time)).toFixed(2)}%`;
   };
+  const { disk } = usage.machine;
   return {
     ID: container.id.slice(0, 12),
     Name: container.name ?? '',
@@ -132,6 +137,8 @@ function toRow(container: Container, usage: Usage, before: Usage | undefined): R
     Disk: `${formatBytes(usage.layer)} / ${formatBytes(usage.layerLimit)}`,
     HostCPUPerc: percent(({ machine }) => machine.cpu),
     HostMem: formatBytes(usage.machine.memory),
+    HostPIDs: String(usage.machine.pids),
+    HostBlockIO: disk === undefined ? '--' : `${formatBytes(disk.read)} / ${formatBytes(disk.written)}`,
     GuestMem: formatBytes(usage.machine.guestMemory),
   };
 }

@@ -42,7 +42,10 @@ test('the number of threads grows with the CPUs', () => {
 });
 
 test('each limit is written to its file', () => {
-  const limits = { memory: 1000, swap: 500, cpuQuota: 150_000, cpuPeriod: 100_000, cpuWeight: 50, pids: 68 };
+  const limits = { memory: 1000, swap: 500, cpuQuota: 150_000, cpuPeriod: 100_000, cpuWeight: 50, pids: 68, io: [] };
+  const disks = ['8:0 rbps=1', '8:16 wbps=2'];
+  const lines = limitFiles({ ...limits, io: disks });
+  expect(lines.filter(([file]) => file === 'io.max').map(([, line]) => line)).toEqual(disks);
   expect(Object.fromEntries(limitFiles(limits))).toEqual({
     'memory.max': '1000',
     'memory.swap.max': '500',
