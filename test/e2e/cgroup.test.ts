@@ -111,7 +111,7 @@ describe.each(machines.filter(isLab))('on $name', (machine) => {
     const { stdout, stderr } = await sh(script, [String(process.pid)]);
     const [limits, disk, seconds, usage, pids] = stdout.trimEnd().split('\n');
     // Of the image, which is not written, and of the layer.
-    expect(limits, stderr).toBe('rbps=max wbps=1250000 riops=800 wiops=max');
+    expect(limits, stderr).toBe('rbps=max wbps=1310720 riops=800 wiops=max');
     expect(disk).toBe('its disk');
     expect(Number(seconds)).toBeGreaterThanOrEqual(5);
     expect(usage).toMatch(/^.* \/ (8|9|1\d)(\.\d+)?MB$/);
