@@ -61,9 +61,7 @@ export function copyFileRange(session: Session): number {
 
 /** Returns the number of bytes, or the negative errno if there are none. */
 function copyRange(host: Host, copy: Copy): number {
-  const cloned = clone(host, copy);
-  if (cloned > 0) return cloned;
-  let done = 0;
+  let done = clone(host, copy);
   while (done < copy.length) {
     const most = Math.min(copy.length - done, COPY_SIZE);
     const got = host.call(SYS_PREADV2, copy.from, host.iovecOf(COPY, most), 1, copy.fromOffset + done, 0, 0);
