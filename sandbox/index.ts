@@ -44,7 +44,7 @@ export type { LogEntry, LogStream } from './home/log-file.js';
 export type { ReadLogOptions } from './home/log-reader.js';
 export type { Network, NetworkStore } from './home/networks.js';
 export type { VolumeUse } from './home/volume-count.js';
-export type { Volume, VolumeBounds, VolumeContents, VolumeStore } from './home/volumes.js';
+export type { Volume, VolumeContents, VolumeStore } from './home/volumes.js';
 export type { Isolation } from './isolation.js';
 export type { JailMode } from './jail-mode.js';
 export type { JailMeans, JailReport } from './jail-report.js';
@@ -58,7 +58,7 @@ export {
 } from './sandbox.js';
 export type { ContainerSpec, LogLimits, RestartPolicy } from './spec/container-spec.js';
 export type { Device } from './spec/devices.js';
-export type { BindMount, Mount, SourceFile, VolumeMount } from './spec/mounts.js';
+export type { BindMount, Mount, SourceFile, VolumeBounds, VolumeMount } from './spec/mounts.js';
 export type { NetworkOptions } from './spec/network.js';
 export type { BoundPort, ExposedPort } from './spec/published-ports.js';
 export type { DeviceRate, Environment, RunSpec } from './spec/run-spec.js';

@@ -117,7 +117,7 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
   },
   {
     flags: '--mount <FIELDS>',
-    help: 'mount by fields: type=bind|volume|tmpfs,source=,target=,readonly,volume-nocopy,tmpfs-size=,tmpfs-mode=',
+    help: 'mount by fields: type=bind|volume|tmpfs,source=,target=,readonly,volume-nocopy,volume-opt=size=,tmpfs-size=,tmpfs-mode=',
     fields: ['mounts', 'tmpfs'],
     values: ['type=bind,source=', 'type=volume,source=', 'type=tmpfs,target='],
     parse: (text, flag, { mounts = [], tmpfs = [] }) => {

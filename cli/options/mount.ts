@@ -2,6 +2,7 @@
 import type { Mount, TmpfsMount } from '../../sandbox/internal.js';
 import { UsageError } from '../output/errors.js';
 import { parseSize } from './size.js';
+import { parseBoundOptions } from './volume-bounds.js';
 
 /** The mounts of an option. */
 export interface Mounts {
@@ -47,9 +48,14 @@ export function parseMount(text: string, flag: string): Mounts {
     throw new UsageError(`invalid argument '${text}' for ${flag}: ${why}`);
   };
   const fields = new Map<string, string>();
+  const volumeOptions: string[] = [];
   for (const field of text.split(',')) {
     const [word = '', value = 'true'] = field.split(/=(.*)/s, 2);
     const name = NAMES[word] ?? word;
+    if (name === 'volume-opt') {
+      volumeOptions.push(value);
+      continue;
+    }
     if (fields.has(name)) fail(`'${name}' was given twice`);
     fields.set(name, value);
   }
@@ -79,10 +85,13 @@ export function parseMount(text: string, flag: string): Mounts {
   } else if (type === 'volume') {
     const mount: Mount = { type, source: take('source') ?? '', target, readOnly };
     if (isTrue('volume-nocopy')) mount.noCopy = true;
+    const options = volumeOptions.splice(0);
+    if (options.length > 0) mount.bounds = parseBoundOptions(options, `${flag} volume-opt`);
     mounts.mounts.push(mount);
   } else {
     fail(`unknown type '${type}': expected bind, volume or tmpfs`);
   }
+  if (volumeOptions.length > 0) fail(`unknown option 'volume-opt' for type ${type}`);
   for (const name of fields.keys()) fail(`unknown option '${name}' for type ${type}`);
   return mounts;
 }

@@ -11,19 +11,28 @@ export interface BoundOptions {
 
 /** @throws UsageError */
 export function parseVolumeBounds({ size, inodes, opt = [] }: BoundOptions): VolumeBounds {
-  const bounds: VolumeBounds = {};
-  for (const text of opt) applyOption(bounds, text);
+  const bounds = parseBoundOptions(opt, '--opt');
   if (size !== undefined) bounds.size = parseBound('size', size, '--size');
   if (inodes !== undefined) bounds.inodes = parseBound('inodes', inodes, '--inodes');
   return bounds;
 }
 
-function applyOption(bounds: VolumeBounds, text: string): void {
+/**
+ * The bounds of `size=10g` and `inodes=1000`.
+ * @throws UsageError
+ */
+export function parseBoundOptions(options: readonly string[], flag: string): VolumeBounds {
+  const bounds: VolumeBounds = {};
+  for (const text of options) applyOption(bounds, text, flag);
+  return bounds;
+}
+
+function applyOption(bounds: VolumeBounds, text: string, flag: string): void {
   const [name, value = ''] = text.split(/=(.*)/s, 2);
   if (name !== 'size' && name !== 'inodes') {
-    throw new UsageError(`invalid argument '${text}' for --opt: expected size=SIZE or inodes=N`);
+    throw new UsageError(`invalid argument '${text}' for ${flag}: expected size=SIZE or inodes=N`);
   }
-  bounds[name] = parseBound(name, value, `--opt ${name}`);
+  bounds[name] = parseBound(name, value, `${flag} ${name}`);
 }
 
 function parseBound(name: keyof VolumeBounds, text: string, flag: string): number {

@@ -58,9 +58,9 @@ export async function fillVolumes(home: Home, { mounts = [], tmpfs = [] }: RunSp
   let contents: ImageContents | undefined;
   for (const mount of mounts) {
     if (mount.type !== 'volume') continue;
-    const { source, noCopy, anonymous = false } = mount;
+    const { source, noCopy, anonymous = false, bounds } = mount;
     const path = normalizedPath(mount.target);
-    await home.volumes.fill(source, anonymous ? ANONYMOUS_LABELS : {}, async (folder) => {
+    await home.volumes.fill(source, { labels: anonymous ? ANONYMOUS_LABELS : {}, bounds }, async (folder) => {
       if (noCopy) return false;
       contents ??= await home.images.open(image.digest);
       const covered = anonymous ? below(path, targets) : [];

@@ -19,7 +19,14 @@ import { sizeSetting } from '../../images/index.js';
 import { O_PATH, openat2, RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS } from '../../libc/openat2.js';
 import { measureTree, removeTree, TreeError } from '../../libc/trees.js';
 import { SandboxError } from '../errors.js';
-import { checkVolumeName, isVolumeName, type Mount } from '../spec/mounts.js';
+import {
+  checkVolumeBounds,
+  checkVolumeName,
+  isBound,
+  isVolumeName,
+  type Mount,
+  type VolumeBounds,
+} from '../spec/mounts.js';
 import type { ContainerStore } from './container-store.js';
 import { readRecord, writeSynced } from './records.js';
 import { openCount, readCount, type VolumeUse } from './volume-count.js';
@@ -37,14 +44,6 @@ const UNDER_WAY = 600_000;
 /** The label that Docker gives to anonymous volumes. */
 const ANONYMOUS = 'com.docker.volume.anonymous';
 export const ANONYMOUS_LABELS: Readonly<Record<string, string>> = { [ANONYMOUS]: '' };
-
-/** What a volume may have at most. Absent: as much as the host's disk has room for. */
-export interface VolumeBounds {
-  /** Bytes on the host's disk, holes left out. */
-  size?: number;
-  /** Files and folders, the volume's own included. */
-  inodes?: number;
-}
 
 export interface Volume extends VolumeBounds {
   name: string;
@@ -114,7 +113,7 @@ export class VolumeStore {
     if (known !== undefined) return withBounds(known, bounds);
     const unfinished = this.#begin(name, labels, bounds);
     try {
-      return this.#finish(name, unfinished);
+      return withBounds(this.#finish(name, unfinished), bounds);
     } finally {
       // Nothing is in it that we did not make.
       rmSync(unfinished, { recursive: true, force: true });
@@ -124,11 +123,12 @@ export class VolumeStore {
   /**
    * Opens the folder with the files of a volume, which is made if it is missing, with O_PATH. No
    * link is followed.
-   * @throws SandboxError `bad-spec` for an invalid name, `state`
+   * @throws SandboxError `bad-spec` for an invalid name, `conflict` if it exists with other bounds,
+   *   `state`
    * @internal
    */
-  openFolder(name: string): { fd: number; volume: Volume } {
-    const volume = this.open(name);
+  openFolder(name: string, bounds: VolumeBounds = {}): { fd: number; volume: Volume } {
+    const volume = this.open(name, {}, bounds);
     return attempt('open', name, () => {
       const folder = openSync(this.path, O_PATH);
       try {
@@ -172,18 +172,23 @@ export class VolumeStore {
   /**
    * Makes the volume if it is missing, and puts `contents` into it if it is empty and no container
    * has it.
-   * @throws SandboxError `bad-spec` for an invalid name, `state`; what `contents` throws
+   * @throws SandboxError `bad-spec` for an invalid name, or contents that exceed its bounds, `conflict`
+   *   if it exists with other bounds, `state`; what `contents` throws
    * @internal
    */
-  async fill(name: string, labels: Readonly<Record<string, string>>, contents: VolumeContents): Promise<void> {
+  async fill(
+    name: string,
+    { labels = {}, bounds = {} }: { labels?: Readonly<Record<string, string>>; bounds?: VolumeBounds | undefined },
+    contents: VolumeContents,
+  ): Promise<void> {
     const known = this.find(name);
-    if (known !== undefined && !isEmpty(known)) return;
-    const unfinished = this.#begin(name, labels);
+    if (known !== undefined && !isEmpty(withBounds(known, bounds))) return;
+    const unfinished = this.#begin(name, labels, bounds);
     try {
       const data = join(unfinished, DATA);
       const isFilled = await contents(data);
-      if (isFilled && known !== undefined) await checkFits(known, data);
-      const volume = known ?? this.#finish(name, unfinished);
+      if (isFilled) await checkFits({ ...(known ?? readAbout(unfinished)), name }, data);
+      const volume = known ?? withBounds(this.#finish(name, unfinished), bounds);
       // If the folder is still there, it did not become the volume: another process made that.
       if (!isFilled || lstatSync(data, { throwIfNoEntry: false }) === undefined) return;
       await this.#containers.withLock(() => {
@@ -340,25 +345,23 @@ function readAbout(folder: string): (Pick<Volume, 'createdAt' | 'labels'> & Volu
   };
 }
 
-function isBound(value: unknown): value is number {
-  return Number.isSafeInteger(value) && Number(value) > 0;
-}
-
-function checkVolumeBounds({ size, inodes }: VolumeBounds): void {
-  for (const [what, bound] of Object.entries({ size, inodes })) {
-    if (bound === undefined || isBound(bound)) continue;
-    throw new SandboxError('bad-spec', `invalid ${what} ${bound} of a volume: a whole number above 0 is needed`);
-  }
-}
-
 /** @throws SandboxError `conflict` if other bounds are wanted */
 function withBounds(volume: Volume, { size = volume.size, inodes = volume.inodes }: VolumeBounds): Volume {
   if (size === volume.size && inodes === volume.inodes) return volume;
-  throw new SandboxError('conflict', `the volume ${volume.name} exists with another size or number of inodes`);
+  const [has, wanted] = [volume, { size, inodes }].map(describe);
+  throw new SandboxError('conflict', `the volume ${volume.name} exists with ${has}, not ${wanted}`);
+}
+
+function describe({ size, inodes }: { size?: number | undefined; inodes?: number | undefined }): string {
+  const words = [
+    ...(size === undefined ? [] : [`${size} bytes`]),
+    ...(inodes === undefined ? [] : [`${inodes} inodes`]),
+  ];
+  return words.length === 0 ? 'no bounds' : `at most ${words.join(' and ')}`;
 }
 
 /** @throws SandboxError `bad-spec` if the contents of an image exceed the bounds of the volume */
-async function checkFits({ name, size, inodes }: Volume, data: string): Promise<void> {
+async function checkFits({ name, size, inodes }: Pick<Volume, 'name'> & VolumeBounds, data: string): Promise<void> {
   if (size === undefined && inodes === undefined) return;
   const has = await measureTree(data);
   if (has.bytes <= (size ?? has.bytes) && has.inodes <= (inodes ?? has.inodes)) return;

@@ -5,7 +5,7 @@ import type { ShareBudget } from '../../vmm/machine.js';
 import { defined } from '../defined.js';
 import type { Home } from '../home/home.js';
 import { isSameFile, openSource } from '../home/mount-sources.js';
-import { type BindMount, type Mount, normalizedPath } from '../spec/mounts.js';
+import { type BindMount, type Mount, normalizedPath, type VolumeMount } from '../spec/mounts.js';
 
 /** Both ends of a mount. The guest refers to the machine's share by its index in the list. */
 export interface Share {
@@ -64,7 +64,7 @@ export async function openShares(mounts: readonly Mount[], home: Home): Promise<
         const { fd, path } = openBind(mount, home, replaced);
         shares.add({ ...common, path, keepSetId: mount.suid === true }, fd);
       } else {
-        await addVolume(shares, mount.source, common, home);
+        await addVolume(shares, mount, common, home);
       }
     }
     if (replaced.length > 0) await home.containers.withLock(() => home.sharedFolders.add(replaced));
@@ -77,11 +77,11 @@ export async function openShares(mounts: readonly Mount[], home: Home): Promise<
 
 async function addVolume(
   shares: OpenShares,
-  name: string,
+  { source, bounds }: VolumeMount,
   common: Pick<Share, 'target' | 'readOnly'>,
   home: Home,
 ): Promise<void> {
-  const { fd, volume } = home.volumes.openFolder(name);
+  const { fd, volume } = home.volumes.openFolder(source, bounds);
   const { mountpoint: path, size, inodes } = volume;
   const isBounded = !common.readOnly && (size !== undefined || inodes !== undefined);
   // Other users cannot enter the folder of a volume.

@@ -32,6 +32,14 @@ export interface SourceFile {
   gid: number;
 }
 
+/** What a volume may have at most. Absent: as much as the host's disk has room for. */
+export interface VolumeBounds {
+  /** Bytes on the host's disk, holes left out. */
+  size?: number;
+  /** Files and folders, the volume's own included. */
+  inodes?: number;
+}
+
 /** A volume, mounted into the container. */
 export interface VolumeMount {
   type: 'volume';
@@ -44,6 +52,8 @@ export interface VolumeMount {
   readOnly?: boolean;
   /** If true, a new volume starts empty, without the image's files at `target`. */
   noCopy?: boolean;
+  /** Of the volume that is made. One that exists must have these bounds. */
+  bounds?: VolumeBounds;
   /**
    * True if the caller gave no name. The volume is then removed together with the container's
    * volumes.
@@ -73,6 +83,19 @@ export function checkMounts(mounts: readonly Mount[], tmpfs: readonly { path: st
   for (const mount of mounts) {
     if (mount.type === 'bind') checkBindSource(mount.source);
     else if (mount.source !== '') checkVolumeName(mount.source);
+    if (mount.type === 'volume') checkVolumeBounds(mount.bounds);
+  }
+}
+
+export function isBound(value: unknown): value is number {
+  return Number.isSafeInteger(value) && Number(value) > 0;
+}
+
+/** @throws SandboxError `bad-spec` */
+export function checkVolumeBounds({ size, inodes }: VolumeBounds = {}): void {
+  for (const [what, bound] of Object.entries({ size, inodes })) {
+    if (bound === undefined || isBound(bound)) continue;
+    throw new SandboxError('bad-spec', `invalid ${what} ${bound} of a volume: a whole number above 0 is needed`);
   }
 }
 

@@ -74,7 +74,8 @@ test('a volume has the bounds that it was made with', () => {
   expect(volume('create', '-o', 'size=64m', '--opt', 'inodes=7', 'small')).toEqual(said('small\n'));
   expect(volume('create', 'data')).toEqual(said('data\n'));
   expect(volume('create', '--size', '1g', 'data')).toEqual(said('data\n'));
-  const taken = 'tsvm: the volume data exists with another size or number of inodes\n';
+  const has = 'at most 1073741824 bytes and 5000 inodes';
+  const taken = `tsvm: the volume data exists with ${has}, not at most 2147483648 bytes and 5000 inodes\n`;
   expect(volume('create', '--size', '2g', 'data')).toEqual({ status: 125, stdout: '', stderr: taken });
   const [about] = JSON.parse(volume('inspect', 'data').stdout);
   expect(about).toMatchObject({ Options: { size: '1073741824', inodes: '5000' }, Status: { inodes: 1 } });
@@ -92,6 +93,32 @@ test('a volume has the bounds that it was made with', () => {
     ['local', 'small', '67.1MB', '7'],
     [''],
   ]);
+});
+
+test('a volume that --mount makes has the bounds of its options, and one that exists must have them', () => {
+  const create = (fields: string) => tsvm(['create', '--kernel', TSVM, '--mount', fields, 'small:1', '/hello']);
+  const bounds = () => volume('inspect', '-f', '{{.Options.size}} {{.Options.inodes}}', 'data').stdout;
+  expect(create('src=data,dst=/data,volume-opt=size=64m,volume-opt=inodes=100').status).toBe(0);
+  expect(bounds()).toBe('67108864 100\n');
+  expect(create('src=data,dst=/data,volume-opt=size=64m').status).toBe(0);
+  expect(create('src=data,dst=/data').status).toBe(0);
+  expect(create('src=data,dst=/data,volume-opt=size=1g')).toEqual({
+    status: 125,
+    stdout: '',
+    stderr:
+      'tsvm: the volume data exists with at most 67108864 bytes and 100 inodes, ' +
+      'not at most 1073741824 bytes and 100 inodes\n',
+  });
+  volume('create', 'free');
+  expect(create('src=free,dst=/data,volume-opt=inodes=5').stderr).toBe(
+    'tsvm: the volume free exists with no bounds, not at most 5 inodes\n',
+  );
+  const before = volume('ls', '-q').stdout.split('\n');
+  expect(create('type=volume,dst=/data,volume-opt=size=1m').status).toBe(0);
+  const [anonymous = ''] = volume('ls', '-q')
+    .stdout.split('\n')
+    .filter((name) => !before.includes(name));
+  expect(volume('inspect', '-f', '{{.Options.size}}', anonymous).stdout).toBe('1048576\n');
 });
 
 test('df shows how full a home is that has a size, and a full one takes no container', () => {

@@ -36,6 +36,10 @@ describe('--mount', () => {
     ['type=volume,source=v1,target=/data', { type: 'volume', source: 'v1', target: '/data', readOnly: false }],
     ['target=/data', { type: 'volume', source: '', target: '/data', readOnly: false }],
     ['src=v1,dst=/d,volume-nocopy', { type: 'volume', source: 'v1', target: '/d', readOnly: false, noCopy: true }],
+    [
+      'src=v1,dst=/d,volume-opt=size=10m,volume-opt=inodes=5',
+      { type: 'volume', source: 'v1', target: '/d', readOnly: false, bounds: { size: 10 * 2 ** 20, inodes: 5 } },
+    ],
     ['source=v1,destination=/data,readonly=false', { type: 'volume', source: 'v1', target: '/data', readOnly: false }],
   ])('%s is a mount', (text, mount) => expect(parseMount(text, '--mount')).toEqual({ mounts: [mount], tmpfs: [] }));
 
@@ -53,11 +57,20 @@ describe('--mount', () => {
     ['type=nfs,source=/srv,target=/data', "unknown type 'nfs': expected bind, volume or tmpfs"],
     ['type=bind,source=/srv,src=/x,target=/data', "'source' was given twice"],
     ['type=bind,source=/srv,target=/data,volume-nocopy', "unknown option 'volume-nocopy' for type bind"],
+    ['type=bind,source=/srv,target=/data,volume-opt=size=1m', "unknown option 'volume-opt' for type bind"],
     ['type=bind,source=/srv,target=/data,frob', "unknown option 'frob' for type bind"],
     ['type=bind,source=/srv,target=/data,ro=maybe', 'readonly must be true or false'],
     ['type=tmpfs,target=/run,tmpfs-mode=9', "mode '9' is not an octal number"],
     ['type=tmpfs,target=/run,source=/srv', "unknown option 'source' for type tmpfs"],
   ])('%s is refused', (text, why) => {
     expect(() => parseMount(text, '--mount')).toThrow(new UsageError(`invalid argument '${text}' for --mount: ${why}`));
+  });
+
+  test.each([
+    ['o=uid=1', "invalid argument 'o=uid=1' for --mount volume-opt: expected size=SIZE or inodes=N"],
+    ['size=0', "invalid argument '0' for --mount volume-opt size: must be above 0"],
+    ['inodes=many', "invalid argument 'many' for --mount volume-opt inodes: expected a number"],
+  ])('volume-opt=%s is refused', (option, message) => {
+    expect(() => parseMount(`src=v1,dst=/d,volume-opt=${option}`, '--mount')).toThrow(new UsageError(message));
   });
 });
