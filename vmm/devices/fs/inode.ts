@@ -42,6 +42,8 @@ export interface Inode extends CountedFile {
   /** Index in the clock of closable descriptors, or -1. */
   place: number;
   recentlyUsed: boolean;
+  /** Number of the last request that needed its descriptor, which stays open until the next one. */
+  request: number;
   /**
    * Size and times at the guest's last open, if the file had not changed just before; else empty.
    */

@@ -42,6 +42,7 @@ export class Inodes {
   readonly #clock: Inode[] = [];
   #hand = 0;
   #descriptors = 0;
+  #request = 0;
   /** Inodes that may be forgotten, the one that was not used for longest first. */
   readonly #forgettable = { files: new Set<Inode>(), folders: new Set<Inode>() };
 
@@ -105,6 +106,7 @@ export class Inodes {
       orphan: false,
       place: -1,
       recentlyUsed: false,
+      request: -1,
       stamp: '',
     };
   }
@@ -279,20 +281,30 @@ export class Inodes {
     }
   }
 
+  /** Another request begins: descriptors that earlier ones needed may be closed. */
+  beginRequest(): void {
+    this.#request++;
+  }
+
   /**
-   * Returns a descriptor of the inode, O_PATH or of an open file, valid until the next call; or the
-   * negative errno.
+   * Returns a descriptor of the inode, O_PATH or of an open file, valid until the next request; or
+   * the negative errno.
    */
   descriptor(inode: Inode): number {
-    inode.recentlyUsed = true;
+    this.#need(inode);
     const open = openDescriptor(inode);
     return open < 0 ? this.#pathDescriptor(inode) : open;
   }
 
   /** Makes sure that the inode has an O_PATH descriptor: it is about to lose its name. */
   hold(inode: Inode): void {
-    inode.recentlyUsed = true;
+    this.#need(inode);
     this.#pathDescriptor(inode);
+  }
+
+  #need(inode: Inode): void {
+    inode.recentlyUsed = true;
+    inode.request = this.#request;
   }
 
   #pathDescriptor(inode: Inode): number {
@@ -361,14 +373,14 @@ export class Inodes {
   }
 
   /**
-   * Closes a descriptor that was not used recently, except that of `keep`. Returns false if all
-   * must stay open.
+   * Closes a descriptor that was not used recently, except that of `keep` and those that this
+   * request needs. Returns false if all must stay open.
    */
   #closeOne(keep: Inode): boolean {
     for (let left = 2 * this.#clock.length; left > 0; left--) {
       this.#hand = (this.#hand + 1) % this.#clock.length;
       const inode = this.#clock[this.#hand];
-      if (inode === undefined || inode === keep) continue;
+      if (inode === undefined || inode === keep || inode.request === this.#request) continue;
       if (inode.recentlyUsed) {
         inode.recentlyUsed = false;
         continue;
@@ -424,7 +436,16 @@ export class Inodes {
       if (parent === undefined) continue;
       const { share } = parent;
       this.#use(parent);
-      const fresh = { fd: -1, users: 0, openFds: [], orphan: false, place: -1, recentlyUsed: false, stamp: '' };
+      const fresh = {
+        fd: -1,
+        users: 0,
+        openFds: [],
+        orphan: false,
+        place: -1,
+        recentlyUsed: false,
+        request: -1,
+        stamp: '',
+      };
       const inode: Inode = { ...known, ...fresh, share, parent };
       this.#byNode.set(inode.node, inode);
       share.inodes.set(inode.key, inode);

@@ -70,12 +70,11 @@ export function lookup(session: Session, node: number): number {
  * @param isNew a file is made, and not only a name for one
  */
 function make(session: Session, entry: NamedEntry, isNew: boolean, act: () => number): number {
-  const { directory, address, name } = entry;
+  const { directory, fd, address, name } = entry;
   const { budget } = directory.share;
-  const result = budget === undefined ? act() : budget.add(entry.fd, address, isNew, act);
+  const result = budget === undefined ? act() : budget.add(fd, address, isNew, act);
   if (result < 0) return result;
-  const fd = session.inodes.descriptor(directory);
-  return fd < 0 ? fd : session.entryOf(directory, fd, address, name);
+  return session.entryOf(directory, fd, address, name);
 }
 
 /** `fuse_mknod_in`: u32 mode, rdev, umask, padding; name. */
@@ -123,11 +122,8 @@ export function link(session: Session, node: number): number {
   if (file.share !== entry.directory.share) return -EXDEV;
   const fd = inodes.descriptor(file);
   if (fd < 0) return fd;
-  // Opening it may have closed the directory's descriptor.
-  const directory = inodes.descriptor(entry.directory);
-  if (directory < 0) return directory;
-  const act = () => host.call(SYS_LINKAT, AT_FDCWD, host.procPath(fd), directory, entry.address, AT_SYMLINK_FOLLOW);
-  const reply = make(session, { ...entry, fd: directory }, false, act);
+  const act = () => host.call(SYS_LINKAT, AT_FDCWD, host.procPath(fd), entry.fd, entry.address, AT_SYMLINK_FOLLOW);
+  const reply = make(session, entry, false, act);
   // A file without a name has one now.
   if (reply >= 0) file.orphan = false;
   return reply;
@@ -162,12 +158,10 @@ function forgetName(session: Session, inode: Inode | undefined, { directory, nam
 function remove(session: Session, node: number, flags: number): number {
   const entry = findWritableEntry(session, node, 0);
   if (typeof entry === 'number') return entry;
-  const { host, inodes } = session;
   const inode = holdFileAt(session, entry);
-  const fd = inodes.descriptor(entry.directory);
-  if (fd < 0) return fd;
+  const { fd } = entry;
   const { budget } = entry.directory.share;
-  const act = () => host.call(SYS_UNLINKAT, fd, entry.address, flags);
+  const act = () => session.host.call(SYS_UNLINKAT, fd, entry.address, flags);
   const result = budget === undefined ? act() : budget.remove(fd, entry.address, inode, act);
   if (result === 0) forgetName(session, inode, entry);
   return result;
@@ -199,23 +193,14 @@ function move(session: Session, node: number, at: number, flags: number): number
   if (from.directory.share !== to.directory.share) return -EXDEV;
   const { host, inodes } = session;
   const replaced = holdFileAt(session, to);
-  const fromFd = inodes.descriptor(from.directory);
-  if (fromFd < 0) return fromFd;
-  const moving = host.statxName(fromFd, from.address) < 0 ? undefined : inodes.find(from.directory.share);
-  const toFd = inodes.descriptor(to.directory);
-  if (toFd < 0) return toFd;
+  const moving = host.statxName(from.fd, from.address) < 0 ? undefined : inodes.find(from.directory.share);
   const { budget } = from.directory.share;
   const exchanges = (flags & RENAME_EXCHANGE) !== 0;
-  const act = () => host.call(SYS_RENAMEAT2, fromFd, from.address, toFd, to.address, flags);
+  const act = () => host.call(SYS_RENAMEAT2, from.fd, from.address, to.fd, to.address, flags);
   const result =
     budget === undefined
       ? act()
-      : budget.move(
-          { fd: fromFd, address: from.address },
-          { fd: toFd, address: to.address },
-          { replaced, exchanges, leaves: (flags & RENAME_WHITEOUT) !== 0 },
-          act,
-        );
+      : budget.move(from, to, { replaced, exchanges, leaves: (flags & RENAME_WHITEOUT) !== 0 }, act);
   if (result < 0) return result;
   if (exchanges) {
     if (replaced !== undefined) inodes.moved(replaced, from.directory, from.name);

@@ -229,6 +229,7 @@ export class FuseServer implements Disposable {
     const opcode = this.#host.request(fuse.IN_OPCODE);
     const operation = OPERATIONS[opcode];
     if (((operation?.flags ?? 0) & NO_REPLY) === 0 && writable.length < fuse.OUT_HEADER_SIZE) return -1;
+    this.#session.inodes.beginRequest();
     const result = this.#run(operation, opcode, length, chain);
     if (((operation?.flags ?? 0) & NO_REPLY) !== 0) return 0;
     return this.#answer(result, opcode === fuse.FUSE_READ, writable);
@@ -359,6 +360,7 @@ export class FuseServer implements Disposable {
     inodes.restore(state.inodes, state.nextNode);
     for (const saved of state.handles) {
       const inode = inodes.get(saved.node);
+      inodes.beginRequest();
       const path = inode === undefined ? -1 : inodes.descriptor(inode);
       if (inode === undefined || path < 0) continue;
       const fd = saved.isDirectory ? this.#host.openDirectory(path) : this.#host.reopen(path, saved.flags);
