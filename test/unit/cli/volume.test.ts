@@ -96,6 +96,7 @@ test('a volume has the bounds that it was made with', () => {
 });
 
 test('a volume that --mount makes has the bounds of its options, and one that exists must have them', () => {
+  container();
   const create = (fields: string) => tsvm(['create', '--kernel', TSVM, '--mount', fields, 'small:1', '/hello']);
   const bounds = () => volume('inspect', '-f', '{{.Options.size}} {{.Options.inodes}}', 'data').stdout;
   expect(create('src=data,dst=/data,volume-opt=size=64m,volume-opt=inodes=100').status).toBe(0);
