@@ -297,6 +297,12 @@ export interface MachineSpec {
   kernel: string;
   /** Path of the initial RAM file system (cpio). */
   initramfs: string;
+  /**
+   * Path of another one that follows it: the modules of a distribution's kernel. The kernel then
+   * finds CPUs and devices in ACPI tables. Absent: it finds them in the MP table and on its command
+   * line.
+   */
+  modules?: string;
   /** Parameters appended to the machine's own kernel parameters. */
   commandLine: string;
   /** Number of vCPUs, 1 to 64. */

@@ -2,6 +2,8 @@
 // entry point: boot.rst, "64-bit Boot Protocol".
 import type { GuestMemory } from '../host/memory.js';
 import type { Segment } from '../kvm/segment.js';
+import { writeAcpiTables } from './acpi/tables.js';
+import type { MmioDevice } from './command-line.js';
 import { BOOT_SEGMENTS, writeGdt } from './gdt.js';
 import { STACK_TOP } from './layout.js';
 import type { LoadedInitramfs, LoadedKernel } from './loaded.js';
@@ -30,6 +32,8 @@ export interface BootSpec {
   cpus: number;
   /** The I/O APIC pin of the timer's interrupt line 0. Absent: 0. */
   timerPin?: number;
+  /** The devices of a machine that describes itself by ACPI. Absent: there is no ACPI. */
+  acpi?: readonly MmioDevice[] | undefined;
 }
 
 /**
@@ -57,10 +61,12 @@ export interface BootRegisters {
  * @throws GuestMemoryError if memory is smaller than 1 MiB
  */
 export function writeBootState(memory: GuestMemory, spec: BootSpec): BootRegisters {
-  writeMpTable(memory, spec.cpus, spec.timerPin);
+  const { cpus, timerPin = 0, acpi } = spec;
+  writeMpTable(memory, cpus, timerPin);
+  const rsdp = acpi === undefined ? 0 : writeAcpiTables(memory, { cpus, timerPin, devices: acpi });
   return {
     rip: spec.kernel.entry,
-    rsi: writeZeroPage(memory, spec.kernel, spec.initramfs, spec.commandLine),
+    rsi: writeZeroPage(memory, { ...spec, rsdp }),
     rsp: STACK_TOP,
     rflags: RFLAGS,
     cr0: CR0_PE + CR0_MP + CR0_ET + CR0_NE + CR0_WP + CR0_PG,

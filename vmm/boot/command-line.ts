@@ -8,12 +8,13 @@ const COMMAND_LINE_SIZE = 2048;
 export interface MmioDevice {
   address: number;
   irq: number;
-  /** Length of the window in the kernel's notation. Absent: `4K`. */
-  length?: string;
+  /** Length of the window in bytes. */
+  length: number;
 }
 
 export interface CommandLineOptions {
-  devices: readonly MmioDevice[];
+  /** Absent: a distribution's kernel, which finds them in ACPI tables. */
+  devices?: readonly MmioDevice[];
   /** If true, the kernel prints its messages; otherwise only its emergencies. */
   console: boolean;
   /**
@@ -22,6 +23,14 @@ export interface CommandLineOptions {
    */
   reboot?: 'k' | 't';
 }
+
+/** What the tuned kernel has as its configuration. */
+const DISTRIBUTION = [
+  // A guest that is broken ends.
+  'oops=panic',
+  // Tests of each cipher at each boot take a third of it.
+  'cryptomgr.notests',
+];
 
 /** Returns the parameters that every machine needs. */
 export function baseCommandLine({ devices, console, reboot = 'k' }: CommandLineOptions): string {
@@ -46,8 +55,9 @@ export function baseCommandLine({ devices, console, reboot = 'k' }: CommandLineO
     'i8042.noaux',
     'i8042.nokbd',
     '8250.nr_uarts=1',
-    ...devices.map(
-      ({ address, irq, length = '4K' }) => `virtio_mmio.device=${length}@0x${address.toString(16)}:${irq}`,
+    ...(devices === undefined ? DISTRIBUTION : []),
+    ...(devices ?? []).map(
+      ({ address, irq, length }) => `virtio_mmio.device=${length}@0x${address.toString(16)}:${irq}`,
     ),
   ].join(' ');
 }

@@ -13,6 +13,9 @@ export const SEED_ADDRESS = 0x10000;
 export const COMMAND_LINE_ADDRESS = 0x20000;
 /** End of conventional memory. From here to 1 MiB, a PC has firmware and a frame buffer. */
 export const CONVENTIONAL_MEMORY_END = 0x9fc00;
+/** In the BIOS area too. The kernel is told where. */
+export const ACPI_ADDRESS = 0xe0000;
+export const ACPI_SIZE = 0x10000;
 /** In the BIOS area, where a kernel looks for the floating pointer (MP spec 1.4, section 4). */
 export const MP_TABLE_ADDRESS = 0xf0000;
 /** Kernels and initial RAM file systems lie at or above 1 MiB. */

@@ -2,6 +2,7 @@
 // of its first sectors. Documentation/arch/x86/boot.rst, "The Real-Mode Kernel Header";
 // Documentation/arch/x86/zero-page.rst.
 
+export const ACPI_RSDP_ADDRESS = 0x70;
 export const E820_ENTRIES = 0x1e8;
 export const SETUP_HEADER = 0x1f1;
 export const SETUP_SECTS = 0x1f1;

@@ -53,16 +53,17 @@ function writeSeed(memory: GuestMemory): void {
   node.set(randomBytes(SEED_SIZE), SETUP_DATA_HEADER_SIZE);
 }
 
-/**
- * Writes the zero page and returns its address.
- * @param commandLine a result of {@link joinCommandLine}
- */
-export function writeZeroPage(
-  memory: GuestMemory,
-  kernel: LoadedKernel,
-  initramfs: LoadedInitramfs | undefined,
-  commandLine: string,
-): number {
+export interface ZeroPageSpec {
+  kernel: LoadedKernel;
+  initramfs?: LoadedInitramfs | undefined;
+  /** A result of {@link joinCommandLine}. */
+  commandLine: string;
+  /** Address of ACPI's root pointer; 0: there is no ACPI. */
+  rsdp: number;
+}
+
+/** Writes the zero page and returns its address. */
+export function writeZeroPage(memory: GuestMemory, { kernel, initramfs, commandLine, rsdp }: ZeroPageSpec): number {
   const text = Buffer.from(`${commandLine}\0`, 'latin1');
   memory.bytes(COMMAND_LINE_ADDRESS, text.length).set(text);
   writeSeed(memory);
@@ -85,6 +86,7 @@ export function writeZeroPage(
     view.setUint32(header.RAMDISK_SIZE, initramfs.size, true);
   }
   setUint64(view, header.SETUP_DATA, SEED_ADDRESS);
+  setUint64(view, header.ACPI_RSDP_ADDRESS, rsdp);
 
   const map = memoryMap(memory);
   page[header.E820_ENTRIES] = map.length;

@@ -9,6 +9,7 @@ import {
   BOOT_MSRS,
   baseCommandLine,
   filterCpuid,
+  initramfsPaths,
   joinCommandLine,
   loadInitramfs,
   loadKernel,
@@ -152,7 +153,7 @@ export class KvmMachine implements Machine, Bus {
         transport.kick(queue);
       });
     });
-    return { address, irq };
+    return { address, irq, length: MMIO_WINDOW };
   }
 
   #createEventFd(): number {
@@ -174,10 +175,12 @@ export class KvmMachine implements Machine, Bus {
   /** Only the first vCPU gets registers. The others wait for its INIT and SIPI. */
   #load(spec: MachineSpec, devices: readonly MmioDevice[]): void {
     const kernel = loadKernel(this.#memory, spec.kernel, this.#context.files);
-    const initramfs = loadInitramfs(this.#memory, spec.initramfs, kernel, this.#context.files);
-    const commandLine = joinCommandLine(baseCommandLine({ devices, console: spec.console }), spec.commandLine);
+    const initramfs = loadInitramfs(this.#memory, initramfsPaths(spec), kernel, this.#context.files);
+    const acpi = spec.modules === undefined ? undefined : devices;
+    const base = baseCommandLine({ ...(acpi === undefined && { devices }), console: spec.console });
+    const commandLine = joinCommandLine(base, spec.commandLine);
     this.#context.log.debug({ commandLine, kernel: kernel.format }, 'boot');
-    const boot = writeBootState(this.#memory, { kernel, initramfs, commandLine, cpus: spec.cpus });
+    const boot = writeBootState(this.#memory, { kernel, initramfs, commandLine, cpus: spec.cpus, acpi });
     const { code, data, tss } = boot.segments;
     const [first] = this.#vcpus;
     first?.setSpecialRegisters({

@@ -4,6 +4,7 @@
 // code as on KVM. A firmware of a few instructions takes QEMU's CPU from its reset to the kernel.
 import {
   baseCommandLine,
+  initramfsPaths,
   joinCommandLine,
   loadInitramfs,
   loadKernel,
@@ -93,17 +94,19 @@ export class TcgMachine implements Machine {
     const { spec, memory } = { spec: this.#spec, memory: this.#memory };
     const { files } = this.#context;
     const kernel = loadKernel(memory, spec.kernel, files);
-    const initramfs = loadInitramfs(memory, spec.initramfs, kernel, files);
+    const initramfs = loadInitramfs(memory, initramfsPaths(spec), kernel, files);
     const devices = Array.from({ length: this.#devices.length + QEMU_DEVICES }, (_, index) => ({
       address: TRANSPORT_BASE + index * TRANSPORT_SIZE,
       irq: TRANSPORT_FIRST_IRQ + index,
-      length: String(TRANSPORT_SIZE),
+      length: TRANSPORT_SIZE,
     }));
-    const base = baseCommandLine({ devices, console: spec.console });
+    const acpi = spec.modules === undefined ? undefined : devices;
+    const base = baseCommandLine({ ...(acpi === undefined && { devices }), console: spec.console });
     const commandLine = joinCommandLine([base, ...emulationParameters(spec)].join(' '), spec.commandLine);
     this.#context.log.debug({ commandLine, kernel: kernel.format }, 'boot');
     const { cpus } = spec;
-    return resetImage(memory, writeBootState(memory, { kernel, initramfs, commandLine, cpus, timerPin: TIMER_PIN }));
+    const boot = { kernel, initramfs, commandLine, cpus, timerPin: TIMER_PIN, acpi };
+    return resetImage(memory, writeBootState(memory, boot));
   }
 
   get state(): MachineState {
@@ -223,11 +226,15 @@ export class TcgMachine implements Machine {
 }
 
 /** Returns the kernel parameters for emulated CPUs. */
-export function emulationParameters({ cpus, tscKhz }: Pick<MachineSpec, 'cpus' | 'tscKhz'>): string[] {
+export function emulationParameters({
+  cpus,
+  tscKhz,
+  modules,
+}: Pick<MachineSpec, 'cpus' | 'tscKhz' | 'modules'>): string[] {
   const parameters = ['mitigations=off'];
   // Calibrating the local APIC's timer takes a tenth of a second or more. The PIT needs no
-  // calibration, but ticks for one CPU only.
-  if (cpus === 1) parameters.push('nolapic_timer');
+  // calibration, but ticks for one CPU only, and a kernel with ACPI does not use it.
+  if (cpus === 1 && modules === undefined) parameters.push('nolapic_timer');
   // The emulated time stamp counter is the host's.
   if (tscKhz !== undefined) parameters.push(`tsc_early_khz=${tscKhz}`);
   return parameters;

@@ -5,13 +5,13 @@ import { baseCommandLine, joinCommandLine } from '../../../../vmm/boot/index.js'
 describe("the machine's parameters", () => {
   test('name the address and interrupt line of each device', () => {
     const devices = [
-      { address: 0xd0000000, irq: 5 },
-      { address: 0xd0001000, irq: 6 },
+      { address: 0xd0000000, irq: 5, length: 4096 },
+      { address: 0xd0001000, irq: 6, length: 4096 },
     ];
     const parameters = baseCommandLine({ devices, console: false }).split(' ');
     expect(parameters.filter((word) => word.startsWith('virtio_mmio'))).toEqual([
-      'virtio_mmio.device=4K@0xd0000000:5',
-      'virtio_mmio.device=4K@0xd0001000:6',
+      'virtio_mmio.device=4096@0xd0000000:5',
+      'virtio_mmio.device=4096@0xd0001000:6',
     ]);
   });
 
