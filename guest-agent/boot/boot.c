@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "base/console.h"
+#include "boot/modules.h"
 
 static bool machine;
 
@@ -81,6 +82,7 @@ bool boot_mount(void)
 
 	umask(0);
 	if (machine) {
+		modules_load();
 		leave_initramfs();
 		mount_or_log("devtmpfs", "/dev", MS_NOSUID, "mode=0755");
 	} else if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) {
