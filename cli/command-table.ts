@@ -87,6 +87,7 @@ const COMMANDS: Record<string, CommandEntry> = {
   },
   'kernel path': { summary: 'print the path of a built kernel', load: () => import('./commands/kernel/path.js') },
   'kernel ls': { summary: 'list built kernels', load: () => import('./commands/kernel/ls.js') },
+  'kernel pull': { summary: 'fetch a kernel of Debian', load: () => import('./commands/kernel/pull.js') },
   'kernel build': { summary: 'build a kernel', load: () => import('./commands/kernel/build.js') },
 };
 
@@ -135,8 +136,8 @@ const GROUPS: Record<string, CommandGroup> = {
     commands: inGroup('volume', 'create', 'ls', 'rm', 'inspect', 'prune'),
   },
   kernel: {
-    summary: 'build and find kernels: one for guests, one for the test lab',
-    commands: inGroup('kernel', 'path', 'ls', 'build'),
+    summary: 'build, fetch and find kernels',
+    commands: inGroup('kernel', 'path', 'ls', 'pull', 'build'),
   },
 };
 

@@ -55,7 +55,7 @@ export function kernelCache(environment: NodeJS.ProcessEnv = process.env): strin
 }
 
 /** The name of a kernel's folder in the cache. The kernel need not be built. */
-export function directoryName(name: KernelName, version: string, hash: string): string {
+export function directoryName(name: string, version: string, hash: string): string {
   return `${name}-${version}-${hash}`;
 }
 

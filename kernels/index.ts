@@ -1,8 +1,19 @@
-// The entry of this folder: finds built and packed kernels, and builds a missing one. The code of the build is
-// loaded only when a build starts.
+// The entry of this folder: finds built, packed and fetched kernels, and builds or fetches a missing
+// one. The code of the build is loaded only when a build starts.
 import type { BuildOptions } from './build.js';
 import type { KernelName } from './cache.js';
+import type { PullOptions } from './pull.js';
+import type { PulledName } from './pulled.js';
 
+export {
+  BOOT_NAMES,
+  type BootKernel,
+  type BootName,
+  findBootKernel,
+  isBootName,
+  isPulledName,
+  type WantedKernel,
+} from './boot-kernel.js';
 export type { BuildOptions, BuildProgress } from './build.js';
 export {
   type BuiltKernel,
@@ -17,6 +28,8 @@ export {
 } from './cache.js';
 export { KernelError } from './errors.js';
 export { type AvailableKernel, availableKernel, kernelPath, packedKernels } from './packed.js';
+export type { PullOptions, PullPhase } from './pull.js';
+export { findPulled, listPulled, PULLED_NAMES, type PulledKernel, type PulledName } from './pulled.js';
 
 /**
  * Builds a kernel if the cache lacks it: minutes, or nothing.
@@ -28,4 +41,16 @@ export { type AvailableKernel, availableKernel, kernelPath, packedKernels } from
 export async function buildKernel(name: KernelName = 'guest', options: BuildOptions = {}): Promise<string> {
   const { build } = await import('./build.js');
   return build(name, options);
+}
+
+/**
+ * Fetches the newest version of a distribution's kernel from the package archives of this host,
+ * unless the cache has it.
+ *
+ * @returns its folder
+ * @throws KernelError if the host has no apt, or its archives no such package
+ */
+export async function pullKernel(name: PulledName, options: PullOptions = {}): Promise<string> {
+  const { pull } = await import('./pull.js');
+  return pull(name, options);
 }

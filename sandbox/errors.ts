@@ -5,7 +5,7 @@
 export type SandboxErrorCode =
   /** A value of the run spec is out of range. */
   | 'bad-spec'
-  /** No guest kernel is built. */
+  /** The guest's kernel is missing, or its modules do not fit it. */
   | 'no-kernel'
   /** A file or folder of the state folder, a socket, or a disk cannot be made, read or written. */
   | 'state'

@@ -22,6 +22,7 @@ export { JAIL_PARTS, type JailReport } from './jail-report.js';
 export type { Log } from './log.js';
 export type { MachineClient } from './machine/machine-client.js';
 export { probeMachine } from './machine/probe.js';
+export { isBootName } from './run/kernel.js';
 export type { ExitStatus } from './run/run-options.js';
 export { type Phase, Trace } from './run/trace.js';
 export { isDeviceAccess } from './spec/devices.js';

@@ -2,7 +2,7 @@
 // options of its process and its network are in process-options.ts and network-options.ts.
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import type { ContainerSpec } from '../../sandbox/internal.js';
+import { type ContainerSpec, isBootName } from '../../sandbox/internal.js';
 import { addOptions, type Declaration, entries, list, readOptions, text, texts } from './declaration.js';
 import { parseDevice } from './device.js';
 import { parseDuration } from './duration.js';
@@ -220,10 +220,16 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
 
   // Its machine.
   {
-    flags: '--kernel <FILE>',
-    help: 'boot this vmlinux or bzImage',
+    flags: '--kernel <KERNEL>',
+    help: 'boot this vmlinux or bzImage, or guest, debian, debian-generic',
     field: 'kernel',
-    parse: (file) => (file === '' ? undefined : resolve(file)),
+    parse: (kernel) => (kernel === '' ? undefined : isBootName(kernel) ? kernel : resolve(kernel)),
+  },
+  {
+    flags: '--kernel-modules <FOLDER>',
+    help: 'modules for the kernel at a path: /lib/modules/RELEASE',
+    field: 'kernelModules',
+    parse: (folder) => (folder === '' ? undefined : resolve(folder)),
   },
   { flags: '--console', help: "print the guest's serial console to stderr", field: 'console' },
   {

@@ -146,9 +146,10 @@ export class MachineOutside implements Disposable {
     return { ...network, backEnd: backEnd.kind === 'passt' ? { ...backEnd, listeners } : backEnd };
   }
 
-  #openFiles({ kernel, initramfs, disks, vsock }: MachineSpec): void {
+  #openFiles({ kernel, initramfs, modules, disks, vsock }: MachineSpec): void {
     this.#openBootFile('kernel', kernel, 'bad-kernel');
     this.#openBootFile('initramfs', initramfs, 'bad-spec');
+    if (modules !== undefined) this.#openBootFile('modules', modules, 'bad-spec');
     const names = new Set<string>();
     for (const { readOnly, extents } of disks) {
       for (const { path } of extents) {

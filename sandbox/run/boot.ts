@@ -14,8 +14,9 @@ import { vcpuCount } from '../spec/limits.js';
 import { DEFAULT_MEMORY, type RunSpec } from '../spec/run-spec.js';
 import type { GuestMachine } from './guest-machine.js';
 import { readHostNetwork } from './host-network.js';
+import { findKernel } from './kernel.js';
 import { layerDisk } from './layer-disk.js';
-import { builtKernel, type LayerDisk, machineSpec } from './machine-spec.js';
+import { type LayerDisk, machineSpec } from './machine-spec.js';
 import { type NetworkPlan, planNetwork } from './network-plan.js';
 import type { Layer, RunOptions } from './run-options.js';
 import { openShares, type Share } from './shares.js';
@@ -41,7 +42,7 @@ export async function bootMachine(
   { trace, log }: { trace: Trace; log: Log },
 ): Promise<Boot> {
   const { folder, image, machineLog = 'warn', home } = options;
-  const kernel = spec.kernel ?? builtKernel();
+  const kernel = await machine.whileAlive(findKernel(spec));
   folder.clear();
   const [, layer] = await machine.whileAlive(
     Promise.all([machine.listen(folder.agentSocket), options.layer && openLayer(options.layer, spec, home)]),

@@ -1,10 +1,9 @@
 // The machine spec (vmm/machine.ts) of a run: kernel, memory, and disks in the order that the guest
 // expects.
 import type { Image } from '../../images/index.js';
-import { KernelError, kernelPath } from '../../kernels/index.js';
+import type { BootKernel } from '../../kernels/index.js';
 import type { MachineSpec } from '../../vmm/machine.js';
 import { defined } from '../defined.js';
-import { SandboxError } from '../errors.js';
 import type { Home } from '../home/home.js';
 import { acceleratorOf } from '../isolation.js';
 import { INITRAMFS } from '../programs.js';
@@ -26,7 +25,7 @@ export interface LayerDisk {
 
 /** The parts of a machine that the run spec does not name. */
 export interface MachineParts {
-  kernel: string;
+  kernel: BootKernel;
   image: Image;
   /** If undefined, the guest keeps the writable layer in memory. */
   layer: LayerDisk | undefined;
@@ -46,8 +45,9 @@ export function machineSpec(spec: RunSpec, parts: MachineParts): MachineSpec {
   }
   return defined({
     accel: acceleratorOf(spec),
-    kernel: parts.kernel,
+    kernel: parts.kernel.path,
     initramfs: INITRAMFS,
+    modules: parts.kernel.modules,
     commandLine: '',
     cpus: vcpuCount(spec.cpus),
     memory: Math.ceil((spec.memory ?? DEFAULT_MEMORY) / PAGE) * PAGE,
@@ -59,17 +59,4 @@ export function machineSpec(spec: RunSpec, parts: MachineParts): MachineSpec {
     console: spec.console ?? false,
     logLevel: parts.logLevel,
   });
-}
-
-/** Path of the built or packed guest kernel. @throws SandboxError `no-kernel` */
-export function builtKernel(): string {
-  let path: string | undefined;
-  try {
-    path = kernelPath();
-  } catch (cause) {
-    if (cause instanceof KernelError) throw new SandboxError('no-kernel', cause.message, { cause });
-    throw cause;
-  }
-  if (path === undefined) throw new SandboxError('no-kernel', 'no guest kernel is built, run: tsvm kernel build');
-  return path;
 }

@@ -108,8 +108,13 @@ export interface RunSpec {
   terminal?: boolean;
   /** If true, the process reads the caller's stdin. */
   stdin?: boolean;
-  /** Path of the kernel to boot. Default: the built one. */
+  /**
+   * The kernel to boot: its absolute path, or a name of those that `tsvm kernel ls` lists. Default:
+   * `guest`; if that is not built, `debian`.
+   */
   kernel?: string;
+  /** The folder with the modules of the kernel at a path, such as /lib/modules/6.1.0-56-amd64. */
+  kernelModules?: string;
   /** If true, the guest's serial console is written to stderr. */
   console?: boolean;
   accel?: Accelerator | 'auto';

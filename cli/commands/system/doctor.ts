@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { type Command, Option } from 'commander';
 import { messageOf } from '../../../errors/index.js';
-import { availableKernel } from '../../../kernels/index.js';
+import { availableKernel, findBootKernel } from '../../../kernels/index.js';
 import { printableJson } from '../../../printable/index.js';
 import {
   DEFAULT_MEMORY,
@@ -63,7 +63,7 @@ export function command(context: Context): Command {
         kvm,
         jail: checkJail(jail),
         cgroup: checkCgroup(),
-        kernel: checkKernel(),
+        kernel: await checkKernel(),
         home: checkHome(),
         memory: checkMemory(),
         'mkfs.ext4': await checkProgram('mkfs.ext4', ['-V'], 'for the disks of containers: apt-get install e2fsprogs'),
@@ -133,9 +133,14 @@ function checkCgroup(): Check {
   }
 }
 
-function checkKernel(): Check {
+async function checkKernel(): Promise<Check> {
   const kernel = availableKernel();
-  if (kernel === undefined) return { verdict: 'missing', found: 'not built', advice: 'run: tsvm kernel build' };
+  if (kernel === undefined) {
+    const other = await findBootKernel({});
+    if (other !== undefined) return { verdict: 'ok', found: other.path };
+    const advice = 'run: tsvm kernel pull debian (a download), or: tsvm kernel build (some minutes)';
+    return { verdict: 'missing', found: 'neither fetched nor built', advice };
+  }
   const { packed, isUnpacked, directory } = kernel;
   const path = join(directory, 'vmlinux');
   if (packed === undefined) return { verdict: 'ok', found: path };

@@ -123,7 +123,7 @@ describe('one clear line and exit code 125 for', () => {
     ['a missing image', ['run'], "missing required argument 'IMAGE'\nSee 'tsvm run --help'."],
     ['an option without its value', ['run', '-e'], "argument missing\nSee 'tsvm run --help'."],
     ['too many words', ['images', 'a', 'b'], 'too many arguments. Expected 1 argument but got 2.'],
-    ['an unknown kernel', ['kernel', 'path', 'x'], "unknown kernel 'x': expected guest or lab"],
+    ['an unknown kernel', ['kernel', 'path', 'x'], "unknown kernel 'x': expected guest, lab, debian, debian-generic"],
     ['a kernel that is not built', ['kernel', 'path'], "the kernel 'guest' is not built, run: tsvm kernel build guest"],
     ['an unknown log level', ['--log-level', 'loud', 'images'], "argument 'loud' is invalid"],
     ['an unknown log format', ['images', '--log-format', 'xml'], "argument 'xml' is invalid"],
@@ -215,7 +215,8 @@ describe('one clear line and exit code 125 for', () => {
     const { status, stderr } = tsvm(['run', 'x']);
     expect({ status, stderr }).toEqual({
       status: 125,
-      stderr: 'tsvm: no guest kernel is built, run: tsvm kernel build\n',
+      stderr:
+        'tsvm: there is no guest kernel, run: tsvm kernel pull debian (a download), or: tsvm kernel build (some minutes)\n',
     });
   });
 
@@ -264,11 +265,13 @@ test('doctor reports what the host has; its exit code tells whether containers c
   expect(report).toMatchObject({
     ok: false,
     kvm: { usable: expect.any(Boolean), reason: expect.any(String) },
-    kernel: { verdict: 'missing', advice: 'run: tsvm kernel build' },
+    kernel: { verdict: 'missing', advice: expect.stringContaining('run: tsvm kernel pull debian') },
     home: { verdict: 'ok' },
   });
   expect(status).toBe(1);
-  expect(tsvm(['doctor']).stdout).toMatch(/^missing {2}kernel {5}not built\n {20}run: tsvm kernel build$/m);
+  expect(tsvm(['doctor']).stdout).toMatch(
+    /^missing {2}kernel {5}neither fetched nor built\n {20}run: tsvm kernel pull debian /m,
+  );
 });
 
 test('a closed pipe is not reported as an error', () => {

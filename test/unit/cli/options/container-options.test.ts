@@ -55,6 +55,7 @@ const CONTAINER_FIELDS: Record<
   seccomp: ['--security-opt'],
   sysctls: ['--sysctl'],
   kernel: ['--kernel'],
+  kernelModules: ['--kernel-modules'],
   console: ['--console'],
   accel: ['--accel'],
   isolation: ['--isolation'],

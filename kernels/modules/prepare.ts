@@ -1,0 +1,65 @@
+// Makes of a distribution's kernel what a machine boots: the kernel, decompressed, and an archive
+// of the modules that it needs. It is made once for each kernel, and cached.
+import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { vmlinuxOf } from '../vmlinux.js';
+import { makeWorkFolder, placeFiles } from '../work-folder.js';
+import { chooseModules, type ModulesFolder, readModulesFolder } from './choose.js';
+import { cpio } from './cpio.js';
+import { modulesRecipe } from './list.js';
+import { kernelRelease } from './release.js';
+
+/** The kernel, an ELF vmlinux or a bzImage, and the archive. */
+export const PREPARED_FILES = ['kernel', 'modules.cpio'] as const;
+
+/** The folder of the archive, which the agent reads (guest-agent/boot/modules.c). */
+const FOLDER = 'modules';
+
+/**
+ * Prepares the kernel at a path with modules of a folder.
+ * @param target an empty folder
+ * @throws KernelError
+ */
+export async function prepareKernel(path: string, modules: ModulesFolder, target: string): Promise<void> {
+  const chosen = await chooseModules(modules, kernelRelease(path));
+  const named = chosen.map(({ name, bytes }, index) => ({
+    name: `${String(index).padStart(3, '0')}-${name}.ko`,
+    bytes,
+  }));
+  await writeFile(join(target, 'modules.cpio'), cpio(FOLDER, named));
+  const bzImage = await readFile(path);
+  await writeFile(join(target, 'kernel'), (await vmlinuxOf(bzImage)) ?? bzImage);
+}
+
+/**
+ * Prepares the kernel at a path with modules of a folder, unless the cache has it.
+ * @returns the folder with the result
+ * @throws KernelError
+ */
+export async function preparedKernel(path: string, folder: string, cache: string): Promise<string> {
+  const modules = await readModulesFolder(folder);
+  const directory = join(cache, `prepared-${await inputsHash(path, modules)}`);
+  if (PREPARED_FILES.every((file) => existsSync(join(directory, file)))) return directory;
+  const work = makeWorkFolder(cache);
+  try {
+    const result = join(work, 'result');
+    await mkdir(result);
+    await prepareKernel(path, modules, result);
+    placeFiles(result, directory, PREPARED_FILES);
+    return directory;
+  } finally {
+    await rm(work, { recursive: true, force: true });
+  }
+}
+
+/** A hash of what decides on the result: which files there are, and when each was changed. */
+async function inputsHash(kernel: string, { files, builtIn }: ModulesFolder): Promise<string> {
+  const hash = createHash('sha256').update(`${modulesRecipe()}\n${kernelRelease(kernel)}\n${[...builtIn].join(' ')}\n`);
+  for (const path of [kernel, ...files.values()]) {
+    const { size, mtimeMs } = await stat(path);
+    hash.update(`${path}\0${size} ${mtimeMs}\n`);
+  }
+  return hash.digest('hex').slice(0, 16);
+}
