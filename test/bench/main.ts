@@ -20,6 +20,7 @@ import { emulatedTuning } from './emulated-tuning.js';
 import { firstByte } from './first-byte.js';
 import { flows } from './flows.js';
 import { jailStart } from './jail-start.js';
+import { jailThroughput } from './jail-throughput.js';
 import type { Benchmark, BenchmarkOptions, BenchmarkResult } from './measurement.js';
 import { emulatedMemoryReturned, memoryReturned } from './memory-returned.js';
 import { networkStart } from './network-start.js';
@@ -46,6 +47,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   flows,
   networkStart,
   jailStart,
+  jailThroughput,
   emulatedTuning,
   firstByte,
   storeSize,
