@@ -6,8 +6,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { measureTree } from '../../libc/trees.js';
 import { tryLockByte } from './lock.js';
 
-/** `u64` bytes, `u64` files. */
+/** `u64` bytes, `u64` files; and with the machines' lock (vmm/devices/fs/shared-count.ts), which is free. */
 const COUNT_SIZE = 16;
+const FILE_SIZE = 24;
 /** The byte of the file that is locked while a machine has the volume. */
 const USE_BYTE = 0;
 /** Milliseconds between looks at another owner that measures. */
@@ -64,10 +65,10 @@ async function measure(fd: number, data: string): Promise<void> {
   const before = unread > 0 ? readOpen(fd) : undefined;
   const bytes = Math.max(measured.bytes, before?.bytes ?? 0);
   const inodes = Math.max(measured.inodes, before?.inodes ?? 0);
-  const count = Buffer.alloc(COUNT_SIZE);
+  const count = Buffer.alloc(FILE_SIZE);
   count.writeBigUInt64LE(BigInt(bytes), 0);
   count.writeBigUInt64LE(BigInt(inodes), 8);
-  writeSync(fd, count, 0, COUNT_SIZE, 0);
+  writeSync(fd, count, 0, FILE_SIZE, 0);
 }
 
 function readOpen(fd: number): VolumeUse | undefined {

@@ -1,14 +1,11 @@
-// The bound on the bytes and files of a share. What the share has is counted in a file of the
-// owner, which every machine with the share has open. Each operation compares the host's figures
-// (blocks, links) before and after it, under a lock on that file that keeps other machines apart.
+// The bound on the bytes and files of a share. What the share has is counted in memory that every
+// machine with the share has (shared-count.ts). Each operation compares the host's figures (blocks,
+// links) before and after it, under the lock of the count.
 import { constants as fs } from 'node:fs';
 import { constants } from 'node:os';
 import type { ShareBudget } from '../../machine.js';
 import { allocatedBytes } from './allocation.js';
 import {
-  COUNT,
-  COUNT_IOVEC,
-  FLOCK,
   type Host,
   S_IFDIR,
   S_IFMT,
@@ -18,25 +15,10 @@ import {
   STATX_MODE,
   STATX_NLINK,
   STATX_SIZE,
-  SYS_FCNTL,
-  SYS_PREADV2,
-  SYS_PWRITEV2,
 } from './host.js';
+import { SharedCount } from './shared-count.js';
 
-const { EAGAIN, EACCES, EDQUOT, EEXIST } = constants.errno;
-
-const F_OFD_SETLK = 37;
-const F_WRLCK = 1;
-const F_UNLCK = 2;
-/** The byte of the file that is locked during an operation. Byte 0 says that the share is in use. */
-const OPERATION_BYTE = 1;
-/**
- * Milliseconds after which a machine that keeps the lock is taken for hostile. Then the count may
- * be wrong, and this machine goes on.
- */
-const PATIENCE = 1000;
-/** Milliseconds between attempts. */
-const PAUSE = 1;
+const { EDQUOT, EEXIST } = constants.errno;
 
 /** Bytes that a new name or an extended attribute may take. */
 const BLOCK = 4096;
@@ -44,10 +26,6 @@ const BLOCK = 4096;
 const SIMPLE_BYTES = 4 * BLOCK;
 /** Extents for which one block is enough. */
 const LEAST_EXTENTS = 200;
-/** Bytes of the count: u64 bytes, u64 files. */
-const COUNT_SIZE = 16;
-
-const pause = new Int32Array(new SharedArrayBuffer(4));
 
 /** A range of a file that an operation may allocate. */
 interface Range {
@@ -71,69 +49,65 @@ function hasDescriptor({ fd, openFds }: CountedFile): boolean {
 
 export class Budget implements Disposable {
   readonly #host: Host;
-  readonly #fd: number;
+  readonly #count: SharedCount;
   readonly #mostBytes: number;
   readonly #mostFiles: number;
-  #isLocked = false;
-  /** The count, as of the last {@link #begin}. */
-  #bytes = 0;
-  #files = 0;
-  #hasChanged = false;
 
   /** Takes ownership of `fd`, the file with the count. */
   constructor(host: Host, fd: number, { bytes = Number.POSITIVE_INFINITY, inodes }: ShareBudget) {
     this.#host = host;
-    this.#fd = fd;
+    this.#count = new SharedCount(fd);
     this.#mostBytes = bytes;
     this.#mostFiles = inodes ?? Number.POSITIVE_INFINITY;
   }
 
   /** What the share has, and how much it may have. */
   read(): { bytes: number; files: number; mostBytes: number; mostFiles: number } {
-    this.#load();
-    return { bytes: this.#bytes, files: this.#files, mostBytes: this.#mostBytes, mostFiles: this.#mostFiles };
+    this.#count.read();
+    const { bytes, files } = this.#count;
+    return { bytes, files, mostBytes: this.#mostBytes, mostFiles: this.#mostFiles };
   }
 
   /** Runs `act`, which allocates in the range of the file `fd`. */
   grow(fd: number, range: Range, act: () => number): number {
-    this.#begin();
+    this.#count.begin();
     try {
       return this.#missing(fd, range) > this.#room ? -EDQUOT : this.#counted(fd, act);
     } finally {
-      this.#end();
+      this.#count.end();
     }
   }
 
   /** Runs `act`, which frees blocks of the file `fd`. */
   shrink(fd: number, act: () => number): number {
-    this.#begin();
+    this.#count.begin();
     try {
       const before = this.#dataOf(fd);
       const result = act();
-      this.#addBytes(this.#dataOf(fd) - before);
+      this.#count.addBytes(this.#dataOf(fd) - before);
       return result;
     } finally {
-      this.#end();
+      this.#count.end();
     }
   }
 
   /** Runs `act`, which may free what `grow` and `changeAttribute` have counted. */
   settle(fd: number, act: () => number): number {
-    this.#begin();
+    this.#count.begin();
     try {
       return this.#counted(fd, act);
     } finally {
-      this.#end();
+      this.#count.end();
     }
   }
 
   /** Runs `act`, which gives the file `fd` an extended attribute of `size` bytes. */
   changeAttribute(fd: number, size: number, act: () => number): number {
-    this.#begin();
+    this.#count.begin();
     try {
       return this.#room < Math.max(size, BLOCK) ? -EDQUOT : this.#counted(fd, act);
     } finally {
-      this.#end();
+      this.#count.end();
     }
   }
 
@@ -144,7 +118,7 @@ export class Budget implements Disposable {
    * @param whole all bytes are written, or none
    */
   write(fd: number, offset: number | undefined, length: number, whole: boolean, act: (length: number) => number) {
-    this.#begin();
+    this.#count.begin();
     try {
       let allowed = length;
       if (this.#room < length + 2 * BLOCK) {
@@ -157,7 +131,7 @@ export class Budget implements Disposable {
       }
       return this.#counted(fd, () => act(allowed));
     } finally {
-      this.#end();
+      this.#count.end();
     }
   }
 
@@ -167,19 +141,19 @@ export class Budget implements Disposable {
    * @param isNew a file is made, and not only a name for one
    */
   add(directory: number, address: number, isNew: boolean, act: () => number): number {
-    this.#begin();
+    this.#count.begin();
     try {
-      if (this.#room < BLOCK || (isNew && this.#files >= this.#mostFiles)) {
+      if (this.#room < BLOCK || (isNew && this.#count.files >= this.#mostFiles)) {
         return address !== 0 && this.#host.statxName(directory, address) === 0 ? -EEXIST : -EDQUOT;
       }
       const result = this.#counted(directory, act);
       if (result < 0 || !isNew) return result;
-      this.#addFiles(1);
+      this.#count.addFiles(1);
       const error = address === 0 ? this.#host.statx(result) : this.#host.statxName(directory, address);
-      if (error === 0) this.#addBytes(this.#statBytes());
+      if (error === 0) this.#count.addBytes(this.#statBytes());
       return result;
     } finally {
-      this.#end();
+      this.#count.end();
     }
   }
 
@@ -188,7 +162,7 @@ export class Budget implements Disposable {
    * @param file the file, if the guest knows it
    */
   remove(directory: number, address: number, file: CountedFile | undefined, act: () => number): number {
-    this.#begin();
+    this.#count.begin();
     try {
       const last = this.#host.statxName(directory, address) === 0 && this.#isLastName();
       const bytes = last ? this.#dataAt(directory, address, file) : 0;
@@ -196,7 +170,7 @@ export class Budget implements Disposable {
       if (result === 0 && last) this.#lose(file, bytes);
       return result;
     } finally {
-      this.#end();
+      this.#count.end();
     }
   }
 
@@ -212,32 +186,32 @@ export class Budget implements Disposable {
     { replaced, exchanges, leaves }: { replaced: CountedFile | undefined; exchanges: boolean; leaves: boolean },
     act: () => number,
   ): number {
-    this.#begin();
+    this.#count.begin();
     try {
       const moving = this.#host.statxName(from.fd, from.address) === 0 ? this.#identity() : '';
       const exists = this.#host.statxName(to.fd, to.address) === 0;
       const last = exists && !exchanges && this.#isLastName() && this.#identity() !== moving;
       const bytes = last ? this.#dataAt(to.fd, to.address, replaced) : 0;
       if ((!exists || leaves) && this.#room < BLOCK) return -EDQUOT;
-      if (leaves && this.#files >= this.#mostFiles) return -EDQUOT;
+      if (leaves && this.#count.files >= this.#mostFiles) return -EDQUOT;
       const result = this.#counted(from.fd, () => this.#counted(to.fd, act, from.fd));
       if (result < 0) return result;
-      if (leaves) this.#addFiles(1);
+      if (leaves) this.#count.addFiles(1);
       if (last) this.#lose(replaced, bytes);
       return result;
     } finally {
-      this.#end();
+      this.#count.end();
     }
   }
 
   /** The last descriptor of a file without a name is about to be closed. */
   drop(fd: number): void {
-    this.#begin();
+    this.#count.begin();
     try {
-      this.#addFiles(-1);
-      this.#addBytes(-this.#dataOf(fd));
+      this.#count.addFiles(-1);
+      this.#count.addBytes(-this.#dataOf(fd));
     } finally {
-      this.#end();
+      this.#count.end();
     }
   }
 
@@ -247,8 +221,8 @@ export class Budget implements Disposable {
       file.orphan = true;
       return;
     }
-    this.#addFiles(-1);
-    this.#addBytes(-bytes);
+    this.#count.addFiles(-1);
+    this.#count.addBytes(-bytes);
   }
 
   /** Runs `act`, and counts the blocks that `fd` got or lost, unless it is `counted` already. */
@@ -256,12 +230,12 @@ export class Budget implements Disposable {
     if (fd === counted) return act();
     const before = this.#bytesOf(fd);
     const result = act();
-    this.#addBytes(this.#bytesOf(fd) - before);
+    this.#count.addBytes(this.#bytesOf(fd) - before);
     return result;
   }
 
   get #room(): number {
-    return Math.max(this.#mostBytes - this.#bytes, 0);
+    return Math.max(this.#mostBytes - this.#count.bytes, 0);
   }
 
   /** The most bytes that the range of the file may still take. */
@@ -331,70 +305,7 @@ export class Budget implements Disposable {
     return this.#host.stat(STATX_SIZE) + this.#host.stat(STATX_SIZE + 1) * 2 ** 32;
   }
 
-  #addBytes(bytes: number): void {
-    if (bytes === 0) return;
-    this.#bytes = Math.max(this.#bytes + bytes, 0);
-    this.#hasChanged = true;
-  }
-
-  #addFiles(files: number): void {
-    this.#files = Math.max(this.#files + files, 0);
-    this.#hasChanged = true;
-  }
-
-  #begin(): void {
-    const deadline = performance.now() + PATIENCE;
-    do {
-      const error = this.#lock(F_WRLCK);
-      this.#isLocked = error === 0;
-      if (this.#isLocked || (error !== -EAGAIN && error !== -EACCES)) break;
-      Atomics.wait(pause, 0, 0, PAUSE);
-    } while (performance.now() < deadline);
-    this.#load();
-  }
-
-  #end(): void {
-    if (this.#hasChanged) this.#store();
-    if (this.#isLocked) this.#lock(F_UNLCK);
-    this.#isLocked = false;
-  }
-
-  /** `struct flock`: i16 type, i16 whence, i64 start, i64 length, i32 pid. */
-  #lock(type: number): number {
-    const { view } = this.#host;
-    view.setInt16(FLOCK, type, true);
-    view.setUint32(FLOCK + 8, OPERATION_BYTE, true);
-    view.setUint32(FLOCK + 16, 1, true);
-    return this.#host.call(SYS_FCNTL, this.#fd, F_OFD_SETLK, this.#host.at(FLOCK));
-  }
-
-  /** The address of a `struct iovec` of the count in the arena. */
-  get #countBuffer(): number {
-    const { view } = this.#host;
-    view.setBigUint64(COUNT_IOVEC, BigInt(this.#host.at(COUNT)), true);
-    view.setUint32(COUNT_IOVEC + 8, COUNT_SIZE, true);
-    return this.#host.at(COUNT_IOVEC);
-  }
-
-  #load(): void {
-    this.#hasChanged = false;
-    if (this.#host.call(SYS_PREADV2, this.#fd, this.#countBuffer, 1, 0, 0, 0) !== COUNT_SIZE) return;
-    const { view } = this.#host;
-    this.#bytes = view.getUint32(COUNT, true) + view.getUint32(COUNT + 4, true) * 2 ** 32;
-    this.#files = view.getUint32(COUNT + 8, true) + view.getUint32(COUNT + 12, true) * 2 ** 32;
-  }
-
-  #store(): void {
-    const { view } = this.#host;
-    view.setUint32(COUNT, this.#bytes % 2 ** 32, true);
-    view.setUint32(COUNT + 4, Math.floor(this.#bytes / 2 ** 32), true);
-    view.setUint32(COUNT + 8, this.#files % 2 ** 32, true);
-    view.setUint32(COUNT + 12, Math.floor(this.#files / 2 ** 32), true);
-    this.#host.call(SYS_PWRITEV2, this.#fd, this.#countBuffer, 1, 0, 0, 0);
-    this.#hasChanged = false;
-  }
-
   [Symbol.dispose](): void {
-    this.#host.close(this.#fd);
+    this.#count[Symbol.dispose]();
   }
 }

@@ -11,7 +11,6 @@ const { EINTR } = constants.errno;
 // System calls of x86-64.
 export const SYS_LSEEK = 8;
 export const SYS_IOCTL = 16;
-export const SYS_FCNTL = 72;
 export const SYS_FSYNC = 74;
 export const SYS_FDATASYNC = 75;
 export const SYS_FTRUNCATE = 77;
@@ -103,12 +102,8 @@ const DOT = EMPTY + 8;
 const DEFAULT_ACL = DOT + 8;
 const PATH = DEFAULT_ACL + 32;
 const NAME = PATH + 64;
-/** `struct flock`; the count of a budget, and a `struct iovec` for it. */
-export const FLOCK = NAME + 512;
-export const COUNT = FLOCK + 32;
-export const COUNT_IOVEC = COUNT + 16;
 /** What a copy is read into. */
-export const COPY = COUNT_IOVEC + 16;
+export const COPY = NAME + 512;
 export const COPY_SIZE = 256 * 1024;
 const ARENA_SIZE = COPY + COPY_SIZE;
 
