@@ -16,12 +16,9 @@ const SECCOMP_MODE_FILTER = 2;
 const PR_SET_SECUREBITS = 28;
 const FS_IOC_FIEMAP = 0xc020660b;
 const FICLONERANGE = 0x4020940d;
-const F_OFD_SETLK = 37;
 
 /** What the filter of a machine process depends on. */
 export interface FilteredMachine {
-  /** Process id of the machine process. */
-  pid: number;
   /** The machine has a virtio-fs device. */
   hasShares: boolean;
   hasNetwork: boolean;
@@ -49,9 +46,9 @@ const allow = (names: string[], args: ArgumentCondition[] = []): SyscallRule => 
 });
 const fail = (names: string[], errnoRet: number): SyscallRule => ({ names, action: 'SCMP_ACT_ERRNO', errnoRet });
 
-/** V8 (compiler, garbage collector, its worker threads), glibc's heap, and the return from a signal. */
+/** V8 (compiler, garbage collector, its worker threads), and glibc's heap. No handler of a signal returns. */
 const RUNTIME: SyscallRule[] = [
-  allow(['futex', 'munmap', 'mprotect', 'madvise', 'rt_sigreturn']),
+  allow(['futex', 'munmap', 'mprotect', 'madvise']),
   // Made by the vDSO without a system call, unless the host's clock cannot be read in user space.
   allow(['clock_gettime']),
   // V8 reserves the room of its code without access, and changes that by mprotect.
@@ -124,16 +121,12 @@ const SAVING: IoctlName[] = [
 
 const requests = (names: readonly IoctlName[]) => names.map((name) => isEqual(1, IOCTLS[name]));
 
-function kvmRules(pid: number): SyscallRule[] {
-  return [
-    // The serial port's interrupt. The other devices have eventfds.
-    allow(['ioctl'], requests(['KVM_RUN', 'KVM_IRQ_LINE', ...SAVING])),
-    // Makes a vCPU leave KVM_RUN.
-    allow(['tgkill'], [isEqual(0, pid)]),
-    // A vCPU's thread takes its own filter after this one.
-    allow(['prctl'], [isEqual(0, PR_SET_SECCOMP), isEqual(1, SECCOMP_MODE_FILTER)]),
-  ];
-}
+const KVM: SyscallRule[] = [
+  // The serial port's interrupt. The other devices have eventfds.
+  allow(['ioctl'], requests(['KVM_RUN', 'KVM_IRQ_LINE', ...SAVING])),
+  // A vCPU's thread takes its own filter after this one.
+  allow(['prctl'], [isEqual(0, PR_SET_SECCOMP), isEqual(1, SECCOMP_MODE_FILTER)]),
+];
 
 /** vhost-user: descriptors that QEMU passes become non-blocking. */
 const EMULATED: SyscallRule[] = [allow(['ioctl'], [isEqual(1, libc.FIONBIO)])];
@@ -147,11 +140,8 @@ const SHARES: SyscallRule[] = [
   allow(['ioctl'], [isEqual(1, FICLONERANGE)]),
 ];
 
-/** A share's budget: the blocks of a file, and the lock of the count. */
-const BUDGET: SyscallRule[] = [
-  allow(['ioctl'], [isEqual(1, FS_IOC_FIEMAP)]),
-  allow(['fcntl'], [isEqual(1, F_OFD_SETLK)]),
-];
+/** A share's budget: the blocks of a file. */
+const BUDGET: SyscallRule[] = [allow(['ioctl'], [isEqual(1, FS_IOC_FIEMAP)])];
 
 /** virtio-fs as root: new files belong to the guest's user. */
 const OWNERS: SyscallRule[] = [
@@ -169,7 +159,7 @@ type Mode = keyof typeof DEFAULTS;
 
 /** The profile of all threads of a machine process. */
 export function processProfile(machine: FilteredMachine, mode: Mode): SeccompProfile {
-  const { pid, hasShares, hasBudget, hasNetwork, hasRelay, canSwitchUser, isEmulated } = machine;
+  const { hasShares, hasBudget, hasNetwork, hasRelay, canSwitchUser, isEmulated } = machine;
   return {
     defaultAction: DEFAULTS[mode],
     defaultErrnoRet: EPERM,
@@ -177,7 +167,7 @@ export function processProfile(machine: FilteredMachine, mode: Mode): SeccompPro
       ...RUNTIME,
       ...FAILING,
       ...PROCESS,
-      ...(isEmulated ? EMULATED : kvmRules(pid)),
+      ...(isEmulated ? EMULATED : KVM),
       ...(hasNetwork ? NETWORK : []),
       ...(hasRelay ? RELAY : []),
       ...(hasShares ? SHARES : []),
@@ -196,8 +186,7 @@ export function vcpuProfile(mode: Mode): SeccompProfile {
       ...RUNTIME,
       ...FAILING,
       allow(['ioctl'], requests(['KVM_RUN'])),
-      // Wakes the device thread; the handler of the signal that ends KVM_RUN (libuv) reads and
-      // writes a pipe.
+      // Wakes the device thread, and takes the signal that ended KVM_RUN.
       allow(['read', 'write']),
     ],
   };

@@ -66,11 +66,18 @@ export const MSG_DONTWAIT = 0x40;
 export const MSG_CMSG_CLOEXEC = 0x40000000;
 
 export const F_SETFL = 4;
+export const F_SETSIG = 10;
+export const F_SETOWN_EX = 15;
+export const F_OWNER_TID = 0;
+export const O_ASYNC = 0o20000;
 export const F_DUPFD_CLOEXEC = 1030;
 export const LOCK_SH = 1;
 export const LOCK_NB = 4;
 
 export const SIGKILL = 9;
+export const SIGUSR1 = 10;
+export const SIG_IGN = 1;
+export const SIG_BLOCK = 0;
 export const SIGCONT = 18;
 export const SIGSTOP = 19;
 export const P_PIDFD = 3;
@@ -227,7 +234,21 @@ export const syscall: Call<
     f: SyscallArgument,
   ]
 > = libc.func('syscall', 'long', Array(7).fill('long'));
-export const tgkill: Call<[pid: number, tid: number, signal: number]> = libc.func('int tgkill(int, int, int)');
+/** `fcntl` with a pointer to a structure. */
+export const fcntlPointer: Call<[fd: number, command: number, argument: Address]> = libc.func('fcntl', 'int', [
+  'int',
+  'int',
+  'void *',
+]);
+/** {@link SIG_IGN} as a handler. */
+export const signal: Call<[signal: number, handler: number]> = libc.func('long signal(int, long)');
+/** `set` and `old` are a `sigset_t` of 128 bytes. Returns the errno. */
+export const pthread_sigmask: Call<[how: number, set: Address, old: Address]> = libc.func(
+  'int pthread_sigmask(int, const void *, void *)',
+);
+export const signalfd: Call<[fd: number, set: Address, flags: number]> = libc.func(
+  'int signalfd(int, const void *, int)',
+);
 
 /** Ends the process and all its threads at once, whatever they are doing. */
 export const _exit: Call<[status: number]> = libc.func('int _exit(int)');

@@ -45,6 +45,7 @@ export const IOCTLS = {
   KVM_SET_PIT2: _IOW(0xa0, structs.kvm_pit_state2),
 
   // On a vCPU.
+  KVM_SET_SIGNAL_MASK: _IOW(0x8b, { size: 4 }),
   KVM_RUN: _IO(0x80),
   KVM_GET_REGS: _IOR(0x81, structs.kvm_regs),
   KVM_SET_REGS: _IOW(0x82, structs.kvm_regs),

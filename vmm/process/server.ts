@@ -160,7 +160,6 @@ class MachineServer {
       throw new MachineError('host', 'a thread did not start: the host is out of memory or of threads');
     }
     const machine = {
-      pid: process.pid,
       hasShares: shares.length > 0,
       hasBudget: shares.some(({ budget }) => budget !== undefined),
       hasNetwork: network !== undefined,
@@ -290,6 +289,8 @@ function toMachineError(error: unknown): MachineError {
 function harden(): void {
   // The control socket reports the owner's death too, but not to a process that is stopped.
   libc.prctl(libc.PR_SET_PDEATHSIG, libc.SIGKILL, 0, 0, 0);
+  // Node.js has a handler, which would have to return.
+  libc.signal(libc.SIGUSR1, libc.SIG_IGN);
   // The guest's processes have umasks of their own. This process makes files for them alone.
   process.umask(0);
   libc.setrlimit(libc.RLIMIT_CORE, new BigUint64Array(2));

@@ -7,12 +7,10 @@ import { KVM_EXIT_IO_IN, KVM_EXIT_MMIO } from '../../kvm/exits.js';
 import { kvm_run } from '../../kvm/structs.js';
 import type { Vcpu } from '../../kvm/vcpu.js';
 import { MachineError } from '../../machine.js';
+import { Kick } from './kick.js';
 import { MachineShared, ThreadCommand, ThreadEnd, ThreadState, type VcpuShared, Word } from './vcpu-shared.js';
 import { type StartedThread, startVcpuThread } from './vcpu-start.js';
 
-/** SIGUSR2, which Node does not use. Its handler does nothing: the signal makes KVM_RUN return. */
-const KICK_SIGNAL = 12;
-const KICK_SIGNAL_NAME = 'SIGUSR2';
 /** Milliseconds that a thread may take to start, and to answer a kick before the next one. */
 const START_TIMEOUT = 20_000;
 const KICK_INTERVAL = 10;
@@ -52,10 +50,9 @@ interface VcpuThread extends StartedThread {
   vcpu?: Vcpu;
   /** Views of `kvm_run`'s MMIO data, by length. */
   mmioData: Uint8Array[];
+  kick?: Kick;
   reported: boolean;
 }
-
-const ignoreKick = () => {};
 
 /**
  * The vCPU threads of one machine. Threads start idle, so they can start before the machine is
@@ -87,7 +84,6 @@ export class VcpuThreads implements Disposable {
     this.#workerUrl = workerUrl;
     for (const thread of started) this.#add(thread);
     this.shared.wakeFd = libc.createEventFd();
-    process.on(KICK_SIGNAL_NAME, ignoreKick);
   }
 
   #add(thread: StartedThread): void {
@@ -150,6 +146,8 @@ export class VcpuThreads implements Disposable {
       return;
     this.#onConfine = undefined;
     this.pause();
+    // What they are made of cannot be made later.
+    for (const thread of running) kickOf(thread);
     const filter = confine();
     for (const { shared } of running) shared.filter = filter;
     this.resume();
@@ -253,10 +251,10 @@ export class VcpuThreads implements Disposable {
       thread.shared.store(Word.COMMAND, command);
     }
     for (let kicks = 0; kicks < MAX_KICKS; kicks++) {
-      const waiting = threads.map(({ shared }) => shared).filter((shared) => !hasReached(shared, targets));
-      const [first] = waiting;
+      const waiting = threads.filter(({ shared }) => !hasReached(shared, targets));
+      const first = waiting[0]?.shared;
       if (first === undefined) return true;
-      for (const shared of waiting) kick(shared);
+      for (const thread of waiting) kickOf(thread)?.send();
       for (let waited = 0; waited < KICK_INTERVAL && !hasReached(first, targets); waited++) {
         this.#serve();
         Atomics.wait(first.words, Word.STATE, first.load(Word.STATE), 1);
@@ -273,17 +271,19 @@ export class VcpuThreads implements Disposable {
     this.#loop?.remove(this.shared.wakeFd);
     if (ended) libc.close(this.shared.wakeFd);
     this.#startTimer?.[Symbol.dispose]();
-    process.off(KICK_SIGNAL_NAME, ignoreKick);
+    for (const { kick } of this.#threads) kick?.[Symbol.dispose]();
   }
+}
+
+/** Undefined while the thread starts. */
+function kickOf(thread: VcpuThread): Kick | undefined {
+  const tid = thread.shared.load(Word.TID);
+  if (tid !== 0) thread.kick ??= new Kick(tid);
+  return thread.kick;
 }
 
 function hasReached(shared: VcpuShared, targets: readonly number[]): boolean {
   return targets.includes(shared.load(Word.STATE));
-}
-
-function kick(shared: VcpuShared): void {
-  const tid = shared.load(Word.TID);
-  if (tid !== 0) libc.tgkill(process.pid, tid, KICK_SIGNAL);
 }
 
 /**

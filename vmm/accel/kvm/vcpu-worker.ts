@@ -12,6 +12,7 @@ import { KVM_EXIT_INTR, KVM_EXIT_IO, KVM_EXIT_IO_IN, KVM_EXIT_MMIO } from '../..
 import { IOCTLS } from '../../kvm/ioctl.js';
 import { kvm_run } from '../../kvm/structs.js';
 import { INTERRUPT_ACK, INTERRUPT_STATUS } from '../../virtio/mmio/registers.js';
+import { KickReceiver } from './kick.js';
 import {
   MachineShared,
   MMIO_BASE,
@@ -97,8 +98,9 @@ function takeFilter(): void {
  * finds that exit in `kvm_run`.
  * @throws libc.SystemError if KVM_RUN fails
  */
-function runVcpu(): boolean {
+function runVcpu(kicks: KickReceiver): boolean {
   const { fd, runAddress, runSize } = shared.vcpu;
+  kicks.attend(fd);
   const run = new DataView(libc.viewMemory(runAddress, runSize));
   for (;;) {
     if (libc.ioctl(fd, IOCTLS.KVM_RUN, 0) < 0) {
@@ -106,6 +108,7 @@ function runVcpu(): boolean {
       // EAGAIN: an application processor received its startup interrupt.
       if (errno === libc.EAGAIN) continue;
       if (errno !== libc.EINTR) throw new libc.SystemError('KVM_RUN', errno);
+      kicks.take();
       shared.countExit(KVM_EXIT_INTR);
       // `immediate_exit` is set before the signal is sent, so KVM_RUN has completed the last exit
       // and no kick is lost.
@@ -129,13 +132,14 @@ function runVcpu(): boolean {
 
 function main(): number {
   try {
+    const kicks = new KickReceiver();
     shared.store(Word.TID, libc.gettid());
     waitForCommand(ThreadCommand.wait);
     if (shared.load(Word.COMMAND) === ThreadCommand.stop) return ThreadEnd.stopped;
     shared.startTime = performance.timeOrigin + performance.now();
     shared.store(Word.STATE, ThreadState.running);
     libc.signalEventFd(machine.wakeFd);
-    return runVcpu() ? ThreadEnd.stopped : ThreadEnd.exit;
+    return runVcpu(kicks) ? ThreadEnd.stopped : ThreadEnd.exit;
   } catch (error) {
     shared.message = messageOf(error);
     return ThreadEnd.error;
