@@ -64,9 +64,14 @@ const FAILING: SyscallRule[] = [
   // glibc moves a large block of its heap by a copy instead.
   fail(['mremap'], libc.ENOMEM),
   // V8 and libuv spin a little longer. V8 puts the number into traces, which there are none of.
-  fail(['sched_yield', 'getpid'], EPERM),
+  fail(['sched_yield', 'clock_nanosleep', 'getpid'], EPERM),
   // The clock of dates, where it cannot be read in user space: V8's alone, and used by nothing here.
   fail(['gettimeofday'], EPERM),
+  // A thread of V8 that first waits for a lock blocks signals while it notes who it is, and counts the
+  // CPUs to know whether to spin (Abseil, in Node.js 24 and later). It goes on without.
+  fail(['rt_sigprocmask', 'sched_getaffinity'], EPERM),
+  // It also asks for its own priority. The answer is what glibc has: the usual one.
+  fail(['sched_getparam', 'sched_getscheduler'], 0),
   // A wait with a deadline that SIGSTOP and SIGCONT interrupted ends early, as by any other signal.
   fail(['restart_syscall'], libc.EINTR),
 ];

@@ -145,6 +145,13 @@ describe('arguments', () => {
     ['blocks that two files share', shared, 'ioctl', [3, 0x4020940d], ALLOW],
     ['room for the heap of glibc', kvm, 'brk', [4096], 0x00050000],
     ['the clock of dates', kvm, 'gettimeofday', [], 0x00050001],
+    // Of V8's threads in Node.js 24 and later.
+    ['the signals that a thread blocks', emulated, 'rt_sigprocmask', [2, 0, 0, 8], 0x00050001],
+    ['the signals that a vCPU blocks', vcpu, 'rt_sigprocmask', [2, 0, 0, 8], 0x00050001],
+    ['the CPUs of a thread', emulated, 'sched_getaffinity', [0, 32], 0x00050001],
+    ['a short sleep before the next try to lock', emulated, 'clock_nanosleep', [1, 0], 0x00050001],
+    ['the priority of a thread', emulated, 'sched_getparam', [0, 0], 0x00050000],
+    ['the scheduler of a thread', emulated, 'sched_getscheduler', [0], 0x00050000],
   ])('%s', (_, profile, name, args, expected) => {
     expect(result(profile, name, ...args)).toBe(expected);
   });
