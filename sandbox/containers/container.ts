@@ -139,9 +139,11 @@ export class Container {
    * Starts it in the background. Resolves when its process runs.
    * @throws SandboxError `running`, or the reason why it did not start
    */
-  async start({ supervisor = new SupervisorProcess(), ...options }: ContainerStartOptions = {}): Promise<void> {
+  async start(options: ContainerStartOptions = {}): Promise<void> {
+    // Not in the list of parameters, which the declarations show: `supervisor` is internal.
+    const { supervisor = new SupervisorProcess(), ...rest } = options;
     using process = supervisor;
-    await process.start(this.#stored, options);
+    await process.start(this.#stored, rest);
   }
 
   /**
