@@ -44,14 +44,18 @@ function replace(path, data) {
   renameSync(`${path}.new`, path);
 }
 
+const PROGRAMS = {
+  machine: 'vmm/process/main.ts',
+  vcpu: 'vmm/accel/kvm/vcpu-worker.ts',
+  supervisor: 'sandbox/supervision/supervisor.ts',
+  sdk: 'sandbox/index.ts',
+};
+const GROUNDS = { lab: 'test/lab/main.ts', bench: 'test/bench/main.ts' };
+const ENTRIES = new Set(Object.values({ ...PROGRAMS, ...GROUNDS }));
+
 const programs = await build({
   ...product,
-  entryPoints: {
-    machine: 'vmm/process/main.ts',
-    vcpu: 'vmm/accel/kvm/vcpu-worker.ts',
-    supervisor: 'sandbox/supervision/supervisor.ts',
-    sdk: 'sandbox/index.ts',
-  },
+  entryPoints: PROGRAMS,
   splitting: true,
   banner,
 });
@@ -119,7 +123,7 @@ replace(join(dist, 'licences.txt'), licences().join(`\n${'-'.repeat(80)}\n\n`));
 const tests = ['fleet', 'random-kills'];
 const grounds = await build({
   ...common,
-  entryPoints: { lab: 'test/lab/main.ts', bench: 'test/bench/main.ts' },
+  entryPoints: GROUNDS,
   chunkNames: 'test-[hash]',
   splitting: true,
   external: ['koffi'],
@@ -146,9 +150,23 @@ await build({
   external: ['koffi'],
 });
 
+/** The outputs that a program loads. esbuild also writes a chunk that only code without a use would load. */
+function loaded({ outputs }) {
+  const found = new Set();
+  const visit = (path) => {
+    if (found.has(path) || outputs[path] === undefined) return;
+    found.add(path);
+    for (const { path: next } of outputs[path].imports) visit(next);
+  };
+  for (const [path, { entryPoint }] of Object.entries(outputs)) {
+    if (entryPoint !== undefined && ENTRIES.has(entryPoint)) visit(path);
+  }
+  return [...found];
+}
+
 // Programs that run from dist survive a build: files are replaced first, and old chunks removed
 // last.
-const outputs = [programs, grounds].flatMap(({ metafile }) => Object.keys(metafile.outputs));
+const outputs = [programs, grounds].flatMap(({ metafile }) => loaded(metafile));
 const built = new Set([...outputs.map((path) => basename(path)), ...tests.map((name) => `${name}.js`)]);
 for (const name of readdirSync(dist)) {
   if (name.endsWith('.js') && !built.has(name)) rmSync(join(dist, name));
