@@ -38,7 +38,7 @@ describe.each(machines)('on $name', (machine) => {
       kill -9 $machine
       tsvm wait ${name}-one
       machine=$(tsvm inspect -f '{{.State.Pid}}' ${name}-two)
-      supervisor=$(ps -o ppid= -p "$(ps -o ppid= -p $machine)")
+      supervisor=$(ps -o ppid= -p $(ps -o ppid= -p $machine))
       kill -9 $supervisor
       until ! kill -0 $machine 2> /dev/null; do sleep 0.1; done
       tsvm inspect -f '{{.State.Status}} {{.State.ExitCode}}' ${name}-one ${name}-two

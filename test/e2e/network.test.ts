@@ -110,7 +110,7 @@ describe.each(fastest)('on $name', (machine) => {
     const listen = () => run(machine, ['/usr/bin/python3', '-c', LISTEN, at]);
     // Above the machine process is the launcher of its jail.
     const supervisorOf = async () =>
-      sh('ps -o ppid= -p "$(ps -o ppid= -p "$1")"', await tsvm('inspect', '-f', '{{.State.Pid}}', name));
+      sh('ps -o ppid= -p $(ps -o ppid= -p "$1")', await tsvm('inspect', '-f', '{{.State.Pid}}', name));
     const passtOf = async () => sh('pgrep -P "$1" passt', await supervisorOf());
     await tsvm('run', '-d', '--name', name, '-p', `127.0.0.1:${at}:22`, PYTHON, 'python3', '-c', GREETER);
     try {

@@ -3,9 +3,11 @@
 // dist/random-kills.js. Arguments: path of tsvm, an image, seed, number of kills.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { mountedHierarchy } from '../../sandbox/cgroup/hierarchy.js';
+import { isCgroupOf } from '../../sandbox/cgroup/machine-cgroup.js';
 import { Random } from '../fixtures/random.js';
 import { list, OwnHome } from './own-home.js';
 
@@ -202,6 +204,21 @@ async function checkTruth(): Promise<void> {
   }
 }
 
+/** The folder, if there is one, and all below it. */
+function foldersBelow(path: string | undefined): string[] {
+  if (path === undefined) return [];
+  const found = [path];
+  for (const each of found) {
+    try {
+      const entries = readdirSync(each, { withFileTypes: true });
+      for (const entry of entries) if (entry.isDirectory()) found.push(join(each, entry.name));
+    } catch {
+      // It has just been removed.
+    }
+  }
+  return found;
+}
+
 async function checkNothingLeft(): Promise<void> {
   for (const start = performance.now(); processes().length > 0; await sleep(100)) {
     if (performance.now() - start < PATIENCE) continue;
@@ -209,12 +226,20 @@ async function checkNothingLeft(): Promise<void> {
     break;
   }
   if (home.left.length > 0) faults.push(`left: ${home.left.join(', ')}`);
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
+  const ours = mounts.filter((line) => [home.path, runtime].some((path) => line.split(' ')[4]?.startsWith(path)));
+  if (ours.length > 0) faults.push(`mounts are left: ${ours.join(', ')}`);
+  const cgroups = foldersBelow(mountedHierarchy()).filter((path) => ids.some((id) => isCgroupOf(path, id)));
+  if (cgroups.length > 0) faults.push(`cgroups are left: ${cgroups.join(', ')}`);
   const sockets = list(join(runtime, 'tsvm')).filter((name) => name !== 'networks');
   if (sockets.length > 0) faults.push(`sockets are left: ${sockets.join(', ')}`);
 }
 
+/** The containers' IDs, as their cgroups have them. */
+const ids: string[] = [];
 for (const name of NAMES) {
-  await run(['create', '-m', '96m', '--name', name, image, 'sh', '-c', TICKS]);
+  const { stdout } = await run(['create', '-m', '96m', '--name', name, image, 'sh', '-c', TICKS]);
+  ids.push(stdout.slice(0, 12));
 }
 const starters = NAMES.map(keepStarting);
 const work = Array.from({ length: LOOPS }, runMany);

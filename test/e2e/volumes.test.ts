@@ -22,7 +22,7 @@ const folder = `/tmp/tsvm-volumes-${process.pid}`;
 
 /**
  * A container appends lines to a file in a mounted folder, and prints each one after it is written.
- * After 100 lines its machine is killed. Prints the exit code of the run, the last line printed,
+ * After 100 lines the launcher of its machine is killed. Prints the exit code of the run, the last line printed,
  * the last line in the file, and whether the file has all lines up to there.
  */
 const WRITE_UNTIL_KILLED = `
@@ -31,7 +31,7 @@ const WRITE_UNTIL_KILLED = `
     'n=0; while :; do n=$((n + 1)); echo $n >> /data/lines; echo $n; done' > "$path.printed" 2> "$path.errors" &
   cli=$!
   for _ in $(seq 3000); do [ "$(wc -l < "$path.printed")" -lt 100 ] || break; sleep 0.1; done
-  kill -9 "$(pgrep -P "$cli" tsvm-jail)"
+  kill -9 "$(pgrep -P "$cli" -f dist/machine.js)"
   wait "$cli"; echo $?
   tail -n 1 "$path.printed"; tail -n 1 "$path/lines"
   seq "$(tail -n 1 "$path/lines")" | cmp - "$path/lines" && echo in order
