@@ -42,6 +42,8 @@ struct jail_spec {
 	int program_lock;
 	// Descriptor for the report; -1: no report.
 	int report;
+	// File with a filter of system calls for the program, which lets execve pass; -1: no filter.
+	int filter;
 	// Descriptor at which the launcher waits for a byte before it executes the program; -1: it does not wait.
 	int start;
 	char **command;
@@ -99,6 +101,13 @@ bool drop_capabilities(uint64_t kept);
 
 // Sends the line over the socket with a detached mount of each of the descriptors. Returns the exit code.
 int pass_trees(int socket, const char *line, char **words);
+
+// Reads the filter that the program starts with. Installing it is the last step before the program.
+void read_filter(int fd);
+void install_filter(int fd);
+
+// Ends the launcher with this message.
+_Noreturn void refuse(const char *what);
 
 // True if this process may make namespaces without a user namespace.
 bool has_capability(int capability);

@@ -80,4 +80,19 @@ struct __attribute__((packed)) landlock_path_beneath_attr {
 // linux/securebits.h: root has no capabilities by its user id alone, and this stays so.
 #define SECBITS_NO_ROOT 3
 
+// linux/filter.h and linux/seccomp.h.
+#define SECCOMP_MODE_FILTER 2
+
+struct sock_filter {
+	uint16_t code;
+	uint8_t jt;
+	uint8_t jf;
+	uint32_t k;
+};
+
+struct sock_fprog {
+	unsigned short len;
+	struct sock_filter *filter;
+};
+
 #endif

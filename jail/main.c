@@ -2,7 +2,8 @@
 // the host. Does what the host allows, and reports in one line of JSON what it did.
 //
 //     tsvm-jail [--keep FD]... [--env NAME=VALUE]... [--read PATH]... [--device NAME]... [--write FD]...
-//               [--capabilities HEX] [--users FIRST:COUNT] [--report FD] [--start FD] -- PROGRAM ARGUMENT...
+//               [--capabilities HEX] [--users FIRST:COUNT] [--report FD] [--start FD] [--filter FD]
+//               -- PROGRAM ARGUMENT...
 //     tsvm-jail pass SOCKET LINE FD...
 #include "jail.h"
 
@@ -24,7 +25,7 @@ void reason_set(struct reason *reason, const char *what)
 	snprintf(reason->text, sizeof reason->text, "%s: %s", what, strerror(errno));
 }
 
-static _Noreturn void refuse(const char *what)
+_Noreturn void refuse(const char *what)
 {
 	fprintf(stderr, "tsvm-jail: %s\n", what);
 	_exit(EXIT_LAUNCHER);
@@ -64,6 +65,7 @@ static void parse(char **words, struct jail_spec *spec)
 {
 	spec->report = -1;
 	spec->start = -1;
+	spec->filter = -1;
 	for (words++; *words != NULL && strcmp(*words, "--") != 0; words += 2) {
 		const char *option = *words;
 		char *value = words[1];
@@ -77,6 +79,8 @@ static void parse(char **words, struct jail_spec *spec)
 			spec->report = descriptor(value);
 		else if (strcmp(option, "--start") == 0)
 			spec->start = descriptor(value);
+		else if (strcmp(option, "--filter") == 0)
+			spec->filter = descriptor(value);
 		else if (strcmp(option, "--read") == 0)
 			add_word(spec->readable, &spec->readable_count, value);
 		else if (strcmp(option, "--device") == 0)
@@ -97,7 +101,7 @@ static void parse(char **words, struct jail_spec *spec)
 
 static bool is_kept(const struct jail_spec *spec, int fd)
 {
-	if (fd <= STDERR_FILENO || fd == spec->report || fd == spec->start)
+	if (fd <= STDERR_FILENO || fd == spec->report || fd == spec->start || fd == spec->filter)
 		return true;
 	for (int index = 0; index < spec->kept_count; index++) {
 		if (spec->kept[index] == fd)
@@ -119,6 +123,7 @@ static void close_others(const struct jail_spec *spec)
 		last = spec->writable[index] > last ? spec->writable[index] : last;
 	last = spec->report > last ? spec->report : last;
 	last = spec->start > last ? spec->start : last;
+	last = spec->filter > last ? spec->filter : last;
 	for (int fd = STDERR_FILENO + 1; fd <= last; fd++) {
 		if (!is_kept(spec, fd))
 			close(fd);
@@ -222,7 +227,9 @@ int main(int argc, char **argv)
 	if (!drop_capabilities(spec.capabilities))
 		refuse("the capabilities cannot be given up");
 	write_report(&spec, &report);
+	read_filter(spec.filter);
 	wait_for_start(spec.start);
+	install_filter(spec.filter);
 	execve(spec.command[0], spec.command, spec.environment);
 	fprintf(stderr, "tsvm-jail: cannot execute %s: %s\n", spec.command[0], strerror(errno));
 	return EXIT_NOT_EXECUTED;

@@ -25,8 +25,8 @@ export interface JailReport {
   /** Version of landlock's interface; 0: the kernel has none. */
   landlock: number;
   /**
-   * What a system call leads to that a machine process does not need. Absent: the machine was not
-   * told to boot.
+   * What a system call leads to that the process does not need. Absent: the machine was not told to
+   * boot.
    */
   seccomp?: 'kill' | 'refuse' | 'log' | 'off';
   /** Of QEMU, which is in a jail of its own. Absent: the machine has none. */
@@ -43,10 +43,19 @@ export function whatIsMissing(report: JailReport | undefined): string | undefine
   if (report === undefined) return 'there is no jail';
   const asRoot = [report, report.companion].find((each) => each?.uid === 0);
   if (asRoot !== undefined) return `no user of its own (${asRoot.noUser ?? 'unknown'})`;
+  const { companion, seccomp } = report;
+  const missing = withoutNamespaces(report);
+  if (missing !== undefined) return missing;
+  if (seccomp !== 'kill') return 'no filter of system calls ends the machine process';
+  if (companion === undefined) return undefined;
+  const lacking = withoutNamespaces(companion);
+  if (lacking !== undefined) return `QEMU: ${lacking}`;
+  return companion.seccomp === 'refuse' ? undefined : 'no filter of system calls confines QEMU';
+}
+
+function withoutNamespaces(report: JailReport): string | undefined {
   const missing = JAIL_PARTS.filter((part) => report[part] !== 'namespace');
-  if (missing.length === 0) {
-    return report.seccomp === 'kill' ? undefined : 'no filter of system calls ends the machine process';
-  }
+  if (missing.length === 0) return undefined;
   return `no namespaces for ${missing.join(', ')} (${report.noNamespaces ?? 'unknown'})`;
 }
 

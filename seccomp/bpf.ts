@@ -14,6 +14,22 @@ export interface BpfInstruction {
 
 export type Code = readonly BpfInstruction[];
 
+/** Bytes of a `struct sock_filter`: u16 code, u8 jt, u8 jf, u32 k. */
+const INSTRUCTION_SIZE = 8;
+
+/** Lays a filter out as the kernel has it. */
+export function encodeFilter(filter: Code): Buffer {
+  const bytes = Buffer.alloc(filter.length * INSTRUCTION_SIZE);
+  for (const [index, { code, jt, jf, k }] of filter.entries()) {
+    const at = index * INSTRUCTION_SIZE;
+    bytes.writeUInt16LE(code, at);
+    bytes.writeUInt8(jt, at + 2);
+    bytes.writeUInt8(jf, at + 3);
+    bytes.writeUInt32LE(k, at + 4);
+  }
+  return bytes;
+}
+
 const BPF_LD_W_ABS = 0x20;
 const BPF_ALU_AND_K = 0x54;
 const BPF_JA = 0x05;

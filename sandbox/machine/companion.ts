@@ -3,9 +3,12 @@
 // Its launcher waits for a line in a pipe whose other end the machine process has: the jail is made
 // while the machine process loads, and a companion that is not needed never runs.
 import { type ChildProcess, spawn } from 'node:child_process';
+import { closeSync, writeSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { constants } from 'node:os';
 import { hasLauncher } from '../../jail/launcher.js';
+import { encodeFilter } from '../../seccomp/bpf.js';
+import * as libc from '../../vmm/host/libc.js';
 import type { CompanionEnd } from '../../vmm/machine.js';
 import type { JailReport } from '../jail-report.js';
 import { type CompanionProgram, FIRST_COMPANION_FD, freeCompanion, jailedCompanion } from './jail.js';
@@ -35,12 +38,15 @@ export class Companion implements Disposable {
   constructor(program: CompanionProgram, { start, stdout, descriptors, isJailed = true }: CompanionOptions) {
     const inJail = isJailed && hasLauncher();
     const [command = '', ...words] = inJail ? jailedCompanion(program, descriptors.length) : freeCompanion(program);
+    const filter = inJail && program.filter !== undefined ? fileOf(encodeFilter(program.filter)) : undefined;
+    const ofLauncher = inJail ? ['pipe' as const, ...(filter === undefined ? [] : [filter])] : [];
     // In a session of its own: Ctrl-C on the terminal is for the process in the guest.
     const child = spawn(command, words, {
-      stdio: ['ignore', stdout, 'pipe', start, ...descriptors, ...(inJail ? (['pipe'] as const) : [])],
+      stdio: ['ignore', stdout, 'pipe', start, ...descriptors, ...ofLauncher],
       detached: true,
       env: inJail ? {} : { PATH: process.env.PATH },
     });
+    if (filter !== undefined) closeSync(filter);
     this.#child = child;
     let said = '';
     child.stderr?.on('data', (bytes: Buffer) => {
@@ -85,6 +91,12 @@ export class Companion implements Disposable {
     this.#child.unref();
     if (this.#child.stderr instanceof Socket) this.#child.stderr.unref();
   }
+}
+
+function fileOf(bytes: Uint8Array): number {
+  const fd = libc.check(libc.memfd_create('tsvm-filter', libc.MFD_CLOEXEC), 'memfd_create');
+  writeSync(fd, bytes);
+  return fd;
 }
 
 function describeEnd(exitCode: number | null, signal: NodeJS.Signals | null, stderr: string): CompanionEnd {

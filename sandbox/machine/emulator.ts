@@ -4,6 +4,8 @@ import { chmodSync, closeSync, fchmodSync } from 'node:fs';
 import { messageOf } from '../../errors/index.js';
 import { O_PATH } from '../../libc/openat2.js';
 import { findProgram } from '../../programs/index.js';
+import type { BpfInstruction } from '../../seccomp/bpf.js';
+import { compileProfile } from '../../seccomp/compile.js';
 import * as libc from '../../vmm/host/libc.js';
 import { createMemory } from '../../vmm/host/memory.js';
 import {
@@ -25,20 +27,33 @@ import {
   qemuArguments,
   qemuDevices,
 } from '../../vmm/outside/qemu-arguments.js';
+import { qemuProfile } from '../../vmm/outside/qemu-system-calls.js';
+import type { JailReport } from '../jail-report.js';
 import { Companion } from './companion.js';
 import { FIRST_COMPANION_FD } from './jail.js';
 import { MachineFiles } from './machine-files.js';
 import { listen, open } from './open-files.js';
+import { companionFilter } from './system-calls.js';
 
 const PROGRAM = 'qemu-system-x86_64';
+
+export interface EmulatorOptions {
+  isJailed?: boolean;
+  path?: string | undefined;
+}
 
 /**
  * Makes QEMU ready. It runs once the machine process says so.
  * @param files gets the machine's side
+ * @param isJailed the default is true
+ * @param path of the program in QEMU's place
  * @throws MachineError `no-accelerator` if QEMU is not installed; `host`
  */
-export function readyEmulator(spec: MachineSpec, files: MachineFiles, isJailed: boolean): Companion {
-  const path = findProgram(PROGRAM);
+export function readyEmulator(
+  spec: MachineSpec,
+  files: MachineFiles,
+  { isJailed = true, path = findProgram(PROGRAM) }: EmulatorOptions = {},
+): Companion {
   if (path === undefined) {
     throw new MachineError('no-accelerator', `${PROGRAM} is not installed: apt-get install qemu-system-x86`);
   }
@@ -71,13 +86,39 @@ export function readyEmulator(spec: MachineSpec, files: MachineFiles, isJailed: 
     ours.add(COMPANION_START, starter);
     const stdout = readByMachine(ours, COMPANION_CONSOLE);
     theirs.add(stdout);
-    const companion = new Companion({ path, args }, { start, stdout, descriptors, isJailed });
+    const filter = filterOf(spec);
+    const companion = new Companion(
+      { path, args, ...(filter === undefined ? {} : { filter }) },
+      { start, stdout, descriptors, isJailed },
+    );
     files.take(ours);
     return companion;
   } catch (cause) {
     if (cause instanceof MachineError) throw cause;
     throw new MachineError('host', `QEMU cannot be started: ${messageOf(cause)}`, { cause });
   }
+}
+
+/** What keeps QEMU from this host. Undefined without QEMU or a launcher. It does not run. */
+export async function probeEmulatorJail(): Promise<JailReport | undefined> {
+  const path = findProgram(PROGRAM);
+  if (path === undefined) return undefined;
+  const [start, starter] = libc.createPipe();
+  const [read, stdout] = libc.createPipe();
+  try {
+    using companion = new Companion({ path, args: [] }, { start, stdout, descriptors: [] });
+    return await companion.report;
+  } finally {
+    for (const fd of [start, starter, read, stdout]) closeSync(fd);
+  }
+}
+
+/** What QEMU may ask of the kernel. A machine process without a filter goes with a QEMU without one. */
+function filterOf({ systemCalls = 'kill', network }: MachineSpec): BpfInstruction[] | undefined {
+  const filter = companionFilter(systemCalls);
+  if (filter === 'off') return undefined;
+  const others = filter === 'log' ? 'SCMP_ACT_LOG' : 'SCMP_ACT_ERRNO';
+  return compileProfile(qemuProfile(network !== undefined, others), { capabilities: [], kernelRelease: '' });
 }
 
 /** Creates a pipe that the machine process reads, and returns the other end. */

@@ -2,6 +2,7 @@
 import { realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { JAIL_LAUNCHER, LIBRARIES, option, programFiles, userOptions } from '../../jail/launcher.js';
+import type { BpfInstruction } from '../../seccomp/bpf.js';
 
 /** What a machine process needs of a jail before it starts. */
 export interface JailNeeds {
@@ -62,6 +63,8 @@ export interface CompanionProgram {
   readable?: readonly string[];
   /** Names in /dev. */
   devices?: readonly string[];
+  /** What it may ask of the kernel: also execve, for the launcher. Absent: everything. */
+  filter?: readonly BpfInstruction[];
 }
 
 /** Descriptors of a companion: the one at which its launcher waits, and the first of its own. */
@@ -69,17 +72,18 @@ export const START_FD = 3;
 export const FIRST_COMPANION_FD = 4;
 
 /**
- * The command line that starts a companion in a jail, with this many descriptors of its own, and the
- * launcher's report after them.
+ * The command line that starts a companion in a jail, with this many descriptors of its own. After
+ * them come the launcher's report, and the file of the filter.
  */
 export function jailedCompanion(companion: CompanionProgram, count: number): string[] {
-  const { path, args, readable = [], devices = [] } = companion;
+  const { path, args, readable = [], devices = [], filter } = companion;
   const kept = Array.from({ length: count }, (_, index) => FIRST_COMPANION_FD + index);
   return [
     JAIL_LAUNCHER,
     ...userOptions(),
     ...option('--start', [START_FD]),
     ...option('--report', [FIRST_COMPANION_FD + count]),
+    ...option('--filter', filter === undefined ? [] : [FIRST_COMPANION_FD + count + 1]),
     ...option('--keep', kept),
     ...option('--read', [...LIBRARIES, ...programFiles([path]), ...readable]),
     ...option('--device', devices),

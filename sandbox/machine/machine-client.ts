@@ -20,6 +20,7 @@ import { MachineEvents } from './machine-events.js';
 import type { MachineFiles } from './machine-files.js';
 import { MachineProcess } from './machine-process.js';
 import type { MachineOutside } from './outside.js';
+import { companionFilter } from './system-calls.js';
 
 /** Bytes of stderr that are kept for the error message of a death. */
 const KEPT_STDERR = 4096;
@@ -228,8 +229,13 @@ export class MachineClient implements Disposable {
       report = await this.#process.report;
     }
     if (report?.uid !== undefined && isRoot && report.uid !== 0) outside.grant(report.uid);
+    const { systemCalls = 'off' } = outside.spec;
     const companion = await outside.companion?.report;
-    this.#jail = report && { ...report, seccomp: outside.spec.systemCalls ?? 'off', ...(companion && { companion }) };
+    this.#jail = report && {
+      ...report,
+      seccomp: systemCalls,
+      ...(companion && { companion: { ...companion, seccomp: companionFilter(systemCalls) } }),
+    };
     if (mode !== 'require') return;
     const missing = whatIsMissing(this.#jail);
     if (missing !== undefined) this.#fail(new SandboxError('jail', `${missing}: a jail is required`));

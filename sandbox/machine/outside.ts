@@ -129,7 +129,7 @@ export class MachineOutside implements Disposable {
     };
     let noEmulator: string | undefined;
     try {
-      if (mayEmulate(machine)) this.companion = readyEmulator(machine, this.files, jail !== 'off');
+      if (mayEmulate(machine)) this.companion = readyEmulator(machine, this.files, { isJailed: jail !== 'off' });
       else noEmulator = 'KVM was usable before';
     } catch (error) {
       if (!(error instanceof MachineError && error.code === 'no-accelerator')) {

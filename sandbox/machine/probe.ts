@@ -1,10 +1,12 @@
-// Asks a machine process whether this host's KVM can run a stock kernel, and what it is jailed by.
+// Asks a machine process whether this host's KVM can run a stock kernel, and what it and QEMU are
+// jailed by.
+import { wantsNoJail } from '../../jail/launcher.js';
 import type { ProbeResult } from '../../vmm/machine.js';
 import { SandboxError } from '../errors.js';
 import { defaultJailMode } from '../jail-mode.js';
 import type { JailReport } from '../jail-report.js';
 import { MachineClient } from './machine-client.js';
-import { systemCallFilter } from './system-calls.js';
+import { companionFilter, systemCallFilter } from './system-calls.js';
 
 /** @throws SandboxError `machine-died` if the machine process ends without an answer */
 export async function probeMachine(): Promise<ProbeResult & { jail: JailReport | undefined }> {
@@ -14,6 +16,11 @@ export async function probeMachine(): Promise<ProbeResult & { jail: JailReport |
     throw error ?? new SandboxError('machine-died', 'the machine process gave no answer');
   });
   const { result } = await Promise.race([machine.probed, failed]);
-  const report = await machine.firstJail;
-  return { ...result, jail: report && { ...report, seccomp: systemCallFilter(defaultJailMode()) } };
+  const [report, companion] = await Promise.all([
+    machine.firstJail,
+    wantsNoJail() ? undefined : import('./emulator.js').then(({ probeEmulatorJail }) => probeEmulatorJail()),
+  ]);
+  const seccomp = systemCallFilter(defaultJailMode());
+  const emulators = companion && { companion: { ...companion, seccomp: companionFilter(seccomp) } };
+  return { ...result, jail: report && { ...report, seccomp, ...emulators } };
 }

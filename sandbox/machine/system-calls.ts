@@ -23,6 +23,12 @@ export function systemCallFilter(jail: JailMode): SystemCallFilter {
   throw new SandboxError('bad-spec', `${VARIABLE} is ${JSON.stringify(word)}: use ${FILTERS.join(', ')}`);
 }
 
+/** What a system call leads to that a companion of such a machine process does not need. */
+export function companionFilter(filter: SystemCallFilter): SystemCallFilter {
+  // Its programs are not ours: what one would like to do, and does without, must not end it.
+  return filter === 'kill' ? 'refuse' : filter;
+}
+
 function canFilter(): boolean {
   try {
     return readFileSync(ACTIONS, 'latin1').split(/\s+/).includes('kill_process');

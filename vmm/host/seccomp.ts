@@ -1,5 +1,5 @@
 // Filters of system calls for threads of this process (seccomp(2)).
-import type { BpfInstruction } from '../../seccomp/bpf.js';
+import { type BpfInstruction, encodeFilter } from '../../seccomp/bpf.js';
 import * as libc from './libc.js';
 
 const SYS_SECCOMP = 317;
@@ -9,27 +9,21 @@ const SECCOMP_SET_MODE_FILTER = 1;
 const SECCOMP_FILTER_FLAG_TSYNC = 1;
 /** `struct sock_fprog`: u16 length, and the address of the instructions at byte 8. */
 const PROGRAM_SIZE = 16;
-/** `struct sock_filter`: u16 code, u8 jt, u8 jf, u32 k. */
-const INSTRUCTION_SIZE = 8;
 
 /**
  * Lays a filter out for the kernel, and returns the address of its `struct sock_fprog`, which any
  * thread of this process may install. The memory is never freed.
  */
 export function placeFilter(filter: readonly BpfInstruction[]): number {
-  const size = PROGRAM_SIZE + filter.length * INSTRUCTION_SIZE;
+  const instructions = encodeFilter(filter);
+  const size = PROGRAM_SIZE + instructions.length;
   const flags = libc.MAP_PRIVATE | libc.MAP_ANONYMOUS;
   const address = libc.check(libc.mmap(null, size, libc.PROT_READ | libc.PROT_WRITE, flags, -1, 0), 'mmap');
-  const view = new DataView(libc.viewMemory(address, size));
+  const memory = libc.viewMemory(address, size);
+  const view = new DataView(memory);
   view.setUint16(0, filter.length, true);
   view.setBigUint64(8, BigInt(address + PROGRAM_SIZE), true);
-  for (const [index, { code, jt, jf, k }] of filter.entries()) {
-    const at = PROGRAM_SIZE + index * INSTRUCTION_SIZE;
-    view.setUint16(at, code, true);
-    view.setUint8(at + 2, jt);
-    view.setUint8(at + 3, jf);
-    view.setUint32(at + 4, k, true);
-  }
+  new Uint8Array(memory).set(instructions, PROGRAM_SIZE);
   return address;
 }
 

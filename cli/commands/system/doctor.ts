@@ -62,6 +62,7 @@ export function command(context: Context): Command {
       const checks: Record<string, Check> = {
         kvm,
         jail: checkJail(jail),
+        ...(jail?.companion === undefined ? {} : { qemuJail: checkJail(jail.companion) }),
         cgroup: checkCgroup(),
         kernel: await checkKernel(),
         home: checkHome(),
@@ -102,7 +103,7 @@ function checkKvm({ usable, code, reason }: ProbeResult, qemu: Check): Check {
   };
 }
 
-/** What keeps a machine process from the host. */
+/** What keeps a machine process, or QEMU, from the host. */
 function checkJail(report: JailReport | undefined): Check {
   if (report === undefined) {
     const [found, advice] =

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { encodeFilter } from '../../../../seccomp/bpf.js';
 import type { SeccompProfile } from '../../../../seccomp/profile.js';
 import { compile, processProfile, vcpuProfile } from '../../../../vmm/accel/system-calls.js';
 
@@ -26,15 +27,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 
 /** Writes a filter as the kernel has it, and returns its path. */
 function place(name: string, profile: SeccompProfile): string {
-  const code = compile(profile);
-  const bytes = Buffer.alloc(code.length * 8);
-  for (const [index, instruction] of code.entries()) {
-    bytes.writeUInt16LE(instruction.code, index * 8);
-    bytes.writeUInt8(instruction.jt, index * 8 + 2);
-    bytes.writeUInt8(instruction.jf, index * 8 + 3);
-    bytes.writeUInt32LE(instruction.k, index * 8 + 4);
-  }
-  writeFileSync(join(folder, name), bytes);
+  writeFileSync(join(folder, name), encodeFilter(compile(profile)));
   return join(folder, name);
 }
 

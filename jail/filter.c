@@ -1,0 +1,31 @@
+// The filter of system calls that the program starts with, compiled by the owner (seccomp/). It is taken before the
+// program is executed, so that every thread of the program has it.
+#include "jail.h"
+#include "linux.h"
+
+#include <sys/prctl.h>
+#include <unistd.h>
+
+// The kernel's limit.
+#define MAX_INSTRUCTIONS 4096
+
+static struct sock_filter instructions[MAX_INSTRUCTIONS];
+static unsigned short count;
+
+void read_filter(int fd)
+{
+	if (fd < 0)
+		return;
+	ssize_t length = pread(fd, instructions, sizeof instructions, 0);
+	if (length <= 0 || length % (ssize_t)sizeof *instructions != 0)
+		refuse("the filter of system calls cannot be read");
+	count = (unsigned short)((size_t)length / sizeof *instructions);
+	close(fd);
+}
+
+void install_filter(int fd)
+{
+	struct sock_fprog program = { .len = count, .filter = instructions };
+	if (fd >= 0 && prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+		refuse("the filter of system calls cannot be installed");
+}
