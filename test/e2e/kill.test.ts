@@ -6,22 +6,30 @@ import { DEBIAN, isLab, machines, run, TSVM } from './machine.js';
 const AT_ONCE = 2;
 
 /**
- * Starts a run, kills its CLI, its machine process or the launcher of that at a random moment within
- * `$WITHIN` seconds, and waits until all have ended. Prints the victim, the exit code, and the run's
- * stderr.
+ * Starts a run, kills its CLI, its machine process, QEMU or the launcher of one of these at a random
+ * moment within `$WITHIN` seconds, and waits until all have ended. Prints the victim, the exit code,
+ * and the run's stderr.
  */
 const KILL_ONE = `
   "$TSVM" run --rm ${DEBIAN} sleep 1000 2> "$XDG_RUNTIME_DIR/stderr.$1" &
   cli=$!
   sleep "$((RANDOM % WITHIN)).$((RANDOM % 10))"
-  launcher=$(pgrep -P "$cli" tsvm-jail | head -n 1)
-  machine=$([ -z "$launcher" ] || pgrep -P "$launcher" node)
-  emulator=$([ -z "$machine" ] || pgrep -P "$machine" qemu)
+  for each in $(pgrep -P "$cli" tsvm-jail); do
+    if child=$(pgrep -P "$each" node); then launcher=$each machine=$child
+    # It waits for its start, or is QEMU already.
+    elif child=$(pgrep -P "$each" 'qemu|tsvm-jail'); then companion=$each emulator=$child; fi
+  done
   victim=cli
-  if [ -n "$machine" ]; then case $(($1 % 3)) in 0) victim=launcher;; 1) victim=machine;; esac; fi
+  case $(($1 % 5)) in
+    0) [ -z "$machine" ] || victim=launcher;;
+    1) [ -z "$machine" ] || victim=machine;;
+    # On KVM, QEMU may have been made ready and is not missed.
+    2) [ -z "$EMULATED" ] || [ -z "$emulator" ] || victim=companion;;
+    3) [ -z "$EMULATED" ] || [ -z "$emulator" ] || victim=emulator;;
+  esac
   kill -9 "\${!victim}"
   wait "$cli"; code=$?
-  for pid in $launcher $machine $emulator; do
+  for pid in $launcher $machine $companion $emulator; do
     for _ in $(seq 600); do kill -0 "$pid" || break; sleep 0.1; done 2>/dev/null
     ! kill -0 "$pid" 2>/dev/null || victim="left $victim"
   done
@@ -30,10 +38,14 @@ const KILL_ONE = `
 
 describe.each(machines)('on $name', (machine) => {
   // `within` is in seconds: a start takes about two, and ten in the lab.
+  const isEmulated = machine.name.endsWith('tcg');
   const [kills, within] = isLab(machine) ? [8, 12] : [20, 4];
 
-  test(`after ${kills} kills of CLI, launcher or machine process at random moments, the next run works and nothing is left`, async () => {
-    const env = { TSVM, KILL_ONE, WITHIN: String(within), XDG_RUNTIME_DIR: '/tmp/tsvm-kill-test' };
+  test(`after ${kills} kills of CLI, machine process, QEMU or their launchers at random moments, the next run works and nothing is left`, async () => {
+    const env = {
+      ...{ TSVM, KILL_ONE, WITHIN: String(within), XDG_RUNTIME_DIR: '/tmp/tsvm-kill-test' },
+      EMULATED: isEmulated ? '1' : '',
+    };
     // A half-made `.new` folder of a dead run is removed only once it is older than that of any
     // living run can be: `touch` makes it so.
     const script = `
@@ -48,8 +60,12 @@ describe.each(machines)('on $name', (machine) => {
     expect(lines.pop()).toBe('fine');
     expect(lines).toHaveLength(kills);
     for (const line of lines) {
-      expect(line).toMatch(/^(cli 137 |(machine|launcher) 125 tsvm: the machine process died \(SIGKILL\))$/);
+      expect(line).toMatch(
+        /^(cli 137 |(machine|launcher) 125 tsvm: the machine process died \(SIGKILL\)|(emulator|companion) 125 tsvm: QEMU ended \(signal 9\))$/,
+      );
     }
-    for (const victim of ['machine', 'launcher']) expect(lines.some((line) => line.startsWith(victim))).toBe(true);
+    const emulators = isEmulated ? ['emulator', 'companion'] : [];
+    for (const victim of ['machine', 'launcher', ...emulators])
+      expect(lines.some((line) => line.startsWith(victim))).toBe(true);
   }, 600_000);
 });

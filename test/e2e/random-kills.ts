@@ -122,7 +122,8 @@ interface Process {
 }
 
 const ROLES: readonly [role: string, program: RegExp][] = [
-  ['emulator', /^[^\0]*qemu/],
+  // The launcher too.
+  ['emulator', /^([^\0]*qemu|[^\0]*tsvm-jail\0--start\0)/],
   ['passt', /^[^\0]*passt/],
   // The launcher too.
   ['machine', /dist\/machine\.js/],

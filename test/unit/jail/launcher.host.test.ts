@@ -1,9 +1,10 @@
 // A program in a jail reaches nothing of the host, as root and as an ordinary user, with namespaces
 // and with what is left where the host refuses them; and the launcher says which it is.
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, copyFileSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { filterCommand } from '../../../jail/launcher.js';
 import type { JailReport } from '../../../sandbox/jail-report.js';
@@ -19,7 +20,7 @@ const FIRST_OWN = 2_130_706_432;
 let folder: string;
 let cases = 0;
 
-beforeAll(() => {
+beforeAll(async () => {
   folder = mkdtempSync('/tmp/tsvm-jail-');
   chmodSync(folder, 0o755);
   for (const name of ['exploit', 'refuse']) {
@@ -27,6 +28,15 @@ beforeAll(() => {
   }
   execFileSync('make', ['-s', '-C', join(here, '../../../jail'), `OUT=${folder}`]);
   copyFileSync(join(here, 'owner.mjs'), join(folder, 'owner.mjs'));
+  await build({
+    entryPoints: [join(here, 'emulator-owner.ts')],
+    ...({ bundle: true, format: 'esm', platform: 'node', target: 'node20', external: ['koffi'] } as const),
+    outfile: join(folder, 'emulator-owner.mjs'),
+  });
+  // The ordinary user may not enter the checkout.
+  for (const name of ['koffi', '@koromix']) {
+    cpSync(join(here, '../../../node_modules', name), join(folder, 'node_modules', name), { recursive: true });
+  }
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
@@ -58,16 +68,35 @@ interface Case {
 
 /** Runs the exploit for an owner who is this user. */
 function exploit(uid: number, { refused, isJailed = true, options = machineOptions() }: Case = {}): Outcome {
+  const own = folderOf(uid);
+  const prefix = refused === undefined ? [] : [join(folder, 'refuse'), refused, '--'];
+  const launcher = isJailed ? [join(folder, 'tsvm-jail'), ...options] : [];
+  return runAs(uid, [
+    ...[process.execPath, join(folder, 'owner.mjs'), own, join(folder, 'exploit')],
+    ...[...prefix, ...launcher],
+  ]);
+}
+
+/** Runs the exploit in QEMU's place, for an owner who is this user. */
+function exploitAsQemu(uid: number, { refused, words = [] }: { refused?: string; words?: string[] } = {}): Outcome {
+  const prefix = refused === undefined ? [] : [join(folder, 'refuse'), refused];
+  const program = [process.execPath, join(folder, 'emulator-owner.mjs')];
+  return runAs(uid, [...prefix, ...program, folderOf(uid), join(folder, 'exploit'), ...words]);
+}
+
+/** A folder of this user's alone. */
+function folderOf(uid: number): string {
   const own = join(folder, `case-${cases++}`);
   mkdirSync(own, { mode: 0o700 });
   chownSync(own, uid, uid);
-  const prefix = refused === undefined ? [] : [join(folder, 'refuse'), refused, '--'];
-  const launcher = isJailed ? [join(folder, 'tsvm-jail'), ...options] : [];
-  const words = [join(folder, 'owner.mjs'), own, join(folder, 'exploit'), ...prefix, ...launcher];
+  return own;
+}
+
+function runAs(uid: number, words: readonly string[]): Outcome {
   // What an attempt changes ends with these namespaces, also where it succeeds.
   const apart = ['--mount', '--ipc', '--propagation', 'private'];
   const user = ['setpriv', '--reuid', `${uid}`, '--regid', `${uid}`, '--clear-groups'];
-  const command = [...apart, ...(uid === 0 ? [] : user), process.execPath, ...words];
+  const command = [...apart, ...(uid === 0 ? [] : user), ...words];
   const text = execFileSync('unshare', command, { encoding: 'utf8', cwd: '/' });
   return JSON.parse(text) as Outcome;
 }
@@ -98,6 +127,12 @@ const FREE = [
   ...['read-passwd', 'read-secret', 'read-shadow', 'see-processes', 'shared-memory', 'signal-init', 'signal-owner'],
   ...['tcp', 'trace-owner', 'udp', 'write-core-pattern', 'write-folder', 'write-root', 'write-tmp'],
 ];
+
+const EVERYTHING = {
+  ...{ files: 'namespace', network: 'namespace', processes: 'namespace', sockets: 'namespace', ipc: 'namespace' },
+};
+/** What is tried in QEMU's place alone. */
+const IN_QEMUS_PLACE = ['above-own', 'shrink-memory', 'process'];
 
 test('without a jail the exploit reaches what it tries to reach', () => {
   // The limit of core files is the caller's.
@@ -140,6 +175,34 @@ describe.each([
     const outcome = exploit(uid, { options: filterOptions() });
     expect(outcome).toMatchObject({ status: 0, stderr: '', report: { files: 'namespace', network: 'namespace' } });
     expect(reached(outcome)).toEqual(GIVEN);
+  });
+
+  test("in QEMU's place too", () => {
+    const outcome = exploitAsQemu(uid);
+    expect(outcome).toMatchObject({ status: 0, stderr: '', report: EVERYTHING });
+    expect(outcome.report).not.toHaveProperty('noNamespaces');
+    expect(Object.keys(outcome.attempts)).toEqual(expect.arrayContaining([...IN_QEMUS_PLACE, 'udp', 'mount']));
+    expect(reached(outcome)).toEqual([]);
+  });
+
+  test.each(['namespaces', 'mounts'])(
+    "in QEMU's place, where the host refuses %s, only a socket with a path is left, and none without a network",
+    (refused) => {
+      const outcome = exploitAsQemu(uid, { refused });
+      expect(outcome).toMatchObject({ status: 0, stderr: '', report: { files: 'landlock', processes: 'landlock' } });
+      expect(Object.keys(outcome.attempts)).toEqual(expect.arrayContaining(IN_QEMUS_PLACE));
+      expect(reached(outcome)).toEqual(['path-socket']);
+      expect(reached(exploitAsQemu(uid, { refused, words: ['disks'] }))).toEqual([]);
+    },
+  );
+
+  test("in QEMU's place, without namespaces and landlock, processes, network and privileges are still closed", () => {
+    const outcome = exploitAsQemu(uid, { refused: 'landlock' });
+    expect(outcome).toMatchObject({ status: 0, stderr: '', report: { files: null, processes: null } });
+    const others = ['list-homes', 'read-passwd', 'see-processes', 'write-tmp'];
+    const own = ['abstract-socket', 'execute-shell', 'list-folder', 'path-socket', 'read-secret', 'write-folder'];
+    const ofRoot = ['list-root-home', 'read-shadow', 'write-core-pattern', 'write-root'];
+    expect(reached(outcome)).toEqual([...others, ...own, ...(uid === 0 ? ofRoot : ['owner-memory'])].sort());
   });
 
   test.each(['namespaces', 'mounts'])(

@@ -1,0 +1,58 @@
+// The owner of an emulated machine, for launcher.host.test.ts, where the exploit runs in QEMU's place:
+// with the jail, the descriptors and the filter that QEMU gets. Prints what owner.mjs prints.
+//     emulator-owner FOLDER EXPLOIT [disks]
+// With `disks`, the machine has no network.
+import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { chmodSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync, writeSync } from 'node:fs';
+import { createServer, type Server } from 'node:net';
+import { readyEmulator } from '../../../sandbox/machine/emulator.js';
+import { MachineFiles } from '../../../sandbox/machine/machine-files.js';
+import { COMPANION_CONSOLE, COMPANION_START, type MachineSpec, type NetworkSpec } from '../../../vmm/machine.js';
+
+const MARK = 'THE ARGUMENTS ARE WRITTEN HERE';
+const [, , folder = '', exploit = '', disks] = process.argv;
+
+writeFileSync(`${folder}/secret`, 'a secret');
+mkdirSync(`${folder}/shared`);
+const abstract = `tsvm-exploit-${process.pid}`;
+const tcp = createServer().listen(0, '127.0.0.1');
+const servers: Server[] = [tcp, createServer().listen(`${folder}/socket`), createServer().listen(`\0${abstract}`)];
+await Promise.all(servers.map((server) => once(server, 'listening')));
+spawnSync(exploit, ['make-shared-memory']);
+openSync(`${folder}/secret`, 'r');
+process.env.SECRET_TOKEN = 'a secret';
+
+const network = disks === undefined ? { network: { mac: '02:00:00:00:00:01', mtu: 1500 } as NetworkSpec } : {};
+const spec = {
+  ...{ cpus: 1, memory: 64 * 2 ** 20, disks: [{}], vsock: { guestCid: 3, path: `${folder}/vsock` }, ...network },
+} as unknown as MachineSpec;
+// Guest memory, firmware, log, and a socket for each of three or four devices.
+const last = 4 + 2 + (disks === undefined ? 4 : 3);
+const address = tcp.address();
+const port = typeof address === 'object' ? address?.port : undefined;
+const words = [process.pid, port, abstract, `${folder}/socket`, folder, `4-${last}`].join('\n');
+const program = readFileSync(exploit);
+program.write(`${words}\0`, program.indexOf(MARK), 'latin1');
+// Beside the folder, which is not in the jail.
+const place = mkdtempSync('/tmp/tsvm-qemu-');
+const path = `${place}/qemu`;
+writeFileSync(path, program);
+chmodSync(path, 0o755);
+
+using files = new MachineFiles();
+using companion = readyEmulator(spec, files, { path });
+const report = await companion.report;
+const fileOf = (name: string): number => {
+  const [portion] = files.all;
+  return portion!.descriptors[portion!.names.indexOf(name)]!;
+};
+writeSync(fileOf(COMPANION_START), '\n');
+const { exitCode = null, said } = await companion.ended;
+const stdout = readFileSync(`/proc/self/fd/${fileOf(COMPANION_CONSOLE)}`, 'latin1');
+spawnSync(exploit, ['remove-shared-memory']);
+rmSync(place, { recursive: true });
+const lines = stdout.trim().split('\n');
+const attempts = Object.fromEntries(lines.map((line) => line.split(' ')));
+console.log(JSON.stringify({ attempts, report, status: exitCode, stderr: said }));
+process.exit(0);
