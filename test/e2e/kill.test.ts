@@ -13,19 +13,26 @@ const AT_ONCE = 2;
 const KILL_ONE = `
   "$TSVM" run --rm ${DEBIAN} sleep 1000 2> "$XDG_RUNTIME_DIR/stderr.$1" &
   cli=$!
+  find_all() {
+    for each in $(pgrep -P "$cli" tsvm-jail); do
+      if child=$(pgrep -P "$each" node); then launcher=$each machine=$child
+      # It waits for its start, or is QEMU already.
+      elif child=$(pgrep -P "$each" 'qemu|tsvm-jail'); then companion=$each emulator=$child; fi
+    done
+  }
+  order=$(($1 % 5))
+  # On KVM, QEMU may have been made ready and is not missed.
+  if [ -n "$EMULATED" ] && [ "$order" -ge 3 ]; then
+    until find_all; [ -n "$emulator" ]; do sleep 0.1; done
+  fi
   sleep "$((RANDOM % WITHIN)).$((RANDOM % 10))"
-  for each in $(pgrep -P "$cli" tsvm-jail); do
-    if child=$(pgrep -P "$each" node); then launcher=$each machine=$child
-    # It waits for its start, or is QEMU already.
-    elif child=$(pgrep -P "$each" 'qemu|tsvm-jail'); then companion=$each emulator=$child; fi
-  done
+  find_all
   victim=cli
-  case $(($1 % 5)) in
+  case $order in
     0) [ -z "$machine" ] || victim=launcher;;
     1) [ -z "$machine" ] || victim=machine;;
-    # On KVM, QEMU may have been made ready and is not missed.
-    2) [ -z "$EMULATED" ] || [ -z "$emulator" ] || victim=companion;;
-    3) [ -z "$EMULATED" ] || [ -z "$emulator" ] || victim=emulator;;
+    3) [ -z "$EMULATED" ] || victim=companion;;
+    4) [ -z "$EMULATED" ] || victim=emulator;;
   esac
   kill -9 "\${!victim}"
   wait "$cli"; code=$?
