@@ -36,6 +36,8 @@ const program = readFileSync(exploit);
 program.write(`${words}\0`, program.indexOf(MARK), 'latin1');
 // Beside the folder, which is not in the jail.
 const place = mkdtempSync('/tmp/tsvm-qemu-');
+// Root's jail has a user of its own.
+chmodSync(place, 0o755);
 const path = `${place}/qemu`;
 writeFileSync(path, program);
 chmodSync(path, 0o755);
