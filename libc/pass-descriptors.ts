@@ -35,11 +35,15 @@ function bind(): Sendmsg {
  * @throws Error if the peer is gone, or the socket is full
  */
 export function passDescriptors(socket: number, descriptors: readonly number[], bytes: Uint8Array): void {
-  const errno = tryPassDescriptors(socket, descriptors, bytes);
-  if (errno !== 0) throw new Error(`sendmsg: ${errno < 0 ? 'incomplete' : getSystemErrorName(-errno)}`);
+  const count = tryPassDescriptors(socket, descriptors, bytes);
+  if (count < 0) throw new Error(`sendmsg: ${getSystemErrorName(count)}`);
+  if (count < bytes.length) throw new Error('sendmsg: incomplete');
 }
 
-/** As {@link passDescriptors}. Returns the errno: 0 if all were sent, -1 if only some bytes were. */
+/**
+ * Sends the descriptors with as many of the bytes as there is room for. Returns their number, or the
+ * negated errno if nothing was sent.
+ */
 export function tryPassDescriptors(socket: number, descriptors: readonly number[], bytes: Uint8Array): number {
   const length = CMSG_HEADER + 4 * descriptors.length;
   const control = Buffer.alloc(Math.ceil(length / 8) * 8);
@@ -58,6 +62,5 @@ export function tryPassDescriptors(socket: number, descriptors: readonly number[
   };
   sendmsg ??= bind();
   const count = sendmsg(socket, message, MSG_DONTWAIT | MSG_NOSIGNAL);
-  if (count < 0) return errno();
-  return count === bytes.length ? 0 : -1;
+  return count < 0 ? -errno() : count;
 }

@@ -42,7 +42,7 @@ export function qemuNetSocket(path: string): string {
 
 /** A socket to the host's routes (vmm/outside/route-socket.ts). */
 export const ROUTE_SOCKET = 'routes';
-/** The back end of the network device: a tap interface, or a socket to passt. */
+/** The tap interface behind the network device. */
 export const NETWORK_BACK_END = 'network';
 
 /** The share of this index, opened with O_PATH. */
@@ -55,7 +55,7 @@ export function countName(index: number): string {
   return `count of share ${index}`;
 }
 
-/** The listening TCP socket of this index in {@link PasstSpec.listeners}. */
+/** The socket of this index in {@link RelaySpec.published}. */
 export function publishedName(index: number): string {
   return `published ${index}`;
 }
@@ -155,21 +155,23 @@ export interface PublishedPorts {
   count: number;
 }
 
-/**
- * The host's own sockets: the relay's for each TCP connection of the guest, passt's for UDP and
- * ping.
- */
-export interface PasstSpec {
-  kind: 'passt';
+/** The host's own sockets, one for each of the guest's connections (devices/net/relay). */
+export interface RelaySpec {
+  kind: 'relay';
   ports: PublishedPorts[];
-  /** The guest's port of each listening TCP socket that the owner sends. Absent: there is none. */
-  listeners?: number[];
-  /** Queries to this address go to the host's own resolver. */
-  forwardDns?: string;
+  /** The sockets of published ports that the owner sends. Absent: there is none. */
+  published?: PublishedSocket[];
+  /** Queries to `address` go to the host's own resolver. */
+  dns?: { address: string; resolver: string };
   /** If true, a connection to the gateway reaches the host's loopback interface. */
   reachHost: boolean;
-  /** The host interface whose addresses passt uses, for a host that has no IPv4 default route. */
-  interface?: string;
+}
+
+/** A socket of a published port: one of TCP listens, one of UDP has what comes to the port. */
+export interface PublishedSocket {
+  protocol: PublishedPorts['protocol'];
+  /** The guest's port. */
+  guest: number;
 }
 
 /** A host tap interface. */
@@ -277,7 +279,7 @@ export interface NetworkSpec {
   optional: boolean;
   /** Absent: the guest is in no private network and cannot join one. */
   peers?: PeerNetwork[];
-  backEnd: PasstSpec | TapSpec | IsolatedSpec;
+  backEnd: RelaySpec | TapSpec | IsolatedSpec;
 }
 
 export type Accelerator = 'kvm' | 'tcg';
@@ -348,8 +350,20 @@ export interface CompanionEnd {
   said: string;
 }
 
-/** A number that the machine chose; a port; the four words of an address as the guest sees it. */
-export type ConnectRequest = [id: number, port: number, ...address: [number, number, number, number]];
+/** What a socket of the host carries for the guest. */
+export type Carried = 'tcp' | 'udp' | 'ping';
+
+/**
+ * A number that the machine chose; what the socket carries; the ports of the guest and of the
+ * destination, 0 for ping; the four words of the destination's address as the guest sees it.
+ */
+export type ConnectRequest = [
+  id: number,
+  carried: Carried,
+  guestPort: number,
+  port: number,
+  ...address: [number, number, number, number],
+];
 
 /** The number of the request, and 0 for a socket that connects or is connected, else an errno. */
 export type ConnectAnswer = [id: number, errno: number];
@@ -357,10 +371,25 @@ export type ConnectAnswer = [id: number, errno: number];
 /** The most requests of one `connect`, and answers of one `connected`. */
 export const MAX_CONNECTS = 64;
 
+/** A datagram that came to a published port. Addresses are four words each, of the host. */
+export interface Arrival {
+  client: number[];
+  clientPort: number;
+  /** Where the client sent it to. */
+  here: number[];
+  /** Base64. */
+  payload: string;
+  /**
+   * True if a socket comes along that is connected with the client: it gets what else the client
+   * sends. False if an earlier datagram of the client had one.
+   */
+  hasSocket: boolean;
+}
+
 /**
  * The policy counts the guest's connections ({@link NetworkSpec.maxConnections}). The relay has, and
- * has asked for, at most this many times as many: one that the guest's frames made the policy forget,
- * and the relay not, still counts there.
+ * has asked for, at most this many times as many sockets: a connection that the guest's frames made
+ * the policy forget, and the relay not, still counts there.
  */
 export const MAX_PER_PLACE = 2;
 
@@ -373,10 +402,9 @@ export const MAX_PER_PLACE = 2;
  * - `statistics`: answered by `statistics`.
  * - `join`: add the guest to a private network. Answered by `joined`.
  * - `leave`: remove the guest from the private network of `folder`. Not answered.
- * - `passt-started`: another passt has been started, whose socket came before. Not answered.
- * - `passt-ended`: passt has ended, or could not be started again. Not answered.
  * - `companion-ended`: the companion has ended. All that it wrote is in its pipes. Not answered.
  * - `connected`: the answers to `connect`. Carries a socket for each that has one. Not answered.
+ * - `arrived`: the answer to `arrivals`. Carries a socket for each datagram that has one.
  * - `shutdown`: stop the vCPUs at once; the guest has synced its disks before. Answered by
  *   `stopped`.
  */
@@ -387,10 +415,9 @@ export type MachineRequest =
   | { type: 'statistics' }
   | { type: 'join'; network: PeerNetwork }
   | { type: 'leave'; folder: string }
-  | { type: 'passt-started' }
-  | { type: 'passt-ended'; reason: string }
   | { type: 'companion-ended'; end: CompanionEnd }
   | { type: 'connected'; answers: ConnectAnswer[] }
+  | { type: 'arrived'; published: number; arrivals: Arrival[] }
   | { type: 'shutdown' };
 
 /**
@@ -401,7 +428,7 @@ export type MachineRequest =
  * - `no-accelerator`: the accelerator that was asked for is not available.
  * - `bad-kernel`: the file is not a bootable kernel.
  * - `bad-spec`: memory, CPUs, a path or another part of the spec is out of range.
- * - `no-network`: passt or the interface is missing, or refuses: for example, a port is in use.
+ * - `no-network`: the interface is missing, or the host refuses: for example, a port is in use.
  * - `guest-crash`: triple fault, emulation failure or kernel panic.
  * - `host`: the host refused something, such as memory or a file.
  * - `bad-state`: the call does not fit the machine's state.
@@ -457,12 +484,10 @@ export interface ProbeResult {
  * What the machine process sends to its owner. It exits after `stopped`, `failed` or `probed`.
  * - `kvm`: the machine probed KVM, because its spec had no result.
  * - `booted`: a vCPU runs. `reason` says why `auto` did not choose KVM.
- * - `network`: the outside network came up, with these published host ports, which the owner fills
- *   in; or it is down, and why.
- * - `passt-restart`: passt has ended, and another one is needed. Answered by `passt-started` or
- *   `passt-ended`.
- * - `passt-kill`: passt is of no use any more. Answered by `passt-ended`.
- * - `connect`: sockets are needed that connect by TCP. Each is answered by `connected`.
+ * - `network`: the network is up. The owner knows the published ports.
+ * - `connect`: connected sockets are needed. Each is answered by `connected`.
+ * - `arrivals`: datagrams of new clients wait in the socket of this index in
+ *   {@link RelaySpec.published}. Answered by `arrived`, and then asked again if there are more.
  * - `refused`: the guest tried a destination that it may not reach. Sent once per destination.
  * - `joined`: the answer to `join`; `error` says why it failed.
  * - `stopped`: the machine ended. A kernel panic is a `reset` whose `console` shows the panic.
@@ -474,11 +499,9 @@ export type MachineEvent =
   | { type: 'kvm'; result: ProbeResult }
   | { type: 'booted'; accel: Accelerator; reason?: string; times: MachineTimes }
   | { type: 'statistics'; statistics: MachineStatistics }
-  | { type: 'network'; up: true; ports: PublishedPorts[] }
-  | { type: 'network'; up: false; reason: string }
-  | { type: 'passt-restart' }
-  | { type: 'passt-kill'; reason: string }
+  | { type: 'network' }
   | { type: 'connect'; asked: ConnectRequest[] }
+  | { type: 'arrivals'; published: number }
   | { type: 'refused'; refusal: Refusal }
   | { type: 'joined'; error?: string }
   | { type: 'stopped'; reason: 'shutdown' | 'reset'; statistics: MachineStatistics; console?: string }

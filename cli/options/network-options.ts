@@ -9,9 +9,9 @@ import { networkNames } from './values.js';
 export const NETWORK_OPTIONS: readonly Declaration<NetworkOptions>[] = [
   {
     flags: '--network <NAME>',
-    help: 'none, passt, tap:INTERFACE, or a private network (default: passt)',
+    help: 'none, default, tap:INTERFACE, or a private network (default: default)',
     field: 'mode',
-    values: () => ['none', 'passt', ...networkNames()],
+    values: () => ['none', 'default', ...networkNames()],
     parse: parseNetwork,
   },
   {

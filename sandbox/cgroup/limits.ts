@@ -2,7 +2,7 @@
 
 const MIB = 2 ** 20;
 
-/** Bytes beside the memory of the guest: the machine process, passt, and their page cache. */
+/** Bytes beside the memory of the guest: the machine process, and its page cache. */
 const OVERHEAD = 256 * MIB;
 /** Bytes of QEMU, most of them a buffer of translated code (vmm/accel/qemu.ts). */
 const EMULATOR = 384 * MIB;
@@ -17,7 +17,7 @@ const DEVICE_CPUS = 1;
 const CPU_WEIGHT = 100;
 const MAX_CPU_WEIGHT = 10_000;
 
-/** Threads of Node.js, QEMU and passt without those of the guest's CPUs: 17 were seen. */
+/** Threads of Node.js and QEMU without those of the guest's CPUs: 17 were seen. */
 const THREADS = 64;
 /** Each CPU has a worker of Node.js or a thread of QEMU. */
 const THREADS_PER_CPU = 4;

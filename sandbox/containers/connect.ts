@@ -2,7 +2,7 @@
 import { hasCode } from '../../errors/index.js';
 import { SandboxError } from '../errors.js';
 import { membershipsOf, setMemberships } from '../home/networks.js';
-import { checkAliases, isNetworkName } from '../spec/network.js';
+import { checkAliases, isNetworkName, networkMode, OUTSIDE } from '../spec/network.js';
 import { openRequest } from '../supervision/control-client.js';
 import type { ControlRequest } from '../supervision/control-protocol.js';
 import type { Supervised } from '../supervision/supervision.js';
@@ -22,8 +22,8 @@ export async function connectContainer(
   const { networks } = home;
   const network = networks.find(reference);
   const { name } = network;
-  const { mode } = config.spec.network ?? {};
-  if (mode !== undefined && mode !== 'passt' && !isNetworkName(mode)) {
+  const mode = networkMode(config.spec.network);
+  if (mode !== OUTSIDE && !isNetworkName(mode)) {
     throw new SandboxError(
       'conflict',
       `container ${nameFor(container)} has the network '${mode}', and cannot be connected to others`,

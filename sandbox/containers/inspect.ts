@@ -7,7 +7,7 @@ import type { Home } from '../home/home.js';
 import { DEFAULT_LOG_LIMITS } from '../home/log-file.js';
 import { shownMemberships } from '../home/networks.js';
 import type { Mount } from '../spec/mounts.js';
-import { isNetworkName } from '../spec/network.js';
+import { isNetworkName, networkMode } from '../spec/network.js';
 import { eachPort, formatPort, parsePublished } from '../spec/published-ports.js';
 import { DEFAULT_MEMORY } from '../spec/run-spec.js';
 import type { Supervised } from '../supervision/supervision.js';
@@ -54,7 +54,7 @@ export function describeContainer({ home, folder, config }: Supervised): object 
       Memory: spec.memory ?? DEFAULT_MEMORY,
       NanoCpus: (spec.cpus ?? 1) * NANO,
       PidsLimit: spec.pidsLimit ?? null,
-      NetworkMode: spec.network?.mode ?? 'passt',
+      NetworkMode: networkMode(spec.network),
       PortBindings: portBindings(spec.network?.publish ?? []),
       PublishAllPorts: spec.network?.publishAll === true,
       Dns: spec.network?.dns ?? [],
@@ -79,8 +79,6 @@ export function describeContainer({ home, folder, config }: Supervised): object 
       },
     },
     NetworkSettings: {
-      Down: state.networkDown ?? '',
-      Restarts: state.networkRestarts ?? 0,
       IPAddress: isRunning(state) ? (state.address ?? '') : '',
       Ports: isRunning(state) ? hostPorts(config, state) : {},
       Networks: networks(folder, config, isRunning(state) ? (state.address ?? '') : ''),
@@ -115,7 +113,7 @@ function describeMount({ volumes }: Home, { type, source, target, readOnly = fal
  * Networks by name, like Docker. A container without private networks is in the one of its mode.
  */
 function networks(folder: ContainerFolder, config: ContainerConfig, address: string): Record<string, object> {
-  const { mode = 'passt' } = config.spec.network ?? {};
+  const mode = networkMode(config.spec.network);
   const memberships = Object.entries(shownMemberships(folder, config));
   if (memberships.length === 0 && !isNetworkName(mode)) return { [mode]: { IPAddress: address, Aliases: null } };
   const endpoint = (aliases: readonly string[]) => ({

@@ -151,10 +151,10 @@ function machineUsage(state: ContainerState, guestMemory: number): Usage['machin
 }
 
 /**
- * Use of the machine process, of its companion (an emulator), and of passt. Each leads a process
- * group. Those of the first two map the memory of the guest.
+ * Use of the machine process and of its companion (an emulator). Each leads a process group. They map
+ * the memory of the guest.
  */
-function processUsage({ machinePid, companionPid, passtPid }: ContainerState, guestMemory: number): Usage['machine'] {
+function processUsage({ machinePid, companionPid }: ContainerState, guestMemory: number): Usage['machine'] {
   const sums = { cpu: 0, memory: guestMemory, guestMemory, pids: 0 };
   if (machinePid === undefined) return sums;
   for (const name of readdirSync('/proc')) {
@@ -164,7 +164,7 @@ function processUsage({ machinePid, companionPid, passtPid }: ContainerState, gu
       const fields = readFileSync(`/proc/${name}/stat`, 'latin1')
         .replace(/^.*\) /s, '')
         .split(' ');
-      if (![machinePid, companionPid, passtPid].includes(Number(fields[2]))) continue;
+      if (![machinePid, companionPid].includes(Number(fields[2]))) continue;
       sums.cpu += (Number(fields[11]) + Number(fields[12])) * TICK;
       sums.memory += ownMemory(name);
       // The number of threads.

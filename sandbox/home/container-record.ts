@@ -69,8 +69,6 @@ export interface ContainerState {
   machinePid?: number;
   /** QEMU, if it is emulated: the launcher of its jail. */
   companionPid?: number;
-  /** passt, which carries its network. */
-  passtPid?: number;
   /** What runs its machine. Absent while there is none, and in old records. */
   accelerator?: Accelerator;
   /** Path of the cgroup of its machine: also after the supervisor was killed. */
@@ -81,10 +79,6 @@ export interface ContainerState {
   isOrphaned?: true;
   /** The guest has let the deadline of a request pass, and has not answered since. */
   unresponsive?: true;
-  /** Why it has no network now, though it had one. */
-  networkDown?: string;
-  /** How often its network came up again since the container started. */
-  networkRestarts?: number;
   /** Its IPv4 address. */
   address?: string;
   /** Published ports, with the host ports in use. */
@@ -100,8 +94,7 @@ const ORPHANED = 255;
 
 /** The state of a container whose record says that it is alive, but whose supervisor is dead. */
 export function orphaned(state: ContainerState): ContainerState {
-  const { supervisorPid, pid, machinePid, companionPid, passtPid, accelerator, jail, ...others } = state;
-  const { sockets, unresponsive, networkDown, ...kept } = others;
+  const { supervisorPid, pid, machinePid, companionPid, accelerator, jail, sockets, unresponsive, ...kept } = state;
   const rest = { ...kept, isOrphaned: true as const };
   if (state.status === 'created' || state.status === 'exited') return rest;
   return { ...rest, status: 'exited', exitCode: ORPHANED, error: 'the process that supervised it was killed' };

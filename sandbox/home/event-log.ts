@@ -24,7 +24,7 @@ export interface ContainerEvent {
   time: string;
   Type: 'container';
   /** `create`, `start`, `die`, `oom`, `stop`, `kill`, `pause`, `unpause`, `rename`, `destroy`,
-   * `network-refused`, `network-down`, `network-up`. */
+   * `network-refused`. */
   Action: string;
   Actor: { ID: string; Attributes: Record<string, string> };
 }

@@ -8,6 +8,7 @@ import {
   type MachineRequest,
   type MachineStatistics,
   type PeerNetwork,
+  type PublishedPorts,
   type Refusal,
 } from '../../vmm/machine.js';
 import { SandboxError } from '../errors.js';
@@ -24,6 +25,9 @@ import { companionFilter } from './system-calls.js';
 
 /** Bytes of stderr that are kept for the error message of a death. */
 const KEPT_STDERR = 4096;
+
+/** The network of a machine, with the published ports that lead to it; or why it has none. */
+export type MachineNetwork = { up: true; ports: readonly PublishedPorts[] } | { up: false; reason: string };
 
 type Event<T extends MachineEvent['type']> = Extract<MachineEvent, { type: T }>;
 
@@ -50,12 +54,7 @@ export class MachineClient implements Disposable {
   readonly booted: Promise<Event<'booted'>>;
   readonly probed: Promise<Event<'probed'>>;
   /** Resolves when the network is up or has failed. */
-  readonly network: Promise<Event<'network'>>;
-  /**
-   * Called with the reason when the network goes down after it was up, and without one when it is
-   * up again.
-   */
-  onNetworkChange?: (reason: string | undefined) => void;
+  readonly network: Promise<MachineNetwork>;
   onRefusal?: (refusal: Refusal) => void;
   /** Resolves when the machine reports its end, or its process exits. */
   readonly ended: Promise<MachineEnd>;
@@ -81,8 +80,7 @@ export class MachineClient implements Disposable {
   #isUnderstood = true;
   #boot!: (event: Event<'booted'>) => void;
   #probe!: (event: Event<'probed'>) => void;
-  #network!: (event: Event<'network'>) => void;
-  #hadNetwork = false;
+  #network!: (network: MachineNetwork) => void;
   #hasBooted = false;
   readonly #joining: { done: () => void; fail: (error: Error) => void }[] = [];
   readonly #statistics: ((statistics: MachineStatistics) => void)[] = [];
@@ -195,16 +193,14 @@ export class MachineClient implements Disposable {
     this.#outside = outside;
     const { spec, files, networkFailure } = outside;
     outside.events = {
-      onPasstStarted: (opened) => this.#pass(opened, { type: 'passt-started' }).catch(() => {}),
-      onPasstEnded: (reason) => this.send({ type: 'passt-ended', reason }),
       isRead: () => this.#process.isRead,
-      onConnected: (answers, sockets) => this.#process.tryPass({ type: 'connected', answers }, sockets),
+      onAnswer: (answer, sockets) => this.#process.tryPass(answer, sockets),
     };
     this.#inTurn(() => this.#jailFor(outside));
     this.#inTurn(() => outside.bound(this.groupPid).catch((error: Error) => this.#fail(error)));
     this.#pass(files, { type: 'boot', spec }).catch((error: Error) => this.#fail(error));
     outside.companion?.ended.then((end) => this.send({ type: 'companion-ended', end }));
-    if (networkFailure !== undefined) this.#network({ type: 'network', up: false, reason: networkFailure });
+    if (networkFailure !== undefined) this.#network({ up: false, reason: networkFailure });
   }
 
   /** Starts the process again if its jail does not fit the machine. */
@@ -317,11 +313,6 @@ export class MachineClient implements Disposable {
     this.#outside?.leave(folder);
   }
 
-  /** Process id of passt, which leads a process group; undefined while there is none. */
-  get passtPid(): number | undefined {
-    return this.#outside?.passtPid;
-  }
-
   /** Process id of the companion, which leads a process group; undefined while there is none. */
   get companionPid(): number | undefined {
     return this.#outside?.companion?.pid;
@@ -354,20 +345,11 @@ export class MachineClient implements Disposable {
         }
         this.#boot(event);
         break;
-      case 'passt-restart':
-        this.#outside?.restartPasst();
-        break;
-      case 'passt-kill':
-        this.#outside?.killPasst(event.reason);
-        break;
       case 'probed':
         this.#probe(event);
         break;
       case 'network':
-        if (event.up) event.ports = this.#outside?.networkUp() ?? event.ports;
-        if (this.#hadNetwork) this.onNetworkChange?.(event.up ? undefined : event.reason);
-        this.#hadNetwork ||= event.up;
-        this.#network(event);
+        this.#network({ up: true, ports: this.#outside?.published ?? [] });
         break;
       case 'joined': {
         const { done, fail } = asked(this.#joining);
@@ -378,6 +360,10 @@ export class MachineClient implements Disposable {
       case 'connect':
         if (this.#outside === undefined) throw new RangeError('a connection before boot');
         this.#outside.connect(event.asked);
+        break;
+      case 'arrivals':
+        if (this.#outside === undefined) throw new RangeError('arrivals before boot');
+        this.#outside.arrivals(event.published);
         break;
       case 'refused':
         this.onRefusal?.(event.refusal);

@@ -4,6 +4,7 @@ import { printableLine } from '../../printable/index.js';
 import { JsonLines } from '../../vmm/json-lines.js';
 import {
   type Accelerator,
+  type Carried,
   type ConnectRequest,
   MAX_CONNECTS,
   MAX_REFUSALS,
@@ -31,22 +32,20 @@ interface Limit {
   every: number;
 }
 const ONCE: Limit = { most: 1, every: Number.POSITIVE_INFINITY };
-/** The network of a machine whose passt dies again and again stays far below. */
-const SOMETIMES: Limit = { most: 50, every: 1000 };
 const ALWAYS: Limit = { most: Number.POSITIVE_INFINITY, every: 1 };
 /** `joined` and `statistics` are answers: the client knows what it has asked for. */
 const LIMITS: Record<MachineEvent['type'], Limit> = {
-  ...{ kvm: ONCE, booted: ONCE, probed: ONCE, stopped: ONCE, failed: ONCE },
-  ...{ network: SOMETIMES, 'passt-restart': SOMETIMES, 'passt-kill': SOMETIMES },
+  ...{ kvm: ONCE, booted: ONCE, network: ONCE, probed: ONCE, stopped: ONCE, failed: ONCE },
   refused: { most: MAX_REFUSALS, every: Number.POSITIVE_INFINITY },
   ...{ joined: ALWAYS, statistics: ALWAYS },
   // The connector counts what it has not answered.
-  connect: ALWAYS,
+  ...{ connect: ALWAYS, arrivals: ALWAYS },
 };
 
 /** The words of a union, each once. */
 const words = <T extends string>(all: Record<T, true>) => Object.keys(all) as T[];
 const ACCELERATORS = words<Accelerator>({ kvm: true, tcg: true });
+const CARRIED = words<Carried>({ tcp: true, udp: true, ping: true });
 const REASONS = words<RefusalReason>({
   ...({ malformed: true, spoofed: true, 'next-hop': true, closed: true, denied: true } as const),
   ...({ 'not-allowed': true, name: true, 'no-connection': true, limit: true } as const),
@@ -102,15 +101,11 @@ function readEvent(value: unknown): MachineEvent {
     case 'statistics':
       return { type: 'statistics', statistics: statistics(event.statistics) };
     case 'network':
-      // The owner knows which ports it has bound.
-      if (flag(event.up, 'up')) return { type: 'network', up: true, ports: [] };
-      return { type: 'network', up: false, reason: message(event.reason, 'reason') };
+      return { type: 'network' };
     case 'connect':
       return { type: 'connect', asked: list(event.asked, 1, MAX_CONNECTS, 'asked').map(connectRequest) };
-    case 'passt-restart':
-      return { type: 'passt-restart' };
-    case 'passt-kill':
-      return { type: 'passt-kill', reason: message(event.reason, 'reason') };
+    case 'arrivals':
+      return { type: 'arrivals', published: count(event.published, 'index') };
     case 'refused':
       return { type: 'refused', refusal: refusal(event.refusal) };
     case 'joined':
@@ -146,10 +141,11 @@ function refusal(value: unknown): Refusal {
 }
 
 function connectRequest(value: unknown): ConnectRequest {
-  const [id, port, first, second, third, last] = list(value, 6, 6, 'request');
+  const [id, carried, guestPort, port, first, second, third, last] = list(value, 8, 8, 'request');
   const word32 = (each: unknown) => below(each, 2 ** 32, 'request');
+  const word16 = (each: unknown) => below(each, 2 ** 16, 'port');
   const address = [word32(first), word32(second), word32(third), word32(last)] as const;
-  return [word32(id), below(port, 2 ** 16, 'port'), ...address];
+  return [word32(id), oneOf(carried, CARRIED, 'protocol'), word16(guestPort), word16(port), ...address];
 }
 
 function times(value: unknown): MachineTimes {

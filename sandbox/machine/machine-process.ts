@@ -144,7 +144,12 @@ export class MachineProcess implements Disposable {
    */
   tryPass(request: MachineRequest, descriptors: readonly number[]): boolean {
     if (this.#control.destroyed || this.#control.writableLength > 0) return false;
-    return tryPassDescriptors(descriptorOf(this.#control), descriptors, Buffer.from(lineOf(request))) === 0;
+    const line = Buffer.from(lineOf(request));
+    const sent = tryPassDescriptors(descriptorOf(this.#control), descriptors, line);
+    if (sent < 0) return false;
+    // The descriptors are with the first bytes.
+    if (sent < line.length) this.#control.write(line.subarray(sent));
+    return true;
   }
 
   #passTrees(portion: Portion): Promise<void> {

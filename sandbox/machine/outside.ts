@@ -1,11 +1,11 @@
 // What a machine needs from the host, in the hands of its owner. The machine process opens no path
-// of the host and starts no passt: it gets descriptors.
+// of the host and makes no socket of its network: it gets descriptors.
 import { chmodSync, chownSync, constants, readFileSync, rmSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { messageOf } from '../../errors/index.js';
+import * as libc from '../../vmm/host/libc.js';
 import {
   type Accelerator,
-  type ConnectAnswer,
   type ConnectRequest,
   countName,
   fileName,
@@ -15,21 +15,21 @@ import {
   type MachineSpec,
   NETWORK_BACK_END,
   type NetworkSpec,
-  type PasstSpec,
   type PeerNetwork,
   type ProbeResult,
   type PublishedPorts,
+  type PublishedSocket,
   publishedName,
   qemuNetSocket,
+  type RelaySpec,
   ROUTE_SOCKET,
   shareName,
   socketFolderName,
 } from '../../vmm/machine.js';
 import { checkSpec } from '../../vmm/outside/check-spec.js';
-import { type AnswerChannel, Connector } from '../../vmm/outside/connector.js';
+import { type Answer, type AnswerChannel, Connector } from '../../vmm/outside/connector.js';
 import { publishPorts } from '../../vmm/outside/host-ports.js';
 import { enterNetwork, leaveNetwork } from '../../vmm/outside/network-folder.js';
-import { PasstProgram } from '../../vmm/outside/passt-program.js';
 import { openRouteSocket } from '../../vmm/outside/route-socket.js';
 import { openTap } from '../../vmm/outside/tap-interface.js';
 import type { MachineCgroup } from '../cgroup/machine-cgroup.js';
@@ -42,19 +42,18 @@ import { listen, open } from './open-files.js';
 import { canOpenKvm } from './open-kvm.js';
 import { storedProbe, storeProbe } from './probe-cache.js';
 
+export { canPing } from '../../vmm/outside/connected-socket.js';
+
 const O_PATH = 0o10000000;
 /** The most connections that wait for the machine to accept them. */
 const VSOCK_BACKLOG = 128;
 
 /** What {@link MachineOutside} tells the machine process. */
 export interface OutsideEvents {
-  /** Another passt has been started. The files hold its socket, and are owned by the callee. */
-  onPasstStarted(files: MachineFiles): void;
-  onPasstEnded(reason: string): void;
   /** True if the machine process has read all that it was sent. */
   isRead(): boolean;
-  /** The machine's connections. Returns false if they cannot be sent now. */
-  onConnected(answers: ConnectAnswer[], sockets: readonly number[]): boolean;
+  /** The machine's sockets, which stay the caller's. Returns false if they cannot be sent now. */
+  onAnswer(answer: Answer, sockets: readonly number[]): boolean;
 }
 
 export interface OutsideOptions {
@@ -84,17 +83,17 @@ export class MachineOutside implements Disposable {
   /** What runs the guest where KVM may not. Undefined: nothing does. */
   readonly companion: Companion | undefined;
   events: OutsideEvents | undefined;
-  #passt: PasstProgram | undefined;
+  /** The published ports, each with its address. */
+  published: readonly PublishedPorts[] = [];
   #connector: Connector | undefined;
-  #published: PublishedPorts[] = [];
-  /** The guest's port of each listening socket in `files`. */
-  readonly #listeners: number[] = [];
+  /** In `files`. */
+  readonly #sockets: PublishedSocket[] = [];
   readonly #joined = new Map<string, PeerNetwork>();
   readonly #address: string | undefined;
   readonly #probeCache: string | undefined;
 
   /**
-   * Opens what the spec names, and starts passt.
+   * Opens what the spec names.
    * @param shares descriptors of the spec's shares, and then of the counts of those with a budget,
    *   owned from now on
    * @throws MachineError
@@ -125,7 +124,7 @@ export class MachineOutside implements Disposable {
       ...others,
       ...(probe === undefined ? {} : { probe }),
       ...(tscKhz === undefined ? {} : { tscKhz }),
-      ...(network === undefined || this.networkFailure !== undefined ? {} : { network: this.#withListeners(network) }),
+      ...(network === undefined || this.networkFailure !== undefined ? {} : { network: this.#withPublished(network) }),
     };
     let noEmulator: string | undefined;
     try {
@@ -141,9 +140,9 @@ export class MachineOutside implements Disposable {
     this.spec = noEmulator === undefined ? machine : { ...machine, noEmulator };
   }
 
-  #withListeners({ backEnd, ...network }: NetworkSpec): NetworkSpec {
-    const listeners = this.#listeners;
-    return { ...network, backEnd: backEnd.kind === 'passt' ? { ...backEnd, listeners } : backEnd };
+  #withPublished({ backEnd, ...network }: NetworkSpec): NetworkSpec {
+    const published = this.#sockets;
+    return { ...network, backEnd: backEnd.kind === 'relay' ? { ...backEnd, published } : backEnd };
   }
 
   #openFiles({ kernel, initramfs, modules, disks, vsock }: MachineSpec): void {
@@ -181,11 +180,9 @@ export class MachineOutside implements Disposable {
     using files = new MachineFiles();
     try {
       if (backEnd.kind === 'tap') files.add(NETWORK_BACK_END, openTap(backEnd.interface));
-      if (backEnd.kind === 'passt') {
-        this.#publish(spec, backEnd, files);
-        this.#passt = new PasstProgram(spec, backEnd, (reason) => this.events?.onPasstEnded(reason));
-        files.add(NETWORK_BACK_END, this.#passt.start());
+      if (backEnd.kind === 'relay') {
         this.#connector = new Connector(spec, backEnd, this.#channel());
+        this.#publish(spec, backEnd, this.#connector, files);
       }
       for (const network of spec.peers ?? []) this.#enter(network, files);
     } catch (error) {
@@ -204,7 +201,7 @@ export class MachineOutside implements Disposable {
       get isRead() {
         return events()?.isRead() ?? false;
       },
-      send: (answers, sockets) => events()?.onConnected(answers, sockets) ?? false,
+      send: (answer, sockets) => events()?.onAnswer(answer, sockets) ?? false,
     };
   }
 
@@ -214,13 +211,20 @@ export class MachineOutside implements Disposable {
     this.#connector.ask(asked);
   }
 
-  /** Listens at the published ports of TCP. */
-  #publish(spec: NetworkSpec, backEnd: PasstSpec, files: MachineFiles): void {
-    using ports = publishPorts('tcp', spec, backEnd);
-    this.#published = ports.bound;
-    for (const { fd, guest } of ports.take()) {
-      files.add(publishedName(this.#listeners.length), fd);
-      this.#listeners.push(guest);
+  /** Tells which datagrams have come to a published port. @throws RangeError for another's */
+  arrivals(published: number): void {
+    if (this.#connector === undefined) throw new RangeError('arrivals without a network');
+    this.#connector.arrivals(published);
+  }
+
+  /** Binds the published ports. The sockets of UDP are the connector's and the machine's. */
+  #publish(spec: NetworkSpec, backEnd: RelaySpec, connector: Connector, files: MachineFiles): void {
+    using ports = publishPorts(spec, backEnd);
+    this.published = ports.bound;
+    for (const { fd, protocol, guest } of ports.take()) {
+      const index = this.#sockets.push({ protocol, guest }) - 1;
+      files.add(publishedName(index), fd);
+      if (protocol === 'udp') connector.publish(index, libc.check(libc.fcntl(fd, libc.F_DUPFD_CLOEXEC, 0), 'fcntl'));
     }
   }
 
@@ -284,20 +288,14 @@ export class MachineOutside implements Disposable {
     if (accel === 'kvm') this.companion?.kill();
   }
 
-  /** The network is up. @returns the published ports, each with its address */
-  networkUp(): PublishedPorts[] {
-    this.#passt?.served();
-    return [...this.#published, ...(this.#passt?.ports ?? [])];
-  }
-
   /**
-   * Bounds the machine process, its companion and passt, before they do anything for a guest.
+   * Bounds the machine process and its companion, before they do anything for a guest.
    * @throws SandboxError `cgroup`
    */
   async bound(pid: number | undefined): Promise<void> {
     // Its launcher has started the last process of its own.
     await this.companion?.report;
-    for (const each of [pid, this.companion?.pid, this.passtPid]) await this.#bound(each);
+    for (const each of [pid, this.companion?.pid]) await this.#bound(each);
   }
 
   async #bound(pid: number | undefined): Promise<void> {
@@ -311,35 +309,8 @@ export class MachineOutside implements Disposable {
     return this.#cgroup?.outOfMemory();
   }
 
-  /** The machine needs another passt. */
-  restartPasst(): void {
-    try {
-      const socket = this.#passt?.start();
-      if (socket === undefined) return;
-      this.#bound(this.passtPid).catch((error: Error) => this.killPasst(error.message));
-      const files = new MachineFiles();
-      files.add(NETWORK_BACK_END, socket);
-      if (this.events === undefined) files[Symbol.dispose]();
-      else this.events.onPasstStarted(files);
-    } catch (error) {
-      // Another program has one of the ports, or the host has no memory: that may pass.
-      this.events?.onPasstEnded(messageOf(error));
-    }
-  }
-
-  killPasst(reason: string): void {
-    this.#passt?.kill(reason);
-  }
-
-  /** Process id of passt, which leads a process group. Undefined while there is none. */
-  get passtPid(): number | undefined {
-    return this.#passt?.pid;
-  }
-
   #closeNetwork(): void {
     for (const folder of [...this.#joined.keys()]) this.leave(folder);
-    this.#passt?.[Symbol.dispose]();
-    this.#passt = undefined;
     this.#connector?.[Symbol.dispose]();
     this.#connector = undefined;
   }

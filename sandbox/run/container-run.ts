@@ -145,14 +145,9 @@ export class ContainerRun {
     return this.#machine.companionPid;
   }
 
-  /** Process id of passt; undefined while there is none. */
-  get passtPid(): number | undefined {
-    return this.#machine.passtPid;
-  }
-
-  /** The process groups of the machine: of its process, of its companion, and of passt. */
+  /** The process groups of the machine: of its process, and of its companion. */
   get processGroups(): number[] {
-    return [this.machinePid, this.companionPid, this.passtPid].filter((pid) => pid !== undefined);
+    return [this.machinePid, this.companionPid].filter((pid) => pid !== undefined);
   }
 
   /**
@@ -355,16 +350,11 @@ export class ContainerRun {
    * reported, not thrown.
    */
   async #online(plan: NetworkPlan): Promise<NetworkPlan | undefined> {
-    const { onRefusal, onNoNetwork, onNetworkChange } = this.options;
-    const network = await this.#machine.network({
-      onRefusal: onRefusal ?? ((refusal) => this.#log.info('the network refused', { ...refusal })),
-      onNetworkChange: (reason) => {
-        if (reason === undefined) this.#log.info("the container's network is up again");
-        else this.#log.warn(`the container's network is down: ${reason}`);
-        onNetworkChange?.(reason);
-      },
-    });
-    if (network.up) this.#ports = network.ports;
+    const { onRefusal, onNoNetwork } = this.options;
+    const network = await this.#machine.network(
+      onRefusal ?? ((refusal) => this.#log.info('the network refused', { ...refusal })),
+    );
+    if (network.up) this.#ports = [...network.ports];
     else onNoNetwork?.(network.reason);
     this.#trace.mark('networkUp');
     return network.up ? plan : undefined;

@@ -1,7 +1,7 @@
 // A machine together with the agent in its guest: it boots, says hello, gets containers, and shuts
 // down. It lives as long as its machine process, and may hold zero, one or several containers.
 import { messageOf } from '../../errors/index.js';
-import type { Accelerator, MachineStatistics, PeerNetwork } from '../../vmm/machine.js';
+import type { Accelerator, MachineStatistics, PeerNetwork, Refusal } from '../../vmm/machine.js';
 import type { ContainerSetup, MachineSetup } from '../agent/protocol.js';
 import { Responsiveness } from '../agent/responsiveness.js';
 import { AgentSession } from '../agent/session.js';
@@ -11,7 +11,7 @@ import { defer } from '../deferred.js';
 import { SandboxError } from '../errors.js';
 import type { JailReport } from '../jail-report.js';
 import type { Log } from '../log.js';
-import type { MachineClient } from '../machine/machine-client.js';
+import type { MachineClient, MachineNetwork } from '../machine/machine-client.js';
 import type { MachineOutside } from '../machine/outside.js';
 import { GuestContainer, inOrder } from './guest-container.js';
 import { ResourceStack } from './resource-stack.js';
@@ -97,11 +97,6 @@ export class GuestMachine implements Disposable {
   /** Process id of the companion, which leads a process group; undefined while there is none. */
   get companionPid(): number | undefined {
     return this.#client.companionPid;
-  }
-
-  /** Process id of passt, which leads a process group; undefined while there is none. */
-  get passtPid(): number | undefined {
-    return this.#client.passtPid;
   }
 
   /**
@@ -197,9 +192,8 @@ export class GuestMachine implements Disposable {
   }
 
   /** Waits until the machine's network is up or has failed. @throws what ended the machine */
-  network(events: Required<Pick<MachineClient, 'onRefusal' | 'onNetworkChange'>>): Promise<Network> {
-    this.#client.onRefusal = events.onRefusal;
-    this.#client.onNetworkChange = events.onNetworkChange;
+  network(onRefusal: (refusal: Refusal) => void): Promise<MachineNetwork> {
+    this.#client.onRefusal = onRefusal;
     return this.whileAlive(this.#client.network);
   }
 
@@ -304,8 +298,6 @@ export class GuestMachine implements Disposable {
     throw new SandboxError('wrong-state', `the machine is ${state.name}, not ${name}`);
   }
 }
-
-type Network = Awaited<MachineClient['network']>;
 
 function isIn<N extends StateName>(
   state: GuestMachineState,

@@ -9,22 +9,19 @@ import type { InterfaceSpec } from '../agent/protocol.js';
 import { defined } from '../defined.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerNetworks } from '../home/networks.js';
-import { DEFAULT_MAX_CONNECTIONS, type NetworkOptions, networkRules, TAP } from '../spec/network.js';
+import { DEFAULT_MAX_CONNECTIONS, type NetworkOptions, networkMode, networkRules, TAP } from '../spec/network.js';
 import { imagePorts, parseExposed, parsePublished, publishAll } from '../spec/published-ports.js';
 import { type HostNetwork, isLoopback, numberOf, readInterface } from './host-network.js';
 
 /** Values of each of the last two bytes of an address, counted from 1. */
 const ADDRESSES = 254;
 const GATEWAY_ADDRESS = '198.19.0.1';
-/**
- * passt forwards queries to this address to the host's resolver, if that is on the loopback
- * interface.
- */
+/** Queries to this address go to the host's resolver, if that is on the loopback interface. */
 const DNS_ADDRESS = '198.19.0.3';
 const GATEWAY_ADDRESS_6 = 'fe80::1';
 const INTERFACE = 'eth0';
-/** Bytes. The largest MTU of passt's protocol. */
-const PASST_MTU = 65520;
+/** Bytes. The largest IP packet of whole words. */
+const LARGEST_MTU = 65520;
 /** Prefix of the containers' IPv6 addresses (unique local, RFC 4193): `tsvm` in ASCII. */
 const PREFIX_6 = 'fd74:7376:6d';
 /** The ranges of all containers' addresses, IPv4 and IPv6. */
@@ -64,12 +61,12 @@ export function planNetwork(
   host: HostNetwork,
   { id, networks = { peers: [], internal: false }, exposed = [] }: Networked,
 ): NetworkPlan | undefined {
-  const { mode = 'passt' } = options;
+  const mode = networkMode(options);
   if (mode === 'none') return undefined;
   const isTap = mode.startsWith(TAP);
   const endpoint = isTap
     ? tapEndpoint(mode.slice(TAP.length))
-    : passtEndpoint(host.ipv6 !== undefined && !networks.internal, addressFor(id, networks));
+    : outsideEndpoint(host.ipv6 !== undefined && !networks.internal, addressFor(id, networks));
   const mac = options.mac?.toLowerCase() ?? macOf(endpoint.address);
   const { nameservers, settings, forward } = resolver(options, host, endpoint.gateways.length > 1);
   const allRules = [...networkRules(options, endpoint.gateway), ...(networks.internal ? NOTHING : [])];
@@ -78,11 +75,10 @@ export function planNetwork(
     if (isTap) return { kind: 'tap', interface: mode.slice(TAP.length) };
     if (networks.internal) return { kind: 'none' };
     return defined({
-      kind: 'passt' as const,
+      kind: 'relay' as const,
       ports: publishedPorts(options, exposed),
-      forwardDns: forward ? DNS_ADDRESS : undefined,
+      dns: forward === undefined ? undefined : { address: DNS_ADDRESS, resolver: forward },
       reachHost: allRules.some(({ allow, range }) => allow && range === endpoint.gateway),
-      interface: host.ipv4 === undefined ? (host.ipv6 ?? 'lo') : undefined,
     });
   };
   return {
@@ -168,14 +164,14 @@ function ipv6Of(address: string): string {
   return `${PREFIX_6}::${(number >>> 16).toString(16)}:${(number & 0xffff).toString(16)}`;
 }
 
-function passtEndpoint(ipv6: boolean, address: string): Endpoint {
+function outsideEndpoint(ipv6: boolean, address: string): Endpoint {
   return {
     address,
     ipv6: ipv6 ? [ipv6Of(address)] : [],
     gateway: GATEWAY_ADDRESS,
     gateways: ipv6 ? [GATEWAY_ADDRESS, GATEWAY_ADDRESS_6] : [GATEWAY_ADDRESS],
     gatewayMac: macOf(GATEWAY_ADDRESS),
-    mtu: PASST_MTU,
+    mtu: LARGEST_MTU,
   };
 }
 
@@ -202,18 +198,15 @@ function tapEndpoint(name: string): Endpoint {
     gateway: address,
     gateways: [address],
     gatewayMac: mac,
-    mtu: Math.min(mtu, PASST_MTU),
+    mtu: Math.min(mtu, LARGEST_MTU),
   };
 }
 
 interface GuestResolver {
   nameservers: string[];
   settings: string[];
-  /**
-   * True if the host's resolver is reachable only from the host, so that passt must forward queries
-   * to it.
-   */
-  forward: boolean;
+  /** The host's resolver, if it is reachable only from the host: queries are forwarded to it. */
+  forward: string | undefined;
 }
 
 /**
@@ -222,11 +215,13 @@ interface GuestResolver {
  */
 function resolver({ dns = [], mode }: NetworkOptions, { resolver: host }: HostNetwork, ipv6: boolean): GuestResolver {
   const { settings } = host;
-  if (dns.length > 0) return { nameservers: [...dns], settings, forward: false };
+  if (dns.length > 0) return { nameservers: [...dns], settings, forward: undefined };
   const nameservers = host.nameservers.filter((address) => !isLoopback(address) && (ipv6 || isIPv4(address)));
-  if (nameservers.length > 0 || host.nameservers.length === 0 || mode?.startsWith(TAP))
-    return { nameservers, settings, forward: false };
-  return { nameservers: [DNS_ADDRESS], settings, forward: true };
+  const [first] = host.nameservers;
+  if (nameservers.length > 0 || first === undefined || mode?.startsWith(TAP)) {
+    return { nameservers, settings, forward: undefined };
+  }
+  return { nameservers: [DNS_ADDRESS], settings, forward: first };
 }
 
 /** The lines of resolv.conf besides name servers: the host's, except what the options set. */

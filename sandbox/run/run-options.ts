@@ -43,11 +43,6 @@ export interface RunOptions {
   /** Called for each connection that the network policy refuses. Default: logs it at `info`. */
   onRefusal?: ((refusal: Refusal) => void) | undefined;
   /**
-   * Called with the reason when the network goes down after it was up, and without one when it is
-   * up again.
-   */
-  onNetworkChange?: ((reason: string | undefined) => void) | undefined;
-  /**
    * Called with the path of the machine's cgroup before it is made, and without one once there is
    * none.
    */

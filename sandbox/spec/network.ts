@@ -7,6 +7,9 @@ import { parseExposed, parsePublished } from './published-ports.js';
 
 /** Prefix of the mode that names a tap interface of the host. */
 export const TAP = 'tap:';
+/** The mode of a container that is in no private network: it reaches the outside. */
+export const OUTSIDE = 'default';
+const DEFAULT_NAMES = [OUTSIDE, 'bridge', 'passt'];
 /** Stands for the gateway's address where options are only checked. */
 const ANY_ADDRESS = '0.0.0.0';
 export const DEFAULT_MAX_CONNECTIONS = 16_384;
@@ -15,8 +18,8 @@ const MAX_CONNECTIONS = 2 ** 20;
 
 export interface NetworkOptions {
   /**
-   * `none`, `passt`, `tap:INTERFACE`, or the name of a private network. Default: `passt` if
-   * available, else `none`.
+   * `none`, `default`, `tap:INTERFACE`, or the name of a private network. Default: `default`. Docker's
+   * `bridge` is `default` too, and so is `passt`, its former name.
    */
   mode?: string;
   /** `[[IP:][HOST]:]GUEST[/udp]`, with ports or ranges. Without HOST, a free port of the host. */
@@ -56,9 +59,10 @@ export interface NetworkOptions {
  * @throws SandboxError `bad-spec`
  */
 export function checkNetwork(options: NetworkOptions): void {
-  const { mode = 'passt', mac, aliases = [], maxConnections = DEFAULT_MAX_CONNECTIONS } = options;
-  if (!/^(none|passt|tap:[^\s/]{1,15})$/.test(mode) && !isNetworkName(mode)) {
-    throw new SandboxError('bad-spec', `invalid network '${mode}': none, passt, tap:INTERFACE or a name is needed`);
+  const mode = networkMode(options);
+  const { mac, aliases = [], maxConnections = DEFAULT_MAX_CONNECTIONS } = options;
+  if (!/^(none|default|tap:[^\s/]{1,15})$/.test(mode) && !isNetworkName(mode)) {
+    throw new SandboxError('bad-spec', `invalid network '${mode}': none, default, tap:INTERFACE or a name is needed`);
   }
   if (mac !== undefined && !/^[0-9a-f][02468ace](:[0-9a-f]{2}){5}$/i.test(mac)) {
     throw new SandboxError('bad-spec', `invalid MAC address '${mac}': six bytes are needed, the first of them even`);
@@ -117,9 +121,12 @@ export function networkRules({ allow = [], deny = [] }: NetworkOptions, gateway:
   ];
 }
 
-/** Returns true if the text can name a private network. Our own modes are reserved. */
+/** Returns true if the text can name a private network. Modes, ours and Docker's, are reserved. */
 export function isNetworkName(word: string): boolean {
-  return (
-    /^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,63}$/.test(word) && !['none', 'passt', 'host', 'bridge', 'default'].includes(word)
-  );
+  return /^[a-zA-Z0-9][a-zA-Z0-9_.-]{1,63}$/.test(word) && !['none', 'host', ...DEFAULT_NAMES].includes(word);
+}
+
+/** The mode in today's words. Absent options, and what an older record says, are the default. */
+export function networkMode({ mode = OUTSIDE }: NetworkOptions = {}): string {
+  return DEFAULT_NAMES.includes(mode) ? OUTSIDE : mode;
 }

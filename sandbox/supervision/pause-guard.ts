@@ -1,6 +1,6 @@
 // Lets a paused machine's processes run again if its supervisor is killed, or the machine is. The
-// kernel then kills the machine and the emulator, but not passt: it has changed its user, which
-// clears its parent-death signal (prctl(2)), and it ends by itself only if it runs. A stopped one
+// kernel then kills them, but not one that has changed its user, which clears its parent-death signal
+// (prctl(2)): it ends by itself, at the end of its control socket, and only if it runs. A stopped one
 // would hold the container's published ports for ever.
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Log } from '../log.js';

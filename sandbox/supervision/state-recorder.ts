@@ -75,11 +75,9 @@ export class StateRecorder {
       pid: undefined,
       machinePid: undefined,
       companionPid: undefined,
-      passtPid: undefined,
       accelerator: undefined,
       jail: undefined,
       unresponsive: undefined,
-      networkDown: undefined,
     });
   }
 
@@ -88,17 +86,6 @@ export class StateRecorder {
     this.#log.info('the network refused', { ...refusal });
     const { reason, what, destination = '' } = refusal;
     this.home.events.record(this.folder.id, 'network-refused', { reason, what, destination });
-  }
-
-  /**
-   * Records that the network is down, and why; or, without a reason, that it is up again.
-   * @param passtPid process id of passt, if it runs
-   */
-  networkChanged(reason: string | undefined, passtPid: number | undefined): void {
-    if (reason === undefined) this.record('network-up');
-    else this.record('network-down', { reason });
-    const { networkRestarts = 0 } = this.#state;
-    this.write({ networkDown: reason, passtPid, networkRestarts: networkRestarts + (reason === undefined ? 1 : 0) });
   }
 
   /** Leaves the container at the end of the supervision, also with `--rm`. */
@@ -118,7 +105,6 @@ export class StateRecorder {
         pid: undefined,
         machinePid: undefined,
         companionPid: undefined,
-        passtPid: undefined,
         accelerator: undefined,
         jail: undefined,
         sockets: undefined,

@@ -279,7 +279,6 @@ export class Supervision {
         onCgroup: (path) => this.#recorder.write({ cgroup: path }),
         onSuspect: (suspect) => this.#recorder.write({ unresponsive: suspect ? true : undefined }),
         onRefusal: (refusal) => this.#recorder.refused(refusal),
-        onNetworkChange: (reason) => this.#recorder.networkChanged(reason, this.#run?.passtPid),
       });
       this.#run = run;
       if (this.#aborted !== undefined) run.abort(this.#aborted);
@@ -294,11 +293,9 @@ export class Supervision {
           finishedAt: undefined,
           exitCode: 0,
           oomKilled: false,
-          networkRestarts: undefined,
           pid: run.pid,
           machinePid: run.machinePid,
           companionPid: run.companionPid,
-          passtPid: run.passtPid,
           accelerator: run.accelerator,
           jail: run.jail,
           address: run.address,

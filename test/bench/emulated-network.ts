@@ -6,8 +6,7 @@ import { once } from 'node:events';
 import { chmodSync, existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { NetworkSpec, PasstSpec } from '../../vmm/machine.js';
-import { PASST_FD, passtArguments } from '../../vmm/outside/passt-arguments.js';
+import type { NetworkSpec } from '../../vmm/machine.js';
 import { runOurs, runQemu } from './emulated-machine.js';
 import { buildStreamInitramfs, compareStreams, STREAM_PROGRAM } from './emulated-stream.js';
 import type { Benchmark } from './measurement.js';
@@ -15,11 +14,11 @@ import { BENCH_FOLDER } from './paths.js';
 
 const INITRAMFS = join(BENCH_FOLDER, 'network.cpio');
 const HOST = '198.19.0.1';
-const PASST: PasstSpec = { kind: 'passt', ports: [], reachHost: true, interface: 'lo' };
+const GUEST = '198.19.0.2';
 const NETWORK: NetworkSpec = {
   ...{ mac: '02:74:c6:13:00:02', gatewayMac: '02:74:c6:13:00:01', mtu: 65520 },
   ...{
-    addresses: ['198.19.0.2'],
+    addresses: [GUEST],
     gateways: [HOST],
     resolvers: [],
     peerRanges: [],
@@ -27,7 +26,7 @@ const NETWORK: NetworkSpec = {
     optional: false,
   },
   rules: [{ allow: true, range: HOST }],
-  backEnd: PASST,
+  backEnd: { kind: 'relay', ports: [], reachHost: true },
 };
 
 /** Starts the server on the host. Resolves when it listens. */
@@ -52,11 +51,12 @@ async function runWithQemu(folder: string, port: number): Promise<string> {
   const socket = join(folder, 'passt');
   // If root starts passt, it makes its socket as the user nobody.
   chmodSync(folder, 0o777);
-  const words = passtArguments(NETWORK, PASST, PASST.ports).filter((word) => word !== '--no-tcp');
-  const args = words.flatMap((word) =>
-    word === '--fd' ? ['--socket'] : word === String(PASST_FD) ? [socket] : [word],
-  );
-  const passt = spawn('passt', ['--one-off', ...args], { stdio: 'ignore' });
+  const args = [
+    ...['--one-off', '--foreground', '--quiet', '--socket', socket, '--interface', 'lo', '--ipv4-only'],
+    ...['--address', GUEST, '--netmask', '24', '--gateway', HOST, '--mac-addr', NETWORK.gatewayMac],
+    ...['--mtu', String(NETWORK.mtu), '--no-dhcp', '--no-dhcpv6', '--no-ra'],
+  ];
+  const passt = spawn('passt', args, { stdio: 'ignore' });
   try {
     while (!existsSync(socket)) {
       if (passt.exitCode !== null) throw new Error(`passt ended with ${passt.exitCode}`);

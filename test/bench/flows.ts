@@ -37,7 +37,7 @@ async function ours(link: Link): Promise<Guest> {
   const guest = await KernelGuest.create({ host: link.host, program: FLOWS_DEVICE });
   return {
     ...{ name: 'tsvm', namespace: guest.namespace, host: GATEWAY.ipv4 },
-    pids: [guest.device.child.pid!, guest.passt],
+    pids: [guest.device.child.pid!],
     [Symbol.asyncDispose]: () => guest[Symbol.asyncDispose](),
   };
 }

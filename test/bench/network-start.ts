@@ -1,4 +1,4 @@
-// The cost of a network at the start of a container: without one, with passt, with a published
+// The cost of a network at the start of a container: without one, with the outside, with a published
 // port, and in private networks.
 import { execFileSync } from 'node:child_process';
 import type { Benchmark } from './measurement.js';
@@ -10,9 +10,9 @@ const INTERNAL = `bench-internal-${process.pid}`;
 
 const WAYS: [Way, ...Way[]] = [
   ['no network', ['--network', 'none']],
-  ['passt', ['--network', 'passt']],
-  ['passt, a port published', ['-p', '127.0.0.1::80']],
-  ['a private network, and passt', ['--network', OPEN]],
+  ['the outside', ['--network', 'default']],
+  ['the outside, a port published', ['-p', '127.0.0.1::80']],
+  ['a private network, and the outside', ['--network', OPEN]],
   ['an internal network', ['--network', INTERNAL]],
 ];
 

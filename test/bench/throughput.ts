@@ -32,8 +32,8 @@ const HOST = '198.19.0.1';
 export const overNetwork = (port: number, command: string) => `bash -c 'exec 3<>/dev/tcp/${HOST}/${port}; ${command}'`;
 export const NETWORK_TASKS: [name: string, serve: (socket: Socket) => void, command: string][] = [
   // The host answers when it has received everything.
-  ['network by passt, guest to host', answerAfter, `head -c ${NETWORK_BYTES} /dev/zero >&3; head -c 8 <&3`],
-  ['network by passt, host to guest', (socket) => socket.end(Buffer.alloc(NETWORK_BYTES)), 'wc -c <&3'],
+  ['network, guest to host', answerAfter, `head -c ${NETWORK_BYTES} /dev/zero >&3; head -c 8 <&3`],
+  ['network, host to guest', (socket) => socket.end(Buffer.alloc(NETWORK_BYTES)), 'wc -c <&3'],
 ];
 
 /** Sends the number of received bytes when all have arrived, and ends the connection. */

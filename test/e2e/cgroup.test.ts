@@ -55,8 +55,8 @@ describe.each(machines.filter(isLab))('on $name', (machine) => {
       for pid in $(below "$owner"); do
         grep -qx "$pid" "$own/cgroup.procs" || echo "outside: $pid $(cat "/proc/$pid/comm")"
       done
-      # Launcher, machine process and passt.
-      [ "$(below "$owner" | wc -l)" -eq 3 ] && ! grep -qx "$owner" "$own/cgroup.procs" && echo inside
+      # Launcher and machine process.
+      [ "$(below "$owner" | wc -l)" -eq 2 ] && ! grep -qx "$owner" "$own/cgroup.procs" && echo inside
       cat "$own/memory.max" "$own/memory.oom.group" "$own/cpu.max" "$own/pids.max" | xargs
       its=$(cat "$own/cgroup.procs")
 

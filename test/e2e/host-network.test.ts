@@ -268,7 +268,7 @@ describe.each(fastest)('on $name', (machine) => {
         `${wanted} ${wanted} 0\n`,
       );
     };
-    await attempt('ConnectionRefusedError', '--network', 'passt');
+    await attempt('ConnectionRefusedError', '--network', 'default');
     const named = ['203.0.113.77', '203.0.113.88'].flatMap((address) => ['--allow-net', address]);
     await attempt('connected', ...named);
   });

@@ -124,7 +124,6 @@ interface Process {
 const ROLES: readonly [role: string, program: RegExp][] = [
   // The launcher too.
   ['emulator', /^([^\0]*qemu|[^\0]*tsvm-jail\0--start\0)/],
-  ['passt', /^[^\0]*passt/],
   // The launcher too.
   ['machine', /dist\/machine\.js/],
   ['passer', /tsvm-jail\0pass\0/],

@@ -85,13 +85,11 @@ class TestedMachine implements Disposable {
       network: {
         loop,
         routeSocket: unexpected,
-        backEnd: unexpected,
-        listeners: unexpected,
-        sockets: { connect: unexpected },
-        passt: { restart: unexpected, kill: unexpected },
+        tap: unexpected,
+        published: unexpected,
+        sockets: { connect: unexpected, arrivals: unexpected },
         folders: { enter: unexpected, leave: unexpected, reach: unexpected },
         onNetworkUp: unexpected,
-        onNetworkDown: unexpected,
         onRefusal: unexpected,
       },
     }).machine;

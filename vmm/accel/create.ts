@@ -1,5 +1,6 @@
 // Creates the machine that a specification asks for, with its devices.
 import type { OpenShare } from '../devices/fs/server.js';
+import type { VirtioNet } from '../devices/net/device.js';
 import type { Kvm } from '../kvm/kvm.js';
 import { type Accelerator, MachineError, type MachineSpec } from '../machine.js';
 import { createDevices } from './devices.js';
@@ -8,7 +9,7 @@ import type { MachineShared } from './kvm/vcpu-shared.js';
 import type { StartedThread } from './kvm/vcpu-start.js';
 import { VcpuThreads } from './kvm/vcpu-threads.js';
 import type { Machine, MachineContext } from './machine.js';
-import type { CreatedNet, NetworkContext } from './network.js';
+import type { NetworkContext } from './network.js';
 import { TcgMachine } from './tcg/machine.js';
 
 /** What the process prepares for a machine on KVM before the specification arrives. */
@@ -35,7 +36,7 @@ export interface CreateOptions {
 export interface CreatedMachine {
   machine: Machine;
   /** Undefined if the guest has no network device. */
-  network: CreatedNet | undefined;
+  network: VirtioNet | undefined;
 }
 
 /**

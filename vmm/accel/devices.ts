@@ -3,18 +3,19 @@ import { VirtioBalloon } from '../devices/balloon.js';
 import { VirtioBlk } from '../devices/blk/device.js';
 import { VirtioFs } from '../devices/fs/device.js';
 import type { OpenShare } from '../devices/fs/server.js';
+import type { VirtioNet } from '../devices/net/device.js';
 import { VirtioRng } from '../devices/rng.js';
 import { VirtioVsock } from '../devices/vsock/device.js';
 import type { HostFiles } from '../host/files.js';
 import type { Accelerator, MachineSpec } from '../machine.js';
 import type { VirtioDevice } from '../virtio/device.js';
-import { type CreatedNet, createNet, type NetworkContext } from './network.js';
+import { createNet, type NetworkContext } from './network.js';
 
 export interface MachineDevices {
   /** In the order in which the guest finds them: disks first. */
   devices: VirtioDevice[];
   /** One of `devices`; undefined if the guest has no network device. */
-  network: CreatedNet | undefined;
+  network: VirtioNet | undefined;
 }
 
 /**
@@ -35,7 +36,7 @@ export function createDevices(
     new VirtioVsock(spec.vsock, files),
     new VirtioRng(),
     ...(shares.length > 0 ? [VirtioFs.open(shares, { memory: spec.memory, rates: spec.shareRates })] : []),
-    ...(network === undefined ? [] : [network.net]),
+    ...(network === undefined ? [] : [network]),
     ...(accel === 'kvm' ? [new VirtioBalloon()] : []),
   ];
   return { devices, network };

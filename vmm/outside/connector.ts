@@ -1,20 +1,22 @@
-// Connects by TCP for a machine process, which has no network of the host. A guest that has taken
+// Makes the sockets of a machine process, which has no network of the host. A guest that has taken
 // over its machine process asks for what it likes: each destination is checked here, requests are
 // bounded in number and rate, and no more sockets are on their way to it than it reads.
 import * as libc from '../host/libc.js';
 import {
+  type Arrival,
   type ConnectAnswer,
   type ConnectRequest,
   MAX_CONNECTS,
   MAX_PER_PLACE,
   type NetworkSpec,
-  type PasstSpec,
+  type RelaySpec,
 } from '../machine.js';
-import { connectSocket } from './connect-socket.js';
+import { connectPing, connectTcp, UdpSockets } from './connected-socket.js';
+import { DatagramPort } from './datagram-port.js';
+import { Destinations } from './destinations.js';
 import { SocketAddress } from './socket-address.js';
-import { TcpDestinations } from './tcp-destinations.js';
 
-/** Connections in one second, and at once after a quiet second. More wait. */
+/** Sockets in one second, and at once after a quiet second. More wait. */
 const RATE = 10_000;
 /** Sockets that were sent and may not have been read. */
 const MAX_UNREAD = 2 * MAX_CONNECTS;
@@ -30,15 +32,24 @@ export interface AnswerChannel {
    * Sends the answers, and the sockets of those that have one. The caller closes these.
    * @returns false if there is no room, or no process
    */
-  send(answers: ConnectAnswer[], sockets: readonly number[]): boolean;
+  send(answer: Answer, sockets: readonly number[]): boolean;
 }
 
+/** As in `MachineRequest`. */
+export type Answer =
+  | { type: 'connected'; answers: ConnectAnswer[] }
+  | { type: 'arrived'; published: number; arrivals: Arrival[] };
+
 export class Connector implements Disposable {
-  readonly #destinations: TcpDestinations;
+  readonly #destinations: Destinations;
   readonly #channel: AnswerChannel;
   readonly #most: number;
   readonly #address = new SocketAddress();
+  readonly #udp = new UdpSockets(new SocketAddress());
+  readonly #published = new Map<number, DatagramPort>();
   #asked: ConnectRequest[] = [];
+  /** Published sockets that the machine has not been told about since it asked. */
+  readonly #arriving = new Set<number>();
   #tokens = RATE;
   /** When the tokens were counted, in milliseconds. */
   #counted = performance.now();
@@ -49,12 +60,17 @@ export class Connector implements Disposable {
   /** @throws RangeError for an invalid address or range; libc.SystemError */
   constructor(
     spec: Pick<NetworkSpec, 'gateways' | 'resolvers' | 'rules' | 'maxConnections'>,
-    backEnd: Pick<PasstSpec, 'reachHost'>,
+    backEnd: Pick<RelaySpec, 'reachHost' | 'dns'>,
     channel: AnswerChannel,
   ) {
-    this.#destinations = new TcpDestinations(spec, backEnd);
+    this.#destinations = new Destinations(spec, backEnd);
     this.#channel = channel;
     this.#most = spec.maxConnections * MAX_PER_PLACE;
+  }
+
+  /** @param fd of UDP and bound, owned from now on. Its index is among all published sockets. */
+  publish(index: number, fd: number): void {
+    this.#published.set(index, new DatagramPort(fd));
   }
 
   /** @throws RangeError for more requests without an answer than a relay has */
@@ -64,22 +80,26 @@ export class Connector implements Disposable {
     if (this.#timer === undefined) this.#answer();
   }
 
+  /** The machine asks for what came to a published port. @throws RangeError for another's */
+  arrivals(index: number): void {
+    if (!this.#published.has(index) || this.#arriving.has(index)) throw new RangeError('no such arrivals');
+    this.#arriving.add(index);
+    if (this.#timer === undefined) this.#answer();
+  }
+
   /** Answers as many as may be, and comes back for the others. */
   #answer(): void {
     this.#timer = undefined;
-    if (this.#channel.isRead) this.#unread = 0;
+    const { isRead } = this.#channel;
+    if (isRead) this.#unread = 0;
     this.#refill();
     const count = Math.min(this.#asked.length, MAX_CONNECTS, Math.floor(this.#tokens));
-    if (count === 0 || this.#unread + count > MAX_UNREAD) {
-      this.#waits();
-      return;
-    }
-    this.#tokens -= count;
-    if (this.#connect(this.#asked.slice(0, count))) {
+    if (count > 0 && this.#unread + count <= MAX_UNREAD && this.#connect(this.#asked.slice(0, count))) {
       this.#asked = this.#asked.slice(count);
-      this.#unread += count;
-      this.#delay = FIRST_DELAY;
+      this.#sent(count);
     }
+    // Datagrams are long: one that does not read gets none.
+    if (isRead) this.#arrive();
     this.#waits();
   }
 
@@ -89,8 +109,14 @@ export class Connector implements Disposable {
     this.#counted = now;
   }
 
+  #sent(sockets: number): void {
+    this.#tokens -= sockets;
+    this.#unread += sockets;
+    this.#delay = FIRST_DELAY;
+  }
+
   #waits(): void {
-    if (this.#asked.length === 0) return;
+    if (this.#asked.length === 0 && this.#arriving.size === 0) return;
     this.#timer = setTimeout(() => this.#answer(), this.#delay).unref();
     this.#delay = Math.min(this.#delay * 2, MAX_DELAY);
   }
@@ -98,26 +124,49 @@ export class Connector implements Disposable {
   /** Returns false if the machine process does not get the answers. */
   #connect(requests: readonly ConnectRequest[]): boolean {
     const sockets: number[] = [];
-    const answers = requests.map(([id, port, ...words]): ConnectAnswer => {
-      const fd = this.#connectOne(Uint32Array.from(words), port);
-      if (fd < 0) return [id, -fd];
+    const answers = requests.map((request): ConnectAnswer => {
+      const fd = this.#connectOne(request);
+      if (fd < 0) return [request[0], -fd];
       sockets.push(fd);
-      return [id, 0];
+      return [request[0], 0];
     });
-    const isSent = this.#channel.send(answers, sockets);
+    return this.#send({ type: 'connected', answers }, sockets);
+  }
+
+  #send(answer: Answer, sockets: readonly number[]): boolean {
+    const isSent = this.#channel.send(answer, sockets);
     for (const fd of sockets) libc.close(fd);
     return isSent;
   }
 
   /** @returns a socket, or the negated errno */
-  #connectOne(destination: Uint32Array, port: number): number {
-    const target = this.#destinations.find(destination, port, performance.now() / 1000);
-    return target === undefined ? -libc.EACCES : connectSocket(this.#address.set(target, port));
+  #connectOne([, carried, guestPort, port, ...words]: ConnectRequest): number {
+    const isPing = carried === 'ping';
+    const to = { destination: Uint32Array.from(words), destinationPort: isPing ? 0 : port, isPing };
+    const target = this.#destinations.find(to, performance.now() / 1000);
+    if (target === undefined) return -libc.EACCES;
+    const address = this.#address.set(target, to.destinationPort);
+    if (carried === 'tcp') return connectTcp(address);
+    return isPing ? connectPing(address) : this.#udp.connect(address, guestPort);
+  }
+
+  /** Sends what came to one published port. What does not reach the machine is lost, as on any network. */
+  #arrive(): void {
+    const [index] = this.#arriving;
+    const port = index === undefined ? undefined : this.#published.get(index);
+    if (index === undefined || port === undefined || this.#tokens < MAX_CONNECTS) return;
+    const { arrivals, sockets } = port.receive();
+    if (!this.#send({ type: 'arrived', published: index, arrivals }, sockets)) return;
+    this.#arriving.delete(index);
+    this.#sent(sockets.length);
   }
 
   [Symbol.dispose](): void {
     this.#asked = [];
+    this.#arriving.clear();
     clearTimeout(this.#timer);
+    for (const port of this.#published.values()) port[Symbol.dispose]();
+    this.#published.clear();
     this.#destinations[Symbol.dispose]();
   }
 }

@@ -1,12 +1,15 @@
 // The host's ports that are published for the guest: checked, chosen where any free port will do,
 // and bound. The sockets of TCP listen at once: two may be bound to one port until one listens.
-// passt binds the ports of UDP itself a moment later. It can bind beside the socket here, because
-// both have SO_REUSEADDR (socket(7)), but the kernel does not choose the port for a bind to port 0.
-// So two processes that choose at the same time never get the same port.
 
 import { isIPv4Address, parseAddress } from '../../addresses/ip.js';
 import * as libc from '../host/libc.js';
-import { MachineError, type NetworkSpec, type PasstSpec, type PublishedPorts } from '../machine.js';
+import {
+  MachineError,
+  type NetworkSpec,
+  type PublishedPorts,
+  type PublishedSocket,
+  type RelaySpec,
+} from '../machine.js';
 
 /** Connections that may wait to be accepted; the host's limit is lower. */
 const BACKLOG = 65535;
@@ -18,33 +21,24 @@ const IPV6_LENGTH = 28;
 
 type Protocol = PublishedPorts['protocol'];
 
-/** A listening TCP socket, and the guest's port that it is published for. */
-export interface Listener {
+/** A socket, which listens if it is one of TCP, and the guest's port that it is published for. */
+export interface BoundSocket extends PublishedSocket {
   fd: number;
-  guest: number;
 }
 
-/** Reserves the published ports of one protocol. @throws MachineError `no-network` */
-export function publishPorts(protocol: Protocol, spec: NetworkSpec, { ports }: PasstSpec): HostPorts {
-  const everywhere = spec.gateways.length > 1 ? ['0.0.0.0', '::'] : ['0.0.0.0'];
-  return new HostPorts(
-    ports.filter((each) => each.protocol === protocol),
-    everywhere,
-  );
+/** Binds the published ports. @throws MachineError `no-network` */
+export function publishPorts(spec: NetworkSpec, { ports }: RelaySpec): HostPorts {
+  return new HostPorts(ports, spec.gateways.length > 1 ? ['0.0.0.0', '::'] : ['0.0.0.0']);
 }
 
 export class HostPorts implements Disposable {
-  /** The published ports with every port 0 replaced. */
-  readonly chosen: PublishedPorts[];
-  /** The same ports, each with its address. */
+  /** The published ports, each with its address, with every port 0 replaced. */
   readonly bound: PublishedPorts[];
   readonly #everywhere: readonly string[];
-  readonly #sockets: Listener[] = [];
-  /** Reserved ports: `tcp 8080`. passt forwards a port to one destination, for all addresses. */
-  readonly #taken = new Set<string>();
+  readonly #sockets: BoundSocket[] = [];
 
   /**
-   * Reserves the ports.
+   * Binds the ports.
    * @param everywhere the wildcard addresses: `0.0.0.0`, `::`
    * @throws MachineError `no-network` for a port that is in use, or that the user may not bind
    */
@@ -53,12 +47,12 @@ export class HostPorts implements Disposable {
     try {
       // Named ports come first, so that a chosen port is never a named one.
       const named = ports.filter(({ host }) => host !== 0).flatMap((each) => this.#take(each));
-      this.chosen = [...named, ...ports.filter(({ host }) => host === 0).flatMap((each) => this.#find(each))];
+      const chosen = [...named, ...ports.filter(({ host }) => host === 0).flatMap((each) => this.#find(each))];
+      this.bound = chosen.flatMap((each) => this.#addresses(each).map((address) => ({ ...each, address })));
     } catch (error) {
       this[Symbol.dispose]();
       throw error;
     }
-    this.bound = this.chosen.flatMap((each) => this.#addresses(each).map((address) => ({ ...each, address })));
   }
 
   #addresses({ protocol, address, host }: PublishedPorts): readonly string[] {
@@ -97,7 +91,7 @@ export class HostPorts implements Disposable {
   }
 
   /**
-   * Reserves a port at all of its addresses.
+   * Binds a port at all of its addresses.
    * @param asked 0: any free port
    * @returns the port
    * @throws MachineError `no-network`
@@ -111,36 +105,34 @@ export class HostPorts implements Disposable {
         const socket = bindSocket(protocol, address, port);
         sockets.push(socket);
         port ||= portOf(socket);
-        if (this.#taken.has(`${protocol} ${port}`)) throw unavailable(protocol, address, port, libc.EADDRINUSE);
       }
     } catch (error) {
       for (const socket of sockets) libc.close(socket);
       throw error;
     }
-    this.#sockets.push(...sockets.map((fd) => ({ fd, guest })));
-    this.#taken.add(`${protocol} ${port}`);
+    this.#sockets.push(...sockets.map((fd) => ({ fd, protocol, guest })));
     return port;
   }
 
-  /** Gives the sockets away: listening ones of TCP. */
-  take(): Listener[] {
+  /** Gives the sockets away. */
+  take(): BoundSocket[] {
     return this.#sockets.splice(0);
   }
 
-  /** Releases the ports: passt has bound them, or never will. */
+  /** Releases the ports whose sockets were not given away. */
   [Symbol.dispose](): void {
     for (const { fd } of this.#sockets.splice(0)) libc.close(fd);
   }
 }
 
 /**
- * Binds a socket. One of TCP listens; beside one of UDP another socket may then bind.
+ * Binds a socket. One of TCP listens.
  * @throws MachineError `no-network`
  */
 function bindSocket(protocol: Protocol, text: string, port: number): number {
   const address = socketAddress(text, port);
   const family = address.readUInt16LE(0);
-  const type = (protocol === 'tcp' ? libc.SOCK_STREAM : libc.SOCK_DGRAM) | libc.SOCK_CLOEXEC;
+  const type = (protocol === 'tcp' ? libc.SOCK_STREAM : libc.SOCK_DGRAM) | libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC;
   const fd = libc.socket(family, type, 0);
   if (fd < 0) throw unavailable(protocol, text, port, libc.errno());
   const one = Int32Array.of(1);
@@ -153,7 +145,6 @@ function bindSocket(protocol: Protocol, text: string, port: number): number {
     libc.close(fd);
     throw unavailable(protocol, text, port, errno);
   }
-  if (protocol === 'udp') libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_REUSEADDR, one, 4);
   return fd;
 }
 

@@ -43,15 +43,25 @@ export class SocketAddress {
     return this;
   }
 
+  /** All addresses of the family. */
+  any(family: number, port: number): this {
+    this.bytes.fill(0);
+    this.#view.setUint16(FAMILY, family, true);
+    this.#view.setUint16(PORT, port);
+    this.size[0] = family === libc.AF_INET ? IPV4_LENGTH : IPV6_LENGTH;
+    return this;
+  }
+
   /** Makes room for an address that a call writes. */
   clear(): this {
     this.size[0] = IPV6_LENGTH;
     return this;
   }
 
-  /** Reads the address that a call wrote into `words`. */
+  /** Reads the address that a call wrote into `words` and `size`. */
   read(): this {
     const isIPv4 = this.family === libc.AF_INET;
+    this.size[0] = isIPv4 ? IPV4_LENGTH : IPV6_LENGTH;
     for (let word = 0; word < 4; word++) {
       this.words[word] = isIPv4
         ? word === 2

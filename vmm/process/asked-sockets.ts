@@ -1,33 +1,64 @@
 // The relay's sockets come from the owner of the machine: this process has no network of the host.
-// The requests of one turn of the event loop go in one message.
+// The requests for connections of one turn of the event loop go in one message.
 import type { OutsideSockets } from '../devices/net/relay/outside-sockets.js';
 import type { EventLoop } from '../host/event-loop.js';
 import * as libc from '../host/libc.js';
-import { type ConnectAnswer, type ConnectRequest, MAX_CONNECTS, MachineError } from '../machine.js';
+import {
+  type Arrival,
+  type Carried,
+  type ConnectAnswer,
+  type ConnectRequest,
+  MAX_CONNECTS,
+  MachineError,
+  type MachineEvent,
+} from '../machine.js';
+
+type Asked = Extract<MachineEvent, { type: 'connect' | 'arrivals' }>;
+type OnArrivals = (arrivals: readonly Arrival[], sockets: readonly number[]) => void;
 
 export class AskedSockets implements OutsideSockets {
   readonly #loop: EventLoop;
-  readonly #send: (asked: ConnectRequest[]) => void;
+  readonly #send: (asked: Asked) => void;
   readonly #waiting = new Map<number, (fd: number) => void>();
+  readonly #arriving = new Map<number, OnArrivals>();
   #asked: ConnectRequest[] = [];
   #lastId = 0;
 
-  constructor(loop: EventLoop, send: (asked: ConnectRequest[]) => void) {
+  constructor(loop: EventLoop, send: (asked: Asked) => void) {
     this.#loop = loop;
     this.#send = send;
   }
 
-  connect(address: Uint32Array, port: number, done: (fd: number) => void): void {
+  connect(carried: Carried, guestPort: number, address: Uint32Array, port: number, done: (fd: number) => void): void {
     this.#lastId = (this.#lastId + 1) >>> 0;
     this.#waiting.set(this.#lastId, done);
     if (this.#asked.length === 0) this.#loop.defer(() => this.#flush());
-    this.#asked.push([this.#lastId, port, address[0]!, address[1]!, address[2]!, address[3]!]);
+    const words = [address[0]!, address[1]!, address[2]!, address[3]!] as const;
+    this.#asked.push([this.#lastId, carried, guestPort, port, ...words]);
     if (this.#asked.length === MAX_CONNECTS) this.#flush();
   }
 
   #flush(): void {
-    if (this.#asked.length > 0) this.#send(this.#asked);
+    if (this.#asked.length > 0) this.#send({ type: 'connect', asked: this.#asked });
     this.#asked = [];
+  }
+
+  arrivals(published: number, done: OnArrivals): void {
+    this.#arriving.set(published, done);
+    this.#send({ type: 'arrivals', published });
+  }
+
+  /**
+   * @param take the sockets that came, owned from now on
+   * @throws MachineError if they are not as many as the arrivals say
+   */
+  arrived(published: number, arrivals: readonly Arrival[], take: (count: number) => number[]): void {
+    const count = arrivals.filter(({ hasSocket }) => hasSocket).length;
+    const sockets = take(count);
+    const done = this.#arriving.get(published);
+    if (done === undefined || sockets.length !== count) throw unasked(sockets);
+    this.#arriving.delete(published);
+    done(arrivals, sockets);
   }
 
   /**
@@ -40,11 +71,15 @@ export class AskedSockets implements OutsideSockets {
       const fd = errno === 0 ? sockets.shift() : -errno;
       const done = this.#waiting.get(id);
       if (fd === undefined || done === undefined) {
-        for (const each of fd !== undefined && fd >= 0 ? [fd, ...sockets] : sockets) libc.close(each);
-        throw new MachineError('host', 'the owner of the machine answers what was not asked');
+        throw unasked(fd !== undefined && fd >= 0 ? [fd, ...sockets] : sockets);
       }
       this.#waiting.delete(id);
       done(fd);
     }
   }
+}
+
+function unasked(sockets: readonly number[]): MachineError {
+  for (const fd of sockets) libc.close(fd);
+  return new MachineError('host', 'the owner of the machine answers what was not asked');
 }

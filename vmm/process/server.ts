@@ -6,8 +6,9 @@ import { messageOf } from '../../errors/index.js';
 import { chooseAccelerator } from '../accel/choose.js';
 import { createMachine, type KvmReserve } from '../accel/create.js';
 import type { Machine, MachineContext } from '../accel/machine.js';
-import type { CreatedNet, NetworkContext } from '../accel/network.js';
+import type { NetworkContext } from '../accel/network.js';
 import { compile, processProfile, vcpuProfile } from '../accel/system-calls.js';
+import type { VirtioNet } from '../devices/net/device.js';
 import { CAP_SETUID, hasCapability } from '../host/capabilities.js';
 import { EventLoop } from '../host/event-loop.js';
 import { GivenFiles } from '../host/files.js';
@@ -49,9 +50,9 @@ class MachineServer {
   readonly #control: ControlSocket;
   #log: Logger = createLogger('error');
   #machine: Machine | undefined;
-  #network: CreatedNet | undefined;
+  #network: VirtioNet | undefined;
   readonly #files = new GivenFiles();
-  readonly #sockets = new AskedSockets(this.#loop, (asked) => this.#control.send({ type: 'connect', asked }));
+  readonly #sockets = new AskedSockets(this.#loop, (asked) => this.#control.send(asked));
 
   constructor(reserve: KvmReserve) {
     this.#reserve = reserve;
@@ -96,19 +97,16 @@ class MachineServer {
         this.#control.send({ type: 'joined', ...this.#join(request.network) });
         break;
       case 'leave':
-        this.#network?.net.leave(request.folder);
-        break;
-      case 'passt-started':
-        this.#network?.passt?.started(this.#files.take(NETWORK_BACK_END));
-        break;
-      case 'passt-ended':
-        this.#network?.passt?.ended(request.reason);
+        this.#network?.leave(request.folder);
         break;
       case 'companion-ended':
         this.#machine?.companionEnded(request.end);
         break;
       case 'connected':
         this.#sockets.answered(request.answers, (count) => this.#control.takeDescriptors(count));
+        break;
+      case 'arrived':
+        this.#sockets.arrived(request.published, request.arrivals, (count) => this.#control.takeDescriptors(count));
         break;
       case 'shutdown':
         this.#stop('shutdown');
@@ -163,7 +161,7 @@ class MachineServer {
       hasShares: shares.length > 0,
       hasBudget: shares.some(({ budget }) => budget !== undefined),
       hasNetwork: network !== undefined,
-      hasRelay: network?.backEnd.kind === 'passt',
+      hasRelay: network?.backEnd.kind === 'relay',
       canSwitchUser: hasCapability(CAP_SETUID),
       isEmulated,
     };
@@ -176,45 +174,29 @@ class MachineServer {
   #join(network: PeerNetwork): { error?: string } {
     if (this.#network === undefined) return { error: 'the machine has no network device' };
     try {
-      this.#network.net.join(network);
+      this.#network.join(network);
       return {};
     } catch (error) {
       return { error: messageOf(error) };
     }
   }
 
-  /**
-   * A network that does not come up ends the machine, unless it is optional. The loss of a network
-   * that was up is only reported.
-   */
   #networkContext({ network }: MachineSpec): NetworkContext {
-    let wasUp = false;
     return {
       loop: this.#loop,
       routeSocket: () => this.#files.take(ROUTE_SOCKET),
-      backEnd: () => this.#files.take(NETWORK_BACK_END),
-      listeners: () => {
-        const guestPorts = network?.backEnd.kind === 'passt' ? network.backEnd.listeners : undefined;
-        return (guestPorts ?? []).map((guest, index) => ({ guest, fd: this.#files.take(publishedName(index)) }));
+      tap: () => this.#files.take(NETWORK_BACK_END),
+      published: () => {
+        const published = network?.backEnd.kind === 'relay' ? network.backEnd.published : undefined;
+        return (published ?? []).map((each, index) => ({ ...each, fd: this.#files.take(publishedName(index)) }));
       },
       sockets: this.#sockets,
-      passt: {
-        restart: () => this.#control.send({ type: 'passt-restart' }),
-        kill: (reason) => this.#control.send({ type: 'passt-kill', reason }),
-      },
       folders: {
         enter: ({ folder }, address) => this.#files.take(listenerName(join(folder, address))),
         leave: ({ folder }) => this.#files.drop(socketFolderName(folder)),
         reach: (path) => this.#files.reach(path),
       },
-      onNetworkUp: () => {
-        wasUp = true;
-        this.#control.send({ type: 'network', up: true, ports: [] });
-      },
-      onNetworkDown: (error) => {
-        if (!wasUp && network?.optional === false) this.#fail(error);
-        this.#control.send({ type: 'network', up: false, reason: error.message });
-      },
+      onNetworkUp: () => this.#control.send({ type: 'network' }),
       onRefusal: (refusal) => this.#control.send({ type: 'refused', refusal }),
     };
   }
@@ -247,7 +229,7 @@ class MachineServer {
 
   #statistics(): MachineStatistics {
     const statistics = this.#machine?.statistics() ?? { exits: {}, ioctls: {} };
-    return this.#network === undefined ? statistics : { ...statistics, refused: this.#network.net.refused };
+    return this.#network === undefined ? statistics : { ...statistics, refused: this.#network.refused };
   }
 
   #stop(reason: 'shutdown' | 'reset'): never {

@@ -133,12 +133,12 @@ function sizeOf(id: string): string {
 }
 
 function formatStatus({ state }: ContainerInfo): string {
-  const { status, startedAt, finishedAt, exitCode, unresponsive, networkDown } = state;
+  const { status, startedAt, finishedAt, exitCode, unresponsive } = state;
   switch (status) {
     case 'created':
       return 'Created';
     case 'running':
-      return `Up ${formatDuration(startedAt!)}${unresponsive ? ' (unresponsive)' : networkDown ? ' (network down)' : ''}`;
+      return `Up ${formatDuration(startedAt!)}${unresponsive ? ' (unresponsive)' : ''}`;
     case 'paused':
       return `Up ${formatDuration(startedAt!)} (Paused)`;
     case 'restarting':

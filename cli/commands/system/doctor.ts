@@ -9,6 +9,7 @@ import { messageOf } from '../../../errors/index.js';
 import { availableKernel, findBootKernel } from '../../../kernels/index.js';
 import { printableJson } from '../../../printable/index.js';
 import {
+  canPing,
   DEFAULT_MEMORY,
   findCgroupPlace,
   givenCgroupParent,
@@ -75,8 +76,8 @@ export function command(context: Context): Command {
           ['--version'],
           'for images and archives that xz compresses: apt-get install xz-utils',
         ),
-        passt: await checkProgram('passt', ['--version'], 'for a network: apt-get install passt'),
         node: checkNode(),
+        ping: checkPing(),
         versions: { verdict: 'ok', found: `tsvm ${context.version}, node ${process.version}, Linux ${release()}` },
       };
       const ok = Object.values(checks).every(({ verdict }) => verdict !== 'missing');
@@ -170,6 +171,16 @@ function checkMemory(): Check {
   const found = `${formatBytes(freemem())} free of ${formatBytes(totalmem())}`;
   if (freemem() >= DEFAULT_MEMORY) return { verdict: 'ok', found };
   return { verdict: 'warning', found, advice: 'a container needs 512m unless -m sets another size' };
+}
+
+/** The pings of containers are those of ping sockets of the host (icmp(7)). */
+function checkPing(): Check {
+  if (canPing()) return { verdict: 'ok', found: 'containers can ping' };
+  return {
+    verdict: 'warning',
+    found: 'containers cannot ping: net.ipv4.ping_group_range has none of your groups',
+    advice: "to allow it: sysctl -w net.ipv4.ping_group_range='0 2147483647'",
+  };
 }
 
 async function checkProgram(name: string, args: string[], advice: string): Promise<Check> {

@@ -90,7 +90,9 @@ export function completeChecksum(header: NetHeader, bytes: Uint8Array, start: nu
   const at = start + header.view.getUint16(6, true);
   const field = at + header.view.getUint16(8, true);
   // The field holds the pseudo header's sum (virtio 1.2, 5.1.6.2).
-  const checksum = foldChecksum(addChecksum(bytes, at, start + frame.end - at));
+  const sum = foldChecksum(addChecksum(bytes, at, start + frame.end - at));
+  // A UDP checksum of 0 means that there is none.
+  const checksum = sum === 0 && frame.kind === UDP ? 0xffff : sum;
   bytes[field] = checksum >> 8;
   bytes[field + 1] = checksum & 0xff;
   header.bytes.fill(0);

@@ -1,18 +1,8 @@
-// The back end of a guest whose networks are all internal. It drops every frame except ARP
-// requests: the guest sends its peers' frames to the gateway, so the back end answers for the
-// gateway's address (RFC 826).
-import { type CheckedFrame, type FrameReceiver, HEADROOM, type NetBackEnd } from './back-end.js';
-import { ETHERNET_HEADER, ETHERTYPE_ARP, u16 } from './frame.js';
+// The back end of a guest whose networks are all internal. It drops every frame except questions for
+// the gateway's hardware address: the guest sends its peers' frames there.
+import type { CheckedFrame, FrameReceiver, NetBackEnd } from './back-end.js';
 import { NET_HEADER } from './header.js';
-
-const ARP_REQUEST = 1;
-const ARP_REPLY = 2;
-/** In an ARP message: operation, then hardware and protocol address of sender and target. */
-const OPERATION = 6;
-const SENDER = 8;
-const TARGET = 18;
-const ADDRESSES = 10;
-const MAC = 6;
+import { answerNeighbour } from './neighbours.js';
 
 export class IsolatedBackEnd implements NetBackEnd {
   readonly offloads = true;
@@ -34,18 +24,11 @@ export class IsolatedBackEnd implements NetBackEnd {
     this.#receiver = undefined;
   }
 
-  send({ bytes, copied }: CheckedFrame): void {
-    const frame = bytes.slice(HEADROOM, HEADROOM + copied);
-    if (u16(frame, 12) !== ETHERTYPE_ARP || u16(frame, ETHERNET_HEADER + OPERATION) !== ARP_REQUEST) return;
-    const message = frame.subarray(ETHERNET_HEADER);
-    frame.copyWithin(0, MAC, 2 * MAC);
-    frame.set(this.#mac, MAC);
-    message[OPERATION + 1] = ARP_REPLY;
-    const sender = message.slice(SENDER, SENDER + ADDRESSES);
-    message.copyWithin(SENDER, TARGET, TARGET + ADDRESSES);
-    message.set(sender, TARGET);
-    message.set(this.#mac, SENDER);
-    this.#receiver?.receive(this.#header, frame, 0, frame.length);
+  send(checked: CheckedFrame): void {
+    const reply = answerNeighbour(checked, this.#mac);
+    if (reply === undefined) return;
+    // A reply that finds no room is lost: the guest asks again.
+    this.#receiver?.receive(this.#header, reply, 0, reply.length);
     this.#receiver?.flush();
   }
 

@@ -165,7 +165,7 @@ describe('completion', () => {
     [['--restart', 'on'], ['on-failure']],
     [
       ['--network', ''],
-      ['none', 'passt', 'lan'],
+      ['none', 'default', 'lan'],
     ],
     [['--rm', '-e', 'TSVM_H'], ['TSVM_HOME']],
     [['-ite', 'TSVM_H'], ['TSVM_HOME']],

@@ -1,12 +1,12 @@
-// The owner of a machine starts passt for it, in the jail's absence from the host's network: the
-// machine asks for another one and gets its socket.
+// The owner of a machine makes the sockets of its network, and gives a hostile machine process none that
+// leads where its guest may not go.
 import { mkdtempSync, realpathSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { MachineClient } from '../../../../sandbox/machine/machine-client.js';
 import { MachineOutside } from '../../../../sandbox/machine/outside.js';
 import type { MachineSpec } from '../../../../vmm/machine.js';
-import { networkSpec, passt } from '../../vmm/devices/net/passt-peer.js';
+import { networkSpec, relay } from '../../vmm/devices/net/relay/relay-peer.js';
 
 let folder: string;
 beforeAll(() => {
@@ -14,31 +14,14 @@ beforeAll(() => {
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
-/** A machine process that has passt killed and asks for another, and then says which lines came. */
-const PROGRAM = `
-  import { Socket } from 'node:net';
-  const control = new Socket({ fd: 3 });
-  const say = (event) => control.write(JSON.stringify(event) + '\\n');
-  const came = [];
-  let text = '';
-  control.on('data', (chunk) => {
-    text += chunk;
-    const lines = text.split('\\n');
-    text = lines.pop();
-    for (const line of lines.map((each) => JSON.parse(each))) {
-      came.push(line.type === 'files' ? 'files ' + line.names.filter((name) => name === 'network') : line.type);
-      if (line.type === 'boot') say({ type: 'passt-kill', reason: 'killed' });
-      if (line.type === 'passt-ended') say({ type: 'passt-restart' });
-      if (line.type === 'passt-started') say({ type: 'refused', refusal: { reason: 'closed', what: came.join() } });
-    }
-  });`;
-
 /** A machine process that asks for closed addresses, and then, after each answer, for more than a relay has. */
 const HOSTILE = `
   import { Socket } from 'node:net';
   const control = new Socket({ fd: 3 });
   const say = (event) => control.write(JSON.stringify(event) + '\\n');
-  const to = (...address) => [address[3] % 1000, 80, ...address];
+  const to = (...address) => [address[3] % 1000, kinds[asked++ % 3], 40000, 80, ...address];
+  const kinds = ['tcp', 'udp', 'ping'];
+  let asked = 0;
   let text = '';
   control.on('data', (chunk) => {
     text += chunk;
@@ -62,7 +45,7 @@ function specIn(own: string): MachineSpec {
   return {
     ...{ accel: 'kvm', kernel: file, initramfs: file, commandLine: '', cpus: 1, memory: 2 ** 26, disks: [] },
     ...{ vsock: { guestCid: 3, path: join(own, 'vsock') }, console: false, logLevel: 'warn' },
-    network: networkSpec(passt()),
+    network: networkSpec(relay()),
   };
 }
 
@@ -79,22 +62,4 @@ test('a machine that asks for closed addresses gets none, and one that asks for 
   const { error } = await machine.ended;
   expect(String(error)).toMatch(/cannot be understood: too many connections are asked for/);
   expect(answers).toBe(Array(7).fill(13).join());
-});
-
-test.each(['auto', 'off'] as const)('with jail %s, a machine gets the socket of each passt', async (jail) => {
-  const own = mkdtempSync(join(realpathSync(folder), 'case-'));
-  const program = join(own, 'program.mjs');
-  writeFileSync(program, PROGRAM);
-  const spec = specIn(own);
-  using machine = new MachineClient({ program, jail });
-  const came = new Promise<string>((resolve) => {
-    machine.onRefusal = ({ what }) => resolve(what);
-  });
-  machine.boot(new MachineOutside(spec, [], { jail }));
-  const ended = machine.ended.then(({ error }) => String(error));
-  const lines = (await Promise.race([came, ended])).split(',');
-  expect(lines.filter((line) => line !== 'files ')).toEqual([
-    ...['files network', 'boot', 'passt-ended', 'files network', 'passt-started'],
-  ]);
-  expect(machine.passtPid).toBeGreaterThan(0);
 });

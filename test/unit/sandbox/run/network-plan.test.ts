@@ -63,7 +63,7 @@ describe('the plan of a network', () => {
   test('is optional unless the options ask for a network', () => {
     expect(plan().machine.optional).toBe(true);
     for (const options of [
-      { mode: 'passt' },
+      { mode: 'default' },
       { publish: ['80:80'] },
       { publishAll: true },
       { dns: ['9.9.9.9'] },
@@ -82,7 +82,7 @@ describe('the plan of a network', () => {
     expect(settings({ dnsOptions: ['ndots:2', 'rotate'] })).toEqual(['search example.com', 'options ndots:2 rotate']);
     const local = plan({}, { ...host, resolver: { nameservers: ['127.0.0.53'], settings: [] } });
     expect(local.machine.resolvers).toEqual(['198.19.0.3']);
-    expect(local.machine.backEnd).toMatchObject({ forwardDns: '198.19.0.3' });
+    expect(local.machine.backEnd).toMatchObject({ dns: { address: '198.19.0.3', resolver: '127.0.0.53' } });
   });
 
   test('opens the host only if a rule names it', () => {
@@ -92,18 +92,18 @@ describe('the plan of a network', () => {
     expect(plan({ allow: ['host-gateway:80'] }).machine.backEnd).toMatchObject({ reachHost: true });
   });
 
-  test('uses the interface of IPv6 if IPv4 has no route, and loopback if neither has one', () => {
-    expect(plan().machine.backEnd).not.toHaveProperty('interface', expect.anything());
-    expect(plan({}, { ...host, ipv4: undefined }).machine.backEnd).toMatchObject({ interface: 'eth1' });
-    const nowhere = { ...host, ipv4: undefined, ipv6: undefined };
-    expect(plan({}, nowhere).machine.backEnd).toMatchObject({ interface: 'lo' });
+  test('is the default by its names in Docker and in older records', () => {
+    for (const mode of ['default', 'bridge', 'passt']) {
+      expect(() => checkNetwork({ mode })).not.toThrow();
+      expect(plan({ mode }).machine.backEnd).toEqual(plan().machine.backEnd);
+    }
   });
 
   test('of a private network looks up names of peers first, and reaches the Internet unless all its networks are internal', () => {
     const peers = [{ name: 'lan', folder: '/nowhere', names: ['web'] }];
     const open = plan({ mode: 'lan' }, host, { peers, internal: false });
     expect(open.machine.peers).toEqual(peers);
-    expect(open.machine.backEnd.kind).toBe('passt');
+    expect(open.machine.backEnd.kind).toBe('relay');
     expect(open.resolvConf).toMatch(/^options ndots:0$/m);
     const internal = plan({ mode: 'lan' }, host, { peers, internal: true });
     expect(internal.machine.backEnd).toEqual({ kind: 'none' });
@@ -124,7 +124,6 @@ describe('the plan of a network', () => {
 });
 
 test.each<[NetworkOptions, RegExp]>([
-  [{ mode: 'bridge' }, /^invalid network 'bridge'/],
   [{ mode: 'host' }, /^invalid network 'host'/],
   [{ mode: 'tap:' }, /^invalid network/],
   [{ mode: 'tap:../x' }, /^invalid network/],

@@ -7,7 +7,7 @@ import { afterEach, expect, test, vi } from 'vitest';
 import { parseAddress } from '../../../../addresses/ip.js';
 import * as libc from '../../../../vmm/host/libc.js';
 import type { ConnectAnswer, ConnectRequest } from '../../../../vmm/machine.js';
-import { type AnswerChannel, Connector } from '../../../../vmm/outside/connector.js';
+import { type Answer, type AnswerChannel, Connector } from '../../../../vmm/outside/connector.js';
 import { GATEWAY } from '../../../fixtures/frames.js';
 
 const SPEC = {
@@ -26,12 +26,15 @@ class Machine implements AnswerChannel, Disposable {
   readonly answers: ConnectAnswer[] = [];
   readonly sockets: number[] = [];
 
-  send(answers: ConnectAnswer[], sockets: readonly number[]): boolean {
+  readonly arrived: Extract<Answer, { type: 'arrived' }>[] = [];
+
+  send(answer: Answer, sockets: readonly number[]): boolean {
     if (!this.hasRoom) {
       this.refused++;
       return false;
     }
-    this.answers.push(...answers);
+    if (answer.type === 'connected') this.answers.push(...answer.answers);
+    else this.arrived.push(answer);
     for (const fd of sockets) this.sockets.push(libc.check(libc.fcntl(fd, libc.F_DUPFD_CLOEXEC, 0), 'fcntl'));
     return true;
   }
@@ -47,7 +50,7 @@ async function until(done: () => boolean): Promise<void> {
 
 const request = (id: number, port: number, to: string): ConnectRequest => {
   const [a, b, c, d] = [...parseAddress(to)] as [number, number, number, number];
-  return [id, port, a, b, c, d];
+  return [id, 'tcp', 40000, port, a, b, c, d];
 };
 const requests = (count: number, port: number, to: string) =>
   Array.from({ length: count }, (_, id) => request(id, port, to));

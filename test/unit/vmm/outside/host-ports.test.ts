@@ -52,7 +52,7 @@ describe('a specified port', () => {
     const port = await bindUdp();
     expect(() => new HostPorts([tcp({ protocol: 'udp', host: port })], [])).toThrow(/it is in use$/);
     using tcpPort = new HostPorts([tcp({ host: port })], []);
-    expect(tcpPort.chosen[0]?.host).toBe(port);
+    expect(tcpPort.bound[0]?.host).toBe(port);
   });
 
   test('must be at an address of the host', () => {
@@ -66,9 +66,20 @@ describe('a specified port', () => {
     );
   });
 
+  test('can be published at each address, to ports of its own', () => {
+    using free = new HostPorts([tcp({})], []);
+    const { host } = free.bound[0]!;
+    free[Symbol.dispose]();
+    using both = new HostPorts([tcp({ host }), tcp({ host, guest: 81, address: '127.0.0.2' })], []);
+    expect(both.take().map(({ protocol, guest }) => [protocol, guest])).toEqual([
+      ['tcp', 80],
+      ['tcp', 81],
+    ]);
+  });
+
   test('can be published only once', async () => {
     using free = new HostPorts([tcp({})], []);
-    const { host } = free.chosen[0]!;
+    const { host } = free.bound[0]!;
     free[Symbol.dispose]();
     expect(() => new HostPorts([tcp({ host }), tcp({ host, guest: 81 })], [])).toThrow(/it is in use$/);
   });
@@ -81,7 +92,7 @@ describe('a chosen port', () => {
       () => new HostPorts([tcp({ count: 50 }), tcp({ protocol: 'udp', count: 50 })], []),
     );
     for (const protocol of ['tcp', 'udp']) {
-      const ports = many.flatMap(({ chosen }) => chosen.filter((each) => each.protocol === protocol));
+      const ports = many.flatMap(({ bound }) => bound.filter((each) => each.protocol === protocol));
       expect(ports).toHaveLength(200);
       expect(new Set(ports.map(({ host }) => host)).size).toBe(200);
       expect(ports.every(({ host, count }) => host > 0 && count === 1)).toBe(true);
@@ -91,7 +102,7 @@ describe('a chosen port', () => {
 
   test('is reserved until it is released', async () => {
     const ports = new HostPorts([tcp({})], []);
-    const { host } = ports.chosen[0]!;
+    const { host } = ports.bound[0]!;
     const attempt = () => once(createServer().listen({ port: host, host: LOOPBACK, exclusive: true }), 'listening');
     // A second container that asks for the port is told, and the kernel never chooses it for a bind
     // to port 0.
@@ -106,16 +117,15 @@ describe('a chosen port', () => {
 
   test('is the same at all addresses', () => {
     using ports = new HostPorts([everywhere()], ['0.0.0.0', '::']);
-    const { host } = ports.chosen[0]!;
+    const { host } = ports.bound[0]!;
     expect(ports.bound).toEqual([tcp({ address: '0.0.0.0', host }), tcp({ address: '::', host })]);
-    expect(ports.chosen).toEqual([everywhere({ host })]);
   });
 
   test('from a range is the first free one', async () => {
     const host = await listen();
     using ports = new HostPorts([tcp({ host, last: host + 20 })], []);
-    expect(ports.chosen[0]?.host).toBeGreaterThan(host);
-    expect(ports.chosen[0]?.host).toBeLessThanOrEqual(host + 20);
+    expect(ports.bound[0]?.host).toBeGreaterThan(host);
+    expect(ports.bound[0]?.host).toBeLessThanOrEqual(host + 20);
     expect(() => new HostPorts([tcp({ host, last: host })], [])).toThrow(/it is in use$/);
   });
 });

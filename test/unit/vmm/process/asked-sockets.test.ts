@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import { parseAddress } from '../../../../addresses/ip.js';
 import { EventLoop } from '../../../../vmm/host/event-loop.js';
 import * as libc from '../../../../vmm/host/libc.js';
-import type { ConnectRequest } from '../../../../vmm/machine.js';
+import type { Arrival, ConnectRequest } from '../../../../vmm/machine.js';
 import { AskedSockets } from '../../../../vmm/process/asked-sockets.js';
 
 const ADDRESS = parseAddress('1.2.3.4');
@@ -12,10 +12,14 @@ const ADDRESS = parseAddress('1.2.3.4');
 function start() {
   const loop = new EventLoop();
   const sent: ConnectRequest[][] = [];
-  const sockets = new AskedSockets(loop, (asked) => sent.push(asked));
+  const listened: number[] = [];
+  const sockets = new AskedSockets(loop, (event) => {
+    if (event.type === 'connect') sent.push(event.asked);
+    else listened.push(event.published);
+  });
   const came: [number, number][] = [];
-  const ask = (port: number) => sockets.connect(ADDRESS, port, (fd) => came.push([port, fd]));
-  return { loop, sent, sockets, came, ask, [Symbol.dispose]: () => loop[Symbol.dispose]() };
+  const ask = (port: number) => sockets.connect('tcp', 40000, ADDRESS, port, (fd) => came.push([port, fd]));
+  return { loop, sent, listened, sockets, came, ask, [Symbol.dispose]: () => loop[Symbol.dispose]() };
 }
 
 const none = () => [];
@@ -29,8 +33,8 @@ test('requests of one turn go in one message, and many in several', () => {
   const words = [...ADDRESS];
   expect(it.sent).toEqual([
     [
-      [1, 80, ...words],
-      [2, 81, ...words],
+      [1, 'tcp', 40000, 80, ...words],
+      [2, 'tcp', 40000, 81, ...words],
     ],
   ]);
   for (let port = 1; port <= 150; port++) it.ask(port);
@@ -69,4 +73,24 @@ test('an answer to no request, a second one, or one without its socket, is an er
   libc.close(kept);
   it.sockets.answered([[1, libc.ECONNREFUSED]], none);
   expect(() => it.sockets.answered([[1, libc.ECONNREFUSED]], none)).toThrow('answers what was not asked');
+});
+
+test('arrivals are asked for at once, and come with their sockets, or end the machine', () => {
+  using it = start();
+  const arrival: Arrival = {
+    client: [0, 0, 0xffff, 1],
+    clientPort: 1,
+    here: [0, 0, 0xffff, 2],
+    payload: '',
+    hasSocket: true,
+  };
+  const came: unknown[] = [];
+  it.sockets.arrivals(3, (arrivals, sockets) => came.push(arrivals.length, sockets));
+  expect(it.listened).toEqual([3]);
+  const two = [arrival, { ...arrival, hasSocket: false }];
+  it.sockets.arrived(3, two, (count) => [100].slice(0, count));
+  expect(came).toEqual([2, [100]]);
+  expect(() => it.sockets.arrived(3, [], none)).toThrow('answers what was not asked');
+  it.sockets.arrivals(3, () => {});
+  expect(() => it.sockets.arrived(3, two, none)).toThrow('answers what was not asked');
 });

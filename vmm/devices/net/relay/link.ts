@@ -5,7 +5,15 @@
 import { isIPv4Address } from '../../../../addresses/ip.js';
 import * as libc from '../../../host/libc.js';
 import type { FrameReceiver } from '../back-end.js';
-import { ETHERNET_HEADER, ETHERTYPE_IPV4, ETHERTYPE_IPV6, PROTOCOL_ICMPV6, PROTOCOL_TCP } from '../frame.js';
+import {
+  ETHERNET_HEADER,
+  ETHERTYPE_IPV4,
+  ETHERTYPE_IPV6,
+  PROTOCOL_ICMP,
+  PROTOCOL_ICMPV6,
+  PROTOCOL_TCP,
+  PROTOCOL_UDP,
+} from '../frame.js';
 import {
   addChecksum,
   foldChecksum,
@@ -24,6 +32,21 @@ const IPV4_HEADER = 20;
 const IPV6_HEADER = 40;
 const TCP_HEADER = 20;
 const TCP_CHECKSUM = 16;
+const UDP_HEADER = 8;
+const UDP_CHECKSUM = 6;
+/** An ICMP message's header, and what an error quotes of the packet after its IP header. */
+const ICMP_HEADER = 8;
+export const QUOTED = 8;
+/**
+ * Type and code of ICMP and of ICMPv6 for why a packet did not arrive (RFC 792, "Destination
+ * Unreachable"; RFC 1812, 5.2.7.1; RFC 4443, 3.1): no process has the port, no way leads to the host,
+ * the host's firewall or rules forbid it.
+ */
+export const UNREACHABLE = {
+  port: [0x0303, 0x0104],
+  host: [0x0301, 0x0103],
+  prohibited: [0x030d, 0x0101],
+} as const;
 const DONT_FRAGMENT = 0x4000;
 
 export interface LinkOptions {
@@ -95,6 +118,60 @@ export class GuestLink implements Disposable {
       this.#headerView.setUint16(4, mss, true);
     }
     return this.#send(start, at + length - start);
+  }
+
+  /** Sends a datagram whose payload is at {@link PAYLOAD}. Returns false if the guest has no room. */
+  udp(remote: Uint32Array, local: Uint32Array, ports: number, length: number): boolean {
+    const udp = PAYLOAD - UDP_HEADER;
+    const { view } = this;
+    view.setUint16(udp, ports);
+    view.setUint16(udp + 2, ports >>> 16);
+    view.setUint16(udp + 4, UDP_HEADER + length);
+    const start = this.#envelope(udp, UDP_HEADER + length, PROTOCOL_UDP, remote, local, UDP_CHECKSUM);
+    return this.#send(start, PAYLOAD + length - start);
+  }
+
+  /**
+   * Sends the ICMP message at {@link PAYLOAD}, and completes its checksum. Returns false if the guest
+   * has no room.
+   */
+  icmp(remote: Uint32Array, local: Uint32Array, length: number): boolean {
+    const isIPv4 = isIPv4Address(remote);
+    const protocol = isIPv4 ? PROTOCOL_ICMP : PROTOCOL_ICMPV6;
+    const start = this.#envelope(PAYLOAD, length, protocol, remote, local, -1);
+    this.view.setUint16(PAYLOAD + 2, 0);
+    const pseudo = isIPv4 ? 0 : pseudoSum(remote, local, protocol, length);
+    this.view.setUint16(PAYLOAD + 2, foldChecksum(addChecksum(this.bytes, PAYLOAD, length, pseudo)));
+    return this.#send(start, PAYLOAD + length - start);
+  }
+
+  /**
+   * Tells the guest why a packet of it did not arrive. One that finds no room is lost.
+   * @param length of the packet after its IP header, which begins with the {@link QUOTED} bytes
+   */
+  unreachable(
+    why: keyof typeof UNREACHABLE,
+    remote: Uint32Array,
+    local: Uint32Array,
+    protocol: number,
+    quoted: Uint8Array,
+    length: number,
+  ): void {
+    const isIPv4 = isIPv4Address(remote);
+    const ip = PAYLOAD + ICMP_HEADER;
+    const header = isIPv4 ? IPV4_HEADER : IPV6_HEADER;
+    this.view.setUint16(PAYLOAD, UNREACHABLE[why][isIPv4 ? 0 : 1]);
+    this.view.setUint32(PAYLOAD + 4, 0);
+    this.writeIp(ip, length, protocol, local, remote);
+    this.bytes.set(quoted.subarray(0, QUOTED), ip + header);
+    this.icmp(remote, local, ICMP_HEADER + header + QUOTED);
+  }
+
+  /** Sends a whole frame without offloads. Returns false if the guest has no room. */
+  frame(bytes: Uint8Array): boolean {
+    this.#header.fill(0);
+    this.bytes.set(bytes, PAYLOAD);
+    return this.#send(PAYLOAD, bytes.length);
   }
 
   /**

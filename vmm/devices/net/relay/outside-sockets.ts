@@ -1,10 +1,16 @@
-// Where the relay gets its sockets to hosts outside from. The device thread does not wait for them.
+// Where the relay gets its sockets from. The owner of the machine makes them.
+import type { Arrival, Carried } from '../../../machine.js';
+
 export interface OutsideSockets {
   /**
-   * Begins to connect.
-   * @param address as the guest sees it, valid during the call
-   * @param done called at most once, now or later: with a non-blocking socket that is connected or
-   * connecting, which the callee owns, or with the negated errno
+   * Asks for a socket that is connected, or connects.
+   * @param guestPort of TCP and UDP, else 0; `port` likewise
+   * @param done gets a non-blocking socket, which it owns, or the negated errno
    */
-  connect(address: Uint32Array, port: number, done: (fd: number) => void): void;
+  connect(carried: Carried, guestPort: number, address: Uint32Array, port: number, done: (fd: number) => void): void;
+  /**
+   * Asks for the datagrams of new clients in the published socket of this index.
+   * @param done gets them. It owns the sockets of those that have one, which come in their order.
+   */
+  arrivals(published: number, done: (arrivals: readonly Arrival[], sockets: readonly number[]) => void): void;
 }

@@ -86,6 +86,8 @@ export class TcpConnection implements Flow {
   next: Flow | undefined = undefined;
   /** {@link TcpContext.later} has it. */
   queued = false;
+  /** Its socket was asked for and has not come. */
+  isAsked = false;
   state = WAITING;
   readonly #context: TcpContext;
   #fd = -1;

@@ -5,8 +5,7 @@ import { createNet } from '../../../../../vmm/accel/network.js';
 import { RECEIVE, TRANSMIT } from '../../../../../vmm/devices/net/device.js';
 import { Frame, TCP, TCP_ACK, TCP_RST, TCP_SYN } from '../../../../../vmm/devices/net/frame.js';
 import { EventLoop } from '../../../../../vmm/host/event-loop.js';
-import type { NetworkSpec, PasstSpec } from '../../../../../vmm/machine.js';
-import { PasstProgram } from '../../../../../vmm/outside/passt-program.js';
+import type { NetworkSpec, RelaySpec } from '../../../../../vmm/machine.js';
 import { GATEWAY, GUEST, PEER_RANGES, tcp } from '../../../../fixtures/frames.js';
 import { ownNetwork, ownSockets } from '../../../../fixtures/own-network.js';
 import { VirtioDriver } from '../../../../fixtures/virtio-driver.js';
@@ -17,28 +16,25 @@ const BUFFERS = 64;
 const PORT = 8080;
 
 const loop = new EventLoop();
-const passt: PasstSpec = { kind: 'passt', ports: [], reachHost: false };
+const backEnd: RelaySpec = { kind: 'relay', ports: [], reachHost: false };
 const spec: NetworkSpec = {
   ...{ mac: GUEST.mac, gatewayMac: GATEWAY.mac, mtu: 1500, optional: false },
   ...{ addresses: [GUEST.ipv4, GUEST.ipv6], gateways: [GATEWAY.ipv4, GATEWAY.ipv6], resolvers: [] },
   ...{ peerRanges: PEER_RANGES, maxConnections: 100, rules: JSON.parse(process.argv[2] ?? '[]') },
-  backEnd: passt,
+  backEnd,
 };
 const fail = (reason: unknown): never => {
   throw new Error(String(reason));
 };
-const program = new PasstProgram(spec, passt, fail);
 const { routeSocket, folders } = ownNetwork();
-const { net: device } = createNet(spec, {
+const device = createNet(spec, {
   loop,
   routeSocket: () => routeSocket,
-  backEnd: () => program.start(),
-  listeners: () => [],
-  sockets: ownSockets(spec, passt),
-  passt: { restart: () => fail('restart'), kill: fail },
+  tap: () => fail('a tap interface'),
+  published: () => [],
+  sockets: ownSockets(spec, backEnd),
   folders,
   onNetworkUp: () => {},
-  onNetworkDown: fail,
   onRefusal: () => {},
 });
 const driver = new VirtioDriver(device, { memorySize: 4 * 1024 * 1024, features: undefined }).start();

@@ -79,7 +79,7 @@ function guest(
     peerRanges: PEER_RANGES,
     maxConnections,
     rules,
-    backEnd: { kind: 'passt', ports: published, reachHost: false },
+    backEnd: { kind: 'relay', ports: published, reachHost: false },
     host: { ranges: () => closed.map(parseRange) },
     onForgotten: (flow) => forgotten.push(flow),
   });

@@ -4,20 +4,23 @@ import { expect, test } from 'vitest';
 import { formatAddress } from '../../../../../../addresses/ip.js';
 import type { OutsideSockets } from '../../../../../../vmm/devices/net/relay/outside-sockets.js';
 import * as libc from '../../../../../../vmm/host/libc.js';
-import { ACK, RST, SYN, tcp } from '../../../../../fixtures/frames.js';
-import { Peer, passt } from '../passt-peer.js';
+import type { Carried } from '../../../../../../vmm/machine.js';
+import { ACK, icmp, RST, SYN, tcp, udp } from '../../../../../fixtures/frames.js';
+import { Peer, relay } from './relay-peer.js';
 
-/** Of `passt-peer.ts`: twice `maxConnections`. */
+/** Of `relay-peer.ts`: twice `maxConnections`. */
 const MOST = 200;
 const TO = { destination: '203.0.113.1', destinationPort: 80 };
 
 /** Answers when the test says so. */
 class LateSockets implements OutsideSockets {
-  readonly asked: { to: string; done: (fd: number) => void }[] = [];
+  readonly asked: { carried: Carried; to: string; done: (fd: number) => void }[] = [];
 
-  connect(address: Uint32Array, port: number, done: (fd: number) => void): void {
-    this.asked.push({ to: `${formatAddress(address)} ${port}`, done });
+  connect(carried: Carried, __: number, address: Uint32Array, port: number, done: (fd: number) => void): void {
+    this.asked.push({ carried, to: `${formatAddress(address)} ${port}`, done });
   }
+
+  arrivals(): void {}
 }
 
 /** A connected socket, and the end of its peer. */
@@ -30,8 +33,7 @@ function socketPair(): readonly [number, Disposable & { fd: number; isAtEnd(): b
 
 async function upPeer() {
   const sockets = new LateSockets();
-  const peer = new Peer(passt(), { sockets });
-  await peer.until(() => peer.up);
+  const peer = new Peer(relay(), { sockets });
   peer.frames.length = 0;
   return { peer, sockets, [Symbol.dispose]: () => peer[Symbol.dispose]() };
 }
@@ -132,5 +134,69 @@ test('a source that never answers is asked for so many sockets and no more', asy
   expect(sockets.asked).toHaveLength(MOST);
   sockets.asked[0]!.done(-libc.ECONNREFUSED);
   peer.send(tcp({ ...TO, sourcePort: 40001 }));
+  expect(sockets.asked).toHaveLength(MOST + 1);
+});
+
+/** A datagram socket for the relay, and its peer's. */
+function datagramPair(): readonly [number, number] {
+  const fds = new Int32Array(2);
+  libc.check(libc.socketpair(libc.AF_UNIX, libc.SOCK_DGRAM | libc.SOCK_NONBLOCK, 0, fds), 'socketpair');
+  return [fds[0]!, fds[1]!];
+}
+
+test('datagrams wait for their socket, few of each and in order, and the socket is asked for once', async () => {
+  using up = await upPeer();
+  const { peer, sockets } = up;
+  for (let count = 0; count < 20; count++) peer.send(udp({ ...TO, payload: Buffer.from(`number ${count}`) }));
+  peer.send(icmp({ destination: TO.destination }));
+  expect(sockets.asked.map(({ carried, to }) => `${carried} ${to}`)).toEqual([
+    'udp 203.0.113.1 80',
+    'ping 203.0.113.1 0',
+  ]);
+  const [given, kept] = datagramPair();
+  sockets.asked[0]!.done(given);
+  const bytes = Buffer.alloc(100);
+  const came = Array.from({ length: 17 }, () => {
+    const length = libc.read(kept, bytes, bytes.length);
+    return length < 0 ? 'none' : bytes.toString('latin1', 0, length);
+  });
+  expect(came).toEqual([...Array.from({ length: 16 }, (_, count) => `number ${count}`), 'none']);
+  libc.close(kept);
+});
+
+test('all kinds of sockets count together, until one that was not answered is', async () => {
+  using up = await upPeer();
+  const { peer, sockets } = up;
+  peer.send(tcp(TO));
+  peer.send(icmp({ destination: TO.destination }));
+  for (let port = 1; port <= 2 * MOST; port++) peer.send(udp({ ...TO, destinationPort: port }));
+  expect(sockets.asked).toHaveLength(MOST);
+  // The guest's driver is gone, and what was asked for still comes.
+  peer.backEnd.detach();
+  peer.backEnd.attach(peer);
+  peer.send(udp({ ...TO, destinationPort: 9999 }));
+  expect(sockets.asked).toHaveLength(MOST);
+  const [given, kept] = datagramPair();
+  sockets.asked[5]!.done(given);
+  expect(libc.write(kept, Buffer.from('x'), 1)).toBe(-1);
+  libc.close(kept);
+  peer.send(udp({ ...TO, destinationPort: 9999 }));
+  expect(sockets.asked).toHaveLength(MOST + 1);
+});
+
+test('a datagram without a socket is told to be prohibited, and its place is free again', async () => {
+  using up = await upPeer();
+  const { peer, sockets } = up;
+  for (let port = 1; port <= MOST; port++) {
+    peer.send(udp({ ...TO, destinationPort: port }));
+    sockets.asked.at(-1)!.done(-libc.EACCES);
+  }
+  expect(peer.frames).toHaveLength(MOST);
+  // ICMP, destination unreachable, communication administratively prohibited; and the datagram that it quotes.
+  const frame = peer.frames.at(-1)!;
+  expect([frame[23], frame.readUInt16BE(34), frame[51], frame.readUInt16BE(62), frame.readUInt16BE(64)]).toEqual([
+    ...[1, 0x030d, 17, 40000, MOST],
+  ]);
+  peer.send(udp({ ...TO, destinationPort: 9999 }));
   expect(sockets.asked).toHaveLength(MOST + 1);
 });

@@ -8,7 +8,7 @@ import type { Frame } from '../../../../../../vmm/devices/net/frame.js';
 import * as libc from '../../../../../../vmm/host/libc.js';
 import type { PublishedPorts } from '../../../../../../vmm/machine.js';
 import { ACK, FIN, GATEWAY, RST, SYN, tcp } from '../../../../../fixtures/frames.js';
-import { Peer, passt } from '../passt-peer.js';
+import { Peer, relay } from './relay-peer.js';
 
 /** Maximum segment size 1460, window scale 7. */
 const OPTIONS = [2, 4, 5, 180, 1, 3, 3, 7];
@@ -33,8 +33,7 @@ class Ear {
 }
 
 async function upPeer(ports: PublishedPorts[] = [], ipv6 = false): Promise<Peer> {
-  const peer = new Peer(passt({ ports }), { ipv6 });
-  await peer.until(() => peer.up);
+  const peer = new Peer(relay({ ports }), { ipv6 });
   return peer;
 }
 

@@ -3,7 +3,7 @@
 import { expect, test } from 'vitest';
 import { formatAddress, parseAddress } from '../../../../addresses/ip.js';
 import type { NetworkRule } from '../../../../vmm/machine.js';
-import { TcpDestinations } from '../../../../vmm/outside/tcp-destinations.js';
+import { Destinations } from '../../../../vmm/outside/destinations.js';
 import { GATEWAY } from '../../../fixtures/frames.js';
 
 const PUBLIC = '1.1.1.1';
@@ -16,8 +16,8 @@ const HOST: NetworkRule[] = [
 /** The host's address behind the destination; undefined if it is refused. */
 function found(to: string, port: number, rules: NetworkRule[] = [], reachHost = true): string | undefined {
   const spec = { gateways: [GATEWAY.ipv4, GATEWAY.ipv6], resolvers: [RESOLVER], rules };
-  using destinations = new TcpDestinations(spec, { reachHost });
-  const address = destinations.find(parseAddress(to), port, 1);
+  using destinations = new Destinations(spec, { reachHost });
+  const address = destinations.find({ destination: parseAddress(to), destinationPort: port, isPing: port === 0 }, 1);
   return address === undefined ? undefined : formatAddress(address);
 }
 
