@@ -66,7 +66,7 @@ describe('a machine process that ends without being asked to', () => {
     ['with an answer to no question', "say({ type: 'joined' });", 'cannot be understood: an answer to no question'],
     [
       'with a connection before boot',
-      "say({ type: 'connect', asked: [[1, 80, 0, 0, 0xffff, 1]] });",
+      "say({ type: 'connect', asked: [[1, 'tcp', 40000, 80, 0, 0, 0xffff, 1]] });",
       'cannot be understood: a connection before boot',
     ],
     ['with two boots', `${BOOTED} ${BOOTED}`, 'cannot be understood: too many events: booted'],
