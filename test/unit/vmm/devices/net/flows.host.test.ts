@@ -1,5 +1,5 @@
 // What a guest's network loses: nothing. Thousands of connections of all kinds, from the guest and
-// to its published ports, through the real device, the real passt and real links. Each side checks
+// to its published ports, through the real device, the real owner and real links. Each side checks
 // each byte.
 import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
