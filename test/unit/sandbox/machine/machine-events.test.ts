@@ -55,7 +55,6 @@ test.each([
   ['no times', { type: 'booted', accel: 'kvm' }],
   ['a time that is text', { type: 'booted', accel: 'kvm', times: { ...TIMES, vcpusStarted: '3' } }],
   ['a reason that is no text', { type: 'booted', accel: 'kvm', reason: {}, times: TIMES }],
-  ['a network that is neither up nor down', { type: 'network', up: 1, reason: '' }],
   ['arrivals of nothing', { type: 'arrivals' }],
   ['arrivals of less', { type: 'arrivals', published: -1 }],
   ['a refusal of nothing', { type: 'refused' }],
