@@ -1,0 +1,132 @@
+// A distribution's kernel with a folder of modules: the order of the modules, and one clear line for
+// each fault of the two.
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { gzipSync } from 'node:zlib';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+import { findBootKernel } from '../../../../kernels/index.js';
+
+const RELEASE = '6.1.0-1-test';
+const NEEDED = ['virtio_mmio', 'virtio_blk', 'vmw_vsock_virtio_transport', 'erofs', 'ext4', 'overlay'];
+
+let folder: string;
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'tsvm-modules-'));
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+/** An ELF file with the section `.modinfo` alone. */
+function module(fields: Record<string, string>): Buffer {
+  const info = Buffer.from(
+    Object.entries(fields)
+      .map(([key, value]) => `${key}=${value}\0`)
+      .join(''),
+  );
+  const names = Buffer.from('\0.modinfo\0.shstrtab\0');
+  const header = Buffer.alloc(64);
+  header.write('\x7fELF\x02\x01', 'latin1');
+  header.writeBigUInt64LE(BigInt(64 + info.length + names.length), 40);
+  header.writeUInt16LE(64, 58);
+  header.writeUInt16LE(3, 60);
+  header.writeUInt16LE(2, 62);
+  const section = (name: number, offset: number, size: number) => {
+    const bytes = Buffer.alloc(64);
+    bytes.writeUInt32LE(name, 0);
+    bytes.writeBigUInt64LE(BigInt(offset), 24);
+    bytes.writeBigUInt64LE(BigInt(size), 32);
+    return bytes;
+  };
+  const sections = [section(0, 0, 0), section(1, 64, info.length), section(10, 64 + info.length, names.length)];
+  return Buffer.concat([header, info, names, ...sections]);
+}
+
+function write(name: string, bytes: Uint8Array | string): string {
+  const path = join(folder, name);
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, bytes);
+  return path;
+}
+
+function addModule(name: string, depends = '', release = RELEASE): void {
+  write(`modules/kernel/${name}.ko`, module({ name, depends, vermagic: `${release} SMP` }));
+}
+
+/** A bzImage that says its release, and has no payload. */
+function bzImage(): string {
+  const bytes = Buffer.alloc(4096);
+  bytes.writeUInt32LE(0x53726448, 0x202);
+  bytes.writeUInt16LE(0x100, 0x20e);
+  bytes.write(`${RELEASE} (builder@host) #1\0`, 0x300);
+  return write('vmlinuz', bytes);
+}
+
+const find = (kernel: string) =>
+  findBootKernel({ kernel, kernelModules: join(folder, 'modules') }, join(folder, 'cache'));
+
+/** Names of the files in an archive. */
+const names = (archive: string) =>
+  [...readFileSync(archive, 'latin1').matchAll(/modules\/(\d+)-(\w+)\.ko/g)].map(([, , name]) => name);
+
+test('modules come after those that they depend on, and what is built in is left out', async () => {
+  for (const name of NEEDED.filter((each) => each !== 'ext4'))
+    addModule(name, name === 'virtio_blk' ? 'virtio-ring' : '');
+  addModule('virtio-ring', 'virtio');
+  addModule('virtio');
+  write('modules/modules.builtin', 'kernel/fs/ext4/ext4.ko\n');
+  const found = await find(bzImage());
+  expect(names(found!.modules!)).toEqual([
+    'virtio_mmio',
+    'virtio',
+    'virtio_ring',
+    'virtio_blk',
+    'vmw_vsock_virtio_transport',
+    'erofs',
+    'overlay',
+  ]);
+});
+
+test('compressed modules are decompressed, and the result is made once', async () => {
+  for (const name of NEEDED) {
+    write(`modules/${name}.ko.gz`, gzipSync(module({ name, vermagic: `${RELEASE} SMP` })));
+  }
+  const kernel = bzImage();
+  const found = await find(kernel);
+  expect(readFileSync(found!.modules!, 'latin1')).toContain(`vermagic=${RELEASE} SMP`);
+  expect(await find(kernel)).toEqual(found);
+});
+
+test('modules of another release are refused', async () => {
+  for (const name of NEEDED) addModule(name, '', '6.1.0-2-test');
+  await expect(find(bzImage())).rejects.toThrow(/are for 6\.1\.0-2-test, not for the kernel's 6\.1\.0-1-test$/);
+});
+
+test('a file that is no kernel is refused', async () => {
+  for (const name of NEEDED) addModule(name);
+  await expect(find(write('text', 'hello'))).rejects.toThrow(
+    /text: not a bzImage, which a kernel with modules must be$/,
+  );
+  await expect(find(join(folder, 'none'))).rejects.toThrow(/none: no such file$/);
+});
+
+test('a missing module is named', async () => {
+  for (const name of NEEDED.slice(1)) addModule(name);
+  await expect(find(bzImage())).rejects.toThrow(/: no module virtio_mmio, which a container needs$/);
+  addModule('virtio_mmio', 'virtio');
+  await expect(find(bzImage())).rejects.toThrow(/: no module virtio, which virtio_mmio needs$/);
+});
+
+test('a file that is no module, an empty folder and no folder are refused', async () => {
+  await expect(find(bzImage())).rejects.toThrow(/modules: no such folder$/);
+  mkdirSync(join(folder, 'modules'));
+  await expect(find(bzImage())).rejects.toThrow(/: no modules, name a folder such as/);
+  for (const name of NEEDED) addModule(name);
+  write('modules/kernel/virtio_mmio.ko', 'text');
+  await expect(find(bzImage())).rejects.toThrow(/virtio_mmio\.ko is not a kernel module$/);
+});
+
+test('modules need the path of their kernel', async () => {
+  const modules = { kernelModules: folder };
+  await expect(findBootKernel(modules)).rejects.toThrow(/need the path of that kernel/);
+  await expect(findBootKernel({ ...modules, kernel: 'debian' })).rejects.toThrow(/need the path of that kernel/);
+});
