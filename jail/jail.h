@@ -46,6 +46,10 @@ struct jail_spec {
 	int filter;
 	// Descriptor at which the launcher waits for a byte before it executes the program; -1: it does not wait.
 	int start;
+	// Bytes of a file system for files of the program's own, at /dev/shm; 0: there is none.
+	uint64_t scratch;
+	// Bits of personality(2).
+	unsigned long personality;
 	char **command;
 };
 

@@ -3,7 +3,7 @@
 //
 //     tsvm-jail [--keep FD]... [--env NAME=VALUE]... [--read PATH]... [--device NAME]... [--write FD]...
 //               [--capabilities HEX] [--users FIRST:COUNT] [--report FD] [--start FD] [--filter FD]
-//               -- PROGRAM ARGUMENT...
+//               [--scratch BYTES] [--personality HEX] -- PROGRAM ARGUMENT...
 //     tsvm-jail pass SOCKET LINE FD...
 #include "jail.h"
 
@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/personality.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -89,6 +90,10 @@ static void parse(char **words, struct jail_spec *spec)
 			add_word((const char **)spec->environment, &spec->environment_count, value);
 		else if (strcmp(option, "--capabilities") == 0)
 			spec->capabilities = strtoull(value, NULL, 16);
+		else if (strcmp(option, "--scratch") == 0)
+			spec->scratch = strtoull(value, NULL, 10);
+		else if (strcmp(option, "--personality") == 0)
+			spec->personality = strtoul(value, NULL, 16);
 		else if (strcmp(option, "--users") == 0)
 			parse_users(value, spec);
 		else
@@ -221,11 +226,16 @@ int main(int argc, char **argv)
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	take_user(&spec, &report);
 	enter_jail(&spec, &report);
+	// Landlock cannot give a program files that nothing else can name.
+	if (spec.scratch != 0 && !report.has_namespaces)
+		refuse("there is no place for the program's own files without namespaces");
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
 		refuse("no_new_privs cannot be set");
 	restrict_by_landlock(&spec, &report);
 	if (!drop_capabilities(spec.capabilities))
 		refuse("the capabilities cannot be given up");
+	if (spec.personality != 0 && personality(spec.personality) < 0)
+		refuse("the personality cannot be set");
 	write_report(&spec, &report);
 	read_filter(spec.filter);
 	wait_for_start(spec.start);

@@ -167,6 +167,18 @@ static bool mount_proc(void)
 	       mount("proc", "proc", "proc", flags, NULL) == 0;
 }
 
+// Files of the program's own, which end with it. It may execute them.
+static bool mount_scratch(const struct jail_spec *spec)
+{
+	char options[64];
+	if (spec->scratch == 0)
+		return true;
+	snprintf(options, sizeof options, "size=%llu,nr_inodes=64,mode=777", (unsigned long long)spec->scratch);
+	if (mkdir("dev/shm", 0755) != 0)
+		return false;
+	return mount("tmpfs", "dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, options) == 0;
+}
+
 static bool make_root(const struct jail_spec *spec, struct reason *why)
 {
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
@@ -190,6 +202,8 @@ static bool make_root(const struct jail_spec *spec, struct reason *why)
 		return failed(why, "proc");
 	if ((mkdir("dev", 0755) != 0 && errno != EEXIST) || symlink("/proc/self/fd", "dev/fd") != 0)
 		return failed(why, "dev");
+	if (!mount_scratch(spec))
+		return failed(why, "scratch");
 	if (syscall(SYS_pivot_root, ".", ".") != 0 || umount2(".", MNT_DETACH) != 0 || chdir("/") != 0)
 		return failed(why, "pivot_root");
 	struct mount_attr attr = { .attr_set = MOUNT_ATTR_RDONLY };

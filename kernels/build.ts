@@ -2,7 +2,7 @@
 // it into place when it is complete: Documentation/kbuild/kbuild.rst and reproducible-builds.rst in
 // the kernel's source.
 import { existsSync, readFileSync } from 'node:fs';
-import { copyFile, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { ExecaError, execa } from 'execa';
@@ -31,7 +31,9 @@ export interface BuildProgress {
 }
 
 /** The approximate number of objects of each kernel. Used for progress only. */
-const OBJECTS: Record<KernelName, number> = { guest: 2030, lab: 1675 };
+const OBJECTS: Record<KernelName, number> = { guest: 2030, lab: 1675, uml: 1900 };
+
+const ARCHITECTURES: Record<KernelName, string> = { guest: 'x86_64', lab: 'x86_64', uml: 'um' };
 
 /** Makes the build reproducible: it records no time, host or user. */
 const ENVIRONMENT = {
@@ -63,7 +65,7 @@ export async function build(name: KernelName, options: BuildOptions): Promise<st
     throw new KernelError('no kernel source: apt-get install linux-source-6.1, or name a tree with --source');
   }
   const directory = join(cache, directoryName(name, source.version, kernelHash(name)));
-  if (isWhole(directory)) return directory;
+  if (isWhole(name, directory)) return directory;
 
   await checkToolchain();
   const folder = makeWorkFolder(cache);
@@ -71,7 +73,7 @@ export async function build(name: KernelName, options: BuildOptions): Promise<st
   try {
     const onProgress: Build['onProgress'] = (phase, done = 0) =>
       options.onProgress?.({ phase, done, total: Math.max(done, OBJECTS[name]) });
-    placeFiles(await compile({ name, folder, log, onProgress }, source), directory, KERNEL_FILES);
+    placeFiles(await compile({ name, folder, log, onProgress }, source), directory, KERNEL_FILES[name]);
   } catch (error) {
     if (!(error instanceof ExecaError)) throw error;
     const kept = join(cache, `${name}.log`);
@@ -99,12 +101,15 @@ async function compile(build: Build, source: KernelSource): Promise<string> {
 
   build.onProgress('compile');
   let done = 0;
-  await make(build, tree, output, ['vmlinux', 'bzImage'], (line) => {
+  const hasImage = KERNEL_FILES[build.name].includes('bzImage');
+  await make(build, tree, output, ['vmlinux', ...(hasImage ? ['bzImage'] : [])], (line) => {
     if (/^ {2}(CC|AS|HOSTCC|AR|LD) /.test(line)) build.onProgress('compile', ++done);
   });
   // The symbols stay: debuggers need them, and they are not loaded.
   await execa('strip', ['--strip-debug', '-o', join(result, 'vmlinux'), join(output, 'vmlinux')]);
-  await copyFile(join(output, 'arch/x86/boot/bzImage'), join(result, 'bzImage'));
+  // A machine's user executes that of User-Mode Linux, whatever the umask of this one is.
+  await chmod(join(result, 'vmlinux'), 0o755);
+  if (hasImage) await copyFile(join(output, 'arch/x86/boot/bzImage'), join(result, 'bzImage'));
   await copyFile(join(output, '.config'), join(result, 'config'));
   return result;
 }
@@ -135,7 +140,8 @@ async function configure(build: Build, tree: string, output: string, fragments: 
 
 async function make(build: Build, tree: string, output: string, targets: string[], onLine?: (line: string) => void) {
   const jobs = `-j${availableParallelism()}`;
-  await run(build, 'nice', ['make', '-C', tree, `O=${output}`, 'ARCH=x86_64', jobs, ...targets], tree, onLine);
+  const architecture = `ARCH=${ARCHITECTURES[build.name]}`;
+  await run(build, 'nice', ['make', '-C', tree, `O=${output}`, architecture, jobs, ...targets], tree, onLine);
 }
 
 /** Runs a command and appends its output to the log. */
@@ -154,8 +160,8 @@ async function run(build: Build, command: string, args: string[], cwd?: string, 
   await running;
 }
 
-function isWhole(directory: string): boolean {
-  return KERNEL_FILES.every((file) => existsSync(join(directory, file)));
+function isWhole(name: KernelName, directory: string): boolean {
+  return KERNEL_FILES[name].every((file) => existsSync(join(directory, file)));
 }
 
 /**

@@ -6,12 +6,29 @@ import { homedir } from 'node:os';
 import { join } from 'node:path';
 import { sourceFile } from '../installation/index.js';
 
-/** `guest` runs a container; `lab` is a host with KVM, in software. */
-export const KERNEL_NAMES = ['guest', 'lab'] as const;
+/**
+ * `guest` runs a container; `lab` is a host with KVM, in software; `uml` runs a container as a
+ * process of the host.
+ */
+export const KERNEL_NAMES = ['guest', 'lab', 'uml'] as const;
 export type KernelName = (typeof KERNEL_NAMES)[number];
 
-/** The files of a built kernel: the .config, the compressed image, and the ELF file, which comes last. */
-export const KERNEL_FILES = ['config', 'bzImage', 'vmlinux'] as const;
+/**
+ * The files of a built kernel: the .config, the compressed image, and the ELF file, which comes last.
+ * User-Mode Linux has no compressed image.
+ */
+export const KERNEL_FILES: Record<KernelName, readonly string[]> = {
+  guest: ['config', 'bzImage', 'vmlinux'],
+  lab: ['config', 'bzImage', 'vmlinux'],
+  uml: ['config', 'vmlinux'],
+};
+
+/** The config fragments of each kernel, in the order in which they are merged. */
+const FRAGMENTS_OF: Record<KernelName, readonly string[]> = {
+  guest: ['base', 'guest'],
+  lab: ['base', 'lab'],
+  uml: ['base', 'guest', 'uml'],
+};
 
 /** Increased when build.ts makes a different kernel from the same fragments. */
 const RECIPE = 1;
@@ -33,7 +50,7 @@ export interface BuiltKernel extends KernelFolder {
 
 /** The config fragments of a kernel, in the order in which they are merged. */
 export function fragmentPaths(name: KernelName): string[] {
-  return ['base', name].map((fragment) => join(FRAGMENTS, `${fragment}.config`));
+  return FRAGMENTS_OF[name].map((fragment) => join(FRAGMENTS, `${fragment}.config`));
 }
 
 /** The hash of a kernel's fragments and of the build recipe: 16 hex digits. */

@@ -1,5 +1,7 @@
 // What a machine must keep between its guest and the host: the processor's own virtualization, or
-// also QEMU's emulator, which its authors do not regard as a boundary of security.
+// also QEMU's emulator, which its authors do not regard as a boundary of security, or User-Mode Linux,
+// whose boundary is a process of the host.
+
 import { hasCode, messageOf } from '../errors/index.js';
 import { SandboxError } from './errors.js';
 
@@ -10,23 +12,30 @@ import { SandboxError } from './errors.js';
 export type Isolation = 'default' | 'vm';
 const ISOLATIONS: readonly Isolation[] = ['default', 'vm'];
 
+type Accelerator = 'kvm' | 'tcg' | 'uml';
+
+/** What is not the processor's own virtualization. */
+const REFUSED: Partial<Record<string, string>> = { tcg: 'the emulator', uml: 'User-Mode Linux' };
+
 /** The environment variable with the isolation of machines that have none. */
 const VARIABLE = 'TSVM_ISOLATION';
 
 /**
  * The accelerator of a machine.
- * @throws SandboxError `bad-spec` for an unknown word, `isolation` if the emulator is asked for and
- *   refused
+ * @throws SandboxError `bad-spec` for an unknown word, `isolation` if what is asked for is refused
  */
 export function acceleratorOf({
   accel = 'auto',
   isolation,
 }: {
-  accel?: 'auto' | 'kvm' | 'tcg';
+  accel?: Accelerator | 'auto';
   isolation?: Isolation;
-}): 'auto' | 'kvm' | 'tcg' {
+}): Accelerator | 'auto' {
   if (isolationOf(isolation) !== 'vm') return accel;
-  if (accel === 'tcg') throw new SandboxError('isolation', 'isolation vm refuses the emulator (accelerator tcg)');
+  const refused = REFUSED[accel];
+  if (refused !== undefined) {
+    throw new SandboxError('isolation', `isolation vm refuses ${refused} (accelerator ${accel})`);
+  }
   return 'kvm';
 }
 

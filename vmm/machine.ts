@@ -40,6 +40,11 @@ export function qemuNetSocket(path: string): string {
   return `${path}.net`;
 }
 
+/** The socket at which User-Mode Linux finds all devices, beside the vsock device's at `path`. */
+export function umlSocket(path: string): string {
+  return `${path}.uml`;
+}
+
 /** A socket to the host's routes (vmm/outside/route-socket.ts). */
 export const ROUTE_SOCKET = 'routes';
 /** The tap interface behind the network device. */
@@ -282,7 +287,7 @@ export interface NetworkSpec {
   backEnd: RelaySpec | TapSpec | IsolatedSpec;
 }
 
-export type Accelerator = 'kvm' | 'tcg';
+export type Accelerator = 'kvm' | 'tcg' | 'uml';
 
 /**
  * What a system call that a running machine process does not need leads to (accel/system-calls.ts):
@@ -295,7 +300,7 @@ export type SystemCallFilter = 'kill' | 'refuse' | 'log' | 'off';
 
 export interface MachineSpec {
   accel: Accelerator | 'auto';
-  /** Path of an ELF `vmlinux` or a `bzImage`. */
+  /** Path of an ELF `vmlinux` or a `bzImage`; for `uml`, of a kernel of User-Mode Linux. */
   kernel: string;
   /** Path of the initial RAM file system (cpio). */
   initramfs: string;

@@ -234,9 +234,9 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
   { flags: '--console', help: "print the guest's serial console to stderr", field: 'console' },
   {
     flags: '--accel <NAME>',
-    help: 'run on KVM, or on a CPU that QEMU emulates (default: auto)',
+    help: 'run on KVM, on a CPU that QEMU emulates, or on User-Mode Linux (default: auto)',
     field: 'accel',
-    choices: ['auto', 'kvm', 'tcg'],
+    choices: ['auto', 'kvm', 'tcg', 'uml'],
     env: 'TSVM_ACCEL',
   },
   {

@@ -1,6 +1,6 @@
 // QEMU as the companion of a machine process. The owner of the machine makes what the two share:
 // guest memory, the file of the firmware, sockets and pipes.
-import { chmodSync, closeSync, fchmodSync } from 'node:fs';
+import { chmodSync, closeSync } from 'node:fs';
 import { messageOf } from '../../errors/index.js';
 import { O_PATH } from '../../libc/openat2.js';
 import { findProgram } from '../../programs/index.js';
@@ -30,7 +30,7 @@ import {
 import { qemuProfile } from '../../vmm/outside/qemu-system-calls.js';
 import type { JailReport } from '../jail-report.js';
 import { Companion } from './companion.js';
-import { FIRST_COMPANION_FD } from './jail.js';
+import { Descriptors, readByMachine } from './companion-descriptors.js';
 import { MachineFiles } from './machine-files.js';
 import { listen, open } from './open-files.js';
 import { companionFilter } from './system-calls.js';
@@ -121,15 +121,6 @@ function filterOf({ systemCalls = 'kill', network }: MachineSpec): BpfInstructio
   return compileProfile(qemuProfile(network !== undefined, others), { capabilities: [], kernelRelease: '' });
 }
 
-/** Creates a pipe that the machine process reads, and returns the other end. */
-function readByMachine(files: MachineFiles, name: string): number {
-  const [read, write] = libc.createPipe();
-  // QEMU opens its log again, by /dev/fd, and may have a user of its own.
-  fchmodSync(write, 0o666);
-  files.add(name, read);
-  return write;
-}
-
 /** QEMU takes no descriptor for a network device: it connects to a socket, through the socket's file. */
 function listenForQemu({ vsock }: MachineSpec, ours: MachineFiles, theirs: Descriptors): { path: string } {
   const socket = qemuNetSocket(vsock.path);
@@ -137,18 +128,4 @@ function listenForQemu({ vsock }: MachineSpec, ours: MachineFiles, theirs: Descr
   // QEMU may have a user of its own. The folder is closed to others.
   chmodSync(socket, 0o666);
   return { path: `/dev/fd/${theirs.add(open(socket, O_PATH, 'cannot open'))}` };
-}
-
-/** Descriptors of this process, on their way to the companion. */
-class Descriptors implements Disposable {
-  readonly all: number[] = [];
-
-  /** Takes ownership of a descriptor. Returns its number in the companion. */
-  add(fd: number): number {
-    return FIRST_COMPANION_FD + this.all.push(fd) - 1;
-  }
-
-  [Symbol.dispose](): void {
-    for (const fd of this.all.splice(0)) closeSync(fd);
-  }
 }

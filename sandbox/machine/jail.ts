@@ -65,7 +65,19 @@ export interface CompanionProgram {
   devices?: readonly string[];
   /** What it may ask of the kernel: also execve, for the launcher. Absent: everything. */
   filter?: readonly BpfInstruction[];
+  /** Its whole environment. */
+  environment?: Readonly<Record<string, string>>;
+  /** Bytes that it may write to files of its own in {@link SCRATCH}, which it may execute. */
+  scratch?: number;
+  /** Its addresses are those that its file names (personality(2), ADDR_NO_RANDOMIZE). */
+  hasFixedAddresses?: boolean;
 }
+
+/** The folder for files of a companion's own. */
+export const SCRATCH = '/dev/shm';
+
+/** ADDR_NO_RANDOMIZE, in hexadecimal. */
+const FIXED_ADDRESSES = '40000';
 
 /** Descriptors of a companion: the one at which its launcher waits, and the first of its own. */
 export const START_FD = 3;
@@ -76,7 +88,7 @@ export const FIRST_COMPANION_FD = 4;
  * them come the launcher's report, and the file of the filter.
  */
 export function jailedCompanion(companion: CompanionProgram, count: number): string[] {
-  const { path, args, readable = [], devices = [], filter } = companion;
+  const { path, args, readable = [], devices = [], environment = {}, scratch, filter, hasFixedAddresses } = companion;
   const kept = Array.from({ length: count }, (_, index) => FIRST_COMPANION_FD + index);
   return [
     JAIL_LAUNCHER,
@@ -87,12 +99,23 @@ export function jailedCompanion(companion: CompanionProgram, count: number): str
     ...option('--keep', kept),
     ...option('--read', [...LIBRARIES, ...programFiles([path]), ...readable]),
     ...option('--device', devices),
+    ...option('--scratch', scratch === undefined ? [] : [scratch]),
+    ...option('--personality', hasFixedAddresses === true ? [FIXED_ADDRESSES] : []),
+    ...option(
+      '--env',
+      Object.entries(environment).map(([name, value]) => `${name}=${value}`),
+    ),
     ...['--', path, ...args],
   ];
 }
 
 /** The command line that starts a companion without a jail. It ends with the process that starts it. */
-export function freeCompanion({ path, args }: CompanionProgram): string[] {
+export function freeCompanion({ path, args, environment = {}, hasFixedAddresses }: CompanionProgram): string[] {
   const script = `IFS= read -r _ <&${START_FD} && exec ${START_FD}<&- && exec "$@"`;
-  return ['/bin/sh', '-c', script, 'sh', 'setpriv', '--pdeathsig', 'KILL', path, ...args];
+  const words = Object.entries(environment).map(([name, value]) => `${name}=${value}`);
+  return [
+    ...['/bin/sh', '-c', script, 'sh', 'env', ...words, 'setpriv', '--pdeathsig', 'KILL'],
+    ...(hasFixedAddresses === true ? ['setarch', '--addr-no-randomize'] : []),
+    ...[path, ...args],
+  ];
 }

@@ -44,7 +44,7 @@ const LIMITS: Record<MachineEvent['type'], Limit> = {
 
 /** The words of a union, each once. */
 const words = <T extends string>(all: Record<T, true>) => Object.keys(all) as T[];
-const ACCELERATORS = words<Accelerator>({ kvm: true, tcg: true });
+const ACCELERATORS = words<Accelerator>({ kvm: true, tcg: true, uml: true });
 const CARRIED = words<Carried>({ tcp: true, udp: true, ping: true });
 const REASONS = words<RefusalReason>({
   ...({ malformed: true, spoofed: true, 'next-hop': true, closed: true, denied: true } as const),

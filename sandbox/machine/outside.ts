@@ -25,6 +25,7 @@ import {
   ROUTE_SOCKET,
   shareName,
   socketFolderName,
+  umlSocket,
 } from '../../vmm/machine.js';
 import { checkSpec } from '../../vmm/outside/check-spec.js';
 import { type Answer, type AnswerChannel, Connector } from '../../vmm/outside/connector.js';
@@ -41,6 +42,7 @@ import { MachineFiles } from './machine-files.js';
 import { listen, open } from './open-files.js';
 import { canOpenKvm } from './open-kvm.js';
 import { storedProbe, storeProbe } from './probe-cache.js';
+import { readyUml } from './uml.js';
 
 export { canPing } from '../../vmm/outside/connected-socket.js';
 
@@ -128,8 +130,10 @@ export class MachineOutside implements Disposable {
     };
     let noEmulator: string | undefined;
     try {
-      if (mayEmulate(machine)) this.companion = readyEmulator(machine, this.files, { isJailed: jail !== 'off' });
-      else noEmulator = 'KVM was usable before';
+      if (machine.accel === 'uml') this.companion = readyUml(machine, this.files, jail !== 'off');
+      else if (mayEmulate(machine)) {
+        this.companion = readyEmulator(machine, this.files, { isJailed: jail !== 'off' });
+      } else noEmulator = 'KVM was usable before';
     } catch (error) {
       if (!(error instanceof MachineError && error.code === 'no-accelerator')) {
         this[Symbol.dispose]();
@@ -284,7 +288,7 @@ export class MachineOutside implements Disposable {
 
   /** The machine has opened all that the spec names, and runs on this. */
   booted(accel: Accelerator): void {
-    rmSync(qemuNetSocket(this.spec.vsock.path), { force: true });
+    for (const socket of [qemuNetSocket, umlSocket]) rmSync(socket(this.spec.vsock.path), { force: true });
     if (accel === 'kvm') this.companion?.kill();
   }
 

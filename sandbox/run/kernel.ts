@@ -4,10 +4,12 @@ import {
   findBootKernel,
   isPulledName,
   KernelError,
+  kernelPath,
   type PullPhase,
   pullKernel,
 } from '../../kernels/index.js';
 import { SandboxError } from '../errors.js';
+import { acceleratorOf } from '../isolation.js';
 import type { RunSpec } from '../spec/run-spec.js';
 
 export { isBootName } from '../../kernels/index.js';
@@ -18,7 +20,7 @@ export interface FindKernelOptions {
   onPull?: ((name: string, phase: PullPhase) => void) | undefined;
 }
 
-type Wanted = Pick<RunSpec, 'kernel' | 'kernelModules'>;
+type Wanted = Pick<RunSpec, 'kernel' | 'kernelModules' | 'accel' | 'isolation'>;
 
 /** @throws SandboxError `no-kernel` */
 export async function findKernel(wanted: Wanted, options: FindKernelOptions = {}): Promise<BootKernel> {
@@ -30,10 +32,9 @@ export async function findKernel(wanted: Wanted, options: FindKernelOptions = {}
   }
 }
 
-async function find(
-  { kernel, kernelModules }: Wanted,
-  { pull = false, onPull }: FindKernelOptions,
-): Promise<BootKernel> {
+async function find(spec: Wanted, { pull = false, onPull }: FindKernelOptions): Promise<BootKernel> {
+  const { kernel, kernelModules } = spec;
+  if (kernel === undefined && acceleratorOf(spec) === 'uml') return umlKernel();
   const wanted = { kernel, kernelModules };
   let found = await findBootKernel(wanted);
   if (found === undefined && pull && kernel !== undefined && isPulledName(kernel)) {
@@ -42,6 +43,13 @@ async function find(
   }
   if (found !== undefined) return found;
   throw new SandboxError('no-kernel', missing(kernel));
+}
+
+/** The kernels of the other accelerators are no programs. */
+function umlKernel(): BootKernel {
+  const path = kernelPath('uml');
+  if (path !== undefined) return { path };
+  throw new SandboxError('no-kernel', 'there is no kernel of User-Mode Linux, run: tsvm kernel build uml');
 }
 
 function missing(kernel: string | undefined): string {

@@ -142,6 +142,10 @@ export class Supervision {
     if (groups.length === 0 || this.#recorder.state.status !== from) {
       throw new SandboxError('not-running', `container ${this.#folder.shortId} is not ${from}`);
     }
+    // The signal that stops a process would reach the guest's programs.
+    if (this.#run?.accelerator === 'uml') {
+      throw new SandboxError('conflict', `container ${this.#folder.shortId} runs on uml, which cannot be paused`);
+    }
     if (paused) this.#guard = new PauseGuard(groups, this.#log);
     for (const group of groups) process.kill(-group, paused ? 'SIGSTOP' : 'SIGCONT');
     if (!paused) this.#guard?.cancel();

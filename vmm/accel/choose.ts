@@ -4,9 +4,10 @@ import { type Accelerator, MachineError, type MachineSpec, type ProbeResult } fr
 /**
  * The most devices of a machine. Each disk is one; the vsock, entropy and balloon devices are three
  * more; network and shared folders are one each. KVM has one interrupt line per device, 5 to 23.
- * QEMU's microvm has 8 transports.
+ * QEMU's microvm has 8 transports. User-Mode Linux has as many as its command line, and is given
+ * no more than KVM.
  */
-const MAX_DEVICES: Record<Accelerator, number> = { kvm: 19, tcg: 8 };
+const MAX_DEVICES: Record<Accelerator, number> = { kvm: 19, tcg: 8, uml: 19 };
 
 export interface Choice {
   accel: Accelerator;
@@ -27,6 +28,7 @@ export function chooseAccelerator(
     if (noEmulator !== undefined) throw new MachineError('no-accelerator', noEmulator);
     return { accel: 'tcg' };
   }
+  if (asked === 'uml') return { accel: 'uml' };
   const { usable, code = 'kvm-unusable', reason } = probe();
   if (usable) return { accel: 'kvm' };
   if (asked === 'kvm') throw new MachineError(code, reason);

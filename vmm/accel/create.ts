@@ -11,6 +11,7 @@ import { VcpuThreads } from './kvm/vcpu-threads.js';
 import type { Machine, MachineContext } from './machine.js';
 import type { NetworkContext } from './network.js';
 import { TcgMachine } from './tcg/machine.js';
+import { UmlMachine } from './uml/machine.js';
 
 /** What the process prepares for a machine on KVM before the specification arrives. */
 export interface KvmReserve {
@@ -49,6 +50,10 @@ export function createMachine(options: CreateOptions): CreatedMachine {
   if (accel === 'tcg') {
     const { devices, network } = createDevices(spec, shares, accel, context.files, options.network);
     return { machine: new TcgMachine(spec, devices, context), network };
+  }
+  if (accel === 'uml') {
+    const { devices, network } = createDevices(spec, shares, accel, context.files, options.network);
+    return { machine: new UmlMachine(spec, devices, context), network };
   }
   const { kvm, workerUrl, shared, started } = reserve;
   if (kvm instanceof MachineError) throw kvm;

@@ -19,7 +19,7 @@ export interface MachineDevices {
 }
 
 /**
- * Creates the machine's devices. Only KVM gets the balloon: QEMU has its own.
+ * Creates the machine's devices. QEMU has a balloon of its own.
  * @throws MachineError if a disk file cannot be opened, a share is neither a folder nor a file, the
  *   vsock path cannot be bound, or the guest cannot join its networks
  */
@@ -37,7 +37,7 @@ export function createDevices(
     new VirtioRng(),
     ...(shares.length > 0 ? [VirtioFs.open(shares, { memory: spec.memory, rates: spec.shareRates })] : []),
     ...(network === undefined ? [] : [network]),
-    ...(accel === 'kvm' ? [new VirtioBalloon()] : []),
+    ...(accel !== 'tcg' ? [new VirtioBalloon()] : []),
   ];
   return { devices, network };
 }

@@ -18,8 +18,11 @@ const MAX_VSOCK_PATH = 107 - 11;
  * @throws MachineError `bad-spec`, `no-accelerator`
  */
 export function checkSpec(spec: MachineSpec): void {
-  if (!['auto', 'kvm', 'tcg'].includes(spec.accel)) {
-    throw new MachineError('no-accelerator', `unknown accelerator ${JSON.stringify(spec.accel)}: use auto, kvm or tcg`);
+  if (!['auto', 'kvm', 'tcg', 'uml'].includes(spec.accel)) {
+    throw new MachineError(
+      'no-accelerator',
+      `unknown accelerator ${JSON.stringify(spec.accel)}: use auto, kvm, tcg or uml`,
+    );
   }
   if (!isInteger(spec.cpus, 1, MAX_CPUS)) bad(`a machine has 1 to ${MAX_CPUS} CPUs, not ${spec.cpus}`);
   if (!isInteger(spec.memory, MIN_MEMORY, MAX_MEMORY)) {

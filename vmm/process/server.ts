@@ -117,7 +117,7 @@ class MachineServer {
     const specReceived = performance.timeOrigin + performance.now();
     this.#log = createLogger(spec.logLevel);
     const { accel, reason } = chooseAccelerator(spec, () => this.#probeOnce(spec.probe));
-    if (accel === 'tcg') this.#closeKvm();
+    if (accel !== 'kvm') this.#closeKvm();
     const context: MachineContext = {
       files: this.#files,
       loop: this.#loop,
@@ -127,7 +127,7 @@ class MachineServer {
         const times = { processStarted: performance.timeOrigin, specReceived, vcpusStarted };
         this.#control.send({ type: 'booted', accel, ...(reason === undefined ? {} : { reason }), times });
       },
-      ...(spec.systemCalls === 'off' ? {} : { confine: () => this.#confine(spec, accel === 'tcg') }),
+      ...(spec.systemCalls === 'off' ? {} : { confine: () => this.#confine(spec, accel !== 'kvm') }),
       onReset: () => this.#stop('reset'),
       onCrash: (error) => this.#fail(error),
     };

@@ -172,7 +172,7 @@ describe('one clear line and exit code 125 for', () => {
     [
       'an unknown accelerator',
       ['--accel', 'hvf', 'x'],
-      "invalid argument 'hvf' for --accel: expected auto, kvm or tcg",
+      "invalid argument 'hvf' for --accel: expected auto, kvm, tcg or uml",
     ],
     ['a working directory that is not absolute', ['-w', 'src', 'x'], "the working directory 'src' is invalid"],
     ['an invalid host name', ['--hostname', 'a b', 'x'], "invalid hostname 'a b'"],

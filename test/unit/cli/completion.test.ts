@@ -43,7 +43,7 @@ describe('the candidates for the last word', () => {
     [['stop', '--ti'], ['--timeout']],
     [
       ['run', '--rm', '--accel', ''],
-      ['auto', 'kvm', 'tcg'],
+      ['auto', 'kvm', 'tcg', 'uml'],
     ],
     [
       ['stop', ''],

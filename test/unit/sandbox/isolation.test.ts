@@ -23,6 +23,13 @@ describe('vm', () => {
     );
   });
 
+  test('refuses User-Mode Linux', () => {
+    expect(() => acceleratorOf({ accel: 'uml', isolation: 'vm' })).toThrow(
+      'isolation vm refuses User-Mode Linux (accelerator uml)',
+    );
+    expect(acceleratorOf({ accel: 'uml' })).toBe('uml');
+  });
+
   test('is what the environment asks for, unless the spec says otherwise', () => {
     process.env.TSVM_ISOLATION = 'vm';
     expect(acceleratorOf({})).toBe('kvm');

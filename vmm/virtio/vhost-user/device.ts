@@ -20,6 +20,11 @@ const PROTOCOL_FEATURES = (1 << vhost.VHOST_USER_PROTOCOL_F_MQ) | (1 << vhost.VH
 
 export interface VhostUserOptions {
   loop: EventLoop;
+  /**
+   * Offers the front-end a channel for requests of the back-end, of which there are none: Linux'
+   * virtio_uml has no interrupt without it.
+   */
+  hasBackendRequests?: boolean;
   /** The front-end sent SET_OWNER. */
   onOwned?: () => void;
   /** Called with the reason when the driver broke the rules of a queue, and the device stopped. */
@@ -44,6 +49,7 @@ export class VhostUserBackend<State = unknown> implements Disposable {
   #protocolFeatures = 0;
   readonly #rings: Ring[];
   #memory: SharedMemory | undefined;
+  #backendRequests: number | undefined;
   /** The running device's queues by ring; empty while it does not run. */
   #queues: (Virtqueue | undefined)[] = [];
   #closed = false;
@@ -59,7 +65,10 @@ export class VhostUserBackend<State = unknown> implements Disposable {
     const own = [VIRTIO_F_VERSION_1, VIRTIO_F_INDIRECT_DESC, VIRTIO_F_EVENT_IDX, vhost.VHOST_USER_F_PROTOCOL_FEATURES];
     this.#offered = featureWords([...device.features, ...own]);
     const hasConfig = device.config.length > 0;
-    this.#offeredProtocol = PROTOCOL_FEATURES | (hasConfig ? 1 << vhost.VHOST_USER_PROTOCOL_F_CONFIG : 0);
+    this.#offeredProtocol =
+      PROTOCOL_FEATURES |
+      (hasConfig ? 1 << vhost.VHOST_USER_PROTOCOL_F_CONFIG : 0) |
+      (options.hasBackendRequests === true ? 1 << vhost.VHOST_USER_PROTOCOL_F_BACKEND_REQ : 0);
     // One message per turn, so that a busy front-end does not starve other devices.
     options.loop.add(fd, libc.EPOLLIN, () => this.#guard(() => this.#receive()));
   }
@@ -129,6 +138,11 @@ export class VhostUserBackend<State = unknown> implements Disposable {
         return;
       case vhost.SET_MEM_TABLE:
         this.#setMemory(SharedMemory.map(message));
+        return;
+      case vhost.SET_BACKEND_REQ_FD:
+        this.#closeBackendRequests();
+        // The front-end takes the end of this channel for the end of the device.
+        this.#backendRequests = message.fds.pop();
         return;
       case vhost.SET_VRING_KICK:
         return this.#setDescriptor('kick', message);
@@ -231,6 +245,16 @@ export class VhostUserBackend<State = unknown> implements Disposable {
     this.#update(state);
   }
 
+  #closeBackendRequests(): void {
+    if (this.#backendRequests !== undefined) libc.close(this.#backendRequests);
+    this.#backendRequests = undefined;
+  }
+
+  /** Host memory that the front-end's shared memory occupies, in bytes. */
+  get residentMemory(): number {
+    return this.#memory?.resident ?? 0;
+  }
+
   /** Without protocol features, a ring is always enabled. */
   #isEnabled(ring: Ring): boolean {
     return ring.enabled || !this.#hasFeature(vhost.VHOST_USER_F_PROTOCOL_FEATURES);
@@ -310,7 +334,9 @@ export class VhostUserBackend<State = unknown> implements Disposable {
     this.#options.loop.remove(this.#socket.fd);
     this.#socket[Symbol.dispose]();
     for (const ring of this.#rings) ring[Symbol.dispose]();
+    this.#closeBackendRequests();
     this.#memory?.[Symbol.dispose]();
+    this.#memory = undefined;
   }
 }
 

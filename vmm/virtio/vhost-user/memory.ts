@@ -15,6 +15,8 @@ interface SharedRegion extends MemoryRegion {
    * space.
    */
   userAddress: number;
+  /** The region's file. */
+  fd: number;
 }
 
 export class SharedMemory extends GuestMemory implements Disposable {
@@ -26,17 +28,21 @@ export class SharedMemory extends GuestMemory implements Disposable {
   }
 
   /**
-   * Maps the regions of a SET_MEM_TABLE message, which has passed `checkMessage`. A front-end that
-   * truncates a file later crashes its own machine.
+   * Maps the regions of a SET_MEM_TABLE message, which has passed `checkMessage`, and takes their
+   * descriptors. A front-end that truncates a file later crashes its own machine.
    * @throws VhostUserError for an invalid table
    */
-  static map({ payload, fds }: Message): SharedMemory {
+  static map(message: Message): SharedMemory {
+    const { payload } = message;
     const count = payload.getUint32(0, true);
     if (count === 0 || count > MAX_REGIONS)
       throw new VhostUserError(`the memory table has ${count} regions instead of 1 to ${MAX_REGIONS}`);
     const regions: SharedRegion[] = [];
     try {
-      for (const [index, fd] of fds.entries()) regions.push(mapRegion(payload, 8 + index * REGION_SIZE, fd));
+      for (const [index, fd] of message.fds.entries()) {
+        regions.push(mapRegion(payload, 8 + index * REGION_SIZE, fd));
+      }
+      message.fds = [];
       return new SharedMemory(regions);
     } catch (error) {
       unmap(regions);
@@ -56,9 +62,16 @@ export class SharedMemory extends GuestMemory implements Disposable {
     return undefined;
   }
 
+  /** Host memory that the files of the regions occupy, in bytes. */
+  get resident(): number {
+    const files = new Map(this.#regions.map(({ fd }) => fstatSync(fd)).map(({ ino, blocks }) => [ino, blocks * 512]));
+    return [...files.values()].reduce((sum, bytes) => sum + bytes, 0);
+  }
+
   /** Unmaps the memory. No view of it may be used afterwards. */
   [Symbol.dispose](): void {
     unmap(this.#regions);
+    for (const { fd } of this.#regions) libc.close(fd);
   }
 }
 
@@ -82,7 +95,7 @@ function mapRegion(payload: DataView, at: number, fd: number): SharedRegion {
       cause: new libc.SystemError('mmap', libc.errno()),
     });
   }
-  return { guestAddress, length, userAddress, hostAddress };
+  return { guestAddress, length, userAddress, hostAddress, fd };
 }
 
 function unmap(regions: readonly SharedRegion[]): void {

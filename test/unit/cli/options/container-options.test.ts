@@ -256,7 +256,7 @@ describe('$TSVM_ACCEL', () => {
   test('is named in the error for its value', () => {
     process.env.TSVM_ACCEL = 'hvf';
     try {
-      expect(() => spec()).toThrow("invalid argument 'hvf' for TSVM_ACCEL: expected auto, kvm or tcg");
+      expect(() => spec()).toThrow("invalid argument 'hvf' for TSVM_ACCEL: expected auto, kvm, tcg or uml");
     } finally {
       delete process.env.TSVM_ACCEL;
     }

@@ -22,7 +22,7 @@ const specOf = (changes: object): MachineSpec => ({
 const disk = (rates: object) => ({ id: 'a', readOnly: true, extents: [], rates });
 
 test.each([
-  [{ accel: 'xen' }, 'no-accelerator', 'unknown accelerator "xen": use auto, kvm or tcg'],
+  [{ accel: 'xen' }, 'no-accelerator', 'unknown accelerator "xen": use auto, kvm, tcg or uml'],
   [{ cpus: 0 }, 'bad-spec', 'a machine has 1 to 64 CPUs, not 0'],
   [{ cpus: 65 }, 'bad-spec', 'a machine has 1 to 64 CPUs, not 65'],
   [{ memory: 2 ** 20 }, 'bad-spec', 'a machine has 64 MiB to 1048576 MiB of memory, not 1 MiB'],

@@ -100,6 +100,48 @@ describe('a device behind vhost-user', () => {
     expect(frontEnd.ask(vhost.GET_QUEUE_NUM).readBigUInt64LE()).toBe(1n);
   });
 
+  test('takes a memory table with room for more regions, as virtio_uml sends it', () => {
+    using frontEnd = new VhostUserFrontEnd(new VirtioRng());
+    frontEnd.negotiate();
+    const table = Buffer.concat([memoryTable([frontEnd.region]), Buffer.alloc(32, 0xff)]);
+    frontEnd.send(vhost.SET_MEM_TABLE, table, [frontEnd.memoryFd]);
+    frontEnd.setUpRing(0);
+    frontEnd.enableRing(0);
+    expect(askForBytes(frontEnd)).toBe(32);
+    expect(frontEnd.broken).toEqual([]);
+    frontEnd.send(vhost.SET_MEM_TABLE, Buffer.concat([table, Buffer.alloc(8)]), [frontEnd.memoryFd]);
+    expect(frontEnd.isClosed).toBe(true);
+  });
+
+  test('counts the memory that the shared file occupies, until the connection ends', () => {
+    using frontEnd = new VhostUserFrontEnd(new VirtioRng()).start();
+    expect(askForBytes(frontEnd)).toBe(32);
+    const { size } = frontEnd.memory;
+    expect(frontEnd.backend.residentMemory).toBeGreaterThan(0);
+    expect(frontEnd.backend.residentMemory).toBeLessThan(size);
+    const open = openFds();
+    frontEnd.backend[Symbol.dispose]();
+    expect(frontEnd.backend.residentMemory).toBe(0);
+    expect(openFds()).toBeLessThan(open);
+  });
+
+  test('keeps the channel for its requests open, if it has one', () => {
+    const [front, back] = libc.createPipe();
+    using frontEnd = new VhostUserFrontEnd(new VirtioRng(), { hasBackendRequests: true });
+    const offered = frontEnd.ask(vhost.GET_PROTOCOL_FEATURES).readUInt32LE();
+    expect(offered & (1 << vhost.VHOST_USER_PROTOCOL_F_BACKEND_REQ)).not.toBe(0);
+    frontEnd.negotiate();
+    frontEnd.send(vhost.SET_BACKEND_REQ_FD, Buffer.alloc(0), [back]);
+    libc.close(back);
+    libc.fcntl(front, libc.F_SETFL, libc.O_NONBLOCK);
+    const read = () => libc.read(front, new Uint8Array(1), 1);
+    expect(frontEnd.ask(vhost.GET_QUEUE_NUM).readBigUInt64LE()).toBe(1n);
+    expect([read(), libc.errno()]).toEqual([-1, libc.EAGAIN]);
+    frontEnd.backend[Symbol.dispose]();
+    expect(read()).toBe(0);
+    libc.close(front);
+  });
+
   test('accepts a message that arrives byte by byte', () => {
     using frontEnd = new VhostUserFrontEnd(new VirtioRng());
     for (const byte of payload(vhost.GET_FEATURES, vhost.FLAG_VERSION, 0)) {

@@ -1,0 +1,79 @@
+// User-Mode Linux as the companion of a machine process: a kernel that is a program. It makes the
+// file of its memory in its jail, and shares it with the devices when it connects to them.
+import { chmodSync, readFileSync, writeSync } from 'node:fs';
+import { messageOf } from '../../errors/index.js';
+import { O_PATH } from '../../libc/openat2.js';
+import * as libc from '../../vmm/host/libc.js';
+import {
+  COMPANION_CONSOLE,
+  COMPANION_START,
+  listenerName,
+  MachineError,
+  type MachineSpec,
+  umlSocket,
+} from '../../vmm/machine.js';
+import { umlDevices, umlParameters } from '../../vmm/outside/uml-arguments.js';
+import { umlFilter } from '../../vmm/outside/uml-system-calls.js';
+import { Companion } from './companion.js';
+import { Descriptors, readByMachine } from './companion-descriptors.js';
+import { SCRATCH } from './jail.js';
+import { MachineFiles } from './machine-files.js';
+import { listen, open } from './open-files.js';
+
+/** Bytes of files beside the memory's: the kernel's own image is part of its memory, and rounded up. */
+const MORE_SCRATCH = 64 * 2 ** 20;
+
+/**
+ * Makes the kernel ready. It runs once the machine process says so, which checks before that it is
+ * a kernel of this kind.
+ * @param files gets the machine's side
+ * @throws MachineError `host`
+ */
+export function readyUml(spec: MachineSpec, files: MachineFiles, isJailed: boolean): Companion {
+  using ours = new MachineFiles();
+  using theirs = new Descriptors();
+  try {
+    const path = umlSocket(spec.vsock.path);
+    const devices = umlDevices(spec);
+    ours.add(listenerName(path), listen(path, 'device socket', devices.length));
+    // It may have a user of its own, and the folder of the socket is the machine's.
+    chmodSync(path, 0o666);
+    const socket = theirs.add(open(path, O_PATH, 'cannot open'));
+    const initramfs = theirs.add(memoryFile(readFileSync(spec.initramfs)));
+    const { memory, console, commandLine } = spec;
+    const args = umlParameters({
+      ...{ memory, console, commandLine, devices },
+      socket: `/dev/fd/${socket}`,
+      initramfs: `/dev/fd/${initramfs}`,
+    });
+    const descriptors = [...theirs.all];
+    const [start, starter] = libc.createPipe();
+    theirs.add(start);
+    ours.add(COMPANION_START, starter);
+    const stdout = readByMachine(ours, COMPANION_CONSOLE);
+    theirs.add(stdout);
+    const companion = new Companion(
+      {
+        path: spec.kernel,
+        args,
+        environment: { TMPDIR: SCRATCH, HOME: SCRATCH },
+        scratch: memory + MORE_SCRATCH,
+        filter: umlFilter(),
+        hasFixedAddresses: true,
+      },
+      { start, stdout, descriptors, isJailed },
+    );
+    files.take(ours);
+    return companion;
+  } catch (cause) {
+    if (cause instanceof MachineError) throw cause;
+    throw new MachineError('host', `User-Mode Linux cannot be started: ${messageOf(cause)}`, { cause });
+  }
+}
+
+/** A file that is in no folder, which every user may open by its descriptor. */
+function memoryFile(bytes: Uint8Array): number {
+  const fd = libc.check(libc.memfd_create('tsvm-companion', libc.MFD_CLOEXEC), 'memfd_create');
+  writeSync(fd, bytes);
+  return fd;
+}
