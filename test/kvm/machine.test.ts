@@ -6,11 +6,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { codeOf, messageOf } from '../../errors/index.js';
+import { MachineOutside } from '../../sandbox/machine/outside.js';
 import { createMachine } from '../../vmm/accel/create.js';
 import { MachineShared } from '../../vmm/accel/kvm/vcpu-shared.js';
 import type { Machine } from '../../vmm/accel/machine.js';
 import { EventLoop } from '../../vmm/host/event-loop.js';
-import { OWN_FILES } from '../../vmm/host/files.js';
+import { GivenFiles, type HostFiles, OWN_FILES } from '../../vmm/host/files.js';
+import * as libc from '../../vmm/host/libc.js';
 import { createLogger } from '../../vmm/host/log.js';
 import { Kvm } from '../../vmm/kvm/kvm.js';
 import type { Accelerator, MachineError, MachineSpec } from '../../vmm/machine.js';
@@ -44,6 +46,8 @@ class TestedMachine implements Disposable {
   /** Number of bytes that the guest wrote to its console. */
   written = 0;
 
+  readonly #outside: MachineOutside | undefined;
+
   constructor(accel: Accelerator, source: string) {
     const name = join(folder, String(machines++));
     writeFileSync(`${name}.kernel`, assembleKernel(source));
@@ -60,6 +64,12 @@ class TestedMachine implements Disposable {
       logLevel: 'silent',
     };
     const { loop, kvm } = this;
+    let files: HostFiles = OWN_FILES;
+    if (accel === 'tcg') {
+      this.#outside = new MachineOutside(spec, [], { jail: 'off' });
+      files = givenBy(this.#outside);
+      this.#outside.companion?.ended.then((end) => this.machine.companionEnded(end));
+    }
     const unexpected = () => {
       throw new Error('this machine has no network');
     };
@@ -69,7 +79,7 @@ class TestedMachine implements Disposable {
       accel,
       reserve: { kvm, workerUrl: new URL('vcpu.js', programs), shared: new MachineShared(), started: [] },
       context: {
-        files: OWN_FILES,
+        files,
         loop,
         log: createLogger('silent'),
         writeConsole: (bytes) => {
@@ -95,22 +105,40 @@ class TestedMachine implements Disposable {
     }).machine;
   }
 
-  /** Serves the machine until `condition` holds. */
-  serveUntil(condition: () => boolean): void {
-    while (!condition()) this.loop.poll(10);
+  /** Serves the machine until `condition` holds, and lets this process see the end of QEMU. */
+  async serveUntil(condition: () => boolean): Promise<void> {
+    while (!condition()) {
+      this.loop.poll(10);
+      await new Promise(setImmediate);
+    }
   }
 
   /** Serves the machine until the guest has written more. */
-  serveOutput(): void {
+  async serveOutput(): Promise<void> {
     const before = this.written;
-    this.serveUntil(() => this.written > before);
+    await this.serveUntil(() => this.written > before);
   }
 
   [Symbol.dispose](): void {
+    this.#outside?.[Symbol.dispose]();
     this.machine[Symbol.dispose]();
     this.kvm[Symbol.dispose]();
     this.loop[Symbol.dispose]();
   }
+}
+
+/** What the owner would send to a machine process. */
+function givenBy({ files }: MachineOutside): HostFiles {
+  const given = new GivenFiles();
+  for (const { names, descriptors } of files.all) {
+    given.add(
+      names,
+      descriptors.map((fd) => libc.check(libc.fcntl(fd, libc.F_DUPFD_CLOEXEC, 0), 'fcntl')),
+    );
+  }
+  // QEMU runs while the machine has the pipe for that.
+  files[Symbol.dispose]();
+  return given;
 }
 
 /** Returns the code and the message of the error that a call throws. */
@@ -124,13 +152,13 @@ function refusal(call: () => void): string {
 }
 
 describe.each(['kvm', 'tcg'] as const)('a machine on %s', (accel) => {
-  test('starts and stops', () => {
+  test('starts and stops', async () => {
     using tested = new TestedMachine(accel, CHATTER);
     const { machine, events } = tested;
     expect(machine.state).toEqual({ name: 'built' });
     machine.start();
     expect(machine.state).toEqual({ name: 'starting' });
-    tested.serveOutput();
+    await tested.serveOutput();
     expect(events).toEqual(['start']);
     expect(machine.state).toEqual({ name: 'running', startTime: expect.any(Number) });
     expect(machine.statistics().memory?.resident).toBeGreaterThan(0);
@@ -138,72 +166,78 @@ describe.each(['kvm', 'tcg'] as const)('a machine on %s', (accel) => {
     expect(machine.state).toEqual({ name: 'stopped' });
   });
 
-  test('does not run while it is paused, and runs again when it is resumed', () => {
+  test('refuses calls that do not fit its state', async () => {
     using tested = new TestedMachine(accel, CHATTER);
     const { machine } = tested;
-    machine.start();
-    tested.serveOutput();
-    const { state } = machine;
-    machine.pause();
-    expect(machine.state).toEqual({ ...state, name: 'paused' });
-    // Output from before the pause may still be in the pipe.
-    while (tested.loop.poll(50) > 0);
-    const paused = tested.written;
-    tested.loop.poll(100);
-    expect(tested.written).toBe(paused);
-    machine.resume();
-    expect(machine.state).toEqual(state);
-    tested.serveOutput();
-  });
-
-  test('can be stopped while it is paused, and stopped twice', () => {
-    using tested = new TestedMachine(accel, CHATTER);
-    tested.machine.start();
-    tested.serveOutput();
-    tested.machine.pause();
-    tested.machine.stop();
-    tested.machine.stop();
-    expect(tested.machine.state).toEqual({ name: 'stopped' });
-  });
-
-  test('refuses calls that do not fit its state', () => {
-    using tested = new TestedMachine(accel, CHATTER);
-    const { machine } = tested;
-    expect(refusal(() => machine.pause())).toBe('bad-state: cannot pause the machine: it is built, not running');
+    const byOwner = 'unsupported: an emulated machine is paused by its owner';
+    expect(refusal(() => machine.pause())).toBe(
+      accel === 'kvm' ? 'bad-state: cannot pause the machine: it is built, not running' : byOwner,
+    );
     machine.start();
     expect(refusal(() => machine.start())).toBe('bad-state: cannot start the machine: it is starting, not built');
-    tested.serveOutput();
-    expect(refusal(() => machine.resume())).toBe('bad-state: cannot resume the machine: it is running, not paused');
+    await tested.serveOutput();
+    expect(refusal(() => machine.resume())).toBe(
+      accel === 'kvm' ? 'bad-state: cannot resume the machine: it is running, not paused' : byOwner,
+    );
     machine.stop();
     expect(refusal(() => machine.start())).toBe('bad-state: cannot start the machine: it is stopped, not built');
   });
 
-  test('reports a reset', () => {
+  test('reports a reset', async () => {
     using tested = new TestedMachine(accel, RESET);
     tested.machine.start();
-    tested.serveUntil(() => tested.events.includes('reset'));
+    await tested.serveUntil(() => tested.events.includes('reset'));
     expect(tested.events).toEqual(['start', 'reset']);
   });
 
-  test('reports a crash and keeps its reason', () => {
+  test('reports a crash and keeps its reason', async () => {
     using tested = new TestedMachine(accel, TRIPLE_FAULT);
     const { machine } = tested;
     machine.start();
-    tested.serveUntil(() => tested.error !== undefined);
+    await tested.serveUntil(() => tested.error !== undefined);
     expect(tested.events).toEqual(['start', 'crash']);
     expect(machine.state).toEqual({ name: 'crashed', error: tested.error });
+    if (accel === 'tcg') return;
     expect(refusal(() => machine.pause())).toMatch(
       /^bad-state: cannot pause the machine: it has crashed \(.*triple fault/,
     );
   });
 });
 
-test('a paused machine on KVM is saved as plain JSON', () => {
+test('a machine on KVM does not run while it is paused, and runs again when it is resumed', async () => {
+  using tested = new TestedMachine('kvm', CHATTER);
+  const { machine } = tested;
+  machine.start();
+  await tested.serveOutput();
+  const { state } = machine;
+  machine.pause();
+  expect(machine.state).toEqual({ ...state, name: 'paused' });
+  // Output from before the pause may still be in the pipe.
+  while (tested.loop.poll(50) > 0);
+  const paused = tested.written;
+  tested.loop.poll(100);
+  expect(tested.written).toBe(paused);
+  machine.resume();
+  expect(machine.state).toEqual(state);
+  await tested.serveOutput();
+});
+
+test('a machine on KVM can be stopped while it is paused, and stopped twice', async () => {
+  using tested = new TestedMachine('kvm', CHATTER);
+  tested.machine.start();
+  await tested.serveOutput();
+  tested.machine.pause();
+  tested.machine.stop();
+  tested.machine.stop();
+  expect(tested.machine.state).toEqual({ name: 'stopped' });
+});
+
+test('a paused machine on KVM is saved as plain JSON', async () => {
   using tested = new TestedMachine('kvm', CHATTER);
   const { machine } = tested;
   expect(refusal(() => machine.save())).toBe('bad-state: cannot save the machine: it is built, not paused');
   machine.start();
-  tested.serveOutput();
+  await tested.serveOutput();
   machine.pause();
   const saved = machine.save();
   expect(saved).toMatchObject({
@@ -215,7 +249,7 @@ test('a paused machine on KVM is saved as plain JSON', () => {
   expect(saved.devices).toHaveLength(3);
   expect(JSON.parse(JSON.stringify(saved))).toEqual(saved);
   machine.resume();
-  tested.serveOutput();
+  await tested.serveOutput();
 });
 
 test('an emulated machine refuses to be saved', () => {

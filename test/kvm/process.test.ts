@@ -1,6 +1,6 @@
 // The machine process as its owner sees it, with kernels of a few instructions. The tests write the
 // result of the KVM probe themselves: such kernels run where a stock kernel does not.
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import {
   closeSync,
@@ -17,7 +17,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest';
+import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
 import { bootUnjailed } from '../../sandbox/machine/machine-process.js';
 import { MachineOutside } from '../../sandbox/machine/outside.js';
 import type { MachineEvent, MachineSpec, ProbeResult } from '../../vmm/machine.js';
@@ -43,13 +43,14 @@ class MachineClient {
   readonly control: Socket;
   readonly #events: AsyncIterator<string>;
   readonly exited: Promise<unknown[]>;
+  /** What the owner has of it. */
+  outside: MachineOutside | undefined;
 
-  constructor(env: NodeJS.ProcessEnv, words: readonly string[]) {
+  constructor(words: readonly string[]) {
     const program = new URL('machine.js', programs).pathname;
     const kvm = openSync('/dev/kvm', 'r+');
     this.child = spawn(process.execPath, [program, ...words], {
       stdio: ['ignore', 'inherit', 'inherit', 'pipe', kvm],
-      env,
     });
     closeSync(kvm);
     this.control = this.child.stdio[3] as Socket;
@@ -69,25 +70,28 @@ class MachineClient {
 }
 
 const running: MachineClient[] = [];
-function start(env = process.env, words: readonly string[] = []): MachineClient {
-  const machine = new MachineClient(env, words);
+function start(words: readonly string[] = []): MachineClient {
+  const machine = new MachineClient(words);
   running.push(machine);
   return machine;
 }
 afterEach(() => {
-  for (const { child } of running.splice(0)) child.kill('SIGKILL');
+  for (const { child, outside } of running.splice(0)) {
+    child.kill('SIGKILL');
+    outside?.[Symbol.dispose]();
+  }
 });
 
 let kernels = 0;
 /**
  * Boots a kernel of assembly, with `changes` to its specification.
+ * @param path PATH of the owner
  * @param words arguments of the machine's program (vmm/process/main.ts)
  */
 function boot(
   source: string,
   changes: Partial<MachineSpec> = {},
-  env?: NodeJS.ProcessEnv,
-  words?: readonly string[],
+  { path, words }: { path?: string; words?: readonly string[] } = {},
 ): MachineClient {
   const kernel = join(folder, `kernel-${kernels++}`);
   writeFileSync(kernel, assembleKernel(source));
@@ -105,9 +109,11 @@ function boot(
     logLevel: 'silent',
     ...changes,
   };
-  const machine = start(env, words);
-  using outside = new MachineOutside(spec, []);
-  bootUnjailed(machine.control, outside);
+  const machine = start(words);
+  if (path !== undefined) vi.stubEnv('PATH', path);
+  machine.outside = new MachineOutside(spec, [], { jail: 'off' });
+  vi.unstubAllEnvs();
+  bootUnjailed(machine.control, machine.outside);
   return machine;
 }
 
@@ -223,7 +229,7 @@ test('a probe reports its result and ends the process', async () => {
 test.each([true, false])(
   'a KVM that cannot be opened is reported as that, if an earlier probe found %s',
   async (usable) => {
-    const machine = boot(SPIN, { accel: 'kvm', probe: { usable, reason: 'earlier' } }, undefined, ['-13']);
+    const machine = boot(SPIN, { accel: 'kvm', probe: { usable, reason: 'earlier' } }, { words: ['-13'] });
     expect(await machine.event()).toMatchObject({
       type: 'failed',
       code: 'kvm-permission',
@@ -236,8 +242,7 @@ describe('on an emulated CPU', () => {
   const accel = 'tcg';
 
   /** Returns the process id of the machine's QEMU. */
-  const qemuOf = ({ child }: MachineClient) =>
-    Number(execFileSync('pgrep', ['-P', String(child.pid)], { encoding: 'utf8' }));
+  const qemuOf = ({ outside }: MachineClient) => outside?.companion?.pid ?? Number.NaN;
 
   /**
    * Waits until a process that is not a child of this one has ended. Its zombie may wait for a new
@@ -268,13 +273,12 @@ describe('on an emulated CPU', () => {
     expect(await machine.event()).toMatchObject({ type: 'booted', accel, reason: 'too slow' });
   });
 
-  test('a shutdown ends QEMU with the machine', async () => {
+  test('a shutdown stops the machine', async () => {
     const machine = boot(SPIN, { accel, cpus: 2 });
     expect(await machine.event()).toMatchObject({ type: 'booted' });
-    const qemu = qemuOf(machine);
     machine.send({ type: 'shutdown' });
     expect(await machine.event()).toMatchObject({ type: 'stopped', reason: 'shutdown' });
-    await ended(qemu);
+    expect(await machine.exited).toEqual([0, null]);
   });
 
   test('QEMU ends when the machine process is killed', async () => {
@@ -294,7 +298,7 @@ describe('on an emulated CPU', () => {
   });
 
   test('without QEMU, the error names its package', async () => {
-    const machine = boot(SPIN, { accel }, { PATH: folder });
+    const machine = boot(SPIN, { accel }, { path: folder });
     expect(await machine.event()).toMatchObject({
       code: 'no-accelerator',
       message: expect.stringMatching(/apt-get install qemu-system-x86/),

@@ -204,11 +204,11 @@ test('the bus may stop the machine that calls it', () => {
   expect(stopped).toBe(true);
 });
 
-test('a KVM_RUN that fails is reported', () => {
+test('an ioctl of a vCPU that fails in its thread is reported', () => {
   using machine = new Machine('hlt');
   const fd = machine.guest.vcpu.fd;
   Object.defineProperty(machine.guest.vcpu, 'fd', { value: machine.guest.kvm.fd });
-  expect(machine.runToEnd()).toMatch(/error KVM_RUN: E/);
+  expect(machine.runToEnd()).toMatch(/error KVM_SET_SIGNAL_MASK: E/);
   Object.defineProperty(machine.guest.vcpu, 'fd', { value: fd });
 });
 
