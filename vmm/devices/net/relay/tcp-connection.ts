@@ -218,6 +218,8 @@ export class TcpConnection implements Flow {
     this.#nxt = (this.#una + 1) | 0;
     this.#max = this.#nxt;
     this.#sendSyn();
+    // The guest is told of it in this turn.
+    this.#context.later(this);
   }
 
   /** Takes a segment of the guest. `at` is the offset of its TCP header in the frame's bytes. */

@@ -41,7 +41,9 @@ export interface PeerOptions {
 
 export class Peer implements FrameReceiver, Disposable {
   readonly loop = new EventLoop();
+  /** Those that the guest was told of. */
   readonly frames: Buffer[] = [];
+  #untold: Buffer[] = [];
   readonly backEnd: RelayBackEnd;
   readonly ports: readonly PublishedPorts[];
   readonly #sockets: Disposable | undefined;
@@ -64,12 +66,16 @@ export class Peer implements FrameReceiver, Disposable {
   }
 
   receive(_header: Uint8Array, bytes: Uint8Array, start: number, length: number): boolean {
-    if (this.hasRoom) this.frames.push(Buffer.from(bytes.subarray(start, start + length)));
+    if (this.hasRoom) this.#untold.push(Buffer.from(bytes.subarray(start, start + length)));
     else this.refused++;
     return this.hasRoom;
   }
 
-  flush(): void {}
+  flush(): void {
+    this.frames.push(...this.#untold);
+    this.#untold = [];
+  }
+
   ready(): void {}
   lost(): void {
     this.isLost = true;
@@ -92,10 +98,14 @@ export class Peer implements FrameReceiver, Disposable {
     });
   }
 
-  /** Runs the event loop and this process's servers in turn until `done` returns true. */
+  /**
+   * Runs the event loop and this process's servers in turn until `done` returns true.
+   * @throws Error if the loop would wait with a frame that the guest was not told of
+   */
   async until(done: () => unknown): Promise<void> {
     while (!done()) {
       this.loop.poll(5);
+      if (this.#untold.length > 0) throw new Error('the guest was not told of a frame');
       await new Promise(setImmediate);
     }
   }
