@@ -37,8 +37,9 @@ beforeAll(async () => {
 
 afterAll(() => rmSync(work, { recursive: true }));
 
-async function serverIn(namespace: Namespace): Promise<Program> {
-  const server = namespace.start(process.execPath, programs.ends, 'serve', String(FIRST));
+/** @param address of its UDP socket. Default: any. */
+async function serverIn(namespace: Namespace, address = '::'): Promise<Program> {
+  const server = namespace.start(process.execPath, programs.ends, 'serve', String(FIRST), address);
   await server.line();
   return server;
 }
@@ -91,7 +92,7 @@ class World implements AsyncDisposable {
       ...(maxConnections === undefined ? {} : { maxConnections }),
     });
     const [a, b, c] = [guest.namespace, link.host, link.neighbour];
-    const servers = { guest: await serverIn(a), host: await serverIn(b), far: await serverIn(c) };
+    const servers = { guest: await serverIn(a), host: await serverIn(b), far: await serverIn(c, INTERNET.ipv6) };
     const clients = { guest: await Client.in(a), host: await Client.in(b), far: await Client.in(c) };
     return new World(link, guest, servers, clients);
   }
