@@ -17,9 +17,9 @@ import { type Benchmark, type Measurement, measurement, median, need, percentile
 import { TENANT_SOURCES } from './paths.js';
 
 /** How often each thing is measured beside a storm that stands still, and again while it goes on. */
-const EXECS = 50;
+const EXECS = 40;
 const READS = 500;
-const CONNECTIONS = 200;
+const CONNECTIONS = 150;
 /** The most that a storm may slow the other tenant down. */
 const GOAL = 1.25;
 
