@@ -28,6 +28,11 @@ let content: string;
 /** The installed command. */
 let tsvm: string;
 
+const namesIn = (name: string, ending: string) =>
+  readdirSync(join(root, name))
+    .filter((file) => file.endsWith(ending))
+    .map((file) => `${name}/${file}`);
+
 beforeAll(() => {
   folder = mkdtempSync('/var/tmp/tsvm-test-');
   const other = join(folder, 'another folder, far deeper', 'of another user');
@@ -100,10 +105,9 @@ describe('its list of files', () => {
       ),
       ...['config', 'manifest.json', 'vmlinux.br'].map((name) => `dist/kernels/${kernel}/${name}`),
       ...new Set(programs.map((name) => `dist/${name}`)),
-      ...readdirSync(join(root, 'docs'))
-        .filter((name) => name.endsWith('.md'))
-        .map((name) => `docs/${name}`),
-      ...['README.md', 'base.config', 'guest.config', 'lab.config'].map((name) => `kernels/${name}`),
+      ...namesIn('docs', '.md'),
+      ...namesIn('kernels', '.config'),
+      'kernels/README.md',
     ];
     expect(files.filter((name) => !name.startsWith('dist/types/'))).toEqual(wanted.sort());
   });
