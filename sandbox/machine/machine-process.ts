@@ -207,7 +207,7 @@ export class MachineProcess implements Disposable {
 interface Bootable {
   files: MachineFiles;
   spec: MachineSpec;
-  companion: { ended: Promise<CompanionEnd> } | undefined;
+  companion: { ended: Promise<CompanionEnd>; kill(): void } | undefined;
 }
 
 /** Boots a process that is not jailed, and got nothing before. */
@@ -218,7 +218,9 @@ export function bootUnjailed(control: Socket, { files, spec, companion }: Bootab
   // The machine runs the companion while it has the pipe for that.
   files[Symbol.dispose]();
   control.write(lineOf({ type: 'boot', spec }));
-  companion?.ended.then((end) => control.write(lineOf({ type: 'companion-ended', end })));
+  companion?.ended.then((end) => control.writable && control.write(lineOf({ type: 'companion-ended', end })));
+  // It would wait for a machine process that is gone.
+  control.once('close', () => companion?.kill());
 }
 
 /** Resolves to undefined if the launcher fails. */
