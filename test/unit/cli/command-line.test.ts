@@ -123,7 +123,11 @@ describe('one clear line and exit code 125 for', () => {
     ['a missing image', ['run'], "missing required argument 'IMAGE'\nSee 'tsvm run --help'."],
     ['an option without its value', ['run', '-e'], "argument missing\nSee 'tsvm run --help'."],
     ['too many words', ['images', 'a', 'b'], 'too many arguments. Expected 1 argument but got 2.'],
-    ['an unknown kernel', ['kernel', 'path', 'x'], "unknown kernel 'x': expected guest, lab, uml, debian, debian-generic"],
+    [
+      'an unknown kernel',
+      ['kernel', 'path', 'x'],
+      "unknown kernel 'x': expected guest, lab, uml, debian, debian-generic",
+    ],
     ['a kernel that is not built', ['kernel', 'path'], "the kernel 'guest' is not built, run: tsvm kernel build guest"],
     ['an unknown log level', ['--log-level', 'loud', 'images'], "argument 'loud' is invalid"],
     ['an unknown log format', ['images', '--log-format', 'xml'], "argument 'xml' is invalid"],

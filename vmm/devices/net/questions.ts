@@ -38,7 +38,7 @@ export class Questions {
   }
 
   /**
-   * Rewrites the guest's query: its port and its ID.
+   * Rewrites the guest's query: its port, also in the parsed frame, and its ID.
    * @param bytes the whole frame
    * @param pending the checksum is not complete yet, and covers neither port nor ID
    */
@@ -61,6 +61,7 @@ export class Questions {
       this.#asked.set(key, asked);
     }
     asked.time = now;
+    frame.sourcePort = asked.port;
     rewrite(bytes, frame.transport, frame.transport, asked.port, pending);
     rewrite(bytes, frame.transport, frame.payload, asked.id, pending);
   }
