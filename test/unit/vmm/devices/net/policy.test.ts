@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { isInRange, parseAddress, parseRange } from '../../../../../addresses/ip.js';
 import type { ForgottenFlow } from '../../../../../vmm/devices/net/flows.js';
-import { Frame } from '../../../../../vmm/devices/net/frame.js';
+import { Frame, UDP } from '../../../../../vmm/devices/net/frame.js';
 import { addChecksum, foldChecksum } from '../../../../../vmm/devices/net/header.js';
 import { Policy } from '../../../../../vmm/devices/net/policy.js';
 import type { NetworkRule, PublishedPorts } from '../../../../../vmm/machine.js';
@@ -84,6 +84,7 @@ function guest(
     onForgotten: (flow) => forgotten.push(flow),
   });
   const frame = new Frame();
+  const departed = new Frame();
   const it: Guest = {
     policy,
     forgotten,
@@ -94,6 +95,9 @@ function guest(
       const reason = policy.outgoing(frame, copy, copy.length, now);
       if (reason !== undefined) return reason;
       policy.departs(frame, copy, false, now);
+      // The relay reads the parsed frame, not the bytes.
+      departed.parse(copy, 0, copy.length);
+      if (frame.kind === UDP) expect(frame.sourcePort).toBe(departed.sourcePort);
       it.sent = copy;
       return undefined;
     },
