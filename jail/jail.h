@@ -82,6 +82,12 @@ struct jail_report {
 // Writes `what: error` of errno.
 void reason_set(struct reason *reason, const char *what);
 
+// Writes the report to its descriptor, if the spec has one.
+void write_report(const struct jail_spec *spec, const struct jail_report *report);
+
+// Ends the launcher with this message.
+_Noreturn void refuse(const char *what);
+
 // Makes the namespaces and goes on in them, in a child that is process 1. The parent waits for the child and ends as
 // it ends. If the host refuses, returns without them, with the reasons in the report: in the first process, or, with a
 // user of its own, in a child for which the parent waits.
@@ -109,9 +115,6 @@ int pass_trees(int socket, const char *line, char **words);
 // Reads the filter that the program starts with. Installing it is the last step before the program.
 void read_filter(int fd);
 void install_filter(int fd);
-
-// Ends the launcher with this message.
-_Noreturn void refuse(const char *what);
 
 // True if this process may make namespaces without a user namespace.
 bool has_capability(int capability);
