@@ -7,7 +7,7 @@ import { findPulled, PULLED_NAMES, type PulledName } from './pulled.js';
 
 /** What a machine boots. */
 export interface BootKernel {
-  /** An ELF vmlinux or a bzImage. */
+  /** An ELF vmlinux, a bzImage or, as a program, User-Mode Linux. */
   path: string;
   /** The cpio archive with the modules of a distribution's kernel. Absent: it has all built in. */
   modules?: string;
@@ -18,14 +18,17 @@ export interface WantedKernel {
   kernel?: string | undefined;
   /** The folder of the modules of a kernel at a path. */
   kernelModules?: string | undefined;
+  /** True if it must be one of User-Mode Linux: those of the other machines are no programs. */
+  isProgram?: boolean;
 }
 
 /** The kernels that a run may name. */
-export const BOOT_NAMES = ['guest', ...PULLED_NAMES] as const;
+export const BOOT_NAMES = ['guest', 'uml', ...PULLED_NAMES] as const;
 export type BootName = (typeof BOOT_NAMES)[number];
 
-/** In the order of preference: the tuned one is faster and smaller. */
+/** In the order of preference: a tuned one is faster and smaller. */
 const DEFAULTS = ['guest', 'debian', 'debian-generic'] as const satisfies readonly BootName[];
+const PROGRAMS = ['uml', 'debian-uml'] as const satisfies readonly BootName[];
 
 export function isBootName(text: string): text is BootName {
   return BOOT_NAMES.some((name) => name === text);
@@ -35,12 +38,17 @@ export function isPulledName(text: string): text is PulledName {
   return PULLED_NAMES.some((name) => name === text);
 }
 
+/** Kernels of User-Mode Linux, which no other machine runs. */
+export function isProgramName(name: BootName): boolean {
+  return PROGRAMS.some((program) => program === name);
+}
+
 /**
  * The kernel that is wanted; undefined if it has a name, or is a default one, and is not there.
  * @throws KernelError if a path or folder is wrong
  */
 export async function findBootKernel(
-  { kernel, kernelModules }: WantedKernel,
+  { kernel, kernelModules, isProgram = false }: WantedKernel,
   cache: string = kernelCache(),
 ): Promise<BootKernel | undefined> {
   if (kernelModules !== undefined) {
@@ -51,7 +59,8 @@ export async function findBootKernel(
     return filesIn(await preparedKernel(kernel, kernelModules, cache));
   }
   if (kernel === undefined) {
-    return DEFAULTS.map((name) => named(name, cache)).find((found) => found !== undefined);
+    const names: readonly BootName[] = isProgram ? PROGRAMS : DEFAULTS;
+    return names.map((name) => named(name, cache)).find((found) => found !== undefined);
   }
   return isBootName(kernel) ? named(kernel, cache) : { path: kernel };
 }

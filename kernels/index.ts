@@ -11,6 +11,7 @@ export {
   type BootName,
   findBootKernel,
   isBootName,
+  isProgramName,
   isPulledName,
   type WantedKernel,
 } from './boot-kernel.js';

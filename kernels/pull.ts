@@ -1,8 +1,10 @@
 // Fetches a distribution's kernel as a package, and unpacks it into the cache: nothing is installed.
 // apt checks the package by the keys of the host: apt-secure(8).
 import { existsSync } from 'node:fs';
-import { copyFile, mkdir, readdir, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
+import { promisify } from 'node:util';
+import { gunzip } from 'node:zlib';
 import { ExecaError, execa } from 'execa';
 import { findProgram } from '../programs/index.js';
 import { directoryName, kernelCache } from './cache.js';
@@ -10,6 +12,7 @@ import { KernelError } from './errors.js';
 import { readModulesFolder } from './modules/choose.js';
 import { modulesRecipe } from './modules/list.js';
 import { prepareKernel } from './modules/prepare.js';
+import { kernelRelease } from './modules/release.js';
 import { PACKAGES, PULLED_FILES, type PulledName } from './pulled.js';
 import { makeWorkFolder, placeFiles } from './work-folder.js';
 
@@ -41,7 +44,7 @@ export async function pull(name: PulledName, { cache: folder, onProgress }: Pull
     // Its failure may concern another archive. If not, the next command fails.
     await run(running, 'apt-get', ['update'], { reject: false });
     const { image, version } = await newestPackage(running);
-    const directory = join(cache, directoryName(name, version, modulesRecipe()));
+    const directory = join(cache, directoryName(name, version, modulesRecipe(PACKAGES[name].transport)));
     if (PULLED_FILES.every((file) => existsSync(join(directory, file)))) return directory;
     onProgress?.('download');
     await run(running, 'apt-get', ['download', `${image}=${version}`]);
@@ -82,14 +85,17 @@ async function aptOptions(work: string): Promise<string[]> {
   return options.flatMap((option) => ['-o', option]);
 }
 
-/** The newest package that the host's archives have, as the package that depends on it says. */
+/** The newest package that the host's archives have, also as the package that depends on it says. */
 async function newestPackage(pull: Pull): Promise<{ image: string; version: string }> {
-  const wanted = PACKAGES[pull.name];
-  const shown = await run(pull, 'apt-cache', ['show', '--no-all-versions', wanted], { reject: false });
-  const [, image, version] = /^Depends: (?:.*, )?(linux-image-\S+) \(= ([^)\s]+)\)/m.exec(shown) ?? [];
-  if (image === undefined || version === undefined) {
+  const { name, hasKernel } = PACKAGES[pull.name];
+  const shown = await run(pull, 'apt-cache', ['show', '--no-all-versions', name], { reject: false });
+  const pattern = hasKernel
+    ? /^Version: (?<version>\S+)$/m
+    : /^Depends: (?:.*, )?(?<image>linux-image-\S+) \(= (?<version>[^)\s]+)\)/m;
+  const { image = name, version } = pattern.exec(shown)?.groups ?? {};
+  if (version === undefined) {
     throw new KernelError(
-      `kernel '${pull.name}': the package archives of this host have no package ${wanted} of Debian, or cannot be reached`,
+      `kernel '${pull.name}': the package archives of this host have no package ${name} of Debian, or cannot be reached`,
     );
   }
   return { image, version };
@@ -102,13 +108,40 @@ async function unpack(pull: Pull, image: string): Promise<string> {
   if (archive === undefined) throw new KernelError(`kernel '${name}': apt-get has downloaded no package ${image}`);
   const tree = join(folder, 'tree');
   await run(pull, 'dpkg-deb', ['-x', archive, tree]);
-  const release = image.slice('linux-image-'.length);
-  const kernel = join(tree, 'boot', `vmlinuz-${release}`);
   const result = join(folder, 'result');
   await mkdir(result);
-  await prepareKernel(kernel, await readModulesFolder(join(tree, 'lib/modules', release)), result);
-  await copyFile(join(tree, 'boot', `config-${release}`), join(result, 'config'));
+  const { kernel, modules, config } = PACKAGES[name].hasKernel
+    ? filesOfUml(tree)
+    : filesOf(tree, image.slice('linux-image-'.length));
+  await prepareKernel(kernel, await readModulesFolder(modules), result);
+  const written = await readFile(config);
+  await writeFile(join(result, 'config'), config.endsWith('.gz') ? await promisify(gunzip)(written) : written);
   return result;
+}
+
+/** Paths in an unpacked package. */
+interface PackagedKernel {
+  kernel: string;
+  modules: string;
+  config: string;
+}
+
+function filesOf(tree: string, release: string): PackagedKernel {
+  return {
+    kernel: join(tree, 'boot', `vmlinuz-${release}`),
+    modules: join(tree, 'lib/modules', release),
+    config: join(tree, 'boot', `config-${release}`),
+  };
+}
+
+/** Its modules are of one release, which its version does not say. */
+function filesOfUml(tree: string): PackagedKernel {
+  const kernel = join(tree, 'usr/bin/linux.uml');
+  return {
+    kernel,
+    modules: join(tree, 'usr/lib/uml/modules', kernelRelease(kernel).release),
+    config: join(tree, 'usr/share/doc/user-mode-linux/config.gz'),
+  };
 }
 
 /** Runs a program in the work folder. @returns its output */

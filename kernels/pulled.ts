@@ -3,18 +3,26 @@
 import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { kernelCache } from './cache.js';
-import { modulesRecipe } from './modules/list.js';
+import { modulesRecipe, type Transport } from './modules/list.js';
 
-/** Names of the kernels, and the package of each that depends on its newest version. */
-export const PACKAGES = {
+interface Package {
+  name: string;
+  /** True if it has the kernel; otherwise it depends on the one that has. */
+  hasKernel: boolean;
+  transport: Transport;
+}
+
+export const PULLED_NAMES = ['debian', 'debian-generic', 'debian-uml'] as const;
+export type PulledName = (typeof PULLED_NAMES)[number];
+
+export const PACKAGES: Record<PulledName, Package> = {
   /** For virtual machines: fewer drivers. */
-  debian: 'linux-image-cloud-amd64',
-  'debian-generic': 'linux-image-amd64',
-} as const;
-export type PulledName = keyof typeof PACKAGES;
-export const PULLED_NAMES = ['debian', 'debian-generic'] as const satisfies readonly PulledName[];
+  debian: { name: 'linux-image-cloud-amd64', hasKernel: false, transport: 'virtio_mmio' },
+  'debian-generic': { name: 'linux-image-amd64', hasKernel: false, transport: 'virtio_mmio' },
+  'debian-uml': { name: 'user-mode-linux', hasKernel: true, transport: 'virtio_uml' },
+};
 
-/** The kernel, an ELF vmlinux or a bzImage; the cpio archive of its modules; its configuration. */
+/** The kernel, an ELF vmlinux, a bzImage or User-Mode Linux; the cpio archive of its modules; its configuration. */
 export const PULLED_FILES = ['kernel', 'modules.cpio', 'config'] as const;
 
 export interface PulledKernel {
@@ -29,7 +37,6 @@ export interface PulledKernel {
 
 /** All pulled kernels of the cache, by name, then newest version first. */
 export function listPulled(cache: string = kernelCache()): PulledKernel[] {
-  const recipe = modulesRecipe();
   const kernels: PulledKernel[] = [];
   for (const entry of entriesOf(cache)) {
     for (const name of PULLED_NAMES) {
@@ -38,7 +45,7 @@ export function listPulled(cache: string = kernelCache()): PulledKernel[] {
       const directory = join(cache, entry);
       if (version === undefined || hash === undefined) continue;
       if (!PULLED_FILES.every((file) => existsSync(join(directory, file)))) continue;
-      kernels.push({ name, version, hash, directory, current: hash === recipe });
+      kernels.push({ name, version, hash, directory, current: hash === modulesRecipe(PACKAGES[name].transport) });
     }
   }
   return kernels.sort(

@@ -221,7 +221,7 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
   // Its machine.
   {
     flags: '--kernel <KERNEL>',
-    help: 'boot this vmlinux or bzImage, or guest, debian, debian-generic',
+    help: 'boot this vmlinux or bzImage, or guest, uml, debian, debian-generic, debian-uml',
     field: 'kernel',
     parse: (kernel) => (kernel === '' ? undefined : isBootName(kernel) ? kernel : resolve(kernel)),
   },

@@ -4,8 +4,9 @@ import { readdir, readFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { codeOf, messageOf } from '../../errors/index.js';
 import { KernelError } from '../errors.js';
-import { MODULES } from './list.js';
+import { modulesFor } from './list.js';
 import { type KernelModule, moduleName, readModule } from './module-file.js';
+import type { KernelRelease } from './release.js';
 
 /** What a modules folder has, /lib/modules/RELEASE. */
 export interface ModulesFolder {
@@ -50,10 +51,13 @@ async function readBuiltIn(path: string): Promise<Set<string>> {
 }
 
 /**
- * The modules for a kernel of this release, each after those that it depends on.
+ * The modules for a kernel, each after those that it depends on.
  * @throws KernelError if a needed one is missing, or one is for another release
  */
-export async function chooseModules(folder: ModulesFolder, release: string): Promise<KernelModule[]> {
+export async function chooseModules(
+  folder: ModulesFolder,
+  { release, transport }: KernelRelease,
+): Promise<KernelModule[]> {
   const chosen = new Map<string, KernelModule>();
   const open = new Set<string>();
   const choose = async (name: string, dependent: string | undefined): Promise<void> => {
@@ -71,7 +75,7 @@ export async function chooseModules(folder: ModulesFolder, release: string): Pro
     for (const needed of module.depends) await choose(needed, name);
     chosen.set(name, module);
   };
-  for (const { name, needed } of MODULES) {
+  for (const { name, needed } of modulesFor(transport)) {
     // A kernel without the module of a feature lacks the feature, or has it built in.
     if (needed || folder.files.has(name)) await choose(name, undefined);
   }

@@ -1,8 +1,16 @@
 // The modules that a container needs of a distribution's kernel. Every run loads this file.
 import { createHash } from 'node:crypto';
 
+/** The driver by which a guest's kernel reaches its devices. */
+export type Transport = 'virtio_mmio' | 'virtio_uml';
+
+interface NeededModule {
+  name: string;
+  needed: boolean;
+}
+
 /** In the order in which they are loaded, each after those that it depends on. */
-export const MODULES: readonly { name: string; needed: boolean }[] = [
+const MODULES: readonly NeededModule[] = [
   // The checksum of EROFS and of ext4's metadata, which they find by its name.
   { name: 'crc32c_generic', needed: false },
   { name: 'virtio_mmio', needed: true },
@@ -22,10 +30,20 @@ export const MODULES: readonly { name: string; needed: boolean }[] = [
 /** Increased when prepare.ts makes something else of the same kernel. */
 const RECIPE = 2;
 
+/** The modules for a kernel, in the order in which they are loaded. */
+export function modulesFor(transport: Transport): readonly NeededModule[] {
+  if (transport === 'virtio_mmio') return MODULES;
+  return [
+    ...MODULES.map((module) => (module.name === 'virtio_mmio' ? { ...module, name: transport } : module)),
+    // Other kernels of Debian have it built in.
+    { name: 'ipv6', needed: false },
+  ];
+}
+
 /** A hash of what is made of a distribution's kernel: 16 hex digits. */
-export function modulesRecipe(): string {
+export function modulesRecipe(transport: Transport): string {
   return createHash('sha256')
-    .update(JSON.stringify([RECIPE, MODULES]))
+    .update(JSON.stringify([RECIPE, modulesFor(transport)]))
     .digest('hex')
     .slice(0, 16);
 }

@@ -7,6 +7,7 @@ import { execa } from 'execa';
 import { messageOf } from '../../errors/index.js';
 import { findProgram } from '../../programs/index.js';
 import { KernelError } from '../errors.js';
+import { findSection } from './elf.js';
 
 /** The largest of Debian's has 6 MiB. */
 const MAX_MODULE = 64 * 2 ** 20;
@@ -67,9 +68,6 @@ async function readPlain(path: string): Promise<Uint8Array> {
   return (await execa(found, ['-dcq'], options)).stdout;
 }
 
-const ELF_HEADER = 64;
-const SECTION_HEADER = 64;
-
 /** The fields of `.modinfo`; undefined if the bytes are no ELF file with such a section. */
 function moduleInfo(bytes: Uint8Array): Map<string, string> | undefined {
   const section = findSection(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length), '.modinfo');
@@ -80,21 +78,4 @@ function moduleInfo(bytes: Uint8Array): Map<string, string> | undefined {
     if (key !== undefined && value !== undefined && !fields.has(key)) fields.set(key, value);
   }
   return fields;
-}
-
-function findSection(file: Buffer, wanted: string): Buffer | undefined {
-  if (file.length < ELF_HEADER || file.readUInt32BE(0) !== 0x7f454c46 || file[4] !== 2) return undefined;
-  const table = Number(file.readBigUInt64LE(40));
-  const count = file.readUInt16LE(60);
-  if (file.readUInt16LE(58) !== SECTION_HEADER || table + count * SECTION_HEADER > file.length) return undefined;
-  const contents = (index: number): Buffer => {
-    const offset = Number(file.readBigUInt64LE(table + index * SECTION_HEADER + 24));
-    return file.subarray(offset, offset + Number(file.readBigUInt64LE(table + index * SECTION_HEADER + 32)));
-  };
-  const names = file.readUInt16LE(62) < count ? contents(file.readUInt16LE(62)) : Buffer.alloc(0);
-  for (let index = 0; index < count; index++) {
-    const start = file.readUInt32LE(table + index * SECTION_HEADER);
-    if (names.toString('latin1', start, names.indexOf(0, start)) === wanted) return contents(index);
-  }
-  return undefined;
 }

@@ -2,7 +2,7 @@
 // of the modules that it needs. It is made once for each kernel, and cached.
 import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { vmlinuxOf } from '../vmlinux.js';
 import { makeWorkFolder, placeFiles } from '../work-folder.js';
@@ -11,7 +11,7 @@ import { cpio } from './cpio.js';
 import { modulesRecipe } from './list.js';
 import { kernelRelease } from './release.js';
 
-/** The kernel, an ELF vmlinux or a bzImage, and the archive. */
+/** The kernel, an ELF vmlinux, a bzImage or User-Mode Linux, and the archive. */
 export const PREPARED_FILES = ['kernel', 'modules.cpio'] as const;
 
 /** The folder of the archive, which the agent reads (guest-agent/boot/modules.c). */
@@ -23,14 +23,18 @@ const FOLDER = 'modules';
  * @throws KernelError
  */
 export async function prepareKernel(path: string, modules: ModulesFolder, target: string): Promise<void> {
-  const chosen = await chooseModules(modules, kernelRelease(path));
+  const release = kernelRelease(path);
+  const chosen = await chooseModules(modules, release);
   const named = chosen.map(({ name, bytes }, index) => ({
     name: `${String(index).padStart(3, '0')}-${name}.ko`,
     bytes,
   }));
   await writeFile(join(target, 'modules.cpio'), cpio(FOLDER, named));
-  const bzImage = await readFile(path);
-  await writeFile(join(target, 'kernel'), (await vmlinuxOf(bzImage)) ?? bzImage);
+  const image = await readFile(path);
+  const kernel = join(target, 'kernel');
+  await writeFile(kernel, (await vmlinuxOf(image)) ?? image);
+  // A machine's user executes that of User-Mode Linux, whatever the umask of this one is.
+  if (release.transport === 'virtio_uml') await chmod(kernel, 0o755);
 }
 
 /**
@@ -56,7 +60,9 @@ export async function preparedKernel(path: string, folder: string, cache: string
 
 /** A hash of what decides on the result: which files there are, and when each was changed. */
 async function inputsHash(kernel: string, { files, builtIn }: ModulesFolder): Promise<string> {
-  const hash = createHash('sha256').update(`${modulesRecipe()}\n${kernelRelease(kernel)}\n${[...builtIn].join(' ')}\n`);
+  const { release, transport } = kernelRelease(kernel);
+  const recipe = modulesRecipe(transport);
+  const hash = createHash('sha256').update(`${recipe}\n${release}\n${[...builtIn].join(' ')}\n`);
   for (const path of [kernel, ...files.values()]) {
     const { size, mtimeMs } = await stat(path);
     hash.update(`${path}\0${size} ${mtimeMs}\n`);

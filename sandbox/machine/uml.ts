@@ -39,7 +39,7 @@ export function readyUml(spec: MachineSpec, files: MachineFiles, isJailed: boole
     // It may have a user of its own, and the folder of the socket is the machine's.
     chmodSync(path, 0o666);
     const socket = theirs.add(open(path, O_PATH, 'cannot open'));
-    const initramfs = theirs.add(memoryFile(readFileSync(spec.initramfs)));
+    const initramfs = theirs.add(memoryFile(archives(spec)));
     const { memory, console, commandLine } = spec;
     const args = umlParameters({
       ...{ memory, console, commandLine, devices },
@@ -69,6 +69,16 @@ export function readyUml(spec: MachineSpec, files: MachineFiles, isJailed: boole
     if (cause instanceof MachineError) throw cause;
     throw new MachineError('host', `User-Mode Linux cannot be started: ${messageOf(cause)}`, { cause });
   }
+}
+
+/** The kernel looks for the next archive at the next such offset. */
+const ALIGNMENT = 4;
+
+/** The archives of the initial RAM file system, one after the other. */
+function archives({ initramfs, modules }: MachineSpec): Buffer {
+  const first = readFileSync(initramfs);
+  if (modules === undefined) return first;
+  return Buffer.concat([first, Buffer.alloc(-first.length & (ALIGNMENT - 1)), readFileSync(modules)]);
 }
 
 /** A file that is in no folder, which every user may open by its descriptor. */

@@ -2,9 +2,10 @@
 import {
   type BootKernel,
   findBootKernel,
+  isBootName,
+  isProgramName,
   isPulledName,
   KernelError,
-  kernelPath,
   type PullPhase,
   pullKernel,
 } from '../../kernels/index.js';
@@ -34,27 +35,35 @@ export async function findKernel(wanted: Wanted, options: FindKernelOptions = {}
 
 async function find(spec: Wanted, { pull = false, onPull }: FindKernelOptions): Promise<BootKernel> {
   const { kernel, kernelModules } = spec;
-  if (kernel === undefined && acceleratorOf(spec) === 'uml') return umlKernel();
-  const wanted = { kernel, kernelModules };
+  const isProgram = acceleratorOf(spec) === 'uml';
+  checkKind(kernel, isProgram);
+  const wanted = { kernel, kernelModules, isProgram };
   let found = await findBootKernel(wanted);
   if (found === undefined && pull && kernel !== undefined && isPulledName(kernel)) {
     await pullKernel(kernel, { onProgress: (phase) => onPull?.(kernel, phase) });
     found = await findBootKernel(wanted);
   }
   if (found !== undefined) return found;
-  throw new SandboxError('no-kernel', missing(kernel));
+  throw new SandboxError('no-kernel', missing(kernel, isProgram));
 }
 
-/** The kernels of the other accelerators are no programs. */
-function umlKernel(): BootKernel {
-  const path = kernelPath('uml');
-  if (path !== undefined) return { path };
-  throw new SandboxError('no-kernel', 'there is no kernel of User-Mode Linux, run: tsvm kernel build uml');
+/** Those at a path are checked by the machine. */
+function checkKind(kernel: string | undefined, isProgram: boolean): void {
+  if (kernel === undefined || !isBootName(kernel) || isProgramName(kernel) === isProgram) return;
+  throw new SandboxError(
+    'bad-spec',
+    isProgram
+      ? `the kernel '${kernel}' is not one of User-Mode Linux, which accelerator uml runs: use debian-uml or uml`
+      : `the kernel '${kernel}' is one of User-Mode Linux, which accelerator uml alone runs`,
+  );
 }
 
-function missing(kernel: string | undefined): string {
+function missing(kernel: string | undefined, isProgram: boolean): string {
   if (kernel === undefined) {
-    return 'there is no guest kernel, run: tsvm kernel pull debian (a download), or: tsvm kernel build (some minutes)';
+    const [what, pull, build] = isProgram
+      ? ['kernel of User-Mode Linux', 'debian-uml', 'build uml']
+      : ['guest kernel', 'debian', 'build'];
+    return `there is no ${what}, run: tsvm kernel pull ${pull} (a download), or: tsvm kernel ${build} (some minutes)`;
   }
   const verb = isPulledName(kernel) ? 'pull' : 'build';
   return `the kernel '${kernel}' is not there, run: tsvm kernel ${verb} ${kernel}`;

@@ -66,6 +66,7 @@ export function command(context: Context): Command {
         ...(jail?.companion === undefined ? {} : { qemuJail: checkJail(jail.companion) }),
         cgroup: checkCgroup(),
         kernel: await checkKernel(),
+        uml: await checkUmlKernel(),
         home: checkHome(),
         memory: checkMemory(),
         'mkfs.ext4': await checkProgram('mkfs.ext4', ['-V'], 'for the disks of containers: apt-get install e2fsprogs'),
@@ -148,6 +149,14 @@ async function checkKernel(): Promise<Check> {
   if (packed === undefined) return { verdict: 'ok', found: path };
   const where = isUnpacked ? path : `the first run unpacks it to ${directory}`;
   return { verdict: 'ok', found: `${packed.source}, which came with tsvm: ${where}` };
+}
+
+/** For `--accel uml`, which needs neither KVM nor QEMU. */
+async function checkUmlKernel(): Promise<Check> {
+  const kernel = await findBootKernel({ isProgram: true });
+  if (kernel !== undefined) return { verdict: 'ok', found: kernel.path };
+  const advice = 'to run by --accel uml: tsvm kernel pull debian-uml (a download), or: tsvm kernel build uml';
+  return { verdict: 'warning', found: 'neither fetched nor built', advice };
 }
 
 function checkNode(): Check {

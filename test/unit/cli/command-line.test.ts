@@ -126,7 +126,7 @@ describe('one clear line and exit code 125 for', () => {
     [
       'an unknown kernel',
       ['kernel', 'path', 'x'],
-      "unknown kernel 'x': expected guest, lab, uml, debian, debian-generic",
+      "unknown kernel 'x': expected guest, lab, uml, debian, debian-generic, debian-uml",
     ],
     ['a kernel that is not built', ['kernel', 'path'], "the kernel 'guest' is not built, run: tsvm kernel build guest"],
     ['an unknown log level', ['--log-level', 'loud', 'images'], "argument 'loud' is invalid"],
@@ -224,6 +224,24 @@ describe('one clear line and exit code 125 for', () => {
     });
   });
 
+  test.each([
+    [
+      ['--accel', 'uml'],
+      'there is no kernel of User-Mode Linux, run: tsvm kernel pull debian-uml (a download), or: tsvm kernel build uml (some minutes)',
+    ],
+    [['--kernel', 'uml'], "the kernel 'uml' is one of User-Mode Linux, which accelerator uml alone runs"],
+    [['--kernel', 'debian-uml', '--accel', 'tcg'], "the kernel 'debian-uml' is one of User-Mode Linux, which"],
+    [
+      ['--accel', 'uml', '--kernel', 'guest'],
+      "the kernel 'guest' is not one of User-Mode Linux, which accelerator uml runs: use debian-uml or uml",
+    ],
+    [['--accel', 'uml', '--kernel', 'uml'], "the kernel 'uml' is not there, run: tsvm kernel build uml"],
+  ])('run without the kernel of the machine: %j', (words, message) => {
+    const { status, stderr } = tsvm(['run', ...words, 'x']);
+    expect({ status, stderr }).toEqual({ status: 125, stderr: expect.stringMatching(/^tsvm: [^\n]+\n$/) });
+    expect(stderr).toContain(message);
+  });
+
   test('run with a runtime folder that other users can enter', () => {
     const runtime = join(folder, 'open');
     mkdirSync(join(runtime, 'tsvm'), { recursive: true, mode: 0o755 });
@@ -270,6 +288,7 @@ test('doctor reports what the host has; its exit code tells whether containers c
     ok: false,
     kvm: { usable: expect.any(Boolean), reason: expect.any(String) },
     kernel: { verdict: 'missing', advice: expect.stringContaining('run: tsvm kernel pull debian') },
+    uml: { verdict: 'warning', advice: expect.stringContaining('tsvm kernel pull debian-uml') },
     home: { verdict: 'ok' },
   });
   expect(status).toBe(1);

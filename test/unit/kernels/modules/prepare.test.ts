@@ -1,6 +1,6 @@
 // A distribution's kernel with a folder of modules: the order of the modules, and one clear line for
 // each fault of the two.
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -16,14 +16,10 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-/** An ELF file with the section `.modinfo` alone. */
-function module(fields: Record<string, string>): Buffer {
-  const info = Buffer.from(
-    Object.entries(fields)
-      .map(([key, value]) => `${key}=${value}\0`)
-      .join(''),
-  );
-  const names = Buffer.from('\0.modinfo\0.shstrtab\0');
+/** An ELF file with one section. */
+function elf(sectionName: string, contents: string): Buffer {
+  const info = Buffer.from(contents);
+  const names = Buffer.from(`\0${sectionName}\0.shstrtab\0`);
   const header = Buffer.alloc(64);
   header.write('\x7fELF\x02\x01', 'latin1');
   header.writeBigUInt64LE(BigInt(64 + info.length + names.length), 40);
@@ -37,8 +33,18 @@ function module(fields: Record<string, string>): Buffer {
     bytes.writeBigUInt64LE(BigInt(size), 32);
     return bytes;
   };
-  const sections = [section(0, 0, 0), section(1, 64, info.length), section(10, 64 + info.length, names.length)];
+  const sections = [
+    section(0, 0, 0),
+    section(1, 64, info.length),
+    section(sectionName.length + 2, 64 + info.length, names.length),
+  ];
   return Buffer.concat([header, info, names, ...sections]);
+}
+
+/** A module has the section `.modinfo`. */
+function module(fields: Record<string, string>): Buffer {
+  const info = Object.entries(fields).map(([key, value]) => `${key}=${value}\0`);
+  return elf('.modinfo', info.join(''));
 }
 
 function write(name: string, bytes: Uint8Array | string): string {
@@ -59,6 +65,11 @@ function bzImage(): string {
   bytes.writeUInt16LE(0x100, 0x20e);
   bytes.write(`${RELEASE} (builder@host) #1\0`, 0x300);
   return write('vmlinuz', bytes);
+}
+
+/** A kernel of User-Mode Linux: a program, with its loader and its banner. */
+function program({ section = '.interp', banner = `Linux version ${RELEASE} (builder@host) #1` } = {}): string {
+  return write('linux.uml', elf(section, `/lib64/ld-linux-x86-64.so.2\0${banner}\0`));
 }
 
 const find = (kernel: string) =>
@@ -96,6 +107,25 @@ test('compressed modules are decompressed, and the result is made once', async (
   expect(await find(kernel)).toEqual(found);
 });
 
+test('User-Mode Linux gets its own transport, IPv6, and a file that any user may execute', async () => {
+  for (const name of NEEDED.slice(1)) addModule(name);
+  addModule('virtio_uml');
+  addModule('ipv6', 'crc-ccitt');
+  addModule('crc-ccitt');
+  const found = await find(program());
+  expect(names(found!.modules!)).toEqual(['virtio_uml', ...NEEDED.slice(1), 'crc_ccitt', 'ipv6']);
+  expect(statSync(found!.path).mode & 0o777).toBe(0o755);
+});
+
+test.each([
+  ['no loader', { section: '.text' }],
+  ['no banner', { banner: 'Linux' }],
+  ['half a banner', { banner: 'Linux version 6.1' }],
+])('an ELF file with %s is no kernel of User-Mode Linux', async (_, parts) => {
+  for (const name of NEEDED) addModule(name);
+  await expect(find(program(parts))).rejects.toThrow(/linux\.uml: neither a bzImage nor User-Mode Linux, which a/);
+});
+
 test('modules of another release are refused', async () => {
   for (const name of NEEDED) addModule(name, '', '6.1.0-2-test');
   await expect(find(bzImage())).rejects.toThrow(/are for 6\.1\.0-2-test, not for the kernel's 6\.1\.0-1-test$/);
@@ -104,7 +134,7 @@ test('modules of another release are refused', async () => {
 test('a file that is no kernel is refused', async () => {
   for (const name of NEEDED) addModule(name);
   await expect(find(write('text', 'hello'))).rejects.toThrow(
-    /text: not a bzImage, which a kernel with modules must be$/,
+    /text: neither a bzImage nor User-Mode Linux, which a kernel with modules must be$/,
   );
   await expect(find(join(folder, 'none'))).rejects.toThrow(/none: no such file$/);
 });
