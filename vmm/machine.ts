@@ -70,9 +70,9 @@ export function listenerName(path: string): string {
   return `listen ${path}`;
 }
 
-/** A folder of unix sockets, opened with O_PATH. */
-export function socketFolderName(path: string): string {
-  return `folder ${path}`;
+/** A connection with the member of this address of the private network of `folder`. */
+export function linkName(folder: string, address: string): string {
+  return `link ${folder} ${address}`;
 }
 
 /**
@@ -195,6 +195,16 @@ export interface PeerNetwork {
   folder: string;
   /** The guest's names in this network. */
   names: string[];
+  /** What the owner found there, beside the sockets that it sends. Absent: no other member. */
+  found?: FoundMembers;
+}
+
+/** The other members of a private network when its newest one came. Addresses are IPv4, as text. */
+export interface FoundMembers {
+  /** Addresses of those whose connections the owner sends. */
+  members: string[];
+  /** Names in lower case, and the addresses that they stand for. */
+  names: [name: string, address: string][];
 }
 
 /** No outside network: a guest that has private networks only. */
@@ -370,8 +380,14 @@ export type ConnectRequest = [
   ...address: [number, number, number, number],
 ];
 
+/** A number that the machine chose, and the host port that the guest's vsock connects to. */
+export type PortRequest = [id: number, carried: 'vsock', port: number];
+
 /** The number of the request, and 0 for a socket that connects or is connected, else an errno. */
 export type ConnectAnswer = [id: number, errno: number];
+
+/** The most connections of the vsock device, with those that are asked for. */
+export const MAX_VSOCK_CONNECTIONS = 512;
 
 /** The most requests of one `connect`, and answers of one `connected`. */
 export const MAX_CONNECTS = 64;
@@ -505,7 +521,7 @@ export type MachineEvent =
   | { type: 'booted'; accel: Accelerator; reason?: string; times: MachineTimes }
   | { type: 'statistics'; statistics: MachineStatistics }
   | { type: 'network' }
-  | { type: 'connect'; asked: ConnectRequest[] }
+  | { type: 'connect'; asked: (ConnectRequest | PortRequest)[] }
   | { type: 'arrivals'; published: number }
   | { type: 'refused'; refusal: Refusal }
   | { type: 'joined'; error?: string }

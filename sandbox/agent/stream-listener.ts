@@ -51,8 +51,7 @@ export class StreamListener implements Disposable {
       listener.#server.on('error', (cause) => {
         reject(new SandboxError('state', `cannot listen on ${path}: ${cause.message}`, { cause }));
       });
-      // The machine process connects, which may have a user of its own. Its folder decides who may.
-      listener.#server.listen({ path, writableAll: true }, () => resolve(listener));
+      listener.#server.listen(path, () => resolve(listener));
     });
   }
 

@@ -224,7 +224,6 @@ export class MachineClient implements Disposable {
       previous[Symbol.dispose]();
       report = await this.#process.report;
     }
-    if (report?.uid !== undefined && isRoot && report.uid !== 0) outside.grant(report.uid);
     const { systemCalls = 'off' } = outside.spec;
     const companion = await outside.companion?.report;
     this.#jail = report && {
@@ -299,7 +298,8 @@ export class MachineClient implements Disposable {
     const outside = this.#outside;
     if (outside === undefined) throw new SandboxError('wrong-state', 'the machine was not told to boot');
     try {
-      await this.#pass(outside.enter(network), { type: 'join', network });
+      const entered = outside.enter(network);
+      await this.#pass(entered.files, { type: 'join', network: entered.network });
     } catch (cause) {
       outside.leave(network.folder);
       throw new SandboxError('network', messageOf(cause), { cause });

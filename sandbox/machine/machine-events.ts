@@ -12,6 +12,7 @@ import {
   type MachineEvent,
   type MachineStatistics,
   type MachineTimes,
+  type PortRequest,
   type ProbeResult,
   type Refusal,
   type RefusalReason,
@@ -103,7 +104,7 @@ function readEvent(value: unknown): MachineEvent {
     case 'network':
       return { type: 'network' };
     case 'connect':
-      return { type: 'connect', asked: list(event.asked, 1, MAX_CONNECTS, 'asked').map(connectRequest) };
+      return { type: 'connect', asked: list(event.asked, 1, MAX_CONNECTS, 'asked').map(socketRequest) };
     case 'arrivals':
       return { type: 'arrivals', published: count(event.published, 'index') };
     case 'refused':
@@ -138,6 +139,12 @@ function refusal(value: unknown): Refusal {
     what: word(what, 'what'),
     ...optional('destination', destination, word),
   };
+}
+
+function socketRequest(value: unknown): ConnectRequest | PortRequest {
+  if (!Array.isArray(value) || value[1] !== 'vsock') return connectRequest(value);
+  const [id, , port] = list(value, 3, 3, 'request');
+  return [below(id, 2 ** 32, 'request'), 'vsock', below(port, 2 ** 32, 'port')];
 }
 
 function connectRequest(value: unknown): ConnectRequest {

@@ -1,14 +1,16 @@
 // What a machine needs from the host, in the hands of its owner. The machine process opens no path
 // of the host and makes no socket of its network: it gets descriptors.
-import { chmodSync, chownSync, constants, readFileSync, rmSync, statSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { constants, readFileSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
 import { messageOf } from '../../errors/index.js';
 import * as libc from '../../vmm/host/libc.js';
 import {
   type Accelerator,
   type ConnectRequest,
   countName,
+  type FoundMembers,
   fileName,
+  linkName,
   listenerName,
   MachineError,
   type MachineErrorCode,
@@ -16,6 +18,7 @@ import {
   NETWORK_BACK_END,
   type NetworkSpec,
   type PeerNetwork,
+  type PortRequest,
   type ProbeResult,
   type PublishedPorts,
   type PublishedSocket,
@@ -24,7 +27,6 @@ import {
   type RelaySpec,
   ROUTE_SOCKET,
   shareName,
-  socketFolderName,
   umlSocket,
 } from '../../vmm/machine.js';
 import { checkSpec } from '../../vmm/outside/check-spec.js';
@@ -46,7 +48,6 @@ import { readyUml } from './uml.js';
 
 export { canPing } from '../../vmm/outside/connected-socket.js';
 
-const O_PATH = 0o10000000;
 /** The most connections that wait for the machine to accept them. */
 const VSOCK_BACKLOG = 128;
 
@@ -87,10 +88,11 @@ export class MachineOutside implements Disposable {
   events: OutsideEvents | undefined;
   /** The published ports, each with its address. */
   published: readonly PublishedPorts[] = [];
-  #connector: Connector | undefined;
+  #connector: Connector;
   /** In `files`. */
   readonly #sockets: PublishedSocket[] = [];
-  readonly #joined = new Map<string, PeerNetwork>();
+  /** By folder. */
+  readonly #joined = new Map<string, { network: PeerNetwork; found: FoundMembers }>();
   readonly #address: string | undefined;
   readonly #probeCache: string | undefined;
 
@@ -111,10 +113,11 @@ export class MachineOutside implements Disposable {
       this.files.add(countName(budgets[index] ?? index), fd);
     }
     this.#address = spec.network?.addresses[0];
+    this.#connector = new Connector(spec.vsock.path, undefined, this.#channel());
     try {
       checkSpec(spec);
       this.#openFiles(spec);
-      this.networkFailure = spec.network === undefined ? undefined : this.#openNetwork(spec.network);
+      this.networkFailure = spec.network === undefined ? undefined : this.#openNetwork(spec.network, spec.vsock.path);
     } catch (error) {
       this[Symbol.dispose]();
       throw error;
@@ -126,7 +129,7 @@ export class MachineOutside implements Disposable {
       ...others,
       ...(probe === undefined ? {} : { probe }),
       ...(tscKhz === undefined ? {} : { tscKhz }),
-      ...(network === undefined || this.networkFailure !== undefined ? {} : { network: this.#withPublished(network) }),
+      ...(network === undefined || this.networkFailure !== undefined ? {} : { network: this.#withOpened(network) }),
     };
     let noEmulator: string | undefined;
     try {
@@ -144,9 +147,19 @@ export class MachineOutside implements Disposable {
     this.spec = noEmulator === undefined ? machine : { ...machine, noEmulator };
   }
 
-  #withPublished({ backEnd, ...network }: NetworkSpec): NetworkSpec {
+  /** With what was opened and found for it. */
+  #withOpened({ backEnd, peers, ...network }: NetworkSpec): NetworkSpec {
     const published = this.#sockets;
-    return { ...network, backEnd: backEnd.kind === 'relay' ? { ...backEnd, published } : backEnd };
+    return {
+      ...network,
+      ...(peers === undefined ? {} : { peers: peers.map((peer) => this.#withFound(peer)) }),
+      backEnd: backEnd.kind === 'relay' ? { ...backEnd, published } : backEnd,
+    };
+  }
+
+  #withFound(network: PeerNetwork): PeerNetwork {
+    const found = this.#joined.get(network.folder)?.found;
+    return found === undefined ? network : { ...network, found };
   }
 
   #openFiles({ kernel, initramfs, modules, disks, vsock }: MachineSpec): void {
@@ -163,7 +176,6 @@ export class MachineOutside implements Disposable {
       }
     }
     this.files.add(listenerName(vsock.path), listen(vsock.path, 'vsock socket', VSOCK_BACKLOG));
-    this.#openFolder(dirname(vsock.path));
   }
 
   #openBootFile(what: string, path: string, code: MachineErrorCode): void {
@@ -174,24 +186,22 @@ export class MachineOutside implements Disposable {
     this.files.add(fileName(path, true), open(path, constants.O_RDONLY | constants.O_NONBLOCK, what, code));
   }
 
-  #openFolder(path: string): void {
-    this.files.addTree(socketFolderName(path), open(path, O_PATH | constants.O_DIRECTORY, 'cannot open'));
-  }
-
   /** Returns the reason if an optional network failed. @throws MachineError */
-  #openNetwork(spec: NetworkSpec): string | undefined {
+  #openNetwork(spec: NetworkSpec, vsockPath: string): string | undefined {
     const { backEnd } = spec;
     using files = new MachineFiles();
     try {
       if (backEnd.kind === 'tap') files.add(NETWORK_BACK_END, openTap(backEnd.interface));
       if (backEnd.kind === 'relay') {
-        this.#connector = new Connector(spec, backEnd, this.#channel());
-        this.#publish(spec, backEnd, this.#connector, files);
+        this.#connector[Symbol.dispose]();
+        this.#connector = new Connector(vsockPath, { spec, backEnd }, this.#channel());
+        this.#publish(spec, backEnd, files);
       }
       for (const network of spec.peers ?? []) this.#enter(network, files);
     } catch (error) {
       if (!spec.optional || !(error instanceof MachineError)) throw error;
       this.#closeNetwork();
+      this.#connector = new Connector(vsockPath, undefined, this.#channel());
       return error.message;
     }
     files.add(ROUTE_SOCKET, openRouteSocket());
@@ -210,25 +220,24 @@ export class MachineOutside implements Disposable {
   }
 
   /** Connects for the machine. @throws RangeError for more than a machine process asks for */
-  connect(asked: readonly ConnectRequest[]): void {
-    if (this.#connector === undefined) throw new RangeError('a connection without a network');
+  connect(asked: readonly (ConnectRequest | PortRequest)[]): void {
     this.#connector.ask(asked);
   }
 
   /** Tells which datagrams have come to a published port. @throws RangeError for another's */
   arrivals(published: number): void {
-    if (this.#connector === undefined) throw new RangeError('arrivals without a network');
     this.#connector.arrivals(published);
   }
 
   /** Binds the published ports. The sockets of UDP are the connector's and the machine's. */
-  #publish(spec: NetworkSpec, backEnd: RelaySpec, connector: Connector, files: MachineFiles): void {
+  #publish(spec: NetworkSpec, backEnd: RelaySpec, files: MachineFiles): void {
     using ports = publishPorts(spec, backEnd);
     this.published = ports.bound;
     for (const { fd, protocol, guest } of ports.take()) {
       const index = this.#sockets.push({ protocol, guest }) - 1;
       files.add(publishedName(index), fd);
-      if (protocol === 'udp') connector.publish(index, libc.check(libc.fcntl(fd, libc.F_DUPFD_CLOEXEC, 0), 'fcntl'));
+      if (protocol !== 'udp') continue;
+      this.#connector.publish(index, libc.check(libc.fcntl(fd, libc.F_DUPFD_CLOEXEC, 0), 'fcntl'));
     }
   }
 
@@ -238,9 +247,10 @@ export class MachineOutside implements Disposable {
     const address = this.#address;
     if (address === undefined) throw new MachineError('bad-spec', 'a guest in private networks needs an address');
     try {
-      files.add(listenerName(join(folder, address)), enterNetwork(network, address));
-      this.#joined.set(folder, network);
-      files.addTree(socketFolderName(folder), open(folder, O_PATH | constants.O_DIRECTORY, 'cannot open'));
+      const { listener, links, names } = enterNetwork(network, address);
+      files.add(listenerName(join(folder, address)), listener);
+      for (const [member, fd] of links) files.add(linkName(folder, member), fd);
+      this.#joined.set(folder, { network, found: { members: [...links.keys()], names } });
     } catch (cause) {
       throw new MachineError('no-network', `cannot join network ${name}: ${messageOf(cause)}`, { cause });
     }
@@ -248,14 +258,14 @@ export class MachineOutside implements Disposable {
 
   /**
    * Makes the guest a member of a private network.
-   * @returns what the machine needs to join it
+   * @returns what the machine needs to join it, and what it is told
    * @throws MachineError `no-network` if another member has the address, or the folder is unusable
    */
-  enter(network: PeerNetwork): MachineFiles {
+  enter(network: PeerNetwork): { files: MachineFiles; network: PeerNetwork } {
     const files = new MachineFiles();
     try {
       this.#enter(network, files);
-      return files;
+      return { files, network: this.#withFound(network) };
     } catch (error) {
       files[Symbol.dispose]();
       this.leave(network.folder);
@@ -265,20 +275,10 @@ export class MachineOutside implements Disposable {
 
   /** Removes the guest from a private network, if it is a member. */
   leave(folder: string): void {
-    const network = this.#joined.get(folder);
-    if (network === undefined || this.#address === undefined) return;
+    const joined = this.#joined.get(folder);
+    if (joined === undefined || this.#address === undefined) return;
     this.#joined.delete(folder);
-    leaveNetwork(network, this.#address);
-  }
-
-  /**
-   * Lets a machine process with a user of its own connect to the sockets in its folder. No other
-   * user gets into the folder above it.
-   */
-  grant(user: number): void {
-    const folder = dirname(this.spec.vsock.path);
-    chownSync(folder, 0, user);
-    chmodSync(folder, 0o710);
+    leaveNetwork(joined.network, this.#address);
   }
 
   /** The machine has probed KVM. */
@@ -315,8 +315,7 @@ export class MachineOutside implements Disposable {
 
   #closeNetwork(): void {
     for (const folder of [...this.#joined.keys()]) this.leave(folder);
-    this.#connector?.[Symbol.dispose]();
-    this.#connector = undefined;
+    this.#connector[Symbol.dispose]();
   }
 
   [Symbol.dispose](): void {

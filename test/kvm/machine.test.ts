@@ -98,7 +98,7 @@ class TestedMachine implements Disposable {
         tap: unexpected,
         published: unexpected,
         sockets: { connect: unexpected, arrivals: unexpected },
-        folders: { enter: unexpected, leave: unexpected, reach: unexpected },
+        networks: { enter: unexpected, leave: unexpected },
         onNetworkUp: unexpected,
         onRefusal: unexpected,
       },
@@ -129,7 +129,7 @@ class TestedMachine implements Disposable {
 
 /** What the owner would send to a machine process. */
 function givenBy({ files }: MachineOutside): HostFiles {
-  const given = new GivenFiles();
+  const given = new GivenFiles(() => expect.unreachable());
   for (const { names, descriptors } of files.all) {
     given.add(
       names,

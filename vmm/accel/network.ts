@@ -4,7 +4,7 @@ import type { NetBackEnd } from '../devices/net/back-end.js';
 import { VirtioNet } from '../devices/net/device.js';
 import { IsolatedBackEnd } from '../devices/net/isolated.js';
 import { parseMac } from '../devices/net/mac-address.js';
-import type { NetworkFolders } from '../devices/net/peers.js';
+import type { NetworkSockets } from '../devices/net/peers.js';
 import type { OutsideSockets } from '../devices/net/relay/outside-sockets.js';
 import { RelayBackEnd } from '../devices/net/relay/relay.js';
 import type { PublishedFd } from '../devices/net/relay/relay-context.js';
@@ -23,7 +23,7 @@ export interface NetworkContext {
   published: () => PublishedFd[];
   /** Makes the guest's sockets. */
   sockets: OutsideSockets;
-  folders: NetworkFolders;
+  networks: NetworkSockets;
   // Callbacks run inside the event loop.
   onNetworkUp(): void;
   onRefusal(refusal: Refusal): void;
@@ -36,10 +36,10 @@ export interface NetworkContext {
 export function createNet(spec: NetworkSpec, context: NetworkContext): VirtioNet {
   try {
     const backEnd = createBackEnd(spec, context);
-    const { loop, folders } = context;
+    const { loop, networks } = context;
     const routeSocket = context.routeSocket();
     const onRefusal = (refusal: Refusal) => context.onRefusal(refusal);
-    const net = new VirtioNet({ spec, backEnd, loop, routeSocket, folders, onRefusal });
+    const net = new VirtioNet({ spec, backEnd, loop, routeSocket, networks, onRefusal });
     context.onNetworkUp();
     return net;
   } catch (error) {

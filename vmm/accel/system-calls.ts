@@ -84,20 +84,16 @@ const PROCESS: SyscallRule[] = [
   allow(['exit_group', 'close']),
   // Eventfds, pipes, the console, the control socket, disks, a tap interface, and streams.
   allow(['read', 'write', 'preadv2', 'pwritev2']),
-  // Peers and vsock: connections by unix sockets. The owner has opened the listeners.
-  allow(['socket'], [isEqual(0, libc.AF_UNIX)]),
-  allow(['connect', 'accept4', 'recvmsg', 'shutdown']),
+  // Sockets come from the owner, and from listeners that it has opened.
+  allow(['accept4', 'recvmsg', 'shutdown']),
   // virtio-blk.
   allow(['fdatasync', 'fallocate']),
-  // How much of the guest's memory the host holds, and whether a peer is there.
+  // How much of the guest's memory the host holds.
   allow(['statx']),
 ];
 
-/**
- * The length of the queue of a socket to a peer, and the link that a peer's name is. A guest may
- * join a private network while it runs.
- */
-const NETWORK: SyscallRule[] = [allow(['setsockopt', 'readlinkat'])];
+/** The length of the queue of a socket to a peer. A guest may join a private network while it runs. */
+const NETWORK: SyscallRule[] = [allow(['setsockopt'])];
 
 /** TCP sockets of the host (devices/net/relay), which the owner makes. */
 const RELAY: SyscallRule[] = [allow(['getsockopt', 'getsockname'])];

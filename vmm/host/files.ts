@@ -1,8 +1,7 @@
 // The files and sockets of the host that a machine uses. Its owner opens them and sends the
 // descriptors: the machine process opens no path of the host.
 import { closeSync } from 'node:fs';
-import { basename, dirname } from 'node:path';
-import { fileName, listenerName, MachineError, socketFolderName } from '../machine.js';
+import { fileName, listenerName, MachineError } from '../machine.js';
 import * as libc from './libc.js';
 
 /** Where devices get their files from. The caller owns each descriptor that it gets. */
@@ -13,8 +12,26 @@ export interface HostFiles {
   listen(path: string, type: number, backlog: number): number;
   /** What the owner sent under this name. @throws MachineError if it sent nothing */
   take(name: string): number;
-  /** The path under which this process reaches the socket at `path`. */
-  reach(path: string): string;
+  /**
+   * Connects to the unix socket of a host port of the vsock device at `path`.
+   * @param done gets a non-blocking socket, which it owns, or the negated errno
+   */
+  connect(path: string, port: number, done: (fd: number) => void): void;
+}
+
+/**
+ * Connects to the unix socket of a host port of the vsock device at `path`.
+ * @returns a non-blocking socket, or the negated errno
+ */
+export function connectToPort(path: string, port: number): number {
+  const fd = libc.socket(libc.AF_UNIX, libc.SOCK_STREAM | libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC, 0);
+  if (fd < 0) return -libc.errno();
+  const address = libc.unixAddress(`${path}_${port}`);
+  // A unix socket connects at once or fails. EAGAIN, for a full backlog, counts as refused.
+  if (libc.connect(fd, address, address.length) === 0) return fd;
+  const errno = libc.errno();
+  libc.close(fd);
+  return -errno;
 }
 
 /** Opens paths in this process, for programs that are machine and owner in one. */
@@ -38,12 +55,18 @@ export const OWN_FILES: HostFiles = {
   take(name) {
     throw missing(name);
   },
-  reach: (path) => path,
+  connect: (path, port, done) => done(connectToPort(path, port)),
 };
 
-/** What the owner sent. */
+/** What the owner sent, and what it connects when asked. */
 export class GivenFiles implements HostFiles {
   readonly #descriptors = new Map<string, number>();
+  readonly #askForPort: (port: number, done: (fd: number) => void) => void;
+
+  /** @param askForPort asks the owner, which knows the path, as {@link HostFiles.connect} does */
+  constructor(askForPort: (port: number, done: (fd: number) => void) => void) {
+    this.#askForPort = askForPort;
+  }
 
   /** Takes ownership of the descriptors. A later one of the same name replaces an earlier one. */
   add(names: readonly string[], descriptors: readonly number[]): void {
@@ -72,10 +95,9 @@ export class GivenFiles implements HostFiles {
     this.#descriptors.delete(name);
   }
 
-  /** Closes all but the folders of sockets: the machine has what it needs of the others. */
-  keepFolders(): void {
-    const folder = socketFolderName('');
-    for (const name of [...this.#descriptors.keys()]) if (!name.startsWith(folder)) this.drop(name);
+  /** Closes what is left: the machine has taken what it needs. */
+  closeRest(): void {
+    for (const name of [...this.#descriptors.keys()]) this.drop(name);
   }
 
   /** The descriptor of this name, which stays here. @throws MachineError */
@@ -94,8 +116,8 @@ export class GivenFiles implements HostFiles {
     return this.take(listenerName(path));
   }
 
-  reach(path: string): string {
-    return `/proc/self/fd/${this.#get(socketFolderName(dirname(path)))}/${basename(path)}`;
+  connect(_path: string, port: number, done: (fd: number) => void): void {
+    this.#askForPort(port, done);
   }
 }
 

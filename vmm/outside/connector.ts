@@ -1,6 +1,7 @@
-// Makes the sockets of a machine process, which has no network of the host. A guest that has taken
+// Makes the sockets of a machine process, which connects none. A guest that has taken
 // over its machine process asks for what it likes: each destination is checked here, requests are
 // bounded in number and rate, and no more sockets are on their way to it than it reads.
+import { connectToPort } from '../host/files.js';
 import * as libc from '../host/libc.js';
 import {
   type Arrival,
@@ -8,7 +9,9 @@ import {
   type ConnectRequest,
   MAX_CONNECTS,
   MAX_PER_PLACE,
+  MAX_VSOCK_CONNECTIONS,
   type NetworkSpec,
+  type PortRequest,
   type RelaySpec,
 } from '../machine.js';
 import { connectPing, connectTcp, UdpSockets } from './connected-socket.js';
@@ -40,14 +43,24 @@ export type Answer =
   | { type: 'connected'; answers: ConnectAnswer[] }
   | { type: 'arrived'; published: number; arrivals: Arrival[] };
 
+/** The network that a machine has outside. */
+export interface OutsideNetwork {
+  spec: Pick<NetworkSpec, 'gateways' | 'resolvers' | 'rules' | 'maxConnections'>;
+  backEnd: Pick<RelaySpec, 'reachHost' | 'dns'>;
+}
+
 export class Connector implements Disposable {
-  readonly #destinations: Destinations;
+  readonly #vsockPath: string;
+  /** Undefined: the machine has no network outside. */
+  readonly #destinations: Destinations | undefined;
   readonly #channel: AnswerChannel;
   readonly #most: number;
   readonly #address = new SocketAddress();
   readonly #udp = new UdpSockets(new SocketAddress());
   readonly #published = new Map<number, DatagramPort>();
   #asked: ConnectRequest[] = [];
+  /** Few, and before the others: commands and streams of the container's owner. */
+  #ports: PortRequest[] = [];
   /** Published sockets that the machine has not been told about since it asked. */
   readonly #arriving = new Set<number>();
   #tokens = RATE;
@@ -57,15 +70,15 @@ export class Connector implements Disposable {
   #delay = FIRST_DELAY;
   #timer: NodeJS.Timeout | undefined;
 
-  /** @throws RangeError for an invalid address or range; libc.SystemError */
-  constructor(
-    spec: Pick<NetworkSpec, 'gateways' | 'resolvers' | 'rules' | 'maxConnections'>,
-    backEnd: Pick<RelaySpec, 'reachHost' | 'dns'>,
-    channel: AnswerChannel,
-  ) {
-    this.#destinations = new Destinations(spec, backEnd);
+  /**
+   * @param vsockPath of the vsock device
+   * @throws RangeError for an invalid address or range; libc.SystemError
+   */
+  constructor(vsockPath: string, network: OutsideNetwork | undefined, channel: AnswerChannel) {
+    this.#vsockPath = vsockPath;
+    this.#destinations = network && new Destinations(network.spec, network.backEnd);
     this.#channel = channel;
-    this.#most = spec.maxConnections * MAX_PER_PLACE;
+    this.#most = (network?.spec.maxConnections ?? 0) * MAX_PER_PLACE;
   }
 
   /** @param fd of UDP and bound, owned from now on. Its index is among all published sockets. */
@@ -73,10 +86,15 @@ export class Connector implements Disposable {
     this.#published.set(index, new DatagramPort(fd));
   }
 
-  /** @throws RangeError for more requests without an answer than a relay has */
-  ask(requests: readonly ConnectRequest[]): void {
-    if (this.#asked.length + requests.length > this.#most) throw new RangeError('too many connections are asked for');
-    this.#asked.push(...requests);
+  /** @throws RangeError for more requests without an answer than a machine has */
+  ask(requests: readonly (ConnectRequest | PortRequest)[]): void {
+    for (const request of requests) {
+      if (isOfPort(request)) this.#ports.push(request);
+      else this.#asked.push(request);
+    }
+    if (this.#asked.length > this.#most || this.#ports.length > MAX_VSOCK_CONNECTIONS) {
+      throw new RangeError('too many connections are asked for');
+    }
     if (this.#timer === undefined) this.#answer();
   }
 
@@ -93,9 +111,12 @@ export class Connector implements Disposable {
     const { isRead } = this.#channel;
     if (isRead) this.#unread = 0;
     this.#refill();
-    const count = Math.min(this.#asked.length, MAX_CONNECTS, Math.floor(this.#tokens));
-    if (count > 0 && this.#unread + count <= MAX_UNREAD && this.#connect(this.#asked.slice(0, count))) {
-      this.#asked = this.#asked.slice(count);
+    const count = Math.min(this.#ports.length + this.#asked.length, MAX_CONNECTS, Math.floor(this.#tokens));
+    const ports = this.#ports.slice(0, count);
+    const others = this.#asked.slice(0, count - ports.length);
+    if (count > 0 && this.#unread + count <= MAX_UNREAD && this.#connect([...ports, ...others])) {
+      this.#ports = this.#ports.slice(ports.length);
+      this.#asked = this.#asked.slice(others.length);
       this.#sent(count);
     }
     // Datagrams are long: one that does not read gets none.
@@ -116,16 +137,16 @@ export class Connector implements Disposable {
   }
 
   #waits(): void {
-    if (this.#asked.length === 0 && this.#arriving.size === 0) return;
+    if (this.#asked.length + this.#ports.length + this.#arriving.size === 0) return;
     this.#timer = setTimeout(() => this.#answer(), this.#delay).unref();
     this.#delay = Math.min(this.#delay * 2, MAX_DELAY);
   }
 
   /** Returns false if the machine process does not get the answers. */
-  #connect(requests: readonly ConnectRequest[]): boolean {
+  #connect(requests: readonly (ConnectRequest | PortRequest)[]): boolean {
     const sockets: number[] = [];
     const answers = requests.map((request): ConnectAnswer => {
-      const fd = this.#connectOne(request);
+      const fd = isOfPort(request) ? connectToPort(this.#vsockPath, request[2]) : this.#connectOne(request);
       if (fd < 0) return [request[0], -fd];
       sockets.push(fd);
       return [request[0], 0];
@@ -143,7 +164,7 @@ export class Connector implements Disposable {
   #connectOne([, carried, guestPort, port, ...words]: ConnectRequest): number {
     const isPing = carried === 'ping';
     const to = { destination: Uint32Array.from(words), destinationPort: isPing ? 0 : port, isPing };
-    const target = this.#destinations.find(to, performance.now() / 1000);
+    const target = this.#destinations?.find(to, performance.now() / 1000);
     if (target === undefined) return -libc.EACCES;
     const address = this.#address.set(target, to.destinationPort);
     if (carried === 'tcp') return connectTcp(address);
@@ -163,10 +184,15 @@ export class Connector implements Disposable {
 
   [Symbol.dispose](): void {
     this.#asked = [];
+    this.#ports = [];
     this.#arriving.clear();
     clearTimeout(this.#timer);
     for (const port of this.#published.values()) port[Symbol.dispose]();
     this.#published.clear();
-    this.#destinations[Symbol.dispose]();
+    this.#destinations?.[Symbol.dispose]();
   }
+}
+
+function isOfPort(request: ConnectRequest | PortRequest): request is PortRequest {
+  return request[1] === 'vsock';
 }

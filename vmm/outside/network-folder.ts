@@ -1,22 +1,39 @@
 // The folder of a private network. It has the members' sockets, each named by its guest's IPv4
-// address, and symbolic links from the guests' names to these addresses. The owner of a machine
-// makes what is in it; the machine only connects.
-import { chmodSync, existsSync, readdirSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+// address, and symbolic links from the guests' names to these addresses. Only owners of machines
+// reach it. The owner of a new member listens there first, and then connects with each other member, so
+// that of two that come at once at least one finds the other. The machine gets the sockets.
+import { existsSync, readdirSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { parseAddress } from '../../addresses/ip.js';
 import * as libc from '../host/libc.js';
 import type { PeerNetwork } from '../machine.js';
 
-/** Bytes of an address as text, and more than any has. */
-const LONGEST_ADDRESS = 64;
 /** Prefix of the links that are members' names, so that no name looks like an address. */
 const NAME = 'name=';
 
-const BACKLOG = 64;
+/** Members that come while a machine does not accept, as one that is paused. */
+const BACKLOG = 1024;
 const SEQPACKET = libc.SOCK_SEQPACKET | libc.SOCK_CLOEXEC | libc.SOCK_NONBLOCK;
 
+/** What the owner of a new member has for its machine. The caller owns the sockets. */
+export interface Membership {
+  /** Listens for members that come later. The first message of each is {@link helloOf}. */
+  listener: number;
+  /** Connections with the other members, by address. */
+  links: Map<string, number>;
+  /** Names of all members, in lower case, and the addresses that they stand for. */
+  names: [name: string, address: string][];
+}
+
+/**
+ * The first message of a connection: the address of the member that connects, and its names in lower
+ * case. Owners alone write it.
+ */
+export function helloOf(address: string, names: readonly string[]): Uint8Array {
+  return Buffer.from([address, ...names.map((name) => name.toLowerCase())].join('\n'));
+}
+
 /** Returns a connected socket, or the negative errno. */
-export function connectTo(path: string): number {
+function connectTo(path: string): number {
   const fd = libc.check(libc.socket(libc.AF_UNIX, SEQPACKET, 0), 'socket');
   const address = libc.unixAddress(path);
   if (libc.connect(fd, address, address.length) === 0) return fd;
@@ -25,45 +42,59 @@ export function connectTo(path: string): number {
   return -errno;
 }
 
-/** Removes the sockets and names of members that died. */
-function sweep(folder: string): void {
+/** Connects the member of the address `own` with each other live one, and removes those that died. */
+function connectToMembers(folder: string, own: string, hello: Uint8Array, links: Map<string, number>): void {
   for (const entry of readdirSync(folder)) {
-    if (entry.startsWith(NAME)) continue;
+    if (entry.startsWith(NAME) || entry === own) continue;
     const fd = connectTo(join(folder, entry));
-    if (fd >= 0) libc.close(fd);
-    else if (fd === -libc.ECONNREFUSED) removeMember(folder, entry, []);
+    if (fd === -libc.ECONNREFUSED) removeMember(folder, entry, []);
+    if (fd < 0) continue;
+    if (libc.write(fd, hello, hello.length) === hello.length) links.set(entry, fd);
+    else libc.close(fd);
   }
+}
+
+/** Removes names of members that are gone. Returns the others. */
+function readNames(folder: string): [name: string, address: string][] {
+  const names: [string, string][] = [];
   for (const entry of readdirSync(folder)) {
     const address = entry.startsWith(NAME) ? readlink(join(folder, entry)) : undefined;
-    if (address !== undefined && !existsSync(join(folder, address))) rmSync(join(folder, entry), { force: true });
+    if (address === undefined) continue;
+    if (existsSync(join(folder, address))) names.push([entry.slice(NAME.length), address]);
+    else rmSync(join(folder, entry), { force: true });
   }
+  return names;
+}
+
+/** Removes the socket of an earlier member with this address, if it died. */
+function removeDead(folder: string, address: string): void {
+  const fd = connectTo(join(folder, address));
+  if (fd >= 0) libc.close(fd);
+  else if (fd === -libc.ECONNREFUSED) removeMember(folder, address, []);
 }
 
 /**
  * Makes a guest a member.
- * @returns the socket that listens for the other members
  * @throws libc.SystemError, such as EADDRINUSE if another member has the address; Error
  */
-export function enterNetwork({ folder, names }: PeerNetwork, address: string): number {
-  sweep(folder);
-  const fd = libc.check(libc.socket(libc.AF_UNIX, SEQPACKET, 0), 'socket');
+export function enterNetwork({ folder, names }: PeerNetwork, address: string): Membership {
+  removeDead(folder, address);
+  // Also those of an earlier member with this address.
+  readNames(folder);
+  const listener = libc.check(libc.socket(libc.AF_UNIX, SEQPACKET, 0), 'socket');
+  let isBound = false;
+  const links = new Map<string, number>();
   try {
     const path = libc.unixAddress(join(folder, address));
-    libc.check(libc.bind(fd, path, path.length), 'bind');
-    libc.check(libc.listen(fd, BACKLOG), 'listen');
-    // Machines connect, each of which may have a user of its own. The folder above is closed to others.
-    chmodSync(folder, 0o711);
-    chmodSync(join(folder, address), 0o666);
-  } catch (error) {
-    libc.close(fd);
-    throw error;
-  }
-  try {
+    libc.check(libc.bind(listener, path, path.length), 'bind');
+    isBound = true;
+    libc.check(libc.listen(listener, BACKLOG), 'listen');
     for (const name of names) writeName(folder, name, address);
-    return fd;
+    connectToMembers(folder, address, helloOf(address, names), links);
+    return { listener, links, names: readNames(folder) };
   } catch (error) {
-    libc.close(fd);
-    removeMember(folder, address, names);
+    for (const fd of [listener, ...links.values()]) libc.close(fd);
+    if (isBound) removeMember(folder, address, names);
     throw error;
   }
 }
@@ -90,25 +121,15 @@ function writeName(folder: string, name: string, address: string): void {
 }
 
 /** Name of the link of a guest's name, in lower case, in the folder. */
-export function nameLink(name: string): string {
+function nameLink(name: string): string {
   return NAME + name;
 }
 
-/**
- * The address that the link at `path` stands for; undefined if there is none. Machine processes
- * read names too, and make this call for links alone (accel/system-calls.ts).
- */
-export function readName(path: string): Uint32Array | undefined {
-  const address = readlink(path);
+/** Undefined if there is no link at `path`. */
+function readlink(path: string): string | undefined {
   try {
-    return address === undefined ? undefined : parseAddress(address);
+    return readlinkSync(path);
   } catch {
     return undefined;
   }
-}
-
-function readlink(path: string): string | undefined {
-  const bytes = Buffer.alloc(LONGEST_ADDRESS);
-  const length = libc.readlinkat(libc.AT_FDCWD, path, bytes, bytes.length);
-  return length < 0 ? undefined : bytes.toString('latin1', 0, length);
 }

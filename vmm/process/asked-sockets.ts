@@ -1,4 +1,5 @@
-// The relay's sockets come from the owner of the machine: this process has no network of the host.
+// The sockets of the relay and of the vsock device come from the owner of the machine: this process
+// connects none.
 // The requests for connections of one turn of the event loop go in one message.
 import type { OutsideSockets } from '../devices/net/relay/outside-sockets.js';
 import type { EventLoop } from '../host/event-loop.js';
@@ -11,6 +12,7 @@ import {
   MAX_CONNECTS,
   MachineError,
   type MachineEvent,
+  type PortRequest,
 } from '../machine.js';
 
 type Asked = Extract<MachineEvent, { type: 'connect' | 'arrivals' }>;
@@ -21,7 +23,7 @@ export class AskedSockets implements OutsideSockets {
   readonly #send: (asked: Asked) => void;
   readonly #waiting = new Map<number, (fd: number) => void>();
   readonly #arriving = new Map<number, OnArrivals>();
-  #asked: ConnectRequest[] = [];
+  #asked: (ConnectRequest | PortRequest)[] = [];
   #lastId = 0;
 
   constructor(loop: EventLoop, send: (asked: Asked) => void) {
@@ -30,11 +32,27 @@ export class AskedSockets implements OutsideSockets {
   }
 
   connect(carried: Carried, guestPort: number, address: Uint32Array, port: number, done: (fd: number) => void): void {
+    const words = [address[0]!, address[1]!, address[2]!, address[3]!] as const;
+    this.#ask([this.#nextId(done), carried, guestPort, port, ...words]);
+  }
+
+  /**
+   * Asks for a socket that is connected with a host port of the vsock device.
+   * @param done gets a non-blocking socket, which it owns, or the negated errno
+   */
+  connectToPort(port: number, done: (fd: number) => void): void {
+    this.#ask([this.#nextId(done), 'vsock', port]);
+  }
+
+  #nextId(done: (fd: number) => void): number {
     this.#lastId = (this.#lastId + 1) >>> 0;
     this.#waiting.set(this.#lastId, done);
+    return this.#lastId;
+  }
+
+  #ask(request: ConnectRequest | PortRequest): void {
     if (this.#asked.length === 0) this.#loop.defer(() => this.#flush());
-    const words = [address[0]!, address[1]!, address[2]!, address[3]!] as const;
-    this.#asked.push([this.#lastId, carried, guestPort, port, ...words]);
+    this.#asked.push(request);
     if (this.#asked.length === MAX_CONNECTS) this.#flush();
   }
 

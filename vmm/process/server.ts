@@ -20,6 +20,7 @@ import { probeKvm } from '../kvm/probe.js';
 import {
   CONTROL_FD,
   countName,
+  linkName,
   listenerName,
   MachineError,
   type MachineEvent,
@@ -32,7 +33,6 @@ import {
   publishedName,
   ROUTE_SOCKET,
   shareName,
-  socketFolderName,
 } from '../machine.js';
 import { AskedSockets } from './asked-sockets.js';
 import { ConsoleTail } from './console-tail.js';
@@ -51,7 +51,7 @@ class MachineServer {
   #log: Logger = createLogger('error');
   #machine: Machine | undefined;
   #network: VirtioNet | undefined;
-  readonly #files = new GivenFiles();
+  readonly #files = new GivenFiles((port, done) => this.#sockets.connectToPort(port, done));
   readonly #sockets = new AskedSockets(this.#loop, (asked) => this.#control.send(asked));
 
   constructor(reserve: KvmReserve) {
@@ -147,7 +147,7 @@ class MachineServer {
     this.#machine = created.machine;
     this.#network = created.network;
     created.machine.start();
-    this.#files.keepFolders();
+    this.#files.closeRest();
   }
 
   /** Filters the system calls of this process from now on, and places the filter of vCPU threads. */
@@ -191,10 +191,14 @@ class MachineServer {
         return (published ?? []).map((each, index) => ({ ...each, fd: this.#files.take(publishedName(index)) }));
       },
       sockets: this.#sockets,
-      folders: {
-        enter: ({ folder }, address) => this.#files.take(listenerName(join(folder, address))),
-        leave: ({ folder }) => this.#files.drop(socketFolderName(folder)),
-        reach: (path) => this.#files.reach(path),
+      networks: {
+        enter: ({ folder, found = { members: [], names: [] } }, address) => ({
+          listener: this.#files.take(listenerName(join(folder, address))),
+          links: new Map(found.members.map((member) => [member, this.#files.take(linkName(folder, member))])),
+          names: found.names,
+        }),
+        // The owner removes the guest from the folder.
+        leave: () => {},
       },
       onNetworkUp: () => this.#control.send({ type: 'network' }),
       onRefusal: (refusal) => this.#control.send({ type: 'refused', refusal }),

@@ -26,7 +26,7 @@ import type { ForgottenFlow } from './flows.js';
 import { ETHERNET_HEADER, Frame, MAX_HEADERS, TCP } from './frame.js';
 import { completeChecksum, NET_HEADER, NetHeader, NUM_BUFFERS, VIRTIO_NET_HDR_F_NEEDS_CSUM } from './header.js';
 import { parseMac } from './mac-address.js';
-import { type Link, type NetworkFolders, Peers } from './peers.js';
+import { type Link, type NetworkSockets, Peers } from './peers.js';
 import { Policy } from './policy.js';
 import { RefusalLog } from './refusal-log.js';
 import { answerRefusal, datagram, resetOf, tcpReset } from './refusal-reply.js';
@@ -79,8 +79,8 @@ export interface NetOptions {
   loop: EventLoop;
   /** From openRouteSocket. The device owns it. */
   routeSocket: number;
-  /** What private networks are on the host. */
-  folders: NetworkFolders;
+  /** The sockets of private networks. */
+  networks: NetworkSockets;
 }
 
 export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
@@ -135,7 +135,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
    * Takes ownership of the back end.
    * @throws RangeError for an invalid address; libc.SystemError
    */
-  constructor({ spec, backEnd, onRefusal, loop, routeSocket, folders }: NetOptions) {
+  constructor({ spec, backEnd, onRefusal, loop, routeSocket, networks }: NetOptions) {
     this.spec = spec;
     this.#host = new HostAddresses(routeSocket);
     this.#backEnd = backEnd;
@@ -153,7 +153,7 @@ export class VirtioNet implements VirtioDevice<NoState>, FrameReceiver {
         loop,
         address,
         ranges: spec.peerRanges,
-        folders,
+        networks,
         onMessage: (link, bytes, length) => this.#receivePeer(link, bytes, length),
         onFlush: () => this.flush(),
       });

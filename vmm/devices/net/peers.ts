@@ -1,20 +1,17 @@
 // The private networks of a guest. Its peers are the network devices of other machines, connected
-// directly, without a switch. A network is a folder that only one user can access. Each member
-// listens there on a SOCK_SEQPACKET socket named after its guest's IPv4 address, and a link is a
-// connection between two members. A message is virtio's header and a frame; the first message of a
-// connection is the connecting member's address. A member that dies leaves a dead socket.
+// directly, without a switch. A link is a SOCK_SEQPACKET connection between two members. The owner of
+// each new member makes its links with those that are there (outside/network-folder.ts), and its first
+// message on each says which member it is. All others are virtio's header and a frame.
 //
 // The guest sends all its frames to its gateway, so peers need no neighbour discovery and may come
 // and go while the guest runs. The sending device routes a packet by its IP address, and the
 // receiving device fills in the hardware addresses that its guest knows.
-import { statSync } from 'node:fs';
-import { join } from 'node:path';
-import { type AddressRange, formatAddress, isInAnyRange, parseAddress, parseRange } from '../../../addresses/ip.js';
+import { type Address, type AddressRange, isInAnyRange, parseAddress, parseRange } from '../../../addresses/ip.js';
 import { messageOf } from '../../../errors/index.js';
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
 import { MachineError, type PeerNetwork } from '../../machine.js';
-import { connectTo, nameLink, readName } from '../../outside/network-folder.js';
+import type { Membership } from '../../outside/network-folder.js';
 import { allocateIovecs, setIovec } from '../../virtio/buffers.js';
 import { type CheckedFrame, HEADROOM } from './back-end.js';
 import { NET_HEADER } from './header.js';
@@ -30,7 +27,6 @@ const BATCH = 64;
  */
 const MAX_WAITING = 1024 * 1024;
 const MAX_ALL_WAITING = 8 * 1024 * 1024;
-const HELLO = 4;
 
 /** A connection with a peer. */
 export interface Link {
@@ -43,18 +39,16 @@ export interface Link {
   waitingBytes: number;
 }
 
-/** What the machine has of the folders of private networks, which its owner fills. */
-export interface NetworkFolders {
-  /** The socket of the guest in the folder. @throws Error */
-  enter(network: PeerNetwork, address: string): number;
+/** Where the sockets of private networks come from. The owner of the machine makes them. */
+export interface NetworkSockets {
+  /** @throws Error */
+  enter(network: PeerNetwork, address: string): Membership;
   leave(network: PeerNetwork, address: string): void;
-  /** The path under which this process reaches the file at `path`, in a folder that was entered. */
-  reach(path: string): string;
 }
 
 export interface PeersOptions {
   loop: EventLoop;
-  folders: NetworkFolders;
+  networks: NetworkSockets;
   /** The guest's IPv4 address. */
   address: string;
   /**
@@ -70,16 +64,19 @@ export interface PeersOptions {
   onFlush(): void;
 }
 
-interface Membership {
+interface Member {
   network: PeerNetwork;
   listener: number;
+  /** Addresses of live members, and of the guest, by their names. */
+  names: Map<string, number>;
 }
 
 export class Peers implements Disposable {
   readonly #options: PeersOptions;
   readonly #own: number;
   readonly #ranges: readonly AddressRange[];
-  readonly #members = new Map<string, Membership>();
+  /** By folder. */
+  readonly #members = new Map<string, Member>();
   readonly #links = new Map<number, Link>();
   /** The latest link by peer address. */
   readonly #byAddress = new Map<number, Link>();
@@ -105,9 +102,20 @@ export class Peers implements Disposable {
     const { folder } = network;
     if (this.#members.has(folder)) return;
     try {
-      const listener = this.#options.folders.enter(network, this.#options.address);
-      this.#members.set(folder, { network, listener });
+      const { listener, links, names } = this.#options.networks.enter(network, this.#options.address);
+      const member: Member = { network, listener, names: new Map() };
+      this.#members.set(folder, member);
       this.#options.loop.add(listener, libc.EPOLLIN, () => this.#accept(folder, listener));
+      const live = new Set([this.#own]);
+      for (const [text, fd] of links) {
+        const address = parseAddress(text)[3]!;
+        live.add(address);
+        this.#addLink({ fd, folder, address, waiting: [], waitingBytes: 0 });
+      }
+      for (const [name, text] of names) {
+        const address = parseAddress(text)[3]!;
+        if (live.has(address)) member.names.set(name, address);
+      }
     } catch (cause) {
       throw new MachineError('no-network', `cannot join network ${network.name}: ${messageOf(cause)}`, {
         cause,
@@ -123,18 +131,17 @@ export class Peers implements Disposable {
     this.#options.loop.remove(member.listener);
     libc.close(member.listener);
     for (const link of [...this.#links.values()]) if (link.folder === folder) this.#close(link);
-    this.#options.folders.leave(member.network, this.#options.address);
+    this.#options.networks.leave(member.network, this.#options.address);
   }
 
   /**
-   * Returns the link to the peer with this address, connecting if necessary; undefined if there is
-   * no such peer.
+   * Returns the link to the peer with this address; undefined if there is no such peer.
    */
   find(destination: Uint32Array): Link | undefined {
     if (this.#members.size === 0) return undefined;
     const word = destination[3]!;
     if (word === this.#own || !isInAnyRange(this.#ranges, destination)) return undefined;
-    return this.#byAddress.get(word) ?? this.#connect(word);
+    return this.#byAddress.get(word);
   }
 
   /**
@@ -142,29 +149,10 @@ export class Peers implements Disposable {
    * none.
    */
   resolve(name: string): Uint32Array | undefined {
-    for (const [folder, { network }] of this.#members) {
+    for (const { network, names } of this.#members.values()) {
       const suffix = `.${network.name.toLowerCase()}`;
-      for (const candidate of name.endsWith(suffix) ? [name, name.slice(0, -suffix.length)] : [name]) {
-        const address = readName(this.#reach(folder, nameLink(candidate)));
-        if (address !== undefined && (address[3] === this.#own || this.find(address) !== undefined)) return address;
-      }
-    }
-    return undefined;
-  }
-
-  #reach(folder: string, name: string): string {
-    return this.#options.folders.reach(join(folder, name));
-  }
-
-  #connect(word: number): Link | undefined {
-    const text = formatAddress(Uint32Array.of(0, 0, 0xffff, word));
-    for (const folder of this.#members.keys()) {
-      const fd = connectTo(this.#reach(folder, text));
-      if (fd < 0) continue;
-      const hello = Buffer.alloc(HELLO);
-      hello.writeUInt32BE(this.#own);
-      libc.write(fd, hello, HELLO);
-      return this.#addLink({ fd, folder, address: word, waiting: [], waitingBytes: 0 });
+      const address = names.get(name) ?? (name.endsWith(suffix) ? names.get(name.slice(0, -suffix.length)) : undefined);
+      if (address !== undefined) return Uint32Array.of(0, 0, 0xffff, address);
     }
     return undefined;
   }
@@ -186,12 +174,24 @@ export class Peers implements Disposable {
 
   #close(link: Link): void {
     this.#links.delete(link.fd);
-    if (this.#byAddress.get(link.address) === link) this.#byAddress.delete(link.address);
     this.#options.loop.remove(link.fd);
     libc.close(link.fd);
     if (this.#kept?.link === link) this.#kept = undefined;
     this.#count(link, -link.waitingBytes);
     link.waiting.length = 0;
+    this.#forget(link);
+  }
+
+  /** The peer may have another link, of another network or a newer one. */
+  #forget({ folder, address }: Link): void {
+    if (address === 0) return;
+    const others = [...this.#links.values()].filter((other) => other.address === address);
+    const last = others.at(-1);
+    if (last === undefined) this.#byAddress.delete(address);
+    else this.#byAddress.set(address, last);
+    const names = this.#members.get(folder)?.names;
+    if (names === undefined || others.some((other) => other.folder === folder)) return;
+    for (const [name, owner] of names) if (owner === address) names.delete(name);
   }
 
   #watch(link: Link): void {
@@ -227,14 +227,14 @@ export class Peers implements Disposable {
     return true;
   }
 
-  /** Handles the first message: the address of a member. Returns false for anything else. */
+  /** Handles the first message (outside/network-folder.ts). Returns false for anything else. */
   #greeted(link: Link, length: number): boolean {
-    if (length !== HELLO) return false;
-    const word = new DataView(this.#buffer.buffer).getUint32(0);
-    const text = formatAddress(Uint32Array.of(0, 0, 0xffff, word));
-    if (word === this.#own || !isThere(this.#reach(link.folder, text))) return false;
-    link.address = word;
-    this.#byAddress.set(word, link);
+    const [text = '', ...names] = Buffer.from(this.#buffer.subarray(0, length)).toString().split('\n');
+    const address = memberAddress(text);
+    if (address === undefined || !isInAnyRange(this.#ranges, address) || address[3] === this.#own) return false;
+    link.address = address[3]!;
+    this.#byAddress.set(link.address, link);
+    for (const name of names) this.#members.get(link.folder)?.names.set(name, link.address);
     return true;
   }
 
@@ -301,11 +301,10 @@ function setSendBuffer(fd: number): void {
   libc.setsockopt(fd, libc.SOL_SOCKET, libc.SO_SNDBUF, Int32Array.of(SOCKET_BUFFER), 4);
 }
 
-/** By statx, as the filter of system calls has it (accel/system-calls.ts). */
-function isThere(path: string): boolean {
+function memberAddress(text: string): Address | undefined {
   try {
-    return statSync(path, { throwIfNoEntry: false }) !== undefined;
+    return parseAddress(text);
   } catch {
-    return false;
+    return undefined;
   }
 }

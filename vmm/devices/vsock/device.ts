@@ -5,6 +5,7 @@
 
 import { type HostFiles, OWN_FILES } from '../../host/files.js';
 import * as libc from '../../host/libc.js';
+import { MAX_VSOCK_CONNECTIONS } from '../../machine.js';
 import { type NoState, noState } from '../../saved-state.js';
 import { allocateIovecs, type BufferList } from '../../virtio/buffers.js';
 import type { DeviceContext, VirtioDevice } from '../../virtio/device.js';
@@ -13,7 +14,7 @@ import { drain } from '../drain.js';
 import { Hold } from '../hold.js';
 import { Rate } from '../rate.js';
 import { BUFFER_ALLOCATION, Connection, OWES_CREDIT_UPDATE, SMALL_ALLOCATION } from './connection.js';
-import { connectToHost, HostListener } from './host-sockets.js';
+import { HostListener } from './host-sockets.js';
 import {
   HEADER_SIZE,
   HOST_CID,
@@ -40,8 +41,6 @@ const TX = 1;
 const EVENT = 2;
 const QUEUE_SIZE = 128;
 
-/** The most connections. Each may hold its whole credit in memory while its host socket is full. */
-export const MAX_CONNECTIONS = 512;
 /**
  * With so many connections, further ones get less credit: together they hold at most 44 MiB in
  * memory.
@@ -65,6 +64,14 @@ const PACKETS_PER_CONNECTION = 20;
 /** First host port of connections from the host: far above ports that services use. */
 const FIRST_HOST_PORT = 2 ** 30;
 
+/** A connection of the guest whose socket does not exist yet. */
+interface Asked {
+  hostPort: number;
+  guestPort: number;
+  bufferAllocation: number;
+  forwardCount: number;
+}
+
 export interface VsockOptions {
   /** Context identifier of the guest: above 2. */
   guestCid: number;
@@ -81,6 +88,7 @@ export class VirtioVsock implements VirtioDevice<NoState> {
   readonly config = new Uint8Array(8);
   readonly #guestCid: number;
   readonly #path: string;
+  readonly #files: HostFiles;
   readonly #listener: HostListener;
   #context: DeviceContext | undefined;
   #rx: RxQueue | undefined;
@@ -94,6 +102,10 @@ export class VirtioVsock implements VirtioDevice<NoState> {
    * to the host.
    */
   readonly #connections = new Set<Connection>();
+  /** What the guest waits for, by guest port and host port. */
+  readonly #asked = new Map<string, Asked>();
+  /** Sockets that are asked for, also those that the guest no longer waits for. */
+  #unanswered = 0;
   /** The number of connections to host ports below the private ones. */
   #toKnownPorts = 0;
   #nextHostPort = FIRST_HOST_PORT;
@@ -120,7 +132,8 @@ export class VirtioVsock implements VirtioDevice<NoState> {
   constructor({ guestCid, path }: VsockOptions, files: HostFiles = OWN_FILES) {
     this.#guestCid = guestCid;
     this.#listener = new HostListener(path, files);
-    this.#path = files.reach(path);
+    this.#path = path;
+    this.#files = files;
     new DataView(this.config.buffer).setUint32(0, guestCid, true);
   }
 
@@ -167,8 +180,9 @@ export class VirtioVsock implements VirtioDevice<NoState> {
     const again = connection?.closed && header.operation === VIRTIO_VSOCK_OP_REQUEST;
     // A closed connection whose RST from the guest never came gives up its port.
     if (again) this.#drop(connection);
-    if (connection === undefined || again) this.#receiveFirst(header);
-    else {
+    if (connection === undefined || again) {
+      if (!this.#receiveEarly(header)) this.#receiveFirst(header);
+    } else {
       connection.updatePeer(header.bufferAllocation, header.forwardCount);
       if (!this.#receiveNext(connection, header, packet)) this.#abort(connection);
       if (connection.reading === 'credit' && connection.peerCredit > 0) this.#rx?.wait(connection);
@@ -180,18 +194,54 @@ export class VirtioVsock implements VirtioDevice<NoState> {
   #receiveFirst(header: PacketHeader): void {
     if (header.operation === VIRTIO_VSOCK_OP_REQUEST) this.#rate.take(0, PACKETS_PER_CONNECTION);
     const isKnown = header.destinationPort < FIRST_PRIVATE_PORT;
-    const free =
-      this.#connections.size < MAX_CONNECTIONS &&
-      !(isKnown && this.#toKnownPorts >= MAX_CONNECTIONS - PRIVATE_CONNECTIONS);
-    const fd =
-      header.operation === VIRTIO_VSOCK_OP_REQUEST && free ? connectToHost(this.#path, header.destinationPort) : -1;
-    if (fd < 0) {
-      this.#rx?.refuse(header);
+    const used = this.#unanswered + (isKnown ? this.#toKnownPorts + PRIVATE_CONNECTIONS : this.#connections.size);
+    const isFull = this.#isFull || used >= MAX_VSOCK_CONNECTIONS;
+    if (header.operation === VIRTIO_VSOCK_OP_REQUEST && !isFull) this.#ask(header);
+    else this.#rx?.refuse(header);
+  }
+
+  get #isFull(): boolean {
+    return this.#connections.size + this.#unanswered >= MAX_VSOCK_CONNECTIONS;
+  }
+
+  #ask({ sourcePort, destinationPort, bufferAllocation, forwardCount }: PacketHeader): void {
+    const asked = { hostPort: destinationPort, guestPort: sourcePort, bufferAllocation, forwardCount };
+    this.#asked.set(keyOf(sourcePort, destinationPort), asked);
+    this.#unanswered++;
+    let isLater = false;
+    this.#files.connect(this.#path, destinationPort, (fd) => {
+      this.#answered(asked, fd);
+      if (isLater) this.#pump();
+    });
+    isLater = true;
+  }
+
+  #answered(asked: Asked, fd: number): void {
+    this.#unanswered--;
+    const { hostPort, guestPort, bufferAllocation, forwardCount } = asked;
+    const key = keyOf(guestPort, hostPort);
+    if (this.#asked.get(key) !== asked) {
+      if (fd >= 0) libc.close(fd);
       return;
     }
-    const connection = this.#add(fd, header.destinationPort, header.sourcePort, false);
-    connection.updatePeer(header.bufferAllocation, header.forwardCount);
+    this.#asked.delete(key);
+    if (fd < 0) {
+      this.#rx?.reset(asked);
+      return;
+    }
+    const connection = this.#add(fd, hostPort, guestPort, false);
+    connection.updatePeer(bufferAllocation, forwardCount);
     this.#rx?.settle(connection);
+  }
+
+  /**
+   * Takes a packet of a connection whose socket does not exist yet: the guest has given it up, or breaks
+   * the protocol. Returns false if there is no such connection.
+   */
+  #receiveEarly(header: PacketHeader): boolean {
+    if (this.#asked.size === 0 || !this.#asked.delete(keyOf(header.sourcePort, header.destinationPort))) return false;
+    this.#rx?.refuse(header);
+    return true;
   }
 
   /**
@@ -228,14 +278,14 @@ export class VirtioVsock implements VirtioDevice<NoState> {
 
   /** Requests a connection to the guest for a host socket, from an unused host port. */
   #connectToGuest(fd: number, guestPort: number): void {
-    if (this.#connections.size >= MAX_CONNECTIONS) {
+    if (this.#isFull) {
       libc.close(fd);
       return;
     }
     const taken = this.#table.get(guestPort);
     do {
       this.#nextHostPort = this.#nextHostPort >= 2 ** 32 - 2 ? FIRST_HOST_PORT : this.#nextHostPort + 1;
-    } while (taken?.has(this.#nextHostPort));
+    } while (taken?.has(this.#nextHostPort) || this.#asked.has(keyOf(guestPort, this.#nextHostPort)));
     const connection = this.#add(fd, this.#nextHostPort, guestPort, true);
     this.#rx?.settle(connection);
     this.#pump();
@@ -302,6 +352,7 @@ export class VirtioVsock implements VirtioDevice<NoState> {
     this.#listener.stop();
     for (const connection of this.#connections) connection.close();
     this.#connections.clear();
+    this.#asked.clear();
     this.#toKnownPorts = 0;
     this.#table.clear();
     this.#context = undefined;
@@ -338,4 +389,8 @@ export class VirtioVsock implements VirtioDevice<NoState> {
     this.reset();
     this.#listener[Symbol.dispose]();
   }
+}
+
+function keyOf(guestPort: number, hostPort: number): string {
+  return `${guestPort} ${hostPort}`;
 }

@@ -14,20 +14,6 @@ const MAX_HANDSHAKES = 64;
 /** `CONNECT 4294967295\n`. */
 const MAX_LINE = 19;
 
-/**
- * Connects to the socket of host port `port`. Returns a non-blocking descriptor, or -1 if no
- * process accepts.
- */
-export function connectToHost(path: string, port: number): number {
-  const fd = libc.socket(libc.AF_UNIX, libc.SOCK_STREAM | libc.SOCK_NONBLOCK | libc.SOCK_CLOEXEC, 0);
-  if (fd < 0) return -1;
-  const address = libc.unixAddress(`${path}_${port}`);
-  // A unix socket connects at once or fails. EAGAIN, for a full backlog, counts as refused.
-  if (libc.connect(fd, address, address.length) === 0) return fd;
-  libc.close(fd);
-  return -1;
-}
-
 /** Listens at `path`, reads each client's CONNECT line, and passes the socket on. */
 export class HostListener implements Disposable {
   readonly #path: string;

@@ -91,11 +91,11 @@ export class RxQueue {
   }
 
   /** Sends the RST that ends a connection. */
-  reset(connection: Connection): void {
+  reset({ hostPort, guestPort }: Pick<Connection, 'hostPort' | 'guestPort'>): void {
     this.#resets.push({
       sourceCid: HOST_CID,
-      sourcePort: connection.hostPort,
-      destinationPort: connection.guestPort,
+      sourcePort: hostPort,
+      destinationPort: guestPort,
       type: VIRTIO_VSOCK_TYPE_STREAM,
     });
   }

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { GivenFiles } from '../../../../vmm/host/files.js';
-import { fileName, listenerName, socketFolderName } from '../../../../vmm/machine.js';
+import { fileName, listenerName } from '../../../../vmm/machine.js';
 
 let folder: string;
 beforeAll(() => {
@@ -28,28 +28,28 @@ function isOpen(fd: number): boolean {
   }
 }
 
-test('after the boot only the folders of sockets stay open, and what the machine has taken', () => {
-  const files = new GivenFiles();
-  const [kernel, disk, listener, taken, sockets] = [opened(), opened(), opened(), opened(), opened()];
+const unasked = () => expect.unreachable();
+
+test('after the boot only what the machine has taken stays open', () => {
+  const files = new GivenFiles(unasked);
+  const [kernel, disk, listener, taken] = [opened(), opened(), opened(), opened()];
   const names = [fileName('/k', true), fileName('/d', false), listenerName('/l'), listenerName('/t')];
-  files.add([...names, socketFolderName('/f')], [kernel, disk, listener, taken, sockets]);
+  files.add(names, [kernel, disk, listener, taken]);
   const own = files.open('/k', 0);
   expect(files.take(listenerName('/t'))).toBe(taken);
-  files.keepFolders();
-  expect([kernel, disk, listener].map(isOpen)).toEqual([false, false, false]);
-  expect([taken, sockets].map(isOpen)).toEqual([true, true]);
-  expect(files.reach('/f/socket')).toBe(`/proc/self/fd/${sockets}/socket`);
-  for (const fd of [own, taken, sockets]) closeSync(fd);
+  files.closeRest();
+  expect([kernel, disk, listener, taken].map(isOpen)).toEqual([false, false, false, true]);
+  for (const fd of [own, taken]) closeSync(fd);
 });
 
 test('a file that the owner did not send is an error that names it', () => {
-  const files = new GivenFiles();
+  const files = new GivenFiles(unasked);
   expect(() => files.open('/etc/shadow', 0)).toThrow('the owner of the machine did not send: read /etc/shadow');
   expect(() => files.take('routes')).toThrow('the owner of the machine did not send: routes');
 });
 
 test('descriptors and names of different numbers are refused, and closed', () => {
   const fd = opened();
-  expect(() => new GivenFiles().add(['one', 'two'], [fd])).toThrow('1 open files came for 2 names');
+  expect(() => new GivenFiles(unasked).add(['one', 'two'], [fd])).toThrow('1 open files came for 2 names');
   expect(isOpen(fd)).toBe(false);
 });

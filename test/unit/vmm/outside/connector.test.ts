@@ -2,14 +2,23 @@
 // refused, and a machine process that asks for too many, or reads no answer, costs the owner nothing.
 
 import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, expect, test, vi } from 'vitest';
 import { parseAddress } from '../../../../addresses/ip.js';
 import * as libc from '../../../../vmm/host/libc.js';
-import type { ConnectAnswer, ConnectRequest } from '../../../../vmm/machine.js';
+import {
+  type ConnectAnswer,
+  type ConnectRequest,
+  MAX_VSOCK_CONNECTIONS,
+  type PortRequest,
+} from '../../../../vmm/machine.js';
 import { type Answer, type AnswerChannel, Connector } from '../../../../vmm/outside/connector.js';
 import { GATEWAY } from '../../../fixtures/frames.js';
 
+const VSOCK = '/tmp/tsvm-no-vsock';
 const SPEC = {
   gateways: [GATEWAY.ipv4],
   resolvers: [],
@@ -62,7 +71,7 @@ afterEach(() => {
 
 function start(maxConnections = SPEC.maxConnections) {
   const machine = new Machine();
-  const connector = new Connector({ ...SPEC, maxConnections }, { reachHost: true }, machine);
+  const connector = new Connector(VSOCK, { spec: { ...SPEC, maxConnections }, backEnd: { reachHost: true } }, machine);
   open.push(connector, machine);
   return { machine, connector };
 }
@@ -163,6 +172,45 @@ test('more than the rate wait for the next moment', async () => {
   } finally {
     vi.useRealTimers();
   }
+});
+
+test('a host port of the vsock device is connected before what waits, without a network too', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'tsvm-connector-'));
+  open.push({ [Symbol.dispose]: () => rmSync(folder, { recursive: true }) });
+  const path = join(folder, 'vsock');
+  const server = createServer().listen(`${path}_7`);
+  await once(server, 'listening');
+  open.push({ [Symbol.dispose]: () => void server.close() });
+  const machine = new Machine();
+  const connector = new Connector(path, { spec: SPEC, backEnd: { reachHost: true } }, machine);
+  open.push(connector, machine);
+  machine.hasRoom = false;
+  connector.ask(requests(100, 80, '10.0.0.1'));
+  const accepted = once(server, 'connection');
+  connector.ask([
+    [1000, 'vsock', 7],
+    [1001, 'vsock', 8],
+  ]);
+  machine.hasRoom = true;
+  await until(() => machine.answers.length === 102);
+  expect(machine.answers.slice(0, 2)).toEqual([
+    [1000, 0],
+    [1001, libc.ENOENT],
+  ]);
+  const [socket] = await accepted;
+  libc.write(machine.sockets[0]!, Buffer.from('hello'), 5);
+  expect(String(await once(socket, 'data'))).toBe('hello');
+  socket.destroy();
+
+  const isolated = new Machine();
+  const withoutNetwork = new Connector(path, undefined, isolated);
+  open.push(withoutNetwork, isolated);
+  withoutNetwork.ask([[1, 'vsock', 8]]);
+  expect(isolated.answers).toEqual([[1, libc.ENOENT]]);
+  expect(() => withoutNetwork.ask(requests(1, 80, GATEWAY.ipv4))).toThrow('too many connections are asked for');
+  isolated.hasRoom = false;
+  const many = Array.from({ length: MAX_VSOCK_CONNECTIONS + 1 }, (_, id): PortRequest => [id, 'vsock', 8]);
+  expect(() => withoutNetwork.ask(many)).toThrow('too many connections are asked for');
 });
 
 test('nothing is answered after the end', async () => {

@@ -14,7 +14,7 @@ describe('the devices of User-Mode Linux', () => {
   test('are those that the machine process creates, in its order', () => {
     const disk = { id: 'image', readOnly: true, extents: [{ path: '/etc/passwd', offset: 0, length: 512 }] };
     const spec: MachineSpec = { ...SPEC, disks: [disk, disk] };
-    const files = { ...OWN_FILES, listen: () => 0, reach: () => '' };
+    const files = { ...OWN_FILES, listen: () => 0 };
     const { devices } = createDevices(spec, [], 'uml', files, {} as Parameters<typeof createDevices>[4]);
     expect(umlDevices(spec)).toEqual(devices.map(({ type }) => type));
     const network = { addresses: [] } as unknown as NonNullable<MachineSpec['network']>;

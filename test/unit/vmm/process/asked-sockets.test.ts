@@ -4,14 +4,14 @@ import { expect, test } from 'vitest';
 import { parseAddress } from '../../../../addresses/ip.js';
 import { EventLoop } from '../../../../vmm/host/event-loop.js';
 import * as libc from '../../../../vmm/host/libc.js';
-import type { Arrival, ConnectRequest } from '../../../../vmm/machine.js';
+import type { Arrival, ConnectRequest, PortRequest } from '../../../../vmm/machine.js';
 import { AskedSockets } from '../../../../vmm/process/asked-sockets.js';
 
 const ADDRESS = parseAddress('1.2.3.4');
 
 function start() {
   const loop = new EventLoop();
-  const sent: ConnectRequest[][] = [];
+  const sent: (ConnectRequest | PortRequest)[][] = [];
   const listened: number[] = [];
   const sockets = new AskedSockets(loop, (event) => {
     if (event.type === 'connect') sent.push(event.asked);
@@ -42,6 +42,21 @@ test('requests of one turn go in one message, and many in several', () => {
   expect(it.sent.slice(1).map(({ length }) => length)).toEqual([64, 64, 22]);
   it.loop.poll(0);
   expect(it.sent).toHaveLength(4);
+});
+
+test('host ports of the vsock device are asked for with the others', () => {
+  using it = start();
+  it.ask(80);
+  it.sockets.connectToPort(1024, (fd) => it.came.push([1024, fd]));
+  it.loop.poll(0);
+  expect(it.sent).toEqual([
+    [
+      [1, 'tcp', 40000, 80, ...ADDRESS],
+      [2, 'vsock', 1024],
+    ],
+  ]);
+  it.sockets.answered([[2, 0]], () => [100]);
+  expect(it.came).toEqual([[1024, 100]]);
 });
 
 test('answers find their requests in any order, with sockets for those that have one', () => {

@@ -26,14 +26,14 @@ const spec: NetworkSpec = {
 const fail = (reason: unknown): never => {
   throw new Error(String(reason));
 };
-const { routeSocket, folders } = ownNetwork();
+const { routeSocket, networks } = ownNetwork();
 const device = createNet(spec, {
   loop,
   routeSocket: () => routeSocket,
   tap: () => fail('a tap interface'),
   published: () => [],
   sockets: ownSockets(spec, backEnd),
-  folders,
+  networks,
   onNetworkUp: () => {},
   onRefusal: () => {},
 });

@@ -1,9 +1,9 @@
 // Private networks: the devices of two machines reach each other, and each checks the frames that
 // the other one sends to its guest.
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, onTestFinished, test } from 'vitest';
 import { RECEIVE, TRANSMIT, VIRTIO_NET_F_MAC, VirtioNet } from '../../../../../vmm/devices/net/device.js';
 import { IsolatedBackEnd } from '../../../../../vmm/devices/net/isolated.js';
 import { parseMac } from '../../../../../vmm/devices/net/mac-address.js';
@@ -33,6 +33,11 @@ afterEach(() => {
   rmSync(folder, { recursive: true });
 });
 
+/** Lets devices accept connections and read what has come. */
+function settle(): void {
+  for (let turn = 0; turn < 10; turn++) loop.poll(0);
+}
+
 /** A machine whose guest has the address 198.19.1.`number`. */
 function machine(number: number, names: string[] = [], features?: number[]) {
   const address = `198.19.1.${number}`;
@@ -55,6 +60,7 @@ function machine(number: number, names: string[] = [], features?: number[]) {
     ...ownNetwork(),
     onRefusal: (refusal) => refused.push(refusal),
   });
+  settle();
   const driver = new VirtioDriver(device, { memorySize: 32 * 1024 * 1024, features }).start();
   open.push(driver);
   const rooms: Piece[] = [];
@@ -79,7 +85,7 @@ function machine(number: number, names: string[] = [], features?: number[]) {
     /** Returns the next frame that the guest receives; undefined if there is none. */
     receive(): { header: Buffer; frame: Buffer } | undefined {
       if (rooms.length === 0) this.room();
-      for (let turn = 0; turn < 10; turn++) loop.poll(0);
+      settle();
       const used = driver.queueAt(RECEIVE).takeUsed();
       if (used === undefined) return undefined;
       const bytes = Buffer.from(driver.bytes(rooms.shift()!).subarray(0, used.length));
@@ -156,7 +162,7 @@ test('the receiver refuses invalid frames of an untrusted peer', () => {
   const says = (bytes: Buffer) => libc.write(fd, bytes, bytes.length);
   const a = machine(1);
   libc.check(libc.connect(fd, path, path.length), 'connect');
-  says(Buffer.from([198, 19, 1, 1]));
+  says(Buffer.from('198.19.1.1'));
   const message = (frame: Buffer, header = Buffer.alloc(HEADER)) => Buffer.concat([header, frame]);
   says(message(udp(from(a, b, { source: '198.19.1.9' }))));
   says(message(udp(from(a, '198.19.1.9'))));
@@ -167,19 +173,19 @@ test('the receiver refuses invalid frames of an untrusted peer', () => {
   says(message(udp(from(a, b))));
   expect(b.receive()).toBeDefined();
   says(Buffer.alloc(3));
-  for (let turn = 0; turn < 5; turn++) loop.poll(0);
+  settle();
   expect(says(message(udp(from(a, b))))).toBeLessThan(0);
   libc.close(fd);
 });
 
 test('a peer that announces an invalid address is disconnected', () => {
   const b = machine(2);
-  for (const hello of [[198, 19, 1, 9], [198, 19, 1, 2], [1], [0, 0, 0, 0]]) {
+  for (const hello of ['10.0.0.1', '198.19.1.2', 'x', '0.0.0.0', '\n198.19.1.9']) {
     const fd = libc.check(libc.socket(libc.AF_UNIX, libc.SOCK_SEQPACKET, 0), 'socket');
     const path = libc.unixAddress(join(folder, b.address));
     libc.check(libc.connect(fd, path, path.length), 'connect');
     libc.write(fd, Buffer.from(hello), hello.length);
-    for (let turn = 0; turn < 5; turn++) loop.poll(0);
+    settle();
     expect(libc.write(fd, Buffer.alloc(60), 60)).toBeLessThan(0);
     libc.close(fd);
   }
@@ -200,7 +206,54 @@ test('names of live members resolve, with or without the name of the network', (
   expect(ask('other').readUInt16BE(2) & 0xf).toBe(5);
   expect(ask('web.other').readUInt16BE(2) & 0xf).toBe(5);
   b.device.leave(folder);
+  settle();
   expect(ask('web').readUInt16BE(2) & 0xf).toBe(5);
+});
+
+/** The last bytes of the answer to the question for a name; undefined if there is none. */
+function addressOf(asker: Machine, name: string): string | undefined {
+  asker.room();
+  asker.send(udp(from(asker, RESOLVER, { destinationPort: 53, payload: query(name) })));
+  const message = asker.receive()!.frame.subarray(42);
+  return message.readUInt16BE(6) === 1 ? message.subarray(-4).join('.') : undefined;
+}
+
+test('a name is that of the member that took it last, for those before and after it, until that one leaves', () => {
+  const a = machine(1);
+  const b = machine(2, ['web', 'first']);
+  const c = machine(3, ['web']);
+  const d = machine(4);
+  for (const asker of [a, b, c, d]) expect(addressOf(asker, 'web')).toBe('198.19.1.3');
+  for (const asker of [a, b, c, d]) expect(addressOf(asker, 'first')).toBe('198.19.1.2');
+  c.device.leave(folder);
+  settle();
+  for (const asker of [a, d]) expect(addressOf(asker, 'web')).toBeUndefined();
+  expect(addressOf(d, 'first')).toBe('198.19.1.2');
+});
+
+test('members of two networks reach each other while they share one of them, and have its names', () => {
+  const other = mkdtempSync(join(tmpdir(), 'tsvm-net-'));
+  onTestFinished(() => rmSync(other, { recursive: true }));
+  const [a, b] = [machine(1), machine(2, ['web'])];
+  a.device.join({ name: 'wan', folder: other, names: [] });
+  b.device.join({ name: 'wan', folder: other, names: ['shop'] });
+  settle();
+  expect([addressOf(a, 'web.lan'), addressOf(a, 'shop.wan'), addressOf(a, 'shop.lan')]).toEqual([
+    '198.19.1.2',
+    '198.19.1.2',
+    undefined,
+  ]);
+  b.device.leave(folder);
+  settle();
+  expect([addressOf(a, 'web'), addressOf(a, 'shop')]).toEqual([undefined, '198.19.1.2']);
+  a.send(udp(from(a, b)));
+  b.send(udp(from(b, a)));
+  expect(b.receive()).toBeDefined();
+  expect(a.receive()).toBeDefined();
+  b.device.leave(other);
+  settle();
+  a.send(udp(from(a, b)));
+  expect(b.receive()).toBeUndefined();
 });
 
 test('a member that left or died is unreachable, and its address can be reused', () => {
@@ -208,7 +261,7 @@ test('a member that left or died is unreachable, and its address can be reused',
   a.send(udp(from(a, b)));
   expect(b.receive()).toBeDefined();
   b.device.leave(folder);
-  for (let turn = 0; turn < 5; turn++) loop.poll(0);
+  settle();
   a.send(tcp(from(a, b)));
   expect(a.refused.map(({ reason }) => reason)).toEqual(['denied']);
   // The state after kill -9: a socket file that no process listens on.
@@ -219,7 +272,10 @@ test('a member that left or died is unreachable, and its address can be reused',
   libc.close(dead);
   a.send(tcp(from(a, b, { destinationPort: 81 })));
   expect(a.device.refused).toEqual({ denied: 2 });
+  symlinkSync('198.19.1.2', join(folder, 'name=old'));
   b.device.join({ name: 'lan', folder, names: ['web'] });
+  settle();
+  expect([addressOf(a, 'web'), addressOf(b, 'old')]).toEqual(['198.19.1.2', undefined]);
   a.send(udp(from(a, b)));
   expect(b.receive()).toBeDefined();
   expect(() => machine(2)).toThrow(/^cannot join network lan: bind: EADDRINUSE$/);

@@ -5,12 +5,9 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, onTestFinished, test, vi } from 'vitest';
 import { BUFFER_ALLOCATION, SMALL_ALLOCATION } from '../../../../../vmm/devices/vsock/connection.js';
-import {
-  FIRST_PRIVATE_PORT,
-  MAX_CONNECTIONS,
-  PRIVATE_CONNECTIONS,
-  VirtioVsock,
-} from '../../../../../vmm/devices/vsock/device.js';
+import { FIRST_PRIVATE_PORT, PRIVATE_CONNECTIONS, VirtioVsock } from '../../../../../vmm/devices/vsock/device.js';
+import { connectToPort, type HostFiles, OWN_FILES } from '../../../../../vmm/host/files.js';
+import { MAX_VSOCK_CONNECTIONS } from '../../../../../vmm/machine.js';
 import { STATUS } from '../../../../../vmm/virtio/mmio/registers.js';
 import { UnixPeer, UnixServer } from '../../../../fixtures/unix-peer.js';
 import {
@@ -85,6 +82,68 @@ describe('vsock', () => {
     scene.guest.settle();
     expect([nobody.state, first.state, second.state]).toEqual(['reset', 'open', 'reset']);
     expect(full.path).toMatch(/_9$/);
+  });
+
+  /** A scene whose owner connects when it is told to. */
+  function slowScene() {
+    const waiting: (() => void)[] = [];
+    const connect: HostFiles['connect'] = (path, port, done) => {
+      waiting.push(() => done(connectToPort(path, port)));
+    };
+    const scene = new Scene({ files: { ...OWN_FILES, connect } });
+    return { scene, waiting, [Symbol.dispose]: () => scene[Symbol.dispose]() };
+  }
+
+  test('a connection opens, or is reset, when its socket has come, and others go on meanwhile', () => {
+    using it = slowScene();
+    const { scene, waiting } = it;
+    const [first, refused, second] = [7, 8, 7].map((port, index) => scene.guest.connect(port, index + 1, 1000));
+    scene.guest.settle();
+    expect([first, refused, second].map((stream) => stream?.state)).toEqual(['connecting', 'connecting', 'connecting']);
+    for (const answer of waiting.splice(0).reverse()) answer();
+    scene.guest.settle();
+    expect([first, refused, second].map((stream) => stream?.state)).toEqual(['open', 'reset', 'open']);
+    // In the order of the answers. The credit of the request still counts.
+    using peer = scene.server.accept()!;
+    peer.write(Buffer.alloc(2000, 'x'));
+    scene.guest.settle();
+    expect(second?.received).toBe(1000);
+    scene.server.accept()?.[Symbol.dispose]();
+    expect(scene.guest.strays).toEqual([]);
+  });
+
+  test.each<[string, (it: ReturnType<typeof slowScene>, stream: GuestStream) => unknown]>([
+    ['resets', ({ scene }, stream) => scene.guest.send(stream, OP.rst)],
+    ['asks for again', ({ scene }, stream) => scene.guest.send(stream, OP.request)],
+    ['sends on before it is open', ({ scene }, stream) => scene.guest.send(stream, OP.rw)],
+    ['loses by a reset of the device', ({ scene }) => scene.guest.device.reset()],
+  ])('a socket for a connection that the guest %s is closed when it comes', (_, giveUp) => {
+    using it = slowScene();
+    const { scene, waiting } = it;
+    const stream = scene.guest.connect(7, 1);
+    scene.guest.settle();
+    giveUp(it, stream);
+    scene.guest.settle();
+    expect(waiting).toHaveLength(1);
+    waiting.shift()?.();
+    scene.guest.settle();
+    expect(stream.state).not.toBe('open');
+    using peer = scene.server.accept()!;
+    expect(peer.read()).toBe('end');
+  });
+
+  test('sockets that are asked for count as connections, also when the guest has given them up', () => {
+    using it = slowScene();
+    const { scene, waiting } = it;
+    for (let port = 1; port <= MAX_VSOCK_CONNECTIONS + 10; port++) {
+      scene.guest.send(scene.guest.connect(8, port), OP.rst);
+      scene.guest.settle();
+    }
+    expect(waiting).toHaveLength(MAX_VSOCK_CONNECTIONS - PRIVATE_CONNECTIONS);
+    for (const answer of waiting.splice(0)) answer();
+    scene.guest.connect(8, 1);
+    scene.guest.settle();
+    expect(waiting).toHaveLength(1);
   });
 
   test('a connection of the host reaches the guest after its CONNECT line', () => {
@@ -369,7 +428,7 @@ describe('vsock', () => {
     const openKnown = () => open(7, scene.server);
     const openPrivate = () => open(FIRST_PRIVATE_PORT, own);
     // A port that each process of the guest knows takes no room from the others.
-    for (let count = PRIVATE_CONNECTIONS; count < MAX_CONNECTIONS; count++) expect(openKnown()).toBe('open');
+    for (let count = PRIVATE_CONNECTIONS; count < MAX_VSOCK_CONNECTIONS; count++) expect(openKnown()).toBe('open');
     expect(openKnown()).toBe('reset');
     for (let count = 0; count < PRIVATE_CONNECTIONS; count++) expect(openPrivate()).toBe('open');
     expect(openPrivate()).toBe('reset');
@@ -378,7 +437,7 @@ describe('vsock', () => {
       (sum, { state, hostAllocation }) => sum + (state === 'open' ? hostAllocation : 0),
       0,
     );
-    expect(granted).toBe(64 * BUFFER_ALLOCATION + (MAX_CONNECTIONS - 64) * SMALL_ALLOCATION);
+    expect(granted).toBe(64 * BUFFER_ALLOCATION + (MAX_VSOCK_CONNECTIONS - 64) * SMALL_ALLOCATION);
     scene.guest.send(streams[0]!, OP.shutdown, SEND | RCV);
     scene.guest.settle();
     expect(openKnown()).toBe('open');
