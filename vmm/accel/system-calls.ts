@@ -45,12 +45,38 @@ const allow = (names: string[], args: ArgumentCondition[] = []): SyscallRule => 
   args,
 });
 const fail = (names: string[], errnoRet: number): SyscallRule => ({ names, action: 'SCMP_ACT_ERRNO', errnoRet });
+/** Each of the values of an argument. */
+const oneOf = (index: number, values: readonly number[]): ArgumentCondition[] =>
+  values.map((value) => isEqual(index, value));
+/** Options of sockets: level and name. */
+const options = (call: string, ...pairs: [level: number, name: number][]): SyscallRule[] =>
+  pairs.map(([level, name]) => allow([call], [isEqual(1, level), isEqual(2, name)]));
+
+/** Clocks of other processes and of devices have higher numbers, or negative ones. */
+const FIRST_OTHER_CLOCK = 16;
+/**
+ * linux/futex.h: WAIT, WAKE, REQUEUE, CMP_REQUEUE, WAKE_OP, WAIT_BITSET, WAKE_BITSET; of this process, and
+ * of memory that processes share, by either clock. None that lends its priority to another thread.
+ */
+const FUTEX_OPERATIONS = [9, 10, 0, 1, 3, 4, 5];
+const FUTEX_COMMAND = 0x7f;
+/**
+ * linux/mman.h: DONTNEED, FREE, DONTFORK, HUGEPAGE, DONTDUMP, DODUMP of V8 and glibc; REMOVE of the
+ * balloon. None that merges pages with those of other processes.
+ */
+const ADVICE = [4, 8, libc.MADV_REMOVE, 10, 14, 16, 17];
 
 /** V8 (compiler, garbage collector, its worker threads), and glibc's heap. No handler of a signal returns. */
 const RUNTIME: SyscallRule[] = [
-  allow(['futex', 'munmap', 'mprotect', 'madvise']),
+  ...FUTEX_OPERATIONS.map((operation) =>
+    allow(['futex'], [{ index: 1, op: 'SCMP_CMP_MASKED_EQ', value: FUTEX_COMMAND, valueTwo: operation }]),
+  ),
+  allow(['munmap', 'mprotect']),
+  allow(['madvise'], oneOf(2, ADVICE)),
+  // As of a kernel without the advice, which V8 and glibc do without.
+  { ...fail(['madvise'], libc.EINVAL), args: [{ index: 2, op: 'SCMP_CMP_GE', value: 0 }] },
   // Made by the vDSO without a system call, unless the host's clock cannot be read in user space.
-  allow(['clock_gettime']),
+  allow(['clock_gettime'], [{ index: 0, op: 'SCMP_CMP_LT', value: FIRST_OTHER_CLOCK }]),
   // V8 reserves the room of its code without access, and changes that by mprotect.
   allow(['mmap'], [lacks(2, PROT_EXEC)]),
 ];
@@ -93,10 +119,20 @@ const PROCESS: SyscallRule[] = [
 ];
 
 /** The length of the queue of a socket to a peer. A guest may join a private network while it runs. */
-const NETWORK: SyscallRule[] = [allow(['setsockopt'])];
+const NETWORK: SyscallRule[] = options('setsockopt', [libc.SOL_SOCKET, libc.SO_SNDBUF]);
 
 /** TCP sockets of the host (devices/net/relay), which the owner makes. */
-const RELAY: SyscallRule[] = [allow(['getsockopt', 'getsockname'])];
+const RELAY: SyscallRule[] = [
+  ...options(
+    'setsockopt',
+    [libc.IPPROTO_TCP, libc.TCP_NODELAY],
+    [libc.SOL_SOCKET, libc.SO_KEEPALIVE],
+    [libc.SOL_SOCKET, libc.SO_OOBINLINE],
+    [libc.SOL_SOCKET, libc.SO_LINGER],
+  ),
+  ...options('getsockopt', [libc.SOL_SOCKET, libc.SO_ERROR], [libc.SOL_SOCKET, libc.SO_MEMINFO]),
+  allow(['getsockname']),
+];
 
 /** Reading the state of a machine that is saved, or that crashed. */
 const SAVING: IoctlName[] = [
@@ -120,7 +156,11 @@ const SAVING: IoctlName[] = [
   'KVM_KVMCLOCK_CTRL',
 ];
 
-const requests = (names: readonly IoctlName[]) => names.map((name) => isEqual(1, IOCTLS[name]));
+const requests = (names: readonly IoctlName[]) =>
+  oneOf(
+    1,
+    names.map((name) => IOCTLS[name]),
+  );
 
 const KVM: SyscallRule[] = [
   // The serial port's interrupt. The other devices have eventfds.
@@ -147,7 +187,8 @@ const BUDGET: SyscallRule[] = [allow(['ioctl'], [isEqual(1, FS_IOC_FIEMAP)])];
 /** virtio-fs as root: new files belong to the guest's user. */
 const OWNERS: SyscallRule[] = [
   allow(['setfsuid', 'setfsgid']),
-  allow(['prctl'], [isEqual(0, PR_SET_SECUREBITS), isEqual(0, libc.PR_SET_PDEATHSIG)]),
+  allow(['prctl'], [isEqual(0, PR_SET_SECUREBITS)]),
+  allow(['prctl'], [isEqual(0, libc.PR_SET_PDEATHSIG), isEqual(1, libc.SIGKILL)]),
 ];
 
 const DEFAULTS: Record<Exclude<SystemCallFilter, 'off'>, Action> = {

@@ -10,6 +10,7 @@ import { runProgram } from '../../sandbox/spec/seccomp/bpf-interpreter.js';
 const ALLOW = 0x7fff0000;
 const KILL = 0x80000000;
 const EACCES = 0x00050000 + 13;
+const EINVAL = 0x00050000 + 22;
 const X86_64 = 0xc000003e;
 const PID = 4711;
 const OTHER = 7;
@@ -152,9 +153,60 @@ describe('arguments', () => {
     ['a short sleep before the next try to lock', emulated, 'clock_nanosleep', [1, 0], 0x00050001],
     ['the priority of a thread', emulated, 'sched_getparam', [0, 0], 0x00050000],
     ['the scheduler of a thread', emulated, 'sched_getscheduler', [0], 0x00050000],
+    ['a wait for another thread', kvm, 'futex', [0, 128], ALLOW],
+    ['a wait until a time', vcpu, 'futex', [0, 9 + 128 + 256], ALLOW],
+    ['a lock that lends its priority', kvm, 'futex', [0, 6 + 128], KILL],
+    ['such a lock in memory that processes share', vcpu, 'futex', [0, 13], KILL],
+    ['a wait that becomes one for such a lock', kvm, 'futex', [0, 12], KILL],
+    ['memory that goes back to the host', kvm, 'madvise', [0, 4096, 9], ALLOW],
+    ['memory that is merged with that of other processes', kvm, 'madvise', [0, 4096, 12], EINVAL],
+    ['memory that is made bad', vcpu, 'madvise', [0, 4096, 100], EINVAL],
+    ['the time', kvm, 'clock_gettime', [1], ALLOW],
+    ['the time of the process', vcpu, 'clock_gettime', [2], ALLOW],
+    ['the time of another process', kvm, 'clock_gettime', [2 ** 32 - PID * 8], KILL],
+    ['the clock of a device', kvm, 'clock_gettime', [2 ** 32 - 5 * 8 + 3], KILL],
+    ['another signal at the death of the parent', shared, 'prctl', [1, 0], KILL],
+    ['the queue of a socket to a peer', kvm, 'setsockopt', [5, 1, 7], ALLOW],
+    ['small segments at once', relayed, 'setsockopt', [5, 6, 1], ALLOW],
+    ['small segments without a relay', kvm, 'setsockopt', [5, 6, 1], KILL],
+    ['a queue beyond the limit of the host', relayed, 'setsockopt', [5, 1, 32], KILL],
+    ['a transparent socket', relayed, 'setsockopt', [5, 0, 19], KILL],
+    ['a filter of packets', relayed, 'setsockopt', [5, 1, 26], KILL],
+    ['another protocol above TCP', relayed, 'setsockopt', [5, 6, 31], KILL],
+    ['the error of a socket', relayed, 'getsockopt', [5, 1, 4], ALLOW],
+    ['the error of a socket without a relay', kvm, 'getsockopt', [5, 1, 4], KILL],
+    ['the pidfd of a peer', relayed, 'getsockopt', [5, 1, 77], KILL],
+    ['the addresses of a connection', relayed, 'getsockopt', [5, 0, 80], KILL],
   ])('%s', (_, profile, name, args, expected) => {
     expect(result(profile, name, ...args)).toBe(expected);
   });
+
+  test('of the options of sockets, the few of the relay are allowed', () => {
+    const program = compile(relayed);
+    const allowedOptions = (call: string) => {
+      const number = SYSCALLS.get(call)!;
+      const found: string[] = [];
+      for (const level of [0, 1, 2, 6, 17, 41, 58, 136, 255, 270, 281, 284]) {
+        for (let name = 0; name < 100; name++) {
+          const args = [5n, BigInt(level), BigInt(name), 0n, 0n, 0n];
+          if (runProgram(program, { number, architecture: X86_64, args }) === ALLOW) found.push(`${level} ${name}`);
+        }
+      }
+      return found;
+    };
+    expect(allowedOptions('setsockopt')).toEqual(['1 7', '1 9', '1 10', '1 13', '6 1']);
+    expect(allowedOptions('getsockopt')).toEqual(['1 4', '1 55']);
+  });
+
+  test.each('socket socketpair bind listen connect sendto sendmsg sendmmsg recvmmsg accept dup fcntl'.split(' '))(
+    'no machine process makes %s',
+    (name) => {
+      const everything = { ...machine, hasShares: true, hasBudget: true, hasRelay: true };
+      for (const profile of [processProfile(everything, 'kill'), emulated, vcpu]) {
+        expect(result(profile, name, 5, 1)).toBe(KILL);
+      }
+    },
+  );
 });
 
 test('a call of another architecture ends the process, and x32 has no calls', () => {
