@@ -1,6 +1,6 @@
 // Bundles the programs into dist/: the CLI (one file, compiled ahead), the SDK, the supervisor, the
 // machine process and its vCPU worker, koffi, the lab, the benchmarks and the examples. It also
-// builds the guest agent's initramfs and the launcher of jails.
+// builds the guest agent's initramfs, the launcher of jails, and the gauge of `tsvm compare`.
 //
 // The output depends on the sources and the modules alone, except for V8's compiled code.
 import { execFileSync } from 'node:child_process';
@@ -174,8 +174,8 @@ for (const name of readdirSync(dist)) {
 
 // `--programs`: only what Node.js runs. The agent and the launcher need a C compiler.
 if (!process.argv.includes('--programs')) {
-  for (const folder of ['guest-agent', 'jail']) {
-    // To ../dist: make knows no path with a space.
+  for (const folder of ['guest-agent', 'jail', 'compare/gauge']) {
+    // To dist by a relative path: make knows no path with a space.
     execFileSync('make', ['-s', '-C', folder], { stdio: 'inherit' });
   }
 }

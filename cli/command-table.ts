@@ -56,6 +56,10 @@ const COMMANDS: Record<string, CommandEntry> = {
   login: { summary: 'log in to a registry', load: () => import('./commands/system/login.js') },
   logout: { summary: 'log out from a registry', load: () => import('./commands/system/logout.js') },
   completion: { summary: 'print the completion script of a shell', load: () => import('./completion.js') },
+  compare: {
+    summary: 'measure levels of isolation side by side',
+    load: () => import('./commands/compare/compare.js'),
+  },
   doctor: { summary: 'check whether this host can run containers', load: () => import('./commands/system/doctor.js') },
   'container prune': {
     summary: 'remove all stopped containers',

@@ -28,7 +28,7 @@ export function exitCode(error: unknown): number {
 }
 
 /** Names of errors whose message is for the user. Any other error is a bug in tsvm. */
-const EXPECTED = new Set(['UsageError', 'SandboxError', 'ImageError', 'MachineError', 'KernelError']);
+const EXPECTED = new Set(['UsageError', 'SandboxError', 'ImageError', 'MachineError', 'KernelError', 'CompareError']);
 
 /** One line for the user; for a bug in tsvm also the stack. */
 export function describeError(error: unknown): { message: string; detail?: string } {

@@ -1,4 +1,7 @@
 // The results of benchmarks: samples of named quantities.
+import { median, quantile } from '../../compare/statistics.js';
+
+export { median };
 
 export interface Measurement {
   name: string;
@@ -39,17 +42,9 @@ export function need<T>(value: T | undefined, name: string): T {
   return value;
 }
 
-export function median(samples: readonly number[]): number {
-  const sorted = [...samples].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  const upper = need(sorted[middle], 'a sample');
-  return sorted.length % 2 === 1 ? upper : (need(sorted[middle - 1], 'a sample') + upper) / 2;
-}
-
-/** Returns the sample that `percent` of all do not exceed. */
+/** Returns the value that `percent` of all samples do not exceed. */
 export function percentile(samples: readonly number[], percent: number): number {
-  const sorted = [...samples].sort((a, b) => a - b);
-  return need(sorted[Math.ceil((sorted.length * percent) / 100) - 1], 'a sample');
+  return quantile(samples, percent / 100);
 }
 
 export function measurement(name: string, unit: Measurement['unit'], samples: readonly number[]): Measurement {

@@ -1,5 +1,8 @@
 // The host memory of processes: proc(5), /proc/PID/smaps and status.
 import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs';
+import { descendantsOf, parentOf } from '../../compare/memory.js';
+
+export { descendantsOf, parentOf };
 
 const MIB_OF_KIB = 1 / 1024;
 
@@ -56,11 +59,6 @@ export function machineOf(pid: number): number | undefined {
   return descendantsOf(pid).find((each) => read(each, 'cmdline').split('\0')[1]?.endsWith('/machine.js'));
 }
 
-/** Returns the pids of the processes that process `pid` started, and of those that they started. */
-export function descendantsOf(pid: number): number[] {
-  return childrenOf(pid).flatMap((child) => [child, ...descendantsOf(child)]);
-}
-
 function read(pid: number, file: string): string {
   try {
     return readFileSync(`/proc/${pid}/${file}`, 'latin1');
@@ -68,13 +66,4 @@ function read(pid: number, file: string): string {
     // The process ended after it was listed.
     return '';
   }
-}
-
-function childrenOf(pid: number): number[] {
-  const processes = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
-  return processes.map(Number).filter((process) => parentOf(process) === pid);
-}
-
-export function parentOf(pid: number): number {
-  return Number(/^PPid:\s+(\d+)$/m.exec(read(pid, 'status'))?.[1]);
 }

@@ -1,0 +1,121 @@
+// tsvm compare: measures levels of isolation side by side.
+import { renameSync, rmSync, writeFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { compare, formatTable, LEVELS, levelsOf } from '../../../compare/index.js';
+import { messageOf } from '../../../errors/index.js';
+import { addOptions, type Declaration, readOptions } from '../../options/declaration.js';
+import { parseCount } from '../../options/number.js';
+import { parseSize } from '../../options/size.js';
+import { UsageError } from '../../output/errors.js';
+import { describeProgress, openProgressLine } from '../../output/progress.js';
+import { type Context, createCommand } from '../command.js';
+
+const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+/** The exit code of a comparison that SIGINT ended. */
+const INTERRUPTED = 130;
+const ROUNDS = 10;
+const MEMORY = 256 * 2 ** 20;
+/** Milliseconds that each operation is repeated for, at least. */
+const TIME = 100;
+
+interface Options {
+  levels?: readonly string[];
+  rounds?: number;
+  memory?: number;
+  format?: 'table' | 'json';
+  output?: string;
+}
+
+const OPTIONS: readonly Declaration<Options>[] = [
+  {
+    flags: '--levels <NAME,...>',
+    help: 'levels to compare (default: all that this host has)',
+    field: 'levels',
+    values: LEVELS.map(({ name }) => name),
+    parse: (text, _flag, before = []) => [...before, ...text.split(',').filter((name) => name !== '')],
+  },
+  {
+    flags: '--rounds <N>',
+    help: `rounds, after one that warms up (default: ${ROUNDS})`,
+    field: 'rounds',
+    parse: parseRounds,
+  },
+  {
+    flags: '-m, --memory <SIZE>',
+    help: 'memory limit of each sandbox (default: 256m)',
+    field: 'memory',
+    parse: parseSize,
+  },
+  { flags: '--format <FORMAT>', help: 'format of what is printed', field: 'format', choices: ['table', 'json'] },
+  {
+    flags: '-o, --output <FILE>',
+    help: 'also write a page (.html) or the raw samples (.json)',
+    field: 'output',
+    parse: parseOutput,
+  },
+];
+
+const EXAMPLES = `
+Examples:
+  tsvm compare debian:12
+  tsvm compare --levels process,runc,tcg --rounds 20 debian:12 -- sha256sum /bin/bash
+  tsvm compare --format json debian:12 > report.json
+
+Levels: ${LEVELS.map(({ name }) => name).join(', ')}`;
+
+function parseRounds(text: string, flag: string): number {
+  const rounds = parseCount(text, flag);
+  if (rounds >= 1 && rounds <= 10_000) return rounds;
+  throw new UsageError(`invalid argument '${text}' for ${flag}: expected 1 to 10000`);
+}
+
+function parseOutput(text: string, flag: string): string {
+  if (/\.json$/.test(text)) return text;
+  throw new UsageError(`invalid argument '${text}' for ${flag}: expected a name that ends in .json`);
+}
+
+export function command(context: Context): Command {
+  const command = createCommand('tsvm compare', context)
+    .description('Measures what each level of isolation costs, for an image on this host.')
+    .usage('[options] IMAGE [-- COMMAND [ARG...]]')
+    .argument('<IMAGE>', 'name or ID, oci:DIR[:TAG], oci-archive:FILE, or docker-archive:FILE')
+    .argument('[COMMAND...]', 'command to measure at each level, and its arguments')
+    .passThroughOptions();
+  return addOptions(command, OPTIONS)
+    .addHelpText('after', EXAMPLES)
+    .action(async (image: string, words: string[]) => {
+      await run(image, words[0] === '--' ? words.slice(1) : words, readOptions(OPTIONS, command), context);
+    });
+}
+
+async function run(image: string, words: readonly string[], options: Options, context: Context): Promise<void> {
+  const levels = options.levels === undefined ? LEVELS : levelsOf(options.levels);
+  const ending = new AbortController();
+  const end = () => ending.abort();
+  for (const name of ENDING) process.on(name, end);
+  using line = openProgressLine(context.options.quiet, { long: true });
+  const report = await compare({
+    ...{ image, levels, time: TIME, version: context.version, signal: ending.signal },
+    ...{ rounds: options.rounds ?? ROUNDS, memory: options.memory ?? MEMORY },
+    ...(words.length > 0 && { command: words }),
+    onPull: (progress) => line.draw(describeProgress(progress)),
+    onStep: (text, share) => line.draw(`${Math.round(share * 100)} %  ${text}`),
+  });
+  line[Symbol.dispose]();
+  const json = `${JSON.stringify(report, null, 2)}\n`;
+  if (options.output !== undefined) write(options.output, json);
+  process.stdout.write(options.format === 'json' ? json : formatTable(report));
+  if (!report.complete) context.exitCode = INTERRUPTED;
+}
+
+/** Writes a file at once: an old one is replaced when the new one is complete. */
+function write(path: string, text: string): void {
+  const partial = `${path}.${process.pid}.partial`;
+  try {
+    writeFileSync(partial, text);
+    renameSync(partial, path);
+  } catch (error) {
+    rmSync(partial, { force: true });
+    throw new UsageError(`cannot write ${path}: ${messageOf(error)}`);
+  }
+}

@@ -1,0 +1,59 @@
+// tsvm-gauge: the program of `tsvm compare` that runs inside of each level. It is static, so that it
+// needs nothing of the image.
+#include "gauge.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { FAILED = 125 };
+
+uint64_t gauge_now(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+_Noreturn void gauge_fail(const char *what)
+{
+	fprintf(stderr, "tsvm-gauge: %s: %s\n", what, strerror(errno));
+	exit(FAILED);
+}
+
+static void end(int signal)
+{
+	(void)signal;
+	_exit(0);
+}
+
+/** Says that it runs, and idles until it is told to end. It may be process 1. */
+static int idle(void)
+{
+	signal(SIGTERM, end);
+	if (write(STDOUT_FILENO, "ready\n", 6) != 6)
+		gauge_fail("write");
+	for (;;)
+		pause();
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 2 && strcmp(argv[1], "idle") == 0)
+		return idle();
+	if (argc == 2 && strcmp(argv[1], "nothing") == 0)
+		return 0;
+	if (argc == 4 && strcmp(argv[1], "measure") == 0)
+		return gauge_measure(argv[2], strtoull(argv[3], NULL, 10) * 1000000);
+	if (argc >= 4 && strcmp(argv[1], "run") == 0)
+		return gauge_run(argv[2], argv + 3);
+	if (argc == 3 && strcmp(argv[1], "probe") == 0)
+		return gauge_probe(argv[2]);
+	fputs("usage: tsvm-gauge idle | nothing | measure NAME MILLISECONDS | run FOLDER COMMAND... | probe NAME\n",
+	      stderr);
+	return FAILED;
+}

@@ -1,0 +1,7 @@
+// The door of the room that compares levels of isolation.
+
+export { type CompareOptions, compare } from './compare.js';
+export { CompareError, type CompareErrorCode } from './errors.js';
+export { LEVELS, levelsOf } from './levels/index.js';
+export { type Report, ReportSchema } from './report.js';
+export { formatTable } from './table.js';

@@ -1,0 +1,66 @@
+// What a level of isolation is: how it is prepared, started, entered and removed. Each has a file in
+// levels/.
+import type { ImageConfig } from '../images/index.js';
+
+/** What every level gets: the same image, the same limits. */
+export interface Bundle {
+  /** The image's ID. */
+  image: string;
+  config: ImageConfig;
+  /** A folder with the image's files and the gauge. */
+  rootfs: string;
+  /** A folder of the level's own, which is removed with what it contains. */
+  folder: string;
+  /** Bytes that the level may use, where it has such a limit. */
+  memory: number;
+}
+
+/** A program of the host with its arguments and its whole environment. */
+export interface CommandLine {
+  words: readonly [program: string, ...words: string[]];
+  env: NodeJS.ProcessEnv;
+}
+
+/** A level that this host has, with an image. */
+export interface PreparedLevel extends AsyncDisposable {
+  /** The version of the program behind it, or ''. */
+  version: string;
+  /** True if the level keeps the limit of memory. */
+  limitsMemory: boolean;
+  /** Starts a sandbox, and stays in the foreground: its stdout is that of the command. */
+  start(id: string, command: readonly string[]): CommandLine;
+  /**
+   * Runs a command in a sandbox.
+   * @param pid of the sandbox's first process, as the host sees it
+   */
+  exec(id: string, pid: number, command: readonly string[]): CommandLine;
+  /** Removes what the end of the foreground process may leave. */
+  remove?(id: string): CommandLine;
+}
+
+/** A level is not to be had on this host. */
+export interface Missing {
+  reason: string;
+  /** How to get it. */
+  advice?: string;
+}
+
+export interface Level {
+  name: string;
+  /** What keeps the sandbox from the host, in a few words. */
+  summary: string;
+  /** Returns why this host lacks the level. Undefined if it has it, as far as a look can tell. */
+  missing(): Promise<Missing | undefined> | Missing | undefined;
+  /** @throws Error with one line if the level does not work here */
+  prepare(bundle: Bundle): Promise<PreparedLevel>;
+}
+
+/** The gauge's path in each level. */
+export const GAUGE = '/.tsvm-gauge';
+
+/** The variables of a command in the level. */
+export function environmentOf({ Env }: ImageConfig): NodeJS.ProcessEnv {
+  const defaults = { PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin', HOME: '/root' };
+  const given = Env.map((entry) => [entry.slice(0, entry.indexOf('=')), entry.slice(entry.indexOf('=') + 1)]);
+  return { ...defaults, ...Object.fromEntries(given) };
+}

@@ -1,0 +1,32 @@
+// The table of levels, from the weakest to the strongest.
+import { CompareError } from '../errors.js';
+import type { Level } from '../level.js';
+import { crun } from './crun.js';
+import { gvisorKvm, gvisorPtrace, gvisorSystrap } from './gvisor.js';
+import { namespaces, processLevel } from './namespaces.js';
+import { runc } from './runc.js';
+import { tsvmLevels } from './tsvm.js';
+
+export const LEVELS: readonly Level[] = [
+  processLevel,
+  namespaces,
+  runc,
+  crun,
+  gvisorPtrace,
+  gvisorSystrap,
+  gvisorKvm,
+  ...tsvmLevels,
+];
+
+/**
+ * Returns the levels of the names. A name may be given twice: then a level is compared with itself.
+ * @throws CompareError `unknown-level`
+ */
+export function levelsOf(names: readonly string[]): Level[] {
+  return names.map((name) => {
+    const level = LEVELS.find((each) => each.name === name);
+    if (level !== undefined) return level;
+    const known = LEVELS.map((each) => each.name).join(', ');
+    throw new CompareError('unknown-level', `no level is named ${JSON.stringify(name)}: use ${known}`);
+  });
+}

@@ -1,0 +1,167 @@
+// The levels of OCI runtimes: one configuration (runtime-spec 1.0, config.md) for all of them.
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { findProgram } from '../../programs/index.js';
+import { type Bundle, type CommandLine, environmentOf, type Level, type Missing } from '../level.js';
+import { type HeldMounts, holdMounts, isRoot } from './mounts.js';
+
+/** Of the capabilities that Docker gives by default, the ones that `runc spec` gives. */
+const CAPABILITIES = ['CAP_AUDIT_WRITE', 'CAP_KILL', 'CAP_NET_BIND_SERVICE'];
+const MASKED = [
+  '/proc/acpi',
+  '/proc/asound',
+  '/proc/kcore',
+  '/proc/keys',
+  '/proc/latency_stats',
+  '/proc/timer_list',
+  '/proc/timer_stats',
+  '/proc/sched_debug',
+  '/sys/firmware',
+  '/proc/scsi',
+];
+const READ_ONLY = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sysrq-trigger'];
+
+interface OciOptions {
+  /** Global options of the runtime, before the name of its command. */
+  words?: readonly string[];
+  /**
+   * Words of the runtime for a host that has cgroup v1 beside v2, if it refuses such a host. Then it
+   * sees v2 alone, without controllers.
+   */
+  withoutCgroups?: readonly string[];
+  /** A user namespace, as an ordinary user's containers have. */
+  userNamespace?: boolean;
+}
+
+interface OciLevel {
+  name: string;
+  summary: string;
+  program: string;
+  /** The Debian package of the program. */
+  package: string;
+  options?: OciOptions;
+  missing?(): Missing | undefined;
+}
+
+/** Returns true if the host has cgroup v2 alone. */
+const hasUnifiedCgroups = (): boolean => existsSync('/sys/fs/cgroup/cgroup.controllers');
+
+interface Features {
+  inUserNamespace: boolean;
+  limitsMemory: boolean;
+}
+
+function configuration(
+  { rootfs, config, memory }: Bundle,
+  command: readonly string[],
+  { inUserNamespace, limitsMemory }: Features,
+) {
+  const mount = (destination: string, type: string, options: readonly string[] = []) => {
+    return { destination, type, source: type, options: ['nosuid', ...options] };
+  };
+  const capabilities = Object.fromEntries(
+    ['bounding', 'effective', 'permitted'].map((set) => [set, CAPABILITIES] as const),
+  );
+  const ids = [{ containerID: 0, hostID: isRoot() ? 0 : process.geteuid?.(), size: 1 }];
+  const groups = [{ containerID: 0, hostID: isRoot() ? 0 : process.getegid?.(), size: 1 }];
+  return {
+    ociVersion: '1.0.2',
+    process: {
+      terminal: false,
+      user: { uid: 0, gid: 0 },
+      args: command,
+      env: Object.entries(environmentOf(config)).map(([name, value]) => `${name}=${value}`),
+      cwd: '/',
+      capabilities,
+      noNewPrivileges: true,
+    },
+    root: { path: rootfs, readonly: true },
+    hostname: 'compare',
+    mounts: [
+      mount('/proc', 'proc'),
+      mount('/dev', 'tmpfs', ['strictatime', 'mode=755', 'size=65536k']),
+      mount('/dev/pts', 'devpts', ['noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620']),
+      mount('/tmp', 'tmpfs', ['mode=1777']),
+      ...(inUserNamespace ? [] : [mount('/sys', 'sysfs', ['noexec', 'nodev', 'ro'])]),
+    ],
+    linux: {
+      ...(inUserNamespace ? { uidMappings: ids, gidMappings: groups } : {}),
+      ...(limitsMemory ? { resources: { memory: { limit: memory }, devices: [{ allow: false, access: 'rwm' }] } } : {}),
+      namespaces: ['pid', 'network', 'ipc', 'uts', 'mount', ...(inUserNamespace ? ['user'] : [])].map((type) => {
+        return { type };
+      }),
+      maskedPaths: MASKED,
+      readonlyPaths: READ_ONLY,
+    },
+  };
+}
+
+const ONLY_CGROUP_V2 = 'mount -t cgroup2 cgroup2 /sys/fs/cgroup';
+
+function entering(mounts: HeldMounts | undefined, program: string): readonly [string, ...string[]] {
+  return mounts === undefined ? [program] : [...mounts.enter(), program];
+}
+
+/** Makes a level of an OCI runtime. */
+export function ociLevel({ name, summary, program, package: source, options = {}, missing }: OciLevel): Level {
+  return {
+    name,
+    summary,
+    missing() {
+      if (findProgram(program) === undefined) {
+        return { reason: `${program} is not installed`, advice: `apt-get install ${source}` };
+      }
+      return missing?.();
+    },
+    async prepare(bundle) {
+      const path = findProgram(program) ?? program;
+      const state = join(bundle.folder, 'state');
+      mkdirSync(state);
+      const inUserNamespace = options.userNamespace === true || !isRoot();
+      const withoutCgroups = hasUnifiedCgroups() ? undefined : options.withoutCgroups;
+      // A user without a cgroup of their own cannot limit memory.
+      const limitsMemory = isRoot() && withoutCgroups === undefined;
+      const features = { inUserNamespace, limitsMemory };
+      const mounts = withoutCgroups && isRoot() ? await holdMounts(ONLY_CGROUP_V2) : undefined;
+      const env = { PATH: process.env.PATH, XDG_RUNTIME_DIR: process.env.XDG_RUNTIME_DIR };
+      const call = (...words: readonly string[]): CommandLine => {
+        return {
+          words: [
+            ...entering(mounts, path),
+            '--root',
+            state,
+            ...(options.words ?? []),
+            ...(withoutCgroups ?? []),
+            ...words,
+          ],
+          env,
+        };
+      };
+      return {
+        version: versionOf(path),
+        limitsMemory,
+        start(id, command) {
+          const folder = join(bundle.folder, id);
+          mkdirSync(folder);
+          writeFileSync(join(folder, 'config.json'), JSON.stringify(configuration(bundle, command, features)));
+          return call('run', '--bundle', folder, id);
+        },
+        exec: (id, _pid, command) => call('exec', id, ...command),
+        remove: (id) => call('delete', '--force', id),
+        async [Symbol.asyncDispose]() {
+          await mounts?.[Symbol.asyncDispose]();
+        },
+      };
+    },
+  };
+}
+
+/** The first line of what a program says of its version. */
+function versionOf(path: string): string {
+  try {
+    return execFileSync(path, ['--version'], { encoding: 'utf8', timeout: 10_000 }).split('\n')[0] ?? '';
+  } catch {
+    return '';
+  }
+}

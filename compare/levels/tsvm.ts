@@ -1,0 +1,61 @@
+// The levels of this project: a virtual machine for each container, with the jail of its machine
+// process and without.
+import { sourceFile } from '../../installation/index.js';
+import { findProgram } from '../../programs/index.js';
+import { probeMachine } from '../../sandbox/internal.js';
+import type { CommandLine, Level, Missing } from '../level.js';
+
+type Machine = 'kvm' | 'tcg' | 'uml';
+
+const SUMMARIES: Record<Machine, string> = {
+  kvm: 'a microVM on KVM',
+  tcg: "a microVM on QEMU's CPU emulator",
+  uml: 'a kernel that is a process: User-Mode Linux',
+};
+
+async function missing(machine: Machine): Promise<Missing | undefined> {
+  if (machine === 'tcg' && findProgram('qemu-system-x86_64') === undefined) {
+    return { reason: 'QEMU is not installed', advice: 'apt-get install qemu-system-x86' };
+  }
+  if (machine !== 'kvm') return undefined;
+  const { usable, reason } = await probeMachine();
+  return usable ? undefined : { reason, advice: 'tsvm doctor' };
+}
+
+function machineLevel(machine: Machine, jail: boolean): Level {
+  return {
+    name: jail ? machine : `${machine}-nojail`,
+    summary: `${SUMMARIES[machine]}${jail ? ', in a jail' : ', without a jail'}`,
+    missing: () => missing(machine),
+    async prepare({ image, memory }) {
+      const env = { ...process.env, TSVM_ACCEL: '', TSVM_JAIL: '', TSVM_ISOLATION: '' };
+      const call = (...words: readonly string[]): CommandLine => {
+        return { words: [process.execPath, sourceFile('bin/tsvm'), '--quiet', ...words], env };
+      };
+      const options = [
+        '--rm',
+        '--pull=never',
+        `--accel=${machine}`,
+        `--jail=${jail ? 'auto' : 'off'}`,
+        `--memory=${memory}`,
+        '--read-only',
+        '--tmpfs=/tmp:exec',
+        '--network=none',
+        '--user=0:0',
+      ];
+      return {
+        version: '',
+        limitsMemory: true,
+        start: (id, [program = '', ...words]) =>
+          call('run', ...options, `--name=${id}`, `--entrypoint=${program}`, image, ...words),
+        exec: (id, _pid, command) => call('exec', '--user=0:0', id, ...command),
+        remove: (id) => call('rm', '--force', id),
+        async [Symbol.asyncDispose]() {},
+      };
+    },
+  };
+}
+
+export const tsvmLevels: readonly Level[] = (['tcg', 'uml', 'kvm'] as const).flatMap((machine) =>
+  [true, false].map((jail) => machineLevel(machine, jail)),
+);

@@ -1,0 +1,57 @@
+// The report of a comparison: its schema, which is published, and the types made from it.
+import * as z from 'zod';
+
+const MeasureReport = z.strictObject({
+  name: z.string(),
+  title: z.string(),
+  unit: z.enum(['ms', 'us', 'ns', 'MiB']),
+  samples: z.array(z.number()).describe('one of each round, in the order of the rounds; outliers are kept'),
+  warmUp: z.array(z.number()).describe('what the rounds before the first one gave; no figure has them'),
+  median: z.number(),
+  p5: z.number().describe('5th percentile'),
+  p95: z.number().describe('95th percentile'),
+  interval: z.tuple([z.number(), z.number()]).describe('has the median with 95 percent (bootstrap)'),
+});
+
+const LevelReport = z.strictObject({
+  name: z.string(),
+  summary: z.string(),
+  state: z.enum(['measured', 'missing', 'failed']),
+  reason: z.string().optional().describe('why it is missing, or has failed'),
+  advice: z.string().optional().describe('how to get it'),
+  version: z.string().optional(),
+  limitsMemory: z.boolean().optional(),
+  measures: z.array(MeasureReport).describe('a measure that is absent was not measured'),
+  notMeasured: z.array(z.strictObject({ name: z.string(), reason: z.string() })),
+  outputs: z.array(z.string()).describe("the end of the command's output, one of each round"),
+});
+
+const Host = z.strictObject({
+  cpu: z.string(),
+  cpus: z.number(),
+  memory: z.number().describe('bytes'),
+  kernel: z.string(),
+  node: z.string(),
+  tsvm: z.string(),
+});
+
+export const ReportSchema = z
+  .strictObject({
+    format: z.literal('tsvm-compare-1'),
+    started: z.string().describe('RFC 3339'),
+    ended: z.string().describe('RFC 3339'),
+    complete: z.boolean().describe('false if the comparison was ended before its last round'),
+    host: Host,
+    image: z.strictObject({ name: z.string(), digest: z.string() }),
+    rounds: z.number(),
+    memory: z.number().describe('bytes that each sandbox may use'),
+    command: z.array(z.string()),
+    busy: z.array(z.number()).describe("share of the host's CPUs that other programs used before each round"),
+    warnings: z.array(z.string()),
+    levels: z.array(LevelReport),
+  })
+  .describe('A report of `tsvm compare`');
+
+export type Report = z.infer<typeof ReportSchema>;
+export type LevelReport = z.infer<typeof LevelReport>;
+export type MeasureReport = z.infer<typeof MeasureReport>;

@@ -1,0 +1,89 @@
+// One round of one level: a sandbox is started, weighed, measured from inside, and ended.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../errors/index.js';
+import { CompareError } from './errors.js';
+import { GAUGE, type PreparedLevel } from './level.js';
+import { CACHE, COMMAND, EXEC, MEMORY, type Measure, type Operation, START } from './measures.js';
+import { descendantsOf, weigh } from './memory.js';
+import { type Ended, run, startIdling, whyEnded } from './running.js';
+
+/** Milliseconds until memory that only the start needed is freed. */
+const SETTLE = 300;
+
+export interface RoundOptions {
+  /** The id of the sandbox, which no other has. */
+  id: string;
+  operations: readonly Operation[];
+  /** Milliseconds that each operation is repeated for, at least. */
+  time: number;
+  /** The caller's command, and where it runs. */
+  command?: readonly string[];
+  folder: string;
+  signal: AbortSignal;
+  onSample(measure: Measure, value: number): void;
+  /** A measure has no value here. */
+  onNone(measure: Measure, reason: string): void;
+  onOutput(text: string): void;
+}
+
+/** @throws CompareError if the level fails; the reason of `signal` */
+export async function measureRound(level: PreparedLevel, options: RoundOptions): Promise<void> {
+  const { id, signal, operations, time, command, onSample, onNone } = options;
+  try {
+    await using idling = await startIdling(level.start(id, [GAUGE, 'idle']), signal);
+    onSample(START, idling.time);
+    await sleep(SETTLE, undefined, { signal }).catch(() => signal.throwIfAborted());
+    try {
+      const { memory, cache } = weigh(idling.pid);
+      onSample(MEMORY, memory);
+      onSample(CACHE, cache);
+    } catch (error) {
+      for (const measure of [MEMORY, CACHE]) onNone(measure, messageOf(error));
+    }
+    const first = descendantsOf(idling.pid).at(-1) ?? idling.pid;
+    const exec = (...words: readonly string[]) => run(level.exec(id, first, [GAUGE, ...words]), signal);
+    const entered = await exec('nothing');
+    succeeded(entered);
+    onSample(EXEC, entered.time);
+    for (const operation of operations) {
+      const measured = await exec('measure', operation.operation, String(time));
+      try {
+        onSample(operation, readTurn(measured) * operation.scale);
+      } catch (error) {
+        onNone(operation, messageOf(error));
+      }
+    }
+    if (command !== undefined && command.length > 0) {
+      const { value, output } = readCommand(await exec('run', options.folder, ...command), command);
+      onSample(COMMAND, value);
+      options.onOutput(output);
+    }
+  } finally {
+    const left = level.remove?.(id);
+    if (left !== undefined) await run(left, AbortSignal.timeout(30_000)).catch(() => {});
+  }
+}
+
+function succeeded(ended: Ended): void {
+  if (ended.code !== 0) throw new CompareError('level', whyEnded(ended, ended.code));
+}
+
+/** The nanoseconds of a turn. @throws CompareError `level` */
+function readTurn(ended: Ended): number {
+  succeeded(ended);
+  const [line] = /^\d+\.\d+$/m.exec(ended.stdout) ?? [];
+  if (line === undefined) throw new CompareError('level', `the gauge said ${JSON.stringify(ended.stdout.slice(-200))}`);
+  return Number(line);
+}
+
+/** The milliseconds of the caller's command, and its output. @throws CompareError `command`, `level` */
+function readCommand(ended: Ended, [program = '']: readonly string[]): { value: number; output: string } {
+  const [line, nanoseconds] = /\ntsvm-gauge: (\d+)\s*$/.exec(ended.stderr) ?? [];
+  const stderr = line === undefined ? ended.stderr : ended.stderr.slice(0, -line.length);
+  if (ended.code !== 0) {
+    const why = stderr.trim().split('\n').at(-1) || `exit code ${ended.code}`;
+    throw new CompareError('command', `the command ${program} failed: ${why}`);
+  }
+  if (nanoseconds === undefined) throw new CompareError('level', whyEnded(ended, ended.code));
+  return { value: Number(nanoseconds) / 1e6, output: ended.stdout };
+}

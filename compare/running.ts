@@ -1,0 +1,129 @@
+// Programs of the host that a level starts: a sandbox that stays, and commands that end. Each is in a
+// session of its own, so that a signal of the terminal does not reach it, and ends with the caller.
+import { type ChildProcess, spawn } from 'node:child_process';
+import { CompareError } from './errors.js';
+import type { CommandLine } from './level.js';
+import { descendantsOf } from './memory.js';
+
+/** Characters of each stream that are kept. */
+const KEPT = 2 ** 16;
+/** Milliseconds that a sandbox has to start, and any command has to end. */
+const PATIENCE = 300_000;
+/** Milliseconds that a sandbox has to end after SIGTERM. */
+const GRACE = 10_000;
+
+export interface Ended {
+  /** Milliseconds from the start of the program to its end. */
+  time: number;
+  /** The exit code, or null if a signal ended the program. */
+  code: number | null;
+  /** The last characters of each stream. */
+  stdout: string;
+  stderr: string;
+}
+
+function start({ words: [program, ...words], env }: CommandLine): ChildProcess {
+  return spawn(program, words, { env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+}
+
+function collect(child: ChildProcess): { stdout: string; stderr: string } {
+  const text = { stdout: '', stderr: '' };
+  for (const name of ['stdout', 'stderr'] as const) {
+    child[name]?.on('data', (chunk: Buffer) => {
+      text[name] = (text[name] + chunk.toString()).slice(-KEPT);
+    });
+  }
+  return text;
+}
+
+/** Kills a program and all that it has started. */
+function killAll({ pid }: ChildProcess): void {
+  if (pid === undefined) return;
+  for (const each of [pid, ...descendantsOf(pid)]) {
+    try {
+      process.kill(each, 'SIGKILL');
+    } catch {
+      // It has ended.
+    }
+  }
+}
+
+/** Runs a program to its end. @throws CompareError; the reason of `signal` */
+export async function run(command: CommandLine, signal: AbortSignal): Promise<Ended> {
+  signal.throwIfAborted();
+  const began = performance.now();
+  const child = start(command);
+  const text = collect(child);
+  let late = false;
+  const kill = () => killAll(child);
+  const timer = setTimeout(() => {
+    late = true;
+    kill();
+  }, PATIENCE);
+  signal.addEventListener('abort', kill, { once: true });
+  try {
+    const [code, time] = await new Promise<[number | null, number]>((resolve, reject) => {
+      child.once('error', (cause) => reject(new CompareError('level', cause.message, { cause })));
+      child.once('close', (status) => resolve([status, performance.now() - began]));
+    });
+    signal.throwIfAborted();
+    if (late) throw new CompareError('level', `${command.words[0]} has not ended within ${PATIENCE / 1000} s`);
+    return { code, time, ...text };
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', kill);
+  }
+}
+
+/** A sandbox whose first process idles. Disposal ends it. */
+export interface Idling extends AsyncDisposable {
+  /** Milliseconds from the start of the program to the first output of the sandbox. */
+  time: number;
+  /** The program that was started. */
+  pid: number;
+}
+
+/** Starts a sandbox whose command says `ready`. @throws CompareError; the reason of `signal` */
+export async function startIdling(command: CommandLine, signal: AbortSignal): Promise<Idling> {
+  signal.throwIfAborted();
+  const began = performance.now();
+  const child = start(command);
+  const text = collect(child);
+  const closed = new Promise<void>((resolve) => {
+    child.once('close', () => resolve());
+    child.once('error', () => resolve());
+  });
+  const end = async () => {
+    if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
+    child.kill('SIGTERM');
+    const timer = setTimeout(() => killAll(child), signal.aborted ? GRACE / 5 : GRACE);
+    await closed;
+    clearTimeout(timer);
+  };
+  let abort = () => {};
+  const timer = setTimeout(() => killAll(child), PATIENCE);
+  try {
+    const time = await new Promise<number>((resolve, reject) => {
+      abort = () => reject(signal.reason);
+      signal.addEventListener('abort', abort, { once: true });
+      child.once('error', (cause) => reject(new CompareError('level', cause.message, { cause })));
+      child.stdout?.on('data', () => {
+        if (text.stdout.includes('ready')) resolve(performance.now() - began);
+      });
+      child.once('close', (code) => reject(new CompareError('level', whyEnded(text, code))));
+    });
+    return { time, pid: child.pid ?? 0, [Symbol.asyncDispose]: end };
+  } catch (error) {
+    await end();
+    throw error;
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', abort);
+  }
+}
+
+/** The last line that a program has written, which says why it ended. */
+export function whyEnded({ stdout, stderr }: { stdout: string; stderr: string }, code: number | null): string {
+  const lines = `${stdout}\n${stderr}`.split('\n').map((line) => line.trim());
+  return lines.filter((line) => line !== '').at(-1) ?? `it ended with ${code === null ? 'a signal' : `code ${code}`}`;
+}

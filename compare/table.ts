@@ -1,0 +1,77 @@
+// The report as tables for a terminal: one for each measure, with bars.
+import { printableLine } from '../printable/index.js';
+import type { LevelReport, MeasureReport, Report } from './report.js';
+
+const BAR = 24;
+const EIGHTHS = ['', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
+
+/** Three digits: `0.123`, `12.3`, `1230`. */
+export function formatNumber(value: number): string {
+  if (value === 0) return '0';
+  const digits = Math.max(0, 2 - Math.floor(Math.log10(Math.abs(value))));
+  return value.toFixed(Math.min(digits, 4));
+}
+
+function bar(share: number): string {
+  const eighths = Math.max(1, Math.round(share * BAR * 8));
+  return '█'.repeat(eighths >> 3) + (EIGHTHS[eighths & 7] ?? '');
+}
+
+interface Row {
+  level: string;
+  measure: MeasureReport;
+}
+
+function formatMeasure(rows: readonly Row[], width: number): string[] {
+  const [first] = rows;
+  if (first === undefined) return [];
+  const most = Math.max(...rows.map(({ measure }) => measure.median));
+  const least = first.measure.median;
+  const cells = rows.map(({ measure: { median, interval, p5, p95 } }) => [
+    formatNumber(median),
+    `${formatNumber(interval[0])} to ${formatNumber(interval[1])}`,
+    `${formatNumber(p5)} to ${formatNumber(p95)}`,
+    least > 0 ? `${formatNumber(median / least)}x` : '',
+  ]);
+  const widths = [0, 1, 2, 3].map((column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
+  const { title, unit } = first.measure;
+  return [
+    '',
+    `${title}, ${unit}`,
+    ...rows.map(({ level, measure }, index) => {
+      const line = (cells[index] ?? []).map((cell, column) => cell.padStart(widths[column] ?? 0)).join('   ');
+      return `  ${level.padEnd(width)}   ${line}   ${bar(most > 0 ? measure.median / most : 0)}`;
+    }),
+  ];
+}
+
+/** Returns the tables of a report. */
+export function formatTable(report: Report): string {
+  const { host, image, levels, warnings, complete } = report;
+  const width = Math.max(...levels.map(({ name }) => name.length));
+  const names = [...new Set(levels.flatMap(({ measures }) => measures.map(({ name }) => name)))];
+  const tables = names.flatMap((name) => {
+    const rows = levels.flatMap((level) => {
+      const measure = level.measures.find((each) => each.name === name);
+      return measure === undefined ? [] : [{ level: level.name, measure }];
+    });
+    return formatMeasure(rows, width);
+  });
+  const lines = [
+    `${image.name}, ${report.rounds} rounds on ${host.cpu}, ${host.cpus} CPUs, Linux ${host.kernel}`,
+    'median; 95 % interval of the median; 5th to 95th percentile; ratio to the first level',
+    ...tables,
+    ...notes(levels, width),
+    ...(complete ? [] : ['', 'The comparison was ended early: this is what was done.']),
+    ...warnings.map((warning) => `\nwarning: ${warning}`),
+  ];
+  return `${lines.map((line) => (line.startsWith('\n') ? line : printableLine(line))).join('\n')}\n`;
+}
+
+function notes(levels: readonly LevelReport[], width: number): string[] {
+  const lines = levels.flatMap(({ name, state, reason, advice, notMeasured }) => [
+    ...(state === 'measured' ? [] : [[name, `${state}: ${reason}${advice === undefined ? '' : ` (${advice})`}`]]),
+    ...notMeasured.map((each) => [name, `${each.name} not measured: ${each.reason}`]),
+  ]);
+  return lines.length === 0 ? [] : ['', ...lines.map(([name = '', text = '']) => `  ${name.padEnd(width)}   ${text}`)];
+}

@@ -1,0 +1,99 @@
+// Levels measured for real, with an image that has nothing but a folder: no shell, no program.
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { type CompareOptions, compare, levelsOf, type Report, ReportSchema } from '../../../compare/index.js';
+import { OPERATIONS, SLEEP } from '../../../compare/measures.js';
+import { Home } from '../../../sandbox/index.js';
+import { tar } from '../../fixtures/tar-writer.js';
+
+let folder: string;
+let home: Home;
+const image = 'empty:1';
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'tsvm-test-'));
+  home = new Home(join(folder, 'home'), join(folder, 'runtime'));
+  await home.images.import(
+    (async function* () {
+      yield tar([{ path: 'etc/', type: '5', mode: 0o755 }]);
+    })(),
+    image,
+  );
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+async function measure(names: readonly string[], more: Partial<CompareOptions> = {}): Promise<Report> {
+  return compare({
+    ...{ image, home, levels: levelsOf(names), rounds: 2, memory: 2 ** 28, time: 10, version: '1.0.0' },
+    signal: new AbortController().signal,
+    ...more,
+  });
+}
+
+/** Folders and images that comparisons of this process have left. */
+async function left(): Promise<string[]> {
+  const folders = readdirSync(tmpdir()).filter((name) => name.startsWith(`tsvm-compare-${process.pid}-`));
+  const images = (await home.images.list()).filter(({ name }) => name !== 'empty');
+  return [...folders, ...images.map(({ name, digest }) => `${name} ${digest}`)];
+}
+
+test('levels of Debian give every measure in every round, the report fits its schema, and nothing is left', async () => {
+  const report = await measure(['process', 'namespaces', 'runc', 'crun', 'gvisor-ptrace'], { rounds: 1 });
+  expect(ReportSchema.parse(report)).toEqual(report);
+  expect(report.complete).toBe(true);
+  const names = ['start', 'memory', 'cache', 'enter', ...OPERATIONS.map(({ name }) => name)];
+  for (const level of report.levels) {
+    expect({ ...level, measures: level.measures.map(({ name }) => name) }).toMatchObject({
+      state: 'measured',
+      notMeasured: [],
+      measures: names,
+    });
+    for (const { samples, warmUp } of level.measures) expect([samples.length, warmUp.length]).toEqual([1, 1]);
+  }
+  expect(await left()).toEqual([]);
+});
+
+test('a sleep of 10 ms is measured as no less, at each level', async () => {
+  const report = await measure(['process', 'runc'], { operations: [SLEEP], rounds: 3 });
+  for (const { measures } of report.levels) {
+    expect(measures.find(({ name }) => name === 'sleep')?.median).toBeGreaterThanOrEqual(10);
+  }
+});
+
+test('a command that the image lacks fails at its level in one line, and the measures before it stay', async () => {
+  const report = await measure(['process'], { command: ['/bin/sh', '-c', 'true'] });
+  expect(report.levels[0]).toMatchObject({
+    state: 'failed',
+    reason: 'the command /bin/sh failed: /bin/sh: No such file or directory',
+  });
+  expect(await left()).toEqual([]);
+});
+
+test("the command's time and output are kept, of each round", async () => {
+  const report = await measure(['process', 'runc'], { command: ['/.tsvm-gauge', 'measure', 'syscall', '1'] });
+  for (const { measures, outputs } of report.levels) {
+    expect(measures.find(({ name }) => name === 'command')?.samples.length).toBe(2);
+    expect(outputs).toEqual([expect.stringMatching(/^\d+\.\d+\n$/), expect.stringMatching(/^\d+\.\d+\n$/)]);
+  }
+});
+
+test('a comparison that is ended has what was done, and leaves nothing', async () => {
+  const ending = new AbortController();
+  const report = await measure(['process', 'runc'], {
+    rounds: 1000,
+    signal: ending.signal,
+    onStep: (text) => {
+      if (text.startsWith('round 3')) ending.abort();
+    },
+  });
+  expect(report.complete).toBe(false);
+  expect(report.levels[0]?.measures.find(({ name }) => name === 'start')?.samples.length).toBe(2);
+  expect(await left()).toEqual([]);
+});
+
+test('an unknown level is refused in one line that names the levels', () => {
+  expect(() => levelsOf(['runc', 'docker'])).toThrow(/^no level is named "docker": use process, namespaces, runc, /);
+});
