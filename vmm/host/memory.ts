@@ -1,7 +1,6 @@
 // Guest physical memory: maps guest addresses to addresses of this process, with the one bounds
 // check on the way. Addresses and lengths are numbers. A 64-bit value from the guest that loses
 // bits as a double is far out of range, and is refused.
-import { fstatSync } from 'node:fs';
 import * as libc from './libc.js';
 
 export const PAGE_SIZE = 4096;
@@ -206,7 +205,7 @@ export class AllocatedMemory extends GuestMemory implements Disposable {
 
   /** Host memory that it occupies, in bytes. */
   get resident(): number {
-    return fstatSync(this.fd).blocks * 512;
+    return libc.fileStatus(this.fd).occupied;
   }
 
   /** Unmaps the memory. No view of it may be used afterwards. */

@@ -1,6 +1,5 @@
 // Guest memory that a vhost-user front-end shares: the regions of its memory table, mapped into
 // this process.
-import { fstatSync } from 'node:fs';
 import * as libc from '../../host/libc.js';
 import { GuestMemory, type MemoryRegion, PAGE_SIZE } from '../../host/memory.js';
 import { MAX_REGIONS, type Message, REGION_SIZE, readU64, VhostUserError } from './messages.js';
@@ -64,7 +63,8 @@ export class SharedMemory extends GuestMemory implements Disposable {
 
   /** Host memory that the files of the regions occupy, in bytes. */
   get resident(): number {
-    const files = new Map(this.#regions.map(({ fd }) => fstatSync(fd)).map(({ ino, blocks }) => [ino, blocks * 512]));
+    const statuses = this.#regions.map(({ fd }) => libc.fileStatus(fd));
+    const files = new Map(statuses.map(({ inode, occupied }) => [inode, occupied]));
     return [...files.values()].reduce((sum, bytes) => sum + bytes, 0);
   }
 
@@ -85,7 +85,7 @@ function mapRegion(payload: DataView, at: number, fd: number): SharedRegion {
   }
   if (offset % PAGE_SIZE !== 0)
     throw new VhostUserError('a memory region does not start at a page boundary of its file');
-  if (fstatSync(fd).size < offset + length) {
+  if (libc.fileStatus(fd).size < offset + length) {
     throw new VhostUserError('a memory region ends beyond its file');
   }
   const flags = libc.MAP_SHARED | libc.MAP_NORESERVE;
