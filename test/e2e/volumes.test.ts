@@ -22,8 +22,8 @@ const folder = `/tmp/tsvm-volumes-${process.pid}`;
 
 /**
  * A container appends lines to a file in a mounted folder, and prints each one after it is written.
- * After 100 lines the launcher of its machine is killed. Prints the exit code of the run, the last line printed,
- * the last line in the file, and whether the file has all lines up to there.
+ * After 100 lines the launcher of its machine is killed. Prints the exit code of the run, the last
+ * line printed, the last line in the file, and whether the file has all lines up to there.
  */
 const WRITE_UNTIL_KILLED = `
   mkdir -p "$path"
