@@ -1,6 +1,6 @@
 // Which parts of a file have blocks: preallocated ones have, and holes have none.
 import { constants } from 'node:os';
-import { type Host, MAX_REPLY, PAYLOAD, SYS_IOCTL, SYS_LSEEK } from './host.js';
+import { type Host, MAX_REPLY, PAYLOAD, SCRATCH, SYS_FSTATFS, SYS_IOCTL, SYS_LSEEK } from './host.js';
 
 const { EBADF } = constants.errno;
 
@@ -11,6 +11,8 @@ const FIEMAP_SIZE = 32;
 const EXTENT_SIZE = 56;
 const FIEMAP_EXTENT_LAST = 1;
 const MAX_EXTENTS = Math.floor((MAX_REPLY - FIEMAP_SIZE) / EXTENT_SIZE);
+
+const XFS_SUPER_MAGIC = 0x58465342;
 
 const SEEK_DATA = 3;
 const SEEK_HOLE = 4;
@@ -48,6 +50,14 @@ export function allocatedBytes(host: Host, fd: number, start: number, end: numbe
     if (isLast) break;
   }
   return found;
+}
+
+/**
+ * Returns true if the file system of `fd` takes more blocks than a write at the end of a file needs,
+ * and gives them back at a time of its own.
+ */
+export function reservesAhead(host: Host, fd: number): boolean {
+  return host.call(SYS_FSTATFS, fd, host.at(SCRATCH)) === 0 && host.view.getUint32(SCRATCH, true) === XFS_SUPER_MAGIC;
 }
 
 /** For a file system without extents. Preallocated blocks without data do not count. */

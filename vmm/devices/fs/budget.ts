@@ -4,7 +4,7 @@
 import { constants as fs } from 'node:fs';
 import { constants } from 'node:os';
 import type { ShareBudget } from '../../machine.js';
-import { allocatedBytes } from './allocation.js';
+import { allocatedBytes, reservesAhead } from './allocation.js';
 import {
   type Host,
   S_IFDIR,
@@ -15,6 +15,7 @@ import {
   STATX_MODE,
   STATX_NLINK,
   STATX_SIZE,
+  SYS_FALLOCATE,
 } from './host.js';
 import { SharedCount } from './shared-count.js';
 
@@ -26,6 +27,7 @@ const BLOCK = 4096;
 const SIMPLE_BYTES = 4 * BLOCK;
 /** Extents for which one block is enough. */
 const LEAST_EXTENTS = 200;
+const FALLOC_FL_KEEP_SIZE = 1;
 
 /** A range of a file that an operation may allocate. */
 interface Range {
@@ -52,11 +54,16 @@ export class Budget implements Disposable {
   readonly #count: SharedCount;
   readonly #mostBytes: number;
   readonly #mostFiles: number;
+  readonly #reservesAhead: boolean;
 
-  /** Takes ownership of `fd`, the file with the count. */
-  constructor(host: Host, fd: number, { bytes = Number.POSITIVE_INFINITY, inodes }: ShareBudget) {
+  /**
+   * Takes ownership of `countFd`, the file with the count.
+   * @param fd the share's root
+   */
+  constructor(host: Host, fd: number, countFd: number, { bytes = Number.POSITIVE_INFINITY, inodes }: ShareBudget) {
     this.#host = host;
-    this.#count = new SharedCount(fd);
+    this.#count = new SharedCount(countFd);
+    this.#reservesAhead = reservesAhead(host, fd);
     this.#mostBytes = bytes;
     this.#mostFiles = inodes ?? Number.POSITIVE_INFINITY;
   }
@@ -129,10 +136,25 @@ export class Budget implements Disposable {
           allowed = Math.min(end - start, length);
         }
       }
-      return this.#counted(fd, () => act(allowed));
+      return this.#counted(fd, () => {
+        this.prepare(fd, offset, allowed);
+        return act(allowed);
+      });
     } finally {
       this.#count.end();
     }
+  }
+
+  /**
+   * Before a write in `grow` or `write`: allocates its blocks beyond the end of the file, if the
+   * host's file system would take more than these. Without room on the disk, the write itself fails.
+   * @param offset undefined for the end of the file
+   */
+  prepare(fd: number, offset: number | undefined, length: number): void {
+    if (!this.#reservesAhead) return;
+    const size = this.#sizeOf(fd);
+    const start = offset ?? size;
+    if (start + length > size) this.#host.call(SYS_FALLOCATE, fd, FALLOC_FL_KEEP_SIZE, start, length);
   }
 
   /**

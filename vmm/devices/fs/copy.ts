@@ -1,5 +1,6 @@
 // Copies from file to file on the host, which do not pass through the guest.
 import { constants } from 'node:os';
+import type { Budget } from './budget.js';
 import { killSetId } from './files.js';
 import {
   COPY,
@@ -48,8 +49,8 @@ export function copyFileRange(session: Session): number {
     length: Math.min(session.u64(40), MAX_COPY),
   };
   if (Math.max(copy.fromOffset, copy.toOffset) > Number.MAX_SAFE_INTEGER - MAX_COPY) return -EFBIG;
-  const act = () => copyRange(host, copy);
   const { budget } = to.inode.share;
+  const act = () => copyRange(host, copy, budget);
   const copied = budget?.grow(to.fd, { offset: copy.toOffset, length: copy.length }, act) ?? act();
   if (copied < 0) return copied;
   if (session.uid !== 0) killSetId(session, to.inode, to.fd);
@@ -60,12 +61,13 @@ export function copyFileRange(session: Session): number {
 }
 
 /** Returns the number of bytes, or the negative errno if there are none. */
-function copyRange(host: Host, copy: Copy): number {
+function copyRange(host: Host, copy: Copy, budget: Budget | undefined): number {
   let done = clone(host, copy);
   while (done < copy.length) {
     const most = Math.min(copy.length - done, COPY_SIZE);
     const got = host.call(SYS_PREADV2, copy.from, host.iovecOf(COPY, most), 1, copy.fromOffset + done, 0, 0);
     if (got === 0) break;
+    if (got > 0) budget?.prepare(copy.to, copy.toOffset + done, got);
     const put =
       got < 0 ? got : host.call(SYS_PWRITEV2, copy.to, host.iovecOf(COPY, got), 1, copy.toOffset + done, 0, 0);
     if (put < 0) return done > 0 ? done : put;

@@ -201,7 +201,7 @@ export class FuseServer implements Disposable {
     shares: Share[],
   ): void {
     const host = this.#host;
-    const budget = countFd === undefined ? undefined : new Budget(host, countFd, limits);
+    const budget = countFd === undefined ? undefined : new Budget(host, fd, countFd, limits);
     if (host.statx(fd) < 0) throw new MachineError('host', `cannot share ${path}: it has no attributes`);
     const device = host.stat(STATX_DEV_MAJOR) * 2 ** 20 + host.stat(STATX_DEV_MINOR);
     const share: Share = { readOnly, keepSetId, owner, budget, device, inodes: new Map(), root: undefined };
