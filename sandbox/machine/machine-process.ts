@@ -5,11 +5,11 @@ import { Socket } from 'node:net';
 import type { Readable } from 'node:stream';
 import { hasLauncher, JAIL_LAUNCHER } from '../../jail/launcher.js';
 import { userRange } from '../../jail/user-range.js';
-import { passDescriptors, tryPassDescriptors } from '../../libc/pass-descriptors.js';
-import * as libc from '../../vmm/host/libc.js';
-import type { CompanionEnd, MachineRequest, MachineSpec } from '../../vmm/machine.js';
+import { passDescriptors } from '../../libc/pass-descriptors.js';
+import type { MachineRequest } from '../../vmm/machine.js';
 import { SandboxError } from '../errors.js';
 import { type JailReport, type LauncherReport, parseJailReport } from '../jail-report.js';
+import { descriptorOf, filesLine, isRead, lineOf, tryPass } from './control-channel.js';
 import { type JailNeeds, jailedCommand, REPORT_FD } from './jail.js';
 import type { MachineFiles, Portion } from './machine-files.js';
 import { openKvm } from './open-kvm.js';
@@ -17,8 +17,6 @@ import { openKvm } from './open-kvm.js';
 /** Descriptors of a child process. */
 const STDERR = 2;
 const CONTROL = 3;
-/** linux/sockios.h: bytes of a socket that its peer has not read. */
-const SIOCOUTQ = 0x5411;
 
 export interface ProcessOptions {
   /** Path of the machine's program. */
@@ -133,9 +131,7 @@ export class MachineProcess implements Disposable {
 
   /** True if the process has read all that it was sent. */
   get isRead(): boolean {
-    if (this.#control.destroyed || this.#control.writableLength > 0) return false;
-    const unread = new Int32Array(1);
-    return libc.ioctlPointer(descriptorOf(this.#control), SIOCOUTQ, unread) === 0 && unread[0] === 0;
+    return isRead(this.#control);
   }
 
   /**
@@ -143,13 +139,7 @@ export class MachineProcess implements Disposable {
    * @returns false if there is no room for it, or the process is gone
    */
   tryPass(request: MachineRequest, descriptors: readonly number[]): boolean {
-    if (this.#control.destroyed || this.#control.writableLength > 0) return false;
-    const line = Buffer.from(lineOf(request));
-    const sent = tryPassDescriptors(descriptorOf(this.#control), descriptors, line);
-    if (sent < 0) return false;
-    // The descriptors are with the first bytes.
-    if (sent < line.length) this.#control.write(line.subarray(sent));
-    return true;
+    return tryPass(this.#control, request, descriptors);
   }
 
   #passTrees(portion: Portion): Promise<void> {
@@ -203,26 +193,6 @@ export class MachineProcess implements Disposable {
   }
 }
 
-/** What {@link bootUnjailed} needs of what was opened for a machine. */
-interface Bootable {
-  files: MachineFiles;
-  spec: MachineSpec;
-  companion: { ended: Promise<CompanionEnd>; kill(): void } | undefined;
-}
-
-/** Boots a process that is not jailed, and got nothing before. */
-export function bootUnjailed(control: Socket, { files, spec, companion }: Bootable): void {
-  for (const portion of files.all) {
-    passDescriptors(descriptorOf(control), portion.descriptors, Buffer.from(filesLine(portion)));
-  }
-  // The machine runs the companion while it has the pipe for that.
-  files[Symbol.dispose]();
-  control.write(lineOf({ type: 'boot', spec }));
-  companion?.ended.then((end) => control.writable && control.write(lineOf({ type: 'companion-ended', end })));
-  // It would wait for a machine process that is gone.
-  control.once('close', () => companion?.kill());
-}
-
 /** Resolves to undefined if the launcher fails. */
 export async function readReport(pipe: Socket): Promise<LauncherReport | undefined> {
   const report = await readLine(pipe);
@@ -247,20 +217,4 @@ function readLine(pipe: Socket): Promise<LauncherReport | undefined> {
       }
     });
   });
-}
-
-function filesLine({ names }: Portion): string {
-  return lineOf({ type: 'files', names });
-}
-
-function lineOf(request: MachineRequest): string {
-  return `${JSON.stringify(request)}\n`;
-}
-
-/** Node.js has no public name for the descriptor of a socket. */
-function descriptorOf(socket: Socket): number {
-  const handle: unknown = Reflect.get(socket, '_handle');
-  const fd: unknown = typeof handle === 'object' && handle !== null ? Reflect.get(handle, 'fd') : undefined;
-  if (typeof fd === 'number' && fd >= 0) return fd;
-  throw new Error('the socket is closed');
 }

@@ -36,7 +36,7 @@ export function readyUml(spec: MachineSpec, files: MachineFiles, isJailed: boole
     const path = umlSocket(spec.vsock.path);
     const devices = umlDevices(spec);
     ours.add(listenerName(path), listen(path, 'device socket', devices.length));
-    // It may have a user of its own, and the folder of the socket is the machine's.
+    // It may have a user of its own. The folder of the socket is closed to others.
     chmodSync(path, 0o666);
     const socket = theirs.add(open(path, O_PATH, 'cannot open'));
     const initramfs = theirs.add(memoryFile(archives(spec)));

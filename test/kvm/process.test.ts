@@ -18,8 +18,8 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
-import { bootUnjailed } from '../../sandbox/machine/machine-process.js';
 import { MachineOutside } from '../../sandbox/machine/outside.js';
+import { bootUnjailed } from '../../sandbox/machine/unjailed.js';
 import type { MachineEvent, MachineSpec, ProbeResult } from '../../vmm/machine.js';
 import { assembleKernel, bundle } from './guest.js';
 
