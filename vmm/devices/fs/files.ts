@@ -248,7 +248,9 @@ export function release({ handles, inodes }: Session, handle: number): number {
   // The host may take back blocks that it reserved while the file was open.
   inodes.hold(file.inode);
   const { fd } = file.inode;
-  return fd < 0 ? handles.release(handle, false) : budget.settle(fd, () => handles.release(handle, false));
+  const act = () => handles.release(handle, false);
+  // The guest may have forgotten the file before.
+  return fd < 0 ? act() : inodes.keep(file.inode, () => budget.settle(fd, act));
 }
 
 /**

@@ -252,6 +252,16 @@ export class Inodes {
     inode.orphan = false;
   }
 
+  /** Runs `act`, which may close the last open file of the inode. Its O_PATH descriptor stays. */
+  keep(inode: Inode, act: () => number): number {
+    this.#use(inode);
+    try {
+      return act();
+    } finally {
+      this.#unuse(inode);
+    }
+  }
+
   /** Unregisters `fd`, an open file of the inode that was closed. */
   closed(inode: Inode, fd: number): void {
     inode.openFds.splice(inode.openFds.indexOf(fd), 1);

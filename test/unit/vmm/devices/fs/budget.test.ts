@@ -258,6 +258,19 @@ describe('inodes', () => {
     expect(fallocate(guest, handle, MIB, 3 * MIB)).toBe(0);
   });
 
+  test('count if the guest forgets a file before it closes it', async () => {
+    const { guest, root } = await start({ bytes: 4 * MIB });
+    const kept = guest.create(root, 'kept', fs.O_RDWR);
+    const deleted = guest.create(root, 'deleted', fs.O_RDWR);
+    for (const { handle } of [kept, deleted]) guest.write(handle, 0, Buffer.alloc(MIB));
+    guest.unlink(root, 'deleted');
+    for (const { entry, handle } of [kept, deleted]) {
+      guest.forget(entry.node);
+      guest.release(handle);
+    }
+    expect(readCount(count)).toEqual(await measured());
+  });
+
   test('replaced by a rename are gone', async () => {
     const { guest, root } = await start({ inodes: 4 });
     for (let turn = 0; turn < 5; turn++) {
