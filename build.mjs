@@ -84,6 +84,17 @@ execFileSync(process.execPath, ['bin/compile.cjs', cli], {
 });
 rmSync(empty, { recursive: true });
 
+// The page of `tsvm compare`, with the library of its plots, which no other command loads.
+const comparePage = await build({
+  ...product,
+  entryPoints: { 'compare-page': 'compare/page/page.ts' },
+  outExtension: { '.js': '.cjs' },
+  format: 'cjs',
+  minify: true,
+  // linkedom can use it, if it is there, for an element that no plot has.
+  external: ['canvas'],
+});
+
 // koffi: its loader, and its program for this platform. So an installed package needs no other.
 const KOFFI_PROGRAM = '@koromix/koffi-linux-x64';
 const koffi = await build({
@@ -107,7 +118,7 @@ for (const file of ['package.json', 'index.js', 'linux_x64/koffi.node']) {
 
 /** The licences of the packages that are part of the bundles: they must come with each copy. */
 function licences() {
-  const inputs = [programs, command, koffi].flatMap(({ metafile }) => Object.keys(metafile.inputs));
+  const inputs = [programs, command, comparePage, koffi].flatMap(({ metafile }) => Object.keys(metafile.inputs));
   const names = inputs.map((path) => /^node_modules\/((?:@[^/]+\/)?[^/]+)\//.exec(path)?.[1]);
   return [...new Set(names.filter((name) => name !== undefined))].sort().map((name) => {
     const folder = join('node_modules', name);

@@ -3,5 +3,6 @@
 export { type CompareOptions, compare } from './compare.js';
 export { CompareError, type CompareErrorCode } from './errors.js';
 export { LEVELS, levelsOf } from './levels/index.js';
+export { renderPage } from './render.js';
 export { type Report, ReportSchema } from './report.js';
 export { formatTable } from './table.js';

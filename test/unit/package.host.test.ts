@@ -99,7 +99,14 @@ describe('its list of files', () => {
     const wanted = [
       ...['CHANGELOG.md', 'LICENSE', 'README.md', 'SECURITY.md', 'package.json'],
       ...['bin/load.cjs', 'bin/package.json', 'bin/tsvm'],
-      ...['dist/cli.cjs', 'dist/initramfs.cpio', 'dist/licences.txt', 'dist/tsvm-gauge', 'dist/tsvm-jail'],
+      ...[
+        'dist/cli.cjs',
+        'dist/compare-page.cjs',
+        'dist/initramfs.cpio',
+        'dist/licences.txt',
+        'dist/tsvm-gauge',
+        'dist/tsvm-jail',
+      ],
       ...['index.cjs', 'linux-x64/index.js', 'linux-x64/linux_x64/koffi.node', 'linux-x64/package.json'].map(
         (name) => `dist/koffi/${name}`,
       ),
@@ -143,7 +150,7 @@ test('it needs no other package, and runs nothing while it is installed', () => 
 
 test("it has the licence of each package in its bundles, and says where the kernel's source is", () => {
   const licences = readFileSync(join(content, 'dist/licences.txt'), 'utf8');
-  for (const name of ['commander', 'execa', 'koffi', 'pino', 'simple-statistics', 'tar', 'zod'])
+  for (const name of ['commander', 'execa', 'koffi', 'linkedom', 'pino', 'simple-statistics', 'tar', 'zod'])
     expect(licences).toMatch(new RegExp(`^${name} \\d`, 'm'));
   // Each has a text below its name.
   for (const part of licences.split(/^-{80}$/m)) expect(part.trim().split('\n').length).toBeGreaterThan(5);

@@ -1,7 +1,7 @@
 // tsvm compare: measures levels of isolation side by side.
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { compare, formatTable, LEVELS, levelsOf } from '../../../compare/index.js';
+import { compare, formatTable, LEVELS, levelsOf, renderPage } from '../../../compare/index.js';
 import { messageOf } from '../../../errors/index.js';
 import { addOptions, type Declaration, readOptions } from '../../options/declaration.js';
 import { parseCount } from '../../options/number.js';
@@ -59,6 +59,7 @@ const EXAMPLES = `
 Examples:
   tsvm compare debian:12
   tsvm compare --levels process,runc,tcg --rounds 20 debian:12 -- sha256sum /bin/bash
+  tsvm compare --output report.html debian:12
   tsvm compare --format json debian:12 > report.json
 
 Levels: ${LEVELS.map(({ name }) => name).join(', ')}`;
@@ -70,8 +71,8 @@ function parseRounds(text: string, flag: string): number {
 }
 
 function parseOutput(text: string, flag: string): string {
-  if (/\.json$/.test(text)) return text;
-  throw new UsageError(`invalid argument '${text}' for ${flag}: expected a name that ends in .json`);
+  if (/\.(json|html)$/.test(text)) return text;
+  throw new UsageError(`invalid argument '${text}' for ${flag}: expected a name that ends in .html or .json`);
 }
 
 export function command(context: Context): Command {
@@ -103,7 +104,9 @@ async function run(image: string, words: readonly string[], options: Options, co
   });
   line[Symbol.dispose]();
   const json = `${JSON.stringify(report, null, 2)}\n`;
-  if (options.output !== undefined) write(options.output, json);
+  if (options.output !== undefined) {
+    write(options.output, options.output.endsWith('.html') ? renderPage(report) : json);
+  }
   process.stdout.write(options.format === 'json' ? json : formatTable(report));
   if (!report.complete) context.exitCode = INTERRUPTED;
 }
