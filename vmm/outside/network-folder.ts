@@ -2,13 +2,17 @@
 // address, and symbolic links from the guests' names to these addresses. Only owners of machines
 // reach it. The owner of a new member listens there first, and then connects with each other member, so
 // that of two that come at once at least one finds the other. The machine gets the sockets.
-import { existsSync, readdirSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { existsSync, linkSync, readdirSync, readlinkSync, renameSync, rmSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
+import { hasCode } from '../../errors/index.js';
 import * as libc from '../host/libc.js';
 import type { PeerNetwork } from '../machine.js';
 
 /** Prefix of the links that are members' names, so that no name looks like an address. */
 const NAME = 'name=';
+/** Prefix of sockets that do not listen yet. */
+const UNFINISHED = '.';
 
 /** Members that come while a machine does not accept, as one that is paused. */
 const BACKLOG = 1024;
@@ -34,8 +38,8 @@ export function helloOf(address: string, names: readonly string[]): Uint8Array {
 
 /** Returns a connected socket, or the negative errno. */
 function connectTo(path: string): number {
-  const fd = libc.check(libc.socket(libc.AF_UNIX, SEQPACKET, 0), 'socket');
   const address = libc.unixAddress(path);
+  const fd = libc.check(libc.socket(libc.AF_UNIX, SEQPACKET, 0), 'socket');
   if (libc.connect(fd, address, address.length) === 0) return fd;
   const errno = libc.errno();
   libc.close(fd);
@@ -45,7 +49,7 @@ function connectTo(path: string): number {
 /** Connects the member of the address `own` with each other live one, and removes those that died. */
 function connectToMembers(folder: string, own: string, hello: Uint8Array, links: Map<string, number>): void {
   for (const entry of readdirSync(folder)) {
-    if (entry.startsWith(NAME) || entry === own) continue;
+    if (entry.startsWith(NAME) || entry.startsWith(UNFINISHED) || entry === own) continue;
     const fd = connectTo(join(folder, entry));
     if (fd === -libc.ECONNREFUSED) removeMember(folder, entry, []);
     if (fd < 0) continue;
@@ -74,6 +78,27 @@ function removeDead(folder: string, address: string): void {
 }
 
 /**
+ * Listens at `path`. The socket has another name until it listens: one that refuses connections there is
+ * taken for that of a member that died.
+ * @throws libc.SystemError
+ */
+function listen(path: string, unfinished: string): number {
+  const fd = libc.check(libc.socket(libc.AF_UNIX, SEQPACKET, 0), 'socket');
+  try {
+    const address = libc.unixAddress(unfinished);
+    libc.check(libc.bind(fd, address, address.length), 'bind');
+    libc.check(libc.listen(fd, BACKLOG), 'listen');
+    linkSync(unfinished, path);
+    return fd;
+  } catch (error) {
+    libc.close(fd);
+    throw hasCode(error, 'EEXIST') ? new libc.SystemError('bind', libc.EADDRINUSE) : error;
+  } finally {
+    rmSync(unfinished, { force: true });
+  }
+}
+
+/**
  * Makes a guest a member.
  * @throws libc.SystemError, such as EADDRINUSE if another member has the address; Error
  */
@@ -81,20 +106,15 @@ export function enterNetwork({ folder, names }: PeerNetwork, address: string): M
   removeDead(folder, address);
   // Also those of an earlier member with this address.
   readNames(folder);
-  const listener = libc.check(libc.socket(libc.AF_UNIX, SEQPACKET, 0), 'socket');
-  let isBound = false;
+  const listener = listen(join(folder, address), join(folder, UNFINISHED + randomBytes(3).toString('hex')));
   const links = new Map<string, number>();
   try {
-    const path = libc.unixAddress(join(folder, address));
-    libc.check(libc.bind(listener, path, path.length), 'bind');
-    isBound = true;
-    libc.check(libc.listen(listener, BACKLOG), 'listen');
     for (const name of names) writeName(folder, name, address);
     connectToMembers(folder, address, helloOf(address, names), links);
     return { listener, links, names: readNames(folder) };
   } catch (error) {
     for (const fd of [listener, ...links.values()]) libc.close(fd);
-    if (isBound) removeMember(folder, address, names);
+    removeMember(folder, address, names);
     throw error;
   }
 }
