@@ -131,6 +131,8 @@ export interface ShareSpec {
 export interface ShareBudget {
   bytes?: number;
   inodes?: number;
+  /** The machine's place in the memory of the count (vmm/devices/fs/deletions.ts). */
+  slot?: number;
 }
 
 /**

@@ -87,6 +87,16 @@ export function tryLockByte(fd: number, type: 'read' | 'write', at: number): boo
   throw new SandboxError('state', `cannot lock a file of the home: errno ${code}`);
 }
 
+/** Gives up what {@link tryLockByte} has locked by the same description. */
+export function unlockByte(fd: number, at: number): void {
+  const flock = wholeFile(F_UNLCK);
+  flock.writeBigInt64LE(BigInt(at), 8);
+  flock.writeBigInt64LE(1n, 16);
+  if (fcntl(fd, F_OFD_SETLK, flock) !== 0) {
+    throw new SandboxError('state', `cannot unlock a file of the home: errno ${errno()}`);
+  }
+}
+
 /** Returns true if a process holds the lock of the file at `path`. @throws SandboxError `state` */
 export function isLocked(path: string): boolean {
   let fd: number;

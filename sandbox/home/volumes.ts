@@ -29,7 +29,7 @@ import {
 } from '../spec/mounts.js';
 import type { ContainerStore } from './container-store.js';
 import { readRecord, writeSynced } from './records.js';
-import { openCount, readCount, type VolumeUse } from './volume-count.js';
+import { type OpenCount, openCount, readCount, type VolumeUse, watchCount } from './volume-count.js';
 
 const DATA = '_data';
 const ABOUT = 'volume.json';
@@ -144,12 +144,17 @@ export class VolumeStore {
    * @throws SandboxError `state`
    * @internal
    */
-  async openCount({ name, mountpoint }: Volume): Promise<number> {
+  async openCount({ name, mountpoint }: Volume): Promise<OpenCount> {
     try {
       return await openCount(join(this.path, name, COUNT), mountpoint);
     } catch (cause) {
       throw failure('count', name, cause);
     }
+  }
+
+  /** Looks after the count of a volume until it is disposed of. @internal */
+  watchCount({ name }: Volume): Disposable {
+    return watchCount(join(this.path, name, COUNT));
   }
 
   /**

@@ -73,6 +73,7 @@ export async function bootMachine(
     if (accel === 'tcg' && vcpuCount(spec.cpus) > 1) options.onEmulatedCpus?.(vcpuCount(spec.cpus));
     log.debug('booted', { accel, image: image.digest });
   });
+  for (const watch of shares.takeWatches()) machine.own(watch);
   sweepSocketFolders(folder.root).then(
     (swept) => swept.length > 0 && log.debug('removed the socket folders of dead runs', { swept }),
     (error) => log.warn(`cannot remove the socket folders of dead runs: ${messageOf(error)}`),

@@ -25,15 +25,22 @@ export class OpenShares implements Disposable {
   readonly all: Share[] = [];
   readonly #shares: number[] = [];
   readonly #counts: number[] = [];
+  readonly #watches: Disposable[] = [];
 
   add(share: Share, fd: number): void {
     this.all.push(share);
     this.#shares.push(fd);
   }
 
-  /** Adds the count of the last share. */
-  addCount(fd: number): void {
+  /** Adds the count of the last share. @param watch until the machine is gone */
+  addCount(fd: number, watch: Disposable): void {
     this.#counts.push(fd);
+    this.#watches.push(watch);
+  }
+
+  /** Returns what looks after the counts, which the caller owns from now on. */
+  takeWatches(): Disposable[] {
+    return this.#watches.splice(0);
   }
 
   /**
@@ -46,6 +53,7 @@ export class OpenShares implements Disposable {
 
   [Symbol.dispose](): void {
     for (const fd of this.take()) closeSync(fd);
+    for (const watch of this.takeWatches()) watch[Symbol.dispose]();
   }
 }
 
@@ -86,9 +94,11 @@ async function addVolume(
   const isBounded = !common.readOnly && (size !== undefined || inodes !== undefined);
   // Other users cannot enter the folder of a volume.
   const share: Share = { ...common, path, keepSetId: true };
-  if (isBounded) share.budget = defined({ bytes: size, inodes });
   shares.add(share, fd);
-  if (isBounded) shares.addCount(await home.volumes.openCount(volume));
+  if (!isBounded) return;
+  const count = await home.volumes.openCount(volume);
+  shares.addCount(count.fd, home.volumes.watchCount(volume));
+  share.budget = { ...defined({ bytes: size, inodes }), slot: count.slot };
 }
 
 /** Adds the mount to `replaced` if its source is another file than when the container was created. */

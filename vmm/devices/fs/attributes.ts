@@ -128,7 +128,7 @@ function changeSize(session: Session, inode: Inode, fd: number, valid: number): 
   clearSetId(session, inode, file);
   const act = () => host.call(SYS_FTRUNCATE, file, size);
   const { budget } = inode.share;
-  const error = budget === undefined ? act() : budget.shrink(file, act);
+  const error = budget === undefined ? act() : budget.shrink(inode, file, act);
   if (error === 0 && (valid & FATTR_KILL_SUIDGID) !== 0) killSetId(session, inode, file);
   if (open === undefined) host.close(file);
   return error;
@@ -291,7 +291,7 @@ export function setxattr(session: Session, node: number): number {
   const value = session.address(attribute.end);
   const act = () => host.call(SYS_SETXATTR, attribute.path, attribute.name, value, size, session.u32(4));
   const { budget } = share;
-  const error = budget === undefined ? act() : budget.changeAttribute(attribute.fd, size, act);
+  const error = budget === undefined ? act() : budget.changeAttribute(attribute.inode, attribute.fd, size, act);
   if (error === 0 && (session.u32(8) & FUSE_SETXATTR_ACL_KILL_SGID) !== 0) dropGroupId(session, attribute.inode);
   return error;
 }
@@ -313,5 +313,5 @@ export function removexattr(session: Session, node: number): number {
   if (typeof attribute === 'number') return attribute;
   const act = () => session.host.call(SYS_REMOVEXATTR, attribute.path, attribute.name);
   const { budget } = attribute.inode.share;
-  return budget === undefined ? act() : budget.settle(attribute.fd, act);
+  return budget === undefined ? act() : budget.settle(attribute.inode, attribute.fd, act);
 }

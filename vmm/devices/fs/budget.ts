@@ -5,6 +5,7 @@ import { constants as fs } from 'node:fs';
 import { constants } from 'node:os';
 import type { ShareBudget } from '../../machine.js';
 import { allocatedBytes, reservesAhead } from './allocation.js';
+import { Deletions } from './deletions.js';
 import {
   type Host,
   S_IFDIR,
@@ -41,8 +42,10 @@ export interface CountedFile {
   fd: number;
   /** Descriptors of its open files. */
   readonly openFds: number[];
-  /** Its last name was removed here: the budget has it until its last descriptor is closed. */
+  /** It has no name: the budget has it until its last descriptor is closed. */
   orphan: boolean;
+  /** Bytes that this machine has in the count for it as an orphan. */
+  held: number;
 }
 
 function hasDescriptor({ fd, openFds }: CountedFile): boolean {
@@ -52,6 +55,7 @@ function hasDescriptor({ fd, openFds }: CountedFile): boolean {
 export class Budget implements Disposable {
   readonly #host: Host;
   readonly #count: SharedCount;
+  readonly #deletions: Deletions;
   readonly #mostBytes: number;
   readonly #mostFiles: number;
   readonly #reservesAhead: boolean;
@@ -60,9 +64,11 @@ export class Budget implements Disposable {
    * Takes ownership of `countFd`, the file with the count.
    * @param fd the share's root
    */
-  constructor(host: Host, fd: number, countFd: number, { bytes = Number.POSITIVE_INFINITY, inodes }: ShareBudget) {
+  constructor(host: Host, fd: number, countFd: number, budget: ShareBudget) {
+    const { bytes = Number.POSITIVE_INFINITY, inodes, slot = 0 } = budget;
     this.#host = host;
     this.#count = new SharedCount(countFd);
+    this.#deletions = new Deletions(this.#count, slot);
     this.#reservesAhead = reservesAhead(host, fd);
     this.#mostBytes = bytes;
     this.#mostFiles = inodes ?? Number.POSITIVE_INFINITY;
@@ -75,23 +81,23 @@ export class Budget implements Disposable {
     return { bytes, files, mostBytes: this.#mostBytes, mostFiles: this.#mostFiles };
   }
 
-  /** Runs `act`, which allocates in the range of the file `fd`. */
-  grow(fd: number, range: Range, act: () => number): number {
+  /** Runs `act`, which allocates in the range of the file, whose descriptor is `fd`. */
+  grow(file: CountedFile, fd: number, range: Range, act: () => number): number {
     this.#count.begin();
     try {
-      return this.#missing(fd, range) > this.#room ? -EDQUOT : this.#counted(fd, act);
+      return this.#missing(fd, range) > this.#room ? -EDQUOT : this.#countedFile(file, fd, act);
     } finally {
       this.#count.end();
     }
   }
 
-  /** Runs `act`, which frees blocks of the file `fd`. */
-  shrink(fd: number, act: () => number): number {
+  /** Runs `act`, which frees blocks of the file. */
+  shrink(file: CountedFile, fd: number, act: () => number): number {
     this.#count.begin();
     try {
       const before = this.#dataOf(fd);
       const result = act();
-      this.#count.addBytes(this.#dataOf(fd) - before);
+      this.#change(file, this.#dataOf(fd) - before);
       return result;
     } finally {
       this.#count.end();
@@ -99,20 +105,20 @@ export class Budget implements Disposable {
   }
 
   /** Runs `act`, which may free what `grow` and `changeAttribute` have counted. */
-  settle(fd: number, act: () => number): number {
+  settle(file: CountedFile, fd: number, act: () => number): number {
     this.#count.begin();
     try {
-      return this.#counted(fd, act);
+      return this.#countedFile(file, fd, act);
     } finally {
       this.#count.end();
     }
   }
 
-  /** Runs `act`, which gives the file `fd` an extended attribute of `size` bytes. */
-  changeAttribute(fd: number, size: number, act: () => number): number {
+  /** Runs `act`, which gives the file an extended attribute of `size` bytes. */
+  changeAttribute(file: CountedFile, fd: number, size: number, act: () => number): number {
     this.#count.begin();
     try {
-      return this.#room < Math.max(size, BLOCK) ? -EDQUOT : this.#counted(fd, act);
+      return this.#room < Math.max(size, BLOCK) ? -EDQUOT : this.#countedFile(file, fd, act);
     } finally {
       this.#count.end();
     }
@@ -124,7 +130,14 @@ export class Budget implements Disposable {
    * @param offset undefined for the end of the file
    * @param whole all bytes are written, or none
    */
-  write(fd: number, offset: number | undefined, length: number, whole: boolean, act: (length: number) => number) {
+  write(
+    file: CountedFile,
+    fd: number,
+    offset: number | undefined,
+    length: number,
+    whole: boolean,
+    act: (length: number) => number,
+  ): number {
     this.#count.begin();
     try {
       let allowed = length;
@@ -136,7 +149,7 @@ export class Budget implements Disposable {
           allowed = Math.min(end - start, length);
         }
       }
-      return this.#counted(fd, () => {
+      return this.#countedFile(file, fd, () => {
         this.prepare(fd, offset, allowed);
         return act(allowed);
       });
@@ -226,25 +239,107 @@ export class Budget implements Disposable {
     }
   }
 
-  /** The last descriptor of a file without a name is about to be closed. */
-  drop(fd: number): void {
+  /** A file that `add` made gets no name, and `file` has the descriptor `fd` of it. */
+  hold(file: CountedFile, fd: number): void {
     this.#count.begin();
     try {
-      this.#count.addFiles(-1);
-      this.#count.addBytes(-this.#dataOf(fd));
+      this.#hold(file, this.#bytesOf(fd));
     } finally {
       this.#count.end();
     }
   }
 
-  /** A file lost its last name. It is gone, or is as soon as this machine has closed it. */
-  #lose(file: CountedFile | undefined, bytes: number): void {
-    if (file !== undefined && hasDescriptor(file)) {
-      file.orphan = true;
-      return;
+  /** The file got a name again. */
+  named(file: CountedFile): void {
+    if (!file.orphan) return;
+    this.#count.begin();
+    this.#unhold(file);
+    this.#count.end();
+  }
+
+  /** The last descriptor of a file without a name is about to be closed. */
+  drop(file: CountedFile): void {
+    this.#count.begin();
+    try {
+      const bytes = file.held;
+      this.#unhold(file);
+      this.#deletions.add(bytes, 1);
+    } finally {
+      this.#count.end();
     }
+  }
+
+  /** Undoes an `add` of a file without a name, with the descriptor `fd`. */
+  undo(fd: number): void {
+    this.#count.begin();
     this.#count.addFiles(-1);
-    this.#count.addBytes(-bytes);
+    this.#count.addBytes(-this.#bytesOf(fd));
+    this.#count.end();
+  }
+
+  /**
+   * Looks for files that other machines have deleted, and takes out of the count what no machine has.
+   * To be called now and then.
+   * @param find calls {@link found} for each file without a name that this machine has open
+   */
+  look(find: () => void): void {
+    if (!this.#deletions.hasWork) return;
+    this.#count.begin();
+    try {
+      this.#deletions.look(find);
+      this.#deletions.advance();
+    } finally {
+      this.#count.end();
+    }
+  }
+
+  /** Within {@link look}: counts a file that another machine has deleted. */
+  found(file: CountedFile, fd: number): void {
+    const bytes = this.#dataOf(fd);
+    this.#count.addBytes(bytes);
+    this.#count.addFiles(1);
+    this.#hold(file, bytes);
+  }
+
+  #hold(file: CountedFile, bytes: number): void {
+    file.orphan = true;
+    file.held = bytes;
+    this.#deletions.hold(bytes, 1);
+  }
+
+  #unhold(file: CountedFile): void {
+    this.#deletions.hold(-file.held, -1);
+    file.orphan = false;
+    file.held = 0;
+  }
+
+  /** A file lost its last name. It is gone, or is as soon as every machine has closed it. */
+  #lose(file: CountedFile | undefined, bytes: number): void {
+    if (file === undefined || !hasDescriptor(file)) this.#deletions.add(bytes, 1);
+    else this.#hold(file, this.#dataOf(file.openFds[0] ?? file.fd));
+  }
+
+  /** Counts blocks that the file got or lost. */
+  #change(file: CountedFile, bytes: number): void {
+    let counted = bytes;
+    if (file.orphan) {
+      // Other machines have a part of their own in the count.
+      counted = Math.max(bytes, -file.held);
+      file.held += counted;
+      this.#deletions.hold(counted, 0);
+    } else if (bytes < 0 && this.#deletions.isShared && this.#isNameless) {
+      // This machine has not counted it yet as its own.
+      counted = 0;
+    }
+    this.#count.addBytes(counted);
+  }
+
+  /** Runs `act`, and counts the blocks that the file got or lost. */
+  #countedFile(file: CountedFile, fd: number, act: () => number): number {
+    const before = this.#bytesOf(fd);
+    const result = act();
+    this.#change(file, this.#bytesOf(fd) - before);
+    return result;
   }
 
   /** Runs `act`, and counts the blocks that `fd` got or lost, unless it is `counted` already. */
@@ -312,6 +407,11 @@ export class Budget implements Disposable {
 
   #isLastName(): boolean {
     return (this.#host.stat(STATX_MODE) & S_IFMT) === S_IFDIR || this.#host.stat(STATX_NLINK) === 1;
+  }
+
+  /** Of the last statx. */
+  get #isNameless(): boolean {
+    return this.#host.stat(STATX_NLINK) === 0;
   }
 
   #identity(): string {

@@ -51,7 +51,7 @@ export function copyFileRange(session: Session): number {
   if (Math.max(copy.fromOffset, copy.toOffset) > Number.MAX_SAFE_INTEGER - MAX_COPY) return -EFBIG;
   const { budget } = to.inode.share;
   const act = () => copyRange(host, copy, budget);
-  const copied = budget?.grow(to.fd, { offset: copy.toOffset, length: copy.length }, act) ?? act();
+  const copied = budget?.grow(to.inode, to.fd, { offset: copy.toOffset, length: copy.length }, act) ?? act();
   if (copied < 0) return copied;
   if (session.uid !== 0) killSetId(session, to.inode, to.fd);
   const at = PAYLOAD / 4;

@@ -27,6 +27,8 @@ const HIPRIO_QUEUE = 0;
  */
 const UNTOLD_TIME = 10;
 const MAX_UNTOLD = 64;
+/** Milliseconds between looks for files that other machines have deleted. */
+const LOOK_TIME = 500;
 
 /** `struct virtio_fs_config`: tag, le32 num_request_queues. */
 function configSpace(): Uint8Array {
@@ -52,6 +54,7 @@ export class VirtioFs implements VirtioDevice<FuseState> {
   #hiprioContext: DeviceContext | undefined;
   #untoldTimer: Timer | undefined;
   #untold = 0;
+  #lookTimer: Timer | undefined;
   #chain: DescriptorChain | undefined;
   readonly #rates: RateLimit | undefined;
   readonly #hold = new Hold();
@@ -77,6 +80,14 @@ export class VirtioFs implements VirtioDevice<FuseState> {
     this.#untoldTimer = new Timer(context.loop, () => this.#tell());
     this.#chain = new DescriptorChain(context.memory, FS_QUEUE_SIZE);
     this.#hold.start(context.loop, this.#again);
+    if (this.server.isBounded) {
+      const timer = new Timer(context.loop, () => {
+        this.server.look();
+        timer.set(LOOK_TIME);
+      });
+      timer.set(LOOK_TIME);
+      this.#lookTimer = timer;
+    }
   }
 
   kick(index: number): void {
@@ -116,6 +127,8 @@ export class VirtioFs implements VirtioDevice<FuseState> {
     this.#untoldTimer?.[Symbol.dispose]();
     this.#untoldTimer = undefined;
     this.#untold = 0;
+    this.#lookTimer?.[Symbol.dispose]();
+    this.#lookTimer = undefined;
     this.#hold[Symbol.dispose]();
     this.#chain = undefined;
     this.server.reset();

@@ -79,7 +79,7 @@ function openFile(session: Session, inode: Inode, flags: number): number {
   if (path < 0) return path;
   const act = () => session.host.reopen(path, (flags & (ACCESS_MODE | HOST_FLAGS)) >>> 0);
   const { budget } = inode.share;
-  const fd = budget === undefined || (flags & fs.O_TRUNC) === 0 ? act() : budget.shrink(path, act);
+  const fd = budget === undefined || (flags & fs.O_TRUNC) === 0 ? act() : budget.shrink(inode, path, act);
   if (fd >= 0 && isWriting(flags)) clearSetId(session, inode, fd);
   return fd;
 }
@@ -203,11 +203,11 @@ export function createUnnamed(session: Session, node: number): number {
   const error = host.statx(fd);
   const inode = error < 0 ? undefined : inodes.adoptUnnamed(directory.share);
   if (inode === undefined) {
-    budget?.drop(fd);
+    budget?.undo(fd);
     host.close(fd);
     return error < 0 ? error : -ENFILE;
   }
-  inode.orphan = true;
+  budget?.hold(inode, fd);
   const opened = putOpen(session, ENTRY_OUT_SIZE, inode, fd, flags, false);
   if (opened < 0) {
     // The guest does not learn of the inode.
@@ -250,7 +250,7 @@ export function release({ handles, inodes }: Session, handle: number): number {
   const { fd } = file.inode;
   const act = () => handles.release(handle, false);
   // The guest may have forgotten the file before.
-  return fd < 0 ? act() : inodes.keep(file.inode, () => budget.settle(fd, act));
+  return fd < 0 ? act() : inodes.keep(file.inode, () => budget.settle(file.inode, fd, act));
 }
 
 /**
@@ -292,7 +292,7 @@ export function write(session: Session, { readable }: DescriptorChain): number {
   const at = (how & RWF_APPEND) !== 0 ? undefined : offset;
   // The guest's kernel takes a page that was written in part for written.
   const whole = (flags & FUSE_WRITE_CACHE) !== 0;
-  const written = budget === undefined ? act(size) : budget.write(file.fd, at, size, whole, act);
+  const written = budget === undefined ? act(size) : budget.write(file.inode, file.fd, at, size, whole, act);
   if (written < 0) return written;
   if ((flags & FUSE_WRITE_KILL_SUIDGID) !== 0) killSetId(session, file.inode, file.fd);
   const to = PAYLOAD / 4;
@@ -334,7 +334,9 @@ export function fallocate(session: Session): number {
   const act = () => session.host.call(SYS_FALLOCATE, file.fd, mode, offset, length);
   const { budget } = file.inode.share;
   const shrinks = (mode & (FALLOC_FL_PUNCH_HOLE | FALLOC_FL_COLLAPSE_RANGE)) !== 0;
-  const counted = shrinks ? budget?.shrink(file.fd, act) : budget?.grow(file.fd, { offset, length }, act);
+  const counted = shrinks
+    ? budget?.shrink(file.inode, file.fd, act)
+    : budget?.grow(file.inode, file.fd, { offset, length }, act);
   const error = counted ?? act();
   // The guest's kernel leaves that to the device, and does not say who may keep them.
   if (error === 0 && session.uid !== 0) killSetId(session, file.inode, file.fd);

@@ -69,7 +69,7 @@ export class Handles {
     if (file === undefined || file.isDirectory !== isDirectory) return -EBADF;
     this.#files[handle] = undefined;
     this.#free.push(handle);
-    this.#inodes.closing(file.inode, file.fd);
+    this.#inodes.closing(file.inode);
     this.#host.close(file.fd);
     this.#inodes.closed(file.inode, file.fd);
     return 0;

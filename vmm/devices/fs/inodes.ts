@@ -17,6 +17,7 @@ import {
   STATX_DEV_MINOR,
   STATX_INO,
   STATX_MODE,
+  STATX_NLINK,
 } from './host.js';
 import { type Inode, openDescriptor, type Share } from './inode.js';
 import type { SavedInode } from './state.js';
@@ -104,6 +105,7 @@ export class Inodes {
       users: 0,
       openFds: [],
       orphan: false,
+      held: 0,
       place: -1,
       recentlyUsed: false,
       request: -1,
@@ -241,15 +243,31 @@ export class Inodes {
     inode.openFds.push(fd);
   }
 
-  /** `fd`, an open file of the inode, is about to be closed. */
-  closing(inode: Inode, fd: number): void {
-    if (inode.fd < 0 && inode.openFds.length === 1) this.#dropOrphan(inode, fd);
+  /** An open file of the inode is about to be closed. */
+  closing(inode: Inode): void {
+    if (inode.fd < 0 && inode.openFds.length === 1) this.#dropOrphan(inode);
   }
 
   /** The last descriptor of the inode is about to be closed. */
-  #dropOrphan(inode: Inode, fd: number): void {
-    if (inode.orphan) inode.share.budget?.drop(fd);
+  #dropOrphan(inode: Inode): void {
+    if (inode.orphan) inode.share.budget?.drop(inode);
     inode.orphan = false;
+  }
+
+  /** Looks for files that another machine with the same bounded share has deleted. */
+  look(share: Share): void {
+    const { budget } = share;
+    budget?.look(() => {
+      for (const inode of this.#byNode.values()) {
+        if (inode.share !== share || inode.orphan || inode === share.root) continue;
+        const fd = inode.fd < 0 ? openDescriptor(inode) : inode.fd;
+        if (fd < 0 || this.#host.statx(fd) < 0 || this.#host.stat(STATX_NLINK) > 0) continue;
+        // A descriptor that is kept for speed alone keeps no file.
+        if (inode.place >= 0) this.#close(inode);
+        const open = inode.fd < 0 ? openDescriptor(inode) : inode.fd;
+        if (open >= 0) budget.found(inode, open);
+      }
+    });
   }
 
   /** Runs `act`, which may close the last open file of the inode. Its O_PATH descriptor stays. */
@@ -360,7 +378,7 @@ export class Inodes {
   #close(inode: Inode): void {
     if (inode.fd < 0) return;
     this.#mustStay(inode);
-    if (inode.openFds.length === 0) this.#dropOrphan(inode, inode.fd);
+    if (inode.openFds.length === 0) this.#dropOrphan(inode);
     this.#host.close(inode.fd);
     inode.fd = -1;
     this.#descriptors--;
@@ -451,6 +469,7 @@ export class Inodes {
         users: 0,
         openFds: [],
         orphan: false,
+        held: 0,
         place: -1,
         recentlyUsed: false,
         request: -1,

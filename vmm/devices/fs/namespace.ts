@@ -125,7 +125,7 @@ export function link(session: Session, node: number): number {
   const act = () => host.call(SYS_LINKAT, AT_FDCWD, host.procPath(fd), entry.fd, entry.address, AT_SYMLINK_FOLLOW);
   const reply = make(session, entry, false, act);
   // A file without a name has one now.
-  if (reply >= 0) file.orphan = false;
+  if (reply >= 0) file.share.budget?.named(file);
   return reply;
 }
 

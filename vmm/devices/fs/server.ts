@@ -212,6 +212,16 @@ export class FuseServer implements Disposable {
     }
   }
 
+  /** Looks for files of bounded shares that another machine has deleted. To be called now and then. */
+  look(): void {
+    for (const share of this.#session.shares) this.#session.inodes.look(share);
+  }
+
+  /** Returns true if a share is bounded. */
+  get isBounded(): boolean {
+    return this.#session.shares.some(({ budget }) => budget !== undefined);
+  }
+
   /** What is remembered and open, for the limits' tests. */
   get usage(): { inodes: number; descriptors: number; handles: number } {
     const { inodes, handles } = this.#session;

@@ -9,12 +9,14 @@ import {
   openSync,
   rmSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { measureTree } from '../../../../../libc/trees.js';
-import { openCount, readCount } from '../../../../../sandbox/home/volume-count.js';
+import { openCount, readCount, watchCount } from '../../../../../sandbox/home/volume-count.js';
 import { VirtioFs } from '../../../../../vmm/devices/fs/device.js';
 import * as fuse from '../../../../../vmm/devices/fs/fuse.js';
 import type { ShareBudget } from '../../../../../vmm/machine.js';
@@ -44,15 +46,18 @@ afterEach(() => {
   rmSync(base, { recursive: true });
 });
 
+type Started = Awaited<ReturnType<typeof start>>;
+
 /** A machine with the folder as a bounded share. */
-async function start(budget: ShareBudget): Promise<{ guest: FuseGuest; root: number }> {
-  const share = { path: data, readOnly: false, budget };
-  const countFd = await openCount(count, data);
-  const guest = new FuseGuest(VirtioFs.open([{ ...openShare(share), countFd }]));
+async function start(budget: ShareBudget): Promise<{ guest: FuseGuest; root: number; look: () => void }> {
+  const { fd: countFd, slot } = await openCount(count, data);
+  const share = { path: data, readOnly: false, budget: { ...budget, slot } };
+  const device = VirtioFs.open([{ ...openShare(share), countFd }]);
+  const guest = new FuseGuest(device);
   guests.push(guest);
   guest.start();
   guest.init();
-  return { guest, root: guest.share(0) };
+  return { guest, root: guest.share(0), look: () => device.server.look() };
 }
 
 function stop(guest: FuseGuest): void {
@@ -64,6 +69,15 @@ const measured = async () => {
   const { bytes, inodes } = await measureTree(data);
   return { bytes, inodes };
 };
+
+/** Resolves when the count has no more than there is. */
+async function untilCounted({ look }: Started): Promise<void> {
+  while (readCount(count)!.bytes > (await measured()).bytes) {
+    await sleep(20);
+    look();
+  }
+  expect(readCount(count)).toEqual(await measured());
+}
 
 const fallocate = (guest: FuseGuest, handle: number, offset: number, length: number, mode = 0) =>
   guest.request(fuse.FUSE_FALLOCATE, 0, args(BigInt(handle), BigInt(offset), BigInt(length), mode, 0)).error;
@@ -333,8 +347,97 @@ describe('the count', () => {
     expect(refusal(() => two.guest.write(files[1]!, MIB, Buffer.from('x')))).toBe(EDQUOT);
     stop(one.guest);
     two.guest.unlink(two.root, '0');
-    expect(readCount(count)).toEqual(await measured());
+    using _ = watchCount(count);
+    await untilCounted(two);
     expect(two.guest.write(files[1]!, MIB, Buffer.alloc(MIB))).toBe(MIB);
+  });
+
+  test('has what another machine has open of deleted files, until it closes them', async () => {
+    const machines = [
+      await start({ bytes: 8 * MIB }),
+      await start({ bytes: 8 * MIB }),
+      await start({ bytes: 8 * MIB }),
+    ];
+    const [one, two, three] = machines as [Started, Started, Started];
+    const lookAll = () => {
+      for (const { look } of [...machines, ...machines]) look();
+    };
+    const { bytes: folder } = await measured();
+    const { entry, handle } = one.guest.create(one.root, 'file', fs.O_RDWR);
+    one.guest.write(handle, 0, Buffer.alloc(2 * MIB));
+    // Known to the guest, and not open.
+    three.guest.lookup(three.root, 'file');
+    two.guest.unlink(two.root, 'file');
+    const other = two.guest.create(two.root, 'other', fs.O_RDWR);
+    expect(fill(two.guest, other.handle)).toEqual({ bytes: 6 * MIB - folder, error: EDQUOT });
+    lookAll();
+    expect(readCount(count)).toEqual({ bytes: 8 * MIB, inodes: 3 });
+    // What it frees of the file, and what it adds, is its own.
+    fallocate(one.guest, handle, 0, MIB, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE);
+    expect(readCount(count)).toEqual({ bytes: 7 * MIB, inodes: 3 });
+    one.guest.write(handle, 0, Buffer.alloc(MIB));
+    expect(refusal(() => two.guest.write(other.handle, 6 * MIB, Buffer.from('x')))).toBe(EDQUOT);
+    one.guest.forget(entry.node);
+    one.guest.release(handle);
+    lookAll();
+    expect(readCount(count)).toEqual(await measured());
+  });
+
+  test('has what two machines have open once they close it, whichever deletes it', async () => {
+    for (const deletes of [0, 1]) {
+      const machines = [await start({ bytes: 8 * MIB }), await start({ bytes: 8 * MIB })];
+      const open = machines.map(({ guest, root }) => guest.create(root, 'file', fs.O_RDWR));
+      machines[0]!.guest.write(open[0]!.handle, 0, Buffer.alloc(2 * MIB));
+      machines[deletes]!.guest.unlink(machines[deletes]!.root, 'file');
+      // Before the other machine has looked.
+      fallocate(machines[1 - deletes]!.guest, open[1 - deletes]!.handle, 0, MIB, 3);
+      for (const [index, { handle, entry }] of open.entries()) {
+        for (const { look } of [...machines, ...machines]) look();
+        expect(readCount(count)!.bytes).toBeGreaterThanOrEqual(MIB);
+        machines[index]!.guest.release(handle);
+        machines[index]!.guest.forget(entry.node);
+      }
+      for (const { look } of [...machines, ...machines]) look();
+      expect(readCount(count)).toEqual(await measured());
+      for (const { guest } of machines) stop(guest);
+    }
+  });
+
+  test('waits for a machine that does not look until it is gone', async () => {
+    const one = await start({ bytes: 8 * MIB });
+    // Its guest is stopped, for example.
+    const { fd } = await openCount(count, data);
+    using _ = watchCount(count);
+    const { entry, handle } = one.guest.create(one.root, 'file', fs.O_RDWR);
+    one.guest.write(handle, 0, Buffer.alloc(2 * MIB));
+    one.guest.release(handle);
+    one.guest.unlink(one.root, 'file');
+    one.guest.forget(entry.node);
+    one.look();
+    expect(readCount(count)!.bytes).toBeGreaterThanOrEqual(2 * MIB);
+    closeSync(fd);
+    await untilCounted(one);
+  });
+
+  test('loses what a machine had open that is gone', async () => {
+    const one = await start({ bytes: 8 * MIB });
+    const { fd, slot } = await openCount(count, data);
+    using _ = watchCount(count);
+    // As a machine leaves it that is killed with an open file of 1 MiB, which is in the count.
+    const words = openSync(count, 'r+');
+    const held = Buffer.alloc(16);
+    held.writeBigUInt64LE(BigInt(MIB), 0);
+    held.writeBigUInt64LE(1n, 8);
+    writeSync(words, held, 0, 16, 64 + slot * 64 + 48);
+    const { bytes, inodes } = await measured();
+    held.writeBigUInt64LE(BigInt(bytes + MIB), 0);
+    held.writeBigUInt64LE(BigInt(inodes + 1), 8);
+    writeSync(words, held, 0, 16, 0);
+    closeSync(words);
+    one.look();
+    expect(readCount(count)).toEqual({ bytes: bytes + MIB, inodes: inodes + 1 });
+    closeSync(fd);
+    await untilCounted(one);
   });
 
   test('is not made smaller by folders that this user may not read', async () => {

@@ -413,7 +413,7 @@ test('the budget of the share counts what the host has (seed 6)', async () => {
   try {
     mkdirSync(join(folder, 'empty'));
     const count = join(folder, 'count');
-    using pair = new Pair(6, await openCount(count, join(folder, 'empty')));
+    using pair = new Pair(6, (await openCount(count, join(folder, 'empty'))).fd);
     for (let number = 1; number <= OPERATIONS; number++) pair.step(number);
     pair.closeAll();
     const { bytes, inodes } = await measureTree(pair.shared);
