@@ -10,6 +10,7 @@ import { describeHost, warnOfLoad, watchLoad } from './host.js';
 import { makeFolder, ownName, removeLeftovers } from './leftovers.js';
 import type { Bundle, Level, PreparedLevel } from './level.js';
 import { type Measure, OPERATIONS, type Operation } from './measures.js';
+import { openProbedHost, readProbes } from './probes.js';
 import type { LevelReport, Report } from './report.js';
 import { measureRound } from './round.js';
 import { orderOf } from './schedule.js';
@@ -26,6 +27,8 @@ export interface CompareOptions {
   time: number;
   command?: readonly string[];
   operations?: readonly Operation[];
+  /** Looks at what the levels see and reach, and measures nothing. */
+  probes?: boolean;
   /** The version of tsvm. */
   version: string;
   home?: Home;
@@ -77,7 +80,9 @@ export async function compare(options: CompareOptions): Promise<Report> {
       const bundle = { image: withGauge.digest, config: image.config, rootfs, folder: own, memory: options.memory };
       await prepare(each, bundle, signal);
     }
-    complete = await measureAll(compared, image.config.WorkingDir || '/', busy, options);
+    complete = options.probes
+      ? await probeAll(compared, options)
+      : await measureAll(compared, image.config.WorkingDir || '/', busy, options);
   } catch (error) {
     if (!signal.aborted) throw error;
   } finally {
@@ -91,7 +96,7 @@ export async function compare(options: CompareOptions): Promise<Report> {
     complete,
     host: describeHost(options.version),
     image: { name: options.image, digest: image.digest },
-    rounds: options.rounds,
+    rounds: options.probes ? 0 : options.rounds,
     memory: options.memory,
     command: [...(options.command ?? [])],
     busy,
@@ -102,7 +107,7 @@ export async function compare(options: CompareOptions): Promise<Report> {
 
 function newCompared(level: Level): Compared {
   const { name, summary } = level;
-  const report = { name, summary, state: 'measured' as const, measures: [], notMeasured: [], outputs: [] };
+  const report = { name, summary, state: 'measured' as const, measures: [], notMeasured: [], probes: [], outputs: [] };
   return { level, report, samples: new Map() };
 }
 
@@ -146,7 +151,8 @@ async function measureAll(
   options: CompareOptions,
 ): Promise<boolean> {
   const { rounds, signal } = options;
-  for (let round = 0; round <= rounds; round++) {
+  const works = () => compared.some(({ report, prepared }) => report.state === 'measured' && prepared !== undefined);
+  for (let round = 0; round <= rounds && works(); round++) {
     const isWarmUp = round === 0;
     const load = await watchLoad(signal);
     if (!isWarmUp) busy.push(load);
@@ -161,12 +167,24 @@ async function measureAll(
   return true;
 }
 
+/** Looks once from inside of each level. */
+async function probeAll(compared: readonly Compared[], options: CompareOptions): Promise<boolean> {
+  await using host = await openProbedHost();
+  for (const [index, each] of compared.entries()) {
+    if (each.report.state !== 'measured' || each.prepared === undefined) continue;
+    options.onStep?.(`probes: ${each.level.name}`, index / compared.length);
+    await measureOnce(each, each.prepared, '/', false, options, host.words);
+  }
+  return true;
+}
+
 async function measureOnce(
   each: Compared,
   prepared: PreparedLevel,
   folder: string,
   isWarmUp: boolean,
   { command, time, signal, operations = OPERATIONS }: CompareOptions,
+  probe?: readonly string[],
 ): Promise<void> {
   const { report, samples } = each;
   try {
@@ -174,6 +192,10 @@ async function measureOnce(
       id: `compare-${ownName()}`,
       ...{ operations, time, folder, signal },
       ...(command && { command }),
+      ...(probe && { probe }),
+      onProbed(text) {
+        report.probes = readProbes(text);
+      },
       onSample(measure, value) {
         const found = samples.get(measure) ?? { samples: [], warmUp: [] };
         samples.set(measure, found);

@@ -13,6 +13,15 @@ const MeasureReport = z.strictObject({
   interval: z.tuple([z.number(), z.number()]).describe('has the median with 95 percent (bootstrap)'),
 });
 
+const ProbeReport = z.strictObject({
+  name: z.string(),
+  title: z.string(),
+  verdict: z
+    .enum(['host', 'own', 'closed'])
+    .describe("host: it sees or reaches the host's; own: there is one, and it is the sandbox's own; closed: refused"),
+  found: z.string().describe('what was seen, or the error'),
+});
+
 const LevelReport = z.strictObject({
   name: z.string(),
   summary: z.string(),
@@ -23,6 +32,7 @@ const LevelReport = z.strictObject({
   limitsMemory: z.boolean().optional(),
   measures: z.array(MeasureReport).describe('a measure that is absent was not measured'),
   notMeasured: z.array(z.strictObject({ name: z.string(), reason: z.string() })),
+  probes: z.array(ProbeReport).describe('empty without `--probes`; a probe that is absent gave no answer'),
   outputs: z.array(z.string()).describe("the end of the command's output, one of each round"),
 });
 
@@ -54,4 +64,5 @@ export const ReportSchema = z
 
 export type Report = z.infer<typeof ReportSchema>;
 export type LevelReport = z.infer<typeof LevelReport>;
+export type ProbeReport = z.infer<typeof ProbeReport>;
 export type MeasureReport = z.infer<typeof MeasureReport>;

@@ -24,6 +24,9 @@ export interface RoundOptions {
   /** A measure has no value here. */
   onNone(measure: Measure, reason: string): void;
   onOutput(text: string): void;
+  /** Arguments of the probes. With them, only they run. */
+  probe?: readonly string[];
+  onProbed(text: string): void;
 }
 
 /** @throws CompareError if the level fails; the reason of `signal` */
@@ -31,6 +34,13 @@ export async function measureRound(level: PreparedLevel, options: RoundOptions):
   const { id, signal, operations, time, command, onSample, onNone } = options;
   try {
     await using idling = await startIdling(level.start(id, [GAUGE, 'idle']), signal);
+    if (options.probe !== undefined) {
+      const first = descendantsOf(idling.pid).at(-1) ?? idling.pid;
+      const probed = await run(level.exec(id, first, [GAUGE, 'probe', ...options.probe]), signal);
+      succeeded(probed);
+      options.onProbed(probed.stdout);
+      return;
+    }
     onSample(START, idling.time);
     await sleep(SETTLE, undefined, { signal }).catch(() => signal.throwIfAborted());
     try {

@@ -59,13 +59,37 @@ export function formatTable(report: Report): string {
   });
   const lines = [
     `${image.name}, ${report.rounds} rounds on ${host.cpu}, ${host.cpus} CPUs, Linux ${host.kernel}`,
-    'median; 95 % interval of the median; 5th to 95th percentile; ratio to the first level',
+    ...(tables.length === 0
+      ? []
+      : ['median; 95 % interval of the median; 5th to 95th percentile; ratio to the first level']),
     ...tables,
+    ...formatProbes(levels),
     ...notes(levels, width),
     ...(complete ? [] : ['', 'The comparison was ended early: this is what was done.']),
     ...warnings.map((warning) => `\nwarning: ${warning}`),
   ];
   return `${lines.map((line) => (line.startsWith('\n') ? line : printableLine(line))).join('\n')}\n`;
+}
+
+/** One row for each probe, one column for each level. */
+function formatProbes(levels: readonly LevelReport[]): string[] {
+  const probed = levels.filter(({ probes }) => probes.length > 0);
+  const found = new Map(probed.flatMap(({ probes }) => probes.map(({ name, title }) => [name, title] as const)));
+  if (found.size === 0) return [];
+  const width = Math.max(...[...found.values()].map((title) => title.length));
+  const row = (first: string, cells: readonly string[]) =>
+    `  ${first.padEnd(width)}   ${cells.map((cell, index) => cell.padEnd(probed[index]?.name.length ?? 0)).join('   ')}`.trimEnd();
+  const heading = row(
+    '',
+    probed.map(({ name }) => name.padEnd(6)),
+  );
+  const rows = [...found].map(([name, title]) =>
+    row(
+      title,
+      probed.map(({ probes }) => (probes.find((each) => each.name === name)?.verdict ?? '-').padEnd(6)),
+    ),
+  );
+  return ['', "What a command inside sees and reaches: the host's, its own, or nothing (closed)", heading, ...rows];
 }
 
 function notes(levels: readonly LevelReport[], width: number): string[] {

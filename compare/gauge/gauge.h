@@ -16,7 +16,12 @@ int gauge_measure(const char *name, uint64_t least_ns);
 /** Runs a command in a folder, and prints a line with its time on stderr. Returns the exit code. */
 int gauge_run(const char *folder, char **command);
 
-/** Looks at one thing that a neighbour or the host might show, and prints what it found. */
-int gauge_probe(const char *name);
+/**
+ * Looks at what the sandbox sees and may do, and prints a line for each.
+ *
+ * @pid: a process of the host, as the host counts
+ * @port: of a TCP server on the host's loopback interface
+ */
+int gauge_probe(const char *pid, const char *port);
 
 #endif

@@ -51,9 +51,9 @@ int main(int argc, char **argv)
 		return gauge_measure(argv[2], strtoull(argv[3], NULL, 10) * 1000000);
 	if (argc >= 4 && strcmp(argv[1], "run") == 0)
 		return gauge_run(argv[2], argv + 3);
-	if (argc == 3 && strcmp(argv[1], "probe") == 0)
-		return gauge_probe(argv[2]);
-	fputs("usage: tsvm-gauge idle | nothing | measure NAME MILLISECONDS | run FOLDER COMMAND... | probe NAME\n",
+	if (argc == 4 && strcmp(argv[1], "probe") == 0)
+		return gauge_probe(argv[2], argv[3]);
+	fputs("usage: tsvm-gauge idle | nothing | measure NAME MILLISECONDS | run FOLDER COMMAND... | probe PID PORT\n",
 	      stderr);
 	return FAILED;
 }

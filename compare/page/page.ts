@@ -33,6 +33,7 @@ ${complete ? '' : '<p class="warning">The comparison was ended early: this is wh
 ${warnings.map((warning) => `<p class="warning">${escapeHtml(warning)}</p>`).join('\n')}
 ${plots(levels)}
 ${figures(levels)}
+${probeMatrix(levels)}
 ${levelList(levels)}
 <p class="soft">A dot is a sample; a bar across is the median. In the other plots a dot is the median, the wide line the interval
 that has it with 95 percent (bootstrap), the thin line the range from the 5th to the 95th percentile. Scales are
@@ -92,6 +93,26 @@ function figures(levels: readonly LevelReport[]): string {
   return `<h2>Figures</h2>
 <p class="soft">Median, and the interval that has it with 95 percent.</p>
 <div class="scroll" tabindex="0"><table><thead><tr><th scope="col">level</th>${heading.join('')}</tr></thead>
+<tbody>${rows.join('\n')}</tbody></table></div>`;
+}
+
+function probeMatrix(levels: readonly LevelReport[]): string {
+  const probed = levels.filter(({ probes }) => probes.length > 0);
+  const found = new Map(probed.flatMap(({ probes }) => probes.map(({ name, title }) => [name, title] as const)));
+  if (found.size === 0) return '';
+  const classes = { host: 'yes', own: 'none', closed: 'no' };
+  const cell = ({ probes }: LevelReport, name: string) => {
+    const probe = probes.find((each) => each.name === name);
+    if (probe === undefined) return '<td class="none">no answer</td>';
+    return `<td class="${classes[probe.verdict]}" title="${escapeHtml(probe.found)}">${probe.verdict}</td>`;
+  };
+  const heading = probed.map(({ name }) => `<th scope="col">${escapeHtml(name)}</th>`).join('');
+  const rows = [...found].map(([name, title]) => {
+    return `<tr><th scope="row">${escapeHtml(title)}</th>${probed.map((level) => cell(level, name)).join('')}</tr>`;
+  });
+  return `<h2>What a command inside sees and reaches</h2>
+<p class="soft">host: the host's own; own: the sandbox's own; closed: refused.</p>
+<div class="scroll" tabindex="0"><table><thead><tr><th scope="col">probe</th>${heading}</tr></thead>
 <tbody>${rows.join('\n')}</tbody></table></div>`;
 }
 

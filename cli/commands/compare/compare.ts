@@ -6,7 +6,7 @@ import { messageOf } from '../../../errors/index.js';
 import { addOptions, type Declaration, readOptions } from '../../options/declaration.js';
 import { parseCount } from '../../options/number.js';
 import { parseSize } from '../../options/size.js';
-import { UsageError } from '../../output/errors.js';
+import { FAILED, UsageError } from '../../output/errors.js';
 import { describeProgress, openProgressLine } from '../../output/progress.js';
 import { type Context, createCommand } from '../command.js';
 
@@ -24,9 +24,11 @@ interface Options {
   memory?: number;
   format?: 'table' | 'json';
   output?: string;
+  probes?: boolean;
 }
 
 const OPTIONS: readonly Declaration<Options>[] = [
+  { flags: '--probes', help: 'show what a command inside sees and reaches, instead of costs', field: 'probes' },
   {
     flags: '--levels <NAME,...>',
     help: 'levels to compare (default: all that this host has)',
@@ -59,6 +61,7 @@ const EXAMPLES = `
 Examples:
   tsvm compare debian:12
   tsvm compare --levels process,runc,tcg --rounds 20 debian:12 -- sha256sum /bin/bash
+  tsvm compare --probes debian:12
   tsvm compare --output report.html debian:12
   tsvm compare --format json debian:12 > report.json
 
@@ -99,6 +102,7 @@ async function run(image: string, words: readonly string[], options: Options, co
     ...{ image, levels, time: TIME, version: context.version, signal: ending.signal },
     ...{ rounds: options.rounds ?? ROUNDS, memory: options.memory ?? MEMORY },
     ...(words.length > 0 && { command: words }),
+    ...(options.probes && { probes: true }),
     onPull: (progress) => line.draw(describeProgress(progress)),
     onStep: (text, share) => line.draw(`${Math.round(share * 100)} %  ${text}`),
   });
@@ -109,6 +113,7 @@ async function run(image: string, words: readonly string[], options: Options, co
   }
   process.stdout.write(options.format === 'json' ? json : formatTable(report));
   if (!report.complete) context.exitCode = INTERRUPTED;
+  else if (report.levels.every(({ state }) => state !== 'measured')) context.exitCode = FAILED;
 }
 
 /** Writes a file at once: an old one is replaced when the new one is complete. */

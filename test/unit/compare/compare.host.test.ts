@@ -94,6 +94,18 @@ test('a comparison that is ended has what was done, and leaves nothing', async (
   expect(await left()).toEqual([]);
 });
 
+test("probes tell the host's kernel from one of the sandbox's own, and open doors from closed ones", async () => {
+  const report = await measure(['process', 'runc', 'gvisor-ptrace'], { probes: true });
+  expect(ReportSchema.parse(report)).toEqual(report);
+  const [host, runc, gvisor] = report.levels.map(({ probes }) =>
+    Object.fromEntries(probes.map(({ name, verdict }) => [name, verdict])),
+  );
+  expect(host).toMatchObject({ boot: 'host', process: 'host', loopback: 'host', sysctl: 'host' });
+  expect(runc).toMatchObject({ boot: 'host', process: 'closed', loopback: 'closed', sysctl: 'closed', disk: 'closed' });
+  expect(gvisor).toMatchObject({ release: 'own', process: 'closed', loopback: 'closed', bpf: 'closed' });
+  expect(await left()).toEqual([]);
+});
+
 test('an unknown level is refused in one line that names the levels', () => {
   expect(() => levelsOf(['runc', 'docker'])).toThrow(/^no level is named "docker": use process, namespaces, runc, /);
 });

@@ -35,6 +35,15 @@ test('what is missing, has failed or was not measured is said in words', () => {
   expect(text).toContain('warning: other programs used the CPUs');
 });
 
+test('the probes are a matrix of levels', () => {
+  const lines = formatTable(report).split('\n');
+  const at = lines.findIndex((line) => line.startsWith('What a command inside sees and reaches'));
+  expect(lines.slice(at + 1, at + 3)).toEqual([
+    '                      process   runc',
+    '  setting the clock   host      closed',
+  ]);
+});
+
 test('what a level says is made harmless for a terminal', () => {
   const hostile: Report = { ...report, levels: [{ ...report.levels[2]!, reason: 'a\u001b[2Jb' }] };
   expect(formatTable(hostile)).not.toContain('\u001b');
