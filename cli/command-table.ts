@@ -92,6 +92,7 @@ const COMMANDS: Record<string, CommandEntry> = {
   'kernel path': { summary: 'print the path of a built kernel', load: () => import('./commands/kernel/path.js') },
   'kernel ls': { summary: 'list built kernels', load: () => import('./commands/kernel/ls.js') },
   'kernel pull': { summary: 'fetch a kernel of Debian', load: () => import('./commands/kernel/pull.js') },
+  'kernel prune': { summary: 'remove replaced kernels', load: () => import('./commands/kernel/prune.js') },
   'kernel build': { summary: 'build a kernel', load: () => import('./commands/kernel/build.js') },
 };
 
@@ -140,8 +141,8 @@ const GROUPS: Record<string, CommandGroup> = {
     commands: inGroup('volume', 'create', 'ls', 'rm', 'inspect', 'prune'),
   },
   kernel: {
-    summary: 'build, fetch and find kernels',
-    commands: inGroup('kernel', 'path', 'ls', 'pull', 'build'),
+    summary: 'build, fetch, find and remove kernels',
+    commands: inGroup('kernel', 'path', 'ls', 'pull', 'build', 'prune'),
   },
 };
 

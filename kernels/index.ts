@@ -2,6 +2,7 @@
 // one. The code of the build is loaded only when a build starts.
 import type { BuildOptions } from './build.js';
 import type { KernelName } from './cache.js';
+import type { PrunedKernels, PruneOptions } from './prune.js';
 import type { PullOptions } from './pull.js';
 import type { PulledName } from './pulled.js';
 
@@ -29,6 +30,7 @@ export {
 } from './cache.js';
 export { KernelError } from './errors.js';
 export { type AvailableKernel, availableKernel, kernelPath, packedKernels } from './packed.js';
+export type { PrunedKernels, PruneOptions } from './prune.js';
 export type { PullOptions, PullPhase } from './pull.js';
 export { findPulled, listPulled, PULLED_NAMES, type PulledKernel, type PulledName } from './pulled.js';
 
@@ -54,4 +56,14 @@ export async function buildKernel(name: KernelName = 'guest', options: BuildOpti
 export async function pullKernel(name: PulledName, options: PullOptions = {}): Promise<string> {
   const { pull } = await import('./pull.js');
   return pull(name, options);
+}
+
+/**
+ * Removes kernels that a newer version has replaced, and what killed processes left in the cache.
+ *
+ * @throws KernelError if the cache cannot be written
+ */
+export async function pruneKernels(options: PruneOptions = {}): Promise<PrunedKernels> {
+  const { prune } = await import('./prune.js');
+  return prune(options);
 }

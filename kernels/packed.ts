@@ -82,9 +82,8 @@ function readManifest(directory: string): Manifest {
 }
 
 function unpack({ files }: Manifest, from: string, cache: string): void {
-  let work: string | undefined;
+  const work = makeWorkFolder(cache);
   try {
-    work = makeWorkFolder(cache);
     for (const { name, size, sha256, compressed } of files) {
       const stored = readFileSync(join(from, compressed ? `${name}.br` : name));
       const data = compressed ? brotliDecompressSync(stored, { maxOutputLength: size }) : stored;
@@ -103,7 +102,7 @@ function unpack({ files }: Manifest, from: string, cache: string): void {
       { cause },
     );
   } finally {
-    if (work !== undefined) rmSync(work, { recursive: true, force: true });
+    rmSync(work, { recursive: true, force: true });
   }
 }
 

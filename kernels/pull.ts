@@ -6,6 +6,7 @@ import { join, resolve } from 'node:path';
 import { promisify } from 'node:util';
 import { gunzip } from 'node:zlib';
 import { ExecaError, execa } from 'execa';
+import { codeOf, messageOf } from '../errors/index.js';
 import { findProgram } from '../programs/index.js';
 import { directoryName, kernelCache } from './cache.js';
 import { KernelError } from './errors.js';
@@ -26,7 +27,6 @@ export type PullPhase = 'lists' | 'download' | 'unpack';
 
 /** A running pull. */
 interface Pull {
-  name: PulledName;
   /** Has apt's lists and cache, the package, and what it contains. */
   folder: string;
   /** apt's options. */
@@ -35,32 +35,36 @@ interface Pull {
 
 /** Fetches a kernel. See `pullKernel` of index.ts. */
 export async function pull(name: PulledName, { cache: folder, onProgress }: PullOptions = {}): Promise<string> {
-  checkPrograms(name);
   const cache = resolve(folder ?? kernelCache());
-  const work = makeWorkFolder(cache);
+  let work: string | undefined;
   try {
-    const running = { name, folder: work, apt: await aptOptions(work) };
+    checkPrograms();
+    work = makeWorkFolder(cache);
+    const running = { folder: work, apt: await aptOptions(work) };
     onProgress?.('lists');
-    // Its failure may concern another archive. If not, the next command fails.
-    await run(running, 'apt-get', ['update'], { reject: false });
-    const { image, version } = await newestPackage(running);
+    const complaint = await updateLists(running);
+    const { image, version } = await newestPackage(running, name, complaint);
     const directory = join(cache, directoryName(name, version, modulesRecipe(PACKAGES[name].transport)));
     if (PULLED_FILES.every((file) => existsSync(join(directory, file)))) return directory;
     onProgress?.('download');
     await run(running, 'apt-get', ['download', `${image}=${version}`]);
     onProgress?.('unpack');
-    placeFiles(await unpack(running, image), directory, PULLED_FILES);
+    placeFiles(await unpack(running, name, image), directory, PULLED_FILES);
     return directory;
+  } catch (cause) {
+    // Of this room, or of the file system: a full disk.
+    if (!(cause instanceof KernelError) && codeOf(cause) === undefined) throw cause;
+    throw new KernelError(`kernel '${name}': ${messageOf(cause)}`, { cause });
   } finally {
-    await rm(work, { recursive: true, force: true });
+    if (work !== undefined) await rm(work, { recursive: true, force: true });
   }
 }
 
-function checkPrograms(name: PulledName): void {
+function checkPrograms(): void {
   for (const program of ['apt-get', 'apt-cache', 'dpkg-deb']) {
     if (findProgram(program) !== undefined) continue;
     throw new KernelError(
-      `kernel '${name}' is a package of Debian, and this host has no ${program}: run: tsvm kernel build, or name another with --kernel and --kernel-modules`,
+      `it is a package of Debian, and this host has no ${program}: run: tsvm kernel build, or name another with --kernel and --kernel-modules`,
     );
   }
 }
@@ -76,7 +80,8 @@ async function aptOptions(work: string): Promise<string[]> {
     `Dir::Cache=${cache}`,
     'Acquire::Languages=none',
     'Acquire::Retries=2',
-    // Whatever the host's configuration says: what apt cannot check is not a kernel.
+    // What apt cannot check is not a kernel, whatever the host's configuration says. A source that is
+    // marked `trusted=yes` is the administrator's word.
     'Acquire::AllowInsecureRepositories=false',
     'APT::Get::AllowUnauthenticated=false',
     // apt's own user cannot enter the work folder.
@@ -85,37 +90,64 @@ async function aptOptions(work: string): Promise<string[]> {
   return options.flatMap((option) => ['-o', option]);
 }
 
-/** The newest package that the host's archives have, also as the package that depends on it says. */
-async function newestPackage(pull: Pull): Promise<{ image: string; version: string }> {
-  const { name, hasKernel } = PACKAGES[pull.name];
-  const shown = await run(pull, 'apt-cache', ['show', '--no-all-versions', name], { reject: false });
-  const pattern = hasKernel
-    ? /^Version: (?<version>\S+)$/m
-    : /^Depends: (?:.*, )?(?<image>linux-image-\S+) \(= (?<version>[^)\s]+)\)/m;
-  const { image = name, version } = pattern.exec(shown)?.groups ?? {};
-  if (version === undefined) {
-    throw new KernelError(
-      `kernel '${pull.name}': the package archives of this host have no package ${name} of Debian, or cannot be reached`,
-    );
+/** Fetches the lists of packages. @returns apt's complaint, if it has one: it may concern another archive */
+async function updateLists(pull: Pull): Promise<string | undefined> {
+  try {
+    return complaintIn(await run(pull, 'apt-get', ['update'], 'stderr'));
+  } catch (error) {
+    if (error instanceof KernelError) return error.message;
+    throw error;
   }
+}
+
+/**
+ * The newest package that the host's archives have, also as the package that depends on it says.
+ * @param complaint what is said if there is none
+ */
+async function newestPackage(
+  pull: Pull,
+  name: PulledName,
+  complaint: string | undefined,
+): Promise<{ image: string; version: string }> {
+  const { name: wanted, hasKernel } = PACKAGES[name];
+  const none = `the package archives of this host have no package ${wanted} of Debian`;
+  let shown: string;
+  try {
+    shown = await run(pull, 'apt-cache', ['show', '--no-all-versions', wanted]);
+  } catch (cause) {
+    // apt fails for a package that it does not know.
+    if (cause instanceof KernelError) throw new KernelError(complaint ?? none, { cause });
+    throw cause;
+  }
+  const pattern = hasKernel
+    ? /^Version: (?<version>[\w.+~:-]+)$/m
+    : /^Depends: (?:.*, )?(?<image>linux-image-[a-z0-9.+-]+) \(= (?<version>[\w.+~:-]+)\)/m;
+  const { image = wanted, version } = pattern.exec(shown)?.groups ?? {};
+  if (version === undefined) throw new KernelError(none);
   return { image, version };
 }
 
 /** Unpacks the package. Returns the folder with the result. */
-async function unpack(pull: Pull, image: string): Promise<string> {
-  const { name, folder } = pull;
+async function unpack(pull: Pull, name: PulledName, image: string): Promise<string> {
+  const { folder } = pull;
   const archive = (await readdir(folder)).find((file) => file.endsWith('.deb'));
-  if (archive === undefined) throw new KernelError(`kernel '${name}': apt-get has downloaded no package ${image}`);
+  if (archive === undefined) throw new KernelError(`apt-get has downloaded no package ${image}`);
   const tree = join(folder, 'tree');
   await run(pull, 'dpkg-deb', ['-x', archive, tree]);
   const result = join(folder, 'result');
   await mkdir(result);
-  const { kernel, modules, config } = PACKAGES[name].hasKernel
-    ? filesOfUml(tree)
-    : filesOf(tree, image.slice('linux-image-'.length));
-  await prepareKernel(kernel, await readModulesFolder(modules), result);
-  const written = await readFile(config);
-  await writeFile(join(result, 'config'), config.endsWith('.gz') ? await promisify(gunzip)(written) : written);
+  try {
+    const { kernel, modules, config } = PACKAGES[name].hasKernel
+      ? filesOfUml(tree)
+      : filesOf(tree, image.slice('linux-image-'.length));
+    await prepareKernel(kernel, await readModulesFolder(modules), result);
+    const written = await readFile(config);
+    await writeFile(join(result, 'config'), config.endsWith('.gz') ? await promisify(gunzip)(written) : written);
+  } catch (cause) {
+    if (!(cause instanceof KernelError)) throw cause;
+    // The folder is gone when this is read.
+    throw new KernelError(`the package ${image}: ${cause.message.replaceAll(tree, '')}`, { cause });
+  }
   return result;
 }
 
@@ -129,7 +161,7 @@ interface PackagedKernel {
 function filesOf(tree: string, release: string): PackagedKernel {
   return {
     kernel: join(tree, 'boot', `vmlinuz-${release}`),
-    modules: join(tree, 'lib/modules', release),
+    modules: join(tree, libraries(tree), 'modules', release),
     config: join(tree, 'boot', `config-${release}`),
   };
 }
@@ -144,21 +176,31 @@ function filesOfUml(tree: string): PackagedKernel {
   };
 }
 
+/** Since Debian 13, packages have in /usr/lib what they had in /lib. */
+function libraries(tree: string): string {
+  return existsSync(join(tree, 'usr/lib/modules')) ? 'usr/lib' : 'lib';
+}
+
 /** Runs a program in the work folder. @returns its output */
-async function run(
-  { name, folder, apt }: Pull,
-  program: string,
-  args: string[],
-  { reject = true } = {},
-): Promise<string> {
+async function run({ folder, apt }: Pull, program: string, args: string[], output: Output = 'stdout'): Promise<string> {
   const options = program.startsWith('apt') ? apt : [];
   const env = { LC_ALL: 'C', DEBIAN_FRONTEND: 'noninteractive' };
   try {
-    return (await execa(program, [...options, ...args], { cwd: folder, env, stdin: 'ignore', reject })).stdout;
+    return (await execa(program, [...options, ...args], { cwd: folder, env, stdin: 'ignore' }))[output];
   } catch (error) {
     if (!(error instanceof ExecaError)) throw error;
-    const lines = String(error.stderr).split('\n');
-    const line = lines.find((each) => each.startsWith('E: ')) ?? lines.find((each) => each !== '');
-    throw new KernelError(`kernel '${name}': ${line?.replace(/^E: /, '') ?? error.shortMessage}`, { cause: error });
+    throw new KernelError(complaintIn(String(error.stderr)) ?? error.shortMessage, { cause: error });
   }
+}
+
+type Output = 'stdout' | 'stderr';
+
+/** The order in which lines of apt and dpkg say what went wrong. Other warnings concern configuration. */
+const COMPLAINTS = [/no space left|free space/i, /^E: (?!Some index files failed)/, /^W: .*(fetch|GPG)/, /^(?!W: )/];
+
+/** The line of a program's stderr that says what went wrong. */
+function complaintIn(stderr: string): string | undefined {
+  const lines = stderr.split('\n').filter((line) => line.trim() !== '');
+  const line = COMPLAINTS.map((pattern) => lines.find((each) => pattern.test(each))).find((each) => each !== undefined);
+  return line?.replace(/^[EW]: /, '').trim();
 }

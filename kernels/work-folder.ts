@@ -2,12 +2,27 @@
 import { randomBytes } from 'node:crypto';
 import { closeSync, fsyncSync, mkdirSync, openSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { hasCode } from '../errors/index.js';
+import { hasCode, messageOf } from '../errors/index.js';
+import { KernelError } from './errors.js';
 
-/** Makes an empty folder in the cache, and removes those of killed processes. */
+/**
+ * Makes an empty folder in the cache, and removes those of killed processes.
+ * @throws KernelError if the cache cannot be written
+ */
 export function makeWorkFolder(cache: string): string {
-  mkdirSync(cache, { recursive: true });
-  removeLeftovers(cache);
+  try {
+    mkdirSync(cache, { recursive: true });
+    removeLeftovers(cache);
+    return makeFolder(cache);
+  } catch (cause) {
+    throw new KernelError(
+      `cannot write to the cache of kernels: ${messageOf(cause)} (TSVM_KERNEL_CACHE names another folder)`,
+      { cause },
+    );
+  }
+}
+
+function makeFolder(cache: string): string {
   const folder = join(cache, `.build-${bootId()}-${process.pid}-${randomBytes(4).toString('hex')}`);
   mkdirSync(folder);
   return folder;
@@ -42,7 +57,12 @@ function removeLeftovers(cache: string): void {
   for (const entry of readdirSync(cache)) {
     const match = /^\.build-([0-9a-f]+)-(\d+)-/.exec(entry);
     if (match && match[1] === bootId() && !isAlive(Number(match[2]))) {
-      rmSync(join(cache, entry), { recursive: true, force: true });
+      try {
+        rmSync(join(cache, entry), { recursive: true, force: true });
+      } catch {
+        // A program that the killed process had started still writes there, another process removes it
+        // too, or it belongs to another user. A later one removes it.
+      }
     }
   }
 }

@@ -6,6 +6,7 @@ import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { findBootKernel } from '../../../../kernels/index.js';
+import { bzImageFile, elfFile, moduleFile } from '../../../fixtures/kernel-files.js';
 
 const RELEASE = '6.1.0-1-test';
 const NEEDED = ['virtio_mmio', 'virtio_blk', 'vmw_vsock_virtio_transport', 'erofs', 'ext4', 'overlay'];
@@ -16,37 +17,6 @@ beforeEach(() => {
 });
 afterEach(() => rmSync(folder, { recursive: true }));
 
-/** An ELF file with one section. */
-function elf(sectionName: string, contents: string): Buffer {
-  const info = Buffer.from(contents);
-  const names = Buffer.from(`\0${sectionName}\0.shstrtab\0`);
-  const header = Buffer.alloc(64);
-  header.write('\x7fELF\x02\x01', 'latin1');
-  header.writeBigUInt64LE(BigInt(64 + info.length + names.length), 40);
-  header.writeUInt16LE(64, 58);
-  header.writeUInt16LE(3, 60);
-  header.writeUInt16LE(2, 62);
-  const section = (name: number, offset: number, size: number) => {
-    const bytes = Buffer.alloc(64);
-    bytes.writeUInt32LE(name, 0);
-    bytes.writeBigUInt64LE(BigInt(offset), 24);
-    bytes.writeBigUInt64LE(BigInt(size), 32);
-    return bytes;
-  };
-  const sections = [
-    section(0, 0, 0),
-    section(1, 64, info.length),
-    section(sectionName.length + 2, 64 + info.length, names.length),
-  ];
-  return Buffer.concat([header, info, names, ...sections]);
-}
-
-/** A module has the section `.modinfo`. */
-function module(fields: Record<string, string>): Buffer {
-  const info = Object.entries(fields).map(([key, value]) => `${key}=${value}\0`);
-  return elf('.modinfo', info.join(''));
-}
-
 function write(name: string, bytes: Uint8Array | string): string {
   const path = join(folder, name);
   mkdirSync(dirname(path), { recursive: true });
@@ -55,21 +25,17 @@ function write(name: string, bytes: Uint8Array | string): string {
 }
 
 function addModule(name: string, depends = '', release = RELEASE): void {
-  write(`modules/kernel/${name}.ko`, module({ name, depends, vermagic: `${release} SMP` }));
+  write(`modules/kernel/${name}.ko`, moduleFile({ name, depends, vermagic: `${release} SMP` }));
 }
 
 /** A bzImage that says its release, and has no payload. */
 function bzImage(): string {
-  const bytes = Buffer.alloc(4096);
-  bytes.writeUInt32LE(0x53726448, 0x202);
-  bytes.writeUInt16LE(0x100, 0x20e);
-  bytes.write(`${RELEASE} (builder@host) #1\0`, 0x300);
-  return write('vmlinuz', bytes);
+  return write('vmlinuz', bzImageFile(RELEASE));
 }
 
 /** A kernel of User-Mode Linux: a program, with its loader and its banner. */
 function program({ section = '.interp', banner = `Linux version ${RELEASE} (builder@host) #1` } = {}): string {
-  return write('linux.uml', elf(section, `/lib64/ld-linux-x86-64.so.2\0${banner}\0`));
+  return write('linux.uml', elfFile(section, `/lib64/ld-linux-x86-64.so.2\0${banner}\0`));
 }
 
 const find = (kernel: string) =>
@@ -99,7 +65,7 @@ test('modules come after those that they depend on, and what is built in is left
 
 test('compressed modules are decompressed, and the result is made once', async () => {
   for (const name of NEEDED) {
-    write(`modules/${name}.ko.gz`, gzipSync(module({ name, vermagic: `${RELEASE} SMP` })));
+    write(`modules/${name}.ko.gz`, gzipSync(moduleFile({ name, vermagic: `${RELEASE} SMP` })));
   }
   const kernel = bzImage();
   const found = await find(kernel);
