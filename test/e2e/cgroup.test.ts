@@ -106,8 +106,7 @@ describe.each(machines.filter(isLab))('on $name', (machine) => {
       start=$(date +%s%N)
       inside "$own" "dd if=/dev/zero of=$home/file bs=1M count=8 conv=fsync status=none"
       echo "$(( ($(date +%s%N) - start) / 1000000000 ))"
-      tsvm stats --no-stream --format '{{.HostBlockIO}}' slow
-      tsvm stats --no-stream --format '{{.HostPIDs}}' slow`;
+      tsvm stats --no-stream --format '{{.HostBlockIO}}|{{.HostPIDs}}' slow | tr '|' '\\n'`;
     const { stdout, stderr } = await sh(script, [String(process.pid)]);
     const [limits, disk, seconds, usage, pids] = stdout.trimEnd().split('\n');
     // Of the image, which is not written, and of the layer.
