@@ -57,6 +57,8 @@ export function readyUml(spec: MachineSpec, files: MachineFiles, isJailed: boole
         path: spec.kernel,
         args,
         environment: { TMPDIR: SCRATCH, HOME: SCRATCH },
+        // What its console reads.
+        devices: ['null'],
         scratch: memory + MORE_SCRATCH,
         filter: umlFilter(),
         hasFixedAddresses: true,
