@@ -47,6 +47,8 @@ export function umlParameters({ memory, initramfs, devices, socket, console, com
     ...['noreboot', 'panic=-1'],
     // As on the other machines (vmm/boot/command-line.ts, kernels/guest.config).
     ...['rcupdate.rcu_expedited=1', 'fb_tunnels=none', 'dummy.numdummies=0', 'ifb.numifbs=0'],
+    // A kernel with the driver of the serial port would look for one, and its process has no ports.
+    '8250.nr_uarts=0',
     ...devices.map((type, index) => `virtio_uml.device=${socket}:${type}:${index}`),
     ...commandLine.split(' ').filter((word) => word !== ''),
   ];
