@@ -87,7 +87,7 @@ function isKvmUsableHere(): boolean {
   }
 }
 
-function here(accel: 'kvm' | 'tcg'): Machine {
+function here(accel: 'kvm' | 'tcg' | 'uml'): Machine {
   return {
     name: `this machine by ${accel}`,
     spawn: (argv, { env } = {}) =>
@@ -95,8 +95,13 @@ function here(accel: 'kvm' | 'tcg'): Machine {
   };
 }
 
+const uml = here('uml');
+
+/** Runs every test on User-Mode Linux alone: by hand, for what the suite runs elsewhere. */
+const isAllOnUml = process.env.TSVM_TEST_MACHINE === 'uml';
+
 /** Every machine: for tests of what differs between them, which is CPU, KVM and transport. */
-export const machines: Machine[] = [lab, here('tcg'), ...(isKvmUsableHere() ? [here('kvm')] : [])];
+export const machines: Machine[] = isAllOnUml ? [uml] : [lab, here('tcg'), ...(isKvmUsableHere() ? [here('kvm')] : [])];
 
 /** The fastest machine: for tests of what is the same on each (CLI, containers, agent). */
 export const fastest: Machine[] = machines.slice(-1);
