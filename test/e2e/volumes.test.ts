@@ -167,6 +167,30 @@ json.dump({'count': len(rows), 'sum': sum(rows)}, open('/job/out.json', 'w'))`;
     }
   });
 
+  test('a volume that two machines share is no larger by files that one deletes and the other has open', async () => {
+    const name = `shared-${process.pid}`;
+    const holding = 'exec 3> /data/held; head -c 8M /dev/zero >&3; echo written; exec sleep 1000';
+    const taking = 'rm /data/held; head -c 16M /dev/zero > /data/file; stat -c %s /data/file; exec sleep 1000';
+    const script = `
+      t='${TSVM}'; trap '$t rm -f ${name}-holds ${name}-takes > /dev/null 2>&1; $t volume rm ${name} > /dev/null' EXIT
+      count() { $t volume inspect -f '{{.Status.size}}' ${name}; }
+      until_printed() { until $t logs $1 2> /dev/null | grep -q $2; do sleep 0.2; done; }
+      $t volume create --size 16m ${name} > /dev/null
+      $t run -d --name ${name}-holds --network none -v ${name}:/data ${DEBIAN} sh -c '${holding}' > /dev/null
+      until_printed ${name}-holds written
+      $t run -d --name ${name}-takes --network none -v ${name}:/data ${DEBIAN} sh -c '${taking}' > /dev/null
+      until_printed ${name}-takes '^[0-9]'
+      $t logs ${name}-takes 2> /dev/null; count
+      kill -9 $($t inspect -f '{{.State.Pid}}' ${name}-holds)
+      until [ "$(count)" -lt 9000000 ]; do sleep 0.2; done
+      $t exec ${name}-takes sh -c 'head -c 6M /dev/zero > /data/more; stat -c %s /data/more'`;
+    expect((await here(script)).trimEnd().split('\n')).toEqual([
+      expect.stringMatching(/^8[34]\d{5}$/),
+      '16777216',
+      `${6 * 2 ** 20}`,
+    ]);
+  });
+
   test('a guest that replaces the source of a mount by a link gets nothing else of the host', async () => {
     const name = `swap-${process.pid}`;
     await here(`cd ${folder}; mkdir -p proj/cache host; echo secret > host/file; echo own > proj/file`);
