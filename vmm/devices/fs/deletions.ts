@@ -70,16 +70,18 @@ export class Deletions {
     if (!hasTakenOver && words.load(this.#own + SEEN) === words.load(EPOCH)) return;
     find();
     words.store(this.#own + SEEN, words.load(EPOCH));
+    // Other machines may have waited for this one. Nothing is in the count twice for longer than that.
+    this.#each((slot) => this.#end(slot));
   }
 
   /** Takes out of the count what every machine has looked for. */
   advance(): void {
     // What was collected begins to wait, and ends at once if there is no other machine.
     for (let step = 0; step < 2 && this.#hasPending; step++) {
-      this.#end();
+      this.#end(this.#own);
       this.#begin();
     }
-    this.#end();
+    this.#end(this.#own);
   }
 
   get #hasPending(): boolean {
@@ -105,17 +107,19 @@ export class Deletions {
     words.store(EPOCH, epoch);
   }
 
-  #end(): void {
+  /** Takes out of the count what waits in the slot, if each other machine has looked. */
+  #end(of: number): boolean {
     const { words } = this.#count;
-    const epoch = words.load(this.#own + WAITS_FOR);
-    if (epoch === 0) return;
+    const epoch = words.load(of + WAITS_FOR);
+    if (epoch === 0) return false;
     const isBehind = (slot: number) =>
-      slot !== this.#own && words.load(slot + STATE) === LIVE && ((words.load(slot + SEEN) - epoch) | 0) < 0;
-    if (this.#some(isBehind)) return;
-    this.#count.addBytes(-words.get(this.#own + WAITING));
-    this.#count.addFiles(-words.get(this.#own + WAITING + 2));
-    this.#clear(this.#own + WAITING);
-    words.store(this.#own + WAITS_FOR, 0);
+      slot !== of && words.load(slot + STATE) === LIVE && ((words.load(slot + SEEN) - epoch) | 0) < 0;
+    if (this.#some(isBehind)) return false;
+    this.#count.addBytes(-words.get(of + WAITING));
+    this.#count.addFiles(-words.get(of + WAITING + 2));
+    this.#clear(of + WAITING);
+    words.store(of + WAITS_FOR, 0);
+    return true;
   }
 
   /** Collects what machines had that are gone. */

@@ -403,6 +403,16 @@ describe('the count', () => {
     }
   });
 
+  test('has a file once as soon as the other machine has looked', async () => {
+    const [one, two] = [await start({ bytes: 16 * MIB }), await start({ bytes: 16 * MIB })];
+    const { handle } = one.guest.create(one.root, 'file', fs.O_RDWR);
+    one.guest.write(handle, 0, Buffer.alloc(MIB));
+    two.guest.unlink(two.root, 'file');
+    const before = readCount(count);
+    one.look();
+    expect(readCount(count)).toEqual(before);
+  });
+
   test('waits for a machine that does not look until it is gone', async () => {
     const one = await start({ bytes: 8 * MIB });
     // Its guest is stopped, for example.
