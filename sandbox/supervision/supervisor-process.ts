@@ -8,9 +8,6 @@ import type { Home } from '../home/home.js';
 import { SUPERVISOR_PROGRAM } from '../programs.js';
 import { ControlClient } from './control-client.js';
 
-/** A supervisor mostly waits: V8 is to keep its heap small rather than to be fast. */
-const SMALL_HEAP = ['--max-semi-space-size=1', '--optimize-for-size'];
-
 /** The orders to the supervisor: one line each, in this order. */
 export type SupervisorOrder = { type: 'supervise'; home: string; runtime: string; id: string } | { type: 'go' };
 
@@ -40,7 +37,7 @@ export class SupervisorProcess implements Disposable {
 
   constructor() {
     // The root folder as working directory keeps no file system busy.
-    const child = spawn(process.execPath, [...SMALL_HEAP, SUPERVISOR_PROGRAM], {
+    const child = spawn(process.execPath, [SUPERVISOR_PROGRAM], {
       stdio: ['ignore', 'ignore', 'ignore', 'pipe'],
       detached: true,
       cwd: '/',
