@@ -19,7 +19,6 @@ import { summarize } from './statistics.js';
 export interface CompareOptions {
   image: string;
   levels: readonly Level[];
-  /** True if the levels are those that the host has; then what is missing is no failure. */
   rounds: number;
   /** Bytes that each sandbox may use. */
   memory: number;
