@@ -1,40 +1,14 @@
 // The bound on the bytes and files of a share. What the share has is counted in memory that every
 // machine with the share has (shared-count.ts). Each operation compares the host's figures (blocks,
 // links) before and after it, under the lock of the count.
-import { constants as fs } from 'node:fs';
 import { constants } from 'node:os';
 import type { ShareBudget } from '../../machine.js';
-import { allocatedBytes, reservesAhead } from './allocation.js';
 import { Deletions } from './deletions.js';
-import {
-  type Host,
-  S_IFDIR,
-  S_IFMT,
-  S_IFREG,
-  STATX_BLOCKS,
-  STATX_INO,
-  STATX_MODE,
-  STATX_NLINK,
-  STATX_SIZE,
-  SYS_FALLOCATE,
-} from './host.js';
+import { BLOCK, FileBlocks, type Range } from './file-blocks.js';
+import type { Host } from './host.js';
 import { SharedCount } from './shared-count.js';
 
 const { EDQUOT, EEXIST } = constants.errno;
-
-/** Bytes that a new name or an extended attribute may take. */
-const BLOCK = 4096;
-/** The inode of such a file has room for all its extents (Linux, ext4_extents.h). */
-const SIMPLE_BYTES = 4 * BLOCK;
-/** Extents for which one block is enough. */
-const LEAST_EXTENTS = 200;
-const FALLOC_FL_KEEP_SIZE = 1;
-
-/** A range of a file that an operation may allocate. */
-interface Range {
-  offset: number;
-  length: number;
-}
 
 /** A file that the guest knows. */
 export interface CountedFile {
@@ -54,11 +28,11 @@ function hasDescriptor({ fd, openFds }: CountedFile): boolean {
 
 export class Budget implements Disposable {
   readonly #host: Host;
+  readonly #blocks: FileBlocks;
   readonly #count: SharedCount;
   readonly #deletions: Deletions;
   readonly #mostBytes: number;
   readonly #mostFiles: number;
-  readonly #reservesAhead: boolean;
 
   /**
    * Takes ownership of `countFd`, the file with the count.
@@ -67,9 +41,9 @@ export class Budget implements Disposable {
   constructor(host: Host, fd: number, countFd: number, budget: ShareBudget) {
     const { bytes = Number.POSITIVE_INFINITY, inodes, slot = 0 } = budget;
     this.#host = host;
+    this.#blocks = new FileBlocks(host, fd);
     this.#count = new SharedCount(countFd);
     this.#deletions = new Deletions(this.#count, slot);
-    this.#reservesAhead = reservesAhead(host, fd);
     this.#mostBytes = bytes;
     this.#mostFiles = inodes ?? Number.POSITIVE_INFINITY;
   }
@@ -95,9 +69,9 @@ export class Budget implements Disposable {
   shrink(file: CountedFile, fd: number, act: () => number): number {
     this.#count.begin();
     try {
-      const before = this.#dataOf(fd);
+      const before = this.#blocks.dataOf(fd);
       const result = act();
-      this.#change(file, this.#dataOf(fd) - before);
+      this.#change(file, this.#blocks.dataOf(fd) - before);
       return result;
     } finally {
       this.#count.end();
@@ -142,7 +116,7 @@ export class Budget implements Disposable {
     try {
       let allowed = length;
       if (this.#room < length + 2 * BLOCK) {
-        const start = offset ?? this.#sizeOf(fd);
+        const start = offset ?? this.#blocks.sizeOf(fd);
         if (this.#missing(fd, { offset: start, length }) > this.#room) {
           const end = Math.floor((start + this.#room) / BLOCK) * BLOCK;
           if (whole || end <= start) return -EDQUOT;
@@ -158,16 +132,9 @@ export class Budget implements Disposable {
     }
   }
 
-  /**
-   * Before a write in `grow` or `write`: allocates its blocks beyond the end of the file, if the
-   * host's file system would take more than these. Without room on the disk, the write itself fails.
-   * @param offset undefined for the end of the file
-   */
+  /** {@link FileBlocks.prepare}, to be called in `grow` and `write`. */
   prepare(fd: number, offset: number | undefined, length: number): void {
-    if (!this.#reservesAhead) return;
-    const size = this.#sizeOf(fd);
-    const start = offset ?? size;
-    if (start + length > size) this.#host.call(SYS_FALLOCATE, fd, FALLOC_FL_KEEP_SIZE, start, length);
+    this.#blocks.prepare(fd, offset, length);
   }
 
   /**
@@ -185,7 +152,7 @@ export class Budget implements Disposable {
       if (result < 0 || !isNew) return result;
       this.#count.addFiles(1);
       const error = address === 0 ? this.#host.statx(result) : this.#host.statxName(directory, address);
-      if (error === 0) this.#count.addBytes(this.#statBytes());
+      if (error === 0) this.#count.addBytes(this.#blocks.statBytes());
       return result;
     } finally {
       this.#count.end();
@@ -199,7 +166,7 @@ export class Budget implements Disposable {
   remove(directory: number, address: number, file: CountedFile | undefined, act: () => number): number {
     this.#count.begin();
     try {
-      const last = this.#host.statxName(directory, address) === 0 && this.#isLastName();
+      const last = this.#host.statxName(directory, address) === 0 && this.#blocks.isLastName();
       const bytes = last ? this.#dataAt(directory, address, file) : 0;
       const result = this.#counted(directory, act);
       if (result === 0 && last) this.#lose(file, bytes);
@@ -223,9 +190,9 @@ export class Budget implements Disposable {
   ): number {
     this.#count.begin();
     try {
-      const moving = this.#host.statxName(from.fd, from.address) === 0 ? this.#identity() : '';
+      const moving = this.#host.statxName(from.fd, from.address) === 0 ? this.#blocks.identity() : '';
       const exists = this.#host.statxName(to.fd, to.address) === 0;
-      const last = exists && !exchanges && this.#isLastName() && this.#identity() !== moving;
+      const last = exists && !exchanges && this.#blocks.isLastName() && this.#blocks.identity() !== moving;
       const bytes = last ? this.#dataAt(to.fd, to.address, replaced) : 0;
       if ((!exists || leaves) && this.#room < BLOCK) return -EDQUOT;
       if (leaves && this.#count.files >= this.#mostFiles) return -EDQUOT;
@@ -243,7 +210,7 @@ export class Budget implements Disposable {
   hold(file: CountedFile, fd: number): void {
     this.#count.begin();
     try {
-      this.#hold(file, this.#bytesOf(fd));
+      this.#hold(file, this.#blocks.bytesOf(fd));
     } finally {
       this.#count.end();
     }
@@ -273,7 +240,7 @@ export class Budget implements Disposable {
   undo(fd: number): void {
     this.#count.begin();
     this.#count.addFiles(-1);
-    this.#count.addBytes(-this.#bytesOf(fd));
+    this.#count.addBytes(-this.#blocks.bytesOf(fd));
     this.#count.end();
   }
 
@@ -295,7 +262,7 @@ export class Budget implements Disposable {
 
   /** Within {@link look}: counts a file that another machine has deleted. */
   found(file: CountedFile, fd: number): void {
-    const bytes = this.#dataOf(fd);
+    const bytes = this.#blocks.dataOf(fd);
     this.#count.addBytes(bytes);
     this.#count.addFiles(1);
     this.#hold(file, bytes);
@@ -316,7 +283,7 @@ export class Budget implements Disposable {
   /** A file lost its last name. It is gone, or is as soon as every machine has closed it. */
   #lose(file: CountedFile | undefined, bytes: number): void {
     if (file === undefined || !hasDescriptor(file)) this.#deletions.add(bytes, 1);
-    else this.#hold(file, this.#dataOf(file.openFds[0] ?? file.fd));
+    else this.#hold(file, this.#blocks.dataOf(file.openFds[0] ?? file.fd));
   }
 
   /** Counts blocks that the file got or lost. */
@@ -327,7 +294,7 @@ export class Budget implements Disposable {
       counted = Math.max(bytes, -file.held);
       file.held += counted;
       this.#deletions.hold(counted, 0);
-    } else if (bytes < 0 && this.#deletions.isShared && this.#isNameless) {
+    } else if (bytes < 0 && this.#deletions.isShared && this.#blocks.isNameless()) {
       // This machine has not counted it yet as its own.
       counted = 0;
     }
@@ -336,18 +303,18 @@ export class Budget implements Disposable {
 
   /** Runs `act`, and counts the blocks that the file got or lost. */
   #countedFile(file: CountedFile, fd: number, act: () => number): number {
-    const before = this.#bytesOf(fd);
+    const before = this.#blocks.bytesOf(fd);
     const result = act();
-    this.#change(file, this.#bytesOf(fd) - before);
+    this.#change(file, this.#blocks.bytesOf(fd) - before);
     return result;
   }
 
   /** Runs `act`, and counts the blocks that `fd` got or lost, unless it is `counted` already. */
   #counted(fd: number, act: () => number, counted = -1): number {
     if (fd === counted) return act();
-    const before = this.#bytesOf(fd);
+    const before = this.#blocks.bytesOf(fd);
     const result = act();
-    this.#count.addBytes(this.#bytesOf(fd) - before);
+    this.#count.addBytes(this.#blocks.bytesOf(fd) - before);
     return result;
   }
 
@@ -355,76 +322,13 @@ export class Budget implements Disposable {
     return Math.max(this.#mostBytes - this.#count.bytes, 0);
   }
 
-  /** The most bytes that the range of the file may still take. */
-  #missing(fd: number, { offset, length }: Range): number {
-    const start = Math.floor(offset / BLOCK) * BLOCK;
-    const end = Math.ceil((offset + length) / BLOCK) * BLOCK;
-    // In most cases there is room for all of it.
-    return end - start <= this.#room ? 0 : end - start - (allocatedBytes(this.#host, fd, start, end) ?? 0);
+  #missing(fd: number, range: Range): number {
+    return this.#blocks.missing(fd, range, this.#room);
   }
 
-  /** {@link #dataOf} the file with this name, or 0 if a descriptor of it is open. */
+  /** Bytes of the file with this name, which was looked at last; 0 if a descriptor of it is open. */
   #dataAt(directory: number, address: number, file: CountedFile | undefined): number {
-    if (file !== undefined && hasDescriptor(file)) return 0;
-    if (this.#isSimple()) return this.#statBytes();
-    const fd = this.#host.openPath(directory, address);
-    if (fd < 0) return 0;
-    const bytes = this.#dataOf(fd);
-    this.#host.close(fd);
-    return bytes;
-  }
-
-  /**
-   * The bytes of a file without the file system's own blocks for it. Those may come when the data
-   * is written to the disk, and are not counted then. Were they taken from the count with the file,
-   * the count would sink below what there is.
-   */
-  #dataOf(fd: number): number {
-    const host = this.#host;
-    if (host.statx(fd) < 0) return 0;
-    const all = this.#statBytes();
-    if (this.#isSimple()) return all;
-    const size = Number.MAX_SAFE_INTEGER;
-    const found = allocatedBytes(host, fd, 0, size);
-    if (found !== undefined) return Math.min(all, found);
-    const open = host.reopen(fd, fs.O_RDONLY);
-    // A file that its owner may not read.
-    if (open < 0) return Math.max(all - BLOCK * (1 + Math.ceil(all / BLOCK / LEAST_EXTENTS)), 0);
-    const data = allocatedBytes(host, open, 0, size) ?? 0;
-    host.close(open);
-    return Math.min(all, data);
-  }
-
-  /** Returns true if the file of the last statx has no blocks but those with its data. */
-  #isSimple(): boolean {
-    return (this.#host.stat(STATX_MODE) & S_IFMT) !== S_IFREG || this.#statBytes() <= SIMPLE_BYTES;
-  }
-
-  /** Of the last statx. */
-  #statBytes(): number {
-    return (this.#host.stat(STATX_BLOCKS) + this.#host.stat(STATX_BLOCKS + 1) * 2 ** 32) * 512;
-  }
-
-  #isLastName(): boolean {
-    return (this.#host.stat(STATX_MODE) & S_IFMT) === S_IFDIR || this.#host.stat(STATX_NLINK) === 1;
-  }
-
-  /** Of the last statx. */
-  get #isNameless(): boolean {
-    return this.#host.stat(STATX_NLINK) === 0;
-  }
-
-  #identity(): string {
-    return `${this.#host.stat(STATX_INO)} ${this.#host.stat(STATX_INO + 1)}`;
-  }
-
-  #bytesOf(fd: number): number {
-    return this.#host.statx(fd) < 0 ? 0 : this.#statBytes();
-  }
-
-  #sizeOf(fd: number): number {
-    if (this.#host.statx(fd) < 0) return 0;
-    return this.#host.stat(STATX_SIZE) + this.#host.stat(STATX_SIZE + 1) * 2 ** 32;
+    return file !== undefined && hasDescriptor(file) ? 0 : this.#blocks.dataAt(directory, address);
   }
 
   [Symbol.dispose](): void {
