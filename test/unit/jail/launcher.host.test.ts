@@ -29,9 +29,9 @@ beforeAll(async () => {
   execFileSync('make', ['-s', '-C', join(here, '../../../jail'), `OUT=${folder}`]);
   copyFileSync(join(here, 'owner.mjs'), join(folder, 'owner.mjs'));
   await build({
-    entryPoints: [join(here, 'emulator-owner.ts')],
+    entryPoints: [join(here, 'companion-owner.ts')],
     ...({ bundle: true, format: 'esm', platform: 'node', target: 'node20', external: ['koffi'] } as const),
-    outfile: join(folder, 'emulator-owner.mjs'),
+    outfile: join(folder, 'companion-owner.mjs'),
   });
   // The ordinary user may not enter the checkout.
   for (const name of ['koffi', '@koromix']) {
@@ -77,11 +77,13 @@ function exploit(uid: number, { refused, isJailed = true, options = machineOptio
   ]);
 }
 
-/** Runs the exploit in QEMU's place, for an owner who is this user. */
-function exploitAsQemu(uid: number, { refused, words = [] }: { refused?: string; words?: string[] } = {}): Outcome {
+type Place = 'qemu' | 'qemu-disks' | 'uml';
+
+/** Runs the exploit in the place of a machine's companion, for an owner who is this user. */
+function exploitAsCompanion(place: Place, uid: number, refused?: string): Outcome {
   const prefix = refused === undefined ? [] : [join(folder, 'refuse'), refused];
-  const program = [process.execPath, join(folder, 'emulator-owner.mjs')];
-  return runAs(uid, [...prefix, ...program, folderOf(uid), join(folder, 'exploit'), ...words]);
+  const program = [process.execPath, join(folder, 'companion-owner.mjs')];
+  return runAs(uid, [...prefix, ...program, folderOf(uid), join(folder, 'exploit'), place]);
 }
 
 /** A folder of this user's alone. */
@@ -131,8 +133,8 @@ const FREE = [
 const EVERYTHING = {
   ...{ files: 'namespace', network: 'namespace', processes: 'namespace', sockets: 'namespace', ipc: 'namespace' },
 };
-/** What is tried in QEMU's place alone. */
-const IN_QEMUS_PLACE = ['above-own', 'shrink-memory', 'process'];
+/** What is tried in a companion's place alone. */
+const IN_COMPANIONS_PLACE = ['above-own', 'shrink-memory', 'process', 'user-namespace', 'trace-parent', 'session'];
 
 test('without a jail the exploit reaches what it tries to reach', () => {
   // The limit of core files is the caller's.
@@ -178,32 +180,49 @@ describe.each([
   });
 
   test("in QEMU's place too", () => {
-    const outcome = exploitAsQemu(uid);
+    const outcome = exploitAsCompanion('qemu', uid);
     expect(outcome).toMatchObject({ status: 0, stderr: '', report: EVERYTHING });
     expect(outcome.report).not.toHaveProperty('noNamespaces');
-    expect(Object.keys(outcome.attempts)).toEqual(expect.arrayContaining([...IN_QEMUS_PLACE, 'udp', 'mount']));
+    expect(Object.keys(outcome.attempts)).toEqual(expect.arrayContaining([...IN_COMPANIONS_PLACE, 'udp', 'mount']));
     expect(reached(outcome)).toEqual([]);
   });
 
   test.each(['namespaces', 'mounts'])(
     "in QEMU's place, where the host refuses %s, only a socket with a path is left, and none without a network",
     (refused) => {
-      const outcome = exploitAsQemu(uid, { refused });
+      const outcome = exploitAsCompanion('qemu', uid, refused);
       expect(outcome).toMatchObject({ status: 0, stderr: '', report: { files: 'landlock', processes: 'landlock' } });
-      expect(Object.keys(outcome.attempts)).toEqual(expect.arrayContaining(IN_QEMUS_PLACE));
+      expect(Object.keys(outcome.attempts)).toEqual(expect.arrayContaining(IN_COMPANIONS_PLACE));
       expect(reached(outcome)).toEqual(uid === 0 ? [] : ['path-socket']);
-      expect(reached(exploitAsQemu(uid, { refused, words: ['disks'] }))).toEqual([]);
+      expect(reached(exploitAsCompanion('qemu-disks', uid, refused))).toEqual([]);
     },
   );
 
   test("in QEMU's place, without namespaces and landlock, processes, network and privileges are still closed", () => {
-    const outcome = exploitAsQemu(uid, { refused: 'landlock' });
+    const outcome = exploitAsCompanion('qemu', uid, 'landlock');
     expect(outcome).toMatchObject({ status: 0, stderr: '', report: { files: null, processes: null } });
     const everyones = ['abstract-socket', 'execute-shell', 'list-homes', 'read-passwd', 'see-processes', 'write-tmp'];
     // Root's jail has a user of its own.
     const ofUser = ['list-folder', 'owner-files', 'owner-memory', 'path-socket', 'read-secret', 'write-folder'];
     expect(reached(outcome)).toEqual([...everyones, ...(uid === 0 ? [] : ofUser)].sort());
   });
+
+  test('in the place of User-Mode Linux, which starts processes, there is nothing else to reach', () => {
+    const outcome = exploitAsCompanion('uml', uid);
+    expect(outcome).toMatchObject({ status: 0, stderr: '', report: EVERYTHING });
+    expect(outcome.report).not.toHaveProperty('noNamespaces');
+    expect(Object.keys(outcome.attempts)).toEqual(expect.arrayContaining([...IN_COMPANIONS_PLACE, 'udp', 'mount']));
+    expect(reached(outcome)).toEqual(['process']);
+  });
+
+  test.each(['namespaces', 'mounts', 'landlock'])(
+    'where the host refuses %s, nothing runs in the place of User-Mode Linux',
+    (refused) => {
+      const outcome = exploitAsCompanion('uml', uid, refused);
+      expect(outcome).toMatchObject({ attempts: {}, report: null, status: 125 });
+      expect(outcome.stderr).toMatch(/without namespaces$/);
+    },
+  );
 
   test.each(['namespaces', 'mounts'])(
     'where the host refuses %s, landlock closes files, TCP and processes',
