@@ -386,13 +386,14 @@ export class MachineClient implements Disposable {
 
   #death(code: number | null, signal: string | null): Error | undefined {
     if (this.#asked && code === 0) return undefined;
-    if (signal === 'SIGSYS') {
+    // Node.js prints the name of an uncaught error, and why V8 gave up, at the start of a line.
+    const why = this.#lastStderr.split('\n').find((line) => /^(\w*Error\b|FATAL ERROR: |tsvm-jail: )/.test(line));
+    // V8 gives up by abort(3), which sends a signal: a system call that is not on the list.
+    if (signal === 'SIGSYS' && why === undefined) {
       const what = 'made a system call that is not on its list, and was killed (SIGSYS): dmesg says which';
       return new SandboxError('machine-died', `the machine process ${what}`);
     }
     const how = signal === null ? `exit code ${code}` : signal;
-    // Node.js prints the name of an uncaught error at the start of a line.
-    const why = this.#lastStderr.split('\n').find((line) => /^(\w*Error\b|tsvm-jail: )/.test(line));
     return new SandboxError('machine-died', `the machine process died (${how})${why === undefined ? '' : `: ${why}`}`);
   }
 

@@ -82,8 +82,11 @@ export const F_DUPFD_CLOEXEC = 1030;
 export const LOCK_SH = 1;
 export const LOCK_NB = 4;
 
+export const SIGBUS = 7;
 export const SIGKILL = 9;
 export const SIGUSR1 = 10;
+export const SIGSEGV = 11;
+export const SIG_DFL = 0;
 export const SIG_IGN = 1;
 export const SIG_BLOCK = 0;
 export const SIGCONT = 18;
@@ -251,7 +254,7 @@ export const fcntlPointer: Call<[fd: number, command: number, argument: Address]
   'int',
   'void *',
 ]);
-/** {@link SIG_IGN} as a handler. */
+/** {@link SIG_DFL} or {@link SIG_IGN} as a handler. */
 export const signal: Call<[signal: number, handler: number]> = libc.func('long signal(int, long)');
 /** `set` and `old` are a `sigset_t` of 128 bytes. Returns the errno. */
 export const pthread_sigmask: Call<[how: number, set: Address, old: Address]> = libc.func(

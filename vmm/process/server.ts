@@ -37,6 +37,7 @@ import {
 import { AskedSockets } from './asked-sockets.js';
 import { ConsoleTail } from './console-tail.js';
 import { ControlSocket } from './control.js';
+import { harden } from './harden.js';
 
 const STDERR = 2;
 /** Milliseconds that a thread may take to load its program. */
@@ -266,22 +267,6 @@ function openKvm(fd: number): Kvm | MachineError {
 function toMachineError(error: unknown): MachineError {
   if (error instanceof MachineError) return error;
   return new MachineError('host', messageOf(error), { cause: error });
-}
-
-/**
- * Limits a process that holds guest memory and runs hostile code: no core dump, no other process of
- * the user reads its memory, and no set-uid program can be started.
- */
-function harden(): void {
-  // The control socket reports the owner's death too, but not to a process that is stopped.
-  libc.prctl(libc.PR_SET_PDEATHSIG, libc.SIGKILL, 0, 0, 0);
-  // Node.js has a handler, which would have to return.
-  libc.signal(libc.SIGUSR1, libc.SIG_IGN);
-  // The guest's processes have umasks of their own. This process makes files for them alone.
-  process.umask(0);
-  libc.setrlimit(libc.RLIMIT_CORE, new BigUint64Array(2));
-  libc.prctl(libc.PR_SET_DUMPABLE, 0, 0, 0, 0);
-  libc.prctl(libc.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 }
 
 /**

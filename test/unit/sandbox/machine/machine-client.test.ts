@@ -47,6 +47,11 @@ describe('a machine process that ends without being asked to', () => {
       "process.kill(process.pid, 'SIGSYS');",
       'the machine process made a system call that is not on its list, and was killed (SIGSYS): dmesg says which',
     ],
+    [
+      'because V8 is out of memory',
+      "process.stderr.write('\\nFATAL ERROR: heap out of memory\\n'); process.kill(process.pid, 'SIGSYS');",
+      'the machine process died (SIGSYS): FATAL ERROR: heap out of memory',
+    ],
     ['with exit code 0', 'process.exit(0);', 'the machine process died (exit code 0)'],
     ['with an exception', "throw new RangeError('too far');", 'died (exit code 1): RangeError: too far'],
     [
