@@ -1,21 +1,26 @@
-// The image that all levels get: the caller's, with one more layer that has the gauge. So the gauge
-// is a file of the root file system at each level, and no level needs a mount for it.
+// The image that all levels get: the caller's, with one more layer that has the gauge, and a place
+// for a folder of the host. So the gauge is a file of the root file system at each level, and no level
+// needs a mount for it.
 import { readFileSync } from 'node:fs';
 import { Header } from 'tar/header';
 import type { Store } from '../images/index.js';
 import { builtFile } from '../installation/index.js';
 import { imageName } from './leftovers.js';
-import { GAUGE } from './level.js';
+import { FOLDER, GAUGE } from './level.js';
 
 const BLOCK = 512;
 
-/** The layer: a tar of one file. */
+function header(described: { path: string; size: number; type: 'File' | 'Directory' }): Buffer {
+  const block = Buffer.alloc(BLOCK);
+  new Header({ mode: 0o755, uid: 0, gid: 0, mtime: new Date(0), ...described }).encode(block);
+  return block;
+}
+
+/** The layer: a tar of one folder and one file. */
 async function* layer(): AsyncIterable<Buffer> {
   const program = readFileSync(builtFile('tsvm-gauge'));
-  const header = Buffer.alloc(BLOCK);
-  const described = { path: GAUGE.slice(1), mode: 0o755, uid: 0, gid: 0, size: program.length, mtime: new Date(0) };
-  new Header({ ...described, type: 'File' }).encode(header);
-  yield header;
+  yield header({ path: `${FOLDER.slice(1)}/`, size: 0, type: 'Directory' });
+  yield header({ path: GAUGE.slice(1), size: program.length, type: 'File' });
   yield program;
   // To the end of the block, and two blocks that end the archive.
   yield Buffer.alloc(((BLOCK - (program.length % BLOCK)) % BLOCK) + 2 * BLOCK);

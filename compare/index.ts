@@ -1,8 +1,10 @@
 // The door of the room that compares levels of isolation.
 
-export { type CompareOptions, compare } from './compare.js';
+export { changesBetween, isWorse, readReport } from './against.js';
+export { compare } from './compare.js';
 export { CompareError, type CompareErrorCode } from './errors.js';
 export { LEVELS, levelsOf } from './levels/index.js';
+export type { CompareOptions } from './options.js';
 export { renderPage } from './render.js';
 export { type Report, ReportSchema } from './report.js';
 export { formatTable } from './table.js';

@@ -9,6 +9,8 @@ export interface Bundle {
   config: ImageConfig;
   /** A folder with the image's files and the gauge. */
   rootfs: string;
+  /** A folder of the host that the level mounts at `FOLDER`, for reading and writing. */
+  shared: string;
   /** A folder of the level's own, which is removed with what it contains. */
   folder: string;
   /** Bytes that the level may use, where it has such a limit. */
@@ -36,6 +38,8 @@ export interface PreparedLevel extends AsyncDisposable {
   exec(id: string, pid: number, command: readonly string[]): CommandLine;
   /** Removes what the end of the foreground process may leave. */
   remove?(id: string): CommandLine;
+  /** Folders in which its sandboxes keep files. A level without it does not say. */
+  places?: readonly string[];
 }
 
 /** A level is not to be had on this host. */
@@ -57,6 +61,8 @@ export interface Level {
 
 /** The gauge's path in each level. */
 export const GAUGE = '/.tsvm-gauge';
+/** The path of the folder of the host in each level. The image has it, empty. */
+export const FOLDER = '/.tsvm-folder';
 
 /** The variables of a command in the level. */
 export function environmentOf({ Env }: ImageConfig): NodeJS.ProcessEnv {

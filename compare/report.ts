@@ -1,10 +1,13 @@
 // The report of a comparison: its schema, which is published, and the types made from it.
 import * as z from 'zod';
 
+const Units = z.enum(['ms', 'us', 'ns', 'MiB', 'KiB']);
+const Verdict = z.enum(['host', 'own', 'closed']);
+
 const MeasureReport = z.strictObject({
   name: z.string(),
   title: z.string(),
-  unit: z.enum(['ms', 'us', 'ns', 'MiB']),
+  unit: Units,
   samples: z.array(z.number()).describe('one of each round, in the order of the rounds; outliers are kept'),
   warmUp: z.array(z.number()).describe('what the rounds before the first one gave; no figure has them'),
   median: z.number(),
@@ -16,9 +19,9 @@ const MeasureReport = z.strictObject({
 const ProbeReport = z.strictObject({
   name: z.string(),
   title: z.string(),
-  verdict: z
-    .enum(['host', 'own', 'closed'])
-    .describe("host: it sees or reaches the host's; own: there is one, and it is the sandbox's own; closed: refused"),
+  verdict: Verdict.describe(
+    "host: it sees or reaches the host's; own: there is one, and it is the sandbox's own; closed: refused",
+  ),
   found: z.string().describe('what was seen, or the error'),
 });
 
@@ -36,6 +39,30 @@ const LevelReport = z.strictObject({
   outputs: z.array(z.string()).describe("the end of the command's output, one of each round"),
 });
 
+const Changes = z.strictObject({
+  since: z.string().describe('when the older report was started'),
+  differences: z.array(z.string()).describe('what differs beside the levels: the CPU, the image, ...'),
+  compared: z.number().describe('figures that both reports have'),
+  measures: z
+    .array(
+      z.strictObject({
+        level: z.string(),
+        name: z.string(),
+        unit: Units,
+        from: z.number().describe('the older median'),
+        to: z.number(),
+        ratio: z
+          .tuple([z.number(), z.number()])
+          .optional()
+          .describe('has the ratio of the medians with 99 percent (bootstrap); absent if a sample is 0'),
+        verdict: z.enum(['better', 'worse']),
+      }),
+    )
+    .describe('figures whose ratio is not 1'),
+  probes: z.array(z.strictObject({ level: z.string(), name: z.string(), from: Verdict, to: Verdict })),
+  absent: z.array(z.string()).describe('figures that only the older report has'),
+});
+
 const Host = z.strictObject({
   cpu: z.string(),
   cpus: z.number(),
@@ -47,7 +74,7 @@ const Host = z.strictObject({
 
 export const ReportSchema = z
   .strictObject({
-    format: z.literal('tsvm-compare-1'),
+    format: z.literal('tsvm-compare-2'),
     started: z.string().describe('RFC 3339'),
     ended: z.string().describe('RFC 3339'),
     complete: z.boolean().describe('false if the comparison was ended before its last round'),
@@ -59,10 +86,12 @@ export const ReportSchema = z
     busy: z.array(z.number()).describe("share of the host's CPUs that other programs used before each round"),
     warnings: z.array(z.string()),
     levels: z.array(LevelReport),
+    changes: Changes.optional().describe('since the report of `--against`'),
   })
   .describe('A report of `tsvm compare`');
 
 export type Report = z.infer<typeof ReportSchema>;
+export type Changes = z.infer<typeof Changes>;
 export type LevelReport = z.infer<typeof LevelReport>;
 export type ProbeReport = z.infer<typeof ProbeReport>;
 export type MeasureReport = z.infer<typeof MeasureReport>;

@@ -2,13 +2,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../errors/index.js';
 import { CompareError } from './errors.js';
-import { GAUGE, type PreparedLevel } from './level.js';
+import { FOLDER, GAUGE, type PreparedLevel } from './level.js';
 import { CACHE, COMMAND, EXEC, MEMORY, type Measure, type Operation, START } from './measures.js';
 import { descendantsOf, weigh } from './memory.js';
-import { type Ended, run, startIdling, whyEnded } from './running.js';
-
-/** Milliseconds until memory that only the start needed is freed. */
-const SETTLE = 300;
+import { type Ended, end, run, SETTLE, startIdling, whyEnded } from './running.js';
 
 export interface RoundOptions {
   /** The id of the sandbox, which no other has. */
@@ -55,10 +52,10 @@ export async function measureRound(level: PreparedLevel, options: RoundOptions):
     const entered = await exec('nothing');
     succeeded(entered);
     onSample(EXEC, entered.time);
+    const measured = await exec('measure', String(time), FOLDER, ...operations.map(({ name }) => name));
     for (const operation of operations) {
-      const measured = await exec('measure', operation.operation, String(time));
       try {
-        onSample(operation, readTurn(measured) * operation.scale);
+        onSample(operation, readTurn(measured, operation) * operation.scale);
       } catch (error) {
         onNone(operation, messageOf(error));
       }
@@ -69,8 +66,7 @@ export async function measureRound(level: PreparedLevel, options: RoundOptions):
       options.onOutput(output);
     }
   } finally {
-    const left = level.remove?.(id);
-    if (left !== undefined) await run(left, AbortSignal.timeout(30_000)).catch(() => {});
+    await end(level, id);
   }
 }
 
@@ -79,11 +75,12 @@ function succeeded(ended: Ended): void {
 }
 
 /** The nanoseconds of a turn. @throws CompareError `level` */
-function readTurn(ended: Ended): number {
-  succeeded(ended);
-  const [line] = /^\d+\.\d+$/m.exec(ended.stdout) ?? [];
-  if (line === undefined) throw new CompareError('level', `the gauge said ${JSON.stringify(ended.stdout.slice(-200))}`);
-  return Number(line);
+function readTurn(ended: Ended, { name }: Operation): number {
+  const lines = ended.stdout.split('\n').filter((line) => line.startsWith(`${name} `));
+  const words = lines[0]?.slice(name.length + 1);
+  if (words !== undefined && /^\d+\.\d+$/.test(words)) return Number(words);
+  const why = words?.startsWith('failed: ') ? words.slice('failed: '.length) : undefined;
+  throw new CompareError('level', why ?? whyEnded(ended, ended.code));
 }
 
 /** The milliseconds of the caller's command, and its output. @throws CompareError `command`, `level` */

@@ -2,15 +2,19 @@
 // session of its own, so that a signal of the terminal does not reach it, and ends with the caller.
 import { type ChildProcess, spawn } from 'node:child_process';
 import { CompareError } from './errors.js';
-import type { CommandLine } from './level.js';
+import type { CommandLine, PreparedLevel } from './level.js';
 import { descendantsOf } from './memory.js';
 
+/** Milliseconds until memory that only the start needed is freed. */
+export const SETTLE = 300;
 /** Characters of each stream that are kept. */
 const KEPT = 2 ** 16;
 /** Milliseconds that a sandbox has to start, and any command has to end. */
 const PATIENCE = 300_000;
 /** Milliseconds that a sandbox has to end after SIGTERM. */
 const GRACE = 10_000;
+/** Milliseconds that the removal of a sandbox may take. */
+const REMOVAL = 30_000;
 
 export interface Ended {
   /** Milliseconds from the start of the program to its end. */
@@ -120,6 +124,12 @@ export async function startIdling(command: CommandLine, signal: AbortSignal): Pr
     clearTimeout(timer);
     signal.removeEventListener('abort', abort);
   }
+}
+
+/** Removes what the end of a sandbox has left. */
+export async function end(level: PreparedLevel, id: string): Promise<void> {
+  const left = level.remove?.(id);
+  if (left !== undefined) await run(left, AbortSignal.timeout(REMOVAL)).catch(() => {});
 }
 
 /** The last line that a program has written, which says why it ended. */

@@ -52,10 +52,20 @@ export function summarize(samples: readonly number[]): Summary {
   };
 }
 
-/** The interval that has the ratio of two medians with 95 percent. */
-export function ratioInterval(over: readonly number[], under: readonly number[]): [low: number, high: number] {
+/**
+ * The interval that has the ratio of two medians.
+ * @param confidence the probability that the interval has it
+ * @returns undefined if the ratio has no meaning: a sample is 0
+ */
+export function ratioInterval(
+  over: readonly number[],
+  under: readonly number[],
+  confidence = 0.95,
+): [low: number, high: number] | undefined {
+  if ([...over, ...under].some((sample) => sample <= 0)) return undefined;
   const random = randomNumbers(2);
   const pick = (samples: readonly number[]) => median(sampleWithReplacement([...samples], samples.length, random));
   const ratios = Array.from({ length: RESAMPLES }, () => pick(over) / pick(under));
-  return [quantile(ratios, 0.025), quantile(ratios, 0.975)];
+  const outside = (1 - confidence) / 2;
+  return [quantile(ratios, outside), quantile(ratios, 1 - outside)];
 }

@@ -1,6 +1,6 @@
 // The report as tables for a terminal: one for each measure, with bars.
 import { printableLine } from '../printable/index.js';
-import type { LevelReport, MeasureReport, Report } from './report.js';
+import type { Changes, LevelReport, MeasureReport, Report } from './report.js';
 
 const BAR = 24;
 const EIGHTHS = ['', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
@@ -65,6 +65,7 @@ export function formatTable(report: Report): string {
     ...tables,
     ...formatProbes(levels),
     ...notes(levels, width),
+    ...(report.changes === undefined ? [] : formatChanges(report.changes)),
     ...(complete ? [] : ['', 'The comparison was ended early: this is what was done.']),
     ...warnings.map((warning) => `\nwarning: ${warning}`),
   ];
@@ -90,6 +91,25 @@ function formatProbes(levels: readonly LevelReport[]): string[] {
     ),
   );
   return ['', "What a command inside sees and reaches: the host's, its own, or nothing (closed)", heading, ...rows];
+}
+
+/** What has changed since an older report: the worse first. */
+function formatChanges({ since, differences, compared, measures, probes, absent }: Changes): string[] {
+  const rows = measures.toSorted((a, b) => (b.ratio?.[0] ?? Infinity) - (a.ratio?.[0] ?? Infinity));
+  const width = Math.max(0, ...[...rows, ...probes].map(({ level }) => level.length));
+  const names = Math.max(0, ...[...rows, ...probes].map(({ name }) => name.length));
+  const first = (level: string, name: string) => `  ${level.padEnd(width)}   ${name.padEnd(names)}`;
+  return [
+    '',
+    `Since ${since}: ${measures.length} of ${compared} figures changed (with 99 percent each)`,
+    ...rows.map(({ level, name, unit, from, to, ratio, verdict }) => {
+      const range = ratio === undefined ? '' : `, ${formatNumber(ratio[0])}x to ${formatNumber(ratio[1])}x`;
+      return `${first(level, name)}   ${verdict}   ${formatNumber(from)} -> ${formatNumber(to)} ${unit}${range}`;
+    }),
+    ...probes.map(({ level, name, from, to }) => `${first(level, name)}   ${from} -> ${to}`),
+    ...(absent.length === 0 ? [] : [`  not measured any more: ${absent.join(', ')}`]),
+    ...(differences.length === 0 ? [] : [`  beside the levels differs: ${differences.join(', ')}`]),
+  ];
 }
 
 function notes(levels: readonly LevelReport[], width: number): string[] {

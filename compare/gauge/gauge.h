@@ -2,16 +2,49 @@
 #ifndef GAUGE_H
 #define GAUGE_H
 
+#include <stddef.h>
 #include <stdint.h>
+
+/** An operation that is measured. */
+struct operation {
+	const char *name;
+	/** Does it so many times. */
+	void (*turns)(uint64_t turns);
+	/** Makes what it needs. May be NULL. */
+	void (*prepare)(void);
+};
+
+/** Of the processor and the kernel: operations.c. */
+extern const struct operation GAUGE_OPERATIONS[];
+extern const size_t GAUGE_OPERATION_COUNT;
+/** Of files: files.c. */
+extern const struct operation GAUGE_FILE_OPERATIONS[];
+extern const size_t GAUGE_FILE_OPERATION_COUNT;
+
+/** Where this program finds itself. */
+#define GAUGE_SELF "/proc/self/exe"
 
 /** Nanoseconds of a clock that only goes forward. */
 uint64_t gauge_now(void);
 
+/** The operation that this process measures, or NULL. */
+extern const char *gauge_operation;
+
 /** Prints a line about the failed call, and exits. */
 _Noreturn void gauge_fail(const char *what);
 
-/** Measures one operation, and prints a line. Returns the exit code. */
-int gauge_measure(const char *name, uint64_t least_ns);
+/** Hashes bytes, whose number is a multiple of 64 (FIPS 180-4, without the padding of the end). */
+void gauge_sha256(uint32_t state[8], const unsigned char *bytes, size_t length);
+
+/**
+ * Measures operations, each in a process of its own, and prints a line for each.
+ *
+ * @folder: a folder of the host, where the sandbox may write
+ */
+int gauge_measure(uint64_t least_ns, const char *folder, char **names);
+
+/** The folder that gauge_measure() was given. */
+extern const char *gauge_folder;
 
 /** Runs a command in a folder, and prints a line with its time on stderr. Returns the exit code. */
 int gauge_run(const char *folder, char **command);

@@ -21,7 +21,10 @@ uint64_t gauge_now(void)
 
 _Noreturn void gauge_fail(const char *what)
 {
-	fprintf(stderr, "tsvm-gauge: %s: %s\n", what, strerror(errno));
+	if (gauge_operation != NULL)
+		printf("%s failed: %s: %s\n", gauge_operation, what, strerror(errno));
+	else
+		fprintf(stderr, "tsvm-gauge: %s: %s\n", what, strerror(errno));
 	exit(FAILED);
 }
 
@@ -47,13 +50,14 @@ int main(int argc, char **argv)
 		return idle();
 	if (argc == 2 && strcmp(argv[1], "nothing") == 0)
 		return 0;
-	if (argc == 4 && strcmp(argv[1], "measure") == 0)
-		return gauge_measure(argv[2], strtoull(argv[3], NULL, 10) * 1000000);
+	if (argc >= 5 && strcmp(argv[1], "measure") == 0)
+		return gauge_measure(strtoull(argv[2], NULL, 10) * 1000000, argv[3], argv + 4);
 	if (argc >= 4 && strcmp(argv[1], "run") == 0)
 		return gauge_run(argv[2], argv + 3);
 	if (argc == 4 && strcmp(argv[1], "probe") == 0)
 		return gauge_probe(argv[2], argv[3]);
-	fputs("usage: tsvm-gauge idle | nothing | measure NAME MILLISECONDS | run FOLDER COMMAND... | probe PID PORT\n",
+	fputs("usage: tsvm-gauge idle | nothing | measure MILLISECONDS FOLDER NAME... | run FOLDER COMMAND... | probe "
+	      "PID PORT\n",
 	      stderr);
 	return FAILED;
 }

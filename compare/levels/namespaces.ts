@@ -1,16 +1,17 @@
 // Levels without a runtime: a chroot, and the namespaces that unshare(1) makes.
 import { execFileSync } from 'node:child_process';
 import { findProgram } from '../../programs/index.js';
-import { environmentOf, type Level, type PreparedLevel } from '../level.js';
+import { environmentOf, FOLDER, type Level, type PreparedLevel } from '../level.js';
 import { type HeldMounts, holdMounts, isRoot } from './mounts.js';
 
 /** The device files of a level with namespaces. */
 const DEVICES = ['null', 'zero', 'full', 'random', 'urandom', 'tty'];
 
-/** The mounts of both levels. $1 is the root, $2 the devices, all of them if empty. */
+/** The mounts of both levels. $1 is the root, $2 the devices, all of them if empty, $3 the folder. */
 const MOUNTS = `mount --rbind "$1" "$1"
 cd "$1"
 mount -t tmpfs -o mode=1777 tmpfs tmp
+mount --bind "$3" ".${FOLDER}"
 if [ -n "$2" ]; then
   mount -t tmpfs -o mode=755 tmpfs dev
   for name in $2; do : > "dev/$name"; mount --bind "/dev/$name" "dev/$name"; done
@@ -32,13 +33,14 @@ function level(
       if (program === undefined) return undefined;
       return { reason: `${program} is not installed`, advice: 'apt-get install util-linux coreutils' };
     },
-    async prepare({ rootfs, config }) {
-      const mounts = await holdMounts(MOUNTS, rootfs, devices);
+    async prepare({ rootfs, config, shared }) {
+      const mounts = await holdMounts(MOUNTS, rootfs, devices, shared);
       const { start, exec } = commands(mounts, rootfs);
       const env = environmentOf(config);
       return {
         version: execFileSync('unshare', ['--version'], { encoding: 'utf8' }).trim(),
         limitsMemory: false,
+        places: [],
         start: (...given) => ({ ...start(...given), env }),
         exec: (...given) => ({ ...exec(...given), env }),
         [Symbol.asyncDispose]: () => mounts[Symbol.asyncDispose](),

@@ -3,7 +3,7 @@ import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { findProgram } from '../../programs/index.js';
-import { type Bundle, type CommandLine, environmentOf, type Level, type Missing } from '../level.js';
+import { type Bundle, type CommandLine, environmentOf, FOLDER, type Level, type Missing } from '../level.js';
 import { type HeldMounts, holdMounts, isRoot } from './mounts.js';
 
 /** Of the capabilities that Docker gives by default, the ones that `runc spec` gives. */
@@ -53,7 +53,7 @@ interface Features {
 }
 
 function configuration(
-  { rootfs, config, memory }: Bundle,
+  { rootfs, config, memory, shared }: Bundle,
   command: readonly string[],
   { inUserNamespace, limitsMemory }: Features,
 ) {
@@ -83,6 +83,7 @@ function configuration(
       mount('/dev', 'tmpfs', ['strictatime', 'mode=755', 'size=65536k']),
       mount('/dev/pts', 'devpts', ['noexec', 'newinstance', 'ptmxmode=0666', 'mode=0620']),
       mount('/tmp', 'tmpfs', ['mode=1777']),
+      { destination: FOLDER, type: 'bind', source: shared, options: ['bind', 'rw', 'nosuid', 'nodev'] },
       ...(inUserNamespace ? [] : [mount('/sys', 'sysfs', ['noexec', 'nodev', 'ro'])]),
     ],
     linux: {
@@ -141,6 +142,7 @@ export function ociLevel({ name, summary, program, package: source, options = {}
       return {
         version: versionOf(path),
         limitsMemory,
+        places: [bundle.folder],
         start(id, command) {
           const folder = join(bundle.folder, id);
           mkdirSync(folder);

@@ -2,8 +2,9 @@
 // process and without.
 import { sourceFile } from '../../installation/index.js';
 import { findProgram } from '../../programs/index.js';
+import { Home } from '../../sandbox/index.js';
 import { probeMachine } from '../../sandbox/internal.js';
-import type { CommandLine, Level, Missing } from '../level.js';
+import { type CommandLine, FOLDER, type Level, type Missing } from '../level.js';
 
 type Machine = 'kvm' | 'tcg' | 'uml';
 
@@ -27,7 +28,7 @@ function machineLevel(machine: Machine, jail: boolean): Level {
     name: jail ? machine : `${machine}-nojail`,
     summary: `${SUMMARIES[machine]}${jail ? ', in a jail' : ', without a jail'}`,
     missing: () => missing(machine),
-    async prepare({ image, memory }) {
+    async prepare({ image, memory, shared }) {
       const env = { ...process.env, TSVM_ACCEL: '', TSVM_JAIL: '', TSVM_ISOLATION: '' };
       const call = (...words: readonly string[]): CommandLine => {
         return { words: [process.execPath, sourceFile('bin/tsvm'), '--quiet', ...words], env };
@@ -40,12 +41,14 @@ function machineLevel(machine: Machine, jail: boolean): Level {
         `--memory=${memory}`,
         '--read-only',
         '--tmpfs=/tmp:exec',
+        `--volume=${shared}:${FOLDER}`,
         '--network=none',
         '--user=0:0',
       ];
       return {
         version: '',
         limitsMemory: true,
+        places: [new Home().containers.path],
         start: (id, [program = '', ...words]) =>
           call('run', ...options, `--name=${id}`, `--entrypoint=${program}`, image, ...words),
         exec: (id, _pid, command) => call('exec', '--user=0:0', id, ...command),

@@ -1,9 +1,19 @@
 // tsvm compare: measures levels of isolation side by side.
 import { renameSync, rmSync, writeFileSync } from 'node:fs';
 import type { Command } from 'commander';
-import { compare, formatTable, LEVELS, levelsOf, renderPage } from '../../../compare/index.js';
+import {
+  changesBetween,
+  compare,
+  formatTable,
+  isWorse,
+  LEVELS,
+  levelsOf,
+  readReport,
+  renderPage,
+} from '../../../compare/index.js';
 import { messageOf } from '../../../errors/index.js';
 import { addOptions, type Declaration, readOptions } from '../../options/declaration.js';
+import { parseDuration } from '../../options/duration.js';
 import { parseCount } from '../../options/number.js';
 import { parseSize } from '../../options/size.js';
 import { FAILED, UsageError } from '../../output/errors.js';
@@ -13,7 +23,12 @@ import { type Context, createCommand } from '../command.js';
 const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
 /** The exit code of a comparison that SIGINT ended. */
 const INTERRUPTED = 130;
+/** The exit code if something is worse than in the report of `--against`. */
+const WORSE = 1;
 const ROUNDS = 10;
+const AT_ONCE = 10;
+/** Milliseconds. */
+const LIMIT = 14 * 60_000;
 const MEMORY = 256 * 2 ** 20;
 /** Milliseconds that each operation is repeated for, at least. */
 const TIME = 100;
@@ -25,6 +40,9 @@ interface Options {
   format?: 'table' | 'json';
   output?: string;
   probes?: boolean;
+  against?: string;
+  limit?: number;
+  atOnce?: number;
 }
 
 const OPTIONS: readonly Declaration<Options>[] = [
@@ -41,6 +59,24 @@ const OPTIONS: readonly Declaration<Options>[] = [
     help: `rounds, after one that warms up (default: ${ROUNDS})`,
     field: 'rounds',
     parse: parseRounds,
+  },
+  {
+    flags: '--limit <DURATION>',
+    help: 'start no further round that would end after this time (default: 14m)',
+    field: 'limit',
+    parse: parseDuration,
+  },
+  {
+    flags: '--at-once <N>',
+    help: `sandboxes of a level to start at once; 0 for none (default: ${AT_ONCE})`,
+    field: 'atOnce',
+    parse: parseAtOnce,
+  },
+  {
+    flags: '--against <FILE>',
+    help: 'show what has changed since an older report in JSON',
+    field: 'against',
+    parse: (text) => text,
   },
   {
     flags: '-m, --memory <SIZE>',
@@ -64,6 +100,7 @@ Examples:
   tsvm compare --probes debian:12
   tsvm compare --output report.html debian:12
   tsvm compare --format json debian:12 > report.json
+  tsvm compare --against report.json debian:12
 
 Levels: ${LEVELS.map(({ name }) => name).join(', ')}`;
 
@@ -71,6 +108,12 @@ function parseRounds(text: string, flag: string): number {
   const rounds = parseCount(text, flag);
   if (rounds >= 1 && rounds <= 10_000) return rounds;
   throw new UsageError(`invalid argument '${text}' for ${flag}: expected 1 to 10000`);
+}
+
+function parseAtOnce(text: string, flag: string): number {
+  const count = parseCount(text, flag);
+  if (count <= 1000) return count;
+  throw new UsageError(`invalid argument '${text}' for ${flag}: expected 0 to 1000`);
 }
 
 function parseOutput(text: string, flag: string): string {
@@ -93,20 +136,23 @@ export function command(context: Context): Command {
 }
 
 async function run(image: string, words: readonly string[], options: Options, context: Context): Promise<void> {
+  const older = options.against === undefined ? undefined : readReport(options.against);
   const levels = options.levels === undefined ? LEVELS : levelsOf(options.levels);
   const ending = new AbortController();
   const end = () => ending.abort();
   for (const name of ENDING) process.on(name, end);
   using line = openProgressLine(context.options.quiet, { long: true });
-  const report = await compare({
+  const found = await compare({
     ...{ image, levels, time: TIME, version: context.version, signal: ending.signal },
     ...{ rounds: options.rounds ?? ROUNDS, memory: options.memory ?? MEMORY },
+    ...{ limit: options.limit ?? LIMIT, atOnce: options.atOnce ?? AT_ONCE },
     ...(words.length > 0 && { command: words }),
     ...(options.probes && { probes: true }),
     onPull: (progress) => line.draw(describeProgress(progress)),
     onStep: (text, share) => line.draw(`${Math.round(share * 100)} %  ${text}`),
   });
   line[Symbol.dispose]();
+  const report = older === undefined ? found : { ...found, changes: changesBetween(older, found) };
   const json = `${JSON.stringify(report, null, 2)}\n`;
   if (options.output !== undefined) {
     write(options.output, options.output.endsWith('.html') ? renderPage(report) : json);
@@ -114,6 +160,7 @@ async function run(image: string, words: readonly string[], options: Options, co
   process.stdout.write(options.format === 'json' ? json : formatTable(report));
   if (!report.complete) context.exitCode = INTERRUPTED;
   else if (report.levels.every(({ state }) => state !== 'measured')) context.exitCode = FAILED;
+  else if (report.changes !== undefined && isWorse(report.changes)) context.exitCode = WORSE;
 }
 
 /** Writes a file at once: an old one is replaced when the new one is complete. */

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type CompareOptions, compare, levelsOf, type Report, ReportSchema } from '../../../compare/index.js';
+import type { CommandLine, Level } from '../../../compare/level.js';
 import { OPERATIONS, SLEEP } from '../../../compare/measures.js';
 import { Home } from '../../../sandbox/index.js';
 import { tar } from '../../fixtures/tar-writer.js';
@@ -28,6 +29,7 @@ afterAll(() => rmSync(folder, { recursive: true }));
 async function measure(names: readonly string[], more: Partial<CompareOptions> = {}): Promise<Report> {
   return compare({
     ...{ image, home, levels: levelsOf(names), rounds: 2, memory: 2 ** 28, time: 10, version: '1.0.0' },
+    ...{ limit: Infinity, atOnce: 0 },
     signal: new AbortController().signal,
     ...more,
   });
@@ -45,6 +47,7 @@ test('levels of Debian give every measure in every round, the report fits its sc
   expect(ReportSchema.parse(report)).toEqual(report);
   expect(report.complete).toBe(true);
   const names = ['start', 'memory', 'cache', 'enter', ...OPERATIONS.map(({ name }) => name)];
+  expect(report.rounds).toBe(1);
   for (const level of report.levels) {
     expect({ ...level, measures: level.measures.map(({ name }) => name) }).toMatchObject({
       state: 'measured',
@@ -72,11 +75,72 @@ test('a command that the image lacks fails at its level in one line, and the mea
   expect(await left()).toEqual([]);
 });
 
+/** A level as another one is, with a sleep built into each of its commands. */
+function withSleep(level: Level, seconds: number): Level {
+  const slowly = ({ words, env }: CommandLine): CommandLine => {
+    return { words: ['/bin/sh', '-c', `sleep ${seconds}; exec "$@"`, 'sh', ...words], env };
+  };
+  return {
+    ...level,
+    name: `${level.name}-slow`,
+    async prepare(bundle) {
+      const prepared = await level.prepare(bundle);
+      return {
+        ...prepared,
+        start: (...given) => slowly(prepared.start(...given)),
+        exec: (...given) => slowly(prepared.exec(...given)),
+      };
+    },
+  };
+}
+
+test('a sleep that is built into a level is in its start and in its commands, and not in what they measure', async () => {
+  const [level] = levelsOf(['process']);
+  const report = await measure([], { levels: [level!, withSleep(level!, 1)], operations: [SLEEP], rounds: 2 });
+  const [plain, slow] = report.levels.map(({ measures }) =>
+    Object.fromEntries(measures.map(({ name, median }) => [name, median])),
+  );
+  for (const name of ['start', 'enter']) {
+    expect(slow?.[name]).toBeGreaterThanOrEqual(1000);
+    expect(slow?.[name]).toBeGreaterThan(plain?.[name] ?? Infinity);
+  }
+  expect(slow?.sleep).toBeLessThan(1000);
+});
+
+test('several sandboxes at once give a start of each, a mean weight, and what one adds on disk', async () => {
+  const report = await measure(['process', 'runc', 'gvisor-ptrace'], { operations: [], rounds: 1, atOnce: 3 });
+  for (const { name, measures, notMeasured } of report.levels) {
+    const found = Object.fromEntries(measures.map((each) => [each.name, each.samples]));
+    expect([name, notMeasured, found['start-3']?.length, found['memory-3']?.length]).toEqual([name, [], 6, 2]);
+    // A chroot keeps no file. A runtime has a folder with a configuration.
+    if (name === 'process') expect(found.disk).toEqual([0, 0]);
+    else expect(Math.min(...(found.disk ?? []))).toBeGreaterThanOrEqual(4);
+  }
+  expect(await left()).toEqual([]);
+});
+
+test('no round starts that would end after the limit, and the report says how many were done', async () => {
+  const report = await measure(['process'], { operations: [], rounds: 1000, limit: 1 });
+  expect(report).toMatchObject({ rounds: 1, complete: true });
+  expect(report.warnings[0]).toBe('1 of 1000 rounds were done within 0 s');
+  expect(report.levels[0]?.measures[0]?.samples.length).toBe(1);
+});
+
+test('an operation that fails is not measured, with the reason, and the others are', async () => {
+  const none = { name: 'nonsense', title: 'nonsense', unit: 'ns' as const, scale: 1 };
+  const [level] = (await measure(['process'], { operations: [none, SLEEP], rounds: 1 })).levels;
+  expect(level?.notMeasured).toEqual([{ name: 'nonsense', reason: 'no operation has this name' }]);
+  expect(level?.measures.map(({ name }) => name)).toContain('sleep');
+});
+
 test("the command's time and output are kept, of each round", async () => {
-  const report = await measure(['process', 'runc'], { command: ['/.tsvm-gauge', 'measure', 'syscall', '1'] });
+  const report = await measure(['process', 'runc'], { command: ['/.tsvm-gauge', 'measure', '1', '/tmp', 'syscall'] });
   for (const { measures, outputs } of report.levels) {
     expect(measures.find(({ name }) => name === 'command')?.samples.length).toBe(2);
-    expect(outputs).toEqual([expect.stringMatching(/^\d+\.\d+\n$/), expect.stringMatching(/^\d+\.\d+\n$/)]);
+    expect(outputs).toEqual([
+      expect.stringMatching(/^syscall \d+\.\d+\n$/),
+      expect.stringMatching(/^syscall \d+\.\d+\n$/),
+    ]);
   }
 });
 

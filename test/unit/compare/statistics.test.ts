@@ -33,7 +33,7 @@ test('of 20 comparisons of a level with itself, at most one finds a difference; 
   const random = () => numbers.fraction();
   // Times have a long tail.
   const samples = () => Array.from({ length: 20 }, () => 10 + random() + (random() < 0.1 ? 20 * random() : 0));
-  const differs = ([low, high]: [number, number]) => low > 1 || high < 1;
+  const differs = ([low, high]: [number, number] = [1, 1]) => low > 1 || high < 1;
   const same = Array.from({ length: 20 }, () => ratioInterval(samples(), samples()));
   expect(same.filter(differs).length).toBeLessThanOrEqual(1);
   const other = Array.from({ length: 20 }, () =>

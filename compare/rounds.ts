@@ -1,0 +1,128 @@
+// The rounds of a comparison. They alternate between the levels: A B C, B C A, C A B. One round before
+// them only warms up.
+import { addNone, addSample, type Compared, fail } from './compared.js';
+import { measureCrowd } from './crowd.js';
+import { CompareError } from './errors.js';
+import { watchLoad } from './host.js';
+import { ownName } from './leftovers.js';
+import type { PreparedLevel } from './level.js';
+import { OPERATIONS } from './measures.js';
+import type { CompareOptions } from './options.js';
+import { openProbedHost, readProbes } from './probes.js';
+import { measureRound } from './round.js';
+import { orderOf } from './schedule.js';
+
+/** Times that several sandboxes are started at once: it takes long, and each gives many samples. */
+const CROWDS = 2;
+
+/** What has been done until now. */
+export interface Done {
+  /** Rounds, the one that warms up apart. */
+  rounds: number;
+  complete: boolean;
+  /** The share of the CPUs that other work used before each round. */
+  busy: number[];
+  warnings: string[];
+}
+
+type Working = Compared & { prepared: PreparedLevel };
+
+/** The levels that have not failed, the next one first in each round. */
+function* working(compared: readonly Compared[], round: number, { signal }: CompareOptions): Iterable<Working> {
+  for (const each of orderOf(compared, round)) {
+    signal.throwIfAborted();
+    const { report, prepared } = each;
+    if (report.state === 'measured' && prepared !== undefined) yield Object.assign(each, { prepared });
+  }
+}
+
+/**
+ * Measures in rounds, until all are done or the next one would end after the limit.
+ * @param folder where the caller's command runs
+ * @throws the reason of the signal
+ */
+export async function measureAll(
+  compared: readonly Compared[],
+  folder: string,
+  done: Done,
+  options: CompareOptions,
+): Promise<void> {
+  const { rounds, signal, limit, atOnce } = options;
+  const began = performance.now();
+  const ends = (round: number) => (round + (atOnce > 0 ? CROWDS : 0)) / (rounds + CROWDS);
+  let longest = 0;
+  for (let round = 0; round <= rounds; round++) {
+    if (round === 1 && atOnce > 0) {
+      for (let crowd = 0; crowd < CROWDS; crowd++) await crowdAll(compared, crowd, options);
+    }
+    const start = performance.now();
+    if (round > 1 && start - began + longest > limit) {
+      done.warnings.push(`${round - 1} of ${rounds} rounds were done within ${Math.round(limit / 1000)} s`);
+      break;
+    }
+    const load = await watchLoad(signal);
+    const step = round === 0 ? 'warm-up' : `round ${round} of ${rounds}`;
+    for (const each of working(compared, round, options)) {
+      options.onStep?.(`${step}: ${each.level.name}`, round === 0 ? 0 : ends(round - 1));
+      await measureOnce(each, folder, round === 0, options);
+    }
+    if (round === 0) continue;
+    done.busy.push(load);
+    done.rounds = round;
+    longest = Math.max(longest, performance.now() - start);
+  }
+  done.complete = true;
+}
+
+async function crowdAll(compared: readonly Compared[], crowd: number, options: CompareOptions): Promise<void> {
+  const { atOnce, signal, rounds } = options;
+  for (const each of working(compared, crowd, options)) {
+    options.onStep?.(`${atOnce} at once: ${each.level.name}`, crowd / (rounds + CROWDS));
+    await measureCrowd(each.prepared, {
+      ids: Array.from({ length: atOnce }, () => `compare-${ownName()}`),
+      signal,
+      onSample: (measure, value) => addSample(each, measure, value, false),
+      onNone: (measure, reason) => addNone(each, measure, reason),
+    });
+  }
+}
+
+/** Looks once from inside of each level. @throws the reason of the signal */
+export async function probeAll(compared: readonly Compared[], done: Done, options: CompareOptions): Promise<void> {
+  await using host = await openProbedHost();
+  for (const each of working(compared, 0, options)) {
+    options.onStep?.(`probes: ${each.level.name}`, compared.indexOf(each) / compared.length);
+    await measureOnce(each, '/', false, options, host.words);
+  }
+  done.complete = true;
+}
+
+async function measureOnce(
+  each: Working,
+  folder: string,
+  isWarmUp: boolean,
+  { command, time, signal, operations = OPERATIONS }: CompareOptions,
+  probe?: readonly string[],
+): Promise<void> {
+  const { report, prepared } = each;
+  try {
+    await measureRound(prepared, {
+      id: `compare-${ownName()}`,
+      ...{ operations, time, folder, signal },
+      ...(command && { command }),
+      ...(probe && { probe }),
+      onProbed(text) {
+        report.probes = readProbes(text);
+      },
+      onSample: (measure, value) => addSample(each, measure, value, isWarmUp),
+      onNone: (measure, reason) => addNone(each, measure, reason),
+      onOutput(text) {
+        if (!isWarmUp) report.outputs.push(text);
+      },
+    });
+  } catch (error) {
+    signal.throwIfAborted();
+    if (error instanceof CompareError) return fail(each, error);
+    throw error;
+  }
+}
