@@ -21,6 +21,7 @@ import { MachineEvents } from './machine-events.js';
 import type { MachineFiles } from './machine-files.js';
 import { MachineProcess } from './machine-process.js';
 import type { MachineOutside } from './outside.js';
+import { processorWait } from './processor-wait.js';
 import { companionFilter } from './system-calls.js';
 
 /** Bytes of stderr that are kept for the error message of a death. */
@@ -316,6 +317,11 @@ export class MachineClient implements Disposable {
   /** Process id of the companion, which leads a process group; undefined while there is none. */
   get companionPid(): number | undefined {
     return this.#outside?.companion?.pid;
+  }
+
+  /** Milliseconds that the machine's threads waited for processors of the host since their start. */
+  get processorWait(): number {
+    return processorWait([this.groupPid, this.companionPid].filter((pid) => pid !== undefined));
   }
 
   #read(chunk: Buffer): void {

@@ -13,12 +13,11 @@ import type { JailReport } from '../jail-report.js';
 import type { Log } from '../log.js';
 import type { MachineClient, MachineNetwork } from '../machine/machine-client.js';
 import type { MachineOutside } from '../machine/outside.js';
+import { BOOT_DEADLINE, type BootDeadline, BootTimer } from './boot-timer.js';
 import { GuestContainer, inOrder } from './guest-container.js';
 import { ResourceStack } from './resource-stack.js';
 import type { Trace } from './trace.js';
 
-/** Milliseconds for a guest to say hello. An emulated machine takes many seconds. */
-const BOOT_TIMEOUT = 120_000;
 /** Milliseconds for a guest to sync its disk and stop. It may have gigabytes of dirty pages. */
 const SYNC_TIMEOUT = 60_000;
 /** Milliseconds to wait for the machine to report why its agent's connection was lost. */
@@ -40,12 +39,19 @@ export type GuestMachineState =
 
 type StateName = GuestMachineState['name'];
 
+interface Options {
+  trace: Trace;
+  log: Log;
+  bootDeadline?: BootDeadline;
+}
+
 /** A machine with an agent. Disposing of it kills the machine process. */
 export class GuestMachine implements Disposable {
   readonly #client: MachineClient;
   #accelerator: Accelerator | undefined;
   readonly #trace: Trace;
   readonly #log: Log;
+  readonly #bootDeadline: BootDeadline;
   readonly #resources = new ResourceStack();
   readonly #lost = defer<never>();
   #cgroup: Promise<MachineCgroup | undefined> | undefined;
@@ -57,10 +63,11 @@ export class GuestMachine implements Disposable {
   #isSetUp: Promise<void> = Promise.resolve();
 
   /** @param client the machine process, owned from now on */
-  constructor(client: MachineClient, { trace, log }: { trace: Trace; log: Log }) {
+  constructor(client: MachineClient, { trace, log, bootDeadline = BOOT_DEADLINE }: Options) {
     this.#client = this.#resources.add(client);
     this.#trace = trace;
     this.#log = log;
+    this.#bootDeadline = bootDeadline;
     trace.mark('machineSpawned', client.spawned);
     client.ended.then(({ error }) => this.#stop(error ?? new SandboxError('machine-died', 'the machine stopped')));
   }
@@ -176,11 +183,13 @@ export class GuestMachine implements Disposable {
   /**
    * Waits for the agent's hello.
    * @returns the release of the guest's kernel
-   * @throws SandboxError `boot-timeout` after two minutes, `wrong-state`; what ended the machine
+   * @throws SandboxError `boot-timeout` after two minutes without those in which other programs had the
+   *   processors, and after ten minutes in any case; `wrong-state`; what ended the machine
    */
   async hello(): Promise<string> {
     const { session } = this.#expect('booting');
-    const late = this.#resources.after(BOOT_TIMEOUT, () => this.#stop(tooSlow()));
+    const waited = () => this.#client.processorWait;
+    const late = this.own(new BootTimer(this.#bootDeadline, waited, (passed) => this.#stop(tooSlow(passed))));
     const { agent, kernel, running = 0 } = await this.whileAlive(session.hello);
     late[Symbol.dispose]();
     this.#expect('booting');
@@ -306,8 +315,9 @@ function isIn<N extends StateName>(
   return state.name === name;
 }
 
-function tooSlow(): SandboxError {
-  const seconds = BOOT_TIMEOUT / 1000;
+/** @param passed milliseconds */
+function tooSlow(passed: number): SandboxError {
+  const seconds = Math.round(passed / 1000);
   return new SandboxError('boot-timeout', `the guest did not start in ${seconds} s: --console shows how far it came`);
 }
 

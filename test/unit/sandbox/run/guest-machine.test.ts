@@ -1,7 +1,8 @@
 // A guest machine takes each call in its own state, says why it ended, and holds several
 // containers. The machine process is a small program, and the agent is this test.
+import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -15,6 +16,7 @@ import {
 import { SILENT } from '../../../../sandbox/log.js';
 import { MachineClient } from '../../../../sandbox/machine/machine-client.js';
 import { MachineOutside } from '../../../../sandbox/machine/outside.js';
+import type { BootDeadline } from '../../../../sandbox/run/boot-timer.js';
 import { GuestMachine } from '../../../../sandbox/run/guest-machine.js';
 import { Trace } from '../../../../sandbox/run/trace.js';
 import type { MachineSpec } from '../../../../vmm/machine.js';
@@ -62,7 +64,7 @@ afterEach(() => {
  * A machine whose process runs `script`, in which `control` and `say` are its end of the control
  * socket.
  */
-function guestMachine(script: string): GuestMachine {
+function guestMachine(script: string, bootDeadline?: BootDeadline): GuestMachine {
   const program = join(folder, `${Math.random()}.mjs`);
   writeFileSync(
     program,
@@ -72,7 +74,10 @@ function guestMachine(script: string): GuestMachine {
      control.on('data', () => {});
      ${script}`,
   );
-  return new GuestMachine(new MachineClient({ program, jail: 'off' }), { trace: new Trace(), log: SILENT });
+  return new GuestMachine(new MachineClient({ program, jail: 'off' }), {
+    ...{ trace: new Trace(), log: SILENT },
+    ...(bootDeadline !== undefined && { bootDeadline }),
+  });
 }
 
 /** Boots the machine and says hello to it; what it asks its agent for. */
@@ -165,6 +170,61 @@ describe('when its process dies', () => {
     await ready();
     agent?.destroy();
     await expect(machine.lost).rejects.toMatchObject({ code: 'machine-died' });
+  });
+});
+
+describe('the deadline of its boot', () => {
+  /** A processor that this process may use. */
+  const cpu = /^Cpus_allowed_list:\s*(\d+)/m.exec(readFileSync('/proc/self/status', 'latin1'))?.[1] ?? '0';
+  /** Computes for a while once it is to boot, then says hello. */
+  const compute = (milliseconds: number) => `
+    import { connect } from 'node:net';
+    control.once('data', () => {
+      const before = process.cpuUsage().user;
+      while (process.cpuUsage().user - before < ${milliseconds * 1000});
+      const hello = ${JSON.stringify(
+        encodeFrame({ type: 'hello', protocol: PROTOCOL_VERSION, agent: 'test', kernel: '6.1' }).toString('hex'),
+      )};
+      connect(${JSON.stringify(agentSocket)}).write(Buffer.from(hello, 'hex'));
+    });`;
+
+  async function boot(script: string, deadline: BootDeadline): Promise<string> {
+    machine[Symbol.dispose]();
+    machine = guestMachine(script, deadline);
+    execFileSync('taskset', ['-acp', cpu, String(machine.pid)], { stdio: 'ignore' });
+    await machine.listen(agentSocket);
+    machine.boot(opened(), () => {});
+    return machine.hello();
+  }
+
+  /** Calls `act` while eight programs keep the machine's processor busy, each in a session of its own. */
+  async function onBusyHost<T>(act: () => Promise<T>): Promise<T> {
+    const others = Array.from({ length: 8 }, () =>
+      spawn('taskset', ['-c', cpu, process.execPath, '-e', 'for (;;);'], { detached: true, stdio: 'ignore' }),
+    );
+    try {
+      return await act();
+    } finally {
+      for (const other of others) other.kill('SIGKILL');
+    }
+  }
+
+  test.each([
+    ['waits', ''],
+    ['computes', 'for (;;);'],
+  ])('ends a guest that hangs and %s', async (_, script) => {
+    await expect(boot(script, { own: 1000, all: 60_000 })).rejects.toMatchObject({ code: 'boot-timeout' });
+  });
+
+  test('does not pass while other programs have its processor', async () => {
+    // With a ninth of a processor, 700 ms of computing take far more than the deadline.
+    const kernel = await onBusyHost(() => boot(compute(700), { own: 2000, all: 100_000 }));
+    expect(kernel).toBe('6.1');
+  });
+
+  test('passes in the end, however busy the host is', async () => {
+    const late = onBusyHost(() => boot(compute(60_000), { own: 60_000, all: 2000 }));
+    await expect(late).rejects.toMatchObject({ code: 'boot-timeout', message: /did not start in \d+ s/ });
   });
 });
 
