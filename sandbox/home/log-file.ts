@@ -10,6 +10,8 @@ export const DEFAULT_LOG_LIMITS: LogLimits = { maxSize: 10_000_000, maxFiles: 3 
 /** Characters of an entry. Longer lines are split. */
 const MAX_TEXT = 16_384;
 const LINE_END = 0x0a;
+/** The texts of entries: each ends with its line, or where it would be too long. */
+const TEXTS = new RegExp(`[^\\n]{0,${MAX_TEXT - 1}}\\n|[^\\n]{1,${MAX_TEXT}}`, 'g');
 
 export type LogStream = 'stdout' | 'stderr';
 
@@ -34,8 +36,9 @@ export class LogWriter implements Disposable {
     this.#limits = limits;
   }
 
-  write(stream: LogStream, chunk: Buffer): void {
-    this.#append(stream, this.#decoders[stream].write(chunk));
+  /** Returns how many bytes the log takes for the chunk. */
+  write(stream: LogStream, chunk: Buffer): number {
+    return this.#append(stream, this.#decoders[stream].write(chunk));
   }
 
   [Symbol.dispose](): void {
@@ -43,21 +46,23 @@ export class LogWriter implements Disposable {
     this.#close();
   }
 
-  #append(stream: LogStream, text: string): void {
-    if (text === '') return;
-    const time = new Date().toISOString();
-    const lines = cut(text).map((log) => `${JSON.stringify({ log, stream, time } satisfies LogEntry)}\n`);
+  #append(stream: LogStream, text: string): number {
+    if (text === '') return 0;
+    const rest: Omit<LogEntry, 'log'> = { stream, time: new Date().toISOString() };
+    // Encoded once for all lines.
+    const end = `,${JSON.stringify(rest).slice(1)}\n`;
+    const bytes = Buffer.from(text.replace(TEXTS, (log) => `{"log":${JSON.stringify(log)}${end}`));
     try {
-      this.#write(lines.join(''));
+      this.#write(bytes);
     } catch {
       // The next entry may find room again.
       this.#close();
     }
+    return bytes.length;
   }
 
-  #write(text: string): void {
+  #write(bytes: Buffer): void {
     if (this.#fd === undefined) this.#open();
-    const bytes = Buffer.from(text);
     if (this.#size > 0 && this.#size + bytes.length > this.#limits.maxSize) this.#rotate();
     for (let written = 0; written < bytes.length; ) written += writeSync(this.#fd!, bytes, written);
     this.#size += bytes.length;
@@ -108,9 +113,4 @@ export function openForLines(path: string): number {
 /** Path of the file that was rotated `age` times. */
 export function rotated(path: string, age: number): string {
   return age === 0 ? path : `${path}.${age}`;
-}
-
-/** Splits text after each line end, and where an entry would be too long. */
-function cut(text: string): string[] {
-  return text.match(new RegExp(`[^\\n]{0,${MAX_TEXT - 1}}\\n|[^\\n]{1,${MAX_TEXT}}`, 'g')) ?? [];
 }

@@ -23,7 +23,7 @@ import type { Trace } from '../run/trace.js';
 import type { RestartPolicy } from '../spec/container-spec.js';
 import { type ControlReply, toReply } from './control-protocol.js';
 import { ControlServer } from './control-server.js';
-import { OutputFanOut } from './output-fan-out.js';
+import { LogRate, OutputFanOut } from './output-fan-out.js';
 import { PauseGuard } from './pause-guard.js';
 import { StateRecorder } from './state-recorder.js';
 
@@ -198,8 +198,10 @@ export class Supervision {
       using sockets = new SocketFolder(this.#folder.shortId, this.#home.openRuntime());
       const log = this.#openLog();
       const { io } = this.#options;
-      const stdout = new OutputFanOut('stdout', { log, primary: io?.stdout });
-      const stderr = new OutputFanOut('stderr', { log, primary: io?.stderr });
+      // The caller in the foreground reads at its own pace.
+      const rate = log === undefined || io !== undefined ? undefined : new LogRate();
+      const stdout = new OutputFanOut('stdout', { log, rate, primary: io?.stdout });
+      const stderr = new OutputFanOut('stderr', { log, rate, primary: io?.stderr });
       server = await ControlServer.listen(sockets.control, this.#controlled(stdout, stderr));
       sockets.publish();
       this.#dropLostLayer();

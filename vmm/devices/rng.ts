@@ -1,13 +1,13 @@
 // The entropy device (virtio 1.2, 5.4 "Entropy Device"): the host's random bytes straight into
 // guest memory.
 import { fillRandom } from '../host/random.js';
+import { Rate } from '../rate.js';
 import { type NoState, noState } from '../saved-state.js';
 import { allocateIovecs, IOVEC_WORDS } from '../virtio/buffers.js';
 import type { DeviceContext, VirtioDevice } from '../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../virtio/queue.js';
 import { drain } from './drain.js';
 import { Hold } from './hold.js';
-import { Rate } from './rate.js';
 
 const VIRTIO_ID_RNG = 4;
 const QUEUE_SIZE = 64;

@@ -1,7 +1,7 @@
 // The rates of a disk.
 import type { DiskRates } from '../../machine.js';
+import { Rate, type TokenBucket } from '../../rate.js';
 import { type Check, nullable, real, record } from '../../saved-state.js';
-import { Rate, type TokenBucket } from '../rate.js';
 
 /** The most that one request owes: 32 MiB. */
 const MAX_DEBT = 2 ** 25;

@@ -16,10 +16,10 @@ import {
   type RefusalReason,
 } from '../../machine.js';
 import { HostAddresses } from '../../outside/host-addresses.js';
+import { Rate } from '../../rate.js';
 import { type NoState, noState } from '../../saved-state.js';
 import type { DeviceContext, VirtioDevice } from '../../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
-import { Rate } from '../rate.js';
 import { type CheckedFrame, type FrameReceiver, HEADROOM, type NetBackEnd } from './back-end.js';
 import { answerQuery, parseQuery } from './dns.js';
 import type { ForgottenFlow } from './flows.js';

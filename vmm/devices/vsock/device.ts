@@ -6,13 +6,13 @@
 import { type HostFiles, OWN_FILES } from '../../host/files.js';
 import * as libc from '../../host/libc.js';
 import { MAX_VSOCK_CONNECTIONS } from '../../machine.js';
+import { Rate } from '../../rate.js';
 import { type NoState, noState } from '../../saved-state.js';
 import { allocateIovecs, type BufferList } from '../../virtio/buffers.js';
 import type { DeviceContext, VirtioDevice } from '../../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
 import { drain } from '../drain.js';
 import { Hold } from '../hold.js';
-import { Rate } from '../rate.js';
 import { BUFFER_ALLOCATION, Connection, OWES_CREDIT_UPDATE, SMALL_ALLOCATION } from './connection.js';
 import { HostListener } from './host-sockets.js';
 import {

@@ -1,7 +1,7 @@
 // Token buckets.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { TokenBucket } from '../../../../vmm/devices/rate.js';
+import { TokenBucket } from '../../../vmm/rate.js';
 
 describe('a token bucket', () => {
   test('admits a burst, then the next request after the debt is paid', () => {
