@@ -33,6 +33,7 @@ import { storeSize } from './store-size.js';
 import { tenants } from './tenants.js';
 import { throughput } from './throughput.js';
 import { volumes } from './volumes.js';
+import { withoutKvm } from './without-kvm.js';
 
 const BENCHMARKS: readonly Benchmark[] = [
   cliStart,
@@ -58,6 +59,7 @@ const BENCHMARKS: readonly Benchmark[] = [
   volumes,
   pull,
   containers,
+  withoutKvm,
 ];
 
 const USAGE = `usage: npm run bench -- [--runs N] [--image IMAGE] [--json FILE] [NAME...]

@@ -11,6 +11,7 @@ export const GUEST_INIT_SOURCE = fileURLToPath(new URL('test/bench/guest-init.c'
 export const GUEST_FIRST_BYTE_SOURCE = fileURLToPath(new URL('test/bench/guest-first-byte.c', root));
 export const GUEST_RUN_SOURCE = fileURLToPath(new URL('test/bench/guest-run.c', root));
 export const GUEST_STREAM_SOURCE = fileURLToPath(new URL('test/bench/guest-stream.c', root));
+export const GUEST_WORK_SOURCE = fileURLToPath(new URL('test/bench/guest-work.c', root));
 export const GUEST_VOLUMES_SCRIPT = fileURLToPath(new URL('test/bench/guest-volumes.sh', root));
 export const CONNECTIONS_SOURCE = fileURLToPath(new URL('test/bench/connections.c', root));
 export const TENANT_SOURCES = fileURLToPath(new URL('test/fixtures/tenants/', root));
