@@ -10,7 +10,7 @@ import { makeFolder, removeLeftovers } from './leftovers.js';
 import type { Bundle } from './level.js';
 import type { CompareOptions } from './options.js';
 import type { Report } from './report.js';
-import { type Done, measureAll, probeAll } from './rounds.js';
+import { type Done, measureAll, probeAll, surfaceAll } from './rounds.js';
 
 /** Directories of the rootfs that levels mount on. */
 const MOUNT_POINTS = ['proc', 'dev', 'sys', 'tmp'];
@@ -45,8 +45,10 @@ export async function compare(options: CompareOptions): Promise<Report> {
       const bundle = { ...{ image: withGauge.digest, config: image.config }, rootfs, folder: own, shared };
       await prepare(each, { ...bundle, memory: options.memory }, signal);
     }
-    if (options.probes) await probeAll(compared, done, options);
-    else await measureAll(compared, image.config.WorkingDir || '/', done, options);
+    if (options.costs ?? true) await measureAll(compared, image.config.WorkingDir || '/', done, options);
+    if (options.probes) await probeAll(compared, options);
+    if (options.surface) await surfaceAll(compared, options);
+    done.complete = true;
   } catch (error) {
     if (!signal.aborted) throw error;
   } finally {
@@ -84,6 +86,7 @@ function addMountPoints(rootfs: string): void {
 async function prepare(each: Compared, bundle: Bundle, signal: AbortSignal): Promise<void> {
   signal.throwIfAborted();
   try {
+    each.bundle = bundle;
     each.prepared = await each.level.prepare(bundle);
     const { version, limitsMemory } = each.prepared;
     Object.assign(each.report, { version, limitsMemory });

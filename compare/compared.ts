@@ -1,6 +1,6 @@
 // A level while it is compared, and what the report has of it.
 import { messageOf } from '../errors/index.js';
-import type { Level, PreparedLevel } from './level.js';
+import type { Bundle, Level, PreparedLevel } from './level.js';
 import type { Measure } from './measures.js';
 import type { LevelReport } from './report.js';
 import { summarize } from './statistics.js';
@@ -10,6 +10,8 @@ export interface Compared {
   report: LevelReport;
   level: Level;
   prepared?: PreparedLevel;
+  /** What it was prepared with. */
+  bundle?: Bundle;
   /** By the name of the measure. */
   samples: Map<string, { measure: Measure; samples: number[]; warmUp: number[] }>;
 }

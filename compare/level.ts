@@ -38,6 +38,11 @@ export interface PreparedLevel extends AsyncDisposable {
   exec(id: string, pid: number, command: readonly string[]): CommandLine;
   /** Removes what the end of the foreground process may leave. */
   remove?(id: string): CommandLine;
+  /**
+   * Tells from its command line a process of the host that code in the sandbox could take over first.
+   * Without it, this is the sandbox's own process.
+   */
+  faces?: RegExp;
   /** Folders in which its sandboxes keep files. A level without it does not say. */
   places?: readonly string[];
 }

@@ -17,8 +17,12 @@ export interface CompareOptions {
   time: number;
   command?: readonly string[];
   operations?: readonly Operation[];
-  /** Looks at what the levels see and reach, and measures nothing. */
+  /** Measures in rounds. Default: true. */
+  costs?: boolean;
+  /** Looks at what code inside of the levels sees and reaches. */
   probes?: boolean;
+  /** Looks at the surface of the host that the levels leave. */
+  surface?: boolean;
   /** The version of tsvm. */
   version: string;
   home?: Home;

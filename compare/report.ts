@@ -25,6 +25,31 @@ const ProbeReport = z.strictObject({
   found: z.string().describe('what was seen, or the error'),
 });
 
+const SurfaceReport = z.strictObject({
+  allowed: z
+    .array(z.string())
+    .optional()
+    .describe('system calls of the host that the filters let through with some arguments, by their code'),
+  tried: z.number().optional().describe('the same with all arguments 0, by trying: the kernel judged each'),
+  made: z
+    .array(z.strictObject({ name: z.string(), calls: z.number() }))
+    .optional()
+    .describe('system calls of the host that the processes made while the gauge worked (strace)'),
+  processes: z
+    .array(
+      z.strictObject({
+        name: z.string(),
+        faces: z.boolean().describe('code in the sandbox could take it over first; `allowed` is that of these'),
+        uid: z.number().describe('effective user'),
+        capabilities: z.number().describe('effective ones'),
+        capabilitiesIn: z.enum(['host', 'own']).describe('the user namespace in which they count'),
+        namespaces: z.array(z.string()).describe('types that it does not share with tsvm compare'),
+        files: z.array(z.string()).describe('files, devices and folders of the host that it has open'),
+      }),
+    )
+    .describe('of the host, for one idle sandbox'),
+});
+
 const LevelReport = z.strictObject({
   name: z.string(),
   summary: z.string(),
@@ -36,6 +61,7 @@ const LevelReport = z.strictObject({
   measures: z.array(MeasureReport).describe('a measure that is absent was not measured'),
   notMeasured: z.array(z.strictObject({ name: z.string(), reason: z.string() })),
   probes: z.array(ProbeReport).describe('empty without `--probes`; a probe that is absent gave no answer'),
+  surface: SurfaceReport.optional().describe('absent if it was not looked at'),
   outputs: z.array(z.string()).describe("the end of the command's output, one of each round"),
 });
 
@@ -93,5 +119,6 @@ export const ReportSchema = z
 export type Report = z.infer<typeof ReportSchema>;
 export type Changes = z.infer<typeof Changes>;
 export type LevelReport = z.infer<typeof LevelReport>;
+export type SurfaceReport = z.infer<typeof SurfaceReport>;
 export type ProbeReport = z.infer<typeof ProbeReport>;
 export type MeasureReport = z.infer<typeof MeasureReport>;

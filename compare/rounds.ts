@@ -11,6 +11,7 @@ import type { CompareOptions } from './options.js';
 import { openProbedHost, readProbes } from './probes.js';
 import { measureRound } from './round.js';
 import { orderOf } from './schedule.js';
+import { measureSurface } from './surface/surface.js';
 
 /** Times that several sandboxes are started at once: it takes long, and each gives many samples. */
 const CROWDS = 2;
@@ -71,7 +72,6 @@ export async function measureAll(
     done.rounds = round;
     longest = Math.max(longest, performance.now() - start);
   }
-  done.complete = true;
 }
 
 async function crowdAll(compared: readonly Compared[], crowd: number, options: CompareOptions): Promise<void> {
@@ -88,13 +88,33 @@ async function crowdAll(compared: readonly Compared[], crowd: number, options: C
 }
 
 /** Looks once from inside of each level. @throws the reason of the signal */
-export async function probeAll(compared: readonly Compared[], done: Done, options: CompareOptions): Promise<void> {
+export async function probeAll(compared: readonly Compared[], options: CompareOptions): Promise<void> {
   await using host = await openProbedHost();
   for (const each of working(compared, 0, options)) {
     options.onStep?.(`probes: ${each.level.name}`, compared.indexOf(each) / compared.length);
     await measureOnce(each, '/', false, options, host.words);
   }
-  done.complete = true;
+}
+
+/** Looks once at what each level leaves of the host. @throws the reason of the signal */
+export async function surfaceAll(compared: readonly Compared[], options: CompareOptions): Promise<void> {
+  const { signal } = options;
+  for (const each of working(compared, 0, options)) {
+    const { report, prepared, bundle, level } = each;
+    if (bundle === undefined) continue;
+    options.onStep?.(`surface: ${level.name}`, compared.indexOf(each) / compared.length);
+    try {
+      report.surface = await measureSurface(prepared, {
+        id: `compare-${ownName()}`,
+        ...{ shared: bundle.shared, folder: bundle.folder, signal },
+        onNone: (name, reason) => report.notMeasured.push({ name, reason }),
+      });
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!(error instanceof CompareError)) throw error;
+      report.notMeasured.push({ name: 'surface', reason: error.message });
+    }
+  }
 }
 
 async function measureOnce(

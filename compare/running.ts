@@ -85,6 +85,8 @@ export interface Idling extends AsyncDisposable {
   time: number;
   /** The program that was started. */
   pid: number;
+  /** Returns when its output has a text. @throws CompareError if it ends before; the reason of `signal` */
+  says(words: string, signal: AbortSignal): Promise<void>;
 }
 
 /** Starts a sandbox whose command says `ready`. @throws CompareError; the reason of `signal` */
@@ -104,25 +106,36 @@ export async function startIdling(command: CommandLine, signal: AbortSignal): Pr
     await closed;
     clearTimeout(timer);
   };
-  let abort = () => {};
+  const says = async (words: string, until: AbortSignal) => {
+    let abort = () => {};
+    try {
+      await new Promise<void>((resolve, reject) => {
+        abort = () => reject(until.reason);
+        until.addEventListener('abort', abort, { once: true });
+        child.once('error', (cause) => reject(new CompareError('level', cause.message, { cause })));
+        const look = () => {
+          if (text.stdout.includes(words)) resolve();
+        };
+        child.stdout?.on('data', look);
+        look();
+        if (child.exitCode !== null || child.signalCode !== null) {
+          reject(new CompareError('level', whyEnded(text, child.exitCode)));
+        }
+        child.once('close', (code) => reject(new CompareError('level', whyEnded(text, code))));
+      });
+    } finally {
+      until.removeEventListener('abort', abort);
+    }
+  };
   const timer = setTimeout(() => killAll(child), PATIENCE);
   try {
-    const time = await new Promise<number>((resolve, reject) => {
-      abort = () => reject(signal.reason);
-      signal.addEventListener('abort', abort, { once: true });
-      child.once('error', (cause) => reject(new CompareError('level', cause.message, { cause })));
-      child.stdout?.on('data', () => {
-        if (text.stdout.includes('ready')) resolve(performance.now() - began);
-      });
-      child.once('close', (code) => reject(new CompareError('level', whyEnded(text, code))));
-    });
-    return { time, pid: child.pid ?? 0, [Symbol.asyncDispose]: end };
+    await says('ready', signal);
+    return { time: performance.now() - began, pid: child.pid ?? 0, says, [Symbol.asyncDispose]: end };
   } catch (error) {
     await end();
     throw error;
   } finally {
     clearTimeout(timer);
-    signal.removeEventListener('abort', abort);
   }
 }
 

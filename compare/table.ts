@@ -1,6 +1,6 @@
 // The report as tables for a terminal: one for each measure, with bars.
 import { printableLine } from '../printable/index.js';
-import type { Changes, LevelReport, MeasureReport, Report } from './report.js';
+import type { Changes, LevelReport, MeasureReport, Report, SurfaceReport } from './report.js';
 
 const BAR = 24;
 const EIGHTHS = ['', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
@@ -63,6 +63,7 @@ export function formatTable(report: Report): string {
       ? []
       : ['median; 95 % interval of the median; 5th to 95th percentile; ratio to the first level']),
     ...tables,
+    ...formatSurface(levels, width),
     ...formatProbes(levels),
     ...notes(levels, width),
     ...(report.changes === undefined ? [] : formatChanges(report.changes)),
@@ -70,6 +71,37 @@ export function formatTable(report: Report): string {
     ...warnings.map((warning) => `\nwarning: ${warning}`),
   ];
   return `${lines.map((line) => (line.startsWith('\n') ? line : printableLine(line))).join('\n')}\n`;
+}
+
+/** What of the host a level's processes may and do use: one row for each level. */
+function formatSurface(levels: readonly LevelReport[], width: number): string[] {
+  const rows = levels.flatMap(({ name, surface }) => (surface === undefined ? [] : [[name, ...surfaceCells(surface)]]));
+  if (rows.length === 0) return [];
+  const heading = ['', ...SURFACE_COLUMNS];
+  const widths = heading.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]?.length ?? 0)));
+  widths[0] = width;
+  const line = (cells: readonly string[]) =>
+    `  ${cells.map((cell, column) => (column === 0 ? cell.padEnd(width) : cell.padStart(widths[column] ?? 0))).join('   ')}`;
+  return ['', SURFACE_TITLE, line(heading), ...rows.map(line)];
+}
+
+export const SURFACE_TITLE = 'Surface of the host: system calls that its processes may make, and what they hold';
+export const SURFACE_COLUMNS = ['allowed', 'tried', 'made', 'calls', 'capabilities', 'files', 'namespaces'] as const;
+
+/** The cells of `SURFACE_COLUMNS`. Of processes that code in the sandbox faces, the one with the most counts. */
+export function surfaceCells({ allowed, tried, made, processes }: SurfaceReport): string[] {
+  const faces = processes.filter((each) => each.faces);
+  const most = (of: (process: (typeof faces)[number]) => number) => String(Math.max(0, ...faces.map(of)));
+  const counted = (value: number | undefined) => (value === undefined ? '-' : String(value));
+  return [
+    counted(allowed?.length),
+    counted(tried),
+    counted(made?.length),
+    counted(made?.reduce((sum, { calls }) => sum + calls, 0)),
+    most(({ capabilities, capabilitiesIn }) => (capabilitiesIn === 'host' ? capabilities : 0)),
+    most(({ files }) => files.length),
+    String(Math.min(...faces.map(({ namespaces }) => namespaces.length), 8)),
+  ];
 }
 
 /** One row for each probe, one column for each level. */

@@ -4,6 +4,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 /** An operation that is measured. */
 struct operation {
@@ -56,5 +57,20 @@ int gauge_run(const char *folder, char **command);
  * @port: of a TCP server on the host's loopback interface
  */
 int gauge_probe(const char *pid, const char *port);
+
+/** Prints the filters of a thread of the host. Returns the exit code. */
+int gauge_filters(pid_t pid);
+
+/** Prints what a filter lets through, as gauge_filters() has printed it. Returns the exit code. */
+int gauge_try(const char *text);
+
+/** Runs a command below a filter. Returns only if it cannot. */
+int gauge_within(const char *text, char **command);
+
+/**
+ * Waits for the file `go` in a folder, does each operation the same number of times, and prints
+ * `done`. So the calls that it makes at two levels can be compared.
+ */
+void gauge_work(const char *folder, char **names);
 
 #endif

@@ -34,30 +34,48 @@ static void end(int signal)
 	_exit(0);
 }
 
-/** Says that it runs, and idles until it is told to end. It may be process 1. */
-static int idle(void)
+static void say_ready(void)
 {
 	signal(SIGTERM, end);
 	if (write(STDOUT_FILENO, "ready\n", 6) != 6)
 		gauge_fail("write");
+}
+
+/** Idles until it is told to end. It may be process 1. */
+static _Noreturn void idle(void)
+{
 	for (;;)
 		pause();
 }
 
 int main(int argc, char **argv)
 {
-	if (argc == 2 && strcmp(argv[1], "idle") == 0)
-		return idle();
+	if (argc == 2 && strcmp(argv[1], "idle") == 0) {
+		say_ready();
+		idle();
+	}
+	if (argc >= 4 && strcmp(argv[1], "work") == 0) {
+		say_ready();
+		gauge_work(argv[2], argv + 3);
+		idle();
+	}
 	if (argc == 2 && strcmp(argv[1], "nothing") == 0)
 		return 0;
 	if (argc >= 5 && strcmp(argv[1], "measure") == 0)
 		return gauge_measure(strtoull(argv[2], NULL, 10) * 1000000, argv[3], argv + 4);
+	if (argc == 3 && strcmp(argv[1], "filters") == 0)
+		return gauge_filters(atoi(argv[2]));
+	if (argc == 3 && strcmp(argv[1], "try") == 0)
+		return gauge_try(argv[2]);
+	if (argc >= 4 && strcmp(argv[1], "within") == 0)
+		return gauge_within(argv[2], argv + 3);
 	if (argc >= 4 && strcmp(argv[1], "run") == 0)
 		return gauge_run(argv[2], argv + 3);
 	if (argc == 4 && strcmp(argv[1], "probe") == 0)
 		return gauge_probe(argv[2], argv[3]);
-	fputs("usage: tsvm-gauge idle | nothing | measure MILLISECONDS FOLDER NAME... | run FOLDER COMMAND... | probe "
-	      "PID PORT\n",
+	fputs("usage: tsvm-gauge idle | work FOLDER NAME... | nothing | measure MILLISECONDS FOLDER NAME... |\n"
+	      "       run FOLDER COMMAND... | probe PID PORT | filters PID | try FILTER |\n"
+	      "       within FILTER COMMAND...\n",
 	      stderr);
 	return FAILED;
 }

@@ -7,9 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { BATCHES = 9 };
+enum { BATCHES = 9, WORK_TURNS = 20 };
+/** Nanoseconds between two looks for the file. */
+enum { LOOK = 20000000 };
 
 const char *gauge_folder;
 const char *gauge_operation;
@@ -57,7 +60,8 @@ static void measure(const struct operation *operation, uint64_t least_ns)
 }
 
 /** Prints `NAME failed: WHY` otherwise. What an operation needs goes with its process, and its failure leaves the others. */
-static void measure_apart(const char *name, uint64_t least_ns)
+static void measure_apart(const char *name, void (*act)(const struct operation *operation, uint64_t least_ns),
+			  uint64_t least_ns)
 {
 	const struct operation *operation = find(GAUGE_OPERATIONS, GAUGE_OPERATION_COUNT, name);
 	if (operation == NULL)
@@ -72,7 +76,7 @@ static void measure_apart(const char *name, uint64_t least_ns)
 		gauge_fail("fork");
 	if (child == 0) {
 		gauge_operation = name;
-		measure(operation, least_ns);
+		act(operation, least_ns);
 		exit(0);
 	}
 	int status;
@@ -87,6 +91,28 @@ int gauge_measure(uint64_t least_ns, const char *folder, char **names)
 {
 	gauge_folder = folder;
 	for (; *names != NULL; names++)
-		measure_apart(*names, least_ns);
+		measure_apart(*names, measure, least_ns);
 	return 0;
+}
+
+static void work(const struct operation *operation, uint64_t least_ns)
+{
+	(void)least_ns;
+	if (operation->prepare != NULL)
+		operation->prepare();
+	operation->turns(WORK_TURNS);
+}
+
+void gauge_work(const char *folder, char **names)
+{
+	char path[4096];
+	struct timespec pause = { .tv_nsec = LOOK };
+	gauge_folder = folder;
+	snprintf(path, sizeof(path), "%s/go", folder);
+	while (access(path, F_OK) != 0)
+		nanosleep(&pause, NULL);
+	for (; *names != NULL; names++)
+		measure_apart(*names, work, 0);
+	puts("done");
+	fflush(stdout);
 }

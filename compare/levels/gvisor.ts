@@ -10,7 +10,8 @@ function platform(name: 'ptrace' | 'systrap' | 'kvm', what: string) {
     summary: `${SUMMARY}; ${what}`,
     program: 'runsc',
     package: 'runsc',
-    options: { words: ['--platform', name, '--network', 'none'] },
+    // The kernel in user space, and its server of files.
+    options: { words: ['--platform', name, '--network', 'none'], faces: /^runsc-(sandbox|gofer) / },
     missing: () => {
       if (name !== 'kvm' || existsSync('/dev/kvm')) return undefined;
       return { reason: 'this host has no /dev/kvm' };

@@ -30,6 +30,8 @@ interface OciOptions {
    * sees v2 alone, without controllers.
    */
   withoutCgroups?: readonly string[];
+  /** See `PreparedLevel.faces`. */
+  faces?: RegExp;
   /** A user namespace, as an ordinary user's containers have. */
   userNamespace?: boolean;
 }
@@ -143,6 +145,7 @@ export function ociLevel({ name, summary, program, package: source, options = {}
         version: versionOf(path),
         limitsMemory,
         places: [bundle.folder],
+        ...(options.faces && { faces: options.faces }),
         start(id, command) {
           const folder = join(bundle.folder, id);
           mkdirSync(folder);

@@ -6,6 +6,9 @@ import { Home } from '../../sandbox/index.js';
 import { probeMachine } from '../../sandbox/internal.js';
 import { type CommandLine, FOLDER, type Level, type Missing } from '../level.js';
 
+/** The machine process, QEMU, and the kernel of User-Mode Linux. */
+const FACES = /^\S*node \S*machine\.js |^\S*qemu-system-x86_64 |^\S*kernel mem=/;
+
 type Machine = 'kvm' | 'tcg' | 'uml';
 
 const SUMMARIES: Record<Machine, string> = {
@@ -48,6 +51,7 @@ function machineLevel(machine: Machine, jail: boolean): Level {
       return {
         version: '',
         limitsMemory: true,
+        faces: FACES,
         places: [new Home().containers.path],
         start: (id, [program = '', ...words]) =>
           call('run', ...options, `--name=${id}`, `--entrypoint=${program}`, image, ...words),

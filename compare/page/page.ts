@@ -1,7 +1,7 @@
 // The report as one page: HTML with its style and its plots in it. It has no script, and loads
 // nothing.
 import type { LevelReport, Report } from '../report.js';
-import { formatNumber } from '../table.js';
+import { formatNumber, SURFACE_COLUMNS, surfaceCells } from '../table.js';
 import { distribution, intervals, type Row } from './plots.js';
 import { STYLE } from './style.js';
 
@@ -33,6 +33,7 @@ ${complete ? '' : '<p class="warning">The comparison was ended early: this is wh
 ${warnings.map((warning) => `<p class="warning">${escapeHtml(warning)}</p>`).join('\n')}
 ${plots(levels)}
 ${figures(levels)}
+${surfaceTable(levels)}
 ${probeMatrix(levels)}
 ${levelList(levels)}
 <p class="soft">A dot is a sample; a bar across is the median. In the other plots a dot is the median, the wide line the interval
@@ -93,6 +94,22 @@ function figures(levels: readonly LevelReport[]): string {
   return `<h2>Figures</h2>
 <p class="soft">Median, and the interval that has it with 95 percent.</p>
 <div class="scroll" tabindex="0"><table><thead><tr><th scope="col">level</th>${heading.join('')}</tr></thead>
+<tbody>${rows.join('\n')}</tbody></table></div>`;
+}
+
+function surfaceTable(levels: readonly LevelReport[]): string {
+  const rows = levels.flatMap(({ name, surface }) => {
+    if (surface === undefined) return [];
+    const cells = surfaceCells(surface).map((cell) => `<td>${cell}</td>`);
+    return [`<tr><th scope="row">${escapeHtml(name)}</th>${cells.join('')}</tr>`];
+  });
+  if (rows.length === 0) return '';
+  const heading = SURFACE_COLUMNS.map((title) => `<th scope="col">${title}</th>`).join('');
+  return `<h2>Surface of the host</h2>
+<p class="soft">allowed: system calls that the filters let through with some arguments; tried: with all arguments 0, as the kernel
+judged them; made: kinds of calls under load, and their number. Then what the processes have that code in the sandbox faces:
+capabilities of the host, open files of the host, namespaces of their own.</p>
+<div class="scroll" tabindex="0"><table><thead><tr><th scope="col">level</th>${heading}</tr></thead>
 <tbody>${rows.join('\n')}</tbody></table></div>`;
 }
 

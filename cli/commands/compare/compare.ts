@@ -40,13 +40,15 @@ interface Options {
   format?: 'table' | 'json';
   output?: string;
   probes?: boolean;
+  surface?: boolean;
   against?: string;
   limit?: number;
   atOnce?: number;
 }
 
 const OPTIONS: readonly Declaration<Options>[] = [
-  { flags: '--probes', help: 'show what a command inside sees and reaches, instead of costs', field: 'probes' },
+  { flags: '--probes', help: 'only show what a command inside sees and reaches', field: 'probes' },
+  { flags: '--surface', help: "only show what of the host the level's processes may and do use", field: 'surface' },
   {
     flags: '--levels <NAME,...>',
     help: 'levels to compare (default: all that this host has)',
@@ -138,6 +140,7 @@ export function command(context: Context): Command {
 async function run(image: string, words: readonly string[], options: Options, context: Context): Promise<void> {
   const older = options.against === undefined ? undefined : readReport(options.against);
   const levels = options.levels === undefined ? LEVELS : levelsOf(options.levels);
+  const only = options.probes === true || options.surface === true;
   const ending = new AbortController();
   const end = () => ending.abort();
   for (const name of ENDING) process.on(name, end);
@@ -147,7 +150,7 @@ async function run(image: string, words: readonly string[], options: Options, co
     ...{ rounds: options.rounds ?? ROUNDS, memory: options.memory ?? MEMORY },
     ...{ limit: options.limit ?? LIMIT, atOnce: options.atOnce ?? AT_ONCE },
     ...(words.length > 0 && { command: words }),
-    ...(options.probes && { probes: true }),
+    ...{ costs: !only, probes: options.probes === true, surface: !only || options.surface === true },
     onPull: (progress) => line.draw(describeProgress(progress)),
     onStep: (text, share) => line.draw(`${Math.round(share * 100)} %  ${text}`),
   });

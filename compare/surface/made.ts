@@ -1,0 +1,74 @@
+// The system calls that processes of the host make, counted by strace(1).
+import { spawn } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { findProgram } from '../../programs/index.js';
+import { CompareError } from '../errors.js';
+
+/** Milliseconds that strace has to attach, and to end. */
+const PATIENCE = 30_000;
+
+export interface Made {
+  name: string;
+  calls: number;
+}
+
+/** Counts while it is open. */
+export interface Counting {
+  /** Ends the counting. @throws CompareError `level` */
+  end(): Promise<Made[]>;
+}
+
+/**
+ * Attaches to processes, none of which may have a tracer, and returns when it counts the calls of all of them.
+ * @param path of a file for the counts
+ * @throws CompareError `level`
+ */
+export async function countCalls(pids: readonly number[], path: string): Promise<Counting> {
+  const program = findProgram('strace');
+  if (program === undefined) throw new CompareError('level', 'strace is not installed: apt-get install strace');
+  const words = ['-f', '-c', '-U', 'calls,name', '-o', path, ...pids.flatMap((pid) => ['-p', String(pid)])];
+  const tracer = spawn(program, words, { stdio: ['ignore', 'ignore', 'pipe'], detached: true });
+  let told = '';
+  const closed = new Promise<void>((resolve) => {
+    tracer.once('close', () => resolve());
+    tracer.once('error', () => resolve());
+  });
+  const stop = async (signal: NodeJS.Signals) => {
+    tracer.kill(signal);
+    const timer = setTimeout(() => tracer.kill('SIGKILL'), PATIENCE);
+    await closed;
+    clearTimeout(timer);
+  };
+  const attached = await new Promise<boolean>((resolve) => {
+    const timer = setTimeout(() => resolve(false), PATIENCE);
+    tracer.stderr?.on('data', (chunk: Buffer) => {
+      told = (told + chunk).slice(-65_536);
+      // "Process 12 attached", with its threads in one line.
+      if (pids.every((pid) => told.includes(`Process ${pid} attached`))) {
+        clearTimeout(timer);
+        resolve(true);
+      }
+    });
+    void closed.then(() => {
+      clearTimeout(timer);
+      resolve(false);
+    });
+  });
+  if (!attached) {
+    await stop('SIGKILL');
+    throw new CompareError('level', `strace: ${told.trim().split('\n').at(-1) || 'it has not attached'}`);
+  }
+  return {
+    async end() {
+      await stop('SIGINT');
+      return parseCounts(readFileSync(path, 'latin1'));
+    },
+  };
+}
+
+/** Reads the table that `strace -c -U calls,name` prints. */
+export function parseCounts(text: string): Made[] {
+  return [...text.matchAll(/^\s*(\d+) (\w+)$/gm)]
+    .map(([, calls, name = '']) => ({ name, calls: Number(calls) }))
+    .filter(({ name }) => name !== 'total');
+}

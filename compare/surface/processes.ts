@@ -1,0 +1,65 @@
+// The processes of a level as the host sees them: what they hold of the host, and what holds them.
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
+
+export interface HostProcess {
+  pid: number;
+  /** The name of its program (proc(5), /proc/PID/comm). */
+  name: string;
+  /** Its command line, with spaces between the words. */
+  words: string;
+  /** Another process traces it, and makes its system calls for it. */
+  traced: boolean;
+  /** Its effective user. */
+  uid: number;
+  /** Number of its effective capabilities. */
+  capabilities: number;
+  /** `host` if they are those of the host's user namespace. */
+  capabilitiesIn: 'host' | 'own';
+  /** Types of namespaces that it does not share with this program. */
+  namespaces: string[];
+  /** Files, devices and folders of the host that it has open. */
+  files: string[];
+}
+
+const read = (pid: number, file: string): string => readFileSync(`/proc/${pid}/${file}`, 'latin1');
+
+const links = (folder: string): Map<string, string> =>
+  new Map(
+    readdirSync(folder).flatMap((name) => {
+      try {
+        return [[name, readlinkSync(`${folder}/${name}`)] as const];
+      } catch {
+        // It was closed after it was listed.
+        return [];
+      }
+    }),
+  );
+
+/** Namespaces of types that a process makes for its children are not its own. */
+const isOwnType = (type: string): boolean => !type.endsWith('_for_children');
+
+/** @throws Error if the process has ended, or is another user's */
+export function describeProcess(pid: number): HostProcess {
+  const status = read(pid, 'status');
+  const field = (name: string) => new RegExp(`^${name}:\\s+(.*)$`, 'm').exec(status)?.[1] ?? '';
+  const own = links('/proc/self/ns');
+  const other = [...links(`/proc/${pid}/ns`)].filter(([type, link]) => isOwnType(type) && own.get(type) !== link);
+  const namespaces = other.map(([type]) => type);
+  const files = [...links(`/proc/${pid}/fd`).values()].filter((link) => link.startsWith('/'));
+  return {
+    pid,
+    name: field('Name'),
+    words: read(pid, 'cmdline').replaceAll('\0', ' ').trim(),
+    traced: field('TracerPid') !== '0',
+    uid: Number(field('Uid').split(/\s+/)[1]),
+    capabilities: [...BigInt(`0x${field('CapEff') || '0'}`).toString(2)].filter((bit) => bit === '1').length,
+    capabilitiesIn: namespaces.includes('user') ? 'own' : 'host',
+    namespaces,
+    files: [...new Set(files)].sort(),
+  };
+}
+
+/** Ids of the threads of a process. */
+export function threadsOf(pid: number): number[] {
+  return readdirSync(`/proc/${pid}/task`).map(Number);
+}

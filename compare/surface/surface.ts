@@ -1,0 +1,125 @@
+// The host's surface that a level leaves: the system calls that its processes may make, the ones that
+// they make under load, and what they hold of the host.
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { messageOf } from '../../errors/index.js';
+import { builtFile } from '../../installation/index.js';
+import type { BpfInstruction } from '../../seccomp/bpf.js';
+import { SYSCALLS } from '../../seccomp/syscalls.js';
+import { CompareError } from '../errors.js';
+import { FOLDER, GAUGE, type PreparedLevel } from '../level.js';
+import { OPERATIONS } from '../measures.js';
+import { descendantsOf } from '../memory.js';
+import type { SurfaceReport } from '../report.js';
+import { end, type Idling, run, SETTLE, startIdling, whyEnded } from '../running.js';
+import { allowedBy, parseFilter } from './filter.js';
+import { countCalls } from './made.js';
+import { describeProcess, type HostProcess, threadsOf } from './processes.js';
+
+/** Milliseconds that the work may take while it is traced. */
+const PATIENCE = 240_000;
+/** The file that the gauge waits for. */
+const GO = 'go';
+
+export interface SurfaceOptions {
+  id: string;
+  /** The host's folder that the sandbox has at `FOLDER`. */
+  shared: string;
+  /** A folder of the host for files of this look. */
+  folder: string;
+  signal: AbortSignal;
+  /** A part has no value here. */
+  onNone(name: string, reason: string): void;
+}
+
+/** @throws CompareError if the level fails; the reason of `signal` */
+export async function measureSurface(level: PreparedLevel, options: SurfaceOptions): Promise<SurfaceReport> {
+  const { id, shared, folder, signal, onNone } = options;
+  const names = OPERATIONS.map(({ name }) => name);
+  rmSync(join(shared, GO), { force: true });
+  try {
+    await using idling = await startIdling(level.start(id, [GAUGE, 'work', FOLDER, ...names]), signal);
+    await sleep(SETTLE, undefined, { signal }).catch(() => signal.throwIfAborted());
+    const pids = [idling.pid, ...descendantsOf(idling.pid)];
+    const processes = pids.map(describeProcess);
+    const report: SurfaceReport = { processes: processes.map((each) => toReport(each, facesOf(level, processes))) };
+    const part = async (name: string, measure: () => Promise<void>) => {
+      try {
+        await measure();
+      } catch (error) {
+        signal.throwIfAborted();
+        onNone(name, messageOf(error));
+      }
+    };
+    await part('allowed', async () => {
+      Object.assign(report, await findAllowed(facesOf(level, processes), signal));
+    });
+    await part('made', async () => {
+      const untraced = processes.filter(({ traced }) => !traced).map(({ pid }) => pid);
+      const counting = await countCalls(untraced, join(folder, `${id}.calls`));
+      try {
+        await work(idling, shared, signal);
+      } finally {
+        report.made = await counting.end();
+      }
+    });
+    return report;
+  } finally {
+    await end(level, id);
+  }
+}
+
+/** Lets the gauge work, and waits for its end. */
+async function work(idling: Idling, shared: string, signal: AbortSignal): Promise<void> {
+  writeFileSync(join(shared, GO), '');
+  await idling.says('done', AbortSignal.any([signal, AbortSignal.timeout(PATIENCE)]));
+}
+
+/**
+ * The processes that code in the sandbox could take over first: those that the level names, or the
+ * sandbox's own.
+ */
+function facesOf({ faces }: PreparedLevel, processes: readonly HostProcess[]): HostProcess[] {
+  if (faces === undefined) return processes.slice(-1);
+  return processes.filter(({ words, traced }) => faces.test(words) && !traced);
+}
+
+function toReport(process: HostProcess, faces: readonly HostProcess[]): SurfaceReport['processes'][number] {
+  const { name, uid, capabilities, capabilitiesIn, namespaces, files } = process;
+  return { name, faces: faces.includes(process), uid, capabilities, capabilitiesIn, namespaces, files };
+}
+
+/**
+ * What the filters of processes let through: by their code, and by trying. A call counts if one of the
+ * threads may make it.
+ */
+async function findAllowed(
+  faces: readonly HostProcess[],
+  signal: AbortSignal,
+): Promise<Pick<SurfaceReport, 'allowed' | 'tried'>> {
+  if (faces.length === 0) throw new CompareError('level', 'none of its processes is the one that the level names');
+  const gauge = async (...words: readonly string[]) => {
+    const ended = await run({ words: [builtFile('tsvm-gauge'), ...words], env: {} }, signal);
+    if (ended.code !== 0) throw new CompareError('level', whyEnded(ended, ended.code));
+    return ended.stdout.split('\n').filter((line) => line !== '');
+  };
+  const stacks = new Map<string, string[]>();
+  for (const { pid } of faces) {
+    for (const thread of threadsOf(pid)) {
+      const filters = await gauge('filters', String(thread));
+      stacks.set(filters.join(), filters);
+    }
+  }
+  const allowed = new Set<string>();
+  const tried = new Set<string>();
+  for (const filters of stacks.values()) {
+    const code: BpfInstruction[][] = filters.map(parseFilter);
+    for (const name of allowedBy(code)) allowed.add(name);
+    // A filter is tried alone: a filter below it might refuse to install it.
+    const found = [];
+    for (const filter of filters) found.push(new Set((await gauge('try', filter)).map(Number)));
+    for (const [name, call] of SYSCALLS) if (found.every((calls) => calls.has(call))) tried.add(name);
+  }
+  return { allowed: [...allowed].sort(), tried: tried.size };
+}

@@ -1,0 +1,142 @@
+// The surface of levels on this host: known answers by filters made for the test, and by processes
+// whose system calls are known.
+import { execFileSync, spawn } from 'node:child_process';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { compare, levelsOf, ReportSchema } from '../../../compare/index.js';
+import type { CommandLine, Level } from '../../../compare/level.js';
+import { countCalls } from '../../../compare/surface/made.js';
+import { builtFile } from '../../../installation/index.js';
+import { Home } from '../../../sandbox/index.js';
+import { compileProfile } from '../../../seccomp/compile.js';
+import { SYSCALLS } from '../../../seccomp/syscalls.js';
+import { tar } from '../../fixtures/tar-writer.js';
+
+let folder: string;
+let home: Home;
+const image = 'empty:1';
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'tsvm-test-'));
+  home = new Home(join(folder, 'home'), join(folder, 'runtime'));
+  await home.images.import(
+    (async function* () {
+      yield tar([{ path: 'etc/', type: '5', mode: 0o755 }]);
+    })(),
+    image,
+  );
+});
+
+afterAll(() => rmSync(folder, { recursive: true }));
+
+async function surfaceOf(levels: readonly Level[]) {
+  const report = await compare({
+    ...{ image, home, levels, rounds: 1, memory: 2 ** 28, time: 10, version: '1.0.0', limit: 0, atOnce: 0 },
+    ...{ costs: false, surface: true, signal: new AbortController().signal },
+  });
+  expect(ReportSchema.parse(report)).toEqual(report);
+  expect(readdirSync(tmpdir()).filter((name) => name.startsWith(`tsvm-compare-${process.pid}-`))).toEqual([]);
+  return report.levels.map(({ surface, notMeasured }) => ({ surface, notMeasured }));
+}
+
+/** What the gauge needs to start, to work and to idle. */
+const NEEDED = [
+  ...['execve', 'arch_prctl', 'set_tid_address', 'brk', 'mmap', 'munmap', 'mprotect', 'rt_sigaction', 'rt_sigprocmask'],
+  ...[
+    'write',
+    'writev',
+    'pause',
+    'access',
+    'nanosleep',
+    'clock_nanosleep',
+    'ioctl',
+    'fork',
+    'clone',
+    'wait4',
+    'exit_group',
+  ],
+];
+
+/** The words of a filter, as Docker's profile. */
+function filterOf(names: readonly string[]): string {
+  const code = compileProfile(
+    { defaultAction: 'SCMP_ACT_ERRNO', syscalls: [{ names: [...names], action: 'SCMP_ACT_ALLOW' }] },
+    { capabilities: [], kernelRelease: '6.1' },
+  );
+  const digits = (value: number, count: number) => value.toString(16).padStart(count, '0');
+  return code
+    .map(({ code: word, jt, jf, k }) => digits(word, 4) + digits(jt, 2) + digits(jf, 2) + digits(k, 8))
+    .join('');
+}
+
+/** A chroot whose command has a filter. */
+function filtered(names: readonly string[]): Level {
+  const [level] = levelsOf(['process']);
+  const word = filterOf(names);
+  const within = ({ words, env }: CommandLine): CommandLine => {
+    const at = words.indexOf('/.tsvm-gauge');
+    return { words: [words[0], ...words.slice(1, at), '/.tsvm-gauge', 'within', word, ...words.slice(at)], env };
+  };
+  return {
+    ...level!,
+    name: 'filtered',
+    async prepare(bundle) {
+      const prepared = await level!.prepare(bundle);
+      return { ...prepared, start: (...given) => within(prepared.start(...given)) };
+    },
+  };
+}
+
+test('a level whose filter allows 27 calls counts 27, by its code and by trying', async () => {
+  const more = [...SYSCALLS.keys()].filter((name) => !NEEDED.includes(name)).slice(100, 127 - NEEDED.length);
+  const names = [...NEEDED, ...more];
+  expect(names.length).toBe(27);
+  const [found] = await surfaceOf([filtered(names)]);
+  expect(found?.surface?.allowed).toEqual(names.toSorted());
+  expect(found?.surface?.tried).toBe(27);
+});
+
+test('a chroot has no filter, a container holds less, and a kernel in user space lets less through', async () => {
+  const [bare, runc, gvisor] = await surfaceOf(levelsOf(['process', 'runc', 'gvisor-ptrace']));
+  const faces = (found: typeof bare) => found?.surface?.processes.find((each) => each.faces);
+  expect([bare?.notMeasured, runc?.notMeasured, gvisor?.notMeasured]).toEqual([[], [], []]);
+  expect(bare?.surface).toMatchObject({ tried: SYSCALLS.size });
+  expect(bare?.surface?.allowed?.length).toBe(SYSCALLS.size);
+  expect(faces(runc)).toMatchObject({ capabilities: 3, capabilitiesIn: 'host' });
+  expect(faces(runc)?.namespaces).toEqual(expect.arrayContaining(['mnt', 'net', 'pid']));
+  const allowed = gvisor?.surface?.allowed ?? [];
+  expect(allowed.length).toBeGreaterThan(20);
+  expect(allowed.length).toBeLessThan(SYSCALLS.size / 2);
+  expect(allowed).not.toContain('execve');
+  // What a filter lets through with arguments of 0 is part of what it lets through with any.
+  expect(gvisor?.surface?.tried).toBeLessThanOrEqual(allowed.length);
+  // In a container the program's own calls reach the host, turn for turn.
+  const calls = (found: typeof bare, name: string) => found?.surface?.made?.find((each) => each.name === name)?.calls;
+  expect([calls(bare, 'getppid'), calls(runc, 'getppid')]).toEqual([20, 20]);
+  expect(calls(gvisor, 'getppid')).toBeUndefined();
+});
+
+test('the calls of a process are counted as it makes them', async () => {
+  const child = spawn('perl', ['-e', '$| = 1; print "up\n"; <STDIN>; getppid for 1..1000; print "done\n"; <STDIN>']);
+  await new Promise((resolve) => child.stdout.once('data', resolve));
+  const counting = await countCalls([child.pid ?? 0], join(folder, 'counts'));
+  const done = new Promise((resolve) => child.stdout.once('data', resolve));
+  child.stdin.write('\n');
+  await done;
+  const made = await counting.end();
+  child.stdin.end();
+  expect(made.find(({ name }) => name === 'getppid')).toEqual({ name: 'getppid', calls: 1000 });
+});
+
+test('a filter that is tried makes no call: those that would end or change the process do not', () => {
+  const all = execFileSync(builtFile('tsvm-gauge'), ['try', filterOf([...SYSCALLS.keys()])], { encoding: 'utf8' });
+  expect(
+    all
+      .trim()
+      .split('\n')
+      .map(Number)
+      .sort((a, b) => a - b),
+  ).toEqual([...SYSCALLS.values()].sort((a, b) => a - b));
+});
