@@ -5,12 +5,14 @@
 import type { BpfInstruction } from '../../seccomp/bpf.js';
 import { compileProfile } from '../../seccomp/compile.js';
 import type { Action, ArgumentCondition, SeccompProfile, SyscallRule } from '../../seccomp/profile.js';
+import * as fixed from '../host/fixed-arguments.js';
 import * as libc from '../host/libc.js';
 import { IOCTLS, type IoctlName } from '../kvm/ioctl.js';
 import type { SystemCallFilter } from '../machine.js';
 
 const EPERM = 1;
 const PROT_EXEC = 4;
+const MAP_FIXED = 0x10;
 const PR_SET_SECCOMP = 22;
 const SECCOMP_MODE_FILTER = 2;
 const PR_SET_SECUREBITS = 28;
@@ -26,6 +28,8 @@ export interface FilteredMachine {
   hasBudget: boolean;
   /** The machine has the relay of TCP connections. */
   hasRelay: boolean;
+  /** The descriptor for paths of files that are open (host/fixed-arguments.ts), where there are shares. */
+  slot: number;
   /** Files are made as any user: the machine process has root's capabilities for that. */
   canSwitchUser: boolean;
   /** QEMU runs the guest, and not KVM. */
@@ -33,11 +37,20 @@ export interface FilteredMachine {
 }
 
 const isEqual = (index: number, value: number): ArgumentCondition => ({ index, op: 'SCMP_CMP_EQ', value });
+const isAtLeast = (index: number, value: number): ArgumentCondition => ({ index, op: 'SCMP_CMP_GE', value });
 const lacks = (index: number, bits: number): ArgumentCondition => ({
   index,
   op: 'SCMP_CMP_MASKED_EQ',
   value: bits,
   valueTwo: 0,
+});
+/** An address in fixed memory of this size, a power of two, which starts 32 bytes at a time. */
+const within = (index: number, start: number, size: number): ArgumentCondition => ({
+  index,
+  op: 'SCMP_CMP_MASKED_EQ',
+  // The kernel refuses an address with one of the higher bits.
+  value: Number.MAX_SAFE_INTEGER - (size - 32),
+  valueTwo: start,
 });
 const allow = (names: string[], args: ArgumentCondition[] = []): SyscallRule => ({
   names,
@@ -71,14 +84,17 @@ const RUNTIME: SyscallRule[] = [
   ...FUTEX_OPERATIONS.map((operation) =>
     allow(['futex'], [{ index: 1, op: 'SCMP_CMP_MASKED_EQ', value: FUTEX_COMMAND, valueTwo: operation }]),
   ),
-  allow(['munmap', 'mprotect']),
+  allow(['mprotect']),
+  // The fixed arguments stay where they are.
+  allow(['munmap'], [isAtLeast(0, fixed.FIRST_FREE)]),
   allow(['madvise'], oneOf(2, ADVICE)),
   // As of a kernel without the advice, which V8 and glibc do without.
   { ...fail(['madvise'], libc.EINVAL), args: [{ index: 2, op: 'SCMP_CMP_GE', value: 0 }] },
   // Made by the vDSO without a system call, unless the host's clock cannot be read in user space.
   allow(['clock_gettime'], [{ index: 0, op: 'SCMP_CMP_LT', value: FIRST_OTHER_CLOCK }]),
   // V8 reserves the room of its code without access, and changes that by mprotect.
-  allow(['mmap'], [lacks(2, PROT_EXEC)]),
+  allow(['mmap'], [isEqual(0, 0), lacks(2, PROT_EXEC), lacks(3, MAP_FIXED)]),
+  allow(['mmap'], [isAtLeast(0, fixed.FIRST_FREE), lacks(2, PROT_EXEC)]),
 ];
 
 /** What fails without harm to its caller. */
@@ -175,14 +191,29 @@ const KVM: SyscallRule[] = [
 /** vhost-user: descriptors that QEMU passes become non-blocking. */
 const EMULATED: SyscallRule[] = [allow(['ioctl'], [isEqual(1, libc.FIONBIO)])];
 
-/** virtio-fs: each call of the file server (devices/fs), all on descriptors. */
+const emptyPath = (index: number) => isEqual(index, fixed.EMPTY_PATH);
+const slotPath = (index: number) => isEqual(index, fixed.SLOT_PATH);
+
+/**
+ * virtio-fs: each call of the file server (devices/fs). Landlock, where it stands alone, refuses none
+ * that changes or tells attributes, and no open that is O_PATH. So paths other than names are fixed, and a
+ * name is looked up below a descriptor. The last row is what landlock refuses.
+ */
 const SHARES: SyscallRule[] = [
-  allow(['openat2', 'statx', 'mkdirat', 'mknodat', 'unlinkat', 'linkat', 'symlinkat', 'readlinkat', 'renameat2']),
   allow(['lseek', 'getdents64', 'ftruncate', 'fsync', 'syncfs', 'fstatfs']),
-  allow(['fchmodat', 'fchownat', 'utimensat', 'getxattr', 'setxattr', 'listxattr', 'removexattr']),
+  ...[[isEqual(2, fixed.HOW_PATH)], [isEqual(2, fixed.HOW_DIRECTORY)], [within(2, fixed.HOW_NEW, fixed.HOW_NEW_SIZE)]]
+    .concat([[slotPath(1), within(2, fixed.HOW_REOPEN, fixed.HOW_REOPEN_SIZE)]])
+    .map((how) => allow(['openat2'], [...how, isEqual(3, fixed.HOW_SIZE)])),
+  allow(['statx', 'fchownat', 'utimensat', 'readlinkat'], [emptyPath(1)]),
+  allow(['fchmodat', 'linkat'], [slotPath(1)]),
+  allow(['getxattr', 'setxattr', 'listxattr', 'removexattr'], [slotPath(0)]),
   // A copy that takes no room, where the file system can.
   allow(['ioctl'], [isEqual(1, FICLONERANGE)]),
+  allow(['mkdirat', 'mknodat', 'unlinkat', 'symlinkat', 'renameat2']),
 ];
+
+/** What the path of an open file leads to. */
+const slotOf = (slot: number) => allow(['dup3'], [isEqual(1, slot), isEqual(2, libc.O_CLOEXEC)]);
 
 /** A share's budget: the blocks of a file. */
 const BUDGET: SyscallRule[] = [allow(['ioctl'], [isEqual(1, FS_IOC_FIEMAP)])];
@@ -204,7 +235,7 @@ type Mode = keyof typeof DEFAULTS;
 
 /** The profile of all threads of a machine process. */
 export function processProfile(machine: FilteredMachine, mode: Mode): SeccompProfile {
-  const { hasShares, hasBudget, hasNetwork, hasRelay, canSwitchUser, isEmulated } = machine;
+  const { hasShares, slot, hasBudget, hasNetwork, hasRelay, canSwitchUser, isEmulated } = machine;
   return {
     defaultAction: DEFAULTS[mode],
     defaultErrnoRet: EPERM,
@@ -215,7 +246,7 @@ export function processProfile(machine: FilteredMachine, mode: Mode): SeccompPro
       ...(isEmulated ? EMULATED : KVM),
       ...(hasNetwork ? NETWORK : []),
       ...(hasRelay ? RELAY : []),
-      ...(hasShares ? SHARES : WITHOUT_SHARES),
+      ...(hasShares ? [...SHARES, slotOf(slot)] : WITHOUT_SHARES),
       ...(hasBudget ? BUDGET : []),
       ...(hasShares && canSwitchUser ? OWNERS : []),
     ],

@@ -12,6 +12,7 @@ import type { VirtioNet } from '../devices/net/device.js';
 import { CAP_SETUID, hasCapability } from '../host/capabilities.js';
 import { EventLoop } from '../host/event-loop.js';
 import { GivenFiles } from '../host/files.js';
+import { fixedArguments } from '../host/fixed-arguments.js';
 import * as libc from '../host/libc.js';
 import { createLogger, type Logger } from '../host/log.js';
 import { filterProcess, placeFilter } from '../host/seccomp.js';
@@ -160,6 +161,7 @@ class MachineServer {
     }
     const machine = {
       hasShares: shares.length > 0,
+      slot: shares.length > 0 ? fixedArguments().slot : -1,
       hasBudget: shares.some(({ budget }) => budget !== undefined),
       hasNetwork: network !== undefined,
       hasRelay: network?.backEnd.kind === 'relay',

@@ -1,7 +1,9 @@
 // Requests about attributes of files: owner, mode, size, times, extended attributes, and statistics
 // of the file system.
+
 import { constants as fs } from 'node:fs';
 import { constants } from 'node:os';
+import { EMPTY_PATH } from '../../host/fixed-arguments.js';
 import type { Budget } from './budget.js';
 import { clearSetId, killSetId } from './files.js';
 import {
@@ -84,7 +86,7 @@ export function setattr(session: Session, node: number): number {
   if (error === 0 && (valid & (FATTR_ATIME | FATTR_MTIME)) !== 0) {
     putTime(session, 0, valid & FATTR_ATIME, valid & FATTR_ATIME_NOW, 32, 56);
     putTime(session, 16, valid & FATTR_MTIME, valid & FATTR_MTIME_NOW, 40, 60);
-    error = host.call(SYS_UTIMENSAT, fd, host.emptyPath, host.at(SCRATCH), AT_EMPTY_PATH);
+    error = host.call(SYS_UTIMENSAT, fd, EMPTY_PATH, host.at(SCRATCH), AT_EMPTY_PATH);
   }
   return error < 0 ? error : session.attributesOf(inode, fd);
 }
@@ -107,7 +109,7 @@ function changeOwner(session: Session, inode: Inode, fd: number, valid: number):
   if ((valid & FATTR_UID) !== 0) uid = newOwner(session.u32(76), host.stat(STATX_UID), owner?.uid);
   if ((valid & FATTR_GID) !== 0) gid = newOwner(session.u32(80), host.stat(STATX_GID), owner?.gid);
   if (uid === undefined || gid === undefined) return -EPERM;
-  return host.call(SYS_FCHOWNAT, fd, host.emptyPath, uid, gid, AT_EMPTY_PATH);
+  return host.call(SYS_FCHOWNAT, fd, EMPTY_PATH, uid, gid, AT_EMPTY_PATH);
 }
 
 /** The host's number for the owner `id` that the guest chose; undefined if the host has none. */
@@ -207,8 +209,6 @@ function isShared(name: string, { share }: Inode): boolean {
 
 interface Attribute {
   inode: Inode;
-  /** Address of a path of the file, until the next call that takes one. */
-  path: number;
   /** A descriptor of the file, open or O_PATH. */
   fd: number;
   /** Address of the attribute's name. */
@@ -219,7 +219,7 @@ interface Attribute {
 
 /** The attribute that a request with its name at `at` means; or the negative errno. */
 function attributeOf(session: Session, node: number, at: number, refused: number): Attribute | number {
-  const { host, inodes } = session;
+  const { inodes } = session;
   const length = session.stringLength(at);
   if (length <= 0) return -EINVAL;
   const inode = inodes.get(node);
@@ -227,7 +227,7 @@ function attributeOf(session: Session, node: number, at: number, refused: number
   if (!isShared(session.string(at, length), inode)) return -refused;
   const fd = inodes.descriptor(inode);
   if (fd < 0) return fd;
-  return { inode, path: host.procPath(fd), fd, name: session.address(at), end: at + length + 1 };
+  return { inode, fd, name: session.address(at), end: at + length + 1 };
 }
 
 /**
@@ -239,7 +239,8 @@ export function getxattr(session: Session, node: number): number {
   const { host } = session;
   const size = session.u32(0);
   const room = Math.min(size, MAX_REPLY);
-  const length = host.call(SYS_GETXATTR, attribute.path, attribute.name, host.at(PAYLOAD), room);
+  const { fd, name } = attribute;
+  const length = host.onPath(fd, (path) => host.call(SYS_GETXATTR, path, name, host.at(PAYLOAD), room));
   return length >= 0 && size === 0 ? putSize(session, length) : length;
 }
 
@@ -260,7 +261,7 @@ export function listxattr(session: Session, node: number): number {
   if (inode === undefined) return -ESTALE;
   const fd = inodes.descriptor(inode);
   if (fd < 0) return fd;
-  const length = host.call(SYS_LISTXATTR, host.procPath(fd), host.at(PAYLOAD), MAX_REPLY);
+  const length = host.onPath(fd, (path) => host.call(SYS_LISTXATTR, path, host.at(PAYLOAD), MAX_REPLY));
   if (length < 0) return length;
   let kept = 0;
   for (let at = 0; at < length; ) {
@@ -289,7 +290,9 @@ export function setxattr(session: Session, node: number): number {
   if (attribute.end + size > session.length) return -EINVAL;
   const { host } = session;
   const value = session.address(attribute.end);
-  const act = () => host.call(SYS_SETXATTR, attribute.path, attribute.name, value, size, session.u32(4));
+  const { fd, name } = attribute;
+  const set = (path: number) => host.call(SYS_SETXATTR, path, name, value, size, session.u32(4));
+  const act = () => host.onPath(fd, set);
   const { budget } = share;
   const error = budget === undefined ? act() : budget.changeAttribute(attribute.inode, attribute.fd, size, act);
   if (error === 0 && (session.u32(8) & FUSE_SETXATTR_ACL_KILL_SGID) !== 0) dropGroupId(session, attribute.inode);
@@ -311,7 +314,9 @@ export function removexattr(session: Session, node: number): number {
   if (refusal < 0) return refusal;
   const attribute = attributeOf(session, node, 0, EOPNOTSUPP);
   if (typeof attribute === 'number') return attribute;
-  const act = () => session.host.call(SYS_REMOVEXATTR, attribute.path, attribute.name);
+  const { host } = session;
+  const { fd, name } = attribute;
+  const act = () => host.onPath(fd, (path) => host.call(SYS_REMOVEXATTR, path, name));
   const { budget } = attribute.inode.share;
   return budget === undefined ? act() : budget.settle(attribute.inode, attribute.fd, act);
 }

@@ -150,9 +150,8 @@ export function create(session: Session, node: number): number {
   const directory = inodes.descriptor(parent);
   if (directory < 0) return directory;
   const name = session.address(16);
-  const hostFlags = flags & KEPT_FLAGS;
   const mode = host.masked(directory, fileMode(parent.share, session.u32(4)), session.u32(8));
-  const make = () => host.create(directory, name, hostFlags, mode);
+  const make = () => host.create(directory, name, mode);
   const act = () => host.as(session.uid, session.gid, make);
   const { budget } = parent.share;
   let fd = budget === undefined ? act() : budget.add(directory, name, true, act);
@@ -191,11 +190,12 @@ export function createUnnamed(session: Session, node: number): number {
   const refusal = session.mayChange(directory);
   if (refusal < 0) return refusal;
   const flags = session.u32(0);
-  if ((flags & ACCESS_MODE) === ACCESS_MODE) return -EINVAL;
+  // As of open(2): such a file is written, unless it is opened again.
+  if ((flags & ACCESS_MODE) === fs.O_RDONLY || (flags & ACCESS_MODE) === ACCESS_MODE) return -EINVAL;
   const directoryFd = inodes.descriptor(directory);
   if (directoryFd < 0) return directoryFd;
   const mode = host.masked(directoryFd, fileMode(directory.share, session.u32(4)), session.u32(8));
-  const make = () => host.createUnnamed(directoryFd, flags & KEPT_FLAGS, mode);
+  const make = () => host.createUnnamed(directoryFd, mode);
   const act = () => host.as(session.uid, session.gid, make);
   const { budget } = directory.share;
   const fd = budget === undefined ? act() : budget.add(directoryFd, 0, true, act);

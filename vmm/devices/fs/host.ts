@@ -1,7 +1,17 @@
 // The host's system calls on files: by descriptor and one name, with arguments in memory outside
-// JavaScript's heap, so that a call allocates nothing. A result is the kernel's: a number, or the
-// negative errno.
+// JavaScript's heap, so that a call allocates nothing. Paths other than one name, and ways to open, are
+// fixed (host/fixed-arguments.ts). A result is the kernel's: a number, or the negative errno.
 import { constants } from 'node:os';
+import {
+  EMPTY_PATH,
+  fixedArguments,
+  HOW_DIRECTORY,
+  HOW_PATH,
+  HOW_SIZE,
+  howToCreate,
+  howToReopen,
+  SLOT_PATH,
+} from '../../host/fixed-arguments.js';
 import * as libc from '../../host/libc.js';
 import { setIovec } from '../../virtio/buffers.js';
 import { OUT_HEADER_SIZE } from './fuse.js';
@@ -37,28 +47,15 @@ export const SYS_PREADV2 = 327;
 export const SYS_SYNCFS = 306;
 export const SYS_RENAMEAT2 = 316;
 export const SYS_PWRITEV2 = 328;
+const SYS_DUP3 = 292;
 const SYS_STATX = 332;
 const SYS_OPENAT2 = 437;
 
 export const AT_FDCWD = -100;
-export const AT_SYMLINK_NOFOLLOW = 0x100;
 export const AT_REMOVEDIR = 0x200;
 export const AT_SYMLINK_FOLLOW = 0x400;
 const AT_NO_AUTOMOUNT = 0x800;
 export const AT_EMPTY_PATH = 0x1000;
-
-const O_PATH = 0o10000000;
-const O_NOFOLLOW = 0o400000;
-export const O_DIRECTORY = 0o200000;
-const O_TMPFILE = 0o20000000 | O_DIRECTORY;
-const O_CREAT = 0o100;
-const O_EXCL = 0o200;
-
-/**
- * RESOLVE_NO_MAGICLINKS, RESOLVE_BENEATH: magic links of /proc are not followed, and no path leads
- * above its starting directory.
- */
-const RESOLVE_CONFINED = 0x02 | 0x08;
 
 const STATX_BASIC_STATS_AND_BTIME = 0xfff;
 
@@ -70,6 +67,7 @@ export const S_IFDIR = 0o040000;
 export const S_IFIFO = 0o010000;
 export const S_ISUID = 0o4000;
 export const S_ISGID = 0o2000;
+const S_ISVTX = 0o1000;
 export const S_IXGRP = 0o010;
 
 const PR_GET_SECUREBITS = 27;
@@ -96,12 +94,9 @@ const IOVECS = DIRENTS + MAX_DIRENTS;
 export const STATX = IOVECS + MAX_IOVECS * 16;
 /** `struct statfs`, `struct timespec[2]`, or another argument of one call. */
 export const SCRATCH = STATX + 256;
-const HOW = SCRATCH + 256;
-const EMPTY = HOW + 24;
-const DOT = EMPTY + 8;
+const DOT = SCRATCH + 256;
 const DEFAULT_ACL = DOT + 8;
-const PATH = DEFAULT_ACL + 32;
-const NAME = PATH + 64;
+const NAME = DEFAULT_ACL + 32;
 /** What a copy is read into. */
 export const COPY = NAME + 512;
 export const COPY_SIZE = 256 * 1024;
@@ -138,7 +133,7 @@ export class Host implements Disposable {
   readonly iovecs: Uint32Array;
   readonly iovecsAddress: number;
   readonly #address: number;
-  readonly #procFds: number;
+  readonly #fixed = fixedArguments();
   /**
    * This thread's securebits, and those that keep its capabilities while it creates files as
    * another user.
@@ -161,8 +156,6 @@ export class Host implements Disposable {
     this.iovecsAddress = this.#address + IOVECS;
     this.bytes[DOT] = 0x2e;
     this.bytes.set(Buffer.from('system.posix_acl_default'), DEFAULT_ACL);
-    // Stays open, so that later changes of this process's root and mounts do not matter.
-    this.#procFds = libc.check(libc.open('/proc/self/fd', O_PATH | O_DIRECTORY | libc.O_CLOEXEC, 0), 'open');
     this.#securebits = this.call(SYS_PRCTL, PR_GET_SECUREBITS);
     this.#keepingBits = this.#securebits | SECBIT_NO_SETUID_FIXUP;
     this.canSwitchUser = this.#trySwitchUser();
@@ -235,22 +228,17 @@ export class Host implements Disposable {
     return this.#address + NAME;
   }
 
-  /**
-   * The address of `/proc/self/fd/N`, for the calls that take no descriptor; of `N` alone with
-   * `bare`.
-   */
-  procPath(fd: number, bare = false): number {
-    let at = PATH;
-    if (!bare) for (const character of '/proc/self/fd/') this.bytes[at++] = character.charCodeAt(0);
-    let divisor = 1;
-    while (divisor * 10 <= fd) divisor *= 10;
-    for (; divisor >= 1; divisor /= 10) this.bytes[at++] = 0x30 + (Math.floor(fd / divisor) % 10);
-    this.bytes[at] = 0;
-    return this.#address + PATH;
-  }
-
-  get emptyPath(): number {
-    return this.#address + EMPTY;
+  /** Calls `act` with the address of a path of what `fd` stands for, for the calls that take no descriptor. */
+  onPath(fd: number, act: (path: number) => number): number {
+    const { slot, neutral } = this.#fixed;
+    const error = this.call(SYS_DUP3, fd, slot, libc.O_CLOEXEC);
+    if (error < 0) return error;
+    try {
+      return act(SLOT_PATH);
+    } finally {
+      // A file that is held there would keep its blocks.
+      this.call(SYS_DUP3, neutral, slot, libc.O_CLOEXEC);
+    }
   }
 
   /**
@@ -258,43 +246,47 @@ export class Host implements Disposable {
    * not followed.
    */
   openPath(parent: number, name: number): number {
-    return this.#openat2(parent, name, O_PATH | O_NOFOLLOW, 0);
+    return this.#openat2(parent, name, HOW_PATH);
   }
 
   /** Creates and opens the regular file `name` in `parent`. Fails if it exists. */
-  create(parent: number, name: number, flags: number, mode: number): number {
-    return this.#openat2(parent, name, flags | O_CREAT | O_EXCL | O_NOFOLLOW | libc.O_NONBLOCK, mode);
+  create(parent: number, name: number, mode: number): number {
+    return this.#withMode(this.#openat2(parent, name, howToCreate(mode, true)), mode);
   }
 
   /** Creates and opens a regular file without a name, on the file system of `directory`. */
-  createUnnamed(directory: number, flags: number, mode: number): number {
-    return this.#openat2(directory, this.#address + DOT, flags | O_TMPFILE | libc.O_NONBLOCK, mode);
+  createUnnamed(directory: number, mode: number): number {
+    return this.#withMode(this.#openat2(directory, this.#address + DOT, howToCreate(mode, false)), mode);
   }
 
-  #openat2(parent: number, name: number, flags: number, mode: number, resolve = RESOLVE_CONFINED): number {
-    const word = HOW / 4;
-    this.words[word] = (flags | libc.O_CLOEXEC) >>> 0;
-    this.words[word + 2] = mode;
-    this.words[word + 4] = resolve;
-    return this.call(SYS_OPENAT2, parent, name, this.#address + HOW, 24);
+  /** Adds what a new file has of its mode beside the permissions. */
+  #withMode(fd: number, mode: number): number {
+    const special = mode & (S_ISUID | S_ISGID | S_ISVTX);
+    if (fd < 0 || special === 0) return fd;
+    let error = this.statx(fd);
+    if (error === 0) error = this.chmod(fd, (this.stat(STATX_MODE) & 0o7777) | special);
+    if (error === 0) return fd;
+    this.close(fd);
+    return error;
+  }
+
+  #openat2(parent: number, name: number, how: number): number {
+    return this.call(SYS_OPENAT2, parent, name, how, HOW_SIZE);
   }
 
   /** Opens the directory that an O_PATH descriptor stands for. */
   openDirectory(fd: number): number {
-    return this.#openat2(fd, this.#address + DOT, libc.O_RDONLY | O_DIRECTORY, 0);
+    return this.#openat2(fd, this.#address + DOT, HOW_DIRECTORY);
   }
 
-  /**
-   * Opens the regular file of an O_PATH descriptor. The caller has checked its type. Does not wait
-   * for another process's lease on it.
-   */
+  /** Opens the regular file of an O_PATH descriptor. The caller has checked its type. */
   reopen(fd: number, flags: number): number {
-    return this.#openat2(this.#procFds, this.procPath(fd, true), flags | libc.O_NONBLOCK, 0, 0);
+    return this.onPath(fd, (path) => this.#openat2(AT_FDCWD, path, howToReopen(flags)));
   }
 
   /** Changes the mode of what `fd` stands for, which is no link. */
   chmod(fd: number, mode: number): number {
-    return this.call(SYS_FCHMODAT, this.#procFds, this.procPath(fd, true), mode);
+    return this.onPath(fd, (path) => this.call(SYS_FCHMODAT, AT_FDCWD, path, mode));
   }
 
   /** Fills {@link STATX} with what `fd` stands for. */
@@ -302,7 +294,7 @@ export class Host implements Disposable {
     return this.call(
       SYS_STATX,
       fd,
-      this.emptyPath,
+      EMPTY_PATH,
       AT_EMPTY_PATH | AT_NO_AUTOMOUNT,
       STATX_BASIC_STATS_AND_BTIME,
       this.#address + STATX,
@@ -314,14 +306,11 @@ export class Host implements Disposable {
    * followed.
    */
   statxName(parent: number, name: number): number {
-    return this.call(
-      SYS_STATX,
-      parent,
-      name,
-      AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT,
-      STATX_BASIC_STATS_AND_BTIME,
-      this.#address + STATX,
-    );
+    const fd = this.openPath(parent, name);
+    if (fd < 0) return fd;
+    const error = this.statx(fd);
+    this.close(fd);
+    return error;
   }
 
   /**
@@ -331,8 +320,8 @@ export class Host implements Disposable {
   masked(parent: number, mode: number, umask: number): number {
     const bits = umask & 0o777;
     if ((mode & bits) === 0) return mode;
-    const hasDefault = this.call(SYS_GETXATTR, this.procPath(parent), this.#address + DEFAULT_ACL, 0, 0) > 0;
-    return hasDefault ? mode : mode & ~bits;
+    const length = this.onPath(parent, (path) => this.call(SYS_GETXATTR, path, this.#address + DEFAULT_ACL, 0, 0));
+    return length > 0 ? mode : mode & ~bits;
   }
 
   /** Runs `act`, which creates files, as a user, if {@link canSwitchUser}. */
@@ -361,7 +350,6 @@ export class Host implements Disposable {
   }
 
   [Symbol.dispose](): void {
-    libc.close(this.#procFds);
     libc.munmap(this.#address, ARENA_SIZE);
   }
 }

@@ -1,5 +1,7 @@
 // Requests about names in directories: lookup, creation, renaming and removal.
+
 import { constants } from 'node:os';
+import { EMPTY_PATH } from '../../host/fixed-arguments.js';
 import {
   AT_FDCWD,
   AT_REMOVEDIR,
@@ -122,7 +124,8 @@ export function link(session: Session, node: number): number {
   if (file.share !== entry.directory.share) return -EXDEV;
   const fd = inodes.descriptor(file);
   if (fd < 0) return fd;
-  const act = () => host.call(SYS_LINKAT, AT_FDCWD, host.procPath(fd), entry.fd, entry.address, AT_SYMLINK_FOLLOW);
+  const named = (path: number) => host.call(SYS_LINKAT, AT_FDCWD, path, entry.fd, entry.address, AT_SYMLINK_FOLLOW);
+  const act = () => host.onPath(fd, named);
   const reply = make(session, entry, false, act);
   // A file without a name has one now.
   if (reply >= 0) file.share.budget?.named(file);
@@ -135,7 +138,7 @@ export function readlink(session: Session, node: number): number {
   if (inode === undefined) return -ESTALE;
   if (inode.type !== S_IFLNK) return -EINVAL;
   const fd = inodes.descriptor(inode);
-  return fd < 0 ? fd : host.call(SYS_READLINKAT, fd, host.emptyPath, host.at(PAYLOAD), PATH_MAX);
+  return fd < 0 ? fd : host.call(SYS_READLINKAT, fd, EMPTY_PATH, host.at(PAYLOAD), PATH_MAX);
 }
 
 /**

@@ -70,6 +70,7 @@ test.each<[string, Place?]>([
   ['members'],
   ['files'],
   ['files of users'],
+  ['fixed arguments'],
 ])('%s %o', async (scene, place) => {
   const { code, signal, said } = await run(scene, place);
   expect({ code, signal, said: said.replace('stop me\n', '') }).toEqual({ code: 0, signal: null, said: 'done\n' });

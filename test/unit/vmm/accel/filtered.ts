@@ -25,6 +25,7 @@ import { parseMac } from '../../../../vmm/devices/net/mac-address.js';
 import { VirtioRng } from '../../../../vmm/devices/rng.js';
 import { EventLoop } from '../../../../vmm/host/event-loop.js';
 import { type HostFiles, OWN_FILES } from '../../../../vmm/host/files.js';
+import { EMPTY_PATH, FIRST_FREE, fixedArguments, SLOT_PATH } from '../../../../vmm/host/fixed-arguments.js';
 import * as libc from '../../../../vmm/host/libc.js';
 import { createLogger } from '../../../../vmm/host/log.js';
 import { filterProcess, filterThread, placeFilter } from '../../../../vmm/host/seccomp.js';
@@ -45,9 +46,10 @@ const STDERR = 2;
 const MIB = 2 ** 20;
 const PAGE = 4096;
 const SECTOR = 512;
+const SYS_MPROTECT = 10;
 
 const PLAIN: FilteredMachine = {
-  ...{ hasShares: false, hasNetwork: false, hasBudget: false, hasRelay: false },
+  ...{ hasShares: false, slot: -1, hasNetwork: false, hasBudget: false, hasRelay: false },
   ...{ canSwitchUser: false, isEmulated: true },
 };
 
@@ -190,7 +192,7 @@ function shares(folder: string, canSwitchUser: boolean): () => void {
   ];
   const guest = new FuseGuest(VirtioFs.open(opened)).start() as FuseGuest;
   return () => {
-    confine({ hasShares: true, hasBudget: true, canSwitchUser });
+    confine({ hasShares: true, slot: fixedArguments().slot, hasBudget: true, canSwitchUser });
     for (let round = 0; round < 2; round++) {
       guest.init();
       for (const share of [0, 1]) useFiles(guest, guest.share(share), canSwitchUser ? 4711 : 0);
@@ -436,6 +438,22 @@ const SCENES: Record<string, (folder: string) => () => void> = {
   control: () => () => {
     confine({});
     libc.fcntl(STDOUT, libc.F_SETFL, 0);
+  },
+
+  /** What the file server passes by address stays what it is. */
+  'fixed arguments': () => () => {
+    const { slot } = fixedArguments();
+    const size = FIRST_FREE - EMPTY_PATH;
+    const memory = Buffer.from(libc.viewMemory(EMPTY_PATH, size));
+    const before = Buffer.from(memory);
+    const random = openSync('/dev/urandom', fs.O_RDONLY);
+    confine({ hasShares: true, slot });
+    const mprotect = (prot: number) => libc.syscall(SYS_MPROTECT, EMPTY_PATH, size, prot, 0, 0, 0);
+    check(mprotect(libc.PROT_READ | libc.PROT_WRITE) < 0, 'the memory is writable');
+    check(libc.read(random, EMPTY_PATH, size) < 0, 'the kernel writes to the memory');
+    for (let advice = 0; advice < 32; advice++) libc.madvise(EMPTY_PATH, size, advice);
+    check(memory.equals(before), 'the memory has changed');
+    equal(memory.toString('latin1', SLOT_PATH - EMPTY_PATH).split('\0')[0], `/proc/self/fd/${slot}`, 'path');
   },
 
   /** A balloon's pages, random bytes, and devices that a guest has broken and resets. */

@@ -4,6 +4,15 @@ import { describe, expect, test } from 'vitest';
 import type { SeccompProfile } from '../../../../seccomp/profile.js';
 import { SYSCALLS } from '../../../../seccomp/syscalls.js';
 import { compile, type FilteredMachine, processProfile, vcpuProfile } from '../../../../vmm/accel/system-calls.js';
+import {
+  EMPTY_PATH,
+  FIRST_FREE,
+  HOW_DIRECTORY,
+  HOW_PATH,
+  howToCreate,
+  howToReopen,
+  SLOT_PATH,
+} from '../../../../vmm/host/fixed-arguments.js';
 import { IOCTLS } from '../../../../vmm/kvm/ioctl.js';
 import { runProgram } from '../../sandbox/spec/seccomp/bpf-interpreter.js';
 
@@ -14,9 +23,13 @@ const EINVAL = 0x00050000 + 22;
 const X86_64 = 0xc000003e;
 const PID = 4711;
 const OTHER = 7;
+const SLOT = 9;
+/** An address that the process may write to. */
+const NAME = 0x7f00_0000_0000;
 
 const machine: FilteredMachine = {
   hasShares: false,
+  slot: SLOT,
   hasBudget: false,
   hasNetwork: true,
   hasRelay: false,
@@ -52,28 +65,29 @@ describe('the number of system calls', () => {
     ['no network', { onKvm: 22, emulated: 21 }, none],
     ['a private network', { onKvm: 23, emulated: 22 }, {}],
     ['an outside network', { onKvm: 25, emulated: 24 }, outside],
-    ['shared folders', { onKvm: 44, emulated: 43 }, { ...files, ...none }],
-    ['shared folders and a private network', { onKvm: 45, emulated: 44 }, files],
-    ['shared folders and an outside network', { onKvm: 47, emulated: 46 }, { ...files, ...outside }],
-    ['a bounded volume', { onKvm: 44, emulated: 43 }, { ...files, ...none, hasBudget: true }],
-    ['shared folders of root', { onKvm: 46, emulated: 46 }, { ...asRoot, ...none }],
-    ['shared folders of root and a private network', { onKvm: 47, emulated: 47 }, asRoot],
-    ['shared folders of root and an outside network', { onKvm: 49, emulated: 49 }, { ...asRoot, ...outside }],
+    ['shared folders', { onKvm: 45, emulated: 44 }, { ...files, ...none }],
+    ['shared folders and a private network', { onKvm: 46, emulated: 45 }, files],
+    ['shared folders and an outside network', { onKvm: 48, emulated: 47 }, { ...files, ...outside }],
+    ['a bounded volume', { onKvm: 45, emulated: 44 }, { ...files, ...none, hasBudget: true }],
+    ['shared folders of root', { onKvm: 47, emulated: 47 }, { ...asRoot, ...none }],
+    ['shared folders of root and a private network', { onKvm: 48, emulated: 48 }, asRoot],
+    ['shared folders of root and an outside network', { onKvm: 50, emulated: 50 }, { ...asRoot, ...outside }],
   ])('of a machine with %s is %o', (_, { onKvm, emulated }, parts) => {
     expect({ onKvm: count(parts), emulated: count({ ...parts, isEmulated: true }) }).toEqual({ onKvm, emulated });
   });
 
-  test('of a machine that has all there is is 49', () => {
+  test('of a machine that has all there is is 50', () => {
     const everything: FilteredMachine = {
       hasShares: true,
+      slot: SLOT,
       hasBudget: true,
       hasNetwork: true,
       hasRelay: true,
       canSwitchUser: true,
       isEmulated: false,
     };
-    expect(count(everything)).toBe(49);
-    expect(count({ ...everything, isEmulated: true })).toBe(49);
+    expect(count(everything)).toBe(50);
+    expect(count({ ...everything, isEmulated: true })).toBe(50);
   });
 
   test('of a vCPU is 9', () => {
@@ -108,6 +122,13 @@ describe('arguments', () => {
 
   test.each<[string, SeccompProfile, string, number[], number]>([
     ['memory', kvm, 'mmap', [0, 4096, 3, 0x22], ALLOW],
+    ['memory at an address', kvm, 'mmap', [FIRST_FREE, 4096, 3, 0x32], ALLOW],
+    ['memory in the place of the fixed arguments', kvm, 'mmap', [EMPTY_PATH, 4096, 3, 0x32], KILL],
+    ['memory from the first address on', kvm, 'mmap', [0, 2 ** 30, 3, 0x32], KILL],
+    ['memory at an address, of a vCPU', vcpu, 'mmap', [EMPTY_PATH, 4096, 3, 0x32], KILL],
+    ['the room of memory', kvm, 'munmap', [FIRST_FREE, 4096], ALLOW],
+    ['the room of the fixed arguments', kvm, 'munmap', [EMPTY_PATH, 4096], KILL],
+    ['the room from below the fixed arguments on', kvm, 'munmap', [4096, 2 ** 30], KILL],
     ['code', kvm, 'mmap', [0, 4096, 7, 0x22], KILL],
     ['code of a vCPU', vcpu, 'mmap', [0, 4096, 5, 0x22], KILL],
     ['a unix socket', kvm, 'socket', [1, 1], KILL],
@@ -130,9 +151,33 @@ describe('arguments', () => {
     ['another filter for all threads', kvm, 'seccomp', [1, 1], KILL],
     ['notifications of a filter', kvm, 'seccomp', [1, 8], KILL],
     ['a file without shares', kvm, 'openat', [0, 0, 0], EACCES],
-    ['a file of a share', shared, 'openat2', [5, 0, 0, 24], ALLOW],
+    ['a file of a share', shared, 'openat2', [5, NAME, HOW_PATH, 24], ALLOW],
+    ['a folder of a share', shared, 'openat2', [5, NAME, HOW_DIRECTORY, 24], ALLOW],
+    ['a new file of a share', shared, 'openat2', [5, NAME, howToCreate(0o777, true), 24], ALLOW],
+    ['a new file without a name', shared, 'openat2', [5, NAME, howToCreate(0o777, false), 24], ALLOW],
+    ['a file that is open', shared, 'openat2', [5, SLOT_PATH, howToReopen(2), 24], ALLOW],
+    ['a file by another path', shared, 'openat2', [5, NAME, howToReopen(0), 24], KILL],
+    ['a file in another way', shared, 'openat2', [5, SLOT_PATH, NAME, 24], KILL],
+    ['a file in a way that starts elsewhere', shared, 'openat2', [5, NAME, howToCreate(1, true) + 8, 24], KILL],
+    ['a file in a way beyond the fixed ones', shared, 'openat2', [5, NAME, FIRST_FREE, 24], KILL],
+    ['a file in a way at a high address', shared, 'openat2', [5, NAME, 2 ** 40 + howToCreate(1, true), 24], KILL],
+    ['a file in a longer way', shared, 'openat2', [5, NAME, HOW_PATH, 32], KILL],
     ['a look at a path', kvm, 'statx', [0, 0, 0], EACCES],
-    ['a look at a name in a share', shared, 'statx', [5, 0, 0x100], ALLOW],
+    ['a look at a file that is open', shared, 'statx', [5, EMPTY_PATH, 0x1000], ALLOW],
+    ['a look at a path with shares', shared, 'statx', [5, NAME, 0x100], KILL],
+    ['the mode of an open file', shared, 'fchmodat', [5, SLOT_PATH, 0o600], ALLOW],
+    ['the mode of a path', shared, 'fchmodat', [5, NAME, 0o600], KILL],
+    ['the owner of a path', shared, 'fchownat', [5, NAME, 1, 1], KILL],
+    ['the times of a path', shared, 'utimensat', [5, NAME, 0], KILL],
+    ['the times of a descriptor alone', shared, 'utimensat', [5, 0, 0], KILL],
+    ['the target of a path', shared, 'readlinkat', [5, NAME], KILL],
+    ['another name of an open file', shared, 'linkat', [5, SLOT_PATH, 6, NAME], ALLOW],
+    ['another name of a path', shared, 'linkat', [5, NAME, 6, NAME], KILL],
+    ['an extended attribute of a path', shared, 'setxattr', [NAME, NAME], KILL],
+    ['the extended attributes of a path', shared, 'listxattr', [NAME], KILL],
+    ['a descriptor for paths', shared, 'dup3', [5, SLOT, 0o2000000], ALLOW],
+    ['another descriptor', shared, 'dup3', [5, 3, 0o2000000], KILL],
+    ['a descriptor without shares', kvm, 'dup3', [5, SLOT, 0o2000000], KILL],
     ['the size of a file', emulated, 'fstat', [5], ALLOW],
     ['another file with shares', shared, 'openat', [0, 0, 2], EACCES],
     ['a look at glibc files', vcpu, 'openat', [0, 0, 0], EACCES],
