@@ -1,4 +1,4 @@
-// The limits of a machine's cgroup, from what its container may use.
+// The limits of a machine's cgroup, from what its container may use, and those of its supervisor.
 
 const MIB = 2 ** 20;
 
@@ -63,6 +63,23 @@ export function cgroupLimits({ memory, cpus, mayEmulate, io = [] }: MachineSize)
     io,
   };
 }
+
+/**
+ * The limits of the process that supervises a container in the background. What a guest makes it do
+ * (output, connections, requests, frames of the agent) is bounded by these.
+ */
+export const SUPERVISOR_LIMITS: CgroupLimits = {
+  // Of 160 MiB at most, beside a machine process that it has just started, and its log's page cache.
+  memory: 512 * MIB,
+  swap: 512 * MIB,
+  // Output at the highest rate of the log, or 2000 connections in a second, take less.
+  cpuQuota: CPU_PERIOD / 2,
+  cpuPeriod: CPU_PERIOD,
+  cpuWeight: CPU_WEIGHT / 2,
+  // Programs that it starts for the next machine are its own until they are put into that one's.
+  pids: 2 * THREADS,
+  io: [],
+};
 
 /** The files of a cgroup with what is written to them. */
 export function limitFiles({

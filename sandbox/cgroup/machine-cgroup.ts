@@ -1,4 +1,4 @@
-// The cgroup of one machine: what is in it, what it may use, and its end.
+// The cgroup of one machine, or of its supervisor: what is in it, what it may use, and its end.
 import { closeSync, constants, mkdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { codeOf, hasCode, messageOf } from '../../errors/index.js';
@@ -6,7 +6,6 @@ import { AT_FDCWD, O_PATH, openat2, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS }
 import { SandboxError } from '../errors.js';
 import { isCgroup, writeControl } from './hierarchy.js';
 import { type CgroupLimits, limitFiles } from './limits.js';
-import { processTree } from './processes.js';
 
 /** Milliseconds that killed processes have to end. */
 const KILL_TIMEOUT = 10_000;
@@ -15,19 +14,24 @@ const INTERVAL = 5;
 
 const NO_LINKS = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
 
-/** What a machine needs of its cgroup. */
+/** What a machine, or its supervisor, needs of its cgroup. */
 export interface MachineCgroup {
-  /** Puts a process and those that it started into the cgroup. @throws SandboxError `cgroup` */
-  add(pid: number): Promise<void>;
+  /** Puts processes into the cgroup. @throws SandboxError `cgroup` */
+  add(pids: readonly number[]): Promise<void>;
   /** Why the kernel ended the machine, if it did for lack of memory. */
   outOfMemory(): string | undefined;
   /** Kills what is left in it, and removes it. */
   remove(): Promise<void>;
 }
 
-/** The name of the cgroup of the container `id`. */
+/** The name of the cgroup of the container `id`'s machine. */
 export function cgroupName(id: string): string {
   return `tsvm-${id}`;
+}
+
+/** The name of the cgroup of its supervisor. */
+export function supervisorCgroupName(id: string): string {
+  return `${cgroupName(id)}-supervisor`;
 }
 
 /** A cgroup in a folder that belongs to this user. */
@@ -57,9 +61,9 @@ export class FolderCgroup implements MachineCgroup {
     }
   }
 
-  async add(pid: number): Promise<void> {
+  async add(pids: readonly number[]): Promise<void> {
     try {
-      for (const each of processTree(pid)) enter(this.path, each);
+      for (const pid of pids) enter(this.path, pid);
     } catch (cause) {
       throw cannot('use', this.path, cause);
     }
@@ -104,9 +108,9 @@ export async function removeCgroup(path: string): Promise<void> {
   }
 }
 
-/** True if `path`, as a record has it, is the cgroup of the container `id`. */
+/** True if `path`, as a record has it, is a cgroup of the container `id`. */
 export function isCgroupOf(path: string, id: string): boolean {
-  return [cgroupName(id), `${cgroupName(id)}.scope`].includes(basename(path));
+  return [cgroupName(id), supervisorCgroupName(id)].includes(basename(path, '.scope'));
 }
 
 /** Undefined if there is none: also for a folder that is no cgroup. */
@@ -147,7 +151,7 @@ function isRemoved(path: string): boolean {
 }
 
 /** A process that has ended needs no cgroup. */
-function enter(folder: string, pid: number): void {
+export function enter(folder: string, pid: number): void {
   try {
     writeControl(join(folder, 'cgroup.procs'), String(pid));
   } catch (error) {

@@ -1,16 +1,16 @@
-// Makes the cgroup of a machine.
+// Makes the cgroup of a machine, or of its supervisor.
 import { join } from 'node:path';
 import { messageOf } from '../../errors/index.js';
 import type { Log } from '../log.js';
 import type { CgroupLimits } from './limits.js';
-import { cgroupName, FolderCgroup, type MachineCgroup } from './machine-cgroup.js';
+import { FolderCgroup, type MachineCgroup } from './machine-cgroup.js';
 import { givenParent } from './parent-name.js';
 import { type CgroupPlace, findPlace } from './place.js';
 import { SystemdScope } from './systemd-scope.js';
 
 export interface CgroupOptions {
-  /** The 12 digits of the container's ID. */
-  id: string;
+  /** Its name in the folder of cgroups. */
+  name: string;
   /** The folder that the spec asks for. */
   parent: string | undefined;
   limits: CgroupLimits;
@@ -46,9 +46,8 @@ export async function makeCgroup(options: CgroupOptions): Promise<MachineCgroup 
 
 async function makeAt(
   place: Exclude<CgroupPlace, { kind: 'none' }>,
-  { id, limits, onPath }: CgroupOptions,
+  { name, limits, onPath }: CgroupOptions,
 ): Promise<MachineCgroup> {
-  const name = cgroupName(id);
   if (place.kind === 'systemd') {
     const scope = new SystemdScope({ ...place, name }, limits);
     onPath(scope.path);
@@ -70,10 +69,10 @@ class OptionalCgroup implements MachineCgroup {
     this.#giveUp = giveUp;
   }
 
-  async add(pid: number): Promise<void> {
+  async add(pids: readonly number[]): Promise<void> {
     if (this.#isGivenUp) return;
     try {
-      await this.#cgroup.add(pid);
+      await this.#cgroup.add(pids);
     } catch (error) {
       this.#isGivenUp = true;
       this.#giveUp(error);

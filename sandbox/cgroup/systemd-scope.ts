@@ -1,4 +1,4 @@
-// The cgroup of a machine as a scope of the user's systemd, which moves the processes: an ordinary
+// The cgroup of a machine or its supervisor as a scope of the user's systemd, which moves the processes: an ordinary
 // user may not take a process out of the cgroup of a login. busctl is a part of systemd. A library
 // for D-Bus would be larger than these two calls.
 import { execFile } from 'node:child_process';
@@ -10,7 +10,6 @@ import { SandboxError } from '../errors.js';
 import { cgroupOf } from './hierarchy.js';
 import type { CgroupLimits } from './limits.js';
 import { describeOutOfMemory, type MachineCgroup, removeCgroup, writeLimit } from './machine-cgroup.js';
-import { processTree } from './processes.js';
 
 /** Milliseconds for systemd to answer, and to start a scope. */
 const PATIENCE = 10_000;
@@ -44,8 +43,7 @@ export class SystemdScope implements MachineCgroup {
     this.#limits = limits;
   }
 
-  async add(pid: number): Promise<void> {
-    const pids = processTree(pid);
+  async add(pids: readonly number[]): Promise<void> {
     if (this.#isStarted) await call('AttachProcessesToUnit', 'ssau', [basename(this.path), '', ...counted(pids)]);
     else await this.#start(pids);
     this.#isStarted = true;
@@ -93,7 +91,7 @@ function properties(
 ): string[] {
   const all = [
     ['PIDs', 'au', ...counted(pids)],
-    ['Description', 's', 'virtual machine of tsvm'],
+    ['Description', 's', 'a machine of tsvm, or its supervisor'],
     ['Slice', 's', 'app.slice'],
     ['Delegate', 'b', 'true'],
     ['CollectMode', 's', 'inactive-or-failed'],

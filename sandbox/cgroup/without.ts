@@ -8,7 +8,7 @@ const RLIMIT_DATA = 2;
 const DATA = 2 * 2 ** 30;
 /** More for each CPU of the guest: the stack and the heap of its thread. */
 const DATA_OF_CPU = 64 * 2 ** 20;
-/** Below other programs. A machine has a session of its own, which the kernel schedules as one. */
+/** Below other programs, also the supervisor. A machine has a session of its own, which the kernel schedules as one. */
 const NICENESS = 5;
 
 const prlimit = libcFunction<[pid: number, resource: number, limit: Buffer, before: null]>(
@@ -27,10 +27,15 @@ export function boundWithoutCgroup(pid: number, cpus: number): void {
   limit.writeBigUInt64LE(bytes, 8);
   for (const each of processTree(pid)) {
     prlimit(each, RLIMIT_DATA, limit, null);
-    try {
-      setPriority(each, NICENESS);
-    } catch {
-      // It has ended, or has a lower priority already.
-    }
+    lowerPriority(each);
+  }
+}
+
+/** Gives other programs of the host the CPU first. */
+export function lowerPriority(pid: number): void {
+  try {
+    setPriority(pid, NICENESS);
+  } catch {
+    // It has ended, or has a lower priority already.
   }
 }

@@ -326,7 +326,7 @@ export class Container {
     if (lock === undefined) {
       throw new SandboxError('running', `container ${this.#folder.shortId} is running: stop it first, or use --force`);
     }
-    await this.#folder.removeCgroup();
+    await this.#folder.removeCgroups();
     await containers.withLock(() => containers.names.release(this.id));
     this.#folder.remove(this.home.runtime);
     const { image, mounts, autoRemove } = this.config.spec;

@@ -39,6 +39,7 @@ export function describeContainer({ home, folder, config }: Supervised): object 
       Accelerator: state.accelerator ?? '',
       Jail: state.jail ?? null,
       Cgroup: isRunning(state) ? (state.cgroup ?? '') : '',
+      SupervisorCgroup: isRunning(state) ? (state.supervisorCgroup ?? '') : '',
       ExitCode: state.exitCode,
       Error: state.error ?? '',
       StartedAt: state.startedAt ?? NEVER,

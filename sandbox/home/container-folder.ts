@@ -141,13 +141,15 @@ export class ContainerFolder {
   }
 
   /**
-   * Ends what a supervisor that was killed left of the machine, with its cgroup. Only the
+   * Ends what a supervisor that was killed left of the machine, with the cgroups. Only the
    * supervisor, which holds the lock, may call this.
    * @throws SandboxError `cgroup`
    */
-  async removeCgroup(): Promise<void> {
-    const { cgroup } = this.#written();
-    if (cgroup !== undefined && isCgroupOf(cgroup, this.shortId)) await removeCgroup(cgroup);
+  async removeCgroups(): Promise<void> {
+    const { cgroup, supervisorCgroup } = this.#written();
+    for (const path of [cgroup, supervisorCgroup]) {
+      if (path !== undefined && isCgroupOf(path, this.shortId)) await removeCgroup(path);
+    }
   }
 
   /**

@@ -73,6 +73,8 @@ export interface ContainerState {
   accelerator?: Accelerator;
   /** Path of the cgroup of its machine: also after the supervisor was killed. */
   cgroup?: string;
+  /** Path of the cgroup of its supervisor, likewise. */
+  supervisorCgroup?: string;
   /** What its machine is jailed by. Absent: nothing. */
   jail?: JailReport;
   /** The supervisor was killed. Set when the state is read, never written. */

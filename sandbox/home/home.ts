@@ -103,7 +103,7 @@ export class Home {
 
   /**
    * Removes stale containers: those with `--rm` whose supervisor was killed before it could. Of
-   * others whose supervisor was killed, removes the cgroup.
+   * others whose supervisor was killed, removes the cgroups.
    * @throws SandboxError `state`, `cgroup`
    * @internal
    */
@@ -112,9 +112,9 @@ export class Home {
       const config = folder.config();
       const state = folder.state();
       if (config !== undefined && isStale(config, state)) await this.#removeStale({ folder, config });
-      else if (state.isOrphaned && state.cgroup !== undefined) {
+      else if (state.isOrphaned && (state.cgroup ?? state.supervisorCgroup) !== undefined) {
         using lock = folder.lock();
-        if (lock !== undefined) await folder.removeCgroup();
+        if (lock !== undefined) await folder.removeCgroups();
       }
     }
   }
@@ -128,7 +128,7 @@ export class Home {
   async removeDamaged(folder: ContainerFolder): Promise<void> {
     using lock = folder.lock();
     if (lock === undefined) throw new SandboxError('running', `container ${folder.shortId} is running`);
-    await folder.removeCgroup();
+    await folder.removeCgroups();
     await this.containers.withLock(() => this.containers.names.release(folder.id));
     folder.remove(this.runtime);
     this.events.record(folder.id, 'destroy');
@@ -139,7 +139,7 @@ export class Home {
   async #removeStale({ folder, config }: StoredContainer): Promise<void> {
     using lock = folder.lock();
     if (lock === undefined) return;
-    await folder.removeCgroup();
+    await folder.removeCgroups();
     await this.containers.withLock(() => this.containers.names.release(folder.id));
     folder.remove(this.runtime);
     await this.volumes.removeAnonymous(config.spec.mounts);

@@ -36,6 +36,7 @@ import { enterNetwork, leaveNetwork } from '../../vmm/outside/network-folder.js'
 import { openRouteSocket } from '../../vmm/outside/route-socket.js';
 import { openTap } from '../../vmm/outside/tap-interface.js';
 import type { MachineCgroup } from '../cgroup/machine-cgroup.js';
+import { processTree } from '../cgroup/processes.js';
 import { boundWithoutCgroup } from '../cgroup/without.js';
 import type { JailMode } from '../jail-mode.js';
 import type { Companion } from './companion.js';
@@ -305,7 +306,7 @@ export class MachineOutside implements Disposable {
   async #bound(pid: number | undefined): Promise<void> {
     if (pid === undefined) return;
     if (this.#cgroup === undefined) boundWithoutCgroup(pid, this.spec.cpus);
-    else await this.#cgroup.add(pid);
+    else await this.#cgroup.add(processTree(pid));
   }
 
   /** Why the kernel ended the machine, if it did for lack of memory. */

@@ -3,6 +3,7 @@ import { messageOf } from '../../errors/index.js';
 import type { MachineSpec } from '../../vmm/machine.js';
 import { type IoUse, ioLimits } from '../cgroup/io-limits.js';
 import { cgroupLimits } from '../cgroup/limits.js';
+import { cgroupName } from '../cgroup/machine-cgroup.js';
 import type { Home } from '../home/home.js';
 import { roomForDisk } from '../home/home-size.js';
 import { sweepSocketFolders } from '../home/socket-folder.js';
@@ -57,7 +58,7 @@ export async function bootMachine(
   const jail = spec.jail === undefined ? defaultJailMode() : parseJailMode(spec.jail, 'jail');
   const filtered = { ...machineSpec(spec, parts), systemCalls: systemCallFilter(jail) };
   const cgroup = await machine.makeCgroup({
-    id: folder.id,
+    name: cgroupName(folder.id),
     parent: spec.cgroupParent,
     limits: cgroupLimits({
       memory: spec.memory ?? DEFAULT_MEMORY,

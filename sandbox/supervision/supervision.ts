@@ -7,6 +7,7 @@ import { hasCode, messageOf } from '../../errors/index.js';
 import type { Image } from '../../images/index.js';
 import type { MachineSpec } from '../../vmm/machine.js';
 import type { ContainerIo } from '../agent/process-io.js';
+import { SupervisorCgroup } from '../cgroup/supervisor-cgroup.js';
 import { defer } from '../deferred.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
@@ -59,6 +60,11 @@ export interface SuperviseOptions {
    * is not changed.
    */
   filesOnly?: boolean | undefined;
+  /**
+   * If true, this process does nothing else: it gets a cgroup of its own once the container's
+   * process runs.
+   */
+  ownCgroup?: boolean | undefined;
   /** Called when the control socket is served. The first run waits for the returned promise. */
   onListening?: (() => Promise<void> | void) | undefined;
 }
@@ -93,6 +99,7 @@ export class Supervision {
   #stopped = false;
   #everStarted = false;
   #aborted: Error | undefined;
+  #cgroup: Promise<SupervisorCgroup | undefined> | undefined;
   #wake = () => {};
 
   constructor({ home, folder, config, image, lock }: Supervised, options: SuperviseOptions = {}) {
@@ -231,6 +238,7 @@ export class Supervision {
       // Clients are told of the end after the lock is released, so that they find the container
       // free.
       server?.close();
+      await this.#leaveCgroup();
       await this.#recorder.close();
       lock[Symbol.dispose]();
       server?.end(reply ?? { type: 'exited', code: LOST });
@@ -290,7 +298,7 @@ export class Supervision {
       if (this.#aborted !== undefined) run.abort(this.#aborted);
       run.started.then(() => {
         this.#everStarted = true;
-        this.#started.resolve();
+        this.#bound().then(this.#started.resolve, (error) => this.abort(asError(error)));
         if (this.#options.filesOnly) return;
         this.#recorder.record('start');
         this.#recorder.write({
@@ -325,6 +333,22 @@ export class Supervision {
       this.#run = undefined;
       this.#guard?.release();
     }
+  }
+
+  /** Bounds what a guest can make this process take. @throws SandboxError `cgroup` */
+  async #bound(): Promise<void> {
+    if (!this.#options.ownCgroup) return;
+    this.#cgroup ??= SupervisorCgroup.enter(this.#folder.shortId, {
+      parent: this.#config.spec.cgroupParent,
+      log: this.#log,
+      onPath: (path) => this.#recorder.write({ supervisorCgroup: path }),
+    });
+    await this.#cgroup;
+  }
+
+  async #leaveCgroup(): Promise<void> {
+    const cgroup = await this.#cgroup?.catch(() => undefined);
+    await cgroup?.leave().catch((error) => this.#log.warn(messageOf(error)));
   }
 
   /** A container with `--rm` is gone after a crash, unless it was not yet started. */

@@ -63,6 +63,7 @@ async function supervise(order: Extract<SupervisorOrder, { type: 'supervise' }>)
     { home, folder, config },
     {
       machine,
+      ownCgroup: true,
       onListening: () => {
         say({ type: 'done' });
         return go.promise;

@@ -13,6 +13,7 @@ const FUNCTIONS = `
   set -u
   tsvm() { "$TSVM" "$@"; }
   look() { tsvm inspect -f '{{.State.Cgroup}} {{.State.Pid}}' "$1"; }
+  supervisors() { tsvm inspect -f '{{.State.SupervisorCgroup}}' "$1"; }
   parent() { ps -o ppid= -p "$1" | tr -d ' '; }
   # Of a machine process, whose parent is the launcher of its jail.
   owner() { parent "$(parent "$1")"; }
@@ -58,6 +59,10 @@ describe.each(machines.filter(isLab))('on $name', (machine) => {
       # Launcher and machine process.
       [ "$(below "$owner" | wc -l)" -eq 2 ] && ! grep -qx "$owner" "$own/cgroup.procs" && echo inside
       cat "$own/memory.max" "$own/memory.oom.group" "$own/cpu.max" "$own/pids.max" | xargs
+      # Its owner is in another one, alone.
+      theirs=$(supervisors "$1"); echo "\${theirs#"$own"}"
+      [ "$(cat "$theirs/cgroup.procs")" = "$owner" ] && echo alone
+      cat "$theirs/memory.max" "$theirs/memory.oom.group" "$theirs/cpu.max" "$theirs/pids.max" | xargs
       its=$(cat "$own/cgroup.procs")
 
       # CPU.
@@ -71,7 +76,7 @@ describe.each(machines.filter(isLab))('on $name', (machine) => {
       keep_only "$own" "$its"
       # Memory.
       kill -0 "$machine" && inside "$own" 'exec tail /dev/zero' 2> /dev/null; echo "killed: $?"
-      until_gone "$own"
+      until_gone "$own"; until_gone "$theirs"
       tsvm inspect -f '{{.State.Status}} {{.State.ExitCode}} {{.State.Error}}' "$1"
       tsvm exec "$1-other" echo answers`;
     const { code, stdout, stderr } = await sh(script, [name]);
@@ -81,6 +86,9 @@ describe.each(machines.filter(isLab))('on $name', (machine) => {
         '/sys/fs/cgroup/tsvm/tsvm 37',
         'inside',
         `${(64 + 8 + 256) * 2 ** 20} 1 150000 100000 68`,
+        '-supervisor',
+        'alone',
+        `${512 * 2 ** 20} 1 50000 100000 128`,
         'throttled',
         'full',
         'killed: 137',
@@ -146,17 +154,18 @@ describe.each(machines.filter(isLab))('on $name', (machine) => {
       read -r own machine <<< "$(PARENT=$base tsvm_user inspect -f '{{.State.Cgroup}} {{.State.Pid}}' first)"
       dirname "$own"; cat "$own/cpu.max"
       for pid in "$machine" $(below "$machine"); do grep -qx "$pid" "$own/cgroup.procs" || echo "outside: $pid"; done
-      # Its owner is killed. Its cgroup goes when the next machine starts.
+      theirs=$(PARENT=$base tsvm_user inspect -f '{{.State.SupervisorCgroup}}' first); [ "$(cat "$theirs/cgroup.procs")" = "$(owner "$machine")" ] && echo alone
+      # Its owner is killed. Both cgroups go when the next machine starts.
       kill -9 "$(owner "$machine")"
-      while [ -n "$(cat "$own/cgroup.procs")" ]; do sleep 0.1; done; [ -d "$own" ] && echo left
+      while [ -n "$(cat "$own/cgroup.procs")" ]; do sleep 0.1; done; [ -d "$own" ] && [ -d "$theirs" ] && echo left
       PARENT=$base start -d --name second || exit
-      until_gone "$own"; echo swept
+      until_gone "$own"; until_gone "$theirs"; echo swept
       tsvm_user rm -f first second > /dev/null
       ls "$base" | grep tsvm- || echo removed`;
     const { stdout, stderr } = await sh(script, [String(process.pid)]);
     const base = `/sys/fs/cgroup/delegated-${process.pid}`;
     expect({ lines: stdout.trimEnd().split('\n'), errors: stderr.trimEnd().split('\n') }).toEqual({
-      lines: ['125', '125', '125', '125', base, '200000 100000', 'left', 'swept', 'removed'],
+      lines: ['125', '125', '125', '125', base, '200000 100000', 'alone', 'left', 'swept', 'removed'],
       errors: [
         'tsvm: cgroup parent /no-such-folder: there is no such folder: make it, or name another',
         `tsvm: cgroup parent ${base.slice(14)}: this process is in /sys/fs/cgroup and cannot leave it: start tsvm in ${base}/NAME`,

@@ -1,0 +1,63 @@
+// The cgroup of a process that supervises a container in the background. It is beside that of the
+// machine, which ends with each run of the container. The process makes its own, is in it while a
+// guest may cause it work, and leaves it at its end: a cgroup with a process cannot be removed.
+import { cgroupOf, mountedHierarchy } from './hierarchy.js';
+import { SUPERVISOR_LIMITS } from './limits.js';
+import { enter, type MachineCgroup, supervisorCgroupName } from './machine-cgroup.js';
+import { type CgroupOptions, makeCgroup } from './make.js';
+import { lowerPriority } from './without.js';
+
+export class SupervisorCgroup {
+  readonly #cgroup: MachineCgroup;
+  /** Cgroups to leave to. */
+  readonly #others: readonly string[];
+  readonly #onPath: CgroupOptions['onPath'];
+
+  private constructor(cgroup: MachineCgroup, others: readonly string[], onPath: CgroupOptions['onPath']) {
+    this.#cgroup = cgroup;
+    this.#others = others;
+    this.#onPath = onPath;
+  }
+
+  /**
+   * Puts this process into a cgroup of its own. Where there is none, it gets a lower priority.
+   * @param id the 12 digits of the container's ID
+   * @throws SandboxError `cgroup` if the folder that was asked for cannot be used
+   */
+  static async enter(
+    id: string,
+    options: Pick<CgroupOptions, 'parent' | 'log' | 'onPath'>,
+  ): Promise<SupervisorCgroup | undefined> {
+    const mount = mountedHierarchy();
+    const before = mount === undefined ? undefined : cgroupOf('self', mount);
+    const cgroup = await makeCgroup({ ...options, name: supervisorCgroupName(id), limits: SUPERVISOR_LIMITS });
+    if (cgroup === undefined) {
+      lowerPriority(process.pid);
+      return undefined;
+    }
+    await cgroup.add([process.pid]);
+    // The one before may be gone. The kernel lets root's processes into the root of the hierarchy.
+    const others = [before, mount].filter((path) => path !== undefined);
+    return new SupervisorCgroup(cgroup, others, options.onPath);
+  }
+
+  /**
+   * Takes this process out of the cgroup, ends what it left there, and removes it. If it cannot
+   * leave, systemd removes the cgroup after its end, or the next command does.
+   * @throws SandboxError `cgroup`
+   */
+  async leave(): Promise<void> {
+    if (!this.#others.some(canEnter)) return;
+    await this.#cgroup.remove();
+    this.#onPath(undefined);
+  }
+}
+
+function canEnter(path: string): boolean {
+  try {
+    enter(path, process.pid);
+    return true;
+  } catch {
+    return false;
+  }
+}
