@@ -12,8 +12,8 @@ import type { CompareOptions } from './options.js';
 import type { Report } from './report.js';
 import { type Done, measureAll, probeAll, surfaceAll } from './rounds.js';
 
-/** Directories of the rootfs that levels mount on. */
-const MOUNT_POINTS = ['proc', 'dev', 'sys', 'tmp'];
+/** Directories of the rootfs that levels mount on. systemd-nspawn takes no root without the last. */
+const MOUNT_POINTS = ['proc', 'dev', 'sys', 'tmp', 'run', 'usr'];
 
 /**
  * Compares levels. If `signal` ends it, the report has what is done.

@@ -30,7 +30,7 @@ export async function measureCrowd(level: PreparedLevel, options: CrowdOptions):
     const before = level.places === undefined ? 0 : sizeOf(level.places);
     const started = await Promise.allSettled(
       ids.map(async (id) => {
-        idling.push(await startIdling(level.start(id, [GAUGE, 'idle']), signal));
+        idling.push(await startIdling(level.start(id, [GAUGE, 'idle']), signal, level.remove?.(id)));
       }),
     );
     signal.throwIfAborted();

@@ -30,7 +30,7 @@ export interface RoundOptions {
 export async function measureRound(level: PreparedLevel, options: RoundOptions): Promise<void> {
   const { id, signal, operations, time, command, onSample, onNone } = options;
   try {
-    await using idling = await startIdling(level.start(id, [GAUGE, 'idle']), signal);
+    await using idling = await startIdling(level.start(id, [GAUGE, 'idle']), signal, level.remove?.(id));
     if (options.probe !== undefined) {
       const first = descendantsOf(idling.pid).at(-1) ?? idling.pid;
       const probed = await run(level.exec(id, first, [GAUGE, 'probe', ...options.probe]), signal);

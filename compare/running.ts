@@ -79,6 +79,30 @@ export async function run(command: CommandLine, signal: AbortSignal): Promise<En
   }
 }
 
+/**
+ * Ends a sandbox and removes what it leaves if this process is killed: a shell waits for the end of its
+ * input, which is with this process. $1 is the sandbox's program, the rest a command.
+ */
+const GUARD = `read -r line && exit
+kill -TERM "$1"; turn=0
+while kill -0 "$1" 2>/dev/null && [ $turn -lt 50 ]; do turn=$((turn + 1)); sleep 0.1; done
+kill -KILL "$1" 2>/dev/null
+shift
+[ $# -eq 0 ] || exec "$@"`;
+
+/** Disposal ends the guard, and leaves the sandbox. */
+function guard(pid: number, remove: CommandLine | undefined): Disposable {
+  const words = ['-c', GUARD, 'sh', String(pid), ...(remove?.words ?? [])];
+  const env = remove?.env ?? { PATH: process.env.PATH };
+  const shell = spawn('sh', words, { env, stdio: ['pipe', 'ignore', 'ignore'], detached: true });
+  for (const each of [shell, shell.stdin]) each?.on('error', () => {});
+  return {
+    [Symbol.dispose]() {
+      shell.stdin?.end('\n');
+    },
+  };
+}
+
 /** A sandbox whose first process idles. Disposal ends it. */
 export interface Idling extends AsyncDisposable {
   /** Milliseconds from the start of the program to the first output of the sandbox. */
@@ -89,8 +113,12 @@ export interface Idling extends AsyncDisposable {
   says(words: string, signal: AbortSignal): Promise<void>;
 }
 
-/** Starts a sandbox whose command says `ready`. @throws CompareError; the reason of `signal` */
-export async function startIdling(command: CommandLine, signal: AbortSignal): Promise<Idling> {
+/**
+ * Starts a sandbox whose command says `ready`.
+ * @param remove removes what the sandbox leaves if this process is killed
+ * @throws CompareError; the reason of `signal`
+ */
+export async function startIdling(command: CommandLine, signal: AbortSignal, remove?: CommandLine): Promise<Idling> {
   signal.throwIfAborted();
   const began = performance.now();
   const child = start(command);
@@ -99,6 +127,8 @@ export async function startIdling(command: CommandLine, signal: AbortSignal): Pr
     child.once('close', () => resolve());
     child.once('error', () => resolve());
   });
+  const guarded = child.pid === undefined ? undefined : guard(child.pid, remove);
+  void closed.then(() => guarded?.[Symbol.dispose]());
   const end = async () => {
     if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
     child.kill('SIGTERM');

@@ -20,7 +20,7 @@ import {
   unless,
   whenAll,
 } from './bpf.js';
-import type { Action, ArgumentCondition, RuleFilter, SeccompProfile } from './profile.js';
+import type { Action, ArgumentCondition, RuleFilter, SeccompProfile, SyscallRule } from './profile.js';
 import { SYSCALLS } from './syscalls.js';
 
 /** linux/audit.h: EM_X86_64, 64 bits, little-endian. */
@@ -74,6 +74,11 @@ function counts(includes: RuleFilter = {}, excludes: RuleFilter = {}, target: Se
   return excludes.minKernel === undefined || !isAtLeast(excludes.minKernel);
 }
 
+/** The rules of a profile that apply to a target. */
+export function rulesFor({ syscalls = [] }: SeccompProfile, target: SeccompTarget): SyscallRule[] {
+  return syscalls.filter(({ includes, excludes }) => counts(includes, excludes, target));
+}
+
 /** Alternatives. Each is a conjunction of conditions. */
 function alternatives(args: readonly ArgumentCondition[]): ArgumentCondition[][] {
   const isRepeated = new Set(args.map(({ index }) => index)).size < args.length;
@@ -89,9 +94,9 @@ interface Decision {
 
 function decisions(profile: SeccompProfile, target: SeccompTarget, byDefault: number): Map<number, Decision> {
   const found = new Map<number, Decision>();
-  for (const { names, action, errnoRet, args = [], includes, excludes } of profile.syscalls ?? []) {
+  for (const { names, action, errnoRet, args = [] } of rulesFor(profile, target)) {
     const value = returned(action, errnoRet);
-    if (value === byDefault || !counts(includes, excludes, target)) continue;
+    if (value === byDefault) continue;
     for (const number of names.map((name) => SYSCALLS.get(name))) {
       if (number === undefined) continue;
       const decision = found.get(number) ?? { conditional: [] };

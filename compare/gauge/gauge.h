@@ -51,6 +51,20 @@ extern const char *gauge_folder;
 int gauge_run(const char *folder, char **command);
 
 /**
+ * Starts a command, and runs others that it is asked for. Does not return.
+ *
+ * @channel: `unix:PATH`, `vsock:PORT`, or `port:NAME` of a virtio console
+ */
+int gauge_serve(const char *channel, char **command);
+
+/**
+ * Has a gauge that serves run a command. Returns its exit code.
+ *
+ * @port: of vsock, if the socket speaks for one; else `0`
+ */
+int gauge_ask(const char *path, const char *port, char **command);
+
+/**
  * Looks at what the sandbox sees and may do, and prints a line for each.
  *
  * @pid: a process of the host, as the host counts

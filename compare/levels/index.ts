@@ -3,15 +3,20 @@ import { CompareError } from '../errors.js';
 import type { Level } from '../level.js';
 import { crun } from './crun.js';
 import { gvisorKvm, gvisorPtrace, gvisorSystrap } from './gvisor.js';
+import { lxc } from './lxc.js';
 import { namespaces, processLevel } from './namespaces.js';
-import { runc } from './runc.js';
+import { nspawn } from './nspawn.js';
+import { runc, runcSeccomp } from './runc.js';
 import { tsvmLevels } from './tsvm.js';
 
 export const LEVELS: readonly Level[] = [
   processLevel,
   namespaces,
   runc,
+  runcSeccomp,
   crun,
+  nspawn,
+  lxc,
   gvisorPtrace,
   gvisorSystrap,
   gvisorKvm,

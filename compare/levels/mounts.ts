@@ -6,6 +6,9 @@ import { CompareError } from '../errors.js';
 
 export const isRoot = (): boolean => process.geteuid?.() === 0;
 
+/** For programs that keep what they know of containers in /run: it goes with the namespace. */
+export const PRIVATE_RUN = 'mount -t tmpfs -o mode=755 tmpfs /run';
+
 /** Disposal ends the process that holds the namespace. */
 export interface HeldMounts extends AsyncDisposable {
   /** Words that enter the mounts, and the user namespace of who is not root. A command follows. */

@@ -1,10 +1,11 @@
 // The levels of OCI runtimes: one configuration (runtime-spec 1.0, config.md) for all of them.
-import { execFileSync } from 'node:child_process';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { findProgram } from '../../programs/index.js';
 import { type Bundle, type CommandLine, environmentOf, FOLDER, type Level, type Missing } from '../level.js';
 import { type HeldMounts, holdMounts, isRoot } from './mounts.js';
+import type { OciSeccomp } from './seccomp.js';
+import { versionOf } from './version.js';
 
 /** Of the capabilities that Docker gives by default, the ones that `runc spec` gives. */
 const CAPABILITIES = ['CAP_AUDIT_WRITE', 'CAP_KILL', 'CAP_NET_BIND_SERVICE'];
@@ -34,6 +35,8 @@ interface OciOptions {
   faces?: RegExp;
   /** A user namespace, as an ordinary user's containers have. */
   userNamespace?: boolean;
+  /** Makes the filter of system calls. */
+  seccomp?(capabilities: readonly string[]): OciSeccomp;
 }
 
 interface OciLevel {
@@ -52,12 +55,22 @@ const hasUnifiedCgroups = (): boolean => existsSync('/sys/fs/cgroup/cgroup.contr
 interface Features {
   inUserNamespace: boolean;
   limitsMemory: boolean;
+  seccomp?: OciSeccomp;
+}
+
+/** Users of root's containers with a user namespace: no distribution assigns them, nor does the jail. */
+const USERS = { first: 2_130_771_968, count: 65_536 };
+
+/** One user for an ordinary user, who may map no others. */
+function mapping(own: number | undefined) {
+  const [hostID, size] = isRoot() ? [USERS.first, USERS.count] : [own, 1];
+  return [{ containerID: 0, hostID, size }];
 }
 
 function configuration(
   { rootfs, config, memory, shared }: Bundle,
   command: readonly string[],
-  { inUserNamespace, limitsMemory }: Features,
+  { inUserNamespace, limitsMemory, seccomp }: Features,
 ) {
   const mount = (destination: string, type: string, options: readonly string[] = []) => {
     return { destination, type, source: type, options: ['nosuid', ...options] };
@@ -65,8 +78,7 @@ function configuration(
   const capabilities = Object.fromEntries(
     ['bounding', 'effective', 'permitted'].map((set) => [set, CAPABILITIES] as const),
   );
-  const ids = [{ containerID: 0, hostID: isRoot() ? 0 : process.geteuid?.(), size: 1 }];
-  const groups = [{ containerID: 0, hostID: isRoot() ? 0 : process.getegid?.(), size: 1 }];
+  const [ids, groups] = [mapping(process.geteuid?.()), mapping(process.getegid?.())];
   return {
     ociVersion: '1.0.2',
     process: {
@@ -94,6 +106,7 @@ function configuration(
       namespaces: ['pid', 'network', 'ipc', 'uts', 'mount', ...(inUserNamespace ? ['user'] : [])].map((type) => {
         return { type };
       }),
+      ...(seccomp && { seccomp }),
       maskedPaths: MASKED,
       readonlyPaths: READ_ONLY,
     },
@@ -125,7 +138,10 @@ export function ociLevel({ name, summary, program, package: source, options = {}
       const withoutCgroups = hasUnifiedCgroups() ? undefined : options.withoutCgroups;
       // A user without a cgroup of their own cannot limit memory.
       const limitsMemory = isRoot() && withoutCgroups === undefined;
-      const features = { inUserNamespace, limitsMemory };
+      // The container's root writes in it.
+      if (inUserNamespace && isRoot()) chownSync(bundle.shared, USERS.first, USERS.first);
+      const seccomp = options.seccomp?.(CAPABILITIES);
+      const features = { inUserNamespace, limitsMemory, ...(seccomp && { seccomp }) };
       const mounts = withoutCgroups && isRoot() ? await holdMounts(ONLY_CGROUP_V2) : undefined;
       const env = { PATH: process.env.PATH, XDG_RUNTIME_DIR: process.env.XDG_RUNTIME_DIR };
       const call = (...words: readonly string[]): CommandLine => {
@@ -160,13 +176,4 @@ export function ociLevel({ name, summary, program, package: source, options = {}
       };
     },
   };
-}
-
-/** The first line of what a program says of its version. */
-function versionOf(path: string): string {
-  try {
-    return execFileSync(path, ['--version'], { encoding: 'utf8', timeout: 10_000 }).split('\n')[0] ?? '';
-  } catch {
-    return '';
-  }
 }

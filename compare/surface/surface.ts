@@ -39,7 +39,11 @@ export async function measureSurface(level: PreparedLevel, options: SurfaceOptio
   const names = OPERATIONS.map(({ name }) => name);
   rmSync(join(shared, GO), { force: true });
   try {
-    await using idling = await startIdling(level.start(id, [GAUGE, 'work', FOLDER, ...names]), signal);
+    await using idling = await startIdling(
+      level.start(id, [GAUGE, 'work', FOLDER, ...names]),
+      signal,
+      level.remove?.(id),
+    );
     await sleep(SETTLE, undefined, { signal }).catch(() => signal.throwIfAborted());
     const pids = [idling.pid, ...descendantsOf(idling.pid)];
     const processes = pids.map(describeProcess);

@@ -1,0 +1,74 @@
+// LXC: containers with the configuration that its package gives all containers: capabilities dropped,
+// devices, and a filter of system calls.
+import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { findProgram } from '../../programs/index.js';
+import { type Bundle, environmentOf, FOLDER, type Level } from '../level.js';
+import { inCgroups, makeCgroups, removeCgroups } from './cgroups.js';
+import { holdMounts, isRoot, PRIVATE_RUN } from './mounts.js';
+import { versionOf } from './version.js';
+
+const PROGRAM = 'lxc-start';
+const COMMON = '/usr/share/lxc/config/common.conf';
+
+/** lxc.container.conf(5). */
+function configuration({ rootfs, config, shared }: Bundle, command: readonly string[]): string {
+  const lines = [
+    `lxc.include = ${COMMON}`,
+    `lxc.rootfs.path = dir:${rootfs}`,
+    'lxc.rootfs.options = ro',
+    'lxc.uts.name = compare',
+    'lxc.net.0.type = empty',
+    // Its output is that of lxc-start.
+    'lxc.console.path = none',
+    'lxc.tty.max = 0',
+    // Of the package's mounts, all but the cgroups.
+    'lxc.mount.auto =',
+    'lxc.mount.auto = proc:mixed sys:ro',
+    'lxc.mount.entry = tmpfs tmp tmpfs mode=1777,nosuid,nodev 0 0',
+    `lxc.mount.entry = ${shared} ${FOLDER.slice(1)} none bind,rw 0 0`,
+    // Its cgroups are below that of lxc-start, which is ours.
+    'lxc.cgroup.relative = 1',
+    ...Object.entries(environmentOf(config)).map(([name, value]) => `lxc.environment = ${name}=${value}`),
+    `lxc.init.cmd = ${command.join(' ')}`,
+  ];
+  return `${lines.join('\n')}\n`;
+}
+
+export const lxc: Level = {
+  name: 'lxc',
+  summary: 'containers of LXC: namespaces, cgroup, a filter of system calls',
+  missing() {
+    if (findProgram(PROGRAM) === undefined || !existsSync(COMMON)) {
+      return { reason: `${PROGRAM} is not installed`, advice: 'apt-get install lxc' };
+    }
+    return isRoot() ? undefined : { reason: 'LXC makes cgroups and mounts here for root alone' };
+  },
+  async prepare(bundle) {
+    const path = findProgram(PROGRAM) ?? PROGRAM;
+    const mounts = await holdMounts(PRIVATE_RUN);
+    const env = { PATH: process.env.PATH };
+    const named = (id: string) => ['-n', id, '-P', bundle.folder];
+    return {
+      version: versionOf(path),
+      limitsMemory: true,
+      places: [bundle.folder],
+      start(id, command) {
+        mkdirSync(join(bundle.folder, id));
+        writeFileSync(join(bundle.folder, id, 'config'), configuration(bundle, command));
+        makeCgroups(id, bundle.memory);
+        return { words: [...inCgroups(id), ...mounts.enter(), path, '-F', ...named(id)], env };
+      },
+      exec(id, _pid, command) {
+        const variables = Object.entries(environmentOf(bundle.config)).flatMap(([name, value]) => [
+          '-v',
+          `${name}=${value}`,
+        ]);
+        const options = [...named(id), '--clear-env', ...variables];
+        return { words: [...mounts.enter(), 'lxc-attach', ...options, '--', ...command], env };
+      },
+      remove: (id) => ({ words: removeCgroups(id), env }),
+      [Symbol.asyncDispose]: () => mounts[Symbol.asyncDispose](),
+    };
+  },
+};
