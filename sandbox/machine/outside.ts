@@ -32,6 +32,7 @@ import {
 import { checkSpec } from '../../vmm/outside/check-spec.js';
 import { type Answer, type AnswerChannel, Connector } from '../../vmm/outside/connector.js';
 import { publishPorts } from '../../vmm/outside/host-ports.js';
+import { MadeLinks } from '../../vmm/outside/made-links.js';
 import { enterNetwork, leaveNetwork } from '../../vmm/outside/network-folder.js';
 import { openRouteSocket } from '../../vmm/outside/route-socket.js';
 import { openTap } from '../../vmm/outside/tap-interface.js';
@@ -93,7 +94,7 @@ export class MachineOutside implements Disposable {
   /** In `files`. */
   readonly #sockets: PublishedSocket[] = [];
   /** By folder. */
-  readonly #joined = new Map<string, { network: PeerNetwork; found: FoundMembers }>();
+  readonly #joined = new Map<string, { network: PeerNetwork; found: FoundMembers; made: MadeLinks }>();
   readonly #address: string | undefined;
   readonly #probeCache: string | undefined;
 
@@ -250,8 +251,9 @@ export class MachineOutside implements Disposable {
     try {
       const { listener, links, names } = enterNetwork(network, address);
       files.add(listenerName(join(folder, address)), listener);
-      for (const [member, fd] of links) files.add(linkName(folder, member), fd);
-      this.#joined.set(folder, { network, found: { members: [...links.keys()], names } });
+      for (const [member, { fd }] of links) files.add(linkName(folder, member), fd);
+      const made = new MadeLinks(folder, links);
+      this.#joined.set(folder, { network, found: { members: [...links.keys()], names }, made });
     } catch (cause) {
       throw new MachineError('no-network', `cannot join network ${name}: ${messageOf(cause)}`, { cause });
     }
@@ -274,11 +276,12 @@ export class MachineOutside implements Disposable {
     }
   }
 
-  /** Removes the guest from a private network, if it is a member. */
+  /** Removes the guest from a private network, if it is a member, and ends its connections there. */
   leave(folder: string): void {
     const joined = this.#joined.get(folder);
     if (joined === undefined || this.#address === undefined) return;
     this.#joined.delete(folder);
+    joined.made[Symbol.dispose]();
     leaveNetwork(joined.network, this.#address);
   }
 

@@ -46,6 +46,7 @@ export const SOCK_NONBLOCK = O_NONBLOCK;
 export const SOCK_CLOEXEC = O_CLOEXEC;
 export const SHUT_RD = 0;
 export const SHUT_WR = 1;
+export const SHUT_RDWR = 2;
 export const SOL_SOCKET = 1;
 export const SO_REUSEADDR = 2;
 export const SO_ERROR = 4;

@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { hasCode } from '../../errors/index.js';
 import * as libc from '../host/libc.js';
 import type { PeerNetwork } from '../machine.js';
+import { identityOf, type MadeLink } from './made-links.js';
 
 /** Prefix of the links that are members' names, so that no name looks like an address. */
 const NAME = 'name=';
@@ -23,7 +24,7 @@ export interface Membership {
   /** Listens for members that come later. The first message of each is {@link helloOf}. */
   listener: number;
   /** Connections with the other members, by address. */
-  links: Map<string, number>;
+  links: Map<string, MadeLink>;
   /** Names of all members, in lower case, and the addresses that they stand for. */
   names: [name: string, address: string][];
 }
@@ -47,13 +48,17 @@ function connectTo(path: string): number {
 }
 
 /** Connects the member of the address `own` with each other live one, and removes those that died. */
-function connectToMembers(folder: string, own: string, hello: Uint8Array, links: Map<string, number>): void {
+function connectToMembers(folder: string, own: string, hello: Uint8Array, links: Map<string, MadeLink>): void {
   for (const entry of readdirSync(folder)) {
     if (entry.startsWith(NAME) || entry.startsWith(UNFINISHED) || entry === own) continue;
-    const fd = connectTo(join(folder, entry));
+    const path = join(folder, entry);
+    const identity = identityOf(path);
+    const fd = connectTo(path);
     if (fd === -libc.ECONNREFUSED) removeMember(folder, entry, []);
     if (fd < 0) continue;
-    if (libc.write(fd, hello, hello.length) === hello.length) links.set(entry, fd);
+    // A member that came in the place of this one meanwhile connects with us.
+    const isSame = identity !== undefined && identity === identityOf(path);
+    if (isSame && libc.write(fd, hello, hello.length) === hello.length) links.set(entry, { fd, identity });
     else libc.close(fd);
   }
 }
@@ -107,13 +112,13 @@ export function enterNetwork({ folder, names }: PeerNetwork, address: string): M
   // Also those of an earlier member with this address.
   readNames(folder);
   const listener = listen(join(folder, address), join(folder, UNFINISHED + randomBytes(3).toString('hex')));
-  const links = new Map<string, number>();
+  const links = new Map<string, MadeLink>();
   try {
     for (const name of names) writeName(folder, name, address);
     connectToMembers(folder, address, helloOf(address, names), links);
     return { listener, links, names: readNames(folder) };
   } catch (error) {
-    for (const fd of [listener, ...links.values()]) libc.close(fd);
+    for (const fd of [listener, ...Array.from(links.values(), (link) => link.fd)]) libc.close(fd);
     removeMember(folder, address, names);
     throw error;
   }

@@ -11,7 +11,6 @@ import { messageOf } from '../../../errors/index.js';
 import type { EventLoop } from '../../host/event-loop.js';
 import * as libc from '../../host/libc.js';
 import { MachineError, type PeerNetwork } from '../../machine.js';
-import type { Membership } from '../../outside/network-folder.js';
 import { allocateIovecs, setIovec } from '../../virtio/buffers.js';
 import { type CheckedFrame, HEADROOM } from './back-end.js';
 import { NET_HEADER } from './header.js';
@@ -39,10 +38,20 @@ export interface Link {
   waitingBytes: number;
 }
 
+/** What a device needs to be a member of a network. It owns the sockets. */
+export interface MemberSockets {
+  /** Listens for members that come later. */
+  listener: number;
+  /** Connections with the other members, by address. */
+  links: Map<string, number>;
+  /** Names of all members, in lower case, and the addresses that they stand for. */
+  names: [name: string, address: string][];
+}
+
 /** Where the sockets of private networks come from. The owner of the machine makes them. */
 export interface NetworkSockets {
   /** @throws Error */
-  enter(network: PeerNetwork, address: string): Membership;
+  enter(network: PeerNetwork, address: string): MemberSockets;
   leave(network: PeerNetwork, address: string): void;
 }
 
@@ -175,6 +184,8 @@ export class Peers implements Disposable {
   #close(link: Link): void {
     this.#links.delete(link.fd);
     this.#options.loop.remove(link.fd);
+    // The owner that made the connection has the socket too.
+    libc.shutdown(link.fd, libc.SHUT_RDWR);
     libc.close(link.fd);
     if (this.#kept?.link === link) this.#kept = undefined;
     this.#count(link, -link.waitingBytes);

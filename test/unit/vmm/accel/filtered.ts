@@ -30,12 +30,12 @@ import * as libc from '../../../../vmm/host/libc.js';
 import { createLogger } from '../../../../vmm/host/log.js';
 import { filterProcess, filterThread, placeFilter } from '../../../../vmm/host/seccomp.js';
 import { Timer } from '../../../../vmm/host/timer.js';
-import { enterNetwork } from '../../../../vmm/outside/network-folder.js';
 import { openRouteSocket } from '../../../../vmm/outside/route-socket.js';
 import { harden } from '../../../../vmm/process/harden.js';
 import { STATUS } from '../../../../vmm/virtio/mmio/registers.js';
 import { GATEWAY, GUEST, udp } from '../../../fixtures/frames.js';
 import { args, FuseGuest } from '../../../fixtures/fuse-guest.js';
+import { enterAsOwn } from '../../../fixtures/own-network.js';
 import { UnixPeer } from '../../../fixtures/unix-peer.js';
 import { type Piece, VirtioDriver } from '../../../fixtures/virtio-driver.js';
 import { OP, RCV, SEND, VsockGuest } from '../../../fixtures/vsock-guest.js';
@@ -366,9 +366,9 @@ const SCENES: Record<string, (folder: string) => () => void> = {
   members(folder) {
     const [lan, late] = ['lan', 'late'].map((name) => ({ name, folder: join(folder, name), names: ['us'] }));
     for (const { folder: each } of [lan!, late!]) mkdirSync(each);
-    const before = enterNetwork({ ...lan!, names: ['before'] }, '198.19.1.2');
-    const ours = new Map([lan!, late!].map((network) => [network.folder, enterNetwork(network, '198.19.1.1')]));
-    const after = [lan!, late!].map((network) => enterNetwork({ ...network, names: ['after'] }, '198.19.1.3'));
+    const before = enterAsOwn({ ...lan!, names: ['before'] }, '198.19.1.2');
+    const ours = new Map([lan!, late!].map((network) => [network.folder, enterAsOwn(network, '198.19.1.1')]));
+    const after = [lan!, late!].map((network) => enterAsOwn({ ...network, names: ['after'] }, '198.19.1.3'));
     const loop = new EventLoop();
     const device = new VirtioNet({
       spec: {

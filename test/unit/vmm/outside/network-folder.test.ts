@@ -26,7 +26,8 @@ beforeEach(() => {
   folder = mkdtempSync(join(tmpdir(), 'tsvm-network-'));
 });
 afterEach(() => {
-  for (const { listener, links } of entered) for (const fd of [listener, ...links.values()]) libc.close(fd);
+  for (const { listener, links } of entered)
+    for (const fd of [listener, ...[...links.values()].map((link) => link.fd)]) libc.close(fd);
   entered = [];
   rmSync(folder, { recursive: true });
 });
@@ -88,7 +89,7 @@ test("an address is one member's", () => {
 
 test('the socket and the names of a member that died are removed, and those of its successor stay', () => {
   const dead = enter('198.19.0.10', 'web', 'old');
-  for (const fd of [dead.listener, ...dead.links.values()]) libc.close(fd);
+  for (const fd of [dead.listener, ...[...dead.links.values()].map((link) => link.fd)]) libc.close(fd);
   entered.shift();
   expect(enter('198.19.0.11').links.size).toBe(0);
   expect(readdirSync(folder)).toEqual(['198.19.0.11']);
