@@ -10,7 +10,7 @@ import { directoryName, fragmentPaths, KERNEL_FILES, type KernelName, kernelCach
 import { KernelError } from './errors.js';
 import { lostOptions, parseOptions } from './fragments.js';
 import { kernelPath } from './packed.js';
-import { findSource, type KernelSource } from './source.js';
+import { findSource, type KernelSource, SOURCE_PACKAGES } from './source.js';
 import { checkToolchain } from './toolchain.js';
 import { makeWorkFolder, placeFiles } from './work-folder.js';
 
@@ -31,7 +31,7 @@ export interface BuildProgress {
 }
 
 /** The approximate number of objects of each kernel. Used for progress only. */
-const OBJECTS: Record<KernelName, number> = { guest: 2030, lab: 1675, uml: 1900 };
+const OBJECTS: Record<KernelName, number> = { guest: 2030, lab: 1675, uml: 1500 };
 
 const ARCHITECTURES: Record<KernelName, string> = { guest: 'x86_64', lab: 'x86_64', uml: 'um' };
 
@@ -58,11 +58,11 @@ interface Build {
 /** Builds a kernel unless the cache has it. See `buildKernel` of index.ts. */
 export async function build(name: KernelName, options: BuildOptions): Promise<string> {
   const cache = resolve(options.cache ?? kernelCache());
-  const source = await findSource(options.source);
+  const source = await findSource(name, options.source);
   if (source === undefined) {
     const path = kernelPath(name, cache);
     if (path !== undefined) return dirname(path);
-    throw new KernelError('no kernel source: apt-get install linux-source-6.1, or name a tree with --source');
+    throw new KernelError(`no kernel source: apt-get install ${SOURCE_PACKAGES[name]}, or name a tree with --source`);
   }
   const directory = join(cache, directoryName(name, source.version, kernelHash(name)));
   if (isWhole(name, directory)) return directory;

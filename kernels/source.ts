@@ -2,10 +2,12 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { execa } from 'execa';
+import { compareVersions, type KernelName } from './cache.js';
 import { KernelError } from './errors.js';
 
 /** Where Debian's packages put their tar files. */
 const PACKAGES = '/usr/src';
+const SUFFIX = '.tar.xz';
 
 export interface KernelSource {
   version: string;
@@ -14,21 +16,40 @@ export interface KernelSource {
   packed: boolean;
 }
 
+/** The package that each kernel is built from, and tested with. */
+export const SOURCE_PACKAGES: Record<KernelName, string> = {
+  guest: 'linux-source-6.1',
+  lab: 'linux-source-6.1',
+  // It changes the mappings of a program many at once: a fork and exec takes half of 6.1's time.
+  uml: 'linux-source-6.12',
+};
+
 /**
  * The source to build; undefined if no tree is given and no package is installed.
  * @throws KernelError if the given folder is not a kernel source tree
  */
-export async function findSource(tree?: string): Promise<KernelSource | undefined> {
+export async function findSource(kernel: KernelName, tree?: string): Promise<KernelSource | undefined> {
   if (tree !== undefined) return { version: treeVersion(tree), path: tree, packed: false };
-  const newest = (existsSync(PACKAGES) ? readdirSync(PACKAGES) : [])
-    .filter((file) => /^linux-source-[\d.]+\.tar\.xz$/.test(file))
-    .sort((a, b) => b.localeCompare(a, 'en', { numeric: true }))[0];
-  if (newest === undefined) return undefined;
-  const name = newest.slice(0, -'.tar.xz'.length);
+  const name = choosePackage(kernel, existsSync(PACKAGES) ? readdirSync(PACKAGES) : []);
+  if (name === undefined) return undefined;
   // The tar file's name says only 6.1. The package's version has the full number.
   const { stdout, failed } = await execa('dpkg-query', ['-W', name], { reject: false });
   const version = (!failed && stdout.split('\t')[1]) || name.slice('linux-source-'.length);
-  return { version: version.replace(/[^\w.+~-]/g, '_'), path: join(PACKAGES, newest), packed: true };
+  return { version: version.replace(/[^\w.+~-]/g, '_'), path: join(PACKAGES, `${name}${SUFFIX}`), packed: true };
+}
+
+/**
+ * The kernel's own package, else the newest of those after it.
+ * @param files names in the folder of Debian's packages
+ */
+export function choosePackage(kernel: KernelName, files: readonly string[]): string | undefined {
+  const own = SOURCE_PACKAGES[kernel];
+  const usable = files
+    .filter((file) => /^linux-source-[\d.]+\.tar\.xz$/.test(file))
+    .map((file) => file.slice(0, -SUFFIX.length))
+    .filter((name) => compareVersions(name, own) >= 0)
+    .sort((a, b) => compareVersions(b, a));
+  return usable.includes(own) ? own : usable[0];
 }
 
 /** The version in a tree's top Makefile, as `make kernelversion` prints it. */

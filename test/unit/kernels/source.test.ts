@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { KernelError } from '../../../kernels/index.js';
-import { findSource, treeVersion } from '../../../kernels/source.js';
+import { choosePackage, findSource, treeVersion } from '../../../kernels/source.js';
 
 let tree: string;
 beforeEach(() => {
@@ -32,6 +32,21 @@ describe('treeVersion', () => {
 describe('findSource', () => {
   it('uses a given tree unchanged', async () => {
     makefile('VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 99\n');
-    expect(await findSource(tree)).toEqual({ version: '6.1.99', path: tree, packed: false });
+    expect(await findSource('guest', tree)).toEqual({ version: '6.1.99', path: tree, packed: false });
+  });
+});
+
+describe('choosePackage', () => {
+  const both = ['linux-source-6.1', 'linux-source-6.1.tar.xz', 'linux-source-6.12.tar.xz', 'linux-patch-6.12-rt.xz'];
+
+  it("takes the kernel's own, beside an older and a newer one", () => {
+    expect(choosePackage('guest', both)).toBe('linux-source-6.1');
+    expect(choosePackage('uml', both)).toBe('linux-source-6.12');
+  });
+
+  it('takes the newest if its own is missing, but no older one', () => {
+    expect(choosePackage('guest', ['linux-source-6.9.tar.xz', 'linux-source-6.12.tar.xz'])).toBe('linux-source-6.12');
+    expect(choosePackage('uml', ['linux-source-6.1.tar.xz'])).toBeUndefined();
+    expect(choosePackage('guest', [])).toBeUndefined();
   });
 });
