@@ -56,7 +56,7 @@ function gvisor({ rootfs }: WorkImage, folder: string): WorkLevel {
   const state = join(folder, 'runsc');
   mkdirSync(state);
   const call = (...words: string[]): CommandLine => ({
-    words: ['runsc', '--root', state, '--platform', 'ptrace', '--network', 'none', ...words],
+    words: ['runsc', '--root', state, '--platform', 'ptrace', '--network', 'none', '--ignore-cgroups', ...words],
     env: process.env,
   });
   return {

@@ -24,7 +24,7 @@ export const START = 'run true, to exit';
 export const MEMORY = 'memory of an idle sandbox';
 
 const LOOP_C = 200_000_000;
-const LOOP_SCRIPT = 2_000_000;
+const LOOP_SCRIPT = 5_000_000;
 const SECONDS = 2;
 
 const compute = (name: string, ...words: string[]): Row => ({ name, unit: 'ms', isCompute: true, words });
