@@ -97,6 +97,28 @@ describe.each(fastest)('on $name', (machine) => {
     expect(JSON.parse(report)).toMatchObject(LANDLOCK);
   });
 
+  test('drivers in the guest let go of their devices and take them back while it runs', async () => {
+    const own = join(folder, 'rebound');
+    await sh('mkdir -p "$1"', [own]);
+    const script = `
+      cd /sys/bus/virtio/drivers
+      for driver in virtio_rng virtio_balloon virtio_net virtiofs; do
+        for device in $(ls $driver | grep '^virtio'); do
+          for turn in 1 2 3; do
+            echo $device > $driver/unbind && echo $device > $driver/bind
+          done
+          test -e $driver/$device && echo $driver
+        done
+      done
+      ls /sys/class/net
+      head -c 16 /dev/hwrng | wc -c`;
+    // As root of the guest's kernel, which any hostile guest becomes.
+    const words = ['run', '--rm', '--privileged', '-v', `${own}:/x`, DEBIAN, 'sh', '-c', script];
+    const { code, stdout } = await run(machine, [TSVM, ...words]);
+    const drivers = ['virtio_rng', 'virtio_balloon', 'virtio_net', 'virtiofs'];
+    expect({ code, lines: stdout.trim().split('\n') }).toEqual({ code: 0, lines: [...drivers, 'eth0', 'lo', '16'] });
+  });
+
   test('--jail require refuses a host that cannot, and --jail off does without', async () => {
     const words = ['run', '--rm', '--network', 'none', DEBIAN, 'true'];
     const [command = '', ...rest] = words;
