@@ -33,11 +33,12 @@ export function readReport(path: string): Report {
 
 /** What makes two reports differ beside the levels themselves. */
 function differencesOf(before: Report, after: Report): string[] {
-  const of = ({ host, image, memory, command }: Report) => ({
+  const of = ({ host, image, memory, pinned, command }: Report) => ({
     CPU: `${host.cpu}, ${host.cpus} CPUs`,
     kernel: host.kernel,
     image: image.digest,
     memory: String(memory),
+    pinning: pinned.join(),
     command: command.join(' '),
     'version of tsvm': host.tsvm,
   });

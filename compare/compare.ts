@@ -9,6 +9,8 @@ import { describeHost, warnOfLoad } from './host.js';
 import { makeFolder, removeLeftovers } from './leftovers.js';
 import type { Bundle } from './level.js';
 import type { CompareOptions } from './options.js';
+import { pinLevel, startPinned } from './pinning.js';
+import { programsIn } from './programs.js';
 import type { Report } from './report.js';
 import { type Done, measureAll, probeAll, surfaceAll } from './rounds.js';
 
@@ -24,6 +26,8 @@ export async function compare(options: CompareOptions): Promise<Report> {
   const started = new Date().toISOString();
   const compared = levels.map((level) => newCompared(level));
   const done: Done = { rounds: 0, complete: false, busy: [], warnings: [] };
+  // Before anything is made: whether this program may use the CPUs.
+  startPinned(options.cpus, () => {});
   const image = await home.images.resolve(options.image, {
     pull: 'missing',
     ...(options.onPull && { onProgress: options.onPull }),
@@ -38,14 +42,16 @@ export async function compare(options: CompareOptions): Promise<Report> {
     await using withGauge = await addGauge(home.images, image.digest);
     await (await home.images.open(withGauge.digest)).extract('/', rootfs);
     addMountPoints(rootfs);
+    const { programs = programsIn(rootfs) } = options;
     for (const [index, each] of compared.entries()) {
       if (each.report.state !== 'measured') continue;
       const [own, shared] = [join(folder, `level-${index}`), join(folder, `shared-${index}`)];
       for (const path of [own, shared]) mkdirSync(path);
       const bundle = { ...{ image: withGauge.digest, config: image.config }, rootfs, folder: own, shared };
-      await prepare(each, { ...bundle, memory: options.memory }, signal);
+      await prepare(each, { ...bundle, memory: options.memory }, options);
     }
-    if (options.costs ?? true) await measureAll(compared, image.config.WorkingDir || '/', done, options);
+    if (options.costs ?? true)
+      await measureAll(compared, image.config.WorkingDir || '/', done, { ...options, programs });
     if (options.probes) await probeAll(compared, options);
     if (options.surface) await surfaceAll(compared, options);
     done.complete = true;
@@ -64,6 +70,7 @@ export async function compare(options: CompareOptions): Promise<Report> {
     image: { name: options.image, digest: image.digest },
     rounds: done.rounds,
     memory: options.memory,
+    pinned: [...(options.cpus ?? [])],
     command: [...(options.command ?? [])],
     busy: done.busy,
     warnings: [...done.warnings, ...warnOfLoad(done.busy)],
@@ -83,11 +90,12 @@ function addMountPoints(rootfs: string): void {
   for (const name of MOUNT_POINTS) if (!existsSync(join(rootfs, name))) mkdirSync(join(rootfs, name));
 }
 
-async function prepare(each: Compared, bundle: Bundle, signal: AbortSignal): Promise<void> {
+async function prepare(each: Compared, bundle: Bundle, { signal, cpus }: CompareOptions): Promise<void> {
   signal.throwIfAborted();
   try {
     each.bundle = bundle;
-    each.prepared = await each.level.prepare(bundle);
+    const prepared = await each.level.prepare(bundle);
+    each.prepared = cpus === undefined ? prepared : pinLevel(prepared, cpus);
     const { version, limitsMemory } = each.prepared;
     Object.assign(each.report, { version, limitsMemory });
   } catch (error) {

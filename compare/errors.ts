@@ -8,6 +8,8 @@ export type CompareErrorCode =
   | 'no-level'
   /** A level does not work here. */
   | 'level'
+  /** This program may not use the CPUs. */
+  | 'pinning'
   /** The caller's command failed in a level. */
   | 'command'
   /** A report cannot be read or written. */

@@ -21,6 +21,8 @@ export interface Bundle {
 export interface CommandLine {
   words: readonly [program: string, ...words: string[]];
   env: NodeJS.ProcessEnv;
+  /** Numbers of the CPUs on which it starts. Undefined for any. */
+  cpus?: readonly number[];
 }
 
 /** A level that this host has, with an image. */

@@ -21,6 +21,9 @@ export const CACHE: Measure = { name: 'cache', title: 'page cache that its proce
 export const EXEC: Measure = { name: 'enter', title: 'one more command in it', unit: 'ms' };
 export const COMMAND: Measure = { name: 'command', title: 'the command, inside', unit: 'ms' };
 
+/** Not a figure: what is said of a level whose processes cannot be pinned. */
+export const PINNING: Measure = { name: 'pinned', title: 'pinned', unit: 'ns' };
+
 /** The measures of several sandboxes at once. */
 export function crowdMeasures(count: number): Record<'start' | 'memory' | 'cache' | 'disk', Measure> {
   const each = `of each of ${count} sandboxes`;

@@ -2,6 +2,7 @@
 import type { Home, Progress } from '../sandbox/index.js';
 import type { Level } from './level.js';
 import type { Operation } from './measures.js';
+import type { Program } from './programs.js';
 
 export interface CompareOptions {
   image: string;
@@ -15,6 +16,10 @@ export interface CompareOptions {
   memory: number;
   /** Milliseconds that each operation is repeated for, at least. */
   time: number;
+  /** Numbers of the CPUs that all programs of the levels run on. Default: any. */
+  cpus?: readonly number[];
+  /** Programs of the image to measure. Default: those that it has, of a list. */
+  programs?: readonly Program[];
   command?: readonly string[];
   operations?: readonly Operation[];
   /** Measures in rounds. Default: true. */

@@ -108,6 +108,7 @@ export const ReportSchema = z
     image: z.strictObject({ name: z.string(), digest: z.string() }),
     rounds: z.number(),
     memory: z.number().describe('bytes that each sandbox may use'),
+    pinned: z.array(z.number()).describe("CPUs that the levels' programs ran on; empty for any"),
     command: z.array(z.string()),
     busy: z.array(z.number()).describe("share of the host's CPUs that other programs used before each round"),
     warnings: z.array(z.string()),

@@ -5,6 +5,8 @@ import { CompareError } from './errors.js';
 import { FOLDER, GAUGE, type PreparedLevel } from './level.js';
 import { CACHE, COMMAND, EXEC, MEMORY, type Measure, type Operation, START } from './measures.js';
 import { descendantsOf, weigh } from './memory.js';
+import { isPinned } from './pinning.js';
+import type { Program } from './programs.js';
 import { type Ended, end, run, SETTLE, startIdling, whyEnded } from './running.js';
 
 export interface RoundOptions {
@@ -13,6 +15,8 @@ export interface RoundOptions {
   operations: readonly Operation[];
   /** Milliseconds that each operation is repeated for, at least. */
   time: number;
+  /** Programs of the image. */
+  programs?: readonly Program[];
   /** The caller's command, and where it runs. */
   command?: readonly string[];
   folder: string;
@@ -21,6 +25,10 @@ export interface RoundOptions {
   /** A measure has no value here. */
   onNone(measure: Measure, reason: string): void;
   onOutput(text: string): void;
+  /** The CPUs that the level is pinned to. */
+  cpus?: readonly number[];
+  /** A process of the level runs on others. */
+  onLoose?(): void;
   /** Arguments of the probes. With them, only they run. */
   probe?: readonly string[];
   onProbed(text: string): void;
@@ -47,7 +55,9 @@ export async function measureRound(level: PreparedLevel, options: RoundOptions):
     } catch (error) {
       for (const measure of [MEMORY, CACHE]) onNone(measure, messageOf(error));
     }
-    const first = descendantsOf(idling.pid).at(-1) ?? idling.pid;
+    const processes = [idling.pid, ...descendantsOf(idling.pid)];
+    if (options.cpus !== undefined && !processes.every((pid) => isPinned(pid, options.cpus ?? []))) options.onLoose?.();
+    const first = processes.at(-1) ?? idling.pid;
     const exec = (...words: readonly string[]) => run(level.exec(id, first, [GAUGE, ...words]), signal);
     const entered = await exec('nothing');
     succeeded(entered);
@@ -58,6 +68,14 @@ export async function measureRound(level: PreparedLevel, options: RoundOptions):
         onSample(operation, readTurn(measured, operation) * operation.scale);
       } catch (error) {
         onNone(operation, messageOf(error));
+      }
+    }
+    for (const program of options.programs ?? []) {
+      const ended = await exec('run', '/', ...program.command);
+      try {
+        onSample(program, readCommand(ended, program.command).value);
+      } catch (error) {
+        onNone(program, messageOf(error));
       }
     }
     if (command !== undefined && command.length > 0) {

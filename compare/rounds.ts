@@ -6,7 +6,7 @@ import { CompareError } from './errors.js';
 import { watchLoad } from './host.js';
 import { ownName } from './leftovers.js';
 import type { PreparedLevel } from './level.js';
-import { OPERATIONS } from './measures.js';
+import { OPERATIONS, PINNING } from './measures.js';
 import type { CompareOptions } from './options.js';
 import { openProbedHost, readProbes } from './probes.js';
 import { measureRound } from './round.js';
@@ -121,7 +121,7 @@ async function measureOnce(
   each: Working,
   folder: string,
   isWarmUp: boolean,
-  { command, time, signal, operations = OPERATIONS }: CompareOptions,
+  { command, programs, time, signal, cpus, operations = OPERATIONS }: CompareOptions,
   probe?: readonly string[],
 ): Promise<void> {
   const { report, prepared } = each;
@@ -130,6 +130,8 @@ async function measureOnce(
       id: `compare-${ownName()}`,
       ...{ operations, time, folder, signal },
       ...(command && { command }),
+      ...(programs && { programs }),
+      ...(cpus && { cpus, onLoose: () => addNone(each, PINNING, 'a process of the level runs on other CPUs') }),
       ...(probe && { probe }),
       onProbed(text) {
         report.probes = readProbes(text);

@@ -4,6 +4,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { CompareError } from './errors.js';
 import type { CommandLine, PreparedLevel } from './level.js';
 import { descendantsOf } from './memory.js';
+import { startPinned } from './pinning.js';
 
 /** Milliseconds until memory that only the start needed is freed. */
 export const SETTLE = 300;
@@ -26,8 +27,8 @@ export interface Ended {
   stderr: string;
 }
 
-function start({ words: [program, ...words], env }: CommandLine): ChildProcess {
-  return spawn(program, words, { env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
+function start({ words: [program, ...words], env, cpus }: CommandLine): ChildProcess {
+  return startPinned(cpus, () => spawn(program, words, { env, stdio: ['ignore', 'pipe', 'pipe'], detached: true }));
 }
 
 function collect(child: ChildProcess): { stdout: string; stderr: string } {

@@ -58,7 +58,7 @@ export function formatTable(report: Report): string {
     return formatMeasure(rows, width);
   });
   const lines = [
-    `${image.name}, ${report.rounds} rounds on ${host.cpu}, ${host.cpus} CPUs, Linux ${host.kernel}`,
+    `${image.name}, ${report.rounds} rounds on ${host.cpu}, ${host.cpus} CPUs, Linux ${host.kernel}${report.pinned.length === 0 ? '' : `, pinned to CPU ${report.pinned.join(', ')}`}`,
     ...(tables.length === 0
       ? []
       : ['median; 95 % interval of the median; 5th to 95th percentile; ratio to the first level']),
@@ -91,7 +91,8 @@ export const SURFACE_COLUMNS = ['allowed', 'tried', 'made', 'calls', 'capabiliti
 /** The cells of `SURFACE_COLUMNS`. Of processes that code in the sandbox faces, the one with the most counts. */
 export function surfaceCells({ allowed, tried, made, processes }: SurfaceReport): string[] {
   const faces = processes.filter((each) => each.faces);
-  const most = (of: (process: (typeof faces)[number]) => number) => String(Math.max(0, ...faces.map(of)));
+  const most = (of: (process: (typeof faces)[number]) => number) =>
+    faces.length === 0 ? '-' : String(Math.max(...faces.map(of)));
   const counted = (value: number | undefined) => (value === undefined ? '-' : String(value));
   return [
     counted(allowed?.length),
@@ -100,7 +101,7 @@ export function surfaceCells({ allowed, tried, made, processes }: SurfaceReport)
     counted(made?.reduce((sum, { calls }) => sum + calls, 0)),
     most(({ capabilities, capabilitiesIn }) => (capabilitiesIn === 'host' ? capabilities : 0)),
     most(({ files }) => files.length),
-    String(Math.min(...faces.map(({ namespaces }) => namespaces.length), 8)),
+    faces.length === 0 ? '-' : String(Math.min(...faces.map(({ namespaces }) => namespaces.length))),
   ];
 }
 

@@ -2,7 +2,7 @@
 // nothing.
 import type { LevelReport, Report } from '../report.js';
 import { formatNumber, SURFACE_COLUMNS, surfaceCells } from '../table.js';
-import { distribution, intervals, type Row } from './plots.js';
+import { distribution, intervals, type Point, type Row, scatter } from './plots.js';
 import { STYLE } from './style.js';
 
 const ESCAPES: Record<string, string> = { '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;', "'": '&#39;' };
@@ -28,11 +28,12 @@ export function page(report: Report): string {
 <main>
 <h1>Levels of isolation: ${escapeHtml(image.name)}</h1>
 <p class="soft">${escapeHtml(host.cpu)}, ${host.cpus} CPUs, ${(host.memory / 2 ** 30).toFixed(1)} GiB; Linux ${escapeHtml(host.kernel)};
-Node.js ${escapeHtml(host.node)}; tsvm ${escapeHtml(host.tsvm)}. ${report.rounds} rounds, ${escapeHtml(report.started)} to ${escapeHtml(report.ended)}.${command}</p>
+Node.js ${escapeHtml(host.node)}; tsvm ${escapeHtml(host.tsvm)}. ${report.rounds} rounds${report.pinned.length === 0 ? '' : `, pinned to CPU ${report.pinned.join(', ')}`}, ${escapeHtml(report.started)} to ${escapeHtml(report.ended)}.${command}</p>
 ${complete ? '' : '<p class="warning">The comparison was ended early: this is what was done.</p>'}
 ${warnings.map((warning) => `<p class="warning">${escapeHtml(warning)}</p>`).join('\n')}
 ${plots(levels)}
 ${figures(levels)}
+${surfacePlots(levels)}
 ${surfaceTable(levels)}
 ${probeMatrix(levels)}
 ${levelList(levels)}
@@ -95,6 +96,26 @@ function figures(levels: readonly LevelReport[]): string {
 <p class="soft">Median, and the interval that has it with 95 percent.</p>
 <div class="scroll" tabindex="0"><table><thead><tr><th scope="col">level</th>${heading.join('')}</tr></thead>
 <tbody>${rows.join('\n')}</tbody></table></div>`;
+}
+
+/** Costs that tell levels apart. */
+const AGAINST_SURFACE = ['start', 'memory', 'syscall', 'open', 'exec', 'folder-create'];
+
+function surfacePlots(levels: readonly LevelReport[]): string {
+  const figures = AGAINST_SURFACE.flatMap((name) => {
+    const points: Point[] = levels.flatMap((level, index) => {
+      const cost = level.measures.find((each) => each.name === name)?.median;
+      const surface = level.surface?.allowed?.length;
+      const isFirst = levels.findIndex((other) => other.name === level.name) === index;
+      return cost === undefined || surface === undefined || !isFirst ? [] : [{ level: level.name, cost, surface }];
+    });
+    const { title = '', unit = '' } = rowsOf(levels, name)[0]?.measure ?? {};
+    if (points.length < 2) return [];
+    return [
+      `<figure><h3>${escapeHtml(title)}</h3><p class="soft">${unit} across; allowed system calls of the host up</p>${scatter(points, unit)}</figure>`,
+    ];
+  });
+  return figures.length === 0 ? '' : `<h2>Cost against surface</h2>\n<div class="plots">${figures.join('\n')}</div>`;
 }
 
 function surfaceTable(levels: readonly LevelReport[]): string {

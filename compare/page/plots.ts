@@ -96,3 +96,52 @@ export function intervals(rows: readonly Row[]): string {
     'median, its interval, and 5th to 95th percentile of each level',
   );
 }
+
+/** A level by what it costs and by what it leaves of the host. */
+export interface Point {
+  level: string;
+  cost: number;
+  surface: number;
+}
+
+const SCATTER = 230;
+/** Pixels between the middles of two labels. */
+const LINE = 12;
+
+/** Costs across, surfaces up. Labels that would cover each other move down. */
+export function scatter(points: readonly Point[], unit: string): string {
+  const x = scaleOf(
+    points.map(({ cost }) => cost),
+    unit,
+  );
+  const options: Plot.PlotOptions = {
+    document: document as unknown as NonNullable<Plot.PlotOptions['document']>,
+    ...{ width: WIDTH, height: SCATTER, marginLeft: 40, marginRight: 20, marginTop: 14, marginBottom: 40 },
+    style: { background: 'transparent', color: 'inherit', fontSize: '11.5px', fontFamily: 'inherit' },
+    ariaLabel: 'cost and allowed system calls of each level',
+    x,
+    y: { label: null, grid: true, zero: true, nice: true, ticks: 5 },
+  };
+  const dots = Plot.dot(points, { x: 'cost', y: 'surface', r: 4, fill: 'var(--accent)' });
+  const bare = Plot.plot({ ...options, marks: [dots] });
+  const pixel = (scale: 'x' | 'y', value: number) => Number(bare.scale(scale)?.apply(value));
+  const placed: { left: number; right: number; y: number }[] = [];
+  const labels = points
+    .toSorted((a, b) => b.surface - a.surface || a.cost - b.cost)
+    .map((point) => {
+      const [at, middle] = [pixel('x', point.cost), pixel('y', point.surface)];
+      const width = 6.4 * point.level.length;
+      const onLeft = at + 8 + width > WIDTH - 4;
+      const [left, right] = onLeft ? [at - 8 - width, at - 8] : [at + 8, at + 8 + width];
+      const covers = (y: number) =>
+        placed.some((other) => left < other.right && right > other.left && Math.abs(y - other.y) < LINE);
+      let y = middle;
+      while (covers(y)) y += 1;
+      placed.push({ left, right, y });
+      return Plot.text([point], {
+        ...{ x: 'cost', y: 'surface', text: 'level', fill: 'currentColor' },
+        ...{ textAnchor: onLeft ? ('end' as const) : ('start' as const), dx: onLeft ? -8 : 8, dy: y - middle },
+      });
+    });
+  return Plot.plot({ ...options, marks: [dots, ...labels] }).outerHTML;
+}

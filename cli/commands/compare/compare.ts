@@ -8,6 +8,7 @@ import {
   isWorse,
   LEVELS,
   levelsOf,
+  parseCpuList,
   readReport,
   renderPage,
 } from '../../../compare/index.js';
@@ -44,6 +45,7 @@ interface Options {
   against?: string;
   limit?: number;
   atOnce?: number;
+  pin?: readonly number[];
 }
 
 const OPTIONS: readonly Declaration<Options>[] = [
@@ -73,6 +75,12 @@ const OPTIONS: readonly Declaration<Options>[] = [
     help: `sandboxes of a level to start at once; 0 for none (default: ${AT_ONCE})`,
     field: 'atOnce',
     parse: parseAtOnce,
+  },
+  {
+    flags: '--pin <CPU,...>',
+    help: "run all programs of the levels on these CPUs: '0', '0,2' or '0-3' (default: any)",
+    field: 'pin',
+    parse: parsePin,
   },
   {
     flags: '--against <FILE>',
@@ -112,6 +120,12 @@ function parseRounds(text: string, flag: string): number {
   throw new UsageError(`invalid argument '${text}' for ${flag}: expected 1 to 10000`);
 }
 
+function parsePin(text: string, flag: string): number[] {
+  const cpus = /^\d{1,4}(-\d{1,4})?(,\d{1,4}(-\d{1,4})?)*$/.test(text) ? parseCpuList(text) : [];
+  if (cpus.length > 0 && cpus.every((cpu) => cpu < 1024)) return cpus;
+  throw new UsageError(`invalid argument '${text}' for ${flag}: expected CPUs such as 0, 0,2 or 0-3`);
+}
+
 function parseAtOnce(text: string, flag: string): number {
   const count = parseCount(text, flag);
   if (count <= 1000) return count;
@@ -149,6 +163,7 @@ async function run(image: string, words: readonly string[], options: Options, co
     ...{ image, levels, time: TIME, version: context.version, signal: ending.signal },
     ...{ rounds: options.rounds ?? ROUNDS, memory: options.memory ?? MEMORY },
     ...{ limit: options.limit ?? LIMIT, atOnce: options.atOnce ?? AT_ONCE },
+    ...(options.pin && { cpus: options.pin }),
     ...(words.length > 0 && { command: words }),
     ...{ costs: !only, probes: options.probes === true, surface: !only || options.surface === true },
     onPull: (progress) => line.draw(describeProgress(progress)),

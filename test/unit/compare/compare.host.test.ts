@@ -1,11 +1,12 @@
 // Levels measured for real, with an image that has nothing but a folder: no shell, no program.
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type CompareOptions, compare, levelsOf, type Report, ReportSchema } from '../../../compare/index.js';
 import type { CommandLine, Level } from '../../../compare/level.js';
 import { OPERATIONS, SLEEP } from '../../../compare/measures.js';
+import { run } from '../../../compare/running.js';
 import { Home } from '../../../sandbox/index.js';
 import { tar } from '../../fixtures/tar-writer.js';
 
@@ -133,6 +134,23 @@ test('an operation that fails is not measured, with the reason, and the others a
   expect(level?.measures.map(({ name }) => name)).toContain('sleep');
 });
 
+test('a program that fails is not measured, with the reason, and the level goes on', async () => {
+  const program = (name: string, ...command: readonly string[]) => ({
+    name,
+    title: name,
+    unit: 'ms' as const,
+    needs: [],
+    command,
+  });
+  const programs = [program('works', '/.tsvm-gauge', 'nothing'), program('fails', '/bin/none')];
+  const [level] = (await measure(['runc'], { operations: [SLEEP], programs, rounds: 1 })).levels;
+  expect(level?.state).toBe('measured');
+  expect(level?.measures.map(({ name }) => name)).toEqual(['start', 'memory', 'cache', 'enter', 'sleep', 'works']);
+  expect(level?.notMeasured).toEqual([
+    { name: 'fails', reason: 'the command /bin/none failed: /bin/none: No such file or directory' },
+  ]);
+});
+
 test("the command's time and output are kept, of each round", async () => {
   const report = await measure(['process', 'runc'], { command: ['/.tsvm-gauge', 'measure', '1', '/tmp', 'syscall'] });
   for (const { measures, outputs } of report.levels) {
@@ -172,4 +190,19 @@ test("probes tell the host's kernel from one of the sandbox's own, and open door
 
 test('an unknown level is refused in one line that names the levels', () => {
   expect(() => levelsOf(['runc', 'docker'])).toThrow(/^no level is named "docker": use process, namespaces, runc, /);
+});
+
+test('programs of a pinned level run on its CPU alone, and this program on those it had', async () => {
+  const before = readFileSync('/proc/self/status', 'latin1');
+  const own = /^Cpus_allowed_list:.*$/m.exec(before)?.[0];
+  const words = ['/bin/sh', '-c', 'grep Cpus_allowed_list /proc/self/status'] as const;
+  const pinned = await run({ words, env: process.env, cpus: [0] }, new AbortController().signal);
+  expect(pinned.stdout).toMatch(/^Cpus_allowed_list:\t0\n$/);
+  const free = await run({ words, env: process.env }, new AbortController().signal);
+  expect(free.stdout.trim()).toBe(own);
+  const report = await measure(['process', 'runc', 'gvisor-ptrace'], { cpus: [0], operations: [], rounds: 1 });
+  expect(report.pinned).toEqual([0]);
+  expect(report.levels.map(({ notMeasured }) => notMeasured)).toEqual([[], [], []]);
+  await expect(measure(['process'], { cpus: [1023] })).rejects.toThrow(/^this host has no CPU 1023 for this program/);
+  expect(await left()).toEqual([]);
 });

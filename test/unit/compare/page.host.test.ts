@@ -48,4 +48,5 @@ test('text of a report is text on the page, whatever it has', () => {
   expect(html).not.toContain('<script');
   expect(html).toContain('&lt;script&gt;alert(1)&lt;/script&gt;');
   expect(html).toContain('a chroot: no wall to the host');
+  expect(html).toContain('Cost against surface');
 });

@@ -38,9 +38,10 @@ test('what is missing, has failed or was not measured is said in words', () => {
 test('the surface has a row for each level that was looked at', () => {
   const lines = formatTable(report).split('\n');
   const at = lines.findIndex((line) => line.startsWith('Surface of the host'));
-  expect(lines.slice(at + 1, at + 4)).toEqual([
+  expect(lines.slice(at + 1, at + 5)).toEqual([
     '                  allowed   tried   made   calls   capabilities   files   namespaces',
     '  process               2       2      1      40             40       1            1',
+    '  runc                  1       1      -       -              -       -            -',
     '',
   ]);
 });
