@@ -22,7 +22,7 @@ function scaleOf(values: readonly number[], label: string): Plot.ScaleOptions {
   const [least, most] = [Math.min(...positive), Math.max(...positive)];
   const axis = { label, labelAnchor: 'right' as const, grid: true };
   if (positive.length < values.length || positive.length === 0 || most < WIDE * least) {
-    return { ...axis, zero: true, nice: true, ticks: 4 };
+    return { ...axis, zero: true, nice: true, ticks: 4, tickFormat: tick };
   }
   return { ...axis, type: 'log', domain: [least / 1.2, most * 1.2], ticks: 4, tickFormat: tick };
 }
@@ -108,7 +108,7 @@ const SCATTER = 230;
 /** Pixels between the middles of two labels. */
 const LINE = 12;
 
-/** Costs across, surfaces up. Labels that would cover each other move down. */
+/** Costs across, surfaces up. Labels that would cover each other, or a dot, move down. */
 export function scatter(points: readonly Point[], unit: string): string {
   const x = scaleOf(
     points.map(({ cost }) => cost),
@@ -125,7 +125,11 @@ export function scatter(points: readonly Point[], unit: string): string {
   const dots = Plot.dot(points, { x: 'cost', y: 'surface', r: 4, fill: 'var(--accent)' });
   const bare = Plot.plot({ ...options, marks: [dots] });
   const pixel = (scale: 'x' | 'y', value: number) => Number(bare.scale(scale)?.apply(value));
-  const placed: { left: number; right: number; y: number }[] = [];
+  // No label covers a dot.
+  const placed = points.map(({ cost, surface }) => {
+    const at = pixel('x', cost);
+    return { left: at - 5, right: at + 5, y: pixel('y', surface) };
+  });
   const labels = points
     .toSorted((a, b) => b.surface - a.surface || a.cost - b.cost)
     .map((point) => {
