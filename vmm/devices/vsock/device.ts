@@ -1,7 +1,8 @@
 // The socket device (virtio 1.2, 5.10 "Socket Device"): streams between the guest and unix sockets
 // of the host. readv and writev move bytes directly between sockets and guest memory. Connections
 // do not survive save and restore: the restored device sends TRANSPORT_RESET, on which the driver
-// resets every connection it has (5.10.6.7).
+// resets every connection it has (5.10.6.7). No packet moves until the driver has read the event: a
+// connection that is made earlier would be reset with the others.
 
 import { type HostFiles, OWN_FILES } from '../../host/files.js';
 import * as libc from '../../host/libc.js';
@@ -64,6 +65,13 @@ const PACKETS_PER_CONNECTION = 20;
 /** First host port of connections from the host: far above ports that services use. */
 const FIRST_HOST_PORT = 2 ** 30;
 
+/**
+ * - none: the driver knows of no reset, or has read of it.
+ * - due: the event waits for a buffer.
+ * - sent: the driver has not returned the event's buffer. `spare` is the number of its other ones.
+ */
+type TransportReset = { name: 'none' } | { name: 'due' } | { name: 'sent'; spare: number };
+
 /** A connection of the guest whose socket does not exist yet. */
 interface Asked {
   hostPort: number;
@@ -110,7 +118,7 @@ export class VirtioVsock implements VirtioDevice<NoState> {
   #toKnownPorts = 0;
   #nextHostPort = FIRST_HOST_PORT;
   #txPaused = false;
-  #transportReset = false;
+  #transportReset: TransportReset = { name: 'none' };
   readonly #rate = new Rate({ bytes: undefined, requests: PACKET_RATE }, performance.now());
   readonly #hold = new Hold();
   readonly #serveTx = (chain: DescriptorChain, queue: Virtqueue) => {
@@ -142,12 +150,20 @@ export class VirtioVsock implements VirtioDevice<NoState> {
     this.#rx = new RxQueue(context, RX, QUEUE_SIZE, this.#guestCid);
     this.#chain = new DescriptorChain(context.memory, QUEUE_SIZE);
     this.#hold.start(context.loop, this.#again);
-    this.#listener.start(context.loop, (fd, port) => this.#connectToGuest(fd, port));
+    this.#listen();
+  }
+
+  #listen(): void {
+    const { loop } = this.#context!;
+    this.#listener.start(loop, (fd, port) => this.#connectToGuest(fd, port));
   }
 
   kick(index: number): void {
+    if (this.#transportReset.name !== 'none') {
+      if (index === EVENT) this.#advanceReset();
+      return;
+    }
     if (index === TX) this.#drainTx();
-    else if (index === EVENT) this.#sendTransportReset();
     this.#pump();
   }
 
@@ -358,7 +374,7 @@ export class VirtioVsock implements VirtioDevice<NoState> {
     this.#context = undefined;
     this.#rx = undefined;
     this.#chain = undefined;
-    this.#transportReset = false;
+    this.#transportReset = { name: 'none' };
   }
 
   save(): NoState {
@@ -366,23 +382,48 @@ export class VirtioVsock implements VirtioDevice<NoState> {
   }
 
   restore(): void {
-    this.#transportReset = true;
-    for (const queue of [RX, TX, EVENT]) this.kick(queue);
+    // Clients wait in the listener's backlog until the driver has read the event.
+    this.#listener.stop();
+    this.#transportReset = { name: 'due' };
+    this.kick(EVENT);
   }
 
   /**
    * Tells the driver, as soon as there is an event buffer, that its connections are gone (virtio
-   * 1.2, 5.10.6.7).
+   * 1.2, 5.10.6.7). Serves the other queues once the driver has returned the buffer.
    */
-  #sendTransportReset(): void {
+  #advanceReset(): void {
     const queue = this.#context?.queues[EVENT];
-    if (!this.#transportReset || queue === undefined || this.#chain === undefined) return;
+    if (queue === undefined) return;
+    if (this.#transportReset.name === 'due') this.#sendTransportReset(queue);
+    else if (this.#transportReset.name === 'sent' && this.#countEventBuffers(queue) > this.#transportReset.spare) {
+      this.#transportReset = { name: 'none' };
+      this.#listen();
+      for (const index of [RX, TX]) this.kick(index);
+    }
+  }
+
+  #sendTransportReset(queue: Virtqueue): void {
+    if (this.#chain === undefined) return;
     if (!queue.pop(this.#chain) && !(queue.enableKicks() && queue.pop(this.#chain))) return;
-    this.#transportReset = false;
+    const { head, writable } = this.#chain;
     const event = new Uint8Array(4);
     new DataView(event.buffer).setUint32(0, VIRTIO_VSOCK_EVENT_TRANSPORT_RESET, true);
-    queue.push(this.#chain.head, this.#chain.writable.write(0, event));
+    const written = writable.write(0, event);
+    // Counted before the driver can return this one.
+    this.#transportReset = { name: 'sent', spare: this.#countEventBuffers(queue) };
+    queue.push(head, written);
     this.#context?.notify(EVENT);
+  }
+
+  /** Returns the number of available event buffers, and asks for a kick when there is another one. */
+  #countEventBuffers(queue: Virtqueue): number {
+    let count = 0;
+    do {
+      while (this.#chain !== undefined && queue.pop(this.#chain)) count++;
+    } while (queue.enableKicks());
+    queue.unpop(count);
+    return count;
   }
 
   [Symbol.dispose](): void {

@@ -488,6 +488,47 @@ describe('vsock', () => {
     expect(next.read()?.toString()).toBe('again');
   });
 
+  test('no connection is made on a restored device before the guest has read that the others are gone', () => {
+    using scene = new Scene();
+    scene.connect();
+    scene.guest.readsEvents = false;
+    scene.guest.replaceDevice(() => new VirtioVsock({ guestCid: GUEST_CID, path: scene.path }));
+    using client = UnixPeer.connect(scene.path);
+    client.write(Buffer.from('CONNECT 52\n'));
+    // What the guest sends meanwhile waits too.
+    scene.guest.connect(7, 1002);
+    expect(scene.guest.settle()).toEqual([]);
+    expect(scene.server.accept()).toBeUndefined();
+    scene.guest.readsEvents = true;
+    const packets = scene.guest.settle();
+    expect(packets.map(({ op, guestPort }) => [op, guestPort]).sort()).toEqual([
+      [OP.request, 52],
+      [OP.response, 1002],
+    ]);
+  });
+
+  test.each([1, 5])(
+    'a device that is restored again, before the guest has read of the first time, with %s buffers',
+    (buffers) => {
+      using scene = new Scene();
+      const events = scene.guest.allocate(4 * buffers);
+      for (let each = 1; each < buffers; each++) {
+        scene.guest.queueAt(2).add([], [{ address: events.address + 4 * each, length: 4 }]);
+      }
+      scene.guest.readsEvents = false;
+      for (let time = 0; time < 2; time++) {
+        scene.guest.replaceDevice(() => new VirtioVsock({ guestCid: GUEST_CID, path: scene.path }));
+        scene.guest.settle();
+      }
+      scene.guest.readsEvents = true;
+      scene.guest.settle();
+      expect(scene.guest.events).toBe(2);
+      const { stream, peer } = scene.connect(1001);
+      scene.guest.write(stream, Buffer.from('again'));
+      expect(peer.read()?.toString()).toBe('again');
+    },
+  );
+
   test('a path that is too long or in use causes one clear error', () => {
     const long = join(folder, 'x'.repeat(100));
     expect(() => new VirtioVsock({ guestCid: 3, path: long })).toThrow(/vsock path is longer than 96 bytes/);
