@@ -74,10 +74,10 @@ const FIRST_OTHER_CLOCK = 16;
 const FUTEX_OPERATIONS = [9, 10, 0, 1, 3, 4, 5];
 const FUTEX_COMMAND = 0x7f;
 /**
- * linux/mman.h: DONTNEED, FREE, DONTFORK, HUGEPAGE, DONTDUMP, DODUMP of V8 and glibc; REMOVE of the
- * balloon. None that merges pages with those of other processes.
+ * linux/mman.h: DONTNEED, FREE, DONTFORK, HUGEPAGE, DONTDUMP, DODUMP of V8 and glibc; REMOVE and
+ * DONTNEED of the balloon. None that merges pages with those of other processes.
  */
-const ADVICE = [4, 8, libc.MADV_REMOVE, 10, 14, 16, 17];
+const ADVICE = [libc.MADV_DONTNEED, 8, libc.MADV_REMOVE, 10, 14, 16, 17];
 
 /** V8 (compiler, garbage collector, its worker threads), and glibc's heap. No handler of a signal returns. */
 const RUNTIME: SyscallRule[] = [

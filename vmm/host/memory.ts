@@ -77,16 +77,25 @@ function mapWindow(region: MemoryRegion, index: number): MemoryWindow {
 }
 
 /**
+ * Whether writes to a mapping reach its file:
+ * - shared: they do.
+ * - private: they go to copies of the pages. The file never changes.
+ */
+export type Sharing = 'shared' | 'private';
+
+/**
  * Guest memory over regions that another owner mapped: another thread of the machine, or a
  * vhost-user front-end.
  */
 export class GuestMemory {
   readonly regions: readonly MemoryRegion[];
   readonly #mapped: MappedRegion[];
+  readonly #sharing: Sharing;
 
-  constructor(regions: readonly MemoryRegion[]) {
+  constructor(regions: readonly MemoryRegion[], sharing: Sharing = 'shared') {
     this.regions = regions;
     this.#mapped = regions.map(mapRegion);
+    this.#sharing = sharing;
   }
 
   /** The first guest address after all memory. */
@@ -126,15 +135,20 @@ export class GuestMemory {
   }
 
   /**
-   * Returns the whole pages within `length` bytes at `address` to the host. They read as zeroes
-   * until they are written. Does nothing if they are not all guest memory.
+   * Returns the whole pages within `length` bytes at `address` to the host. Until they are written,
+   * they read as zeroes in shared memory, and as in the file in private memory. Does nothing if they
+   * are not all guest memory.
+   * @throws libc.SystemError if the host refuses
    */
   discard(address: number, length: number): void {
     const start = Math.ceil(address / PAGE_SIZE) * PAGE_SIZE;
     const end = Math.floor((address + length) / PAGE_SIZE) * PAGE_SIZE;
     const host = this.hostAddress(start, end - start);
-    // The memory is a shared file mapping: MADV_REMOVE punches a hole in the file.
-    if (host !== 0 && end > start) libc.madvise(host, end - start, libc.MADV_REMOVE);
+    if (host === 0 || end <= start) return;
+    // MADV_REMOVE punches a hole in the file, and is refused for a private mapping. There
+    // MADV_DONTNEED drops the copies of the pages.
+    const advice = this.#sharing === 'shared' ? libc.MADV_REMOVE : libc.MADV_DONTNEED;
+    libc.check(libc.madvise(host, end - start, advice), 'madvise');
   }
 
   /**
@@ -166,15 +180,19 @@ export function createMemory(size: number): number {
   }
 }
 
-/** Guest memory that this process maps: one memfd, laid out around the hole below 4 GiB. */
+/** Guest memory that this process maps: one file, laid out around the hole below 4 GiB. */
 export class AllocatedMemory extends GuestMemory implements Disposable {
+  readonly #sharing: Sharing;
+
   private constructor(
     readonly fd: number,
     readonly size: number,
     readonly mapping: number,
     regions: MemoryRegion[],
+    sharing: Sharing,
   ) {
-    super(regions);
+    super(regions, sharing);
+    this.#sharing = sharing;
   }
 
   /**
@@ -189,23 +207,26 @@ export class AllocatedMemory extends GuestMemory implements Disposable {
    * Lays guest memory out over a file of `size` bytes, and takes ownership of its descriptor.
    * @throws libc.SystemError if the host refuses
    */
-  static over(fd: number, size: number): AllocatedMemory {
+  static over(fd: number, size: number, sharing: Sharing = 'shared'): AllocatedMemory {
     try {
-      const flags = libc.MAP_SHARED | libc.MAP_NORESERVE;
+      const flags = (sharing === 'shared' ? libc.MAP_SHARED : libc.MAP_PRIVATE) | libc.MAP_NORESERVE;
       const mapping = libc.check(libc.mmap(null, size, libc.PROT_READ | libc.PROT_WRITE, flags, fd, 0), 'mmap');
       const low = Math.min(size, HOLE_START);
       const regions = [{ guestAddress: 0, length: low, hostAddress: mapping }];
       if (size > low) regions.push({ guestAddress: HOLE_END, length: size - low, hostAddress: mapping + low });
-      return new AllocatedMemory(fd, size, mapping, regions);
+      return new AllocatedMemory(fd, size, mapping, regions, sharing);
     } catch (error) {
       libc.close(fd);
       throw error;
     }
   }
 
-  /** Host memory that it occupies, in bytes. */
-  get resident(): number {
-    return libc.fileStatus(this.fd).occupied;
+  /**
+   * Host memory that it occupies, in bytes. Undefined for private memory: its file says nothing about
+   * the copies of its pages.
+   */
+  get resident(): number | undefined {
+    return this.#sharing === 'shared' ? libc.fileStatus(this.fd).occupied : undefined;
   }
 
   /** Unmaps the memory. No view of it may be used afterwards. */

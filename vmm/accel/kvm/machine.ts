@@ -257,7 +257,9 @@ export class KvmMachine implements Machine, Bus {
     this.#threads.exitCounts().forEach((count, reason) => {
       if (count > 0) exits[exitName(reason)] = count;
     });
-    return { exits, ioctls: { ...this.#kvm.ioctls }, memory: { resident: this.#memory.resident } };
+    const { resident } = this.#memory;
+    const memory = resident === undefined ? {} : { memory: { resident } };
+    return { exits, ioctls: { ...this.#kvm.ioctls }, ...memory };
   }
 
   readPort(port: number): number {

@@ -215,7 +215,7 @@ export class TcgMachine implements Machine {
 
   /** Exits and ioctls are not counted: they happen inside QEMU. */
   statistics(): MachineStatistics {
-    return { exits: {}, ioctls: {}, memory: { resident: this.#memory.resident } };
+    return { exits: {}, ioctls: {}, memory: { resident: this.#memory.resident ?? 0 } };
   }
 
   [Symbol.dispose](): void {
