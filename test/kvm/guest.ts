@@ -5,6 +5,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { build } from 'esbuild';
+import { filterCpuid } from '../../vmm/boot/cpuid.js';
 import * as libc from '../../vmm/host/libc.js';
 import { AllocatedMemory } from '../../vmm/host/memory.js';
 import { IOCTLS } from '../../vmm/kvm/ioctl.js';
@@ -67,7 +68,7 @@ export class Guest implements Disposable {
     this.vm.reserveRealModePages(0xfffbc000, 0xfffbd000);
     if (irqchip) this.vm.createIrqchip();
     this.vcpu = Vcpu.create(this.vm, 0);
-    this.vcpu.setCpuid(this.kvm.supportedCpuid());
+    this.vcpu.setCpuid(filterCpuid(this.kvm.supportedCpuid(), { cpu: 0, cpus: 1 }));
     this.memory.bytes(CODE, code.length).set(code);
     if (bits === 16) enterRealMode(this.vcpu);
     else this.#enterLongMode();

@@ -219,6 +219,8 @@ test('a machine on KVM does not run while it is paused, and runs again when it i
   expect(tested.written).toBe(paused);
   machine.resume();
   expect(machine.state).toEqual(state);
+  // The guest's clock is told that it stood.
+  expect(machine.statistics().ioctls.KVM_KVMCLOCK_CTRL).toBe(1);
   await tested.serveOutput();
 });
 

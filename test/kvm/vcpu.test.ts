@@ -3,8 +3,9 @@
 import { expect, test } from 'vitest';
 import * as libc from '../../vmm/host/libc.js';
 import { HOLE_END, HOLE_START } from '../../vmm/host/memory.js';
+import { KVM_CAP_TSC_CONTROL } from '../../vmm/kvm/capabilities.js';
 import { KVM_EXIT_HLT, KVM_EXIT_IO, KVM_EXIT_IO_IN, KVM_EXIT_MMIO } from '../../vmm/kvm/exits.js';
-import { kvm_run } from '../../vmm/kvm/structs.js';
+import { kvm_clock_data, kvm_lapic_state, kvm_run } from '../../vmm/kvm/structs.js';
 import type { VcpuState } from '../../vmm/kvm/vcpu.js';
 import type { VmState } from '../../vmm/kvm/vm.js';
 import { CODE, Guest } from './guest.js';
@@ -69,7 +70,6 @@ test('CPUID returns in the guest what was set', () => {
   guest.vcpu.setCpuid([...guest.kvm.supportedCpuid().filter((entry) => entry.function !== leaf.function), leaf]);
   expect(guest.run()).toBe(KVM_EXIT_HLT);
   expect([word(guest, 0x500), word(guest, 0x504)]).toEqual([leaf.ebx, leaf.edx]);
-  expect(guest.vcpu.cpuid()).toContainEqual(leaf);
 });
 
 test('a write that an ioeventfd matches adds to it and does not exit', () => {
@@ -204,6 +204,163 @@ test.each([
   const state = guest.vcpu.save();
   expect(() => guest.vcpu.restore(damage(state))).toThrow(expect.objectContaining({ code: 'bad-snapshot' }));
   guest.vcpu.restore(state);
+});
+
+/** Returns a saved structure with `change` made to it. */
+function changed(structure: string, change: (view: DataView) => void): string {
+  const bytes = new Uint8Array(Buffer.from(structure, 'base64'));
+  change(new DataView(bytes.buffer));
+  return Buffer.from(bytes).toString('base64');
+}
+
+const clockOf = (state: VmState) => Buffer.from(state.clock, 'base64').readBigUInt64LE(kvm_clock_data.clock);
+
+test('the clock of a restored VM continues where it stood, however long it lay on disk', () => {
+  using guest = new Guest('hlt', { irqchip: true });
+  const state = guest.vm.save();
+  const hour = 3_600_000_000_000n;
+  const clock = changed(state.clock, (view) => {
+    const { realtime } = kvm_clock_data;
+    view.setBigUint64(realtime, view.getBigUint64(realtime, true) - hour, true);
+  });
+  using restored = new Guest('hlt', { irqchip: true });
+  restored.vm.restore({ ...state, clock });
+  expect(clockOf(restored.vm.save()) - clockOf(state)).toBeLessThan(hour / 2n);
+});
+
+test.each([
+  [
+    'a feature that this CPU lacks',
+    (state: VcpuState) => ({
+      ...state,
+      cpuid: state.cpuid.map((leaf) => (leaf.function === 1 ? { ...leaf, ecx: (leaf.ecx ^ 0x20) >>> 0 } : leaf)),
+    }),
+    'the machine was saved on another CPU: CPUID leaf 0x1.0 differs',
+  ],
+  [
+    'a leaf less',
+    (state: VcpuState) => ({ ...state, cpuid: state.cpuid.slice(1) }),
+    'the machine was saved on another CPU: CPUID leaf 0x0.0 differs',
+  ],
+  [
+    'an MSR that this KVM lacks',
+    (state: VcpuState) => ({ ...state, msrs: [{ index: 0x12345678, value: '1' }, ...state.msrs] }),
+    'the machine was saved on another CPU or kernel: KVM refuses MSR 0x12345678',
+  ],
+])('a saved vCPU with %s is refused', (_, change, message) => {
+  using saved = new Guest('hlt', { irqchip: true });
+  using guest = new Guest('hlt', { irqchip: true });
+  const state = saved.vcpu.save();
+  expect(() => guest.vcpu.restore(change(state))).toThrow(expect.objectContaining({ code: 'bad-snapshot', message }));
+  guest.vcpu.restore(state);
+});
+
+test('a saved vCPU with a TSC of another rate gets that rate, or is refused', () => {
+  using saved = new Guest('hlt', { irqchip: true });
+  using guest = new Guest('hlt', { irqchip: true });
+  const state = saved.vcpu.save();
+  const faster = { ...state, tscKhz: state.tscKhz * 2 };
+  if (guest.kvm.checkExtension(KVM_CAP_TSC_CONTROL) > 0) {
+    guest.vcpu.restore(faster);
+    expect(guest.vcpu.save().tscKhz).toBe(faster.tscKhz);
+  } else {
+    const message = expect.stringContaining(`its TSC has ${faster.tscKhz} kHz, and this one's ${state.tscKhz} kHz`);
+    expect(() => guest.vcpu.restore(faster)).toThrow(expect.objectContaining({ code: 'bad-snapshot', message }));
+  }
+});
+
+/** Registers of the local APIC (Intel SDM volume 3, 11.4.1), and the vector of its timer here. */
+const APIC_SPURIOUS = 0xf0;
+const APIC_TIMER = 0x320;
+const TIMER_VECTOR = 0x40;
+const IA32_TSC = 0x10;
+const IA32_TSC_DEADLINE = 0x6e0;
+
+/** Returns `state` with a local APIC in TSC-deadline mode, which is armed for that much after the saved TSC. */
+function withDeadline(state: VcpuState, after: bigint | undefined): VcpuState {
+  const lapic = changed(state.structures.lapic_state, (view) => {
+    expect(view.byteLength).toBe(kvm_lapic_state.size);
+    view.setUint32(APIC_SPURIOUS, 0x1ff, true);
+    view.setUint32(APIC_TIMER, (2 << 17) | TIMER_VECTOR, true);
+  });
+  const tsc = BigInt(state.msrs.find(({ index }) => index === IA32_TSC)?.value ?? 0);
+  const others = state.msrs.filter(({ index }) => index !== IA32_TSC_DEADLINE);
+  const deadline = after === undefined ? 0n : tsc + after;
+  return {
+    ...state,
+    structures: { ...state.structures, lapic_state: lapic },
+    msrs: [...others, { index: IA32_TSC_DEADLINE, value: `${deadline}` }],
+  };
+}
+
+const TIMER_GUEST = `
+    mov word ptr [0x40 * 4], offset handler
+    mov word ptr [0x40 * 4 + 2], 0
+    out 0x80, al
+    sti
+    nop
+    out 0x81, al
+    hlt
+  handler:
+    out 0x82, al`;
+
+/** Returns the ports that the guest of a timer writes to, once it is restored, until the last of `ports`. */
+function portsAfterRestore(
+  change: (state: VcpuState) => VcpuState,
+  last: number,
+): { ports: number[]; state: VcpuState } {
+  using saved = new Guest(TIMER_GUEST, { irqchip: true });
+  expect(saved.run()).toBe(KVM_EXIT_IO);
+  saved.vcpu.run.setUint8(kvm_run.immediate_exit, 1);
+  expect(() => saved.run()).toThrow('EINTR');
+  using restored = new Guest('hlt', { irqchip: true });
+  restored.memory.bytes(0, 2 ** 20).set(saved.memory.bytes(0, 2 ** 20));
+  restored.vm.restore(saved.vm.save());
+  restored.vcpu.restore(change(saved.vcpu.save()));
+  const ports: number[] = [];
+  while (ports.at(-1) !== last) {
+    expect(restored.run()).toBe(KVM_EXIT_IO);
+    ports.push(restored.vcpu.run.getUint16(kvm_run['io.port'], true));
+  }
+  return { ports, state: restored.vcpu.save() };
+}
+
+test.each([
+  ['passed before the machine was saved', -1_000_000n],
+  ['comes later', 1_000_000n],
+])('a TSC deadline that %s interrupts the restored guest', (_, after) => {
+  const { ports, state } = portsAfterRestore((saved) => withDeadline(saved, after), 0x82);
+  expect(ports.at(-1)).toBe(0x82);
+  expect(state.msrs).toContainEqual({ index: IA32_TSC_DEADLINE, value: '0' });
+});
+
+test('a TSC deadline of zero stays disarmed', () => {
+  const { ports, state } = portsAfterRestore((saved) => withDeadline(saved, undefined), 0x81);
+  expect(ports).toEqual([0x81]);
+  expect(state.msrs).toContainEqual({ index: IA32_TSC_DEADLINE, value: '0' });
+});
+
+/** `struct pvclock_vcpu_time_info` (Linux, arch/x86/include/asm/pvclock-abi.h). */
+const PVCLOCK_FLAGS = 29;
+const PVCLOCK_GUEST_STOPPED = 2;
+
+test('the kvmclock of a guest that was paused says so when the guest goes on', () => {
+  const source = `
+    mov ecx, 0x4b564d01
+    mov eax, 0x801
+    xor edx, edx
+    wrmsr
+    out 0x80, al
+    out 0x81, al`;
+  using guest = new Guest(source, { irqchip: true });
+  const flags = () => guest.memory.bytes(0x800 + PVCLOCK_FLAGS, 1)[0]! & PVCLOCK_GUEST_STOPPED;
+  // A guest that has no kvmclock yet.
+  guest.vcpu.announcePause();
+  expect(guest.run()).toBe(KVM_EXIT_IO);
+  expect(flags()).toBe(0);
+  guest.vcpu.announcePause();
+  expect(guest.run()).toBe(KVM_EXIT_IO);
+  expect(flags()).toBe(PVCLOCK_GUEST_STOPPED);
 });
 
 test('describe returns the registers in hexadecimal', () => {

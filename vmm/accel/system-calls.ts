@@ -156,7 +156,6 @@ const RELAY: SyscallRule[] = [
 /** Reading the state of a machine that is saved, or that crashed. */
 const SAVING: IoctlName[] = [
   'KVM_CHECK_EXTENSION',
-  'KVM_GET_CPUID2',
   'KVM_GET_REGS',
   'KVM_GET_SREGS',
   'KVM_GET_MSR_INDEX_LIST',

@@ -52,6 +52,16 @@ export function decodeCpuid(buffer: Uint8Array): CpuidEntry[] {
   });
 }
 
+/** Returns the name of the first leaf that only one of the two has, or that differs: `CPUID leaf 0xd.1`. */
+export function firstDifference(some: readonly CpuidEntry[], others: readonly CpuidEntry[]): string | undefined {
+  const keyOf = (entry: CpuidEntry) => `0x${entry.function.toString(16)}.${entry.index}`;
+  const byKey = (entries: readonly CpuidEntry[]) =>
+    new Map(entries.map((entry) => [keyOf(entry), FIELDS.map((field) => entry[field]).join()]));
+  const [left, right] = [byKey(some), byKey(others)];
+  const key = [...left.keys(), ...right.keys()].find((each) => left.get(each) !== right.get(each));
+  return key === undefined ? undefined : `CPUID leaf ${key}`;
+}
+
 /** Writes a `struct kvm_cpuid2`. */
 export function encodeCpuid(entries: readonly CpuidEntry[]): Uint8Array {
   const buffer = new Uint8Array(kvm_cpuid2.size + entries.length * kvm_cpuid_entry2.size);

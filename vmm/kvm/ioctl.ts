@@ -58,7 +58,6 @@ export const IOCTLS = {
   KVM_GET_LAPIC: _IOR(0x8e, structs.kvm_lapic_state),
   KVM_SET_LAPIC: _IOW(0x8f, structs.kvm_lapic_state),
   KVM_SET_CPUID2: _IOW(0x90, structs.kvm_cpuid2),
-  KVM_GET_CPUID2: _IOWR(0x91, structs.kvm_cpuid2),
   KVM_GET_MP_STATE: _IOR(0x98, structs.kvm_mp_state),
   KVM_SET_MP_STATE: _IOW(0x99, structs.kvm_mp_state),
   KVM_GET_VCPU_EVENTS: _IOR(0x9f, structs.kvm_vcpu_events),

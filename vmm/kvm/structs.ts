@@ -61,7 +61,7 @@ export const kvm_mp_state = { size: 4, mp_state: 0 } as const;
 export const kvm_vcpu_events = { size: 64, flags: 20 } as const;
 export const kvm_debugregs = { size: 128 } as const;
 export const kvm_xsave = { size: 4096 } as const;
-export const kvm_xcrs = { size: 392 } as const;
+export const kvm_xcrs = { size: 392, nr_xcrs: 0 } as const;
 export const kvm_cpuid_entry2 = {
   size: 40,
   function: 0,

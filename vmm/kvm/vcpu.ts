@@ -1,9 +1,10 @@
 // A vCPU of KVM: its registers, and saving and restoring all its state (Linux,
 // Documentation/virt/kvm/api.rst, "vCPU ioctls").
 import * as libc from '../host/libc.js';
+import { MachineError } from '../machine.js';
 import { type Check, list, parseState, record, u32 } from '../saved-state.js';
 import { KVM_CAP_TSC_CONTROL, KVM_CAP_XSAVE2 } from './capabilities.js';
-import { type CpuidEntry, checkCpuid, decodeCpuid, encodeCpuid, MAX_CPUID_ENTRIES } from './cpuid.js';
+import { type CpuidEntry, checkCpuid, encodeCpuid, firstDifference } from './cpuid.js';
 import { type IoctlName, kvmIoctl } from './ioctl.js';
 import { MAX_MSRS } from './kvm.js';
 import { encodeStructure, structure, u64 } from './saved-structure.js';
@@ -29,8 +30,9 @@ export interface SpecialRegisters {
 
 /** All state of a vCPU, as kernel structures in base64. Only {@link Vcpu.restore} can read it. */
 export interface VcpuState {
+  /** What {@link Vcpu.setCpuid} was given. */
   cpuid: CpuidEntry[];
-  /** 0 if the host does not report it. */
+  /** Frequency of the TSC that the guest sees. */
   tscKhz: number;
   xsave: string;
   /** In the order in which they must be restored. */
@@ -42,7 +44,8 @@ export interface VcpuState {
  * Structures of fixed size, in the order in which they are restored. xsave and MSRs go between the
  * two lists.
  */
-const BEFORE_MSRS = ['mp_state', 'regs', 'sregs', 'xcrs', 'debugregs', 'lapic_state'] as const;
+const RUN_STATE = 'mp_state';
+const BEFORE_MSRS = [RUN_STATE, 'regs', 'sregs', 'xcrs', 'debugregs', 'lapic_state'] as const;
 const AFTER_MSRS = ['vcpu_events'] as const;
 type StructureName = (typeof BEFORE_MSRS)[number] | (typeof AFTER_MSRS)[number];
 
@@ -77,6 +80,9 @@ interface DecodedState {
   structures: Structures;
 }
 
+/** KVM scales the TSC, or compensates for its rate, only beyond this difference (Linux, tsc_tolerance_ppm). */
+const TSC_TOLERANCE = 250e-6;
+
 /** The deadline is compared with the TSC, so it is restored after the TSC (IA32_TSC is 0x10). */
 const IA32_TSC_DEADLINE = 0x6e0;
 
@@ -89,6 +95,7 @@ export class Vcpu implements Disposable {
   readonly runAddress: number;
   /** `struct kvm_run`, shared with the kernel. */
   readonly run: DataView;
+  #cpuid: readonly CpuidEntry[] = [];
 
   private constructor(
     readonly vm: Vm,
@@ -119,13 +126,7 @@ export class Vcpu implements Disposable {
   /** Sets what CPUID returns in the guest. Call this before the first KVM_RUN. */
   setCpuid(entries: readonly CpuidEntry[]): void {
     this.#ioctl('KVM_SET_CPUID2', encodeCpuid(entries));
-  }
-
-  cpuid(): CpuidEntry[] {
-    const buffer = new Uint8Array(structs.kvm_cpuid2.size + MAX_CPUID_ENTRIES * structs.kvm_cpuid_entry2.size);
-    new DataView(buffer.buffer).setUint32(structs.kvm_cpuid2.nent, MAX_CPUID_ENTRIES, true);
-    this.#ioctl('KVM_GET_CPUID2', buffer);
-    return decodeCpuid(buffer);
+    this.#cpuid = entries;
   }
 
   registers(): Registers {
@@ -187,35 +188,78 @@ export class Vcpu implements Disposable {
   }
 
   /**
+   * Tells the guest's kvmclock that the vCPU did not run, before it runs again: the guest's watchdog
+   * then does not take the pause for a lockup. A guest without a kvmclock has nothing to be told.
+   */
+  announcePause(): void {
+    try {
+      this.#ioctl('KVM_KVMCLOCK_CTRL', 0);
+    } catch (error) {
+      if (!(error instanceof libc.SystemError && error.errno === libc.EINVAL)) throw error;
+    }
+  }
+
+  /**
    * Returns all state. The vCPU must not be running, and its last exit must be answered (see
    * `VcpuThreads.pause`).
    */
   save(): VcpuState {
+    const read = (name: StructureName) => encodeStructure(this.#get(STRUCTURES[name][0], STRUCTURES[name][2]));
     // The run state is read first: reading it delivers a pending INIT or SIPI, which changes the
     // rest.
+    const runState = read(RUN_STATE);
+    // The TSC deadline is read before the local APIC. If the timer expires between the two, its
+    // interrupt is in the APIC, and the guest gets a second one. The other way round gets it none.
+    const msrs = this.#getMsrs();
     const structures = Object.fromEntries(
-      [...BEFORE_MSRS, ...AFTER_MSRS].map((name) => {
-        const [get, , struct] = STRUCTURES[name];
-        return [name, encodeStructure(this.#get(get, struct))];
-      }),
+      [...BEFORE_MSRS, ...AFTER_MSRS].map((name) => [name, name === RUN_STATE ? runState : read(name)]),
     ) as VcpuState['structures'];
-    const tscKhz = this.vm.kvm.checkExtension(KVM_CAP_TSC_CONTROL) > 0 ? this.#ioctl('KVM_GET_TSC_KHZ', 0) : 0;
-    return { cpuid: this.cpuid(), tscKhz, xsave: encodeStructure(this.#getXsave()), msrs: this.#getMsrs(), structures };
+    const tscKhz = this.#ioctl('KVM_GET_TSC_KHZ', 0);
+    return { cpuid: [...this.#cpuid], tscKhz, xsave: encodeStructure(this.#getXsave()), msrs, structures };
   }
 
   /**
-   * Continues a saved vCPU on a new one with the same ID, whose VM has the same devices.
-   * @throws MachineError `bad-snapshot`, and then nothing is changed; libc.SystemError if KVM
-   * refuses
+   * Continues a saved vCPU on a new one with the same ID, whose VM has the same devices, and which
+   * has the CPUID that this host gives to such a vCPU.
+   * @throws MachineError `bad-snapshot` if the state is damaged, or the CPU or KVM differs. The vCPU
+   * is of no use then. libc.SystemError if KVM refuses
    */
   restore(saved: unknown): void {
     const { cpuid, tscKhz, xsave, msrs, structures } = parseState('vcpu', this.#checkState(), saved);
-    this.setCpuid(cpuid);
-    if (tscKhz > 0) this.#ioctl('KVM_SET_TSC_KHZ', tscKhz);
+    const difference = firstDifference(cpuid, this.#cpuid);
+    if (difference !== undefined) {
+      throw new MachineError('bad-snapshot', `the machine was saved on another CPU: ${difference} differs`);
+    }
+    this.#setTscKhz(tscKhz);
     this.#setStructures(structures, BEFORE_MSRS);
     this.#ioctl('KVM_SET_XSAVE', xsave);
-    this.setMsrs(msrs);
+    this.#restoreMsrs(msrs);
     this.#setStructures(structures, AFTER_MSRS);
+  }
+
+  /** @throws MachineError `bad-snapshot` if the guest's TSC would have another rate */
+  #setTscKhz(wanted: number): void {
+    const own = this.#ioctl('KVM_GET_TSC_KHZ', 0);
+    if (Math.abs(own - wanted) <= own * TSC_TOLERANCE) return;
+    if (this.vm.kvm.checkExtension(KVM_CAP_TSC_CONTROL) === 0) {
+      const message = `the machine was saved on another CPU: its TSC has ${wanted} kHz, and this one's ${own} kHz`;
+      throw new MachineError('bad-snapshot', message);
+    }
+    this.#ioctl('KVM_SET_TSC_KHZ', wanted);
+  }
+
+  /**
+   * An MSR that KVM refuses to set is lost, unless it has its value already.
+   * @throws MachineError `bad-snapshot` if one is lost
+   */
+  #restoreMsrs(msrs: DecodedState['msrs']): void {
+    const refused = new Set(this.setMsrs(msrs));
+    if (refused.size === 0) return;
+    const values = new Map(this.#getMsrs().map(({ index, value }) => [index, BigInt(value)]));
+    const lost = msrs.find(({ index, value }) => refused.has(index) && values.get(index) !== value);
+    if (lost === undefined) return;
+    const name = `0x${lost.index.toString(16)}`;
+    throw new MachineError('bad-snapshot', `the machine was saved on another CPU or kernel: KVM refuses MSR ${name}`);
   }
 
   #checkState(): Check<DecodedState> {
@@ -229,7 +273,11 @@ export class Vcpu implements Disposable {
   }
 
   #setStructures(structures: Structures, names: readonly StructureName[]): void {
-    for (const name of names) this.#ioctl(STRUCTURES[name][1], structures[name]);
+    for (const name of names) {
+      // A CPU without XSAVE has no extended control registers, and KVM refuses to set none.
+      if (name === 'xcrs' && structures.xcrs[structs.kvm_xcrs.nr_xcrs] === 0) continue;
+      this.#ioctl(STRUCTURES[name][1], structures[name]);
+    }
   }
 
   /** Bytes. More than 4096 only with features such as AMX, which need KVM_GET_XSAVE2. */
@@ -242,7 +290,10 @@ export class Vcpu implements Disposable {
     return this.#get(size > structs.kvm_xsave.size ? 'KVM_GET_XSAVE2' : 'KVM_GET_XSAVE', { size });
   }
 
-  /** KVM_GET_MSRS stops at the first MSR that it refuses. Refused MSRs are left out. */
+  /**
+   * KVM_GET_MSRS stops at the first MSR that it refuses. Refused MSRs are left out: what KVM refuses
+   * to its host, the guest cannot have set.
+   */
   #getMsrs(): VcpuState['msrs'] {
     const { kvm_msrs, kvm_msr_entry } = structs;
     const saved: VcpuState['msrs'] = [];
@@ -264,9 +315,13 @@ export class Vcpu implements Disposable {
     return [...saved.filter((msr) => !isLate(msr)), ...saved.filter(isLate)];
   }
 
-  /** Sets MSRs in this order. An MSR that this host's KVM refuses keeps its value. */
-  setMsrs(msrs: readonly { index: number; value: number | bigint }[]): void {
+  /**
+   * Sets MSRs in this order. Returns the indices of those that this host's KVM refuses: they keep
+   * their values.
+   */
+  setMsrs(msrs: readonly { index: number; value: number | bigint }[]): number[] {
     const { kvm_msrs, kvm_msr_entry } = structs;
+    const refused: number[] = [];
     let left = msrs;
     while (left.length > 0) {
       const view = new DataView(new ArrayBuffer(kvm_msrs.size + left.length * kvm_msr_entry.size));
@@ -277,8 +332,11 @@ export class Vcpu implements Disposable {
         view.setBigUint64(at + kvm_msr_entry.data, BigInt(value), true);
       });
       // KVM_SET_MSRS stops at the first MSR that it refuses.
-      left = left.slice(this.#ioctl('KVM_SET_MSRS', new Uint8Array(view.buffer)) + 1);
+      const count = this.#ioctl('KVM_SET_MSRS', new Uint8Array(view.buffer));
+      refused.push(...left.slice(count, count + 1).map(({ index }) => index));
+      left = left.slice(count + 1);
     }
+    return refused;
   }
 
   [Symbol.dispose](): void {

@@ -10,11 +10,6 @@ import * as structs from './structs.js';
 
 const KVM_PIT_SPEAKER_DUMMY = 1;
 const KVM_IOEVENTFD_FLAG_DATAMATCH = 1;
-/**
- * The flag of `kvm_clock_data.flags` that KVM_SET_CLOCK accepts: the clock continues from the saved
- * real time.
- */
-const KVM_CLOCK_REALTIME = 4;
 /** Master 8259, slave 8259, I/O APIC. */
 const IRQCHIPS = [0, 1, 2];
 
@@ -154,9 +149,9 @@ export class Vm implements Disposable {
     const { irqchips, pit, clock } = parseState('vm', checkState, saved);
     for (const chip of irqchips) this.#ioctl('KVM_SET_IRQCHIP', chip);
     if (pit !== null) this.#ioctl('KVM_SET_PIT2', pit);
-    const view = new DataView(clock.buffer, clock.byteOffset, clock.byteLength);
-    const flags = view.getUint32(structs.kvm_clock_data.flags, true);
-    view.setUint32(structs.kvm_clock_data.flags, flags & KVM_CLOCK_REALTIME, true);
+    // Without KVM_CLOCK_REALTIME the guest's monotonic clock continues where it stood. With it, the
+    // clock would jump by the time that the machine lay on disk, and every timer would fire.
+    new DataView(clock.buffer, clock.byteOffset, clock.byteLength).setUint32(structs.kvm_clock_data.flags, 0, true);
     this.#ioctl('KVM_SET_CLOCK', clock);
   }
 

@@ -228,6 +228,7 @@ export class KvmMachine implements Machine, Bus {
   resume(): void {
     const { startTime } = this.#lifecycle.require('resume', 'paused');
     this.#lifecycle.become({ name: 'running', startTime });
+    for (const vcpu of this.#vcpus) vcpu.announcePause();
     this.#threads.resume();
   }
 
