@@ -14,9 +14,14 @@ export function ownName(): string {
   return `${process.pid}-${randomBytes(6).toString('hex')}`;
 }
 
+/** What the names of this process's folders begin with. */
+export function ownPrefix(): string {
+  return `${PREFIX}-${process.pid}-`;
+}
+
 /** A folder that only this user enters by name. */
 export function makeFolder(): string {
-  return mkdtempSync(join(tmpdir(), `${PREFIX}-${process.pid}-`));
+  return mkdtempSync(join(tmpdir(), ownPrefix()));
 }
 
 /** The name of an image. */

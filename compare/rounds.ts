@@ -4,7 +4,7 @@ import { addNone, addSample, type Compared, fail } from './compared.js';
 import { measureCrowd } from './crowd.js';
 import { CompareError } from './errors.js';
 import { watchLoad } from './host.js';
-import { ownName } from './leftovers.js';
+import { ownName, ownPrefix } from './leftovers.js';
 import type { PreparedLevel } from './level.js';
 import { OPERATIONS, PINNING } from './measures.js';
 import type { CompareOptions } from './options.js';
@@ -89,7 +89,7 @@ async function crowdAll(compared: readonly Compared[], crowd: number, options: C
 
 /** Looks once from inside of each level. @throws the reason of the signal */
 export async function probeAll(compared: readonly Compared[], options: CompareOptions): Promise<void> {
-  await using host = await openProbedHost();
+  await using host = await openProbedHost(ownPrefix());
   for (const each of working(compared, 0, options)) {
     options.onStep?.(`probes: ${each.level.name}`, compared.indexOf(each) / compared.length);
     await measureOnce(each, '/', false, options, host.words);

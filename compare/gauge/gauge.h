@@ -67,10 +67,10 @@ int gauge_ask(const char *path, const char *port, char **command);
 /**
  * Looks at what the sandbox sees and may do, and prints a line for each.
  *
- * @pid: a process of the host, as the host counts
- * @port: of a TCP server on the host's loopback interface
+ * @words: a process of the host, as the host counts; the port of a TCP server on the host's loopback
+ * interface, and one more address of it or `-`; a name that abstract sockets and paths of the host have
  */
-int gauge_probe(const char *pid, const char *port);
+int gauge_probe(char **words);
 
 /** Prints the filters of a thread of the host. Returns the exit code. */
 int gauge_filters(pid_t pid);

@@ -71,14 +71,14 @@ int main(int argc, char **argv)
 		return gauge_within(argv[2], argv + 3);
 	if (argc >= 4 && strcmp(argv[1], "run") == 0)
 		return gauge_run(argv[2], argv + 3);
-	if (argc == 4 && strcmp(argv[1], "probe") == 0)
-		return gauge_probe(argv[2], argv[3]);
+	if (argc == 6 && strcmp(argv[1], "probe") == 0)
+		return gauge_probe(argv + 2);
 	if (argc >= 4 && strcmp(argv[1], "serve") == 0)
 		return gauge_serve(argv[2], argv + 3);
 	if (argc >= 5 && strcmp(argv[1], "ask") == 0)
 		return gauge_ask(argv[2], argv[3], argv + 4);
 	fputs("usage: tsvm-gauge idle | work FOLDER NAME... | nothing | measure MILLISECONDS FOLDER NAME... |\n"
-	      "       run FOLDER COMMAND... | probe PID PORT | filters PID | try FILTER |\n"
+	      "       run FOLDER COMMAND... | probe PID PORT ADDRESS NAME | filters PID | try FILTER |\n"
 	      "       within FILTER COMMAND... | serve CHANNEL COMMAND... |\n"
 	      "       ask SOCKET PORT COMMAND...\n",
 	      stderr);

@@ -18,6 +18,7 @@ if [ -n "$2" ]; then
 else
   mount --rbind /dev dev
   mount --rbind /proc proc
+  mount --rbind /sys sys
 fi
 mount -o remount,bind,ro "$1"`;
 

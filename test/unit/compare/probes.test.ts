@@ -1,5 +1,7 @@
 // What the gauge says of a sandbox is judged by what the host has: the same kernel, or one of its own.
+import { readFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
+import { PROBES } from '../../../compare/probe-list.js';
 import { readProbes } from '../../../compare/probes.js';
 
 const host = { boot: 'aaaa', release: '6.18', memory: '1000', process: 'node' };
@@ -19,6 +21,23 @@ test("an open door of the host's kernel is the host's, one of another kernel is 
 
 test('a kernel without boot_id is told by its release', () => {
   expect(verdicts('boot = \nrelease = 4.4.0\nptrace open \n')).toMatchObject({ boot: 'closed', ptrace: 'own' });
+});
+
+test('a boot_id that is made up does not hide the kernel, nor does a kernel of the same release hide another', () => {
+  const times = { ...host, 'boot-time': '1795859180' };
+  const made = 'boot = bbbb\nrelease = 6.18\nbpf open \n';
+  const of = (time: string) => readProbes(`${made}boot-time = ${time}\n`, times).find(({ name }) => name === 'bpf');
+  expect(['1795859180', '1795859181', '1795859190', ''].map((time) => of(time)?.verdict)).toEqual([
+    'host',
+    'host',
+    'own',
+    'own',
+  ]);
+});
+
+test('docs/compare.md has every probe with what it looks for and its source', () => {
+  const text = readFileSync(new URL('../../../docs/compare.md', import.meta.url), 'utf8');
+  for (const { name, title, source } of PROBES) expect(text).toContain(`| \`${name}\` | ${title} | ${source} |`);
 });
 
 test("what is reached outside of the kernel is the host's, whatever the kernel is", () => {
