@@ -48,6 +48,8 @@ struct jail_spec {
 	int start;
 	// Bytes of a file system for files of the program's own, at /dev/shm; 0: there is none.
 	uint64_t scratch;
+	// The most bytes of its stack; 0: as many as the caller's.
+	uint64_t stack;
 	// Bits of personality(2).
 	unsigned long personality;
 	char **command;

@@ -3,7 +3,7 @@
 //
 //     tsvm-jail [--keep FD]... [--env NAME=VALUE]... [--read PATH]... [--device NAME]... [--write FD]...
 //               [--capabilities HEX] [--users FIRST:COUNT] [--report FD] [--start FD] [--filter FD]
-//               [--scratch BYTES] [--personality HEX] -- PROGRAM ARGUMENT...
+//               [--scratch BYTES] [--stack BYTES] [--personality HEX] -- PROGRAM ARGUMENT...
 //     tsvm-jail pass SOCKET LINE FD...
 #include "jail.h"
 
@@ -81,6 +81,8 @@ static void parse(char **words, struct jail_spec *spec)
 			spec->capabilities = strtoull(value, NULL, 16);
 		else if (strcmp(option, "--scratch") == 0)
 			spec->scratch = strtoull(value, NULL, 10);
+		else if (strcmp(option, "--stack") == 0)
+			spec->stack = strtoull(value, NULL, 10);
 		else if (strcmp(option, "--personality") == 0)
 			spec->personality = strtoul(value, NULL, 16);
 		else if (strcmp(option, "--users") == 0)
@@ -130,16 +132,17 @@ static void close_others(const struct jail_spec *spec)
 		close(fd);
 }
 
-static void set_limits(void)
+static void set_limits(const struct jail_spec *spec)
 {
 	struct rlimit files;
 	const struct rlimit none = { 0, 0 };
+	const struct rlimit stack = { spec->stack, spec->stack };
 	if (setrlimit(RLIMIT_CORE, &none) != 0 || getrlimit(RLIMIT_NOFILE, &files) != 0)
 		refuse("the limits cannot be set");
 	if (files.rlim_max > MAX_OPEN_FILES)
 		files.rlim_max = MAX_OPEN_FILES;
 	files.rlim_cur = files.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &files) != 0)
+	if (setrlimit(RLIMIT_NOFILE, &files) != 0 || (spec->stack != 0 && setrlimit(RLIMIT_STACK, &stack) != 0))
 		refuse("the limits cannot be set");
 }
 
@@ -168,7 +171,7 @@ int main(int argc, char **argv)
 		return pass_trees(descriptor(argv[2]), argv[3], argv + 4);
 	parse(argv, &spec);
 	close_others(&spec);
-	set_limits();
+	set_limits(&spec);
 	// The program ends with the process that started it, however that ends.
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
 	take_user(&spec, &report);

@@ -69,6 +69,8 @@ export interface CompanionProgram {
   environment?: Readonly<Record<string, string>>;
   /** Bytes that it may write to files of its own in {@link SCRATCH}, which it may execute. */
   scratch?: number;
+  /** The most bytes of its stack, and of those of its processes. */
+  stack?: number;
   /** Its addresses are those that its file names (personality(2), ADDR_NO_RANDOMIZE). */
   hasFixedAddresses?: boolean;
 }
@@ -88,7 +90,7 @@ export const FIRST_COMPANION_FD = 4;
  * them come the launcher's report, and the file of the filter.
  */
 export function jailedCompanion(companion: CompanionProgram, count: number): string[] {
-  const { path, args, readable = [], devices = [], environment = {}, scratch, filter, hasFixedAddresses } = companion;
+  const { path, args, readable = [], devices = [], environment = {}, scratch, stack, filter } = companion;
   const kept = Array.from({ length: count }, (_, index) => FIRST_COMPANION_FD + index);
   return [
     JAIL_LAUNCHER,
@@ -100,7 +102,8 @@ export function jailedCompanion(companion: CompanionProgram, count: number): str
     ...option('--read', [...LIBRARIES, ...programFiles([path]), ...readable]),
     ...option('--device', devices),
     ...option('--scratch', scratch === undefined ? [] : [scratch]),
-    ...option('--personality', hasFixedAddresses === true ? [FIXED_ADDRESSES] : []),
+    ...option('--stack', stack === undefined ? [] : [stack]),
+    ...option('--personality', companion.hasFixedAddresses === true ? [FIXED_ADDRESSES] : []),
     ...option(
       '--env',
       Object.entries(environment).map(([name, value]) => `${name}=${value}`),

@@ -24,6 +24,12 @@ import { listen, open } from './open-files.js';
 const MORE_SCRATCH = 64 * 2 ** 20;
 
 /**
+ * Bytes of the kernel's first stack. The processes of the guest's programs begin with a copy of it,
+ * which such a program can make grow: that is memory of the host beside the guest's.
+ */
+const STACK = 256 * 1024;
+
+/**
  * Makes the kernel ready. It runs once the machine process says so, which checks before that it is
  * a kernel of this kind.
  * @param files gets the machine's side
@@ -60,6 +66,7 @@ export function readyUml(spec: MachineSpec, files: MachineFiles, isJailed: boole
         // What its console reads.
         devices: ['null'],
         scratch: memory + MORE_SCRATCH,
+        stack: STACK,
         filter: umlFilter(),
         hasFixedAddresses: true,
       },

@@ -95,7 +95,8 @@ function here(accel: 'kvm' | 'tcg' | 'uml'): Machine {
   };
 }
 
-const uml = here('uml');
+/** User-Mode Linux, for tests of what is its own. */
+export const uml = here('uml');
 
 /** Runs every test on User-Mode Linux alone: by hand, for what the suite runs elsewhere. */
 const isAllOnUml = process.env.TSVM_TEST_MACHINE === 'uml';

@@ -51,6 +51,12 @@ describe.each([
     expect(shell(uid, ['--personality', '40000'], 'cat /proc/self/personality').stdout).toBe('00040000\n');
   });
 
+  test('a program has a stack of the size that it was given, and so have its processes', () => {
+    expect(shell(uid, ['--stack', '262144'], 'ulimit -s; ulimit -Hs; dash -c "ulimit -s"').stdout).toBe(
+      '256\n256\n256\n',
+    );
+  });
+
   test('a program has the filter that it was given: the one of User-Mode Linux', () => {
     const { stdout, stderr } = shell(uid, ['--keep', '3', '--filter', '3'], 'kill -ABRT $$; echo alive', umlFilter());
     expect(stderr).toContain('Operation not permitted');
