@@ -55,6 +55,7 @@ test.each([
     ...Object.fromEntries(ANSWERED.map((name) => [name, 'guest'])),
     ...Object.fromEntries(REFUSED.map((name) => [name, 'none'])),
     ...either,
+    stub: 'found',
     alive: 'guest',
   });
 });
