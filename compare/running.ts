@@ -28,7 +28,13 @@ export interface Ended {
 }
 
 function start({ words: [program, ...words], env, cpus }: CommandLine): ChildProcess {
-  return startPinned(cpus, () => spawn(program, words, { env, stdio: ['ignore', 'pipe', 'pipe'], detached: true }));
+  const child = startPinned(cpus, () =>
+    spawn(program, words, { env, stdio: ['pipe', 'pipe', 'pipe'], detached: true }),
+  );
+  // An ended pipe is stdin: gVisor's runsc gives the file of its stdin to a user of its own, and the
+  // host's /dev/null would belong to that user.
+  child.stdin?.end();
+  return child;
 }
 
 function collect(child: ChildProcess): { stdout: string; stderr: string } {

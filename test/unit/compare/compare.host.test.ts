@@ -1,5 +1,5 @@
 // Levels measured for real, with an image that has nothing but a folder: no shell, no program.
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -36,6 +36,12 @@ async function measure(names: readonly string[], more: Partial<CompareOptions> =
   });
 }
 
+/** Whose the host's /dev/null is, and for whom. */
+function nullDevice() {
+  const { uid, gid, mode } = statSync('/dev/null');
+  return { uid, gid, mode };
+}
+
 /** Folders and images that comparisons of this process have left. */
 async function left(): Promise<string[]> {
   const folders = readdirSync(tmpdir()).filter((name) => name.startsWith(`tsvm-compare-${process.pid}-`));
@@ -44,6 +50,7 @@ async function left(): Promise<string[]> {
 }
 
 test('levels of Debian give every measure in every round, the report fits its schema, and nothing is left', async () => {
+  const device = nullDevice();
   const report = await measure(['process', 'namespaces', 'runc', 'crun', 'gvisor-ptrace'], { rounds: 1 });
   expect(ReportSchema.parse(report)).toEqual(report);
   expect(report.complete).toBe(true);
@@ -58,6 +65,7 @@ test('levels of Debian give every measure in every round, the report fits its sc
     for (const { samples, warmUp } of level.measures) expect([samples.length, warmUp.length]).toEqual([1, 1]);
   }
   expect(await left()).toEqual([]);
+  expect(nullDevice()).toEqual(device);
 });
 
 test('a sleep of 10 ms is measured as no less, at each level', async () => {
