@@ -4,8 +4,8 @@
 //   npm run test:unit -- NAME...   one lane, or its files whose path contains a NAME
 // Options such as `-t 'words of a test name'` are passed to vitest.
 import { spawnSync } from 'node:child_process';
-import { existsSync, readdirSync } from 'node:fs';
-import { dirname } from 'node:path';
+import { accessSync, constants, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const project = dirname(dirname(fileURLToPath(import.meta.url)));
@@ -19,6 +19,9 @@ const SET_UP = {
 };
 const LANES = Object.keys(SET_UP);
 
+/** Everything in the lab is emulated. */
+const PATIENCE_IN_LAB = ['--testTimeout=600000', '--hookTimeout=600000'];
+
 /** The vitest options that take a value. */
 const WITH_VALUE = ['-t', '--testNamePattern', '--reporter', '--testTimeout'];
 
@@ -29,11 +32,31 @@ function laneOf(path) {
   return path.endsWith('.host.test.ts') ? 'host' : 'unit';
 }
 
-/** Runs a command in the project's root. Exits with its status if it fails. */
-function must([command, ...words]) {
+/** Runs a command in the project's root. Returns its exit status. */
+function run([command, ...words]) {
   const { status, error } = spawnSync(command, words, { cwd: project, stdio: 'inherit' });
   if (error !== undefined) console.error(`test: ${command}: ${error.message}`);
-  if (status !== 0) process.exit(status ?? 1);
+  return status ?? 1;
+}
+
+/** Runs a command in the project's root. Exits with its status if it fails. */
+function must(command) {
+  const status = run(command);
+  if (status !== 0) process.exit(status);
+}
+
+/**
+ * Whether this machine has the KVM of a processor, and it can be opened. A KVM in software interprets
+ * the guest's kernel, and does not know each instruction.
+ */
+function hasKvm() {
+  if (!/^flags\s*:.*\b(vmx|svm)\b/m.test(readFileSync('/proc/cpuinfo', 'utf8'))) return false;
+  try {
+    accessSync('/dev/kvm', constants.R_OK | constants.W_OK);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 const words = process.argv.slice(2);
@@ -55,6 +78,32 @@ if (lanes.at(-1) === 'unit' && !existsSync(`${project}/node_modules/.package-loc
   console.error('test: the npm modules are missing: run `npm ci`');
   process.exit(1);
 }
-must(SET_UP[lanes.at(-1)]);
+// A machine without such a KVM has one in the lab.
+const inLab = lanes.includes('kvm') && !hasKvm() ? ['kvm'] : [];
+const here = lanes.filter((name) => !inLab.includes(name));
+must(inLab.length > 0 ? SET_UP.e2e : SET_UP[lanes.at(-1)]);
 if (lane === undefined && words.length === 0) must(['npm', 'run', '--silent', 'check']);
-must(['node_modules/.bin/vitest', 'run', ...lanes.flatMap((name) => ['--project', name]), ...words]);
+
+// The reporter of each run of vitest adds a line to this file. The lab does not see /tmp.
+const folder = mkdtempSync(join(project, 'dist/counts-'));
+const counts = join(folder, 'counts');
+const vitest = (names) => [
+  ...['env', `TSVM_TEST_COUNTS=${counts}`, 'node_modules/.bin/vitest', 'run'],
+  ...[...names.flatMap((name) => ['--project', name]), ...words],
+];
+const statuses = [
+  ...(here.length > 0 ? [run(vitest(here))] : []),
+  ...(inLab.length > 0 ? [run(['node', 'dist/lab.js', ...vitest(inLab), ...PATIENCE_IN_LAB])] : []),
+];
+const lines = existsSync(counts) ? readFileSync(counts, 'utf8').trimEnd().split('\n') : [];
+rmSync(folder, { recursive: true });
+let [passed, failed] = [0, 0];
+for (const line of lines) {
+  const [ran, broke] = line.split(' ').map(Number);
+  passed += ran;
+  failed += broke;
+}
+// A run that ended without a count has failed.
+failed += statuses.length - lines.length;
+console.log(`${passed} passed, ${failed} failed`);
+process.exit(Math.max(...statuses));
