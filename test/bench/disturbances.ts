@@ -8,6 +8,8 @@ import type { Tenant } from '../fixtures/tenants/tenant.js';
 
 export interface Disturbance extends Disposable {
   name: string;
+  /** The pid of the process that owns its machine. */
+  owner?: number;
   standStill(): Promise<void>;
   goOn(): Promise<void>;
 }
@@ -52,6 +54,7 @@ export async function startStorm(
   return {
     name,
     container,
+    owner: tenant.ownerOf(container),
     standStill: () => container.pause(),
     goOn: () => container.unpause(),
     [Symbol.dispose]() {

@@ -6,6 +6,7 @@ import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { SUPERVISOR_LIMITS } from '../../sandbox/cgroup/limits.js';
 import type { Container } from '../../sandbox/containers/container.js';
 import { buildPrograms } from '../fixtures/tenants/programs.js';
 import { startServer } from '../fixtures/tenants/server.js';
@@ -15,6 +16,7 @@ import type { Totals } from '../fixtures/tenants/totals.js';
 import { busyProgram, type Disturbance, startStorm } from './disturbances.js';
 import { type Benchmark, type Measurement, measurement, median, need, percentile } from './measurement.js';
 import { TENANT_SOURCES } from './paths.js';
+import { cpuTime } from './proc.js';
 
 /** How often each thing is measured beside a storm that stands still, and again while it goes on. */
 const EXECS = 40;
@@ -22,6 +24,8 @@ const READS = 500;
 const CONNECTIONS = 150;
 /** The most that a storm may slow the other tenant down. */
 const GOAL = 1.25;
+/** The most of a CPU that a storm may make the owner of its machine take. */
+const OWNER_GOAL = SUPERVISOR_LIMITS.cpuQuota / SUPERVISOR_LIMITS.cpuPeriod;
 
 const KINDS = ['exec', 'disk read', 'connection'] as const;
 /** Milliseconds of each. */
@@ -66,13 +70,24 @@ function compare(name: string, alone: readonly Noticed[], beside: readonly Notic
 async function alternate(disturbance: Disturbance, rounds: number, measure: () => Promise<Noticed>) {
   const alone: Noticed[] = [];
   const beside: Noticed[] = [];
+  const owner: number[] = [];
   for (let round = 0; round < rounds; round++) {
     alone.push(await measure());
     await disturbance.goOn();
+    const [start, before] = [performance.now(), ownerTime(disturbance)];
     beside.push(await measure());
+    owner.push((ownerTime(disturbance) - before) / (performance.now() - start));
     await disturbance.standStill();
   }
-  return { alone, ratios: compare(disturbance.name, alone, beside) };
+  const { name } = disturbance;
+  const ownerShare = { ...measurement(`${name}: CPUs of the owner of its machine`, 'ratio', owner), goal: OWNER_GOAL };
+  const ratios = compare(name, alone, beside);
+  return { alone, ratios: disturbance.owner === undefined ? ratios : [...ratios, ownerShare] };
+}
+
+/** Milliseconds of CPU time. */
+function ownerTime({ owner }: Disturbance): number {
+  return owner === undefined ? 0 : cpuTime(owner);
 }
 
 /** Keeps the threads of this process on one CPU, until disposal. */
