@@ -1,0 +1,98 @@
+// An ordinary user who is logged in gives machines cgroups by the user's systemd: a scope for the
+// machine, and one for its supervisor. The lab boots this machine's systemd in namespaces.
+import { execFileSync } from 'node:child_process';
+import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { kernelPath } from '../../kernels/index.js';
+import { isLab, machines, run, TSVM } from './machine.js';
+
+const BOOT = fileURLToPath(new URL('../fixtures/systemd/boot', import.meta.url));
+
+/** A program for an image that has nothing else. */
+const SLEEPER = '#include <unistd.h>\nint main(void) { for (;;) pause(); }\n';
+
+/** Runs the script $1 as the user, in a session of a login. */
+const LOGIN = `
+  set -u
+  base=/sys/fs/cgroup/systemd-$$
+  echo '+memory +cpu +pids' > /sys/fs/cgroup/cgroup.subtree_control
+  mkdir "$base"
+  # Only what is in the namespace may be in the cgroup: then systemd can give its children controllers.
+  unshare --pid --fork --kill-child --mount --uts --ipc \\
+    sh -c 'echo 0 > "$1/cgroup.procs"; exec unshare --cgroup "$2"' sh "$base" "$BOOT" < /dev/null >&2 &
+  namespaces=$!
+  trap 'kill -9 $namespaces; wait $namespaces
+    while [ -d "$base" ]; do find "$base" -depth -type d -exec rmdir {} + ; sleep 0.2; done 2> /dev/null' EXIT
+  inside() { nsenter -t "$(pgrep -P "$namespaces")" -p -m -C -u -i "$@"; }
+  chmod 666 /dev/kvm
+  until inside systemctl is-active --quiet tests.target; do
+    kill -0 "$namespaces" || exit
+    sleep 0.5
+  done 2> /dev/null
+  script=/tmp/systemd-$$
+  echo "$1" > "$script"
+  inside systemd-run --quiet --wait --pipe --uid=12345 -p PAMName=login -E TSVM -E FOLDER -E PATH bash "$script"
+`;
+
+let folder: string;
+beforeAll(() => {
+  // The lab has a /tmp of its own.
+  folder = mkdtempSync('/var/tmp/tsvm-systemd-');
+  writeFileSync(join(folder, 'sleeper.c'), SLEEPER);
+  execFileSync('gcc', ['-static', '-o', join(folder, 'sleeper'), join(folder, 'sleeper.c')]);
+  execFileSync('tar', ['-C', folder, '-cf', join(folder, 'sleeper.tar'), 'sleeper']);
+  copyFileSync(kernelPath() ?? '', join(folder, 'kernel'));
+  execFileSync('chmod', ['-R', 'a+rX', folder]);
+});
+afterAll(() => rmSync(folder, { recursive: true }));
+
+describe.each(machines.filter(isLab))('on $name', (machine) => {
+  test('machine and supervisor have scopes with limits, which end with them and after kill -9', async () => {
+    const script = `
+      export HOME=/run/tester TSVM_HOME=/run/tester/home
+      tsvm() { "$TSVM" "$@"; }
+      start() { tsvm run -d --name "$1" --accel kvm --cpus 0.5 -m 64m --network none --kernel "$FOLDER/kernel" sleeper /sleeper > /dev/null; }
+      look() { tsvm inspect -f '{{.State.Cgroup}} {{.State.SupervisorCgroup}} {{.State.Pid}}' "$1"; }
+      limits() { cat "$1/memory.max" "$1/memory.swap.max" "$1/memory.oom.group" "$1/cpu.max" "$1/cpu.weight" "$1/pids.max" | xargs; }
+      until_gone() { for each; do while [ -d "$each" ]; do sleep 0.1; done; done; }
+      units() { systemctl --user --no-legend --plain --all list-units 'tsvm-*'; }
+
+      sed 's/^.*user-12345.slice.session-[c0-9]*.scope$/in a session/' /proc/self/cgroup
+      tsvm import - sleeper < "$FOLDER/sleeper.tar" > /dev/null
+      start first || exit
+      read -r own theirs machine <<< "$(look first)"
+      echo "\${own%/tsvm-*}"; echo "\${theirs#"\${own%.scope}"}"
+      limits "$own"; limits "$theirs"
+      grep -qx "$machine" "$own/cgroup.procs" && echo inside
+      [ "$(tr '\\0' '\\n' < "/proc/$(cat "$theirs/cgroup.procs")/cmdline" | grep -c supervisor.js)" -eq 1 ] && echo alone
+      units | wc -l
+      tsvm rm -f first
+      until_gone "$own" "$theirs"; [ -z "$(units)" ] && echo removed
+
+      start second || exit
+      read -r own theirs machine <<< "$(look second)"
+      kill -9 "$(cat "$theirs/cgroup.procs")"
+      until_gone "$own" "$theirs"; [ -z "$(units)" ] && echo 'removed by systemd'`;
+    const { code, stdout, stderr } = await run(machine, ['bash', '-c', LOGIN, 'bash', script], {
+      env: { TSVM, FOLDER: folder, BOOT },
+    });
+    expect({ code, lines: stdout.trimEnd().split('\n') }, stderr).toEqual({
+      code: 0,
+      lines: [
+        'in a session',
+        '/sys/fs/cgroup/user.slice/user-12345.slice/user@12345.service/app.slice',
+        '-supervisor.scope',
+        `${(64 + 8 + 256) * 2 ** 20} ${64 * 2 ** 20} 1 150000 100000 50 68`,
+        `${512 * 2 ** 20} ${512 * 2 ** 20} 1 50000 100000 50 128`,
+        'inside',
+        'alone',
+        '2',
+        'first',
+        'removed',
+        'removed by systemd',
+      ],
+    });
+  });
+});
