@@ -194,10 +194,13 @@ describe('installed without a network', () => {
       current: true,
       packed: { compiler: expect.stringContaining('gcc') },
     });
+    expect(Object.keys(listed.packed.fragments)).toEqual(['base.config', 'guest.config']);
     for (const [file, sum] of Object.entries(listed.packed.fragments)) {
-      const fragment = readFileSync(join(root, 'kernels', file));
+      const fragment = readFileSync(join(content, 'kernels', file));
       expect(createHash('sha256').update(fragment).digest('hex')).toBe(sum);
     }
+    // The version is that of the source: Debian's package with its revision, or Linux's own.
+    expect(listed.packed.source.split(' ').at(-1)).toBe(listed.version);
     expect(existsSync(join(home, '.cache'))).toBe(false);
   });
 
