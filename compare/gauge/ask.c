@@ -11,7 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { MOST_BYTES = 65536, FAILED = 125 };
+enum { MOST_BYTES = 65536 };
 
 static void need(bool done, const char *what)
 {

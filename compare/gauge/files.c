@@ -9,6 +9,8 @@
 
 enum { SMALL = 512, BLOCK = 4096, LARGE = 131072, MEBIBYTE = 1048576, SIZE = 16 * MEBIBYTE };
 
+const char *gauge_folder;
+
 /** The file of the image is this program: it is in the root of each level. */
 static char own_path[4096];
 /** The file in the folder. */

@@ -25,6 +25,9 @@ extern const size_t GAUGE_FILE_OPERATION_COUNT;
 /** Where this program finds itself. */
 #define GAUGE_SELF "/proc/self/exe"
 
+/** The exit code of a gauge that fails. */
+enum { GAUGE_FAILED = 125 };
+
 /** Nanoseconds of a clock that only goes forward. */
 uint64_t gauge_now(void);
 

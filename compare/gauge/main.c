@@ -2,31 +2,11 @@
 // needs nothing of the image.
 #include "gauge.h"
 
-#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
-
-enum { FAILED = 125 };
-
-uint64_t gauge_now(void)
-{
-	struct timespec now;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
-_Noreturn void gauge_fail(const char *what)
-{
-	if (gauge_operation != NULL)
-		printf("%s failed: %s: %s\n", gauge_operation, what, strerror(errno));
-	else
-		fprintf(stderr, "tsvm-gauge: %s: %s\n", what, strerror(errno));
-	exit(FAILED);
-}
 
 static void end(int signal)
 {
@@ -82,5 +62,5 @@ int main(int argc, char **argv)
 	      "       within FILTER COMMAND... | serve CHANNEL COMMAND... |\n"
 	      "       ask SOCKET PORT COMMAND...\n",
 	      stderr);
-	return FAILED;
+	return GAUGE_FAILED;
 }

@@ -14,9 +14,6 @@ enum { BATCHES = 9, WORK_TURNS = 20 };
 /** Nanoseconds between two looks for the file. */
 enum { LOOK = 20000000 };
 
-const char *gauge_folder;
-const char *gauge_operation;
-
 static int compare_doubles(const void *one, const void *other)
 {
 	double a = *(const double *)one;
