@@ -61,9 +61,11 @@ describe.each(machines)('on $name', (machine) => {
       machine,
       `
       tsvm run -d --name ${name}-still ${DEBIAN} sh -c '${COUNTS}' > /dev/null
-      tsvm pause ${name}-still
       log=$(tsvm inspect -f '{{.LogPath}}' ${name}-still)
-      before=$(wc -c < $log); sleep 2; test $before = $(wc -c < $log)
+      until test -s $log; do sleep 0.1; done
+      tsvm pause ${name}-still
+      # What it said before that may still be on its way.
+      sleep 1; before=$(wc -c < $log); sleep 2; test $before = $(wc -c < $log)
       tsvm unpause ${name}-still
       until test $(wc -c < $log) -gt $before; do sleep 0.1; done`,
     );
