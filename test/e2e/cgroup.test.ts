@@ -1,11 +1,9 @@
 // On a host with cgroup v2 each machine is in a cgroup of its own, with everything that belongs to
 // it, and cannot take more of the host than that has. The lab is such a host. Processes that are put
 // into the cgroup stand for a machine process that a guest has taken over.
-import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { rmSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { kernelPath } from '../../kernels/index.js';
+import { makeSleeper } from '../fixtures/sleeper.js';
 import { DEBIAN, isLab, machines, run, TSVM } from './machine.js';
 
 /** Functions for the scripts below. */
@@ -26,18 +24,9 @@ const FUNCTIONS = `
   value() { sed -n "s/^$2 //p" "$1"; }
 `;
 
-/** A program for an image that has nothing else. */
-const SLEEPER = '#include <unistd.h>\nint main(void) { for (;;) pause(); }\n';
-
 let folder: string;
 beforeAll(() => {
-  // The lab has a /tmp of its own.
-  folder = mkdtempSync('/var/tmp/tsvm-cgroup-');
-  writeFileSync(join(folder, 'sleeper.c'), SLEEPER);
-  execFileSync('gcc', ['-static', '-o', join(folder, 'sleeper'), join(folder, 'sleeper.c')]);
-  execFileSync('tar', ['-C', folder, '-cf', join(folder, 'sleeper.tar'), 'sleeper']);
-  copyFileSync(kernelPath() ?? '', join(folder, 'kernel'));
-  execFileSync('chmod', ['-R', 'a+rX', folder]);
+  folder = makeSleeper();
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 

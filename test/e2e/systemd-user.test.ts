@@ -1,17 +1,12 @@
 // An ordinary user who is logged in gives machines cgroups by the user's systemd: a scope for the
 // machine, and one for its supervisor. The lab boots this machine's systemd in namespaces.
-import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { kernelPath } from '../../kernels/index.js';
+import { makeSleeper } from '../fixtures/sleeper.js';
 import { isLab, machines, run, TSVM } from './machine.js';
 
 const BOOT = fileURLToPath(new URL('../fixtures/systemd/boot', import.meta.url));
-
-/** A program for an image that has nothing else. */
-const SLEEPER = '#include <unistd.h>\nint main(void) { for (;;) pause(); }\n';
 
 /** Runs the script $1 as the user, in a session of a login. */
 const LOGIN = `
@@ -38,13 +33,7 @@ const LOGIN = `
 
 let folder: string;
 beforeAll(() => {
-  // The lab has a /tmp of its own.
-  folder = mkdtempSync('/var/tmp/tsvm-systemd-');
-  writeFileSync(join(folder, 'sleeper.c'), SLEEPER);
-  execFileSync('gcc', ['-static', '-o', join(folder, 'sleeper'), join(folder, 'sleeper.c')]);
-  execFileSync('tar', ['-C', folder, '-cf', join(folder, 'sleeper.tar'), 'sleeper']);
-  copyFileSync(kernelPath() ?? '', join(folder, 'kernel'));
-  execFileSync('chmod', ['-R', 'a+rX', folder]);
+  folder = makeSleeper();
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
