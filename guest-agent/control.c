@@ -1,9 +1,10 @@
 // The control connection. The machine serves only its host: when the connection is lost, the
-// machine stops.
+// machine stops. A frozen one may be a copy of that which had the connection, and connects again.
 #include "control.h"
 
 #include <errno.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/utsname.h>
@@ -19,8 +20,14 @@
 #include "protocol/frame.h"
 #include "protocol/outbox.h"
 #include "protocol/request.h"
+#include "snapshot.h"
 
-enum { INPUT_SIZE = 64 * 1024 };
+enum {
+	INPUT_SIZE = 64 * 1024,
+	// Milliseconds.
+	RECONNECT_TIMEOUT = 30000,
+	RECONNECT_PAUSE = 20,
+};
 
 static int connection = -1;
 static struct frame_reader reader;
@@ -28,11 +35,13 @@ static uint8_t input[INPUT_SIZE];
 static size_t input_start;
 static size_t input_end;
 
-// A machine without its host stops.
+static struct timespec started;
+static bool lost;
+
 static void flush(void)
 {
 	if (!outbox_flush(connection))
-		loop_stop(NULL);
+		lost = true;
 }
 
 static bool create_container(struct request *request, struct failure *failure)
@@ -42,12 +51,19 @@ static bool create_container(struct request *request, struct failure *failure)
 	return container_create(request, failure);
 }
 
+static bool is_for_frozen(enum frame_type type)
+{
+	return type != FRAME_MACHINE && type != FRAME_CONTAINER && type != FRAME_REMOVE && type != FRAME_PROCESS;
+}
+
 // Carries a request out, or starts what takes longer. `process` is answered when its launch is
 // over; `signal`, `resize` and `shutdown` are answered only by a failure.
 static bool do_request(struct request *request, uint16_t number, struct failure *failure)
 {
 	uint8_t frame[AGENT_FRAME_SIZE];
 
+	if (snapshot_is_frozen() && !is_for_frozen(request->type))
+		return fail(failure, ERROR_BAD_REQUEST, 0, "the machine is frozen");
 	switch (request->type) {
 	case FRAME_MACHINE:
 		if (!machine_set_up(&request->machine, failure))
@@ -59,6 +75,14 @@ static bool do_request(struct request *request, uint16_t number, struct failure 
 		break;
 	case FRAME_REMOVE:
 		if (!process_remove_container(&request->remove, failure))
+			return false;
+		break;
+	case FRAME_FREEZE:
+		if (!snapshot_freeze(&request->freeze, failure))
+			return false;
+		break;
+	case FRAME_THAW:
+		if (!snapshot_thaw(&request->thaw, failure))
 			return false;
 		break;
 	case FRAME_PROCESS:
@@ -100,7 +124,7 @@ static void take_frame(void)
 // stopped.
 static bool can_take_frame(void)
 {
-	return input_start < input_end && outbox_has_room() && !loop_is_stopped();
+	return input_start < input_end && outbox_has_room() && !lost && !loop_is_stopped();
 }
 
 // Takes frames from the input for as long as there is room for answers.
@@ -140,26 +164,10 @@ static void connection_ready(void *owner, short events)
 		ssize_t count = read(connection, input, sizeof input);
 
 		if (count == 0 || (count < 0 && errno != EAGAIN && errno != EINTR))
-			loop_stop(NULL);
+			lost = true;
 		input_start = 0;
 		input_end = count > 0 ? (size_t)count : 0;
 	}
-}
-
-void control_watch(void)
-{
-	short events = 0;
-
-	do {
-		take_input();
-		if (!outbox_is_empty())
-			flush();
-	} while (can_take_frame());
-	if (!outbox_is_empty())
-		events |= POLLOUT;
-	if (input_start == input_end)
-		events |= POLLIN;
-	loop_watch(connection, events, connection_ready, NULL);
 }
 
 static uint64_t microseconds_since(const struct timespec *start)
@@ -170,15 +178,96 @@ static uint64_t microseconds_since(const struct timespec *start)
 	return (uint64_t)((now.tv_sec - start->tv_sec) * 1000000 + (now.tv_nsec - start->tv_nsec) / 1000);
 }
 
+// Returns false, with errno, if the host cannot be reached. `timeout` is in milliseconds, -1: none.
+static bool connect_to_host(int timeout)
+{
+	struct pollfd wait = { .events = POLLOUT };
+
+	connection = connection_open(AGENT_PORT);
+	wait.fd = connection;
+	if (connection < 0)
+		return false;
+	errno = ETIMEDOUT;
+	if (poll(&wait, 1, timeout) == 1 && connection_established(connection))
+		return true;
+	close(connection);
+	connection = -1;
+	return false;
+}
+
+// Drops what belongs to the lost connection: half a request, and answers to requests of its host.
+static void forget_connection(void)
+{
+	close(connection);
+	free(frame_reader_take(&reader));
+	reader = (struct frame_reader){ 0 };
+	input_start = 0;
+	input_end = 0;
+	outbox_clear();
+}
+
+// The host of a restored machine listens before the machine runs. It is asked again because the
+// device may still be busy with its reset.
+static bool reconnect(void)
+{
+	const struct timespec pause = { .tv_nsec = RECONNECT_PAUSE * 1000000L };
+	struct timespec begin;
+
+	clock_gettime(CLOCK_MONOTONIC, &begin);
+	forget_connection();
+	while (!connect_to_host(RECONNECT_TIMEOUT)) {
+		if (microseconds_since(&begin) > RECONNECT_TIMEOUT * UINT64_C(1000))
+			return false;
+		nanosleep(&pause, NULL);
+	}
+	return true;
+}
+
+static void say_hello_again(void)
+{
+	struct utsname names;
+	uint8_t frame[AGENT_FRAME_SIZE];
+
+	uname(&names);
+	outbox_send(frame,
+		    frame_hello_again(frame, names.release, microseconds_since(&started), process_count_running()));
+	process_report_running();
+}
+
+static void recover(void)
+{
+	lost = false;
+	if (!snapshot_lose_host() || !reconnect())
+		loop_stop(NULL);
+	else
+		say_hello_again();
+}
+
+void control_watch(void)
+{
+	short events = 0;
+
+	do {
+		if (lost)
+			recover();
+		take_input();
+		if (!outbox_is_empty())
+			flush();
+	} while (can_take_frame() || (lost && !loop_is_stopped()));
+	if (!outbox_is_empty())
+		events |= POLLOUT;
+	if (input_start == input_end)
+		events |= POLLIN;
+	loop_watch(connection, events, connection_ready, NULL);
+}
+
 bool control_open(const struct timespec *start)
 {
 	struct utsname names;
 	uint8_t frame[AGENT_FRAME_SIZE];
-	struct pollfd wait;
 
-	connection = connection_open(AGENT_PORT);
-	wait = (struct pollfd){ .fd = connection, .events = POLLOUT };
-	if (connection < 0 || poll(&wait, 1, -1) != 1 || !connection_established(connection)) {
+	started = *start;
+	if (!connect_to_host(-1)) {
 		console_log("cannot connect to the host: %s", strerror(errno));
 		return false;
 	}

@@ -20,6 +20,7 @@
 #include "process/process.h"
 #include "process/stream.h"
 #include "protocol/connection.h"
+#include "snapshot.h"
 
 static int open_child_signals(void)
 {
@@ -69,7 +70,8 @@ int main(int argc, char **argv)
 		control_watch();
 		loop_watch(child_signals, POLLIN, child_signal_ready, &child_signals);
 		process_watch_all();
-		stream_watch_all();
+		if (!snapshot_is_frozen())
+			stream_watch_all();
 	} while (loop_turn());
 	power_off();
 }

@@ -33,6 +33,7 @@ struct in6_ifreq {
 #define CGROUP2_SUPER_MAGIC 0x63677270
 #define DEBUGFS_MAGIC 0x64626720
 #define DEVPTS_SUPER_MAGIC 0x1cd1
+#define FUSE_SUPER_MAGIC 0x65735546
 #define PROC_SUPER_MAGIC 0x9fa0
 #define SECURITYFS_MAGIC 0x73636673
 #define SYSFS_MAGIC 0x62656572
@@ -46,6 +47,10 @@ struct open_how {
 };
 #define RESOLVE_NO_MAGICLINKS 0x02
 #define RESOLVE_IN_ROOT 0x10
+
+// linux/mount.h
+#define OPEN_TREE_CLONE 1
+#define MOVE_MOUNT_F_EMPTY_PATH 4
 
 // linux/sched.h
 #define CLONE_PIDFD 0x00001000
@@ -130,6 +135,10 @@ struct bpf_attach {
 #define BPF_SHIFT_RIGHT 0x77
 #define BPF_JUMP_NOT_EQUAL 0x55
 #define BPF_RETURN 0x95
+
+// linux/random.h: _IOW('R', 0x03, int[2]) and _IO('R', 0x07)
+#define RNDADDENTROPY 0x40085203
+#define RNDRESEEDCRNG 0x5207
 
 // linux/loop.h
 #define LOOP_CTL_ADD 0x4C80

@@ -8,6 +8,10 @@
 // Where the virtio-fs device with the host's shared folders is mounted.
 #define MACHINE_SHARES "/run/shares"
 
+// Sets the wall clock, microseconds since the epoch; 0: leaves it alone. Returns false, with errno,
+// on failure.
+bool machine_set_clock(uint64_t microseconds);
+
 // Carries the request out. It can succeed only once.
 bool machine_set_up(const struct machine_request *request, struct failure *failure);
 

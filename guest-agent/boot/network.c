@@ -5,7 +5,9 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <net/ethernet.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <net/route.h>
 #include <netinet/in.h>
 #include <stdint.h>
@@ -160,6 +162,45 @@ static void write_ipv6_setting(const char *interface, const char *name, const ch
 	close(file);
 }
 
+// `52:54:00:12:34:56`
+static bool parse_mac(const char *text, uint8_t mac[ETH_ALEN])
+{
+	char rest;
+
+	return strlen(text) == 3 * ETH_ALEN - 1 &&
+	       sscanf(text, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%c", &mac[0], &mac[1], &mac[2], &mac[3], &mac[4],
+		      &mac[5], &rest) == ETH_ALEN;
+}
+
+static bool set_mac(const struct interface *interface, const char *text, struct failure *failure)
+{
+	struct ifreq request = request_for(interface);
+	uint8_t mac[ETH_ALEN];
+
+	if (!parse_mac(text, mac))
+		return fail(failure, ERROR_BAD_REQUEST, 0, "network: not a hardware address: %s", text);
+	request.ifr_hwaddr.sa_family = ARPHRD_ETHER;
+	memcpy(request.ifr_hwaddr.sa_data, mac, sizeof mac);
+	return ioctl(interface->ipv4, SIOCSIFHWADDR, &request) == 0 ||
+	       fail(failure, ERROR_SETUP_FAILED, errno, "hardware address %s", text);
+}
+
+// The kernel forgets routes, neighbours and IPv6 addresses of an interface that goes down.
+static bool take_down(const struct interface *interface)
+{
+	const struct in_addr none = { 0 };
+	struct ifreq request = request_for(interface);
+
+	if (ioctl(interface->ipv4, SIOCGIFFLAGS, &request) != 0)
+		return false;
+	request.ifr_flags = (short)(request.ifr_flags & ~IFF_UP);
+	if (ioctl(interface->ipv4, SIOCSIFFLAGS, &request) != 0)
+		return false;
+	request = request_for(interface);
+	request.ifr_addr = socket_address(none);
+	return ioctl(interface->ipv4, SIOCSIFADDR, &request) == 0;
+}
+
 static bool bring_up(struct interface *interface)
 {
 	struct ifreq request = request_for(interface);
@@ -179,6 +220,8 @@ static bool configure(struct interface *interface, const struct network_spec *ne
 {
 	struct address address;
 
+	if (network->mac != NULL && !set_mac(interface, network->mac, failure))
+		return false;
 	if (!bring_up(interface))
 		return fail(failure, ERROR_SETUP_FAILED, errno, "network interface %s", interface->name);
 	for (size_t i = 0; i < network->addresses.count; i++) {
@@ -196,17 +239,30 @@ static bool configure(struct interface *interface, const struct network_spec *ne
 	return true;
 }
 
-bool network_configure(const struct network_spec *network, struct failure *failure)
+static bool open_and_configure(const struct network_spec *network, bool again, struct failure *failure)
 {
 	struct interface interface = { .name = network->interface };
 	bool configured;
 
 	interface.ipv4 = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	interface.ipv6 = socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	configured = configure(&interface, network, failure);
+	if (again && !take_down(&interface))
+		configured = fail(failure, ERROR_SETUP_FAILED, errno, "take %s down", interface.name);
+	else
+		configured = configure(&interface, network, failure);
 	if (interface.ipv4 >= 0)
 		close(interface.ipv4);
 	if (interface.ipv6 >= 0)
 		close(interface.ipv6);
 	return configured;
+}
+
+bool network_configure(const struct network_spec *network, struct failure *failure)
+{
+	return open_and_configure(network, false, failure);
+}
+
+bool network_configure_again(const struct network_spec *network, struct failure *failure)
+{
+	return open_and_configure(network, true, failure);
 }

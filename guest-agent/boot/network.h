@@ -9,4 +9,7 @@
 // Brings the interface up and gives it its addresses and routes.
 bool network_configure(const struct network_spec *network, struct failure *failure);
 
+// Replaces what an earlier call has set: addresses, routes, neighbours.
+bool network_configure_again(const struct network_spec *network, struct failure *failure);
+
 #endif

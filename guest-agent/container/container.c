@@ -10,6 +10,7 @@
 #include "container/cgroup.h"
 #include "container/device-rules.h"
 #include "container/disk.h"
+#include "container/identity.h"
 #include "container/rootfs.h"
 #include "protocol/request.h"
 
@@ -37,6 +38,14 @@ struct container *container_find(uint32_t id, struct failure *failure)
 	return container;
 }
 
+struct container *container_next(struct container *container)
+{
+	container = container == NULL ? containers : container + 1;
+	while (container < containers + MAX_CONTAINERS && container->id == 0)
+		container++;
+	return container < containers + MAX_CONTAINERS ? container : NULL;
+}
+
 // Two overlays in one writable layer would destroy it.
 static bool scratch_is_free(const char *scratch, struct failure *failure)
 {
@@ -58,6 +67,7 @@ static bool make_directory(const char *path, struct failure *failure)
 static bool make(struct container *container, struct failure *failure)
 {
 	return disk_mount(&container->spec->root, failure) && rootfs_write_files(container->spec, failure) &&
+	       identity_write_files(failure) &&
 	       cgroup_create(container->id, &container->spec->limits, &container->cgroup, failure) &&
 	       device_rules_set(container->cgroup, container->spec, failure);
 }
@@ -72,6 +82,7 @@ static bool unmake(struct container *container)
 	container->cgroup = -1;
 	cgroup_remove(container->id);
 	rootfs_remove_files();
+	identity_remove_files();
 	return unmounted;
 }
 

@@ -24,6 +24,7 @@ struct container {
 	struct request request;               // the request that made it, which it owns
 	const struct container_request *spec; // in `request`
 	char directory[32];                   // what it is made of: see disk.h, rootfs.h
+	char hostname[65];                    // of a clone, in place of the request's
 	int cgroup;                           // its directory (O_PATH)
 	unsigned long oom_kills;              // seen so far in the cgroup
 	pid_t pid;                            // of process 1; 0 before and after
@@ -35,6 +36,9 @@ bool container_create(struct request *request, struct failure *failure);
 
 // Returns NULL, with a failure, if there is no container of that id.
 struct container *container_find(uint32_t id, struct failure *failure);
+
+// The containers one after the other: the first one after NULL, NULL after the last one.
+struct container *container_next(struct container *container);
 
 // Records that process 1 has ended.
 void container_end(struct container *container);

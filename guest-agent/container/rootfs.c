@@ -14,6 +14,7 @@
 
 #include "container/devices.h"
 #include "container/disk.h"
+#include "container/identity.h"
 #include "container/mounts.h"
 #include "container/target.h"
 
@@ -69,18 +70,26 @@ static bool write_file(const char *path, const char *text, size_t length, struct
 	return true;
 }
 
-bool rootfs_write_files(const struct container_request *container, struct failure *failure)
+static bool write_files(const char *name, const char *hosts, const char *resolv_conf, struct failure *failure)
 {
 	char hostname[128];
 
+	snprintf(hostname, sizeof hostname, "%s\n", name);
+	return write_file(FILES "/hostname", hostname, strlen(hostname), failure) &&
+	       (hosts == NULL || write_file(FILES "/hosts", hosts, strlen(hosts), failure)) &&
+	       (resolv_conf == NULL || write_file(FILES "/resolv.conf", resolv_conf, strlen(resolv_conf), failure));
+}
+
+bool rootfs_write_files(const struct container_request *container, struct failure *failure)
+{
 	if (mkdir(FILES, 0755) != 0 && errno != EEXIST)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "mkdir " FILES);
-	snprintf(hostname, sizeof hostname, "%s\n", container->hostname);
-	return write_file(FILES "/hostname", hostname, strlen(hostname), failure) &&
-	       (container->hosts == NULL ||
-		write_file(FILES "/hosts", container->hosts, strlen(container->hosts), failure)) &&
-	       (container->resolv_conf == NULL ||
-		write_file(FILES "/resolv.conf", container->resolv_conf, strlen(container->resolv_conf), failure));
+	return write_files(container->hostname, container->hosts, container->resolv_conf, failure);
+}
+
+bool rootfs_change_files(const struct identity_spec *identity, struct failure *failure)
+{
+	return write_files(identity->hostname, identity->hosts, identity->resolv_conf, failure);
 }
 
 void rootfs_remove_files(void)
@@ -152,7 +161,8 @@ bool rootfs_enter(const struct container_request *container, const char *cwd, st
 	root = open(DISK_ROOT, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root < 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, DISK_ROOT);
-	if (!mount_defaults(root, container, failure) || !devices_make(root, container, failure))
+	if (!mount_defaults(root, container, failure) || !devices_make(root, container, failure) ||
+	    !identity_mount(root, failure))
 		return false;
 	if (!mounts_make(root, container, failure) || !mount_files(root, container, failure))
 		return false;

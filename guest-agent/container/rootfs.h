@@ -9,7 +9,10 @@
 // working directory.
 bool rootfs_write_files(const struct container_request *container, struct failure *failure);
 
-// Removes them again.
+// Writes them again, for a clone of the container.
+bool rootfs_change_files(const struct identity_spec *identity, struct failure *failure);
+
+// Removes them.
 void rootfs_remove_files(void);
 
 // Called in the container's directory and fresh namespaces: mounts everything on the overlay, makes

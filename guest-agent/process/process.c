@@ -29,9 +29,10 @@ struct process {
 	uint32_t id;
 	uint16_t request;
 	struct container *container;
-	bool first; // process 1 of the container
-	pid_t pid;  // 0 once reaped
-	int status; // of the launch; -1 once it is over
+	bool first;   // process 1 of the container
+	bool outside; // a tool in the agent's cgroup
+	pid_t pid;    // 0 once reaped
+	int status;   // of the launch; -1 once it is over
 	bool ready;
 	bool failed;
 	struct failure failure;
@@ -146,6 +147,7 @@ bool process_start(uint16_t request, const struct process_request *spec, struct 
 	process->request = request;
 	process->container = container;
 	process->first = container->state == CONTAINER_CREATED;
+	process->outside = is_outside(spec);
 	process->status = -1;
 	plan.container = container;
 	plan.first = process->first;
@@ -301,6 +303,39 @@ void process_watch_all(void)
 		if (process->status >= 0)
 			loop_watch(process->status, POLLIN, status_ready, process);
 		link = &process->next;
+	}
+}
+
+bool process_is_any_loose(void)
+{
+	for (const struct process *process = processes; process != NULL; process = process->next) {
+		if (process->pid > 0 && (process->status >= 0 || process->outside))
+			return true;
+	}
+	return false;
+}
+
+static bool is_running(const struct process *process)
+{
+	return process->pid > 0 && !process->failed;
+}
+
+size_t process_count_running(void)
+{
+	size_t count = 0;
+
+	for (const struct process *process = processes; process != NULL; process = process->next)
+		count += is_running(process) ? 1 : 0;
+	return count;
+}
+
+void process_report_running(void)
+{
+	uint8_t frame[AGENT_FRAME_SIZE];
+
+	for (const struct process *process = processes; process != NULL; process = process->next) {
+		if (is_running(process))
+			outbox_send(frame, frame_running(frame, process->id, process->container->id, process->pid));
 	}
 }
 

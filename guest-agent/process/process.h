@@ -21,6 +21,15 @@ bool process_resize(const struct resize_request *resize, struct failure *failure
 // Watches the launches for the coming turn of the loop, and frees the entries of ended processes.
 void process_watch_all(void);
 
+// Returns true while a process is being started, or a tool outside of the containers runs: one that a
+// freezer does not hold.
+bool process_is_any_loose(void);
+
+size_t process_count_running(void);
+
+// Sends a `running` frame for each of them.
+void process_report_running(void);
+
 // Reaps all children that have ended.
 void process_reap(void);
 

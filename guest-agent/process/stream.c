@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/loop.h"
@@ -25,17 +26,20 @@ struct buffer {
 struct stream {
 	struct stream *next;
 	uint32_t process;
+	uint32_t port;
 	enum stream_kind kind;
 	int connection; // -1: the stream has ended
 	bool connected;
-	bool host_ended; // the host sends no more
-	bool joined;     // false: a terminal that does not exist yet
-	int source;      // what the process writes arrives here; -1: nothing or no more
-	int sink;        // what the process reads is put here; -1: nothing or no more
-	bool in_use;     // a terminal whose process lives
-	int reopening;   // an epoll that tells when a terminal that all have closed is opened again; -1: it is open
-	struct buffer output; // to the host
-	struct buffer input;  // to the process
+	size_t greeting_left; // bytes of the `stream` frame still to be sent
+	bool host_ended;      // the host sends no more
+	bool joined;          // false: a terminal that does not exist yet
+	int source;           // what the process writes arrives here; -1: nothing or no more
+	int sink;             // what the process reads is put here; -1: nothing or no more
+	bool in_use;          // a terminal whose process lives
+	int reopening; // an epoll that tells when a terminal that all have closed is opened again; -1: it is open
+	uint8_t greeting[AGENT_FRAME_SIZE]; // ends with the `stream` frame
+	struct buffer output;               // to the host
+	struct buffer input;                // to the process
 };
 
 static struct stream *streams;
@@ -62,14 +66,10 @@ static int fill(struct buffer *buffer, int fd)
 	return count < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
 }
 
-// Returns false if the reader is gone.
-static bool drain(struct buffer *buffer, int fd)
+// Takes the first `count` bytes out of the buffer.
+static void advance(struct buffer *buffer, size_t count)
 {
-	ssize_t count = write(fd, buffer->bytes + buffer->start, buffer->end - buffer->start);
-
-	if (count < 0)
-		return errno == EAGAIN || errno == EINTR;
-	buffer->start += (size_t)count;
+	buffer->start += count;
 	if (is_empty(buffer)) {
 		buffer->start = 0;
 		buffer->end = 0;
@@ -78,6 +78,16 @@ static bool drain(struct buffer *buffer, int fd)
 		buffer->end -= buffer->start;
 		buffer->start = 0;
 	}
+}
+
+// Returns false if the reader is gone.
+static bool drain(struct buffer *buffer, int fd)
+{
+	ssize_t count = write(fd, buffer->bytes + buffer->start, buffer->end - buffer->start);
+
+	if (count < 0)
+		return errno == EAGAIN || errno == EINTR;
+	advance(buffer, (size_t)count);
 	return true;
 }
 
@@ -133,14 +143,34 @@ static void end_if_done(struct stream *stream)
 {
 	if (stream->kind == STREAM_STDIN && stream->host_ended && is_empty(&stream->input))
 		close_sink(stream);
-	if (stream->connected && stream->joined && stream->source < 0 && stream->sink < 0 && is_empty(&stream->output))
+	if (stream->connected && stream->joined && stream->source < 0 && stream->sink < 0 &&
+	    stream->greeting_left == 0 && is_empty(&stream->output))
 		end(stream);
 }
 
+// Sends what is left of the greeting and what the process has written.
 static void send_output(struct stream *stream)
 {
-	if (stream->connected && !is_empty(&stream->output) && !drain(&stream->output, stream->connection))
-		end(stream);
+	struct buffer *output = &stream->output;
+	size_t greeting = stream->greeting_left;
+	const struct iovec parts[] = {
+		{ .iov_base = stream->greeting + sizeof stream->greeting - greeting, .iov_len = greeting },
+		{ .iov_base = output->bytes + output->start, .iov_len = output->end - output->start },
+	};
+	ssize_t count;
+
+	if (!stream->connected || (greeting == 0 && is_empty(output)))
+		return;
+	count = writev(stream->connection, parts, 2);
+	if (count < 0) {
+		if (errno != EAGAIN && errno != EINTR)
+			end(stream);
+		return;
+	}
+	if ((size_t)count < greeting)
+		greeting = (size_t)count;
+	stream->greeting_left -= greeting;
+	advance(output, (size_t)count - greeting);
 }
 
 static void send_input(struct stream *stream)
@@ -225,7 +255,7 @@ static void watch(struct stream *stream)
 {
 	short events = 0;
 
-	if (!stream->connected || !is_empty(&stream->output))
+	if (!stream->connected || stream->greeting_left > 0 || !is_empty(&stream->output))
 		events |= POLLOUT;
 	if (takes_input(stream))
 		events |= POLLIN;
@@ -260,6 +290,46 @@ void stream_watch_all(void)
 	}
 }
 
+// Opens the stream's connection, whose first frame says what it is. Returns false, with errno, on
+// failure.
+static bool open_connection(struct stream *stream)
+{
+	uint8_t frame[AGENT_FRAME_SIZE];
+	size_t length = frame_stream(frame, stream->process, stream->kind);
+
+	memcpy(stream->greeting + sizeof stream->greeting - length, frame, length);
+	stream->greeting_left = length;
+	stream->connected = false;
+	stream->connection = connection_open(stream->port);
+	return stream->connection >= 0;
+}
+
+void stream_take_input_all(void)
+{
+	for (struct stream *stream = streams; stream != NULL; stream = stream->next) {
+		while (stream->connection >= 0 && takes_input(stream)) {
+			int taken = fill(&stream->input, stream->connection);
+
+			stream->host_ended = taken < 0;
+			if (taken <= 0)
+				break;
+		}
+		end_if_done(stream);
+	}
+}
+
+bool stream_reconnect_all(void)
+{
+	for (struct stream *stream = streams; stream != NULL; stream = stream->next) {
+		if (stream->connection < 0)
+			continue;
+		close(stream->connection);
+		if (!open_connection(stream))
+			return false;
+	}
+	return true;
+}
+
 bool stream_open(const struct process_request *process, enum stream_kind kind, int descriptor, struct failure *failure)
 {
 	struct stream *stream = malloc(sizeof *stream);
@@ -270,7 +340,7 @@ bool stream_open(const struct process_request *process, enum stream_kind kind, i
 	}
 	stream->process = process->id;
 	stream->kind = kind;
-	stream->connected = false;
+	stream->port = process->port;
 	stream->host_ended = false;
 	stream->joined = kind != STREAM_TERMINAL;
 	stream->source = kind == STREAM_STDOUT || kind == STREAM_STDERR ? descriptor : -1;
@@ -280,9 +350,8 @@ bool stream_open(const struct process_request *process, enum stream_kind kind, i
 	stream->input.start = 0;
 	stream->input.end = 0;
 	stream->output.start = 0;
-	stream->output.end = frame_stream(stream->output.bytes, process->id, kind);
-	stream->connection = connection_open(process->port);
-	if (stream->connection < 0) {
+	stream->output.end = 0;
+	if (!open_connection(stream)) {
 		int error = errno;
 
 		end(stream);

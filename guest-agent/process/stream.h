@@ -23,6 +23,14 @@ void stream_release_terminal(uint32_t process);
 // Returns the master of a process's terminal stream, or -1.
 int stream_terminal(uint32_t process);
 
+// Takes over what the host has sent so far, as far as there is room, because a connection does not
+// outlive a copy of the machine.
+void stream_take_input_all(void);
+
+// The connections to the host are gone: opens a new one for each stream that has not ended. What is
+// buffered is kept. Returns false, with errno, without descriptors.
+bool stream_reconnect_all(void);
+
 // Ends all streams of a process at once.
 void stream_drop(uint32_t process);
 

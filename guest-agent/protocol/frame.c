@@ -111,15 +111,39 @@ static size_t finish(uint8_t *frame, size_t length, enum frame_type type, uint16
 	return length;
 }
 
-size_t frame_hello(uint8_t frame[AGENT_FRAME_SIZE], const char *kernel, uint64_t running_microseconds)
+static size_t add_hello(uint8_t *frame, const char *kernel, uint64_t running_microseconds)
 {
 	size_t length = FRAME_HEADER_LENGTH;
 
 	length = add_integer(frame, length, TAG_HELLO_PROTOCOL, PROTOCOL_VERSION);
 	length = add_text(frame, length, TAG_HELLO_AGENT, AGENT_VERSION);
 	length = add_text(frame, length, TAG_HELLO_KERNEL, kernel);
-	length = add_integer(frame, length, TAG_HELLO_RUNNING, running_microseconds);
+	return add_integer(frame, length, TAG_HELLO_RUNNING, running_microseconds);
+}
+
+size_t frame_hello(uint8_t frame[AGENT_FRAME_SIZE], const char *kernel, uint64_t running_microseconds)
+{
+	return finish(frame, add_hello(frame, kernel, running_microseconds), FRAME_HELLO, 0);
+}
+
+size_t frame_hello_again(uint8_t frame[AGENT_FRAME_SIZE], const char *kernel, uint64_t running_microseconds,
+			 size_t processes)
+{
+	size_t length = add_hello(frame, kernel, running_microseconds);
+
+	length = add_integer(frame, length, TAG_HELLO_FROZEN, 1);
+	length = add_integer(frame, length, TAG_HELLO_PROCESSES, processes);
 	return finish(frame, length, FRAME_HELLO, 0);
+}
+
+size_t frame_running(uint8_t frame[AGENT_FRAME_SIZE], uint32_t process, uint32_t container, pid_t pid)
+{
+	size_t length = FRAME_HEADER_LENGTH;
+
+	length = add_integer(frame, length, TAG_RUNNING_PROCESS, process);
+	length = add_integer(frame, length, TAG_RUNNING_CONTAINER, container);
+	length = add_integer(frame, length, TAG_RUNNING_PID, (uint64_t)pid);
+	return finish(frame, length, FRAME_RUNNING, 0);
 }
 
 size_t frame_started(uint8_t frame[AGENT_FRAME_SIZE], uint16_t request, uint32_t process, pid_t pid)

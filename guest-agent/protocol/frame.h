@@ -41,6 +41,10 @@ uint8_t *frame_reader_take(struct frame_reader *reader);
 
 // Each writes one frame and returns its length.
 size_t frame_hello(uint8_t frame[AGENT_FRAME_SIZE], const char *kernel, uint64_t running_microseconds);
+// The hello of a restored machine, which `processes` frames `running` follow.
+size_t frame_hello_again(uint8_t frame[AGENT_FRAME_SIZE], const char *kernel, uint64_t running_microseconds,
+			 size_t processes);
+size_t frame_running(uint8_t frame[AGENT_FRAME_SIZE], uint32_t process, uint32_t container, pid_t pid);
 size_t frame_started(uint8_t frame[AGENT_FRAME_SIZE], uint16_t request, uint32_t process, pid_t pid);
 size_t frame_exited(uint8_t frame[AGENT_FRAME_SIZE], uint32_t process, uint32_t container, int wait_status,
 		    bool oom_killed);

@@ -37,6 +37,11 @@ bool outbox_is_empty(void)
 	return used == 0;
 }
 
+void outbox_clear(void)
+{
+	used = 0;
+}
+
 bool outbox_flush(int connection)
 {
 	ssize_t count = write(connection, bytes, used);

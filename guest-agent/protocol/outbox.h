@@ -14,6 +14,9 @@ bool outbox_has_room(void);
 
 bool outbox_is_empty(void);
 
+// Forgets what a lost connection was to send.
+void outbox_clear(void);
+
 // Writes as much as the connection takes now. Returns false if the connection is lost.
 bool outbox_flush(int connection);
 

@@ -32,6 +32,8 @@ enum frame_type {
 	FRAME_REMOVE = 0x06,
 	FRAME_SHUTDOWN = 0x07,
 	FRAME_PING = 0x08,
+	FRAME_FREEZE = 0x09,
+	FRAME_THAW = 0x0a,
 	FRAME_HELLO = 0x81,
 	FRAME_STARTED = 0x82,
 	FRAME_EXITED = 0x83,
@@ -39,6 +41,7 @@ enum frame_type {
 	FRAME_STREAM = 0x85,
 	FRAME_PONG = 0x86,
 	FRAME_DONE = 0x87,
+	FRAME_RUNNING = 0x88,
 };
 
 enum error_kind {
@@ -66,6 +69,8 @@ enum {
 	TAG_HELLO_AGENT = 2,
 	TAG_HELLO_KERNEL = 3,
 	TAG_HELLO_RUNNING = 4,
+	TAG_HELLO_FROZEN = 5,
+	TAG_HELLO_PROCESSES = 6,
 	TAG_STARTED_PROCESS = 1,
 	TAG_STARTED_PID = 2,
 	TAG_EXITED_PROCESS = 1,
@@ -78,6 +83,9 @@ enum {
 	TAG_ERROR_MESSAGE = 3,
 	TAG_STREAM_PROCESS = 1,
 	TAG_STREAM_STREAM = 2,
+	TAG_RUNNING_PROCESS = 1,
+	TAG_RUNNING_CONTAINER = 2,
+	TAG_RUNNING_PID = 3,
 };
 
 // `items` ends in NULL, or is NULL if there are none.
@@ -170,6 +178,7 @@ struct network_spec {
 	const char *interface;      // eth0
 	struct text_list addresses; // with a prefix length: 198.19.0.2/32, fd74:7376:6d::2/128
 	struct text_list gateways;  // of default routes, for IPv4 and IPv6; on the link, whatever their network
+	const char *mac;            // hardware address to set: 52:54:00:12:34:56; absent: the device's own
 };
 
 // Limits of the container's cgroup (cgroup v2). Absent or 0: no limit.
@@ -188,6 +197,21 @@ struct sysctl_spec {
 
 struct sysctl_list {
 	struct sysctl_spec *items;
+	size_t count;
+	size_t capacity;
+};
+
+// What a container of a cloned machine has instead of what its original has.
+struct identity_spec {
+	uint32_t container;      // id of the container
+	const char *hostname;    // host name of the container
+	const char *machine_id;  // of machine-id(5), 32 lower-case hex digits; for a container that has one
+	const char *hosts;       // contents of /etc/hosts; absent: left alone
+	const char *resolv_conf; // contents of /etc/resolv.conf; absent: left alone
+};
+
+struct identity_list {
+	struct identity_spec *items;
 	size_t count;
 	size_t capacity;
 };
@@ -256,6 +280,22 @@ struct remove_request {
 	uint32_t container; // id of the container, which is free afterwards
 };
 
+// Stops all processes of all containers where they are, and writes the disks out.
+struct freeze_request {
+	uint16_t timeout; // milliseconds for all processes to stop; absent: 5000
+};
+
+// Makes a restored machine different from its snapshot, and only then lets its processes run.
+struct thaw_request {
+	const char *entropy;    // random bytes of the host as hex digits, at least 64 bytes
+	uint64_t clock;         // wall clock to set, microseconds since the epoch; 0 or absent: left alone
+	const char *generation; // UUID that no other machine has; containers see it in a file
+	const char *boot_id;    // UUID that containers see as boot_id of the kernel; makes the machine a clone
+	bool has_network;
+	struct network_spec network;     // of a clone; absent: the network is left alone
+	struct identity_list identities; // of a clone: one for each container
+};
+
 // A decoded request. It owns the payload, which its texts and programs point into, and its lists.
 // An absent text is NULL or its preset.
 struct request {
@@ -268,6 +308,8 @@ struct request {
 		struct signal_request signal;
 		struct resize_request resize;
 		struct remove_request remove;
+		struct freeze_request freeze;
+		struct thaw_request thaw;
 	};
 };
 

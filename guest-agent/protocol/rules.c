@@ -67,9 +67,10 @@ static const struct field_rule network_fields[] = {
 	{ .tag = 1, .name = "interface", .kind = FIELD_TEXT, .required = true, .offset = offsetof(struct network_spec, interface), .max = 15 },
 	{ .tag = 2, .name = "addresses", .kind = FIELD_TEXT, .repeated = true, .offset = offsetof(struct network_spec, addresses), .max = 49 },
 	{ .tag = 3, .name = "gateways", .kind = FIELD_TEXT, .repeated = true, .offset = offsetof(struct network_spec, gateways), .max = 49 },
+	{ .tag = 4, .name = "mac", .kind = FIELD_TEXT, .offset = offsetof(struct network_spec, mac), .max = 17 },
 };
 static const struct group_rule network_rule = {
-	.name = "network", .size = sizeof(struct network_spec), .fields = network_fields, .count = 3,
+	.name = "network", .size = sizeof(struct network_spec), .fields = network_fields, .count = 4,
 };
 
 static const struct field_rule limits_fields[] = {
@@ -88,6 +89,17 @@ static const struct field_rule sysctl_fields[] = {
 };
 static const struct group_rule sysctl_rule = {
 	.name = "sysctl", .size = sizeof(struct sysctl_spec), .fields = sysctl_fields, .count = 2,
+};
+
+static const struct field_rule identity_fields[] = {
+	{ .tag = 1, .name = "container", .kind = FIELD_INTEGER, .required = true, .offset = offsetof(struct identity_spec, container), .size = sizeof(uint32_t), .min = 1, .max = 4294967295 },
+	{ .tag = 2, .name = "hostname", .kind = FIELD_TEXT, .required = true, .offset = offsetof(struct identity_spec, hostname), .max = 64 },
+	{ .tag = 3, .name = "machineId", .kind = FIELD_TEXT, .required = true, .offset = offsetof(struct identity_spec, machine_id), .max = 32 },
+	{ .tag = 4, .name = "hosts", .kind = FIELD_TEXT, .offset = offsetof(struct identity_spec, hosts), .max = 4194304 },
+	{ .tag = 5, .name = "resolvConf", .kind = FIELD_TEXT, .offset = offsetof(struct identity_spec, resolv_conf), .max = 4194304 },
+};
+static const struct group_rule identity_rule = {
+	.name = "identity", .size = sizeof(struct identity_spec), .fields = identity_fields, .count = 5,
 };
 
 static const struct field_rule machine_request_fields[] = {
@@ -167,6 +179,25 @@ static const struct group_rule shutdown_request_rule = { .name = "shutdown" };
 
 static const struct group_rule ping_request_rule = { .name = "ping" };
 
+static const struct field_rule freeze_request_fields[] = {
+	{ .tag = 1, .name = "timeout", .kind = FIELD_INTEGER, .offset = offsetof(struct freeze_request, timeout), .size = sizeof(uint16_t), .max = 60000, .preset = 0x1388 },
+};
+static const struct group_rule freeze_request_rule = {
+	.name = "freeze", .size = sizeof(struct freeze_request), .fields = freeze_request_fields, .count = 1,
+};
+
+static const struct field_rule thaw_request_fields[] = {
+	{ .tag = 1, .name = "entropy", .kind = FIELD_TEXT, .offset = offsetof(struct thaw_request, entropy), .max = 1024, .preset_text = "" },
+	{ .tag = 2, .name = "clock", .kind = FIELD_INTEGER, .offset = offsetof(struct thaw_request, clock), .size = sizeof(uint64_t), .max = 9007199254740991 },
+	{ .tag = 3, .name = "generation", .kind = FIELD_TEXT, .offset = offsetof(struct thaw_request, generation), .max = 36 },
+	{ .tag = 4, .name = "bootId", .kind = FIELD_TEXT, .offset = offsetof(struct thaw_request, boot_id), .max = 36 },
+	{ .tag = 5, .name = "network", .kind = FIELD_GROUP, .offset = offsetof(struct thaw_request, network), .given = offsetof(struct thaw_request, has_network), .group = &network_rule },
+	{ .tag = 6, .name = "identities", .kind = FIELD_GROUP, .repeated = true, .offset = offsetof(struct thaw_request, identities), .group = &identity_rule },
+};
+static const struct group_rule thaw_request_rule = {
+	.name = "thaw", .size = sizeof(struct thaw_request), .fields = thaw_request_fields, .count = 6,
+};
+
 const struct request_rule request_rules[] = {
 	{ .type = FRAME_MACHINE, .group = &machine_request_rule, .offset = offsetof(struct request, machine) },
 	{ .type = FRAME_CONTAINER, .group = &container_request_rule, .offset = offsetof(struct request, container) },
@@ -176,6 +207,8 @@ const struct request_rule request_rules[] = {
 	{ .type = FRAME_REMOVE, .group = &remove_request_rule, .offset = offsetof(struct request, remove) },
 	{ .type = FRAME_SHUTDOWN, .group = &shutdown_request_rule },
 	{ .type = FRAME_PING, .group = &ping_request_rule },
+	{ .type = FRAME_FREEZE, .group = &freeze_request_rule, .offset = offsetof(struct request, freeze) },
+	{ .type = FRAME_THAW, .group = &thaw_request_rule, .offset = offsetof(struct request, thaw) },
 };
 // clang-format on
 

@@ -188,6 +188,7 @@ export const groups = {
       required(1, 'interface', text(15), '`eth0`'),
       repeated(2, 'addresses', address, 'with a prefix length: `198.19.0.2/32`, `fd74:7376:6d::2/128`'),
       repeated(3, 'gateways', address, 'of default routes, for IPv4 and IPv6; on the link, whatever their network'),
+      optional(4, 'mac', text(17), "hardware address to set: `52:54:00:12:34:56`; absent: the device's own"),
     ],
   },
   limits: {
@@ -206,6 +207,17 @@ export const groups = {
     fields: [
       required(1, 'path', text(255), 'below `/proc/sys`: `net/ipv4/ip_forward`'),
       required(2, 'value', text(4095), 'what is written to the file'),
+    ],
+  },
+  identity: {
+    type: 'ContainerIdentity',
+    doc: 'What a container of a cloned machine has instead of what its original has.',
+    fields: [
+      required(1, 'container', integer(U32, 1), 'id of the container'),
+      required(2, 'hostname', text(64), 'host name of the container'),
+      required(3, 'machineId', text(32), 'of machine-id(5), 32 lower-case hex digits; for a container that has one'),
+      optional(4, 'hosts', text(4 * 1024 * 1024), 'contents of `/etc/hosts`; absent: left alone'),
+      optional(5, 'resolvConf', text(4 * 1024 * 1024), 'contents of `/etc/resolv.conf`; absent: left alone'),
     ],
   },
 };
@@ -311,6 +323,29 @@ export const frames = {
     fields: [],
   },
   ping: { number: 0x08, from: 'host', type: 'PingRequest', doc: 'Answered by `pong`.', fields: [] },
+  freeze: {
+    number: 0x09,
+    from: 'host',
+    type: 'FreezeRequest',
+    doc: 'Stops all processes of all containers where they are, and writes the disks out.',
+    fields: [
+      optional(1, 'timeout', integer(60_000), 'milliseconds for all processes to stop; absent: 5000', { preset: 5000 }),
+    ],
+  },
+  thaw: {
+    number: 0x0a,
+    from: 'host',
+    type: 'ThawRequest',
+    doc: 'Makes a restored machine different from its snapshot, and only then lets its processes run.',
+    fields: [
+      optional(1, 'entropy', text(1024), 'random bytes of the host as hex digits, at least 64 bytes', { preset: '' }),
+      optional(2, 'clock', integer(SAFE), 'wall clock to set, microseconds since the epoch; 0 or absent: left alone'),
+      optional(3, 'generation', text(36), 'UUID that no other machine has; containers see it in a file'),
+      optional(4, 'bootId', text(36), 'UUID that containers see as `boot_id` of the kernel; makes the machine a clone'),
+      optional(5, 'network', group('network'), 'of a clone; absent: the network is left alone'),
+      repeated(6, 'identities', group('identity'), 'of a clone: one for each container'),
+    ],
+  },
   hello: {
     number: 0x81,
     from: 'agent',
@@ -322,6 +357,8 @@ export const frames = {
       required(2, 'agent', text(255), "the agent's version"),
       required(3, 'kernel', text(255), "the guest kernel's release (`uname -r`)"),
       optional(4, 'running', integer(SAFE), 'microseconds since the agent started'),
+      optional(5, 'frozen', flag, 'the machine was restored, and its processes wait for `thaw`'),
+      optional(6, 'processes', integer(256), 'number of `running` frames that follow'),
     ],
   },
   started: {
@@ -369,7 +406,19 @@ export const frames = {
     number: 0x87,
     from: 'agent',
     type: 'DoneFrame',
-    doc: 'Answers `machine`, `container` and `remove`.',
+    doc: 'Answers `machine`, `container`, `remove`, `freeze` and `thaw`.',
     fields: [],
+  },
+  running: {
+    number: 0x88,
+    from: 'agent',
+    type: 'RunningFrame',
+    request: false,
+    doc: 'A process of a restored machine. Follows `hello`.',
+    fields: [
+      processId,
+      required(2, 'container', integer(U32, 1), 'id of its container'),
+      required(3, 'pid', integer(U32, 1), "in the guest's outermost pid namespace"),
+    ],
   },
 };

@@ -50,6 +50,7 @@ const network: Fields = [
   { tag: 1, name: 'interface', kind: 'text', max: 15, required: true },
   { tag: 2, name: 'addresses', kind: 'text', max: 49, repeated: true },
   { tag: 3, name: 'gateways', kind: 'text', max: 49, repeated: true },
+  { tag: 4, name: 'mac', kind: 'text', max: 17 },
 ];
 
 const limits: Fields = [
@@ -62,6 +63,14 @@ const limits: Fields = [
 const sysctl: Fields = [
   { tag: 1, name: 'path', kind: 'text', max: 255, required: true },
   { tag: 2, name: 'value', kind: 'text', max: 4095, required: true },
+];
+
+const identity: Fields = [
+  { tag: 1, name: 'container', kind: 'integer', min: 1, max: 4294967295, required: true },
+  { tag: 2, name: 'hostname', kind: 'text', max: 64, required: true },
+  { tag: 3, name: 'machineId', kind: 'text', max: 32, required: true },
+  { tag: 4, name: 'hosts', kind: 'text', max: 4194304 },
+  { tag: 5, name: 'resolvConf', kind: 'text', max: 4194304 },
 ];
 
 export const FRAMES: readonly FrameType[] = [
@@ -151,6 +160,27 @@ export const FRAMES: readonly FrameType[] = [
   { number: 7, type: 'shutdown', from: 'host', request: true, fields: [] },
   { number: 8, type: 'ping', from: 'host', request: true, fields: [] },
   {
+    number: 9,
+    type: 'freeze',
+    from: 'host',
+    request: true,
+    fields: [{ tag: 1, name: 'timeout', kind: 'integer', max: 60000 }],
+  },
+  {
+    number: 10,
+    type: 'thaw',
+    from: 'host',
+    request: true,
+    fields: [
+      { tag: 1, name: 'entropy', kind: 'text', max: 1024 },
+      { tag: 2, name: 'clock', kind: 'integer', max: 9007199254740991 },
+      { tag: 3, name: 'generation', kind: 'text', max: 36 },
+      { tag: 4, name: 'bootId', kind: 'text', max: 36 },
+      { tag: 5, name: 'network', kind: 'group', fields: network },
+      { tag: 6, name: 'identities', kind: 'group', fields: identity, repeated: true },
+    ],
+  },
+  {
     number: 129,
     type: 'hello',
     from: 'agent',
@@ -160,6 +190,8 @@ export const FRAMES: readonly FrameType[] = [
       { tag: 2, name: 'agent', kind: 'text', max: 255, required: true },
       { tag: 3, name: 'kernel', kind: 'text', max: 255, required: true },
       { tag: 4, name: 'running', kind: 'integer', max: 9007199254740991 },
+      { tag: 5, name: 'frozen', kind: 'flag' },
+      { tag: 6, name: 'processes', kind: 'integer', max: 256 },
     ],
   },
   {
@@ -208,4 +240,15 @@ export const FRAMES: readonly FrameType[] = [
   },
   { number: 134, type: 'pong', from: 'agent', request: true, fields: [] },
   { number: 135, type: 'done', from: 'agent', request: true, fields: [] },
+  {
+    number: 136,
+    type: 'running',
+    from: 'agent',
+    request: false,
+    fields: [
+      { tag: 1, name: 'process', kind: 'integer', min: 1, max: 4294967295, required: true },
+      { tag: 2, name: 'container', kind: 'integer', min: 1, max: 4294967295, required: true },
+      { tag: 3, name: 'pid', kind: 'integer', min: 1, max: 4294967295, required: true },
+    ],
+  },
 ];

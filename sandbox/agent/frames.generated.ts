@@ -210,6 +210,8 @@ export interface InterfaceSpec {
   addresses?: string[] | undefined;
   /** Of default routes, for IPv4 and IPv6; on the link, whatever their network. */
   gateways?: string[] | undefined;
+  /** Hardware address to set: `52:54:00:12:34:56`; absent: the device's own. */
+  mac?: string | undefined;
 }
 
 /** Limits of the container's cgroup (cgroup v2). Absent or 0: no limit. */
@@ -230,6 +232,20 @@ export interface Sysctl {
   path: string;
   /** What is written to the file. */
   value: string;
+}
+
+/** What a container of a cloned machine has instead of what its original has. */
+export interface ContainerIdentity {
+  /** Id of the container. */
+  container: number;
+  /** Host name of the container. */
+  hostname: string;
+  /** Of machine-id(5), 32 lower-case hex digits; for a container that has one. */
+  machineId: string;
+  /** Contents of `/etc/hosts`; absent: left alone. */
+  hosts?: string | undefined;
+  /** Contents of `/etc/resolv.conf`; absent: left alone. */
+  resolvConf?: string | undefined;
 }
 
 /** Sets the machine up. */
@@ -362,6 +378,34 @@ export interface PingRequest {
   request: number;
 }
 
+/** Stops all processes of all containers where they are, and writes the disks out. */
+export interface FreezeRequest {
+  type: 'freeze';
+  /** Number of the request, 1 to 65535; answers carry it. */
+  request: number;
+  /** Milliseconds for all processes to stop; absent: 5000. */
+  timeout?: number | undefined;
+}
+
+/** Makes a restored machine different from its snapshot, and only then lets its processes run. */
+export interface ThawRequest {
+  type: 'thaw';
+  /** Number of the request, 1 to 65535; answers carry it. */
+  request: number;
+  /** Random bytes of the host as hex digits, at least 64 bytes. */
+  entropy?: string | undefined;
+  /** Wall clock to set, microseconds since the epoch; 0 or absent: left alone. */
+  clock?: number | undefined;
+  /** UUID that no other machine has; containers see it in a file. */
+  generation?: string | undefined;
+  /** UUID that containers see as `boot_id` of the kernel; makes the machine a clone. */
+  bootId?: string | undefined;
+  /** Of a clone; absent: the network is left alone. */
+  network?: InterfaceSpec | undefined;
+  /** Of a clone: one for each container. */
+  identities?: ContainerIdentity[] | undefined;
+}
+
 /** The first frame of the control connection. */
 export interface HelloFrame {
   type: 'hello';
@@ -373,6 +417,10 @@ export interface HelloFrame {
   kernel: string;
   /** Microseconds since the agent started. */
   running?: number;
+  /** The machine was restored, and its processes wait for `thaw`. */
+  frozen?: boolean;
+  /** Number of `running` frames that follow. */
+  processes?: number;
 }
 
 /** The program was executed. */
@@ -430,11 +478,22 @@ export interface PongFrame {
   request: number;
 }
 
-/** Answers `machine`, `container` and `remove`. */
+/** Answers `machine`, `container`, `remove`, `freeze` and `thaw`. */
 export interface DoneFrame {
   type: 'done';
   /** Number of the request, 1 to 65535; answers carry it. */
   request: number;
+}
+
+/** A process of a restored machine. Follows `hello`. */
+export interface RunningFrame {
+  type: 'running';
+  /** Id of the process. */
+  process: number;
+  /** Id of its container. */
+  container: number;
+  /** In the guest's outermost pid namespace. */
+  pid: number;
 }
 
 export type HostFrame =
@@ -445,6 +504,16 @@ export type HostFrame =
   | ResizeRequest
   | RemoveRequest
   | ShutdownRequest
-  | PingRequest;
-export type AgentFrame = HelloFrame | StartedFrame | ExitedFrame | ErrorFrame | StreamFrame | PongFrame | DoneFrame;
+  | PingRequest
+  | FreezeRequest
+  | ThawRequest;
+export type AgentFrame =
+  | HelloFrame
+  | StartedFrame
+  | ExitedFrame
+  | ErrorFrame
+  | StreamFrame
+  | PongFrame
+  | DoneFrame
+  | RunningFrame;
 export type Frame = HostFrame | AgentFrame;

@@ -18,9 +18,11 @@ import {
   type MachineSetup,
   PROTOCOL_VERSION,
   type ProcessSpec,
+  type RunningFrame,
   type StartedFrame,
   type StreamFrame,
   type StreamName,
+  type ThawRequest,
 } from './protocol.js';
 import { type RequestOptions, Responsiveness } from './responsiveness.js';
 import { StreamListener } from './stream-listener.js';
@@ -29,7 +31,12 @@ import { StreamListener } from './stream-listener.js';
 export const START_TIMEOUT = 120_000;
 /** Bytes of frames that the guest has not read, after which those without an answer are dropped. */
 const MAX_UNREAD = 1024 * 1024;
+/** Milliseconds to stop all processes, and to write gigabytes of dirty pages out. */
+const FREEZE_TIMEOUT = 60_000;
 const SIGKILL = 9;
+
+/** What a machine becomes when it is thawed. Empty: what it was. */
+export type Thaw = Omit<ThawRequest, 'type' | 'request'>;
 
 type Answer = StartedFrame | DoneFrame;
 
@@ -37,6 +44,9 @@ type Answer = StartedFrame | DoneFrame;
 export class AgentSession implements Disposable {
   readonly #hello = defer<HelloFrame>();
   readonly #lost = defer<never>();
+  readonly #running: RunningFrame[] = [];
+  readonly #allRunning = defer<readonly RunningFrame[]>();
+  #announced = 0;
   readonly #requests = new Map<number, Deferred<Answer>>();
   readonly #responsiveness: Responsiveness;
   readonly #exits = new Map<number, Deferred<ExitedFrame>>();
@@ -74,6 +84,40 @@ export class AgentSession implements Disposable {
   /** Rejects with a SandboxError `agent` when the control connection is lost. Never resolves. */
   get lost(): Promise<never> {
     return this.#lost.promise;
+  }
+
+  /** The processes of a restored machine, which the agent lists after its hello. */
+  get running(): Promise<readonly RunningFrame[]> {
+    return this.#allRunning.promise;
+  }
+
+  /**
+   * Expects the streams and the exit of a process that runs in a restored machine. Must be called
+   * before `thaw`, on which the agent connects the streams.
+   */
+  adopt(process: Pick<ProcessSpec, 'id' | 'terminal' | 'stdin' | 'port'>): void {
+    if (process.port === undefined) this.#listener.expect(process);
+    this.#exits.set(process.id, defer());
+  }
+
+  /**
+   * Stops all processes of all containers, and writes the disks out.
+   * @throws SandboxError `agent` if one does not stop in time, `unresponsive`: all run on
+   */
+  async freeze(): Promise<void> {
+    await this.#request((request) => ({ type: 'freeze', request }), {
+      timeout: FREEZE_TIMEOUT,
+      // Nothing waits for a machine that froze too late.
+      onLate: () => this.#send({ type: 'thaw', request: this.#nextRequest() }),
+    });
+  }
+
+  /**
+   * Makes a frozen machine what `thaw` says, and then lets its processes run.
+   * @throws SandboxError `agent` if a step fails. Nothing runs then, and the machine must be ended
+   */
+  async thaw(thaw: Thaw): Promise<void> {
+    await this.#request((request) => ({ ...thaw, type: 'thaw', request }));
   }
 
   /**
@@ -234,12 +278,21 @@ export class AgentSession implements Disposable {
     });
     socket.once('end', () => lose('closed the control connection'));
     socket.once('close', () => lose('closed the control connection'));
+    this.#announced = hello.frozen ? (hello.processes ?? 0) : 0;
+    if (this.#announced === 0) this.#allRunning.resolve([]);
     this.#hello.resolve(hello);
     handle(more);
   }
 
   #lose(why: string, cause?: unknown): void {
     this.#lost.reject(new SandboxError('agent', `the guest agent ${why}`, { cause }));
+  }
+
+  /** Ignores what the agent did not announce. */
+  #addRunning(frame: RunningFrame): void {
+    if (this.#running.length === this.#announced) return;
+    this.#running.push(frame);
+    if (this.#running.length === this.#announced) this.#allRunning.resolve(this.#running);
   }
 
   #handle(frame: Exclude<AgentFrame, HelloFrame | StreamFrame>): void {
@@ -252,6 +305,9 @@ export class AgentSession implements Disposable {
       case 'error':
         this.#requests.get(frame.request)?.reject(toSandboxError(frame));
         this.#requests.delete(frame.request);
+        return;
+      case 'running':
+        this.#addRunning(frame);
         return;
       case 'exited':
         this.#exits.get(frame.process)?.resolve(frame);

@@ -56,7 +56,7 @@ export class StreamListener implements Disposable {
   }
 
   /** Expects the streams of this process from now on. */
-  expect(process: ProcessSpec): void {
+  expect(process: Pick<ProcessSpec, 'id' | 'terminal' | 'stdin'>): void {
     for (const name of streamNames(process)) {
       const stream = defer<Socket>();
       this.#streams.set(streamKey(process.id, name), stream.promise);

@@ -39,6 +39,12 @@ export class GuestContainer {
     const started = inOrder(this.#made, this.#session.start({ ...process, container: this.#id }, options));
     return new GuestProcess(this.#machine, this.#session, process, started);
   }
+
+  /** A process that runs in it already, in a restored machine. */
+  adopt(process: ProcessSpec, pid: number): GuestProcess {
+    this.#session.adopt(process);
+    return new GuestProcess(this.#machine, this.#session, process, Promise.resolve({ pid }));
+  }
 }
 
 /**

@@ -2,9 +2,9 @@
 // down. It lives as long as its machine process, and may hold zero, one or several containers.
 import { messageOf } from '../../errors/index.js';
 import type { Accelerator, MachineStatistics, PeerNetwork, Refusal } from '../../vmm/machine.js';
-import type { ContainerSetup, MachineSetup } from '../agent/protocol.js';
+import type { ContainerSetup, MachineSetup, ProcessSpec, RunningFrame } from '../agent/protocol.js';
 import { Responsiveness } from '../agent/responsiveness.js';
-import { AgentSession } from '../agent/session.js';
+import { AgentSession, type Thaw } from '../agent/session.js';
 import type { MachineCgroup } from '../cgroup/machine-cgroup.js';
 import { type CgroupOptions, makeCgroup } from '../cgroup/make.js';
 import { defer } from '../deferred.js';
@@ -14,7 +14,7 @@ import type { Log } from '../log.js';
 import type { MachineClient, MachineNetwork } from '../machine/machine-client.js';
 import type { MachineOutside } from '../machine/outside.js';
 import { BOOT_DEADLINE, type BootDeadline, BootTimer } from './boot-timer.js';
-import { GuestContainer, inOrder } from './guest-container.js';
+import { GuestContainer, type GuestProcess, inOrder } from './guest-container.js';
 import { ResourceStack } from './resource-stack.js';
 import type { Trace } from './trace.js';
 
@@ -32,6 +32,8 @@ export type GuestMachineState =
   | { name: 'booting'; session: AgentSession }
   /** The agent has said hello and takes requests. `kernel` is the release of the guest's kernel. */
   | { name: 'ready'; session: AgentSession; kernel: string }
+  /** The processes of its containers are stopped, to be copied; or it is such a copy. */
+  | { name: 'frozen'; session: AgentSession; kernel: string }
   /** The agent syncs the disks and stops the machine. */
   | { name: 'stopping'; session: AgentSession }
   /** The machine has ended or was given up. `error` is the reason. */
@@ -181,7 +183,7 @@ export class GuestMachine implements Disposable {
   }
 
   /**
-   * Waits for the agent's hello.
+   * Waits for the agent's hello. A restored machine is `frozen` then, and any other one `ready`.
    * @returns the release of the guest's kernel
    * @throws SandboxError `boot-timeout` after two minutes without those in which other programs had the
    *   processors, and after ten minutes in any case; `wrong-state`; what ended the machine
@@ -190,10 +192,10 @@ export class GuestMachine implements Disposable {
     const { session } = this.#expect('booting');
     const waited = () => this.#client.processorWait;
     const late = this.own(new BootTimer(this.#bootDeadline, waited, (passed) => this.#stop(tooSlow(passed))));
-    const { agent, kernel, running = 0 } = await this.whileAlive(session.hello);
+    const { agent, kernel, frozen, running = 0 } = await this.whileAlive(session.hello);
     late[Symbol.dispose]();
     this.#expect('booting');
-    this.#state = { name: 'ready', session, kernel };
+    this.#state = { name: frozen ? 'frozen' : 'ready', session, kernel };
     this.#trace.mark('agentHello');
     this.#trace.mark('agentStarted', performance.timeOrigin + performance.now() - running / 1000);
     this.#log.debug('agent', { agent, kernel });
@@ -226,6 +228,58 @@ export class GuestMachine implements Disposable {
     const made = inOrder(this.#isSetUp, session.create(container));
     made.catch(() => {});
     return new GuestContainer(this, session, container.id, made);
+  }
+
+  /**
+   * Stops the processes of all containers, and has the guest write its disks out. The machine can be
+   * copied then. After a failure it is `ready`, and all run on.
+   * @throws SandboxError `agent` while a process is being started, and if one does not stop in time;
+   *   `unresponsive`, `wrong-state`; what ended the machine
+   */
+  async freeze(): Promise<void> {
+    const ready = this.#expect('ready');
+    const frozen = { ...ready, name: 'frozen' as const };
+    this.#state = frozen;
+    try {
+      await this.whileAlive(ready.session.freeze());
+    } catch (error) {
+      if (this.#state === frozen) this.#state = ready;
+      throw error;
+    }
+  }
+
+  /** The processes of a restored machine. @throws SandboxError `wrong-state`; what ended the machine */
+  running(): Promise<readonly RunningFrame[]> {
+    const { session } = this.#expect('frozen');
+    return this.whileAlive(session.running);
+  }
+
+  /**
+   * A process that runs in a container of a restored machine. Its streams arrive once the machine is
+   * thawed.
+   * @throws SandboxError `wrong-state`
+   */
+  adopt({ container, pid }: RunningFrame, spec: ProcessSpec): GuestProcess {
+    const { session } = this.#expect('frozen');
+    return new GuestContainer(this, session, container, Promise.resolve()).adopt(spec, pid);
+  }
+
+  /**
+   * Makes a frozen machine what `thaw` says, and lets its processes run. If a step fails, none of them
+   * has run, and the machine is stopped: a copy that is not proven different does not live.
+   * @param thaw empty: it was not restored, and runs on as it was
+   * @throws SandboxError `agent`, `unresponsive`, `wrong-state`; what ended the machine
+   */
+  async thaw(thaw: Thaw): Promise<void> {
+    const { session, kernel } = this.#expect('frozen');
+    try {
+      await this.whileAlive(session.thaw(thaw));
+    } catch (error) {
+      this.#stop(error instanceof Error ? error : new Error(messageOf(error)));
+      this.#client[Symbol.dispose]();
+      throw error;
+    }
+    this.#state = { name: 'ready', session, kernel };
   }
 
   /** The machine's statistics so far. @throws SandboxError `not-running`, `unresponsive` */

@@ -2,7 +2,7 @@
 // its connections.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -37,6 +37,21 @@ export class AgentUnderTest {
 
   constructor() {
     this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
+  }
+
+  /** Runs a program of this machine in the agent's mount and network namespaces, as root. */
+  inside(program: string, ...args: string[]): string {
+    const children = readFileSync(`/proc/${this.#child?.pid}/task/${this.#child?.pid}/children`, 'utf8').trim();
+    const [file, argv] = asRoot('nsenter', '--target', children, '--mount', '--net', program, ...args);
+    return execFileSync(file, argv, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
+  }
+
+  /** Breaks every connection, as the restore of a machine does. */
+  disconnect(): void {
+    this.frames.length = 0;
+    this.control?.destroy();
+    for (const socket of this.#streams.values()) socket.destroy();
+    this.#streams.clear();
   }
 
   /** Starts the agent and waits for its hello. */
@@ -143,11 +158,13 @@ export class AgentUnderTest {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.control?.destroy();
+    // A frozen agent would connect again.
+    this.control?.write(encodeFrame({ type: 'shutdown', request: 0xffff }));
     for (const socket of this.#streams.values()) socket.destroy();
     if (this.#child && this.#child.exitCode === null && this.#child.signalCode === null) {
       await once(this.#child, 'exit');
     }
+    this.control?.destroy();
     this.#server.close();
     rmSync(this.#directory, { recursive: true, force: true });
   }

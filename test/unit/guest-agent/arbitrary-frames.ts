@@ -25,6 +25,21 @@ const address = fc.oneof(
   fc.string({ maxLength: 40 }).map((string) => string.replaceAll('\0', '')),
 );
 
+const network = fc.record(
+  {
+    interface: fc.constantFrom('eth0', 'ens18'),
+    addresses: fc.array(address, { minLength: 1, maxLength: 3 }),
+    gateways: fc.array(address, { minLength: 1, maxLength: 2 }),
+    mac: fc.constantFrom('52:54:00:12:34:56', 'no address'),
+  },
+  { requiredKeys: ['interface'] },
+);
+
+const identity = fc.record(
+  { container: u32, hostname: text, machineId: text, hosts: text, resolvConf: text },
+  { requiredKeys: ['container', 'hostname', 'machineId'] },
+);
+
 /** Valid requests with values from all of their ranges. */
 export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
   fc.record(
@@ -32,14 +47,7 @@ export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
       type: fc.constant('machine' as const),
       request: u16,
       clock: size,
-      network: fc.record(
-        {
-          interface: fc.constantFrom('eth0', 'ens18'),
-          addresses: fc.array(address, { minLength: 1, maxLength: 3 }),
-          gateways: fc.array(address, { minLength: 1, maxLength: 2 }),
-        },
-        { requiredKeys: ['interface'] },
-      ),
+      network,
       shares: fc.constant(true),
     },
     { requiredKeys: ['type', 'request'] },
@@ -109,6 +117,23 @@ export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
   }),
   fc.record({ type: fc.constant('resize' as const), request: u16, process: u32, columns: u16, rows: u16 }),
   fc.record({ type: fc.constant('ping' as const), request: u16 }),
+  fc.record(
+    { type: fc.constant('freeze' as const), request: u16, timeout: fc.integer({ min: 0, max: 60_000 }) },
+    { requiredKeys: ['type', 'request'] },
+  ),
+  fc.record(
+    {
+      type: fc.constant('thaw' as const),
+      request: u16,
+      entropy: text,
+      clock: size,
+      generation: text,
+      bootId: text,
+      network,
+      identities: fc.array(identity, { minLength: 1, maxLength: 3 }),
+    },
+    { requiredKeys: ['type', 'request'] },
+  ),
 );
 
 const edit = fc.record({

@@ -380,6 +380,10 @@ static size_t encode(uint8_t *frame, char **arguments)
 
 	if (strcmp(type, "hello") == 0)
 		return frame_hello(frame, arguments[1], number(arguments[2]));
+	if (strcmp(type, "hello-again") == 0)
+		return frame_hello_again(frame, arguments[1], number(arguments[2]), number(arguments[3]));
+	if (strcmp(type, "running") == 0)
+		return frame_running(frame, number(arguments[1]), number(arguments[2]), (int)number(arguments[3]));
 	if (strcmp(type, "started") == 0)
 		return frame_started(frame, (uint16_t)number(arguments[1]), number(arguments[2]),
 				     (int)number(arguments[3]));

@@ -110,12 +110,16 @@ function attach(directory: string, file: string, ...options: string[]): LoopDevi
   };
 }
 
-/** Makes the image, on a read-only device. */
-export function makeContainerImage(): LoopDevice {
+/**
+ * Makes the image, on a read-only device.
+ * @param files more of its files: contents by path
+ */
+export function makeContainerImage(files: Record<string, string> = {}): LoopDevice {
   const directory = mkdtempSync(join(tmpdir(), 'agent-image-'));
   const root = join(directory, 'root');
   mkdirSync(root);
   populate(root);
+  for (const [path, contents] of Object.entries(files)) writeFileSync(join(root, path), contents);
   const file = join(directory, 'image.erofs');
   execFileSync('mkfs.erofs', ['--all-root', '--quiet', file, root], { stdio: ['ignore', 'ignore', 'inherit'] });
   return attach(directory, file, '--read-only');

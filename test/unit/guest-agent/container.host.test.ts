@@ -172,13 +172,13 @@ describe('the container', () => {
     expect(stdout).toBe('refused\nx\n750 7\nnosuid\nnodev\nsize=1024k\n');
   });
 
-  test("has Docker's devices, links and mounts in /dev", async () => {
+  test("has Docker's devices, links and mounts in /dev, and the machine's generation", async () => {
     const stdout = await shell(
       'ls /dev | tr "\\n" " "; echo; stat -c "%n %a %t:%T" /dev/null /dev/tty; echo hidden >/dev/null; ' +
         'readlink /dev/ptmx /dev/stdout; grep -E " /dev/(pts|shm) " /proc/mounts | wc -l; stat -f -c %b /dev/shm; echo x >/dev/stdout',
     );
     expect(stdout).toMatch(
-      /^core fd full (mqueue )?null ptmx pts random shm stderr stdin stdout tty urandom zero \n\/dev\/null 666 1:3\n\/dev\/tty 666 5:0\npts\/ptmx\n\/proc\/self\/fd\/1\n2\n16384\nx\n$/,
+      /^core fd full (mqueue )?null ptmx pts random shm stderr stdin stdout tsvm tty urandom zero \n\/dev\/null 666 1:3\n\/dev\/tty 666 5:0\npts\/ptmx\n\/proc\/self\/fd\/1\n2\n16384\nx\n$/,
     );
   });
 

@@ -25,7 +25,18 @@ const recorded = readdirSync(fixtures)
     frame: JSON.parse(readFileSync(join(fixtures, name), 'utf8')) as Frame,
     bytes: readFileSync(join(fixtures, name.replace(/json$/, 'bin'))),
   }));
-const fromHost = ['machine', 'container', 'process', 'signal', 'resize', 'remove', 'shutdown', 'ping'];
+const fromHost = [
+  'machine',
+  'container',
+  'process',
+  'signal',
+  'resize',
+  'remove',
+  'shutdown',
+  'ping',
+  'freeze',
+  'thaw',
+];
 const hostFrames = recorded.filter(({ frame }) => fromHost.includes(frame.type));
 const agentFrames = recorded.filter(({ frame }) => !fromHost.includes(frame.type));
 
@@ -43,7 +54,11 @@ afterAll(() => rmSync(directory, { recursive: true, force: true }));
 function agentArguments(frame: AgentFrame): (string | number)[] {
   switch (frame.type) {
     case 'hello':
-      return ['hello', frame.kernel, frame.running ?? 0];
+      return frame.frozen
+        ? ['hello-again', frame.kernel, frame.running ?? 0, frame.processes ?? 0]
+        : ['hello', frame.kernel, frame.running ?? 0];
+    case 'running':
+      return ['running', frame.process, frame.container, frame.pid];
     case 'started':
       return ['started', frame.request, frame.process, frame.pid];
     case 'exited': // the status as wait(2) has it
@@ -66,7 +81,7 @@ function agentArguments(frame: AgentFrame): (string | number)[] {
 
 describe('the recorded frames', () => {
   test('have one of every type', () => {
-    const types = ['hello', 'started', 'exited', 'error', 'stream', 'pong', 'done', ...fromHost];
+    const types = ['hello', 'started', 'exited', 'error', 'stream', 'pong', 'done', 'running', ...fromHost];
     expect(new Set(recorded.map(({ frame }) => frame.type))).toEqual(new Set(types));
   });
 

@@ -43,6 +43,17 @@ export function withDefaults(frame: HostFrame): Understood {
     const { network } = frame;
     return { clock: 0, shares: false, ...frame, network: network && { addresses: [], gateways: [], ...network } };
   }
+  if (frame.type === 'freeze') return { timeout: 5000, ...frame };
+  if (frame.type === 'thaw') {
+    const { network } = frame;
+    return {
+      entropy: '',
+      clock: 0,
+      ...frame,
+      network: network && { addresses: [], gateways: [], ...network },
+      identities: frame.identities ?? [],
+    };
+  }
   if (frame.type !== 'container') return { ...frame };
   const off = { readonly: false, exec: false, suid: false, dev: false };
   return {

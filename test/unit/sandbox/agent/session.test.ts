@@ -260,3 +260,48 @@ test('any bytes on any number of connections leave a session that still answers'
   control.write(encodeFrame({ type: 'exited', process: 7, container: 1, code: 0 }));
   expect(await session.exited(7)).toMatchObject({ code: 0 });
 });
+
+describe('a restored machine', () => {
+  const restored = (processes: number) => guest({ ...HELLO, frozen: true, processes });
+  const running = (process: number): AgentFrame => ({ type: 'running', process, container: 1, pid: 100 + process });
+
+  test('lists what runs; the streams and the exit of an adopted process arrive', async () => {
+    const control = await restored(2);
+    control.write(Buffer.concat([encodeFrame(running(7)), encodeFrame(running(8))]));
+    expect(await session.running).toEqual([running(7), running(8)]);
+    session.adopt({ id: 7 });
+    await guest({ type: 'stream', process: 7, stream: 'stdout' }, Buffer.from('still here'));
+    expect((await session.stream(7, 'stdout')).read().toString()).toBe('still here');
+    control.write(encodeFrame({ type: 'exited', process: 7, container: 1, code: 3 }));
+    expect(await session.exited(7)).toMatchObject({ code: 3 });
+  });
+
+  test('may list no more than it has announced', async () => {
+    const control = await restored(1);
+    for (let process = 1; process < 1000; process++) control.write(encodeFrame(running(process)));
+    expect(await session.running).toEqual([running(1)]);
+  });
+
+  test('without processes lists none', async () => {
+    await restored(0);
+    expect(await session.running).toEqual([]);
+  });
+});
+
+test('a machine that freezes after the deadline is thawed', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  try {
+    const control = await guest(HELLO);
+    await session.hello;
+    const frozen = session.freeze();
+    frozen.catch(() => {});
+    const [request] = new HostFrameDecoder().push((await once(control, 'data'))[0]);
+    await vi.advanceTimersByTimeAsync(60_000);
+    await expect(frozen).rejects.toMatchObject({ code: 'unresponsive' });
+    const said = once(control, 'data');
+    control.write(encodeFrame({ type: 'done', request: (request as HostFrame).request }));
+    expect(new HostFrameDecoder().push((await said)[0])).toMatchObject([{ type: 'thaw' }]);
+  } finally {
+    vi.useRealTimers();
+  }
+});

@@ -9,6 +9,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import {
   type ContainerSetup,
   encodeFrame,
+  type HelloFrame,
   type HostFrame,
   HostFrameDecoder,
   PROTOCOL_VERSION,
@@ -18,6 +19,7 @@ import { MachineClient } from '../../../../sandbox/machine/machine-client.js';
 import { MachineOutside } from '../../../../sandbox/machine/outside.js';
 import type { BootDeadline } from '../../../../sandbox/run/boot-timer.js';
 import { GuestMachine } from '../../../../sandbox/run/guest-machine.js';
+import { continued } from '../../../../sandbox/run/thaw.js';
 import { Trace } from '../../../../sandbox/run/trace.js';
 import type { MachineSpec } from '../../../../vmm/machine.js';
 
@@ -236,4 +238,70 @@ test('a shutdown asks the agent, and waits for the end of the machine', async ()
   expect(down).toBeUndefined();
   expect(frames).toMatchObject([{ type: 'shutdown' }]);
   expect(machine.state.name).toBe('stopped');
+});
+
+describe('a machine that is frozen', () => {
+  test('is ready again when it is thawed, and takes no container before', async () => {
+    const asked = await ready();
+    const frozen = machine.freeze();
+    expect(machine.state.name).toBe('frozen');
+    expect(() => machine.createContainer(container(1))).toThrow(expect.objectContaining({ code: 'wrong-state' }));
+    const [freeze] = await asked();
+    expect(freeze).toMatchObject({ type: 'freeze' });
+    answer({ type: 'done', request: freeze!.request });
+    await frozen;
+    const thawed = machine.thaw({});
+    const [thaw] = await asked();
+    expect(thaw).toEqual({ type: 'thaw', request: thaw!.request });
+    answer({ type: 'done', request: thaw!.request });
+    await thawed;
+    expect(machine.state.name).toBe('ready');
+  });
+
+  test('is ready if it refuses to freeze', async () => {
+    const asked = await ready();
+    const frozen = machine.freeze();
+    frozen.catch(() => {});
+    const [freeze] = await asked();
+    answer({ type: 'error', request: freeze!.request, kind: 'bad-request', message: 'a tool runs' });
+    await expect(frozen).rejects.toMatchObject({ code: 'agent', message: 'a tool runs' });
+    expect(machine.state.name).toBe('ready');
+  });
+
+  test('is stopped, with its process, if a step of the thaw fails', async () => {
+    const asked = await ready();
+    const frozen = machine.freeze();
+    answer({ type: 'done', request: (await asked())[0]!.request });
+    await frozen;
+    const thawed = machine.thaw(continued());
+    thawed.catch(() => {});
+    answer({ type: 'error', request: (await asked())[0]!.request, kind: 'setup-failed', message: 'reseed' });
+    await expect(thawed).rejects.toMatchObject({ code: 'agent', message: 'reseed' });
+    expect(machine.state).toMatchObject({ name: 'stopped', error: { message: 'reseed' } });
+    await machine.gone;
+  });
+
+  test('was restored if its hello says so: what runs is adopted', async () => {
+    await machine.listen(agentSocket);
+    machine.boot(opened(), () => {});
+    const socket = connect(agentSocket);
+    agent = socket;
+    const hello = {
+      type: 'hello',
+      protocol: PROTOCOL_VERSION,
+      agent: 'test',
+      kernel: '6.1',
+      frozen: true,
+      processes: 1,
+    };
+    socket.write(encodeFrame(hello as HelloFrame));
+    await machine.hello();
+    expect(machine.state.name).toBe('frozen');
+    answer({ type: 'running', process: 7, container: 1, pid: 42 });
+    const [running] = await machine.running();
+    const process = machine.adopt(running!, { id: 7, argv: ['cat'] });
+    expect(await process.started()).toBe(42);
+    answer({ type: 'exited', process: 7, container: 1, code: 0 });
+    expect(await process.exited()).toMatchObject({ code: 0 });
+  });
 });

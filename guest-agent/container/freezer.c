@@ -1,0 +1,89 @@
+// The freezer of cgroup v2 (admin-guide/cgroup-v2.rst, "cgroup.freeze"). The kernel says in
+// cgroup.events when every process of the cgroup, and of those in it, has stopped. A frozen process
+// can still be killed.
+#include "container/freezer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static bool set(const struct container *container, const char *state)
+{
+	int file = openat(container->cgroup, "cgroup.freeze", O_WRONLY | O_CLOEXEC);
+	bool written = file >= 0 && write(file, state, 1) == 1;
+	int error = errno;
+
+	if (file >= 0)
+		close(file);
+	errno = error;
+	return written;
+}
+
+static int64_t now(void)
+{
+	struct timespec time;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	return (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
+}
+
+static bool says_frozen(int events)
+{
+	char text[256];
+	ssize_t count = pread(events, text, sizeof text - 1, 0);
+
+	text[count > 0 ? count : 0] = '\0';
+	return strstr(text, "frozen 1\n") != NULL;
+}
+
+// Waits for the kernel's word. Its file polls as POLLPRI when it has changed since it was read.
+static bool wait_frozen(const struct container *container, int64_t deadline, struct failure *failure)
+{
+	int events = openat(container->cgroup, "cgroup.events", O_RDONLY | O_CLOEXEC);
+	bool frozen;
+
+	if (events < 0)
+		return fail(failure, ERROR_SETUP_FAILED, errno, "events of container %u", container->id);
+	while (!(frozen = says_frozen(events))) {
+		struct pollfd change = { .fd = events, .events = POLLPRI };
+		int64_t left = deadline - now();
+
+		if (left <= 0)
+			break;
+		poll(&change, 1, (int)left);
+	}
+	close(events);
+	return frozen ||
+	       fail(failure, ERROR_SETUP_FAILED, 0, "a process of container %u did not stop in time", container->id);
+}
+
+bool freezer_freeze_all(uint64_t timeout, struct failure *failure)
+{
+	const int64_t deadline = now() + (int64_t)timeout;
+	struct failure ignored;
+	bool frozen = true;
+
+	for (struct container *container = NULL; frozen && (container = container_next(container)) != NULL;) {
+		if (!set(container, "1"))
+			frozen = fail(failure, ERROR_SETUP_FAILED, errno, "freeze container %u", container->id);
+	}
+	for (struct container *container = NULL; frozen && (container = container_next(container)) != NULL;)
+		frozen = wait_frozen(container, deadline, failure);
+	if (!frozen)
+		freezer_thaw_all(&ignored);
+	return frozen;
+}
+
+bool freezer_thaw_all(struct failure *failure)
+{
+	bool thawed = true;
+
+	for (struct container *container = NULL; (container = container_next(container)) != NULL;) {
+		if (!set(container, "0"))
+			thawed = fail(failure, ERROR_SETUP_FAILED, errno, "thaw container %u", container->id);
+	}
+	return thawed;
+}
