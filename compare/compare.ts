@@ -96,8 +96,8 @@ async function prepare(each: Compared, bundle: Bundle, { signal, cpus }: Compare
     each.bundle = bundle;
     const prepared = await each.level.prepare(bundle);
     each.prepared = cpus === undefined ? prepared : pinLevel(prepared, cpus);
-    const { version, limitsMemory } = each.prepared;
-    Object.assign(each.report, { version, limitsMemory });
+    const { version, limitsMemory, note } = each.prepared;
+    Object.assign(each.report, { version, limitsMemory, ...(note !== undefined && { note }) });
   } catch (error) {
     fail(each, error);
   }

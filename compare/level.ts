@@ -23,6 +23,8 @@ export interface CommandLine {
   env: NodeJS.ProcessEnv;
   /** Numbers of the CPUs on which it starts. Undefined for any. */
   cpus?: readonly number[];
+  /** Tells the line that says why it failed, with the reason as its first group. Default: the last line. */
+  failure?: RegExp;
 }
 
 /** A level that this host has, with an image. */
@@ -45,6 +47,10 @@ export interface PreparedLevel extends AsyncDisposable {
    * Without it, this is the sandbox's own process.
    */
   faces?: RegExp;
+  /** Why the sandbox has no folder of the host: then nothing in it is measured. */
+  folderless?: string;
+  /** What a reader of its figures must know. */
+  note?: string;
   /** Folders in which its sandboxes keep files. A level without it does not say. */
   places?: readonly string[];
 }

@@ -57,5 +57,10 @@ export const OPERATIONS: readonly Operation[] = [
   operation('folder-write-sequence', 'folder: 1 MiB written in sequence', 'us', 1e-3),
 ];
 
+/** True if an operation is one in the folder of the host. */
+export function usesFolder({ name }: Measure): boolean {
+  return name.startsWith('folder-');
+}
+
 /** A sleep of a known length, which checks the measure itself. */
 export const SLEEP: Operation = operation('sleep', 'sleep of 10 ms', 'ms', 1e-6);

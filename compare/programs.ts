@@ -75,6 +75,11 @@ export const PROGRAMS: readonly Program[] = [
   ),
 ];
 
+/** True if a program works in the folder of the host. */
+export function programUsesFolder({ command }: Program): boolean {
+  return command.some((word) => word.includes(FOLDER));
+}
+
 /** The programs that an image has. @param rootfs a folder with its files */
 export function programsIn(rootfs: string): Program[] {
   // A link of the image may lead anywhere on the host: only that there is something counts.

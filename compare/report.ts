@@ -58,6 +58,7 @@ const LevelReport = z.strictObject({
   advice: z.string().optional().describe('how to get it'),
   version: z.string().optional(),
   limitsMemory: z.boolean().optional(),
+  note: z.string().optional().describe('what a reader of its figures must know'),
   measures: z.array(MeasureReport).describe('a measure that is absent was not measured'),
   notMeasured: z.array(z.strictObject({ name: z.string(), reason: z.string() })),
   probes: z.array(ProbeReport).describe('empty without `--probes`; a probe that is absent gave no answer'),

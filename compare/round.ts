@@ -3,11 +3,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { messageOf } from '../errors/index.js';
 import { CompareError } from './errors.js';
 import { FOLDER, GAUGE, type PreparedLevel } from './level.js';
-import { CACHE, COMMAND, EXEC, MEMORY, type Measure, type Operation, START } from './measures.js';
+import { CACHE, COMMAND, EXEC, MEMORY, type Measure, type Operation, START, usesFolder } from './measures.js';
 import { descendantsOf, weigh } from './memory.js';
 import { isPinned } from './pinning.js';
-import type { Program } from './programs.js';
-import { type Ended, end, run, SETTLE, startIdling, whyEnded } from './running.js';
+import { type Program, programUsesFolder } from './programs.js';
+import { type Ended, end, run, SETTLE, startIdling, succeeded } from './running.js';
 
 export interface RoundOptions {
   /** The id of the sandbox, which no other has. */
@@ -36,12 +36,13 @@ export interface RoundOptions {
 
 /** @throws CompareError if the level fails; the reason of `signal` */
 export async function measureRound(level: PreparedLevel, options: RoundOptions): Promise<void> {
-  const { id, signal, operations, time, command, onSample, onNone } = options;
+  const { id, signal, time, command, onSample, onNone } = options;
+  const { operations, programs } = withoutFolder(level, options);
   try {
     await using idling = await startIdling(level.start(id, [GAUGE, 'idle']), signal, level.remove?.(id));
     if (options.probe !== undefined) {
       const first = descendantsOf(idling.pid).at(-1) ?? idling.pid;
-      const probed = await run(level.exec(id, first, [GAUGE, 'probe', ...options.probe]), signal);
+      const probed = await run(level.exec(id, first, [GAUGE, 'probe', ...options.probe]), signal, idling);
       succeeded(probed);
       options.onProbed(probed.stdout);
       return;
@@ -58,7 +59,7 @@ export async function measureRound(level: PreparedLevel, options: RoundOptions):
     const processes = [idling.pid, ...descendantsOf(idling.pid)];
     if (options.cpus !== undefined && !processes.every((pid) => isPinned(pid, options.cpus ?? []))) options.onLoose?.();
     const first = processes.at(-1) ?? idling.pid;
-    const exec = (...words: readonly string[]) => run(level.exec(id, first, [GAUGE, ...words]), signal);
+    const exec = (...words: readonly string[]) => run(level.exec(id, first, [GAUGE, ...words]), signal, idling);
     const entered = await exec('nothing');
     succeeded(entered);
     onSample(EXEC, entered.time);
@@ -70,7 +71,7 @@ export async function measureRound(level: PreparedLevel, options: RoundOptions):
         onNone(operation, messageOf(error));
       }
     }
-    for (const program of options.programs ?? []) {
+    for (const program of programs) {
       const ended = await exec('run', '/', ...program.command);
       try {
         onSample(program, readCommand(ended, program.command).value);
@@ -88,8 +89,19 @@ export async function measureRound(level: PreparedLevel, options: RoundOptions):
   }
 }
 
-function succeeded(ended: Ended): void {
-  if (ended.code !== 0) throw new CompareError('level', whyEnded(ended, ended.code));
+/** What can be measured at a level that may have no folder of the host. */
+function withoutFolder(
+  { folderless }: PreparedLevel,
+  { operations, programs = [], onNone }: RoundOptions,
+): { operations: readonly Operation[]; programs: readonly Program[] } {
+  if (folderless === undefined) return { operations, programs };
+  for (const measure of [...operations.filter(usesFolder), ...programs.filter(programUsesFolder)]) {
+    onNone(measure, folderless);
+  }
+  return {
+    operations: operations.filter((each) => !usesFolder(each)),
+    programs: programs.filter((each) => !programUsesFolder(each)),
+  };
 }
 
 /** The nanoseconds of a turn. @throws CompareError `level` */
@@ -98,7 +110,7 @@ function readTurn(ended: Ended, { name }: Operation): number {
   const words = lines[0]?.slice(name.length + 1);
   if (words !== undefined && /^\d+\.\d+$/.test(words)) return Number(words);
   const why = words?.startsWith('failed: ') ? words.slice('failed: '.length) : undefined;
-  throw new CompareError('level', why ?? whyEnded(ended, ended.code));
+  throw new CompareError('level', why ?? ended.why);
 }
 
 /** The milliseconds of the caller's command, and its output. @throws CompareError `command`, `level` */
@@ -109,6 +121,6 @@ function readCommand(ended: Ended, [program = '']: readonly string[]): { value: 
     const why = stderr.trim().split('\n').at(-1) || `exit code ${ended.code}`;
     throw new CompareError('command', `the command ${program} failed: ${why}`);
   }
-  if (nanoseconds === undefined) throw new CompareError('level', whyEnded(ended, ended.code));
+  if (nanoseconds === undefined) throw new CompareError('level', ended.why);
   return { value: Number(nanoseconds) / 1e6, output: ended.stdout };
 }

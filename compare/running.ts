@@ -25,6 +25,8 @@ export interface Ended {
   /** The last characters of each stream. */
   stdout: string;
   stderr: string;
+  /** If it has failed: why, in a line. */
+  why: string;
 }
 
 function start({ words: [program, ...words], env, cpus }: CommandLine): ChildProcess {
@@ -60,10 +62,11 @@ function killAll({ pid }: ChildProcess): void {
 }
 
 /** Runs a program to its end. @throws CompareError; the reason of `signal` */
-export async function run(command: CommandLine, signal: AbortSignal): Promise<Ended> {
+export async function run(command: CommandLine, signal: AbortSignal, sandbox?: Pick<Idling, 'watch'>): Promise<Ended> {
   signal.throwIfAborted();
   const began = performance.now();
   const child = start(command);
+  using _watched = sandbox?.watch(child.pid ?? 0);
   const text = collect(child);
   let late = false;
   const kill = () => killAll(child);
@@ -79,7 +82,7 @@ export async function run(command: CommandLine, signal: AbortSignal): Promise<En
     });
     signal.throwIfAborted();
     if (late) throw new CompareError('level', `${command.words[0]} has not ended within ${PATIENCE / 1000} s`);
-    return { code, time, ...text };
+    return { code, time, ...text, why: whyEnded(text, code, command.failure) };
   } finally {
     clearTimeout(timer);
     signal.removeEventListener('abort', kill);
@@ -88,24 +91,41 @@ export async function run(command: CommandLine, signal: AbortSignal): Promise<En
 
 /**
  * Ends a sandbox and removes what it leaves if this process is killed: a shell waits for the end of its
- * input, which is with this process. $1 is the sandbox's program, the rest a command.
+ * input, which is with this process. $1 is the sandbox's program, the rest a command. A line of its
+ * input is the group of the command that runs in the sandbox, or 0: a level without a wall does not end
+ * it with the sandbox.
  */
-const GUARD = `read -r line && exit
-kill -TERM "$1"; turn=0
-while kill -0 "$1" 2>/dev/null && [ $turn -lt 50 ]; do turn=$((turn + 1)); sleep 0.1; done
+const GUARD = `group=0
+while read -r line; do [ "$line" != end ] || exit; group=$line; done
+[ "$group" = 0 ] || kill -TERM "-$group" 2>/dev/null
+kill -TERM "$1" 2>/dev/null; turn=0
+while { kill -0 "$1" || { [ "$group" != 0 ] && kill -0 "-$group"; }; } 2>/dev/null && [ $turn -lt 50 ]; do
+  turn=$((turn + 1)); sleep 0.1
+done
+[ "$group" = 0 ] || kill -KILL "-$group" 2>/dev/null
 kill -KILL "$1" 2>/dev/null
 shift
 [ $# -eq 0 ] || exec "$@"`;
 
+interface Guard extends Disposable {
+  /** Ends the group of a process too, until the result is disposed of. One at a time. */
+  watch(pid: number): Disposable;
+}
+
 /** Disposal ends the guard, and leaves the sandbox. */
-function guard(pid: number, remove: CommandLine | undefined): Disposable {
+function guard(pid: number, remove: CommandLine | undefined): Guard {
   const words = ['-c', GUARD, 'sh', String(pid), ...(remove?.words ?? [])];
   const env = remove?.env ?? { PATH: process.env.PATH };
   const shell = spawn('sh', words, { env, stdio: ['pipe', 'ignore', 'ignore'], detached: true });
   for (const each of [shell, shell.stdin]) each?.on('error', () => {});
+  const tell = (group: number) => shell.stdin?.write(`${group}\n`);
   return {
+    watch(group) {
+      tell(group);
+      return { [Symbol.dispose]: () => void tell(0) };
+    },
     [Symbol.dispose]() {
-      shell.stdin?.end('\n');
+      shell.stdin?.end('end\n');
     },
   };
 }
@@ -118,6 +138,8 @@ export interface Idling extends AsyncDisposable {
   pid: number;
   /** Returns when its output has a text. @throws CompareError if it ends before; the reason of `signal` */
   says(words: string, signal: AbortSignal): Promise<void>;
+  /** See `Guard`. */
+  watch(pid: number): Disposable;
 }
 
 /**
@@ -156,9 +178,9 @@ export async function startIdling(command: CommandLine, signal: AbortSignal, rem
         child.stdout?.on('data', look);
         look();
         if (child.exitCode !== null || child.signalCode !== null) {
-          reject(new CompareError('level', whyEnded(text, child.exitCode)));
+          reject(new CompareError('level', whyEnded(text, child.exitCode, command.failure)));
         }
-        child.once('close', (code) => reject(new CompareError('level', whyEnded(text, code))));
+        child.once('close', (code) => reject(new CompareError('level', whyEnded(text, code, command.failure))));
       });
     } finally {
       until.removeEventListener('abort', abort);
@@ -167,7 +189,13 @@ export async function startIdling(command: CommandLine, signal: AbortSignal, rem
   const timer = setTimeout(() => killAll(child), PATIENCE);
   try {
     await says('ready', signal);
-    return { time: performance.now() - began, pid: child.pid ?? 0, says, [Symbol.asyncDispose]: end };
+    return {
+      time: performance.now() - began,
+      pid: child.pid ?? 0,
+      says,
+      watch: (pid) => guarded?.watch(pid) ?? { [Symbol.dispose]() {} },
+      [Symbol.asyncDispose]: end,
+    };
   } catch (error) {
     await end();
     throw error;
@@ -182,8 +210,19 @@ export async function end(level: PreparedLevel, id: string): Promise<void> {
   if (left !== undefined) await run(left, AbortSignal.timeout(REMOVAL)).catch(() => {});
 }
 
-/** The last line that a program has written, which says why it ended. */
-export function whyEnded({ stdout, stderr }: { stdout: string; stderr: string }, code: number | null): string {
+/** The line of a program that says why it ended: the last one, unless `failure` tells another. */
+function whyEnded(
+  { stdout, stderr }: { stdout: string; stderr: string },
+  code: number | null,
+  failure?: RegExp,
+): string {
+  const [, told] = (failure && new RegExp(failure, 'm').exec(`${stderr}\n${stdout}`)) ?? [];
+  if (told !== undefined) return told.trim();
   const lines = `${stdout}\n${stderr}`.split('\n').map((line) => line.trim());
   return lines.filter((line) => line !== '').at(-1) ?? `it ended with ${code === null ? 'a signal' : `code ${code}`}`;
+}
+
+/** @throws CompareError `level` if a program has failed */
+export function succeeded(ended: Ended): void {
+  if (ended.code !== 0) throw new CompareError('level', ended.why);
 }

@@ -58,7 +58,7 @@ export function formatTable(report: Report): string {
     return formatMeasure(rows, width);
   });
   const lines = [
-    `${image.name}, ${report.rounds} rounds on ${host.cpu}, ${host.cpus} CPUs, Linux ${host.kernel}${report.pinned.length === 0 ? '' : `, pinned to CPU ${report.pinned.join(', ')}`}`,
+    `${image.name},${describeRounds(report)} on ${host.cpu}, ${host.cpus} CPUs, Linux ${host.kernel}${report.pinned.length === 0 ? '' : `, pinned to CPU ${report.pinned.join(', ')}`}`,
     ...(tables.length === 0
       ? []
       : ['median; 95 % interval of the median; 5th to 95th percentile; ratio to the first level']),
@@ -71,6 +71,11 @@ export function formatTable(report: Report): string {
     ...warnings.map((warning) => `\nwarning: ${warning}`),
   ];
   return `${lines.map((line) => (line.startsWith('\n') ? line : printableLine(line))).join('\n')}\n`;
+}
+
+/** ` 3 rounds`, or nothing if there was none: a look at surfaces or probes has no rounds. */
+export function describeRounds({ rounds }: Report): string {
+  return rounds === 0 ? '' : ` ${rounds} round${rounds === 1 ? '' : 's'}`;
 }
 
 /** What of the host a level's processes may and do use: one row for each level. */
@@ -146,8 +151,9 @@ function formatChanges({ since, differences, compared, measures, probes, absent 
 }
 
 function notes(levels: readonly LevelReport[], width: number): string[] {
-  const lines = levels.flatMap(({ name, state, reason, advice, notMeasured }) => [
+  const lines = levels.flatMap(({ name, state, reason, advice, note, notMeasured }) => [
     ...(state === 'measured' ? [] : [[name, `${state}: ${reason}${advice === undefined ? '' : ` (${advice})`}`]]),
+    ...(note === undefined ? [] : [[name, note]]),
     ...notMeasured.map((each) => [name, `${each.name} not measured: ${each.reason}`]),
   ]);
   return lines.length === 0 ? [] : ['', ...lines.map(([name = '', text = '']) => `  ${name.padEnd(width)}   ${text}`)];

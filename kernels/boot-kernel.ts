@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { kernelCache } from './cache.js';
 import { KernelError } from './errors.js';
 import { kernelPath } from './packed.js';
-import { findPulled, PULLED_NAMES, type PulledName } from './pulled.js';
+import { findPulled, PULLED_NAMES, type PulledKernel, type PulledName } from './pulled.js';
 
 /** What a machine boots. */
 export interface BootKernel {
@@ -23,7 +23,7 @@ export interface WantedKernel {
 }
 
 /** The kernels that a run may name. */
-export const BOOT_NAMES = ['guest', 'uml', ...PULLED_NAMES] as const;
+export const BOOT_NAMES = ['guest', 'uml', 'debian', 'debian-generic', 'debian-uml'] as const;
 export type BootName = (typeof BOOT_NAMES)[number];
 
 /** In the order of preference: a tuned one is faster and smaller. */
@@ -74,6 +74,11 @@ function named(name: BootName, cache: string): BootKernel | undefined {
   return path === undefined ? undefined : { path };
 }
 
-function filesIn(directory: string): BootKernel {
+/** What a pulled kernel boots with. */
+export function filesOfPulled({ directory }: PulledKernel): Required<BootKernel> {
+  return filesIn(directory);
+}
+
+function filesIn(directory: string): Required<BootKernel> {
   return { path: join(directory, 'kernel'), modules: join(directory, 'modules.cpio') };
 }

@@ -10,6 +10,7 @@ export {
   BOOT_NAMES,
   type BootKernel,
   type BootName,
+  filesOfPulled,
   findBootKernel,
   isBootName,
   isProgramName,
@@ -29,6 +30,7 @@ export {
   listKernels,
 } from './cache.js';
 export { KernelError } from './errors.js';
+export { cpio } from './modules/cpio.js';
 export { type AvailableKernel, availableKernel, kernelPath, packedKernels } from './packed.js';
 export type { PrunedKernels, PruneOptions } from './prune.js';
 export type { PullOptions, PullPhase } from './pull.js';

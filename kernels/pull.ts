@@ -140,7 +140,7 @@ async function unpack(pull: Pull, name: PulledName, image: string): Promise<stri
     const { kernel, modules, config } = PACKAGES[name].hasKernel
       ? filesOfUml(tree)
       : filesOf(tree, image.slice('linux-image-'.length));
-    await prepareKernel(kernel, await readModulesFolder(modules), result);
+    await prepareKernel(kernel, await readModulesFolder(modules), result, PACKAGES[name].transport);
     const written = await readFile(config);
     await writeFile(join(result, 'config'), config.endsWith('.gz') ? await promisify(gunzip)(written) : written);
   } catch (cause) {

@@ -12,7 +12,7 @@ interface Package {
   transport: Transport;
 }
 
-export const PULLED_NAMES = ['debian', 'debian-generic', 'debian-uml'] as const;
+export const PULLED_NAMES = ['debian', 'debian-generic', 'debian-uml', 'debian-pci'] as const;
 export type PulledName = (typeof PULLED_NAMES)[number];
 
 export const PACKAGES: Record<PulledName, Package> = {
@@ -20,6 +20,8 @@ export const PACKAGES: Record<PulledName, Package> = {
   debian: { name: 'linux-image-cloud-amd64', hasKernel: false, transport: 'virtio_mmio' },
   'debian-generic': { name: 'linux-image-amd64', hasKernel: false, transport: 'virtio_mmio' },
   'debian-uml': { name: 'user-mode-linux', hasKernel: true, transport: 'virtio_uml' },
+  /** `debian` for a machine with PCI, which another VMM makes. */
+  'debian-pci': { name: 'linux-image-cloud-amd64', hasKernel: false, transport: 'virtio_pci' },
 };
 
 /** The kernel, an ELF vmlinux, a bzImage or User-Mode Linux; the cpio archive of its modules; its configuration. */

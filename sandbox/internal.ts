@@ -21,7 +21,7 @@ export * from './index.js';
 export { JAIL_PARTS, type JailReport } from './jail-report.js';
 export type { Log } from './log.js';
 export type { MachineClient } from './machine/machine-client.js';
-export { canPing } from './machine/outside.js';
+export { canPing, readTscKhz } from './machine/outside.js';
 export { probeMachine } from './machine/probe.js';
 export { isBootName } from './run/kernel.js';
 export type { ExitStatus } from './run/run-options.js';

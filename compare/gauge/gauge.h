@@ -2,6 +2,7 @@
 #ifndef GAUGE_H
 #define GAUGE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -83,6 +84,15 @@ int gauge_try(const char *text);
 
 /** Runs a command below a filter. Returns only if it cannot. */
 int gauge_within(const char *text, char **command);
+
+/** True if this is the first process of a virtual machine (init.c). */
+bool gauge_is_init(void);
+
+/** Makes the machine's root, and serves in it. The machine ends if that fails. */
+_Noreturn void gauge_init(void);
+
+/** Makes the file `go` in a folder, for gauge_work(). Returns the exit code. */
+int gauge_go(const char *folder);
 
 /**
  * Waits for the file `go` in a folder, does each operation the same number of times, and prints

@@ -30,6 +30,8 @@ static _Noreturn void idle(void)
 
 int main(int argc, char **argv)
 {
+	if (gauge_is_init())
+		gauge_init();
 	if (argc == 2 && strcmp(argv[1], "idle") == 0) {
 		say_ready();
 		idle();
@@ -39,6 +41,8 @@ int main(int argc, char **argv)
 		gauge_work(argv[2], argv + 3);
 		idle();
 	}
+	if (argc == 3 && strcmp(argv[1], "go") == 0)
+		return gauge_go(argv[2]);
 	if (argc == 2 && strcmp(argv[1], "nothing") == 0)
 		return 0;
 	if (argc >= 5 && strcmp(argv[1], "measure") == 0)
@@ -57,10 +61,10 @@ int main(int argc, char **argv)
 		return gauge_serve(argv[2], argv + 3);
 	if (argc >= 5 && strcmp(argv[1], "ask") == 0)
 		return gauge_ask(argv[2], argv[3], argv + 4);
-	fputs("usage: tsvm-gauge idle | work FOLDER NAME... | nothing | measure MILLISECONDS FOLDER NAME... |\n"
-	      "       run FOLDER COMMAND... | probe PID PORT ADDRESS NAME | filters PID | try FILTER |\n"
-	      "       within FILTER COMMAND... | serve CHANNEL COMMAND... |\n"
-	      "       ask SOCKET PORT COMMAND...\n",
+	fputs("usage: tsvm-gauge idle | work FOLDER NAME... | go FOLDER | nothing |\n"
+	      "       measure MILLISECONDS FOLDER NAME... | run FOLDER COMMAND... |\n"
+	      "       probe PID PORT ADDRESS NAME | filters PID | try FILTER | within FILTER COMMAND... |\n"
+	      "       serve CHANNEL COMMAND... | ask SOCKET PORT COMMAND...\n",
 	      stderr);
 	return GAUGE_FAILED;
 }

@@ -3,6 +3,7 @@
 #include "gauge.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -100,12 +101,28 @@ static void work(const struct operation *operation, uint64_t least_ns)
 	operation->turns(WORK_TURNS);
 }
 
+static const char *signal_in(const char *folder)
+{
+	static char path[4096];
+	snprintf(path, sizeof(path), "%s/go", folder);
+	return path;
+}
+
+int gauge_go(const char *folder)
+{
+	const char *path = signal_in(folder);
+	int file = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+	if (file < 0)
+		gauge_fail(path);
+	close(file);
+	return 0;
+}
+
 void gauge_work(const char *folder, char **names)
 {
-	char path[4096];
+	const char *path = signal_in(folder);
 	struct timespec pause = { .tv_nsec = LOOK };
 	gauge_folder = folder;
-	snprintf(path, sizeof(path), "%s/go", folder);
 	while (access(path, F_OK) != 0)
 		nanosleep(&pause, NULL);
 	for (; *names != NULL; names++)

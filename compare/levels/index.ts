@@ -1,11 +1,14 @@
 // The table of levels, from the weakest to the strongest.
 import { CompareError } from '../errors.js';
 import type { Level } from '../level.js';
+import { cloudHypervisor } from './cloud-hypervisor.js';
 import { crun } from './crun.js';
+import { firecracker } from './firecracker.js';
 import { gvisorKvm, gvisorPtrace, gvisorSystrap } from './gvisor.js';
 import { lxc } from './lxc.js';
 import { namespaces, processLevel } from './namespaces.js';
 import { nspawn } from './nspawn.js';
+import { qemuLevels } from './qemu.js';
 import { runc, runcSeccomp } from './runc.js';
 import { tsvmLevels } from './tsvm.js';
 
@@ -20,6 +23,9 @@ export const LEVELS: readonly Level[] = [
   gvisorPtrace,
   gvisorSystrap,
   gvisorKvm,
+  ...qemuLevels,
+  firecracker,
+  cloudHypervisor,
   ...tsvmLevels,
 ];
 

@@ -9,6 +9,8 @@ import { holdMounts, isRoot, PRIVATE_RUN } from './mounts.js';
 import { versionOf } from './version.js';
 
 const PROGRAM = 'lxc-start';
+/** Of its lines `PROGRAM: NAME: FILE: FUNCTION: LINE REASON`, the first one has the cause. */
+const FAILURE = /^lxc-\w+: \S+ \S+ \w+: \d+ (.+)$/;
 const COMMON = '/usr/share/lxc/config/common.conf';
 
 /** lxc.container.conf(5). */
@@ -57,7 +59,7 @@ export const lxc: Level = {
         mkdirSync(join(bundle.folder, id));
         writeFileSync(join(bundle.folder, id, 'config'), configuration(bundle, command));
         makeCgroups(id, bundle.memory);
-        return { words: [...inCgroups(id), ...mounts.enter(), path, '-F', ...named(id)], env };
+        return { words: [...inCgroups(id), ...mounts.enter(), path, '-F', ...named(id)], env, failure: FAILURE };
       },
       exec(id, _pid, command) {
         const variables = Object.entries(environmentOf(bundle.config)).flatMap(([name, value]) => [
@@ -65,7 +67,7 @@ export const lxc: Level = {
           `${name}=${value}`,
         ]);
         const options = [...named(id), '--clear-env', ...variables];
-        return { words: [...mounts.enter(), 'lxc-attach', ...options, '--', ...command], env };
+        return { words: [...mounts.enter(), 'lxc-attach', ...options, '--', ...command], env, failure: FAILURE };
       },
       remove: (id) => ({ words: removeCgroups(id), env }),
       [Symbol.asyncDispose]: () => mounts[Symbol.asyncDispose](),

@@ -1,7 +1,7 @@
 // The report as one page: HTML with its style and its plots in it. It has no script, and loads
 // nothing.
 import type { LevelReport, Report } from '../report.js';
-import { formatNumber, SURFACE_COLUMNS, surfaceCells } from '../table.js';
+import { describeRounds, formatNumber, SURFACE_COLUMNS, surfaceCells } from '../table.js';
 import { distribution, intervals, type Point, type Row, scatter } from './plots.js';
 import { STYLE } from './style.js';
 
@@ -28,7 +28,7 @@ export function page(report: Report): string {
 <main>
 <h1>Levels of isolation: ${escapeHtml(image.name)}</h1>
 <p class="soft">${escapeHtml(host.cpu)}, ${host.cpus} CPUs, ${(host.memory / 2 ** 30).toFixed(1)} GiB; Linux ${escapeHtml(host.kernel)};
-Node.js ${escapeHtml(host.node)}; tsvm ${escapeHtml(host.tsvm)}. ${report.rounds} rounds${report.pinned.length === 0 ? '' : `, pinned to CPU ${report.pinned.join(', ')}`}, ${escapeHtml(report.started)} to ${escapeHtml(report.ended)}.${command}</p>
+Node.js ${escapeHtml(host.node)}; tsvm ${escapeHtml(host.tsvm)}. ${[describeRounds(report).trim(), report.pinned.length === 0 ? '' : `pinned to CPU ${report.pinned.join(', ')}`, escapeHtml(report.started)].filter(Boolean).join(', ')} to ${escapeHtml(report.ended)}.${command}</p>
 ${complete ? '' : '<p class="warning">The comparison was ended early: this is what was done.</p>'}
 ${warnings.map((warning) => `<p class="warning">${escapeHtml(warning)}</p>`).join('\n')}
 ${plots(levels)}
@@ -155,9 +155,10 @@ function probeMatrix(levels: readonly LevelReport[]): string {
 }
 
 function levelList(levels: readonly LevelReport[]): string {
-  const rows = levels.map(({ name, summary, state, reason, advice, version, limitsMemory, notMeasured }) => {
+  const rows = levels.map(({ name, summary, state, reason, advice, note, version, limitsMemory, notMeasured }) => {
     const notes = [
       ...(state === 'measured' ? [] : [`${state}: ${reason}${advice === undefined ? '' : ` (${advice})`}`]),
+      ...(note === undefined ? [] : [note]),
       ...notMeasured.map((each) => `${each.name} not measured: ${each.reason}`),
       ...(limitsMemory === false ? ['its memory is not limited'] : []),
       ...(version ? [version] : []),

@@ -9,10 +9,10 @@ import type { BpfInstruction } from '../../seccomp/bpf.js';
 import { SYSCALLS } from '../../seccomp/syscalls.js';
 import { CompareError } from '../errors.js';
 import { FOLDER, GAUGE, type PreparedLevel } from '../level.js';
-import { OPERATIONS } from '../measures.js';
+import { OPERATIONS, usesFolder } from '../measures.js';
 import { descendantsOf } from '../memory.js';
 import type { SurfaceReport } from '../report.js';
-import { end, type Idling, run, SETTLE, startIdling, whyEnded } from '../running.js';
+import { end, run, SETTLE, startIdling, succeeded } from '../running.js';
 import { allowedBy, parseFilter } from './filter.js';
 import { countCalls } from './made.js';
 import { describeProcess, type HostProcess, threadsOf } from './processes.js';
@@ -36,11 +36,14 @@ export interface SurfaceOptions {
 /** @throws CompareError if the level fails; the reason of `signal` */
 export async function measureSurface(level: PreparedLevel, options: SurfaceOptions): Promise<SurfaceReport> {
   const { id, shared, folder, signal, onNone } = options;
-  const names = OPERATIONS.map(({ name }) => name);
+  const hasFolder = level.folderless === undefined;
+  const names = OPERATIONS.filter((each) => hasFolder || !usesFolder(each)).map(({ name }) => name);
+  // Where the gauge looks for the file.
+  const place = hasFolder ? FOLDER : '/tmp';
   rmSync(join(shared, GO), { force: true });
   try {
     await using idling = await startIdling(
-      level.start(id, [GAUGE, 'work', FOLDER, ...names]),
+      level.start(id, [GAUGE, 'work', place, ...names]),
       signal,
       level.remove?.(id),
     );
@@ -63,7 +66,10 @@ export async function measureSurface(level: PreparedLevel, options: SurfaceOptio
       const untraced = processes.filter(({ traced }) => !traced).map(({ pid }) => pid);
       const counting = await countCalls(untraced, join(folder, `${id}.calls`));
       try {
-        await work(idling, shared, signal);
+        if (hasFolder) writeFileSync(join(shared, GO), '');
+        else succeeded(await run(level.exec(id, pids.at(-1) ?? idling.pid, [GAUGE, 'go', place]), signal, idling));
+        // The gauge works until then.
+        await idling.says('done', AbortSignal.any([signal, AbortSignal.timeout(PATIENCE)]));
       } finally {
         report.made = await counting.end();
       }
@@ -74,18 +80,14 @@ export async function measureSurface(level: PreparedLevel, options: SurfaceOptio
   }
 }
 
-/** Lets the gauge work, and waits for its end. */
-async function work(idling: Idling, shared: string, signal: AbortSignal): Promise<void> {
-  writeFileSync(join(shared, GO), '');
-  await idling.says('done', AbortSignal.any([signal, AbortSignal.timeout(PATIENCE)]));
-}
+/** The gauge, as the host sees it if the sandbox has no kernel of its own. */
+const OWN = /^\/\.tsvm-gauge /;
 
 /**
  * The processes that code in the sandbox could take over first: those that the level names, or the
  * sandbox's own.
  */
-function facesOf({ faces }: PreparedLevel, processes: readonly HostProcess[]): HostProcess[] {
-  if (faces === undefined) return processes.slice(-1);
+function facesOf({ faces = OWN }: PreparedLevel, processes: readonly HostProcess[]): HostProcess[] {
   return processes.filter(({ words, traced }) => faces.test(words) && !traced);
 }
 
@@ -105,7 +107,7 @@ async function findAllowed(
   if (faces.length === 0) throw new CompareError('level', 'none of its processes is the one that the level names');
   const gauge = async (...words: readonly string[]) => {
     const ended = await run({ words: [builtFile('tsvm-gauge'), ...words], env: {} }, signal);
-    if (ended.code !== 0) throw new CompareError('level', whyEnded(ended, ended.code));
+    succeeded(ended);
     return ended.stdout.split('\n').filter((line) => line !== '');
   };
   const stacks = new Map<string, string[]>();

@@ -15,12 +15,20 @@ function entry(inode: number, name: string, mode: number, data: Uint8Array): Buf
   return Buffer.concat([header, nameBytes, padding(header.length + nameBytes.length), data, padding(data.length)]);
 }
 
+export interface ArchivedFile {
+  name: string;
+  bytes: Uint8Array;
+  isProgram?: boolean;
+}
+
 /** An archive of a folder and the files in it, all of root's. */
-export function cpio(folder: string, files: readonly { name: string; bytes: Uint8Array }[]): Buffer {
+export function cpio(folder: string, files: readonly ArchivedFile[]): Buffer {
   const none = new Uint8Array();
   return Buffer.concat([
     entry(1, folder, S_IFDIR | 0o700, none),
-    ...files.map(({ name, bytes }, index) => entry(index + 2, `${folder}/${name}`, S_IFREG | 0o600, bytes)),
+    ...files.map(({ name, bytes, isProgram = false }, index) =>
+      entry(index + 2, `${folder}/${name}`, S_IFREG | (isProgram ? 0o700 : 0o600), bytes),
+    ),
     entry(0, 'TRAILER!!!', 0, none),
   ]);
 }

@@ -2,7 +2,7 @@
 import { createHash } from 'node:crypto';
 
 /** The driver by which a guest's kernel reaches its devices. */
-export type Transport = 'virtio_mmio' | 'virtio_uml';
+export type Transport = 'virtio_mmio' | 'virtio_pci' | 'virtio_uml';
 
 interface NeededModule {
   name: string;
@@ -27,12 +27,24 @@ const MODULES: readonly NeededModule[] = [
   { name: 'tun', needed: false },
 ];
 
+/** What another VMM's machine needs to boot from a disk, as `tsvm compare` starts it. */
+const PCI_MODULES: readonly NeededModule[] = [
+  { name: 'crc32c_generic', needed: false },
+  { name: 'virtio_pci', needed: true },
+  { name: 'virtio_blk', needed: true },
+  { name: 'virtio_console', needed: true },
+  { name: 'vmw_vsock_virtio_transport', needed: true },
+  { name: 'ext4', needed: true },
+  { name: 'virtiofs', needed: true },
+];
+
 /** Increased when prepare.ts makes something else of the same kernel. */
 const RECIPE = 2;
 
 /** The modules for a kernel, in the order in which they are loaded. */
 export function modulesFor(transport: Transport): readonly NeededModule[] {
   if (transport === 'virtio_mmio') return MODULES;
+  if (transport === 'virtio_pci') return PCI_MODULES;
   return [
     ...MODULES.map((module) => (module.name === 'virtio_mmio' ? { ...module, name: transport } : module)),
     // Other kernels of Debian have it built in.

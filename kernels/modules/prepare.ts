@@ -8,7 +8,7 @@ import { vmlinuxOf } from '../vmlinux.js';
 import { makeWorkFolder, placeFiles } from '../work-folder.js';
 import { chooseModules, type ModulesFolder, readModulesFolder } from './choose.js';
 import { cpio } from './cpio.js';
-import { modulesRecipe } from './list.js';
+import { modulesRecipe, type Transport } from './list.js';
 import { kernelRelease } from './release.js';
 
 /** The kernel, an ELF vmlinux, a bzImage or User-Mode Linux, and the archive. */
@@ -20,10 +20,17 @@ const FOLDER = 'modules';
 /**
  * Prepares the kernel at a path with modules of a folder.
  * @param target an empty folder
+ * @param transport default: that of a machine of tsvm
  * @throws KernelError
  */
-export async function prepareKernel(path: string, modules: ModulesFolder, target: string): Promise<void> {
-  const release = kernelRelease(path);
+export async function prepareKernel(
+  path: string,
+  modules: ModulesFolder,
+  target: string,
+  transport?: Transport,
+): Promise<void> {
+  const found = kernelRelease(path);
+  const release = { ...found, transport: transport ?? found.transport };
   const chosen = await chooseModules(modules, release);
   const named = chosen.map(({ name, bytes }, index) => ({
     name: `${String(index).padStart(3, '0')}-${name}.ko`,

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { weigh } from '../../compare/memory.js';
-import { type Ended, run, startIdling, whyEnded } from '../../compare/running.js';
+import { type Ended, run, startIdling, succeeded } from '../../compare/running.js';
 import { orderOf } from '../../compare/schedule.js';
 import { type Benchmark, type Measurement, measurement, median, need, Samples } from './measurement.js';
 import { emptyWork, makeWorkImage } from './without-kvm-image.js';
@@ -30,7 +30,7 @@ const signal = new AbortController().signal;
 async function ended(level: WorkLevel, id: string, command: readonly string[]): Promise<Ended> {
   try {
     const end = await run(level.run(id, command), signal);
-    if (end.code !== 0) throw new Error(`${level.name}: ${whyEnded(end, end.code)}`);
+    succeeded(end);
     return end;
   } finally {
     await remove(level, id);

@@ -1,35 +1,26 @@
 // Levels measured for real, with an image that has nothing but a folder: no shell, no program.
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { type CompareOptions, compare, levelsOf, type Report, ReportSchema } from '../../../compare/index.js';
 import type { CommandLine, Level } from '../../../compare/level.js';
 import { OPERATIONS, SLEEP } from '../../../compare/measures.js';
 import { run } from '../../../compare/running.js';
-import { Home } from '../../../sandbox/index.js';
-import { tar } from '../../fixtures/tar-writer.js';
+import { SYSCALLS } from '../../../seccomp/syscalls.js';
+import { EMPTY_IMAGE, type EmptyImageHome, makeEmptyImageHome } from '../../fixtures/empty-image.js';
 
-let folder: string;
-let home: Home;
-const image = 'empty:1';
+let made: EmptyImageHome;
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'tsvm-test-'));
-  home = new Home(join(folder, 'home'), join(folder, 'runtime'));
-  await home.images.import(
-    (async function* () {
-      yield tar([{ path: 'etc/', type: '5', mode: 0o755 }]);
-    })(),
-    image,
-  );
+  made = await makeEmptyImageHome();
 });
 
-afterAll(() => rmSync(folder, { recursive: true }));
+afterAll(() => made[Symbol.dispose]());
 
 async function measure(names: readonly string[], more: Partial<CompareOptions> = {}): Promise<Report> {
   return compare({
-    ...{ image, home, levels: levelsOf(names), rounds: 2, memory: 2 ** 28, time: 10, version: '1.0.0' },
+    ...{ image: EMPTY_IMAGE, home: made.home, levels: levelsOf(names), version: '1.0.0' },
+    ...{ rounds: 2, memory: 2 ** 28, time: 10 },
     ...{ limit: Infinity, atOnce: 0 },
     signal: new AbortController().signal,
     ...more,
@@ -45,7 +36,7 @@ function nullDevice() {
 /** Folders and images that comparisons of this process have left. */
 async function left(): Promise<string[]> {
   const folders = readdirSync(tmpdir()).filter((name) => name.startsWith(`tsvm-compare-${process.pid}-`));
-  const images = (await home.images.list()).filter(({ name }) => name !== 'empty');
+  const images = (await made.home.images.list()).filter(({ name }) => name !== 'empty');
   return [...folders, ...images.map(({ name, digest }) => `${name} ${digest}`)];
 }
 
@@ -181,6 +172,35 @@ test('a comparison that is ended has what was done, and leaves nothing', async (
   });
   expect(report.complete).toBe(false);
   expect(report.levels[0]?.measures.find(({ name }) => name === 'start')?.samples.length).toBe(2);
+  expect(await left()).toEqual([]);
+});
+
+test('a comparison that is ended among several sandboxes has the levels before, and leaves nothing', async () => {
+  const ending = new AbortController();
+  const report = await measure(['process', 'runc', 'gvisor-ptrace'], {
+    ...{ operations: [], rounds: 1, atOnce: 3, signal: ending.signal },
+    onStep: (text) => {
+      // The sandboxes start meanwhile.
+      if (text === '3 at once: runc') setTimeout(() => ending.abort(), 200);
+    },
+  });
+  expect(report).toMatchObject({ complete: false, rounds: 0 });
+  const starts = report.levels.map(({ measures }) => measures.find(({ name }) => name === 'start-3')?.samples.length);
+  expect(starts).toEqual([3, undefined, undefined]);
+  expect(report.levels.map(({ state }) => state)).toEqual(['measured', 'measured', 'measured']);
+  expect(await left()).toEqual([]);
+});
+
+test('a look at surfaces that is ended has the levels before, and leaves nothing', async () => {
+  const ending = new AbortController();
+  const report = await measure(['process', 'runc', 'gvisor-ptrace'], {
+    ...{ costs: false, surface: true, signal: ending.signal },
+    onStep: (text) => {
+      if (text === 'surface: gvisor-ptrace') setTimeout(() => ending.abort(), 1000);
+    },
+  });
+  expect(report.complete).toBe(false);
+  expect(report.levels.map(({ surface }) => surface?.tried)).toEqual([SYSCALLS.size, SYSCALLS.size, undefined]);
   expect(await left()).toEqual([]);
 });
 

@@ -7,11 +7,14 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { compare, levelsOf, type Report } from '../../../compare/index.js';
+import type { Level } from '../../../compare/level.js';
 import { OPERATIONS } from '../../../compare/measures.js';
 import { sourceFile } from '../../../installation/index.js';
 import { EMPTY_IMAGE, type EmptyImageHome, makeEmptyImageHome } from '../../fixtures/empty-image.js';
 
-const LEVELS = ['runc-seccomp', 'nspawn', 'lxc'];
+const LEVELS = ['runc-seccomp', 'nspawn', 'lxc', 'qemu', 'qemu-microvm'];
+/** Milliseconds. QEMU emulates a kernel with firmware and PCI eight times, on a host that may be busy. */
+const PATIENCE = 600_000;
 
 let made: EmptyImageHome;
 
@@ -67,9 +70,9 @@ function list(folder: string): string[] {
   }
 }
 
-async function measure(name: string): Promise<Report['levels'][number]> {
+async function measure(name: string, levels = levelsOf([name])): Promise<Report['levels'][number]> {
   const report = await compare({
-    ...{ image: EMPTY_IMAGE, home: made.home, levels: levelsOf([name]), rounds: 1, memory: 2 ** 28, time: 10 },
+    ...{ image: EMPTY_IMAGE, home: made.home, levels, rounds: 1, memory: 2 ** 28, time: 10 },
     ...{ limit: Infinity, atOnce: 2, version: '1.0.0', signal: new AbortController().signal },
   });
   const [level] = report.levels;
@@ -77,7 +80,7 @@ async function measure(name: string): Promise<Report['levels'][number]> {
   return level;
 }
 
-test.each(LEVELS)('%s is started, entered, weighed and removed', async (name) => {
+test.each(LEVELS)('%s is started, entered, weighed and removed', { timeout: PATIENCE }, async (name) => {
   const before = shared();
   const level = await measure(name);
   expect([level.state, level.reason, level.notMeasured]).toEqual(['measured', undefined, []]);
@@ -87,6 +90,30 @@ test.each(LEVELS)('%s is started, entered, weighed and removed', async (name) =>
   expect(traces(process.pid)).toEqual([]);
   expect(list('/tmp').filter((path) => path.includes(`compare-${process.pid}-`))).toEqual([]);
   expect(shared()).toEqual(before);
+});
+
+test('a command at a level without a wall ends with a comparison that is killed', async () => {
+  const comparison = spawn(
+    process.execPath,
+    [sourceFile('bin/tsvm'), '--quiet', 'compare', '--levels', 'process', EMPTY_IMAGE, '--', '/.tsvm-gauge', 'idle'],
+    { env: { ...process.env, TSVM_HOME: made.home.path }, stdio: 'ignore' },
+  );
+  const pid = comparison.pid ?? 0;
+  while (!traces(pid).some((trace) => trace.includes('gauge run'))) {
+    expect(comparison.exitCode).toBe(null);
+    await sleep(20);
+  }
+  const closed = once(comparison, 'close');
+  comparison.kill('SIGKILL');
+  await closed;
+  await expect.poll(() => traces(pid), { timeout: 20_000 }).toEqual([]);
+});
+
+test('why LXC fails is the first of its errors, not the last', async () => {
+  const [lxc] = levelsOf(['lxc']);
+  const broken: Level = { ...lxc!, prepare: (bundle) => lxc!.prepare({ ...bundle, rootfs: '/nonexistent' }) };
+  const level = await measure('lxc', [broken]);
+  expect([level.state, level.reason]).toEqual(['failed', expect.stringContaining('/nonexistent')]);
 });
 
 test.each(['process', ...LEVELS])('%s ends when the comparison is killed', async (name) => {

@@ -1,7 +1,7 @@
 // The surface of levels on this host: known answers by filters made for the test, and by processes
 // whose system calls are known.
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -9,31 +9,31 @@ import { compare, levelsOf, ReportSchema } from '../../../compare/index.js';
 import type { CommandLine, Level } from '../../../compare/level.js';
 import { countCalls } from '../../../compare/surface/made.js';
 import { builtFile } from '../../../installation/index.js';
-import { Home } from '../../../sandbox/index.js';
 import { compileProfile } from '../../../seccomp/compile.js';
 import { SYSCALLS } from '../../../seccomp/syscalls.js';
-import { tar } from '../../fixtures/tar-writer.js';
+import { EMPTY_IMAGE, type EmptyImageHome, makeEmptyImageHome } from '../../fixtures/empty-image.js';
 
-let folder: string;
-let home: Home;
-const image = 'empty:1';
+let made: EmptyImageHome;
 
 beforeAll(async () => {
-  folder = mkdtempSync(join(tmpdir(), 'tsvm-test-'));
-  home = new Home(join(folder, 'home'), join(folder, 'runtime'));
-  await home.images.import(
-    (async function* () {
-      yield tar([{ path: 'etc/', type: '5', mode: 0o755 }]);
-    })(),
-    image,
-  );
+  made = await makeEmptyImageHome();
 });
 
-afterAll(() => rmSync(folder, { recursive: true }));
+afterAll(() => made[Symbol.dispose]());
 
 async function surfaceOf(levels: readonly Level[]) {
   const report = await compare({
-    ...{ image, home, levels, rounds: 1, memory: 2 ** 28, time: 10, version: '1.0.0', limit: 0, atOnce: 0 },
+    ...{
+      image: EMPTY_IMAGE,
+      home: made.home,
+      levels,
+      rounds: 1,
+      memory: 2 ** 28,
+      time: 10,
+      version: '1.0.0',
+      limit: 0,
+      atOnce: 0,
+    },
     ...{ costs: false, surface: true, signal: new AbortController().signal },
   });
   expect(ReportSchema.parse(report)).toEqual(report);
@@ -121,13 +121,13 @@ test('a chroot has no filter, a container holds less, and a kernel in user space
 test('the calls of a process are counted as it makes them', async () => {
   const child = spawn('perl', ['-e', '$| = 1; print "up\n"; <STDIN>; getppid for 1..1000; print "done\n"; <STDIN>']);
   await new Promise((resolve) => child.stdout.once('data', resolve));
-  const counting = await countCalls([child.pid ?? 0], join(folder, 'counts'));
+  const counting = await countCalls([child.pid ?? 0], join(made.home.path, 'counts'));
   const done = new Promise((resolve) => child.stdout.once('data', resolve));
   child.stdin.write('\n');
   await done;
-  const made = await counting.end();
+  const found = await counting.end();
   child.stdin.end();
-  expect(made.find(({ name }) => name === 'getppid')).toEqual({ name: 'getppid', calls: 1000 });
+  expect(found.find(({ name }) => name === 'getppid')).toEqual({ name: 'getppid', calls: 1000 });
 });
 
 test('a filter that is tried makes no call: those that would end or change the process do not', () => {

@@ -1,0 +1,138 @@
+// What the levels of other virtual machine monitors share: a disk with the image's files, an initial
+// RAM file system whose first process is the gauge, the kernel's command line, and the server of the
+// host's folder.
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { messageOf } from '../../errors/index.js';
+import { builtFile } from '../../installation/index.js';
+import { type BootKernel, cpio, filesOfPulled, findPulled, kernelPath } from '../../kernels/index.js';
+import { findProgram } from '../../programs/index.js';
+import { CompareError } from '../errors.js';
+import { type Bundle, type CommandLine, environmentOf, type Missing } from '../level.js';
+import { isRoot } from './mounts.js';
+
+/** `guest`: of this project, with virtio-mmio built in. `debian`: of the distribution, with PCI and modules. */
+export type GuestKernel = 'guest' | 'debian';
+
+/** The tag of the host's folder (virtio-fs). */
+export const TAG = 'folder';
+/** Where distributions keep virtiofsd, which is on no PATH. */
+const SERVERS = ['/usr/libexec/virtiofsd', '/usr/lib/qemu/virtiofsd'];
+/** Of the disk, beside its files: inodes and tables. */
+const DISK_OVERHEAD = 1.3;
+const LEAST_DISK = 32 * 2 ** 20;
+const MAX_OUTPUT = 2 ** 24;
+
+function findKernel(kernel: GuestKernel): BootKernel | undefined {
+  if (kernel === 'guest') {
+    const path = kernelPath('guest');
+    return path === undefined ? undefined : { path };
+  }
+  const found = findPulled('debian-pci');
+  return found === undefined ? undefined : filesOfPulled(found);
+}
+
+/** What of the parts in this file the host lacks. */
+export function missingParts(kernel: GuestKernel): Missing | undefined {
+  if (findProgram('mkfs.ext4') === undefined) {
+    return { reason: 'mkfs.ext4 is not installed', advice: 'apt-get install e2fsprogs' };
+  }
+  if (findKernel(kernel) !== undefined) return undefined;
+  return kernel === 'guest'
+    ? { reason: 'there is no kernel for its guest', advice: 'tsvm kernel build' }
+    : { reason: "there is no kernel of Debian's for its guest", advice: 'tsvm kernel pull debian-pci' };
+}
+
+/** Paths of the host. */
+export interface GuestFiles {
+  kernel: string;
+  /** An initial RAM file system. */
+  initrd: string;
+  /** ext4, for reading alone. */
+  disk: string;
+}
+
+/**
+ * Makes what all sandboxes of a level boot.
+ * @throws CompareError `level`
+ */
+export function makeGuestFiles({ rootfs, folder, config }: Bundle, wanted: GuestKernel): GuestFiles {
+  const kernel = findKernel(wanted);
+  if (kernel === undefined) throw new CompareError('level', 'there is no kernel for its guest');
+  const files = { kernel: kernel.path, initrd: join(folder, 'initrd'), disk: join(folder, 'disk') };
+  const variables = Object.entries(environmentOf(config)).map(([name, value]) => `${name}=${value}\0`);
+  const boot = cpio('boot', [
+    { name: 'gauge', bytes: readFileSync(builtFile('tsvm-gauge')), isProgram: true },
+    { name: 'environment', bytes: Buffer.from(variables.join('')) },
+  ]);
+  const modules = kernel.modules === undefined ? [] : [readFileSync(kernel.modules)];
+  writeFileSync(files.initrd, Buffer.concat([...modules, boot]));
+  try {
+    const output = execFileSync('du', ['--summarize', '--block-size=1', rootfs], { encoding: 'utf8' });
+    const size = Math.max(LEAST_DISK, Math.ceil(Number.parseInt(output, 10) * DISK_OVERHEAD));
+    const options = ['-q', '-F', '-O', '^has_journal', '-m', '0', '-d', rootfs];
+    execFileSync('mkfs.ext4', [...options, files.disk, `${Math.ceil(size / 1024)}k`], {
+      stdio: ['ignore', 'ignore', 'pipe'],
+      maxBuffer: MAX_OUTPUT,
+    });
+  } catch (error) {
+    throw new CompareError('level', `mkfs.ext4 failed: ${messageOf(error)}`, { cause: error });
+  }
+  return files;
+}
+
+export interface BootWords {
+  kernel: GuestKernel;
+  /** Where the gauge serves: `port:NAME` or `vsock:PORT`. */
+  channel: string;
+  command: readonly string[];
+  /** True if the guest has the host's folder. */
+  hasFolder: boolean;
+  /** The frequency of the host's TSC, for a guest that is emulated and has no other way to know it. */
+  tscKhz?: number | undefined;
+  /** How the guest restarts or ends, in the words of the kernel's `reboot=`; `off`: by ACPI. */
+  end: 'k' | 't' | 'off';
+}
+
+/** The tuned kernel has no clock that could check the TSC, and would count ticks. */
+const CLOCK: Record<GuestKernel, readonly string[]> = { guest: ['tsc=reliable', 'no_timer_check'], debian: [] };
+
+/**
+ * The kernel's command line.
+ * @throws CompareError `level` for a command that it cannot have
+ */
+export function kernelWords({ kernel, channel, command, hasFolder, end, tscKhz }: BootWords): string {
+  const bad = command.find((word) => !/^[\w./-]+$/.test(word));
+  if (bad !== undefined) throw new CompareError('level', `its first command cannot have ${JSON.stringify(bad)}`);
+  return [
+    ...['console=ttyS0', 'loglevel=1', 'panic=-1', 'rdinit=/boot/gauge', ...CLOCK[kernel]],
+    ...(tscKhz === undefined ? [] : [`tsc_early_khz=${tscKhz}`]),
+    ...(end === 'off' ? ['GAUGE_END=off'] : [`reboot=${end}`]),
+    ...[`GAUGE_CHANNEL=${channel}`, `GAUGE_COMMAND=${command.join()}`],
+    ...(hasFolder ? [`GAUGE_FOLDER=${TAG}`] : []),
+  ].join(' ');
+}
+
+/** A server of the host's folder: its program, or why the host has none. */
+export function findFolderServer(): { program: string } | { reason: string } {
+  const program = findProgram('virtiofsd') ?? SERVERS.find((path) => existsSync(path));
+  if (program === undefined) return { reason: 'virtiofsd is not installed' };
+  return isRoot() ? { program } : { reason: 'virtiofsd shares folders for root alone' };
+}
+
+/** Starts the server $1 on the socket $2 for the folder $3, which ends with the rest, a command. */
+const SERVING = `setpriv --pdeathsig KILL -- "$1" --socket-path="$2" -o source="$3" -o log_level=err >&2 &
+turn=0
+while [ ! -S "$2" ] && [ $turn -lt 500 ]; do turn=$((turn + 1)); sleep 0.01; done
+shift 3; exec "$@"`;
+
+/** The same command, beside a server of the folder. */
+export function besideFolderServer(
+  { words, ...command }: CommandLine,
+  program: string,
+  socket: string,
+  shared: string,
+): CommandLine {
+  return { ...command, words: ['sh', '-c', SERVING, 'sh', program, socket, shared, ...words] };
+}
