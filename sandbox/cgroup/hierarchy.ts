@@ -38,9 +38,9 @@ export function mountedHierarchy(): string | undefined {
   return cgroupMount(readFileSync('/proc/self/mountinfo', 'utf8'));
 }
 
-/** Path of a process's cgroup below `mount`; undefined if it is not known. */
-export function cgroupOf(pid: number | 'self', mount: string): string | undefined {
-  const path = cgroupInHierarchy(readFileSync(`/proc/${pid}/cgroup`, 'utf8'));
+/** Path of this process's cgroup below `mount`; undefined if it is not known. */
+export function ownCgroup(mount: string): string | undefined {
+  const path = cgroupInHierarchy(readFileSync('/proc/self/cgroup', 'utf8'));
   return path === undefined ? undefined : join(mount, path).replace(/\/$/, '');
 }
 
@@ -48,14 +48,14 @@ export function isCgroup(path: string): boolean {
   return statfsSync(path).type === CGROUP2;
 }
 
-/** The words of a file such as `cgroup.controllers`; none if the file is missing. */
+/** The words of a file such as `cgroup.controllers`; none if the file or its cgroup is missing. */
 export function wordsOf(path: string): string[] {
   try {
     return readFileSync(path, 'latin1')
       .split(/\s+/)
       .filter((word) => word !== '');
   } catch (error) {
-    if (hasCode(error, 'ENOENT')) return [];
+    if (hasCode(error, 'ENOENT', 'ENODEV')) return [];
     throw error;
   }
 }

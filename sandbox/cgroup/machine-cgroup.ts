@@ -16,8 +16,12 @@ const NO_LINKS = RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS;
 
 /** What a machine, or its supervisor, needs of its cgroup. */
 export interface MachineCgroup {
-  /** Puts processes into the cgroup. @throws SandboxError `cgroup` */
-  add(pids: readonly number[]): Promise<void>;
+  /**
+   * Puts processes into the cgroup.
+   * @returns false if that fails, and no cgroup was asked for
+   * @throws SandboxError `cgroup`
+   */
+  add(pids: readonly number[]): Promise<boolean>;
   /** Why the kernel ended the machine, if it did for lack of memory. */
   outOfMemory(): string | undefined;
   /** Kills what is left in it, and removes it. */
@@ -61,9 +65,10 @@ export class FolderCgroup implements MachineCgroup {
     }
   }
 
-  async add(pids: readonly number[]): Promise<void> {
+  async add(pids: readonly number[]): Promise<true> {
     try {
       for (const pid of pids) enter(this.path, pid);
+      return true;
     } catch (cause) {
       throw cannot('use', this.path, cause);
     }

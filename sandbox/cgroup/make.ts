@@ -69,13 +69,14 @@ class OptionalCgroup implements MachineCgroup {
     this.#giveUp = giveUp;
   }
 
-  async add(pids: readonly number[]): Promise<void> {
-    if (this.#isGivenUp) return;
+  async add(pids: readonly number[]): Promise<boolean> {
+    if (this.#isGivenUp) return false;
     try {
-      await this.#cgroup.add(pids);
+      return await this.#cgroup.add(pids);
     } catch (error) {
       this.#isGivenUp = true;
       this.#giveUp(error);
+      return false;
     }
   }
 

@@ -6,12 +6,12 @@ import { AT_FDCWD, O_PATH, openat2, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS }
 import { SandboxError } from '../errors.js';
 import {
   CONTROLLERS,
-  cgroupOf,
   commonAncestor,
   foldersTo,
   isCgroup,
   isWritable,
   mountedHierarchy,
+  ownCgroup,
   ownerOf,
   wordsOf,
   writeControl,
@@ -91,7 +91,7 @@ function checkRights(path: string, mount: string, refuse: Refuse): void {
     if (uid === 0) throw refuse('it cannot be written: mount cgroup v2 for writing');
     throw refuse(`it is not delegated to user ${uid}: have root run: chown ${uid} ${join(path, name)}`);
   }
-  const own = cgroupOf('self', mount);
+  const own = ownCgroup(mount);
   const above = own === undefined ? mount : commonAncestor(path, own);
   // cgroups(7): a process is moved by whoever may write to the nearest common ancestor.
   if (!isWritable(join(above, 'cgroup.procs'))) {

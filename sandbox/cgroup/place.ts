@@ -10,8 +10,8 @@ import { hasUserBus } from './systemd-scope.js';
 export type CgroupPlace =
   /** In a folder. */
   | { kind: 'folder'; path: string }
-  /** Scopes of the user's systemd, in the folder `slice`. `mount` is the path of cgroup v2. */
-  | { kind: 'systemd'; slice: string; mount: string }
+  /** Scopes of the user's systemd, in the folder `slice`. */
+  | { kind: 'systemd'; slice: string }
   /** Machines have no cgroups of their own. */
   | { kind: 'none'; why: string; advice: string };
 
@@ -58,7 +58,7 @@ function userPlace(mount: string): CgroupPlace {
     const advice = `keep it: loginctl enable-linger ${username}`;
     return { kind: 'none', why: `the systemd of user ${username} ends with the last login`, advice };
   }
-  return { kind: 'systemd', slice: join(service, 'app.slice'), mount };
+  return { kind: 'systemd', slice: join(service, 'app.slice') };
 }
 
 /** A user may have no entry in the list of users. */

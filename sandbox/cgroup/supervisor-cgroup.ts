@@ -1,7 +1,7 @@
 // The cgroup of a process that supervises a container in the background. It is beside that of the
 // machine, which ends with each run of the container. The process makes its own, is in it while a
 // guest may cause it work, and leaves it at its end: a cgroup with a process cannot be removed.
-import { cgroupOf, mountedHierarchy } from './hierarchy.js';
+import { mountedHierarchy, ownCgroup } from './hierarchy.js';
 import { SUPERVISOR_LIMITS } from './limits.js';
 import { enter, type MachineCgroup, supervisorCgroupName } from './machine-cgroup.js';
 import { type CgroupOptions, makeCgroup } from './make.js';
@@ -29,13 +29,12 @@ export class SupervisorCgroup {
     options: Pick<CgroupOptions, 'parent' | 'log' | 'onPath'>,
   ): Promise<SupervisorCgroup | undefined> {
     const mount = mountedHierarchy();
-    const before = mount === undefined ? undefined : cgroupOf('self', mount);
+    const before = mount === undefined ? undefined : ownCgroup(mount);
     const cgroup = await makeCgroup({ ...options, name: supervisorCgroupName(id), limits: SUPERVISOR_LIMITS });
-    if (cgroup === undefined) {
+    if (cgroup === undefined || !(await cgroup.add([process.pid]))) {
       lowerPriority(process.pid);
       return undefined;
     }
-    await cgroup.add([process.pid]);
     // The one before may be gone. The kernel lets root's processes into the root of the hierarchy.
     const others = [before, mount].filter((path) => path !== undefined);
     return new SupervisorCgroup(cgroup, others, options.onPath);

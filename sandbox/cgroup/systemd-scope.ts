@@ -5,11 +5,12 @@ import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { hasCode, messageOf } from '../../errors/index.js';
+import { messageOf } from '../../errors/index.js';
 import { SandboxError } from '../errors.js';
-import { cgroupOf } from './hierarchy.js';
+import { wordsOf } from './hierarchy.js';
 import type { CgroupLimits } from './limits.js';
 import { describeOutOfMemory, type MachineCgroup, removeCgroup, writeLimit } from './machine-cgroup.js';
+import { runs } from './processes.js';
 
 /** Milliseconds for systemd to answer, and to start a scope. */
 const PATIENCE = 10_000;
@@ -28,25 +29,23 @@ function busSocket(uid: number): string {
 
 export class SystemdScope implements MachineCgroup {
   readonly path: string;
-  readonly #mount: string;
   readonly #limits: CgroupLimits;
   #isStarted = false;
 
   /**
    * @param slice path of the cgroup of the user's `app.slice`
    * @param name of the scope, without its ending
-   * @param mount path of cgroup v2
    */
-  constructor({ slice, name, mount }: { slice: string; name: string; mount: string }, limits: CgroupLimits) {
+  constructor({ slice, name }: { slice: string; name: string }, limits: CgroupLimits) {
     this.path = join(slice, `${name}.scope`);
-    this.#mount = mount;
     this.#limits = limits;
   }
 
-  async add(pids: readonly number[]): Promise<void> {
+  async add(pids: readonly number[]): Promise<true> {
     if (this.#isStarted) await call('AttachProcessesToUnit', 'ssau', [basename(this.path), '', ...counted(pids)]);
     else await this.#start(pids);
     this.#isStarted = true;
+    return true;
   }
 
   /** systemd starts no scope without a process. */
@@ -55,7 +54,7 @@ export class SystemdScope implements MachineCgroup {
     await call('StartTransientUnit', 'ssa(sv)a(sa(sv))', [unit, 'fail', ...properties(pids, this.#limits), '0']);
     const late = performance.now() + PATIENCE;
     // The answer is that of a job, which moves the processes later.
-    while (pids.some((pid) => !this.#has(pid))) {
+    while (!this.#hasAll(pids)) {
       if (performance.now() > late) throw new SandboxError('cgroup', `systemd does not start ${unit}`);
       await sleep(INTERVAL);
     }
@@ -65,14 +64,10 @@ export class SystemdScope implements MachineCgroup {
     for (const line of this.#limits.io) writeLimit(join(this.path, 'io.max'), line);
   }
 
-  /** A process that has ended needs no cgroup. */
-  #has(pid: number): boolean {
-    try {
-      return cgroupOf(pid, this.#mount) === this.path;
-    } catch (error) {
-      if (hasCode(error, 'ENOENT', 'ESRCH')) return true;
-      throw error;
-    }
+  /** A process that has ended needs no cgroup. /proc may hide one from its own user. */
+  #hasAll(pids: readonly number[]): boolean {
+    const inside = wordsOf(join(this.path, 'cgroup.procs'));
+    return pids.every((pid) => inside.includes(String(pid)) || !runs(pid));
   }
 
   outOfMemory(): string | undefined {

@@ -1,7 +1,9 @@
 // What bounds a machine on a host that gives it no cgroup: limits of its processes.
-import { setPriority } from 'node:os';
+import { execFile } from 'node:child_process';
+import { getPriority, setPriority } from 'node:os';
+import { messageOf } from '../../errors/index.js';
 import { libcFunction } from '../../libc/index.js';
-import { processTree } from './processes.js';
+import { runs } from './processes.js';
 
 const RLIMIT_DATA = 2;
 /** Bytes of private memory of each process. The memory of the guest is shared, and not in it. */
@@ -11,31 +13,57 @@ const DATA_OF_CPU = 64 * 2 ** 20;
 /** Below other programs, also the supervisor. A machine has a session of its own, which the kernel schedules as one. */
 const NICENESS = 5;
 
+/** Milliseconds for a program that sets limits. */
+const PATIENCE = 10_000;
+
 const prlimit = libcFunction<[pid: number, resource: number, limit: Buffer, before: null]>(
   'int prlimit(int, int, void *, void *)',
 );
 
 /**
- * Bounds a process and those that it started and will start, as far as the host allows it.
+ * Bounds processes and those that they will start.
  * @param cpus of the guest
+ * @param uid user and group of the processes, if they have one of their own
+ * @throws Error if their memory cannot be limited
  */
-export function boundWithoutCgroup(pid: number, cpus: number): void {
+export async function boundWithoutCgroup(
+  pids: readonly number[],
+  { cpus, uid }: { cpus: number; uid?: number | undefined },
+): Promise<void> {
+  for (const pid of pids) {
+    lowerPriority(pid);
+    await limitData(pid, DATA + DATA_OF_CPU * cpus, uid);
+  }
+}
+
+/** @param bytes of private memory */
+async function limitData(pid: number, bytes: number, uid: number | undefined): Promise<void> {
   // `struct rlimit`: soft and hard limit.
   const limit = Buffer.alloc(16);
-  const bytes = BigInt(DATA + DATA_OF_CPU * cpus);
-  limit.writeBigUInt64LE(bytes, 0);
-  limit.writeBigUInt64LE(bytes, 8);
-  for (const each of processTree(pid)) {
-    prlimit(each, RLIMIT_DATA, limit, null);
-    lowerPriority(each);
-  }
+  limit.writeBigUInt64LE(BigInt(bytes), 0);
+  limit.writeBigUInt64LE(BigInt(bytes), 8);
+  if (prlimit(pid, RLIMIT_DATA, limit, null) === 0 || !runs(pid)) return;
+  // Root without CAP_SYS_RESOURCE, as in a container of Docker, limits its own user's processes alone.
+  const user = String(uid ?? process.getuid?.());
+  const asUser = ['--reuid', user, '--regid', user, '--clear-groups'];
+  await run('setpriv', [...asUser, 'prlimit', '--pid', String(pid), `--data=${bytes}`]);
+}
+
+/** @throws Error with what the program says */
+function run(program: string, words: readonly string[]): Promise<void> {
+  return new Promise((resolve, reject) => {
+    execFile(program, words, { timeout: PATIENCE }, (error, _, stderr) => {
+      if (error === null) resolve();
+      else reject(new Error(stderr.trim().split('\n')[0] || messageOf(error), { cause: error }));
+    });
+  });
 }
 
 /** Gives other programs of the host the CPU first. */
 export function lowerPriority(pid: number): void {
   try {
-    setPriority(pid, NICENESS);
+    if (getPriority(pid) < NICENESS) setPriority(pid, NICENESS);
   } catch {
-    // It has ended, or has a lower priority already.
+    // It has ended.
   }
 }

@@ -12,7 +12,7 @@ import * as libc from '../../vmm/host/libc.js';
 import type { CompanionEnd } from '../../vmm/machine.js';
 import type { JailReport } from '../jail-report.js';
 import { type CompanionProgram, FIRST_COMPANION_FD, freeCompanion, jailedCompanion } from './jail.js';
-import { readReport } from './machine-process.js';
+import { idsOf, readReport } from './machine-process.js';
 
 /** Bytes of stderr that are kept to explain how it ended. */
 const KEPT_STDERR = 4096;
@@ -34,6 +34,8 @@ export class Companion implements Disposable {
   /** Resolves when it has ended and its files are closed. */
   readonly ended: Promise<CompanionEnd>;
   readonly #child: ChildProcess;
+  /** Of the program. The launcher may be another process. */
+  #programPid: number | undefined;
 
   constructor(program: CompanionProgram, { start, stdout, descriptors, isJailed = true }: CompanionOptions) {
     const inJail = isJailed && hasLauncher();
@@ -60,13 +62,24 @@ export class Companion implements Disposable {
       child.once('close', (code, signal) => resolve(describeEnd(code, signal, said)));
     });
     const report: unknown = inJail ? child.stdio[FIRST_COMPANION_FD + descriptors.length] : undefined;
-    this.report = report instanceof Socket ? readReport(report).then((it) => it?.jail) : Promise.resolve(undefined);
+    this.report = report instanceof Socket ? this.#readReport(report) : Promise.resolve(undefined);
+  }
+
+  async #readReport(pipe: Socket): Promise<JailReport | undefined> {
+    const report = await readReport(pipe);
+    this.#programPid = report?.pid;
+    return report?.jail;
   }
 
   /** Leads a process group. Undefined once it has ended: the number may be another's. */
   get pid(): number | undefined {
     const { pid, exitCode, signalCode } = this.#child;
     return exitCode === null && signalCode === null ? pid : undefined;
+  }
+
+  /** Process IDs of what was started and of the program, once the launcher has reported. */
+  get pids(): number[] {
+    return this.pid === undefined ? [] : idsOf(this.pid, this.#programPid);
   }
 
   /** Its end is reported as any other. */

@@ -198,7 +198,7 @@ export class MachineClient implements Disposable {
       onAnswer: (answer, sockets) => this.#process.tryPass(answer, sockets),
     };
     this.#inTurn(() => this.#jailFor(outside));
-    this.#inTurn(() => outside.bound(this.groupPid).catch((error: Error) => this.#fail(error)));
+    this.#inTurn(() => outside.bound(this.#process.pids, this.#jail?.uid).catch((error: Error) => this.#fail(error)));
     this.#pass(files, { type: 'boot', spec }).catch((error: Error) => this.#fail(error));
     outside.companion?.ended.then((end) => this.send({ type: 'companion-ended', end }));
     if (networkFailure !== undefined) this.#network({ up: false, reason: networkFailure });
@@ -321,7 +321,7 @@ export class MachineClient implements Disposable {
 
   /** Milliseconds that the machine's threads waited for processors of the host since their start. */
   get processorWait(): number {
-    return processorWait([this.groupPid, this.companionPid].filter((pid) => pid !== undefined));
+    return processorWait([...this.#process.pids, ...(this.#outside?.companion?.pids ?? [])]);
   }
 
   #read(chunk: Buffer): void {

@@ -105,6 +105,11 @@ export class MachineProcess implements Disposable {
     return this.#pid;
   }
 
+  /** Process IDs of what was started and of the machine process, once the launcher has reported. */
+  get pids(): number[] {
+    return idsOf(this.#child.pid, this.#pid);
+  }
+
   async #readReport(pipe: Socket): Promise<JailReport | undefined> {
     const report = await readReport(pipe);
     this.#pid = report?.pid;
@@ -191,6 +196,11 @@ export class MachineProcess implements Disposable {
     this.#control.end().unref();
     this.#stderr.destroy();
   }
+}
+
+/** Those that are known, each once: the launcher may have become the program. */
+export function idsOf(...pids: (number | undefined)[]): number[] {
+  return [...new Set(pids)].filter((pid) => pid !== undefined);
 }
 
 /** Resolves to undefined if the launcher fails. */

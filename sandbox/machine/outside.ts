@@ -37,7 +37,6 @@ import { enterNetwork, leaveNetwork } from '../../vmm/outside/network-folder.js'
 import { openRouteSocket } from '../../vmm/outside/route-socket.js';
 import { openTap } from '../../vmm/outside/tap-interface.js';
 import type { MachineCgroup } from '../cgroup/machine-cgroup.js';
-import { processTree } from '../cgroup/processes.js';
 import { boundWithoutCgroup } from '../cgroup/without.js';
 import type { JailMode } from '../jail-mode.js';
 import type { Companion } from './companion.js';
@@ -68,6 +67,8 @@ export interface OutsideOptions {
   jail?: JailMode | undefined;
   /** The cgroup of the machine. The caller removes it. */
   cgroup?: MachineCgroup | undefined;
+  /** Called with the reason if the memory of the machine's processes has no limit. */
+  onUnbounded?: ((reason: string) => void) | undefined;
 }
 
 /**
@@ -83,6 +84,7 @@ export class MachineOutside implements Disposable {
   readonly shares: readonly number[];
   readonly jail: JailMode | undefined;
   readonly #cgroup: MachineCgroup | undefined;
+  readonly #onUnbounded: (reason: string) => void;
   /** Why an optional network failed. */
   readonly networkFailure: string | undefined;
   /** What runs the guest where KVM may not. Undefined: nothing does. */
@@ -104,11 +106,13 @@ export class MachineOutside implements Disposable {
    *   owned from now on
    * @throws MachineError
    */
-  constructor(spec: MachineSpec, shares: readonly number[], { probeCache, jail, cgroup }: OutsideOptions = {}) {
+  constructor(spec: MachineSpec, shares: readonly number[], options: OutsideOptions = {}) {
+    const { probeCache, jail, cgroup, onUnbounded = () => {} } = options;
     const budgets = (spec.shares ?? []).flatMap(({ budget }, index) => (budget === undefined ? [] : [index]));
     this.shares = shares.slice(0, shares.length - budgets.length);
     this.jail = jail;
     this.#cgroup = cgroup;
+    this.#onUnbounded = onUnbounded;
     this.#probeCache = probeCache;
     for (const [index, fd] of this.shares.entries()) this.files.addTree(shareName(index), fd);
     for (const [index, fd] of shares.slice(this.shares.length).entries()) {
@@ -298,18 +302,23 @@ export class MachineOutside implements Disposable {
 
   /**
    * Bounds the machine process and its companion, before they do anything for a guest.
+   * @param machine process IDs, which its launcher has told: /proc may hide what is below one
+   * @param uid the user of the machine process, if it has one of its own
    * @throws SandboxError `cgroup`
    */
-  async bound(pid: number | undefined): Promise<void> {
+  async bound(machine: readonly number[], uid: number | undefined): Promise<void> {
     // Its launcher has started the last process of its own.
-    await this.companion?.report;
-    for (const each of [pid, this.companion?.pid]) await this.#bound(each);
-  }
-
-  async #bound(pid: number | undefined): Promise<void> {
-    if (pid === undefined) return;
-    if (this.#cgroup === undefined) boundWithoutCgroup(pid, this.spec.cpus);
-    else await this.#cgroup.add(processTree(pid));
+    const report = await this.companion?.report;
+    const companion = this.companion?.pids ?? [];
+    const all = [...machine, ...companion];
+    if (all.length === 0 || (await this.#cgroup?.add(all))) return;
+    try {
+      const { cpus } = this.spec;
+      await boundWithoutCgroup(machine, { cpus, uid });
+      await boundWithoutCgroup(companion, { cpus, uid: report?.uid });
+    } catch (error) {
+      this.#onUnbounded(`the memory of the machine's processes has no limit: ${messageOf(error)}`);
+    }
   }
 
   /** Why the kernel ended the machine, if it did for lack of memory. */

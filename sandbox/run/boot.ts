@@ -68,7 +68,12 @@ export async function bootMachine(
     }),
     onPath: (path) => options.onCgroup?.(path),
   });
-  const outside = new MachineOutside(filtered, shares.take(), { probeCache: home.probeCache, cgroup, jail });
+  const outside = new MachineOutside(filtered, shares.take(), {
+    probeCache: home.probeCache,
+    cgroup,
+    jail,
+    onUnbounded: (reason) => log.warn(reason),
+  });
   machine.boot(outside, ({ accel, reason }) => {
     if (reason !== undefined) options.onFallback?.(reason);
     if (accel === 'tcg' && vcpuCount(spec.cpus) > 1) options.onEmulatedCpus?.(vcpuCount(spec.cpus));

@@ -88,12 +88,16 @@ async function run(words: readonly string[], patience = PATIENCE): Promise<Resul
   return { code, ...said };
 }
 
+/** What is wrong on this host, such as a /dev/kvm that cannot be used, is no fault of a command. */
+const WARNING = /^tsvm: warning: [^\n]+\n/gm;
+
 /** Whether a command ended with a valid answer or with a one-line error. */
 function isClear({ code, stdout, stderr }: Result, { answer, codes = [] }: Pick<Kind, 'answer' | 'codes'>): boolean {
   // The command itself was killed.
   if (code === null) return true;
-  if (code === 0 || codes.includes(code)) return answer.test(stdout) && stderr === '';
-  return code === 125 && /^tsvm: (?!internal error)[^\n]+\n$/.test(stderr);
+  const errors = stderr.replace(WARNING, '');
+  if (code === 0 || codes.includes(code)) return answer.test(stdout) && errors === '';
+  return code === 125 && /^tsvm: (?!internal error)[^\n]+\n$/.test(errors);
 }
 
 async function runKind(kind: Kind): Promise<void> {

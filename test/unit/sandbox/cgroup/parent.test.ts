@@ -11,8 +11,8 @@ import { cgroupLimits } from '../../../../sandbox/cgroup/limits.js';
 import { describeOutOfMemory, isCgroupOf, removeCgroup } from '../../../../sandbox/cgroup/machine-cgroup.js';
 import { delegatedParent } from '../../../../sandbox/cgroup/parent.js';
 import { checkParentName, givenParent } from '../../../../sandbox/cgroup/parent-name.js';
-import { processTree } from '../../../../sandbox/cgroup/processes.js';
 import { boundWithoutCgroup } from '../../../../sandbox/cgroup/without.js';
+import { processTree } from '../../../../sandbox/machine/process-tree.js';
 
 afterEach(() => vi.unstubAllEnvs());
 
@@ -76,27 +76,12 @@ test('a folder that is no cgroup is not removed', async () => {
   await removeCgroup(folder);
 });
 
-test('a process comes with those below it', async () => {
-  const child = spawn('sh', ['-c', 'sh -c "sleep 1000 & echo ready; wait" & wait'], {
-    stdio: ['ignore', 'pipe', 'ignore'],
-  });
-  const exited = once(child, 'exit');
-  try {
-    await once(child.stdout, 'data');
-    expect(processTree(child.pid!)).toHaveLength(3);
-    expect(processTree(process.pid)).toEqual(expect.arrayContaining(processTree(child.pid!)));
-  } finally {
-    for (const pid of processTree(child.pid!)) process.kill(pid, 'SIGKILL');
-  }
-  await exited;
-});
-
 test('without a cgroup, a process and those below it have a limit of memory and a low priority', async () => {
   const child = spawn('sh', ['-c', 'sleep 1000 & echo ready; wait'], { stdio: ['ignore', 'pipe', 'ignore'] });
   const exited = once(child, 'exit');
   try {
     await once(child.stdout, 'data');
-    boundWithoutCgroup(child.pid!, 2);
+    await boundWithoutCgroup(processTree(child.pid!), { cpus: 2 });
     const pids = processTree(child.pid!);
     expect(pids).toHaveLength(2);
     for (const pid of pids) {
