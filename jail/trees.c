@@ -18,6 +18,8 @@
 
 // SCM_MAX_FD.
 #define MAX_PASSED 253
+// Before the descriptor of what may not be changed through the mount.
+#define READ_ONLY "ro:"
 
 static int fail(const char *what)
 {
@@ -48,9 +50,10 @@ static int find_again(int fd)
 	return again;
 }
 
-static int detach(int fd)
+static int detach(int fd, bool read_only)
 {
-	struct mount_attr attr = { .attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV };
+	struct mount_attr attr = { .attr_set =
+					   MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | (read_only ? MOUNT_ATTR_RDONLY : 0) };
 	int flags = OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE;
 	int tree = (int)syscall(SYS_open_tree, fd, "", flags);
 	if (tree < 0)
@@ -93,10 +96,11 @@ int pass_trees(int socket, const char *line, char **words)
 			errno = E2BIG;
 			return fail("too many files");
 		}
-		int found = find_again(atoi(*words));
+		size_t mark = strncmp(*words, READ_ONLY, strlen(READ_ONLY)) == 0 ? strlen(READ_ONLY) : 0;
+		int found = find_again(atoi(*words + mark));
 		if (found < 0)
 			return fail("the file");
-		trees[count] = detach(found);
+		trees[count] = detach(found, mark != 0);
 		if (trees[count++] < 0)
 			return fail("mount of the file");
 	}

@@ -6,12 +6,15 @@ interface Entry {
   name: string;
   fd: number;
   isTree: boolean;
+  isReadOnly: boolean;
 }
 
 /** Some of the files: as many as fit into one message. */
 export interface Portion {
   names: string[];
   descriptors: number[];
+  /** Of each, whether its mount is to be read-only, if it gets one. */
+  areReadOnly: boolean[];
 }
 
 /** What was opened for a machine. Disposing of it closes what is there. */
@@ -20,15 +23,15 @@ export class MachineFiles implements Disposable {
 
   /** Takes ownership of the descriptor. */
   add(name: string, fd: number): void {
-    this.#opened.push({ name, fd, isTree: false });
+    this.#opened.push({ name, fd, isTree: false, isReadOnly: false });
   }
 
   /**
    * Takes ownership of a descriptor, opened with O_PATH, from which paths lead on: a folder. A machine
    * process in another root gets a mount of it, which no path leaves.
    */
-  addTree(name: string, fd: number): void {
-    this.#opened.push({ name, fd, isTree: true });
+  addTree(name: string, fd: number, isReadOnly: boolean): void {
+    this.#opened.push({ name, fd, isTree: true, isReadOnly });
   }
 
   /** Takes what the other has. */
@@ -57,7 +60,11 @@ function portions(entries: readonly Entry[]): Portion[] {
   const found: Portion[] = [];
   for (let at = 0; at < entries.length; at += MAX_DESCRIPTORS) {
     const some = entries.slice(at, at + MAX_DESCRIPTORS);
-    found.push({ names: some.map(({ name }) => name), descriptors: some.map(({ fd }) => fd) });
+    found.push({
+      names: some.map(({ name }) => name),
+      descriptors: some.map(({ fd }) => fd),
+      areReadOnly: some.map(({ isReadOnly }) => isReadOnly),
+    });
   }
   return found;
 }

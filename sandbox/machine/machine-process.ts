@@ -149,7 +149,7 @@ export class MachineProcess implements Disposable {
 
   #passTrees(portion: Portion): Promise<void> {
     const first = CONTROL + 1;
-    const fds = portion.descriptors.map((_, index) => String(first + index));
+    const fds = portion.areReadOnly.map((isReadOnly, index) => `${isReadOnly ? 'ro:' : ''}${first + index}`);
     const passer = spawn(JAIL_LAUNCHER, ['pass', String(CONTROL), filesLine(portion), ...fds], {
       stdio: ['ignore', 'ignore', 'pipe', descriptorOf(this.#control), ...portion.descriptors],
       env: {},

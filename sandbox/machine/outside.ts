@@ -114,7 +114,9 @@ export class MachineOutside implements Disposable {
     this.#cgroup = cgroup;
     this.#onUnbounded = onUnbounded;
     this.#probeCache = probeCache;
-    for (const [index, fd] of this.shares.entries()) this.files.addTree(shareName(index), fd);
+    for (const [index, fd] of this.shares.entries()) {
+      this.files.addTree(shareName(index), fd, spec.shares?.[index]?.readOnly === true);
+    }
     for (const [index, fd] of shares.slice(this.shares.length).entries()) {
       this.files.add(countName(budgets[index] ?? index), fd);
     }

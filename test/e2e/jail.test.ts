@@ -97,6 +97,28 @@ describe.each(fastest)('on $name', (machine) => {
     expect(JSON.parse(report)).toMatchObject(LANDLOCK);
   });
 
+  test('its file server reaches its shares alone, and cannot write to one that is read-only', async () => {
+    const name = `serving-${process.pid}`;
+    const script = `
+      mkdir -p "$2"; kept=
+      "$TSVM" run -d --name "$1" -v "$2:/x:ro" ${DEBIAN} sleep 1000 > /dev/null || exit
+      machine=$("$TSVM" inspect -f '{{.State.Pid}}' "$1")
+      # The filter lets calls of the file server name descriptors below this alone.
+      end=$(awk '/^Max open files/ { print $4 }' "/proc/$machine/limits")
+      for each in "/proc/$machine/fd/"*; do
+        file=$(readlink "$each")
+        case $file in socket:* | pipe:* | anon_inode:* | /memfd:*) continue ;; esac
+        if [ "\${each##*/}" -ge "$end" ]; then kept="$kept \${file##*/}"; continue; fi
+        echo "$file"
+        touch "$each/new" 2>&1 | grep -o 'Read-only file system'
+      done
+      case $kept in *disk.erofs*) echo 'its disks are kept' ;; esac`;
+    const { stdout, stderr } = await sh(script, [name, join(folder, 'served')]);
+    await run(machine, [TSVM, 'rm', '-f', name]);
+    // The mount of the share.
+    expect(stdout, stderr).toBe('/\nRead-only file system\nits disks are kept\n');
+  });
+
   test('drivers in the guest let go of their devices and take them back while it runs', async () => {
     const own = join(folder, 'rebound');
     await sh('mkdir -p "$1"', [own]);

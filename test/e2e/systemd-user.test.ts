@@ -47,6 +47,14 @@ describe.each(machines.filter(isLab))('on $name', (machine) => {
       limits() { cat "$1/memory.max" "$1/memory.swap.max" "$1/memory.oom.group" "$1/cpu.max" "$1/cpu.weight" "$1/pids.max" | xargs; }
       until_gone() { for each; do while [ -d "$each" ]; do sleep 0.1; done; done; }
       units() { systemctl --user --no-legend --plain --all list-units 'tsvm-*'; }
+      # The kernel tells systemd of an empty cgroup after its last process has ended.
+      until_unloaded() {
+        local tries=0
+        while [ -n "$(units)" ]; do
+          [ $((tries += 1)) -eq 100 ] && systemctl --user show 'tsvm-*' >&2
+          sleep 0.1
+        done
+      }
 
       sed 's/^.*user-12345.slice.session-[c0-9]*.scope$/in a session/' /proc/self/cgroup
       tsvm import - sleeper < "$FOLDER/sleeper.tar" > /dev/null
@@ -58,12 +66,12 @@ describe.each(machines.filter(isLab))('on $name', (machine) => {
       [ "$(tr '\\0' '\\n' < "/proc/$(cat "$theirs/cgroup.procs")/cmdline" | grep -c supervisor.js)" -eq 1 ] && echo alone
       units | wc -l
       tsvm rm -f first
-      until_gone "$own" "$theirs"; [ -z "$(units)" ] && echo removed
+      until_gone "$own" "$theirs"; until_unloaded; echo removed
 
       start second || exit
       read -r own theirs machine <<< "$(look second)"
       kill -9 "$(cat "$theirs/cgroup.procs")"
-      until_gone "$own" "$theirs"; [ -z "$(units)" ] && echo 'removed by systemd'`;
+      until_gone "$own" "$theirs"; until_unloaded; echo 'removed by systemd'`;
     const { code, stdout, stderr } = await run(machine, ['bash', '-c', LOGIN, 'bash', script], {
       env: { TSVM, FOLDER: folder, BOOT },
     });

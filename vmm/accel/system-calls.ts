@@ -30,6 +30,8 @@ export interface FilteredMachine {
   hasRelay: boolean;
   /** The descriptor for paths of files that are open (host/fixed-arguments.ts), where there are shares. */
   slot: number;
+  /** Files that are no share's have numbers from here on (host/kept-descriptors.ts). */
+  firstKept: number;
   /** Files are made as any user: the machine process has root's capabilities for that. */
   canSwitchUser: boolean;
   /** QEMU runs the guest, and not KVM. */
@@ -193,26 +195,40 @@ const EMULATED: SyscallRule[] = [allow(['ioctl'], [isEqual(1, libc.FIONBIO)])];
 const emptyPath = (index: number) => isEqual(index, fixed.EMPTY_PATH);
 const slotPath = (index: number) => isEqual(index, fixed.SLOT_PATH);
 
+/** Neither a file that is kept from the file server, nor AT_FDCWD, below which is what the process was started in. */
+const below = (index: number, firstKept: number): ArgumentCondition => ({
+  index,
+  op: 'SCMP_CMP_LT',
+  value: firstKept,
+});
+
 /**
  * virtio-fs: each call of the file server (devices/fs). Landlock, where it stands alone, refuses none
  * that changes or tells attributes, and no open that is O_PATH. So paths other than names are fixed, and a
- * name is looked up below a descriptor. The last row is what landlock refuses.
+ * name is looked up below a descriptor. The last rows are what landlock refuses.
  */
-const SHARES: SyscallRule[] = [
-  allow(['lseek', 'getdents64', 'ftruncate', 'fsync', 'syncfs', 'fstatfs']),
-  ...[[isEqual(2, fixed.HOW_PATH)], [isEqual(2, fixed.HOW_DIRECTORY)], [within(2, fixed.HOW_NEW, fixed.HOW_NEW_SIZE)]]
-    .concat([[slotPath(1), within(2, fixed.HOW_REOPEN, fixed.HOW_REOPEN_SIZE)]])
-    .map((how) => allow(['openat2'], [...how, isEqual(3, fixed.HOW_SIZE)])),
-  allow(['statx', 'fchownat', 'utimensat', 'readlinkat'], [emptyPath(1)]),
-  allow(['fchmodat', 'linkat'], [slotPath(1)]),
-  allow(['getxattr', 'setxattr', 'listxattr', 'removexattr'], [slotPath(0)]),
-  // A copy that takes no room, where the file system can.
-  allow(['ioctl'], [isEqual(1, FICLONERANGE)]),
-  allow(['mkdirat', 'mknodat', 'unlinkat', 'symlinkat', 'renameat2']),
-];
-
-/** What the path of an open file leads to. */
-const slotOf = (slot: number) => allow(['dup3'], [isEqual(1, slot), isEqual(2, libc.O_CLOEXEC)]);
+function sharesRules({ slot, firstKept }: FilteredMachine): SyscallRule[] {
+  const served = (index: number) => below(index, firstKept);
+  const ways = [[isEqual(2, fixed.HOW_PATH)], [isEqual(2, fixed.HOW_DIRECTORY)]]
+    .concat([[within(2, fixed.HOW_NEW, fixed.HOW_NEW_SIZE)]])
+    .map((how) => [served(0), ...how])
+    .concat([[slotPath(1), within(2, fixed.HOW_REOPEN, fixed.HOW_REOPEN_SIZE)]]);
+  return [
+    allow(['lseek', 'getdents64', 'ftruncate', 'fsync', 'syncfs', 'fstatfs']),
+    ...ways.map((how) => allow(['openat2'], [...how, isEqual(3, fixed.HOW_SIZE)])),
+    allow(['statx', 'fchownat', 'utimensat', 'readlinkat'], [served(0), emptyPath(1)]),
+    // What the path of an open file leads to.
+    allow(['dup3'], [served(0), isEqual(1, slot), isEqual(2, libc.O_CLOEXEC)]),
+    allow(['fchmodat'], [slotPath(1)]),
+    allow(['linkat'], [slotPath(1), served(2)]),
+    allow(['getxattr', 'setxattr', 'listxattr', 'removexattr'], [slotPath(0)]),
+    // A copy that takes no room, where the file system can.
+    allow(['ioctl'], [isEqual(1, FICLONERANGE)]),
+    allow(['mkdirat', 'mknodat', 'unlinkat'], [served(0)]),
+    allow(['symlinkat'], [served(1)]),
+    allow(['renameat2'], [served(0), served(2)]),
+  ];
+}
 
 /** A share's budget: the blocks of a file. */
 const BUDGET: SyscallRule[] = [allow(['ioctl'], [isEqual(1, FS_IOC_FIEMAP)])];
@@ -234,7 +250,7 @@ type Mode = keyof typeof DEFAULTS;
 
 /** The profile of all threads of a machine process. */
 export function processProfile(machine: FilteredMachine, mode: Mode): SeccompProfile {
-  const { hasShares, slot, hasBudget, hasNetwork, hasRelay, canSwitchUser, isEmulated } = machine;
+  const { hasShares, hasBudget, hasNetwork, hasRelay, canSwitchUser, isEmulated } = machine;
   return {
     defaultAction: DEFAULTS[mode],
     defaultErrnoRet: EPERM,
@@ -245,7 +261,7 @@ export function processProfile(machine: FilteredMachine, mode: Mode): SeccompPro
       ...(isEmulated ? EMULATED : KVM),
       ...(hasNetwork ? NETWORK : []),
       ...(hasRelay ? RELAY : []),
-      ...(hasShares ? [...SHARES, slotOf(slot)] : WITHOUT_SHARES),
+      ...(hasShares ? sharesRules(machine) : WITHOUT_SHARES),
       ...(hasBudget ? BUDGET : []),
       ...(hasShares && canSwitchUser ? OWNERS : []),
     ],

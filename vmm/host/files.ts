@@ -2,6 +2,7 @@
 // descriptors: the machine process opens no path of the host.
 import { closeSync } from 'node:fs';
 import { fileName, listenerName, MachineError } from '../machine.js';
+import { firstKept } from './kept-descriptors.js';
 import * as libc from './libc.js';
 
 /** Where devices get their files from. The caller owns each descriptor that it gets. */
@@ -61,11 +62,17 @@ export const OWN_FILES: HostFiles = {
 /** What the owner sent, and what it connects when asked. */
 export class GivenFiles implements HostFiles {
   readonly #descriptors = new Map<string, number>();
+  #isKept = false;
   readonly #askForPort: (port: number, done: (fd: number) => void) => void;
 
   /** @param askForPort asks the owner, which knows the path, as {@link HostFiles.connect} does */
   constructor(askForPort: (port: number, done: (fd: number) => void) => void) {
     this.#askForPort = askForPort;
+  }
+
+  /** From now on, files that are opened get numbers that calls for shares do not reach. */
+  keepOpened(): void {
+    this.#isKept = true;
   }
 
   /** Takes ownership of the descriptors. A later one of the same name replaces an earlier one. */
@@ -108,7 +115,8 @@ export class GivenFiles implements HostFiles {
   }
 
   open(path: string, flags: number): number {
-    const fd = libc.fcntl(this.#get(fileName(path, (flags & libc.O_RDWR) === 0)), libc.F_DUPFD_CLOEXEC, 0);
+    const given = this.#get(fileName(path, (flags & libc.O_RDWR) === 0));
+    const fd = libc.fcntl(given, libc.F_DUPFD_CLOEXEC, this.#isKept ? firstKept() : 0);
     return fd < 0 ? -libc.errno() : fd;
   }
 

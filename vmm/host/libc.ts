@@ -272,6 +272,7 @@ export const _exit: Call<[status: number]> = libc.func('int _exit(int)');
 export const prctl: Call<[option: number, a: number, b: number, c: number, d: number]> = libc.func(
   'int prctl(int, ulong, ulong, ulong, ulong)',
 );
+export const getrlimit: Call<[resource: number, limit: Address]> = libc.func('int getrlimit(int, void *)');
 export const setrlimit: Call<[resource: number, limit: Address]> = libc.func('int setrlimit(int, const void *)');
 
 /** Returns `errno` of this thread's last call. */

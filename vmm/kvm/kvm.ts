@@ -1,4 +1,5 @@
 // /dev/kvm: what this host's KVM can do (Linux, Documentation/virt/kvm/api.rst, "System ioctls").
+import { keep } from '../host/kept-descriptors.js';
 import * as libc from '../host/libc.js';
 import { MachineError } from '../machine.js';
 import { type CpuidEntry, decodeCpuid, MAX_CPUID_ENTRIES } from './cpuid.js';
@@ -16,7 +17,20 @@ export class Kvm implements Disposable {
   /** Counts ioctls on this descriptor and on every VM and vCPU made from it. */
   readonly ioctls: IoctlCounts = {};
 
-  private constructor(readonly fd: number) {}
+  #fd: number;
+
+  private constructor(fd: number) {
+    this.#fd = fd;
+  }
+
+  get fd(): number {
+    return this.#fd;
+  }
+
+  /** Moves the descriptor to where calls for shares do not reach it. @throws libc.SystemError */
+  keep(): void {
+    this.#fd = keep(this.#fd);
+  }
 
   /**
    * Opens `/dev/kvm`.

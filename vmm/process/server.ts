@@ -13,14 +13,17 @@ import { CAP_SETUID, hasCapability } from '../host/capabilities.js';
 import { EventLoop } from '../host/event-loop.js';
 import { GivenFiles } from '../host/files.js';
 import { fixedArguments } from '../host/fixed-arguments.js';
+import { firstKept, inheritedFiles, keep, keepNoMore } from '../host/kept-descriptors.js';
 import * as libc from '../host/libc.js';
 import { createLogger, type Logger } from '../host/log.js';
+import { keepRandomSource } from '../host/random.js';
 import { filterProcess, placeFilter } from '../host/seccomp.js';
 import { Kvm } from '../kvm/kvm.js';
 import { probeKvm } from '../kvm/probe.js';
 import {
   CONTROL_FD,
   countName,
+  KVM_FD,
   linkName,
   listenerName,
   MachineError,
@@ -49,6 +52,7 @@ class MachineServer {
   readonly #loop = new EventLoop();
   readonly #reserve: KvmReserve;
   readonly #tail = new ConsoleTail();
+  readonly #inherited = inheritedFiles();
   readonly #control: ControlSocket;
   #log: Logger = createLogger('error');
   #machine: Machine | undefined;
@@ -120,6 +124,7 @@ class MachineServer {
     this.#log = createLogger(spec.logLevel);
     const { accel, reason } = chooseAccelerator(spec, () => this.#probeOnce(spec.probe));
     if (accel !== 'kvm') this.#closeKvm();
+    if ((spec.shares ?? []).length > 0) this.#keepFiles(accel === 'kvm');
     const context: MachineContext = {
       files: this.#files,
       loop: this.#loop,
@@ -147,9 +152,19 @@ class MachineServer {
       network: this.#networkContext(spec),
     });
     this.#machine = created.machine;
+    if (shares.length > 0) keepNoMore(fixedArguments().neutral);
     this.#network = created.network;
     created.machine.start();
     this.#files.closeRest();
+  }
+
+  /** Files that are no share's are out of the reach of the file server's calls. */
+  #keepFiles(isOnKvm: boolean): void {
+    this.#files.keepOpened();
+    for (const fd of this.#inherited) keep(fd);
+    keepRandomSource();
+    const { kvm } = this.#reserve;
+    if (isOnKvm && kvm instanceof Kvm) kvm.keep();
   }
 
   /** Filters the system calls of this process from now on, and places the filter of vCPU threads. */
@@ -162,6 +177,7 @@ class MachineServer {
     const machine = {
       hasShares: shares.length > 0,
       slot: shares.length > 0 ? fixedArguments().slot : -1,
+      firstKept: firstKept(),
       hasBudget: shares.some(({ budget }) => budget !== undefined),
       hasNetwork: network !== undefined,
       hasRelay: network?.backEnd.kind === 'relay',
@@ -184,11 +200,14 @@ class MachineServer {
     }
   }
 
-  #networkContext({ network }: MachineSpec): NetworkContext {
+  #networkContext({ network, shares = [] }: MachineSpec): NetworkContext {
     return {
       loop: this.#loop,
       routeSocket: () => this.#files.take(ROUTE_SOCKET),
-      tap: () => this.#files.take(NETWORK_BACK_END),
+      tap: () => {
+        const fd = this.#files.take(NETWORK_BACK_END);
+        return shares.length > 0 ? keep(fd) : fd;
+      },
       published: () => {
         const published = network?.backEnd.kind === 'relay' ? network.backEnd.published : undefined;
         return (published ?? []).map((each, index) => ({ ...each, fd: this.#files.take(publishedName(index)) }));
@@ -277,5 +296,7 @@ function toMachineError(error: unknown): MachineError {
  */
 export function serveMachine(reserve: Omit<KvmReserve, 'kvm'>, kvmFd: number): never {
   harden();
+  // /dev/null in its place.
+  if (kvmFd < 0) libc.close(KVM_FD);
   return new MachineServer({ ...reserve, kvm: openKvm(kvmFd) }).run();
 }

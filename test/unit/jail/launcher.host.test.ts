@@ -173,6 +173,17 @@ describe.each([
     expect(reached(outcome)).toEqual(GIVEN);
   });
 
+  test('a folder that is passed to be read cannot be written to', () => {
+    process.env.PASS_AS = 'ro:';
+    try {
+      const outcome = exploit(uid);
+      expect(reached(outcome)).toEqual(['passed-folder']);
+      expect(outcome.attempts['passed-write']).toBe('EROFS');
+    } finally {
+      delete process.env.PASS_AS;
+    }
+  });
+
   test('in the place of a decompressor too', () => {
     const outcome = exploit(uid, { options: filterOptions() });
     expect(outcome).toMatchObject({ status: 0, stderr: '', report: { files: 'namespace', network: 'namespace' } });

@@ -1,7 +1,8 @@
 // An owner of a jailed process, for launcher.host.test.ts: has what the exploit tries to reach, runs
 // it, and prints what it reached as one line of JSON: `{ attempts, report, status, stderr }`.
 //     owner.mjs FOLDER EXPLOIT [PREFIX... --] [LAUNCHER [OPTION VALUE]...]
-// With a prefix it passes its folder as it is, else as a mount of its own, as the machine's owner does.
+// With a prefix it passes its folder as it is, else as a mount of its own, as the machine's owner does,
+// read-only if the environment has PASS_AS=ro:.
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdirSync, openSync, writeFileSync } from 'node:fs';
@@ -35,7 +36,9 @@ const child = spawn(program, rest, {
 });
 if (launcher !== undefined && prefix.length === 0) {
   const { fd } = child.stdio[4]._handle;
-  spawnSync(launcher, ['pass', '3', 'a line\n', '4'], { stdio: ['ignore', 'inherit', 'inherit', fd, passed] });
+  spawnSync(launcher, ['pass', '3', 'a line\n', `${process.env.PASS_AS ?? ''}4`], {
+    stdio: ['ignore', 'inherit', 'inherit', fd, passed],
+  });
 }
 const read = async (stream) => {
   let text = '';

@@ -24,7 +24,15 @@ const loop = new EventLoop();
 
 function attack({ carried, isFiltered, closed }: Attack, fd: number): never {
   if (isFiltered) {
-    const parts = { hasShares: true, slot: 9, hasBudget: true, hasNetwork: true, hasRelay: true, canSwitchUser: true };
+    const parts = {
+      hasShares: true,
+      slot: 9,
+      firstKept: 64,
+      hasBudget: true,
+      hasNetwork: true,
+      hasRelay: true,
+      canSwitchUser: true,
+    };
     filterProcess(placeFilter(compile(processProfile({ ...parts, isEmulated: true }, 'kill'))));
   }
   const bytes = Buffer.from(carried);

@@ -26,6 +26,7 @@ import { VirtioRng } from '../../../../vmm/devices/rng.js';
 import { EventLoop } from '../../../../vmm/host/event-loop.js';
 import { type HostFiles, OWN_FILES } from '../../../../vmm/host/files.js';
 import { EMPTY_PATH, FIRST_FREE, fixedArguments, SLOT_PATH } from '../../../../vmm/host/fixed-arguments.js';
+import { firstKept } from '../../../../vmm/host/kept-descriptors.js';
 import * as libc from '../../../../vmm/host/libc.js';
 import { createLogger } from '../../../../vmm/host/log.js';
 import { filterProcess, filterThread, placeFilter } from '../../../../vmm/host/seccomp.js';
@@ -49,7 +50,7 @@ const SECTOR = 512;
 const SYS_MPROTECT = 10;
 
 const PLAIN: FilteredMachine = {
-  ...{ hasShares: false, slot: -1, hasNetwork: false, hasBudget: false, hasRelay: false },
+  ...{ hasShares: false, slot: -1, firstKept: firstKept(), hasNetwork: false, hasBudget: false, hasRelay: false },
   ...{ canSwitchUser: false, isEmulated: true },
 };
 

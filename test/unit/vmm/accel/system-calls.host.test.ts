@@ -31,7 +31,7 @@ function place(name: string, profile: SeccompProfile): string {
   return join(folder, name);
 }
 
-const machine = { slot: 9, hasBudget: false, hasNetwork: true, hasRelay: true, canSwitchUser: true };
+const machine = { slot: 9, firstKept: 64, hasBudget: false, hasNetwork: true, hasRelay: true, canSwitchUser: true };
 const kvm = place('kvm', processProfile({ ...machine, hasShares: false, isEmulated: false }, 'kill'));
 const emulated = place('emulated', processProfile({ ...machine, hasShares: false, isEmulated: true }, 'kill'));
 const shared = place('shared', processProfile({ ...machine, hasShares: true, isEmulated: false }, 'kill'));

@@ -24,12 +24,14 @@ const X86_64 = 0xc000003e;
 const PID = 4711;
 const OTHER = 7;
 const SLOT = 9;
+const FIRST_KEPT = 3072;
 /** An address that the process may write to. */
 const NAME = 0x7f00_0000_0000;
 
 const machine: FilteredMachine = {
   hasShares: false,
   slot: SLOT,
+  firstKept: FIRST_KEPT,
   hasBudget: false,
   hasNetwork: true,
   hasRelay: false,
@@ -49,7 +51,7 @@ function allowed({ syscalls = [] }: SeccompProfile): string[] {
 }
 
 /** What the filter makes of a call. */
-function result(profile: SeccompProfile, name: string, ...args: number[]): number {
+function result(profile: SeccompProfile, name: string, ...args: (number | bigint)[]): number {
   const six = [...args, 0, 0, 0, 0, 0, 0].slice(0, 6).map(BigInt);
   return runProgram(compile(profile), { number: SYSCALLS.get(name)!, architecture: X86_64, args: six });
 }
@@ -80,6 +82,7 @@ describe('the number of system calls', () => {
     const everything: FilteredMachine = {
       hasShares: true,
       slot: SLOT,
+      firstKept: FIRST_KEPT,
       hasBudget: true,
       hasNetwork: true,
       hasRelay: true,
@@ -227,6 +230,31 @@ describe('arguments', () => {
     ['the addresses of a connection', relayed, 'getsockopt', [5, 0, 80], KILL],
   ])('%s', (_, profile, name, args, expected) => {
     expect(result(profile, name, ...args)).toBe(expected);
+  });
+
+  test.each<[string, number, number[]]>([
+    ['openat2', 0, [5, NAME, HOW_PATH, 24]],
+    ['openat2', 0, [5, NAME, HOW_DIRECTORY, 24]],
+    ['openat2', 0, [5, NAME, howToCreate(0o600, true), 24]],
+    ['openat2', 0, [5, NAME, howToCreate(0o600, false), 24]],
+    ['statx', 0, [5, EMPTY_PATH, 0x1000]],
+    ['fchownat', 0, [5, EMPTY_PATH, 1, 1, 0x1000]],
+    ['utimensat', 0, [5, EMPTY_PATH, 0, 0x1000]],
+    ['readlinkat', 0, [5, EMPTY_PATH]],
+    ['dup3', 0, [5, SLOT, 0o2000000]],
+    ['linkat', 2, [5, SLOT_PATH, 6, NAME]],
+    ['mkdirat', 0, [5, NAME]],
+    ['mknodat', 0, [5, NAME]],
+    ['unlinkat', 0, [5, NAME]],
+    ['symlinkat', 1, [NAME, 5, NAME]],
+    ['renameat2', 0, [5, NAME, 6, NAME]],
+    ['renameat2', 2, [5, NAME, 6, NAME]],
+  ])('%s takes, as argument %d, descriptors of shares alone', (name, at, args) => {
+    expect(result(shared, name, ...args)).toBe(ALLOW);
+    // The last and first number; AT_FDCWD, with the sign and without; a descriptor below bits that the kernel drops.
+    const others = [FIRST_KEPT - 1, FIRST_KEPT, 2n ** 64n - 100n, 2n ** 32n - 100n, 2n ** 32n + 5n, 2n ** 31n];
+    const results = others.map((fd) => result(shared, name, ...args.slice(0, at), fd, ...args.slice(at + 1)));
+    expect(results).toEqual([ALLOW, KILL, KILL, KILL, KILL, KILL]);
   });
 
   test('of the options of sockets, the few of the relay are allowed', () => {
