@@ -29,7 +29,7 @@ export interface JailReport {
    * boot.
    */
   seccomp?: 'kill' | 'refuse' | 'log' | 'off';
-  /** Of QEMU, which is in a jail of its own. Absent: the machine has none. */
+  /** Of QEMU, or of the kernel of User-Mode Linux, in a jail of its own. Absent: there is neither. */
   companion?: JailReport;
   /** Why there are no namespaces. */
   noNamespaces?: string;
@@ -38,19 +38,23 @@ export interface JailReport {
 
 export const JAIL_PARTS = ['files', 'network', 'processes', 'sockets', 'ipc'] as const;
 
-/** What the jail lacks, in words; undefined if it lacks nothing. */
-export function whatIsMissing(report: JailReport | undefined): string | undefined {
+/**
+ * What the jail lacks, in words; undefined if it lacks nothing.
+ * @param companion the name of the companion, if the machine has one
+ */
+export function whatIsMissing(report: JailReport | undefined, companion: string): string | undefined {
   if (report === undefined) return 'there is no jail';
-  const asRoot = [report, report.companion].find((each) => each?.uid === 0);
-  if (asRoot !== undefined) return `no user of its own (${asRoot.noUser ?? 'unknown'})`;
-  const { companion, seccomp } = report;
-  const missing = withoutNamespaces(report);
+  const missing = withoutUser(report) ?? withoutNamespaces(report);
   if (missing !== undefined) return missing;
-  if (seccomp !== 'kill') return 'no filter of system calls ends the machine process';
-  if (companion === undefined) return undefined;
-  const lacking = withoutNamespaces(companion);
-  if (lacking !== undefined) return `QEMU: ${lacking}`;
-  return companion.seccomp === 'refuse' ? undefined : 'no filter of system calls confines QEMU';
+  if (report.seccomp !== 'kill') return 'no filter of system calls ends the machine process';
+  if (report.companion === undefined) return undefined;
+  const lacking = withoutUser(report.companion) ?? withoutNamespaces(report.companion);
+  if (lacking !== undefined) return `${companion}: ${lacking}`;
+  return report.companion.seccomp === 'refuse' ? undefined : `no filter of system calls confines ${companion}`;
+}
+
+function withoutUser({ uid, noUser = 'unknown' }: JailReport): string | undefined {
+  return uid === 0 ? `no user of its own (${noUser})` : undefined;
 }
 
 function withoutNamespaces(report: JailReport): string | undefined {

@@ -1,7 +1,7 @@
 // Builds a kernel again, in another folder than the cached one, and compares the two byte by byte.
 // Argument: the kernel (default: guest). Without a cached kernel it builds both.
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -25,7 +25,7 @@ try {
   const cache = join(folder, 'a/much/deeper/folder');
   mkdirSync(cache, { recursive: true });
   const second = build(cache);
-  const files = ['config', 'vmlinux', 'bzImage'];
+  const files = readdirSync(second);
   const different = files.filter((file) => !readFileSync(join(first, file)).equals(readFileSync(join(second, file))));
   if (different.length > 0) {
     console.error(`kernel-again: ${different.join(', ')} of ${first} and of the new build differ`);

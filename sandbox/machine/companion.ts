@@ -29,6 +29,8 @@ export interface CompanionOptions {
 
 /** Disposing of it kills it. The caller may close the descriptors once it is constructed. */
 export class Companion implements Disposable {
+  /** What a person calls it. */
+  readonly name: string;
   /** What keeps it from the host. Undefined without a jail, and if the launcher fails. */
   readonly report: Promise<JailReport | undefined>;
   /** Resolves when it has ended and its files are closed. */
@@ -38,6 +40,7 @@ export class Companion implements Disposable {
   #programPid: number | undefined;
 
   constructor(program: CompanionProgram, { start, stdout, descriptors, isJailed = true }: CompanionOptions) {
+    this.name = program.name;
     const inJail = isJailed && hasLauncher();
     const [command = '', ...words] = inJail ? jailedCompanion(program, descriptors.length) : freeCompanion(program);
     const filter = inJail && program.filter !== undefined ? fileOf(encodeFilter(program.filter)) : undefined;

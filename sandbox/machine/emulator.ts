@@ -36,6 +36,7 @@ import { listen, open } from './open-files.js';
 import { companionFilter } from './system-calls.js';
 
 const PROGRAM = 'qemu-system-x86_64';
+const NAME = 'QEMU';
 
 export interface EmulatorOptions {
   isJailed?: boolean;
@@ -88,7 +89,7 @@ export function readyEmulator(
     theirs.add(stdout);
     const filter = filterOf(spec);
     const companion = new Companion(
-      { path, args, ...(filter === undefined ? {} : { filter }) },
+      { name: NAME, path, args, ...(filter === undefined ? {} : { filter }) },
       { start, stdout, descriptors, isJailed },
     );
     files.take(ours);
@@ -106,7 +107,7 @@ export async function probeEmulatorJail(): Promise<JailReport | undefined> {
   const [start, starter] = libc.createPipe();
   const [read, stdout] = libc.createPipe();
   try {
-    using companion = new Companion({ path, args: [] }, { start, stdout, descriptors: [] });
+    using companion = new Companion({ name: NAME, path, args: [] }, { start, stdout, descriptors: [] });
     return await companion.report;
   } finally {
     for (const fd of [start, starter, read, stdout]) closeSync(fd);

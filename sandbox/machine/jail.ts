@@ -56,6 +56,8 @@ function modulesOf(program: string): string[] {
 
 /** A program that a machine needs beside its process. */
 export interface CompanionProgram {
+  /** What a person calls it. */
+  name: string;
   /** Its path. */
   path: string;
   args: readonly string[];

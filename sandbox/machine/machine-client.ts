@@ -233,7 +233,7 @@ export class MachineClient implements Disposable {
       ...(companion && { companion: { ...companion, seccomp: companionFilter(systemCalls) } }),
     };
     if (mode !== 'require') return;
-    const missing = whatIsMissing(this.#jail);
+    const missing = whatIsMissing(this.#jail, outside.companion?.name ?? '');
     if (missing !== undefined) this.#fail(new SandboxError('jail', `${missing}: a jail is required`));
   }
 

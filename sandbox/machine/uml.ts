@@ -60,6 +60,7 @@ export function readyUml(spec: MachineSpec, files: MachineFiles, isJailed: boole
     theirs.add(stdout);
     const companion = new Companion(
       {
+        name: 'User-Mode Linux',
         path: spec.kernel,
         args,
         environment: { TMPDIR: SCRATCH, HOME: SCRATCH },

@@ -15,7 +15,7 @@ class Shell implements Disposable {
   constructor(script: string, isJailed: boolean, descriptors: readonly number[] = []) {
     const [start, starter] = createPipe();
     const [stdout, write] = createPipe();
-    const program = { path: '/usr/bin/dash', args: ['-c', script], readable: ['/usr/bin'] };
+    const program = { name: 'dash', path: '/usr/bin/dash', args: ['-c', script], readable: ['/usr/bin'] };
     this.companion = new Companion(program, { start, stdout: write, descriptors, isJailed });
     this.#starter = starter;
     this.#stdout = stdout;
