@@ -358,8 +358,12 @@ bool stream_open(const struct process_request *process, enum stream_kind kind, i
 		free(stream);
 		return fail(failure, ERROR_SETUP_FAILED, error, "stream connection");
 	}
-	stream->next = streams;
-	streams = stream;
+	// In the order in which they are opened: of two that have data at once, stdout comes before stderr.
+	struct stream **last = &streams;
+	while (*last != NULL)
+		last = &(*last)->next;
+	stream->next = NULL;
+	*last = stream;
 	return true;
 }
 

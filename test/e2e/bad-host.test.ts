@@ -1,6 +1,6 @@
 // A host without a usable KVM, or a file that is not a kernel, gives a one-line error.
 import { describe, expect, test } from 'vitest';
-import { DEBIAN, fastest, isLab, type Machine, machines, run, TSVM } from './machine.js';
+import { DEBIAN, fastest, isLab, isUml, type Machine, machines, run, TSVM } from './machine.js';
 
 // Mounts are made in a mount namespace: the host's /dev stays as it is.
 const ENTER = ['unshare', '--mount', '--propagation', 'private', 'bash', '-ec'];
@@ -52,7 +52,7 @@ describe.each(machines)('on $name', (machine) => {
   });
 
   test('a --kernel file that is not a kernel is a one-line error', async () => {
-    const accel = isLab(machine) ? 'kvm' : 'tcg';
+    const accel = isLab(machine) ? 'kvm' : isUml(machine) ? 'uml' : 'tcg';
     expect(await runOn('true', '', `--accel ${accel} --kernel /etc/passwd ${DEBIAN}`)).toEqual(oneLine(/kernel/));
   });
 });

@@ -1,7 +1,7 @@
 // Debian's own kernels run containers as the tuned one does: they find processors and devices in ACPI
 // tables, and load their drivers from an archive. `./quickstart --setup-only --test` fetches them.
 import { describe, expect, test } from 'vitest';
-import { DEBIAN, fastest, machines, PYTHON, run, TSVM, tsvmRun } from './machine.js';
+import { DEBIAN, fastest, isUml, machines, PYTHON, run, TSVM, tsvmRun } from './machine.js';
 import { OwnHome } from './own-home.js';
 
 const FETCH = 'import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).read().decode())';
@@ -46,12 +46,14 @@ describe.each(fastest)('on $name', (machine) => {
 
 // Processors, interrupts, the time and the end of a machine are another thing on KVM than on QEMU.
 describe.each(machines)('on $name', (machine) => {
-  test("Debian's cloud kernel: stdin, a folder, and an exit code", async () => {
+  const [kernel, release] = isUml(machine) ? ['debian-uml', '\\d+'] : ['debian', 'cloud-amd64'];
+
+  test(`Debian's kernel '${kernel}': stdin, a folder, and an exit code`, async () => {
     using home = new OwnHome();
-    const options = ['--kernel', 'debian', '--network', 'none', '-i', '-v', `${home.path}:/share`];
+    const options = ['--kernel', kernel, '--network', 'none', '-i', '-v', `${home.path}:/share`];
     const script = 'uname -r; cat > /share/file; sleep 0.1; exit 3';
     const ended = await tsvmRun(machine, [...options, DEBIAN, 'sh', '-c', script], { stdin: 'said' });
-    expect(ended).toEqual({ code: 3, stdout: expect.stringMatching(/^\d.*-cloud-amd64\n$/), stderr: '' });
+    expect(ended).toEqual({ code: 3, stdout: expect.stringMatching(`^\\d.*${release}\n$`), stderr: '' });
     expect((await run(machine, ['cat', `${home.path}/file`])).stdout).toBe('said');
   });
 });

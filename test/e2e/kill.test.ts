@@ -1,15 +1,15 @@
 // A run that is killed at any moment leaves nothing that disturbs later runs.
 import { describe, expect, test } from 'vitest';
-import { DEBIAN, isLab, machines, run, TSVM } from './machine.js';
+import { DEBIAN, isLab, isUml, machines, run, TSVM } from './machine.js';
 
 /** Runs at once: the host has two CPUs. */
 const AT_ONCE = 2;
 
 /**
- * Starts a run, kills its CLI, its machine process, QEMU or the launcher of one of these at a random
- * moment, and waits until all have ended. The moment is within `$WITHIN` seconds from the start of the
- * CLI, or from the first moment at which the victim exists. Prints the victim, the exit code, and the
- * run's stderr.
+ * Starts a run, kills its CLI, its machine process, its companion (QEMU or User-Mode Linux) or the
+ * launcher of one of these at a random moment, and waits until all have ended. The moment is within
+ * `$WITHIN` seconds from the start of the CLI, or from the first moment at which the victim exists.
+ * Prints the victim, the exit code, and the run's stderr.
  */
 const KILL_ONE = `
   "$TSVM" run --rm ${DEBIAN} sleep 1000 2> "$XDG_RUNTIME_DIR/stderr.$1" &
@@ -18,7 +18,7 @@ const KILL_ONE = `
     for each in $(pgrep -P "$cli" tsvm-jail); do
       # Only the launcher of a companion waits for its start.
       if grep -qzxe --start "/proc/$each/cmdline"; then
-        if child=$(pgrep -P "$each" 'qemu|tsvm-jail'); then companion=$each emulator=$child; fi
+        if child=$(pgrep -P "$each" 'qemu|vmlinux|kernel|tsvm-jail'); then companion=$each emulator=$child; fi
       elif child=$(pgrep -P "$each" node); then launcher=$each machine=$child; fi
     done
   }
@@ -27,8 +27,8 @@ const KILL_ONE = `
     1) victim=machine;;
     2) victim=cli;;
     # On KVM, QEMU may have been made ready and is not missed.
-    3) victim=\${EMULATED:+companion};;
-    4) victim=\${EMULATED:+emulator};;
+    3) victim=\${COMPANION:+companion};;
+    4) victim=\${COMPANION:+emulator};;
   esac
   victim=\${victim:-cli}
   until [ -n "\${!victim}" ] || ! kill -0 "$cli"; do sleep 0.1; find_all; done
@@ -44,14 +44,15 @@ const KILL_ONE = `
 `;
 
 describe.each(machines)('on $name', (machine) => {
-  const isEmulated = machine.name.endsWith('tcg');
+  const companion = isUml(machine) ? 'User-Mode Linux' : 'QEMU';
+  const hasCompanion = isUml(machine) || machine.name.endsWith('tcg');
   // `within` is in seconds: a start takes about two, and ten in the lab.
   const [kills, within] = isLab(machine) ? [8, 12] : [20, 4];
 
-  test(`after ${kills} kills of CLI, machine process, QEMU or their launchers at random moments, the next run works and nothing is left`, async () => {
+  test(`after ${kills} kills of CLI, machine process, companion or their launchers at random moments, the next run works and nothing is left`, async () => {
     const env = {
       ...{ TSVM, KILL_ONE, WITHIN: String(within), XDG_RUNTIME_DIR: '/tmp/tsvm-kill-test' },
-      EMULATED: isEmulated ? '1' : '',
+      COMPANION: hasCompanion ? '1' : '',
     };
     // A half-made `.new` folder of a dead run is removed only once it is older than that of any
     // living run can be: `touch` makes it so.
@@ -68,10 +69,12 @@ describe.each(machines)('on $name', (machine) => {
     expect(lines).toHaveLength(kills);
     for (const line of lines) {
       expect(line).toMatch(
-        /^(cli 137 |(machine|launcher) 125 tsvm: the machine process died \(SIGKILL\)|(emulator|companion) 125 tsvm: QEMU ended \(signal 9\))$/,
+        new RegExp(
+          `^(cli 137 |(machine|launcher) 125 tsvm: the machine process died \\(SIGKILL\\)|(emulator|companion) 125 tsvm: ${companion} ended \\(signal 9\\))$`,
+        ),
       );
     }
-    const emulators = isEmulated ? ['emulator', 'companion'] : [];
+    const emulators = hasCompanion ? ['emulator', 'companion'] : [];
     const victims = new Set(lines.map((line) => line.split(' ')[0]));
     expect(victims).toEqual(new Set(['cli', 'machine', 'launcher', ...emulators]));
   }, 600_000);

@@ -1,5 +1,5 @@
-// The machines that end-to-end tests run on: the lab, this machine with an emulated CPU, and this
-// machine's KVM if it can run a stock kernel.
+// The machines that end-to-end tests run on: the lab, this machine with an emulated CPU or with
+// User-Mode Linux, and this machine's KVM if it can run a stock kernel.
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { PassThrough, type Readable, type Writable } from 'node:stream';
@@ -101,15 +101,22 @@ export const uml = here('uml');
 /** Runs every test on User-Mode Linux alone: by hand, for what the suite runs elsewhere. */
 const isAllOnUml = process.env.TSVM_TEST_MACHINE === 'uml';
 
-/** Every machine: for tests of what differs between them, which is CPU, KVM and transport. */
-export const machines: Machine[] = isAllOnUml ? [uml] : [lab, here('tcg'), ...(isKvmUsableHere() ? [here('kvm')] : [])];
+const [tcg, kvm] = [here('tcg'), here('kvm')];
 
-/** The fastest machine: for tests of what is the same on each (CLI, containers, agent). */
-export const fastest: Machine[] = machines.slice(-1);
+/** Every machine: for tests of what differs between them, which is CPU, KVM and transport. */
+export const machines: Machine[] = isAllOnUml ? [uml] : [lab, tcg, ...(isKvmUsableHere() ? [kvm] : [])];
+
+/** The fastest machine that `auto` chooses: for tests of what is the same on each (CLI, containers, agent). */
+export const fastest: Machine[] = isAllOnUml ? [uml] : [machines.includes(kvm) ? kvm : tcg];
 
 /** Whether `machine` is the lab, where a guest is emulated twice and takes ten times as long. */
 export function isLab(machine: Machine): boolean {
   return machine === lab;
+}
+
+/** Whether `machine` is User-Mode Linux, which refuses what it cannot do: docs/uml.md. */
+export function isUml(machine: Machine): boolean {
+  return machine === uml;
 }
 
 /** Runs a command until it ends. */

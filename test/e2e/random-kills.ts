@@ -126,8 +126,8 @@ interface Process {
 }
 
 const ROLES: readonly [role: string, program: RegExp][] = [
-  // The launcher too.
-  ['emulator', /^([^\0]*qemu|[^\0]*tsvm-jail\0--start\0)/],
+  // QEMU; User-Mode Linux, with the processes of its guest's programs; the launcher of either.
+  ['companion', /^([^\0]*qemu|[^\0]*\0mem=|[^\0]*tsvm-jail\0--start\0)/],
   // The launcher too.
   ['machine', /dist\/machine\.js/],
   ['passer', /tsvm-jail\0pass\0/],

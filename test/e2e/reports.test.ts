@@ -2,7 +2,7 @@
 // names each report and its test. All of them share one container.
 import { fileURLToPath } from 'node:url';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { fastest, PYTHON, type RunOptions, readUntil, run, TSVM, tsvmRun } from './machine.js';
+import { fastest, isUml, PYTHON, type RunOptions, readUntil, run, TSVM, tsvmRun } from './machine.js';
 
 const PROGRAMS = fileURLToPath(new URL('../fixtures/guest-programs', import.meta.url));
 const folder = `/tmp/tsvm-reports-${process.pid}`;
@@ -120,7 +120,9 @@ describe.each(fastest)('on $name', (machine) => {
   });
 
   test('the clock is right after a pause', async () => {
-    await here(`'${TSVM}' pause ${name}; sleep 5; '${TSVM}' unpause ${name}`);
+    const pause = `'${TSVM}' pause ${name}; sleep 5; '${TSVM}' unpause ${name}`;
+    if (isUml(machine)) expect(await run(machine, ['sh', '-c', pause])).toMatchObject({ code: 125, stdout: '' });
+    else await here(pause);
     const before = Date.now() / 1000;
     const inside = Number(await says([], 'date', '+%s'));
     expect(inside).toBeGreaterThan(before - 3);

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { DEBIAN, fastest, machines, PYTHON, run, TSVM, tsvmRun } from './machine.js';
+import { DEBIAN, fastest, isUml, machines, PYTHON, run, TSVM, tsvmRun } from './machine.js';
 
 /** A folder that the lab sees too. */
 let folder: string;
@@ -49,6 +49,12 @@ describe.each(machines)('on $name', (machine) => {
   ])('a guest has the CPUs (%s) and the memory (%s) it was given', async (cpus, memory, mebibytes, start) => {
     const words = ['--cpus', cpus, '-m', memory, DEBIAN, 'sh', '-c', SIZE];
     const { code, stdout, stderr } = await run(machine, ['sh', '-c', start, TSVM, ...words]);
+    if (isUml(machine)) {
+      // Its kernel is one process.
+      expect({ code, stdout }).toEqual({ code: 125, stdout: '' });
+      expect(stderr).toMatch(new RegExp(`^tsvm: .*a machine on uml has one CPU, not ${cpus}\n$`));
+      return;
+    }
     expect(code).toBe(0);
     const isUnsafe = machine.name.endsWith('by tcg');
     expect(stderr).toMatch(isUnsafe ? new RegExp(`^tsvm: .*QEMU emulates ${cpus} CPUs, .*\n$`) : /^$/);
