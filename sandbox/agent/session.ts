@@ -5,6 +5,7 @@ import type { Socket } from 'node:net';
 import { messageOf } from '../../errors/index.js';
 import { type Deferred, defer } from '../deferred.js';
 import { SandboxError, type SandboxErrorCode } from '../errors.js';
+import { pace } from '../paced.js';
 import {
   type AgentFrame,
   type ContainerSetup,
@@ -269,6 +270,7 @@ export class AgentSession implements Disposable {
         this.#handle(frame);
       }
     };
+    pace(socket);
     socket.on('data', (chunk: Buffer) => {
       try {
         handle(decoder.push(chunk));

@@ -11,6 +11,7 @@ import { encodeFilter } from '../../seccomp/bpf.js';
 import * as libc from '../../vmm/host/libc.js';
 import type { CompanionEnd } from '../../vmm/machine.js';
 import type { JailReport } from '../jail-report.js';
+import { pace } from '../paced.js';
 import { type CompanionProgram, FIRST_COMPANION_FD, freeCompanion, jailedCompanion } from './jail.js';
 import { idsOf, readReport } from './machine-process.js';
 
@@ -53,6 +54,7 @@ export class Companion implements Disposable {
     });
     if (filter !== undefined) closeSync(filter);
     this.#child = child;
+    if (child.stderr !== null) pace(child.stderr);
     let said = '';
     child.stderr?.on('data', (bytes: Buffer) => {
       said = (said + bytes.toString('latin1')).slice(-KEPT_STDERR);

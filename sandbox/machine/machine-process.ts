@@ -9,6 +9,7 @@ import { passDescriptors } from '../../libc/pass-descriptors.js';
 import type { MachineRequest } from '../../vmm/machine.js';
 import { SandboxError } from '../errors.js';
 import { type JailReport, type LauncherReport, parseJailReport } from '../jail-report.js';
+import { pace } from '../paced.js';
 import { descriptorOf, filesLine, isRead, lineOf, tryPass } from './control-channel.js';
 import { type JailNeeds, jailedCommand, REPORT_FD } from './jail.js';
 import type { MachineFiles, Portion } from './machine-files.js';
@@ -74,6 +75,7 @@ export class MachineProcess implements Disposable {
     if (!(stderr instanceof Socket && control instanceof Socket)) throw new TypeError('the child process has no pipes');
     this.#stderr = stderr;
     this.#control = control;
+    for (const each of [stderr, control]) pace(each);
     stderr.on('data', (chunk: Buffer) => on.onStderr(chunk));
     control.on('data', (chunk: Buffer) => on.onControl(chunk));
     control.on('end', () => on.onControlEnd());

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { MachineClient } from '../../../../sandbox/machine/machine-client.js';
+import { PACE } from '../../../../sandbox/paced.js';
 
 let folder: string;
 
@@ -125,6 +126,17 @@ test('what a machine process says after it could not be understood is not heard'
   };
   await it.gone;
   expect(refusals).toBe(0);
+});
+
+test('a machine process that floods its owner is read at a pace', async () => {
+  using it = machine("process.stderr.write('the log of a machine\\n'.repeat(1_000_000));");
+  const start = performance.now();
+  let bytes = 0;
+  it.onStderr = (text) => {
+    bytes += text.length;
+  };
+  while (bytes < 3 * PACE) await sleep(10);
+  expect(bytes).toBeLessThan(PACE * (1 + (performance.now() - start) / 1000) + 2 ** 17);
 });
 
 test('a machine answers each request for statistics', async () => {
