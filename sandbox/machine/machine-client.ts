@@ -26,6 +26,8 @@ import { companionFilter } from './system-calls.js';
 
 /** Bytes of stderr that are kept for the error message of a death. */
 const KEPT_STDERR = 4096;
+/** Milliseconds from the end of the control socket to that of the process. */
+const EXIT_TIME = 5000;
 
 /** The network of a machine, with the published ports that lead to it; or why it has none. */
 export type MachineNetwork = { up: true; ports: readonly PublishedPorts[] } | { up: false; reason: string };
@@ -133,6 +135,8 @@ export class MachineClient implements Disposable {
       onControlEnd: () =>
         current(() => {
           this.#alive = false;
+          // One that a guest has taken over may live on without it.
+          setTimeout(() => started.kill(), EXIT_TIME).unref();
         }),
       onError: (error) =>
         current(() => {

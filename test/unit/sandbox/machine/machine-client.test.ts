@@ -128,6 +128,17 @@ test('what a machine process says after it could not be understood is not heard'
   expect(refusals).toBe(0);
 });
 
+test.each([
+  ['closes its control socket', 'control.end();'],
+  ['closes it and ignores what it can', "process.on('SIGTERM', () => {}); control.destroy();"],
+])('a machine process that %s and lives on is ended', async (_, script) => {
+  using it = machine(`${BOOTED} ${script} setInterval(() => {}, 1000);`);
+  await it.booted;
+  const { error } = await it.ended;
+  expect(error?.message).toBe('the machine process died (SIGKILL)');
+  expect(await it.isAlive()).toBe(false);
+});
+
 test('a machine process that floods its owner is read at a pace', async () => {
   using it = machine("process.stderr.write('the log of a machine\\n'.repeat(1_000_000));");
   const start = performance.now();
