@@ -129,17 +129,17 @@ static bool renew(const struct thaw_request *request, struct failure *failure)
 	       clone_write_generation(failure) && (request->boot_id == NULL || become_clone(request, failure));
 }
 
-static bool reconnect_streams(struct failure *failure)
-{
-	return state != RESTORED || stream_reconnect_all() ||
-	       fail(failure, ERROR_SETUP_FAILED, errno, "stream connection");
-}
-
 bool snapshot_thaw(const struct thaw_request *request, struct failure *failure)
 {
 	if (!check(request, failure))
 		return false;
-	if (!renew(request, failure) || !reconnect_streams(failure) || !freezer_thaw_all(failure)) {
+	if (!renew(request, failure)) {
+		state = BROKEN;
+		return false;
+	}
+	if (state == RESTORED)
+		stream_reconnect_all();
+	if (!freezer_thaw_all(failure)) {
 		state = BROKEN;
 		return false;
 	}

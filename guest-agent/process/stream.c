@@ -318,16 +318,15 @@ void stream_take_input_all(void)
 	}
 }
 
-bool stream_reconnect_all(void)
+void stream_reconnect_all(void)
 {
 	for (struct stream *stream = streams; stream != NULL; stream = stream->next) {
 		if (stream->connection < 0)
 			continue;
 		close(stream->connection);
 		if (!open_connection(stream))
-			return false;
+			end(stream);
 	}
-	return true;
 }
 
 bool stream_open(const struct process_request *process, enum stream_kind kind, int descriptor, struct failure *failure)

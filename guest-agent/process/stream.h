@@ -28,8 +28,8 @@ int stream_terminal(uint32_t process);
 void stream_take_input_all(void);
 
 // The connections to the host are gone: opens a new one for each stream that has not ended. What is
-// buffered is kept. Returns false, with errno, without descriptors.
-bool stream_reconnect_all(void);
+// buffered is kept. A stream whose listener is gone too ends, as if the host had closed it.
+void stream_reconnect_all(void);
 
 // Ends all streams of a process at once.
 void stream_drop(uint32_t process);

@@ -46,6 +46,14 @@ export class AgentUnderTest {
     return execFileSync(file, argv, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] });
   }
 
+  /** Takes streams at another port of the host, until it is disposed of. */
+  async listen(port: number): Promise<Disposable> {
+    const server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
+    server.listen(join(this.#directory, `host.sock_${port}`));
+    await once(server, 'listening');
+    return { [Symbol.dispose]: () => void server.close() };
+  }
+
   /** Breaks every connection, as the restore of a machine does. */
   disconnect(): void {
     this.frames.length = 0;

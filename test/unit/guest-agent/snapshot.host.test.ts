@@ -206,6 +206,21 @@ describe('a restored machine', () => {
     expect(isFrozen(session)).toBe(true);
   });
 
+  test('ends the streams whose listener is gone, and keeps the others', async () => {
+    await using session = await boot({});
+    const listener = await session.listen(2000);
+    session.send({ type: 'process', request: 2, container: BOX, id: 2, argv: ['cat'], stdin: true, port: 2000 });
+    expect(await session.answer(2)).toMatchObject({ type: 'started' });
+    await session.stream(2, 'stdin');
+    await freeze(session);
+    listener[Symbol.dispose]();
+    await restore(session);
+    session.send({ ...continued(), type: 'thaw', request: 51 });
+    expect(await session.answer(51)).toMatchObject({ type: 'done' });
+    expect(await session.exited(2)).toMatchObject({ code: 0 });
+    expect(await ask(session, 'two')).toBe('got two\n');
+  });
+
   test('stops if it loses its host while it runs', async () => {
     await using session = await boot({});
     await freeze(session);
