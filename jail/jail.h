@@ -21,9 +21,10 @@ struct jail_spec {
 	// Names in /dev.
 	const char *devices[MAX_WORDS];
 	int device_count;
-	// Open files and folders beneath which the program may do anything.
-	int writable[MAX_DESCRIPTORS];
-	int writable_count;
+	// Open files and folders beneath which the program may do anything, or read.
+	int folders[MAX_DESCRIPTORS];
+	bool folder_is_read_only[MAX_DESCRIPTORS];
+	int folder_count;
 	// Descriptors that stay open, beside 0 to 2.
 	int kept[MAX_DESCRIPTORS];
 	int kept_count;

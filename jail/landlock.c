@@ -70,8 +70,8 @@ static bool allow_files(const struct jail_spec *spec, int ruleset, uint64_t all)
 		if (!allow_path(ruleset, path, TO_USE))
 			return false;
 	}
-	for (int index = 0; index < spec->writable_count; index++) {
-		if (!allow(ruleset, spec->writable[index], all))
+	for (int index = 0; index < spec->folder_count; index++) {
+		if (!allow(ruleset, spec->folders[index], spec->folder_is_read_only[index] ? TO_READ : all))
 			return false;
 	}
 	return true;
@@ -86,7 +86,7 @@ void restrict_by_landlock(const struct jail_spec *spec, struct jail_report *repo
 	}
 	report->landlock = (int)abi;
 	// Version 1 refuses each rename and link from one folder to another: guests need them in their shares.
-	bool files = !report->has_namespaces && (abi >= ABI_REFER || spec->writable_count == 0);
+	bool files = !report->has_namespaces && (abi >= ABI_REFER || spec->folder_count == 0);
 	struct landlock_ruleset_attr attributes = {
 		.handled_access_fs = files ? file_rights(report->landlock) : 0,
 		.handled_access_net =

@@ -2,7 +2,7 @@
 // the host. Does what the host allows, and reports in one line of JSON what it did.
 //
 //     tsvm-jail [--keep FD]... [--env NAME=VALUE]... [--read PATH]... [--device NAME]... [--write FD]...
-//               [--capabilities HEX] [--users FIRST:COUNT] [--report FD] [--start FD] [--filter FD]
+//               [--open FD]... [--capabilities HEX] [--users FIRST:COUNT] [--report FD] [--start FD] [--filter FD]
 //               [--scratch BYTES] [--stack BYTES] [--personality HEX] -- PROGRAM ARGUMENT...
 //     tsvm-jail pass SOCKET LINE [ro:]FD...
 #include "jail.h"
@@ -44,6 +44,12 @@ static void add_descriptor(int *fds, int *count, int fd)
 	fds[(*count)++] = fd;
 }
 
+static void add_folder(struct jail_spec *spec, int fd, bool read_only)
+{
+	add_descriptor(spec->folders, &spec->folder_count, fd);
+	spec->folder_is_read_only[spec->folder_count - 1] = read_only;
+}
+
 static void parse_users(const char *word, struct jail_spec *spec)
 {
 	if (sscanf(word, "%u:%u", &spec->first_user, &spec->user_count) != 2 || spec->first_user == 0 ||
@@ -63,8 +69,8 @@ static void parse(char **words, struct jail_spec *spec)
 			refuse("an option lacks its value");
 		if (strcmp(option, "--keep") == 0)
 			add_descriptor(spec->kept, &spec->kept_count, descriptor(value));
-		else if (strcmp(option, "--write") == 0)
-			add_descriptor(spec->writable, &spec->writable_count, descriptor(value));
+		else if (strcmp(option, "--write") == 0 || strcmp(option, "--open") == 0)
+			add_folder(spec, descriptor(value), strcmp(option, "--open") == 0);
 		else if (strcmp(option, "--report") == 0)
 			spec->report = descriptor(value);
 		else if (strcmp(option, "--start") == 0)
@@ -103,8 +109,8 @@ static bool is_kept(const struct jail_spec *spec, int fd)
 		if (spec->kept[index] == fd)
 			return true;
 	}
-	for (int index = 0; index < spec->writable_count; index++) {
-		if (spec->writable[index] == fd)
+	for (int index = 0; index < spec->folder_count; index++) {
+		if (spec->folders[index] == fd)
 			return true;
 	}
 	return false;
@@ -115,8 +121,8 @@ static void close_others(const struct jail_spec *spec)
 	int last = STDERR_FILENO;
 	for (int index = 0; index < spec->kept_count; index++)
 		last = spec->kept[index] > last ? spec->kept[index] : last;
-	for (int index = 0; index < spec->writable_count; index++)
-		last = spec->writable[index] > last ? spec->writable[index] : last;
+	for (int index = 0; index < spec->folder_count; index++)
+		last = spec->folders[index] > last ? spec->folders[index] : last;
 	last = spec->report > last ? spec->report : last;
 	last = spec->start > last ? spec->start : last;
 	last = spec->filter > last ? spec->filter : last;

@@ -8,8 +8,13 @@ import type { BpfInstruction } from '../../seccomp/bpf.js';
 export interface JailNeeds {
   /** The machine has shares: as root, it keeps the capabilities of a file server. */
   hasShares: boolean;
-  /** Descriptors of the shares, where landlock alone confines files. */
-  shares: readonly number[];
+  /** The shares, where landlock alone confines files. */
+  shares: readonly SharedFile[];
+}
+
+export interface SharedFile {
+  fd: number;
+  isReadOnly: boolean;
 }
 
 export const NO_NEEDS: JailNeeds = { hasShares: false, shares: [] };
@@ -39,10 +44,7 @@ export function jailedCommand(program: string, words: readonly string[], needs: 
     ...option('--env', ['OPENSSL_CONF=/dev/null']),
     ...option('--read', [...LIBRARIES, node, ...modulesOf(program)]),
     ...option('--device', DEVICES),
-    ...option(
-      '--write',
-      shares.map((_, index) => REPORT_FD + 1 + index),
-    ),
+    ...shares.flatMap(({ isReadOnly }, index) => option(isReadOnly ? '--open' : '--write', [REPORT_FD + 1 + index])),
     ...(isRoot && hasShares ? option('--capabilities', [FILE_SERVER.toString(16)]) : []),
     ...['--', node, realpathSync(program), ...words],
   ];

@@ -60,7 +60,7 @@ export class MachineProcess implements Disposable {
     this.#child = spawn(command, words, {
       stdio: [
         ...(['ignore', 'ignore', 'pipe', 'pipe', kvm.fd ?? 'ignore'] as const),
-        ...(isJailed ? ['pipe' as const, ...needs.shares] : []),
+        ...(isJailed ? ['pipe' as const, ...needs.shares.map(({ fd }) => fd)] : []),
       ],
       detached: true,
       env: { PATH: process.env.PATH },

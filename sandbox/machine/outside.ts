@@ -41,6 +41,7 @@ import { boundWithoutCgroup } from '../cgroup/without.js';
 import type { JailMode } from '../jail-mode.js';
 import type { Companion } from './companion.js';
 import { readyEmulator } from './emulator.js';
+import type { SharedFile } from './jail.js';
 import { MachineFiles } from './machine-files.js';
 import { listen, open } from './open-files.js';
 import { canOpenKvm } from './open-kvm.js';
@@ -80,8 +81,8 @@ export class MachineOutside implements Disposable {
   readonly spec: MachineSpec;
   /** What the spec needs. The caller sends it. */
   readonly files = new MachineFiles();
-  /** Descriptors of the shares. They are among the files. */
-  readonly shares: readonly number[];
+  /** The shares. Their descriptors are among the files. */
+  readonly shares: readonly SharedFile[];
   readonly jail: JailMode | undefined;
   readonly #cgroup: MachineCgroup | undefined;
   readonly #onUnbounded: (reason: string) => void;
@@ -109,13 +110,14 @@ export class MachineOutside implements Disposable {
   constructor(spec: MachineSpec, shares: readonly number[], options: OutsideOptions = {}) {
     const { probeCache, jail, cgroup, onUnbounded = () => {} } = options;
     const budgets = (spec.shares ?? []).flatMap(({ budget }, index) => (budget === undefined ? [] : [index]));
-    this.shares = shares.slice(0, shares.length - budgets.length);
+    const opened = shares.slice(0, shares.length - budgets.length);
+    this.shares = opened.map((fd, index) => ({ fd, isReadOnly: spec.shares?.[index]?.readOnly === true }));
     this.jail = jail;
     this.#cgroup = cgroup;
     this.#onUnbounded = onUnbounded;
     this.#probeCache = probeCache;
-    for (const [index, fd] of this.shares.entries()) {
-      this.files.addTree(shareName(index), fd, spec.shares?.[index]?.readOnly === true);
+    for (const [index, { fd, isReadOnly }] of this.shares.entries()) {
+      this.files.addTree(shareName(index), fd, isReadOnly);
     }
     for (const [index, fd] of shares.slice(this.shares.length).entries()) {
       this.files.add(countName(budgets[index] ?? index), fd);

@@ -179,6 +179,8 @@ describe.each([
       const outcome = exploit(uid);
       expect(reached(outcome)).toEqual(['passed-folder']);
       expect(outcome.attempts['passed-write']).toBe('EROFS');
+      const byLandlock = exploit(uid, { refused: 'namespaces' });
+      expect(byLandlock.attempts).toMatchObject({ 'passed-folder': 'yes', 'passed-write': 'EACCES' });
     } finally {
       delete process.env.PASS_AS;
     }

@@ -63,5 +63,16 @@ process.exit(0);
 
 /** The descriptors of a machine process. A folder that is passed as it is, is writable by a rule. */
 function jailWords() {
-  return [...['--report', '3', prefix.length > 0 ? '--write' : '--keep', '4', '--read', exploit], ...options, '--'];
+  return [
+    ...[
+      '--report',
+      '3',
+      prefix.length > 0 ? (process.env.PASS_AS === 'ro:' ? '--open' : '--write') : '--keep',
+      '4',
+      '--read',
+      exploit,
+    ],
+    ...options,
+    '--',
+  ];
 }
