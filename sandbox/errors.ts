@@ -23,6 +23,10 @@ export type SandboxErrorCode =
   | 'cgroup'
   /** The guest's agent did not say hello in time. */
   | 'boot-timeout'
+  /** The container was suspended while something waited for its end. */
+  | 'suspended'
+  /** A machine cannot be saved, or a saved one cannot be continued. */
+  | 'snapshot'
   /** The network that the spec asks for is not available. */
   | 'network'
   /** The guest's agent broke the protocol, or could not set the container up. */

@@ -60,6 +60,11 @@ export function countName(index: number): string {
   return `count of share ${index}`;
 }
 
+/** The file of the memory of a saved machine. */
+export const SAVED_MEMORY = 'saved memory';
+/** The file of the rest of its state: JSON. */
+export const SAVED_STATE = 'saved state';
+
 /** The socket of this index in {@link RelaySpec.published}. */
 export function publishedName(index: number): string {
   return `published ${index}`;
@@ -352,6 +357,11 @@ export interface MachineSpec {
   tscKhz?: number;
   /** Why the owner has no emulator for the machine. Absent: it has sent what an emulated one needs. */
   noEmulator?: string;
+  /**
+   * If true, the owner also sends a machine that was saved with this specification: it continues, and
+   * the kernel is not loaded. On KVM only.
+   */
+  isSaved?: boolean;
   /** Default: kill. */
   systemCalls?: SystemCallFilter;
   logLevel: 'silent' | 'error' | 'warn' | 'info' | 'debug' | 'trace';
@@ -425,6 +435,10 @@ export const MAX_PER_PLACE = 2;
  * - `statistics`: answered by `statistics`.
  * - `join`: add the guest to a private network. Answered by `joined`.
  * - `leave`: remove the guest from the private network of `folder`. Not answered.
+ * - `save`: pause the machine and save it. `files` before it carries {@link SAVED_MEMORY}, which has
+ *   the size of the memory and is all holes, and {@link SAVED_STATE}, which is empty. Answered by
+ *   `saved`.
+ * - `resume`: let a machine run on that was saved. Not answered.
  * - `companion-ended`: the companion has ended. All that it wrote is in its pipes. Not answered.
  * - `connected`: the answers to `connect`. Carries a socket for each that has one. Not answered.
  * - `arrived`: the answer to `arrivals`. Carries a socket for each datagram that has one.
@@ -438,6 +452,8 @@ export type MachineRequest =
   | { type: 'statistics' }
   | { type: 'join'; network: PeerNetwork }
   | { type: 'leave'; folder: string }
+  | { type: 'save' }
+  | { type: 'resume' }
   | { type: 'companion-ended'; end: CompanionEnd }
   | { type: 'connected'; answers: ConnectAnswer[] }
   | { type: 'arrived'; published: number; arrivals: Arrival[] }
@@ -513,6 +529,7 @@ export interface ProbeResult {
  *   {@link RelaySpec.published}. Answered by `arrived`, and then asked again if there are more.
  * - `refused`: the guest tried a destination that it may not reach. Sent once per destination.
  * - `joined`: the answer to `join`; `error` says why it failed.
+ * - `saved`: the answer to `save`. The machine is paused, or with an `error` it runs on.
  * - `stopped`: the machine ended. A kernel panic is a `reset` whose `console` shows the panic.
  * - `failed`: the machine could not start or could not go on.
  *
@@ -527,6 +544,7 @@ export type MachineEvent =
   | { type: 'arrivals'; published: number }
   | { type: 'refused'; refusal: Refusal }
   | { type: 'joined'; error?: string }
+  | { type: 'saved'; error?: string }
   | { type: 'stopped'; reason: 'shutdown' | 'reset'; statistics: MachineStatistics; console?: string }
   | { type: 'failed'; code: MachineErrorCode; message: string; console?: string }
   | { type: 'probed'; result: ProbeResult };

@@ -23,16 +23,17 @@ const prlimit = libcFunction<[pid: number, resource: number, limit: Buffer, befo
 /**
  * Bounds processes and those that they will start.
  * @param cpus of the guest
+ * @param memory of the guest in bytes, if it is private: restored from a file
  * @param uid user and group of the processes, if they have one of their own
  * @throws Error if their memory cannot be limited
  */
 export async function boundWithoutCgroup(
   pids: readonly number[],
-  { cpus, uid }: { cpus: number; uid?: number | undefined },
+  { cpus, memory = 0, uid }: { cpus: number; memory?: number; uid?: number | undefined },
 ): Promise<void> {
   for (const pid of pids) {
     lowerPriority(pid);
-    await limitData(pid, DATA + DATA_OF_CPU * cpus, uid);
+    await limitData(pid, DATA + DATA_OF_CPU * cpus + memory, uid);
   }
 }
 

@@ -86,6 +86,7 @@ export class MachineClient implements Disposable {
   #network!: (network: MachineNetwork) => void;
   #hasBooted = false;
   readonly #joining: { done: () => void; fail: (error: Error) => void }[] = [];
+  readonly #saving: { done: () => void; fail: (error: Error) => void }[] = [];
   readonly #statistics: ((statistics: MachineStatistics) => void)[] = [];
   #end!: (end: MachineEnd) => void;
   #exit!: () => void;
@@ -318,6 +319,17 @@ export class MachineClient implements Disposable {
     this.#outside?.leave(folder);
   }
 
+  /**
+   * Pauses the machine and saves it. If that fails it runs on. Never settles if the machine ends
+   * first.
+   * @param files {@link SAVED_MEMORY} and {@link SAVED_STATE}, owned from now on
+   * @throws SandboxError `snapshot`
+   */
+  async save(files: MachineFiles): Promise<void> {
+    await this.#pass(files, { type: 'save' });
+    await new Promise<void>((done, fail) => this.#saving.push({ done, fail }));
+  }
+
   /** Process id of the companion, which leads a process group; undefined while there is none. */
   get companionPid(): number | undefined {
     return this.#outside?.companion?.pid;
@@ -365,6 +377,12 @@ export class MachineClient implements Disposable {
         const { done, fail } = asked(this.#joining);
         if (event.error === undefined) done();
         else fail(new SandboxError('network', event.error));
+        break;
+      }
+      case 'saved': {
+        const { done, fail } = asked(this.#saving);
+        if (event.error === undefined) done();
+        else fail(new SandboxError('snapshot', `the machine cannot be saved: ${event.error}`));
         break;
       }
       case 'connect':

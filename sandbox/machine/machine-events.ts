@@ -34,11 +34,11 @@ interface Limit {
 }
 const ONCE: Limit = { most: 1, every: Number.POSITIVE_INFINITY };
 const ALWAYS: Limit = { most: Number.POSITIVE_INFINITY, every: 1 };
-/** `joined` and `statistics` are answers: the client knows what it has asked for. */
+/** `joined`, `saved` and `statistics` are answers: the client knows what it has asked for. */
 const LIMITS: Record<MachineEvent['type'], Limit> = {
   ...{ kvm: ONCE, booted: ONCE, network: ONCE, probed: ONCE, stopped: ONCE, failed: ONCE },
   refused: { most: MAX_REFUSALS, every: Number.POSITIVE_INFINITY },
-  ...{ joined: ALWAYS, statistics: ALWAYS },
+  ...{ joined: ALWAYS, saved: ALWAYS, statistics: ALWAYS },
   // The connector counts what it has not answered.
   ...{ connect: ALWAYS, arrivals: ALWAYS },
 };
@@ -110,7 +110,8 @@ function readEvent(value: unknown): MachineEvent {
     case 'refused':
       return { type: 'refused', refusal: refusal(event.refusal) };
     case 'joined':
-      return { type: 'joined', ...optional('error', event.error, message) };
+    case 'saved':
+      return { type: event.type, ...optional('error', event.error, message) };
     case 'stopped': {
       const reason = oneOf(event.reason, ['shutdown', 'reset'] as const, 'reason');
       const counted = statistics(event.statistics);

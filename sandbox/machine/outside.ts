@@ -317,8 +317,8 @@ export class MachineOutside implements Disposable {
     const all = [...machine, ...companion];
     if (all.length === 0 || (await this.#cgroup?.add(all))) return;
     try {
-      const { cpus } = this.spec;
-      await boundWithoutCgroup(machine, { cpus, uid });
+      const { cpus, memory, isSaved } = this.spec;
+      await boundWithoutCgroup(machine, { cpus, memory: isSaved ? memory : 0, uid });
       await boundWithoutCgroup(companion, { cpus, uid: report?.uid });
     } catch (error) {
       this.#onUnbounded(`the memory of the machine's processes has no limit: ${messageOf(error)}`);

@@ -1,15 +1,17 @@
 // The life of a machine, which is the same for each kind: what each call does, and which calls each
 // state forbids.
 
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { ftruncateSync, mkdtempSync, openSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { codeOf, messageOf } from '../../errors/index.js';
 import { MachineOutside } from '../../sandbox/machine/outside.js';
 import { createMachine } from '../../vmm/accel/create.js';
+import type { Saved } from '../../vmm/accel/kvm/machine.js';
 import { MachineShared } from '../../vmm/accel/kvm/vcpu-shared.js';
 import type { Machine } from '../../vmm/accel/machine.js';
+import type { SavedMachine } from '../../vmm/accel/saved-machine.js';
 import { EventLoop } from '../../vmm/host/event-loop.js';
 import { GivenFiles, type HostFiles, OWN_FILES } from '../../vmm/host/files.js';
 import * as libc from '../../vmm/host/libc.js';
@@ -43,12 +45,12 @@ class TestedMachine implements Disposable {
   readonly machine: Machine;
   readonly events: string[] = [];
   error: MachineError | undefined;
-  /** Number of bytes that the guest wrote to its console. */
-  written = 0;
+  /** What the guest wrote to its console. */
+  readonly console: number[] = [];
 
   readonly #outside: MachineOutside | undefined;
 
-  constructor(accel: Accelerator, source: string) {
+  constructor(accel: Accelerator, source: string, saved?: Saved) {
     const name = join(folder, String(machines++));
     writeFileSync(`${name}.kernel`, assembleKernel(source));
     const spec: MachineSpec = {
@@ -83,7 +85,7 @@ class TestedMachine implements Disposable {
         loop,
         log: createLogger('silent'),
         writeConsole: (bytes) => {
-          this.written += bytes.length;
+          this.console.push(...bytes);
         },
         onStart: () => this.events.push('start'),
         onReset: () => this.events.push('reset'),
@@ -102,7 +104,13 @@ class TestedMachine implements Disposable {
         onNetworkUp: unexpected,
         onRefusal: unexpected,
       },
+      ...(saved === undefined ? {} : { saved }),
     }).machine;
+  }
+
+  /** Number of bytes that the guest wrote to its console. */
+  get written(): number {
+    return this.console.length;
   }
 
   /** Serves the machine until `condition` holds, and lets this process see the end of QEMU. */
@@ -234,14 +242,79 @@ test('a machine on KVM can be stopped while it is paused, and stopped twice', as
   expect(tested.machine.state).toEqual({ name: 'stopped' });
 });
 
+/** Returns a new file for the memory of a machine. */
+function memoryFile(): { path: string; fd: number } {
+  const path = join(folder, `${machines++}.memory`);
+  const fd = openSync(path, 'w+');
+  ftruncateSync(fd, 64 * 2 ** 20);
+  return { path, fd };
+}
+
+/** Counts in memory and on the console. */
+const COUNTER = `
+    mov edx, 0x3f8
+  again:
+    mov al, [0x2000000]
+    out dx, al
+    inc byte ptr [0x2000000]
+    jmp again`;
+
+test('machines that continue a saved one on KVM count on where it stood, each for itself', async () => {
+  const { path, fd } = memoryFile();
+  using tested = new TestedMachine('kvm', COUNTER);
+  tested.machine.start();
+  await tested.serveUntil(() => tested.written > 10);
+  tested.machine.pause();
+  const state: unknown = JSON.parse(JSON.stringify(tested.machine.save(fd)));
+  // What the guest has not touched takes no room.
+  expect(statSync(path).size).toBe(64 * 2 ** 20);
+  expect(statSync(path).blocks * 512).toBeLessThan(2 ** 20);
+  const next = (tested.console.at(-1)! + 1) % 256;
+  for (let clone = 0; clone < 2; clone++) {
+    using restored = new TestedMachine('kvm', COUNTER, { state, memory: openSync(path, 'r') });
+    restored.machine.start();
+    await restored.serveUntil(() => restored.written > 10);
+    expect(restored.console.slice(0, 4)).toEqual([0, 1, 2, 3].map((more) => (next + more) % 256));
+  }
+  // The machine itself goes on too.
+  tested.machine.resume();
+  await tested.serveOutput();
+});
+
+test.each([
+  [
+    'of another number of vCPUs',
+    (state: SavedMachine) => ({ ...state, vcpus: [] }),
+    'machine.vcpus is not a list of 1',
+  ],
+  ['without a device', (state: SavedMachine) => ({ ...state, devices: [] }), 'machine.devices is not a list of 3'],
+  ['of another kind', (state: SavedMachine) => ({ ...state, accel: 'tcg' }), 'machine.accel is not kvm'],
+])('a saved machine %s is refused', async (_, change, message) => {
+  const { path, fd } = memoryFile();
+  using tested = new TestedMachine('kvm', COUNTER);
+  tested.machine.start();
+  await tested.serveOutput();
+  tested.machine.pause();
+  const state = change(tested.machine.save(fd));
+  expect(() => new TestedMachine('kvm', COUNTER, { state, memory: openSync(path, 'r') })).toThrow(message);
+});
+
+test('saved memory that is cut short is refused', () => {
+  const { fd } = memoryFile();
+  ftruncateSync(fd, 64 * 2 ** 20 - 4096);
+  expect(() => new TestedMachine('kvm', COUNTER, { state: {}, memory: fd })).toThrow(
+    'the saved memory is damaged, or of another machine: it does not have 64 MiB',
+  );
+});
+
 test('a paused machine on KVM is saved as plain JSON', async () => {
   using tested = new TestedMachine('kvm', CHATTER);
   const { machine } = tested;
-  expect(refusal(() => machine.save())).toBe('bad-state: cannot save the machine: it is built, not paused');
+  expect(refusal(() => machine.save(-1))).toBe('bad-state: cannot save the machine: it is built, not paused');
   machine.start();
   await tested.serveOutput();
   machine.pause();
-  const saved = machine.save();
+  const saved = machine.save(memoryFile().fd);
   expect(saved).toMatchObject({
     accel: 'kvm',
     vm: { irqchips: expect.any(Array) },
@@ -256,7 +329,7 @@ test('a paused machine on KVM is saved as plain JSON', async () => {
 
 test('an emulated machine refuses to be saved', () => {
   using tested = new TestedMachine('tcg', CHATTER);
-  expect(refusal(() => tested.machine.save())).toBe(
+  expect(refusal(() => tested.machine.save(-1))).toBe(
     'unsupported: an emulated machine cannot be saved: use --accel kvm',
   );
 });

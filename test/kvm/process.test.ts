@@ -10,6 +10,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs';
 import type { Socket } from 'node:net';
@@ -18,9 +19,12 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test, vi } from 'vitest';
+import { passDescriptors } from '../../libc/pass-descriptors.js';
+import { descriptorOf, filesLine } from '../../sandbox/machine/control-channel.js';
+import { MachineFiles } from '../../sandbox/machine/machine-files.js';
 import { MachineOutside } from '../../sandbox/machine/outside.js';
 import { bootUnjailed } from '../../sandbox/machine/unjailed.js';
-import type { MachineEvent, MachineSpec, ProbeResult } from '../../vmm/machine.js';
+import { type MachineEvent, type MachineSpec, type ProbeResult, SAVED_MEMORY, SAVED_STATE } from '../../vmm/machine.js';
 import { assembleKernel, bundle } from './guest.js';
 
 let programs: URL;
@@ -87,11 +91,12 @@ let kernels = 0;
  * Boots a kernel of assembly, with `changes` to its specification.
  * @param path PATH of the owner
  * @param words arguments of the machine's program (vmm/process/main.ts)
+ * @param saved the files of a machine that was saved
  */
 function boot(
   source: string,
   changes: Partial<MachineSpec> = {},
-  { path, words }: { path?: string; words?: readonly string[] } = {},
+  { path, words, saved }: { path?: string; words?: readonly string[]; saved?: MachineFiles } = {},
 ): MachineClient {
   const kernel = join(folder, `kernel-${kernels++}`);
   writeFileSync(kernel, assembleKernel(source));
@@ -113,6 +118,7 @@ function boot(
   if (path !== undefined) vi.stubEnv('PATH', path);
   machine.outside = new MachineOutside(spec, [], { jail: 'off' });
   vi.unstubAllEnvs();
+  if (saved !== undefined) machine.outside.files.take(saved);
   bootUnjailed(machine.control, machine.outside);
   return machine;
 }
@@ -178,6 +184,132 @@ test('all threads have a filter of system calls, and those of vCPUs two', async 
   machine.send({ type: 'shutdown' });
   expect(await machine.event()).toMatchObject({ type: 'stopped', reason: 'shutdown' });
   expect(await machine.exited).toEqual([0, null]);
+});
+
+/** Writes the characters from 64 to 95 again and again, and keeps the count in memory. */
+const COUNTER = `
+    mov edx, 0x3f8
+  again:
+    mov al, [0x2000000]
+    and al, 0x1f
+    add al, 0x40
+    out dx, al
+    inc byte ptr [0x2000000]
+    mov ecx, 100000
+  wait:
+    dec ecx
+    jnz wait
+    jmp again`;
+
+/** The file of a saved machine's memory, and that of its state. */
+class SavedFiles {
+  readonly #memory = join(folder, `memory-${kernels}`);
+  readonly #state = join(folder, `state-${kernels}`);
+
+  constructor() {
+    writeFileSync(this.#memory, '');
+    truncateSync(this.#memory, 64 * 2 ** 20);
+    writeFileSync(this.#state, '');
+  }
+
+  opened(flags: string): MachineFiles {
+    const files = new MachineFiles();
+    files.add(SAVED_MEMORY, openSync(this.#memory, flags));
+    files.add(SAVED_STATE, openSync(this.#state, flags));
+    return files;
+  }
+
+  change(change: (state: string) => string): void {
+    writeFileSync(this.#state, change(readFileSync(this.#state, 'utf8')));
+  }
+}
+
+/** Waits until the guest has written at least so many characters since it booted. */
+async function written(machine: MachineClient, count: number): Promise<void> {
+  for (;;) {
+    machine.send({ type: 'statistics' });
+    const event = await machine.event();
+    if (event.type !== 'statistics') throw new Error(`the machine process said ${event.type}`);
+    if ((event.statistics.exits.io ?? 0) >= count) return;
+  }
+}
+
+/** Stops a machine. Returns the end of its console. */
+async function consoleOf(machine: MachineClient): Promise<string> {
+  machine.send({ type: 'shutdown' });
+  const stopped = await machine.event();
+  if (stopped.type !== 'stopped') throw new Error(`the machine process said ${stopped.type}`);
+  return stopped.console ?? '';
+}
+
+/** True if each character follows the one before it. */
+const isCounted = (text: string) =>
+  [...text].every((each, at) => at === 0 || each.charCodeAt(0) === 64 + ((text.charCodeAt(at - 1) - 63) % 32));
+
+async function save(machine: MachineClient, files: MachineFiles): Promise<MachineEvent> {
+  for (const portion of files.all) {
+    passDescriptors(descriptorOf(machine.control), portion.descriptors, Buffer.from(filesLine(portion)));
+  }
+  files[Symbol.dispose]();
+  machine.send({ type: 'save' });
+  return machine.event();
+}
+
+test('a machine is saved behind the filter, runs on, and continues in another process', async () => {
+  const machine = boot(COUNTER);
+  expect(await machine.event()).toMatchObject({ type: 'booted' });
+  while (filtersOf(machine.child.pid!)['2'] !== 1) await sleep(10);
+  await written(machine, 10);
+  const first = new SavedFiles();
+  expect(await save(machine, first.opened('r+'))).toEqual({ type: 'saved' });
+  machine.send({ type: 'resume' });
+  await written(machine, 20);
+  const second = new SavedFiles();
+  expect(await save(machine, second.opened('r+'))).toEqual({ type: 'saved' });
+  const before = await consoleOf(machine);
+  expect(isCounted(before)).toBe(true);
+  const restored = boot(COUNTER, { isSaved: true }, { saved: second.opened('r') });
+  expect(await restored.event()).toMatchObject({ type: 'booted', accel: 'kvm' });
+  await written(restored, 10);
+  // It can be saved again.
+  const third = new SavedFiles();
+  expect(await save(restored, third.opened('r+'))).toEqual({ type: 'saved' });
+  const after = await consoleOf(restored);
+  expect(isCounted(before + after)).toBe(true);
+  const again = boot(COUNTER, { isSaved: true }, { saved: third.opened('r') });
+  expect(await again.event()).toMatchObject({ type: 'booted' });
+  await written(again, 10);
+  expect(isCounted(before + after + (await consoleOf(again)))).toBe(true);
+});
+
+test('a machine that cannot be saved runs on', async () => {
+  const machine = boot(COUNTER);
+  expect(await machine.event()).toMatchObject({ type: 'booted' });
+  const files = new MachineFiles();
+  files.add(SAVED_MEMORY, openSync('/dev/full', 'r+'));
+  files.add(SAVED_STATE, openSync('/dev/full', 'r+'));
+  expect(await save(machine, files)).toMatchObject({ type: 'saved', error: expect.any(String) });
+  const saved = new SavedFiles();
+  const full = saved.opened('r+');
+  full.add(SAVED_STATE, openSync('/dev/full', 'r+'));
+  expect(await save(machine, full)).toEqual({ type: 'saved', error: expect.stringContaining('ENOSPC') });
+  await written(machine, 10);
+  expect(isCounted(await consoleOf(machine))).toBe(true);
+});
+
+test('a saved state that is cut short is refused in one line', async () => {
+  const machine = boot(COUNTER);
+  expect(await machine.event()).toMatchObject({ type: 'booted' });
+  const files = new SavedFiles();
+  expect(await save(machine, files.opened('r+'))).toEqual({ type: 'saved' });
+  await consoleOf(machine);
+  files.change((state) => state.slice(0, -1));
+  const restored = boot(COUNTER, { isSaved: true }, { saved: files.opened('r') });
+  expect(await restored.event()).toMatchObject({
+    type: 'failed',
+    code: 'bad-snapshot',
+    message: expect.stringMatching(/^the saved state is damaged: [^\n]*$/),
+  });
 });
 
 test('a machine does not outlive its owner', async () => {

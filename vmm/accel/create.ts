@@ -4,7 +4,7 @@ import type { VirtioNet } from '../devices/net/device.js';
 import type { Kvm } from '../kvm/kvm.js';
 import { type Accelerator, MachineError, type MachineSpec } from '../machine.js';
 import { createDevices } from './devices.js';
-import { KvmMachine } from './kvm/machine.js';
+import { KvmMachine, type Saved } from './kvm/machine.js';
 import type { MachineShared } from './kvm/vcpu-shared.js';
 import type { StartedThread } from './kvm/vcpu-start.js';
 import { VcpuThreads } from './kvm/vcpu-threads.js';
@@ -32,6 +32,8 @@ export interface CreateOptions {
   reserve: KvmReserve;
   context: MachineContext;
   network: NetworkContext;
+  /** A machine to continue, which was saved with the same specification. On KVM only. */
+  saved?: Saved;
 }
 
 export interface CreatedMachine {
@@ -46,7 +48,10 @@ export interface CreatedMachine {
  * @throws MachineError of any code except `bad-state`; libc.SystemError if the host refuses
  */
 export function createMachine(options: CreateOptions): CreatedMachine {
-  const { spec, shares, accel, reserve, context } = options;
+  const { spec, shares, accel, reserve, context, saved } = options;
+  if (saved !== undefined && accel !== 'kvm') {
+    throw new MachineError('unsupported', 'a saved machine needs KVM: use --accel kvm');
+  }
   if (accel === 'tcg') {
     const { devices, network } = createDevices(spec, shares, accel, context.files, options.network);
     return { machine: new TcgMachine(spec, devices, context), network };
@@ -61,5 +66,5 @@ export function createMachine(options: CreateOptions): CreatedMachine {
   const threads = new VcpuThreads(workerUrl, shared, started);
   threads.prepare(spec.cpus);
   const { devices, network } = createDevices(spec, shares, accel, context.files, options.network);
-  return { machine: new KvmMachine(spec, devices, context, { kvm, threads }), network };
+  return { machine: new KvmMachine(spec, devices, context, { kvm, threads, saved }), network };
 }

@@ -66,8 +66,13 @@ export interface Machine extends Disposable {
   stop(): void;
   /** The companion of the process has ended. A machine on KVM has none. */
   companionEnded(end: CompanionEnd): void;
-  /** Returns all state of a paused machine except its memory. */
-  save(): SavedMachine;
+  /** True while devices still write what the guest gave them. Its host may be slow to read. */
+  readonly isUnsent: boolean;
+  /**
+   * Returns all state of a paused machine, and writes its memory to the file `memory`, which has the
+   * memory's size and is all holes. @throws MachineError; libc.SystemError if the disk is full
+   */
+  save(memory: number): SavedMachine;
   /** Returns the counters so far. Legal in every state. */
   statistics(): MachineStatistics;
 }

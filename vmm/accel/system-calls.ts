@@ -183,6 +183,9 @@ const requests = (names: readonly IoctlName[]) =>
   );
 
 const KVM: SyscallRule[] = [
+  // Which parts of a saved machine's memory were ever touched.
+  allow(['lseek'], [isEqual(2, libc.SEEK_DATA)]),
+  allow(['lseek'], [isEqual(2, libc.SEEK_HOLE)]),
   // The serial port's interrupt. The other devices have eventfds.
   allow(['ioctl'], requests(['KVM_RUN', 'KVM_IRQ_LINE', ...SAVING])),
   // A vCPU's thread takes its own filter after this one.

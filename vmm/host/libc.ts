@@ -155,6 +155,9 @@ export const write: Call<[fd: number, buffer: Address, length: number]> = libc.f
   'long write(int, const void *, size_t)',
 );
 type Vectored = Call<[fd: number, iov: Address, count: number, offset: number, flags: number]>;
+export const SEEK_DATA = 3;
+export const SEEK_HOLE = 4;
+export const lseek: Call<[fd: number, offset: number, whence: number]> = libc.func('long lseek(int, long, int)');
 const preadv2: Vectored = libc.func('long preadv2(int, const void *, int, long, int)');
 const pwritev2: Vectored = libc.func('long pwritev2(int, const void *, int, long, int)');
 /** As an offset: the file's position, as a stream has none. */

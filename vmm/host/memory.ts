@@ -180,6 +180,10 @@ export function createMemory(size: number): number {
   }
 }
 
+/** Bytes that are copied to a file at once, if not all of them are zero. */
+const COPIED = 64 * 1024;
+const ZEROES = new Uint8Array(COPIED);
+
 /** Guest memory that this process maps: one file, laid out around the hole below 4 GiB. */
 export class AllocatedMemory extends GuestMemory implements Disposable {
   readonly #sharing: Sharing;
@@ -227,6 +231,43 @@ export class AllocatedMemory extends GuestMemory implements Disposable {
    */
   get resident(): number | undefined {
     return this.#sharing === 'shared' ? libc.fileStatus(this.fd).occupied : undefined;
+  }
+
+  /**
+   * Writes the memory to a file of its size that is all holes. What is zero stays a hole: pages of
+   * shared memory that nothing has touched are not looked at, so that they stay untouched.
+   * @throws libc.SystemError, also if the file's disk is full
+   */
+  copyTo(file: number): void {
+    for (let start = this.#dataFrom(0); start < this.size; ) {
+      const end = this.#dataTo(start);
+      for (let at = start; at < end; at += COPIED) this.#copyPart(file, at, Math.min(end, at + COPIED));
+      start = this.#dataFrom(end);
+    }
+  }
+
+  #copyPart(file: number, start: number, end: number): void {
+    const view = new Uint8Array(libc.viewMemory(this.mapping + start, end - start));
+    if (Buffer.compare(view, ZEROES.subarray(0, view.length)) === 0) return;
+    for (let at = start; at < end; ) {
+      const iovec = BigUint64Array.of(BigInt(this.mapping + at), BigInt(end - at));
+      at += libc.check(libc.pwritev(file, iovec, 1, at), 'pwritev');
+    }
+  }
+
+  /** Returns the first offset from `start` on at which there may be other than zeroes. */
+  #dataFrom(start: number): number {
+    // The file says nothing about the copies of its pages.
+    if (this.#sharing === 'private') return start;
+    const data = libc.lseek(this.fd, start, libc.SEEK_DATA);
+    if (data < 0 && libc.errno() === libc.ENXIO) return this.size;
+    return libc.check(data, 'lseek');
+  }
+
+  /** Returns the first offset from `start` on at which there may be nothing but zeroes. */
+  #dataTo(start: number): number {
+    if (this.#sharing === 'private') return this.size;
+    return libc.check(libc.lseek(this.fd, start, libc.SEEK_HOLE), 'lseek');
   }
 
   /** Unmaps the memory. No view of it may be used afterwards. */

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { messageOf } from '../../errors/index.js';
 import { chooseAccelerator } from '../accel/choose.js';
 import { createMachine, type KvmReserve } from '../accel/create.js';
+import type { Saved } from '../accel/kvm/machine.js';
 import type { Machine, MachineContext } from '../accel/machine.js';
 import type { NetworkContext } from '../accel/network.js';
 import { compile, processProfile, vcpuProfile } from '../accel/system-calls.js';
@@ -18,6 +19,7 @@ import * as libc from '../host/libc.js';
 import { createLogger, type Logger } from '../host/log.js';
 import { keepRandomSource } from '../host/random.js';
 import { filterProcess, placeFilter } from '../host/seccomp.js';
+import { Timer } from '../host/timer.js';
 import { Kvm } from '../kvm/kvm.js';
 import { probeKvm } from '../kvm/probe.js';
 import {
@@ -36,16 +38,22 @@ import {
   type ProbeResult,
   publishedName,
   ROUTE_SOCKET,
+  SAVED_MEMORY,
+  SAVED_STATE,
   shareName,
 } from '../machine.js';
 import { AskedSockets } from './asked-sockets.js';
 import { ConsoleTail } from './console-tail.js';
 import { ControlSocket } from './control.js';
 import { harden } from './harden.js';
+import { readState, writeState } from './state-file.js';
 
 const STDERR = 2;
 /** Milliseconds that a thread may take to load its program. */
 const THREAD_TIMEOUT = 20_000;
+/** Milliseconds that the host may take to read what the guest has sent, and between two looks at it. */
+const UNSENT_PATIENCE = 5_000;
+const UNSENT_PAUSE = 10;
 
 /** Serves the process's machine to its owner. Nothing here is ever closed: the process exits. */
 class MachineServer {
@@ -105,6 +113,13 @@ class MachineServer {
       case 'leave':
         this.#network?.leave(request.folder);
         break;
+      case 'save':
+        this.#saveWhenSent(performance.now() + UNSENT_PATIENCE);
+        break;
+      case 'resume':
+        // One that could not be saved runs on already.
+        if (this.#machine?.state.name === 'paused') this.#machine.resume();
+        break;
       case 'companion-ended':
         this.#machine?.companionEnded(request.end);
         break;
@@ -150,6 +165,7 @@ class MachineServer {
       reserve: this.#reserve,
       context,
       network: this.#networkContext(spec),
+      ...(spec.isSaved ? { saved: this.#takeSaved(spec) } : {}),
     });
     this.#machine = created.machine;
     if (shares.length > 0) keepNoMore(fixedArguments().neutral);
@@ -165,6 +181,12 @@ class MachineServer {
     keepRandomSource();
     const { kvm } = this.#reserve;
     if (isOnKvm && kvm instanceof Kvm) kvm.keep();
+  }
+
+  /** @throws MachineError `bad-snapshot`; `bad-spec` if the owner did not send it */
+  #takeSaved({ shares = [] }: MachineSpec): Saved {
+    const memory = this.#files.take(SAVED_MEMORY);
+    return { state: readState(this.#files.take(SAVED_STATE)), memory: shares.length > 0 ? keep(memory) : memory };
   }
 
   /** Filters the system calls of this process from now on, and places the filter of vCPU threads. */
@@ -187,6 +209,33 @@ class MachineServer {
     const forVcpus = isEmulated ? 0 : placeFilter(compile(vcpuProfile(systemCalls)));
     filterProcess(placeFilter(compile(processProfile(machine, systemCalls))));
     return forVcpus;
+  }
+
+  /** Saves the machine once the host has taken what the guest has sent. @param deadline as performance.now() */
+  #saveWhenSent(deadline: number): void {
+    if (this.#machine?.isUnsent && performance.now() < deadline) {
+      new Timer(this.#loop, () => this.#saveWhenSent(deadline)).set(UNSENT_PAUSE);
+    } else {
+      this.#control.send({ type: 'saved', ...this.#save() });
+    }
+  }
+
+  /** Pauses the machine and saves it. Returns the reason if that failed, and then the machine runs on. */
+  #save(): { error?: string } {
+    const [memory, state] = [this.#files.take(SAVED_MEMORY), this.#files.take(SAVED_STATE)];
+    const machine = this.#machine;
+    try {
+      if (machine === undefined) return { error: 'the machine is not booted' };
+      if (machine.isUnsent) return { error: 'what the guest has sent is not read' };
+      machine.pause();
+      writeState(state, machine.save(memory));
+      return {};
+    } catch (error) {
+      if (machine?.state.name === 'paused') machine.resume();
+      return { error: messageOf(error) };
+    } finally {
+      for (const fd of [memory, state]) libc.close(fd);
+    }
   }
 
   /** Returns the reason if joining failed. */

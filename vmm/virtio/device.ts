@@ -60,6 +60,11 @@ export interface VirtioDevice<State = unknown> extends Disposable {
   kick(index: number): void;
   /** Returns to the state before {@link activate}: drops pending work and the context. */
   reset(): void;
+  /**
+   * True while the device has bytes of the driver that are still to be written to the host, and
+   * would not be in the saved state. Absent: never.
+   */
+  readonly isUnsent?: boolean;
   /** Returns what {@link restore} needs, except queues and features, which the transport saves. */
   save(): State;
   /**

@@ -26,12 +26,13 @@ import type { Kvm } from '../../kvm/kvm.js';
 import { Vcpu } from '../../kvm/vcpu.js';
 import { Vm } from '../../kvm/vm.js';
 import { MachineError, type MachineSpec, type MachineStatistics } from '../../machine.js';
+import { parseState } from '../../saved-state.js';
 import type { VirtioDevice } from '../../virtio/device.js';
 import { VirtioMmio } from '../../virtio/mmio/device.js';
 import { QUEUE_NOTIFY } from '../../virtio/mmio/registers.js';
 import { checkLimits } from '../choose.js';
 import { Lifecycle, type Machine, type MachineContext, type MachineState } from '../machine.js';
-import type { SavedMachine } from '../saved-machine.js';
+import { type SavedMachine, savedParts } from '../saved-machine.js';
 import { describeEnd } from './vcpu-end.js';
 import { MMIO_BASE, MMIO_WINDOW } from './vcpu-shared.js';
 import type { Bus, VcpuEnd, VcpuThreads } from './vcpu-threads.js';
@@ -46,17 +47,32 @@ const TSS_ADDRESS = 0xfffbd000;
 /** Lines 0 to 4 belong to a PC's timer, keyboard, cascade and serial ports. */
 const FIRST_DEVICE_IRQ = 5;
 
+/** A saved machine to continue. */
+export interface Saved {
+  /** A {@link SavedMachine}, not checked yet. */
+  state: unknown;
+  /** The file that {@link KvmMachine.save} wrote, owned by the machine from now on. It must not change. */
+  memory: number;
+}
+
 /** What only a machine on KVM needs. */
 export interface KvmParts {
   kvm: Kvm;
   /** Owned by the machine from now on. */
   threads: VcpuThreads;
+  /** Undefined: the machine boots its kernel. */
+  saved?: Saved | undefined;
 }
 
-/** Allocates `size` bytes of guest memory and makes them the VM's memory slots. */
-function allocateMemory(vm: Vm, size: number): AllocatedMemory {
+/** Allocates or maps `size` bytes of guest memory and makes them the VM's memory slots. */
+function createMemory(vm: Vm, size: number, saved: Saved | undefined): AllocatedMemory {
+  if (saved !== undefined && libc.fileStatus(saved.memory).size !== size) {
+    const message = `the saved memory is damaged, or of another machine: it does not have ${size / 2 ** 20} MiB`;
+    throw new MachineError('bad-snapshot', message);
+  }
   try {
-    const memory = AllocatedMemory.allocate(size);
+    const memory =
+      saved === undefined ? AllocatedMemory.allocate(size) : AllocatedMemory.over(saved.memory, size, 'private');
     vm.addMemory(memory.regions);
     return memory;
   } catch (cause) {
@@ -82,8 +98,8 @@ export class KvmMachine implements Machine, Bus {
   readonly #i8042: I8042;
 
   /**
-   * Builds the machine and loads its kernel. If this throws, nothing is released: the process exits
-   * and the kernel reclaims everything.
+   * Builds the machine, and loads its kernel or continues a saved one. If this throws, nothing is
+   * released: the process exits and the kernel reclaims everything.
    * @throws MachineError of any code except `no-kvm` and `kvm-permission`; libc.SystemError if the
    * host refuses
    */
@@ -91,7 +107,7 @@ export class KvmMachine implements Machine, Bus {
     spec: MachineSpec,
     devices: readonly VirtioDevice[],
     context: MachineContext,
-    { kvm, threads }: KvmParts,
+    { kvm, threads, saved }: KvmParts,
   ) {
     this.#context = context;
     this.#kvm = kvm;
@@ -106,7 +122,7 @@ export class KvmMachine implements Machine, Bus {
       );
     }
     this.#vm = Vm.create(kvm);
-    this.#memory = allocateMemory(this.#vm, spec.memory);
+    this.#memory = createMemory(this.#vm, spec.memory, saved);
     this.#vm.reserveRealModePages(IDENTITY_MAP_ADDRESS, TSS_ADDRESS);
     this.#vm.createIrqchip();
     // A kernel that knows kvmclock and the TSC deadline timer does not use the PIT. Others
@@ -120,7 +136,8 @@ export class KvmMachine implements Machine, Bus {
     const windows = devices.map((device, index) => this.#attach(device, index));
     threads.shared.deviceCount = devices.length;
     this.#createVcpus(spec.cpus);
-    this.#load(spec, windows);
+    if (saved === undefined) this.#load(spec, windows);
+    else this.#restore(saved.state);
   }
 
   get state(): MachineState {
@@ -190,6 +207,20 @@ export class KvmMachine implements Machine, Bus {
     first?.setRegisters({ rip: boot.rip, rsi: boot.rsi, rsp: boot.rsp, rflags: boot.rflags });
   }
 
+  /** @throws MachineError `bad-snapshot`, and then the machine is of no use */
+  #restore(saved: unknown): void {
+    const state = parseState('machine', savedParts(this.#vcpus.length, this.#transports.length), saved);
+    // The interrupt controllers come first: devices raise their interrupts again.
+    this.#vm.restore(state.vm);
+    for (const [index, vcpu] of this.#vcpus.entries()) {
+      vcpu.restore(state.vcpus[index]);
+      vcpu.announcePause();
+    }
+    this.#serial.restore(state.serial);
+    this.#i8042.restore(state.i8042);
+    for (const [index, transport] of this.#transports.entries()) transport.restore(state.devices[index]);
+  }
+
   start(): void {
     this.#lifecycle.require('start', 'built');
     this.#lifecycle.become({ name: 'starting' });
@@ -240,17 +271,26 @@ export class KvmMachine implements Machine, Bus {
     this.#lifecycle.become({ name: 'stopped' });
   }
 
-  save(): SavedMachine {
+  get isUnsent(): boolean {
+    return this.#devices.some((device) => device.isUnsent === true);
+  }
+
+  save(memory: number): SavedMachine {
     this.#lifecycle.require('save', 'paused');
-    return {
+    if (libc.fileStatus(memory).size !== this.#memory.size) {
+      throw new MachineError('bad-state', 'the file for the memory has another size');
+    }
+    const state: SavedMachine = {
       accel: 'kvm',
-      // Devices come first: saving one may raise an interrupt.
+      // Devices come first: saving one may raise an interrupt, and write to memory.
       devices: this.#transports.map((transport) => transport.save()),
       serial: this.#serial.save(),
       i8042: this.#i8042.save(),
       vcpus: this.#vcpus.map((vcpu) => vcpu.save()),
       vm: this.#vm.save(),
     };
+    this.#memory.copyTo(memory);
+    return state;
   }
 
   statistics(): MachineStatistics {

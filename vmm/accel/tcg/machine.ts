@@ -178,6 +178,9 @@ export class TcgMachine implements Machine {
     this.#lifecycle.become({ name: 'stopped' });
   }
 
+  /** It is not saved. */
+  readonly isUnsent = false;
+
   /**
    * @throws MachineError `unsupported`, always: QEMU's vhost-user front-ends for vsock, rng and fs
    * cannot be saved

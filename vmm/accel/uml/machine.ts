@@ -137,6 +137,9 @@ export class UmlMachine implements Machine {
     this.#lifecycle.become({ name: 'stopped' });
   }
 
+  /** It is not saved. */
+  readonly isUnsent = false;
+
   /** @throws MachineError `unsupported`, always: a process has no state that could be written down */
   save(): SavedMachine {
     throw new MachineError('unsupported', 'a machine on uml cannot be saved: use --accel kvm');

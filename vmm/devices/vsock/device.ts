@@ -377,6 +377,11 @@ export class VirtioVsock implements VirtioDevice<NoState> {
     this.#transportReset = { name: 'none' };
   }
 
+  /** A connection that the guest has closed may still have its last bytes. */
+  get isUnsent(): boolean {
+    return [...this.#connections].some(({ backlogLength }) => backlogLength > 0);
+  }
+
   save(): NoState {
     return {};
   }

@@ -70,6 +70,7 @@ describe('a machine process that ends without being asked to', () => {
     ['with an event of no type', 'say({ up: true });', 'cannot be understood: an event of no known type'],
     ['with an event that is nothing', 'say(null);', 'cannot be understood: event is not an object'],
     ['with an answer to no question', "say({ type: 'joined' });", 'cannot be understood: an answer to no question'],
+    ['with a save that was not asked for', "say({ type: 'saved' });", 'cannot be understood: an answer to no question'],
     [
       'with a connection before boot',
       "say({ type: 'connect', asked: [[1, 'tcp', 40000, 80, 0, 0, 0xffff, 1]] });",

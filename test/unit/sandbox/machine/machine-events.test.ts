@@ -31,6 +31,8 @@ const EVENTS: MachineEvent[] = [
   },
   { type: 'joined' },
   { type: 'joined', error: 'in use' },
+  { type: 'saved' },
+  { type: 'saved', error: 'pwritev: ENOSPC' },
   { type: 'stopped', reason: 'reset', statistics: { exits: {}, ioctls: {} }, console: 'one\r\ntwo' },
   { type: 'failed', code: 'host', message: 'no memory', console: '' },
 ];

@@ -1,6 +1,8 @@
 // Guest memory, shared with its file or private: what writes and discards do to both.
-import { readSync } from 'node:fs';
-import { expect, test } from 'vitest';
+import { closeSync, fstatSync, ftruncateSync, mkdtempSync, openSync, readSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, describe, expect, test } from 'vitest';
 import * as libc from '../../../../vmm/host/libc.js';
 import { AllocatedMemory, createMemory, PAGE_SIZE } from '../../../../vmm/host/memory.js';
 
@@ -46,4 +48,78 @@ test('writes to private memory, and what is discarded there, leave the file and 
   expect(memoryPages(clone)).toEqual([1, 2, 3, 4]);
   expect(filePages(fd)).toEqual([1, 2, 3, 4]);
   expect(memory.resident).toBeUndefined();
+});
+
+describe('a copy of memory', () => {
+  const LARGE = 4 * 2 ** 20;
+  const folder = mkdtempSync(join(tmpdir(), 'tsvm-memory-'));
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  /** Copies to a file, and returns its descriptor. */
+  function copied(memory: AllocatedMemory): number {
+    const fd = openSync(join(folder, 'copy'), 'w+');
+    ftruncateSync(fd, LARGE);
+    memory.copyTo(fd);
+    return fd;
+  }
+
+  function write(memory: AllocatedMemory, values: [address: number, value: number][]): void {
+    for (const [address, value] of values) memory.bytes(address, 1)[0] = value;
+  }
+
+  /** Returns the offsets and values of all bytes other than zero. */
+  function contents(fd: number): [number, number][] {
+    const bytes = Buffer.alloc(LARGE);
+    readSync(fd, bytes, 0, LARGE, 0);
+    const found: [number, number][] = [];
+    for (let at = 0; at < LARGE; at++) if (bytes[at] !== 0) found.push([at, bytes[at]!]);
+    return found;
+  }
+
+  test('has the bytes of shared memory, leaves untouched pages untouched, and takes their room only', () => {
+    using memory = AllocatedMemory.allocate(LARGE);
+    const values: [number, number][] = [
+      [0, 1],
+      [2 ** 20 + 17, 2],
+      [LARGE - 1, 3],
+    ];
+    write(memory, values);
+    const fd = copied(memory);
+    expect(memory.resident).toBe(3 * PAGE_SIZE);
+    expect(fstatSync(fd).blocks * 512).toBeLessThanOrEqual(3 * 64 * 1024);
+    expect(contents(fd)).toEqual(values);
+    closeSync(fd);
+  });
+
+  test('has the bytes of private memory: those of its file, and those that were written since', () => {
+    const file = createMemory(LARGE);
+    const whole = libc.check(libc.fcntl(file, libc.F_DUPFD_CLOEXEC, 0), 'fcntl');
+    {
+      using memory = AllocatedMemory.over(whole, LARGE);
+      write(memory, [
+        [PAGE_SIZE, 1],
+        [2 ** 20, 2],
+      ]);
+    }
+    using memory = AllocatedMemory.over(file, LARGE, 'private');
+    write(memory, [
+      [2 ** 20, 0],
+      [2 ** 21, 3],
+    ]);
+    const fd = copied(memory);
+    expect(fstatSync(fd).blocks * 512).toBeLessThanOrEqual(2 * 64 * 1024);
+    expect(contents(fd)).toEqual([
+      [PAGE_SIZE, 1],
+      [2 ** 21, 3],
+    ]);
+    closeSync(fd);
+  });
+
+  test('fails if there is no room for it', () => {
+    using memory = AllocatedMemory.allocate(LARGE);
+    write(memory, [[0, 1]]);
+    const full = openSync('/dev/full', 'w');
+    expect(() => memory.copyTo(full)).toThrow('ENOSPC');
+    closeSync(full);
+  });
 });

@@ -248,6 +248,19 @@ describe('vsock', () => {
     expect(stream.state).toBe('reset');
   });
 
+  test('bytes that the host has not taken are unsent until it has, also when the guest has closed', () => {
+    using scene = new Scene();
+    const { stream, peer } = scene.connect();
+    expect(scene.guest.device.isUnsent).toBe(false);
+    const block = Buffer.alloc(64 * 1024, 'b');
+    for (let count = 1; count > 0; ) count = scene.guest.write(stream, block);
+    scene.guest.settle();
+    scene.guest.send(stream, OP.rst);
+    expect(scene.guest.device.isUnsent).toBe(true);
+    for (let end: string | undefined; end === undefined; scene.guest.settle()) end = peer.readAll().end;
+    expect(scene.guest.device.isUnsent).toBe(false);
+  });
+
   test('bytes of a connection that the guest resets are delivered, and the port is usable again', () => {
     using scene = new Scene();
     const { stream, peer } = scene.connect();
