@@ -24,6 +24,14 @@ const COMMANDS: Record<string, CommandEntry> = {
     summary: 'resume paused containers',
     load: async () => ({ command: (await import('./commands/container/pause.js')).unpause }),
   },
+  suspend: {
+    summary: 'save containers to the disk and end them',
+    load: () => import('./commands/container/suspend.js'),
+  },
+  resume: {
+    summary: 'continue suspended containers',
+    load: async () => ({ command: (await import('./commands/container/suspend.js')).resume }),
+  },
   cp: { summary: 'copy files between a container and the host', load: () => import('./commands/container/cp.js') },
   diff: { summary: "show the changes to a container's files", load: () => import('./commands/container/diff.js') },
   commit: {
@@ -119,7 +127,20 @@ const GROUPS: Record<string, CommandGroup> = {
     summary: 'manage containers',
     commands: {
       ...same('run', 'create', 'start', 'stop', 'restart', 'kill', 'wait', 'rm', 'rename', 'exec', 'attach'),
-      ...same('pause', 'unpause', 'cp', 'diff', 'commit', 'top', 'stats', 'port', 'logs', 'inspect'),
+      ...same(
+        'pause',
+        'unpause',
+        'suspend',
+        'resume',
+        'cp',
+        'diff',
+        'commit',
+        'top',
+        'stats',
+        'port',
+        'logs',
+        'inspect',
+      ),
       ls: 'ps',
       ...inGroup('container', 'prune'),
     },

@@ -279,6 +279,29 @@ export class Container {
     await client.next();
   }
 
+  /**
+   * Saves its machine to the disk, and ends it. Nothing of it runs until `resume`.
+   * @throws SandboxError `not-running`; `conflict` if it runs in the foreground or without KVM;
+   *   `snapshot`, `no-space`, `state`, `unresponsive`: it runs on
+   */
+  async suspend(): Promise<void> {
+    using client = await openRequest(this.#folder, { type: 'suspend' });
+    try {
+      await client.next();
+    } catch (error) {
+      if (!hasCode(error, 'suspended')) throw error;
+    }
+  }
+
+  /**
+   * Continues it in the background, where `suspend` left it.
+   * @throws SandboxError `conflict` if it is not suspended; `snapshot` if its machine cannot continue
+   *   here: it stays suspended
+   */
+  async resume(options: Omit<ContainerStartOptions, 'resumes'> = {}): Promise<void> {
+    await this.start({ ...options, resumes: true });
+  }
+
   /** Its output, oldest first. With `follow`, until the container ends. */
   logs({ follow, ...options }: Omit<ReadLogOptions, 'follow'> & { follow?: boolean } = {}): AsyncGenerator<LogEntry> {
     const end = follow && this.#folder.isSupervised() ? this.wait() : undefined;

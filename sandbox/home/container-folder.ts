@@ -6,7 +6,7 @@ import { dirname, join } from 'node:path';
 import { hasCode, messageOf } from '../../errors/index.js';
 import { isCgroupOf, removeCgroup } from '../cgroup/machine-cgroup.js';
 import { SandboxError } from '../errors.js';
-import { bootId, type ContainerConfig, type ContainerState, CREATED, orphaned } from './container-record.js';
+import { bootId, type ContainerConfig, type ContainerState, CREATED, orphaned, suspended } from './container-record.js';
 import { FileLock, isLocked } from './lock.js';
 import { readRecord, syncFolder, writeSynced } from './records.js';
 import { removeSocketFolder } from './socket-folder.js';
@@ -16,6 +16,7 @@ const STATE = 'state.json';
 const LOCK = 'lock';
 const LOG = 'log.json';
 const LAYER = 'layer.ext4';
+const SUSPENDED = 'suspended';
 const NETWORKS = 'networks.json';
 /** Ends the name of a folder that is being made or removed. */
 export const REMOVED = '.removed';
@@ -43,6 +44,15 @@ export class ContainerFolder {
   /** Path of the disk image of the writable layer. */
   get layer(): string {
     return join(this.path, LAYER);
+  }
+
+  /** Path of the folder of its saved machine, which is there while it is suspended. */
+  get suspended(): string {
+    return join(this.path, SUSPENDED);
+  }
+
+  isSuspended(): boolean {
+    return existsSync(this.suspended);
   }
 
   /** Path of the list of networks, present once it differs from the spec (`setMemberships`). */
@@ -102,7 +112,9 @@ export class ContainerFolder {
    */
   state(): ContainerState {
     const state = this.#written();
-    if (state.supervisorPid === undefined || isLocked(join(this.path, LOCK))) return state;
+    if (isLocked(join(this.path, LOCK))) return state;
+    if (this.isSuspended()) return suspended(orphaned(state));
+    if (state.supervisorPid === undefined) return state;
     // The container may have ended in between, and recorded how.
     const again = this.#written();
     return again.supervisorPid === undefined ? again : orphaned(again);

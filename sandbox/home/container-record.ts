@@ -41,7 +41,7 @@ export function stopTimeoutOf({ stopTimeout, spec }: ContainerConfig): number {
   return stopTimeout ?? (spec.stopTimeout ?? 10) * 1000;
 }
 
-export const STATUSES = ['created', 'running', 'paused', 'restarting', 'exited'] as const;
+export const STATUSES = ['created', 'running', 'paused', 'suspended', 'restarting', 'exited'] as const;
 export type ContainerStatus = (typeof STATUSES)[number];
 
 export interface ContainerState {
@@ -100,6 +100,11 @@ export function orphaned(state: ContainerState): ContainerState {
   const rest = { ...kept, isOrphaned: true as const };
   if (state.status === 'created' || state.status === 'exited') return rest;
   return { ...rest, status: 'exited', exitCode: ORPHANED, error: 'the process that supervised it was killed' };
+}
+
+/** The state of a container whose machine lies on the disk, whatever its record says. */
+export function suspended({ isOrphaned, error, ...state }: ContainerState): ContainerState {
+  return { ...state, status: 'suspended', exitCode: 0 };
 }
 
 /** Returns true if the container has a process, paused or not. */

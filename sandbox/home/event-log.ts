@@ -23,7 +23,8 @@ export interface ContainerEvent {
   /** RFC 3339. */
   time: string;
   Type: 'container';
-  /** `create`, `start`, `die`, `oom`, `stop`, `kill`, `pause`, `unpause`, `rename`, `destroy`,
+  /** `create`, `start`, `die`, `oom`, `stop`, `kill`, `pause`, `unpause`, `suspend`, `resume`,
+   * `rename`, `destroy`,
    * `network-refused`. */
   Action: string;
   Actor: { ID: string; Attributes: Record<string, string> };

@@ -10,6 +10,7 @@ import { sweepSocketFolders } from '../home/socket-folder.js';
 import { acceleratorOf } from '../isolation.js';
 import { defaultJailMode, parseJailMode } from '../jail-mode.js';
 import type { Log } from '../log.js';
+import type { SavedMachine } from '../machine/saved-machine.js';
 import { systemCallFilter } from '../machine/system-calls.js';
 import { vcpuCount } from '../spec/limits.js';
 import { DEFAULT_MEMORY, type RunSpec } from '../spec/run-spec.js';
@@ -30,10 +31,13 @@ export interface Boot {
   shares: readonly Share[];
   /** Undefined if the machine has no network. */
   network: NetworkPlan | undefined;
+  spec: MachineSpec;
+  /** The saved machine that it continues. */
+  saved: SavedMachine | undefined;
 }
 
 /**
- * Boots the machine of a run.
+ * Boots the machine of a run, or continues a saved one.
  * @throws SandboxError, ImageError; what ended the machine
  */
 export async function bootMachine(
@@ -68,12 +72,16 @@ export async function bootMachine(
     }),
     onPath: (path) => options.onCgroup?.(path),
   });
-  const outside = new MachineOutside(filtered, shares.take(), {
+  const saved = options.saved === undefined ? undefined : await openSaved(options.saved, filtered);
+  // A saved machine needs KVM, and no emulator made ready beside it.
+  const booted: MachineSpec = saved === undefined ? filtered : { ...filtered, accel: 'kvm', isSaved: true };
+  const outside = new MachineOutside(booted, shares.take(), {
     probeCache: home.probeCache,
     cgroup,
     jail,
     onUnbounded: (reason) => log.warn(reason),
   });
+  if (saved !== undefined) outside.files.take(saved.files);
   machine.boot(outside, ({ accel, reason }) => {
     if (reason !== undefined) options.onFallback?.(reason);
     if (accel === 'tcg' && vcpuCount(spec.cpus) > 1) options.onEmulatedCpus?.(vcpuCount(spec.cpus));
@@ -84,7 +92,12 @@ export async function bootMachine(
     (swept) => swept.length > 0 && log.debug('removed the socket folders of dead runs', { swept }),
     (error) => log.warn(`cannot remove the socket folders of dead runs: ${messageOf(error)}`),
   );
-  return { layer: layer !== undefined, shares: shares.all, network };
+  return { layer: layer !== undefined, shares: shares.all, network, spec: filtered, saved };
+}
+
+async function openSaved(path: string, spec: MachineSpec): Promise<SavedMachine> {
+  const { SavedMachine } = await import('../machine/saved-machine.js');
+  return SavedMachine.open(path, spec);
 }
 
 /** What the machine reads and writes on the host's disks. */

@@ -1,7 +1,7 @@
 // One life of a container, from its configuration to its exit status. The machine process starts
 // first since it takes longest; the run prepares everything else meanwhile.
 import { randomInt } from 'node:crypto';
-import type { Accelerator, MachineStatistics, PeerNetwork, PublishedPorts } from '../../vmm/machine.js';
+import type { Accelerator, MachineSpec, MachineStatistics, PeerNetwork, PublishedPorts } from '../../vmm/machine.js';
 import { type ContainerIo, ProcessIo } from '../agent/process-io.js';
 import type { BpfInstruction, ExitedFrame, ProcessSpec, TerminalSize } from '../agent/protocol.js';
 import { REQUEST_TIMEOUT } from '../agent/responsiveness.js';
@@ -10,10 +10,12 @@ import { defer } from '../deferred.js';
 import { defined } from '../defined.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerConfig } from '../home/container-record.js';
+import { roomForDisk } from '../home/home-size.js';
 import { explainIsolation } from '../isolation.js';
 import type { JailReport } from '../jail-report.js';
 import { type Log, SILENT } from '../log.js';
 import { MachineClient } from '../machine/machine-client.js';
+import type { SavedMachine, UnfinishedMachine } from '../machine/saved-machine.js';
 import { processLimits, seccompFilter } from '../spec/limits.js';
 import { bootMachine } from './boot.js';
 import type { GuestContainer, GuestProcess } from './guest-container.js';
@@ -21,7 +23,8 @@ import { GuestMachine, sleep } from './guest-machine.js';
 import type { NetworkPlan } from './network-plan.js';
 import { ResourceStack } from './resource-stack.js';
 import type { ExitStatus, RunOptions } from './run-options.js';
-import { startRequests } from './start-request.js';
+import { type StartRequests, startRequests } from './start-request.js';
+import { continued } from './thaw.js';
 import { Trace } from './trace.js';
 
 /**
@@ -86,6 +89,10 @@ export class ContainerRun {
   readonly #io: ProcessIo;
   readonly #started = defer<void>();
   readonly #aborted = defer<never>();
+  readonly #suspended = defer<'suspended'>();
+  #spec: MachineSpec | undefined;
+  /** When the time limit ends, as performance.now(). */
+  #limit: number | undefined;
   #state: ContainerState = { name: 'starting' };
   #ending: Ending | undefined;
   #address: string | undefined;
@@ -227,6 +234,35 @@ export class ContainerRun {
     return this.#machine.statistics();
   }
 
+  /**
+   * Saves the machine, and ends it: `exit` rejects with SandboxError `suspended`. If that fails, the
+   * container runs on.
+   * @throws SandboxError `not-running`, `no-space`, `agent`, `unresponsive`, `snapshot`, `state`
+   */
+  async suspend(unfinished: UnfinishedMachine): Promise<void> {
+    const { process } = this.#running();
+    const machine = this.#machine;
+    const spec = this.#spec;
+    if (spec === undefined) throw new SandboxError('not-running', 'the container is not running');
+    // Of memory that was restored, all may be written.
+    const used = (await machine.statistics()).memory?.resident ?? spec.memory;
+    if (used > (await roomForDisk(this.options.home))) {
+      throw new SandboxError('no-space', `the home has no room for ${used} bytes of memory (TSVM_HOME_SIZE)`);
+    }
+    await machine.freeze();
+    try {
+      await machine.save(unfinished.files(spec.memory));
+      const timeLeft = this.#limit === undefined ? null : Math.max(0, Math.round(this.#limit - performance.now()));
+      await unfinished.keep(spec, { process: process.id, timeLeft }, this.options.layer?.path);
+    } catch (error) {
+      machine.goOn();
+      // A machine that cannot be thawed ends, and the run with it.
+      await machine.thaw({}).catch(() => {});
+      throw error;
+    }
+    this.#suspended.resolve('suspended');
+  }
+
   /** Kills the machine with everything in it. `exit` rejects with `error`. */
   abort(error: Error): void {
     this.#aborted.reject(error);
@@ -283,15 +319,19 @@ export class ContainerRun {
     const machine = this.#machine;
     const boot = await bootMachine(machine, spec, options, { trace: this.#trace, log: this.#log });
     this.#address = boot.network?.address;
+    this.#spec = boot.spec;
     const kernel = await machine.hello().catch((error) => {
       throw explainIsolation(error, spec.isolation);
     });
-    const { process, output } = await this.#start({
+    const parts = {
       ...boot,
       seccomp: seccompFilter(spec, kernel),
       network: boot.network && (await this.#online(boot.network)),
-    });
-    const exited = await process.exited();
+    };
+    const { process, output } =
+      boot.saved === undefined ? await this.#start(parts) : await this.#continue(parts, boot.saved);
+    const exited = await Promise.race([process.exited(), this.#suspended.promise]);
+    if (exited === 'suspended') return this.#endSuspended(output);
     this.#trace.mark('exited');
     await Promise.race([output, this.#io.stalled((timer) => this.#timers.add(timer))]);
     // A machine that died has closed its streams too: the output may be incomplete.
@@ -305,35 +345,65 @@ export class ContainerRun {
     return this.#status(exited);
   }
 
+  /** Continues the container of a restored machine. Does not wait for the end of the output. */
+  async #continue(parts: StartParts, saved: SavedMachine): Promise<Started> {
+    const { process: id, timeLeft } = saved.container;
+    const machine = this.#machine;
+    const running = await machine.running();
+    const first = running.find(({ process }) => process === id);
+    if (first === undefined) throw new SandboxError('snapshot', 'the process of the saved container is gone');
+    const container = machine.container(first.container);
+    const process = container.adopt(this.#requests(parts, id).process, first.pid);
+    const output = this.#connect(process);
+    saved.remove();
+    await machine.thaw(continued());
+    // A limit that has passed ends the process at once.
+    this.#begin({ container, process, seccomp: parts.seccomp }, timeLeft === null ? undefined : Math.max(1, timeLeft));
+    return { process, output };
+  }
+
+  /** Ends a machine that is saved, and waits for the last of its output. */
+  async #endSuspended(output: Promise<unknown>): Promise<never> {
+    this.#state = { name: 'stopping' };
+    await this.#machine.endSaved();
+    await Promise.race([output, this.#io.stalled((timer) => this.#timers.add(timer))]);
+    throw new SandboxError('suspended', 'the container was suspended');
+  }
+
   /** Makes the container and starts its process. Does not wait for the end of the output. */
-  async #start({ layer, shares, network, seccomp }: StartParts): Promise<{
-    process: GuestProcess;
-    output: Promise<unknown>;
-  }> {
-    const { config, options, io } = this;
-    const { spec } = config;
-    const requests = startRequests(config, {
-      process: randomInt(1, 2 ** 32),
-      layer,
-      shares,
-      network,
-      noCommand: options.noCommand,
-      terminalSize: io.terminalSize,
-    });
+  async #start(parts: StartParts): Promise<Started> {
+    const requests = this.#requests(parts, randomInt(1, 2 ** 32));
+    const { seccomp } = parts;
     this.#machine.setUp(requests.machine);
     const container = this.#machine.createContainer(requests.container);
     const process = container.start({ ...requests.process, seccomp }, { timeout: START_TIMEOUT });
-    const streams = options.noCommand
-      ? { terminal: false, stdin: false }
-      : { terminal: spec.terminal === true, stdin: spec.stdin === true };
-    const output = this.#io.connect((name) => process.stream(name), streams);
+    const output = this.#connect(process);
     await process.started();
+    this.#begin({ container, process, seccomp }, this.config.spec.timeout);
+    return { process, output };
+  }
+
+  #requests({ layer, shares, network }: StartParts, process: number): StartRequests {
+    const { noCommand } = this.options;
+    const { terminalSize } = this.io;
+    return startRequests(this.config, { process, layer, shares, network, noCommand, terminalSize });
+  }
+
+  /** Connects the streams of the first process. Resolves when its output has ended. */
+  #connect(process: GuestProcess): Promise<void> {
+    const { terminal = false, stdin = false } = this.options.noCommand ? {} : this.config.spec;
+    return this.#io.connect((name) => process.stream(name), { terminal, stdin });
+  }
+
+  /** @param timeout milliseconds until the process is ended; undefined or 0: none */
+  #begin(running: Omit<Extract<ContainerState, { name: 'running' }>, 'name'>, timeout: number | undefined): void {
     this.#trace.mark('processStarted');
     if (this.#trace.wanted) this.#countStart();
-    this.#state = { name: 'running', container, process, seccomp };
+    this.#state = { name: 'running', ...running };
     this.#started.resolve();
-    if (spec.timeout && !options.noCommand) this.#timers.after(spec.timeout, () => this.#timeOut());
-    return { process, output };
+    if (!timeout || this.options.noCommand) return;
+    this.#limit = performance.now() + timeout;
+    this.#timers.after(timeout, () => this.#timeOut());
   }
 
   #countStart(): void {
@@ -390,6 +460,12 @@ export class ContainerRun {
         return code ?? 128 + (signal ?? 0);
     }
   }
+}
+
+interface Started {
+  process: GuestProcess;
+  /** Resolves when the output has ended. */
+  output: Promise<unknown>;
 }
 
 interface StartParts {

@@ -74,6 +74,11 @@ export class GuestProcess {
     this.#exited = session.exited(spec.id);
   }
 
+  /** The id that the host gave it. */
+  get id(): number {
+    return this.#spec.id;
+  }
+
   /**
    * Waits for the start.
    * @returns the process id in the guest's outermost pid namespace

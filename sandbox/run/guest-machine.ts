@@ -2,7 +2,7 @@
 // down. It lives as long as its machine process, and may hold zero, one or several containers.
 import { messageOf } from '../../errors/index.js';
 import type { Accelerator, MachineStatistics, PeerNetwork, Refusal } from '../../vmm/machine.js';
-import type { ContainerSetup, MachineSetup, ProcessSpec, RunningFrame } from '../agent/protocol.js';
+import type { ContainerSetup, MachineSetup, RunningFrame } from '../agent/protocol.js';
 import { Responsiveness } from '../agent/responsiveness.js';
 import { AgentSession, type Thaw } from '../agent/session.js';
 import type { MachineCgroup } from '../cgroup/machine-cgroup.js';
@@ -12,9 +12,10 @@ import { SandboxError } from '../errors.js';
 import type { JailReport } from '../jail-report.js';
 import type { Log } from '../log.js';
 import type { MachineClient, MachineNetwork } from '../machine/machine-client.js';
+import type { MachineFiles } from '../machine/machine-files.js';
 import type { MachineOutside } from '../machine/outside.js';
 import { BOOT_DEADLINE, type BootDeadline, BootTimer } from './boot-timer.js';
-import { GuestContainer, type GuestProcess, inOrder } from './guest-container.js';
+import { GuestContainer, inOrder } from './guest-container.js';
 import { ResourceStack } from './resource-stack.js';
 import type { Trace } from './trace.js';
 
@@ -255,16 +256,6 @@ export class GuestMachine implements Disposable {
   }
 
   /**
-   * A process that runs in a container of a restored machine. Its streams arrive once the machine is
-   * thawed.
-   * @throws SandboxError `wrong-state`
-   */
-  adopt({ container, pid }: RunningFrame, spec: ProcessSpec): GuestProcess {
-    const { session } = this.#expect('frozen');
-    return new GuestContainer(this, session, container, Promise.resolve()).adopt(spec, pid);
-  }
-
-  /**
    * Makes a frozen machine what `thaw` says, and lets its processes run. If a step fails, none of them
    * has run, and the machine is stopped: a copy that is not proven different does not live.
    * @param thaw empty: it was not restored, and runs on as it was
@@ -280,6 +271,38 @@ export class GuestMachine implements Disposable {
       throw error;
     }
     this.#state = { name: 'ready', session, kernel };
+  }
+
+  /**
+   * Saves a frozen machine, which stands still then.
+   * @param files what it is saved to, owned from now on
+   * @throws SandboxError `snapshot`, `wrong-state`; what ended the machine
+   */
+  async save(files: MachineFiles): Promise<void> {
+    this.#expectFor(files, 'frozen');
+    // A host that writes gigabytes is not a guest that does not answer.
+    this.responsiveness.hold(true);
+    await this.whileAlive(this.#client.save(files));
+  }
+
+  /** Lets the CPUs of a frozen machine run again, whether or not it could be saved. */
+  goOn(): void {
+    this.#client.send({ type: 'resume' });
+    this.responsiveness.hold(false);
+  }
+
+  /** Ends a machine that is saved: its streams end after their last bytes. */
+  async endSaved(): Promise<void> {
+    const { session } = this.#expect('frozen');
+    this.#state = { name: 'stopping', session };
+    this.#client.send({ type: 'shutdown' });
+    await Promise.race([this.#client.gone, sleep(SYNC_TIMEOUT)]);
+  }
+
+  /** A container of a restored machine. @throws SandboxError `wrong-state` */
+  container(id: number): GuestContainer {
+    const { session } = this.#expect('frozen');
+    return new GuestContainer(this, session, id, Promise.resolve());
   }
 
   /** The machine's statistics so far. @throws SandboxError `not-running`, `unresponsive` */

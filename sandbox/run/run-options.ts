@@ -25,6 +25,8 @@ export interface RunOptions {
   online?: boolean | undefined;
   /** The disk of the writable layer, made if missing. Without it the layer is in memory. */
   layer?: Layer | undefined;
+  /** Path of the saved machine that the run continues. */
+  saved?: string | undefined;
   home: Home;
   /** A machine process that was started in advance. The run owns it from now on. */
   machine?: MachineClient | undefined;

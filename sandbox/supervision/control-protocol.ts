@@ -23,6 +23,11 @@ export type ControlRequest =
   | { type: 'stop'; signal: number; timeout: number; keep?: boolean | undefined }
   /** Pauses or resumes the machine. Answered by `done`. */
   | { type: 'pause'; paused: boolean }
+  /**
+   * Saves the machine to the disk, and ends it. Answered by `failed`, which says `suspended` once the
+   * container is free to be resumed.
+   */
+  | { type: 'suspend' }
   /** Joins a private network. Answered by `done`. */
   | { type: 'join'; network: PeerNetwork }
   /** Leaves a private network. Answered by `done`. */

@@ -33,6 +33,7 @@ export interface Controlled {
   signal(signal: number): void;
   stop(signal: number, timeout: number, keep?: boolean): void;
   pause(paused: boolean): void;
+  suspend(): Promise<void>;
 }
 
 const SIGKILL = 9;
@@ -137,6 +138,10 @@ export class ControlServer {
       case 'pause':
         controlled.pause(request.paused);
         sendLine(socket, { type: 'done' });
+        return undefined;
+      case 'suspend':
+        await controlled.suspend();
+        this.#waiting.add(socket);
         return undefined;
       case 'stop':
         this.#waiting.add(socket);

@@ -81,6 +81,13 @@ export class StateRecorder {
     });
   }
 
+  /** Records that the machine is on the disk. Its container stays, also with `--rm`. */
+  suspended(): void {
+    this.record('suspend');
+    this.write({ status: 'suspended' });
+    this.keep();
+  }
+
   /** Records a connection that the network policy refused. */
   refused(refusal: Refusal): void {
     this.#log.info('the network refused', { ...refusal });
@@ -100,7 +107,7 @@ export class StateRecorder {
     if (!autoRemove || this.#isSilent || this.#isKept) {
       const { status } = this.#state;
       this.write({
-        status: status === 'created' ? 'created' : 'exited',
+        status: status === 'created' || status === 'suspended' ? status : 'exited',
         supervisorPid: undefined,
         pid: undefined,
         machinePid: undefined,

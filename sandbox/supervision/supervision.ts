@@ -18,6 +18,7 @@ import { LogWriter } from '../home/log-file.js';
 import { SocketFolder } from '../home/socket-folder.js';
 import { type Log, SILENT } from '../log.js';
 import type { MachineClient } from '../machine/machine-client.js';
+import { sweepSavedMachine, UnfinishedMachine } from '../machine/saved-machine.js';
 import { ContainerRun } from '../run/container-run.js';
 import type { ExitStatus } from '../run/run-options.js';
 import type { Trace } from '../run/trace.js';
@@ -65,6 +66,8 @@ export interface SuperviseOptions {
    * process runs.
    */
   ownCgroup?: boolean | undefined;
+  /** If true, the container is suspended, and continues. */
+  resumes?: boolean | undefined;
   /** Called when the control socket is served. The first run waits for the returned promise. */
   onListening?: (() => Promise<void> | void) | undefined;
 }
@@ -97,6 +100,7 @@ export class Supervision {
   #run: ContainerRun | undefined;
   #guard: PauseGuard | undefined;
   #stopped = false;
+  #isSuspending = false;
   #everStarted = false;
   #aborted: Error | undefined;
   #cgroup: Promise<SupervisorCgroup | undefined> | undefined;
@@ -162,6 +166,36 @@ export class Supervision {
   }
 
   /**
+   * Saves the machine to the disk, and ends it. If that fails the container runs on.
+   * @throws SandboxError `not-running`, `conflict`, `snapshot`, `unresponsive`, `no-space`, `state`
+   */
+  async suspend(): Promise<void> {
+    const run = this.#run;
+    const { shortId } = this.#folder;
+    if (run === undefined || this.#recorder.state.status !== 'running' || this.#options.filesOnly) {
+      throw new SandboxError('not-running', `container ${shortId} is not running`);
+    }
+    if (this.#options.io !== undefined) {
+      throw new SandboxError('conflict', `container ${shortId} runs in the foreground: only one with -d is suspended`);
+    }
+    if (run.accelerator !== 'kvm') {
+      const where = run.accelerator === 'uml' ? 'on uml' : 'on an emulated CPU (tcg)';
+      throw new SandboxError('conflict', `container ${shortId} runs ${where}: only a machine on KVM can be suspended`);
+    }
+    if (this.#isSuspending) throw new SandboxError('conflict', `container ${shortId} is being suspended`);
+    this.#isSuspending = true;
+    try {
+      using unfinished = new UnfinishedMachine(this.#folder.suspended);
+      await run.suspend(unfinished);
+      // The end of the run says nothing else from now on.
+      this.#stopped = true;
+      this.#recorder.suspended();
+    } finally {
+      this.#isSuspending = false;
+    }
+  }
+
+  /**
    * Sends `signal`, and SIGKILL after `timeout` milliseconds. The container is not restarted. With
    * `keep`, it is not removed either.
    */
@@ -199,6 +233,13 @@ export class Supervision {
       machine?.[Symbol.dispose]();
       throw new SandboxError('running', `container ${this.#folder.shortId} is running already`);
     }
+    if (this.#folder.isSuspended() !== (this.#options.resumes === true)) {
+      machine?.[Symbol.dispose]();
+      lock[Symbol.dispose]();
+      const why = this.#options.resumes ? 'is not suspended' : 'is suspended: resume or remove it first';
+      throw new SandboxError('conflict', `container ${this.#folder.shortId} ${why}`);
+    }
+    sweepSavedMachine(this.#folder.suspended);
     let server: ControlServer | undefined;
     let reply: ControlReply | undefined;
     try {
@@ -222,7 +263,7 @@ export class Supervision {
       try {
         return await this.#runRepeatedly(sockets, { ...io, stdin: this.#input(), stdout, stderr });
       } catch (error) {
-        if (!this.#everStarted) reply = toReply(error);
+        if (!this.#everStarted || hasCode(error, 'suspended')) reply = toReply(error);
         throw error;
       } finally {
         const { exitCode, oomKilled } = this.#recorder.state;
@@ -279,6 +320,7 @@ export class Supervision {
         image: this.#image ?? (await home.images.resolve(this.#config.image)),
         folder: sockets,
         layer: hasLayerDisk(this.#config) ? { path: this.#folder.layer, kept: this.#keepsLayer() } : undefined,
+        saved: this.#options.resumes && count === 0 ? this.#folder.suspended : undefined,
         home,
         machine: count === 0 ? machine : undefined,
         log: this.#log,
@@ -300,10 +342,11 @@ export class Supervision {
         this.#everStarted = true;
         this.#bound().then(this.#started.resolve, (error) => this.abort(asError(error)));
         if (this.#options.filesOnly) return;
-        this.#recorder.record('start');
+        const resumes = this.#options.resumes && count === 0;
+        this.#recorder.record(resumes ? 'resume' : 'start');
         this.#recorder.write({
           status: 'running',
-          startedAt: new Date().toISOString(),
+          ...(resumes ? {} : { startedAt: new Date().toISOString() }),
           finishedAt: undefined,
           exitCode: 0,
           oomKilled: false,
@@ -322,7 +365,7 @@ export class Supervision {
       this.#recorder.ended({ exitCode: status.code, oomKilled: status.oomKilled });
       return status;
     } catch (error) {
-      if (this.#options.filesOnly) return asError(error);
+      if (this.#options.filesOnly || hasCode(error, 'suspended')) return asError(error);
       const started = isRunning(this.#recorder.state);
       const message = messageOf(error);
       const exitCode = started ? (this.#stopped ? KILLED : LOST) : neverStarted(error);
@@ -359,7 +402,8 @@ export class Supervision {
   /** A layer that is not kept was never written out if the host went down under the container. */
   #dropLostLayer(): void {
     const { startedAt, bootId: boot } = this.#recorder.state;
-    if (this.#keepsLayer() || startedAt === undefined || boot === bootId()) return;
+    // That of a suspended container was written out.
+    if (this.#keepsLayer() || this.#options.resumes || startedAt === undefined || boot === bootId()) return;
     rmSync(this.#folder.layer, { force: true });
   }
 
@@ -396,6 +440,7 @@ export class Supervision {
       signal: (signal: number) => this.signal(signal),
       stop: (signal: number, timeout: number, keep?: boolean) => this.stop(signal, timeout, keep),
       pause: (paused: boolean) => this.pause(paused),
+      suspend: () => this.suspend(),
     };
   }
 

@@ -9,9 +9,13 @@ import { SUPERVISOR_PROGRAM } from '../programs.js';
 import { ControlClient } from './control-client.js';
 
 /** The orders to the supervisor: one line each, in this order. */
-export type SupervisorOrder = { type: 'supervise'; home: string; runtime: string; id: string } | { type: 'go' };
+export type SupervisorOrder =
+  | { type: 'supervise'; home: string; runtime: string; id: string; resumes: boolean }
+  | { type: 'go' };
 
 export interface StartOptions {
+  /** The container is suspended, and continues. @internal */
+  resumes?: boolean | undefined;
   /**
    * Called when clients can attach. The container's process starts after the returned promise
    * resolves.
@@ -57,8 +61,8 @@ export class SupervisorProcess implements Disposable {
    * @throws SandboxError the reason that it could not be started
    */
   async start({ home, folder }: { home: Home; folder: ContainerFolder }, options: StartOptions = {}): Promise<void> {
-    const { onListening } = options;
-    this.#send({ type: 'supervise', home: home.path, runtime: home.runtime, id: folder.id });
+    const { onListening, resumes = false } = options;
+    this.#send({ type: 'supervise', home: home.path, runtime: home.runtime, id: folder.id, resumes });
     if (onListening !== undefined) {
       await this.#expect('done', options);
       await onListening();

@@ -64,6 +64,7 @@ async function supervise(order: Extract<SupervisorOrder, { type: 'supervise' }>)
     {
       machine,
       ownCgroup: true,
+      resumes: order.resumes,
       onListening: () => {
         say({ type: 'done' });
         return go.promise;

@@ -141,6 +141,8 @@ function formatStatus({ state }: ContainerInfo): string {
       return `Up ${formatDuration(startedAt!)}${unresponsive ? ' (unresponsive)' : ''}`;
     case 'paused':
       return `Up ${formatDuration(startedAt!)} (Paused)`;
+    case 'suspended':
+      return 'Suspended';
     case 'restarting':
       return `Restarting (${exitCode}) ${formatAge(finishedAt!)}`;
     case 'exited':

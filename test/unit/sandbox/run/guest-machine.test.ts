@@ -16,6 +16,7 @@ import {
 } from '../../../../sandbox/agent/protocol.js';
 import { SILENT } from '../../../../sandbox/log.js';
 import { MachineClient } from '../../../../sandbox/machine/machine-client.js';
+import { MachineFiles } from '../../../../sandbox/machine/machine-files.js';
 import { MachineOutside } from '../../../../sandbox/machine/outside.js';
 import type { BootDeadline } from '../../../../sandbox/run/boot-timer.js';
 import { GuestMachine } from '../../../../sandbox/run/guest-machine.js';
@@ -281,6 +282,37 @@ describe('a machine that is frozen', () => {
     await machine.gone;
   });
 
+  test.each([
+    ['saved', "say({ type: 'saved' });", 'no error'],
+    [
+      'not saved, for a reason',
+      "say({ type: 'saved', error: 'ENOSPC' });",
+      'snapshot: the machine cannot be saved: ENOSPC',
+    ],
+    ['lost meanwhile', 'process.exit(1);', 'machine-died: the machine process died (exit code 1)'],
+  ])('is %s, while it is frozen', async (_, script, message) => {
+    const requests = join(folder, 'requests');
+    machine = guestMachine(`
+      import { appendFileSync } from 'node:fs';
+      control.on('data', (line) => {
+        appendFileSync(${JSON.stringify(requests)}, line);
+        if (line.includes('"save"')) { ${script} }
+      });`);
+    const asked = await ready();
+    const frozen = machine.freeze();
+    answer({ type: 'done', request: (await asked())[0]!.request });
+    await frozen;
+    const files = new MachineFiles();
+    const result = await machine.save(files).then(
+      () => 'no error',
+      (error) => `${error.code}: ${error.message}`,
+    );
+    expect(result).toBe(message);
+    if (script.includes('exit')) return;
+    machine.goOn();
+    await expect.poll(() => readFileSync(requests, 'utf8')).toContain('{"type":"resume"}');
+  });
+
   test('was restored if its hello says so: what runs is adopted', async () => {
     await machine.listen(agentSocket);
     machine.boot(opened(), () => {});
@@ -299,7 +331,7 @@ describe('a machine that is frozen', () => {
     expect(machine.state.name).toBe('frozen');
     answer({ type: 'running', process: 7, container: 1, pid: 42 });
     const [running] = await machine.running();
-    const process = machine.adopt(running!, { id: 7, argv: ['cat'] });
+    const process = machine.container(running!.container).adopt({ id: 7, argv: ['cat'] }, running!.pid);
     expect(await process.started()).toBe(42);
     answer({ type: 'exited', process: 7, container: 1, code: 0 });
     expect(await process.exited()).toMatchObject({ code: 0 });

@@ -28,6 +28,7 @@ const IDLE = {
   signal: () => {},
   stop: () => {},
   pause: () => {},
+  suspend: async () => {},
 };
 
 test('a client that leaves at any point leaves no descriptor behind', async () => {

@@ -1,0 +1,277 @@
+// A saved machine on the disk: a folder with the file of its memory, that of the rest of its state,
+// and a manifest, which is written last. Whoever reads it trusts nothing of it before all of it is
+// checked. What differs is refused in one line.
+import { constants, mkdirSync, openSync, readFileSync, renameSync, rmSync, truncateSync } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { hasCode, messageOf } from '../../errors/index.js';
+import { sourceFile } from '../../installation/index.js';
+import { type MachineSpec, SAVED_MEMORY, SAVED_STATE } from '../../vmm/machine.js';
+import { type Check, integer, nullable, parseState, record, text } from '../../vmm/saved-state.js';
+import { SandboxError } from '../errors.js';
+import { readRecord, syncFolder, writeSynced } from '../home/records.js';
+import { MACHINE_PROGRAM } from '../programs.js';
+import { type FileDigest, fileDigest, sparseDigest } from './file-digest.js';
+import { MachineFiles } from './machine-files.js';
+
+const VERSION = 1;
+const MANIFEST = 'manifest.json';
+const MEMORY = 'memory';
+const STATE = 'state.json';
+/** End the name of a folder that is being made, and of one that is being removed. */
+const NEW = '.new';
+const REMOVED = '.removed';
+
+/** What the guest sees of its machine, each as JSON. */
+interface VisibleMachine {
+  cpus: string;
+  memory: string;
+  disks: string;
+  shares: string;
+  network: string;
+  vsock: string;
+}
+
+/** What a saved machine must find again. */
+interface Identity {
+  /** Version of tsvm, and SHA-256 of the program of its machines. */
+  tsvm: string;
+  program: string;
+  /** Model of the host's CPU, and its features. */
+  cpu: string;
+  features: string;
+  /** SHA-256 of the guest's kernel. */
+  kernel: string;
+  machine: VisibleMachine;
+}
+
+/** What the owner of a machine must remember of the container in it. */
+export interface SavedContainer {
+  /** The agent's id of its first process. */
+  process: number;
+  /** Milliseconds until its time limit. */
+  timeLeft: number | null;
+}
+
+interface Manifest extends Identity {
+  version: number;
+  /** RFC 3339. */
+  created: string;
+  container: SavedContainer;
+  memory: FileDigest;
+  state: FileDigest;
+}
+
+const anyText = text(/^/, 'text');
+const digest: Check<FileDigest> = record({
+  size: integer(0, Number.MAX_SAFE_INTEGER),
+  sha256: text(/^[0-9a-f]{64}$/, 'a SHA-256'),
+});
+const checkManifest = record<Manifest>({
+  version: integer(VERSION, VERSION),
+  created: anyText,
+  tsvm: anyText,
+  program: anyText,
+  cpu: anyText,
+  features: anyText,
+  kernel: anyText,
+  machine: record<VisibleMachine>({
+    cpus: anyText,
+    memory: anyText,
+    disks: anyText,
+    shares: anyText,
+    network: anyText,
+    vsock: anyText,
+  }),
+  container: record<SavedContainer>({
+    process: integer(1, 2 ** 32 - 1),
+    timeLeft: nullable(integer(0, Number.MAX_SAFE_INTEGER)),
+  }),
+  memory: digest,
+  state: digest,
+});
+
+/** Removes what a process left that was killed while it made or removed a saved machine at `path`. */
+export function sweepSavedMachine(path: string): void {
+  for (const end of [NEW, REMOVED]) rmSync(`${path}${end}`, { recursive: true, force: true });
+}
+
+/** A saved machine that is being written. Disposing of it removes it, unless it is kept. */
+export class UnfinishedMachine implements Disposable {
+  readonly #path: string;
+  readonly #aside: string;
+
+  /** @param path of its folder, which appears once all of it is on the disk. @throws SandboxError `state` */
+  constructor(path: string) {
+    this.#path = path;
+    this.#aside = `${path}${NEW}`;
+    sweepSavedMachine(path);
+    try {
+      mkdirSync(this.#aside, { mode: 0o700 });
+    } catch (cause) {
+      throw new SandboxError('state', `cannot make ${this.#aside}: ${messageOf(cause)}`, { cause });
+    }
+  }
+
+  /** The files for a machine with so many bytes of memory. */
+  files(memory: number): MachineFiles {
+    const files = new MachineFiles();
+    const add = (name: string, file: string, size: number) => {
+      const path = join(this.#aside, file);
+      files.add(name, openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600));
+      truncateSync(path, size);
+    };
+    add(SAVED_MEMORY, MEMORY, memory);
+    add(SAVED_STATE, STATE, 0);
+    return files;
+  }
+
+  /**
+   * Finishes it. Afterwards all of it is on the disk, under its name.
+   * @param disk path of the disk of the writable layer, which is written out too
+   * @throws SandboxError `state`
+   */
+  async keep(spec: MachineSpec, container: SavedContainer, disk: string | undefined): Promise<void> {
+    try {
+      const [memory, state, identity] = await Promise.all([
+        sparseDigest(join(this.#aside, MEMORY)),
+        fileDigest(join(this.#aside, STATE)),
+        identify(spec),
+      ]);
+      const created = new Date().toISOString();
+      const manifest: Manifest = { version: VERSION, created, ...identity, container, memory, state };
+      for (const path of [join(this.#aside, MEMORY), join(this.#aside, STATE), disk]) {
+        if (path !== undefined) await sync(path);
+      }
+      writeSynced(join(this.#aside, MANIFEST), JSON.stringify(manifest));
+      syncFolder(this.#aside);
+      renameSync(this.#aside, this.#path);
+      syncFolder(dirname(this.#path));
+    } catch (cause) {
+      throw new SandboxError('state', `cannot write ${this.#path}: ${messageOf(cause)}`, { cause });
+    }
+  }
+
+  [Symbol.dispose](): void {
+    rmSync(this.#aside, { recursive: true, force: true });
+  }
+}
+
+async function sync(path: string): Promise<void> {
+  const file = await open(path, 'r');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+/** A saved machine that continues. It is removed before its containers can change a disk. */
+export class SavedMachine {
+  readonly #path: string;
+  readonly #aside: string;
+
+  private constructor(
+    path: string,
+    readonly container: SavedContainer,
+    /** The machine process's, to be sent before it boots. */
+    readonly files: MachineFiles,
+  ) {
+    this.#path = path;
+    this.#aside = `${path}${REMOVED}`;
+  }
+
+  /**
+   * Opens the saved machine at `path`, and checks all of it.
+   * @param spec of the machine that is to continue
+   * @throws SandboxError `snapshot`
+   */
+  static async open(path: string, spec: MachineSpec): Promise<SavedMachine> {
+    try {
+      const manifest = readManifest(path);
+      compare(manifest, await identify(spec));
+      await verify(join(path, MEMORY), manifest.memory, sparseDigest);
+      await verify(join(path, STATE), manifest.state, fileDigest);
+      const files = new MachineFiles();
+      files.add(SAVED_MEMORY, openSync(join(path, MEMORY), constants.O_RDONLY));
+      files.add(SAVED_STATE, openSync(join(path, STATE), constants.O_RDONLY));
+      return new SavedMachine(path, manifest.container, files);
+    } catch (cause) {
+      throw new SandboxError('snapshot', messageOf(cause), { cause });
+    }
+  }
+
+  /** Removes it: from now on it cannot be continued again. The machine has its files. */
+  remove(): void {
+    renameSync(this.#path, this.#aside);
+    syncFolder(dirname(this.#path));
+    rmSync(this.#aside, { recursive: true, force: true });
+  }
+}
+
+function readManifest(path: string): Manifest {
+  let found: object | undefined;
+  try {
+    found = readRecord(join(path, MANIFEST));
+  } catch (error) {
+    if (!hasCode(error, 'ENOENT')) throw error;
+  }
+  if (found === undefined) throw new RangeError(`the saved machine has no whole ${MANIFEST}`);
+  const { version } = { version: undefined, ...found };
+  if (version !== VERSION) throw new RangeError(`the saved machine has version ${String(version)}, not ${VERSION}`);
+  return parseState('manifest', checkManifest, found);
+}
+
+/** @throws RangeError that says what differs */
+function compare(saved: Identity, now: Identity): void {
+  if (saved.tsvm !== now.tsvm) throw new RangeError(`the machine was saved by ${saved.tsvm}, and this is ${now.tsvm}`);
+  if (saved.program !== now.program) throw new RangeError(`the machine was saved by another build of ${now.tsvm}`);
+  if (saved.cpu !== now.cpu) throw new RangeError(`the machine was saved on another CPU: ${saved.cpu}, not ${now.cpu}`);
+  if (saved.features !== now.features) throw new RangeError(`the machine was saved on a CPU with other features`);
+  if (saved.kernel !== now.kernel) throw new RangeError("the machine was saved with another guest's kernel");
+  for (const [part, was] of Object.entries(saved.machine)) {
+    if (was !== Object.entries(now.machine).find(([name]) => name === part)?.[1]) {
+      throw new RangeError(`the machine was saved with other ${part}`);
+    }
+  }
+}
+
+async function verify(path: string, saved: FileDigest, digestOf: (path: string) => Promise<FileDigest>): Promise<void> {
+  const { size, sha256 } = await digestOf(path);
+  if (size !== saved.size) throw new RangeError(`the saved machine is damaged: ${path} has ${size} bytes`);
+  if (sha256 !== saved.sha256) throw new RangeError(`the saved machine is damaged: ${path} has another SHA-256`);
+}
+
+async function identify(spec: MachineSpec): Promise<Identity> {
+  const [program, kernel] = await Promise.all([fileDigest(MACHINE_PROGRAM), fileDigest(spec.kernel)]);
+  return { tsvm: version(), program: program.sha256, ...hostCpu(), kernel: kernel.sha256, machine: visible(spec) };
+}
+
+function version(): string {
+  const { version }: { version: string } = JSON.parse(readFileSync(sourceFile('package.json'), 'utf8'));
+  return `tsvm ${version}`;
+}
+
+function hostCpu(): { cpu: string; features: string } {
+  const info = readFileSync('/proc/cpuinfo', 'latin1');
+  const field = (name: string) => new RegExp(`^${name}\\s*: (.*)$`, 'm').exec(info)?.[1] ?? '';
+  const [family, model, stepping] = [field('cpu family'), field('model'), field('stepping')];
+  return {
+    cpu: `${field('vendor_id')} family ${family} model ${model} stepping ${stepping}`,
+    features: field('flags').split(' ').sort().join(' '),
+  };
+}
+
+function visible({ cpus, memory, disks, shares = [], network, vsock }: MachineSpec): VisibleMachine {
+  const { mac, gatewayMac, mtu, addresses, gateways } = network ?? {};
+  return {
+    cpus: JSON.stringify(cpus),
+    memory: JSON.stringify(memory),
+    disks: JSON.stringify(
+      disks.map(({ id, readOnly, extents }) => [id, readOnly, extents.reduce((sum, { length }) => sum + length, 0)]),
+    ),
+    shares: JSON.stringify(shares.map(({ readOnly, path }) => [readOnly, path])),
+    network: JSON.stringify(network === undefined ? null : [mac, gatewayMac, mtu, addresses, gateways]),
+    vsock: JSON.stringify(vsock.guestCid),
+  };
+}
