@@ -43,6 +43,7 @@ import type { Companion } from './companion.js';
 import { readyEmulator } from './emulator.js';
 import type { SharedFile } from './jail.js';
 import { MachineFiles } from './machine-files.js';
+import { keepOnOneProcessor } from './one-processor.js';
 import { listen, open } from './open-files.js';
 import { canOpenKvm } from './open-kvm.js';
 import { storedProbe, storeProbe } from './probe-cache.js';
@@ -302,6 +303,7 @@ export class MachineOutside implements Disposable {
   booted(accel: Accelerator): void {
     for (const socket of [qemuNetSocket, umlSocket]) rmSync(socket(this.spec.vsock.path), { force: true });
     if (accel === 'kvm') this.companion?.kill();
+    if (accel === 'uml' && this.companion !== undefined) void keepOnOneProcessor(this.companion);
   }
 
   /**
