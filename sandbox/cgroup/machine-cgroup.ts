@@ -1,11 +1,12 @@
 // The cgroup of one machine, or of its supervisor: what is in it, what it may use, and its end.
-import { closeSync, constants, mkdirSync, readFileSync, rmdirSync } from 'node:fs';
+import { closeSync, constants, existsSync, mkdirSync, readFileSync, rmdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { codeOf, hasCode, messageOf } from '../../errors/index.js';
 import { AT_FDCWD, O_PATH, openat2, RESOLVE_NO_MAGICLINKS, RESOLVE_NO_SYMLINKS } from '../../libc/openat2.js';
 import { SandboxError } from '../errors.js';
 import { isCgroup, writeControl } from './hierarchy.js';
 import { type CgroupLimits, limitFiles } from './limits.js';
+import { stopUnit } from './user-systemd.js';
 
 /** Milliseconds that killed processes have to end. */
 const KILL_TIMEOUT = 10_000;
@@ -103,14 +104,24 @@ export async function removeCgroup(path: string): Promise<void> {
   if (folder === undefined) return;
   try {
     killAll(`/proc/self/fd/${folder}`, path);
-    const late = performance.now() + KILL_TIMEOUT;
-    while (!isRemoved(path)) {
-      if (performance.now() > late) throw cannot('remove', path, new Error('its processes do not end'));
-      await new Promise((resolve) => setTimeout(resolve, INTERVAL));
+    // systemd misses the end of a cgroup that others remove, and keeps its scope for ever.
+    if (path.endsWith('.scope') && (await stopUnit(basename(path)))) await until(() => !existsSync(path));
+    if (!(await until(() => isRemoved(path)))) {
+      throw cannot('remove', path, new Error('its processes do not end'));
     }
   } finally {
     closeSync(folder);
   }
+}
+
+/** Resolves to false if `holds` is false for the time that killed processes have to end. */
+async function until(holds: () => boolean): Promise<boolean> {
+  const late = performance.now() + KILL_TIMEOUT;
+  while (!holds()) {
+    if (performance.now() > late) return false;
+    await new Promise((resolve) => setTimeout(resolve, INTERVAL));
+  }
+  return true;
 }
 
 /** True if `path`, as a record has it, is a cgroup of the container `id`. */

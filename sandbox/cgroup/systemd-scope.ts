@@ -1,31 +1,17 @@
 // The cgroup of a machine or its supervisor as a scope of the user's systemd, which moves the processes: an ordinary
-// user may not take a process out of the cgroup of a login. busctl is a part of systemd. A library
-// for D-Bus would be larger than these two calls.
-import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
+// user may not take a process out of the cgroup of a login.
 import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { messageOf } from '../../errors/index.js';
 import { SandboxError } from '../errors.js';
 import { wordsOf } from './hierarchy.js';
 import type { CgroupLimits } from './limits.js';
 import { describeOutOfMemory, type MachineCgroup, removeCgroup, writeLimit } from './machine-cgroup.js';
 import { runs } from './processes.js';
+import { call } from './user-systemd.js';
 
-/** Milliseconds for systemd to answer, and to start a scope. */
+/** Milliseconds for systemd to start a scope. */
 const PATIENCE = 10_000;
 const INTERVAL = 2;
-
-const MANAGER = ['org.freedesktop.systemd1', '/org/freedesktop/systemd1', 'org.freedesktop.systemd1.Manager'];
-
-/** True if the user's systemd can be called. */
-export function hasUserBus(uid: number): boolean {
-  return process.env.DBUS_SESSION_BUS_ADDRESS !== undefined || existsSync(busSocket(uid));
-}
-
-function busSocket(uid: number): string {
-  return join(process.env.XDG_RUNTIME_DIR ?? `/run/user/${uid}`, 'bus');
-}
 
 export class SystemdScope implements MachineCgroup {
   readonly path: string;
@@ -74,7 +60,6 @@ export class SystemdScope implements MachineCgroup {
     return describeOutOfMemory(this.path, this.#limits);
   }
 
-  /** systemd removes an empty scope too. */
   remove(): Promise<void> {
     return removeCgroup(this.path);
   }
@@ -101,19 +86,4 @@ function properties(
 
 function counted(pids: readonly number[]): string[] {
   return [String(pids.length), ...pids.map(String)];
-}
-
-/** @throws SandboxError `cgroup` */
-function call(method: string, signature: string, values: readonly string[]): Promise<void> {
-  const uid = process.getuid?.() ?? 0;
-  const { DBUS_SESSION_BUS_ADDRESS = `unix:path=${busSocket(uid)}` } = process.env;
-  const words = ['--user', '--quiet', 'call', ...MANAGER, method, signature, ...values];
-  const env = { ...process.env, DBUS_SESSION_BUS_ADDRESS };
-  return new Promise((resolve, reject) => {
-    execFile('busctl', words, { timeout: PATIENCE, env }, (error, _stdout, stderr) => {
-      if (error === null) return resolve();
-      const why = stderr.trim().split('\n')[0] || messageOf(error);
-      reject(new SandboxError('cgroup', `systemd refuses a cgroup: ${why}`, { cause: error }));
-    });
-  });
 }

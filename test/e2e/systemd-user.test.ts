@@ -47,7 +47,7 @@ describe.each(machines.filter(isLab))('on $name', (machine) => {
       limits() { cat "$1/memory.max" "$1/memory.swap.max" "$1/memory.oom.group" "$1/cpu.max" "$1/cpu.weight" "$1/pids.max" | xargs; }
       until_gone() { for each; do while [ -d "$each" ]; do sleep 0.1; done; done; }
       units() { systemctl --user --no-legend --plain --all list-units 'tsvm-*'; }
-      # The kernel tells systemd of an empty cgroup after its last process has ended.
+      # systemd forgets a unit after its cgroup is gone. One that stays has missed the end.
       until_unloaded() {
         local tries=0
         while [ -n "$(units)" ]; do
