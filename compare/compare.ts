@@ -32,6 +32,8 @@ export async function compare(options: CompareOptions): Promise<Report> {
     pull: 'missing',
     ...(options.onPull && { onProgress: options.onPull }),
   });
+  // A download is no part of the time that the comparison may take.
+  const began = performance.now();
   await removeLeftovers(home);
   const folder = makeFolder();
   try {
@@ -50,10 +52,12 @@ export async function compare(options: CompareOptions): Promise<Report> {
       const bundle = { ...{ image: withGauge.digest, config: image.config }, rootfs, folder: own, shared };
       await prepare(each, { ...bundle, memory: options.memory }, options);
     }
-    if (options.costs ?? true)
-      await measureAll(compared, image.config.WorkingDir || '/', done, { ...options, programs });
+    // Rounds come last: they have what is left of the time.
     if (options.probes) await probeAll(compared, options);
-    if (options.surface) await surfaceAll(compared, options);
+    if (options.surface) await surfaceAll(compared, done, options);
+    if (options.costs ?? true) {
+      await measureAll(compared, image.config.WorkingDir || '/', done, began, { ...options, programs });
+    }
     done.complete = true;
   } catch (error) {
     if (!signal.aborted) throw error;

@@ -8,7 +8,7 @@ export interface CompareOptions {
   image: string;
   levels: readonly Level[];
   rounds: number;
-  /** Milliseconds after which no further round starts. The first one always does. */
+  /** Milliseconds from the begin after which no further round ends. The first one is always done. */
   limit: number;
   /** Sandboxes of a level that are started at once. 0 leaves this out. */
   atOnce: number;

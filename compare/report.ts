@@ -35,6 +35,10 @@ const SurfaceReport = z.strictObject({
     .array(z.strictObject({ name: z.string(), calls: z.number() }))
     .optional()
     .describe('system calls of the host that the processes made while the gauge worked (strace)'),
+  reached: z
+    .array(z.string())
+    .optional()
+    .describe("functions of the host's kernel that the processes reached while the gauge worked (ftrace)"),
   processes: z
     .array(
       z.strictObject({

@@ -11,6 +11,7 @@ import type { CompareOptions } from './options.js';
 import { openProbedHost, readProbes } from './probes.js';
 import { measureRound } from './round.js';
 import { orderOf } from './schedule.js';
+import { whyUntraceable } from './surface/reached.js';
 import { measureSurface } from './surface/surface.js';
 
 /** Times that several sandboxes are started at once: it takes long, and each gives many samples. */
@@ -40,21 +41,24 @@ function* working(compared: readonly Compared[], round: number, { signal }: Comp
 /**
  * Measures in rounds, until all are done or the next one would end after the limit.
  * @param folder where the caller's command runs
+ * @param began when the comparison began (performance.now())
  * @throws the reason of the signal
  */
 export async function measureAll(
   compared: readonly Compared[],
   folder: string,
   done: Done,
+  began: number,
   options: CompareOptions,
 ): Promise<void> {
   const { rounds, signal, limit, atOnce } = options;
-  const began = performance.now();
   const ends = (round: number) => (round + (atOnce > 0 ? CROWDS : 0)) / (rounds + CROWDS);
   let longest = 0;
   for (let round = 0; round <= rounds; round++) {
     if (round === 1 && atOnce > 0) {
-      for (let crowd = 0; crowd < CROWDS; crowd++) await crowdAll(compared, crowd, options);
+      for (let crowd = 0; crowd < CROWDS; crowd++) {
+        if (crowd === 0 || performance.now() - began < limit) await crowdAll(compared, crowd, options);
+      }
     }
     const start = performance.now();
     if (round > 1 && start - began + longest > limit) {
@@ -97,8 +101,11 @@ export async function probeAll(compared: readonly Compared[], options: CompareOp
 }
 
 /** Looks once at what each level leaves of the host. @throws the reason of the signal */
-export async function surfaceAll(compared: readonly Compared[], options: CompareOptions): Promise<void> {
+export async function surfaceAll(compared: readonly Compared[], done: Done, options: CompareOptions): Promise<void> {
   const { signal } = options;
+  const why = await whyUntraceable(`compare-${ownName()}`);
+  if (why !== undefined)
+    done.warnings.push(`the functions that levels reach in the host's kernel are not measured: ${why}`);
   for (const each of working(compared, 0, options)) {
     const { report, prepared, bundle, level } = each;
     if (bundle === undefined) continue;
@@ -106,7 +113,7 @@ export async function surfaceAll(compared: readonly Compared[], options: Compare
     try {
       report.surface = await measureSurface(prepared, {
         id: `compare-${ownName()}`,
-        ...{ shared: bundle.shared, folder: bundle.folder, signal },
+        ...{ shared: bundle.shared, folder: bundle.folder, signal, traceable: why === undefined },
         onNone: (name, reason) => report.notMeasured.push({ name, reason }),
       });
     } catch (error) {

@@ -91,10 +91,19 @@ function formatSurface(levels: readonly LevelReport[], width: number): string[] 
 }
 
 export const SURFACE_TITLE = 'Surface of the host: system calls that its processes may make, and what they hold';
-export const SURFACE_COLUMNS = ['allowed', 'tried', 'made', 'calls', 'capabilities', 'files', 'namespaces'] as const;
+export const SURFACE_COLUMNS = [
+  'allowed',
+  'tried',
+  'made',
+  'calls',
+  'reached',
+  'capabilities',
+  'files',
+  'namespaces',
+] as const;
 
 /** The cells of `SURFACE_COLUMNS`. Of processes that code in the sandbox faces, the one with the most counts. */
-export function surfaceCells({ allowed, tried, made, processes }: SurfaceReport): string[] {
+export function surfaceCells({ allowed, tried, made, reached, processes }: SurfaceReport): string[] {
   const faces = processes.filter((each) => each.faces);
   const most = (of: (process: (typeof faces)[number]) => number) =>
     faces.length === 0 ? '-' : String(Math.max(...faces.map(of)));
@@ -104,6 +113,7 @@ export function surfaceCells({ allowed, tried, made, processes }: SurfaceReport)
     counted(tried),
     counted(made?.length),
     counted(made?.reduce((sum, { calls }) => sum + calls, 0)),
+    counted(reached?.length),
     most(({ capabilities, capabilitiesIn }) => (capabilitiesIn === 'host' ? capabilities : 0)),
     most(({ files }) => files.length),
     faces.length === 0 ? '-' : String(Math.min(...faces.map(({ namespaces }) => namespaces.length))),

@@ -95,9 +95,18 @@ _Noreturn void gauge_init(void);
 int gauge_go(const char *folder);
 
 /**
- * Waits for the file `go` in a folder, does each operation the same number of times, and prints
- * `done`. So the calls that it makes at two levels can be compared.
+ * Traces threads of the host and what they start, until its stdin ends. Then it prints `lost` with the
+ * number of entries that were lost, and the name of each function that was reached. Returns the exit
+ * code.
+ *
+ * @name: of an instance of tracefs, which no other has
  */
-void gauge_work(const char *folder, char **names);
+int gauge_reached(const char *name, char **threads);
+
+/**
+ * Waits for the file `go` in a folder, removes it, does each operation the same number of times, and
+ * prints `done` with the number of times that it has done so; and waits again. So the calls that it makes at two levels can be compared.
+ */
+_Noreturn void gauge_work(const char *folder, char **names);
 
 #endif

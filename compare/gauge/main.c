@@ -39,7 +39,6 @@ int main(int argc, char **argv)
 	if (argc >= 4 && strcmp(argv[1], "work") == 0) {
 		say_ready();
 		gauge_work(argv[2], argv + 3);
-		idle();
 	}
 	if (argc == 3 && strcmp(argv[1], "go") == 0)
 		return gauge_go(argv[2]);
@@ -49,6 +48,8 @@ int main(int argc, char **argv)
 		return gauge_measure(strtoull(argv[2], NULL, 10) * 1000000, argv[3], argv + 4);
 	if (argc == 3 && strcmp(argv[1], "filters") == 0)
 		return gauge_filters(atoi(argv[2]));
+	if (argc >= 4 && strcmp(argv[1], "reached") == 0)
+		return gauge_reached(argv[2], argv + 3);
 	if (argc == 3 && strcmp(argv[1], "try") == 0)
 		return gauge_try(argv[2]);
 	if (argc >= 4 && strcmp(argv[1], "within") == 0)
@@ -64,6 +65,7 @@ int main(int argc, char **argv)
 	fputs("usage: tsvm-gauge idle | work FOLDER NAME... | go FOLDER | nothing |\n"
 	      "       measure MILLISECONDS FOLDER NAME... | run FOLDER COMMAND... |\n"
 	      "       probe PID PORT ADDRESS NAME | filters PID | try FILTER | within FILTER COMMAND... |\n"
+	      "       reached NAME THREAD... |\n"
 	      "       serve CHANNEL COMMAND... | ask SOCKET PORT COMMAND...\n",
 	      stderr);
 	return GAUGE_FAILED;

@@ -118,15 +118,17 @@ int gauge_go(const char *folder)
 	return 0;
 }
 
-void gauge_work(const char *folder, char **names)
+_Noreturn void gauge_work(const char *folder, char **names)
 {
 	const char *path = signal_in(folder);
 	struct timespec pause = { .tv_nsec = LOOK };
 	gauge_folder = folder;
-	while (access(path, F_OK) != 0)
-		nanosleep(&pause, NULL);
-	for (; *names != NULL; names++)
-		measure_apart(*names, work, 0);
-	puts("done");
-	fflush(stdout);
+	for (int done = 1;; done++) {
+		while (unlink(path) != 0)
+			nanosleep(&pause, NULL);
+		for (char **name = names; *name != NULL; name++)
+			measure_apart(*name, work, 0);
+		printf("done %d\n", done);
+		fflush(stdout);
+	}
 }

@@ -7,6 +7,7 @@ import type { CommandLine, Level } from '../level.js';
 import { askGauge } from './ask.js';
 import {
   besideFolderServer,
+  FAILURE,
   findFolderServer,
   type GuestFiles,
   kernelWords,
@@ -68,7 +69,7 @@ export const cloudHypervisor: Level = {
         mkdirSync(join(folder, id));
         const socket = 'reason' in server ? undefined : own(id, TAG);
         const words = cloudHypervisorArguments(files, { memory, socket: own(id, 'vsock'), folder: socket, command });
-        const line: CommandLine = { words: [path, ...words], env: { PATH: process.env.PATH } };
+        const line: CommandLine = { words: [path, ...words], env: { PATH: process.env.PATH }, failure: FAILURE };
         return 'reason' in server ? line : besideFolderServer(line, server.program, own(id, TAG), shared);
       },
       exec: (id, _pid, command) => askGauge(own(id, 'vsock'), command, PORT),

@@ -114,6 +114,9 @@ export function kernelWords({ kernel, channel, command, hasFolder, end, tscKhz }
   ].join(' ');
 }
 
+/** What the gauge, the guest's kernel or the monitor says last; the server of the folder has a word after that. */
+export const FAILURE = /^((?:tsvm-gauge|qemu-system-x86_64|cloud-hypervisor): .+|.*Kernel panic.+?)\r?$/;
+
 /** A server of the host's folder: its program, or why the host has none. */
 export function findFolderServer(): { program: string } | { reason: string } {
   const program = findProgram('virtiofsd') ?? SERVERS.find((path) => existsSync(path));

@@ -8,6 +8,7 @@ import type { CommandLine, Level } from '../level.js';
 import { askGauge } from './ask.js';
 import {
   besideFolderServer,
+  FAILURE,
   findFolderServer,
   type GuestKernel,
   kernelWords,
@@ -83,6 +84,7 @@ function qemuLevel({ name, summary, kernel, machine, bus }: QemuMachine): Level 
                   ]),
             ],
             env,
+            failure: FAILURE,
           };
           return 'reason' in server ? line : besideFolderServer(line, server.program, own(id, TAG), shared);
         },

@@ -16,6 +16,7 @@ import { end, run, SETTLE, startIdling, succeeded } from '../running.js';
 import { allowedBy, parseFilter } from './filter.js';
 import { countCalls } from './made.js';
 import { describeProcess, type HostProcess, threadsOf } from './processes.js';
+import { traceFunctions } from './reached.js';
 
 /** Milliseconds that the work may take while it is traced. */
 const PATIENCE = 240_000;
@@ -29,13 +30,15 @@ export interface SurfaceOptions {
   /** A folder of the host for files of this look. */
   folder: string;
   signal: AbortSignal;
+  /** True if the host lets the functions of its kernel be traced. */
+  traceable: boolean;
   /** A part has no value here. */
   onNone(name: string, reason: string): void;
 }
 
 /** @throws CompareError if the level fails; the reason of `signal` */
 export async function measureSurface(level: PreparedLevel, options: SurfaceOptions): Promise<SurfaceReport> {
-  const { id, shared, folder, signal, onNone } = options;
+  const { id, shared, folder, signal, traceable, onNone } = options;
   const hasFolder = level.folderless === undefined;
   const names = OPERATIONS.filter((each) => hasFolder || !usesFolder(each)).map(({ name }) => name);
   // Where the gauge looks for the file.
@@ -62,14 +65,29 @@ export async function measureSurface(level: PreparedLevel, options: SurfaceOptio
     await part('allowed', async () => {
       Object.assign(report, await findAllowed(facesOf(level, processes), signal));
     });
+    let times = 0;
+    /** Lets the gauge work, and waits until it has. */
+    const work = async () => {
+      times++;
+      if (hasFolder) writeFileSync(join(shared, GO), '');
+      else succeeded(await run(level.exec(id, pids.at(-1) ?? idling.pid, [GAUGE, 'go', place]), signal, idling));
+      await idling.says(`done ${times}`, AbortSignal.any([signal, AbortSignal.timeout(PATIENCE)]));
+    };
+    // Before strace, whose work would be among the functions.
+    await part('reached', async () => {
+      if (!traceable) return;
+      const tracing = await traceFunctions(id, pids.flatMap(threadsOf));
+      try {
+        await work();
+      } finally {
+        report.reached = await tracing.end();
+      }
+    });
     await part('made', async () => {
       const untraced = processes.filter(({ traced }) => !traced).map(({ pid }) => pid);
       const counting = await countCalls(untraced, join(folder, `${id}.calls`));
       try {
-        if (hasFolder) writeFileSync(join(shared, GO), '');
-        else succeeded(await run(level.exec(id, pids.at(-1) ?? idling.pid, [GAUGE, 'go', place]), signal, idling));
-        // The gauge works until then.
-        await idling.says('done', AbortSignal.any([signal, AbortSignal.timeout(PATIENCE)]));
+        await work();
       } finally {
         report.made = await counting.end();
       }

@@ -39,9 +39,9 @@ test('the surface has a row for each level that was looked at', () => {
   const lines = formatTable(report).split('\n');
   const at = lines.findIndex((line) => line.startsWith('Surface of the host'));
   expect(lines.slice(at + 1, at + 5)).toEqual([
-    '                  allowed   tried   made   calls   capabilities   files   namespaces',
-    '  process               2       2      1      40             40       1            1',
-    '  runc                  1       1      -       -              -       -            -',
+    '                  allowed   tried   made   calls   reached   capabilities   files   namespaces',
+    '  process               2       2      1      40         3             40       1            1',
+    '  runc                  1       1      -       -         -              -       -            -',
     '',
   ]);
 });

@@ -48,7 +48,7 @@ const NEEDED = [
     'write',
     'writev',
     'pause',
-    'access',
+    'unlink',
     'nanosleep',
     'clock_nanosleep',
     'ioctl',

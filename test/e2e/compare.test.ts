@@ -1,0 +1,52 @@
+// `tsvm compare` on each machine: a level with a kernel of its own is measured, answers every probe,
+// and no door that opens in it is the host's.
+import { describe, expect, test } from 'vitest';
+import { type Report, ReportSchema } from '../../compare/index.js';
+import { OPERATIONS } from '../../compare/measures.js';
+import { PROBES } from '../../compare/probe-list.js';
+import { tar } from '../fixtures/tar-writer.js';
+import { isLab, type Machine, machines, run, TSVM } from './machine.js';
+
+/** It has nothing but a folder. */
+const IMAGE = 'compare-empty:1';
+
+async function compare(machine: Machine, words: readonly string[]): Promise<Report> {
+  const imported = await run(machine, [TSVM, '-q', 'import', '-', IMAGE], {
+    stdin: tar([{ path: 'etc/', type: '5', mode: 0o755 }]),
+  });
+  expect([imported.code, imported.stderr]).toEqual([0, '']);
+  const { code, stdout, stderr } = await run(machine, [TSVM, '-q', 'compare', '--format', 'json', ...words, IMAGE]);
+  expect([code, stderr]).toEqual([0, '']);
+  return ReportSchema.parse(JSON.parse(stdout));
+}
+
+describe.each(machines)('on $name', (machine) => {
+  const level = isLab(machine) ? 'kvm' : machine.name.endsWith(' kvm') ? 'kvm' : 'tcg';
+
+  test('the level of its machines gives every measure', async () => {
+    const report = await compare(machine, ['--levels', level, '--rounds', '1', '--at-once', '2']);
+    expect(report).toMatchObject({ complete: true, rounds: 1, levels: [{ state: 'measured' }] });
+    const [none, ...others] = report.levels[0]?.notMeasured ?? [];
+    // The lab's kernel shows no filters: it has no CHECKPOINT_RESTORE.
+    const hidden = { name: 'allowed', reason: 'tsvm-gauge: PTRACE_SECCOMP_GET_FILTER: Function not implemented' };
+    expect([none, others]).toEqual([isLab(machine) ? hidden : undefined, []]);
+    const names = ['start', 'memory', 'cache', 'enter', ...OPERATIONS.map(({ name }) => name), 'start-2', 'memory-2'];
+    expect(report.levels[0]?.measures.map(({ name }) => name)).toEqual(expect.arrayContaining(names));
+    const { allowed, tried, made } = report.levels[0]?.surface ?? {};
+    if (isLab(machine)) expect([allowed, tried]).toEqual([undefined, undefined]);
+    else {
+      expect(allowed?.length).toBeGreaterThan(20);
+      expect(allowed?.length).toBeLessThan(150);
+      expect(tried).toBeLessThanOrEqual(allowed?.length ?? 0);
+    }
+    expect(made?.map(({ name }) => name)).not.toContain('getppid');
+  });
+
+  test('the level of its machines answers every probe, and none reaches the host', async () => {
+    const [found] = (await compare(machine, ['--levels', level, '--probes'])).levels;
+    expect(found?.probes.map(({ name }) => name)).toEqual(PROBES.map(({ name }) => name));
+    const doors = PROBES.filter(({ kind }) => kind !== 'value').map(({ name }) => name);
+    const host = found?.probes.filter(({ name, verdict }) => verdict === 'host' && doors.includes(name));
+    expect(host?.map(({ name }) => name)).toEqual([]);
+  });
+});
