@@ -282,15 +282,18 @@ export class Container {
   /**
    * Saves its machine to the disk, and ends it. Nothing of it runs until `resume`.
    * @throws SandboxError `not-running`; `conflict` if it runs in the foreground or without KVM;
-   *   `snapshot`, `no-space`, `state`, `unresponsive`: it runs on
+   *   `snapshot`, `no-space`, `state`, `unresponsive`: it runs on; `machine-died`: it is lost
    */
   async suspend(): Promise<void> {
     using client = await openRequest(this.#folder, { type: 'suspend' });
     try {
       await client.next();
     } catch (error) {
-      if (!hasCode(error, 'suspended')) throw error;
+      if (hasCode(error, 'suspended')) return;
+      throw error;
     }
+    // The connection ended without an answer: its supervisor was killed.
+    if (this.state.status !== 'suspended') throw new SandboxError('machine-died', 'the container was lost');
   }
 
   /**

@@ -117,11 +117,11 @@ describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWi
         supervisor=$(ps -o ppid= -p $(ps -o ppid= -p $(tsvm inspect -f '{{.State.Pid}}' ${name})))
         tsvm suspend ${name} > /dev/null 2>&1 &
         sleep $delay; kill -9 $supervisor 2> /dev/null || true
-        wait $! || true
-        case $(tsvm inspect -f '{{.State.Status}}' ${name}) in
-          suspended) tsvm resume ${name} > /dev/null;;
-          exited) tsvm start ${name} > /dev/null;;
-          *) echo "it is $(tsvm inspect -f '{{.State.Status}}' ${name})";;
+        code=0; wait $! || code=$?
+        case "$code $(tsvm inspect -f '{{.State.Status}}' ${name})" in
+          '0 suspended') tsvm resume ${name} > /dev/null;;
+          '125 exited') tsvm start ${name} > /dev/null;;
+          *) echo "suspend ended with $code, and it is $(tsvm inspect -f '{{.State.Status}}' ${name})";;
         esac
         lines ${name} 4
         ls $(dirname $(tsvm inspect -f '{{.LogPath}}' ${name})) | grep suspended || true
