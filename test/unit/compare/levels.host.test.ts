@@ -5,7 +5,7 @@ import { once } from 'node:events';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { compare, levelsOf, type Report } from '../../../compare/index.js';
 import type { Level } from '../../../compare/level.js';
 import { OPERATIONS } from '../../../compare/measures.js';
@@ -30,9 +30,10 @@ function traces(of: number): string[] {
   const processes = readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .map((pid) => `process ${pid} ${rootOf(pid)} ${read(`/proc/${pid}/cmdline`).replaceAll('\0', ' ')}`);
-  const cgroups = readdirSync('/sys/fs/cgroup', { recursive: true, encoding: 'utf8' });
   const folders = ['/run', '/run/systemd/nspawn', '/run/systemd/machines', '/var/lib/lxc', '/run/lxc'];
-  return [...processes, ...mounts(), ...cgroups, ...folders.flatMap((folder) => list(folder))].filter(ofIt);
+  return [...processes, ...mounts(), ...below('/sys/fs/cgroup'), ...folders.flatMap((folder) => list(folder))].filter(
+    ofIt,
+  );
 }
 
 const mounts = () => read('/proc/self/mounts').split('\n');
@@ -70,6 +71,11 @@ function list(folder: string): string[] {
   }
 }
 
+/** All that is in a folder while others make and remove some of it. */
+function below(folder: string): string[] {
+  return list(folder).flatMap((path) => [path, ...below(path)]);
+}
+
 async function measure(name: string, levels = levelsOf([name])): Promise<Report['levels'][number]> {
   const report = await compare({
     ...{ image: EMPTY_IMAGE, home: made.home, levels, rounds: 1, memory: 2 ** 28, time: 10 },
@@ -98,6 +104,7 @@ test('a command at a level without a wall ends with a comparison that is killed'
     [sourceFile('bin/tsvm'), '--quiet', 'compare', '--levels', 'process', EMPTY_IMAGE, '--', '/.tsvm-gauge', 'idle'],
     { env: { ...process.env, TSVM_HOME: made.home.path }, stdio: 'ignore' },
   );
+  onTestFinished(() => void comparison.kill('SIGKILL'));
   const pid = comparison.pid ?? 0;
   while (!traces(pid).some((trace) => trace.includes('gauge run'))) {
     expect(comparison.exitCode).toBe(null);
@@ -123,6 +130,7 @@ test.each(['process', ...LEVELS])('%s ends when the comparison is killed', async
     env: { ...process.env, TSVM_HOME: made.home.path },
     stdio: 'ignore',
   });
+  onTestFinished(() => void comparison.kill('SIGKILL'));
   const pid = comparison.pid ?? 0;
   // The sandbox idles, and the comparison measures in it.
   while (!traces(pid).some((trace) => trace.includes('gauge measure'))) {

@@ -6,6 +6,8 @@ const u32 = fc.integer({ min: 1, max: 0xffff_ffff });
 const u16 = fc.integer({ min: 0, max: 0xffff });
 const size = fc.integer({ min: 0, max: Number.MAX_SAFE_INTEGER });
 const text = fc.string({ unit: 'grapheme', maxLength: 20 }).map((string) => string.replaceAll('\0', ''));
+/** One byte for each character. */
+const short = (maxLength: number) => fc.string({ maxLength }).map((string) => string.replaceAll('\0', ''));
 const path = text.map((string) => `/${string}`);
 const limit = fc.oneof(size, fc.constant('unlimited' as const));
 
@@ -36,7 +38,7 @@ const network = fc.record(
 );
 
 const identity = fc.record(
-  { container: u32, hostname: text, machineId: text, hosts: text, resolvConf: text },
+  { container: u32, hostname: short(64), machineId: short(32), hosts: text, resolvConf: text },
   { requiredKeys: ['container', 'hostname', 'machineId'] },
 );
 
@@ -57,7 +59,7 @@ export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
       type: fc.constant('container' as const),
       request: u16,
       id: u32,
-      hostname: fc.string({ maxLength: 64 }).map((string) => string.replaceAll('\0', '')),
+      hostname: short(64),
       root: fc.record({ device: path, scratch: path, tmpfsSize: size }, { requiredKeys: ['device'] }),
       tmpfs: fc.array(tmpfs, { minLength: 1, maxLength: 3 }),
       shares: fc.array(share, { minLength: 1, maxLength: 3 }),
@@ -127,8 +129,8 @@ export const hostFrame: fc.Arbitrary<HostFrame> = fc.oneof(
       request: u16,
       entropy: text,
       clock: size,
-      generation: text,
-      bootId: text,
+      generation: short(36),
+      bootId: short(36),
       network,
       identities: fc.array(identity, { minLength: 1, maxLength: 3 }),
     },

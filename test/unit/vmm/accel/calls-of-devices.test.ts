@@ -79,6 +79,7 @@ const BEFORE: Record<string, string> = {
   'process/harden.ts setrlimit': 'the process starts',
   'process/harden.ts signal': 'likewise',
   'process/harden.ts umask': 'likewise',
+  'process/state-file.ts readFileSync': 'the machine opens what its owner sent',
 };
 
 const files = ROOMS.flatMap((room) =>
