@@ -2,7 +2,6 @@
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { findProgram } from '../../programs/index.js';
-import { probeMachine } from '../../sandbox/internal.js';
 import type { CommandLine, Level } from '../level.js';
 import { askGauge } from './ask.js';
 import {
@@ -12,7 +11,7 @@ import {
   type GuestFiles,
   kernelWords,
   makeGuestFiles,
-  missingParts,
+  missingMonitor,
   TAG,
 } from './guest-machine.js';
 import { versionOf } from './version.js';
@@ -45,14 +44,7 @@ export function cloudHypervisorArguments(
 export const cloudHypervisor: Level = {
   name: 'cloud-hypervisor',
   summary: "a virtual machine of Cloud Hypervisor, with Debian's kernel",
-  async missing() {
-    if (findProgram(PROGRAM) === undefined) {
-      const advice = 'a program of https://github.com/cloud-hypervisor/cloud-hypervisor/releases, on PATH';
-      return { reason: `${PROGRAM} is not installed`, advice };
-    }
-    const { usable, reason } = await probeMachine();
-    return usable ? missingParts('debian') : { reason };
-  },
+  missing: () => missingMonitor(PROGRAM, 'cloud-hypervisor/cloud-hypervisor', 'debian'),
   async prepare(bundle) {
     const { folder, memory, shared } = bundle;
     const files = makeGuestFiles(bundle, 'debian');

@@ -2,10 +2,9 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { findProgram } from '../../programs/index.js';
-import { probeMachine } from '../../sandbox/internal.js';
 import type { Level } from '../level.js';
 import { askGauge } from './ask.js';
-import { type GuestFiles, kernelWords, makeGuestFiles, missingParts } from './guest-machine.js';
+import { type GuestFiles, kernelWords, makeGuestFiles, missingMonitor } from './guest-machine.js';
 import { versionOf } from './version.js';
 
 const PROGRAM = 'firecracker';
@@ -32,14 +31,7 @@ export function firecrackerConfiguration(
 export const firecracker: Level = {
   name: 'firecracker',
   summary: 'a microVM of Firecracker, with the kernel of this project',
-  async missing() {
-    if (findProgram(PROGRAM) === undefined) {
-      const advice = 'a program of https://github.com/firecracker-microvm/firecracker/releases, on PATH';
-      return { reason: `${PROGRAM} is not installed`, advice };
-    }
-    const { usable, reason } = await probeMachine();
-    return usable ? missingParts('guest') : { reason };
-  },
+  missing: () => missingMonitor(PROGRAM, 'firecracker-microvm/firecracker', 'guest'),
   async prepare(bundle) {
     const { folder, memory } = bundle;
     const files = makeGuestFiles(bundle, 'guest');

@@ -8,6 +8,7 @@ import { messageOf } from '../../errors/index.js';
 import { builtFile } from '../../installation/index.js';
 import { type BootKernel, cpio, filesOfPulled, findPulled, kernelPath } from '../../kernels/index.js';
 import { findProgram } from '../../programs/index.js';
+import { probeMachine } from '../../sandbox/internal.js';
 import { CompareError } from '../errors.js';
 import { type Bundle, type CommandLine, environmentOf, type Missing } from '../level.js';
 import { isRoot } from './mounts.js';
@@ -42,6 +43,20 @@ export function missingParts(kernel: GuestKernel): Missing | undefined {
   return kernel === 'guest'
     ? { reason: 'there is no kernel for its guest', advice: 'tsvm kernel build' }
     : { reason: "there is no kernel of Debian's for its guest", advice: 'tsvm kernel pull debian-pci' };
+}
+
+/** What a monitor lacks that needs KVM. @param repository of its releases, which Debian does not have */
+export async function missingMonitor(
+  program: string,
+  repository: string,
+  kernel: GuestKernel,
+): Promise<Missing | undefined> {
+  if (findProgram(program) === undefined) {
+    const advice = `a program of https://github.com/${repository}/releases, on PATH`;
+    return { reason: `${program} is not installed`, advice };
+  }
+  const { usable, reason } = await probeMachine();
+  return usable ? missingParts(kernel) : { reason };
 }
 
 /** Paths of the host. */
