@@ -49,16 +49,22 @@ function collect(child: ChildProcess): { stdout: string; stderr: string } {
   return text;
 }
 
-/** Kills a program and all that it has started. */
-function killAll({ pid }: ChildProcess): void {
+/**
+ * Kills a program and all that it has started. What escapes may hold its streams: they are closed, so
+ * that nobody waits for their end.
+ */
+function killAll({ pid, stdout, stderr }: ChildProcess): void {
   if (pid === undefined) return;
-  for (const each of [pid, ...descendantsOf(pid)]) {
+  // The group is killed at once: a process that it forks meanwhile is in no list.
+  for (const each of [...descendantsOf(pid), -pid]) {
     try {
       process.kill(each, 'SIGKILL');
     } catch {
       // It has ended.
     }
   }
+  stdout?.destroy();
+  stderr?.destroy();
 }
 
 /** Runs a program to its end. @throws CompareError; the reason of `signal` */

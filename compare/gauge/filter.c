@@ -142,7 +142,6 @@ int gauge_within(const char *text, char **command)
 /** Makes each call from `first` on, and stops after each. All arguments are 0. */
 static _Noreturn void call_all(long first, const struct sock_fprog *tried)
 {
-	ptrace(PTRACE_TRACEME, 0, NULL, NULL);
 	raise(SIGSTOP);
 	install(tried);
 	for (long call = first;; call++)
@@ -160,12 +159,19 @@ static _Noreturn void call_all(long first, const struct sock_fprog *tried)
  */
 static long try_from(long first, const struct sock_fprog *tried, bool allowed[SYSCALLS])
 {
+	pid_t parent = getpid();
 	pid_t child = fork();
 	int status;
 	if (child < 0)
 		gauge_fail("fork");
-	if (child == 0)
+	if (child == 0) {
+		// A stopped process does not notice that its tracer was killed.
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			_exit(1);
+		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
 		call_all(first, tried);
+	}
 	if (waitpid(child, &status, 0) != child || !WIFSTOPPED(status))
 		gauge_fail("waitpid");
 	ptrace(PTRACE_SETOPTIONS, child, NULL, PTRACE_O_TRACESECCOMP | PTRACE_O_EXITKILL);

@@ -1,7 +1,7 @@
 // Levels measured for real, with an image that has nothing but a folder: no shell, no program.
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { type CompareOptions, compare, levelsOf, type Report, ReportSchema } from '../../../compare/index.js';
 import type { CommandLine, Level } from '../../../compare/level.js';
 import { OPERATIONS, SLEEP } from '../../../compare/measures.js';
@@ -18,11 +18,14 @@ beforeAll(async () => {
 afterAll(() => made[Symbol.dispose]());
 
 async function measure(names: readonly string[], more: Partial<CompareOptions> = {}): Promise<Report> {
+  // The comparison of a test that fails does not run beside the next.
+  const ending = new AbortController();
+  onTestFinished(() => ending.abort());
   return compare({
     ...{ image: EMPTY_IMAGE, home: made.home, levels: levelsOf(names), version: '1.0.0' },
     ...{ rounds: 2, memory: 2 ** 28, time: 10 },
     ...{ limit: Infinity, atOnce: 0 },
-    signal: new AbortController().signal,
+    signal: ending.signal,
     ...more,
   });
 }
