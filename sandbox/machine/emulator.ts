@@ -4,8 +4,6 @@ import { chmodSync, closeSync } from 'node:fs';
 import { messageOf } from '../../errors/index.js';
 import { O_PATH } from '../../libc/openat2.js';
 import { findProgram } from '../../programs/index.js';
-import type { BpfInstruction } from '../../seccomp/bpf.js';
-import { compileProfile } from '../../seccomp/compile.js';
 import * as libc from '../../vmm/host/libc.js';
 import { createMemory } from '../../vmm/host/memory.js';
 import {
@@ -33,7 +31,7 @@ import { Companion } from './companion.js';
 import { Descriptors, readByMachine } from './companion-descriptors.js';
 import { MachineFiles } from './machine-files.js';
 import { listen, open } from './open-files.js';
-import { companionFilter } from './system-calls.js';
+import { compileForCompanion } from './system-calls.js';
 
 const PROGRAM = 'qemu-system-x86_64';
 const NAME = 'QEMU';
@@ -87,7 +85,8 @@ export function readyEmulator(
     ours.add(COMPANION_START, starter);
     const stdout = readByMachine(ours, COMPANION_CONSOLE);
     theirs.add(stdout);
-    const filter = filterOf(spec);
+    const hasNetwork = spec.network !== undefined;
+    const filter = compileForCompanion(spec, (others) => qemuProfile(hasNetwork, others));
     const companion = new Companion(
       { name: NAME, path, args, ...(filter === undefined ? {} : { filter }) },
       { start, stdout, descriptors, isJailed },
@@ -112,14 +111,6 @@ export async function probeEmulatorJail(): Promise<JailReport | undefined> {
   } finally {
     for (const fd of [start, starter, read, stdout]) closeSync(fd);
   }
-}
-
-/** What QEMU may ask of the kernel. A machine process without a filter goes with a QEMU without one. */
-function filterOf({ systemCalls = 'kill', network }: MachineSpec): BpfInstruction[] | undefined {
-  const filter = companionFilter(systemCalls);
-  if (filter === 'off') return undefined;
-  const others = filter === 'log' ? 'SCMP_ACT_LOG' : 'SCMP_ACT_ERRNO';
-  return compileProfile(qemuProfile(network !== undefined, others), { capabilities: [], kernelRelease: '' });
 }
 
 /** QEMU takes no descriptor for a network device: it connects to a socket, through the socket's file. */

@@ -1,6 +1,9 @@
 // What a system call leads to that a machine process does not need.
 import { readFileSync } from 'node:fs';
-import type { SystemCallFilter } from '../../vmm/machine.js';
+import type { BpfInstruction } from '../../seccomp/bpf.js';
+import { compileProfile } from '../../seccomp/compile.js';
+import type { SeccompProfile } from '../../seccomp/profile.js';
+import type { MachineSpec, SystemCallFilter } from '../../vmm/machine.js';
 import { SandboxError } from '../errors.js';
 import type { JailMode } from '../jail-mode.js';
 
@@ -24,9 +27,23 @@ export function systemCallFilter(jail: JailMode): SystemCallFilter {
 }
 
 /** What a system call leads to that a companion of such a machine process does not need. */
-export function companionFilter(filter: SystemCallFilter): SystemCallFilter {
+export function companionFilter(filter: SystemCallFilter): Exclude<SystemCallFilter, 'kill'> {
   // Its programs are not ours: what one would like to do, and does without, must not end it.
   return filter === 'kill' ? 'refuse' : filter;
+}
+
+/**
+ * The filter of a companion. Undefined if its machine process has none.
+ * @param profile returns the profile in which other calls lead to `others`
+ */
+export function compileForCompanion(
+  { systemCalls = 'kill' }: MachineSpec,
+  profile: (others: 'SCMP_ACT_ERRNO' | 'SCMP_ACT_LOG') => SeccompProfile,
+): BpfInstruction[] | undefined {
+  const filter = companionFilter(systemCalls);
+  if (filter === 'off') return undefined;
+  const others = filter === 'log' ? 'SCMP_ACT_LOG' : 'SCMP_ACT_ERRNO';
+  return compileProfile(profile(others), { capabilities: [], kernelRelease: '' });
 }
 
 function canFilter(): boolean {

@@ -13,12 +13,13 @@ import {
   umlSocket,
 } from '../../vmm/machine.js';
 import { umlDevices, umlParameters } from '../../vmm/outside/uml-arguments.js';
-import { umlFilter } from '../../vmm/outside/uml-system-calls.js';
+import { umlProfile } from '../../vmm/outside/uml-system-calls.js';
 import { Companion } from './companion.js';
 import { Descriptors, readByMachine } from './companion-descriptors.js';
 import { SCRATCH } from './jail.js';
 import { MachineFiles } from './machine-files.js';
 import { listen, open } from './open-files.js';
+import { compileForCompanion } from './system-calls.js';
 
 /** Bytes of files beside the memory's: the kernel's own image is part of its memory, and rounded up. */
 const MORE_SCRATCH = 64 * 2 ** 20;
@@ -58,6 +59,7 @@ export function readyUml(spec: MachineSpec, files: MachineFiles, isJailed: boole
     ours.add(COMPANION_START, starter);
     const stdout = readByMachine(ours, COMPANION_CONSOLE);
     theirs.add(stdout);
+    const filter = compileForCompanion(spec, umlProfile);
     const companion = new Companion(
       {
         name: 'User-Mode Linux',
@@ -68,7 +70,7 @@ export function readyUml(spec: MachineSpec, files: MachineFiles, isJailed: boole
         devices: ['null'],
         scratch: memory + MORE_SCRATCH,
         stack: STACK,
-        filter: umlFilter(),
+        ...(filter === undefined ? {} : { filter }),
         hasFixedAddresses: true,
       },
       { start, stdout, descriptors, isJailed },

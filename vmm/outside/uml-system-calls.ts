@@ -2,9 +2,7 @@
 // in. The launcher of its jail takes the filter before it executes the kernel. The guest's own system
 // calls do not reach it: the kernel catches them before (ptrace(2), PTRACE_SYSEMU).
 
-import type { BpfInstruction } from '../../seccomp/bpf.js';
-import { compileProfile } from '../../seccomp/compile.js';
-import type { ArgumentCondition, SeccompProfile, SyscallRule } from '../../seccomp/profile.js';
+import type { Action, ArgumentCondition, SeccompProfile, SyscallRule } from '../../seccomp/profile.js';
 import { AF_UNIX } from '../host/libc.js';
 
 const EPERM = 1;
@@ -27,12 +25,15 @@ const allow = (names: string, args: ArgumentCondition[] = []): SyscallRule => ({
   action: 'SCMP_ACT_ALLOW',
   args,
 });
+const fail = (name: string, errnoRet: number, args: ArgumentCondition[] = []): SyscallRule => ({
+  ...{ names: [name], action: 'SCMP_ACT_ERRNO', errnoRet, args },
+});
 /** Each of the values of an argument. */
 const oneOf = (index: number, values: readonly number[]): ArgumentCondition[] =>
   values.map((value) => isEqual(index, value));
 
 /**
- * What is not named fails:
+ * What must fail, whatever becomes of other calls:
  * - rseq: a guest's program could write to the registered area, which its process inherits beyond the
  *   addresses that the kernel gives it. With it, the host would leave the kernel's stub for the
  *   program's own code, at a time when the kernel lets system calls pass.
@@ -40,10 +41,15 @@ const oneOf = (index: number, values: readonly number[]): ArgumentCondition[] =>
  * - SIGABRT: the first process of a namespace does not die of it, and tries again for ever. If it
  *   cannot, it exits.
  */
+const FAILING: SyscallRule[] = [
+  fail('rseq', ENOSYS),
+  fail('setsid', EPERM),
+  fail('kill', EPERM, [isEqual(1, SIGABRT)]),
+];
+
 const RULES: SyscallRule[] = [
   // Its start: glibc, and the search for what its host can do.
   allow('execve arch_prctl set_tid_address set_robust_list getrandom uname'),
-  { names: ['rseq'], action: 'SCMP_ACT_ERRNO', errnoRet: ENOSYS },
   allow('openat newfstatat access statfs mkdir rmdir unlink getdents64 modify_ldt'),
   // Its own limits: read, not set.
   allow('prlimit64', [isEqual(0, 0), isEqual(2, 0)]),
@@ -66,12 +72,7 @@ const RULES: SyscallRule[] = [
   allow('epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait'),
 ];
 
-export const UML_PROFILE: SeccompProfile = {
-  defaultAction: 'SCMP_ACT_ERRNO',
-  defaultErrnoRet: EPERM,
-  syscalls: RULES,
-};
-
-export function umlFilter(): BpfInstruction[] {
-  return compileProfile(UML_PROFILE, { capabilities: [], kernelRelease: '' });
+/** @param others what a call leads to that is not on the list */
+export function umlProfile(others: Extract<Action, 'SCMP_ACT_ERRNO' | 'SCMP_ACT_LOG'>): SeccompProfile {
+  return { defaultAction: others, defaultErrnoRet: EPERM, syscalls: [...RULES, ...FAILING] };
 }

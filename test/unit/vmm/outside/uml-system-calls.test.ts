@@ -1,11 +1,15 @@
 // What a kernel of User-Mode Linux and its processes may ask of the host's kernel: the count, as
 // docs/isolation.md has it, and what is not on the list.
 import { expect, test } from 'vitest';
+import { compileProfile } from '../../../../seccomp/compile.js';
 import { SYSCALLS } from '../../../../seccomp/syscalls.js';
-import { UML_PROFILE, umlFilter } from '../../../../vmm/outside/uml-system-calls.js';
+import { umlProfile } from '../../../../vmm/outside/uml-system-calls.js';
 import { runProgram } from '../../sandbox/spec/seccomp/bpf-interpreter.js';
 
+type Others = Parameters<typeof umlProfile>[0];
+
 const ALLOW = 0x7fff0000;
+const LOG = 0x7ffc0000;
 const KILL_PROCESS = 0x80000000;
 const EPERM = 0x00050000 + 1;
 const ENOSYS = 0x00050000 + 38;
@@ -21,13 +25,20 @@ const [NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET] = [
 const [CONT, ATTACH, PEEKDATA, POKEDATA, SYSEMU, SEIZE] = [7, 16, 2, 5, 31, 0x4206];
 
 const allowed = new Set(
-  (UML_PROFILE.syscalls ?? []).filter(({ action }) => action === 'SCMP_ACT_ALLOW').flatMap(({ names }) => names),
+  (umlProfile('SCMP_ACT_ERRNO').syscalls ?? [])
+    .filter(({ action }) => action === 'SCMP_ACT_ALLOW')
+    .flatMap(({ names }) => names),
 );
 
 /** What the filter makes of a call. */
-function result(name: string, args: number[] = [], architecture = X86_64): number {
+function result(
+  name: string,
+  args: number[] = [],
+  { architecture = X86_64, others = 'SCMP_ACT_ERRNO' }: { architecture?: number; others?: Others } = {},
+): number {
+  const filter = compileProfile(umlProfile(others), { capabilities: [], kernelRelease: '' });
   const six = [...args, 0, 0, 0, 0, 0, 0].slice(0, 6).map(BigInt);
-  return runProgram(umlFilter(), { number: SYSCALLS.get(name)!, architecture, args: six });
+  return runProgram(filter, { number: SYSCALLS.get(name)!, architecture, args: six });
 }
 
 test('the number of system calls', () => {
@@ -72,7 +83,7 @@ test('restartable sequences are missing, as on a kernel without them', () => {
 });
 
 test('a call of the 32-bit architecture ends the process', () => {
-  expect(result('getpid', [], I386)).toBe(KILL_PROCESS);
+  expect(result('getpid', [], { architecture: I386 })).toBe(KILL_PROCESS);
 });
 
 test.each(
@@ -81,4 +92,14 @@ test.each(
   ),
 )('%s is on no list', (name) => {
   expect(result(name)).toBe(EPERM);
+});
+
+// The kernel relies on it.
+test.each<[string, number[], number]>([
+  ['rseq', [], ENOSYS],
+  ['setsid', [], EPERM],
+  ['kill', [1, 6], EPERM],
+])('%s(%o) fails also if other calls are only logged', (name, args, expected) => {
+  const logged = (call: string, words: number[] = []) => result(call, words, { others: 'SCMP_ACT_LOG' });
+  expect([logged(name, args), logged('mount')]).toEqual([expected, LOG]);
 });
