@@ -3,11 +3,11 @@
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import type { TransformOptions } from 'node:stream';
+import { type TransformOptions, Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { createGunzip, type ZlibOptions } from 'node:zlib';
 import { codeOf, messageOf } from '../errors/index.js';
-import { filterCommand } from '../jail/launcher.js';
+import { FILTER_FD, streamCommand } from '../jail/launcher.js';
 import { type Compression, compressionOf, MAGIC_SIZE } from './compression.js';
 import { ImageError } from './errors.js';
 import { MAX_EXPANSION_BYTES, MAX_EXPANSION_RATIO } from './limits.js';
@@ -135,21 +135,28 @@ async function* gunzip(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
 }
 
 async function* through(program: Program, source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  const [command, ...words] = filterCommand(program.name, program.arguments) ?? [];
+  const { words: [command, ...words] = [], filter } = streamCommand(program.name, program.arguments) ?? {};
   if (command === undefined) {
     throw new ImageError(
       'missing-program',
       `it is compressed with ${program.name}, which is not installed: apt install ${program.debianPackage}`,
     );
   }
-  const child = spawn(command, words, { stdio: ['pipe', 'pipe', 'pipe'], env: { PATH: process.env.PATH } });
+  const child = spawn(command, words, {
+    stdio: ['pipe', 'pipe', 'pipe', filter === undefined ? 'ignore' : 'pipe'],
+    env: { PATH: process.env.PATH },
+  });
+  const { stdin, stdout, stderr } = child;
+  if (stdin === null || stdout === null || stderr === null) throw new TypeError('the program has no pipes');
+  const filterPipe: unknown = child.stdio[FILTER_FD];
+  if (filterPipe instanceof Writable) filterPipe.on('error', () => {}).end(filter);
   const exited = new Promise<number | null>((resolve, reject) => {
     child.once('error', reject);
     child.once('close', resolve);
   });
   exited.catch(() => {});
   let complaint = '';
-  child.stderr.on('data', (chunk: Buffer) => {
+  stderr.on('data', (chunk: Buffer) => {
     if (complaint.length < 1000) complaint += chunk.toString();
   });
   let sourceFailure: unknown = null;
@@ -163,9 +170,9 @@ async function* through(program: Program, source: AsyncIterable<Buffer>): AsyncG
   }
   // If the program finds damage it closes its input early. The exit status reports that, so the
   // broken pipe is ignored.
-  const fed = pipeline(watched(), child.stdin).catch(() => {});
+  const fed = pipeline(watched(), stdin).catch(() => {});
   try {
-    for await (const chunk of child.stdout) yield chunk;
+    for await (const chunk of stdout) yield chunk;
     const code = await exited;
     await fed;
     if (code !== 0) {

@@ -3,6 +3,7 @@
 #include "jail.h"
 #include "linux.h"
 
+#include <errno.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -12,14 +13,20 @@
 static struct sock_filter instructions[MAX_INSTRUCTIONS];
 static unsigned short count;
 
+// From a file at its start, or from a pipe to its end.
 void read_filter(int fd)
 {
 	if (fd < 0)
 		return;
-	ssize_t length = pread(fd, instructions, sizeof instructions, 0);
-	if (length <= 0 || length % (ssize_t)sizeof *instructions != 0)
+	size_t length = 0;
+	ssize_t more;
+	do {
+		more = read(fd, (char *)instructions + length, sizeof instructions - length);
+		length += more > 0 ? (size_t)more : 0;
+	} while (more > 0 || (more < 0 && errno == EINTR));
+	if (more < 0 || length == 0 || length % sizeof *instructions != 0)
 		refuse("the filter of system calls cannot be read");
-	count = (unsigned short)((size_t)length / sizeof *instructions);
+	count = (unsigned short)(length / sizeof *instructions);
 	close(fd);
 }
 

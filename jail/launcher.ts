@@ -2,6 +2,8 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { builtFile } from '../installation/index.js';
 import { findProgram } from '../programs/index.js';
+import { encodeFilter } from '../seccomp/bpf.js';
+import { streamProgramFilter } from './stream-program.js';
 import { userRange } from './user-range.js';
 
 export const JAIL_LAUNCHER = builtFile('tsvm-jail');
@@ -38,14 +40,29 @@ export function programFiles(paths: readonly string[]): string[] {
   return [...new Set(paths.flatMap((path) => [path, realpathSync(path)]))];
 }
 
+/** How a program that reads stdin and writes stdout is started. */
+export interface StreamCommand {
+  /** The command line. */
+  words: string[];
+  /** If present, what the command reads from {@link FILTER_FD} to its end. */
+  filter?: Uint8Array;
+}
+
+/** After the standard streams. */
+export const FILTER_FD = 3;
+
 /**
- * The command line of a program that reads stdin and writes stdout, and needs nothing else: in a jail
- * if there is a launcher. Undefined if the program is not installed.
+ * Starts a program that reads stdin and writes stdout, and needs nothing else: in a jail if there is a
+ * launcher. Undefined if the program is not installed.
  */
-export function filterCommand(name: string, words: readonly string[]): string[] | undefined {
+export function streamCommand(name: string, words: readonly string[]): StreamCommand | undefined {
   const program = findProgram(name);
   if (program === undefined) return undefined;
-  if (!hasLauncher() || wantsNoJail()) return [program, ...words];
-  const readable = option('--read', [...LIBRARIES, ...programFiles([program])]);
-  return [JAIL_LAUNCHER, ...userOptions(), ...readable, '--', program, ...words];
+  if (!hasLauncher() || wantsNoJail()) return { words: [program, ...words] };
+  const options = [
+    ...userOptions(),
+    ...option('--filter', [FILTER_FD]),
+    ...option('--read', [...LIBRARIES, ...programFiles([program])]),
+  ];
+  return { words: [JAIL_LAUNCHER, ...options, '--', program, ...words], filter: encodeFilter(streamProgramFilter()) };
 }

@@ -113,7 +113,8 @@ export class Companion implements Disposable {
 
 function fileOf(bytes: Uint8Array): number {
   const fd = libc.check(libc.memfd_create('tsvm-filter', libc.MFD_CLOEXEC), 'memfd_create');
-  writeSync(fd, bytes);
+  // At its start: the launcher reads on from there.
+  writeSync(fd, bytes, 0, bytes.length, 0);
   return fd;
 }
 

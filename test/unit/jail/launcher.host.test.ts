@@ -1,12 +1,12 @@
 // A program in a jail reaches nothing of the host, as root and as an ordinary user, with namespaces
 // and with what is left where the host refuses them; and the launcher says which it is.
 import { execFileSync } from 'node:child_process';
-import { chmodSync, chownSync, copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { chmodSync, chownSync, copyFileSync, cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { filterCommand } from '../../../jail/launcher.js';
+import { streamCommand } from '../../../jail/launcher.js';
 import type { JailReport } from '../../../sandbox/jail-report.js';
 import { jailedCommand, NO_NEEDS } from '../../../sandbox/machine/jail.js';
 import { MACHINE_PROGRAM } from '../../../sandbox/programs.js';
@@ -51,13 +51,12 @@ interface Outcome {
 function optionsOf([, ...words]: string[]): string[] {
   const options = words.slice(0, words.indexOf('--'));
   return options.flatMap((word, at) =>
-    at % 2 === 0 && !['--report', '--keep'].includes(word) ? [word, options[at + 1]!] : [],
+    at % 2 === 0 && !['--report', '--keep', '--filter'].includes(word) ? [word, options[at + 1]!] : [],
   );
 }
 
-/** What a machine process gets of the host: files, devices, environment; and a decompressor. */
+/** What a machine process gets of the host: files, devices, environment. */
 const machineOptions = () => optionsOf(jailedCommand(MACHINE_PROGRAM, [], NO_NEEDS));
-const filterOptions = () => optionsOf(filterCommand('zstd', []) ?? []);
 
 interface Case {
   refused?: string;
@@ -84,6 +83,18 @@ function exploitAsCompanion(place: Place, uid: number, refused?: string): Outcom
   const prefix = refused === undefined ? [] : [join(folder, 'refuse'), refused];
   const program = [process.execPath, join(folder, 'companion-owner.mjs')];
   return runAs(uid, [...prefix, ...program, folderOf(uid), join(folder, 'exploit'), place]);
+}
+
+/** Runs the exploit in the place of a decompressor, with its filter. */
+function exploitAsDecompressor(uid: number, refused?: string): Outcome {
+  const { words, filter } = streamCommand('zstd', [])!;
+  process.env.FILTER = join(folder, 'filter');
+  writeFileSync(process.env.FILTER, filter!);
+  try {
+    return exploit(uid, { options: optionsOf(words), ...(refused === undefined ? {} : { refused }) });
+  } finally {
+    delete process.env.FILTER;
+  }
 }
 
 /** A folder of this user's alone. */
@@ -187,9 +198,32 @@ describe.each([
   });
 
   test('in the place of a decompressor too', () => {
-    const outcome = exploit(uid, { options: filterOptions() });
-    expect(outcome).toMatchObject({ status: 0, stderr: '', report: { files: 'namespace', network: 'namespace' } });
-    expect(reached(outcome)).toEqual(GIVEN);
+    const outcome = exploitAsDecompressor(uid);
+    expect(outcome).toMatchObject({ status: 0, stderr: '', report: EVERYTHING });
+    expect(outcome.report).not.toHaveProperty('noNamespaces');
+    expect(Object.keys(outcome.attempts)).toEqual(expect.arrayContaining(['udp', 'mount', 'passed-folder']));
+    // It cannot receive a folder.
+    expect(reached(outcome)).toEqual([]);
+  });
+
+  test.each(['namespaces', 'mounts'])(
+    'in the place of a decompressor, where the host refuses %s, there is nothing to reach either',
+    (refused) => {
+      const outcome = exploitAsDecompressor(uid, refused);
+      expect(outcome).toMatchObject({ status: 0, stderr: '', report: { files: 'landlock', processes: 'landlock' } });
+      expect(Object.keys(outcome.attempts)).toEqual(expect.arrayContaining(['udp', 'path-socket', 'shared-memory']));
+      // Here the folder was its from the start.
+      expect(reached(outcome)).toEqual(GIVEN);
+    },
+  );
+
+  test('in the place of a decompressor, without namespaces and landlock, only files are left', () => {
+    const outcome = exploitAsDecompressor(uid, 'landlock');
+    expect(outcome).toMatchObject({ status: 0, stderr: '', report: { files: null, network: null, processes: null } });
+    const everyones = ['execute-shell', 'list-homes', 'read-passwd', 'write-tmp'];
+    // Root's jail has a user of its own.
+    const ofUser = ['above-passed', 'list-folder', 'owner-files', 'owner-memory', 'read-secret', 'write-folder'];
+    expect(reached(outcome)).toEqual([...GIVEN, ...everyones, ...(uid === 0 ? [] : ofUser)].sort());
   });
 
   test("in QEMU's place too", () => {

@@ -1,6 +1,7 @@
 // An owner of a jailed process, for launcher.host.test.ts: has what the exploit tries to reach, runs
 // it, and prints what it reached as one line of JSON: `{ attempts, report, status, stderr }`.
 //     owner.mjs FOLDER EXPLOIT [PREFIX... --] [LAUNCHER [OPTION VALUE]...]
+// With FILTER in the environment, the program gets the filter of system calls in that file.
 // With a prefix it passes its folder as it is, else as a mount of its own, as the machine's owner does,
 // read-only if the environment has PASS_AS=ro:.
 import { spawn, spawnSync } from 'node:child_process';
@@ -27,14 +28,17 @@ spawnSync(exploit, ['make-shared-memory']);
 // The third descriptor is a pipe for the report, the fourth what was passed, the fifth a secret.
 const secret = openSync(`${folder}/secret`, 'r');
 const passed = openSync(`${folder}/shared`, O_PATH);
+const filter = process.env.FILTER === undefined ? undefined : openSync(process.env.FILTER, 'r');
 const attempts = [process.pid, tcp.address().port, abstract, `${folder}/socket`, folder].map(String);
 const jail = launcher === undefined ? [] : [launcher, ...jailWords()];
 const [program, ...rest] = [...prefix, ...jail, exploit, ...attempts, ...(launcher === undefined ? [] : ['4'])];
 const child = spawn(program, rest, {
-  stdio: ['ignore', 'pipe', 'pipe', 'pipe', prefix.length > 0 ? passed : 'pipe', secret],
+  stdio: ['ignore', 'pipe', 'pipe', 'pipe', prefix.length > 0 ? passed : 'pipe', secret, filter ?? 'ignore'],
   env: { ...process.env, SECRET_TOKEN: 'a secret' },
 });
 if (launcher !== undefined && prefix.length === 0) {
+  // A program that cannot receive leaves the message.
+  child.stdio[4].on('error', () => {});
   const { fd } = child.stdio[4]._handle;
   spawnSync(launcher, ['pass', '3', 'a line\n', `${process.env.PASS_AS ?? ''}4`], {
     stdio: ['ignore', 'inherit', 'inherit', fd, passed],
@@ -73,6 +77,7 @@ function jailWords() {
       exploit,
     ],
     ...options,
+    ...(filter === undefined ? [] : ['--filter', '6']),
     '--',
   ];
 }
