@@ -33,6 +33,8 @@ const LOOK = `
   ls -l "/proc/$machine/fd" | grep -c "$FOREIGN"
   tail -n +3 "/proc/$machine/net/dev" | cut -d: -f1 | xargs
   ps -o comm= -p "$machine"
+  # A file that it writes is no larger than its disk, in bytes.
+  awk '/^Max file size/ { print $4, $5 }' "/proc/$machine/limits"
   # The users of its threads, and of what it has started.
   for pid in "$machine" $(pgrep -P "$machine"); do grep -hE '^[UG]id:' "/proc/$pid/task"/*/status; done | cut -f2- |
     tr '\t' '\n' | sort -u | xargs
@@ -64,7 +66,7 @@ describe.each(fastest)('on $name', (machine) => {
       // QEMU's, where the machine is emulated.
       if (jail.companion !== undefined) expect(jail.companion).toMatchObject({ ...NAMESPACES, seccomp: 'refuse' });
       const { stdout } = await sh(LOOK, [name], foreign);
-      const [environment, root = '', missing, rights, descriptors, interfaces, program, users] = stdout
+      const [environment, root = '', missing, rights, descriptors, interfaces, program, sizes, users] = stdout
         .trimEnd()
         .split('\n');
       expect(environment).toBe('OPENSSL_CONF');
@@ -75,6 +77,7 @@ describe.each(fastest)('on $name', (machine) => {
       // The default network, which is the owner's.
       expect(interfaces).toBe('lo');
       expect(program).toBe('node');
+      expect(sizes).toBe(`${10 * 2 ** 30} ${10 * 2 ** 30}`);
       expect(users).toBe(`${jail.uid}`);
     } finally {
       await run(machine, [TSVM, 'rm', '-f', name]);

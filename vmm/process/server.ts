@@ -45,6 +45,7 @@ import {
 import { AskedSockets } from './asked-sockets.js';
 import { ConsoleTail } from './console-tail.js';
 import { ControlSocket } from './control.js';
+import { limitFileSizes } from './file-sizes.js';
 import { harden } from './harden.js';
 import { readState, writeState } from './state-file.js';
 
@@ -169,6 +170,7 @@ class MachineServer {
     });
     this.#machine = created.machine;
     if (shares.length > 0) keepNoMore(fixedArguments().neutral);
+    limitFileSizes(spec);
     this.#network = created.network;
     created.machine.start();
     this.#files.closeRest();

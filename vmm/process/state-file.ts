@@ -5,7 +5,7 @@ import * as libc from '../host/libc.js';
 import { MachineError } from '../machine.js';
 
 /** Bytes. A vCPU takes some 30 KiB, and each of the 2^19 files that a share remembers some 300 bytes. */
-const MAX_SIZE = 256 * 2 ** 20;
+export const MAX_STATE = 256 * 2 ** 20;
 
 /** Writes the state to an empty file. @throws libc.SystemError, also if the file's disk is full */
 export function writeState(fd: number, state: unknown): void {
@@ -20,7 +20,7 @@ export function writeState(fd: number, state: unknown): void {
 export function readState(fd: number): unknown {
   try {
     const { size } = libc.fileStatus(fd);
-    if (size > MAX_SIZE) throw new RangeError('it is too large');
+    if (size > MAX_STATE) throw new RangeError('it is too large');
     return JSON.parse(readFileSync(fd, 'utf8'));
   } catch (cause) {
     throw new MachineError('bad-snapshot', `the saved state is damaged: ${messageOf(cause)}`, { cause });

@@ -1,5 +1,6 @@
 // A saved machine on the disk: it is there whole or not at all, and whatever differs from what was
 // saved is refused in one line that says what.
+import { createHash } from 'node:crypto';
 import {
   existsSync,
   mkdtempSync,
@@ -15,7 +16,7 @@ import {
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { sparseDigest } from '../../../../sandbox/machine/file-digest.js';
+import { fileDigest, sparseDigest } from '../../../../sandbox/machine/file-digest.js';
 import { SavedMachine, sweepSavedMachine, UnfinishedMachine } from '../../../../sandbox/machine/saved-machine.js';
 import { type MachineSpec, SAVED_MEMORY, SAVED_STATE } from '../../../../vmm/machine.js';
 
@@ -195,6 +196,10 @@ describe('refused in one line is', () => {
     const manifest: object = JSON.parse(readFileSync(join(path, 'manifest.json'), 'utf8'));
     writeFileSync(join(path, 'manifest.json'), JSON.stringify({ ...manifest, ...changes }));
   }
+});
+
+test('the digest of a file is that of its size, whatever follows', async () => {
+  expect(await fileDigest('/dev/zero')).toEqual({ size: 0, sha256: createHash('sha256').digest('hex') });
 });
 
 test('a copy of a sparse file whose holes are filled has the same digest', async () => {

@@ -76,6 +76,7 @@ const BEFORE: Record<string, string> = {
   'host/random.ts open': 'the program is loaded',
   'host/seccomp.ts syscall': 'takes the filter',
   'kvm/kvm.ts open': 'a program that is its own owner',
+  'process/file-sizes.ts setrlimit': 'the machine is built',
   'process/harden.ts setrlimit': 'the process starts',
   'process/harden.ts signal': 'likewise',
   'process/harden.ts umask': 'likewise',
