@@ -1,7 +1,6 @@
 // SHA-256 of files, among them files of gigabytes that are mostly holes.
 import { createHash, type Hash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { type FileHandle, open, stat } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import * as libc from '../../vmm/host/libc.js';
 
 const BLOCK = 64 * 1024;
@@ -18,14 +17,19 @@ export interface FileDigest {
 
 /** SHA-256 of the bytes that a file has now: what another process appends meanwhile is not read. */
 export async function fileDigest(path: string): Promise<FileDigest> {
-  const hash = createHash('sha256');
-  const { size: end } = await stat(path);
-  let size = 0;
-  for await (const chunk of end === 0 ? [] : createReadStream(path, { end: end - 1 })) {
-    hash.update(chunk as Buffer);
-    size += (chunk as Buffer).length;
+  const file = await open(path, 'r');
+  try {
+    const hash = createHash('sha256');
+    const { size: end } = await file.stat();
+    let size = 0;
+    for await (const chunk of end === 0 ? [] : file.createReadStream({ end: end - 1, autoClose: false })) {
+      hash.update(chunk as Buffer);
+      size += (chunk as Buffer).length;
+    }
+    return { size, sha256: hash.digest('hex') };
+  } finally {
+    await file.close();
   }
-  return { size, sha256: hash.digest('hex') };
 }
 
 /**
