@@ -1,12 +1,10 @@
 // What has changed since an older report: judged by the samples of both, not by two numbers.
 import { messageOf } from '../errors/index.js';
 import { readUserFile } from '../user-files/index.js';
+import { CONFIDENCE } from './compared.js';
 import { CompareError } from './errors.js';
-import { type Changes, type LevelReport, type Report, ReportSchema } from './report.js';
-import { ratioInterval } from './statistics.js';
-
-/** A report compares some hundred figures: with 95 percent, several would differ by chance. */
-export const CONFIDENCE = 0.99;
+import { type Changes, type LevelReport, type MeasureReport, type Report, ReportSchema } from './report.js';
+import { compareSamples, roundMedians } from './statistics.js';
 
 /**
  * Reads a report in JSON.
@@ -59,7 +57,7 @@ export function changesBetween(before: Report, after: Report): Changes {
   const old = new Map(named(before.levels));
   const changes: Changes = {
     ...{ since: before.started, differences: differencesOf(before, after) },
-    ...{ compared: 0, measures: [], probes: [], absent: [] },
+    ...{ compared: 0, unjudged: [], measures: [], probes: [], absent: [] },
   };
   for (const [key, level] of named(after.levels)) {
     const was = old.get(key);
@@ -78,18 +76,22 @@ function compareMeasures(level: LevelReport, was: LevelReport, changes: Changes)
       changes.absent.push(`${level.name} ${name}`);
       continue;
     }
+    const difference = compareSamples(mediansOf(now), mediansOf(older), CONFIDENCE);
+    if (difference === undefined) {
+      changes.unjudged.push(`${level.name} ${name}`);
+      continue;
+    }
     changes.compared++;
-    const ratio = ratioInterval(now.samples, older.samples, CONFIDENCE);
-    const verdict = ratio === undefined ? apart(older.interval, now.interval) : apart([1, 1], ratio);
-    if (verdict === undefined) continue;
+    const { sign, ratio } = difference;
+    if (sign === 0) continue;
+    const verdict = sign > 0 ? 'worse' : 'better';
     changes.measures.push({ level: level.name, name, unit, from, to: now.median, ...(ratio && { ratio }), verdict });
   }
 }
 
-/** Judges two intervals: undefined if they have something in common. */
-function apart(before: readonly [number, number], after: readonly [number, number]): 'better' | 'worse' | undefined {
-  if (after[1] < before[0]) return 'better';
-  return after[0] > before[1] ? 'worse' : undefined;
+/** One sample for each round. */
+function mediansOf({ samples, rounds }: MeasureReport): number[] {
+  return [...roundMedians(samples, rounds).values()];
 }
 
 function compareProbes(level: LevelReport, was: LevelReport, changes: Changes): void {

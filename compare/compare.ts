@@ -3,7 +3,7 @@
 import { chmodSync, existsSync, mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { Home } from '../sandbox/index.js';
-import { type Compared, fail, newCompared, toReport } from './compared.js';
+import { type Compared, fail, newCompared, toReports } from './compared.js';
 import { addGauge } from './gauge-image.js';
 import { describeHost, warnOfLoad } from './host.js';
 import { makeFolder, removeLeftovers } from './leftovers.js';
@@ -13,6 +13,7 @@ import { pinLevel, startPinned } from './pinning.js';
 import { programsIn } from './programs.js';
 import type { Report } from './report.js';
 import { type Done, measureAll, probeAll, surfaceAll } from './rounds.js';
+import { FEWEST } from './statistics.js';
 
 /** Directories of the rootfs that levels mount on. systemd-nspawn takes no root without the last. */
 const MOUNT_POINTS = ['proc', 'dev', 'sys', 'tmp', 'run', 'usr'];
@@ -77,9 +78,14 @@ export async function compare(options: CompareOptions): Promise<Report> {
     pinned: [...(options.cpus ?? [])],
     command: [...(options.command ?? [])],
     busy: done.busy,
-    warnings: [...done.warnings, ...warnOfLoad(done.busy)],
-    levels: compared.map(toReport),
+    warnings: [...done.warnings, ...warnOfRounds(done.rounds), ...warnOfLoad(done.busy)],
+    levels: toReports(compared),
   };
+}
+
+function warnOfRounds(rounds: number): string[] {
+  if (rounds === 0 || rounds >= FEWEST) return [];
+  return [`of fewer than ${FEWEST} rounds, an interval is the range of the samples`];
 }
 
 async function look({ level, report }: Compared): Promise<void> {

@@ -4,16 +4,30 @@ import * as z from 'zod';
 const Units = z.enum(['ms', 'us', 'ns', 'MiB', 'KiB']);
 const Verdict = z.enum(['host', 'own', 'closed']);
 
+const Difference = z.strictObject({
+  sign: z.union([z.literal(-1), z.literal(0), z.literal(1)]).describe('1: more; -1: less; 0: neither is shown'),
+  ratio: z.tuple([z.number(), z.number()]).optional().describe('has the ratio; absent if a sample is 0'),
+});
+
 const MeasureReport = z.strictObject({
   name: z.string(),
   title: z.string(),
   unit: Units,
-  samples: z.array(z.number()).describe('one of each round, in the order of the rounds; outliers are kept'),
+  samples: z.array(z.number()).describe('in the order of the rounds; outliers are kept'),
+  rounds: z
+    .array(z.number())
+    .optional()
+    .describe('the round of each sample; samples of one round count as one in intervals. Absent: each has its own'),
   warmUp: z.array(z.number()).describe('what the rounds before the first one gave; no figure has them'),
   median: z.number(),
   p5: z.number().describe('5th percentile'),
   p95: z.number().describe('95th percentile'),
-  interval: z.tuple([z.number(), z.number()]).describe('has the median with 95 percent (bootstrap)'),
+  interval: z
+    .tuple([z.number(), z.number()])
+    .describe('has the median with 95 percent; with fewer than 6 rounds, the range of their medians'),
+  difference: Difference.optional().describe(
+    'from the first level that has the measure, with 99 percent, by the pairs of each round; absent: that level, or too few rounds',
+  ),
 });
 
 const ProbeReport = z.strictObject({
@@ -73,7 +87,8 @@ const LevelReport = z.strictObject({
 const Changes = z.strictObject({
   since: z.string().describe('when the older report was started'),
   differences: z.array(z.string()).describe('what differs beside the levels: the CPU, the image, ...'),
-  compared: z.number().describe('figures that both reports have'),
+  compared: z.number().describe('figures that both reports have, with rounds enough to judge them'),
+  unjudged: z.array(z.string()).default([]).describe('figures that both have, with too few rounds'),
   measures: z
     .array(
       z.strictObject({
@@ -85,7 +100,7 @@ const Changes = z.strictObject({
         ratio: z
           .tuple([z.number(), z.number()])
           .optional()
-          .describe('has the ratio of the medians with 99 percent (bootstrap); absent if a sample is 0'),
+          .describe('has the ratio with 99 percent; absent if a sample is 0'),
         verdict: z.enum(['better', 'worse']),
       }),
     )

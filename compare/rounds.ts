@@ -69,7 +69,7 @@ export async function measureAll(
     const step = round === 0 ? 'warm-up' : `round ${round} of ${rounds}`;
     for (const each of working(compared, round, options)) {
       options.onStep?.(`${step}: ${each.level.name}`, round === 0 ? 0 : ends(round - 1));
-      await measureOnce(each, folder, round === 0, options);
+      await measureOnce(each, folder, round === 0 ? 'warm-up' : round, options);
     }
     if (round === 0) continue;
     done.busy.push(load);
@@ -85,7 +85,7 @@ async function crowdAll(compared: readonly Compared[], crowd: number, options: C
     await measureCrowd(each.prepared, {
       ids: Array.from({ length: atOnce }, () => `compare-${ownName()}`),
       signal,
-      onSample: (measure, value) => addSample(each, measure, value, false),
+      onSample: (measure, value) => addSample(each, measure, value, crowd),
       onNone: (measure, reason) => addNone(each, measure, reason),
     });
   }
@@ -96,7 +96,7 @@ export async function probeAll(compared: readonly Compared[], options: CompareOp
   await using host = await openProbedHost(ownPrefix());
   for (const each of working(compared, 0, options)) {
     options.onStep?.(`probes: ${each.level.name}`, compared.indexOf(each) / compared.length);
-    await measureOnce(each, '/', false, options, host.words);
+    await measureOnce(each, '/', 'warm-up', options, host.words);
   }
 }
 
@@ -127,7 +127,7 @@ export async function surfaceAll(compared: readonly Compared[], done: Done, opti
 async function measureOnce(
   each: Working,
   folder: string,
-  isWarmUp: boolean,
+  round: number | 'warm-up',
   { command, programs, time, signal, cpus, operations = OPERATIONS }: CompareOptions,
   probe?: readonly string[],
 ): Promise<void> {
@@ -143,10 +143,10 @@ async function measureOnce(
       onProbed(text) {
         report.probes = readProbes(text);
       },
-      onSample: (measure, value) => addSample(each, measure, value, isWarmUp),
+      onSample: (measure, value) => addSample(each, measure, value, round),
       onNone: (measure, reason) => addNone(each, measure, reason),
       onOutput(text) {
-        if (!isWarmUp) report.outputs.push(text);
+        if (round !== 'warm-up') report.outputs.push(text);
       },
     });
   } catch (error) {

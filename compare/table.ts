@@ -17,6 +17,12 @@ function bar(share: number): string {
   return '█'.repeat(eighths >> 3) + (EIGHTHS[eighths & 7] ?? '');
 }
 
+/** In parentheses if it is not shown that there is a difference. */
+function ratio(value: number, isShown: boolean): string {
+  const text = `${formatNumber(value)}x`;
+  return isShown ? `${text} ` : `(${text})`;
+}
+
 interface Row {
   level: string;
   measure: MeasureReport;
@@ -27,11 +33,11 @@ function formatMeasure(rows: readonly Row[], width: number): string[] {
   if (first === undefined) return [];
   const most = Math.max(...rows.map(({ measure }) => measure.median));
   const least = first.measure.median;
-  const cells = rows.map(({ measure: { median, interval, p5, p95 } }) => [
+  const cells = rows.map(({ measure: { median, interval, p5, p95, difference } }, index) => [
     formatNumber(median),
     `${formatNumber(interval[0])} to ${formatNumber(interval[1])}`,
     `${formatNumber(p5)} to ${formatNumber(p95)}`,
-    least > 0 ? `${formatNumber(median / least)}x` : '',
+    least > 0 ? ratio(median / least, index === 0 || (difference?.sign ?? 0) !== 0) : '',
   ]);
   const widths = [0, 1, 2, 3].map((column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
   const { title, unit } = first.measure;
@@ -61,7 +67,10 @@ export function formatTable(report: Report): string {
     `${image.name},${describeRounds(report)} on ${host.cpu}, ${host.cpus} CPUs, Linux ${host.kernel}${report.pinned.length === 0 ? '' : `, pinned to CPU ${report.pinned.join(', ')}`}`,
     ...(tables.length === 0
       ? []
-      : ['median; 95 % interval of the median; 5th to 95th percentile; ratio to the first level']),
+      : [
+          'median; 95 % interval of the median; 5th to 95th percentile; ratio to the first level,',
+          'in parentheses if the rounds do not show a difference with 99 percent',
+        ]),
     ...tables,
     ...formatSurface(levels, width),
     ...formatProbes(levels),
@@ -142,7 +151,7 @@ function formatProbes(levels: readonly LevelReport[]): string[] {
 }
 
 /** What has changed since an older report: the worse first. */
-function formatChanges({ since, differences, compared, measures, probes, absent }: Changes): string[] {
+function formatChanges({ since, differences, compared, unjudged, measures, probes, absent }: Changes): string[] {
   const rows = measures.toSorted((a, b) => (b.ratio?.[0] ?? Infinity) - (a.ratio?.[0] ?? Infinity));
   const width = Math.max(0, ...[...rows, ...probes].map(({ level }) => level.length));
   const names = Math.max(0, ...[...rows, ...probes].map(({ name }) => name.length));
@@ -155,6 +164,7 @@ function formatChanges({ since, differences, compared, measures, probes, absent 
       return `${first(level, name)}   ${verdict}   ${formatNumber(from)} -> ${formatNumber(to)} ${unit}${range}`;
     }),
     ...probes.map(({ level, name, from, to }) => `${first(level, name)}   ${from} -> ${to}`),
+    ...(unjudged.length === 0 ? [] : [`  too few rounds to judge: ${unjudged.join(', ')}`]),
     ...(absent.length === 0 ? [] : [`  not measured any more: ${absent.join(', ')}`]),
     ...(differences.length === 0 ? [] : [`  beside the levels differs: ${differences.join(', ')}`]),
   ];

@@ -38,7 +38,7 @@ ${surfaceTable(levels)}
 ${probeMatrix(levels)}
 ${levelList(levels)}
 <p class="soft">A dot is a sample; a bar across is the median. In the other plots a dot is the median, the wide line the interval
-that has it with 95 percent (bootstrap), the thin line the range from the 5th to the 95th percentile. Scales are
+that has it with 95 percent, the thin line the range from the 5th to the 95th percentile. Scales are
 logarithmic where levels differ by a factor of 20.</p>
 </main>
 </body>

@@ -110,6 +110,29 @@ test('a sleep that is built into a level is in its start and in its commands, an
   expect(slow?.sleep).toBeLessThan(1000);
 });
 
+test('a level does not differ from itself in 20 figures, and differs from one with a sleep in its commands', async () => {
+  const [level] = levelsOf(['process']);
+  const report = await measure([], {
+    levels: [level!, level!, withSleep(level!, 0.2)],
+    ...{ rounds: 10, time: 9, command: ['/.tsvm-gauge', 'nothing'] },
+  });
+  const [one, other, slow] = report.levels;
+  expect(one?.measures.map(({ samples, difference }) => [samples.length, difference])).toEqual(
+    Array.from({ length: 20 }, () => [10, undefined]),
+  );
+  // With 99 percent each, one of 20 may differ.
+  expect(other?.measures.filter(({ difference }) => difference?.sign !== 0).length).toBeLessThanOrEqual(1);
+  // Two runs of a level, each with its interval.
+  const apart = other?.measures.filter(({ name, interval: [low, high] }) => {
+    const [lowest = Number.NaN, highest = Number.NaN] =
+      one?.measures.find((each) => each.name === name)?.interval ?? [];
+    return low > highest || high < lowest;
+  });
+  expect(apart?.length).toBeLessThanOrEqual(1);
+  const later = slow?.measures.filter(({ difference }) => difference?.sign === 1).map(({ name }) => name);
+  expect(later).toEqual(expect.arrayContaining(['start', 'enter']));
+});
+
 test('several sandboxes at once give a start of each, a mean weight, and what one adds on disk', async () => {
   const report = await measure(['process', 'runc', 'gvisor-ptrace'], { operations: [], rounds: 1, atOnce: 3 });
   for (const { name, measures, notMeasured } of report.levels) {
