@@ -1,10 +1,11 @@
 // The session with the agent: processes, streams, and what a hostile guest may send.
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, readdirSync, rmSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
+import { passDescriptors } from '../../../../libc/pass-descriptors.js';
 import {
   type AgentFrame,
   encodeFrame,
@@ -14,6 +15,7 @@ import {
   type ProcessRequest,
 } from '../../../../sandbox/agent/protocol.js';
 import { AgentSession } from '../../../../sandbox/agent/session.js';
+import { descriptorOf } from '../../../../sandbox/machine/control-channel.js';
 
 const HELLO: HelloFrame = { type: 'hello', protocol: 2, agent: 'test', kernel: '6.1' };
 const START = { container: 1, id: 7, argv: ['cat'], stdin: true };
@@ -220,6 +222,85 @@ describe('refused, without harm to the session, is', () => {
   test('a stream before hello', async () => {
     await refused(await guest({ type: 'stream', process: 7, stream: 'stdout' }));
     await expectUnharmed((await started()).control);
+  });
+});
+
+describe('on the control connection', () => {
+  test('answers that nobody waits for, and second ones, change nothing', async () => {
+    const { control, request, start } = await started();
+    const [{ request: number }, other] = [request, (request.request % 0xffff) + 1];
+    const said: AgentFrame[] = [
+      { type: 'done', request: 0 },
+      { type: 'done', request: other },
+      { type: 'started', request: other, process: 7, pid: 3 },
+      { type: 'error', request: other, kind: 'not-found', message: 'none' },
+      { type: 'running', process: 7, container: 1, pid: 9 },
+      { type: 'exited', process: 8, container: 1, code: 0 },
+      { type: 'started', request: number, process: 7, pid: 2 },
+      { type: 'error', request: number, kind: 'not-found', message: 'after all' },
+      { type: 'started', request: number, process: 7, pid: 4 },
+      { type: 'exited', process: 7, container: 1, code: 3 },
+      { type: 'exited', process: 7, container: 1, code: 4 },
+    ];
+    control.write(Buffer.concat(said.map(encodeFrame)));
+    expect(await start).toMatchObject({ pid: 2 });
+    expect(await session.exited(7)).toMatchObject({ code: 3 });
+    expect(await session.running).toEqual([]);
+  });
+
+  test('any frames in any order leave a session that answers, or is lost with one error', async () => {
+    const small = fc.integer({ min: 0, max: 9 });
+    const id = fc.integer({ min: 1, max: 9 });
+    const frame: fc.Arbitrary<AgentFrame> = fc.oneof(
+      fc.record({ type: fc.constant('done' as const), request: small }),
+      fc.record({ type: fc.constant('pong' as const), request: small }),
+      fc.record({ type: fc.constant('started' as const), request: small, process: id, pid: id }),
+      fc.record({
+        type: fc.constant('error' as const),
+        request: small,
+        kind: fc.constantFrom('not-found' as const, 'setup-failed' as const),
+        message: fc.constant('no'),
+      }),
+      fc.record({ type: fc.constant('running' as const), process: id, container: id, pid: id }),
+      fc.record({ type: fc.constant('exited' as const), process: id, container: id, code: small }),
+    );
+    await fc.assert(
+      fc.asyncProperty(fc.array(frame, { maxLength: 20 }), async (frames) => {
+        session[Symbol.dispose]();
+        path = join(folder, `vsock_${sockets.length}`);
+        session = await AgentSession.listen(path);
+        const { control, start } = await started();
+        control.write(Buffer.concat(frames.map(encodeFrame)));
+        const next = Promise.race([start, session.lost]).then(
+          () => 'started',
+          ({ code }) => code,
+        );
+        // The start, whatever the guest has made of it, and an end that may be the second one.
+        for (let request = 0; request < 10; request++) control.write(encodeFrame({ type: 'done', request }));
+        control.write(encodeFrame({ type: 'exited', process: 7, container: 1, code: 0 }));
+        expect(['started', 'not-found', 'agent']).toContain(await next);
+      }),
+      { numRuns: 50 },
+    );
+  });
+
+  test('files that come with frames are closed', async () => {
+    const { control } = await started();
+    const open = () => readdirSync('/proc/self/fd').length;
+    const files = Array.from({ length: 100 }, () => openSync('/dev/zero', 'r'));
+    try {
+      const before = open();
+      const bytes = encodeFrame({ type: 'running', process: 9, container: 1, pid: 9 });
+      for (let count = 0; count < 50; count++) {
+        passDescriptors(descriptorOf(control), files, bytes);
+        await new Promise(setImmediate);
+      }
+      control.write(encodeFrame({ type: 'exited', process: 7, container: 1, code: 0 }));
+      await session.exited(7);
+      expect(open()).toBeLessThanOrEqual(before);
+    } finally {
+      for (const fd of files) closeSync(fd);
+    }
   });
 });
 

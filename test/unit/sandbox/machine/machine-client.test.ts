@@ -1,11 +1,12 @@
 // The client of a machine process turns its lines into events, and each way of dying into one clear
 // error.
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { MachineClient } from '../../../../sandbox/machine/machine-client.js';
 import { PACE } from '../../../../sandbox/paced.js';
+import { BOOTED, scriptedMachine } from './scripted-machine.js';
 
 let folder: string;
 
@@ -15,22 +16,7 @@ beforeAll(() => {
 
 afterAll(() => rmSync(folder, { recursive: true }));
 
-const BOOTED = "say({ type: 'booted', accel: 'kvm', times: { processStarted: 1, specReceived: 2, vcpusStarted: 3 } });";
-
-/**
- * A machine process that runs `script`, with `say` and `control` for its end of the control socket.
- */
-function machine(script: string): MachineClient {
-  const program = join(folder, `${Math.random()}.mjs`);
-  writeFileSync(
-    program,
-    `import { Socket } from 'node:net';
-     const control = new Socket({ fd: 3 });
-     const say = (event) => control.write(JSON.stringify(event) + '\\n');
-     ${script}`,
-  );
-  return new MachineClient({ program, jail: 'off' });
-}
+const machine = (script: string) => scriptedMachine(folder, script);
 
 test('an answer arrives as an event', async () => {
   using it = machine(`control.once('data', (line) => {
