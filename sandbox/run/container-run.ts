@@ -35,6 +35,9 @@ const KILL_GRACE = 2_000;
 const MAX_UNWRITTEN = 1024 * 1024;
 /** Milliseconds to wait for the exit of a killed machine process. */
 const KILL_TIMEOUT = 10_000;
+/** Milliseconds to save a machine, and bytes of its memory in each further one: a slow disk of a busy host. */
+const SAVE_TIMEOUT = 120_000;
+const SAVE_RATE = 5_000;
 
 const SIGPIPE = 13;
 const SIGKILL = 9;
@@ -251,7 +254,7 @@ export class ContainerRun {
     }
     await machine.freeze();
     try {
-      await machine.save(unfinished.files(spec.memory));
+      await machine.save(unfinished.files(spec.memory), SAVE_TIMEOUT + spec.memory / SAVE_RATE);
       const timeLeft = this.#limit === undefined ? null : Math.max(0, Math.round(this.#limit - performance.now()));
       await unfinished.keep(spec, { process: process.id, timeLeft }, this.options.layer?.path);
     } catch (error) {

@@ -276,13 +276,21 @@ export class GuestMachine implements Disposable {
   /**
    * Saves a frozen machine, which stands still then.
    * @param files what it is saved to, owned from now on
-   * @throws SandboxError `snapshot`, `wrong-state`; what ended the machine
+   * @param timeout in milliseconds: a machine process that a guest has taken over may never answer
+   * @throws SandboxError `snapshot`, `unresponsive`, `wrong-state`; what ended the machine
    */
-  async save(files: MachineFiles): Promise<void> {
+  async save(files: MachineFiles, timeout: number): Promise<void> {
     this.#expectFor(files, 'frozen');
     // A host that writes gigabytes is not a guest that does not answer.
     this.responsiveness.hold(true);
-    await this.whileAlive(this.#client.save(files));
+    const late = defer<never>();
+    const seconds = Math.round(timeout / 1000);
+    const timer = setTimeout(() => late.reject(new SandboxError('unresponsive', notSaved(seconds))), timeout);
+    try {
+      await this.whileAlive(Promise.race([this.#client.save(files), late.promise]));
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   /** Lets the CPUs of a frozen machine run again, whether or not it could be saved. */
@@ -390,6 +398,10 @@ function isIn<N extends StateName>(
   name: N,
 ): state is Extract<GuestMachineState, { name: N }> {
   return state.name === name;
+}
+
+function notSaved(seconds: number): string {
+  return `the machine was not saved in ${seconds} s: the host's disk is slow, or stop or kill the container to end it`;
 }
 
 /** @param passed milliseconds */

@@ -289,6 +289,11 @@ describe('a machine that is frozen', () => {
       "say({ type: 'saved', error: 'ENOSPC' });",
       'snapshot: the machine cannot be saved: ENOSPC',
     ],
+    [
+      'never answered',
+      '',
+      "unresponsive: the machine was not saved in 1 s: the host's disk is slow, or stop or kill the container to end it",
+    ],
     ['lost meanwhile', 'process.exit(1);', 'machine-died: the machine process died (exit code 1)'],
   ])('is %s, while it is frozen', async (_, script, message) => {
     const requests = join(folder, 'requests');
@@ -303,7 +308,7 @@ describe('a machine that is frozen', () => {
     answer({ type: 'done', request: (await asked())[0]!.request });
     await frozen;
     const files = new MachineFiles();
-    const result = await machine.save(files).then(
+    const result = await machine.save(files, script === '' ? 1000 : 100_000).then(
       () => 'no error',
       (error) => `${error.code}: ${error.message}`,
     );
