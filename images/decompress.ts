@@ -150,9 +150,9 @@ async function* through(program: Program, source: AsyncIterable<Buffer>): AsyncG
   if (stdin === null || stdout === null || stderr === null) throw new TypeError('the program has no pipes');
   const filterPipe: unknown = child.stdio[FILTER_FD];
   if (filterPipe instanceof Writable) filterPipe.on('error', () => {}).end(filter);
-  const exited = new Promise<number | null>((resolve, reject) => {
+  const exited = new Promise<{ code: number | null; signal: string | null }>((resolve, reject) => {
     child.once('error', reject);
-    child.once('close', resolve);
+    child.once('close', (code, signal) => resolve({ code, signal }));
   });
   exited.catch(() => {});
   let complaint = '';
@@ -173,8 +173,9 @@ async function* through(program: Program, source: AsyncIterable<Buffer>): AsyncG
   const fed = pipeline(watched(), stdin).catch(() => {});
   try {
     for await (const chunk of stdout) yield chunk;
-    const code = await exited;
+    const { code, signal } = await exited;
     await fed;
+    if (signal !== null) throw new ImageError('io', `${program.name}, which unpacked it, was ended by ${signal}`);
     if (code !== 0) {
       if (complaint.startsWith(LAUNCHER_COMPLAINT)) throw new ImageError('missing-program', complaint.trim());
       const reason = complaint.trim().split('\n')[0] || `exit status ${code}`;

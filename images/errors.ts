@@ -33,7 +33,7 @@ export type ImageErrorCode =
   | 'no-space'
   /** The host's file system denies the access. */
   | 'no-permission'
-  /** Any other failure of the host's file system. */
+  /** Any other failure of the host's file system, or the end of a decompressor by a signal. */
   | 'io';
 
 const MAX_MESSAGE = 1000;

@@ -4,6 +4,11 @@ import { SandboxError } from '../errors.js';
 
 /** Milliseconds for a guest to answer a request. */
 export const REQUEST_TIMEOUT = 30_000;
+/**
+ * Milliseconds. A deadline passes in such steps, and each counts as one, however late it ends: while
+ * this process gets no processor, or is stopped, it reads no answer.
+ */
+const STEP = 1000;
 /** The most requests without an answer. A guest may answer some of them and never the others. */
 const MAX_PENDING = 1024;
 
@@ -43,18 +48,17 @@ export class Responsiveness implements Disposable {
       return Promise.reject(unresponsive(`has left ${MAX_PENDING} requests without an answer`));
     }
     return new Promise((resolve, reject) => {
-      let timer: NodeJS.Timeout | undefined;
       let isLate = false;
+      const deadline = new Deadline(timeout, () => {
+        isLate = true;
+        this.#become(true);
+        reject(unresponsive(`has not answered in ${timeout / 1000} s`));
+      });
       const pending = {
         start: () => {
-          if (isLate) return;
-          timer = setTimeout(() => {
-            isLate = true;
-            this.#become(true);
-            reject(unresponsive(`has not answered in ${timeout / 1000} s`));
-          }, timeout);
+          if (!isLate) deadline.start();
         },
-        stop: () => clearTimeout(timer),
+        stop: () => deadline.stop(),
       };
       this.#pending.add(pending);
       if (!this.#isHeld) pending.start();
@@ -93,6 +97,34 @@ export class Responsiveness implements Disposable {
     if (this.#isSuspect === isSuspect) return;
     this.#isSuspect = isSuspect;
     this.onChange(isSuspect);
+  }
+}
+
+/** A time limit in steps of this process's own. */
+class Deadline {
+  readonly #milliseconds: number;
+  readonly #pass: () => void;
+  #timer: NodeJS.Timeout | undefined;
+  #last: NodeJS.Immediate | undefined;
+
+  constructor(milliseconds: number, pass: () => void) {
+    this.#milliseconds = milliseconds;
+    this.#pass = pass;
+  }
+
+  /** From its beginning. */
+  start(left = this.#milliseconds): void {
+    const step = Math.min(left, STEP);
+    this.#timer = setTimeout(() => {
+      if (left > step) this.start(left - step);
+      // Timers come before what can be read: an answer that has arrived is in time.
+      else this.#last = setImmediate(this.#pass);
+    }, step);
+  }
+
+  stop(): void {
+    clearTimeout(this.#timer);
+    clearImmediate(this.#last);
   }
 }
 

@@ -14,5 +14,8 @@ describe.each(fastest)('on $name', (machine) => {
     expect(code, stderr).toBe(0);
     const { faults, done } = JSON.parse(stdout);
     expect(faults, JSON.stringify(done)).toEqual([]);
+    const killed = Object.keys(done).filter((what) => what.startsWith('killed '));
+    const roles = ['caller', 'decompressor', 'machine', 'supervisor'].map((role) => `killed ${role}`);
+    expect(killed).toEqual(expect.arrayContaining(roles));
   }, 960_000);
 });

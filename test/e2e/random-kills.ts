@@ -1,9 +1,10 @@
 // Runs commands in loops against two containers while their machines, supervisors and callers are
 // killed at random. Prints, as JSON, what went wrong and what was done. Built to
 // dist/random-kills.js. Arguments: path of tsvm, an image, seed, number of kills.
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { mountedHierarchy } from '../../sandbox/cgroup/hierarchy.js';
@@ -30,6 +31,8 @@ const KILLED = 137;
 
 interface Kind {
   words(name: string): string[];
+  /** Below ours. Default: ours. */
+  home?: string;
   /** Matches all of stdout if the command succeeds or ends with its container. */
   answer: RegExp;
   /** Exit codes that count as success too, besides 0. */
@@ -50,6 +53,14 @@ const KINDS: readonly Kind[] = [
   { words: (name) => ['cp', '/etc/hostname', `${name}:/tmp`], answer: /^$/ },
   { words: (name) => ['top', name], answer: /sleep 0\.2|sh -c/ },
 ];
+/** Into a store of its own: the other one is the user's. */
+const IMPORT: Kind = {
+  words: () => ['import', random.pick(archives), 'imported'],
+  home: 'importer',
+  answer: /^sha256:[0-9a-f]{64}\n$/,
+};
+/** Bytes of an archive to import. */
+const ARCHIVE = 8 * 2 ** 20;
 
 interface Result {
   code: number | null;
@@ -68,9 +79,10 @@ const faults: string[] = [];
 const done: Record<string, number> = {};
 let ending = false;
 
-/** Runs a command until it ends, or for `patience` milliseconds. */
-async function run(words: readonly string[], patience = PATIENCE): Promise<Result> {
-  const child = spawn(tsvm, words, { stdio: ['ignore', 'pipe', 'pipe'], env });
+/** Runs a command until it ends, or for `PATIENCE`. @param below its home, if it is not ours but below it */
+async function run(words: readonly string[], below = ''): Promise<Result> {
+  const own = { ...env, TSVM_HOME: join(home.path, below) };
+  const child = spawn(tsvm, words, { stdio: ['ignore', 'pipe', 'pipe'], env: own });
   callers.add(child);
   const said = { stdout: '', stderr: '' };
   for (const name of ['stdout', 'stderr'] as const) {
@@ -81,7 +93,7 @@ async function run(words: readonly string[], patience = PATIENCE): Promise<Resul
   const timer = setTimeout(() => {
     faults.push(`${words.join(' ')}: hangs`);
     child.kill('SIGKILL');
-  }, patience);
+  }, PATIENCE);
   const [code] = await once(child, 'close');
   clearTimeout(timer);
   callers.delete(child);
@@ -102,14 +114,25 @@ function isClear({ code, stdout, stderr }: Result, { answer, codes = [] }: Pick<
 
 async function runKind(kind: Kind): Promise<void> {
   const words = kind.words(random.pick(NAMES));
-  const result = await run(words);
+  const result = await run(words, kind.home);
   const [command = ''] = words;
   done[command] = (done[command] ?? 0) + 1;
   if (!isClear(result, kind)) faults.push(`${words.join(' ')}: ${JSON.stringify(result)}`);
 }
 
-async function runMany(): Promise<void> {
-  while (!ending) await runKind(random.pick(KINDS));
+async function runMany(kinds = KINDS): Promise<void> {
+  while (!ending) await runKind(random.pick(kinds));
+}
+
+/** Makes an archive for each decompressor. */
+function makeArchives(): string[] {
+  writeFileSync(join(runtime, 'file'), randomBytes(ARCHIVE).toString('base64').slice(0, ARCHIVE));
+  const archive = execFileSync('tar', ['-C', runtime, '-c', 'file'], { maxBuffer: 2 * ARCHIVE });
+  return ['zstd', 'xz'].map((program) => {
+    const path = join(runtime, `file.tar.${program}`);
+    writeFileSync(path, execFileSync(program, ['-1cq'], { input: archive, maxBuffer: 2 * ARCHIVE }));
+    return path;
+  });
 }
 
 /** Starts the container again whenever it has ended, so that there is always something to kill. */
@@ -131,6 +154,8 @@ const ROLES: readonly [role: string, program: RegExp][] = [
   // The launcher too.
   ['machine', /dist\/machine\.js/],
   ['passer', /tsvm-jail\0pass\0/],
+  // Its launcher too.
+  ['decompressor', /^([^\0]*tsvm-jail\0.*\0)?([^\0]*\/)?(zstd|xz)\0-dcq\0/s],
   ['supervisor', /dist\/supervisor\.js/],
 ];
 
@@ -144,7 +169,7 @@ function readProcess(pid: number) {
     const fields = readFileSync(`/proc/${pid}/stat`, 'latin1')
       .replace(/^.*\) /s, '')
       .split(' ');
-    const hasHome = readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`TSVM_HOME=${home.path}\0`);
+    const hasHome = readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`TSVM_HOME=${home.path}`);
     const words = readFileSync(`/proc/${pid}/cmdline`, 'latin1');
     return [{ pid, state: fields[0], parent: Number(fields[1]), started: fields[19] ?? '', hasHome, words }];
   } catch {
@@ -175,13 +200,14 @@ function processes(): Process[] {
     });
 }
 
-/** Kills one random process of a random role. */
+/** Kills one random process of a random role, of one that was not killed yet if there is one. */
 function killOne(): void {
   // A start without its passer fails with a message of its own.
   const found = processes().filter(({ role }) => role !== 'passer');
   const roles = [...new Set(found.map(({ role }) => role))].sort();
   if (roles.length === 0) return;
-  const role = random.pick(roles);
+  const fresh = roles.filter((name) => done[`killed ${name}`] === undefined);
+  const role = random.pick(fresh.length > 0 ? fresh : roles);
   const { pid } = random.pick(found.filter((candidate) => candidate.role === role));
   try {
     process.kill(pid, 'SIGKILL');
@@ -246,7 +272,8 @@ for (const name of NAMES) {
   ids.push(stdout.slice(0, 12));
 }
 const starters = NAMES.map(keepStarting);
-const work = Array.from({ length: LOOPS }, runMany);
+const archives = makeArchives();
+const work = [...Array.from({ length: LOOPS }, () => runMany()), runMany([IMPORT])];
 for (let kill = 0; kill < Number(kills); kill++) {
   await sleep(random.below(PAUSE));
   killOne();

@@ -86,6 +86,14 @@ describe.each(['zstd', 'xz'])('%s', (name) => {
     expect(seen).toEqual(namespaces('self'));
   });
 
+  test('one that is killed is said to be, and not its data', async () => {
+    const killed = look((pid) => process.kill(pid, 'SIGKILL'));
+    await expect(killed).rejects.toMatchObject({
+      code: 'io',
+      message: `${name}, which unpacked it, was ended by SIGKILL`,
+    });
+  });
+
   test('damage is reported in its words, and an abandoned one ends', async () => {
     const damaged = Buffer.from(compressed);
     damaged.fill(0, 1000, 2000);

@@ -1,5 +1,7 @@
 // Each request to a guest has a deadline, a guest that lets one pass is suspect, and its next answer
 // makes it trusted again.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { Responsiveness } from '../../../../sandbox/agent/responsiveness.js';
 import { type Deferred, defer } from '../../../../sandbox/deferred.js';
@@ -9,7 +11,7 @@ let asked: Deferred<string>[];
 const changes: boolean[] = [];
 
 beforeEach(() => {
-  vi.useFakeTimers();
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
   guest = new Responsiveness();
   asked = [];
   changes.length = 0;
@@ -20,6 +22,12 @@ afterEach(() => {
   guest[Symbol.dispose]();
   vi.useRealTimers();
 });
+
+/** Lets so many milliseconds pass, and what is to be read be read. */
+async function pass(milliseconds: number): Promise<void> {
+  await vi.advanceTimersByTimeAsync(milliseconds);
+  await new Promise(setImmediate);
+}
 
 function ask(options?: Parameters<Responsiveness['inTime']>[1]): Promise<string> {
   const answer = guest.inTime(() => {
@@ -33,12 +41,12 @@ function ask(options?: Parameters<Responsiveness['inTime']>[1]): Promise<string>
 
 test('an answer in time is passed on, as is a refusal', async () => {
   const [first, second] = [ask(), ask()];
-  await vi.advanceTimersByTimeAsync(29_999);
+  await pass(29_999);
   asked[0]!.resolve('yes');
   asked[1]!.reject(new Error('no'));
   expect(await first).toBe('yes');
   await expect(second).rejects.toThrow('no');
-  await vi.advanceTimersByTimeAsync(60_000);
+  await pass(60_000);
   expect(changes).toEqual([]);
   expect(vi.getTimerCount()).toBe(0);
 });
@@ -46,7 +54,7 @@ test('an answer in time is passed on, as is a refusal', async () => {
 describe('a guest that lets a deadline pass', () => {
   test('is suspect, and further requests fail at once and are not sent', async () => {
     const answer = ask();
-    await vi.advanceTimersByTimeAsync(30_000);
+    await pass(30_000);
     await expect(answer).rejects.toMatchObject({
       code: 'unresponsive',
       message: /^the guest has not answered in 30 s/,
@@ -60,9 +68,9 @@ describe('a guest that lets a deadline pass', () => {
   test('is trusted again with its next answer, whose asker is told that it came late', async () => {
     const late: unknown[] = [];
     ask({ onLate: (answer) => late.push(answer) });
-    await vi.advanceTimersByTimeAsync(30_000);
+    await pass(30_000);
     asked[0]!.resolve('at last');
-    await vi.advanceTimersByTimeAsync(0);
+    await pass(0);
     expect(late).toEqual(['at last']);
     expect(changes).toEqual([true, false]);
     const next = ask();
@@ -73,21 +81,21 @@ describe('a guest that lets a deadline pass', () => {
 
 test('a request may have a deadline of its own', async () => {
   ask({ timeout: 120_000 });
-  await vi.advanceTimersByTimeAsync(119_999);
+  await pass(119_999);
   expect(guest.isSuspect).toBe(false);
-  await vi.advanceTimersByTimeAsync(1);
+  await pass(1);
   expect(guest.isSuspect).toBe(true);
 });
 
 test('a paused guest has no deadlines, and all of them again when it goes on', async () => {
   const before = ask();
-  await vi.advanceTimersByTimeAsync(20_000);
+  await pass(20_000);
   guest.hold(true);
-  await vi.advanceTimersByTimeAsync(3_600_000);
+  await pass(3_600_000);
   guest.hold(false);
-  await vi.advanceTimersByTimeAsync(29_999);
+  await pass(29_999);
   expect(guest.isSuspect).toBe(false);
-  await vi.advanceTimersByTimeAsync(1);
+  await pass(1);
   await expect(before).rejects.toMatchObject({ code: 'unresponsive' });
 });
 
@@ -96,9 +104,32 @@ test('requests that are never answered are bounded while others are answered', a
   await expect(ask()).rejects.toMatchObject({ code: 'unresponsive' });
   expect(asked).toHaveLength(1024);
   asked[5]!.resolve('yes');
-  await vi.advanceTimersByTimeAsync(0);
+  await pass(0);
   ask();
   expect(asked).toHaveLength(1025);
+});
+
+describe('a process that stands still', () => {
+  /** An answer that another process gives after so many milliseconds. */
+  function answerAfter(milliseconds: number): Promise<string> {
+    const script = `setTimeout(() => process.stdout.write('yes'), ${milliseconds})`;
+    const child = spawn(process.execPath, ['-e', script], { stdio: ['ignore', 'pipe', 'ignore'] });
+    return once(child.stdout, 'data').then(String);
+  }
+  const standStill = (milliseconds: number) =>
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, milliseconds);
+
+  test.each([
+    ['of what comes meanwhile', 8000, 500],
+    ['and gives the guest the rest of its time', 5000, 7000],
+  ])('takes no answer for late, %s', async (_, stands, answers) => {
+    vi.useRealTimers();
+    guest = new Responsiveness();
+    const answer = guest.inTime(() => answerAfter(answers), { timeout: 6000 });
+    standStill(stands);
+    expect(await answer).toBe('yes');
+    expect(guest.isSuspect).toBe(false);
+  });
 });
 
 test('a guest that has ended leaves no timer', () => {
