@@ -1,7 +1,7 @@
 // A saved machine on the disk: a folder with the file of its memory, that of the rest of its state,
 // and a manifest, which is written last. Whoever reads it trusts nothing of it before all of it is
 // checked. What differs is refused in one line.
-import { constants, mkdirSync, openSync, readFileSync, renameSync, rmSync, truncateSync } from 'node:fs';
+import { constants, mkdirSync, openSync, readFileSync, renameSync, rmSync, statSync, truncateSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { hasCode, messageOf } from '../../errors/index.js';
@@ -124,6 +124,11 @@ export class UnfinishedMachine implements Disposable {
     add(SAVED_MEMORY, MEMORY, memory);
     add(SAVED_STATE, STATE, 0);
     return files;
+  }
+
+  /** Bytes of its files on the disk. */
+  get written(): number {
+    return [MEMORY, STATE].reduce((sum, file) => sum + statSync(join(this.#aside, file)).blocks * 512, 0);
   }
 
   /**

@@ -248,13 +248,13 @@ export class ContainerRun {
     const spec = this.#spec;
     if (spec === undefined) throw new SandboxError('not-running', 'the container is not running');
     // Of memory that was restored, all may be written.
-    const used = (await machine.statistics()).memory?.resident ?? spec.memory;
-    if (used > (await roomForDisk(this.options.home))) {
-      throw new SandboxError('no-space', `the home has no room for ${used} bytes of memory (TSVM_HOME_SIZE)`);
-    }
+    const room = await roomForDisk(this.options.home);
+    checkRoom((await machine.statistics()).memory?.resident ?? spec.memory, room);
     await machine.freeze();
     try {
       await machine.save(unfinished.files(spec.memory), SAVE_TIMEOUT + spec.memory / SAVE_RATE);
+      // A machine process that a guest has taken over says that it has no memory.
+      checkRoom(unfinished.written, room);
       const timeLeft = this.#limit === undefined ? null : Math.max(0, Math.round(this.#limit - performance.now()));
       await unfinished.keep(spec, { process: process.id, timeLeft }, this.options.layer?.path);
     } catch (error) {
@@ -476,4 +476,10 @@ interface StartParts {
   shares: Parameters<typeof startRequests>[1]['shares'];
   network: NetworkPlan | undefined;
   seccomp: readonly BpfInstruction[] | undefined;
+}
+
+/** @throws SandboxError `no-space` */
+function checkRoom(bytes: number, room: number): void {
+  if (bytes <= room) return;
+  throw new SandboxError('no-space', `the home has no room for ${bytes} bytes of memory (TSVM_HOME_SIZE)`);
 }

@@ -50,8 +50,8 @@ afterAll(() => rmSync(folder, { recursive: true }));
 describe.each(fastest)('on $name', (machine) => {
   const sh = (script: string, words: string[], env: Record<string, string> = {}) =>
     run(machine, ['bash', '-c', script, 'bash', ...words], { env: { TSVM, ...env } });
-  const refusing = (what: string, words: string[]) =>
-    run(machine, [join(folder, 'refuse'), what, TSVM, ...words], { env: { TSVM } });
+  const refusing = (what: string, words: string[], env: Record<string, string> = {}) =>
+    run(machine, [join(folder, 'refuse'), what, TSVM, ...words], { env: { TSVM, ...env } });
 
   test('its machine process has no file, secret or right of the host, and inspect says so', async () => {
     const name = `jailed-${process.pid}`;
@@ -150,6 +150,10 @@ describe.each(fastest)('on $name', (machine) => {
     expect(await refusing('namespaces', [command, '--jail', 'require', ...rest])).toMatchObject({
       code: 125,
       stderr: expect.stringMatching(/^tsvm: no namespaces for files, .*not permitted\): a jail is required\n$/),
+    });
+    expect(await refusing('namespaces', words, { TSVM_JAIL: 'require' })).toMatchObject({
+      code: 125,
+      stderr: expect.stringMatching(/: a jail is required\n$/),
     });
     expect(await run(machine, [TSVM, command, '--jail', 'require', ...rest])).toMatchObject({ code: 0 });
     const outside = [TSVM, command, '--jail', 'require', '--rm', DEBIAN, 'true'];

@@ -180,6 +180,8 @@ export class Connector implements Disposable {
     if (!this.#send({ type: 'arrived', published: index, arrivals }, sockets)) return;
     this.#arriving.delete(index);
     this.#sent(sockets.length);
+    // A machine process that a guest has taken over asks again and again for what has not come.
+    if (sockets.length === 0) this.#tokens--;
   }
 
   [Symbol.dispose](): void {

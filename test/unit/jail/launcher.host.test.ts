@@ -10,6 +10,8 @@ import { streamCommand } from '../../../jail/launcher.js';
 import type { JailReport } from '../../../sandbox/jail-report.js';
 import { jailedCommand, NO_NEEDS } from '../../../sandbox/machine/jail.js';
 import { MACHINE_PROGRAM } from '../../../sandbox/programs.js';
+import { encodeFilter } from '../../../seccomp/bpf.js';
+import { compile, processProfile } from '../../../vmm/accel/system-calls.js';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
 const CFLAGS = ['-std=gnu11', '-D_GNU_SOURCE', '-static', '-O1', '-Wall', '-Wextra', '-Werror'];
@@ -88,13 +90,28 @@ function exploitAsCompanion(place: Place, uid: number, refused?: string): Outcom
 /** Runs the exploit in the place of a decompressor, with its filter. */
 function exploitAsDecompressor(uid: number, refused?: string): Outcome {
   const { words, filter } = streamCommand('zstd', [])!;
+  return exploitFiltered(uid, filter!, { options: optionsOf(words), ...(refused === undefined ? {} : { refused }) });
+}
+
+function exploitFiltered(uid: number, filter: Uint8Array, options: Case): Outcome {
   process.env.FILTER = join(folder, 'filter');
-  writeFileSync(process.env.FILTER, filter!);
+  writeFileSync(process.env.FILTER, filter);
   try {
-    return exploit(uid, { options: optionsOf(words), ...(refused === undefined ? {} : { refused }) });
+    return exploit(uid, options);
   } finally {
     delete process.env.FILTER;
   }
+}
+
+/** What the exploit needs until main(), and no machine process once its guest runs. */
+const START = 'execve arch_prctl set_tid_address set_robust_list rseq prlimit64 getrandom';
+
+/** The filter of a machine process whose guest runs, but that a call which is not on its list fails. */
+function machineFilter(isEmulated: boolean): Uint8Array {
+  const parts = { hasShares: false, slot: -1, firstKept: 64, hasBudget: false, hasNetwork: true, hasRelay: true };
+  const profile = processProfile({ ...parts, canSwitchUser: false, isEmulated }, 'refuse');
+  const start = { names: START.split(' '), action: 'SCMP_ACT_ALLOW' as const };
+  return encodeFilter(compile({ ...profile, syscalls: [start, ...(profile.syscalls ?? [])] }));
 }
 
 /** A folder of this user's alone. */
@@ -284,6 +301,23 @@ describe.each([
       // user of its own, to whom the owner's sockets are closed.
       const sockets = uid === 0 ? [] : ['path-socket', 'socket-above-passed'];
       expect(reached(outcome)).toEqual([...GIVEN, ...sockets, 'shared-memory', 'udp'].sort());
+    },
+  );
+
+  test.each([
+    ['KVM', 'namespaces', false],
+    ['KVM', 'landlock', false],
+    ['an emulator', 'namespaces', true],
+    ['an emulator', 'landlock', true],
+  ])(
+    'in the place of a machine on %s whose guest runs, where the host refuses %s, there is nothing to reach',
+    (_, refused, isEmulated) => {
+      const outcome = exploitFiltered(uid, machineFilter(isEmulated), { refused });
+      expect(outcome).toMatchObject({ status: 0, stderr: '', report: { noNamespaces: expect.any(String) } });
+      expect(Object.keys(outcome.attempts)).toEqual(
+        expect.arrayContaining(['udp', 'path-socket', 'shared-memory', 'tcp']),
+      );
+      expect(reached(outcome)).toEqual([]);
     },
   );
 

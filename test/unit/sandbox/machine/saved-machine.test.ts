@@ -76,6 +76,18 @@ test('what was saved is found again, and is gone once it continues', async () =>
   expect(readSync(descriptors[names.indexOf(SAVED_STATE)]!, text, 0, 6, 0)).toBe(2);
 });
 
+test('what it takes of the disk is counted, without holes', async () => {
+  using unfinished = new UnfinishedMachine(path);
+  using files = unfinished.files(MEMORY);
+  expect(unfinished.written).toBe(0);
+  const { names, descriptors } = files.all[0]!;
+  const bytes = Buffer.alloc(2 ** 20, 1);
+  for (const name of [SAVED_MEMORY, SAVED_STATE])
+    writeSync(descriptors[names.indexOf(name)]!, bytes, 0, 2 ** 20, 2 ** 20);
+  expect(unfinished.written).toBeGreaterThanOrEqual(2 * 2 ** 20);
+  expect(unfinished.written).toBeLessThan(4 * 2 ** 20);
+});
+
 test('what is not kept is gone, and what a killed process left is swept', async () => {
   {
     using unfinished = new UnfinishedMachine(path);

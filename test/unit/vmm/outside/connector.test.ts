@@ -15,7 +15,9 @@ import {
   MAX_VSOCK_CONNECTIONS,
   type PortRequest,
 } from '../../../../vmm/machine.js';
+import { createUdp } from '../../../../vmm/outside/connected-socket.js';
 import { type Answer, type AnswerChannel, Connector } from '../../../../vmm/outside/connector.js';
+import { SocketAddress } from '../../../../vmm/outside/socket-address.js';
 import { GATEWAY } from '../../../fixtures/frames.js';
 
 const VSOCK = '/tmp/tsvm-no-vsock';
@@ -211,6 +213,24 @@ test('a host port of the vsock device is connected before what waits, without a 
   isolated.hasRoom = false;
   const many = Array.from({ length: MAX_VSOCK_CONNECTIONS + 1 }, (_, id): PortRequest => [id, 'vsock', 8]);
   expect(() => withoutNetwork.ask(many)).toThrow('too many connections are asked for');
+});
+
+test('a machine that asks again and again for what has not come waits for the next moment', () => {
+  const { machine, connector } = start();
+  const [fd, address] = [libc.check(createUdp(libc.AF_INET), 'socket'), new SocketAddress()];
+  address.set(Uint32Array.of(0, 0, 0xffff, 0x7f000001), 0);
+  libc.check(libc.bind(fd, address.bytes, address.length), 'bind');
+  connector.publish(3, fd);
+  const begin = performance.now();
+  let asked = 0;
+  do {
+    connector.arrivals(3);
+    asked++;
+  } while (machine.arrived.length === asked && asked < 100_000);
+  // The first second's, and as many more as have become free meanwhile.
+  expect(asked).toBeLessThan(10_000 + (performance.now() - begin) * 10 + 1);
+  expect(asked).toBeGreaterThan(9_000);
+  expect(() => connector.arrivals(3)).toThrow('no such arrivals');
 });
 
 test('nothing is answered after the end', async () => {
