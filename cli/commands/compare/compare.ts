@@ -32,7 +32,7 @@ const AT_ONCE = 10;
 const LIMIT = 14 * 60_000;
 const MEMORY = 256 * 2 ** 20;
 /** Milliseconds that each operation is repeated for, at least. */
-const TIME = 100;
+const TIME = 50;
 
 interface Options {
   levels?: readonly string[];
