@@ -1,4 +1,4 @@
-// Fifty sandboxes at once answer, stop, and leave nothing behind.
+// Fifty sandboxes of a program at once answer, stop, and leave nothing behind.
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 import { machines, run } from './machine.js';
@@ -14,6 +14,7 @@ describe.each(here)('on $name', (machine) => {
     const { code, stdout } = await run(machine, [process.execPath, FLEET, String(COUNT)], { timeout: 900_000 });
     expect(code).toBe(0);
     expect(JSON.parse(stdout)).toEqual({
+      accelerators: [machine.name.split(' ').at(-1)],
       listed: COUNT,
       answers: COUNT,
       atLeastOneProcessEach: true,

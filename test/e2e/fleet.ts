@@ -1,19 +1,23 @@
 // Runs many sandboxes at once from one program. Prints what each answered, what was left behind,
 // and how much memory they took. Built to dist/fleet.js. Argument: the number of sandboxes.
+// $TSVM_ACCEL names their machines, as it does for the CLI.
 import { readdirSync, readFileSync } from 'node:fs';
-import { Container, Home, Sandbox } from 'tsvm';
+import { type Accelerator, Container, Home, Sandbox } from 'tsvm';
 
 /** Sandboxes that start at once: more would only wait for a CPU. */
 const AT_ONCE = 4;
 const MIB = 2 ** 20;
 
+const ACCELERATORS: readonly Accelerator[] = ['kvm', 'tcg', 'uml'];
+const accel = ACCELERATORS.find((each) => each === process.env.TSVM_ACCEL) ?? 'auto';
 const count = Number(process.argv[2]);
+
 const sandboxes: Sandbox[] = [];
 
 async function startSome(): Promise<void> {
   while (sandboxes.length + starting < count) {
     starting++;
-    const sandbox = await Sandbox.create('debian:12', { memory: 64 * MIB, network: { mode: 'none' } });
+    const sandbox = await Sandbox.create('debian:12', { accel, memory: 64 * MIB, network: { mode: 'none' } });
     starting--;
     sandboxes.push(sandbox);
   }
@@ -57,10 +61,11 @@ const listed = countListed();
 const answers = new Set<string>();
 for (const sandbox of sandboxes) answers.add((await sandbox.run(['hostname'])).stdout.trim());
 const { processes, memory } = descendants();
+const accelerators = [...new Set(sandboxes.map(({ accelerator }) => accelerator))];
 await Promise.all(sandboxes.map((sandbox) => sandbox.close()));
 for (let wait = 0; wait < 100 && descendants().processes > 0; wait++)
   await new Promise((resolve) => setTimeout(resolve, 100));
 const left = { processes: descendants().processes, containers: countListed() };
-const result = { listed, answers: answers.size, atLeastOneProcessEach: processes >= count, left };
+const result = { accelerators, listed, answers: answers.size, atLeastOneProcessEach: processes >= count, left };
 console.log(JSON.stringify(result));
 console.error(`${(memory / MIB / count).toFixed(1)} MiB of the host for each`);

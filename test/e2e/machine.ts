@@ -95,7 +95,7 @@ function here(accel: 'kvm' | 'tcg' | 'uml'): Machine {
   };
 }
 
-/** User-Mode Linux, for tests of what is its own. */
+/** User-Mode Linux. */
 export const uml = here('uml');
 
 /** Runs every test on User-Mode Linux alone: by hand, for what the suite runs elsewhere. */
@@ -104,10 +104,19 @@ const isAllOnUml = process.env.TSVM_TEST_MACHINE === 'uml';
 const [tcg, kvm] = [here('tcg'), here('kvm')];
 
 /** Every machine: for tests of what differs between them, which is CPU, KVM and transport. */
-export const machines: Machine[] = isAllOnUml ? [uml] : [lab, tcg, ...(isKvmUsableHere() ? [kvm] : [])];
+export const machines: Machine[] = isAllOnUml ? [uml] : [lab, tcg, ...(isKvmUsableHere() ? [kvm] : []), uml];
 
 /** The fastest machine that `auto` chooses: for tests of what is the same on each (CLI, containers, agent). */
 export const fastest: Machine[] = isAllOnUml ? [uml] : [machines.includes(kvm) ? kvm : tcg];
+
+/**
+ * The fastest machine, and User-Mode Linux: for real software, and whatever depends on how a kernel
+ * switches between programs, as User-Mode Linux does that by other means.
+ */
+export const fastestAndUml: Machine[] = [...new Set([...fastest, uml])];
+
+/** Those that run a kernel for a processor, which User-Mode Linux is not. */
+export const withProcessor = (some: readonly Machine[]): Machine[] => some.filter((machine) => machine !== uml);
 
 /** Whether `machine` is the lab, where a guest is emulated twice and takes ten times as long. */
 export function isLab(machine: Machine): boolean {

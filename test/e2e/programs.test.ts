@@ -1,8 +1,8 @@
-// Java, Go, Cargo, npm, podman and Chromium build and run programs in containers as on any host.
+// Java, Go, Cargo, npm, podman, Chromium and gcc build and run programs in containers as on any host.
 import { dirname } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
-import { DEBIAN, fastest, tsvmRun } from './machine.js';
+import { DEBIAN, fastest, fastestAndUml, type Machine, tsvmRun } from './machine.js';
 
 const HELLO = fileURLToPath(new URL('../fixtures/guest-programs/hello', import.meta.url));
 /** The image that `./quickstart --setup-only --test` makes. */
@@ -10,13 +10,27 @@ const PROGRAMS = 'programs:12';
 /** This machine's own Node.js and npm. */
 const NODE = dirname(dirname(process.execPath));
 
-describe.each(fastest)('on $name', (machine) => {
-  const runs = async (options: string[], ...argv: string[]) => {
+/** Returns a function that runs a command in a container which has the sources, and returns its output. */
+const runner =
+  (machine: Machine) =>
+  async (options: string[], ...argv: string[]): Promise<string> => {
     const words = ['--network', 'none', '-v', `${HELLO}:/hello:ro`, '-w', '/work', ...options, ...argv];
     const { code, stdout, stderr } = await tsvmRun(machine, words);
     expect(code, stdout + stderr).toBe(0);
     return stdout;
   };
+
+describe.each(fastestAndUml)('on $name', (machine) => {
+  const runs = runner(machine);
+
+  test('gcc builds and runs a program of two files', async () => {
+    const script = 'gcc -O2 -pipe -Wall -Werror -o hello /hello/c/*.c && ./hello';
+    expect(await runs([], PROGRAMS, 'sh', '-c', script)).toBe('c 42\n');
+  });
+});
+
+describe.each(fastest)('on $name', (machine) => {
+  const runs = runner(machine);
 
   test('java compiles and runs a program with a pool of threads', async () => {
     const options = ['-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'];

@@ -149,7 +149,7 @@ interface Process {
 }
 
 const ROLES: readonly [role: string, program: RegExp][] = [
-  // QEMU; User-Mode Linux, with the processes of its guest's programs; the launcher of either.
+  // QEMU; User-Mode Linux; the launcher of either.
   ['companion', /^([^\0]*qemu|[^\0]*\0mem=|[^\0]*tsvm-jail\0--start\0)/],
   // The launcher too.
   ['machine', /dist\/machine\.js/],
@@ -158,6 +158,9 @@ const ROLES: readonly [role: string, program: RegExp][] = [
   ['decompressor', /^([^\0]*tsvm-jail\0.*\0)?([^\0]*\/)?(zstd|xz)\0-dcq\0/s],
   ['supervisor', /dist\/supervisor\.js/],
 ];
+
+/** The command line of User-Mode Linux, which the processes of its guest's programs have too. */
+const UML = /^[^\0]*\0mem=/;
 
 /** Processes that were ours when they were last seen: start time by process id. */
 const known = new Map<number, string>();
@@ -192,18 +195,21 @@ function processes(): Process[] {
     }
   }
   known.clear();
+  const kernels = new Set(found.filter(({ words }) => UML.test(words)).map(({ pid }) => pid));
   return found
     .filter(({ pid, words }) => ours.has(pid) && words !== '')
-    .map(({ pid, started, words }) => {
+    .map(({ pid, parent, started, words }) => {
       known.set(pid, started);
+      if (kernels.has(parent)) return { pid, role: 'program' };
       return { pid, role: ROLES.find(([, program]) => program.test(words))?.[0] ?? 'caller' };
     });
 }
 
 /** Kills one random process of a random role, of one that was not killed yet if there is one. */
 function killOne(): void {
-  // A start without its passer fails with a message of its own.
-  const found = processes().filter(({ role }) => role !== 'passer');
+  // A start without its passer fails with a message of its own. A program of the guest whose process
+  // is killed ends by a signal, as it may on any machine.
+  const found = processes().filter(({ role }) => role !== 'passer' && role !== 'program');
   const roles = [...new Set(found.map(({ role }) => role))].sort();
   if (roles.length === 0) return;
   const fresh = roles.filter((name) => done[`killed ${name}`] === undefined);

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { DEBIAN, fastest, isUml, machines, PYTHON, run, TSVM, tsvmRun } from './machine.js';
+import { DEBIAN, fastest, fastestAndUml, isUml, machines, PYTHON, run, TSVM, tsvmRun } from './machine.js';
 
 /** A folder that the lab sees too. */
 let folder: string;
@@ -117,7 +117,9 @@ describe.each(fastest)('on $name', (machine) => {
     const { code, stdout } = await tsvmRun(machine, ['--entrypoint', '/bin/echo', DEBIAN, 'own', 'words']);
     expect({ code, stdout }).toEqual({ code: 0, stdout: 'own words\n' });
   });
+});
 
+describe.each(fastestAndUml)('on $name', (machine) => {
   test('a Python image runs a script from stdin', async () => {
     const stdin = 'import json, os, sys\nprint(json.dumps([sys.version_info[0], os.getpid()]))\n';
     const { code, stdout, stderr } = await tsvmRun(machine, ['-i', PYTHON, 'python3', '-'], { stdin });

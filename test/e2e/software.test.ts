@@ -8,7 +8,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { openStore } from '../../images/index.js';
 import { debianImages } from '../fixtures/debian-images.js';
 import {
-  fastest,
+  fastestAndUml,
   isLab,
   type Machine,
   machines,
@@ -102,7 +102,7 @@ describe.each(machines)('on $name', (machine) => {
 
 // The lab's kills of a machine that writes to a mounted folder are in volumes.test.ts: there, a start of
 // PostgreSQL takes two minutes.
-describe.each(fastest)('on $name', (machine) => {
+describe.each(fastestAndUml)('on $name', (machine) => {
   const { command, tsvm, removed, serve, eventually } = prepare(machine);
 
   test(
