@@ -6,7 +6,15 @@ import { chmod, copyFile, mkdir, readFile, rename, rm, writeFile } from 'node:fs
 import { availableParallelism } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { ExecaError, execa } from 'execa';
-import { directoryName, fragmentPaths, KERNEL_FILES, type KernelName, kernelCache, kernelHash } from './cache.js';
+import {
+  directoryName,
+  fragmentPaths,
+  KERNEL_FILES,
+  type KernelName,
+  kernelCache,
+  kernelHash,
+  patchPaths,
+} from './cache.js';
 import { KernelError } from './errors.js';
 import { lostOptions, parseOptions } from './fragments.js';
 import { kernelPath } from './packed.js';
@@ -15,7 +23,7 @@ import { checkToolchain } from './toolchain.js';
 import { makeWorkFolder, placeFiles } from './work-folder.js';
 
 export interface BuildOptions {
-  /** A kernel source tree. Default: Debian's package. */
+  /** A kernel source tree, which is built as it is. Default: Debian's package, with our patches. */
   source?: string;
   /** The cache's folder. Default: the user's own. */
   cache?: string;
@@ -121,6 +129,9 @@ async function unpack(build: Build, archive: string): Promise<string> {
   const excluded = NOT_UNPACKED.map((pattern) => `--exclude=${pattern}`);
   const where = ['--strip-components=1', '-C', tree];
   await run(build, 'tar', ['--use-compress-program=xz -T0', '-xf', archive, ...where, ...excluded]);
+  // Each must fit: without fuzz, and without a question.
+  const options = ['--batch', '--forward', '--fuzz=0', '-p1', '-d', tree];
+  for (const path of patchPaths(build.name)) await run(build, 'patch', [...options, '-i', path]);
   return tree;
 }
 

@@ -1,5 +1,5 @@
-// Finds built kernels. A kernel is identified by its name and the hash of its config fragments, so
-// it is found without its source. Every run loads this file, so it imports little.
+// Finds built kernels. A kernel is identified by its name and the hash of its config fragments and
+// patches, so it is found without its source. Every run loads this file, so it imports little.
 import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
@@ -30,7 +30,10 @@ const FRAGMENTS_OF: Record<KernelName, readonly string[]> = {
   uml: ['base', 'guest', 'uml'],
 };
 
-/** Increased when build.ts makes a different kernel from the same fragments. */
+/** The changes to the source of each kernel. */
+const PATCHES_OF: Record<KernelName, readonly string[]> = { guest: [], lab: [], uml: ['uml-fork'] };
+
+/** Increased when build.ts makes a different kernel from the same fragments and patches. */
 const RECIPE = 1;
 
 const FRAGMENTS = sourceFile('kernels');
@@ -53,9 +56,14 @@ export function fragmentPaths(name: KernelName): string[] {
   return FRAGMENTS_OF[name].map((fragment) => join(FRAGMENTS, `${fragment}.config`));
 }
 
-/** The hash of a kernel's fragments and of the build recipe: 16 hex digits. */
+/** The changes to a kernel's source, for patch(1), in the order in which they are made. */
+export function patchPaths(name: KernelName): string[] {
+  return PATCHES_OF[name].map((patch) => join(FRAGMENTS, `${patch}.patch`));
+}
+
+/** The hash of a kernel's fragments and patches, and of the build recipe: 16 hex digits. */
 export function kernelHash(name: KernelName): string {
-  return hashFragments(fragmentPaths(name).map((path) => readFileSync(path)));
+  return hashFragments([...fragmentPaths(name), ...patchPaths(name)].map((path) => readFileSync(path)));
 }
 
 /** The hash of fragments: of their contents and order. */

@@ -13,6 +13,7 @@ const PROGRAMS: Record<string, string> = {
   bc: 'bc',
   perl: 'perl',
   tar: 'tar',
+  patch: 'patch',
   gzip: 'gzip',
   xz: 'xz-utils',
 };

@@ -1,15 +1,17 @@
 // Proves how built kernels are hashed, found and listed.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   directoryName,
+  fragmentPaths,
   hashFragments,
   kernelCache,
   kernelDirectory,
   kernelHash,
   listKernels,
+  patchPaths,
 } from '../../../kernels/cache.js';
 import { kernelPath } from '../../../kernels/index.js';
 
@@ -40,6 +42,12 @@ describe('hashFragments', () => {
   it('changes with a fragment, the order of the fragments, and where one ends', () => {
     const hashes = [hash('ab', 'c'), hash('a', 'bc'), hash('c', 'ab'), hash('abc'), hash('ab', 'd')];
     expect(new Set(hashes).size).toBe(hashes.length);
+  });
+
+  it('covers the patches of a kernel', () => {
+    const fragments = fragmentPaths('uml').map((path) => readFileSync(path));
+    expect(patchPaths('uml').length).toBeGreaterThan(0);
+    expect(kernelHash('uml')).not.toBe(hashFragments(fragments));
   });
 
   it('differs between the kernels', () => {
