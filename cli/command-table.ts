@@ -97,6 +97,13 @@ const COMMANDS: Record<string, CommandEntry> = {
     summary: 'remove unused volumes',
     load: () => import('./commands/volume/prune.js'),
   },
+  'template create': {
+    summary: 'save a booted machine that runs come from',
+    load: () => import('./commands/template/create.js'),
+  },
+  'template ls': { summary: 'list templates', load: () => import('./commands/template/ls.js') },
+  'template rm': { summary: 'remove one or more templates', load: () => import('./commands/template/rm.js') },
+  'template prune': { summary: 'remove all templates', load: () => import('./commands/template/prune.js') },
   'kernel path': { summary: 'print the path of a built kernel', load: () => import('./commands/kernel/path.js') },
   'kernel ls': { summary: 'list built kernels', load: () => import('./commands/kernel/ls.js') },
   'kernel pull': { summary: 'fetch a kernel of Debian', load: () => import('./commands/kernel/pull.js') },
@@ -160,6 +167,10 @@ const GROUPS: Record<string, CommandGroup> = {
   volume: {
     summary: 'manage volumes, folders that outlive containers',
     commands: inGroup('volume', 'create', 'ls', 'rm', 'inspect', 'prune'),
+  },
+  template: {
+    summary: 'manage templates, booted machines that runs come from',
+    commands: inGroup('template', 'create', 'ls', 'rm', 'prune'),
   },
   kernel: {
     summary: 'build, fetch, find and remove kernels',

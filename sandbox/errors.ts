@@ -43,7 +43,9 @@ export type SandboxErrorCode =
   | 'no-such-volume'
   /** No network has the name or ID. */
   | 'no-such-network'
-  /** The beginning of an ID fits more than one container or network. */
+  /** No template has the name. */
+  | 'no-such-template'
+  /** The beginning of an ID fits more than one container, network or template. */
   | 'ambiguous'
   /** The name is taken, or the container, volume or network is in use. */
   | 'conflict'

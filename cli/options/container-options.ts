@@ -239,6 +239,7 @@ export const CONTAINER_OPTIONS: readonly Declaration<Omit<ContainerSpec, 'image'
     choices: ['auto', 'kvm', 'tcg', 'uml'],
     env: 'TSVM_ACCEL',
   },
+  { flags: '--cold', help: 'boot the machine, and restore no template', field: 'cold' },
   {
     flags: '--isolation <KIND>',
     help: 'vm: refuse to emulate the CPU where KVM is not usable (default: default)',

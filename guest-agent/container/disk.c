@@ -7,11 +7,34 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/console.h"
 
 #define WORK DISK_LAYER "/work"
+
+enum {
+	// Milliseconds.
+	PLUG_TIMEOUT = 10000,
+	PLUG_PAUSE = 1,
+};
+
+// A machine that was restored from a template gets its disks then. The kernel learns of it by an
+// interrupt, and reads the capacity a little later. Anything but a device is left to mount(2).
+static void wait_for_capacity(const char *device)
+{
+	const struct timespec pause = { .tv_nsec = PLUG_PAUSE * 1000000L };
+	int file = open(device, O_RDONLY | O_CLOEXEC);
+
+	for (int waited = 0; file >= 0 && waited < PLUG_TIMEOUT; waited += PLUG_PAUSE) {
+		if (lseek(file, 0, SEEK_END) != 0)
+			break;
+		nanosleep(&pause, NULL);
+	}
+	if (file >= 0)
+		close(file);
+}
 
 static bool make_directory(const char *path, struct failure *failure)
 {
@@ -23,6 +46,7 @@ static bool mount_layer(const struct root_spec *root, struct failure *failure)
 	char options[64] = "mode=0755";
 
 	if (root->scratch != NULL) {
+		wait_for_capacity(root->scratch);
 		if (mount(root->scratch, DISK_LAYER, "ext4", MS_NOATIME, NULL) != 0)
 			return fail(failure, ERROR_SETUP_FAILED, errno, "mount scratch disk %s", root->scratch);
 		return true;
@@ -54,6 +78,7 @@ bool disk_mount(const struct root_spec *root, struct failure *failure)
 	if (!make_directory(DISK_IMAGE, failure) || !make_directory(DISK_LAYER, failure) ||
 	    !make_directory(DISK_ROOT, failure))
 		return false;
+	wait_for_capacity(root->device);
 	if (mount(root->device, DISK_IMAGE, "erofs", MS_RDONLY, NULL) != 0)
 		return fail(failure, ERROR_SETUP_FAILED, errno, "mount image %s", root->device);
 	if (!mount_layer(root, failure) || !make_upper(failure) || !make_directory(WORK, failure))

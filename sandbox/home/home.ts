@@ -1,5 +1,6 @@
 // A home is a state folder, with everything that tsvm keeps on this host. All state is reached
 // through a `Home`. Two homes share nothing but the host.
+import { join } from 'node:path';
 import { openStore, type Store } from '../../images/index.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from './container-folder.js';
@@ -81,6 +82,14 @@ export class Home {
   /** True if the folder exists but cannot be written. */
   get isReadOnly(): boolean {
     return isReadOnly(this.path);
+  }
+
+  /**
+   * Path of the folder of templates of machines.
+   * @internal
+   */
+  get templates(): string {
+    return join(this.path, 'templates');
   }
 
   /**

@@ -252,12 +252,14 @@ async function identify(spec: MachineSpec): Promise<Identity> {
   return { tsvm: version(), program: program.sha256, ...hostCpu(), kernel: kernel.sha256, machine: visible(spec) };
 }
 
-function version(): string {
+/** Name and version of this program. */
+export function version(): string {
   const { version }: { version: string } = JSON.parse(readFileSync(sourceFile('package.json'), 'utf8'));
   return `tsvm ${version}`;
 }
 
-function hostCpu(): { cpu: string; features: string } {
+/** Model and features of the host's CPU. */
+export function hostCpu(): { cpu: string; features: string } {
   const info = readFileSync('/proc/cpuinfo', 'latin1');
   const field = (name: string) => new RegExp(`^${name}\\s*: (.*)$`, 'm').exec(info)?.[1] ?? '';
   const [family, model, stepping] = [field('cpu family'), field('model'), field('stepping')];

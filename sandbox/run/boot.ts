@@ -23,6 +23,7 @@ import { type NetworkPlan, planNetwork } from './network-plan.js';
 import type { Layer, RunOptions } from './run-options.js';
 import { openShares, type Share } from './shares.js';
 import type { Trace } from './trace.js';
+import { findTemplate, type UsedTemplate } from './used-template.js';
 
 /** The parts of the machine that its guest must be told of. */
 export interface Boot {
@@ -34,6 +35,8 @@ export interface Boot {
   spec: MachineSpec;
   /** The saved machine that it continues. */
   saved: SavedMachine | undefined;
+  /** The template that it was restored from. */
+  template: UsedTemplate | undefined;
 }
 
 /**
@@ -73,15 +76,18 @@ export async function bootMachine(
     onPath: (path) => options.onCgroup?.(path),
   });
   const saved = options.saved === undefined ? undefined : await openSaved(options.saved, filtered);
+  const template = saved === undefined ? await findTemplate(filtered, spec, home, log) : undefined;
+  using restored = saved?.files ?? template?.files;
   // A saved machine needs KVM, and no emulator made ready beside it.
-  const booted: MachineSpec = saved === undefined ? filtered : { ...filtered, accel: 'kvm', isSaved: true };
+  const booted: MachineSpec =
+    template?.spec ?? (saved === undefined ? filtered : { ...filtered, accel: 'kvm', isSaved: true });
   const outside = new MachineOutside(booted, shares.take(), {
     probeCache: home.probeCache,
     cgroup,
     jail,
     onUnbounded: (reason) => log.warn(reason),
   });
-  if (saved !== undefined) outside.files.take(saved.files);
+  if (restored !== undefined) outside.files.take(restored);
   machine.boot(outside, ({ accel, reason }) => {
     if (reason !== undefined) options.onFallback?.(reason);
     if (accel === 'tcg' && vcpuCount(spec.cpus) > 1) options.onEmulatedCpus?.(vcpuCount(spec.cpus));
@@ -92,7 +98,20 @@ export async function bootMachine(
     (swept) => swept.length > 0 && log.debug('removed the socket folders of dead runs', { swept }),
     (error) => log.warn(`cannot remove the socket folders of dead runs: ${messageOf(error)}`),
   );
-  return { layer: layer !== undefined, shares: shares.all, network, spec: filtered, saved };
+  return {
+    layer: layer !== undefined,
+    shares: shares.all,
+    network: network && named(network, template),
+    spec: filtered,
+    saved,
+    template,
+  };
+}
+
+/** The guest's kernel knows the hardware address of the template's machine. */
+function named(network: NetworkPlan, template: UsedTemplate | undefined): NetworkPlan {
+  if (template === undefined) return network;
+  return { ...network, guest: { ...network.guest, mac: network.machine.mac } };
 }
 
 async function openSaved(path: string, spec: MachineSpec): Promise<SavedMachine> {

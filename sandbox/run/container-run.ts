@@ -1,6 +1,7 @@
 // One life of a container, from its configuration to its exit status. The machine process starts
 // first since it takes longest; the run prepares everything else meanwhile.
 import { randomInt } from 'node:crypto';
+import { messageOf } from '../../errors/index.js';
 import type { Accelerator, MachineSpec, MachineStatistics, PeerNetwork, PublishedPorts } from '../../vmm/machine.js';
 import { type ContainerIo, ProcessIo } from '../agent/process-io.js';
 import type { BpfInstruction, ExitedFrame, ProcessSpec, TerminalSize } from '../agent/protocol.js';
@@ -17,14 +18,15 @@ import { type Log, SILENT } from '../log.js';
 import { MachineClient } from '../machine/machine-client.js';
 import type { SavedMachine, UnfinishedMachine } from '../machine/saved-machine.js';
 import { processLimits, seccompFilter } from '../spec/limits.js';
-import { bootMachine } from './boot.js';
+import type { RunSpec } from '../spec/run-spec.js';
+import { type Boot, bootMachine } from './boot.js';
 import type { GuestContainer, GuestProcess } from './guest-container.js';
-import { GuestMachine, sleep } from './guest-machine.js';
+import { GuestMachine, saveTimeout, sleep } from './guest-machine.js';
 import type { NetworkPlan } from './network-plan.js';
 import { ResourceStack } from './resource-stack.js';
 import type { ExitStatus, RunOptions } from './run-options.js';
 import { type StartRequests, startRequests } from './start-request.js';
-import { continued } from './thaw.js';
+import { cloned, continued } from './thaw.js';
 import { Trace } from './trace.js';
 
 /**
@@ -35,9 +37,6 @@ const KILL_GRACE = 2_000;
 const MAX_UNWRITTEN = 1024 * 1024;
 /** Milliseconds to wait for the exit of a killed machine process. */
 const KILL_TIMEOUT = 10_000;
-/** Milliseconds to save a machine, and bytes of its memory in each further one: a slow disk of a busy host. */
-const SAVE_TIMEOUT = 120_000;
-const SAVE_RATE = 5_000;
 
 const SIGPIPE = 13;
 const SIGKILL = 9;
@@ -87,7 +86,7 @@ export class ContainerRun {
   readonly exit: Promise<ExitStatus>;
   readonly #trace: Trace;
   readonly #log: Log;
-  readonly #machine: GuestMachine;
+  #machine: GuestMachine;
   readonly #timers = new ResourceStack();
   readonly #io: ProcessIo;
   readonly #started = defer<void>();
@@ -108,21 +107,26 @@ export class ContainerRun {
   ) {
     this.#trace = options.trace ?? new Trace();
     this.#log = options.log ?? SILENT;
-    const client = options.machine ?? new MachineClient();
-    if (config.spec.console || options.machineLog !== 'silent') {
-      // A guest may write to its console without an end, and its reader may be slow.
-      client.onStderr = (text) => io.stderr.writableLength < MAX_UNWRITTEN && io.stderr.write(text);
-    }
-    this.#machine = new GuestMachine(client, { trace: this.#trace, log: this.#log });
+    this.#machine = this.#guestMachine(options.machine ?? new MachineClient());
     this.#io = new ProcessIo(io, {
       onFirstOutput: () => this.#trace.mark('firstOutput'),
       onBrokenPipe: () => this.#endUnread(),
       onWriteError: (cause) =>
         this.abort(new SandboxError('state', `cannot write the output: ${cause.message}`, { cause })),
     });
-    this.#machine.responsiveness.onChange = (suspect) => options.onSuspect?.(suspect);
     this.started = this.#started.promise;
     this.exit = this.#run();
+  }
+
+  #guestMachine(client: MachineClient): GuestMachine {
+    const { config, io, options } = this;
+    if (config.spec.console || options.machineLog !== 'silent') {
+      // A guest may write to its console without an end, and its reader may be slow.
+      client.onStderr = (text) => io.stderr.writableLength < MAX_UNWRITTEN && io.stderr.write(text);
+    }
+    const machine = new GuestMachine(client, { trace: this.#trace, log: this.#log });
+    machine.responsiveness.onChange = (suspect) => options.onSuspect?.(suspect);
+    return machine;
   }
 
   /** Number of output chunks that the process has written. */
@@ -252,7 +256,7 @@ export class ContainerRun {
     checkRoom((await machine.statistics()).memory?.resident ?? spec.memory, room);
     await machine.freeze();
     try {
-      await machine.save(unfinished.files(spec.memory), SAVE_TIMEOUT + spec.memory / SAVE_RATE);
+      await machine.save(unfinished.files(spec.memory), saveTimeout(spec.memory));
       // A machine process that a guest has taken over says that it has no memory.
       checkRoom(unfinished.written, room);
       const timeLeft = this.#limit === undefined ? null : Math.max(0, Math.round(this.#limit - performance.now()));
@@ -319,13 +323,10 @@ export class ContainerRun {
   async #live(): Promise<ExitStatus> {
     const { config, options } = this;
     const { spec } = config;
+    const { boot, kernel } = await this.#boot(spec);
     const machine = this.#machine;
-    const boot = await bootMachine(machine, spec, options, { trace: this.#trace, log: this.#log });
     this.#address = boot.network?.address;
     this.#spec = boot.spec;
-    const kernel = await machine.hello().catch((error) => {
-      throw explainIsolation(error, spec.isolation);
-    });
     const parts = {
       ...boot,
       seccomp: seccompFilter(spec, kernel),
@@ -346,6 +347,32 @@ export class ContainerRun {
       if (machine.state.name === 'ready') await machine.shutdown();
     }
     return this.#status(exited);
+  }
+
+  /** Boots the machine, or restores it from a template. Resolves when its agent takes requests. */
+  async #boot(spec: RunSpec): Promise<{ boot: Boot; kernel: string }> {
+    const machine = this.#machine;
+    const boot = await bootMachine(machine, spec, this.options, { trace: this.#trace, log: this.#log });
+    try {
+      const kernel = await machine.hello();
+      if (boot.template !== undefined) await machine.thaw(cloned([]));
+      return { boot, kernel };
+    } catch (error) {
+      if (boot.template === undefined || this.#isOver()) throw explainIsolation(error, spec.isolation);
+      boot.template.discard();
+      this.#log.warn(`the container starts cold, its template cannot be used: ${messageOf(error)}`);
+    }
+    // Nothing of the container has run.
+    machine[Symbol.dispose]();
+    await Promise.race([machine.gone, sleep(KILL_TIMEOUT)]);
+    await machine.removeCgroup();
+    if (this.#isOver()) throw new SandboxError('not-running', 'the machine was stopped');
+    this.#machine = this.#guestMachine(new MachineClient());
+    return this.#boot({ ...spec, cold: true });
+  }
+
+  #isOver(): boolean {
+    return this.#state.name === 'ended';
   }
 
   /** Continues the container of a restored machine. Does not wait for the end of the output. */

@@ -21,8 +21,16 @@ import type { Trace } from './trace.js';
 
 /** Milliseconds for a guest to sync its disk and stop. It may have gigabytes of dirty pages. */
 const SYNC_TIMEOUT = 60_000;
+/** Milliseconds to save a machine, and bytes of its memory in each further one: a slow disk of a busy host. */
+const SAVE_TIMEOUT = 120_000;
+const SAVE_RATE = 5_000;
 /** Milliseconds to wait for the machine to report why its agent's connection was lost. */
 const LAST_WORDS = 2_000;
+
+/** Milliseconds to save a machine with so many bytes of memory. */
+export function saveTimeout(memory: number): number {
+  return SAVE_TIMEOUT + memory / SAVE_RATE;
+}
 
 export type GuestMachineState =
   /** The machine process runs and waits for its spec. */

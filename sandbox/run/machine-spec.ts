@@ -12,7 +12,7 @@ import { DEFAULT_MEMORY, type RunSpec } from '../spec/run-spec.js';
 import type { NetworkPlan } from './network-plan.js';
 import type { Share } from './shares.js';
 
-const GUEST_CID = 3;
+export const GUEST_CID = 3;
 const PAGE = 4096;
 
 /** The disk of the writable layer: a file that holds an ext4 file system. */
@@ -37,6 +37,11 @@ export interface MachineParts {
   logLevel: MachineSpec['logLevel'];
 }
 
+/** Bytes of a machine's memory. */
+export function wholePages(bytes: number): number {
+  return Math.ceil(bytes / PAGE) * PAGE;
+}
+
 export function machineSpec(spec: RunSpec, parts: MachineParts): MachineSpec {
   const disks: MachineSpec['disks'] = [{ id: 'image', readOnly: true, extents: parts.image.disk }];
   if (parts.layer !== undefined) {
@@ -50,7 +55,7 @@ export function machineSpec(spec: RunSpec, parts: MachineParts): MachineSpec {
     modules: parts.kernel.modules,
     commandLine: '',
     cpus: vcpuCount(spec.cpus),
-    memory: Math.ceil((spec.memory ?? DEFAULT_MEMORY) / PAGE) * PAGE,
+    memory: wholePages(spec.memory ?? DEFAULT_MEMORY),
     disks: withRates(disks, spec),
     shares: parts.shares.map(({ path, readOnly, keepSetId, budget }) => defined({ path, readOnly, keepSetId, budget })),
     shareRates: shareRates(spec),

@@ -21,7 +21,7 @@ const DNS_ADDRESS = '198.19.0.3';
 const GATEWAY_ADDRESS_6 = 'fe80::1';
 const INTERFACE = 'eth0';
 /** Bytes. The largest IP packet of whole words. */
-const LARGEST_MTU = 65520;
+export const LARGEST_MTU = 65520;
 /** Prefix of the containers' IPv6 addresses (unique local, RFC 4193): `tsvm` in ASCII. */
 const PREFIX_6 = 'fd74:7376:6d';
 /** The ranges of all containers' addresses, IPv4 and IPv6. */

@@ -118,6 +118,8 @@ export interface RunSpec {
   /** If true, the guest's serial console is written to stderr. */
   console?: boolean;
   accel?: Accelerator | 'auto';
+  /** If true, the machine boots its kernel, although there is a template that it could come from. */
+  cold?: boolean;
   /** `vm` refuses the emulator. Default: what `TSVM_ISOLATION` says, else `default`. */
   isolation?: Isolation;
   /** Milliseconds that the process may run. It gets SIGTERM then, and SIGKILL 2 seconds later. */

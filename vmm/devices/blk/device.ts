@@ -9,7 +9,7 @@
 
 import { type HostFiles, OWN_FILES } from '../../host/files.js';
 import type { DiskRates, DiskSpec } from '../../machine.js';
-import { integer, nullable, record } from '../../saved-state.js';
+import { type Check, FieldError, integer, nullable, record } from '../../saved-state.js';
 import type { DeviceContext, VirtioDevice } from '../../virtio/device.js';
 import { DescriptorChain, type Virtqueue } from '../../virtio/queue.js';
 import { drain } from '../drain.js';
@@ -91,18 +91,26 @@ function configSpace(sectors: number): Uint8Array {
 export interface BlkState {
   /** `writeback` of the configuration space: 0 or 1. */
   writeback: number;
+  /** Capacity. */
+  sectors: number;
   /** null: the disk has no rates. */
   rates: RateLimitState | null;
 }
 
-const checkState = record<BlkState>({ writeback: integer(0, 1), rates: nullable(checkRateLimitState) });
+/** A disk without capacity can be plugged in. Any other has the capacity that it was saved with. */
+function capacityFrom(own: number): Check<number> {
+  return (value) => {
+    if (value === 0 || value === own) return value;
+    throw new FieldError(`the disk's ${own} sectors, or 0`);
+  };
+}
 
 export class VirtioBlk implements VirtioDevice<BlkState> {
   readonly type = VIRTIO_ID_BLOCK;
   readonly name = 'blk';
   readonly features: readonly number[];
   readonly queueSizes = [QUEUE_SIZE];
-  readonly checkState = checkState;
+  readonly checkState: Check<BlkState>;
   readonly config: Uint8Array;
   readonly #disk: Disk;
   readonly #id = new Uint8Array(ID_SIZE);
@@ -123,7 +131,12 @@ export class VirtioBlk implements VirtioDevice<BlkState> {
     this.#disk = disk;
     this.#rates = rates && new RateLimit(rates);
     this.#id.set(Buffer.from(id).subarray(0, ID_SIZE));
-    this.config = configSpace(disk.length / SECTOR_SIZE);
+    this.config = configSpace(this.#sectors);
+    this.checkState = record<BlkState>({
+      writeback: integer(0, 1),
+      sectors: capacityFrom(this.#sectors),
+      rates: nullable(checkRateLimitState),
+    });
     const common = [VIRTIO_BLK_F_SIZE_MAX, VIRTIO_BLK_F_SEG_MAX, VIRTIO_BLK_F_BLK_SIZE, VIRTIO_BLK_F_TOPOLOGY];
     const writable = [VIRTIO_BLK_F_FLUSH, VIRTIO_BLK_F_CONFIG_WCE, VIRTIO_BLK_F_DISCARD, VIRTIO_BLK_F_WRITE_ZEROES];
     this.features = disk.readOnly ? [...common, VIRTIO_BLK_F_RO] : [...common, ...writable];
@@ -135,6 +148,10 @@ export class VirtioBlk implements VirtioDevice<BlkState> {
    */
   static open(spec: DiskSpec, files: HostFiles = OWN_FILES): VirtioBlk {
     return new VirtioBlk(Disk.open(spec, files), spec.id, spec.rates);
+  }
+
+  get #sectors(): number {
+    return this.#disk.length / SECTOR_SIZE;
   }
 
   /** The driver chooses between write-back and write-through (virtio 1.2, 5.2.5.2). */
@@ -284,12 +301,15 @@ export class VirtioBlk implements VirtioDevice<BlkState> {
   }
 
   save(): BlkState {
-    return { writeback: this.config[CONFIG_WRITEBACK]!, rates: this.#rates?.save() ?? null };
+    const writeback = this.config[CONFIG_WRITEBACK]!;
+    return { writeback, sectors: this.#sectors, rates: this.#rates?.save() ?? null };
   }
 
-  restore({ writeback, rates }: BlkState): void {
+  restore({ writeback, sectors, rates }: BlkState): void {
     this.config[CONFIG_WRITEBACK] = writeback;
     if (rates !== null) this.#rates?.restore(rates);
+    // virtio 1.2, 5.2.6: the driver reads the capacity again.
+    if (sectors !== this.#sectors) this.#context?.configChanged();
     // The kicks for chains that the driver added during the save are lost.
     this.kick(0);
   }

@@ -68,12 +68,11 @@ export class Disk implements Disposable {
   }
 
   /**
-   * Opens the files of `spec`.
-   * @throws MachineError `bad-spec` for an extent that is not whole sectors, or a disk without
-   * extents; `host` for a file that cannot be opened or is shorter than its extents
+   * Opens the files of `spec`. A disk without extents has no capacity.
+   * @throws MachineError `bad-spec` for an extent that is not whole sectors; `host` for a file that
+   * cannot be opened or is shorter than its extents
    */
   static open(spec: DiskSpec, from: HostFiles = OWN_FILES): Disk {
-    if (spec.extents.length === 0) throw new MachineError('bad-spec', `disk ${spec.id} has no extents`);
     const files = new Map<string, number>();
     try {
       for (const extent of spec.extents) {

@@ -94,6 +94,10 @@ const checkShape = record<FuseState>({
 export function fuseState(roots: readonly Inode[], firstNode: number): Check<FuseState> {
   return (value) => {
     const state = checkShape(value);
+    // Before FUSE_INIT the driver knows nothing of the shares, which may be others now.
+    if (state.minor === 0 && state.inodes.length === 0 && state.handles.length === 0) {
+      return { ...state, nextNode: Math.max(state.nextNode, firstNode) };
+    }
     if (state.nextNode < firstNode) throw new FieldError(`${firstNode} or more`, '.nextNode');
     const files = checkInodes(state, roots, firstNode);
     checkHandles(state, files);

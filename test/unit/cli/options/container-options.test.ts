@@ -58,6 +58,7 @@ const CONTAINER_FIELDS: Record<
   kernelModules: ['--kernel-modules'],
   console: ['--console'],
   accel: ['--accel'],
+  cold: ['--cold'],
   isolation: ['--isolation'],
   cgroupParent: ['--cgroup-parent'],
   jail: ['--jail'],

@@ -30,7 +30,12 @@ import {
 } from '../../../../../vmm/devices/blk/device.js';
 import * as libc from '../../../../../vmm/host/libc.js';
 import { type DiskExtent, type DiskRates, MachineError } from '../../../../../vmm/machine.js';
-import { INTERRUPT_STATUS, STATUS } from '../../../../../vmm/virtio/mmio/registers.js';
+import {
+  CONFIG_GENERATION,
+  INTERRUPT_CONFIG_CHANGE,
+  INTERRUPT_STATUS,
+  STATUS,
+} from '../../../../../vmm/virtio/mmio/registers.js';
 import { type Piece, VirtioDriver } from '../../../../fixtures/virtio-driver.js';
 
 const SECTOR = 512;
@@ -276,7 +281,25 @@ describe('blk', () => {
     );
     expect(open([{ path, offset: 1, length: SECTOR }])).toThrow(/does not consist of whole sectors/);
     expect(open([{ path, offset: 0, length: -SECTOR }])).toThrow(/does not consist of whole sectors/);
-    expect(open([])).toThrow(/has no extents/);
+  });
+
+  test('a disk without capacity gets one when it is restored, and its driver is told', () => {
+    const path = file(pattern(8 * SECTOR));
+    const open = (sectors: number) => () =>
+      VirtioBlk.open({ id: 'layer', readOnly: false, extents: [{ path, offset: 0, length: sectors * SECTOR }] });
+    using driver = BlkDriver.open([]);
+    const capacity = () => Number(new DataView(driver.device.config.buffer).getBigUint64(0, true));
+    const changes = () => driver.readRegister(CONFIG_GENERATION);
+    expect(capacity()).toBe(0);
+    expect(driver.request(VIRTIO_BLK_T_IN, 0, { room: SECTOR }).status).toBe(VIRTIO_BLK_S_IOERR);
+    const before = changes();
+    driver.replaceDevice(open(8));
+    expect(capacity()).toBe(8);
+    expect(changes()).toBe(before + 1);
+    expect(driver.readRegister(INTERRUPT_STATUS) & INTERRUPT_CONFIG_CHANGE).not.toBe(0);
+    driver.replaceDevice(open(8));
+    expect(changes()).toBe(before + 1);
+    expect(() => driver.replaceDevice(open(4))).toThrow(/blk\.device\.sectors is not the disk's 4 sectors, or 0/);
   });
 
   test('a restored device continues where the saved one stopped', () => {

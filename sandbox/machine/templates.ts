@@ -1,0 +1,356 @@
+// Templates: machines that have booted and have no container, saved in a home. A run restores the
+// one that fits instead of booting. A template is a cache: one that is missing, damaged or of another
+// host costs time and nothing else.
+import { createHash, randomUUID } from 'node:crypto';
+import {
+  type BigIntStats,
+  closeSync,
+  constants,
+  fstatSync,
+  fsyncSync,
+  lstatSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  renameSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  utimesSync,
+} from 'node:fs';
+import { release } from 'node:os';
+import { dirname, join } from 'node:path';
+import { hasCode, messageOf } from '../../errors/index.js';
+import { SAVED_MEMORY, SAVED_STATE } from '../../vmm/machine.js';
+import { boolean, type Check, integer, parseState, record, text } from '../../vmm/saved-state.js';
+import { SandboxError } from '../errors.js';
+import { FileLock } from '../home/lock.js';
+import { readRecord, syncFolder, writeSynced } from '../home/records.js';
+import { MACHINE_PROGRAM } from '../programs.js';
+import { type FileDigest, fileDigest, sparseDigest } from './file-digest.js';
+import { MachineFiles } from './machine-files.js';
+import { hostCpu, version } from './saved-machine.js';
+
+const VERSION = 1;
+const MANIFEST = 'manifest.json';
+const MEMORY = 'memory';
+const STATE = 'state.json';
+/** End the names of folders that are being made and removed. */
+const NEW = '.new';
+const REMOVED = '.removed';
+const LOCK = 'lock';
+const NAME = /^[0-9a-f]{32}$/;
+
+/** What a template's guest sees of its machine, besides its kernel. */
+export interface TemplateShape {
+  cpus: number;
+  /** Bytes. */
+  memory: number;
+  /** A disk for the writable layer, beside that of the image. */
+  hasLayer: boolean;
+  hasNetwork: boolean;
+  hasShares: boolean;
+}
+
+/** A file that was checked: while all of this is the same, so are its contents. */
+interface CheckedFile extends FileDigest {
+  identity: string;
+}
+
+interface Manifest {
+  version: number;
+  /** RFC 3339. */
+  created: string;
+  shape: TemplateShape;
+  memory: CheckedFile;
+  state: CheckedFile;
+}
+
+export interface Template {
+  /** 32 hexadecimal digits. */
+  name: string;
+  created: string;
+  /** Milliseconds since the epoch. */
+  used: number;
+  shape: TemplateShape;
+  /** Bytes on the host's disk. */
+  size: number;
+}
+
+const anyText = text(/^/, 'text');
+const checkedFile: Check<CheckedFile> = record<CheckedFile>({
+  size: integer(0, Number.MAX_SAFE_INTEGER),
+  sha256: text(/^[0-9a-f]{64}$/, 'a SHA-256'),
+  identity: anyText,
+});
+const checkManifest = record<Manifest>({
+  version: integer(VERSION, VERSION),
+  created: anyText,
+  shape: record<TemplateShape>({
+    cpus: integer(1, 64),
+    memory: integer(1, Number.MAX_SAFE_INTEGER),
+    hasLayer: boolean,
+    hasNetwork: boolean,
+    hasShares: boolean,
+  }),
+  memory: checkedFile,
+  state: checkedFile,
+});
+
+/** A change of a file's contents changes its times. ctime cannot be set. */
+function identityOf({ dev, ino, size, mtimeNs, ctimeNs }: BigIntStats): string {
+  return [dev, ino, size, mtimeNs, ctimeNs].join(' ');
+}
+
+function fileIdentity(path: string | undefined): string {
+  return path === undefined ? '' : `${path} ${identityOf(statSync(path, { bigint: true }))}`;
+}
+
+/**
+ * The name of the template for a machine: what it depends on, hashed. Another host, kernel or build
+ * has another name.
+ * @throws Error of the file system
+ */
+export function templateName(
+  { kernel, initramfs, modules }: { kernel: string; initramfs: string; modules?: string | undefined },
+  shape: TemplateShape,
+): string {
+  const { cpus, memory, hasLayer, hasNetwork, hasShares } = shape;
+  const parts = [
+    VERSION,
+    version(),
+    ...[MACHINE_PROGRAM, kernel, initramfs, modules].map(fileIdentity),
+    hostCpu(),
+    release(),
+    [cpus, memory, hasLayer, hasNetwork, hasShares],
+  ];
+  return createHash('sha256').update(JSON.stringify(parts)).digest('hex').slice(0, 32);
+}
+
+/** The templates of one home. */
+export class TemplateStore {
+  /** @param path of their folder, which need not exist */
+  constructor(readonly path: string) {}
+
+  /** Those that are whole, the last used first. */
+  list(): Template[] {
+    return this.names()
+      .flatMap((name) => this.#describe(name) ?? [])
+      .sort((a, b) => b.used - a.used);
+  }
+
+  /** The names of all, also of damaged ones. */
+  names(): string[] {
+    try {
+      return readdirSync(this.path).filter((name) => NAME.test(name));
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return [];
+      throw error;
+    }
+  }
+
+  /**
+   * The name that begins so.
+   * @throws SandboxError `no-such-template`, `ambiguous`
+   */
+  find(beginning: string): string {
+    const [found, another] = this.names().filter((name) => beginning !== '' && name.startsWith(beginning));
+    if (found === undefined) throw new SandboxError('no-such-template', `no such template: ${beginning}`);
+    if (another !== undefined) throw new SandboxError('ambiguous', `several templates begin with ${beginning}`);
+    return found;
+  }
+
+  #describe(name: string): Template | undefined {
+    try {
+      const path = join(this.path, name);
+      const { created, shape } = readManifest(path);
+      const used = statSync(join(path, MANIFEST)).mtimeMs;
+      const size = [MEMORY, STATE, MANIFEST].reduce((sum, file) => sum + lstatSync(join(path, file)).blocks * 512, 0);
+      return { name, created, used, shape, size };
+    } catch {
+      // Another process removes it, or it is damaged: a run that wants it removes it.
+      return undefined;
+    }
+  }
+
+  /** True if there is none: this costs a run nothing. */
+  get isEmpty(): boolean {
+    return this.names().length === 0;
+  }
+
+  /** True if there is one of that name. */
+  has(name: string): boolean {
+    return lstatSync(join(this.path, name), { throwIfNoEntry: false }) !== undefined;
+  }
+
+  /**
+   * Opens a template for a machine that continues it, and remembers that it was used.
+   * @returns undefined if there is none
+   * @throws SandboxError `snapshot` if it is damaged
+   */
+  async open(name: string): Promise<MachineFiles | undefined> {
+    const path = join(this.path, name);
+    if (!this.has(name)) return undefined;
+    const files = new MachineFiles();
+    try {
+      const manifest = readManifest(path);
+      const memory = openSync(join(path, MEMORY), constants.O_RDONLY);
+      files.add(SAVED_MEMORY, memory);
+      const state = openSync(join(path, STATE), constants.O_RDONLY);
+      files.add(SAVED_STATE, state);
+      await verify(MEMORY, memory, manifest.memory, sparseDigest);
+      await verify(STATE, state, manifest.state, fileDigest);
+      const now = new Date();
+      utimesSync(join(path, MANIFEST), now, now);
+      return files;
+    } catch (cause) {
+      files[Symbol.dispose]();
+      // Another process removed it meanwhile.
+      if (!this.has(name)) return undefined;
+      throw new SandboxError('snapshot', messageOf(cause), { cause });
+    }
+  }
+
+  /** Removes a template. Machines that came from it keep its file. Returns false if there is none. */
+  remove(name: string): boolean {
+    if (!NAME.test(name)) return false;
+    const path = join(this.path, name);
+    const aside = `${path}.${randomUUID()}${REMOVED}`;
+    try {
+      renameSync(path, aside);
+    } catch (error) {
+      if (hasCode(error, 'ENOENT')) return false;
+      throw error;
+    }
+    rmSync(aside, { recursive: true, force: true });
+    return true;
+  }
+
+  /**
+   * Removes templates until the rest takes at most `budget` bytes: the least recently used go first.
+   * @returns those that were removed
+   */
+  prune(budget: number): Template[] {
+    for (const name of this.names()) {
+      if (this.#describe(name) === undefined) this.remove(name);
+    }
+    let size = 0;
+    return this.list().filter((template) => {
+      size += template.size;
+      return size > budget && this.remove(template.name);
+    });
+  }
+
+  /**
+   * Begins a template. One is made at a time. What a process left that was killed is removed.
+   * @returns undefined while another process makes one
+   * @throws SandboxError `state`
+   */
+  begin(name: string): UnfinishedTemplate | undefined {
+    try {
+      mkdirSync(this.path, { recursive: true, mode: 0o700 });
+      const lock = FileLock.take(join(this.path, LOCK));
+      if (lock === undefined) return undefined;
+      for (const left of readdirSync(this.path)) {
+        if (left.endsWith(NEW) || left.endsWith(REMOVED)) {
+          rmSync(join(this.path, left), { recursive: true, force: true });
+        }
+      }
+      return new UnfinishedTemplate(join(this.path, name), lock);
+    } catch (cause) {
+      throw new SandboxError('state', `cannot make a template: ${messageOf(cause)}`, { cause });
+    }
+  }
+}
+
+/** A template that is being made. Disposing of it removes it, unless it is kept. */
+export class UnfinishedTemplate implements Disposable {
+  readonly #path: string;
+  readonly #aside: string;
+  readonly #lock: FileLock;
+
+  /** @param lock owned from now on */
+  constructor(path: string, lock: FileLock) {
+    this.#path = path;
+    this.#aside = `${path}${NEW}`;
+    this.#lock = lock;
+    mkdirSync(this.#aside, { mode: 0o700 });
+  }
+
+  /** The files for a machine with so many bytes of memory. */
+  files(memory: number): MachineFiles {
+    const files = new MachineFiles();
+    const add = (name: string, file: string, size: number) => {
+      const path = join(this.#aside, file);
+      files.add(name, openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600));
+      truncateSync(path, size);
+    };
+    add(SAVED_MEMORY, MEMORY, memory);
+    add(SAVED_STATE, STATE, 0);
+    return files;
+  }
+
+  /**
+   * An empty folder, which the template's machine shares in place of those that runs will share.
+   * @returns its path
+   */
+  emptyFolder(): string {
+    const path = join(this.#aside, 'empty');
+    mkdirSync(path, { mode: 0o500 });
+    return path;
+  }
+
+  /** Finishes it once its machine has ended. It replaces one of the same name. @throws SandboxError `state` */
+  async keep(shape: TemplateShape): Promise<void> {
+    try {
+      rmSync(join(this.#aside, 'empty'), { recursive: true, force: true });
+      const memory = await describe(join(this.#aside, MEMORY), sparseDigest);
+      const state = await describe(join(this.#aside, STATE), fileDigest);
+      const manifest: Manifest = { version: VERSION, created: new Date().toISOString(), shape, memory, state };
+      writeSynced(join(this.#aside, MANIFEST), JSON.stringify(manifest));
+      rmSync(this.#path, { recursive: true, force: true });
+      renameSync(this.#aside, this.#path);
+      syncFolder(dirname(this.#path));
+    } catch (cause) {
+      throw new SandboxError('state', `cannot write ${this.#path}: ${messageOf(cause)}`, { cause });
+    }
+  }
+
+  [Symbol.dispose](): void {
+    rmSync(this.#aside, { recursive: true, force: true });
+    this.#lock[Symbol.dispose]();
+  }
+}
+
+async function describe(path: string, digestOf: (path: string) => Promise<FileDigest>): Promise<CheckedFile> {
+  const file = openSync(path, constants.O_RDONLY);
+  try {
+    fsyncSync(file);
+  } finally {
+    closeSync(file);
+  }
+  const digest = await digestOf(path);
+  return { ...digest, identity: identityOf(statSync(path, { bigint: true })) };
+}
+
+function readManifest(path: string): Manifest {
+  const found = readRecord(join(path, MANIFEST));
+  if (found === undefined) throw new RangeError(`the template has no whole ${MANIFEST}`);
+  return parseState('manifest', checkManifest, found);
+}
+
+/**
+ * A file that was not touched since it was checked is not read: gigabytes would take longer than a
+ * boot.
+ */
+async function verify(
+  name: string,
+  fd: number,
+  { identity, size, sha256 }: CheckedFile,
+  digestOf: (path: string) => Promise<FileDigest>,
+): Promise<void> {
+  if (identityOf(fstatSync(fd, { bigint: true })) === identity) return;
+  const found = await digestOf(`/proc/self/fd/${fd}`);
+  if (found.size === size && found.sha256 === sha256) return;
+  throw new RangeError(`the template is damaged: its ${name} is not what was written`);
+}
