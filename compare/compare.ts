@@ -33,6 +33,7 @@ export async function compare(options: CompareOptions): Promise<Report> {
     pull: 'missing',
     ...(options.onPull && { onProgress: options.onPull }),
   });
+  options.onImage?.();
   // A download is no part of the time that the comparison may take.
   const began = performance.now();
   await removeLeftovers(home);

@@ -1,6 +1,7 @@
 // What a level of isolation is: how it is prepared, started, entered and removed. Each has a file in
 // levels/.
 import type { ImageConfig } from '../images/index.js';
+import type { SandboxNetwork } from './network.js';
 
 /** What every level gets: the same image, the same limits. */
 export interface Bundle {
@@ -35,6 +36,8 @@ export interface PreparedLevel extends AsyncDisposable {
   limitsMemory: boolean;
   /** Starts a sandbox, and stays in the foreground: its stdout is that of the command. */
   start(id: string, command: readonly string[]): CommandLine;
+  /** The same as `start`, for a sandbox with a network. A level without it has none here. */
+  connect?(id: string, command: readonly string[], network: SandboxNetwork): CommandLine;
   /**
    * Runs a command in a sandbox.
    * @param pid of the sandbox's first process, as the host sees it

@@ -57,6 +57,13 @@ export const OPERATIONS: readonly Operation[] = [
   operation('folder-write-sequence', 'folder: 1 MiB written in sequence', 'us', 1e-3),
 ];
 
+/** In a sandbox with a network, to a server of the gauge at the host's side. */
+export const TCP_OPERATIONS: readonly Operation[] = [
+  operation('tcp-round-trip', 'TCP: a byte to the host and back', 'us', 1e-3),
+  operation('tcp-send', 'TCP: 1 MiB to the host', 'us', 1e-3),
+  operation('tcp-receive', 'TCP: 1 MiB from the host', 'us', 1e-3),
+];
+
 /** True if an operation is one in the folder of the host. */
 export function usesFolder({ name }: Measure): boolean {
   return name.startsWith('folder-');

@@ -22,6 +22,8 @@ export interface CompareOptions {
   programs?: readonly Program[];
   command?: readonly string[];
   operations?: readonly Operation[];
+  /** Measures TCP in a sandbox with a network. Default: true. */
+  tcp?: boolean;
   /** Measures in rounds. Default: true. */
   costs?: boolean;
   /** Looks at what code inside of the levels sees and reaches. */
@@ -33,6 +35,8 @@ export interface CompareOptions {
   home?: Home;
   signal: AbortSignal;
   onPull?(progress: Progress): void;
+  /** Called when the image is there. Before, `signal` ends nothing. */
+  onImage?(): void;
   /** Called before each step, with the share of the work that is done. */
   onStep?(text: string, share: number): void;
 }

@@ -51,9 +51,11 @@ export function isPinned(pid: number, cpus: readonly number[]): boolean {
 
 /** The same level, whose programs start pinned. */
 export function pinLevel(level: PreparedLevel, cpus: readonly number[]): PreparedLevel {
+  const { connect } = level;
   return {
     ...level,
     start: (...given) => ({ ...level.start(...given), cpus }),
     exec: (...given) => ({ ...level.exec(...given), cpus }),
+    ...(connect && { connect: (...given: Parameters<typeof connect>) => ({ ...connect(...given), cpus }) }),
   };
 }

@@ -66,7 +66,7 @@ export async function measureRound(level: PreparedLevel, options: RoundOptions):
     const measured = await exec('measure', String(time), FOLDER, ...operations.map(({ name }) => name));
     for (const operation of operations) {
       try {
-        onSample(operation, readTurn(measured, operation) * operation.scale);
+        onSample(operation, readTurn(measured.stdout, operation) * operation.scale);
       } catch (error) {
         onNone(operation, messageOf(error));
       }
@@ -105,12 +105,12 @@ function withoutFolder(
 }
 
 /** The nanoseconds of a turn. @throws CompareError `level` */
-function readTurn(ended: Ended, { name }: Operation): number {
-  const lines = ended.stdout.split('\n').filter((line) => line.startsWith(`${name} `));
+export function readTurn(stdout: string, { name }: Operation): number {
+  const lines = stdout.split('\n').filter((line) => line.startsWith(`${name} `));
   const words = lines[0]?.slice(name.length + 1);
   if (words !== undefined && /^\d+\.\d+$/.test(words)) return Number(words);
   const why = words?.startsWith('failed: ') ? words.slice('failed: '.length) : undefined;
-  throw new CompareError('level', why ?? ended.why);
+  throw new CompareError('level', why ?? `the gauge has not measured ${name}`);
 }
 
 /** The milliseconds of the caller's command, and its output. @throws CompareError `command`, `level` */

@@ -13,6 +13,7 @@ import { measureRound } from './round.js';
 import { orderOf } from './schedule.js';
 import { whyUntraceable } from './surface/reached.js';
 import { measureSurface } from './surface/surface.js';
+import { measureTcp } from './tcp.js';
 
 /** Times that several sandboxes are started at once: it takes long, and each gives many samples. */
 const CROWDS = 2;
@@ -70,6 +71,13 @@ export async function measureAll(
     for (const each of working(compared, round, options)) {
       options.onStep?.(`${step}: ${each.level.name}`, round === 0 ? 0 : ends(round - 1));
       await measureOnce(each, folder, round === 0 ? 'warm-up' : round, options);
+      if (options.tcp === false || each.report.state !== 'measured') continue;
+      options.onStep?.(`${step}, TCP: ${each.level.name}`, round === 0 ? 0 : ends(round - 1));
+      await measureTcp(each.prepared, {
+        ...{ id: `compare-${ownName()}`, time: options.time, signal },
+        onSample: (measure, value) => addSample(each, measure, value, round === 0 ? 'warm-up' : round),
+        onNone: (measure, reason) => addNone(each, measure, reason),
+      });
     }
     if (round === 0) continue;
     done.busy.push(load);

@@ -14,6 +14,8 @@ const KEPT = 2 ** 16;
 const PATIENCE = 300_000;
 /** Milliseconds that a sandbox has to end after SIGTERM. */
 const GRACE = 10_000;
+/** Milliseconds after a program's end until what holds its streams is ended. */
+const STREAMS = 1000;
 /** Milliseconds that the removal of a sandbox may take. */
 const REMOVAL = 30_000;
 
@@ -142,8 +144,8 @@ export interface Idling extends AsyncDisposable {
   time: number;
   /** The program that was started. */
   pid: number;
-  /** Returns when its output has a text. @throws CompareError if it ends before; the reason of `signal` */
-  says(words: string, signal: AbortSignal): Promise<void>;
+  /** Returns its output when that has a text. @throws CompareError if it ends before; the reason of `signal` */
+  says(words: string, signal: AbortSignal): Promise<string>;
   /** See `Guard`. */
   watch(pid: number): Disposable;
 }
@@ -158,16 +160,25 @@ export async function startIdling(command: CommandLine, signal: AbortSignal, rem
   const began = performance.now();
   const child = start(command);
   const text = collect(child);
+  let isClosed = false;
   const closed = new Promise<void>((resolve) => {
     child.once('close', () => resolve());
     child.once('error', () => resolve());
+  }).then(() => {
+    isClosed = true;
   });
   const guarded = child.pid === undefined ? undefined : guard(child.pid, remove);
   void closed.then(() => guarded?.[Symbol.dispose]());
   const end = async () => {
-    if (child.pid === undefined || child.exitCode !== null || child.signalCode !== null) return;
-    child.kill('SIGTERM');
-    const timer = setTimeout(() => killAll(child), signal.aborted ? GRACE / 5 : GRACE);
+    if (child.pid === undefined || isClosed) return;
+    const killWithin = (time: number) => setTimeout(() => killAll(child), time);
+    let timer = killWithin(signal.aborted ? GRACE / 5 : GRACE);
+    const hurry = () => {
+      clearTimeout(timer);
+      timer = killWithin(STREAMS);
+    };
+    if (child.kill('SIGTERM')) child.once('exit', hurry);
+    else hurry();
     await closed;
     clearTimeout(timer);
   };
@@ -188,6 +199,7 @@ export async function startIdling(command: CommandLine, signal: AbortSignal, rem
         }
         child.once('close', (code) => reject(new CompareError('level', whyEnded(text, code, command.failure))));
       });
+      return text.stdout;
     } finally {
       until.removeEventListener('abort', abort);
     }

@@ -23,6 +23,20 @@ extern const size_t GAUGE_OPERATION_COUNT;
 extern const struct operation GAUGE_FILE_OPERATIONS[];
 extern const size_t GAUGE_FILE_OPERATION_COUNT;
 
+/** Of TCP: tcp.c. */
+extern const struct operation GAUGE_TCP_OPERATIONS[];
+extern const size_t GAUGE_TCP_OPERATION_COUNT;
+
+/** Where the host answers (gauge_tcp_host()), for the operations of TCP. */
+extern const char *gauge_address;
+extern uint16_t gauge_port;
+
+/**
+ * Answers the operations of TCP at an address, and prints `ready` with the port. Returns the exit code
+ * when its stdin ends.
+ */
+int gauge_tcp_host(const char *address);
+
 /** Where this program finds itself. */
 #define GAUGE_SELF "/proc/self/exe"
 

@@ -46,6 +46,17 @@ int main(int argc, char **argv)
 		return 0;
 	if (argc >= 5 && strcmp(argv[1], "measure") == 0)
 		return gauge_measure(strtoull(argv[2], NULL, 10) * 1000000, argv[3], argv + 4);
+	if (argc >= 6 && strcmp(argv[1], "tcp") == 0) {
+		say_ready();
+		gauge_address = argv[3];
+		gauge_port = (uint16_t)atoi(argv[4]);
+		gauge_measure(strtoull(argv[2], NULL, 10) * 1000000, "/", argv + 5);
+		puts("done");
+		fflush(stdout);
+		idle();
+	}
+	if (argc == 3 && strcmp(argv[1], "tcp-host") == 0)
+		return gauge_tcp_host(argv[2]);
 	if (argc == 3 && strcmp(argv[1], "filters") == 0)
 		return gauge_filters(atoi(argv[2]));
 	if (argc >= 4 && strcmp(argv[1], "reached") == 0)
@@ -65,7 +76,7 @@ int main(int argc, char **argv)
 	fputs("usage: tsvm-gauge idle | work FOLDER NAME... | go FOLDER | nothing |\n"
 	      "       measure MILLISECONDS FOLDER NAME... | run FOLDER COMMAND... |\n"
 	      "       probe PID PORT ADDRESS NAME | filters PID | try FILTER | within FILTER COMMAND... |\n"
-	      "       reached NAME THREAD... |\n"
+	      "       reached NAME THREAD... | tcp MILLISECONDS ADDRESS PORT NAME... | tcp-host ADDRESS |\n"
 	      "       serve CHANNEL COMMAND... | ask SOCKET PORT COMMAND...\n",
 	      stderr);
 	return GAUGE_FAILED;

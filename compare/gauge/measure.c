@@ -4,9 +4,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -29,6 +31,9 @@ static uint64_t time_of(const struct operation *operation, uint64_t turns)
 	return gauge_now() - start;
 }
 
+/** The process that measures, whose children do the operations. */
+static pid_t measuring;
+
 static const struct operation *find(const struct operation *among, size_t count, const char *name)
 {
 	for (size_t index = 0; index < count; index++)
@@ -43,6 +48,10 @@ static const struct operation *find(const struct operation *among, size_t count,
  */
 static void measure(const struct operation *operation, uint64_t least_ns)
 {
+	// It would hold the streams of a gauge that was ended.
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != measuring)
+		exit(1);
 	if (operation->prepare != NULL)
 		operation->prepare();
 	// The first turn pays for what later ones find in caches.
@@ -64,6 +73,8 @@ static void measure_apart(const char *name, void (*act)(const struct operation *
 	const struct operation *operation = find(GAUGE_OPERATIONS, GAUGE_OPERATION_COUNT, name);
 	if (operation == NULL)
 		operation = find(GAUGE_FILE_OPERATIONS, GAUGE_FILE_OPERATION_COUNT, name);
+	if (operation == NULL)
+		operation = find(GAUGE_TCP_OPERATIONS, GAUGE_TCP_OPERATION_COUNT, name);
 	if (operation == NULL) {
 		printf("%s failed: no operation has this name\n", name);
 		return;
@@ -88,6 +99,7 @@ static void measure_apart(const char *name, void (*act)(const struct operation *
 int gauge_measure(uint64_t least_ns, const char *folder, char **names)
 {
 	gauge_folder = folder;
+	measuring = getpid();
 	for (; *names != NULL; names++)
 		measure_apart(*names, measure, least_ns);
 	return 0;

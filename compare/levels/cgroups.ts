@@ -7,9 +7,10 @@ import { hasCode } from '../../errors/index.js';
 const ROOT = '/sys/fs/cgroup';
 /** Enters the cgroups of $1, and becomes the command. */
 const ENTER = 'for each in $1; do echo $$ > "$each/cgroup.procs"; done; shift; exec "$@"';
-/** Removes the cgroups of $@ when their processes have ended, which may take the kernel a moment. */
+/** Removes the cgroups of $@, and ends what is in them, which may take the kernel a moment. */
 const REMOVE = `turn=0
-while [ $turn -lt 50 ]; do
+while [ $turn -lt 100 ]; do
+  find "$@" -name cgroup.procs -exec cat {} + 2>/dev/null | xargs -r kill -KILL 2>/dev/null
   find "$@" -depth -type d -exec rmdir {} + 2>/dev/null
   left=
   for each; do [ ! -d "$each" ] || left=1; done
@@ -60,7 +61,13 @@ export function inCgroups(id: string): readonly [program: string, ...words: stri
   return ['sh', '-c', ENTER, 'sh', foldersOf(id).join(' ')];
 }
 
-/** Words that remove the cgroups, and those in them. */
-export function removeCgroups(id: string): readonly [program: string, ...words: string[]] {
-  return ['sh', '-c', REMOVE, 'sh', ...foldersOf(id)];
+/**
+ * Words that run a command, and then remove the cgroups, and those in them.
+ * @param command of a runtime that makes the cgroups, and has no record of them if it was killed as it did
+ */
+export function removeCgroups(
+  id: string,
+  command: readonly string[] = ['true'],
+): readonly [program: string, ...words: string[]] {
+  return ['sh', '-c', `folders=$1; shift; "$@"\nset -- $folders\n${REMOVE}`, 'sh', foldersOf(id).join(' '), ...command];
 }

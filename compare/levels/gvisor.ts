@@ -4,6 +4,14 @@ import { ociLevel } from './oci.js';
 
 const SUMMARY = 'a kernel in user space answers system calls';
 
+/**
+ * It takes a network namespace with settings in /proc/sys/net/core for the host's. Since Linux 6.9 each
+ * has them (https://github.com/google/gvisor/issues/10704), so it sees none.
+ */
+const WITHOUT_SETTINGS = `cd /proc/sys
+mount -t tmpfs tmpfs /proc/sys
+for each in fs kernel vm; do mkdir "/proc/sys/$each"; mount --no-canonicalize --bind "$each" "/proc/sys/$each"; done`;
+
 function platform(name: 'ptrace' | 'systrap' | 'kvm', what: string) {
   return ociLevel({
     name: `gvisor-${name}`,
@@ -11,7 +19,12 @@ function platform(name: 'ptrace' | 'systrap' | 'kvm', what: string) {
     program: 'runsc',
     package: 'runsc',
     // The kernel in user space, and its server of files.
-    options: { words: ['--platform', name, '--network', 'none'], faces: /^runsc-(sandbox|gofer) / },
+    options: {
+      networkMounts: WITHOUT_SETTINGS,
+      words: ['--platform', name],
+      disconnected: ['--network', 'none'],
+      faces: /^runsc-(sandbox|gofer) /,
+    },
     missing: () => {
       if (name !== 'kvm' || existsSync('/dev/kvm')) return undefined;
       return { reason: 'this host has no /dev/kvm' };

@@ -3,7 +3,7 @@
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { findProgram } from '../../programs/index.js';
-import { type Bundle, environmentOf, FOLDER, type Level } from '../level.js';
+import { type Bundle, type CommandLine, environmentOf, FOLDER, type Level } from '../level.js';
 import { inCgroups, makeCgroups, removeCgroups } from './cgroups.js';
 import { holdMounts, isRoot, PRIVATE_RUN } from './mounts.js';
 import { versionOf } from './version.js';
@@ -14,13 +14,13 @@ const FAILURE = /^lxc-\w+: \S+ \S+ \w+: \d+ (.+)$/;
 const COMMON = '/usr/share/lxc/config/common.conf';
 
 /** lxc.container.conf(5). */
-function configuration({ rootfs, config, shared }: Bundle, command: readonly string[]): string {
+function configuration({ rootfs, config, shared }: Bundle, command: readonly string[], network: string): string {
   const lines = [
     `lxc.include = ${COMMON}`,
     `lxc.rootfs.path = dir:${rootfs}`,
     'lxc.rootfs.options = ro',
     'lxc.uts.name = compare',
-    'lxc.net.0.type = empty',
+    network,
     // Its output is that of lxc-start.
     'lxc.console.path = none',
     'lxc.tty.max = 0',
@@ -51,16 +51,18 @@ export const lxc: Level = {
     const mounts = await holdMounts(PRIVATE_RUN);
     const env = { PATH: process.env.PATH };
     const named = (id: string) => ['-n', id, '-P', bundle.folder];
+    const begin = (id: string, command: readonly string[], network: string): CommandLine => {
+      mkdirSync(join(bundle.folder, id));
+      writeFileSync(join(bundle.folder, id, 'config'), configuration(bundle, command, network));
+      makeCgroups(id, bundle.memory);
+      return { words: [...inCgroups(id), ...mounts.enter(), path, '-F', ...named(id)], env, failure: FAILURE };
+    };
     return {
       version: versionOf(path),
       limitsMemory: true,
       places: [bundle.folder],
-      start(id, command) {
-        mkdirSync(join(bundle.folder, id));
-        writeFileSync(join(bundle.folder, id, 'config'), configuration(bundle, command));
-        makeCgroups(id, bundle.memory);
-        return { words: [...inCgroups(id), ...mounts.enter(), path, '-F', ...named(id)], env, failure: FAILURE };
-      },
+      start: (id, command) => begin(id, command, 'lxc.net.0.type = empty'),
+      connect: (id, command, { path: network }) => begin(id, command, `lxc.namespace.share.net = ${network}`),
       exec(id, _pid, command) {
         const variables = Object.entries(environmentOf(bundle.config)).flatMap(([name, value]) => [
           '-v',

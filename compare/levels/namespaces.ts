@@ -24,7 +24,10 @@ mount -o remount,bind,ro "$1"`;
 
 function level(
   { name, summary, devices }: { name: string; summary: string; devices: string },
-  commands: (mounts: HeldMounts, rootfs: string) => Pick<PreparedLevel, 'start' | 'exec'>,
+  commands: (
+    mounts: HeldMounts,
+    rootfs: string,
+  ) => Pick<PreparedLevel, 'start' | 'exec'> & Required<Pick<PreparedLevel, 'connect'>>,
 ): Level {
   return {
     name,
@@ -36,13 +39,14 @@ function level(
     },
     async prepare({ rootfs, config, shared }) {
       const mounts = await holdMounts(MOUNTS, rootfs, devices, shared);
-      const { start, exec } = commands(mounts, rootfs);
+      const { start, connect, exec } = commands(mounts, rootfs);
       const env = environmentOf(config);
       return {
         version: execFileSync('unshare', ['--version'], { encoding: 'utf8' }).trim(),
         limitsMemory: false,
         places: [],
         start: (...given) => ({ ...start(...given), env }),
+        connect: (...given) => ({ ...connect(...given), env }),
         exec: (...given) => ({ ...exec(...given), env }),
         [Symbol.asyncDispose]: () => mounts[Symbol.asyncDispose](),
       };
@@ -57,7 +61,11 @@ export const processLevel: Level = level(
       words: [...mounts.enter(), findProgram('chroot') ?? 'chroot', rootfs, ...command] as const,
       env: {},
     });
-    return { start: (_id, command) => words(command), exec: (_id, _pid, command) => words(command) };
+    return {
+      start: (_id, command) => words(command),
+      connect: (_id, command, { enterHost }) => ({ words: [...enterHost, ...words(command).words], env: {} }),
+      exec: (_id, _pid, command) => words(command),
+    };
   },
 );
 
@@ -68,7 +76,7 @@ export const namespaces: Level = level(
     const nsenter = findProgram('nsenter') ?? 'nsenter';
     // An ordinary user's mounts are in a user namespace already.
     const user = isRoot() ? ['--user', '--map-root-user'] : [];
-    const options = ['--pid', '--fork', '--kill-child', '--net', '--ipc', '--uts', '--mount', '--mount-proc'];
+    const options = ['--pid', '--fork', '--kill-child', '--ipc', '--uts', '--mount', '--mount-proc'];
     const entered = [
       '--user',
       '--preserve-credentials',
@@ -82,7 +90,11 @@ export const namespaces: Level = level(
     ];
     return {
       start: (_id, command) => ({
-        words: [...mounts.enter(), unshare, ...user, ...options, '--root', rootfs, ...command],
+        words: [...mounts.enter(), unshare, ...user, '--net', ...options, '--root', rootfs, ...command],
+        env: {},
+      }),
+      connect: (_id, command, { enter }) => ({
+        words: [...enter, ...mounts.enter(), unshare, ...user, ...options, '--root', rootfs, ...command],
         env: {},
       }),
       exec: (_id, pid, command) => ({ words: [nsenter, '--target', String(pid), ...entered, ...command], env: {} }),

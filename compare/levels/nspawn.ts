@@ -28,22 +28,24 @@ export const nspawn: Level = {
     const env = { PATH: process.env.PATH };
     const variables = Object.entries(environmentOf(config)).map(([name, value]) => `--setenv=${name}=${value}`);
     const socketFolder = (id: string) => join(folder, id);
+    const begin = (id: string, command: readonly string[], network: string): CommandLine => {
+      mkdirSync(socketFolder(id));
+      makeCgroups(id, memory);
+      const options = [
+        ...['--quiet', '--pipe', '--as-pid2', '--register=no', '--keep-unit', `--machine=${id}`],
+        ...[`--directory=${rootfs}`, '--read-only', '--tmpfs=/tmp:mode=1777', network],
+        ...['--link-journal=no', '--resolv-conf=off', '--timezone=off', ...variables],
+        ...[`--bind=${socketFolder(id)}:${INSIDE}`, `--bind=${shared}:${FOLDER}`],
+      ];
+      const served = [GAUGE, 'serve', `unix:${INSIDE}/gauge`, ...command];
+      return { words: [...inCgroups(id), ...mounts.enter(), path, ...options, ...served], env };
+    };
     return {
       version: versionOf(path),
       limitsMemory: true,
       places: [folder],
-      start(id, command): CommandLine {
-        mkdirSync(socketFolder(id));
-        makeCgroups(id, memory);
-        const options = [
-          ...['--quiet', '--pipe', '--as-pid2', '--register=no', '--keep-unit', `--machine=${id}`],
-          ...[`--directory=${rootfs}`, '--read-only', '--tmpfs=/tmp:mode=1777', '--private-network'],
-          ...['--link-journal=no', '--resolv-conf=off', '--timezone=off', ...variables],
-          ...[`--bind=${socketFolder(id)}:${INSIDE}`, `--bind=${shared}:${FOLDER}`],
-        ];
-        const served = [GAUGE, 'serve', `unix:${INSIDE}/gauge`, ...command];
-        return { words: [...inCgroups(id), ...mounts.enter(), path, ...options, ...served], env };
-      },
+      start: (id, command) => begin(id, command, '--private-network'),
+      connect: (id, command, { path: network }) => begin(id, command, `--network-namespace-path=${network}`),
       exec: (id, _pid, command) => askGauge(join(socketFolder(id), 'gauge'), command),
       remove: (id) => ({ words: removeCgroups(id), env }),
       [Symbol.asyncDispose]: () => mounts[Symbol.asyncDispose](),

@@ -3,6 +3,8 @@ import { chownSync, existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { findProgram } from '../../programs/index.js';
 import { type Bundle, type CommandLine, environmentOf, FOLDER, type Level, type Missing } from '../level.js';
+import type { SandboxNetwork } from '../network.js';
+import { removeCgroups } from './cgroups.js';
 import { type HeldMounts, holdMounts, isRoot } from './mounts.js';
 import type { OciSeccomp } from './seccomp.js';
 import { versionOf } from './version.js';
@@ -26,6 +28,10 @@ const READ_ONLY = ['/proc/bus', '/proc/fs', '/proc/irq', '/proc/sys', '/proc/sys
 interface OciOptions {
   /** Global options of the runtime, before the name of its command. */
   words?: readonly string[];
+  /** A script of mounts that the runtime needs for a network. */
+  networkMounts?: string;
+  /** More of them, for a sandbox without a network. */
+  disconnected?: readonly string[];
   /**
    * Words of the runtime for a host that has cgroup v1 beside v2, if it refuses such a host. Then it
    * sees v2 alone, without controllers.
@@ -71,6 +77,7 @@ function configuration(
   { rootfs, config, memory, shared }: Bundle,
   command: readonly string[],
   { inUserNamespace, limitsMemory, seccomp }: Features,
+  network?: SandboxNetwork,
 ) {
   const mount = (destination: string, type: string, options: readonly string[] = []) => {
     return { destination, type, source: type, options: ['nosuid', ...options] };
@@ -104,7 +111,7 @@ function configuration(
       ...(inUserNamespace ? { uidMappings: ids, gidMappings: groups } : {}),
       ...(limitsMemory ? { resources: { memory: { limit: memory }, devices: [{ allow: false, access: 'rwm' }] } } : {}),
       namespaces: ['pid', 'network', 'ipc', 'uts', 'mount', ...(inUserNamespace ? ['user'] : [])].map((type) => {
-        return { type };
+        return { type, ...(type === 'network' && network && { path: network.path }) };
       }),
       ...(seccomp && { seccomp }),
       maskedPaths: MASKED,
@@ -143,6 +150,9 @@ export function ociLevel({ name, summary, program, package: source, options = {}
       const seccomp = options.seccomp?.(CAPABILITIES);
       const features = { inUserNamespace, limitsMemory, ...(seccomp && { seccomp }) };
       const mounts = withoutCgroups && isRoot() ? await holdMounts(ONLY_CGROUP_V2) : undefined;
+      // Where mounts are refused, the runtime says what it lacks.
+      const networkMounts =
+        options.networkMounts && isRoot() ? await holdMounts(options.networkMounts).catch(() => undefined) : undefined;
       const env = { PATH: process.env.PATH, XDG_RUNTIME_DIR: process.env.XDG_RUNTIME_DIR };
       const call = (...words: readonly string[]): CommandLine => {
         return {
@@ -157,21 +167,30 @@ export function ociLevel({ name, summary, program, package: source, options = {}
           env,
         };
       };
+      const runWords = (id: string, command: readonly string[], network?: SandboxNetwork) => {
+        const folder = join(bundle.folder, id);
+        mkdirSync(folder);
+        const text = JSON.stringify(configuration(bundle, command, features, network));
+        writeFileSync(join(folder, 'config.json'), text);
+        return ['run', '--bundle', folder, id];
+      };
       return {
         version: versionOf(path),
         limitsMemory,
         places: [bundle.folder],
         ...(options.faces && { faces: options.faces }),
-        start(id, command) {
-          const folder = join(bundle.folder, id);
-          mkdirSync(folder);
-          writeFileSync(join(folder, 'config.json'), JSON.stringify(configuration(bundle, command, features)));
-          return call('run', '--bundle', folder, id);
+        start: (id, command) => call(...(options.disconnected ?? []), ...runWords(id, command)),
+        connect(id, command, network) {
+          const { words, env } = call(...runWords(id, command, network));
+          return { words: [...(networkMounts?.enter() ?? []), ...words], env };
         },
         exec: (id, _pid, command) => call('exec', id, ...command),
-        remove: (id) => call('delete', '--force', id),
+        remove(id) {
+          const { words, env } = call('delete', '--force', id);
+          return { words: isRoot() ? removeCgroups(id, words) : words, env };
+        },
         async [Symbol.asyncDispose]() {
-          await mounts?.[Symbol.asyncDispose]();
+          for (const each of [mounts, networkMounts]) await each?.[Symbol.asyncDispose]();
         },
       };
     },

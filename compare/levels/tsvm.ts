@@ -45,16 +45,21 @@ function machineLevel(machine: Machine, jail: boolean): Level {
         '--read-only',
         '--tmpfs=/tmp:exec',
         `--volume=${shared}:${FOLDER}`,
-        '--network=none',
         '--user=0:0',
       ];
+      const named = (id: string, [program = '', ...words]: readonly string[]) => {
+        return [...options, `--name=${id}`, `--entrypoint=${program}`, image, ...words];
+      };
       return {
         version: '',
         limitsMemory: true,
         faces: FACES,
         places: [new Home().containers.path],
-        start: (id, [program = '', ...words]) =>
-          call('run', ...options, `--name=${id}`, `--entrypoint=${program}`, image, ...words),
+        start: (id, command) => call('run', '--network=none', ...named(id, command)),
+        connect(id, command, { enterHost, address, port }) {
+          const { words, env } = call('run', `--allow-net=${address}:${port}`, ...named(id, command));
+          return { words: [...enterHost, ...words], env };
+        },
         exec: (id, _pid, command) => call('exec', '--user=0:0', id, ...command),
         remove: (id) => call('rm', '--force', id),
         async [Symbol.asyncDispose]() {},

@@ -2,7 +2,7 @@
 // and no door that opens in it is the host's.
 import { describe, expect, test } from 'vitest';
 import { type Report, ReportSchema } from '../../compare/index.js';
-import { OPERATIONS } from '../../compare/measures.js';
+import { OPERATIONS, TCP_OPERATIONS } from '../../compare/measures.js';
 import { PROBES } from '../../compare/probe-list.js';
 import { tar } from '../fixtures/tar-writer.js';
 import { isLab, type Machine, machines, run, TSVM, withProcessor } from './machine.js';
@@ -31,7 +31,8 @@ describe.each(withProcessor(machines))('on $name', (machine) => {
     // The lab's kernel shows no filters: it has no CHECKPOINT_RESTORE.
     const hidden = { name: 'allowed', reason: 'tsvm-gauge: PTRACE_SECCOMP_GET_FILTER: Function not implemented' };
     expect([none, others]).toEqual([isLab(machine) ? hidden : undefined, []]);
-    const names = ['start', 'memory', 'cache', 'enter', ...OPERATIONS.map(({ name }) => name), 'start-2', 'memory-2'];
+    const operations = [...OPERATIONS, ...TCP_OPERATIONS].map(({ name }) => name);
+    const names = ['start', 'memory', 'cache', 'enter', ...operations, 'start-2', 'memory-2'];
     expect(report.levels[0]?.measures.map(({ name }) => name)).toEqual(expect.arrayContaining(names));
     const { allowed, tried, made } = report.levels[0]?.surface ?? {};
     if (isLab(machine)) expect([allowed, tried]).toEqual([undefined, undefined]);

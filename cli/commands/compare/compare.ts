@@ -157,7 +157,6 @@ async function run(image: string, words: readonly string[], options: Options, co
   const only = options.probes === true || options.surface === true;
   const ending = new AbortController();
   const end = () => ending.abort();
-  for (const name of ENDING) process.on(name, end);
   using line = openProgressLine(context.options.quiet, { long: true });
   const found = await compare({
     ...{ image, levels, time: TIME, version: context.version, signal: ending.signal },
@@ -166,6 +165,10 @@ async function run(image: string, words: readonly string[], options: Options, co
     ...(options.pin && { cpus: options.pin }),
     ...(words.length > 0 && { command: words }),
     ...{ costs: !only, probes: options.probes === true, surface: !only || options.surface === true },
+    // A signal during a download ends the program, as at `tsvm pull`.
+    onImage() {
+      for (const name of ENDING) process.on(name, end);
+    },
     onPull: (progress) => line.draw(describeProgress(progress)),
     onStep: (text, share) => line.draw(`${Math.round(share * 100)} %  ${text}`),
   });

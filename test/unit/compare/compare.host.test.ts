@@ -4,10 +4,13 @@ import { tmpdir } from 'node:os';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 import { type CompareOptions, compare, levelsOf, type Report, ReportSchema } from '../../../compare/index.js';
 import type { CommandLine, Level } from '../../../compare/level.js';
-import { OPERATIONS, SLEEP } from '../../../compare/measures.js';
+import { OPERATIONS, SLEEP, TCP_OPERATIONS } from '../../../compare/measures.js';
 import { run } from '../../../compare/running.js';
 import { SYSCALLS } from '../../../seccomp/syscalls.js';
 import { EMPTY_IMAGE, type EmptyImageHome, makeEmptyImageHome } from '../../fixtures/empty-image.js';
+
+/** Milliseconds for tests with many rounds, on a host that may be busy. */
+const PATIENCE = 600_000;
 
 let made: EmptyImageHome;
 
@@ -24,7 +27,7 @@ async function measure(names: readonly string[], more: Partial<CompareOptions> =
   return compare({
     ...{ image: EMPTY_IMAGE, home: made.home, levels: levelsOf(names), version: '1.0.0' },
     ...{ rounds: 2, memory: 2 ** 28, time: 10 },
-    ...{ limit: Infinity, atOnce: 0 },
+    ...{ limit: Infinity, atOnce: 0, tcp: false },
     signal: ending.signal,
     ...more,
   });
@@ -43,12 +46,15 @@ async function left(): Promise<string[]> {
   return [...folders, ...images.map(({ name, digest }) => `${name} ${digest}`)];
 }
 
-test('levels of Debian give every measure in every round, the report fits its schema, and nothing is left', async () => {
+test('levels of Debian give every measure in every round, the report fits its schema, and nothing is left', {
+  timeout: PATIENCE,
+}, async () => {
   const device = nullDevice();
-  const report = await measure(['process', 'namespaces', 'runc', 'crun', 'gvisor-ptrace'], { rounds: 1 });
+  const report = await measure(['process', 'namespaces', 'runc', 'crun', 'gvisor-ptrace'], { rounds: 1, tcp: true });
   expect(ReportSchema.parse(report)).toEqual(report);
   expect(report.complete).toBe(true);
-  const names = ['start', 'memory', 'cache', 'enter', ...OPERATIONS.map(({ name }) => name)];
+  const operations = [...OPERATIONS, ...TCP_OPERATIONS].map(({ name }) => name);
+  const names = ['start', 'memory', 'cache', 'enter', ...operations];
   expect(report.rounds).toBe(1);
   for (const level of report.levels) {
     expect({ ...level, measures: level.measures.map(({ name }) => name) }).toMatchObject({
@@ -60,6 +66,24 @@ test('levels of Debian give every measure in every round, the report fits its sc
   }
   expect(await left()).toEqual([]);
   expect(nullDevice()).toEqual(device);
+});
+
+test('TCP is measured at each level that has a network, in networks of its own', { timeout: PATIENCE }, async () => {
+  const networks = () => readdirSync('/sys/class/net').sort();
+  const before = networks();
+  const report = await measure(['runc-seccomp', 'nspawn', 'lxc'], {
+    operations: [],
+    rounds: 1,
+    tcp: true,
+  });
+  const found = report.levels.map(({ name, state, measures, notMeasured }) => {
+    const tcp = measures.filter((each) => each.name.startsWith('tcp-')).map((each) => each.median > 0);
+    return [name, state, tcp, notMeasured];
+  });
+  const all = [true, true, true];
+  expect(found).toEqual(report.levels.map(({ name }) => [name, 'measured', all, []]));
+  expect(networks()).toEqual(before);
+  expect(await left()).toEqual([]);
 });
 
 test('a sleep of 10 ms is measured as no less, at each level', async () => {
@@ -110,7 +134,9 @@ test('a sleep that is built into a level is in its start and in its commands, an
   expect(slow?.sleep).toBeLessThan(1000);
 });
 
-test('a level does not differ from itself in 20 figures, and differs from one with a sleep in its commands', async () => {
+test('a level does not differ from itself in 20 figures, and differs from one with a sleep in its commands', {
+  timeout: PATIENCE,
+}, async () => {
   const [level] = levelsOf(['process']);
   const report = await measure([], {
     levels: [level!, level!, withSleep(level!, 0.2)],
