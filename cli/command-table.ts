@@ -32,6 +32,7 @@ const COMMANDS: Record<string, CommandEntry> = {
     summary: 'continue suspended containers',
     load: async () => ({ command: (await import('./commands/container/suspend.js')).resume }),
   },
+  fork: { summary: 'start clones of a running container', load: () => import('./commands/container/fork.js') },
   cp: { summary: 'copy files between a container and the host', load: () => import('./commands/container/cp.js') },
   diff: { summary: "show the changes to a container's files", load: () => import('./commands/container/diff.js') },
   commit: {
@@ -104,6 +105,16 @@ const COMMANDS: Record<string, CommandEntry> = {
   'template ls': { summary: 'list templates', load: () => import('./commands/template/ls.js') },
   'template rm': { summary: 'remove one or more templates', load: () => import('./commands/template/rm.js') },
   'template prune': { summary: 'remove all templates', load: () => import('./commands/template/prune.js') },
+  'snapshot create': {
+    summary: 'save a running container under a name',
+    load: () => import('./commands/snapshot/create.js'),
+  },
+  'snapshot ls': { summary: 'list snapshots', load: () => import('./commands/snapshot/ls.js') },
+  'snapshot rm': { summary: 'remove one or more snapshots', load: () => import('./commands/snapshot/rm.js') },
+  'snapshot inspect': {
+    summary: 'show all details of snapshots',
+    load: () => import('./commands/snapshot/inspect.js'),
+  },
   'kernel path': { summary: 'print the path of a built kernel', load: () => import('./commands/kernel/path.js') },
   'kernel ls': { summary: 'list built kernels', load: () => import('./commands/kernel/ls.js') },
   'kernel pull': { summary: 'fetch a kernel of Debian', load: () => import('./commands/kernel/pull.js') },
@@ -139,6 +150,7 @@ const GROUPS: Record<string, CommandGroup> = {
         'unpause',
         'suspend',
         'resume',
+        'fork',
         'cp',
         'diff',
         'commit',
@@ -171,6 +183,10 @@ const GROUPS: Record<string, CommandGroup> = {
   template: {
     summary: 'manage templates, booted machines that runs come from',
     commands: inGroup('template', 'create', 'ls', 'rm', 'prune'),
+  },
+  snapshot: {
+    summary: 'manage snapshots of running containers, which new containers continue',
+    commands: inGroup('snapshot', 'create', 'ls', 'rm', 'inspect'),
   },
   kernel: {
     summary: 'build, fetch, find and remove kernels',

@@ -5,7 +5,7 @@ import { optionIn } from './commands/arguments.js';
 import { type Context, createCommand } from './commands/command.js';
 import { findCommand, listedCommands, own } from './commands/lookup.js';
 import { DeclaredOption } from './options/declaration.js';
-import { containerNames, imageNames, networkNames, volumeNames } from './options/values.js';
+import { containerNames, imageNames, networkNames, snapshotNames, volumeNames } from './options/values.js';
 
 const SCRIPTS: Record<string, string> = {
   bash: `_tsvm() {
@@ -116,6 +116,7 @@ async function valuesOf(argument: string, command: string): Promise<string[]> {
   if (argument === 'IMAGE') return imageNames();
   if (argument === 'NETWORK') return networkNames();
   if (argument === 'VOLUME') return volumeNames();
+  if (argument === 'SNAPSHOT' && command !== 'snapshot create') return snapshotNames();
   if (command === 'inspect') return [...containerNames(), ...(await imageNames())];
   if (command === 'cp') return containerNames().map((name) => `${name}:`);
   return [];

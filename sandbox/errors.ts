@@ -43,6 +43,8 @@ export type SandboxErrorCode =
   | 'no-such-volume'
   /** No network has the name or ID. */
   | 'no-such-network'
+  /** No snapshot has the name. */
+  | 'no-such-snapshot'
   /** No template has the name. */
   | 'no-such-template'
   /** The beginning of an ID fits more than one container, network or template. */

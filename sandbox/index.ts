@@ -21,6 +21,7 @@ export type { CallOptions } from './abort.js';
 export type { ContainerIo } from './agent/process-io.js';
 export type { Rlimit, TerminalSize, TmpfsMount } from './agent/protocol.js';
 export type { Attachment } from './containers/attach.js';
+export type { CloneOptions } from './containers/clone.js';
 export {
   type CommitSpec,
   Container,
@@ -51,11 +52,13 @@ export type { JailMeans, JailReport } from './jail-report.js';
 export {
   type ProcessOptions,
   type ProcessResult,
+  type RestoreOptions,
   type RunCommandOptions,
   Sandbox,
   type SandboxOptions,
   type SandboxProcess,
 } from './sandbox.js';
+export { type Snapshot, SnapshotStore } from './snapshots/snapshot-store.js';
 export type { ContainerSpec, LogLimits, RestartPolicy } from './spec/container-spec.js';
 export type { Device } from './spec/devices.js';
 export type { BindMount, Mount, SourceFile, VolumeBounds, VolumeMount } from './spec/mounts.js';

@@ -6,6 +6,7 @@ import type { Progress } from '../images/index.js';
 import type { Accelerator } from '../vmm/machine.js';
 import { CallLimit, type CallOptions, unlessAborted } from './abort.js';
 import type { TerminalSize } from './agent/protocol.js';
+import type { CloneOptions } from './containers/clone.js';
 import { Container } from './containers/container.js';
 import type { Exec } from './containers/exec.js';
 import type { ContainerFiles } from './containers/files.js';
@@ -46,6 +47,16 @@ export interface SandboxOptions
   timeout?: number | undefined;
   /** Called with the progress while an image is pulled and converted. */
   onProgress?: ((progress: Progress) => void) | undefined;
+}
+
+/** Options of a sandbox that comes from a snapshot. */
+export interface RestoreOptions extends Omit<CloneOptions, 'autoRemove' | 'restart'> {
+  /** Default: `new Home()`. */
+  home?: Home | undefined;
+  /** Ends the sandbox, also while it starts. */
+  signal?: AbortSignal | undefined;
+  /** Milliseconds from the call after which a sandbox that has not started is given up. */
+  timeout?: number | undefined;
 }
 
 /** Options of a command in a sandbox. */
@@ -158,6 +169,30 @@ export class Sandbox implements AsyncDisposable {
       machine[Symbol.dispose]();
       throw error;
     }
+    return Sandbox.#start(container, machine, { signal, limit });
+  }
+
+  /**
+   * Starts a clone of the sandbox in a snapshot: its memory, processes and files are those of the
+   * snapshot, and all that must be its own is new.
+   * @param snapshot the name of one in `options.home`
+   * @throws SandboxError `no-such-snapshot`, `snapshot` if it is damaged or cannot continue here, and as
+   *   `create`
+   */
+  static async restore(snapshot: string, options: RestoreOptions = {}): Promise<Sandbox> {
+    const { home = new Home(), signal, timeout, ...own } = options;
+    using limit = new CallLimit({ signal, timeout });
+    limit.signal.throwIfAborted();
+    const container = await Container.restore(home, snapshot, { ...own, autoRemove: true, isSupervised: true });
+    return Sandbox.#start(container, undefined, { signal, limit });
+  }
+
+  /** @param machine a machine process that was started in advance */
+  static async #start(
+    container: Container,
+    machine: MachineClient | undefined,
+    { signal, limit }: { signal?: AbortSignal | undefined; limit: CallLimit },
+  ): Promise<Sandbox> {
     const supervision = container.supervise({ machine, onEmulatedCpus });
     const sandbox = new Sandbox(container, supervision);
     const abort = () => supervision.abort(new SandboxError('aborted', 'aborted'));
@@ -183,6 +218,33 @@ export class Sandbox implements AsyncDisposable {
     const { process, ...rest } = options;
     await using sandbox = await Sandbox.create(image, rest);
     return await sandbox.run(command, { signal: options.signal, ...process });
+  }
+
+  /**
+   * Makes a snapshot of it, with memory, processes and files, and runs on. `Sandbox.restore` and
+   * `tsvm run --snapshot` continue it.
+   * @throws SandboxError `conflict` if the name is taken or it runs without KVM, `bad-spec`,
+   *   `snapshot`, `no-space`, `state`, `not-running`, `unresponsive`
+   */
+  async snapshot(name: string): Promise<void> {
+    await this.#container.snapshot(name);
+  }
+
+  /**
+   * Starts clones of it as it is now, and runs on. If one cannot be started, the others are closed.
+   * @throws SandboxError as `snapshot` and `restore`
+   */
+  async fork(count = 1): Promise<Sandbox[]> {
+    const own = { autoRemove: true, isSupervised: true };
+    const results = await this.#container.cloneEach(count, own, async (clone) => {
+      using limit = new CallLimit({});
+      return Sandbox.#start(clone, undefined, { limit });
+    });
+    const clones = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+    const failure = results.find((result) => result.status === 'rejected');
+    if (failure === undefined) return clones;
+    await Promise.all(clones.map((clone) => clone.close()));
+    throw failure.reason;
   }
 
   /** The published ports: those of `network.publish` and `network.publishAll`. */

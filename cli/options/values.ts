@@ -1,5 +1,5 @@
 // Names for completion: what exists on this host.
-import { Container, Home } from '../../sandbox/internal.js';
+import { Container, Home, SnapshotStore } from '../../sandbox/internal.js';
 
 /** Names of containers. A container without a name has its short ID. */
 export function containerNames(): string[] {
@@ -20,4 +20,9 @@ export function networkNames(): string[] {
 /** Names of volumes. */
 export function volumeNames(): string[] {
   return new Home().volumes.list().map(({ name }) => name);
+}
+
+/** Names of snapshots. */
+export function snapshotNames(): string[] {
+  return new SnapshotStore(new Home()).list().flatMap(({ name }) => name ?? []);
 }

@@ -1,11 +1,13 @@
 // A container for commands and programs: made or found by name, and then operated. Everything is
 // read from its folder or requested from its supervisor; a `Container` caches nothing but its
 // configuration.
+import { availableParallelism } from 'node:os';
 import { PassThrough } from 'node:stream';
 import { hasCode } from '../../errors/index.js';
 import type { CommitOptions } from '../../images/index.js';
 import { type CallOptions, limited } from '../abort.js';
 import type { ContainerIo } from '../agent/process-io.js';
+import { defined } from '../defined.js';
 import { SandboxError } from '../errors.js';
 import type { ContainerFolder } from '../home/container-folder.js';
 import { type ContainerConfig, type ContainerState, isRunning, stopTimeoutOf } from '../home/container-record.js';
@@ -13,6 +15,12 @@ import type { Home } from '../home/home.js';
 import type { LogEntry } from '../home/log-file.js';
 import { type ReadLogOptions, readLog } from '../home/log-reader.js';
 import { networksOf } from '../home/networks.js';
+import {
+  checkSnapshotName,
+  type Snapshot,
+  SnapshotStore,
+  type UnfinishedSnapshot,
+} from '../snapshots/snapshot-store.js';
 import type { ContainerSpec } from '../spec/container-spec.js';
 import { type BoundPort, eachPort } from '../spec/published-ports.js';
 import { type Signal, signalNumber } from '../spec/signal-number.js';
@@ -20,6 +28,7 @@ import { openRequest } from '../supervision/control-client.js';
 import { type Supervised, type SuperviseOptions, Supervision } from '../supervision/supervision.js';
 import { type StartOptions, SupervisorProcess } from '../supervision/supervisor-process.js';
 import { type Attachment, attach } from './attach.js';
+import { type CloneOptions, createClone } from './clone.js';
 import { connectContainer, disconnectContainer } from './connect.js';
 import { type CreateOptions, createContainer } from './create.js';
 import { type Exec, type ExecOptions, type ExecSpec, exec, execDetached } from './exec.js';
@@ -60,8 +69,11 @@ export class Container {
   /** The record in its home. */
   readonly #stored: Supervised;
   readonly #folder: ContainerFolder;
+  /** Path of the saved machine that its first start continues. */
+  #snapshot: string | undefined;
 
-  private constructor(stored: Supervised) {
+  private constructor(stored: Supervised, snapshot?: string) {
+    this.#snapshot = snapshot;
     this.home = stored.home;
     this.config = stored.config;
     this.#stored = stored;
@@ -74,6 +86,30 @@ export class Container {
    */
   static async create(home: Home, spec: ContainerSpec, options: CreateOptions = {}): Promise<Container> {
     return new Container({ home, ...(await createContainer(home, spec, options)) });
+  }
+
+  /**
+   * Makes a clone of the container in a snapshot, without starting it. Its first `start` continues the
+   * processes of the snapshot in a machine of its own; if that fails, the clone is removed.
+   * @param snapshot the name of one in `home`
+   * @throws SandboxError `no-such-snapshot`, `snapshot` if it is damaged, `conflict` if the name is
+   *   taken, `bad-spec`, `no-space`, `state`; ImageError
+   */
+  static restore(
+    home: Home,
+    snapshot: string,
+    options: CloneOptions & Pick<CreateOptions, 'isSupervised'> = {},
+  ): Promise<Container> {
+    return Container.#clone(home, new SnapshotStore(home).find(snapshot), options);
+  }
+
+  static async #clone(
+    home: Home,
+    snapshot: Snapshot,
+    { isSupervised = false, ...options }: CloneOptions & Pick<CreateOptions, 'isSupervised'>,
+  ): Promise<Container> {
+    const created = await createClone(home, snapshot, options, { isSupervised });
+    return new Container({ home, ...created }, snapshot.machine);
   }
 
   /**
@@ -143,7 +179,21 @@ export class Container {
     // Not in the list of parameters, which the declarations show: `supervisor` is internal.
     const { supervisor = new SupervisorProcess(), ...rest } = options;
     using process = supervisor;
-    await process.start(this.#stored, rest);
+    const snapshot = this.#takeSnapshot();
+    try {
+      await process.start(this.#stored, { ...rest, snapshot });
+    } catch (error) {
+      // Of a clone that is not proven another, nothing is left.
+      if (snapshot !== undefined) await this.remove({ force: true }).catch(() => {});
+      throw error;
+    }
+  }
+
+  /** The clone begins once. */
+  #takeSnapshot(): string | undefined {
+    const snapshot = this.#snapshot;
+    this.#snapshot = undefined;
+    return snapshot;
   }
 
   /**
@@ -151,7 +201,7 @@ export class Container {
    * @internal
    */
   supervise(options: SuperviseOptions = {}): Supervision {
-    return new Supervision(this.#stored, options);
+    return new Supervision(this.#stored, { ...options, snapshot: this.#takeSnapshot() });
   }
 
   /** Attaches to its output from now on, and to its input. @throws SandboxError `not-running` */
@@ -301,8 +351,62 @@ export class Container {
    * @throws SandboxError `conflict` if it is not suspended; `snapshot` if its machine cannot continue
    *   here: it stays suspended
    */
-  async resume(options: Omit<ContainerStartOptions, 'resumes'> = {}): Promise<void> {
+  async resume(options: Omit<ContainerStartOptions, 'resumes' | 'snapshot'> = {}): Promise<void> {
     await this.start({ ...options, resumes: true });
+  }
+
+  /**
+   * Makes a snapshot of it, with its memory, processes and writable disk. It runs on.
+   * @throws SandboxError `not-running`; `conflict` if the name is taken, or it runs without KVM;
+   *   `bad-spec`, `snapshot`, `no-space`, `state`, `unresponsive`; `machine-died`: it is lost
+   */
+  async snapshot(name: string): Promise<Snapshot> {
+    checkSnapshotName(name);
+    const store = new SnapshotStore(this.home);
+    if (store.has(name)) throw new SandboxError('conflict', `the snapshot ${name} exists already`);
+    using unfinished = await store.begin();
+    await this.#copyTo(unfinished);
+    await unfinished.keep(name, this.config.image);
+    return store.find(name);
+  }
+
+  /**
+   * Starts clones of it as it is now, in the background. It runs on. A clone is removed at its end if
+   * the container is.
+   * @returns one result for each clone
+   * @throws SandboxError as `snapshot`
+   */
+  async fork(count = 1, options: StartOptions = {}): Promise<PromiseSettledResult<Container>[]> {
+    const { autoRemove, restart } = this.config.spec;
+    return this.cloneEach(count, defined({ autoRemove, restart }), async (clone) => {
+      await clone.start(options);
+      return clone;
+    });
+  }
+
+  /**
+   * Makes clones of it as it is now, and starts a few at a time by `start`. The memory that they share
+   * is gone from the disk with the last of them.
+   * @internal
+   */
+  async cloneEach<T>(
+    count: number,
+    options: CloneOptions & Pick<CreateOptions, 'isSupervised'>,
+    start: (clone: Container) => Promise<T>,
+  ): Promise<PromiseSettledResult<T>[]> {
+    using unfinished = await new SnapshotStore(this.home).begin();
+    const snapshot = await this.#copyTo(unfinished);
+    return eachOf(count, availableParallelism(), async () =>
+      start(await Container.#clone(this.home, snapshot, options)),
+    );
+  }
+
+  async #copyTo(unfinished: UnfinishedSnapshot): Promise<Snapshot> {
+    const { machine, layer } = unfinished;
+    using client = await openRequest(this.#folder, { type: 'snapshot', machine, layer });
+    const reply = await client.next();
+    if (reply?.type !== 'done') throw new SandboxError('machine-died', 'the container was lost');
+    return unfinished.finish(this.name ?? this.id, this.config);
   }
 
   /** Its output, oldest first. With `follow`, until the container ends. */
@@ -370,4 +474,15 @@ export class Container {
       throw new SandboxError('not-running', `container ${this.#folder.shortId} is not running`);
     }
   }
+}
+
+/** Calls `act` so many times, at most `atOnce` at a time. One that fails does not stop the others. */
+async function eachOf<T>(count: number, atOnce: number, act: () => Promise<T>): Promise<PromiseSettledResult<T>[]> {
+  const results: PromiseSettledResult<T>[] = [];
+  let begun = 0;
+  const work = async () => {
+    while (begun++ < count) results.push(...(await Promise.allSettled([act()])));
+  };
+  await Promise.all(Array.from({ length: Math.min(atOnce, count) }, work));
+  return results;
 }

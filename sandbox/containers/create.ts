@@ -87,7 +87,7 @@ export async function createContainer(home: Home, spec: ContainerSpec, options: 
     for (;;) {
       await fillVolumes(home, config.spec, image);
       const published = await home.containers.withLock(() =>
-        haveVolumes(home, mounts) ? publish(home, folder, config, isSupervised) : undefined,
+        haveVolumes(home, mounts) ? publishContainer(home, folder, config, { isSupervised }) : undefined,
       );
       if (published !== undefined) return { folder, config, image, ...published };
     }
@@ -102,11 +102,11 @@ export async function createContainer(home: Home, spec: ContainerSpec, options: 
  * Writes the record and claims the name. The caller holds the lock of all containers.
  * @throws SandboxError `conflict`, `state`
  */
-function publish(
+export function publishContainer(
   home: Home,
   folder: ContainerFolder,
   config: ContainerConfig,
-  isSupervised: boolean,
+  how: { isSupervised: boolean; layer?: string | undefined },
 ): { lock: FileLock | undefined } {
   const { id } = folder;
   const { spec } = config;
@@ -115,7 +115,7 @@ function publish(
   home.sharedFolders.add(spec.mounts ?? []);
   const name = spec.name ?? freeName(home);
   const isFree = containers.names.ownerOf(name) === undefined;
-  const lock = isFree ? folder.make(config, { isSupervised }) : undefined;
+  const lock = isFree ? folder.make(config, how) : undefined;
   containers.names.claim(name, id);
   home.events.record(id, 'create', { image: spec.image, name });
   return { lock };
@@ -129,7 +129,7 @@ function findSources({ sharedFolders }: Home, mounts: readonly Mount[] = []): Mo
 }
 
 /** @throws SandboxError `bad-spec` */
-function checkContainerSpec({ name, autoRemove, restart, disk, stopSignal: signal }: ContainerSpec): void {
+export function checkContainerSpec({ name, autoRemove, restart, disk, stopSignal: signal }: ContainerSpec): void {
   if (name !== undefined) checkName(name);
   if (autoRemove && restart !== undefined && restart.name !== 'no') {
     throw new SandboxError('bad-spec', 'conflicting options: cannot specify both --restart and --rm');

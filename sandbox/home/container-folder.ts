@@ -64,10 +64,14 @@ export class ContainerFolder {
    * Makes the folder and its files, then gives it its name: a visible folder is always complete,
    * also after a power failure if the container is kept.
    * With `isSupervised`, this process is the supervisor from the beginning.
+   * @param layer path of a disk in the same file system, which becomes that of the writable layer
    * @returns the supervisor's lock, with `isSupervised`
    * @throws SandboxError `state`
    */
-  make(config: ContainerConfig, { isSupervised = false } = {}): FileLock | undefined {
+  make(
+    config: ContainerConfig,
+    { isSupervised = false, layer }: { isSupervised?: boolean; layer?: string | undefined } = {},
+  ): FileLock | undefined {
     const aside = `${this.path}${REMOVED}`;
     const state = isSupervised ? { ...CREATED, supervisorPid: process.pid, bootId: bootId() } : CREATED;
     let lock: FileLock | undefined;
@@ -77,6 +81,7 @@ export class ContainerFolder {
       const write = isKept ? writeSynced : (path: string, text: string) => writeFileSync(path, text, { mode: 0o600 });
       write(join(aside, CONFIG), JSON.stringify(config));
       writeFileSync(join(aside, STATE), JSON.stringify(state), { mode: 0o600 });
+      if (layer !== undefined) renameSync(layer, join(aside, LAYER));
       if (isSupervised) lock = FileLock.take(join(aside, LOCK));
       if (isKept) syncFolder(aside);
       renameSync(aside, this.path);

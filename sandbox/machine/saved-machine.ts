@@ -11,6 +11,7 @@ import { type Check, integer, nullable, parseState, record, text } from '../../v
 import { SandboxError } from '../errors.js';
 import { readRecord, syncFolder, writeSynced } from '../home/records.js';
 import { MACHINE_PROGRAM } from '../programs.js';
+import { copyDisk } from './copy-disk.js';
 import { type FileDigest, fileDigest, sparseDigest } from './file-digest.js';
 import { MachineFiles } from './machine-files.js';
 
@@ -29,6 +30,8 @@ interface VisibleMachine {
   disks: string;
   shares: string;
   network: string;
+  /** Of its network. A clone has others. */
+  addresses: string;
   vsock: string;
 }
 
@@ -81,6 +84,7 @@ const checkManifest = record<Manifest>({
     disks: anyText,
     shares: anyText,
     network: anyText,
+    addresses: anyText,
     vsock: anyText,
   }),
   container: record<SavedContainer>({
@@ -132,6 +136,19 @@ export class UnfinishedMachine implements Disposable {
   }
 
   /**
+   * Replaces the files by copies that no other process has open: what is copied does not change any
+   * more.
+   * @throws SandboxError `state`
+   */
+  async replaceFiles(): Promise<void> {
+    for (const file of [MEMORY, STATE]) {
+      const path = join(this.#aside, file);
+      await copyDisk(path, `${path}${NEW}`);
+      renameSync(`${path}${NEW}`, path);
+    }
+  }
+
+  /**
    * Finishes it. Afterwards all of it is on the disk, under its name.
    * @param disk path of the disk of the writable layer, which is written out too
    * @throws SandboxError `state`
@@ -171,7 +188,7 @@ async function sync(path: string): Promise<void> {
   }
 }
 
-/** A saved machine that continues. It is removed before its containers can change a disk. */
+/** A saved machine that continues, or of which a clone does. */
 export class SavedMachine {
   readonly #path: string;
   readonly #aside: string;
@@ -181,6 +198,8 @@ export class SavedMachine {
     readonly container: SavedContainer,
     /** The machine process's, to be sent before it boots. */
     readonly files: MachineFiles,
+    /** Others may come from it, at the same time too. */
+    readonly isClone: boolean,
   ) {
     this.#path = path;
     this.#aside = `${path}${REMOVED}`;
@@ -189,24 +208,28 @@ export class SavedMachine {
   /**
    * Opens the saved machine at `path`, and checks all of it.
    * @param spec of the machine that is to continue
+   * @param isClone the machine has addresses of its own
    * @throws SandboxError `snapshot`
    */
-  static async open(path: string, spec: MachineSpec): Promise<SavedMachine> {
+  static async open(path: string, spec: MachineSpec, isClone = false): Promise<SavedMachine> {
     try {
       const manifest = readManifest(path);
-      compare(manifest, await identify(spec));
+      compare(manifest, await identify(spec), isClone);
       await verify(join(path, MEMORY), manifest.memory, sparseDigest);
       await verify(join(path, STATE), manifest.state, fileDigest);
       const files = new MachineFiles();
       files.add(SAVED_MEMORY, openSync(join(path, MEMORY), constants.O_RDONLY));
       files.add(SAVED_STATE, openSync(join(path, STATE), constants.O_RDONLY));
-      return new SavedMachine(path, manifest.container, files);
+      return new SavedMachine(path, manifest.container, files, isClone);
     } catch (cause) {
       throw new SandboxError('snapshot', messageOf(cause), { cause });
     }
   }
 
-  /** Removes it: from now on it cannot be continued again. The machine has its files. */
+  /**
+   * Removes it, before its containers can change a disk: from now on it cannot be continued again. The
+   * machine has its files.
+   */
   remove(): void {
     renameSync(this.#path, this.#aside);
     syncFolder(dirname(this.#path));
@@ -228,13 +251,14 @@ function readManifest(path: string): Manifest {
 }
 
 /** @throws RangeError that says what differs */
-function compare(saved: Identity, now: Identity): void {
+function compare(saved: Identity, now: Identity, isClone: boolean): void {
   if (saved.tsvm !== now.tsvm) throw new RangeError(`the machine was saved by ${saved.tsvm}, and this is ${now.tsvm}`);
   if (saved.program !== now.program) throw new RangeError(`the machine was saved by another build of ${now.tsvm}`);
   if (saved.cpu !== now.cpu) throw new RangeError(`the machine was saved on another CPU: ${saved.cpu}, not ${now.cpu}`);
   if (saved.features !== now.features) throw new RangeError(`the machine was saved on a CPU with other features`);
   if (saved.kernel !== now.kernel) throw new RangeError("the machine was saved with another guest's kernel");
   for (const [part, was] of Object.entries(saved.machine)) {
+    if (isClone && part === 'addresses') continue;
     if (was !== Object.entries(now.machine).find(([name]) => name === part)?.[1]) {
       throw new RangeError(`the machine was saved with other ${part}`);
     }
@@ -278,7 +302,8 @@ function visible({ cpus, memory, disks, shares = [], network, vsock }: MachineSp
       disks.map(({ id, readOnly, extents }) => [id, readOnly, extents.reduce((sum, { length }) => sum + length, 0)]),
     ),
     shares: JSON.stringify(shares.map(({ readOnly, path }) => [readOnly, path])),
-    network: JSON.stringify(network === undefined ? null : [mac, gatewayMac, mtu, addresses, gateways]),
+    network: JSON.stringify(network === undefined ? null : [gatewayMac, mtu, gateways]),
+    addresses: JSON.stringify([mac, addresses]),
     vsock: JSON.stringify(vsock.guestCid),
   };
 }

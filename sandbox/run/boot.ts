@@ -20,7 +20,7 @@ import { findKernel } from './kernel.js';
 import { layerDisk } from './layer-disk.js';
 import { type LayerDisk, machineSpec } from './machine-spec.js';
 import { type NetworkPlan, planNetwork } from './network-plan.js';
-import type { Layer, RunOptions } from './run-options.js';
+import type { Layer, RunOptions, SavedSource } from './run-options.js';
 import { openShares, type Share } from './shares.js';
 import type { Trace } from './trace.js';
 import { findTemplate, type UsedTemplate } from './used-template.js';
@@ -114,9 +114,9 @@ function named(network: NetworkPlan, template: UsedTemplate | undefined): Networ
   return { ...network, guest: { ...network.guest, mac: network.machine.mac } };
 }
 
-async function openSaved(path: string, spec: MachineSpec): Promise<SavedMachine> {
+async function openSaved({ path, isClone }: SavedSource, spec: MachineSpec): Promise<SavedMachine> {
   const { SavedMachine } = await import('../machine/saved-machine.js');
-  return SavedMachine.open(path, spec);
+  return SavedMachine.open(path, spec, isClone);
 }
 
 /** What the machine reads and writes on the host's disks. */

@@ -1,12 +1,13 @@
 // One life of a container, from its configuration to its exit status. The machine process starts
 // first since it takes longest; the run prepares everything else meanwhile.
 import { randomInt } from 'node:crypto';
+import { statSync } from 'node:fs';
 import { messageOf } from '../../errors/index.js';
 import type { Accelerator, MachineSpec, MachineStatistics, PeerNetwork, PublishedPorts } from '../../vmm/machine.js';
 import { type ContainerIo, ProcessIo } from '../agent/process-io.js';
 import type { BpfInstruction, ExitedFrame, ProcessSpec, TerminalSize } from '../agent/protocol.js';
 import { REQUEST_TIMEOUT } from '../agent/responsiveness.js';
-import { START_TIMEOUT } from '../agent/session.js';
+import { START_TIMEOUT, type Thaw } from '../agent/session.js';
 import { defer } from '../deferred.js';
 import { defined } from '../defined.js';
 import { SandboxError } from '../errors.js';
@@ -15,8 +16,9 @@ import { roomForDisk } from '../home/home-size.js';
 import { explainIsolation } from '../isolation.js';
 import type { JailReport } from '../jail-report.js';
 import { type Log, SILENT } from '../log.js';
+import { copyDisk } from '../machine/copy-disk.js';
 import { MachineClient } from '../machine/machine-client.js';
-import type { SavedMachine, UnfinishedMachine } from '../machine/saved-machine.js';
+import type { SavedContainer, SavedMachine, UnfinishedMachine } from '../machine/saved-machine.js';
 import { processLimits, seccompFilter } from '../spec/limits.js';
 import type { RunSpec } from '../spec/run-spec.js';
 import { type Boot, bootMachine } from './boot.js';
@@ -247,27 +249,73 @@ export class ContainerRun {
    * @throws SandboxError `not-running`, `no-space`, `agent`, `unresponsive`, `snapshot`, `state`
    */
   async suspend(unfinished: UnfinishedMachine): Promise<void> {
-    const { process } = this.#running();
-    const machine = this.#machine;
-    const spec = this.#spec;
-    if (spec === undefined) throw new SandboxError('not-running', 'the container is not running');
-    // Of memory that was restored, all may be written.
-    const room = await roomForDisk(this.options.home);
-    checkRoom((await machine.statistics()).memory?.resident ?? spec.memory, room);
-    await machine.freeze();
+    const { spec, room } = await this.#freeze(0);
     try {
-      await machine.save(unfinished.files(spec.memory), saveTimeout(spec.memory));
-      // A machine process that a guest has taken over says that it has no memory.
-      checkRoom(unfinished.written, room);
-      const timeLeft = this.#limit === undefined ? null : Math.max(0, Math.round(this.#limit - performance.now()));
-      await unfinished.keep(spec, { process: process.id, timeLeft }, this.options.layer?.path);
+      await this.#save(unfinished, spec, room);
+      await unfinished.keep(spec, this.#saved(), this.options.layer?.path);
     } catch (error) {
-      machine.goOn();
       // A machine that cannot be thawed ends, and the run with it.
-      await machine.thaw({}).catch(() => {});
+      await this.#runOn().catch(() => {});
       throw error;
     }
     this.#suspended.resolve('suspended');
+  }
+
+  /**
+   * Saves the machine with a copy of its writable disk. The container runs on, whether or not that
+   * succeeds: only a guest that cannot be thawed ends.
+   * @param layer path of the copy, which does not exist
+   * @throws SandboxError `not-running`, `no-space`, `agent`, `unresponsive`, `snapshot`, `state`
+   */
+  async snapshot(unfinished: UnfinishedMachine, layer: string): Promise<void> {
+    const disk = this.options.layer?.path;
+    const used = disk === undefined ? 0 : statSync(disk).blocks * 512;
+    const { spec, room } = await this.#freeze(used);
+    const container = this.#saved();
+    try {
+      await this.#save(unfinished, spec, room - used);
+      if (disk !== undefined) await copyDisk(disk, layer);
+    } finally {
+      await this.#runOn();
+    }
+    // The machine process still has the files that it wrote.
+    await unfinished.replaceFiles();
+    await unfinished.keep(spec, container, disk && layer);
+  }
+
+  /**
+   * Freezes the machine for a copy.
+   * @param disk bytes that a copy of its disk takes
+   * @returns the machine, and the bytes that the home has room for
+   */
+  async #freeze(disk: number): Promise<{ spec: MachineSpec; room: number }> {
+    this.#running();
+    const machine = this.#machine;
+    const spec = this.#spec;
+    if (spec === undefined) throw new SandboxError('not-running', 'the container is not running');
+    const room = await roomForDisk(this.options.home);
+    // Of memory that was restored, all may be written.
+    checkRoom(disk + ((await machine.statistics()).memory?.resident ?? spec.memory), room);
+    await machine.freeze();
+    return { spec, room };
+  }
+
+  async #save(unfinished: UnfinishedMachine, spec: MachineSpec, room: number): Promise<void> {
+    await this.#machine.save(unfinished.files(spec.memory), saveTimeout(spec.memory));
+    // A machine process that a guest has taken over says that it has no memory.
+    checkRoom(unfinished.written, room);
+  }
+
+  #saved(): SavedContainer {
+    const { process } = this.#running();
+    const left = this.#limit === undefined ? null : Math.max(0, Math.round(this.#limit - performance.now()));
+    return { process: process.id, timeLeft: left };
+  }
+
+  /** Lets a frozen machine run on as it was. */
+  async #runOn(): Promise<void> {
+    this.#machine.goOn();
+    await this.#machine.thaw({});
   }
 
   /** Kills the machine with everything in it. `exit` rejects with `error`. */
@@ -385,11 +433,29 @@ export class ContainerRun {
     const container = machine.container(first.container);
     const process = container.adopt(this.#requests(parts, id).process, first.pid);
     const output = this.#connect(process);
-    saved.remove();
-    await machine.thaw(continued());
+    if (saved.isClone) {
+      await machine.thaw(this.#cloned(parts, new Set(running.map(({ container }) => container))));
+    } else {
+      saved.remove();
+      await machine.thaw(continued());
+    }
     // A limit that has passed ends the process at once.
     this.#begin({ container, process, seccomp: parts.seccomp }, timeLeft === null ? undefined : Math.max(1, timeLeft));
     return { process, output };
+  }
+
+  /** What makes the containers of a clone others than those that were saved. */
+  #cloned(parts: StartParts, containers: ReadonlySet<number>): Thaw {
+    const { network } = parts;
+    // A clone whose network failed has its original's addresses.
+    if (this.#spec?.network !== undefined && network === undefined) {
+      throw new SandboxError('network', 'a clone does not run without its network');
+    }
+    const { hostname, hosts, resolvConf } = this.#requests(parts, 1).container;
+    return cloned(
+      [...containers].map((container) => ({ container, hostname, hosts, resolvConf })),
+      network && { ...network.guest, mac: network.machine.mac },
+    );
   }
 
   /** Ends a machine that is saved, and waits for the last of its output. */

@@ -15,6 +15,14 @@ export interface Layer {
   kept: boolean;
 }
 
+/** A saved machine that a run continues. */
+export interface SavedSource {
+  /** Path of its folder. */
+  path: string;
+  /** It is a snapshot's: the container becomes another than the one that was saved. */
+  isClone: boolean;
+}
+
 export interface RunOptions {
   image: Image;
   /** The folder of the container's sockets, already published. The run does not dispose of it. */
@@ -25,8 +33,8 @@ export interface RunOptions {
   online?: boolean | undefined;
   /** The disk of the writable layer, made if missing. Without it the layer is in memory. */
   layer?: Layer | undefined;
-  /** Path of the saved machine that the run continues. */
-  saved?: string | undefined;
+  /** The saved machine that the run continues. */
+  saved?: SavedSource | undefined;
   home: Home;
   /** A machine process that was started in advance. The run owns it from now on. */
   machine?: MachineClient | undefined;

@@ -28,6 +28,8 @@ export type ControlRequest =
    * container is free to be resumed.
    */
   | { type: 'suspend' }
+  /** Saves the machine and a copy of its disk, and lets it run on. Answered by `done`. */
+  | ({ type: 'snapshot' } & SnapshotFiles)
   /** Joins a private network. Answered by `done`. */
   | { type: 'join'; network: PeerNetwork }
   /** Leaves a private network. Answered by `done`. */
@@ -42,6 +44,14 @@ export type ControlRequest =
   | { type: 'attach'; size?: TerminalSize }
   /** Carries one stream of an attachment: raw bytes follow. */
   | { type: 'stream'; key: number; name: AttachedStream };
+
+/** Paths in the folder of a snapshot. Neither exists yet. */
+export interface SnapshotFiles {
+  /** Of the saved machine. */
+  machine: string;
+  /** Of the copy of the writable disk. Not made if the container has none. */
+  layer: string;
+}
 
 export type AttachedStream = 'stdin' | 'stdout' | 'stderr';
 

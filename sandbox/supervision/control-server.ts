@@ -14,6 +14,7 @@ import {
   type ControlRequest,
   type ControlUpdate,
   readMessages,
+  type SnapshotFiles,
   sendLine,
   toReply,
 } from './control-protocol.js';
@@ -34,6 +35,7 @@ export interface Controlled {
   stop(signal: number, timeout: number, keep?: boolean): void;
   pause(paused: boolean): void;
   suspend(): Promise<void>;
+  snapshot(files: SnapshotFiles): Promise<void>;
 }
 
 const SIGKILL = 9;
@@ -142,6 +144,10 @@ export class ControlServer {
       case 'suspend':
         await controlled.suspend();
         this.#waiting.add(socket);
+        return undefined;
+      case 'snapshot':
+        await controlled.snapshot({ machine: request.machine, layer: request.layer });
+        sendLine(socket, { type: 'done' });
         return undefined;
       case 'stop':
         this.#waiting.add(socket);

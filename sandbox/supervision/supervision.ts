@@ -20,10 +20,10 @@ import { type Log, SILENT } from '../log.js';
 import type { MachineClient } from '../machine/machine-client.js';
 import { sweepSavedMachine, UnfinishedMachine } from '../machine/saved-machine.js';
 import { ContainerRun } from '../run/container-run.js';
-import type { ExitStatus } from '../run/run-options.js';
+import type { ExitStatus, SavedSource } from '../run/run-options.js';
 import type { Trace } from '../run/trace.js';
 import type { RestartPolicy } from '../spec/container-spec.js';
-import { type ControlReply, toReply } from './control-protocol.js';
+import { type ControlReply, type SnapshotFiles, toReply } from './control-protocol.js';
 import { ControlServer } from './control-server.js';
 import { LogRate, OutputFanOut } from './output-fan-out.js';
 import { PauseGuard } from './pause-guard.js';
@@ -68,6 +68,8 @@ export interface SuperviseOptions {
   ownCgroup?: boolean | undefined;
   /** If true, the container is suspended, and continues. */
   resumes?: boolean | undefined;
+  /** Path of the saved machine of a snapshot. The first run begins as its clone. */
+  snapshot?: string | undefined;
   /** Called when the control socket is served. The first run waits for the returned promise. */
   onListening?: (() => Promise<void> | void) | undefined;
 }
@@ -100,7 +102,7 @@ export class Supervision {
   #run: ContainerRun | undefined;
   #guard: PauseGuard | undefined;
   #stopped = false;
-  #isSuspending = false;
+  #isSaving = false;
   #everStarted = false;
   #aborted: Error | undefined;
   #cgroup: Promise<SupervisorCgroup | undefined> | undefined;
@@ -170,29 +172,55 @@ export class Supervision {
    * @throws SandboxError `not-running`, `conflict`, `snapshot`, `unresponsive`, `no-space`, `state`
    */
   async suspend(): Promise<void> {
-    const run = this.#run;
-    const { shortId } = this.#folder;
-    if (run === undefined || this.#recorder.state.status !== 'running' || this.#options.filesOnly) {
-      throw new SandboxError('not-running', `container ${shortId} is not running`);
-    }
     if (this.#options.io !== undefined) {
-      throw new SandboxError('conflict', `container ${shortId} runs in the foreground: only one with -d is suspended`);
+      const why = 'runs in the foreground: only one with -d is suspended';
+      throw new SandboxError('conflict', `container ${this.#folder.shortId} ${why}`);
     }
-    if (run.accelerator !== 'kvm') {
-      const where = run.accelerator === 'uml' ? 'on uml' : 'on an emulated CPU (tcg)';
-      throw new SandboxError('conflict', `container ${shortId} runs ${where}: only a machine on KVM can be suspended`);
-    }
-    if (this.#isSuspending) throw new SandboxError('conflict', `container ${shortId} is being suspended`);
-    this.#isSuspending = true;
-    try {
+    await this.#save('suspended', async (run) => {
       using unfinished = new UnfinishedMachine(this.#folder.suspended);
       await run.suspend(unfinished);
       // The end of the run says nothing else from now on.
       this.#stopped = true;
       this.#recorder.suspended();
-    } finally {
-      this.#isSuspending = false;
+    });
+  }
+
+  /**
+   * Saves the machine and a copy of its writable disk. The container runs on.
+   * @throws SandboxError `not-running`, `conflict`, `snapshot`, `unresponsive`, `no-space`, `state`
+   */
+  async snapshot({ machine, layer }: SnapshotFiles): Promise<void> {
+    await this.#save('copied', async (run) => {
+      using unfinished = new UnfinishedMachine(machine);
+      await run.snapshot(unfinished, layer);
+      this.#recorder.record('snapshot');
+    });
+  }
+
+  /** @param what is done to the container, for errors */
+  async #save(what: string, act: (run: ContainerRun) => Promise<void>): Promise<void> {
+    const run = this.#run;
+    const { shortId } = this.#folder;
+    if (run === undefined || this.#recorder.state.status !== 'running' || this.#options.filesOnly) {
+      throw new SandboxError('not-running', `container ${shortId} is not running`);
     }
+    if (run.accelerator !== 'kvm') {
+      const where = run.accelerator === 'uml' ? 'on uml' : 'on an emulated CPU (tcg)';
+      throw new SandboxError('conflict', `container ${shortId} runs ${where}: only a machine on KVM can be ${what}`);
+    }
+    if (this.#isSaving) throw new SandboxError('conflict', `container ${shortId} is being suspended or copied`);
+    this.#isSaving = true;
+    try {
+      await act(run);
+    } finally {
+      this.#isSaving = false;
+    }
+  }
+
+  #savedSource(): SavedSource | undefined {
+    const { resumes, snapshot } = this.#options;
+    if (resumes) return { path: this.#folder.suspended, isClone: false };
+    return snapshot === undefined ? undefined : { path: snapshot, isClone: true };
   }
 
   /**
@@ -320,7 +348,7 @@ export class Supervision {
         image: this.#image ?? (await home.images.resolve(this.#config.image)),
         folder: sockets,
         layer: hasLayerDisk(this.#config) ? { path: this.#folder.layer, kept: this.#keepsLayer() } : undefined,
-        saved: this.#options.resumes && count === 0 ? this.#folder.suspended : undefined,
+        saved: count === 0 ? this.#savedSource() : undefined,
         home,
         machine: count === 0 ? machine : undefined,
         log: this.#log,
@@ -441,6 +469,7 @@ export class Supervision {
       stop: (signal: number, timeout: number, keep?: boolean) => this.stop(signal, timeout, keep),
       pause: (paused: boolean) => this.pause(paused),
       suspend: () => this.suspend(),
+      snapshot: (files: SnapshotFiles) => this.snapshot(files),
     };
   }
 

@@ -10,12 +10,14 @@ import { ControlClient } from './control-client.js';
 
 /** The orders to the supervisor: one line each, in this order. */
 export type SupervisorOrder =
-  | { type: 'supervise'; home: string; runtime: string; id: string; resumes: boolean }
+  | { type: 'supervise'; home: string; runtime: string; id: string; resumes: boolean; snapshot?: string | undefined }
   | { type: 'go' };
 
 export interface StartOptions {
   /** The container is suspended, and continues. @internal */
   resumes?: boolean | undefined;
+  /** Path of the saved machine of a snapshot, of which the container is a clone. @internal */
+  snapshot?: string | undefined;
   /**
    * Called when clients can attach. The container's process starts after the returned promise
    * resolves.
@@ -61,8 +63,8 @@ export class SupervisorProcess implements Disposable {
    * @throws SandboxError the reason that it could not be started
    */
   async start({ home, folder }: { home: Home; folder: ContainerFolder }, options: StartOptions = {}): Promise<void> {
-    const { onListening, resumes = false } = options;
-    this.#send({ type: 'supervise', home: home.path, runtime: home.runtime, id: folder.id, resumes });
+    const { onListening, resumes = false, snapshot } = options;
+    this.#send({ type: 'supervise', home: home.path, runtime: home.runtime, id: folder.id, resumes, snapshot });
     if (onListening !== undefined) {
       await this.#expect('done', options);
       await onListening();

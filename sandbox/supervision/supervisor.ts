@@ -65,6 +65,7 @@ async function supervise(order: Extract<SupervisorOrder, { type: 'supervise' }>)
       machine,
       ownCgroup: true,
       resumes: order.resumes,
+      snapshot: order.snapshot,
       onListening: () => {
         say({ type: 'done' });
         return go.promise;

@@ -27,11 +27,15 @@ export async function newContainer(
       if (!quiet) process.stderr.write(`Unable to find image '${image}' locally\n`);
     },
   });
-  if (cidfile !== undefined) await writeId(container, cidfile);
+  if (cidfile !== undefined) await writeIdFile(container, cidfile);
   return container;
 }
 
-async function writeId(container: Container, path: string): Promise<void> {
+/**
+ * Writes the ID of a new container to a new file. If that fails, removes the container.
+ * @throws SandboxError `bad-spec`
+ */
+export async function writeIdFile(container: Container, path: string): Promise<void> {
   try {
     writeFileSync(path, container.id, { flag: 'wx' });
   } catch (cause) {

@@ -12,6 +12,7 @@ import type { Level } from '../../output/log.js';
 import { startWarnings } from '../../output/warnings.js';
 import { type Context, createCommand, openLog } from '../command.js';
 import { newContainer } from './new-container.js';
+import { runSnapshot, SNAPSHOT_OPTION } from './run-snapshot.js';
 
 const EXAMPLES = `
 Examples:
@@ -19,6 +20,7 @@ Examples:
   tsvm run --rm -it --cpus 2 -m 1g debian:12 bash
   tsvm run -d --name web --restart on-failure:3 debian:12 /srv/start
   tar c src | tsvm run --rm -i -w /src debian:12 tar x
+  tsvm run -d --snapshot ready --name web2
   tsvm run --rm --timeout 30s --read-only --tmpfs /tmp oci:build/image make check
 
 The exit code is the command's own; 128+n when signal n ended it; 124 when --timeout did;
@@ -40,10 +42,20 @@ export function command(context: Context): Command {
   addContainerOptions(
     command.description('Runs a command in a new container, which has a virtual machine of its own.'),
   );
-  return addOptions(command, OPTIONS)
+  // With --snapshot there is no image.
+  for (const argument of command.registeredArguments) argument.required = false;
+  return addOptions(addOptions(command, OPTIONS), [SNAPSHOT_OPTION])
     .addHelpText('after', EXAMPLES)
-    .action(async (image: string, words: string[]) => {
+    .action(async (image: string | undefined, words: string[]) => {
       const options = { ...readOptions(OPTIONS, command), ...readOptions([CIDFILE_OPTION], command) };
+      const { snapshot } = readOptions([SNAPSHOT_OPTION], command);
+      if (snapshot !== undefined) {
+        const { detach = false, detachKeys: keys = DEFAULT_DETACH_KEYS } = options;
+        const given = image === undefined ? [] : [image, ...words];
+        context.exitCode = await runSnapshot(given, { snapshot, detach, keys }, command, context);
+        return;
+      }
+      if (image === undefined) throw new UsageError("missing required argument 'IMAGE'");
       const spec = toContainerSpec(image, words, command);
       if (!options.detach && spec.terminal && spec.stdin && !process.stdin.isTTY) {
         throw new UsageError('the input device is not a TTY');

@@ -121,6 +121,20 @@ describe('one clear line and exit code 125 for', () => {
     ],
     ['an unknown option', ['run', '--frob', 'x'], "unknown option '--frob'\nSee 'tsvm run --help'."],
     ['a missing image', ['run'], "missing required argument 'IMAGE'\nSee 'tsvm run --help'."],
+    [
+      'a snapshot and an image',
+      ['run', '--snapshot', 'ready', 'x'],
+      "a snapshot continues its own processes: give no image and no command\nSee 'tsvm run --help'.",
+    ],
+    [
+      'an option that is as in the snapshot',
+      ['run', '--snapshot', 'ready', '--memory', '1g'],
+      "--memory cannot be given with --snapshot: it is as in the snapshot\nSee 'tsvm run --help'.",
+    ],
+    ['a missing snapshot', ['run', '--snapshot', 'ready'], 'no such snapshot: ready'],
+    ['the removal of a missing snapshot', ['snapshot', 'rm', 'ready'], 'no such snapshot: ready'],
+    ['a fork of a missing container', ['fork', '-n', '2', 'nosuch'], 'no such container: nosuch'],
+    ['a fork of none', ['fork', '-n', '0', 'nosuch'], "invalid argument '0' for --number: expected 1 to 1000"],
     ['an option without its value', ['run', '-e'], "argument missing\nSee 'tsvm run --help'."],
     ['too many words', ['images', 'a', 'b'], 'too many arguments. Expected 1 argument but got 2.'],
     [

@@ -101,6 +101,41 @@ test('what is not kept is gone, and what a killed process left is swept', async 
   expect(readdirSync(folder).sort()).toEqual(['disk', 'kernel']);
 });
 
+test('a process that still has the files open cannot change what was replaced', async () => {
+  using unfinished = new UnfinishedMachine(path);
+  using files = unfinished.files(MEMORY);
+  const { names, descriptors } = files.all[0]!;
+  const memory = descriptors[names.indexOf(SAVED_MEMORY)]!;
+  writeSync(memory, 'memory', 2 * 2 ** 20);
+  await unfinished.replaceFiles();
+  writeSync(memory, 'change', 2 * 2 ** 20);
+  await unfinished.keep(spec, { process: 7, timeLeft: null }, undefined);
+  expect(
+    readFileSync(join(path, 'memory'))
+      .subarray(2 * 2 ** 20, 2 * 2 ** 20 + 6)
+      .toString(),
+  ).toBe('memory');
+  expect(readdirSync(path).sort()).toEqual(['manifest.json', 'memory', 'state.json']);
+});
+
+test('a clone has addresses of its own, and nothing else', async () => {
+  const withNetwork = (mac: string, mtu: number) =>
+    ({
+      ...spec,
+      network: { mac, mtu, gatewayMac: '02:00:00:00:00:09', addresses: [mac], gateways: [] },
+    }) as unknown as MachineSpec;
+  spec = withNetwork('02:00:00:00:00:01', 1500);
+  await save();
+  const open = (other: MachineSpec, isClone: boolean) =>
+    SavedMachine.open(path, other, isClone).then(
+      ({ files }) => files[Symbol.dispose](),
+      (error) => error.message,
+    );
+  expect(await open(withNetwork('02:00:00:00:00:02', 1500), true)).toBeUndefined();
+  expect(await open(withNetwork('02:00:00:00:00:02', 1500), false)).toBe('the machine was saved with other addresses');
+  expect(await open(withNetwork('02:00:00:00:00:02', 9000), true)).toBe('the machine was saved with other network');
+});
+
 describe('refused in one line is', () => {
   const refusal = () =>
     SavedMachine.open(path, spec).then(

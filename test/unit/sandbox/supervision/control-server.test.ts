@@ -29,6 +29,7 @@ const IDLE = {
   stop: () => {},
   pause: () => {},
   suspend: async () => {},
+  snapshot: async () => {},
 };
 
 test('a client that leaves at any point leaves no descriptor behind', async () => {

@@ -1,0 +1,127 @@
+// Snapshots and forks: a clone continues what ran, and shares no identity, address or random number
+// with another one or with what it comes from, from the first bytes that it reads.
+import { describe, expect, test } from 'vitest';
+import { DEBIAN, isLab, type Machine, machines, run, TSVM } from './machine.js';
+
+/** Counts, and writes random bytes with each number. */
+const COUNTS = `echo 0123456789abcdef0123456789abcdef > /etc/machine-id; echo before > /before
+  i=0; while :; do echo $((i += 1)) $(head -c 16 /dev/urandom | od -An -tx1 | tr -d ' '); sleep 0.2; done`;
+
+/** What no two machines may have in common: one line each. */
+const IDENTITY = [
+  'hostname',
+  'cat /proc/sys/kernel/random/boot_id /etc/machine-id /dev/tsvm/generation /proc/sys/kernel/random/uuid',
+  "head -c 16 /dev/urandom | od -An -tx1 | tr -d ' '",
+  'perl -e \'syscall(318, $b = chr(0) x 16, 16, 0) == 16 or die; print unpack("H*", $b), "\\n"\'',
+  'cat /sys/class/net/eth0/address',
+  'hostname -i',
+].join('; ');
+
+async function script(machine: Machine, text: string): Promise<string[]> {
+  const prelude = `
+    tsvm() { "$TSVM" "$@"; }
+    lines() { until test $(tsvm logs $1 | wc -l) -gt $2; do sleep 0.2; done; }
+    set -e
+  `;
+  const env = { TSVM, XDG_RUNTIME_DIR: '' };
+  const { code, stdout, stderr } = await run(machine, ['bash', '-c', prelude + text], { env });
+  expect({ code, stderr }, stdout).toEqual({ code: 0, stderr: '' });
+  return stdout.trimEnd().split('\n');
+}
+
+/** Names for the containers of one test, and its snapshot. Disposing of it removes them. */
+function ownName(machine: Machine) {
+  const name = `n${process.pid}`;
+  const clean = `'${TSVM}' ps -aq --filter label=${name} | xargs -r '${TSVM}' rm -f; '${TSVM}' snapshot rm -f ${name}`;
+  return {
+    name,
+    [Symbol.asyncDispose]: async () => {
+      await run(machine, ['sh', '-c', clean]);
+    },
+  };
+}
+
+describe.each(machines.filter((machine) => isLab(machine) || machine.name.endsWith('kvm')))('on $name', (machine) => {
+  test('two clones of a snapshot and a fork are four different machines that continue one', async () => {
+    await using own = ownName(machine);
+    const { name } = own;
+    const source = `${name}-source`;
+    const said = await script(
+      machine,
+      `
+      tsvm run -d --name ${source} --label ${name} -m 96m --disk 32m ${DEBIAN} sh -c '${COUNTS.replaceAll("'", "'\\''")}' > /dev/null
+      lines ${source} 2
+      tsvm snapshot create ${source} ${name}
+      tsvm snapshot ls -q
+      before=$(tsvm logs ${source} | wc -l)
+      tsvm exec ${source} sh -c 'echo after > /after'
+      tsvm run -d --snapshot ${name} --name ${name}-1 > /dev/null
+      tsvm run -d --snapshot ${name} --name ${name}-2 > /dev/null
+      tsvm snapshot rm ${name}
+      tsvm snapshot ls -q
+      fork=$(tsvm fork ${source})
+      lines ${source} $((before + 2))
+      for each in ${name}-1 ${name}-2 ${source} $fork; do
+        lines $each 2
+        echo "== $(tsvm exec $each sh -c 'cat /before; cat /after 2>&1' | xargs)"
+        tsvm logs $each | sed -n 2,3p
+        tsvm exec $each bash -c '${IDENTITY.replaceAll("'", "'\\''")}'
+      done
+      tsvm kill $fork > /dev/null
+      tsvm rm -f $fork > /dev/null
+      tsvm ps -a --filter name=${name} --format '{{.State}}'
+      ls -A $(dirname $(dirname $(dirname $(tsvm inspect -f '{{.LogPath}}' ${source}))))/snapshots | grep -c . || true`,
+    );
+    const [created, listed, removed, ...rest] = said;
+    expect([created, listed, removed]).toEqual([name, name, name]);
+    expect(rest.slice(-4)).toEqual(['running', 'running', 'running', '0']);
+    const parts = rest
+      .slice(0, -4)
+      .join('\n')
+      .split('== ')
+      .slice(1)
+      .map((part) => part.trimEnd().split('\n'));
+    expect(parts.map(([files]) => files)).toEqual([
+      expect.stringMatching(/^before cat: .*No such file/),
+      expect.stringMatching(/^before cat: .*No such file/),
+      'before after',
+      'before after',
+    ]);
+    // The clones count on from where the snapshot was taken. Their first line may have bytes that were
+    // read before.
+    const second = parts.map(([, line = '']) => Number(line.split(' ')[0]));
+    expect(second[2]).toBe(2);
+    for (const clone of [0, 1, 3]) expect(second[clone]).toBeGreaterThan(3);
+    const random = parts.flatMap(([, one = '', two = '']) => [one.split(' ')[1], two.split(' ')[1]]);
+    expect(new Set(random).size).toBe(8);
+    // A row for each of the machines' identities.
+    const identities = parts.map((part) => part.slice(3));
+    expect(identities[0]).toHaveLength(9);
+    for (let row = 0; row < 9; row++) {
+      const values = identities.map((identity) => identity[row]);
+      expect(new Set(values).size, `row ${row}: ${values.join(', ')}`).toBe(4);
+      for (const value of values) expect(value).toMatch(/\S/);
+    }
+  });
+});
+
+test.each(machines.filter(({ name }) => name.endsWith('tcg')))(
+  'on $name a container cannot be copied, and runs on',
+  async (machine) => {
+    await using own = ownName(machine);
+    const { name } = own;
+    const said = await script(
+      machine,
+      `
+      tsvm run -d --name ${name} --label ${name} ${DEBIAN} sh -c '${COUNTS.replaceAll("'", "'\\''")}' > /dev/null
+      lines ${name} 2
+      tsvm snapshot create ${name} ${name} 2>&1 | sed 's/container [0-9a-f]*/container ID/'
+      tsvm fork ${name} 2>&1 | sed 's/container [0-9a-f]*/container ID/'
+      lines ${name} 5
+      tsvm rm -f ${name} > /dev/null
+      tsvm snapshot ls -q`,
+    );
+    const refusal = 'tsvm: container ID runs on an emulated CPU (tcg): only a machine on KVM can be copied';
+    expect(said).toEqual([refusal, refusal]);
+  },
+);
