@@ -51,6 +51,7 @@ const COMMANDS: Record<string, CommandEntry> = {
   images: { summary: 'list images', load: () => import('./commands/image/images.js') },
   import: { summary: 'create an image from a root file system', load: () => import('./commands/image/import.js') },
   pull: { summary: 'download an image from a registry', load: () => import('./commands/image/pull.js') },
+  push: { summary: 'upload an image to a registry', load: () => import('./commands/image/push.js') },
   load: { summary: 'load images from an archive', load: () => import('./commands/image/load.js') },
   save: { summary: 'save images to an archive', load: () => import('./commands/image/save.js') },
   tag: { summary: 'add a name to an image', load: () => import('./commands/image/tag.js') },
@@ -169,7 +170,7 @@ const GROUPS: Record<string, CommandGroup> = {
     commands: {
       ls: 'images',
       rm: 'rmi',
-      ...same('pull', 'import', 'load', 'save', 'tag', 'history', 'inspect', 'prune'),
+      ...same('pull', 'push', 'import', 'load', 'save', 'tag', 'history', 'inspect', 'prune'),
     },
   },
   network: {

@@ -1,32 +1,34 @@
 // Decompresses a layer as a stream: gzip with Node's zlib, zstd and xz with the programs of those
-// names, each in a jail.
+// names.
 
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { type TransformOptions, Writable } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
+import type { TransformOptions } from 'node:stream';
 import { createGunzip, type ZlibOptions } from 'node:zlib';
 import { codeOf, messageOf } from '../errors/index.js';
-import { FILTER_FD, streamCommand } from '../jail/launcher.js';
 import { type Compression, compressionOf, MAGIC_SIZE } from './compression.js';
 import { ImageError } from './errors.js';
 import { MAX_EXPANSION_BYTES, MAX_EXPANSION_RATIO } from './limits.js';
+import { type StreamProgram, through } from './stream-program.js';
 
 /** Chunks of 256 KiB. zlib's thread may be sixteen of them ahead of the reader. */
 const GZIP: ZlibOptions & TransformOptions = { chunkSize: 256 * 1024, readableHighWaterMark: 4 << 20 };
 
-/** Begins what the launcher of jails says where it cannot start a program. */
-const LAUNCHER_COMPLAINT = 'tsvm-jail: ';
-
-interface Program {
-  name: string;
-  arguments: string[];
-  debianPackage: string;
-}
-
 /** The memory limits exceed what the strongest usual setting of each program needs. */
-const ZSTD: Program = { name: 'zstd', arguments: ['-dcq', '--memory=512MB'], debianPackage: 'zstd' };
-const XZ: Program = { name: 'xz', arguments: ['-dcq', '--memlimit-decompress=512MiB'], debianPackage: 'xz-utils' };
+const ZSTD = decompressorProgram('zstd', ['-dcq', '--memory=512MB'], 'zstd');
+const XZ = decompressorProgram('xz', ['-dcq', '--memlimit-decompress=512MiB'], 'xz-utils');
+
+function decompressorProgram(name: string, words: string[], debianPackage: string): StreamProgram {
+  return {
+    name,
+    arguments: words,
+    missing: () =>
+      new ImageError(
+        'missing-program',
+        `it is compressed with ${name}, which is not installed: apt install ${debianPackage}`,
+      ),
+    failed: (reason) => new ImageError('corrupt', `its ${name} data are damaged or cut short (${reason})`),
+  };
+}
 
 /**
  * Decompresses a stream. The format is detected from the first bytes; uncompressed data passes
@@ -131,60 +133,5 @@ async function* gunzip(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
   } finally {
     abandoned = true;
     stream.destroy();
-  }
-}
-
-async function* through(program: Program, source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  const { words: [command, ...words] = [], filter } = streamCommand(program.name, program.arguments) ?? {};
-  if (command === undefined) {
-    throw new ImageError(
-      'missing-program',
-      `it is compressed with ${program.name}, which is not installed: apt install ${program.debianPackage}`,
-    );
-  }
-  const child = spawn(command, words, {
-    stdio: ['pipe', 'pipe', 'pipe', filter === undefined ? 'ignore' : 'pipe'],
-    env: { PATH: process.env.PATH },
-  });
-  const { stdin, stdout, stderr } = child;
-  if (stdin === null || stdout === null || stderr === null) throw new TypeError('the program has no pipes');
-  const filterPipe: unknown = child.stdio[FILTER_FD];
-  if (filterPipe instanceof Writable) filterPipe.on('error', () => {}).end(filter);
-  const exited = new Promise<{ code: number | null; signal: string | null }>((resolve, reject) => {
-    child.once('error', reject);
-    child.once('close', (code, signal) => resolve({ code, signal }));
-  });
-  exited.catch(() => {});
-  let complaint = '';
-  stderr.on('data', (chunk: Buffer) => {
-    if (complaint.length < 1000) complaint += chunk.toString();
-  });
-  let sourceFailure: unknown = null;
-  async function* watched(): AsyncGenerator<Buffer> {
-    try {
-      yield* source;
-    } catch (error) {
-      sourceFailure = error;
-      throw error;
-    }
-  }
-  // If the program finds damage it closes its input early. The exit status reports that, so the
-  // broken pipe is ignored.
-  const fed = pipeline(watched(), stdin).catch(() => {});
-  try {
-    for await (const chunk of stdout) yield chunk;
-    const { code, signal } = await exited;
-    await fed;
-    if (signal !== null) throw new ImageError('io', `${program.name}, which unpacked it, was ended by ${signal}`);
-    if (code !== 0) {
-      if (complaint.startsWith(LAUNCHER_COMPLAINT)) throw new ImageError('missing-program', complaint.trim());
-      const reason = complaint.trim().split('\n')[0] || `exit status ${code}`;
-      throw new ImageError('corrupt', `its ${program.name} data are damaged or cut short (${reason})`);
-    }
-  } catch (cause) {
-    if (sourceFailure) throw sourceFailure;
-    throw cause;
-  } finally {
-    child.kill();
   }
 }

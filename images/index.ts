@@ -1,6 +1,7 @@
 // The door of the images room: references in, disks out. Every run loads this file, so it loads
 // nothing heavy until it is needed.
 
+export { PUSH_COMPRESSIONS } from './compress.js';
 export { ImageError, type ImageErrorCode } from './errors.js';
 export { registryHost } from './registry/host.js';
 export { homeLimit, sizeSetting } from './store/budget.js';
@@ -23,6 +24,9 @@ export type {
   Pulled,
   PullOptions,
   PullPolicy,
+  Pushed,
+  PushOptions,
+  PushProgress,
   Removal,
   ResolveOptions,
   Store,

@@ -216,6 +216,48 @@ export interface Pulled {
   changed: boolean;
 }
 
+export interface PushOptions {
+  /**
+   * How layers made here are compressed. Default: `gzip`. Layers that came from a registry stay as
+   * they are there.
+   */
+  compression?: 'gzip' | 'zstd';
+  onProgress?: (progress: PushProgress) => void;
+}
+
+/** The progress of one layer of a push. */
+export interface PushProgress {
+  /**
+   * - `pushing`: it is being sent.
+   * - `pushed`: it was sent.
+   * - `present`: the repository had it.
+   * - `mounted`: the registry took it from another of its repositories, `from`.
+   */
+  phase: 'pushing' | 'pushed' | 'present' | 'mounted';
+  /** The layer's diff-id, `sha256:<hex>`. */
+  layer: string;
+  /** Bytes read so far: of the blob if it is copied, of the tar if it is compressed. */
+  done: number;
+  total: number;
+  /** Path of the other repository. */
+  from?: string;
+}
+
+/** What `push` stored. */
+export interface Pushed {
+  /** The name in full: `docker.io/library/debian:12`. */
+  name: string;
+  /** `sha256:<hex>` of the manifest. */
+  digest: string;
+  /** Bytes of the manifest. */
+  size: number;
+  /**
+   * Diff-ids of layers that came from a registry and were compressed again, because no registry
+   * gave their blobs. Their digests have changed, and with them the manifest's.
+   */
+  recompressed: string[];
+}
+
 export interface CommitOptions {
   /** `NAME[:TAG]`. The image that has the name now loses it. */
   name?: string;
@@ -258,6 +300,13 @@ export interface Store {
    * downloaded.
    */
   pull(reference: string, options?: PullOptions): Promise<Pulled>;
+  /**
+   * Pushes an image of the store to the registry of its name. Layers that came from a registry keep
+   * their digests.
+   *
+   * @param name `NAME[:TAG]`
+   */
+  push(name: string, options?: PushOptions): Promise<Pushed>;
   /**
    * Makes an image of one layer out of a root file system's tar, plain or compressed with gzip,
    * zstd or xz.

@@ -8,6 +8,9 @@ export {
   type ImageErrorCode,
   type Progress,
   type PullPolicy,
+  type Pushed,
+  type PushOptions,
+  type PushProgress,
 } from '../images/index.js';
 export type { ArgumentCondition, RuleFilter, SeccompProfile, SyscallRule, Unsigned64 } from '../seccomp/profile.js';
 export {

@@ -33,13 +33,18 @@ const MIN_RATE = 1024;
 /** Simultaneous connections to one server. */
 const MAX_SOCKETS = 8;
 
-interface HttpRequest {
-  method: 'GET' | 'POST';
+/** Bytes of a body that the server must take within the registry's timeout. */
+const PIECE = 32 << 10;
+
+export interface HttpRequest {
+  method: 'GET' | 'HEAD' | 'POST' | 'PATCH' | 'PUT';
   url: URL;
   /** How near the server may be. */
   reach: Reach;
   headers: Record<string, string>;
-  body?: string;
+  body?: Uint8Array;
+  /** How many times the registry's timeout the server has for its answer. Default: 1. */
+  patience?: number;
 }
 
 export interface Answer {
@@ -99,7 +104,7 @@ export class Connections implements Disposable {
    *
    * @throws TransientError, NoTlsError, or ImageError `network` if the server cannot be reached
    */
-  async exchange({ method, url, reach, headers, body }: HttpRequest): Promise<Answer> {
+  async exchange({ method, url, reach, headers, body, patience = 1 }: HttpRequest): Promise<Answer> {
     const { timeout, internal } = this.settings.of(url.host);
     const limit = internal ? 'host' : reach;
     checkHost(url.hostname, limit);
@@ -111,14 +116,18 @@ export class Connections implements Disposable {
         ...headers,
         'user-agent': 'tsvm',
         'accept-encoding': 'identity',
-        ...(body !== undefined && { 'content-length': String(Buffer.byteLength(body)) }),
+        ...(body !== undefined && { 'content-length': String(body.length) }),
       },
     };
     return new Promise((resolve, reject) => {
       const request = secure ? httpsRequest(url, options) : httpRequest(url, options);
       this.#requests.add(request);
-      const timer = setTimeout(() => request.destroy(silent(url, timeout)), timeout);
+      const wait = timeout * patience;
+      const expire = () => request.destroy(silent(url, wait));
+      let timer = setTimeout(expire, wait);
+      let isAnswered = false;
       request.on('response', (message) => {
+        isAnswered = true;
         clearTimeout(timer);
         // The reader of the body gets this error from its read.
         message.on('error', () => {});
@@ -128,11 +137,16 @@ export class Connections implements Disposable {
         resolve({ ...answer, message, timeout });
       });
       request.on('error', (error) => {
+        isAnswered = true;
         clearTimeout(timer);
         reject(describeFailure(error, url));
       });
       request.on('close', () => this.#requests.delete(request));
-      request.end(body);
+      send(request, body, () => {
+        if (isAnswered) return;
+        clearTimeout(timer);
+        timer = setTimeout(expire, wait);
+      });
     });
   }
 
@@ -166,6 +180,20 @@ export class Connections implements Disposable {
     this.#agents.set(key, agent);
     return agent;
   }
+}
+
+/** Sends a body piece by piece. @param onTaken called when the system has taken a piece */
+function send(request: ClientRequest, body: Uint8Array = new Uint8Array(), onTaken: () => void): void {
+  let at = 0;
+  const next = (error?: Error | null): void => {
+    if (error) return;
+    if (at > 0) onTaken();
+    const piece = body.subarray(at, at + PIECE);
+    at += piece.length;
+    if (piece.length === 0) request.end();
+    else request.write(piece, next);
+  };
+  next();
 }
 
 /**

@@ -3,14 +3,36 @@
 
 import { ImageError } from '../errors.js';
 import { parseChallenges } from './challenge.js';
-import { type Answer, type Connections, discard, NoTlsError } from './connections.js';
+import { type Answer, type Connections, discard, type HttpRequest, NoTlsError } from './connections.js';
 import type { Credentials } from './docker-config.js';
-import { follow } from './redirects.js';
+import type { Reach } from './reach.js';
+import { follow, leadOf } from './redirects.js';
 import { describeRefusal } from './refusal.js';
 import { basic, fetchToken, type Token } from './tokens.js';
 
 /** A token counts as expired this many milliseconds early. */
 const TOKEN_MARGIN = 5_000;
+
+/** Where an answer says that an upload goes on. Made by `Endpoint.lead`. */
+export interface Lead {
+  url: URL;
+  /** How near its server may be. */
+  reach: Reach;
+  /** It is, or was named by, another server than the registry: it gets no credentials. */
+  isElsewhere: boolean;
+}
+
+/** A request to an endpoint. */
+export interface EndpointRequest extends Pick<HttpRequest, 'method' | 'body' | 'patience'> {
+  /**
+   * Relative to the base, without a leading slash: `v2/library/debian/manifests/12`. Or where an
+   * earlier answer led.
+   */
+  target: string | Lead;
+  /** The token scope that the request needs: `repository:library/debian:pull`. */
+  scope: string;
+  headers?: Record<string, string>;
+}
 
 export class Endpoint {
   #base: URL;
@@ -33,18 +55,40 @@ export class Endpoint {
     this.#base = base;
   }
 
+  /** Sends a GET request: see `send`. */
+  get(path: string, scope: string, headers: Record<string, string> = {}): Promise<Answer> {
+    return this.send({ method: 'GET', target: path, scope, headers });
+  }
+
   /**
-   * Sends a GET request.
+   * Sends a request, with the authorization that the server asks for.
    *
-   * @param path relative to the base, without a leading slash: `v2/library/debian/manifests/12`
-   * @param scope the token scope that the request needs: `repository:library/debian:pull`
    * @throws TransientError; ImageError `unauthorized`, `network`, `bad-settings`
    */
-  async get(path: string, scope: string, headers: Record<string, string> = {}): Promise<Answer> {
-    const first = await this.#send(path, withAuthorization(headers, await this.#known(scope)));
+  async send(request: EndpointRequest): Promise<Answer> {
+    const { target, scope, headers = {} } = request;
+    if (typeof target !== 'string' && target.isElsewhere) {
+      return this.#allowed({ ...(await this.#send(request, headers)), isElsewhere: true });
+    }
+    const first = await this.#send(request, withAuthorization(headers, await this.#known(scope)));
     if (first.status !== 401 || first.url.origin !== this.#base.origin) return this.#allowed(first);
     discard(first);
-    return this.#allowed(await this.#send(path, withAuthorization(headers, await this.#authorize(first, scope))));
+    return this.#allowed(await this.#send(request, withAuthorization(headers, await this.#authorize(first, scope))));
+  }
+
+  /**
+   * Reads the Location header of an answer to a request that is not redirected.
+   *
+   * @throws ImageError `network` if there is none, or if it may not be followed
+   */
+  lead(answer: Answer): Lead {
+    const url = leadOf(answer);
+    if (url === null) throw new ImageError('network', `${answer.url.host} does not say where an upload goes`);
+    if (url.origin !== answer.url.origin && !this.connections.mayLead(answer, url)) {
+      throw new ImageError('network', `${answer.url.host} leads an upload to ${url.host} without TLS`);
+    }
+    const isElsewhere = answer.isElsewhere === true || url.origin !== this.#base.origin;
+    return { url, reach: isElsewhere ? answer.reach : 'host', isElsewhere };
   }
 
   async #allowed(answer: Answer): Promise<Answer> {
@@ -52,16 +96,21 @@ export class Endpoint {
     throw new ImageError('unauthorized', `${answer.url.host} refuses access${await describeRefusal(answer)}`);
   }
 
-  async #send(path: string, headers: Record<string, string>): Promise<Answer> {
+  async #send({ method, target, body, patience }: EndpointRequest, headers: Record<string, string>): Promise<Answer> {
+    const rest = { method, headers, ...(body && { body }), ...(patience && { patience }) };
+    const toBase = (path: string) => follow(this.connections, { ...rest, url: this.#url(path), reach: 'host' });
+    // Several requests at once may each find out that the server does not speak TLS.
+    const asked = this.#base;
     try {
-      return await follow(this.connections, this.#url(path), 'host', headers);
+      if (typeof target === 'string') return await toBase(target);
+      return await follow(this.connections, { ...rest, url: target.url, reach: target.reach });
     } catch (error) {
       if (!(error instanceof NoTlsError)) throw error;
-      if (this.#base.protocol !== 'https:' || !this.connections.mayBePlain(this.#base)) {
+      if (typeof target !== 'string' || asked.protocol !== 'https:' || !this.connections.mayBePlain(asked)) {
         throw new ImageError('network', error.message, { cause: error });
       }
-      this.#base = new URL(this.#base.href.replace(/^https:/, 'http:'));
-      return follow(this.connections, this.#url(path), 'host', headers);
+      this.#base = new URL(asked.href.replace(/^https:/, 'http:'));
+      return toBase(target);
     }
   }
 

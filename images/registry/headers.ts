@@ -18,6 +18,18 @@ export function parseContentRange(header: string): ContentRange | null {
   return range.first <= range.last && (range.size === null || range.last < range.size) ? range : null;
 }
 
+/**
+ * Parses the Range header by which a registry says what it has of an upload: `0-` and its last byte
+ * (OCI distribution-spec 1.1, "Pushing a blob in chunks").
+ *
+ * @returns the number of bytes, or null if the header has another form. A registry that has none
+ *   says `0-0`, which is 1 here.
+ */
+export function parseUploadRange(header: string): number | null {
+  const last = /^(?:bytes=)?0-(\d{1,15})$/i.exec(header)?.[1];
+  return last === undefined ? null : Number(last) + 1;
+}
+
 /** Parses a Content-Length header, in bytes. Returns null if it is absent or not a number. */
 export function parseContentLength(header: string | undefined): number | null {
   return header !== undefined && /^\d{1,15}$/.test(header) ? Number(header) : null;

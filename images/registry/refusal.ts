@@ -41,10 +41,19 @@ export function parseRefusal(text: string): string {
   }
 }
 
-/** Makes an error of an unexpected status. For a busy or broken server it is a `TransientError`. */
-export async function failureOf(answer: Answer, what: string): Promise<Error> {
+/** `refusalOf` an answer that should have given something. */
+export function failureOf(answer: Answer, what: string): Promise<Error> {
+  return refusalOf(answer, `gives no ${what.replace(/^an? /, '')}`);
+}
+
+/**
+ * Makes an error of an unexpected status. For a busy or broken server it is a `TransientError`.
+ *
+ * @param does follows the server's name in the message: `takes no upload`
+ */
+export async function refusalOf(answer: Answer, does: string): Promise<Error> {
   const { status, url, headers } = answer;
-  const message = `${url.host} gives no ${what.replace(/^an? /, '')}: HTTP status ${status}${await describeRefusal(answer)}`;
+  const message = `${url.host} ${does}: HTTP status ${status}${await describeRefusal(answer)}`;
   if (status === 408 || status === 429 || status >= 500) {
     const wait = headers['retry-after'];
     return new TransientError(message, wait === undefined ? null : parseRetryAfter(wait, Date.now()));

@@ -1,5 +1,5 @@
 // Finds an image in a registry or its mirrors by name, and streams its layers (OCI
-// distribution-spec 1.1, "Pull").
+// distribution-spec 1.1, "Pull"). Opens repositories to push to.
 
 import { createHash } from 'node:crypto';
 import { ImageError } from '../errors.js';
@@ -12,6 +12,7 @@ import type { SourceImage } from '../source/source-image.js';
 import { blobRequest, downloadBlob, pullScope } from './blob.js';
 import { Connections, discard, readBody } from './connections.js';
 import { findCredentials } from './credentials.js';
+import { Destination } from './destination.js';
 import { Endpoint } from './endpoint.js';
 import { hostUrl } from './host.js';
 import { failureOf } from './refusal.js';
@@ -48,6 +49,8 @@ export class Registry implements Disposable {
   readonly #settings: Settings;
   readonly #connections: Connections;
   readonly #delay: number;
+  /** By domain. All requests to a server share its tokens. */
+  readonly #servers = new Map<string, Endpoint[]>();
 
   /** @throws ImageError `bad-settings` */
   constructor({ settings = readSettings(), delay = DELAY }: RegistryOptions = {}) {
@@ -78,14 +81,38 @@ export class Registry implements Disposable {
     throw new ImageError('network', `no server is known for ${reference.domain}`);
   }
 
+  /**
+   * Streams a blob, at most its size. The caller verifies the digest.
+   *
+   * @param repository `DOMAIN/PATH`
+   * @throws ImageError
+   */
+  blob(repository: string, { digest, size }: { digest: string; size: number }): AsyncGenerator<Buffer> {
+    const slash = repository.indexOf('/');
+    const endpoints = this.#endpoints(repository.slice(0, slash));
+    const request = { repository: repository.slice(slash + 1), digest, size, what: 'a layer' };
+    return downloadBlob(endpoints, request, this.#delay);
+  }
+
+  /** The repository of a name, to push to. */
+  destination(reference: NameReference): Destination {
+    const endpoint = this.#endpoints(reference.domain).at(-1);
+    if (endpoint === undefined) throw new ImageError('network', `no server is known for ${reference.domain}`);
+    return new Destination(endpoint, reference, this.#delay);
+  }
+
   [Symbol.dispose](): void {
     this.#connections[Symbol.dispose]();
   }
 
   #endpoints(domain: string): Endpoint[] {
+    const known = this.#servers.get(domain);
+    if (known) return known;
     const servers: [string, URL][] = this.#settings.of(domain).mirrors.map((url) => [url.host, url]);
     servers.push([domain, hostUrl(domain)]);
-    return servers.map(([host, url]) => new Endpoint(host, url, this.#connections, findCredentials));
+    const endpoints = servers.map(([host, url]) => new Endpoint(host, url, this.#connections, findCredentials));
+    this.#servers.set(domain, endpoints);
+    return endpoints;
   }
 
   /** @param wanted a tag or a digest */

@@ -26,7 +26,7 @@ export interface Token {
  * Requests a token from the server that a challenge names.
  *
  * @param challenged the answer with the challenge
- * @param scope the scope if the challenge names none; '' only authenticates
+ * @param scope the scope that is needed beside that of the challenge; '' only authenticates
  * @throws TransientError; ImageError `unauthorized`, `network`
  */
 export async function fetchToken(
@@ -46,7 +46,7 @@ export async function fetchToken(
   const query = new URLSearchParams();
   const service = parameters.get('service');
   if (service !== undefined) query.set('service', service);
-  const scopes = (parameters.get('scope') || scope).split(' ').filter((word) => word !== '');
+  const scopes = joinScopes(parameters.get('scope') ?? '', scope);
   const headers: Record<string, string> = { accept: 'application/json' };
   let answer: Answer;
   if (credentials?.kind === 'identity-token') {
@@ -55,7 +55,7 @@ export async function fetchToken(
     query.set('refresh_token', credentials.token);
     if (scopes.length > 0) query.set('scope', scopes.join(' '));
     headers['content-type'] = 'application/x-www-form-urlencoded';
-    answer = await connections.exchange({ method: 'POST', url, reach, headers, body: query.toString() });
+    answer = await connections.exchange({ method: 'POST', url, reach, headers, body: Buffer.from(query.toString()) });
   } else {
     for (const word of scopes) query.append('scope', word);
     if (credentials?.kind === 'password') {
@@ -63,13 +63,30 @@ export async function fetchToken(
       headers.authorization = basic(credentials.username, credentials.password);
     }
     for (const [name, value] of query) url.searchParams.append(name, value);
-    answer = await follow(connections, url, reach, headers);
+    answer = await follow(connections, { method: 'GET', url, reach, headers });
   }
   if (answer.status === 401 || answer.status === 403) {
     throw new ImageError('unauthorized', `${url.host} refuses a token${await describeRefusal(answer)}`);
   }
   if (answer.status !== 200) throw await failureOf(answer, 'a token');
   return parseToken(await readBody(answer, MAX_TOKEN_BYTES, 'the token'), Date.now());
+}
+
+/**
+ * Joins scopes (distribution, spec/auth/scope.md): each resource once, with all its actions. A
+ * challenge to a request that reads names no right to write, which the next request needs.
+ *
+ * @param lists scopes separated by spaces: `repository:foo/bar:pull,push`
+ */
+export function joinScopes(...lists: string[]): string[] {
+  const actions = new Map<string, Set<string>>();
+  const others = new Set<string>();
+  for (const word of lists.flatMap((list) => list.split(' ')).filter((each) => each !== '')) {
+    const [, resource, names] = /^([^:]+:.+):([^:]*)$/.exec(word) ?? [];
+    if (resource === undefined || names === undefined) others.add(word);
+    else actions.set(resource, new Set([...(actions.get(resource) ?? []), ...names.split(',')]));
+  }
+  return [...[...actions].map(([resource, names]) => `${resource}:${[...names].join(',')}`), ...others];
 }
 
 /**

@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { compressionOf, MAGIC_SIZE } from '../compression.js';
 import { decompress } from '../decompress.js';
 import { ImageError, type ImageErrorCode } from '../errors.js';
 import { convertLayer } from '../layer/convert.js';
@@ -14,9 +15,10 @@ import { checkTotalLength, type LayerIndex } from '../layer/layer-index.js';
 import { familiarReference, type NameReference } from '../reference.js';
 import type { SourceImage, SourceLayer } from '../source/source-image.js';
 import type { Progress } from '../types.js';
+import { blobsFile } from './blobs.js';
 import { writeDisk } from './image-folder.js';
 import { isWhole, readIndex } from './layers.js';
-import { CONFIG, DATA, DISK, FRAMING, hex, INDEX, imagePath, layerPath, MANIFEST } from './layout.js';
+import { BLOBS, CONFIG, DATA, DISK, FRAMING, hex, INDEX, imagePath, layerPath, MANIFEST } from './layout.js';
 import { exchange, withStoreLock } from './lock.js';
 import { imageDigests } from './names.js';
 import { isUsable, layersOf, readRecord, sha256 } from './record.js';
@@ -78,12 +80,14 @@ export async function convertInto(
   const blobHash = createHash('sha256');
   const diffHash = createHash('sha256');
   let done = 0;
+  let start: Buffer = Buffer.alloc(0);
   async function* counted(): AsyncGenerator<Buffer> {
     for await (const chunk of layer.stream()) {
       signal?.throwIfAborted();
       done += chunk.length;
       if (layer.size !== null && done > layer.size) throw mismatch(`it is longer than ${layer.size} bytes`);
       if (layer.digest !== null) blobHash.update(chunk);
+      if (start.length < MAGIC_SIZE) start = Buffer.concat([start, chunk.subarray(0, MAGIC_SIZE)]);
       onProgress?.({ phase: 'layer', layer: layer.digest ?? expected ?? '', done, total: layer.size ?? undefined });
       yield chunk;
     }
@@ -113,6 +117,11 @@ export async function convertInto(
     throw new ImageError('corrupt', `its contents do not match the image config: ${diffId} instead of ${expected}`);
   }
   await writeSynced(join(folder, INDEX), index);
+  const compression = compressionOf(start);
+  if (layer.digest !== null && compression !== 'bzip2') {
+    const blob = { digest: layer.digest, size: done, compression, isOurs: false, repositories: [] };
+    await writeSynced(join(folder, BLOBS), blobsFile([blob]));
+  }
   await workspace.budget.check();
   await syncDirectory(folder);
   await rename(folder, workspaceLayer(workspace, diffId));

@@ -3,7 +3,8 @@
 // not at all. What is derived from it (an image's record and disk) can be lost: it is made again.
 //
 //   layers/<diff-id>/                data: the file contents. index: names and metadata. framing:
-//                                    the rest of the tar. With the contents it gives the tar back
+//                                    the rest of the tar. With the contents it gives the tar back.
+//                                    blobs.json: its blobs in registries; may be absent
 //   images/<config digest>/          config.json, manifest.json: as the source gave them.
 //                                    record.json (what a run reads), disk.erofs (the disk's
 //                                    metadata): derived from the config and the layers
@@ -33,6 +34,7 @@ export const LOCK = 'lock';
 export const DATA = 'data';
 export const INDEX = 'index';
 export const FRAMING = 'framing';
+export const BLOBS = 'blobs.json';
 
 export const RECORD = 'record.json';
 export const DISK = 'disk.erofs';

@@ -6,6 +6,7 @@ import { familiarReference, fullReference, type NameReference, parseReference } 
 import { Registry, type RegistryOptions } from '../registry/registry.js';
 import type { Pulled, PullOptions } from '../types.js';
 import { addImage } from './add-image.js';
+import { recordBlobs } from './blobs.js';
 import { isWhole } from './layers.js';
 import { readName } from './names.js';
 import { isUsable } from './record.js';
@@ -40,6 +41,8 @@ export async function pullImage(
     }
     await using workspace = await openWorkspace(home);
     await addImage(home, workspace, image, name, onProgress);
+    const seen = image.layers.flatMap(({ diffId, digest }) => (digest === null ? [] : [[diffId, { digest }] as const]));
+    await recordBlobs(home, `${name.domain}/${name.path}`, new Map(seen));
     return { ...pulled, changed: true };
   } catch (error) {
     throw pullError(error, familiarReference(name));

@@ -3,22 +3,18 @@
 // their uncompressed tars. Their digests are known before the tars are put together, so the archive
 // can be streamed. They are checked while it is.
 
-import { createHash } from 'node:crypto';
-import { closeSync, openSync } from 'node:fs';
-import { join } from 'node:path';
 import { Readable, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { ImageError, toImageError } from '../errors.js';
-import { framedLength, readTar } from '../layer/framing.js';
+import { toImageError } from '../errors.js';
 import { familiarReference, type NameReference } from '../reference.js';
 import { parseConfig } from '../source/config.js';
 import { END_MARK, fileHeader, filePadding } from '../tar/writer.js';
-import { isWhole, readIndex } from './layers.js';
-import { DATA, FRAMING, hex, layerPath } from './layout.js';
+import { layerTar, tarLength } from './layer-tar.js';
+import { isWhole } from './layers.js';
+import { hex } from './layout.js';
 import { findStored, readName } from './names.js';
 import { damaged, readConfig, sha256 } from './record.js';
 
-const PAGE_SIZE = 4096;
 const INDEX_TYPE = 'application/vnd.oci.image.index.v1+json';
 const MANIFEST_TYPE = 'application/vnd.oci.image.manifest.v1+json';
 const CONFIG_TYPE = 'application/vnd.oci.image.config.v1+json';
@@ -131,35 +127,4 @@ function annotationsOf(name: NameReference): Record<string, string> {
 
 function toJson(value: unknown): Buffer {
   return Buffer.from(JSON.stringify(value));
-}
-
-function tarLength(home: string, diffId: string): number {
-  const framing = openSync(join(layerPath(home, diffId), FRAMING), 'r');
-  try {
-    return framedLength(framing);
-  } finally {
-    closeSync(framing);
-  }
-}
-
-async function* layerTar(home: string, diffId: string): AsyncGenerator<Buffer> {
-  const folder = layerPath(home, diffId);
-  const index = readIndex(folder);
-  if (!index) throw new ImageError('io', `the layer ${diffId} was removed by another process while it was saved`);
-  const positions = Float64Array.from(Array.from(index.entries(), ({ page }) => page * PAGE_SIZE));
-  const framing = openSync(join(folder, FRAMING), 'r');
-  const data = openSync(join(folder, DATA), 'r');
-  try {
-    const hash = createHash('sha256');
-    for await (const bytes of readTar(framing, data, positions)) {
-      hash.update(bytes);
-      yield bytes;
-    }
-    const digest = `sha256:${hash.digest('hex')}`;
-    if (digest !== diffId)
-      throw new ImageError('corrupt', `the stored layer ${diffId} is damaged: load the image again`);
-  } finally {
-    closeSync(framing);
-    closeSync(data);
-  }
 }

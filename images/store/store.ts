@@ -30,6 +30,10 @@ export function openStore(place: string): Store {
       const { pullImage } = await import('./pull-image.js');
       return pullImage(home, reference, options);
     },
+    async push(name, options = {}) {
+      const { pushImage } = await import('./push-image.js');
+      return pushImage(home, name, options);
+    },
     async import(source, name, options = {}) {
       const { importRootfs } = await import('./import-rootfs.js');
       return importRootfs(home, source, name, options);

@@ -1,7 +1,8 @@
 // The progress of a pull: bars on a terminal, lines elsewhere.
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { formatBar, openPullProgress } from '../../../../cli/output/pull-progress.js';
+import { formatBar } from '../../../../cli/output/layer-bars.js';
+import { openPullProgress } from '../../../../cli/output/pull-progress.js';
 import type { Progress } from '../../../../images/index.js';
 
 const A = `sha256:${'a'.repeat(64)}`;
@@ -92,7 +93,7 @@ test('a bar is never wider than its terminal', () => {
       fc.option(fc.nat(2 ** 40), { nil: undefined }),
       fc.integer({ min: 1, max: 300 }),
       (done, total, width) => {
-        const bar = formatBar({ phase: 'layer', layer: A, done, total }, width);
+        const bar = formatBar({ layer: A, done, total }, width, 'Downloading');
         expect(bar.length).toBeLessThanOrEqual(width);
       },
     ),

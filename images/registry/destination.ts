@@ -1,0 +1,87 @@
+// A repository that an image is pushed to (OCI distribution-spec 1.1, "Push"). Mirrors are not
+// asked: a push goes to the registry itself.
+
+import { ImageError } from '../errors.js';
+import { familiarName, type NameReference } from '../reference.js';
+import { pullScope } from './blob.js';
+import { discard } from './connections.js';
+import type { Endpoint } from './endpoint.js';
+import { refusalOf } from './refusal.js';
+import { retrying } from './transient.js';
+import { type BlobUpload, checkStored, hasBlob, type UploadedBlob, uploadBlob } from './upload.js';
+
+export class Destination {
+  readonly #scope: string;
+
+  /** @param delay milliseconds of the first wait after a failure */
+  constructor(
+    private readonly endpoint: Endpoint,
+    private readonly reference: NameReference,
+    private readonly delay: number,
+  ) {
+    this.#scope = `repository:${reference.path}:pull,push`;
+  }
+
+  /** Returns true if the repository has a blob. */
+  has(digest: string): Promise<boolean> {
+    return this.#do(() => hasBlob(this.endpoint, this.reference.path, this.#scope, digest, this.delay));
+  }
+
+  /**
+   * Asks the registry to take a blob from another of its repositories.
+   *
+   * @param from path of the other repository
+   * @returns false if it does not
+   */
+  async mount(digest: string, from: string): Promise<boolean> {
+    const query = `mount=${encodeURIComponent(digest)}&from=${encodeURIComponent(from)}`;
+    const target = `v2/${this.reference.path}/blobs/uploads/?${query}`;
+    const scope = `${this.#scope} ${pullScope(from)}`;
+    try {
+      const answer = await this.endpoint.send({ method: 'POST', target, scope, body: new Uint8Array() });
+      discard(answer);
+      return answer.status === 201;
+    } catch {
+      // It may not be read, or not by this user. The blob is uploaded then, which tells any failure.
+      return false;
+    }
+  }
+
+  upload(blob: Omit<BlobUpload, 'repository' | 'scope'>): Promise<UploadedBlob> {
+    const { path: repository } = this.reference;
+    return this.#do(() => uploadBlob(this.endpoint, { ...blob, repository, scope: this.#scope }, this.delay));
+  }
+
+  /** Stores a manifest under the reference's tag, once the repository has all its blobs. */
+  putManifest(bytes: Buffer, mediaType: string, digest: string): Promise<void> {
+    const target = `v2/${this.reference.path}/manifests/${this.reference.tag}`;
+    const headers = { 'content-type': mediaType };
+    return this.#do(() =>
+      retrying(this.delay, async () => {
+        const answer = await this.endpoint.send({ method: 'PUT', target, scope: this.#scope, headers, body: bytes });
+        if (answer.status !== 201) throw await refusalOf(answer, 'does not take the manifest');
+        discard(answer);
+        checkStored(answer, digest, 'the manifest');
+      }),
+    );
+  }
+
+  async #do<T>(operation: () => Promise<T>): Promise<T> {
+    try {
+      return await operation();
+    } catch (error) {
+      throw denied(error, this.reference);
+    }
+  }
+}
+
+/** Says how to log in, if the registry wants other credentials. */
+function denied(error: unknown, reference: NameReference): unknown {
+  if (!(error instanceof ImageError) || error.code !== 'unauthorized') return error;
+  const login = reference.domain === 'docker.io' ? 'tsvm login' : `tsvm login ${reference.domain}`;
+  return new ImageError(
+    'unauthorized',
+    `push access denied for ${familiarName(reference)}: the repository may require '${login}' (${error.message})`,
+    { cause: error },
+  );
+}

@@ -1,0 +1,286 @@
+// Uploads a blob to a registry in chunks (OCI distribution-spec 1.1, "Pushing a blob in chunks").
+// After a drop the registry says how much it has, and the upload goes on from there. If the
+// registry has lost the upload, the blob is sent again from its start.
+
+import { createHash } from 'node:crypto';
+import { ImageError } from '../errors.js';
+import { type Answer, discard } from './connections.js';
+import type { Endpoint, Lead } from './endpoint.js';
+import { parseContentLength, parseUploadRange } from './headers.js';
+import { refusalOf } from './refusal.js';
+import { ATTEMPTS, asFinal, backOff, retrying, TransientError } from './transient.js';
+
+/** Bytes of a chunk. Two of each upload are in memory: one is sent while the next is read. */
+const CHUNK = 8 << 20;
+/** The longest chunk, in bytes, that a registry may ask for. */
+const MAX_CHUNK = 64 << 20;
+/** A registry may look at all of a blob before it answers the end of an upload. */
+const COMMIT_PATIENCE = 10;
+
+export interface BlobUpload {
+  /** `library/debian`. */
+  repository: string;
+  /** Token scope. */
+  scope: string;
+  /** Describes the blob in messages: `a layer`. */
+  what: string;
+  /** `sha256:<hex>` that the bytes must have; null accepts any. */
+  digest: string | null;
+  /** Streams the blob from its start, with the same bytes each time. */
+  stream(): AsyncIterable<Buffer>;
+  signal?: AbortSignal | undefined;
+}
+
+/** A blob that a registry has. */
+export interface UploadedBlob {
+  digest: string;
+  /** Bytes. */
+  size: number;
+}
+
+/** The registry no longer has the upload. */
+class LostUploadError extends Error {
+  override readonly name = 'LostUploadError';
+}
+
+/** Statuses of a registry that does not know the upload, or expects another part of it. */
+const OUT_OF_STEP = [400, 404, 410, 416];
+
+/**
+ * Returns true if a repository has a blob.
+ *
+ * @throws ImageError
+ */
+export async function hasBlob(
+  endpoint: Endpoint,
+  repository: string,
+  scope: string,
+  digest: string,
+  delay: number,
+): Promise<boolean> {
+  return retrying(delay, async () => {
+    const answer = await endpoint.send({ method: 'HEAD', target: `v2/${repository}/blobs/${digest}`, scope });
+    discard(answer);
+    if (answer.status === 200) return true;
+    if (answer.status === 404) return false;
+    throw await refusalOf(answer, 'does not say whether it has a blob');
+  });
+}
+
+/**
+ * Uploads a blob.
+ *
+ * @param delay milliseconds of the first wait after a failure
+ * @throws ImageError `network`, `unauthorized`, `corrupt` if the bytes do not have the digest; the
+ *   stream's errors
+ */
+export async function uploadBlob(endpoint: Endpoint, blob: BlobUpload, delay: number): Promise<UploadedBlob> {
+  for (let failures = 1; ; failures++) {
+    try {
+      return await uploadOnce(endpoint, blob, delay);
+    } catch (error) {
+      if (!(error instanceof LostUploadError)) throw error;
+      if (failures === ATTEMPTS) throw new ImageError('network', error.message, { cause: error });
+      await backOff(new TransientError(error.message), failures, delay);
+    }
+  }
+}
+
+async function uploadOnce(endpoint: Endpoint, blob: BlobUpload, delay: number): Promise<UploadedBlob> {
+  const upload = await Upload.begin(endpoint, blob, delay);
+  const hash = createHash('sha256');
+  let size = 0;
+  for await (const chunk of chunksOf(blob.stream(), upload.chunkSize)) {
+    blob.signal?.throwIfAborted();
+    hash.update(chunk);
+    size += chunk.length;
+    await upload.append(chunk);
+  }
+  const digest = `sha256:${hash.digest('hex')}`;
+  if (blob.digest !== null && digest !== blob.digest) {
+    throw new ImageError('corrupt', `${blob.what} is damaged: its digest is ${digest} instead of ${blob.digest}`);
+  }
+  await upload.finish(digest);
+  return { digest, size };
+}
+
+/** One upload in progress. */
+class Upload {
+  #lead: Lead;
+  /** Bytes that the registry has taken. */
+  #at = 0;
+
+  private constructor(
+    private readonly endpoint: Endpoint,
+    private readonly blob: BlobUpload,
+    private readonly delay: number,
+    lead: Lead,
+    /** Bytes of each chunk but the last. */
+    readonly chunkSize: number,
+  ) {
+    this.#lead = lead;
+  }
+
+  static begin(endpoint: Endpoint, blob: BlobUpload, delay: number): Promise<Upload> {
+    const { repository, scope } = blob;
+    return retrying(delay, async () => {
+      const target = `v2/${repository}/blobs/uploads/`;
+      const answer = await endpoint.send({ method: 'POST', target, scope, body: new Uint8Array() });
+      if (answer.status !== 202) throw await refusalOf(answer, 'takes no upload');
+      const lead = endpoint.lead(answer);
+      const least = answer.headers['oci-chunk-min-length'];
+      discard(answer);
+      return new Upload(
+        endpoint,
+        blob,
+        delay,
+        lead,
+        chunkSize(typeof least === 'string' ? least : undefined, endpoint),
+      );
+    });
+  }
+
+  async append(chunk: Buffer): Promise<void> {
+    let sent = 0;
+    for (let failures = 1; sent < chunk.length; failures++) {
+      try {
+        await this.#patch(chunk, sent);
+        sent = chunk.length;
+      } catch (error) {
+        if (!(error instanceof TransientError)) throw error;
+        if (failures === ATTEMPTS) throw asFinal(error);
+        await backOff(error, failures, this.delay);
+        this.blob.signal?.throwIfAborted();
+        sent = (await this.#taken()) - this.#at;
+        if (sent < 0 || sent > chunk.length) throw this.#lost('has another part of it');
+      }
+    }
+    this.#at += chunk.length;
+  }
+
+  async finish(digest: string): Promise<void> {
+    const { repository, scope, what } = this.blob;
+    const { url, ...lead } = this.#lead;
+    const target = { ...lead, url: withQuery(url, `digest=${encodeURIComponent(digest)}`) };
+    for (let failures = 1; ; failures++) {
+      try {
+        const body = new Uint8Array();
+        const answer = await this.endpoint.send({ method: 'PUT', target, scope, body, patience: COMMIT_PATIENCE });
+        if (OUT_OF_STEP.includes(answer.status)) throw this.#lost((await refusalOf(answer, 'refuses it')).message);
+        if (answer.status !== 201) throw await refusalOf(answer, `does not take ${what}`);
+        discard(answer);
+        checkStored(answer, digest, what);
+        return;
+      } catch (error) {
+        if (!(error instanceof TransientError)) throw error;
+        if (failures === ATTEMPTS) throw asFinal(error);
+        await backOff(error, failures, this.delay);
+        // The answer may have been lost, not the request.
+        if (await hasBlob(this.endpoint, repository, scope, digest, this.delay)) return;
+      }
+    }
+  }
+
+  /** Sends the chunk's bytes from `sent` on. */
+  async #patch(chunk: Buffer, sent: number): Promise<void> {
+    const end = this.#at + chunk.length;
+    const answer = await this.endpoint.send({
+      method: 'PATCH',
+      target: this.#lead,
+      scope: this.blob.scope,
+      headers: { 'content-type': 'application/octet-stream', 'content-range': `${this.#at + sent}-${end - 1}` },
+      body: chunk.subarray(sent),
+    });
+    if (OUT_OF_STEP.includes(answer.status)) {
+      throw new TransientError((await refusalOf(answer, `does not take a part of ${this.blob.what}`)).message);
+    }
+    if (answer.status !== 202) throw await refusalOf(answer, `does not take ${this.blob.what}`);
+    this.#lead = this.endpoint.lead(answer);
+    const { range } = answer.headers;
+    discard(answer);
+    if (range === undefined || parseUploadRange(String(range)) === end) return;
+    throw new TransientError(`${this.endpoint.host} took only a part of ${this.blob.what}`);
+  }
+
+  /** Asks the registry how many bytes it has taken. */
+  #taken(): Promise<number> {
+    return retrying(this.delay, async () => {
+      const answer = await this.endpoint.send({ method: 'GET', target: this.#lead, scope: this.blob.scope });
+      if (OUT_OF_STEP.includes(answer.status)) {
+        discard(answer);
+        throw this.#lost('no longer has it');
+      }
+      if (answer.status !== 204) throw await refusalOf(answer, 'does not say what it has of an upload');
+      if (answer.headers.location !== undefined) this.#lead = this.endpoint.lead(answer);
+      const taken = parseUploadRange(String(answer.headers.range ?? ''));
+      discard(answer);
+      // `0-0` may mean one byte, or none.
+      if (taken === null || taken === 1) throw this.#lost('does not say what it has of it');
+      return taken;
+    });
+  }
+
+  #lost(how: string): LostUploadError {
+    return new LostUploadError(
+      `the upload of ${this.blob.what} to ${this.endpoint.host} was lost: the registry ${how}`,
+    );
+  }
+}
+
+/** @throws ImageError `network` if the registry names another digest than was sent */
+export function checkStored({ headers, url }: Answer, digest: string, what: string): void {
+  const stored = headers['docker-content-digest'];
+  if (typeof stored === 'string' && stored.startsWith('sha256:') && stored !== digest) {
+    throw new ImageError('network', `${url.host} stored ${what} as ${stored} instead of ${digest}`);
+  }
+}
+
+/** @param least the registry's OCI-Chunk-Min-Length header */
+function chunkSize(least: string | undefined, { host }: Endpoint): number {
+  const size = Math.max(CHUNK, parseContentLength(least) ?? 0);
+  if (size > MAX_CHUNK) {
+    throw new ImageError('too-large', `${host} asks for chunks of ${size} bytes; the limit is ${MAX_CHUNK}`);
+  }
+  return size;
+}
+
+/** Adds to a URL's query, whose other bytes stay as they are: a registry may have signed them. */
+function withQuery(url: URL, query: string): URL {
+  const longer = new URL(url);
+  longer.search = url.search === '' ? query : `${url.search}&${query}`;
+  return longer;
+}
+
+/** Cuts a stream into chunks. The next one is read while the caller has the last. */
+async function* chunksOf(source: AsyncIterable<Buffer>, size: number): AsyncGenerator<Buffer> {
+  const chunks = gathered(source, size);
+  let next = chunks.next();
+  try {
+    for (;;) {
+      const { done, value } = await next;
+      if (done) return;
+      next = chunks.next();
+      next.catch(() => {});
+      yield value;
+    }
+  } finally {
+    await chunks.return(undefined).catch(() => {});
+  }
+}
+
+async function* gathered(source: AsyncIterable<Buffer>, size: number): AsyncGenerator<Buffer, undefined> {
+  let parts: Buffer[] = [];
+  let length = 0;
+  for await (const bytes of source) {
+    for (let at = 0; at < bytes.length; ) {
+      const part = bytes.subarray(at, at + size - length);
+      parts.push(part);
+      length += part.length;
+      at += part.length;
+      if (length < size) continue;
+      yield Buffer.concat(parts);
+      [parts, length] = [[], 0];
+    }
+  }
+  if (length > 0) yield Buffer.concat(parts);
+}

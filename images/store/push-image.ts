@@ -1,0 +1,109 @@
+// Pushes an image of the store to a registry: its layers in parallel, its config, and its manifest
+// last. Nothing refers to the blobs before that, so a push that ends early leaves the tag as it was.
+
+import type { PushCompression } from '../compress.js';
+import { ImageError, toImageError } from '../errors.js';
+import { familiarReference, fullReference, type NameReference, parseName } from '../reference.js';
+import type { Destination } from '../registry/destination.js';
+import { Registry, type RegistryOptions } from '../registry/registry.js';
+import { parseConfig } from '../source/config.js';
+import type { Pushed, PushOptions } from '../types.js';
+import { recordBlobs } from './blobs.js';
+import { isWhole } from './layers.js';
+import { readName } from './names.js';
+import { type LayerPush, pushLayer } from './push-layer.js';
+import { manifestFor } from './push-manifest.js';
+import { damaged, readConfig, sha256 } from './record.js';
+
+/** Layers pushed at the same time. */
+const PARALLEL_LAYERS = 3;
+
+/**
+ * Pushes an image.
+ *
+ * @param text a name in the store, with a tag or without (`latest`)
+ * @throws ImageError
+ */
+export async function pushImage(
+  home: string,
+  text: string,
+  { compression = 'gzip', onProgress }: PushOptions,
+  registryOptions?: RegistryOptions,
+): Promise<Pushed> {
+  const name = parseName(text);
+  if (name.digest !== null) throw new ImageError('bad-reference', 'cannot push a digest reference');
+  const shown = familiarReference(name);
+  const digest = readName(home, name);
+  if (digest === null) {
+    throw new ImageError('unknown-image', `An image does not exist locally with the tag: ${shown}`);
+  }
+  try {
+    const config = readConfig(home, digest);
+    const { diffIds } = parseConfig(config);
+    for (const diffId of diffIds) if (!isWhole(home, diffId)) throw damaged(digest);
+    using registry = new Registry(registryOptions);
+    const destination = registry.destination(name);
+    const repository = `${name.domain}/${name.path}`;
+    const options = { home, image: digest, registry, destination, name, compression, onProgress };
+    const layers = await pushLayers(diffIds, options);
+    if (!(await destination.has(digest))) {
+      const stream = async function* () {
+        yield config;
+      };
+      await destination.upload({ what: 'the image config', digest, stream });
+    }
+    const { bytes, mediaType } = manifestFor(
+      home,
+      digest,
+      config,
+      diffIds.map((diffId) => layers.get(diffId)!),
+    );
+    await destination.putManifest(bytes, mediaType, sha256(bytes));
+    await recordBlobs(
+      home,
+      repository,
+      new Map([...layers].map(([diffId, { blob }]) => [diffId, { digest: blob.digest, verified: blob }])),
+    );
+    const recompressed = diffIds.filter((diffId) => layers.get(diffId)?.isRecompressed);
+    return { name: fullReference(name), digest: sha256(bytes), size: bytes.length, recompressed };
+  } catch (error) {
+    throw pushError(error, shown);
+  }
+}
+
+interface LayersOptions {
+  home: string;
+  image: string;
+  registry: Registry;
+  destination: Destination;
+  name: NameReference;
+  compression: PushCompression;
+  onProgress: PushOptions['onProgress'];
+}
+
+/** Pushes each layer once. The first failure stops the others. */
+async function pushLayers(diffIds: string[], options: LayersOptions): Promise<Map<string, LayerPush>> {
+  const pushed = new Map<string, LayerPush>();
+  const queue = [...new Set(diffIds)];
+  const stop = new AbortController();
+  async function work(): Promise<void> {
+    for (let diffId = queue.shift(); diffId !== undefined && !stop.signal.aborted; diffId = queue.shift()) {
+      try {
+        pushed.set(diffId, await pushLayer(diffId, { ...options, signal: stop.signal }));
+      } catch (error) {
+        stop.abort(error);
+      }
+    }
+  }
+  await Promise.all(Array.from({ length: PARALLEL_LAYERS }, work));
+  stop.signal.throwIfAborted();
+  return pushed;
+}
+
+/** Adds which image could not be pushed, unless the error says so already. */
+function pushError(error: unknown, name: string): ImageError {
+  const doing = `cannot push ${name}`;
+  if (!(error instanceof ImageError)) return toImageError(error, doing);
+  if (error.code === 'unauthorized') return error;
+  return new ImageError(error.code, `${doing}: ${error.message}`, { cause: error });
+}

@@ -1,0 +1,100 @@
+// Pushes one layer, by the cheapest way that keeps its digest:
+// 1. The repository has a blob of it.
+// 2. Another repository of the registry has one, and the registry takes it from there.
+// 3. Another registry has one, which is copied.
+// 4. It is compressed here.
+
+import { compress, type PushCompression } from '../compress.js';
+import { ImageError } from '../errors.js';
+import type { NameReference } from '../reference.js';
+import type { Destination } from '../registry/destination.js';
+import type { Registry } from '../registry/registry.js';
+import type { PushProgress } from '../types.js';
+import { type KnownBlob, knownBlobs } from './blobs.js';
+import { layerTar, tarLength } from './layer-tar.js';
+
+export interface LayerPushOptions {
+  home: string;
+  registry: Registry;
+  destination: Destination;
+  name: NameReference;
+  compression: PushCompression;
+  onProgress: ((progress: PushProgress) => void) | undefined;
+  signal: AbortSignal;
+}
+
+export interface LayerPush {
+  blob: Omit<KnownBlob, 'repositories'>;
+  /** It came from a registry, and no registry gave its blob again: its digest has changed. */
+  isRecompressed: boolean;
+}
+
+/** @throws ImageError */
+export async function pushLayer(diffId: string, options: LayerPushOptions): Promise<LayerPush> {
+  const { home, destination, name, compression, onProgress } = options;
+  const known = knownBlobs(home, diffId).filter((blob) => !blob.isOurs || blob.compression === compression);
+  const done = (phase: 'present' | 'mounted' | 'pushed', blob: LayerPush['blob'], from?: string): LayerPush => {
+    onProgress?.({ phase, layer: diffId, done: blob.size, total: blob.size, ...(from !== undefined && { from }) });
+    return { blob, isRecompressed: false };
+  };
+  for (const blob of known) if (await destination.has(blob.digest)) return done('present', blob);
+  for (const blob of known) {
+    for (const repository of blob.repositories) {
+      const path = repository.slice(name.domain.length + 1);
+      if (repository !== `${name.domain}/${path}` || path === name.path) continue;
+      if (await destination.mount(blob.digest, path)) return done('mounted', blob, path);
+    }
+  }
+  for (const blob of known) if (await copyBlob(diffId, blob, options)) return done('pushed', blob);
+  const total = tarLength(home, diffId);
+  const uploaded = await destination.upload({
+    what: 'a layer',
+    digest: null,
+    stream: () => compress(counted(layerTar(home, diffId), diffId, total, onProgress), compression),
+    signal: options.signal,
+  });
+  const isRecompressed = known.some(
+    ({ repositories, isOurs, digest }) => repositories.length > 0 && !isOurs && digest !== uploaded.digest,
+  );
+  return { ...done('pushed', { ...uploaded, compression, isOurs: true }), isRecompressed };
+}
+
+/** Copies a blob from a registry that has it. Returns false if none gives it. */
+async function copyBlob(diffId: string, blob: KnownBlob, options: LayerPushOptions): Promise<boolean> {
+  const { registry, destination, onProgress, signal } = options;
+  for (const repository of blob.repositories) {
+    let failure: unknown = null;
+    async function* watched(): AsyncGenerator<Buffer> {
+      try {
+        yield* registry.blob(repository, blob);
+      } catch (error) {
+        failure = error;
+        throw error;
+      }
+    }
+    const stream = () => counted(watched(), diffId, blob.size, onProgress);
+    try {
+      await destination.upload({ what: 'a layer', digest: blob.digest, stream, signal });
+      return true;
+    } catch (error) {
+      const isWrong = error instanceof ImageError && error.code === 'corrupt';
+      if (failure === null && !isWrong) throw error;
+    }
+  }
+  return false;
+}
+
+async function* counted(
+  source: AsyncIterable<Buffer>,
+  layer: string,
+  total: number,
+  onProgress: LayerPushOptions['onProgress'],
+): AsyncGenerator<Buffer> {
+  let done = 0;
+  onProgress?.({ phase: 'pushing', layer, done, total });
+  for await (const bytes of source) {
+    done += bytes.length;
+    onProgress?.({ phase: 'pushing', layer, done, total });
+    yield bytes;
+  }
+}
