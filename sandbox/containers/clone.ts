@@ -5,7 +5,7 @@ import { SandboxError } from '../errors.js';
 import type { ContainerConfig } from '../home/container-record.js';
 import { haveVolumes } from '../home/container-volumes.js';
 import type { Home } from '../home/home.js';
-import { roomInHome } from '../home/home-size.js';
+import { roomForDisk } from '../home/home-size.js';
 import { type Snapshot, SnapshotStore } from '../snapshots/snapshot-store.js';
 import type { ContainerSpec } from '../spec/container-spec.js';
 import type { NetworkOptions } from '../spec/network.js';
@@ -35,7 +35,10 @@ export async function createClone(
   const { spec } = config;
   checkContainerSpec(spec);
   home.openRuntime();
-  await roomInHome(home.path);
+  const { diskUsage } = snapshot;
+  if (diskUsage > (await roomForDisk(home))) {
+    throw new SandboxError('no-space', `the home has no room for a disk of ${diskUsage} bytes (TSVM_HOME_SIZE)`);
+  }
   await snapshot.verify();
   const image = await home.images.resolve(config.image);
   using unfinished = await new SnapshotStore(home).begin();

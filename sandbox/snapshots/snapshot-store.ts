@@ -12,6 +12,7 @@ import {
   readdirSync,
   readlinkSync,
   rmSync,
+  statSync,
   symlinkSync,
 } from 'node:fs';
 import { basename, join } from 'node:path';
@@ -98,6 +99,11 @@ export class Snapshot {
   /** Bytes on the host's disk. */
   async size(): Promise<number> {
     return (await measureTree(this.path)).bytes;
+  }
+
+  /** Bytes that a copy of the writable disk takes, unless the file system shares them. @internal */
+  get diskUsage(): number {
+    return (statSync(join(this.path, LAYER), { throwIfNoEntry: false })?.blocks ?? 0) * 512;
   }
 
   /**

@@ -16,11 +16,12 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { codeOf, messageOf } from '../../../../errors/index.js';
 import { createClone } from '../../../../sandbox/containers/clone.js';
 import type { ContainerConfig } from '../../../../sandbox/home/container-record.js';
 import { Home } from '../../../../sandbox/home/home.js';
+import { homeSize } from '../../../../sandbox/home/home-size.js';
 import { copyDisk } from '../../../../sandbox/machine/copy-disk.js';
 import { type Snapshot, SnapshotStore } from '../../../../sandbox/snapshots/snapshot-store.js';
 import { writeLayout } from '../../../fixtures/oci-layout.js';
@@ -52,7 +53,10 @@ beforeEach(async () => {
     labels: { one: '1' },
   };
 });
-afterEach(() => rmSync(folder, { recursive: true }));
+afterEach(() => {
+  vi.unstubAllEnvs();
+  rmSync(folder, { recursive: true });
+});
 
 /** Makes a disk that is mostly holes. */
 function writeDisk(path: string): void {
@@ -82,9 +86,9 @@ test('snapshots are listed by name, found, and removed with what they hold', asy
   expect(statSync(second.path).mode & 0o777).toBe(0o700);
   for (const file of ['layer.ext4', 'machine/memory'])
     expect(statSync(join(second.path, file)).mode & 0o777).toBe(0o400);
+  await store.remove('first');
   await expect(home.images.remove(config.image)).rejects.toThrow(second.id.slice(0, 12));
   await store.remove('second');
-  await store.remove('first');
   await expect(store.remove('first')).rejects.toMatchObject({ code: 'no-such-snapshot' });
   expect(entries()).toEqual([]);
   await home.images.remove(config.image);
@@ -264,6 +268,19 @@ test('a snapshot without a disk makes a clone without one', async () => {
   config = { ...config, spec: { ...config.spec, readOnly: true } };
   const { folder } = await createClone(home, await make('one', { hasLayer: false }));
   expect(existsSync(folder.layer)).toBe(false);
+});
+
+test('a clone whose disk the home has no room for is not made', async () => {
+  const snapshot = await make('one');
+  vi.stubEnv('TSVM_HOME_SIZE', '1g');
+  const { used } = (await homeSize(home.path))!;
+  vi.stubEnv('TSVM_HOME_SIZE', `${used + 1024}`);
+  await expect(createClone(home, snapshot)).rejects.toMatchObject({
+    code: 'no-space',
+    message: expect.stringMatching(/^the home has no room for a disk of \d+ bytes/),
+  });
+  expect(home.containers.folders()).toEqual([]);
+  expect(entries()).toEqual([`.${snapshot.id}`, 'one']);
 });
 
 test('a copy that fails leaves nothing', async () => {
