@@ -18,6 +18,7 @@ const GZIP: ZlibOptions & TransformOptions = { level: 6, chunkSize: 256 * 1024, 
 const ZSTD: StreamProgram = {
   name: 'zstd',
   arguments: ['-cq', '-3', '--single-thread'],
+  did: 'compressed',
   missing: () => new ImageError('missing-program', 'to compress with zstd, install it: apt install zstd'),
   failed: (reason) => new ImageError('io', `zstd failed: ${reason}`),
 };

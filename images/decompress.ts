@@ -21,6 +21,7 @@ function decompressorProgram(name: string, words: string[], debianPackage: strin
   return {
     name,
     arguments: words,
+    did: 'unpacked',
     missing: () =>
       new ImageError(
         'missing-program',

@@ -12,6 +12,8 @@ const LAUNCHER_COMPLAINT = 'tsvm-jail: ';
 export interface StreamProgram {
   name: string;
   arguments: string[];
+  /** What it did to the stream: `unpacked`. */
+  did: string;
   /** The error if the program is not installed. */
   missing: () => ImageError;
   /** The error if it fails. `reason` is its first line on stderr, or its exit status. */
@@ -59,7 +61,7 @@ export async function* through(program: StreamProgram, source: AsyncIterable<Buf
     for await (const chunk of stdout) yield chunk;
     const { code, signal } = await exited;
     await fed;
-    if (signal !== null) throw new ImageError('io', `${program.name} was ended by ${signal}`);
+    if (signal !== null) throw new ImageError('io', `${program.name}, which ${program.did} it, was ended by ${signal}`);
     if (code !== 0) {
       if (complaint.startsWith(LAUNCHER_COMPLAINT)) throw new ImageError('missing-program', complaint.trim());
       throw program.failed(complaint.trim().split('\n')[0] || `exit status ${code}`);
