@@ -51,17 +51,18 @@ describe.each(machines)('on $name', (machine) => {
 
   test(`after ${kills} kills of CLI, machine process, companion or their launchers at random moments, the next run works and nothing is left`, async () => {
     const env = {
-      ...{ TSVM, KILL_ONE, WITHIN: String(within), XDG_RUNTIME_DIR: '/tmp/tsvm-kill-test' },
+      // Another run of this test may go on at once.
+      ...{ TSVM, KILL_ONE, WITHIN: String(within), XDG_RUNTIME_DIR: `/tmp/tsvm-kill-${process.pid}` },
       COMPANION: hasCompanion ? '1' : '',
     };
     // A half-made `.new` folder of a dead run is removed only once it is older than that of any
     // living run can be: `touch` makes it so.
     const script = `
-      rm -rf "$XDG_RUNTIME_DIR"; mkdir -m 700 "$XDG_RUNTIME_DIR"
+      mkdir -m 700 "$XDG_RUNTIME_DIR"
       seq ${kills} | xargs -P ${AT_ONCE} -I{} bash -c "$KILL_ONE" kill {}
       find "$XDG_RUNTIME_DIR/tsvm" -name '*.new' -exec touch -d '2 minutes ago' {} +
       "$TSVM" run --rm ${DEBIAN} echo fine
-      ls "$XDG_RUNTIME_DIR/tsvm"`;
+      ls "$XDG_RUNTIME_DIR/tsvm" && rm -r "$XDG_RUNTIME_DIR"`;
     const { code, stdout } = await run(machine, ['bash', '-c', script], { env });
     expect(code).toBe(0);
     const lines = stdout.trimEnd().split('\n');
