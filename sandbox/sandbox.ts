@@ -169,7 +169,7 @@ export class Sandbox implements AsyncDisposable {
       machine[Symbol.dispose]();
       throw error;
     }
-    return Sandbox.#start(container, machine, { signal, limit });
+    return await Sandbox.#start(container, machine, { signal, limit });
   }
 
   /**
@@ -184,7 +184,7 @@ export class Sandbox implements AsyncDisposable {
     using limit = new CallLimit({ signal, timeout });
     limit.signal.throwIfAborted();
     const container = await Container.restore(home, snapshot, { ...own, autoRemove: true, isSupervised: true });
-    return Sandbox.#start(container, undefined, { signal, limit });
+    return await Sandbox.#start(container, undefined, { signal, limit });
   }
 
   /** @param machine a machine process that was started in advance */
@@ -238,7 +238,7 @@ export class Sandbox implements AsyncDisposable {
     const own = { autoRemove: true, isSupervised: true };
     const results = await this.#container.cloneEach(count, own, async (clone) => {
       using limit = new CallLimit({});
-      return Sandbox.#start(clone, undefined, { limit });
+      return await Sandbox.#start(clone, undefined, { limit });
     });
     const clones = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
     const failure = results.find((result) => result.status === 'rejected');

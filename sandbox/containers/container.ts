@@ -396,7 +396,8 @@ export class Container {
   ): Promise<PromiseSettledResult<T>[]> {
     using unfinished = await new SnapshotStore(this.home).begin();
     const snapshot = await this.#copyTo(unfinished);
-    return eachOf(count, availableParallelism(), async () =>
+    // The snapshot is there until the last clone has started.
+    return await eachOf(count, availableParallelism(), async () =>
       start(await Container.#clone(this.home, snapshot, options)),
     );
   }

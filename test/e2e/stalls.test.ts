@@ -102,6 +102,15 @@ describe.each(fastest)('on $name', (machine) => {
     await tsvm(machine, 'rm', '-f', id);
   });
 
+  test('a sandbox that has not started in time is ended and removed', async () => {
+    const home = new Home(inject('homes').here);
+    const before = await home.containers.list();
+    // Far more than its container takes to be made, and less than an emulated kernel to boot.
+    const creating = Sandbox.create(DEBIAN, { home, accel: 'tcg', network: { mode: 'none' }, timeout: 1000 });
+    await expect(creating).rejects.toMatchObject({ code: 'timeout' });
+    await expect.poll(() => home.containers.list()).toEqual(before);
+  });
+
   test('a guest that stands still keeps nothing waiting', async () => {
     const home = new Home(inject('homes').here);
     await using sandbox = await Sandbox.create(DEBIAN, { home, network: { mode: 'none' } });
