@@ -13,7 +13,7 @@ import { pinLevel, startPinned } from './pinning.js';
 import { programsIn } from './programs.js';
 import type { Report } from './report.js';
 import { type Done, measureAll, probeAll, surfaceAll } from './rounds.js';
-import { FEWEST } from './statistics.js';
+import { FEWEST, FEWEST_PAIRS } from './statistics.js';
 
 /** Directories of the rootfs that levels mount on. systemd-nspawn takes no root without the last. */
 const MOUNT_POINTS = ['proc', 'dev', 'sys', 'tmp', 'run', 'usr'];
@@ -85,8 +85,11 @@ export async function compare(options: CompareOptions): Promise<Report> {
 }
 
 function warnOfRounds(rounds: number): string[] {
-  if (rounds === 0 || rounds >= FEWEST) return [];
-  return [`of fewer than ${FEWEST} rounds, an interval is the range of the samples`];
+  if (rounds === 0) return [];
+  return [
+    ...(rounds < FEWEST ? [`of fewer than ${FEWEST} rounds, an interval is the range of the samples`] : []),
+    ...(rounds < FEWEST_PAIRS ? [`fewer than ${FEWEST_PAIRS} rounds do not tell a difference from chance`] : []),
+  ];
 }
 
 async function look({ level, report }: Compared): Promise<void> {

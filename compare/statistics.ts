@@ -16,6 +16,8 @@ export interface Summary {
 
 /** Rounds from which an interval has the median with 95 percent. */
 export const FEWEST = 6;
+/** Rounds from which the pairs of two levels can show a difference with 99 percent. */
+export const FEWEST_PAIRS = 8;
 
 const sort = (samples: readonly number[]): number[] => [...samples].sort((a, b) => a - b);
 

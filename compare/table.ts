@@ -17,7 +17,7 @@ function bar(share: number): string {
   return '█'.repeat(eighths >> 3) + (EIGHTHS[eighths & 7] ?? '');
 }
 
-/** In parentheses if it is not shown that there is a difference. */
+/** In parentheses if it was looked for a difference, and none is shown. */
 function ratio(value: number, isShown: boolean): string {
   const text = `${formatNumber(value)}x`;
   return isShown ? `${text} ` : `(${text})`;
@@ -33,11 +33,11 @@ function formatMeasure(rows: readonly Row[], width: number): string[] {
   if (first === undefined) return [];
   const most = Math.max(...rows.map(({ measure }) => measure.median));
   const least = first.measure.median;
-  const cells = rows.map(({ measure: { median, interval, p5, p95, difference } }, index) => [
+  const cells = rows.map(({ measure: { median, interval, p5, p95, difference } }) => [
     formatNumber(median),
     `${formatNumber(interval[0])} to ${formatNumber(interval[1])}`,
     `${formatNumber(p5)} to ${formatNumber(p95)}`,
-    least > 0 ? ratio(median / least, index === 0 || (difference?.sign ?? 0) !== 0) : '',
+    least > 0 ? ratio(median / least, difference?.sign !== 0) : '',
   ]);
   const widths = [0, 1, 2, 3].map((column) => Math.max(...cells.map((row) => row[column]?.length ?? 0)));
   const { title, unit } = first.measure;

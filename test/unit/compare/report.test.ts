@@ -24,7 +24,17 @@ test('the table has each measure with its figures, and bars in proportion', () =
   expect(lines[0]).toBe('debian:12, 3 rounds on a CPU, 2 CPUs, Linux 6.1.0');
   const at = lines.indexOf('start: create to first output, ms');
   expect(lines[at + 1]).toMatch(/^ {2}process +10\.0 +9\.00 to 11\.0 +9\.00 to 11\.0 +1\.00x +██▍$/);
-  expect(lines[at + 2]).toMatch(/^ {2}runc +100 +90\.0 to 110 +90\.0 to 110 +\(10\.0x\) +█{24}$/);
+  expect(lines[at + 2]).toMatch(/^ {2}runc +100 +90\.0 to 110 +90\.0 to 110 +10\.0x +█{24}$/);
+});
+
+test('a ratio is in parentheses if a difference was looked for, and none was found', () => {
+  const withDifference = (sign: -1 | 0 | 1) => {
+    const [process, runc, ...others] = report.levels;
+    const measures = runc!.measures.map((each) => ({ ...each, difference: { sign } }));
+    return formatTable({ ...report, levels: [process!, { ...runc!, measures }, ...others] });
+  };
+  expect(withDifference(0)).toContain(' (10.0x) ');
+  for (const sign of [-1, 1] as const) expect(withDifference(sign)).toContain(' 10.0x ');
 });
 
 test('what is missing, has failed or was not measured is said in words', () => {
