@@ -251,6 +251,7 @@ export class SnapshotStore {
   /**
    * Begins a snapshot. Removes what killed processes left.
    * @throws SandboxError `state`
+   * @internal
    */
   async begin(): Promise<UnfinishedSnapshot> {
     const path = join(this.#path, `.${randomBytes(32).toString('hex')}`);
