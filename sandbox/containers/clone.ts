@@ -16,6 +16,8 @@ import { type Created, checkContainerSpec, publishContainer } from './create.js'
 export interface CloneOptions extends Pick<ContainerSpec, 'name' | 'hostname' | 'labels' | 'autoRemove' | 'restart'> {
   /** Ports to publish, as in `NetworkOptions`. Default: none, whatever the snapshot's container had. */
   publish?: NetworkOptions['publish'];
+  /** As in `CreateOptions`. @internal */
+  isSupervised?: boolean;
 }
 
 /**
@@ -23,15 +25,11 @@ export interface CloneOptions extends Pick<ContainerSpec, 'name' | 'hostname' | 
  * @throws SandboxError `bad-spec`, `conflict` if the name is taken, `snapshot` if it is damaged,
  *   `no-space`, `state`; ImageError
  */
-export async function createClone(
-  home: Home,
-  snapshot: Snapshot,
-  options: CloneOptions = {},
-  { isSupervised = false } = {},
-): Promise<Created> {
+export async function createClone(home: Home, snapshot: Snapshot, options: CloneOptions = {}): Promise<Created> {
+  const { isSupervised = false, ...own } = options;
   const id = randomBytes(32).toString('hex');
   const folder = home.containers.folder(id);
-  const config = cloneConfig(snapshot.config, id, folder.shortId, options);
+  const config = cloneConfig(snapshot.config, id, folder.shortId, own);
   const { spec } = config;
   checkContainerSpec(spec);
   home.openRuntime();
@@ -61,7 +59,7 @@ function cloneConfig(
   source: ContainerConfig,
   id: string,
   shortId: string,
-  { publish = [], ...own }: CloneOptions,
+  { publish = [], ...own }: Omit<CloneOptions, 'isSupervised'>,
 ): ContainerConfig {
   const { name, hostname: _hostname, autoRemove, restart, network, ...rest } = source.spec;
   const hostname = own.hostname ?? shortId;

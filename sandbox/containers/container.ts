@@ -95,20 +95,12 @@ export class Container {
    * @throws SandboxError `no-such-snapshot`, `snapshot` if it is damaged, `conflict` if the name is
    *   taken, `bad-spec`, `no-space`, `state`; ImageError
    */
-  static restore(
-    home: Home,
-    snapshot: string,
-    options: CloneOptions & Pick<CreateOptions, 'isSupervised'> = {},
-  ): Promise<Container> {
+  static restore(home: Home, snapshot: string, options: CloneOptions = {}): Promise<Container> {
     return Container.#clone(home, new SnapshotStore(home).find(snapshot), options);
   }
 
-  static async #clone(
-    home: Home,
-    snapshot: Snapshot,
-    { isSupervised = false, ...options }: CloneOptions & Pick<CreateOptions, 'isSupervised'>,
-  ): Promise<Container> {
-    const created = await createClone(home, snapshot, options, { isSupervised });
+  static async #clone(home: Home, snapshot: Snapshot, options: CloneOptions): Promise<Container> {
+    const created = await createClone(home, snapshot, options);
     return new Container({ home, ...created }, snapshot.machine);
   }
 
@@ -391,7 +383,7 @@ export class Container {
    */
   async cloneEach<T>(
     count: number,
-    options: CloneOptions & Pick<CreateOptions, 'isSupervised'>,
+    options: CloneOptions,
     start: (clone: Container) => Promise<T>,
   ): Promise<PromiseSettledResult<T>[]> {
     using unfinished = await new SnapshotStore(this.home).begin();

@@ -114,6 +114,7 @@ describe('its list of files', () => {
       ...new Set(programs.map((name) => `dist/${name}`)),
       ...namesIn('docs', '.md'),
       ...namesIn('kernels', '.config'),
+      ...namesIn('kernels', '.patch'),
       ...['docs/compare.schema.json', 'kernels/README.md'],
     ];
     expect(files.filter((name) => !name.startsWith('dist/types/'))).toEqual(wanted.sort());
