@@ -100,6 +100,19 @@ export function sweepSavedMachine(path: string): void {
   for (const end of [NEW, REMOVED]) rmSync(`${path}${end}`, { recursive: true, force: true });
 }
 
+/** Makes the files in `folder` that a machine with so many bytes of memory is saved to. */
+export function newMachineFiles(folder: string, memory: number): MachineFiles {
+  const files = new MachineFiles();
+  const add = (name: string, file: string, size: number) => {
+    const path = join(folder, file);
+    files.add(name, openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600));
+    truncateSync(path, size);
+  };
+  add(SAVED_MEMORY, MEMORY, memory);
+  add(SAVED_STATE, STATE, 0);
+  return files;
+}
+
 /** A saved machine that is being written. Disposing of it removes it, unless it is kept. */
 export class UnfinishedMachine implements Disposable {
   readonly #path: string;
@@ -119,15 +132,7 @@ export class UnfinishedMachine implements Disposable {
 
   /** The files for a machine with so many bytes of memory. */
   files(memory: number): MachineFiles {
-    const files = new MachineFiles();
-    const add = (name: string, file: string, size: number) => {
-      const path = join(this.#aside, file);
-      files.add(name, openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600));
-      truncateSync(path, size);
-    };
-    add(SAVED_MEMORY, MEMORY, memory);
-    add(SAVED_STATE, STATE, 0);
-    return files;
+    return newMachineFiles(this.#aside, memory);
   }
 
   /** Bytes of its files on the disk. */

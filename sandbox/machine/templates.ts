@@ -15,7 +15,6 @@ import {
   renameSync,
   rmSync,
   statSync,
-  truncateSync,
   utimesSync,
 } from 'node:fs';
 import { release } from 'node:os';
@@ -29,7 +28,7 @@ import { readRecord, syncFolder, writeSynced } from '../home/records.js';
 import { MACHINE_PROGRAM } from '../programs.js';
 import { type FileDigest, fileDigest, sparseDigest } from './file-digest.js';
 import { MachineFiles } from './machine-files.js';
-import { hostCpu, version } from './saved-machine.js';
+import { hostCpu, newMachineFiles, version } from './saved-machine.js';
 
 const VERSION = 1;
 const MANIFEST = 'manifest.json';
@@ -279,15 +278,7 @@ export class UnfinishedTemplate implements Disposable {
 
   /** The files for a machine with so many bytes of memory. */
   files(memory: number): MachineFiles {
-    const files = new MachineFiles();
-    const add = (name: string, file: string, size: number) => {
-      const path = join(this.#aside, file);
-      files.add(name, openSync(path, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL, 0o600));
-      truncateSync(path, size);
-    };
-    add(SAVED_MEMORY, MEMORY, memory);
-    add(SAVED_STATE, STATE, 0);
-    return files;
+    return newMachineFiles(this.#aside, memory);
   }
 
   /**
