@@ -2,18 +2,24 @@
 // name. The same bytes give the same result with one version of the compressor, on one kind of
 // processor.
 
-import { Readable, type TransformOptions } from 'node:stream';
-import { pipeline } from 'node:stream/promises';
-import { createGzip, type ZlibOptions } from 'node:zlib';
+import { promisify } from 'node:util';
+import { gzip as gzipBuffer, type ZlibOptions } from 'node:zlib';
 import { ImageError } from './errors.js';
+import { gathered } from './gathered.js';
 import { type StreamProgram, through } from './stream-program.js';
 
 /** How a layer made here may be compressed for a registry. */
 export const PUSH_COMPRESSIONS = ['gzip', 'zstd'] as const;
 export type PushCompression = (typeof PUSH_COMPRESSIONS)[number];
 
-/** zlib's usual level. Its thread may be 4 MiB ahead of the reader. */
-const GZIP: ZlibOptions & TransformOptions = { level: 6, chunkSize: 256 * 1024, readableHighWaterMark: 4 << 20 };
+/** 3 % larger than zlib's usual level, and a third faster. */
+const GZIP: ZlibOptions = { level: 4 };
+/** Bytes of a gzip member, uncompressed. */
+const MEMBER = 1 << 20;
+/** Members of a stream that are compressed at the same time: as many as Node has threads for them. */
+const PARALLEL_MEMBERS = 4;
+
+const gzipMember = promisify<Buffer, ZlibOptions, Buffer>(gzipBuffer);
 
 const ZSTD: StreamProgram = {
   name: 'zstd',
@@ -32,14 +38,20 @@ export function compress(source: AsyncIterable<Buffer>, compression: PushCompres
   return compression === 'zstd' ? through(ZSTD, source) : gzip(source);
 }
 
+/**
+ * Compresses a stream as gzip members of equal parts, one behind another, which a reader takes as one
+ * stream (RFC 1952, 2.2). So the parts are compressed in parallel.
+ */
 async function* gzip(source: AsyncIterable<Buffer>): AsyncGenerator<Buffer> {
-  const stream = createGzip(GZIP);
-  const fed = pipeline(Readable.from(source), stream);
-  fed.catch(() => {});
-  try {
-    for await (const chunk of stream) yield chunk;
-    await fed;
-  } finally {
-    stream.destroy();
+  const members: Promise<Buffer>[] = [];
+  let isEmpty = true;
+  for await (const part of gathered(source, MEMBER)) {
+    isEmpty = false;
+    const member = gzipMember(part, GZIP);
+    // The reader gets a failure when it comes to this member.
+    member.catch(() => {});
+    if (members.push(member) > PARALLEL_MEMBERS) yield await members.shift()!;
   }
+  if (isEmpty) members.push(gzipMember(Buffer.alloc(0), GZIP));
+  for (const member of members) yield await member;
 }

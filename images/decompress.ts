@@ -15,7 +15,8 @@ const GZIP: ZlibOptions & TransformOptions = { chunkSize: 256 * 1024, readableHi
 
 /** The memory limits exceed what the strongest usual setting of each program needs. */
 const ZSTD = decompressorProgram('zstd', ['-dcq', '--memory=512MB'], 'zstd');
-const XZ = decompressorProgram('xz', ['-dcq', '--memlimit-decompress=512MiB'], 'xz-utils');
+// xz 5.6 and later would have a thread for each CPU, which the jail may not allow.
+const XZ = decompressorProgram('xz', ['-dcq', '-T1', '--memlimit-decompress=512MiB'], 'xz-utils');
 
 function decompressorProgram(name: string, words: string[], debianPackage: string): StreamProgram {
   return {

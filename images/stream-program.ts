@@ -9,6 +9,9 @@ import { ImageError } from './errors.js';
 /** Begins what the launcher of jails says where it cannot start a program. */
 const LAUNCHER_COMPLAINT = 'tsvm-jail: ';
 
+/** Seconds in which a program that has input may neither read nor write. */
+const PATIENCE = 60;
+
 export interface StreamProgram {
   name: string;
   arguments: string[];
@@ -46,9 +49,10 @@ export async function* through(program: StreamProgram, source: AsyncIterable<Buf
     if (complaint.length < 1000) complaint += chunk.toString();
   });
   let sourceFailure: unknown = null;
+  const stillness = new Stillness(() => child.kill('SIGKILL'));
   async function* watched(): AsyncGenerator<Buffer> {
     try {
-      yield* source;
+      yield* stillness.apart(source);
     } catch (error) {
       sourceFailure = error;
       throw error;
@@ -58,9 +62,16 @@ export async function* through(program: StreamProgram, source: AsyncIterable<Buf
   // broken pipe is ignored.
   const fed = pipeline(watched(), stdin).catch(() => {});
   try {
-    for await (const chunk of stdout) yield chunk;
+    for await (const chunk of stdout) {
+      stillness.pause();
+      yield chunk;
+      stillness.resume();
+    }
     const { code, signal } = await exited;
     await fed;
+    if (stillness.isOver) {
+      throw new ImageError('io', `${program.name} stood still for ${PATIENCE} s, and was ended: try again`);
+    }
     if (signal !== null) throw new ImageError('io', `${program.name}, which ${program.did} it, was ended by ${signal}`);
     if (code !== 0) {
       if (complaint.startsWith(LAUNCHER_COMPLAINT)) throw new ImageError('missing-program', complaint.trim());
@@ -70,6 +81,62 @@ export async function* through(program: StreamProgram, source: AsyncIterable<Buf
     if (sourceFailure) throw sourceFailure;
     throw cause;
   } finally {
+    stillness.end();
     child.kill();
+  }
+}
+
+/**
+ * Ends what makes no progress for {@link PATIENCE}. Steps of a second are counted and not the time, so
+ * that a process that was stopped itself does not take that for the other's fault.
+ */
+class Stillness {
+  isOver = false;
+  #steps = 0;
+  #pauses = 0;
+  readonly #timer = setInterval(() => this.#step(), 1000);
+  readonly #onEnd: () => void;
+
+  constructor(onEnd: () => void) {
+    this.#onEnd = onEnd;
+  }
+
+  #step(): void {
+    this.#steps = this.#pauses > 0 ? 0 : this.#steps + 1;
+    if (this.#steps < PATIENCE) return;
+    this.isOver = true;
+    this.end();
+    this.#onEnd();
+  }
+
+  /** Something else is waited for. */
+  pause(): void {
+    this.#pauses++;
+  }
+
+  resume(): void {
+    this.#pauses--;
+    this.#steps = 0;
+  }
+
+  /** The same chunks. The time in which each is waited for does not count. */
+  async *apart<T>(source: AsyncIterable<T>): AsyncGenerator<T> {
+    this.pause();
+    try {
+      for await (const chunk of source) {
+        this.resume();
+        try {
+          yield chunk;
+        } finally {
+          this.pause();
+        }
+      }
+    } finally {
+      this.resume();
+    }
+  }
+
+  end(): void {
+    clearInterval(this.#timer);
   }
 }

@@ -2,26 +2,22 @@
 #include "tools/tool.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static const struct tool tools[] = {
-	{ "hold", tool_hold, false },
-	{ "archive", tool_archive, false },
-	{ "layer", tool_layer, true },
-	{ "extract", tool_extract, false },
-	{ "changes", tool_changes, true },
-	{ "stat", tool_stat, false },
-	{ "follow", tool_follow, false },
-	{ "list", tool_list, false },
-	{ "read", tool_read, false },
-	{ "write", tool_write, false },
-	{ "watch", tool_watch, false },
-	{ "processes", tool_processes, true },
-	{ "statistics", tool_statistics, true },
+	{ "hold", tool_hold, false },          { "kill", tool_kill, false },
+	{ "archive", tool_archive, false },    { "layer", tool_layer, true },
+	{ "extract", tool_extract, false },    { "changes", tool_changes, true },
+	{ "stat", tool_stat, false },          { "follow", tool_follow, false },
+	{ "list", tool_list, false },          { "read", tool_read, false },
+	{ "write", tool_write, false },        { "watch", tool_watch, false },
+	{ "processes", tool_processes, true }, { "statistics", tool_statistics, true },
+	{ "mount", tool_mount, false },
 };
 
 const struct tool *tool_find(const char *name)
@@ -56,12 +52,24 @@ bool tool_bad_arguments(void)
 	return tool_fail("arguments");
 }
 
-// hold: process 1 of a container without a program. Never ends, and reaps orphans.
+// hold: process 1 of a container without a program. Never ends. The kernel reaps its orphans, because
+// it ignores SIGCHLD (wait(2), "NOTES").
 bool tool_hold(char **arguments)
 {
 	(void)arguments;
-	for (;;) {
-		if (wait(NULL) < 0)
-			pause();
-	}
+	signal(SIGCHLD, SIG_IGN);
+	for (;;)
+		pause();
+}
+
+// kill: ends all processes of the container but process 1, and waits until they are gone. A process
+// that is killed cannot fork, so the first signal reaches all that there will be.
+bool tool_kill(char **arguments)
+{
+	const struct timespec moment = { .tv_nsec = 2000000 };
+
+	(void)arguments;
+	while (kill(-1, SIGKILL) == 0)
+		nanosleep(&moment, NULL);
+	return errno == ESRCH || tool_fail("kill");
 }

@@ -26,6 +26,8 @@ struct dirent *tool_next_entry(DIR *directory);
 bool tool_bad_arguments(void);
 
 bool tool_hold(char **arguments);
+bool tool_kill(char **arguments);
+bool tool_mount(char **arguments);
 bool tool_archive(char **arguments);
 bool tool_layer(char **arguments);
 bool tool_extract(char **arguments);

@@ -152,6 +152,8 @@ export interface LayerIndex {
   length: number;
   /** Bytes of the layer's data file, a multiple of 4096. */
   dataLength: number;
+  /** Entries. */
+  count: number;
   entries(): Iterable<LayerEntry>;
 }
 
@@ -185,6 +187,7 @@ export function readLayerIndex(file: Buffer): LayerIndex {
   return {
     length: file.length,
     dataLength: Number(file.readBigUInt64LE(16)),
+    count: file.readUInt32LE(8),
     *entries() {
       for (let at = HEADER_SIZE; at < heapStart; at += RECORD_SIZE) yield readRecord(file, at, heapStart);
     },

@@ -13,6 +13,7 @@ import {
 } from 'node:http';
 import { Agent as HttpsAgent, request as httpsRequest } from 'node:https';
 import { createSecureContext, rootCertificates, type SecureContext } from 'node:tls';
+import { GatheredBytes } from '../../bytes/index.js';
 import { codeOf, messageOf } from '../../errors/index.js';
 import { readUserFile } from '../../user-files/index.js';
 import { ImageError } from '../errors.js';
@@ -283,14 +284,12 @@ export async function* bodyOf({ message, url, timeout }: Answer): AsyncGenerator
  * @throws TransientError; ImageError `too-large`
  */
 export async function readBody(answer: Answer, limit: number, what: string): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let length = 0;
+  const body = new GatheredBytes();
   for await (const chunk of bodyOf(answer)) {
-    length += chunk.length;
-    if (length > limit) throw new ImageError('too-large', `${what} is longer than ${limit} bytes`);
-    chunks.push(chunk);
+    if (body.length + chunk.length > limit) throw new ImageError('too-large', `${what} is longer than ${limit} bytes`);
+    body.add(chunk);
   }
-  return Buffer.concat(chunks);
+  return body.bytes;
 }
 
 /**

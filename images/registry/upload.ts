@@ -4,6 +4,7 @@
 
 import { createHash } from 'node:crypto';
 import { ImageError } from '../errors.js';
+import { gathered } from '../gathered.js';
 import { type Answer, discard } from './connections.js';
 import type { Endpoint, Lead } from './endpoint.js';
 import { parseContentLength, parseUploadRange } from './headers.js';
@@ -266,21 +267,4 @@ async function* chunksOf(source: AsyncIterable<Buffer>, size: number): AsyncGene
   } finally {
     await chunks.return(undefined).catch(() => {});
   }
-}
-
-async function* gathered(source: AsyncIterable<Buffer>, size: number): AsyncGenerator<Buffer, undefined> {
-  let parts: Buffer[] = [];
-  let length = 0;
-  for await (const bytes of source) {
-    for (let at = 0; at < bytes.length; ) {
-      const part = bytes.subarray(at, at + size - length);
-      parts.push(part);
-      length += part.length;
-      at += part.length;
-      if (length < size) continue;
-      yield Buffer.concat(parts);
-      [parts, length] = [[], 0];
-    }
-  }
-  if (length > 0) yield Buffer.concat(parts);
 }

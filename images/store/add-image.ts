@@ -237,7 +237,8 @@ function isThere(home: string, { digest, manifestBytes, layers }: SourceImage): 
   return isUsable(home, digest) && layers.every(({ diffId }) => isWhole(home, diffId));
 }
 
-async function publishLayer(home: string, workspace: Workspace, diffId: string): Promise<void> {
+/** Moves a layer of the workspace into the store. The caller holds the store's lock. */
+export async function publishLayer(home: string, workspace: Workspace, diffId: string): Promise<void> {
   const path = layerPath(home, diffId);
   // Another process has added it meanwhile.
   if (isWhole(home, diffId)) return;

@@ -5,11 +5,10 @@
 import { existsSync } from 'node:fs';
 import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ImageError } from '../errors.js';
 import { BLOBS, layerPath } from './layout.js';
 import { withStoreLock } from './lock.js';
 import { readIfThere } from './record.js';
-import { openWorkspace, syncDirectory, writeSynced } from './workspace.js';
+import { ifWritable, openWorkspace, syncDirectory, writeSynced } from './workspace.js';
 
 const VERSION = 1;
 const DIGEST = /^sha256:[0-9a-f]{64}$/;
@@ -72,7 +71,7 @@ export async function recordBlobs(
   repository: string,
   seen: ReadonlyMap<string, { digest: string; verified?: Omit<KnownBlob, 'digest' | 'repositories'> }>,
 ): Promise<void> {
-  try {
+  await ifWritable(async () => {
     const changed = [...seen].filter(([diffId, blob]) => withSeen(home, diffId, repository, blob) !== null);
     if (changed.length === 0) return;
     await using workspace = await openWorkspace(home);
@@ -87,9 +86,7 @@ export async function recordBlobs(
         await syncDirectory(folder);
       }
     });
-  } catch (error) {
-    if (!(error instanceof ImageError) || !['no-permission', 'no-space'].includes(error.code)) throw error;
-  }
+  });
 }
 
 /** A layer's known blobs with one more seen, or null if that changes nothing. */

@@ -1,6 +1,7 @@
 // The containers that need an image. A running machine has its disk's files open and locked, and
 // the kernel drops the lock when the machine dies. A container that does not run, such as a stopped
-// one, keeps a file that names the image.
+// one, keeps a file that names the image. The name of the file is the container's ID, or KIND-ID of
+// another holder, such as a snapshot.
 
 import { closeSync, openSync } from 'node:fs';
 import { unlink } from 'node:fs/promises';

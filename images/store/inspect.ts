@@ -11,6 +11,7 @@ import { bytesOnDisk } from './disk-space.js';
 import { layerPath } from './layout.js';
 import { summarize } from './list.js';
 import { allNames, findStored } from './names.js';
+import { manifestsOf } from './pushed.js';
 import { readConfig } from './record.js';
 
 /** What Docker prints for fields that a config lacks. */
@@ -24,8 +25,12 @@ export async function inspectImage(home: string, text: string): Promise<ImageDet
     const { config, diffIds } = parseConfig(bytes);
     const json = rawConfig(bytes);
     const names = allNames(home).filter((name) => name.digest === digest);
-    const { size, manifest } = summarize(home, digest);
-    const byManifest = manifest === null ? [] : names.map(({ name }) => `${familiarName(name)}@${manifest}`);
+    const { size } = summarize(home, digest);
+    const manifestIn = manifestsOf(home, digest);
+    const byManifest = names.flatMap(({ name }) => {
+      const manifest = manifestIn(name);
+      return manifest === null ? [] : [`${familiarName(name)}@${manifest}`];
+    });
     const byDigest = names.filter(({ name }) => name.digest !== null).map(({ name }) => familiarReference(name));
     return {
       Id: digest,

@@ -6,13 +6,19 @@
 //                                    the rest of the tar. With the contents it gives the tar back.
 //                                    blobs.json: its blobs in registries; may be absent
 //   images/<config digest>/          config.json, manifest.json: as the source gave them.
+//                                    pushed.json: its manifests in registries; may be absent.
 //                                    record.json (what a run reads), disk.erofs (the disk's
 //                                    metadata): derived from the config and the layers
 //   names/<repository>/<tag>         the digest of the image with this name; `/` is written `+`
 //   names/<repository>/sha256:<hex>  the same, for the digest of a manifest or an image index
+//   steps/<key>                      the diff-id of the layer that a build step made; `-` if it made
+//                                    none. Its time is that of its last use
 //   holders/<holder>                 the digest of an image that a container needs, even while it
 //                                    does not run
-//   tmp/<random>/                    what a process is making or removing; locked while it lives
+//   tmp/<random>/                    what a process is making or removing; locked while it lives.
+//                                    needs/<diff-id>: a layer that it has found and still needs.
+//                                    images/<config digest>: an image of its own, which goes with it
+//   locks/<name>                     locked while a RUN has the cache mount of this name for itself
 //   lock                             locked while names and digests are added or removed
 
 import { join } from 'node:path';
@@ -28,8 +34,11 @@ export const LAYERS = 'layers';
 export const IMAGES = 'images';
 export const NAMES = 'names';
 export const HOLDERS = 'holders';
+export const STEPS = 'steps';
 export const TMP = 'tmp';
+export const NEEDS = 'needs';
 export const LOCK = 'lock';
+export const LOCKS = 'locks';
 
 export const DATA = 'data';
 export const INDEX = 'index';
@@ -40,6 +49,7 @@ export const RECORD = 'record.json';
 export const DISK = 'disk.erofs';
 export const CONFIG = 'config.json';
 export const MANIFEST = 'manifest.json';
+export const PUSHED = 'pushed.json';
 
 /** @param digest `sha256:<hex>` */
 export function layerPath(home: string, digest: string): string {

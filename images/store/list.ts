@@ -7,22 +7,31 @@ import type { ImageSummary, StoreUsage } from '../types.js';
 import { bytesOnDisk } from './disk-space.js';
 import { heldImages, isRunning } from './holders.js';
 import { IMAGES, imagePath, LAYERS, layerPath, TMP } from './layout.js';
-import { allNames, imageDigests, list } from './names.js';
+import { allNames, imageDigests, list, temporaryImages } from './names.js';
+import { manifestsOf } from './pushed.js';
 import { layersOf, readRecord } from './record.js';
 
-/** Lists all images, newest first. An image without a name has one line. */
+/** Lists all images but those of running builds, newest first. An image without a name has one line. */
 export async function listImages(home: string): Promise<ImageSummary[]> {
   try {
     const names = allNames(home);
+    const temporary = temporaryImages(home);
     return summarizeAll(home)
+      .filter(({ digest }) => !temporary.has(digest))
       .flatMap((summary) => {
         const own = names.filter((name) => name.digest === summary.digest);
         if (own.length === 0) return [summary];
         // As Docker: a name by digest is shown only if its repository has no tag.
+        const manifestIn = manifestsOf(home, summary.digest);
         const tagged = new Set(own.filter(({ name }) => name.tag !== null).map(({ name }) => familiarName(name)));
         return own
           .filter(({ name }) => name.tag !== null || !tagged.has(familiarName(name)))
-          .map(({ name }) => ({ ...summary, name: familiarName(name), tag: name.tag }));
+          .map(({ name }) => ({
+            ...summary,
+            name: familiarName(name),
+            tag: name.tag,
+            manifest: manifestIn(name),
+          }));
       })
       .sort(
         (a, b) =>

@@ -5,8 +5,8 @@ import { join } from 'node:path';
 import { hasCode } from '../../errors/index.js';
 import { ImageError } from '../errors.js';
 import { familiarReference, type IdReference, type NameReference, parseReference } from '../reference.js';
-import { IMAGES, imagePath, NAMES, nameOf, namePath } from './layout.js';
-import { readRecord } from './record.js';
+import { hex, IMAGES, imagePath, NAMES, nameOf, namePath, TMP } from './layout.js';
+import { manifestsOf } from './pushed.js';
 
 const DIGEST = /^sha256:[0-9a-f]{64}\n$/;
 
@@ -75,7 +75,7 @@ function findByName(home: string, name: NameReference): string | null {
   const named = readName(home, name);
   if (named !== null || name.digest === null) return named;
   for (const digest of imageDigests(home)) {
-    if (digest === name.digest || readRecord(home, digest)?.manifest === name.digest) return digest;
+    if (digest === name.digest || manifestsOf(home, digest)(name) === name.digest) return digest;
   }
   return null;
 }
@@ -95,6 +95,24 @@ export function imageDigests(home: string): string[] {
   return list(join(home, IMAGES))
     .filter((name) => /^[0-9a-f]{64}$/.test(name))
     .map((hex) => `sha256:${hex}`);
+}
+
+/**
+ * The file that makes an image one of a workspace's own: it is not listed, and is removed with the
+ * workspace, also if its process is killed.
+ */
+export function ownImageFile(workspace: string, digest: string): string {
+  return join(workspace, IMAGES, hex(digest));
+}
+
+/** The IDs of a workspace's own images. */
+export function ownImages(workspace: string): string[] {
+  return list(join(workspace, IMAGES)).map((digits) => `sha256:${digits}`);
+}
+
+/** The IDs of images that belong to workspaces. */
+export function temporaryImages(home: string): Set<string> {
+  return new Set(list(join(home, TMP)).flatMap((name) => ownImages(join(home, TMP, name))));
 }
 
 /** All names in the store, except those whose files are damaged. */

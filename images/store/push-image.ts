@@ -14,6 +14,7 @@ import { readName } from './names.js';
 import { type LayerPush, pushLayer } from './push-layer.js';
 import { manifestFor } from './push-manifest.js';
 import { damaged, readConfig, sha256 } from './record.js';
+import { recordPushed } from './record-pushed.js';
 
 /** Layers pushed at the same time. */
 const PARALLEL_LAYERS = 3;
@@ -64,6 +65,7 @@ export async function pushImage(
       repository,
       new Map([...layers].map(([diffId, { blob }]) => [diffId, { digest: blob.digest, verified: blob }])),
     );
+    await recordPushed(home, digest, name, sha256(bytes));
     const recompressed = diffIds.filter((diffId) => layers.get(diffId)?.isRecompressed);
     return { name: fullReference(name), digest: sha256(bytes), size: bytes.length, recompressed };
   } catch (error) {

@@ -11,7 +11,7 @@ import { heldImages, isRunning } from './holders.js';
 import { unusedLayers } from './layers.js';
 import { imagePath, layerPath, NAMES, namePath } from './layout.js';
 import { withStoreLock } from './lock.js';
-import { allNames, findStored, imageDigests, list, readName } from './names.js';
+import { allNames, findStored, imageDigests, list, readName, temporaryImages } from './names.js';
 import { destroy, discard, syncDirectory, takeWaste } from './workspace.js';
 
 /** Implements `Store.remove`. */
@@ -53,7 +53,9 @@ export async function pruneImages(home: string, { all = false, keep = () => fals
     if (list(home).length === 0) return pruned;
     const waste = await withStoreLock(home, async () => {
       const waste = await takeWaste(home);
+      const temporary = temporaryImages(home);
       for (const digest of imageDigests(home)) {
+        if (temporary.has(digest)) continue;
         const names = namesOf(home, digest);
         if ((names.length > 0 && !all) || userOf(home, digest) !== null || keep(digest)) continue;
         for (const name of names) await removeName(home, name);
@@ -102,7 +104,10 @@ function isSameRepository(one: NameReference, other: NameReference): boolean {
 /** What keeps the image from being removed, for a message. Returns null if nothing does. */
 function userOf(home: string, digest: string): string | null {
   const [holder] = heldImages(home).get(digest) ?? [];
-  if (holder !== undefined) return `container ${holder.slice(0, 12)}`;
+  if (holder !== undefined) {
+    const [, kind = 'container', id = holder] = /^([a-z]+)-(.+)$/.exec(holder) ?? [];
+    return `${kind} ${id.slice(0, 12)}`;
+  }
   return isRunning(home, digest) ? 'a running container' : null;
 }
 

@@ -2,15 +2,16 @@
 // then renamed into place. The folder is locked while its owner lives. A folder that is not locked
 // has no owner, and the next process sweeps it.
 
-import { closeSync, mkdirSync, mkdtempSync, openSync } from 'node:fs';
+import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync } from 'node:fs';
 import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { hasCode } from '../../errors/index.js';
+import { toImageError } from '../errors.js';
 import { openBudget, type StoreBudget } from './budget.js';
 import { unusedLayers } from './layers.js';
-import { layerPath, TMP } from './layout.js';
+import { imagePath, layerPath, TMP } from './layout.js';
 import { tryLock, withStoreLock } from './lock.js';
-import { list } from './names.js';
+import { list, ownImages } from './names.js';
 
 export interface Workspace extends AsyncDisposable {
   path: string;
@@ -41,8 +42,21 @@ export async function openWorkspace(home: string): Promise<Workspace> {
 }
 
 /**
- * Takes what dead processes left out of the store: their workspaces, and layers whose image was
- * never added.
+ * Writes what only saves work later. A store that cannot be written, or has no room, stays as it
+ * is.
+ */
+export async function ifWritable(write: () => Promise<void>): Promise<void> {
+  try {
+    await write();
+  } catch (error) {
+    const failure = toImageError(error, 'cannot write to the image store');
+    if (failure.code !== 'no-permission' && failure.code !== 'no-space') throw failure;
+  }
+}
+
+/**
+ * Takes what dead processes left out of the store: their workspaces, the images of these, and layers
+ * whose image was never added.
  *
  * @returns the paths to pass to `destroy` once the store's lock is released
  */
@@ -52,6 +66,9 @@ export async function takeWaste(home: string): Promise<string[]> {
   const waste = list(tmp)
     .map((name) => join(tmp, name))
     .filter(isAbandoned);
+  for (const digest of waste.flatMap(ownImages)) {
+    if (existsSync(imagePath(home, digest))) waste.push(await discard(home, imagePath(home, digest)));
+  }
   for (const diffId of unusedLayers(home)) waste.push(await discard(home, layerPath(home, diffId)));
   return waste;
 }

@@ -2,6 +2,7 @@
 // not.
 import { randomInt } from 'node:crypto';
 import { type Readable, Writable } from 'node:stream';
+import { GatheredBytes } from '../../bytes/index.js';
 import { unlessAborted } from '../abort.js';
 import { REQUEST_TIMEOUT } from '../agent/responsiveness.js';
 import { SandboxError } from '../errors.js';
@@ -65,8 +66,7 @@ export async function askTool(
   { folder, signal }: { folder: ContainerFolder; signal?: AbortSignal | undefined },
   ...argv: string[]
 ): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let length = 0;
+  const answer = new GatheredBytes();
   const full = new AbortController();
   const count = (bytes: number) => {
     const total = (answers.get(folder.id) ?? 0) + bytes;
@@ -77,8 +77,7 @@ export async function askTool(
   const stdout = new Writable({
     write(chunk: Buffer, _encoding, done) {
       if (!full.signal.aborted) {
-        chunks.push(chunk);
-        length += chunk.length;
+        answer.add(chunk);
         if (count(chunk.length) > MAX_ANSWERS) full.abort(tooLong());
       }
       done();
@@ -87,9 +86,9 @@ export async function askTool(
   const signals = signal === undefined ? [full.signal] : [full.signal, signal];
   try {
     await runTool(folder, argv, { stdout, signal: AbortSignal.any(signals) });
-    return Buffer.concat(chunks);
+    return answer.bytes;
   } finally {
-    count(-length);
+    count(-answer.length);
   }
 }
 

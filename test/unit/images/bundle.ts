@@ -11,14 +11,18 @@ const root = join(dirname(fileURLToPath(import.meta.url)), '../../..');
 
 /**
  * Bundles the room.
+ * @param door the module whose function `open` opens the store
  * @returns a function that starts a process. The process evaluates an expression with `store`, an
  *   open store, and prints the value as JSON
  */
-export async function bundleImages(work: string): Promise<(home: string, expression: string) => ChildProcess> {
+export async function bundleImages(
+  work: string,
+  { door, open } = { door: 'images/index.ts', open: 'openStore' },
+): Promise<(home: string, expression: string) => ChildProcess> {
   symlinkSync(join(root, 'node_modules'), join(work, 'node_modules'));
   const program = join(work, 'images.mjs');
   await build({
-    entryPoints: [join(root, 'images/index.ts')],
+    entryPoints: [join(root, door)],
     bundle: true,
     format: 'esm',
     platform: 'node',
@@ -28,8 +32,8 @@ export async function bundleImages(work: string): Promise<(home: string, express
   });
   writeFileSync(
     join(work, 'run.mjs'),
-    `import { openStore } from './images.mjs';
-     const store = openStore(process.argv[2]);
+    `import { ${open} as open } from './images.mjs';
+     const store = open(process.argv[2]);
      console.log(JSON.stringify(await eval(process.argv[3])));`,
   );
   return (home, expression) =>

@@ -2,8 +2,8 @@
 // own file and three pipes.
 import { execFileSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
-import { afterEach, describe, expect, test } from 'vitest';
+import { existsSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { afterEach, describe, expect, test, vi } from 'vitest';
 import { decompress } from '../../../images/decompress.js';
 
 const DATA = randomBytes(2 * 2 ** 20);
@@ -13,17 +13,40 @@ afterEach(() => {
   delete process.env.TSVM_JAIL;
 });
 
+/** The text of a file in /proc; empty if its process or thread has ended. */
+function textOf(path: string): string {
+  try {
+    return readFileSync(path, 'latin1').trim();
+  } catch {
+    return '';
+  }
+}
+
 /** The processes that this one has started, and those that they have. */
 function descendants(pid: number): number[] {
-  const children = readdirSync(`/proc/${pid}/task`).flatMap((task) =>
-    readFileSync(`/proc/${pid}/task/${task}/children`, 'latin1').trim().split(' ').filter(Boolean).map(Number),
+  const tasks = existsSync(`/proc/${pid}/task`) ? readdirSync(`/proc/${pid}/task`) : [];
+  const children = tasks.flatMap((task) =>
+    textOf(`/proc/${pid}/task/${task}/children`).split(' ').filter(Boolean).map(Number),
   );
   return children.flatMap((child) => [child, ...descendants(child)]);
 }
 
-const named = (name: string) =>
-  descendants(process.pid).filter((pid) => readFileSync(`/proc/${pid}/comm`, 'latin1').trim() === name);
+const named = (name: string) => descendants(process.pid).filter((pid) => textOf(`/proc/${pid}/comm`) === name);
 const namespaces = (pid: number | 'self') => NAMESPACES.map((name) => readlinkSync(`/proc/${pid}/ns/${name}`));
+
+test.each([
+  ['zstd', ['-cq', '--long=29']],
+  ['xz', ['-cq', '--lzma2=dict=256MiB']],
+])('its memory suffices for the largest window that %s unpacks', async (name, words) => {
+  const data = Buffer.alloc(64 * 2 ** 20);
+  const compressed = execFileSync(name, words, { input: data });
+  let size = 0;
+  async function* source() {
+    yield compressed;
+  }
+  for await (const chunk of decompress(source())) size += chunk.length;
+  expect(size).toBe(data.length);
+});
 
 describe.each(['zstd', 'xz'])('%s', (name) => {
   const compressed = execFileSync(name, ['-cq'], { input: DATA, maxBuffer: 4 * DATA.length });
@@ -60,6 +83,7 @@ describe.each(['zstd', 'xz'])('%s', (name) => {
       environment: readFileSync(`/proc/${pid}/environ`, 'latin1'),
       descriptors: readdirSync(`/proc/${pid}/fd`).map((fd) => readlinkSync(`/proc/${pid}/fd/${fd}`)),
       status: readFileSync(`/proc/${pid}/status`, 'latin1'),
+      limits: readFileSync(`/proc/${pid}/limits`, 'latin1'),
     }));
     expect(bytes.equals(DATA)).toBe(true);
     const own = namespaces('self');
@@ -77,6 +101,11 @@ describe.each(['zstd', 'xz'])('%s', (name) => {
     expect(seen.status).toMatch(/^CapPrm:\t0+$/m);
     expect(seen.status).toMatch(/^CapBnd:\t0+$/m);
     expect(seen.status).toMatch(/^NoNewPrivs:\t1$/m);
+    expect(seen.limits).toMatch(/^Max address space +1073741824 +1073741824 /m);
+    expect(seen.limits).toMatch(/^Max processes +16 +16 /m);
+    expect(seen.limits).toMatch(/^Max cpu time +86400 +86400 /m);
+    expect(seen.limits).toMatch(/^Max open files +64 +64 /m);
+    expect(seen.limits).toMatch(/^Max file size +0 +0 /m);
   });
 
   test('unpacks without a jail if the environment says so', async () => {
@@ -92,6 +121,25 @@ describe.each(['zstd', 'xz'])('%s', (name) => {
       code: 'io',
       message: `${name}, which unpacked it, was ended by SIGKILL`,
     });
+  });
+
+  test('one that stands still is ended, and one that waits for input is not', async () => {
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval'] });
+    try {
+      const { bytes } = await look(() => vi.advanceTimersByTime(600_000));
+      expect(bytes.equals(DATA)).toBe(true);
+      const stopped = look((pid) => {
+        process.kill(pid, 'SIGSTOP');
+        // The pipe to it fills before it is found to stand still.
+        setImmediate(() => setImmediate(() => vi.advanceTimersByTime(60_000)));
+      });
+      await expect(stopped).rejects.toMatchObject({
+        code: 'io',
+        message: `${name} stood still for 60 s, and was ended: try again`,
+      });
+    } finally {
+      vi.useRealTimers();
+    }
   });
 
   test('damage is reported in its words, and an abandoned one ends', async () => {

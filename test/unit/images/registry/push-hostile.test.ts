@@ -31,8 +31,8 @@ async function listen(handle: (request: IncomingMessage, response: ServerRespons
 }
 
 /** Uploads bytes, with a name and a password. */
-async function upload(host: string, bytes: Buffer) {
-  using connections = new Connections(parseSettings('{}', '/settings.json'));
+async function upload(host: string, bytes: Buffer, settings: object = {}) {
+  using connections = new Connections(parseSettings(JSON.stringify(settings), '/settings.json'));
   const endpoint = new Endpoint(host, new URL(`http://${host}`), connections, async () => ({
     kind: 'password',
     username: 'me',
@@ -171,6 +171,25 @@ test('a registry that loses each upload is given up', async () => {
   });
   await expect(upload(host, Buffer.from('bytes'))).rejects.toEqual(failure('network', /was lost/));
   expect(posts).toBe(6);
+});
+
+test('a registry that stops reading is given up', async () => {
+  let stalled = 0;
+  const host = await listen((request, response) => {
+    if (request.method === 'PATCH') {
+      request.pause();
+      stalled++;
+      return;
+    }
+    request.resume().on('end', () => {
+      if (request.method !== 'POST') return response.writeHead(404).end();
+      response.writeHead(202, { location: '/u', 'oci-chunk-min-length': String(32 << 20) }).end();
+    });
+  });
+  await expect(upload(host, Buffer.alloc(32 << 20), { [host]: { timeout: 1 } })).rejects.toEqual(
+    failure('network', /^the upload of a layer to \S+ was lost: the registry no longer has it$/),
+  );
+  expect(stalled).toBe(6);
 });
 
 test.each([

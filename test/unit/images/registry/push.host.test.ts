@@ -5,18 +5,15 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { parseSettings } from '../../../../images/registry/settings.js';
-import { STORE } from '../../../../images/store/layout.js';
-import { pushImage } from '../../../../images/store/push-image.js';
-import type { PushOptions, PushProgress } from '../../../../images/types.js';
 import { type Faults, startFaultyProxy } from '../../../fixtures/faulty-proxy.js';
-import { gzipLayer, plainLayer, type WrittenLayout, writeLayout } from '../../../fixtures/oci-layout.js';
+import { gzipLayer, type WrittenLayout, writeLayout } from '../../../fixtures/oci-layout.js';
 import { Random } from '../../../fixtures/random.js';
 import { type RunningRegistry, startRegistry } from '../../../fixtures/registry.js';
 import { tar } from '../../../fixtures/tar-writer.js';
 import { checkedDisk } from '../disk-view.js';
 import { failure } from '../failure.js';
-import { newScene, push as pushLayout, type Scene, someLayers, storeOf } from './scene.js';
+import { inspected, made, pushFrom } from './push-scene.js';
+import { newScene, push as pushLayout, someLayers, storeOf } from './scene.js';
 
 let work: string;
 let registry: RunningRegistry;
@@ -39,51 +36,23 @@ afterAll(async () => {
   rmSync(work, { recursive: true, force: true });
 });
 
-/** Pushes from a scene's store. The first wait after a failure is 5 ms. */
-async function push({ home }: Scene, name: string, options: PushOptions = {}) {
-  const progress: PushProgress[] = [];
-  const registryOptions = { settings: parseSettings('{}', '/settings.json'), delay: 5 };
-  const onProgress = (at: PushProgress) => progress.push(at);
-  const pushed = await pushImage(join(home, STORE), name, { ...options, onProgress }, registryOptions);
-  const ends = progress.filter(({ phase }) => phase !== 'pushing');
-  return { ...pushed, phases: ends.map(({ phase }) => phase) };
-}
-
-/** What skopeo says of an image: its manifest's digest and its layers'. */
-function inspected(name: string): { Digest: string; Layers: string[] } {
-  return JSON.parse(
-    execFileSync('skopeo', ['inspect', '--tls-verify=false', `docker://${name}`], { encoding: 'utf8' }),
-  );
-}
-
-/** A store with an image of `layers`, loaded without compression, under `name`. */
-async function made(layers: Buffer[], name: string): Promise<Scene> {
-  const scene = newScene(work);
-  const own = mkdtempSync(join(work, 'own-'));
-  writeLayout(join(own, 'layout'), layers, { compress: plainLayer });
-  const store = storeOf(scene);
-  const { digest } = await store.resolve(`oci:${own}/layout`);
-  await store.tag(digest, name);
-  return scene;
-}
-
 describe('an image that was pulled', () => {
   test('keeps its digest in another registry', async () => {
     const scene = newScene(work);
     await scene.pull(`${registry.host}/app:1`);
     const name = `${other.host}/copied:1`;
     await storeOf(scene).tag(`${registry.host}/app:1`, name);
-    const { phases, recompressed, digest } = await push(scene, name);
+    const { phases, recompressed, digest } = await pushFrom(scene, name);
     expect({ phases, recompressed, digest }).toEqual({
       phases: ['pushed', 'pushed', 'pushed'],
       recompressed: [],
       digest: written.manifestDigest,
     });
-    expect(inspected(name)).toMatchObject({ Digest: written.manifestDigest, Layers: written.layerDigests });
+    expect(await inspected(name)).toMatchObject({ Digest: written.manifestDigest, Layers: written.layerDigests });
     const again = newScene(work);
     expect(await again.pull(name)).toMatchObject({ digest: written.imageId, manifest: written.manifestDigest });
     checkedDisk((await storeOf(again).resolve(name)).disk, join(work, 'disk'));
-    expect((await push(scene, name)).phases).toEqual(['present', 'present', 'present']);
+    expect((await pushFrom(scene, name)).phases).toEqual(['present', 'present', 'present']);
   });
 
   test('is mounted from another repository of its registry', async () => {
@@ -91,9 +60,9 @@ describe('an image that was pulled', () => {
     await scene.pull(`${registry.host}/app:1`);
     const name = `${registry.host}/team/mounted:1`;
     await storeOf(scene).tag(`${registry.host}/app:1`, name);
-    const { phases, digest } = await push(scene, name);
+    const { phases, digest } = await pushFrom(scene, name);
     expect([digest, phases]).toEqual([written.manifestDigest, ['mounted', 'mounted', 'mounted']]);
-    expect(inspected(name).Layers).toEqual(written.layerDigests);
+    expect((await inspected(name)).Layers).toEqual(written.layerDigests);
   });
 
   test('is compressed anew if no registry gives its layers', async () => {
@@ -104,7 +73,7 @@ describe('an image that was pulled', () => {
       await scene.pull(`${gone.host}/app:1`);
       await storeOf(scene).tag(`${gone.host}/app:1`, `${registry.host}/anew:1`);
     }
-    const { recompressed, digest } = await push(scene, `${registry.host}/anew:1`);
+    const { recompressed, digest } = await pushFrom(scene, `${registry.host}/anew:1`);
     expect(recompressed).toEqual(written.diffIds);
     expect(digest).not.toBe(written.manifestDigest);
     expect((await newScene(work).pull(`${registry.host}/anew:1`)).digest).toBe(written.imageId);
@@ -119,9 +88,9 @@ describe('an image that was pulled', () => {
       yield more;
     };
     await storeOf(scene).commit(written.imageId, stream(), { name });
-    await push(scene, name);
-    expect(inspected(name).Layers.slice(0, 3)).toEqual(written.layerDigests);
-    expect(inspected(name).Layers).toHaveLength(4);
+    await pushFrom(scene, name);
+    expect((await inspected(name)).Layers.slice(0, 3)).toEqual(written.layerDigests);
+    expect((await inspected(name)).Layers).toHaveLength(4);
   });
 });
 
@@ -129,12 +98,14 @@ describe('an image made here', () => {
   test.each(['gzip', 'zstd'] as const)('is compressed with %s, each time to the same digest', async (compression) => {
     const name = `${registry.host}/made-${compression}:1`;
     const layers = someLayers(3);
-    const scene = await made(layers, name);
-    const first = await push(scene, name, { compression });
-    expect((await push(scene, name, { compression })).digest).toBe(first.digest);
-    const again = await push(await made(layers, `${other.host}/made:1`), `${other.host}/made:1`, { compression });
+    const scene = await made(work, layers, name);
+    const first = await pushFrom(scene, name, { compression });
+    expect((await pushFrom(scene, name, { compression })).digest).toBe(first.digest);
+    const again = await pushFrom(await made(work, layers, `${other.host}/made:1`), `${other.host}/made:1`, {
+      compression,
+    });
     expect(again.digest).toBe(first.digest);
-    expect(inspected(name).Digest).toBe(first.digest);
+    expect((await inspected(name)).Digest).toBe(first.digest);
     const pulled = newScene(work);
     const { digest } = await pulled.pull(name);
     checkedDisk((await storeOf(pulled).resolve(digest)).disk, join(work, 'disk'));
@@ -150,10 +121,10 @@ describe('an image made here', () => {
   test('is pushed by two processes at once', async () => {
     const layers = someLayers(4);
     const name = `${registry.host}/twice:1`;
-    const scenes = await Promise.all([made(layers, name), made(layers, name)]);
-    const [one, two] = await Promise.all(scenes.map((scene) => push(scene, name)));
+    const scenes = await Promise.all([made(work, layers, name), made(work, layers, name)]);
+    const [one, two] = await Promise.all(scenes.map((scene) => pushFrom(scene, name)));
     expect(one?.digest).toBe(two?.digest);
-    expect(inspected(name).Digest).toBe(one?.digest);
+    expect((await inspected(name)).Digest).toBe(one?.digest);
   });
 });
 
@@ -165,8 +136,8 @@ describe('faults on the way', () => {
     const scene = newScene(work);
     await using proxy = await startFaultyProxy(registry.host, faults);
     const name = `${proxy.host}/${repository}:1`;
-    const from = await made(large(), name);
-    const { digest } = await push(from, name);
+    const from = await made(work, large(), name);
+    const { digest } = await pushFrom(from, name);
     expect((await scene.pull(`${registry.host}/${repository}:1`)).manifest).toBe(digest);
     return proxy.requests;
   }
@@ -219,14 +190,14 @@ describe('faults on the way', () => {
   });
 
   test('a registry that cannot be reached is an error', async () => {
-    const scene = await made(someLayers(5), '127.0.0.1:9/app:1');
-    await expect(push(scene, '127.0.0.1:9/app:1')).rejects.toEqual(
+    const scene = await made(work, someLayers(5), '127.0.0.1:9/app:1');
+    await expect(pushFrom(scene, '127.0.0.1:9/app:1')).rejects.toEqual(
       failure('network', /^cannot push 127\.0\.0\.1:9\/app:1: cannot reach/),
     );
   });
 
   test('an image that the store lacks is named', async () => {
-    await expect(push(newScene(work), `${registry.host}/nosuch`)).rejects.toEqual(
+    await expect(pushFrom(newScene(work), `${registry.host}/nosuch`)).rejects.toEqual(
       failure('unknown-image', `An image does not exist locally with the tag: ${registry.host}/nosuch:latest`),
     );
   });

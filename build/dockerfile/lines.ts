@@ -1,0 +1,145 @@
+// From the text of a Dockerfile to its instructions, each one line: directives, comments, continued
+// lines and heredocs (Dockerfile reference, "Format", "Parser directives", "Here-Documents").
+import { BuildError, type Place } from '../build-error.js';
+import { MAX_DOCKERFILE_BYTES, MAX_INSTRUCTIONS } from '../limits.js';
+import { ESCAPES, type Escape, removeQuotes, splitWords } from './words.js';
+
+/** The contents of a file that stands in the Dockerfile. */
+export interface Heredoc {
+  name: string;
+  contents: string;
+  /** If false, the name was quoted: variables in the contents are not expanded. */
+  expands: boolean;
+}
+
+/** An instruction, its continued lines joined. */
+export interface Line {
+  /** In upper case. */
+  keyword: string;
+  /** What follows the keyword, trimmed. */
+  text: string;
+  heredocs: Heredoc[];
+  place: Place;
+}
+
+export interface Lines {
+  escapeToken: Escape;
+  lines: Line[];
+}
+
+const HAS_HEREDOCS = /^(RUN|COPY|ADD)$/;
+const DIRECTIVE = /^#\s*([a-zA-Z][a-zA-Z0-9]*)\s*=\s*(.+?)\s*$/;
+/** A word that begins a heredoc: a file descriptor, `<<`, `-` to remove tabs, and a name. */
+const HEREDOC = /^(\d*)<<(-?)([^<]*)$/;
+
+/**
+ * Splits a Dockerfile into its instructions.
+ * @throws BuildError `bad-dockerfile`, `too-large`
+ */
+export function splitLines(source: string): Lines {
+  if (Buffer.byteLength(source) > MAX_DOCKERFILE_BYTES) {
+    throw new BuildError('too-large', `the Dockerfile is larger than ${MAX_DOCKERFILE_BYTES} bytes`);
+  }
+  const physical = source
+    .replace(/^\ufeff/, '')
+    .split('\n')
+    .map((line) => line.replace(/\r$/, ''));
+  // What follows the last newline is no line.
+  if (physical.at(-1) === '') physical.pop();
+  const escapeToken = readDirectives(physical);
+  const lines: Line[] = [];
+  for (let at = 0; at < physical.length; ) {
+    const start = at;
+    const first = physical[at++]!.replace(/^[\t\v\f ]+/, '');
+    if (isComment(first)) continue;
+    let [text, ends] = joint(first, escapeToken);
+    if (ends && text === '') continue;
+    while (!ends && at < physical.length) {
+      const next = physical[at++]!;
+      if (isComment(next) || next.trim() === '') continue;
+      const [part, isLast] = joint(next, escapeToken);
+      text += part;
+      ends = isLast;
+    }
+    if (text.trim() === '') continue;
+    const place: Place = { line: start + 1, endLine: at };
+    const [, keyword = '', rest = ''] = /^(\S+)\s*(.*)$/s.exec(text.trim()) ?? [];
+    const line: Line = { keyword: keyword.toUpperCase(), text: rest.trim(), heredocs: [], place };
+    for (const begun of heredocsIn(line, escapeToken)) {
+      at = readHeredoc(physical, at, begun, line);
+      place.endLine = at;
+    }
+    lines.push(line);
+    if (lines.length > MAX_INSTRUCTIONS) {
+      throw new BuildError('too-large', `the Dockerfile has more than ${MAX_INSTRUCTIONS} instructions`, { place });
+    }
+  }
+  if (lines.length === 0) throw new BuildError('bad-dockerfile', 'file with no instructions');
+  return { escapeToken, lines };
+}
+
+/** Directives come first: a comment, an empty line or an instruction ends them. */
+function readDirectives(physical: readonly string[]): Escape {
+  let escapeToken: Escape = '\\';
+  const seen = new Set<string>();
+  for (const [index, line] of physical.entries()) {
+    const [, name = '', value = ''] = DIRECTIVE.exec(line.trim()) ?? [];
+    if (name === '') break;
+    const place = { line: index + 1, endLine: index + 1 };
+    const key = name.toLowerCase();
+    if (!['escape', 'syntax', 'check'].includes(key)) break;
+    if (seen.has(key))
+      throw new BuildError('bad-dockerfile', `only one ${key} parser directive can be used`, { place });
+    seen.add(key);
+    if (key !== 'escape') continue;
+    const found = ESCAPES.find((character) => character === value);
+    if (found === undefined) {
+      throw new BuildError('bad-dockerfile', `invalid escape token '${value}' does not match \` or \\`, { place });
+    }
+    escapeToken = found;
+  }
+  return escapeToken;
+}
+
+function isComment(line: string): boolean {
+  return line.trimStart().startsWith('#');
+}
+
+/** A line without the escape character that continues it. A doubled one continues nothing. */
+function joint(line: string, escapeToken: Escape): [text: string, ends: boolean] {
+  const trimmed = line.replace(/[ \t]+$/, '');
+  if (!trimmed.endsWith(escapeToken) || trimmed.at(-2) === escapeToken) return [line, true];
+  return [trimmed.slice(0, -1), false];
+}
+
+interface Begun extends Omit<Heredoc, 'contents'> {
+  removesTabs: boolean;
+}
+
+function heredocsIn({ keyword, text }: Line, escapeToken: Escape): Begun[] {
+  const instruction = keyword === 'ONBUILD' ? (/^\S+/.exec(text)?.[0].toUpperCase() ?? '') : keyword;
+  if (!HAS_HEREDOCS.test(instruction) || !text.includes('<<')) return [];
+  const begun: Begun[] = [];
+  for (const word of splitWords(text, escapeToken)) {
+    const [, descriptor = '', tabs = '', name = ''] = HEREDOC.exec(word) ?? [];
+    if (name === '' || (descriptor !== '' && descriptor !== '0')) continue;
+    const unquoted = removeQuotes(name, escapeToken);
+    begun.push({ name: unquoted, expands: unquoted === name, removesTabs: tabs !== '' });
+  }
+  return begun;
+}
+
+/** Reads the contents of a heredoc from line `at`. Returns the line after its end. */
+function readHeredoc(physical: readonly string[], at: number, { removesTabs, ...begun }: Begun, line: Line): number {
+  const contents: string[] = [];
+  for (let next = at; next < physical.length; next++) {
+    const raw = physical[next]!;
+    const text = removesTabs ? raw.replace(/^\t+/, '') : raw;
+    if (text === begun.name) {
+      line.heredocs.push({ ...begun, contents: contents.map((each) => `${each}\n`).join('') });
+      return next + 1;
+    }
+    contents.push(text);
+  }
+  throw new BuildError('bad-dockerfile', `unterminated heredoc: no line is ${begun.name}`, { place: line.place });
+}

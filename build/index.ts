@@ -1,0 +1,124 @@
+// The door of the room: builds an image from a Dockerfile and a context.
+import { availableParallelism } from 'node:os';
+import { buildStore, type Json, parseName } from '../images/build.js';
+import type { Home, PullPolicy } from '../sandbox/index.js';
+import { BuildError } from './build-error.js';
+import { ContextTree } from './context/context-tree.js';
+import { IgnoreRules } from './context/ignore.js';
+import { parseDockerfile } from './dockerfile/parse.js';
+import { neededStages, planStages } from './plan.js';
+import { type OnEvent, Steps } from './progress.js';
+import { checkSecrets } from './solve/run-mounts.js';
+import type { MachineOptions } from './solve/run-step.js';
+import { Slots } from './solve/slots.js';
+import { type BuildWork, StageBuilder } from './solve/stage-builder.js';
+import { Clock, type StageState } from './solve/stage-state.js';
+
+export { BuildError, type BuildErrorCode, excerpt, type Place } from './build-error.js';
+export { parseIgnore } from './context/ignore.js';
+export type { OnEvent, StepEvent } from './progress.js';
+export { CACHE_VOLUME } from './solve/run-mounts.js';
+export type { MachineOptions } from './solve/run-step.js';
+
+export interface BuildOptions {
+  home: Home;
+  /** The text of the Dockerfile. */
+  dockerfile: string;
+  /** Path of the context's folder. Undefined: there is none. */
+  context: string | undefined;
+  /** What of the context is not seen. */
+  ignore?: IgnoreRules | undefined;
+  /** `NAME[:TAG]` each. */
+  names?: readonly string[];
+  target?: string | undefined;
+  buildArgs?: Readonly<Record<string, string>>;
+  labels?: Readonly<Record<string, string>>;
+  /** What `RUN --mount=type=secret` shows, by ID. */
+  secrets?: ReadonlyMap<string, Buffer>;
+  noCache?: boolean;
+  /** Default `missing`. */
+  pull?: PullPolicy;
+  /** `none`, `default` or `host`. */
+  network?: string;
+  machine?: MachineOptions;
+  /** Seconds since 1970, of all that the build makes. Default: the time now. */
+  epoch?: number | undefined;
+  onEvent?: OnEvent;
+}
+
+/**
+ * Builds an image.
+ * @returns its ID, `sha256:<hex>`
+ * @throws BuildError, ImageError, SandboxError, MachineError
+ */
+export async function build(options: BuildOptions): Promise<string> {
+  const { home, names = [], buildArgs = {}, labels = {}, secrets = new Map(), machine = {} } = options;
+  for (const name of names) parseName(name);
+  checkSecrets(secrets);
+  const plan = planStages(parseDockerfile(options.dockerfile), { target: options.target, buildArgs });
+  const steps = new Steps(options.onEvent);
+  const clock = new Clock(options.epoch ?? epochOf(buildArgs));
+  const slots = new Slots(Math.max(1, availableParallelism()));
+  const store = buildStore(home.path);
+  await using cache = await store.begin();
+  using contexts = new Contexts(options);
+  const failure = new AbortController();
+  const stages = new Map<number, Promise<StageState>>();
+  const work: BuildWork = {
+    ...{ home, store, cache, plan, steps, clock, buildArgs, secrets, machine },
+    noCache: options.noCache ?? false,
+    pull: options.pull ?? 'missing',
+    network: options.network ?? 'default',
+    context: () => contexts.open(),
+    stage(index) {
+      let stage = stages.get(index);
+      if (stage === undefined) {
+        stage = new StageBuilder(work, plan.stages[index]!).build();
+        // The first failure ends what the other stages do.
+        stage.catch((error: unknown) => failure.abort(error));
+        stages.set(index, stage);
+      }
+      return stage;
+    },
+    machineSlot: () => slots.take(),
+    signal: failure.signal,
+  };
+  // Stages that do not wait for each other run at once.
+  for (const index of neededStages(plan)) work.stage(index).catch(() => {});
+  const result = await work.stage(plan.target).catch(async (error: unknown) => {
+    await Promise.allSettled(stages.values());
+    throw failure.signal.reason ?? error;
+  });
+  for (const [name, value] of Object.entries(labels)) result.settings.setLabel(name, value);
+  return steps.during('exporting to image', () =>
+    store.compose({ config: result.config(clock.created) as Json, layers: result.layers, names }),
+  );
+}
+
+/** The context of a build, opened once. */
+class Contexts implements Disposable {
+  readonly #options: BuildOptions;
+  #context: ContextTree | undefined;
+
+  constructor(options: BuildOptions) {
+    this.#options = options;
+  }
+
+  open(): ContextTree {
+    const { context, ignore = new IgnoreRules() } = this.#options;
+    if (context === undefined) throw new BuildError('bad-context', 'this build has no context to copy files from');
+    this.#context ??= new ContextTree(context, ignore);
+    return this.#context;
+  }
+
+  [Symbol.dispose](): void {
+    this.#context?.[Symbol.dispose]();
+  }
+}
+
+function epochOf(buildArgs: Readonly<Record<string, string>>): number | undefined {
+  const text = buildArgs.SOURCE_DATE_EPOCH;
+  if (text === undefined || text === '') return undefined;
+  if (!/^\d{1,11}$/.test(text)) throw new BuildError('bad-option', `invalid SOURCE_DATE_EPOCH: ${text}`);
+  return Number(text);
+}

@@ -1,0 +1,18 @@
+// The limits of a hostile Dockerfile or context. docs/build.md lists them.
+
+/** Bytes of a Dockerfile, with the text that its heredocs hold. */
+export const MAX_DOCKERFILE_BYTES = 4 << 20;
+export const MAX_STAGES = 1000;
+export const MAX_INSTRUCTIONS = 10_000;
+/** Characters of a word once its variables are expanded. */
+export const MAX_EXPANDED = 1 << 20;
+/** How deep `${a:-${b:-...}}` may nest. */
+export const MAX_NESTING = 64;
+/** Bytes of `.dockerignore`, and its patterns. */
+export const MAX_IGNORE_BYTES = 1 << 20;
+/** Files of a context that one instruction reads. */
+export const MAX_FILES = 1_000_000;
+/** Depth of nested directories in a context. */
+export const MAX_DEPTH = 256;
+/** Bytes of a secret, as in BuildKit. */
+export const MAX_SECRET_BYTES = 500 << 10;

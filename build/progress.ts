@@ -1,0 +1,56 @@
+// What a build tells while it runs. A step is an instruction of a stage, or the work before and
+// after it.
+
+export type StepEvent =
+  | { is: 'begun'; step: number; name: string }
+  /** The cache had its result. */
+  | { is: 'cached'; step: number }
+  /** `seconds` since the step began. Output of a command comes as it was written. */
+  | { is: 'output'; step: number; stream: 'stdout' | 'stderr'; bytes: Buffer }
+  | { is: 'done'; step: number; seconds: number }
+  | { is: 'failed'; step: number; message: string }
+  | { is: 'warning'; message: string };
+
+export type OnEvent = (event: StepEvent) => void;
+
+/** Numbers the steps of a build. */
+export class Steps {
+  readonly #onEvent: OnEvent;
+  #count = 0;
+
+  constructor(onEvent: OnEvent = () => {}) {
+    this.#onEvent = onEvent;
+  }
+
+  warn(message: string): void {
+    this.#onEvent({ is: 'warning', message });
+  }
+
+  /** Tells of a step while `act` runs. */
+  async during<T>(name: string, act: (step: Step) => Promise<T>): Promise<T> {
+    const step = ++this.#count;
+    const began = performance.now();
+    let isCached = false;
+    this.#onEvent({ is: 'begun', step, name });
+    const tell: Step = {
+      cached: () => {
+        isCached = true;
+      },
+      output: (stream, bytes) => this.#onEvent({ is: 'output', step, stream, bytes }),
+    };
+    try {
+      const result = await act(tell);
+      const seconds = (performance.now() - began) / 1000;
+      this.#onEvent(isCached ? { is: 'cached', step } : { is: 'done', step, seconds });
+      return result;
+    } catch (error) {
+      this.#onEvent({ is: 'failed', step, message: error instanceof Error ? error.message : String(error) });
+      throw error;
+    }
+  }
+}
+
+export interface Step {
+  cached(): void;
+  output(stream: 'stdout' | 'stderr', bytes: Buffer): void;
+}

@@ -1,0 +1,324 @@
+// What COPY and ADD do to the files of a stage, as the entries of a layer (Dockerfile reference,
+// "COPY"). Both sides are trees: a context or the layers of an image, and the layers of the stage.
+// Symbolic links lead nowhere out of their tree.
+import { type Inode, mergeLayers, resolvePath, type Timestamp } from '../../images/build.js';
+import { BuildError } from '../build-error.js';
+import type { IgnoreRules, RuleState } from '../context/ignore.js';
+import { isPattern, Pattern, PatternError } from '../context/pattern.js';
+import { MAX_FILES } from '../limits.js';
+import type { Mode } from './mode.js';
+
+/** Paths and names are bytes, one character each. */
+export interface CopyOptions {
+  /** The words of the instruction, without those of heredocs. */
+  sources: readonly string[];
+  /** Absolute. A slash at its end says that it is a directory. */
+  destination: string;
+  /** Undefined: as at the source. */
+  owner: { uid: number; gid: number } | undefined;
+  mode: Mode | undefined;
+  /** Of what the build makes itself. */
+  now: Timestamp;
+  parents: boolean;
+  excludes: IgnoreRules;
+  /** Files whose contents the Dockerfile holds, by name. */
+  files: ReadonlyMap<string, Buffer>;
+}
+
+/** An entry of the layer. */
+export interface CopyEntry {
+  /** Absolute without the first slash; '' for the root. */
+  path: string;
+  /** A hard link to the path of an entry before. */
+  link?: string;
+  /** The file at the source, for its contents. */
+  source?: Inode;
+  /** Contents that come from no tree. */
+  contents?: Buffer;
+  kind: Inode['kind'];
+  mode: number;
+  uid: number;
+  gid: number;
+  size: number;
+  mtime: Timestamp;
+  target: string;
+  device: number;
+  xattrs: Inode['xattrs'];
+}
+
+/** Where COPY takes files from. */
+export interface CopySource {
+  root: Inode;
+  read(inode: Inode): AsyncIterable<Buffer> | Iterable<Buffer>;
+  /** The first bytes of a file, for ADD. */
+  start(inode: Inode): Buffer;
+  /** Of what the words stand for, for the cache. */
+  hash(sources: readonly string[], keepsParents: boolean, excludes: IgnoreRules): string;
+}
+
+/** A tree without files. */
+export const EMPTY: Inode = mergeLayers([]);
+
+/** A file that a word of the instruction stands for. */
+export interface Match {
+  /** From the root, as the word has it. */
+  path: string;
+  inode: Inode;
+  /** The part of the path that `--parents` keeps. */
+  kept: string;
+}
+
+/**
+ * Finds what the sources stand for, in their order.
+ * @throws BuildError `bad-context`
+ */
+export function findSources(root: Inode, sources: readonly string[], keepsParents = false): Match[] {
+  const found: Match[] = [];
+  let isWild = false;
+  for (const word of sources) {
+    const { path, pivot } = cleanSource(word, keepsParents);
+    if (!isPattern(path)) {
+      const inode = resolvePath(root, path)?.inode ?? null;
+      if (inode === null) throw notFound(path);
+      found.push({ path, inode, kept: path.slice(pivot) });
+      continue;
+    }
+    isWild = true;
+    found.push(...matchesOf(root, path).map((match) => ({ ...match, kept: match.path.slice(pivot) })));
+  }
+  if (found.length === 0 && isWild) {
+    throw new BuildError('bad-context', `no source files were found: ${sources.map(text).join(' ')}`);
+  }
+  return found;
+}
+
+/** The path of a source from the root, without `.` and `..`. With `--parents`, `/./` marks what is kept. */
+function cleanSource(word: string, keepsParents: boolean): { path: string; pivot: number } {
+  const clean = (part: string) => {
+    const names: string[] = [];
+    for (const name of part.split('/')) {
+      if (name === '..') names.pop();
+      else if (name !== '' && name !== '.') names.push(name);
+    }
+    return names.join('/');
+  };
+  const at = keepsParents ? word.indexOf('/./') : -1;
+  if (at < 0) return { path: clean(word), pivot: 0 };
+  const before = clean(word.slice(0, at));
+  const path = clean(word);
+  return { path, pivot: before === '' ? 0 : before.length + 1 };
+}
+
+function matchesOf(root: Inode, path: string): Omit<Match, 'kept'>[] {
+  let at: { path: string; inode: Inode }[] = [{ path: '', inode: root }];
+  for (const name of path.split('/')) {
+    const next: typeof at = [];
+    const pattern = patternOf(name);
+    for (const { path, inode } of at) {
+      const names = isPattern(name)
+        ? [...inode.children.keys()].filter((child) => pattern.matches(child)).sort()
+        : [name];
+      for (const child of names) {
+        const childPath = path === '' ? child : `${path}/${child}`;
+        const found = inode.children.has(child) ? resolvePath(root, childPath)?.inode : null;
+        if (found) next.push({ path: childPath, inode: found });
+      }
+    }
+    at = next;
+  }
+  return at;
+}
+
+function patternOf(name: string): Pattern {
+  try {
+    // `**` is no other than `*` here.
+    return new Pattern(name.replace(/\*+/g, '*'));
+  } catch (error) {
+    if (!(error instanceof PatternError)) throw error;
+    throw new BuildError('bad-dockerfile', error.message, { cause: error });
+  }
+}
+
+/**
+ * The entries of the layer that a copy makes.
+ * @throws BuildError
+ */
+export function copyEntries(source: Inode, target: Inode, options: CopyOptions): CopyEntry[] {
+  return new Copy(target, options).run(findSources(source, options.sources, options.parents));
+}
+
+/** The entry of a directory that the build makes, and of those above it that are missing. */
+export function directoryEntries(target: Inode, path: string, now: Timestamp, mode = 0o755): CopyEntry[] {
+  const options = { owner: undefined, mode: undefined, now, excludes: undefined };
+  const made = new Layer(target, options);
+  made.directory(path, mode);
+  return made.entries;
+}
+
+type LayerOptions = Pick<CopyOptions, 'owner' | 'now'>;
+
+/** Entries of one layer, each path once, above a tree. */
+class Layer {
+  readonly entries: CopyEntry[] = [];
+  readonly #target: Inode;
+  readonly #options: LayerOptions;
+  /** What this layer has made, by path. */
+  readonly #made = new Map<string, CopyEntry>();
+
+  constructor(target: Inode, options: LayerOptions) {
+    this.#target = target;
+    this.#options = options;
+  }
+
+  /** Where a path leads, and what is there: of this layer, or below it. */
+  find(path: string): { path: string; kind: Inode['kind'] | undefined } {
+    const found = resolvePath(this.#target, path);
+    if (found === null) throw new BuildError('bad-context', `too many symbolic links: ${text(path)}`);
+    const resolved = found.names.join('/');
+    return { path: resolved, kind: this.#made.get(resolved)?.kind ?? found.inode?.kind };
+  }
+
+  add(entry: CopyEntry): void {
+    if (this.entries.length >= MAX_FILES) throw new BuildError('too-large', `more than ${MAX_FILES} files are copied`);
+    const before = this.#made.get(entry.path);
+    if (before !== undefined) this.entries.splice(this.entries.indexOf(before), 1);
+    this.#made.set(entry.path, entry);
+    this.entries.push(entry);
+  }
+
+  /** Makes a directory and those above it, unless they are there. Returns its resolved path. */
+  directory(path: string, mode = 0o755): string {
+    const found = this.find(path);
+    if (found.path === '' || found.kind === 'directory') return found.path;
+    if (found.kind !== undefined) {
+      throw new BuildError('bad-context', `cannot make the directory /${text(found.path)}: it is a ${found.kind}`);
+    }
+    const slash = found.path.lastIndexOf('/');
+    if (slash > 0) this.directory(found.path.slice(0, slash), 0o755);
+    const { owner = { uid: 0, gid: 0 }, now } = this.#options;
+    this.add({ ...NOTHING, path: found.path, kind: 'directory', mode, ...owner, mtime: now });
+    return found.path;
+  }
+}
+
+const NOTHING = { size: 0, target: '', device: 0, xattrs: null, uid: 0, gid: 0 };
+
+class Copy {
+  readonly #layer: Layer;
+  readonly #options: CopyOptions;
+  /** The first path of each file with several names. */
+  readonly #links = new Map<Inode, string>();
+
+  constructor(target: Inode, options: CopyOptions) {
+    this.#layer = new Layer(target, options);
+    this.#options = options;
+  }
+
+  run(matches: Match[]): CopyEntry[] {
+    const { destination, files, sources, parents } = this.#options;
+    const several = matches.length + files.size > 1;
+    const isFolder = destination.endsWith('/') || destination.endsWith('/.');
+    if (sources.length + files.size > 1 && !isFolder) {
+      throw new BuildError(
+        'bad-dockerfile',
+        'When using COPY with more than one source file, the destination must be a directory and end with a /',
+      );
+    }
+    const intoFolder = isFolder || several || parents || this.#layer.find(destination).kind === 'directory';
+    for (const [name, contents] of files) {
+      const { owner = { uid: 0, gid: 0 }, now, mode } = this.#options;
+      const path = this.#place(intoFolder ? `${destination}/${name}` : destination);
+      const entry = { ...NOTHING, path, kind: 'file' as const, contents, size: contents.length, ...owner };
+      this.#layer.add({ ...entry, mode: mode === undefined ? 0o644 : mode.of(0o644, false), mtime: now });
+    }
+    for (const { path, inode, kept } of matches) {
+      const root = this.#options.excludes.root;
+      if (parents) {
+        const slash = kept.lastIndexOf('/');
+        const above = slash < 0 ? '' : kept.slice(0, slash);
+        this.#layer.directory(`${destination}/${above}`);
+        this.#copy(inode, `${destination}/${kept}`, kept, root);
+      } else if (inode.kind === 'directory') {
+        this.#contents(inode, destination, root);
+      } else {
+        const name = path.slice(path.lastIndexOf('/') + 1);
+        if (this.#options.excludes.check(name, root).isIgnored) continue;
+        this.#copy(inode, intoFolder ? `${destination}/${name}` : destination, '', root);
+      }
+    }
+    return this.#layer.entries;
+  }
+
+  /** The resolved path of a file to make, whose directory is made if it is missing. */
+  #place(path: string): string {
+    const found = this.#layer.find(path);
+    if (found.kind === 'directory') {
+      throw new BuildError('bad-context', `cannot copy to /${text(found.path)}: it is a directory`);
+    }
+    const slash = found.path.lastIndexOf('/');
+    if (slash > 0) this.#layer.directory(found.path.slice(0, slash));
+    return found.path;
+  }
+
+  /** Copies what is in a directory, not the directory itself. */
+  #contents(directory: Inode, destination: string, state: RuleState): void {
+    const found = this.#layer.find(destination);
+    if (found.path !== '' && found.kind !== undefined && found.kind !== 'directory') {
+      throw new BuildError('bad-context', `cannot copy a directory to /${text(found.path)}: it is a ${found.kind}`);
+    }
+    this.#layer.directory(destination);
+    this.#children(directory, found.path, '', state);
+  }
+
+  #children(directory: Inode, destination: string, path: string, above: RuleState): void {
+    for (const [name, { inode }] of [...directory.children].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      const childPath = path === '' ? name : `${path}/${name}`;
+      const { isIgnored, state } = this.#options.excludes.check(childPath, above);
+      if (isIgnored && !(inode.kind === 'directory' && this.#options.excludes.hasExceptions)) continue;
+      this.#copy(inode, destination === '' ? name : `${destination}/${name}`, childPath, state);
+    }
+  }
+
+  /** Copies an inode to a path, and what is below it. */
+  #copy(inode: Inode, destination: string, path: string, state: RuleState): void {
+    if (inode.kind !== 'directory') {
+      this.#add(inode, this.#place(destination));
+      return;
+    }
+    const found = this.#layer.find(destination);
+    if (found.kind !== undefined && found.kind !== 'directory') {
+      throw new BuildError('bad-context', `cannot copy a directory to /${text(found.path)}: it is a ${found.kind}`);
+    }
+    this.#add(inode, found.path);
+    this.#children(inode, found.path, path, state);
+  }
+
+  #add(inode: Inode, path: string): void {
+    const { owner, mode } = this.#options;
+    const { kind, uid, gid, mtime, size, target, device, xattrs } = inode;
+    const first = inode.names > 1 && kind !== 'directory' ? this.#links.get(inode) : undefined;
+    const entry: CopyEntry = {
+      path,
+      kind,
+      source: inode,
+      mode: mode === undefined || kind === 'symlink' ? inode.mode : mode.of(inode.mode, kind === 'directory'),
+      ...(owner ?? { uid, gid }),
+      mtime,
+      size,
+      target,
+      device,
+      xattrs,
+    };
+    if (first !== undefined && first !== path) entry.link = first;
+    else if (inode.names > 1) this.#links.set(inode, path);
+    this.#layer.add(entry);
+  }
+}
+
+function notFound(path: string): BuildError {
+  return new BuildError('bad-context', `"/${text(path)}": not found`);
+}
+
+function text(path: string): string {
+  return Buffer.from(path, 'latin1').toString();
+}

@@ -1,0 +1,147 @@
+// The part of an image config that instructions change (OCI image-spec 1.1, config.md, and Docker's
+// `Healthcheck`, `Shell` and `OnBuild`). Fields that this file does not name stay as the base image
+// has them.
+import type { Json } from '../../images/build.js';
+import type { Health, Pair } from '../dockerfile/instruction.js';
+
+export const DEFAULT_PATH = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+const DEFAULT_SHELL: readonly string[] = ['/bin/sh', '-c'];
+
+/** The config of a container, as image configs spell it. */
+export class ImageSettings {
+  readonly #config: Json;
+
+  constructor(config: unknown) {
+    this.#config = isObject(config) ? structuredClone(config) : {};
+  }
+
+  /** For the image config. Empty fields are left out. */
+  toJson(): Json {
+    const kept = Object.entries(this.#config).filter(([, value]) => !isEmpty(value));
+    return Object.fromEntries(kept);
+  }
+
+  clone(): ImageSettings {
+    return new ImageSettings(this.#config);
+  }
+
+  /** Variables, by name, in their order. */
+  get env(): Map<string, string> {
+    return new Map(
+      strings(this.#config.Env).map((text): Pair => {
+        const equals = text.indexOf('=');
+        return equals < 0 ? [text, ''] : [text.slice(0, equals), text.slice(equals + 1)];
+      }),
+    );
+  }
+
+  setEnv(name: string, value: string): void {
+    const env = this.env.set(name, value);
+    this.#config.Env = [...env].map(([key, text]) => `${key}=${text}`);
+  }
+
+  setLabel(name: string, value: string): void {
+    const labels = isObject(this.#config.Labels) ? this.#config.Labels : {};
+    this.#config.Labels = { ...labels, [name]: value };
+  }
+
+  get user(): string {
+    return typeof this.#config.User === 'string' ? this.#config.User : '';
+  }
+
+  set user(value: string) {
+    this.#config.User = value;
+  }
+
+  get workdir(): string {
+    const { WorkingDir } = this.#config;
+    return typeof WorkingDir === 'string' && WorkingDir !== '' ? WorkingDir : '/';
+  }
+
+  set workdir(value: string) {
+    this.#config.WorkingDir = value;
+  }
+
+  set stopSignal(value: string) {
+    this.#config.StopSignal = value;
+  }
+
+  get shell(): readonly string[] {
+    const shell = strings(this.#config.Shell);
+    return shell.length > 0 ? shell : DEFAULT_SHELL;
+  }
+
+  set shell(argv: readonly string[]) {
+    this.#config.Shell = [...argv];
+  }
+
+  set command(argv: readonly string[]) {
+    this.#config.Cmd = [...argv];
+  }
+
+  /** A command of the base image is for its entrypoint. */
+  setEntrypoint(argv: readonly string[], keepsCommand: boolean): void {
+    this.#config.Entrypoint = [...argv];
+    if (!keepsCommand) this.#config.Cmd = undefined;
+  }
+
+  expose(port: string): void {
+    this.#addKey('ExposedPorts', port);
+  }
+
+  addVolume(path: string): void {
+    this.#addKey('Volumes', path);
+  }
+
+  setHealth({ command, interval, timeout, startPeriod, startInterval, retries }: Health): void {
+    const test =
+      command === undefined
+        ? ['NONE']
+        : command.form === 'shell'
+          ? ['CMD-SHELL', command.text]
+          : ['CMD', ...command.argv];
+    this.#config.Healthcheck = defined({
+      Test: test,
+      Interval: interval,
+      Timeout: timeout,
+      StartPeriod: startPeriod,
+      StartInterval: startInterval,
+      Retries: retries,
+    });
+  }
+
+  get triggers(): string[] {
+    return strings(this.#config.OnBuild);
+  }
+
+  addTrigger(text: string): void {
+    this.#config.OnBuild = [...this.triggers, text];
+  }
+
+  /** They have run. */
+  dropTriggers(): void {
+    this.#config.OnBuild = undefined;
+  }
+
+  #addKey(field: string, key: string): void {
+    const keys = isObject(this.#config[field]) ? this.#config[field] : {};
+    this.#config[field] = { ...keys, [key]: {} };
+  }
+}
+
+function isObject(value: unknown): value is Json {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function strings(value: unknown): string[] {
+  return Array.isArray(value) ? value.filter((item) => typeof item === 'string') : [];
+}
+
+function isEmpty(value: unknown): boolean {
+  if (value === undefined || value === null || value === '') return true;
+  return typeof value === 'object' && Object.keys(value).length === 0;
+}
+
+function defined(fields: Json): Json {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined));
+}

@@ -1,0 +1,234 @@
+// The mounts of a RUN. Files of the context, of stages and of images are layers below those of the
+// machine, secrets a file system in its memory, caches volumes. None of it reaches the RUN's layer.
+import { createHash } from 'node:crypto';
+import { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import {
+  type BuildSteps,
+  END_MARK,
+  entryHeader,
+  filePadding,
+  type Inode,
+  resolvePath,
+  type TarEntry,
+  type Timestamp,
+} from '../../images/build.js';
+import type { ContainerFiles, SandboxOptions } from '../../sandbox/index.js';
+import { BuildError } from '../build-error.js';
+import { IgnoreRules } from '../context/ignore.js';
+import type { Mount } from '../dockerfile/mount.js';
+import { MAX_SECRET_BYTES } from '../limits.js';
+import { type CopyEntry, type CopySource, copyEntries, EMPTY } from './copy.js';
+import { stepKey } from './key.js';
+import { layerTar } from './layer-tar.js';
+
+/** The folder in the machine's root that has the mounts' files. The command finds it empty. */
+export const HIDDEN = '.tsvm-build';
+const SECRETS = `/${HIDDEN}/secrets`;
+/** Bytes. Each secret is at most `MAX_SECRET_BYTES`. */
+const SECRETS_SIZE = 64 << 20;
+/** Names of volumes with the files of cache mounts begin so. */
+export const CACHE_VOLUME = 'tsvm-build-cache-';
+/** Milliseconds between two looks at a cache that another RUN has locked. */
+const LOCK_WAIT = 100;
+
+export type Secrets = ReadonlyMap<string, Buffer>;
+
+type Of<Type extends Mount['type']> = Extract<Mount, { type: Type }>;
+type Bind = Of<'bind'> & { files: CopySource };
+type Secret = Of<'secret'> & { contents: Buffer };
+
+/** What to do with the mounts of one RUN. Targets are absolute. */
+export interface RunMounts {
+  binds: Bind[];
+  caches: Of<'cache'>[];
+  tmpfs: Of<'tmpfs'>[];
+  secrets: Secret[];
+}
+
+/**
+ * @param absolute makes a target absolute
+ * @param open where a bind mount has its files from
+ * @throws BuildError
+ */
+export async function resolveMounts(
+  mounts: readonly Mount[],
+  secrets: Secrets,
+  { absolute, open }: { absolute(path: string): string; open(from: string | undefined): Promise<CopySource> },
+): Promise<RunMounts> {
+  const resolved: RunMounts = { binds: [], caches: [], tmpfs: [], secrets: [] };
+  for (const mount of mounts) {
+    const target = mount.target === undefined ? undefined : absolute(mount.target);
+    if (target === '/') throw new BuildError('bad-dockerfile', `invalid mount target "${mount.target}"`);
+    if (mount.type === 'secret') {
+      const contents = secrets.get(mount.id);
+      if (contents !== undefined) resolved.secrets.push({ ...mount, target, contents });
+      else if (mount.required) throw new BuildError('bad-option', `secret ${mount.id}: not found: give it by --secret`);
+      continue;
+    }
+    const placed = { ...mount, target: target! };
+    if (placed.type === 'bind') resolved.binds.push({ ...placed, files: await open(placed.from) });
+    else if (placed.type === 'cache') resolved.caches.push(placed);
+    else resolved.tmpfs.push(placed);
+  }
+  return resolved;
+}
+
+/** For the key of the RUN: no secret is in it. */
+export function mountsKey({ binds, caches, tmpfs, secrets }: RunMounts): unknown {
+  return [
+    binds.map(({ files, ...bind }) => [bind, sourceHash(files, bind.source)]),
+    caches,
+    tmpfs,
+    secrets.map(({ contents, ...secret }) => secret),
+  ];
+}
+
+function sourceHash(files: CopySource, source: string): string {
+  return files.hash([bytes(source)], false, new IgnoreRules());
+}
+
+/** The layers with the files of bind mounts, which are kept in the cache. */
+export async function bindLayers({ binds }: RunMounts, cache: BuildSteps, now: Timestamp): Promise<string[]> {
+  const layers: string[] = [];
+  for (const [index, { files, source }] of binds.entries()) {
+    const key = stepKey('bind', index, sourceHash(files, source), source);
+    const created = new Date(now.seconds * 1000).toISOString();
+    const found = await cache.find(key);
+    const tar = () => layerTar(bindEntries(files.root, source, index, now), (inode) => files.read(inode));
+    const layer = found === undefined ? await cache.add(key, tar(), created) : found.layer;
+    if (layer !== null) layers.push(layer);
+  }
+  return layers;
+}
+
+function bindPath(index: number): string {
+  return `/${HIDDEN}/binds/${index}`;
+}
+
+function bindEntries(root: Inode, source: string, index: number, now: Timestamp): CopyEntry[] {
+  const destination = bindPath(index);
+  const how = { owner: undefined, mode: undefined, now, parents: false, excludes: new IgnoreRules(), files: new Map() };
+  const entries = copyEntries(root, EMPTY, { ...how, sources: [bytes(source)], destination });
+  const own = resolvePath(root, bytes(source))?.inode;
+  // A copy of a directory's contents makes the directory anew.
+  return entries.map((entry) =>
+    own?.kind === 'directory' && `/${entry.path}` === destination
+      ? { ...entry, mode: own.mode, uid: own.uid, gid: own.gid, mtime: own.mtime }
+      : entry,
+  );
+}
+
+/** The volumes of cache mounts, locked as their mounts say until it is disposed of. */
+export class Caches implements Disposable {
+  readonly #locks: Disposable[] = [];
+  /** In the order of the mounts. */
+  #names = new Map<Of<'cache'>, string>();
+
+  /** @throws the reason of `signal` */
+  static async open({ caches }: RunMounts, steps: BuildSteps, signal: AbortSignal): Promise<Caches> {
+    const opened = new Caches();
+    try {
+      // All RUNs lock in the same order, so none waits for one that waits for it.
+      const sorted = caches.map((cache) => ({ cache, name: volumeName(cache.id) }));
+      for (const { cache, name } of sorted.sort((a, b) => (a.name < b.name ? -1 : 1))) {
+        opened.#names.set(cache, await opened.#lock(cache, name, steps, signal));
+      }
+      return opened;
+    } catch (error) {
+      opened[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  async #lock({ sharing }: Of<'cache'>, name: string, steps: BuildSteps, signal: AbortSignal): Promise<string> {
+    if (sharing === 'shared') return name;
+    for (let number = 0; ; number++) {
+      const own = sharing === 'private' ? `${name}-${number}` : name;
+      const lock = steps.lock(own);
+      if (lock !== undefined) {
+        this.#locks.push(lock);
+        return own;
+      }
+      if (sharing === 'locked') await sleep(LOCK_WAIT, undefined, { signal });
+      signal.throwIfAborted();
+    }
+  }
+
+  get mounts(): NonNullable<SandboxOptions['mounts']> {
+    return [...this.#names].map(([{ target, readOnly }, source]) => ({
+      ...{ type: 'volume', source, target, readOnly, noCopy: true },
+    }));
+  }
+
+  [Symbol.dispose](): void {
+    for (const lock of this.#locks) lock[Symbol.dispose]();
+  }
+}
+
+function volumeName(id: string): string {
+  return CACHE_VOLUME + createHash('sha256').update(id).digest('hex').slice(0, 32);
+}
+
+/** The file systems in memory that the machine begins with. */
+export function memoryMounts({ tmpfs, secrets }: RunMounts): NonNullable<SandboxOptions['tmpfs']> {
+  const own = tmpfs.map(({ target, size }) => ({ path: target, exec: true, ...(size !== undefined && { size }) }));
+  const hasFiles = secrets.some(({ target }) => target !== undefined);
+  return hasFiles ? [...own, { path: SECRETS, size: SECRETS_SIZE, mode: 0o700 }] : own;
+}
+
+/** Puts the mounts' files where the command finds them. */
+export async function enterMounts(files: ContainerFiles, { binds, caches, secrets }: RunMounts): Promise<void> {
+  for (const { target, mode, uid, gid, readOnly } of caches) {
+    if (readOnly) continue;
+    const entry = { ...NOTHING, type: 'directory' as const, path: `${bytes(target).slice(1)}/`, mode, uid, gid };
+    await files.extract('/', Readable.from([entryHeader(entry), END_MARK]), { owners: true });
+  }
+  const shown = secrets.filter(({ target }) => target !== undefined);
+  if (shown.length > 0) await files.extract(SECRETS, Readable.from(secretsTar(shown)), { owners: true });
+  for (const [index, { target }] of shown.entries()) {
+    await files.mount(`${SECRETS}/${index}`, target!, { readOnly: true });
+  }
+  for (const [index, { target, readOnly }] of binds.entries()) await files.mount(bindPath(index), target, { readOnly });
+  if (shown.length + binds.length > 0) await files.mount(null, `/${HIDDEN}`);
+}
+
+const NOTHING: Omit<TarEntry, 'type' | 'path' | 'mode' | 'uid' | 'gid'> = {
+  ...{ linkname: '', size: 0, mtime: { seconds: 0, nanoseconds: 0 }, devMajor: 0, devMinor: 0, xattrs: null },
+};
+
+function secretsTar(secrets: readonly Secret[]): Buffer[] {
+  const parts = secrets.flatMap(({ contents, mode, uid, gid }, index) => [
+    entryHeader({ ...NOTHING, type: 'file', path: `${index}`, size: contents.length, mode, uid, gid }),
+    contents,
+    filePadding(contents.length),
+  ]);
+  return [...parts.filter((part) => part.length > 0), END_MARK];
+}
+
+/** Secrets as variables. */
+export function secretVariables({ secrets }: RunMounts): Record<string, string> {
+  return Object.fromEntries(secrets.flatMap(({ env, contents }) => (env === undefined ? [] : [[env, `${contents}`]])));
+}
+
+/** The places of mounts in the root, and the directories above them: they may be made for the mount alone. */
+export function mountPlaces(mounts: RunMounts, root: Inode): Set<string> {
+  const places = new Set<string>();
+  for (const { target } of Object.values(mounts).flat() as { target: string | undefined }[]) {
+    const names = target === undefined ? [] : (resolvePath(root, bytes(target))?.names ?? []);
+    for (let count = 1; count <= names.length; count++) places.add(names.slice(0, count).join('/'));
+  }
+  return places;
+}
+
+/** @throws BuildError `too-large` */
+export function checkSecrets(secrets: Secrets): void {
+  for (const [id, { length }] of secrets) {
+    if (length > MAX_SECRET_BYTES)
+      throw new BuildError('too-large', `secret ${id}: more than ${MAX_SECRET_BYTES} bytes`);
+  }
+}
+
+function bytes(text: string): string {
+  return Buffer.from(text).toString('latin1');
+}

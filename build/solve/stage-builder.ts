@@ -1,0 +1,451 @@
+// Builds one stage, an instruction at a time. A step that changes files is looked up in the cache
+// by all that it depends on, and made if it is not there.
+import { type BuildSteps, type BuildStore, type LayerTree, parseName } from '../../images/build.js';
+import type { Home, PullPolicy } from '../../sandbox/index.js';
+import { BuildError, type Place } from '../build-error.js';
+import type { ContextTree } from '../context/context-tree.js';
+import { rulesOf } from '../context/ignore.js';
+import { ExpansionError, expandText, expandWords } from '../dockerfile/expand.js';
+import type { CommandForm, CopyInstruction, Instruction } from '../dockerfile/instruction.js';
+import { parseMount } from '../dockerfile/mount.js';
+import { parseTrigger } from '../dockerfile/parse.js';
+import { expanded, findStage, type Plan, type Stage } from '../plan.js';
+import { isPredefined } from '../platform-args.js';
+import type { Step, Steps } from '../progress.js';
+import { type CopySource, copyEntries, directoryEntries, EMPTY, findSources } from './copy.js';
+import { contentHash, stepKey } from './key.js';
+import { layerTar } from './layer-tar.js';
+import { parseMode } from './mode.js';
+import { findOwner } from './owner.js';
+import { exportsFor, runCommand } from './run-command.js';
+import { filterLayer } from './run-layer.js';
+import { bindLayers, HIDDEN, mountPlaces, mountsKey, resolveMounts, type Secrets } from './run-mounts.js';
+import { MACHINE_CONFIG, type MachineOptions, runStep } from './run-step.js';
+import { type Clock, StageState } from './stage-state.js';
+
+/** What all stages of a build have in common. */
+export interface BuildWork {
+  home: Home;
+  store: BuildStore;
+  cache: BuildSteps;
+  plan: Plan;
+  /** The context, opened when the first instruction asks for it. */
+  context(): ContextTree;
+  steps: Steps;
+  clock: Clock;
+  buildArgs: Readonly<Record<string, string>>;
+  secrets: Secrets;
+  noCache: boolean;
+  pull: PullPolicy;
+  machine: MachineOptions;
+  /** `none`, `default` or `host`: of RUN without `--network`. */
+  network: string;
+  /** The result of another stage. */
+  stage(index: number): Promise<StageState>;
+  /** Waits until one more machine may run. */
+  machineSlot(): Promise<Disposable>;
+  /** Aborted when the build has failed. */
+  signal: AbortSignal;
+}
+
+type Of<Kind extends Instruction['kind']> = Extract<Instruction, { kind: Kind }>;
+
+export class StageBuilder {
+  readonly #work: BuildWork;
+  readonly #stage: Stage;
+  #state!: StageState;
+  #at = 0;
+  #count = 0;
+  #hasCommand = false;
+
+  constructor(work: BuildWork, stage: Stage) {
+    this.#work = work;
+    this.#stage = stage;
+  }
+
+  /** @throws BuildError, ImageError, SandboxError */
+  async build(): Promise<StageState> {
+    this.#state = await this.#base();
+    const triggers = this.#state.settings.triggers.map((text) => parseTrigger(text, this.#stage.place));
+    this.#state.settings.dropTriggers();
+    const instructions = [...triggers, ...this.#stage.instructions];
+    this.#count = instructions.length + 1;
+    this.#at = 1;
+    for (const instruction of instructions) {
+      this.#at++;
+      await this.#apply(instruction);
+    }
+    return this.#state;
+  }
+
+  async #base(): Promise<StageState> {
+    const { base, platform } = this.#stage;
+    const { store, home, pull, steps } = this.#work;
+    if (base.is === 'scratch') return new StageState(store, {}, []);
+    if (base.is === 'stage') return (await this.#work.stage(base.stage)).continued();
+    return steps.during(this.#title(`FROM ${base.reference}`, 1), async () => {
+      const found = await home.images.resolve(base.reference, { pull, ...(platform !== undefined && { platform }) });
+      const { config, layers } = store.base(found.digest);
+      return new StageState(store, config, layers);
+    });
+  }
+
+  #title(text: string, at = this.#at): string {
+    const { name, index, instructions } = this.#stage;
+    const stage = name ?? `stage-${index}`;
+    const count = Math.max(this.#count, instructions.length + 1);
+    return `[${this.#work.plan.stages.length > 1 ? `${stage} ` : ''}${at}/${count}] ${text}`;
+  }
+
+  async #apply(instruction: Instruction): Promise<void> {
+    try {
+      await this.#applyUnplaced(instruction);
+    } catch (error) {
+      // Of errors further down, the instruction is the place.
+      if (!(error instanceof BuildError) || error.place !== undefined) throw error;
+      const { code, message, exitCode } = error;
+      const { place } = instruction;
+      throw new BuildError(code, message, { place, cause: error, ...(exitCode !== undefined && { exitCode }) });
+    }
+  }
+
+  async #applyUnplaced(instruction: Instruction): Promise<void> {
+    const { settings } = this.#state;
+    const { place } = instruction;
+    switch (instruction.kind) {
+      case 'run':
+        return this.#run(instruction);
+      case 'copy':
+      case 'add':
+        return this.#copy(instruction);
+      case 'workdir':
+        return this.#workdir(this.#word(instruction.value, place), instruction.text);
+      case 'arg':
+        return this.#arg(instruction);
+      case 'env': {
+        // All values of one instruction see the variables before it.
+        const pairs = instruction.pairs.map(
+          ([name, value]) => [this.#word(name, place), this.#word(value, place)] as const,
+        );
+        for (const [name, value] of pairs) settings.setEnv(name, value);
+        return this.#note(`ENV ${pairs.map(([name, value]) => `${name}=${value}`).join(' ')}`);
+      }
+      case 'label': {
+        const pairs = instruction.pairs.map(
+          ([name, value]) => [this.#word(name, place), this.#word(value, place)] as const,
+        );
+        for (const [name, value] of pairs) settings.setLabel(name, value);
+        return this.#note(`LABEL ${pairs.map(([name, value]) => `${name}=${value}`).join(' ')}`);
+      }
+      case 'user':
+        settings.user = this.#word(instruction.value, place);
+        return this.#note(`USER ${settings.user}`);
+      case 'cmd':
+        settings.command = this.#argv(instruction.command);
+        this.#hasCommand = true;
+        return this.#note(`CMD ${JSON.stringify(this.#argv(instruction.command))}`);
+      case 'entrypoint':
+        settings.setEntrypoint(this.#argv(instruction.command), this.#hasCommand);
+        return this.#note(`ENTRYPOINT ${JSON.stringify(this.#argv(instruction.command))}`);
+      case 'shell':
+        settings.shell = instruction.argv;
+        return this.#note(`SHELL ${JSON.stringify(instruction.argv)}`);
+      case 'stopsignal':
+        settings.stopSignal = this.#signal(instruction);
+        return this.#note(`STOPSIGNAL ${this.#word(instruction.value, place)}`);
+      case 'maintainer':
+        this.#state.author = instruction.value;
+        return this.#note(`MAINTAINER ${instruction.value}`);
+      case 'expose': {
+        const ports = instruction.words.flatMap((word) => this.#words(word, place)).flatMap((word) => portsOf(word));
+        for (const port of ports) settings.expose(port);
+        return this.#note(`EXPOSE ${ports.join(' ')}`);
+      }
+      case 'volume': {
+        const paths = instruction.words.map((word) => this.#word(word, place));
+        for (const path of paths) settings.addVolume(path);
+        return this.#note(`VOLUME ${paths.join(' ')}`);
+      }
+      case 'healthcheck':
+        settings.setHealth(instruction.health);
+        return this.#note(`HEALTHCHECK ${instruction.text}`);
+      case 'onbuild':
+        settings.addTrigger(instruction.trigger);
+        return this.#note(`ONBUILD ${instruction.trigger}`);
+      case 'from':
+        throw new BuildError('bad-dockerfile', 'FROM does not belong here', { place });
+    }
+  }
+
+  #word(word: string, place: Place): string {
+    return expanded(word, (name) => this.#state.lookup(name), this.#work.plan.escapeToken, place);
+  }
+
+  #words(word: string, place: Place): string[] {
+    try {
+      return expandWords(word, (name) => this.#state.lookup(name), this.#work.plan.escapeToken);
+    } catch (error) {
+      if (!(error instanceof ExpansionError)) throw error;
+      throw new BuildError('bad-dockerfile', `failed to process "${word}": ${error.message}`, { place, cause: error });
+    }
+  }
+
+  #argv(command: CommandForm): string[] {
+    return command.form === 'exec' ? command.argv : [...this.#state.settings.shell, command.text];
+  }
+
+  #note(text: string): void {
+    this.#state.addStep(this.#work.clock.created, text);
+  }
+
+  #signal({ value, place }: Of<'stopsignal' | 'user' | 'workdir' | 'maintainer'>): string {
+    const signal = this.#word(value, place);
+    if (!/^(SIG)?[A-Z0-9+-]+$/i.test(signal))
+      throw new BuildError('bad-dockerfile', `Invalid signal: ${signal}`, { place });
+    return signal;
+  }
+
+  #arg({ args, place, text }: Of<'arg'>): void {
+    const { buildArgs, plan } = this.#work;
+    for (const { name, value } of args) {
+      const own = value === undefined ? plan.globals.get(name) : this.#word(value, place);
+      const given = Object.hasOwn(buildArgs, name) ? buildArgs[name] : own;
+      if (given !== undefined) this.#state.args.set(name, given);
+    }
+    this.#note(`ARG ${text}`);
+  }
+
+  async #workdir(value: string, text: string): Promise<void> {
+    const { settings } = this.#state;
+    settings.workdir = absolute(value, settings.workdir);
+    const path = bytes(settings.workdir).slice(1);
+    const { clock } = this.#work;
+    const key = stepKey('workdir', this.#state.layers, path, clock.epoch);
+    const by = `WORKDIR ${settings.workdir}`;
+    const state = this.#state;
+    await this.#layer(`WORKDIR ${text}`, key, by, async function* () {
+      yield* layerTar(directoryEntries(state.tree.root, path, clock.now), () => []);
+    });
+  }
+
+  async #copy(instruction: Of<'copy' | 'add'>): Promise<void> {
+    const { place, keyword, text, from } = instruction;
+    const { clock } = this.#work;
+    const word = (value: string) => this.#word(value, place);
+    const sources = instruction.sources.map((source) => bytes(word(source)));
+    const given = word(instruction.destination);
+    const destination = bytes(absolute(given, this.#state.settings.workdir) + (/(^|\/)\.?$/.test(given) ? '/' : ''));
+    const chown = instruction.chown === undefined ? undefined : word(instruction.chown);
+    const mode = instruction.chmod === undefined ? undefined : parseMode(word(instruction.chmod));
+    const excludes = instruction.excludes.map(word);
+    const rules = rulesOf(excludes, '--exclude');
+    const files = new Map(
+      instruction.heredocs.map((heredoc) => [bytes(heredoc.name), this.#contents(instruction, heredoc)]),
+    );
+    const source =
+      sources.length === 0 ? undefined : await this.#source(from === undefined ? undefined : word(from), place);
+    const keepsParents = instruction.parents;
+    if (instruction.kind === 'add') checkAdd(instruction, sources, source);
+    const told = source === undefined ? '' : source.hash(sources, keepsParents, rules);
+    const own = [...files].map(([name, contents]) => [name, contents.toString('base64')]);
+    const how = [sources, destination, chown, instruction.chmod, excludes, keepsParents, clock.epoch];
+    const key = stepKey('copy', this.#state.layers, told, own, how);
+    const by = `${keyword} ${text}`;
+    const state = this.#state;
+    await this.#layer(`${keyword} ${text}`, key, by, async function* () {
+      const owner = chown === undefined ? undefined : await findOwner(state.tree, chown);
+      const entries = copyEntries(source?.root ?? EMPTY, state.tree.root, {
+        ...{ sources, destination, owner, mode, files },
+        ...{ now: clock.now, parents: keepsParents, excludes: rules },
+      });
+      yield* layerTar(entries, (inode) => source?.read(inode) ?? []);
+    });
+  }
+
+  #contents({ place }: Of<'copy' | 'add'>, { contents, expands }: CopyInstruction['heredocs'][number]): Buffer {
+    if (!expands) return Buffer.from(contents);
+    try {
+      return Buffer.from(expandText(contents, (name) => this.#state.lookup(name), this.#work.plan.escapeToken));
+    } catch (error) {
+      if (!(error instanceof ExpansionError)) throw error;
+      throw new BuildError('bad-dockerfile', error.message, { place, cause: error });
+    }
+  }
+
+  /** Where files are copied from. */
+  async #source(from: string | undefined, place: Place): Promise<CopySource> {
+    if (from === undefined) return contextSource(this.#work.context());
+    const { plan, home, store, pull } = this.#work;
+    const stage = findStage(plan.stages, from, this.#stage.index);
+    if (stage !== undefined) return layersSource((await this.#work.stage(stage)).layers, store);
+    if (findStage(plan.stages, from) !== undefined || /^\d+$/.test(from)) {
+      throw new BuildError(
+        'bad-dockerfile',
+        `invalid from flag value ${from}: no stage before this one has that name`,
+        { place },
+      );
+    }
+    parseName(from);
+    const image = await home.images.resolve(from, { pull });
+    return layersSource(store.base(image.digest).layers, store);
+  }
+
+  async #run(instruction: Of<'run'>): Promise<void> {
+    const { home, cache, clock, machine, machineSlot, signal } = this.#work;
+    const { settings, layers } = this.#state;
+    const { place } = instruction;
+    const { argv, shown } = runCommand(instruction, settings.shell);
+    const args = [...this.#state.args].filter(([name]) => !settings.env.has(name));
+    const proxies = Object.entries(this.#work.buildArgs).filter(([name]) => isPredefined(name));
+    const env = exportsFor(settings.env, args, proxies);
+    const network = instruction.network ?? this.#work.network;
+    const seen = args.filter(([name]) => !isPredefined(name));
+    const inputs = [
+      layers,
+      argv,
+      instruction.heredocs,
+      [...settings.env],
+      seen,
+      settings.workdir,
+      settings.user,
+      network,
+    ];
+    const parsed = instruction.mounts.map((text) => parseMount(text, (value) => this.#word(value, place)));
+    const mounts = await resolveMounts(parsed, this.#work.secrets, {
+      absolute: (path) => absolute(path, settings.workdir),
+      open: (from) => this.#source(from, place),
+    });
+    const key = stepKey('run', ...inputs, mountsKey(mounts), clock.epoch);
+    const counted =
+      seen.length > 0 ? `|${seen.length} ${seen.map(([name, value]) => `${name}=${value}`).join(' ')} ` : '';
+    const by = `RUN ${counted}${argv.join(' ')}`;
+    const mode = network === 'host' ? 'default' : network;
+    const run = {
+      argv,
+      env,
+      cwd: settings.workdir,
+      user: settings.user,
+      network: { ...machine.network, mode },
+      mounts,
+    };
+    const state = this.#state;
+    await this.#layer(`RUN ${shown}`, key, by, async function* (step) {
+      using _slot = await machineSlot();
+      const below = [...layers, ...(await bindLayers(mounts, cache, clock.now))];
+      await using image = await cache.image({ config: MACHINE_CONFIG, layers: below });
+      const layer = runStep({ home, steps: cache, image: image.id, run, machine, step, signal });
+      const { root } = state.tree;
+      const latest = clock.epoch === undefined ? undefined : clock.now;
+      yield* filterLayer(layer, root, { places: mountPlaces(mounts, root), hidden: HIDDEN, latest });
+    });
+  }
+
+  /** Adds the layer of a step: from the cache, or as `make` makes it. */
+  async #layer(title: string, key: string, by: string, make: (step: Step) => AsyncIterable<Buffer>): Promise<void> {
+    const { cache, steps, noCache, signal, clock } = this.#work;
+    signal.throwIfAborted();
+    const { layer, created } = await steps.during(this.#title(title.replace(/\s+/g, ' ')), async (step) => {
+      const found = noCache ? undefined : await cache.find(key);
+      if (found !== undefined) {
+        step.cached();
+        return found;
+      }
+      const { created } = clock;
+      return { layer: await kept(make(step), (tar) => cache.add(key, tar, created)), created };
+    });
+    this.#state.addLayer(layer, created, by);
+  }
+}
+
+/** Keeps what a step makes. A failure of the step is its own, whatever the store makes of it. */
+async function kept<T>(made: AsyncIterable<Buffer>, keep: (tar: AsyncIterable<Buffer>) => Promise<T>): Promise<T> {
+  let failure: { error: unknown } | undefined;
+  const tar = (async function* () {
+    try {
+      yield* made;
+    } catch (error) {
+      failure = { error };
+      throw error;
+    }
+  })();
+  try {
+    return await keep(tar);
+  } catch (error) {
+    throw failure === undefined ? error : failure.error;
+  }
+}
+
+function contextSource(context: ContextTree): CopySource {
+  return {
+    root: context.root,
+    read: (inode) => context.read(inode),
+    start(inode) {
+      for (const chunk of context.read(inode)) return chunk;
+      return Buffer.alloc(0);
+    },
+    hash: (sources, keepsParents, excludes) =>
+      contentHash(findSources(context.root, sources, keepsParents), excludes, context),
+  };
+}
+
+function layersSource(layers: readonly string[], store: BuildStore): CopySource {
+  let tree: LayerTree | undefined;
+  const open = () => {
+    tree ??= store.tree(layers);
+    return tree;
+  };
+  return {
+    get root() {
+      return open().root;
+    },
+    read: (inode) => open().read(inode),
+    // ADD has no --from.
+    start: () => Buffer.alloc(0),
+    hash: () => JSON.stringify(layers),
+  };
+}
+
+/** Refuses what ADD would not only copy: an image without it would be another one. */
+function checkAdd({ unpack }: CopyInstruction, sources: readonly string[], source: CopySource | undefined): void {
+  const remote = sources.find((text) => /^(?:[a-z][a-z0-9+.-]*:\/\/|git@)/i.test(text));
+  if (remote !== undefined) throw new BuildError('bad-dockerfile', `ADD of ${remote} is not supported yet: only files`);
+  if (source === undefined || unpack === false) return;
+  for (const { path, inode } of findSources(source.root, sources)) {
+    if (inode.kind !== 'file' || !isArchive(source.start(inode))) continue;
+    const name = Buffer.from(path, 'latin1').toString();
+    throw new BuildError(
+      'bad-dockerfile',
+      `ADD of the archive ${name} is not supported yet: COPY it, and unpack it with RUN`,
+    );
+  }
+}
+
+/** True for the first bytes of what ADD unpacks: gzip, bzip2, xz, and tar (POSIX.1-2017 pax). */
+function isArchive(start: Buffer): boolean {
+  const is = (magic: string, at = 0) => start.toString('latin1', at, at + magic.length) === magic;
+  return is('\x1f\x8b') || is('BZh') || is('\xfd7zXZ\0') || is('ustar', 257);
+}
+
+/** `80`, `80/tcp`, `8000-8010/udp`: each port with its protocol. */
+function portsOf(text: string): string[] {
+  const [, first = '', last = first, protocol = 'tcp'] =
+    /^(\d{1,5})(?:-(\d{1,5}))?(?:\/(tcp|udp|sctp))?$/i.exec(text) ?? [];
+  const [from, to] = [Number(first), Number(last)];
+  if (first === '' || from > to || to > 65535) throw new BuildError('bad-dockerfile', `invalid containerPort: ${text}`);
+  return Array.from({ length: to - from + 1 }, (_, index) => `${from + index}/${protocol.toLowerCase()}`);
+}
+
+/** An absolute path without `.`, `..` and a slash at its end. */
+function absolute(path: string, workdir: string): string {
+  const names: string[] = [];
+  for (const name of `${path.startsWith('/') ? '' : `${workdir}/`}${path}`.split('/')) {
+    if (name === '..') names.pop();
+    else if (name !== '' && name !== '.') names.push(name);
+  }
+  return `/${names.join('/')}`;
+}
+
+/** A text as the trees of files have it: one character for each byte. */
+function bytes(text: string): string {
+  return Buffer.from(text).toString('latin1');
+}

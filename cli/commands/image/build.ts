@@ -1,0 +1,169 @@
+// tsvm build: builds an image from a Dockerfile.
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { type Command, Option } from 'commander';
+import { type BuildError, excerpt } from '../../../build/index.js';
+import { hasCode } from '../../../errors/index.js';
+import { Home } from '../../../sandbox/internal.js';
+import { readUserFile } from '../../../user-files/index.js';
+import { parseCpus } from '../../options/number.js';
+import { parseSecrets } from '../../options/secret.js';
+import { parseSize } from '../../options/size.js';
+import { openBuildProgress } from '../../output/build-progress.js';
+import { UsageError } from '../../output/errors.js';
+import { type Context, collect, createCommand, defined } from '../command.js';
+
+const ACCELERATORS = ['auto', 'kvm', 'tcg', 'uml'] as const;
+const PROGRESS = ['auto', 'plain', 'rawjson', 'quiet'] as const;
+
+interface Options {
+  tag?: string[];
+  file?: string;
+  target?: string;
+  buildArg?: string[];
+  label?: string[];
+  secret?: string[];
+  cache: boolean;
+  pull?: boolean;
+  network?: string;
+  iidfile?: string;
+  progress: (typeof PROGRESS)[number];
+  memory?: string;
+  cpus?: string;
+  accel?: (typeof ACCELERATORS)[number];
+}
+
+const EXAMPLES = `
+Examples:
+  tsvm build -t web .
+  tsvm build -t web:test --target test --build-arg VERSION=2 -f docker/Dockerfile .
+  tsvm build -t empty - < Dockerfile`;
+
+export function command(context: Context): Command {
+  return createCommand('tsvm build', context)
+    .description('Builds an image from a Dockerfile and the files of a folder. Prints the ID of the image.')
+    .usage('[options] CONTEXT|-')
+    .argument('<CONTEXT>', 'folder that COPY takes files from; - reads the Dockerfile from stdin, without a context')
+    .option('-t, --tag <NAME[:TAG]>', 'name of the image (repeatable)', collect)
+    .option('-f, --file <FILE>', 'the Dockerfile, or - for stdin (default: CONTEXT/Dockerfile)')
+    .option('--target <STAGE>', 'build this stage (default: the last one)')
+    .option('--build-arg <NAME[=VALUE]>', 'set a variable that ARG declares (repeatable)', collect)
+    .option('--label <NAME=VALUE>', 'add a label to the image (repeatable)', collect)
+    .option(
+      '--secret <id=ID[,src=FILE|,env=NAME]>',
+      'secret for RUN --mount=type=secret: a file or a variable (repeatable)',
+      collect,
+    )
+    .option('--no-cache', 'run every step, whatever the cache has')
+    .option('--pull', 'look for newer base images in their registries')
+    .addOption(new Option('--network <MODE>', 'network of RUN (default: default)').choices(['default', 'none', 'host']))
+    .option('--iidfile <FILE>', 'write the ID of the image to a file')
+    .addOption(
+      new Option('--progress <FORM>', 'how progress is shown (default: auto)').choices(PROGRESS).default('auto', ''),
+    )
+    .option('-m, --memory <SIZE>', 'memory of the machine of a RUN (default: 512m)')
+    .option('--cpus <NUMBER>', 'CPUs of the machine of a RUN (default: 1)')
+    .addOption(
+      new Option('--accel <NAME>', 'run on KVM, on a CPU that QEMU emulates, or on User-Mode Linux (default: auto)')
+        .choices(ACCELERATORS)
+        .env('TSVM_ACCEL'),
+    )
+    .addHelpText('after', EXAMPLES)
+    .action((folder: string, options: Options) => run(folder, options, context));
+}
+
+async function run(folder: string, options: Options, context: Context): Promise<void> {
+  const { build } = await import('../../../build/index.js');
+  const { file, tag = [], iidfile } = options;
+  const hasContext = folder !== '-';
+  const path = file ?? (hasContext ? join(folder, 'Dockerfile') : '-');
+  const dockerfile = readDockerfile(path);
+  const quiet = context.options.quiet || options.progress === 'quiet';
+  const form = quiet ? 'none' : options.progress === 'rawjson' ? 'rawjson' : 'plain';
+  const { onEvent } = openBuildProgress(form);
+  const machine = defined({
+    accel: options.accel,
+    memory: options.memory === undefined ? undefined : parseSize(options.memory, '--memory'),
+    cpus: options.cpus === undefined ? undefined : parseCpus(options.cpus, '--cpus'),
+  });
+  try {
+    const id = await build({
+      home: new Home(),
+      dockerfile,
+      context: hasContext ? folder : undefined,
+      ignore: hasContext ? await readIgnore(folder, path) : undefined,
+      names: tag,
+      buildArgs: buildArgs(options.buildArg ?? []),
+      labels: labels(options.label ?? []),
+      secrets: parseSecrets(options.secret ?? []),
+      noCache: !options.cache,
+      pull: options.pull ? 'always' : 'missing',
+      machine,
+      onEvent,
+      ...defined({ target: options.target, network: options.network, epoch: sourceDateEpoch() }),
+    });
+    if (iidfile !== undefined) writeFileSync(iidfile, id);
+    process.stdout.write(`${id}\n`);
+  } catch (error) {
+    if (isPlaced(error))
+      process.stderr.write(`${excerpt(path === '-' ? 'Dockerfile' : path, dockerfile, error.place)}\n`);
+    throw error;
+  }
+}
+
+type Placed = BuildError & { place: NonNullable<BuildError['place']> };
+
+function isPlaced(error: unknown): error is Placed {
+  return error instanceof Error && error.name === 'BuildError' && 'place' in error && error.place !== undefined;
+}
+
+function readDockerfile(path: string): string {
+  try {
+    return readUserFile(path, { stdin: true }).toString();
+  } catch (error) {
+    if (hasCode(error, 'ENOENT')) throw new UsageError(`unable to find the Dockerfile: no such file: ${path}`);
+    throw new UsageError(`cannot read the Dockerfile ${path}: ${error instanceof Error ? error.message : error}`);
+  }
+}
+
+/** `NAME.dockerignore` beside the Dockerfile NAME, else that of the context. */
+async function readIgnore(folder: string, dockerfile: string) {
+  const { parseIgnore } = await import('../../../build/index.js');
+  for (const path of [...(dockerfile === '-' ? [] : [`${dockerfile}.dockerignore`]), join(folder, '.dockerignore')]) {
+    try {
+      return parseIgnore(readFileSync(path), path);
+    } catch (error) {
+      if (!hasCode(error, 'ENOENT', 'ENOTDIR')) throw error;
+    }
+  }
+  return undefined;
+}
+
+/** A name without a value has that of the caller's environment. */
+function buildArgs(given: readonly string[]): Record<string, string> {
+  const args: Record<string, string> = {};
+  for (const text of given) {
+    const equals = text.indexOf('=');
+    const name = equals < 0 ? text : text.slice(0, equals);
+    if (name === '') throw new UsageError(`invalid --build-arg: ${text}`);
+    const value = equals < 0 ? process.env[name] : text.slice(equals + 1);
+    if (value !== undefined) args[name] = value;
+  }
+  return args;
+}
+
+function labels(given: readonly string[]): Record<string, string> {
+  return Object.fromEntries(
+    given.map((text) => {
+      const equals = text.indexOf('=');
+      return equals < 0 ? [text, ''] : [text.slice(0, equals), text.slice(equals + 1)];
+    }),
+  );
+}
+
+function sourceDateEpoch(): number | undefined {
+  const { SOURCE_DATE_EPOCH: text } = process.env;
+  if (text === undefined || text === '') return undefined;
+  if (!/^\d{1,11}$/.test(text)) throw new UsageError(`invalid SOURCE_DATE_EPOCH: ${text}`);
+  return Number(text);
+}

@@ -1,0 +1,20 @@
+// The door for builds: what they need of the store, and what they make layers with.
+
+export { type Found, findInode, resolvePath } from './layer/find.js';
+export { type Inode, type InodeKind, mergeLayers, type Name } from './layer/merge.js';
+export { parseName } from './reference.js';
+export type { Json } from './source/json.js';
+export {
+  type BaseImage,
+  type BuildSteps,
+  type BuildStore,
+  buildStore,
+  type ComposedImage,
+  type LayerTree,
+} from './store/build-store.js';
+export type { StepLayer, StepResult } from './store/step-record.js';
+export type { PruneSteps, StepUsage } from './store/steps.js';
+export { entryHeader } from './tar/entry-writer.js';
+export type { Timestamp } from './tar/pax.js';
+export { type TarEntry, TarReader } from './tar/reader.js';
+export { END_MARK, filePadding } from './tar/writer.js';

@@ -1,0 +1,182 @@
+// What a build needs of the store: the layers of its steps, the files of layers, and images made of
+// layers that are there.
+
+import { randomUUID } from 'node:crypto';
+import { closeSync, createReadStream, mkdirSync, openSync } from 'node:fs';
+import { join } from 'node:path';
+import { ImageError, toImageError } from '../errors.js';
+import { PAGE_SIZE } from '../layer/data-file.js';
+import { type Inode, mergeLayers } from '../layer/merge.js';
+import { parseName } from '../reference.js';
+import { parseConfig } from '../source/config.js';
+import { type Json, object, parseJson } from '../source/json.js';
+import { addImage } from './add-image.js';
+import { readIndex } from './layers.js';
+import { DATA, LOCKS, layerPath, STORE } from './layout.js';
+import { tryLock } from './lock.js';
+import { readConfig, sha256 } from './record.js';
+import { removeImage } from './remove.js';
+import type { StepLayer, StepResult } from './step-record.js';
+import { addStep, findStep, openNeeds, type PruneSteps, pruneSteps, type StepUsage, stepUsage } from './steps.js';
+import { tagImage } from './tag.js';
+import { openWorkspace } from './workspace.js';
+
+/** The files of layers, one above the other. */
+export interface LayerTree {
+  root: Inode;
+  /** The contents of a regular file of the tree. */
+  read(inode: Inode): AsyncIterable<Buffer>;
+}
+
+/** An image as a build continues it. */
+export interface BaseImage {
+  /** The image config (OCI image-spec 1.1, config.md), as it came. */
+  config: Json;
+  /** Diff-ids, from the bottom up. */
+  layers: string[];
+}
+
+export interface ComposedImage {
+  config: Json;
+  layers: readonly string[];
+  /** `NAME[:TAG]` each. Images that have one of them lose it. */
+  names?: readonly string[];
+}
+
+/** The steps of a build. Their layers stay in the store until it is disposed of. */
+export interface BuildSteps extends AsyncDisposable {
+  /**
+   * The result of a step; undefined if it is not in the cache.
+   *
+   * @param key 64 hexadecimal digits: a hash of all that the step depends on
+   */
+  find(key: string): Promise<StepResult | undefined>;
+  /**
+   * Keeps the layer of a step, a plain tar with OCI whiteouts.
+   *
+   * @param created RFC 3339 time
+   * @returns its diff-id; null if it is empty
+   */
+  add(key: string, tar: AsyncIterable<Buffer>, created: string): Promise<StepLayer>;
+  /** Makes an image for a machine of the build. No list shows it, and it is gone with the result. */
+  image(image: Omit<ComposedImage, 'names'>): Promise<TemporaryImage>;
+  /** Locks a name, for all builds. Returns undefined if it is locked. */
+  lock(name: string): Disposable | undefined;
+}
+
+export interface TemporaryImage extends AsyncDisposable {
+  /** `sha256:<hex>`. */
+  id: string;
+}
+
+/** Every method fails with an ImageError. */
+export interface BuildStore {
+  /** @param digest the image ID */
+  base(digest: string): BaseImage;
+  /** Begins a build. */
+  begin(): Promise<BuildSteps>;
+  /** Reads the names of layers. */
+  tree(layers: readonly string[]): LayerTree;
+  /** Makes an image of layers that are in the store. Returns its ID. */
+  compose(image: ComposedImage): Promise<string>;
+  usage(): StepUsage;
+  prune(options: PruneSteps): Promise<{ removed: number; reclaimed: number }>;
+}
+
+/** @param place path of the $TSVM_HOME */
+export function buildStore(place: string): BuildStore {
+  const home = join(place, STORE);
+  return {
+    base(digest) {
+      const bytes = readConfig(home, digest);
+      const config = object(parseJson(bytes, 'the image config'), 'the image config');
+      return { config, layers: parseConfig(bytes).diffIds };
+    },
+    async begin() {
+      const needs = await openNeeds(home);
+      return {
+        find: (key) => findStep(home, key, needs),
+        add: (key, tar, created) => addStep(home, key, tar, created, needs),
+        async image(image) {
+          // Nothing else has this image: its comment is part of its ID.
+          const own = { ...image, config: { ...image.config, comment: randomUUID() } };
+          const id = sha256(configOf(own));
+          needs.addImage(id);
+          await compose(home, own);
+          return {
+            id,
+            async [Symbol.asyncDispose]() {
+              await removeImage(home, id, {});
+              needs.dropImage(id);
+            },
+          };
+        },
+        lock: (name) => lock(home, name),
+        [Symbol.asyncDispose]: () => needs[Symbol.asyncDispose](),
+      };
+    },
+    tree: (layers) => readTree(home, layers),
+    compose: (image) => compose(home, image),
+    usage: () => stepUsage(home),
+    prune: (options) => pruneSteps(home, options),
+  };
+}
+
+function readTree(home: string, layers: readonly string[]): LayerTree {
+  const indexes = layers.map((diffId) => readIndex(layerPath(home, diffId)) ?? gone(diffId));
+  const root = mergeLayers(indexes.map((index) => index.entries()));
+  return {
+    root,
+    async *read({ layer, page, size }) {
+      if (size === 0) return;
+      const start = page * PAGE_SIZE;
+      const path = join(layerPath(home, layers[layer]!), DATA);
+      for await (const chunk of createReadStream(path, { start, end: start + size - 1 })) yield chunk as Buffer;
+    },
+  };
+}
+
+function lock(home: string, name: string): Disposable | undefined {
+  try {
+    mkdirSync(join(home, LOCKS), { recursive: true, mode: 0o700 });
+    const fd = openSync(join(home, LOCKS, name), 'a', 0o600);
+    if (tryLock(fd)) return { [Symbol.dispose]: () => closeSync(fd) };
+    closeSync(fd);
+    return undefined;
+  } catch (error) {
+    throw toImageError(error, `cannot lock ${name}`);
+  }
+}
+
+function configOf({ config, layers }: ComposedImage): Buffer {
+  return Buffer.from(JSON.stringify({ ...config, rootfs: { type: 'layers', diff_ids: layers } }));
+}
+
+async function compose(home: string, composed: ComposedImage): Promise<string> {
+  const { layers, names = [] } = composed;
+  try {
+    const references = names.map(parseName);
+    if (references.some(({ digest }) => digest !== null)) {
+      throw new ImageError('bad-reference', 'cannot build a digest reference');
+    }
+    const configBytes = configOf(composed);
+    const digest = sha256(configBytes);
+    const image = {
+      digest,
+      config: parseConfig(configBytes).config,
+      configBytes,
+      manifestBytes: null,
+      layers: layers.map((diffId) => ({ diffId, digest: null, size: null, stream: () => gone(diffId) })),
+    };
+    await using workspace = await openWorkspace(home);
+    await addImage(home, workspace, image, references[0] ?? null, undefined);
+    for (const name of names.slice(1)) await tagImage(home, digest, name);
+    return digest;
+  } catch (error) {
+    throw toImageError(error, 'cannot add the image that was built');
+  }
+}
+
+function gone(diffId: string): never {
+  throw new ImageError('unknown-image', `the layer ${diffId} has been removed meanwhile: build again`);
+}

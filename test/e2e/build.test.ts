@@ -1,0 +1,209 @@
+// tsvm build with RUN: each command in a machine of its own, and what it leaves in the image.
+import { createHash } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { afterAll, beforeAll, expect, inject, test } from 'vitest';
+import { Home } from '../../sandbox/home/home.js';
+import { DEBIAN, type Result, run, TSVM, uml } from './machine.js';
+import { copyStores } from './own-home.js';
+
+const NAME = 'tsvm-e2e-build';
+let context: string;
+/** A home whose images are of these builds alone. */
+let home: string;
+
+beforeAll(() => {
+  context = mkdtempSync('/var/tmp/tsvm-build-');
+  home = copyStores(new Home().path, join(dirname(inject('homes').here), 'build'));
+});
+
+afterAll(() => {
+  rmSync(context, { recursive: true });
+  rmSync(home, { recursive: true });
+});
+
+const md5 = (text: string): string => createHash('md5').update(text).digest('hex');
+
+const tsvm = (...argv: string[]): Promise<Result> => run(uml, [TSVM, ...argv], { env: { TSVM_HOME: home } });
+
+function build(dockerfile: string, ...options: string[]): Promise<Result> {
+  writeFileSync(join(context, 'Dockerfile'), dockerfile);
+  return tsvm('build', '-t', NAME, ...options, context);
+}
+
+test('a stage compiles, another one takes what it made, and the container runs it', async () => {
+  writeFileSync(join(context, 'greet.in'), 'echo Hello, @WHO@\n');
+  const dockerfile = `FROM ${DEBIAN} AS made
+ARG WHO=nobody
+WORKDIR /src
+COPY greet.in .
+RUN sed "s/@WHO@/$WHO/" greet.in > greet && chmod 755 greet
+FROM ${DEBIAN}
+RUN useradd --uid 1234 joe && ln /etc/hostname.none /x 2>/dev/null || ln /etc/passwd /passwd
+COPY --from=made --chown=joe /src/greet /usr/local/bin/
+USER joe
+ENV LEVEL=2
+RUN ["sh", "-c", "id -u > /tmp/id; echo $LEVEL >> /tmp/id; pwd >> /tmp/id"]
+CMD greet; cat /tmp/id; stat -c '%u %a' /usr/local/bin/greet; stat -c %h /passwd
+`;
+  const first = await build(dockerfile, '--build-arg', 'WHO=world');
+  expect(first).toMatchObject({ code: 0, stdout: expect.stringMatching(/^sha256:[0-9a-f]{64}\n$/) });
+  expect(await tsvm('run', '--rm', NAME)).toMatchObject({ code: 0, stdout: 'Hello, world\n1234\n2\n/\n1234 755\n2\n' });
+  const again = await build(dockerfile, '--build-arg', 'WHO=world');
+  expect(again.stdout).toBe(first.stdout);
+  expect(again.stderr.match(/^#\d+ CACHED$/gm)).toHaveLength(6);
+  const { stdout } = await tsvm('images', '-q', '--filter', 'dangling=true');
+  expect(stdout).toBe('');
+});
+
+test('a layer has the changes of its RUN alone', async () => {
+  const { code } = await build(`FROM ${DEBIAN}
+RUN true
+RUN rm /etc/issue && mkdir -p /a/b && echo c > /a/b/c && chmod 2750 /a && touch -d @5 /etc/motd
+RUN rm -r /a/b`);
+  expect(code).toBe(0);
+  const { stdout } = await tsvm('history', '--format', '{{.CreatedBy}} {{.Size}}', NAME);
+  expect(stdout.split('\n')[2]).toBe('RUN /bin/sh -c true 0B');
+  const archive = join(context, 'saved.tar');
+  await tsvm('save', '-o', archive, NAME);
+  const listed = await run(
+    uml,
+    [
+      'bash',
+      '-c',
+      `
+    cd "$FOLDER" && tar xf saved.tar manifest.json && tar xf saved.tar $(grep -o 'blobs/sha256/[0-9a-f]*' manifest.json)
+    for layer in $(grep -o '"Layers":.*' manifest.json | grep -o 'blobs/sha256/[0-9a-f]*' | tail -n 2); do tar tf $layer; echo; done
+  `,
+    ],
+    { env: { FOLDER: context } },
+  );
+  expect(
+    listed.stdout.split('\n\n').map((part) =>
+      part
+        .trim()
+        .split('\n')
+        .map((name) => name.replace(/^\.\//, ''))
+        .filter(Boolean)
+        .sort(),
+    ),
+  ).toEqual([['a/', 'a/.wh..wh..opq', 'a/b/', 'a/b/c', 'etc/', 'etc/.wh.issue', 'etc/motd'], ['a/', 'a/.wh.b'], []]);
+});
+
+test('a command that fails ends the build with its output, its lines and exit code 1', async () => {
+  const before = await tsvm('images', '-aq');
+  const { code, stderr, stdout } = await build(`FROM ${DEBIAN}\nRUN echo before; \\\n  exit 7\nRUN echo never`);
+  expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+  expect(stderr).toMatch(/^#2 \d+\.\d+ before$/m);
+  expect(stderr).toContain('  2 | >>> RUN echo before; \\\n  3 | >>>   exit 7\n');
+  expect(stderr).toContain('did not complete successfully: exit code: 7');
+  expect(stderr).not.toContain('never\n#');
+  // The image of its machine is gone.
+  expect(await tsvm('images', '-aq')).toEqual(before);
+});
+
+test('what a RUN leaves running is ended, though it never stops to write', async () => {
+  const { code } = await build(`FROM ${DEBIAN}
+RUN (while :; do echo tick; sleep 0.02; done) & sleep 0.1; echo done > /done`);
+  expect(code).toBe(0);
+  expect(await tsvm('run', '--rm', NAME, 'cat', '/done')).toMatchObject({ code: 0, stdout: 'done\n' });
+});
+
+test('mounts of a RUN: its files are there, and none of them is in a layer', async () => {
+  const secret = 'thousand-and-one-nights';
+  writeFileSync(join(context, 'token'), secret);
+  writeFileSync(join(context, 'bound'), 'from the context');
+  writeFileSync(join(context, '.dockerignore'), 'token\ngreet.in\nsaved.tar\nmanifest.json\nblobs\niid\n');
+  const dockerfile = `FROM ${DEBIAN} AS made
+RUN mkdir -m 750 /made && chown 5:6 /made && echo made > /made/file
+FROM ${DEBIAN}
+ARG ROUND
+RUN --mount=type=bind,target=/context --mount=type=bind,from=made,source=/made,target=/new/made,rw \
+    --mount=type=secret,id=token,uid=7,mode=0440 --mount=type=secret,id=token,env=TOKEN \
+    --mount=type=secret,id=other,target=/root/.other --mount=type=secret,id=none \
+    --mount=type=tmpfs,target=/scratch,size=1m --mount=type=cache,target=/kept,uid=9,mode=0711,sharing=locked <<EOF
+set -e
+echo x > /new/made/added
+! { echo x > /context/added; } 2> /dev/null
+! { echo x > /run/secrets/token; } 2> /dev/null
+! { head -c 2000000 /dev/zero > /scratch/large; } 2> /dev/null
+echo round $ROUND >> /kept/rounds
+{
+  cat /context/bound; echo
+  ls /context /.tsvm-build
+  stat -c '%n %a %u %g' /new/made /new/made/file /run/secrets/token /kept
+  cat /run/secrets/token /root/.other | md5sum; printf %s "$TOKEN" | md5sum
+  ls /run/secrets
+  cat /kept/rounds
+} > /out
+EOF
+RUN ls -A /context /kept /scratch /new /run/secrets /root/.other /.tsvm-build 2> /dev/null > /left || ls -A /run >> /left
+`;
+  writeFileSync(join(context, 'other'), 'other secret');
+  const options = [
+    '--secret',
+    `id=token,src=${join(context, 'token')}`,
+    '--secret',
+    `id=other,src=${join(context, 'other')}`,
+  ];
+  const first = await build(dockerfile, ...options, '--build-arg', 'ROUND=1', '--progress', 'rawjson');
+  expect({ code: first.code, stderr: first.code === 0 ? '' : first.stderr }).toEqual({ code: 0, stderr: '' });
+  const again = await build(dockerfile, ...options, '--build-arg', 'ROUND=2');
+  expect(again.code).toBe(0);
+  const { stdout } = await tsvm('run', '--rm', NAME, 'sh', '-c', 'cat /out; echo; cat /left');
+  expect(stdout).toBe(`from the context
+/.tsvm-build:
+
+/context:
+Dockerfile
+bound
+other
+/new/made 750 5 6
+/new/made/file 644 0 0
+/run/secrets/token 440 7 0
+/kept 711 9 0
+${md5(`${secret}other secret`)}  -
+${md5(secret)}  -
+token
+round 1
+round 2
+
+lock
+`);
+  // Neither in what was told, nor in the image, its history, the cache, nor a file of any other kind.
+  expect(first.stderr + again.stderr).not.toContain(secret);
+  const script = 'find -H "$0" "$0"/* -newer "$1" -type f -exec grep -laF "$2" {} +';
+  const found = await run(uml, ['sh', '-c', script, home, join(context, 'bound'), secret]);
+  expect(found.stdout).toBe('');
+  const kept = await run(uml, ['sh', '-c', script, home, join(context, 'bound'), 'from the context']);
+  expect(kept.stdout).not.toBe('');
+});
+
+test('heredocs, another shell, an environment, no network', async () => {
+  const iid = join(context, 'iid');
+  const { code } = await build(
+    `FROM ${DEBIAN}
+ARG SECRET_ARG=s
+ENV A="b c"
+SHELL ["/bin/bash", "-euc"]
+RUN <<EOF
+[[ $A == "b c" && $SECRET_ARG == s ]]
+echo one > /out
+EOF
+RUN cat <<A - <<B >> /out
+not read
+A
+two $A
+B
+RUN <<'EOF'
+#!/usr/bin/perl
+open my $out, '>>', '/out'; print $out "three\\n";
+EOF
+RUN --network=none ls /sys/class/net >> /out`,
+    '--iidfile',
+    iid,
+  );
+  expect(code).toBe(0);
+  const { stdout } = await tsvm('run', '--rm', readFileSync(iid, 'utf8'), 'cat', '/out');
+  expect(stdout).toBe('one\ntwo b c\nthree\nlo\n');
+});
