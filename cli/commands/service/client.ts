@@ -1,0 +1,64 @@
+// A client of a service: requests with a key, and errors as the service tells them.
+import { Option } from 'commander';
+import { hasCode, messageOf } from '../../../errors/index.js';
+import { UsageError } from '../../output/errors.js';
+
+/** Where a service is. The key is no option: other users of the host see the words of a command. */
+export const SERVER = () =>
+  new Option('--server <URL>', 'the service').default('http://127.0.0.1:7070').env('TSVM_SERVER');
+const KEY = 'TSVM_KEY';
+
+/** A request failed. The message is for the user. */
+export class ClientError extends Error {
+  override readonly name = 'ServiceError';
+}
+
+export interface Request {
+  method?: string;
+  body?: object;
+  headers?: Record<string, string>;
+}
+
+export class ServiceClient {
+  readonly #server: string;
+  readonly #key: string;
+
+  /** @throws UsageError */
+  constructor({ server }: { server: string }) {
+    if (!URL.canParse(server) || !/^https?:/.test(server)) {
+      throw new UsageError(`invalid argument '${server}' for --server: expected a URL such as http://127.0.0.1:7070`);
+    }
+    const key = process.env[KEY];
+    if (key === undefined || key === '') throw new UsageError(`${KEY} in the environment has no API key`);
+    this.#server = server.replace(/\/+$/, '');
+    this.#key = key;
+  }
+
+  /** The JSON of an answer. @throws ClientError */
+  async call(path: string, request: Request = {}): Promise<unknown> {
+    return (await this.open(path, request)).json();
+  }
+
+  /** @throws ClientError */
+  async open(path: string, { method = 'GET', body, headers = {} }: Request = {}): Promise<Response> {
+    let answer: Response;
+    try {
+      answer = await fetch(`${this.#server}${path}`, {
+        ...{ method, redirect: 'error' },
+        headers: {
+          ...{ Authorization: `Bearer ${this.#key}`, ...headers },
+          ...(body === undefined ? {} : { 'Content-Type': 'application/json' }),
+        },
+        body: body === undefined ? null : JSON.stringify(body),
+      });
+    } catch (error) {
+      const cause = error instanceof Error ? error.cause : undefined;
+      const why = hasCode(cause, 'ECONNREFUSED') ? 'nothing listens there' : messageOf(cause ?? error);
+      throw new ClientError(`cannot reach ${this.#server}: ${why}`);
+    }
+    if (answer.ok) return answer;
+    const problem: unknown = await answer.json().catch(() => undefined);
+    const { detail } = (problem ?? {}) as { detail?: unknown };
+    throw new ClientError(typeof detail === 'string' ? detail : `the service answered with ${answer.status}`);
+  }
+}

@@ -1,0 +1,266 @@
+// tsvm job: a client of a service's jobs.
+import { randomUUID } from 'node:crypto';
+import { createInterface } from 'node:readline';
+import { Readable } from 'node:stream';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { Command } from 'commander';
+import { printableJson, printableLine } from '../../../printable/index.js';
+import { parseDuration } from '../../options/duration.js';
+import { parseEnv } from '../../options/environment.js';
+import { parseLabel } from '../../options/labels.js';
+import { parseCount, parseCpus, parseInteger } from '../../options/number.js';
+import { parseSize } from '../../options/size.js';
+import { FAILED } from '../../output/errors.js';
+import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
+import { endWithReader } from '../../output/reader.js';
+import { type Context, collect, createCommand, defined } from '../command.js';
+import { ClientError, SERVER, ServiceClient } from './client.js';
+
+/** Milliseconds between looks at a job. */
+const PAUSE = 500;
+const STATUSES = ['queued', 'starting', 'running', 'ended'];
+
+/** What this reads of a job. */
+interface Job {
+  id: string;
+  image: string;
+  command: string[];
+  status: string;
+  attempts: number;
+  created: string;
+  reason?: string;
+  exitCode?: number;
+  error?: string;
+}
+
+interface RunOptions {
+  server: string;
+  detach?: boolean;
+  env?: string[];
+  metadata?: string[];
+  cpus?: string;
+  memory?: string;
+  disk?: string;
+  network?: string;
+  workdir?: string;
+  user?: string;
+  timeout?: string;
+  deadline?: string;
+  retries?: string;
+  priority?: string;
+  idempotencyKey?: string;
+}
+
+const ADDRESS = `
+TSVM_KEY in the environment has the API key, TSVM_SERVER the default of --server.`;
+
+export function run(context: Context): Command {
+  return createCommand('tsvm job run', context)
+    .description('Queues a job, prints its output, and exits with its exit code.')
+    .usage('[options] IMAGE [COMMAND [ARG...]]')
+    .passThroughOptions()
+    .argument('<IMAGE>', "an image of the tenant's")
+    .argument('[COMMAND...]', "the program and its arguments (default: the image's)")
+    .addOption(SERVER())
+    .option('-d, --detach', 'print the ID of the job, and wait for nothing')
+    .option('-e, --env <NAME[=VALUE]>', 'set a variable', collect)
+    .option('--metadata <NAME=VALUE>', 'words of your own, which are listed with the job', collect)
+    .option('--cpus <N>', 'CPUs (default: 1)')
+    .option('-m, --memory <SIZE>', 'memory of its machine (default: 512m)')
+    .option('--disk <SIZE>', 'size of its writable layer (default: 1g)')
+    .option('--network <MODE>', 'none, or public for the public Internet (default: none)')
+    .option('-w, --workdir <PATH>', 'its working directory')
+    .option('-u, --user <USER[:GROUP]>', 'its user')
+    .option('--timeout <DURATION>', 'how long one run may take (default: 1h)')
+    .option('--deadline <DURATION>', 'when it must have ended, from now on (default: none)')
+    .option('--retries <N>', 'how often it runs again if it failed, timed out or was lost (default: 0)')
+    .option('--priority <N>', "the highest of the tenant's jobs is first (default: 0)")
+    .option('--idempotency-key <KEY>', 'a second job with this key is the first one')
+    .addHelpText('after', `\nExamples:\n  tsvm job run -m 1g --timeout 10m python:3 python -c 'print(1)'\n${ADDRESS}`)
+    .action(async (image: string, command: string[], options: RunOptions) => {
+      const client = new ServiceClient(options);
+      const headers = { 'Idempotency-Key': options.idempotencyKey ?? randomUUID() };
+      const { id } = await call(client, '', { method: 'POST', headers, body: bodyOf(image, command, options) });
+      if (options.detach) {
+        process.stdout.write(`${id}\n`);
+        return;
+      }
+      await printOutput(client, id, true);
+      context.exitCode = exitCodeOf(await waitFor(client, id));
+    });
+}
+
+/** The job of the words of a command line. @throws UsageError */
+function bodyOf(image: string, command: string[], options: RunOptions): object {
+  const { env, metadata, cpus, memory, disk, network, workdir: cwd, user } = options;
+  const { timeout, deadline, retries, priority } = options;
+  const given = <T>(text: string | undefined, parse: (text: string, flag: string) => T, flag: string) =>
+    text === undefined ? undefined : parse(text, flag);
+  const variables = env?.map((text) => parseEnv(text, process.env)).filter(([, value]) => value !== null);
+  return defined({
+    ...{ image, command, network, cwd, user },
+    env: variables && Object.fromEntries(variables),
+    metadata: metadata && Object.fromEntries(metadata.map(parseLabel)),
+    cpus: given(cpus, parseCpus, '--cpus'),
+    memory: given(memory, parseSize, '--memory'),
+    disk: given(disk, parseSize, '--disk'),
+    timeout: given(timeout, parseDuration, '--timeout'),
+    deadline: given(deadline, parseDuration, '--deadline'),
+    retries: given(retries, parseCount, '--retries'),
+    priority: given(priority, parseInteger, '--priority'),
+  });
+}
+
+interface Row {
+  ID: string;
+  Image: string;
+  Command: string;
+  Status: string;
+  Runs: string;
+  Created: string;
+}
+
+const COLUMNS: Columns<Row> = [
+  ['JOB ID', 'ID'],
+  ['IMAGE', 'Image'],
+  ['COMMAND', 'Command'],
+  ['STATUS', 'Status'],
+  ['RUNS', 'Runs'],
+  ['CREATED', 'Created'],
+];
+/** Characters of a command in the table. */
+const MAX_COMMAND = 30;
+const MAX_PAGE = 100;
+
+interface LsOptions {
+  server: string;
+  status?: string;
+  last: string;
+  format?: string;
+}
+
+export function ls(context: Context): Command {
+  return createCommand('tsvm job ls', context)
+    .description('Lists jobs, newest first. --quiet prints IDs alone.')
+    .usage('[options]')
+    .addOption(SERVER())
+    .option('--status <STATUS>', `those that are ${STATUSES.join(', ')} alone`)
+    .option('-n, --last <N>', 'how many', '50')
+    .option('--format <FORMAT>', FORMAT_HELP)
+    .addHelpText('after', ADDRESS)
+    .action(async ({ status, last, format, ...options }: LsOptions) => {
+      const jobs = await list(new ServiceClient(options), parseCount(last, '--last'), status);
+      if (context.options.quiet) process.stdout.write(jobs.map(({ id }) => `${id}\n`).join(''));
+      else process.stdout.write(formatList(jobs.map(rowOf), COLUMNS, format));
+    });
+}
+
+async function list(client: ServiceClient, count: number, status: string | undefined): Promise<Job[]> {
+  const jobs: Job[] = [];
+  for (let before: string | undefined; jobs.length < count; ) {
+    const limit = String(Math.min(MAX_PAGE, count - jobs.length));
+    const query = new URLSearchParams(defined({ limit, status, before }) as Record<string, string>);
+    const page = (await client.call(`/v1/jobs?${query}`)) as { jobs: Job[]; next?: string };
+    jobs.push(...page.jobs);
+    if (page.next === undefined) break;
+    before = page.next;
+  }
+  return jobs;
+}
+
+function rowOf({ id, image, command, status, reason, attempts, created }: Job): Row {
+  const words = printableLine(command.join(' '));
+  return {
+    ...{ ID: id, Image: image, Status: reason ?? status, Runs: String(attempts), Created: created },
+    Command: words.length > MAX_COMMAND ? `${words.slice(0, MAX_COMMAND - 3)}...` : words,
+  };
+}
+
+export function show(context: Context): Command {
+  return createCommand('tsvm job show', context)
+    .description('Shows all of a job, as JSON.')
+    .usage('[options] JOB')
+    .argument('<JOB>', 'its ID')
+    .addOption(SERVER())
+    .addHelpText('after', ADDRESS)
+    .action(async (id: string, options: { server: string }) => {
+      process.stdout.write(`${printableJson(await call(new ServiceClient(options), idPath(id)), 4)}\n`);
+    });
+}
+
+export function logs(context: Context): Command {
+  return createCommand('tsvm job logs', context)
+    .description('Prints the output of a job: of the run that is under way, or of the last one.')
+    .usage('[options] JOB')
+    .argument('<JOB>', 'its ID')
+    .addOption(SERVER())
+    .option('-f, --follow', 'follow it until the job has ended')
+    .addHelpText('after', ADDRESS)
+    .action(async (id: string, { follow = false, ...options }: { server: string; follow?: boolean }) => {
+      if (follow) endWithReader();
+      await printOutput(new ServiceClient(options), id, follow);
+    });
+}
+
+export function cancel(context: Context): Command {
+  return createCommand('tsvm job cancel', context)
+    .description('Ends a job, and waits until it has ended.')
+    .usage('[options] JOB')
+    .argument('<JOB>', 'its ID')
+    .addOption(SERVER())
+    .addHelpText('after', ADDRESS)
+    .action(async (id: string, options: { server: string }) => {
+      const client = new ServiceClient(options);
+      await call(client, `${idPath(id)}/cancel`, { method: 'POST' });
+      await waitFor(client, id);
+      process.stdout.write(`${id}\n`);
+    });
+}
+
+export function wait(context: Context): Command {
+  return createCommand('tsvm job wait', context)
+    .description('Waits until a job has ended, and exits with its exit code.')
+    .usage('[options] JOB')
+    .argument('<JOB>', 'its ID')
+    .addOption(SERVER())
+    .addHelpText('after', ADDRESS)
+    .action(async (id: string, options: { server: string }) => {
+      context.exitCode = exitCodeOf(await waitFor(new ServiceClient(options), id));
+    });
+}
+
+const idPath = (id: string): string => `/${encodeURIComponent(id)}`;
+
+async function call(client: ServiceClient, path: string, request: Parameters<ServiceClient['call']>[1] = {}) {
+  return (await client.call(`/v1/jobs${path}`, request)) as Job;
+}
+
+async function waitFor(client: ServiceClient, id: string): Promise<Job> {
+  for (;;) {
+    const job = await call(client, idPath(id));
+    if (job.status === 'ended') return job;
+    await sleep(PAUSE);
+  }
+}
+
+/** As its program exited. @throws ClientError if that is not known */
+function exitCodeOf({ reason, exitCode, error }: Job): number {
+  if (reason === 'succeeded' || reason === 'failed' || reason === 'timed-out') return exitCode ?? FAILED;
+  throw new ClientError(`the job was ${reason}${error === undefined ? '' : `: ${error}`}`);
+}
+
+async function printOutput(client: ServiceClient, id: string, follow: boolean): Promise<void> {
+  const { body } = await client.open(`/v1/jobs${idPath(id)}/output?follow=${follow}`);
+  if (body === null) return;
+  const input = Readable.fromWeb(body as Parameters<typeof Readable.fromWeb>[0]);
+  let failure: Error | undefined;
+  input.on('error', (error) => {
+    failure = error;
+  });
+  for await (const line of createInterface({ input, crlfDelay: Number.POSITIVE_INFINITY })) {
+    const { stream, log } = JSON.parse(line) as { stream: string; log: string };
+    const output = stream === 'stderr' ? process.stderr : process.stdout;
+    if (!output.write(log)) await new Promise((resolve) => output.once('drain', resolve));
+  }
+  if (failure !== undefined) throw new ClientError(`the output of ${id} broke off: tsvm job logs has it`);
+}

@@ -1,0 +1,66 @@
+// tsvm serve: runs sandboxes and jobs of tenants, over HTTP.
+import { availableParallelism, totalmem } from 'node:os';
+import { type Command, Option } from 'commander';
+import { parseCpus } from '../../options/number.js';
+import { parseSize } from '../../options/size.js';
+import { UsageError } from '../../output/errors.js';
+import { type Context, createCommand, openLog } from '../command.js';
+import { DATA, dataFolder, loadService } from './load.js';
+
+const LISTEN = '127.0.0.1:7070';
+/** The part of the host's memory that sandboxes and jobs get. The rest is for supervisors and the host. */
+const SHARE = 0.75;
+const ACCELERATORS = ['auto', 'kvm', 'tcg', 'uml'] as const;
+const JAILS = ['require', 'auto'] as const;
+
+interface Options {
+  data: string;
+  listen: string;
+  cpus?: string;
+  memory?: string;
+  accel: (typeof ACCELERATORS)[number];
+  jail: (typeof JAILS)[number];
+}
+
+export function command(context: Context): Command {
+  return createCommand('tsvm serve', context)
+    .description('Runs sandboxes and jobs of tenants, over HTTP. They outlive the server.')
+    .usage('[options] --data FOLDER')
+    .requiredOption(...DATA)
+    .option('--listen <ADDRESS:PORT>', 'where to listen', LISTEN)
+    .option('--cpus <N>', 'CPUs of all sandboxes and jobs together (default: those of the host)')
+    .option('-m, --memory <SIZE>', 'memory of all sandboxes and jobs together (default: three quarters of the host)')
+    .addOption(
+      new Option('--accel <NAME>', 'what runs the machines').choices(ACCELERATORS).default('auto').env('TSVM_ACCEL'),
+    )
+    .addOption(new Option('--jail <MODE>', "the machines' jail").choices(JAILS).default('require'))
+    .addHelpText('after', '\nExamples:\n  tsvm tenant add --data /srv/tsvm acme\n  tsvm serve --data /srv/tsvm')
+    .action(async ({ listen, cpus, memory, accel, jail, ...options }: Options) => {
+      const log = await openLog(context);
+      const { startService } = await loadService();
+      const service = await startService({
+        folder: dataFolder(options),
+        listen: parseAddress(listen),
+        host: {
+          cpus: cpus === undefined ? availableParallelism() : parseCpus(cpus, '--cpus'),
+          memory: memory === undefined ? Math.floor(totalmem() * SHARE) : parseSize(memory, '--memory'),
+        },
+        ...{ accel, jail, onFault: (message) => log.error(message), onWarning: (message) => log.warn(message) },
+      });
+      process.stdout.write(`listening on ${service.url}\n`);
+      await new Promise<void>((resolve) => {
+        for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => resolve());
+      });
+      await service.close();
+    });
+}
+
+/** `127.0.0.1:7070` or `[::1]:7070`. @throws UsageError */
+function parseAddress(text: string): { host: string; port: number } {
+  const [, v6, v4, digits] = /^(?:\[([0-9a-f:.]+)\]|([^[\]:]+)):(\d{1,5})$/i.exec(text) ?? [];
+  const [host, port] = [v6 ?? v4, Number(digits)];
+  if (host === undefined || port > 65_535) {
+    throw new UsageError(`invalid argument '${text}' for --listen: expected ADDRESS:PORT`);
+  }
+  return { host, port };
+}

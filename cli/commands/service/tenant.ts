@@ -1,0 +1,104 @@
+// tsvm tenant: the tenants of a service, and their keys. Works whether the service runs or not.
+import type { Command } from 'commander';
+import { parseCount, parseCpus } from '../../options/number.js';
+import { parseSize } from '../../options/size.js';
+import { type Columns, FORMAT_HELP, formatList } from '../../output/listing.js';
+import { formatBytes } from '../../output/table.js';
+import { type Context, createCommand } from '../command.js';
+import { DATA, dataFolder, loadService } from './load.js';
+
+export function add(context: Context): Command {
+  return createCommand('tsvm tenant add', context)
+    .description('Adds a tenant, and prints an API key of it, which is shown once.')
+    .usage('[options] --data FOLDER NAME')
+    .argument('<NAME>', '1 to 32 of a-z, 0-9 and -')
+    .requiredOption(...DATA)
+    .option('--sandboxes <N>', 'the most sandboxes', '10')
+    .option('--jobs <N>', 'the most jobs that have not ended, with those in the queue', '1000')
+    .option('--cpus <N>', 'the most CPUs of its sandboxes and jobs together', '4')
+    .option('-m, --memory <SIZE>', 'the most memory of its sandboxes and jobs together', '4g')
+    .action(async (name: string, options: Record<'data' | 'sandboxes' | 'jobs' | 'cpus' | 'memory', string>) => {
+      using tenants = await openTenants(options);
+      const key = tenants.add({
+        name,
+        sandboxes: parseCount(options.sandboxes, '--sandboxes'),
+        jobs: parseCount(options.jobs, '--jobs'),
+        cpus: parseCpus(options.cpus, '--cpus'),
+        memory: parseSize(options.memory, '--memory'),
+      });
+      process.stdout.write(`${key}\n`);
+    });
+}
+
+const COLUMNS: Columns<Row> = [
+  ['NAME', 'Name'],
+  ['SANDBOXES', 'Sandboxes'],
+  ['JOBS', 'Jobs'],
+  ['CPUS', 'CPUs'],
+  ['MEMORY', 'Memory'],
+  ['HOME', 'Home'],
+];
+
+interface Row {
+  Name: string;
+  Sandboxes: string;
+  Jobs: string;
+  CPUs: string;
+  Memory: string;
+  Home: string;
+}
+
+export function ls(context: Context): Command {
+  return createCommand('tsvm tenant ls', context)
+    .description('Lists tenants, with their shares and their homes. --quiet prints names alone.')
+    .usage('[options] --data FOLDER')
+    .requiredOption(...DATA)
+    .option('--format <FORMAT>', FORMAT_HELP)
+    .action(async ({ format, ...options }: { data: string; format?: string }) => {
+      const { homePath } = await loadService();
+      using tenants = await openTenants(options);
+      const rows = tenants.list().map(
+        ({ name, sandboxes, jobs, cpus, memory }): Row => ({
+          Name: name,
+          Sandboxes: String(sandboxes),
+          Jobs: String(jobs),
+          CPUs: String(cpus),
+          Memory: formatBytes(memory),
+          Home: homePath(dataFolder(options), name),
+        }),
+      );
+      if (context.options.quiet) process.stdout.write(rows.map(({ Name }) => `${Name}\n`).join(''));
+      else process.stdout.write(formatList(rows, COLUMNS, format));
+    });
+}
+
+export function key(context: Context): Command {
+  return createCommand('tsvm tenant key', context)
+    .description('Makes another API key of a tenant, which is shown once.')
+    .usage('[options] --data FOLDER NAME')
+    .argument('<NAME>', 'of a tenant')
+    .requiredOption(...DATA)
+    .option('--revoke', 'end the keys that it has')
+    .action(async (name: string, { revoke, ...options }: { data: string; revoke?: boolean }) => {
+      using tenants = await openTenants(options);
+      process.stdout.write(`${tenants.key(name, { revoke: revoke === true })}\n`);
+    });
+}
+
+export function rm(context: Context): Command {
+  return createCommand('tsvm tenant rm', context)
+    .description('Removes a tenant whose sandboxes and jobs have ended, with its keys, records and images.')
+    .usage('--data FOLDER NAME')
+    .argument('<NAME>', 'of a tenant')
+    .requiredOption(...DATA)
+    .action(async (name: string, options: { data: string }) => {
+      using tenants = await openTenants(options);
+      tenants.remove(name);
+      process.stdout.write(`${name}\n`);
+    });
+}
+
+async function openTenants(options: { data: string }) {
+  const { Tenants } = await loadService();
+  return new Tenants(dataFolder(options));
+}

@@ -1,0 +1,111 @@
+// The operations on jobs.
+import { Readable } from 'node:stream';
+import { z } from 'zod';
+import { JOB_REASONS, JOB_STATUSES, type JobRecord, jobSpecSchema } from '../job.js';
+import { type Route, route } from './route.js';
+
+const jobSchema = z.object({
+  id: z.string(),
+  ...jobSpecSchema.shape,
+  status: z.enum(JOB_STATUSES),
+  attempts: z.int().describe('The number of runs, with the one that is under way'),
+  created: z.iso.datetime(),
+  started: z.iso.datetime().optional().describe('Since its program runs, in the last run'),
+  ended: z.iso.datetime().optional(),
+  reason: z.enum(JOB_REASONS).optional().describe('Why it ended'),
+  exitCode: z.int().optional().describe('128+n if signal n ended its program'),
+  oomKilled: z.boolean().optional().describe('True if its program was killed for lack of memory'),
+  truncated: z.boolean().optional().describe('True if the beginning of its output is not kept'),
+  error: z.string().optional().describe('With the reasons not-started and lost: one line'),
+});
+const pageSchema = z.object({
+  jobs: z.array(jobSchema),
+  next: z.string().optional().describe('The value of `before` for the next page. Absent: this is the last one.'),
+});
+const querySchema = z.strictObject({
+  limit: z.coerce.number().int().min(1).max(100).default(50),
+  before: z.string().max(64).optional().describe('The ID of a job: only older ones'),
+  status: z.enum(JOB_STATUSES).optional(),
+});
+const lineSchema = z.object({
+  stream: z.enum(['stdout', 'stderr']),
+  time: z.iso.datetime(),
+  log: z.string().describe('A line with its end, or a piece of one. Bytes that are no UTF-8 are U+FFFD.'),
+});
+const outputSchema = z.strictObject({
+  follow: z
+    .enum(['true', 'false'])
+    .default('false')
+    .describe('true: the answer goes on until the job has ended, through all of its runs'),
+});
+
+function described({ tenant: _, placed: _placed, boot: _boot, order: _order, spec, ...rest }: JobRecord): object {
+  return { ...spec, ...rest };
+}
+
+export const JOB_ROUTES: readonly Route[] = [
+  route({
+    method: 'POST',
+    path: '/v1/jobs',
+    operation: 'createJob',
+    summary: 'Queues a job: a command that runs to its end in a machine of its own.',
+    isIdempotent: true,
+    body: jobSpecSchema,
+    status: 201,
+    answer: jobSchema,
+    problems: ['conflict', 'quota'],
+    handle: async ({ jobs, tenant, key }, { body }) => described(jobs.submit(tenant, body, key)),
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/jobs',
+    operation: 'listJobs',
+    summary: 'Lists jobs, newest first.',
+    query: querySchema,
+    status: 200,
+    answer: pageSchema,
+    problems: [],
+    handle: async ({ jobs, tenant }, { query }) => {
+      const found = jobs.list(tenant, { ...query, limit: query.limit + 1 });
+      const page = found.slice(0, query.limit);
+      const next = found.length > page.length ? page.at(-1)?.id : undefined;
+      return { jobs: page.map(described), next };
+    },
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/jobs/{id}',
+    operation: 'showJob',
+    summary: 'Shows a job.',
+    status: 200,
+    answer: jobSchema,
+    problems: ['not-found'],
+    handle: async ({ jobs, tenant, id }) => described(jobs.find(tenant, id)),
+  }),
+  route({
+    method: 'POST',
+    path: '/v1/jobs/{id}/cancel',
+    operation: 'cancelJob',
+    summary: 'Ends a job. One that is queued has ended with the answer; the program of another ends soon after.',
+    status: 200,
+    answer: jobSchema,
+    problems: ['not-found'],
+    handle: async ({ jobs, tenant, id }) => described(jobs.cancel(tenant, id)),
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/jobs/{id}/output',
+    operation: 'readOutput',
+    summary: 'Reads the newest output of the run that is under way, or of the last one: lines of JSON.',
+    query: outputSchema,
+    status: 200,
+    lines: lineSchema,
+    problems: ['not-found', 'quota'],
+    handle: async ({ jobs, places, tenant, id, signal }, { query }) => {
+      jobs.find(tenant, id);
+      const place = places.take(tenant);
+      const lines = jobs.output(tenant, id, query.follow === 'true', signal);
+      return Readable.from(lines, { objectMode: false }).once('close', () => place[Symbol.dispose]());
+    },
+  }),
+];

@@ -1,0 +1,49 @@
+// Errors as answers: RFC 9457, problem details.
+import { z } from 'zod';
+import { ServiceError, type ServiceErrorCode } from '../errors.js';
+
+/** The status and the title of each code. */
+export const PROBLEMS: Readonly<Record<ServiceErrorCode, readonly [status: number, title: string]>> = {
+  'bad-request': [400, 'The request is wrong'],
+  'no-image': [400, 'There is no such image'],
+  'no-command': [400, 'There is no such command'],
+  'no-file': [400, 'There is no such file'],
+  files: [400, 'The files cannot be read or written'],
+  unauthorized: [401, 'The key is missing or wrong'],
+  'not-found': [404, 'There is no such thing'],
+  conflict: [409, 'The state does not allow it'],
+  'not-running': [409, 'The sandbox is not running'],
+  'too-large': [413, 'The body is too large'],
+  'not-json': [415, 'The body is not JSON'],
+  quota: [429, 'The share is used up'],
+  internal: [500, 'The server failed'],
+  'no-room': [503, 'The host is full'],
+  unresponsive: [504, 'The sandbox does not answer'],
+};
+
+/** Seconds after which a request may succeed. */
+const RETRY_AFTER: Partial<Record<ServiceErrorCode, string>> = { quota: '5', 'no-room': '5' };
+
+export const problemSchema = z.object({
+  type: z.literal('about:blank'),
+  title: z.string(),
+  status: z.int(),
+  detail: z.string().describe('One line, for people'),
+  code: z.enum(Object.keys(PROBLEMS)).describe('The kind of the error, for programs'),
+});
+
+/** The answer to a request that failed. */
+export function problemOf({ code, message: detail }: ServiceError): Response {
+  const [status, title] = PROBLEMS[code];
+  const headers: Record<string, string> = { 'Content-Type': 'application/problem+json' };
+  const retryAfter = RETRY_AFTER[code];
+  if (retryAfter !== undefined) headers['Retry-After'] = retryAfter;
+  if (code === 'unauthorized') headers['WWW-Authenticate'] = 'Bearer';
+  return new Response(JSON.stringify({ type: 'about:blank', title, status, detail, code }), { status, headers });
+}
+
+/** What is answered for an error that no code expects. It says nothing of the host. */
+export function asServiceError(error: unknown): ServiceError {
+  if (error instanceof ServiceError) return error;
+  return new ServiceError('internal', 'internal error', { cause: error });
+}

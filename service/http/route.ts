@@ -1,0 +1,67 @@
+// An operation of the API. Requests are checked against it, and the document is made of it.
+import type { Readable } from 'node:stream';
+import type { z } from 'zod';
+import type { ServiceErrorCode } from '../errors.js';
+import type { Jobs } from '../jobs/jobs.js';
+import type { Tenant } from '../records.js';
+import type { Places } from '../sandboxes/places.js';
+import type { Sandboxes } from '../sandboxes/sandboxes.js';
+
+/** A request whose key is known. */
+export interface Call {
+  tenant: Tenant;
+  sandboxes: Sandboxes;
+  jobs: Jobs;
+  places: Places;
+  /** The word in the place of `{id}`. */
+  id: string;
+  /** The header Idempotency-Key. */
+  key?: string | undefined;
+  /** Aborted when the caller is gone. */
+  signal: AbortSignal;
+  /** The archive of a request. It breaks off with an error if it is too large or not complete. */
+  archive: Readable;
+}
+
+interface Schemas {
+  body?: z.ZodType;
+  query?: z.ZodType;
+}
+
+export interface Route extends Schemas {
+  method: 'GET' | 'POST' | 'PUT' | 'DELETE';
+  /** `{id}` stands for the ID of a sandbox or job. */
+  path: string;
+  operation: string;
+  summary: string;
+  /** True if the header Idempotency-Key counts. */
+  isIdempotent?: boolean;
+  status: number;
+  /** What the answer is. Absent: it has no body, or is an archive. */
+  answer?: z.ZodType;
+  /** The request has a tar archive as its body, or the answer. */
+  archive?: 'request' | 'answer';
+  /** The answer has lines of JSON, each of which is this. */
+  lines?: z.ZodType;
+  /** Problems beyond those of each operation. */
+  problems: readonly ServiceErrorCode[];
+  /**
+   * Body and query are what the schemas made of the request. Returns what is sent as JSON, or an
+   * archive or lines as a stream.
+   */
+  handle(call: Call, request: { body: unknown; query: unknown }): Promise<object | undefined>;
+}
+
+type Output<T> = T extends z.ZodType ? z.output<T> : undefined;
+interface TypedRoute<Body, Query> extends Omit<Route, 'body' | 'query' | 'handle'> {
+  body?: Body;
+  query?: Query;
+  handle(call: Call, request: { body: Output<Body>; query: Output<Query> }): Promise<object | undefined>;
+}
+
+/** Gives `handle` the types of its schemas, which the server has applied. */
+export function route<Body extends z.ZodType | undefined = undefined, Query extends z.ZodType | undefined = undefined>(
+  typed: TypedRoute<Body, Query>,
+): Route {
+  return typed as unknown as Route;
+}

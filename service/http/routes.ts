@@ -1,0 +1,6 @@
+// The API: one entry for each operation.
+import { JOB_ROUTES } from './job-routes.js';
+import type { Route } from './route.js';
+import { SANDBOX_ROUTES } from './sandbox-routes.js';
+
+export const ROUTES: readonly Route[] = [...SANDBOX_ROUTES, ...JOB_ROUTES];

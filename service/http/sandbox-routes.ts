@@ -1,0 +1,123 @@
+// The operations on sandboxes.
+import { z } from 'zod';
+import { REASONS, type SandboxRecord, STATUSES, specSchema } from '../records.js';
+import { commandResultSchema, commandSchema } from '../sandboxes/command.js';
+import { type Route, route } from './route.js';
+
+const sandboxSchema = z.object({
+  id: z.string(),
+  ...specSchema.shape,
+  status: z.enum(STATUSES),
+  created: z.iso.datetime(),
+  started: z.iso.datetime().optional(),
+  ended: z.iso.datetime().optional(),
+  reason: z.enum(REASONS).optional().describe('Why it ended'),
+  error: z.string().optional().describe('With the reason failed: one line'),
+});
+const pageSchema = z.object({
+  sandboxes: z.array(sandboxSchema),
+  next: z.string().optional().describe('The value of `before` for the next page. Absent: this is the last one.'),
+});
+
+const querySchema = z.strictObject({
+  limit: z.coerce.number().int().min(1).max(100).default(50),
+  before: z.string().max(64).optional().describe('The ID of a sandbox: only older ones'),
+  status: z.enum(STATUSES).optional(),
+});
+
+const fileSchema = z.strictObject({
+  path: z.string().startsWith('/').max(4096).describe('An absolute path in the sandbox'),
+});
+
+function described({ tenant: _, spec, ...rest }: SandboxRecord): object {
+  return { ...spec, ...rest };
+}
+
+export const SANDBOX_ROUTES: readonly Route[] = [
+  route({
+    method: 'POST',
+    path: '/v1/sandboxes',
+    operation: 'createSandbox',
+    summary: 'Starts a sandbox. The answer comes when it takes commands.',
+    isIdempotent: true,
+    body: specSchema,
+    status: 201,
+    answer: sandboxSchema,
+    problems: ['no-image', 'conflict', 'quota', 'no-room', 'unresponsive'],
+    handle: async ({ sandboxes, tenant, key }, { body }) => described(await sandboxes.create(tenant, body, key)),
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/sandboxes',
+    operation: 'listSandboxes',
+    summary: 'Lists sandboxes, newest first.',
+    query: querySchema,
+    status: 200,
+    answer: pageSchema,
+    problems: [],
+    handle: async ({ sandboxes, tenant }, { query }) => {
+      const found = sandboxes.list(tenant, { ...query, limit: query.limit + 1 });
+      const page = found.slice(0, query.limit);
+      const next = found.length > page.length ? page.at(-1)?.id : undefined;
+      return { sandboxes: page.map(described), next };
+    },
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/sandboxes/{id}',
+    operation: 'showSandbox',
+    summary: 'Shows a sandbox.',
+    status: 200,
+    answer: sandboxSchema,
+    problems: ['not-found'],
+    handle: async ({ sandboxes, tenant, id }) => described(sandboxes.find(tenant, id)),
+  }),
+  route({
+    method: 'DELETE',
+    path: '/v1/sandboxes/{id}',
+    operation: 'stopSandbox',
+    summary: 'Ends a sandbox with everything in it. Its record stays.',
+    status: 204,
+    problems: ['not-found', 'conflict'],
+    handle: async ({ sandboxes, tenant, id }) => {
+      await sandboxes.stop(tenant, id);
+      return undefined;
+    },
+  }),
+  route({
+    method: 'POST',
+    path: '/v1/sandboxes/{id}/exec',
+    operation: 'runCommand',
+    summary: 'Runs a command to its end. It is killed if the caller goes away.',
+    body: commandSchema,
+    status: 200,
+    answer: commandResultSchema,
+    problems: ['no-command', 'not-found', 'not-running', 'quota', 'unresponsive'],
+    handle: ({ sandboxes, tenant, id, signal }, { body }) => sandboxes.exec(tenant, id, body, signal),
+  }),
+  route({
+    method: 'GET',
+    path: '/v1/sandboxes/{id}/files',
+    operation: 'readFiles',
+    summary: 'Reads a file, or a directory with what is below it, as a tar archive.',
+    query: fileSchema,
+    status: 200,
+    archive: 'answer',
+    problems: ['no-file', 'files', 'not-found', 'not-running', 'quota', 'unresponsive'],
+    handle: ({ sandboxes, tenant, id, signal }, { query }) => sandboxes.readFiles(tenant, id, query.path, signal),
+  }),
+  route({
+    method: 'PUT',
+    path: '/v1/sandboxes/{id}/files',
+    operation: 'writeFiles',
+    summary: 'Extracts a tar archive into a directory. Files belong to root.',
+    query: fileSchema,
+    status: 204,
+    archive: 'request',
+    problems: ['no-file', 'files', 'not-found', 'not-running', 'too-large', 'quota', 'unresponsive'],
+    handle: async ({ sandboxes, tenant, id, signal, archive }, { query }) => {
+      await sandboxes.writeFiles(tenant, id, query.path, archive, signal);
+      return undefined;
+    },
+  }),
+];

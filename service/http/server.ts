@@ -1,0 +1,224 @@
+// The HTTP server: who calls, is the request what the API describes, and what is answered.
+import { once } from 'node:events';
+import { Server } from 'node:http';
+import type { AddressInfo, Socket } from 'node:net';
+import { Readable } from 'node:stream';
+import { createAdaptorServer } from '@hono/node-server';
+import { type Context, Hono } from 'hono';
+import { bodyLimit } from 'hono/body-limit';
+import type { z } from 'zod';
+import { hasCode } from '../../errors/index.js';
+import { ServiceError } from '../errors.js';
+import type { Jobs } from '../jobs/jobs.js';
+import type { Tenant } from '../records.js';
+import type { Places } from '../sandboxes/places.js';
+import type { Sandboxes } from '../sandboxes/sandboxes.js';
+import type { TenantStore } from '../store/tenant-store.js';
+import { audited, type Shared } from './audit.js';
+import { ARCHIVE_TYPE, LINES_TYPE, openApiDocument } from './openapi.js';
+import { asServiceError, problemOf } from './problem.js';
+import type { Route } from './route.js';
+import { ROUTES } from './routes.js';
+
+/** Bytes of a request's body. */
+export const MAX_BODY = 2 ** 20;
+/** Bytes of an archive, which is never in memory as a whole. */
+const MAX_ARCHIVE = 2 ** 30;
+const MAX_KEY = 255;
+const MAX_CONNECTIONS = 1000;
+/** Milliseconds for a request's headers, and for all of it. */
+const HEADERS_TIMEOUT = 10_000;
+const REQUEST_TIMEOUT = 120_000;
+const CHECK_INTERVAL = 1000;
+/** Milliseconds that requests under way get to end. */
+const DRAIN_TIMEOUT = 20_000;
+
+export interface Address {
+  host: string;
+  /** 0: one that is free. */
+  port: number;
+}
+
+export interface ServerParts {
+  /** Path of the data folder, for the audit log. */
+  folder: string;
+  tenants: TenantStore;
+  sandboxes: Sandboxes;
+  jobs: Jobs;
+  places: Places;
+  /** Called with a failure whose caller is told no more than that. */
+  onFault: (message: string) => void;
+}
+
+export interface HttpServer {
+  /** `http://127.0.0.1:7070` */
+  url: string;
+  /** Takes no new request, and resolves when those under way have ended or their time is over. */
+  close(): Promise<void>;
+}
+
+/** @throws an error with the errno of listen(2) */
+export async function startServer({ host, port }: Address, parts: ServerParts): Promise<HttpServer> {
+  const server = createAdaptorServer({
+    fetch: createApp(parts).fetch,
+    serverOptions: {
+      headersTimeout: HEADERS_TIMEOUT,
+      requestTimeout: REQUEST_TIMEOUT,
+      connectionsCheckingInterval: CHECK_INTERVAL,
+    },
+  });
+  if (!(server instanceof Server)) throw new TypeError('not a server of HTTP/1');
+  server.maxConnections = MAX_CONNECTIONS;
+  server.on('clientError', answerBroken);
+  server.listen({ host, port });
+  await once(server, 'listening');
+  const { port: actual } = server.address() as AddressInfo;
+  return {
+    url: `http://${host.includes(':') ? `[${host}]` : host}:${actual}`,
+    close: () =>
+      new Promise((resolve) => {
+        const late = setTimeout(() => server.closeAllConnections(), DRAIN_TIMEOUT);
+        server.close(() => {
+          clearTimeout(late);
+          resolve();
+        });
+        server.closeIdleConnections();
+      }),
+  };
+}
+
+/** What is no HTTP gets an answer of the one shape, and no more of the connection. */
+function answerBroken(_error: Error, socket: Socket): void {
+  if (!socket.writable) return;
+  const body = JSON.stringify({
+    ...{ type: 'about:blank', title: 'The request is wrong', status: 400 },
+    ...{ detail: 'not a request of HTTP/1.1', code: 'bad-request' },
+  });
+  const lines = ['HTTP/1.1 400 Bad Request', 'Content-Type: application/problem+json'];
+  lines.push(`Content-Length: ${Buffer.byteLength(body)}`, 'Connection: close', '', body);
+  socket.end(lines.join('\r\n'));
+}
+
+function createApp(parts: ServerParts): Hono<Shared> {
+  const app = new Hono<Shared>();
+  const document = openApiDocument();
+  app.use(audited(parts.folder));
+  // An error may leave a part of the body unread, which would be taken for the next request.
+  app.use(async (context, next) => {
+    await next();
+    if (context.res.status >= 400 && ['POST', 'PUT'].includes(context.req.method))
+      context.res.headers.set('Connection', 'close');
+  });
+  app.get('/healthz', (context) => context.json({ status: 'ok' }));
+  app.get('/openapi.json', (context) => context.json(document));
+  const limit = bodyLimit({
+    maxSize: MAX_BODY,
+    onError: () => problemOf(new ServiceError('too-large', `the body has more than ${MAX_BODY} bytes`)),
+  });
+  for (const route of ROUTES) {
+    const path = route.path.replaceAll(/\{(\w+)\}/g, ':$1');
+    // The key is checked before the body is read.
+    app.on(
+      route.method,
+      path,
+      (context, next) => {
+        context.set('tenant', authenticate(context, parts.tenants));
+        return next();
+      },
+      route.archive === 'request' ? (_context, next) => next() : limit,
+      (context) => answer(context, route, parts),
+    );
+  }
+  app.notFound(() => problemOf(new ServiceError('not-found', 'no such path')));
+  app.onError((error) => {
+    // Its caller is gone.
+    if (hasCode(error, 'ECONNRESET')) return problemOf(new ServiceError('bad-request', 'the request broke off'));
+    const told = asServiceError(error);
+    if (told !== error) parts.onFault(`internal error: ${error.stack ?? error.message}`);
+    return problemOf(told);
+  });
+  return app;
+}
+
+/** @throws ServiceError `unauthorized` */
+function authenticate(context: Context<Shared>, tenants: TenantStore): Tenant {
+  const [, key = ''] = /^Bearer (\S{1,256})$/i.exec(context.req.header('Authorization') ?? '') ?? [];
+  const tenant = tenants.authenticate(key);
+  if (tenant === undefined) throw new ServiceError('unauthorized', 'an API key is needed: Authorization: Bearer KEY');
+  return tenant;
+}
+
+async function answer(context: Context<Shared>, route: Route, parts: ServerParts): Promise<Response> {
+  const tenant = context.get('tenant');
+  if (tenant === undefined) throw new ServiceError('unauthorized', 'no tenant is known');
+  const query = route.query === undefined ? undefined : parse(route.query, queryOf(context), 'query');
+  const body = route.body === undefined ? undefined : parse(route.body, await readJson(context), 'body');
+  const { signal } = context.req.raw;
+  const id = context.req.param('id') ?? '';
+  const archive = Readable.from(bounded(context.req.raw.body));
+  const { sandboxes, jobs, places } = parts;
+  const call = { tenant, sandboxes, jobs, places, id, key: keyOf(context), signal, archive };
+  const result = await route.handle(call, { query, body });
+  if (result instanceof Readable) {
+    const headers = { 'Content-Type': route.lines === undefined ? ARCHIVE_TYPE : LINES_TYPE };
+    return new Response(Readable.toWeb(result) as ReadableStream, { status: route.status, headers });
+  }
+  return result === undefined
+    ? new Response(null, { status: route.status })
+    : Response.json(result, { status: route.status });
+}
+
+/** An archive as it arrives. @throws ServiceError `too-large`, `bad-request` if it breaks off */
+async function* bounded(body: ReadableStream<Uint8Array> | null): AsyncGenerator<Uint8Array> {
+  let size = 0;
+  try {
+    for await (const chunk of body ?? []) {
+      size += chunk.length;
+      if (size > MAX_ARCHIVE) throw new ServiceError('too-large', `the archive has more than ${MAX_ARCHIVE} bytes`);
+      yield chunk;
+    }
+  } catch (cause) {
+    if (cause instanceof ServiceError) throw cause;
+    throw new ServiceError('bad-request', 'the request broke off', { cause });
+  }
+}
+
+/** @throws ServiceError `bad-request` for a word that is given twice */
+function queryOf(context: Context<Shared>): Record<string, string> {
+  const all = Object.entries(context.req.queries());
+  return Object.fromEntries(
+    all.map(([name, [value = '', ...more]]) => {
+      if (more.length > 0) throw new ServiceError('bad-request', `query: ${JSON.stringify(name)} is given twice`);
+      return [name, value];
+    }),
+  );
+}
+
+function keyOf(context: Context<Shared>): string | undefined {
+  const key = context.req.header('Idempotency-Key');
+  if (key !== undefined && (key === '' || key.length > MAX_KEY)) {
+    throw new ServiceError('bad-request', `Idempotency-Key: 1 to ${MAX_KEY} characters are needed`);
+  }
+  return key;
+}
+
+async function readJson(context: Context<Shared>): Promise<unknown> {
+  const type = context.req.header('Content-Type') ?? '';
+  if (!/^application\/json\s*(;|$)/i.test(type)) {
+    throw new ServiceError('not-json', 'the Content-Type application/json is needed');
+  }
+  const text = await context.req.text();
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new ServiceError('bad-request', 'body: not JSON', { cause });
+  }
+}
+
+function parse(schema: z.ZodType, value: unknown, what: string): unknown {
+  const result = schema.safeParse(value);
+  if (result.success) return result.data;
+  const [issue] = result.error.issues;
+  const path = [what, ...(issue?.path ?? []).map(String)].join('.').slice(0, 200);
+  throw new ServiceError('bad-request', `${path}: ${issue?.message.slice(0, 500)}`);
+}

@@ -1,0 +1,126 @@
+// The service: sandboxes and jobs of tenants over HTTP. Its data folder has the database, and a home for each
+// tenant.
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { type Address, startServer } from './http/server.js';
+import { Jobs } from './jobs/jobs.js';
+import { ContainerMachines, runName } from './jobs/machines.js';
+import type { Tenant } from './records.js';
+import { homePath, type MachineOptions, removeLeft } from './sandboxes/container.js';
+import { Places } from './sandboxes/places.js';
+import { Sandboxes } from './sandboxes/sandboxes.js';
+import { type Database, holdFolder, openDatabase } from './store/database.js';
+import { JobStore } from './store/job-store.js';
+import { SandboxStore } from './store/sandbox-store.js';
+import { TenantStore } from './store/tenant-store.js';
+
+export { homePath } from './sandboxes/container.js';
+
+/** The boot of the host: random(4). */
+const BOOT_ID = '/proc/sys/kernel/random/boot_id';
+
+export interface ServiceOptions extends Omit<MachineOptions, 'onFallback'> {
+  listen: Address;
+  /** Called once with what the administrator should know. */
+  onWarning: (message: string) => void;
+}
+
+export interface Service {
+  url: string;
+  /** Ends the server. Sandboxes and jobs run on, and the next server finds them. */
+  close(): Promise<void>;
+}
+
+/**
+ * Starts a server on the data folder.
+ * @throws ServiceError `conflict` if another one uses the folder, `internal`; an error with the errno
+ *   of listen(2)
+ */
+export async function startService({ listen, onWarning, ...options }: ServiceOptions): Promise<Service> {
+  const { folder, host, onFault } = options;
+  let hasWarned = false;
+  const onFallback: MachineOptions['onFallback'] = ({ accel, reason }) => {
+    if (hasWarned) return;
+    hasWarned = true;
+    const wall = 'a weaker wall than KVM between tenants: TSVM_ISOLATION=vm allows KVM alone';
+    onWarning(`sandboxes run on ${accel}, ${wall} (${reason})`);
+  };
+  const machines = { ...options, onFallback };
+  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  const lock = holdFolder(folder);
+  let database: Database | undefined;
+  try {
+    database = openDatabase(folder);
+    const tenants = new TenantStore(database);
+    const places = new Places();
+    const sandboxStore = new SandboxStore(database);
+    const sandboxes = new Sandboxes(sandboxStore, places, machines);
+    const jobStore = new JobStore(database);
+    const runs = new ContainerMachines(readFileSync(BOOT_ID, 'latin1').trim(), machines);
+    const jobs = new Jobs(jobStore, runs, { host, onFault });
+    const known = new Set([...sandboxStore.alive().map(({ id }) => id), ...jobStore.placed().map(runName)]);
+    await Promise.all(tenants.list().map(({ name }) => removeLeft(machines, name, known)));
+    await sandboxes.recover();
+    jobs.recover();
+    const server = await startServer(listen, { folder, tenants, sandboxes, jobs, places, onFault });
+    const close = async () => {
+      jobs.close();
+      await server.close();
+      sandboxes.close();
+      database?.close();
+      lock[Symbol.dispose]();
+    };
+    return { url: server.url, close };
+  } catch (error) {
+    database?.close();
+    lock[Symbol.dispose]();
+    throw error;
+  }
+}
+
+/** The tenants of a data folder, whether a server uses it or not. */
+export class Tenants implements Disposable {
+  readonly #folder: string;
+  readonly #database: Database;
+  readonly #store: TenantStore;
+
+  /** @throws ServiceError `internal` */
+  constructor(folder: string) {
+    this.#folder = folder;
+    this.#database = openDatabase(folder);
+    this.#store = new TenantStore(this.#database);
+  }
+
+  /**
+   * Adds a tenant, with an empty home.
+   * @returns an API key
+   * @throws ServiceError `bad-request`, `conflict`
+   */
+  add(tenant: Tenant): string {
+    this.#store.add(tenant);
+    mkdirSync(homePath(this.#folder, tenant.name), { recursive: true, mode: 0o700 });
+    return this.#store.addKey(tenant.name);
+  }
+
+  list(): Tenant[] {
+    return this.#store.list();
+  }
+
+  /** Makes another API key. `revoke` ends all others. @throws ServiceError `not-found` */
+  key(name: string, { revoke = false } = {}): string {
+    if (revoke) this.#store.removeKeys(name);
+    return this.#store.addKey(name);
+  }
+
+  /**
+   * Removes a tenant, its keys, records and home.
+   * @throws ServiceError `not-found`; `conflict` if it has sandboxes or jobs that have not ended
+   */
+  remove(name: string): void {
+    this.#store.remove(name);
+    rmSync(homePath(this.#folder, name), { recursive: true, force: true });
+  }
+
+  [Symbol.dispose](): void {
+    this.#database.close();
+  }
+}

@@ -1,0 +1,236 @@
+// The jobs of all tenants. The database is the queue; this places jobs as room comes free, follows
+// each run to its end, and carries orders out. Whatever it does is derived from the record of a job and
+// from what there is of its run: a server that starts goes on where another was killed.
+import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { hasCode, messageOf } from '../../errors/index.js';
+import type { ServiceErrorCode } from '../errors.js';
+import type { JobEnd, JobRecord, JobSpec } from '../job.js';
+import type { Resources, Tenant } from '../records.js';
+import { imageName } from '../sandboxes/container.js';
+import type { JobPage, JobStore } from '../store/job-store.js';
+import type { Machines } from './machines.js';
+
+/** Milliseconds between looks for deadlines, and for room that a sandbox has given back. */
+const TICK = 500;
+/** Milliseconds until what failed is tried again. */
+const AGAIN = 10_000;
+/** Errors of a start that another one would meet too. */
+const NEVER: readonly ServiceErrorCode[] = ['no-image', 'no-command', 'bad-request'];
+
+/** Whether its program ran, and how it ended. */
+const UNKNOWN: JobEnd = { reason: 'lost', error: 'nothing is left of its machine' };
+
+export interface JobsOptions {
+  /** What all jobs and sandboxes together may hold. */
+  host: Resources;
+  /** Called with a failure that no request gets. */
+  onFault: (message: string) => void;
+}
+
+export class Jobs {
+  readonly #store: JobStore;
+  readonly #machines: Machines;
+  readonly #options: JobsOptions;
+  readonly #closed = new AbortController();
+  /** The jobs whose runs are being ended. */
+  readonly #killing = new Set<string>();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(store: JobStore, machines: Machines, options: JobsOptions) {
+    this.#store = store;
+    this.#machines = machines;
+    this.#options = options;
+  }
+
+  /** Takes over what an earlier server left, and begins. Call it before all else. */
+  recover(): void {
+    for (const job of this.#store.placed()) this.#follow(job);
+    this.#timer = setInterval(() => this.tick(), TICK);
+    this.tick();
+  }
+
+  /**
+   * Queues a job.
+   * @param key a second call with the same one returns what became of the first
+   * @throws ServiceError `bad-request`, `quota`, `conflict`
+   */
+  submit(tenant: Tenant, spec: JobSpec, key?: string): JobRecord {
+    imageName(spec.image);
+    const id = `job-${randomBytes(8).toString('hex')}`;
+    const record = this.#store.add(tenant, this.#options.host, { id, spec, key });
+    this.tick();
+    return record;
+  }
+
+  /** @throws ServiceError `not-found` */
+  find(tenant: Tenant, id: string): JobRecord {
+    return this.#store.find(tenant.name, id);
+  }
+
+  /** Those of the tenant, newest first. */
+  list(tenant: Tenant, page: JobPage): JobRecord[] {
+    return this.#store.list(tenant.name, page);
+  }
+
+  /**
+   * Ends a job. One that is queued has ended when this returns; a run ends soon after.
+   * @throws ServiceError `not-found`
+   */
+  cancel(tenant: Tenant, id: string): JobRecord {
+    const record = this.#store.cancel(tenant.name, id);
+    this.tick();
+    return record;
+  }
+
+  /**
+   * Lines of the job's output, oldest first: of the run that is under way, or of the last one.
+   * @param follow waits for what comes, through all runs to the end of the job
+   * @param signal the reader is gone
+   * @throws ServiceError `not-found` at the first line
+   */
+  async *output(tenant: Tenant, id: string, follow: boolean, signal: AbortSignal): AsyncGenerator<string> {
+    const over = AbortSignal.any([signal, this.#closed.signal]);
+    let seen = 0;
+    while (!over.aborted) {
+      const job = this.find(tenant, id);
+      if (job.status === 'ended') {
+        if (job.attempts !== seen) yield this.#store.output(id);
+        return;
+      }
+      if (!follow) {
+        if (job.status !== 'queued') yield (await this.#machines.output(job)).lines;
+        return;
+      }
+      if (job.status === 'running' && job.attempts !== seen) {
+        yield* until(this.#machines.follow(job), over);
+        seen = job.attempts;
+      } else await sleep(100);
+    }
+  }
+
+  /** Does what is due. @internal */
+  tick(): void {
+    if (this.#closed.signal.aborted) return;
+    try {
+      this.#store.expire();
+      for (;;) {
+        const job = this.#store.place(this.#options.host, this.#machines.boot);
+        if (job === undefined) break;
+        this.#follow(job, this.#start(job));
+      }
+      for (const job of this.#store.placed()) if (job.order !== undefined && job.status === 'running') this.#kill(job);
+    } catch (error) {
+      this.#options.onFault(`the queue of jobs: ${messageOf(error)}`);
+    }
+  }
+
+  /** Ends reading and placing. Runs go on. */
+  close(): void {
+    this.#closed.abort();
+    clearInterval(this.#timer);
+  }
+
+  /** Resolves to why it did not start. */
+  async #start(job: JobRecord): Promise<JobEnd | undefined> {
+    try {
+      await this.#machines.start(job);
+      return undefined;
+    } catch (error) {
+      const reason = hasCode(error, ...NEVER) ? 'not-started' : 'lost';
+      return { reason, error: messageOf(error) };
+    }
+  }
+
+  /** Ends a run. Who follows it sees its end. */
+  #kill(job: JobRecord): void {
+    if (this.#killing.has(job.id)) return;
+    this.#killing.add(job.id);
+    const act = async () => {
+      try {
+        await this.#machines.kill(job);
+      } catch (error) {
+        this.#fault(job, 'end', error);
+        await sleep(AGAIN, undefined, { ref: false });
+      } finally {
+        this.#killing.delete(job.id);
+      }
+    };
+    act();
+  }
+
+  #fault({ id, tenant }: JobRecord, what: string, error: unknown): void {
+    if (!this.#closed.signal.aborted) this.#options.onFault(`cannot ${what} ${id} of ${tenant}: ${messageOf(error)}`);
+  }
+
+  /** Follows a run to its end, which is recorded. What fails is tried again. */
+  #follow(job: JobRecord, starting?: Promise<JobEnd | undefined>): void {
+    const act = async () => {
+      const failure = await starting;
+      for (let isDone = false; !isDone && !this.#closed.signal.aborted; ) {
+        try {
+          isDone = await this.#step(job, failure);
+        } catch (error) {
+          this.#fault(job, 'follow', error);
+          await sleep(AGAIN, undefined, { ref: false });
+        }
+      }
+    };
+    act().finally(() => this.tick());
+  }
+
+  /**
+   * One step of a run to its end. Returns true if there is no further one.
+   * @param failure its start failed
+   */
+  async #step(job: JobRecord, failure: JobEnd | undefined): Promise<boolean> {
+    if (failure !== undefined) return this.#end(job, failure);
+    const life = this.#machines.look(job);
+    switch (life.name) {
+      case 'running':
+        if (this.#store.run(job)) this.tick();
+        await this.#machines.wait(job);
+        return false;
+      case 'starting':
+        await this.#machines.wait(job);
+        return false;
+      case 'ended':
+        return this.#end(job, life.end);
+      case 'created':
+        // What a host that went down has written last may be older than what it did.
+        if (job.boot !== this.#machines.boot) return this.#end(job, UNKNOWN);
+        return (await this.#machines.withdraw(job)) && this.#neverBegun(job);
+      case 'absent':
+        return this.#neverBegun(job);
+    }
+  }
+
+  /** Ends the run and the job, or queues the job again. The container goes last. */
+  async #end(job: JobRecord, end: JobEnd): Promise<true> {
+    await this.#machines.kill(job);
+    this.#store.end(job, end, await this.#machines.output(job));
+    this.tick();
+    await this.#machines.remove(job);
+    return true;
+  }
+
+  /** The job is queued again. If it is to end, or ran once, it ends. */
+  #neverBegun(job: JobRecord): true {
+    if (!this.#store.unplace(job)) this.#store.end(job, UNKNOWN, { lines: '', truncated: false });
+    return true;
+  }
+}
+
+/** The items until there are no more, or `signal` is aborted. */
+async function* until(items: AsyncIterable<string>, signal: AbortSignal): AsyncGenerator<string> {
+  const iterator = items[Symbol.asyncIterator]();
+  const over = new Promise<undefined>((resolve) => {
+    if (signal.aborted) resolve(undefined);
+    else signal.addEventListener('abort', () => resolve(undefined), { once: true });
+  });
+  for (;;) {
+    const next = await Promise.race([iterator.next(), over]);
+    if (next === undefined || next.done) return;
+    yield next.value;
+  }
+}

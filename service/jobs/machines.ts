@@ -1,0 +1,165 @@
+// The containers of jobs: each run has one of its own, in its tenant's home. Its name is recorded
+// before it is made, and it is removed after its end is recorded. So what there is of a run says
+// whether it may have begun.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { hasCode } from '../../errors/index.js';
+import { Container, type ContainerState, type LogEntry } from '../../sandbox/index.js';
+import type { JobEnd, JobOutput, JobRecord } from '../job.js';
+import { findContainer, homeOf, imageName, type MachineOptions, removeContainer } from '../sandboxes/container.js';
+import { tell } from '../sandboxes/tell.js';
+
+/** The newest output that is kept, in characters of its lines. The log holds more. */
+export const MAX_OUTPUT = 2 ** 20;
+const LOG = { maxSize: 2 * MAX_OUTPUT, maxFiles: 3 };
+/** As timeout(1). */
+const TIMED_OUT = 124;
+/** Milliseconds between a run's start and its record, at most. */
+const SLACK = 1000;
+/** Milliseconds between looks at a run that is about to start. */
+const PAUSE = 100;
+
+/**
+ * What there is of a run:
+ * - `absent`: nothing. It has not begun, or its end is recorded.
+ * - `created`: its program has not begun, and will not without another start.
+ * - `starting`: its program may begin at any moment.
+ * - `running`
+ * - `ended`
+ */
+export type Life = { name: 'absent' | 'created' | 'starting' | 'running' } | { name: 'ended'; end: JobEnd };
+
+/** Where the runs of jobs are. They outlive the server. */
+export interface Machines {
+  /** The boot of the host. */
+  readonly boot: string;
+  /** Starts a run. Resolves when its program runs. @throws ServiceError */
+  start(job: JobRecord): Promise<void>;
+  look(job: JobRecord): Life;
+  /** Resolves when the run may have changed its life. */
+  wait(job: JobRecord): Promise<void>;
+  /** Ends the program, if it runs. */
+  kill(job: JobRecord): Promise<void>;
+  /** What the run has written. */
+  output(job: JobRecord): Promise<JobOutput>;
+  /** Lines of the output, oldest first, until the run ends. */
+  follow(job: JobRecord): AsyncIterable<string>;
+  /** Removes all of the run. */
+  remove(job: JobRecord): Promise<void>;
+  /** Removes a run whose program has not begun. Returns false if it has, or is about to. */
+  withdraw(job: JobRecord): Promise<boolean>;
+}
+
+/** The name of the container that is the job's newest run. */
+export const runName = ({ id, attempts }: JobRecord): string => `${id}-${attempts}`;
+
+export class ContainerMachines implements Machines {
+  readonly #options: MachineOptions;
+  readonly boot: string;
+
+  constructor(boot: string, options: MachineOptions) {
+    this.boot = boot;
+    this.#options = options;
+  }
+
+  async start(job: JobRecord): Promise<void> {
+    const { spec, tenant } = job;
+    const { accel, jail, onFallback, onFault } = this.#options;
+    try {
+      const container = await Container.create(homeOf(this.#options.folder, tenant), {
+        ...{ image: imageName(spec.image), name: runName(job), command: spec.command, pull: 'never' },
+        ...{ cpus: spec.cpus, memory: spec.memory, disk: spec.disk, env: spec.env, timeout: spec.timeout },
+        ...(spec.cwd === undefined ? {} : { cwd: spec.cwd }),
+        ...(spec.user === undefined ? {} : { user: spec.user }),
+        network: spec.network === 'none' ? { mode: 'none' } : {},
+        ...{ accel, jail, logs: LOG },
+      });
+      await container.start({ onFallback });
+    } catch (error) {
+      throw tell(error, 'the job did not start', onFault);
+    }
+  }
+
+  look(job: JobRecord): Life {
+    const container = this.#find(job);
+    if (container === undefined) return { name: 'absent' };
+    const { state } = container;
+    switch (state.status) {
+      case 'exited':
+        return { name: 'ended', end: endOf(state, job.spec.timeout) };
+      case 'created':
+        if (state.error !== undefined) return { name: 'ended', end: notStarted(state.exitCode) };
+        // A supervisor that was killed may have started it.
+        if (state.isOrphaned) return { name: 'ended', end: LOST };
+        return { name: state.supervisorPid === undefined ? 'created' : 'starting' };
+      default:
+        return { name: 'running' };
+    }
+  }
+
+  async wait(job: JobRecord): Promise<void> {
+    const container = this.#find(job);
+    if (container === undefined) return;
+    if (this.look(job).name === 'running') await container.wait();
+    else await sleep(PAUSE);
+  }
+
+  async kill(job: JobRecord): Promise<void> {
+    try {
+      await this.#find(job)?.stop({ timeout: 0 });
+    } catch (error) {
+      if (!hasCode(error, 'not-running', 'no-such-container')) throw error;
+    }
+  }
+
+  async output(job: JobRecord): Promise<JobOutput> {
+    const lines: string[] = [];
+    let size = 0;
+    let first = 0;
+    for await (const entry of this.#find(job)?.logs() ?? []) {
+      const line = asLine(entry);
+      lines.push(line);
+      size += line.length;
+      while (size > MAX_OUTPUT) size -= lines[first++]?.length ?? 0;
+    }
+    return { lines: lines.slice(first).join(''), truncated: first > 0 };
+  }
+
+  async *follow(job: JobRecord): AsyncIterable<string> {
+    for await (const entry of this.#find(job)?.logs({ follow: true }) ?? []) yield asLine(entry);
+  }
+
+  remove(job: JobRecord): Promise<void> {
+    return removeContainer(homeOf(this.#options.folder, job.tenant), runName(job));
+  }
+
+  async withdraw(job: JobRecord): Promise<boolean> {
+    try {
+      await this.#find(job)?.remove();
+      return true;
+    } catch (error) {
+      if (hasCode(error, 'running')) return false;
+      throw error;
+    }
+  }
+
+  #find(job: JobRecord): Container | undefined {
+    return findContainer(homeOf(this.#options.folder, job.tenant), runName(job));
+  }
+}
+
+const LOST: JobEnd = { reason: 'lost', error: 'its machine ended' };
+
+function endOf({ exitCode, oomKilled, isOrphaned, error, ...state }: ContainerState, timeout: number): JobEnd {
+  if (isOrphaned || error !== undefined) return LOST;
+  const took = Date.parse(state.finishedAt ?? '') - Date.parse(state.startedAt ?? '');
+  if (exitCode === TIMED_OUT && took > timeout - SLACK) return { reason: 'timed-out', exitCode };
+  return { reason: exitCode === 0 ? 'succeeded' : 'failed', exitCode, ...(oomKilled ? { oomKilled } : {}) };
+}
+
+/** @param exitCode docker's of a container that did not start */
+function notStarted(exitCode: number): JobEnd {
+  if (exitCode === 126 || exitCode === 127) return { reason: 'not-started', error: 'the program cannot be run' };
+  return { reason: 'lost', error: 'its machine did not start' };
+}
+
+const asLine = ({ stream, time, log }: LogEntry): string => `${JSON.stringify({ stream, time, log })}\n`;

@@ -1,0 +1,96 @@
+// What the service keeps: tenants and their sandboxes, as plain data. The schemas check a request,
+// and are the API's document.
+import { z } from 'zod';
+
+/** What a host, a tenant or a sandbox holds. */
+export interface Resources {
+  cpus: number;
+  /** Bytes. */
+  memory: number;
+}
+
+/** A tenant, and the most that its sandboxes and jobs hold together. */
+export interface Tenant extends Resources {
+  /** 1 to 32 of a-z, 0-9 and -. */
+  name: string;
+  /** Number of sandboxes. */
+  sandboxes: number;
+  /** Number of jobs that have not ended: also of those in the queue. */
+  jobs: number;
+}
+
+const MIB = 2 ** 20;
+const GIB = 2 ** 30;
+const HOUR = 3_600_000;
+/** Characters of a variable or of a word of metadata. */
+const MAX_WORD = 32_768;
+const MAX_WORDS = 256;
+
+/** Words by name. */
+export const wordsSchema = z
+  .record(z.string().min(1).max(256), z.string().max(MAX_WORD))
+  .refine((words) => Object.keys(words).length <= MAX_WORDS, { error: `more than ${MAX_WORDS} entries` });
+
+/** What a tenant asks for. */
+export const specSchema = z.strictObject({
+  image: z.string().min(1).max(512).describe("The name of an image in the tenant's home: debian:12"),
+  cpus: z.number().min(0.01).max(64).default(1).describe('CPUs. The machine has the number rounded up.'),
+  memory: z
+    .int()
+    .min(64 * MIB)
+    .max(1024 * GIB)
+    .default(512 * MIB)
+    .describe("Bytes of the machine's memory"),
+  disk: z
+    .int()
+    .min(MIB)
+    .max(1024 * GIB)
+    .default(GIB)
+    .describe('Bytes of the writable layer'),
+  env: wordsSchema.default({}).describe("Added to the image's variables"),
+  network: z.enum(['none', 'public']).default('none').describe('public: outbound connections to the public Internet'),
+  metadata: wordsSchema.default({}).describe("The tenant's own words. No program reads them."),
+  lifetime: z
+    .int()
+    .min(1000)
+    .max(24 * HOUR)
+    .default(HOUR)
+    .describe('Milliseconds from its start, after which it ends'),
+});
+export type SandboxSpec = z.output<typeof specSchema>;
+
+/**
+ * - `starting`: it holds its resources, and its machine may boot.
+ * - `running`: it takes commands.
+ * - `ended`: nothing of it is left but this record.
+ */
+export const STATUSES = ['starting', 'running', 'ended'] as const;
+
+/**
+ * - `stopped`: its tenant asked for it.
+ * - `expired`: its lifetime is over.
+ * - `failed`: it did not start, or its machine ended by itself.
+ */
+export const REASONS = ['stopped', 'expired', 'failed'] as const;
+
+/** Why a sandbox ended. */
+export interface End {
+  reason: (typeof REASONS)[number];
+  /** With `failed`: one line. */
+  error?: string | undefined;
+}
+
+export interface SandboxRecord {
+  /** Also the name of its container in the tenant's home. */
+  id: string;
+  tenant: string;
+  spec: SandboxSpec;
+  status: (typeof STATUSES)[number];
+  /** RFC 3339. */
+  created: string;
+  /** Since it runs. */
+  started?: string | undefined;
+  ended?: string | undefined;
+  reason?: End['reason'] | undefined;
+  error?: string | undefined;
+}

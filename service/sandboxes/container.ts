@@ -1,0 +1,94 @@
+// Containers in the homes of tenants.
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { hasCode, messageOf } from '../../errors/index.js';
+import { fullReference, parseName } from '../../images/reference.js';
+import { type Accelerator, Container, type Fallback, Home, type JailMode } from '../../sandbox/index.js';
+import { ServiceError } from '../errors.js';
+import type { Resources } from '../records.js';
+
+/** Milliseconds for a supervisor that is just starting the container, or ending it. */
+const REMOVAL_TIMEOUT = 60_000;
+const PAUSE = 100;
+
+/** Names of containers that are sandboxes, or runs of jobs. Others in a home are the administrator's own. */
+const OWN_NAME = /^(sb-[0-9a-f]{16}|job-[0-9a-f]{16}-\d+)$/;
+
+export interface MachineOptions {
+  /** Path of the data folder. */
+  folder: string;
+  /** What all sandboxes and jobs together may hold. */
+  host: Resources;
+  accel: Accelerator | 'auto';
+  jail: JailMode;
+  /** Called with a failure that no request gets. */
+  onFault: (message: string) => void;
+  /** Called if a machine is not on KVM. */
+  onFallback: (fallback: Fallback) => void;
+}
+
+/** Path of a tenant's state folder. */
+export function homePath(folder: string, tenant: string): string {
+  return join(folder, 'tenants', tenant);
+}
+
+export function homeOf(folder: string, tenant: string): Home {
+  return new Home(homePath(folder, tenant));
+}
+
+/** The container, if it is there and not damaged. */
+export function findContainer(home: Home, id: string): Container | undefined {
+  try {
+    return Container.find(home, id);
+  } catch (error) {
+    if (hasCode(error, 'no-such-container', 'damaged')) return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Ends the container and removes it, whatever state it is in. A supervisor that a dead server has
+ * told to start it may take its lock at any moment: it is killed then.
+ * @throws SandboxError `running` if it does not end in time, `state`, `cgroup`
+ */
+export async function removeContainer(home: Home, id: string): Promise<void> {
+  const deadline = performance.now() + REMOVAL_TIMEOUT;
+  for (;;) {
+    try {
+      return await Container.find(home, id).remove({ force: true, volumes: true });
+    } catch (error) {
+      if (hasCode(error, 'no-such-container')) return;
+      if (hasCode(error, 'damaged')) return await home.removeDamaged(home.containers.findFolder(id));
+      if (!hasCode(error, 'running') || performance.now() > deadline) throw error;
+      await sleep(PAUSE);
+    }
+  }
+}
+
+/**
+ * Removes the containers of sandboxes and jobs that an earlier server left in a tenant's home.
+ * @param known names of those that records are of
+ */
+export async function removeLeft(
+  { folder, onFault }: MachineOptions,
+  tenant: string,
+  known: ReadonlySet<string>,
+): Promise<void> {
+  const home = homeOf(folder, tenant);
+  try {
+    for (const { name = '' } of Container.list(home)) {
+      if (OWN_NAME.test(name) && !known.has(name)) await removeContainer(home, name);
+    }
+  } catch (error) {
+    onFault(`cannot remove what an earlier server left of ${tenant}: ${messageOf(error)}`);
+  }
+}
+
+/** The full name of an image: a file of the host is none. @throws ServiceError `bad-request` */
+export function imageName(text: string): string {
+  try {
+    return fullReference(parseName(text));
+  } catch (cause) {
+    throw new ServiceError('bad-request', `image: ${messageOf(cause)}`, { cause });
+  }
+}

@@ -1,0 +1,110 @@
+// The database of a service: SQLite, one file. What a call has written is on the disk when it
+// returns.
+import { mkdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { DatabaseSync, type DatabaseSyncInstance } from '@photostructure/sqlite';
+import { messageOf } from '../../errors/index.js';
+import { ServiceError } from '../errors.js';
+
+export type Database = DatabaseSyncInstance;
+
+/**
+ * How a database of each version becomes one of the next. Its header has the number of those that were
+ * applied.
+ */
+const MIGRATIONS = [
+  `
+  CREATE TABLE tenants (
+    name TEXT PRIMARY KEY, sandboxes INTEGER NOT NULL, cpus REAL NOT NULL, memory INTEGER NOT NULL
+  ) STRICT;
+  CREATE TABLE keys (
+    id TEXT PRIMARY KEY, tenant TEXT NOT NULL REFERENCES tenants (name) ON DELETE CASCADE,
+    hash BLOB NOT NULL, created TEXT NOT NULL
+  ) STRICT;
+  CREATE TABLE sandboxes (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
+    tenant TEXT NOT NULL REFERENCES tenants (name), spec TEXT NOT NULL, status TEXT NOT NULL,
+    cpus REAL NOT NULL, memory INTEGER NOT NULL,
+    created TEXT NOT NULL, started TEXT, ended TEXT, reason TEXT, error TEXT, idempotencyKey TEXT,
+    UNIQUE (tenant, idempotencyKey)
+  ) STRICT;
+  CREATE INDEX sandboxes_by_tenant ON sandboxes (tenant, number);
+  CREATE INDEX sandboxes_alive ON sandboxes (tenant) WHERE status <> 'ended';`,
+  `
+  ALTER TABLE tenants ADD COLUMN jobs INTEGER NOT NULL DEFAULT 1000;
+  ALTER TABLE tenants ADD COLUMN charged REAL NOT NULL DEFAULT 0;
+  CREATE TABLE jobs (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE,
+    tenant TEXT NOT NULL REFERENCES tenants (name), spec TEXT NOT NULL, status TEXT NOT NULL,
+    priority INTEGER NOT NULL, cpus REAL NOT NULL, memory INTEGER NOT NULL,
+    attempts INTEGER NOT NULL DEFAULT 0, boot TEXT, "order" TEXT, deadline TEXT,
+    created TEXT NOT NULL, placed TEXT, started TEXT, ended TEXT,
+    reason TEXT, exitCode INTEGER, oomKilled INTEGER, error TEXT, truncated INTEGER, idempotencyKey TEXT,
+    UNIQUE (tenant, idempotencyKey)
+  ) STRICT;
+  CREATE INDEX jobs_by_tenant ON jobs (tenant, number);
+  CREATE INDEX jobs_queued ON jobs (tenant, priority DESC, number) WHERE status = 'queued';
+  CREATE INDEX jobs_alive ON jobs (tenant) WHERE status <> 'ended';
+  CREATE INDEX jobs_due ON jobs (deadline) WHERE status <> 'ended' AND "order" IS NULL;
+  CREATE TABLE outputs (
+    job INTEGER PRIMARY KEY REFERENCES jobs (number) ON DELETE CASCADE, lines TEXT NOT NULL
+  ) STRICT;
+  CREATE VIEW held (kind, tenant, cpus, memory) AS
+    SELECT 'sandboxes', tenant, cpus, memory FROM sandboxes WHERE status <> 'ended' UNION ALL
+    SELECT 'jobs', tenant, cpus, memory FROM jobs WHERE status IN ('starting', 'running');`,
+];
+
+/** Milliseconds to wait for another process's transaction. */
+const PATIENCE = 10_000;
+
+/**
+ * Opens the database in the folder, and makes what is missing.
+ * @throws ServiceError `internal`
+ */
+export function openDatabase(folder: string): Database {
+  try {
+    mkdirSync(folder, { recursive: true, mode: 0o700 });
+    const database = new DatabaseSync(join(folder, 'service.db'), { timeout: PATIENCE });
+    database.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;');
+    transaction(database, () => makeTables(database));
+    return database;
+  } catch (cause) {
+    throw new ServiceError('internal', `cannot open the database in ${folder}: ${messageOf(cause)}`, { cause });
+  }
+}
+
+function makeTables(database: Database): void {
+  const version = Number(Object.values(database.prepare('PRAGMA user_version').get() ?? {})[0]);
+  const newest = MIGRATIONS.length;
+  if (version > newest) throw new Error(`its schema is ${version}, and this tsvm knows ${newest}`);
+  for (const migration of MIGRATIONS.slice(version)) database.exec(migration);
+  database.exec(`PRAGMA user_version = ${newest}`);
+}
+
+/** Runs `act` in a transaction, which an error undoes. */
+export function transaction<T>(database: Database, act: () => T): T {
+  database.exec('BEGIN IMMEDIATE');
+  try {
+    const result = act();
+    database.exec('COMMIT');
+    return result;
+  } catch (error) {
+    database.exec('ROLLBACK');
+    throw error;
+  }
+}
+
+/**
+ * Holds the folder for this process until its end, however it ends.
+ * @throws ServiceError `conflict` if another process serves it
+ */
+export function holdFolder(folder: string): Disposable {
+  const lock = new DatabaseSync(join(folder, 'lock.db'), { timeout: 0 });
+  try {
+    lock.exec('BEGIN EXCLUSIVE');
+  } catch (cause) {
+    lock.close();
+    throw new ServiceError('conflict', `another tsvm serve uses ${folder}`, { cause });
+  }
+  return { [Symbol.dispose]: () => lock.close() };
+}

@@ -1,0 +1,295 @@
+// The jobs in the database: the queue, and what became of each. A change says which state it comes
+// from, so none is made twice.
+//
+// Tenants take turns by the CPU-seconds that they have had: who had the least is next. A tenant that
+// comes back begins where the one with the least is: time without jobs is neither saved nor owed.
+import { z } from 'zod';
+import { ServiceError } from '../errors.js';
+import {
+  JOB_ORDERS,
+  JOB_REASONS,
+  JOB_STATUSES,
+  type JobEnd,
+  type JobOrder,
+  type JobOutput,
+  type JobRecord,
+  type JobSpec,
+  jobSpecSchema,
+} from '../job.js';
+import type { Resources, Tenant } from '../records.js';
+import { type Database, transaction } from './database.js';
+import { checkFits, held } from './held.js';
+import { TENANT } from './tenant-store.js';
+
+const flag = z.number().transform((value) => value === 1);
+const orAbsent = <T extends z.ZodType>(schema: T) => schema.nullable().transform((value) => value ?? undefined);
+const ROW = z.object({
+  id: z.string(),
+  tenant: z.string(),
+  spec: z.string(),
+  status: z.enum(JOB_STATUSES),
+  attempts: z.number(),
+  created: z.string(),
+  placed: orAbsent(z.string()),
+  started: orAbsent(z.string()),
+  ended: orAbsent(z.string()),
+  order: orAbsent(z.enum(JOB_ORDERS)),
+  reason: orAbsent(z.enum(JOB_REASONS)),
+  exitCode: orAbsent(z.number()),
+  oomKilled: orAbsent(flag),
+  truncated: orAbsent(flag),
+  error: orAbsent(z.string()),
+  boot: orAbsent(z.string()),
+});
+const OUTPUT = z.object({ lines: z.string() });
+
+const MAX_ENDED = 1000;
+/** Milliseconds that a run counts at least: starting a machine is work too. */
+const LEAST = 1000;
+/** A run that ended so may be followed by another. */
+const AGAIN = new Set<JobEnd['reason']>(['failed', 'timed-out', 'lost']);
+
+/** What selects rows of a list. */
+export interface JobPage {
+  limit: number;
+  /** The ID of a job: only older ones. */
+  before?: string | undefined;
+  status?: JobRecord['status'] | undefined;
+}
+
+/** Which run of which job. */
+export type Run = Pick<JobRecord, 'id' | 'attempts'>;
+
+export interface JobStoreOptions {
+  /** The number of records that are kept of a tenant's jobs that have ended. */
+  kept?: number;
+  /** Milliseconds since the epoch. */
+  clock?: () => number;
+}
+
+export class JobStore {
+  readonly #database: Database;
+  readonly #kept: number;
+  readonly #clock: () => number;
+
+  constructor(database: Database, { kept = MAX_ENDED, clock = Date.now }: JobStoreOptions = {}) {
+    this.#database = database;
+    this.#kept = kept;
+    this.#clock = clock;
+  }
+
+  /**
+   * Queues a job, unless the tenant's idempotency key has one already.
+   * @param host what all jobs and sandboxes together may hold
+   * @throws ServiceError `quota` if the tenant's queue is full, or its share or the host never holds
+   *   the job; `conflict` if the key belongs to another spec
+   */
+  add(
+    tenant: Tenant,
+    host: Resources,
+    { id, spec, key }: { id: string; spec: JobSpec; key?: string | undefined },
+  ): JobRecord {
+    const described = JSON.stringify(spec);
+    return transaction(this.#database, () => {
+      const [known] = key === undefined ? [] : this.#all('tenant = ? AND idempotencyKey = ?', tenant.name, key);
+      if (known !== undefined) {
+        if (JSON.stringify(known.spec) === described) return known;
+        throw new ServiceError('conflict', 'the idempotency key belongs to a job with another spec');
+      }
+      checkFits(tenant, host, spec);
+      const count = this.#count("tenant = ? AND status <> 'ended'", tenant.name);
+      if (count >= tenant.jobs) throw new ServiceError('quota', `the tenant's share is ${tenant.jobs} jobs`);
+      if (count === 0) this.#join(tenant.name);
+      const statement = `INSERT INTO jobs
+        (id, tenant, spec, status, priority, cpus, memory, created, deadline, idempotencyKey)
+        VALUES (?, ?, ?, 'queued', ?, ?, ?, ?, ?, ?)`;
+      const deadline = spec.deadline === undefined ? null : this.#time(spec.deadline);
+      const { priority, cpus, memory } = spec;
+      this.#database
+        .prepare(statement)
+        .run(id, tenant.name, described, priority, cpus, memory, this.#time(), deadline, key ?? null);
+      return this.find(tenant.name, id);
+    });
+  }
+
+  /** The tenant's job. That of another does not exist. @throws ServiceError `not-found` */
+  find(tenant: string, id: string): JobRecord {
+    const [record] = this.#all('tenant = ? AND id = ?', tenant, id);
+    if (record === undefined) throw new ServiceError('not-found', 'no such job');
+    return record;
+  }
+
+  /** Jobs of the tenant, newest first. */
+  list(tenant: string, { limit, before, status }: JobPage): JobRecord[] {
+    const older = '(? IS NULL OR number < (SELECT number FROM jobs WHERE tenant = ? AND id = ?))';
+    const where = `tenant = ? AND ${older} AND (? IS NULL OR status = ?) ORDER BY number DESC LIMIT ?`;
+    const [id, of] = [before ?? null, status ?? null];
+    return this.#all(where, tenant, id, tenant, id, of, of, limit);
+  }
+
+  /** All jobs that hold resources, oldest first. */
+  placed(): JobRecord[] {
+    return this.#all("status IN ('starting', 'running') ORDER BY number");
+  }
+
+  /** The lines of output of a job that has ended. */
+  output(id: string): string {
+    const row = this.#database.prepare('SELECT lines FROM outputs JOIN jobs ON job = number WHERE id = ?').get(id);
+    return row === undefined ? '' : OUTPUT.parse(row).lines;
+  }
+
+  /**
+   * Takes the next job from the queue, which holds its resources from then on. A job that fits the
+   * host once others have ended is overtaken by none, so a large one is not put off for ever. One
+   * that sandboxes leave no room for, or its tenant's share, lets others pass.
+   * @param boot the boot of the host
+   */
+  place(host: Resources, boot: string): JobRecord | undefined {
+    return transaction(this.#database, () => {
+      for (const tenant of this.#waiting()) {
+        const where = "tenant = ? AND status = 'queued' ORDER BY priority DESC, number LIMIT 1";
+        const [job] = this.#all(where, tenant.name);
+        if (job === undefined || !fits(job.spec, tenant, held(this.#database, tenant.name))) continue;
+        if (fits(job.spec, host, held(this.#database))) {
+          const set = `status = 'starting', placed = ?, boot = ?, attempts = attempts + 1 WHERE id = ?`;
+          this.#change(set, this.#time(), boot, job.id);
+          return this.find(tenant.name, job.id);
+        }
+        if (fits(job.spec, host, held(this.#database, undefined, 'sandboxes'))) return undefined;
+      }
+      return undefined;
+    });
+  }
+
+  /** The program of this run runs from now on. Returns false if it was not starting. */
+  run({ id, attempts }: Run): boolean {
+    const set = "status = 'running', started = ? WHERE id = ? AND attempts = ? AND status = 'starting'";
+    return this.#change(set, this.#time(), id, attempts);
+  }
+
+  /**
+   * Back to the queue: this run has not begun, and does not count. Returns false if it was not
+   * starting, or is to end.
+   */
+  unplace({ id, attempts }: Run): boolean {
+    const set = `status = 'queued', attempts = attempts - 1, placed = NULL, boot = NULL
+      WHERE id = ? AND attempts = ? AND status = 'starting' AND "order" IS NULL`;
+    return this.#change(set, id, attempts);
+  }
+
+  /**
+   * This run has ended. The job is queued again if it may run again; it ends otherwise, with the output.
+   * What was ordered counts more than how the program exited.
+   * @returns false if that is known
+   */
+  end({ id, attempts }: Run, end: JobEnd, output: JobOutput): boolean {
+    return transaction(this.#database, () => {
+      const [job] = this.#all("id = ? AND attempts = ? AND status IN ('starting', 'running')", id, attempts);
+      if (job === undefined) return false;
+      this.#charge(job);
+      if (job.order !== undefined) return this.#finish(job, { reason: job.order }, output);
+      if (!AGAIN.has(end.reason) || job.attempts > job.spec.retries) return this.#finish(job, end, output);
+      return this.#change("status = 'queued', placed = NULL, started = NULL, boot = NULL WHERE id = ?", id);
+    });
+  }
+
+  /**
+   * A job that is queued ends at once. One that holds resources gets an order, which stays until its
+   * run has ended; the first order counts. Does nothing if it has ended.
+   * @throws ServiceError `not-found`
+   */
+  cancel(tenant: string, id: string): JobRecord {
+    return transaction(this.#database, () => {
+      this.#endFor('cancelled', this.find(tenant, id));
+      return this.find(tenant, id);
+    });
+  }
+
+  /** Does the same to jobs whose deadline has passed. */
+  expire(): void {
+    const due = `deadline <= ? AND status <> 'ended' AND "order" IS NULL`;
+    // Without a transaction, nothing is written if there is none.
+    if (this.#count(due, this.#time()) === 0) return;
+    transaction(this.#database, () => {
+      for (const job of this.#all(due, this.#time())) this.#endFor('expired', job);
+    });
+  }
+
+  #endFor(order: JobOrder, job: JobRecord): void {
+    if (job.status === 'queued') this.#finish(job, { reason: order }, { lines: '', truncated: false });
+    else this.#change(`"order" = ? WHERE id = ? AND status <> 'ended' AND "order" IS NULL`, order, job.id);
+  }
+
+  #finish({ id, tenant }: JobRecord, end: JobEnd, { lines, truncated }: JobOutput): boolean {
+    const { reason, exitCode = null, oomKilled, error = null } = end;
+    const set = `status = 'ended', ended = ?, reason = ?, exitCode = ?, oomKilled = ?, error = ?, truncated = ?
+      WHERE id = ?`;
+    this.#change(set, this.#time(), reason, exitCode, oomKilled ? 1 : null, error, truncated ? 1 : null, id);
+    const statement = 'INSERT INTO outputs (job, lines) SELECT number, ? FROM jobs WHERE id = ?';
+    this.#database.prepare(statement).run(lines, id);
+    const old = "SELECT number FROM jobs WHERE tenant = ? AND status = 'ended' ORDER BY number DESC LIMIT -1 OFFSET ?";
+    this.#database.prepare(`DELETE FROM jobs WHERE number IN (${old})`).run(tenant, this.#kept);
+    return true;
+  }
+
+  /** Tenants with queued jobs. Who had the least is first; of equals, who waits longest. */
+  #waiting(): Tenant[] {
+    const had = new Map<string, number>();
+    for (const job of this.placed()) had.set(job.tenant, (had.get(job.tenant) ?? 0) + this.#cost(job));
+    const statement = `SELECT tenants.*, min(number) AS first FROM tenants JOIN jobs ON tenant = name
+      WHERE status = 'queued' GROUP BY name ORDER BY first`;
+    const rows = this.#database.prepare(statement).all();
+    return rows
+      .map((row) => ({ tenant: TENANT.parse(row), charged: CHARGED.parse(row).charged }))
+      .map(({ tenant, charged }) => ({ tenant, charged: charged + (had.get(tenant.name) ?? 0) }))
+      .sort((a, b) => a.charged - b.charged)
+      .map(({ tenant }) => tenant);
+  }
+
+  /** CPU-seconds of the run that is under way. */
+  #cost({ spec, placed }: JobRecord): number {
+    const taken = placed === undefined ? 0 : this.#clock() - Date.parse(placed);
+    return (spec.cpus * Math.max(LEAST, taken)) / 1000;
+  }
+
+  #charge(job: JobRecord): void {
+    const statement = 'UPDATE tenants SET charged = charged + ? WHERE name = ?';
+    this.#database.prepare(statement).run(this.#cost(job), job.tenant);
+  }
+
+  /** A tenant without jobs gets its first one. */
+  #join(tenant: string): void {
+    const busy = "SELECT min(charged) FROM tenants WHERE name IN (SELECT tenant FROM jobs WHERE status <> 'ended')";
+    const statement = `UPDATE tenants SET charged =
+      max(charged, coalesce((${busy}), (SELECT max(charged) FROM tenants))) WHERE name = ?`;
+    this.#database.prepare(statement).run(tenant);
+  }
+
+  #count(where: string, ...values: string[]): number {
+    const row = this.#database.prepare(`SELECT count(*) AS count FROM jobs WHERE ${where}`).get(...values);
+    return COUNT.parse(row).count;
+  }
+
+  #change(set: string, ...values: (string | number | null)[]): boolean {
+    return Number(this.#database.prepare(`UPDATE jobs SET ${set}`).run(...values).changes) === 1;
+  }
+
+  #all(where: string, ...values: (string | number | null)[]): JobRecord[] {
+    const rows = this.#database.prepare(`SELECT * FROM jobs WHERE ${where}`).all(...values);
+    return rows.map((row) => {
+      const { spec, ...rest } = ROW.parse(row);
+      return { ...rest, spec: jobSpecSchema.parse(JSON.parse(spec)) };
+    });
+  }
+
+  /** RFC 3339, of so many milliseconds from now. */
+  #time(later = 0): string {
+    return new Date(this.#clock() + later).toISOString();
+  }
+}
+
+const CHARGED = z.object({ charged: z.number() });
+const COUNT = z.object({ count: z.number() });
+
+const fits = (wanted: Resources, most: Resources, taken: Resources): boolean =>
+  taken.cpus + wanted.cpus <= most.cpus && taken.memory + wanted.memory <= most.memory;

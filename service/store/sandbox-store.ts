@@ -1,0 +1,159 @@
+// The sandboxes in the database. Each change says which state it comes from, so none is made twice.
+// A sandbox holds its resources from its record on: those that start count.
+import { z } from 'zod';
+import { ServiceError } from '../errors.js';
+import {
+  type End,
+  REASONS,
+  type Resources,
+  type SandboxRecord,
+  type SandboxSpec,
+  STATUSES,
+  specSchema,
+  type Tenant,
+} from '../records.js';
+import { type Database, transaction } from './database.js';
+import { held } from './held.js';
+
+const text = z
+  .string()
+  .nullable()
+  .transform((value) => value ?? undefined);
+const ROW = z.object({
+  number: z.number(),
+  id: z.string(),
+  tenant: z.string(),
+  spec: z.string(),
+  status: z.enum(STATUSES),
+  created: z.string(),
+  started: text,
+  ended: text,
+  reason: z
+    .enum(REASONS)
+    .nullable()
+    .transform((value) => value ?? undefined),
+  error: text,
+});
+const COUNT = z.object({ count: z.number() });
+
+const MAX_ENDED = 1000;
+
+/** What selects rows of a list. */
+export interface Page {
+  limit: number;
+  /** The ID of a sandbox: only older ones. */
+  before?: string | undefined;
+  status?: SandboxRecord['status'] | undefined;
+}
+
+export class SandboxStore {
+  readonly #database: Database;
+
+  readonly #kept: number;
+
+  /** @param kept the number of records that are kept of a tenant's ended sandboxes */
+  constructor(database: Database, kept = MAX_ENDED) {
+    this.#database = database;
+    this.#kept = kept;
+  }
+
+  /**
+   * Adds a sandbox that starts, unless the tenant's idempotency key has one already.
+   * @param host what all sandboxes together may hold
+   * @throws ServiceError `quota`; `no-room`; `conflict` if the key belongs to another spec
+   */
+  add(
+    tenant: Tenant,
+    host: Resources,
+    { id, spec, key }: { id: string; spec: SandboxSpec; key?: string | undefined },
+  ): { record: SandboxRecord; isNew: boolean } {
+    const described = JSON.stringify(spec);
+    return transaction(this.#database, () => {
+      const [known] = key === undefined ? [] : this.#all('tenant = ? AND idempotencyKey = ?', tenant.name, key);
+      if (known !== undefined) {
+        if (JSON.stringify(known.spec) === described) return { record: known, isNew: false };
+        throw new ServiceError('conflict', 'the idempotency key belongs to a sandbox with another spec');
+      }
+      this.#checkRoom(tenant, host, spec);
+      const statement = `INSERT INTO sandboxes (id, tenant, spec, status, cpus, memory, created, idempotencyKey)
+        VALUES (?, ?, ?, 'starting', ?, ?, ?, ?)`;
+      const { cpus, memory } = spec;
+      this.#database.prepare(statement).run(id, tenant.name, described, cpus, memory, now(), key ?? null);
+      return { record: this.find(tenant.name, id), isNew: true };
+    });
+  }
+
+  /** The tenant's sandbox. That of another does not exist. @throws ServiceError `not-found` */
+  find(tenant: string, id: string): SandboxRecord {
+    const [record] = this.#all('tenant = ? AND id = ?', tenant, id);
+    if (record === undefined) throw new ServiceError('not-found', 'no such sandbox');
+    return record;
+  }
+
+  /** Sandboxes of the tenant, newest first. */
+  list(tenant: string, { limit, before, status }: Page): SandboxRecord[] {
+    const older = '(? IS NULL OR number < (SELECT number FROM sandboxes WHERE tenant = ? AND id = ?))';
+    const where = `tenant = ? AND ${older} AND (? IS NULL OR status = ?) ORDER BY number DESC LIMIT ?`;
+    const [id, of] = [before ?? null, status ?? null];
+    return this.#all(where, tenant, id, tenant, id, of, of, limit);
+  }
+
+  /** All sandboxes that have not ended, oldest first. */
+  alive(): SandboxRecord[] {
+    return this.#all("status <> 'ended' ORDER BY number");
+  }
+
+  /** It runs from now on. Returns false if it did not start. */
+  run(id: string): boolean {
+    return this.#change("status = 'running', started = ? WHERE id = ? AND status = 'starting'", now(), id);
+  }
+
+  /**
+   * Gives its resources back. The idempotency key of one that did not start is free again. Returns
+   * false if it had ended already.
+   */
+  end({ id, tenant }: SandboxRecord, { reason, error }: End): boolean {
+    return transaction(this.#database, () => {
+      const key = 'idempotencyKey = CASE WHEN started IS NULL THEN NULL ELSE idempotencyKey END';
+      const set = `status = 'ended', ended = ?, reason = ?, error = ?, ${key} WHERE id = ? AND status <> 'ended'`;
+      const isChanged = this.#change(set, now(), reason, error ?? null, id);
+      const old = `SELECT number FROM sandboxes WHERE tenant = ? AND status = 'ended'
+        ORDER BY number DESC LIMIT -1 OFFSET ?`;
+      this.#database.prepare(`DELETE FROM sandboxes WHERE number IN (${old})`).run(tenant, this.#kept);
+      return isChanged;
+    });
+  }
+
+  #checkRoom(tenant: Tenant, host: Resources, wanted: Resources): void {
+    const alive = "SELECT count(*) AS count FROM sandboxes WHERE tenant = ? AND status <> 'ended'";
+    const { count } = COUNT.parse(this.#database.prepare(alive).get(tenant.name));
+    if (count >= tenant.sandboxes) throw quota(`${tenant.sandboxes} sandboxes`);
+    const own = held(this.#database, tenant.name);
+    if (own.cpus + wanted.cpus > tenant.cpus) throw quota(`${tenant.cpus} CPUs`);
+    if (own.memory + wanted.memory > tenant.memory) throw quota(`${tenant.memory} bytes of memory`);
+    const all = held(this.#database);
+    if (all.cpus + wanted.cpus > host.cpus || all.memory + wanted.memory > host.memory) {
+      throw new ServiceError('no-room', 'the host has no room for it now');
+    }
+  }
+
+  #change(set: string, ...values: (string | null)[]): boolean {
+    return Number(this.#database.prepare(`UPDATE sandboxes SET ${set}`).run(...values).changes) === 1;
+  }
+
+  #all(where: string, ...values: (string | number | null)[]): SandboxRecord[] {
+    const rows = this.#database.prepare(`SELECT * FROM sandboxes WHERE ${where}`).all(...values);
+    return rows.map((row) => {
+      const { spec, number: _, ...rest } = ROW.parse(row);
+      return { ...rest, spec: specSchema.parse(JSON.parse(spec)) };
+    });
+  }
+}
+
+function quota(of: string): ServiceError {
+  return new ServiceError('quota', `the tenant's share is ${of}`);
+}
+
+function now(): string {
+  return new Date().toISOString();
+}

@@ -1,0 +1,96 @@
+// The tenants in the database, and their API keys: `tsvm_ID_SECRET`. Only a hash of the secret is
+// kept. A secret has 256 random bits, so one round of SHA-256 is enough.
+import { createHash, randomBytes, timingSafeEqual } from 'node:crypto';
+import { z } from 'zod';
+import { ServiceError } from '../errors.js';
+import type { Tenant } from '../records.js';
+import { type Database, transaction } from './database.js';
+
+export const TENANT = z.object({
+  ...{ name: z.string(), sandboxes: z.number(), jobs: z.number(), cpus: z.number(), memory: z.number() },
+});
+const KEYED = TENANT.extend({ hash: z.instanceof(Uint8Array) });
+const FORM = /^tsvm_([0-9a-f]{16})_([\w-]{43})$/;
+/** Names are folders. */
+const NAME = /^[a-z0-9][a-z0-9-]{0,31}$/;
+/** What the hash of an unknown key is compared with. */
+const NOTHING = Buffer.alloc(32);
+
+export class TenantStore {
+  readonly #database: Database;
+
+  constructor(database: Database) {
+    this.#database = database;
+  }
+
+  /** @throws ServiceError `bad-request`, `conflict` if the name is taken */
+  add({ name, sandboxes, jobs, cpus, memory }: Tenant): void {
+    if (!NAME.test(name)) {
+      const given = JSON.stringify(name);
+      throw new ServiceError('bad-request', `a tenant's name has 1 to 32 of a-z, 0-9 and -, not: ${given}`);
+    }
+    const statement = 'INSERT OR IGNORE INTO tenants (name, sandboxes, jobs, cpus, memory) VALUES (?, ?, ?, ?, ?)';
+    const { changes } = this.#database.prepare(statement).run(name, sandboxes, jobs, cpus, memory);
+    if (Number(changes) === 0) throw new ServiceError('conflict', `the tenant ${name} exists already`);
+  }
+
+  /** All tenants, by name. */
+  list(): Tenant[] {
+    const rows = this.#database.prepare('SELECT * FROM tenants ORDER BY name').all();
+    return rows.map((row) => TENANT.parse(row));
+  }
+
+  /**
+   * Removes a tenant, its keys and the records of its sandboxes and jobs.
+   * @throws ServiceError `not-found`; `conflict` if it has sandboxes or jobs that have not ended
+   */
+  remove(name: string): void {
+    transaction(this.#database, () => {
+      this.#check(name);
+      for (const table of ['sandboxes', 'jobs']) {
+        const alive = `SELECT 1 FROM ${table} WHERE tenant = ? AND status <> 'ended' LIMIT 1`;
+        if (this.#database.prepare(alive).get(name) !== undefined) {
+          throw new ServiceError('conflict', `the tenant ${name} has ${table} that have not ended`);
+        }
+        this.#database.prepare(`DELETE FROM ${table} WHERE tenant = ?`).run(name);
+      }
+      this.#database.prepare('DELETE FROM tenants WHERE name = ?').run(name);
+    });
+  }
+
+  /** Makes a key, which is told once. @throws ServiceError `not-found` */
+  addKey(tenant: string): string {
+    this.#check(tenant);
+    const id = randomBytes(8).toString('hex');
+    const secret = randomBytes(32).toString('base64url');
+    const statement = 'INSERT INTO keys (id, tenant, hash, created) VALUES (?, ?, ?, ?)';
+    this.#database.prepare(statement).run(id, tenant, hashOf(secret), new Date().toISOString());
+    return `tsvm_${id}_${secret}`;
+  }
+
+  /** Ends all keys of a tenant. @throws ServiceError `not-found` */
+  removeKeys(tenant: string): void {
+    this.#check(tenant);
+    this.#database.prepare('DELETE FROM keys WHERE tenant = ?').run(tenant);
+  }
+
+  /** The tenant that a key belongs to. */
+  authenticate(key: string): Tenant | undefined {
+    const [, id = '', secret = ''] = FORM.exec(key) ?? [];
+    const statement = 'SELECT tenants.*, hash FROM keys JOIN tenants ON name = tenant WHERE id = ?';
+    const row = this.#database.prepare(statement).get(id);
+    const known = row === undefined ? undefined : KEYED.parse(row);
+    const isRight = timingSafeEqual(hashOf(secret), known?.hash ?? NOTHING);
+    return isRight && known !== undefined ? TENANT.parse(known) : undefined;
+  }
+
+  #check(name: string): void {
+    if (this.#database.prepare('SELECT 1 FROM tenants WHERE name = ?').get(name) === undefined) {
+      throw new ServiceError('not-found', `no such tenant: ${JSON.stringify(name)}`);
+    }
+  }
+}
+
+function hashOf(secret: string): Buffer {
+  return createHash('sha256').update(secret).digest();
+}

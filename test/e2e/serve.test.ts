@@ -1,0 +1,454 @@
+// tsvm serve with real machines: sandboxes take commands, end as they should, outlive the server, and
+// a server that is killed at any moment leaves nothing behind that the next one does not know.
+import { execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, readlinkSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { Container } from '../../sandbox/containers/container.js';
+import { Home } from '../../sandbox/home/home.js';
+import { send } from '../fixtures/service.js';
+import { DEBIAN, fastestAndUml, type Machine, type RunningCommand, readUntil, run, TSVM, uml } from './machine.js';
+import { linkStores, list } from './own-home.js';
+
+/** What the tests read of an answer. */
+interface Body {
+  id: string;
+  status: string;
+  reason?: string;
+  error?: string;
+  stdout: string;
+  sandboxes: Body[];
+  jobs: Body[];
+  attempts: number;
+  exitCode?: number;
+}
+
+/** A server, and what tenants do with it. */
+class Served {
+  readonly data = mkdtempSync('/var/tmp/tsvm-serve-');
+  readonly #machine: Machine;
+  #server: RunningCommand | undefined;
+  #url = '';
+
+  constructor(machine: Machine) {
+    this.#machine = machine;
+  }
+
+  /** Adds a tenant that has the tests' images. Returns its key. */
+  async tenant(name: string): Promise<string> {
+    const { stdout } = await run(this.#machine, [TSVM, 'tenant', 'add', '--data', this.data, '--cpus', '8', name]);
+    linkStores(this.home(name).path);
+    return stdout.trim();
+  }
+
+  home(tenant: string): Home {
+    return new Home(`${this.data}/tenants/${tenant}`);
+  }
+
+  async start(env: Record<string, string> = {}): Promise<void> {
+    const words = ['--data', this.data, '--listen', '127.0.0.1:0', '--cpus', '64'];
+    this.#server = this.#machine.spawn([TSVM, 'serve', ...words], { env: { TSVM_HOME: `${this.data}/none`, ...env } });
+    this.#url = (await readUntil(this.#server.stdout, '\n')).replace('listening on ', '').trim();
+  }
+
+  get stderr(): Readable {
+    return this.#server!.stderr;
+  }
+
+  /** Resolves to the exit code. */
+  async end(signal: NodeJS.Signals): Promise<number> {
+    this.#server?.kill(signal);
+    return (await this.#server?.exit) ?? 0;
+  }
+
+  async call(key: string, method: string, path: string, body?: unknown, headers: object = {}, of = 'sandboxes') {
+    const answer = await send(`${this.#url}/v1/${of}${path}`, { method, key, body, headers });
+    return { ...answer, body: (answer.body ?? {}) as Body };
+  }
+
+  /** Queues a job. */
+  async submit(key: string, command: string[], more: object = {}, headers: object = {}): Promise<string> {
+    const spec = { image: DEBIAN, memory: 128 * 2 ** 20, command, ...more };
+    const { status, body } = await this.call(key, 'POST', '', spec, headers, 'jobs');
+    expect({ status, body }).toMatchObject({ status: 201 });
+    return body.id;
+  }
+
+  async job(key: string, id: string): Promise<Body> {
+    return (await this.call(key, 'GET', `/${id}`, undefined, {}, 'jobs')).body;
+  }
+
+  /** The record of a job, once its status is this. */
+  async jobThatIs(key: string, id: string, status: string): Promise<Body> {
+    for (;;) {
+      const job = await this.job(key, id);
+      if (job.status === status) return job;
+      if (job.status === 'ended') throw new Error(`it has ended: ${JSON.stringify(job)}`);
+      await sleep(50);
+    }
+  }
+
+  async output(key: string, id: string): Promise<{ stream: string; log: string }[]> {
+    const headers = { Authorization: `Bearer ${key}` };
+    const answer = await fetch(`${this.#url}/v1/jobs/${id}/output`, { headers });
+    const lines = (await answer.text()).split('\n').filter((line) => line !== '');
+    return lines.map((line) => JSON.parse(line));
+  }
+
+  /** Runs `tsvm job` as a tenant. */
+  client(key: string, words: string[]) {
+    return run(this.#machine, [TSVM, 'job', ...words], { env: { TSVM_KEY: key, TSVM_SERVER: this.#url } });
+  }
+
+  fetch(key: string, path: string, request: RequestInit = {}): Promise<Response> {
+    return fetch(`${this.#url}/v1/sandboxes${path}`, { ...request, headers: { Authorization: `Bearer ${key}` } });
+  }
+
+  async create(key: string, spec: object = {}): Promise<string> {
+    const { status, body } = await this.call(key, 'POST', '', { image: DEBIAN, memory: 128 * 2 ** 20, ...spec });
+    expect({ status, body }).toMatchObject({ status: 201, body: { status: 'running' } });
+    return body.id;
+  }
+
+  exec(key: string, id: string, command: string[], more: object = {}) {
+    return this.call(key, 'POST', `/${id}/exec`, { command, ...more });
+  }
+
+  /** The record of a sandbox, once it has ended. */
+  async ended(key: string, id: string): Promise<Body> {
+    for (;;) {
+      const { body } = await this.call(key, 'GET', `/${id}`);
+      if (body.status === 'ended') return body;
+      await sleep(100);
+    }
+  }
+
+  /** A request whose answer nobody waits for. */
+  async abandon(key: string, path: string, body: object, milliseconds: number): Promise<void> {
+    const headers = { Authorization: `Bearer ${key}`, 'Content-Type': 'application/json' };
+    const signal = AbortSignal.timeout(milliseconds);
+    const request = { method: 'POST', headers, body: JSON.stringify(body), signal };
+    await fetch(`${this.#url}/v1/sandboxes${path}`, request).then(
+      () => {},
+      () => {},
+    );
+  }
+
+  /** Names of what is in a tenant's home: containers, and what was left of some. */
+  left(tenant: string): string[] {
+    const { path } = this.home(tenant);
+    return [
+      ...Container.list(this.home(tenant)).map(({ name }) => name ?? ''),
+      ...list(`${path}/containers`).filter((name) => /^[0-9a-f]{64}/.test(name)),
+      ...list(`${path}/containers/names`),
+    ];
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.end('SIGKILL');
+    for (const tenant of list(`${this.data}/tenants`)) {
+      for (const { config } of Container.list(this.home(tenant))) {
+        await Container.find(this.home(tenant), config.id).remove({ force: true });
+      }
+    }
+    rmSync(this.data, { recursive: true });
+  }
+}
+
+test.each(fastestAndUml)('$name: a sandbox takes commands until it is stopped', async (machine) => {
+  await using served = new Served(machine);
+  const key = await served.tenant('acme');
+  await served.start();
+  const id = await served.create(key, { env: { NAME: 'it' }, metadata: { of: 'me' } });
+  const command = ['sh', '-c', 'echo "$NAME $HOW $(cat)"; pwd; id -u; echo no >&2; exit 3'];
+  const more = { env: { HOW: 'is' }, stdin: 'näme', cwd: '/usr', user: '1000' };
+  const { accelerator } = Container.find(served.home('acme'), id).state;
+  expect(machine.name).toBe(`this machine by ${accelerator}`);
+  expect(await served.exec(key, id, command, more)).toMatchObject({
+    status: 200,
+    body: { exitCode: 3, stdout: 'it is näme\n/usr\n1000\n', stderr: 'no\n', truncated: false, timedOut: false },
+  });
+  // What one command writes, the next one reads.
+  await served.exec(key, id, ['sh', '-c', 'echo kept > /root/file']);
+  expect(await served.exec(key, id, ['cat', '/root/file'])).toMatchObject({ body: { stdout: 'kept\n' } });
+  expect(await served.exec(key, id, ['nothing'])).toMatchObject({ status: 400, body: { code: 'no-command' } });
+  expect((await served.call(key, 'GET', '')).body.sandboxes).toMatchObject([{ id, metadata: { of: 'me' } }]);
+  expect((await served.call(key, 'DELETE', `/${id}`)).status).toBe(204);
+  expect(served.left('acme')).toEqual([]);
+  expect((await served.call(key, 'GET', `/${id}`)).body).toMatchObject({ status: 'ended', reason: 'stopped' });
+  expect(await served.exec(key, id, ['true'])).toMatchObject({ status: 409, body: { code: 'not-running' } });
+  expect((await served.call(key, 'DELETE', `/${id}`)).status).toBe(204);
+  expect(await served.end('SIGTERM')).toBe(0);
+});
+
+test('the administrator is told once that there is no KVM', async () => {
+  await using served = new Served(uml);
+  const key = await served.tenant('acme');
+  await served.start({ TSVM_ACCEL: 'auto' });
+  const ids = [await served.create(key), await served.create(key)];
+  const { accelerator } = Container.find(served.home('acme'), ids[0]!).state;
+  for (const id of ids) await served.call(key, 'DELETE', `/${id}`);
+  const said = text(served.stderr);
+  await served.end('SIGTERM');
+  const warning = `tsvm: warning: sandboxes run on ${accelerator}, a weaker wall than KVM between tenants`;
+  expect((await said).split(warning).length - 1).toBe(accelerator === 'kvm' ? 0 : 1);
+});
+
+describe('one server', () => {
+  const served = new Served(uml);
+  let key: string;
+  let otherKey: string;
+  let id: string;
+
+  beforeAll(async () => {
+    key = await served.tenant('acme');
+    otherKey = await served.tenant('other');
+    await served.start();
+    id = await served.create(key);
+  });
+
+  afterAll(() => served[Symbol.asyncDispose]());
+
+  test('an image that the tenant does not have is none, and leaves a record alone', async () => {
+    const answer = await served.call(key, 'POST', '', { image: 'nothing' });
+    expect(answer).toMatchObject({ status: 400, body: { code: 'no-image' } });
+    expect((await served.call(key, 'GET', '?limit=1')).body.sandboxes).toMatchObject([
+      { status: 'ended', reason: 'failed', error: 'no such image' },
+    ]);
+  });
+
+  test('another tenant gets the answers of an ID that does not exist', async () => {
+    for (const [method, path, body] of [
+      ['GET', ''],
+      ['DELETE', ''],
+      ['POST', '/exec', { command: ['true'] }],
+      ['GET', '/files?path=/etc'],
+      ['PUT', '/files?path=/etc'],
+    ] as const) {
+      const answers = await Promise.all(
+        [id, 'sb-0000000000000000'].map((each) => served.call(otherKey, method, `/${each}${path}`, body)),
+      );
+      expect(answers[0]?.status).toBe(404);
+      expect(answers[0]?.body).toEqual(answers[1]?.body);
+    }
+    expect((await served.call(otherKey, 'GET', '')).body.sandboxes).toEqual([]);
+    expect((await served.exec(key, id, ['true'])).status).toBe(200);
+  });
+
+  test('of an output without an end, the first part is kept', async () => {
+    const { body } = await served.exec(key, id, ['sh', '-c', 'head -c 3000000 /dev/zero | tr "\\0" x; echo end >&2']);
+    expect(body).toMatchObject({ exitCode: 0, stderr: 'end\n', truncated: true, timedOut: false });
+    expect(body.stdout).toBe('x'.repeat(2 ** 20));
+  });
+
+  /** Whether a program with these words runs in the sandbox. */
+  const runs = async (words: string) => {
+    const look = `for f in /proc/[0-9]*/cmdline; do tr '\\0' ' ' < $f; echo; done 2> /dev/null`;
+    const { body } = await served.exec(key, id, ['sh', '-c', look]);
+    return body.stdout.split('\n').some((line) => line.startsWith(words));
+  };
+
+  test('a command is killed at its timeout, and its output so far is told', async () => {
+    const command = ['sh', '-c', 'echo begun; exec sleep 1001'];
+    expect(await served.exec(key, id, command, { timeout: 2000 })).toMatchObject({
+      status: 200,
+      body: { exitCode: 137, stdout: 'begun\n', timedOut: true },
+    });
+    expect(await runs('sleep 1001')).toBe(false);
+  });
+
+  test('a command whose caller goes away is killed', async () => {
+    const abandoned = served.abandon(key, `/${id}/exec`, { command: ['sleep', '1002'] }, 3000);
+    while (!(await runs('sleep 1002'))) await sleep(50);
+    await abandoned;
+    while (await runs('sleep 1002')) await sleep(50);
+  });
+
+  test('files go in and out as tar archives', async () => {
+    const folder = mkdtempSync(join(served.data, 'files-'));
+    mkdirSync(join(folder, 'sent'));
+    writeFileSync(join(folder, 'sent/bytes'), Buffer.from(Array.from({ length: 256 }, (_, byte) => byte)));
+    symlinkSync('/etc/passwd', join(folder, 'sent/link'));
+    const archive = execFileSync('tar', ['-c', '-C', folder, 'sent'], { maxBuffer: 2 ** 20 });
+    const put = await served.fetch(key, `/${id}/files?path=/root`, { method: 'PUT', body: archive });
+    expect([put.status, await put.text()]).toEqual([204, '']);
+    expect((await served.exec(key, id, ['sh', '-c', 'stat -c %u:%s /root/sent/bytes'])).body.stdout).toBe('0:256\n');
+    const got = await served.fetch(key, `/${id}/files?path=/root/sent`);
+    expect([got.status, got.headers.get('Content-Type')]).toEqual([200, 'application/x-tar']);
+    const back = mkdtempSync(join(served.data, 'back-'));
+    execFileSync('tar', ['-x', '-C', back], { input: Buffer.from(await got.arrayBuffer()) });
+    expect(readFileSync(join(back, 'sent/bytes'))).toEqual(readFileSync(join(folder, 'sent/bytes')));
+    // It is a link of the sandbox, and nothing of the host.
+    expect(readlinkSync(join(back, 'sent/link'))).toBe('/etc/passwd');
+  });
+
+  test.each([
+    ['a file that there is not', 'GET', '/nothing', undefined, 'no-file'],
+    ['no directory', 'PUT', '/nothing', '', 'no-file'],
+    ['no archive', 'PUT', '/root', 'x'.repeat(10_000), 'files'],
+  ])('%s is refused', async (_name, method, path, body, code) => {
+    const request = body === undefined ? { method } : { method, body };
+    const answer = await served.fetch(key, `/${id}/files?path=${path}`, request);
+    expect([answer.status, await answer.json()]).toMatchObject([400, { code }]);
+  });
+
+  test('an archive breaks off if its machine ends, and is not taken for whole', async () => {
+    const broken = await served.create(key);
+    await served.exec(key, broken, ['truncate', '-s', '500M', '/root/large']);
+    const answer = await served.fetch(key, `/${broken}/files?path=/root`);
+    const reader = answer.body!.getReader();
+    expect((await reader.read()).done).toBe(false);
+    process.kill(Container.find(served.home('acme'), broken).state.machinePid!, 'SIGKILL');
+    const rest = (async () => {
+      while (!(await reader.read()).done);
+    })();
+    await expect(rest).rejects.toThrow();
+    expect(await served.ended(key, broken)).toMatchObject({ reason: 'failed' });
+  });
+
+  test('a sandbox ends with its lifetime', async () => {
+    const short = await served.create(key, { lifetime: 1000 });
+    expect(await served.ended(key, short)).toMatchObject({ reason: 'expired' });
+    expect(served.left('acme').filter((name) => name === short)).toEqual([]);
+  });
+
+  test('one whose machine is killed has failed, and gives its share back', async () => {
+    const killed = await served.create(key);
+    process.kill(Container.find(served.home('acme'), killed).state.machinePid!, 'SIGKILL');
+    expect(await served.ended(key, killed)).toMatchObject({ reason: 'failed', error: 'its machine ended' });
+    expect(served.left('acme').filter((name) => name === killed)).toEqual([]);
+  });
+
+  test('a second server on the same folder is refused', async () => {
+    const second = await run(uml, [TSVM, 'serve', '--data', served.data, '--listen', '127.0.0.1:0']);
+    expect(second).toMatchObject({ code: 125, stderr: `tsvm: another tsvm serve uses ${served.data}\n` });
+  });
+
+  test('a server that is killed loses no sandbox, and the next one ends what was starting', async () => {
+    const starting = async () => (await served.call(otherKey, 'GET', '?status=starting')).body.sandboxes.length > 0;
+    for (const delay of [undefined, 300, 1500]) {
+      const spec = { image: DEBIAN, memory: 128 * 2 ** 20 };
+      const abandoned = served.abandon(otherKey, '', spec, 60_000);
+      if (delay !== undefined) await sleep(delay);
+      else while (!(await starting()));
+      await served.end('SIGKILL');
+      await abandoned;
+      await served.start();
+      const [record] = (await served.call(otherKey, 'GET', '?limit=1')).body.sandboxes;
+      // It was killed before it had started, or after.
+      if (delay === undefined) expect(record).toMatchObject({ status: 'ended' });
+      if (record?.status === 'running') expect((await served.exec(otherKey, record.id, ['true'])).status).toBe(200);
+      else expect(record).toMatchObject({ reason: 'failed', error: 'the server ended while it started' });
+      const alive = (await served.call(otherKey, 'GET', '?status=running')).body.sandboxes.map((each) => each.id);
+      expect([...new Set(served.left('other'))].filter((name) => name.startsWith('sb-')).sort()).toEqual(alive.sort());
+      expect((await served.exec(key, id, ['echo', 'here'])).body).toMatchObject({ stdout: 'here\n' });
+    }
+  });
+
+  test('what ends while no server runs is told by the next one', async () => {
+    const [ends, expires] = [await served.create(key), await served.create(key, { lifetime: 1500 })];
+    expect(await served.end('SIGTERM')).toBe(0);
+    await Container.find(served.home('acme'), ends).stop({ timeout: 0 });
+    await sleep(1500);
+    await served.start();
+    expect(await served.ended(key, ends)).toMatchObject({ reason: 'failed', error: 'it ended while no server ran' });
+    expect(await served.ended(key, expires)).toMatchObject({ reason: 'expired' });
+    expect((await served.exec(key, id, ['echo', 'here'])).body).toMatchObject({ stdout: 'here\n' });
+  });
+
+  /** How often the program of each job has begun, by a line that it writes first. */
+  const begins = (lines: { log: string }[]) => lines.filter(({ log }) => log === 'begun\n').length;
+
+  test('a job runs to its end, and its output and exit code are kept', async () => {
+    const command = ['sh', '-c', 'echo begun; echo "$WORD" >&2; id -u; pwd; exit 3'];
+    const more = { env: { WORD: 'wörd' }, user: '1000', cwd: '/usr', metadata: { of: 'me' } };
+    const once = { 'Idempotency-Key': 'one' };
+    const ended = await served.submit(key, command, more, once);
+    expect(await served.jobThatIs(key, ended, 'ended')).toMatchObject({
+      ...{ reason: 'failed', exitCode: 3, attempts: 1, metadata: { of: 'me' } },
+    });
+    expect(await served.submit(key, command, more, once)).toBe(ended);
+    const lines = await served.output(key, ended);
+    const of = (name: string) => lines.filter(({ stream }) => stream === name).map(({ log }) => log);
+    expect([of('stdout'), of('stderr')]).toEqual([['begun\n', '1000\n', '/usr\n'], ['wörd\n']]);
+    expect(served.left('acme').filter((name) => name.startsWith('job-'))).toEqual([]);
+  });
+
+  test('one whose image or program there is not never starts', async () => {
+    const jobs = [await served.submit(key, [], { image: 'nothing' }), await served.submit(key, ['nothing'])];
+    for (const each of jobs) {
+      expect(await served.jobThatIs(key, each, 'ended')).toMatchObject({ reason: 'not-started', attempts: 1 });
+    }
+  });
+
+  test('a job runs again as often as it may, then its timeout is its end', async () => {
+    const command = ['sh', '-c', 'echo begun; exec sleep 1003'];
+    const slow = await served.submit(key, command, { timeout: 1000, retries: 1 });
+    expect(await served.jobThatIs(key, slow, 'ended')).toMatchObject({
+      reason: 'timed-out',
+      attempts: 2,
+      exitCode: 124,
+    });
+    // The output is that of the last run.
+    expect(begins(await served.output(key, slow))).toBe(1);
+  });
+
+  test('a job whose machine is killed is lost', async () => {
+    const lost = await served.submit(key, ['sleep', '1004']);
+    await served.jobThatIs(key, lost, 'running');
+    process.kill(Container.find(served.home('acme'), `${lost}-1`).state.machinePid!, 'SIGKILL');
+    expect(await served.jobThatIs(key, lost, 'ended')).toMatchObject({ reason: 'lost', error: 'its machine ended' });
+  });
+
+  test('of an output without an end, the newest part is kept', async () => {
+    const flood = await served.submit(key, ['sh', '-c', 'seq 200000; echo end']);
+    expect(await served.jobThatIs(key, flood, 'ended')).toMatchObject({ reason: 'succeeded', truncated: true });
+    const lines = await served.output(key, flood);
+    expect(lines.map(({ log }) => log).slice(-2)).toEqual(['200000\n', 'end\n']);
+    expect(JSON.stringify(lines).length).toBeLessThan(1.2 * 2 ** 20);
+  });
+
+  test('a server that is killed loses no job, and no program of one begins twice', async () => {
+    const command = (seconds: number) => ['sh', '-c', `echo begun; sleep ${seconds}; echo done`];
+    const held = await served.submit(key, command(1005));
+    await served.jobThatIs(key, held, 'running');
+    for (const delay of [0, 400, 1500]) {
+      const id = await served.submit(key, command(0));
+      await sleep(delay);
+      await served.end('SIGKILL');
+      await served.start();
+      expect(await served.jobThatIs(key, id, 'ended')).toMatchObject({ reason: 'succeeded', attempts: 1 });
+      const lines = await served.output(key, id);
+      expect(lines.map(({ log }) => log)).toEqual(['begun\n', 'done\n']);
+    }
+    expect(await served.job(key, held)).toMatchObject({ status: 'running', attempts: 1 });
+    expect(begins(await served.output(key, held))).toBe(1);
+    // What ends, and what is cancelled, while no server runs.
+    await served.end('SIGKILL');
+    await Container.find(served.home('acme'), `${held}-1`).signal('SIGKILL');
+    await served.start();
+    expect(await served.jobThatIs(key, held, 'ended')).toMatchObject({ reason: 'failed', exitCode: 137 });
+    expect(served.left('acme').filter((name) => name.startsWith('job-'))).toEqual([]);
+  });
+
+  test('tsvm job runs, lists, shows, follows and cancels', async () => {
+    const words = ['-m', '128m', DEBIAN, 'sh', '-c', 'echo out; echo err >&2; exit 7'];
+    expect(await served.client(key, ['run', ...words])).toMatchObject({ code: 7, stdout: 'out\n', stderr: 'err\n' });
+    const detached = await served.client(key, ['run', '-d', '-m', '128m', DEBIAN, 'sh', '-c', 'echo on; sleep 1006']);
+    const id = detached.stdout.trim();
+    await served.jobThatIs(key, id, 'running');
+    const following = served.client(key, ['logs', '-f', id]);
+    expect((await served.client(key, ['ls', '-q', '--status', 'running'])).stdout).toBe(`${id}\n`);
+    expect(await served.client(otherKey, ['show', id])).toMatchObject({ code: 125, stderr: 'tsvm: no such job\n' });
+    expect(await served.client(key, ['cancel', id])).toMatchObject({ code: 0, stdout: `${id}\n` });
+    expect(await following).toMatchObject({ code: 0, stdout: 'on\n' });
+    expect(await served.client(key, ['wait', id])).toMatchObject({
+      code: 125,
+      stderr: 'tsvm: the job was cancelled\n',
+    });
+    expect(JSON.parse((await served.client(key, ['show', id])).stdout)).toMatchObject({ id, reason: 'cancelled' });
+  });
+});

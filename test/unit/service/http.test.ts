@@ -1,0 +1,324 @@
+// The API over HTTP, of a real server: who calls, what is asked, and the one shape of errors. No
+// sandbox starts here: a tenant has no share, or asks for what is refused.
+import { readFileSync, statSync } from 'node:fs';
+import { request } from 'node:http';
+import { connect } from 'node:net';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import fc from 'fast-check';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { openApiDocument } from '../../../service/http/openapi.js';
+import { problemSchema } from '../../../service/http/problem.js';
+import { MAX_BODY } from '../../../service/http/server.js';
+import { fuzzing } from '../../fixtures/fuzz.js';
+import { type Answer, OwnService, send } from '../../fixtures/service.js';
+
+const service = new OwnService();
+/** Their sandboxes and jobs would be too many. */
+const key = service.tenant('acme', { sandboxes: 0, jobs: 0 });
+const otherKey = service.tenant('other', { sandboxes: 0, jobs: 0 });
+let url: string;
+
+beforeAll(async () => {
+  url = await service.start();
+});
+
+afterAll(async () => {
+  await service[Symbol.asyncDispose]();
+  expect(service.faults).toEqual([]);
+});
+
+const call = (method: string, path: string, body?: unknown, headers: object = {}) =>
+  send(`${url}${path}`, { method, key, body, headers });
+const create = (body: unknown, headers?: object) => call('POST', '/v1/sandboxes', body, headers);
+
+function expectProblem({ status, headers, body }: Answer, code: string): void {
+  expect(problemSchema.parse(body)).toMatchObject({ status, code });
+  expect(headers.get('Content-Type')).toBe('application/problem+json');
+}
+
+describe('keys', () => {
+  const paths = [
+    ['GET', '/v1/sandboxes'],
+    ['POST', '/v1/sandboxes'],
+    ['GET', '/v1/sandboxes/sb-0'],
+    ['DELETE', '/v1/sandboxes/sb-0'],
+    ['POST', '/v1/sandboxes/sb-0/exec'],
+    ['GET', '/v1/sandboxes/sb-0/files?path=/'],
+    ['PUT', '/v1/sandboxes/sb-0/files?path=/'],
+    ['GET', '/v1/jobs'],
+    ['POST', '/v1/jobs'],
+    ['GET', '/v1/jobs/job-0'],
+    ['POST', '/v1/jobs/job-0/cancel'],
+    ['GET', '/v1/jobs/job-0/output'],
+  ] as const;
+  test.each(paths)('%s %s is for those with a key', async (method, path) => {
+    const wrong = `${key.slice(0, 22)}${otherKey.slice(22)}`;
+    for (const Authorization of ['', 'Bearer', `Bearer ${wrong}`, `Basic ${key}`, key, `Bearer ${'x'.repeat(5000)}`]) {
+      const answer = await send(`${url}${path}`, { method, headers: { Authorization } });
+      expectProblem(answer, 'unauthorized');
+      expect([answer.status, answer.headers.get('WWW-Authenticate')]).toEqual([401, 'Bearer']);
+    }
+  });
+
+  test('health and the document need none', async () => {
+    expect(await send(`${url}/healthz`)).toMatchObject({ status: 200, body: { status: 'ok' } });
+    expect((await send(`${url}/openapi.json`)).body).toEqual(openApiDocument());
+  });
+
+  test('one that is revoked while the server runs is none', async () => {
+    const late = service.tenant('late');
+    const show = () => send(`${url}/v1/sandboxes`, { key: late });
+    expect(await show()).toMatchObject({ status: 200, body: { sandboxes: [] } });
+    service.revoke('late');
+    expectProblem(await show(), 'unauthorized');
+  });
+});
+
+describe('the audit log', () => {
+  test('has each request, those that are refused too, and no key', async () => {
+    const path = '/v1/sandboxes/sb-00000000000000aa';
+    await send(`${url}${path}`, { key: `${key}x` });
+    await call('GET', `${path}?limit=1`);
+    await call('DELETE', path);
+    const file = join(service.folder, 'audit.log');
+    const lines = readFileSync(file, 'utf8').trimEnd().split('\n');
+    const mine = lines.map((line) => JSON.parse(line)).filter((line) => line.path === path);
+    const from = '127.0.0.1';
+    expect(mine).toMatchObject([
+      { from, method: 'GET', status: 401 },
+      { from, tenant: 'acme', method: 'GET', status: 404 },
+      { from, tenant: 'acme', method: 'DELETE', status: 404 },
+    ]);
+    expect(mine[0]).not.toHaveProperty('tenant');
+    expect(mine.every(({ time }) => Date.parse(time) > 0)).toBe(true);
+    for (const secret of [key, otherKey]) expect(lines.join('')).not.toContain(secret.slice(22, 40));
+    expect(statSync(file).mode & 0o777).toBe(0o600);
+  });
+});
+
+describe('requests', () => {
+  test.each([
+    ['no image', {}],
+    ['a field that there is not', { image: 'a', mounts: [] }],
+    ['a wrong type', { image: 'a', cpus: '1' }],
+    ['too little memory', { image: 'a', memory: 1 }],
+    ['too much', { image: 'a', cpus: 65 }],
+    ['a fraction of a byte', { image: 'a', memory: 2 ** 27 + 0.5 }],
+    ['no end', { image: 'a', lifetime: 2 ** 31 }],
+    ['a network of the host', { image: 'a', network: 'tap:eth0' }],
+    ['a list', []],
+    ['null', null],
+    ['half a JSON', '{"image":'],
+    ['nothing', ''],
+    ['a hundred thousand lists', '['.repeat(100_000)],
+    ['a folder of the host', { image: 'oci:/etc' }],
+    ['an archive of the host', { image: 'docker-archive:/etc/passwd' }],
+    ['a path', { image: '../../etc' }],
+  ])('%s is refused', async (_name, body) => {
+    const answer = await create(body);
+    expectProblem(answer, 'bad-request');
+    expect(answer.status).toBe(400);
+  });
+
+  test("a name that is a transport's word is a name", async () => {
+    expectProblem(await create({ image: 'oci:latest' }), 'quota');
+  });
+
+  test.each([
+    ['no image', {}],
+    ['a field that there is not', { image: 'a', lifetime: 1000 }],
+    ['a word for a command', { image: 'a', command: 'true' }],
+    ['too many retries', { image: 'a', retries: 11 }],
+    ['half a retry', { image: 'a', retries: 0.5 }],
+    ['no end', { image: 'a', timeout: 2 ** 31 }],
+    ['a deadline in the past', { image: 'a', deadline: -1 }],
+    ['a folder of the host', { image: 'oci:/etc' }],
+  ])('a job of %s is refused', async (_name, body) => {
+    expectProblem(await call('POST', '/v1/jobs', body), 'bad-request');
+  });
+
+  test('a queue that is full says when to come again', async () => {
+    const answer = await call('POST', '/v1/jobs', { image: 'debian:12' });
+    expectProblem(answer, 'quota');
+    expect([answer.status, answer.headers.get('Retry-After')]).toEqual([429, '5']);
+  });
+
+  test('a share that is used up says when to come again', async () => {
+    const answer = await create({ image: 'debian:12' });
+    expectProblem(answer, 'quota');
+    expect([answer.status, answer.headers.get('Retry-After')]).toEqual([429, '5']);
+  });
+
+  test.each([['text/plain'], ['application/jsonx'], ['']])('the type %j is not JSON', async (type) => {
+    expectProblem(await create({ image: 'a' }, { 'Content-Type': type }), 'not-json');
+  });
+
+  test.each([
+    ['too much of a page', '?limit=101'],
+    ['nothing of a page', '?limit=0'],
+    ['an unknown word', '?all=1'],
+    ['a word twice', '?limit=1&limit=2'],
+    ['an unknown status', '?status=dead'],
+  ])('%s is refused', async (_name, query) => {
+    expectProblem(await call('GET', `/v1/sandboxes${query}`), 'bad-request');
+  });
+
+  test.each(['', '?path=', '?path=etc', `?path=/${'x'.repeat(4096)}`, '?path=/&path=/etc'])(
+    '%j is no path',
+    async (query) => {
+      for (const method of ['GET', 'PUT']) {
+        expectProblem(await call(method, `/v1/sandboxes/sb-0/files${query}`), 'bad-request');
+      }
+    },
+  );
+
+  test.each([
+    ['GET', '/'],
+    ['GET', '/v1'],
+    ['GET', '/v1/sandboxes/'],
+    ['PUT', '/v1/sandboxes'],
+    ['GET', '/v1/sandboxes/../../etc/passwd'],
+    ['GET', '/v1/sandboxes/..%2f..%2fetc'],
+    ['GET', '/v1/sandboxes/%00'],
+    ['GET', '/v1/sandboxes/%ff'],
+    ['DELETE', '/v1/sandboxes/sb-0000000000000000'],
+    ['GET', '/v1/sandboxes/sb-0000000000000000/files?path=/etc'],
+    ['PUT', '/v1/sandboxes/sb-0000000000000000/files?path=/etc'],
+    ['GET', '/v1/jobs/job-0000000000000000'],
+    ['POST', '/v1/jobs/job-0000000000000000/cancel'],
+    ['GET', '/v1/jobs/job-0000000000000000/output'],
+    ['GET', '/v1/jobs/job-0000000000000000/output?follow=true'],
+    ['DELETE', '/v1/jobs/job-0000000000000000'],
+  ])('%s %s is not there', async (method, path) => {
+    expectProblem(await call(method, path), 'not-found');
+  });
+
+  test('a key of idempotency has a length', async () => {
+    for (const long of ['', 'k'.repeat(256)]) {
+      expectProblem(await create({ image: 'a' }, { 'Idempotency-Key': long }), 'bad-request');
+    }
+  });
+});
+
+describe('large bodies', () => {
+  const large = JSON.stringify({ image: 'a', env: { A: 'x'.repeat(MAX_BODY) } });
+  const authorized = { Authorization: `Bearer ${key}`, 'Content-Type': 'application/json' };
+
+  /**
+   * Sends a body, and one without an end if there is none. Resolves to the status and the bytes sent.
+   * The connection ends with the answer, which a client that still writes may miss: 0.
+   */
+  async function post(headers: object, body?: string): Promise<{ status: number; sent: number }> {
+    const outgoing = request(`${url}/v1/sandboxes`, { method: 'POST', headers: { ...headers } });
+    const answered = new Promise<number>((resolve) => {
+      outgoing.on('response', ({ statusCode = 0 }) => resolve(statusCode));
+      outgoing.on('error', () => resolve(0));
+    });
+    const chunk = Buffer.alloc(65_536, ' ');
+    let sent = 0;
+    if (body !== undefined) outgoing.end(body);
+    const pump = setInterval(() => {
+      if (body !== undefined || outgoing.writableNeedDrain || outgoing.destroyed) return;
+      outgoing.write(chunk);
+      sent += chunk.length;
+    }, 1);
+    const status = await answered;
+    clearInterval(pump);
+    outgoing.destroy();
+    return { status, sent };
+  }
+
+  test('one with its length is refused', async () => {
+    expect([413, 0]).toContain((await post(authorized, large)).status);
+  });
+
+  test('of one without an end, no more is taken than the limit', async () => {
+    const { status, sent } = await post(authorized);
+    expect([413, 0]).toContain(status);
+    expect(sent).toBeLessThan(16 * MAX_BODY);
+  });
+
+  test('without a key, none is read', async () => {
+    const { status, sent } = await post({});
+    expect([401, 0]).toContain(status);
+    expect(sent).toBeLessThan(16 * MAX_BODY);
+  });
+
+  test('as much as the limit is read', async () => {
+    const rest = MAX_BODY - JSON.stringify({ image: 'a', env: { A: '' } }).length;
+    const words = 'x'.repeat(30_000);
+    const env = Object.fromEntries(Array.from({ length: Math.floor(rest / 30_020) }, (_, n) => [`A${n}`, words]));
+    expectProblem(await create({ image: 'a', env }), 'quota');
+  });
+});
+
+describe('what is no HTTP', () => {
+  /** Sends bytes on a connection of their own. Returns all that comes back. */
+  async function raw(bytes: string): Promise<string> {
+    const { hostname, port } = new URL(url);
+    const socket = connect(Number(port), hostname);
+    socket.on('error', () => {});
+    socket.write(bytes);
+    return await text(socket);
+  }
+  const head = () => `POST /v1/sandboxes HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer ${key}\r\n`;
+
+  test.each([
+    ['two lengths', () => `${head()}Content-Length: 2\r\nContent-Length: 20\r\n\r\n{}`],
+    ['a length and chunks', () => `${head()}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`],
+    ['an encoding that hides chunks', () => `${head()}Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n`],
+    ['a header over two lines', () => `${head()}X: a\r\n b: c\r\n\r\n`],
+    ['headers without an end', () => `${head()}X: ${'x'.repeat(100_000)}\r\n\r\n`],
+    ['another protocol', () => '\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03'],
+  ])('%s gets an error and the end', async (_name, bytes) => {
+    const answer = await raw(bytes());
+    expect(answer.startsWith('HTTP/1.1 400 Bad Request\r\n')).toBe(true);
+    expect(problemSchema.parse(JSON.parse(answer.split('\r\n\r\n')[1] ?? ''))).toMatchObject({ code: 'bad-request' });
+    expect(answer.match(/HTTP\/1\.1 /g)).toHaveLength(1);
+  });
+});
+
+describe('the document', () => {
+  test('is checked in', () => {
+    const file = new URL('../../../docs/serve.openapi.json', import.meta.url);
+    expect(JSON.parse(readFileSync(file, 'utf8'))).toEqual(JSON.parse(JSON.stringify(openApiDocument())));
+  });
+
+  /** What operations of the document are asked for: some of it as they say, and some not. */
+  const word = fc.oneof(fc.string(), fc.constantFrom('debian:12', 'sb-0000000000000000', '__proto__', '/etc', '\0'));
+  const value = fc.oneof(fc.jsonValue(), fc.integer(), fc.double(), word, fc.array(word), fc.dictionary(word, word));
+  const paths = Object.entries(JSON.parse(JSON.stringify(openApiDocument())).paths as Record<string, object>);
+  const operations = paths.flatMap(([path, methods]) =>
+    Object.entries(methods).map(([method, operation]) => ({ method: method.toUpperCase(), path, operation })),
+  );
+  const asked = fc.constantFrom(...operations).chain(({ method, path, operation }) => {
+    const { parameters, requestBody, responses } = operation;
+    const named = parameters
+      .filter((each: { in: string }) => each.in === 'query')
+      .map((each: { name: string }) => each.name);
+    const fields = Object.keys(requestBody?.content['application/json']?.schema.properties ?? {});
+    const body = fields.length === 0 ? fc.constant({}) : fc.dictionary(fc.constantFrom(...fields), value);
+    const query = fc.dictionary(fc.constantFrom('other', ...named), word);
+    return fc.record({
+      ...{ method: fc.constant(method), path: fc.constant(path), responses: fc.constant(Object.keys(responses)) },
+      ...{ id: word, query, body: method === 'POST' ? fc.oneof(body, value) : fc.constant(undefined) },
+    });
+  });
+
+  test('each request gets an answer that its operation names', async () => {
+    expect(operations.length).toBe(12);
+    await fc.assert(
+      fc.asyncProperty(asked, async ({ method, path, responses, id, query, body }) => {
+        const where = path.replace('{id}', encodeURIComponent(id) || 'x');
+        const words = new URLSearchParams(query).toString();
+        const answer = await call(method, `${where}?${words}`, body);
+        // A path without a word in it is another one.
+        expect([...responses, '404']).toContain(String(answer.status));
+        expect(answer.status).toBeLessThan(500);
+        if (answer.status >= 400) problemSchema.parse(answer.body);
+      }),
+      fuzzing(1000),
+    );
+  });
+});

@@ -1,0 +1,46 @@
+// A server starts whatever state the homes of its tenants are in.
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { specSchema } from '../../../service/records.js';
+import { openDatabase } from '../../../service/store/database.js';
+import { SandboxStore } from '../../../service/store/sandbox-store.js';
+import { TenantStore } from '../../../service/store/tenant-store.js';
+import { HOST, OwnService, send } from '../../fixtures/service.js';
+
+const SPEC = specSchema.parse({ image: 'debian:12' });
+
+test("a home that cannot be read stops neither the server nor others' sandboxes from being recovered", async () => {
+  await using service = new OwnService();
+  const keys = { broken: service.tenant('broken'), whole: service.tenant('whole') };
+  const database = openDatabase(service.folder);
+  const [tenants, sandboxes] = [new TenantStore(database).list(), new SandboxStore(database)];
+  // What a server leaves that is killed: each has one that starts, and one that ran.
+  for (const tenant of tenants) {
+    for (const id of [`sb-${tenant.name}-starts`, `sb-${tenant.name}-ran`]) {
+      sandboxes.add(tenant, HOST, { id, spec: SPEC });
+    }
+    sandboxes.run(`sb-${tenant.name}-ran`);
+  }
+  database.close();
+  const home = `${service.folder}/tenants/broken`;
+  rmSync(home, { recursive: true });
+  mkdirSync(home);
+  writeFileSync(`${home}/containers`, 'no folder');
+
+  const url = await service.start();
+  const states = async (key: string) => {
+    const { body } = await send(`${url}/v1/sandboxes`, { key });
+    const { sandboxes: found } = body as { sandboxes: { status: string; error?: string }[] };
+    return found.map(({ status, error }) => [status, error]);
+  };
+  for (const key of Object.values(keys)) {
+    expect(await states(key)).toEqual([
+      ['ended', 'it ended while no server ran'],
+      ['ended', 'the server ended while it started'],
+    ]);
+  }
+  // The administrator is told of the home.
+  expect(service.faults).toEqual([
+    expect.stringMatching(/^cannot remove what an earlier server left of broken: .*containers/),
+  ]);
+});

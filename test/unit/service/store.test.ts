@@ -1,0 +1,219 @@
+// What the service keeps, in a real database: what is committed survives, shares hold, keys are
+// hashes.
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { copyFileSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import { builtFile } from '../../../installation/index.js';
+import { specSchema, type Tenant } from '../../../service/records.js';
+import { type Database, holdFolder, openDatabase } from '../../../service/store/database.js';
+import { SandboxStore } from '../../../service/store/sandbox-store.js';
+import { TenantStore } from '../../../service/store/tenant-store.js';
+
+const GIB = 2 ** 30;
+const ACME: Tenant = { name: 'acme', sandboxes: 3, jobs: 3, cpus: 4, memory: 4 * GIB };
+const OTHER: Tenant = { ...ACME, name: 'other' };
+const HOST = { cpus: 6, memory: 16 * GIB };
+const SPEC = specSchema.parse({ image: 'debian:12' });
+
+let folder: string;
+let database: Database;
+let tenants: TenantStore;
+let sandboxes: SandboxStore;
+
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'tsvm-store-'));
+  database = openDatabase(folder);
+  tenants = new TenantStore(database);
+  sandboxes = new SandboxStore(database);
+  tenants.add(ACME);
+  tenants.add(OTHER);
+});
+
+afterEach(() => {
+  database.close();
+  rmSync(folder, { recursive: true });
+});
+
+const add = (tenant: Tenant, id: string, spec: object = {}, key?: string) =>
+  sandboxes.add(tenant, HOST, { id, spec: { ...SPEC, ...spec }, key });
+
+describe('shares', () => {
+  test('a sandbox counts from its record on, until it has ended', () => {
+    for (const id of ['a', 'b', 'c']) add(ACME, id);
+    expect(() => add(ACME, 'd')).toThrow(expect.objectContaining({ code: 'quota' }));
+    sandboxes.run('a');
+    expect(() => add(ACME, 'd')).toThrow(expect.objectContaining({ code: 'quota' }));
+    sandboxes.end(sandboxes.find('acme', 'a'), { reason: 'stopped' });
+    expect(add(ACME, 'd').isNew).toBe(true);
+  });
+
+  test.each([
+    ['CPUs', { cpus: 3 }],
+    ['memory', { memory: 3 * GIB }],
+  ])('a share of %s is not exceeded, and a refused sandbox leaves no record', (_name, spec) => {
+    add(ACME, 'a', spec);
+    expect(() => add(ACME, 'b', spec)).toThrow(expect.objectContaining({ code: 'quota' }));
+    expect(sandboxes.list('acme', { limit: 10 }).map(({ id }) => id)).toEqual(['a']);
+  });
+
+  test("the host's room is shared by all tenants", () => {
+    add(ACME, 'a', { cpus: 4 });
+    expect(() => add(OTHER, 'b', { cpus: 3 })).toThrow(expect.objectContaining({ code: 'no-room' }));
+    expect(add(OTHER, 'b', { cpus: 2 }).isNew).toBe(true);
+  });
+});
+
+describe('idempotency keys', () => {
+  test('a second request finds the first, also after it has ended', () => {
+    add(ACME, 'a', {}, 'key');
+    sandboxes.run('a');
+    expect(add(ACME, 'b', {}, 'key')).toMatchObject({ isNew: false, record: { id: 'a', status: 'running' } });
+    sandboxes.end(sandboxes.find('acme', 'a'), { reason: 'stopped' });
+    expect(add(ACME, 'c', {}, 'key')).toMatchObject({ isNew: false, record: { id: 'a', status: 'ended' } });
+  });
+
+  test('that of one that did not start is free again', () => {
+    add(ACME, 'a', {}, 'key');
+    sandboxes.end(sandboxes.find('acme', 'a'), { reason: 'failed', error: 'no' });
+    expect(add(ACME, 'b', {}, 'key')).toMatchObject({ isNew: true, record: { id: 'b' } });
+  });
+
+  test('another spec is refused, and another tenant has keys of its own', () => {
+    add(ACME, 'a', {}, 'key');
+    expect(() => add(ACME, 'b', { cpus: 2 }, 'key')).toThrow(expect.objectContaining({ code: 'conflict' }));
+    expect(add(OTHER, 'b', { cpus: 2 }, 'key').isNew).toBe(true);
+  });
+});
+
+describe('records', () => {
+  test('a state is left once', () => {
+    add(ACME, 'a');
+    expect([sandboxes.run('a'), sandboxes.run('a')]).toEqual([true, false]);
+    const record = sandboxes.find('acme', 'a');
+    expect([sandboxes.end(record, { reason: 'stopped' }), sandboxes.end(record, { reason: 'failed' })]).toEqual([
+      true,
+      false,
+    ]);
+    expect(sandboxes.run('a')).toBe(false);
+    expect(sandboxes.find('acme', 'a')).toMatchObject({ status: 'ended', reason: 'stopped' });
+  });
+
+  test("a list has pages, newest first, and nothing of others'", () => {
+    for (const id of ['a', 'b', 'c']) add(ACME, id);
+    add(OTHER, 'x');
+    const ids = (page: object) => sandboxes.list('acme', { limit: 2, ...page }).map(({ id }) => id);
+    expect([ids({}), ids({ before: 'b' }), ids({ before: 'x' })]).toEqual([['c', 'b'], ['a'], []]);
+    sandboxes.run('b');
+    expect(ids({ status: 'running' })).toEqual(['b']);
+    expect(() => sandboxes.find('acme', 'x')).toThrow(expect.objectContaining({ code: 'not-found' }));
+  });
+
+  test('of those that have ended, the newest are kept, and all others', () => {
+    const few = new SandboxStore(database, 2);
+    add(ACME, 'alive');
+    for (const id of ['a', 'b', 'c', 'd']) {
+      add(ACME, id);
+      few.end(few.find('acme', id), { reason: 'stopped' });
+    }
+    expect(few.list('acme', { limit: 10 }).map(({ id }) => id)).toEqual(['d', 'c', 'alive']);
+  });
+});
+
+describe('tenants', () => {
+  test('a key is its tenant, and no other text is', () => {
+    const [key, others] = [tenants.addKey('acme'), tenants.addKey('other')];
+    expect(tenants.authenticate(key)).toEqual(ACME);
+    const last = key.endsWith('A') ? 'B' : 'A';
+    const mixed = `${key.slice(0, 22)}${others.slice(22)}`;
+    for (const wrong of [`${key.slice(0, -1)}${last}`, mixed, key.slice(0, -1), `${key}A`, ` ${key}`, '', 'tsvm_']) {
+      expect(tenants.authenticate(wrong)).toBeUndefined();
+    }
+  });
+
+  test('revoked keys are none, and a tenant that is removed has none', () => {
+    const old = tenants.addKey('acme');
+    tenants.removeKeys('acme');
+    const key = tenants.addKey('acme');
+    expect([tenants.authenticate(old), tenants.authenticate(key)?.name]).toEqual([undefined, 'acme']);
+    tenants.remove('acme');
+    expect(tenants.authenticate(key)).toBeUndefined();
+  });
+
+  test("no file of the folder has a key's secret", () => {
+    const secret = tenants.addKey('acme').slice(22);
+    const texts = readdirSync(folder).map((name) => readFileSync(join(folder, name), 'latin1'));
+    expect(texts.join('')).toContain('acme');
+    expect(texts.filter((text) => text.includes(secret))).toEqual([]);
+  });
+
+  test.each(['', 'A', '-a', 'a/b', '..', 'a'.repeat(33), 'ä', 'a\n'])('%j is no name', (name) => {
+    expect(() => tenants.add({ ...ACME, name })).toThrow(expect.objectContaining({ code: 'bad-request' }));
+  });
+
+  test('one with sandboxes that have not ended is not removed, and a name is taken once', () => {
+    add(ACME, 'a');
+    expect(() => tenants.remove('acme')).toThrow(expect.objectContaining({ code: 'conflict' }));
+    expect(() => tenants.add(ACME)).toThrow(expect.objectContaining({ code: 'conflict' }));
+    expect(() => tenants.remove('nobody')).toThrow(expect.objectContaining({ code: 'not-found' }));
+    sandboxes.end(sandboxes.find('acme', 'a'), { reason: 'stopped' });
+    tenants.remove('acme');
+    expect(tenants.list().map(({ name }) => name)).toEqual(['other']);
+  });
+});
+
+describe('the folder', () => {
+  test('serves one process at a time', () => {
+    const first = holdFolder(folder);
+    expect(() => holdFolder(folder)).toThrow(expect.objectContaining({ code: 'conflict' }));
+    first[Symbol.dispose]();
+    holdFolder(folder)[Symbol.dispose]();
+  });
+
+  test('of a later tsvm is not touched', () => {
+    database.exec('PRAGMA user_version = 99');
+    expect(() => openDatabase(folder)).toThrow(/its schema is 99/);
+  });
+
+  test('keeps what a process told that was killed right after it', async () => {
+    // Adds tenants, and tells each once it is committed.
+    const program = `
+      import(${JSON.stringify(builtFile('service.js'))}).then(({ Tenants }) => {
+        const tenants = new Tenants(${JSON.stringify(folder)});
+        for (let n = 0; ; n++) {
+          tenants.add({ name: 't' + n, sandboxes: 1, jobs: 1, cpus: 1, memory: 1 });
+          require('node:fs').writeSync(1, n + '\\n');
+        }
+      });`;
+    let told = 0;
+    for (const wanted of [1, 5, 20]) {
+      database.exec("DELETE FROM tenants WHERE name LIKE 't%'");
+      const child = spawn(process.execPath, ['-e', program], { stdio: ['ignore', 'pipe', 'inherit'] });
+      let said = '';
+      child.stdout.setEncoding('utf8').on('data', (text: string) => {
+        said += text;
+        if (said.split('\n').length > wanted) child.kill('SIGKILL');
+      });
+      await once(child, 'close');
+      told = said.split('\n').length - 1;
+      const names = new Set(tenants.list().map(({ name }) => name));
+      expect(Array.from({ length: told }, (_, n) => `t${n}`).filter((name) => !names.has(name))).toEqual([]);
+      expect(database.prepare('PRAGMA integrity_check').all()).toEqual([{ integrity_check: 'ok' }]);
+    }
+    expect(told).toBeGreaterThanOrEqual(20);
+  });
+
+  test('as it was at any moment opens with all that was committed: the power may go', () => {
+    for (let n = 0; n < 10; n++) {
+      tenants.add({ ...ACME, name: `t${n}` });
+      const copy = mkdtempSync(join(folder, 'copy-'));
+      for (const name of ['service.db', 'service.db-wal']) copyFileSync(join(folder, name), join(copy, name));
+      const other = openDatabase(copy);
+      expect(new TenantStore(other).list()).toEqual(tenants.list());
+      expect(other.prepare('PRAGMA integrity_check').all()).toEqual([{ integrity_check: 'ok' }]);
+      other.close();
+    }
+  });
+});
