@@ -1,0 +1,71 @@
+// The call `create`.
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "oci.h"
+
+static struct options made_in;
+static const char *made_id;
+
+// Undoes a creation that failed, and dies.
+static _Noreturn void give_up(const char *text)
+{
+	state_kill("stub");
+	keeper_end();
+	state_remove(made_in.root, made_id);
+	die("%s", text);
+}
+
+void create(const struct options *options, const struct create *create, const char *id)
+{
+	struct plan plan = { 0 };
+	char bundle[PATH_MAX];
+	char pid_file[PATH_MAX];
+	char state[PATH_MAX];
+	char line[MAX_LINE];
+	int ready[2];
+	int keeper;
+	pid_t pid;
+
+	if (realpath(create->bundle, bundle) == NULL)
+		die("bundle %s: %s", create->bundle, strerror(errno));
+	absolute_path(pid_file, create->pid_file);
+	state_make(options->root, id);
+	made_in = *options;
+	made_id = id;
+	if (getcwd(state, sizeof state) == NULL)
+		give_up("getcwd");
+	keeper = keeper_start(state, id, bundle, create->console_socket != NULL);
+	if (!keeper_plan(keeper, &plan, line))
+		give_up(line);
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ready) != 0 || unshare(CLONE_NEWPID) != 0)
+		give_up("cannot make a pid namespace");
+	pid = fork();
+	if (pid < 0)
+		give_up("fork");
+	if (pid == 0) {
+		block_signals();
+		close(keeper);
+		close(ready[0]);
+		stub(&plan, create->console_socket, ready[1]);
+	}
+	close(ready[1]);
+	state_write_process("stub", pid);
+	if (!read_line(ready[0], line))
+		give_up("the container's process ended while it was made");
+	if (line[0] != '\0')
+		give_up(line);
+	send_line(keeper, "created %d\n", (int)pid);
+	if (!keeper_line(keeper, line))
+		give_up(line);
+	if (pid_file[0] != '\0' && !write_pid_file(pid_file, pid))
+		give_up("cannot write the pid file");
+}

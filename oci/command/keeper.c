@@ -1,0 +1,202 @@
+// The way to the keeper of a container.
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "oci.h"
+
+enum {
+	SOCKET = 3,
+	// Milliseconds: a machine that is killed gives its memory back first.
+	END_TIMEOUT = 10000,
+};
+
+// Engines may give no environment at all.
+#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+bool read_line(int file, char line[MAX_LINE])
+{
+	size_t length = 0;
+
+	while (length < MAX_LINE - 1) {
+		ssize_t count = read(file, line + length, 1);
+
+		if (count < 0 && errno == EINTR)
+			continue;
+		if (count <= 0)
+			return false;
+		if (line[length] == '\n') {
+			line[length] = '\0';
+			return true;
+		}
+		length++;
+	}
+	return false;
+}
+
+void send_line(int file, const char *format, ...)
+{
+	char line[MAX_LINE];
+	va_list arguments;
+	int length;
+
+	va_start(arguments, format);
+	length = vsnprintf(line, sizeof line, format, arguments);
+	va_end(arguments);
+	if (length > 0 && (size_t)length < sizeof line)
+		(void)!send(file, line, (size_t)length, MSG_NOSIGNAL);
+}
+
+int connect_to(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int file = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (strlen(path) >= sizeof address.sun_path) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	memcpy(address.sun_path, path, strlen(path));
+	if (file >= 0 && connect(file, (const struct sockaddr *)&address, sizeof address) != 0) {
+		int error = errno;
+
+		close(file);
+		errno = error;
+		return -1;
+	}
+	return file;
+}
+
+static void run(int theirs, const char *state, const char *id, const char *bundle, bool console)
+{
+	char program[PATH_MAX];
+	ssize_t length = readlink("/proc/self/exe", program, sizeof program - 16);
+	char *slash = length < 0 ? NULL : memrchr(program, '/', (size_t)length);
+	int null = open("/dev/null", O_RDWR);
+	int log = open("keeper.log", O_WRONLY | O_CREAT | O_APPEND, 0600);
+
+	if (slash == NULL || null < 0 || log < 0)
+		_exit(127);
+	strcpy(slash + 1, "keeper.js");
+	setsid();
+	if (dup2(theirs, SOCKET) < 0 || dup2(null, 0) < 0 || dup2(null, 1) < 0 || dup2(log, 2) < 0)
+		_exit(127);
+	// Whoever waits for the end of what the engine gave this process waits for the stub alone.
+	syscall(SYS_close_range, SOCKET + 1, ~0U, 0);
+	setenv("PATH", DEFAULT_PATH, 0);
+	execlp("node", "node", program, state, id, bundle, console ? "console" : "", (char *)NULL);
+	dprintf(2, "node: %s\n", strerror(errno));
+	_exit(127);
+}
+
+int keeper_start(const char *state, const char *id, const char *bundle, bool console)
+{
+	int ends[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0)
+		die("socketpair: %s", strerror(errno));
+	pid = fork();
+	if (pid < 0)
+		die("fork: %s", strerror(errno));
+	if (pid == 0)
+		run(ends[1], state, id, bundle, console);
+	close(ends[1]);
+	state_write_process("keeper.pid", pid);
+	return ends[0];
+}
+
+static void last_of_log(char line[MAX_LINE])
+{
+	FILE *log = fopen("keeper.log", "re");
+
+	snprintf(line, MAX_LINE, "the keeper of the container ended");
+	while (log != NULL && fgets(line, MAX_LINE, log) != NULL)
+		line[strcspn(line, "\n")] = '\0';
+	if (log != NULL)
+		fclose(log);
+}
+
+bool keeper_line(int keeper, char line[MAX_LINE])
+{
+	if (!read_line(keeper, line)) {
+		last_of_log(line);
+		return false;
+	}
+	if (strncmp(line, "error ", 6) != 0)
+		return true;
+	memmove(line, line + 6, strlen(line + 6) + 1);
+	return false;
+}
+
+bool keeper_plan(int keeper, struct plan *plan, char line[MAX_LINE])
+{
+	for (;;) {
+		char *value;
+		char **place = NULL;
+
+		if (!keeper_line(keeper, line))
+			return false;
+		if (strcmp(line, "done") == 0)
+			return true;
+		if (strcmp(line, "terminal") == 0) {
+			plan->terminal = true;
+			continue;
+		}
+		value = strchr(line, ' ');
+		if (value != NULL) {
+			*value++ = '\0';
+			place = strcmp(line, "root") == 0     ? &plan->root :
+				strcmp(line, "hostname") == 0 ? &plan->hostname :
+				strcmp(line, "network") == 0  ? &plan->network :
+				strcmp(line, "streams") == 0  ? &plan->streams :
+				strcmp(line, "control") == 0  ? &plan->control :
+								NULL;
+		}
+		if (place == NULL) {
+			snprintf(line, MAX_LINE, "the plan of the keeper is not understood");
+			return false;
+		}
+		*place = strdup(value);
+	}
+}
+
+void keeper_ask(const char *request)
+{
+	char line[MAX_LINE];
+	int keeper = connect_to("keeper");
+
+	if (keeper < 0)
+		die("the keeper of the container is gone: %s", strerror(errno));
+	send_line(keeper, "%s\n", request);
+	if (!keeper_line(keeper, line))
+		die("%s", line);
+	close(keeper);
+}
+
+void keeper_end(void)
+{
+	pid_t pid = state_process("keeper.pid");
+	int pidfd = pid == 0 ? -1 : (int)syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd end = { .fd = pidfd, .events = POLLIN };
+	int keeper = pidfd < 0 ? -1 : connect_to("keeper");
+
+	if (keeper >= 0) {
+		send_line(keeper, "delete\n");
+		poll(&end, 1, END_TIMEOUT);
+		close(keeper);
+	}
+	if (pidfd >= 0)
+		close(pidfd);
+	state_kill("keeper.pid");
+}

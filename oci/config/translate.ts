@@ -1,0 +1,168 @@
+// What a configuration means for the machine: its shares, and the requests to the guest's agent. What
+// cannot be had in a machine is refused, unless leaving it out changes nothing that a container sees.
+import { isAbsolute, join, normalize } from 'node:path';
+import {
+  CAPABILITIES,
+  type Capability,
+  type ContainerSetup,
+  type ProcessSpec,
+  RLIMITS,
+  type Rlimit,
+  type TmpfsMount,
+} from '../../sandbox/agent/protocol.js';
+import type { OciConfig, OciMount } from './config.js';
+import { NO_HOST_NETWORK, OciError } from './oci-error.js';
+
+/** A folder or file of the host that the container sees. */
+export interface SharedPath {
+  /** Path on the host. */
+  path: string;
+  readOnly: boolean;
+}
+
+export interface Translation {
+  /** The root first. The container names them by their index. */
+  shares: SharedPath[];
+  container: Omit<ContainerSetup, 'id'>;
+  process: Omit<ProcessSpec, 'id'>;
+  /** Path of the network namespace; undefined: a new one. */
+  network: string | undefined;
+}
+
+/** Mounts that the agent makes in each container, by their path. */
+const BUILT_IN = new Map([
+  ['/proc', 'proc'],
+  ['/dev', 'tmpfs'],
+  ['/dev/pts', 'devpts'],
+  ['/dev/mqueue', 'mqueue'],
+  ['/sys', 'sysfs'],
+  ['/sys/fs/cgroup', 'cgroup'],
+]);
+
+/** 2^53 and more cannot be told from RLIM_INFINITY in JSON. */
+const LARGEST = 2 ** 53;
+
+/**
+ * @param bundle absolute path of the bundle
+ * @throws OciError
+ */
+export function translate(config: OciConfig, bundle: string): Translation {
+  const { root, hostname = 'tsvm', linux } = config;
+  refuse(config);
+  const network = linux.namespaces?.find(({ type }) => type === 'network');
+  if (network === undefined) throw new OciError(NO_HOST_NETWORK);
+  const path = isAbsolute(root.path) ? root.path : join(bundle, root.path);
+  const shares: SharedPath[] = [{ path, readOnly: false }];
+  const container: Translation['container'] & { shares: object[]; tmpfs: TmpfsMount[] } = {
+    hostname,
+    root: { share: 0, ...(root.readonly && { readonly: true }) },
+    shares: [],
+    tmpfs: [],
+    limits: limits(linux.resources ?? {}),
+  };
+  for (const mount of config.mounts ?? []) {
+    const target = normalize(join('/', mount.destination)).replace(/(?<=.)\/$/, '');
+    if (target === '/dev/shm') {
+      if (mount.type === 'tmpfs') container.shmSize = tmpfs(target, mount).size ?? 64 * 2 ** 20;
+    } else if (isBind(mount)) {
+      const readonly = mount.options?.includes('ro') ?? false;
+      const source = mount.source ?? '';
+      container.shares.push({ index: shares.length, path: target, readonly });
+      shares.push({ path: isAbsolute(source) ? source : join(bundle, source), readOnly: readonly });
+    } else if (BUILT_IN.get(target) !== mount.type) {
+      if (mount.type !== 'tmpfs') throw new OciError(`mount ${target}: type ${mount.type} is not supported`);
+      container.tmpfs.push(tmpfs(target, mount));
+    }
+  }
+  return { shares, container, process: translateProcess(config.process), network: network.path || undefined };
+}
+
+/** @throws OciError for what a machine cannot give yet */
+function refuse({ hooks, linux }: OciConfig): void {
+  const namespaces = linux.namespaces ?? [];
+  if ((linux.uidMappings ?? []).length > 0) throw new OciError('user namespaces are not supported');
+  for (const type of ['pid', 'ipc', 'uts']) {
+    const found = namespaces.find((each) => each.type === type);
+    if (found === undefined) throw new OciError(`the host's ${type} namespace is not supported`);
+    if (found.path) throw new OciError(`joining another container's ${type} namespace is not supported`);
+  }
+  const hook = Object.entries(hooks ?? {}).find(([, list]) => (list ?? []).length > 0);
+  if (hook !== undefined) throw new OciError(`hooks (${hook[0]}) are not supported`);
+}
+
+function isBind({ type, options = [] }: OciMount): boolean {
+  return type === 'bind' || options.includes('bind') || options.includes('rbind');
+}
+
+function tmpfs(path: string, { options = [] }: OciMount): TmpfsMount {
+  const mount: TmpfsMount = { path, exec: true, suid: true, dev: true };
+  for (const option of options) {
+    const [name = '', value = ''] = option.split('=');
+    if (name === 'size') mount.size = bytes(value, path);
+    else if (name === 'mode') mount.mode = Number.parseInt(value, 8);
+    else if (name === 'uid') mount.uid = Number(value);
+    else if (name === 'gid') mount.gid = Number(value);
+    else if (name === 'ro') mount.readonly = true;
+    else if (name === 'noexec') mount.exec = false;
+    else if (name === 'nosuid') mount.suid = false;
+    else if (name === 'nodev') mount.dev = false;
+    else if (name === 'tmpcopyup') throw new OciError(`mount ${path}: tmpcopyup is not supported`);
+  }
+  return mount;
+}
+
+const UNITS: Partial<Record<string, number>> = { '': 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
+
+function bytes(value: string, path: string): number {
+  const [, digits, unit = ''] = /^([0-9]{1,15})([kmg]?)$/i.exec(value) ?? [];
+  const size = Number(digits) * (UNITS[unit.toLowerCase()] ?? 1);
+  if (!Number.isSafeInteger(size)) throw new OciError(`mount ${path}: size ${value} is not understood`);
+  return size;
+}
+
+function limits({ memory, pids, cpu }: NonNullable<OciConfig['linux']['resources']>): ContainerSetup['limits'] {
+  const positive = (value: number | undefined) => (value !== undefined && value > 0 ? value : 0);
+  return {
+    memory: positive(memory?.limit),
+    pids: positive(pids?.limit),
+    cpuQuota: positive(cpu?.quota),
+    cpuPeriod: positive(cpu?.period),
+  };
+}
+
+/** @throws OciError */
+export function translateProcess(process: OciConfig['process']): Omit<ProcessSpec, 'id'> {
+  const { user, capabilities, rlimits, consoleSize, terminal, noNewPrivileges } = process;
+  return {
+    argv: process.args,
+    env: process.env ?? [],
+    cwd: process.cwd,
+    exact: true,
+    user: `${user.uid}:${user.gid}`,
+    groups: (user.additionalGids ?? []).map(String),
+    umask: user.umask ?? 0o22,
+    ...(terminal && { terminal: { columns: consoleSize?.width ?? 0, rows: consoleSize?.height ?? 0 } }),
+    stdin: terminal !== true,
+    capabilities: known(capabilities?.bounding),
+    capabilitySets: {
+      permitted: known(capabilities?.permitted),
+      effective: known(capabilities?.effective),
+      inheritable: known(capabilities?.inheritable),
+      ambient: known(capabilities?.ambient),
+    },
+    noNewPrivileges: noNewPrivileges ?? false,
+    rlimits: (rlimits ?? []).map(rlimit),
+  };
+}
+
+/** A capability that the guest's kernel does not know grants nothing. */
+function known(words: readonly string[] = []): Capability[] {
+  return CAPABILITIES.filter((name) => words.includes(`CAP_${name}`));
+}
+
+function rlimit({ type, soft, hard }: { type: string; soft: number; hard: number }): Rlimit {
+  const name = RLIMITS.find((each) => `RLIMIT_${each.toUpperCase()}` === type);
+  if (name === undefined) throw new OciError(`unknown resource limit ${type}`);
+  const value = (given: number) => (given >= LARGEST ? 'unlimited' : given);
+  return { name, soft: value(soft), hard: value(hard) };
+}

@@ -1,0 +1,285 @@
+// One container in one machine: what the command `tsvm-oci` asks for, and what the stub is told.
+import { randomBytes } from 'node:crypto';
+import { closeSync, constants, openSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { createServer, type Server, type Socket } from 'node:net';
+import { O_PATH } from '../../libc/openat2.js';
+import type { ProcessSpec } from '../../sandbox/agent/protocol.js';
+import { Home } from '../../sandbox/home/home.js';
+import { openRuntimeFolder, portSocket, SocketFolder } from '../../sandbox/home/socket-folder.js';
+import { defaultJailMode } from '../../sandbox/jail-mode.js';
+import { SILENT } from '../../sandbox/log.js';
+import { MachineClient } from '../../sandbox/machine/machine-client.js';
+import { MachineOutside } from '../../sandbox/machine/outside.js';
+import { systemCallFilter } from '../../sandbox/machine/system-calls.js';
+import { INITRAMFS } from '../../sandbox/programs.js';
+import type { GuestContainer } from '../../sandbox/run/guest-container.js';
+import { GuestMachine } from '../../sandbox/run/guest-machine.js';
+import { findKernel } from '../../sandbox/run/kernel.js';
+import { machineFor } from '../../sandbox/run/machine-choice.js';
+import { GUEST_CID, wholePages } from '../../sandbox/run/machine-spec.js';
+import { Trace } from '../../sandbox/run/trace.js';
+import { seccompFilter } from '../../sandbox/spec/limits.js';
+import { type OciConfig, readConfig } from '../config/config.js';
+import { readExec } from '../config/exec.js';
+import { engineText, OciError } from '../config/oci-error.js';
+import { type Translation, translate, translateProcess } from '../config/translate.js';
+import { readLines } from './lines.js';
+import { LOST, StubbedProcess } from './stubbed-process.js';
+
+/** The agent's ids of the only container and its first process. Each `exec` has the next. */
+const CONTAINER = 1;
+const FIRST_PROCESS = 1;
+/** A process's streams come to this vsock port and its id, where its stub listens. */
+const STREAMS_PORT = 1024;
+/** Bytes of memory of a machine whose container has no limit, and for the kernel beside a limit. */
+const MEMORY = 2 * 2 ** 30;
+const KERNEL_MEMORY = 64 * 2 ** 20;
+/** What engines look for. */
+const NOT_RUNNING = 'container not running';
+/** Milliseconds for the last output to reach the stub. */
+const OUTPUT_TIMEOUT = 30_000;
+
+export class Keeper {
+  readonly #machine = new GuestMachine(new MachineClient({ shares: true }), { trace: new Trace(), log: SILENT });
+  readonly #server: Server = createServer((socket) => this.#serve(socket));
+  readonly #config: OciConfig;
+  readonly #translation: Translation;
+  #folder: SocketFolder | undefined;
+  #first: StubbedProcess | undefined;
+  /** Once the first process runs, until it ends. */
+  #running: { container: GuestContainer; seccomp: ProcessSpec['seccomp'] } | undefined;
+  #isStarted = false;
+  #isCreated = false;
+  #nextProcess = FIRST_PROCESS + 1;
+
+  /**
+   * @param id the engine's name of the container
+   * @param bundle absolute path of the bundle
+   * @throws OciError
+   */
+  constructor(
+    private readonly id: string,
+    private readonly bundle: string,
+  ) {
+    this.#machine.lost.catch(() => this.#first?.exit(LOST));
+    this.#config = readConfig(bundle);
+    this.#translation = translate(this.#config, bundle);
+  }
+
+  get isCreated(): boolean {
+    return this.#isCreated;
+  }
+
+  /** Tells the machine to boot. Resolves to what the stub has to be, in lines. */
+  async plan(hasConsole: boolean): Promise<string[]> {
+    const { network, shares, container } = this.#translation;
+    checkConsole(this.#config.process, hasConsole);
+    const home = new Home();
+    const folder = new SocketFolder(randomBytes(6).toString('hex'), openRuntimeFolder(home.runtime));
+    await new Promise<void>((resolve, reject) => {
+      this.#server.once('error', reject).listen(folder.control, resolve);
+    });
+    folder.publish();
+    symlinkSync(folder.control, 'keeper');
+    this.#folder = folder;
+    await this.#boot(home, folder);
+    const lines = [
+      `root ${shares[0]?.path}`,
+      `hostname ${container.hostname}`,
+      `streams ${portSocket(folder.path, STREAMS_PORT + FIRST_PROCESS)}`,
+      `control ${folder.control}`,
+      ...(network === undefined ? [] : [`network ${network}`]),
+      ...(this.#config.process.terminal ? ['terminal'] : []),
+    ];
+    if (lines.some((line) => line.includes('\n'))) throw new OciError('config.json: a line end in a path');
+    return lines;
+  }
+
+  async #boot(home: Home, folder: SocketFolder): Promise<void> {
+    const { annotations = {}, linux } = this.#config;
+    const jail = defaultJailMode();
+    const systemCalls = systemCallFilter(jail);
+    const choice = await this.#machine.whileAlive(
+      machineFor({
+        spec: { accel: accelerator(annotations['dev.tsvm.accel']) },
+        isSaved: false,
+        jailMode: jail,
+        jail: async () => {
+          const report = await this.#machine.firstJail;
+          return report && { ...report, seccomp: systemCalls };
+        },
+        probeCache: home.probeCache,
+      }),
+    );
+    const { accel } = choice;
+    const kernel = await findKernel({ accel });
+    await this.#machine.listen(folder.agentSocket);
+    const { shares } = this.#translation;
+    const limit = linux.resources?.memory?.limit ?? 0;
+    const opened: number[] = [];
+    try {
+      for (const { path } of shares) opened.push(openSync(path, O_PATH | constants.O_NOFOLLOW));
+    } catch (error) {
+      for (const fd of opened) closeSync(fd);
+      throw error;
+    }
+    const outside = new MachineOutside(
+      {
+        accel,
+        kernel: kernel.path,
+        initramfs: INITRAMFS,
+        ...(kernel.modules !== undefined && { modules: kernel.modules }),
+        commandLine: '',
+        cpus: 1,
+        memory: wholePages(limit > 0 ? limit + KERNEL_MEMORY : MEMORY),
+        disks: [],
+        shares: shares.map(({ path, readOnly }) => ({ path, readOnly, keepSetId: true })),
+        vsock: { guestCid: GUEST_CID, path: folder.vsock },
+        console: false,
+        logLevel: 'silent',
+        systemCalls,
+      },
+      opened,
+      {
+        probeCache: home.probeCache,
+        // Where nobody asked for User-Mode Linux, it has all of its jail.
+        jail: choice.reason === undefined ? jail : 'require',
+        noUml: choice.noUml,
+      },
+    );
+    this.#machine.boot(outside, () => {}, choice);
+  }
+
+  /** The stub is there, and the engine learns of the container. */
+  created(): void {
+    const { ociVersion, annotations = {} } = this.#config;
+    const head = JSON.stringify({ ociVersion, id: this.id, bundle: this.bundle, annotations });
+    replace('head.json', head.slice(0, -1));
+    this.#isCreated = true;
+    replace('status', 'created');
+  }
+
+  #serve(socket: Socket): void {
+    let stubbed: StubbedProcess | undefined;
+    const answer = (done: Promise<void>) => {
+      done.then(
+        () => socket.write('ok\n'),
+        (error) => socket.end(`error ${engineText(error)}\n`),
+      );
+    };
+    socket.on('error', () => {});
+    readLines(socket, (line) => {
+      const [word = '', ...words] = line.split(' ', 3);
+      if (word === 'stub') stubbed = this.#adopt(socket);
+      else if (word === 'start') answer(this.#start());
+      else if (word === 'pause') answer(this.#pause());
+      else if (word === 'resume') answer(this.#resume());
+      else if (word === 'exec') {
+        try {
+          stubbed = this.#exec(socket, line.slice('exec '.length));
+        } catch (error) {
+          socket.end(`error ${engineText(error)}\n`);
+        }
+      } else if (word === 'run' && stubbed !== undefined) answer(this.#run(stubbed));
+      else if (word === 'delete') this.end();
+      else stubbed?.hear(word, words.map(Number));
+    });
+  }
+
+  #adopt(socket: Socket): StubbedProcess {
+    // The death of the stub is the container's.
+    socket.on('close', () => this.#machine[Symbol.dispose]());
+    const process = { ...this.#translation.process, id: FIRST_PROCESS, port: STREAMS_PORT + FIRST_PROCESS };
+    this.#first = new StubbedProcess(socket, process, () => {
+      this.#running = undefined;
+      setTimeout(() => this.#machine[Symbol.dispose](), OUTPUT_TIMEOUT).unref();
+    });
+    return this.#first;
+  }
+
+  /** Starts the container's process. @throws SandboxError, OciError */
+  async #start(): Promise<void> {
+    const first = this.#first;
+    if (this.#isStarted || first === undefined) throw new OciError('cannot start an already running container');
+    this.#isStarted = true;
+    try {
+      const kernel = await this.#machine.hello();
+      this.#machine.setUp({ shares: true });
+      const container = this.#machine.createContainer({ ...this.#translation.container, id: CONTAINER });
+      const seccomp = seccompFilter({}, kernel);
+      this.#running = { container, seccomp };
+      await first.start(container, seccomp);
+      replace('status', 'running');
+    } catch (error) {
+      first.exit(LOST);
+      throw error;
+    }
+  }
+
+  /**
+   * Tells what the stub of another process has to be, in lines. The process starts with `run`.
+   * @param text JSON of the request
+   * @throws OciError
+   */
+  #exec(socket: Socket, text: string): StubbedProcess {
+    const folder = this.#folder;
+    const { process, hasConsole } = readExec(this.#config, text);
+    checkConsole(process, hasConsole);
+    if (folder === undefined || this.#running === undefined) throw new OciError(NOT_RUNNING);
+    if (this.#machine.state.name === 'frozen') throw new OciError('cannot exec in a paused container');
+    const id = this.#nextProcess++;
+    const streams = portSocket(folder.path, STREAMS_PORT + id);
+    socket.write([`streams ${streams}`, ...(process.terminal ? ['terminal'] : []), 'done', ''].join('\n'));
+    socket.on('close', () => rmSync(streams, { force: true }));
+    return new StubbedProcess(socket, { ...translateProcess(process), id, port: STREAMS_PORT + id });
+  }
+
+  async #run(stubbed: StubbedProcess): Promise<void> {
+    if (this.#running === undefined) throw new OciError(NOT_RUNNING);
+    const { container, seccomp } = this.#running;
+    await stubbed.start(container, seccomp);
+  }
+
+  /** Stops the container's processes. @throws SandboxError, OciError */
+  async #pause(): Promise<void> {
+    if (this.#running === undefined || this.#machine.state.name !== 'ready') throw new OciError(NOT_RUNNING);
+    await this.#machine.freeze();
+    replace('status', 'paused');
+  }
+
+  /** @throws SandboxError, OciError */
+  async #resume(): Promise<void> {
+    if (this.#machine.state.name !== 'frozen') throw new OciError('container not paused');
+    await this.#machine.thaw({});
+    replace('status', 'running');
+  }
+
+  /** Ends the machine and this process. */
+  end(): void {
+    this.#machine[Symbol.dispose]();
+    this.#folder?.[Symbol.dispose]();
+    void this.#machine.gone.then(() => process.exit(0));
+  }
+}
+
+/** @throws OciError in runc's words */
+function checkConsole({ terminal }: OciConfig['process'], hasConsole: boolean): void {
+  if ((terminal === true) === hasConsole) return;
+  throw new OciError(
+    terminal
+      ? 'cannot allocate tty if runc will detach without setting console socket'
+      : 'cannot use console socket if runc will not detach or allocate tty',
+  );
+}
+
+function accelerator(word = 'auto'): 'auto' | 'kvm' | 'tcg' | 'uml' {
+  const found = (['auto', 'kvm', 'tcg', 'uml'] as const).find((each) => each === word);
+  if (found === undefined) throw new OciError(`annotation dev.tsvm.accel: ${word}: use auto, kvm, tcg or uml`);
+  return found;
+}
+
+/** Replaces a file in the state folder: its readers see the old text or the new one. */
+function replace(name: string, text: string): void {
+  writeFileSync(`${name}.new`, text);
+  renameSync(`${name}.new`, name);
+}

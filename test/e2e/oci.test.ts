@@ -1,0 +1,252 @@
+// Proves that podman runs containers in machines by the OCI runtime `tsvm-oci`: streams, exit codes, ids,
+// files, signals, and nothing left behind.
+import { execFileSync, spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { populate } from '../unit/guest-agent/container-image.js';
+
+const RUNTIME = fileURLToPath(new URL('../../dist/tsvm-oci', import.meta.url));
+const IMAGE = 'localhost/oci-test:1';
+/** In each hierarchy of cgroups: podman leaves its folders. */
+const CGROUP = `tsvm-oci-${process.pid}`;
+const ANY = ['--network', 'none', '--cgroup-parent', `/${CGROUP}`];
+const NONE = [...ANY, '--annotation', 'dev.tsvm.accel=uml'];
+
+let folder: string;
+let environment: NodeJS.ProcessEnv;
+
+const global = () => [
+  ...['--root', join(folder, 'root'), '--runroot', join(folder, 'runroot'), '--tmpdir', join(folder, 'tmp')],
+  ...['--storage-driver', 'vfs', '--cgroup-manager', 'cgroupfs', '--events-backend', 'none', '--runtime', RUNTIME],
+];
+
+function podman(args: string[], input = ''): { status: number | null; stdout: string; stderr: string } {
+  return spawnSync('podman', [...global(), ...args], { input, encoding: 'utf8', env: environment });
+}
+
+/** What the runtime has on this host for containers of this test. */
+const left = () => {
+  const found: string[] = [];
+  for (const id of existsSync('/run/tsvm-oci') ? readdirSync('/run/tsvm-oci') : []) {
+    const head = join('/run/tsvm-oci', id, 'head.json');
+    if (existsSync(head) && readFileSync(head, 'utf8').includes(folder)) found.push(id);
+  }
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    try {
+      const line = readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ');
+      if (line.includes('keeper.js') && line.includes(folder)) found.push(line);
+    } catch {
+      // It has ended.
+    }
+  }
+  return found;
+};
+
+beforeAll(() => {
+  folder = mkdtempSync('/var/tmp/tsvm-oci-');
+  chmodSync(folder, 0o711);
+  const configuration = join(folder, 'containers.conf');
+  writeFileSync(configuration, '[containers]\ndefault_ulimits=["nofile=1024:4096","nproc=1024:4096"]\n');
+  environment = { ...process.env, CONTAINERS_CONF: configuration };
+  mkdirSync(join(folder, 'image'));
+  populate(join(folder, 'image'));
+  execFileSync('tar', ['-C', join(folder, 'image'), '-cf', join(folder, 'image.tar'), '.']);
+  expect(podman(['import', join(folder, 'image.tar'), IMAGE])).toMatchObject({ status: 0 });
+});
+
+afterAll(() => {
+  podman(['rm', '--all', '--force', '--time', '0']);
+  rmSync(folder, { recursive: true, force: true });
+  execFileSync('find', [
+    '/sys/fs/cgroup',
+    '-depth',
+    '-type',
+    'd',
+    '-path',
+    `*/${CGROUP}*`,
+    '-exec',
+    'rmdir',
+    '{}',
+    '+',
+  ]);
+});
+
+test('podman runs a program in a machine, with its streams, ids and exit code', () => {
+  const script = 'uname -r; id -u; id -g; pwd; echo $A; cat; echo err >&2; exit 3';
+  const options = ['run', '--rm', '-i', ...NONE, '-u', '1000:5', '-w', '/tmp', '-e', 'A=b'];
+  const { stdout, stderr, status } = podman([...options, IMAGE, 'sh', '-c', script], 'typed\n');
+  expect(stderr).toBe('err\n');
+  expect(stdout).toMatch(/^6\.\S*uml\S*\n1000\n5\n\/tmp\nb\ntyped\n$|^6\.\S*\n1000\n5\n\/tmp\nb\ntyped\n$/);
+  expect(stdout).not.toContain(execFileSync('uname', ['-r'], { encoding: 'utf8' }));
+  expect(status).toBe(3);
+  expect(left()).toEqual([]);
+});
+
+test("a container writes to the engine's layer and to folders of the host, and not to read-only ones", () => {
+  const shared = join(folder, 'shared');
+  mkdirSync(shared);
+  const mounts = ['-v', `${shared}:/rw`, '-v', `${shared}:/ro:ro`];
+  const script = 'echo layer >/made; echo shared >/rw/made; touch /ro/x 2>&1; exit 0';
+  const run = podman(['run', '--name', 'writer', ...NONE, ...mounts, IMAGE, 'sh', '-c', script]);
+  expect(run.stdout).toContain('Read-only file system');
+  expect(readFileSync(join(shared, 'made'), 'utf8')).toBe('shared\n');
+  expect(podman(['cp', 'writer:/made', join(folder, 'copy')])).toMatchObject({ status: 0 });
+  expect(readFileSync(join(folder, 'copy'), 'utf8')).toBe('layer\n');
+  expect(podman(['rm', 'writer'])).toMatchObject({ status: 0 });
+  expect(left()).toEqual([]);
+});
+
+test('podman stops a container with its own exit code, and kills one', async () => {
+  const script = 'trap "exit 5" TERM; echo up; while :; do sleep 1; done';
+  for (const [name, command, code] of [
+    ['stopped', ['stop', '--time', '30'], '5'],
+    ['killed', ['kill'], '137'],
+  ] as const) {
+    expect(podman(['run', '-d', '--name', name, ...NONE, IMAGE, 'sh', '-c', script])).toMatchObject({ status: 0 });
+    const logs = spawn('podman', [...global(), 'logs', '-f', name], { env: environment });
+    for await (const chunk of logs.stdout) if (String(chunk).includes('up')) break;
+    logs.kill();
+    expect(podman([...command, name])).toMatchObject({ status: 0 });
+    expect(podman(['wait', name]).stdout).toBe(`${code}\n`);
+    expect(podman(['rm', name])).toMatchObject({ status: 0 });
+  }
+  expect(left()).toEqual([]);
+});
+
+describe('in a running container', () => {
+  const runtime = (args: string[], input = '') => spawnSync(RUNTIME, args, { input, encoding: 'utf8', env: {} });
+  const sh = (script: string, ...options: string[]) => podman(['exec', ...options, 'busy', 'sh', '-c', script], 'in\n');
+  let id = '';
+
+  beforeAll(() => {
+    const run = podman(['run', '-d', '--name', 'busy', ...ANY, IMAGE, 'sleep', '1000']);
+    expect(run).toMatchObject({ status: 0 });
+    id = run.stdout.trim();
+  });
+  afterAll(() => {
+    expect(podman(['rm', '--force', '--time', '0', 'busy'])).toMatchObject({ status: 0 });
+    expect(left()).toEqual([]);
+  });
+
+  test('that names no machine, it is KVM, or User-Mode Linux without it', () => {
+    const isUml = sh('grep -q "model name.*UML" /proc/cpuinfo').status === 0;
+    expect(isUml).toBe(!existsSync('/dev/kvm'));
+  });
+
+  test('podman executes a program, with its streams, ids and exit code', () => {
+    const options = ['-i', '-u', '1000:5', '-w', '/tmp', '-e', 'A=b'];
+    const ran = sh('id -u; id -g; pwd; echo $A; cat; echo err >&2; exit 7', ...options);
+    expect(ran).toMatchObject({ stdout: '1000\n5\n/tmp\nb\nin\n', stderr: 'err\n', status: 7 });
+    expect(podman(['exec', 'busy', 'nosuch'])).toMatchObject({ status: 127 });
+    expect(podman(['exec', 'busy', '/etc'])).toMatchObject({ status: 126 });
+  });
+
+  test('podman executes a program on a terminal, with its size', () => {
+    const words = ['podman', ...global(), 'exec', '-it', 'busy', 'sh', '-c', 'stty size; exit 4'];
+    const script = `stty cols 101 rows 33; ${words.map((word) => `'${word}'`).join(' ')}`;
+    const ran = spawnSync('script', ['-qec', script, '/dev/null'], { encoding: 'utf8', env: environment });
+    expect(ran).toMatchObject({ stdout: expect.stringContaining('33 101\r\n'), status: 4 });
+  });
+
+  test('the command executes by words or by a file, waits, and passes a signal on', async () => {
+    const words = ['--user', '1000:5', '--env', 'A=b', '--cwd', '/tmp', '--additional-gids', '9', id];
+    const ran = runtime(['exec', ...words, 'sh', '-c', 'id -G; pwd; echo $A; cat; exit 9'], 'typed');
+    expect(ran).toMatchObject({ stdout: '5 9\n/tmp\nb\ntyped', status: 9 });
+    expect(runtime(['exec', id, 'nosuch'])).toMatchObject({
+      stderr: 'exec: "nosuch": executable file not found in $PATH\n',
+      status: 255,
+    });
+    const process = join(folder, 'process.json');
+    const script = 'trap "exit 6" TERM; echo up; while :; do sleep 1; done';
+    const described = { args: ['sh', '-c', script], cwd: '/', user: { uid: 0, gid: 0 }, env: ['PATH=/bin:/usr/bin'] };
+    writeFileSync(process, JSON.stringify(described, null, 2));
+    const waits = spawn(RUNTIME, ['exec', '--process', process, id]);
+    for await (const chunk of waits.stdout) if (String(chunk).includes('up')) break;
+    waits.kill('SIGTERM');
+    expect((await once(waits, 'exit'))[0]).toBe(6);
+    writeFileSync(process, '{}');
+    expect(runtime(['exec', '--process', process, id]).stderr).toMatch(/^exec: process\.\w+: /);
+  });
+
+  test('a program ends with the process of the host that engines see in its place', async () => {
+    const pidFile = join(folder, 'exec.pid');
+    // The program has the streams.
+    const words = ['exec', '--detach', '--pid-file', pidFile, id, 'sleep', '2718'];
+    expect(spawnSync(RUNTIME, words, { stdio: 'ignore', env: {} })).toMatchObject({ status: 0 });
+    const running = () => sh('cat /proc/[0-9]*/cmdline | tr "\\0" " "').stdout.includes('sleep 2718');
+    expect(running()).toBe(true);
+    process.kill(Number(readFileSync(pidFile, 'utf8')), 'SIGKILL');
+    await expect.poll(running).toBe(false);
+  });
+
+  test('podman pauses it, and lets it run on', () => {
+    expect(podman(['pause', 'busy'])).toMatchObject({ status: 0 });
+    expect(JSON.parse(runtime(['state', id]).stdout)).toMatchObject({ status: 'paused' });
+    expect(runtime(['exec', id, 'true']).stderr).toBe('cannot exec in a paused container\n');
+    expect(podman(['unpause', 'busy'])).toMatchObject({ status: 0 });
+    expect(sh('echo on').stdout).toBe('on\n');
+    expect(runtime(['resume', id]).stderr).toBe('container not paused\n');
+  });
+
+  test('the command lists it, and its process', () => {
+    const { pid, status } = JSON.parse(runtime(['state', id]).stdout);
+    expect(status).toBe('running');
+    expect(JSON.parse(runtime(['ps', '--format', 'json', id]).stdout)).toEqual([pid]);
+    expect(JSON.parse(runtime(['list', '--format', 'json']).stdout)).toContainEqual(
+      expect.objectContaining({ id, pid }),
+    );
+    expect(runtime(['list', '-q']).stdout.split('\n')).toContain(id);
+    expect(runtime(['update', id]).stderr).toBe('update: not supported\n');
+  });
+});
+
+test("a container in the host's network is refused, and a program that cannot be executed is named", () => {
+  const host = podman(['run', '--rm', '--network', 'host', '--cgroup-parent', `/${CGROUP}`, IMAGE, 'true']);
+  expect(host.stderr).toContain("tsvm runs no container in the host's network: use runc for this one");
+  expect(host.status).toBe(126);
+  const absent = podman(['run', '--rm', ...NONE, IMAGE, 'nosuch']);
+  expect(absent.stderr).toContain('exec: "nosuch": executable file not found in $PATH');
+  const folderRun = podman(['run', '--rm', ...NONE, IMAGE, '/etc']);
+  expect(folderRun.stderr).toContain('permission denied');
+  expect(folderRun.status).toBe(126);
+  expect(left()).toEqual([]);
+});
+
+test.each(['stub', 'keeper.pid'])('after the death of the %s, the engine is told, and nothing is left', (victim) => {
+  const name = `victim-${victim}`;
+  const run = podman(['run', '-d', '--name', name, ...NONE, IMAGE, 'sleep', '1000']);
+  expect(run.status).toBe(0);
+  const [pid = ''] = readFileSync(join('/run/tsvm-oci', run.stdout.trim(), victim), 'utf8').split(' ');
+  process.kill(Number(pid), 'SIGKILL');
+  expect(podman(['wait', name]).stdout).toBe(victim === 'stub' ? '137\n' : '255\n');
+  expect(podman(['rm', '--force', name])).toMatchObject({ status: 0 });
+  expect(left()).toEqual([]);
+});
+
+test('the command answers without a container and without an environment', () => {
+  const call = (...args: string[]) => spawnSync(RUNTIME, args, { encoding: 'utf8', env: {} });
+  const root = join(folder, 'state');
+  expect(call('--root', root, 'state', 'x')).toMatchObject({ status: 1, stderr: 'container does not exist\n' });
+  expect(call(`--root=${root}`, 'delete', 'x')).toMatchObject({ status: 1, stderr: 'container does not exist\n' });
+  expect(call('--root', root, 'delete', '--force', 'x')).toMatchObject({ status: 0, stdout: '', stderr: '' });
+  expect(call('--root', root, 'state', '../x').stderr).toBe('invalid container ID format: ../x\n');
+  expect(JSON.parse(call('features').stdout).linux.namespaces).toContain('network');
+  const log = join(folder, 'log');
+  expect(call('--root', root, '--log', log, '--log-format', 'json', 'create', '--bundle', folder, 'x').status).toBe(1);
+  const lines = readFileSync(log, 'utf8').trim().split('\n');
+  expect(lines).toHaveLength(1);
+  expect(JSON.parse(lines[0]!)).toMatchObject({ level: 'error', msg: expect.stringContaining('config.json') });
+  expect(readdirSync(root)).toEqual([]);
+});
